@@ -34,7 +34,7 @@ from bench.target.tokens import Keyring
 from bench.transport.interface import PacedSender, Phases, ReplyListener, Take
 from tests.helpers import Service, resolve_target
 from tests.load.actors import Actor, actor
-from tests.load.test_run_options import parsed
+from tests.load.options import parsed
 from tests.memory_transport import MemoryTransport, VirtualClock
 
 HERE = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=gpt-realtime")

@@ -346,15 +346,6 @@ def test_a_run_that_ends_renews_no_session() -> None:
     assert len(exchange.turns) == 1
 
 
-def test_a_task_without_an_end_is_left_when_its_session_has_ended_and_so_does_the_run() -> None:
-    exchange = call(*[say()] * 200, after_s=3_600, cap_ns=1_000 * MS, ends_ns=900 * MS)
-
-    assert exchange.sessions[-1].outcome in ("renewed", "unfinished")
-    assert exchange.sessions[-1].turns_not_started == 0, "the run has cut what was left"
-    assert len(exchange.heard) == 1
-    assert len(exchange.turns) < 3
-
-
 STEPS: dict[str, Step] = {
     "speak": speak(*SPEECH),
     "text": say(),

@@ -128,16 +128,6 @@ def test_calls_wait_for_users_who_are_known_of_and_have_yet_to_come() -> None:
     assert line.blocked == [False, False, True]
 
 
-def test_so_many_calls_are_handed_out_and_no_more() -> None:
-    line = Line(most=2)
-    users = line.users(5)
-    line.arrive(1, 2, 3)
-    line.ending = True
-
-    assert calls_of(users) == [1, 2, None, None, None]
-    assert line.blocked == [False, False]
-
-
 def test_a_blocked_call_takes_none_of_the_sessions_that_are_left() -> None:
     line = Line(most=2)
     line.line.expect_users(0)
@@ -168,14 +158,3 @@ def test_a_user_that_was_killed_takes_no_call_with_it() -> None:
     line.arrive(1)
 
     assert calls_of(users) == [1]
-
-
-def test_a_line_is_over_once_its_last_call_was_taken() -> None:
-    line = Line()
-    users = line.users(1)
-    line.arrive(1)
-    assert not line.line.is_over
-    line.hang_up()
-    calls_of(users)
-
-    assert line.line.is_over

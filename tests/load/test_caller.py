@@ -142,12 +142,6 @@ def test_a_rehearsal_of_a_task_without_an_end_comes_to_one() -> None:
     assert len(rehearse(task).steps) == MAX_REHEARSED
 
 
-@pytest.mark.parametrize("before", [[], [{"text": "Hello"}, {"pause": 1}]])
-def test_an_event_is_expected_of_a_turn(before: list[Step]) -> None:
-    with pytest.raises(UsageError, match="expect is about no turn"):
-        rehearse(does([*before, {"expect": {"event": "response_created", "within": 5}}]))
-
-
 def heard_by(detects: bool, task: Callable[[Actor], object], folder: Path) -> Rehearsal:
     """The rehearsal of a task in whose session the service detects turns, or does not."""
     rehearsal = Rehearsal(
@@ -191,27 +185,6 @@ AFTER_SILENCE = {
     "sound": after_silence(lambda actor: actor.sound("a.wav", kind="talking_to_others")),
 }
 """What belongs to a turn, and follows none."""
-
-
-def test_an_unknown_event_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(UsageError, match=r'event must be speech_started, .* not the string "speech_start"'):
-        rehearse(does([{"text": "Hello"}, {"expect": {"event": "speech_start", "within": 5}}]))
-
-
-def test_an_unknown_keyword_is_refused_with_the_one_that_is_meant() -> None:
-    with pytest.raises(UsageError, match="unknown key 'outpt'; did you mean output"):
-        rehearse(does([{"text": "Hello", "outpt": "text"}]))
-
-
-def test_a_recording_is_read_once(tmp_path: Path) -> None:
-    path = tone(tmp_path / "a.wav")
-    reader = StepReader(tmp_path)
-    first = reader.read("audio", audio="a.wav", name="x")
-    path.unlink()
-
-    assert reader.read("audio", audio="a.wav", name="x") is first
-    with pytest.raises(UsageError, match="no such file"):
-        reader.read("audio", audio="a.wav", name="x", chunk_ms=50)
 
 
 @pytest.fixture
@@ -264,18 +237,6 @@ def test_a_step_that_is_repeated_stays_kept_beside_ever_new_ones(tmp_path: Path)
     for number in range(2 * MOST_KEPT):
         reader.read("audio", audio="a.wav", expected_reply=f"order {number}")
         assert reader.read("audio", audio="a.wav") is greeting
-
-
-def test_a_file_of_think_times_is_read_once(tmp_path: Path) -> None:
-    path = tmp_path / "times.txt"
-    path.write_text("1.5\n")
-    reader = StepReader(tmp_path)
-    first = reader.read("pause", file="times.txt")
-    path.unlink()
-
-    assert reader.read("pause", file="times.txt") is first
-    with pytest.raises(UsageError, match="no such file"):
-        reader.read("pause", file="other.txt")
 
 
 def test_a_session_is_silent_for_as_long_as_was_drawn(tmp_path: Path) -> None:
@@ -412,13 +373,6 @@ def test_an_expectation_that_is_not_met_fails_its_turn_and_the_task_goes_on() ->
     assert [turn.outcome for turn in stand.listening.turns] == ["failed:missing_audio_done", "ok"]
 
 
-def test_what_can_never_come_is_not_waited_for_even_where_the_rehearsal_has_not_seen_it() -> None:
-    stand = Stand(text_repertoire("One"))
-
-    with pytest.raises(UsageError, match="event text_delta can never come"):
-        left_by(does([{"text": "One"}, {"expect": {"event": "text_delta", "within": 5}}]), stand)
-
-
 def test_a_fault_of_the_task_passes_and_the_stage_is_cleared() -> None:
     actor = Actor()
 
@@ -437,18 +391,6 @@ def test_a_word_to_locust_is_handed_back() -> None:
         raise word
 
     assert act(Actor(), task, Rehearsal(StepReader(HERE.parent), Rules(SessionSettings()))) is word
-
-
-def test_each_session_of_a_task_speaks_to_its_own_row(tmp_path: Path) -> None:
-    (tmp_path / "rows.csv").write_text(ROWS)
-    (tmp_path / "talk.py").touch()
-    steps = rehearse(does([{"text": "I am ${name}"}])).steps
-    repertoire = Repertoire(build_script(tmp_path / "talk.py", {"variables": "rows.csv"}, steps), GA)
-    sessions = [Stand(repertoire, number).perform(does([{"text": "I am ${name}"}]), tmp_path) for number in range(4)]
-
-    words = [next(name for name in ("Ada", "Bob", "Cy") if any(name.encode() in data for _, data in sent))
-             for sent in sessions]  # fmt: skip
-    assert words == ["Ada", "Bob", "Cy", "Ada"]
 
 
 # What a task is told of its turns.
@@ -495,17 +437,6 @@ def test_a_function_of_the_task_judges_a_turn_by_what_is_told_of_it(
     stand.perform(task, tmp_path)
 
     assert [turn.quality.task_success for turn in stand.listening.turns] == [done]
-
-
-def test_a_recording_is_read_once_whatever_judges_its_turn(tmp_path: Path) -> None:
-    path = tone(tmp_path / "a.wav")
-
-    def task(actor: Actor) -> None:
-        actor.audio("a.wav", success=lambda turn: True)
-        path.unlink(missing_ok=True)
-        actor.audio("a.wav", success=lambda turn: False)
-
-    assert len(rehearse(task, tmp_path).steps) == 2
 
 
 def test_a_turn_is_waited_for_when_it_is_asked_and_not_before() -> None:

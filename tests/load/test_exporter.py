@@ -9,12 +9,18 @@ import pytest
 
 pytest.importorskip("opentelemetry.sdk")
 
+import re
+from importlib.machinery import ModuleSpec
+
+import pytest
 from opentelemetry.sdk.metrics import Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 
+from bench.errors import UsageError
+from bench.load.leading import monitor
 from bench.load.leading.exporter import MOST_SCALE, Exported, Instruments, Told
-from bench.load.leading.monitor import attributes_of
+from bench.load.leading.monitor import attributes_of, check_installed
 from bench.load.playing.progress import TARGET_COUNTS, VALUE, WAIT, LiveKey
 from tests.helpers import resolve_target
 
@@ -103,3 +109,20 @@ def test_a_target_is_named_as_the_conventions_say_and_without_its_address_s_quer
     assert said["server.address"] == "example.org"
     assert said["gen_ai.request.model"] == "gpt-realtime"
     assert "secret" not in str(said)
+
+
+# Who sends metrics, and what it is told.
+
+
+def nowhere(name: str) -> ModuleSpec | None:
+    raise ModuleNotFoundError(name)
+
+
+@pytest.mark.parametrize("find_spec", [lambda name: None, nowhere])
+def test_without_the_extra_packages_there_is_a_line_that_says_so(
+    find_spec: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitor, "find_spec", find_spec)
+
+    with pytest.raises(UsageError, match=re.escape("pip install 'rtbench[otel]'")):
+        check_installed()

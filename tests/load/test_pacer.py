@@ -102,15 +102,6 @@ def test_connections_from_before_a_wait_do_not_shorten_the_next() -> None:
     assert waits == [1, 2, 4, 8]
 
 
-def test_what_is_held_twice_counts_once_and_only_as_far_as_it_has_passed() -> None:
-    pacer = Pacer(None)
-    pacer.hold(10, 0)
-    pacer.hold(15, 5)
-    pacer.hold(12, 6)
-
-    assert [pacer.held_ns(now) for now in (6, 15, 99)] == [6, 15, 15]
-
-
 @given(st.lists(st.tuples(st.integers(0, 100), st.integers(0, 100)), max_size=20))
 def test_time_held_is_the_time_in_which_nothing_could_start(holds: list[tuple[int, int]]) -> None:
     pacer, held = Pacer(None), set()
@@ -172,18 +163,6 @@ def test_after_a_wait_one_starts_alone_until_it_has_got_through() -> None:
     assert not pacer.on_trial
 
 
-def test_a_trial_that_is_refused_is_followed_by_another_after_the_next_wait() -> None:
-    pacer = Pacer(None)
-    again_ns = after_a_wait(pacer)
-    pacer.take(again_ns)
-    pacer.throttled("connection", again_ns, again_ns + 5, 9 * NS_PER_S)
-
-    assert not pacer.on_trial
-    assert pacer.earliest_ns(again_ns) == again_ns + 5 + 9 * NS_PER_S
-    pacer.take(again_ns + 5 + 9 * NS_PER_S)
-    assert pacer.on_trial
-
-
 def test_a_trial_that_told_nothing_is_followed_by_another() -> None:
     pacer = Pacer(None)
     again_ns = after_a_wait(pacer)
@@ -206,14 +185,6 @@ def test_a_session_that_opens_says_nothing_of_turns_that_were_refused() -> None:
     assert pacer.on_trial
     pacer.passed("turn", again_ns)
     assert not pacer.on_trial
-
-
-def test_without_a_refusal_nobody_is_on_trial() -> None:
-    pacer = Pacer(None)
-    pacer.take(5)
-
-    assert not pacer.on_trial
-    assert starts(pacer, 6, 6) == [6, 6]
 
 
 def test_after_a_wait_starts_keep_a_distance_that_shrinks_with_what_gets_through() -> None:
@@ -282,12 +253,3 @@ def test_of_two_processes_one_starts_half_an_interval_after_the_other() -> None:
 
     assert second == [100 + 2 * NS_PER_S, 100 + 6 * NS_PER_S]
     assert first == [100 + 4 * NS_PER_S, 100 + 8 * NS_PER_S]
-
-
-def test_a_process_that_is_alone_starts_at_once() -> None:
-    assert starts(pacer_of(30, WorkerSlot(0, 100, worker=0, workers=1)), 101) == [101]
-
-
-@pytest.mark.parametrize("rate", [None, 0.0])
-def test_without_a_rate_processes_need_no_turns(rate: float | None) -> None:
-    assert starts(pacer_of(rate, WorkerSlot(0, 100, worker=1, workers=2)), 101, 101) == [101, 101]

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
+from typing import Any, cast
 
+import gevent
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.load.playing.arm import Pacer, earliest_ns
+from bench.clock import monotonic_ns
+from bench.dial import Dialer
+from bench.load.planning.planned import per_minute_of
+from bench.load.playing.arm import HOPELESS, Arm, Pacer, earliest_ns
 from bench.load.playing.pairs import block_of, is_sampled, order, phase_of
+from bench.load.playing.starts import Start, Starts
+from bench.target.tokens import Keyring
+from bench.transport.loop import LoopWatch
 from bench.units import NS_PER_S
+from tests.helpers import MS, at, build_observation, build_session, resolve_target
 
 
 def started(pacers: list[Pacer], now_ns: int) -> int:
@@ -39,10 +50,6 @@ def test_no_order_is_preferred() -> None:
     assert all(abs(count - 1_000) < 150 for count in counts.values())  # five standard deviations
 
 
-def test_another_seed_is_another_order() -> None:
-    assert [order(2, 1, pair) for pair in range(50)] != [order(2, 2, pair) for pair in range(50)]
-
-
 def test_a_block_lasts_two_minutes_from_the_begin_of_the_run() -> None:
     began_ns = 10**18
     seconds = (-1, 0, 119, 120, 241)
@@ -63,12 +70,6 @@ def test_a_wait_in_one_arm_holds_its_partner() -> None:
     other.hold(7, 0)
 
     assert earliest_ns([one, other], 1) == 7
-
-
-def test_the_slower_rate_paces_both() -> None:
-    one, other = Pacer(60), Pacer(30)
-
-    assert [started([one, other], 0) for _ in range(3)] == [0, 2 * NS_PER_S, 4 * NS_PER_S]
 
 
 def test_pairs_keep_in_step_with_other_processes_by_the_slowest_rate() -> None:
@@ -114,6 +115,116 @@ def test_logged_pairs_are_evenly_spread(share: Fraction) -> None:
     assert gaps <= {math.floor(1 / share), math.ceil(1 / share)}
 
 
-def test_none_and_all_are_what_they_say() -> None:
-    assert not any(is_sampled(number, Fraction(0)) for number in range(50))
-    assert all(is_sampled(number, Fraction(1)) for number in range(50))
+# Pairs that ask at once start one after another, and the loop looks at its sockets between them.
+
+
+def test_the_loop_polls_between_two_starts_that_were_asked_for_at_once() -> None:
+    starts = Starts([Arm(cast(Any, None), cast(Any, None), cast(Any, None), Pacer(None))], lambda: False)
+    watch = LoopWatch.of_hub()
+    begun: list[tuple[int, Start]] = []
+
+    def start() -> None:
+        taken = starts.wait(monotonic_ns())
+        assert taken is not None
+        begun.append((watch.polls, taken))
+
+    with gevent.Timeout(30):  # joinall would count its own from the last poll, however long ago
+        gevent.joinall([gevent.spawn(start) for _ in range(20)], raise_error=True)
+    polls = [polled for polled, _ in begun]
+
+    assert len(set(polls)) == 20
+    asked_ns = [taken.intended_ns for _, taken in begun]
+    assert asked_ns == sorted(asked_ns)
+
+
+# How it goes at one target.
+
+
+HERE = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=x")
+
+
+def arm() -> Arm:
+    return Arm(HERE, {}, Dialer(HERE, cast(Keyring, None)), Pacer(None))
+
+
+def refused(outcome: str, **changes: Any) -> Any:
+    return build_session(outcome=outcome, instants={"ended": at(30)}, **changes)
+
+
+def test_an_arm_where_nothing_opens_is_hopeless_after_ten() -> None:
+    here = arm()
+    told = [here.note(refused("connect_failed:tcp"), at(30)) for _ in range(HOPELESS - 1)]
+
+    assert all(told)
+    assert not here.hopeless
+    here.note(refused("timeout:tls"), at(30))
+    assert here.hopeless
+
+
+def test_one_session_that_opened_is_hope() -> None:
+    here = arm()
+    assert not here.note(build_session(), at(30))
+    for _ in range(HOPELESS):
+        here.note(refused("connect_failed:tcp"), at(30))
+
+    assert not here.hopeless
+
+
+@pytest.mark.parametrize(("outcome", "failed"), [("throttled:handshake", True), ("unfinished", False)])
+def test_what_is_throttled_or_cut_is_not_hopeless(outcome: str, failed: bool) -> None:
+    here = arm()
+
+    assert [here.note(refused(outcome), at(30)) for _ in range(HOPELESS)] == [failed] * HOPELESS
+    assert not here.hopeless
+
+
+HELD = {
+    "a throttled handshake holds further starts for as long as it asks":
+        (refused("throttled:handshake", headers={"retry-after": "3"}), at(30) + 3 * NS_PER_S),
+    "without a wait it holds them for a second": (refused("throttled:handshake"), at(30) + NS_PER_S),
+    "a session that was open when it was throttled holds nothing": (build_session(outcome="throttled:error"), at(40)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("session", "starts_ns"), HELD.values(), ids=HELD)
+def test_a_throttled_handshake_holds_starts(session: Any, starts_ns: int) -> None:
+    here = arm()
+    here.note(session, at(30))
+
+    assert here.pacer.earliest_ns(at(40)) == starts_ns
+
+
+def turn(outcome: str = "ok", detail: str = "", start_ns: int = at(0)) -> Any:
+    return build_observation(outcome=outcome, detail=detail, start_ns=start_ns, instants={"ended": start_ns + 20 * MS})
+
+
+def test_a_throttled_turn_holds_starts_until_the_wait_from_its_end_is_over() -> None:
+    here = arm()
+    here.turn_ended(turn("throttled:response", "Please try again in 6.2s."))
+
+    assert here.pacer.earliest_ns(at(30)) == at(20) + 6_200_000_000
+
+
+def test_after_throttled_turns_others_start_once_a_turn_has_got_through() -> None:
+    here = arm()
+    here.turn_ended(turn("throttled:response"))
+    again_ns = here.pacer.earliest_ns(at(30))
+    here.pacer.take(again_ns)
+    for outcome in ("ok", "unfinished"):
+        here.session_opened(again_ns)
+        here.turn_ended(turn(outcome, start_ns=again_ns - (outcome == "ok")))
+        assert here.pacer.on_trial
+
+    here.turn_ended(turn("timeout:response", start_ns=again_ns))
+    assert not here.pacer.on_trial
+
+
+def test_arms_that_call_one_deployment_share_its_rate() -> None:
+    west = replace(HERE, label="west", connect_rate_per_min=30.0)
+    quick = replace(west, label="west.quick", variant_of="west")
+    mini = replace(west, label="west.mini", variant_of="west", model="mini")
+    east = replace(HERE, label="east", host="127.0.0.2")
+
+    assert per_minute_of([west, quick, mini, east], None) == [15.0, 15.0, 30.0, None]
+    assert per_minute_of([west, quick, mini, east], 60.0) == [30.0, 30.0, 60.0, 60.0]
+    assert per_minute_of([west, east], 0.0) == [None, None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -10,16 +11,32 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bench.cores import Priority
 from bench.errors import UsageError
 from bench.load.planning import planned as planning
-from bench.load.planning.planned import Concurrency, Planned, planned
+from bench.load.planning.planned import (
+    MOST_OF_RUN,
+    Concurrency,
+    Planned,
+    PlayingHost,
+    concurrency,
+    hosts_advice,
+    peak_users,
+    planned,
+    process_advice,
+    ramp_up_s,
+    session_s,
+    warmup_s,
+)
 from bench.load.planning.tasks import script
+from bench.plan.script import load_script
 from bench.run.calibration import save_calibration, state_folder
-from tests.load.actors import actor
-from tests.load.test_run_options import parsed
-from tests.run.test_calibration import build_calibration
+from tests.calibrate.builders import build_calibration
+from tests.load.actors import actor, tone
+from tests.load.options import parsed
 
 HERE = "ws://localhost:1/openai/v1/realtime?model=gpt-realtime"
 THERE = "wss://example.com/openai/v1/realtime?model=gpt-realtime"
@@ -254,10 +271,176 @@ def test_what_a_history_costs_is_in_the_estimate(tmp_path: Path) -> None:
     assert deep[0] - plain[0] == pytest.approx(10_000 * 4 / 1e6, rel=0.01)  # at the price of text that is not cached
 
 
-def test_a_history_that_cannot_be_read_is_refused_with_its_line(tmp_path: Path) -> None:
-    (tmp_path / "bad.jsonl").write_text('{"role": "user", "text": "Hello"}\nHello\n')
+# How much of a run's beginning is kept apart.
 
-    with pytest.raises(UsageError, match=r"bad\.jsonl:2: must be JSON"):
-        plan(tmp_path, "--url", HERE, "--history", str(tmp_path / "bad.jsonl"))
-    with pytest.raises(UsageError, match=r"none\.jsonl: no such file"):
-        plan(tmp_path, "--url", HERE, "--history", str(tmp_path / "none.jsonl"))
+
+TIMES = st.floats(0, 1e5)
+
+
+@pytest.mark.parametrize(
+    ("given_s", "run_time_s", "ramp_s", "longest_s", "cut_s"),
+    [
+        (None, 599, 30, 10, 0),
+        (None, None, 30, 10, 0),
+        (None, 600, 30, 10, 60),
+        (None, 600, 90, 20, 110),
+        (None, 600, 3_000, 20, 300),
+        (0, 3_600, 30, 10, 0),
+        (5, 60, 30, 10, 5),
+        (5, None, 30, 10, 5),
+    ],
+)
+def test_a_long_run_cuts_its_ramp_up_and_a_session_and_a_short_one_nothing(
+    given_s: float | None, run_time_s: float | None, ramp_s: float, longest_s: float, cut_s: float
+) -> None:
+    assert warmup_s(given_s, run_time_s, ramp_s, longest_s) == cut_s
+
+
+@given(st.none() | TIMES, TIMES, TIMES)
+def test_what_nobody_asked_for_never_takes_most_of_a_run(
+    run_time_s: float | None, ramp_s: float, longest_s: float
+) -> None:
+    assert 0 <= warmup_s(None, run_time_s, ramp_s, longest_s) <= MOST_OF_RUN * (run_time_s or 0)
+
+
+def test_a_ramp_up_lasts_until_the_slowest_arm_has_opened_a_session_for_every_user() -> None:
+    assert ramp_up_s(60, 2.0, [None, None]) == 30
+    assert ramp_up_s(60, 2.0, [None, 30.0]) == 120
+    assert ramp_up_s(60, 2.0, [600.0, 30.0]) == 120
+
+
+def test_a_session_lasts_as_long_as_the_longest_script_speaks_and_is_silent(tmp_path: Path) -> None:
+    for name, seconds in (("short", 0.5), ("long", 1.5)):
+        tone(tmp_path / f"{name}.wav", seconds)
+    (tmp_path / "spoken.yaml").write_text("steps:\n  - audio: [short.wav, long.wav]\n  - pause: 2\n  - text: Thanks\n")
+    (tmp_path / "typed.yaml").write_text("steps:\n  - text: Hello\n")
+    scripts = [load_script(tmp_path / f"{name}.yaml") for name in ("spoken", "typed")]
+
+    assert session_s(scripts) == pytest.approx(3.5, abs=0.01)
+    (tmp_path / "typed.yaml").write_text("steps:\n  - text: Hello\n  - pause: {median: 4, sigma: 0.5}\n")
+    assert session_s([*scripts, load_script(tmp_path / "typed.yaml")]) == pytest.approx(4 * math.exp(0.125))
+    (tmp_path / "typed.yaml").write_text(
+        "session: {turn_detection: server_vad}\nsteps:\n"
+        "  - sound: {audio: long.wav, kind: talking_to_others, during: silence}\n"
+        "  - text: Hello\n  - sound: {audio: long.wav, kind: talking_to_others}\n"
+    )
+    assert session_s([load_script(tmp_path / "typed.yaml")]) == pytest.approx(1.5 + 2, abs=0.01)
+    assert session_s(scripts[1:]) == session_s([]) == 0
+
+
+# How many sessions are open at a time, and what is said where a process gets more than it is trusted with.
+
+
+TEXT_350 = {"sessions": 350, "kind": "text", "date": "2026-11-20", "ended": "", "stale": []}
+
+
+def of(users: int, runner: object = None, sessions: int | None = None, **options: int) -> Concurrency:
+    parsed: Any = SimpleNamespace(num_users=users, **options)
+    environment: Any = SimpleNamespace(parsed_options=parsed, shape_class=None, runner=runner)
+    return concurrency(environment, users, sessions=sessions, arms=1)
+
+
+def advice(users: int, cited: Any = TEXT_350, *, arms: int = 1, processes: int = 1, cores: int = 8) -> str:
+    """The line, "" where there is none."""
+    return "".join(process_advice(Concurrency(users, arms, processes), cited, cores))
+
+
+def test_the_fullest_process_counts() -> None:
+    assert Concurrency(11, 2, 3).per_process == 8
+
+
+@given(st.integers(1, 5_000), st.integers(1, 5), st.integers(1, 2_000))
+def test_as_many_processes_as_are_needed_are_enough_and_one_fewer_is_not(users: int, arms: int, trusted: int) -> None:
+    needed = Concurrency(users, arms, 1).processes_for(trusted)
+
+    if needed is None:
+        assert Concurrency(users, arms, users).per_process > trusted
+    else:
+        assert Concurrency(users, arms, needed).per_process <= trusted
+        assert needed == 1 or Concurrency(users, arms, needed - 1).per_process > trusted
+
+
+def test_processes_are_those_of_the_options_or_the_workers_that_are_there() -> None:
+    assert of(8).processes == of(8, SimpleNamespace()).processes == 1
+    assert of(8, processes=2).processes == of(8, expect_workers=2).processes == 2
+    assert of(8, SimpleNamespace(worker_count=3), expect_workers=1).processes == 3
+    assert of(8, SimpleNamespace(worker_count=0)).processes == 1
+    assert of(8, sessions=5) == Concurrency(5, 1, 1)
+
+
+def test_a_load_shape_asks_for_the_users_of_its_largest_stage() -> None:
+    parsed = SimpleNamespace(num_users=5)
+    stages = [
+        {"duration": 60, "users": 20, "spawn_rate": 5},
+        {"duration": 120, "users": 400},
+        {"duration": 180, "users": None},
+    ]
+
+    assert peak_users(parsed, None) == peak_users(parsed, SimpleNamespace()) == 5
+    assert peak_users(parsed, SimpleNamespace(stages=stages)) == 400
+    assert peak_users(parsed, SimpleNamespace(stages="unlike Locust's")) == 5
+    assert peak_users(SimpleNamespace(num_users=None), None) == 1
+
+
+@pytest.mark.parametrize(("users", "processes"), [(350, 1), (700, 2), (1, 1)])
+def test_nothing_is_said_where_every_process_is_trusted_with_its_sessions(users: int, processes: int) -> None:
+    assert advice(users, processes=processes) == ""
+
+
+def test_the_line_says_how_many_processes_are_enough_and_what_happens_otherwise() -> None:
+    assert advice(1_000) == (
+        "1,000 sessions in one process are more than this machine is trusted with: 350 text sessions (calibrated on "
+        "2026-11-20); this load takes --processes 3; with fewer, values may be off by more than 1 ms and the run "
+        "INVALID"
+    )
+    assert advice(1_000, processes=2).startswith("500 sessions in one process")
+    assert "this load takes --processes 6;" in advice(1_000, arms=2)
+
+
+@pytest.mark.parametrize(
+    ("cores", "said"),
+    [
+        (3, "takes --processes 3;"),
+        (2, "; this load takes 3 processes, on 2 machines with 2 cores each"),
+        (1, "3 machines with 1 core each"),
+    ],
+)
+def test_where_there_are_too_few_cores_the_line_says_how_many_machines_it_takes(cores: int, said: str) -> None:
+    assert said in advice(1_000, cores=cores)
+
+
+def test_the_line_says_what_has_changed_since_the_calibration_and_what_ended_it() -> None:
+    line = advice(1_000, TEXT_350 | {"ended": "the simulator", "stale": ["with another kernel"]})
+
+    assert "at least 350 text sessions (calibrated on 2026-11-20, with another kernel)" in line
+
+
+@pytest.mark.parametrize(("trusted", "arms"), [(0, 1), (1, 2)])
+def test_a_machine_that_is_not_trusted_with_one_user_is_told_of_no_processes(trusted: int, arms: int) -> None:
+    line = advice(10, TEXT_350 | {"sessions": trusted}, arms=arms)
+
+    assert "no number of processes is enough" in line
+    assert "--processes" not in line
+
+
+def test_a_calibration_is_asked_for_before_more_sessions_than_it_begins_with() -> None:
+    assert "`rtbench calibrate`" in advice(101, None)
+    assert advice(100, None) == advice(5, None) == advice(200, None, processes=2) == ""
+
+
+def on(name: str, trusted: int | None, workers: int = 2, cores: int = 4) -> PlayingHost:
+    return PlayingHost(name, workers, cores, None if trusted is None else {"sessions": trusted})
+
+
+def test_hosts_that_carry_the_load_together_are_said_to() -> None:
+    (line,) = hosts_advice(Concurrency(600, 1, 6), [on("east", 450), on("west", 100), on("south", 100)])
+
+    assert line == "100 sessions in each of 6 processes on 3 hosts: each is trusted with as many"
+
+
+def test_a_host_that_carries_less_or_that_nobody_knows_is_named() -> None:
+    (line,) = hosts_advice(Concurrency(600, 1, 6), [on("east", 99), on("west", None), on("south", 450, 5)])
+
+    assert "more than they are trusted with (east 99)" in line
+    assert "west is not calibrated: run `rtbench calibrate` there" in line
+    assert "too few cores: south has 4 for 5" in line

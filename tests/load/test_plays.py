@@ -11,14 +11,34 @@ from typing import Any, ClassVar
 import pytest
 
 from bench.errors import ScriptError, UsageError
+from bench.load.planning.lacking import LACKS, _of_session, _of_turn, lacking
 from bench.load.planning.planned import Concurrency, check_cost, check_descriptors, check_shares
-from bench.load.planning.plays import loaded_scripts, longest_turn_s, plays_of_arms, prepared_plays
+from bench.load.planning.plays import (
+    loaded_scripts,
+    longest_turn_s,
+    plays_of_arms,
+    prepared_plays,
+    script_facts,
+    script_notices,
+    target_facts,
+)
 from bench.load.planning.tasks import MAX_REHEARSED, as_sessions, script
+from bench.metrics import TURN_TYPES
+from bench.money import Prices
 from bench.plan.repertoire import Repertoire
+from bench.plan.script import Script
+from bench.plan.steps import Sound, SoundSettings
+from bench.plan.turn_plan import Cue
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
-from tests.helpers import resolve_target
+from bench.protocol.settings import TurnDetection
+from bench.run.folder import SCHEMAS
+from bench.target.credentials import Credential
+from bench.target.target import Entra
+from bench.transport.interface import NetworkPath, Proxy
+from tests.helpers import MS, resolve_target, say
 from tests.load.actors import Actor, actor, tone
+from tests.test_talking import HALTING, SPEECH, VAD, Talked, converse, over_reply, recording, sound, speak
 
 HERE = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=x")
 THERE = resolve_target({}, url="wss://example.com/openai/v1/realtime?model=x")
@@ -144,10 +164,6 @@ def test_every_task_of_a_class_is_played_by_its_own_name(tmp_path: Path) -> None
     assert [play.script.task is None for play in plays_of(mixed)] == [True, False, False]
 
 
-def test_a_class_with_one_method_gives_its_name_to_the_script() -> None:
-    assert [play.script.name for play in plays_of(actor("Caller", pay))] == ["Caller"]
-
-
 def test_settings_beside_yaml_scripts_alone_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match="One sets session, timeouts, which belongs in its YAML scripts: move it there"
@@ -183,3 +199,229 @@ def test_a_task_without_an_end_has_no_number_of_turns() -> None:
 
     assert (endless.script.turns_planned, ending.script.turns_planned) == (None, 1)
     assert len(endless.script.steps) == MAX_REHEARSED
+
+
+# What is said before a run that its turns and sessions can never have.
+
+
+TALK = {
+    "typed": lambda: converse(say(), say(output="text")),
+    "spoken and committed by the client": lambda: converse(speak(*SPEECH)),
+    "spoken, not transcribed": lambda: converse(speak(*SPEECH), turn_detection=VAD, input_transcription=None),
+    "answered in a pause": lambda: converse(
+        speak(*HALTING), speak(*SPEECH), turn_detection=TurnDetection(silence_duration_ms=200)
+    ),
+    "interrupted": lambda: converse(
+        speak(*SPEECH), over_reply(speak(*SPEECH), Cue(after_ns=300 * MS)), speak(*SPEECH), turn_detection=VAD
+    ),
+    "sounds": lambda: converse(
+        speak(*SPEECH),
+        Sound(SoundSettings(kind="backchannel", audio=recording(sound(20, 300)), cue=Cue(after_ns=200 * MS))),
+        speak(*SPEECH),
+        turn_detection=VAD,
+    ),
+}
+
+
+def scripts_lacking(folder: Path, text: str, dialect: Any = GA, *, arrives: bool = False) -> Any:
+    (folder / "talk.yaml").write_text(text)
+    plays = prepared_plays(loaded_scripts([actor("One", script(folder / "talk.yaml"))]), dialect)
+    (repertoire,) = plays.values()
+    return lacking(repertoire, arrives=arrives)
+
+
+@pytest.mark.parametrize("talk", TALK.values(), ids=TALK)
+def test_what_is_said_to_be_lacking_is_never_observed(talk: Any) -> None:
+    talked: Talked = talk()
+    assert {turn.outcome for turn in talked.turns} <= {"ok", "interrupted", "cancelled:turn_detected"}
+
+    for prepared, turn in zip(talked.script.turns, talked.turns, strict=True):
+        lacks = dict(_of_turn(talked.script, prepared))
+        columns = {name for name in lacks if getattr(turn, name, None) is not None and name not in ("task_success",)}
+        turn_type = {f"turn_type:{name}" for name in (turn.turn_type or "").split("+")}
+        assert not lacks.keys() & (turn.instants.keys() | columns | turn_type)
+    assert not dict(_of_session(talked.script, arrives=False)).keys() & talked.session.instants.keys()
+
+
+def test_names_are_those_of_rows() -> None:
+    known = {*SCHEMAS["turns"].names, *(f"turn_type:{name}" for name in TURN_TYPES), "gaps_ns"}
+
+    for lack in LACKS:
+        assert {name if name in known else f"{name}_at_ns" for name in lack.names} <= known, lack.why
+
+
+def test_each_turn_of_a_script_says_what_it_lacks(tmp_path: Path) -> None:
+    tone(tmp_path / "a.wav")
+    found = scripts_lacking(tmp_path, "steps:\n  - {text: One, name: typed}\n  - {audio: a.wav, name: spoken}\n")
+
+    typed, spoken = found["turns"]
+    assert (found["name"], typed["step"], spoken["step"]) == ("talk", "typed", "spoken")
+    assert typed["lacks"]["speech_end"] == "it has no voice turn (`audio`)"
+    assert "speech_end" not in spoken["lacks"]
+    assert spoken["lacks"]["input_transcribed"] == "no speech of a caller is transcribed (`input_transcription`)"
+    assert {"first_audio", "first_text", "response_done"}.isdisjoint(typed["lacks"])
+    assert {"greeting_audible", "history_start", "previous_reply_end", "idle_prompt_due", "call_arrival"} <= found[
+        "session"
+    ].keys()
+
+
+def test_what_a_script_has_it_does_not_lack(tmp_path: Path) -> None:
+    (tmp_path / "before.jsonl").write_text('{"role": "user", "text": "Hello"}\n')
+    session = "{turn_detection: {type: server_vad, idle_timeout_ms: 6000}}"
+    text = f"session: {session}\nhistory: before.jsonl\nrenew_after: 60\nsteps:\n  - text: One\n"
+    found = scripts_lacking(tmp_path, text, arrives=True)
+
+    assert found["session"].keys() == {"greeting_audible"}
+    assert "speech_end" in found["turns"][0]["lacks"]
+
+
+def test_no_reply_of_a_script_in_text_is_heard(tmp_path: Path) -> None:
+    found = scripts_lacking(tmp_path, "session: {output: text}\nsteps:\n  - text: One\n")
+
+    assert found["session"]["first_audible"] == "its replies are text (`output`)"
+
+
+def test_of_a_script_that_sends_events_of_its_own_nobody_knows(tmp_path: Path) -> None:
+    assert scripts_lacking(tmp_path, "steps:\n  - text: One\n  - send: {type: response.cancel}\n") is None
+    assert scripts_lacking(tmp_path, "steps:\n  - text: One\n  - message: {role: user, text: Two}\n") is not None
+
+
+def test_of_a_task_in_python_nobody_knows(tmp_path: Path) -> None:
+    def order(caller: Any) -> None:
+        caller.text("Hello")
+
+    (repertoire,) = prepared_plays(loaded_scripts([actor("One", order)]), GA).values()
+
+    assert lacking(repertoire, arrives=False) is None
+
+
+# What run.json says of targets and scripts, before the first session.
+
+
+def plain_talk(folder: Path, text: str = "steps:\n  - text: Hello\n") -> Path:
+    (folder / "talk.yaml").write_text(text)
+    return folder / "talk.yaml"
+
+
+def scripts_of(*classes: type) -> list[Script]:
+    return list(loaded_scripts(classes).values())
+
+
+def facts(*classes: type) -> list[dict[str, Any]]:
+    return script_facts({"here": prepared_plays(loaded_scripts(classes), GA)})
+
+
+def test_names_in_a_script_without_variables_are_told(tmp_path: Path) -> None:
+    path = plain_talk(tmp_path, "steps:\n  - text: 'Ask ${name} for ${price}.'\n")
+    notices = script_notices(scripts_of(actor("One", script(path)), actor("Other", script(path)), actor("Caller", pay)))
+
+    assert notices == [
+        f"talk: text contains ${{{name}}} and the script has no variables: it is sent as it stands"
+        for name in ("name", "price")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("session", "notices"),
+    [
+        ("{}", ["talk: `transcript` cannot be checked, because session.input_transcription is not set"]),
+        ("{input_transcription: whisper-1}", []),
+    ],
+)
+def test_words_that_nothing_is_held_against_are_told(session: str, notices: list[str], tmp_path: Path) -> None:
+    tone(tmp_path / "a.wav")
+    path = plain_talk(tmp_path, f"session: {session}\nsteps:\n  - {{audio: a.wav, transcript: Hello}}\n")
+
+    assert script_notices(scripts_of(actor("One", script(path)))) == notices
+
+
+def test_facts_say_how_a_script_is_heard_and_spoken(tmp_path: Path) -> None:
+    tone(tmp_path / "a.wav")
+    (tmp_path / "rows.csv").write_text("name\nAda\nBob\n")
+    path = plain_talk(tmp_path, (
+        "session: {turn_detection: semantic_vad, input_format: g711_ulaw, output_format: g711_alaw}\n"
+        "variables: rows.csv\nbackground_noise: {file: a.wav, snr_db: 15}\njitter_buffer_ms: 80\n"
+        "steps:\n  - audio: a.wav\n    chunk_ms: 40\n  - text: Hello\n    output: text\n"))  # fmt: skip
+    (fact,) = facts(actor("One", script(path)))
+
+    assert fact["turn_detection_settings"] == {"type": "semantic_vad"}
+    assert {key: fact[key] for key in ("turn_detection", "input_format", "output_format", "jitter_buffer_ms")} == {
+        "turn_detection": "semantic_vad",
+        "input_format": "g711_ulaw",
+        "output_format": "g711_alaw",
+        "jitter_buffer_ms": 80,
+    }
+    assert (fact["background_snr_db"], fact["variables"]) == (15, 2)
+    assert (fact["turns"], fact["chunk_ms"], fact["output"]) == (2, 40, "audio")
+
+
+def test_facts_say_how_long_a_caller_thinks_where_a_session_has_an_end(tmp_path: Path) -> None:
+    def talk_on(actor: Actor) -> None:
+        while True:
+            actor.text("Hello")
+            actor.pause(1)
+
+    path = plain_talk(tmp_path, "steps:\n  - text: Hello\n  - pause: 0.5\n  - pause: {median: 2, sigma: 0.5}\n")
+    of_plays = facts(actor("One", script(path)), actor("Payer", pay), actor("Talker", talk_on))
+
+    assert [fact["think_s"] for fact in of_plays] == [2.766, 0, None]
+
+
+def test_facts_hold_further_settings_as_they_are_played(tmp_path: Path) -> None:
+    path = plain_talk(tmp_path, "session: {extra: {a: {b: 1}}}\nsteps:\n  - text: Hello\n")
+    parts = loaded_scripts([actor("One", script(path))])
+    varied = prepared_plays(parts, GA, {"extra": {"a": {"c": None}}}, "targets.yaml:3")
+
+    assert [fact["extra"] for fact in script_facts({"here": prepared_plays(parts, GA), "there": varied})] == [
+        {"a": {"b": 1}},
+        {"a": {"b": 1, "c": None}},
+    ]
+
+
+def test_a_script_that_two_classes_play_stands_once_among_the_facts(tmp_path: Path) -> None:
+    path = plain_talk(tmp_path)
+
+    assert len(facts(actor("One", script(path)), actor("Other", script(path)))) == 1
+
+
+def test_facts_of_a_script_stand_there_for_each_target(tmp_path: Path) -> None:
+    parts = loaded_scripts([actor("One", script(plain_talk(tmp_path)))])
+    quick = prepared_plays(parts, GA, {"turn_detection": "server_vad"}, "targets.yaml:3")
+    of_plays = script_facts({"here": prepared_plays(parts, PREVIEW), "there": quick})
+
+    assert [(fact["target"], fact["dialect"], fact["turn_detection"]) for fact in of_plays] == [
+        ("here", "preview", "none"),
+        ("there", "ga", "server_vad"),
+    ]
+
+
+def test_facts_of_a_target_hold_no_secret() -> None:
+    proxy = Proxy("http", "proxy.example", 8080, "ann-of-the-proxy", "hush-hush")
+    secretive = replace(
+        HERE,
+        auth=Credential("api-key", "sk-secret-key"),
+        headers=(("x-tenant", "confidential"),),
+        network_path=NetworkPath(proxy=proxy, address="127.0.0.1", deflate=True),
+        prices=Prices(1, 2, 3, 4, 5, 6),
+        session={"voice": "verse"},
+        variant_of="west",
+    )
+    fact = target_facts(secretive, 30.0)
+
+    assert not any(
+        secret in repr(fact) for secret in ("sk-secret-key", "confidential", "hush-hush", "ann-of-the-proxy")
+    )
+    assert (fact["auth"], fact["proxy"]) == ("key", "http://proxy.example:8080")
+    assert (fact["address"], fact["deflate"], fact["connect_rate"]) == ("127.0.0.1", True, 30.0)
+    assert fact["prices"]["audio_output"] == 6
+    assert (fact["variant_of"], fact["session"]) == ("west", {"voice": "verse"})
+
+
+def test_signing_in_is_called_as_its_option_calls_it() -> None:
+    chain, identity = Entra("scope"), Entra("scope", "managed_identity")
+
+    assert [target_facts(replace(HERE, auth=auth), None)["auth"] for auth in (None, chain, identity)] == [
+        None,
+        "entra",
+        "managed_identity",
+    ]

@@ -31,14 +31,13 @@ from bench.protocol.events import Usage
 from bench.run.histograms import Histograms, Key
 from bench.run.recorder import Traffic
 from reports.statistics.quantiles import quantiles, sample
-from tests.helpers import MS, at, build_observation, build_session, designs
+from tests.helpers import at, build_observation, build_session, designs
 
 NOTHING = Histograms()
 S = 10**9
 STEP = "talk.greeting"
 PRICES = Prices(4, 0.4, 16, 32, 0.4, 64)
 TTFA, TTFT = LiveKey(WAIT, "ttfa", "request_sent"), LiveKey(WAIT, "ttft", "request_sent")
-TTFA_AFTER_SPEECH = LiveKey(WAIT, "ttfa", "speech_end")
 VALUE_OF_TTFA, BOUND_OF_TTFA = LiveKey(VALUE, "ttfa", "request_sent"), LiveKey(BOUND, "ttfa", "request_sent")
 Kept = dict[str, dict[LiveKey, list[int]]]
 """Microseconds by arm and key."""
@@ -141,15 +140,6 @@ def test_a_report_has_the_waits_of_the_good_turns_since_the_last_one() -> None:
     assert times_of(second)[BOUND_OF_TTFA] == [30]
 
 
-def test_waits_of_one_arm_name_and_origin_are_not_anothers() -> None:
-    spoken = {"speech_end": at(0), "first_audio": at(800), "ended": at(900)}
-    written = {"request_sent": at(0), "first_text": at(300), "ended": at(400)}
-    times = reported(waited(500), build_observation(instants=spoken), build_observation(instants=written))
-
-    shown = {key: values_us for key, values_us in times_of(times).items() if key.role == WAIT}
-    assert shown == {TTFA: [500_000], TTFA_AFTER_SPEECH: [800_000], TTFT: [300_000]}
-
-
 def test_stamps_from_user_space_are_counted() -> None:
     standing = reported(
         build_observation(),
@@ -219,12 +209,6 @@ def test_a_report_is_not_changed_by_what_comes_after_it() -> None:
 # All of them.
 
 
-def test_nothing_is_the_sum_of_nothing() -> None:
-    assert Tally().total == ProgressReport()
-    assert Tally().waits() == []
-    assert Tally().health() == ""
-
-
 def test_processes_are_added_and_the_worst_delay_counts() -> None:
     tally = Tally()
     tally.add(0, ProgressReport(sessions_open=3, turns_succeeded=10, usd=0.5, waiting_s=1.0, send_delay_p99_ms=2.0))
@@ -239,16 +223,6 @@ def test_processes_are_added_and_the_worst_delay_counts() -> None:
         sessions_open=7, turns_succeeded=15, usd=0.75, waiting_s=7.0,
         send_delay_p99_ms=2.0, event_loop_delay_p99_ms=3.0, simulated=True,
     )  # fmt: skip
-
-
-def test_a_report_that_is_lost_does_not_change_the_counts() -> None:
-    whole, holed = Tally(), Tally()
-    reports = [ProgressReport(turns_succeeded=count, usd=count / 10) for count in (1, 4, 9)]
-    for standing in reports:
-        whole.add(0, standing)
-    holed.add(0, reports[-1])
-
-    assert whole.total == holed.total == reports[-1]
 
 
 times = st.dictionaries(
@@ -297,17 +271,6 @@ def test_the_wait_of_most_turns_comes_first_and_arms_stand_together() -> None:
     assert [(wait.name, wait.arm, wait.turns) for wait in tally.waits()] == [
         ("ttfa", "east", 1), ("ttfa", "sweden", 2), ("ttft", "sweden", 1),
     ]  # fmt: skip
-
-
-def test_quantiles_are_of_all_turns_of_an_arm() -> None:
-    tally = Tally()
-    for worker in range(2):
-        times = {"sweden": {TTFA: [ms * 1000 for ms in range(1 + worker, 201, 2)]}}
-        tally.add(worker, ProgressReport(times_us=of_step(times), targets=designs(times, {})))
-
-    (wait,) = tally.waits()
-    assert wait.p50_ms == pytest.approx(100, rel=0.001)
-    assert wait.p95_ms == pytest.approx(190, rel=0.001)
 
 
 def waits(good: int, failed: int, key: LiveKey | None = TTFA) -> list[Wait]:
@@ -397,14 +360,6 @@ def test_a_turn_that_failed_after_its_first_audio_is_counted_as_failed_alone() -
 def test_failed_turns_of_which_nothing_is_known_count_with_most_turns() -> None:
     assert waits(6, 4, None) == waits(6, 4)
     assert waits(0, 9, None) == []
-
-
-def test_failures_of_all_processes_and_arms_are_added() -> None:
-    tally = Tally()
-    tally.add(0, ProgressReport(failures={"east": [(TTFA, 2)], "sweden": [(TTFT, 1)]}))
-    tally.add(1, ProgressReport(failures={"east": [(TTFA, 3)]}))
-
-    assert failures_of(tally.total) == {"east": {TTFA: 5}, "sweden": {TTFT: 1}}
 
 
 def test_figures_are_by_origin_and_a_failed_turn_fails_all_that_its_step_has() -> None:
@@ -512,7 +467,3 @@ def test_the_harness_of_a_target_is_judged_by_its_own_figures_and_the_verdict_by
     assert (east.health, sweden.health) == ("overloaded: timestamp_uncertainty 3.1 ms > 1 ms", "OK")
     assert (east.verdict, east.validity, east.simulated) == (sweden.verdict, "invalid", True)
     assert east.remedy == sweden.remedy != ""
-
-
-def test_a_wait_of_half_a_millisecond_is_kept_to_the_microsecond() -> None:
-    assert times_of(reported(waited(0.5)))[TTFA] == [int(0.5 * MS) // 1000]

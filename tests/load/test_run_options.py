@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import json
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import configargparse
 import pytest
 
+from bench.cli.start import options
 from bench.errors import UsageError
 from bench.load.leading.gating import check_options
-from bench.load.planning import run_options
+from bench.load.planning import command, run_options
+from bench.load.planning.command import COMMAND, repeating_command
 from bench.load.planning.run_options import (
     LOOPBACK,
     Options,
@@ -22,120 +24,43 @@ from bench.load.planning.run_options import (
     is_command,
     stay_on_loopback,
 )
+from bench.load.planning.run_words import RunWords, locust_file, run_words, scenario_of
 from bench.target.options import ServiceOptions
+from tests.load.options import Parser, parsed
 
-
-class Parser(configargparse.ArgumentParser):  # type: ignore[misc]  # it is not typed
-    """Locust's, as far as it goes beyond argparse."""
-
-    def add_argument(self, *names: str, include_in_web_ui: bool = True, **settings: Any) -> Any:
-        return super().add_argument(*names, **settings)
-
-
-def parsed(*arguments: str, **environment: str) -> argparse.Namespace:
-    """As Locust's parser reads them."""
-    parser = Parser()
-    add_options(parser)
-    return parser.parse_args(list(arguments), env_vars=environment)
-
-
-def test_nothing_given_is_nothing_set() -> None:
-    assert Options.of(parsed()) == Options(
-        service_options=ServiceOptions(),
-        sessions=None,
-        arrivals_per_s=None,
-        arrival_pattern=None,
-        max_concurrent=None,
-        stages=None,
-        warmup_s=None,
-        until_decided=False,
-        thresholds=None,
-        interim_every=50,
-        connect_rate=None,
-        session_pause_s=1.0,
-        history=None,
-        budget_usd=None,
-        seed=1,
-        record_events=Fraction(0),
-        record_audio=False,
-        record_transcripts=False,
-        name="",
-        part_of="",
-        labels={},
-        runs_dir=Path("runs"),
-        worker_timeout_s=30.0,
-        priority=False,
-        yes=False,
-    )
+SERVICE: dict[str, tuple[str, Any]] = {
+    # (option's value, what it becomes)
+    "url": ("ws://localhost:1/v1/realtime",) * 2, "dialect": ("preview",) * 2, "api_key_env": ("KEY",) * 2,
+    "ca_file": ("ca.pem", Path("ca.pem")), "auth": ("azure_cli",) * 2, "client_cert": ("me.pem", Path("me.pem")),
+    "client_key": ("me.key", Path("me.key")), "proxy": ("none",) * 2, "resolve": ("::1",) * 2,
+    "compression": ("deflate",) * 2, "prices": ("prices.yaml", Path("prices.yaml")), "max_message_mib": ("2", 2),
+    "targets": ("a, b.quick", ("a", "b.quick")), "target_file": ("there.yaml", Path("there.yaml")),
+}  # fmt: skip
+RUN: dict[str, tuple[str, Any]] = {
+    "sessions": ("7", 7), "connect_rate": ("30", 30.0), "session_pause": ("0", 0.0), "seed": ("5", 5),
+    "budget": ("2.50", 2.5), "warmup": ("1m30s", 90.0), "thresholds": ("ci.yaml", Path("ci.yaml")),
+    "interim_every": ("25", 25), "record_events": ("2.5%", Fraction(1, 40)), "runs_dir": ("out", Path("out")),
+    "history": ("before.jsonl", Path("before.jsonl")), "worker_timeout": ("2m", 120.0),
+    "arrival_rate": ("30/min", 0.5), "arrival_pattern": ("gamma:2",) * 2, "max_concurrent": ("40", 40),
+    "name": ("checkout",) * 2, "part_of": ("nightly-7",) * 2,
+}  # fmt: skip
+FIELDS = {"session_pause": "session_pause_s", "budget": "budget_usd", "warmup": "warmup_s",
+          "worker_timeout": "worker_timeout_s", "arrival_rate": "arrivals_per_s"}  # fmt: skip
+FLAGS = ("until_decided", "priority", "record_audio", "record_transcripts", "yes")
 
 
 def test_everything_given_is_taken() -> None:
-    options = Options.of(
-        parsed(
-            *("--url", "ws://localhost:1/v1/realtime", "--dialect", "preview", "--api-key-env", "KEY"),
-            *("--ca-file", "ca.pem", "--sessions", "7", "--connect-rate", "30", "--session-pause", "0", "--seed", "5"),
-            *("--auth", "azure_cli", "--client-cert", "me.pem", "--client-key", "me.key", "--proxy", "none"),
-            *("--resolve", "::1", "--compression", "deflate", "--prices", "prices.yaml", "--budget", "2.50"),
-            *("--max-message-mib", "2"),
-            *("--warmup", "1m30s", "--until-decided", "--thresholds", "ci.yaml", "--interim-every", "25"),
-            *("--targets", "a, b.quick", "--target-file", "there.yaml", "--priority"),
-            *("--record-events", "2.5%", "--record-audio", "--record-transcripts", "--runs-dir", "out", "--yes"),
-            *("--history", "before.jsonl", "--worker-timeout", "2m"),
-            *("--arrival-rate", "30/min", "--arrival-pattern", "gamma:2", "--max-concurrent", "40"),
-            *(
-                "--name",
-                "checkout",
-                "--part-of",
-                "nightly-7",
-                "--label",
-                "commit=1a2b3c",
-                "--label",
-                "note = two words",
-            ),
-        )
-    )
+    given = [word for name, (value, _) in (SERVICE | RUN).items() for word in (f"--{name.replace('_', '-')}", value)]
+    given += [f"--{name.replace('_', '-')}" for name in FLAGS]
+    options = Options.of(parsed(*given, "--label", "commit=1a2b3c", "--label", "note = two words"))
+    flags: dict[str, Any] = dict.fromkeys(FLAGS, True)
 
     assert options == Options(
-        service_options=ServiceOptions(
-            targets=("a", "b.quick"),
-            target_file=Path("there.yaml"),
-            url="ws://localhost:1/v1/realtime",
-            dialect="preview",
-            api_key_env="KEY",
-            auth="azure_cli",
-            ca_file=Path("ca.pem"),
-            client_cert=Path("me.pem"),
-            client_key=Path("me.key"),
-            proxy="none",
-            resolve="::1",
-            compression="deflate",
-            max_message_mib=2,
-            prices=Path("prices.yaml"),
-        ),
-        sessions=7,
-        arrivals_per_s=0.5,
-        arrival_pattern="gamma:2",
-        max_concurrent=40,
-        stages=None,
-        warmup_s=90.0,
-        until_decided=True,
-        thresholds=Path("ci.yaml"),
-        interim_every=25,
-        connect_rate=30.0,
-        session_pause_s=0.0,
-        history=Path("before.jsonl"),
-        budget_usd=2.5,
-        seed=5,
-        record_events=Fraction(1, 40),
-        record_audio=True,
-        record_transcripts=True,
-        name="checkout",
-        part_of="nightly-7",
+        service_options=ServiceOptions(**{name: value for name, (_, value) in SERVICE.items()}),
         labels={"commit": "1a2b3c", "note": "two words"},
-        runs_dir=Path("out"),
-        worker_timeout_s=120.0,
-        priority=True,
-        yes=True,
+        stages=None,
+        **{FIELDS.get(name, name): value for name, (_, value) in RUN.items()},
+        **flags,
     )
 
 
@@ -272,3 +197,209 @@ def test_minus_one_process_stands_for_the_cores_that_the_run_may_use(monkeypatch
     fork_for_allowed_cores(parser)
 
     assert [parser.parse_args(["--processes", text]).processes for text in ("-1", "2")] == [3, 2]
+
+
+# Which words of `rtbench run` are scripts, and which are for Locust.
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine.yaml", "other.yml", "callers.py", "notes.txt", "plain"):
+        Path(name).touch()
+    Path("scripts").mkdir()
+    return tmp_path
+
+
+def read(line: str, free: str) -> RunWords:
+    """`free`: the words that no option takes, of which each stands once."""
+    words = line.split()
+    return run_words(words, {words.index(word) for word in free.split()})
+
+
+def test_files_may_stand_anywhere_and_the_other_words_keep_their_order() -> None:
+    said = read(
+        "-u 4 mine.yaml --thresholds ci.yaml callers.py Caller other.yml -t 1m", "mine.yaml callers.py Caller other.yml"
+    )
+
+    assert said.scripts == (Path("mine.yaml"), Path("other.yml"))
+    assert said.locust_files == (Path("callers.py"),)
+    assert said.others == ("-u", "4", "--thresholds", "ci.yaml", "Caller", "-t", "1m")
+
+
+def test_a_file_that_is_also_the_value_of_an_option_stays_its_value() -> None:
+    assert run_words(["--thresholds", "mine.yaml", "mine.yaml"], {2}).others == ("--thresholds", "mine.yaml")
+
+
+def test_a_file_that_is_named_twice_is_played_once() -> None:
+    assert run_words(["mine.yaml", "mine.yaml"], {0, 1}) == RunWords((Path("mine.yaml"),), (), ())
+
+
+@pytest.mark.parametrize(
+    ("line", "free", "problem"),
+    [
+        ("-u 4", "", "name a script to run: rtbench run mine.yaml -u 4 --sessions 40"),
+        ("--unknown", "--unknown", "name a script to run"),
+        ("mine -u 4", "mine", "mine: no such file; name a script to run"),
+        ("nowhere.yaml", "nowhere.yaml", "nowhere.yaml: no such file"),
+        ("mine.yaml nowhere.py", "mine.yaml nowhere.py", "nowhere.py: no such file"),
+        ("scripts", "scripts", "scripts is a folder: name the scripts in it, such as scripts/mine.yaml"),
+        ("notes.txt", "notes.txt", "notes.txt is no script: the name of a script ends in .yaml"),
+        ("plain", "plain", "plain is no script"),
+        ("-f mine.yaml", "", "takes files without -f: rtbench run mine.yaml"),
+        ("--locustfile=mine.yaml", "", "takes files without -f"),
+    ],
+)
+def test_what_cannot_be_played_is_refused_with_what_to_type(line: str, free: str, problem: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        read(line, free)
+
+    assert problem in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "scenario"),
+    [
+        (["mine"], "mine"),
+        (["text", "voice"], "text_and_voice"),
+        (["a", "b", "c"], "a_and_b_and_c"),
+        (["a", "b", "c", "d"], "a_and_b_and_2_more"),
+    ],
+)
+def test_a_run_is_named_after_its_scripts(names: list[str], scenario: str) -> None:
+    assert scenario_of([Path(f"scripts/{name}.yaml") for name in names]) == scenario
+
+
+def test_a_script_is_played_by_the_packaged_locust_file_that_reads_its_path_from_a_variable(folder: Path) -> None:
+    named, variables = locust_file(folder / "mine.yaml")
+
+    assert Path(named).suffix == ".py"
+    assert list(variables.values()) == [f'["{(folder / "mine.yaml").resolve()}"]']
+
+
+def test_a_locust_file_is_played_as_it_is(folder: Path) -> None:
+    assert locust_file(folder / "load.py") == (str(folder / "load.py"), {})
+
+
+# The command that starts a run once more, as run.json has it.
+
+
+@pytest.fixture(autouse=True)
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shell finds every program."""
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+
+
+def parser() -> Any:
+    """Some options of Locust's, and ours."""
+    made = Parser()
+    made.add_argument("-f", "--locustfile", default="locustfile")
+    made.add_argument("-u", "--users", type=int, dest="num_users")
+    made.add_argument("-r", "--spawn-rate", type=float)
+    made.add_argument("--tags", nargs="*")
+    made.add_argument("--web-login-secret")
+    for name in ("--headless", "--master", "--worker"):
+        made.add_argument(name, action="store_true")
+    made.add_argument("--processes", type=int)
+    add_options(made)
+    return made
+
+
+def repeated(words: str, *, judged: bool = False, environ: dict[str, str] | None = None) -> str:
+    made = parser()
+    given = vars(made.parse_args(words.split(), env_vars={}))
+    return " ".join(repeating_command(given, made._actions, environ or {}, judged=judged))
+
+
+def test_the_command_has_the_options_in_force_by_their_long_names() -> None:
+    given = "-f mine.py -u 4 -r 2.5 --headless --tags x y --sessions 12 --targets a,b --yes --name night --label k=v"
+    words = repeated(given).split()
+
+    assert words[:10] == ["locust", "-f", "mine.py", "--headless", "--users", "4", "--spawn-rate", "2.5", "--tags", "x"]
+    for asked in ("--sessions 12", "--targets a,b", "--yes", "--name night", "--label k=v"):
+        assert asked in " ".join(words)
+    assert repeated(" ".join(words[1:])).split() == words
+
+
+@pytest.mark.parametrize(("file", "judged"), [("mine.yaml", False), ("mine.py", True)])
+def test_a_script_or_a_run_that_is_judged_is_played_by_rtbench_run(file: str, judged: bool) -> None:
+    assert repeated(f"-f {file} --headless --sessions 3", judged=judged) == f"rtbench run {file} --sessions 3"
+
+
+def test_a_command_that_starts_runs_says_how_it_was_called_itself() -> None:
+    words = "rtbench quickstart --simulator"
+
+    assert repeated("-f x.py --headless", environ={COMMAND: json.dumps(words.split())}) == words
+
+
+def test_what_may_hold_a_secret_is_not_repeated() -> None:
+    assert "hush" not in repeated("-f x.py --headless --web-login-secret hush --users 3")
+
+
+@pytest.mark.parametrize("words", ["-f x.py", "-f x.py --headless --master", "-f x.py --headless --worker"])
+def test_there_is_no_command_for_the_web_ui_or_several_machines(words: str) -> None:
+    assert repeated(words) == ""
+
+
+def test_processes_of_one_command_are_one_command() -> None:
+    asked = "locust -f x.py --headless --processes 2"
+    assert repeated("-f x.py --headless --master --processes 2") == asked
+
+
+def test_a_program_that_the_shell_does_not_find_is_called_by_its_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/bin/rtbench").touch()
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.setattr("sys.executable", str(tmp_path / ".venv/bin/python"))
+    monkeypatch.chdir(tmp_path)
+
+    assert command.program("rtbench") == ".venv/bin/rtbench"
+    assert command.program("locust") == "locust"
+
+
+# `rtbench options` shows every option that Locust gets from us, as its own help would.
+
+
+class HelpParser(argparse.ArgumentParser):
+    """Python's own, which Locust's is made of: the oracle of names, values and helps."""
+
+    def add_argument(self, *names: Any, env_var: str = "", include_in_web_ui: bool = True, **settings: Any) -> Any:
+        return super().add_argument(*names, **settings)
+
+
+def squeezed(text: str) -> str:
+    return "".join(text.split())
+
+
+def test_every_option_is_shown_with_its_value_its_variable_and_what_it_is_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    parser = HelpParser(add_help=False)
+    add_options(parser)
+    options()
+    out = capsys.readouterr().out
+
+    assert len(parser._actions) > 30
+    assert max(map(len, out.splitlines())) <= 100
+    for action in parser._actions:
+        value = "" if action.nargs == 0 else action.metavar or str(action.dest).upper()
+        variable = f"LOCUST_{str(action.dest).upper()}"
+        shown = f"\n{action.option_strings[0]} {value}".rstrip().replace("%%", "%")
+        assert f"{shown} " in out
+        assert squeezed((action.help or "") % {}) in squeezed(out)
+        assert squeezed(f"{variable}\n--") in squeezed(f"{out}--")
+        assert all(str(choice) in out for choice in action.choices or ())
+
+
+def test_every_word_that_an_option_takes_stands_in_its_row_of_the_page() -> None:
+    parser, page = HelpParser(add_help=False), Path(__file__).parents[2] / "docs" / "options.md"
+    add_options(parser)
+    rows = {
+        row.split("`")[1].partition(" ")[0]: row for row in page.read_text().splitlines() if row.startswith("| `--")
+    }
+    words = {action.option_strings[0]: action.choices for action in parser._actions if action.choices}
+
+    assert words.keys() >= {"--auth", "--dialect", "--compression"}
+    assert [(name, word) for name, of in words.items() for word in of if f"`{word}`" not in rows[name]] == []

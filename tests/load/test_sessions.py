@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
 
+from bench.errors import ConnectError
 from bench.limits import Limits
 from bench.load.playing import sessions
-from bench.load.playing.sessions import RunListener
+from bench.load.playing.sessions import RunListener, show_session, show_turn
 from bench.observe.inputs import SessionStart
+from bench.observe.observation import SessionObservation, TurnObservation, reason
 from bench.observe.timeline import Timeline
 from bench.protocol.events import Usage
 from bench.protocol.openai_ga import GA
 from bench.run.histograms import MEASURED, WARMUP
 from bench.run.recorder import Labels
-from tests.helpers import AT_NS, build_observation
+from tests.helpers import AT_NS, at, build_observation, build_session
 
 LABELS = Labels("w0-000000", "west", "talk", "talk")
 
@@ -42,25 +45,24 @@ def build_played(
     return RunListener(*cast(Any, (record, Timeline(SessionStart(AT_NS, 1, Limits()), GA), arm, run)))
 
 
-def test_a_turn_is_recorded_before_anybody_acts_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+TOLD: dict[str, tuple[Callable[[RunListener], object], list[str]]] = {
+    "a turn is recorded before anything acts on it":
+        (lambda played: played.turn_ended(build_observation()), ["recorder", "arm", "dashboard", "progress"]),
+    "a response is counted before anything acts on its cost":
+        (lambda played: played.paid(Usage(text_in=1)), ["progress", "run"]),
+    "a session is recorded before anything acts on it":
+        (lambda played: played.session_ended(), ["recorder", "progress", "run", "dashboard"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("happens", "told"), TOLD.values(), ids=TOLD)
+def test_what_happens_is_told_in_order(
+    happens: Callable[[RunListener], object], told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     heard: list[tuple[str, str, Any]] = []
-    build_played(heard, monkeypatch).turn_ended(build_observation())
+    happens(build_played(heard, monkeypatch))
 
-    assert [name for name, _, _ in heard] == ["recorder", "arm", "dashboard", "progress"]
-
-
-def test_a_response_is_counted_before_anybody_acts_on_what_it_cost(monkeypatch: pytest.MonkeyPatch) -> None:
-    heard: list[tuple[str, str, Any]] = []
-    build_played(heard, monkeypatch).paid(Usage(text_in=1))
-
-    assert [name for name, _, _ in heard] == ["progress", "run"]
-
-
-def test_a_session_is_recorded_before_anybody_acts_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    heard: list[tuple[str, str, Any]] = []
-    build_played(heard, monkeypatch).session_ended()
-
-    assert [name for name, _, _ in heard] == ["recorder", "progress", "run", "dashboard"]
+    assert [name for name, _, _ in heard] == told
 
 
 @pytest.mark.parametrize(("phase", "measured"), [(MEASURED, True), (WARMUP, False)])
@@ -69,3 +71,73 @@ def test_turns_of_the_warm_up_are_told_as_such(phase: str, measured: bool, monke
     build_played(heard, monkeypatch, phase).turn_ended(build_observation())
 
     assert ("progress", "turn_ended", measured) in heard
+
+
+# What Locust's own statistics are told.
+
+
+def shown(turn: TurnObservation) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    show_turn(lambda **entry: told.update(entry), "talk", turn, lambda text: text.replace("secret", "***"))
+    return told
+
+
+def shown_connect(session: SessionObservation, error: ConnectError | None = None) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    show_session(lambda **entry: told.update(entry), "here", "talk", session, error)
+    return told
+
+
+def test_a_good_turn_is_shown_with_its_wait_for_audio() -> None:
+    told = shown(build_observation())
+
+    assert (told["request_type"], told["name"], told["exception"]) == ("talk", "greeting", None)
+    assert (told["response_time"], told["response_length"]) == (500, 96_000)
+
+
+def test_a_failed_turn_is_shown_with_its_outcome_and_no_secret() -> None:
+    told = shown(build_observation(outcome="failed:x", detail="the secret is out", instants={"ended": at(7)}))
+
+    assert str(told["exception"]) == "failed:x the *** is out"
+    assert told["response_time"] == 7
+
+
+def test_a_code_that_the_outcome_names_is_said_once() -> None:
+    told = shown(build_observation(outcome="failed:bad_value", detail="bad_value: Not so."))
+
+    assert str(told["exception"]) == "failed:bad_value Not so."
+    assert reason("failed:bad_value", "bad_value: Not so.") == "Not so."
+    assert reason("connect_failed:401", "no: 401: never") == "no: 401: never"
+    assert reason("unfinished", "the run ended") == "the run ended"
+
+
+def test_a_turn_that_the_end_of_the_run_cut_is_not_shown() -> None:
+    assert shown(build_observation(outcome="unfinished")) == {}
+
+
+def test_a_connection_is_shown_with_its_time() -> None:
+    told = shown_connect(build_session())
+
+    assert (told["request_type"], told["name"], told["response_time"]) == ("connect", "here", 20)
+
+
+def test_a_refused_connection_is_shown_with_the_time_until_it_was_refused() -> None:
+    error = ConnectError("connect_failed:401", "no")
+    told = shown_connect(build_session(outcome="connect_failed:401", instants={"ended": at(30)}), error)
+
+    assert (told["response_time"], told["exception"]) == (30, error)
+
+
+def test_a_session_that_never_connected_and_did_not_fail_is_not_shown() -> None:
+    assert shown_connect(build_session(outcome="unfinished", instants={"ended": at(30)})) == {}
+
+
+def test_a_session_that_ended_before_its_script_did_is_shown_as_a_failure() -> None:
+    told: list[dict[str, Any]] = []
+    for outcome, begun in (("session_expired", 2), ("ok", 5), ("unfinished", 2)):
+        session = build_session(outcome=outcome, turns_planned=5, turns_started=begun)
+        show_session(lambda **entry: told.append(entry), "here", "talk", session, None)
+
+    assert [(one["request_type"], one["name"], str(one["exception"])) for one in told if one["exception"]] == [
+        ("talk", "not started", "session_expired before 3 of 5 turns")
+    ]

@@ -44,16 +44,6 @@ def test_turns_cost_by_their_prices(
     assert (spending.unpriced, spending.usd_at(0)) == (0, pytest.approx(usd))
 
 
-def test_the_prices_of_a_target_go_before_those_of_its_model() -> None:
-    spending = Spending(TABLE, {"sweden": Terms(own=FLAT), "east": Terms()})
-    spending.add("sweden", "gpt-realtime", SPOKEN)
-    own = spending.usd_at(0)
-    spending.add("east", "gpt-realtime", SPOKEN)
-
-    assert own == pytest.approx(2200 / 1e6)
-    assert spending.usd_at(0) == pytest.approx(own + SPOKEN_USD)
-
-
 def test_a_turn_without_a_price_is_counted_and_its_model_named() -> None:
     spending = Spending(TABLE, {})
     for model in ("gpt-realtime-3", "gpt-realtime-3", None):
@@ -88,14 +78,6 @@ def test_minutes_cost_as_they_pass_and_no_more_once_their_session_has_ended(
     assert spending.usd_at(now_ns) == pytest.approx(0.05 * minutes["live"] + 0.02 * minutes["both"], abs=1e-9)
     spending.add("sweden", "both", SPOKEN)
     assert spending.usd_at(now_ns) >= 2200 / 1e6
-
-
-def test_minutes_without_a_price_of_theirs_cost_nothing() -> None:
-    spending = Spending(TABLE, {})
-    for model in ("gpt-realtime", "gpt-realtime-3"):
-        spending.open("sweden", model, 0)
-
-    assert (spending.usd_at(MINUTE_NS), spending.unpriced) == (0.0, 0)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ import pytest
 
 from bench.errors import ScriptError, UsageError
 from bench.load.planning.tasks import (
-    SessionTask,
     as_sessions,
     file_of,
     rehearsed,
@@ -65,26 +64,6 @@ def test_a_session_keeps_the_name_and_the_tags_of_its_function() -> None:
 
     assert task.__name__ == "tagged"
     assert task.locust_tag_set == {"a"}
-
-
-def test_what_is_a_session_already_stays_the_same() -> None:
-    task = script("talk.yaml")
-
-    assert as_sessions([task, task]) == [task, task]
-    assert task.__name__ == "talk"
-
-
-def test_locust_calls_a_session_with_its_user() -> None:
-    played: list[SessionTask] = []
-
-    class Watched(Actor):
-        def play_session(self, task: SessionTask) -> None:
-            played.append(task)
-
-    task = script("talk.yaml")
-    task(Watched())
-
-    assert played == [task]
 
 
 def test_a_class_has_each_of_its_tasks_once() -> None:

@@ -104,18 +104,6 @@ def test_what_says_nothing_is_left_out(changes: dict[str, Any], word: str) -> No
     assert word not in line(tally(**changes), MOMENT)
 
 
-def test_without_a_budget_what_was_spent_stands_alone() -> None:
-    assert " · 1.32 USD · " in line(tally(), Moment("measuring", 42, sessions=120))
-
-
-def test_the_figures_of_two_arms_leave_room_for_sessions_and_turns() -> None:
-    said = line(tally(**arms("eastus2", "sweden")), MOMENT, 100)
-
-    assert "eastus2 486/902, sweden 486/902 ms" in said
-    assert "active" in said
-    assert "ok" in said
-
-
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "00:00"), (42.9, "00:42"), (3599, "59:59"), (3600, "1:00:00"), (90_061, "25:01:01")]
 )
@@ -140,12 +128,6 @@ def test_lengths_of_time_are_written_as_clocks_do(seconds: float, text: str) -> 
 )
 def test_the_least_important_parts_go_first(width: int, text: str) -> None:
     assert line(tally(), MOMENT, width) == text
-
-
-def test_a_late_harness_is_said_on_a_narrow_terminal_too() -> None:
-    said = line(tally(send_delay_p99_ms=31.0), MOMENT, 80)
-
-    assert "load generator overloaded" in said
 
 
 TROUBLE = {"sessions_refused": 45, "throttled": 45, "send_delay_p99_ms": 31.0}
@@ -277,14 +259,6 @@ def test_on_a_terminal_the_line_is_drawn_in_its_own_place() -> None:
     assert first.endswith("\x1b[K")
     assert "412 ok" in first
     assert "503 ok" in second
-
-
-def test_the_line_leaves_the_last_column_free() -> None:
-    with terminal(62) as (reads, stream):
-        TerminalView(stream, {}).show(tally(), MOMENT, 0)
-        text = screen(reads)
-
-    assert 40 < len(text.removeprefix("\r").removesuffix("\x1b[K")) <= 61
 
 
 def test_a_terminal_is_drawn_on_twice_a_second_at_most() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from hypothesis import strategies as st
 
 from bench.protocol.audio import AudioFormatName, Samples
 from bench.protocol.openai import RATED_FORMATS
@@ -17,6 +18,7 @@ from bench.simulator.behaviour import Behaviour
 from bench.simulator.delay import LogNormal
 from bench.simulator.profile import Profile, default_profile
 from bench.simulator.quota import Quota, Servers
+from bench.simulator.truth import LatenessCounts
 from bench.simulator.voice import RATE_HZ, build_reply
 from bench.simulator.wire import AZURE_GA, GA, Ids, WireDialect
 
@@ -26,7 +28,6 @@ FOREVER_NS = 1 << 62
 SECOND = 1000 * MS
 LATER_NS = AT_NS + 60 * SECOND
 HELLO = "Hello! How can I help you today?"
-
 CREATE: dict[str, Any] = {"type": "response.create"}
 COMMIT: dict[str, Any] = {"type": "input_audio_buffer.commit"}
 CLEAR: dict[str, Any] = {"type": "input_audio_buffer.clear"}
@@ -194,3 +195,17 @@ def begun(behaviour: Behaviour, name: str, *asked: dict[str, Any]) -> tuple[list
 
 def without_deltas(events: list[dict[str, Any]]) -> list[str]:
     return [name for name in squeezed(types(events)) if not name.endswith(".delta")]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def late(*late_ns: int) -> LatenessCounts:
+    lateness = LatenessCounts()
+    for one_ns in late_ns:
+        lateness.add(one_ns)
+    return lateness

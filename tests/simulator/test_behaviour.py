@@ -11,8 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.protocol import openai_ga
+from bench.protocol.audio import AudioFormatName
 from bench.protocol.base import SIMULATOR_MARK
+from bench.protocol.openai import FORMATS
+from bench.protocol.openai_ga import ga_format
 from bench.protocol.settings import SessionSettings
+from bench.simulator.answering.plan import AUDIO_ANSWER_TEXT_TOKENS
 from bench.simulator.profile import AnswerParts, FunctionCalls
 from bench.simulator.wire import (
     AZURE_GA,
@@ -27,6 +31,7 @@ from tests.simulator.builders import (
     COMMIT,
     CREATE,
     HELLO,
+    JSON,
     MS,
     REPLY,
     all_of,
@@ -38,10 +43,12 @@ from tests.simulator.builders import (
     done,
     drain,
     function,
+    one,
     output,
     squeezed,
     types,
     user_text,
+    without_deltas,
 )
 from tests.simulator.sdk_types import assert_typed
 
@@ -181,41 +188,12 @@ def test_a_manual_audio_turn_commits_before_its_item() -> None:
     assert events[1]["item"]["content"] == [{"type": "input_audio", "transcript": None}]
 
 
-def test_audio_of_the_user_costs_ten_tokens_a_second() -> None:
-    events = answers(build_behaviour(), append(1000), COMMIT, CREATE)
-
-    response = done(events)
-    assert response["usage"]["input_token_details"]["audio_tokens"] == 10
-
-
-def test_an_append_tells_its_place_in_the_input_stream() -> None:
-    behaviour = build_behaviour()
-    behaviour.receive(append(100), AT_NS)
-
-    received = behaviour.receive(append(50), AT_NS)
-
-    assert (received.from_byte, received.to_byte) == (4800, 7200)
-
-
 @pytest.mark.parametrize("audio_ms", [0, 99])
 def test_a_commit_of_less_than_100_ms_is_an_error(audio_ms: int) -> None:
     error = error_of(answers(build_behaviour(), append(audio_ms), COMMIT))
 
     assert error["code"] == "input_audio_buffer_commit_empty"
     assert f"only has {audio_ms:.2f}ms" in error["message"]
-
-
-def test_a_cleared_buffer_is_empty() -> None:
-    events = answers(build_behaviour(), append(500), {"type": "input_audio_buffer.clear"}, COMMIT)
-
-    assert types(events) == ["input_audio_buffer.cleared", "error"]
-
-
-def test_instructions_without_any_input_are_answered() -> None:
-    asked = create(modalities=["audio", "text"], instructions="Please assist the user.")
-    events = answers(build_behaviour(AZURE_PREVIEW), asked)
-
-    assert types(events)[-2:] == ["response.done", "rate_limits.updated"]
 
 
 def test_a_second_response_is_refused_while_one_is_active() -> None:
@@ -272,42 +250,6 @@ def test_a_cancel_before_anything_was_said_still_gives_one_created_and_one_done(
     assert events[1]["response"]["output"] == []
 
 
-def test_a_cancel_without_a_response_is_a_harmless_error() -> None:
-    assert error_of(answers(build_behaviour(), {"type": "response.cancel"}))["code"] == "response_cancel_not_active"
-
-
-def test_items_are_found_truncated_and_deleted() -> None:
-    behaviour = build_behaviour()
-    events = answers(behaviour, CREATE)
-    item_id = next(event["item"]["id"] for event in events if event["type"] == "response.output_item.added")
-
-    truncate = {"type": "conversation.item.truncate", "item_id": item_id, "content_index": 0, "audio_end_ms": 500}
-    events = answers(
-        behaviour,
-        {"type": "conversation.item.retrieve", "item_id": item_id},
-        truncate,
-        truncate | {"audio_end_ms": 60_000},
-        {"type": "conversation.item.delete", "item_id": item_id},
-        {"type": "conversation.item.delete", "item_id": item_id},
-    )
-
-    retrieved, truncated, too_far, deleted, gone = events
-    assert len(base64.b64decode(retrieved["item"]["content"][0]["audio"])) == REPLY.audio_ms * 48
-    assert (truncated["type"], truncated["audio_end_ms"]) == ("conversation.item.truncated", 500)
-    assert too_far["error"]["code"] == "invalid_value"
-    assert deleted["type"] == "conversation.item.deleted"
-    assert gone["error"]["code"] == "item_delete_invalid_item_id"
-
-
-def test_only_the_audio_of_the_model_can_be_truncated() -> None:
-    behaviour = build_behaviour()
-    item_id = answers(behaviour, user_text())[0]["item"]["id"]
-    truncate = {"type": "conversation.item.truncate", "content_index": 0, "audio_end_ms": 0}
-
-    assert error_of(answers(behaviour, truncate | {"item_id": item_id}))["code"] is None
-    assert error_of(answers(behaviour, truncate | {"item_id": "x"}))["code"] == "item_truncate_invalid_item_id"
-
-
 def test_an_item_goes_where_it_was_wanted() -> None:
     behaviour = build_behaviour()
     first, second = (answers(behaviour, user_text())[0]["item"]["id"] for _ in range(2))
@@ -350,29 +292,6 @@ def test_the_effective_session_is_told_whole_after_an_update() -> None:
     assert updated["session"]["audio"]["input"]["turn_detection"] is None
     assert updated["session"]["audio"]["output"]["voice"] == "marin"
     assert updated["session"]["audio"]["output"]["format"] == {"type": "audio/pcm", "rate": 24000}
-
-
-@pytest.mark.parametrize(
-    ("dialect", "session", "code", "param"),
-    [
-        (AZURE_GA, {"instructions": "x"}, "missing_required_parameter", "session.type"),
-        (AZURE_GA, {"type": "realtime", "modalities": ["text"]}, "unknown_parameter", "session.modalities"),
-        (AZURE_GA, {"type": "realtime", "audio": {"input": {"x": 1}}}, "unknown_parameter", "session.audio.input.x"),
-        (AZURE_PREVIEW, {"type": "realtime"}, "unknown_parameter", "session.type"),
-        (AZURE_PREVIEW, {"voice": "nobody"}, "invalid_value", "session.voice"),
-        (OPENAI_PREVIEW, {"model": "gpt-4o-realtime-preview"}, "unknown_parameter", "session.model"),
-    ],
-)
-def test_an_update_with_one_fault_changes_nothing(
-    dialect: WireDialect, session: dict[str, Any], code: str, param: str
-) -> None:
-    behaviour = build_behaviour(dialect)
-    before = behaviour.session.shown
-
-    error = error_of(answers(behaviour, {"type": "session.update", "session": session}))
-
-    assert (error["code"], error["param"]) == (code, param)
-    assert behaviour.session.shown == before
 
 
 def test_azure_preview_takes_what_legacy_clients_send() -> None:
@@ -427,13 +346,6 @@ def test_a_binary_frame_is_an_error() -> None:
     assert error_of(drain(behaviour))["code"] == "invalid_event"
 
 
-def test_an_unknown_event_names_those_that_are_known() -> None:
-    error = error_of(answers(build_behaviour(), {"type": "output_audio_buffer.clear", "event_id": "e1"}))
-
-    assert (error["code"], error["param"], error["event_id"]) == ("invalid_value", "type", "e1")
-    assert "'response.create'" in error["message"]
-
-
 @pytest.mark.parametrize(
     ("setting", "place"),
     [("none", []), ("after_created", ["between"]), ("after_done", ["after"]), ("both", ["between", "after"])],
@@ -464,11 +376,6 @@ def test_obfuscation_pads_words_but_not_audio() -> None:
 
 # Whatever a client sends
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=6,
-)
 SENSIBLE = st.sampled_from(
     [
         append(100),
@@ -583,3 +490,126 @@ def test_parameters_that_are_not_simulated_are_taken_and_noted() -> None:
     assert receipt.not_simulated == ["session.tracing", "session.prompt"]
     assert behaviour.session.shown == before
     assert behaviour.receive({"type": "input_audio_buffer.clear"}, AT_NS).not_simulated == ()
+
+
+# A cap on the tokens of an answer cuts it there, and changes nothing of what comes before.
+
+
+AZURE = (AZURE_GA, AZURE_PREVIEW)
+WORDS = len(REPLY.tokens)
+AUDIO_TOKENS = REPLY.audio_ms // 50
+WHOLE = WORDS + AUDIO_ANSWER_TEXT_TOKENS + AUDIO_TOKENS
+LEAD = 3
+FIRST_WITH_AUDIO = LEAD + AUDIO_ANSWER_TEXT_TOKENS + 1
+"""The smallest cap with room for a token of audio, behind as much transcript as is ahead of it."""
+
+
+def asked(cap: Any, *, dialect: WireDialect = AZURE_GA, audio: bool = True, name: AudioFormatName = "pcm16") -> Any:
+    """A response.create with a cap; None: without."""
+    output: dict[str, Any] = {} if cap is None else {"max_output_tokens": cap}
+    if dialect.names is GA:
+        output |= {"output_modalities": ["audio" if audio else "text"]}
+        output |= {"audio": {"output": {"format": ga_format(FORMATS[name])}}} if audio else {}
+    else:
+        output |= {"modalities": ["audio", "text"] if audio else ["text"], "output_audio_format": name}
+    return create(**output)
+
+
+def answered(dialect: WireDialect, *events: Any) -> list[dict[str, Any]]:
+    return answers(build_behaviour(dialect, transcript_lead_deltas=(LEAD, LEAD)), *events)
+
+
+def deltas(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [event for event in events if event["type"].endswith(".delta")]
+
+
+def dues(events: list[dict[str, Any]]) -> list[int]:
+    return [event["due_ns"] for event in events]
+
+
+def said(events: list[dict[str, Any]]) -> list[str]:
+    return [event["delta"] for event in deltas(events) if "audio.delta" not in event["type"]]
+
+
+def audio_of(events: list[dict[str, Any]]) -> bytes:
+    return b"".join(base64.b64decode(event["delta"]) for event in deltas(events) if "audio.delta" in event["type"])
+
+
+@pytest.mark.parametrize("dialect", AZURE)
+@pytest.mark.parametrize(("audio", "cap"), [(True, FIRST_WITH_AUDIO), (True, 30), (True, WHOLE - 1), (False, 4)])
+def test_an_answer_ends_as_incomplete_with_as_many_tokens_as_the_cap_allows(
+    dialect: WireDialect, audio: bool, cap: int
+) -> None:
+    response = done(answered(dialect, asked(cap, dialect=dialect, audio=audio)))
+
+    assert response["status"] == "incomplete"
+    assert response["usage"]["output_tokens"] == response["max_output_tokens"] == cap
+    assert response["status_details"] == {"type": "incomplete", "reason": "max_output_tokens"}
+    assert [item["status"] for item in response["output"]] == ["incomplete"]
+
+
+@given(cap=st.integers(1, WHOLE + 9), dialect=st.sampled_from(AZURE), audio=st.booleans(),
+       name=st.sampled_from([*FORMATS]))  # fmt: skip
+def test_a_cut_answer_is_the_beginning_of_the_whole_one_and_its_usage_is_of_what_was_said(
+    cap: int, dialect: WireDialect, audio: bool, name: AudioFormatName
+) -> None:
+    whole = answered(dialect, asked(None, dialect=dialect, audio=audio, name=name))
+    cut = answered(dialect, asked(cap, dialect=dialect, audio=audio, name=name))
+
+    response, words, heard = done(cut), said(cut), audio_of(cut)
+    usage = response["usage"]["output_token_details"]
+    assert dues(deltas(cut)) == dues(deltas(whole))[: len(deltas(cut))]
+    assert said(whole)[: len(words)] == words
+    assert audio_of(whole).startswith(heard)
+    assert usage["audio_tokens"] == len(heard) * 20 / FORMATS[name].bytes_per_s
+    assert usage["text_tokens"] == len(words) + (AUDIO_ANSWER_TEXT_TOKENS if heard else 0)
+    assert usage["audio_tokens"] + usage["text_tokens"] <= cap
+    assert "".join(words) in response["output"][0]["content"][0].values()
+    assert (response["status"] == "completed") == (cap >= (WHOLE if audio else WORDS))
+    assert without_deltas(cut) == without_deltas(whole)
+    assert dues(cut) == sorted(dues(cut))
+
+
+@pytest.mark.parametrize("cap", ["inf", WHOLE, 4096])
+def test_a_cap_that_the_answer_does_not_reach_changes_nothing(cap: Any) -> None:
+    without, capped = answered(AZURE_GA, asked(None)), answered(AZURE_GA, asked(cap))
+
+    for event in (*without, *capped):
+        event.get("response", {}).pop("max_output_tokens", None)
+    assert capped == without
+
+
+@pytest.mark.parametrize(
+    ("dialect", "session"),
+    [
+        (AZURE_GA, {"type": "realtime", "max_output_tokens": 30}),
+        (AZURE_PREVIEW, {"max_response_output_tokens": 30}),
+    ],
+)
+def test_the_session_s_cap_is_that_of_its_responses_unless_they_say_another(
+    dialect: WireDialect, session: dict[str, Any]
+) -> None:
+    update = {"type": "session.update", "session": session}
+
+    by_session = answered(dialect, update, {"type": "response.create"})
+    by_response = answered(dialect, update, asked("inf", dialect=dialect))
+
+    assert done(by_session)["usage"]["output_tokens"] == 30
+    assert done(by_response)["status"] == "completed"
+
+
+def test_a_cap_with_room_for_nothing_still_gives_one_done() -> None:
+    behaviour = build_behaviour(transcript_lead_deltas=(0, 0))
+    events = answers(behaviour, asked(1))
+
+    assert deltas(events) == []
+    assert done(events)["usage"]["output_tokens"] == 0
+    assert dues(events) == sorted(dues(events))
+
+
+@pytest.mark.parametrize(("dialect", "most"), [(AZURE_GA, 32_000), (AZURE_PREVIEW, 4096)])
+def test_no_cap_is_larger_than_what_a_model_can_say(dialect: WireDialect, most: int) -> None:
+    largest, beyond = (answered(dialect, asked(cap, dialect=dialect)) for cap in (most, most + 1))
+
+    assert done(largest)["status"] == "completed"
+    assert one(beyond, "error")["error"]["param"] == "response.max_output_tokens"

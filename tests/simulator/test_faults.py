@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bench.errors import UsageError
 from bench.simulator.faults.kinds import KINDS, OF_RESPONSES, Fault, Range, read_line
 from bench.simulator.profile import load_profile
-from bench.simulator.refusals import AZURE, OPENAI, RefusedUpgrade
+from bench.simulator.refusals import AZURE, OPENAI, RefusedUpgrade, throttled
 
 
 @pytest.mark.parametrize(
@@ -106,3 +106,18 @@ def test_the_wait_that_a_refusal_asks_for_can_be_chosen_or_left_out() -> None:
     assert "retry after 7 seconds" in asked.message
     assert asked.headers == {"retry-after": "7", "retry-after-ms": "7000"}
     assert silent.headers == {}
+
+
+# Refusals say how long to stay away, and never too short.
+
+
+@given(wait_ns=st.integers(1, 10**12))
+def test_the_wait_is_rounded_up_in_seconds_and_in_milliseconds(wait_ns: int) -> None:
+    headers = throttled(wait_ns).headers
+
+    assert 0 <= int(headers["retry-after"]) * 10**9 - wait_ns < 10**9
+    assert 0 <= int(headers["retry-after-ms"]) * 10**6 - wait_ns < 10**6
+
+
+def test_no_name_is_of_both_services() -> None:
+    assert not set(AZURE) & set(OPENAI)

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
+import jsonschema
+import msgspec
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from bench.simulator.answering.function_calls import arguments, unfit_arguments
+from bench.simulator.answering.responses import AFTER_CALL_NS
 from bench.simulator.behaviour import Behaviour
-from bench.simulator.conversation.items import text_tokens
-from bench.simulator.profile import AnswerParts, FunctionCalls
-from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, WireDialect
+from bench.simulator.delay import LogNormal
+from bench.simulator.profile import AnswerParts, FunctionCalls, default_profile
+from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, VOICE_LIVE, WireDialect
 from tests.simulator.builders import (
     AT_NS,
     CREATE,
+    HELLO,
+    JSON,
     MS,
+    REPLY,
+    SECOND,
     all_of,
     answers,
-    append,
     begun,
     build_behaviour,
     create,
@@ -32,6 +42,7 @@ from tests.simulator.builders import (
     talk,
     types,
     user_text,
+    without_deltas,
 )
 from tests.simulator.sdk_types import assert_typed
 
@@ -97,25 +108,6 @@ def test_the_response_behind_the_outputs_answers_and_the_next_turn_calls_again(d
     assert_typed(dialect, answer)
 
 
-def test_what_is_heard_by_voice_activity_is_answered_by_a_call() -> None:
-    behaviour = listening()
-    answers(behaviour, session_update(AZURE_GA, tools=[PARCEL]))
-
-    events = talk(behaviour, sound(0, 300, 800, 400)) + drain(behaviour)
-
-    assert [call["name"] for call in calls(events)] == ["find_parcel"]
-
-
-def test_nobody_is_called_for_who_says_nothing_or_was_answered() -> None:
-    behaviour = with_tools()
-
-    greeting = answers(behaviour, create(instructions="Greet the caller."))
-    answered = answers(behaviour, user_text(), create(tool_choice="none"))
-    more = answers(behaviour, CREATE)
-
-    assert calls(greeting) == calls(answered) == calls(more) == []
-
-
 @pytest.mark.parametrize(
     ("choice", "names"),
     [("none", []), ("auto", ["find_parcel"]), ("required", ["find_parcel"]),
@@ -134,38 +126,6 @@ def test_a_choice_of_tools_is_kept(dialect: WireDialect, choice: Any, names: lis
     assert calls(by_session) == calls(by_response)
 
 
-def test_what_is_required_calls_even_behind_outputs() -> None:
-    behaviour = with_tools()
-    (call,) = calls(answers(behaviour, user_text(), CREATE))
-
-    assert calls(answers(behaviour, output(call["call_id"]), create(tool_choice="required")))
-
-
-def test_the_tools_of_a_response_are_those_that_it_may_call() -> None:
-    behaviour = with_tools(PARCEL)
-
-    other = answers(behaviour, user_text(), create(tools=[WEATHER]))
-    none = answers(behaviour, user_text(), create(tools=[]))
-
-    assert [call["name"] for call in calls(other)] == ["weather"]
-    assert calls(none) == []
-
-
-@pytest.mark.parametrize(
-    ("message", "code", "param"),
-    [
-        (session_update(AZURE_GA, tools=[{"type": "function"}]), "missing_required_parameter", "session.tools[0].name"),
-        (session_update(AZURE_GA, tools=[{"type": "?", "name": "f"}]), "invalid_value", "session.tools[0].type"),
-        (create(tool_choice={"type": "function", "name": "nobody"}), "invalid_value", "tool_choice"),
-        (output("call_nobody"), "invalid_tool_call_id", None),
-    ],
-)
-def test_a_mistake_about_functions_is_an_error(message: dict[str, Any], code: str, param: str | None) -> None:
-    (error,) = answers(with_tools(), message)
-
-    assert (error["error"]["code"], error["error"]["param"]) == (code, param)
-
-
 def test_calls_in_parallel_are_written_one_after_the_other() -> None:
     events = answers(with_tools(PARCEL, WEATHER, parallel=(3, 3)), user_text(), CREATE)
 
@@ -177,35 +137,6 @@ def test_calls_in_parallel_are_written_one_after_the_other() -> None:
     assert len({call["call_id"] for call in calls(events)}) == 3
     assert {call["name"] for call in calls(events)} == {"find_parcel", "weather"}
     assert_typed(AZURE_GA, events)
-
-
-def test_a_client_may_forbid_calls_in_parallel() -> None:
-    behaviour = with_tools(PARCEL, parallel=(2, 2), settings={"parallel_tool_calls": False})
-
-    assert len(calls(answers(behaviour, user_text(), CREATE))) == 1
-    assert len(calls(answers(behaviour, user_text(), create(parallel_tool_calls=True)))) == 2
-
-
-def test_so_many_rounds_call_before_one_answers() -> None:
-    behaviour, made = with_tools(rounds=3, parallel=(2, 2)), []
-    events = answers(behaviour, user_text(), CREATE)
-    while calls(events):
-        made.append(len(calls(events)))
-        events = answers(behaviour, *(output(call["call_id"]) for call in calls(events)), CREATE)
-
-    assert made == [2, 2, 2]
-    assert [item["type"] for item in done(events)["output"]] == ["message"]
-
-
-def test_an_output_that_comes_between_two_calls_begins_no_further_round() -> None:
-    behaviour = with_tools(rounds=2, parallel=(2, 2))
-    events, now_ns = begun(behaviour, "arguments.done", user_text(), CREATE)
-
-    behaviour.receive(output(one(events, "arguments.done")["call_id"]), now_ns)
-    events += drain(behaviour)
-    second = answers(behaviour, output(calls(events)[1]["call_id"]), CREATE)
-
-    assert len(calls(second)) == 2
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -224,53 +155,6 @@ def test_a_preamble_is_spoken_and_closed_before_the_call(dialect: WireDialect) -
     assert_typed(dialect, events)
 
 
-def test_a_preamble_is_a_commentary_where_messages_tell_their_phase() -> None:
-    behaviour = build_behaviour(functions=FunctionCalls(preamble=1.0), preamble=AnswerParts(share=0.5))
-    answers(behaviour, session_update(AZURE_GA, tools=[PARCEL]))
-
-    message, _ = done(answers(behaviour, user_text(), CREATE))["output"]
-
-    assert message["phase"] == "commentary"
-
-
-def test_shares_of_the_profile_are_drawn_by_the_seed() -> None:
-    def drawn(seed: int) -> list[list[str]]:
-        behaviour = with_tools(seed=seed, share=0.5, wrong_name=0.5, preamble=0.5)
-        events = [answers(behaviour, user_text(), CREATE) for _ in range(12)]
-        return [[item.get("name", "message") for item in done(turn)["output"]] for turn in events]
-
-    outputs = drawn(1)
-    assert drawn(1) == outputs != drawn(2)
-    assert {len(names) for names in outputs} == {1, 2}
-    assert {name for names in outputs for name in names} == {"message", "find_parcel", "undeclared_find_parcel"}
-
-
-def test_wrong_arguments_do_not_have_what_is_required() -> None:
-    (call,) = calls(answers(with_tools(wrong_arguments=1.0), user_text(), CREATE))
-
-    assert call["arguments"] == '{"undeclared":true}'
-
-
-def test_instants_of_a_call_follow_the_profile() -> None:
-    behaviour = listening(
-        None,
-        delays={"function_named": 350, "response_created": 50, "response_done": 8},
-        functions=FunctionCalls(arguments_tokens_per_s=100.0),
-    )
-    answers(behaviour, session_update(AZURE_GA, tools=[PARCEL]))
-    behaviour.receive(user_text(), AT_NS)
-    behaviour.receive(CREATE, AT_NS)
-
-    events = drain(behaviour)
-
-    at_ms = {event["type"]: (event["due_ns"] - AT_NS) / MS for event in events}
-    tokens = len(all_of(events, "arguments.delta"))
-    assert at_ms["response.created"] == 50
-    assert at_ms["response.output_item.added"] == 350
-    assert at_ms["response.function_call_arguments.done"] == pytest.approx(350 + 10 * tokens)
-    assert at_ms["response.done"] == pytest.approx(350 + 10 * tokens + 8)
-
-
 def test_a_cancel_closes_a_call_with_the_arguments_that_were_written() -> None:
     behaviour = with_tools()
     before, now_ns = begun(behaviour, "arguments.delta", user_text(), CREATE)
@@ -285,17 +169,6 @@ def test_a_cancel_closes_a_call_with_the_arguments_that_were_written() -> None:
     assert_typed(AZURE_GA, before + after)
 
 
-def test_a_cancel_between_a_preamble_and_its_call_leaves_the_preamble_as_it_is() -> None:
-    behaviour = with_tools(preamble=1.0)
-    _, now_ns = begun(behaviour, "output_item.done", user_text(), CREATE)
-
-    behaviour.receive({"type": "response.cancel"}, now_ns)
-    after = drain(behaviour)
-
-    assert types(after) == ["response.done", "rate_limits.updated"]
-    assert [item["status"] for item in done(after)["output"]] == ["completed"]
-
-
 def test_a_cap_counts_arguments_too() -> None:
     (call,) = calls(events := answers(with_tools(), user_text(), create(max_output_tokens=2)))
 
@@ -304,39 +177,302 @@ def test_a_cap_counts_arguments_too() -> None:
     assert (done(events)["status"], done(events)["usage"]["output_tokens"]) == ("incomplete", 2)
 
 
-def test_calls_out_of_band_are_in_the_response_alone() -> None:
-    behaviour = with_tools()
-    aside = create(conversation="none", input=[user_text()["item"]])
-
-    events = answers(behaviour, aside)
-
-    (call,) = calls(events)
-    assert not all_of(events, "conversation.item.added")
-    (error,) = answers(behaviour, output(call["call_id"]))
-    assert error["error"]["code"] == "invalid_tool_call_id"
+# Answers in parts: a commentary, a pause, and the answer.
 
 
-def test_calls_and_outputs_are_input_of_what_follows() -> None:
-    behaviour = with_tools()
-    first = answers(behaviour, append(1000), {"type": "input_audio_buffer.commit"}, CREATE)
-    (call,) = calls(first)
-
-    second = answers(behaviour, output(call["call_id"], "x" * 400), CREATE)
-
-    grown = done(second)["usage"]["input_tokens"] - done(first)["usage"]["input_tokens"]
-    assert grown == done(first)["usage"]["output_tokens"] + text_tokens(call["call_id"]) + 100
+ALWAYS = AnswerParts(share=1.0)
+ITEM = ["response.output_item.added", "conversation.item.added", "response.content_part.added",
+        "response.output_audio.done", "response.output_audio_transcript.done", "response.content_part.done",
+        "conversation.item.done", "response.output_item.done"]  # fmt: skip
 
 
-def test_events_of_calls_tell_the_truth_log_their_item_and_call() -> None:
-    behaviour = with_tools()
-    behaviour.receive(user_text(), AT_NS)
+def in_parts(dialect: WireDialect = AZURE_GA, **changes: Any) -> Behaviour:
+    return build_behaviour(dialect, preamble=ALWAYS, **changes)
+
+
+def reasoning(effort: str) -> dict[str, Any]:
+    return create(reasoning={"effort": effort})
+
+
+def test_a_commentary_is_whole_before_the_answer_begins() -> None:
+    events = answers(in_parts(), user_text(), CREATE)
+
+    assert without_deltas(events)[2:] == ["response.created", *ITEM, *ITEM, "response.done", "rate_limits.updated"]
+    commentary, answer = done(events)["output"]
+    assert (commentary["phase"], answer["phase"]) == ("commentary", "final_answer")
+    assert [event["item"]["phase"] for event in all_of(events, "output_item.added")] == ["commentary", "final_answer"]
+    assert_typed(AZURE_GA, events)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("audio", [True, False])
+def test_each_part_has_its_own_place_words_and_audio(dialect: WireDialect, audio: bool) -> None:
+    kinds = "output_modalities" if dialect.names is GA else "modalities"
+    text = create(**{kinds: ["text"]})
+    events = answers(in_parts(dialect), CREATE if audio else text)
+
+    response = done(events)
+    names = ("transcript.delta", "audio.delta") if audio else ("text.delta",)
+    for place, item in enumerate(response["output"]):
+        ends = [event for name in names for event in all_of(events, name) if event["output_index"] == place]
+        assert {event["item_id"] for event in ends} == {item["id"]}
+        assert "".join(event["delta"] for event in ends if not event["type"].endswith("audio.delta")) == HELLO
+        assert HELLO in item["content"][0].values()
+    seconds = REPLY.audio_ms * 2 // 50 if audio else 0
+    assert response["usage"]["output_token_details"]["audio_tokens"] == seconds
+    assert_typed(dialect, events)
+
+
+def test_the_pause_runs_from_the_end_of_the_commentary_to_the_first_audio_of_the_answer() -> None:
+    behaviour = listening(None, preamble=ALWAYS, delays={"answer_pause": 400, "first_audio": 500})
     behaviour.receive(CREATE, AT_NS)
 
-    sent = [event for event in behaviour.due(1 << 62) if "function_call" in event.type]
-    call_id = sent[0].call_id or ""
-    received = behaviour.receive(output(call_id), AT_NS)
+    events = drain(behaviour)
 
-    assert call_id.startswith("call_")
-    assert {(event.item_id, event.call_id) for event in sent} == {(sent[0].item_id, call_id)}
-    assert received.call_id == call_id
-    assert received.item_id not in (None, sent[0].item_id)
+    closed_ns = all_of(events, "output_item.done")[0]["due_ns"]
+    firsts_ns = [next(event["due_ns"] for event in all_of(events, "audio.delta") if event["output_index"] == place)
+                 for place in (0, 1)]  # fmt: skip
+    assert firsts_ns[0] - AT_NS == 500 * MS
+    assert firsts_ns[1] - closed_ns == 400 * MS
+
+
+@pytest.mark.parametrize(
+    ("parts", "phases"),
+    [(AnswerParts(), {None}), (AnswerParts(share=1.0, phases=False), {None}),
+     (AnswerParts(share=1e-9), {"final_answer"}), (ALWAYS, {"commentary", "final_answer"})],
+)  # fmt: skip
+def test_messages_tell_their_phase_where_any_answer_has_parts(parts: AnswerParts, phases: set[str | None]) -> None:
+    events = answers(build_behaviour(preamble=parts), CREATE)
+
+    assert {item.get("phase") for item in done(events)["output"]} == phases
+
+
+@pytest.mark.parametrize(("effort", "reasoning_ms"), [("low", 300), ("high", 2000), ("minimal", 0)])
+def test_reasoning_delays_the_answer_by_its_effort(effort: str, reasoning_ms: float) -> None:
+    efforts = {"low": LogNormal(300, 300), "high": LogNormal(2000, 2000)}
+
+    def first_audio_ms(session: dict[str, Any], message: dict[str, Any]) -> float:
+        behaviour = listening(None, reasoning_ms=efforts, delays={"first_audio": 500})
+        answers(behaviour, session_update(AZURE_GA, **session))
+        return (all_of(answers(behaviour, message), "audio.delta")[0]["due_ns"] - AT_NS) / MS
+
+    assert first_audio_ms({}, CREATE) == 500
+    assert first_audio_ms({}, reasoning(effort)) == 500 + reasoning_ms
+    assert first_audio_ms({"reasoning": {"effort": effort}}, CREATE) == 500 + reasoning_ms
+    assert first_audio_ms({"reasoning": {"effort": "high"}}, reasoning(effort)) == 500 + reasoning_ms
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_speech_over_a_part_closes_that_part_and_opens_no_further_one(place: int) -> None:
+    behaviour = listening(preamble=ALWAYS, generation_speed=2.0, delays={"first_audio": 300, "answer_pause": 300})
+    behaviour.receive(CREATE, AT_NS)
+    at_ns = AT_NS + (SECOND if place == 0 else 2 * SECOND)
+    events = drain(behaviour, at_ns)
+
+    events += talk(behaviour, sound(200), at_ns) + drain(behaviour)
+
+    response = done(events)
+    assert [item["status"] for item in response["output"]] == ["completed"] * place + ["incomplete"]
+    assert response["status"] == "cancelled"
+    assert [event["item"]["id"] for event in all_of(events, "output_item.done")] == [
+        x["id"] for x in response["output"]
+    ]
+    assert_typed(AZURE_GA, events)
+
+
+# Fillers, as Azure Voice Live speaks them where a session asks for them: ahead of a late answer, and during calls.
+
+
+STATIC = {"type": "static_interim_response", "texts": ["One moment."]}
+
+
+def asking(*triggers: str, first_audio_ms: float = 3_000, **setting: Any) -> Behaviour:
+    """A session that asks for fillers, may call a function in each turn, and answers after so long."""
+    delays = default_profile().delays
+    slow = {name: LogNormal(first_audio_ms, first_audio_ms) for name in ("first_audio", "first_text")}
+    changes: dict[str, Any] = {"delays": delays.__class__(**vars(delays) | slow), "functions": FunctionCalls(share=0.0)}
+    behaviour = build_behaviour(VOICE_LIVE, **changes)
+    wanted = STATIC | {"triggers": list(triggers)} | setting
+    (updated,) = answers(behaviour, session_update(VOICE_LIVE, interim_response=wanted))
+    assert updated["session"]["interim_response"]["triggers"] == list(triggers)
+    return behaviour
+
+
+def test_an_answer_that_is_late_has_a_filler_ahead_which_does_not_say_what_it_is() -> None:
+    behaviour = asking("latency", latency_threshold_ms=500)
+
+    events = answers(behaviour, user_text(), CREATE)
+
+    audio = [event for event in events if event["type"].endswith("audio.delta")]
+    filler, answer = dict.fromkeys(event["item_id"] for event in audio)
+    assert audio[0]["due_ns"] == AT_NS + 500 * MS
+    assert next(event["due_ns"] for event in audio if event["item_id"] == answer) == AT_NS + 3_000 * MS
+    (response,) = (event["response"] for event in all_of(events, "response.done"))
+    assert [item["id"] for item in response["output"]] == [filler, answer]
+    assert all("phase" not in item for item in response["output"])
+
+
+@pytest.mark.parametrize(("first_audio_ms", "threshold_ms"), [(400, 500), (500, 500), (1_900, None)])
+def test_an_answer_in_time_has_none(first_audio_ms: float, threshold_ms: int | None) -> None:
+    threshold = {} if threshold_ms is None else {"latency_threshold_ms": threshold_ms}
+    behaviour = asking("latency", first_audio_ms=first_audio_ms, **threshold)
+
+    assert len(all_of(answers(behaviour, user_text(), CREATE), "output_item.added")) == 1
+
+
+def test_an_answer_in_text_or_of_a_session_that_asks_for_fillers_during_calls_alone_has_none() -> None:
+    written = {"type": "response.create", "response": {"modalities": ["text"]}}
+
+    assert len(all_of(answers(asking("latency"), user_text(), written), "output_item.added")) == 1
+    assert len(all_of(answers(asking("tool"), user_text(), CREATE), "output_item.added")) == 1
+
+
+def calling(*triggers: str) -> tuple[Behaviour, list[dict[str, Any]]]:
+    """A session in which a function was just called, and what was said of that."""
+    behaviour = asking(*triggers)
+    tools = [function("find_parcel")]
+    answers(behaviour, session_update(VOICE_LIVE, tools=tools, tool_choice="required"))
+    drain(behaviour)
+    return behaviour, begun(behaviour, "response.done", user_text(), CREATE)[0]
+
+
+def test_while_a_function_runs_a_filler_is_a_response_of_its_own_and_no_other_is_taken_meanwhile() -> None:
+    behaviour, called = calling("tool")
+    done_ns = one(called, "response.done")["due_ns"]
+
+    begun = drain(behaviour, done_ns + AFTER_CALL_NS)
+    behaviour.receive(CREATE, done_ns + AFTER_CALL_NS)
+    events = begun + drain(behaviour)
+
+    assert one(events, "response.created")["due_ns"] == done_ns + AFTER_CALL_NS
+    assert one(events, "error")["error"]["code"] == "conversation_already_has_active_response"
+    response = done(events)
+    assert (response["usage"]["input_tokens"], response["status"]) == (0, "completed")
+    assert response["output"][0]["content"][0]["transcript"] == HELLO
+
+
+def test_the_model_goes_on_behind_a_filler_as_if_there_was_none() -> None:
+    behaviour, called = calling("tool")
+    call_id = one(called, "function_call_arguments.done")["call_id"]
+    now_ns = drain(behaviour)[-1]["due_ns"]
+    plain = session_update(VOICE_LIVE, tool_choice="auto")
+
+    for event in (plain, output(call_id), CREATE):
+        behaviour.receive(event, now_ns)
+    (response,) = (event["response"] for event in all_of(drain(behaviour), "response.done"))
+
+    assert [item["type"] for item in response["output"]] == ["message"]
+
+
+def test_a_function_that_returns_at_once_leaves_no_time_for_a_filler() -> None:
+    behaviour, called = calling("tool")
+    done_ns = one(called, "response.done")["due_ns"]
+    returned = output(one(called, "function_call_arguments.done")["call_id"])
+    for event in (session_update(VOICE_LIVE, tool_choice="auto"), returned, CREATE):
+        behaviour.receive(event, done_ns + 1)
+
+    events = drain(behaviour)
+
+    assert len(all_of(events, "response.created")) == 1
+    assert "error" not in types(events)
+
+
+def test_a_response_may_have_a_setting_of_its_own() -> None:
+    late = {"interim_response": STATIC | {"latency_threshold_ms": 100}}
+
+    events = answers(asking("tool"), user_text(), create(**late))
+
+    assert len(all_of(events, "output_item.added")) == 2
+
+
+@pytest.mark.parametrize("dialect", [AZURE_GA, AZURE_PREVIEW])
+def test_no_other_service_takes_the_setting(dialect: WireDialect) -> None:
+    refused = answers(build_behaviour(dialect), session_update(dialect, interim_response=STATIC))
+
+    assert one(refused, "error")["error"]["code"] == "unknown_parameter"
+
+
+# The arguments of a simulated function call fit the schema of the function.
+
+
+SIMPLE = st.one_of(
+    st.just({"type": "string"}),
+    st.builds(lambda least, more: {"type": "string", "minLength": least, "maxLength": least + more},
+              st.integers(0, 40), st.integers(0, 20)),
+    st.builds(lambda kind, least, more: {"type": kind, "minimum": least, "maximum": least + more},
+              st.sampled_from(["integer", "number"]), st.integers(-50, 500), st.integers(0, 5)),
+    st.just({"type": ["null", "boolean"]}),
+    st.builds(lambda word: {"enum": [word, "other"]}, st.text(max_size=5)),
+    st.builds(lambda word: {"const": word}, st.text(max_size=5)),
+    st.builds(lambda word: {"type": "string", "default": word}, st.text(max_size=5)),
+    st.just({"$ref": "#/$defs/colour"}),
+)  # fmt: skip
+NAMES = st.text("abc", min_size=1, max_size=3)
+
+
+def object_of(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.dictionaries(NAMES, inner, max_size=3).flatmap(
+        lambda properties: st.sets(st.sampled_from(sorted(properties)) if properties else st.nothing()).map(
+            lambda required: {"type": "object", "properties": properties, "required": sorted(required)}
+        )
+    )
+
+
+SCHEMAS = object_of(
+    st.recursive(
+        SIMPLE,
+        lambda inner: (
+            object_of(inner)
+            | st.builds(
+                lambda items, least: {"type": "array", "items": items, "minItems": least}, inner, st.integers(0, 2)
+            )
+            | st.builds(lambda choice: {"anyOf": [{"type": "null"}, choice]}, inner)
+        ),
+        max_leaves=6,
+    )
+).map(lambda schema: schema | {"$defs": {"colour": {"enum": ["red", "green"]}}})
+
+
+@given(schema=SCHEMAS, seed=st.integers(0, 100))
+def test_arguments_fit_their_schema_with_the_required_properties_alone(schema: dict[str, Any], seed: int) -> None:
+    values = arguments(schema, np.random.default_rng(seed))
+
+    jsonschema.validate(values, schema)
+    assert list(values) == schema["required"]
+    assert arguments(schema, np.random.default_rng(seed)) == values
+
+
+@given(schema=SCHEMAS)
+def test_unfit_arguments_lack_what_is_required_and_have_what_nobody_declared(schema: dict[str, Any]) -> None:
+    values = unfit_arguments(schema, np.random.default_rng(1))
+
+    assert values["undeclared"] is True
+    assert [name for name in schema["required"] if name not in values] == schema["required"][:1]
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"const": 1, "example": 2, "default": 3, "enum": [4]}, 1),
+        ({"example": 2, "default": 3, "enum": [4]}, 2),
+        ({"type": "integer", "default": 3, "enum": [4]}, 3),
+        ({"examples": ["a", "b"], "enum": [4]}, "a"),
+        ({"type": "integer", "enum": [4, 5]}, 4),
+    ],
+)
+def test_a_value_that_the_schema_gives_counts_before_its_type(schema: dict[str, Any], value: Any) -> None:
+    parameters = {"type": "object", "properties": {"it": schema}, "required": ["it"]}
+
+    assert arguments(parameters, np.random.default_rng(1)) == {"it": value}
+
+
+def test_a_schema_that_refers_to_itself_comes_to_an_end() -> None:
+    names = [str(number) for number in range(20)]
+    schema = {"type": "object", "properties": {name: {"$ref": "#"} for name in names}, "required": names}
+
+    assert len(msgspec.json.encode(arguments(schema, np.random.default_rng(1)))) < 100_000
+
+
+@given(schema=JSON | st.dictionaries(st.sampled_from(["properties", "required", "type"]), JSON))
+def test_no_schema_raises(schema: Any) -> None:
+    assert isinstance(arguments(schema, np.random.default_rng(1)), dict)

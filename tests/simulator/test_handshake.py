@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.simulator.refusals import AZURE, Complaint, RefusedUpgrade
-from bench.simulator.refusals import OPENAI as COMPLAINTS
+from bench.simulator.refusals import Complaint, RefusedUpgrade
 from bench.simulator.serving.handshake import Accepted, Authenticator, TokenIssuer, admit, is_openai
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, OPENAI_GA, OPENAI_PREVIEW, VOICE_LIVE, WireDialect
 
@@ -190,46 +189,6 @@ def test_a_key_goes_on_opening_beside_tokens() -> None:
 
     assert accepted(GA, {"api-key": KEY}, Authenticator(KEY, issuer)).token is None
     assert accepted(GA, {"authorization": f"Bearer {token}"}, Authenticator(KEY, issuer)).token == 1
-
-
-@pytest.mark.parametrize(
-    ("name", "status", "code"),
-    [
-        ("api_version", 400, "BadRequest"),
-        ("not_realtime", 400, "OpperationNotSupported"),
-        ("bad_key", 401, "401"),
-        ("missing_role", 401, "PermissionDenied"),
-        ("forbidden", 403, "403"),
-        ("no_deployment", 404, "DeploymentNotFound"),
-        ("throttled", 429, "429"),
-        ("internal", 500, "InternalServerError"),
-        ("unavailable", 503, "ServiceUnavailable"),
-    ],
-)
-@pytest.mark.parametrize("target", [PREVIEW, GA])
-def test_azure_refuses_by_name(target: str, name: str, status: int, code: str) -> None:
-    verdict = refused(target, {"api-key": KEY}, BY_KEY, NOW_S, AZURE[name])
-
-    assert verdict.status == status
-    assert set(json.loads(verdict.body)["error"]) == {"code", "message"}
-    assert json.loads(verdict.body)["error"]["code"] == code
-    assert ("retry-after" in verdict.headers) == (status in (429, 503))
-
-
-@pytest.mark.parametrize(
-    ("name", "close_code"),
-    [
-        ("invalid_api_key", 3000),
-        ("beta_api_shape_disabled", 4000),
-        ("missing_model", 4000),
-        ("invalid_model", 4000),
-        ("model_not_found", 4004),
-    ],
-)
-def test_openai_complains_by_name(name: str, close_code: int) -> None:
-    said = complaint(OPENAI, {}, OPEN, NOW_S, COMPLAINTS[name])
-
-    assert (said.code, said.close_code) == (name, close_code)
 
 
 @pytest.mark.parametrize(("target", "openai"), [(OPENAI, True), ("/v1/realtime/?model=m", True), (GA, False)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from itertools import takewhile
 from typing import Any
 
@@ -9,6 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.protocol.audio import AudioFormatName
+from bench.protocol.openai import FORMATS
+from bench.protocol.openai_ga import ga_format
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.conversation.client_items import IMAGE_TOKENS
 from bench.simulator.profile import ReadingTime, TokenCache
@@ -17,13 +21,17 @@ from tests.simulator.builders import (
     AT_NS,
     COMMIT,
     CREATE,
+    HELLO,
     MS,
+    REPLY,
+    SECOND,
     all_of,
     answers,
     append,
     build_behaviour,
     create,
     done,
+    drain,
     function,
     listening,
     one,
@@ -65,55 +73,6 @@ def usage(behaviour: Behaviour, *events: dict[str, Any]) -> dict[str, Any]:
 
 def kinds(details: dict[str, Any]) -> tuple[int, int, int]:
     return details["text_tokens"], details["audio_tokens"], details["image_tokens"]
-
-
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_texts_and_audio_of_all_turns_are_read_again(dialect: WireDialect) -> None:
-    behaviour = build_behaviour(dialect)
-
-    first = usage(behaviour, text(40), written(dialect))
-    second = usage(behaviour, append(1000), COMMIT, written(dialect))
-    third = usage(behaviour, message("system", {"type": "input_text", "text": "x" * 20}), written(dialect))
-
-    answer = first["output_tokens"]
-    assert (first["input_tokens"], second["input_tokens"]) == (1 + 10, 1 + 10 + answer + 10)
-    assert third["input_tokens"] == 1 + 10 + answer + 10 + answer + 5
-    assert third["input_token_details"]["audio_tokens"] == 10
-
-
-def test_audio_that_was_spoken_is_read_with_its_words() -> None:
-    behaviour = build_behaviour()
-
-    first, second = usage(behaviour, CREATE), usage(behaviour, CREATE)
-
-    assert second["input_tokens"] - first["input_tokens"] == first["output_tokens"]
-    assert second["input_token_details"]["audio_tokens"] == first["output_token_details"]["audio_tokens"]
-
-
-@pytest.mark.parametrize("detail", [None, *IMAGE_TOKENS])
-def test_an_image_costs_tokens_of_its_own_kind_by_its_detail(detail: str | None) -> None:
-    behaviour, tokens = build_behaviour(cache=EXACT), IMAGE_TOKENS[detail or "auto"]
-    created = answers(behaviour, image(detail=detail))
-
-    first, second = (usage(behaviour, written())["input_token_details"] for _ in range(2))
-
-    assert first["image_tokens"] == second["image_tokens"] == tokens
-    assert second["cached_tokens_details"]["image_tokens"] == tokens
-    assert_typed(AZURE_GA, created)
-
-
-@pytest.mark.parametrize(
-    ("settings", "code", "param"),
-    [
-        ({"image_url": None}, "missing_required_parameter", "item.content[0].image_url"),
-        ({"image_url": "https://example.com/a.png"}, "invalid_value", "item.content[0].image_url"),
-        ({"detail": "huge"}, "invalid_value", "item.content[0].detail"),
-    ],
-)
-def test_an_image_that_the_service_would_not_take_is_an_error(settings: dict[str, Any], code: str, param: str) -> None:
-    (event,) = answers(build_behaviour(), image(**settings))
-
-    assert (event["error"]["code"], event["error"]["param"]) == (code, param)
 
 
 def test_tools_are_read_too() -> None:
@@ -170,24 +129,6 @@ def spoil_by_deleting(item_id: str) -> dict[str, Any]:
 
 def spoil_by_truncating(item_id: str) -> dict[str, Any]:
     return {"type": "conversation.item.truncate", "item_id": item_id, "content_index": 0, "audio_end_ms": 500}
-
-
-def spoil_by_inserting(item_id: str) -> dict[str, Any]:
-    return text(4) | {"previous_item_id": "root"}
-
-
-@pytest.mark.parametrize(
-    ("spoil", "cached"),
-    [(spoil_by_deleting, 1 + 10), (spoil_by_truncating, 1 + 10), (spoil_by_inserting, 1)],
-)
-def test_what_changes_in_mid_conversation_ends_what_is_found_in_the_cache(spoil: Any, cached: int) -> None:
-    behaviour = build_behaviour(cache=EXACT)
-    spoken = {"type": "response.create", "response": {"instructions": "Hum."}}
-    item_id = one(answers(behaviour, text(40), spoken), "output_item.added")["item"]["id"]
-    usage(behaviour, text(40), written())
-    answers(behaviour, spoil(item_id))
-
-    assert usage(behaviour, written())["input_token_details"]["cached_tokens"] == cached
 
 
 def test_other_instructions_find_nothing_in_the_cache() -> None:
@@ -373,16 +314,141 @@ def test_the_newest_item_is_read_even_if_it_is_too_long_by_itself() -> None:
     assert usage(truncating("auto"), text(4000), written())["input_tokens"] == 1 + 1000
 
 
-@pytest.mark.parametrize(
-    ("truncation", "param"),
-    [
-        ("sometimes", "session.truncation"),
-        ({"type": "retention_ratio"}, "session.truncation.retention_ratio"),
-        ({"type": "retention_ratio", "retention_ratio": 2}, "session.truncation.retention_ratio"),
-        ({"type": "last", "retention_ratio": 1}, "session.truncation.type"),
-    ],
-)
-def test_a_truncation_that_is_none_is_an_error(truncation: Any, param: str) -> None:
-    (event,) = answers(build_behaviour(), session_update(AZURE_GA, truncation=truncation))
+# A truncate cuts an item: its audio, its transcript, its tokens, and what a later truncate is judged by.
 
-    assert event["error"]["param"] == param
+
+LENGTH_MS = REPLY.audio_ms
+
+
+def truncate(item_id: str, audio_end_ms: Any) -> dict[str, Any]:
+    return {"type": "conversation.item.truncate", "item_id": item_id, "content_index": 0, "audio_end_ms": audio_end_ms}
+
+
+def retrieve(item_id: str) -> dict[str, Any]:
+    return {"type": "conversation.item.retrieve", "item_id": item_id}
+
+
+def create_in(dialect: WireDialect, name: AudioFormatName) -> dict[str, Any]:
+    in_ga = {"audio": {"output": {"format": ga_format(FORMATS[name])}}}
+    told = in_ga if dialect.names is GA else {"output_audio_format": name}
+    return {"type": "response.create", "response": told}
+
+
+def spoken(behaviour: Behaviour, message: dict[str, Any] = CREATE) -> str:
+    """The id of the item that a whole response has made."""
+    item_id: str = one(answers(behaviour, message), "output_item.added")["item"]["id"]
+    return item_id
+
+
+def input_tokens(behaviour: Behaviour) -> int:
+    """The input of a response that adds nothing to the conversation."""
+    aside = {"type": "response.create", "response": {"conversation": "none"}}
+    tokens: int = done(answers(behaviour, aside))["usage"]["input_tokens"]
+    return tokens
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_what_is_retrieved_ends_where_the_item_was_cut(dialect: WireDialect, name: AudioFormatName) -> None:
+    behaviour = build_behaviour(dialect)
+    item_id = spoken(behaviour, create_in(dialect, name))
+    (whole,) = answers(behaviour, retrieve(item_id))
+
+    truncated, cut = answers(behaviour, truncate(item_id, 733), retrieve(item_id))
+
+    before, after = (event["item"]["content"][0] for event in (whole, cut))
+    kept = base64.b64decode(after["audio"])
+    assert base64.b64decode(before["audio"]).startswith(kept)
+    assert len(kept) == 733 * FORMATS[name].bytes_per_s // 1000
+    assert (before["transcript"], after["transcript"]) == (HELLO, None)
+    assert truncated["item_id"] == item_id
+    assert_typed(dialect, [whole, truncated, cut])
+
+
+def test_the_length_that_counts_is_that_of_the_last_cut() -> None:
+    behaviour = build_behaviour()
+    item_id = spoken(behaviour)
+    ends_ms = [LENGTH_MS + 1, LENGTH_MS, 900, 901, 900, 100, 500]
+
+    events = answers(behaviour, *(truncate(item_id, end_ms) for end_ms in ends_ms))
+
+    errors = {place: event["error"] for place, event in enumerate(events) if event["type"] == "error"}
+    assert list(errors) == [0, 3, 6]
+    assert {error["code"] for error in errors.values()} == {"invalid_value"}
+    assert errors[0]["message"] == f"Audio content of {LENGTH_MS}ms is already shorter than {LENGTH_MS + 1}ms"
+    assert errors[6]["message"] == "Audio content of 100ms is already shorter than 500ms"
+
+
+@given(end_ms=st.integers(0, LENGTH_MS))
+def test_responses_read_what_is_left_of_the_audio_and_no_words(end_ms: int) -> None:
+    behaviour = build_behaviour()
+    empty = input_tokens(behaviour)
+    item_id = spoken(behaviour)
+    answers(behaviour, truncate(item_id, end_ms))
+
+    assert input_tokens(behaviour) - empty == -(-end_ms // 50)
+
+
+def test_a_deleted_item_is_neither_read_nor_found_any_more() -> None:
+    behaviour = build_behaviour()
+    empty = input_tokens(behaviour)
+    item_id = spoken(behaviour)
+    whole = input_tokens(behaviour)
+    answers(behaviour, {"type": "conversation.item.delete", "item_id": item_id})
+
+    (gone,) = answers(behaviour, retrieve(item_id))
+    assert gone["error"]["code"] == "item_retrieve_invalid_item_id"
+    assert input_tokens(behaviour) == empty < whole
+
+
+def test_more_than_was_sent_of_an_item_cannot_be_kept_while_it_is_made() -> None:
+    behaviour = build_behaviour(generation_speed=1.0)
+    drain(behaviour)
+    behaviour.receive(CREATE, AT_NS)
+    before = drain(behaviour, AT_NS + SECOND)
+    sent_ms = sum(len(base64.b64decode(event["delta"])) for event in all_of(before, "audio.delta")) // 48
+
+    assert 0 < sent_ms < LENGTH_MS
+    behaviour.receive(truncate(one(before, "output_item.added")["item"]["id"], sent_ms + 1), AT_NS + SECOND)
+    error = one(drain(behaviour), "error")["error"]
+    assert error["message"] == f"Audio content of {sent_ms}ms is already shorter than {sent_ms + 1}ms"
+
+
+def test_only_what_the_model_has_spoken_can_be_truncated() -> None:
+    behaviour = build_behaviour()
+    said = answers(behaviour, user_text())[0]["item"]["id"]
+    written = spoken(behaviour, {"type": "response.create", "response": {"output_modalities": ["text"]}})
+
+    errors = [event["error"] for event in answers(behaviour, truncate(said, 0), truncate(written, 0))]
+
+    assert [error["code"] for error in errors] == [None, None]
+    assert {error["message"] for error in errors} == {"Only model output audio messages can be truncated"}
+
+
+def test_the_truth_log_is_told_what_a_truncate_left() -> None:
+    behaviour = build_behaviour()
+    item_id = spoken(behaviour)
+
+    taken = behaviour.receive(truncate(item_id, 700), AT_NS)
+    refused = behaviour.receive(truncate(item_id, 701), AT_NS)
+    sent = [event.item_id for event in behaviour.due(AT_NS + 1000 * MS)]
+
+    assert (taken.item_id, taken.audio_end_ms) == (item_id, 700)
+    assert (refused.item_id, refused.audio_end_ms) == (None, None)
+    assert sent == [item_id, None]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_truncate_that_is_ignored_is_acknowledged_and_everything_stays(dialect: WireDialect) -> None:
+    behaviour = build_behaviour(dialect, ignored_truncate_share=1.0)
+    item_id = spoken(behaviour)
+    (whole,) = answers(behaviour, retrieve(item_id))
+    before = input_tokens(behaviour)
+
+    truncated, kept = answers(behaviour, truncate(item_id, 733), retrieve(item_id))
+    receipt = behaviour.receive(truncate(item_id, 500), AT_NS)
+
+    assert (truncated["type"], truncated["audio_end_ms"]) == ("conversation.item.truncated", 733)
+    assert kept["item"] == whole["item"]
+    assert input_tokens(behaviour) == before
+    assert receipt.audio_end_ms == LENGTH_MS

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,9 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.simulator.answering.function_calls import ModelCall
-from bench.simulator.answering.plan import Asked, Planner, ResponseContent, ResponsePlan
+from bench.simulator.answering.plan import (
+    Asked,
+    Delta,
+    Planner,
+    ResponseContent,
+    ResponsePlan,
+    call_schedule,
+    in_bursts,
+)
 from bench.simulator.delay import DelayDrift
 from bench.simulator.profile import FunctionCalls
+from bench.simulator.serving.connection import grouped_writes
+from bench.simulator.wire import Ids, Outbox, OutboxStep, Outgoing
 from tests.simulator.builders import AT_NS, MS, REPLY, build_profile
 
 CALLS = [ModelCall("f", ("{", "}")), ModelCall("g", ("{}",))]
@@ -125,3 +137,127 @@ def test_calls_follow_one_another_by_a_token_and_the_response_is_done_behind_the
     ends = [part.schedule.done_ns for part in plan.parts]
     assert [part.schedule.opening_ns for part in plan.parts[1:]] == [done_ns + 10 * MS for done_ns in ends[:-1]]
     assert plan.done_ns > ends[-1]
+
+
+# When the events of a part of a response are due.
+
+
+@pytest.mark.parametrize("burst", [1, 3])
+def test_a_call_takes_a_token_s_time_for_each_token(burst: int) -> None:
+    profile = build_profile(events_per_segment=burst, functions=FunctionCalls(arguments_tokens_per_s=100.0))
+
+    schedule = call_schedule(profile, ("a", "b", "c", "d"), AT_NS)
+
+    places = [delta.place for delta in schedule.deltas]
+    due_ms = [(delta.due_ns - AT_NS) / MS for delta in schedule.deltas]
+    assert (schedule.opening_ns, places) == (AT_NS, [0, 1, 2, 3])
+    assert due_ms == ([10, 20, 30, 40] if burst == 1 else [30, 30, 30, 40])
+    assert schedule.done_ns == AT_NS + 40 * MS
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 100])
+def test_a_burst_waits_for_its_last_event(size: int) -> None:
+    deltas = [Delta(due, True, due) for due in range(7)]
+
+    dues = [delta.due_ns for delta in in_bursts(deltas, size)]
+
+    assert dues == [min(due - due % size + size - 1, 6) for due in range(7)]
+
+
+# Several series of steps, merged by their instants.
+
+
+def outbox() -> Outbox:
+    return Outbox(Ids("0" * 12), np.random.default_rng(1), obfuscated=False)
+
+
+def step(due_ns: int, word: str) -> OutboxStep:
+    return due_ns, lambda at_ns: Outgoing(at_ns, word, b"")
+
+
+def due(planned: Outbox, now_ns: int) -> list[tuple[int, str]]:
+    return [(event.due_ns, event.type) for event in planned.due(now_ns)]
+
+
+Steps = list[tuple[int, str]]
+COMES: dict[str, tuple[list[Steps], int, Steps, int | None]] = {
+    # (series, now, what is due, when the next is)
+    "steps come by instant and in one instant in the order of adding":
+        ([[(10, "a1"), (30, "a2")], [(10, "b1"), (20, "b2")]], 30,
+         [(10, "a1"), (10, "b1"), (20, "b2"), (30, "a2")], None),
+    "a series is not torn apart by another in the same instant":
+        ([[(10, "a1"), (10, "a2")], [(10, "b1"), (10, "b2")]], 10,
+         [(10, "a1"), (10, "a2"), (10, "b1"), (10, "b2")], None),
+    "nothing comes before its instant": ([[(10, "a")]], 9, [], 10),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("series", "now_ns", "came", "next_ns"), COMES.values(), ids=COMES)
+def test_series_are_merged_by_their_instants(
+    series: list[Steps], now_ns: int, came: Steps, next_ns: int | None
+) -> None:
+    planned = outbox()
+    for steps in series:
+        planned.plan([step(*one) for one in steps])
+
+    assert due(planned, now_ns) == came
+    assert planned.next_due_ns() == next_ns
+
+
+def test_a_dropped_series_never_comes() -> None:
+    planned = outbox()
+    series = planned.plan([step(10, "a"), step(20, "b")])
+    planned.plan([step(30, "c")])
+
+    series.drop()
+
+    assert due(planned, 30) == [(30, "c")]
+
+
+def test_a_series_is_asked_for_its_next_step_only_when_the_one_before_was_taken() -> None:
+    planned, said = outbox(), list[str]()
+
+    def steps() -> Iterator[OutboxStep]:
+        for due_ns in (1, 2, 3):
+            yield step(due_ns, " ".join(said))
+
+    planned.plan(steps())
+
+    seen = []
+    for event in planned.due(3):
+        seen.append(event.type)
+        said.append(str(event.due_ns))
+
+    assert seen == ["", "1", "1 2"]
+
+
+def test_one_who_stops_in_between_takes_the_rest_another_time() -> None:
+    planned = outbox()
+    planned.plan([step(10, "a"), step(20, "b")])
+    for event in planned.due(30):
+        assert event.type == "a"
+        break
+
+    assert planned.next_due_ns() == 20
+    assert due(planned, 30) == [(20, "b")]
+
+
+# Which events share a write.
+
+
+@given(instants=st.lists(st.integers(0, 3)).map(sorted), size=st.integers(1, 4))
+def test_only_events_of_one_instant_share_a_write_and_no_more_than_are_allowed(instants: list[int], size: int) -> None:
+    events = [Outgoing(due_ns, "x", b"") for due_ns in instants]
+
+    groups = [list(group) for group in grouped_writes(iter(events), size)]
+
+    assert [event for group in groups for event in group] == events
+    assert all(len({event.due_ns for event in group}) == 1 and len(group) <= size for group in groups)
+    assert all(len(before) == size or before[0].due_ns != after[0].due_ns for before, after in pairwise(groups))
+
+
+@given(instants=st.lists(st.integers(0, 3)).map(sorted))
+def test_events_that_go_out_alone_are_those_that_share_a_write_of_one(instants: list[int]) -> None:
+    events = [Outgoing(due_ns, "x", b"") for due_ns in instants]
+
+    assert [list(alone) for alone in zip(events, strict=True)] == [list(group) for group in grouped_writes(events, 1)]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.simulator.quota import MINUTE_NS, Allowance, Quota, QuotaLimits, duration
-from tests.simulator.builders import AT_NS, SECOND
+from bench.simulator.profile import Slowdown
+from bench.simulator.quota import MINUTE_NS, Allowance, Quota, QuotaLimits, Servers, duration
+from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, WireDialect
+from tests.simulator.builders import AT_NS, CREATE, SECOND, answers, build_behaviour, done, drain, one, types, user_text
 
 requests = st.lists(st.tuples(st.integers(0, 20 * SECOND), st.integers(1, 50)), max_size=60)
 
@@ -153,3 +156,137 @@ def test_a_wait_in_words_is_never_too_short(span_ns: int) -> None:
     minutes, seconds, milliseconds = (float(part or 0) for part in match.groups())
     told_ns = round((minutes * 60_000 + seconds * 1000 + milliseconds) * 1_000_000)
     assert 0 <= told_ns - span_ns < 1_000_000
+
+
+# Responses that a server's quota has no room for.
+
+
+@pytest.mark.parametrize("dialect", [AZURE_GA, AZURE_PREVIEW])
+def test_a_response_beyond_the_quota_is_created_and_fails_at_once(dialect: WireDialect) -> None:
+    behaviour = build_behaviour(dialect, quota=Quota(QuotaLimits(tokens_per_minute=60)))
+    answers(behaviour, CREATE)
+
+    created, response, limits = answers(behaviour, CREATE)
+
+    assert types([created, response, limits]) == ["response.created", "response.done", "rate_limits.updated"]
+    response = response["response"]
+    assert (response["status"], response["output"]) == ("failed", [])
+    assert response["id"] == created["response"]["id"]
+    assert response["usage"]["total_tokens"] == 0
+    assert response["status_details"]["type"] == "failed"
+    error = response["status_details"]["error"]
+    assert (error["type"], error["code"]) == ("tokens", "rate_limit_exceeded")
+    assert error["message"].startswith("Rate limit reached for gpt-realtime on tokens per min (TPM): Limit 60, ")
+    assert error["message"].endswith("s.")
+
+
+def test_a_session_that_was_throttled_goes_on() -> None:
+    behaviour = build_behaviour(quota=Quota(QuotaLimits(requests_per_minute=1)))
+
+    statuses = [done(answers(behaviour, CREATE))["status"] for _ in range(2)]
+    behaviour.receive(CREATE, AT_NS + 60 * SECOND)
+
+    assert statuses == ["completed", "failed"]
+    assert done(drain(behaviour))["status"] == "completed"
+
+
+def test_the_sessions_of_a_server_share_its_quota() -> None:
+    quota = Quota(QuotaLimits(requests_per_minute=3))
+
+    statuses = [done(answers(build_behaviour(quota=quota), CREATE))["status"] for _ in range(5)]
+
+    assert statuses == ["completed"] * 3 + ["failed"] * 2
+
+
+def test_rate_limits_show_input_and_output_as_usage_counts_them_less_what_came_back() -> None:
+    events = answers(build_behaviour(quota=Quota(QuotaLimits(tokens_per_minute=200))), CREATE)
+
+    usage = done(events)["usage"]
+    limits = one(events, "rate_limits.updated")
+    (entry,) = limits["rate_limits"]
+    regained = (limits["due_ns"] - AT_NS) * 200 / (60 * SECOND)
+    assert (entry["name"], entry["limit"]) == ("tokens", 200)
+    assert usage["output_tokens"] > 50
+    assert entry["remaining"] == pytest.approx(200 - usage["total_tokens"] + regained, abs=1)
+    assert entry["reset_seconds"] == pytest.approx((200 - entry["remaining"]) * 60 / 200, abs=0.31)
+
+
+def test_what_was_said_is_charged_when_it_is_done() -> None:
+    quota = Quota(QuotaLimits(tokens_per_minute=1_000_000))
+    behaviour = build_behaviour(quota=quota)
+    drain(behaviour)
+    behaviour.receive(CREATE, AT_NS)
+    charged_before = quota.entries(AT_NS)[0]["remaining"]
+
+    usage = done(drain(behaviour))["usage"]
+
+    assert charged_before == 1_000_000 - usage["input_tokens"]
+    assert quota.entries(AT_NS)[0]["remaining"] < charged_before
+
+
+def test_a_failed_response_lets_the_next_one_find_the_same_cache() -> None:
+    quota = Quota(QuotaLimits(requests_per_minute=2))
+    behaviour = build_behaviour(quota=quota)
+    answers(behaviour, user_text("x" * 4000), CREATE)
+
+    answers(behaviour, CREATE)
+    failed = done(answers(behaviour, CREATE))
+    behaviour.receive(CREATE, AT_NS + 60 * SECOND)
+
+    assert failed["status"] == "failed"
+    usage = done(drain(behaviour))["usage"]
+    assert usage["input_token_details"]["cached_tokens"] >= 960
+
+
+# Responses that wait for one of so many servers.
+
+
+Span = tuple[int, int]
+
+
+def span_ns(seed: int, **shared: Any) -> Span:
+    """When the response of a session is created that asks for it AT_NS, and when it is done."""
+    events = answers(build_behaviour(seed=seed, **shared), CREATE)
+    return one(events, "response.created")["due_ns"], one(events, "response.done")["due_ns"]
+
+
+def test_a_response_waits_until_the_one_before_it_is_done() -> None:
+    servers = Servers(1)
+    first, second, third = (span_ns(seed, servers=servers) for seed in range(3))
+
+    assert first == span_ns(0)
+    assert second[0] - first[1] == span_ns(1)[0] - AT_NS
+    assert third[0] - second[1] == span_ns(2)[0] - AT_NS
+
+
+def test_open_sessions_make_responses_slower_beyond_so_many_and_no_more_once_they_have_ended() -> None:
+    """Their paces stay as they are."""
+    alone, servers = span_ns(3), Servers()
+    slow: dict[str, Any] = {"servers": servers, "slowdown": Slowdown(sessions=2, per_session=0.5)}
+    others = [build_behaviour(seed=seed, **slow) for seed in range(2)]
+    third = span_ns(3, **slow)
+    for behaviour in others:
+        behaviour.end()
+
+    assert third[0] - AT_NS == pytest.approx(1.5 * (alone[0] - AT_NS), abs=1)
+    assert servers.sessions == 1
+    assert span_ns(3, **slow) == alone
+
+
+def test_a_response_that_a_limit_refuses_keeps_no_server() -> None:
+    servers, quota = Servers(1), Quota(QuotaLimits(requests_per_minute=1))
+    whole = span_ns(0, servers=servers, quota=quota)
+    span_ns(1, servers=servers, quota=quota)
+
+    after = span_ns(2, servers=servers)
+
+    assert after[0] - whole[1] == span_ns(2)[0] - AT_NS
+
+
+def test_who_asks_while_a_server_is_free_does_not_wait() -> None:
+    servers, begins = Servers(2), []
+    for at_ns in (5, 6, 7, 30):
+        begins.append(servers.begin_ns(at_ns))
+        servers.occupy(begins[-1] + 10)
+
+    assert begins == [5, 6, 15, 30]

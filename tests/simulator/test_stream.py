@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
-from collections.abc import Awaitable, Callable
+import weakref
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bench.clock import enable_stamps, monotonic_ns
+from bench.simulator.behaviour import Behaviour, SimulatedSession
 from bench.simulator.serving import stream
+from bench.simulator.serving.handshake import Accepted, Authenticator
+from bench.simulator.serving.server import Alarm, Offer, Server, ServerWorker, Timetable, listen
 from bench.simulator.serving.stream import ServerStream
 from bench.simulator.wire import ArrivalSpan
+from tests.simulator.builders import (
+    CREATE,
+    LATER_NS,
+    REPLY,
+    VAD,
+    build_profile,
+    drain,
+    listening,
+    sound,
+    talk,
+)
 from tests.simulator_process import GUARD_S
+from tests.system.simulator.talk import CREATE_FRAME, UPGRADE
 
 
 @dataclass
@@ -107,3 +126,177 @@ def test_a_peer_that_does_not_read_is_cut_before_it_takes_all_memory(monkeypatch
         await pair.ended.wait()
 
     with_pair(check)
+
+
+# Who is due next, of all connections.
+
+
+PLANS = st.lists(st.tuples(st.sampled_from("abcd"), st.one_of(st.none(), st.integers(0, 20))))
+
+
+def planned(*plans: tuple[str, int | None]) -> Timetable[str]:
+    timetable: Timetable[str] = Timetable()
+    for who, due_ns in plans:
+        timetable.plan(who, due_ns)
+    return timetable
+
+
+@given(plans=PLANS, now_ns=st.integers(0, 20))
+def test_who_is_due_comes_once_by_the_instant_planned_last(plans: list[tuple[str, int | None]], now_ns: int) -> None:
+    last = dict(plans)
+    due = {who: due_ns for who, due_ns in last.items() if due_ns is not None and due_ns <= now_ns}
+
+    taken = list(planned(*plans).take(now_ns))
+
+    assert sorted(taken) == sorted(due)
+    assert [due[who] for who in taken] == sorted(due.values())
+
+
+@given(plans=PLANS)
+def test_the_next_look_is_never_too_late(plans: list[tuple[str, int | None]]) -> None:
+    timetable = planned(*plans)
+    due = [due_ns for due_ns in dict(plans).values() if due_ns is not None]
+
+    next_ns = timetable.next_due_ns()
+
+    assert not due or (next_ns is not None and next_ns <= min(due))
+
+
+def test_one_who_is_planned_again_while_others_are_taken_comes_again_where_due() -> None:
+    timetable = planned(("a", 1), ("b", 5))
+
+    taken = []
+    for who in timetable.take(5):
+        taken.append(who)
+        if taken == ["a"]:
+            timetable.plan("a", 3)
+            timetable.plan("b", 9)
+
+    assert taken == ["a", "a"]
+    assert list(timetable.take(9)) == ["b"]
+
+
+@dataclass(eq=False)
+class Bell:
+    """Notes when it is told to send, and who was told before."""
+
+    told: list[Bell]
+    due_ns: int = 0
+    late_ns: int = -1
+    fails: bool = False
+
+    def send_due(self, now_ns: int) -> None:
+        self.told.append(self)
+        self.late_ns = now_ns - self.due_ns
+        if self.fails:
+            raise ValueError("as a test wants it")
+
+
+def rung(*delays_ms: float, fails: int | None = None) -> list[Bell]:
+    """Bells in the order in which they were planned, each with what was told."""
+
+    async def run() -> list[Bell]:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda *_: None)
+        alarm, told, now_ns = Alarm(loop), list[Bell](), monotonic_ns()
+        bells = [Bell(told, now_ns + int(ms * 1e6), fails=place == fails) for place, ms in enumerate(delays_ms)]
+        for bell in bells:
+            alarm.plan(bell, bell.due_ns)
+        while len(told) < len(bells):
+            await asyncio.sleep(0.001)
+        return bells
+
+    return asyncio.run(asyncio.wait_for(run(), GUARD_S))
+
+
+def test_nobody_is_told_before_the_instant_and_an_earlier_one_need_not_wait_for_a_later() -> None:
+    late, early = rung(40, 5)
+
+    assert late.told == [early, late]
+    assert early.late_ns >= 0
+    assert late.late_ns >= 0
+
+
+def test_one_who_fails_does_not_silence_the_others() -> None:
+    first, second = rung(1, 5, fails=0)
+
+    assert first.told == [first, second]
+
+
+# What has ended is freed at once: under load nobody looks for garbage.
+
+
+CLOSE_FRAME = b"\x88\x82\x00\x00\x00\x00\x03\xe8"
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def idle() -> Behaviour:
+    return listening()
+
+
+def answering() -> Behaviour:
+    behaviour = listening()
+    behaviour.receive(CREATE, LATER_NS)
+    next(behaviour.due(LATER_NS * 2))
+    return behaviour
+
+
+def waiting_for_speech() -> Behaviour:
+    behaviour = listening(VAD | {"idle_timeout_ms": 5000}, model="whisper-1")
+    talk(behaviour, sound(0, 300, 500, 400))
+    drain(behaviour, LATER_NS)
+    return behaviour
+
+
+@pytest.mark.usefixtures("uncollected")
+@pytest.mark.parametrize("play", [idle, answering, waiting_for_speech])
+def test_a_behaviour_that_has_ended_is_freed(play: Callable[[], Behaviour]) -> None:
+    behaviour = play()
+    behind = (behaviour, behaviour._responses, behaviour._conversation)
+    parts: list[Callable[[], object]] = [weakref.ref(part) for part in behind]
+
+    behaviour.end()
+    del behaviour, behind
+
+    assert [part() for part in parts] == [None] * len(parts)
+
+
+class _Watched(Server):
+    """Keeps weak references to what it served."""
+
+    served: Sequence[Callable[[], object]] = ()
+
+    def _new_session(self, accepted: Accepted) -> SimulatedSession:
+        behaviour = super()._new_session(accepted)
+        (connection,) = self._connections
+        self.served = [weakref.ref(part) for part in (behaviour, connection._protocol, connection._stream)]
+        return behaviour
+
+
+@pytest.mark.usefixtures("uncollected")
+@pytest.mark.parametrize("last", [CLOSE_FRAME, b""])
+def test_a_connection_that_has_ended_is_freed(last: bytes) -> None:
+    async def play() -> _Watched:
+        loop = asyncio.get_running_loop()
+        listener = listen("127.0.0.1", 0)
+        server = _Watched(Offer(build_profile(), [REPLY], 1, Authenticator()), listener, loop, ServerWorker(0, 1, 0))
+        with socket.create_connection(listener.getsockname()) as client:
+            client.setblocking(False)
+            await loop.sock_sendall(client, UPGRADE + CREATE_FRAME)
+            await loop.sock_recv(client, 1000)
+            await loop.sock_sendall(client, last)
+        while not server.idle:
+            await asyncio.sleep(0.001)
+        await server.stop()
+        return server
+
+    server = asyncio.run(asyncio.wait_for(play(), GUARD_S))
+
+    assert [part() for part in server.served] == [None, None, None]

@@ -86,10 +86,6 @@ def test_preview_has_no_deltas_of_transcription() -> None:
     assert len(events) == 1
 
 
-def test_nothing_is_transcribed_unasked() -> None:
-    assert transcribed(listening(None)) == []
-
-
 def test_deltas_of_transcription_are_padded_where_the_profile_says_so() -> None:
     *deltas, completed = transcribed(listening(None, model="gpt-4o-transcribe", obfuscation=True))
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.errors import UsageError
 from bench.simulator.behaviour import EventReceipt
-from bench.simulator.truth import BLOCK_LINES, Served, TruthLog, read_truth
+from bench.simulator.serving.connection import _SimulatedProtocol
+from bench.simulator.truth import BLOCK_LINES, LatenessCounts, Served, TruthLog, read_truth, summary
 from bench.simulator.wire import ArrivalSpan, Outgoing
-from tests.simulator.test_served import late
+from tests.simulator.builders import late
 
 
 def written(path: Path) -> Path:
@@ -41,126 +43,36 @@ def written(path: Path) -> Path:
     return path
 
 
+def out(type: str, due_ns: int, start_ns: int, end_ns: int | None, frame: int, **more: Any) -> dict[str, Any]:
+    """The line of an event that was sent."""
+    line = {"session": "sess_1", "direction": "out", "type": type, "due_ns": due_ns, "send_start_ns": start_ns,
+            "send_end_ns": end_ns, "response": None, "audio_bytes": 0, "frame_bytes": frame}  # fmt: skip
+    return line | more
+
+
+def came(type: str, at_ns: int, source: str = "kernel", **more: Any) -> dict[str, Any]:
+    """The line of an event that was received."""
+    line = {"session": "sess_1", "direction": "in", "type": type, "at_ns": at_ns, "earliest_ns": at_ns,
+            "timestamp_source": source, "event_id": None, "response": None}  # fmt: skip
+    return line | more
+
+
 def test_what_was_written_is_read_again(tmp_path: Path) -> None:
+    audio, call = "response.output_audio.delta", "response.function_call_arguments.done"
     assert list(read_truth(written(tmp_path / "truth.jsonl"))) == [
         {"schema": 4, "simulated": True, "profile": "default", "seed": 5},
-        {
-            "session": "sess_1",
-            "direction": "out",
-            "type": "response.output_audio.delta",
-            "due_ns": 100,
-            "send_start_ns": 120,
-            "send_end_ns": 121,
-            "response": "resp_1",
-            "audio_bytes": 4800,
-            "frame_bytes": 6600,
-            "item": "item_1",
-            "audible_at_byte": None,
-        },
-        {
-            "session": "sess_1",
-            "direction": "out",
-            "type": "response.output_audio.delta",
-            "due_ns": 130,
-            "send_start_ns": 131,
-            "send_end_ns": 132,
-            "response": "resp_1",
-            "audio_bytes": 7200,
-            "frame_bytes": 9800,
-            "audible_at_byte": 2400,
-        },
-        {
-            "session": "sess_1",
-            "direction": "out",
-            "type": "input_audio_buffer.speech_started",
-            "due_ns": 140,
-            "send_start_ns": 141,
-            "send_end_ns": 142,
-            "response": None,
-            "audio_bytes": 0,
-            "frame_bytes": 200,
-            "speech_at_byte": 960,
-        },
-        {
-            "session": "sess_1",
-            "direction": "out",
-            "type": "session.created",
-            "due_ns": 100,
-            "send_start_ns": 120,
-            "send_end_ns": None,
-            "response": None,
-            "audio_bytes": 0,
-            "frame_bytes": 600,
-        },
-        {
-            "session": "sess_1",
-            "direction": "out",
-            "type": "response.function_call_arguments.done",
-            "due_ns": 150,
-            "send_start_ns": 151,
-            "send_end_ns": 152,
-            "response": "resp_1",
-            "audio_bytes": 0,
-            "frame_bytes": 300,
-            "item": 'an "item"',
-            "call": "call_1",
-        },
-        {
-            "session": "sess_1",
-            "direction": "in",
-            "type": "input_audio_buffer.append",
-            "at_ns": 90,
-            "earliest_ns": 80,
-            "timestamp_source": "kernel",
-            "event_id": "e\n1",
-            "response": None,
-            "from_byte": 0,
-            "to_byte": 4800,
-        },
-        {
-            "session": "sess_1",
-            "direction": "in",
-            "type": "response.create",
-            "at_ns": 95,
-            "earliest_ns": 95,
-            "timestamp_source": "userspace",
-            "event_id": None,
-            "response": "resp_1",
-        },
-        {
-            "session": "sess_1",
-            "direction": "in",
-            "type": "conversation.item.truncate",
-            "at_ns": 96,
-            "earliest_ns": 96,
-            "timestamp_source": "kernel",
-            "event_id": None,
-            "response": None,
-            "item": "item_1",
-            "audio_end_ms": 0,
-        },
-        {
-            "session": "sess_1",
-            "direction": "in",
-            "type": "conversation.item.create",
-            "at_ns": 97,
-            "earliest_ns": 97,
-            "timestamp_source": "kernel",
-            "event_id": None,
-            "response": None,
-            "item": "i",
-            "call": "c",
-        },
-        {
-            "direction": "end",
-            "sessions": 1,
-            "events": 2,
-            "late_p50_ms": 0.1,
-            "late_p99_ms": 2.1,
-            "late_max_ms": 2.0,
-            "cpu_s": 1.25,
-        },
-    ]
+        out(audio, 100, 120, 121, 6600, response="resp_1", audio_bytes=4800, item="item_1", audible_at_byte=None),
+        out(audio, 130, 131, 132, 9800, response="resp_1", audio_bytes=7200, audible_at_byte=2400),
+        out("input_audio_buffer.speech_started", 140, 141, 142, 200, speech_at_byte=960),
+        out("session.created", 100, 120, None, 600),
+        out(call, 150, 151, 152, 300, response="resp_1", item='an "item"', call="call_1"),
+        came("input_audio_buffer.append", 90, earliest_ns=80, event_id="e\n1", from_byte=0, to_byte=4800),
+        came("response.create", 95, "userspace", response="resp_1"),
+        came("conversation.item.truncate", 96, item="item_1", audio_end_ms=0),
+        came("conversation.item.create", 97, item="i", call="c"),
+        {"direction": "end", "sessions": 1, "events": 2, "late_p50_ms": 0.1, "late_p99_ms": 2.1, "late_max_ms": 2.0,
+         "cpu_s": 1.25},
+    ]  # fmt: skip
 
 
 def test_a_log_that_was_cut_anywhere_reads_up_to_its_last_whole_line(tmp_path: Path) -> None:
@@ -208,3 +120,48 @@ def test_what_two_write_into_one_log_does_not_mix(tmp_path: Path) -> None:
     lines = [line for line in read_truth(tmp_path / "truth.jsonl") if "at_ns" in line]
     for status in (401, 402):
         assert [line["at_ns"] for line in lines if line["status"] == status] == list(range(2000))
+
+
+# The simulator says how late it was.
+
+
+def served(lateness: LatenessCounts, *, sessions: int = 1, refused: int = 0, struck: int = 0) -> Served:
+    return Served(sessions, refused, struck, 0.5, lateness)
+
+
+def test_a_punctual_simulator_gives_its_figures_without_a_warning() -> None:
+    punctual = late(*[250_000] * 1000)
+
+    assert punctual.quantile_ms(0.99) == 0.3
+    assert summary([served(punctual)]) == (
+        "SIMULATED: 1 sessions, 1000 events sent, handed − due: p50 ≤ 0.3 ms, p99 ≤ 0.3 ms, max 0.2 ms"
+    )
+
+
+def test_a_late_simulator_warns() -> None:
+    assert "WARN" in summary([served(late(*[0] * 980, *[6_000_000] * 20))])
+
+
+def test_an_idle_simulator_was_not_late() -> None:
+    assert "WARN" not in summary([served(late())])
+
+
+def test_what_workers_served_is_added_up_and_the_latest_of_them_is_named() -> None:
+    words = summary([served(late(0, 0), sessions=2, refused=1, struck=4), served(late(3_000_000), sessions=3)])
+
+    assert words.startswith("SIMULATED: 5 sessions, 1 refused, 4 faults, 3 events sent")
+    assert "p50 ≤ 0.1 ms, p99 ≤ 3.1 ms (of 2 workers the latest: p99 ≤ 3.1 ms), max 3.0 ms" in words
+
+
+def test_one_late_worker_among_punctual_ones_is_warned_of() -> None:
+    assert "WARN" in summary([served(late(*[0] * 100_000)), served(late(6_000_000))])
+
+
+@pytest.mark.parametrize(("late_ms", "said"), [(4.0, None), (29.3, "29.4")])
+def test_answers_say_that_the_simulator_is_late_where_it_warns(late_ms: float, said: str | None) -> None:
+    protocol = _SimulatedProtocol(late(round(late_ms * 1_000_000)))
+    response = protocol.reject(404, "")
+
+    protocol.send_response(response)
+
+    assert response.headers.get("x-rtbench-simulator-late-ms") == said

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.protocol.audio import AudioFormatName
-from bench.protocol.openai import FORMATS
+from bench.simulator.behaviour import Behaviour
+from bench.simulator.caller_turns import semantic_silence_ms
 from bench.simulator.profile import AnswerParts, FunctionCalls, SpeechDetection
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, WireDialect
 from tests.simulator.builders import (
@@ -23,7 +24,7 @@ from tests.simulator.builders import (
     MS,
     SECOND,
     VAD,
-    append,
+    all_of,
     done,
     drain,
     function,
@@ -72,17 +73,6 @@ def test_a_turn_in_preview_has_its_names() -> None:
     ]
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_one_item_is_announced_stopped_committed_and_added(dialect: WireDialect) -> None:
-    behaviour = listening(BY_CLIENT, dialect=dialect)
-
-    events = talk(behaviour, sound(0, 300, 800, 400)) + drain(behaviour)
-
-    ids = {event["item_id"] if "item_id" in event else event["item"]["id"] for event in events}
-    assert len(ids) == 1
-    assert one(events, "committed")["previous_item_id"] is None
-
-
 @pytest.mark.parametrize(
     ("detection", "start_ms", "end_ms"),
     [
@@ -115,60 +105,6 @@ def test_delays_count_from_the_append_that_tells() -> None:
     assert at_ms["speech_stopped"] == 1500 + 20
     assert at_ms["committed"] == 1500 + 20 + 5
     assert at_ms["created"] == 1500 + 20 + 5 + 50
-
-
-def test_speech_whose_silence_is_never_sent_does_not_end() -> None:
-    behaviour = listening()
-
-    events = talk(behaviour, sound(800, 100)) + drain(behaviour)
-
-    assert types(events) == ["input_audio_buffer.speech_started"]
-
-
-def test_nothing_is_heard_in_what_is_quieter_than_the_threshold() -> None:
-    behaviour = listening(VAD | {"threshold": 1.0})
-
-    behaviour.receive(append(500), AT_NS)
-    quiet = talk(behaviour, sound(0, 500, 500, 500)[: 48 * 400]) + drain(behaviour)
-
-    assert quiet == []
-
-
-def test_without_create_response_the_client_asks() -> None:
-    behaviour = listening(BY_CLIENT)
-    heard = talk(behaviour, sound(0, 300, 800, 400)) + drain(behaviour)
-
-    behaviour.receive(CREATE, LATER_NS)
-    asked = drain(behaviour)
-
-    assert types(heard)[-1] == "conversation.item.done"
-    assert done(asked)["usage"]["input_token_details"]["audio_tokens"] == 13
-
-
-@pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_every_format_is_heard_and_answered(dialect: WireDialect, name: AudioFormatName) -> None:
-    behaviour = listening(dialect=dialect, name=name)
-
-    events = talk(behaviour, sound(0, 500, 800, 400, name=name), name=name) + drain(behaviour)
-
-    assert one(events, "speech_started")["audio_start_ms"] == 200
-    assert one(events, "speech_stopped")["audio_end_ms"] == 1500
-    assert done(events)["status"] == "completed"
-
-
-@pytest.mark.parametrize("chunk_ms", [20, 50, 200])
-def test_places_in_the_stream_do_not_depend_on_the_chunk(chunk_ms: int) -> None:
-    behaviour = listening(BY_CLIENT)
-    audio = sound(0, 300, 800, 400)
-
-    sent = []
-    for begin in range(0, len(audio), 48 * chunk_ms):
-        talk(behaviour, audio[begin : begin + 48 * chunk_ms], AT_NS, chunk_ms=chunk_ms)
-        sent += list(behaviour.due(LATER_NS))
-
-    places = {event.type.split(".")[1]: event.facts for event in sent if event.facts}
-    assert places == {"speech_started": {"speech_at_byte": 300 * 48}, "speech_stopped": {"speech_at_byte": 1100 * 48}}
 
 
 # Commit, clear and updates while the service listens
@@ -239,27 +175,6 @@ def test_turn_detection_can_be_switched_off_and_on(dialect: WireDialect) -> None
     assert one(on, "speech_stopped")["audio_end_ms"] == 1700
 
 
-def test_another_silence_counts_from_the_next_append() -> None:
-    behaviour = listening(VAD | {"silence_duration_ms": 10_000})
-    talk(behaviour, sound(500, 1000))
-
-    behaviour.receive(hearing(AZURE_GA, BY_CLIENT), AT_NS + 1500 * MS)
-    events = talk(behaviour, sound(0, 100), AT_NS + 1500 * MS) + drain(behaviour)
-
-    assert one(events, "speech_stopped")["audio_end_ms"] == 1510
-
-
-def test_a_change_of_format_in_mid_speech_reads_each_byte_as_it_came() -> None:
-    behaviour = listening(BY_CLIENT)
-    talk(behaviour, sound(500))
-
-    behaviour.receive(hearing(AZURE_GA, BY_CLIENT, "g711_ulaw"), AT_NS + 500 * MS)
-    narrow = sound(300, 400, name="g711_ulaw")
-    events = talk(behaviour, narrow, AT_NS + 500 * MS, name="g711_ulaw") + drain(behaviour)
-
-    assert one(events, "speech_stopped")["audio_end_ms"] == 1000
-
-
 # Whatever a client says
 
 IDLE = VAD | {"idle_timeout_ms": 5_000}
@@ -305,3 +220,206 @@ def test_speech_starts_and_stops_by_turns_and_every_response_is_done_once(
     for event in events:
         if event["type"] == "input_audio_buffer.committed":
             assert event["item_id"] in added
+
+
+# How long a silence the service waits for: semantic VAD and the idle timeout.
+
+
+# Semantic VAD
+
+
+@pytest.mark.parametrize(
+    ("drawn_ms", "eagerness", "silence_ms"),
+    [
+        (600, "auto", 600),
+        (600, "medium", 600),
+        (600, "low", 1200),
+        (600, "high", 300),
+        (9000, "low", 8000),
+        (9000, "auto", 4000),
+        (9000, "medium", 4000),
+        (9000, "high", 2000),
+    ],
+)
+def test_eagerness_scales_the_silence_up_to_its_cap(drawn_ms: float, eagerness: str, silence_ms: float) -> None:
+    assert semantic_silence_ms(drawn_ms, eagerness) == silence_ms
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_semantic_vad_waits_for_its_drawn_silence(dialect: WireDialect) -> None:
+    behaviour = listening({"type": "semantic_vad"}, dialect=dialect, delays={"semantic_end": 700})
+
+    events = talk(behaviour, sound(0, 500, 800, 600, 300, 900)) + drain(behaviour)
+
+    assert one(events, "speech_started")["audio_start_ms"] == 200
+    assert one(events, "speech_stopped")["audio_end_ms"] == 500 + 800 + 600 + 300 + 700
+    assert done(events)["status"] == "completed"
+
+
+# Idle timeout
+
+
+def answered(behaviour: Behaviour) -> tuple[list[dict[str, Any]], float]:
+    """A response that the client asked for; and when, in ms, its audio will have been played."""
+    behaviour.receive(CREATE, AT_NS)
+    events = drain(behaviour, AT_NS + 4 * SECOND)
+    first_ns = next(event["due_ns"] for event in events if event["type"].endswith("audio.delta"))
+    return events, (first_ns - AT_NS) / MS + 2000
+
+
+def test_the_service_speaks_up_after_its_idle_timeout() -> None:
+    behaviour = listening(IDLE)
+    _, played_ms = answered(behaviour)
+
+    events = drain(behaviour, AT_NS + 10 * SECOND)
+
+    assert without_deltas(events)[:5] == [
+        "input_audio_buffer.timeout_triggered",
+        "input_audio_buffer.committed",
+        "conversation.item.added",
+        "conversation.item.done",
+        "response.created",
+    ]
+    assert (events[0]["due_ns"] - AT_NS) / MS == pytest.approx(played_ms + 5000)
+    assert events[0]["item_id"] == events[1]["item_id"]
+
+
+def test_the_timeout_tells_what_audio_passed_meanwhile() -> None:
+    behaviour = listening(IDLE)
+    _, played_ms = answered(behaviour)
+
+    events = talk(behaviour, sound(0, 6000), AT_NS + 4 * SECOND) + drain(behaviour, AT_NS + 10 * SECOND)
+
+    timeout = one(events, "timeout_triggered")
+    due_ms = (timeout["due_ns"] - AT_NS) // MS
+    assert timeout["audio_end_ms"] == (due_ms - 4000) // 100 * 100
+    assert timeout["audio_start_ms"] == max(0, (played_ms - 4000) // 100 * 100)
+
+
+def test_nobody_speaks_up_once_the_timeout_was_taken_back() -> None:
+    behaviour = listening(IDLE)
+    answered(behaviour)
+
+    behaviour.receive(hearing(AZURE_GA, VAD), AT_NS + 4 * SECOND)
+
+    assert types(drain(behaviour)) == ["session.updated"]
+
+
+def test_no_timeout_interrupts_a_response() -> None:
+    behaviour = listening(IDLE | {"idle_timeout_ms": 500}, generation_speed=0.2)
+    behaviour.receive(CREATE, AT_NS)
+    drain(behaviour, AT_NS + SECOND)
+    behaviour.receive({"type": "response.cancel"}, AT_NS + SECOND)
+    drain(behaviour, AT_NS + SECOND + 200 * MS)
+    behaviour.receive(CREATE, AT_NS + SECOND + 200 * MS)
+
+    events = drain(behaviour, AT_NS + 4 * SECOND)
+
+    assert "input_audio_buffer.timeout_triggered" not in types(events)
+    assert "error" not in types(events)
+
+
+# What becomes of a response when the caller speaks.
+
+
+def spoken_over(behaviour: Behaviour, audio: bytes) -> list[dict[str, Any]]:
+    """A response that the client asked for, and audio that begins a second later."""
+    behaviour.receive(CREATE, AT_NS)
+    events = drain(behaviour, AT_NS + SECOND)
+    return events + talk(behaviour, audio, AT_NS + SECOND)
+
+
+def test_a_response_that_is_not_announced_yet_is_announced_and_cancelled() -> None:
+    behaviour = listening(delays={"response_created": 700, "first_audio": 900, "speech_started": 15})
+
+    events = talk(behaviour, sound(0, 100, 500, 250, 500)) + drain(behaviour)
+
+    responses = [name for name in types(events) if name.startswith("response.") or name.endswith("speech_started")]
+    assert responses == [
+        "input_audio_buffer.speech_started",
+        "input_audio_buffer.speech_started",
+        "response.created",
+        "response.done",
+    ]
+    assert done(events)["status_details"]["reason"] == "turn_detected"
+
+
+def test_a_response_that_must_not_be_interrupted_goes_on_and_the_turn_gets_none() -> None:
+    behaviour = listening(LENIENT, generation_speed=0.5, delays={"first_audio": 500})
+
+    events = spoken_over(behaviour, sound(300, 400)) + drain(behaviour)
+
+    response, error = done(events), one(events, "error")["error"]
+    assert response["status"] == "completed"
+    assert error["code"] == "conversation_already_has_active_response"
+    assert error["event_id"] is None
+    assert response["id"] in error["message"]
+    assert one(events, "committed")["item_id"]
+
+
+# A VAD may take short sounds, and what is said over a reply, for no speech: nothing is told, and nothing stops.
+
+
+DEAF = SpeechDetection(ignored_barge_in_share=1.0)
+HALF = SpeechDetection(ignored_barge_in_share=0.5)
+
+
+def over_a_reply(behaviour: Behaviour, audio: bytes) -> list[dict[str, Any]]:
+    """A response that the client asked for, and audio that begins a second later."""
+    behaviour.receive(CREATE, AT_NS)
+    events = drain(behaviour, AT_NS + SECOND)
+    return events + talk(behaviour, audio, AT_NS + SECOND) + drain(behaviour)
+
+
+def statuses(events: list[dict[str, Any]]) -> list[str]:
+    return [event["response"]["status"] for event in all_of(events, "response.done")]
+
+
+def test_speech_is_told_once_it_has_lasted_and_from_its_beginning() -> None:
+    behaviour = listening(vad=SpeechDetection(min_speech_ms=300), delays={"speech_started": 15})
+
+    events = talk(behaviour, sound(0, 500, 800, 400)) + drain(behaviour)
+
+    started = one(events, "speech_started")
+    assert started["audio_start_ms"] == 200
+    assert started["due_ns"] == AT_NS + 800 * 1_000_000 + 15_000_000
+    assert one(events, "speech_stopped")["audio_end_ms"] == 1500
+
+
+@pytest.mark.parametrize("speed", [1.0, 50.0])
+@pytest.mark.parametrize("detection", [VAD, {"type": "semantic_vad"}])
+def test_what_is_ignored_over_a_reply_stops_neither_its_making_nor_its_playing(speed: float, detection: Any) -> None:
+    behaviour = listening(detection, generation_speed=speed, vad=DEAF, delays={"first_audio": 500})
+
+    events = over_a_reply(behaviour, sound(300, 100, 300, 400))
+
+    assert statuses(events) == ["completed"]
+    assert not [name for name in types(events) if "input_audio_buffer" in name]
+
+
+@pytest.mark.parametrize("stop", ["truncate", "cancel"])
+def test_what_is_said_once_the_client_has_stopped_the_reply_is_never_ignored(stop: str) -> None:
+    behaviour = listening(
+        generation_speed=50.0 if stop == "truncate" else 2.0, vad=DEAF, delays={"first_audio": 500, "cancelled": 1}
+    )
+    behaviour.receive(CREATE, AT_NS)
+    item_id = one(drain(behaviour, AT_NS + SECOND), "output_item.added")["item"]["id"]
+    truncate = {"type": "conversation.item.truncate", "item_id": item_id, "content_index": 0, "audio_end_ms": 400}
+    behaviour.receive(truncate if stop == "truncate" else {"type": "response.cancel"}, AT_NS + SECOND)
+
+    events = talk(behaviour, sound(300, 400), AT_NS + SECOND) + drain(behaviour)
+
+    assert statuses(events)[-1] == "completed"
+
+
+def test_an_ignored_sound_does_not_end_the_wait_for_speech() -> None:
+    behaviour = listening(
+        VAD | {"idle_timeout_ms": 5_000}, generation_speed=50.0, vad=DEAF, delays={"first_audio": 500}
+    )
+
+    behaviour.receive(CREATE, AT_NS)
+    drain(behaviour, AT_NS + SECOND)
+
+    talk(behaviour, sound(300, 400), AT_NS + SECOND)
+
+    assert "input_audio_buffer.timeout_triggered" in types(drain(behaviour, AT_NS + 9 * SECOND))

@@ -102,11 +102,3 @@ def test_words_join_to_the_transcript() -> None:
 
     assert reply.tokens[:4] == ("Sure", ",", " I'll", " do")
     assert "".join(reply.tokens) == transcript
-
-
-def test_a_g711_reply_lasts_as_long_as_its_pcm() -> None:
-    reply = build_reply("x", "x", np.zeros(RATE_HZ * 3, dtype=np.int16))
-
-    for blocks in reply.blocks.values():
-        assert sum(block.audio_ms for block in blocks) == reply.audio_ms
-        assert all(len(base64.b64decode(block.encoded[1:-1])) == block.audio_bytes for block in blocks)

@@ -18,7 +18,6 @@ from tests.simulator.builders import (
     COMMIT,
     CREATE,
     MS,
-    SECOND,
     all_of,
     answers,
     build_behaviour,
@@ -27,7 +26,6 @@ from tests.simulator.builders import (
     function,
     noise,
     one,
-    output,
     sound,
     talk,
     types,
@@ -186,29 +184,6 @@ def test_audio_of_16_khz_is_as_long_as_it_sounds() -> None:
     assert one(events, "speech_stopped")["audio_end_ms"] == 300 + 800 + 500
 
 
-def test_speech_over_a_reply_ends_it() -> None:
-    behaviour = build_behaviour(VOICE_LIVE, generation_speed=1.0)
-    answers(behaviour, update(turn_detection={"type": "azure_semantic_vad"}))
-    behaviour.receive(CREATE, AT_NS)
-    events = drain(behaviour, AT_NS + 2 * SECOND)
-    events += talk(behaviour, sound(300), AT_NS + 2 * SECOND) + drain(behaviour)
-
-    response = done(events)
-    assert (response["status"], response["status_details"]["reason"]) == ("cancelled", "turn_detected")
-    assert_voice_live(events)
-
-
-def test_a_function_is_called_and_answered() -> None:
-    behaviour = opened(tools=[function()], tool_choice="auto")
-    first = answers(behaviour, user_text(), CREATE)
-    (call,) = done(first)["output"]
-    second = answers(behaviour, output(call["call_id"]), CREATE)
-
-    assert call["type"] == "function_call"
-    assert [item["type"] for item in done(second)["output"]] == ["message"]
-    assert_voice_live(first + second)
-
-
 def test_further_instructions_of_one_response_are_read_by_it() -> None:
     behaviour = opened(instructions="Be brief.")
 
@@ -220,15 +195,6 @@ def test_further_instructions_of_one_response_are_read_by_it() -> None:
     assert read(additional_instructions="x" * 400) >= before + 100
     (refused,) = answers(build_behaviour(), CREATE | {"additional_instructions": "x"})
     assert refused["error"]["param"] == "additional_instructions"
-
-
-def test_images_are_counted() -> None:
-    image = {"type": "input_image", "image_url": "data:image/png;base64,iVBORw0KGgo=", "detail": "low"}
-    item = {"type": "message", "role": "user", "content": [image]}
-    events = answers(opened(), {"type": "conversation.item.create", "item": item}, CREATE)
-
-    assert done(events)["usage"]["input_token_details"]["image_tokens"] == 85
-    assert_voice_live(events)
 
 
 JSON = st.recursive(
