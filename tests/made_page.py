@@ -16,6 +16,11 @@ def made_anew(page: str, sections: Mapping[str, str]) -> str:
     return page
 
 
+def listed(entries: Iterable[tuple[str, str]]) -> str:
+    """Return a Markdown list of terms and what each means, between blank lines."""
+    return "\n" + "".join(f"- {term}: {meaning}\n" for term, meaning in entries) + "\n"
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table in Markdown."""
     lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]

@@ -1,7 +1,7 @@
 """Explains a refusal, or a session that did not go well: outcomes and the service's words in, a remedy out. Pure.
 
-Statuses, codes and their causes: docs/protocol.md, "Refusals". A service that is spoken to in the wrong dialect shows
-it by what it says, and by the shape in which it describes a session.
+Users find the messages in docs/troubleshooting.md, "Messages and what to do". A service that is addressed in the wrong
+dialect shows it by its words, and by the form in which it describes a session.
 
 A `Finding` holds what one look at one thing found, in plain data, with its remedy.
 """

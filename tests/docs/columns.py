@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bench.columns import IDENTITY, SECONDS, SESSION_MARKS, SESSIONS, TURN_MARKS, TURNS, ColumnGroup, InstantGroup
-from tests.made_page import made_anew, table
+from tests.made_page import listed, made_anew
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = DOCS / "run-folder.md", DOCS / "metrics.md"
@@ -32,7 +32,7 @@ def written(page: str) -> str:
 
 
 def _columns(columns: Iterable[ColumnGroup]) -> str:
-    return table(("column", ""), ((_named(some.names), some.sentence) for some in columns))
+    return listed((_named(some.names), some.sentence) for some in columns)
 
 
 def _named(names: tuple[str, ...]) -> str:
@@ -42,8 +42,8 @@ def _named(names: tuple[str, ...]) -> str:
 
 
 def _instants(instants: Iterable[InstantGroup]) -> str:
-    rows = ((_code(some.names) + STAMPS[some.stamp], some.sentence) for some in instants)
-    return table(("instant", "what it is"), rows)
+    entries = ((_code(some.names) + STAMPS[some.stamp], some.sentence) for some in instants)
+    return listed(entries)
 
 
 def _code(names: Iterable[str]) -> str:

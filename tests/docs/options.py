@@ -7,22 +7,22 @@ from pathlib import Path
 
 from bench.cli.start import OptionList
 from bench.load.planning.run_options import add_options
-from tests.made_page import made_anew, table
+from tests.made_page import listed, made_anew
 
 PAGE = Path(__file__).parents[2] / "docs" / "options.md"
 
 
 def written(page: str) -> str:
     """The page with its table made anew."""
-    listed = OptionList()
-    add_options(listed)
-    rows = ((f"`{name}`", f"`{variable}`", _marked(purpose)) for name, variable, purpose in listed)
-    return made_anew(page, {"options": table(("option", "variable", ""), rows)})
+    options = OptionList()
+    add_options(options)
+    entries = ((f"`{name}`", _marked(purpose)) for name, _, purpose in options)
+    return made_anew(page, {"options": listed(entries)})
 
 
 def _marked(purpose: str) -> str:
     """What an option is for, with the words that it takes as code."""
-    said, of, words = purpose.replace("|", "\\|").partition("; one of ")
+    said, of, words = purpose.partition("; one of ")
     return said + of + re.sub(r"[\w-]+", r"`\g<0>`", words)
 
 

@@ -75,7 +75,7 @@ def test_the_table_of_options_is_up_to_date() -> None:
     page = options.PAGE.read_text(encoding="utf-8")
 
     assert options.written(page) == page, "run `make schema`"
-    assert "`LOCUST_TARGETS`" in page
+    assert "- `--targets A,B`: " in page
 
 
 def test_files_that_the_architecture_names_exist() -> None:

@@ -14,7 +14,7 @@ from bench.shapes import Choice, Field
 from bench.simulator.faults.kinds import EVERYWHERE, IN_SESSION, KINDS, ON_EVENTS, PLACES, WHEN, FaultKind
 from bench.simulator.refusals import AZURE, OPENAI
 from tests.faults.cells import CASES, FaultCase
-from tests.made_page import made_anew, table
+from tests.made_page import listed, made_anew, table
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "simulator.md", ROOT / "bench" / "simulator" / "README.md"
@@ -76,11 +76,11 @@ def _key(entry: tuple[str, Field[Any]]) -> str:
 
 
 def _places() -> str:
-    return table(("place", "what stands there"), ((f"`{place.name}`", place.note) for place in PLACES))
+    return listed((f"`{place.name}`", place.note) for place in PLACES)
 
 
 def _when() -> str:
-    return table(("key", "what it says"), ((f"`{key}`", field.note) for key, field in WHEN.items()))
+    return listed((f"`{key}`", field.note) for key, field in WHEN.items())
 
 
 def _outcomes() -> str:

@@ -196,19 +196,11 @@ def test_a_turn_times_out_at_the_instant_at_which_its_stage_was_due(
 
     talk.timeline.expire(at(due_ms) - 1)
     assert not talk.timeline.turns.all_over
-    talk.timeline.expire(at(due_ms) + 5 * MS)
+    talk.timeline.expire(at(due_ms))
 
     turn = talk.only()
     assert (turn.outcome, after_ms(turn, "ended")) == (f"timeout:{stage}", due_ms)
     assert (talk.timeline.session().outcome, talk.timeline.session().turns_not_started) == (f"timeout:{stage}", 1)
-
-
-def test_whoever_waited_until_the_deadline_finds_the_turn_timed_out() -> None:
-    talk = Talk(first_delta=1.0)
-    talk.ask(0)
-    talk.timeline.expire(at(1_000))
-
-    assert talk.only().outcome == "timeout:first_delta"
 
 
 def test_nothing_is_due_before_the_request_or_after_the_end() -> None:
@@ -383,49 +375,38 @@ def test_a_message_that_is_too_large_is_the_sender_s_fault(ours: bool, outcome: 
     assert talk.only().outcome == outcome
 
 
-def test_more_events_than_any_reply_has_end_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench.observe.timeline, "MOST_EVENTS", 100)
-    talk = Talk(wanted=3)
-    for turn in (1, 2):
-        talk.ask(turn * 1_000, turn)
-        talk.hear(turn * 1_000 + 1, created(f"r{turn}"), *[delta(GA, "audio", f"r{turn}")] * 98, done(f"r{turn}"))
-    assert [turn.outcome for turn in talk.take(3_000)] == ["ok", "ok"]
-
-    talk.ask(4_000, 3)
-    talk.hear(4_001, *(created(f"x{number}") for number in range(100)))
-    assert not talk.timeline.over
-    talk.hear(4_002, created("one more"))
-    assert (talk.only().outcome, talk.timeline.session().outcome) == ("limit_exceeded:events", "limit_exceeded:events")
-
-
-def test_more_bytes_than_any_reply_has_end_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    size = len(delta(GA, "audio", "r1"))
-    monkeypatch.setattr(bench.observe.timeline, "MOST_BYTES", 11 * size)
-    talk = Talk(wanted=2)
-    talk.ask(1_000)
-    talk.hear(1_001, *[delta(GA, "audio", "r1")] * 9, done("r1"))
-    assert [turn.outcome for turn in talk.take(1_900)] == ["ok"]
-    talk.ask(2_000, 2)
-    talk.hear(2_001, *[delta(GA, "audio", "r2")] * 11)
-    assert not talk.timeline.over
-    talk.hear(2_002, delta(GA, "audio", "r2"))
-    assert (talk.only().outcome, talk.timeline.session().outcome) == ("limit_exceeded:bytes", "limit_exceeded:bytes")
-
-
 def audio_of_items(count: int) -> list[bytes]:
     """Audio deltas of as many items as any reply may have, each of its own."""
     fields = {"response_id": "r1", "delta": LOUD}
     return [message("response.output_audio.delta", item_id=f"item_{n}", **fields) for n in range(count)]
 
 
-def test_a_reply_of_more_items_than_any_reply_has_ends_the_session() -> None:
-    talk = Talk(wanted=1)
-    talk.ask(0)
-    talk.hear(1, created("r1"), *audio_of_items(MOST_ITEMS))
-    assert not talk.timeline.over
-    talk.hear(2, message("response.output_audio.delta", response_id="r1", item_id="one more", delta=LOUD))
+ENDLESS: dict[str, tuple[dict[str, int], list[bytes], bytes]] = {
+    # The limits, as much as a turn may have, and what is too much.
+    "events": ({"MOST_EVENTS": 100}, [created("r1")] * 100, created("one more")),
+    "bytes": ({"MOST_BYTES": 11 * len(delta(GA, "audio", "r2"))}, [delta(GA, "audio", "r2")] * 11, done("r2")),
+    "items": ({}, [created("r1"), *audio_of_items(MOST_ITEMS)],
+              message("response.output_audio.delta", response_id="r1", item_id="one more", delta=LOUD)),
+    "responses": ({"MOST_RESPONSES": 5},
+                  [event for n in range(5) for event in (created(f"x{n}"), done(f"x{n}"))], done("x")),
+}  # fmt: skip
 
-    assert (talk.only().outcome, talk.timeline.session().outcome) == ("limit_exceeded:items", "limit_exceeded:items")
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_more_than_any_turn_has_ends_the_session(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits, most, more = ENDLESS[name]
+    for limit, value in limits.items():
+        monkeypatch.setattr(bench.observe.timeline, limit, value)
+    talk = Talk(wanted=2)
+    talk.ask(0)
+    talk.hear(1, *reply(GA, "r0", deltas=1)[:-1])
+    assert talk.only(2).outcome == "ok"  # each turn has the whole limit
+    talk.ask(3, 2)
+    talk.hear(4, *most)
+    assert not talk.timeline.over
+    talk.hear(5, more)
+
+    assert talk.timeline.session().outcome == f"limit_exceeded:{name}"
 
 
 def test_an_item_costs_the_same_however_many_came_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -459,16 +440,6 @@ def test_a_reply_is_played_to_the_end_of_whichever_item_ends_last() -> None:
     assert turn.reply.playback_ends_ns == at(10 + 2_000 + 100)
 
 
-def test_more_responses_than_any_turn_has_end_the_session_whosesoever_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench.observe.timeline, "MOST_RESPONSES", 5)
-    talk = Talk(wanted=1)
-    talk.ask(0)
-    talk.hear(1, *(event for number in range(5) for event in (created(f"x{number}"), done(f"x{number}"))))
-    assert not talk.timeline.over
-    talk.hear(2, done("x"))
-    assert talk.timeline.session().outcome == "limit_exceeded:responses"
-
-
 def test_a_service_that_hears_speech_begin_and_end_again_and_again_has_the_limit_of_the_whole_turn() -> None:
     talk = Talk(service_responds=True, turn=60.0)
     talk.begin_speech(0)
@@ -500,16 +471,6 @@ def test_a_reply_whose_end_alone_is_missing_says_so() -> None:
 
     missing = "neither another item nor response.done came within the limit first_delta of 3 s"
     assert talk.deadline() == (at(3_500), "timeout:first_delta", missing)
-
-
-def test_an_expired_session_stays_expired_when_its_close_follows() -> None:
-    talk = Talk(wanted=1)
-    talk.ask(0)
-    talk.hear(10, error("session_expired"))
-    talk.timeline.tell(inputs.Closed(1001, at(11), "Your session hit the maximum duration of 60 minutes."))
-
-    assert talk.only().outcome == "session_expired"
-    assert (talk.timeline.session().outcome, talk.timeline.session().close_code) == ("session_expired", 1001)
 
 
 @pytest.mark.parametrize(("ready", "outcome"), [(True, "renewed"), (False, "session_expired")])
@@ -549,19 +510,20 @@ def test_an_error_and_a_close_right_after_the_upgrade_is_a_refusal(
     )
 
 
-def test_an_error_of_the_start_does_not_make_a_later_close_a_refusal() -> None:
+@pytest.mark.parametrize(
+    ("came", "outcome"),
+    [
+        ([error("benign"), session_updated()], "closed:1006"),
+        ([error("unknown_parameter", "session-update")], "failed:unknown_parameter"),
+    ],
+    ids=["an error of the start does not make a later close a refusal", "rejected settings end the session"],
+)
+def test_an_error_before_the_settings_are_taken(came: list[bytes], outcome: str) -> None:
     talk = Talk(ready=False)
-    talk.hear(0, session_created(), error("benign"), session_updated())
+    talk.hear(0, session_created(), *came)
     talk.timeline.tell(inputs.Closed(1006, at(5_000), ""))
 
-    assert talk.timeline.session().outcome == "closed:1006"
-
-
-def test_settings_that_the_service_rejects_end_the_session() -> None:
-    talk = Talk(ready=False)
-    talk.hear(0, session_created(), error("unknown_parameter", "session-update"))
-
-    assert talk.timeline.session().outcome == "failed:unknown_parameter"
+    assert talk.timeline.session().outcome == outcome
 
 
 def test_a_session_whose_script_was_played_is_ok_whatever_its_turns_did() -> None:
@@ -577,16 +539,7 @@ def test_a_session_whose_script_was_played_is_ok_whatever_its_turns_did() -> Non
     assert session.instants["ended"] == at(12)
 
 
-def test_an_abandoned_session_lost_no_turns() -> None:
-    talk = Talk(wanted=4)
-    talk.ask(0)
-    talk.timeline.tell(inputs.Failed("unfinished", at(10)))
-
-    assert talk.only().outcome == "unfinished"
-    assert (talk.timeline.session().outcome, talk.timeline.session().turns_not_started) == ("unfinished", 0)
-
-
-def test_a_session_keeps_what_was_said_of_it() -> None:
+def test_a_session_has_what_was_said_of_it() -> None:
     talk = Talk(ready=False)
     talk.timeline.tell(inputs.Connected({"dns_done": at(1), "upgrade_done": at(9)}, {"x-ms-region": "here"}))
     talk.hear(10, session_created())
@@ -597,20 +550,13 @@ def test_a_session_keeps_what_was_said_of_it() -> None:
     talk.timeline.tell(inputs.Finished(at(30)))
 
     session = talk.timeline.session()
-    assert session.service_session_id == "sess_1"
-    assert session.effective_settings["voice"] == "alloy"
-    assert session.headers == {"x-ms-region": "here"}
-    assert dict(session.unknown_events) == {"x.y": 2, "z": 1}
+    assert (session.service_session_id, session.effective_settings["voice"]) == ("sess_1", "alloy")
+    assert (session.headers, dict(session.unknown_events)) == ({"x-ms-region": "here"}, {"x.y": 2, "z": 1})
     assert (session.events, session.wire_bytes_sent) == (5, 300)
-    assert session.metrics_ns() == {
-        "auth_wait": 0,
-        "connect_dns": 1 * MS,
-        "connect_upgrade": 8 * MS,
-        "connect_total": 9 * MS,
-        "session_ready": 10 * MS,
-        "session_update": 9 * MS,
-        "session_duration": 30 * MS,
-    }
+    assert {name: ns / MS for name, ns in session.metrics_ns().items()} == {
+        "auth_wait": 0, "connect_dns": 1, "connect_upgrade": 8, "connect_total": 9, "session_ready": 10,
+        "session_update": 9, "session_duration": 30,
+    }  # fmt: skip
 
 
 def test_connecting_begins_when_there_is_a_token() -> None:
@@ -620,28 +566,16 @@ def test_connecting_begins_when_there_is_a_token() -> None:
     talk.timeline.tell(inputs.Finished(at(60)))
 
     session = talk.timeline.session()
+    metrics = {"auth_wait": 40, "connect_dns": 1, "connect_total": 9, "session_ready": 10, "session_duration": 20}
     assert session.start_ns == AT_NS
-    assert session.metrics_ns() == {
-        "auth_wait": 40 * MS,
-        "connect_dns": 1 * MS,
-        "connect_upgrade": 8 * MS,
-        "connect_total": 9 * MS,
-        "session_ready": 10 * MS,
-        "session_duration": 20 * MS,
-    }
+    assert session.metrics_ns().items() >= {name: ms * MS for name, ms in metrics.items()}.items()
 
 
-def test_a_session_knows_when_it_was_meant_to_start() -> None:
-    planned = Timeline(SessionStart(AT_NS, 1, Limits(), intended_ns=at(-3)), GA).session()
+def test_a_session_knows_when_it_was_meant_to_start_and_when_its_call_arrived() -> None:
+    planned = Timeline(SessionStart(AT_NS, 1, Limits(), intended_ns=at(-3), called_ns=at(-9)), GA).session()
 
-    assert planned.instants == {"intended_start": at(-3), "connect_start": AT_NS}
-    assert "intended_start" not in Timeline(SessionStart(AT_NS, 1, Limits()), GA).session().instants
-
-
-def test_a_session_that_is_a_call_knows_when_it_arrived() -> None:
-    called = Timeline(SessionStart(AT_NS, 1, Limits(), intended_ns=at(-3), called_ns=at(-9)), GA).session()
-
-    assert (called.instants["call_arrival"], called.instants["intended_start"]) == (at(-9), at(-3))
+    assert planned.instants == {"call_arrival": at(-9), "intended_start": at(-3), "connect_start": AT_NS}
+    assert Timeline(SessionStart(AT_NS, 1, Limits()), GA).session().instants == {"connect_start": AT_NS}
 
 
 @pytest.mark.parametrize("output", ["audio", "text"])
@@ -728,6 +662,7 @@ def test_a_turn_has_the_instants_of_its_events() -> None:
         (55, delta(GA, "audio", "r1", "")),
         (60, part_done(GA, "audio", "r1")),
         (70, part_done(GA, "transcript", "r1")),
+        (75, transcribed("item_7")),  # of another item
         (80, transcribed("item_9")),
         (90, done("r1", usage=usage(audio_out=20))),
     ):
@@ -735,58 +670,15 @@ def test_a_turn_has_the_instants_of_its_events() -> None:
 
     turn = talk.only(91)
     assert {name: after_ms(turn, name) for name in turn.instants} == {
-        "request_sent": 3,
-        "committed": 10,
-        "response_created": 20,
-        "first_transcript": 30,
-        "first_audio": 40,
-        "answer_audio": 40,
-        "last_audio": 50,
-        "audio_done": 60,
-        "transcript_done": 70,
-        "input_transcribed": 80,
-        "response_done": 90,
-        "ended": 90,
-    }
+        "request_sent": 3, "committed": 10, "response_created": 20, "first_transcript": 30, "first_audio": 40,
+        "answer_audio": 40, "last_audio": 50, "audio_done": 60, "transcript_done": 70, "input_transcribed": 80,
+        "response_done": 90, "ended": 90,
+    }  # fmt: skip
     assert (turn.response_id, turn.item_id, turn.outcome) == ("r1", "item_9", "ok")
     assert (turn.audio_bytes_sent, turn.audio_bytes_received) == (4_800, 14_400)
     assert turn.audio_speed == pytest.approx(20)  # 200 ms of audio came within 10 ms after the first delta
     assert (turn.audio_deltas, turn.transcript_deltas, turn.text_deltas, turn.late_chunks) == (2, 1, 0, 1)
-    assert (turn.wire_bytes_sent, turn.widths_ns["request_sent"]) == (6_700, 7)
-    assert turn.usage == USAGE
-
-
-@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
-@pytest.mark.parametrize("output", ["audio", "text"])
-def test_turns_follow_each_other_with_their_own_events(dialect: Dialect, output: str) -> None:
-    talk = Talk(dialect, wanted=3)
-    for number in (1, 2, 3):
-        talk.ask(1_000 * number, number, wants_audio=output == "audio")
-        talk.hear(1_000 * number + 100, *reply(dialect, f"r{number}", output, deltas=number))
-        talk.take(1_000 * number + 200)
-    talk.timeline.tell(inputs.Finished(at(9_000)))
-
-    assert [turn.outcome for turn in talk.taken] == ["ok"] * 3
-    assert [turn.response_id for turn in talk.taken] == ["r1", "r2", "r3"]
-    assert [turn.audio_deltas or turn.text_deltas for turn in talk.taken] == [1, 2, 3]
-    assert (talk.timeline.session().turns_succeeded, talk.timeline.session().turns_ended) == (3, 3)
-
-
-def test_a_late_transcription_goes_to_its_own_turn_while_the_next_is_under_way() -> None:
-    talk = Talk()
-    talk.ask(0, audio_bytes=4_800, transcription_due=True)
-    talk.hear(10, committed("item_1"), *reply(GA, "r1"))
-    assert talk.take(11) == []
-    talk.ask(100, 2, audio_bytes=4_800, transcription_due=True)
-    talk.hear(110, committed("item_2"), created("r2"), delta(GA, "audio", "r2"))
-    talk.hear(200, transcribed("item_1"))
-    talk.hear(300, transcribed("item_2"))
-    talk.hear(400, done("r2"))
-
-    first, second = sorted(talk.take(401), key=lambda turn: turn.turn)
-    assert (first.turn, after_ms(first, "input_transcribed"), first.item_id) == (1, 200, "item_1")
-    assert (second.turn, after_ms(second, "input_transcribed"), second.item_id) == (2, 300, "item_2")
-    assert after_ms(first, "ended") == 10
+    assert (turn.wire_bytes_sent, turn.usage) == (6_700, USAGE)
 
 
 @pytest.mark.parametrize(("late_ms", "attached"), [(4_999, True), (5_001, False), (60_000, False)])
@@ -826,16 +718,6 @@ def test_a_transcription_that_never_comes_holds_a_turn_for_five_seconds() -> Non
     assert len(talk.take(5_010)) == 1
 
 
-def test_a_transcription_of_an_unknown_item_belongs_to_no_turn() -> None:
-    talk = Talk()
-    talk.ask(0, audio_bytes=4_800, transcription_due=True)
-    talk.hear(10, committed("item_1"), transcribed("item_7"))
-    talk.hear(20, *reply(GA, "r1"))
-    talk.timeline.tell(inputs.Finished(at(30)))
-
-    assert "input_transcribed" not in talk.only().instants
-
-
 def test_a_response_answers_the_oldest_request_even_if_its_turn_is_over() -> None:
     talk = Talk()
     talk.ask(0, 1)
@@ -848,17 +730,6 @@ def test_a_response_answers_the_oldest_request_even_if_its_turn_is_over() -> Non
 
     second = talk.only()
     assert (second.turn, second.response_id, second.audio_deltas, second.outcome) == (2, "r2", 2, "ok")
-
-
-def test_a_request_that_was_refused_gets_no_response() -> None:
-    talk = Talk()
-    talk.ask(0, 1)
-    talk.hear(10, error("invalid_value", "turn-1-response"))
-    talk.take(11)
-    talk.ask(20, 2)
-    talk.hear(30, *reply(GA, "r1"))
-
-    assert (talk.only().turn, talk.taken[-1].response_id) == (2, "r1")
 
 
 @pytest.mark.parametrize(
@@ -899,17 +770,6 @@ def test_a_response_that_nobody_asked_for_is_nobody_s() -> None:
 
     turn = talk.only()
     assert (turn.response_id, turn.outcome, after_ms(turn, "first_audio")) == ("r1", "ok", 40)
-
-
-def test_a_service_that_leaves_ids_out_is_understood() -> None:
-    talk = Talk()
-    talk.ask(0)
-    talk.hear(10, message("response.created"))
-    talk.hear(20, message("response.output_audio.delta", delta=base64_of(4_800)))
-    talk.hear(30, message("response.done", response={"status": "completed"}))
-
-    turn = talk.only()
-    assert (turn.outcome, after_ms(turn, "first_audio")) == ("ok", 20)
 
 
 USED = usage(audio_out=20)
@@ -973,19 +833,6 @@ def test_rate_limits_hold_no_turn_open_and_belong_to_none() -> None:
     assert (turn.outcome, turn.events) == ("timeout:next_delta", 2)
 
 
-def test_rate_limits_after_the_end_belong_to_the_session() -> None:
-    talk = Talk()
-    talk.ask(0)
-    talk.hear(10, *reply(GA, "r1"))
-    turn = talk.only()
-    talk.hear(20, message("rate_limits.updated", rate_limits=[]))
-    talk.timeline.tell(inputs.Finished(at(30)))
-
-    came = len(reply(GA, "r1"))
-    assert turn.events == came - 1
-    assert talk.timeline.session().events == 2 + came + 1
-
-
 # Stamps.
 
 
@@ -1013,73 +860,54 @@ def test_gaps_are_taken_between_exact_stamps_only(errors_ns: list[int], gaps_ms:
     assert turn.uncertain_gaps == inexact
 
 
-def test_a_row_keeps_the_error_of_the_first_audio_and_the_largest_of_all() -> None:
+@pytest.mark.parametrize(("kind", "first_ns"), [("audio", 30), ("text", 100)])
+def test_a_row_has_the_error_of_the_first_delta_and_the_largest_of_all(kind: str, first_ns: int) -> None:
     talk = Talk()
-    talk.ask(0)
+    talk.ask(0, wants_audio=kind == "audio")
     talk.hear(1, created("r1"), error_ns=500)
-    talk.hear(2, delta(GA, "transcript", "r1"), error_ns=100)
-    talk.hear(3, delta(GA, "audio", "r1"), error_ns=30)
-    talk.hear(4, delta(GA, "audio", "r1"), error_ns=40)
+    talk.hear(2, delta(GA, "transcript" if kind == "audio" else "text", "r1"), error_ns=100)
+    talk.hear(3, delta(GA, kind, "r1"), error_ns=30)
+    talk.hear(4, delta(GA, kind, "r1"), error_ns=40)
     talk.hear(5, done("r1"))
 
     turn = talk.only()
-    assert (turn.timestamp_uncertainty_ns, turn.timestamp_uncertainty_max_ns) == (30, 500)
-
-
-def test_a_text_turn_keeps_the_error_of_its_first_delta() -> None:
-    talk = Talk()
-    talk.ask(0, wants_audio=False)
-    talk.hear(1, created("r1"), error_ns=500)
-    talk.hear(2, delta(GA, "text", "r1"), error_ns=100)
-    talk.hear(3, delta(GA, "text", "r1"), error_ns=3)
-    talk.hear(4, done("r1"))
-
-    assert talk.only().timestamp_uncertainty_ns == 100
+    assert (turn.timestamp_uncertainty_ns, turn.timestamp_uncertainty_max_ns) == (first_ns, 500)
 
 
 @pytest.mark.parametrize(
-    ("kernel", "source"), [([True, True], "kernel"), ([False, False], "userspace"), ([True, False], "mixed")]
+    ("kernel", "source"),
+    [([True, True], "kernel"), ([False, False], "userspace"), ([True, False], "mixed"), ([], None)],
 )
-def test_a_turn_says_where_its_stamps_came_from(kernel: list[bool], source: str) -> None:
+def test_a_turn_says_where_its_stamps_came_from(kernel: list[bool], source: str | None) -> None:
     talk = Talk()
     talk.ask(0)
-    talk.hear(1, delta(GA, "audio", "r1"), kernel=kernel[0])
-    talk.hear(2, done("r1"), kernel=kernel[1])
-    talk.timeline.tell(inputs.Finished(at(3)))
+    for at_ms, is_kernel in enumerate(kernel, 1):
+        talk.hear(at_ms, delta(GA, "audio", "r1"), kernel=is_kernel)
+    talk.timeline.tell(inputs.Failed("unfinished", at(3)))
 
-    assert talk.only().receive_timestamp_source == source
+    turn = talk.only()
+    assert (turn.receive_timestamp_source, turn.timestamp_uncertainty_max_ns) == (source, 0)
+    assert turn.timestamp_uncertainty_ns == (0 if kernel else None)
     assert talk.timeline.session().timestamp_fallbacks == kernel.count(False)
 
 
-def test_a_turn_that_heard_nothing_has_no_receive_timestamp_source_and_no_error() -> None:
-    talk = Talk()
-    talk.ask(0)
-    talk.timeline.tell(inputs.Failed("unfinished", at(1)))
-
-    turn = talk.only()
-    assert (turn.receive_timestamp_source, turn.timestamp_uncertainty_ns, turn.timestamp_uncertainty_max_ns) == (
-        None,
-        None,
-        0,
-    )
-
-
-def test_bytes_are_counted_on_the_session_even_between_turns() -> None:
+def test_bytes_and_events_are_counted_on_the_session_even_between_turns() -> None:
     talk = Talk(ready=False)
     talk.send(0, "session.update", wire_bytes=10)
     talk.ask(1, audio_bytes=480)
-    talk.hear(2, delta(GA, "audio", "r1"), done("r1"))
+    came = [delta(GA, "audio", "r1"), done("r1")]
+    talk.hear(2, *came)
     talk.hear(3, message("rate_limits.updated"))
     turn = talk.only()
     talk.send(4, "input_audio_buffer.clear", wire_bytes=20)
     talk.timeline.tell(inputs.Finished(at(5)))
 
     session = talk.timeline.session()
-    came = [delta(GA, "audio", "r1"), done("r1")]
     assert turn.wire_bytes_received == sum(map(len, came))
     assert session.wire_bytes_received == turn.wire_bytes_received + len(message("rate_limits.updated"))
     assert (turn.wire_bytes_sent, session.wire_bytes_sent) == (300, 330)
     assert (session.audio_bytes_sent, session.audio_bytes_received) == (480, 4_800)
+    assert (turn.events, session.events) == (2, 3)
 
 
 # Whatever comes.
@@ -1161,13 +989,15 @@ def played(
         lambda timeline, now_ns: timeline.tell(inputs.Closed(1000, now_ns, "bye")),
     ]),
 )  # fmt: skip
-def test_every_turn_that_began_ends_in_one_outcome_whatever_comes(
+def test_every_turn_that_began_ends_in_one_outcome_and_with_a_response_of_its_own_whatever_comes(
     log: tuple[Dialect, list[str], list[bytes]], gaps_ms: list[int], end: Callable[[Timeline, int], None]
 ) -> None:
     timeline, turns = played(*log, gaps_ms, end)
 
     check_ended(timeline, turns)
     assert all(len(turn.gaps_ns) + turn.uncertain_gaps == max(0, turn.audio_deltas - 1) for turn in turns), "one item"
+    answered = [turn.response_id for turn in turns if turn.response_id]
+    assert len(set(answered)) == len(answered)
 
 
 def check_ended(timeline: Timeline, turns: list[TurnObservation]) -> None:
@@ -1199,15 +1029,6 @@ def check_instants(turn: TurnObservation) -> None:
     if turn.outcome == "ok":
         assert "response_done" in instants
         assert "first_audio" in instants or "first_text" in instants
-
-
-@thorough
-@given(log=broken_logs())
-def test_no_two_turns_share_a_response(log: tuple[Dialect, list[str], list[bytes]]) -> None:
-    _, turns = played(*log, [1], lambda timeline, now_ns: timeline.tell(inputs.Failed("unfinished", now_ns)))
-
-    answered = [turn.response_id for turn in turns if turn.response_id]
-    assert len(set(answered)) == len(answered)
 
 
 def finish(timeline: Timeline, now_ns: int) -> None:
@@ -1248,10 +1069,9 @@ def test_a_transcript_delta_that_shares_its_read_with_the_audio_behind_it_has_a_
     talk.hear(900, done("r1"))
 
     turn = talk.only()
-    bounds = {name: turn.bound_ns(CATALOGUE[name]) for name in ("ttfa", "transcript_first", "transcript_total")}
-    assert turn.timestamp_uncertainty_ns == 0
-    assert turn.widths_ns == {"request_sent": 7}
-    assert bounds == {"ttfa": 7, "transcript_first": 30 * MS + 7, "transcript_total": 2 * MS + 7}
+    names = ("ttfa", "transcript_first", "transcript_total", "ttft")
+    assert [turn.bound_ns(CATALOGUE[name]) for name in names] == [7, 30 * MS + 7, 2 * MS + 7, None]
+    assert (turn.timestamp_uncertainty_ns, turn.widths_ns) == (0, {"request_sent": 7})
 
 
 def test_each_instant_has_the_bound_of_the_event_that_marked_it() -> None:
@@ -1266,15 +1086,6 @@ def test_each_instant_has_the_bound_of_the_event_that_marked_it() -> None:
     assert talk.only().errors_ns == {
         "response_created": 1, "first_audio": 2, "answer_audio": 2, "last_audio": 4, "response_done": 5,
     }  # fmt: skip
-
-
-def test_a_metric_whose_instant_did_not_happen_has_no_bound() -> None:
-    talk = Talk()
-    talk.ask(0)
-    talk.hear(10, created("r1"))
-
-    talk.timeline.tell(inputs.Failed("unfinished", at(20)))
-    assert talk.only().bound_ns(CATALOGUE["ttfa"]) is None
 
 
 def test_a_session_keeps_the_bounds_of_its_greeting_and_its_settings() -> None:

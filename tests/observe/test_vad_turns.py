@@ -52,6 +52,7 @@ from tests.helpers import (
 )
 
 CANCELLED = {"status": "cancelled", "type": "cancelled", "reason": "turn_detected"}
+SPENT = usage(audio_out=0)
 
 
 def insists(talk: Talk) -> bool:
@@ -77,31 +78,13 @@ def test_a_spoken_turn_has_the_instants_of_its_speech_and_of_its_answer() -> Non
 
     turn = talk.only()
     assert {name: after_ms(turn, name) for name in turn.instants} == {
-        "speech_start": 0,
-        "speech_started": 60,
-        "speech_end": 1_000,
-        "speech_stopped": 1_500,
-        "committed": 1_505,
-        "response_created": 1_550,
-        "first_audio": 1_850,
-        "answer_audio": 1_850,
-        "last_audio": 1_850,
-        "first_audible": 1_900,
-        "answer_audible": 1_900,
-        "response_done": 1_950,
-        "ended": 1_950,
-    }
+        "speech_start": 0, "speech_started": 60, "speech_end": 1_000, "speech_stopped": 1_500, "committed": 1_505,
+        "response_created": 1_550, "first_audio": 1_850, "answer_audio": 1_850, "last_audio": 1_850,
+        "first_audible": 1_900, "answer_audible": 1_900, "response_done": 1_950, "ended": 1_950,
+    }  # fmt: skip
     assert (turn.outcome, turn.measured_from, turn.item_id, turn.response_id) == ("ok", "speech_end", "item_1", "r1")
     assert (turn.vad_splits, turn.stall_count, turn.audio_bytes_sent) == (0, 0, 9_600)
     assert turn.metrics_ns()["voice_to_voice"] == 900 * MS
-
-
-def test_a_turn_that_no_vad_listened_to_has_no_splits() -> None:
-    talk = vad()
-    talk.ask(0)
-    talk.hear(10, *reply(GA, "r1"))
-
-    assert (talk.only().vad_splits, talk.taken[0].outcome) == (None, "ok")
 
 
 def test_the_service_may_commit_before_it_says_so() -> None:
@@ -150,24 +133,15 @@ def test_a_stage_of_a_spoken_turn_has_its_limit(came: list[tuple[int, bytes]], s
     assert talk.timeline.session().outcome == f"timeout:{stage}"
 
 
-def test_nothing_is_overdue_while_the_caller_speaks() -> None:
-    talk = vad(end_of_turn=1, first_delta=1, next_delta=1, response=1)
+def test_what_is_overdue_while_the_caller_speaks_is_due_when_the_speech_ends() -> None:
+    talk = vad(end_of_turn=1, first_delta=1, next_delta=10, response=1)
     talk.begin_speech(0)
     talk.hear(60, speech_started("item_1"))
     hears(talk, 800)
     talk.hear(900, created("r1"), delta(GA, "audio", "r1"))
-
     assert talk.deadline() is None
-    talk.timeline.expire(at(60_000))
+    talk.timeline.expire(at(4_900))
     assert not talk.timeline.turns.all_over
-
-
-def test_what_was_overdue_before_the_caller_had_finished_is_due_then_and_not_before() -> None:
-    talk = vad(response=1)
-    talk.begin_speech(0)
-    talk.hear(60, speech_started("item_1"))
-    hears(talk, 800)
-    talk.hear(900, created("r1"), delta(GA, "audio", "r1"))
     talk.end_speech(5_000)
     talk.timeline.expire(at(5_100))
 
@@ -214,25 +188,15 @@ def split(talk: Talk, **changes: Any) -> None:
     talk.hear(820, delta(GA, "transcript", "r1"), delta(GA, "audio", "r1", LOUD), error_ns=2 * MS)
 
 
-def test_a_reply_that_is_cancelled_because_speech_went_on_fails_the_turn() -> None:
-    talk = vad()
-    split(talk)
-    talk.hear(900, speech_started("item_2"))
-    talk.hear(920, done("r1", **CANCELLED))
-
-    turn = talk.only()
-    assert (turn.outcome, after_ms(turn, "ended")) == ("cancelled:turn_detected", 920)
-    assert "speech_end" not in turn.instants
-    assert not talk.timeline.over
-
-
-def test_what_follows_of_a_cancelled_turn_is_nobody_s_and_no_stray_commit() -> None:
+def test_a_reply_that_is_cancelled_because_speech_went_on_fails_the_turn_and_the_rest_belongs_to_no_turn() -> None:
     talk = vad()
     split(talk)
     talk.hear(900, speech_started("item_2"))
     talk.hear(920, done("r1", **CANCELLED))
     first = talk.only(921)
     instants = dict(first.instants)
+    assert (first.outcome, after_ms(first, "ended")) == ("cancelled:turn_detected", 920)
+    assert "speech_end" not in instants
     assert waits.quiet(talk.timeline, 0) is not None
     hears(talk, 1_500, "item_2")
     answers(talk, 1_600, "r2")
@@ -244,35 +208,41 @@ def test_what_follows_of_a_cancelled_turn_is_nobody_s_and_no_stray_commit() -> N
     second = talk.only()
     assert (second.outcome, second.response_id, after_ms(second, "first_audio")) == ("ok", "r3", 4_900)
     assert first.instants == instants
-    talk.timeline.tell(inputs.Finished(at(9_000)))
     assert talk.timeline.session().unattributed_commits == 0
 
 
-def test_the_answer_to_a_noise_between_turns_is_paid_for_by_the_session() -> None:
+def test_noise_around_a_turn_and_the_answers_to_it_belong_to_the_session_which_pays_for_them() -> None:
     talk = vad()
-    speaks(talk)
-    hears(talk, 1_500, "item_1")
-    answers(talk, 1_600, "r1")
-    turn = talk.only(3_000)
-    talk.hear(4_000, speech_started("noise"))
-    hears(talk, 4_200, "noise")
-    talk.hear(4_300, created("r2"), delta(GA, "audio", "r2", LOUD), done("r2", usage=usage(audio_out=20)))
+    talk.hear(10, speech_started("noise"))
+    hears(talk, 400, "noise")
+    answers(talk, 450, "r0")
+    speaks(talk, 1, 2_000, 3_000)
+    hears(talk, 3_500, "item_1")
+    answers(talk, 3_600, "r1")
+    turn = talk.only(4_000)
+    talk.hear(5_000, speech_started("noise_2"))
+    hears(talk, 5_200, "noise_2")
+    talk.hear(5_300, created("r2"), delta(GA, "audio", "r2", LOUD), done("r2", usage=usage(audio_out=20)))
 
     session = talk.timeline.session()
-    assert (turn.outcome, turn.response_id) == ("ok", "r1")
-    assert (session.unattributed_commits, session.stray_usage) == (1, USAGE)
+    assert (turn.outcome, turn.response_id, turn.vad_splits) == ("ok", "r1", 0)
+    assert (session.unattributed_commits, session.stray_usage) == (2, USAGE)
 
 
-def test_where_the_answer_to_a_pause_ends_before_the_speech_does_the_next_reply_counts() -> None:
+@pytest.mark.parametrize("done_ms", [850, 1_903], ids=["before the speech goes on", "just before the next commit"])
+def test_after_the_answer_to_a_pause_the_next_reply_counts(done_ms: int) -> None:
     talk = vad()
     split(talk, jitter_buffer_ns=10 * MS)
-    talk.hear(840, part_done(GA, "audio", "r1"), message("response.output_audio_transcript.done", response_id="r1",
-                                                         transcript="What?"))  # fmt: skip
-    talk.hear(850, done("r1"))
+    transcript = message("response.output_audio_transcript.done", response_id="r1", transcript="What?")
+    talk.hear(840, part_done(GA, "audio", "r1"), transcript)
+    talk.hear(850, *[done("r1")] * (done_ms == 850))
     assert not talk.timeline.turns.all_over
     talk.hear(900, speech_started("item_2"))
     talk.end_speech(1_400)
-    hears(talk, 1_900, "item_2")
+    talk.hear(1_900, speech_stopped("item_2"))
+    talk.hear(1_903, *[done("r1")] * (done_ms == 1_903))
+    assert not talk.timeline.turns.all_over
+    talk.hear(1_905, committed("item_2"))
     talk.hear(1_950, created("r2"))
     talk.hear(2_200, delta(GA, "audio", "r2", base64_of(4_800)))
     talk.hear(2_220, delta(GA, "audio", "r2", LOUD))
@@ -281,38 +251,14 @@ def test_where_the_answer_to_a_pause_ends_before_the_speech_does_the_next_reply_
     turn = talk.only()
     assert (turn.outcome, turn.response_id, turn.item_id, turn.vad_splits) == ("ok", "r2", "item_2", 1)
     assert {name: after_ms(turn, name) for name in turn.instants} == {
-        "speech_start": 0,
-        "speech_started": 60,
-        "speech_end": 1_400,
-        "speech_stopped": 1_900,
-        "committed": 1_905,
-        "response_created": 1_950,
-        "first_audio": 2_200,
-        "answer_audio": 2_200,
-        "last_audio": 2_220,
-        "first_audible": 2_310,
-        "answer_audible": 2_310,
-        "response_done": 2_300,
-        "ended": 2_300,
-    }
+        "speech_start": 0, "speech_started": 60, "speech_end": 1_400, "speech_stopped": 1_900, "committed": 1_905,
+        "response_created": 1_950, "first_audio": 2_200, "answer_audio": 2_200, "last_audio": 2_220,
+        "first_audible": 2_310, "answer_audible": 2_310, "response_done": 2_300, "ended": 2_300,
+    }  # fmt: skip
     assert (turn.audio_deltas, turn.transcript_deltas, turn.gaps_ns, turn.uncertain_gaps) == (2, 0, (20 * MS,), 0)
     assert (turn.stall_count, turn.stall_duration_ns, turn.timestamp_uncertainty_ns, turn.reply_text) == (0, 0, 0, "")
     assert turn.audio_speed == pytest.approx(5)  # 100 ms of audio in 20 ms
     assert turn.audio_bytes_received == 4 * 4_800
-
-
-def test_a_reply_to_a_pause_does_not_count_either_where_it_ends_just_before_the_next_commit() -> None:
-    talk = vad()
-    split(talk)
-    talk.hear(900, speech_started("item_2"))
-    talk.end_speech(1_400)
-    talk.hear(1_900, speech_stopped("item_2"))
-    talk.hear(1_903, done("r1"))
-    assert not talk.timeline.turns.all_over
-    talk.hear(1_905, committed("item_2"))
-    answers(talk, 1_950, "r2")
-
-    assert (talk.only().outcome, talk.taken[0].response_id) == ("ok", "r2")
 
 
 def answered_twice(*last: bytes) -> TurnObservation:
@@ -328,20 +274,22 @@ def answered_twice(*last: bytes) -> TurnObservation:
     return talk.only()
 
 
-def test_the_answer_to_a_pause_is_paid_for_as_well() -> None:
-    turn = answered_twice(delta(GA, "audio", "r2", LOUD), done("r2", usage=usage(audio_out=20)))
+TOLD = usage(audio_out=20)
+TWICE: dict[str, tuple[list[bytes], str, Usage | None]] = {
+    "both answers are paid for": ([delta(GA, "audio", "r2", LOUD), done("r2", usage=TOLD)], "ok", USAGE + USAGE),
+    "the first is, too, if the second tells no tokens": ([delta(GA, "audio", "r2", LOUD), done("r2")], "ok", USAGE),
+    "tokens of audio that did not come with the second are missed": ([done("r2", usage=TOLD)], "protocol_error:dialect",
+                                                                     USAGE + USAGE),
+    "those of the first do not count for that": ([done("r2", usage=SPENT)], "failed:no_audio",
+                                                 USAGE + replace(USAGE, audio_out=0)),
+}  # fmt: skip
 
-    assert turn.outcome == "ok"
-    assert turn.usage == USAGE + USAGE
 
+@pytest.mark.parametrize(("last", "outcome", "spent"), TWICE.values(), ids=TWICE)
+def test_a_turn_of_two_answers(last: list[bytes], outcome: str, spent: Usage | None) -> None:
+    turn = answered_twice(*last)
 
-def test_what_no_response_told_is_not_lost_with_what_another_told() -> None:
-    assert answered_twice(delta(GA, "audio", "r2", LOUD), done("r2")).usage == USAGE
-
-
-@pytest.mark.parametrize(("audio_out", "outcome"), [(20, "protocol_error:dialect"), (0, "failed:no_audio")])
-def test_whether_audio_was_missed_is_judged_by_the_last_response_alone(audio_out: int, outcome: str) -> None:
-    assert answered_twice(done("r2", usage=usage(audio_out=audio_out))).outcome == outcome
+    assert (turn.outcome, turn.usage) == (outcome, spent)
 
 
 def test_where_the_service_refuses_to_answer_the_rest_its_answer_to_the_pause_counts() -> None:
@@ -468,23 +416,25 @@ def split_and_answered(*late: tuple[float, bytes]) -> TurnObservation:
     return talk.only(late[-1][0])
 
 
-def test_a_turn_of_several_commits_awaits_the_transcription_of_each() -> None:
-    turn = split_and_answered((2_500, transcribed("item_1", "Good")), (2_600, transcribed("item_2", "day")))
-
-    assert (turn.input_text, after_ms(turn, "input_transcribed")) == ("Good day", 2_600)
-    assert turn.metrics_ns()["input_transcript"] == 695 * MS
-
-
-def test_a_transcription_counts_from_the_commit_of_the_same_speech() -> None:
-    turn = split_and_answered((2_500, transcribed("item_2", "day")), (2_900, transcribed("item_1", "Good")))
-
-    assert turn.metrics_ns()["input_transcript"] == 595 * MS
+TRANSCRIBED: dict[str, tuple[list[tuple[float, bytes]], str, float | None, int | None]] = {
+    # what comes late; the words, and when the last speech was transcribed: at, and after its commit (ms)
+    "each commit is transcribed": ([(2_500, transcribed("item_1", "Good")), (2_600, transcribed("item_2", "day"))],
+                                   "Good day", 2_600, 695),
+    "time counts from the commit of the same speech":
+        ([(2_500, transcribed("item_2", "day")), (2_900, transcribed("item_1", "Good"))], "day Good", 2_500, 595),
+    "one that failed is not waited for": ([(2_500, transcribed("item_1", "Good")), (2_600, not_transcribed("item_2"))],
+                                          "Good", None, None),
+}  # fmt: skip
 
 
-def test_a_transcription_that_failed_is_not_waited_for() -> None:
-    turn = split_and_answered((2_500, transcribed("item_1", "Good")), (2_600, not_transcribed("item_2")))
+@pytest.mark.parametrize(("late", "words", "whole_ms", "metric_ms"), TRANSCRIBED.values(), ids=TRANSCRIBED)
+def test_a_turn_of_several_commits_awaits_the_transcription_of_each(
+    late: list[tuple[float, bytes]], words: str, whole_ms: float | None, metric_ms: int | None
+) -> None:
+    turn = split_and_answered(*late)
 
-    assert (turn.input_text, "input_transcribed" in turn.instants) == ("Good", False)
+    assert (turn.input_text, after_ms(turn, "input_transcribed")) == (words, whole_ms)
+    assert turn.metrics_ns().get("input_transcript") == (None if metric_ms is None else metric_ms * MS)
 
 
 @pytest.mark.parametrize("due", [False, True])
@@ -545,15 +495,6 @@ def test_an_expectation_that_is_not_met_in_time_fails_the_turn_and_not_the_sessi
     assert not talk.timeline.over
 
 
-def test_what_has_come_already_is_not_expected_again() -> None:
-    talk = vad()
-    speaks(talk)
-    talk.timeline.tell(inputs.Expected("speech_started", at(1_001)))
-
-    assert not insists(talk)
-    assert talk.deadline()[:2] == (at(11_000), "timeout:end_of_turn")
-
-
 def test_a_turn_that_is_done_without_what_was_expected_fails_at_once() -> None:
     talk = vad()
     talk.ask(0)
@@ -579,15 +520,18 @@ def test_the_answer_to_a_pause_is_an_answer_for_whoever_expects_one() -> None:
     assert (talk.only().outcome, talk.taken[0].response_id) == ("ok", "r2")
 
 
-def test_nothing_is_expected_of_a_turn_that_is_over_or_was_never_begun() -> None:
-    talk = vad()
+def test_nothing_is_expected_that_has_come_or_of_a_turn_that_is_over_or_was_never_begun() -> None:
+    talk, came = vad(), vad()
     talk.timeline.tell(inputs.Expected("audio_delta", at(1)))
     talk.ask(10)
     talk.hear(20, *reply(GA, "r1"))
     talk.timeline.tell(inputs.Expected("text_delta", at(30)))
+    speaks(came)
+    came.timeline.tell(inputs.Expected("speech_started", at(1_001)))
 
     assert (insists(talk), talk.deadline()) == (False, None)
     assert talk.only().outcome == "ok"
+    assert (insists(came), came.deadline()[:2]) == (False, (at(11_000), "timeout:end_of_turn"))
 
 
 # When the service is quiet, and the caller may speak again.
@@ -615,36 +559,31 @@ def test_whoever_gives_up_on_a_commit_does_not_take_its_answer_for_another_s() -
     assert (talk.only().outcome, talk.taken[0].response_id) == ("ok", "r1")
 
 
-def test_a_service_that_leaves_ids_out_is_quiet_after_its_answer() -> None:
+def test_a_service_that_leaves_ids_out_is_understood() -> None:
     talk = Talk()
     talk.ask(0)
     talk.hear(10, message("response.created"))
     talk.hear(20, message("response.output_audio.delta", delta=base64_of(4_800)))
     talk.hear(30, message("response.done", response={"status": "completed"}))
 
-    assert (talk.only().outcome, waits.quiet(talk.timeline, 0)) == ("ok", None)
+    assert (talk.only().outcome, after_ms(talk.taken[0], "first_audio")) == ("ok", 20)
+    assert waits.quiet(talk.timeline, 0) is None
 
 
-def test_a_reply_is_heard_out_as_long_as_the_player_plays_it() -> None:
-    talk = vad()
+def test_a_reply_is_heard_out_as_long_as_the_player_plays_it_and_not_at_all_if_it_was_cut() -> None:
+    talk, cut = vad(), vad()
     assert talk.timeline.playback_ends_ns == 0
     speaks(talk, jitter_buffer_ns=50 * MS)
     hears(talk, 1_500)
     talk.hear(1_600, created("r1"), delta(GA, "audio", "r1"), delta(GA, "audio", "r1"))
     assert talk.timeline.playback_ends_ns == 0  # it is not over
     talk.hear(1_700, done("r1"))
+    split(cut)
+    cut.hear(900, done("r1", **CANCELLED))
 
-    assert talk.timeline.playback_ends_ns == at(1_850)
+    assert (talk.timeline.playback_ends_ns, cut.timeline.playback_ends_ns) == (at(1_850), 0)
     talk.take(1_701)
     assert talk.timeline.playback_ends_ns == at(1_850)
-
-
-def test_a_reply_that_was_cut_is_not_heard_out() -> None:
-    talk = vad()
-    split(talk)
-    talk.hear(900, done("r1", **CANCELLED))
-
-    assert talk.timeline.playback_ends_ns == 0
 
 
 # The way to the peer.
@@ -672,7 +611,6 @@ def test_the_network_is_that_of_each_turn_s_end_and_retransmissions_count_from_t
 
 # Whatever comes.
 
-SPENT = usage(audio_out=0)
 EVENTS = [
     *(make(f"item_{n}") for n in (1, 2, 3) for make in (speech_started, speech_stopped, committed, transcribed)),
     *(data for n in (1, 2, 3) for data in (created(f"r{n}"), delta(GA, "audio", f"r{n}", LOUD),
@@ -684,9 +622,9 @@ STEPS = st.one_of(
     st.sampled_from(EVENTS),
     st.sampled_from(["begin", "end", "ask", "expect", "expire", "take", "give up", "type"]),
 )
-
-
 SCENES = st.lists(st.tuples(STEPS, st.sampled_from([0, 1, 40, 900, 2_500])), max_size=40)
+
+
 LIMITS: dict[str, Any] = {"end_of_turn": 3.0, "first_delta": 3.0, "next_delta": 2.0, "response": 4.0}
 
 
@@ -721,24 +659,7 @@ def perform(talk: Talk, step: bytes | str, now_ms: int, number: int) -> bool:
 
 @thorough
 @given(responds=st.booleans(), steps=SCENES)
-def test_every_token_that_was_told_is_a_turn_s_or_the_session_s_and_only_once(
-    responds: bool, steps: list[tuple[bytes | str, int]]
-) -> None:
-    talk, now_ms, begun = Talk(service_responds=responds, **LIMITS), 0, 0
-    for step, gap_ms in steps:
-        now_ms += gap_ms
-        begun += perform(talk, step, now_ms, begun + 1)
-    talk.timeline.tell(inputs.Failed("unfinished", at(now_ms)))
-    talk.take(now_ms)
-
-    kept = [talk.timeline.session().stray_usage, *(turn.usage for turn in talk.taken)]
-    told = {step for step, _ in steps if isinstance(step, bytes) and b"output_token_details" in step}
-    assert sum(filter(None, kept), Usage()) == sum([replace(USAGE, audio_out=0)] * len(told), Usage())
-
-
-@thorough
-@given(responds=st.booleans(), steps=SCENES)
-def test_every_turn_ends_once_and_nothing_of_it_is_later_whatever_a_vad_does(
+def test_whatever_a_vad_does_every_turn_ends_once_and_every_token_is_paid_for_once(
     responds: bool, steps: list[tuple[bytes | str, int]]
 ) -> None:
     talk, now_ms, begun = Talk(service_responds=responds, **LIMITS), 0, 0
@@ -751,6 +672,9 @@ def test_every_turn_ends_once_and_nothing_of_it_is_later_whatever_a_vad_does(
     talk.take(now_ms)
 
     session = timeline.session()
+    spent = [session.stray_usage, *(turn.usage for turn in talk.taken)]
+    told = {step for step, _ in steps if isinstance(step, bytes) and b"output_token_details" in step}
+    assert sum(filter(None, spent), Usage()) == sum([replace(USAGE, audio_out=0)] * len(told), Usage())
     assert sorted(turn.turn for turn in talk.taken) == list(range(1, begun + 1))
     assert session.turns_ended == session.turns_started == begun
     for turn in talk.taken:
@@ -830,18 +754,6 @@ def test_what_a_vad_says_has_the_bounds_of_its_last_word_and_of_its_first_of_a_b
     assert [turn.errors_ns[name] for name in names] == [1, 4, 5]
     assert turn.widths_ns == {"speech_start": 7, "speech_end": 7}
     assert turn.bound_ns(CATALOGUE["end_of_turn_delay"]) == 4 + 7
-
-
-def test_a_kernel_s_stamp_leaves_the_end_of_speech_without_a_width() -> None:
-    talk = vad()
-    talk.begin_speech(0)
-    talk.hear(60, speech_started("item_1"))
-    talk.end_speech(1_000, ticket=5)
-    talk.transmit(1_003, 5)
-    hears(talk, 1_500)
-    answers(talk, 1_550)
-
-    assert talk.only().widths_ns == {"speech_start": 7, "speech_end": 0}
 
 
 def test_an_instant_that_was_taken_back_has_no_bound() -> None:
