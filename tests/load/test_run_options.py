@@ -397,7 +397,7 @@ def test_every_word_that_an_option_takes_stands_in_its_row_of_the_page() -> None
     parser, page = HelpParser(add_help=False), Path(__file__).parents[2] / "docs" / "options.md"
     add_options(parser)
     rows = {
-        row.split("`")[1].partition(" ")[0]: row for row in page.read_text().splitlines() if row.startswith("| `--")
+        row.split("`")[1].partition(" ")[0]: row for row in page.read_text().splitlines() if row.startswith("- `--")
     }
     words = {action.option_strings[0]: action.choices for action in parser._actions if action.choices}
 
