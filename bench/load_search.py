@@ -1,43 +1,223 @@
-"""What a calibration and a capacity share, both of which search a load: its bounds, and how it is shown; pure."""
+"""The search of a load, which a calibration and a capacity search share, and how its loads are drawn; pure.
+
+The load is multiplied until a level fails. Levels may stay inconclusive, so two gaps are narrowed then, each by halving
+it on a logarithmic scale: the one above the highest level that passes, and the one below the lowest that fails. What
+time is left goes to levels that stayed inconclusive between the two: the one in their middle is played again, for
+longer, and so on above or below it. At last the highest level that passes is played once more, for longer: the
+confirmation run.
+
+Below the first level the load is divided if that seems to fail. If it stays inconclusive though it seems to pass, it
+had too few calls, and lower levels have fewer.
+
+With time left and an answer that is not as precise as asked for, inconclusive levels are played once more in all the
+time that is left but for the confirmation run. If one load is the question, its first level already has all the time.
+
+A level that gives no verdict, because the load generator was its limit or its run crashed, is played once more: other
+programs make figures worse, never better. Then the search stays below it.
+"""
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal, NamedTuple
 
 from reports.page.svg import Plot, shape, tone
 
-TRIES = 2
-"""How often a load is played that says nothing, or not what was hoped for: noise makes figures worse, never better."""
-GOOD, BAD, UNKNOWN, OWN = ("✓", "green"), ("✕", "red"), ("?", "yellow"), ("!", "yellow")
-SHOWN: Mapping[str, tuple[str, str]] = {
-    **{"pass": GOOD, "fail": BAD, "simulator_late": UNKNOWN, "machine_busy": UNKNOWN},
-    **{"pass": GOOD, "fail": BAD, "inconclusive": UNKNOWN, "load_generator": OWN, "crashed": OWN},
+MAX_TRIES = 2
+"""How often a load is played that gives no verdict, or stays inconclusive."""
+Verdict = Literal["pass", "fail", "inconclusive"]
+VERDICTS: tuple[Verdict, ...] = ("pass", "fail", "inconclusive")
+
+
+@dataclass(frozen=True)
+class LoadGrid:
+    """The loads that may be tried: `first`, then `factor` times as many, up to `max`.
+
+    `precision`: two loads are close enough if one is at most so much larger, 0.1 for 10 %.
+    """
+
+    first: int
+    max: int
+    precision: float = 0.1
+    factor: int = 2
+
+    @property
+    def is_single(self) -> bool:
+        """Whether one load is the question; nothing below it is tried."""
+        return self.first >= self.max
+
+
+class LevelResult(NamedTuple):
+    """The result of one level. `verdict`: None if it shows nothing.
+
+    `seems_to_pass`: by its shares alone, whatever their bounds.
+    """
+
+    load: int
+    verdict: Verdict | None
+    confirmation_run: bool = False
+    seems_to_pass: bool = False
+
+
+class Bracket(NamedTuple):
+    """What levels have shown. Loads; 0 and None mean none.
+
+    `highest_pass`: the highest that passes, below all that fail; `lowest_fail`: the lowest that fails; `ceiling`: the
+    lowest without a verdict. `inconclusive`: those between, ascending; `seem_to_pass`: those of them that seem to pass.
+    `highest`: the highest tried.
+    """
+
+    highest_pass: int = 0
+    inconclusive: tuple[int, ...] = ()
+    lowest_fail: int | None = None
+    ceiling: int | None = None
+    highest: int = 0
+    seem_to_pass: tuple[int, ...] = ()
+
+    @property
+    def upper(self) -> int | None:
+        """The load from which on nothing is tried."""
+        return min((load for load in (self.lowest_fail, self.ceiling) if load is not None), default=None)
+
+
+class NextLevel(NamedTuple):
+    """What is played next. `last`: in all the time that is left, because nothing else is to be tried."""
+
+    load: int
+    confirmation_run: bool
+    last: bool = False
+
+
+def bracket_of(results: Iterable[LevelResult]) -> Bracket:
+    """Return what all levels together have shown. A load that passed once and failed later fails."""
+    known = list(results)
+    judged = [result for result in known if result.verdict is not None]
+    seems = {result.load: result.seems_to_pass for result in judged}  # the later of two was longer
+    tries = Counter(result.load for result in known)
+    ceiling = min((load for load, times in tries.items() if times >= MAX_TRIES and load not in seems), default=None)
+    lowest_fail = min((result.load for result in judged if result.verdict == "fail"), default=None)
+    bracket = Bracket(lowest_fail=lowest_fail, ceiling=ceiling, highest=max(tries, default=0))
+    upper = math.inf if bracket.upper is None else bracket.upper
+    passes = max((result.load for result in judged if result.verdict == "pass" and result.load < upper), default=0)
+    between = tuple(sorted(load for load in seems if passes < load < upper))
+    return bracket._replace(
+        highest_pass=passes, inconclusive=between, seem_to_pass=tuple(load for load in between if seems[load])
+    )
+
+
+def next_level(grid: LoadGrid, results: Iterable[LevelResult]) -> NextLevel | None:
+    """Return what to play next; None if nothing more is to be learned."""
+    known = list(results)
+    if known and known[-1].verdict is None and known[-MAX_TRIES:] != [known[-1]] * MAX_TRIES:
+        return next_level(grid, known[:-1])
+    if any(result.confirmation_run for result in known):
+        return None
+    bracket = bracket_of(known)
+    load = None if _twice(known) else next_new_load(grid, bracket)
+    if load is None and not grid.is_single and (again := _worth_repeating(bracket, known)):
+        load = again[len(again) // 2]
+    if load is not None:
+        return NextLevel(load, confirmation_run=False, last=grid.is_single)
+    if rest := _to_play_on(grid, bracket, known):
+        return NextLevel(rest[len(rest) // 2], confirmation_run=False, last=True)
+    return confirmation_of(bracket)
+
+
+def confirmation_of(bracket: Bracket) -> NextLevel | None:
+    """Return the confirmation run; None if no level passes."""
+    return NextLevel(bracket.highest_pass, confirmation_run=True) if bracket.highest_pass else None
+
+
+def next_new_load(grid: LoadGrid, bracket: Bracket) -> int | None:
+    """Return the next load that was not played yet; None if both gaps are narrow."""
+    passes, upper, inconclusive = bracket.highest_pass, bracket.upper, bracket.inconclusive
+    if not bracket.highest:
+        return min(grid.first, grid.max)
+    if grid.is_single:
+        return None
+    if upper is None and bracket.highest < grid.max:
+        return min(bracket.highest * grid.factor, grid.max)
+    above = inconclusive[0] if inconclusive else upper
+    too_few_calls = bool(inconclusive and not passes) and (
+        above in bracket.seem_to_pass or inconclusive[0] < grid.first
+    )
+    if above is not None and not too_few_calls and (load := _between(grid, passes, above)) is not None:
+        return load
+    return _between(grid, inconclusive[-1], upper) if inconclusive and upper is not None else None
+
+
+def levels_left(grid: LoadGrid, results: Iterable[LevelResult]) -> int:
+    """Return how many levels may come at most before the confirmation run, without those that are played on."""
+    known = list(results)
+    bracket = bracket_of(known)
+    if _twice(known):
+        return len(_worth_repeating(bracket, known)).bit_length()
+    return _levels_left(grid, bracket)
+
+
+@cache
+def _levels_left(grid: LoadGrid, bracket: Bracket) -> int:
+    load = next_new_load(grid, bracket)
+    if load is None:
+        return 0 if grid.is_single else len(bracket.inconclusive).bit_length()  # halved each time
+    return 1 + max(_levels_left(grid, _after(bracket, load, verdict)) for verdict in VERDICTS)
+
+
+def _after(bracket: Bracket, load: int, verdict: Verdict) -> Bracket:
+    """Return the bracket after a level between its ends."""
+    passes = load if verdict == "pass" else bracket.highest_pass
+    fails = load if verdict == "fail" else bracket.lowest_fail
+    inconclusive = [*bracket.inconclusive, load] if verdict == "inconclusive" else bracket.inconclusive
+    inside = sorted(one for one in inconclusive if passes < one and (verdict != "fail" or one < load))
+    seem = tuple(one for one in bracket.seem_to_pass if one in inside)  # that of the level itself is not known
+    return Bracket(passes, tuple(inside), fails, bracket.ceiling, max(bracket.highest, load), seem)
+
+
+def _to_play_on(grid: LoadGrid, bracket: Bracket, known: Iterable[LevelResult]) -> tuple[int, ...]:
+    """Return the inconclusive levels that all the time left may decide; none if the answer is precise without them."""
+    passes, upper = bracket.highest_pass, bracket.upper
+    if passes and upper is not None and _between(grid, passes, upper) is None:
+        return ()
+    played = Counter(result.load for result in known if result.verdict is not None)
+    most = 1 if grid.is_single else MAX_TRIES + 1
+    return tuple(load for load in bracket.inconclusive if played[load] < most)
+
+
+def _twice(known: Iterable[LevelResult]) -> frozenset[int]:
+    """Return the loads with two verdicts: the search for new ones is over then."""
+    verdicts = Counter(result.load for result in known if result.verdict is not None)
+    return frozenset(load for load, times in verdicts.items() if times >= MAX_TRIES)
+
+
+def _worth_repeating(bracket: Bracket, known: Iterable[LevelResult]) -> tuple[int, ...]:
+    """Return the inconclusive levels that more time may decide: those below one that it did not decide."""
+    again = _twice(known)
+    given_up = min((load for load in bracket.inconclusive if load in again), default=None)
+    return tuple(load for load in bracket.inconclusive if given_up is None or load < given_up)
+
+
+def _between(grid: LoadGrid, low: int, high: int) -> int | None:
+    """Return the load halfway on a logarithmic scale; None if the two are close, or no number lies between."""
+    if not low:
+        return high // grid.factor or None
+    middle = round(math.sqrt(low * high))
+    return middle if high > low * (1 + grid.precision) and low < middle < high else None
+
+
+_GOOD, _BAD, _UNKNOWN, _OWN = ("✓", "green"), ("✕", "red"), ("?", "yellow"), ("!", "yellow")
+SYMBOLS: Mapping[str, tuple[str, str]] = {
+    **{"pass": _GOOD, "fail": _BAD, "simulator_late": _UNKNOWN, "machine_busy": _UNKNOWN},
+    **{"inconclusive": _UNKNOWN, "load_generator": _OWN, "crashed": _OWN},
 }
-"""What a load came to, in either search → its mark and its colour."""
+"""Result of a load in either search → its symbol and colour."""
 
 
-class Bounds(NamedTuple):
-    """`good`: the largest good load below all that were too much, 0 for none; `too_much`: the least of those."""
-
-    good: int
-    too_much: int | None
-
-
-def bounds(good: Iterable[int], too_much: Iterable[int]) -> Bounds:
-    """The bounds between which the answer lies."""
-    least = min(too_much, default=None)
-    return Bounds(max((load for load in good if least is None or load < least), default=0), least)
-
-
-def between(found: tuple[int, int], close: float, middle: int) -> int | None:
-    """The load in the middle of two; None where they are `close` by their ratio, or no number lies between."""
-    low, high = found
-    return middle if high > low * close and low < middle < high else None
-
-
-class Mark(NamedTuple):
-    """A load in a picture, by its place there. `ends`: of its interval; `joined`: it lies on the curve."""
+class LoadPoint(NamedTuple):
+    """A load in a picture. `ends`: of its interval; `joined`: whether it lies on the curve."""
 
     x: float
     y: float
@@ -47,15 +227,15 @@ class Mark(NamedTuple):
     joined: bool = True
 
 
-def draw_curve(plot: Plot, colour: int, marks: Sequence[Mark]) -> None:
-    """Draw a line through loads, with a mark and an interval at each; what was not good is hollow."""
-    plot.path([(mark.x, mark.y) for mark in marks if mark.joined], f"curve s{tone(colour)}")
-    for mark in marks:
-        if mark.ends is not None:
-            plot.line(mark.x, mark.ends[0], mark.x, mark.ends[1], f"curve s{tone(colour)}")
-        plot.dot(mark.x, mark.y, shape(colour), f"mark{'' if mark.good else ' open'} s{tone(colour)}", tip=mark.tip)
+def draw_curve(plot: Plot, colour: int, points: Sequence[LoadPoint]) -> None:
+    """Draw a line through loads, with a mark and an interval at each; the mark of what was not good is hollow."""
+    plot.path([(point.x, point.y) for point in points if point.joined], f"curve s{tone(colour)}")
+    for point in points:
+        if point.ends is not None:
+            plot.line(point.x, point.ends[0], point.x, point.ends[1], f"curve s{tone(colour)}")
+        plot.dot(point.x, point.y, shape(colour), f"mark{'' if point.good else ' open'} s{tone(colour)}", tip=point.tip)
 
 
 def row(cells: Iterable[str], columns: Sequence[tuple[str, int]]) -> str:
-    """A line of a table, by the widths of its columns."""
+    """Return a line of a table, by the widths of its columns."""
     return "".join(cell.rjust(width) for cell, (_, width) in zip(cells, columns, strict=True))

@@ -23,8 +23,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.capacity.conclude import shown
-from bench.capacity.search import Bracket, LevelBudget, LevelOutcome, NextLevel, bracket_of, ends_of, least_ramp_s
+from bench.capacity.conclude import contradiction_of
+from bench.capacity.search import LevelBudget, LevelEntry, least_ramp_s, results_of
+from bench.load_search import Bracket, NextLevel, bracket_of
 from bench.simulator.delay import LogNormal
 from bench.units import NS_PER_S
 from reports.statistics.counting import Floats
@@ -101,7 +102,7 @@ class QueueService:
     def edge(self, most: int) -> int:
         return edge_by("concurrency")
 
-    def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelOutcome:
+    def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
         """Play a level; turns in flight at its end are served to their end."""
         ramp_s = least_ramp_s(given.load_s)
         begins = rng.uniform(0.0, ramp_s, step.load)
@@ -141,22 +142,23 @@ def counted(sessions: Sequence[Sequence[ServedTurn]], at_s: float) -> PerCluster
 def models() -> None:
     """How often the interval covers the edge, how wide it is, and what it took."""
     plan = build_plan(most=MOST)
-    print(f"at most {plan.time_s / 60:.0f} min, {plan.max_levels} levels and a hold")
-    heads = f"{'service':<36}{'n':>5}{'covers':>9}{'SE':>6}{'unpooled':>9}{'agree':>8}{'A/B':>8}{'both ends':>11}"
-    print(f"{heads}{'width':>8}{'hold':>7}{'min':>6}{'over':>6}")
+    print(f"at most {plan.time_s / 60:.0f} min, {plan.max_levels} levels and a confirmation run")
+    heads = f"{'service':<36}{'n':>5}{'covers':>9}{'SE':>6}{'alone':>9}{'agree':>8}{'A/B':>8}{'both ends':>11}"
+    print(f"{heads}{'width':>8}{'confirmed':>11}{'min':>6}{'over':>6}")
     for name, service in MODELS.items():
         of_service(name, service, SEEDS)
     of_service("a queue before four servers", QueueService(), QUEUE_SEEDS)
 
 
 def of_service(name: str, service: Service, seeds: int) -> None:
-    """A line of searches at one service. `unpooled`: how often levels cover the edge, were each taken at its word;
-    `agree`: how often they do not contradict one another.
+    """Print a line of searches at one service. `alone`: how often the levels cover the edge if contradictions do not
+    count; `agree`: how often they do not contradict each other.
     """
     plan, edge = build_plan(most=MOST), service.edge(MOST)
     searches = [searched(plan, copy.deepcopy(service), seed) for seed in range(seeds)]
-    shown_by = [shown(levels) for levels in searches]
-    found = [bracket for bracket, _ in shown_by]
+    alone = [bracket_of(results_of(levels)) for levels in searches]
+    agree = [contradiction_of(levels) is None for levels in searches]
+    found = [bracket if agreed else Bracket() for bracket, agreed in zip(alone, agree, strict=True)]
     covering = float(np.mean([covers(one, edge) for one in found]))
     width = [one.lowest_fail / one.highest_pass for one in found if one.highest_pass and one.lowest_fail]
     spent_s = [sum(level.duration_s for level in levels) for levels in searches]
@@ -164,11 +166,11 @@ def of_service(name: str, service: Service, seeds: int) -> None:
     pairs = list(zip(found[::2], found[1::2], strict=True))
     print(
         f"{name:<36}{seeds:>5}{covering:>9.1%}{math.sqrt(covering * (1 - covering) / seeds):>6.1%}"
-        f"{np.mean([covers(bracket_of(ends_of(levels)), edge) for levels in searches]):>9.1%}"
-        f"{np.mean([steady for _, steady in shown_by]):>8.1%}"
+        f"{np.mean([covers(one, edge) for one in alone]):>9.1%}"
+        f"{np.mean(agree):>8.1%}"
         f"{np.mean([overlap(*pair) for pair in pairs]):>8.1%}"
         f"{len(width) / seeds:>11.0%}{np.median(width) if width else math.nan:>8.2f}"
-        f"{np.mean(confirmed):>7.0%}{np.median(spent_s) / 60:>6.0f}"
+        f"{np.mean(confirmed):>11.0%}{np.median(spent_s) / 60:>6.0f}"
         f"{sum(one > plan.time_s + 1e-6 for one in spent_s):>6}",
         flush=True,
     )
@@ -195,10 +197,10 @@ def with_servers(by: str, name: str, times: int = 1) -> None:
         real(f"max_concurrent_responses: {SERVERS}\n", *options, "--from", first, "--to", most) for _ in range(times)
     ]
     for document in found:
-        bracket = Bracket(document["pass"] or 0, (), document["fail"])
+        bracket = Bracket(document["highest_pass"] or 0, (), document["lowest_fail"])
         print(f"covers the edge: {covers(bracket, edge)}; {document['sentence']}")
     for one, other in pairwise(found):
-        pair = [Bracket(document["pass"] or 0, (), document["fail"]) for document in (one, other)]
+        pair = [Bracket(document["highest_pass"] or 0, (), document["lowest_fail"]) for document in (one, other)]
         print(f"the same question twice overlaps: {overlap(*pair)}")
 
 
@@ -206,7 +208,7 @@ def with_quota() -> None:
     """A real search against the simulator with a limit of requests, of which a minute's worth is there at once."""
     print(f"{REQUESTS_PER_MIN} requests a minute")
     document = real(f"quota: {{requests_per_minute: {REQUESTS_PER_MIN}}}\n", "--slo", "failure_rate<20%", "--to", "32")
-    print(f"kind: {(document['edge'] or {}).get('kind')}; {document['sentence']}")
+    print(f"kind: {(document['breaking_point'] or {}).get('kind')}; {document['sentence']}")
 
 
 def real(more: str, *options: str) -> dict[str, Any]:

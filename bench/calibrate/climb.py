@@ -28,10 +28,11 @@ from msgspec import convert
 
 import scenarios
 from bench.calibrate.deviations import COLUMNS, METRICS, OF_CALLS, Recording, Truth, joined, read_log, spread, spreads
-from bench.calibrate.ladder import DIED, Ladder, StepEnd, longest, next_load, outcome_of
+from bench.calibrate.ladder import DIED, longest, outcome_of, result_of
 from bench.clock import monotonic_ns
 from bench.cores import Cores, CoreUsage, on, peak_rss_bytes, reading, usage
 from bench.errors import USAGE_STATUS, UsageError
+from bench.load_search import MAX_TRIES, LevelResult, LoadGrid, next_level
 from bench.locust_run import LocustRun, environment_without, locust_run, simulator, without_proxies
 from bench.metrics import outcome_class
 from bench.plan.recordings import load_pcm
@@ -57,7 +58,7 @@ Row = Mapping[str, Any]
 class CalibrationPlan:
     """The steps to try, each as long as `pace` has it, or for up to `steady_most_s` if p99 needs more turns."""
 
-    ladder: Ladder
+    grid: LoadGrid
     pace: Pace
     steady_most_s: int
     kinds: Sequence[SessionKind] = KINDS
@@ -70,7 +71,7 @@ class CalibrationPlan:
             pace = pace_of(self, kind, sessions)
             return pace.ramp_s + pace.steady_s + AROUND_S
 
-        return sum(longest(self.ladder, partial(seconds, kind)) for kind in self.kinds) / 60
+        return sum(longest(self.grid, partial(seconds, kind)) for kind in self.kinds) / 60
 
 
 def plan_of(most: int, *, quick: bool, kinds: Sequence[SessionKind] = KINDS) -> CalibrationPlan:
@@ -79,8 +80,8 @@ def plan_of(most: int, *, quick: bool, kinds: Sequence[SessionKind] = KINDS) -> 
     `quick`: loads are four times as large from one to the next, nothing is tried between them, and less long.
     """
     if quick:
-        return CalibrationPlan(Ladder(FIRST_SESSIONS, most, factor=4, close=4), Pace(3, 8), 8, kinds)
-    return CalibrationPlan(Ladder(FIRST_SESSIONS, most), Pace(5, 10), 40, kinds)
+        return CalibrationPlan(LoadGrid(FIRST_SESSIONS, most, precision=3.0, factor=4), Pace(3, 8), 8, kinds)
+    return CalibrationPlan(LoadGrid(FIRST_SESSIONS, most, precision=0.25), Pace(5, 10), 40, kinds)
 
 
 def pace_of(plan: CalibrationPlan, kind: SessionKind, sessions: int) -> Pace:
@@ -89,12 +90,17 @@ def pace_of(plan: CalibrationPlan, kind: SessionKind, sessions: int) -> Pace:
     return replace(plan.pace, steady_s=min(max(needed_s, plan.pace.steady_s), plan.steady_most_s))
 
 
-def climb(kind: SessionKind, ladder: Ladder, step: Callable[[SessionKind, int], LoadStep]) -> Iterator[LoadStep]:
-    """Play the steps of one kind of session, each by `step`."""
-    ends: list[StepEnd] = []
-    while (sessions := next_load(ladder, ends)) is not None:
-        played = step(kind, sessions)
-        ends.append(StepEnd(sessions, played.result))
+def climb(kind: SessionKind, grid: LoadGrid, step: Callable[[SessionKind, int], LoadStep]) -> Iterator[LoadStep]:
+    """Play the steps of one kind of session, each by `step`.
+
+    If other programs are too busy for a load before any has passed, they are too busy for every load.
+    """
+    results: list[LevelResult] = []
+    busy = 0
+    while (found := next_level(grid, results)) is not None and not found.confirmation_run and busy < MAX_TRIES:
+        played = step(kind, found.load)
+        results.append(result_of(played))
+        busy = busy + 1 if played.result == "machine_busy" and not any(one.verdict for one in results) else 0
         yield played
 
 

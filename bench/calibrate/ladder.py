@@ -1,18 +1,15 @@
-"""Judges each step, chooses the load to try next, and concludes up to which a machine's figures can be trusted; pure.
+"""Judges the steps of a calibration, and concludes up to which load a machine's figures can be trusted; pure.
 
-The load is multiplied until it is too much, or divided until it is not, and then halved in between. A step that was not
-good is played once more before it counts, for noise makes figures worse and never better. One that could not be judged
-is taken for too much then: beyond it nothing is known. Where other programs are too busy for the first load, they are
-for any.
+`bench.load_search` chooses the loads. A step that is not good gives no verdict, so it is played once more: noise makes
+figures worse, never better. If the second is not good either, the search stays below that load.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-from bench.load_search import TRIES, Bounds, between, bounds
+from bench.load_search import LevelResult, LoadGrid, next_level
 from bench.run.calibration import (
     EXACT_MS,
     KINDS,
@@ -109,7 +106,7 @@ def calibration_of(
     kinds = (agent,) if agent else KINDS
     by_kind = {kind: [step for step in steps if step.kind == kind] for kind in kinds}
     ended = {kind: cause for kind, of in by_kind.items() if (cause := _cause(of))}
-    trusted = {kind: _trusted(of, _found(of)) for kind, of in by_kind.items()}
+    trusted = {kind: _trusted(of, lambda step: step.result == "pass") for kind, of in by_kind.items()}
     return Calibration(
         schema=SCHEMA_VERSION,
         date_utc=date_utc,
@@ -117,8 +114,7 @@ def calibration_of(
         tls=tls,
         trusted={kind: found for kind, found in trusted.items() if found.sessions or kind not in ended},
         exact={
-            kind: _trusted(of, [StepEnd(step.sessions, step.result if is_exact(step) else "fail") for step in of])
-            for kind, of in by_kind.items()
+            kind: _trusted(of, lambda step: step.result == "pass" and is_exact(step)) for kind, of in by_kind.items()
         },
         ended=ended,
         steps=list(steps),
@@ -127,26 +123,24 @@ def calibration_of(
     )
 
 
-def _found(steps: Iterable[LoadStep]) -> list[StepEnd]:
-    return [StepEnd(step.sessions, step.result) for step in steps]
-
-
 def is_exact(step: LoadStep) -> bool:
     """Whether even the metric that is most wrong is within 100 µs (p99)."""
     return step.worst_p99_ms is not None and step.worst_p99_ms <= EXACT_MS
 
 
-def _trusted(steps: Sequence[LoadStep], found: Sequence[StepEnd]) -> Trusted:
-    most = bounds_of_tries(found).good
-    rates = [step.events_per_s for step in steps if step.sessions == most]
-    return Trusted(most, round(rates[-1], 1) if rates else 0.0)
+def _trusted(steps: Sequence[LoadStep], is_good: Callable[[LoadStep], bool]) -> Trusted:
+    """Return the largest load below all that were not good."""
+    last = {step.sessions: step for step in steps}
+    bad = [load for load, step in last.items() if not is_good(step)]
+    best = max((load for load in last if load not in bad and load < min(bad, default=load + 1)), default=0)
+    return Trusted(best, round(last[best].events_per_s, 1) if best else 0.0)
 
 
 def _cause(steps: Sequence[LoadStep]) -> str:
-    """Say what ended the ladder of a kind, where the harness did not; "" where it did."""
-    found = _found(steps)
-    end = too_much(found)
-    return CAUSES.get(end.outcome, "") if end is not None else MOST if found else "an interruption"
+    """Return what ended the search of a kind, if the load generator did not; "" if it did."""
+    last = {step.sessions: step.result for step in steps}
+    bad = [load for load, result in last.items() if result != "pass"]
+    return CAUSES.get(last[min(bad)], "") if bad else MOST if last else "an interruption"
 
 
 def is_concluded(calibration: Calibration) -> bool:
@@ -220,67 +214,23 @@ def telling_steps(steps: Iterable[LoadStep]) -> list[LoadStep]:
 UNJUDGED: frozenset[Outcome] = frozenset({"simulator_late", "machine_busy"})
 
 
-@dataclass(frozen=True)
-class Ladder:
-    """The loads that may be tried. `first`, `least`, `most`: sessions of a step; `factor`: from one to the next.
+def result_of(step: LoadStep) -> LevelResult:
+    """Return the result of a step, as the search takes it."""
+    return LevelResult(step.sessions, "pass" if step.result == "pass" else None)
 
-    `close`: the ratio between the least load that was too much and the largest good one from which on nothing is tried
-    between them.
+
+def longest(grid: LoadGrid, seconds: Callable[[int], float]) -> float:
+    """Return the seconds that a search takes at most on a machine that carries its first load.
+
+    `seconds`: of a step.
     """
-
-    first: int
-    most: int
-    factor: int = 2
-    close: float = 1.25
-    least: int = 5
+    first = min(grid.first, grid.max)
+    return max(_length(grid, capacity, seconds) for capacity in range(first, grid.max + 1, max(1, first // 4)))
 
 
-class StepEnd(NamedTuple):
-    """The end of one step."""
-
-    sessions: int
-    outcome: Outcome
-
-
-def next_load(ladder: Ladder, ends: Sequence[StepEnd]) -> int | None:
-    """Sessions of the next step; None where nothing more is to be learned."""
-    if not ends:
-        return min(ladder.first, ladder.most)
-    last = ends[-1]
-    if last.outcome != "pass" and sum(step.sessions == last.sessions for step in ends) < TRIES:
-        return last.sessions
-    good, too_many = bounds_of_tries(ends)
-    if too_many is None:
-        return None if good >= ladder.most else min(good * ladder.factor, ladder.most)
-    if good:
-        return between((good, too_many), ladder.close, int(float(f"{(good + too_many) / 2:.2g}")))  # in two digits
-    least = min(ladder.least, ladder.first, ladder.most)
-    return None if last.outcome == "machine_busy" or too_many <= least else max(too_many // ladder.factor, least)
-
-
-def bounds_of_tries(ends: Iterable[StepEnd]) -> Bounds:
-    """The load up to which every one that was tried was good, and the least that was not; the last try counts."""
-    last = {step.sessions: step.outcome for step in ends}
-    good = [load for load, outcome in last.items() if outcome == "pass"]
-    return bounds(good, last.keys() - set(good))
-
-
-def too_much(ends: Iterable[StepEnd]) -> StepEnd | None:
-    """The least load that was not good, as it was found last; None where all were."""
-    steps = list(ends)
-    return next((step for step in reversed(steps) if step.sessions == bounds_of_tries(steps).too_much), None)
-
-
-def loads(ladder: Ladder, capacity: int) -> list[int]:
-    """The loads of the steps on a machine that carries exactly so many sessions."""
-    ends: list[StepEnd] = []
-    while (load := next_load(ladder, ends)) is not None:
-        ends.append(StepEnd(load, "pass" if load <= capacity else "fail"))
-    return [step.sessions for step in ends]
-
-
-def longest(ladder: Ladder, seconds: Callable[[int], float]) -> float:
-    """Seconds that the ladder takes at most on a machine that carries its first load, where a step takes `seconds`."""
-    first = min(ladder.first, ladder.most)
-    capacities = range(first, ladder.most + 1, max(1, first // 4))
-    return max(sum(map(seconds, loads(ladder, capacity))) for capacity in capacities)
+def _length(grid: LoadGrid, capacity: int, seconds: Callable[[int], float]) -> float:
+    """Return the seconds that a search takes on a machine that carries exactly this many sessions."""
+    results: list[LevelResult] = []
+    while (step := next_level(grid, results)) is not None and not step.confirmation_run:
+        results.append(LevelResult(step.load, "pass" if step.load <= capacity else None))
+    return sum(seconds(result.load) for result in results)

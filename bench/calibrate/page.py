@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from bench.calibrate.ladder import conclusions, few_turns, telling_steps
-from bench.load_search import SHOWN, Mark, draw_curve, row
+from bench.load_search import SYMBOLS, LoadPoint, draw_curve, row
 from bench.run.calibration import EXACT_MS, LIMIT_MS, Calibration, LoadStep, SessionKind, Spread
 from bench.units import BYTES_PER_MB
 from reports.blocks import SIMULATED, Line, Page, Paragraph, Section, table
@@ -43,7 +43,7 @@ def step_lines(step: LoadStep) -> list[str]:
     ]
     cpu = NONE if step.cpu is None else f"{step.cpu:.0%}"
     cells = [count(step.sessions), count(step.events_per_s), count(step.turns), *_quantiles(worst), *own, cpu]
-    return [SHOWN[step.result][0] + row(cells, STEP)[1:], *(f"    {note}" for note in notes(step))]
+    return [SYMBOLS[step.result][0] + row(cells, STEP)[1:], *(f"    {note}" for note in notes(step))]
 
 
 def notes(step: LoadStep) -> list[str]:
@@ -134,7 +134,7 @@ def _errors(
 def _load(step: LoadStep) -> Line:
     return [
         f"{step.kind}, {count(step.sessions)}",
-        f"{SHOWN[step.result][0]} {'; '.join(notes(step))}".rstrip(),
+        f"{SYMBOLS[step.result][0]} {'; '.join(notes(step))}".rstrip(),
         count(step.events_per_s),
         *(
             " · ".join(_quantiles(step.load_generator[name])[:3]) if name in step.load_generator else NONE
@@ -179,7 +179,7 @@ def picture(steps: Sequence[LoadStep], kinds: Sequence[SessionKind]) -> Plot:
             plot,
             colour,
             [
-                Mark(
+                LoadPoint(
                     x(step.sessions),
                     y(error),
                     step.result == "pass",

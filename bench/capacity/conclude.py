@@ -1,52 +1,40 @@
-"""Concludes from the levels of a search what holds, what breaks and why, and says so; pure.
+"""Concludes from the levels of a search what passes, what fails and why; pure.
 
-A share of turns that miss an objective does not fall with the load, whatever its curve. So levels are pooled until it
-does not: isotonic regression (Barlow, Bartholomew, Bremner, Brunk, Statistical Inference under Order Restrictions,
-1972). How far levels lie from that says whether the service changed by itself between them: given the b blocks of the
-fit, the sum of squared deviations over k levels, in standard errors, is chi-squared with k − b degrees of freedom where
-the order is true (the conditional test; Wollan, Dykstra, "Conditional tests with an order restriction as a null
-hypothesis", 1986). A standard error is that of turns with the design effect of sessions and batches.
-
-Where they contradict one another a level alone shows nothing of the time before and after it. Then each level is one
-look at the service: the logs of the shares are pooled, each level alike, and with s² their mean square from the fit,
-the log of a block of m levels lies within t · s/√(m/2), with k − b degrees of freedom, of what is meant; s²/2 is from
-the median of a log-normal share to its mean. A load holds where the upper end of its block lies below what is allowed.
+A share of turns that miss an objective does not fall with the load. So two levels contradict each other if the lower
+load, or the same one, missed significantly more: a one-sided z test of two shares (Newcombe, "Interval estimation for
+the difference between independent proportions", 1998), with the design effect of sessions and batches in their
+variances, of every pair of levels and every objective, at CONTRADICTION_ALPHA for all together (Bonferroni). Then the
+service changed between levels, no level shows anything of the time before and after it, and the search is inconclusive.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
-
-import numpy as np
-from scipy.optimize import isotonic_regression
-from scipy.special import chdtrc, stdtrit  # type: ignore[import-untyped, unused-ignore]
+from itertools import permutations
+from statistics import NormalDist, median
 
 from bench.capacity.search import (
-    ABOUT_THE_SERVICE,
     SCHEMA_VERSION,
-    Bracket,
+    BreakingPoint,
+    BreakingPointKind,
     Capacity,
-    Edge,
-    EdgeKind,
     Ended,
     Interval,
-    LevelOutcome,
+    LevelEntry,
     LoadUnit,
-    RoughEdge,
+    RoughEstimate,
     SearchPlan,
     SloShare,
-    bracket_of,
     early_end,
-    ends_of,
-    ladder_of,
+    grid_of,
     least_time_s,
+    results_of,
+    verdict_of,
 )
 from bench.errors import INVALID_STATUS
-from bench.load_search import Bounds
+from bench.load_search import Bracket, bracket_of
 from reports.numbers import NBSP, count, listed, percent, plural, span
-from reports.statistics.counting import Floats, Integers
 
 SHOWN, BELOW, UNDECIDED, GENERATOR = 0, 1, 3, INVALID_STATUS
 """Exit statuses, beside 2 for what cannot be asked so; as those of `check`."""
@@ -61,17 +49,13 @@ REASONS: dict[Ended, str] = {
     "interrupted": "it was interrupted",
 }
 """Why a search ended before its answer was as precise as asked for."""
-UNSTEADY = (
-    "its levels contradict one another, because the service drifts for longer than a level lasts: so they are pooled, "
-    "and the interval is wider"
-)
 DRIFT = 0.25
-"""A level's p50 that lies so much apart in the hold, and beyond both intervals, is a drift."""
+"""A change of p50 in the confirmation run that is a drift, if it lies beyond both intervals, too."""
 
 
 def conclude(
     plan: SearchPlan,
-    levels: Sequence[LevelOutcome],
+    levels: Sequence[LevelEntry],
     *,
     date_utc: str,
     target: str,
@@ -79,17 +63,17 @@ def conclude(
     interrupted: bool = False,
 ) -> Capacity:
     """Conclude from levels. `interrupted`: whether somebody ended the search."""
-    bracket, steady = shown(levels)
-    broke = [level for level in levels if level.result == "fail"]
-    edge = edge_of(min(broke, key=lambda level: level.load)) if broke and bracket.lowest_fail else None
-    played = bracket_of(ends_of(levels))
+    played, contradiction = bracket_of(results_of(levels)), contradiction_of(levels)
+    bracket = played if contradiction is None else Bracket()
+    failed = [level for level in levels if level.result == "fail"]
+    edge = breaking_point(min(failed, key=lambda level: level.load)) if failed and bracket.lowest_fail else None
     reason: Ended = "interrupted" if interrupted else _ended(plan, levels, played)
     holds, breaks = bracket.highest_pass or None, bracket.lowest_fail
     held = next((level.result for level in levels if level.confirmation_run and level.load == holds), None)
-    rough = rough_edge(levels)
+    rough = rough_estimate(levels)
     if rough is not None and not ((not holds and rough.highest_pass) or (not breaks and rough.lowest_fail)):
-        rough = None  # it tells of no end that was not shown
-    sentence = _sentence(plan, (holds, breaks), rough, edge, reason, held=held == "pass", steady=steady)
+        rough = None  # both ends that it has were shown
+    sentence = _sentence(plan, (holds, breaks), rough, edge, reason, contradiction, held=held == "pass")
     return Capacity(
         schema=SCHEMA_VERSION,
         date_utc=date_utc,
@@ -103,22 +87,22 @@ def conclude(
         breaking_point=edge,
         rough_estimate=rough,
         confirmed=None if held is None else held == "pass",
-        stable=steady,
+        stable=contradiction is None,
         ended=reason,
         sentence=sentence,
-        notes=_notes(plan, levels, played, reason),
+        notes=_notes(plan, levels, played, reason, stable=contradiction is None),
         exit_status=status_of(plan.required, bracket, interrupted=interrupted),
     )
 
 
-def _ended(plan: SearchPlan, levels: Sequence[LevelOutcome], bracket: Bracket) -> Ended:
+def _ended(plan: SearchPlan, levels: Sequence[LevelEntry], bracket: Bracket) -> Ended:
     """What ended a search that was not interrupted."""
     if (early := early_end(plan, levels)) is not None:
         return early
     if bracket.ceiling is not None:
         at = [level.result for level in levels if level.load == bracket.ceiling]
         return "crashed" if at[-1] == "crashed" else "load_generator"
-    return "max_reached" if bracket.lowest_fail is None and bracket.top >= plan.max else "precision_reached"
+    return "max_reached" if bracket.lowest_fail is None and bracket.highest >= plan.max else "precision_reached"
 
 
 def status_of(at_least: int | None, bracket: Bracket, *, interrupted: bool = False) -> int:
@@ -136,8 +120,8 @@ def unit(by: LoadUnit, load: int) -> str:
     return f"{count(load)} {UNITS[by][load != 1]}"
 
 
-def _rough_words(plan: SearchPlan, rough: RoughEdge) -> str:
-    """A rough estimate, which nothing shows: "By their shares alone the edge seems to lie between 8 and 16"."""
+def _rough_words(plan: SearchPlan, rough: RoughEstimate) -> str:
+    """Return `a rough estimate of the breaking point is between 8 and 16 calls, not verified`."""
     if rough.highest_pass is None:
         where = f"below {unit(plan.by, rough.lowest_fail or 0)}"
     elif rough.lowest_fail is None:
@@ -150,14 +134,14 @@ def _rough_words(plan: SearchPlan, rough: RoughEdge) -> str:
 def _sentence(
     plan: SearchPlan,
     shown: tuple[int | None, int | None],
-    rough: RoughEdge | None,
-    edge: Edge | None,
+    rough: RoughEstimate | None,
+    edge: BreakingPoint | None,
     ended: Ended,
+    contradiction: str | None,
     *,
     held: bool,
-    steady: bool,
 ) -> str:
-    """The answer, without its full stop. `shown`: what holds and what breaks."""
+    """Return the result, without its full stop. `shown`: what passes and what fails."""
     name, (holds, breaks) = UNITS[plan.by][1], shown
     if holds is not None and breaks is not None:
         answer = f"passes at {count(holds)} and fails at {unit(plan.by, breaks)}"
@@ -165,11 +149,13 @@ def _sentence(
         answer = f"passes at {unit(plan.by, holds)}; no level failed"
     elif breaks is not None:
         answer = f"fails at {unit(plan.by, breaks)}; no level passed"
+    elif contradiction is not None:
+        answer = f"inconclusive, because levels of {name} contradict each other"
     else:
         answer = f"no level of {name} passed or failed"
     parts = [f"{answer} ({', '.join(plan.slos)})"]
-    if not steady:
-        parts.append(UNSTEADY)
+    if contradiction is not None:
+        parts.append(contradiction)
     if edge is not None:
         parts.append(f"the breaking point is one of {edge.kind} ({edge.slo}: {edge.words})")
     if rough is not None and (ended != "max_reached" or holds is None):
@@ -181,58 +167,65 @@ def _sentence(
     return "; ".join(parts)
 
 
-def _notes(plan: SearchPlan, levels: Sequence[LevelOutcome], bracket: Bracket, ended: Ended) -> list[str]:
-    """What is to be known beside the answer."""
-    telling = {level.load for level in levels if level.result in ABOUT_THE_SERVICE}
-    silent = {level.load: level.why for level in levels if level.why and level.load not in telling}
+def _notes(
+    plan: SearchPlan, levels: Sequence[LevelEntry], bracket: Bracket, ended: Ended, *, stable: bool
+) -> list[str]:
+    """Return what a reader must know beside the result."""
+    judged = {level.load for level in levels if verdict_of(level) is not None}
+    silent = {level.load: level.why for level in levels if level.why and level.load not in judged}
     notes = [f"{unit(plan.by, load)} say nothing about the service: {why}" for load, why in silent.items()]
     if ended == "load_generator" and bracket.ceiling is not None:
         from_ = unit(plan.by, bracket.ceiling)
         notes.append(f"the load generator was the limit from {from_} on: the service's own limit is unknown")
-    if ended == "max_reached" and bracket.top not in bracket.inconclusive:
+    if ended == "max_reached" and bracket.highest not in bracket.inconclusive:
         notes.append(f"nothing failed up to --to {plan.max}: a higher one finds the breaking point")
     if bracket.inconclusive:
         between = listed([count(load) for load in bracket.inconclusive])
-        least_s = least_time_s(ladder_of(plan))
+        least_s = least_time_s(grid_of(plan))
         longer = f" ({span(least_s)} or more)" if plan.time_s < least_s else ""
         notes.append(f"inconclusive within their time: {between}; a longer --max-time{longer} decides more")
+    if not stable:
+        notes.append(
+            "the service changed between levels: search again with a longer --max-time, so that each level takes "
+            "longer than such a change"
+        )
     return [*notes, *_drift(plan, levels)]
 
 
-def _drift(plan: SearchPlan, levels: Sequence[LevelOutcome]) -> list[str]:
-    """Where the hold is not as the level was before: the service itself drifts, or tires."""
-    hold = next((level for level in levels if level.confirmation_run), None)
-    before = next((level for level in levels if hold and level.load == hold.load and level.result == "pass"), None)
-    if hold is None or before is None:
+def _drift(plan: SearchPlan, levels: Sequence[LevelEntry]) -> list[str]:
+    """Return how the confirmation run differs from the level before it: the service drifts, or slows down."""
+    longer = next((level for level in levels if level.confirmation_run), None)
+    before = next((level for level in levels if longer and level.load == longer.load and level.result == "pass"), None)
+    if longer is None or before is None:
         return []
-    name = unit(plan.by, hold.load)
-    if hold.result == "fail":
+    name = unit(plan.by, longer.load)
+    if longer.result == "fail":
         took = span(before.duration_s)
         return [f"{name} passed for {took} and failed in the longer run: the service slows down under load, or drifts"]
-    was, now = before.latency_p50, hold.latency_p50
+    was, now = before.latency_p50, longer.latency_p50
     if was.value and now.value and abs(now.value / was.value - 1) > DRIFT and _apart(was, now):
         return [f"p50 of {name} was {was.value:.0f} ms, and {now.value:.0f} ms in the longer run: the service drifts"]
     return []
 
 
 def _apart(one: Interval, other: Interval) -> bool:
-    """Whether two intervals have nothing in common; what has an open end may have."""
+    """Return whether two intervals are disjoint; one with an open end may not be."""
     below = one.high is not None and other.low is not None and one.high < other.low
     return below or (other.high is not None and one.low is not None and other.high < one.low)
 
 
-def edge_of(level: LevelOutcome) -> Edge:
-    """The edge by the lowest level that breaks: the cause of most turns that missed the objective that broke most."""
-    # none where it broke at an early look alone
+def breaking_point(level: LevelEntry) -> BreakingPoint:
+    """Return why the lowest level that fails failed: the cause of most turns that missed the worst objective."""
+    # none if it failed at an early analysis alone
     shown = [share for share in level.slo_violations if share.low > share.allowed]
     worst = max(shown or level.slo_violations, key=lambda share: share.low / share.allowed)
-    kind: EdgeKind = "quota" if 2 * worst.throttled >= worst.failed else "failures"
+    kind: BreakingPointKind = "quota" if 2 * worst.throttled >= worst.failed else "failures"
     kind = "latency" if worst.slow > worst.failed else kind
-    return Edge(kind, worst.slo, _words(kind, worst, level.rate_limits_remaining))
+    return BreakingPoint(kind, worst.slo, _words(kind, worst, level.rate_limits_remaining))
 
 
-def _words(kind: EdgeKind, share: SloShare, rate_limits_remaining: Mapping[str, float]) -> str:
-    """240 of 812 turns were too slow, 3 failed; of a quota what was left of it, too."""
+def _words(kind: BreakingPointKind, share: SloShare, rate_limits_remaining: Mapping[str, float]) -> str:
+    """Return `240 of 812 turns were too slow, 3 failed`; of a quota what was left of it, too."""
     turns = plural(share.turns, "turn").replace(NBSP, " ")
     counts = f"{share.slow:,} of {turns} were too slow, {share.failed:,} failed"
     if kind != "quota":
@@ -242,98 +235,70 @@ def _words(kind: EdgeKind, share: SloShare, rate_limits_remaining: Mapping[str, 
     return f"{counts}, of which the service throttled {share.throttled:,}{remaining}".replace(NBSP, " ")
 
 
-CONTRADICT = 0.01
-"""Levels that lie so seldom so far from any rising share by chance contradict one another."""
-TAIL, ALIKE = 0.01, 2
-"""The error of each end of a block; and of so many levels one counts there, for those that follow one another may lie
-in the same slow minutes. Tried in `benchmarks/capacity.py`."""
+CONTRADICTION_ALPHA = 0.05
+"""The chance, at most, that the levels of a stable service contradict each other."""
 
 
-class _Fit(NamedTuple):
-    """A rising curve through levels: the loads of each of its blocks, their values, and that of each level."""
+def contradiction_of(levels: Sequence[LevelEntry]) -> str | None:
+    """Return the two levels that contradict each other most, in words; None if none do."""
+    loads, objectives = _comparable(levels)
+    found: list[tuple[float, str]] = []
+    for shares in objectives:
+        typical = median(share.deff for share in shares)
+        for (low, lower), (high, higher) in permutations(zip(loads, shares, strict=True), 2):
+            if low <= high:
+                z = (_value(lower) - _value(higher)) / math.sqrt(_variance(lower, typical) + _variance(higher, typical))
+                missed = f"{_percent(lower)} at {count(low)} and {_percent(higher)} at {count(high)}"
+                found.append((z, f"{missed} missed {lower.slo}"))
+    z, words = max(found, default=(0.0, ""))
+    return words if found and NormalDist().cdf(-z) < CONTRADICTION_ALPHA / len(found) else None
 
-    blocks: list[Integers]
-    values: list[float]
-    of_level: Floats
 
+def rough_estimate(levels: Sequence[LevelEntry]) -> RoughEstimate | None:
+    """Return the highest load below which, and from which on, shares are as allowed; None if no level has a share.
 
-def rough_edge(levels: Sequence[LevelOutcome]) -> RoughEdge | None:
-    """Where the edge seems to lie, by the shares that levels showed, whatever their bounds; None where none tells."""
-    loads, shares = _told(levels)
-    if not shares:
+    Of each objective that is the split from which on the turns that missed it exceed what is allowed by most: the one
+    of isotonic regression (Barlow, Bartholomew, Bremner, Brunk, Statistical Inference under Order Restrictions, 1972).
+    """
+    loads, objectives = _comparable(levels)
+    if not objectives:
         return None
-    over: set[int] = set()
-    for of_levels in shares:
-        fit = _rising(loads, _values(of_levels), _turns(of_levels))
-        beyond = [block for block, value in zip(fit.blocks, fit.values, strict=True) if value > of_levels[0].allowed]
-        over.update(int(load) for block in beyond for load in block)
-    return RoughEdge(max((int(load) for load in loads if load not in over), default=None), min(over, default=None))
+    splits = []
+    for shares in objectives:
+        most = excess = 0.0
+        split = math.inf
+        for load, share in sorted(zip(loads, shares, strict=True), key=lambda of: -of[0]):
+            excess += (_value(share) - share.allowed) * share.turns
+            if excess > most:
+                most, split = excess, load
+        splits.append(split)
+    fails = min(splits)
+    return RoughEstimate(
+        max((load for load in loads if load < fails), default=None), None if fails == math.inf else int(fails)
+    )
 
 
-def shown(levels: Sequence[LevelOutcome]) -> tuple[Bracket, bool]:
-    """What levels have shown, and whether they agree; where they do not, it is what all of them show together."""
-    bracket = bracket_of(ends_of(levels))
-    loads, shares = _told(levels)
-    if not any(_contradict(loads, of_levels) < CONTRADICT / len(shares) for of_levels in shares):
-        return bracket, True
-    found = [_ends(loads, of_levels) for of_levels in shares]
-    breaks = [ends.too_much for ends in found if ends.too_much is not None]
-    return bracket._replace(highest_pass=min(ends.good for ends in found), lowest_fail=min(breaks, default=None)), False
-
-
-def _contradict(loads: Integers, shares: Sequence[SloShare]) -> float:
-    """How often levels lie so far from any rising share by chance."""
-    values, turns = _values(shares), _turns(shares)
-    deffs = np.array([share.deff for share in shares])
-    fit = _rising(loads, values, turns)
-    free = loads.size - len(fit.blocks)
-    if not free:
-        return 1.0
-    least = 1 / (turns + 2)
-    p = np.clip(fit.of_level, least, 1 - least)
-    variance = np.maximum(deffs, np.median(deffs)) * p * (1 - p) / turns
-    return float(chdtrc(free, ((values - fit.of_level) ** 2 / variance).sum()))
-
-
-def _ends(loads: Integers, shares: Sequence[SloShare]) -> Bounds:
-    """What holds and what breaks by all levels together."""
-    turns, allowed = _turns(shares), math.log(shares[0].allowed)
-    logs = np.log((_values(shares) * turns + 0.5) / (turns + 0.5))
-    fit = _rising(loads, logs, np.ones(loads.size))
-    free = max(1, loads.size - len(fit.blocks))
-    square = float(((logs - fit.of_level) ** 2).sum()) / free
-    holds, breaks = 0, None
-    for block, value in zip(fit.blocks, fit.values, strict=True):
-        looks = max(1.0, float(np.isin(loads, block).sum()) / ALIKE)
-        reach = float(stdtrit(free, 1 - TAIL)) * math.sqrt(square / looks)
-        if value + square / 2 + reach < allowed:
-            holds = int(block[-1])
-        if breaks is None and value + square / 2 - reach > allowed:
-            breaks = int(block[0])
-    return Bounds(holds, breaks)
-
-
-def _rising(loads: Integers, values: Floats, weights: Floats) -> _Fit:
-    known, place = np.unique(loads, return_inverse=True)
-    together = np.bincount(place, weights)
-    fit = isotonic_regression(np.bincount(place, weights * values) / together, weights=together)
-    ends = list(zip(fit.blocks[:-1], fit.blocks[1:], strict=True))
-    return _Fit([known[first:last] for first, last in ends], [float(fit.x[first]) for first, _ in ends], fit.x[place])
-
-
-def _told(levels: Sequence[LevelOutcome]) -> tuple[Integers, list[list[SloShare]]]:
-    """The loads of the levels that show a share of each objective, and of each objective their shares."""
-    about = [level for level in levels if level.result in ABOUT_THE_SERVICE and level.slo_violations]
-    telling = [
-        level for level in about if all(share.value is not None and share.turns for share in level.slo_violations)
+def _comparable(levels: Sequence[LevelEntry]) -> tuple[list[int], list[list[SloShare]]]:
+    """Return the loads of the levels that have a share of each objective, and their shares by objective."""
+    found = [
+        level
+        for level in levels
+        if verdict_of(level) is not None
+        and level.slo_violations
+        and all(share.value is not None and share.turns for share in level.slo_violations)
     ]
-    shares = [list(of_levels) for of_levels in zip(*(level.slo_violations for level in telling), strict=True)]
-    return np.array([level.load for level in telling], dtype=np.int64), shares
+    by_objective = zip(*(level.slo_violations for level in found), strict=True)
+    return [level.load for level in found], [list(shares) for shares in by_objective]
 
 
-def _values(shares: Sequence[SloShare]) -> Floats:
-    return np.array([share.value or 0.0 for share in shares])
+def _value(share: SloShare) -> float:
+    return share.value or 0.0
 
 
-def _turns(shares: Sequence[SloShare]) -> Floats:
-    return np.array([share.turns for share in shares], dtype=np.float64)
+def _percent(share: SloShare) -> str:
+    return f"{percent(_value(share), 1)} of {plural(share.turns, 'turn')}".replace(NBSP, " ")
+
+
+def _variance(share: SloShare, typical_deff: float) -> float:
+    p = (_value(share) * share.turns + 1) / (share.turns + 2)
+    return max(share.deff, typical_deff) * p * (1 - p) / share.turns

@@ -22,8 +22,7 @@ from bench.capacity.search import (
     Answer,
     Interval,
     LevelBudget,
-    LevelOutcome,
-    NextLevel,
+    LevelEntry,
     SearchPlan,
     SloShare,
     least_ramp_s,
@@ -33,6 +32,7 @@ from bench.clock import monotonic_ns
 from bench.cores import core_count
 from bench.errors import UsageError
 from bench.load.planning.planned import Concurrency, process_advice
+from bench.load_search import NextLevel
 from bench.metrics import CATALOGUE, is_throttled
 from bench.remedies import remedy_of
 from bench.run.document import Validity
@@ -77,7 +77,7 @@ class Search:
     until_ns: int = ENDLESS_NS
 
 
-def level_of(search: Search, number: int, step: NextLevel, given: LevelBudget) -> LevelOutcome:
+def level_of(search: Search, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
     """Play a level as a run of its own, and judge it. Raises UsageError where the first run was refused."""
     began_ns = monotonic_ns()
     paced = step.load * 60 / search.connect_rate if search.connect_rate and search.plan.by == "concurrency" else 0
@@ -97,7 +97,7 @@ def level_of(search: Search, number: int, step: NextLevel, given: LevelBudget) -
     return msgspec.structs.replace(level, duration_s=(monotonic_ns() - began_ns) / NS_PER_S)
 
 
-def _played(search: Search, number: int, step: NextLevel, given: LevelBudget, warm_s: float) -> LevelOutcome:
+def _played(search: Search, number: int, step: NextLevel, given: LevelBudget, warm_s: float) -> LevelEntry:
     parts = [(part * given.load_s - warm_s) / (given.load_s - warm_s) for part in LOOKS]
     callers = step.load if search.plan.by == "concurrency" else math.inf
     looking = _Looking(search.slos, look_errors(given.error), parts, callers, step.confirmation_run, step.last)
@@ -112,9 +112,9 @@ def _played(search: Search, number: int, step: NextLevel, given: LevelBudget, wa
     return _judged(search, step, given, run, looking)
 
 
-def _silent(step: NextLevel, given: LevelBudget, answer: Answer, why: str, run: str = "") -> LevelOutcome:
+def _silent(step: NextLevel, given: LevelBudget, answer: Answer, why: str, run: str = "") -> LevelEntry:
     """A level that says nothing of the service."""
-    return LevelOutcome(step.load, step.confirmation_run, answer, why, run, 0.0, given.error)
+    return LevelEntry(step.load, step.confirmation_run, answer, why, run, 0.0, given.error)
 
 
 @dataclass
@@ -159,7 +159,7 @@ class _Looking:
         return _backed_off(side, self.slos, self.errors[number], self.callers)
 
 
-def _judged(search: Search, step: NextLevel, given: LevelBudget, run: PlayedLevel, looking: _Looking) -> LevelOutcome:
+def _judged(search: Search, step: NextLevel, given: LevelBudget, run: PlayedLevel, looking: _Looking) -> LevelEntry:
     """A level whose run has come to its end."""
     side = side_of(run.folder)
     check_opened(side.run)
@@ -183,7 +183,7 @@ def _judged(search: Search, step: NextLevel, given: LevelBudget, run: PlayedLeve
         held = next(filter(None, map(too_few, shown)), HOPELESS if looking.answer == "inconclusive" else "")
     main = next(iter(side.mains.values()), ALWAYS)
     latency_p50, wait_p95 = waits_of(side, search.plan.metric or main)
-    return LevelOutcome(
+    return LevelEntry(
         load=step.load,
         confirmation_run=step.confirmation_run,
         result="load_generator" if ours else answer,

@@ -14,13 +14,13 @@ from bench.capacity.search import (
     LEAST_S,
     Capacity,
     Interval,
-    LevelOutcome,
+    LevelEntry,
     SearchPlan,
     SloShare,
-    ladder_of,
+    grid_of,
     least_time_s,
 )
-from bench.load_search import SHOWN, Mark, draw_curve, row
+from bench.load_search import SYMBOLS, LoadPoint, draw_curve, row
 from reports.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
 from reports.numbers import NBSP, NONE, count, log_range, ms, percent, plural, span, three, usd
 from reports.page.svg import WIDE, PixelScale, Plot, frame, identity, linear_ticks, log_scale, log_ticks, plot_figure
@@ -49,7 +49,7 @@ def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[st
         limits = f"from {count(plan.first)} up to {count(plan.max)}, to within {plan.precision:.0%}"
         passes = "pass" if len(plan.slos) > 1 else "passes"
         asked = f"the highest number of {UNITS[plan.by][1]} at which {slos} {passes}, {limits}"
-    least_s = least_time_s(ladder_of(plan))
+    least_s = least_time_s(grid_of(plan))
     quick = (
         f"quick search: levels of {span(LEAST_S)} until the time is over, for a rough estimate; a verified answer "
         f"takes {span(least_s)} or more"
@@ -73,10 +73,10 @@ def level_heads(plan: SearchPlan) -> str:
     return row((head for head, _ in HEADS), HEADS) + missed.rjust(SHARE + 2) + "duration".rjust(TOOK)
 
 
-def level_lines(level: LevelOutcome) -> list[str]:
+def level_lines(level: LevelEntry) -> list[str]:
     """A level: its figures, the share of turns that missed the objective worst off, and why it may say nothing."""
     waits = [three(wait.value) for wait in (level.latency_p50, level.latency_p95)]
-    word = f"{SHOWN[level.result][0]} {RESULTS[level.result]}"
+    word = f"{SYMBOLS[level.result][0]} {RESULTS[level.result]}"
     load = f"{'confirm ' if level.confirmation_run else ''}{count(level.load)}"
     cells = [load, word, count(level.sessions), count(level.turns), *waits, as_percent(level.failure_rate)]
     worst = max(level.slo_violations, key=lambda share: share.high / share.allowed, default=None)
@@ -131,9 +131,8 @@ def capacity_page(capacity: Capacity) -> Page:
     answer, *rest = capacity.sentence.split("; ")
     levels = sorted(capacity.levels, key=lambda level: (level.load, level.confirmation_run))
     spent = span(sum(level.duration_s for level in levels))
-    method = (
-        f"{plural(len(levels), 'level')} in {spent}, of at most {plan.max_levels} and a hold in {span(plan.time_s)}"
-    )
+    most = f"at most {plan.max_levels} and a longer run in {span(plan.time_s)}"
+    method = f"{plural(len(levels), 'level')} in {spent}, of {most}"
     if capacity.highest_pass is not None or capacity.lowest_fail is not None:
         chance = percent(plan.error, 1)
         method += f"; each by intervals between sessions, wrong with a chance of {chance} at most over all levels and "
@@ -177,11 +176,11 @@ def capacity_page(capacity: Capacity) -> Page:
     )
 
 
-def _level(level: LevelOutcome) -> Line:
+def _level(level: LevelEntry) -> Line:
     left = ", ".join(f"{name} {percent(part, 1)}" for name, part in level.rate_limits_remaining.items())
     return [
-        f"{count(level.load)}{' (hold)' if level.confirmation_run else ''}",
-        f"{SHOWN[level.result][0]}{NBSP}{RESULTS[level.result]}{f': {level.why}' if level.why else ''}",
+        f"{count(level.load)}{' (confirmation run)' if level.confirmation_run else ''}",
+        f"{SYMBOLS[level.result][0]}{NBSP}{RESULTS[level.result]}{f': {level.why}' if level.why else ''}",
         three(level.in_progress),
         count(level.sessions),
         count(level.turns),
@@ -195,9 +194,9 @@ def _level(level: LevelOutcome) -> Line:
     ]
 
 
-def _shares(levels: Sequence[LevelOutcome]) -> list[Line]:
+def _shares(levels: Sequence[LevelEntry]) -> list[Line]:
     return [
-        [share.slo, f"{count(level.load)}{' (hold)' if level.confirmation_run else ''}", share_words(share),
+        [share.slo, f"{count(level.load)}{' (confirmation run)' if level.confirmation_run else ''}", share_words(share),
          percent(share.allowed, 1), count(share.turns), count(share.slow), count(share.failed), count(share.throttled)]
         for slo in dict.fromkeys(share.slo for level in levels for share in level.slo_violations)
         for level in levels
@@ -213,7 +212,7 @@ def _with_ends(interval: Interval, write: Callable[[float], str]) -> str:
     return f"{write(interval.value)} ({low}–{high})"
 
 
-def wait_picture(capacity: Capacity, levels: Sequence[LevelOutcome]) -> Plot:
+def wait_picture(capacity: Capacity, levels: Sequence[LevelEntry]) -> Plot:
     """Draw p50 and p95 over the load, both logarithmic, with their intervals and the limits of the objectives."""
     plan = capacity.plan
     plot = _frame([(0, "p50"), (1, "p95")], f"{metric_words(plan)} over {UNITS[plan.by][1]}", levels, capacity)
@@ -224,7 +223,7 @@ def wait_picture(capacity: Capacity, levels: Sequence[LevelOutcome]) -> Plot:
     limits = [slo.threshold.limit or 0.0 for slo in map(slo_of, plan.slos) if slo.threshold.metric == plan.metric]
     y = log_scale(*log_range(end for end in [*ends, *limits] if end), plot.y0, plot.y1)
     plot.y_axis(y, log_ticks(y.low, y.high, 6), ms)
-    _edge_band(plot, x, capacity)
+    _bracket_band(plot, x, capacity)
     for limit in limits:
         plot.line(plot.x0, y(limit), plot.x1, y(limit), "zero")
     for colour, name in enumerate(("latency_p50", "latency_p95")):
@@ -232,7 +231,7 @@ def wait_picture(capacity: Capacity, levels: Sequence[LevelOutcome]) -> Plot:
     return plot
 
 
-def failure_picture(capacity: Capacity, levels: Sequence[LevelOutcome]) -> Plot:
+def failure_picture(capacity: Capacity, levels: Sequence[LevelEntry]) -> Plot:
     """Draw the share of failed turns over the load."""
     plot = _frame([(0, "failed")], f"Failures over {UNITS[capacity.plan.by][1]}", levels, capacity)
     top = max(
@@ -241,12 +240,12 @@ def failure_picture(capacity: Capacity, levels: Sequence[LevelOutcome]) -> Plot:
     x = _load_axis(plot, capacity, levels)
     y = PixelScale(identity, 0.0, min(1.0, top * 1.05), plot.y0, plot.y1)
     plot.y_axis(y, linear_ticks(0.0, min(1.0, top), 5), lambda share: percent(share, 1))
-    _edge_band(plot, x, capacity)
+    _bracket_band(plot, x, capacity)
     _curve(plot, x, y, 0, [(level, level.failure_rate) for level in levels], lambda share: percent(share, 1))
     return plot
 
 
-def _frame(named: Sequence[tuple[int, str]], title: str, levels: Sequence[LevelOutcome], capacity: Capacity) -> Plot:
+def _frame(named: Sequence[tuple[int, str]], title: str, levels: Sequence[LevelEntry], capacity: Capacity) -> Plot:
     description = "; ".join(
         f"{unit(capacity.plan.by, level.load)}: {level.result}, p50 {_text(level.latency_p50, ms)}, "
         f"p95 {_text(level.latency_p95, ms)}, {as_percent(level.failure_rate)} failed"
@@ -259,14 +258,14 @@ def _text(interval: Interval, write: Callable[[float], str]) -> str:
     return NONE if interval.value is None else write(interval.value)
 
 
-def _load_axis(plot: Plot, capacity: Capacity, levels: Sequence[LevelOutcome]) -> PixelScale:
+def _load_axis(plot: Plot, capacity: Capacity, levels: Sequence[LevelEntry]) -> PixelScale:
     low, high = min(level.load for level in levels), max(level.load for level in levels)
     x = log_scale(low / 1.2, high * 1.2, plot.x0, plot.x1)
     plot.x_axis(x, [tick for tick in log_ticks(x.low, x.high, 8) if tick >= 1], count, UNITS[capacity.plan.by][1])
     return x
 
 
-def _edge_band(plot: Plot, x: PixelScale, capacity: Capacity) -> None:
+def _bracket_band(plot: Plot, x: PixelScale, capacity: Capacity) -> None:
     if capacity.highest_pass is not None and capacity.lowest_fail is not None:
         left, right = x(capacity.highest_pass), x(capacity.lowest_fail)
         plot.band([(left, plot.y0), (right, plot.y0)], [(left, plot.y1), (right, plot.y1)], "band s0")
@@ -277,12 +276,12 @@ def _curve(
     x: PixelScale,
     y: PixelScale,
     colour: int,
-    points: Sequence[tuple[LevelOutcome, Interval]],
+    points: Sequence[tuple[LevelEntry, Interval]],
     write: Callable[[float], str],
 ) -> None:
-    """A line through the levels with a mark and an interval at each; the hold stands a little to the right.
+    """Draw a line through the levels, with a mark and an interval at each; the confirmation run is to the right.
 
-    Of a level that was played twice the line goes through the later one, which took longer.
+    If a level was played twice, the line goes through the later one, which took longer.
     """
     marks = []
     later = {level.load: level for level, at in points if not level.confirmation_run and at.value is not None}
@@ -293,7 +292,9 @@ def _curve(
             tip = f"{count(level.load)}{which}, {level.result}: {_with_ends(at, write)}"
             across = x(level.load) + (6 if level.confirmation_run else 0)
             marks.append(
-                Mark(across, y.clip(at.value), level.result == "pass", tip, ends, joined=level is later.get(level.load))
+                LoadPoint(
+                    across, y.clip(at.value), level.result == "pass", tip, ends, joined=level is later.get(level.load)
+                )
             )
     draw_curve(plot, colour, marks)
 

@@ -113,9 +113,9 @@ def _opening(plan: CalibrationPlan, cores: Cores, files: Iterable[Path], *, tls:
         else f"load generator on core {_listed(cores.harness)}, simulator on {_listed(cores.simulator)}"
     )
     way = "over TLS" if tls else "without TLS (services are called over it: --tls)"
-    first = min(plan.ladder.first, plan.ladder.most)
+    first = min(plan.grid.first, plan.grid.max)
     return (
-        f"SIMULATED: {' and '.join(plan.kinds)} sessions, up to {plan.ladder.most:,} in one process\n"
+        f"SIMULATED: {' and '.join(plan.kinds)} sessions, up to {plan.grid.max:,} in one process\n"
         f"{where}\n"
         f"{way}\n"
         f"at most some {plan.minutes_at_most:.0f} min, more where {first} sessions are too much already\n"
@@ -133,13 +133,13 @@ def _climb(plan: CalibrationPlan, cores: Cores, steps: list[LoadStep], *, tls: b
 
     from bench.calibrate.climb import climb, played
     from bench.calibrate.page import step_heads, step_lines
-    from bench.load_search import SHOWN
+    from bench.load_search import SYMBOLS
 
     for kind in plan.kinds:
         typer.echo("\n".join(["", *step_heads(kind)]))
-        for step in climb(kind, plan.ladder, partial(played, plan=plan, cores=cores, tls=tls)):
+        for step in climb(kind, plan.grid, partial(played, plan=plan, cores=cores, tls=tls)):
             steps.append(step)
-            typer.secho("\n".join(step_lines(step)), fg=SHOWN[step.result][1])
+            typer.secho("\n".join(step_lines(step)), fg=SYMBOLS[step.result][1])
 
 
 def _problem(found: Calibration, folder: Path) -> str:
@@ -171,7 +171,7 @@ def _problem(found: Calibration, folder: Path) -> str:
 if TYPE_CHECKING:
     from bench.capacity.level import Search
     from bench.capacity.play import PreparedSearch
-    from bench.capacity.search import Capacity, LevelOutcome, LoadUnit, SearchPlan
+    from bench.capacity.search import Capacity, LevelEntry, LoadUnit, SearchPlan
 
 MOST_LEVEL = 100_000
 LEAST_PRECISION, MOST_PRECISION = 5, 100
@@ -282,7 +282,8 @@ def _checked(plan: SearchPlan) -> SearchPlan:
     """The plan with how many levels it may take. Raises UsageError for what cannot be."""
     import msgspec
 
-    from bench.capacity.search import LEAST_S, ladder_of, levels_left
+    from bench.capacity.search import LEAST_S, grid_of
+    from bench.load_search import levels_left
 
     if plan.first > plan.max:
         raise UsageError(f"--from {plan.first} lies above --to {plan.max}")
@@ -290,7 +291,7 @@ def _checked(plan: SearchPlan) -> SearchPlan:
         raise UsageError("--budget must be more than 0 USD")
     if plan.time_s < LEAST_S:
         raise UsageError(f"--max-time {plan.time_s:g}s is too short for a level: give it {LEAST_S:.0f} s at least")
-    return msgspec.structs.replace(plan, max_levels=levels_left(ladder_of(plan), []))
+    return msgspec.structs.replace(plan, max_levels=levels_left(grid_of(plan), []))
 
 
 def _span_s(text: str) -> float:
@@ -338,17 +339,17 @@ def _searched(search: Search, ready: PreparedSearch, folder: Path, json_file: Pa
     from bench.capacity.page import closing_lines, level_heads, level_lines
     from bench.capacity.search import levels_of
     from bench.clock import utc_ns
-    from bench.load_search import SHOWN
+    from bench.load_search import SYMBOLS
     from bench.locust_run import terminable
     from bench.run.calibration import date_of
 
-    levels: list[LevelOutcome] = []
+    levels: list[LevelEntry] = []
     date_utc, interrupted = date_of(utc_ns()), False
     typer.echo("\n" + level_heads(search.plan))
     try:
         with terminable():
             for level in levels_of(search.plan, levels, partial(level_of, search)):
-                typer.secho("\n".join(level_lines(level)), fg=SHOWN[level.result][1])
+                typer.secho("\n".join(level_lines(level)), fg=SYMBOLS[level.result][1])
     except KeyboardInterrupt:
         interrupted = True
     outcome = conclude(

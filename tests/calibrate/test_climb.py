@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from bench.calibrate import climb as climbing
-from bench.calibrate.climb import Pace, pace_of, plan_of
+from bench.calibrate.climb import Pace, climb, pace_of, plan_of
+from bench.calibrate.ladder import longest
+from bench.load_search import LoadGrid
 from bench.plan.script import load_script
-from bench.run.calibration import AGENTS, KINDS, SessionKind
+from bench.run.calibration import AGENTS, KINDS, Outcome, SessionKind
 from bench.simulator.profile import load_profile
+from tests.calibrate.builders import build_step
 
 
 @pytest.mark.parametrize(
@@ -29,6 +32,34 @@ def test_a_quick_one_does_not_wait_for_more_turns() -> None:
 def test_the_whole_takes_about_ten_minutes_at_most() -> None:
     assert 5 < plan_of(1600, quick=False).minutes_at_most < 10
     assert plan_of(1600, quick=True).minutes_at_most < 3
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "loads"),
+    [
+        (["pass", "pass", "fail", "fail"], [100, 200, 400, 400]),
+        (["pass", "machine_busy", "pass", "simulator_late", "pass"], [100, 200, 200, 400, 400]),
+        (["simulator_late", "simulator_late", "pass", "pass", "pass"], [100, 100, 50, 71, 84]),
+        (["machine_busy", "machine_busy"], [100, 100]),
+        (["fail", "machine_busy", "machine_busy", "machine_busy"], [100, 100, 50]),
+        (["machine_busy", "fail", "fail", "fail", "pass"], [100, 100, 50, 50, 25]),
+    ],
+)
+def test_a_load_that_was_not_good_is_tried_once_more_and_a_busy_machine_ends_it(
+    outcomes: list[Outcome], loads: list[int]
+) -> None:
+    given = iter(outcomes)
+    steps = climb("text", LoadGrid(100, 400, precision=0.25), lambda kind, n: build_step(n, next(given), kind=kind))
+
+    assert [step.sessions for _, step in zip(loads, steps, strict=False)] == loads
+    if outcomes.count("machine_busy") > 1:
+        assert next(steps, None) is None
+
+
+def test_the_time_that_the_steps_take_at_most_is_known_before() -> None:
+    assert longest(LoadGrid(100, 1600, precision=0.25), lambda _: 10) == 100
+    assert longest(LoadGrid(100, 1600, precision=3.0, factor=4), float) == 100 + 400 + 2 * 1600
+    assert longest(LoadGrid(100, 40), lambda sessions: sessions / 2) == 20
 
 
 @pytest.mark.parametrize("kind", [*KINDS, *AGENTS])

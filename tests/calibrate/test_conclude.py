@@ -48,6 +48,8 @@ LAST_LINES: dict[str, tuple[list[LoadStep], str]] = {
          "no conclusion for voice sessions: the simulator set the limit"),
     "a harness that carries nothing is trusted with nothing":
         (steps_of_both((5, "fail")), "trust this machine up to 0 sessions per process"),
+    "what lies above a load that was not good is not trusted":
+        (steps_of_both((100, "pass"), (200, "pass"), (300, "fail"), (400, "pass")), LAST),
     "a load that was tried twice counts as it was found last":
         (steps_of_both((100, "pass"), (200, "simulator_late"), (200, "pass"), (400, "fail")), LAST),
 }  # fmt: skip

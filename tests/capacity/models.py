@@ -19,16 +19,15 @@ from bench.capacity.search import (
     LOOKS,
     Answer,
     LevelBudget,
-    LevelOutcome,
-    NextLevel,
+    LevelEntry,
     SearchPlan,
     SloShare,
-    ladder_of,
+    grid_of,
     least_ramp_s,
-    levels_left,
     levels_of,
     look_errors,
 )
+from bench.load_search import NextLevel, levels_left
 from reports.statistics.counting import Floats
 from reports.statistics.rates import PerCluster
 
@@ -39,7 +38,7 @@ ALLOWED = 0.05
 def build_plan(first: int = 1, most: int = 256, time_s: float = 1800.0, **changes: object) -> SearchPlan:
     plan = SearchPlan("concurrency", ["ttfa p(95)<800"], "ttfa", first, most, 0.1, ERROR, time_s, None, 0, None)
     changed = msgspec.structs.replace(plan, **changes)
-    return msgspec.structs.replace(changed, max_levels=levels_left(ladder_of(changed), []))
+    return msgspec.structs.replace(changed, max_levels=levels_left(grid_of(changed), []))
 
 
 def build_share(value: float = 0.5, *, slow: int = 50, failed: int = 0, throttled: int = 0, **more: object) -> SloShare:
@@ -51,8 +50,8 @@ def build_share(value: float = 0.5, *, slow: int = 50, failed: int = 0, throttle
 
 def build_level(
     load: int, answer: Answer, *, hold: bool = False, duration_s: float = 60.0, **more: object
-) -> LevelOutcome:
-    level = LevelOutcome(load, hold, answer, "", f"run-{load}", duration_s, 0.001)
+) -> LevelEntry:
+    level = LevelEntry(load, hold, answer, "", f"run-{load}", duration_s, 0.001)
     return msgspec.structs.replace(level, **more)
 
 
@@ -62,7 +61,7 @@ class Service(Protocol):
     def edge(self, most: int) -> int:
         """The highest load that holds; 0 for none."""
 
-    def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelOutcome:
+    def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
         """Play a level."""
 
 
@@ -82,7 +81,7 @@ class ModelService:
         """The highest load that holds, found one by one; 0 for none."""
         return max((load for load in range(1, most + 1) if self.missed(load) <= ALLOWED), default=0)
 
-    def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelOutcome:
+    def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
         """Play a level. At a look, of the sessions that began after the ramp, as many as there are callers go on."""
         measured_s = given.load_s - least_ramp_s(given.load_s)
         missed = self._missed(rng, step.load, int(step.load * measured_s / self.session_s))
@@ -115,7 +114,7 @@ class PhasedService:
     def edge(self, most: int) -> int:
         return ModelService(self.missed).edge(most)
 
-    def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelOutcome:
+    def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
         """Play a level. At a look, of the sessions that began after the ramp, as many as there are callers go on."""
         ramp_s = least_ramp_s(given.load_s)
         measured_s = given.load_s - ramp_s
@@ -155,7 +154,7 @@ def shown_of(
 
 def looked_at(
     step: NextLevel, given: LevelBudget, allowed: float, shown: Callable[[float], tuple[PerCluster, PerCluster]]
-) -> LevelOutcome:
+) -> LevelEntry:
     """Judge a level at its looks. `shown`: what complete sessions, and all, show so many seconds after the ramp."""
     ramp_s, errors = least_ramp_s(given.load_s), look_errors(given.error)
     measured_s = given.load_s - ramp_s
@@ -186,9 +185,9 @@ def looked_at(
     )
 
 
-def searched(plan: SearchPlan, service: Service, seed: int) -> list[LevelOutcome]:
+def searched(plan: SearchPlan, service: Service, seed: int) -> list[LevelEntry]:
     """The levels of a search."""
-    levels: list[LevelOutcome] = []
+    levels: list[LevelEntry] = []
     for _ in levels_of(plan, levels, partial(service.level, np.random.default_rng(seed))):
         pass
     return levels

@@ -18,11 +18,11 @@ from bench.capacity.search import (
     LOOKS,
     Answer,
     LevelBudget,
-    LevelOutcome,
-    NextLevel,
+    LevelEntry,
     look_errors,
 )
 from bench.errors import UsageError
+from bench.load_search import NextLevel
 from tests.capacity.models import build_plan
 from tests.reports.synthetic import Plan, write
 
@@ -43,7 +43,7 @@ def attempted(
     died: str = "",
     given: LevelBudget = GIVEN,
     **changes: Any,
-) -> LevelOutcome:
+) -> LevelEntry:
     """The outcome of a level whose run is this synthetic one; it is looked at half-way, as it is then."""
     folder = write(tmp_path / "levels" / "run", plan, **changes)
 

@@ -14,18 +14,19 @@ from bench.capacity import level as leveling
 from bench.capacity import play as playing
 from bench.capacity.level import Search
 from bench.capacity.play import LevelTask, Locust, PreparedSearch, prepared
-from bench.capacity.search import Answer, LevelBudget, LevelOutcome, NextLevel
+from bench.capacity.search import Answer, LevelBudget, LevelEntry
 from bench.cli.schemas import schemas
 from bench.errors import UsageError
+from bench.load_search import NextLevel
 from bench.target.options import ServiceOptions
 from tests.capacity.models import build_level, build_plan, build_share
 from tests.command_line import call
 
 EDGE = 20
-Played = Callable[[Search, int, NextLevel, LevelBudget], LevelOutcome]
+Played = Callable[[Search, int, NextLevel, LevelBudget], LevelEntry]
 
 
-def clear(search: Search, number: int, step: NextLevel, given: LevelBudget) -> LevelOutcome:
+def clear(search: Search, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
     """Every answer is clear."""
     answer: Answer = "pass" if step.load <= EDGE else "fail"
     return build_level(
@@ -89,7 +90,7 @@ def test_an_objective_that_nothing_can_judge_is_refused_before_the_first_call(
 def test_a_short_time_gives_a_rough_answer_that_is_said_to_be_one(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def rough(search: Search, number: int, step: NextLevel, given: LevelBudget) -> LevelOutcome:
+    def rough(search: Search, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
         share = build_share(0.01 if step.load <= EDGE else 0.3)
         return build_level(step.load, "inconclusive", duration_s=27.0, error=given.error, slo_violations=[share])
 
@@ -104,7 +105,7 @@ def test_a_short_time_gives_a_rough_answer_that_is_said_to_be_one(
 
 
 def test_an_interrupt_keeps_what_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def interrupted(search: Search, number: int, step: NextLevel, given: LevelBudget) -> LevelOutcome:
+    def interrupted(search: Search, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
         if number == 3:
             raise KeyboardInterrupt
         return clear(search, number, step, given)

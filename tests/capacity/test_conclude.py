@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from bench.capacity.conclude import conclude, edge_of
+from bench.capacity.conclude import breaking_point, conclude
 from bench.capacity.page import closing_lines, level_heads, level_lines, opening
-from bench.capacity.search import Capacity, EdgeKind, Interval, LevelOutcome, SearchPlan
+from bench.capacity.search import BreakingPointKind, Capacity, Interval, LevelEntry, SearchPlan
 from reports.numbers import NBSP
 from tests.capacity.models import build_level, build_plan, build_share
 
@@ -17,7 +17,7 @@ BROKEN = build_level(40, "fail", slo_violations=[build_share()])
 SHOWN = [build_level(32, "pass"), BROKEN, build_level(36, "inconclusive"), build_level(32, "pass", hold=True)]
 
 
-def concluded(levels: list[LevelOutcome], plan: SearchPlan | None = None, *, interrupted: bool = False) -> Capacity:
+def concluded(levels: list[LevelEntry], plan: SearchPlan | None = None, *, interrupted: bool = False) -> Capacity:
     return conclude(
         plan or build_plan(), levels, date_utc="2026-11-21", target="west", scenario="calls", interrupted=interrupted
     )
@@ -32,14 +32,14 @@ def concluded(levels: list[LevelOutcome], plan: SearchPlan | None = None, *, int
         (build_share(slow=3, failed=47, throttled=5), "failures"),
     ],
 )
-def test_an_edge_is_of_the_kind_of_most_turns_that_missed(share: object, kind: EdgeKind) -> None:
-    assert edge_of(build_level(40, "fail", slo_violations=[share])).kind == kind
+def test_an_edge_is_of_the_kind_of_most_turns_that_missed(share: object, kind: BreakingPointKind) -> None:
+    assert breaking_point(build_level(40, "fail", slo_violations=[share])).kind == kind
 
 
 def test_an_edge_names_the_objective_that_broke_most() -> None:
     kept, broken = build_share(0.01, slow=1), build_share(0.4, slo="failure_rate<1%", slow=0, failed=40)
 
-    assert edge_of(build_level(40, "fail", slo_violations=[kept, broken])).slo == "failure_rate<1%"
+    assert breaking_point(build_level(40, "fail", slo_violations=[kept, broken])).slo == "failure_rate<1%"
 
 
 def test_a_quota_edge_says_what_was_left() -> None:
@@ -47,7 +47,7 @@ def test_a_quota_edge_says_what_was_left() -> None:
         40, "fail", slo_violations=[build_share(slow=0, failed=9, throttled=9)], rate_limits_remaining={"tokens": 0.002}
     )
 
-    assert "the service throttled 9; the minimum left was 0.2 % of its tokens a minute" in edge_of(level).words
+    assert "the service throttled 9; the minimum left was 0.2 % of its tokens a minute" in breaking_point(level).words
 
 
 def test_the_answer_is_a_sentence() -> None:
@@ -79,14 +79,14 @@ def test_the_answer_is_a_sentence() -> None:
     ],
 )
 def test_the_exit_status_says_whether_so_many_were_shown_to_hold(
-    levels: list[LevelOutcome], at_least: int | None, status: int
+    levels: list[LevelEntry], at_least: int | None, status: int
 ) -> None:
     assert concluded(levels, build_plan(required=at_least)).exit_status == status
 
 
 WHY = "INVALID: timestamp_uncertainty was 4 ms; spread it over more --processes"
 FAST, SLOW = Interval(100.0, 95.0, 105.0), Interval(200.0, 190.0, 210.0)
-CONCLUDED: dict[str, tuple[list[LevelOutcome], tuple[Any, ...], list[str]]] = {
+CONCLUDED: dict[str, tuple[list[LevelEntry], tuple[Any, ...], list[str]]] = {
     # (levels; holds, breaks, how it ended, confirmed; words of its notes)
     "our own generator is no edge of the service":
         ([build_level(8, "pass"), *[build_level(16, "load_generator", why=WHY)] * 2], (8, None, "load_generator"),
@@ -107,13 +107,25 @@ CONCLUDED: dict[str, tuple[list[LevelOutcome], tuple[Any, ...], list[str]]] = {
 
 
 @pytest.mark.parametrize(("levels", "answer", "notes"), CONCLUDED.values(), ids=CONCLUDED)
-def test_what_the_levels_come_to(levels: list[LevelOutcome], answer: tuple[Any, ...], notes: list[str]) -> None:
+def test_what_the_levels_come_to(levels: list[LevelEntry], answer: tuple[Any, ...], notes: list[str]) -> None:
     found = concluded(levels)
 
     assert (found.highest_pass, found.lowest_fail, found.ended, found.confirmed)[: len(answer)] == answer
     assert all(any(words in note for note in found.notes) for words in notes)
     assert found.breaking_point is None or found.lowest_fail is not None
     assert ("nothing failed" in " ".join(found.notes)) == (levels == [build_level(256, "pass")])
+
+
+def test_levels_that_contradict_each_other_are_inconclusive() -> None:
+    more, fewer = ([build_share(missed, turns=400)] for missed in (0.4, 0.01))
+    found = concluded([build_level(16, "fail", slo_violations=more), build_level(32, "pass", slo_violations=fewer)])
+
+    assert (found.stable, found.exit_status, found.breaking_point) == (False, 3, None)
+    assert "the service changed between levels: search again with a longer --max-time" in found.notes[-1]
+    assert found.sentence.startswith(
+        "inconclusive, because levels of concurrent calls contradict each other (ttfa p(95)<800); 40 % of 400 turns at "
+        "16 and 1 % of 400 turns at 32 missed ttfa p(95)<800; a rough estimate of the breaking point is below 16"
+    )
 
 
 def test_what_is_known_is_concluded_where_somebody_interrupts() -> None:

@@ -6,12 +6,12 @@ import re
 
 from bench.capacity.conclude import conclude
 from bench.capacity.page import capacity_page, failure_picture, wait_picture
-from bench.capacity.search import Answer, Capacity, Interval, LevelOutcome
+from bench.capacity.search import Answer, Capacity, Interval, LevelEntry
 from reports.page.poured import poured
 from tests.capacity.models import build_level, build_plan, build_share
 
 
-def level(load: int, answer: Answer, p50: float, *, hold: bool = False) -> LevelOutcome:
+def level(load: int, answer: Answer, p50: float, *, hold: bool = False) -> LevelEntry:
     wait = Interval(p50, 0.9 * p50, 1.1 * p50)
     tail = Interval(1.5 * p50, 1.3 * p50, None)
     failures = Interval(0.01, 0.002, 0.03)
@@ -24,7 +24,7 @@ LEVELS = [level(8, "pass", 400), level(16, "fail", 1200), level(11, "inconclusiv
           level(8, "pass", 410, hold=True)]  # fmt: skip
 
 
-def searched(levels: list[LevelOutcome]) -> Capacity:
+def searched(levels: list[LevelEntry]) -> Capacity:
     return conclude(build_plan(), levels, date_utc="2026-11-21", target="<west>", scenario="calls")
 
 

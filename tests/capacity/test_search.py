@@ -15,19 +15,17 @@ from bench.capacity.search import (
     LOOKS,
     Answer,
     LevelBudget,
-    LevelEnd,
-    LevelOutcome,
-    NextLevel,
-    bracket_of,
+    LevelEntry,
     early_end,
-    ends_of,
-    ladder_of,
+    grid_of,
     least_time_s,
     level_budget,
+    level_within,
     levels_of,
     look_errors,
-    step_within,
+    results_of,
 )
+from bench.load_search import LevelResult, NextLevel, bracket_of
 from tests.capacity.models import ModelService, build_level, build_plan, build_share, searched
 from tests.examples import trials
 
@@ -51,7 +49,7 @@ def cliff(edge: int) -> Callable[[int], float]:
 def test_the_interval_covers_the_edge_within_the_time_that_was_given(service: ModelService) -> None:
     plan, edge = build_plan(), service.edge(256)
     searches = [searched(plan, service, seed) for seed in range(SEEDS)]
-    brackets = [bracket_of(ends_of(levels)) for levels in searches]
+    brackets = [bracket_of(results_of(levels)) for levels in searches]
     covered = [one.highest_pass <= edge and (one.lowest_fail is None or edge < one.lowest_fail) for one in brackets]
 
     assert sum(covered) >= 0.9 * SEEDS
@@ -109,11 +107,11 @@ def test_the_hold_lasts_twice_as_long_as_the_level_that_it_confirms() -> None:
     assert level_budget(plan, levels, NextLevel(1, confirmation_run=True)).time_s == 100.0
 
 
-def undecided(length_s: float) -> Callable[[int, NextLevel, LevelBudget], LevelOutcome]:
+def undecided(length_s: float) -> Callable[[int, NextLevel, LevelBudget], LevelEntry]:
     """Levels that seem to hold, that more time would decide, and that take so much of it, or all."""
     clean = build_share(0.0, slow=0)
 
-    def played(number: int, step: NextLevel, given: LevelBudget) -> LevelOutcome:
+    def played(number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
         took_s = given.time_s if step.last else min(given.time_s, length_s)
         return build_level(step.load, "inconclusive", duration_s=took_s, error=given.error, slo_violations=[clean])
 
@@ -123,7 +121,7 @@ def undecided(length_s: float) -> Callable[[int, NextLevel, LevelBudget], LevelO
 @pytest.mark.parametrize(("first", "most", "time_s"), [(8, 8, 240.0), (8, 16, 120.0), (1, 256, 1800.0)])
 def test_no_search_gives_up_while_there_is_time_that_could_decide_a_level(first: int, most: int, time_s: float) -> None:
     plan = build_plan(first=first, most=most, time_s=time_s)
-    levels: list[LevelOutcome] = []
+    levels: list[LevelEntry] = []
     list(levels_of(plan, levels, undecided(17.0)))
 
     assert sum(level.duration_s for level in levels) == pytest.approx(time_s)
@@ -137,17 +135,17 @@ def test_one_load_that_is_the_question_has_all_the_time_and_what_is_left_is_the_
 
     assert level_budget(plan, [], step).time_s == 240.0
     held = [build_level(8, "pass", duration_s=70.0)]
-    assert step_within(plan, held) == (NextLevel(8, confirmation_run=True), LevelBudget(140.0, ERROR - 0.001, None))
+    assert level_within(plan, held) == (NextLevel(8, confirmation_run=True), LevelBudget(140.0, ERROR - 0.001, None))
 
 
 def test_a_quick_look_plays_one_undecided_level_again_in_all_the_time_that_is_left() -> None:
     plan, clean = build_plan(first=8, most=16, time_s=120.0), build_share(0.0, slow=0)
     levels = [build_level(load, "inconclusive", duration_s=18.0, slo_violations=[clean]) for load in (8, 16)]
 
-    step, given = step_within(plan, levels) or (None, None)
+    step, given = level_within(plan, levels) or (None, None)
     assert given is not None
     assert (step, given.time_s) == (NextLevel(16, confirmation_run=False, last=True), 120.0 - 36.0)
-    longer, _ = step_within(build_plan(first=8, most=16), levels) or (None, None)
+    longer, _ = level_within(build_plan(first=8, most=16), levels) or (None, None)
     assert longer == NextLevel(16, confirmation_run=False)
 
 
@@ -155,12 +153,12 @@ def test_a_level_is_played_on_in_what_the_hold_does_not_take() -> None:
     plan = build_plan(first=8, most=64, precision=1.0, time_s=1000.0)
     levels = [build_level(8, "pass"), build_level(64, "fail"), *[build_level(16, "inconclusive")] * 2,
               *[build_level(32, "inconclusive")] * 2]  # fmt: skip
-    step, given = step_within(plan, levels) or (None, None)
+    step, given = level_within(plan, levels) or (None, None)
     assert given is not None
 
     assert (step, given.time_s) == (NextLevel(32, confirmation_run=False, last=True), 1000.0 - 6 * 60.0 - 2 * 60.0)
     short = build_plan(first=8, most=64, precision=1.0, time_s=6 * 60.0 + 130.0)
-    assert step_within(short, levels) == (NextLevel(8, confirmation_run=True), LevelBudget(120.0, ERROR - 0.006, None))
+    assert level_within(short, levels) == (NextLevel(8, confirmation_run=True), LevelBudget(120.0, ERROR - 0.006, None))
 
 
 def test_one_load_is_decided_in_the_time_that_was_given_for_it() -> None:
@@ -188,9 +186,9 @@ def test_a_search_ends_where_there_is_no_time_or_no_money_left(spent_s: float, u
 
 def test_the_least_time_of_a_search_is_enough_for_each_of_its_levels() -> None:
     plan = build_plan(most=64)
-    least_s = least_time_s(ladder_of(plan))
+    least_s = least_time_s(grid_of(plan))
 
     given = level_budget(build_plan(most=64, time_s=least_s), [], NextLevel(1, confirmation_run=False))
 
     assert given.time_s == pytest.approx(LEAST_LOAD_S + AROUND_S)
-    assert ends_of([build_level(1, "pass")]) == [LevelEnd(1, "pass")]
+    assert results_of([build_level(1, "pass")]) == [LevelResult(1, "pass")]

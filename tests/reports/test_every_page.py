@@ -16,7 +16,7 @@ import pytest
 from msgspec import structs
 
 from bench.capacity.page import capacity_page
-from bench.capacity.search import LevelOutcome
+from bench.capacity.search import LevelEntry
 from bench.metrics import STARVED
 from reports.page import calls, sections
 from reports.page.page import run_page
@@ -56,7 +56,7 @@ def trend(entries: list[Entry]) -> str:
     return trend_html(told_by(entries), HERE)
 
 
-def capacity(levels: list[LevelOutcome]) -> str:
+def capacity(levels: list[LevelEntry]) -> str:
     return poured(capacity_page(searched(levels)))
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from bench.calibrate.climb import CalibrationPlan, Pace, played
 from bench.calibrate.deviations import METRICS, OF_CALLS
-from bench.calibrate.ladder import Ladder
 from bench.cores import allowed_cores, cores_of
+from bench.load_search import LoadGrid
 from bench.run.calibration import LoadStep, SessionKind
 from tests import forked
 
@@ -66,7 +66,7 @@ def test_what_a_step_says_of_the_machine_is_all_there(kind: SessionKind, monkeyp
 def played_step(kind: SessionKind) -> LoadStep:
     """Played for longer where the machine is so busy that no turn began."""
     for steady_s in (PACES[kind].steady_s * times for times in (1, 2, 4)):
-        plan = CalibrationPlan(Ladder(SESSIONS, SESSIONS), Pace(PACES[kind].ramp_s, steady_s), steady_s)
+        plan = CalibrationPlan(LoadGrid(SESSIONS, SESSIONS), Pace(PACES[kind].ramp_s, steady_s), steady_s)
         step = played(kind, SESSIONS, plan, cores_of(allowed_cores()), tls=kind == "voice")
         if step.turns:
             break

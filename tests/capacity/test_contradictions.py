@@ -1,0 +1,108 @@
+"""Levels together: where the breaking point seems to lie, and whether levels contradict each other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import isotonic_regression
+
+from bench.capacity.conclude import contradiction_of, rough_estimate
+from bench.capacity.search import Answer, LevelEntry
+from tests.capacity.models import ALLOWED, ModelService, PhasedService, build_level, build_plan, build_share, searched
+from tests.examples import trials
+
+SEEDS = trials(20, 40)
+
+
+def level(load: int, missed: float, turns: int = 1000, answer: Answer = "inconclusive") -> LevelEntry:
+    return build_level(load, answer, slo_violations=[build_share(missed, turns=turns)])
+
+
+def square(load: int) -> float:
+    return min(0.9, 0.05 * (load / 40.5) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("missed", "passes", "fails"),
+    [
+        ({4: 0.01, 8: 0.02, 16: 0.2}, 8, 16),
+        ({4: 0.06, 8: 0.02, 16: 0.2}, 8, 16),
+        ({4: 0.2}, None, 4),
+        ({4: 0.01}, 4, None),
+        ({4: 0.01, 8: 0.09, 9: 0.02, 16: 0.3}, 4, 8),
+    ],
+)
+def test_a_rough_estimate_is_the_split_from_which_on_most_turns_missed(
+    missed: dict[int, float], passes: int | None, fails: int | None
+) -> None:
+    found = rough_estimate([level(load, share) for load, share in missed.items()])
+
+    assert found is not None
+    assert (found.highest_pass, found.lowest_fail) == (passes, fails)
+
+
+@given(st.lists(st.tuples(st.integers(1, 64), st.integers(0, 100), st.integers(100, 999)), min_size=1, max_size=12))
+def test_a_rough_estimate_is_where_isotonic_regression_exceeds_what_is_allowed(
+    levels: list[tuple[int, int, int]],
+) -> None:
+    found = rough_estimate([level(load, percent / 100, turns) for load, percent, turns in levels])
+    loads, place = np.unique([load for load, *_ in levels], return_inverse=True)
+    weights = np.bincount(place, [turns for *_, turns in levels])
+    values = np.bincount(place, [turns * percent / 100 for _, percent, turns in levels]) / weights
+    fit = isotonic_regression(values, weights=weights).x
+
+    assert found is not None
+    assert found.lowest_fail == next(
+        (int(load) for load, p in zip(loads, fit, strict=True) if p > ALLOWED + 1e-9), None
+    )
+
+
+def test_levels_without_a_share_have_no_estimate_and_no_contradiction() -> None:
+    for levels in ([], [build_level(4, "crashed"), build_level(8, "inconclusive")]):
+        assert rough_estimate(levels) is None
+        assert contradiction_of(levels) is None
+
+
+@pytest.mark.parametrize(
+    ("levels", "words"),
+    [
+        ([level(8, 0.01), level(16, 0.02), level(32, 0.3)], None),
+        ([level(8, 0.03), level(16, 0.02)], None),
+        ([level(8, 0.2), level(16, 0.02)], "20 % of 1,000 turns at 8 and 2 % of 1,000 turns at 16 missed"),
+        ([level(16, 0.02), level(8, 0.2)], "20 % of 1,000 turns at 8 and 2 % of 1,000 turns at 16 missed"),
+        ([level(16, 0.02), level(16, 0.2)], "20 % of 1,000 turns at 16 and 2 % of 1,000 turns at 16 missed"),
+        ([level(16, 0.2), level(16, 0.02)], "20 % of 1,000 turns at 16 and 2 % of 1,000 turns at 16 missed"),
+        ([level(8, 0.2, turns=10), level(16, 0.02, turns=20)], None),
+        ([level(8, 0.2), level(16, 0.02, answer="load_generator")], None),
+    ],
+)
+def test_levels_contradict_each_other_if_the_lower_load_missed_significantly_more(
+    levels: list[LevelEntry], words: str | None
+) -> None:
+    found = contradiction_of(levels)
+
+    assert found is None if words is None else (found or "").startswith(words)
+
+
+def test_alike_sessions_contradict_each_other_less_easily() -> None:
+    shares = [build_share(missed, turns=1000, deff=40.0) for missed in (0.06, 0.02)]
+
+    assert contradiction_of([level(8, 0.06), level(16, 0.02)])
+    assert not contradiction_of([build_level(load, "fail", slo_violations=[share])
+                                 for load, share in zip((8, 16), shares, strict=True)])  # fmt: skip
+
+
+def test_slow_minutes_are_found() -> None:
+    plan = build_plan()
+    found = [contradiction_of(searched(plan, PhasedService(square, 1.0, 300.0), seed)) for seed in range(SEEDS)]
+
+    assert np.mean([words is not None for words in found]) > 0.6
+
+
+def test_levels_of_a_service_that_does_not_change_agree() -> None:
+    plan = build_plan()
+    found = [contradiction_of(searched(plan, ModelService(square, alike=0.5), seed)) for seed in range(SEEDS)]
+
+    assert np.mean([words is None for words in found]) > 0.9
