@@ -174,8 +174,8 @@ def test_the_heading_of_the_shares_says_what_is_allowed() -> None:
         level_heads(build_plan(slos=slos)) for slos in (["ttfa p(95)<800"], ["ttfa p(95)<800", "failure_rate<1%"])
     )
 
-    assert "SLO violations (allowed 5 %)" in heads
-    assert "worst SLO violations, allowed" in several
+    assert "SLO violations (max 5 %)" in heads
+    assert "worst SLO violations, max" in several
     assert (
         len(heads) == len(several) == len(level_lines(build_level(40, "fail", slo_violations=[build_share(0.25)]))[0])
     )
