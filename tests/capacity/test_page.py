@@ -56,7 +56,15 @@ def test_a_curve_goes_once_through_a_level_that_was_played_twice() -> None:
     assert drawn[0].count("L") == 2
 
 
-def test_the_edge_is_a_band_between_what_holds_and_what_breaks() -> None:
+def test_the_load_axis_counts_whole_calls_once() -> None:
+    few = [level(load, "pass", 300) for load in (1, 2, 16)]
+    ticks = re.findall(r">(\d+)</text>", "".join(failure_picture(searched(few), few).parts))
+
+    assert "1" in ticks
+    assert len(ticks) == len(set(ticks))
+
+
+def test_the_breaking_point_is_a_band_between_what_holds_and_what_breaks() -> None:
     known, unknown = searched(LEVELS), searched(LEVELS[:1])
 
     assert 'class="band' in "".join(wait_picture(known, LEVELS).parts)
