@@ -3,8 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CORES := $(shell nproc 2>/dev/null || echo 2)
 WORKERS := $(shell expr $(CORES) \& $(CORES) \<= 4 \| 4)# of 1 GB each
-# Of Linux alone: elsewhere a process that has threads, and numpy's are some, is not forked safely.
-FORKED := $(if $(filter Linux,$(shell uname)),-p tests.forked.workers --workers,--dist loadfile --no-loadscope-reorder -n)
+PARALLEL := --dist loadfile --no-loadscope-reorder -n# a file at a time, the longest first
 .DEFAULT_GOAL := help
 .PHONY: help bench test test-system test-all test-release fuzz mutants coverage lint format site schema picture dist sbom benchmark benchmark-statistics lock clean
 
@@ -16,11 +15,11 @@ bench: .venv/run ## one small run: simulated, or your deployment where AZURE_OPE
 
 test test-system: export PYTHONDONTWRITEBYTECODE = # hundreds of processes import what one of them has compiled
 test: .venv/dev ## what needs no process of its own, and one real run through each station: three to four minutes on two cores (EXAMPLES=all: 300 of each property)
-	$(BIN)/python -m pytest -q $(FORKED) $(shell expr 2 \* $(WORKERS)) --ignore tests/system --durations=25 --durations-min=1
+	$(BIN)/python -m pytest -q $(PARALLEL) $(WORKERS) --ignore tests/system --durations=25 --durations-min=1
 
 # More processes than cores: most of their time is waiting.
 test-system: .venv/dev ## what starts processes, or works on damaged and hostile run folders (tests/system): five to eight minutes on two cores
-	$(BIN)/python -m pytest -q $(FORKED) 8 --durations=25 --durations-min=1 tests/system
+	$(BIN)/python -m pytest -q $(PARALLEL) 8 --durations=25 --durations-min=1 tests/system
 
 test-all: test test-system ## both: all that a change must hold
 
