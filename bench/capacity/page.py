@@ -259,7 +259,8 @@ def _text(interval: Interval, write: Callable[[float], str]) -> str:
 def _load_axis(plot: Plot, capacity: Capacity, levels: Sequence[LevelEntry]) -> PixelScale:
     low, high = min(level.load for level in levels), max(level.load for level in levels)
     x = log_scale(low / 1.2, high * 1.2, plot.x0, plot.x1)
-    plot.x_axis(x, [tick for tick in log_ticks(x.low, x.high, 8) if tick >= 1 and tick.is_integer()], count, UNITS[capacity.plan.by][1])
+    ticks = [tick for tick in log_ticks(x.low, x.high, 8) if tick >= 1 and tick.is_integer()]
+    plot.x_axis(x, ticks, count, UNITS[capacity.plan.by][1])
     return x
 
 
