@@ -162,15 +162,6 @@ def test_processes_play_at_the_priority_that_they_may_have(whole: Whole) -> None
     assert "--priority is not permitted" not in whole.said
 
 
-def test_a_priority_that_cannot_be_is_one_line(tmp_path: Path, simulator: Ready) -> None:
-    folder, ended, had = nicely(tmp_path, 0, "-u", "2", "-r", "2", "--sessions", "2", "--url", simulator.urls["ga"])
-
-    document = files.read_document(folder)
-    assert document["totals"]["sessions"] == {"ok": 2}
-    assert (had, document["niceness"]) == ([[0], [0]], 0)
-    assert [text.count("--priority is not permitted") for text in (ended.stderr, *document["notices"])].count(1) == 2
-
-
 def test_the_quick_run_simulates_where_no_deployment_is_named(tmp_path: Path) -> None:
     """`make bench`, in short: its last line is the report, and it is no gate, however busy the machine was."""
     command = [sys.executable, "-c", SHORT, "quickstart", "--runs-dir", str(tmp_path / "runs")]

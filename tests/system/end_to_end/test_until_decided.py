@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 from bench.run import folder as files
 from tests.simulator_process import Ready, quick_simulator
 from tests.system.end_to_end.arms import slower_and_faster, write_targets
-from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, run_locust, wait_for_rows, write_scenario
+from tests.system.end_to_end.locust_process import only_run, run_locust, write_scenario
 
 MOST = 200
 THRESHOLDS = 'ttfa: ["p(50)<+10%", "p(95)<9000"]\n'
@@ -81,17 +80,6 @@ def test_a_candidate_that_is_clearly_slower_ends_the_run_of_two_processes_at_an_
     assert " ".join(decision["sentence"].split()) in " ".join(printed.split())
 
 
-def test_a_candidate_that_is_clearly_faster_is_let_through_by_one_process(
-    tmp_path: Path, services: dict[str, Ready]
-) -> None:
-    status, _, document, decision = decided(tmp_path, services, "slow,fast")
-
-    assert len(decision["analyses"]) < 10
-    assert document["stop_reason"]
-    assert decision["reason"] == "not_regressed"
-    assert status == (4 if document["validity"]["status"] == "invalid" else 0)
-
-
 def test_throttled_arms_end_the_run_at_the_first_look_as_invalid(tmp_path: Path) -> None:
     with ExitStack() as stack:
         services = {}
@@ -106,16 +94,3 @@ def test_throttled_arms_end_the_run_at_the_first_look_as_invalid(tmp_path: Path)
     assert "o not use these results: fast: " in " ".join(printed.split())
     assert "was throttled" in document["stop_reason"]
     assert sum(document["totals"]["sessions"].values()) < 2 * MOST
-
-
-def test_a_run_that_somebody_ends_says_so(tmp_path: Path, services: dict[str, Ready]) -> None:
-    names = write_targets(tmp_path, "".join(f"  {name}: {{url: '{r.urls['ga']}'}}\n" for name, r in services.items()))
-    load = ("--targets", "fast,slow", "--target-file", names, "--until-decided")
-    with locust(write_scenario(tmp_path), tmp_path / "runs", *load) as process:
-        folder = wait_for_rows(tmp_path / "runs", "sessions", 2)
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=GUARD_S)
-
-    document = files.read_document(folder)
-    assert document["stop_reason"] == "interrupted"
-    assert process.returncode == (4 if document["validity"]["status"] != "valid" else 130)
