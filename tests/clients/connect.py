@@ -1,0 +1,51 @@
+"""Each client that installs with what we pin, connected to the simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from azure.ai.voicelive.aio import connect as connect_voice_live
+from azure.core.credentials import AzureKeyCredential
+from openai import AsyncAzureOpenAI, AsyncOpenAI
+
+from tests.clients.cells import ROWS
+from tests.clients.steps import GA, PREVIEW, Spelling
+
+KEY = "a-client's-key"
+Connection = AbstractAsyncContextManager[Any]
+
+
+def openai(port: int, path: str) -> AsyncOpenAI:
+    at = f"127.0.0.1:{port}{path}"
+    return AsyncOpenAI(api_key=KEY, base_url=f"http://{at}", websocket_base_url=f"ws://{at}")
+
+
+def azure(port: int) -> AsyncAzureOpenAI:
+    at = f"127.0.0.1:{port}"
+    version = "2025-04-01-preview"
+    return AsyncAzureOpenAI(
+        api_key=KEY, azure_endpoint=f"http://{at}", api_version=version, websocket_base_url=f"ws://{at}/openai"
+    )
+
+
+def voice_live(port: int) -> Connection:
+    return connect_voice_live(
+        endpoint=f"http://127.0.0.1:{port}", credential=AzureKeyCredential(KEY), model="gpt-realtime"
+    )
+
+
+CONNECT: dict[tuple[str, str], tuple[Callable[[int], Connection], Spelling]] = {
+    ("openai (Python)", "Azure GA"): (
+        lambda port: openai(port, "/openai/v1").realtime.connect(model="gpt-realtime"), GA),
+    ("openai (Python)", "Azure preview"): (
+        lambda port: azure(port).beta.realtime.connect(model="gpt-4o-realtime-preview"), PREVIEW),
+    ("openai (Python)", "OpenAI GA"): (
+        lambda port: openai(port, "/v1").realtime.connect(model="gpt-realtime"), GA),
+    ("openai (Python)", "OpenAI preview"): (
+        lambda port: openai(port, "/v1").beta.realtime.connect(model="gpt-4o-realtime-preview"), PREVIEW),
+    ("azure-ai-voicelive", "Voice Live"): (voice_live, PREVIEW),
+}  # fmt: skip
+
+TRIED = [row for row in ROWS if row.where == "test"]
