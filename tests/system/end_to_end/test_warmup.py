@@ -6,8 +6,6 @@ import json
 import signal
 from pathlib import Path
 
-import pytest
-
 from bench.run import folder as files
 from bench.run.histograms import Key, read
 from tests.simulator_process import Ready
@@ -16,12 +14,9 @@ from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, wa
 WARMUP_S = 4  # a busy machine needs two until its workers are there
 
 
-@pytest.mark.parametrize("processes", [(), ("--processes", "2")])
-def test_sessions_that_start_early_are_of_the_warm_up(
-    processes: tuple[str, ...], tmp_path: Path, simulator: Ready
-) -> None:
-    load = ("-u", "2", "-r", "2", "--url", simulator.urls["ga"], "--warmup", f"{WARMUP_S}s")
-    with locust(write_scenario(tmp_path), tmp_path / "runs", *load, *processes) as process:
+def test_sessions_that_start_early_are_of_the_warm_up(tmp_path: Path, simulator: Ready) -> None:
+    load = ("-u", "2", "-r", "2", "--processes", "2", "--url", simulator.urls["ga"], "--warmup", f"{WARMUP_S}s")
+    with locust(write_scenario(tmp_path), tmp_path / "runs", *load) as process:
         wait_for_phase(tmp_path / "runs", "measurement")
         process.send_signal(signal.SIGINT)
         errors = process.communicate(timeout=GUARD_S)[1]

@@ -277,3 +277,16 @@ print(json.dumps(played))
 """)
 
     assert told == ["text_turns", "voice_turns"] * 3
+
+
+def test_the_page_of_the_web_ui_does_not_hold_the_password_of_the_proxy() -> None:
+    told = told_by("""
+from locust import events
+from locust.argument_parser import ui_extra_args_dict
+from bench.load.planning.run_options import add_options
+events.init_command_line_parser.add_listener(add_options)
+print(json.dumps(ui_extra_args_dict(["--proxy", "http://ann:her-password@proxy:1", "--seed", "77"])))
+""")
+
+    assert told["seed"]["default_value"] == "77"
+    assert "her-password" not in json.dumps(told)

@@ -23,14 +23,14 @@ from bench.errors import UsageError
 from bench.run import folder as files
 from bench.run import lock
 from bench.run.close import close
-from bench.run.histograms import Key, read
+from bench.run.histograms import read
 from bench.run.merging.merge import merge_runs
 from bench.run.provenance import named_host, opening_document
 from bench.run.recorder import Labels, Recorder
 from bench.run.spool import EVENTS, SPOOL, Spool
 from reports.runs import load_for_report
 from tests.examples import few
-from tests.helpers import AT_NS, MS, S, build_observation, build_session
+from tests.helpers import AT_NS, MS, S, build_session
 from tests.run.builders import contents, play
 from tests.system.run.parts import BEGAN_NS, SCRIPT, TARGET, build_part, changed, closed, copied, log_events
 
@@ -148,18 +148,6 @@ def test_pairs_and_blocks_are_counted_by_time_over_all_parts(tmp_path: Path) -> 
         ("blue", 0, 0), ("red", 1, 0), ("red", 2, 1), ("blue", 3, 1), ("red", 4, 2), ("blue", 5, 5),
     ]  # fmt: skip
     assert document["started_utc_ns"] == min(part["started_utc_ns"] for part in document["parts"])
-
-
-def test_sessions_that_are_no_pairs_stay_so(tmp_path: Path) -> None:
-    part = build_part(tmp_path, workers=0)
-    recorder = Recorder(Spool(part, 0), BEGAN_NS)
-    record = recorder.session(Labels("w0-000000", "simulator", "x", "voice_turns", block=2))
-    record.turn_ended(build_observation())
-    record.session_ended(build_session())
-    recorder.close()
-    merge_runs([part], tmp_path / "merged")
-    for table in ("turns", "sessions"):
-        assert [(row["pair"], row["block"]) for row in rows(tmp_path / "merged", table)] == [(None, 2)]
 
 
 def test_transcripts_incidents_and_event_logs_come_along_under_the_names_of_their_sessions(tmp_path: Path) -> None:
@@ -469,15 +457,6 @@ def test_nothing_half_made_stays(
         merge([part], tmp_path / "merged")
     assert [path.name for path in tmp_path.iterdir()] == ["parts"]
     assert ("interrupted: nothing is left of" in capsys.readouterr().err) is isinstance(error, KeyboardInterrupt)
-
-
-def test_histograms_of_events_are_added_bucket_by_bucket(tmp_path: Path) -> None:
-    parts = [build_part(tmp_path, name, host=name, delay_ns=ms * MS) for name, ms in (("a", 1), ("b", 9))]
-    document = merge_runs(parts, tmp_path / "merged")
-    histogram = read(tmp_path / "merged" / "histograms.hlog").get(Key("event_loop_delay", "all"))
-    assert histogram is not None
-    assert histogram.get_total_count() == 300
-    assert [round(host["event_loop_delay_p99_ms"]) for host in document["hosts"]] == [1, 9]
 
 
 @pytest.mark.parametrize(("error_ns", "status", "word"), [(5_000, 0, "VALID"), (30 * MS, 4, "INVALID")])
