@@ -122,15 +122,11 @@ def test_each_target_of_a_run_goes_through_its_own_proxy(simulator: Ready, tmp_p
         options = ["--targets", ",".join(ways), "--target-file", write_targets(tmp_path, said)]
         folder = run_through(tmp_path, [*proxies.values()], [*options, "--ca-file", str(simulator.ca)])
 
-    assert_through(folder, [f"{scheme}://127.0.0.1:{proxies[name].port}" for name, (scheme, _) in ways.items()])
-
-
-def assert_through(folder: Path, urls: list[str]) -> None:
-    """Eight turns by each of these proxies, in the order of targets, and every round trip measured as far as there."""
-    turns = files.read_table(folder, "turns").to_pandas()
-    assert len(turns) == 8 * len(urls)
-    assert set(turns["rtt_scope"][turns["network_rtt_ns"].notna()]) <= {"proxy"}
-    assert [target["proxy"] for target in files.read_document(folder)["targets"]] == urls
+    turns, targets = files.read_table(folder, "turns").to_pandas(), files.read_document(folder)["targets"]
+    assert len(turns) == 8 * len(ways)
+    assert set(turns["rtt_scope"][turns["network_rtt_ns"].notna()]) <= {"proxy"}  # as far as there
+    true = [f"{scheme}://127.0.0.1:{proxies[name].port}" for name, (scheme, _) in ways.items()]
+    assert [target["proxy"] for target in targets] == true
 
 
 def test_a_run_goes_through_the_proxy_of_the_environment_to_the_chosen_address(

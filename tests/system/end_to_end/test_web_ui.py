@@ -97,58 +97,33 @@ def _wait_until_it_listens(served: WebUi) -> None:
 
 
 def test_a_visitor_of_a_web_ui_chooses_the_shape_of_the_load_and_nothing_else(tmp_path: Path, simulator: Ready) -> None:
+    load = {"user_count": "1", "spawn_rate": "1"}
     with web_ui(tmp_path, "--url", simulator.urls["ga"]) as served:
         for name, value in NEVER_FROM_THE_FORM.items():
-            no_target_key_file_or_folder_is_chosen(served, name, value)
-        a_value_that_cannot_be_is_refused_in_the_answer(served)
-        nobody_edits_a_user_class(served)
+            told = served.swarm(**load, **{name: value})
+            assert (told["success"], served.state) == (False, "ready"), name
+            assert name.replace("_", "-") in told["message"]
+            assert "command line" in told["message"], name
+
+        told = served.swarm(**load, sessions="-4")
+        assert (told["success"], served.state) == (False, "ready")
+        assert told["message"].startswith("--sessions must be a whole number from 1 to 1,000,000,000, not -4")
+
+        status, said = served.ask(
+            "POST", "/user", json.dumps({"user_class_name": "Caller", "variables": "/etc/passwd"})
+        )
+        assert (status, "locustfile" in said) == (403, True)
+
+        # A page of somebody else in the same browser, and a name that somebody points at loopback.
         for path in ("/swarm", "/stop", "/user", "/stats/reset"):
-            a_page_of_somebody_else_in_the_same_browser_is_refused(served, path)
-        a_name_that_somebody_points_at_loopback_is_refused(served)
-        the_form_shows_the_shape_of_the_load_and_no_more(served)
+            for origin in ("https://example.org", "http://[::1", "null"):
+                assert served.ask("POST", path, urlencode(load), Origin=origin)[0] == 403, (path, origin)
+            assert served.state == "ready", path
+        assert served.ask("GET", "/logs", Host="example.org:8089")[0] == 403
 
-
-def no_target_key_file_or_folder_is_chosen(served: WebUi, name: str, value: str) -> None:
-    told = served.swarm(user_count="1", spawn_rate="1", **{name: value})
-
-    assert told["success"] is False, name
-    assert name.replace("_", "-") in told["message"]
-    assert "command line" in told["message"], name
-    assert served.state == "ready", name
-
-
-def a_value_that_cannot_be_is_refused_in_the_answer(served: WebUi) -> None:
-    told = served.swarm(user_count="1", spawn_rate="1", sessions="-4")
-
-    assert told["success"] is False
-    assert told["message"].startswith("--sessions must be a whole number from 1 to 1,000,000,000, not -4")
-    assert served.state == "ready"
-
-
-def nobody_edits_a_user_class(served: WebUi) -> None:
-    status, said = served.ask("POST", "/user", json.dumps({"user_class_name": "Caller", "variables": "/etc/passwd"}))
-
-    assert (status, "locustfile" in said) == (403, True)
-
-
-def a_page_of_somebody_else_in_the_same_browser_is_refused(served: WebUi, path: str) -> None:
-    for measured_from in ("https://example.org", "http://[::1", "null"):
-        status, _ = served.ask("POST", path, "user_count=1&spawn_rate=1", Origin=measured_from)
-        assert status == 403, (path, measured_from)
-
-    assert served.state == "ready", path
-
-
-def a_name_that_somebody_points_at_loopback_is_refused(served: WebUi) -> None:
-    assert served.ask("GET", "/logs", Host="example.org:8089")[0] == 403
-    assert served.ask("GET", "/logs", Host="[::1")[0] in (400, 403)
-
-
-def the_form_shows_the_shape_of_the_load_and_no_more(served: WebUi) -> None:
-    _, page = served.ask("GET", "/")
-
-    assert "session_pause" in page
-    assert not [name for name in NEVER_FROM_THE_FORM if f'"{name}"' in page and name != "host"]
+        _, page = served.ask("GET", "/")
+        assert "session_pause" in page
+        assert not [name for name in NEVER_FROM_THE_FORM if f'"{name}"' in page and name != "host"]
 
 
 def test_a_run_started_in_the_form_goes_where_the_command_line_says_and_by_no_form_that_was_refused(
@@ -199,7 +174,10 @@ def test_each_start_in_the_web_ui_is_a_run_whose_standing_its_tabs_tell_and_whos
 ) -> None:
     runs = tmp_path / "runs"
     with web_ui(tmp_path, "--url", simulator.urls["ga"], "--session-pause", "0") as ui:
-        the_page_has_our_tabs_and_says_what_locusts_pool(ui)
+        _, page = ui.ask("GET", "/")
+        assert '"extended_tabs": [{"key": "realtime", "title": "Realtime latency"}' in page
+        assert "a row pools all targets" in page
+        assert "first.searchParams.set('tab', 'realtime')" in page  # before the script of Locust's page reads it
         assert ui.ask("GET", "/realtime/report")[0] == 404
         titles = []
         for number in (1, 2):
@@ -229,14 +207,6 @@ def test_each_start_in_the_web_ui_is_a_run_whose_standing_its_tabs_tell_and_whos
 
 def _figures(ui: WebUi) -> list[dict[str, Any]]:
     return [row for row in tables(ui)["realtime"] if row["figure"] == "ttfa"]
-
-
-def the_page_has_our_tabs_and_says_what_locusts_pool(ui: WebUi) -> None:
-    _, page = ui.ask("GET", "/")
-
-    assert '"extended_tabs": [{"key": "realtime", "title": "Realtime latency"}' in page
-    assert "a row pools all targets" in page
-    assert "first.searchParams.set('tab', 'realtime')" in page  # before the script of Locust's page reads it
 
 
 def test_behind_a_login_neither_the_report_nor_the_standing_is_told_to_strangers(

@@ -109,7 +109,14 @@ def test_messages_are_compressed_for_clients_that_offer_it(tmp_path: Path, offer
     assert (sent[0]["frame_bytes"] < 0.8 * created_bytes) is offered
 
 
-@pytest.mark.parametrize(("host", "place"), [("localhost", "localhost"), ("0.0.0.0", "127.0.0.1")])
+@pytest.mark.parametrize(
+    ("host", "place"),
+    [
+        ("localhost", "localhost"),
+        ("0.0.0.0", "127.0.0.1"),
+        pytest.param("::1", "[::1]", marks=pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="none")),
+    ],
+)
 def test_urls_name_a_host_that_clients_can_reach(host: str, place: str) -> None:
     with running_simulator("--host", host) as ready, connect(ready.urls["ga"]) as client:
         assert all(f"//{place}:{ready.port}/" in url for url in ready.urls.values())

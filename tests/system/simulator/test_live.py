@@ -28,7 +28,7 @@ LINES = [
     # (how its processes stand, events in a second, columns, the line)
     (
         [BUSY],
-        1234.4,
+        9.4,
         160,
         "SIMULATED · 3 open of 12 sessions · 40 responses · 9 events/s · handed − due p99 ≤ 0.3 ms",
     ),

@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import socket
-import ssl
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,33 +20,18 @@ from bench.errors import UsageError
 from bench.simulator.truth import read_truth
 from tests.simulator.builders import append
 from tests.simulator.dialled import connect
-from tests.simulator_process import GUARD_S, Ready, quick_simulator, running_simulator
+from tests.simulator_process import GUARD_S, quick_simulator, running_simulator
 from tests.system.simulator.talk import UPGRADE, receive, turn
 
 KEY = "secret-of-this-test"
 
 
-@pytest.fixture(scope="module")
-def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
-    """A simulator that asks for `KEY`."""
-    with quick_simulator(tmp_path_factory.mktemp("keyed"), "--key", KEY) as ready:
-        yield ready
-
-
-def test_an_upgrade_says_that_it_is_simulated(keyed: Ready) -> None:
-    with connect(keyed.urls["ga"], additional_headers={"api-key": KEY}) as client:
-        assert client.response is not None
-        headers = client.response.headers
-        assert headers["x-rtbench-simulator"] == "1"
-        assert headers["x-ms-region"] == "simulated"
-        assert headers["apim-request-id"]
-        assert "Sec-WebSocket-Extensions" not in headers
-        assert receive(client)["type"] == "session.created"
-
-
 @pytest.mark.skipif(int(version("websockets").split(".")[0]) < 16, reason="websockets 15 hangs up without an answer")
-def test_even_a_request_too_large_to_judge_is_answered_as_simulated(keyed: Ready) -> None:
-    with socket.create_connection(("127.0.0.1", keyed.port), timeout=GUARD_S) as sock:
+def test_even_a_request_too_large_to_judge_is_answered_as_simulated(tmp_path: Path) -> None:
+    with (
+        quick_simulator(tmp_path) as ready,
+        socket.create_connection(("127.0.0.1", ready.port), timeout=GUARD_S) as sock,
+    ):
         sock.sendall(b"GET / HTTP/1.1\r\n" + b"X-Many: 1\r\n" * 300 + b"\r\n")
         answer = b"".join(iter(lambda: sock.recv(4096), b""))
 
@@ -118,18 +101,6 @@ def test_the_truth_log_knows_since_when_a_message_may_have_lain_there(
     first, second = (line for line in read_truth(truth_file) if line.get("direction") == "in")
     assert first["earliest_ns"] < first_ns < second_ns < first["at_ns"]
     assert second_ns < second["earliest_ns"] == second["at_ns"]
-
-
-def test_tls_is_trusted_by_the_authority_it_writes(tmp_path: Path) -> None:
-    authority = tmp_path / "ca.pem"
-    with quick_simulator(tmp_path, "--tls", "--ca-out", str(authority)) as ready:
-        assert ready.ca == authority
-        assert ready.urls["ga"].startswith("wss://127.0.0.1:")
-        with connect(ready.urls["ga"], ssl=ssl.create_default_context(cafile=authority), max_size=None) as client:
-            events = turn(client, {"type": "response.create"})
-            assert events[-1]["response"]["status"] == "completed"
-        with pytest.raises(ssl.SSLCertVerificationError), connect(ready.urls["ga"]):
-            pass
 
 
 def test_the_server_pings(tmp_path: Path) -> None:
