@@ -62,14 +62,17 @@ def test_the_load_test_names_the_files_that_are_there_and_a_wheel() -> None:
     assert asked == [wheel]
 
 
-def test_the_two_jobs_are_one_run_whose_master_waits_for_all_of_its_workers() -> None:
-    jobs = {document["metadata"]["name"]: document["spec"] for document in documents(JOB) if document["kind"] == "Job"}
-    pods = jobs["rtbench-worker"]["parallelism"]
+def jobs() -> dict[str, tuple[Any, Any]]:
+    """Each Job of the run, with its container."""
+    specs = {each["metadata"]["name"]: each["spec"] for each in documents(JOB) if each["kind"] == "Job"}
+    return {name: (spec, *spec["template"]["spec"]["containers"]) for name, spec in specs.items()}
 
-    assert jobs["rtbench-worker"]["completions"] == pods
-    (master,) = jobs["rtbench-master"]["template"]["spec"]["containers"]
-    (worker,) = jobs["rtbench-worker"]["template"]["spec"]["containers"]
-    cores = worker["resources"]["requests"]["cpu"]
+
+def test_the_two_jobs_are_one_run_whose_master_waits_for_all_of_its_workers() -> None:
+    (_, master), (spec, worker) = jobs()["rtbench-master"], jobs()["rtbench-worker"]
+    pods, cores = spec["parallelism"], worker["resources"]["requests"]["cpu"]
+
+    assert spec["completions"] == pods
     assert worker["resources"]["limits"]["cpu"] == cores
     assert f"--processes={cores}" in worker["args"], "one for each core that the pod asks for, and not that there is"
     assert f"--expect-workers={pods * int(cores)}" in master["args"]
@@ -77,18 +80,15 @@ def test_the_two_jobs_are_one_run_whose_master_waits_for_all_of_its_workers() ->
 
 def test_nodes_are_calibrated_in_a_pod_like_those_of_the_workers() -> None:
     (pod,) = [document["spec"] for document in documents(CALIBRATE)]
-    jobs = {document["metadata"]["name"]: document["spec"] for document in documents(JOB) if document["kind"] == "Job"}
-    (worker,) = jobs["rtbench-worker"]["template"]["spec"]["containers"]
     (calibrates,) = pod["containers"]
+    spec, worker = jobs()["rtbench-worker"]
 
-    for key in ("image", "resources", "securityContext"):
-        assert calibrates[key] == worker[key]
-    assert pod["securityContext"] == jobs["rtbench-worker"]["template"]["spec"]["securityContext"]
+    assert {key: calibrates[key] for key in ("image", "resources", "securityContext")}.items() <= worker.items()
+    assert pod["securityContext"] == spec["template"]["spec"]["securityContext"]
 
 
 def test_what_a_master_lacks_of_its_workers_is_uploaded_and_whatever_happens_the_jobs_end() -> None:
-    for spec in (document["spec"] for document in documents(JOB) if document["kind"] == "Job"):
-        (container,) = spec["template"]["spec"]["containers"]
+    for spec, container in jobs().values():
         assert "LOCUST_UPLOAD" in {entry["name"] for entry in container["env"]}
         assert spec["activeDeadlineSeconds"] > 900 + 600 + 600, "the run, the wait for workers, the end of the run"
 

@@ -1,4 +1,4 @@
-"""Sessions and runs by other ways than straight ahead: proxies, IPv6, chosen addresses, compression, certificates."""
+"""Runs by other ways than straight ahead, proxies and chosen addresses; signals at any moment of a wait."""
 
 from __future__ import annotations
 
@@ -19,12 +19,7 @@ from bench.run import folder as files
 from tests import forked
 from tests.simulator_process import Ready, quick_simulator
 from tests.system.end_to_end.arms import write_targets
-from tests.system.end_to_end.locust_process import (
-    GUARD_S,
-    only_run,
-    run_locust,
-    write_scenario,
-)
+from tests.system.end_to_end.locust_process import GUARD_S, only_run, run_locust, write_scenario
 from tests.system.end_to_end.proxies import RunningProxy, running_proxy
 from tests.system.end_to_end.quoting_service import holders
 
@@ -35,18 +30,8 @@ NAME = "simulator.test"
 
 @pytest.fixture(scope="module")
 def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
-    with quick_simulator(tmp_path_factory.mktemp("tls"), "--tls", "--deflate") as ready:
+    with quick_simulator(tmp_path_factory.mktemp("tls"), "--tls") as ready:
         yield ready
-
-
-def at(url: str, host: str) -> str:
-    """The URL with another host."""
-    return url.replace("127.0.0.1", host)
-
-
-def trusting(simulator: Ready, host: str = "127.0.0.1") -> list[str]:
-    """Options for the simulator under one of its names."""
-    return ["--url", at(simulator.urls["ga"], host), "--ca-file", str(simulator.ca)]
 
 
 def proxy_for(user: str | None) -> Any:
@@ -133,7 +118,8 @@ def test_a_run_goes_through_the_proxy_of_the_environment_to_the_chosen_address(
     simulator: Ready, tmp_path: Path
 ) -> None:
     with proxy_for("ann") as proxy:
-        options = [*trusting(simulator, NAME), "--resolve", "127.0.0.1"]
+        url = simulator.urls["ga"].replace("127.0.0.1", NAME)
+        options = ["--url", url, "--ca-file", str(simulator.ca), "--resolve", "127.0.0.1"]
         run_through(tmp_path, [proxy], options, HTTPS_PROXY=proxy.url("http"))
 
     assert {asked.host for asked in proxy.asked} == {"127.0.0.1"}
