@@ -303,14 +303,14 @@ def holds(condition: str, context: Mapping[str, str], *, failed: bool) -> bool:
     return right and (not failed or "always()" in condition)
 
 
-def act(place: Workplace, event: str = "pull_request", **inputs: str) -> Said:
+def act(place: Workplace, **inputs: str) -> Said:
     """Play the action's shell steps, as GitHub does with these inputs."""
     unknown = inputs.keys() - {name.replace("-", "_") for name in ACTION["inputs"]}
     assert not unknown
     given = {name: str(about.get("default", "")) for name, about in ACTION["inputs"].items()}
     given |= {name.replace("_", "-"): value for name, value in inputs.items()}
     context = {f"inputs.{name}": value for name, value in given.items()}
-    context |= {"github.event_name": event, "github.event.pull_request.number": "7"}
+    context |= {"github.event_name": "pull_request", "github.event.pull_request.number": "7"}
     temp, said = place.folder.parent / "temp", Said()
     temp.mkdir(exist_ok=True)
     github = {
