@@ -1,4 +1,4 @@
-"""Files of docs/observability fit each other. The dashboard's queries: tests/system/end_to_end/test_telemetry.py."""
+"""Files of docs/observability fit each other. The dashboard's queries: tests/system/end_to_end/test_runs.py."""
 
 from __future__ import annotations
 

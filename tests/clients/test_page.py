@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
+from bench.cli.simulate import CLIENTS, lines_for
 from benchmarks.frameworks import FRAMEWORKS
-from tests.clients.cells import BENCHMARK, ROWS
-from tests.clients.page import PAGE, sections, written
+from tests.clients.cells import BENCHMARK, PASS, ROWS, STEPS
+from tests.clients.connect import CONNECT, TRIED
+from tests.clients.page import ADDRESS, PAGE, PROGRAMS, sections, source, written
+from tests.clients.steps import PLAYED
 from tests.made_page import SECTION
 
 
@@ -17,3 +22,18 @@ def test_the_page_is_up_to_date() -> None:
 
 def test_what_the_page_says_that_the_benchmark_tries_is_tried_by_it() -> None:
     assert {row.client for row in ROWS if row.where == BENCHMARK} == set(FRAMEWORKS)
+
+
+def test_every_step_and_every_client_of_the_table_is_played() -> None:
+    assert list(PLAYED) == list(STEPS)
+    assert [(row.client, row.dialect) for row in TRIED] == list(CONNECT)
+    assert {row.outcome(step) for row in TRIED for step in STEPS} == {PASS}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_program_of_the_page_reaches_the_simulator_as_it_says_itself(name: str) -> None:
+    (client,) = [client for client in CLIENTS if client.name == name]
+    lines = [line.strip() for line in source(name).splitlines()]
+
+    scheme = "wss" if client.secure else "ws"
+    assert set(lines_for(client, f"{scheme}://{ADDRESS}", "any")) <= set(lines)

@@ -11,7 +11,6 @@ from typing import NamedTuple
 from bench.simulator.faults.kinds import EVERYWHERE, KINDS
 from bench.simulator.refusals import AZURE, OPENAI
 
-BEFORE = "tcp tls upgrade"
 OPENING = "session settings"
 TURN = "input speech response first_delta next_delta done"
 EVENTS = "session settings speech response first_delta next_delta done"

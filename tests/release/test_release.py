@@ -1,6 +1,7 @@
-"""What a release gives its users: the wheel, installed by pip and by uv in an empty folder, and what they begin with.
+"""What a release gives its users: the wheel, built from the sdist, and what they begin with.
 
-It installs what the package needs from the index, so `make test` leaves it out and `make test-release` runs it.
+What is in it, and that it works beside files that have our packages' names, takes the tests' own environment; `pip` and
+`uv` install what the package needs from the index. So `make test` leaves it out and `make test-release` runs it.
 """
 
 from __future__ import annotations
@@ -8,14 +9,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from bench.errors import INVALID_STATUS
-from tests.release.test_installed import copy_of_the_source
-from tests.system.end_to_end.locust_process import free_port
+from tests.simulator_process import ROOT, quick_simulator
+from tests.system.end_to_end.locust_process import GUARD_S, free_port, only_run
 
 BIN = Path(sys.executable).parent
 VERSION = "1.2.3"
@@ -44,6 +46,18 @@ def wheel(folder: Path, **environment: str) -> Path:
     assert done.returncode == 0, done.stderr + done.stdout
     (path,) = (folder / "dist").glob("*.whl")
     return path
+
+
+def copy_of_the_source(folder: Path) -> Path:
+    """The build writes beside its source, so it gets one of its own."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    for name in filter(None, listed):
+        if (ROOT / name).is_file():
+            target = folder / "source" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes((ROOT / name).read_bytes())
+    return folder / "source"
 
 
 def plays(commands: Path, folder: Path) -> str:
@@ -98,3 +112,72 @@ def test_without_a_compiler_the_wheel_says_so_and_works(tmp_path: Path) -> None:
 
     said = plays(python.parent, tmp_path / "empty")
     assert "without the compiled parts" in " ".join(said.split())
+
+
+# Beside a user's files.
+
+HOSTILE = "raise RuntimeError(\"a file of the user's was taken for one of the tool's\")\n"
+LOCUSTFILE = """
+from rtbench import RealtimeUser
+
+
+class Caller(RealtimeUser):
+    script = "script.yaml"
+"""
+
+
+def hostile_folder(folder: Path) -> Path:
+    """What a user has: a Locust file and a script, and beside them a `bench.py`, `reports/` and `scenarios/`."""
+    for name in ("reports", "scenarios"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "__init__.py").write_text(HOSTILE)
+    (folder / "bench.py").write_text(HOSTILE)
+    (folder / "locustfile.py").write_text(LOCUSTFILE)
+    (folder / "script.yaml").write_text("session:\n  output: audio\nsteps:\n  - text: Hello.\n")
+    return folder
+
+
+def run(folder: Path, python: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """In the folder, which is on the path of modules, too."""
+    environment = {"PATH": str(python.parent), "HOME": str(folder), "PYTHONPATH": str(folder), "NO_COLOR": "1"}
+    command = [str(python), "-P", "-m", *words]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=GUARD_S, check=False
+    )
+
+
+def test_the_wheel_holds_the_packages_with_their_data_and_no_tests(built: Path) -> None:
+    names = zipfile.ZipFile(built).namelist()
+    packages = {"rtbench", "bench", "reports", "scenarios"}
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name and ".data/" not in name} == packages
+    for page in ("index.md", "check.md", "ci/github-nightly.yml", "ci/files/call.yaml"):
+        assert any(name.endswith(f".data/data/share/doc/rtbench/{page}") for name in names)
+    shipped = [path for folder in ("bench", "reports", "rtbench", "scenarios") for path in (ROOT / folder).rglob("*")]
+    for path in shipped:
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".c":  # which Cython leaves there
+            assert str(path.relative_to(ROOT)) in names
+
+
+def test_the_wheel_works_whatever_lies_beside_a_locust_file(built: Path, tmp_path: Path) -> None:
+    """What the tool needs is from the tests' own environment."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
+    (packages,) = (tmp_path / "venv" / "lib").glob("*/site-packages")
+    zipfile.ZipFile(built).extractall(packages)
+    (packages / "needed.pth").write_text(sysconfig.get_path("purelib"))
+    python, folder = tmp_path / "venv" / "bin" / "python", hostile_folder(tmp_path / "user")
+
+    assert run(tmp_path, python, "bench.cli.app", "docs", "check").stdout == (ROOT / "docs" / "check.md").read_text()
+    with quick_simulator(tmp_path) as simulator:
+        load = ("--headless", "-u", "1", "--sessions", "1", "--session-pause", "0.1", "--url", simulator.urls["ga"])
+        ended = run(folder, python, "locust", *load)
+    assert "taken for" not in ended.stderr + ended.stdout
+    assert (only_run(folder / "runs") / "report.html").exists(), ended.stderr
+    assert (only_run(folder / "runs") / "turns.parquet").exists()
+
+    (folder / "bench.py").write_text(LOCUSTFILE)
+    ended = run(folder, python, "locust", "-f", "bench.py", "--headless", "-u", "1")
+
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("rtbench: ")
+    assert "bench.py has the name of the tool's own package" in line

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.test_imports import ROOT
+from tests.simulator_process import ROOT
 
 
 @pytest.mark.parametrize(

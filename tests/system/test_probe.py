@@ -95,39 +95,9 @@ def without_hint(lines: list[str]) -> list[str]:
     return lines[:begin] + lines[end:]
 
 
-def test_a_reply_is_saved_by_the_format_that_its_session_has(simulator: Ready, tmp_path: Path) -> None:
-    path, reply = tmp_path / "targets.yaml", tmp_path / "reply.wav"
-    variant = "{narrow: {session: {output_format: g711_ulaw}}}"
-    path.write_text(f"targets:\n  east: {{url: '{simulator.urls['ga']}', api_key_env: KEY, variants: {variant}}}\n")
-
-    shown = rtbench("probe", "--target-file", path, "--targets", "east.narrow", "--save-audio", reply)
-
-    assert (shown.returncode, shown.stderr) == (0, "")
-    with wave.open(str(reply)) as file:
-        assert (file.getframerate(), file.getsampwidth()) == (8_000, 2)
-
-
 def test_a_turn_that_fails_is_shown_with_the_service_s_words(simulator: Ready) -> None:
     shown = rtbench("probe", *target(simulator), "--voice", "nobody")
 
     assert shown.returncode == 1
     assert "← error, invalid_value" in shown.stdout
     assert "session    failed:invalid_value: " in shown.stdout
-
-
-@pytest.fixture
-def described(simulator: Ready, tmp_path: Path) -> Path:
-    """A targets.yaml with two targets, one of which has a variant."""
-    east = f"  east:\n    url: {simulator.urls['ga']}\n    api_key_env: KEY\n"
-    path = tmp_path / "targets.yaml"
-    path.write_text(
-        f"targets:\n{east}    variants:\n      marin: {{session: {{voice: marin}}}}\n{east.replace('east', 'west')}"
-    )
-    return path
-
-
-def test_a_probe_asks_one_target_of_a_file(described: Path) -> None:
-    shown = rtbench("probe", "--target-file", described, "--targets", "west")
-
-    assert (shown.returncode, shown.stderr) == (0, "")
-    assert "outcome    ok" in shown.stdout

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import re
@@ -19,15 +18,13 @@ import pytest
 
 from bench.run import folder as files
 from bench.run.document import RunDocument
-from bench.run.merging.merge import merge_runs
 from bench.run.part import FACTS
-from bench.run.replay import AnyLine
 from bench.run.spool import path_of
 from reports.gate.baselines import Baseline
 from reports.records import misfit
 from reports.runs import RUN
 from reports.trends.entry import _Summary as Summary
-from tests.attack.hostile_files import LOG, places, with_value
+from tests.attack.hostile_files import places, with_value
 from tests.examples import some
 from tests.reports import synthetic
 from tests.system.attack.steering import EVIL, PLAN, harm_in, told
@@ -49,34 +46,32 @@ def check_commands(run: Path, scratch: Path) -> None:
     margins.write_text("ttfa:\n  - p(50)<+50%\n")
     if not other.exists():
         synthetic.write(other, PLAN)
-    kept, merged = scratch / "baselines", scratch / "merged"
+    merged = scratch / "merged"
     this = zlib.crc32(os.environ["PYTEST_CURRENT_TEST"].encode())
-    others: list[list[tuple[object, ...]]] = [
-        [("runs", run.parent)],
-        [("runs", run.parent, "--json")],
-        [("open", run)],
-        [("check", run, "--thresholds", limits)],
-        [("check", run, "--thresholds", margins, "--baseline", other)],
-        [("check", other, "--thresholds", margins, "--baseline", run)],
-        [
-            ("baseline", "save", run, "--baselines-dir", kept),
-            ("baseline", "list", "--baselines-dir", kept),
-            ("check", other, "--thresholds", margins, "--baseline", kept),
-            ("trend", run, other, kept, "--out", scratch / "trend.html"),
-        ],
-        [("compare", run, other, "--out", scratch)],
-        [("compare", run, "--out", scratch)],
-        [("trend", run, "--json")],
-        [("merge", run, "-o", merged)],
-        [("merge", run, other, "-o", scratch / "both")],
-        [("sample-size", "--pilot", run, "--detect", "40%")],
-        [("simulate", "--from-run", run), ("simulate", "--from-run", f"{run}:{EVIL}")],
-        [("simulate", "--from-run", run, "--from-run-step", EVIL)],
-        [("export", run, "--format", "csv", "--force"), ("export", run, "--format", "hlog", "--force")],
-        [("upload", run, "http://127.0.0.1:1/c")],
-        [("replay", log) for log in sorted((run / "events").glob("*.jsonl"))[:1]],
+    others: list[tuple[object, ...]] = [
+        ("runs", run.parent),
+        ("runs", run.parent, "--json"),
+        ("open", run),
+        ("check", run, "--thresholds", limits),
+        ("check", run, "--thresholds", margins, "--baseline", other),
+        ("check", other, "--thresholds", margins, "--baseline", run),
+        ("baseline", "save", run, "--baselines-dir", scratch / "baselines"),
+        ("compare", run, other, "--out", scratch),
+        ("compare", run, "--out", scratch),
+        ("trend", run, other, "--out", scratch / "trend.html"),
+        ("trend", run, "--json"),
+        ("merge", run, "-o", merged),
+        ("merge", run, other, "-o", scratch / "both"),
+        ("sample-size", "--pilot", run, "--detect", "40%"),
+        ("simulate", "--from-run", run),
+        ("simulate", "--from-run", f"{run}:{EVIL}"),
+        ("simulate", "--from-run", run, "--from-run-step", EVIL),
+        ("export", run, "--format", "csv", "--force"),
+        ("export", run, "--format", "hlog", "--force"),
+        ("upload", run, "http://127.0.0.1:1/c"),
+        *(("replay", log) for log in sorted((run / "events").glob("*.jsonl"))[:1]),
     ]
-    for words in (("report", run), *itertools.chain.from_iterable(some(others, 7, this))):
+    for words in (("report", run), *some(others, 7, this)):
         harm = harm_in(told(*words))
         assert not harm, f"rtbench {' '.join(map(str, words))}: {harm}"
     for page in (*run.glob("*.md"), *scratch.glob("*.md")):
@@ -144,14 +139,6 @@ MORE = {
 
 
 @pytest.fixture
-def merged(tmp_path: Path) -> Path:
-    """A run of two that were closed, with transcripts, event logs and incidents."""
-    parts = [closed(build_part(tmp_path, name, host=name)) for name in ("red", "blue")]
-    merge_runs(parts, tmp_path / "runs" / "whole")
-    return tmp_path / "runs" / "whole"
-
-
-@pytest.fixture
 def spoken_run(tmp_path: Path) -> Path:
     return synthetic.write(tmp_path / "runs" / "spoken", PLAN, **MORE)
 
@@ -162,12 +149,6 @@ def test_words_of_a_run_s_document_steer_nobody(spoken_run: Path, tmp_path: Path
     files.write_document(spoken_run, document)
 
     check_commands(spoken_run, tmp_path)
-
-
-def test_words_of_a_merged_run_s_document_steer_nobody(merged: Path, tmp_path: Path) -> None:
-    files.write_document(merged, spoken(files.read_document(merged), is_run))
-
-    check_commands(merged, tmp_path)
 
 
 def test_words_of_parts_steer_nobody_who_merges_them(tmp_path: Path) -> None:
@@ -227,7 +208,7 @@ def test_names_of_folders_steer_nobody(tmp_path: Path, named: bool) -> None:
     assert "<b>\\x1b" not in (run / "report.md").read_text() + (run / "report.html").read_text()
 
 
-@pytest.mark.parametrize("damage", ["run.json", "turns.parquet", "sessions.parquet", "histograms.hlog", "events"])
+@pytest.mark.parametrize("damage", ["run.json", "turns.parquet", "histograms.hlog", "events"])
 def test_names_of_folders_whose_run_cannot_be_read_steer_nobody(tmp_path: Path, damage: str) -> None:
     run = synthetic.write(tmp_path / f"runs{EVIL}" / f"run{EVIL}", PLAN)
     (run / damage).unlink(missing_ok=True)
@@ -315,66 +296,13 @@ def test_words_of_a_worker_steer_nobody(tmp_path: Path) -> None:
     check_commands(folder, tmp_path)
 
 
-def test_words_of_an_event_log_steer_nobody(tmp_path: Path) -> None:
-
-    def is_line(document: Any) -> bool:
-        return document.get("event", {}).get("type", "") in LOG.decode() and fits(AnyLine)(document)
-
-    lines = [spoken(json.loads(line), is_line) for line in LOG.splitlines()]
-    lines[0]["about"] |= {"dialect": "ga", "output_format": "pcm16", "input_format": "pcm16"}
-    path = tmp_path / "log.jsonl"
-    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-
-    said = told("replay", path)
-
-    assert "set-output" in said
-    assert not harm_in(said)
-
-
-@pytest.mark.parametrize("name", [f"a{EVIL}"])
-def test_a_folder_s_name_steers_nobody(name: str, tmp_path: Path) -> None:
-    """Of a line that ends with a path, the path is as it may be shown."""
-    folder = synthetic.write(tmp_path / "runs" / name.replace("/", ""), PLAN)
-
-    limits = tmp_path / "ci.yaml"
-    limits.write_text(THRESHOLDS)
-    for words in (
-        ("runs", folder.parent),
-        ("runs", folder.parent / "nowhere\x1b"),
-        ("report", folder / "nowhere"),
-        ("report", folder),
-        ("open", "--runs-dir", folder.parent),
-        ("check", folder, "--thresholds", limits),
-        ("compare", folder),
-        ("trend", folder.parent),
-        ("export", folder, "--format", "csv"),
-        ("baseline", "save", folder, "--baselines-dir", folder / "kept"),
-        ("merge", folder, "-o", folder / "merged"),
-        ("simulate", "--from-run", folder, "--port", "0"),
-    ):
-        assert not harm_in(told(*words)), words
-
-
-EVIL_KEY = json.dumps(EVIL)
-
-
 @pytest.mark.parametrize(
-    "text",
-    [
-        f"{EVIL_KEY}: p(95)<1s",
-        f"ttfa: {EVIL_KEY}",
-        f"ttfa: [p(95)<2500, {EVIL_KEY}]",
-        f"ttfa{{step:{EVIL}}}: p(95)<1s",
-        json.dumps({f"ttfa{{step:{EVIL}}}": "p(95)<1s"}),
-        json.dumps({f"ttfa{{target:east{EVIL}}}": "p(95)<1s"}),
-        json.dumps({"ttfa": {EVIL: 1}}),
-    ],
+    "limits", [{EVIL: "p(95)<1s"}, {"ttfa": ["p(95)<2500", EVIL]}, {f"ttfa{{step:{EVIL}}}": "p(95)<1s"}]
 )
-def test_words_of_thresholds_steer_nobody(tmp_path: Path, text: str) -> None:
-    run = synthetic.write(tmp_path / "run", PLAN)
-    limits = tmp_path / "ci.yaml"
-    limits.write_text(text)
+def test_words_of_thresholds_steer_nobody(tmp_path: Path, limits: dict[str, Any]) -> None:
+    run, file = synthetic.write(tmp_path / "run", PLAN), tmp_path / "ci.yaml"
+    file.write_text(json.dumps(limits))
 
-    for words in (("check", run, "--thresholds", limits), ("check", run, "--thresholds", limits, "--baseline", run)):
+    for words in (("check", run, "--thresholds", file), ("check", run, "--thresholds", file, "--baseline", run)):
         assert not harm_in(told(*words)), words
     assert not (run / "check.md").exists() or not harm_in((run / "check.md").read_text())

@@ -9,7 +9,6 @@ import queue
 import shutil
 import subprocess
 import threading
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -202,22 +201,3 @@ def _address(said: queue.Queue[str]) -> str:
         if line.startswith("DevTools listening on "):
             return line.split()[-1]
     raise RuntimeError("the browser ended: " + "".join(heard))
-
-
-def picture_size(png: bytes) -> tuple[int, int]:
-    """Width and height."""
-    assert png.startswith(b"\x89PNG\r\n\x1a\n")
-    return int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
-
-
-def different_lines(png: bytes) -> int:
-    """How many different lines the picture has: one or two where it is of one colour."""
-    at, packed = 8, b""
-    while at < len(png):
-        length = int.from_bytes(png[at : at + 4], "big")
-        if png[at + 4 : at + 8] == b"IDAT":
-            packed += png[at + 8 : at + 8 + length]
-        at += length + 12
-    raw = zlib.decompress(packed)
-    step = len(raw) // picture_size(png)[1]
-    return len({raw[line : line + step] for line in range(0, len(raw), step)})

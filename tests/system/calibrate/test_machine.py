@@ -5,8 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from bench.cores import allowed_cores, on, peak_rss_bytes, reading
-from tests.calibrate.test_machine import needs_proc
+
+needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells")
 
 
 @needs_proc

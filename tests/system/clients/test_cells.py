@@ -13,9 +13,9 @@ from azure.ai.voicelive.models import FunctionCallOutputItem, InputTextContentPa
 
 from bench.simulator.voice import load_replies
 from tests.clients.cells import STEPS, ClientRow
+from tests.clients.connect import CONNECT, KEY, TRIED, openai
 from tests.clients.page import ADDRESS, PROGRAMS, source
 from tests.clients.steps import GA, PLAYED, Talk
-from tests.clients.test_cells import CONNECT, KEY, TRIED, openai
 from tests.simulator_process import GUARD_S, Ready, patient_simulator, quick_simulator
 
 PATIENT = ("interruption", "cancel")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -200,3 +201,25 @@ def serves(arguments: list[str], env: dict[str, str], place: Path) -> None:
     with running_simulator(*arguments[1:], env=env, cwd=place) as ready:
         assert ready.port
     assert ready.returncode == 0, ready.output
+
+
+PARSE = """
+import shlex, sys
+from locust.argument_parser import get_parser
+import bench.load.user
+parser = get_parser(default_config_files=[])
+for line in sys.stdin:
+    print(parser.parse_args(shlex.split(line)).locustfile)
+"""
+
+
+def test_every_locust_command_parses_and_names_files_that_are_there() -> None:
+    lines = [shlex.join(command.words[1:]) for command in commands() if command.words[0] == "locust"]
+    parsed = forked.run(
+        [sys.executable, "-c", PARSE], words="\n".join(lines), capture_output=True, text=True, check=False
+    )
+
+    named = parsed.stdout.splitlines()
+    assert parsed.returncode == 0, parsed.stderr
+    assert len(named) == len(lines) >= 20
+    assert not [p for line in named for p in line.split(",") if not (ROOT / p).is_file()]

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -29,15 +26,7 @@ def findings(shown: subprocess.CompletedProcess[str]) -> dict[str, dict[str, str
     """What `--json` says of its one target, by name."""
     assert shown.stderr == "", shown.stderr
     (target,) = json.loads(shown.stdout)["targets"]
-    return by_name(target)
-
-
-def by_name(target: dict[str, Any]) -> dict[str, dict[str, str]]:
     return {finding["name"]: finding for finding in target["findings"]}
-
-
-def states(found: dict[str, dict[str, str]]) -> dict[str, str]:
-    return {name: finding["result"] for name, finding in found.items()}
 
 
 @pytest.fixture(scope="module")
@@ -46,16 +35,15 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
         yield ready
 
 
-@pytest.mark.parametrize("dialect", ["ga", "preview"])
-def test_a_service_that_lets_us_in_is_looked_at_to_a_turn(simulator: Ready, dialect: str) -> None:
-    shown = doctor("--url", simulator.urls[dialect], "--api-key-env", "KEY")
+def test_a_service_that_lets_us_in_is_looked_at_to_a_turn(simulator: Ready) -> None:
+    shown = doctor("--url", simulator.urls["preview"], "--api-key-env", "KEY")
 
     assert (shown.returncode, shown.stderr) == (0, "")
     assert max(map(len, shown.stdout.splitlines())) <= 100
     said = " ".join(shown.stdout.split())
     for part in ("open files", "kernel timestamps", "wall clock", "a key of 25 characters, in the header api-key",
                  "SIMULATED: HTTP 101 in", "apim-request-id", "ends in 60 min", "voice alloy",
-                 "pass turn ttfa", "audio out; $", f"{dialect} dialect"):  # fmt: skip
+                 "pass turn ttfa", "audio out; $", "preview dialect"):  # fmt: skip
         assert part in said
     assert "failed" not in said
     assert "\x1b" not in shown.stdout
@@ -68,43 +56,18 @@ def test_an_agent_is_heard_to_greet_and_to_answer(simulator: Ready) -> None:
     assert found["turn"]["message"].startswith("answered: voice_to_voice ")
 
 
-REFUSALS = {
-    "missing_role": ("ga", "upgrade", "az role assignment create"),
-    "throttled": ("ga", "upgrade", "asks to wait 2 s"),
-    "model_not_found": ("openai", "session", "no such model"),
-}
-
-
 def test_a_refusal_is_explained(tmp_path: Path) -> None:
-    file = tmp_path / "targets.yaml"
-    with ExitStack() as open_simulators:
-        entries = ["targets:"]
-        for refusal, (dialect, _, _) in REFUSALS.items():
-            ready = open_simulators.enter_context(quick_simulator(tmp_path, "--key", KEY, "--fault", refusal))
-            entries.append(f"  {refusal}: {{url: '{ready.urls[dialect]}', api_key_env: KEY}}")
-        file.write_text("\n".join(entries))
-        shown = doctor("--target-file", file, "--targets", ",".join(REFUSALS), "--json")
-    told = {target["name"]: by_name(target) for target in json.loads(shown.stdout)["targets"]}
+    with quick_simulator(tmp_path, "--key", KEY, "--fault", "missing_role") as ready:
+        shown = doctor("--url", ready.urls["ga"], "--api-key-env", "KEY", "--json")
+    found = findings(shown)
 
-    assert (shown.returncode, shown.stderr) == (1, "")
+    assert shown.returncode == 1
     assert KEY not in shown.stdout
-    for refusal, (_, finding, remedy) in REFUSALS.items():
-        found = told[refusal]
-        assert (refusal, found[finding]["result"], found["turn"]["result"]) == (refusal, "fail", "skipped")
-        assert remedy in found[finding]["remedy"], refusal
+    assert (found["upgrade"]["result"], found["turn"]["result"]) == ("fail", "skipped")
+    assert "az role assignment create" in found["upgrade"]["remedy"]
 
 
 # The way there.
-
-
-def test_a_port_where_nobody_listens_skips_what_is_behind_it() -> None:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        shown = doctor("--url", f"ws://127.0.0.1:{held.getsockname()[1]}/openai/v1/realtime?model=x", "--json")
-    found = states(findings(shown))
-
-    assert shown.returncode == 1
-    assert (found["tcp"], found["tls"], found["upgrade"], found["turn"]) == ("fail", "skipped", "skipped", "skipped")
 
 
 def test_a_proxy_that_opens_a_tunnel_is_shown_without_its_password(simulator: Ready) -> None:

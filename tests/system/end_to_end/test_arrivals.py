@@ -1,4 +1,4 @@
-"""Calls that arrive at a real run: by their schedule, over processes, on a line of a size; and loads in stages."""
+"""Calls that arrive at a real run: by their schedule, over processes, on a line of a size."""
 
 from __future__ import annotations
 
@@ -32,14 +32,11 @@ def counts(folder: Path) -> pd.Series:  # type: ignore[type-arg]  # pandas says 
     return files.read_table(folder, "seconds").to_pandas()[["calls_offered", "calls_blocked", "calls_delayed"]].sum()
 
 
-@pytest.mark.parametrize("processes", [(), ("--processes", "2")], ids=["one", "two"])
-def test_recorded_calls_arrive_as_they_were_recorded_whatever_the_number_of_processes(
-    processes: tuple[str, ...], tmp_path: Path, simulator: Ready
-) -> None:
+def test_two_processes_have_recorded_calls_arrive_as_they_were_recorded(tmp_path: Path, simulator: Ready) -> None:
     after_s = [0.0, 0.2, 0.2, 0.25, 0.7, 1.1, 1.3]
     (tmp_path / "calls.txt").write_text("\n".join(map(str, after_s)))
-    calls = ("--arrival-pattern", str(tmp_path / "calls.txt"), "--max-concurrent", "10")
-    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", "--url", simulator.urls["ga"], *calls, *processes)
+    calls = ("--arrival-pattern", str(tmp_path / "calls.txt"), "--max-concurrent", "10", "--processes", "2")
+    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", "--url", simulator.urls["ga"], *calls)
 
     folder = only_run(tmp_path / "runs")
     assert ended.returncode in ENDS_WELL, ended.stderr
@@ -74,19 +71,3 @@ def test_a_call_beyond_the_size_of_the_line_is_blocked_and_counted(tmp_path: Pat
     assert offered - blocked == 2
     assert blocked > 0
     assert f"{blocked:,} blocked" in " ".join(output.split())
-
-
-def test_stages_of_sessions_say_how_many_there_are_and_for_how_long(tmp_path: Path, simulator: Ready) -> None:
-    (tmp_path / "stages.yaml").write_text("start: 1\nstages:\n- {duration: 2s, target: 1}\n- {duration: 2s, target: 4}")
-    stages = ("--stages", str(tmp_path / "stages.yaml"))
-    scenario = write_scenario(tmp_path, turns=500)  # so long that each session outlasts the second that counts it
-    ended = run_locust(scenario, tmp_path / "runs", "--url", simulator.urls["ga"], *stages)
-
-    folder = only_run(tmp_path / "runs")
-    assert ended.returncode in ENDS_WELL, ended.stderr
-    active = files.read_table(folder, "seconds").to_pandas()["sessions_active"]
-    assert 1 < active.max() <= 4
-    assert files.read_document(folder)["stages"] == [
-        {"duration_s": 2.0, "from": 1.0, "to": 1.0},
-        {"duration_s": 2.0, "from": 1.0, "to": 4.0},
-    ]

@@ -66,35 +66,24 @@ def test_a_level_ends_once_its_answer_is_clear_and_is_a_run_with_a_report(tmp_pa
     assert process.returncode == found["exit_status"]
 
 
-def test_a_level_may_be_a_rate_of_calls(tmp_path: Path) -> None:
+def test_a_level_of_a_rate_of_calls_that_is_interrupted_ends_in_order_and_what_is_known_is_reported(
+    tmp_path: Path,
+) -> None:
+    levels = tmp_path / "found" / "levels"
     slo = ("--slo", "response_time med<5s", "--by", "arrival-rate", "--from", "240", "--to", "240", "--max-time", "12m")
     with quick_simulator(tmp_path) as simulator:
         options = (*slo, "--url", simulator.urls["ga"], "--max-concurrent", "20")
         with capacity(write_scenario(tmp_path), tmp_path / "found", *options) as process:
-            wait_for_rows(tmp_path / "found" / "levels", "sessions", 40)
-            process.send_signal(signal.SIGINT)
-            process.communicate(timeout=GUARD_S)
-
-    (run,) = (tmp_path / "found" / "levels").iterdir()
-    document = files.read_document(run)
-    assert document["arrivals"]["per_s"] == 4.0
-    assert document["arrivals"]["max_concurrent"] == 20
-    assert document_of(tmp_path / "found")["plan"]["by"] == "arrival_rate"
-
-
-def test_an_interrupt_ends_the_level_in_order_and_reports_what_is_known(tmp_path: Path) -> None:
-    levels = tmp_path / "found" / "levels"
-    with quick_simulator(tmp_path, more="max_concurrent_responses: 1\n") as simulator:
-        options = (*OPTIONS, "--url", simulator.urls["ga"], "--slo", "failure_rate<0.01%")
-        with capacity(write_scenario(tmp_path), tmp_path / "found", *options) as process:
-            run = wait_for_rows(levels, "sessions", 1)
+            run = wait_for_rows(levels, "sessions", 40)
             process.send_signal(signal.SIGINT)
             output, _ = process.communicate(timeout=GUARD_S)
 
+    document, found = files.read_document(run), document_of(tmp_path / "found")
     assert process.returncode == 130
-    assert document_of(tmp_path / "found")["ended"] == "interrupted"
+    assert (found["ended"], found["plan"]["by"]) == ("interrupted", "arrival_rate")
     assert "ended early, because it was interrupted" in " ".join(output.split())
-    assert "validity" in files.read_document(run)
+    assert "validity" in document
+    assert (document["arrivals"]["per_s"], document["arrivals"]["max_concurrent"]) == (4.0, 20)
 
 
 @pytest.mark.parametrize(("key", "outcome"), [("", "connect_failed:tcp"), ("right", "connect_failed:401")])

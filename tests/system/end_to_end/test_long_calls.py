@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from bench.metrics import CATALOGUE
 from bench.run import folder as files
@@ -44,19 +41,6 @@ def _instants(row: dict[str, Any]) -> dict[str, int]:
     return {name.removesuffix(ends): at for name, at in row.items() if name.endswith(ends) and at is not None}
 
 
-def billed(folder: Path, prices: dict[str, float]) -> Iterator[float]:
-    """What each response costs that any session of a run was told to be done, in USD."""
-    lines = (json.loads(line) for log in (folder / "events").iterdir() for line in log.read_text().splitlines())
-    done = (line["event"] for line in lines if line.get("event", {}).get("type") == "response.done")
-    for usage in (event["response"]["usage"] for event in done):
-        read, written = usage["input_token_details"], usage["output_token_details"]
-        for kind in ("text", "audio"):
-            cached = read["cached_tokens_details"][f"{kind}_tokens"]
-            yield (read[f"{kind}_tokens"] - cached) * prices[f"{kind}_input"] / 1e6
-            yield cached * prices[f"{kind}_cached_input"] / 1e6
-            yield written[f"{kind}_tokens"] * prices[f"{kind}_output"] / 1e6
-
-
 def test_calls_begin_with_a_history_and_go_on_when_the_service_ends_their_session(tmp_path: Path) -> None:
     (tmp_path / "before.jsonl").write_text(HISTORY)
     truth = tmp_path / "truth.jsonl"
@@ -79,7 +63,6 @@ def test_calls_begin_with_a_history_and_go_on_when_the_service_ends_their_sessio
     (outcomes,) = summary["outcomes"].values()
     assert (outcomes["sessions_with_failure"], outcomes["failure_rate"]) == (0, 0)
     money = summary["cost"]
-    assert money["usd"] == pytest.approx(sum(billed(folder, money["targets"][0]["models"][0]["prices"])), rel=1e-5)
     least, most = money["estimate_usd"]
     assert least <= money["usd"] <= most
 

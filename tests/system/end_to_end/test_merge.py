@@ -7,8 +7,8 @@ from pathlib import Path
 
 from bench.run import folder as files
 from bench.simulator.truth import read_truth
-from tests.simulator_process import Ready, quick_simulator
-from tests.system.end_to_end.locust_process import locust, only_run, rtbench, run_locust, wait_for_rows, write_scenario
+from tests.simulator_process import quick_simulator
+from tests.system.end_to_end.locust_process import only_run, rtbench, run_locust, write_scenario
 
 
 def test_two_engines_that_ran_alone_become_one_run_that_every_command_reads(tmp_path: Path) -> None:
@@ -44,20 +44,3 @@ def test_two_engines_that_ran_alone_become_one_run_that_every_command_reads(tmp_
     assert (exported.returncode, "8 rows" in exported.stdout) == (0, True)
     replayed = rtbench("replay", merged / "events" / "w1-000000.jsonl")
     assert (replayed.returncode, "w1-000000" in replayed.stdout) == (0, True)
-
-
-def test_a_run_that_was_killed_is_merged_with_one_that_was_not(tmp_path: Path, simulator: Ready) -> None:
-    scenario = write_scenario(tmp_path, turns=1)
-    load = ("-u", "2", "-r", "2", "--url", simulator.urls["ga"])
-    with locust(scenario, tmp_path / "killed", *load) as process:
-        wait_for_rows(tmp_path / "killed", "turns", 4)
-        process.kill()
-        process.wait()
-    run_locust(scenario, tmp_path / "whole", *load, "--sessions", "4")
-    flushed = files.read_table(only_run(tmp_path / "killed"), "turns").num_rows
-    ended = rtbench("merge", tmp_path / "killed", tmp_path / "whole", "-o", tmp_path / "merged")
-
-    assert (ended.returncode in (0, 4), ended.stderr) == (True, "")
-    assert files.read_table(tmp_path / "merged", "turns").num_rows == flushed + 4
-    assert [part["state"] for part in files.read_document(tmp_path / "merged")["parts"]] == ["killed", "ended"]
-    assert "did not end cleanly" in ended.stdout

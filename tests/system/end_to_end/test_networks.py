@@ -1,4 +1,4 @@
-"""Sessions and runs by other ways than straight ahead: proxies, IPv6, chosen addresses, compression, certificates."""
+"""Runs by other ways than straight ahead, proxies and chosen addresses; signals at any moment of a wait."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,21 +16,12 @@ import pytest
 
 from bench.locust_run import without_proxies
 from bench.run import folder as files
-from bench.run.replay import replay_log
 from tests import forked
 from tests.simulator_process import Ready, quick_simulator
 from tests.system.end_to_end.arms import write_targets
-from tests.system.end_to_end.locust_process import (
-    GUARD_S,
-    only_run,
-    rtbench,
-    run_locust,
-    write_scenario,
-)
+from tests.system.end_to_end.locust_process import GUARD_S, only_run, run_locust, write_scenario
 from tests.system.end_to_end.proxies import RunningProxy, running_proxy
 from tests.system.end_to_end.quoting_service import holders
-from tests.transport.test_certificates import demanding, write_client
-from tests.transport.test_connect import IPV6
 
 PASSWORD = "a-password-that-nobody-may-see"
 NAME = "simulator.test"
@@ -40,22 +30,8 @@ NAME = "simulator.test"
 
 @pytest.fixture(scope="module")
 def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
-    with quick_simulator(tmp_path_factory.mktemp("tls"), "--tls", "--deflate") as ready:
+    with quick_simulator(tmp_path_factory.mktemp("tls"), "--tls") as ready:
         yield ready
-
-
-def probe(*arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
-    return rtbench("probe", *arguments, **more)
-
-
-def at(url: str, host: str) -> str:
-    """The URL with another host."""
-    return url.replace("127.0.0.1", host)
-
-
-def trusting(simulator: Ready, host: str = "127.0.0.1") -> list[str]:
-    """Options for the simulator under one of its names."""
-    return ["--url", at(simulator.urls["ga"], host), "--ca-file", str(simulator.ca)]
 
 
 def proxy_for(user: str | None) -> Any:
@@ -63,55 +39,6 @@ def proxy_for(user: str | None) -> Any:
 
 
 # Probes.
-
-
-def test_a_proxy_that_refuses_is_an_outcome_without_the_password(simulator: Ready, tmp_path: Path) -> None:
-    with running_proxy("ann", "another password") as proxy:
-        log = tmp_path / "log.jsonl"
-        url = proxy.url("socks5").replace("another password", PASSWORD)
-        shown = probe(*trusting(simulator), "--proxy", url, "--event-log", log)
-
-    assert shown.returncode == 1
-    assert "session    connect_failed:proxy: the proxy " in shown.stdout
-    assert PASSWORD not in shown.stdout + shown.stderr + log.read_text()
-
-
-@IPV6
-def test_a_probe_reaches_an_ipv6_address(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, "--host", "::1", "--tls") as ready:
-        shown = probe("--url", ready.urls["ga"], "--ca-file", ready.ca)
-
-    assert ready.urls["ga"].startswith("wss://[::1]:")
-    assert (shown.returncode, shown.stderr) == (0, "")
-
-
-def test_compression_is_what_was_agreed_on(simulator: Ready, tmp_path: Path) -> None:
-    sizes = {}
-    for compression in ("none", "deflate"):
-        log = tmp_path / f"{compression}.jsonl"
-        shown = probe(*trusting(simulator), "--compression", compression, "--event-log", log)
-        session = replay_log(log).session
-        assert shown.returncode == 0, shown.stderr
-        assert ("sec-websocket-extensions" in session.headers) == (compression == "deflate")
-        sizes[compression] = session.wire_bytes_received / session.audio_bytes_received
-
-    assert sizes["none"] > 4 / 3  # base64
-    assert sizes["deflate"] < 4 / 3
-
-
-def test_a_service_that_wants_a_certificate_gets_it(tmp_path: Path) -> None:
-    """It echoes: so the session is no good, and what it says shows that it was open."""
-    own = write_client(tmp_path / "own")
-    with demanding(tmp_path, own.certificate) as (url, ca), ThreadPoolExecutor(2) as pool:
-        where = ("--url", f"{url}openai/v1/realtime?model=x", "--ca-file", ca)
-        named = (("--client-cert", own.both), ("--client-cert", own.certificate, "--client-key", own.key))
-        *with_it, without = pool.map(lambda words: probe(*where, *words), (*named, ()))
-
-    for shown in with_it:
-        assert "connect_upgrade" in shown.stdout
-        assert "refused" not in shown.stdout
-    assert "session    connect_failed:tls: 127.0.0.1: " in without.stdout
-    assert "--client-cert FILE" in without.stdout
 
 
 def test_a_probe_that_is_interrupted_says_nothing_of_it(tmp_path: Path) -> None:
@@ -180,22 +107,19 @@ def test_each_target_of_a_run_goes_through_its_own_proxy(simulator: Ready, tmp_p
         options = ["--targets", ",".join(ways), "--target-file", write_targets(tmp_path, said)]
         folder = run_through(tmp_path, [*proxies.values()], [*options, "--ca-file", str(simulator.ca)])
 
-    assert_through(folder, [f"{scheme}://127.0.0.1:{proxies[name].port}" for name, (scheme, _) in ways.items()])
-
-
-def assert_through(folder: Path, urls: list[str]) -> None:
-    """Eight turns by each of these proxies, in the order of targets, and every round trip measured as far as there."""
-    turns = files.read_table(folder, "turns").to_pandas()
-    assert len(turns) == 8 * len(urls)
-    assert set(turns["rtt_scope"][turns["network_rtt_ns"].notna()]) <= {"proxy"}
-    assert [target["proxy"] for target in files.read_document(folder)["targets"]] == urls
+    turns, targets = files.read_table(folder, "turns").to_pandas(), files.read_document(folder)["targets"]
+    assert len(turns) == 8 * len(ways)
+    assert set(turns["rtt_scope"][turns["network_rtt_ns"].notna()]) <= {"proxy"}  # as far as there
+    true = [f"{scheme}://127.0.0.1:{proxies[name].port}" for name, (scheme, _) in ways.items()]
+    assert [target["proxy"] for target in targets] == true
 
 
 def test_a_run_goes_through_the_proxy_of_the_environment_to_the_chosen_address(
     simulator: Ready, tmp_path: Path
 ) -> None:
     with proxy_for("ann") as proxy:
-        options = [*trusting(simulator, NAME), "--resolve", "127.0.0.1"]
+        url = simulator.urls["ga"].replace("127.0.0.1", NAME)
+        options = ["--url", url, "--ca-file", str(simulator.ca), "--resolve", "127.0.0.1"]
         run_through(tmp_path, [proxy], options, HTTPS_PROXY=proxy.url("http"))
 
     assert {asked.host for asked in proxy.asked} == {"127.0.0.1"}

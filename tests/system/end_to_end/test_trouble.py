@@ -1,4 +1,4 @@
-"""Runs of real processes that do not go well: bad input, refusals, signals, kills, a full disk."""
+"""Runs of real processes that do not go well: refusals, signals, kills, a full disk, a service that floods them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,29 +16,38 @@ from bench.run import folder as files
 from bench.run.part import FACTS
 from bench.run.spool import path_of
 from bench.units import NS_PER_S
-from tests.simulator_process import Ready
+from tests.simulator_process import Ready, running_simulator
+from tests.system.attack.evil_server import evil_server
 from tests.system.end_to_end.locust_process import (
     GUARD_S,
     interrupted_status,
     locust,
     only_run,
+    rtbench,
     run_locust,
+    wait_for_file,
     wait_for_rows,
     wait_until_turns_began,
     write_scenario,
 )
+from tests.system.end_to_end.voice_run import VoiceRun, unlike_their_logs
+from tests.system.end_to_end.voices import tone, write_sound
 
 
-def test_a_run_that_is_asked_to_stop_lets_its_turns_finish(tmp_path: Path, simulator: Ready) -> None:
-    """By SIGTERM; that SIGINT does the same, shipped scenarios show."""
-    load = ("-u", "3", "-r", "3", "--url", simulator.urls["ga"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("processes", [(), ("--processes", "2")], ids=["one", "two"])
+def test_a_run_that_is_asked_to_stop_lets_its_turns_finish_and_has_a_status_of_its_own(
+    processes: tuple[str, ...], number: signal.Signals, tmp_path: Path, simulator: Ready
+) -> None:
+    load = ("-u", "3", "-r", "3", "--url", simulator.urls["ga"], *processes)
     with locust(write_scenario(tmp_path, turns=20), tmp_path / "runs", *load) as process:
         folder = wait_for_rows(tmp_path / "runs", "turns", 5)
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         output, errors = process.communicate(timeout=GUARD_S)
 
     totals = files.read_document(folder)["totals"]
     assert "Traceback" not in output + errors
+    assert "Bad response code" not in errors
     assert Path(output.splitlines()[-1]) == folder / "report.html"
     assert set(totals["turns"]) == {"ok"}
     assert totals["turns"]["ok"] == totals["turns_started"]
@@ -49,28 +56,10 @@ def test_a_run_that_is_asked_to_stop_lets_its_turns_finish(tmp_path: Path, simul
     assert process.returncode == interrupted_status(folder)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_of_several_processes_that_is_interrupted_has_a_status_of_its_own(
-    number: signal.Signals, tmp_path: Path, simulator: Ready
-) -> None:
-    load = ("-u", "2", "-r", "2", "--processes", "2", "--url", simulator.urls["ga"])
-    with locust(write_scenario(tmp_path), tmp_path / "runs", *load) as process:
-        folder = wait_for_rows(tmp_path / "runs", "turns", 2)
-        process.send_signal(number)
-        output, errors = process.communicate(timeout=GUARD_S)
-
-    assert "Traceback" not in output + errors
-    assert "Bad response code" not in errors
-    assert files.read_document(folder)["stop_reason"] == "interrupted"
-    assert process.returncode == interrupted_status(folder)
-
-
 def test_a_second_interrupt_abandons_what_is_in_flight(tmp_path: Path) -> None:
     scenario = write_scenario(tmp_path, turns=50)
     slow = "delays_ms:\n  first_audio: {p50: 20000, p95: 20001}\n  response_created: {p50: 1, p95: 2}\n"
     (tmp_path / "slow.yaml").write_text(slow)
-    from tests.simulator_process import running_simulator
-
     with running_simulator("--profile", str(tmp_path / "slow.yaml")) as ready:
         load = ("-u", "2", "-r", "2", "--url", ready.urls["ga"])
         with locust(scenario, tmp_path / "runs", *load) as process:
@@ -152,32 +141,15 @@ runpy.run_module("locust", run_name="__main__")
 """
 
 
-def run_until_full(
-    folder: Path, simulator: Ready, bytes_a_file: int, run: Callable[..., Any]
-) -> subprocess.CompletedProcess[str]:
-    """A run on a disk that takes so much of each file. One that is started, and not forked, is closed there as well."""
-    program, scenario = FULL.format(bytes=bytes_a_file), write_scenario(folder, turns=20).name
-    command = [
-        sys.executable,
-        "-c",
-        program,
-        "-f",
-        scenario,
-        "--headless",
-        "--runs-dir",
-        "runs",
-    ]  # its document names them
-    load = ["-u", "6", "-r", "6", "--url", simulator.urls["ga"], "-t", "10m"]
-    ended: subprocess.CompletedProcess[str] = run(
-        [*command, *load], cwd=folder, capture_output=True, text=True, timeout=GUARD_S
-    )
-    return ended
-
-
 def test_a_disk_that_fills_up_ends_the_run_with_one_line_and_what_was_written_stays_readable(
     tmp_path: Path, simulator: Ready
 ) -> None:
-    ended = run_until_full(tmp_path, simulator, 200_000, subprocess.run)  # the heads of its files take some 40,000
+    program = FULL.format(bytes=200_000)  # the heads of its files take some 40,000
+    command = [sys.executable, "-c", program, "-f", write_scenario(tmp_path, turns=20).name, "--headless"]
+    load = ["--runs-dir", "runs", "-u", "6", "-r", "6", "--url", simulator.urls["ga"], "-t", "10m"]
+    ended = subprocess.run(
+        [*command, *load], cwd=tmp_path, capture_output=True, text=True, timeout=GUARD_S, check=False
+    )
 
     folder = only_run(tmp_path / "runs")
     assert ended.returncode == 2
@@ -252,3 +224,60 @@ def test_what_workers_record_that_begin_when_the_run_is_over_is_in_it(tmp_path: 
     assert "cannot write the run folder" not in ended.stderr
     assert len(files.read_table(folder, "turns")) == begun
     assert not files.read_document(folder)["missing_workers"]
+
+
+CALL = """
+session: {input_transcription: whisper-1, turn_detection: {type: server_vad, silence_duration_ms: 200}}
+steps: [SPEECH, SPEECH, SPEECH, SPEECH]
+"""
+
+
+def test_a_kill_leaves_voice_turns_transcripts_and_logs_that_read(tmp_path: Path, simulator: Ready) -> None:
+    write_sound(tmp_path / "word.wav", tone(0.3, 0.05))
+    scenario = write_scenario(tmp_path, script=CALL.replace("SPEECH", "{audio: word.wav}"))
+    load = ("-u", "3", "-r", "3", "--url", simulator.urls["ga"])
+    with locust(scenario, tmp_path / "runs", "--record-events", "100%", "--record-transcripts", *load) as process:
+        folder = wait_for_rows(tmp_path / "runs", "turns", 1)
+        wait_for_file(folder / "spool" / "transcripts-0.jsonl")
+        process.kill()
+        process.communicate(timeout=GUARD_S)
+    written = sum(len(batch) for batch in files.spooled_batches(folder, "turns"))
+    reported = rtbench("report", folder)
+
+    run = VoiceRun(scenario, folder, tmp_path, process.returncode, "")
+    said = list(map(json.loads, (folder / "transcripts.jsonl").read_text().splitlines()))
+    ended = {(row["session_id"], row["turn"]) for row in run.turns}
+    assert reported.returncode == 0, reported.stderr
+    assert "voice_to_voice" in reported.stdout
+    assert reported.stdout.splitlines()[-1] == str(folder / "report.html")
+    document = files.read_document(folder)
+    assert document["state"] == "killed"
+    assert len(run.turns) == sum(document["totals"]["turns"].values()) == written
+    assert {row["outcome"] for row in run.turns} == {"ok"}
+    assert said
+    assert {(line["session_id"], line["turn"]) for line in said} <= ended  # rows are written before
+    assert all(line["input_text"] and line["reply_text"] for line in said)
+    assert all(told.cut for told in run.replayed.values())
+    assert unlike_their_logs(run) == {}
+
+
+FLOODED = "session:\n  output: audio\ntimeouts:\n  response: 2\nsteps:\n  - text: One.\n  - text: Two.\n"
+
+
+def test_a_run_whose_sessions_are_flooded_ends_in_order_when_it_is_told_to(tmp_path: Path) -> None:
+    with evil_server() as port:
+        load = ("-u", "2", "-r", "2", "--url", f"ws://127.0.0.1:{port}/a_flood_of_deltas", "--dialect", "ga")
+        with locust(write_scenario(tmp_path, script=FLOODED), tmp_path / "runs", *load) as process:
+            wait_until_turns_began(tmp_path / "runs", 2)
+            process.send_signal(signal.SIGTERM)
+            output, errors = process.communicate(timeout=GUARD_S)
+
+    folder = only_run(tmp_path / "runs")
+    document = files.read_document(folder)
+    turns = files.read_table(folder, "turns").to_pandas()
+    assert "Traceback" not in output + errors
+    assert document["state"] == "ended"
+    assert Path(output.splitlines()[-1]) == folder / "report.html"
+    assert len(turns) == document["totals"]["turns_started"] >= 2
+    assert set(turns["outcome"]) <= {"timeout:response", "unfinished"}
+    assert turns["audio_deltas"].min() > 100

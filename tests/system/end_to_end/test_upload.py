@@ -5,11 +5,9 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench.load.leading.looks import upload_run
 from bench.run import folder as files
 from tests.blob_server import blob_server
 from tests.command_line import call
-from tests.reports import synthetic
 from tests.simulator_process import quick_simulator
 from tests.system.deploy_files import LOAD_TEST, documents
 from tests.system.end_to_end.locust_process import ENDS_WELL, GUARD_S, locust, only_run, run_locust, write_scenario
@@ -38,16 +36,6 @@ def test_engines_that_play_apart_bring_their_runs_home_as_the_load_test_of_azure
     document = files.read_document(tmp_path / "merged")
     assert document["part_of"] == options["LOCUST_PART_OF"]
     assert len(document["parts"]) == len(files.read_table(tmp_path / "merged", "sessions")) == 2
-
-
-def test_what_is_left_out_of_the_upload_after_a_run_is_named_before_the_address(tmp_path: Path) -> None:
-    run = synthetic.write(tmp_path / "run", synthetic.Plan(sessions=1))
-    (run / "gone").symlink_to(run / "nothing")
-    with blob_server() as server:
-        left_out, uploaded = upload_run(run, server.url).splitlines()
-
-    assert left_out == "not uploaded, because they are links or special files: gone"
-    assert uploaded.startswith(f"uploaded to {server.url}/run-")
 
 
 def test_a_run_that_cannot_be_uploaded_keeps_its_folder_and_says_what_to_do(tmp_path: Path) -> None:

@@ -6,8 +6,6 @@ import json
 import signal
 from pathlib import Path
 
-import pytest
-
 from bench.run import folder as files
 from bench.run.histograms import Key, read
 from tests.simulator_process import Ready
@@ -16,12 +14,9 @@ from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, wa
 WARMUP_S = 4  # a busy machine needs two until its workers are there
 
 
-@pytest.mark.parametrize("processes", [(), ("--processes", "2")])
-def test_sessions_that_start_early_are_of_the_warm_up(
-    processes: tuple[str, ...], tmp_path: Path, simulator: Ready
-) -> None:
-    load = ("-u", "2", "-r", "2", "--url", simulator.urls["ga"], "--warmup", f"{WARMUP_S}s")
-    with locust(write_scenario(tmp_path), tmp_path / "runs", *load, *processes) as process:
+def test_sessions_that_start_early_are_of_the_warm_up(tmp_path: Path, simulator: Ready) -> None:
+    load = ("-u", "2", "-r", "2", "--processes", "2", "--url", simulator.urls["ga"], "--warmup", f"{WARMUP_S}s")
+    with locust(write_scenario(tmp_path), tmp_path / "runs", *load) as process:
         wait_for_phase(tmp_path / "runs", "measurement")
         process.send_signal(signal.SIGINT)
         errors = process.communicate(timeout=GUARD_S)[1]
@@ -37,14 +32,9 @@ def test_sessions_that_start_early_are_of_the_warm_up(
     turns = files.read_table(folder, "turns").to_pandas()
     assert turns["phase"].tolist() == sessions.set_index("session_id")["phase"].loc[turns["session_id"]].tolist()
     histograms = read(files.histograms_path(folder))
-    counts = {
-        phase: _count(histograms.get(Key("event_loop_delay", "all", phase=phase)))
-        for phase in ("warmup", "measurement")
-    }
-    assert all(counts.values())
+    for phase in ("warmup", "measurement"):
+        delays = histograms.get(Key("event_loop_delay", "all", phase=phase))
+        assert delays is not None
+        assert delays.get_total_count() > 0
     assert {key.phase for key, _ in histograms.items() if key.metric == "ttfa"} == {"warmup", "measurement"}
     assert json.loads((folder / "summary.json").read_text())["warmup_s"] >= WARMUP_S
-
-
-def _count(histogram: object) -> int:
-    return int(histogram.get_total_count()) if histogram is not None else 0  # type: ignore[attr-defined]

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from bench.run import folder as files
 from tests import forked
 from tests.simulator_process import Ready
-from tests.system.end_to_end.locust_process import GUARD_S, free_port, write_scenario
+from tests.system.end_to_end.locust_process import GUARD_S, free_port, only_run, write_scenario
 
 NEVER_FROM_THE_FORM = {
     "url": "ws://127.0.0.1:9/v1/realtime",
@@ -32,15 +33,6 @@ NEVER_FROM_THE_FORM = {
     "processes": "9",
 }
 """One option of each kind: the form takes what is on a list of its own."""
-UNFIT = [
-    ("sessions", "-4", "--sessions must be a whole number from 1 to 1,000,000,000, not -4"),
-    ("user_count", "9" * 5_000, "the number of users must be a whole number from 1 to 10,000,000, not 9999"),
-    ("spawn_rate", "nan", "--spawn-rate must be a number from 0 to 1,000,000,000, not nan"),
-    ("run_time", "99999999999999h", "--run-time must be a time such as 90, 90s, 2m or 1m30s, up to a year"),
-    ("interim_every", "5", "--interim-every needs --until-decided: add it, or leave --interim-every out"),
-    ("max_concurrent", "3", "--max-concurrent needs an arrival rate"),
-]
-"""What is refused with its reason."""
 RATES = ("eventsin", "eventsout", "bytesin", "bytesout")
 
 
@@ -105,106 +97,53 @@ def _wait_until_it_listens(served: WebUi) -> None:
 
 
 def test_a_visitor_of_a_web_ui_chooses_the_shape_of_the_load_and_nothing_else(tmp_path: Path, simulator: Ready) -> None:
+    load = {"user_count": "1", "spawn_rate": "1"}
     with web_ui(tmp_path, "--url", simulator.urls["ga"]) as served:
         for name, value in NEVER_FROM_THE_FORM.items():
-            no_target_key_file_or_folder_is_chosen(served, name, value)
-        for name, value, reason in UNFIT:
-            a_value_that_cannot_be_is_refused_in_the_answer(served, name, value, reason)
-        nobody_edits_a_user_class(served)
+            told = served.swarm(**load, **{name: value})
+            assert (told["success"], served.state) == (False, "ready"), name
+            assert name.replace("_", "-") in told["message"]
+            assert "command line" in told["message"], name
+
+        told = served.swarm(**load, sessions="-4")
+        assert (told["success"], served.state) == (False, "ready")
+        assert told["message"].startswith("--sessions must be a whole number from 1 to 1,000,000,000, not -4")
+
+        status, said = served.ask(
+            "POST", "/user", json.dumps({"user_class_name": "Caller", "variables": "/etc/passwd"})
+        )
+        assert (status, "locustfile" in said) == (403, True)
+
+        # A page of somebody else in the same browser, and a name that somebody points at loopback.
         for path in ("/swarm", "/stop", "/user", "/stats/reset"):
-            a_page_of_somebody_else_in_the_same_browser_is_refused(served, path)
-        a_name_that_somebody_points_at_loopback_is_refused(served)
-        the_form_shows_the_shape_of_the_load_and_no_more(served)
+            for origin in ("https://example.org", "http://[::1", "null"):
+                assert served.ask("POST", path, urlencode(load), Origin=origin)[0] == 403, (path, origin)
+            assert served.state == "ready", path
+        assert served.ask("GET", "/logs", Host="example.org:8089")[0] == 403
+
+        _, page = served.ask("GET", "/")
+        assert "session_pause" in page
+        assert not [name for name in NEVER_FROM_THE_FORM if f'"{name}"' in page and name != "host"]
 
 
-def no_target_key_file_or_folder_is_chosen(served: WebUi, name: str, value: str) -> None:
-    told = served.swarm(user_count="1", spawn_rate="1", **{name: value})
-
-    assert told["success"] is False, name
-    assert name.replace("_", "-") in told["message"]
-    assert "command line" in told["message"], name
-    assert served.state == "ready", name
-
-
-def a_value_that_cannot_be_is_refused_in_the_answer(served: WebUi, name: str, value: str, reason: str) -> None:
-    told = served.swarm(**{"user_count": "1", "spawn_rate": "1", name: value})
-
-    assert told["success"] is False, (name, value)
-    assert told["message"].startswith(reason)
-    assert served.state == "ready", (name, value)
-
-
-def nobody_edits_a_user_class(served: WebUi) -> None:
-    status, said = served.ask("POST", "/user", json.dumps({"user_class_name": "Caller", "variables": "/etc/passwd"}))
-
-    assert (status, "locustfile" in said) == (403, True)
-
-
-def a_page_of_somebody_else_in_the_same_browser_is_refused(served: WebUi, path: str) -> None:
-    for measured_from in ("https://example.org", "http://[::1", "null"):
-        status, _ = served.ask("POST", path, "user_count=1&spawn_rate=1", Origin=measured_from)
-        assert status == 403, (path, measured_from)
-
-    assert served.state == "ready", path
-
-
-def a_name_that_somebody_points_at_loopback_is_refused(served: WebUi) -> None:
-    assert served.ask("GET", "/logs", Host="example.org:8089")[0] == 403
-    assert served.ask("GET", "/logs", Host="[::1")[0] in (400, 403)
-
-
-def the_form_shows_the_shape_of_the_load_and_no_more(served: WebUi) -> None:
-    _, page = served.ask("GET", "/")
-
-    assert "session_pause" in page
-    assert not [name for name in NEVER_FROM_THE_FORM if f'"{name}"' in page and name != "host"]
-
-
-def ended(ui: WebUi, runs: Path) -> tuple[str, dict[str, Any]]:
-    """What a process said whose run has come to its own end, and that run's document."""
-    while ui.state != "stopped":
-        assert ui.process.poll() is None
-        time.sleep(0.05)
-    said = ui.end()
-    (folder,) = runs.iterdir()
-    document: dict[str, Any] = json.loads((folder / "run.json").read_text())
-    return said, document
-
-
-def test_a_run_started_in_the_form_goes_where_the_command_line_says(tmp_path: Path, simulator: Ready) -> None:
+def test_a_run_started_in_the_form_goes_where_the_command_line_says_and_by_no_form_that_was_refused(
+    tmp_path: Path, simulator: Ready
+) -> None:
     """The form as Locust's page sends it: what is not to be chosen is there, too, as it was."""
     with web_ui(tmp_path, "--url", simulator.urls["ga"]) as ui:
+        assert ui.swarm(user_count="1", spawn_rate="1", seed="5", warmup="soon")["success"] is False
         told = ui.swarm(
-            user_count="1", spawn_rate="1", run_time="", host="", profile="", sessions="1", seed="5",
-            session_pause="0", until_decided="false",
+            user_count="1", spawn_rate="1", run_time="", host="", profile="", sessions="1", session_pause="0",
+            until_decided="false",
         )  # fmt: skip
         assert told["success"] is True, told
-        said, document = ended(ui, tmp_path / "runs")
-
-    assert document["totals"]["sessions"] == {"ok": 1}, said
-    assert document["settings"]["seed"] == "5"
-    assert "without a login" not in said
-
-
-def test_calls_arrive_where_the_form_says_so_for_as_many_users_as_it_says(tmp_path: Path, simulator: Ready) -> None:
-    with web_ui(tmp_path, "--url", simulator.urls["ga"]) as ui:
-        told = ui.swarm(user_count="3", spawn_rate="3", arrival_rate="20/s", sessions="2", max_concurrent="")
-        _, document = ended(ui, tmp_path / "runs")
-
-    assert told["success"] is True, told
-    assert (document["arrivals"]["per_s"], document["arrivals"]["max_concurrent"]) == (20.0, 3)
-    assert sum(document["totals"]["sessions"].values()) == 2
-
-
-def test_a_refused_form_sets_nothing_for_the_next(tmp_path: Path, simulator: Ready) -> None:
-    with web_ui(tmp_path, "--url", simulator.urls["ga"], "--sessions", "1", "--session-pause", "0") as ui:
-        refused = ui.swarm(user_count="1", spawn_rate="1", seed="5", warmup="soon")
-        told = ui.swarm(user_count="1", spawn_rate="1")
-        assert (refused["success"], told["success"]) == (False, True)
-        said, document = ended(ui, tmp_path / "runs")
+        until(lambda: ui.state == "stopped", ui)
+        said = ui.end()
+    document = files.read_document(only_run(tmp_path / "runs"))
 
     assert document["totals"]["sessions"] == {"ok": 1}, said
     assert document["settings"]["seed"] == "1"
+    assert "without a login" not in said
 
 
 def test_a_web_ui_that_is_open_to_others_says_so_in_one_line(tmp_path: Path, simulator: Ready) -> None:
@@ -235,7 +174,10 @@ def test_each_start_in_the_web_ui_is_a_run_whose_standing_its_tabs_tell_and_whos
 ) -> None:
     runs = tmp_path / "runs"
     with web_ui(tmp_path, "--url", simulator.urls["ga"], "--session-pause", "0") as ui:
-        the_page_has_our_tabs_and_says_what_locusts_pool(ui)
+        _, page = ui.ask("GET", "/")
+        assert '"extended_tabs": [{"key": "realtime", "title": "Realtime latency"}' in page
+        assert "a row pools all targets" in page
+        assert "first.searchParams.set('tab', 'realtime')" in page  # before the script of Locust's page reads it
         assert ui.ask("GET", "/realtime/report")[0] == 404
         titles = []
         for number in (1, 2):
@@ -265,14 +207,6 @@ def test_each_start_in_the_web_ui_is_a_run_whose_standing_its_tabs_tell_and_whos
 
 def _figures(ui: WebUi) -> list[dict[str, Any]]:
     return [row for row in tables(ui)["realtime"] if row["figure"] == "ttfa"]
-
-
-def the_page_has_our_tabs_and_says_what_locusts_pool(ui: WebUi) -> None:
-    _, page = ui.ask("GET", "/")
-
-    assert '"extended_tabs": [{"key": "realtime", "title": "Realtime latency"}' in page
-    assert "a row pools all targets" in page
-    assert "first.searchParams.set('tab', 'realtime')" in page  # before the script of Locust's page reads it
 
 
 def test_behind_a_login_neither_the_report_nor_the_standing_is_told_to_strangers(

@@ -1,15 +1,21 @@
-"""The shell steps of the CI examples work: they are run as they stand, with shorter runs and ports of the test's own.
+"""CI examples, the GitHub Action and the template for Azure Pipelines: their shell steps run as they stand.
 
-What they install is there already, and a gateway is a simulator of its own. Steps of the vendors (`uses:`, `task:`)
-are not run. `rtbench` and `locust` are the installed commands in one of them; in the others fork servers do their
-imports.
+Runs are shorter, and ports the test's own. The vendors' expressions are put in as the services do, as far as these
+files use them; steps of the vendors (`uses:`, `task:`) are not run. What they install is there already, a gateway is a
+simulator of its own, `gh` and `curl` are programs that write down what they are asked. `rtbench` and `locust` are the
+installed commands in one of the examples; in the others fork servers do their imports.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import shutil
 import subprocess
-from collections.abc import Iterator
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +23,117 @@ import pytest
 from ruamel.yaml import YAML
 
 from bench.cli.start import WORKFLOWS, CiSystem
+from bench.errors import INVALID_STATUS
 from bench.installation import EXAMPLES as EXAMPLE_FILES
-from tests.simulator_process import Ready
-from tests.system.end_to_end.workplace import EXAMPLES, Workplace, forking, workplace
+from bench.run import folder as files
+from tests import forked
+from tests.simulator_process import QUICK, ROOT, Ready
+from tests.system.end_to_end.locust_process import GUARD_S, free_port
 
-__all__ = ["forking", "workplace"]
+EXAMPLES = ROOT / "docs" / "ci"
+
+
+SESSIONS = 8
+
+
+COMMANDS = {"rtbench": "bench.cli.app", "locust": "locust"}
+
+
+COMMAND = """#!{python} -SE
+import sys
+
+sys.path.insert(0, {root!r})
+from tests import forked
+
+sys.exit(forked.Popen([sys.executable, "-m", {module!r}, *sys.argv[1:]]).wait())
+"""
+
+
+@dataclass
+class Workplace:
+    """A repository with the example's files in it, and a shell to run steps in."""
+
+    folder: Path
+    environment: dict[str, str]
+    ports: dict[str, str]
+
+    def run(self, step: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """A step, as both services run it: bash that stops at the first error."""
+        step = _with_ports(step, self.ports).replace(
+            "rtbench simulate --port", "rtbench simulate --profile profile.yaml --port"
+        )
+        step = re.sub(r"--sessions \d+", f"--sessions {SESSIONS}", re.sub(r" -r \d+", f" -r {SESSIONS}", step))
+        return subprocess.run(
+            ["bash", "-e", "-o", "pipefail", "-c", step],
+            cwd=self.folder,
+            env=self.environment | environment,
+            capture_output=True,
+            text=True,
+            timeout=GUARD_S,
+            check=False,
+        )
+
+    def run_all(self, steps: list[str]) -> list[str]:
+        """Every step; returns what each said."""
+        said = []
+        for step in steps:
+            done = self.run(step)
+            assert done.returncode in (0, self._judge_as_if_alone()), f"{step}\n{done.stdout}\n{done.stderr}"
+            said.append(done.stdout + done.stderr)
+        return said
+
+    def _judge_as_if_alone(self) -> int:
+        """A run that is invalid, for tests share a slow machine, is said to be valid; returns its exit status then."""
+        status = 0
+        for run in (self.folder / "runs").glob("*"):
+            document = files.read_document(run)
+            if document["validity"]["status"] == "invalid":
+                document["validity"]["status"], status = "valid", INVALID_STATUS
+                files.write_document(run, document)
+        return status
+
+
+@pytest.fixture(scope="module")
+def forking(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of commands that are forked, by servers that go on from one to the next."""
+    folder = tmp_path_factory.mktemp("commands")
+    for name, module in COMMANDS.items():
+        (folder / name).write_text(COMMAND.format(python=sys.executable, root=str(ROOT), module=module))
+        (folder / name).chmod(0o755)
+    for words in (["locust"], ["bench.cli.app", "probe"], ["bench.cli.app", "simulate"], ["bench.cli.app", "doctor"]):
+        forked.run([sys.executable, "-m", *words, "--help"], capture_output=True, check=True)
+    return f"{folder}:"
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Iterator[Workplace]:
+    folder = tmp_path / "repository"
+    shutil.copytree(EXAMPLES / "files", folder / "ci")
+    (folder / "profile.yaml").write_text(QUICK)
+    git = (
+        ["init", "-q", "-b", "main", "."],
+        ["init", "-q", "--bare", "../origin"],
+        ["remote", "add", "origin", "../origin"],
+        ["config", "push.autoSetupRemote", "true"],  # a checkout has an upstream
+    )
+    for arguments in git:
+        subprocess.run(["git", *arguments], cwd=folder, check=True)
+    ports = {port: str(free_port()) for port in ("8765", "9001", "9002")}
+    targets = folder / "ci" / "targets.yaml"
+    for shipped, own in ports.items():
+        targets.write_text(targets.read_text().replace(shipped, own))
+    set_here = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "LOCUST_SESSION_PAUSE": "0",
+        "NO_COLOR": "1",
+    }
+    place = Workplace(folder, os.environ | set_here | {"RTBENCH": "numpy"}, ports)  # numpy: what is there already
+    yield place
+    for port in ports.values():  # what the steps left running in the background
+        subprocess.run(["pkill", "-f", f"rtbench simulate.* --port {port}"], check=False)
+
+
+# The examples.
 
 
 @dataclass(frozen=True)
@@ -81,28 +193,28 @@ def test_the_pull_request_of_a_gateway_is_gated_on_github(workplace: Workplace, 
     assert (workplace.folder / "rtbench.xml").exists()
 
 
-def test_the_pull_request_is_gated_by_the_same_commands_in_azure_pipelines() -> None:
+@pytest.mark.parametrize("example", ["pull-request", "nightly"])
+def test_azure_pipelines_take_the_same_commands(example: str) -> None:
     github, azure = (
-        [line for step in workflow(EXAMPLES / f"{ci}-pull-request.yml").steps for line in step.splitlines()]
+        [line for step in workflow(EXAMPLES / f"{ci}-{example}.yml").steps for line in step.splitlines()]
         for ci in ("github", "azure")
     )
 
-    assert [line for line in azure if line != "set -e"] == github
+    pushed = [
+        line.replace(" origin HEAD:$(Build.SourceBranchName)", "") for line in azure
+    ]  # Azure checks no branch out
+    assert [line for line in pushed if line != "set -e"] == github
 
 
-@pytest.mark.parametrize("name", ["github-nightly.yml", "azure-nightly.yml"])
-def test_a_nightly_run_is_checked_and_kept_as_a_baseline(
-    workplace: Workplace, simulator: Ready, forking: str, name: str
-) -> None:
-    if name != "github-nightly.yml":  # which takes the commands as they are installed
-        workplace.environment["PATH"] = forking + workplace.environment["PATH"]
+def test_a_nightly_run_is_checked_and_kept_as_a_baseline(workplace: Workplace, simulator: Ready) -> None:
+    """It takes the commands as they are installed."""
     workplace.environment |= {
         "AZURE_OPENAI_ENDPOINT": f"http://127.0.0.1:{simulator.port}",
         "AZURE_OPENAI_DEPLOYMENT_NAME": "gpt-realtime",
         "AZURE_OPENAI_API_KEY": "any",
     }
 
-    workplace.run_all(workflow(EXAMPLES / name).steps)
+    workplace.run_all(workflow(EXAMPLES / "github-nightly.yml").steps)
 
     pushed = subprocess.run(
         ["git", "--git-dir", "../origin", "ls-tree", "-r", "--name-only", "main"],
@@ -126,9 +238,7 @@ def test_the_workflow_that_init_writes_plays_against_the_simulator_as_it_stands(
     script.write_text(script.read_text().partition("  - audio: ../audio/late_parcel.wav")[0])  # one turn, of four
     workplace.environment |= {"TARGET": written.environment["TARGET"], "GITHUB_ACTIONS": "true"}
 
-    said = workplace.run_all(
-        [step.replace("rtbench simulate", "rtbench simulate --profile profile.yaml") for step in written.steps]
-    )
+    said = workplace.run_all(written.steps)
 
     assert "::warning" in said[-1] or "::error" in said[-1], "so few calls decide nothing, or are disturbed"
     assert (workplace.folder / "rtbench.xml").exists()
@@ -138,3 +248,224 @@ def test_both_workflows_of_init_do_the_same() -> None:
     github, azure = (workflow(EXAMPLE_FILES / "starter" / f"{ci}.yml") for ci in CiSystem)
 
     assert github == azure
+
+
+# The action, and the template.
+
+ACTION = YAML(typ="safe").load((ROOT / "action.yml").read_text(encoding="utf-8"))
+TEMPLATE = YAML(typ="safe").load((ROOT / "docs" / "ci" / "azure-steps.yml").read_text(encoding="utf-8"))
+EXPRESSION = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
+NOTED = """#!{python} -SE
+import json, pathlib, sys
+
+with pathlib.Path({notes!r}).open("a") as notes:
+    notes.write(json.dumps(sys.argv) + "\\n")
+if "--paginate" in sys.argv:
+    print({answer!r})
+sys.exit({status})
+"""
+LOAD = "-u 4 -r 4 --sessions 24"
+
+
+@dataclass
+class Said:
+    """What came of the steps: each one's words, by its name; the status of the first that failed, or 0."""
+
+    status: int = 0
+    steps: dict[str, str] = field(default_factory=dict)
+
+
+def noted(place: Workplace, program: str, *, answer: str = "", status: int = 0) -> Path:
+    """Put a program on the path that writes its arguments down; returns the file."""
+    folder, notes = place.folder.parent / "programs", place.folder.parent / f"{program}.notes"
+    folder.mkdir(exist_ok=True)
+    text = NOTED.format(python=sys.executable, notes=str(notes), answer=answer, status=status)
+    (folder / program).write_text(text)
+    (folder / program).chmod(0o755)
+    if str(folder) not in place.environment["PATH"]:
+        place.environment["PATH"] = f"{folder}:{place.environment['PATH']}"
+    return notes
+
+
+def asked(notes: Path) -> list[list[str]]:
+    return [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
+
+
+def put_in(text: str, context: Mapping[str, str]) -> str:
+    return EXPRESSION.sub(lambda found: context[found[1]], str(text))
+
+
+def holds(condition: str, context: Mapping[str, str], *, failed: bool) -> bool:
+    """Whether a step of the action runs: of a condition that names no status, only while nothing failed."""
+    terms = [term for term in condition.split(" && ") if term and term != "always()"]
+    compared = (re.fullmatch(r"(\S+) (==|!=) '(.*)'", term) for term in terms)
+    right = all(found and (context.get(found[1], "") == found[3]) == (found[2] == "==") for found in compared)
+    return right and (not failed or "always()" in condition)
+
+
+def act(place: Workplace, **inputs: str) -> Said:
+    """Play the action's shell steps, as GitHub does with these inputs."""
+    unknown = inputs.keys() - {name.replace("-", "_") for name in ACTION["inputs"]}
+    assert not unknown
+    given = {name: str(about.get("default", "")) for name, about in ACTION["inputs"].items()}
+    given |= {name.replace("_", "-"): value for name, value in inputs.items()}
+    context = {f"inputs.{name}": value for name, value in given.items()}
+    context |= {"github.event_name": "pull_request", "github.event.pull_request.number": "7"}
+    temp, said = place.folder.parent / "temp", Said()
+    temp.mkdir(exist_ok=True)
+    github = {
+        "GITHUB_ACTIONS": "true",
+        "GITHUB_REPOSITORY": "o/r",
+        "RUNNER_TEMP": str(temp),
+        "GITHUB_ACTION_PATH": "numpy",
+    }
+    for number, step in enumerate(ACTION["runs"]["steps"]):
+        if "run" not in step or not holds(step.get("if", ""), context, failed=bool(said.status)):
+            continue
+        assert step["shell"] == "bash"
+        output = temp / f"output-{number}"
+        output.touch()
+        own = {name: put_in(text, context) for name, text in step.get("env", {}).items()}
+        done = place.run(step["run"], **github, GITHUB_OUTPUT=str(output), **own)
+        said.steps[step["name"]] = done.stdout + done.stderr
+        said.status = said.status or done.returncode
+        outputs = (line.partition("=") for line in output.read_text().splitlines())
+        context |= {f"steps.{step.get('id')}.outputs.{name}": value for name, _, value in outputs}
+    return said
+
+
+@pytest.fixture
+def ready(workplace: Workplace, forking: str) -> Workplace:
+    """A repository with a call, a target that is the simulator, and limits that it keeps."""
+    workplace.environment["PATH"] = forking + workplace.environment["PATH"]
+    address = f"ws://127.0.0.1:{workplace.ports['8765']}/openai/v1/realtime?model=gpt-realtime"
+    (workplace.folder / "targets.yaml").write_text(f"targets: {{simulator: {{url: '{address}'}}}}")
+    (workplace.folder / "kept.yaml").write_text("ttfa: p(50)<60s")
+    (workplace.folder / "broken.yaml").write_text("ttfa: p(50)<1ms")
+    return workplace
+
+
+USED = {"scenario": "ci/call.py", "options": LOAD, "targets": "simulator", "simulator": "true"}
+
+
+def test_the_action_measures_checks_comments_and_fails_by_the_verdict(ready: Workplace) -> None:
+    gh = noted(ready, "gh")
+    said = act(ready, thresholds="broken.yaml", on_inconclusive="warn", **USED)
+
+    assert [*said.steps] == ["Install", "Start the simulator", "Measure", "Check", "Comment", "Verdict"], said.steps
+    assert said.status in (1, INVALID_STATUS), said.steps  # invalid, where the machine of the tests is too busy
+    looked, posted = asked(gh)
+    assert "repos/o/r/issues/7/comments" in looked
+    assert posted[2:5] == ["--method", "POST", "repos/o/r/issues/7/comments"]
+    kept = ready.folder.parent / "temp" / "latency"
+    assert posted[-1] == f"body=@{kept}/comment.md"
+    assert (kept / "comment.md").read_text().startswith("<!-- rtbench: latency -->\n")
+    assert (kept / "rtbench.xml").exists()
+    (run,) = (kept / "runs").iterdir()
+    assert (run / "report.html").exists()
+
+    comment = next(step["run"] for step in ACTION["runs"]["steps"] if step.get("name") == "Comment")
+    own = {"NUMBER": "7", "ARTIFACT": "latency", "FOLDER": str(kept), "RUN": str(run), "GITHUB_REPOSITORY": "o/r"}
+    noted(ready, "gh", answer="4711")
+    assert ready.run(comment, **own).returncode == 0, "a later run writes the same comment anew"
+    assert asked(gh)[-1][2:5] == ["--method", "PATCH", "repos/o/r/issues/comments/4711"]
+    noted(ready, "gh", status=1)
+    refused = ready.run(comment, **own)
+    assert (refused.returncode, "::warning::" in refused.stdout) == (0, True)
+
+
+def test_a_run_that_never_began_fails_with_its_own_words_and_is_not_checked(ready: Workplace) -> None:
+    gh = noted(ready, "gh")
+    said = act(ready, scenario="ci/call.py", targets="nobody")
+
+    assert [*said.steps] == ["Install", "Measure"]
+    assert said.status
+    assert "has no target 'nobody'" in said.steps["Measure"]
+    assert asked(gh) == []
+
+
+def test_no_input_is_put_into_a_shell_line() -> None:
+    """What others may choose (a name, an option) reaches the shell as a variable's value, and is no command."""
+    lines = [step["run"] for step in ACTION["runs"]["steps"] if "run" in step]
+    lines += [text for step in steps_of_template({}) if (text := script_of(step))]
+
+    assert len(lines) >= 10
+    assert not [line for line in lines if "${{" in line]
+
+
+def test_actions_of_others_are_pinned_to_a_major_version() -> None:
+    used = [step["uses"] for step in ACTION["runs"]["steps"] if "uses" in step]
+
+    assert used
+    assert all(re.fullmatch(r"actions/[a-z-]+@v\d+", name) for name in used)
+
+
+def steps_of_template(given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The steps that Azure Pipelines make of the template: conditions decided, parameters put in."""
+    defaults = {parameter["name"]: parameter.get("default", "") for parameter in TEMPLATE["parameters"]}
+    assert not given.keys() - defaults.keys()
+    parameters = {f"parameters.{name}": value for name, value in (defaults | dict(given)).items()}
+    for step in TEMPLATE["steps"]:
+        ((key, inner), *_) = step.items()
+        chosen = EXPRESSION.fullmatch(key)
+        if chosen is None:
+            yield _filled(step, parameters)
+        elif _is_chosen(chosen[1], parameters):
+            yield from (_filled(one, parameters) for one in inner)
+
+
+def _is_chosen(condition: str, parameters: Mapping[str, Any]) -> bool:
+    found = re.fullmatch(r"if (eq|ne)\((parameters\.\w+), (true|'')\)", condition)
+    assert found, condition
+    return (parameters[found[2]] == (True if found[3] == "true" else "")) == (found[1] == "eq")
+
+
+def _filled(step: dict[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    texts = {name: str(value) for name, value in parameters.items()}
+    return {key: _filled(value, parameters) if isinstance(value, dict) else put_in(value, texts)
+            for key, value in step.items()}  # fmt: skip
+
+
+def script_of(step: dict[str, Any]) -> str:
+    return str(step.get("script") or step.get("inputs", {}).get("inlineScript") or "")
+
+
+def test_the_template_measures_checks_and_comments(ready: Workplace) -> None:
+    curl = noted(ready, "curl")
+    temp = ready.folder.parent / "temp"
+    temp.mkdir()
+    ready.environment |= {
+        "TF_BUILD": "True", "AGENT_TEMPDIRECTORY": str(temp), "SYSTEM_COLLECTIONURI": "https://dev.example/o/",
+        "SYSTEM_TEAMPROJECTID": "p", "BUILD_REPOSITORY_ID": "r", "SYSTEM_PULLREQUEST_PULLREQUESTID": "7",
+    }  # fmt: skip
+    given = {"install": "numpy", "scenario": "ci/call.py", "options": LOAD, "targets": "simulator", "simulator": True,
+             "thresholds": "kept.yaml", "onInconclusive": "warn"}  # fmt: skip
+    said = []
+    for step in steps_of_template(given):
+        if script := script_of(step):
+            done = ready.run(script, **step.get("env", {}))
+            assert done.returncode in (0, INVALID_STATUS), (script, done.stdout, done.stderr)
+            said.append(done.stdout + done.stderr)
+
+    assert len(said) == 5
+    assert "##vso[task." in said[3]
+    (posted,) = asked(curl)
+    assert posted[-1].startswith("https://dev.example/o/p/_apis/git/repositories/r/pullRequests/7/threads?")
+    (comment,) = json.loads((temp / "comment.json").read_text())["comments"]
+    assert "SIMULATED" in comment["content"]
+    assert (temp / "latency" / "rtbench.xml").exists()
+
+
+def test_the_page_names_every_input_which_its_own_file_describes() -> None:
+    page = (ROOT / "docs" / "check.md").read_text(encoding="utf-8").partition("## The action")[2]
+    example, template = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    others = page.partition("Further inputs")[2].partition("\n\n")[0]
+    (used,) = (step["with"] for step in YAML(typ="safe").load(example)["jobs"]["latency"]["steps"] if "with" in step)
+    (steps,) = (step for step in YAML(typ="safe").load(template)["steps"] if "template" in step)
+
+    assert set(re.findall(r"`([a-z-]+)`", others.partition("Outputs")[0])) | used.keys() == set(ACTION["inputs"])
+    assert all(about["description"] for about in ACTION["inputs"].values())
+    assert used.keys() <= ACTION["inputs"].keys()
+    assert used.keys() >= {name for name, about in ACTION["inputs"].items() if about.get("required")}
+    assert [*steps_of_template(steps["parameters"])]
+    assert (ROOT / steps["template"].partition("@")[0]).is_file()

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from functools import partial
 from pathlib import Path
 
 from bench.clock import APART_NS
-from bench.metrics import segments
 from bench.plan.recordings import load_pcm
 from bench.protocol.openai import FORMATS
 from bench.run import folder as files
 from bench.simulator.truth import read_truth
-from tests import forked
 from tests.system.end_to_end.bounds import speech_bounds, turn_bounds
-from tests.system.end_to_end.locust_process import GUARD_S
-from tests.system.end_to_end.voice_run import Planned, Row, VoiceRun, all_played, instants, unlike_their_logs
+from tests.system.end_to_end.voice_run import Planned, VoiceRun, all_played, instants, unlike_their_logs
 from tests.system.end_to_end.voices import SESSIONS, write_callers
 
 LOAD = (
@@ -120,18 +116,6 @@ def what_latency_counts_from_left_when_the_kernel_says_and_requests_were_acknowl
             assert (row["request_sent_uncertainty_ns"], row["transmit_delay_ns"] >= 0) == (0, True)
 
 
-def the_service_took_the_settings_that_the_script_asks_for(run: VoiceRun) -> None:
-    (row, *_) = [row for row in run.sessions if row["script"] == "server_vad"]
-    settings = json.loads(row["effective_settings"])
-    preview = "turn_detection" in settings
-    detection = settings["turn_detection"] if preview else settings["audio"]["input"]["turn_detection"]
-
-    wanted: Row = {"threshold": 0.4, "prefix_padding_ms": 100, "silence_duration_ms": 200, "type": "server_vad"}
-    wanted |= {} if preview else {"idle_timeout_ms": 30_000}
-    assert {name: detection[name] for name in wanted} == wanted
-    assert settings.get("temperature") == (0.8 if preview else None)
-
-
 def each_session_speaks_with_the_variables_of_its_row(run: VoiceRun) -> None:
     callers = {1: "Ada", 2: "Grace", 3: "Mary"}
     crowd = [row for row in run.sessions if row["script"] == "crowd"]
@@ -154,47 +138,6 @@ def transcripts_hold_what_was_said_and_replied_in_each_turn(run: VoiceRun) -> No
         assert (line["input_text"] is not None) == (row["input_transcribed_at_ns"] is not None) == transcribed
 
 
-def the_segments_of_a_spoken_turn_add_up_to_what_its_caller_waits_for(run: VoiceRun) -> None:
-    spoken = [happened for happened in map(instants, run.turns) if {"speech_end", "first_audible"} <= happened.keys()]
-    waits_ns = [happened["first_audible"] - happened["speech_end"] for happened in spoken]
-
-    assert [sum(ns for _, _, ns in segments(happened)) for happened in spoken] == waits_ns
-    reported = [one for one in run.summary["segments"] if one["step"] == "all"]
-    assert sum(one["total_ns"] for one in reported) == sum(waits_ns)
-    assert all(sum(part["total_ns"] for part in one["segments"]) == one["total_ns"] for one in reported)
-    assert {tuple(part["name"] for part in one["segments"]) for one in reported} == {
-        ("end_of_turn_delay", "commit", "response_creation", "audio_generation", "playback_start"),
-        ("end_of_turn_delay", "commit", "request", "response_creation", "audio_generation", "playback_start"),
-        ("request", "response_creation", "audio_generation", "playback_start"),
-    }
-
-
-def turns_of_both_origins_are_answered_apart(run: VoiceRun) -> None:
-    counted = {answer["measured_from"]: answer["turns"] for answer in run.summary["results"]}
-
-    assert counted == {
-        measured_from: sum(row["measured_from"] == measured_from for row in run.turns)
-        for measured_from in ("request_sent", "speech_end")
-    }
-    assert {answer["metric"] for answer in run.summary["voice_to_voice"]} == {"voice_to_voice"}
-
-
-def a_report_made_again_says_what_callers_wait_for_and_what_chunks_add(run: VoiceRun) -> None:
-    before = run.summary
-    command = [sys.executable, "-P", "-m", "bench.cli.app", "report", str(run.folder)]
-    ended = forked.run(command, capture_output=True, text=True, timeout=GUARD_S, check=False)
-
-    words = " ".join(ended.stdout.split())
-    assert ended.returncode == 0, ended.stderr
-    assert "from request sent" in words
-    assert "from end of speech" in words
-    assert "voice_to_voice" in words
-    assert "breakdown end-of-turn detection (VAD) " in words
-    assert "contain up to one chunk (20, 50 and 100 ms) of packetisation" in words
-    assert json.loads((run.folder / "summary.json").read_text()) == before
-    assert before["playback"]["vad_chunks_ms"] == [20, 50, 100]
-
-
 CLAIMS = (
     every_turn_of_every_kind_of_caller_ends_well,
     there_is_a_row_for_each_turn_begun_and_each_response_of_the_service,
@@ -202,10 +145,6 @@ CLAIMS = (
     the_first_line_of_a_log_says_where_its_session_belongs,
     every_instant_of_a_turn_lies_between_its_cause_and_its_effect_in_the_truth_log,
     what_latency_counts_from_left_when_the_kernel_says_and_requests_were_acknowledged,
-    the_service_took_the_settings_that_the_script_asks_for,
     each_session_speaks_with_the_variables_of_its_row,
     transcripts_hold_what_was_said_and_replied_in_each_turn,
-    the_segments_of_a_spoken_turn_add_up_to_what_its_caller_waits_for,
-    turns_of_both_origins_are_answered_apart,
-    a_report_made_again_says_what_callers_wait_for_and_what_chunks_add,
 )

@@ -75,14 +75,13 @@ class VoiceRun:
 class Planned:
     """A run that is to be played in a folder of its own: `scenario` writes its Locust file there.
 
-    `simulator`: options of its simulator; `more` is appended to the profile, `service` names its URL.
+    `simulator`: options of its simulator; `service` names its URL.
     """
 
     scenario: Callable[[Path], Path]
     load: Sequence[str]
-    service: str = "ga"
-    simulator: Sequence[str] = ()
-    more: str = ""
+    service: str
+    simulator: Sequence[str]
 
 
 def all_played(parent: Path, runs: Mapping[str, Planned]) -> dict[str, VoiceRun]:
@@ -93,7 +92,7 @@ def all_played(parent: Path, runs: Mapping[str, Planned]) -> dict[str, VoiceRun]
             folder = parent / name.replace(" ", "-")
             folder.mkdir()
             options = ("--ground-truth", str(folder / "truth.jsonl"), *planned.simulator)
-            ready = stack.enter_context(quick_simulator(folder, *options, more=planned.more))
+            ready = stack.enter_context(quick_simulator(folder, *options))
             target = ("--url", ready.urls[planned.service], *(("--ca-file", str(ready.ca)) if ready.ca else ()))
             scenario = planned.scenario(folder)
             processes[name] = stack.enter_context(locust(scenario, folder / "runs", *planned.load, *target)), scenario

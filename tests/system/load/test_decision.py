@@ -124,16 +124,12 @@ def test_the_first_look_counts_what_a_session_has_of_the_gated_metric(tmp_path: 
 @pytest.mark.parametrize(
     ("thresholds", "pairs", "said"),
     [
-        ("", 20, "ttfa: p(95)<+20% cannot be tested before 40 pairs, because it needs 400 values in each target"),
-        ("", 20, "and the run has 20 at most: raise --sessions to 40 or more"),
-        (
-            "failure_rate: rate<+1pt\n",
-            19,
-            "failure_rate: rate<+1pt cannot be tested before 20 pairs, and the run has 19",
-        ),
-        ("ttfa: p(99)<+30%\n", 199, "cannot be tested before 200 pairs"),
+        ("", 20, "ttfa: p(95)<+20% cannot be tested before 40 pairs, because it needs 400 values in each target, and "
+                 "the run has 20 at most: raise --sessions to 40 or more"),
+        ("failure_rate: rate<+1pt\n", 19, "failure_rate: rate<+1pt cannot be tested before 20 pairs, and the run has "
+                                          "19"),
     ],
-)
+)  # fmt: skip
 def test_a_run_that_ends_before_a_gate_may_be_tested_is_refused(
     thresholds: str, pairs: int, said: str, tmp_path: Path
 ) -> None:
@@ -199,11 +195,6 @@ def test_thresholds_that_decide_nothing_are_refused_in_one_line(text: str, tmp_p
     assert not str(refused.value).startswith("rtbench")
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"nowhere\.yaml"):
-        made("--thresholds", str(tmp_path / "nowhere.yaml"))
-
-
 def test_what_decides_is_told_in_one_line() -> None:
     plan = {
         "primary_metrics": {"ttfa": ["p(50)<+10%", "p(95)<+20%"], "failure_rate": ["rate<+1pt"]},
@@ -265,20 +256,15 @@ class Held:
                 looking.join()
 
 
-def test_a_look_that_decides_ends_the_run_with_its_sentence(tmp_path: Path) -> None:
+def test_a_look_that_decides_ends_the_run_with_its_sentence_once_its_rows_are_on_the_disk(tmp_path: Path) -> None:
     held = Held(tmp_path, saying(stopped=True, sentence="not_regressed", analysis=1, pairs=50))
-    held.consider(50, 50)
+    held.consider(50)
+    assert held.stopped == []
+    held.consider(50)
+    held.looks.end()
 
     assert (held.stopped, held.said) == (["not_regressed"], [])
     assert held.looks.standing == (1, 3)
-
-
-def test_the_planned_looks_stay_the_same_once_the_run_is_decided(tmp_path: Path) -> None:
-    held = Held(tmp_path, saying(stopped=True, sentence="not_regressed", analysis=2, pairs=100))
-    held.consider(100, 100)
-    held.looks.end()
-
-    assert held.looks.standing == (2, 3)
 
 
 def test_a_look_that_does_not_is_followed_by_the_next(tmp_path: Path) -> None:
@@ -290,15 +276,6 @@ def test_a_look_that_does_not_is_followed_by_the_next(tmp_path: Path) -> None:
     assert held.stopped == []
     assert held.looks.standing == (2, 3)
     assert (tmp_path / "count").read_text() == "xx"
-
-
-def test_rows_are_on_the_disk_before_a_look_reads_them(tmp_path: Path) -> None:
-    held = Held(tmp_path, saying(stopped=True, sentence="done", analysis=1, pairs=50))
-    held.consider(50)
-    assert held.stopped == []
-    held.consider(50)
-
-    assert held.stopped == ["done"]
 
 
 def test_a_look_that_waits_for_a_slow_pair_is_tried_again_when_another_is_complete(tmp_path: Path) -> None:
@@ -317,7 +294,6 @@ def test_a_look_that_waits_for_a_slow_pair_is_tried_again_when_another_is_comple
     [
         ("sys.exit('no such thing')", "no such thing"),
         ("sys.exit(3)", "status 3"),
-        ("print('hm')", "Expecting value"),
         ("pass", "Expecting value"),
         ("print('{}')", "analysis"),
     ],

@@ -187,22 +187,16 @@ def callers(tmp_path: Path) -> Path:
     return tmp_path / "callers.py"
 
 
-@pytest.mark.parametrize(("name", "line"), [("Early", 12), ("Late", 19)])
-def test_a_step_outside_of_a_session_ends_the_run_with_its_line(callers: Path, name: str, line: int) -> None:
-    program = "print(json.dumps(refused_by(load_locustfile(sys.argv[1])[0][sys.argv[2]])))"
-    told = told_by(ENDING + program, str(callers), name)
-
-    assert told == [f"{callers}:{line}: {name}: {OUTSIDE}"]
-
-
 @pytest.mark.parametrize(
     ("name", "line", "problem"),
     [
+        ("Early", 12, OUTSIDE),
+        ("Late", 19, OUTSIDE),
         ("Clumsy", 23, "on_start fails: ZeroDivisionError: division by zero"),
         ("Untidy", 30, "on_stop fails: KeyError: 'till'"),
     ],
 )
-def test_a_user_that_fails_at_its_start_or_stop_ends_the_run_with_its_line(
+def test_a_user_that_fails_at_its_start_or_stop_or_plays_a_step_there_ends_the_run_with_its_line(
     callers: Path, name: str, line: int, problem: str
 ) -> None:
     program = "print(json.dumps(refused_by(load_locustfile(sys.argv[1])[0][sys.argv[2]])))"
@@ -283,3 +277,16 @@ print(json.dumps(played))
 """)
 
     assert told == ["text_turns", "voice_turns"] * 3
+
+
+def test_the_page_of_the_web_ui_does_not_hold_the_password_of_the_proxy() -> None:
+    told = told_by("""
+from locust import events
+from locust.argument_parser import ui_extra_args_dict
+from bench.load.planning.run_options import add_options
+events.init_command_line_parser.add_listener(add_options)
+print(json.dumps(ui_extra_args_dict(["--proxy", "http://ann:her-password@proxy:1", "--seed", "77"])))
+""")
+
+    assert told["seed"]["default_value"] == "77"
+    assert "her-password" not in json.dumps(told)

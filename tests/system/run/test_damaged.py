@@ -35,11 +35,6 @@ def of_something_else(path: Path) -> None:
         stream.write_table(rows)
 
 
-def a_folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
 def a_pipe(path: Path) -> None:
     path.unlink()
     os.mkfifo(path)
@@ -63,22 +58,13 @@ def facts_changed(**changes: Any) -> Callable[[Path], object]:
 
 DAMAGES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "turns of other types": (rows_of("turns"), retyped),
-    "seconds of other types": (rows_of("seconds"), retyped),
     "turns of something else": (rows_of("turns"), of_something_else),
-    "a folder of turns": (rows_of("turns"), a_folder),
     "a pipe of turns": (rows_of("turns"), a_pipe),
     "turns cut in half": (rows_of("turns"), cut_in_half),
-    "sessions cut in half": (rows_of("sessions"), cut_in_half),
-    "no turns": (rows_of("turns"), lambda path: path.write_bytes(b"")),
     "turns that are gone": (rows_of("turns"), Path.unlink),
-    "sessions that are gone": (rows_of("sessions"), Path.unlink),
-    "seconds that are gone": (rows_of("seconds"), Path.unlink),
     "spoilt turns": (rows_of("turns"), spoilt),
     "histograms that are torn": (HISTOGRAMS, lambda path: path.write_bytes(path.read_bytes()[:-30] + b"\n")),
-    "histograms that are no text": (HISTOGRAMS, lambda path: path.write_bytes(b"\xff\xfe")),
-    "a folder of histograms": (HISTOGRAMS, a_folder),
     "facts that are no text": (FACTS, lambda path: path.write_bytes(b'{"done": true, "pid": \xff}')),
-    "a folder of facts": (FACTS, a_folder),
     "an incident without an instant": (FACTS, facts_changed(incidents=[{"kind": "x"}])),
     "a host without a name": (FACTS, facts_changed(hosts=[{"workers": "many"}])),
     "a negative count of turns": (FACTS, facts_changed(rows={"turns": -1})),

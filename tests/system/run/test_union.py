@@ -158,14 +158,6 @@ def test_a_worker_s_own_folder_is_refused_if_its_master_has_all_of_its_run(run: 
         merge_runs([own, master], tmp_path / "merged")
 
 
-def test_what_the_folders_of_a_killed_master_s_workers_lack_is_bounded(run: Run, tmp_path: Path) -> None:
-    folders = [folder_of(run, tmp_path / f"w{n}", {n: flush}, led=False) for n, flush in ((0, 2), (1, 1))]
-    missing = {entry["worker"]: entry["turns"] for entry in merge_runs(folders, tmp_path / "merged")["missing_workers"]}
-    alone = [files.read_document(folder)["missing_workers"] for folder in folders]
-    assert missing.keys() == {1, 2}
-    assert missing[2] == max(entry["turns"] for entries in alone for entry in entries if entry["worker"] == 2)
-
-
 def test_the_part_that_a_master_lacks_is_added_once(run: Run, tmp_path: Path) -> None:
     """As a worker says that was cut off: `add it by rtbench merge`."""
     master = folder_of(run, tmp_path / "master", {0: 2, 1: 0, 2: 2}, led=True, closes=True)
@@ -182,14 +174,6 @@ def test_the_part_that_a_master_lacks_is_added_once(run: Run, tmp_path: Path) ->
     assert files.read_document(master)["validity"]["status"] == "invalid"
     (part,) = document["parts"]
     assert (part["workers"], part["turns"], part["host"]) == ([0, 1, 2], 54, "hub")
-
-
-def test_more_of_a_part_leaves_less_unknown(run: Run, tmp_path: Path) -> None:
-    master = folder_of(run, tmp_path / "master", {0: 2, 1: 0, 2: 2}, led=True, closes=True)
-    (before,) = files.read_document(master)["missing_workers"]
-    own = folder_of(run, tmp_path / "west", {1: 1}, led=False)
-    (entry,) = merge_runs([master, own], tmp_path / "merged")["missing_workers"]
-    assert entry["turns"] < before["turns"]
 
 
 def test_event_logs_come_from_where_the_worker_is_taken_from(run: Run, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from bench.simulator.truth import read_truth
 from tests.simulator.builders import CREATE
 from tests.simulator.dialled import connect
 from tests.simulator_process import GUARD_S, Ready, quick_simulator, running_simulator
-from tests.system.simulator.talk import UPGRADE, receive, turn
+from tests.system.simulator.talk import receive, turn
 
 KEY = "secret-of-this-test"
 
@@ -38,31 +38,22 @@ def fetch_token(ready: Ready, header: str | None = None) -> dict[str, str]:
         return fields
 
 
-@pytest.mark.parametrize("name", ["missing_role", "throttled"])
-def test_a_named_refusal_comes_with_body_headers_and_its_own_mark(tmp_path: Path, name: str) -> None:
-    truth = tmp_path / "truth.jsonl"
-    with quick_simulator(tmp_path, "--fault", name, "--ground-truth", str(truth)) as ready:
+def test_a_named_refusal_comes_with_body_headers_and_its_own_mark(tmp_path: Path) -> None:
+    truth, wanted = tmp_path / "truth.jsonl", AZURE["throttled"]
+    with quick_simulator(tmp_path, "--fault", "throttled", "--ground-truth", str(truth)) as ready:
         response = refused(ready.urls["ga"])
 
-    wanted = AZURE[name]
     assert response.status_code == wanted.status
     assert json.loads(response.body)["error"] == {"code": wanted.code, "message": wanted.message}
-    assert response.headers["Content-Type"] == "application/json"
     assert response.headers["apim-request-id"]
-    assert response.headers["x-ms-region"] == "simulated"
-    assert response.headers["x-rtbench-simulator"] == "1"
-    assert response.headers.get("retry-after") == ("2" if name == "throttled" else None)
-    assert response.headers.get("retry-after-ms") == ("2000" if name == "throttled" else None)
-    assert f"fault          {name}\n" in ready.output
+    told = {"Content-Type": "application/json", "x-ms-region": "simulated", "x-rtbench-simulator": "1"}
+    told |= {"retry-after": "2", "retry-after-ms": "2000"}
+    assert {name: response.headers[name] for name in told} == told
+    assert "fault          throttled\n" in ready.output
     assert "0 sessions, 1 refused, 1 faults" in ready.output
     _, fault, line, _ = read_truth(truth)
-    assert (fault["direction"], fault["type"], fault["place"], fault["connection"], fault["session"]) == (
-        "fault",
-        name,
-        "upgrade",
-        1,
-        None,
-    )
+    struck = {"direction": "fault", "type": "throttled", "place": "upgrade", "connection": 1, "session": None}
+    assert fault.items() >= struck.items()
     assert (line["direction"], line["status"], line["code"]) == ("refused", wanted.status, wanted.code)
 
 
@@ -118,26 +109,14 @@ def test_messages_are_compressed_for_clients_that_offer_it(tmp_path: Path, offer
     assert (sent[0]["frame_bytes"] < 0.8 * created_bytes) is offered
 
 
-def test_the_truth_logs_bytes_are_those_on_the_wire_when_compressed(tmp_path: Path) -> None:
-    truth = tmp_path / "truth.jsonl"
-    offer = b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
-    with (
-        quick_simulator(tmp_path, "--deflate", "--ground-truth", str(truth)) as ready,
-        socket.create_connection(("127.0.0.1", ready.port), timeout=GUARD_S) as sock,
-    ):
-        sock.sendall(UPGRADE.removesuffix(b"\r\n") + offer)
-        seen, frame, size = b"", b"", 4
-        while len(frame) < size:
-            seen += sock.recv(65_536)
-            frame = seen.partition(b"\r\n\r\n")[2]
-            size = 4 + int.from_bytes(frame[2:4], "big")
-
-    (created,) = (line for line in read_truth(truth) if line.get("direction") == "out")
-    assert frame[:2] == b"\xc1\x7e"  # a final text frame, compressed, with a length of 16 bits
-    assert created["frame_bytes"] == len(frame) == size
-
-
-@pytest.mark.parametrize(("host", "place"), [("localhost", "localhost"), ("0.0.0.0", "127.0.0.1")])
+@pytest.mark.parametrize(
+    ("host", "place"),
+    [
+        ("localhost", "localhost"),
+        ("0.0.0.0", "127.0.0.1"),
+        pytest.param("::1", "[::1]", marks=pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="none")),
+    ],
+)
 def test_urls_name_a_host_that_clients_can_reach(host: str, place: str) -> None:
     with running_simulator("--host", host) as ready, connect(ready.urls["ga"]) as client:
         assert all(f"//{place}:{ready.port}/" in url for url in ready.urls.values())

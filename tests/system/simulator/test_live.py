@@ -23,30 +23,31 @@ S = 1_000_000_000
 BUSY = Standing(open=3, sessions=12, responses=40, events=2_000, late_p99_ms=0.3)
 
 
-def test_the_line_says_how_the_simulator_stands() -> None:
-    assert fitted(live_parts([BUSY], 1234.4)) == (
-        "SIMULATED · 3 open of 12 sessions · 40 responses · 1234 events/s · handed − due p99 ≤ 0.3 ms"
-    )
+LATE = Standing(open=1, sessions=2, responses=3, events=4, late_p99_ms=7.5)
+LINES = [
+    # (how its processes stand, events in a second, columns, the line)
+    (
+        [BUSY],
+        9.4,
+        160,
+        "SIMULATED · 3 open of 12 sessions · 40 responses · 9 events/s · handed − due p99 ≤ 0.3 ms",
+    ),
+    ([Standing(0, 0, 0, 0, 0.0)], 0, 160, "SIMULATED · 0 open of 0 sessions · 0 responses · 0 events/s"),
+    ([BUSY, LATE], 9, 160, "SIMULATED · 4 open of 14 sessions · 43 responses · 9 events/s · handed − due p99 ≤ 7.5 ms"),
+    ([BUSY], 1234, 45, "3 open · 1234 events/s · late p99 ≤ 0.3 ms"),
+    ([BUSY], 1234, 20, "late p99 ≤ 0.3 ms"),
+]
 
 
-def test_before_anything_was_sent_it_was_not_late() -> None:
-    assert fitted(live_parts([Standing(0, 0, 0, 0, 0.0)], 0)) == (
-        "SIMULATED · 0 open of 0 sessions · 0 responses · 0 events/s"
-    )
+@pytest.mark.parametrize(("standings", "events_per_s", "columns", "line"), LINES)
+def test_the_line_says_how_the_simulator_stands_and_its_lateness_longest(
+    standings: list[Standing], events_per_s: float, columns: int, line: str
+) -> None:
+    assert fitted(live_parts(standings, events_per_s), columns) == line
 
 
-def test_of_several_processes_the_latest_counts_and_all_else_is_added_up() -> None:
-    late = Standing(open=1, sessions=2, responses=3, events=4, late_p99_ms=7.5)
-
-    assert fitted(live_parts([BUSY, late], 9)) == (
-        "SIMULATED · 4 open of 14 sessions · 43 responses · 9 events/s · handed − due p99 ≤ 7.5 ms"
-    )
-    assert "\x1b[31mhanded − due p99 ≤ 7.5 ms" in fitted(live_parts([BUSY, late], 9), colour=True)
-
-
-def test_on_a_narrow_terminal_the_lateness_stays_longest() -> None:
-    assert fitted(live_parts([BUSY], 1234), 45) == "3 open · 1234 events/s · late p99 ≤ 0.3 ms"
-    assert fitted(live_parts([BUSY], 1234), 20) == "late p99 ≤ 0.3 ms"
+def test_lateness_is_coloured() -> None:
+    assert "\x1b[31mhanded − due p99 ≤ 7.5 ms" in fitted(live_parts([BUSY, LATE], 9), colour=True)
 
 
 def test_events_in_a_second_are_those_since_the_line_was_drawn_last() -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.exceptions import InvalidStatus
 
 from bench.simulator.truth import read_truth
 from tests.simulator.builders import CREATE
@@ -86,19 +85,3 @@ def test_a_freeze_is_everybody_s(tmp_path: Path) -> None:
     assert all(
         line["send_start_ns"] - line["due_ns"] < FREEZE_NS for line in sent
     )  # what was held back was due when let go
-
-
-def test_a_profile_strikes_as_the_command_line_does(tmp_path: Path) -> None:
-    profile = "faults:\n  - {kind: http, status: 502, sessions: 1-2}\n"
-    with quick_simulator(tmp_path, "--fault", "throttled,sessions=2-3", more=profile) as ready:
-        statuses = []
-        for _ in range(4):
-            try:
-                with connect(ready.urls["ga"]) as client:
-                    statuses.append(receive(client)["type"])
-            except InvalidStatus as refused:
-                statuses.append(refused.response.status_code)
-
-    assert statuses == [502, 502, 429, "session.created"]
-    assert "fault          http,status=502,sessions=1-2\n" in ready.output
-    assert "fault          throttled,sessions=2-3\n" in ready.output

@@ -1,0 +1,114 @@
+"""Children beside the sessions: looks, reports and who sends metrics. Whatever becomes of one, the run goes on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gevent
+import pytest
+
+from bench.errors import USAGE_STATUS
+from bench.load.leading import monitor
+from bench.load.leading.looks import close_run, holds_rows, output_of
+from bench.load.leading.monitor import BEHIND, MOST_LINES, Telemetry
+from bench.load.playing.progress import ProgressReport
+from bench.run.document import SCHEMA_VERSION
+from tests.load.live_run import Stand
+from tests.simulator_process import ROOT
+from tests.system.end_to_end.locust_process import GUARD_S
+
+ENDS_BEFORE_ANYBODY_LISTENS = """
+import os
+import gevent.os
+
+def spawned(*words, spawn=gevent.os._raw_posix_spawn, **more):
+    pid = spawn(*words, **more)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    return pid
+
+gevent.os._raw_posix_spawn = spawned
+"""
+
+
+TAKEN_OVER = """
+import signal
+import gevent
+
+gevent.get_hub().loop.install_sigchld()
+gevent.spawn_later(0.2, signal.signal, signal.SIGCHLD, signal.SIG_DFL)
+"""
+
+
+WAITS = """
+import sys
+from bench.load.leading.looks import output_of
+
+print(output_of([sys.executable, "-c", "import time; time.sleep(0.6); print('said')"]))
+"""
+
+
+@pytest.mark.parametrize("lost", [ENDS_BEFORE_ANYBODY_LISTENS, TAKEN_OVER])
+def test_a_child_whose_signal_is_lost_is_heard_of_all_the_same(lost: str) -> None:
+    command = [sys.executable, "-c", lost + WAITS]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=GUARD_S)
+
+    assert (ended.stdout, ended.stderr) == ("said\n\n", "")
+
+
+def test_a_child_that_does_not_end_is_ended_with_what_it_has_started() -> None:
+    with pytest.raises(OSError, match=r"longer than 0\.2 s"):
+        output_of(["/bin/sh", "-c", "sleep 3600 & wait"], longest_s=0.2)
+
+
+def test_a_report_that_does_not_end_is_ended_and_the_rows_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand = Stand(tmp_path)
+    stand.play()
+    stand.live.close()
+    endless = tmp_path / "python"
+    endless.write_text("#!/bin/sh\nexec sleep 3600\n")
+    endless.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(endless))
+    monkeypatch.setattr("bench.load.leading.looks.longest_report_s", lambda folder: 0.01)
+    document = {"schema": SCHEMA_VERSION, "started_utc_ns": 0, "warmup_s": 1, "notices": [], "settings": {}}
+    closed = close_run(stand.folder, document, "all sessions are done")
+
+    assert (closed.summary, closed.status) == ("", USAGE_STATUS)
+    assert closed.problem.endswith(f"was ended; no row is lost: rtbench report {stand.folder}")
+    assert holds_rows(stand.folder)
+
+
+def made(said: list[str], *command: str) -> Telemetry:
+    """With another child."""
+    planned: Any = SimpleNamespace(targets=[], scenario="talk")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(monitor, "python_command", lambda _: list(command))
+        return Telemetry("run-1", planned, said.append)
+
+
+def test_a_child_that_does_not_read_holds_nobody_up_and_is_said_once() -> None:
+    said: list[str] = []
+    stuck = made(said, "sleep", "1000")
+    for _ in range(2 * MOST_LINES):
+        stuck.tell(0, ProgressReport())
+    stuck._child.kill()
+    stuck.close()
+
+    assert said == [BEHIND]
+
+
+def test_what_the_child_says_is_said_and_its_end_is_nobody_s() -> None:
+    said: list[str] = []
+    ended = made(said, "sh", "-c", "echo no more metrics >&2")
+    ended._child.wait()
+    for _ in range(2 * MOST_LINES):
+        ended.tell(0, ProgressReport())
+        gevent.sleep(0)
+    ended.close()
+
+    assert said == ["telemetry: no more metrics"]
