@@ -35,7 +35,6 @@ from tests.simulator.builders import (
     function,
     listening,
     one,
-    output,
     session_update,
     sound,
     squeezed,
@@ -95,19 +94,6 @@ def test_the_arguments_come_in_tokens_and_whole_everywhere_else() -> None:
     assert done(events)["usage"]["output_tokens"] == len(all_of(events, "arguments.delta"))
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_the_response_behind_the_outputs_answers_and_the_next_turn_calls_again(dialect: WireDialect) -> None:
-    behaviour = with_tools(dialect=dialect)
-    (call,) = calls(answers(behaviour, user_text(), CREATE))
-
-    answer = answers(behaviour, output(call["call_id"]), CREATE)
-    again = answers(behaviour, user_text(), CREATE)
-
-    assert [item["type"] for item in done(answer)["output"]] == ["message"]
-    assert calls(again)[0]["call_id"] != call["call_id"]
-    assert_typed(dialect, answer)
-
-
 @pytest.mark.parametrize(
     ("choice", "names"),
     [("none", []), ("auto", ["find_parcel"]), ("required", ["find_parcel"]),
@@ -137,22 +123,6 @@ def test_calls_in_parallel_are_written_one_after_the_other() -> None:
     assert len({call["call_id"] for call in calls(events)}) == 3
     assert {call["name"] for call in calls(events)} == {"find_parcel", "weather"}
     assert_typed(AZURE_GA, events)
-
-
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_preamble_is_spoken_and_closed_before_the_call(dialect: WireDialect) -> None:
-    behaviour = with_tools(dialect=dialect, preamble=1.0, rounds=2)
-    events = answers(behaviour, user_text(), CREATE)
-
-    spoken, named = (event["due_ns"] for event in all_of(events, "output_item.added"))
-    closed = all_of(events, "output_item.done")[0]["due_ns"]
-    message, call = done(events)["output"]
-    places = {event["output_index"] for event in all_of(events, "arguments.delta")}
-    assert (message["type"], call["type"], places) == ("message", "function_call", {1})
-    assert "phase" not in message
-    assert spoken < closed < named
-    assert calls(answers(behaviour, output(call["call_id"]), CREATE))
-    assert_typed(dialect, events)
 
 
 def test_a_cancel_closes_a_call_with_the_arguments_that_were_written() -> None:
@@ -351,45 +321,12 @@ def test_while_a_function_runs_a_filler_is_a_response_of_its_own_and_no_other_is
     assert response["output"][0]["content"][0]["transcript"] == HELLO
 
 
-def test_the_model_goes_on_behind_a_filler_as_if_there_was_none() -> None:
-    behaviour, called = calling("tool")
-    call_id = one(called, "function_call_arguments.done")["call_id"]
-    now_ns = drain(behaviour)[-1]["due_ns"]
-    plain = session_update(VOICE_LIVE, tool_choice="auto")
-
-    for event in (plain, output(call_id), CREATE):
-        behaviour.receive(event, now_ns)
-    (response,) = (event["response"] for event in all_of(drain(behaviour), "response.done"))
-
-    assert [item["type"] for item in response["output"]] == ["message"]
-
-
-def test_a_function_that_returns_at_once_leaves_no_time_for_a_filler() -> None:
-    behaviour, called = calling("tool")
-    done_ns = one(called, "response.done")["due_ns"]
-    returned = output(one(called, "function_call_arguments.done")["call_id"])
-    for event in (session_update(VOICE_LIVE, tool_choice="auto"), returned, CREATE):
-        behaviour.receive(event, done_ns + 1)
-
-    events = drain(behaviour)
-
-    assert len(all_of(events, "response.created")) == 1
-    assert "error" not in types(events)
-
-
 def test_a_response_may_have_a_setting_of_its_own() -> None:
     late = {"interim_response": STATIC | {"latency_threshold_ms": 100}}
 
     events = answers(asking("tool"), user_text(), create(**late))
 
     assert len(all_of(events, "output_item.added")) == 2
-
-
-@pytest.mark.parametrize("dialect", [AZURE_GA, AZURE_PREVIEW])
-def test_no_other_service_takes_the_setting(dialect: WireDialect) -> None:
-    refused = answers(build_behaviour(dialect), session_update(dialect, interim_response=STATIC))
-
-    assert one(refused, "error")["error"]["code"] == "unknown_parameter"
 
 
 # The arguments of a simulated function call fit the schema of the function.

@@ -180,16 +180,6 @@ def test_a_response_beyond_the_quota_is_created_and_fails_at_once(dialect: WireD
     assert error["message"].endswith("s.")
 
 
-def test_a_session_that_was_throttled_goes_on() -> None:
-    behaviour = build_behaviour(quota=Quota(QuotaLimits(requests_per_minute=1)))
-
-    statuses = [done(answers(behaviour, CREATE))["status"] for _ in range(2)]
-    behaviour.receive(CREATE, AT_NS + 60 * SECOND)
-
-    assert statuses == ["completed", "failed"]
-    assert done(drain(behaviour))["status"] == "completed"
-
-
 def test_the_sessions_of_a_server_share_its_quota() -> None:
     quota = Quota(QuotaLimits(requests_per_minute=3))
 
