@@ -373,10 +373,6 @@ def test_the_words_of_an_estimate(quotes: list[Quote], sessions: int | None, wor
     assert re.fullmatch(re.escape(words).replace("…", ".*"), estimate_words(quotes, sessions))
 
 
-def test_without_a_price_no_amount_is_said() -> None:
-    assert not re.search(r"\d USD", estimate_words(quoted(say(), service="azure", model="voice-1"), 8))
-
-
 def test_the_estimate_of_a_run_is_that_of_all_its_sessions_in_all_its_arms() -> None:
     assert estimate([priced(), priced(usd=(0.15, 0.2))], 10) == pytest.approx((2.0, 3.375))
     assert estimate([priced(), priced(usd=None)], 8) is None, "one target without a price leaves none"

@@ -209,9 +209,7 @@ def test_more_sessions_in_a_process_than_the_machine_was_calibrated_for_are_said
 
 
 def test_users_have_a_session_at_every_target_and_no_more_of_them_play_than_there_are_sessions(tmp_path: Path) -> None:
-    targets = tmp_path / "targets.yaml"
-    targets.write_text(f"targets:\n  west:\n    url: '{HERE}'\n  east:\n    url: '{HERE}'\n")
-    both = plan(tmp_path, "--targets", "west,east", "--target-file", str(targets), users=30)
+    both = plan(tmp_path, *two(tmp_path, "west", "east"), users=30)
 
     assert both.concurrency == Concurrency(30, 2, 1)
     assert plan(tmp_path, "--url", HERE, users=30).concurrency == Concurrency(30, 1, 1)
