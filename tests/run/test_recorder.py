@@ -226,16 +226,6 @@ def test_no_secret_gets_into_a_row() -> None:
     assert row["request_id"] == "r2"
 
 
-def test_long_words_of_a_service_are_cut(folder: Path, recorder: Recorder) -> None:
-    record = recorder.session(LABELS)
-    record.turn_ended(build_observation(detail="x" * 5_000))
-    record.session_ended(build_session(detail="x" * 5_000, close_reason="y" * 5_000))
-    recorder.flush()
-
-    (turn,), (session,) = rows(folder, "turns"), rows(folder, "sessions")
-    assert [len(words) for words in (turn["detail"], session["detail"], session["close_reason"])] == [300, 300, 300]
-
-
 def test_no_part_of_a_secret_is_left_where_long_words_are_cut(folder: Path) -> None:
     secret = "sk-1234567890"
     recorder = Recorder(Spool(folder, 0), BEGAN_NS, hide=lambda text: text.replace(secret, "***"))

@@ -262,21 +262,25 @@ def test_a_rule_that_a_part_broke_is_broken() -> None:
     assert verdict.status == "invalid"
 
 
-STARVED_ONES: dict[str, tuple[dict[str, float], float, bool, str]] = {
-    "a hundredth may be": ({"starved_share": 0.01}, 1.0, True, MORE_PROCESSES),
+MERGE = "merge what is missing once it is there, or run it again"
+MISSING: dict[str, tuple[dict[str, float], float | None, bool, str]] = {
+    # (shares of turns; the value of the check, whether the run is valid, and the remedy)
+    "a hundredth may be starved": ({"starved_share": 0.01}, 1.0, True, MORE_PROCESSES),
     "more are too many": ({"starved_share": 0.0101}, 1.01, False, MORE_PROCESSES),
-    "those that are missing are added": ({"starved_share": 0.006, "missing_share": 0.006}, 1.2, False,
-                                         f"merge what is missing once it is there, or run it again; {MORE_PROCESSES}"),
-}  # fmt: skip
+    "a hundredth may be missing": ({"missing_share": 0.01}, 1.0, True, MERGE),
+    "more is too much": ({"missing_share": 0.0101}, 1.01, False, MERGE),
+    "and so is what nobody can count": ({"missing_share": float("nan")}, None, False, MERGE),
+    "both are added": ({"starved_share": 0.006, "missing_share": 0.006}, 1.2, False, f"{MERGE}; {MORE_PROCESSES}"),
+}
 
 
-@pytest.mark.parametrize(("shares", "figure", "valid", "remedy"), STARVED_ONES.values(), ids=STARVED_ONES)
+@pytest.mark.parametrize(("shares", "value", "valid", "remedy"), MISSING.values(), ids=MISSING)
 def test_turns_of_which_nobody_knows_how_they_ended_are_missing(
-    shares: dict[str, float], figure: float, valid: bool, remedy: str
+    shares: dict[str, float], value: float | None, valid: bool, remedy: str
 ) -> None:
     verdict = judge(of_host("", **shares))
     (check,) = (check for check in verdict.checks if check.name == "missing_data")
-    assert (check.value, check.result, check.remedy) == (figure, RESULT[valid], remedy)
+    assert (check.value, check.result, check.remedy) == (value, RESULT[valid], remedy)
     assert verdict.status == STATUS[valid]
 
 
@@ -287,17 +291,6 @@ def test_starved_turns_of_the_warm_up_are_not_counted() -> None:
     })  # fmt: skip
     assert _starved_share(lambda table, columns: rows.select(columns)) == 0.25
     assert _starved_share(lambda table, columns: rows.select(columns).slice(0, 0)) == 0.0
-
-
-@pytest.mark.parametrize(
-    ("share", "figure", "valid"), [(0.01, 1.0, True), (0.0101, 1.01, False), (float("nan"), None, False)]
-)
-def test_what_is_missing_may_be_a_hundredth(share: float, figure: float | None, valid: bool) -> None:
-    verdict = judge(of_host("", missing_share=share))
-    assert [(check.value, check.result) for check in verdict.checks if check.name == "missing_data"] == [
-        (figure, RESULT[valid])
-    ]
-    assert verdict.status == STATUS[valid]
 
 
 def test_what_the_user_has_to_mend_first_is_the_remedy_of_missing_parts() -> None:
