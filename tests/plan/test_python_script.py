@@ -121,18 +121,12 @@ steps:
 
 WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: say(""), "text must not be empty"),
-    (lambda: say("Hi", lable="x"), "text has an unknown key 'lable'; allowed: text, name"),
     (lambda: wav("none.wav"), f"audio {AUDIO}/none.wav: no such file"),
     (lambda: wav(speech={"start": 0, "end": 2}),
      "speech must start before it ends, and end with the WAV at the latest"),
     (lambda: pause(float("nan")), "pause must be a number of seconds from 0.001 to 3600, not nan"),
-    (lambda: pause(10**400), "pause must be a number of seconds from 0.001 to 3600, not 1000"),
     (lambda: pause(None), "pause must have exactly one of median, file, not none"),
-    (lambda: pause(1, median=2), "pause has an unknown key 'median'; allowed: pause"),
-    (lambda: pause(median=2, sigme=1), "pause has an unknown key 'sigme'; did you mean sigma?"),
-    (lambda: pause(file="none.txt"), f"file {AUDIO}/none.txt: no such file"),
     (lambda: session_settings({1: 2}), "session has a key that is not a word"),  # type: ignore[dict-item]
-    (lambda: timeouts({"fist_delta": 1}), "timeouts has an unknown key 'fist_delta'; did you mean first_delta?"),
     (lambda: build_script(Path(__file__), {"steps": []}, []), "the script has an unknown key 'steps'"),
     (lambda: build_script(Path(__file__), {}, [pause(1), expect("audio_delta", 1)]),
      "expect is about no turn: it must follow a `text`, `audio`, `request_response` or `wait_for`"),

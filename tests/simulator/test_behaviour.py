@@ -162,20 +162,6 @@ def test_an_answer_comes_in_the_format_that_was_asked_for(
     assert sizes[0] == 100 * bytes_per_ms
 
 
-def test_a_manual_audio_turn_commits_before_its_item() -> None:
-    behaviour = build_behaviour()
-
-    events = answers(behaviour, append(500), append(500), COMMIT)
-
-    assert types(events) == [
-        "input_audio_buffer.committed",
-        "conversation.item.added",
-        "conversation.item.done",
-    ]
-    assert events[0]["item_id"] == events[1]["item"]["id"]
-    assert events[1]["item"]["content"] == [{"type": "input_audio", "transcript": None}]
-
-
 @pytest.mark.parametrize("audio_ms", [0, 99])
 def test_a_commit_of_less_than_100_ms_is_an_error(audio_ms: int) -> None:
     error = error_of(answers(build_behaviour(), append(audio_ms), COMMIT))

@@ -36,13 +36,9 @@ def changes(frames: str, silence_ms: float) -> list[SpeechChange]:
     ("frames", "silence_ms", "expected"),
     [
         ("", 30, []),
-        ("......", 30, []),
-        ("##.##.##", 30, []),
         ("..###", 30, [SpeechChange(True, 2, 5)]),
         ("##.###", 30, [SpeechChange(True, 3, 6)]),
-        ("###..", 30, [SpeechChange(True, 0, 3)]),
         ("###...", 30, [SpeechChange(True, 0, 3), SpeechChange(False, 2, 6)]),
-        ("###..#...", 30, [SpeechChange(True, 0, 3), SpeechChange(False, 5, 9)]),
         ("###...", 25, [SpeechChange(True, 0, 3), SpeechChange(False, 2, 6)]),
         ("###.", 0, [SpeechChange(True, 0, 3), SpeechChange(False, 2, 4)]),
         ("###..##.###", 20, [SpeechChange(True, 0, 3), SpeechChange(False, 2, 5), SpeechChange(True, 8, 11)]),
@@ -57,7 +53,6 @@ def test_speech_needs_three_frames_to_begin_and_its_silence_to_end(
 @pytest.mark.parametrize(
     ("frames", "expected"),
     [
-        ("#####", []),
         ("######", [SpeechChange(True, 0, 6)]),
         ("##.######", [SpeechChange(True, 3, 9)]),
         ("###..#", [SpeechChange(True, 0, 6)]),
@@ -193,10 +188,6 @@ def test_cutting_the_audio_otherwise_changes_no_place(
     audio = sound(*parts_ms, name=name)
 
     assert speech_in(audio, [100 + size for size in sizes], name) == speech_in(audio, [1 << 20], name)
-
-
-def test_the_silence_that_is_not_sent_is_not_heard() -> None:
-    assert [speech.began for speech in speech_in(sound(500, 199))] == [True]
 
 
 @given(st.lists(st.tuples(st.sampled_from(NAMES), st.integers(1, 2000)), max_size=10))

@@ -42,23 +42,6 @@ from tests.simulator.builders import (
 DIALECTS = (AZURE_GA, AZURE_PREVIEW)
 
 
-def test_a_turn_in_ga_goes_from_speech_to_the_response_without_the_client() -> None:
-    behaviour = listening()
-
-    events = talk(behaviour, sound(0, 300, 800, 400)) + drain(behaviour)
-
-    assert without_deltas(events)[:7] == [
-        "input_audio_buffer.speech_started",
-        "input_audio_buffer.speech_stopped",
-        "input_audio_buffer.committed",
-        "conversation.item.added",
-        "conversation.item.done",
-        "response.created",
-        "response.output_item.added",
-    ]
-    assert done(events)["status"] == "completed"
-
-
 @pytest.mark.parametrize(
     ("detection", "start_ms", "end_ms"),
     [
@@ -348,17 +331,6 @@ DEAF = SpeechDetection(ignored_barge_in_share=1.0)
 
 def statuses(events: list[dict[str, Any]]) -> list[str]:
     return [event["response"]["status"] for event in all_of(events, "response.done")]
-
-
-def test_speech_is_told_once_it_has_lasted_and_from_its_beginning() -> None:
-    behaviour = listening(vad=SpeechDetection(min_speech_ms=300), delays={"speech_started": 15})
-
-    events = talk(behaviour, sound(0, 500, 800, 400)) + drain(behaviour)
-
-    started = one(events, "speech_started")
-    assert started["audio_start_ms"] == 200
-    assert started["due_ns"] == AT_NS + 800 * 1_000_000 + 15_000_000
-    assert one(events, "speech_stopped")["audio_end_ms"] == 1500
 
 
 @pytest.mark.parametrize("speed", [1.0, 50.0])

@@ -7,8 +7,7 @@ import shlex
 import sys
 
 from tests import forked
-from tests.docs.commands import ROOT
-from tests.docs.test_commands import of
+from tests.docs.commands import ROOT, of
 
 PARSE = """
 import shlex, sys
