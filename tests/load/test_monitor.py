@@ -14,7 +14,7 @@ from gevent.event import Event
 from bench.errors import UsageError
 from bench.load.leading.looks import Looks
 from bench.load.leading.monitor import Monitor
-from bench.load.leading.role import never_begun, sign_in
+from bench.load.leading.role import sign_in
 from bench.load.leading.terminal import TerminalView
 from bench.load.planning.planned import Planned
 from bench.load.playing.progress import ProgressReport
@@ -53,16 +53,6 @@ def test_the_run_ends_when_its_processes_have_spent_its_budget_together() -> Non
     both.heard(1, ProgressReport(usd=0.4), {})
     both.keep_budget()
     assert (stopped, both.spent) == (["the budget of 1.00 USD is spent: 1.00 USD"], True)
-
-
-def test_what_a_process_reports_again_is_not_spent_twice() -> None:
-    stopped: list[str] = []
-    one = monitor(stopped, budget_usd=1.0)
-    for _ in range(5):
-        one.heard(0, ProgressReport(usd=0.6), {})
-        one.keep_budget()
-
-    assert stopped == []
 
 
 def test_starts_were_held_for_as_long_as_in_the_process_that_held_them_longest() -> None:
@@ -162,9 +152,3 @@ def test_a_sign_in_that_is_soon_over_says_nothing_then_or_later(refuses: bool) -
 
     assert isinstance(signing.exception, UsageError) is refuses
     assert said == []
-
-
-@pytest.mark.parametrize(("stopped", "why"), [("", "its time was over"), ("interrupted", "interrupted")])
-def test_a_run_that_never_began_says_what_it_waited_for(stopped: str, why: str) -> None:
-    assert never_begun(stopped).startswith(f"the run never began: {why}")
-    assert "still signing in through Microsoft Entra ID" in never_begun(stopped)

@@ -65,13 +65,6 @@ def test_a_pair_is_measured_once_it_starts_after_the_warm_up(second: int, warmup
     assert phase == ("warmup" if second < warmup_s else "measurement")
 
 
-def test_a_wait_in_one_arm_holds_its_partner() -> None:
-    one, other = Pacer(None), Pacer(None)
-    other.hold(7, 0)
-
-    assert earliest_ns([one, other], 1) == 7
-
-
 def test_pairs_keep_in_step_with_other_processes_by_the_slowest_rate() -> None:
     one, other = Pacer(60, 3), Pacer(30, 5)
     one.hold(NS_PER_S, 0)

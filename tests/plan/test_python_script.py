@@ -24,8 +24,6 @@ from bench.protocol.settings import SessionSettings
 from bench.yaml_file import PlainValue
 
 AUDIO = Path(__file__).parents[2] / "scenarios" / "audio"
-TIMES = Path(__file__).with_name("think_times.txt")
-DETECTION = {"type": "server_vad", "silence_duration_ms": 500}
 
 
 def wav(paths: Any = "late_parcel.wav", **arguments: Any) -> Any:
@@ -58,65 +56,6 @@ def session_settings(given: Any) -> SessionSettings:
 
 def timeouts(given: Any) -> Limits:
     return TIMEOUTS.read(PlainValue("timeouts", given))
-
-
-def test_python_says_the_same_as_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "talk.yaml"
-    path.write_text(
-        f"""
-session: {{voice: alloy, turn_detection: {{type: server_vad, silence_duration_ms: 500}}}}
-timeouts: {{end_of_turn: 3}}
-background_noise: {{file: {AUDIO / "room.wav"}, snr_db: 20}}
-jitter_buffer_ms: 0
-steps:
-  - {{text: Hello, name: hello, output: text}}
-  - expect: {{event: text_delta, within: 2}}
-  - {{request_response: {{instructions: Help.}}, name: help, expected_reply: Sure.,
-     success: {{reply_matches: "(?i)sure"}}}}
-  - pause: 1.5
-  - pause: {{median: 2, sigma: 0.5, max: 9}}
-  - pause: {{file: {TIMES}}}
-  - audio: [{AUDIO / "late_parcel.wav"}, {AUDIO / "goodbye.wav"}]
-    name: late
-    chunk_ms: 20
-    transcript: [My parcel is two days late., "Goodbye."]
-    success: {{reply_contains: sorry}}
-  - sound: {{audio: {AUDIO / "uh_huh.wav"}, kind: backchannel, after_share: 0.25}}
-  - interrupt: {{after: 1.5, audio: {AUDIO / "not_today.wav"}, verify_truncation: true}}
-    name: over
-  - interrupt: {{after_text: parcel, verify_truncation: true}}
-  - sound: {{audio: {AUDIO / "uh_huh.wav"}, kind: talking_to_others, during: silence, chunk_ms: 50}}
-  - {{text: Bye}}
-""",
-        encoding="utf-8",
-    )
-    settings = {
-        "session": {"voice": "alloy", "turn_detection": DETECTION},
-        "timeouts": {"end_of_turn": 3},
-        "background_noise": {"file": AUDIO / "room.wav", "snr_db": 20},
-        "jitter_buffer_ms": 0,
-    }
-    steps: list[Step] = [
-        say("Hello", "hello", output="text"),
-        expect("text_delta", 2),
-        respond("help", instructions="Help.", expected_reply="Sure.", success={"reply_matches": "(?i)sure"}),
-        pause(1.5),
-        pause(median=2, sigma=0.5, max=9),
-        pause(folder=TIMES.parent, file=TIMES.name),
-        wav(
-            ["late_parcel.wav", AUDIO / "goodbye.wav"],
-            chunk_ms=20,
-            transcript=["My parcel is two days late.", "Goodbye."],
-            success={"reply_contains": "sorry"},
-        ),
-        sound(kind="backchannel", after_share=0.25),
-        step_of("interrupt", AUDIO, audio="not_today.wav", name="over", after=1.5, verify_truncation=True),
-        step_of("interrupt", AUDIO, after_text="parcel", verify_truncation=True),
-        sound(kind="talking_to_others", during="silence", chunk_ms=50),
-        say("Bye", label="turn_5"),
-    ]
-
-    assert build_script(path, settings, steps) == load_script(path)
 
 
 WRONG: list[tuple[Callable[[], object], str]] = [

@@ -17,9 +17,7 @@ from bench.run.rows import CUT, DETAIL_CHARACTERS, FOREIGN, Words
 from bench.target.credentials import Credential, hidden
 from tests.reports import synthetic
 from tests.reports.synthetic import BEGAN_NS, Plan
-from tests.system.attack.steering import nobody_else, told
-
-__all__ = ["nobody_else"]
+from tests.system.attack.steering import told
 
 NAME = os.fsdecode(b"on\xffe")
 SHOWN = r"on\udcffe"

@@ -11,7 +11,6 @@ from bench.errors import ScriptError
 from bench.money import Prices, prices_of
 from bench.target.target_settings import load_price_table
 
-NO_IMAGES = (None, None)
 GOOD = """\
 as_of: 2026-02-03
 models:
@@ -35,10 +34,7 @@ def written(folder: Path, text: str) -> Path:
 @pytest.mark.parametrize(
     ("model", "text", "audio", "image"),
     [
-        ("gpt-4o-realtime-preview-2024-10-01", (5, 2.5, 20), (100, 20, 200), NO_IMAGES),
-        ("gpt-realtime-2025-08-28", (4, 0.4, 16), (32, 0.4, 64), (5, 0.5)),
         ("gpt-realtime-mini-2025-12-15", (0.6, 0.06, 2.4), (10, 0.3, 20), (0.8, 0.08)),
-        ("gpt-realtime-2", (4, 0.4, 24), (32, 0.4, 64), (5, 0.5)),
         ("gpt-realtime-2.1-2026-07-08", (4, 0.4, 24), (32, 0.4, 64), (5, 0.5)),
     ],
 )
