@@ -17,7 +17,9 @@ from bench.run.rows import CUT, DETAIL_CHARACTERS, FOREIGN, Words
 from bench.target.credentials import Credential, hidden
 from tests.reports import synthetic
 from tests.reports.synthetic import BEGAN_NS, Plan
-from tests.system.attack.steering import told
+from tests.system.attack.steering import nobody_else, told
+
+__all__ = ["nobody_else"]
 
 NAME = os.fsdecode(b"on\xffe")
 SHOWN = r"on\udcffe"
