@@ -42,11 +42,6 @@ def _stepped(step_ns: int) -> int:
     return time.time_ns() + step_ns
 
 
-def intended(stand: Stand) -> list[int]:
-    """When the sessions of a run, which is over, were meant to start."""
-    return [row["start_ns"] + row["intended_start_at_ns"] for row in stand.rows("sessions")]
-
-
 def test_a_pair_has_a_session_of_each_arm(tmp_path: Path) -> None:
     stand = Stand(tmp_path, "west", "east", "south")
     assert stand.play(2)
@@ -141,10 +136,11 @@ def test_the_sessions_of_a_pair_were_meant_to_start_when_their_user_asked_for_th
     stand.play()
     after_ns = monotonic_ns()
 
-    (first_ns, second_ns) = intended(stand)
+    rows = stand.rows("sessions")
+    first_ns, second_ns = (row["start_ns"] + row["intended_start_at_ns"] for row in rows)
     assert first_ns == second_ns
     assert before_ns <= first_ns <= after_ns
-    assert all(row["intended_start_at_ns"] <= 0 for row in stand.rows("sessions"))
+    assert all(row["intended_start_at_ns"] <= 0 for row in rows)
 
 
 def test_what_sessions_come_to_goes_into_their_spool_and_nowhere_else(tmp_path: Path) -> None:

@@ -257,18 +257,6 @@ def test_every_session_begins_with_the_history_of_the_option_in_the_place_of_its
     assert len({str(run.identity["scripts"]) for run in (plain, own, both, given)}) == 4
 
 
-def test_what_a_history_costs_is_in_the_estimate(tmp_path: Path) -> None:
-    (tmp_path / "long.jsonl").write_text(HISTORY % ("x" * 40_000))
-    plain, deep = (
-        plan(tmp_path, "--url", THERE, *more).quotes[0].usd
-        for more in ((), ("--history", str(tmp_path / "long.jsonl")))
-    )
-
-    assert plain is not None
-    assert deep is not None
-    assert deep[0] - plain[0] == pytest.approx(10_000 * 4 / 1e6, rel=0.01)  # at the price of text that is not cached
-
-
 # How much of a run's beginning is kept apart.
 
 

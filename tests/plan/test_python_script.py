@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from bench.errors import ScriptError, UsageError
-from bench.limits import Limits
-from bench.plan.fields import SESSION, TIMEOUTS
+from bench.plan.fields import SESSION
 from bench.plan.script import build_script, load_script, unfilled_names
 from bench.plan.steps import (
     EXPECTED_EVENTS,
@@ -52,10 +51,6 @@ def sound(**options: Any) -> Step:
 
 def session_settings(given: Any) -> SessionSettings:
     return SESSION.read(PlainValue("session", given))
-
-
-def timeouts(given: Any) -> Limits:
-    return TIMEOUTS.read(PlainValue("timeouts", given))
 
 
 WRONG: list[tuple[Callable[[], object], str]] = [

@@ -155,15 +155,11 @@ def test_a_clean_end_turns_the_spool_into_the_final_files(tmp_path: Path) -> Non
     assert document["validity"]["status"] == "valid"
 
 
-def without_histograms(folder: Path) -> None:
-    for path in (folder / "spool").glob("histograms-*.hlog"):
-        path.unlink()
-
-
 def kill_early(folder: Path) -> None:
     """As if it had been killed before it wrote its histograms."""
     kill(folder)
-    without_histograms(folder)
+    for path in (folder / "spool").glob("histograms-*.hlog"):
+        path.unlink()
 
 
 def closed_and_killed(folder: Path) -> Path:
