@@ -37,12 +37,6 @@ def started(pacers: list[Pacer], now_ns: int) -> int:
 SHARES = st.fractions(min_value=0, max_value=1, max_denominator=1_000)
 
 
-@given(st.integers(1, 6), st.integers(0, 99), st.integers(0, 10_000))
-def test_every_arm_of_a_pair_starts_once_and_always_in_the_same_order(arms: int, seed: int, pair: int) -> None:
-    assert sorted(order(arms, seed, pair)) == list(range(arms))
-    assert order(arms, seed, pair) == order(arms, seed, pair)
-
-
 def test_no_order_is_preferred() -> None:
     counts = Counter(order(3, 1, pair) for pair in range(6_000))
 

@@ -525,15 +525,7 @@ def test_a_simulator_behind_a_gateway_is_known_by_its_session(folder: Path, reco
 
     assert recorder.simulated
     assert [row["simulated"] for table in ("turns", "sessions") for row in rows(folder, table)] == [True, True]
-
-
-def test_rows_know_the_service_s_id_of_their_session(folder: Path, recorder: Recorder) -> None:
-    record = recorder.session(LABELS)
-    hear(record, session_created())
-    record.turn_ended(build_observation())
-    recorder.flush()
-
-    assert rows(folder, "turns")[0]["service_session_id"] == "sess_1"
+    assert rows(folder, "turns")[0]["service_session_id"] == "sess_1", "rows know the service's id of their session"
 
 
 # On disk.

@@ -70,14 +70,6 @@ def test_reasoning_comes_ahead_of_the_answer_and_behind_a_commentary(audio: bool
     assert first_ns(reasoned, 1, audio=audio) - first_ns(parts, 1, audio=audio) == REASONING_NS
 
 
-def test_reasoning_comes_ahead_of_the_calls() -> None:
-    content = ResponseContent(True, None, REPLY, CALLS)
-
-    plain, reasoned = (planned(content, Asked(AT_NS, 0, reasoning_ns=ns)) for ns in (0, REASONING_NS))
-
-    assert reasoned.parts[0].schedule.opening_ns - plain.parts[0].schedule.opening_ns == REASONING_NS
-
-
 @pytest.mark.parametrize(
     "content",
     [

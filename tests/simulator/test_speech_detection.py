@@ -83,15 +83,6 @@ def test_another_silence_counts_from_the_very_next_frame() -> None:
     assert seen == [SpeechChange(True, 0, 3), SpeechChange(False, 2, 7)]
 
 
-def test_a_reset_forgets_speech_and_goes_on_counting() -> None:
-    detector = Detector()
-    list(detector.feed([True, True, True]))
-
-    detector.reset()
-
-    assert list(detector.feed([False, False, True, True, True])) == [SpeechChange(True, 5, 8)]
-
-
 @pytest.mark.parametrize(("threshold", "dbfs"), [(0, -62), (0.5, -42), (1, -22)])
 def test_the_threshold_is_a_level(threshold: float, dbfs: float) -> None:
     amplitude = 32_768 * 10 ** (dbfs / 20)
@@ -99,14 +90,6 @@ def test_the_threshold_is_a_level(threshold: float, dbfs: float) -> None:
     assert level_dbfs(threshold) == pytest.approx(dbfs)
     assert active_frames(noise(400, int(amplitude) + 1), 400, threshold) == [True]
     assert active_frames(noise(400, int(amplitude)), 400, threshold) == [False]
-
-
-def test_each_frame_is_judged_by_itself() -> None:
-    loud, quiet = noise(240, 3000), noise(240, 30)
-
-    assert active_frames(np.concatenate([quiet, loud, quiet, quiet, loud]), 240, 0.5) == [
-        False, True, False, False, True,
-    ]  # fmt: skip
 
 
 def test_the_loudest_samples_are_loud() -> None:
