@@ -31,8 +31,3 @@ def commands() -> Iterator[Command]:
                     words = tuple(shlex.split(REDIRECTED.sub("", command), comments=True))
                     if words:
                         yield Command(page.name, block, words)
-
-
-def of(program: str) -> list[tuple[str, list[str]]]:
-    """(page, arguments) of every command of a program."""
-    return [(one.page, [*one.words[1:]]) for one in commands() if one.words[0] == program]

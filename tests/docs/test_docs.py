@@ -24,7 +24,6 @@ from reports.statistics import quantiles, unseen, verdicts
 from reports.statistics.differences import LEVEL
 from reports.wording.validity import FAMILIES, MEANINGS
 from tests.docs import addresses, columns, options, site
-from tests.docs.commands import of
 
 ROOT = Path(__file__).parents[2]
 NAMING = ("bench", "reports", "scenarios", "docs", "rtbench")
@@ -243,26 +242,6 @@ def _strings(tree: ast.Module) -> Iterable[Any]:
 
 def _commands() -> dict[str, Any]:
     return dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
-
-
-# Every command line of the README and of the documents is one.
-
-
-@pytest.mark.parametrize(
-    ("page", "arguments"), of("rtbench"), ids=lambda value: value if isinstance(value, str) else " ".join(value)
-)
-def test_every_rtbench_command_parses(page: str, arguments: list[str]) -> None:
-    name, *rest = arguments
-    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
-    if "--help" not in rest:
-        command.make_context(name, rest).close()
-
-
-def test_every_make_command_is_a_target() -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    named = {words[0] for _, words in of("make") if words}
-
-    assert named <= targets
 
 
 # The site: links inside `docs/` stay as they are, all others lead to the repository.

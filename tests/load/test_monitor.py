@@ -14,7 +14,7 @@ from gevent.event import Event
 from bench.errors import UsageError
 from bench.load.leading.looks import Looks
 from bench.load.leading.monitor import Monitor
-from bench.load.leading.role import sign_in
+from bench.load.leading.role import never_begun, sign_in
 from bench.load.leading.terminal import TerminalView
 from bench.load.planning.planned import Planned
 from bench.load.playing.progress import ProgressReport
@@ -152,3 +152,9 @@ def test_a_sign_in_that_is_soon_over_says_nothing_then_or_later(refuses: bool) -
 
     assert isinstance(signing.exception, UsageError) is refuses
     assert said == []
+
+
+@pytest.mark.parametrize(("stopped", "why"), [("", "its time was over"), ("interrupted", "interrupted")])
+def test_a_run_that_never_began_says_what_it_waited_for(stopped: str, why: str) -> None:
+    assert never_begun(stopped).startswith(f"the run never began: {why}")
+    assert "still signing in through Microsoft Entra ID" in never_begun(stopped)

@@ -7,7 +7,8 @@ import shlex
 import sys
 
 from tests import forked
-from tests.docs.commands import ROOT, of
+from tests.docs.commands import ROOT
+from tests.docs.test_commands import of
 
 PARSE = """
 import shlex, sys
