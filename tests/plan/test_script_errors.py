@@ -48,9 +48,6 @@ def write(path: Path, text: str) -> Path:
 WRONG: list[tuple[str, int | None, str]] = [
     # (script, line, words of the error)
     ("", 1, "the script needs `steps`"),
-    ("steps:\n\t- text: hi\n", 2, "indent with spaces, not with tabs"),
-    ("steps: [\n", 2, "is not YAML"),
-    ("steps: *nothing\n", 1, "is not YAML: found undefined alias"),
     ("steps:\n- text: \x07\n", 2, "special characters are not allowed"),
     ("- text: hi\n", 1, "the script must be made of `key: value`, not a list"),
     ("session: {}\n", 1, "the script needs `steps`"),
@@ -62,8 +59,6 @@ WRONG: list[tuple[str, int | None, str]] = [
     ("steps:\n- wait_for: goodbye\n", 2, 'wait_for must be greeting, not the string "goodbye"'),
     ("steps:\n", 1, "steps must be a list, not nothing"),
     ("steps:\n- text: hi\nstep:\n", 3, "unknown key 'step'; did you mean steps? allowed: session, timeouts, variables"),
-    ("steps:\n- text: hi\nsteps: []\n", 3, "the script has the key 'steps' twice"),
-    ("steps:\n- text: hi\n  text: ho\n", 3, "step 1 has the key 'text' twice"),
     ("steps:\n- name: hi\n", 2,
      "step 1 must have exactly one of text, audio, request_response, wait_for, interrupt, sound, pause, expect, "
      "message, send, not"),
@@ -157,12 +152,7 @@ WRONG: list[tuple[str, int | None, str]] = [
     ("session:\n  extra:\n    a: 2024-12-17\n", 3,
      "a must be what JSON has (text, a number, true, false, null), not 2024"),
     ('session:\n  extra: {a: "\\ud800"}\n', 2, "a must be Unicode text"),
-    ("session:\n  extra: &a {b: *a}\n", 2, "refers to itself: an alias stands inside what it repeats"),
     ("session:\n  extra: {<<: 5}\n", 2, "extra merges in what is no mapping"),
-    (f"session:\n  extra: {'[' * 70}{']' * 70}\n", 2, "holds over 100000 values or 64 levels of them"),
-    ("a: &a0 [1, 1, 1, 1]\n" + "".join(f"b: &a{n + 1} [*a{n}, *a{n}, *a{n}, *a{n}]\n" for n in range(9)), 9,
-     "holds over 100000 values"),
-    (f"text: {'x' * (4 << 20)}", None, "is larger than 4 MiB"),
     ("timeouts: {fist_delta: 3}\nsteps:\n- text: hi\n", 1, "did you mean first_delta? allowed: tcp, tls, upgrade"),
 ]  # fmt: skip
 
@@ -178,21 +168,6 @@ def test_what_is_wrong_with_a_script_is_said_with_its_line(
     assert caught.value.line == line
     place = f"{script}:{line}:{caught.value.column}: " if caught.value.column else f"{script}:{line}: "
     assert str(caught.value).startswith(place if line else f"{script}: ")
-
-
-def test_a_script_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ScriptError, match="no such file"):
-        load_script(tmp_path / "none.yaml")
-    with pytest.raises(ScriptError, match="cannot be read"):
-        load_script(tmp_path)
-
-
-def test_a_script_in_another_encoding_is_refused_with_the_line(script: Path) -> None:
-    script.write_bytes("steps:\n- text: Grüße\n".encode("latin-1"))
-
-    with pytest.raises(ScriptError, match="is not UTF-8") as caught:
-        load_script(script)
-    assert caught.value.line == 2
 
 
 def test_anchors_and_a_byte_order_mark_are_fine(script: Path) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
 from pathlib import Path
 
 import pytest
 
 from bench.errors import ScriptError
-from bench.money import Prices, prices_of
+from bench.money import Prices
 from bench.target.target_settings import load_price_table
 
 GOOD = """\
@@ -29,22 +28,6 @@ def written(folder: Path, text: str) -> Path:
     path = folder / "mine.yaml"
     path.write_text(text, encoding="utf-8")
     return path
-
-
-@pytest.mark.parametrize(
-    ("model", "text", "audio", "image"),
-    [
-        ("gpt-realtime-mini-2025-12-15", (0.6, 0.06, 2.4), (10, 0.3, 20), (0.8, 0.08)),
-        ("gpt-realtime-2.1-2026-07-08", (4, 0.4, 24), (32, 0.4, 64), (5, 0.5)),
-    ],
-)
-def test_the_table_knows_the_models_of_the_service(
-    model: str, text: tuple[float, ...], audio: tuple[float, ...], image: tuple[float | None, ...]
-) -> None:
-    prices = prices_of(load_price_table(None).models, model)
-
-    assert prices is not None
-    assert astuple(prices) == (*text, *audio, *image, 0)
 
 
 def test_every_price_that_comes_with_the_tool_has_a_source_and_the_table_a_day() -> None:

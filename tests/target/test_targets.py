@@ -377,7 +377,6 @@ def test_each_mistake_names_its_line_and_its_remedy(
         ("- a", "the file must be made of `key: value`, not a list"),
         ("targets:", "targets.yaml:1:1: targets must be made of `name: settings`"),
         ("targets: {3: {}}", "targets has a key that is not a word"),
-        ("targets: &a {one: *a}", "targets.yaml"),
     ],
 )
 def test_each_mistake_around_targets_is_told_too(tmp_path: Path, text: str, words: str) -> None:
