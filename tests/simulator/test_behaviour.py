@@ -6,7 +6,7 @@ import base64
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.protocol.audio import AudioFormatName
@@ -484,6 +484,8 @@ def audio_of(events: list[dict[str, Any]]) -> bytes:
 
 @given(cap=st.integers(1, WHOLE + 9), dialect=st.sampled_from(AZURE), audio=st.booleans(),
        name=st.sampled_from([*FORMATS]))  # fmt: skip
+@example(cap=FIRST_WITH_AUDIO, dialect=AZURE_GA, audio=True, name="pcm16")
+@example(cap=WHOLE - 1, dialect=AZURE_PREVIEW, audio=True, name="pcm16")
 def test_a_cut_answer_is_the_beginning_of_the_whole_one_and_its_usage_is_of_what_was_said(
     cap: int, dialect: WireDialect, audio: bool, name: AudioFormatName
 ) -> None:
