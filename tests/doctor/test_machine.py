@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -22,30 +23,39 @@ from bench.doctor.surroundings import (
 )
 from bench.installation import tool_version
 
-FOUND: list[tuple[Finding, str, str, str]] = [
-    # (a finding; its result, what it says, and its remedy)
-    (installation(compiled=True), "pass", tool_version(), ""),
-    (installation(compiled=False), "warning", tool_version(), "install a C compiler"),
-    (open_files(1_024, 4_096), "pass", "about 960 sessions", ""),
-    (open_files(256, 4_096), "warning", "about 192 sessions", "up to 4,096"),
-    (open_files(256, resource.RLIM_INFINITY), "warning", "about 192 sessions", "any number"),
-    (open_files(10, 10), "warning", "about 0 sessions", "ulimit -n"),
-    (open_files(resource.RLIM_INFINITY, resource.RLIM_INFINITY), "pass", "no limit", ""),
-    (local_ports(32_768, 60_999, 100), "pass", "28,132 more connections", ""),
-    (local_ports(50_000, 50_099, 90), "warning", "10 more connections", "ip_local_port_range"),
-    (local_ports(0, 0, 0), "skipped", "not known", ""),
-    (clock_resolution(1e-5), "pass", "", ""),
-    (clock_resolution(0.015), "warning", "", "measure on another machine"),
-    (processors(2, 0.5), "pass", "load 0.5", ""),
-    (processors(64, 10.0), "pass", "load 10.0", ""),
-    (processors(2, 1.9), "warning", "load 1.9", "end them"),
-    (priority(Priority(-10)), "pass", "niceness -10", ""),
-    (priority(Priority(0, "is not permitted", "permit it")), "skipped", "of a run is not permitted", "permit it"),
+FOUND: list[tuple[Callable[[], Finding], str, str, str]] = [
+    # (what is looked at; the result, what it says, and its remedy)
+    (lambda: installation(compiled=True), "pass", tool_version(), ""),
+    (lambda: installation(compiled=False), "warning", tool_version(), "install a C compiler"),
+    (lambda: open_files(1_024, 4_096), "pass", "about 960 sessions", ""),
+    (lambda: open_files(256, 4_096), "warning", "about 192 sessions", "up to 4,096"),
+    (lambda: open_files(256, resource.RLIM_INFINITY), "warning", "about 192 sessions", "any number"),
+    (lambda: open_files(10, 10), "warning", "about 0 sessions", "ulimit -n"),
+    (lambda: open_files(resource.RLIM_INFINITY, resource.RLIM_INFINITY), "pass", "no limit", ""),
+    (lambda: local_ports(32_768, 60_999, 100), "pass", "28,132 more connections", ""),
+    (lambda: local_ports(50_000, 50_099, 90), "warning", "10 more connections", "ip_local_port_range"),
+    (lambda: local_ports(0, 0, 0), "skipped", "not known", ""),
+    (lambda: clock_resolution(1e-5), "pass", "", ""),
+    (lambda: clock_resolution(0.015), "warning", "", "measure on another machine"),
+    (lambda: processors(2, 0.5), "pass", "load 0.5", ""),
+    (lambda: processors(64, 10.0), "pass", "load 10.0", ""),
+    (lambda: processors(2, 1.9), "warning", "load 1.9", "end them"),
+    (lambda: priority(Priority(-10)), "pass", "niceness -10", ""),
+    (
+        lambda: priority(Priority(0, "is not permitted", "permit it")),
+        "skipped",
+        "of a run is not permitted",
+        "permit it",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("found", "result", "said", "remedy"), FOUND)
-def test_what_may_limit_a_run_is_found_with_its_remedy(found: Finding, result: str, said: str, remedy: str) -> None:
+@pytest.mark.parametrize(("look", "result", "said", "remedy"), FOUND)
+def test_what_may_limit_a_run_is_found_with_its_remedy(
+    look: Callable[[], Finding], result: str, said: str, remedy: str
+) -> None:
+    found = look()
+
     assert found.result == result
     assert said in found.message
     assert remedy in found.remedy
