@@ -174,6 +174,20 @@ def test_a_setting_that_a_script_does_not_have_is_refused_at_its_class() -> None
         loaded_scripts([Shy])
 
 
+def test_a_setting_that_the_dialect_does_not_have_is_refused_for_a_method_too() -> None:
+    with pytest.raises(ScriptError, match=r"actors.py: Caller: temperature needs the preview dialect"):
+        plays_of(actor("Caller", pay, session={"temperature": 0.8}))
+
+
+def test_a_name_that_the_variables_do_not_have_is_refused_before_the_run(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("first_name\nAda\n")
+
+    with pytest.raises(
+        ScriptError, match=r"test_plays.py: Caller: a text has \$\{name\}, the variables have only first_name"
+    ):
+        loaded_scripts([actor("Caller", order, variables=tmp_path / "rows.csv")])
+
+
 def test_a_task_without_an_end_has_no_number_of_turns() -> None:
     def talk_on(actor: Actor) -> None:
         while True:

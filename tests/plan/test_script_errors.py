@@ -49,6 +49,7 @@ WRONG: list[tuple[str, int | None, str]] = [
     # (script, line, words of the error)
     ("", 1, "the script needs `steps`"),
     ("steps:\n- text: \x07\n", 2, "special characters are not allowed"),
+    ("[" * 500, None, "is not YAML"),
     ("- text: hi\n", 1, "the script must be made of `key: value`, not a list"),
     ("session: {}\n", 1, "the script needs `steps`"),
     ("session: {}\nsteps: []\n", 2, "steps has no turn: it needs a `text`, `audio`, `request_response` or `wait_for`"),
