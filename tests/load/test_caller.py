@@ -349,18 +349,6 @@ def saying(words: str) -> Service:
     return Service(turns=[lambda _: spoken(answer)])
 
 
-@pytest.mark.parametrize(("words", "label"), [("We are open on Sunday.", "coming"), ("We are closed.", "pity")])
-def test_a_task_branches_on_what_was_replied(words: str, label: str) -> None:
-    def task(actor: Actor) -> None:
-        answer = actor.text("Are you open on Sunday?", name="sunday")
-        actor.text("I see.", name="coming" if "open" in answer.reply_text else "pity")
-
-    stand = Stand(text_repertoire("Hello"), service=saying(words))
-    stand.perform(task, HERE.parent)
-
-    assert [turn.step for turn in stand.listening.turns] == ["sunday", label]
-
-
 @pytest.mark.parametrize("kind", ["text", "request_response", "audio"])
 @pytest.mark.parametrize(("words", "done"), [("We are open on Sunday.", True), ("We are closed.", False)])
 def test_a_function_of_the_task_judges_a_turn_by_what_is_told_of_it(

@@ -27,7 +27,6 @@ from tests.simulator.builders import (
     AT_NS,
     COMMIT,
     CREATE,
-    HELLO,
     JSON,
     MS,
     REPLY,
@@ -121,20 +120,6 @@ def test_three_to_five_words_of_the_transcript_come_before_the_first_audio(seed:
     assert 3 <= ahead <= 5
 
 
-def test_an_audio_answer_carries_the_whole_reply_and_says_so() -> None:
-    events = answers(build_behaviour(), CREATE)
-
-    audio = b"".join(
-        base64.b64decode(event["delta"]) for event in events if event["type"] == "response.output_audio.delta"
-    )
-    words = "".join(event["delta"] for event in events if event["type"] == "response.output_audio_transcript.delta")
-    response = done(events)
-    assert len(audio) == REPLY.audio_ms * 48
-    assert words == HELLO
-    assert response["output"][0]["content"] == [{"type": "output_audio", "transcript": HELLO}]
-    assert response["usage"]["output_token_details"]["audio_tokens"] == REPLY.audio_ms // 50
-
-
 def test_audio_comes_at_the_generation_speed() -> None:
     events = answers(build_behaviour(generation_speed=5.0), CREATE)
 
@@ -142,24 +127,6 @@ def test_audio_comes_at_the_generation_speed() -> None:
     after_the_first_ms = sum(len(base64.b64decode(event["delta"])) for event in deltas[1:]) / 48
     elapsed_ms = (deltas[-1]["due_ns"] - deltas[0]["due_ns"]) / MS
     assert after_the_first_ms / elapsed_ms == pytest.approx(5.0, rel=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("dialect", "response", "bytes_per_ms"),
-    [
-        (AZURE_PREVIEW, {"output_audio_format": "g711_ulaw"}, 8),
-        (AZURE_PREVIEW, {"output_audio_format": "pcm16"}, 48),
-        (AZURE_GA, {"audio": {"output": {"format": {"type": "audio/pcma"}}}}, 8),
-    ],
-)
-def test_an_answer_comes_in_the_format_that_was_asked_for(
-    dialect: WireDialect, response: dict[str, Any], bytes_per_ms: int
-) -> None:
-    events = answers(build_behaviour(dialect), create(**response))
-
-    sizes = [len(base64.b64decode(event["delta"])) for event in events if event["type"].endswith("audio.delta")]
-    assert sum(sizes) == REPLY.audio_ms * bytes_per_ms
-    assert sizes[0] == 100 * bytes_per_ms
 
 
 @pytest.mark.parametrize("audio_ms", [0, 99])

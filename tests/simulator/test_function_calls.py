@@ -24,7 +24,6 @@ from tests.simulator.builders import (
     JSON,
     MS,
     REPLY,
-    SECOND,
     all_of,
     answers,
     begun,
@@ -36,9 +35,7 @@ from tests.simulator.builders import (
     listening,
     one,
     session_update,
-    sound,
     squeezed,
-    talk,
     types,
     user_text,
     without_deltas,
@@ -110,19 +107,6 @@ def test_a_choice_of_tools_is_kept(dialect: WireDialect, choice: Any, names: lis
     if choice != "auto" and choice != "required":
         assert [call["name"] for call in calls(by_response)] == names
     assert calls(by_session) == calls(by_response)
-
-
-def test_calls_in_parallel_are_written_one_after_the_other() -> None:
-    events = answers(with_tools(PARCEL, WEATHER, parallel=(3, 3)), user_text(), CREATE)
-
-    items = [event["item_id"] for event in all_of(events, "arguments.done")]
-    places = [event["output_index"] for event in all_of(events, "output_item.added")]
-    assert squeezed(types(events))[3:-2] == CALL * 3
-    assert [call["id"] for call in calls(events)] == items
-    assert places == [0, 1, 2]
-    assert len({call["call_id"] for call in calls(events)}) == 3
-    assert {call["name"] for call in calls(events)} == {"find_parcel", "weather"}
-    assert_typed(AZURE_GA, events)
 
 
 def test_a_cancel_closes_a_call_with_the_arguments_that_were_written() -> None:
@@ -230,24 +214,6 @@ def test_reasoning_delays_the_answer_by_its_effort(effort: str, reasoning_ms: fl
     assert first_audio_ms({}, reasoning(effort)) == 500 + reasoning_ms
     assert first_audio_ms({"reasoning": {"effort": effort}}, CREATE) == 500 + reasoning_ms
     assert first_audio_ms({"reasoning": {"effort": "high"}}, reasoning(effort)) == 500 + reasoning_ms
-
-
-@pytest.mark.parametrize("place", [0, 1])
-def test_speech_over_a_part_closes_that_part_and_opens_no_further_one(place: int) -> None:
-    behaviour = listening(preamble=ALWAYS, generation_speed=2.0, delays={"first_audio": 300, "answer_pause": 300})
-    behaviour.receive(CREATE, AT_NS)
-    at_ns = AT_NS + (SECOND if place == 0 else 2 * SECOND)
-    events = drain(behaviour, at_ns)
-
-    events += talk(behaviour, sound(200), at_ns) + drain(behaviour)
-
-    response = done(events)
-    assert [item["status"] for item in response["output"]] == ["completed"] * place + ["incomplete"]
-    assert response["status"] == "cancelled"
-    assert [event["item"]["id"] for event in all_of(events, "output_item.done")] == [
-        x["id"] for x in response["output"]
-    ]
-    assert_typed(AZURE_GA, events)
 
 
 # Fillers, as Azure Voice Live speaks them where a session asks for them: ahead of a late answer, and during calls.
