@@ -3,18 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.doctor.explain import Refusal, explain
+from bench.clock import Arrival
+from bench.doctor.explain import (
+    NO_KEY,
+    REMEDIES,
+    Finding,
+    FindingState,
+    Refusal,
+    any_failed,
+    explain,
+    hint,
+    lines,
+    printable_finding,
+)
+from bench.limits import Limits
 from bench.metrics import SERVICE_SAID, TEXT_SESSION, UNHEARD
+from bench.observe import inputs
+from bench.observe.inputs import SessionStart
+from bench.protocol.base import Dialect
+from bench.protocol.openai_ga import GA
+from bench.protocol.openai_preview import PREVIEW
+from bench.run.event_log import EventLog, LoggedTimeline
+from bench.run.replay import Replayed, replay_log
 from bench.simulator.refusals import AZURE, OPENAI, STRAY_VERSION, TOO_MANY_HEADERS
-from bench.target.target import Auth, Entra
+from bench.simulator.session.service_forms import ga_session
+from bench.target.target import Auth, Entra, Target
 from bench.transport.interface import NetworkPath, Proxy
+from bench.transport.received import Received
 from tests.doctor.targets import HOST, KEY, build_target
+from tests.helpers import AT_NS, at, message
 
 ENTRA = Entra("https://cognitiveservices.azure.com/.default")
 SILENT = f"nothing came within the limit first_delta of 30 s; {SERVICE_SAID}"
@@ -134,3 +158,83 @@ def test_what_came_with_a_refusal_is_said(refusal: Refusal, auth: Auth, said: st
 @given(st.text(max_size=30), st.text(max_size=30), st.sampled_from([KEY, ENTRA, None]))
 def test_nothing_that_a_service_says_upsets_it(outcome: str, words: str, auth: Auth) -> None:
     assert isinstance(explain(Refusal(outcome, words), build_target(auth)), str)
+
+
+# Findings as lines and as JSON.
+
+
+STATES = st.sampled_from(["pass", "warning", "fail", "skipped"])
+WORDS = st.text(st.characters(categories=["L", "N"]), max_size=12)
+TEXTS = st.lists(WORDS, max_size=40).map(" ".join)
+
+
+@given(STATES, TEXTS, TEXTS, st.integers(60, 100))
+def test_no_line_is_wider_than_wanted_and_no_word_is_lost(
+    state: FindingState, said: str, remedy: str, width: int
+) -> None:
+    shown = list(lines(Finding("tls", state, said, remedy), width))
+
+    assert max(map(len, shown)) <= width
+    assert " ".join(shown).replace("→", "").split() == [state, "tls", *said.split(), *remedy.split()]
+
+
+def test_a_remedy_stands_below_what_was_found() -> None:
+    assert list(lines(Finding("tcp", "fail", "nobody there", "go there"), 80)) == [
+        "fail     tcp              nobody there",
+        "                          → go there",
+    ]
+
+
+def test_what_a_service_says_cannot_steer_the_terminal() -> None:
+    shown = printable_finding(Finding("upgrade", "fail", "no\x1b[2J", "a\nb"))
+
+    assert (shown.message, shown.remedy) == (r"no\x1b[2J", r"a\nb")
+
+
+@pytest.mark.parametrize(("state", "failed"), [("pass", False), ("warning", False), ("skipped", False), ("fail", True)])
+def test_only_what_failed_is_a_failure(state: FindingState, failed: bool) -> None:
+    assert any_failed([Finding("x", "pass", ""), Finding("x", state, "")]) is failed
+
+
+def test_json_has_all_of_it() -> None:
+    told = Finding("dns", "pass", "found").as_json()
+
+    assert told == {"name": "dns", "result": "pass", "message": "found", "remedy": ""}
+
+
+# What a probe says to do about a session that did not go well.
+
+
+OTHER = replace(build_target(None, "/v1/realtime?model=x"), host="voice.test", service="other")
+
+
+def played(folder: Path, outcome: str, detail: str, *heard: bytes, spoken: Dialect = GA) -> Replayed:
+    """A session that ended so, after what was heard."""
+    log = EventLog(folder / "log.jsonl", hide=str, record_audio=False)
+    timeline = LoggedTimeline(SessionStart(AT_NS, 1, Limits()), spoken, log=log, about={"dialect": spoken.name})
+    for data in heard:
+        timeline.received(spoken.decode(data), Received(data, Arrival(at(1)), len(data)))
+    timeline.tell(inputs.Failed(outcome, at(5), detail))
+    log.close()
+    return replay_log(log.path)
+
+
+@pytest.mark.parametrize(("target", "said"), [(OTHER, NO_KEY), (None, "")])
+def test_a_refusal_is_explained_to_whoever_knows_who_was_called(
+    tmp_path: Path, target: Target | None, said: str
+) -> None:
+    assert hint(played(tmp_path, "connect_failed:403", "HTTP 403: Forbidden"), target) == said
+
+
+@pytest.mark.parametrize("target", [replace(OTHER, dialect=PREVIEW), None])
+def test_a_greeting_in_the_other_dialect_is_hinted_at_with_and_without_a_target(
+    tmp_path: Path, target: Target | None
+) -> None:
+    greeting = message("session.created", session=ga_session("s", "m", 0))
+    ended = played(tmp_path, "timeout:session", "nothing", greeting, spoken=PREVIEW)
+
+    assert hint(ended, target) == REMEDIES[GA]
+
+
+def test_of_a_session_that_went_well_there_is_nothing_to_hint(tmp_path: Path) -> None:
+    assert hint(played(tmp_path, "ok", ""), OTHER) == ""

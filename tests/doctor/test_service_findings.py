@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, timedelta
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.doctor.examine import configuration
+from bench.doctor.explain import Finding
 from bench.doctor.service_findings import (
     compression,
     greeted,
@@ -24,37 +29,60 @@ from bench.observe.observation import SessionObservation
 from bench.protocol.base import SIMULATOR_MARK
 from bench.protocol.rate_limits import RateLimit
 from bench.target.credentials import Credential
+from bench.target.options import ServiceOptions
+from bench.target.targets import resolve_targets
 from tests.doctor.targets import build_target
 from tests.helpers import build_observation
 
 AT_S = 1_700_000_000
 DATE = "Tue, 14 Nov 2023 22:13:20 GMT"
+GREETED = SessionObservation("", "", 0, {"upgrade_done": 0, "session_created": 12_000_000})
+DECLINED = {"sec-websocket-extensions": ""}
+
+
+def at_a_clock(off_s: int, date: str | None = DATE) -> Finding:
+    return service_clock(date, (AT_S + off_s) * 1_000_000_000 + 500_000_000)
+
+
+def greeting(left_s: float) -> Finding:
+    return greeted({"model": "m", "expires_at": AT_S + left_s}, GREETED, AT_S)
+
+
+FOUND: list[tuple[Callable[[], Finding], str, str]] = [
+    # (a finding; its result, and what it says)
+    (lambda: at_a_clock(0), "pass", "agrees"),
+    (lambda: at_a_clock(30), "pass", "30 s ahead"),
+    (lambda: at_a_clock(-300), "warning", "300 s behind"),
+    (lambda: at_a_clock(300), "warning", "300 s ahead"),
+    *((partial(at_a_clock, 0, date), "skipped", "") for date in (None, "", "yesterday", DATE.replace("14", "99"))),
+    (lambda: greeting(1_800), "pass", "model m, ends in 30 min at the latest, greeted in 12.0 ms"),
+    (lambda: greeting(120), "pass", "ends in 2 min at"),
+    (lambda: greeting(119), "pass", "ends in 119 s at"),
+    (lambda: greeting(0.6), "pass", "ends in 1 s at"),
+    (lambda: limits_told((RateLimit("requests", 200, 199, 0.3), RateLimit("tokens", None, 5))), "pass",
+     "requests: 199 of 200 left, whole again in 0.3 s; tokens: 5 left"),
+    (lambda: limits_told(()), "skipped", ""),
+    (lambda: replied(build_observation(outcome="incomplete:max_output_tokens"), build_target(), Tariff("m", None, "")),
+     "fail", "incomplete:max_output_tokens"),
+    (lambda: compression(DECLINED, wanted=False), "pass", ""),
+    (lambda: compression(DECLINED, wanted=True), "warning", ""),
+    (lambda: compression({"sec-websocket-extensions": "permessage-deflate"}, wanted=True), "pass", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("tell", "result", "said"), FOUND)
+def test_what_a_service_tells_is_found(tell: Callable[[], Finding], result: str, said: str) -> None:
+    found = tell()
+
+    assert (found.result, said in found.message) == (result, True)
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(
         st.sampled_from(["audio", "input", "output", "format", "type", "voice", "turn_detection", "model"]), inner
     ),
 )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("off_s", "state", "said"),
-    [
-        (0, "pass", "agrees"),
-        (30, "pass", "30 s ahead"),
-        (-300, "warning", "300 s behind"),
-        (300, "warning", "300 s ahead"),
-    ],
-)
-def test_a_wall_clock_that_is_wrong_is_a_warning(off_s: int, state: str, said: str) -> None:
-    found = service_clock(DATE, (AT_S + off_s) * 1_000_000_000 + 500_000_000)
-
-    assert (found.result, said in found.message) == (state, True)
-
-
-@pytest.mark.parametrize("date", [None, "", "yesterday", "Tue, 99 Nov 2023 22:13:20 GMT"])
-def test_without_a_date_the_clocks_are_not_compared(date: str | None) -> None:
-    assert service_clock(date, AT_S * 1_000_000_000).result == "skipped"
 
 
 @pytest.mark.parametrize(
@@ -114,35 +142,6 @@ def test_no_settings_upset_it(session: dict[str, Any]) -> None:
     assert isinstance(settings_in(session), str)
 
 
-@pytest.mark.parametrize(("left_s", "said"), [(1_800, "30 min"), (120, "2 min"), (119, "119 s"), (0.6, "1 s")])
-def test_the_greeting_says_which_model_answers_and_for_how_long(left_s: float, said: str) -> None:
-    instants = {"upgrade_done": 0, "session_created": 12_000_000}
-    found = greeted({"model": "m", "expires_at": AT_S + left_s}, SessionObservation("", "", 0, instants), AT_S)
-
-    assert found.message == f"model m, ends in {said} at the latest, greeted in 12.0 ms"
-
-
-def test_limits_say_what_is_left() -> None:
-    found = limits_told((RateLimit("requests", 200, 199, 0.3), RateLimit("tokens", None, 5)))
-
-    assert found.message == "requests: 199 of 200 left, whole again in 0.3 s; tokens: 5 left"
-    assert limits_told(()).result == "skipped"
-
-
-def test_a_turn_that_the_service_ends_without_a_word_says_its_outcome_alone() -> None:
-    turn = build_observation(outcome="incomplete:max_output_tokens")
-
-    assert replied(turn, build_target(), Tariff("m", None, "")).message == "incomplete:max_output_tokens"
-
-
-@pytest.mark.parametrize(
-    ("wanted", "agreed", "state"),
-    [(False, "", "pass"), (True, "permessage-deflate", "pass"), (True, "", "warning")],
-)
-def test_compression_that_is_declined_is_a_warning(wanted: bool, agreed: str, state: str) -> None:
-    assert compression({"sec-websocket-extensions": agreed}, wanted=wanted).result == state
-
-
 def test_a_refusal_holds_the_ids_that_support_asks_for_each_once() -> None:
     headers = {"apim-request-id": "id-7", "x-request-id": "id-7", "x-ms-region": "Sweden Central", "retry-after": "9"}
     observed = SessionObservation("connect_failed:503", "HTTP 503: no", 0, {}, headers=headers)
@@ -161,3 +160,41 @@ def test_a_secret_that_the_service_has_cut_is_hidden_before_ids_follow_it(length
     found = refused("session", observed, build_target(), {}, Credential("api-key", secret).hide)
 
     assert found.message == "closed:1008: no such key: ***; x-ms-region Sweden Central"
+
+
+# What is said of a target before it is called.
+
+
+ENVIRONMENT = {
+    "HTTPS_PROXY": "http://proxy.test:3128",
+    "AZURE_OPENAI_ENDPOINT": "https://res.openai.azure.com",
+    "AZURE_OPENAI_DEPLOYMENT_NAME": "voice",
+}
+FILE = "targets: {east: {endpoint: 'https://res.openai.azure.com', deployment: voice, auth: entra, variants: {v: {}}}}"
+
+
+@pytest.mark.parametrize("names", [(), ("east",), ("east.v",)])
+def test_what_only_informs_is_no_warning_wherever_the_target_is_described(
+    names: tuple[str, ...], tmp_path: Path
+) -> None:
+    file = tmp_path / "targets.yaml"
+    file.write_text(FILE)
+    (target,) = resolve_targets(ENVIRONMENT, ServiceOptions(targets=names, target_file=file if names else None))
+    found = [*configuration(target)]
+
+    assert any(finding.message.startswith("through the proxy http://proxy.test:3128") for finding in found)
+    assert {finding.result for finding in found} == {"pass"}
+
+
+def test_what_is_likely_wrong_is_a_warning() -> None:
+    url = "wss://res.openai.azure.com/openai/v1/realtime?model=voice&api-version=2024-10-01-preview"
+    (target,) = resolve_targets({"KEY": "k" * 32}, ServiceOptions(url=url, api_key_env="KEY"))
+
+    assert [finding.result for finding in configuration(target)] == ["pass", "warning"]
+
+
+def test_a_service_that_is_known_is_named_with_how_long_its_sessions_last() -> None:
+    (target,) = resolve_targets({}, ServiceOptions(url="wss://api.stepfun.ai/v1/realtime?model=step-audio-2"))
+    (said, *_) = configuration(target)
+
+    assert said.message.endswith("stepfun dialect of StepFun, whose sessions last 30 minutes at most")

@@ -22,3 +22,17 @@ def parsed(*arguments: str, **environment: str) -> argparse.Namespace:
     parser = Parser()
     add_options(parser)
     return parser.parse_args(list(arguments), env_vars=environment)
+
+
+class HelpParser(argparse.ArgumentParser):
+    """Python's own, which Locust's is made of: the oracle of names, values and helps."""
+
+    def add_argument(self, *names: Any, env_var: str = "", include_in_web_ui: bool = True, **settings: Any) -> Any:
+        return super().add_argument(*names, **settings)
+
+
+def help_parser() -> HelpParser:
+    """With our options."""
+    made = HelpParser(add_help=False)
+    add_options(made)
+    return made

@@ -24,11 +24,9 @@ from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
 from bench.plan import recordings
 from bench.plan.draws import Choices
-from bench.plan.prepared import PreparedPause
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import build_script, load_script
-from bench.plan.steps import MOST_KEPT, Expect, Pause, Rules, StepReader, is_turn
-from bench.plan.turns import TextTurn, WavTurn
+from bench.plan.steps import MOST_KEPT, Rules, StepReader, is_turn
 from bench.protocol.openai_ga import GA
 from bench.protocol.settings import SessionSettings, TurnDetection
 from bench.session import Session
@@ -51,8 +49,10 @@ HERE = Path(__file__)
 Step = dict[str, Any]
 
 
-def rehearse(task: Callable[[Actor], object], folder: Path = HERE.parent) -> Rehearsal:
-    rehearsal = Rehearsal(StepReader(folder), Rules(SessionSettings()))
+def rehearse(task: Callable[[Actor], object], folder: Path = HERE.parent, *, detects: bool = False) -> Rehearsal:
+    """The rehearsal of a task in whose session the service detects turns, or does not."""
+    rules = Rules(SessionSettings(turn_detection=TurnDetection() if detects else None))
+    rehearsal = Rehearsal(StepReader(folder), rules)
     act(Actor(), task, rehearsal)
     return rehearsal
 
@@ -123,32 +123,12 @@ def text_repertoire(*texts: str) -> Repertoire:
     return Repertoire(build_script(HERE, {}, steps), GA)
 
 
-def test_a_rehearsal_notes_what_a_session_will_do(tmp_path: Path) -> None:
-    tone(tmp_path / "a.wav")
-    steps = rehearse(
-        does([{"text": "Hello"}, {"expect": {"event": "response_created", "within": 5}}, {"pause": 1},
-              {"audio": "a.wav", "name": "tone", "chunk_ms": 50}, {"request_response": {"output": "text"}}]), tmp_path
-    ).steps  # fmt: skip
-
-    assert [type(step) for step in steps[:4]] == [TextTurn, Expect, Pause, WavTurn]
-    assert [getattr(step, "name", None) for step in steps] == ["turn_1", None, None, "tone", "turn_3"]
-
-
 def test_a_rehearsal_of_a_task_without_an_end_comes_to_one() -> None:
     def task(actor: Actor) -> None:
         while True:
             actor.text("Hello")
 
     assert len(rehearse(task).steps) == MAX_REHEARSED
-
-
-def heard_by(detects: bool, task: Callable[[Actor], object], folder: Path) -> Rehearsal:
-    """The rehearsal of a task in whose session the service detects turns, or does not."""
-    rehearsal = Rehearsal(
-        StepReader(folder), Rules(SessionSettings(turn_detection=TurnDetection() if detects else None))
-    )
-    act(Actor(), task, rehearsal)
-    return rehearsal
 
 
 def test_a_sound_is_of_a_reply_or_of_the_silence_in_which_it_is_heard(tmp_path: Path) -> None:
@@ -161,30 +141,17 @@ def test_a_sound_is_of_a_reply_or_of_the_silence_in_which_it_is_heard(tmp_path: 
         actor.sound("a.wav", kind="talking_to_others", during="silence")
         actor.text("Bye")
 
-    steps = heard_by(True, task, tmp_path).steps
-    assert [step.within_turn for step in steps] == [False, False, True, False, False]
-    with pytest.raises(UsageError, match="sound needs `turn_detection`"):
-        heard_by(False, task, tmp_path)
-    for name in ("expect", "interrupt", "sound"):
-        with pytest.raises(UsageError, match=f"{name} is about no turn"):
-            heard_by(True, lambda actor, name=name: AFTER_SILENCE[name](actor), tmp_path)  # type: ignore[misc]
-
-
-def after_silence(act: Callable[[Actor], object]) -> Callable[[Actor], None]:
-    def task(actor: Actor) -> None:
+    def interrupts_silence(actor: Actor) -> None:
         actor.text("Hello")
         actor.sound("a.wav", kind="talking_to_others", during="silence")
-        act(actor)
+        actor.interrupt()
 
-    return task
-
-
-AFTER_SILENCE = {
-    "expect": after_silence(lambda actor: actor.expect("response_created", 1)),
-    "interrupt": after_silence(lambda actor: actor.interrupt()),
-    "sound": after_silence(lambda actor: actor.sound("a.wav", kind="talking_to_others")),
-}
-"""What belongs to a turn, and follows none."""
+    steps = rehearse(task, tmp_path, detects=True).steps
+    assert [step.within_turn for step in steps] == [False, False, True, False, False]
+    with pytest.raises(UsageError, match="sound needs `turn_detection`"):
+        rehearse(task, tmp_path)
+    with pytest.raises(UsageError, match="interrupt is about no turn"):
+        rehearse(interrupts_silence, tmp_path, detects=True)
 
 
 @pytest.fixture
@@ -210,16 +177,6 @@ def test_a_recording_is_read_once_whatever_else_is_said_of_its_turn(tmp_path: Pa
     assert [step.reference.reply for step in steps if is_turn(step)] == [f"order {number}" for number in range(50)]
 
 
-def test_a_recording_that_has_changed_is_read_again(tmp_path: Path) -> None:
-    path = tone(tmp_path / "a.wav")
-    reader = StepReader(tmp_path)
-    (first,) = reader.read("audio", audio="a.wav", expected_reply="order 1").recordings
-    tone(path, 0.15)  # another size: the file system's clock may be coarse
-    (second,) = reader.read("audio", audio="a.wav", expected_reply="order 2").recordings
-
-    assert second.samples == first.samples // 2
-
-
 def test_no_more_steps_are_kept_than_a_task_repeats(tmp_path: Path) -> None:
     tone(tmp_path / "a.wav")
     reader = StepReader(tmp_path)
@@ -237,17 +194,6 @@ def test_a_step_that_is_repeated_stays_kept_beside_ever_new_ones(tmp_path: Path)
     for number in range(2 * MOST_KEPT):
         reader.read("audio", audio="a.wav", expected_reply=f"order {number}")
         assert reader.read("audio", audio="a.wav") is greeting
-
-
-def test_a_session_is_silent_for_as_long_as_was_drawn(tmp_path: Path) -> None:
-    (tmp_path / "think_times.txt").write_text("0.5\n1\n4\n")
-    paused = [step for pause in PAUSES for step in ({"text": "Hello"}, pause)]
-    stand = Stand(Repertoire(build_script(HERE, {}, rehearse(does([*paused, {"text": "Bye"}]), tmp_path).steps), GA))
-    stand.play()
-
-    turns, pauses = stand.listening.turns, [step for step in stand.script.steps if isinstance(step, PreparedPause)]
-    silences_ns = [later.instants["request_sent"] - earlier.instants["ended"] for earlier, later in pairwise(turns)]
-    assert silences_ns == [pause.duration_ns for pause in pauses]
 
 
 def test_each_pass_of_a_loop_draws_a_pause_of_its_own() -> None:
@@ -403,18 +349,6 @@ def saying(words: str) -> Service:
     return Service(turns=[lambda _: spoken(answer)])
 
 
-@pytest.mark.parametrize(("words", "label"), [("We are open on Sunday.", "coming"), ("We are closed.", "pity")])
-def test_a_task_branches_on_what_was_replied(words: str, label: str) -> None:
-    def task(actor: Actor) -> None:
-        answer = actor.text("Are you open on Sunday?", name="sunday")
-        actor.text("I see.", name="coming" if "open" in answer.reply_text else "pity")
-
-    stand = Stand(text_repertoire("Hello"), service=saying(words))
-    stand.perform(task, HERE.parent)
-
-    assert [turn.step for turn in stand.listening.turns] == ["sunday", label]
-
-
 @pytest.mark.parametrize("kind", ["text", "request_response", "audio"])
 @pytest.mark.parametrize(("words", "done"), [("We are open on Sunday.", True), ("We are closed.", False)])
 def test_a_function_of_the_task_judges_a_turn_by_what_is_told_of_it(
@@ -536,28 +470,22 @@ def test_nothing_is_kept_of_a_turn_that_nobody_may_ask_after() -> None:
     assert [*stage._asked.values()] == [kept]
 
 
-def two_callers(actor: Actor) -> None:
-    """A task without an end, whose last noted step is a sound in silence."""
-    while True:
-        actor.text("Hello")
-        actor.sound("a.wav", kind="talking_to_others", during="silence")
-
-
 def test_of_a_task_without_an_end_nobody_asks_what_follows_its_last_noted_step(tmp_path: Path) -> None:
     tone(tmp_path / "a.wav")
-    rehearsal = heard_by(True, two_callers, tmp_path)
 
+    def task(actor: Actor) -> None:
+        while True:
+            actor.text("Hello")
+            actor.sound("a.wav", kind="talking_to_others", during="silence")
+
+    rehearsal = rehearse(task, tmp_path, detects=True)
     assert not rehearsal.steps[-1].within_turn
     assert build_script(HERE, {"session": {"turn_detection": "server_vad"}}, rehearsal.steps, whole=rehearsal.whole)
 
 
 UNSEEN: dict[str, tuple[Callable[[Actor], object], str]] = {
-    "a call of what nobody declared": (lambda actor: actor.text("Book it.", expected_calls="book"),
-     "calls names the function book, which `tools` does not have"),
     "audio at once with turn detection": (lambda actor: actor.audio("a.wav", name="late", paced=False),
      "paced must be true with turn detection"),
-    "one name for what is typed and what is spoken": (lambda actor: actor.audio("a.wav", name="turn_1"),
-     "name names a text turn and a voice turn"),
     "an event that a message has ended": (
         lambda actor: (
             actor.message("system", "Be brief.", None),

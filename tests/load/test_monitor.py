@@ -55,16 +55,6 @@ def test_the_run_ends_when_its_processes_have_spent_its_budget_together() -> Non
     assert (stopped, both.spent) == (["the budget of 1.00 USD is spent: 1.00 USD"], True)
 
 
-def test_what_a_process_reports_again_is_not_spent_twice() -> None:
-    stopped: list[str] = []
-    one = monitor(stopped, budget_usd=1.0)
-    for _ in range(5):
-        one.heard(0, ProgressReport(usd=0.6), {})
-        one.keep_budget()
-
-    assert stopped == []
-
-
 def test_starts_were_held_for_as_long_as_in_the_process_that_held_them_longest() -> None:
     both = monitor()
     both.heard(0, ProgressReport(), {"west": 3.0})
@@ -74,26 +64,19 @@ def test_starts_were_held_for_as_long_as_in_the_process_that_held_them_longest()
     assert both.held_s == {"west": 6.0, "east": 1.0}
 
 
-@pytest.mark.parametrize(("ending", "said"), [("", "measuring 00:00"), ("draining", "finishing calls 00:00")])
-def test_the_line_counts_the_users_of_all_arms(ending: str, said: str) -> None:
+@pytest.mark.parametrize(
+    ("ending", "warmup_s", "said"),
+    [("", 0, "measuring 00:00"), ("draining", 0, "finishing calls 00:00"), ("", 60, "warm-up 00:00")],
+)
+def test_the_line_says_what_goes_on_and_counts_the_users_of_all_arms(ending: str, warmup_s: float, said: str) -> None:
     screen = io.StringIO()
-    shown = monitor(arms=2, view=TerminalView(screen, {}))
+    shown = monitor(arms=2, view=TerminalView(screen, {}), warmup_s=warmup_s)
     shown.heard(0, ProgressReport(sessions_open=4, sessions_done=10, turns_succeeded=9), {})
     shown.show(ending)
 
     assert said in screen.getvalue()
     assert "4 active, 10 of 20 finished" in screen.getvalue()
     assert "left" not in screen.getvalue() or not ending
-
-
-@pytest.mark.parametrize(("warmup_s", "said"), [(60.0, "warm-up 00:00"), (0.0, "measuring 00:00")])
-def test_the_line_says_so_while_the_warm_up_lasts(warmup_s: float, said: str) -> None:
-    screen = io.StringIO()
-    shown = monitor(view=TerminalView(screen, {}), warmup_s=warmup_s)
-    shown.heard(0, ProgressReport(sessions_open=3), {})
-    shown.show()
-
-    assert said in screen.getvalue()
 
 
 def test_looks_go_by_the_pairs_of_all_processes_and_are_in_the_line() -> None:

@@ -61,14 +61,6 @@ def test_pairs_start_at_their_pace_and_after_the_waits_of_the_service(
     assert starts(pacer, *arrivals) == started
 
 
-@given(st.floats(1, 6000), st.lists(st.integers(0, MINUTE_NS), min_size=2, max_size=50))
-def test_no_two_starts_are_closer_than_the_interval(per_minute: float, arrivals: list[int]) -> None:
-    taken = starts(Pacer(per_minute), *sorted(arrivals))
-
-    assert all(later - earlier >= int(60e9 / per_minute) for earlier, later in pairwise(taken))
-    assert all(start >= now for start, now in zip(taken, sorted(arrivals), strict=True))
-
-
 def test_waits_that_nobody_asked_for_double_up_to_a_minute() -> None:
     pacer, now_ns, waits = Pacer(None), 0, []
     for _ in range(8):

@@ -37,12 +37,6 @@ def started(pacers: list[Pacer], now_ns: int) -> int:
 SHARES = st.fractions(min_value=0, max_value=1, max_denominator=1_000)
 
 
-@given(st.integers(1, 6), st.integers(0, 99), st.integers(0, 10_000))
-def test_every_arm_of_a_pair_starts_once_and_always_in_the_same_order(arms: int, seed: int, pair: int) -> None:
-    assert sorted(order(arms, seed, pair)) == list(range(arms))
-    assert order(arms, seed, pair) == order(arms, seed, pair)
-
-
 def test_no_order_is_preferred() -> None:
     counts = Counter(order(3, 1, pair) for pair in range(6_000))
 
@@ -63,13 +57,6 @@ def test_a_pair_is_measured_once_it_starts_after_the_warm_up(second: int, warmup
     phase = phase_of(began_ns + second * NS_PER_S, began_ns, warmup_s)
 
     assert phase == ("warmup" if second < warmup_s else "measurement")
-
-
-def test_a_wait_in_one_arm_holds_its_partner() -> None:
-    one, other = Pacer(None), Pacer(None)
-    other.hold(7, 0)
-
-    assert earliest_ns([one, other], 1) == 7
 
 
 def test_pairs_keep_in_step_with_other_processes_by_the_slowest_rate() -> None:

@@ -209,9 +209,7 @@ def test_more_sessions_in_a_process_than_the_machine_was_calibrated_for_are_said
 
 
 def test_users_have_a_session_at_every_target_and_no_more_of_them_play_than_there_are_sessions(tmp_path: Path) -> None:
-    targets = tmp_path / "targets.yaml"
-    targets.write_text(f"targets:\n  west:\n    url: '{HERE}'\n  east:\n    url: '{HERE}'\n")
-    both = plan(tmp_path, "--targets", "west,east", "--target-file", str(targets), users=30)
+    both = plan(tmp_path, *two(tmp_path, "west", "east"), users=30)
 
     assert both.concurrency == Concurrency(30, 2, 1)
     assert plan(tmp_path, "--url", HERE, users=30).concurrency == Concurrency(30, 1, 1)
@@ -257,18 +255,6 @@ def test_every_session_begins_with_the_history_of_the_option_in_the_place_of_its
     assert [len(history) for history in told] == [0, 2, 2, 2]
     assert [b"given" in history[-1].data for history in told[1:]] == [False, True, True]
     assert len({str(run.identity["scripts"]) for run in (plain, own, both, given)}) == 4
-
-
-def test_what_a_history_costs_is_in_the_estimate(tmp_path: Path) -> None:
-    (tmp_path / "long.jsonl").write_text(HISTORY % ("x" * 40_000))
-    plain, deep = (
-        plan(tmp_path, "--url", THERE, *more).quotes[0].usd
-        for more in ((), ("--history", str(tmp_path / "long.jsonl")))
-    )
-
-    assert plain is not None
-    assert deep is not None
-    assert deep[0] - plain[0] == pytest.approx(10_000 * 4 / 1e6, rel=0.01)  # at the price of text that is not cached
 
 
 # How much of a run's beginning is kept apart.

@@ -44,9 +44,7 @@ HERE = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=x")
 THERE = resolve_target({}, url="wss://example.com/openai/v1/realtime?model=x")
 
 
-def talk(
-    folder: Path, text: str = "timeouts: {end_of_turn: 1, first_delta: 3, response: 7}\nsteps:\n  - text: Hello\n"
-) -> Path:
+def talk(folder: Path, text: str = "steps:\n  - text: Hello\n") -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "talk.yaml").write_text(text)
     return folder / "talk.yaml"
@@ -171,14 +169,14 @@ def test_settings_beside_yaml_scripts_alone_are_refused(tmp_path: Path) -> None:
         plays_of(actor("One", script(talk(tmp_path)), session={"voice": "alloy"}, timeouts={"response": 3}))
 
 
-def test_a_setting_that_the_dialect_does_not_have_is_refused_for_a_method_too() -> None:
-    with pytest.raises(ScriptError, match=r"actors.py: Caller: temperature needs the preview dialect"):
-        plays_of(actor("Caller", pay, session={"temperature": 0.8}))
-
-
 def test_a_setting_that_a_script_does_not_have_is_refused_at_its_class() -> None:
     with pytest.raises(ScriptError, match=rf"test_plays.py:{LINE}: Shy: session has an unknown key 'voic'; did you"):
         loaded_scripts([Shy])
+
+
+def test_a_setting_that_the_dialect_does_not_have_is_refused_for_a_method_too() -> None:
+    with pytest.raises(ScriptError, match=r"actors.py: Caller: temperature needs the preview dialect"):
+        plays_of(actor("Caller", pay, session={"temperature": 0.8}))
 
 
 def test_a_name_that_the_variables_do_not_have_is_refused_before_the_run(tmp_path: Path) -> None:
@@ -223,9 +221,8 @@ TALK = {
 }
 
 
-def scripts_lacking(folder: Path, text: str, dialect: Any = GA, *, arrives: bool = False) -> Any:
-    (folder / "talk.yaml").write_text(text)
-    plays = prepared_plays(loaded_scripts([actor("One", script(folder / "talk.yaml"))]), dialect)
+def scripts_lacking(folder: Path, text: str, *, arrives: bool = False) -> Any:
+    plays = prepared_plays(loaded_scripts([actor("One", script(talk(folder, text)))]), GA)
     (repertoire,) = plays.values()
     return lacking(repertoire, arrives=arrives)
 
@@ -298,12 +295,7 @@ def test_of_a_task_in_python_nobody_knows(tmp_path: Path) -> None:
 # What run.json says of targets and scripts, before the first session.
 
 
-def plain_talk(folder: Path, text: str = "steps:\n  - text: Hello\n") -> Path:
-    (folder / "talk.yaml").write_text(text)
-    return folder / "talk.yaml"
-
-
-def scripts_of(*classes: type) -> list[Script]:
+def played_by(*classes: type) -> list[Script]:
     return list(loaded_scripts(classes).values())
 
 
@@ -312,8 +304,8 @@ def facts(*classes: type) -> list[dict[str, Any]]:
 
 
 def test_names_in_a_script_without_variables_are_told(tmp_path: Path) -> None:
-    path = plain_talk(tmp_path, "steps:\n  - text: 'Ask ${name} for ${price}.'\n")
-    notices = script_notices(scripts_of(actor("One", script(path)), actor("Other", script(path)), actor("Caller", pay)))
+    path = talk(tmp_path, "steps:\n  - text: 'Ask ${name} for ${price}.'\n")
+    notices = script_notices(played_by(actor("One", script(path)), actor("Other", script(path)), actor("Caller", pay)))
 
     assert notices == [
         f"talk: text contains ${{{name}}} and the script has no variables: it is sent as it stands"
@@ -330,15 +322,15 @@ def test_names_in_a_script_without_variables_are_told(tmp_path: Path) -> None:
 )
 def test_words_that_nothing_is_held_against_are_told(session: str, notices: list[str], tmp_path: Path) -> None:
     tone(tmp_path / "a.wav")
-    path = plain_talk(tmp_path, f"session: {session}\nsteps:\n  - {{audio: a.wav, transcript: Hello}}\n")
+    path = talk(tmp_path, f"session: {session}\nsteps:\n  - {{audio: a.wav, transcript: Hello}}\n")
 
-    assert script_notices(scripts_of(actor("One", script(path)))) == notices
+    assert script_notices(played_by(actor("One", script(path)))) == notices
 
 
 def test_facts_say_how_a_script_is_heard_and_spoken(tmp_path: Path) -> None:
     tone(tmp_path / "a.wav")
     (tmp_path / "rows.csv").write_text("name\nAda\nBob\n")
-    path = plain_talk(tmp_path, (
+    path = talk(tmp_path, (
         "session: {turn_detection: semantic_vad, input_format: g711_ulaw, output_format: g711_alaw}\n"
         "variables: rows.csv\nbackground_noise: {file: a.wav, snr_db: 15}\njitter_buffer_ms: 80\n"
         "steps:\n  - audio: a.wav\n    chunk_ms: 40\n  - text: Hello\n    output: text\n"))  # fmt: skip
@@ -361,14 +353,14 @@ def test_facts_say_how_long_a_caller_thinks_where_a_session_has_an_end(tmp_path:
             actor.text("Hello")
             actor.pause(1)
 
-    path = plain_talk(tmp_path, "steps:\n  - text: Hello\n  - pause: 0.5\n  - pause: {median: 2, sigma: 0.5}\n")
+    path = talk(tmp_path, "steps:\n  - text: Hello\n  - pause: 0.5\n  - pause: {median: 2, sigma: 0.5}\n")
     of_plays = facts(actor("One", script(path)), actor("Payer", pay), actor("Talker", talk_on))
 
     assert [fact["think_s"] for fact in of_plays] == [2.766, 0, None]
 
 
 def test_facts_hold_further_settings_as_they_are_played(tmp_path: Path) -> None:
-    path = plain_talk(tmp_path, "session: {extra: {a: {b: 1}}}\nsteps:\n  - text: Hello\n")
+    path = talk(tmp_path, "session: {extra: {a: {b: 1}}}\nsteps:\n  - text: Hello\n")
     parts = loaded_scripts([actor("One", script(path))])
     varied = prepared_plays(parts, GA, {"extra": {"a": {"c": None}}}, "targets.yaml:3")
 
@@ -379,13 +371,13 @@ def test_facts_hold_further_settings_as_they_are_played(tmp_path: Path) -> None:
 
 
 def test_a_script_that_two_classes_play_stands_once_among_the_facts(tmp_path: Path) -> None:
-    path = plain_talk(tmp_path)
+    path = talk(tmp_path)
 
     assert len(facts(actor("One", script(path)), actor("Other", script(path)))) == 1
 
 
 def test_facts_of_a_script_stand_there_for_each_target(tmp_path: Path) -> None:
-    parts = loaded_scripts([actor("One", script(plain_talk(tmp_path)))])
+    parts = loaded_scripts([actor("One", script(talk(tmp_path)))])
     quick = prepared_plays(parts, GA, {"turn_detection": "server_vad"}, "targets.yaml:3")
     of_plays = script_facts({"here": prepared_plays(parts, PREVIEW), "there": quick})
 

@@ -26,7 +26,7 @@ from bench.load.planning.run_options import (
 )
 from bench.load.planning.run_words import RunWords, locust_file, run_words, scenario_of
 from bench.target.options import ServiceOptions
-from tests.load.options import Parser, parsed
+from tests.load.options import Parser, help_parser, parsed
 
 SERVICE: dict[str, tuple[str, Any]] = {
     # (option's value, what it becomes)
@@ -362,13 +362,6 @@ def test_a_program_that_the_shell_does_not_find_is_called_by_its_path(
 # `rtbench options` shows every option that Locust gets from us, as its own help would.
 
 
-class HelpParser(argparse.ArgumentParser):
-    """Python's own, which Locust's is made of: the oracle of names, values and helps."""
-
-    def add_argument(self, *names: Any, env_var: str = "", include_in_web_ui: bool = True, **settings: Any) -> Any:
-        return super().add_argument(*names, **settings)
-
-
 def squeezed(text: str) -> str:
     return "".join(text.split())
 
@@ -376,8 +369,7 @@ def squeezed(text: str) -> str:
 def test_every_option_is_shown_with_its_value_its_variable_and_what_it_is_for(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    parser = HelpParser(add_help=False)
-    add_options(parser)
+    parser = help_parser()
     options()
     out = capsys.readouterr().out
 
@@ -394,12 +386,11 @@ def test_every_option_is_shown_with_its_value_its_variable_and_what_it_is_for(
 
 
 def test_every_word_that_an_option_takes_stands_in_its_row_of_the_page() -> None:
-    parser, page = HelpParser(add_help=False), Path(__file__).parents[2] / "docs" / "options.md"
-    add_options(parser)
+    page = Path(__file__).parents[2] / "docs" / "options.md"
     rows = {
         row.split("`")[1].partition(" ")[0]: row for row in page.read_text().splitlines() if row.startswith("- `--")
     }
-    words = {action.option_strings[0]: action.choices for action in parser._actions if action.choices}
+    words = {action.option_strings[0]: action.choices for action in help_parser()._actions if action.choices}
 
     assert words.keys() >= {"--auth", "--dialect", "--compression"}
     assert [(name, word) for name, of in words.items() for word in of if f"`{word}`" not in rows[name]] == []

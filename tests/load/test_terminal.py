@@ -121,7 +121,6 @@ def test_lengths_of_time_are_written_as_clocks_do(seconds: float, text: str) -> 
             105,
             "measuring 00:42 · 12 active · 412 ok 99.2 % · ttfa 486/902 ms · 1.32 USD · load generator OK · 01:18 left",
         ),
-        (95, "measuring 00:42 · 12 active · 412 ok 99.2 % · ttfa 486/902 ms · 1.32 USD · 01:18 left"),
         (80, "measuring 00:42 · 12 active · 412 ok 99.2 % · ttfa 486/902 ms · 1.32 USD"),
         (60, "measuring 00:42 · 412 ok 99.2 % · ttfa 486/902 ms · 1.32 USD"),
     ],
@@ -142,7 +141,6 @@ TROUBLE = {"sessions_refused": 45, "throttled": 45, "send_delay_p99_ms": 31.0}
             "load generator overloaded",
         ),
         (105, "measuring 00:42 · 45 failed to connect · 45 throttled · ttfa 486/902 ms · load generator overloaded"),
-        (90, "measuring 00:42 · 45 failed to connect · 45 throttled · load generator overloaded"),
         (45, "measuring 00:42 · load generator overloaded"),
     ],
 )
@@ -209,14 +207,11 @@ def test_more_width_never_says_less() -> None:
         (ProgressReport(), "", False, "connecting"),
         (ProgressReport(waiting_s=20), "", False, "delayed"),
         (ProgressReport(sessions_open=1), "", False, "measuring"),
-        (ProgressReport(sessions_open=1, waiting_s=20), "", False, "measuring"),
         (ProgressReport(turns_succeeded=1), "", False, "measuring"),
-        (ProgressReport(turns_failed=1), "", False, "measuring"),
         (ProgressReport(sessions_open=1), "draining", False, "finishing calls"),
         (ProgressReport(), "reporting", False, "writing report"),
         (ProgressReport(sessions_open=1), "", True, "warm-up"),
         (ProgressReport(), "", True, "connecting"),
-        (ProgressReport(sessions_open=1), "draining", True, "finishing calls"),
     ],
 )
 def test_the_phase_is_what_goes_on_and_a_warm_up_is_one_once_sessions_are_open(
@@ -230,11 +225,9 @@ def test_the_phase_is_what_goes_on_and_a_warm_up_is_one_once_sessions_are_open(
     [
         (42, 120, None, 0, 78),
         (130, 120, None, 0, 0),
-        (42, None, None, 7, None),
         (42, None, 20, 0, None),
         (30, None, 20, 5, 90),
         (30, 60, 20, 5, 30),
-        (30, 600, 20, 5, 90),
         (30, None, 20, 20, 0),
     ],
 )

@@ -553,12 +553,6 @@ def taken(microphone: Microphone, count: int) -> list[tuple[str, float]]:
     return [(message.name, (due_ns - AT_NS) / MS) for message, due_ns in (microphone.take() for _ in range(count))]
 
 
-def test_a_closed_microphone_records_nothing() -> None:
-    microphone = Microphone([recorded("quiet")])
-
-    assert (microphone.due_ns, microphone.speaking) == (None, False)
-
-
 QUIET, NOISE = recorded("quiet"), recorded("noise", 20)
 COURSES: dict[str, tuple[list[OutgoingMessage], int, list[OutgoingMessage], list[OutgoingMessage], int | None, Any]] = {
     # (between turns; chunks taken; speech, and what is recorded after it; when it is hushed; the next chunks)

@@ -273,48 +273,39 @@ def test_without_settings_the_script_is_itself(tmp_path: Path) -> None:
     assert variant(script) is script
 
 
-def test_given_settings_replace_and_the_others_stay(tmp_path: Path) -> None:
-    session = variant(script_of(tmp_path, VAD + SAY), voice="verse", instructions="Be brief.").session
-
-    assert (session.voice, session.instructions) == ("verse", "Be brief.")
-    assert session.turn_detection == TurnDetection(threshold=0.4, silence_duration_ms=700)
-
-
-def test_given_keys_of_turn_detection_replace_and_its_type_stays(tmp_path: Path) -> None:
-    session = variant(script_of(tmp_path, VAD + SAY), turn_detection={"silence_duration_ms": 200}).session
-
-    assert session.turn_detection == TurnDetection(threshold=0.4, silence_duration_ms=200)
-
-
-def test_another_type_of_turn_detection_takes_nothing_of_the_script(tmp_path: Path) -> None:
-    script = script_of(tmp_path, VAD + SAY)
-
-    assert variant(script, turn_detection="semantic_vad").session.turn_detection == TurnDetection(type="semantic_vad")
-    table = {"type": "semantic_vad", "eagerness": "low"}
-    expected = TurnDetection(type="semantic_vad", eagerness="low")
-    assert variant(script, turn_detection=table).session.turn_detection == expected
-
-
-def test_given_keys_of_extra_replace_and_the_others_stay(tmp_path: Path) -> None:
-    own = "session: {extra: {tool_choice: none, audio: {input: {noise_reduction: {type: near_field}}}}}\n"
-    given = {"tool_choice": "auto", "audio": {"output": {"speed": 1.5}}}
-
-    assert variant(script_of(tmp_path, own + SAY), extra=given).session.extra == {
-        "tool_choice": "auto",
-        "audio": {"input": {"noise_reduction": {"type": "near_field"}}, "output": {"speed": 1.5}},
-    }
-    assert variant(script_of(tmp_path, own + SAY), voice="verse").session.extra["tool_choice"] == "none"
+EXTRA = "session: {extra: {tool_choice: none, audio: {input: {noise_reduction: {type: near_field}}}}}\n"
+OWN = TurnDetection(threshold=0.4, silence_duration_ms=700)
+VARIED: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    # (the script, given settings, those of its variant)
+    "given settings replace and the others stay":
+        (VAD, {"voice": "verse", "instructions": "Be brief."},
+         {"voice": "verse", "instructions": "Be brief.", "turn_detection": OWN}),
+    "given keys of turn detection replace and its type stays":
+        (VAD, {"turn_detection": {"silence_duration_ms": 200}},
+         {"voice": "alloy", "turn_detection": TurnDetection(threshold=0.4, silence_duration_ms=200)}),
+    "another type of turn detection takes nothing of the script":
+        (VAD, {"turn_detection": "semantic_vad"}, {"turn_detection": TurnDetection(type="semantic_vad")}),
+    "nor does one with keys":
+        (VAD, {"turn_detection": {"type": "semantic_vad", "eagerness": "low"}},
+         {"turn_detection": TurnDetection(type="semantic_vad", eagerness="low")}),
+    "turn detection can be switched off": (VAD, {"turn_detection": "none"}, {"turn_detection": None}),
+    "given keys of extra replace and the others stay":
+        (EXTRA, {"extra": {"tool_choice": "auto", "audio": {"output": {"speed": 1.5}}}},
+         {"extra": {"tool_choice": "auto",
+                    "audio": {"input": {"noise_reduction": {"type": "near_field"}}, "output": {"speed": 1.5}}}}),
+    "effort and truncation are what variants differ in":
+        ("session: {reasoning: {effort: low}, truncation: auto}\n", {"reasoning": {"effort": "high"}},
+         {"reasoning": {"effort": "high"}, "truncation": "auto"}),
+}  # fmt: skip
 
 
-def test_effort_and_truncation_are_what_variants_differ_in(tmp_path: Path) -> None:
-    own = "session: {reasoning: {effort: low}, truncation: auto}\n"
-    changed = variant(script_of(tmp_path, own + SAY), reasoning={"effort": "high"}).session
+@pytest.mark.parametrize(("own", "given", "settings"), VARIED.values(), ids=VARIED)
+def test_a_variant_has_the_given_settings_and_else_those_of_the_script(
+    own: str, given: dict[str, Any], settings: dict[str, Any], tmp_path: Path
+) -> None:
+    session = variant(script_of(tmp_path, own + SAY), **given).session
 
-    assert (changed.reasoning, changed.truncation) == ({"effort": "high"}, "auto")
-
-
-def test_turn_detection_can_be_switched_off(tmp_path: Path) -> None:
-    assert variant(script_of(tmp_path, VAD + PLAY), turn_detection="none").session.turn_detection is None
+    assert {name: getattr(session, name) for name in settings} == settings
 
 
 @pytest.mark.parametrize(

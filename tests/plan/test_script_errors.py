@@ -48,14 +48,9 @@ def write(path: Path, text: str) -> Path:
 WRONG: list[tuple[str, int | None, str]] = [
     # (script, line, words of the error)
     ("", 1, "the script needs `steps`"),
-    ("steps:\n\t- text: hi\n", 2, "indent with spaces, not with tabs"),
-    ("steps: [\n", 2, "is not YAML"),
-    ("steps: *nothing\n", 1, "is not YAML: found undefined alias"),
-    ("steps:\n- text: hi\n---\nsteps:\n", 3, "is not YAML: but found another document"),
     ("steps:\n- text: \x07\n", 2, "special characters are not allowed"),
     ("[" * 500, None, "is not YAML"),
     ("- text: hi\n", 1, "the script must be made of `key: value`, not a list"),
-    ("hello\n", 1, 'must be made of `key: value`, not the string "hello"'),
     ("session: {}\n", 1, "the script needs `steps`"),
     ("session: {}\nsteps: []\n", 2, "steps has no turn: it needs a `text`, `audio`, `request_response` or `wait_for`"),
     ("steps:\n- wait_for: greeting\n", 2,
@@ -64,12 +59,7 @@ WRONG: list[tuple[str, int | None, str]] = [
      "wait_for is what is heard before any other turn: put it first"),
     ("steps:\n- wait_for: goodbye\n", 2, 'wait_for must be greeting, not the string "goodbye"'),
     ("steps:\n", 1, "steps must be a list, not nothing"),
-    ("steps: {text: hi}\n", 1, "steps must be a list, not `key: value`"),
     ("steps:\n- text: hi\nstep:\n", 3, "unknown key 'step'; did you mean steps? allowed: session, timeouts, variables"),
-    ("steps:\n- text: hi\nsteps: []\n", 3, "the script has the key 'steps' twice"),
-    ("steps:\n- text: hi\n  text: ho\n", 3, "step 1 has the key 'text' twice"),
-    ("steps:\n- text: hi\n1: 2\n", 3, "has a key that is not a word"),
-    ("steps:\n- text: hi\n- hello\n", 3, 'step 2 must be made of `key: value`, not the string "hello"'),
     ("steps:\n- name: hi\n", 2,
      "step 1 must have exactly one of text, audio, request_response, wait_for, interrupt, sound, pause, expect, "
      "message, send, not"),
@@ -100,7 +90,6 @@ WRONG: list[tuple[str, int | None, str]] = [
     ("steps:\n- text: hi\n- sound: {audio: a.wav, kind: talking_to_others, during: silence, after: 1}\n", 3,
      "after needs a reply, and during silence there is none: remove one of the two"),
     ("steps:\n- text: 5\n", 2, "text must be a string, not 5 (put it in quotes"),
-    ("steps:\n- text:\n", 2, "text must be a string, not nothing"),
     ("steps:\n- text: '  '\n", 2, "text must not be empty"),
     ('steps:\n- text: "\\ud800"\n', 2, "text must be Unicode text"),
     ("steps:\n- text: hi\n  name: a b\n", 3,
@@ -108,17 +97,9 @@ WRONG: list[tuple[str, int | None, str]] = [
     ("steps:\n- text: hi\n  output: both\n", 3, 'output must be audio or text, not the string "both"'),
     ("steps:\n- text: hi\n  max_output_tokens: 0\n", 3,
      "must be a whole number of tokens (or inf) from 1 to 1000000, not 0"),
-    ("steps:\n- text: hi\n  max_output_tokens: true\n", 3,
-     "must be a whole number of tokens (or inf) from 1 to 1000000, not true"),
-    (f"steps:\n- text: hi\n  max_output_tokens: {'9' * 5000}\n", 3, "must be a whole number of tokens"),
     ("steps:\n- pause: 0\n", 2, "pause must be a number of seconds from 0.001 to 3600, not 0"),
-    ("steps:\n- pause: .nan\n", 2, "pause must be a number of seconds"),
-    ("steps:\n- pause: [1]\n", 2, "pause must be a number of seconds from 0.001 to 3600, not a list"),
-    ("steps:\n- pause: {}\n", 2, "pause must have exactly one of median, file, not none"),
-    ("steps:\n- pause:\n    medians: 2\n", 3, "not the unknown key 'medians'; did you mean median?"),
     ("steps:\n- pause: {median: 2, file: a.txt}\n", 2, "must have exactly one of median, file, not median and file"),
     ("steps:\n- pause: {median: 2}\n", 2, "pause needs `sigma`"),
-    ("steps:\n- pause:\n    median: 2\n    sigma: 3\n", 4, "sigma must be a number from 0 to 2, not 3"),
     ("steps:\n- pause: {median: 2, sigma: 1, max: 1.5}\n", 2, "max must not be below the median, which is 2 s"),
     ("steps:\n- pause: {file: talk.yaml}\n", 2, "talk.yaml:1: must be a number of seconds from 0 to 3600, not steps:"),
     ("steps:\n- audio: none.wav\n", 2, "none.wav: no such file"),
@@ -129,28 +110,17 @@ WRONG: list[tuple[str, int | None, str]] = [
     ("%YAML 1.1\n---\nsteps:\n- audio: a.wav\n  paced: yes\n", 5, "paced must be true or false, not yes"),
     ("session:\n  turn_detection: vad\n", 2,
      f'must be none, {DETECTORS}, or a table with a `type`, not the string "vad"'),
-    ("session:\n  turn_detection:\n", 2, f"none, {DETECTORS}, or a table with a `type`, not nothing"),
     ("session:\n  turn_detection: {threshold: 1}\n", 2, f"turn_detection needs `type`: {DETECTORS}"),
     ("session:\n  turn_detection:\n    type: server_vad\n    eagerness: high\n", 4,
      "eagerness needs semantic_vad; server_vad does not support it"),
-    ("session:\n  turn_detection: {type: server_vad, prefix_padding: 3}\n", 2,
-     "unknown key 'prefix_padding'; did you mean prefix_padding_ms?"),
-    *(
-        (
-            f"session:\n  turn_detection:\n    type: semantic_vad\n    {key}: 1\n",
-            4,
-            f"{key} needs server_vad; semantic_vad does not support it",
-        )
-        for key in ("threshold", "prefix_padding_ms", "silence_duration_ms", "idle_timeout_ms")
-    ),
+    ("session:\n  turn_detection:\n    type: semantic_vad\n    idle_timeout_ms: 6000\n", 4,
+     "idle_timeout_ms needs server_vad; semantic_vad does not support it"),
     ("session:\n  input_format: pcm\n", 2,
      'input_format must be pcm16, pcm16@8000, pcm16@16000, pcm16@48000, g711_ulaw or g711_alaw, not the string "pcm"'),
     ("session: {turn_detection: server_vad}\nsteps:\n- text: hi\n- audio: a.wav\n  paced: false\n", 5,
      "paced must be true with turn detection, because audio that is sent all at once has no instant at which "
      "speech ends"),
-    ("steps:\n- audio: []\n", 2, "audio must not be an empty list"),
     ("steps:\n- audio: [a.wav,\n    none.wav]\n", 3, "none.wav: no such file"),
-    ("steps:\n- audio: a.wav\n  speech: {start: 1}\n", 3, "speech needs `end`"),
     ("steps:\n- audio: a.wav\n  speech: {start: 1, end: 1}\n", 3, "speech must start before it ends"),
     ("steps:\n- audio: a.wav\n  speech: {start: 1, end: 1.6}\n", 3, "a.wav lasts 1.563 s"),
     ("steps:\n- audio: [a.wav, a.wav]\n  speech: {start: 0, end: 1}\n", 3, "speech is for one WAV, and `audio` has 2"),
@@ -165,45 +135,25 @@ WRONG: list[tuple[str, int | None, str]] = [
      "event committed can never come: the turn before it has no audio"),
     ("steps:\n- audio: a.wav\n- expect: {event: speech_started, within: 1}\n", 3,
      "event speech_started can never come: the turn before it is ended by this tool: there is no turn detection"),
-    ("steps:\n- send: {type: x}\n- expect: {event: committed, within: 1}\n- text: hi\n", 3, "is about no turn"),
     ("steps:\n- send: {event_id: x}\n- text: hi\n", 2, "send needs `type`, as text: which event it is"),
-    ("steps:\n- message: {role: system}\n- text: hi\n", 2, "message needs `text`"),
     ("steps:\n- message:\n    role: system\n    text: x\n    image: dot.png\n", 5,
      "image goes with a message of the user's, not of the role system"),
-    ("steps:\n- message: {role: user, text: x, image: none.png}\n", 2, "none.png: no such file"),
     ("steps:\n- text: hi\n  image: a.wav\n", 3, "a.wav: is neither PNG nor JPEG"),
     ("steps:\n- message: {role: user, text: x}\n", 1,
      "steps has no turn: it needs a `text`, `audio`, `request_response` or `wait_for`"),
     ("variables: rows.csv\nsteps:\n- text: hi\n- message: {role: user, text: '${x}'}\n", 4, "text has ${x}"),
-    ("steps:\n- request_response: {input: [{role: user}]}\n", 2, "input needs `text`"),
     ("steps:\n- request_response: {metadata: {a: 1}}\n", 2, "a must be at most 512 characters, not 1"),
-    ("history: none.jsonl\n", 1, "none.jsonl: no such file"),
     ("history: bad.jsonl\n", 1, "bad.jsonl:2: the message needs `text`"),
-    ("steps:\n- text: hi\n- expect:\n", 3, "expect needs `event`"),
     ("steps:\n- text: hi\n- expect: {event: hello, within: 1}\n", 3, "event must be speech_started, speech_stopped,"),
-    ("steps:\n- text: hi\n- expect: {event: audio_delta, within: 0}\n", 3, "within must be a number of seconds from"),
-    ("jitter_buffer_ms: 2001\n", 1, "jitter_buffer_ms must be a number from 0 to 2000, not 2001"),
-    ("background_noise: {file: a.wav}\n", 1, "background_noise needs `snr_db`"),
-    ("variables: none.csv\n", 1, "none.csv: no such file"),
     ("variables: bad.csv\n", 1, "bad.csv:3: must have 2 cells, one for each name, not 1"),
     ("variables: rows.csv\nsteps:\n- text: hi\n- text: |\n    To ${city}\n", 4,
      "text has ${city}, the variables have only name, order (write $${city} for the words themselves)"),
     ("variables: rows.csv\nsession:\n  instructions: ${Name}\nsteps:\n- text: hi\n", 3,
      "instructions has ${Name}, the variables have only name, order"),
-    ("session:\n  temperature: 2\nsteps:\n- text: hi\n", 2, "temperature must be a number from 0.6 to 1.2, not 2"),
-    ("session:\n  extra: hello\nsteps:\n- text: hi\n", 2, 'extra must be made of `key: value`, not the string "hello"'),
     ("session:\n  extra:\n    a: 2024-12-17\n", 3,
      "a must be what JSON has (text, a number, true, false, null), not 2024"),
-    ("session:\n  extra:\n    a: [1,\n      .nan]\n", 4, "a must be what JSON has"),
-    (f"session:\n  extra: {{a: {2**64}}}\n", 2, "a must be what JSON has"),
     ('session:\n  extra: {a: "\\ud800"}\n', 2, "a must be Unicode text"),
-    ("session:\n  extra: {a: 1, a: 2}\n", 2, "extra has the key 'a' twice"),
-    ("session:\n  extra: &a {b: *a}\n", 2, "refers to itself: an alias stands inside what it repeats"),
     ("session:\n  extra: {<<: 5}\n", 2, "extra merges in what is no mapping"),
-    (f"session:\n  extra: {'[' * 70}{']' * 70}\n", 2, "holds over 100000 values or 64 levels of them"),
-    ("a: &a0 [1, 1, 1, 1]\n" + "".join(f"b: &a{n + 1} [*a{n}, *a{n}, *a{n}, *a{n}]\n" for n in range(9)), 9,
-     "holds over 100000 values"),
-    (f"text: {'x' * (4 << 20)}", None, "is larger than 4 MiB"),
     ("timeouts: {fist_delta: 3}\nsteps:\n- text: hi\n", 1, "did you mean first_delta? allowed: tcp, tls, upgrade"),
 ]  # fmt: skip
 
@@ -219,21 +169,6 @@ def test_what_is_wrong_with_a_script_is_said_with_its_line(
     assert caught.value.line == line
     place = f"{script}:{line}:{caught.value.column}: " if caught.value.column else f"{script}:{line}: "
     assert str(caught.value).startswith(place if line else f"{script}: ")
-
-
-def test_a_script_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ScriptError, match="no such file"):
-        load_script(tmp_path / "none.yaml")
-    with pytest.raises(ScriptError, match="cannot be read"):
-        load_script(tmp_path)
-
-
-def test_a_script_in_another_encoding_is_refused_with_the_line(script: Path) -> None:
-    script.write_bytes("steps:\n- text: Grüße\n".encode("latin-1"))
-
-    with pytest.raises(ScriptError, match="is not UTF-8") as caught:
-        load_script(script)
-    assert caught.value.line == 2
 
 
 def test_anchors_and_a_byte_order_mark_are_fine(script: Path) -> None:

@@ -155,15 +155,11 @@ def test_a_clean_end_turns_the_spool_into_the_final_files(tmp_path: Path) -> Non
     assert document["validity"]["status"] == "valid"
 
 
-def without_histograms(folder: Path) -> None:
-    for path in (folder / "spool").glob("histograms-*.hlog"):
-        path.unlink()
-
-
 def kill_early(folder: Path) -> None:
     """As if it had been killed before it wrote its histograms."""
     kill(folder)
-    without_histograms(folder)
+    for path in (folder / "spool").glob("histograms-*.hlog"):
+        path.unlink()
 
 
 def closed_and_killed(folder: Path) -> Path:
@@ -208,39 +204,48 @@ def test_the_histograms_of_turns_and_sessions_are_those_of_the_rows_after_a_kill
     assert {tag.split("|")[0] for tag in whole.keys() - of_rows.keys()} == events
 
 
+IN_CLEAR = {"connect_start": AT_NS, "dns_done": at(1), "tcp_done": at(3), "upgrade_done": at(20), "ended": at(99)}
+PLANNED = {"intended_start": at(-7), "connect_start": AT_NS, "ended": at(99)}
+SPOKEN = {"speech_end": at(1), "speech_stopped": at(201), "first_audio": at(501), "ended": at(900)}
+TYPED = {"request_sent": at(0), "first_audio": at(200), "ended": at(900)}
+Counted = dict[tuple[str, str], list[int] | int]
+COUNTED: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], Counted]] = {
+    # (turns and sessions; (metric, step): its values in µs, or how many there are)
+    "without TLS the upgrade counts from the TCP connection":
+        ([], [{"instants": IN_CLEAR}, {}], {("connect_upgrade", "all"): [12_000, 17_000], ("connect_tls", "all"): 1}),
+    "how late sessions began": ([], [{"instants": PLANNED}, {}], {("start_delay", "all"): [7_000]}),
+    "turns that count from different instants are not pooled":
+        ([{"instants": SPOKEN}, {"instants": SPOKEN}, {"instants": TYPED}], [],
+         {("ttfa", "voice_turns.greeting"): 1, ("ttfa", "voice_turns.greeting.speech_end"): 2}),
+    "behind a proxy there is no wait without the round trip":
+        ([{"rtt_scope": scope} for scope in ("proxy", "service", None)], [{"auth_wait_ns": 40 * MS}],
+         {("ttfa_minus_rtt", "voice_turns.greeting"): 2, ("network_rtt", "voice_turns.greeting"): 3,
+          ("auth_wait", "all"): 1}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("turns", "sessions", "counted"), COUNTED.values(), ids=COUNTED)
 @pytest.mark.parametrize("how", [leave, kill_early])
-def test_without_tls_the_upgrade_counts_from_the_tcp_connection(tmp_path: Path, how: Callable[[Path], object]) -> None:
+def test_what_is_counted_is_the_same_after_a_kill(
+    tmp_path: Path, how: Callable[[Path], object], turns: list[Any], sessions: list[Any], counted: Counted
+) -> None:
     folder, (recorder,) = build_run(tmp_path)
-    instants = {"connect_start": AT_NS, "dns_done": at(1), "tcp_done": at(3), "upgrade_done": at(20), "ended": at(99)}
-    recorder.session(labels(1)).session_ended(build_session(instants=instants))
-    recorder.session(labels(2)).session_ended(build_session())
+    for number, changes in enumerate(turns):
+        recorder.session(labels(number)).turn_ended(build_observation(**changes))
+    for number, changes in enumerate(sessions, len(turns)):
+        recorder.session(labels(number)).session_ended(build_session(**changes))
     recorder.close()
     how(folder)
     close(folder)
 
     found = read(files.histograms_path(folder))
-    upgrades = found.get(Key("connect_upgrade", "simulator"))
-    assert upgrades is not None
-    assert distribution(upgrades)[0].tolist() == pytest.approx([12_000, 17_000], rel=1e-3)
-    assert found.get(Key("connect_tls", "simulator")).get_total_count() == 1  # type: ignore[union-attr]
-
-
-@pytest.mark.parametrize("how", [leave, kill_early])
-def test_how_late_sessions_began_is_counted_whether_killed_or_not(
-    tmp_path: Path, how: Callable[[Path], object]
-) -> None:
-    folder, (recorder,) = build_run(tmp_path)
-    planned = build_session(instants={"intended_start": at(-7), "connect_start": AT_NS, "ended": at(99)})
-    recorder.session(labels(1)).session_ended(planned)
-    recorder.session(labels(2)).session_ended(build_session())
-    recorder.close()
-    how(folder)
-    close(folder)
-
-    lags = read(files.histograms_path(folder)).get(Key("start_delay", "simulator"))
-    assert lags is not None
-    assert (distribution(lags)[0].tolist(), lags.get_total_count()) == (pytest.approx([7_000], rel=1e-3), 1)
-    assert [row.get("intended_start_at_ns") for row in tables(folder)["sessions"]] == [-7 * MS, None]
+    for (metric, step), expected in counted.items():
+        histogram = found.get(Key(metric, "simulator", step))
+        assert histogram is not None
+        values = distribution(histogram)[0].tolist()
+        assert (histogram.get_total_count() if isinstance(expected, int) else values) == pytest.approx(
+            expected, rel=1e-3
+        )
 
 
 def test_histograms_that_are_older_than_the_rows_are_brought_up_to_date(tmp_path: Path) -> None:
@@ -465,12 +470,10 @@ def test_a_simulated_run_says_so_wherever_it_is_read(tmp_path: Path) -> None:
     ("chunk_ms", "error_ns", "lag_ns", "broken"),
     [
         (100, 0, MS, set()),
-        (100, 2 * MS, MS, set()),  # 1 % of a median of 500 ms is 5 ms
         (100, 6 * MS, MS, {"timestamp_uncertainty"}),
         (100, 0, 11 * MS, {"send_delay"}),
         (200, 0, 11 * MS, set()),
         (None, 0, 900 * MS, set()),
-        (20, 6 * MS, 3 * MS, {"timestamp_uncertainty", "send_delay"}),
     ],
 )
 def test_the_verdict_is_on_what_was_recorded(
@@ -485,25 +488,6 @@ def test_the_verdict_is_on_what_was_recorded(
 
     assert {rule["name"] for rule in verdict["checks"] if rule["result"] == "fail"} == broken
     assert verdict["status"] == ("invalid" if broken else "valid")
-
-
-SPOKEN = {"speech_end": at(1), "speech_stopped": at(201), "first_audio": at(501), "ended": at(900)}
-
-
-def test_turns_of_one_label_that_count_from_different_instants_are_not_pooled(tmp_path: Path) -> None:
-    folder, (recorder,) = build_run(tmp_path)
-    record = recorder.session(labels(1))
-    for instants in (SPOKEN, SPOKEN, {"request_sent": at(0), "first_audio": at(200), "ended": at(900)}):
-        record.turn_ended(build_observation(instants=instants))
-    recorder.close()
-    killed = closed_and_killed(folder)
-
-    for one in (folder, killed):
-        found = {key.step: histogram for key, histogram in read(files.histograms_path(one)).items() if key[0] == "ttfa"}
-        assert {step: histogram.get_total_count() for step, histogram in found.items()} == {
-            "voice_turns.greeting": 1,
-            "voice_turns.greeting.speech_end": 2,
-        }
 
 
 @pytest.mark.parametrize(("user", "broken"), [(0, set()), (1, {"event_loop_delay"})])
@@ -594,28 +578,6 @@ def test_the_incidents_of_all_workers_are_in_the_document_in_their_order(
     ]
     assert document["totals"]["incident_counts"] == {"auth_refresh": 3}
     assert files.read_document(finished_and_closed[1])["incidents"] == []
-
-
-@pytest.mark.parametrize("how", [leave, kill_early])
-def test_behind_a_proxy_there_is_no_wait_without_the_round_trip(tmp_path: Path, how: Callable[[Path], object]) -> None:
-    folder, (recorder,) = build_run(tmp_path)
-    for number, scope in enumerate(("proxy", "service", None), 1):
-        recorder.session(labels(number)).turn_ended(build_observation(rtt_scope=scope))
-    recorder.session(labels(4)).session_ended(build_session(auth_wait_ns=40 * MS))
-    recorder.close()
-    how(folder)
-    close(folder)
-
-    found = read(files.histograms_path(folder))
-    counts = {
-        name: found.get(Key(name, "simulator", step)).get_total_count()  # type: ignore[union-attr]
-        for name, step in (
-            ("ttfa_minus_rtt", "voice_turns.greeting"),
-            ("network_rtt", "voice_turns.greeting"),
-            ("auth_wait", "all"),
-        )
-    }
-    assert counts == {"ttfa_minus_rtt": 2, "network_rtt": 3, "auth_wait": 1}
 
 
 # Who may close.

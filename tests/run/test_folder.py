@@ -19,9 +19,11 @@ from bench.run.close import close
 from bench.run.document import SCHEMA_VERSION, HostEntry
 from bench.run.part import rows_of
 from bench.run.provenance import named_host
-from bench.run.recorder import Labels, Recorder
+from bench.run.recorder import Recorder
 from bench.run.spool import Batches, Spool, columns_of, path_of
-from tests.helpers import MS, S, build_observation, build_session
+from tests.helpers import MS, build_observation, build_session
+from tests.run.builders import BEGAN_NS as RUN_BEGAN_NS
+from tests.run.builders import build_run, labels
 
 BEGAN_NS = int(datetime(2026, 11, 20, 8, 23, 45, tzinfo=UTC).timestamp()) * 1_000_000_000
 
@@ -177,18 +179,12 @@ def test_a_column_that_takes_more_memory_than_any_run_s_is_refused(
 # The hosts of a run: who recorded it, with how many workers, and how late their processes were.
 
 
-STARTED_NS = 1_763_000_000 * S
-
-
 def run_on(parent: Path, *names: str) -> Path:
     """A run that is closed, with a worker on each of these hosts; number n's event loop is n + 1 ms late."""
-    folder = files.create(parent, "voice_turns", STARTED_NS)
-    files.write_document(
-        folder, {"schema": SCHEMA_VERSION, "run_id": folder.name, "state": "closing", "started_utc_ns": STARTED_NS}
-    )
+    folder, _ = build_run(parent, 0)
     for number, name in enumerate(names):
-        recorder = Recorder(Spool(folder, number), STARTED_NS, host=named_host() | {"name": name, "niceness": number})
-        record = recorder.session(Labels(f"w{number}-000000", "simulator", "voice_turns", "voice_turns"))
+        recorder = Recorder(Spool(folder, number), RUN_BEGAN_NS, host=named_host() | {"name": name, "niceness": number})
+        record = recorder.session(labels(0, worker=number))
         record.turn_began()
         record.turn_ended(build_observation())
         record.session_ended(build_session())

@@ -226,16 +226,6 @@ def test_no_secret_gets_into_a_row() -> None:
     assert row["request_id"] == "r2"
 
 
-def test_long_words_of_a_service_are_cut(folder: Path, recorder: Recorder) -> None:
-    record = recorder.session(LABELS)
-    record.turn_ended(build_observation(detail="x" * 5_000))
-    record.session_ended(build_session(detail="x" * 5_000, close_reason="y" * 5_000))
-    recorder.flush()
-
-    (turn,), (session,) = rows(folder, "turns"), rows(folder, "sessions")
-    assert [len(words) for words in (turn["detail"], session["detail"], session["close_reason"])] == [300, 300, 300]
-
-
 def test_no_part_of_a_secret_is_left_where_long_words_are_cut(folder: Path) -> None:
     secret = "sk-1234567890"
     recorder = Recorder(Spool(folder, 0), BEGAN_NS, hide=lambda text: text.replace(secret, "***"))
@@ -535,15 +525,7 @@ def test_a_simulator_behind_a_gateway_is_known_by_its_session(folder: Path, reco
 
     assert recorder.simulated
     assert [row["simulated"] for table in ("turns", "sessions") for row in rows(folder, table)] == [True, True]
-
-
-def test_rows_know_the_service_s_id_of_their_session(folder: Path, recorder: Recorder) -> None:
-    record = recorder.session(LABELS)
-    hear(record, session_created())
-    record.turn_ended(build_observation())
-    recorder.flush()
-
-    assert rows(folder, "turns")[0]["service_session_id"] == "sess_1"
+    assert rows(folder, "turns")[0]["service_session_id"] == "sess_1", "rows know the service's id of their session"
 
 
 # On disk.

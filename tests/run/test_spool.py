@@ -9,13 +9,10 @@ import pytest
 
 from bench.run import folder as files
 from bench.run.close import close
-from bench.run.document import SCHEMA_VERSION
 from bench.run.part import parts
 from bench.run.recorder import Recorder
 from bench.run.spool import Spool
-from tests.run.builders import BEGAN_NS, play, tables
-
-DOCUMENT = {"schema": SCHEMA_VERSION, "state": "closing", "started_utc_ns": BEGAN_NS, "scripts": []}
+from tests.run.builders import BEGAN_NS, build_run, play, tables
 
 
 def recorded(spool: Spool, *, ends: bool = True) -> None:
@@ -29,8 +26,7 @@ def recorded(spool: Spool, *, ends: bool = True) -> None:
 
 def run_folder(tmp_path: Path, *workers: int, ends: bool = True) -> Path:
     """A run of these workers that nobody has closed."""
-    folder = files.create(tmp_path, "x", BEGAN_NS)
-    files.write_document(folder, DOCUMENT)
+    folder, _ = build_run(tmp_path, 0)
     for worker in workers:
         recorded(Spool(folder, worker), ends=ends)
     return folder

@@ -10,29 +10,21 @@ from typing import Any
 
 import pytest
 
-from bench.run import folder as files
 from bench.run.close import close
-from bench.run.document import SCHEMA_VERSION
 from bench.run.recorder import Labels, Recorder
 from bench.run.spool import Spool
-from tests.helpers import S, build_observation, build_session
-
-BEGAN_NS = 1_763_000_000 * S
+from tests.helpers import build_observation, build_session
+from tests.run.builders import BEGAN_NS, build_run
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    folder = files.create(tmp_path, "x", BEGAN_NS)
-    files.write_document(
-        folder,
-        {"schema": SCHEMA_VERSION, "run_id": folder.name, "state": "running", "started_utc_ns": BEGAN_NS},
-    )
+    folder, _ = build_run(tmp_path, 0)
     return folder
 
 
 def recorder(folder: Path, worker: int = 0, *, transcripts: bool = True) -> Recorder:
-    hide = lambda text: text.replace("s3cret", "***")  # noqa: E731
-    return Recorder(Spool(folder, worker), BEGAN_NS, hide, transcripts=transcripts)
+    return Recorder(Spool(folder, worker), BEGAN_NS, transcripts=transcripts)
 
 
 def talk(recorder: Recorder, session_id: str, *said: str) -> None:
@@ -88,17 +80,6 @@ def test_of_a_killed_run_the_whole_lines_are_kept(folder: Path) -> None:
 
     assert close(folder)["state"] == "killed"
     assert [line["input_text"] for line in read(folder / "transcripts.jsonl")] == ["one", "three"]
-
-
-def test_a_secret_that_the_service_repeats_is_hidden(folder: Path) -> None:
-    one = recorder(folder)
-    talk(one, "w0-000001", "my key is s3cret")
-    one.close()
-    close(folder)
-
-    text = (folder / "transcripts.jsonl").read_text()
-    assert "s3cret" not in text
-    assert "my key is ***" in text
 
 
 def test_nothing_is_kept_where_nobody_asked(folder: Path) -> None:

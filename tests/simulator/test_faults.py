@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bench.errors import UsageError
 from bench.simulator.faults.kinds import KINDS, OF_RESPONSES, Fault, Range, read_line
 from bench.simulator.profile import load_profile
-from bench.simulator.refusals import AZURE, OPENAI, RefusedUpgrade, throttled
+from bench.simulator.refusals import RefusedUpgrade, throttled
 
 
 @pytest.mark.parametrize(
@@ -85,19 +85,6 @@ def test_a_profile_reads_a_fault_as_a_line_does(data: st.DataObject, tmp_path_fa
     assert load_profile(path).faults == (read_line(kind),)
 
 
-@pytest.mark.parametrize(
-    ("reach", "held"),
-    [(Range(), [0, 1, 2, 3, 9]), (Range(2), [2, 3, 9]), (Range(2, 3), [2, 3]), (Range(1, 1), [1])],
-)
-def test_a_reach_holds_both_its_ends(reach: Range, held: list[int]) -> None:
-    assert [place for place in (0, 1, 2, 3, 9) if reach.holds(place)] == held
-
-
-@pytest.mark.parametrize("kind", [*AZURE, *OPENAI])
-def test_a_named_refusal_is_the_service_s(kind: str) -> None:
-    assert read_line(kind).refusal == (AZURE | OPENAI)[kind]  # type: ignore[operator]
-
-
 def test_the_wait_that_a_refusal_asks_for_can_be_chosen_or_left_out() -> None:
     asked, silent = read_line("throttled,retry_after_s=7").refusal, read_line("unavailable,retry_after_s=0").refusal
 
@@ -117,7 +104,3 @@ def test_the_wait_is_rounded_up_in_seconds_and_in_milliseconds(wait_ns: int) -> 
 
     assert 0 <= int(headers["retry-after"]) * 10**9 - wait_ns < 10**9
     assert 0 <= int(headers["retry-after-ms"]) * 10**6 - wait_ns < 10**6
-
-
-def test_no_name_is_of_both_services() -> None:
-    assert not set(AZURE) & set(OPENAI)

@@ -24,7 +24,6 @@ from tests.simulator.builders import (
     JSON,
     MS,
     REPLY,
-    SECOND,
     all_of,
     answers,
     begun,
@@ -35,11 +34,8 @@ from tests.simulator.builders import (
     function,
     listening,
     one,
-    output,
     session_update,
-    sound,
     squeezed,
-    talk,
     types,
     user_text,
     without_deltas,
@@ -95,19 +91,6 @@ def test_the_arguments_come_in_tokens_and_whole_everywhere_else() -> None:
     assert done(events)["usage"]["output_tokens"] == len(all_of(events, "arguments.delta"))
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_the_response_behind_the_outputs_answers_and_the_next_turn_calls_again(dialect: WireDialect) -> None:
-    behaviour = with_tools(dialect=dialect)
-    (call,) = calls(answers(behaviour, user_text(), CREATE))
-
-    answer = answers(behaviour, output(call["call_id"]), CREATE)
-    again = answers(behaviour, user_text(), CREATE)
-
-    assert [item["type"] for item in done(answer)["output"]] == ["message"]
-    assert calls(again)[0]["call_id"] != call["call_id"]
-    assert_typed(dialect, answer)
-
-
 @pytest.mark.parametrize(
     ("choice", "names"),
     [("none", []), ("auto", ["find_parcel"]), ("required", ["find_parcel"]),
@@ -124,35 +107,6 @@ def test_a_choice_of_tools_is_kept(dialect: WireDialect, choice: Any, names: lis
     if choice != "auto" and choice != "required":
         assert [call["name"] for call in calls(by_response)] == names
     assert calls(by_session) == calls(by_response)
-
-
-def test_calls_in_parallel_are_written_one_after_the_other() -> None:
-    events = answers(with_tools(PARCEL, WEATHER, parallel=(3, 3)), user_text(), CREATE)
-
-    items = [event["item_id"] for event in all_of(events, "arguments.done")]
-    places = [event["output_index"] for event in all_of(events, "output_item.added")]
-    assert squeezed(types(events))[3:-2] == CALL * 3
-    assert [call["id"] for call in calls(events)] == items
-    assert places == [0, 1, 2]
-    assert len({call["call_id"] for call in calls(events)}) == 3
-    assert {call["name"] for call in calls(events)} == {"find_parcel", "weather"}
-    assert_typed(AZURE_GA, events)
-
-
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_preamble_is_spoken_and_closed_before_the_call(dialect: WireDialect) -> None:
-    behaviour = with_tools(dialect=dialect, preamble=1.0, rounds=2)
-    events = answers(behaviour, user_text(), CREATE)
-
-    spoken, named = (event["due_ns"] for event in all_of(events, "output_item.added"))
-    closed = all_of(events, "output_item.done")[0]["due_ns"]
-    message, call = done(events)["output"]
-    places = {event["output_index"] for event in all_of(events, "arguments.delta")}
-    assert (message["type"], call["type"], places) == ("message", "function_call", {1})
-    assert "phase" not in message
-    assert spoken < closed < named
-    assert calls(answers(behaviour, output(call["call_id"]), CREATE))
-    assert_typed(dialect, events)
 
 
 def test_a_cancel_closes_a_call_with_the_arguments_that_were_written() -> None:
@@ -262,24 +216,6 @@ def test_reasoning_delays_the_answer_by_its_effort(effort: str, reasoning_ms: fl
     assert first_audio_ms({"reasoning": {"effort": "high"}}, reasoning(effort)) == 500 + reasoning_ms
 
 
-@pytest.mark.parametrize("place", [0, 1])
-def test_speech_over_a_part_closes_that_part_and_opens_no_further_one(place: int) -> None:
-    behaviour = listening(preamble=ALWAYS, generation_speed=2.0, delays={"first_audio": 300, "answer_pause": 300})
-    behaviour.receive(CREATE, AT_NS)
-    at_ns = AT_NS + (SECOND if place == 0 else 2 * SECOND)
-    events = drain(behaviour, at_ns)
-
-    events += talk(behaviour, sound(200), at_ns) + drain(behaviour)
-
-    response = done(events)
-    assert [item["status"] for item in response["output"]] == ["completed"] * place + ["incomplete"]
-    assert response["status"] == "cancelled"
-    assert [event["item"]["id"] for event in all_of(events, "output_item.done")] == [
-        x["id"] for x in response["output"]
-    ]
-    assert_typed(AZURE_GA, events)
-
-
 # Fillers, as Azure Voice Live speaks them where a session asks for them: ahead of a late answer, and during calls.
 
 
@@ -351,45 +287,12 @@ def test_while_a_function_runs_a_filler_is_a_response_of_its_own_and_no_other_is
     assert response["output"][0]["content"][0]["transcript"] == HELLO
 
 
-def test_the_model_goes_on_behind_a_filler_as_if_there_was_none() -> None:
-    behaviour, called = calling("tool")
-    call_id = one(called, "function_call_arguments.done")["call_id"]
-    now_ns = drain(behaviour)[-1]["due_ns"]
-    plain = session_update(VOICE_LIVE, tool_choice="auto")
-
-    for event in (plain, output(call_id), CREATE):
-        behaviour.receive(event, now_ns)
-    (response,) = (event["response"] for event in all_of(drain(behaviour), "response.done"))
-
-    assert [item["type"] for item in response["output"]] == ["message"]
-
-
-def test_a_function_that_returns_at_once_leaves_no_time_for_a_filler() -> None:
-    behaviour, called = calling("tool")
-    done_ns = one(called, "response.done")["due_ns"]
-    returned = output(one(called, "function_call_arguments.done")["call_id"])
-    for event in (session_update(VOICE_LIVE, tool_choice="auto"), returned, CREATE):
-        behaviour.receive(event, done_ns + 1)
-
-    events = drain(behaviour)
-
-    assert len(all_of(events, "response.created")) == 1
-    assert "error" not in types(events)
-
-
 def test_a_response_may_have_a_setting_of_its_own() -> None:
     late = {"interim_response": STATIC | {"latency_threshold_ms": 100}}
 
     events = answers(asking("tool"), user_text(), create(**late))
 
     assert len(all_of(events, "output_item.added")) == 2
-
-
-@pytest.mark.parametrize("dialect", [AZURE_GA, AZURE_PREVIEW])
-def test_no_other_service_takes_the_setting(dialect: WireDialect) -> None:
-    refused = answers(build_behaviour(dialect), session_update(dialect, interim_response=STATIC))
-
-    assert one(refused, "error")["error"]["code"] == "unknown_parameter"
 
 
 # The arguments of a simulated function call fit the schema of the function.

@@ -55,12 +55,14 @@ def refused(
         (GA, {}, AZURE_GA),
         (OPENAI, {}, OPENAI_GA),
         (OPENAI, {"openai-beta": "realtime=v1"}, OPENAI_PREVIEW),
+        (LIVE + "&x-ms-client-sdk=azsdk", {}, VOICE_LIVE),
     ],
 )
 def test_path_and_beta_header_decide_the_dialect(target: str, headers: dict[str, str], dialect: WireDialect) -> None:
     verdict = accepted(target, headers)
 
     assert verdict.dialect is dialect
+    assert verdict.model.startswith("gpt-")
     assert verdict.complaint is None
 
 
@@ -82,14 +84,6 @@ def test_a_client_may_want_no_more_than_a_transcript(
 
     assert verdict.dialect == dialect.transcribing() != dialect
     assert verdict.complaint is None
-
-
-@pytest.mark.parametrize(("headers", "suffix"), [({"api-key": KEY}, ""), ({"authorization": f"Bearer {KEY}"}, ""),
-                                                 ({}, f"&api-key={KEY}&x-ms-client-sdk=azsdk")])  # fmt: skip
-def test_voice_live_has_a_path_and_versions_of_its_own(headers: dict[str, str], suffix: str) -> None:
-    verdict = accepted(LIVE + suffix, headers, Authenticator(KEY))
-
-    assert (verdict.dialect, verdict.model) == (VOICE_LIVE, "gpt-realtime")
 
 
 def test_azure_names_the_model_behind_the_deployment() -> None:
@@ -129,7 +123,7 @@ def test_azure_and_voice_live_refuse_before_the_upgrade(
         (f"&api-key={KEY}", {}),
     ],
 )
-@pytest.mark.parametrize("target", [PREVIEW, GA, OPENAI])
+@pytest.mark.parametrize("target", [PREVIEW, GA, OPENAI, LIVE])
 def test_the_key_is_taken_wherever_clients_put_it(target: str, suffix: str, headers: dict[str, str]) -> None:
     assert accepted(target + suffix, headers, BY_KEY).complaint is None
 

@@ -47,12 +47,21 @@ EXACT = TokenCache(block_tokens=1)
 IMAGE = "data:image/png;base64,iVBORw0KGgo="
 
 
-def message(role: str, *parts: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "conversation.item.create", "item": {"type": "message", "role": role, "content": list(parts)}}
+def image(detail: str) -> dict[str, Any]:
+    content = [{"type": "input_image", "image_url": IMAGE, "detail": detail}]
+    return {"type": "conversation.item.create", "item": {"type": "message", "role": "user", "content": content}}
 
 
-def image(**settings: Any) -> dict[str, Any]:
-    return message("user", {"type": "input_image", "image_url": IMAGE} | settings)
+def truncate(item_id: str, audio_end_ms: Any) -> dict[str, Any]:
+    return {"type": "conversation.item.truncate", "item_id": item_id, "content_index": 0, "audio_end_ms": audio_end_ms}
+
+
+def retrieve(item_id: str) -> dict[str, Any]:
+    return {"type": "conversation.item.retrieve", "item_id": item_id}
+
+
+def delete(item_id: str) -> dict[str, Any]:
+    return {"type": "conversation.item.delete", "item_id": item_id}
 
 
 def text(letters: int) -> dict[str, Any]:
@@ -123,14 +132,6 @@ def test_the_kinds_that_are_cached_are_those_that_come_first() -> None:
     assert kinds(details["cached_tokens_details"]) == (1 + 20, 64 - 21, 0)
 
 
-def spoil_by_deleting(item_id: str) -> dict[str, Any]:
-    return {"type": "conversation.item.delete", "item_id": item_id}
-
-
-def spoil_by_truncating(item_id: str) -> dict[str, Any]:
-    return {"type": "conversation.item.truncate", "item_id": item_id, "content_index": 0, "audio_end_ms": 500}
-
-
 def test_other_instructions_find_nothing_in_the_cache() -> None:
     behaviour = build_behaviour(cache=EXACT)
     usage(behaviour, text(400), written())
@@ -169,7 +170,7 @@ class Books:
             "text": lambda: ([text(value)], (-(-value // 4), 0, 0)),
             "ahead": lambda: ([text(value) | {"previous_item_id": "root"}], (-(-value // 4), 0, 0)),
             "audio": lambda: ([append(value), COMMIT], (0, -(-value // 100), 0)),
-            "image": lambda: ([image(detail=value)], (0, 0, IMAGE_TOKENS[value])),
+            "image": lambda: ([image(value)], (0, 0, IMAGE_TOKENS[value])),
         }
         events, tokens = made[kind]()
         item_id = all_of(answers(self.behaviour, *events), "item.added")[0]["item"]["id"]
@@ -191,13 +192,14 @@ class Books:
         item_id = ids[number % len(ids)]
         place = [known for known, _ in self.items].index(item_id)
         if kind == "delete":
-            answers(self.behaviour, spoil_by_deleting(item_id))
+            gone = answers(self.behaviour, delete(item_id), retrieve(item_id))
+            assert one(gone, "error")["error"]["code"] == "item_retrieve_invalid_item_id"
             del self.items[place]
             self.spoken_ms.pop(item_id, None)
         else:
             self.spoken_ms[item_id] = self.spoken_ms[item_id] * number // 20
-            cut = spoil_by_truncating(item_id) | {"audio_end_ms": self.spoken_ms[item_id]}
-            assert types(answers(self.behaviour, cut)) == ["conversation.item.truncated"]
+            cut = answers(self.behaviour, truncate(item_id, self.spoken_ms[item_id]))
+            assert types(cut) == ["conversation.item.truncated"]
             self.items[place] = item_id, (0, -(-self.spoken_ms[item_id] // 50), 0)
 
     def expect(self, details: dict[str, Any]) -> None:
@@ -264,21 +266,23 @@ def read_by_turns(behaviour: Behaviour, turns: int) -> list[int]:
     return [usage(behaviour, text(80), written(conversation="none"))["input_tokens"] - 1 for _ in range(turns)]
 
 
-def test_the_oldest_items_are_left_out_where_there_is_no_room() -> None:
-    assert read_by_turns(truncating("auto"), 8) == [20, 40, 60, 80, 100, 100, 100, 100]
+RATIO = {"type": "retention_ratio", "retention_ratio": 0.6}
+OWN = RATIO | {"retention_ratio": 1, "token_limits": {"post_instructions": 60}}
 
 
-def test_a_retention_ratio_makes_room_for_several_turns() -> None:
-    setting = {"type": "retention_ratio", "retention_ratio": 0.6}
-
-    assert read_by_turns(truncating(setting), 9) == [20, 40, 60, 80, 100, 60, 80, 100, 60]
-
-
-@pytest.mark.parametrize("limit_tokens", [None, 101])
-def test_a_client_may_set_a_limit_of_its_own(limit_tokens: int | None) -> None:
-    setting = {"type": "retention_ratio", "retention_ratio": 1, "token_limits": {"post_instructions": 60}}
-
-    assert read_by_turns(truncating(setting, limit_tokens), 5) == [20, 40, 60, 60, 60]
+@pytest.mark.parametrize(
+    ("truncation", "limit_tokens", "read"),
+    [
+        ("auto", 101, [20, 40, 60, 80, 100, 100, 100]),
+        (RATIO, 101, [20, 40, 60, 80, 100, 60, 80, 100, 60]),
+        (OWN, None, [20, 40, 60, 60]),
+        (OWN, 101, [20, 40, 60, 60]),
+    ],
+)
+def test_the_oldest_items_are_left_out_where_there_is_no_room(
+    truncation: Any, limit_tokens: int | None, read: list[int]
+) -> None:
+    assert read_by_turns(truncating(truncation, limit_tokens), len(read)) == read
 
 
 def test_without_truncation_a_response_that_has_no_room_fails_and_later_ones_may_not() -> None:
@@ -287,7 +291,7 @@ def test_without_truncation_a_response_that_has_no_room_fails_and_later_ones_may
 
     (item_id,) = [event["item"]["id"] for event in all_of(answers(behaviour, text(80)), "item.added")]
     failed = answers(behaviour, written())
-    answers(behaviour, spoil_by_deleting(item_id))
+    answers(behaviour, delete(item_id))
 
     response = done(failed)
     assert (response["status"], response["output"], response["usage"]["input_tokens"]) == ("failed", [], 0)
@@ -318,14 +322,6 @@ def test_the_newest_item_is_read_even_if_it_is_too_long_by_itself() -> None:
 
 
 LENGTH_MS = REPLY.audio_ms
-
-
-def truncate(item_id: str, audio_end_ms: Any) -> dict[str, Any]:
-    return {"type": "conversation.item.truncate", "item_id": item_id, "content_index": 0, "audio_end_ms": audio_end_ms}
-
-
-def retrieve(item_id: str) -> dict[str, Any]:
-    return {"type": "conversation.item.retrieve", "item_id": item_id}
 
 
 def create_in(dialect: WireDialect, name: AudioFormatName) -> dict[str, Any]:
@@ -377,28 +373,6 @@ def test_the_length_that_counts_is_that_of_the_last_cut() -> None:
     assert {error["code"] for error in errors.values()} == {"invalid_value"}
     assert errors[0]["message"] == f"Audio content of {LENGTH_MS}ms is already shorter than {LENGTH_MS + 1}ms"
     assert errors[6]["message"] == "Audio content of 100ms is already shorter than 500ms"
-
-
-@given(end_ms=st.integers(0, LENGTH_MS))
-def test_responses_read_what_is_left_of_the_audio_and_no_words(end_ms: int) -> None:
-    behaviour = build_behaviour()
-    empty = input_tokens(behaviour)
-    item_id = spoken(behaviour)
-    answers(behaviour, truncate(item_id, end_ms))
-
-    assert input_tokens(behaviour) - empty == -(-end_ms // 50)
-
-
-def test_a_deleted_item_is_neither_read_nor_found_any_more() -> None:
-    behaviour = build_behaviour()
-    empty = input_tokens(behaviour)
-    item_id = spoken(behaviour)
-    whole = input_tokens(behaviour)
-    answers(behaviour, {"type": "conversation.item.delete", "item_id": item_id})
-
-    (gone,) = answers(behaviour, retrieve(item_id))
-    assert gone["error"]["code"] == "item_retrieve_invalid_item_id"
-    assert input_tokens(behaviour) == empty < whole
 
 
 def test_more_than_was_sent_of_an_item_cannot_be_kept_while_it_is_made() -> None:

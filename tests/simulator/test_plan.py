@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -28,13 +27,6 @@ from bench.simulator.wire import Ids, Outbox, OutboxStep, Outgoing
 from tests.simulator.builders import AT_NS, MS, REPLY, build_profile
 
 CALLS = [ModelCall("f", ("{", "}")), ModelCall("g", ("{}",))]
-CONTENTS = st.builds(
-    ResponseContent,
-    st.booleans(),
-    st.sampled_from([None, REPLY]),
-    st.just(REPLY),
-    st.sampled_from([(), CALLS[:1], CALLS]),
-)
 REASONING_NS = 700_000_000
 
 
@@ -45,31 +37,6 @@ def planned(content: ResponseContent, asked: Asked, seed: int = 1, **changes: An
 def first_ns(plan: ResponsePlan, part: int, *, audio: bool) -> int:
     """When the first delta of a part is due; of audio, its first block."""
     return next(delta.due_ns for delta in plan.parts[part].schedule.deltas if delta.audio is audio)
-
-
-@given(
-    content=CONTENTS,
-    seed=st.integers(0, 1000),
-    late_ns=st.integers(0, 3_000_000_000),
-    burst=st.integers(1, 8),
-    reasoning_ns=st.sampled_from([0, REASONING_NS]),
-)
-def test_instants_never_run_backwards(
-    content: ResponseContent, seed: int, late_ns: int, burst: int, reasoning_ns: int
-) -> None:
-    plan = planned(
-        content,
-        Asked(AT_NS, AT_NS + late_ns, reading_ns=1_000, reasoning_ns=reasoning_ns),
-        seed,
-        events_per_segment=burst,
-    )
-
-    dues = [AT_NS + late_ns, plan.created_ns]
-    for part in plan.parts:
-        deltas = [delta.due_ns for delta in part.schedule.deltas]
-        dues += [part.schedule.opening_ns, *deltas, part.schedule.done_ns]
-    assert [*dues, plan.done_ns] == sorted([*dues, plan.done_ns])
-    assert len(plan.parts) == (content.commentary is not None) + (len(content.calls) or 1)
 
 
 DRIFT = DelayDrift(0.5, 30.0, 3)
@@ -101,14 +68,6 @@ def test_reasoning_comes_ahead_of_the_answer_and_behind_a_commentary(audio: bool
     assert first_ns(alone, 0, audio=audio) - first_ns(plain, 0, audio=audio) == REASONING_NS
     assert first_ns(reasoned, 0, audio=audio) == first_ns(parts, 0, audio=audio) == first_ns(plain, 0, audio=audio)
     assert first_ns(reasoned, 1, audio=audio) - first_ns(parts, 1, audio=audio) == REASONING_NS
-
-
-def test_reasoning_comes_ahead_of_the_calls() -> None:
-    content = ResponseContent(True, None, REPLY, CALLS)
-
-    plain, reasoned = (planned(content, Asked(AT_NS, 0, reasoning_ns=ns)) for ns in (0, REASONING_NS))
-
-    assert reasoned.parts[0].schedule.opening_ns - plain.parts[0].schedule.opening_ns == REASONING_NS
 
 
 @pytest.mark.parametrize(
@@ -212,34 +171,6 @@ def test_a_dropped_series_never_comes() -> None:
     series.drop()
 
     assert due(planned, 30) == [(30, "c")]
-
-
-def test_a_series_is_asked_for_its_next_step_only_when_the_one_before_was_taken() -> None:
-    planned, said = outbox(), list[str]()
-
-    def steps() -> Iterator[OutboxStep]:
-        for due_ns in (1, 2, 3):
-            yield step(due_ns, " ".join(said))
-
-    planned.plan(steps())
-
-    seen = []
-    for event in planned.due(3):
-        seen.append(event.type)
-        said.append(str(event.due_ns))
-
-    assert seen == ["", "1", "1 2"]
-
-
-def test_one_who_stops_in_between_takes_the_rest_another_time() -> None:
-    planned = outbox()
-    planned.plan([step(10, "a"), step(20, "b")])
-    for event in planned.due(30):
-        assert event.type == "a"
-        break
-
-    assert planned.next_due_ns() == 20
-    assert due(planned, 30) == [(20, "b")]
 
 
 # Which events share a write.

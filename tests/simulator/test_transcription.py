@@ -1,4 +1,4 @@
-"""The caller's audio is transcribed where the session asks for it."""
+"""Transcription: of sessions that do nothing else, which answer nothing, and beside answers."""
 
 from __future__ import annotations
 
@@ -12,21 +12,189 @@ from bench.observe.observation import word_errors
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.caller_turns import SimulatedHearing
 from bench.simulator.profile import KnownWords
-from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, WireDialect
+from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, OPENAI_GA, OPENAI_PREVIEW, WireDialect
 from tests.simulator.builders import (
     AT_NS,
     COMMIT,
+    CREATE,
     LATER_NS,
     MS,
+    VAD,
+    all_of,
+    answers,
     append,
+    build_behaviour,
     drain,
     listening,
     one,
     sound,
+    squeezed,
     talk,
+    types,
+    user_text,
 )
+from tests.simulator.sdk_types import assert_typed
 
-DIALECTS = (AZURE_GA, AZURE_PREVIEW)
+DIALECTS = tuple(dialect.transcribing() for dialect in (AZURE_GA, OPENAI_GA, AZURE_PREVIEW, OPENAI_PREVIEW))
+IN_GA, IN_PREVIEW = DIALECTS[:2], DIALECTS[2:]
+WORDS = KnownWords(texts=("Where is my parcel? It is late.",))
+FAMILY = "conversation.item.input_audio_transcription"
+
+
+def update(dialect: WireDialect, model: str | None = None, detection: Any = None, **further: Any) -> dict[str, Any]:
+    transcription = None if model is None else {"model": model}
+    if dialect.names is GA:
+        heard = {"transcription": transcription, "turn_detection": detection}
+        return {"type": "session.update", "session": {"type": "transcription", "audio": {"input": heard}, **further}}
+    heard = {"input_audio_transcription": transcription, "turn_detection": detection}
+    return {"type": "transcription_session.update", "session": heard | further}
+
+
+def transcriber(dialect: WireDialect, *settings: Any, profile: KnownWords = WORDS, **further: Any) -> Behaviour:
+    """An open session with these settings."""
+    behaviour = build_behaviour(dialect, transcripts=profile)
+    assert [
+        event for event in answers(behaviour, update(dialect, *settings, **further)) if event["type"] == "error"
+    ] == []
+    return behaviour
+
+
+def heard(behaviour: Behaviour) -> list[dict[str, Any]]:
+    """What follows from 2.4 s of audio that the client commits."""
+    return answers(behaviour, append(2400), COMMIT)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_session_that_only_transcribes_is_announced_and_updated_as_what_it_is(dialect: WireDialect) -> None:
+    behaviour = build_behaviour(dialect)
+    (created,) = drain(behaviour)
+    (updated,) = answers(behaviour, update(dialect, "gpt-4o-transcribe", VAD))
+
+    family = "session" if dialect.names is GA else "transcription_session"
+    assert types([created, updated]) == [f"{family}.created", f"{family}.updated"]
+    for event in (created, updated):
+        assert event["session"]["object"] == "realtime.transcription_session"
+        assert not {"voice", "output_modalities", "modalities", "instructions", "tools"} & event["session"].keys()
+    if dialect.names is GA:
+        assert created["session"]["type"] == "transcription"
+        assert updated["session"]["audio"]["input"]["transcription"] == {"model": "gpt-4o-transcribe"}
+        assert_typed(dialect, [created, updated])
+    else:
+        assert updated["session"]["input_audio_transcription"] == {"model": "gpt-4o-transcribe"}
+        # what the type says of the key: it is not present when a session is updated by WebSocket
+        secret = {"client_secret": {"value": "", "expires_at": 0}}
+        assert_typed(dialect, [updated | {"session": updated["session"] | secret}])
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_what_was_committed_is_written_down_and_not_answered(dialect: WireDialect) -> None:
+    events = heard(transcriber(dialect, "gpt-4o-transcribe"))
+
+    created = ("added", "done") if dialect.names is GA else ("created",)
+    told = [*(f"conversation.item.{name}" for name in created), f"{FAMILY}.delta", f"{FAMILY}.completed"]
+    assert squeezed(types(events)) == ["input_audio_buffer.committed", *told]
+    assert "".join(event["delta"] for event in all_of(events, ".delta")) == one(events, ".completed")["transcript"]
+    assert one(events, ".completed")["transcript"] == "Where is my parcel? It is late."
+    assert_typed(dialect, events)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_speech_that_was_heard_is_written_down_and_not_answered(dialect: WireDialect) -> None:
+    behaviour = transcriber(dialect, "whisper-1", VAD)
+    events = talk(behaviour, sound(0, 300, 800, 400)) + drain(behaviour)
+
+    assert types(events)[:3] == [
+        f"input_audio_buffer.{name}" for name in ("speech_started", "speech_stopped", "committed")
+    ]
+    assert types(events)[-2:] == [f"{FAMILY}.delta", f"{FAMILY}.completed"]
+    assert not all_of(events, "response.created")
+    assert_typed(dialect, events)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("event", [CREATE, user_text(), {"type": "response.cancel"}])
+def test_there_is_nothing_to_answer_or_to_add(dialect: WireDialect, event: dict[str, Any]) -> None:
+    (error,) = answers(build_behaviour(dialect), event)
+
+    assert (error["error"]["code"], error["error"]["param"]) == ("invalid_value", "type")
+    assert "response.create'" not in error["error"]["message"].partition("Supported")[2]
+
+
+@pytest.mark.parametrize("dialect", IN_GA)
+def test_it_cannot_be_made_a_session_that_answers(dialect: WireDialect) -> None:
+    (error,) = answers(build_behaviour(dialect), {"type": "session.update", "session": {"type": "realtime"}})
+
+    assert error["error"]["code"] == "invalid_parameter"
+    assert "Passing a realtime session update event to a transcription session" in error["error"]["message"]
+
+
+@pytest.mark.parametrize("dialect", IN_GA)
+def test_a_model_that_tells_speakers_apart_sends_a_segment_for_each_sentence(dialect: WireDialect) -> None:
+    events = heard(transcriber(dialect, "gpt-4o-transcribe-diarize"))
+
+    first, second = all_of(events, ".segment")
+    assert (first["text"], second["text"]) == ("Where is my parcel?", "It is late.")
+    assert 0 == first["start"] < first["end"] == second["start"] < second["end"] == 2.4
+    assert first["id"] != second["id"]
+    assert not all_of(events, ".delta")
+    assert one(events, ".completed")["transcript"] == "Where is my parcel? It is late."
+    assert_typed(dialect, events)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_piece_that_cannot_be_transcribed_fails_and_the_session_goes_on(dialect: WireDialect) -> None:
+    behaviour = transcriber(dialect, "gpt-4o-transcribe", profile=KnownWords(failure_rate=1.0))
+    events = heard(behaviour)
+
+    failed = one(events, ".failed")
+    assert failed["item_id"] == one(events, ".committed")["item_id"]
+    assert failed["error"]["type"] == "server_error"
+    assert not all_of(events, ".completed")
+    assert_typed(dialect, events)
+    assert one(heard(behaviour), ".failed")["item_id"] != failed["item_id"]
+
+
+def test_so_many_pieces_fail_as_the_profile_says() -> None:
+    behaviour = transcriber(AZURE_GA.transcribing(), "whisper-1", profile=KnownWords(failure_rate=0.5))
+    failed = sum(len(all_of(heard(behaviour), ".failed")) for _ in range(40))
+
+    assert 8 < failed < 32
+
+
+@pytest.mark.parametrize("dialect", IN_GA)
+def test_a_model_without_turn_detection_refuses_it_and_puts_out_what_was_on(dialect: WireDialect) -> None:
+    behaviour = build_behaviour(dialect)
+    before = behaviour.session.shown
+    (error,) = answers(behaviour, update(dialect, "gpt-realtime-whisper", VAD))
+    assert error["error"]["param"] == "session.audio.input.turn_detection"
+    assert behaviour.session.shown == before
+
+    heard = {"transcription": {"model": "gpt-realtime-whisper"}}
+    session = {"type": "transcription", "audio": {"input": heard}}
+    (updated,) = answers(behaviour, {"type": "session.update", "session": session})
+    assert updated["session"]["audio"]["input"]["turn_detection"] is None
+    (again,) = answers(behaviour, update(dialect, "whisper-1", VAD))
+    assert again["session"]["audio"]["input"]["turn_detection"]["type"] == "server_vad"
+
+
+@pytest.mark.parametrize("dialect", IN_PREVIEW)
+def test_no_item_can_be_taken_for_a_segment_in_preview(dialect: WireDialect) -> None:
+    (error,) = answers(build_behaviour(dialect), update(dialect, "gpt-4o-transcribe-diarize"))
+
+    assert error["error"]["param"] == "session.input_audio_transcription.model"
+
+
+def test_nothing_is_written_down_before_a_model_was_named() -> None:
+    events = answers(build_behaviour(OPENAI_GA.transcribing()), append(500), COMMIT)
+
+    assert events[0]["due_ns"] >= AT_NS
+    assert not [event for event in events if event["type"].startswith(FAMILY)]
+
+
+# In a session that answers, the caller's audio is transcribed where the session asks for it.
+
+
+AZURE = (AZURE_GA, AZURE_PREVIEW)
 
 
 def transcribed(behaviour: Behaviour) -> list[dict[str, Any]]:
@@ -93,7 +261,7 @@ def test_deltas_of_transcription_are_padded_where_the_profile_says_so() -> None:
     assert "obfuscation" not in completed
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("dialect", AZURE)
 def test_a_turn_by_vad_is_transcribed_beside_its_response(dialect: WireDialect) -> None:
     delays = {"input_transcribed": 500}
     behaviour = listening(dialect=dialect, model="whisper-1", delays=delays)

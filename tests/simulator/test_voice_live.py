@@ -17,6 +17,7 @@ from tests.simulator.builders import (
     AT_NS,
     COMMIT,
     CREATE,
+    JSON,
     MS,
     all_of,
     answers,
@@ -197,11 +198,6 @@ def test_further_instructions_of_one_response_are_read_by_it() -> None:
     assert refused["error"]["param"] == "additional_instructions"
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=6,
-)
 SOME_KEYS = ("type", "name", "voice", "turn_detection", "interim_response", "modalities", "tools", "input_audio_format",
              "input_audio_sampling_rate", "input_audio_transcription", "end_of_utterance_detection")  # fmt: skip
 SOME_VALUES = st.sampled_from(["azure_semantic_vad", "azure-standard", "static_interim_response", "pcm16", "audio",

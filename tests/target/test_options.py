@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +12,11 @@ import typer
 
 from bench.cli.app import app
 from bench.errors import UsageError
-from bench.load.planning.run_options import Options, add_options
+from bench.load.planning.run_options import Options
 from bench.target.options import OPTIONS, ServiceOptions
 from bench.target.target_settings import targets_schema
 from bench.target.targets import resolve_targets
+from tests.load.options import help_parser
 
 SHARED = ("url", "dialect", "api_key_env", "auth", "ca_file", "client_cert", "client_key", "proxy", "resolve",
           "compression", "max_message_mib")  # fmt: skip
@@ -35,13 +35,6 @@ class Shown(NamedTuple):
     words: tuple[str, ...]
 
 
-class LocustDoor(argparse.ArgumentParser):
-    """Takes what Locust's parser does."""
-
-    def add_argument(self, *names: Any, env_var: str = "", include_in_web_ui: bool = True, **settings: Any) -> Any:
-        return super().add_argument(*names, **settings)
-
-
 def plain(note: str) -> str:
     """A note in small letters, without the full stop of a sentence."""
     return re.sub(r"\s+", " ", note).strip().removesuffix(".").casefold()
@@ -54,11 +47,8 @@ def apart(help_text: str) -> Shown:
 
 
 def of_locust() -> dict[str, Shown]:
-    parser = LocustDoor(add_help=False)
-    add_options(parser)
-    return {
-        action.dest: Shown(plain((action.help or "") % {}), tuple(action.choices or ())) for action in parser._actions
-    }
+    actions = help_parser()._actions
+    return {action.dest: Shown(plain((action.help or "") % {}), tuple(action.choices or ())) for action in actions}
 
 
 def of_command(name: str) -> dict[str, Shown]:
@@ -94,9 +84,7 @@ EXAMPLES: dict[type, Any] = {int: 3, tuple: ("west", "east.quick"), str: "ws://1
 
 def taken(*words: str) -> ServiceOptions:
     """What a run takes of a command line."""
-    parser = LocustDoor(add_help=False)
-    add_options(parser)
-    return Options.of(parser.parse_args(words)).service_options
+    return Options.of(help_parser().parse_args(words)).service_options
 
 
 @pytest.mark.parametrize("name", OPTIONS)
