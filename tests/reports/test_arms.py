@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from reports.page import sections
 from reports.runs import load_for_report
 from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_data
@@ -21,7 +20,6 @@ from reports.wording.sentences import next_step
 from reports.wording.settings import arm_fact
 from tests.reports import synthetic
 from tests.reports.edited import edited
-from tests.reports.forms import section_html
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
@@ -91,15 +89,6 @@ def test_a_quantile_that_may_not_be_published_has_no_difference() -> None:
     few = summary_of_arms(Plan(sessions=24, turns=1, targets=("a", "b")))
 
     assert {one.p for one in few.differences} == {0.5}
-
-
-def test_arms_of_two_origins_are_not_set_against_each_other() -> None:
-    summary = summary_of_arms(Plan(sessions=80, kinds=("vad", "typed"), targets=("a", "b")))
-    said = [one for one in summary.differences if one.metric == "ttfa"]
-
-    assert {one.stratum.measured_from for one in said} == {"request_sent", "speech_end"}
-    assert all(one.targets == ("a", "b") for one in said)
-    assert "from request sent" in section_html(sections.spread(summary))
 
 
 def test_an_invalid_run_tells_no_differences() -> None:

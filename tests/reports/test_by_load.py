@@ -44,11 +44,6 @@ def counted(summary: Summary, target: str) -> list[int]:
     return [int(((starts_ns <= at) & (ends_ns > at)).sum()) for at in at_ns]
 
 
-def pooling(summary: Summary) -> list[str]:
-    """The notices that one figure misleads."""
-    return [notice for notice in pooled_notices(summary) if "pool both" in notice]
-
-
 def by_load(summary: Summary) -> list[Waits]:
     return [waits for of in summary.waits_by("calls") for waits in of]
 
@@ -69,13 +64,6 @@ def test_each_turn_stands_at_the_calls_that_were_in_progress() -> None:
         assert sum(turns) == answer.turns
         assert sum(level.n for level in one.groups) == answer.figures.n
         assert sum(level.failed.count for level in one.groups) == answer.failed
-
-
-def test_levels_are_few_round_and_not_thin() -> None:
-    one = by_load(summary_of(RISING))[0]
-
-    assert [level.place.name for level in one.groups] == ["1–10", "11–20", "21–35", "36–40"]
-    assert min(level.turns for level in one.groups) >= THIN
 
 
 @pytest.mark.parametrize(
@@ -103,10 +91,6 @@ def test_a_load_that_was_meant_to_change_is_told_by_its_levels_whatever_came_of_
 
     assert by_load(summary_of(ramped)) == []
     assert bool(told) is not held
-
-
-def test_a_wait_that_stays_as_it_is_is_told_without_a_notice() -> None:
-    assert pooling(summary_of(RISING)) == []
 
 
 def test_false_alarms_are_rare() -> None:

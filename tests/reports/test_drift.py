@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import binom
 
-import reports
 from reports.page import sections
 from reports.runs import load_for_report
 from reports.samples import samples_of
@@ -150,10 +149,6 @@ def test_too_few_sessions_say_nothing(tmp_path: Path) -> None:
     assert summary.drifts == ()
     assert drift_said(summary.drifts) == ""
     assert "drift is suspected" not in section_html(sections.time(summary))
-
-
-def test_a_run_without_turns_has_no_drift(tmp_path: Path) -> None:
-    assert summarise(reports.load(synthetic.write(tmp_path, Plan(sessions=0)))).drifts == ()
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,6 @@ from reports.trends.trend import told_by
 from reports.wording import words
 from reports.wording.sentences import run_headline, run_second
 from reports.wording.validity import ended_as
-from reports.wording.words import cell
 from tests.capacity.test_page import LEVELS, searched
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick
@@ -256,15 +255,6 @@ def test_how_many_ended_as_what_is_said_where_there_are_several_outcomes() -> No
     assert ended_as({"connect_failed:401": 3}).replace(NBSP, " ") == "3 sessions ended as connect_failed:401"
     said = ended_as({"connect_failed:401": 3, "connect_failed:dns": 2}).replace(NBSP, " ")
     assert said == "5 sessions ended as 3 × connect_failed:401 and 2 × connect_failed:dns"
-
-
-def test_a_cell_says_why_there_is_no_figure() -> None:
-    small = summary_of(Plan()).answers[0].figures
-    failing = summary_of(Plan(sessions=60, turns=10, failed=0.08)).answers[0].figures
-
-    assert cell(small, 0.99) == ("n/a", f"10{NBSP}sessions; needs 225")
-    assert cell(failing, 0.95).figure == "∞"
-    assert re.fullmatch(r"\d+ of 600 failed; successes [\d,]+", cell(failing, 0.95).below)
 
 
 def test_few_turns_are_dots_and_many_are_shades() -> None:

@@ -214,16 +214,6 @@ def test_no_threshold_on_the_wait_passes_or_fails(tmp_path: Path, limit: str) ->
     assert found.exit_status == 3
 
 
-def test_nothing_is_compared_by_the_wait() -> None:
-    asked = [Question("voice_to_voice", "quantile", Margin(ratio=0.1), 0.5, primary=True)]
-    comparison = quick(two(SPOKEN, SPOKEN, validity=VERDICT), questions=asked)
-
-    assert comparison.findings[0].difference is None
-    assert "started before their question had ended" in plain_of_early_replies(
-        said(comparison.findings[0].verdict.reason)
-    )
-
-
 def test_an_answer_that_the_script_defines_has_a_row_and_a_sentence_of_its_own() -> None:
     document = frames_of(SPOKEN).metadata
     scripts = [script | {"answer_min_ms": 700.0} for script in document["scripts"]]

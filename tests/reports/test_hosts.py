@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import cycle
@@ -25,7 +24,6 @@ from reports.wording.notices import notices, run_notices
 from reports.wording.validity import trusted
 from tests.reports import shared, synthetic
 from tests.reports.edited import Row, edit, edited
-from tests.reports.forms import run_html
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
@@ -91,11 +89,6 @@ def test_each_host_has_the_figures_of_its_own_rows(apart: Summary) -> None:
     ]
 
 
-def test_hosts_that_differ_surely_are_named_where_figures_pool_them(apart: Summary) -> None:
-    (notice,) = pooling(apart)
-    assert re.fullmatch(r"Pooled over 2 hosts that differ: p95 of ttfa is .+ on red and .+ on blue\.", notice)
-
-
 def test_hosts_that_are_alike_are_pooled_without_a_word() -> None:
     alike = [shared_out(replace(PLAN, sessions=120, seed=n)) for n in range(3)]
     assert [pooling(summary) for summary in alike] == [[]] * 3
@@ -153,17 +146,6 @@ def test_a_clock_that_is_far_off_is_a_notice(tmp_path: Path) -> None:
     assert " ".join(notice.split()).startswith("The clock of red was 90 s behind that of the host that led the run")
 
 
-def test_a_run_of_several_hosts_without_a_turn_has_a_page(tmp_path: Path) -> None:
-    folder = tmp_path / "runs"
-    parts = [
-        synthetic.write(folder / name, Plan(sessions=0), run_id=name, writer={"host": name, "pid": 1})
-        for name in ("red", "blue")
-    ]
-    merge_runs(parts, tmp_path / "merged")
-    summary = summarise(load_for_report(tmp_path / "merged"))
-    assert "What each load generator measured of itself" in run_html(summary) or not summary.hosts
-
-
 PLAN_OF_REGIONS = Plan(sessions=120, turns=6, kinds=("manual",), seconds=120)
 
 
@@ -199,14 +181,6 @@ def test_each_region_has_its_own_waits_and_no_turn_is_left_out(routed: Summary) 
     assert sum(group.turns for group in waits.groups) == PLAN_OF_REGIONS.sessions * PLAN_OF_REGIONS.turns
     east, sweden, _ = waits.groups
     assert 350 < sweden.p50.value - east.p50.value < 450
-
-
-def test_regions_that_surely_differ_are_named_where_figures_pool_them(routed: Summary) -> None:
-    (notice,) = [line for line in notices(routed) if "ooled over" in line]
-
-    assert re.fullmatch(
-        r"Pooled over 3 regions that differ: p(95|50) of ttfa is .+ in East US 2 and .+ in Sweden Central\.", notice
-    )
 
 
 def test_a_target_that_one_region_answers_has_no_breakdown_by_it() -> None:

@@ -10,11 +10,11 @@ import pytest
 
 import reports
 from bench.run.recorder import SIMULATOR_WAS_LATE
-from reports.page import calls, circumstances, sections
+from reports.page import calls, circumstances
 from reports.runs import load_for_report
 from reports.summary.summary import Summary, summarise
 from reports.text.terminal import report_text
-from reports.wording.remarks import auth_wait, incident_lines, limits, limits_in_all, round_trips
+from reports.wording.remarks import incident_lines, limits, limits_in_all, round_trips
 from tests.reports import synthetic
 from tests.reports.edited import edited
 from tests.reports.forms import run_forms, section_html
@@ -102,23 +102,6 @@ def test_behind_a_proxy_there_is_no_wait_without_the_round_trip() -> None:
     assert ("network_rtt", "b") in told
     assert "on b to the proxy" in round_trips(summary)
     assert "on b to the proxy" in section_html(calls.network(summary))
-
-
-def test_round_trips_say_where_they_end() -> None:
-    every = summary_of(Plan(proxied=("sim",)))
-
-    assert "to the proxy and not beyond" in round_trips(every)
-    assert "proxy" not in round_trips(summary_of(Plan()))
-
-
-def test_sessions_that_waited_for_a_token_are_counted() -> None:
-    waited, none = summary_of(Plan(auth_waits=3)), summary_of(Plan())
-
-    assert auth_wait(waited).replace(NBSP, " ") == "3 of 10 sessions waited for a token, the longest 250 ms."
-    assert "3 of 10" in section_html(sections.connect(waited))
-    assert "auth_wait" in section_html(sections.connect(waited))
-    assert auth_wait(none) == ""
-    assert "auth_wait" not in section_html(sections.connect(none))
 
 
 @pytest.mark.parametrize(("late_ms", "shown"), [(5.1, False), (6.3, True)])

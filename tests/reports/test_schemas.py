@@ -14,6 +14,7 @@ from bench.cli import schemas as writer
 from bench.run import folder as run_folder
 from bench.run.calibration import load_calibration, save_calibration
 from bench.run.document import SCHEMA_VERSION
+from reports.records import text_of
 from reports.runs import load_for_report
 from reports.summary.summary import summarise
 from reports.text.document import summary_data
@@ -108,8 +109,11 @@ def test_every_schema_is_in_the_list_of_formats(path: Path) -> None:
 def test_run_and_summary_of_an_invented_run_are_as_their_schemas_say(name: str) -> None:
     summary = summary_of(PLANS[name], **(MORE if name == "full" else {}))
 
+    data = summary_data(summary)
+
     assert problems("run", summary.run.metadata) == []
-    assert problems("summary", summary_data(summary)) == []
+    assert problems("summary", data) == []
+    assert json.loads(text_of(data), parse_constant=pytest.fail) == data
 
 
 def test_the_stored_run_is_as_the_schemas_say() -> None:

@@ -56,20 +56,6 @@ def means(row: Breakdown) -> list[tuple[str, float]]:
     return [(segment.name, segment.mean_ms) for segment in row.segments]
 
 
-def test_segments_of_a_vad_turn_lead_from_the_end_of_speech_to_the_first_audible_sample() -> None:
-    (row,) = breakdowns_of(VAD)
-
-    assert [name for name, _ in means(row)] == [
-        "end_of_turn_delay",
-        "commit",
-        "response_creation",
-        "audio_generation",
-        "playback_start",
-    ]
-    assert breakdown_title(row) == "all steps, VAD turns"
-    assert row.total_ns == 900_000_006
-
-
 def test_what_the_script_commits_is_no_segment_of_a_manual_turn() -> None:
     with_commit, without = breakdowns_of(MANUAL), breakdowns_of({n: at for n, at in MANUAL.items() if n != "commit"})
 

@@ -148,17 +148,6 @@ def test_each_origin_has_its_own_main_metric(tmp_path: Path) -> None:
     assert "The first text of the reply" in run_beside(summary)
 
 
-def test_what_callers_hear_is_answered_where_turns_are_spoken() -> None:
-    mixed = summary_of(Plan(sessions=20, turns=5, kinds=("vad", "manual", "typed")))
-    one = summary_of(Plan())
-
-    labels = ("sim · turns with response.create", "sim · VAD turns")
-    assert [(a.label, a.turns) for a in mixed.heard] == [(label, 40) for label in labels]
-    assert [(a.label, a.turns) for a in one.heard] == [("sim", 40)]
-    assert not summary_of(Plan(text=True)).heard
-    assert "jitter buffer of 60\u00a0ms included" in run_html(one)
-
-
 def test_a_stall_is_no_wait_and_a_failed_turn_no_endless_one() -> None:
     summary = summary_of(Plan(sessions=40, failed=0.2))
 

@@ -9,19 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 import reports
-from reports.page.poured import Paths
-from reports.records import data_of, text_of
 from reports.runs import RunFrames, load_for_report
 from reports.statistics.quantiles import quantile
 from reports.summary.summary import Summary, summarise
 from reports.summary.trust import noticed
-from reports.text.document import summary_data, write_report
-from reports.text.terminal import report_text
+from reports.text.document import summary_data
 from reports.turns import turns_of
 from reports.wording.notices import decided, notices, run_notices
 from reports.wording.validity import verdict_reason
@@ -61,23 +56,6 @@ def test_figures_are_those_of_the_rows(tmp_path: Path) -> None:
     assert [e.value for e in found.quantiles] == [quantile(np.sort(endless), e.p) for e in found.quantiles]
     assert found.high == mine.loc[mine["outcome"] == "ok", "ttfa_ms"].max()
     assert sum(f.n for f in summary.metrics if (f.metric, f.target) == ("ttfa", "b") and f.step != "all") == 100
-
-
-def test_abandoned_turns_are_left_out_and_counted() -> None:
-    summary = summary_of(Plan(abandoned=3))
-
-    assert (figures(summary, "ttfa").n, figures(summary, "ttfa").unfinished) == (37, 3)
-    assert summary.outcomes.begun == (40,)
-
-
-def test_turns_of_warm_up_are_left_out() -> None:
-    plan = Plan(sessions=20, turns=4, seconds=100, warmup_s=40)
-    summary = summary_of(plan)
-
-    assert 0 < figures(summary, "ttfa").n < 80
-    assert figures(summary, "ttfa").n == sum(summary.outcomes.begun)
-    assert summary.window.warmup_s > 30
-    assert any("warm-up" in notice for notice in notices(summary))
 
 
 def test_a_failed_turn_counts_where_good_turns_of_its_step_have_the_metric(tmp_path: Path) -> None:
@@ -273,33 +251,6 @@ def test_a_run_that_no_look_decided_says_why_it_ended(tmp_path: Path, written: s
     assert "This run ended early: interrupted." in notices(summary)
 
 
-PLANS = {
-    "small": Plan(),
-    "failure_rate": Plan(failed=1.0),
-    "one": Plan(sessions=1, turns=1),
-    "refused": Plan(sessions=0, refused=3),
-    "nothing": Plan(sessions=0),
-    "text": Plan(text=True, simulated=False),
-    "mixed": Plan(sessions=30, kinds=("vad", "typed", "manual"), targets=("a", "b"), early=40),
-    "two": Plan(sessions=120, turns=12, targets=("direct", "gateway"), failed=0.02, seconds=300),
-}
-
-
-@pytest.mark.parametrize("name", PLANS)
-def test_summary_json_is_plain_and_says_what_is_not_known(name: str) -> None:
-    summary = summary_of(PLANS[name])
-    data = summary_data(summary)
-
-    assert json.loads(text_of(data), parse_constant=lambda word: pytest.fail(f"{word} is no JSON")) == data
-    assert data["schema"] == 5
-    assert data["simulated"] is PLANS[name].simulated
-    assert data["playback"].items() >= data_of(summary.setup).items()
-    assert data["cost"] == data_of(summary.money)
-    assert {answer["measured_from"] for answer in data["results"]} <= {"request_sent", "speech_end"}
-    assert len(data["voice_to_voice"]) == len(summary.heard)
-    assert all(sum(s["total_ns"] for s in row["segments"]) == row["total_ns"] for row in data["segments"])
-
-
 def test_a_quantile_in_the_failed_share_is_null_and_censored() -> None:
     answer = summary_data(summary_of(Plan(failed=1.0)))["results"][0]
 
@@ -318,26 +269,3 @@ def test_steps_of_two_scripts_are_two_steps(tmp_path: Path) -> None:
         ("request_sent", 40),
         ("speech_end", 80),
     ]
-
-
-@pytest.fixture(scope="module")
-def failing(tmp_path_factory: pytest.TempPathFactory) -> tuple[Summary, Paths]:
-    """A run of which turns and sessions failed, each with words of the service, and its report."""
-    folder = synthetic.write(tmp_path_factory.mktemp("failing"), Plan(sessions=30, failed=0.3, refused=20))
-    for table in ("turns", "sessions"):
-        rows = pq.read_table(folder / f"{table}.parquet")
-        words = [None if o == "ok" else f"<{o}> said so" for o in rows["outcome"].to_pylist()]
-        place = rows.schema.get_field_index("detail")
-        pq.write_table(rows.set_column(place, "detail", pa.array(words, pa.string())), folder / f"{table}.parquet")
-    summary = summarise(load_for_report(folder))
-    return summary, write_report(summary)
-
-
-def test_what_the_service_said_of_a_failure_is_quoted_everywhere(failing: tuple[Summary, Paths]) -> None:
-    summary, paths = failing
-    outcome = next(e.outcome for e in summary.outcomes.sessions if e.kind == "failed")
-
-    assert f"<{outcome}> said so" in report_text(summary)
-    assert f"<{outcome}> said so" in json.loads(paths.json.read_text())["outcomes"]["sim"]["service_message"].values()
-    assert f"&lt;{outcome}&gt; said so" in paths.html.read_text()
-    assert "said so" in paths.markdown.read_text()

@@ -20,7 +20,7 @@ from reports.summary.trust import busiest
 from reports.text.terminal import report_text
 from reports.wording.validity import trust
 from tests.reports.shared import summary_of
-from tests.reports.synthetic import BEGAN_NS, Plan, write
+from tests.reports.synthetic import Plan, write
 
 PLANS = {
     "small": Plan(),
@@ -70,16 +70,6 @@ def _row(text: str) -> str:
     lines = text.splitlines()
     at = next(index for index, line in enumerate(lines) if line.startswith(("  ●", "  ttfa")))
     return lines[at] if re.search("%", lines[at]) else lines[at] + lines[at + 1]
-
-
-def test_an_endless_incident_takes_two_lines_and_says_that_it_was_cut() -> None:
-    told = {"at_utc_ns": BEGAN_NS, "worker": 1, "kind": "auth_refresh", "text": "word " * 200 + "x" * 300}
-    lines = report_text(summary_of(Plan(), incidents=[told]), 80).splitlines()
-    at = next(index for index, line in enumerate(lines) if line.startswith("incident"))
-
-    assert lines[at + 1].endswith("…")
-    assert not lines[at + 2].startswith(" ")
-    assert max(map(len, lines)) <= 80
 
 
 @pytest.mark.parametrize(

@@ -84,14 +84,6 @@ def test_the_other_way_round_the_interim_analyses_do_not_count_and_that_is_said(
     assert any("was ended by interim analyses" in notice for notice in found.notices)
 
 
-def test_an_invalid_run_is_not_shown_as_decided(tmp_path: Path) -> None:
-    found = quick(sides_of([run_of(tmp_path / "run", LOOSE, replace(TWO, valid=False))]))
-
-    assert found.exit_status == 4
-    assert comparison_essentials(found).startswith("✕ INVALID · ")
-    assert comparison_text(found).startswith("Do not use these results: the run is INVALID: audio was sent late")
-
-
 def test_a_variant_is_a_candidate_of_the_target_that_it_is_a_variant_of(tmp_path: Path) -> None:
     entries = [{"name": "east"}, {"name": "west", "variant_of": "east"}]
     found = quick(sides_of([run_of(tmp_path / "run", TIGHT, targets=entries)]))

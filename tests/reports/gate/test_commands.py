@@ -42,15 +42,6 @@ def test_the_exit_status_is_the_verdict(tmp_path: Path, plan: Plan, text: str, s
     assert output.splitlines()[-1] == str(folder / "check.md")
 
 
-def test_what_cannot_be_asked_is_a_usage_error(tmp_path: Path) -> None:
-    folder = run(tmp_path / "run")
-
-    with pytest.raises(UsageError, match=r"ci\.yaml:1:\d+: "):
-        call_or_raise("check", folder, "--thresholds", limits(tmp_path, "ttfa: p95<1"))
-    with pytest.raises(UsageError, match="--allow-different"):
-        call_or_raise("check", folder, "--allow-different", "colour")
-
-
 def test_github_gets_annotations_and_the_comment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))

@@ -126,12 +126,6 @@ def test_github_is_told_errors_and_warnings() -> None:
     ]
 
 
-def test_github_escapes_messages_and_properties_by_its_rules() -> None:
-    assert outputs.github_command("error", "100 %: a, b", "50 %: x, y\r\nz") == (
-        "::error title=100 %25%3A a%2C b::50 %25: x, y%0D%0Az"
-    )
-
-
 def test_azure_is_told_issues_the_summary_and_that_there_are_issues(tmp_path: Path) -> None:
     comment = tmp_path / "check.md"
     failed, warned = (list(outputs.azure_commands(found, comment)) for found in (

@@ -91,15 +91,6 @@ def test_a_file_in_the_folder_of_another_target_is_no_baseline_there(tmp_path: P
     assert "made-1.json is of voice_turns/other, not of the folder that it stands in: it is left out." in notices(found)
 
 
-def test_a_warm_up_is_a_condition_that_may_be_allowed_to_differ(tmp_path: Path) -> None:
-    folder, now = str(store(tmp_path, 1)), read(MANY, warmup_s=60.0)
-
-    assert check_of(now, thresholds(*TTFA), folder).differs == (
-        "sim: warm-up, s: 60 here, 0 in the baseline (--allow-different warmup)",
-    )
-    assert not check_of(now, thresholds(*TTFA), folder, allow=["warmup"]).differs
-
-
 def test_settings_of_a_variant_are_a_condition(tmp_path: Path) -> None:
     folder = str(store(tmp_path, 1))
     varied = [{"name": "sim", "service": "simulator", "dialect": "ga", "session": {"temperature": 0.7}}]

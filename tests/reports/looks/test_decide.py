@@ -258,20 +258,6 @@ def test_the_process_that_runs_the_load_is_told_whether_the_run_may_end(tmp_path
     assert answer["sentence"].startswith("west is slower than east")
 
 
-@pytest.mark.parametrize(("gates", "status"), [(LOOSE, 0), (TIGHT, 1), (UNDECIDED, 3)])
-def test_a_check_says_how_a_run_was_decided_and_ends_with_its_status(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], gates: dict[str, list[str]], status: int
-) -> None:
-    folder = planned_run(tmp_path, gates)
-    assert exit_status(folder) == status
-    told = capsys.readouterr().out
-
-    heads = ["analysis", "pairs", "fail", "above", "pass", "below", "ttfa", "p50"]
-    assert heads in [line.split()[: len(heads)] for line in told.splitlines()]
-    assert "z-scores relative to the margin" in told
-    assert json.loads((folder / "decision.json").read_text())["exit_status"] == status
-
-
 def test_a_run_under_way_that_is_not_decided_is_inconclusive_whatever_that_means_later(tmp_path: Path) -> None:
     waiting = edit(
         planned_run(tmp_path, UNDECIDED, state="running", validity=None), "sessions", lambda _, row: first(50, row)

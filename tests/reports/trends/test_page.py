@@ -27,16 +27,6 @@ def page(entries: list[Entry]) -> str:
     return trend_html(told_by(entries), HERE)
 
 
-def test_the_page_loads_nothing_and_leads_to_each_report() -> None:
-    runs = [replace(one, report=HERE / one.name / "report.html") for one in nights([600.0] * 3)]
-    found = page(runs)
-
-    assert not re.search(r"https?://(?!www\.w3\.org)", found)
-    assert re.findall(r'<a href="(run-\d+/report\.html)"', found) == [
-        f"run-{number:03}/report.html" for number in (2, 1, 0)
-    ]
-
-
 def test_a_filter_hides_the_marks_and_rows_of_its_value_and_the_lines_to_them() -> None:
     runs = [entry(number, conditions={"model": "new" if number == 2 else "old"}) for number in range(4)]
     found = page(runs)

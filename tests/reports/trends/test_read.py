@@ -47,14 +47,6 @@ def test_an_entry_tells_what_the_report_tells(tmp_path: Path) -> None:
     assert (direct.word, direct.unfit, direct.simulated) == ("VALID", "", True)
 
 
-def test_what_is_not_published_is_no_figure_and_says_what_it_needs(tmp_path: Path) -> None:
-    (entry,) = entries_of(folder_of(tmp_path / "run", plan=Plan(sessions=12, turns=4)))
-    p95 = entry.quantiles[TTFA][0.95]
-
-    assert math.isnan(p95.value)
-    assert p95.lacks.startswith("needs ")
-
-
 def test_conditions_are_those_of_a_check_against_stored_runs() -> None:
     assert [entry.conditions for entry in entries_of(kept(PLAN))] == [conditions_of(side) for side in sides()]
 
