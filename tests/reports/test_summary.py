@@ -1,29 +1,45 @@
-"""What is a sample of what; outcomes that sum; figures that stay apart."""
+"""What is a sample of what; outcomes that sum; figures that stay apart, and those of the measured phase."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import reports
-from reports.runs import RunFrames, load_for_report
+from bench.metrics import outcome_class
+from bench.remedies import remedy_of
+from bench.run import folder as run_folder
+from bench.run.folder import SCHEMAS
+from bench.run.histograms import MAX_STEPS, OTHER_STEP, Histograms
+from reports.blocks import Paragraph
+from reports.numbers import NBSP
+from reports.page.circumstances import health
+from reports.runs import RunFrames, load_for_report, session_frame, turn_frame
+from reports.sides.fairness import notices_on
+from reports.sides.side import sides_of
 from reports.statistics.quantiles import quantile
+from reports.summary.outcomes import Ending, Outcomes, said_of
 from reports.summary.summary import Summary, summarise
 from reports.summary.trust import noticed
 from reports.text.document import summary_data
 from reports.turns import turns_of
 from reports.wording.notices import decided, notices, run_notices
-from reports.wording.validity import verdict_reason
+from reports.wording.remarks import auth_wait, interleaved
+from reports.wording.validity import remedy_line, verdict_reason
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
 from tests.reports.shared import figures, summary_of
-from tests.reports.synthetic import Plan
+from tests.reports.synthetic import BEGAN_NS, MS, Plan
 
 SMALL = Plan()
 
@@ -269,3 +285,203 @@ def test_steps_of_two_scripts_are_two_steps(tmp_path: Path) -> None:
         ("request_sent", 40),
         ("speech_end", 80),
     ]
+
+
+def run_of(rows: list[dict[str, Any]]) -> RunFrames:
+    known = {"session_id": "s1", "target": "sim", "outcome": "ok", "measured_from": "request_sent", "turn": 1}
+    turns = turn_frame(pa.Table.from_pylist([known | row for row in rows], schema=SCHEMAS["turns"]))
+    nobody = session_frame(SCHEMAS["sessions"].empty_table())
+    return RunFrames(Path("run"), {}, turns, nobody, pd.DataFrame(), Histograms(), finalized=True)
+
+
+def test_the_labels_with_the_most_turns_stand_by_themselves_and_the_others_share_one() -> None:
+    numbers = [number for number in range(40) for _ in range(1 + number)]
+    found = turns_of(run_of([{"script": "long", "step": f"step_{number}"} for number in numbers]))
+
+    told = Counter(found.steps[int(step)] for step in found.step)
+    assert told[OTHER_STEP] == sum(1 + number for number in range(40 - MAX_STEPS))
+    assert {f"step_{number}": 1 + number for number in range(40 - MAX_STEPS, 40)} == {
+        step: n for step, n in told.items() if step != OTHER_STEP
+    }
+    assert found.frame["step"].nunique() == 40
+
+
+def test_each_script_has_labels_of_its_own() -> None:
+    rows = [{"script": script, "step": f"{script}_{number}"} for script in "ab" for number in range(MAX_STEPS)]
+
+    assert len(turns_of(run_of(rows)).steps) == 2 * MAX_STEPS
+
+
+def test_labels_of_the_warm_up_take_no_place() -> None:
+    rows = [{"script": "a", "step": f"cold_{number}", "phase": "warmup"} for number in range(MAX_STEPS)]
+    rows += [{"script": "a", "step": f"step_{number}", "phase": "measurement"} for number in range(MAX_STEPS)]
+
+    assert OTHER_STEP not in turns_of(run_of(rows)).steps
+
+
+SILENCE = "nothing came within the limit next_delta of 10 s"
+
+
+def rows(*details: str | None, outcome: str = "timeout:next_delta", kind: str = "failed") -> pd.DataFrame:
+    return pd.DataFrame({"outcome": outcome, "outcome_class": kind, "detail": pd.Series(details, dtype=object)})
+
+
+def test_the_commonest_detail_of_an_outcome_is_quoted() -> None:
+    assert said_of(rows("a", "b", "b", None)) == {"timeout:next_delta": "b"}
+
+
+def test_what_the_service_said_goes_before_what_is_commoner_and_says_nothing_of_the_cause() -> None:
+    told = [f"{SILENCE}; the service said: overloaded: request {number}" for number in (1, 2)]
+
+    assert said_of(rows(SILENCE, SILENCE, SILENCE, *told)) == {"timeout:next_delta": told[0]}
+
+
+def test_of_turns_that_did_not_fail_nothing_is_quoted() -> None:
+    assert said_of(rows("the run ended", outcome="unfinished", kind="unfinished")) == {}
+
+
+def ending(outcome: str, count: int) -> Ending:
+    return Ending(outcome, outcome_class(outcome), (count,))
+
+
+def outcomes(turns: list[Ending], sessions: list[Ending]) -> Outcomes:
+    return Outcomes(tuple(turns), tuple(sessions), (9,), (0,), (0,), (0,), (), (9,), (0,))
+
+
+def test_what_to_do_is_said_once_for_all_outcomes_that_it_is_for_the_commonest_first() -> None:
+    turns = [ending("ok", 50), ending("closed:1001", 2), ending("closed:1000", 5), ending("failed:x", 6)]
+    found = outcomes(turns, [ending("closed:1000", 5), ending("connect_failed:tcp", 9)]).remedies()
+
+    assert [remedy.outcomes for remedy in found] == [
+        ("connect_failed:tcp",),
+        ("failed:x",),
+        ("closed:1000", "closed:1001"),
+    ]
+    assert remedy_line(found[0]) == f"connect_failed:tcp: {remedy_of('connect_failed:tcp')}"
+
+
+def test_where_nothing_failed_there_is_nothing_to_do() -> None:
+    assert outcomes([ending("ok", 5), ending("unfinished", 1)], [ending("ok", 2)]).remedies() == []
+
+
+WARMUP_S = 100
+PLAN = Plan(
+    sessions=240, turns=5, targets=("sweden", "eastus2"), seconds=300, paired=True, usage=True, limited=True,
+    warmup_s=WARMUP_S, auth_waits=7,
+)  # fmt: skip
+TABLES: tuple[run_folder.TableName, ...] = ("turns", "sessions", "seconds")
+MEASURED_PHASE: dict[str, dict[str, Any]] = {"turns": {}, "sessions": {}, "seconds": {"phase": "measurement"}}
+
+
+def cold(table: run_folder.TableName, row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the warm-up as such rows are: slow, busy."""
+    if table == "seconds":
+        return row | {"cpu": 0.99, "phase": "warmup"}
+    if table == "turns":
+        return row | {"uncertain_gaps": 9}
+    later = [name for name in row if name.endswith("_at_ns") and row[name] is not None]
+    return row | {name: 10 * row[name] for name in later}
+
+
+def is_warm(table: run_folder.TableName, row: dict[str, Any]) -> bool:
+    if table == "seconds":
+        return bool(row["second"] < BEGAN_NS // 10**9 + WARMUP_S)
+    return row["phase"] == "warmup"
+
+
+def note(summary: Summary) -> str:
+    """What the page says below the health of the harness."""
+    last = health(summary).blocks[-1]
+    assert isinstance(last, Paragraph)
+    return str(last.text)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run, and the same one without the rows of its warm-up."""
+    whole, measured = (tmp_path_factory.mktemp(name) for name in ("whole", "measured"))
+    for folder in (whole, measured):
+        synthetic.write(folder, PLAN, **synthetic.told(PLAN))
+        for table in TABLES:
+            path = folder / f"{table}.parquet"
+            rows = pq.read_table(path).to_pylist()
+            warm = [is_warm(table, row) for row in rows]
+            assert 0 < sum(warm) < len(rows)
+            rows = [
+                cold(table, row) if cut else row | MEASURED_PHASE[table] for row, cut in zip(rows, warm, strict=True)
+            ]
+            kept = rows if folder == whole else [row for row, cut in zip(rows, warm, strict=True) if not cut]
+            pq.write_table(pa.Table.from_pylist(kept, schema=run_folder.SCHEMAS[table]), path)
+    return whole, measured
+
+
+@pytest.fixture(scope="module")
+def summaries(folders: tuple[Path, Path]) -> tuple[Summary, Summary]:
+    whole, measured = (summarise(load_for_report(folder)) for folder in folders)
+    return whole, measured
+
+
+def test_phases_of_connecting_are_of_the_measured_phase(summaries: tuple[Summary, Summary]) -> None:
+    whole, measured = summaries
+
+    assert whole.connecting == measured.connecting
+
+
+def test_waits_for_a_token_are_those_of_the_sessions_that_figures_are_of(summaries: tuple[Summary, Summary]) -> None:
+    whole, measured = summaries
+
+    assert auth_wait(whole) == auth_wait(measured) == ""
+    assert int((whole.run.sessions["auth_wait_ns"] > 0).sum()) == PLAN.auth_waits
+
+
+def test_a_wait_for_a_token_in_the_measured_phase_is_said(tmp_path: Path) -> None:
+    summary = summarise(reports.load(synthetic.write(tmp_path, replace(PLAN, auth_waits=PLAN.sessions))))
+
+    assert auth_wait(summary).startswith(f"{len(summary.sessions)} of {len(summary.sessions)}{NBSP}sessions waited")
+    assert len(summary.sessions) < PLAN.sessions
+
+
+def test_pairs_are_counted_as_they_are_compared(summaries: tuple[Summary, Summary], folders: tuple[Path, Path]) -> None:
+    whole, measured = summaries
+    sides = sides_of([folders[0]])
+
+    assert whole.interleaving is not None
+    assert whole.interleaving == measured.interleaving
+    assert whole.interleaving.pairs == sides[0].sessions == len(whole.sessions) / 2
+    assert interleaved(whole.interleaving) in notices_on(sides)
+    assert whole.arms == measured.arms
+
+
+def test_what_trust_is_put_in_is_of_the_measured_phase(summaries: tuple[Summary, Summary]) -> None:
+    whole, measured = summaries
+
+    assert "events of the whole run" in note(whole)
+    assert note(whole).replace(" of the whole run", "") == note(measured)
+    assert "Processor of the busiest worker: " in note(whole)
+    assert "99" not in note(whole).partition("Processor")[2].partition(".")[0]
+
+
+def test_throughput_is_of_the_measured_phase(summaries: tuple[Summary, Summary]) -> None:
+    whole, measured = summaries
+
+    told = [(rate.metric, rate.target, rate.total_bytes, rate.mean_bytes_per_s) for rate in whole.throughput]
+    assert told == [(r.metric, r.target, r.total_bytes, r.mean_bytes_per_s) for r in measured.throughput]
+
+
+def test_money_and_limits_count_the_whole_run(summaries: tuple[Summary, Summary]) -> None:
+    whole, measured = summaries
+
+    assert whole.money.usd > measured.money.usd
+    assert whole.quota.throttled >= measured.quota.throttled
+    assert sum(one.counts.sum() for one in whole.quota.targets) > sum(
+        one.counts.sum() for one in measured.quota.targets
+    )
+
+
+def test_a_cut_second_says_nothing_of_the_busiest_worker(tmp_path: Path) -> None:
+    path = synthetic.write(tmp_path, Plan()) / "seconds.parquet"
+    *rows, last = pq.read_table(path).to_pylist()
+    last |= {"duration_ns": 3 * MS, "cpu": 1.0}
+    pq.write_table(pa.Table.from_pylist([*rows, last], schema=run_folder.SCHEMAS["seconds"]), path)
+
+    assert "worker: 100" not in note(summarise(reports.load(tmp_path)))
