@@ -38,14 +38,10 @@ from reports.wording.remarks import auth_wait, interleaved
 from reports.wording.validity import remedy_line, verdict_reason
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
-from tests.reports.shared import figures, summary_of
+from tests.reports.shared import figures, summary_in, summary_of
 from tests.reports.synthetic import BEGAN_NS, MS, Plan
 
 SMALL = Plan()
-
-
-def build(folder: Path, plan: Plan, **changes: Any) -> Summary:
-    return summarise(load_for_report(synthetic.write(folder, plan, **changes)))
 
 
 def told(plan: Plan = SMALL, **changes: Any) -> RunFrames:
@@ -61,7 +57,7 @@ def noticed_of(plan: Plan = SMALL, **changes: Any) -> list[str]:
 
 
 def test_figures_are_those_of_the_rows(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(sessions=40, turns=5, targets=("a", "b"), failed=0.05))
+    summary = summary_in(tmp_path, Plan(sessions=40, turns=5, targets=("a", "b"), failed=0.05))
     turns = reports.load(tmp_path).turns
     mine = turns[turns["target"] == "b"]
     endless = np.where(mine["outcome"] == "ok", mine["ttfa_ms"], np.inf)
@@ -252,7 +248,7 @@ LOOKED = {
 def test_a_run_that_was_decided_did_not_end_before_its_time(tmp_path: Path, decision: Any, how: str, said: str) -> None:
     """A target may have any name: nothing of it is taken for a word of ours."""
     tmp_path.joinpath("decision.json").write_text(json.dumps(decision))
-    summary = build(tmp_path, Plan(), stop_reason="whatever; stopped at a look", sequential_plan={"pairs": 200})
+    summary = summary_in(tmp_path, Plan(), stop_reason="whatever; stopped at a look", sequential_plan={"pairs": 200})
 
     assert decided(summary.run) == f"{how} by interim analysis\u00a03 of 4, 150\u00a0pairs. {said}"
     assert not any("ended early" in notice for notice in notices(summary))
@@ -261,7 +257,7 @@ def test_a_run_that_was_decided_did_not_end_before_its_time(tmp_path: Path, deci
 @pytest.mark.parametrize("written", ["{", "[]", "{}", json.dumps(ANSWER | LOOKED | {"stopped_by_analysis": False})])
 def test_a_run_that_no_look_decided_says_why_it_ended(tmp_path: Path, written: str) -> None:
     tmp_path.joinpath("decision.json").write_text(written)
-    summary = build(tmp_path, Plan(), stop_reason="interrupted", sequential_plan={"pairs": 200})
+    summary = summary_in(tmp_path, Plan(), stop_reason="interrupted", sequential_plan={"pairs": 200})
 
     assert decided(summary.run) == ""
     assert "This run ended early: interrupted." in notices(summary)

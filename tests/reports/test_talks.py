@@ -9,7 +9,6 @@ import re
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -29,10 +28,11 @@ from reports.page.calls import hearing
 from reports.runs import load_for_report, response_ids
 from reports.samples import HEARD
 from reports.summary.single_turns import Talk, stretches, talks
-from reports.summary.summary import Summary, summarise
+from reports.summary.summary import summarise
 from reports.wording.words import talk_name
 from tests.reports import synthetic
-from tests.reports.shared import summary_of
+from tests.reports.edited import edit
+from tests.reports.shared import summary_in, summary_of
 from tests.reports.synthetic import Plan
 
 TALK = Talk(
@@ -53,12 +53,8 @@ TALK = Talk(
 )
 
 
-def build(folder: Path, plan: Plan) -> Summary:
-    return summarise(load_for_report(synthetic.write(folder, plan)))
-
-
 def test_the_median_the_slowest_two_and_the_longest_stall_are_drawn(tmp_path: Path) -> None:
-    found = build(tmp_path, Plan(sessions=60, turns=10, failed=0.05)).talks
+    found = summary_in(tmp_path, Plan(sessions=60, turns=10, failed=0.05)).talks
     good = reports.load(tmp_path).turns.query("outcome_class == 'success'")
     waits = sorted(good["voice_to_voice_ms"])
 
@@ -71,7 +67,7 @@ def test_the_median_the_slowest_two_and_the_longest_stall_are_drawn(tmp_path: Pa
 
 
 def test_of_each_step_each_targets_median_and_slowest_turn_are_drawn(tmp_path: Path) -> None:
-    found = build(tmp_path, Plan(sessions=40, turns=5, targets=("a", "b"), failed=0.1)).talks_of_steps
+    found = summary_in(tmp_path, Plan(sessions=40, turns=5, targets=("a", "b"), failed=0.1)).talks_of_steps
     good = reports.load(tmp_path).turns.query("outcome_class == 'success'")
 
     assert set(found) == set(good["step"])
@@ -89,7 +85,7 @@ def test_a_run_of_one_step_has_no_turns_of_each() -> None:
 
 
 def test_instants_count_from_the_end_of_speech(tmp_path: Path) -> None:
-    (median, *_) = build(tmp_path, Plan(sessions=20)).talks
+    (median, *_) = summary_in(tmp_path, Plan(sessions=20)).talks
     turns = reports.load(tmp_path).turns
     row = turns[(turns["session_id"] == median.session) & (turns["turn"] == median.turn)].iloc[0]
 
@@ -267,15 +263,10 @@ def test_a_log_that_says_nothing_is_no_error(tmp_path: Path, content: bytes) -> 
 def stalled(folder: Path, stall_ms: int) -> None:
     """A run of one turn that stalled for so long, and a log in which it stall_count for 300 ms."""
     synthetic.write(folder, Plan(sessions=1, turns=1))
-    table = pq.read_table(folder / "turns.parquet")
-    row = table.to_pylist()[0]
+    row = pq.read_table(folder / "turns.parquet").to_pylist()[0]
     first_ns = row["start_ns"] + row["first_audio_at_ns"]
-    changes: dict[str, Any] = {"stall_duration_ns": stall_ms * MS, "stall_count": 1, "audio_bytes_received": 2 * 9_600}
-    for name, value in changes.items():
-        place = table.schema.get_field_index(name)
-        field = table.schema.field(place)
-        table = table.set_column(place, field, pa.array([value], field.type))
-    pq.write_table(table, folder / "turns.parquet")
+    changes = {"stall_duration_ns": stall_ms * MS, "stall_count": 1, "audio_bytes_received": 2 * 9_600}
+    edit(folder, "turns", lambda _, row: row | changes)
     lines = [delta(first_ns, 9_600), delta(first_ns + BUFFER_NS + 500 * MS, 9_600)]
     write(folder / "events" / f"{row['session_id']}.jsonl", lines)
 

@@ -32,7 +32,7 @@ from tests.reports import synthetic
 from tests.reports.comparisons.build import quick, run, targets, two
 from tests.reports.comparisons.invented import GATES as DECIDED_GATES
 from tests.reports.comparisons.invented import ratio
-from tests.reports.edited import Row, edit
+from tests.reports.edited import Row, edit, waiting
 from tests.reports.planned import LOOSE, TIGHT, UNDECIDED, planned
 from tests.reports.planned import TWO as DECIDED_TWO
 from tests.reports.shared import folder as shared_folder
@@ -252,15 +252,8 @@ def plain() -> Comparison:
 def slowed(times: float, step: str = "") -> Comparison:
     """East waits so many times as long for its first audio, in one step or in all."""
 
-    def slower(_: int, row: Row) -> Row:
-        first = row["first_audio_at_ns"]
-        if row["target"] != "east" or step not in ("", row["step"]) or first is None:
-            return row
-        ended = row["speech_end_at_ns"]
-        return row | {"first_audio_at_ns": ended + round((first - ended) * times)}
-
     made = run(shared_folder() / "run", TWO)
-    edit(Path(made), "turns", slower)
+    waiting(Path(made), lambda row: times if row["target"] == "east" and step in ("", row["step"]) else 1.0)
     return quick(sides_of([made]))
 
 

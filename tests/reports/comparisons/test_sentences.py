@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -263,16 +262,6 @@ def test_an_unfair_comparison_has_no_verdict_and_says_every_cause_once(
     assert sentences.comparison_second(found) == "Run it again."
 
 
-def test_every_finding_has_a_sentence_whatever_its_numbers() -> None:
-    found = comparison("gateway")
-
-    for one in found.findings:
-        text = finding_sentences.sentence(one)
-        assert text.endswith(".")
-        assert "nan" not in text
-        assert "inf" not in text
-
-
 THROTTLED = Cause("throttled", "gateway: 2.1 % was throttled", "lower the load")
 UNFAIR = FairnessCheck(fairness.THROTTLED, ("0 %", "more"), "fail", (THROTTLED,))
 LABELS = ("gateway", "a_very_long_label_of_a_target.with_a_variant_that_is_long_too_and_longer")
@@ -310,21 +299,6 @@ def test_a_terminal_shows_both_values_and_the_interval_of_each_figure_however_na
             ]
             shown = (" ".join(lines[at : at + 3]) for at in begins)
             assert any(all(value in text for value in values) for text in shown)
-
-
-@pytest.mark.parametrize("width", [140, 100, 80, 60])
-def test_lines_are_no_longer_than_the_terminal(many: list[Comparison], width: int) -> None:
-    for found in many:
-        for line in comparison_text(found, width).splitlines():
-            assert len(line) <= width
-
-
-def test_colour_is_there_where_it_is_wanted_and_changes_no_letter() -> None:
-    found = comparison("gateway")
-    inked = comparison_text(found, colour=True)
-
-    assert "\x1b[" in inked
-    assert re.sub(r"\x1b\[\d+m", "", inked) == comparison_text(found)
 
 
 def test_a_comment_has_the_verdict_first_and_at_most_ten_lines_of_table() -> None:

@@ -20,7 +20,7 @@ from bench.cli.verdicts import check
 from bench.errors import UsageError
 from bench.metrics import is_throttled
 from reports.comparisons.measuring import measured
-from reports.question import Question, Stratum, margin_of
+from reports.question import Question, margin_of
 from reports.runs import load_for_report
 from reports.sides.fairness import checks_of, notices_on
 from reports.sides.mix import arms_of, changed_shares
@@ -38,9 +38,6 @@ FAILING = Plan(sessions=12, turns=5, failed=0.2)
 
 
 REFUSED = Plan(sessions=20, turns=5, refused=3)
-
-
-MIXED = Plan(sessions=40, turns=5, targets=("west", "east"), kinds=("vad", "manual", "typed"), failed=0.1)
 
 
 def asks(metric: str = "ttfa", p: float = 0.95, **more: Any) -> Question:
@@ -106,14 +103,6 @@ def test_a_pair_is_whole_with_a_session_of_each_side_that_is_compared(tmp_path: 
     assert [side.clusters.count for side in sides_of([folder])] == [9, 9, 9]
 
 
-def test_a_run_that_was_not_interleaved_has_sessions_as_clusters() -> None:
-    west, east = targets(PAIRED, interleaved=False)
-
-    assert not west.paired
-    assert not east.paired
-    assert east.clusters.count == 40
-
-
 def test_warm_up_is_left_out() -> None:
     side = targets(Plan(sessions=40, turns=5, warmup_s=10))[0]
     warm = int((side.run.sessions["phase"] == "warmup").sum())
@@ -139,14 +128,6 @@ def test_turns_of_a_session_without_a_row_count_as_a_cluster(tmp_path: Path) -> 
     assert side.clusters.count == 40
     assert sample_of(side, asks()).n == 200
     assert set(sample_of(side, asks()).sessions) == set(range(40))
-
-
-def test_turns_of_several_origins_are_asked_for_apart() -> None:
-    side = targets(MIXED)[0]
-    parts = [sample_of(side, asks(stratum=Stratum(measured_from))) for measured_from in ("request_sent", "speech_end")]
-
-    assert all(part.n for part in parts)
-    assert sum(part.n for part in parts) == sample_of(side, asks()).n == sum(side.begun.values())
 
 
 def test_failures_are_failed_and_turns_not_started_of_those_wanted() -> None:

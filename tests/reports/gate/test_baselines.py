@@ -30,7 +30,8 @@ from reports.gate.sentences import interval_text
 from reports.runs import load_for_report
 from reports.sides.workload import allowed, conditions_of, differing_conditions
 from tests.command_line import call
-from tests.reports.gate.made import ENOUGH, read, run, sides, slowed, stored, thresholds
+from tests.reports.edited import slowed
+from tests.reports.gate.made import ENOUGH, read, run, sides, stored, thresholds
 from tests.reports.planned import planned
 from tests.reports.synthetic import Plan
 
@@ -88,16 +89,6 @@ def test_a_run_that_says_nothing_is_no_baseline(plan: Plan, said: str) -> None:
 def test_any_label_is_a_name_of_its_own(one: str, other: str) -> None:
     assert Path(safe(one)).name == safe(one) not in ("", ".", "..")
     assert (safe(one) == safe(other)) == (one == other)
-
-
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff", b'{"schema": 1}', b'{"schema": "x"}'])
-def test_a_file_that_is_no_baseline_is_named(tmp_path: Path, content: bytes) -> None:
-    place = tmp_path / "voice_turns" / "sim"
-    place.mkdir(parents=True)
-    (place / "r1.json").write_bytes(content)
-
-    with pytest.raises(UsageError, match=r"r1\.json is no stored baseline"):
-        read_baselines(tmp_path)
 
 
 def test_a_file_of_a_newer_version_says_so(tmp_path: Path) -> None:
@@ -296,12 +287,6 @@ def test_a_run_that_drifted_makes_verdicts_against_stored_runs_provisional(tmp_p
     assert all(item.provisional for item in second.thresholds)
     assert "Drift of the steady phase is suspected, later half of the turns against the earlier half" in notices(second)
     assert not any(one.startswith("Provisional") for one in second.notices)
-
-
-def test_drift_of_another_run_is_said(tmp_path: Path) -> None:
-    base = slowed(run(tmp_path / "base", MANY), 1.6)
-
-    assert "base: Drift of the steady phase is suspected" in notices(check_of(read(MANY), (), str(base)))
 
 
 def test_drift_within_an_interleaved_run_is_harmless(tmp_path: Path) -> None:

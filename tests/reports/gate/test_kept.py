@@ -187,15 +187,6 @@ def asked(folder: Path, text: str, **more: Any) -> dict[str, Any]:
     return {"file": str(file), "scripts": [], "baseline": None, "targets": ["sim"], "lacking": LACKING} | more
 
 
-def test_thresholds_are_by_metric_with_their_filters_and_each_once(tmp_path: Path) -> None:
-    text = 'ttfa{step:greeting}: ["p(50)<1s", "p(50)<1s"]\nfailure_rate: rate<1%\n'
-
-    assert planned_thresholds(asked(tmp_path, text)) == {
-        "ttfa{step:greeting}": ["p(50)<1s"],
-        "failure_rate": ["rate<1%"],
-    }
-
-
 @pytest.mark.parametrize(
     ("text", "more", "problem"),
     [

@@ -9,18 +9,16 @@ from pathlib import Path
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
-import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from junitparser import JUnitXml
 
-from bench.cli.schemas import schemas
 from bench.errors import UsageError
 from bench.plain import printable
 from reports.gate import outputs
 from reports.gate.items import Checked
-from reports.gate.outputs import check_data, check_json, check_markdown, check_text, junit_xml
+from reports.gate.outputs import check_data, check_markdown, check_text, junit_xml
 from reports.wording.validity import Cause
 from tests.command_line import call, call_or_raise
 from tests.reports.gate.made import BROKEN, ENOUGH, KEPT, NO_DATA, PAIRED, REGRESSED, UNSURE, check, run, stored
@@ -29,17 +27,7 @@ from tests.reports.synthetic import Plan
 pytestmark = pytest.mark.usefixtures("no_ci")
 
 
-EVERY = (KEPT, BROKEN, REGRESSED, UNSURE, NO_DATA)
 VOID = check(KEPT, BROKEN, causes=(Cause("no_data", "the run was not evaluated: it was killed"),))
-
-
-@pytest.mark.parametrize("found", [check(*EVERY), check(), VOID, check(KEPT, baseline="r0")])
-def test_the_json_fits_its_schema(found: Checked) -> None:
-    data = check_data(found)
-
-    jsonschema.validate(data, schemas()["check"])
-    assert json.loads(check_json(found)) == data
-    assert (data["schema"], data["exit_status"]) == (2, found.exit_status)
 
 
 def test_the_comment_tells_the_verdict_first_and_ten_thresholds_worst_first() -> None:
@@ -52,22 +40,6 @@ def test_the_comment_tells_the_verdict_first_and_ten_thresholds_worst_first() ->
     assert [row.split("|")[-2].strip() for row in rows][:3] == ["✕ **regressed**", "? inconclusive", "✓ pass"]
     assert len(rows) == 10
     assert "<details><summary>4 more thresholds</summary>" in lines
-
-
-def test_a_label_cannot_break_the_comment() -> None:
-    text = check_markdown(check(replace(BROKEN, target="a|b<script>", threshold="ttfa{step:x|y`}: p(95)<800")))
-
-    assert "<script>" not in text
-    assert "a\\|b&lt;script&gt;" in text
-    assert "x\\|y\\`" in text
-
-
-@given(st.text(max_size=200), st.integers(40, 100))
-def test_no_line_of_the_terminal_is_too_long(label: str, width: int) -> None:
-    words = " ".join(label.split())[:30]
-    lines = check_text(check(replace(UNSURE, target=words, reason=f"because {words}"), KEPT), width).splitlines()
-
-    assert max(map(len, lines)) <= max(width, 60)
 
 
 @pytest.mark.parametrize(
@@ -170,17 +142,6 @@ def test_a_command_is_one_line_from_which_the_text_can_be_had_back_as_it_may_be_
     assert unquote(rest.replace("%AZP25", "%25")) == plain[1]
 
 
-def test_files_are_written_beside_the_data_and_where_they_are_asked_for(tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir()
-    paths = outputs.write_check(check(KEPT), tmp_path / "run", tmp_path / "out" / "junit.xml")
-    outputs.append_summary(check(KEPT), tmp_path / "summary.md")
-    outputs.append_summary(check(BROKEN), tmp_path / "summary.md")
-
-    assert [path.name for path in paths] == ["check.json", "check.md"]
-    assert (tmp_path / "out" / "junit.xml").read_text(encoding="utf-8").startswith("<?xml")
-    assert (tmp_path / "summary.md").read_text(encoding="utf-8").count("### ") == 2
-
-
 def test_a_file_that_cannot_be_written_is_said_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
 
@@ -263,12 +224,6 @@ def test_what_cannot_be_asked_is_told_to_ci_and_leaves_no_earlier_check(
     assert junit.read_text(encoding="utf-8").count("<error ") == 1
     assert not (folder / "check.json").exists()
     assert not (folder / "check.md").exists()
-
-
-def test_junit_is_written_where_it_is_asked_for(tmp_path: Path) -> None:
-    call_or_raise("check", run(tmp_path / "run", PAIRED), "--junit", tmp_path / "junit.xml")
-
-    assert (tmp_path / "junit.xml").read_text(encoding="utf-8").count("<testcase ") == 3
 
 
 def test_baselines_are_saved_listed_shown_and_checked_against(tmp_path: Path) -> None:

@@ -157,17 +157,6 @@ def test_stored_baselines_have_a_trend_too(tmp_path: Path, capsys: pytest.Captur
     assert any("run " in line and "✓ VALID" in line for line in shown(capsys, tmp_path / "baselines"))
 
 
-def test_json_is_as_its_schema_says_and_no_page_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    many(tmp_path / "runs", range(12))
-    trend([tmp_path / "runs"], metric=["ttfa:p50", "failure_rate"], as_json=True)
-    found = json.loads(capsys.readouterr().out)
-
-    Draft202012Validator(SCHEMA).validate(found)
-    assert [one["title"] for one in found["series"][0]["metrics"]] == ["ttfa p50", "failure_rate"]
-    assert len(found["series"][0]["runs"]) == 12
-    assert not (tmp_path / "runs" / "trend.html").exists()
-
-
 def test_a_trend_with_changes_is_as_its_schema_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = many(tmp_path / "runs", range(14))
     for run in made[7:]:

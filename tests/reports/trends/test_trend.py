@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from bench.units import NS_PER_S
-from reports.numbers import NBSP
 from reports.question import NO_STRATUM, Stratum
 from reports.statistics.changes import comparisons
 from reports.trends.course import Course, days_of, series_of
@@ -86,14 +84,6 @@ def test_a_figure_that_no_ratio_can_be_made_of_is_not_compared(one: RunFigure) -
     odd = entry(30, quantiles={FigureKey("ttfa", NO_STRATUM): {0.5: one}})
 
     assert first([*nights([600.0] * 12), odd]).used == tuple(range(12))
-
-
-def test_too_few_runs_have_no_mark_and_it_is_said_why() -> None:
-    trend = told_by(stepped(5, 4, 3.0), [trend_question("ttfa:p50")])
-
-    assert not trend.moved
-    assert trend_headline(trend).startswith("Too few runs to tell a change: it takes 10")
-    assert lacking_notes(trend)[0].replace(NBSP, " ").endswith(": 9 of 9 runs.")
 
 
 def test_ten_runs_five_on_either_side_are_enough_for_a_large_change() -> None:
@@ -226,15 +216,6 @@ def test_a_metric_without_a_quantile_is_its_median() -> None:
     )
 
 
-def test_the_note_on_few_runs_says_how_many_of_them_can_be_compared() -> None:
-    trend = told_by([*nights([600.0] * 3), invalid(4), invalid(5)])
-
-    assert [text.replace(NBSP, " ") for text in lacking_notes(trend)] == [
-        "A change takes 10 runs that can be compared. There are: voice_turns, gateway: 3 of 5 runs."
-    ]
-    assert lacking_notes(told_by(stepped(12, 12))) == []
-
-
 @given(st.lists(st.integers(1, 14), min_size=1, max_size=4), st.integers(0, 6))
 def test_a_series_is_only_said_to_lack_runs_if_fewer_can_be_compared_than_a_change_takes(
     sizes: list[int], spoilt: int
@@ -272,13 +253,6 @@ def started(a_second: str) -> dict[str, str]:
 
 def names(entries: list[Entry]) -> list[str]:
     return [one.name for one in series_of(entries)]
-
-
-def test_runs_that_were_made_alike_are_one_series_in_the_order_in_which_they_ran() -> None:
-    (one,) = series_of([entry(3), entry(1), entry(2)])
-
-    assert [run.run_id for run in one.entries] == ["run-001", "run-002", "run-003"]
-    assert (one.name, one.scenario, one.usable) == ("gateway", "voice_turns", 3)
 
 
 UPGRADED = {"model": "m2", "region": "eastus2", "voice": "cedar", "client version": "0.2.0", "API version": "v2"}
@@ -319,18 +293,6 @@ def test_simulated_runs_are_never_with_measured_ones() -> None:
     found = series_of([entry(0), entry(1, conditions={"simulated": "yes"})])
 
     assert [one.simulated for one in found] == [False, True]
-
-
-def test_two_targets_and_two_scenarios_are_four_series() -> None:
-    assert len(series_of([entry(n, target=t, scenario=s) for n in (0, 1) for t in "ab" for s in "cd"])) == 4
-
-
-def test_series_that_differ_in_more_than_is_named_have_names_of_their_own() -> None:
-    unlike: list[dict[str, Any]] = [{"load: users": u, "load: processes": p, "chunk": c} for u, p, c in
-                                    [("1", "2", "3"), ("1", "2", "4"), ("2", "2", "3")]]  # fmt: skip
-    found = names([entry(n, conditions=one) for n, one in enumerate(unlike)])
-
-    assert len(set(found)) == 3
 
 
 @given(ENTRIES)
@@ -395,36 +357,6 @@ def test_scenarios_have_sections_that_their_filter_hides() -> None:
     assert [section.style for section in made.sections[:2]] == [hidden for _, hidden in scenario.values]
 
 
-def test_a_terminal_of_100_columns_shows_p95_rather_than_when_a_run_began() -> None:
-    """The run's name tells that."""
-    slow = nights([1_600.0] * 3, name="20261120T091400Z-voice_turns")
-    lines = trend_text(told_by(slow), 100).splitlines()
-    head = next(line for line in lines if "verdict" in line)
-
-    assert "ttfa p50, ms" in head
-    assert "ttfa p95, ms" in head
-
-
-@pytest.mark.parametrize("width", [60, 80, 100, 140])
-@pytest.mark.parametrize(
-    "strata", [[Stratum()], [Stratum("request_sent"), Stratum("speech_end"), Stratum("request_sent", "function_calls")]]
-)
-@pytest.mark.parametrize("scenario", ["text_turns", "bench", "a_scenario_of_our_own_with_a_long_name"])
-def test_every_row_of_a_terminal_is_a_run_of_its_own(scenario: str, strata: list[Stratum], width: int) -> None:
-    """Runs of one day: their names begin alike, and end alike."""
-    runs = []
-    waits = {FigureKey("ttfa", stratum): {0.5: told(1_600.0), 0.95: told(3_200.0)} for stratum in strata}
-    for one in nights([1_600.0] * 4, quantiles=waits):
-        began_ns = BEGAN_NS + (one.started_utc_ns - BEGAN_NS) // 4320  # 20 s apart
-        stamp = f"{datetime.fromtimestamp(began_ns / 1e9, UTC):%Y%m%dT%H%M%SZ}"
-        runs.append(replace(one, name=f"{stamp}-{scenario}", started_utc_ns=began_ns))
-    lines = trend_text(told_by(runs), width).splitlines()
-    named = [line.split()[0] for line in lines if line.startswith("  2026")]
-
-    assert len(named) == len(set(named)) == 4
-    assert max(map(len, lines)) <= width
-
-
 MONDAY = datetime(2026, 11, 16, tzinfo=UTC).timestamp()
 
 
@@ -457,3 +389,33 @@ def test_ticks_ascend_inside_the_axis_and_are_no_more_than_asked(low: float, len
     assert found == sorted(set(found))
     assert len(found) <= most
     assert all(low <= at <= low + length for at in found)
+
+
+def test_a_terminal_of_100_columns_shows_p95_rather_than_when_a_run_began() -> None:
+    """The run's name tells that."""
+    slow = nights([1_600.0] * 3, name="20261120T091400Z-voice_turns")
+    lines = trend_text(told_by(slow), 100).splitlines()
+    head = next(line for line in lines if "verdict" in line)
+
+    assert "ttfa p50, ms" in head
+    assert "ttfa p95, ms" in head
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 140])
+@pytest.mark.parametrize(
+    "strata", [[Stratum()], [Stratum("request_sent"), Stratum("speech_end"), Stratum("request_sent", "function_calls")]]
+)
+@pytest.mark.parametrize("scenario", ["text_turns", "bench", "a_scenario_of_our_own_with_a_long_name"])
+def test_every_row_of_a_terminal_is_a_run_of_its_own(scenario: str, strata: list[Stratum], width: int) -> None:
+    """Runs of one day: their names begin alike, and end alike."""
+    runs = []
+    waits = {FigureKey("ttfa", stratum): {0.5: told(1_600.0), 0.95: told(3_200.0)} for stratum in strata}
+    for one in nights([1_600.0] * 4, quantiles=waits):
+        began_ns = BEGAN_NS + (one.started_utc_ns - BEGAN_NS) // 4320  # 20 s apart
+        stamp = f"{datetime.fromtimestamp(began_ns / 1e9, UTC):%Y%m%dT%H%M%SZ}"
+        runs.append(replace(one, name=f"{stamp}-{scenario}", started_utc_ns=began_ns))
+    lines = trend_text(told_by(runs), width).splitlines()
+    named = [line.split()[0] for line in lines if line.startswith("  2026")]
+
+    assert len(named) == len(set(named)) == 4
+    assert max(map(len, lines)) <= width
