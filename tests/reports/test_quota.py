@@ -96,6 +96,7 @@ def test_behind_a_proxy_there_is_no_wait_without_the_round_trip() -> None:
     assert ("network_rtt", "b") in told
     assert "on b to the proxy" in round_trips(summary)
     assert "on b to the proxy" in section_html(calls.network(summary))
+    assert "to the proxy and not beyond" in round_trips(summary_of(Plan(proxied=("sim",))))
 
 
 @pytest.mark.parametrize(("late_ms", "shown"), [(5.1, False), (6.3, True)])

@@ -98,6 +98,7 @@ def test_github_is_told_errors_and_warnings() -> None:
     assert [line.split()[0] for line in outputs.github_commands(check(UNSURE))] == ["::error"]
     assert [line.split()[0] for line in outputs.github_commands(check(UNSURE, on_inconclusive="warn"))] == ["::warning"]
     assert list(outputs.github_commands(check(UNSURE, on_inconclusive="pass"))) == []
+    assert "ttfa p95 of sim has no data: nothing was measured" in next(iter(outputs.github_commands(check(NO_DATA))))
     assert list(outputs.github_commands(VOID)) == [
         "::error title=rtbench check::Do not use these results: the run was not evaluated: it was killed"
     ]

@@ -286,7 +286,7 @@ def test_a_series_is_called_by_its_target_and_what_sets_it_apart(entries: list[E
 def test_a_run_that_is_made_as_runs_before_the_last_one_goes_on_with_their_series() -> None:
     found = series_of([entry(0), entry(1, conditions={"load: users": "50"}), entry(2)])
 
-    assert [len(one.entries) for one in found] == [2, 1]
+    assert [(len(one.entries), one.usable) for one in found] == [(2, 2), (1, 1)]
 
 
 def test_simulated_runs_are_never_with_measured_ones() -> None:
