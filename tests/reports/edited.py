@@ -62,3 +62,21 @@ def edit(folder: Path, table: str, change: Callable[[int, Row], Row | None]) -> 
 def edited(folder: Path, change: Callable[[int, Row], Row | None], table: str = "turns") -> Summary:
     """The summary of a run with other rows."""
     return summarise(load_for_report(edit(folder, table, change)))
+
+
+def waiting(folder: Path, times: Callable[[Row], float]) -> Path:
+    """The run, each of whose turns waits so many times as long for its first audio."""
+
+    def change(_: int, row: Row) -> Row:
+        asked_ns, first_ns = row["speech_end_at_ns"], row["first_audio_at_ns"]
+        by = 1.0 if first_ns is None else times(row)
+        return row if by == 1 else row | {"first_audio_at_ns": asked_ns + round((first_ns - asked_ns) * by)}
+
+    return edit(folder, "turns", change)
+
+
+def slowed(folder: Path, times: float, target: str = "") -> Path:
+    """The run, whose turns, or those of this target, wait so many times as long from its middle on."""
+    starts_ns = pq.read_table(folder / "turns.parquet", columns=["start_ns"])["start_ns"].to_numpy()
+    middle_ns = (starts_ns.min() + starts_ns.max()) / 2
+    return waiting(folder, lambda row: times if row["start_ns"] > middle_ns and target in ("", row["target"]) else 1.0)

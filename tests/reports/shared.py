@@ -25,6 +25,11 @@ def summary_of(plan: Plan, **changes: Any) -> Summary:
     return _kept_summary(plan, json.dumps(changes)) if plan.is_small else _summary(plan, json.dumps(changes))
 
 
+def summary_in(folder: Path, plan: Plan, **changes: Any) -> Summary:
+    """The summary of a run that is written there."""
+    return summarise(load_for_report(synthetic.write(folder, plan, **changes)))
+
+
 def page_of(plan: Plan, **changes: Any) -> str:
     """The page of the same run."""
     return _forms_of(plan, changes)[0]
@@ -79,7 +84,7 @@ def _kept_forms(plan: Plan, changes: str) -> tuple[str, str]:
 
 
 def _summary(plan: Plan, changes: str) -> Summary:
-    summary = summarise(load_for_report(synthetic.write(folder(), plan, **json.loads(changes))))
+    summary = summary_in(folder(), plan, **json.loads(changes))
     for told in ("events", "harness", "throughput"):
         getattr(summary, told)
     summary.run.histograms.discard(CATALOGUE)  # nothing else asks for them, and of six targets they are 14 MB

@@ -125,30 +125,6 @@ def test_the_status_says_that_a_figure_is_not_to_be_used(tmp_path: Path) -> None
     assert inexact.quantiles("ttfa")["status"].iloc[0] == "uncertain"
 
 
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("delta_gap", "is no metric of turns or sessions: run.histograms"),
-        ("failure_rate", "is a rate, which has no quantiles: run.rates"),
-        ("nonsense", "is no metric; `rtbench docs metrics` lists them"),
-    ],
-)
-def test_what_rows_do_not_have_is_refused_in_a_line(run: reports.Run, name: str, said: str) -> None:
-    with pytest.raises(UsageError, match=f"'{name}' {said}"):
-        run.quantiles(name)
-
-
-def test_what_cannot_be_asked_is_refused_in_a_line(run: reports.Run) -> None:
-    for asked, said in (
-        ({"p": 95}, "a quantile lies between 0 and 1, such as 0.95, not 95"),
-        ({"by": "nonsense"}, "there is no column 'nonsense'"),
-        ({"where": run.turns["turn"] > 1}, "where is a function"),
-        ({"where": lambda turns: turns["turn"]}, "where must return true or false for each row"),
-    ):
-        with pytest.raises(UsageError, match=said):
-            run.quantiles("ttfa", **asked)
-
-
 def test_targets_and_strata_are_never_pooled(run: reports.Run) -> None:
     apart = run.quantiles("response_total", p=0.5)
     by_step = run.quantiles("response_total", p=0.5, by="step")

@@ -95,6 +95,15 @@ REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {
         lambda run: run.quantiles("ttfa", p=["0.95"]),
         "between 0 and 1, such as 0.95, not '0.95'",
     ),
+    "a metric of events": (lambda run: run.quantiles("delta_gap"), "is no metric of turns or sessions: run.histograms"),
+    "a rate": (lambda run: run.quantiles("failure_rate"), "is a rate, which has no quantiles: run.rates"),
+    "no metric at all": (lambda run: run.quantiles("nonsense"), "is no metric; `rtbench docs metrics` lists them"),
+    "no column": (lambda run: run.quantiles("ttfa", by="nonsense"), "there is no column 'nonsense'"),
+    "flags": (lambda run: run.quantiles("ttfa", where=run.turns["turn"] > 1), "where is a function"),
+    "numbers of rows": (
+        lambda run: run.quantiles("ttfa", where=lambda rows: rows["turn"]),
+        "must return true or false",
+    ),
     "columns that are numbers": (lambda run: run.rates(by=5), r"columns are given one by one or as a list, not as 5"),
 }
 

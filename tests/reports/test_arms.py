@@ -1,29 +1,43 @@
-"""Several arms side by side: what each one was, how they were interleaved, how far apart they lie."""
+"""Several arms, hosts or regions of one run: what each was, how far apart they lie, and what pools them."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from reports.page import sections
+import reports
+from bench.run import folder as files
+from bench.run.merging.merge import merge_runs
 from reports.runs import load_for_report
+from reports.sides.side import by_session, sides_of
+from reports.statistics.quantiles import quantile, sample
+from reports.summary.groups import NOT_TOLD, Group
 from reports.summary.summary import Summary, summarise
+from reports.summary.trust import noticed
 from reports.text.document import summary_data
 from reports.text.terminal import report_text
+from reports.turns import turns_of
 from reports.wording import remarks
-from reports.wording.notices import notices
+from reports.wording.notices import notices, run_notices
 from reports.wording.sentences import next_step
 from reports.wording.settings import arm_fact
-from tests.reports import synthetic
-from tests.reports.edited import edited
-from tests.reports.forms import section_html
+from reports.wording.validity import trusted
+from tests.reports import shared, synthetic
+from tests.reports.edited import Row, edit, edited
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
+
+pytestmark = pytest.mark.usefixtures("few_draws")
+
 
 NBSP = "\u00a0"
 TWO = Plan(sessions=240, turns=5, targets=("sweden", "eastus2"), seconds=300, paired=True)
@@ -93,15 +107,6 @@ def test_a_quantile_that_may_not_be_published_has_no_difference() -> None:
     assert {one.p for one in few.differences} == {0.5}
 
 
-def test_arms_of_two_origins_are_not_set_against_each_other() -> None:
-    summary = summary_of_arms(Plan(sessions=80, kinds=("vad", "typed"), targets=("a", "b")))
-    said = [one for one in summary.differences if one.metric == "ttfa"]
-
-    assert {one.stratum.measured_from for one in said} == {"request_sent", "speech_end"}
-    assert all(one.targets == ("a", "b") for one in said)
-    assert "from request sent" in section_html(sections.spread(summary))
-
-
 def test_an_invalid_run_tells_no_differences() -> None:
     summary = summary_of_arms(Plan(sessions=240, targets=("a", "b"), valid=False))
 
@@ -140,3 +145,160 @@ def test_compression_that_the_service_declined_is_said(tmp_path: Path) -> None:
     assert (sweden.compression, sweden.opened, sweden.compressed) == ("permessage-deflate", 120, 20)
     assert told["compression"] == arm_fact(sweden, "compression")
     assert told["compression"].replace(NBSP, " ").startswith("permessage-deflate in 20 of 120 sessions; else the serv")
+
+
+PLAN = Plan(sessions=60, turns=6, kinds=("manual",), seconds=120)
+
+
+Recorded = Callable[..., Summary]
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    """Makes the summary of a run that hosts have recorded, each with a plan of its own."""
+
+    def summary(**plans: Plan) -> Summary:
+        folder = tmp_path_factory.mktemp("hosts")
+        parts = [synthetic.write(folder / name, replace(plan, host=name), run_id=name) for name, plan in plans.items()]
+        merge_runs(parts, folder / "merged")
+        return summarise(load_for_report(folder / "merged"))
+
+    return summary
+
+
+@pytest.fixture(scope="module")
+def apart(recorded: Recorded) -> Summary:
+    """A host that waits for 600 ms, and one that waits for 900."""
+    return recorded(red=PLAN, blue=replace(PLAN, seed=8, median_ms=900.0))
+
+
+def shared_out(plan: Plan) -> Summary:
+    """The summary of a run of which each of two hosts has recorded every other session."""
+    run = load_for_report(synthetic.write(shared.folder(), plan, hosts=[{"name": "blue"}, {"name": "red"}]))
+    recorded = dict(zip(run.sessions["session_id"], cycle(["red", "blue"]), strict=False))
+    for frame in (run.turns, run.sessions):
+        frame["host"] = frame["session_id"].astype(str).map(recorded).astype("category")
+    return summarise(run)
+
+
+def pooling(summary: Summary) -> list[str]:
+    return [notice for notice in notices(summary) if "ooled over" in notice]
+
+
+def hosted(summary: Summary) -> tuple[Group, ...]:
+    ((waits,),) = summary.waits_by("host")
+    assert waits.metric == "ttfa"
+    return waits.groups
+
+
+def test_each_host_has_the_figures_of_its_own_rows(apart: Summary) -> None:
+    turns = reports.load(apart.run.folder).turns
+    for host in apart.hosts:
+        mine = turns[(turns["host"] == host.name) & (turns["outcome_class"] == "success")]
+        (wait,) = (group for group in hosted(apart) if group.place.name == host.name)
+        values = sample(mine["ttfa_ms"].to_numpy(), mine["turn"].to_numpy(dtype="int64")).values
+        assert (wait.turns, wait.sessions, wait.n) == (360, 60, 360)
+        assert wait.p50.value == pytest.approx(quantile(values, 0.5))
+        assert wait.p50.low < wait.p50.value < wait.p50.high
+    assert [(host.name, host.sessions, host.turns, host.workers) for host in apart.hosts] == [
+        ("blue", 60, 360, 1),
+        ("red", 60, 360, 1),
+    ]
+
+
+def test_hosts_that_are_alike_are_pooled_without_a_word() -> None:
+    alike = [shared_out(replace(PLAN, sessions=120, seed=n)) for n in range(3)]
+    assert [pooling(summary) for summary in alike] == [[]] * 3
+    assert [len(summary.hosts) for summary in alike] == [2] * 3
+
+
+def test_a_host_on_which_more_turns_fail_is_named(recorded: Recorded) -> None:
+    (notice,) = pooling(recorded(red=PLAN, blue=replace(PLAN, seed=8, failed=0.2)))
+    assert "0 % of the turns failed on red and" in notice.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_sessions_of_several_hosts_are_in_the_order_of_utc(apart: Summary) -> None:
+    """Each host has a monotonic clock of its own."""
+    run = load_for_report(apart.run.folder)
+    mine = (run.sessions["host"] == "blue").to_numpy()
+    run.sessions["start_ns"] = run.sessions["start_ns"].where(~mine, run.sessions["start_ns"] - 10**15)
+    rows = by_session(run, turns_of(run), 0).rows
+    assert np.all(np.diff(run.sessions["start_utc_ns"].to_numpy(dtype=np.int64)[rows]) >= 0)
+    assert len(set(run.sessions["host"].iloc[rows[:10]])) == 2
+
+
+def test_pairs_of_several_parts_are_compared_as_pairs(recorded: Recorded) -> None:
+    paired = replace(PLAN, targets=("direct", "gateway"), paired=True)
+    folder = recorded(red=paired, blue=replace(paired, seed=8)).run.folder
+    files.write_document(folder, files.read_document(folder) | {"interleaved": True})
+    sides = sides_of([f"{folder}:direct", f"{folder}:gateway"])
+    assert [(side.paired, side.sessions) for side in sides] == [(True, 60), (True, 60)]
+
+
+def test_a_metric_that_is_not_exact_on_one_host_is_said_to_be_so_there(tmp_path: Path) -> None:
+    entry = {"target": "sim", "metric": "ttfa", "value": 31.0, "limit": 20.0, "unit": "ms", "host": "red"}
+    verdict = {"status": "valid", "uncertain_metrics": [entry]}
+    summary = summarise(load_for_report(synthetic.write(tmp_path / "run", PLAN, validity=verdict)))
+    assert summary.answers[0].figures.uncertain_because.endswith("on red")
+    assert [one.host for one in summary.run.inexact] == ["red"]
+
+
+def test_a_sentence_that_begins_with_a_host_keeps_its_name(tmp_path: Path) -> None:
+    cited = {"sessions": 0, "events_per_s": 0, "kind": "voice", "date": "2026-11-20", "stale": [], "ended": ""}
+    hosts = [{"name": name, "calibration": cited} for name in ("inworld", "throttled-eu")]
+    folder = synthetic.write(tmp_path / "run", PLAN, hosts=hosts)
+    told = trusted(summarise(load_for_report(folder)))
+
+    assert all(line.startswith(("inworld: ", "throttled-eu: ")) for line in told)
+
+
+def test_a_clock_that_is_far_off_is_a_notice(tmp_path: Path) -> None:
+    hosts = [
+        {"name": "red", "workers": 1, "clock_offset_ns": -90_000_000_000, "clock_offset_uncertainty_ns": 1_000_000},
+        {"name": "blue", "workers": 1, "clock_offset_ns": 30_000_000, "clock_offset_uncertainty_ns": 1_000_000},
+    ]
+    plain = summary_of(PLAN)
+    hosted = replace(plain.run, metadata=plain.run.metadata | {"hosts": hosts})
+    (notice,) = [n for n in run_notices(hosted, noticed(hosted, plain.turns, plain.run.sessions)) if "clock" in n]
+    assert " ".join(notice.split()).startswith("The clock of red was 90 s behind that of the host that led the run")
+
+
+PLAN_OF_REGIONS = Plan(sessions=120, turns=6, kinds=("manual",), seconds=120)
+
+
+SLOWER_NS = 400_000_000
+
+
+def region_of(session: str) -> str | None:
+    """Every third session is answered by Sweden; the very first was not reported."""
+    number = int(session.removeprefix("s"))
+    return None if number == 0 else "Sweden Central" if number % 3 == 0 else "East US 2"
+
+
+@pytest.fixture(scope="module")
+def routed(tmp_path_factory: pytest.TempPathFactory) -> Summary:
+    """A run of which a third was answered by a region that takes 400 ms longer."""
+
+    def told(_: int, session: Row) -> Row:
+        return session | {"region": region_of(session["session_id"])}
+
+    def slower(_: int, turn: Row) -> Row:
+        late = SLOWER_NS if region_of(turn["session_id"]) == "Sweden Central" else 0
+        there = ("first_audio_at_ns", "first_audible_at_ns", "last_audio_at_ns", "response_done_at_ns", "ended_at_ns")
+        return turn | {name: turn[name] + late for name in there if turn[name] is not None}
+
+    folder = synthetic.write(tmp_path_factory.mktemp("regions") / "run", PLAN_OF_REGIONS)
+    return edited(edit(folder, "sessions", told), slower)
+
+
+def test_each_region_has_its_own_waits_and_no_turn_is_left_out(routed: Summary) -> None:
+    ((waits,),) = routed.waits_by("region")
+
+    assert [group.place.name for group in waits.groups] == ["East US 2", "Sweden Central", NOT_TOLD]
+    assert sum(group.turns for group in waits.groups) == PLAN_OF_REGIONS.sessions * PLAN_OF_REGIONS.turns
+    east, sweden, _ = waits.groups
+    assert 350 < sweden.p50.value - east.p50.value < 450
+
+
+def test_a_target_that_one_region_answers_has_no_breakdown_by_it() -> None:
+    assert not summary_of(PLAN_OF_REGIONS).waits_by("region")

@@ -1,4 +1,4 @@
-"""What all commands that read runs do alike, one table of them for each claim."""
+"""What commands that read runs do alike, and what report and replay print."""
 
 from __future__ import annotations
 
@@ -6,11 +6,23 @@ import shutil
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bench.cli.report import report
+from bench.cli.session_text import session_text
 from bench.errors import UsageError
+from bench.limits import Limits
+from bench.observe import inputs
+from bench.observe.inputs import SessionStart
+from bench.protocol.openai_ga import GA
 from bench.run import close
+from bench.run.event_log import EventLog, LoggedTimeline
+from bench.run.replay import Replayed, replay_log
+from reports.runs import load_for_report
+from reports.summary.summary import summarise
+from reports.text.terminal import report_text
 from tests.command_line import call_or_raise
 from tests.reports import synthetic
 from tests.reports.planned import TIGHT, planned
@@ -96,3 +108,90 @@ def test_a_run_whose_writer_is_gone_is_closed_first(
         ask(command, run)
 
     assert closed == ([run] if gone else [])
+
+
+def test_an_invalid_run_says_so_before_the_last_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report([str(synthetic.write(tmp_path, Plan(valid=False)))])
+    lines = capsys.readouterr().out.splitlines()
+
+    assert lines[-2].startswith(
+        "✕ INVALID · ◇ SIMULATED · do not use these results: the load generator could not keep up"
+    )
+    assert lines[-1] == str(tmp_path / "report.html")
+
+
+def test_several_runs_stand_side_by_side_and_each_has_its_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [
+        synthetic.write(tmp_path / "20261120T091400Z-first", Plan(sessions=60, turns=1, targets=("direct", "gateway"))),
+        synthetic.write(tmp_path / "20261121T091400Z-second", Plan(sessions=40, valid=False)),
+        synthetic.write(tmp_path / "20261122T091400Z-empty", Plan(sessions=0)),
+    ]
+    report([*map(str, runs)])
+    out = capsys.readouterr().out
+    lines = out.splitlines()
+
+    assert lines[-3:] == [str(run / "report.html") for run in runs]
+    assert all((run / name).stat().st_size for run in runs for name in ("report.html", "report.md", "summary.json"))
+    shown = [line.split() for line in lines if "-first  " in line]
+    assert [cells[1] for cells in shown] == ["direct", "gateway"] * 3
+    assert all(cells[-4:] == ["✓", "VALID", "◇", "SIMULATED"] for cells in shown)
+    assert "✕ INVALID" in next(line for line in lines if "-second  " in line)
+    assert next(line for line in lines if "-empty  " in line).split()[2:6] == ["0", "n/a", "n/a", "n/a"]
+    assert all(len(line) <= 100 for line in lines[:-3])
+
+
+def test_the_figures_side_by_side_are_those_of_each_run_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is pooled: two runs of one target keep a row each."""
+    runs = [synthetic.write(tmp_path / str(seed), Plan(sessions=60, turns=1, seed=seed)) for seed in (1, 2)]
+    report([*map(str, runs)])
+    together = capsys.readouterr().out.splitlines()
+    for run in runs:
+        alone = report_text(summarise(load_for_report(run)))
+        row = next(line for line in together if line.startswith(f"{run.name} ")).split()
+        assert all(figure in alone for figure in row[2:5])
+    assert together[0] == "voice_to_voice, ms"
+
+
+def test_of_several_folders_one_that_is_no_run_is_said_before_anything_is_written(tmp_path: Path) -> None:
+    run = synthetic.write(tmp_path / "run", Plan())
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(UsageError, match="nothing is not a run folder"):
+        report([str(run), str(tmp_path / "nothing")])
+
+    assert not (run / "report.html").exists()
+
+
+def logged(path: Path, about: dict[str, Any]) -> Replayed:
+    """The log of a session in which nothing happened."""
+    log = EventLog(path, hide=str, record_audio=False)
+    facts = {"dialect": "ga", "script": "voice_turns"} | about
+    timeline = LoggedTimeline(SessionStart(5_000_000_000, 1, Limits(), service_responds=True), GA, log=log, about=facts)
+    timeline.tell(inputs.Finished(6_000_000_000))
+    log.close()
+    return replay_log(path)
+
+
+def test_a_log_of_a_run_names_its_session_and_the_run(tmp_path: Path) -> None:
+    about = {"session_id": "w0-000007", "run_id": "20261120T091400Z-voice_turns"}
+    lines = list(session_text(logged(tmp_path / "log.jsonl", about), 100, colour=False))
+
+    assert lines[1] == "log of     session w0-000007 · run 20261120T091400Z-voice_turns"
+
+
+@pytest.mark.parametrize("about", [{"session_id": "probe", "run_id": "probe"}, {}])
+def test_a_probe_is_no_session_of_a_run(tmp_path: Path, about: dict[str, Any]) -> None:
+    lines = list(session_text(logged(tmp_path / "log.jsonl", about), 100, colour=False))
+
+    assert not any(line.startswith("log of") for line in lines)
+
+
+def test_a_replay_says_that_it_is_one(tmp_path: Path) -> None:
+    replayed = logged(tmp_path / "log.jsonl", {})
+    live, again = (next(session_text(replayed, 100, colour=False, again=again)) for again in (False, True))
+
+    assert live == "voice_turns  ga dialect"
+    assert again == f"replay of {live}"

@@ -22,7 +22,6 @@ from reports.summary.money import KINDS, Money, as_prices, money_of
 from reports.summary.summary import Summary, summarise
 from reports.text.terminal import report_text
 from reports.turns import target_labels
-from reports.wording.notices import notices
 from reports.wording.remarks import cost, money_notes
 from tests.reports import synthetic
 from tests.reports.edited import edit
@@ -32,14 +31,7 @@ from tests.reports.synthetic import PRICES, Plan
 
 NBSP = "\u00a0"
 TWO = Plan(sessions=40, turns=5, targets=("sweden", "eastus2"), failed=0.2, usage=True, simulated=False)
-OWN = {
-    "text_input": 1,
-    "text_cached_input": 1,
-    "text_output": 1,
-    "audio_input": 1,
-    "audio_cached_input": 1,
-    "audio_output": 1,
-}
+OWN = {f"{kind}{part}": 1 for kind in ("text", "audio") for part in ("_input", "_cached_input", "_output")}
 
 
 @dataclass(frozen=True)
@@ -130,7 +122,6 @@ def test_answers_that_belong_to_no_turn_cost_as_well(tmp_path: Path) -> None:
     )
     assert "0.22 USD of it for answers that belong to no turn (3 sessions)" in said(summary)
     assert "belongs to no turn and is billed" in said(summary)
-    assert "0.22 USD of it for answers" in section_html(money(summary.summary)).replace(NBSP, " ")
     document = data_of(summary.money)
     assert (document["unattributed_usd"], document["unattributed_sessions"]) == (pytest.approx(3 * STRAY_USD), 3)
     assert document["targets"][0]["models"][0]["unattributed_tokens"] == {kind: STRAY.get(kind, 0) for kind in KINDS}
@@ -147,7 +138,6 @@ def test_a_run_all_of_whose_answers_belong_to_no_turn_has_its_cost(tmp_path: Pat
     assert found.targets[0].usd_per_session == pytest.approx(STRAY_USD)
     assert "0.07 USD for 0 turns, 0.07 USD of it for answers" in ", ".join(cost(found)).replace(NBSP, " ")
     assert "nan" not in said(summary)
-    assert "What did it cost?" in section_html(money(summary.summary))
 
 
 def test_answers_that_belong_to_no_turn_and_have_no_price_are_in_no_amount(tmp_path: Path) -> None:
@@ -177,28 +167,13 @@ def test_what_interrupted_replies_wasted_is_their_share_of_the_tokens_and_its_pr
     waste = summary.money.unplayed_audio
 
     assert waste is not None
-    assert (waste.replies, waste.replies_with_usage, waste.replies_priced, waste.seconds, waste.audio_tokens) == (
-        3,
-        3,
-        3,
-        9.0,
-        180,
-    )
+    assert (waste.replies, waste.replies_with_usage, waste.replies_priced) == (3, 3, 3)
+    assert (waste.seconds, waste.audio_tokens) == (9.0, 180)
     assert waste.usd == pytest.approx(3 * WASTED_USD)
     assert waste.usd_per_reply == pytest.approx(WASTED_USD)
-    line = "0.01 USD of it for audio that 3 interruptions wasted (0.00384 each)"
-    assert line in said(summary)
-    assert line in report_text(summary).replace(NBSP, " ").replace("\n            ", " ")
-    cells = ["3", "9", "180", "0.01", "0.00384"]
-    section = money(summary)
-    assert f"| {' | '.join(cells)} |" in section_markdown(section)
-    assert "an interruption" in section_html(section)
-    assert "the same share of the turn’s tokens" in section_html(section)
-    document = data_of(summary.money)
-    assert document["unplayed_audio"] == document["targets"][0]["unplayed_audio"] == {
-        "replies": 3, "replies_with_usage": 3, "replies_priced": 3, "seconds": 9, "audio_tokens": 180,
-        "usd": 0.01152, "usd_per_reply": 0.00384,
-    }  # fmt: skip
+    unpriced = rewrite(tmp_path, "sessions", lambda _, row: row | {"model": "gpt-x"}).money.unplayed_audio
+    assert unpriced is not None
+    assert (unpriced.audio_tokens, unpriced.replies_priced, unpriced.usd) == (180, 0, 0)
 
 
 @pytest.mark.parametrize("column", ["output_audio_tokens", "received_audio_ns"])
@@ -213,16 +188,6 @@ def test_waste_whose_tokens_nobody_knows_is_counted_and_in_no_amount(column: str
     assert math.isnan(waste.usd_per_reply)
     assert "interruptions wasted" not in said(summary)
     assert "Of 3 replies the tokens are not known." in said(summary)
-
-
-def test_waste_without_a_price_is_in_no_amount(tmp_path: Path) -> None:
-    interrupted(tmp_path, Plan(usage=True), lambda index: index < 3)
-    summary = rewrite(tmp_path, "sessions", lambda _, row: row | {"model": "gpt-x"})
-    waste = summary.money.unplayed_audio
-
-    assert waste is not None
-    assert (waste.audio_tokens, waste.replies_priced, waste.usd) == (180, 0, 0)
-    assert "interruptions wasted" not in said(summary)
 
 
 def test_a_minute_is_one_of_conversation(tmp_path: Path) -> None:
@@ -258,17 +223,7 @@ def test_a_target_that_is_paid_by_the_minute_costs_every_minute_of_every_session
     assert one.sessions == 20
     assert one.turns == one.turns_priced == sum(summary.outcomes.begun)
     assert "reported no tokens" not in said(summary)
-    assert "USD a minute" in section_html(money(summary))
     assert data_of(summary.money)["targets"][0]["models"][0]["prices"]["usd_per_minute"] == 0.05
-
-
-def test_minutes_cost_beside_tokens(tmp_path: Path) -> None:
-    plan = Plan(sessions=20, usage=True)
-    target = synthetic.told(plan)["targets"][0]
-    tokens = build(tmp_path / "tokens", plan, targets=[target | {"prices": OWN}]).money.usd
-    both = build(tmp_path / "both", plan, targets=[target | {"prices": OWN | {"usd_per_minute": 0.05}}]).money
-
-    assert both.usd == pytest.approx(tokens + 0.05 * opened_minutes(tmp_path / "both", target["name"]))
 
 
 def test_images_are_told_and_priced_where_there_were_any(tmp_path: Path) -> None:
@@ -278,9 +233,8 @@ def test_images_are_told_and_priced_where_there_were_any(tmp_path: Path) -> None
     usd = 40 * (600 * 5 + 400 * 0.5) / 1e6
 
     assert summary.money.usd == pytest.approx(before.money.usd + usd)
-    assert "image in" in section_html(money(summary))
     assert "| image in |" in section_markdown(money(summary))
-    assert "image in" not in section_html(money(before))
+    assert "image in" not in section_markdown(money(before))
 
 
 def test_turns_of_warm_up_cost_as_well() -> None:
@@ -348,6 +302,7 @@ def test_a_run_without_usage_says_nothing_of_money() -> None:
     summary = summary_with_prices(Plan())
 
     assert money(summary) is None
+    assert cost(summary.money) == []
     assert "cost " not in report_text(summary)
     assert data_of(summary.money)["usd"] is None
 
@@ -361,16 +316,6 @@ def test_cached_tokens_without_a_kind_are_text_first(tmp_path: Path) -> None:
     assert (one.tokens("text_in"), one.tokens("cached_text_in"), one.tokens("cached_audio_in")) == (40, 40, 5)
 
 
-def test_budget_and_estimate_stand_beside_the_cost() -> None:
-    stopped = "the budget of 5.00 USD is spent: 5.02 USD"
-    summary = summary_with_prices(budget_usd=5.0, estimate_usd=[0.4, 1.1], stop_reason=stopped)
-
-    assert "budget 5.00 USD" in report_text(summary)
-    assert "estimated before it 0.40 to 1.10 USD" in report_text(summary).replace("\n            ", " ")
-    assert "Estimated before the run: 0.40 to 1.10 USD." in said(summary)
-    assert f"This run ended early: {stopped}." in notices(summary)
-
-
 def test_transcription_is_said_to_be_apart_where_there_was_some() -> None:
     spoken, typed = summary_with_prices(), summary_with_prices(Plan(text=True, usage=True))
 
@@ -381,11 +326,3 @@ def test_transcription_is_said_to_be_apart_where_there_was_some() -> None:
 @pytest.mark.parametrize("entry", [None, [1, 2, 3, 4, 5, 6], {"text_input": 1}, OWN | {"audio_output": "64"}])
 def test_what_is_no_six_prices_is_none(entry: object) -> None:
     assert as_prices(entry) is None
-
-
-def test_nothing_was_spent_where_nothing_was_told() -> None:
-    nothing = summary_of(Plan(sessions=2)).money
-
-    assert math.isnan(nothing.usd)
-    assert math.isnan(nothing.per_turn)
-    assert cost(nothing) == []

@@ -27,8 +27,6 @@ from reports.trends.page import trend_html as trend_html
 from reports.trends.trend import told_by
 from reports.wording import words
 from reports.wording.sentences import run_headline, run_second
-from reports.wording.validity import ended_as
-from reports.wording.words import cell
 from tests.capacity.test_page import LEVELS, searched
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick
@@ -250,21 +248,6 @@ def test_turns_that_were_starved_are_not_said_to_have_been_cut_by_the_end_of_the
 
     assert "2 were left out, because the load generator did not run when a limit ended" in said
     assert "cut by the end" not in said
-
-
-def test_how_many_ended_as_what_is_said_where_there_are_several_outcomes() -> None:
-    assert ended_as({"connect_failed:401": 3}).replace(NBSP, " ") == "3 sessions ended as connect_failed:401"
-    said = ended_as({"connect_failed:401": 3, "connect_failed:dns": 2}).replace(NBSP, " ")
-    assert said == "5 sessions ended as 3 × connect_failed:401 and 2 × connect_failed:dns"
-
-
-def test_a_cell_says_why_there_is_no_figure() -> None:
-    small = summary_of(Plan()).answers[0].figures
-    failing = summary_of(Plan(sessions=60, turns=10, failed=0.08)).answers[0].figures
-
-    assert cell(small, 0.99) == ("n/a", f"10{NBSP}sessions; needs 225")
-    assert cell(failing, 0.95).figure == "∞"
-    assert re.fullmatch(r"\d+ of 600 failed; successes [\d,]+", cell(failing, 0.95).below)
 
 
 def test_few_turns_are_dots_and_many_are_shades() -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from bench.errors import UsageError
@@ -27,6 +26,7 @@ from reports.text.terminal import report_text
 from reports.wording.notices import inexact_line, notices
 from reports.wording.verdicts import said
 from tests.reports.comparisons.build import quick, two
+from tests.reports.edited import edit
 from tests.reports.gate.made import ENOUGH, read, run, sides, store, thresholds
 from tests.reports.planned import TWO, planned_run
 from tests.reports.shared import frames_of, summary_of
@@ -49,18 +49,9 @@ WHY = "uncertain in this run: it may be off by 31 ms (p99; limit 20 ms)"
 
 def off_by(folder: Path, milliseconds: int) -> Path:
     """The run, of which the end of each response can be off by so much, and nothing else."""
-    path = folder / "uncertainty.parquet"
-    table = pq.read_table(path)
-    bounds = {
-        "response_done_uncertainty_ns": milliseconds,
-        "request_sent_uncertainty_ns": 0,
-        "speech_end_uncertainty_ns": 0,
-    }
-    for name, value in bounds.items():
-        column = pa.array([value * 1_000_000] * len(table), pa.int64())
-        table = table.set_column(table.column_names.index(name), name, column)
-    pq.write_table(table, path)
-    return folder
+    bounds = {"response_done_uncertainty_ns": milliseconds * 1_000_000}
+    exact = dict.fromkeys(("request_sent_uncertainty_ns", "speech_end_uncertainty_ns"), 0)
+    return edit(folder, "uncertainty", lambda _, row: row | exact | bounds)
 
 
 def plain(text: str) -> str:
@@ -212,16 +203,6 @@ def test_no_threshold_on_the_wait_passes_or_fails(tmp_path: Path, limit: str) ->
     assert [item.result for item in found.thresholds] == ["inconclusive", "pass"]
     assert "started before their question had ended" in plain_of_early_replies(found.thresholds[0].reason)
     assert found.exit_status == 3
-
-
-def test_nothing_is_compared_by_the_wait() -> None:
-    asked = [Question("voice_to_voice", "quantile", Margin(ratio=0.1), 0.5, primary=True)]
-    comparison = quick(two(SPOKEN, SPOKEN, validity=VERDICT), questions=asked)
-
-    assert comparison.findings[0].difference is None
-    assert "started before their question had ended" in plain_of_early_replies(
-        said(comparison.findings[0].verdict.reason)
-    )
 
 
 def test_an_answer_that_the_script_defines_has_a_row_and_a_sentence_of_its_own() -> None:

@@ -1,9 +1,11 @@
-"""Rows and histograms for other tools: what is read back is what the run holds."""
+"""Rows, histograms and profiles for other tools: what is read back is what the run holds."""
 
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,11 +24,12 @@ from bench.run.document import SCHEMA_VERSION
 from bench.run.folder import SCHEMAS
 from bench.run.part import HISTOGRAMS
 from bench.run.spool import path_of
+from bench.simulator.delay import Measured
+from bench.simulator.profile import Profile, default_profile, load_profile
 from reports import export as export_rows
-from reports.export import TABLES, Format, export_log, export_schema, export_tables, write_csv
+from reports.export import TABLES, Format, export_log, export_schema, export_tables, likeness, write_csv
 from tests.command_line import call
 from tests.reports import synthetic
-from tests.reports.edited import edit
 from tests.reports.synthetic import Plan
 
 PLAN = Plan(sessions=12, turns=4, failed=0.2, refused=1, usage=True, kinds=("vad", "typed"))
@@ -67,16 +70,6 @@ def test_a_table_reads_back_with_its_types_and_the_metrics_that_a_frame_has(
             assert values.tolist() == frame[name].tolist()
         else:
             np.testing.assert_array_equal(values.to_numpy(dtype=float), frame[name].to_numpy(dtype=float))
-
-
-def test_what_does_not_exist_is_empty_in_csv(tmp_path: Path) -> None:
-    folder = synthetic.write(tmp_path / "run", Plan(sessions=1, turns=1, text=True))
-    csv, *_ = export_tables(folder, "csv", tmp_path / "out")
-    header, row = csv.path.read_text(encoding="utf-8").splitlines()
-    cells = dict(zip(header.split(","), row.split(","), strict=True))
-
-    assert cells['"voice_to_voice_ms"'] == ""
-    assert float(cells['"ttft_ms"']) > 0
 
 
 def test_rows_are_the_same_however_many_are_taken_at_once(run: reports.Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,25 +165,13 @@ def test_what_cannot_be_written_is_said_in_one_line_and_leaves_nothing(tmp_path:
 @given(texts=st.lists(st.one_of(st.none(), st.text()), min_size=1))
 def test_any_text_survives_csv(tmp_path_factory: pytest.TempPathFactory, texts: list[str | None]) -> None:
     path = tmp_path_factory.mktemp("csv") / "texts.csv"
-    piece = pa.table({"number": pa.array(range(len(texts))), "text": pa.array(texts, pa.string())})
+    piece = pa.table({"number": pa.array(range(-1, len(texts) - 1)), "text": pa.array(texts, pa.string())})
     write_csv(path, piece.schema, [piece])
     with path.open(encoding="utf-8", newline="") as file:
         found = list(csv.reader(file))
 
     shown = [f"'{text}" if text and text[0] in "=+-@\t\r" else text or "" for text in texts]
-    assert found == [["number", "text"], *([str(number), text] for number, text in enumerate(shown))]
-
-
-def test_the_command_says_what_it_wrote(tmp_path: Path) -> None:
-    folder = synthetic.write(tmp_path / "run", PLAN)
-    ended = call("export", folder, "--format", "csv")
-
-    assert ended.exit_code == 0, ended.output
-    assert ended.output.splitlines() == [
-        f"{folder}/export/turns.csv  48 rows",
-        f"{folder}/export/sessions.csv  13 rows",
-        f"{folder}/export/seconds.csv  33 rows",
-    ]
+    assert found == [["number", "text"], *([str(number), text] for number, text in enumerate(shown, -1))]
 
 
 def test_rows_of_an_invalid_run_are_written_and_the_command_says_that_it_is_one(tmp_path: Path) -> None:
@@ -216,22 +197,59 @@ def test_options_that_say_nothing_together_are_refused(tmp_path: Path, options: 
     assert said in str(ended.exception)
 
 
-FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"]
+LIKENESS_PLAN = Plan(sessions=40, turns=3, targets=("west", "east"), failed=0.1, kinds=("typed",))
 
 
 @pytest.fixture(scope="module")
-def formulas(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """CSV of a run, each of whose turns has one of them as its detail."""
-    folder = synthetic.write(tmp_path_factory.mktemp("formulas"), Plan(sessions=len(FORMULAS), turns=1))
-    edit(folder, "turns", lambda place, row: row | {"detail": FORMULAS[place], "start_ns": -5})
-    return export_tables(folder, "csv")[0].path
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return synthetic.write(tmp_path_factory.mktemp("run"), LIKENESS_PLAN)
 
 
-@pytest.mark.parametrize("formula", FORMULAS)
-def test_a_text_that_a_spreadsheet_would_compute_is_text_in_csv_and_numbers_stay_numbers(
-    formulas: Path, formula: str
+def profile_of(settings: dict[str, Any], scratch: Path) -> Profile:
+    (scratch / "like.yaml").write_text(json.dumps(settings))
+    return load_profile(scratch / "like.yaml")
+
+
+def test_first_audio_comes_as_it_came_in_the_good_turns_of_the_target(folder: Path, tmp_path: Path) -> None:
+    run = reports.load(folder)
+    good = run.turns[(run.turns["target"] == "west") & (run.turns["outcome"] == "ok")]
+    took_ms = (good["first_audio_at_ns"] - good["request_sent_at_ns"]).to_numpy(dtype=float) / 1e6
+
+    delay = profile_of(likeness(run, "west"), tmp_path).delays.first_audio
+    assert isinstance(delay, Measured)
+    assert delay.quantiles_ms[0] == pytest.approx(took_ms.min(), abs=0.001)
+    assert delay.quantiles_ms[-1] == pytest.approx(took_ms.max(), abs=0.001)
+    rng = np.random.default_rng(1)
+    drawn = [delay.draw_ms(rng) for _ in range(5_000)]
+    assert np.median(drawn) == pytest.approx(np.median(took_ms), rel=0.02)
+
+
+def test_the_turns_may_be_of_one_step(folder: Path) -> None:
+    run = reports.load(folder)
+    steps = sorted(run.turns["step"].unique())
+    each = [likeness(run, "west", step)["delays_ms"]["first_audio"]["quantiles"] for step in steps]
+
+    assert len(each) == 3
+    assert len({json.dumps(quantiles) for quantiles in each}) == 3
+
+
+def test_what_rows_cannot_tell_is_as_in_the_default_profile(folder: Path, tmp_path: Path) -> None:
+    profile = profile_of(likeness(reports.load(folder), "west"), tmp_path)
+
+    assert profile.delays.function_named == default_profile().delays.function_named
+    assert profile.delays.speech_stopped == default_profile().delays.speech_stopped
+
+
+@pytest.mark.parametrize(
+    ("target", "step", "said"),
+    [
+        (None, None, "has several targets: name one"),
+        ("north", None, "has no target north: it has west, east"),
+        ("west", "nowhere", "has 0 good turns of nowhere, and --from-run needs 5"),
+    ],
+)
+def test_what_cannot_be_likened_is_refused_in_one_line(
+    folder: Path, target: str | None, step: str | None, said: str
 ) -> None:
-    place, found = FORMULAS.index(formula), read_back(formulas, "turns", "csv")
-
-    assert found["detail"][place].as_py() == f"'{formula}"
-    assert found["start_ns"][place].as_py() == -5
+    with pytest.raises(UsageError, match=said):
+        likeness(reports.load(folder), target, step)

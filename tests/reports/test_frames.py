@@ -1,21 +1,44 @@
-"""The aggregates that figures draw: they hold every turn once, and no more."""
+"""What figures draw: curves, the run over time, segments, and how latencies are distributed."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import reports
+from bench.metrics import VAD_SEGMENTS, segments
+from bench.run.folder import SCHEMAS
+from bench.run.histograms import Histograms
+from reports.numbers import NBSP
+from reports.page import sections
+from reports.page.bars import segment_bars as draw
 from reports.page.calls import along as section
 from reports.page.charts import wait_lines
-from reports.statistics.quantiles import lack
+from reports.runs import RunFrames, session_frame, turn_frame
+from reports.samples import HEARD
+from reports.statistics.quantiles import Sample, lack
 from reports.summary.curves import CURVE, PUBLISHED, curves
+from reports.summary.figures import ALL
 from reports.summary.groups import Waits, one_thing
+from reports.summary.histograms import BINS_MOST, Histogram, histogram_of
 from reports.summary.over_time import DOTS, bin_length, over_time, steps_over_time
+from reports.summary.segments import Band, Breakdown, Segment, around, breakdowns
 from reports.summary.summary import Summary, summarise
+from reports.turns import turns_of
+from reports.wording.sentences import run_headline
+from reports.wording.words import breakdown_title
+from tests.reports import synthetic
+from tests.reports.forms import section_html
 from tests.reports.shared import page_of, summary_of
 from tests.reports.synthetic import STEPS, Plan
 
@@ -209,3 +232,233 @@ def test_a_session_of_one_turn_has_no_course() -> None:
 
     assert [len(one.groups) for one in waits(summary, "turn")] == [1]
     assert section(summary) is None
+
+
+VAD = {
+    "speech_end": 1_000_000_001,
+    "speech_stopped": 1_300_000_000,
+    "committed": 1_300_500_000,
+    "response_created": 1_340_000_003,
+    "first_audio": 1_700_000_000,
+    "first_audible": 1_900_000_007,
+}
+MANUAL = {name: at for name, at in VAD.items() if name != "speech_stopped"} | {"request_sent": 1_001_000_000}
+
+
+def breakdowns_of(*turns: dict[str, int], outcome: str = "ok") -> list[Breakdown]:
+    """Of turns with these instants, all steps together; those with response.create are a step of their own."""
+    rows: list[dict[str, Any]] = [
+        {"session_id": "s", "target": "t", "outcome": outcome, "turn": n + 1}
+        | {"step": "asked", "measured_from": "request_sent"}
+        | ({} if "request_sent" in instants else {"step": "hello", "measured_from": "speech_end"})
+        | {f"{name}_at_ns": at for name, at in instants.items()}
+        for n, instants in enumerate(turns)
+    ]
+    frame = turn_frame(pa.Table.from_pylist(rows, schema=SCHEMAS["turns"]))
+    nobody = session_frame(SCHEMAS["sessions"].empty_table())
+    found = breakdowns(turns_of(RunFrames(Path(), {}, frame, nobody, nobody, Histograms(), True)))
+    return [row for row in found if row.step == ALL]
+
+
+def means(row: Breakdown) -> list[tuple[str, float]]:
+    return [(segment.name, segment.mean_ms) for segment in row.segments]
+
+
+def test_what_the_script_commits_is_no_segment_of_a_manual_turn() -> None:
+    with_commit, without = breakdowns_of(MANUAL), breakdowns_of({n: at for n, at in MANUAL.items() if n != "commit"})
+
+    assert with_commit == without
+    assert [name for name, _ in means(with_commit[0])] == [
+        "request",
+        "response_creation",
+        "audio_generation",
+        "playback_start",
+    ]
+
+
+def test_a_missing_instant_merges_its_neighbours_under_both_their_names() -> None:
+    (row,) = breakdowns_of({name: at for name, at in VAD.items() if name != "committed"})
+
+    assert means(row)[1] == ("end_of_turn_delay → response_creation", (1_340_000_003 - 1_300_000_000) / 1e6)
+    assert row.total_ns == 900_000_006
+    assert breakdown_title(row).endswith("(incomplete)")
+
+
+def test_turns_of_different_instants_stand_apart() -> None:
+    rows = breakdowns_of(VAD, VAD, {name: at for name, at in VAD.items() if name != "committed"}, MANUAL)
+
+    assert [row.turns for row in rows] == [2, 1, 1]
+    assert [row.noticed for row in rows] == [True, True, False]
+
+
+def test_a_negative_segment_is_kept_and_drawn_to_the_left() -> None:
+    (row,) = breakdowns_of(VAD | {"speech_stopped": 900_000_000})
+    plot = draw([row], ["t"])
+
+    assert means(row)[0] == ("end_of_turn_delay", -100.000001)
+    assert row.total_ns == 900_000_006
+    assert any("end-of-turn detection (VAD): −100" in part for part in plot.parts)
+    assert sum('class="zero"' in part for part in plot.parts) == 2
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.fixed_dictionaries({name: st.integers(0, 2**52) for name in ("speech_end", "first_audible")}),
+            st.dictionaries(st.sampled_from(VAD_SEGMENTS[1:-1]), st.integers(0, 2**52)),
+        ).map(lambda pair: pair[0] | pair[1]),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_segments_add_up_to_the_nanosecond(turns: list[dict[str, int]]) -> None:
+    rows = breakdowns_of(*turns)
+    found: Counter[tuple[str, str]] = Counter()
+    for row in rows:
+        for segment in row.segments:
+            found[segment.begin, segment.end] += segment.total_ns
+    expected: Counter[tuple[str, str]] = Counter()
+    for begin, end, length_ns in (segment for turn in turns for segment in segments(turn)):
+        expected[begin, end] += length_ns
+
+    assert found == expected
+    waits_ns = [wait for turn in turns if (wait := turn["first_audible"] - turn["speech_end"]) >= 0]
+    assert sum(row.turns for row in rows) == len(waits_ns)
+    assert sum(row.total_ns for row in rows) == sum(waits_ns)
+
+
+@pytest.mark.parametrize("kinds", [("vad",), ("manual",), ("vad", "typed", "manual")])
+def test_their_means_add_up_to_the_mean_of_voice_to_voice(tmp_path: Path, kinds: tuple[str, ...]) -> None:
+    run = reports.load(
+        synthetic.write(tmp_path, Plan(sessions=40, turns=5, targets=("a", "b"), kinds=kinds, failed=0.1))
+    )
+    rows, good = list(breakdowns(turns_of(run))), run.turns[run.turns["outcome"] == "ok"]
+    instants = [f"{name}_at_ns" for name in ("speech_end", "speech_stopped", "first_audible")]
+    spoken = good.loc[good["voice_to_voice_ms"].notna(), ["target", "step", "voice_to_voice_ms", *instants]]
+
+    assert sum(row.turns for row in rows if row.step == ALL) == len(spoken)
+    for row in rows:
+        mine = spoken[spoken["target"] == row.target]
+        mine = mine[mine["speech_stopped_at_ns"].notna() == row.noticed]
+        mine = mine if row.step == ALL else mine[mine["step"] == row.step]
+        exact = int((mine["first_audible_at_ns"] - mine["speech_end_at_ns"]).sum())
+        assert (row.turns, row.total_ns) == (len(mine), exact)
+        assert row.mean_ms == pytest.approx(float(np.mean(mine["voice_to_voice_ms"])))
+
+
+def test_typical_and_slow_turns_add_up_to_their_own_mean(tmp_path: Path) -> None:
+    run = reports.load(
+        synthetic.write(tmp_path, Plan(sessions=80, turns=10, targets=("direct", "gateway"), failed=0.03))
+    )
+    good = run.turns[run.turns["outcome_class"] == "success"]
+    found = around(turns_of(run))
+
+    assert [(band.p, band.target) for band in found] == [*product((0.5, 0.95), ("direct", "gateway"))]
+    for band in found:
+        waits = good.loc[good["target"] == band.target, "voice_to_voice_ms"]
+        half = 0.05 if band.p == 0.5 else 0.015
+        ends = waits.quantile([band.p - half, band.p + half], interpolation="higher")
+        near = waits[waits.between(*ends)]
+        assert band.mean_ms == pytest.approx(near.mean(), rel=0.02)
+        assert band.turns == pytest.approx(2 * half * len(waits), abs=2)
+        assert sum(segment.mean_ms for segment in band.segments) == pytest.approx(band.mean_ms)
+
+
+MS = 1_000_000
+HEADLINE_VAD = ("speech_end", "speech_stopped", "committed", "response_created", "first_audio", "first_audible")
+HEADLINE_TWO = Plan(sessions=60, turns=4, targets=("direct", "gateway"))
+
+
+def band(*lengths_ms: float, target: str = "sim", instants: tuple[str, ...] = HEADLINE_VAD) -> Band:
+    """The typical turns of a target, with segments of these lengths between the instants."""
+    ends = zip(instants, instants[1:], lengths_ms, strict=False)
+    parts = tuple(Segment(begin, end, "", int(10 * ms * MS), ms) for begin, end, ms in ends)
+    total = sum(lengths_ms)
+    return Band(target, "all", "", 10, int(10 * total * MS), total, parts, p=0.5)
+
+
+def told(plan: Plan, *bands: Band, detection: dict[str, Any] | None = None) -> str:
+    """The headline of a run whose typical turns consist of these segments."""
+    given = {"type": "server_vad", "silence_duration_ms": 500} if detection is None else detection
+    summary = summary_of(
+        plan, scripts=[{"name": "voice_turns", "turn_detection": "server_vad", "turn_detection_settings": given}]
+    )
+    summary = replace(summary)  # shares no computed value with the summary of other tests
+    summary.__dict__["bands"] = bands
+    return run_headline(summary).replace(NBSP, " ")
+
+
+@pytest.mark.parametrize(
+    ("lengths_ms", "detection", "part"),
+    [
+        ((570, 4, 66, 405, 250), None, "500 ms, is your silence_duration_ms."),
+        ((570, 4, 66, 605, 250), None, "605 ms, is the service generating its first audio."),
+        (
+            (1400, 4, 66, 405, 250),
+            None,
+            "900 ms, is end-of-turn detection (VAD) after the 500 ms of silence_duration_ms.",
+        ),
+        ((480, 4, 66, 405, 250), None, "480 ms, is end-of-turn detection (VAD)."),
+        ((570, 4, 66, 405, 250), {"type": "server_vad"}, "570 ms, is end-of-turn detection (VAD)."),
+        ((570, 4, 66, 405, 250), {"type": "semantic_vad"}, "570 ms, is end-of-turn detection (VAD)."),
+        ((270, 4, 66, 205, 650), None, "650 ms, is leading silence and the jitter buffer."),
+    ],
+)  # fmt: skip
+def test_the_headline_names_the_largest_part(
+    lengths_ms: tuple[float, ...], detection: dict[str, Any] | None, part: str
+) -> None:
+    assert told(Plan(), band(*lengths_ms), detection=detection).endswith(f"The largest part of the median, {part}")
+
+
+def test_merged_segments_are_the_time_until_their_end() -> None:
+    said = told(Plan(), band(900, 100, instants=("speech_end", "first_audio", "first_audible")))
+
+    assert said.endswith("900 ms, is the time until the first audio delta.")
+
+
+def test_the_part_of_several_targets_is_named_if_it_is_the_same() -> None:
+    same = told(HEADLINE_TWO, band(570, 4, 66, 405, 250, target="direct"), band(590, 4, 66, 455, 250, target="gateway"))
+    sized = told(
+        HEADLINE_TWO, band(170, 4, 66, 405, 250, target="direct"), band(190, 4, 66, 455, 250, target="gateway")
+    )
+    other = told(
+        HEADLINE_TWO, band(570, 4, 66, 405, 250, target="direct"), band(590, 4, 66, 955, 250, target="gateway")
+    )
+
+    assert "The largest part of the median, 500 ms, is your silence_duration_ms." in same
+    assert "is the service generating its first audio: 405 ms on direct and 455 ms on gateway." in sized
+    assert "largest part" not in other
+
+
+def histogram_for(summary: Summary) -> Histogram:
+    found = histogram_of(summary.samples[HEARD], list(summary.samples[HEARD].pools()))
+    assert found is not None
+    return found
+
+
+def test_a_histogram_counts_every_turn_once_in_the_same_bins() -> None:
+    found = histogram_for(summary_of(replace(HEADLINE_TWO, failed=0.05)))
+
+    assert len({one.counts.size for one in found.targets}) == 1
+    assert found.targets[0].counts.size == found.edges.size - 1 <= BINS_MOST
+    assert sum(one.n for one in found.targets) == 240
+    assert sum(one.failed for one in found.targets) > 0
+    assert all(math.isclose(one.shares.sum() + one.failed / one.n, 1.0) for one in found.targets)
+
+
+def test_a_histogram_of_equal_values_has_a_bin_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    summary = summary_of(Plan())
+    one = summary.samples[HEARD]
+    equal = Sample(np.full(20, 640.0), np.arange(20))
+    monkeypatch.setattr(type(one), "of", lambda *_: equal)
+    found = histogram_of(one, list(one.pools()))
+
+    assert found is not None
+    assert found.targets[0].counts.sum() == 20
+
+
+def test_too_few_turns_have_no_histogram() -> None:
+    summary = summary_of(Plan(sessions=1, turns=2))
+
+    assert sections.distributions(summary) is None
+    assert "Latency distribution" in section_html(sections.distributions(summary_of(Plan())))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "narrow terminal": report_text(summary, 60),
         "report.md": paths.markdown.read_text(),
         "report.html": paths.html.read_text(),
+        "summary.json": paths.json.read_text(),
     }
 
 
@@ -73,7 +75,9 @@ def test_nothing_that_a_service_said_steers_whoever_reads_it(texts: dict[str, st
 def test_what_a_service_said_is_escaped_once_in_markdown(texts: dict[str, str]) -> None:
     said = plain(printable(NASTY))
 
+    quoted = json.loads(texts["summary.json"])["outcomes"]["sim"]["service_message"].values()
     assert f"“{said}”" in texts["report.md"]
+    assert printable(NASTY) in quoted
     assert "&amp;lt;" not in texts["report.md"]
     assert r"a\\\_b" not in texts["report.md"]
     assert "a_b <b>" not in texts["report.md"]

@@ -10,15 +10,13 @@ import pytest
 
 import reports
 from bench.run.recorder import SIMULATOR_WAS_LATE
-from reports.page import calls, circumstances, sections
-from reports.runs import load_for_report
-from reports.summary.summary import Summary, summarise
+from reports.page import calls, circumstances
 from reports.text.terminal import report_text
-from reports.wording.remarks import auth_wait, incident_lines, limits, limits_in_all, round_trips
+from reports.wording.remarks import incident_lines, limits, limits_in_all, round_trips
 from tests.reports import synthetic
 from tests.reports.edited import edited
 from tests.reports.forms import run_forms, section_html
-from tests.reports.shared import summary_of
+from tests.reports.shared import summary_in, summary_of
 from tests.reports.synthetic import BEGAN_NS, Plan
 
 pytestmark = pytest.mark.usefixtures("few_draws")
@@ -30,12 +28,8 @@ NBSP = "\u00a0"
 LIMITED = Plan(sessions=60, turns=5, targets=("a", "b"), failed=0.1, seconds=150, limited=True)
 
 
-def build(folder: Path, plan: Plan = LIMITED, **changes: Any) -> Summary:
-    return summarise(load_for_report(synthetic.write(folder, plan, **changes)))
-
-
 def test_throttled_turns_and_the_waits_asked_for_are_counted(tmp_path: Path) -> None:
-    summary = build(tmp_path, start_delays_s={"a": 48.2, "b": 0})
+    summary = summary_in(tmp_path, LIMITED, start_delays_s={"a": 48.2, "b": 0})
     turns = reports.load(tmp_path).turns
     mine = turns[(turns["target"] == "a") & (turns["outcome"] == "throttled:response")]
     one = summary.quota.targets[0]
@@ -70,7 +64,7 @@ def test_a_throttled_session_counts_as_well(tmp_path: Path) -> None:
 
 
 def test_what_remained_is_the_least_of_each_bin(tmp_path: Path) -> None:
-    summary = build(tmp_path)
+    summary = summary_in(tmp_path, LIMITED)
     one = summary.quota.targets[0]
     tokens = next(part for part in one.remaining if part.limit == "tokens")
     seconds = reports.load(tmp_path).seconds
@@ -102,23 +96,7 @@ def test_behind_a_proxy_there_is_no_wait_without_the_round_trip() -> None:
     assert ("network_rtt", "b") in told
     assert "on b to the proxy" in round_trips(summary)
     assert "on b to the proxy" in section_html(calls.network(summary))
-
-
-def test_round_trips_say_where_they_end() -> None:
-    every = summary_of(Plan(proxied=("sim",)))
-
-    assert "to the proxy and not beyond" in round_trips(every)
-    assert "proxy" not in round_trips(summary_of(Plan()))
-
-
-def test_sessions_that_waited_for_a_token_are_counted() -> None:
-    waited, none = summary_of(Plan(auth_waits=3)), summary_of(Plan())
-
-    assert auth_wait(waited).replace(NBSP, " ") == "3 of 10 sessions waited for a token, the longest 250 ms."
-    assert "3 of 10" in section_html(sections.connect(waited))
-    assert "auth_wait" in section_html(sections.connect(waited))
-    assert auth_wait(none) == ""
-    assert "auth_wait" not in section_html(sections.connect(none))
+    assert "to the proxy and not beyond" in round_trips(summary_of(Plan(proxied=("sim",))))
 
 
 @pytest.mark.parametrize(("late_ms", "shown"), [(5.1, False), (6.3, True)])

@@ -1,30 +1,49 @@
-"""Rates of turns and of words: how they are counted, compared and checked."""
+"""Rates of turns and of words, the share that was throttled, bytes per second, and slopes of waits over the context."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+import reports
+import rtbench
 from bench.errors import UsageError
+from bench.metrics import is_throttled
 from bench.run.folder import SCHEMAS
+from bench.run.measured import CARRIED
+from reports.gate.baselines import baseline_of
 from reports.gate.by_limit import limit_results
+from reports.gate.check import checked
+from reports.looks.plan import planned
 from reports.looks.sequence import rate_seen
+from reports.page import calls
 from reports.question import OF_COLUMNS, RATES, Question, better_of
 from reports.records import data_of
-from reports.runs import load_frames
+from reports.runs import load_for_report, load_frames
+from reports.sample_size import size_question
+from reports.samples import session_sample
 from reports.sides.side import Side, counts_of, sides_of, targets_of
 from reports.statistics.differences import Margin
 from reports.statistics.rates import ArmSums, complement, rate_difference, ratio_of
-from reports.summary.summary import summarise
+from reports.summary.outcomes import limited
+from reports.summary.summary import Summary, summarise
+from reports.text.document import summary_data
 from reports.text.terminal import report_text
 from reports.thresholds import parse
+from reports.trends.entry import entries_of, entry_of
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick, run
 from tests.reports.edited import Row, edit, edited
-from tests.reports.shared import summary_of
+from tests.reports.gate.made import ENOUGH, thresholds
+from tests.reports.gate.made import run as run_of_carried
+from tests.reports.shared import summary_of, write_summary
 from tests.reports.synthetic import Plan
 
 pytestmark = pytest.mark.usefixtures("few_draws")
@@ -152,20 +171,6 @@ def test_a_limit_on_few_turns_is_not_decided_by_them(tmp_path: Path) -> None:
     assert item.reason == "too few turns to decide: 0 of 9, and a rate needs 10"
 
 
-@pytest.mark.parametrize(
-    ("metric", "text", "said"),
-    [
-        ("yield_rate", "rate<90%", "more of it is better: write >"),
-        ("cut_off_rate", "rate>2%", "less of it is better: write <"),
-        ("yield_rate", "rate>+1pt", "write -1pt"),
-        ("preamble_rate", "rate<+1pt", "no better direction"),
-    ],
-)
-def test_what_cannot_be_asked_of_a_rate_is_refused(metric: str, text: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
-        parse(metric, text)
-
-
 def test_a_margin_of_a_rate_of_which_more_is_better_is_less() -> None:
     threshold = parse("yield_rate", "rate>-1pt")
 
@@ -182,10 +187,6 @@ def test_failures_have_the_interval_of_their_sessions_and_a_refused_session_is_o
         assert (rate.count, rate.total) == (summary.outcomes.unmet[place], summary.outcomes.wanted[place])
         assert 0 < rate.low < rate.share < rate.high < 1
     assert rates[0].high - rates[0].low > 1.5 * (rates[1].high - rates[1].low)
-
-
-def test_a_run_without_a_turn_has_no_failure_rate() -> None:
-    assert [rate.total for rate in summary_of(Plan(sessions=0)).failures] == []
 
 
 WER = Question("input_wer", "rate", Margin(points=0.01))
@@ -233,3 +234,213 @@ def test_more_errors_than_words_have_an_interval_too() -> None:
     assert rate.lower(0.05) < rate.value < rate.upper(0.05)
     assert difference.low < difference.d < difference.high
     assert difference.d == pytest.approx(0.2, abs=0.1)
+
+
+def test_a_sessions_rate_is_its_bytes_over_its_length(tmp_path: Path) -> None:
+    sessions = reports.load(run_of_carried(tmp_path, replace(ENOUGH, refused=3))).sessions
+    lasted_s = (sessions["ended_at_ns"] - sessions["upgrade_done_at_ns"]).to_numpy(dtype=float, na_value=np.nan) / 1e9
+    for name, column in CARRIED.items():
+        opened = sessions["session_updated_at_ns"].notna().to_numpy()
+        wanted = sessions[column].to_numpy(dtype=float) / lasted_s
+
+        assert sessions.loc[opened, name].to_numpy() == pytest.approx(wanted[opened])
+        assert sessions.loc[~opened, name].isna().all()
+        assert (~opened).sum() == 3
+
+
+def test_what_a_session_carried_counts_whether_it_failed_or_not(tmp_path: Path) -> None:
+    sessions = reports.load(run_of_carried(tmp_path, replace(ENOUGH, refused=3))).sessions
+    failed = sessions.assign(outcome_class=sessions["outcome_class"].where(sessions.index % 2 == 0, "failed"))
+    sample = session_sample(failed, "audio_received")
+
+    assert sample is not None
+    assert sample.values.tolist() == sorted(sessions["audio_received"].dropna())
+
+
+def test_a_run_of_text_has_no_rate_of_audio(tmp_path: Path) -> None:
+    text = run_of_carried(tmp_path, replace(ENOUGH, text=True))
+    found = checked(text, thresholds("audio_received: med>1kB/s", "wire_received: med>1kB/s"))
+
+    assert [(item.verdict or item.result) for item in found.thresholds][1] == "pass"
+    assert found.thresholds[0].result != "pass"
+    assert found.exit_status == 4
+
+
+@pytest.mark.parametrize("written", ["30kB/s", "30000", "30000B/s", "0.03MB/s", "30 kB/s"])
+def test_a_limit_is_written_with_or_without_its_unit(written: str) -> None:
+    assert parse("audio_received", f"med>{written}").limit == 30_000
+
+
+def test_a_limit_is_kept_or_broken_by_the_interval_over_sessions(tmp_path: Path) -> None:
+    median = np.median(reports.load(run_of_carried(tmp_path)).sessions["audio_received"])
+    below, above = (f"audio_received: med>{median * factor:.0f}" for factor in (0.8, 1.2))
+    found = checked(tmp_path, thresholds(below, above, "audio_sent: p(50)>1kB/s"))
+
+    assert [(item.verdict or item.result) for item in found.thresholds] == ["pass", "fail", "pass"]
+    assert [item.unit for item in found.thresholds] == ["B/s"] * 3
+    assert found.thresholds[0].value == pytest.approx(median, rel=1e-4)
+    assert found.thresholds[0].sessions == 60
+
+
+BEGUN = 1_000
+
+
+def cut_run(folder: Path, throttled: int, abandoned: int) -> Path:
+    """A run of a thousand turns, of which so many were throttled and so many cut by its end."""
+    synthetic.write(folder, Plan(sessions=100, turns=10))
+
+    def outcome(place: int) -> str:
+        if place < throttled:
+            return "throttled:response"
+        return "unfinished" if place >= BEGUN - abandoned else "ok"
+
+    edit(folder, "turns", lambda place, row: row | {"outcome": outcome(place)})
+    write_summary(folder)
+    return folder
+
+
+def shares(folder: Path) -> dict[str, float]:
+    """The share by each way to ask for it."""
+    run = rtbench.load(folder)
+    checked = rtbench.check(run, {"throttle_rate": "rate<0.5"}).to_frame()
+    rates = run.rates().set_index("rate")
+    (side,) = targets_of(run)
+    (entry,) = entries_of(folder)
+    return {
+        "check": checked["value"][0],
+        "rates": rates["value"]["throttle_rate"],
+        "the rule of 1 %": side.outcomes.throttled(0),
+        "history of run folders": entry.rates["throttle_rate"].value,
+        "history of stored baselines": entry_of(baseline_of(side)).rates["throttle_rate"].value,
+    }
+
+
+def test_every_way_to_ask_for_the_throttled_share_gives_the_same(tmp_path: Path) -> None:
+    found = shares(cut_run(tmp_path, 7, 300))
+
+    assert found == dict.fromkeys(found, pytest.approx(7 / 700))
+
+
+@pytest.mark.parametrize(("throttled", "use"), [(7, "VALID"), (8, "INVALID (throttled)")])
+def test_a_run_is_throttled_if_more_than_a_hundredth_of_what_ended_was(
+    tmp_path: Path, throttled: int, use: str
+) -> None:
+    folder = cut_run(tmp_path, throttled, 300)
+    (entry,) = entries_of(folder)
+
+    assert entry.use == use
+    assert rtbench.check(folder, {"ttfa": "p(50)<5000"}).exit_status == (0 if use == "VALID" else 4)
+
+
+OUTCOMES = st.lists(
+    st.sampled_from(["ok", "throttled:response", "throttled:error", "closed:1006", "unfinished"]), max_size=60
+)
+
+
+@given(OUTCOMES)
+def test_it_is_the_same_counted_turn_by_turn_and_by_outcome(outcomes: Sequence[str]) -> None:
+    counted = {name: outcomes.count(name) for name in set(outcomes)}
+    ended = [name for name in outcomes if name != "unfinished"]
+
+    assert limited(counted) == (sum(map(is_throttled, ended)), len(ended))
+
+
+CONTEXT_PLAN = Plan(sessions=80, turns=10, targets=("west", "east"), paired=True)
+STEEP = 120
+"""Of `east`, ms with each 1,000 tokens."""
+
+
+def growing(tokens: int = 1_000, *, slope: float = STEEP) -> Any:
+    """Each turn reads so many tokens more, half of them cached; `east` takes so much longer for it."""
+
+    def change(_: int, row: Row) -> Row:
+        read = 300 + tokens * (row["turn"] - 1)
+        later_ns = int(slope * read / 1000 * 1e6) if row["target"] == "east" else 0
+        moved = {name: row[name] and row[name] + later_ns for name in ("first_audio_at_ns", "first_audible_at_ns")}
+        return row | moved | {"context_tokens": read, "context_cached_tokens": read // 2}
+
+    return change
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("growing")
+    run(path, CONTEXT_PLAN)
+    edit(path, "turns", growing())
+    return path
+
+
+@pytest.fixture(scope="module")
+def summary(folder: Path) -> Summary:
+    from reports.summary.summary import summarise
+
+    return summarise(load_for_report(folder))
+
+
+def slope(summary: Summary, target: str) -> float:
+    return next(f for f in summary.slopes if (f.metric, f.target) == ("latency_slope", target)).at(0.5).value
+
+
+def test_the_slope_is_what_the_wait_grows_by(summary: Summary) -> None:
+    assert slope(summary, "east") - slope(summary, "west") == pytest.approx(STEEP, abs=15)
+
+
+def test_by_uncached_tokens_it_is_twice_as_steep_where_half_are_cached(summary: Summary) -> None:
+    of = {f.target: f for f in summary.slopes if f.metric == "latency_slope_uncached"}
+
+    assert of["east"].at(0.5).value == pytest.approx(2 * slope(summary, "east"), rel=0.05)
+
+
+def test_turns_stand_in_the_bins_of_their_tokens(summary: Summary) -> None:
+    rows = [row for row in summary_data(summary)["groups"] if (row["by"], row["target"]) == ("context", "west")]
+
+    assert [(row["from"], row["to"], row["n"]) for row in rows] == [
+        (0, 2000, 80), (2000, 4000, 80), (4000, 8000, 160), (8000, 16000, 80),
+    ]  # fmt: skip
+
+
+def test_the_first_turn_has_no_cached_share(summary: Summary) -> None:
+    (west, _) = [f for f in summary.metrics if (f.metric, f.step) == ("cached_share", "all")]
+
+    assert (west.unit, west.n) == ("%", 40 * 9)
+    assert west.at(0.5).value == pytest.approx(50, abs=0.1)
+
+
+def test_a_run_of_short_conversations_says_nothing_of_it(tmp_path: Path) -> None:
+    synthetic.write(tmp_path, Plan(sessions=20, turns=5))
+    short = edited(tmp_path, growing(50))
+
+    assert short.slopes == ()
+    assert "context" not in {waits.by for waits in short.waits}
+    for summary in (short, summary_of(Plan(sessions=20, turns=5))):
+        assert calls.context(summary) is None
+
+
+def test_a_steeper_candidate_regresses(folder: Path) -> None:
+    finding = next(f for f in quick(sides_of([folder])).findings if f.question.metric == "latency_slope")
+
+    assert finding.verdict.word == "regressed"
+    assert finding.difference is not None
+    assert finding.difference.d == pytest.approx(STEEP, abs=15)
+
+
+def test_limits_and_margins_are_in_ms_of_a_thousand_tokens(folder: Path) -> None:
+    west, east = sides_of([folder])
+
+    assert [item.result for side in (west, east) for item in limit_results(parse("latency_slope", "med<80"), side)] == [
+        "pass", "fail",
+    ]  # fmt: skip
+    margin = parse("latency_slope", "med<+10ms").margin
+    assert margin is not None
+    assert (margin.plus, margin.ratio) == (10, 0)
+
+
+def test_what_has_no_logarithm_is_neither_stored_nor_planned_with(folder: Path, tmp_path: Path) -> None:
+    stored = baseline_of(sides_of([folder])[0])
+    assert not any("slope" in row.metric for row in stored.quantiles)
+    with pytest.raises(UsageError, match="is a slope"):
+        size_question("latency_slope", None, None, 0.8)
+    file = tmp_path / "gates.yaml"
+    file.write_text('latency_slope: ["med<+10ms"]\n')
+    with pytest.raises(UsageError, match="interim analyses decide nothing by a slope"):
+        planned({"thresholds": str(file), "metric": "ttfa", "pairs": 100, "every": 20, "scripts": []})

@@ -25,10 +25,9 @@ from bench.run.part import FACTS, HISTOGRAMS
 from bench.run.replay import replay_log
 from bench.run.spool import path_of
 from reports import runs
-from reports.export import export_log, export_tables
 from reports.runs import SESSION_METRICS, TURN_METRICS, load_for_report, response_ids, turn_frame
 from reports.summary.summary import summarise
-from reports.text.document import summary_json, write_report
+from reports.text.document import summary_json
 from reports.turns import column_of, turns_of
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -83,15 +82,6 @@ def test_an_outcome_has_a_class_and_none_is_censored() -> None:
     assert frame["outcome_class"].tolist() == ["success", "success", "failed", "unfinished", "unfinished"]
 
 
-def test_a_report_reads_a_part_of_the_columns_with_the_same_metrics(tmp_path: Path) -> None:
-    synthetic.write(tmp_path, Plan())
-    whole, part = reports.load(tmp_path), reports.load(tmp_path, all_columns=False)
-
-    assert {column_of(metric.name) for metric in TURN_METRICS} <= set(part.turns.columns)
-    assert "wire_bytes_sent" in whole.turns.columns.difference(part.turns.columns)
-    pd.testing.assert_frame_equal(part.turns, whole.turns[part.turns.columns])
-
-
 @pytest.mark.parametrize("write", [synthetic.write, synthetic.write_killed])
 def test_a_report_is_the_same_of_narrow_columns(tmp_path: Path, write: Callable[..., Path]) -> None:
     folder = write(tmp_path, Plan(sessions=30, turns=2, targets=("east", "west"), failed=0.1, usage=True, warmup_s=3))
@@ -109,14 +99,6 @@ def test_a_metric_that_is_asked_for_is_that_of_the_frame(tmp_path: Path) -> None
     for metric in TURN_METRICS:
         expected = frame[column_of(metric.name)].to_numpy(dtype=np.float64, na_value=np.nan)
         np.testing.assert_array_equal(turns.value(metric.name), expected)
-
-
-def test_whole_numbers_of_a_report_take_no_more_bytes_than_they_need(tmp_path: Path) -> None:
-    frame = load_for_report(synthetic.write(tmp_path, Plan(usage=True))).turns
-
-    kinds = [str(frame[name].dtype) for name in ("turn", "first_text_at_ns", "audio_bytes_received", "start_utc_ns")]
-    assert kinds == ["int8[pyarrow]", "int8[pyarrow]", "int32[pyarrow]", "int64[pyarrow]"]
-    assert frame["first_text_at_ns"].isna().all()
 
 
 @pytest.mark.parametrize("end", [2**7, 2**15, 2**31, 2**63])
@@ -211,14 +193,6 @@ def test_a_count_below_nought_is_said_in_a_line(tmp_path: Path) -> None:
         reports.load(synthetic.write(tmp_path, Plan(), incidents=[incident]))
 
 
-def test_a_broken_file_is_said_in_a_line(tmp_path: Path) -> None:
-    synthetic.write(tmp_path, Plan())
-    (tmp_path / "turns.parquet").write_bytes(b"PAR1 nothing")
-    with pytest.raises(UsageError, match="cannot be read") as error:
-        reports.load(tmp_path)
-    assert "\n" not in str(error.value)
-
-
 def test_a_run_without_any_row_is_a_run(tmp_path: Path) -> None:
     run_folder.write_document(
         tmp_path, {"schema": SCHEMA_VERSION, "run_id": "empty", "started_utc_ns": synthetic.BEGAN_NS}
@@ -242,28 +216,6 @@ def test_a_large_file_is_read_in_parts_to_the_same_frame(tmp_path: Path, monkeyp
 
 
 STORED = Path(__file__).parent / "stored"
-
-
-MAX_BYTES = 200_000
-
-
-def test_a_stored_run_is_reported(tmp_path: Path) -> None:
-    folder = shutil.copytree(STORED, tmp_path / "run")
-    paths = write_report(reports.load(folder, all_columns=False))
-
-    assert "VALID" in paths.markdown.read_text()
-    assert sum(answer["turns"] for answer in json.loads(paths.json.read_text())["results"]) == 16
-
-
-def test_a_stored_run_is_exported(tmp_path: Path) -> None:
-    turns, _, _ = export_tables(STORED, "parquet", tmp_path)
-
-    assert turns.count == 16
-    assert export_log(STORED, tmp_path).count > 0
-
-
-def test_a_stored_run_is_small() -> None:
-    assert sum(path.stat().st_size for path in (STORED).rglob("*") if path.is_file()) < MAX_BYTES
 
 
 def test_the_paired_run_has_two_targets_in_pairs_and_what_a_caller_heard() -> None:

@@ -68,6 +68,7 @@ CITED = {"date": "2026-11-20", "kind": "voice", "sessions": 2, "events_per_s": 9
          "ended": "", "tls": True, "file": "calibration.json", "stale": ["with another kernel"]}  # fmt: skip
 INCIDENTS = [{"at_utc_ns": BEGAN_NS + n * 10**9, "worker": n, "kind": "auth_refresh", "text": "the endpoint: 500"}
              for n in range(4)]  # fmt: skip
+SPENT = {"budget_usd": 50.0, "estimate_usd": [4.0, 11.0]}
 ARRIVALS = {"pattern": "poisson", "per_s": 1.5, "stages": None, "digest": None, "max_concurrent": 20,
             "started_utc_ns": BEGAN_NS + 10**9, "duration_s": None}  # fmt: skip
 MS = 1_000_000
@@ -132,11 +133,11 @@ RISING = Plan(turns=6, targets=PAIR, failed=0.02, refused=3, seconds=240, slower
 DEAD = Plan(sessions=80, turns=4, targets=("a", "dead"), paired=True)
 RUNS: dict[str, Callable[[], Summary]] = {
     "small": lambda: edited_run(Plan()),
-    "rich": lambda: edited_run(RICH, **told(RICH, deflate=True), calibration=CITED, incidents=INCIDENTS,
+    "rich": lambda: edited_run(RICH, **told(RICH, deflate=True) | SPENT, calibration=CITED, incidents=INCIDENTS,
                                labels={"commit": "1a2b3c"}, settings={"num_users": 8}),
     "mixed": lambda: edited_run(Plan(sessions=60, turns=5, kinds=("vad", "typed", "manual"), targets=("a", "b"),
                                      early=40, unattributed_commits=3, proxied=("b",), failed=0.05)),
-    "text": lambda: edited_run(Plan(sessions=60, text=True, tls=False, simulated=False)),
+    "text": lambda: edited_run(Plan(sessions=60, text=True, tls=False, simulated=False), calibration=None),
     "invalid": lambda: edited_run(Plan(valid=False), hosts=[HOST | {"cpu_use": TAKEN}]),
     "not judged": lambda: edited_run(Plan(valid=None), validity=None, state="killed"),
     "failed": lambda: edited_run(Plan(failed=1.0)),

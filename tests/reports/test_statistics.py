@@ -134,13 +134,6 @@ def test_the_publishing_floor_leaves_five_turns_beyond(p: float, turns: int) -> 
     assert turns_to_publish(p) == turns
 
 
-def test_a_quantile_below_its_floor_says_what_it_needs() -> None:
-    p50, p99 = quantiles(lognormal(120), (0.5, 0.99))
-
-    assert p50.reported
-    assert (p99.status, p99.sessions, p99.required) == ("too_few_sessions", 12, 198)
-
-
 def test_what_a_tail_needs_is_said_before_the_run_and_not_by_how_it_came_out() -> None:
     """p95 of 20 sessions of 20 turns: it has an upper end where its tail came out short, which is then too low."""
     found = [quantiles(lognormal(400, seed, icc=0.5, per_session=20), (0.95,))[0] for seed in range(40)]
@@ -227,22 +220,6 @@ def test_without_ties_the_share_below_a_quantile_is_its_own(turns: list[float], 
 
     expected = max(1.0, 5 / 4 * float(((below - 0.5 * of_session) ** 2).sum()) / 100 * 10 / 0.25)
     assert design_effect(of_session, below, 0.5) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("sessions", [1, 2, 4])
-def test_a_few_sessions_lack_sessions_and_no_number_of_turns(sessions: int) -> None:
-    turns = [float(value) for value in range(8 * sessions)]
-    p50, *_, p99 = quantiles(sample(np.array(turns), np.arange(len(turns)) % sessions), PS)
-
-    assert (p50.status, p50.required) == ("too_few_sessions", 6)
-    assert (p99.status, p99.required) == ("too_few_sessions", 203)
-
-
-def test_of_sessions_with_a_turn_each_as_many_are_needed_as_turns() -> None:
-    p50, p99 = quantiles(build_sample([float(value) for value in range(24)], 1), (0.5, 0.99))
-
-    assert p50.status != "too_few_sessions"
-    assert (p99.status, p99.required) == ("too_few_sessions", 500)
 
 
 @given(st.sampled_from(PS), st.integers(1, 300), st.integers(1, 20))

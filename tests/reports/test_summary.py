@@ -1,40 +1,47 @@
-"""What is a sample of what; outcomes that sum; figures that stay apart."""
+"""What is a sample of what; outcomes that sum; figures that stay apart, and those of the measured phase."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import reports
-from reports.page.poured import Paths
-from reports.records import data_of, text_of
-from reports.runs import RunFrames, load_for_report
+from bench.metrics import outcome_class
+from bench.remedies import remedy_of
+from bench.run import folder as run_folder
+from bench.run.folder import SCHEMAS
+from bench.run.histograms import MAX_STEPS, OTHER_STEP, Histograms
+from reports.blocks import Paragraph
+from reports.numbers import NBSP
+from reports.page.circumstances import health
+from reports.runs import RunFrames, load_for_report, session_frame, turn_frame
+from reports.sides.fairness import notices_on
+from reports.sides.side import sides_of
 from reports.statistics.quantiles import quantile
+from reports.summary.outcomes import Ending, Outcomes, said_of
 from reports.summary.summary import Summary, summarise
 from reports.summary.trust import noticed
-from reports.text.document import summary_data, write_report
-from reports.text.terminal import report_text
+from reports.text.document import summary_data
 from reports.turns import turns_of
 from reports.wording.notices import decided, notices, run_notices
-from reports.wording.validity import verdict_reason
+from reports.wording.remarks import auth_wait, interleaved
+from reports.wording.validity import remedy_line, verdict_reason
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
-from tests.reports.shared import figures, summary_of
-from tests.reports.synthetic import Plan
+from tests.reports.shared import figures, summary_in, summary_of
+from tests.reports.synthetic import BEGAN_NS, MS, Plan
 
 SMALL = Plan()
-
-
-def build(folder: Path, plan: Plan, **changes: Any) -> Summary:
-    return summarise(load_for_report(synthetic.write(folder, plan, **changes)))
 
 
 def told(plan: Plan = SMALL, **changes: Any) -> RunFrames:
@@ -50,7 +57,7 @@ def noticed_of(plan: Plan = SMALL, **changes: Any) -> list[str]:
 
 
 def test_figures_are_those_of_the_rows(tmp_path: Path) -> None:
-    summary = build(tmp_path, Plan(sessions=40, turns=5, targets=("a", "b"), failed=0.05))
+    summary = summary_in(tmp_path, Plan(sessions=40, turns=5, targets=("a", "b"), failed=0.05))
     turns = reports.load(tmp_path).turns
     mine = turns[turns["target"] == "b"]
     endless = np.where(mine["outcome"] == "ok", mine["ttfa_ms"], np.inf)
@@ -61,23 +68,6 @@ def test_figures_are_those_of_the_rows(tmp_path: Path) -> None:
     assert [e.value for e in found.quantiles] == [quantile(np.sort(endless), e.p) for e in found.quantiles]
     assert found.high == mine.loc[mine["outcome"] == "ok", "ttfa_ms"].max()
     assert sum(f.n for f in summary.metrics if (f.metric, f.target) == ("ttfa", "b") and f.step != "all") == 100
-
-
-def test_abandoned_turns_are_left_out_and_counted() -> None:
-    summary = summary_of(Plan(abandoned=3))
-
-    assert (figures(summary, "ttfa").n, figures(summary, "ttfa").unfinished) == (37, 3)
-    assert summary.outcomes.begun == (40,)
-
-
-def test_turns_of_warm_up_are_left_out() -> None:
-    plan = Plan(sessions=20, turns=4, seconds=100, warmup_s=40)
-    summary = summary_of(plan)
-
-    assert 0 < figures(summary, "ttfa").n < 80
-    assert figures(summary, "ttfa").n == sum(summary.outcomes.begun)
-    assert summary.window.warmup_s > 30
-    assert any("warm-up" in notice for notice in notices(summary))
 
 
 def test_a_failed_turn_counts_where_good_turns_of_its_step_have_the_metric(tmp_path: Path) -> None:
@@ -258,7 +248,7 @@ LOOKED = {
 def test_a_run_that_was_decided_did_not_end_before_its_time(tmp_path: Path, decision: Any, how: str, said: str) -> None:
     """A target may have any name: nothing of it is taken for a word of ours."""
     tmp_path.joinpath("decision.json").write_text(json.dumps(decision))
-    summary = build(tmp_path, Plan(), stop_reason="whatever; stopped at a look", sequential_plan={"pairs": 200})
+    summary = summary_in(tmp_path, Plan(), stop_reason="whatever; stopped at a look", sequential_plan={"pairs": 200})
 
     assert decided(summary.run) == f"{how} by interim analysis\u00a03 of 4, 150\u00a0pairs. {said}"
     assert not any("ended early" in notice for notice in notices(summary))
@@ -267,37 +257,10 @@ def test_a_run_that_was_decided_did_not_end_before_its_time(tmp_path: Path, deci
 @pytest.mark.parametrize("written", ["{", "[]", "{}", json.dumps(ANSWER | LOOKED | {"stopped_by_analysis": False})])
 def test_a_run_that_no_look_decided_says_why_it_ended(tmp_path: Path, written: str) -> None:
     tmp_path.joinpath("decision.json").write_text(written)
-    summary = build(tmp_path, Plan(), stop_reason="interrupted", sequential_plan={"pairs": 200})
+    summary = summary_in(tmp_path, Plan(), stop_reason="interrupted", sequential_plan={"pairs": 200})
 
     assert decided(summary.run) == ""
     assert "This run ended early: interrupted." in notices(summary)
-
-
-PLANS = {
-    "small": Plan(),
-    "failure_rate": Plan(failed=1.0),
-    "one": Plan(sessions=1, turns=1),
-    "refused": Plan(sessions=0, refused=3),
-    "nothing": Plan(sessions=0),
-    "text": Plan(text=True, simulated=False),
-    "mixed": Plan(sessions=30, kinds=("vad", "typed", "manual"), targets=("a", "b"), early=40),
-    "two": Plan(sessions=120, turns=12, targets=("direct", "gateway"), failed=0.02, seconds=300),
-}
-
-
-@pytest.mark.parametrize("name", PLANS)
-def test_summary_json_is_plain_and_says_what_is_not_known(name: str) -> None:
-    summary = summary_of(PLANS[name])
-    data = summary_data(summary)
-
-    assert json.loads(text_of(data), parse_constant=lambda word: pytest.fail(f"{word} is no JSON")) == data
-    assert data["schema"] == 5
-    assert data["simulated"] is PLANS[name].simulated
-    assert data["playback"].items() >= data_of(summary.setup).items()
-    assert data["cost"] == data_of(summary.money)
-    assert {answer["measured_from"] for answer in data["results"]} <= {"request_sent", "speech_end"}
-    assert len(data["voice_to_voice"]) == len(summary.heard)
-    assert all(sum(s["total_ns"] for s in row["segments"]) == row["total_ns"] for row in data["segments"])
 
 
 def test_a_quantile_in_the_failed_share_is_null_and_censored() -> None:
@@ -320,24 +283,201 @@ def test_steps_of_two_scripts_are_two_steps(tmp_path: Path) -> None:
     ]
 
 
+def run_of(rows: list[dict[str, Any]]) -> RunFrames:
+    known = {"session_id": "s1", "target": "sim", "outcome": "ok", "measured_from": "request_sent", "turn": 1}
+    turns = turn_frame(pa.Table.from_pylist([known | row for row in rows], schema=SCHEMAS["turns"]))
+    nobody = session_frame(SCHEMAS["sessions"].empty_table())
+    return RunFrames(Path("run"), {}, turns, nobody, pd.DataFrame(), Histograms(), finalized=True)
+
+
+def test_the_labels_with_the_most_turns_stand_by_themselves_and_the_others_share_one() -> None:
+    numbers = [number for number in range(40) for _ in range(1 + number)]
+    found = turns_of(run_of([{"script": "long", "step": f"step_{number}"} for number in numbers]))
+
+    told = Counter(found.steps[int(step)] for step in found.step)
+    assert told[OTHER_STEP] == sum(1 + number for number in range(40 - MAX_STEPS))
+    assert {f"step_{number}": 1 + number for number in range(40 - MAX_STEPS, 40)} == {
+        step: n for step, n in told.items() if step != OTHER_STEP
+    }
+    assert found.frame["step"].nunique() == 40
+
+
+def test_each_script_has_labels_of_its_own() -> None:
+    rows = [{"script": script, "step": f"{script}_{number}"} for script in "ab" for number in range(MAX_STEPS)]
+
+    assert len(turns_of(run_of(rows)).steps) == 2 * MAX_STEPS
+
+
+def test_labels_of_the_warm_up_take_no_place() -> None:
+    rows = [{"script": "a", "step": f"cold_{number}", "phase": "warmup"} for number in range(MAX_STEPS)]
+    rows += [{"script": "a", "step": f"step_{number}", "phase": "measurement"} for number in range(MAX_STEPS)]
+
+    assert OTHER_STEP not in turns_of(run_of(rows)).steps
+
+
+SILENCE = "nothing came within the limit next_delta of 10 s"
+
+
+def rows(*details: str | None, outcome: str = "timeout:next_delta", kind: str = "failed") -> pd.DataFrame:
+    return pd.DataFrame({"outcome": outcome, "outcome_class": kind, "detail": pd.Series(details, dtype=object)})
+
+
+def test_the_commonest_detail_of_an_outcome_is_quoted() -> None:
+    assert said_of(rows("a", "b", "b", None)) == {"timeout:next_delta": "b"}
+
+
+def test_what_the_service_said_goes_before_what_is_commoner_and_says_nothing_of_the_cause() -> None:
+    told = [f"{SILENCE}; the service said: overloaded: request {number}" for number in (1, 2)]
+
+    assert said_of(rows(SILENCE, SILENCE, SILENCE, *told)) == {"timeout:next_delta": told[0]}
+
+
+def test_of_turns_that_did_not_fail_nothing_is_quoted() -> None:
+    assert said_of(rows("the run ended", outcome="unfinished", kind="unfinished")) == {}
+
+
+def ending(outcome: str, count: int) -> Ending:
+    return Ending(outcome, outcome_class(outcome), (count,))
+
+
+def outcomes(turns: list[Ending], sessions: list[Ending]) -> Outcomes:
+    return Outcomes(tuple(turns), tuple(sessions), (9,), (0,), (0,), (0,), (), (9,), (0,))
+
+
+def test_what_to_do_is_said_once_for_all_outcomes_that_it_is_for_the_commonest_first() -> None:
+    turns = [ending("ok", 50), ending("closed:1001", 2), ending("closed:1000", 5), ending("failed:x", 6)]
+    found = outcomes(turns, [ending("closed:1000", 5), ending("connect_failed:tcp", 9)]).remedies()
+
+    assert [remedy.outcomes for remedy in found] == [
+        ("connect_failed:tcp",),
+        ("failed:x",),
+        ("closed:1000", "closed:1001"),
+    ]
+    assert remedy_line(found[0]) == f"connect_failed:tcp: {remedy_of('connect_failed:tcp')}"
+
+
+def test_where_nothing_failed_there_is_nothing_to_do() -> None:
+    assert outcomes([ending("ok", 5), ending("unfinished", 1)], [ending("ok", 2)]).remedies() == []
+
+
+WARMUP_S = 100
+PLAN = Plan(
+    sessions=240, turns=5, targets=("sweden", "eastus2"), seconds=300, paired=True, usage=True, limited=True,
+    warmup_s=WARMUP_S, auth_waits=7,
+)  # fmt: skip
+TABLES: tuple[run_folder.TableName, ...] = ("turns", "sessions", "seconds")
+MEASURED_PHASE: dict[str, dict[str, Any]] = {"turns": {}, "sessions": {}, "seconds": {"phase": "measurement"}}
+
+
+def cold(table: run_folder.TableName, row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the warm-up as such rows are: slow, busy."""
+    if table == "seconds":
+        return row | {"cpu": 0.99, "phase": "warmup"}
+    if table == "turns":
+        return row | {"uncertain_gaps": 9}
+    later = [name for name in row if name.endswith("_at_ns") and row[name] is not None]
+    return row | {name: 10 * row[name] for name in later}
+
+
+def is_warm(table: run_folder.TableName, row: dict[str, Any]) -> bool:
+    if table == "seconds":
+        return bool(row["second"] < BEGAN_NS // 10**9 + WARMUP_S)
+    return row["phase"] == "warmup"
+
+
+def note(summary: Summary) -> str:
+    """What the page says below the health of the harness."""
+    last = health(summary).blocks[-1]
+    assert isinstance(last, Paragraph)
+    return str(last.text)
+
+
 @pytest.fixture(scope="module")
-def failing(tmp_path_factory: pytest.TempPathFactory) -> tuple[Summary, Paths]:
-    """A run of which turns and sessions failed, each with words of the service, and its report."""
-    folder = synthetic.write(tmp_path_factory.mktemp("failing"), Plan(sessions=30, failed=0.3, refused=20))
-    for table in ("turns", "sessions"):
-        rows = pq.read_table(folder / f"{table}.parquet")
-        words = [None if o == "ok" else f"<{o}> said so" for o in rows["outcome"].to_pylist()]
-        place = rows.schema.get_field_index("detail")
-        pq.write_table(rows.set_column(place, "detail", pa.array(words, pa.string())), folder / f"{table}.parquet")
-    summary = summarise(load_for_report(folder))
-    return summary, write_report(summary)
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run, and the same one without the rows of its warm-up."""
+    whole, measured = (tmp_path_factory.mktemp(name) for name in ("whole", "measured"))
+    for folder in (whole, measured):
+        synthetic.write(folder, PLAN, **synthetic.told(PLAN))
+        for table in TABLES:
+            path = folder / f"{table}.parquet"
+            rows = pq.read_table(path).to_pylist()
+            warm = [is_warm(table, row) for row in rows]
+            assert 0 < sum(warm) < len(rows)
+            rows = [
+                cold(table, row) if cut else row | MEASURED_PHASE[table] for row, cut in zip(rows, warm, strict=True)
+            ]
+            kept = rows if folder == whole else [row for row, cut in zip(rows, warm, strict=True) if not cut]
+            pq.write_table(pa.Table.from_pylist(kept, schema=run_folder.SCHEMAS[table]), path)
+    return whole, measured
 
 
-def test_what_the_service_said_of_a_failure_is_quoted_everywhere(failing: tuple[Summary, Paths]) -> None:
-    summary, paths = failing
-    outcome = next(e.outcome for e in summary.outcomes.sessions if e.kind == "failed")
+@pytest.fixture(scope="module")
+def summaries(folders: tuple[Path, Path]) -> tuple[Summary, Summary]:
+    whole, measured = (summarise(load_for_report(folder)) for folder in folders)
+    return whole, measured
 
-    assert f"<{outcome}> said so" in report_text(summary)
-    assert f"<{outcome}> said so" in json.loads(paths.json.read_text())["outcomes"]["sim"]["service_message"].values()
-    assert f"&lt;{outcome}&gt; said so" in paths.html.read_text()
-    assert "said so" in paths.markdown.read_text()
+
+def test_phases_of_connecting_are_of_the_measured_phase(summaries: tuple[Summary, Summary]) -> None:
+    whole, measured = summaries
+
+    assert whole.connecting == measured.connecting
+
+
+def test_waits_for_a_token_are_those_of_the_sessions_that_figures_are_of(summaries: tuple[Summary, Summary]) -> None:
+    whole, measured = summaries
+
+    assert auth_wait(whole) == auth_wait(measured) == ""
+    assert int((whole.run.sessions["auth_wait_ns"] > 0).sum()) == PLAN.auth_waits
+
+
+def test_a_wait_for_a_token_in_the_measured_phase_is_said(tmp_path: Path) -> None:
+    summary = summarise(reports.load(synthetic.write(tmp_path, replace(PLAN, auth_waits=PLAN.sessions))))
+
+    assert auth_wait(summary).startswith(f"{len(summary.sessions)} of {len(summary.sessions)}{NBSP}sessions waited")
+    assert len(summary.sessions) < PLAN.sessions
+
+
+def test_pairs_are_counted_as_they_are_compared(summaries: tuple[Summary, Summary], folders: tuple[Path, Path]) -> None:
+    whole, measured = summaries
+    sides = sides_of([folders[0]])
+
+    assert whole.interleaving is not None
+    assert whole.interleaving == measured.interleaving
+    assert whole.interleaving.pairs == sides[0].sessions == len(whole.sessions) / 2
+    assert interleaved(whole.interleaving) in notices_on(sides)
+    assert whole.arms == measured.arms
+
+
+def test_what_trust_is_put_in_is_of_the_measured_phase(summaries: tuple[Summary, Summary]) -> None:
+    whole, measured = summaries
+
+    assert "events of the whole run" in note(whole)
+    assert note(whole).replace(" of the whole run", "") == note(measured)
+    assert "Processor of the busiest worker: " in note(whole)
+    assert "99" not in note(whole).partition("Processor")[2].partition(".")[0]
+
+
+def test_throughput_is_of_the_measured_phase(summaries: tuple[Summary, Summary]) -> None:
+    whole, measured = summaries
+
+    told = [(rate.metric, rate.target, rate.total_bytes, rate.mean_bytes_per_s) for rate in whole.throughput]
+    assert told == [(r.metric, r.target, r.total_bytes, r.mean_bytes_per_s) for r in measured.throughput]
+
+
+def test_money_and_limits_count_the_whole_run(summaries: tuple[Summary, Summary]) -> None:
+    whole, measured = summaries
+
+    assert whole.money.usd > measured.money.usd
+    assert whole.quota.throttled >= measured.quota.throttled
+    assert sum(one.counts.sum() for one in whole.quota.targets) > sum(
+        one.counts.sum() for one in measured.quota.targets
+    )
+
+
+def test_a_cut_second_says_nothing_of_the_busiest_worker(tmp_path: Path) -> None:
+    path = synthetic.write(tmp_path, Plan()) / "seconds.parquet"
+    *rows, last = pq.read_table(path).to_pylist()
+    last |= {"duration_ns": 3 * MS, "cpu": 1.0}
+    pq.write_table(pa.Table.from_pylist([*rows, last], schema=run_folder.SCHEMAS["seconds"]), path)
+
+    assert "worker: 100" not in note(summarise(reports.load(tmp_path)))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports import numbers
-from reports.numbers import log_range, nice, nines, time_step
+from reports.numbers import log_range, nice, time_step
 from reports.page.svg import (
     SHAPES,
     PixelScale,
@@ -41,10 +41,6 @@ def test_a_label_is_cut_to_the_room_it_has(label: str, length: int) -> None:
 @pytest.mark.parametrize(("ratio", "text"), [(1.3, "+30 %"), (0.96, "−4 %"), (1.004, "0 %"), (12, "+1,100 %")])
 def test_a_change_has_its_sign(ratio: float, text: str) -> None:
     assert numbers.change(ratio).replace(NBSP, " ") == text
-
-
-def test_nines_count_nines() -> None:
-    assert [round(nines(p), 9) for p in (0.0, 0.9, 0.99, 0.999)] == [0, 1, 2, 3]
 
 
 @given(st.floats(1e-3, 1e6), st.floats(1.0, 1e4))
@@ -116,30 +112,11 @@ def test_numbers_have_three_digits_at_most(value: float | None, text: str) -> No
     assert numbers.three(value) == text
 
 
-def test_units_stand_behind_a_space_that_does_not_break() -> None:
-    assert numbers.ms(640) == f"640{NBSP}ms"
-    assert numbers.ms(1234) == f"1.23{NBSP}s"
-    assert numbers.percent(33, 4000) == f"0.82{NBSP}%"
-    assert numbers.percent(1, 0) == "–"
-    assert numbers.quantity(448e6) == f"448{NBSP}MB"
-    assert numbers.plural(1, "turn") == f"1{NBSP}turn"
-
-
-def test_one_sentence_has_one_unit() -> None:
-    assert numbers.together(990, 1070) == [f"0.99{NBSP}s", f"1.07{NBSP}s"]
-    assert numbers.together(99, 740) == [f"99{NBSP}ms", f"740{NBSP}ms"]
-
-
 @pytest.mark.parametrize(
     ("seconds", "text"), [(42.3, "42 s"), (1200, "20 min"), (5400, "90 min"), (6600, "1 h 50 min"), (2.34, "2.3 s")]
 )
 def test_spans_are_short(seconds: float, text: str) -> None:
     assert numbers.span(seconds).replace(NBSP, " ") == text
-
-
-def test_instants_are_utc() -> None:
-    assert numbers.moment(1_795_166_040_000_000_000) == "20 Nov 2026, 09:14 UTC"
-    assert [numbers.clock(247, long=True), numbers.clock(12.34, long=False)] == ["4:07", f"12.3{NBSP}s"]
 
 
 def test_ticks_of_an_axis_of_time_are_told_apart() -> None:
@@ -148,10 +125,6 @@ def test_ticks_of_an_axis_of_time_are_told_apart() -> None:
         ticks = [numbers.instant(second, step) for second in even_ticks(length, step)]
         assert len(set(ticks)) == len(ticks)
     assert [numbers.instant(s, 30).replace(NBSP, " ") for s in (0, 30, 60, 150)] == ["0", "30 s", "1:00", "2:30"]
-
-
-def test_words_are_listed() -> None:
-    assert [numbers.listed([*"abc"[:n]]) for n in range(4)] == ["", "a", "a and b", "a, b and c"]
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -1,4 +1,4 @@
-"""The summary on a terminal: its width, its colours, and the calibration that a run cites."""
+"""The summary on a terminal: its lines, its width, its colours, waterfalls, and the calibration that a run cites."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import reports
 from bench.cli.report import wants_colour
+from reports.blocks import Cell, Paragraph, row_of
+from reports.numbers import NBSP
 from reports.runs import RunFrames
 from reports.summary.trust import busiest
+from reports.text.lines import Badges, Grid, Named, Part, WaterfallRow, folded, inked, lines_of, message, waterfall
 from reports.text.terminal import report_text
 from reports.wording.validity import trust
 from tests.reports.shared import summary_of
-from tests.reports.synthetic import BEGAN_NS, Plan, write
+from tests.reports.synthetic import Plan, write
 
 PLANS = {
     "small": Plan(),
@@ -70,16 +75,6 @@ def _row(text: str) -> str:
     lines = text.splitlines()
     at = next(index for index, line in enumerate(lines) if line.startswith(("  ●", "  ttfa")))
     return lines[at] if re.search("%", lines[at]) else lines[at] + lines[at + 1]
-
-
-def test_an_endless_incident_takes_two_lines_and_says_that_it_was_cut() -> None:
-    told = {"at_utc_ns": BEGAN_NS, "worker": 1, "kind": "auth_refresh", "text": "word " * 200 + "x" * 300}
-    lines = report_text(summary_of(Plan(), incidents=[told]), 80).splitlines()
-    at = next(index for index, line in enumerate(lines) if line.startswith("incident"))
-
-    assert lines[at + 1].endswith("…")
-    assert not lines[at + 2].startswith(" ")
-    assert max(map(len, lines)) <= 80
 
 
 @pytest.mark.parametrize(
@@ -186,3 +181,225 @@ def test_each_process_is_held_against_it_by_itself(run: RunFrames) -> None:
     assert busiest(twice.seconds) == (sessions, events_per_s)
     assert events_per_s > 0
     assert busiest(run.seconds.iloc[:0]) == (0.0, 0.0)
+
+
+LONG = "gateway.of_the_north_with_a_long_name"
+ROWS = [
+    row_of(["", "turns", "p50 (95 %)", "p50"], "soft"),
+    row_of([Cell("first audio, ms", style="soft")]),
+    row_of([Cell("direct", target=0, marked=True), "4,000", "986 (969–1,010)", "986"]),
+    row_of([Cell(LONG, target=1, marked=True), "40", "n/a (needs 5 sessions)", Cell("n/a", "too few", style="warn")]),
+]
+LAYOUTS = ((0, 1, 2), (0, 1, 3), (1, 3))
+EVERY: dict[str, Part] = {
+    "a paragraph": Paragraph(f"Callers wait 986{NBSP}ms for " + "words " * 30, "bold"),
+    "a name": Named("note", ["a text of some words", "another of some more words"] * 4, "bad"),
+    "badges": Badges([("✓ VALID", "good"), ("◇ SIMULATED", "sim")], "200 pairs, interleaved in one run"),
+    "last badges": Badges([("✓ VALID", "good")], "a run of the first of May, an hour and a half", last=True),
+    "a grid": Grid(ROWS, (0,), LAYOUTS, indent="  ", most=16),
+    "a grid of cut names": Grid(ROWS, (0,), LAYOUTS[:2], least=8, ending=4),
+    "a stacked grid": Grid(ROWS, (0,), LAYOUTS[:1], indent="  ", stacked=((1, 3), (2,))),
+}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_no_line_is_wider_than_the_terminal_and_colour_changes_no_letter(name: str) -> None:
+    for width in range(32, 120):
+        text = lines_of([[EVERY[name]]], width)
+
+        assert max(map(len, text.splitlines())) <= width
+        coloured = lines_of([[EVERY[name]]], width, colour=True)
+        assert coloured != text
+        assert re.sub(r"\x1b\[\d+m", "", coloured) == text
+
+
+def test_a_blank_line_stands_between_parts_and_none_for_an_empty_one() -> None:
+    assert lines_of([[Paragraph("a"), Paragraph("b")], [], [Paragraph("")], [Paragraph("c")]]) == "a\nb\n\nc\n"
+
+
+def test_a_number_stays_with_its_unit() -> None:
+    assert lines_of([[Paragraph(f"a wait of some 986{NBSP}ms")]], 20) == "a wait of some\n986 ms\n"
+
+
+def test_a_text_beside_a_name_goes_on_below_it_and_a_short_one_is_kept_whole() -> None:
+    assert lines_of([[Named("fair", ["same workload", "run valid", "turns"])]], 40) == (
+        "fair            same workload ·\n                run valid · turns\n"
+    )
+
+
+def test_a_text_of_too_many_lines_is_cut_and_says_so() -> None:
+    text = lines_of([[Named("incident", ["word " * 40], most=2)]], 40)
+
+    assert len(text.splitlines()) == 2
+    assert text.endswith("…\n")
+
+
+def test_a_name_without_texts_is_left_out() -> None:
+    assert lines_of([[Named("arms", []), Named("note", [""]), Paragraph("end")]]) == "end\n"
+
+
+def test_badges_have_a_line_of_their_own_where_there_is_no_room() -> None:
+    badges = Badges([("✓ VALID", "good"), ("◇ SIMULATED", "sim")], "200 pairs")
+
+    assert lines_of([[badges]], 40) == "✓ VALID     ◇ SIMULATED        200 pairs\n"
+    assert lines_of([[badges]], 30) == "✓ VALID     ◇ SIMULATED\n200 pairs\n"
+
+
+def test_a_table_gives_way_by_whole_columns() -> None:
+    texts = {width: lines_of([[Grid(ROWS, (0,), LAYOUTS, indent="  ", most=16)]], width) for width in (60, 30, 20)}
+
+    assert "986 (969–1,010)" in texts[60]
+    assert "986 (" not in texts[30]
+    assert "4,000" in texts[30]
+    assert all(line.endswith(("p50", "986", "n/a")) for line in texts[30].splitlines() if "  " in line.strip())
+
+
+def test_a_first_cell_without_room_stands_above_its_row() -> None:
+    lines = lines_of([[Grid(ROWS, (0,), LAYOUTS, indent="  ", most=16)]], 60).splitlines()
+
+    assert lines[2:] == [
+        "  ● direct  4,000         986 (969–1,010)",
+        f"  ◆ {LONG}",
+        "               40  n/a (needs 5 sessions)",
+        "      too few",
+    ]
+
+
+def test_a_first_column_is_cut_where_no_layout_fits_and_keeps_its_end() -> None:
+    def first(ending: int | None) -> str:
+        return lines_of([[Grid([row_of(["abcdefghij", "123456"])], (0,), least=5, ending=ending)]], 14)
+
+    assert first(2) == "abc…ij  123456\n"
+    assert first(None) == "…fghij  123456\n"
+
+
+@pytest.mark.parametrize("ending", [4, 0, None])
+def test_names_are_cut_where_rows_remain_different(ending: int | None) -> None:
+    """Their beginnings are one day, their ends one scenario; what differs is between."""
+    names = [f"20261124T0{minute}1700Z-text_turns" for minute in range(4)]
+    grid = Grid([row_of([name, "391 (372–415)"]) for name in names], (0,), least=16, ending=ending)
+    lines = lines_of([[grid]], 34).splitlines()
+
+    assert len(lines) == len(set(lines)) == len(names)
+    assert all("…" in line for line in lines)
+
+
+def test_names_that_no_cut_tells_from_one_another_stand_above_their_rows() -> None:
+    names = [f"{sort}-20261124T0417-{end}" for sort in ("vad_one", "vad_two") for end in ("of_night", "of_fight")]
+    grid = Grid([row_of([name, "391 (372–415)"]) for name in names], (0,), least=4, ending=0)
+    lines = lines_of([[grid]], 20).splitlines()
+
+    assert len(lines) == 2 * len(names)
+    assert {line.strip() for line in lines[1::2]} == {"391 (372–415)"}
+
+
+def test_a_table_without_room_is_stacked_and_loses_no_column() -> None:
+    grid = Grid(ROWS, (0,), LAYOUTS[:1], indent="  ", stacked=((1, 3), (2,)))
+
+    assert lines_of([[grid]], 40).splitlines()[3:7] == [
+        "  ● direct",
+        "    4,000  986",
+        "           986 (969–1,010)",
+        "  ◆ gatew….of_the_north_with_a_long_name",
+    ]
+    assert len(lines_of([[grid]], 100).splitlines()) == len(ROWS) + 1  # one of them has a text below
+
+
+def test_a_style_of_two_words_is_both() -> None:
+    assert inked("x", "bad bold") == "\x1b[1m\x1b[31mx\x1b[0m\x1b[0m"
+    assert inked("x", "") == "x"
+    assert inked("x", "bad", colour=False) == "x"
+
+
+WATERFALL_ROWS = st.builds(
+    lambda at_ms, lasts_ms, since_ms, name, count, size: WaterfallRow(
+        at_ms, "←", name, at_ms + lasts_ms * (count > 1), since_ms, count, size, size * 2
+    ),
+    st.floats(-5_000, 60_000),
+    st.floats(0, 5_000),
+    st.none() | st.floats(-5_000, 60_000),
+    st.text("abc._", min_size=1, max_size=60),
+    st.integers(1, 400),
+    st.sampled_from([0, 4_800]),
+)
+
+
+def test_rows_stand_in_the_order_of_time_with_what_they_are() -> None:
+    rows = [
+        message(12.4, "←", "response.created"),
+        WaterfallRow(31.0, "←", "audio delta", 61.0, since_ms=12.4, count=11, smallest=4_800, largest=28_800),
+        message(0.0, "→", "response.create"),
+        message(50.0, "♪", "first audible sample"),
+    ]
+
+    assert waterfall(rows, 70) == [
+        "  0.0  → response.create                    ●",
+        "+12.4  ← response.created                   │    ●",
+        "+31.0  ← audio delta × 11, 4,800–28,800 B   │    ░░░░░░░░█████████████",
+        "+50.0  ♪ first audible sample               │                   ●",
+    ]
+
+
+def test_long_spans_are_told_in_whole_milliseconds() -> None:
+    lines = waterfall([message(-2_140.3, "→", "audio"), message(0, "·", "end of speech"), message(318.2, "←", "x")], 60)
+
+    assert [line.split()[0] for line in lines] == ["−2,140", "0", "+318"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "label"),
+    [([0], "delta"), ([0, 0], "delta × 2"), ([5], "delta, 5 B"), ([5, 5], "delta × 2, 5 B"),
+     ([1_000, 5], "delta × 2, 5–1,000 B")],
+)  # fmt: skip
+def test_a_row_says_how_many_messages_it_is_and_how_large_they_are(sizes: list[int], label: str) -> None:
+    (row,) = folded(("delta", message(number, "←", "delta", size)) for number, size in enumerate(sizes))
+
+    assert row.label == label
+
+
+def test_messages_of_one_kind_are_one_row_from_the_first_to_the_last() -> None:
+    rows = folded(
+        [
+            ("a", message(1, "←", "a")),
+            (None, message(2, "←", "x")),
+            ("b", message(3, "←", "b")),
+            ("a", message(4, "←", "a")),
+            (None, message(5, "←", "x")),
+        ]
+    )
+
+    assert [(row.name, row.at_ms, row.until_ms, row.count) for row in rows] == [
+        ("a", 1, 4, 2),
+        ("x", 2, 2, 1),
+        ("b", 3, 3, 1),
+        ("x", 5, 5, 1),
+    ]
+
+
+def test_a_name_that_is_too_long_is_cut() -> None:
+    (line,) = waterfall([message(1, "←", "conversation.item.input_audio_transcription.segment")], 60)
+
+    assert "conversation.item.input_aud" in line
+    assert "…" in line
+    assert len(line) <= 60
+
+
+def test_colour_is_there_only_where_it_is_wanted() -> None:
+    rows = [message(0, "→", "x"), message(1, "←", "error", style="bad")]
+
+    assert "\x1b" not in "".join(waterfall(rows, 60))
+    plain, bad = waterfall(rows, 60, colour=True)
+    assert "\x1b" not in plain
+    assert bad == f"\x1b[31m{waterfall(rows, 60)[1]}\x1b[0m"
+
+
+@given(rows=st.lists(WATERFALL_ROWS, min_size=1, max_size=30), width=st.integers(60, 100))
+def test_every_row_has_one_line_that_fits_and_a_bar(rows: list[WaterfallRow], width: int) -> None:
+    lines = waterfall(rows, width)
+
+    assert len(lines) == len(rows)
+    assert max(map(len, lines)) <= width
+    places = [min(line.rindex("●") if "●" in line else line.rindex("█"), width) for line in lines]
+    assert all(places)
+    first = [next(place for place, sign in enumerate(line) if sign in "●█") for line in lines]
+    assert first == sorted(first)

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,7 +32,6 @@ from reports.wording import verdicts
 from reports.wording.remarks import drift_suspected
 from reports.wording.words import interval
 from tests.reports import shared, synthetic
-from tests.reports.edited import edit
 from tests.reports.forms import comparison_html, comparison_markdown
 from tests.reports.synthetic import Plan
 
@@ -103,18 +101,6 @@ def test_a_reason_stands_once_in_every_output() -> None:
 
     assert {name: " ".join(said.split()).count(LATE) for name, said in texts.items()} == dict.fromkeys(texts, 1)
     assert {name: "– not evaluated" in said for name, said in texts.items()} == dict.fromkeys(texts, True)
-
-
-def test_what_is_true_of_one_arm_is_said_of_that_arm_alone(tmp_path: Path) -> None:
-    """The candidate alone was throttled; the baseline is not named."""
-    synthetic.write(tmp_path, PAIRS, interleaved=True)
-    edit(tmp_path, "turns", lambda _, row: row | ({"outcome": "throttled:response"} if row["target"] == "new" else {}))
-    comparison, check = compared(sides_of([tmp_path]), draws=200), checked(tmp_path)
-    said = "new: 100 % was throttled, the limit is 1 %"
-
-    assert [cause.text.replace(NBSP, " ") for cause in comparison.causes] == [said]
-    assert check_sentences.check_headline(check).replace(NBSP, " ").startswith(f"Do not use these results: {said}")
-    assert outputs.badges_of(comparison)[0][0] == check_sentences.check_badges(check)[0] == "✕ INVALID COMPARISON"
 
 
 ENOUGH = Arm(4000, 200, 10), Arm(4000, 200, 12)

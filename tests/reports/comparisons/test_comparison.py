@@ -1,17 +1,26 @@
-"""Whole comparisons of invented runs: what is found, how it is judged, what status it has."""
+"""Whole comparisons: what is found, how it is judged, the steps, and runs that were ended by their looks."""
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 
 from bench.errors import UsageError
+from reports.comparisons import comparison as comparison_module
+from reports.comparisons import outputs
 from reports.comparisons.comparison import Comparison, drift_notices
+from reports.comparisons.outputs import comparison_essentials, comparison_text
 from reports.finding import Arm, Finding, Measured
+from reports.gate.check import check_of
+from reports.looks.decision import decision_headline
 from reports.question import Question, margin_of
 from reports.runs import load_for_report
 from reports.sides.fairness import FairnessCheck
@@ -21,8 +30,12 @@ from reports.statistics.differences import Margin
 from reports.statistics.quantiles import quantile
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick, run, targets, two
+from tests.reports.comparisons.invented import GATES as DECIDED_GATES
 from tests.reports.comparisons.invented import ratio
-from tests.reports.edited import Row, edit
+from tests.reports.edited import Row, edit, waiting
+from tests.reports.planned import LOOSE, TIGHT, UNDECIDED, planned
+from tests.reports.planned import TWO as DECIDED_TWO
+from tests.reports.shared import folder as shared_folder
 from tests.reports.synthetic import Plan
 
 RUN = Plan(sessions=60, turns=10)
@@ -225,3 +238,142 @@ def test_a_drift_of_what_is_not_gated_stands_at_its_row_alone() -> None:
 
     assert list(drift_notices([informs])) == []
     assert len(list(drift_notices([informs, gates]))) == 1
+
+
+TWO = Plan(sessions=160, turns=4, targets=("west", "east"), paired=True)
+
+
+@cache
+def plain() -> Comparison:
+    return quick(targets(TWO))
+
+
+@cache
+def slowed(times: float, step: str = "") -> Comparison:
+    """East waits so many times as long for its first audio, in one step or in all."""
+
+    made = run(shared_folder() / "run", TWO)
+    waiting(Path(made), lambda row: times if row["target"] == "east" and step in ("", row["step"]) else 1.0)
+    return quick(sides_of([made]))
+
+
+def centre_of(found: Comparison) -> Finding:
+    return next(one for one in found.findings if one.question.kind == "centre")
+
+
+def d_of(finding: Finding) -> float:
+    assert finding.difference is not None
+    return finding.difference.d
+
+
+def test_the_centre_tells_a_change_of_all_steps() -> None:
+    before, after = centre_of(plain()), centre_of(slowed(1.5))
+
+    assert d_of(after) - d_of(before) == pytest.approx(math.log(1.5), abs=0.02)
+    assert after.verdict.word == "regressed"
+    assert after.difference is not None
+    assert after.difference.candidate / after.difference.baseline == pytest.approx(math.exp(d_of(after)))
+    assert (after.question.name, after.question.primary, after.question.margin.ratio) == (
+        "ttfa_typical_change",
+        False,
+        0.1,
+    )
+
+
+def test_the_slowed_step_is_the_worst_one_and_is_named() -> None:
+    names = [one.question.step for one in plain().steps]
+    slow = names[-1]
+    found = slowed(2.0, slow)
+
+    assert [found.steps[0].question.step, found.steps[0].verdict.word] == [slow, "regressed"]
+    assert {one.question.step for one in found.steps} == set(names)
+    assert not any(one.question.primary for one in found.steps)
+    assert f"worst step {slow} of east, ttfa p50 +" in " ".join(comparison_text(found).split())
+    assert "✕ regressed; the worst of 4 steps; its interval is not corrected for that; secondary" in " ".join(
+        comparison_text(found).split()
+    )
+
+
+def test_no_step_decides_anything() -> None:
+    found = slowed(2.0, plain().steps[-1].question.step)
+
+    assert replace(found, steps=()).exit_status == found.exit_status
+
+
+def test_two_runs_and_scripts_of_one_step_have_neither() -> None:
+    apart = quick(two(Plan(sessions=30, turns=4)))
+    short = quick(targets(replace(TWO, turns=1)))
+
+    for found in (apart, short):
+        assert found.steps == ()
+        assert not any(one.question.kind == "centre" for one in found.findings)
+        assert "worst step" not in comparison_text(found)
+
+
+SHORT = replace(DECIDED_TWO, sessions=60)
+SCHEMA = json.loads((Path(comparison_module.__file__).parent / "compare.schema.json").read_text(encoding="utf-8"))
+
+
+def run_of(folder: Path, gates: dict[str, list[str]], plan: Plan = DECIDED_TWO, **document: Any) -> str:
+    return run(folder, plan, sequential_plan=planned(gates), **document)
+
+
+@pytest.fixture(scope="module")
+def tight(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    return quick(sides_of([run_of(tmp_path_factory.mktemp("tight") / "run", TIGHT)]))
+
+
+@pytest.mark.parametrize(("gates", "status"), [(LOOSE, 0), (TIGHT, 1), (UNDECIDED, 3)])
+def test_what_the_analyses_decided_is_the_status_of_compare_and_check(
+    tmp_path: Path, tight: Comparison, gates: Any, status: int
+) -> None:
+    found = tight if gates is TIGHT else quick(sides_of([run_of(tmp_path / "run", gates)]))
+    decision = found.decision
+
+    assert decision is not None
+    assert found.exit_status == decision.exit_status == check_of(decision.run).exit_status == status
+    assert decision_headline(decision).replace("\u00a0", " ") in " ".join(comparison_text(found, 200).split())
+
+
+def test_the_file_and_the_page_tell_the_decision(tight: Comparison, tmp_path: Path) -> None:
+    paths = outputs.write_comparison(tight, tmp_path)
+    data = json.loads(paths.json.read_text(encoding="utf-8"))
+
+    jsonschema.validate(data, SCHEMA)
+    assert (data["result"], data["verdicts"]) == ("fail", {"west": "regressed"})
+    assert (data["sequential"]["exit_status"], data["sequential"]["analyses"], data["sequential"]["analysis"]) == (
+        1,
+        3,
+        2,
+    )
+    assert data["headline"].startswith("west is slower than east: half of the turns take longer than ")
+    assert "When was it decided?" in paths.html.read_text(encoding="utf-8")
+
+
+def test_pairs_that_the_end_of_the_run_cut_are_counted(tmp_path: Path) -> None:
+    folder = Path(run(tmp_path / "run", SHORT))
+    whole = quick(targets(SHORT), questions=DECIDED_GATES)
+    edit(
+        folder, "sessions", lambda at, row: row | {"outcome": "unfinished"} if at < 3 else row
+    )  # 2 of a pair, 1 of one
+
+    assert not any("cut by the end" in notice for notice in whole.notices)
+    assert any(
+        notice.startswith("2\u00a0pairs of the 30 were cut by the end of the run")
+        for notice in quick(sides_of([folder]), questions=DECIDED_GATES).notices
+    )
+
+
+def test_the_other_way_round_the_interim_analyses_do_not_count_and_that_is_said(tight: Comparison) -> None:
+    found = quick(among(tight.sides[::-1]))
+
+    assert found.decision is None
+    assert any("was ended by interim analyses" in notice for notice in found.notices)
+
+
+def test_a_variant_is_a_candidate_of_the_target_that_it_is_a_variant_of(tmp_path: Path) -> None:
+    entries = [{"name": "east"}, {"name": "west", "variant_of": "east"}]
+    found = quick(sides_of([run_of(tmp_path / "run", TIGHT, targets=entries)]))
+
+    assert comparison_essentials(found).startswith("✕ REGRESSED")
+    assert "west regressed: half of the turns now take longer than " in comparison_text(found)

@@ -30,16 +30,6 @@ def broken(checks: tuple[FairnessCheck, ...]) -> list[str]:
     return [check.name for check in checks if check.result == "fail"]
 
 
-def test_two_runs_of_the_same_load_are_fair() -> None:
-    checks = checks_of(two())
-
-    assert broken(checks) == []
-    assert [check.name for check in checks if check.result == "pass"] == [
-        *("run valid", "turns", "throttled turns, limit 1\u00a0%", "same workload"),
-        *("definitions of metrics", "kind of service"),
-    ]
-
-
 @pytest.mark.parametrize(
     ("valid", "mark", "said"),
     [

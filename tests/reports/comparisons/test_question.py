@@ -32,20 +32,6 @@ def test_margins_are_those_of_the_quantile_or_the_next_higher_one() -> None:
     ]
 
 
-def test_figures_have_names() -> None:
-    asked = [
-        Question("ttfa", "quantile", margin_of(0.95), 0.95),
-        Question("ttfa", "quantile", margin_of(0.5), 0.5, step="greeting"),
-        Question("failure_rate", "rate", Margin(points=0.01)),
-        Question("stall_rate", "rate", Margin(points=0.01)),
-        Question("audio_speed", "mean", Margin(ratio=0.1)),
-    ]
-
-    assert [one.name for one in asked] == [
-        *("ttfa p95", "ttfa greeting p50", "failure_rate", "stall_rate", "audio_speed mean")
-    ]
-
-
 def test_gated_are_the_median_the_tail_and_the_failures() -> None:
     asked = default_questions(two())
     primary = [(one.name, one.margin.ratio, one.margin.points) for one in asked if one.primary]
@@ -53,16 +39,6 @@ def test_gated_are_the_median_the_tail_and_the_failures() -> None:
     assert primary == [("ttfa p50", 0.1, 0), ("ttfa p95", 0.2, 0), ("failure_rate", 0, 0.01)]
     assert [one.primary for one in asked] == sorted((one.primary for one in asked), reverse=True)
     assert not any(one.stratum for one in asked)
-
-
-def test_beside_them_stands_what_both_sides_have() -> None:
-    names = [one.name for one in default_questions(two()) if not one.primary]
-
-    assert names == [
-        *("ttfa p90", "ttfa p99", "voice_to_voice p50", "voice_to_voice p95", "response_total p50"),
-        *("transcript_total p50", "input_transcript p50", "connect_total p50", "session_ready p50"),
-        *("audio_sent p50", "audio_received p50", "stall_rate", "audio_speed mean"),
-    ]
 
 
 def test_runs_of_text_are_gated_by_their_first_text() -> None:

@@ -1,22 +1,37 @@
-"""The sentences at the top of a comparison."""
+"""The sentences at the top of a comparison, its tables on a terminal, as a comment, and for programs."""
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from reports import finding_sentences
 from reports.comparisons import sentences
 from reports.comparisons.comparison import Comparison
-from reports.finding import Finding
+from reports.comparisons.forest_rows import finding_row
+from reports.comparisons.outputs import comparison_json, comparison_text
+from reports.finding import RESULT_OF_STATUS, Arm, Finding, Measured, judge, none_seen
+from reports.numbers import NBSP
+from reports.question import Question
+from reports.sides import fairness
 from reports.sides.fairness import FairnessCheck
+from reports.sides.side import sides_of
 from reports.statistics.differences import Difference, Margin
+from reports.statistics.rates import ArmSums, rate_difference
 from reports.statistics.verdicts import FAILED_SHARE, NOT_AFTER_HOLM, Reason, Verdict, too_few
 from reports.wording.validity import Cause
+from reports.wording.verdicts import figure
+from reports.wording.verdicts import said as said_of_unseen
+from tests.reports import synthetic
+from tests.reports.comparisons.build import PAIRED, RUN, quick, run, targets, two
 from tests.reports.comparisons.invented import comparison, finding, points, ratio
+from tests.reports.forms import comparison_markdown
+from tests.reports.synthetic import Plan
 
 WORSE = ratio(1600, 2640, 1.47, 1.87)
 SAME = ratio(1000, 1040, 0.97, 1.12)
@@ -247,11 +262,120 @@ def test_an_unfair_comparison_has_no_verdict_and_says_every_cause_once(
     assert sentences.comparison_second(found) == "Run it again."
 
 
-def test_every_finding_has_a_sentence_whatever_its_numbers() -> None:
-    found = comparison("gateway")
+THROTTLED = Cause("throttled", "gateway: 2.1 % was throttled", "lower the load")
+UNFAIR = FairnessCheck(fairness.THROTTLED, ("0 %", "more"), "fail", (THROTTLED,))
+LABELS = ("gateway", "a_very_long_label_of_a_target.with_a_variant_that_is_long_too_and_longer")
 
-    for one in found.findings:
-        text = finding_sentences.sentence(one)
-        assert text.endswith(".")
-        assert "nan" not in text
-        assert "inf" not in text
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> list[Comparison]:
+    """Real ones of every sort, and invented ones."""
+    tmp_path = tmp_path_factory.mktemp("many")
+    three = Plan(sessions=30, turns=4, targets=("a", "b", "c"), paired=True, kinds=("vad", "manual"))
+    killed = synthetic.write_killed(tmp_path / "killed", Plan(sessions=6, turns=4))
+    return [
+        quick(targets(PAIRED)),
+        quick(targets(three)),
+        quick(two(RUN, Plan(sessions=30, turns=4, failed=0.6, refused=2))),
+        quick(two(RUN, Plan(sessions=0, refused=2))),
+        quick(two(Plan(sessions=0))),
+        quick(sides_of([run(tmp_path / "one"), killed])),
+        comparison(*LABELS, checks=()),
+        comparison("gateway", checks=(UNFAIR,)),
+        comparison("gateway", findings=()),
+    ]
+
+
+@pytest.mark.parametrize("width", [140, 100, 80, 60])
+def test_a_terminal_shows_both_values_and_the_interval_of_each_figure_however_narrow_it_is(
+    many: list[Comparison], width: int
+) -> None:
+    for found in many:
+        lines = comparison_text(found, width).splitlines()
+        for row in (finding_row(one, found) for one in found.findings):
+            values = [value.replace(NBSP, " ") for value in (*row.values, row.told)]
+            begins = [
+                at for at, line in enumerate(lines) if f"{line} ".startswith(f"  {figure(row.finding.question)} ")
+            ]
+            shown = (" ".join(lines[at : at + 3]) for at in begins)
+            assert any(all(value in text for value in values) for text in shown)
+
+
+def test_a_comment_has_the_verdict_first_and_at_most_ten_lines_of_table() -> None:
+    figures = tuple(finding("ttfa", 0.95, "equivalent", ratio(1000, 1000, 0.99, 1.01), primary=True) for _ in range(12))
+    worst = finding("ttfa", 0.5, "regressed", ratio(1000, 2000, 1.9, 2.1), primary=True)
+    lines = comparison_markdown(comparison("gateway", findings=(*figures, worst))).splitlines()
+    head = next(place for place, line in enumerate(lines) if line.startswith("| metric | direct"))
+    table = [line for line in lines[head + 2 : lines.index("", head)] if line.startswith("|")]
+
+    assert lines[0].startswith("### ✕ gateway regressed: ")
+    assert len(table) == 10
+    assert "✕ regressed" in table[0]
+    assert any("3 more primary metrics" in line for line in lines)
+
+
+def test_the_document_of_each_comparison_has_its_status_and_all_of_its_findings(many: list[Comparison]) -> None:
+    for found in many:
+        data = json.loads(comparison_json(found))
+        assert (data["result"], len(data["comparisons"])) == (RESULT_OF_STATUS[found.exit_status], len(found.findings))
+
+
+def test_the_document_has_the_numbers_of_a_finding() -> None:
+    data = json.loads(comparison_json(comparison("gateway")))
+    first = data["comparisons"][0]
+
+    told = [first[key] for key in ("title", "verdict", "primary", "passes")]
+    assert told == ["ttfa p95", "regressed", True, False]
+    assert first["difference"]["baseline"] == 1600
+    assert first["turns"] == {"baseline": 2000, "candidate": 2000}
+    endless = next(one for one in data["comparisons"] if one["metric"] == "input_transcript")
+    assert endless["difference"]["candidate"] is None
+    assert endless["difference"]["candidate_in_failures"] is True
+
+
+def test_figures_of_two_origins_are_told_apart_however_narrow_the_terminal(many: list[Comparison]) -> None:
+    for width in (100, 70, 60):
+        lines = comparison_text(many[1], width).splitlines()
+        names = [line[2:].split("  ")[0] for line in lines if line.startswith("  voice_to_")]
+        assert len(names) == 8  # p50 and p95 of two origins on two candidates
+        assert len(set(names)) == 4
+
+
+POINT = Margin(points=0.01)
+FAILURES = Question("failure_rate", "rate", POINT)
+
+
+def told(sessions: int, failed: int = 0, question: Question = FAILURES) -> Verdict:
+    """Of a candidate with so many failed turns, against a baseline without any."""
+    clean, turns = np.zeros(sessions), np.full(sessions, 10.0)
+    found = rate_difference(
+        ArmSums((clean, turns), (np.where(np.arange(sessions) < failed, 1.0, 0.0), turns), paired=False), POINT
+    )
+    arm = Arm(10 * sessions, sessions, failed)
+    (judged,) = judge([Measured(replace(question, primary=True), "new", found, (arm, arm))], "old")
+    return judged.verdict
+
+
+def test_no_failure_in_too_few_sessions_says_what_that_leaves_and_what_it_needs() -> None:
+    verdict = told(100)
+
+    assert verdict.word == "inconclusive"
+    assert verdict.more_sessions == 199
+    assert (
+        said_of_unseen(verdict.reason).replace("\u00a0", " ")
+        == "with no failure in 100 sessions the rate may still be up to 2.95 %: about 299 sessions are needed"
+    )
+
+
+@pytest.mark.parametrize(("sessions", "failed"), [(299, 0), (100, 2)])
+def test_what_passes_and_what_showed_some_says_nothing_of_it(sessions: int, failed: int) -> None:
+    assert told(sessions, failed).reason is None
+
+
+def test_every_rate_has_its_own_word_and_a_margin_of_nothing_no_number() -> None:
+    assert said_of_unseen(told(100, question=Question("stall_rate", "rate", POINT)).reason).startswith(
+        "with no stalled reply in"
+    )
+    assert said_of_unseen(none_seen("throttled", 600, 0.05, None, 600)).replace("\u00a0", " ") == (
+        "with no throttled turn in 600 sessions the rate may still be up to 0.50 %"
+    )

@@ -8,8 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from bench.metrics import CATALOGUE
@@ -63,21 +61,6 @@ def store(folder: Path, count: int, *, plan: Plan = ENOUGH, step: float = 0.0) -
         other = replace(plan, seed=100 + number, median_ms=plan.median_ms * (1 + step * (number - count // 2)))
         stored(folder / "baselines", f"made-{number}", other)
     return folder / "baselines"
-
-
-def slowed(folder: Path, later: float) -> Path:
-    """The run, whose turns wait so many times as long from its middle on."""
-    path = folder / "turns.parquet"
-    table = pq.read_table(path)
-    frame = table.to_pandas()
-    start = frame["start_ns"]
-    late = start > (start.min() + start.max()) / 2
-    wait = frame["first_audio_at_ns"] - frame["speech_end_at_ns"]
-    moved = frame["first_audio_at_ns"] + late * wait * (later - 1)
-    place = table.schema.get_field_index("first_audio_at_ns")
-    column = pa.array(moved.fillna(0).astype("int64"), pa.int64(), mask=moved.isna().to_numpy())
-    pq.write_table(table.set_column(place, table.schema.field(place), column), path)
-    return folder
 
 
 def sides(plan: Plan = ENOUGH, **document: Any) -> tuple[Side, ...]:

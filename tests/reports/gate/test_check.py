@@ -47,20 +47,6 @@ def test_filters_narrow_it_to_a_step_and_a_target() -> None:
     assert [(item.target, item.title, item.turns) for item in found.thresholds] == [("after", "ttfa greeting p50", 120)]
 
 
-def test_turns_that_count_from_different_instants_are_two_figures() -> None:
-    plan = replace(ENOUGH, kinds=("vad", "manual"))
-    found = check_of(read(plan), thresholds("ttfa: med<5s", "response_total: med<9s", "connect_total: med<5s"))
-
-    assert [item.title for item in found.thresholds] == [
-        "ttfa p50 from end of speech",
-        "ttfa p50 from request sent",
-        "response_total p50 from end of speech",
-        "response_total p50 from request sent",
-        "connect_total p50",
-    ]
-    assert sum(item.turns for item in found.thresholds[:2]) == 600
-
-
 @pytest.mark.parametrize(
     ("plan", "said"),
     [
@@ -183,16 +169,6 @@ def test_several_targets_find_their_own_in_another_run(tmp_path: Path) -> None:
     ]
 
 
-def test_without_thresholds_the_default_gates_are_asked() -> None:
-    found = check_of(read(PAIRED))
-
-    assert [item.threshold for item in found.thresholds] == [
-        "ttfa: p(50)<+10%",
-        "ttfa: p(95)<+20%",
-        "failure_rate: rate<+1pt",
-    ]
-
-
 def answer(p_worse: float) -> BaselineAnswer:
     """A figure that lies over its margin, by this p-value."""
     question = Question("ttfa", "quantile", Margin(ratio=0.1), 0.5, primary=True)
@@ -241,14 +217,6 @@ def test_one_stored_run_is_provisional_and_five_know_their_own_spread(tmp_path: 
     assert width[1] > width[0]  # medians that lie 10 % apart spread more than the 5 % that is assumed
 
 
-def test_against_stored_runs_a_regression_is_found(tmp_path: Path) -> None:
-    slower = read(replace(ENOUGH, median_ms=1200))
-    found = check_of(slower, thresholds(*RELATIVE), str(store(tmp_path, 5)))
-
-    assert words(found)[:2] == ["regressed", "regressed"]
-    assert found.exit_status == 1
-
-
 def test_stored_runs_under_other_conditions_are_no_baseline_unless_that_is_allowed(tmp_path: Path) -> None:
     now = read(tool={"name": "rtbench", "version": "9.9"})
     folder = str(store(tmp_path, 2))
@@ -291,14 +259,6 @@ def test_a_run_without_data_is_not_green_where_nothing_is_stored_either(tmp_path
 
     assert words(found) == ["not_evaluated"] * 3
     assert found.exit_status == 4
-
-
-def test_a_throttled_run_is_no_fair_comparison(tmp_path: Path) -> None:
-    now = read(replace(ENOUGH, failed=0.2))
-    found = check_of(now, thresholds("ttfa: med<+10%"), str(store(tmp_path, 1)))
-
-    assert found.exit_status == 4
-    assert "throttled" in found.causes[0].text
 
 
 @pytest.mark.parametrize(

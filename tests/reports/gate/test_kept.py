@@ -1,9 +1,10 @@
-"""Absolute limits: met, broken, or not known; and which thresholds a run can be judged by."""
+"""Absolute limits: met, broken, or not known; the exit status; and which thresholds a run can be judged by."""
 
 from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,15 @@ from scipy.special import ndtri
 from bench.errors import UsageError
 from reports.gate.by_limit import LimitEstimate, estimate_mean, estimate_quantile, estimate_rate, judge_limit
 from reports.gate.check import check_of, checked
+from reports.gate.items import Item, OnInconclusive, without_few
 from reports.gate.plan import planned_thresholds
+from reports.gate.sentences import interval_text, limit_text, value_text
+from reports.question import Question
+from reports.statistics.differences import Margin
 from reports.statistics.quantiles import Sample, sample
-from tests.reports.gate.made import ENOUGH, read, run, thresholds
+from reports.wording import verdicts
+from reports.wording.validity import Cause
+from tests.reports.gate.made import BROKEN, ENOUGH, KEPT, NO_DATA, REGRESSED, UNSURE, check, read, run, thresholds
 
 rng = np.random.default_rng(5)
 
@@ -43,12 +50,6 @@ def test_a_limit_that_is_met_exactly_is_kept_where_the_sign_allows_it() -> None:
     figure = LimitEstimate(5.0, 5.0, 5.0, 400, 40)
 
     assert [judge_limit(figure, sign, 5.0)[0] for sign in ("<", "<=", ">", ">=")] == ["fail", "pass", "fail", "pass"]  # type: ignore[arg-type]
-
-
-def test_where_more_is_better_the_lower_end_decides() -> None:
-    figure = LimitEstimate(1.5, 1.2, 1.8, 400, 40)
-
-    assert [judge_limit(figure, ">", limit)[0] for limit in (1.1, 1.5, 1.9)] == ["pass", "inconclusive", "fail"]
 
 
 @pytest.mark.parametrize(
@@ -127,15 +128,6 @@ def test_a_limit_on_failures_takes_as_many_sessions_as_could_all_have_been_whole
         assert (judge_limit(short, "<", limit)[0], judge_limit(enough, "<", limit)[0]) == ("inconclusive", "pass")
 
 
-def test_failures_that_cluster_widen_the_interval() -> None:
-    spread, clustered = np.zeros(50), np.zeros(50)
-    spread[:10], clustered[0] = 1, 10
-    apart, together = (estimate_rate((events, np.full(50, 10.0))) for events in (spread, clustered))
-
-    assert apart.value == together.value
-    assert together.high - together.low > 1.4 * (apart.high - apart.low)
-
-
 def test_a_mean_has_the_error_of_sessions_and_not_of_turns() -> None:
     level = rng.normal(3, 0.3, 50)
     figure = estimate_mean((level * 10, np.full(50, 10.0)))
@@ -193,15 +185,6 @@ def asked(folder: Path, text: str, **more: Any) -> dict[str, Any]:
     file = folder / "ci.yaml"
     file.write_text(text)
     return {"file": str(file), "scripts": [], "baseline": None, "targets": ["sim"], "lacking": LACKING} | more
-
-
-def test_thresholds_are_by_metric_with_their_filters_and_each_once(tmp_path: Path) -> None:
-    text = 'ttfa{step:greeting}: ["p(50)<1s", "p(50)<1s"]\nfailure_rate: rate<1%\n'
-
-    assert planned_thresholds(asked(tmp_path, text)) == {
-        "ttfa{step:greeting}": ["p(50)<1s"],
-        "failure_rate": ["rate<1%"],
-    }
 
 
 @pytest.mark.parametrize(
@@ -280,3 +263,100 @@ def test_a_file_replaces_the_thresholds_of_the_scripts(tmp_path: Path) -> None:
     }
 
     assert planned_thresholds(both) == {"failure_rate": ["rate<1%"]}
+
+
+@pytest.mark.parametrize(
+    ("items", "status"),
+    [
+        ([KEPT], 0),
+        ([KEPT, BROKEN], 1),
+        ([KEPT, REGRESSED], 1),
+        ([KEPT, UNSURE], 3),
+        ([UNSURE, BROKEN], 1),
+        ([BROKEN, UNSURE, NO_DATA], 4),
+        ([], 4),
+    ],
+)
+def test_what_is_void_wins_over_what_is_broken_and_that_over_what_is_not_known(items: list[Item], status: int) -> None:
+    assert check(*items).exit_status == status
+
+
+@pytest.mark.parametrize(
+    "changes", [{"causes": (Cause("send_delay", "the run is invalid"),)}, {"differs": ("model: a here, b there",)}]
+)
+def test_an_invalid_run_and_an_unlike_baseline_void_the_whole_check(changes: dict[str, Any]) -> None:
+    assert check(KEPT, **changes).exit_status == check(BROKEN, **changes).exit_status == 4
+
+
+@pytest.mark.parametrize(("asked", "status", "warns"), [("fail", 3, False), ("warn", 0, True), ("pass", 0, False)])
+def test_what_becomes_of_the_inconclusive_can_be_asked(asked: OnInconclusive, status: int, warns: bool) -> None:
+    found = check(KEPT, UNSURE, on_inconclusive=asked)
+
+    assert (found.exit_status, found.warns) == (status, warns)
+    assert check(UNSURE, BROKEN, on_inconclusive=asked).exit_status == 1
+    assert check(UNSURE, NO_DATA, on_inconclusive=asked).exit_status == 4
+
+
+def test_a_figure_that_is_withheld_has_no_interval_and_one_session_is_one() -> None:
+    withheld = replace(KEPT, result="inconclusive", value=None, low=None, high=None, reason="uncertain in this run")
+    few = replace(withheld, required=40, available=1, required_unit="sessions", sessions=1)
+
+    assert (interval_text(withheld), value_text(few)) == ("–", "n/a (1\u00a0session; needs 40)")
+
+
+def test_figures_are_written_in_their_unit() -> None:
+    rate = Item(
+        "failure_rate: rate<2%", "failure rate", "sim", "share", "pass", None, 0.008, 0.0044, 0.0125, limit=0.02
+    )
+    speed = Item("audio_speed: p(5)>=1.2", "audio_speed p5", "sim", "×", "pass", None, 2.5, 2.4, None, 1.2, ">=")
+    lost = Item(
+        "ttfa: p(99)<3s", "ttfa p99", "sim", "ms", "fail", None, None, 4000.0, None, limit=3000.0, in_failures=True
+    )
+
+    assert [value_text(one) for one in (rate, speed, lost)] == ["0.80\u00a0%", "2.5\u00a0×", "∞"]
+    assert [interval_text(one) for one in (rate, speed, lost)] == [
+        "0.44 to 1.25\u00a0%",
+        "from 2.4\u00a0×, no upper bound",
+        "from 4,000\u00a0ms, no upper bound",
+    ]
+    assert [limit_text(one) for one in (rate, speed, lost)] == [
+        "<\u00a02\u00a0%",
+        "≥\u00a01.2\u00a0×",
+        "<\u00a03,000\u00a0ms",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arms", "left"),
+    [
+        ([(440, 44)], (None, None, False)),
+        ([(440, 44), (3_000, 300)], (None, 3_000.0, True)),
+        ([(3_000, 300), (440, 44)], (2_500.0, None, False)),
+    ],
+)
+def test_of_a_quantile_that_an_arm_is_too_small_for_only_the_other_arm_s_figure_is_left(
+    arms: list[tuple[int, int]], left: tuple[float | None, float | None, bool]
+) -> None:
+    item = replace(UNSURE, value=3_000.0, low=1.0, high=2.0, baseline=2_500.0, difference=0.2, more_sessions=9,
+                   in_failures=True, low_infinite=True)  # fmt: skip
+    few = without_few(item, Question("ttfa", "quantile", Margin(), 0.99), arms)
+
+    assert (few.baseline, few.value, few.in_failures) == left
+    assert (few.low, few.high, few.low_infinite, few.difference, few.more_sessions) == (None, None, False, None, None)
+    assert (few.required, few.available, few.required_unit) == (198, 44, "sessions")
+
+
+@pytest.mark.parametrize(
+    ("margin", "metric", "text"),
+    [
+        (Margin(ratio=0.2), "ttfa", "+20 %"),
+        (Margin(ratio=0.2, plus=30), "ttfa", "+20 % and +30 ms"),
+        (Margin(plus=30), "ttfa", "+30 ms"),
+        (Margin(), "ttfa", "+0 %"),
+        (Margin(points=0.01), "failure_rate", "+1 point"),
+        (Margin(points=0.005), "failure_rate", "+0.5 points"),
+        (Margin(ratio=1 / 0.9 - 1), "audio_speed", "−10 %"),
+    ],
+)
+def test_a_margin_is_written_as_it_was_asked(margin: Margin, metric: str, text: str) -> None:
+    assert verdicts.margin(margin, metric, sign=True).replace("\u00a0", " ") == text

@@ -1,4 +1,4 @@
-"""What a check leaves behind: JSON, Markdown, JUnit XML, and the commands of two CI systems."""
+"""What check and baseline leave behind and say where: JSON, Markdown, JUnit XML, and the commands of two CI systems."""
 
 from __future__ import annotations
 
@@ -9,32 +9,25 @@ from pathlib import Path
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
-import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from junitparser import JUnitXml
 
-from bench.cli.schemas import schemas
 from bench.errors import UsageError
 from bench.plain import printable
 from reports.gate import outputs
 from reports.gate.items import Checked
-from reports.gate.outputs import check_data, check_json, check_markdown, check_text, junit_xml
+from reports.gate.outputs import check_data, check_markdown, check_text, junit_xml
 from reports.wording.validity import Cause
-from tests.reports.gate.made import BROKEN, KEPT, NO_DATA, REGRESSED, UNSURE, check
+from tests.command_line import call, call_or_raise
+from tests.reports.gate.made import BROKEN, ENOUGH, KEPT, NO_DATA, PAIRED, REGRESSED, UNSURE, check, run, stored
+from tests.reports.synthetic import Plan
 
-EVERY = (KEPT, BROKEN, REGRESSED, UNSURE, NO_DATA)
+pytestmark = pytest.mark.usefixtures("no_ci")
+
+
 VOID = check(KEPT, BROKEN, causes=(Cause("no_data", "the run was not evaluated: it was killed"),))
-
-
-@pytest.mark.parametrize("found", [check(*EVERY), check(), VOID, check(KEPT, baseline="r0")])
-def test_the_json_fits_its_schema(found: Checked) -> None:
-    data = check_data(found)
-
-    jsonschema.validate(data, schemas()["check"])
-    assert json.loads(check_json(found)) == data
-    assert (data["schema"], data["exit_status"]) == (2, found.exit_status)
 
 
 def test_the_comment_tells_the_verdict_first_and_ten_thresholds_worst_first() -> None:
@@ -47,22 +40,6 @@ def test_the_comment_tells_the_verdict_first_and_ten_thresholds_worst_first() ->
     assert [row.split("|")[-2].strip() for row in rows][:3] == ["✕ **regressed**", "? inconclusive", "✓ pass"]
     assert len(rows) == 10
     assert "<details><summary>4 more thresholds</summary>" in lines
-
-
-def test_a_label_cannot_break_the_comment() -> None:
-    text = check_markdown(check(replace(BROKEN, target="a|b<script>", threshold="ttfa{step:x|y`}: p(95)<800")))
-
-    assert "<script>" not in text
-    assert "a\\|b&lt;script&gt;" in text
-    assert "x\\|y\\`" in text
-
-
-@given(st.text(max_size=200), st.integers(40, 100))
-def test_no_line_of_the_terminal_is_too_long(label: str, width: int) -> None:
-    words = " ".join(label.split())[:30]
-    lines = check_text(check(replace(UNSURE, target=words, reason=f"because {words}"), KEPT), width).splitlines()
-
-    assert max(map(len, lines)) <= max(width, 60)
 
 
 @pytest.mark.parametrize(
@@ -121,15 +98,10 @@ def test_github_is_told_errors_and_warnings() -> None:
     assert [line.split()[0] for line in outputs.github_commands(check(UNSURE))] == ["::error"]
     assert [line.split()[0] for line in outputs.github_commands(check(UNSURE, on_inconclusive="warn"))] == ["::warning"]
     assert list(outputs.github_commands(check(UNSURE, on_inconclusive="pass"))) == []
+    assert "ttfa p95 of sim has no data: nothing was measured" in next(iter(outputs.github_commands(check(NO_DATA))))
     assert list(outputs.github_commands(VOID)) == [
         "::error title=rtbench check::Do not use these results: the run was not evaluated: it was killed"
     ]
-
-
-def test_github_escapes_messages_and_properties_by_its_rules() -> None:
-    assert outputs.github_command("error", "100 %: a, b", "50 %: x, y\r\nz") == (
-        "::error title=100 %25%3A a%2C b::50 %25: x, y%0D%0Az"
-    )
 
 
 def test_azure_is_told_issues_the_summary_and_that_there_are_issues(tmp_path: Path) -> None:
@@ -171,17 +143,6 @@ def test_a_command_is_one_line_from_which_the_text_can_be_had_back_as_it_may_be_
     assert unquote(rest.replace("%AZP25", "%25")) == plain[1]
 
 
-def test_files_are_written_beside_the_data_and_where_they_are_asked_for(tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir()
-    paths = outputs.write_check(check(KEPT), tmp_path / "run", tmp_path / "out" / "junit.xml")
-    outputs.append_summary(check(KEPT), tmp_path / "summary.md")
-    outputs.append_summary(check(BROKEN), tmp_path / "summary.md")
-
-    assert [path.name for path in paths] == ["check.json", "check.md"]
-    assert (tmp_path / "out" / "junit.xml").read_text(encoding="utf-8").startswith("<?xml")
-    assert (tmp_path / "summary.md").read_text(encoding="utf-8").count("### ") == 2
-
-
 def test_a_file_that_cannot_be_written_is_said_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
 
@@ -197,3 +158,98 @@ def test_what_is_equivalent_within_a_wide_margin_says_so() -> None:
     assert "✓ equivalent (within 40 %)" in check_text(check(far))
     assert "✓ equivalent (within 40 %)" in check_markdown(check(far))
     assert "within" not in check_text(check(replace(far, difference=0.03)))
+
+
+def limits(folder: Path, text: str) -> Path:
+    path = folder / "ci.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("plan", "text", "status"),
+    [
+        (ENOUGH, "ttfa: med<5s", 0),
+        (ENOUGH, "ttfa: med<5ms", 1),
+        (Plan(sessions=10), "ttfa: med<5s", 3),
+        (replace(ENOUGH, valid=False), "ttfa: med<5s", 4),
+        (Plan(sessions=0), "ttfa: med<5s", 4),
+    ],
+)
+def test_the_exit_status_is_the_verdict(tmp_path: Path, plan: Plan, text: str, status: int) -> None:
+    folder = run(tmp_path / "run", plan)
+    got, output = call_or_raise("check", folder, "--thresholds", limits(tmp_path, text))
+
+    assert got == status
+    assert json.loads((folder / "check.json").read_text(encoding="utf-8"))["exit_status"] == status
+    assert output.splitlines()[-2].startswith(f"exit status {status}: ")
+    assert output.splitlines()[-1] == str(folder / "check.md")
+
+
+def test_github_gets_annotations_and_the_comment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    folder = run(tmp_path / "run")
+    _, output = call_or_raise("check", folder, "--thresholds", limits(tmp_path, "ttfa: med<5ms"))
+
+    assert "\n::error title=ttfa p50 fail::" in output
+    assert "##vso" not in output
+    assert (tmp_path / "summary.md").read_text(encoding="utf-8").strip() == (
+        (folder / "check.md").read_text(encoding="utf-8").strip()
+    )
+
+
+def test_azure_gets_issues_and_the_comment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_BUILD", "True")
+    folder = run(tmp_path / "run", Plan(sessions=10))
+    path = limits(tmp_path, "ttfa: med<5s")
+    _, output = call_or_raise("check", folder, "--thresholds", path, "--on-inconclusive", "warn")
+
+    assert "\n##vso[task.logissue type=warning;]" in output
+    assert f"\n##vso[task.uploadsummary]{folder / 'check.md'}\n" in output
+    assert "\n##vso[task.complete result=SucceededWithIssues;]" in output
+    assert "::error" not in output
+
+
+def test_what_cannot_be_asked_is_told_to_ci_and_leaves_no_earlier_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("TF_BUILD", "True")
+    folder, junit = run(tmp_path / "run"), tmp_path / "junit.xml"
+    call_or_raise("check", folder, "--thresholds", limits(tmp_path, "ttfa: med<5s"))
+    output = call("check", folder, "--thresholds", limits(tmp_path, "ttfa: p95<1"), "--junit", junit).output
+
+    assert output.startswith("::error title=rtbench check::")
+    assert "\n##vso[task.logissue type=error;]" in output
+    assert junit.read_text(encoding="utf-8").count("<error ") == 1
+    assert not (folder / "check.json").exists()
+    assert not (folder / "check.md").exists()
+
+
+def test_baselines_are_saved_listed_shown_and_checked_against(tmp_path: Path) -> None:
+    folder = stored(tmp_path / "baselines", "r0", PAIRED)
+    status, output = call_or_raise("baseline", "save", run(tmp_path / "r1", PAIRED), "--baselines-dir", folder)
+    assert status == 0
+    now = run(tmp_path / "now", replace(PAIRED, seed=9))
+
+    assert output.split() == [str(folder / "voice_turns" / name / "r1.json") for name in ("before", "after")]
+    assert "voice_turns/after   2 runs" in call_or_raise("baseline", "list", "--baselines-dir", folder)[1]
+    assert "r1  20 Nov 2026" in call_or_raise("baseline", "show", "voice_turns/after", "--baselines-dir", folder)[1]
+    assert "against 2 stored runs of before and 2 stored runs of after" in " ".join(
+        call_or_raise("check", now, "--baseline", folder)[1].split()
+    )
+
+
+def test_what_is_no_baseline_is_said(tmp_path: Path) -> None:
+    folder = tmp_path / "baselines"
+    call_or_raise("baseline", "save", run(tmp_path / "good"), "--baselines-dir", folder)
+
+    with pytest.raises(UsageError, match="the run is INVALID"):
+        call_or_raise(
+            "baseline", "save", run(tmp_path / "bad", replace(ENOUGH, valid=False)), "--baselines-dir", folder
+        )
+    with pytest.raises(UsageError, match="has no baseline of text_turns/sim; it has voice_turns/sim"):
+        call_or_raise("baseline", "show", "text_turns/sim", "--baselines-dir", folder)
+    with pytest.raises(UsageError, match="save one by"):
+        call_or_raise("baseline", "list", "--baselines-dir", tmp_path / "nowhere")

@@ -1,9 +1,10 @@
-"""Thresholds: what can be written, what is refused and why, and where in the file."""
+"""Thresholds: what can be written, what is refused and why, what no run could judge, and where in the file."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from bench.metrics import CATALOGUE, SLOPE
+from reports.measurable import refuse_unmeasurable
 from reports.question import Stratum
 from reports.statistics.differences import Margin
 from reports.thresholds import GATED, parse, read_thresholds
@@ -78,7 +80,6 @@ def test_a_filter_names_a_step_and_a_target() -> None:
         ("ttfaa", "p(95)<800", "did you mean ttfa?"),
         ("delta_gap", "p(95)<80", "counted over events"),
         ("ttfa", "avg<800", "one timeout moves it"),
-        ("ttfa", "max<800", "a single turn decides it"),
         ("ttfa", "min<800", "a single turn decides it"),
         ("failure_rate", "count<3", "grows with the length of the run"),
         ("ttfa", "p95<800", r"allowed: p\(N\), med"),
@@ -100,11 +101,21 @@ def test_a_filter_names_a_step_and_a_target() -> None:
         ("audio_speed", "p(50)>-100%", "write -10%"),
         ("session_duration", "p(50)<+5%", "no better direction"),
         ("transcript_lead", "p(50)>-5%", "may be negative"),
-        ("end_of_turn_delay", "p(50)<+20%", "may be negative"),
         ("end_of_turn_delay", "p(50)<+20% and +30ms", "may be negative"),
         ("ttfa{stage:x}", "p(95)<800", "step:NAME, target:LABEL, turn_type:NAME and measured_from:"),
-        ("ttfa{step:x,step:y}", "p(95)<800", "step:NAME, target:LABEL, turn_type:NAME and measured_from:"),
         ("connect_total{step:x}", "p(95)<800", "metric of sessions"),
+        ("yield_rate", "rate<90%", "more of it is better: write >"),
+        ("yield_rate", "rate>+1pt", "write -1pt"),
+        ("preamble_rate", "rate<+1pt", "no better direction"),
+        ("audio_received", "med>30kb", "write it as 30000, 30kB/s or 0.03MB/s"),
+        ("audio_received{step:greeting}", "med>30kB/s", "have no step"),
+        ("latency_slope", "med<+10%", "a percentage is undefined"),
+        ("ttfa{turn_type:tools}", "p(95)<800", "is no turn type; allowed: regular, function_calls"),
+        ("ttfa{turn_type:regular+filler}", "p(95)<800", "is no turn type"),
+        ("connect_total{turn_type:function_calls}", "p(95)<800", "which have no turn_type"),
+        ("ttfa{measured_from:speech}", "med<300", "allowed: request_sent, speech_end"),
+        ("voice_to_voice{measured_from:speech_end}", "med<300", "measured from one instant only"),
+        ("session_ready{measured_from:speech_end}", "med<300", "have no measured_from"),
     ],
 )
 def test_what_is_no_threshold_is_refused_with_what_is_allowed(metric: str, text: str, said: str) -> None:
@@ -239,33 +250,86 @@ def test_a_threshold_may_be_of_one_trait() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("metric", "said"),
-    [
-        ("ttfa{turn_type:tools}", "is no turn type; allowed: regular, function_calls"),
-        ("ttfa{turn_type:regular+filler}", "is no turn type"),
-        ("connect_total{turn_type:function_calls}", "which have no turn_type"),
-    ],
-)
-def test_what_is_no_trait_is_refused(metric: str, said: str) -> None:
-    with pytest.raises(UsageError, match=re.escape(said)):
-        parse(metric, "p(95)<800")
-
-
 def test_a_threshold_names_the_instant_that_its_latency_is_measured_from() -> None:
     found = parse("ttfa{measured_from:speech_end}", "med<300")
 
     assert (found.measured_from, found.written) == ("speech_end", "ttfa{measured_from:speech_end}: med<300")
 
 
-@pytest.mark.parametrize(
-    ("metric", "said"),
-    [
-        ("ttfa{measured_from:speech}", "allowed: request_sent, speech_end"),
-        ("voice_to_voice{measured_from:speech_end}", "measured from one instant only"),
-        ("session_ready{measured_from:speech_end}", "have no measured_from"),
-    ],
-)
-def test_an_instant_that_cannot_be_is_refused(metric: str, said: str) -> None:
-    with pytest.raises(UsageError, match=re.escape(said)):
-        parse(metric, "med<300")
+SILENT = {"speech_end": "it has no spoken turn (`play`)", "turn_type:function_calls": "its session has no functions "
+                                                                                      "(`tools`)",
+          "task_success": "nothing says when a turn has done its task (`success`)",
+          "input_word_errors": "no speech is transcribed"}  # fmt: skip
+
+
+def script(name: str = "talk", *, spoken: bool = False) -> dict[str, Any]:
+    """A script of two turns, of which the second may be spoken."""
+    turns = [{"step": "hello", "lacks": SILENT}, {"step": "order", "lacks": {} if spoken else SILENT}]
+    return {
+        "name": name,
+        "turns": turns,
+        "session": {"greeting_audible": "no step hears a greeting (`wait_for: greeting`)"},
+    }
+
+
+NEVER = {
+    "voice_to_voice: p(95)<1500": "it has no spoken turn (`play`) in talk",
+    "end_of_turn_delay: med<900": "it has no spoken turn",
+    "ttfa{turn_type:function_calls}: med<900": "its session has no functions",
+    "greeting: med<900": "no step hears a greeting",
+    "task_success_rate: rate>90%": "nothing says when a turn has done its task",
+    "input_wer: rate<5%": "no speech is transcribed",
+}
+
+
+def threshold(written: str) -> Any:
+    return parse(*written.split(": "))
+
+
+@pytest.mark.parametrize(("written", "why"), NEVER.items())
+def test_a_threshold_that_nothing_can_judge_is_refused_in_one_line(written: str, why: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        refuse_unmeasurable(threshold(written), [script()])
+
+    assert str(refused.value).startswith(f"{written} can never be judged")
+    assert why in str(refused.value)
+    assert "such as ttfa" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("written", ["ttfa: p(95)<900", "failure_rate: rate<1%", "connect_total: med<9",
+                                     "stall_rate: rate<1%", "latency_slope: med<9", "ttfa{turn_type:regular}: "
+                                                                                    "med<900"])  # fmt: skip
+def test_what_a_turn_may_have_is_not_refused(written: str) -> None:
+    refuse_unmeasurable(threshold(written), [script()])
+
+
+def test_one_turn_of_any_script_that_may_have_it_is_enough() -> None:
+    asked = threshold("voice_to_voice: p(95)<1500")
+
+    refuse_unmeasurable(asked, [script(), script("other", spoken=True)])
+    with pytest.raises(UsageError, match="in talk, other"):
+        refuse_unmeasurable(asked, [script(), script("other")])
+
+
+def test_nothing_is_refused_where_one_script_is_not_known() -> None:
+    refuse_unmeasurable(threshold("voice_to_voice: p(95)<1500"), [script(), None])
+    refuse_unmeasurable(threshold("ttfa{step:none}: p(95)<1500"), [None])
+    refuse_unmeasurable(threshold("voice_to_voice: p(95)<1500"), [])
+
+
+def test_of_a_step_its_own_turns_count_and_it_must_be_there() -> None:
+    spoken = [script(spoken=True)]
+
+    refuse_unmeasurable(threshold("voice_to_voice{step:order}: p(95)<1500"), spoken)
+    with pytest.raises(UsageError, match=r"can never be judged of step hello, because it has no spoken turn"):
+        refuse_unmeasurable(threshold("voice_to_voice{step:hello}: p(95)<1500"), spoken)
+    with pytest.raises(UsageError, match='there is no step "helo"; did you mean hello'):
+        refuse_unmeasurable(threshold("ttfa{step:helo}: p(95)<1500"), spoken)
+    with pytest.raises(UsageError, match="these are: a: hello, a: order, b: hello, b: order"):
+        refuse_unmeasurable(threshold("ttfa{step:hello}: p(95)<1500"), [script("a"), script("b")])
+
+
+def test_it_is_said_of_the_threshold_as_the_user_wrote_it() -> None:
+    with pytest.raises(UsageError, match=r'^--slo "voice_to_voice'):
+        refuse_unmeasurable(threshold("voice_to_voice: med<1"), [script()], '--slo "voice_to_voice p(50)<1"')

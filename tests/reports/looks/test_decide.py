@@ -22,7 +22,7 @@ from bench.run.spool import path_of
 from reports.looks import decide as plan_decide
 from reports.looks.__main__ import look
 from reports.looks.decide import decision_of, end_of, look_at
-from reports.looks.decision import Decision, decision_sentence, write_decision
+from reports.looks.decision import Decision, decision_sentence
 from reports.question import Stratum
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit
@@ -238,38 +238,11 @@ def test_turns_of_two_origins_are_two_gates() -> None:
     assert [gate.stratum for gate in found.gates] == [Stratum("speech_end"), Stratum("request_sent")]
 
 
-def test_what_is_written_follows_its_schema(tmp_path: Path) -> None:
-    cases = [
-        decided(LOOSE),
-        decided(UNDECIDED, state="running"),
-        decided(LOOSE, EMPTY),
-        decided({"ttfa": ["p(99)<+10%"]}),
-    ]
-    for one in cases:
-        data = json.loads(write_decision(one, tmp_path).read_text(), parse_constant=pytest.fail)
-        jsonschema.validate(data, SCHEMA)
-    assert data["primary_metrics"][0]["reason"] == "too few turns to decide: p99 needs 2,000 per target, 1,200 measured"
-
-
 def test_the_process_that_runs_the_load_is_told_whether_the_run_may_end(tmp_path: Path) -> None:
     answer = look(str(planned_run(tmp_path, TIGHT)))
 
     assert (answer["stopped"], answer["pairs"]) == (True, 40 * answer["analysis"])
     assert answer["sentence"].startswith("west is slower than east")
-
-
-@pytest.mark.parametrize(("gates", "status"), [(LOOSE, 0), (TIGHT, 1), (UNDECIDED, 3)])
-def test_a_check_says_how_a_run_was_decided_and_ends_with_its_status(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], gates: dict[str, list[str]], status: int
-) -> None:
-    folder = planned_run(tmp_path, gates)
-    assert exit_status(folder) == status
-    told = capsys.readouterr().out
-
-    heads = ["analysis", "pairs", "fail", "above", "pass", "below", "ttfa", "p50"]
-    assert heads in [line.split()[: len(heads)] for line in told.splitlines()]
-    assert "z-scores relative to the margin" in told
-    assert json.loads((folder / "decision.json").read_text())["exit_status"] == status
 
 
 def test_a_run_under_way_that_is_not_decided_is_inconclusive_whatever_that_means_later(tmp_path: Path) -> None:

@@ -163,14 +163,6 @@ def test_what_ended_a_run_by_its_figures_gains_nothing_by_the_end() -> None:
     assert course(looks, end="blind") == course(looks)
 
 
-def test_no_look_after_the_decision_is_held() -> None:
-    def see(pairs: int) -> list[InterimStatistic]:
-        assert pairs == 50
-        return [at(5.0)]
-
-    assert run_looks(Schedule(500, SIZES, 1), see, 10).reason == "regressed"
-
-
 @pytest.mark.parametrize("better", [1, -1])
 @pytest.mark.parametrize("seed", range(20))
 def test_the_interval_that_is_printed_agrees_with_the_verdict(seed: int, better: int) -> None:

@@ -1,4 +1,4 @@
-"""Counting gives the orders and codes that comparing gives."""
+"""Counting gives the orders and codes that comparing gives; calls in progress, and which courses change the load."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.statistics.counting import distinct, order_of_codes, order_of_values, packed
+from reports.statistics.counting import (
+    CallCourse,
+    call_course,
+    distinct,
+    load_changed,
+    order_of_codes,
+    order_of_values,
+    packed,
+)
 
 VALUES = st.lists(st.floats(allow_nan=False) | st.sampled_from([0.0, -0.0, 1.5, np.inf]), max_size=50)
 CODES = st.lists(st.integers(0, 200_000) | st.integers(0, 3), max_size=50)
@@ -41,3 +49,100 @@ def test_codes_that_occur_are_told_once_and_packed_without_gaps(codes: list[int]
     assert distinct(np.array(codes, dtype=np.int64)).tolist() == expected.tolist()
     without_gaps, number = packed(np.array(codes, dtype=np.int64))
     assert (without_gaps.tolist(), number) == (places.tolist(), expected.size)
+
+
+S = 1_000_000_000
+
+
+def course_of_steps(*steps: tuple[float, int]) -> CallCourse:
+    """So many calls for so many seconds, step by step."""
+    at_ns = np.cumsum([0, *(int(seconds * S) for seconds, _ in steps)])
+    return CallCourse(at_ns, np.array([*(calls for _, calls in steps), 0], dtype=np.int32))
+
+
+def ramp(begin: int, end: int, seconds: float) -> list[tuple[float, int]]:
+    counts = np.linspace(begin, end, 40).round().astype(int)
+    return [(seconds / 40, int(calls)) for calls in counts]
+
+
+def at_random(rng: np.random.Generator, calls: float, length_s: float, seconds: float) -> CallCourse:
+    """Calls that begin at a constant rate, seen once as many end as begin."""
+    starts = rng.uniform(-5 * length_s, seconds, rng.poisson(calls / length_s * (seconds + 5 * length_s)))
+    ends = starts + length_s * rng.lognormal(-0.08, 0.4, starts.size)
+    course = call_course((starts * S).astype(np.int64), (ends * S).astype(np.int64))
+    return course.between(0, int(seconds * S))
+
+
+def test_calls_in_progress_are_those_begun_and_not_yet_ended() -> None:
+    rng = np.random.default_rng(20261121)
+    starts = rng.integers(0, 1000, 200)
+    ends = starts + rng.integers(0, 200, 200)
+    instants = np.arange(-5, 1300)
+    course = call_course(starts, ends)
+
+    one_by_one = [int(((starts <= at) & (ends > at)).sum()) for at in instants]
+    assert course.at(instants).tolist() == one_by_one
+
+
+def test_a_part_of_a_course_has_the_same_calls() -> None:
+    rng = np.random.default_rng(20261122)
+    starts = rng.integers(0, 1000, 50)
+    course = call_course(starts, starts + 150)
+    part = course.between(303, 777)
+
+    assert (part.at_ns[0], part.at_ns[-1]) == (303, 777)
+    assert part.at(np.arange(303, 778)).tolist() == course.at(np.arange(303, 778)).tolist()
+
+
+def test_nothing_is_in_progress_where_there_are_no_calls() -> None:
+    nothing = call_course(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+
+    assert nothing.at(np.array([5])).tolist() == [0]
+    assert not load_changed(nothing.between(0, 10 * S))
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [(60, 10)],
+        [*ramp(1, 20, 30), (90, 20), *ramp(20, 1, 10)],
+        [*ramp(1, 100, 60), (120, 100)],
+        [(30, 18), (30, 20), (30, 17), (30, 20)],
+        [(30, 100), (30, 110)],
+        [(30, 4), (30, 8)],
+        [(80, 50), (20, 60)],
+        [(1, 1), (2, 3), (60, 3), (2, 1)],
+    ],
+)
+def test_an_ordinary_climb_and_end_are_no_change(steps: list[tuple[float, int]]) -> None:
+    assert not load_changed(course_of_steps(*steps))
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        ramp(1, 20, 60),
+        ramp(20, 1, 60),
+        ramp(1, 500, 600),
+        [(60, 10), (60, 20), (60, 40)],
+        [(40, 20), (40, 100)],
+        [(30, 10), (30, 20)],
+        [(80, 10), (20, 20)],
+        [(60, 1), (60, 2), (60, 4), (60, 8)],
+        [(60, 10), (6, 50), (60, 10)],
+        [(100, 30), (10, 90), (90, 30)],
+    ],
+)
+def test_ramps_steps_and_spikes_change_the_load(steps: list[tuple[float, int]]) -> None:
+    assert load_changed(course_of_steps(*steps))
+
+
+@pytest.mark.parametrize("calls", [5, 10, 30, 100])
+def test_calls_that_come_at_random_seldom_do(calls: int) -> None:
+    rng = np.random.default_rng(20261123)
+
+    assert sum(load_changed(at_random(rng, calls, 20, 900)) for _ in range(100)) <= 10
+
+
+def test_a_course_of_no_length_is_no_change() -> None:
+    assert not load_changed(course_of_steps((0, 7)))

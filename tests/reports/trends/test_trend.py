@@ -1,12 +1,13 @@
-"""A history of entries: series, what is compared, what is marked, what is said where nothing can be."""
+"""A history of entries: series, what is compared and marked, what is said, and its page."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,11 +16,13 @@ from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from bench.units import NS_PER_S
-from reports.numbers import NBSP
-from reports.question import NO_STRATUM
+from reports.question import NO_STRATUM, Stratum
 from reports.statistics.changes import comparisons
 from reports.trends.course import Course, days_of, series_of
 from reports.trends.entry import Entry, FigureKey, RunFigure, missing
+from reports.trends.figure import ticks
+from reports.trends.outputs import trend_text
+from reports.trends.page import MOST, OTHERS, filters_of, trend_html, trend_page
 from reports.trends.trend import (
     Trend,
     change_sentence,
@@ -31,6 +34,7 @@ from reports.trends.trend import (
     trend_question,
     weekdays_notes,
 )
+from tests.reports.synthetic import BEGAN_NS
 from tests.reports.trends.made import DAY_NS, TYPED, entry, invalid, nights, stepped, told
 
 
@@ -80,14 +84,6 @@ def test_a_figure_that_no_ratio_can_be_made_of_is_not_compared(one: RunFigure) -
     odd = entry(30, quantiles={FigureKey("ttfa", NO_STRATUM): {0.5: one}})
 
     assert first([*nights([600.0] * 12), odd]).used == tuple(range(12))
-
-
-def test_too_few_runs_have_no_mark_and_it_is_said_why() -> None:
-    trend = told_by(stepped(5, 4, 3.0), [trend_question("ttfa:p50")])
-
-    assert not trend.moved
-    assert trend_headline(trend).startswith("Too few runs to tell a change: it takes 10")
-    assert lacking_notes(trend)[0].replace(NBSP, " ").endswith(": 9 of 9 runs.")
 
 
 def test_ten_runs_five_on_either_side_are_enough_for_a_large_change() -> None:
@@ -220,15 +216,6 @@ def test_a_metric_without_a_quantile_is_its_median() -> None:
     )
 
 
-def test_the_note_on_few_runs_says_how_many_of_them_can_be_compared() -> None:
-    trend = told_by([*nights([600.0] * 3), invalid(4), invalid(5)])
-
-    assert [text.replace(NBSP, " ") for text in lacking_notes(trend)] == [
-        "A change takes 10 runs that can be compared. There are: voice_turns, gateway: 3 of 5 runs."
-    ]
-    assert lacking_notes(told_by(stepped(12, 12))) == []
-
-
 @given(st.lists(st.integers(1, 14), min_size=1, max_size=4), st.integers(0, 6))
 def test_a_series_is_only_said_to_lack_runs_if_fewer_can_be_compared_than_a_change_takes(
     sizes: list[int], spoilt: int
@@ -268,13 +255,6 @@ def names(entries: list[Entry]) -> list[str]:
     return [one.name for one in series_of(entries)]
 
 
-def test_runs_that_were_made_alike_are_one_series_in_the_order_in_which_they_ran() -> None:
-    (one,) = series_of([entry(3), entry(1), entry(2)])
-
-    assert [run.run_id for run in one.entries] == ["run-001", "run-002", "run-003"]
-    assert (one.name, one.scenario, one.usable) == ("gateway", "voice_turns", 3)
-
-
 UPGRADED = {"model": "m2", "region": "eastus2", "voice": "cedar", "client version": "0.2.0", "API version": "v2"}
 
 
@@ -306,25 +286,13 @@ def test_a_series_is_called_by_its_target_and_what_sets_it_apart(entries: list[E
 def test_a_run_that_is_made_as_runs_before_the_last_one_goes_on_with_their_series() -> None:
     found = series_of([entry(0), entry(1, conditions={"load: users": "50"}), entry(2)])
 
-    assert [len(one.entries) for one in found] == [2, 1]
+    assert [(len(one.entries), one.usable) for one in found] == [(2, 2), (1, 1)]
 
 
 def test_simulated_runs_are_never_with_measured_ones() -> None:
     found = series_of([entry(0), entry(1, conditions={"simulated": "yes"})])
 
     assert [one.simulated for one in found] == [False, True]
-
-
-def test_two_targets_and_two_scenarios_are_four_series() -> None:
-    assert len(series_of([entry(n, target=t, scenario=s) for n in (0, 1) for t in "ab" for s in "cd"])) == 4
-
-
-def test_series_that_differ_in_more_than_is_named_have_names_of_their_own() -> None:
-    unlike: list[dict[str, Any]] = [{"load: users": u, "load: processes": p, "chunk": c} for u, p, c in
-                                    [("1", "2", "3"), ("1", "2", "4"), ("2", "2", "3")]]  # fmt: skip
-    found = names([entry(n, conditions=one) for n, one in enumerate(unlike)])
-
-    assert len(set(found)) == 3
 
 
 @given(ENTRIES)
@@ -338,3 +306,116 @@ def test_every_run_is_in_one_series_and_names_differ(entries: list[Entry]) -> No
         assert began == sorted(began)
         for key in ("load: users", "script and audio"):
             assert len({run.conditions[key] for run in one.entries} - {""}) <= 1
+
+
+HERE = Path("/somewhere/runs")
+
+
+def page(entries: list[Entry]) -> str:
+    return trend_html(told_by(entries), HERE)
+
+
+def test_a_filter_hides_the_marks_and_rows_of_its_value_and_the_lines_to_them() -> None:
+    runs = [entry(number, conditions={"model": "new" if number == 2 else "old"}) for number in range(4)]
+    found = page(runs)
+    (model,) = trend_page(told_by(runs), HERE).filters
+    new = dict(model.values)["new"]
+
+    assert (model.name, [value for value, _ in model.values]) == ("model", ["new", "old"])
+    assert f"main:has([value={new}]:not(:checked)) .{new}{{display:none}}" in found
+    assert len(re.findall(rf'<g class="[^"]*{new}[^"]*"><path d="[^"]*" class="run s0"/>', found)) == 3 * 2
+    assert len(re.findall(rf'<tr class="{new} o0"', found)) == 1
+
+
+def test_what_all_runs_share_or_none_share_is_no_filter() -> None:
+    runs = [entry(number, labels={"ring": "a", "commit": str(number)}) for number in range(5)]
+
+    assert filters_of(runs).shown == ()
+    assert [one.name for one in filters_of([*runs, entry(5, labels={"ring": "b"})]).shown] == ["ring"]
+
+
+def test_of_many_values_the_rarest_share_a_box() -> None:
+    runs = [entry(number, labels={"build": str(number // 2)}) for number in range(40)]
+    (build,) = filters_of(runs).shown
+
+    assert len(build.values) == MOST
+    assert build.values[-1][0] == OTHERS
+    assert filters_of(runs).of(runs[0]) == build.values[-1][1]
+
+
+def test_a_run_without_a_label_has_a_box_of_its_own() -> None:
+    runs = [entry(0, labels={"ring": "a"}), entry(1, labels={"ring": "a"}), entry(2)]
+    (ring,) = filters_of(runs).shown
+
+    assert [value for value, _ in ring.values] == ["a", "–"]
+
+
+def test_scenarios_have_sections_that_their_filter_hides() -> None:
+    made = trend_page(told_by([entry(n, scenario=s) for n in range(3) for s in ("calls", "typed")]), HERE)
+    (scenario,) = made.filters
+
+    assert [section.style for section in made.sections[:2]] == [hidden for _, hidden in scenario.values]
+
+
+MONDAY = datetime(2026, 11, 16, tzinfo=UTC).timestamp()
+
+
+DAY = 86_400.0
+
+
+def words(low: float, high: float, most: int = 10) -> list[str]:
+    return [text for _, text in ticks(low, high, most)]
+
+
+@pytest.mark.parametrize(
+    ("length", "first", "second"),
+    [
+        (0.04, "16 Nov", "00:15"),
+        (1, "16 Nov", "03:00"),
+        (5, "16 Nov", "17 Nov"),
+        (40, "16 Nov", "23 Nov"),
+        (300, "Dec 2026", "Jan 2027"),
+        (2000, "2027", "2028"),
+    ],
+)
+def test_ticks_are_round_instants_of_the_calendar(length: float, first: str, second: str) -> None:
+    assert words(MONDAY, MONDAY + length * DAY)[:2] == [first, second]
+
+
+@given(st.floats(1e9, 3e9), st.floats(60.0, 30 * 365 * DAY), st.integers(3, 12))
+def test_ticks_ascend_inside_the_axis_and_are_no_more_than_asked(low: float, length: float, most: int) -> None:
+    found = [at for at, _ in ticks(low, low + length, most)]
+
+    assert found == sorted(set(found))
+    assert len(found) <= most
+    assert all(low <= at <= low + length for at in found)
+
+
+def test_a_terminal_of_100_columns_shows_p95_rather_than_when_a_run_began() -> None:
+    """The run's name tells that."""
+    slow = nights([1_600.0] * 3, name="20261120T091400Z-voice_turns")
+    lines = trend_text(told_by(slow), 100).splitlines()
+    head = next(line for line in lines if "verdict" in line)
+
+    assert "ttfa p50, ms" in head
+    assert "ttfa p95, ms" in head
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 140])
+@pytest.mark.parametrize(
+    "strata", [[Stratum()], [Stratum("request_sent"), Stratum("speech_end"), Stratum("request_sent", "function_calls")]]
+)
+@pytest.mark.parametrize("scenario", ["text_turns", "bench", "a_scenario_of_our_own_with_a_long_name"])
+def test_every_row_of_a_terminal_is_a_run_of_its_own(scenario: str, strata: list[Stratum], width: int) -> None:
+    """Runs of one day: their names begin alike, and end alike."""
+    runs = []
+    waits = {FigureKey("ttfa", stratum): {0.5: told(1_600.0), 0.95: told(3_200.0)} for stratum in strata}
+    for one in nights([1_600.0] * 4, quantiles=waits):
+        began_ns = BEGAN_NS + (one.started_utc_ns - BEGAN_NS) // 4320  # 20 s apart
+        stamp = f"{datetime.fromtimestamp(began_ns / 1e9, UTC):%Y%m%dT%H%M%SZ}"
+        runs.append(replace(one, name=f"{stamp}-{scenario}", started_utc_ns=began_ns))
+    lines = trend_text(told_by(runs), width).splitlines()
+    named = [line.split()[0] for line in lines if line.startswith("  2026")]
+
+    assert len(named) == len(set(named)) == 4
+    assert max(map(len, lines)) <= width
