@@ -24,7 +24,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def recorder(folder: Path, worker: int = 0, *, transcripts: bool = True) -> Recorder:
-    return Recorder(Spool(folder, worker), BEGAN_NS, transcripts=transcripts)
+    return Recorder(
+        Spool(folder, worker), BEGAN_NS, lambda text: text.replace("s3cret", "***"), transcripts=transcripts
+    )
 
 
 def talk(recorder: Recorder, session_id: str, *said: str) -> None:
@@ -80,6 +82,17 @@ def test_of_a_killed_run_the_whole_lines_are_kept(folder: Path) -> None:
 
     assert close(folder)["state"] == "killed"
     assert [line["input_text"] for line in read(folder / "transcripts.jsonl")] == ["one", "three"]
+
+
+def test_a_secret_that_the_service_repeats_is_hidden(folder: Path) -> None:
+    one = recorder(folder)
+    talk(one, "w0-000001", "my key is s3cret")
+    one.close()
+    close(folder)
+
+    text = (folder / "transcripts.jsonl").read_text()
+    assert "s3cret" not in text
+    assert "my key is ***" in text
 
 
 def test_nothing_is_kept_where_nobody_asked(folder: Path) -> None:

@@ -147,6 +147,16 @@ def test_the_first_target_of_an_interleaved_run_is_the_baseline_unless_another_i
     assert first.thresholds[0].difference == pytest.approx(1 / (1 + (other.thresholds[0].difference or 0)) - 1)
 
 
+def test_without_thresholds_the_default_margins_are_asked() -> None:
+    found = check_of(read(PAIRED))
+
+    assert [item.threshold for item in found.thresholds] == [
+        "ttfa: p(50)<+10%",
+        "ttfa: p(95)<+20%",
+        "failure_rate: rate<+1pt",
+    ]
+
+
 def test_a_regression_is_found_and_a_run_like_itself_passes(tmp_path: Path) -> None:
     plan = replace(ENOUGH, sessions=310)
     base, slower, faster = run(tmp_path / "base", plan), *(read(replace(plan, median_ms=ms)) for ms in (1200, 300))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from bench.run import folder as files
 from tests.simulator_process import Ready, quick_simulator
 from tests.system.end_to_end.arms import slower_and_faster, write_targets
-from tests.system.end_to_end.locust_process import only_run, run_locust, write_scenario
+from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, run_locust, wait_for_rows, write_scenario
 
 MOST = 200
 THRESHOLDS = 'ttfa: ["p(50)<+10%", "p(95)<9000"]\n'
@@ -72,3 +73,17 @@ def test_throttled_arms_end_the_run_at_the_first_look_as_invalid(tmp_path: Path)
     assert "o not use these results: fast: " in " ".join(printed.split())
     assert "was throttled" in document["stop_reason"]
     assert sum(document["totals"]["sessions"].values()) < 2 * MOST
+
+
+def test_a_run_that_is_ended_by_a_signal_before_its_decision_ends_with_130(tmp_path: Path) -> None:
+    with slower_and_faster(tmp_path) as services:
+        urls = "".join(f"  {name}: {{url: '{ready.urls['ga']}'}}\n" for name, ready in services.items())
+        load = ("--targets", "fast,slow", "--target-file", write_targets(tmp_path, urls), "--until-decided")
+        with locust(write_scenario(tmp_path), tmp_path / "runs", *load) as process:
+            folder = wait_for_rows(tmp_path / "runs", "sessions", 2)
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=GUARD_S)
+
+    document = files.read_document(folder)
+    assert document["stop_reason"] == "interrupted"
+    assert process.returncode == (4 if document["validity"]["status"] != "valid" else 130)
