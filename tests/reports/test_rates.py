@@ -34,7 +34,6 @@ from reports.statistics.differences import Margin
 from reports.statistics.rates import ArmSums, complement, rate_difference, ratio_of
 from reports.summary.outcomes import limited
 from reports.summary.summary import Summary, summarise
-from reports.text.document import summary_data
 from reports.text.terminal import report_text
 from reports.thresholds import parse
 from reports.trends.entry import entries_of, entry_of
@@ -389,14 +388,6 @@ def test_by_uncached_tokens_it_is_twice_as_steep_where_half_are_cached(summary: 
     of = {f.target: f for f in summary.slopes if f.metric == "latency_slope_uncached"}
 
     assert of["east"].at(0.5).value == pytest.approx(2 * slope(summary, "east"), rel=0.05)
-
-
-def test_turns_stand_in_the_bins_of_their_tokens(summary: Summary) -> None:
-    rows = [row for row in summary_data(summary)["groups"] if (row["by"], row["target"]) == ("context", "west")]
-
-    assert [(row["from"], row["to"], row["n"]) for row in rows] == [
-        (0, 2000, 80), (2000, 4000, 80), (4000, 8000, 160), (8000, 16000, 80),
-    ]  # fmt: skip
 
 
 def test_the_first_turn_has_no_cached_share(summary: Summary) -> None:

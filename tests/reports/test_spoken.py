@@ -157,7 +157,7 @@ def test_each_origin_has_its_own_main_metric(tmp_path: Path) -> None:
 def test_a_stall_is_no_wait_and_a_failed_turn_no_endless_one() -> None:
     summary = summary_of(Plan(sessions=40, failed=0.2))
 
-    for metric in ("stall_duration", "stall_count", "vad_splits", "network_rtt", "retransmits"):
+    for metric in ("audio_speed", "stall_duration", "stall_count", "vad_splits", "network_rtt", "retransmits"):
         found = figures(summary, metric)
         assert found.failed > 0
         assert all(math.isfinite(estimate.value) for estimate in found.quantiles)

@@ -163,17 +163,13 @@ def failing(sides: tuple[Side, ...]) -> list[FairnessCheck]:
 
 def test_sessions_with_a_failed_turn_are_told_beside_the_rate_of_turns(tmp_path: Path) -> None:
     run(tmp_path, PAIRED)
-    edit(tmp_path, "turns", lambda _, row: row | ({"outcome": "failed:no_audio"} if _clustered(row) else {}))
+    failed = {"outcome": "failed:no_audio"}  # all turns of six of the 60 sessions of the candidate
+    edit(tmp_path, "turns", lambda _, row: row | (failed if row["target"] == "east" and row["pair"] < 6 else {}))
     (check,) = failing(sides_of([tmp_path]))
 
     assert failing(targets(PAIRED)) == []
     assert check.result == "informational"
     assert [text.replace("\u00a0", " ") for text in check.texts] == ["0 %", "10 % (+3.59 to +18.2 points)"]
-
-
-def _clustered(row: Any) -> bool:
-    """All turns of six of the 60 sessions of the candidate."""
-    return bool(row["target"] == "east" and row["pair"] < 6)
 
 
 def test_a_comparison_is_the_same_each_time_and_whatever_else_is_asked() -> None:

@@ -326,8 +326,6 @@ NAMED_REFUSED: dict[str, tuple[list[str], str]] = {
         (["PAIR", "OTHER"], "say which one is meant, .*/pair:west or .*/pair:east"),
     "a side that is named twice": (["ONE", "ONE/"], "is named 2 times"),
     "a copy": (["ONE", "COPY"], r"copy is a copy of .*: both are the run one, and a run cannot be compared with"),
-    "what is no run": (["NOWHERE", "ONE"], "is not a run folder"),
-    "a target of what is no run": (["NOWHERE:west", "ONE"], "is not a run folder"),
 }  # fmt: skip
 
 
@@ -350,8 +348,6 @@ def test_runs_that_began_in_the_same_second_on_two_machines_are_two(tmp_path: Pa
 
 LABELS: dict[str, tuple[dict[str, Plan], list[str]]] = {
     # (runs by their folders, labels of the sides)
-    "two runs of one target are two sides":
-        ({"a": Plan(sessions=4, targets=("west",)), "b": SMALL}, ["west", "sim"]),
     "one run is all of its targets in the order of its document":
         ({"a": Plan(sessions=6, targets=("zeta", "alpha", "mid"))}, ["zeta", "alpha", "mid"]),
     "sides of the same label are told apart by their folders":

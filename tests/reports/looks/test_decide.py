@@ -254,10 +254,6 @@ def test_a_run_under_way_that_is_not_decided_is_inconclusive_whatever_that_means
     assert exit_status(waiting) == exit_status(waiting, on_inconclusive=OnInconclusive.PASS) == 3
 
 
-def test_a_run_under_way_that_is_decided_has_its_status_before_it_is_judged(tmp_path: Path) -> None:
-    assert exit_status(planned_run(tmp_path, LOOSE, state="running", validity=None)) == 0
-
-
 def first(pairs: int, row: Row) -> Row | None:
     return row if row["pair"] < pairs else None
 
