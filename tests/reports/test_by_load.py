@@ -28,7 +28,7 @@ from reports.summary.groups import THIN, Apart, Group, Place, Waits, apart, merg
 from reports.summary.load import call_bins
 from reports.summary.summary import Summary, summarise
 from reports.wording.notices import pooled_notices
-from reports.wording.remarks import divided, lines, rate
+from reports.wording.remarks import lines, rate
 from tests.examples import trials
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit, edited
@@ -294,16 +294,6 @@ def test_a_call_whose_first_turn_failed_waits_without_an_end(tmp_path: Path) -> 
 
     assert sample is not None
     assert (sample.failed, int(np.isinf(sample.values).sum())) == (10, 10)
-
-
-def test_several_processes_that_blocked_calls_say_that_each_had_its_own_slots(tmp_path: Path) -> None:
-    several = build(tmp_path / "several", blocked=3, workers=4)
-    alone = build(tmp_path / "alone", blocked=3, workers=1)
-    assert several.arriving is not None
-    assert alone.arriving is not None
-
-    assert divided(several.run, several.arriving).startswith("Each of the 4 processes has its share of the slots")
-    assert divided(alone.run, alone.arriving) == ""
 
 
 def test_think_times_stand_beside_the_load(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from reports.turns import target_labels
 from reports.wording.remarks import cost, money_notes
 from tests.reports import synthetic
 from tests.reports.edited import edit
-from tests.reports.forms import section_html, section_markdown
+from tests.reports.forms import section_markdown
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import PRICES, Plan
 
@@ -237,22 +237,6 @@ def test_images_are_told_and_priced_where_there_were_any(tmp_path: Path) -> None
     assert "image in" not in section_markdown(money(before))
 
 
-def test_turns_of_warm_up_cost_as_well() -> None:
-    summary = summary_with_prices(Plan(sessions=20, seconds=100, warmup_s=40, usage=True))
-
-    assert summary.money.turns == 80 > sum(summary.outcomes.begun)
-    assert "warm-up and failed ones too" in said(summary)
-
-
-def test_a_targets_own_prices_go_before_the_table() -> None:
-    targets = synthetic.told(TWO)["targets"]
-    found = summary_with_prices(targets=[targets[0] | {"prices": OWN}, targets[1]]).money
-
-    assert [cost.models[0].source for cost in found.targets] == ["own", "table"]
-    tokens = found.targets[0].tokens("text_in", "audio_in", "text_out", "audio_out")
-    assert found.targets[0].usd == pytest.approx(tokens / 1e6)
-
-
 def test_a_model_without_a_price_is_never_counted_as_nothing(tmp_path: Path) -> None:
     build(tmp_path)
     summary = rewrite(
@@ -278,24 +262,6 @@ def test_one_target_may_answer_with_two_models(tmp_path: Path) -> None:
         ("gpt-x", 20),
     ]
     assert (one.turns, one.turns_priced, one.sessions) == (40, 20, 5)
-
-
-def test_a_model_that_is_not_named_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
-    build(tmp_path, Plan(usage=True))
-    summary = rewrite(tmp_path, "sessions", lambda _, row: row | {"model": None})
-
-    assert [charge.model for charge in summary.money.targets[0].models] == ["gpt-realtime"]
-    assert summary.money.turns_priced == 40
-
-
-def test_a_run_without_prices_has_its_tokens_and_no_amount(tmp_path: Path) -> None:
-    summary = summarise(load_for_report(synthetic.write(tmp_path, Plan(usage=True))))
-
-    assert (summary.money.turns, summary.money.turns_priced) == (40, 0)
-    assert "cost " not in report_text(summary)
-    page = section_html(money(summary))
-    assert "What did it cost?" in page
-    assert "There is no price for" in page
 
 
 def test_a_run_without_usage_says_nothing_of_money() -> None:

@@ -18,9 +18,7 @@ from reports.gate.baselines import baseline_of
 from reports.gate.check import check_of, checked
 from reports.gate.sentences import unsettled
 from reports.looks.decide import look_at
-from reports.question import Question
 from reports.sample_size import size_question, sized
-from reports.statistics.differences import Margin
 from reports.summary.summary import summarise
 from reports.text.terminal import report_text
 from reports.wording.notices import inexact_line, notices
@@ -78,14 +76,6 @@ def test_a_comparison_leaves_it_out_and_says_why() -> None:
     assert (found.verdict.word, found.difference) == ("inconclusive", None)
     assert plain(said(found.verdict.reason)) == f"{WHY} on sim (other)"
     assert comparison.exit_status == 1  # ttfa is exact, and regressed
-
-
-def test_a_rate_is_left_out_with_its_metric() -> None:
-    late = replace(LATE, inexact=("stall_duration", "stall_count"))
-    asked = [Question(name, "rate", Margin(points=0.01)) for name in ("stall_rate", "failure_rate")]
-    comparison = quick(two(late, late), questions=asked)
-
-    assert [one.difference is None for one in comparison.findings] == [True, False]
 
 
 @pytest.mark.parametrize("limit", ["med<9s", "med<1ms"])

@@ -14,11 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reports
-from bench.metrics import TURN_TYPES
 from bench.run.folder import SCHEMAS, row_reader
 from bench.run.histograms import Histograms, Key
 from bench.run.measured import record_rows
-from reports import question
 from reports.page import calls
 from reports.question import Stratum, in_order
 from reports.records import data_of
@@ -226,10 +224,6 @@ def with_calls(_: int, row: Row) -> Row:
 @pytest.fixture(scope="module")
 def summary(tmp_path_factory: pytest.TempPathFactory) -> Summary:
     return edited(synthetic.write(tmp_path_factory.mktemp("strata"), PLAN), with_calls)
-
-
-def test_every_trait_has_words() -> None:
-    assert list(question.TURN_TYPES) == list(TURN_TYPES)
 
 
 def test_plain_turns_come_first_and_several_traits_after_the_first_of_them() -> None:

@@ -107,15 +107,6 @@ def test_outcomes_sum_to_what_was_begun_and_turns_not_started_stand_apart() -> N
     )
 
 
-def test_connecting_counts_sessions_that_never_opened_as_endless() -> None:
-    summary = summary_of(Plan(sessions=20, refused=4))
-    found = {f.metric: f for f in summary.connecting}
-
-    assert (found["connect_tcp"].failed, found["connect_tcp"].n) == (0, 24)
-    assert (found["connect_total"].failed, found["connect_total"].n) == (4, 24)
-    assert found["session_duration"].n == 20
-
-
 def test_events_and_throughput_come_from_histograms() -> None:
     summary = summary_of(Plan(targets=("a", "b")))
 

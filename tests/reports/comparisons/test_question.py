@@ -41,13 +41,6 @@ def test_gated_are_the_median_the_tail_and_the_failures() -> None:
     assert not any(one.stratum for one in asked)
 
 
-def test_runs_of_text_are_gated_by_their_first_text() -> None:
-    asked = default_questions(two(Plan(sessions=20, turns=5, text=True)))
-
-    assert [one.name for one in asked][:3] == ["ttft p50", "ttft p95", "failure_rate"]
-    assert not any(one.metric in ("voice_to_voice", "audio_speed", "audio_sent", "stall_rate") for one in asked)
-
-
 def test_what_one_side_alone_has_is_not_asked() -> None:
     asked = default_questions(two(RUN, Plan(sessions=20, turns=5, kinds=("typed",))))
 
@@ -159,12 +152,6 @@ def test_a_trait_that_a_baseline_had_in_few_turns_gates_nothing(tmp_path: Path) 
     asked = default_questions(among([*targets_of(load_for_report(tmp_path)), two()[1]]))
 
     assert {question.stratum for question in asked if question.primary and question.kind == "quantile"} == {PLAIN}
-
-
-def test_a_trait_that_only_the_candidate_has_is_not_asked_for() -> None:
-    sides = two_with_traits("other")
-
-    assert {one.stratum for one in default_questions(sides) if one.metric == "ttfa"} == {PLAIN}
 
 
 def test_sides_with_no_trait_in_common_are_never_pooled() -> None:

@@ -304,13 +304,6 @@ def test_whatever_a_target_is_called_its_run_is_found(target: str) -> None:
         assert folder_of(f"{folder}:{target}") == Path(folder)
 
 
-def test_a_target_of_which_the_run_has_no_row_is_a_side(tmp_path: Path) -> None:
-    known = [{"name": "west"}, {"name": "silent"}]
-    folder = run(tmp_path / "a", Plan(sessions=4, targets=("west",)), targets=known)
-
-    assert [side.name for side in sides_of([folder])] == ["west", "silent"]
-
-
 def test_a_run_without_any_name_of_a_target_is_a_side(tmp_path: Path) -> None:
     empty = run(tmp_path / "nothing", Plan(sessions=0), targets=[])
 

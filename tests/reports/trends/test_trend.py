@@ -63,12 +63,6 @@ def test_a_change_is_marked_between_two_runs_with_what_else_changed_there() -> N
     assert change_sentence(course, moved).startswith("ttfa p50 of gateway: +")
 
 
-def test_a_wait_that_gets_shorter_is_no_change_for_the_worse() -> None:
-    ((_, moved),) = told_by(stepped(15, 15, 0.6), [trend_question("ttfa:p50")]).moved
-
-    assert (moved.worse, moved.share < 0) == (False, True)
-
-
 def test_an_invalid_run_is_shown_and_never_compared() -> None:
     runs = [*stepped(6, 6), *(invalid(number, 5000.0) for number in range(20, 40))]
     course = first(runs)
