@@ -167,7 +167,6 @@ DAY_NS = 86_400 * 10**9
         ("openai", 1, "gpt-realtime-2025-08-28 is switched off on 2027-01-20, in 60 days ("),
         ("openai", 62, "gpt-realtime-2025-08-28 was to be switched off on 2027-01-20, 1 day ago ("),
         ("azure", 1, ""),
-        ("other", 1, ""),
     ],
 )
 def test_a_run_of_a_model_that_is_soon_switched_off_says_so_by_its_own_day(

@@ -25,7 +25,7 @@ from reports.statistics.differences import Margin
 from reports.statistics.quantiles import Sample, sample
 from reports.wording import verdicts
 from reports.wording.validity import Cause
-from tests.reports.gate.made import BROKEN, ENOUGH, KEPT, NO_DATA, REGRESSED, UNSURE, check, read, run, thresholds
+from tests.reports.gate.made import BROKEN, ENOUGH, KEPT, NO_DATA, UNSURE, check, read, run, thresholds
 
 rng = np.random.default_rng(5)
 
@@ -56,9 +56,7 @@ def test_a_limit_that_is_met_exactly_is_kept_where_the_sign_allows_it() -> None:
     ("sessions", "each", "p", "said"),
     [
         (40, 3, 0.95, "too few turns to decide: p95 needs 400 (about 134 sessions), this run has 120"),
-        (40, 3, 0.05, "too few turns to decide: p5 needs 400 (about 134 sessions), this run has 120"),
         (10, 100, 0.95, "too few sessions to decide: p95 needs 37, this run has 10"),
-        (20, 20, 0.95, "too few sessions to decide: p95 needs 38, this run has 20"),
         (10, 100, 0.5, "too few sessions to decide: needs 20, this run has 10"),
         (20, 99, 0.99, "too few turns to decide: p99 needs 2,000 (about 182 sessions), this run has 1,980"),
     ],
@@ -167,7 +165,6 @@ def asked(folder: Path, text: str, **more: Any) -> dict[str, Any]:
         ("ttfa{target:west}: p(50)<1s", {}, "the run has no target west"),
         ("voice_to_voice: p(50)<1s", {}, "can never be judged, because nobody speaks"),
         ("ttfa: p(50)<+10%", {}, "is relative, and there is no baseline"),
-        ("ttfa: p(50)<+10%", {"baseline": "nowhere"}, '--baseline "nowhere" is no run'),
     ],
 )
 def test_what_such_a_run_can_never_be_judged_by_is_refused(
@@ -242,8 +239,6 @@ def test_a_file_replaces_the_thresholds_of_the_scripts(tmp_path: Path) -> None:
     [
         ([KEPT], 0),
         ([KEPT, BROKEN], 1),
-        ([KEPT, REGRESSED], 1),
-        ([KEPT, UNSURE], 3),
         ([UNSURE, BROKEN], 1),
         ([BROKEN, UNSURE, NO_DATA], 4),
         ([], 4),
@@ -323,9 +318,6 @@ def test_of_a_quantile_that_an_arm_is_too_small_for_only_the_other_arm_s_figure_
     [
         (Margin(ratio=0.2), "ttfa", "+20 %"),
         (Margin(ratio=0.2, plus=30), "ttfa", "+20 % and +30 ms"),
-        (Margin(plus=30), "ttfa", "+30 ms"),
-        (Margin(), "ttfa", "+0 %"),
-        (Margin(points=0.01), "failure_rate", "+1 point"),
         (Margin(points=0.005), "failure_rate", "+0.5 points"),
         (Margin(ratio=1 / 0.9 - 1), "audio_speed", "−10 %"),
     ],

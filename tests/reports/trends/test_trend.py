@@ -189,10 +189,8 @@ def test_neighbours_that_are_alike_hold_a_change_back_and_that_is_said() -> None
     [
         ("ttfb:p95", "did you mean ttf"),
         ("ttfa:p42", "allowed are ttfa:p50, ttfa:p90, ttfa:p95, ttfa:p99"),
-        ("ttfa:mean", "allowed are"),
         ("failure_rate:p50", "failure_rate is a rate"),
         ("latency_slope:p50", "may be 0 or less"),
-        ("transcript_lead:p50", "may be 0 or less"),
         ("delta_gap:p50", "cannot be a threshold"),
     ],
 )
@@ -366,9 +364,7 @@ def words(low: float, high: float, most: int = 10) -> list[str]:
     [
         (0.04, "16 Nov", "00:15"),
         (1, "16 Nov", "03:00"),
-        (5, "16 Nov", "17 Nov"),
         (40, "16 Nov", "23 Nov"),
-        (300, "Dec 2026", "Jan 2027"),
         (2000, "2027", "2028"),
     ],
 )
