@@ -40,7 +40,7 @@ PURE := tests/observe tests/protocol tests/transport tests/system/transport test
 	tests/test_session.py tests/test_session_transmit.py tests/test_session_vad.py tests/test_session_messages.py \
 	tests/test_conversations.py tests/test_talking.py tests/test_long_calls.py tests/test_third_dialect.py \
 	tests/reports/test_rates.py
-READ := tests/plan tests/run tests/system/run tests/load $(patsubst %,tests/reports/test_%.py,arms by_load costs frames lost quota spoken summary terminal)
+READ := tests/plan tests/run tests/system/run tests/load $(patsubst %,tests/reports/test_%.py,arms by_load costs frames lost spoken summary terminal)
 
 lint: .venv/dev ## style, types, spelling
 	$(BIN)/ruff check .

@@ -14,10 +14,6 @@ def run_html(summary: Summary) -> str:
     return poured(run_page(summary))
 
 
-def run_markdown(summary: Summary) -> str:
-    return markdown_text(run_page(summary))
-
-
 def run_forms(summary: Summary) -> tuple[str, str]:
     """Both, of one page: to make it takes longer than to write either."""
     page = run_page(summary)

@@ -16,7 +16,7 @@ from reports.summary.figures import Figures
 from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_json
 from tests.reports import synthetic
-from tests.reports.forms import run_forms
+from tests.reports.forms import run_html
 from tests.reports.synthetic import Plan
 
 
@@ -32,12 +32,7 @@ def summary_in(folder: Path, plan: Plan, **changes: Any) -> Summary:
 
 def page_of(plan: Plan, **changes: Any) -> str:
     """The page of the same run."""
-    return _forms_of(plan, changes)[0]
-
-
-def markdown_of(plan: Plan, **changes: Any) -> str:
-    """The same page in Markdown."""
-    return _forms_of(plan, changes)[1]
+    return _kept_page(plan, json.dumps(changes)) if plan.is_small else run_html(summary_of(plan, **changes))
 
 
 def frames_of(plan: Plan, **document: Any) -> RunFrames:
@@ -74,13 +69,9 @@ def _kept_summary(plan: Plan, changes: str) -> Summary:
     return _summary(plan, changes)
 
 
-def _forms_of(plan: Plan, changes: dict[str, Any]) -> tuple[str, str]:
-    return _kept_forms(plan, json.dumps(changes)) if plan.is_small else run_forms(summary_of(plan, **changes))
-
-
 @lru_cache(32)
-def _kept_forms(plan: Plan, changes: str) -> tuple[str, str]:
-    return run_forms(_kept_summary(plan, changes))
+def _kept_page(plan: Plan, changes: str) -> str:
+    return run_html(_kept_summary(plan, changes))
 
 
 def _summary(plan: Plan, changes: str) -> Summary:

@@ -42,17 +42,11 @@ SETTINGS = (
 PRICES = {
     "as_of": "2026-11-01",
     "name": "prices.yaml",
-    "models": {
-        "gpt-realtime": {"text_input": 4, "text_cached_input": 0.4, "text_output": 16}
-        | {
-            "audio_input": 32,
-            "audio_cached_input": 0.4,
-            "audio_output": 64,
-            "image_input": 5,
-            "image_cached_input": 0.5,
-        }
-    },
-}
+    "models": {"gpt-realtime": {"text_input": 4, "text_cached_input": 0.4, "text_output": 16, "audio_input": 32,
+                                "audio_cached_input": 0.4, "audio_output": 64, "image_input": 5,
+                                "image_cached_input": 0.5}},
+}  # fmt: skip
+HOST = {"kernel": "Linux 6.18", "python": "3.12.8", "cpus": 2, "packages": {"locust": "2.47"}}
 Integers = npt.NDArray[np.int64]
 
 
@@ -441,18 +435,9 @@ def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
             }
             for name in plan.targets
         ],
-        "host": {"kernel": "Linux 6.18", "python": "3.12.8", "cpus": 2, "packages": {"locust": "2.47"}},
+        "host": HOST,
         "hosts": [
-            {
-                "name": plan.host,
-                "kernel": "Linux 6.18",
-                "python": "3.12.8",
-                "cpus": 2,
-                "packages": {"locust": "2.47"},
-                "workers": 1,
-                "clock_offset_ns": None,
-                "clock_offset_uncertainty_ns": None,
-            }
+            {"name": plan.host, "workers": 1, "clock_offset_ns": None, "clock_offset_uncertainty_ns": None} | HOST
         ],
         "receive_timestamp_source": "kernel",
         "workers": 1,

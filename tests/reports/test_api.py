@@ -333,15 +333,6 @@ def test_a_comparison_is_that_of_the_command(nightly: Path) -> None:
     assert other.method.level == 0.1
 
 
-def test_nothing_is_judged_of_an_unfair_comparison(tmp_path: Path) -> None:
-    fine = synthetic.write(tmp_path / "fine", Plan(sessions=40), run_id="fine")
-    bad = synthetic.write(tmp_path / "bad", Plan(sessions=40, seed=8), validity={"status": "invalid"})
-    comparison = reports.compare(fine, bad)
-    assert "not_evaluated" in repr(comparison)
-    assert set(comparison.to_frame()["verdict"]) == {"not_evaluated"}
-    assert not comparison.to_frame()["passes"].any()
-
-
 def test_a_check_is_that_of_the_command(nightly: Path, tmp_path: Path) -> None:
     run, limits = reports.load(nightly / "run-0"), {"ttfa": ["p(95)<800", "med<500"], "failure_rate": "rate<0.01"}
     file = tmp_path / "ci.yaml"

@@ -28,7 +28,7 @@ from reports.summary.groups import THIN, Apart, Group, Place, Waits, apart, merg
 from reports.summary.load import call_bins
 from reports.summary.summary import Summary, summarise
 from reports.wording.notices import pooled_notices
-from reports.wording.remarks import divided, lines, rate
+from reports.wording.remarks import lines, rate
 from tests.examples import trials
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit, edited
@@ -82,9 +82,7 @@ def test_each_turn_stands_at_the_calls_that_were_in_progress() -> None:
         ([THIN - 1, 1, THIN], [(0, 1), (2, 2)]),
         ([THIN, 0, 0, THIN], [(0, 0), (3, 3)]),
         ([2 * THIN, 5, 4, 3 * THIN], [(0, 2), (3, 3)]),
-        ([3 * THIN, 5, 4, 2 * THIN], [(0, 0), (1, 3)]),
         ([0, 5, 0, THIN, 0], [(1, 3)]),
-        ([5, 5, 5], [(0, 2)]),
         ([], []),
     ],
 )
@@ -294,16 +292,6 @@ def test_a_call_whose_first_turn_failed_waits_without_an_end(tmp_path: Path) -> 
 
     assert sample is not None
     assert (sample.failed, int(np.isinf(sample.values).sum())) == (10, 10)
-
-
-def test_several_processes_that_blocked_calls_say_that_each_had_its_own_slots(tmp_path: Path) -> None:
-    several = build(tmp_path / "several", blocked=3, workers=4)
-    alone = build(tmp_path / "alone", blocked=3, workers=1)
-    assert several.arriving is not None
-    assert alone.arriving is not None
-
-    assert divided(several.run, several.arriving).startswith("Each of the 4 processes has its share of the slots")
-    assert divided(alone.run, alone.arriving) == ""
 
 
 def test_think_times_stand_beside_the_load(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from reports.text.terminal import report_text
 from reports.wording.remarks import drift_said
 from tests.examples import trials
 from tests.reports import synthetic
-from tests.reports.edited import Row, slowed, waiting
+from tests.reports.edited import slowed
 from tests.reports.forms import section_html
 from tests.reports.shared import frames_of
 from tests.reports.synthetic import Plan
@@ -81,25 +81,6 @@ def test_all_pools_of_a_run_together_are_suspected_in_one_stationary_run_of_fift
 
     assert all(len(found) == 10 for found in runs)
     assert sum(any(one.suspected for one in found) for found in runs) <= binom.ppf(0.9999, len(runs), 0.02)
-
-
-def test_a_rise_by_thirty_percent_from_the_first_quarter_to_the_last_is_found(tmp_path: Path) -> None:
-    found = 0
-    for seed in range(4):
-        run = synthetic.write(tmp_path / f"{seed}", Plan(sessions=300, turns=4, seconds=300, seed=seed))
-        found += any(one.suspected for one in rising(run, 1.3).drifts)
-
-    assert found >= 3
-
-
-def rising(folder: Path, factor: float) -> Summary:
-    """The run, with waits that rise evenly, from its first quarter to its last by this factor."""
-
-    def later(row: Row) -> float:
-        at = (row["start_utc_ns"] - synthetic.BEGAN_NS) / 1e9 / 250
-        return float(factor ** (at / 0.75))
-
-    return summarise(load_for_report(waiting(folder, later)))
 
 
 @pytest.mark.parametrize("unusable", ["invalid", "not exact"])

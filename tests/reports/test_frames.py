@@ -31,7 +31,7 @@ from reports.summary.curves import CURVE, PUBLISHED, curves
 from reports.summary.figures import ALL
 from reports.summary.groups import Waits, one_thing
 from reports.summary.histograms import BINS_MOST, Histogram, histogram_of
-from reports.summary.over_time import DOTS, bin_length, over_time, steps_over_time
+from reports.summary.over_time import DOTS, over_time, steps_over_time
 from reports.summary.segments import Band, Breakdown, Segment, around, breakdowns
 from reports.summary.summary import Summary, summarise
 from reports.turns import turns_of
@@ -70,13 +70,6 @@ def test_the_run_over_time_holds_every_turn_once(sessions: int) -> None:
     assert drawn == every - failed
     assert (panel.turns, panel.failed) == (summary.answers[0].figures.n, summary.answers[0].figures.failed)
     assert panel.turns < every
-
-
-def test_bins_are_wide_enough_for_what_is_drawn_in_them() -> None:
-    assert bin_length(1380, 2000) == 60
-    assert bin_length(30, 40) == 5
-    assert bin_length(3600, 1_000_000) == 60
-    assert bin_length(86_400, 1_000_000) == 1800
 
 
 def test_a_quantile_of_few_turns_is_not_drawn() -> None:
@@ -225,13 +218,6 @@ def test_a_figure_of_a_group_needs_what_one_of_all_turns_needs() -> None:
     for group in waits(summary_of(LONG), "turn")[0].groups:
         for p in (0.5, 0.95):
             assert group.told(p) == (lack(p, group.n, group.sessions) is None)
-
-
-def test_a_session_of_one_turn_has_no_course() -> None:
-    summary = summary_of(Plan(sessions=40, turns=1))
-
-    assert [len(one.groups) for one in waits(summary, "turn")] == [1]
-    assert section(summary) is None
 
 
 VAD = {

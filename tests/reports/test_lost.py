@@ -81,11 +81,6 @@ BAD = {("s00001", 1), ("s00001", 2), ("s00003", 3)}
 MEDIAN = r"Callers hear the reply \S+ m?s on a after they stop speaking .*"
 SAID: dict[str, tuple[Plan, str, Change | None, str, str]] = {
     # (a run, targets whose sessions were refused, what is other in turns, the headline, the sentence after it)
-    "an arm without a turn":
-        (PAIRED, "dead", None, MEDIAN + r"dead: none of its 160 turns started \(connect_failed:tcp\)\.", ".*"),
-    "lost turns are told by arm":
-        (PAIRED, "dead", None, ".*", r"160 of 320 planned turns failed \(50 %; 160 of 160 on dead\): 160 not "
-                                     r"started.*"),
     "an arm all of whose turns failed":
         (PAIRED, "", failing(lambda row: row["target"] == "dead"),
          r".*dead: all of its 160 turns failed \(timeout:response\)\.", ".*"),

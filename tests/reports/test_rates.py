@@ -34,7 +34,6 @@ from reports.statistics.differences import Margin
 from reports.statistics.rates import ArmSums, complement, rate_difference, ratio_of
 from reports.summary.outcomes import limited
 from reports.summary.summary import Summary, summarise
-from reports.text.document import summary_data
 from reports.text.terminal import report_text
 from reports.thresholds import parse
 from reports.trends.entry import entries_of, entry_of
@@ -217,13 +216,6 @@ def test_errors_and_words_are_those_of_all_turns_together(name: str) -> None:
     assert errors.sum() / words.sum() == pytest.approx((1 + 2.5) / 42)  # and not the mean of 1/2 and 1/16
 
 
-@pytest.mark.parametrize(("limit", "words"), [("12%", ["pass", "fail"]), ("30%", ["pass", "pass"])])
-def test_a_limit_is_held_against_the_rate_of_words(name: str, limit: str, words: list[str]) -> None:
-    threshold = parse("input_wer", f"rate<{limit}")
-
-    assert [item.result for side in sides_of([name]) for item in limit_results(threshold, side)] == words
-
-
 def test_more_errors_than_words_have_an_interval_too() -> None:
     rng = np.random.default_rng(4)
     words = rng.integers(5, 40, 60).astype(float)
@@ -269,17 +261,6 @@ def test_a_run_of_text_has_no_rate_of_audio(tmp_path: Path) -> None:
 @pytest.mark.parametrize("written", ["30kB/s", "30000", "30000B/s", "0.03MB/s", "30 kB/s"])
 def test_a_limit_is_written_with_or_without_its_unit(written: str) -> None:
     assert parse("audio_received", f"med>{written}").limit == 30_000
-
-
-def test_a_limit_is_kept_or_broken_by_the_interval_over_sessions(tmp_path: Path) -> None:
-    median = np.median(reports.load(run_of_carried(tmp_path)).sessions["audio_received"])
-    below, above = (f"audio_received: med>{median * factor:.0f}" for factor in (0.8, 1.2))
-    found = checked(tmp_path, thresholds(below, above, "audio_sent: p(50)>1kB/s"))
-
-    assert [(item.verdict or item.result) for item in found.thresholds] == ["pass", "fail", "pass"]
-    assert [item.unit for item in found.thresholds] == ["B/s"] * 3
-    assert found.thresholds[0].value == pytest.approx(median, rel=1e-4)
-    assert found.thresholds[0].sessions == 60
 
 
 BEGUN = 1_000
@@ -389,14 +370,6 @@ def test_by_uncached_tokens_it_is_twice_as_steep_where_half_are_cached(summary: 
     of = {f.target: f for f in summary.slopes if f.metric == "latency_slope_uncached"}
 
     assert of["east"].at(0.5).value == pytest.approx(2 * slope(summary, "east"), rel=0.05)
-
-
-def test_turns_stand_in_the_bins_of_their_tokens(summary: Summary) -> None:
-    rows = [row for row in summary_data(summary)["groups"] if (row["by"], row["target"]) == ("context", "west")]
-
-    assert [(row["from"], row["to"], row["n"]) for row in rows] == [
-        (0, 2000, 80), (2000, 4000, 80), (4000, 8000, 160), (8000, 16000, 80),
-    ]  # fmt: skip
 
 
 def test_the_first_turn_has_no_cached_share(summary: Summary) -> None:

@@ -158,12 +158,6 @@ def test_workers_histograms_are_added_up(tmp_path: Path) -> None:
     assert found.negative["delta_gap"] == 3
 
 
-def test_ids_of_the_service_are_fetched_for_a_few_rows(tmp_path: Path) -> None:
-    run = reports.load(synthetic.write(tmp_path, Plan()), all_columns=False)
-
-    assert response_ids(run, [3, 1]) == ["resp_0000003", "resp_0000001"]
-
-
 @pytest.mark.parametrize("read", [lambda run: response_ids(run, [0]), runs.bounds_of], ids=["ids", "bounds"])
 def test_columns_that_are_read_later_are_refused_where_they_are_damaged(
     tmp_path: Path, read: Callable[[runs.RunFrames], object]

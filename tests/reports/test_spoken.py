@@ -14,11 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reports
-from bench.metrics import TURN_TYPES
 from bench.run.folder import SCHEMAS, row_reader
 from bench.run.histograms import Histograms, Key
 from bench.run.measured import record_rows
-from reports import question
 from reports.page import calls
 from reports.question import Stratum, in_order
 from reports.records import data_of
@@ -157,7 +155,7 @@ def test_each_origin_has_its_own_main_metric(tmp_path: Path) -> None:
 def test_a_stall_is_no_wait_and_a_failed_turn_no_endless_one() -> None:
     summary = summary_of(Plan(sessions=40, failed=0.2))
 
-    for metric in ("stall_duration", "stall_count", "vad_splits", "network_rtt", "retransmits"):
+    for metric in ("audio_speed", "stall_duration", "stall_count", "vad_splits", "network_rtt", "retransmits"):
         found = figures(summary, metric)
         assert found.failed > 0
         assert all(math.isfinite(estimate.value) for estimate in found.quantiles)
@@ -226,10 +224,6 @@ def with_calls(_: int, row: Row) -> Row:
 @pytest.fixture(scope="module")
 def summary(tmp_path_factory: pytest.TempPathFactory) -> Summary:
     return edited(synthetic.write(tmp_path_factory.mktemp("strata"), PLAN), with_calls)
-
-
-def test_every_trait_has_words() -> None:
-    assert list(question.TURN_TYPES) == list(TURN_TYPES)
 
 
 def test_plain_turns_come_first_and_several_traits_after_the_first_of_them() -> None:

@@ -80,10 +80,6 @@ def test_of_each_step_each_targets_median_and_slowest_turn_are_drawn(tmp_path: P
         assert 1e3 * talks_[3].wait_s == pytest.approx(waits[-1])
 
 
-def test_a_run_of_one_step_has_no_turns_of_each() -> None:
-    assert summary_of(Plan(sessions=20, turns=1)).talks_of_steps == {}
-
-
 def test_instants_count_from_the_end_of_speech(tmp_path: Path) -> None:
     (median, *_) = summary_in(tmp_path, Plan(sessions=20)).talks
     turns = reports.load(tmp_path).turns
@@ -280,14 +276,6 @@ def test_a_stall_is_placed_where_the_log_tells_it(tmp_path: Path) -> None:
     (_, stopped), (again, end) = talk.heard
     assert again - stopped == pytest.approx(0.3)
     assert end == pytest.approx(talk.end_s)
-
-
-def test_a_log_that_tells_of_another_stall_is_not_believed(tmp_path: Path) -> None:
-    stalled(tmp_path, 120)
-    (talk,) = summarise(reports.load(tmp_path)).talks
-
-    assert talk.heard == ()
-    assert talk.stall_s == pytest.approx(0.12)
 
 
 def test_a_real_log_is_read() -> None:

@@ -82,10 +82,8 @@ def _row(text: str) -> str:
     [
         ({}, False),
         ({"FORCE_COLOR": "1"}, True),
-        ({"FORCE_COLOR": "1", "TERM": "xterm"}, True),
         ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
         ({"FORCE_COLOR": "1", "TERM": "dumb"}, False),
-        ({"FORCE_COLOR": "1", "TERM": "unknown"}, False),
         ({"FORCE_COLOR": "1", "NO_COLOR": ""}, True),
     ],
 )

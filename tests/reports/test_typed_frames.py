@@ -7,8 +7,6 @@ from functools import cache, partial
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 import rtbench
@@ -89,17 +87,6 @@ def test_a_frame_goes_to_parquet_and_comes_back(made: Made, tmp_path: Path, plan
     if name not in ROWS:  # a label that no row has is of no type in Parquet
         assert dtypes(back) == dtypes(frame)
     assert back.isna().equals(frame.isna())
-
-
-@pytest.mark.parametrize("name", ["quantiles", "rates", "comparison", "check", "trend"])
-def test_files_of_several_runs_have_one_schema(made: Made, tmp_path: Path, name: str) -> None:
-    schemas = []
-    for number, plan in enumerate(PLANS):
-        made(plan, name).to_parquet(tmp_path / f"{number}.parquet")
-        schemas.append(pq.read_schema(tmp_path / f"{number}.parquet").remove_metadata())
-
-    assert schemas == [schemas[0]] * len(schemas)
-    assert not any(pa.types.is_null(field.type) for field in schemas[0])
 
 
 def test_why_a_figure_is_inconclusive_is_text(made: Made) -> None:

@@ -56,9 +56,7 @@ REGRESSED, ALIKE, SHORT = Plan(60, 10, median_ms=1500), Plan(60, 10), Plan(60, 1
     [
         (REGRESSED, {}, 0),
         (REGRESSED, {"fail_on_regression": True}, 1),
-        (REGRESSED, {"fail_on_regression": True, "on_inconclusive": OnInconclusive.FAIL}, 1),
         (SHORT, {"fail_on_regression": True}, 0),
-        (SHORT, {"fail_on_regression": True, "on_inconclusive": OnInconclusive.PASS}, 0),
         (SHORT, {"fail_on_regression": True, "on_inconclusive": OnInconclusive.WARN}, 0),
         (SHORT, {"fail_on_regression": True, "on_inconclusive": OnInconclusive.FAIL}, 3),
         (Plan(sessions=0), {"fail_on_regression": True, "on_inconclusive": OnInconclusive.PASS}, 4),

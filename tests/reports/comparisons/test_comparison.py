@@ -22,13 +22,11 @@ from reports.finding import Arm, Finding, Measured
 from reports.gate.check import check_of
 from reports.looks.decision import decision_headline
 from reports.question import Question, margin_of
-from reports.runs import load_for_report
 from reports.sides.fairness import FairnessCheck
-from reports.sides.side import Side, among, sample_of, sides_of, targets_of
+from reports.sides.side import Side, among, sample_of, sides_of
 from reports.statistics.baselines import RUN_SD
 from reports.statistics.differences import Margin
 from reports.statistics.quantiles import quantile
-from tests.reports import synthetic
 from tests.reports.comparisons.build import quick, run, targets, two
 from tests.reports.comparisons.invented import GATES as DECIDED_GATES
 from tests.reports.comparisons.invented import ratio
@@ -163,17 +161,13 @@ def failing(sides: tuple[Side, ...]) -> list[FairnessCheck]:
 
 def test_sessions_with_a_failed_turn_are_told_beside_the_rate_of_turns(tmp_path: Path) -> None:
     run(tmp_path, PAIRED)
-    edit(tmp_path, "turns", lambda _, row: row | ({"outcome": "failed:no_audio"} if _clustered(row) else {}))
+    failed = {"outcome": "failed:no_audio"}  # all turns of six of the 60 sessions of the candidate
+    edit(tmp_path, "turns", lambda _, row: row | (failed if row["target"] == "east" and row["pair"] < 6 else {}))
     (check,) = failing(sides_of([tmp_path]))
 
     assert failing(targets(PAIRED)) == []
     assert check.result == "informational"
     assert [text.replace("\u00a0", " ") for text in check.texts] == ["0 %", "10 % (+3.59 to +18.2 points)"]
-
-
-def _clustered(row: Any) -> bool:
-    """All turns of six of the 60 sessions of the candidate."""
-    return bool(row["target"] == "east" and row["pair"] < 6)
 
 
 def test_a_comparison_is_the_same_each_time_and_whatever_else_is_asked() -> None:
@@ -183,16 +177,6 @@ def test_a_comparison_is_the_same_each_time_and_whatever_else_is_asked() -> None
     assert first.findings == again.findings
     assert alone.findings[0].difference == of(first, "ttfa p50").difference
     assert alone.method.seed == first.method.seed
-
-
-def test_a_killed_run_and_a_small_one_are_compared_and_not_green(tmp_path: Path) -> None:
-    killed = synthetic.write_killed(tmp_path / "killed", RUN)
-    old = Path(synthetic.__file__).parent / "stored"
-
-    one, cut, stored = targets(RUN)[0], *(targets_of(load_for_report(folder))[0] for folder in (killed, old))
-
-    assert quick(among([one, cut]), questions=GATES).exit_status == 4
-    assert quick(among([stored, one])).exit_status == 4
 
 
 def test_questions_of_ones_own_are_answered_in_their_order() -> None:

@@ -96,23 +96,11 @@ def within(baseline: float, candidate: float, low: float, high: float, margin: M
 
 ROWS: dict[str, tuple[Finding, dict[str, Any]]] = {
     # (a finding, what its row says and where its marks are)
-    "figure, difference, interval and verdict":
-        (findings()[0], {"measured": "1,600 → 2,640 ms", "told": "+65 % (+47 to +87 %)", "verdict": "✕ regressed",
-                         "why": "", "beside": ""}),
-    "rates are told in points":
-        (findings()[2], {"measured": "1.10 → 0.55 %", "told": "−0.55 points (−1.15 to +0.05)",
-                         "short": "−0.55 (−1.15 to +0.05)", "margin_text": "1 point",
-                         "d": -0.55, "low": -1.15, "high": 0.05, "margin": 1.0}),
     "what is not gated or of one origin says so":
         (finding("ttfa", 0.5, "equivalent", ratio(600, 610, 0.98, 1.05), stratum=Stratum("speech_end")),
          {"beside": "from end of speech, not gated"}),
-    "an inconclusive row says what it lacks":
-        (NAMED["ttfa p90"], {"why": "slower; it takes about 460 pairs"}),
-    "turns": (NAMED["ttfa p99"], {"why": "too few turns to decide: p99 needs 2,000 per target, 1,200 measured"}),
-    "nothing": (NAMED["ttfa p95"], {"why": ""}),
     "sessions": (replace(findings()[3], unit="session"),
                  {"why": "slower; it takes about 460 sessions per target"}),
-    "a verdict is sure": (SURE, {"verdict": "≈ equivalent"}),
     "unless an arm drifts": (replace(SURE, difference=replace(NEAR, order="drift"),
                                      verdict=replace(SURE.verdict, provisional=True)),
                              {"verdict": "≈ equivalent (provisional)"}),

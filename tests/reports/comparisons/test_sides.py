@@ -304,13 +304,6 @@ def test_whatever_a_target_is_called_its_run_is_found(target: str) -> None:
         assert folder_of(f"{folder}:{target}") == Path(folder)
 
 
-def test_a_target_of_which_the_run_has_no_row_is_a_side(tmp_path: Path) -> None:
-    known = [{"name": "west"}, {"name": "silent"}]
-    folder = run(tmp_path / "a", Plan(sessions=4, targets=("west",)), targets=known)
-
-    assert [side.name for side in sides_of([folder])] == ["west", "silent"]
-
-
 def test_a_run_without_any_name_of_a_target_is_a_side(tmp_path: Path) -> None:
     empty = run(tmp_path / "nothing", Plan(sessions=0), targets=[])
 
@@ -326,8 +319,6 @@ NAMED_REFUSED: dict[str, tuple[list[str], str]] = {
         (["PAIR", "OTHER"], "say which one is meant, .*/pair:west or .*/pair:east"),
     "a side that is named twice": (["ONE", "ONE/"], "is named 2 times"),
     "a copy": (["ONE", "COPY"], r"copy is a copy of .*: both are the run one, and a run cannot be compared with"),
-    "what is no run": (["NOWHERE", "ONE"], "is not a run folder"),
-    "a target of what is no run": (["NOWHERE:west", "ONE"], "is not a run folder"),
 }  # fmt: skip
 
 
@@ -350,8 +341,6 @@ def test_runs_that_began_in_the_same_second_on_two_machines_are_two(tmp_path: Pa
 
 LABELS: dict[str, tuple[dict[str, Plan], list[str]]] = {
     # (runs by their folders, labels of the sides)
-    "two runs of one target are two sides":
-        ({"a": Plan(sessions=4, targets=("west",)), "b": SMALL}, ["west", "sim"]),
     "one run is all of its targets in the order of its document":
         ({"a": Plan(sessions=6, targets=("zeta", "alpha", "mid"))}, ["zeta", "alpha", "mid"]),
     "sides of the same label are told apart by their folders":

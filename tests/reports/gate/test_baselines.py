@@ -29,7 +29,6 @@ from reports.gate.items import Checked
 from reports.gate.sentences import interval_text
 from reports.runs import load_for_report
 from reports.sides.workload import allowed, conditions_of, differing_conditions
-from tests.command_line import call
 from tests.reports.edited import slowed
 from tests.reports.gate.made import ENOUGH, read, run, sides, stored, thresholds
 from tests.reports.planned import planned
@@ -224,18 +223,6 @@ def test_the_run_itself_is_left_out_of_its_baseline_and_that_is_said(tmp_path: P
     assert "The run that is checked is stored in" in notices(found)
 
 
-def test_the_shelf_shows_what_is_left_out(tmp_path: Path) -> None:
-    folder = store(tmp_path, 1)
-    shutil.copy(folder / "voice_turns" / "sim" / "made-0.json", folder / "voice_turns" / "sim" / "copy.json")
-    (folder / "voice_turns" / "other").mkdir()
-    shutil.copy(folder / "voice_turns" / "sim" / "made-0.json", folder / "voice_turns" / "other" / "made-0.json")
-    output = call("baseline", "list", "--baselines-dir", folder).output
-
-    assert output.startswith("voice_turns/sim  1 run, ")
-    assert "copy.json is of made-0, which is stored already" in output or "made-0.json is of made-0" in output
-    assert "other/made-0.json is of voice_turns/sim, not of the folder that it stands in" in output
-
-
 def test_a_file_in_the_folder_of_another_target_is_no_baseline_there(tmp_path: Path) -> None:
     folder = store(tmp_path, 2)
     path = folder / "voice_turns" / "sim" / "made-1.json"
@@ -244,14 +231,6 @@ def test_a_file_in_the_folder_of_another_target_is_no_baseline_there(tmp_path: P
 
     assert found.baseline == "1\u00a0stored run of sim"
     assert "made-1.json is of voice_turns/other, not of the folder that it stands in: it is left out." in notices(found)
-
-
-def test_settings_of_a_variant_are_a_condition(tmp_path: Path) -> None:
-    folder = str(store(tmp_path, 1))
-    varied = [{"name": "sim", "service": "simulator", "dialect": "ga", "session": {"temperature": 0.7}}]
-    found = check_of(read(MANY, targets=varied), thresholds(*TTFA), folder, allow=["api_version"])
-
-    assert [line.partition(" here")[0] for line in found.differs] == ["sim: settings of the target: temperature 0.7"]
 
 
 @pytest.mark.parametrize(

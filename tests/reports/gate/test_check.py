@@ -263,14 +263,6 @@ def test_before_any_run_is_stored_margins_are_inconclusive_and_limits_decide(tmp
     assert found.exit_status == 3
 
 
-def test_a_run_without_data_is_not_green_where_nothing_is_stored_either(tmp_path: Path) -> None:
-    (tmp_path / "baselines").mkdir()
-    found = check_of(read(Plan(sessions=0)), (), str(tmp_path / "baselines"), on_inconclusive="pass")
-
-    assert words(found) == ["not_evaluated"] * 3
-    assert found.exit_status == 4
-
-
 @pytest.mark.parametrize(
     ("written", "baseline", "said"),
     [
@@ -367,13 +359,6 @@ def test_a_run_of_which_more_than_a_tenth_never_began_is_not_green_by_omission()
         'add failure_rate: ["rate<0.01"]',
     )
     assert (words(asked), asked.exit_status, asked.causes) == (["pass", "pass"], 0, ())
-
-
-def test_failures_of_the_baseline_are_part_of_what_is_asked_of_its_candidates() -> None:
-    now = read(replace(PAIRED, failed=0.02))
-
-    assert check_of(now).warnings == ()
-    assert len(check_of(now, thresholds("ttfa: med<+50%")).warnings) == 2
 
 
 def test_what_lies_among_the_failures_on_either_end_is_no_endless_interval(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from reports.statistics.differences import Margin
 from reports.statistics.quantiles import Sample, sample
 from reports.wording import verdicts
 from reports.wording.validity import Cause
-from tests.reports.gate.made import BROKEN, ENOUGH, KEPT, NO_DATA, REGRESSED, UNSURE, check, read, run, thresholds
+from tests.reports.gate.made import BROKEN, ENOUGH, KEPT, NO_DATA, UNSURE, check, read, run, thresholds
 
 rng = np.random.default_rng(5)
 
@@ -56,9 +56,7 @@ def test_a_limit_that_is_met_exactly_is_kept_where_the_sign_allows_it() -> None:
     ("sessions", "each", "p", "said"),
     [
         (40, 3, 0.95, "too few turns to decide: p95 needs 400 (about 134 sessions), this run has 120"),
-        (40, 3, 0.05, "too few turns to decide: p5 needs 400 (about 134 sessions), this run has 120"),
         (10, 100, 0.95, "too few sessions to decide: p95 needs 37, this run has 10"),
-        (20, 20, 0.95, "too few sessions to decide: p95 needs 38, this run has 20"),
         (10, 100, 0.5, "too few sessions to decide: needs 20, this run has 10"),
         (20, 99, 0.99, "too few turns to decide: p99 needs 2,000 (about 182 sessions), this run has 1,980"),
     ],
@@ -95,15 +93,6 @@ def test_nothing_measured_and_nothing_succeeded_are_no_data() -> None:
     assert judge_limit(estimate_mean((np.zeros(3), np.zeros(3))), "<", 1.0)[0] == "not_evaluated"
 
 
-def test_a_rate_without_an_event_still_has_an_upper_end() -> None:
-    small = estimate_rate((np.zeros(20), np.full(20, 5.0)))
-    large = estimate_rate((np.zeros(200), np.full(200, 5.0)))
-
-    assert small.low == large.low == 0
-    assert 1 - 0.05 ** (1 / 100) < small.high < 0.15
-    assert large.high < small.high / 5
-
-
 def test_the_end_of_a_rate_is_the_wider_one_of_student_and_wilson() -> None:
     events = np.zeros(30)
     events[:2] = 1
@@ -116,18 +105,6 @@ def test_the_end_of_a_rate_is_the_wider_one_of_student_and_wilson() -> None:
     assert figure.low == max(0.0, share - 1.6991270265334972 * se)
 
 
-@pytest.mark.parametrize(("limit", "sessions"), [(0.01, 299), (0.03, 99)])
-def test_a_limit_on_failures_takes_as_many_sessions_as_could_all_have_been_whole_ones(
-    limit: float, sessions: int
-) -> None:
-    """Whatever their length: refused sessions and lost turns fail as one."""
-    for turns in (1, 10, 40):
-        short, enough = (
-            estimate_rate((np.zeros(many), np.full(many, float(turns)))) for many in (sessions - 1, sessions)
-        )
-        assert (judge_limit(short, "<", limit)[0], judge_limit(enough, "<", limit)[0]) == ("inconclusive", "pass")
-
-
 def test_a_mean_has_the_error_of_sessions_and_not_of_turns() -> None:
     level = rng.normal(3, 0.3, 50)
     figure = estimate_mean((level * 10, np.full(50, 10.0)))
@@ -135,13 +112,6 @@ def test_a_mean_has_the_error_of_sessions_and_not_of_turns() -> None:
 
     assert figure.value == pytest.approx(level.mean())
     assert figure.high - figure.value == pytest.approx(1.6765508926168529 * se)  # t of 49 degrees of freedom
-
-
-def test_one_session_tells_nothing_of_others() -> None:
-    rate, mean = estimate_rate((np.ones(1), np.full(1, 4.0))), estimate_mean((np.ones(1), np.full(1, 4.0)))
-
-    assert (rate.low, rate.high) == (0.0, 1.0)
-    assert (mean.low, mean.high) == (-math.inf, math.inf)
 
 
 @pytest.mark.parametrize("p", [0.5, 0.95])
@@ -195,7 +165,6 @@ def asked(folder: Path, text: str, **more: Any) -> dict[str, Any]:
         ("ttfa{target:west}: p(50)<1s", {}, "the run has no target west"),
         ("voice_to_voice: p(50)<1s", {}, "can never be judged, because nobody speaks"),
         ("ttfa: p(50)<+10%", {}, "is relative, and there is no baseline"),
-        ("ttfa: p(50)<+10%", {"baseline": "nowhere"}, '--baseline "nowhere" is no run'),
     ],
 )
 def test_what_such_a_run_can_never_be_judged_by_is_refused(
@@ -270,8 +239,6 @@ def test_a_file_replaces_the_thresholds_of_the_scripts(tmp_path: Path) -> None:
     [
         ([KEPT], 0),
         ([KEPT, BROKEN], 1),
-        ([KEPT, REGRESSED], 1),
-        ([KEPT, UNSURE], 3),
         ([UNSURE, BROKEN], 1),
         ([BROKEN, UNSURE, NO_DATA], 4),
         ([], 4),
@@ -351,9 +318,6 @@ def test_of_a_quantile_that_an_arm_is_too_small_for_only_the_other_arm_s_figure_
     [
         (Margin(ratio=0.2), "ttfa", "+20 %"),
         (Margin(ratio=0.2, plus=30), "ttfa", "+20 % and +30 ms"),
-        (Margin(plus=30), "ttfa", "+30 ms"),
-        (Margin(), "ttfa", "+0 %"),
-        (Margin(points=0.01), "failure_rate", "+1 point"),
         (Margin(points=0.005), "failure_rate", "+0.5 points"),
         (Margin(ratio=1 / 0.9 - 1), "audio_speed", "−10 %"),
     ],

@@ -136,8 +136,6 @@ def test_fewer_sessions_than_a_quantile_may_be_tested_with_are_never_planned() -
     ("arguments", "problem"),
     [
         (("ttfa:p95", "10%", "10%"), "an effect of 10 % is not above the margin of 10 %"),
-        (("failure_rate", "1%", "1%"), "an effect of 1 points is not above"),
-        (("ttfb:p95",), "there is no metric"),
         (("ttfa:rate",), "is no quantile"),
         (("failure_rate:p95", None, None), "is a rate"),
         (("ttfa:p95", "plenty"), "is no share"),

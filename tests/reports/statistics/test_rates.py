@@ -59,12 +59,6 @@ def test_the_variance_of_a_ratio_is_that_of_its_sessions_residuals() -> None:
     assert found.deff == pytest.approx(found.variance * 40 / (0.15 * 0.85))
 
 
-def test_sessions_without_a_turn_do_not_count() -> None:
-    with_empty = by_session((1, 10), (0, 10), (0, 0), (5, 20))
-
-    assert ratio_of(with_empty) == ratio_of(by_session((1, 10), (0, 10), (5, 20)))
-
-
 def test_nothing_has_no_rate_and_one_session_no_variance() -> None:
     assert math.isnan(ratio_of(by_session()).value)
     assert math.isnan(ratio_of(by_session((1, 10))).variance)

@@ -63,12 +63,6 @@ def test_a_change_is_marked_between_two_runs_with_what_else_changed_there() -> N
     assert change_sentence(course, moved).startswith("ttfa p50 of gateway: +")
 
 
-def test_a_wait_that_gets_shorter_is_no_change_for_the_worse() -> None:
-    ((_, moved),) = told_by(stepped(15, 15, 0.6), [trend_question("ttfa:p50")]).moved
-
-    assert (moved.worse, moved.share < 0) == (False, True)
-
-
 def test_an_invalid_run_is_shown_and_never_compared() -> None:
     runs = [*stepped(6, 6), *(invalid(number, 5000.0) for number in range(20, 40))]
     course = first(runs)
@@ -195,10 +189,8 @@ def test_neighbours_that_are_alike_hold_a_change_back_and_that_is_said() -> None
     [
         ("ttfb:p95", "did you mean ttf"),
         ("ttfa:p42", "allowed are ttfa:p50, ttfa:p90, ttfa:p95, ttfa:p99"),
-        ("ttfa:mean", "allowed are"),
         ("failure_rate:p50", "failure_rate is a rate"),
         ("latency_slope:p50", "may be 0 or less"),
-        ("transcript_lead:p50", "may be 0 or less"),
         ("delta_gap:p50", "cannot be a threshold"),
     ],
 )
@@ -372,9 +364,7 @@ def words(low: float, high: float, most: int = 10) -> list[str]:
     [
         (0.04, "16 Nov", "00:15"),
         (1, "16 Nov", "03:00"),
-        (5, "16 Nov", "17 Nov"),
         (40, "16 Nov", "23 Nov"),
-        (300, "Dec 2026", "Jan 2027"),
         (2000, "2027", "2028"),
     ],
 )
