@@ -386,12 +386,6 @@ def test_what_cannot_be_read_is_an_event_too(wire: bytes) -> None:
 
 
 @thorough
-@given(wire=st.binary(max_size=300), dialect=st.sampled_from(list(REALTIME.values())))
-def test_no_bytes_make_it_raise(wire: bytes, dialect: Dialect) -> None:
-    assert isinstance(event_of(wire, dialect), Event)
-
-
-@thorough
 @given(
     name=st.sampled_from(sorted({**GA.kinds, **PREVIEW.kinds})) | st.text(max_size=12),
     fields=st.dictionaries(st.sampled_from(FIELDS), JSON_VALUES),
