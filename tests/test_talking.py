@@ -645,15 +645,6 @@ def test_how_late_a_service_speaks_up_by_itself_is_the_truth(speed: float) -> No
     assert [turn.outcome for turn in talk.turns] == ["ok", "ok"]
 
 
-def test_a_service_that_speaks_up_in_a_long_pause_disturbs_nobody() -> None:
-    idle = TurnDetection(silence_duration_ms=400, idle_timeout_ms=5_000)
-    talk = converse(speak(*SPEECH), Pause(30), speak(*SPEECH), turn_detection=idle)
-
-    assert [turn.outcome for turn in talk.turns] == ["ok", "ok"]
-    assert talk.session.unattributed_commits >= 1
-    assert talk.turns[1].response_id == talk.simulator.said[-1].response_id or talk.session.outcome == "ok"
-
-
 # Whatever is said, and whatever goes wrong.
 
 
