@@ -448,22 +448,6 @@ def imported() -> set[str | None]:
     return {distribution(module) for module in foreign} - {None}
 
 
-@pytest.mark.parametrize(
-    ("module", "expected"),
-    [
-        ("numpy.typing", "numpy"),
-        ("azure", None),
-        ("azure.identity", "azure-identity"),
-        ("azure.core.exceptions.ClientAuthenticationError", "azure-core"),
-        ("opentelemetry.metrics.Meter", "opentelemetry-api"),
-        ("opentelemetry.exporter.otlp.proto.http.metric_exporter", "opentelemetry-exporter-otlp-proto-http"),
-        ("opentelemetry.sdk.metrics", "opentelemetry-sdk"),
-    ],
-)
-def test_a_module_is_of_one_distribution(module: str, expected: str | None) -> None:
-    assert distribution(module) == expected
-
-
 def test_only_what_is_imported_is_declared_and_all_of_it() -> None:
     needed = declared(PROJECT["dependencies"]) | declared(PROJECT["optional-dependencies"]["otel"])
 

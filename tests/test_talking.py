@@ -58,8 +58,6 @@ from bench.protocol.settings import DetectorName, FunctionTool, SessionSettings,
 from bench.protocol.voice_live import VOICE_LIVE as VOICE_LIVE_DIALECT
 from bench.session import Session
 from bench.simulator.behaviour import Behaviour
-from bench.simulator.conversation.input_audio import FRAME_MS
-from bench.simulator.delay import LogNormal
 from bench.simulator.profile import AnswerParts, FunctionCalls, Profile, default_profile
 from bench.simulator.voice import RecordedReply, build_reply
 from bench.simulator.wire import (
@@ -510,17 +508,6 @@ def test_speech_ends_at_the_same_sample_in_chunks_of_any_size_and_with_any_silen
 
     assert abs(edge_in_ms(talk) - Fraction(30 + speech_ms)) <= 1
     check(talk, {1: (EDGES[0], round((30 + speech_ms) * 24))})
-
-
-@pytest.mark.parametrize("chunk_ms", [20, 50, 100, 200])
-@pytest.mark.parametrize("speech_ms", [600, 613, 655, 699])
-def test_the_truth_itself_grows_with_the_chunk_by_less_than_its_length(speech_ms: float, chunk_ms: int) -> None:
-    profile = default_profile()
-    profile = replace(profile, delays=replace(profile.delays, speech_stopped=LogNormal(20, 20)))
-    talk = converse(speak(30, speech_ms, chunk_ms=chunk_ms), turn_detection=VAD, profile=profile)
-
-    detection_ms = talk.turns[0].metrics_ns()["end_of_turn_delay"] / MS
-    assert 400 + 20 <= detection_ms < 400 + 20 + chunk_ms + FRAME_MS
 
 
 def test_noise_behind_the_speech_moves_nothing() -> None:
