@@ -37,7 +37,7 @@ coverage: .venv/dev ## how much of the pure core, and of plans, runs and summari
 	$(BIN)/coverage report --include 'reports/summary/*' --fail-under 95
 
 PURE := tests/observe tests/protocol tests/transport tests/system/transport tests/reports/statistics tests/reports/test_statistics.py \
-	tests/test_session.py tests/test_session_transmit.py tests/test_session_vad.py tests/test_session_messages.py \
+	tests/test_session.py tests/test_session_vad.py \
 	tests/test_conversations.py tests/test_talking.py tests/test_long_calls.py tests/test_third_dialect.py \
 	tests/reports/test_rates.py
 READ := tests/plan tests/run tests/system/run tests/load $(patsubst %,tests/reports/test_%.py,arms by_load costs frames lost spoken summary terminal)

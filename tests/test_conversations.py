@@ -17,11 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.limits import MOST_ROUNDS, Limits
+from bench.limits import MOST_ROUNDS
 from bench.observe.observation import TurnObservation
 from bench.observe.turn import LATE_TRANSCRIPT_NS
 from bench.plan.functions import Function
-from bench.plan.steps import Interrupt, InterruptSettings, Pause, SendEvent, Sound, SoundSettings
+from bench.plan.steps import Interrupt, InterruptSettings, Pause, Sound, SoundSettings
 from bench.plan.turn_plan import Cue
 from bench.plan.turns import Step
 from bench.protocol.base import Dialect
@@ -29,7 +29,6 @@ from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import TurnDetection
-from bench.simulator.delay import LogNormal
 from bench.simulator.profile import AnswerParts, FunctionCalls, Profile, SpeechDetection, default_profile
 from bench.simulator.voice import TOKEN_MS
 from bench.simulator.wire import VOICE_LIVE
@@ -196,20 +195,6 @@ def test_a_function_of_python_gets_the_arguments() -> None:
 
     assert talk.turns[0].outcome == "ok"
     assert len(asked) == 1
-
-
-@settings(suppress_health_check=[HealthCheck.too_slow])
-@given(phases=st.booleans(), pause_ms=st.sampled_from([5.0, 400.0, 6_000.0]), seed=st.integers(0, 99))
-def test_an_answer_in_parts_has_an_answer_and_a_preamble(phases: bool, pause_ms: float, seed: int) -> None:
-    profile = replace(default_profile(), preamble=AnswerParts(share=1.0, phases=phases))
-    profile = replace(profile, delays=replace(profile.delays, answer_pause=LogNormal(pause_ms, pause_ms)))
-    talk = converse(speak(*SPEECH), profile=profile, seed=seed, turn_detection=VAD)
-
-    (turn,) = talk.turns
-    said, answer = audio_of(talk, responses(talk)[0]).values()
-    assert (turn.outcome, turn.preamble, turn.turn_type) == ("ok", True, "regular")
-    assert (turn.instants["first_audio"], turn.instants["answer_audio"]) == (said[0][0], answer[0][0])
-    assert (turn.stall_count, len(turn.gaps_ns)) == (0, len(said) + len(answer) - 2)
 
 
 # Interruptions.
@@ -426,36 +411,6 @@ def test_a_sound_that_a_slow_vad_answers_late_has_had_a_false_reply() -> None:
     assert [(turn.outcome, turn.false_reply) for turn in talk.turns] == [("ok", None), ("ok", True)]
 
 
-def test_what_a_service_says_because_the_caller_is_silent_is_no_reply_to_a_sound_that_it_ignores() -> None:
-    idle = TurnDetection(silence_duration_ms=400, idle_timeout_ms=5_000)
-    profile = replace(default_profile(), vad=SpeechDetection(min_speech_ms=2_000))
-    aside = Sound(SoundSettings(audio=recording(sound(20, 900, 20)), kind="talking_to_others", during="silence"))
-    patient = speak(30, 2_500, 50)
-    talk = converse(patient, Pause(3.5), aside, patient, turn_detection=idle, profile=profile)
-
-    assert talk.session.idle_prompts == 1
-    assert [(turn.outcome, turn.false_reply) for turn in talk.turns] == [("ok", None), ("ok", False)]
-
-
-def test_who_waits_between_turns_for_the_service_s_limits_interrupts_all_the_same(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    interrupting = over_reply(speak(*SPEECH), Cue(after_ns=300 * MS))
-    talk = converse(speak(*SPEECH), interrupting, turn_detection=VAD)
-
-    assert [turn.outcome for turn in talk.turns] == ["interrupted", "ok"]
-
-
-def test_a_word_of_the_transcript_is_a_cue() -> None:
-    talk = converse(say(), Interrupt(InterruptSettings(cue=Cue(word="O"))), say())
-
-    first, _ = talk.turns
-    came = [at_ns for at_ns, event in said_in(talk, first.response_id, "response.output_audio_transcript.delta")
-            if "o" in event["delta"].casefold()]  # fmt: skip
-    assert first.outcome == "interrupted"
-    assert first.instants["barge_in"] == came[0]
-
-
 def test_a_moot_interruption_says_its_words_after_the_reply() -> None:
     late = over_reply(speak(*SPEECH), Cue(after_ns=60_000 * MS))
     talk = converse(speak(*SPEECH), late, turn_detection=VAD)
@@ -505,18 +460,6 @@ def test_a_turn_with_fillers_has_the_answer_s_figures_and_is_apart(
         assert turn.audio_bytes_received == sum(len(base64.b64decode(event["delta"])) for _, event in mine)
 
 
-@pytest.mark.parametrize("known", [False, True])
-def test_fillers_that_only_the_service_knows_of_are_told_by_its_session(known: bool) -> None:
-    setting = {"type": "static_interim_response", "triggers": ["latency"], "latency_threshold_ms": 100}
-    update = {"type": "session.update", "session": {"interim_response": setting}}
-    changed = [SendEvent(update)] if known else []
-    script = build_script(say(), Pause(1), *changed, Pause(1), say(), dialect=PREVIEW)
-    talk = talked(script, Simulator(PREVIEW, default_profile(), 1, wire=VOICE_LIVE))
-
-    assert [turn.turn_type for turn in talk.turns] == (["regular", "filler"] if known else ["regular", "regular"])
-    assert [turn.preamble for turn in talk.turns] == ([False, True] if known else [False, False])
-
-
 # Turns without an end.
 
 
@@ -530,18 +473,6 @@ def test_a_turn_whose_service_goes_on_calling_functions_ends_and_counts_as_faile
     assert turn.function_calls == len(responses(talk)) == MOST_ROUNDS + 1
     assert turn.instants["ended"] == said_in(talk, responses(talk)[-1], "response.done")[0][0]
     assert (talk.session.turns_planned, talk.session.turns_started) == (2, 1), "what is left of the script is lost"
-
-
-def test_a_turn_that_takes_longer_than_a_turn_may_ends_at_that_instant() -> None:
-    """Each round is quick enough for the limits of a response, and there are few of them."""
-    limits = Limits(turn=20.0)
-    function = Function(ORDER, [{"place": "depot"}], delay=3.0)
-    script = build_script(say(), limits=limits, tools=(ORDER,), tool_choice="required")
-    talk = talked(replace(script, functions={"find_parcel": function}), Simulator(GA, default_profile(), 1))
-
-    (turn,) = talk.turns
-    assert (turn.outcome, talk.session.outcome) == ("timeout:turn", "timeout:turn")
-    assert turn.instants["ended"] == turn.instants["request_sent"] + 20 * S
 
 
 def test_each_response_is_paid_for_once_it_is_done() -> None:

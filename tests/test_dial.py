@@ -233,23 +233,17 @@ def session_of(dialer: FakeDialer) -> tuple[Any, SessionObservation, list[Mappin
     return result, timeline.session(), told
 
 
-def test_an_open_connection_is_handed_on_and_its_instants_and_headers_are_known() -> None:
+def test_an_open_connection_is_handed_on_and_its_instants_headers_and_wait_for_a_token_are_known() -> None:
     transport = MemoryTransport(lambda message: ())
     transport.handshake = Handshake(START | {"upgrade_done": AT_NS + 9}, HEADERS)
-    dialer = FakeDialer(transport)
+    dialer = FakeDialer(transport, auth_wait_ns=77)
     result, session, told = session_of(dialer)
 
     assert result is transport
-    assert session.outcome == "ok"
+    assert (session.outcome, session.auth_wait_ns) == ("ok", 77)
     assert session.instants["dns_done"] == AT_NS + 6
     assert session.instants["upgrade_done"] == AT_NS + 9
     assert (session.headers, told) == (HEADERS, [HEADERS])
-
-
-def test_a_wait_for_a_token_is_the_session_s() -> None:
-    _, session, _ = session_of(FakeDialer(MemoryTransport(lambda message: ()), auth_wait_ns=77))
-
-    assert session.auth_wait_ns == 77
 
 
 def test_a_refusal_is_the_session_s_outcome_with_how_far_it_came() -> None:

@@ -82,17 +82,6 @@ WORDS = ["yes", "there", "is", "one", "parcel", "for", "you"]
 
 
 @EACH_TRANSPORT
-@pytest.mark.parametrize("event", ["response_created", "transcript_delta", "audio_delta"])
-def test_a_word_interrupts_a_reply_of_which_something_was_expected_before(
-    kind: type[MemoryTransport], event: str
-) -> None:
-    service = Cancellable(turns=[lambda response_id: in_words(response_id, WORDS)])
-    script = build_script(say(), Expect(ExpectSettings(event, 2)), interrupt(word="parcel"))
-
-    assert interrupted_at_ms(script, kind(service, service.greeting())) == (["interrupted"], 220)
-
-
-@EACH_TRANSPORT
 def test_a_word_that_came_with_what_was_expected_interrupts_at_once(kind: type[MemoryTransport]) -> None:
     service = Cancellable(turns=[lambda response_id: in_words(response_id, WORDS)])
     script = build_script(say(), Expect(ExpectSettings("transcript_delta", 2)), interrupt(word="yes"))

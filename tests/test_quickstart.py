@@ -136,6 +136,9 @@ def test_where_nobody_tells_who_has_the_cores_the_load_does(monkeypatch: pytest.
     assert quickstart.spare_cores() == 0.5
 
 
+LACKING = {"status": "invalid", "uncertain_metrics": []} | {
+    "checks": [{"name": "missing_data", "value": 23.0, "limit": 1.0, "result": "fail", "unit": "%"}]
+}
 BUSY = {"name": "red", "workers": 1} | {
     "cpu_use": {"cores": 2, "this_run": 0.1, "all_programs": 0.97, "total_max": 1.0}
 }
@@ -151,6 +154,7 @@ BUSY = {"name": "red", "workers": 1} | {
         (Plan(valid=False, failed=0.1), {}, 4, 1),
         (Plan(failed=0.1), {}, 1, 1),
         (Plan(), {"validity": None}, 4, 4),  # not judged
+        (Plan(), {"validity": LACKING}, 4, 4),  # more than inexact: a part is missing
         (Plan(valid=False), {"stop_reason": "interrupted"}, 4, 130),
         (Plan(), {"stop_reason": "interrupted"}, 130, 130),
         (Plan(valid=False), {}, 2, 2),
@@ -179,25 +183,3 @@ def test_a_quick_run_is_a_look_at_the_tool_and_no_gate(
         assert "audio was sent late (send_delay 14.2" in told
         assert ("failed, as said above" in told) is (plan.failed > 0)
         assert ("This machine was busy with other work" in told) is ("hosts" in changes)
-
-
-def test_a_run_that_lacks_a_part_is_more_than_inexact(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    check = {
-        "name": "missing_data",
-        "value": 23.0,
-        "limit": 1.0,
-        "result": "fail",
-        "note": "",
-        "remedy": "",
-        "unit": "%",
-    }
-
-    def play(*_: object) -> int:
-        synthetic.write(
-            tmp_path / "run", Plan(), validity={"status": "invalid", "checks": [check], "uncertain_metrics": []}
-        )
-        return 4
-
-    monkeypatch.setattr(quickstart, "_locust", play)
-
-    assert quickstart._looked(quickstart.SIMULATED, tmp_path, {}) == 4

@@ -1,26 +1,35 @@
-"""A session over a transport without a network, where time moves only when the session waits."""
+"""A session over a transport without a network, where time moves only when the session waits.
+
+Its start, its turns, what it says beside them, how it ends, and of which messages it asks when they left.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.limits import Limits
+from bench.limits import LONGEST_HOLD_NS, Limits
 from bench.observe.observation import TurnObservation
-from bench.plan.steps import Expect, ExpectSettings, Pause
+from bench.plan.conversation import History
+from bench.plan.prepared import PreparedScript
+from bench.plan.steps import AddMessage, Expect, ExpectSettings, Pause, SendEvent
 from bench.plan.turns import Step
 from bench.protocol.base import Dialect
 from bench.protocol.events import Event
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
-from bench.transport.interface import Network, SendReceipt
+from bench.protocol.settings import TurnDetection
+from bench.transport.interface import Closure, Network, SendReceipt, TransmitStamp
 from bench.transport.received import Received
 from tests.examples import thorough
 from tests.helpers import (
     GREETED_NS,
+    LOUD,
     MS,
     REALTIME,
     GuardedTransport,
@@ -29,13 +38,13 @@ from tests.helpers import (
     S,
     Service,
     Turn,
+    build_message,
     build_script,
     closing,
     created,
     delta,
     done,
     error,
-    interrupt_after,
     message,
     play,
     reply,
@@ -46,7 +55,7 @@ from tests.helpers import (
     session_updated,
     spoken,
 )
-from tests.memory_transport import MemoryTransport, PeerAnswer
+from tests.memory_transport import MemoryTransport, PeerAnswer, TransmitDelays
 
 
 def test_a_session_greets_plays_its_turns_and_closes() -> None:
@@ -62,7 +71,7 @@ def test_a_session_greets_plays_its_turns_and_closes() -> None:
         "response.create",
     ]
     assert played.outcomes == ["ok"] * 3
-    assert [turn.step for turn in played.turns] == ["hello", "assist", "play"]
+    assert [(turn.step, turn.audio) for turn in played.turns] == [("hello", ""), ("assist", ""), ("play", "a.wav")]
     session = played.observation
     assert (session.outcome, session.turns_started, session.turns_succeeded, session.turns_not_started) == (
         "ok",
@@ -91,13 +100,6 @@ def test_the_first_turn_waits_until_the_session_is_greeted_and_its_settings_are_
     assert played.sent_at("session.update") == [700 * MS]
     assert played.sent_at("conversation.item.create") == [1_600 * MS]
     assert played.observation.metrics_ns()["session_update"] == 900 * MS
-
-
-def test_a_turn_s_latency_counts_from_its_request() -> None:
-    played = Played(build_script(say()), Service(turns=[lambda r: spoken(reply(GA, r), first_ns=300 * MS)]))
-
-    place = reply(GA, "r").index(delta(GA, "audio", "r"))
-    assert played.turns[0].metrics_ns()["ttfa"] == 300 * MS + place * 20 * MS
 
 
 @pytest.mark.parametrize("chunk_ms", [20, 100, 130, 200])
@@ -289,12 +291,7 @@ def hanging_up(code: int) -> Turn:
     ("turn", "outcome"),
     [
         (failing("server_error"), "failed:server_error"),
-        (failing("rate_limit_exceeded"), "throttled:response"),
-        (rejecting(1), "failed:invalid_value"),
         (rejecting(1, "rate_limit_exceeded"), "throttled:error"),
-        (lambda r: spoken([created(r), done(r)]), "failed:no_audio"),
-        (lambda r: spoken([created(r), done(r, "cancelled", reason="turn_detected")]), "cancelled:turn_detected"),
-        (lambda r: spoken([done(r, "incomplete", reason="content_filter")]), "incomplete:content_filter"),
     ],
 )
 def test_after_a_turn_that_failed_the_session_goes_on(turn: Turn, outcome: str) -> None:
@@ -309,11 +306,7 @@ def test_after_a_turn_that_failed_the_session_goes_on(turn: Turn, outcome: str) 
     ("turn", "outcome"),
     [
         (hanging_up(1006), "closed:1006"),
-        (hanging_up(1000), "closed:1000"),
         (saying(b"{"), "protocol_error:json"),
-        (saying(delta(PREVIEW, "audio", "resp_1")), "protocol_error:dialect"),
-        (saying(delta(GA, "audio", "resp_1", "abc")), "protocol_error:base64"),
-        (saying(error("session_expired")), "session_expired"),
     ],
 )
 def test_after_a_broken_connection_the_session_ends_and_the_rest_is_lost(turn: Turn, outcome: str) -> None:
@@ -330,64 +323,24 @@ def test_after_a_broken_connection_the_session_ends_and_the_rest_is_lost(turn: T
     assert played.sent_at("response.create") == [GREETED_NS]
 
 
-class Refusing(Service):
-    """Says why, and hangs up, right after the upgrade."""
+@pytest.mark.parametrize(
+    ("greeting", "outcome"),
+    [
+        ([(MS, error("invalid_api_key")), closing(2 * MS, 3000, "invalid_request_error.invalid_api_key")],
+         "connect_failed:invalid_api_key"),
+        ([(MS, session_created()), (5 * MS, error("rate_limit_exceeded")), closing(6 * MS, 4000, "Slow down.")],
+         "throttled:error"),
+    ],
+    ids=["refused right after the upgrade", "throttled before the settings are taken"],
+)  # fmt: skip
+def test_a_service_that_takes_no_session_says_why_and_gets_no_turn(greeting: list[PeerAnswer], outcome: str) -> None:
+    transport = MemoryTransport(Service(settings_ns=None), greeting)
+    session, timeline, listening = seated(build_script(say(), say()), transport)
+    session.play()
 
-    def greeting(self) -> list[PeerAnswer]:
-        return [(MS, error("invalid_api_key")), closing(2 * MS, 3000, "invalid_request_error.invalid_api_key")]
-
-
-def test_a_service_that_refuses_after_the_upgrade_gets_no_turn() -> None:
-    played = Played(build_script(say(), say()), Refusing())
-
-    session = played.observation
-    assert (session.outcome, session.turns_started, session.turns_not_started) == (
-        "connect_failed:invalid_api_key",
-        0,
-        2,
-    )
-    assert played.sent == []
-
-
-class Throttling(Service):
-    """Takes no more sessions for now, and says so before it has taken the settings."""
-
-    def greeting(self) -> list[PeerAnswer]:
-        return [*super().greeting(), (50 * MS, error("rate_limit_exceeded")), closing(60 * MS, 4000, "Slow down.")]
-
-
-def test_a_service_that_throttles_a_session_before_its_first_turn_says_so() -> None:
-    played = Played(build_script(say(), say()), Throttling(settings_ns=None))
-
-    session = played.observation
-    assert (session.outcome, session.turns_started, session.turns_not_started) == ("throttled:error", 0, 2)
-
-
-def test_a_connection_that_is_lost_in_a_pause_costs_the_turns_after_it() -> None:
-    def and_hangs_up(response_id: str) -> list[PeerAnswer]:
-        return [*spoken(reply(GA, response_id)), closing(1_900 * MS, 1006)]
-
-    played = Played(build_script(say(), Pause(10), say()), Service(turns=[and_hangs_up]))
-
-    assert played.outcomes == ["ok"]
-    session = played.observation
-    assert (session.outcome, session.turns_started, session.turns_not_started) == ("closed:1006", 1, 1)
-    assert session.instants["ended"] - played.start_ns == GREETED_NS + 1_900 * MS == played.now_ns
-
-
-def test_a_connection_that_is_lost_while_the_caller_speaks_ends_the_turn() -> None:
-    class Impatient(Service):
-        def __call__(self, data: bytes) -> Iterable[PeerAnswer]:
-            if b"append-2" in data:
-                return [closing(10 * MS, 1006)]
-            return list(super().__call__(data))
-
-    played = Played(build_script(play(1_000), say()), Impatient())
-
-    assert played.outcomes == ["closed:1006"]
-    assert len(played.sent_at("input_audio_buffer.append")) == 2
-    assert played.after_ns(1, "ended") == GREETED_NS + 210 * MS
-    assert played.observation.turns_not_started == 1
+    told = timeline.session()
+    assert (told.outcome, told.turns_started, told.turns_not_started) == (outcome, 0, 2)
+    assert listening.began == 0
 
 
 def test_what_the_service_holds_of_a_broken_audio_turn_is_cleared_before_the_next() -> None:
@@ -449,21 +402,48 @@ def test_the_session_s_end_waits_for_a_late_transcription_but_not_for_ever() -> 
     assert (in_time.observation.outcome, never.observation.outcome) == ("ok", "ok")
 
 
+# The service's limits.
+
+
+def throttled(words: str) -> Turn:
+    """A response that is refused at once."""
+    refused = {"type": "requests", "code": "rate_limit_exceeded", "message": words}
+    return lambda r: [(5 * MS, created(r)), (6 * MS, done(r, "failed", type="failed", error=refused))]
+
+
+GAPS: dict[str, tuple[str, int, Step]] = {
+    "for as long as was asked": ("Limit reached. Please try again in 6.232s.", 6_232 * MS, say()),
+    "not at all where no wait is asked for": ("You exceeded your quota.", 0, say()),
+    "for ten minutes where hours are asked for": ("Please try again in 6h0m0s.", LONGEST_HOLD_NS, say()),
+    "also before it speaks": ("Please try again in 250ms.", 350 * MS, play(100)),
+}
+
+
+@pytest.mark.parametrize(("words", "gap_ns", "step"), GAPS.values(), ids=GAPS)
+def test_the_turn_after_one_that_was_throttled_waits(words: str, gap_ns: int, step: Step) -> None:
+    played = Played(build_script(step, step), Service(turns=[throttled(words)]))
+
+    assert played.outcomes == ["throttled:response", "ok"]
+    assert played.turns[1].start_ns - played.turns[0].instants["ended"] == gap_ns
+
+
+def test_after_the_last_turn_nobody_waits() -> None:
+    played = Played(build_script(say()), Service(turns=[throttled("Please try again in 20s.")]))
+
+    assert played.now_ns < S
+    assert played.observation.outcome == "ok"
+
+
+def test_a_session_that_waits_ends_when_the_run_does() -> None:
+    service = Service(turns=[throttled("Please try again in 20s.")])
+    played = Played(build_script(say(), say()), service, ending=lambda ns: ns > 2 * S)
+
+    assert played.outcomes == ["throttled:response"]
+    assert played.observation.outcome == "unfinished"
+    assert played.now_ns < 3 * S
+
+
 # The end of the run.
-
-
-def test_when_the_run_ends_the_turn_in_flight_is_finished_and_no_new_one_begins() -> None:
-    played = Played(build_script(say(), say(), say()), ending=lambda ns: ns > GREETED_NS + 100 * MS)
-
-    assert played.outcomes == ["ok"]
-    session = played.observation
-    assert (session.outcome, session.turns_started, session.turns_planned, session.turns_not_started) == (
-        "unfinished",
-        1,
-        3,
-        0,
-    )
-    assert played.sent_at("response.create") == [GREETED_NS]
 
 
 def test_a_run_that_ends_in_a_pause_does_not_wait_for_its_end() -> None:
@@ -471,38 +451,6 @@ def test_a_run_that_ends_in_a_pause_does_not_wait_for_its_end() -> None:
 
     assert played.observation.outcome == "unfinished"
     assert played.now_ns <= 6 * S
-
-
-def test_a_session_whose_script_is_over_is_ok_even_if_the_run_is_ending() -> None:
-    played = Played(build_script(say()), ending=lambda ns: ns > GREETED_NS + 100 * MS)
-
-    assert (played.outcomes, played.observation.outcome) == (["ok"], "ok")
-
-
-def test_a_session_that_is_cut_abandons_the_turn_in_flight() -> None:
-    transport = GuardedTransport(Service(turns=[endless]))
-    session, timeline, listening = seated(build_script(say(), say()), transport)
-    interrupt_after(transport, 20)
-    with pytest.raises(KeyboardInterrupt):
-        session.play()
-    session.abandon("unfinished", "the run ended")
-
-    assert [turn.outcome for turn in listening.turns] == ["unfinished"]
-    assert (timeline.session().outcome, timeline.session().turns_not_started) == ("unfinished", 0)
-    assert transport.closed is not None
-
-
-# The way to the peer.
-
-
-def test_a_turn_knows_the_way_to_the_peer_as_it_was_when_the_turn_ended() -> None:
-    transport = GuardedTransport(Service())
-    transport.network = lambda: Network(9_000, transport.now_ns(), 4)  # type: ignore[method-assign]
-    session, _, listening = seated(build_script(say(), Pause(1), say()), transport)
-    session.play()
-
-    assert [turn.network_rtt_ns for turn in listening.turns] == [t.instants["ended"] for t in listening.turns]
-    assert [turn.retransmits for turn in listening.turns] == [4, 0]
 
 
 # What a script insists on.
@@ -605,3 +553,344 @@ def test_a_session_comes_to_an_end_with_one_outcome_a_turn_whatever_the_service_
     if session.outcome == "ok":
         assert session.turns_started == session.turns_planned
     assert played.transport.closed is not None
+
+
+ITEM, REQUEST = "conversation.item.create", "response.create"
+PIPELINED = {"pipelined": True}
+
+
+def with_history(*texts: str, dialect: Dialect = GA, **keys: bool) -> PreparedScript:
+    history = History(Path("h.jsonl"), "d2", tuple(build_message(text) for text in texts))
+    return build_script(say(), dialect=dialect, keys={"history": history} | keys)
+
+
+# History.
+
+
+@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
+def test_what_was_said_before_is_taken_before_the_first_turn_begins(dialect: Dialect) -> None:
+    played = Played(with_history("One", "Two", dialect=dialect), Service(dialect, acknowledges=True))
+
+    said = [event["item"]["content"][0]["text"] for _, event in played.sent if event["type"] == ITEM]
+    assert said == ["One", "Two", "Hello"]
+    instants = played.observation.instants
+    assert instants["history_acked"] - instants["history_start"] == 5 * MS
+    assert played.turns[0].start_ns == instants["history_acked"]
+    assert played.observation.metrics_ns()["history_load"] == 5 * MS
+    assert played.outcomes == ["ok"]
+
+
+def test_a_service_that_acknowledges_nothing_is_not_waited_for_for_long() -> None:
+    played = Played(with_history("One", "Two"), Service())
+
+    assert played.outcomes == ["ok"]
+    assert played.turns[0].start_ns - played.observation.instants["history_start"] == 2 * S
+    assert "history_load" not in played.observation.metrics_ns()
+
+
+class Slow(Service):
+    """Takes each message a second after the one before."""
+
+    items = 0
+
+    def __call__(self, data: bytes) -> list[PeerAnswer]:
+        if ITEM.encode() in data:
+            self.items += 1
+            return [(self.items * S, message("conversation.item.added", item={"id": f"item_{self.items}"}))]
+        return list(super().__call__(data))
+
+
+def test_a_service_that_takes_its_time_is_waited_for_as_long_as_it_goes_on() -> None:
+    played = Played(with_history("One", "Two", "Three", "Four"), Slow())
+
+    assert played.observation.metrics_ns()["history_load"] == 4 * S
+    assert played.turns[0].start_ns == played.observation.instants["history_acked"]
+
+
+@pytest.mark.parametrize("script", [with_history("By the way"),
+                                    build_script(AddMessage(build_message("By the way")), Pause(1), say())],
+                         ids=["history", "a message"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("answer", "outcome"), [(error("invalid_value", "session-message"), "failed:invalid_value"),
+                            (Closure(1006, "", 0), "closed:1006")]
+)  # fmt: skip
+def test_what_was_said_before_and_is_refused_fails_the_session_for_it_is_not_the_one_that_was_meant(
+    script: PreparedScript, answer: bytes | Closure, outcome: str
+) -> None:
+    class Failing(Service):
+        def __call__(self, data: bytes) -> list[PeerAnswer]:
+            return [(MS, answer)] if b"By the way" in data else [*super().__call__(data)]
+
+    played = Played(script, Failing())
+
+    assert (played.observation.outcome, played.outcomes, played.observation.turns_not_started) == (outcome, [], 1)
+
+
+# Messages.
+
+
+@pytest.mark.parametrize("role", ["system", "assistant", "user"])
+def test_a_message_joins_the_conversation_once_the_turn_before_it_is_over(role: str) -> None:
+    played = Played(build_script(say(), AddMessage(build_message("By the way", role)), say("later")))  # type: ignore[arg-type]
+
+    types = [event["type"] for _, event in played.sent][1:]
+    assert types == [ITEM, REQUEST, ITEM, ITEM, REQUEST]
+    at_ns, item = [(at_ns, event["item"]) for at_ns, event in played.sent if event["type"] == ITEM][1]
+    assert (item["role"], item["content"][0]["text"]) == (role, "By the way")
+    assert at_ns == played.after_ns(1, "ended")
+    assert played.outcomes == ["ok", "ok"]
+
+
+def test_a_message_of_the_users_before_a_spoken_turn_makes_a_turn_of_text_and_speech() -> None:
+    played = Played(build_script(AddMessage(build_message("My number is 4711.")), play(250)))
+
+    assert [event["type"] for _, event in played.sent][1:] == [
+        ITEM, *["input_audio_buffer.append"] * 3, "input_audio_buffer.commit", REQUEST,
+    ]  # fmt: skip
+    assert played.outcomes == ["ok"]
+
+
+# Events of the script's own.
+
+
+def ask_aside(**response: object) -> SendEvent:
+    return SendEvent({"type": REQUEST, "response": response})
+
+
+def test_an_event_of_the_scripts_own_leaves_at_once_as_it_is_written() -> None:
+    event = {"type": "conversation.item.retrieve", "item_id": "item_1"}
+    played = Played(build_script(say(), SendEvent(event), say("later")))
+
+    (at_ns, sent), *_ = [(at_ns, sent) for at_ns, sent in played.sent if sent["type"] == event["type"]]
+    assert sent == event | {"event_id": "script-1-conversation.item.retrieve"}
+    assert at_ns == played.after_ns(1, "request_sent")
+    assert played.outcomes == ["ok", "ok"]
+
+
+def test_an_event_of_the_scripts_own_keeps_its_id() -> None:
+    played = Played(build_script(say(), SendEvent({"type": "x", "event_id": "mine"})))
+
+    assert played.sent[-1][1] == {"type": "x", "event_id": "mine"}
+
+
+def test_a_response_that_the_script_asks_for_by_an_event_is_no_turns() -> None:
+    service = Service(turns=[
+        lambda _: spoken(reply(GA, "mine")),
+        lambda _: spoken(reply(GA, "aside", deltas=9), first_ns=310 * MS),
+        lambda _: spoken(reply(GA, "next")),
+    ])  # fmt: skip
+    played = Played(build_script(say(), ask_aside(conversation="none"), say("later")), service)
+
+    assert [(turn.response_id, turn.audio_deltas, turn.outcome) for turn in played.turns] == [
+        ("mine", 3, "ok"), ("next", 3, "ok"),
+    ]  # fmt: skip
+    assert played.observation.stray_usage is not None
+
+
+def test_a_request_by_an_event_that_is_refused_takes_no_other_turns_response() -> None:
+    service = Service(turns=[
+        lambda response_id: spoken(reply(GA, response_id)),
+        lambda _: [(MS, error("conversation_already_has_active_response", "script-1-response.create"))],
+    ])  # fmt: skip
+    played = Played(build_script(say(), ask_aside(), say("later")), service)
+
+    assert [turn.response_id for turn in played.turns] == ["resp_1", "resp_3"]
+    assert played.outcomes == ["ok", "ok"]
+    assert played.observation.service_errors == 1
+
+
+def test_what_an_event_of_the_scripts_own_weighs_is_the_sessions() -> None:
+    plain, more = (Played(build_script(say(), *steps)) for steps in ((), (SendEvent({"type": "x"}),)))
+
+    assert more.turns[0].wire_bytes_sent == plain.turns[0].wire_bytes_sent
+    assert more.observation.wire_bytes_sent > plain.observation.wire_bytes_sent
+
+
+# Responses out of band.
+
+
+def test_a_response_out_of_band_is_asked_for_with_its_own_input_and_a_name_to_know_it_by() -> None:
+    asked = respond(conversation="none", input=(build_message("Is this rude?"),), metadata={"topic": "tone"})
+    played = Played(build_script(asked, say()))
+
+    request = next(event for _, event in played.sent if event["type"] == REQUEST)
+    assert request["response"] == {
+        "conversation": "none",
+        "input": [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Is this rude?"}]}],
+        "metadata": {"topic": "tone", "rtbench_request": "turn-1-response"},
+    }
+    assert played.outcomes == ["ok", "ok"]
+
+
+def test_a_response_may_be_asked_for_with_nothing_to_answer() -> None:
+    played = Played(build_script(respond(conversation="none", input=())))
+
+    assert played.sent[-1][1]["response"]["input"] == []
+
+
+# A pipelined start.
+
+
+def test_a_pipelined_start_sends_the_settings_and_the_first_turn_before_it_is_greeted() -> None:
+    played = Played(
+        build_script(say(), say("later"), keys=PIPELINED), Service(greeting_ns=200 * MS, settings_ns=300 * MS)
+    )
+
+    assert [(at_ns, event["type"]) for at_ns, event in played.sent][:3] == [
+        (0, "session.update"), (0, ITEM), (0, REQUEST),
+    ]  # fmt: skip
+    session = played.observation
+    assert played.outcomes == ["ok", "ok"]
+    assert session.metrics_ns()["session_ready"] == 200 * MS
+    assert session.metrics_ns()["session_update"] == 300 * MS
+    assert session.caller_time_ns == 0
+
+
+def test_a_pipelined_session_that_is_refused_has_begun_its_turn() -> None:
+    service = Service(greeting_ns=None, settings_ns=None, turns=[lambda _: [closing(MS, 3000, "no")]])
+    played = Played(build_script(say(), keys=PIPELINED), service)
+
+    assert (played.observation.outcome, played.outcomes) == ("closed:3000", ["closed:3000"])
+
+
+def test_a_pipelined_session_with_a_microphone_speaks_at_once() -> None:
+    script = build_script(play(250), keys=PIPELINED, turn_detection=TurnDetection(create_response=False))
+    played = Played(script, Service(greeting_ns=200 * MS), lambda now_ns: now_ns > 3 * S)
+
+    first_ns, _ = next(sent for sent in played.sent if sent[1]["type"] == "input_audio_buffer.append")
+    assert first_ns == 100 * MS
+
+
+def test_a_history_goes_before_the_turn_of_a_pipelined_start_without_waiting() -> None:
+    played = Played(with_history("One", pipelined=True), Service(acknowledges=True))
+
+    assert [event["type"] for _, event in played.sent] == ["session.update", ITEM, ITEM, REQUEST]
+    assert {at_ns for at_ns, _ in played.sent} == {0}
+    assert played.outcomes == ["ok"]
+    assert played.observation.metrics_ns()["history_load"] == 5 * MS
+
+
+# Greetings.
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_a_server_that_greets_with_the_conversation_is_ready_at_the_first_greeting(both: bool) -> None:
+    class Greeting(Service):
+        def greeting(self) -> list[PeerAnswer]:
+            conversation = message("conversation.created", conversation={"id": "conv_1"})
+            return [*super().greeting(), (15 * MS, conversation)] if both else [(10 * MS, conversation)]
+
+    played = Played(build_script(say()), Greeting())
+
+    assert played.outcomes == ["ok"]
+    assert played.observation.metrics_ns()["session_ready"] == 10 * MS
+    assert played.observation.model == "gpt-realtime"
+
+
+# The first answer.
+
+
+@pytest.mark.parametrize("dialect", [GA, PREVIEW], ids=["ga", "preview"])
+def test_the_first_answer_of_a_cold_session_is_what_the_service_takes_from_dialling_to_the_first_sound(
+    dialect: Dialect,
+) -> None:
+    loud = [(300 * MS, created("r1")), (400 * MS, delta(dialect, "audio", "r1", LOUD))]
+    service = Service(dialect, turns=[lambda _: [*loud, *spoken(reply(dialect, "r1")[2:], 500 * MS)]])
+    played = Played(build_script(play(1_000), dialect=dialect), service)
+
+    metrics = played.observation.metrics_ns()
+    ready_ns = played.observation.instants["session_updated"] - played.start_ns
+    assert metrics["connect_to_first_audible"] == ready_ns + played.turns[0].metrics_ns()["voice_to_voice"]
+
+
+def test_a_session_of_text_has_no_first_sound() -> None:
+    assert "connect_to_first_audible" not in Played(build_script(say(output="text"))).observation.metrics_ns()
+
+
+LEFT_NS, ACKNOWLEDGED_NS = 3_000, 20 * MS
+
+
+class StampingTransport(GuardedTransport):
+    """Notes what is sent stamped, and how often somebody looks for the kernel's word."""
+
+    def __init__(self, service: Service, delays: TransmitDelays | None) -> None:
+        super().__init__(service)
+        self.transmit = delays
+        self.stamped: list[bytes] = []
+        self.looks = 0
+
+    def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
+        if stamped:
+            self.stamped.append(message)
+        return super().send(message, stamped=stamped)
+
+    def transmitted(self) -> list[TransmitStamp]:
+        self.looks += 1
+        return super().transmitted()
+
+
+def stamped_and_played(
+    script: PreparedScript, delays: TransmitDelays | None, service: Service | None = None
+) -> tuple[StampingTransport, Listening]:
+    transport = StampingTransport(service or Service(script.dialect), delays)
+    session, _, listening = seated(script, transport)
+    session.play()
+    return transport, listening
+
+
+def test_only_the_request_and_the_chunk_that_ends_speech_are_sent_stamped() -> None:
+    transport, _ = stamped_and_played(build_script(play(250), say()), TransmitDelays())
+
+    stamped = [msgspec.json.decode(data)["type"] for data in transport.stamped]
+    assert stamped == ["input_audio_buffer.append", "response.create", "response.create"]
+    appends = [data for _, data in transport.sent if b"append" in data]
+    assert transport.stamped[0] == appends[-1]
+
+
+def test_turns_are_measured_from_what_the_kernel_says() -> None:
+    script = build_script(play(250), say())
+    _, by_clock = stamped_and_played(script, None)
+    _, by_kernel = stamped_and_played(script, TransmitDelays(LEFT_NS, ACKNOWLEDGED_NS))
+
+    for clock, kernel in zip(by_clock.turns, by_kernel.turns, strict=True):
+        moved = {"request_sent", "speech_end"} & clock.instants.keys()
+        assert kernel.instants == (
+            dict(clock.instants)
+            | {name: clock.instants[name] + LEFT_NS for name in moved}
+            | {"request_acked": clock.instants["request_sent"] + ACKNOWLEDGED_NS}
+        )
+        assert (clock.send_timestamp_source, kernel.send_timestamp_source) == ("userspace", "kernel")
+        assert kernel.transmit_delay_ns == LEFT_NS
+
+
+def test_what_is_known_when_the_send_call_returns_is_noted_at_once() -> None:
+    service = Service(turns=[lambda response_id: [(0, created(response_id)), (0, done(response_id, "incomplete"))]])
+    _, listening = stamped_and_played(build_script(say()), TransmitDelays(), service)
+    (turn,) = listening.turns
+
+    assert (turn.send_timestamp_source, turn.instants["request_acked"]) == ("kernel", turn.instants["request_sent"])
+
+
+def test_an_acknowledgement_that_comes_after_the_turn_is_not_waited_for() -> None:
+    script = build_script(say())
+    transport, listening = stamped_and_played(script, TransmitDelays(LEFT_NS, 3_600_000 * MS))
+    _, without = stamped_and_played(script, None)
+
+    assert "request_acked" not in listening.turns[0].instants
+    assert listening.turns[0].instants["ended"] == without.turns[0].instants["ended"]
+    assert transport.closed is not None
+
+
+def test_nobody_looks_for_the_kernel_s_word_where_none_is_due() -> None:
+    """A reply of many deltas is one look at the send, one at its acknowledgement, however many come after."""
+
+    def looks(deltas: int) -> int:
+        def turn(response_id: str) -> list[tuple[int, bytes]]:
+            said = [created(response_id), *[delta(script.dialect, "audio", response_id)] * deltas, done(response_id)]
+            return [((place + 2) * ACKNOWLEDGED_NS, data) for place, data in enumerate(said)]
+
+        return stamped_and_played(script, TransmitDelays(0, ACKNOWLEDGED_NS), Service(turns=[turn]))[0].looks
+
+    script = build_script(say())
+    assert looks(2) == looks(40) > 0
+    assert stamped_and_played(script, None)[0].looks == 0

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bench.limits import Limits
 from bench.observe.timeline import Timeline
-from bench.plan.steps import Expect, ExpectSettings, Pause
+from bench.plan.steps import Pause
 from bench.plan.turns import Step
 from bench.protocol.openai_ga import GA
 from bench.protocol.settings import TurnDetection
@@ -94,20 +94,6 @@ def appended(played: Played) -> list[tuple[int, str]]:
     return [(at_ns, "between" if event_id == "between-turns" else event_id) for at_ns, event_id in audio]
 
 
-def test_an_open_microphone_sends_speech_and_silence_without_a_gap() -> None:
-    script = build_script(play(250, chunk_ms=100), play(200, chunk_ms=100), turn_detection=VAD)
-    played = Played(script, Hearing(after=hearing(3, 2)))
-
-    sent = appended(played)
-    assert [at_ns for at_ns, _ in sent] == [GREETED_NS + (n + 1) * 100 * MS for n in range(len(sent))]
-    assert sent[0] == (GREETED_NS + 100 * MS, "between")
-    assert [name for _, name in sent if name != "between"] == [
-        "turn-1-append-1", "turn-1-append-2", "turn-1-append-3", "turn-2-append-1", "turn-2-append-2",
-    ]  # fmt: skip
-    assert played.outcomes == ["ok", "ok"]
-    assert {lag for lag in played.listening.lags_ns if lag is not None} == {0}
-
-
 @thorough
 @given(
     steps=st.lists(
@@ -140,15 +126,6 @@ def test_the_microphone_does_not_drift_by_a_nanosecond(steps: list[Step], notice
             due_ns += durations[data] or 0
             assert at_ns == due_ns
     assert played.outcomes == ["ok"] * len(script.turns)
-
-
-def test_speech_ends_in_microphone_time_wherever_it_lies_in_its_chunk() -> None:
-    played = Played(build_script(play(250, chunk_ms=200), turn_detection=VAD), Hearing(after=hearing(2)))
-
-    assert played.sent_at("input_audio_buffer.append")[2] == GREETED_NS + 600 * MS
-    assert played.after_ns(1, "speech_end") == GREETED_NS + (200 + 250) * MS  # after one chunk of silence
-    assert played.turns[0].audio == "a.wav"
-    assert played.turns[0].start_ns - played.start_ns == GREETED_NS + 400 * MS
 
 
 def test_a_turn_is_not_begun_before_its_first_chunk_has_left() -> None:
@@ -269,30 +246,7 @@ def test_noise_that_never_ends_holds_up_the_next_turn_no_longer_than_the_limit_o
     assert played.observation.unattributed_commits >= 8
 
 
-def test_a_typed_turn_in_a_session_with_a_vad_is_asked_for_while_the_microphone_goes_on() -> None:
-    script = build_script(say(), play(200), say(), turn_detection=VAD)
-    played = Played(script, Hearing(after={"turn-2-append-2": noticed(2) + answered(2)}))
-
-    assert played.outcomes == ["ok"] * 3
-    assert [turn.measured_from for turn in played.turns] == ["request_sent", "speech_end", "request_sent"]
-    assert [turn.vad_splits for turn in played.turns] == [None, 0, None]
-    sent = appended(played)
-    assert [at_ns for at_ns, _ in sent] == [GREETED_NS + (n + 1) * 100 * MS for n in range(len(sent))]
-
-
 # What a script insists on, and however it is cut.
-
-
-def test_a_script_may_expect_several_things_one_after_another() -> None:
-    steps = (
-        play(200),
-        Expect(ExpectSettings("speech_stopped", 1)),
-        Expect(ExpectSettings("response_created", 1)),
-        Expect(ExpectSettings("audio_delta", 1)),
-    )
-    played = Played(build_script(*steps, turn_detection=VAD), Hearing(after=hearing(2)))
-
-    assert played.outcomes == ["ok"]
 
 
 @pytest.mark.parametrize("at_ms", range(0, 2_500, 130))
@@ -307,7 +261,7 @@ def test_a_connection_may_go_at_any_moment(at_ms: int, detection: TurnDetection 
 
     session = played.observation
     assert session.outcome == "closed:1006"
-    assert played.now_ns == at_ms * MS
+    assert played.now_ns == session.instants["ended"] - played.start_ns == at_ms * MS
     assert session.turns_started == session.turns_ended == len(played.turns) == played.listening.began
     assert set(played.outcomes) <= {"ok", "closed:1006"}
     assert session.turns_not_started == 3 - session.turns_started
@@ -324,6 +278,7 @@ def test_a_run_may_end_at_any_moment(at_ms: int, detection: TurnDetection) -> No
     assert session.outcome in ("ok", "unfinished")
     assert played.outcomes == ["ok"] * session.turns_started
     assert (session.outcome == "ok") == (session.turns_started == 3)
+    assert session.turns_not_started == 0
     assert played.now_ns < max(at_ms, 40) * MS + 2 * S  # no more than the turn in flight
 
 
@@ -414,4 +369,6 @@ def test_a_session_that_talks_can_be_abandoned_at_any_moment(waits: int) -> None
 
     assert len(listening.turns) == listening.began == timeline.session().turns_ended
     assert timeline.session().outcome == "unfinished"
+    assert timeline.session().turns_not_started == 0
     assert {turn.outcome for turn in listening.turns} <= {"ok", "unfinished"}
+    assert transport.closed is not None

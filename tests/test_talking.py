@@ -58,8 +58,6 @@ from bench.protocol.settings import DetectorName, FunctionTool, SessionSettings,
 from bench.protocol.voice_live import VOICE_LIVE as VOICE_LIVE_DIALECT
 from bench.session import Session
 from bench.simulator.behaviour import Behaviour
-from bench.simulator.conversation.input_audio import FRAME_MS
-from bench.simulator.delay import LogNormal
 from bench.simulator.profile import AnswerParts, FunctionCalls, Profile, default_profile
 from bench.simulator.voice import RecordedReply, build_reply
 from bench.simulator.wire import (
@@ -512,17 +510,6 @@ def test_speech_ends_at_the_same_sample_in_chunks_of_any_size_and_with_any_silen
     check(talk, {1: (EDGES[0], round((30 + speech_ms) * 24))})
 
 
-@pytest.mark.parametrize("chunk_ms", [20, 50, 100, 200])
-@pytest.mark.parametrize("speech_ms", [600, 613, 655, 699])
-def test_the_truth_itself_grows_with_the_chunk_by_less_than_its_length(speech_ms: float, chunk_ms: int) -> None:
-    profile = default_profile()
-    profile = replace(profile, delays=replace(profile.delays, speech_stopped=LogNormal(20, 20)))
-    talk = converse(speak(30, speech_ms, chunk_ms=chunk_ms), turn_detection=VAD, profile=profile)
-
-    detection_ms = talk.turns[0].metrics_ns()["end_of_turn_delay"] / MS
-    assert 400 + 20 <= detection_ms < 400 + 20 + chunk_ms + FRAME_MS
-
-
 def test_noise_behind_the_speech_moves_nothing() -> None:
     noise = Background(recording(sound(0, 800, level=500, seed=5)), snr_db=30)
     talk = converse(speak(*SPEECH, 100), speak(*SPEECH, 100), turn_detection=VAD, background=noise)
@@ -643,15 +630,6 @@ def test_how_late_a_service_speaks_up_by_itself_is_the_truth(speed: float) -> No
     assert abs(late_ns - (prompts_ns[0] - truth.ends_ns(1) - 5 * S)) < 2
     assert talk.session.idle_prompts == len(prompts_ns) > 1
     assert [turn.outcome for turn in talk.turns] == ["ok", "ok"]
-
-
-def test_a_service_that_speaks_up_in_a_long_pause_disturbs_nobody() -> None:
-    idle = TurnDetection(silence_duration_ms=400, idle_timeout_ms=5_000)
-    talk = converse(speak(*SPEECH), Pause(30), speak(*SPEECH), turn_detection=idle)
-
-    assert [turn.outcome for turn in talk.turns] == ["ok", "ok"]
-    assert talk.session.unattributed_commits >= 1
-    assert talk.turns[1].response_id == talk.simulator.said[-1].response_id or talk.session.outcome == "ok"
 
 
 # Whatever is said, and whatever goes wrong.

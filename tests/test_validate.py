@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from bench.cli.app import app
 from bench.errors import UsageError, each_error
 from bench.plan.script import load_script
+from tests.command_line import call
 
 ROOT = Path(__file__).parents[1]
 TEN = """\
@@ -33,7 +33,7 @@ PLACES = ["2:3", "3:38", "6:22", "7:12", "9:3", "11:5", "12:5", "13:5", "14:5", 
 
 
 def validate(*words: str | Path) -> Result:
-    return CliRunner().invoke(app, ["validate", *map(str, words)])
+    return call("validate", *words)
 
 
 def written(path: Path, text: str) -> Path:

@@ -28,8 +28,6 @@ import pyarrow.parquet as pq
 from websockets.frames import Opcode
 
 import reports
-from bench.observe import inputs
-from bench.protocol.base import Dialect
 from bench.protocol.openai_ga import GA
 from bench.run.close import close
 from bench.run.folder import read_table
@@ -42,20 +40,10 @@ from reports.text.terminal import report_text
 from tests.attack.hostile_files import READERS, check
 from tests.fuzz.spoiling import LEVELS, dumped, spoilt_bytes, spoilt_document
 from tests.helpers import (
-    REALTIME,
-    committed,
-    created,
-    delta,
-    done,
-    error,
-    message,
     receive,
     reply,
-    session_created,
-    session_updated,
-    transcribed,
 )
-from tests.observe.test_timeline import check_ended, failed, played
+from tests.observe.misbehaving import JUNK, check_ended, played_badly
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 from tests.simulator.builders import (
@@ -229,52 +217,7 @@ def simulated_server() -> Iterator[Subject]:
 
 def measured_session(random: Random) -> None:
     """A timeline hears what a service says of some turns, messages of which are lost, doubled, moved or spoilt."""
-    dialect = random.choice(list(REALTIME.values()))
-    outputs = random.choices(("audio", "text"), k=random.randint(1, 3))
-    came = _whole_log(dialect, outputs, random)
-    for _ in range(random.randint(0, 8)):
-        _spoil(came, random)
-    gaps_ms = random.choices((0, 1, 50, 2_900, 3_100), k=5)
-    end = random.choice((
-        lambda timeline, now_ns: timeline.tell(inputs.Failed("unfinished", now_ns)),
-        lambda timeline, now_ns: timeline.tell(inputs.Closed(1006, now_ns, "")),
-        lambda timeline, now_ns: timeline.tell(inputs.Closed(1000, now_ns, "bye")),
-    ))  # fmt: skip
-    check_ended(*played(dialect, outputs, came[: random.randint(0, len(came))], gaps_ms, end))
-
-
-def _whole_log(dialect: Dialect, outputs: Sequence[str], random: Random) -> list[bytes]:
-    came = [session_created(), session_updated()]
-    for number, kind in enumerate(outputs, 1):
-        came += [committed(f"item_{number}"), *reply(dialect, f"r{number}", kind, random.randint(1, 3))]
-        came += random.choice(([], [transcribed(f"item_{number}")]))
-    return came
-
-
-def _spoil(came: list[bytes], random: Random) -> None:
-    place = random.randint(0, len(came))
-    match random.choice(("drop", "double", "move", "junk", "document", "bytes")):
-        case "drop":
-            del came[place : place + 1]
-        case "double":
-            came[place:place] = came[place : place + 1]
-        case "move" if came:
-            came.insert(place, came.pop(random.randrange(len(came))))
-        case "document" if place < len(came):
-            with contextlib.suppress(ValueError, RecursionError):  # it was spoilt before
-                came[place] = dumped(spoilt_document(random, json.loads(came[place])), random.choice(LEVELS)).encode()
-        case "bytes" if place < len(came):
-            came[place] = spoilt_bytes(random, came[place])
-        case _:
-            came.insert(place, random.choice(_junk()))
-
-
-def _junk() -> tuple[bytes, ...]:
-    return (
-        b"{}", b"null", error(None), error("x", "turn-1-item"), error("rate_limit_exceeded", "turn-1-response"),
-        message("nobody.knows"), done("r9", "incomplete"), failed("x"), created("r9"), delta(GA, "audio", "r9"),
-        done("r2", "cancelled", reason="z"),
-    )  # fmt: skip
+    check_ended(*played_badly(random, "drop", "double", "move", "junk", "document", "bytes"))
 
 
 # The harness and a service's frames.
@@ -295,7 +238,7 @@ def heard_frames(random: Random) -> None:
 
 
 def _served_frame(random: Random) -> bytes:
-    event = random.choice((*_junk(), *reply(GA, "r1", "audio", 2)))
+    event = random.choice((*JUNK, *reply(GA, "r1", "audio", 2)))
     return random.choice((
         lambda: text(event), lambda: text(event, fin=False), lambda: text(event, opcode=Opcode.CONT), lambda: PING,
         lambda: close_frame(1000, "bye"), lambda: text(b"", opcode=Opcode.BINARY),

@@ -240,12 +240,6 @@ def test_a_manual_turn_is_cut_at_its_request_and_not_at_the_commit_s_echo() -> N
     ]  # fmt: skip
 
 
-def test_a_missing_instant_merges_its_two_neighbours() -> None:
-    left = {name: at_ns for name, at_ns in SPOKEN.items() if name != "committed"}
-
-    assert ("speech_stopped", "response_created", 60) in segments(left)
-
-
 @pytest.mark.parametrize("missing", ["speech_end", "first_audible"])
 def test_without_one_of_its_ends_there_is_nothing_to_cut(missing: str) -> None:
     assert segments({name: at_ns for name, at_ns in SPOKEN.items() if name != missing}) == []
@@ -280,20 +274,6 @@ def test_segments_sum_to_the_whole_whatever_is_missing_or_negative(
 def test_every_outcome_has_its_class(outcome: str, kind: str) -> None:
     assert outcome_class(outcome) == kind
     assert (outcome in GOOD) == (kind == "success")
-
-
-def test_the_limits_are_those_of_the_documentation() -> None:
-    assert vars(Limits()) == {
-        "tcp": 5,
-        "tls": 5,
-        "upgrade": 10,
-        "session": 10,
-        "end_of_turn": 10,
-        "first_delta": 30,
-        "next_delta": 10,
-        "response": 120,
-        "turn": 300,
-    }
 
 
 def test_a_turn_may_take_as_long_as_one_response_may_unless_the_script_says_how_long() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from random import Random
 from typing import Any, get_args
 
 import msgspec
@@ -18,7 +19,6 @@ from bench.limits import MOST_ITEMS, Limits
 from bench.metrics import CATALOGUE, STARVED, outcome_class
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
-from bench.observe.observation import TurnObservation
 from bench.observe.reply import Player
 from bench.observe.timeline import Timeline
 from bench.protocol.base import Dialect
@@ -39,7 +39,6 @@ from tests.helpers import (
     after_ms,
     at,
     base64_of,
-    build_turn,
     committed,
     created,
     delta,
@@ -54,17 +53,9 @@ from tests.helpers import (
     transcribed,
     usage,
 )
+from tests.observe.misbehaving import check_ended, failed, played, played_badly, whole_log
 
-HEADS = frozenset(
-    {"ok", "interrupted", "failed", "cancelled", "incomplete", "throttled", "timeout", "connect_failed",
-        "session_expired", "closed",
-     "protocol_error", "unfinished", STARVED}
-)  # fmt: skip
 AUDIO, TEXT = {"wants_audio": True}, {"wants_audio": False}
-
-
-def failed(code: str | None, type_: str = "server_error") -> bytes:
-    return done("r1", "failed", type="failed", error={"type": type_, "code": code, "message": "No."})
 
 
 # How a turn ends, and whether its session ends with it. Every turn is asked for at 0 ms; what is listed comes then.
@@ -173,6 +164,8 @@ def test_an_error_that_names_a_turn_which_is_over_changes_nothing_and_is_counted
 
 # Deadlines.
 
+LATE_S: dict[str, Any] = {"first_delta": 1, "next_delta": 0.5, "response": 2}
+
 
 @pytest.mark.parametrize(
     ("came", "stage", "due_ms"),
@@ -183,12 +176,13 @@ def test_an_error_that_names_a_turn_which_is_over_changes_nothing_and_is_counted
         ([(900, delta(GA, "transcript", "r1"))], "next_delta", 1_400),
         ([(900, delta(GA, "audio", "r1")), (1_300, delta(GA, "audio", "r1"))], "next_delta", 1_800),
         ([(100, created("r1")), *((t, delta(GA, "audio", "r1")) for t in range(400, 2_000, 400))], "response", 2_100),
+        ([(t, delta(GA, "audio", "r1")) for t in range(500, 2_200, 400)], "response", 2_500),  # was not announced
     ],
 )
 def test_a_turn_times_out_at_the_instant_at_which_its_stage_was_due(
     came: list[tuple[int, bytes]], stage: str, due_ms: int
 ) -> None:
-    talk = Talk(first_delta=1.0, next_delta=0.5, response=2.0)
+    talk = Talk(**LATE_S)
     talk.ask(0)
     for at_ms, data in came:
         talk.hear(at_ms, data)
@@ -200,6 +194,7 @@ def test_a_turn_times_out_at_the_instant_at_which_its_stage_was_due(
 
     turn = talk.only()
     assert (turn.outcome, after_ms(turn, "ended")) == (f"timeout:{stage}", due_ms)
+    assert turn.detail.endswith(f"within the limit {stage} of {LATE_S[stage]} s")
     assert (talk.timeline.session().outcome, talk.timeline.session().turns_not_started) == (f"timeout:{stage}", 1)
 
 
@@ -333,46 +328,29 @@ def test_the_first_terminal_cause_wins(first: str, second: str) -> None:
 # How a session ends.
 
 
-@pytest.mark.parametrize(
-    ("code", "reason", "outcome"),
-    [
-        (1000, "", "closed:1000"),
-        (1006, "", "closed:1006"),
-        (1011, "keepalive", "closed:1011"),
-        (1001, "Your session hit the maximum duration of 60 minutes.", "session_expired"),
-    ],
-)
-def test_a_connection_that_goes_away_in_mid_turn_ends_the_turn_and_the_session(
-    code: int, reason: str, outcome: str
+CLOSED: list[tuple[int, dict[str, Any], str]] = [
+    (1000, {}, "closed:1000"),
+    (1011, {"reason": "keepalive"}, "closed:1011"),
+    (1001, {"reason": "Your session hit the maximum duration of 60 minutes."}, "session_expired"),
+    *((1006, {"cause": cause}, f"closed:{cause or 1006}") for cause in get_args(ClosureCause)),
+    (1009, {"reason": "too big", "ours": True}, "protocol_error:too_large"),
+    (1009, {"reason": "too big"}, "closed:1009"),
+]
+
+
+@pytest.mark.parametrize(("code", "told", "outcome"), CLOSED)
+def test_a_connection_that_goes_away_in_mid_turn_ends_the_turn_and_the_session_by_what_is_known_of_it(
+    code: int, told: dict[str, Any], outcome: str
 ) -> None:
     talk = Talk(wanted=5)
     talk.ask(0)
     talk.hear(10, created("r1"), delta(GA, "audio", "r1"))
-    talk.timeline.tell(inputs.Closed(code, at(20), reason))
+    talk.timeline.tell(inputs.Closed(code, at(20), **told))
 
     turn, session = talk.only(), talk.timeline.session()
     assert (turn.outcome, after_ms(turn, "ended"), turn.audio_deltas) == (outcome, 20, 1)
-    assert (session.outcome, session.close_code, session.close_reason) == (outcome, code, reason)
+    assert (session.outcome, session.close_code, session.close_reason) == (outcome, code, told.get("reason", ""))
     assert (session.turns_started, session.turns_not_started) == (1, 4)
-
-
-@pytest.mark.parametrize("cause", get_args(ClosureCause))
-def test_a_connection_that_broke_ends_the_turn_by_the_cause_that_is_known(cause: str) -> None:
-    talk = Talk(wanted=1)
-    talk.ask(0)
-    talk.timeline.tell(inputs.Closed(1006, at(20), "", cause=cause))
-
-    assert talk.only().outcome == f"closed:{cause or 1006}"
-    assert talk.timeline.session().close_code == 1006
-
-
-@pytest.mark.parametrize(("ours", "outcome"), [(True, "protocol_error:too_large"), (False, "closed:1009")])
-def test_a_message_that_is_too_large_is_the_sender_s_fault(ours: bool, outcome: str) -> None:
-    talk = Talk(wanted=1)
-    talk.ask(0)
-    talk.timeline.tell(inputs.Closed(1009, at(20), "too big", ours=ours))
-
-    assert talk.only().outcome == outcome
 
 
 def audio_of_items(count: int) -> list[bytes]:
@@ -450,17 +428,6 @@ def test_a_service_that_hears_speech_begin_and_end_again_and_again_has_the_limit
 
     turn = talk.only()
     assert (turn.outcome, after_ms(turn, "ended")) == ("timeout:turn", 60_500)
-
-
-def test_a_reply_that_was_not_announced_must_be_done_within_the_limit_from_its_first_delta_on() -> None:
-    talk = Talk(next_delta=1.0, response=2.0)
-    talk.ask(0)
-    for at_ms in range(500, 5_000, 500):
-        talk.hear(at_ms, delta(GA, "audio", "r1"))
-
-    turn = talk.only()
-    assert (turn.outcome, after_ms(turn, "ended")) == ("timeout:response", 2_500)
-    assert turn.detail == "response.done did not come within the limit response of 2 s"
 
 
 def test_a_reply_whose_end_alone_is_missing_says_so() -> None:
@@ -913,122 +880,17 @@ def test_bytes_and_events_are_counted_on_the_session_even_between_turns() -> Non
 # Whatever comes.
 
 
-@st.composite
-def logs(draw: st.DrawFn) -> tuple[Dialect, list[str], list[bytes]]:
-    """A dialect, the outputs of some turns, and all that a service says to them when all goes well."""
-    dialect = draw(st.sampled_from(list(REALTIME.values())))
-    outputs = draw(st.lists(st.sampled_from(["audio", "text"]), min_size=1, max_size=3))
-    came = [session_created(), session_updated()]
-    for number, output in enumerate(outputs, 1):
-        came += [committed(f"item_{number}"), *reply(dialect, f"r{number}", output, draw(st.integers(1, 3)))]
-        came += draw(st.sampled_from([[], [transcribed(f"item_{number}")]]))
-    return dialect, outputs, came
-
-
-JUNK = st.one_of(
-    st.binary(max_size=20),
-    st.sampled_from([b"{}", b"null", error(None), error("x", "turn-1-item"), error("y", "turn-2-response"),
-                     error("rate_limit_exceeded", "turn-1-response"), message("nobody.knows"), done("r9", "incomplete"),
-                     failed("x"), created("r9"), delta(GA, "audio", "r9"), done("r2", "cancelled", reason="z")]),
-)  # fmt: skip
-
-
-@st.composite
-def broken_logs(draw: st.DrawFn) -> tuple[Dialect, list[str], list[bytes]]:
-    """A log of which messages were lost, doubled, moved, cut off or mixed with junk."""
-    dialect, outputs, came = draw(logs())
-    for _ in range(draw(st.integers(0, 8))):
-        place = draw(st.integers(0, len(came)))
-        match draw(st.sampled_from(["drop", "double", "move", "junk"])):
-            case "drop":
-                del came[place : place + 1]
-            case "double":
-                came[place:place] = came[place : place + 1]
-            case "move" if came:
-                came.insert(place, came.pop(draw(st.integers(0, len(came) - 1))))
-            case "junk":
-                came.insert(place, draw(JUNK))
-    return dialect, outputs, came[: draw(st.integers(0, len(came)))]
-
-
-def played(
-    dialect: Dialect, outputs: list[str], came: list[bytes], gaps_ms: list[int], end: Callable[[Timeline, int], None]
-) -> tuple[Timeline, list[TurnObservation]]:
-    """What a session that behaves makes of a service that may not."""
-    timeline = Timeline(SessionStart(AT_NS, len(outputs), Limits(first_delta=3, next_delta=3, response=4)), dialect)
-    taken: list[TurnObservation] = []
-    left = list(enumerate(outputs, 1))
-    now_ns = AT_NS
-    for place, data in enumerate(came):
-        now_ns += gaps_ms[place % len(gaps_ms)] * MS
-        if timeline.facts.ready and timeline.turns.all_over and not timeline.over and left:
-            number, output = left.pop(0)
-            timeline.tell(
-                inputs.Begun(
-                    now_ns, build_turn(number, wants_audio=output == "audio", transcription_due=output == "audio")
-                )
-            )
-            timeline.tell(inputs.Sent("input_audio_buffer.append", now_ns, 99, audio_bytes=480))
-            timeline.tell(inputs.Sent("response.create", now_ns, 99))
-        message = Received(data, Arrival(now_ns, place % 3 * MS), len(data))
-        timeline.received(dialect.decode(data), message)
-        if timeline.turns.all_over:
-            taken += timeline.take(now_ns)
-    end(timeline, now_ns + 1)
-    taken += timeline.take(now_ns + 1)
-    return timeline, sorted(taken, key=lambda turn: turn.turn)  # a turn whose transcript is due comes later
-
-
 @thorough
-@given(
-    log=broken_logs(),
-    gaps_ms=st.lists(st.sampled_from([0, 1, 50, 2_900, 3_100]), min_size=1, max_size=5),
-    end=st.sampled_from([
-        lambda timeline, now_ns: timeline.tell(inputs.Failed("unfinished", now_ns)),
-        lambda timeline, now_ns: timeline.tell(inputs.Closed(1006, now_ns, "")),
-        lambda timeline, now_ns: timeline.tell(inputs.Closed(1000, now_ns, "bye")),
-    ]),
-)  # fmt: skip
+@given(random=st.randoms(use_true_random=False))
 def test_every_turn_that_began_ends_in_one_outcome_and_with_a_response_of_its_own_whatever_comes(
-    log: tuple[Dialect, list[str], list[bytes]], gaps_ms: list[int], end: Callable[[Timeline, int], None]
+    random: Random,
 ) -> None:
-    timeline, turns = played(*log, gaps_ms, end)
+    timeline, turns = played_badly(random, "drop", "double", "move", "junk")
 
     check_ended(timeline, turns)
     assert all(len(turn.gaps_ns) + turn.uncertain_gaps == max(0, turn.audio_deltas - 1) for turn in turns), "one item"
     answered = [turn.response_id for turn in turns if turn.response_id]
     assert len(set(answered)) == len(answered)
-
-
-def check_ended(timeline: Timeline, turns: list[TurnObservation]) -> None:
-    """What holds of a session that is over, however it went: one outcome a turn, and counts that add up."""
-    session = timeline.session()
-    assert [turn.turn for turn in turns] == list(range(1, session.turns_started + 1))
-    assert session.turns_ended == session.turns_started
-    assert session.turns_succeeded == sum(turn.outcome == "ok" for turn in turns)
-    assert session.outcome
-    assert session.turns_not_started == (
-        0 if session.outcome == "unfinished" else session.turns_planned - session.turns_started
-    )
-    assert timeline.take(1 << 62) == []
-    for turn in turns:
-        assert turn.outcome.partition(":")[0] in HEADS
-        check_instants(turn)
-
-
-def check_instants(turn: TurnObservation) -> None:
-    """What holds of the instants of any turn, however it went."""
-    instants = turn.instants
-    while_open = {at_ns for name, at_ns in instants.items() if name != "input_transcribed" and "audible" not in name}
-    assert turn.start_ns <= min(while_open)
-    assert max(while_open) == instants["ended"]
-    assert ("first_audio" in instants) == ("last_audio" in instants) == (turn.audio_deltas > 0)
-    assert instants.get("first_audio", 0) <= instants.get("last_audio", 0)
-    assert len(turn.gaps_ns) + turn.uncertain_gaps <= max(0, turn.audio_deltas - 1)
-    assert turn.events == turn.kernel_stamps + turn.user_stamps
-    if turn.outcome == "ok":
-        assert "response_done" in instants
-        assert "first_audio" in instants or "first_text" in instants
 
 
 def finish(timeline: Timeline, now_ns: int) -> None:
@@ -1049,11 +911,12 @@ def test_a_message_that_comes_twice_changes_no_answer() -> None:
 
 
 @thorough
-@given(log=logs(), gaps_ms=st.lists(st.sampled_from([0, 1, 50]), min_size=1, max_size=5))
-def test_when_all_goes_well_all_turns_are_ok(log: tuple[Dialect, list[str], list[bytes]], gaps_ms: list[int]) -> None:
-    _, turns = played(*log, gaps_ms, finish)
+@given(random=st.randoms(use_true_random=False), gaps_ms=st.lists(st.sampled_from([0, 1, 50]), min_size=1, max_size=5))
+def test_when_all_goes_well_all_turns_are_ok(random: Random, gaps_ms: list[int]) -> None:
+    dialect, outputs, came = whole_log(random)
+    _, turns = played(dialect, outputs, came, gaps_ms, finish)
 
-    assert [(turn.outcome, turn.response_id) for turn in turns] == [("ok", f"r{n}") for n in range(1, len(log[1]) + 1)]
+    assert [(turn.outcome, turn.response_id) for turn in turns] == [("ok", f"r{n}") for n in range(1, len(outputs) + 1)]
 
 
 # How far each instant can be off.
@@ -1216,3 +1079,118 @@ def test_deltas_of_a_reply_may_be_matched_once_its_audio_is_heard_and_nothing_el
     assert not talk.timeline.may_match(other)
     talk.hear(60, done("r1"))
     assert not talk.timeline.turns.streaming
+
+
+SAID = "; the service said: overloaded: No."
+
+
+def answering(talk: Talk) -> None:
+    """A turn whose reply has begun, and then an error that ends nothing."""
+    talk.ask(0)
+    talk.hear(10, created("r1"), delta(GA, "audio", "r1"), error("overloaded"))
+
+
+def test_an_error_in_mid_response_is_told_when_silence_follows() -> None:
+    talk = Talk(next_delta=1)
+    answering(talk)
+    talk.timeline.expire(at(5_000))
+
+    turn, session = talk.only(), talk.timeline.session()
+    assert turn.outcome == "timeout:next_delta"
+    assert turn.detail == "nothing came within the limit next_delta of 1 s" + SAID
+    assert (session.outcome, session.detail) == (turn.outcome, turn.detail)
+
+
+def test_an_error_in_mid_response_is_told_when_the_connection_goes_away() -> None:
+    talk = Talk()
+    answering(talk)
+    talk.timeline.tell(inputs.Closed(1011, at(20), "internal"))
+
+    assert talk.only().detail == "internal" + SAID
+
+
+def test_an_error_is_all_that_is_told_of_a_close_without_words() -> None:
+    talk = Talk()
+    answering(talk)
+    talk.timeline.tell(inputs.Closed(1006, at(20), ""))
+
+    assert talk.only().detail == SAID.removeprefix("; ")
+
+
+def test_an_error_before_a_session_is_told_when_it_does_not_come() -> None:
+    talk = Talk(ready=False)
+    talk.hear(10, session_created(), error("overloaded"))
+    talk.timeline.tell(
+        inputs.Failed("timeout:session", at(10_000), "session.updated did not come within the limit session")
+    )
+
+    assert talk.timeline.session().outcome == "timeout:session"
+    assert talk.timeline.session().detail == "session.updated did not come within the limit session" + SAID
+
+
+def test_an_error_of_an_earlier_turn_explains_no_later_one() -> None:
+    talk = Talk(next_delta=1)
+    answering(talk)
+    talk.hear(20, done("r1"))
+    talk.take(30)
+    talk.ask(100, 2)
+    talk.hear(110, created("r2"), delta(GA, "audio", "r2"))
+    talk.timeline.expire(at(5_000))
+
+    assert [turn.detail for turn in talk.take(6_000)] == ["nothing came within the limit next_delta of 1 s"]
+
+
+@pytest.mark.parametrize("ending", [done("r1"), done("r1", "failed", error={"code": "x", "message": "its own"})])
+def test_an_end_that_explains_itself_is_told_without_an_error_before_it(ending: bytes) -> None:
+    talk = Talk()
+    answering(talk)
+    talk.hear(20, ending)
+
+    assert "the service said" not in talk.only().detail
+
+
+# What a service has not said.
+
+
+@pytest.mark.parametrize(
+    ("heard", "said"), [(False, "does it have a VAD"), (True, "noticed no end of speech")], ids=["unheard", "unended"]
+)
+def test_speech_that_was_never_heard_is_told_from_an_end_that_was_not_noticed(heard: bool, said: str) -> None:
+    talk = Talk(service_responds=True, end_of_turn=3)
+    talk.begin_speech(0)
+    if heard:
+        talk.hear(60, speech_started("item_1"))
+    talk.end_speech(1_000)
+    talk.timeline.expire(at(10_000))
+
+    turn = talk.only()
+    assert turn.outcome == "timeout:end_of_turn"
+    assert said in turn.detail
+    assert turn.detail.endswith(" within the limit end_of_turn of 3 s")
+
+
+@pytest.mark.parametrize("name", ["output_modalities", "modalities"])
+@pytest.mark.parametrize(("modalities", "explained"), [(["text"], True), (["text", "audio"], False), ("text", False)])
+def test_a_session_of_text_explains_that_no_audio_came(name: str, modalities: object, explained: bool) -> None:
+    talk = Talk()
+    talk.hear(5, message("session.updated", session={name: modalities}))
+    talk.ask(10)
+    talk.hear(20, created("r1"), delta(GA, "text", "r1"), done("r1"))
+
+    turn = talk.only()
+    assert turn.outcome == "failed:no_audio"
+    assert turn.detail == (
+        f"the session is one of text: {name} of the service's session is without audio" if explained else ""
+    )
+
+
+def test_a_session_keeps_the_model_that_it_was_opened_with_where_later_events_leave_it_out() -> None:
+    talk = Talk(ready=False)
+    talk.hear(0, message("session.created", session={"id": "s", "model": "gpt-realtime", "voice": "alloy"}))
+    talk.hear(5, message("session.updated", session={"id": "s", "voice": "marin"}))
+    session = talk.timeline.session()
+
+    assert (session.model, session.effective_settings["voice"]) == ("gpt-realtime", "marin")
+
+    talk.hear(9, message("session.updated", session={"id": "s", "model": "gpt-realtime-mini"}))
+    assert talk.timeline.session().model == "gpt-realtime-mini"

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, get_args, get_type_hints
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openai.types import realtime
+from openai.types.beta import realtime as beta
+from pydantic import BaseModel
 
 from bench.protocol.audio import AudioFormatName
-from bench.protocol.base import Act, Awaited, ClientMessage, Dialect
-from bench.protocol.dialects import DIALECTS, GLM
-from bench.protocol.events import EMPTY, Kind
+from bench.protocol.base import Act, Awaited, Binary, ClientMessage, Dialect
+from bench.protocol.dialects import DIALECTS, GLM, INWORLD, QWEN, STEPFUN, XAI
+from bench.protocol.events import EMPTY, Event, FunctionCall, Kind
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
-from bench.protocol.settings import Output, ResponseSettings, SessionSettings, TurnDetection
+from bench.protocol.settings import (
+    FunctionOutput,
+    FunctionTool,
+    Image,
+    Message,
+    MessageRole,
+    Output,
+    ResponseSettings,
+    SessionSettings,
+    TurnDetection,
+    merged,
+)
 from bench.run.document import TargetEntry
+from tests.examples import thorough
 from tests.helpers import OTHER, REALTIME, build_message, delta, event_of, message, transcribed
 
 FULL = SessionSettings(
@@ -33,6 +51,12 @@ def set_up(dialect: Dialect, settings: SessionSettings, event_id: str) -> dict[s
     """The one message that sets a session up."""
     (update,) = (step for step in dialect.set_up(settings, event_id) if isinstance(step, ClientMessage))
     return decoded(update)
+
+
+def session_of(dialect: Dialect, **settings: Any) -> dict[str, Any]:
+    """What it says of the session."""
+    session: dict[str, Any] = set_up(dialect, SessionSettings(**settings), "e")["session"]
+    return session
 
 
 def test_preview_says_a_flat_session() -> None:
@@ -76,7 +100,7 @@ def test_ga_says_a_nested_session_with_its_type() -> None:
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 def test_what_is_not_set_is_not_said_but_turn_detection_is_always_off(dialect: Dialect) -> None:
-    session = set_up(dialect, SessionSettings(), "e")["session"]
+    session = session_of(dialect)
     heard = session.get("audio", {}).get("input", {}) | session
 
     assert {"instructions", "voice", "temperature", "max_output_tokens"}.isdisjoint(session)
@@ -114,18 +138,6 @@ def test_turn_detection_is_said_with_what_was_set_of_it_alone(
 
 
 @pytest.mark.parametrize(
-    ("wanted", "responds"),
-    [
-        (TurnDetection(), True),
-        (TurnDetection(create_response=True), True),
-        (TurnDetection(create_response=False), False),
-    ],
-)
-def test_a_service_that_detects_turns_answers_them_unless_told_not_to(wanted: TurnDetection, responds: bool) -> None:
-    assert wanted.service_responds is responds
-
-
-@pytest.mark.parametrize(
     ("format", "ga"),
     [
         ("pcm16", {"type": "audio/pcm", "rate": 24_000}),
@@ -159,7 +171,7 @@ def test_each_dialect_says_another_rate_of_pcm_in_its_own_place(format: AudioFor
         }.items()
     )
     assert heard(GA, said)["format"] == {"type": "audio/pcm", "rate": rate_hz}
-    assert "input_audio_sampling_rate" not in set_up(PREVIEW, SessionSettings(), "e")["session"]
+    assert "input_audio_sampling_rate" not in session_of(PREVIEW)
 
 
 def test_a_rate_of_replies_that_a_dialect_cannot_say_is_refused() -> None:
@@ -182,7 +194,7 @@ def test_a_rate_of_replies_that_a_dialect_cannot_say_is_refused() -> None:
 )
 def test_each_dialect_has_its_word_for_the_output(dialect: Dialect, output: Output, said: dict[str, Any]) -> None:
     response = decoded(dialect.request(ResponseSettings(output=output), "e"))["response"]
-    session = set_up(dialect, SessionSettings(output=output), "e")["session"]
+    session = session_of(dialect, output=output)
 
     assert response == said
     assert said.items() <= session.items()
@@ -267,3 +279,269 @@ def test_a_message_is_kept_without_its_audio_and_as_the_same_events(dialect: Dia
 def test_the_names_that_users_choose_from_are_the_dialects_own() -> None:
     assert tuple(DIALECTS) == tuple(dialect.name for dialect in DIALECTS.values())
     assert get_args(get_type_hints(TargetEntry)["dialect"]) == (*DIALECTS,)
+
+
+VAD = TurnDetection(silence_duration_ms=400)
+
+
+def conflict(dialect: Dialect, settings: SessionSettings) -> tuple[tuple[str, ...], str] | None:
+    """(where `extra` sets what the harness goes by, what to do instead), as the dialect refuses it."""
+    refused = dialect.refuses(settings)
+    if refused is None:
+        return None
+    above, *place = refused.setting
+    assert above == "extra"
+    told, remedy = refused.problem.removeprefix("extra must not set ").split(", which this tool relies on: ")
+    assert told == ".".join(place)
+    return tuple(place), remedy
+
+
+def test_mappings_merge_key_by_key_and_anything_else_replaces() -> None:
+    settings = {"a": {"b": 1, "c": {"d": 2}}, "e": [1], "f": {"g": 1}}
+
+    assert merged(settings, {"a": {"c": {"h": None}}, "e": [2], "f": None, "i": {}}) == {
+        "a": {"b": 1, "c": {"d": 2, "h": None}},
+        "e": [2],
+        "f": None,
+        "i": {},
+    }
+    assert settings == {"a": {"b": 1, "c": {"d": 2}}, "e": [1], "f": {"g": 1}}
+
+
+def test_ga_says_extra_beside_what_the_tool_knows() -> None:
+    extra = {"tool_choice": "none", "audio": {"input": {"noise_reduction": {"type": "near_field"}}}}
+    plain, more = session_of(GA), session_of(GA, extra=extra)
+
+    assert more == merged(plain, extra)
+    assert more["audio"]["input"]["format"] == plain["audio"]["input"]["format"]
+
+
+def test_preview_says_a_voice_that_is_an_object_and_a_detector_of_its_own() -> None:
+    voice = {"type": "azure-standard", "name": "en-US-Ava:DragonHDLatestNeural"}
+    extra = {"voice": voice, "turn_detection": {"type": "azure_semantic_vad", "remove_filler_words": True}}
+    session = session_of(PREVIEW, voice="alloy", turn_detection=VAD, extra=extra)
+
+    assert session["voice"] == voice
+    assert session["turn_detection"] == {
+        "type": "azure_semantic_vad",
+        "silence_duration_ms": 400,
+        "remove_filler_words": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("dialect", "path", "remedy"),
+    [(GA, *kept) for kept in GA.kept.items()] + [(PREVIEW, *kept) for kept in PREVIEW.kept.items()],
+)
+def test_what_the_harness_goes_by_cannot_be_set_nor_replaced_with_what_holds_it(
+    dialect: Dialect, path: tuple[str, ...], remedy: str
+) -> None:
+    for depth in range(1, len(path) + 1):
+        extra: Any = None
+        for key in reversed(path[:depth]):
+            extra = {key: extra}
+        settings = SessionSettings(turn_detection=VAD, input_transcription="whisper-1", extra=extra)
+        place, advice = conflict(dialect, settings) or ((), "")
+        assert place == path[:depth]
+        assert advice == remedy or depth < len(path)
+
+
+def test_what_is_switched_off_cannot_be_refined() -> None:
+    for dialect, extra in (
+        (PREVIEW, {"turn_detection": {"type": "azure_semantic_vad"}}),
+        (GA, {"audio": {"input": {"turn_detection": {"threshold": 0.3}}}}),
+    ):
+        assert conflict(dialect, SessionSettings(turn_detection=VAD, extra=extra)) is None
+        _, remedy = conflict(dialect, SessionSettings(extra=extra)) or ((), "")
+        assert remedy == "use `turn_detection`"
+    language = {"audio": {"input": {"transcription": {"language": "de"}}}}
+    assert conflict(GA, SessionSettings(input_transcription="whisper-1", extra=language)) is None
+    assert conflict(GA, SessionSettings(extra=language)) is not None
+
+
+def test_the_words_of_the_other_dialect_are_the_service_s_to_refuse() -> None:
+    assert conflict(GA, SessionSettings(extra={"modalities": ["text"]})) is None
+
+
+LOUD_VAD = TurnDetection(threshold=0.5, silence_duration_ms=800)
+SAID_VAD = {"type": "server_vad", "threshold": 0.5, "silence_duration_ms": 800}
+FIND = FunctionTool(name="find", description="Finds.", parameters={"type": "object"})
+SHELLED = {
+    "type": "function",
+    "function": {"name": "find", "description": "Finds.", "parameters": {"type": "object"}},
+}
+
+
+def refusal(dialect: Dialect, **settings: Any) -> str:
+    refused = dialect.refuses(SessionSettings(**settings))
+    return "" if refused is None else refused.problem
+
+
+def test_xai_is_told_voice_and_turn_detection_at_the_top_of_the_session() -> None:
+    session = session_of(XAI, voice="ara", turn_detection=LOUD_VAD, input_format="pcm16@16000")
+
+    assert (session["voice"], session["turn_detection"]) == ("ara", SAID_VAD)
+    assert session["audio"]["input"] == {"format": {"type": "audio/pcm", "rate": 16_000}}
+    assert session["audio"]["output"] == {"format": {"type": "audio/pcm", "rate": 24_000}}
+    assert session_of(XAI)["turn_detection"] is None
+
+
+def test_what_this_tool_relies_on_cannot_be_undone_where_xai_has_it() -> None:
+    undone = {"turn_detection": {"create_response": False}}
+
+    assert "extra must not set turn_detection.create_response" in refusal(XAI, turn_detection=LOUD_VAD, extra=undone)
+    assert refusal(XAI, turn_detection=LOUD_VAD, extra={"turn_detection": {"threshold": 0.9}}) == ""
+
+
+def test_inworld_is_asked_for_audio_with_its_text() -> None:
+    assert session_of(INWORLD)["output_modalities"] == ["audio", "text"]
+    assert session_of(INWORLD, output="text")["output_modalities"] == ["text"]
+
+
+def test_qwen_hears_16_khz_by_itself_and_other_rates_where_its_sdk_says_them() -> None:
+    assert session_of(QWEN, turn_detection=LOUD_VAD, voice="Cherry") == {
+        "modalities": ["audio", "text"],
+        "voice": "Cherry",
+        "input_audio_format": "pcm",
+        "output_audio_format": "pcm",
+        "turn_detection": SAID_VAD,
+    }
+    wide = session_of(QWEN, input_format="pcm16")
+    assert wide["audio"] == {
+        "input": {"format": {"type": "pcm", "sample_rate": 24_000}},
+        "output": {"format": {"type": "pcm", "sample_rate": 24_000}},
+    }
+    assert "input_audio_format" not in wide
+    assert "must be one of pcm16@16000, pcm16@8000, pcm16, pcm16@48000" in refusal(QWEN, input_format="g711_ulaw")
+
+
+@pytest.mark.parametrize("dialect", [QWEN, STEPFUN], ids=lambda dialect: dialect.name)
+def test_functions_stand_in_a_shell_where_a_service_wants_one(dialect: Dialect) -> None:
+    assert session_of(dialect, tools=(FIND,))["tools"] == [SHELLED]
+
+
+def test_glm_is_told_the_rate_in_the_name_and_who_ends_turns() -> None:
+    by_client, by_service = session_of(GLM), session_of(GLM, turn_detection=LOUD_VAD, input_format="pcm16")
+
+    assert (by_client["input_audio_format"], by_client["output_audio_format"]) == ("pcm16", "pcm")
+    assert by_client["turn_detection"] == {"type": "client_vad"}
+    assert by_client["beta_fields"] == {"chat_mode": "audio"}
+    assert (by_service["input_audio_format"], by_service["turn_detection"]) == ("pcm24", SAID_VAD)
+
+
+def test_stepfun_always_speaks_at_24_khz() -> None:
+    assert "always speaks" in refusal(STEPFUN, output="text")
+    assert "must be one of pcm16" in refusal(STEPFUN, input_format="pcm16@16000")
+    assert session_of(STEPFUN)["modalities"] == ["audio", "text"]
+
+
+@pytest.mark.parametrize("dialect", [XAI, GLM, STEPFUN], ids=lambda dialect: dialect.name)
+def test_detection_by_meaning_is_refused_where_nobody_has_described_it(dialect: Dialect) -> None:
+    assert "use server_vad" in refusal(dialect, turn_detection=TurnDetection(type="semantic_vad"))
+    assert refusal(dialect, turn_detection=TurnDetection()) == ""
+
+
+@pytest.mark.parametrize(
+    ("dialect", "name", "kind"),
+    [
+        (XAI, "conversation.created", Kind.SESSION_CREATED),
+        (XAI, "conversation.item.input_audio_transcription.updated", Kind.NOTED),
+        (XAI, "response.text.delta", Kind.TEXT_DELTA),
+        (XAI, "response.output_audio.delta", Kind.AUDIO_DELTA),
+        (QWEN, "response.audio.delta", Kind.AUDIO_DELTA),
+        (GLM, "heartbeat", Kind.NOTED),
+        (STEPFUN, "response.audio_transcript.delta", Kind.TRANSCRIPT_DELTA),
+    ],
+)
+def test_events_of_their_own_are_known(dialect: Dialect, name: str, kind: Kind) -> None:
+    assert event_of(message(name), dialect).kind is kind
+
+
+@thorough
+@given(data=st.binary(max_size=300), binary=st.booleans(), dialect=st.sampled_from(list(DIALECTS.values())))
+def test_no_message_makes_a_dialect_raise(data: bytes, binary: bool, dialect: Dialect) -> None:
+    assert all(isinstance(event, Event) for event in dialect.decode(Binary(data) if binary else data))
+
+
+OFFICIAL: dict[Dialect, Any] = {GA: realtime, PREVIEW: beta}
+IMAGE = Image(url="data:image/png;base64,iVBORw==", width=1, height=1, digest="")
+INPUT = tuple(build_message("Hello", role) for role in get_args(MessageRole))
+
+
+def unknown(value: Any, at: str = "") -> Iterator[str]:
+    """Where something stands that the SDK's types have no name for."""
+    if isinstance(value, BaseModel):
+        yield from (f"{at}.{name}" for name in value.model_extra or {})
+        for name in type(value).model_fields:
+            yield from unknown(getattr(value, name), f"{at}.{name}")
+    elif isinstance(value, list):
+        for item in value:
+            yield from unknown(item, at)
+
+
+def read_as(model: type[BaseModel], said: ClientMessage) -> Any:
+    """A message as the SDK's type reads it."""
+    read = model.model_validate(msgspec.json.decode(said.data), strict=True)
+    assert list(unknown(read)) == []
+    return read
+
+
+@pytest.mark.parametrize("dialect", OFFICIAL, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("said", INPUT, ids=lambda said: said.role)
+def test_a_message_is_an_item_of_its_role(dialect: Dialect, said: Message) -> None:
+    read = read_as(OFFICIAL[dialect].ConversationItemCreateEvent, dialect.message(said, "e1"))
+
+    assert (read.item.type, read.item.role, read.item.content[0].text) == ("message", said.role, "Hello")
+    assert read.item.content[0].type == {"assistant": dialect.reply_part}.get(said.role, "input_text")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("dialect", OFFICIAL, ids=lambda dialect: dialect.name)
+def test_a_call_of_another_session_is_an_item_and_so_is_what_it_returned(dialect: Dialect) -> None:
+    event = OFFICIAL[dialect].ConversationItemCreateEvent
+    call = read_as(event, dialect.function_call(FunctionCall("c1", "find_parcel", '{"order": "7"}'), "e1")).item
+    output = read_as(event, dialect.function_output(FunctionOutput(call_id="c1", output="here"), "e2")).item
+
+    assert (call.type, call.call_id, call.name, call.arguments) == (
+        "function_call", "c1", "find_parcel", '{"order": "7"}'
+    )  # fmt: skip
+    assert (output.type, output.call_id, output.output) == ("function_call_output", "c1", "here")
+
+
+def test_an_image_stands_behind_the_words_that_it_goes_with() -> None:
+    read = read_as(realtime.ConversationItemCreateEvent, GA.message(build_message("This?", image=IMAGE), "e1"))
+
+    assert [(part.type, part.text or part.image_url) for part in read.item.content] == [
+        ("input_text", "This?"),
+        ("input_image", IMAGE.url),
+    ]
+
+
+@pytest.mark.parametrize("dialect", OFFICIAL, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("given", [(), INPUT], ids=["nothing", "messages"])
+def test_a_response_out_of_band_has_its_input_and_its_name(dialect: Dialect, given: tuple[Message, ...]) -> None:
+    settings = ResponseSettings(conversation="none", input=given, metadata={"a": "b"})
+    read = read_as(OFFICIAL[dialect].ResponseCreateEvent, dialect.request(settings, "turn-1-response")).response
+
+    assert (read.conversation, len(read.input)) == ("none", len(given))
+    assert read.metadata == {"a": "b", "rtbench_request": "turn-1-response"}
+
+
+@pytest.mark.parametrize(
+    "truncation",
+    ["auto", "disabled", {"type": "retention_ratio", "retention_ratio": 0.8, "token_limits": {"post_instructions": 9}}],
+)
+def test_reasoning_and_truncation_stand_in_the_session(truncation: Any) -> None:
+    settings = SessionSettings(reasoning={"effort": "low"}, truncation=truncation, max_output_tokens="inf")
+    (update,) = (step for step in GA.set_up(settings, "e") if isinstance(step, ClientMessage))
+    session = read_as(realtime.SessionUpdateEvent, update).session
+
+    assert session.reasoning.effort == "low"
+    assert session.max_output_tokens == "inf"
+    assert session.truncation == truncation or session.truncation.model_dump(exclude_none=True) == truncation
+
+
+def test_the_names_that_a_response_gives_back_are_read() -> None:
+    given: list[Any] = [{"rtbench_request": "turn-1-response"}, {"rtbench_request": 7}, {}, [], None]
+    bodies = [message("response.created", response={"id": "r1", "metadata": metadata}) for metadata in given]
+
+    assert [event_of(body, GA).request for body in bodies] == ["turn-1-response", "", "", "", ""]

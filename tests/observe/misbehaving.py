@@ -1,0 +1,157 @@
+"""Sessions whose service does anything but its part, for tests and fuzzing, and what holds of them all the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from random import Random
+
+from bench.clock import Arrival
+from bench.limits import Limits
+from bench.metrics import STARVED
+from bench.observe import inputs
+from bench.observe.inputs import SessionStart
+from bench.observe.observation import TurnObservation
+from bench.observe.timeline import Timeline
+from bench.protocol.base import Dialect
+from bench.protocol.openai_ga import GA
+from bench.transport.received import Received
+from tests.fuzz.spoiling import LEVELS, dumped, spoilt_bytes, spoilt_document
+from tests.helpers import (
+    AT_NS,
+    MS,
+    REALTIME,
+    build_turn,
+    committed,
+    created,
+    delta,
+    done,
+    error,
+    message,
+    reply,
+    session_created,
+    session_updated,
+    transcribed,
+)
+
+HEADS = frozenset(
+    {"ok", "interrupted", "failed", "cancelled", "incomplete", "throttled", "timeout", "connect_failed",
+        "session_expired", "closed",
+     "protocol_error", "unfinished", STARVED}
+)  # fmt: skip
+
+
+def failed(code: str | None, type_: str = "server_error") -> bytes:
+    return done("r1", "failed", type="failed", error={"type": type_, "code": code, "message": "No."})
+
+
+def played(
+    dialect: Dialect, outputs: list[str], came: list[bytes], gaps_ms: list[int], end: Callable[[Timeline, int], None]
+) -> tuple[Timeline, list[TurnObservation]]:
+    """What a session that behaves makes of a service that may not."""
+    timeline = Timeline(SessionStart(AT_NS, len(outputs), Limits(first_delta=3, next_delta=3, response=4)), dialect)
+    taken: list[TurnObservation] = []
+    left = list(enumerate(outputs, 1))
+    now_ns = AT_NS
+    for place, data in enumerate(came):
+        now_ns += gaps_ms[place % len(gaps_ms)] * MS
+        if timeline.facts.ready and timeline.turns.all_over and not timeline.over and left:
+            number, output = left.pop(0)
+            timeline.tell(
+                inputs.Begun(
+                    now_ns, build_turn(number, wants_audio=output == "audio", transcription_due=output == "audio")
+                )
+            )
+            timeline.tell(inputs.Sent("input_audio_buffer.append", now_ns, 99, audio_bytes=480))
+            timeline.tell(inputs.Sent("response.create", now_ns, 99))
+        message = Received(data, Arrival(now_ns, place % 3 * MS), len(data))
+        timeline.received(dialect.decode(data), message)
+        if timeline.turns.all_over:
+            taken += timeline.take(now_ns)
+    end(timeline, now_ns + 1)
+    taken += timeline.take(now_ns + 1)
+    return timeline, sorted(taken, key=lambda turn: turn.turn)  # a turn whose transcript is due comes later
+
+
+def check_ended(timeline: Timeline, turns: list[TurnObservation]) -> None:
+    """What holds of a session that is over, however it went: one outcome a turn, and counts that add up."""
+    session = timeline.session()
+    assert [turn.turn for turn in turns] == list(range(1, session.turns_started + 1))
+    assert session.turns_ended == session.turns_started
+    assert session.turns_succeeded == sum(turn.outcome == "ok" for turn in turns)
+    assert session.outcome
+    assert session.turns_not_started == (
+        0 if session.outcome == "unfinished" else session.turns_planned - session.turns_started
+    )
+    assert timeline.take(1 << 62) == []
+    for turn in turns:
+        assert turn.outcome.partition(":")[0] in HEADS
+        check_instants(turn)
+
+
+def check_instants(turn: TurnObservation) -> None:
+    """What holds of the instants of any turn, however it went."""
+    instants = turn.instants
+    while_open = {at_ns for name, at_ns in instants.items() if name != "input_transcribed" and "audible" not in name}
+    assert turn.start_ns <= min(while_open)
+    assert max(while_open) == instants["ended"]
+    assert ("first_audio" in instants) == ("last_audio" in instants) == (turn.audio_deltas > 0)
+    assert instants.get("first_audio", 0) <= instants.get("last_audio", 0)
+    assert len(turn.gaps_ns) + turn.uncertain_gaps <= max(0, turn.audio_deltas - 1)
+    assert turn.events == turn.kernel_stamps + turn.user_stamps
+    if turn.outcome == "ok":
+        assert "response_done" in instants
+        assert "first_audio" in instants or "first_text" in instants
+
+
+def whole_log(random: Random) -> tuple[Dialect, list[str], list[bytes]]:
+    """A dialect, the outputs of some turns, and all that a service says to them when all goes well."""
+    dialect, outputs = random.choice(list(REALTIME.values())), random.choices(("audio", "text"), k=random.randint(1, 3))
+    came = [session_created(), session_updated()]
+    for number, output in enumerate(outputs, 1):
+        came += [committed(f"item_{number}"), *reply(dialect, f"r{number}", output, random.randint(1, 3))]
+        came += random.choice(([], [transcribed(f"item_{number}")]))
+    return dialect, outputs, came
+
+
+JUNK = (
+    b"", b"{}", b"{", b"null", error(None), error("x", "turn-1-item"), error("y", "turn-2-response"),
+    error("rate_limit_exceeded", "turn-1-response"), message("nobody.knows"), done("r9", "incomplete"),
+    failed("x"), created("r9"), delta(GA, "audio", "r9"), done("r2", "cancelled", reason="z"),
+)  # fmt: skip
+
+
+def spoil(came: list[bytes], random: Random, *ways: str) -> None:
+    """Lose, double or move a message, spoil it, or mix junk in."""
+    place = random.randint(0, len(came))
+    match random.choice(ways):
+        case "drop":
+            del came[place : place + 1]
+        case "double":
+            came[place:place] = came[place : place + 1]
+        case "move" if came:
+            came.insert(place, came.pop(random.randrange(len(came))))
+        case "document" if place < len(came):
+            with suppress(ValueError, RecursionError):  # it was spoilt before
+                came[place] = dumped(spoilt_document(random, json.loads(came[place])), random.choice(LEVELS)).encode()
+        case "bytes" if place < len(came):
+            came[place] = spoilt_bytes(random, came[place])
+        case _:
+            came.insert(place, random.choice(JUNK))
+
+
+ENDS: tuple[Callable[[Timeline, int], None], ...] = (
+    lambda timeline, now_ns: timeline.tell(inputs.Failed("unfinished", now_ns)),
+    lambda timeline, now_ns: timeline.tell(inputs.Closed(1006, now_ns, "")),
+    lambda timeline, now_ns: timeline.tell(inputs.Closed(1000, now_ns, "bye")),
+)
+
+
+def played_badly(random: Random, *ways: str) -> tuple[Timeline, list[TurnObservation]]:
+    """What a timeline makes of a log that was spoilt in some of these ways, and cut off."""
+    dialect, outputs, came = whole_log(random)
+    for _ in range(random.randint(0, 8)):
+        spoil(came, random, *ways)
+    gaps_ms = random.choices((0, 1, 50, 2_900, 3_100), k=5)
+    return played(dialect, outputs, came[: random.randint(0, len(came))], gaps_ms, random.choice(ENDS))

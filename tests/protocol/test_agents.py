@@ -1,0 +1,357 @@
+"""The dialects of agents behind Twilio, behind Azure Communication Services and on a plain WebSocket."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.errors import ScriptError
+from bench.plan.repertoire import Repertoire
+from bench.plan.script import load_script
+from bench.protocol.acs import ACS
+from bench.protocol.audio import G711_ULAW, AudioFormatName
+from bench.protocol.base import Act, Binary, ClientMessage, Dialect, Provider
+from bench.protocol.events import Kind, audio_payload
+from bench.protocol.pcm import PCM
+from bench.protocol.settings import FULL_DUPLEX, SessionSettings, TurnDetection
+from bench.protocol.twilio import TWILIO
+from bench.run.rows import clean
+from tests.helpers import event_of
+
+AUDIO = Path(__file__).parents[2] / "scenarios" / "audio"
+DUPLEX = TurnDetection(type=FULL_DUPLEX)
+PROVIDER = cast("Provider", TWILIO.provider)
+CALL_ID = "0123456789abcdef0123456789abcdef"
+STREAM = f"MZ{CALL_ID}"
+LOUD = base64.b64encode(b"\x00" * 160).decode()
+
+
+def said(*messages: ClientMessage | None, provider: Provider = PROVIDER) -> list[dict[str, Any]]:
+    """Messages as one call says them, in this order."""
+    words = provider.words(CALL_ID)
+    return [json.loads(words.written(message.act, message.data)) for message in messages if message is not None]
+
+
+def opening(**extra: Any) -> list[ClientMessage]:
+    steps = TWILIO.set_up(SessionSettings(turn_detection=DUPLEX, extra=extra), "e")
+    return [step for step in steps if isinstance(step, ClientMessage)]
+
+
+def test_a_stream_is_opened_as_twilio_does() -> None:
+    connected, start = said(*opening(number="+15550100", call="{uuid}"))
+
+    assert connected == {"event": "connected", "protocol": "Call", "version": "1.0.0"}
+    assert start == {
+        "event": "start",
+        "sequenceNumber": "1",
+        "start": {
+            "accountSid": "AC" + "0" * 32,
+            "callSid": f"CA{CALL_ID}",
+            "streamSid": STREAM,
+            "tracks": ["inbound"],
+            "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
+            "customParameters": {"number": "+15550100", "call": CALL_ID},
+        },
+        "streamSid": STREAM,
+    }
+
+
+def test_audio_is_numbered_and_says_when_it_was_spoken() -> None:
+    audio = [TWILIO.append(bytes([number]) * 160, "e") for number in range(3)]
+    *_, first, second, key, third = said(
+        *opening(), *audio[:2], TWILIO.raw({"type": "dtmf", "digit": "5"}, "e"), audio[2]
+    )
+
+    assert [message["sequenceNumber"] for message in (first, second, key, third)] == ["2", "3", "4", "5"]
+    assert [message["media"]["chunk"] for message in (first, second, third)] == ["1", "2", "3"]
+    assert [message["media"]["timestamp"] for message in (first, second, third)] == ["0", "20", "40"]
+    assert base64.b64decode(third["media"]["payload"]) == b"\x02" * 160
+    assert {message["streamSid"] for message in (first, second, key, third)} == {STREAM}
+    assert key["dtmf"] == {"track": "inbound_track", "digit": "5"}
+
+
+def test_marks_come_back_and_a_call_ends_with_stop() -> None:
+    words = PROVIDER.words(CALL_ID)
+    mark, stop = said(words.played("said-1"), words.goodbye())
+
+    assert (mark["event"], mark["mark"], mark["streamSid"]) == ("mark", {"name": "said-1"}, STREAM)
+    assert (stop["event"], stop["stop"]["callSid"]) == ("stop", f"CA{CALL_ID}")
+
+
+@given(name=st.text() | st.lists(st.sampled_from(["{number}", "{uuid}", "\\", '"', "\0", "ä"])).map("".join))
+def test_a_mark_has_the_name_that_the_agent_gave_it(name: str) -> None:
+    event = event_of(msgspec.json.encode({"event": "mark", "streamSid": STREAM, "mark": {"name": name}}), TWILIO)
+    (told,) = said(PROVIDER.words(CALL_ID).played(event.text))
+
+    assert told["mark"]["name"] == name
+
+
+@pytest.mark.parametrize("name", ["media", "mark", "clear"])
+@pytest.mark.parametrize("of", [{}, {"streamSid": "MZ1"}, {"streamSid": f"CA{CALL_ID}"}, {"stream_sid": STREAM}])
+def test_what_is_not_of_its_call_s_stream_is_dropped_and_counted_by_that_name(name: str, of: dict[str, str]) -> None:
+    words = PROVIDER.words(CALL_ID)
+    (mine,) = words.heard(TWILIO.decode(msgspec.json.encode({"event": name, "streamSid": STREAM})))
+    (other,) = words.heard(TWILIO.decode(msgspec.json.encode({"event": name} | of)))
+
+    assert mine.kind in (Kind.AUDIO_DELTA, Kind.MARKED, Kind.CLEARED)
+    assert (other.kind, other.name) == (Kind.UNKNOWN, f"{name} of another stream")
+
+
+def test_audio_is_counted_and_kept_as_it_came() -> None:
+    event = event_of(msgspec.json.encode({"event": "media", "media": {"payload": LOUD}}), TWILIO)
+
+    assert event.payload_bytes == 160
+    assert isinstance(event.payload, msgspec.Raw)
+    assert audio_payload(event.payload) == b"\x00" * 160
+
+
+@pytest.mark.parametrize("payload", ["abc", "!!!!", 5, {}, []])
+def test_audio_that_is_no_base64_is_told(payload: Any) -> None:
+    event = event_of(msgspec.json.encode({"event": "media", "media": {"payload": payload}}), TWILIO)
+
+    assert event.kind is Kind.AUDIO_DELTA
+    assert event.payload_bytes < 0 or audio_payload(msgspec.Raw(event.payload)) is None  # type: ignore[arg-type]
+
+
+def test_a_parameter_is_never_numbered() -> None:
+    _, start = said(*opening(number="{number}"))
+
+    assert (start["sequenceNumber"], start["start"]["customParameters"]) == ("1", {"number": "{number}"})
+
+
+@pytest.mark.parametrize("cue", [{"after_share": 0.5}, {"after_text": "parcel"}])
+@pytest.mark.parametrize("dialect", [TWILIO, ACS, PCM])
+def test_what_nobody_hears_is_no_cue(dialect: Dialect, cue: dict[str, Any], tmp_path: Path) -> None:
+    """Half of a reply is known once it is over, and its words never are: it would be let end, and nobody told."""
+    path, wav = tmp_path / "talk.yaml", AUDIO / "late_parcel.wav"
+    steps = [{"audio": str(wav)}, {"interrupt": {"audio": str(wav), **cue}}]
+    path.write_text(json.dumps({"session": {"turn_detection": "full_duplex"}, "steps": steps}))
+
+    with pytest.raises(ScriptError, match=r"which an agent does not report: give `after`, in seconds") as refused:
+        Repertoire(load_script(path), dialect)
+    assert "\n" not in str(refused.value)
+
+
+def test_what_a_phone_cannot_say_is_refused() -> None:
+    settings = SessionSettings(turn_detection=DUPLEX)
+
+    assert TWILIO.refuses_event({"type": "dtmf", "digit": "#"}, settings) == ""
+    assert "press a key with" in TWILIO.refuses_event({"type": "dtmf", "digit": "12"}, settings)
+    assert "press a key with" in TWILIO.refuses_event({"type": "clear"}, settings)
+
+
+def test_custom_parameters_are_texts_and_audio_is_mu_law() -> None:
+    number = TWILIO.refuses(SessionSettings(turn_detection=DUPLEX, extra={"retries": 3}))
+    rate = TWILIO.refuses(SessionSettings(turn_detection=DUPLEX, input_format="pcm16"))
+
+    assert number is not None
+    assert number.setting == ("extra", "retries")
+    assert rate is not None
+    assert rate.problem == "input_format must be one of g711_ulaw, not pcm16"
+    assert (PROVIDER.frame_ms, next(iter(TWILIO.input_formats.values()))) == (20, G711_ULAW)
+    assert TWILIO.acts["media"] is Act.APPEND
+
+
+OF_ACS = cast("Provider", ACS.provider)
+SAID = base64.b64encode(b"\x01\x02" * 320).decode()
+
+
+@pytest.mark.parametrize(("name", "rate", "length"), [(None, 16_000, 640), ("pcm16", 24_000, 960)])
+def test_the_first_message_says_what_the_audio_is(name: AudioFormatName | None, rate: int, length: int) -> None:
+    settings = SessionSettings(turn_detection=DUPLEX, input_format=name, output_format=name)
+    assert ACS.refuses(settings) is None
+    (metadata,) = ACS.set_up(settings, "e")
+
+    assert isinstance(metadata, ClientMessage)
+    told = {"subscriptionId": CALL_ID, "encoding": "PCM", "sampleRate": rate, "channels": 1, "length": length}
+    assert said(metadata, provider=OF_ACS) == [{"kind": "AudioMetadata", "audioMetadata": told}]
+
+
+def test_audio_says_when_it_was_spoken_and_whether_it_is_silence() -> None:
+    audio = [ACS.append(bytes(640), "e"), ACS.append(b"\x01" * 640, "e")]
+    words = OF_ACS.words(CALL_ID)
+    written = [words.written(message.act, message.data) for message in (*audio, *[audio[0]] * 3_000 * 61)]
+    silent, loud, late = (json.loads(written[place]) for place in (0, 1, -1))
+
+    assert (silent["kind"], silent["audioData"]["silent"], loud["audioData"]["silent"]) == ("AudioData", True, False)
+    assert loud["audioData"]["timestamp"] == "1970-01-01T00:00:00.020Z"
+    assert late["audioData"]["timestamp"] == "1970-01-01T01:01:00.020Z"
+    assert base64.b64decode(loud["audioData"]["data"]) == b"\x01" * 640
+
+
+def test_a_key_is_pressed() -> None:
+    assert said(ACS.raw({"type": "dtmf", "digit": "*"}, "e"), provider=OF_ACS) == [
+        {"kind": "DtmfData", "dtmfData": {"data": "*"}}
+    ]
+
+
+def test_the_upgrade_names_the_call() -> None:
+    assert [name for name, _ in OF_ACS.headers] == ["x-ms-call-connection-id", "x-ms-call-correlation-id"]
+
+
+@pytest.mark.parametrize("keys", [("kind", "audioData", "data"), ("Kind", "AudioData", "Data")])
+def test_audio_is_found_however_its_keys_are_written(keys: tuple[str, str, str]) -> None:
+    kind, outer, inner = keys
+    event = event_of(msgspec.json.encode({kind: "AudioData", outer: {inner: SAID}}), ACS)
+
+    assert event.payload_bytes == 640
+    assert isinstance(event.payload, msgspec.Raw)
+    assert audio_payload(event.payload) == b"\x01\x02" * 320
+
+
+def test_one_rate_holds_for_both_ways() -> None:
+    settings = SessionSettings(turn_detection=DUPLEX, input_format="pcm16", output_format="pcm16@16000")
+    refused = ACS.refuses(settings)
+
+    assert refused is not None
+    assert refused.problem.startswith("output_format must be input_format")
+
+
+OF_PCM = cast("Provider", PCM.provider)
+
+
+def test_audio_goes_out_and_comes_as_it_is() -> None:
+    sent = PCM.append(b"\x01\x02\x03\x04", "e")
+    came = event_of(Binary(b"\x05\x06\x07\x08"), PCM)
+
+    assert (type(sent.data), sent.data) == (Binary, b"\x01\x02\x03\x04")
+    assert (came.kind, came.payload_bytes) == (Kind.AUDIO_DELTA, 4)
+    assert isinstance(came.payload, msgspec.Raw)
+    assert audio_payload(came.payload) == b"\x05\x06\x07\x08"
+
+
+def test_nothing_is_said_first_but_what_the_script_wants() -> None:
+    assert PCM.set_up(SessionSettings(turn_detection=DUPLEX), "e") == ()
+    (first,) = PCM.set_up(SessionSettings(turn_detection=DUPLEX, extra={"id": "call-{uuid}", "rate": 16_000}), "e")
+
+    assert isinstance(first, ClientMessage)
+    written = OF_PCM.words("c0ffee").written(first.act, first.data)
+    assert json.loads(written) == {"id": "call-c0ffee", "rate": 16_000}
+
+
+def test_audio_that_happens_to_hold_the_name_of_the_call_stays_as_it_is() -> None:
+    sent = PCM.append(b"..{uuid}", "e")
+
+    assert OF_PCM.words("c0ffee").written(sent.act, sent.data) is sent.data
+
+
+@pytest.mark.parametrize("name", ["input_format", "output_format"])
+def test_each_way_has_a_format_of_its_own(name: str) -> None:
+    settings: Any = {name: "g711_ulaw"}
+
+    assert PCM.refuses(SessionSettings(turn_detection=DUPLEX, **settings)) is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "turn_detection must be full_duplex: an agent hears its caller all the time"),
+        ({"turn_detection": DUPLEX, "instructions": "Be brief."}, "instructions is no setting of an agent on a plain"),
+        ({"turn_detection": DUPLEX, "output": "text"}, "output must be audio"),
+    ],
+)
+def test_it_refuses_settings_that_no_agent_is_told(settings: dict[str, Any], words: str) -> None:
+    refused = PCM.refuses(SessionSettings(**settings))
+
+    assert refused is not None
+    assert refused.problem.startswith(words)
+
+
+@given(message=st.binary(max_size=400) | st.binary(max_size=400).map(Binary))
+def test_nothing_that_comes_raises_and_a_log_tells_the_same(message: bytes) -> None:
+    event = event_of(message, PCM)
+    if event.kind is Kind.MALFORMED:
+        return
+    whole, cut = (event_of(bytes(clean(kept, str)), PCM) for kept in (message, PCM.without_audio(message)))
+
+    assert whole == event
+    assert cut.kind is event.kind
+
+
+def test_a_log_has_audio_in_base64() -> None:
+    assert json.loads(bytes(clean(Binary(b"\x00\x01"), str))) == {"binary": base64.b64encode(b"\x00\x01").decode()}
+
+
+# What each of them makes of what comes.
+
+HEARD: dict[Dialect, list[tuple[Any, Kind]]] = {
+    TWILIO: [
+        ({"event": "media", "streamSid": STREAM, "media": {"payload": LOUD}}, Kind.AUDIO_DELTA),
+        ({"event": "mark", "streamSid": STREAM, "mark": {"name": "said-1"}}, Kind.MARKED),
+        ({"event": "clear", "streamSid": STREAM}, Kind.CLEARED),
+        ({"event": "media"}, Kind.AUDIO_DELTA),
+        ({"event": "media", "media": None}, Kind.AUDIO_DELTA),
+        ({"event": "mark"}, Kind.MARKED),
+        ({"event": "restart"}, Kind.UNKNOWN),
+        ({}, Kind.UNKNOWN),
+        ({"event": 1}, Kind.MALFORMED),
+        ({"event": "media", "media": LOUD}, Kind.MALFORMED),
+        (Binary(bytes(160)), Kind.MALFORMED),
+    ],
+    ACS: [
+        ({"kind": "AudioData", "audioData": {"data": SAID}}, Kind.AUDIO_DELTA),
+        ({"Kind": "AudioData", "AudioData": {"Data": SAID}, "StopAudio": None}, Kind.AUDIO_DELTA),
+        ({"kind": "StopAudio", "audioData": None, "stopAudio": {}}, Kind.CLEARED),
+        ({"Kind": "StopAudio", "AudioData": None, "StopAudio": {}}, Kind.CLEARED),
+        ({"kind": "audioData", "audioData": {"data": SAID, "isSilent": False}, "stopAudio": {}}, Kind.AUDIO_DELTA),
+        ({"kind": "stopAudio", "stopAudio": {}}, Kind.CLEARED),
+        ({"kind": "AudioData"}, Kind.AUDIO_DELTA),
+        ({"kind": "Mark"}, Kind.UNKNOWN),
+        ({}, Kind.UNKNOWN),
+        ({"kind": 1}, Kind.MALFORMED),
+        ({"kind": "AudioData", "audioData": SAID}, Kind.MALFORMED),
+        (Binary(bytes(640)), Kind.MALFORMED),
+    ],
+    PCM: [
+        (b'{"type": "transcript", "text": "Hello"}', Kind.NOTED),
+        (b"{}", Kind.NOTED),
+        (b'{"action": "clear"}', Kind.CLEARED),
+        (b'{"event": "clear", "stream_id": "s"}', Kind.CLEARED),
+        (b'{"type": "clear"}', Kind.CLEARED),
+        (b'{"type": "clear_cache", "event": {"clear": 1}, "action": ["clear"]}', Kind.NOTED),
+        (Binary(b""), Kind.AUDIO_DELTA),
+        (Binary(b"\x00"), Kind.AUDIO_DELTA),
+        (b"ready", Kind.MALFORMED),
+        (b"[1, 2]", Kind.MALFORMED),
+        (b"", Kind.MALFORMED),
+        (b"\xff\xfe", Kind.MALFORMED),
+        (b"[" * 100_000, Kind.MALFORMED),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "message", "kind"), [(dialect, *row) for dialect, rows in HEARD.items() for row in rows]
+)
+def test_each_message_of_an_agent_is_one_event(dialect: Dialect, message: Any, kind: Kind) -> None:
+    event = event_of(message if isinstance(message, bytes) else msgspec.json.encode(message), dialect)
+
+    assert event.kind is kind
+    if isinstance(message, Binary) and kind is Kind.MALFORMED:
+        assert event.reason == "a binary message came, but only text is expected"
+
+
+@pytest.mark.parametrize(
+    ("dialect", "key", "kinds", "holders", "inner"),
+    [
+        (TWILIO, "event", ["media", "mark", "clear", "x"], ["media", "mark", "streamSid"], ["payload", "name"]),
+        (ACS, "kind", ["AudioData", "StopAudio", "x"], ["audioData", "AudioData", "stopAudio"], ["data", "Data"]),
+    ],
+)
+@given(data=st.data())
+def test_a_log_without_audio_tells_the_same(
+    dialect: Dialect, key: str, kinds: list[str], holders: list[str], inner: list[str], data: st.DataObject
+) -> None:
+    held = st.none() | st.text(max_size=9) | st.dictionaries(st.sampled_from(inner), st.text(max_size=8))
+    fields = data.draw(st.dictionaries(st.sampled_from(holders), held))
+    message = msgspec.json.encode({key: data.draw(st.sampled_from(kinds))} | fields)
+    event = event_of(message, dialect)
+    if event.kind is not Kind.MALFORMED:
+        assert event_of(dialect.without_audio(message), dialect).kind is event.kind
