@@ -894,3 +894,21 @@ def test_nobody_looks_for_the_kernel_s_word_where_none_is_due() -> None:
     script = build_script(say())
     assert looks(2) == looks(40) > 0
     assert stamped_and_played(script, None)[0].looks == 0
+
+
+def test_a_history_that_is_refused_fails_the_session_for_it_is_not_the_one_that_was_meant() -> None:
+    class Refusing(Service):
+        def __call__(self, data: bytes) -> list[PeerAnswer]:
+            return (
+                [(MS, error("invalid_value", "session-message"))]
+                if ITEM.encode() in data
+                else [*super().__call__(data)]
+            )
+
+    played = Played(with_history("One"), Refusing())
+
+    assert (played.observation.outcome, played.outcomes, played.observation.turns_not_started) == (
+        "failed:invalid_value",
+        [],
+        1,
+    )

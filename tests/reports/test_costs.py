@@ -243,6 +243,15 @@ def test_images_are_told_and_priced_where_there_were_any(tmp_path: Path) -> None
     assert "image in" not in section_markdown(money(before))
 
 
+def test_a_targets_own_prices_go_before_the_table() -> None:
+    targets = synthetic.told(TWO)["targets"]
+    found = summary_with_prices(targets=[targets[0] | {"prices": OWN}, targets[1]]).money
+
+    assert [cost.models[0].source for cost in found.targets] == ["own", "table"]
+    tokens = found.targets[0].tokens("text_in", "audio_in", "text_out", "audio_out")
+    assert found.targets[0].usd == pytest.approx(tokens / 1e6)
+
+
 def test_a_model_without_a_price_is_never_counted_as_nothing(tmp_path: Path) -> None:
     build(tmp_path)
     summary = rewrite(

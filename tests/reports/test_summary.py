@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -83,6 +84,15 @@ def test_a_failed_turn_counts_where_good_turns_of_its_step_have_the_metric(tmp_p
     assert {f.step for f in summary.metrics if f.metric == "ttft"} == {"all", "greeting"}
 
 
+def test_failed_turns_are_no_slow_replies_in_metrics_that_are_no_wait() -> None:
+    summary = summary_of(Plan(sessions=40, failed=0.2))
+
+    speed = figures(summary, "audio_speed")
+    assert speed.failed > 0
+    assert speed.n == sum(summary.outcomes.begun) - speed.failed
+    assert all(math.isfinite(e.value) for e in speed.quantiles)
+
+
 def test_an_interrupted_turn_counts_for_what_it_has(tmp_path: Path) -> None:
     synthetic.write(tmp_path, Plan())
     cut = {"outcome": "interrupted", "response_done_at_ns": None}
@@ -105,6 +115,15 @@ def test_outcomes_sum_to_what_was_begun_and_turns_not_started_stand_apart() -> N
     assert [ending.kind for ending in outcomes.turns] == sorted(
         (ending.kind for ending in outcomes.turns), key=["success", "failed", "unfinished"].index
     )
+
+
+def test_connecting_counts_sessions_that_never_opened_as_endless() -> None:
+    summary = summary_of(Plan(sessions=20, refused=4))
+    found = {f.metric: f for f in summary.connecting}
+
+    assert (found["connect_tcp"].failed, found["connect_tcp"].n) == (0, 24)
+    assert (found["connect_total"].failed, found["connect_total"].n) == (4, 24)
+    assert found["session_duration"].n == 20
 
 
 def test_events_and_throughput_come_from_histograms() -> None:
