@@ -102,8 +102,8 @@ def test_a_filter_names_a_step_and_a_target() -> None:
         ("transcript_lead", "p(50)>-5%", "may be negative"),
         ("end_of_turn_delay", "p(50)<+20%", "may be negative"),
         ("end_of_turn_delay", "p(50)<+20% and +30ms", "may be negative"),
-        ("ttfa{stage:x}", "p(95)<800", "step:LABEL, target:LABEL, turn_type:NAME and measured_from:"),
-        ("ttfa{step:x,step:y}", "p(95)<800", "step:LABEL, target:LABEL, turn_type:NAME and measured_from:"),
+        ("ttfa{stage:x}", "p(95)<800", "step:NAME, target:NAME, turn_type:NAME and measured_from:"),
+        ("ttfa{step:x,step:y}", "p(95)<800", "step:NAME, target:NAME, turn_type:NAME and measured_from:"),
         ("connect_total{step:x}", "p(95)<800", "metric of sessions"),
     ],
 )
