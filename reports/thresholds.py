@@ -327,7 +327,7 @@ def _named(text: str) -> tuple[str, dict[str, str]]:
         key, colon, value = (piece.strip() for piece in part.partition(":"))
         if key not in FILTERS or not colon or not value or key in filters:
             raise UsageError(
-                f"{quoted(text)} has a filter {quoted(part)}; allowed: step:NAME, target:LABEL, turn_type:NAME "
+                f"{quoted(text)} has a filter {quoted(part)}; allowed: step:NAME, target:NAME, turn_type:NAME "
                 f"and measured_from:{' or '.join(ORIGINS)}"
             )
         filters[key] = _turn_type(value) if key == "turn_type" else value

@@ -36,7 +36,7 @@ def test_the_page_of_options_has_every_command_under_its_group() -> None:
     page = (DOCS / "options.md").read_text(encoding="utf-8").partition("\n## Commands\n")[2]
     found: dict[str, list[str]] = {}
     for heading, rows in re.findall(r"^### (.+?)\n(.*?)(?=^### |\Z)", page, re.DOTALL | re.MULTILINE):
-        found[heading] = [name for cell in re.findall(r"^\| (`rtbench .*?) \|", rows, re.MULTILINE)
+        found[heading] = [name for cell in re.findall(r"^- (`rtbench .*?): ", rows, re.MULTILINE)
                           for name in re.findall(r"`rtbench ([a-z-]+)", cell)]  # fmt: skip
 
     assert found == {group: [*members] for group, members in GROUPS.items()}

@@ -20,7 +20,7 @@ from bench.yaml_file import PlainValue
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "scenarios" / "targets.example.yaml"
-REFERENCE = (ROOT / "docs" / "targets.md").read_text(encoding="utf-8")
+REFERENCE = "".join((ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("targets.md", "money.md"))
 VALIDATOR = Draft202012Validator(targets_schema())
 TREE: dict[str, Any] = YAML(typ="safe", pure=True).load(EXAMPLE.read_text(encoding="utf-8"))
 

@@ -92,7 +92,7 @@ def test_a_filter_names_a_step_and_a_target() -> None:
         ("session_duration", "p(50)<+5%", "no better direction"),
         ("transcript_lead", "p(50)>-5%", "may be negative"),
         ("end_of_turn_delay", "p(50)<+20% and +30ms", "may be negative"),
-        ("ttfa{stage:x}", "p(95)<800", "step:NAME, target:LABEL, turn_type:NAME and measured_from:"),
+        ("ttfa{stage:x}", "p(95)<800", "step:NAME, target:NAME, turn_type:NAME and measured_from:"),
         ("connect_total{step:x}", "p(95)<800", "metric of sessions"),
         ("yield_rate", "rate<90%", "more of it is better: write >"),
         ("yield_rate", "rate>+1pt", "write -1pt"),
