@@ -24,6 +24,7 @@ from tests.simulator.builders import (
     JSON,
     MS,
     REPLY,
+    SECOND,
     all_of,
     answers,
     begun,
@@ -35,7 +36,9 @@ from tests.simulator.builders import (
     listening,
     one,
     session_update,
+    sound,
     squeezed,
+    talk,
     types,
     user_text,
     without_deltas,
@@ -214,6 +217,24 @@ def test_reasoning_delays_the_answer_by_its_effort(effort: str, reasoning_ms: fl
     assert first_audio_ms({}, reasoning(effort)) == 500 + reasoning_ms
     assert first_audio_ms({"reasoning": {"effort": effort}}, CREATE) == 500 + reasoning_ms
     assert first_audio_ms({"reasoning": {"effort": "high"}}, reasoning(effort)) == 500 + reasoning_ms
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_speech_over_a_part_closes_that_part_and_opens_no_further_one(place: int) -> None:
+    behaviour = listening(preamble=ALWAYS, generation_speed=2.0, delays={"first_audio": 300, "answer_pause": 300})
+    behaviour.receive(CREATE, AT_NS)
+    at_ns = AT_NS + (SECOND if place == 0 else 2 * SECOND)
+    events = drain(behaviour, at_ns)
+
+    events += talk(behaviour, sound(200), at_ns) + drain(behaviour)
+
+    response = done(events)
+    assert [item["status"] for item in response["output"]] == ["completed"] * place + ["incomplete"]
+    assert response["status"] == "cancelled"
+    assert [event["item"]["id"] for event in all_of(events, "output_item.done")] == [
+        x["id"] for x in response["output"]
+    ]
+    assert_typed(AZURE_GA, events)
 
 
 # Fillers, as Azure Voice Live speaks them where a session asks for them: ahead of a late answer, and during calls.
