@@ -713,9 +713,8 @@ def test_a_compressed_message_is_smaller_on_the_wire_than_what_it_says() -> None
     assert message.wire_bytes < 100 < len(message.data)
 
 
-@COMPRESSED
-def test_a_fragmented_message_counts_its_frames_as_they_were_on_the_wire(compressed: bool) -> None:
-    socket, stream = agreed(offered=compressed, accepted=compressed)
+def test_a_compressed_message_in_fragments_counts_its_frames_as_they_were_on_the_wire() -> None:
+    socket, stream = agreed(offered=True, accepted=True)
     parts = []
     for send, data, fin in (
         (stream.server.send_text, b"A" * 500, False),
@@ -731,9 +730,8 @@ def test_a_fragmented_message_counts_its_frames_as_they_were_on_the_wire(compres
     assert message.wire_bytes == len(b"".join(parts))
 
 
-@COMPRESSED
-def test_the_event_that_ends_a_read_is_exact_and_one_after_which_a_frame_begins_is_not(compressed: bool) -> None:
-    socket, stream = agreed(offered=compressed, accepted=compressed)
+def test_the_event_that_ends_a_read_is_exact_and_one_after_which_a_frame_begins_is_not_also_compressed() -> None:
+    socket, stream = agreed(offered=True, accepted=True)
     first, second, third = wire(stream, [b"A" * 300, b"B" * 300, b"C" * 300])
     stream.reads += [read(first), read(second + third[:1], 1), read(third[1:], 2)]
 
