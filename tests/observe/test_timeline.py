@@ -454,8 +454,6 @@ def test_a_session_that_its_call_was_to_outlive_fails_only_where_it_never_was_re
 @pytest.mark.parametrize(
     ("code", "heard", "outcome"),
     [
-        ("invalid_api_key", [], "connect_failed:invalid_api_key"),
-        ("missing_model", [], "connect_failed:missing_model"),
         ("something_new", [], "connect_failed:something_new"),
         ("something_new", [session_created()], "connect_failed:something_new"),
         (None, [], "connect_failed:invalid_request_error"),
