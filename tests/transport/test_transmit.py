@@ -194,20 +194,12 @@ def test_every_answer_finds_its_send_however_many_bytes_went_before(
                 assert stamps.take() == [TransmitStamp(stamps.ticket, NOW_NS, kind == ACKNOWLEDGED) for kind in kinds]
 
 
-S_AND_A: list[tuple[int, ...]] = [
-    (SENT, 3),
-    (SENT, 7),
-    (SENT, 3),
-    (SENT, 7),
-    (ACKNOWLEDGED, 7),
-    (SENT, 7),
-    (ACKNOWLEDGED, 7),
-]
+TWICE: list[tuple[int, ...]] = [(SENT, 3), (SENT, 7)] * 2 + [(ACKNOWLEDGED, 7), (SENT, 7), (ACKNOWLEDGED, 7)]
 ANSWERS: dict[str, tuple[int, list[tuple[int, ...]], list[tuple[int, int, bool]]]] = {
     # (sends of four bytes; answers: kind, place and how much after now; what is told: ticket, after now, acknowledged)
     "an acknowledgement settles what was sent before":
         (3, [(ACKNOWLEDGED, 7), (SENT, 3), (SENT, 7), (ACKNOWLEDGED, 11)], [(8, 0, True), (12, 0, True)]),
-    "what is sent again left when it left first": (2, S_AND_A, [(4, 0, False), (8, 0, False), (8, 0, True)]),
+    "what is sent again left when it left first": (2, TWICE, [(4, 0, False), (8, 0, False), (8, 0, True)]),
     "of two answers the later one is not stamped earlier":
         (1, [(SENT, 3, -100), (ACKNOWLEDGED, 3, -130)], [(4, -100, False), (4, -100, True)]),
     "a stamp before a step of the wall clock is not told": (1, [(SENT, 3, 1), (ACKNOWLEDGED, 3)], [(4, 0, True)]),
