@@ -90,60 +90,33 @@ def test_a_reply_to_what_asks_for_none_is_nobody_s_and_is_told_with_the_next_tur
     assert session.stray_usage is not None
 
 
-@pytest.mark.parametrize("is_heard", [False, True])
-def test_a_sound_to_which_nothing_is_replied_has_no_false_reply(is_heard: bool) -> None:
+IDLE = [(10_500, idle_timeout("item_i"), committed("item_i")), (11_000, created("ri"), audio(1, "ri"), done("ri"))]
+SPEECH = [(10_100, speech_started("item_s")), (10_900, speech_stopped("item_s"), committed("item_s"))]
+LATER = [(12_000, speech_started("item_s"), speech_stopped("item_s"), committed("item_s"))]
+CLOSING = message("response.output_audio.done", response_id="r1", item_id="item_of_r1")
+REPLIED: dict[str, tuple[list[tuple[Any, ...]], bool]] = {
+    # what is heard after the sound, and whether a reply to it is
+    "nothing": ([], False),
+    "speech alone": ([(10_100, speech_started("item_s")), (10_900, speech_stopped("item_s"))], False),
+    "a reply, from its creation on": ([*SPEECH, (11_000, created("rs")), (11_100, done("rs"))], True),
+    "from its words on": ([*SPEECH, (11_000, delta(GA, "transcript", "rs")), (11_100, done("rs"))], True),
+    "from its text on": ([*SPEECH, (11_000, delta(GA, "text", "rs")), (11_100, done("rs"))], True),
+    "from its audio on": ([*SPEECH, (11_000, audio(1, "rs")), (11_100, done("rs"))], True),
+    "what comes late of a reply that was there before": ([(10_100, audio(1, "r1")), (10_200, CLOSING)], False),
+    "what is said because the caller is silent": (IDLE, False),
+    "a reply beside that": ([*IDLE, *LATER, (12_100, created("rs"), audio(1, "rs"), done("rs"))], True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("came", "replied"), REPLIED.values(), ids=REPLIED)
+def test_a_reply_to_a_sound_is_told_with_the_next_turn(came: list[tuple[Any, ...]], replied: bool) -> None:
     talk = silent()
-    if is_heard:
-        talk.hear(10_100, speech_started("item_s"))
-        talk.hear(10_900, speech_stopped("item_s"))
-    assert talk.timeline.playback_ends_ns == 0
+    for at_ms, *messages in came:
+        talk.hear(at_ms, *messages)
+    if came == IDLE:
+        assert talk.timeline.playback_ends_ns == at(11_000) + 50 * MS + 1 * S, "the caller hears it"
 
-    assert then_speaks(talk) is False
-
-
-@pytest.mark.parametrize(
-    "begins",
-    [
-        created("rs"),
-        delta(GA, "transcript", "rs"),
-        delta(GA, "text", "rs"),
-        audio(1, "rs"),
-    ],
-)
-def test_a_reply_begins_with_whatever_comes_of_it_first(begins: bytes) -> None:
-    talk = silent()
-    heard(talk)
-    talk.hear(11_000, begins)
-    talk.hear(11_100, done("rs"))
-
-    assert then_speaks(talk) is True
-
-
-def test_what_comes_late_of_a_reply_that_was_there_before_is_no_reply_to_a_sound() -> None:
-    talk = silent()
-    talk.hear(10_100, audio(1, "r1"))
-    talk.hear(10_200, message("response.output_audio.done", response_id="r1", item_id="item_of_r1"))
-
-    assert then_speaks(talk) is False
-
-
-def test_what_is_said_because_the_caller_is_silent_is_no_reply_to_a_sound() -> None:
-    talk = silent()
-    talk.hear(10_500, idle_timeout("item_i"), committed("item_i"))
-    talk.hear(11_000, created("ri"), audio(1, "ri"), done("ri"))
-    assert talk.timeline.playback_ends_ns == at(11_000) + 50 * MS + 1 * S
-
-    assert then_speaks(talk) is False
-
-
-def test_a_reply_beside_what_is_said_because_of_silence_counts() -> None:
-    talk = silent()
-    talk.hear(10_500, idle_timeout("item_i"), committed("item_i"))
-    talk.hear(11_000, created("ri"), audio(1, "ri"), done("ri"))
-    talk.hear(12_000, speech_started("item_s"), speech_stopped("item_s"), committed("item_s"))
-    talk.hear(12_100, created("rs"), audio(1, "rs"), done("rs"))
-
-    assert then_speaks(talk) is True
+    assert then_speaks(talk) is replied
 
 
 def test_nothing_is_known_where_the_client_asks_for_every_response() -> None:

@@ -194,28 +194,32 @@ def test_every_answer_finds_its_send_however_many_bytes_went_before(
                 assert stamps.take() == [TransmitStamp(stamps.ticket, NOW_NS, kind == ACKNOWLEDGED) for kind in kinds]
 
 
+TWICE: list[tuple[int, ...]] = [(SENT, 3), (SENT, 7)] * 2 + [(ACKNOWLEDGED, 7), (SENT, 7), (ACKNOWLEDGED, 7)]
+ANSWERS: dict[str, tuple[int, list[tuple[int, ...]], list[tuple[int, int, bool]]]] = {
+    # (sends of four bytes; answers: kind, place and how much after now; what is told: ticket, after now, acknowledged)
+    "an acknowledgement settles what was sent before":
+        (3, [(ACKNOWLEDGED, 7), (SENT, 3), (SENT, 7), (ACKNOWLEDGED, 11)], [(8, 0, True), (12, 0, True)]),
+    "what is sent again left when it left first": (2, TWICE, [(4, 0, False), (8, 0, False), (8, 0, True)]),
+    "of two answers the later one is not stamped earlier":
+        (1, [(SENT, 3, -100), (ACKNOWLEDGED, 3, -130)], [(4, -100, False), (4, -100, True)]),
+    "a stamp before a step of the wall clock is not told": (1, [(SENT, 3, 1), (ACKNOWLEDGED, 3)], [(4, 0, True)]),
+    "nor one from ages ago": (1, [(SENT, 3, -61 * S), (ACKNOWLEDGED, 3)], [(4, 0, True)]),
+}  # fmt: skip
+
+
 @pytest.mark.usefixtures("_now")
-def test_an_acknowledgement_settles_what_was_sent_before() -> None:
+@pytest.mark.parametrize(("sends", "answers", "told"), ANSWERS.values(), ids=ANSWERS)
+def test_of_what_the_kernel_answers_what_can_be_is_told_once(
+    sends: int, answers: list[tuple[int, ...]], told: list[tuple[int, int, bool]]
+) -> None:
     sock = FakeSocket()
     stamps = stamps_of(sock)
-    for _ in range(3):
+    for _ in range(sends):
         stamps.send(b"1234", stamped=True)
-    sock.answers += [answered(ACKNOWLEDGED, 7), answered(SENT, 3), answered(SENT, 7), answered(ACKNOWLEDGED, 11)]
+    sock.answers += [answered(kind, place, WALL_NS + sum(after)) for kind, place, *after in answers]
 
-    assert [told.ticket for told in stamps.take()] == [8, 12]
+    assert stamps.take() == [TransmitStamp(ticket, NOW_NS + after, acked) for ticket, after, acked in told]
     assert not stamps.owed
-
-
-@pytest.mark.usefixtures("_now")
-def test_what_is_sent_again_left_when_it_left_first() -> None:
-    sock = FakeSocket()
-    stamps = stamps_of(sock)
-    for _ in range(2):
-        stamps.send(b"1234", stamped=True)
-    sock.answers += [answered(kind, place) for kind, place in [(SENT, 3), (SENT, 7), (SENT, 3), (SENT, 7)]]
-    sock.answers += [answered(ACKNOWLEDGED, 7), answered(SENT, 7), answered(ACKNOWLEDGED, 7)]
-
-    assert [(told.ticket, told.acknowledged) for told in stamps.take()] == [(4, False), (8, False), (8, True)]
 
 
 @pytest.mark.usefixtures("_now")
@@ -227,27 +231,6 @@ def test_what_nobody_asked_for_is_taken_from_the_queue_and_kept_nowhere() -> Non
 
     assert not sock.answers
     assert not stamps.owed
-
-
-@pytest.mark.usefixtures("_now")
-def test_of_two_answers_the_later_one_is_not_stamped_earlier() -> None:
-    sock = FakeSocket()
-    stamps = stamps_of(sock)
-    stamps.send(b"1234", stamped=True)
-    sock.answers += [answered(SENT, 3, WALL_NS - 100), answered(ACKNOWLEDGED, 3, WALL_NS - 130)]
-
-    assert [told.at_ns for told in stamps.take()] == [NOW_NS - 100, NOW_NS - 100]
-
-
-@pytest.mark.usefixtures("_now")
-@pytest.mark.parametrize("realtime_ns", [WALL_NS + 1, WALL_NS - 61 * S], ids=["in-the-future", "ages-ago"])
-def test_a_stamp_across_a_step_of_the_wall_clock_is_not_told(realtime_ns: int) -> None:
-    sock = FakeSocket()
-    stamps = stamps_of(sock)
-    stamps.send(b"1234", stamped=True)
-    sock.answers += [answered(SENT, 3, realtime_ns), answered(ACKNOWLEDGED, 3)]
-
-    assert stamps.take() == [TransmitStamp(4, NOW_NS, True)]
 
 
 @pytest.mark.usefixtures("_now")

@@ -255,37 +255,31 @@ def test_a_close_frame_is_answered_and_says_why(code: int, reason: str) -> None:
     assert stream.server.close_rcvd.code == code
 
 
-@pytest.mark.parametrize("broken_off", [b"", text(b"half a message")[:5], b"\x81"])
-def test_an_end_without_a_close_frame_is_1006(broken_off: bytes) -> None:
+@pytest.mark.parametrize(
+    ("broken_off", "failure", "cause"),
+    [
+        (b"", 0, ""),
+        (text(b"half a message")[:5], 0, ""),
+        (b"\x81", 0, ""),
+        (b"", errno.ECONNRESET, "reset"),
+        (b"", errno.ETIMEDOUT, "timed_out"),
+        (b"", errno.EHOSTUNREACH, "unreachable"),
+        (b"", errno.ENETUNREACH, "unreachable"),
+        (b"", errno.EIO, ""),
+    ],
+)
+def test_an_end_without_a_close_frame_is_1006_with_the_cause_that_the_kernel_tells(
+    broken_off: bytes, failure: int, cause: str
+) -> None:
     socket, stream = opened()
     stream.reads += [read(text(b"a") + broken_off), read(b"", 1)]
+    stream.failure = failure
 
     assert [message.data for message in received(socket)] == [b"a"]
     assert socket.closed is not None
-    assert (socket.closed.code, socket.closed.at_ns) == (1006, STAMP_NS + 100_000)
+    assert (socket.closed.code, socket.closed.cause, socket.closed.at_ns) == (1006, cause, STAMP_NS + 100_000)
+    assert broken_off or socket.closed.reason == (os.strerror(failure) if failure else "unexpected end of stream")
     assert socket.send(b"{}") is None
-
-
-@pytest.mark.parametrize(
-    ("failure", "cause"),
-    [
-        (0, ""),
-        (errno.ECONNRESET, "reset"),
-        (errno.ETIMEDOUT, "timed_out"),
-        (errno.EHOSTUNREACH, "unreachable"),
-        (errno.ENETUNREACH, "unreachable"),
-        (errno.EIO, ""),
-    ],
-)
-def test_an_end_without_a_close_frame_has_the_cause_that_the_kernel_tells(failure: int, cause: str) -> None:
-    socket, stream = opened()
-    stream.reads += [read(b"")]
-    stream.failure = failure
-
-    assert received(socket) == []
-    assert socket.closed is not None
-    assert (socket.closed.code, socket.closed.cause) == (1006, cause)
-    assert socket.closed.reason == (os.strerror(failure) if failure else "unexpected end of stream")
 
 
 def test_a_close_frame_is_the_cause_even_if_the_connection_is_reset_behind_it() -> None:
@@ -713,9 +707,8 @@ def test_a_compressed_message_is_smaller_on_the_wire_than_what_it_says() -> None
     assert message.wire_bytes < 100 < len(message.data)
 
 
-@COMPRESSED
-def test_a_fragmented_message_counts_its_frames_as_they_were_on_the_wire(compressed: bool) -> None:
-    socket, stream = agreed(offered=compressed, accepted=compressed)
+def test_a_compressed_message_in_fragments_counts_its_frames_as_they_were_on_the_wire() -> None:
+    socket, stream = agreed(offered=True, accepted=True)
     parts = []
     for send, data, fin in (
         (stream.server.send_text, b"A" * 500, False),
@@ -731,9 +724,8 @@ def test_a_fragmented_message_counts_its_frames_as_they_were_on_the_wire(compres
     assert message.wire_bytes == len(b"".join(parts))
 
 
-@COMPRESSED
-def test_the_event_that_ends_a_read_is_exact_and_one_after_which_a_frame_begins_is_not(compressed: bool) -> None:
-    socket, stream = agreed(offered=compressed, accepted=compressed)
+def test_the_event_that_ends_a_read_is_exact_and_one_after_which_a_frame_begins_is_not_also_compressed() -> None:
+    socket, stream = agreed(offered=True, accepted=True)
     first, second, third = wire(stream, [b"A" * 300, b"B" * 300, b"C" * 300])
     stream.reads += [read(first), read(second + third[:1], 1), read(third[1:], 2)]
 
