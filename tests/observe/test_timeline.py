@@ -525,6 +525,18 @@ def test_a_session_has_what_was_said_of_it() -> None:
     }  # fmt: skip
 
 
+def test_connecting_begins_when_there_is_a_token() -> None:
+    talk = Talk(ready=False)
+    talk.timeline.tell(inputs.Connected({"dns_done": at(41), "upgrade_done": at(49)}, {}, 40 * MS))
+    talk.hear(50, session_created())
+    talk.timeline.tell(inputs.Finished(at(60)))
+
+    session = talk.timeline.session()
+    metrics = {"auth_wait": 40, "connect_dns": 1, "connect_total": 9, "session_ready": 10, "session_duration": 20}
+    assert session.start_ns == AT_NS
+    assert session.metrics_ns().items() >= {name: ms * MS for name, ms in metrics.items()}.items()
+
+
 def test_a_session_knows_when_it_was_meant_to_start_and_when_its_call_arrived() -> None:
     planned = Timeline(SessionStart(AT_NS, 1, Limits(), intended_ns=at(-3), called_ns=at(-9)), GA).session()
 
