@@ -11,10 +11,10 @@ from reports.statistics.baselines import stored_quantile
 from reports.statistics.differences import LEVEL
 
 DRAWS = 400
-"""Resamples where a test does not ask how exact an interval is."""
+"""Resamples of a comparison or check: no test asks how exact their intervals are."""
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Comparisons and checks resample seldom, unless EXAMPLES=all tries everything as it is."""
     if os.environ.get("EXAMPLES") == "all":

@@ -36,8 +36,6 @@ from tests.reports import shared, synthetic
 from tests.reports.shared import write_summary
 from tests.reports.synthetic import Plan
 
-pytestmark = pytest.mark.usefixtures("few_draws")
-
 PLANS = {
     "plain": Plan(),
     "warm-up, failures, two origins": Plan(

@@ -17,8 +17,6 @@ from tests.reports import synthetic
 from tests.reports.shared import write_summary
 from tests.reports.synthetic import Plan
 
-pytestmark = pytest.mark.usefixtures("few_draws")
-
 
 def small_sample() -> rtbench.Sample:
     return rtbench.Sample(np.arange(400.0), np.arange(400) % 40)

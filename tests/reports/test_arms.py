@@ -36,9 +36,6 @@ from tests.reports.edited import Row, edit, edited
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
-pytestmark = pytest.mark.usefixtures("few_draws")
-
-
 NBSP = "\u00a0"
 TWO = Plan(sessions=240, turns=5, targets=("sweden", "eastus2"), seconds=300, paired=True)
 

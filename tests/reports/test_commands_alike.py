@@ -29,7 +29,7 @@ from tests.reports.planned import TIGHT, planned
 from tests.reports.shared import write_summary
 from tests.reports.synthetic import Plan
 
-pytestmark = pytest.mark.usefixtures("few_draws", "no_ci")
+pytestmark = pytest.mark.usefixtures("no_ci")
 
 PLAN = Plan(sessions=20, turns=1, targets=("east", "west"), paired=True)
 COMMANDS = {

@@ -32,9 +32,6 @@ from tests.reports.forms import run_forms, section_html, section_markdown
 from tests.reports.shared import summary_in, summary_of
 from tests.reports.synthetic import BEGAN_NS, PRICES, Plan
 
-pytestmark = pytest.mark.usefixtures("few_draws")
-
-
 NBSP = "\u00a0"
 TWO = Plan(sessions=40, turns=5, targets=("sweden", "eastus2"), failed=0.2, usage=True, simulated=False)
 OWN = {f"{kind}{part}": 1 for kind in ("text", "audio") for part in ("_input", "_cached_input", "_output")}

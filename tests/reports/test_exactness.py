@@ -54,9 +54,6 @@ from tests.reports.planned import TWO, planned_run
 from tests.reports.shared import frames_of, summary_of
 from tests.reports.synthetic import Plan, write
 
-pytestmark = pytest.mark.usefixtures("few_draws")
-
-
 LATE = Plan(sessions=60, turns=10, inexact=("response_total",))
 
 

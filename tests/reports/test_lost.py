@@ -398,7 +398,6 @@ def arms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@pytest.mark.usefixtures("few_draws")
 def test_no_verdict_stands_on_the_turns_that_began_alone(arms: Path) -> None:
     """Of 800 turns wanted of each target, b has 80."""
     compared = rtbench.compare(arms).to_frame().set_index("title")

@@ -45,9 +45,6 @@ from tests.reports.gate.made import run as run_of_carried
 from tests.reports.shared import summary_of, write_summary
 from tests.reports.synthetic import Plan
 
-pytestmark = pytest.mark.usefixtures("few_draws")
-
-
 PLAN = Plan(sessions=80, turns=5, targets=("west", "east"), paired=True)
 
 

@@ -54,7 +54,6 @@ from tests.reports.shared import folder, frames_of, summary_of
 from tests.reports.synthetic import BEGAN_NS, Plan, told
 from tests.reports.trends.made import invalid, nights, stepped
 
-pytestmark = pytest.mark.usefixtures("few_draws")
 FOLDER = Path(__file__).parent / "snapshots"
 PAIR = ("direct", "gateway")
 DRAWN = Plan(sessions=60, turns=6, targets=PAIR, paired=True, usage=True, limited=True, failed=0.03, seconds=200,

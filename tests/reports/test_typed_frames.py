@@ -15,8 +15,6 @@ from tests.reports.edited import edit
 from tests.reports.shared import write_summary
 from tests.reports.synthetic import Plan
 
-pytestmark = pytest.mark.usefixtures("few_draws")
-
 COLUMNS = ["host", "turn", "vad_splits", "simulated", "start", "audio_speed", "response_id", "detail", "false_reply"]
 """Columns of turns of every dtype."""
 WHOLE = Plan(sessions=40, turns=3, targets=("a", "b"), paired=True, usage=True, failed=0.1)

@@ -229,7 +229,7 @@ def test_one_stored_run_is_provisional_and_five_know_their_own_spread(tmp_path: 
 
 def test_stored_runs_under_other_conditions_are_no_baseline_unless_that_is_allowed(tmp_path: Path) -> None:
     now = read(tool={"name": "rtbench", "version": "9.9"})
-    folder = str(store(tmp_path, 2))
+    folder = str(store(tmp_path, 1))
     refused, let = (check_of(now, thresholds(*RELATIVE), folder, allow=allow) for allow in ((), ("client_version",)))
 
     assert refused.exit_status == 4

@@ -572,3 +572,13 @@ def test_a_look_at_which_an_arm_drifts_by_itself_gives_nothing_up_and_is_provisi
     assert found.rulings[0].provisional
     assert course([[drifting], [at(9.0)]]).rulings[0].provisional
     assert not course([[at(9.0)]]).rulings[0].provisional
+
+
+def test_failures_that_only_one_arm_has_turn_the_run_red(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    chosen = lambda row: row["target"] == "west" and rng.random() < 0.15  # noqa: E731
+    folder = planned_run(tmp_path, {"failure_rate": ["rate<+1pt"]})
+    found = look_at(edit(folder, "turns", lambda _, row: row | ({"outcome": "error:server"} if chosen(row) else {})))
+
+    assert (found.exit_status, found.used) == (1, 40)
+    assert decision_sentence(found).startswith("west is worse than east: 1")
