@@ -194,7 +194,7 @@ def test_every_answer_finds_its_send_however_many_bytes_went_before(
                 assert stamps.take() == [TransmitStamp(stamps.ticket, NOW_NS, kind == ACKNOWLEDGED) for kind in kinds]
 
 
-TWICE: list[tuple[int, ...]] = [(SENT, 3), (SENT, 7)] * 2 + [(ACKNOWLEDGED, 7), (SENT, 7), (ACKNOWLEDGED, 7)]
+TWICE: list[tuple[int, ...]] = [*2 * [(SENT, 3), (SENT, 7)], (ACKNOWLEDGED, 7), (SENT, 7), (ACKNOWLEDGED, 7)]
 ANSWERS: dict[str, tuple[int, list[tuple[int, ...]], list[tuple[int, int, bool]]]] = {
     # (sends of four bytes; answers: kind, place and how much after now; what is told: ticket, after now, acknowledged)
     "an acknowledgement settles what was sent before":
