@@ -83,6 +83,7 @@ def test_a_filter_names_a_step_and_a_target() -> None:
         ("ttfa", "p(95)", "write an aggregate, a sign and a limit"),
         ("failure_rate", "rate<5", "a rate is from 0 to 1"),
         ("failure_rate", "rate<+1%", r"write \+0.01 or \+1pt"),
+        ("ttfa", "p(95)<+1pt", r"\+30ms"),
         ("ttfa", "p(95)<+20% and +10%", "both must be exceeded"),
         ("ttfa", "p(95)<-5%", "is no margin"),
         pytest.param("ttfa", f"p(95)<{'5' * 5_000}", "is no limit", id="a limit of 5,000 digits"),

@@ -281,6 +281,7 @@ def exit_status(folder: Path, **options: Any) -> int:
         ({"sequential_plan": planned(LOOSE, analyses=[40, 30])}, "its interim analyses must rise"),
         ({"sequential_plan": planned({})}, "has no gates"),
         ({"sequential_plan": planned(LOOSE, spending="pocock")}, "knows a t\\^2 alone"),
+        ({"sequential_plan": planned({"ttfa": ["p(95)<800"]})}, "is no margin"),
         ({"sequential_plan": planned({"ttfb": ["p(95)<+20%"]})}, "there is no metric"),
     ],
 )

@@ -184,3 +184,12 @@ def test_runs_that_may_not_be_used_are_shown_and_the_exit_status_says_so(
 
     assert ended.value.exit_code == 4
     assert "✕ INVALID" in capsys.readouterr().out
+
+
+def test_what_cannot_be_read_is_named_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (many(tmp_path / "runs", range(3))[1] / "summary.json").unlink()
+
+    lines = shown(capsys, tmp_path / "runs")
+    (at,) = [place for place, line in enumerate(lines) if line.startswith("left out")]
+
+    assert "run-001" in "".join(lines[at : at + 3])

@@ -365,6 +365,7 @@ def words(low: float, high: float, most: int = 10) -> list[str]:
         (0.04, "16 Nov", "00:15"),
         (1, "16 Nov", "03:00"),
         (40, "16 Nov", "23 Nov"),
+        (300, "Dec 2026", "Jan 2027"),
         (2000, "2027", "2028"),
     ],
 )
