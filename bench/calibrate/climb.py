@@ -28,11 +28,11 @@ from msgspec import convert
 
 import scenarios
 from bench.calibrate.deviations import COLUMNS, METRICS, OF_CALLS, Recording, Truth, joined, read_log, spread, spreads
-from bench.calibrate.ladder import DIED, longest, outcome_of, result_of
+from bench.calibrate.ladder import DIED, has_passed, longest, outcome_of, result_of
 from bench.clock import monotonic_ns
 from bench.cores import Cores, CoreUsage, on, peak_rss_bytes, reading, usage
 from bench.errors import USAGE_STATUS, UsageError
-from bench.load_search import MAX_TRIES, LevelResult, LoadGrid, next_level
+from bench.load_search import MAX_TRIES, LoadGrid, next_level
 from bench.locust_run import LocustRun, environment_without, locust_run, simulator, without_proxies
 from bench.metrics import outcome_class
 from bench.plan.recordings import load_pcm
@@ -91,17 +91,19 @@ def pace_of(plan: CalibrationPlan, kind: SessionKind, sessions: int) -> Pace:
 
 
 def climb(kind: SessionKind, grid: LoadGrid, step: Callable[[SessionKind, int], LoadStep]) -> Iterator[LoadStep]:
-    """Play the steps of one kind of session, each by `step`.
+    """Play the steps of one kind of session, each by `step`."""
+    steps: list[LoadStep] = []
+    while (found := next_level(grid, map(result_of, steps))) is not None and not found.confirmation_run:
+        if _is_busy(steps):
+            return
+        steps.append(step(kind, found.load))
+        yield steps[-1]
 
-    If other programs are too busy for a load before any has passed, they are too busy for every load.
-    """
-    results: list[LevelResult] = []
-    busy = 0
-    while (found := next_level(grid, results)) is not None and not found.confirmation_run and busy < MAX_TRIES:
-        played = step(kind, found.load)
-        results.append(result_of(played))
-        busy = busy + 1 if played.result == "machine_busy" and not any(one.verdict for one in results) else 0
-        yield played
+
+def _is_busy(steps: Sequence[LoadStep]) -> bool:
+    """Return whether other programs are too busy for a load before any has passed: they are for every load."""
+    results = [step.result for step in steps[-MAX_TRIES:]]
+    return results == ["machine_busy"] * MAX_TRIES and not any(map(has_passed, steps))
 
 
 def played(kind: SessionKind, sessions: int, plan: CalibrationPlan, cores: Cores, *, tls: bool) -> LoadStep:

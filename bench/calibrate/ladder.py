@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from bench.load_search import LevelResult, LoadGrid, next_level
+from bench.load_search import Bracket, LevelResult, LoadGrid, bracket_of, next_level
 from bench.run.calibration import (
     EXACT_MS,
     KINDS,
@@ -106,16 +106,14 @@ def calibration_of(
     kinds = (agent,) if agent else KINDS
     by_kind = {kind: [step for step in steps if step.kind == kind] for kind in kinds}
     ended = {kind: cause for kind, of in by_kind.items() if (cause := _cause(of))}
-    trusted = {kind: _trusted(of, lambda step: step.result == "pass") for kind, of in by_kind.items()}
+    trusted = {kind: _trusted(of, has_passed) for kind, of in by_kind.items()}
     return Calibration(
         schema=SCHEMA_VERSION,
         date_utc=date_utc,
         machine=dict(machine),
         tls=tls,
         trusted={kind: found for kind, found in trusted.items() if found.sessions or kind not in ended},
-        exact={
-            kind: _trusted(of, lambda step: step.result == "pass" and is_exact(step)) for kind, of in by_kind.items()
-        },
+        exact={kind: _trusted(of, lambda step: has_passed(step) and is_exact(step)) for kind, of in by_kind.items()},
         ended=ended,
         steps=list(steps),
         quick=quick,
@@ -130,17 +128,24 @@ def is_exact(step: LoadStep) -> bool:
 
 def _trusted(steps: Sequence[LoadStep], is_good: Callable[[LoadStep], bool]) -> Trusted:
     """Return the largest load below all that were not good."""
-    last = {step.sessions: step for step in steps}
-    bad = [load for load, step in last.items() if not is_good(step)]
-    best = max((load for load in last if load not in bad and load < min(bad, default=load + 1)), default=0)
-    return Trusted(best, round(last[best].events_per_s, 1) if best else 0.0)
+    most = _bracket(steps, is_good).highest_pass
+    rates = [step.events_per_s for step in steps if step.sessions == most]
+    return Trusted(most, round(rates[-1], 1) if rates else 0.0)
+
+
+def _bracket(steps: Sequence[LoadStep], is_good: Callable[[LoadStep], bool]) -> Bracket:
+    """Return what steps show; the last try of each load counts."""
+    last = {step.sessions: is_good(step) for step in steps}
+    return bracket_of(LevelResult(load, "pass" if good else "fail") for load, good in last.items())
 
 
 def _cause(steps: Sequence[LoadStep]) -> str:
     """Return what ended the search of a kind, if the load generator did not; "" if it did."""
-    last = {step.sessions: step.result for step in steps}
-    bad = [load for load, result in last.items() if result != "pass"]
-    return CAUSES.get(last[min(bad)], "") if bad else MOST if last else "an interruption"
+    if not steps:
+        return "an interruption"
+    limit = _bracket(steps, has_passed).lowest_fail
+    results = [step.result for step in steps if step.sessions == limit]
+    return CAUSES.get(results[-1], "") if results else MOST
 
 
 def is_concluded(calibration: Calibration) -> bool:
@@ -214,15 +219,20 @@ def telling_steps(steps: Iterable[LoadStep]) -> list[LoadStep]:
 UNJUDGED: frozenset[Outcome] = frozenset({"simulator_late", "machine_busy"})
 
 
+def has_passed(step: LoadStep) -> bool:
+    """Return whether a step was good."""
+    return step.result == "pass"
+
+
 def result_of(step: LoadStep) -> LevelResult:
     """Return the result of a step, as the search takes it."""
-    return LevelResult(step.sessions, "pass" if step.result == "pass" else None)
+    return LevelResult(step.sessions, "pass" if has_passed(step) else None)
 
 
 def longest(grid: LoadGrid, seconds: Callable[[int], float]) -> float:
     """Return the seconds that a search takes at most on a machine that carries its first load.
 
-    `seconds`: of a step.
+    `seconds`: the length of a step of so many sessions.
     """
     first = min(grid.first, grid.max)
     return max(_length(grid, capacity, seconds) for capacity in range(first, grid.max + 1, max(1, first // 4)))

@@ -242,16 +242,25 @@ CONTRADICTION_ALPHA = 0.05
 def contradiction_of(levels: Sequence[LevelEntry]) -> str | None:
     """Return the two levels that contradict each other most, in words; None if none do."""
     loads, objectives = _comparable(levels)
-    found: list[tuple[float, str]] = []
-    for shares in objectives:
-        typical = median(share.deff for share in shares)
-        for (low, lower), (high, higher) in permutations(zip(loads, shares, strict=True), 2):
-            if low <= high:
-                z = (_value(lower) - _value(higher)) / math.sqrt(_variance(lower, typical) + _variance(higher, typical))
-                missed = f"{_percent(lower)} at {count(low)} and {_percent(higher)} at {count(high)}"
-                found.append((z, f"{missed} missed {lower.slo}"))
-    z, words = max(found, default=(0.0, ""))
-    return words if found and NormalDist().cdf(-z) < CONTRADICTION_ALPHA / len(found) else None
+    pairs = [
+        (_z(lower, higher, typical_deff), (low, lower), (high, higher))
+        for shares in objectives
+        for typical_deff in [median(share.deff for share in shares)]
+        for (low, lower), (high, higher) in permutations(zip(loads, shares, strict=True), 2)
+        if low <= high
+    ]
+    if not pairs:
+        return None
+    z, (low, lower), (high, higher) = max(pairs, key=lambda pair: pair[0])
+    if NormalDist().cdf(-z) >= CONTRADICTION_ALPHA / len(pairs):
+        return None
+    return f"{_percent(lower)} at {count(low)} and {_percent(higher)} at {count(high)} missed {lower.slo}"
+
+
+def _z(lower: SloShare, higher: SloShare, typical_deff: float) -> float:
+    """Return by how many standard errors the lower load missed more."""
+    variance = _variance(lower, typical_deff) + _variance(higher, typical_deff)
+    return (_value(lower) - _value(higher)) / math.sqrt(variance)
 
 
 def rough_estimate(levels: Sequence[LevelEntry]) -> RoughEstimate | None:

@@ -108,7 +108,7 @@ class BreakingPoint(msgspec.Struct, frozen=True):
 
 
 class RoughEstimate(msgspec.Struct, frozen=True):
-    """Where the breaking point seems to lie, by the shares of the levels alone; null for an end not reached."""
+    """An estimate of the breaking point by the shares of the levels alone; null for an end not reached."""
 
     highest_pass: int | None
     lowest_fail: int | None

@@ -1,4 +1,4 @@
-"""Levels together: where the breaking point seems to lie, and whether levels contradict each other."""
+"""The contradictions between levels, and the rough estimate of the breaking point."""
 
 from __future__ import annotations
 
