@@ -24,7 +24,7 @@ from bench.simulator.truth import read_truth
 from tests.hosted_run import hosted_run
 from tests.hosts import available
 from tests.simulator_process import GUARD_S, quick_simulator
-from tests.system.end_to_end.arms import ahead, sessions_of, slower_and_faster, write_targets
+from tests.system.end_to_end.arms import ahead, sessions_of, slower_and_faster, write_services
 from tests.system.end_to_end.locust_process import ENDS_WELL, only_run, run_locust, write_scenario
 from tests.system.end_to_end.voice_claims import every_claim_holds, played
 
@@ -63,7 +63,7 @@ def status(*words: object) -> int:
 
 def test_two_services_under_one_drift_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with slower_and_faster(tmp_path, DRIFT) as ready:
-        names = write_targets(tmp_path, "".join(f"  {name}: {{url: '{r.urls['ga']}'}}\n" for name, r in ready.items()))
+        names = write_services(tmp_path, ready)
         load = ("-u", "4", "-r", "4", "--sessions", "10", "--targets", "fast,slow", "--target-file", names)
         ended = run_locust(write_scenario(tmp_path, turns=4), tmp_path / "runs", *load)
 

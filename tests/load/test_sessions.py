@@ -78,7 +78,7 @@ def test_turns_of_the_warm_up_are_told_as_such(phase: str, measured: bool, monke
 
 REFUSED = ConnectError("connect_failed:401", "no")
 SHOWN: dict[str, tuple[TurnObservation | SessionObservation, list[dict[str, Any]]]] = {
-    # (a turn or a session; what is told of it)
+    # (a turn or a session; its line)
     "a good turn is shown with its wait for audio":
         (build_observation(), [{"request_type": "talk", "name": "greeting", "exception": "", "response_time": 500,
                                 "response_length": 96_000}]),

@@ -262,7 +262,7 @@ def updated(**settings: Any) -> bytes:
 
 
 def filled(*, service_responds: bool = False) -> Talk:
-    """A function is called, and while it runs something is said that nobody asked for, from 400 to 600 ms."""
+    """Return a talk in which a function runs while the service says a filler, from 400 to 600 ms."""
     talk = Talk(service_responds=service_responds)
     if service_responds:
         speaks(talk, end_ms=50, functions=True)

@@ -166,7 +166,7 @@ def silence(format: AudioFormat, length_ms: float) -> np.ndarray:
 
 
 def coded(format: AudioFormat, *parts: np.ndarray) -> Samples:
-    """What is heard of sounds one after the other."""
+    """Return parts, one after the other, as they are received in this format."""
     return format.decode(format.encode(to_pcm16(np.concatenate(parts).astype(np.float32))))
 
 

@@ -311,7 +311,7 @@ Frames = list[tuple[int, int, int]]
 
 
 def evenly(step_ns: int, count: int, size: int = 1) -> Iterator[int]:
-    """Frames of which so many at a time come after each step."""
+    """Yield the arrivals of frames in groups of a given size, one group after each step."""
     return (GAP_NS * 10 + number // size * step_ns for number in range(count))
 
 

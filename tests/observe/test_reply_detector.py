@@ -190,7 +190,7 @@ def test_a_log_that_has_no_audio_gives_the_same_replies(pattern: list[bool], lat
 
 
 FAINT = 0x60
-"""A sample that nobody hears; with its bytes in the other order it is among the loudest."""
+"""An inaudible sample, which is among the loudest with its bytes swapped."""
 
 
 def spoken(rate_hz: int, begin_ms: int, length_ms: int, tail_ms: int) -> Samples:
@@ -201,7 +201,7 @@ def spoken(rate_hz: int, begin_ms: int, length_ms: int, tail_ms: int) -> Samples
 
 
 def pieces(data: bytes, size: int, moved: Sequence[int]) -> list[bytes]:
-    """Cut bytes into pieces of a size, of which each ends so many bytes earlier or later."""
+    """Cut bytes into pieces of a size; each piece ends up to a few bytes earlier or later."""
     ends = [
         min(len(data), end + (moved[number % len(moved)] if moved else 0))
         for number, end in enumerate(range(size, len(data), size))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -29,6 +29,11 @@ def slower_and_faster(folder: Path, more: str = "") -> Iterator[dict[str, Ready]
 def write_targets(folder: Path, text: str) -> str:
     (folder / "targets.yaml").write_text(f"targets:\n{text}")
     return str(folder / "targets.yaml")
+
+
+def write_services(folder: Path, services: Mapping[str, Ready]) -> str:
+    """Write a file of targets that are simulators, by their names."""
+    return write_targets(folder, "".join(f"  {name}: {{url: '{r.urls['ga']}'}}\n" for name, r in services.items()))
 
 
 def sessions_of(folder: Path) -> pd.DataFrame:

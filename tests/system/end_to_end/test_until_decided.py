@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.run import folder as files
 from tests.simulator_process import Ready, quick_simulator
-from tests.system.end_to_end.arms import slower_and_faster, write_targets
+from tests.system.end_to_end.arms import slower_and_faster, write_services
 from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, run_locust, wait_for_rows, write_scenario
 
 MOST = 200
@@ -32,7 +32,7 @@ def decided(
     folder: Path, services: dict[str, Ready], *options: str, **environment: str
 ) -> tuple[int, str, dict[str, Any], dict[str, Any]]:
     """(exit status, what it printed, run.json, decision.json) of a run of three turns and at most 200 pairs."""
-    names = write_targets(folder, "".join(f"  {name}: {{url: '{r.urls['ga']}'}}\n" for name, r in services.items()))
+    names = write_services(folder, services)
     (folder / "ci.yaml").write_text(THRESHOLDS)
     plan = ("--thresholds", str(folder / "ci.yaml"), "--interim-every", "20", "--sessions", str(MOST))
     load = ("-u", "4", "-r", "4", "--targets", "fast,slow", "--target-file", names, "--until-decided")
@@ -77,8 +77,7 @@ def test_throttled_arms_end_the_run_at_the_first_look_as_invalid(tmp_path: Path)
 
 def test_a_run_that_is_ended_by_a_signal_before_its_decision_ends_with_130(tmp_path: Path) -> None:
     with slower_and_faster(tmp_path) as services:
-        urls = "".join(f"  {name}: {{url: '{ready.urls['ga']}'}}\n" for name, ready in services.items())
-        load = ("--targets", "fast,slow", "--target-file", write_targets(tmp_path, urls), "--until-decided")
+        load = ("--targets", "fast,slow", "--target-file", write_services(tmp_path, services), "--until-decided")
         with locust(write_scenario(tmp_path), tmp_path / "runs", *load) as process:
             folder = wait_for_rows(tmp_path / "runs", "sessions", 2)
             process.send_signal(signal.SIGTERM)
