@@ -58,15 +58,18 @@ class Mutant:
     fate: str = ""
     """`killed by TEST`, `killed: it hangs`, `lives`, `not covered`, or `gone` if its line no longer exists."""
 
-    def spoil(self, text: str) -> str | None:
-        """Return the file with the mutant in it, or None if its line no longer exists."""
+    def find(self, text: str) -> bool:
+        """Set `number` to the nearest line with this text; return whether there is one."""
+        found = [number for number, line in enumerate(text.splitlines()) if line.strip() == self.line]
+        self.number = min(found, key=lambda at: abs(at - self.number), default=self.number)
+        return bool(found)
+
+    def spoil(self, text: str) -> str:
+        """Return the file with the mutant in its line."""
         lines = text.splitlines(keepends=True)
-        found = [place for place, line in enumerate(lines) if line.strip() == self.line]
-        place = min(found, key=lambda at: abs(at - self.number), default=None)
-        if place is None:
-            return None
-        at = len(lines[place]) - len(lines[place].lstrip()) + self.column
-        lines[place] = lines[place][:at] + self.now + lines[place][at + len(self.was) :]
+        line = lines[self.number]
+        at = len(line) - len(line.lstrip()) + self.column
+        lines[self.number] = line[:at] + self.now + line[at + len(self.was) :]
         return "".join(lines)
 
 
@@ -251,7 +254,6 @@ def run(mutant: Mutant, tests: Sequence[str], pipe: int) -> None:
     """Run tests with a mutant in this process, which has not imported the product."""
     path = str(Path(mutant.path).resolve())
     changed = mutant.spoil(Path(path).read_text(encoding="utf-8"))
-    assert changed is not None
     original = SourceFileLoader.get_code
 
     def get_code(loader: SourceFileLoader, name: str) -> Any:
@@ -378,7 +380,7 @@ def main() -> None:
     tried = []
     for one in every:
         file = Path(one.path)
-        if not file.exists() or one.spoil(file.read_text(encoding="utf-8")) is None:
+        if not file.exists() or not one.find(file.read_text(encoding="utf-8")):
             one.fate = "gone"
         elif not is_there(one, suite, given.tests):
             tried.append(one)
