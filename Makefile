@@ -62,7 +62,7 @@ picture: .venv/dev ## the picture of a report in the README; needs Chromium
 schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors, and of every JSON that the tool writes; the tables of docs/simulator.md and bench/simulator/README.md, the options of docs/options.md; the columns of docs/run-folder.md, the instants of docs/metrics.md; the project's own addresses, from pyproject.toml; LICENCES.md
 	$(BIN)/python -m bench.plan.script > scenarios/scripts/script.schema.json
 	$(BIN)/python -m bench.target.target_settings > scenarios/targets.schema.json
-	$(BIN)/python -m bench.cli.schemas
+	$(BIN)/python -m rtbench.cli.schemas
 	$(BIN)/python -m tests.faults.page
 	$(BIN)/python -m tests.clients.page
 	$(BIN)/python -m tests.docs.licences
@@ -71,7 +71,7 @@ schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors,
 	$(BIN)/python -m tests.docs.addresses
 
 fuzz: .venv/dev ## a million spoilt inputs, to the simulator and to the harness; it ends at the first that does harm
-	$(BIN)/python -m tests.fuzz $(if $(CASES),--cases $(CASES))
+	$(BIN)/python -m benchmarks.fuzz $(if $(CASES),--cases $(CASES))
 
 mutants: .venv/dev ## change 200 lines of the product, one at a time: which changes no test finds (a quarter of an hour; COUNT=2000)
 	$(BIN)/python -m tests.mutants $(if $(COUNT),--count $(COUNT))

@@ -25,8 +25,6 @@ from unittest.mock import patch
 
 import numpy as np
 
-from bench.calibrate import climb
-from bench.calibrate.deviations import Recording, joined, read_log
 from bench.cores import Cores, allowed_cores, cores_of
 from bench.installation import end
 from bench.metrics import CATALOGUE
@@ -40,6 +38,8 @@ from bench.simulator.agent_behaviour import AgentBehaviour
 from bench.target.options import AgentName
 from bench.units import NS_PER_MS
 from benchmarks import onsets
+from rtbench.calibrate import climb
+from rtbench.calibrate.deviations import Recording, joined, read_log
 
 LOADS = (1, 100, 200)
 SOUNDS: Sequence[tuple[str, str, float]] = (
@@ -77,7 +77,7 @@ def tones() -> tuple[voice.RecordedReply, ...]:
 
 def simulate(sound: str, behind: str, level_db: str, *words: str) -> None:
     """`rtbench simulate`, with this sound before this background."""
-    from bench.cli.app import app
+    from rtbench.cli.app import app
 
     def noisy(agent: Any, samples: Samples) -> Samples:
         made = background(behind, float(level_db), agent._wire.format)
@@ -96,7 +96,7 @@ def simulate(sound: str, behind: str, level_db: str, *words: str) -> None:
 
 @contextmanager
 def agent(sound: Sequence[str], *options: str) -> Iterator[dict[str, Any]]:
-    """As `bench.locust_run.simulator`, with a sound of `SOUNDS`."""
+    """As `rtbench.locust_run.simulator`, with a sound of `SOUNDS`."""
     with tempfile.TemporaryDirectory() as scratch:
         ready = Path(scratch) / "ready.json"
         words = ("simulate", *sound, "--port", "0", "--ready-file", str(ready), *options)

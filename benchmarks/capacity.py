@@ -23,13 +23,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.capacity.conclude import contradiction_of
-from bench.capacity.search import LevelBudget, LevelEntry, least_ramp_s, results_of
-from bench.load_search import Bracket, NextLevel, bracket_of
 from bench.simulator.delay import LogNormal
 from bench.units import NS_PER_S
 from reports.statistics.counting import Floats
 from reports.statistics.rates import PerCluster
+from rtbench.capacity.conclude import contradiction_of
+from rtbench.capacity.search import LevelBudget, LevelEntry, least_ramp_s, results_of
+from rtbench.load_search import Bracket, NextLevel, bracket_of
 from tests.capacity.models import ModelService, PhasedService, Service, build_plan, looked_at, searched
 from tests.simulator_process import QUICK, running_simulator
 from tests.system.end_to_end.locust_process import write_scenario
@@ -218,7 +218,7 @@ def real(more: str, *options: str) -> dict[str, Any]:
         (folder / "profile.yaml").write_text(PROFILE + more)
         scenario = write_scenario(folder, script=SCRIPT)
         with running_simulator("--profile", str(folder / "profile.yaml")) as simulator:
-            command = [sys.executable, "-m", "bench.cli.app", "capacity", "-f", str(scenario)]
+            command = [sys.executable, "-m", "rtbench.cli.app", "capacity", "-f", str(scenario)]
             place = [
                 "--max-time",
                 "12m",

@@ -19,7 +19,6 @@ from websockets.client import ClientProtocol
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from bench.calibrate.climb import PROFILE
 from bench.clock import Arrival, Handed, monotonic_ns, utc_ns
 from bench.cores import on
 from bench.limits import Limits
@@ -37,6 +36,7 @@ from bench.transport.websocket import WebSocket
 from bench.units import NEVER_NS
 from benchmarks.harness import quantiles, run_locust, truth_of, turns_of, with_truth
 from benchmarks.watch import cores
+from rtbench.calibrate.climb import PROFILE
 from tests.simulator_process import running_simulator
 from tests.system.end_to_end.locust_process import write_scenario
 

@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.calibrate.deviations import COLUMNS, Errors, joined, read_log
 from bench.cores import allowed_cores, cores_of, on
 from bench.run import folder as files
 from benchmarks.harness import quantiles, run_locust
 from benchmarks.watched_run import p_ms
+from rtbench.calibrate.deviations import COLUMNS, Errors, joined, read_log
 from tests.simulator_process import running_simulator
 from tests.system.end_to_end.locust_process import SCENARIO, write_scenario
 

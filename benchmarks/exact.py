@@ -22,8 +22,6 @@ from typing import Any
 
 import numpy as np
 
-from bench.calibrate.climb import RECORDING
-from bench.calibrate.deviations import COLUMNS, Joined, Truth, joined, read_log
 from bench.cores import allowed_cores, cores_of, on
 from bench.metrics import CATALOGUE
 from bench.plan.recordings import load_pcm
@@ -33,6 +31,8 @@ from bench.run.evidence import exactness, quantile_or_none
 from bench.run.validity import STAMP_LIMIT_MS, STAMP_SHARE, Exactness
 from benchmarks.crowd import crowd
 from benchmarks.harness import run_locust
+from rtbench.calibrate.climb import RECORDING
+from rtbench.calibrate.deviations import COLUMNS, Joined, Truth, joined, read_log
 from tests.simulator_process import running_simulator
 from tests.system.end_to_end.locust_process import write_scenario
 

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.cli.simulate import CLIENTS
 from bench.simulator.voice import load_replies
+from rtbench.cli.simulate import CLIENTS
 from tests.clients.cells import NOT_TRIED, PASS, ROWS, STEPS, ClientRow
 from tests.clients.page import ADDRESS, source
 from tests.simulator_process import GUARD_S, Ready, patient_simulator

@@ -143,7 +143,7 @@ def resident_mib() -> float:
 
 def report(folder: Path) -> None:
     """`rtbench report`, which closes the run first where that is left to do."""
-    from bench.cli.report import report as command
+    from rtbench.cli.report import report as command
 
     with (folder.parent / "terminal.txt").open("w") as sys.stdout:
         command([str(folder)])

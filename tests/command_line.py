@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from typer import testing
 
-from bench.cli.app import app, commands
 from bench.errors import UsageError
+from rtbench.cli.app import app, commands
 
 # The runner would make all commands of their signatures at each call, which takes longer than many a command.
 testing._get_command = lambda _: commands()  # type: ignore[assignment, attr-defined]

@@ -51,7 +51,7 @@ class HostedRun:
             "--profile",
             str(self.folder / "quick.yaml"),
         )
-        command = [sys.executable, "-W", "error", "-m", "bench.cli.app", "simulate", *served, *logs]
+        command = [sys.executable, "-W", "error", "-m", "rtbench.cli.app", "simulate", *served, *logs]
         process = started(self.net.of_hub, command, ROOT, self.folder / "simulator.log")
         until = time.monotonic() + GUARD_S
         while not (ready.exists() and ready.read_text()):

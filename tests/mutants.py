@@ -121,7 +121,9 @@ def _spoilt(node: ast.AST) -> Iterable[str]:
 
 def chosen(tree: Path, seed: int, count: int) -> list[Mutant]:
     """Draw `count` lines of the product, and one mutant of each."""
-    listed = subprocess.run(["git", "ls-files", "bench/*.py", "reports/*.py"], cwd=tree, capture_output=True, text=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "bench/*.py", "reports/*.py", "rtbench/*.py"], cwd=tree, capture_output=True, text=True
+    )
     by_line: dict[tuple[str, int], list[Mutant]] = {}
     for path in sorted(listed.stdout.split()):
         for mutant in mutants(path, (tree / path).read_text(encoding="utf-8")):
@@ -166,7 +168,7 @@ def function_of(nodeid: str) -> str:
 
 
 SETTINGS = """[run]
-source = bench, reports
+source = bench, reports, rtbench
 parallel = true
 patch = subprocess
 data_file = {folder}/covered
@@ -365,7 +367,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--again", type=Path)
-    parser.add_argument("--product", nargs="*", default=["bench", "reports"])
+    parser.add_argument("--product", nargs="*", default=["bench", "reports", "rtbench"])
     parser.add_argument("--tests", nargs="*", default=["tests"])
     parser.add_argument("--measured", action="store_true", help="use the lines that an earlier run noted")
     given = parser.parse_args()

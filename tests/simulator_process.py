@@ -67,7 +67,7 @@ def running_simulator(*arguments: str, env: dict[str, str] | None = None, cwd: P
     """`rtbench simulate --port 0 ARGUMENTS`, ended with SIGINT at the end of the block."""
     with tempfile.TemporaryDirectory() as folder:
         ready_file, log = Path(folder) / "ready.json", Path(folder) / "output"
-        command = [sys.executable, "-W", "error", "-m", "bench.cli.app", "simulate", "--port", "0"]
+        command = [sys.executable, "-W", "error", "-m", "rtbench.cli.app", "simulate", "--port", "0"]
         command += ["--ready-file", str(ready_file)]
         with log.open("wb") as output:
             process = forked.Popen(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bench.cli.app import GROUPS, commands
+from rtbench.cli.app import GROUPS, commands
 from tests.command_line import call
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -10,7 +10,7 @@ import re
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
 from graphlib import TopologicalSorter
 from importlib.metadata import files, packages_distributions
@@ -27,38 +27,31 @@ from bench.protocol.openai_preview import PREVIEW
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("bench", "reports", "rtbench", "scenarios")
 
-# From the ground up: a part of `bench` uses only what stands before it, and itself.
-ORDER = (
-    "units", "errors", "installation", "manual", "clock", "columns", "metrics", "limits",
-    "money", "retirements", "remedies", "plain", "foreign", "cores", "live_line", "yaml_file", "shapes",
-    "protocol", "transport", "target", "plan", "observe", "simulator",
-    "dial", "run", "line", "session",
-    "load", "probe", "doctor", "reports",
-    "locust_run", "load_search",
-    "calibrate",
-    "capacity",
-    "cli",
-)  # fmt: skip
-
-# The same of `bench.load`: what is done before the first session, the sessions of one process, the run, the users.
-ROOMS = ("planning", "playing", "leading", "user", "rtbench_scripts", "run_files")
-
-# The same of `bench.simulator`: what is known of the service, what a session is made of, the session, its server.
-STATIONS = (
-    "refusals", "quota", "delay", "wire", "voice", "faults", "profile",
-    "session", "conversation", "answering", "caller_turns", "behaviour",
-    "gpt_live_behaviour", "agent_behaviour", "truth", "serving",
-)  # fmt: skip
-
-# The same of `reports`: its folders, and the modules that stand beside them.
-FLOORS = (
-    "blocks", "numbers", "records", "statistics",
-    "question", "thresholds", "measurable", "exactness", "frames",
-    "runs", "arguments", "turns", "samples",
-    "export", "summary", "api", "wording", "finding", "finding_rows", "finding_sentences",
-    "page", "text",
-    "sides", "sample_size", "looks", "comparisons", "gate", "trends",
-)  # fmt: skip
+LAYERS: dict[str, tuple[str, ...]] = {
+    "": ("bench", "reports", "rtbench", "scenarios"),
+    "bench": (
+        "units", "errors", "installation", "manual", "clock", "columns", "metrics", "limits",
+        "money", "retirements", "remedies", "plain", "foreign", "cores", "live_line", "yaml_file", "shapes",
+        "protocol", "transport", "target", "plan", "observe", "simulator",
+        "dial", "run", "line", "session", "load", "probe", "doctor",
+    ),
+    "bench.load": ("planning", "playing", "leading", "user", "rtbench_scripts", "run_files"),
+    "bench.simulator": (
+        "refusals", "quota", "delay", "wire", "voice", "faults", "profile",
+        "session", "conversation", "answering", "caller_turns", "behaviour",
+        "gpt_live_behaviour", "agent_behaviour", "truth", "serving",
+    ),
+    "reports": (
+        "blocks", "numbers", "records", "statistics",
+        "question", "thresholds", "measurable", "exactness", "frames",
+        "runs", "arguments", "turns", "samples",
+        "export", "summary", "api", "wording", "finding", "finding_rows", "finding_sentences",
+        "page", "text",
+        "sides", "sample_size", "looks", "comparisons", "gate", "trends",
+    ),
+    "rtbench": ("locust_run", "load_search", "calibrate", "capacity", "cli"),
+}  # fmt: skip
+"""The modules of each package from the lowest layer up: a module imports only from its own layer and those before."""
 
 REPORTS_MAY_USE = {
     "bench.columns", "bench.errors", "bench.foreign", "bench.limits", "bench.metrics",
@@ -100,8 +93,8 @@ PURE = (
     "bench.simulator.serving.handshake", "bench.line",
     "bench.plan.recordings", "bench.plan.prepared", "bench.plan.repertoire", "bench.run.validity",
     "bench.load.playing.pairs",
-    "bench.transport.parser", "bench.doctor.explain", "bench.calibrate.deviations", "bench.calibrate.ladder",
-    "bench.load_search", "bench.capacity.search", "bench.capacity.judge", "bench.capacity.conclude",
+    "bench.transport.parser", "bench.doctor.explain", "rtbench.calibrate.deviations", "rtbench.calibrate.ladder",
+    "rtbench.load_search", "rtbench.capacity.search", "rtbench.capacity.judge", "rtbench.capacity.conclude",
     "reports.statistics",
 )  # fmt: skip
 IMPURE = {"time", "datetime", "socket", "ssl", "select", "asyncio", "threading", "gevent", "locust", "random", "os"}
@@ -134,11 +127,11 @@ COMPUTING = ("pandas", "pathlib", "scipy", "reports.runs", "reports.samples", "r
 """What a module that draws has no need of: it is handed a frame."""
 
 STARTED = {
-    "bench.locust_run": {"locust", "bench.cli.app"},
-    "bench.capacity.play": {"bench.load.leading.forecast"},
-    "bench.load.leading.looks": {"reports.looks", "bench.cli.app", "bench.cli.decision"},
+    "rtbench.locust_run": {"locust", "rtbench.cli.app"},
+    "rtbench.capacity.play": {"bench.load.leading.forecast"},
+    "bench.load.leading.looks": {"reports.looks", "rtbench.cli.app", "rtbench.cli.decision"},
     "bench.load.leading.gating": {"reports.gate"},
-    "bench.cli.run": {"bench.load.run_files"},
+    "rtbench.cli.run": {"bench.load.run_files"},
     "bench.load.leading.monitor": {"bench.load.leading.exporter"},
 }
 """Who starts which modules as processes of their own."""
@@ -193,52 +186,26 @@ def within(name: str, *packages: str) -> bool:
     return any(name == package or name.startswith(f"{package}.") for package in packages)
 
 
-def part_of(name: str) -> str | None:
-    """The part of `bench` that a module belongs to; None for `bench` itself."""
-    if within(name, "reports"):
-        return "reports"
-    parts = name.split(".")
-    return parts[1] if parts[0] == "bench" and len(parts) > 1 else None
+def layer_of(name: str, package: str) -> str | None:
+    """Return the layer of a package that a module is in; None for the package itself and outside of it."""
+    if not package:
+        return name.partition(".")[0]
+    return name.removeprefix(f"{package}.").partition(".")[0] if name.startswith(f"{package}.") else None
 
 
-def used_by(name: str, place_of: Callable[[str], str | None]) -> set[tuple[str, str, str]]:
-    """(module, its place, a place that it uses), of modules that have one."""
-    place = place_of(name)
-    others = {other for module in imports(name) if module in MODULES and (other := place_of(module)) is not None}
-    return set() if place is None else {(name, place, other) for other in others | {place}}
+@pytest.mark.parametrize("package", LAYERS)
+def test_a_layer_imports_only_those_below_it(package: str) -> None:
+    layers = LAYERS[package]
+    used = {
+        (name, layer, other)
+        for name in MODULES
+        if (layer := layer_of(name, package)) is not None
+        for module in {*imports(name), name}
+        if module in MODULES and (other := layer_of(module, package)) is not None
+    }
 
-
-def test_a_part_uses_only_what_stands_before_it() -> None:
-    used = {use for name in MODULES for use in used_by(name, part_of)}
-
-    assert {part for _, _, part in used} <= set(ORDER), "a part has no place in the order"
-    assert {use for use in used if ORDER.index(use[2]) > ORDER.index(use[1])} == set()
-
-
-@pytest.mark.parametrize(("part", "rooms"), [("load", ROOMS), ("simulator", STATIONS)])
-def test_a_room_of_a_part_uses_only_those_before_it(part: str, rooms: tuple[str, ...]) -> None:
-    def room_of(name: str) -> str | None:
-        """The room that a module stands in; None outside of the part."""
-        parts = name.split(".")
-        return parts[2] if parts[:2] == ["bench", part] and len(parts) > 2 else None
-
-    used = {use for name in MODULES for use in used_by(name, room_of)}
-
-    assert {room for _, _, room in used} == set(rooms)
-    assert {use for use in used if rooms.index(use[2]) > rooms.index(use[1])} == set()
-
-
-def floor_of(name: str) -> str | None:
-    """The floor of `reports` that a module stands on; None for `reports` itself, and outside of it."""
-    parts = name.split(".")
-    return parts[1] if parts[0] == "reports" and len(parts) > 1 else None
-
-
-def test_a_floor_of_reports_stands_on_those_below_it() -> None:
-    used = {use for name in MODULES for use in used_by(name, floor_of)}
-
-    assert {floor for _, _, floor in used} == set(FLOORS)
-    assert {use for use in used if FLOORS.index(use[2]) > FLOORS.index(use[1])} == set()
+    assert {layer for _, layer, _ in used} == set(layers)
+    assert {use for use in used if layers.index(use[2]) > layers.index(use[1])} == set()
 
 
 def modules_used_by(name: str) -> set[str]:
@@ -489,24 +456,12 @@ def test_factors_between_units_are_named_in_one_place() -> None:
     assert named
 
 
-@pytest.mark.parametrize("package", ["bench", "reports"])
-def test_a_name_of_a_package_is_one_thing(package: str) -> None:
-    """A reader who meets a class or a type there need not ask which of several it is."""
-    assert standing_twice(package, types) == set()
-
-
-def test_a_module_of_bench_has_a_name_of_its_own() -> None:
-    """Errors, tests and readers call a module by its last word alone; each search has its `page`."""
-    times = Counter(path.stem for name, path in MODULES.items() if within(name, "bench") and path.stem != "__init__")
-
-    assert {name for name, count in times.items() if count > 1} == {"page"}
-
-
-def standing_twice(package: str, names: Callable[[ast.Module], Iterator[str]]) -> set[tuple[str, str]]:
-    """The names that several modules of a package have, each with its modules."""
-    defined = [(name, path) for path in MODULES if within(path, package) for name in names(tree(path))]
+@pytest.mark.parametrize("package", ["bench", "reports", "rtbench"])
+def test_a_class_of_a_package_has_a_name_of_its_own(package: str) -> None:
+    defined = [(name, path) for path in MODULES if within(path, package) for name in types(tree(path))]
     times = Counter(name for name, _ in defined)
-    return {(name, path) for name, path in defined if times[name] > 1}
+
+    assert {(name, path) for name, path in defined if times[name] > 1} == set()
 
 
 def test_a_docstring_begins_with_what_it_is_about() -> None:
@@ -650,7 +605,7 @@ MAY_KNOW = (
 MAY_CHOOSE = (
     *MAY_KNOW,
     "bench.target",  # an address tells which dialect is spoken there
-    "bench.calibrate.deviations",  # reads what the simulator has sent
+    "rtbench.calibrate.deviations",  # reads what the simulator has sent
 )
 """Who may name one dialect; all others take the one that they are handed, or that the table has under a name."""
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.load_search import (
+from rtbench.load_search import (
     MAX_TRIES,
     VERDICTS,
     LevelResult,

@@ -9,9 +9,9 @@ from typing import Any, cast
 import pytest
 
 from bench.clock import monotonic_ns, utc_ns
-from bench.locust_run import LocustRun, environment_without, last_words, without_proxies
 from bench.run.document import SCHEMA_VERSION
 from bench.units import NS_PER_S
+from rtbench.locust_run import LocustRun, environment_without, last_words, without_proxies
 
 ENVIRON = {"HTTPS_PROXY": "a", "all_proxy": "b", "NO_PROXY": "c", "PATH": "d", "LOCUST_USERS": "9", "LOCUST_URL": "e"}
 

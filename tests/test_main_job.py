@@ -15,12 +15,12 @@ from unittest.mock import patch
 import pyarrow.compute as pc
 import pytest
 
-from bench.cli.app import main
 from bench.run import folder as files
 from bench.run.histograms import read
 from bench.run.measured import all_histograms
 from bench.run.part import parts
 from bench.simulator.truth import read_truth
+from rtbench.cli.app import main
 from tests.hosted_run import hosted_run
 from tests.hosts import available
 from tests.simulator_process import GUARD_S, quick_simulator

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from bench.cli import quickstart
 from bench.errors import UsageError
 from bench.metrics import sessions_to_publish
 from bench.target.options import ServiceOptions
+from rtbench.cli import quickstart
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from bench.cli.session_text import _figures, session_text, turn_rows
 from bench.clock import Arrival
 from bench.limits import Limits
 from bench.observe import inputs
@@ -19,6 +18,7 @@ from bench.protocol.openai_preview import PREVIEW
 from bench.run.event_log import EventLog, LoggedTimeline
 from bench.run.replay import replay_log
 from bench.transport.received import Received
+from rtbench.cli.session_text import _figures, session_text, turn_rows
 from tests.helpers import (
     AT_NS,
     MS,

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli.start import EXTRAS, WORKFLOWS, CiSystem, agent_files, extras_of, starter_files, write_starter
 from bench.errors import UsageError
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import load_script
@@ -17,6 +16,7 @@ from bench.target.targets import resolve_every_target, resolve_targets
 from reports.statistics import unseen, verdicts
 from reports.statistics.differences import LEVEL
 from reports.thresholds import read_thresholds
+from rtbench.cli.start import EXTRAS, WORKFLOWS, CiSystem, agent_files, extras_of, starter_files, write_starter
 from tests.command_line import call
 
 

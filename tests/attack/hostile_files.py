@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.cli.session_text import session_text
 from bench.errors import RtbenchError
 from bench.load.planning.load_model import load_recorded
 from bench.load.planning.stages import load_course
@@ -23,6 +22,7 @@ from bench.target.options import ServiceOptions
 from bench.target.target_settings import load_price_table
 from bench.target.targets import resolve_targets
 from reports import thresholds
+from rtbench.cli.session_text import session_text
 from tests.helpers import png
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from bench.calibrate.deviations import INSTANTS
 from bench.run.calibration import (
     SCHEMA_VERSION,
     Calibration,
@@ -16,6 +15,7 @@ from bench.run.calibration import (
     Trusted,
     machine,
 )
+from rtbench.calibrate.deviations import INSTANTS
 
 SESSION = "sess_1"
 

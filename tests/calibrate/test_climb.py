@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.calibrate import climb as climbing
-from bench.calibrate.climb import Pace, climb, pace_of, plan_of
-from bench.calibrate.ladder import longest
-from bench.load_search import LoadGrid
 from bench.plan.script import load_script
 from bench.run.calibration import AGENTS, KINDS, Outcome, SessionKind
 from bench.simulator.profile import load_profile
+from rtbench.calibrate import climb as climbing
+from rtbench.calibrate.climb import Pace, climb, pace_of, plan_of
+from rtbench.calibrate.ladder import longest
+from rtbench.load_search import LoadGrid
 from tests.calibrate.builders import build_step
 
 

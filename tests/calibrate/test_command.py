@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from bench.calibrate import climb
 from bench.errors import UsageError
 from bench.run.calibration import LoadStep, Outcome, SessionKind, file_name, load_calibration
+from rtbench.calibrate import climb
 from tests.calibrate.builders import build_step
 from tests.command_line import call
 

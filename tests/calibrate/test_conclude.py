@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bench.calibrate.ladder import bytes_per_session, calibration_of, conclusions, is_coarse, is_concluded
 from bench.run.calibration import KINDS, Calibration, LoadStep, Outcome, SessionKind, Trusted
+from rtbench.calibrate.ladder import bytes_per_session, calibration_of, conclusions, is_coarse, is_concluded
 from tests.calibrate.builders import build_step, steps_of_both
 
 LAST = "trust this machine up to 200 sessions per process"

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.calibrate.deviations import joined, spreads, told
 from bench.metrics import CATALOGUE
 from bench.plan.recordings import Speech
+from rtbench.calibrate.deviations import joined, spreads, told
 from tests.calibrate.builders import appends, build_row, received, sent
 
 TYPED = [

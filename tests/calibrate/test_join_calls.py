@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.calibrate.deviations import OF_CALLS, Joined, Recording, joined, told
 from bench.plan.recordings import Pcm, Speech
 from bench.protocol.audio import G711_ULAW, PCM16_16K, AudioFormat
 from bench.units import NS_PER_MS
+from rtbench.calibrate.deviations import OF_CALLS, Joined, Recording, joined, told
 from tests.calibrate.builders import SESSION, build_row, received, sent
 
 CALL = "0a1b"

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from bench.calibrate.ladder import FULL, outcome_of
 from bench.run.calibration import LoadStep, Spread
 from bench.simulator.truth import LATE_MS
+from rtbench.calibrate.ladder import FULL, outcome_of
 
 
 def wrong_by(p99_ms: float) -> dict[str, Spread]:

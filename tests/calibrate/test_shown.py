@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from bench.calibrate.ladder import calibration_of
-from bench.calibrate.page import calibration_page, error_lines, picture, step_heads, step_lines
 from bench.run.calibration import KINDS, Calibration, LoadStep
 from reports.page.poured import poured
+from rtbench.calibrate.ladder import calibration_of
+from rtbench.calibrate.page import calibration_page, error_lines, picture, step_heads, step_lines
 from tests.calibrate.builders import build_step, steps_of_both
 
 STEPS = [

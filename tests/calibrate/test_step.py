@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.calibrate.climb import PlayedRun, measured_step
 from bench.cores import CoreUsage
 from bench.run import folder as files
 from bench.run import histograms as hdr
 from bench.run.calibration import LoadStep
 from bench.run.document import SCHEMA_VERSION
+from rtbench.calibrate.climb import PlayedRun, measured_step
 from tests.calibrate.builders import received, sent
 
 S, MS = 10**9, 10**6

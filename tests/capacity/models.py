@@ -11,8 +11,10 @@ from typing import Protocol
 import msgspec
 import numpy as np
 
-from bench.capacity.judge import GIVEN_UP, GIVEN_UP_LAST, answer_of, is_futile, share_of
-from bench.capacity.search import (
+from reports.statistics.counting import Floats
+from reports.statistics.rates import PerCluster
+from rtbench.capacity.judge import GIVEN_UP, GIVEN_UP_LAST, answer_of, is_futile, share_of
+from rtbench.capacity.search import (
     AROUND_S,
     ERROR,
     FUTILE_FROM,
@@ -27,9 +29,7 @@ from bench.capacity.search import (
     levels_of,
     look_errors,
 )
-from bench.load_search import NextLevel, levels_left
-from reports.statistics.counting import Floats
-from reports.statistics.rates import PerCluster
+from rtbench.load_search import NextLevel, levels_left
 
 ALLOWED = 0.05
 """The share of turns that may miss the objective."""

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from bench.capacity import level as playing
-from bench.capacity.judge import slo_of
-from bench.capacity.level import HOPELESS, Search, level_of
-from bench.capacity.play import LevelTask, Locust, PlayedLevel
-from bench.capacity.search import (
+from bench.errors import UsageError
+from rtbench.capacity import level as playing
+from rtbench.capacity.judge import slo_of
+from rtbench.capacity.level import HOPELESS, Search, level_of
+from rtbench.capacity.play import LevelTask, Locust, PlayedLevel
+from rtbench.capacity.search import (
     AROUND_S,
     LEAST_LOAD_S,
     LOOKS,
@@ -21,8 +22,7 @@ from bench.capacity.search import (
     LevelEntry,
     look_errors,
 )
-from bench.errors import UsageError
-from bench.load_search import NextLevel
+from rtbench.load_search import NextLevel
 from tests.capacity.models import build_plan
 from tests.reports.synthetic import Plan, write
 

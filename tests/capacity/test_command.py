@@ -10,15 +10,15 @@ import jsonschema
 import pytest
 from typer.testing import Result
 
-from bench.capacity import level as leveling
-from bench.capacity import play as playing
-from bench.capacity.level import Search
-from bench.capacity.play import LevelTask, Locust, PreparedSearch, prepared
-from bench.capacity.search import Answer, LevelBudget, LevelEntry
-from bench.cli.schemas import schemas
 from bench.errors import UsageError
-from bench.load_search import NextLevel
 from bench.target.options import ServiceOptions
+from rtbench.capacity import level as leveling
+from rtbench.capacity import play as playing
+from rtbench.capacity.level import Search
+from rtbench.capacity.play import LevelTask, Locust, PreparedSearch, prepared
+from rtbench.capacity.search import Answer, LevelBudget, LevelEntry
+from rtbench.cli.schemas import schemas
+from rtbench.load_search import NextLevel
 from tests.capacity.models import build_level, build_plan, build_share
 from tests.command_line import call
 

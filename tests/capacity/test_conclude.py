@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from bench.capacity.conclude import breaking_point, conclude
-from bench.capacity.page import closing_lines, level_heads, level_lines, opening
-from bench.capacity.search import BreakingPointKind, Capacity, Interval, LevelEntry, SearchPlan
 from reports.numbers import NBSP
+from rtbench.capacity.conclude import breaking_point, conclude
+from rtbench.capacity.page import closing_lines, level_heads, level_lines, opening
+from rtbench.capacity.search import BreakingPointKind, Capacity, Interval, LevelEntry, SearchPlan
 from tests.capacity.models import build_level, build_plan, build_share
 
 BROKEN = build_level(40, "fail", slo_violations=[build_share()])

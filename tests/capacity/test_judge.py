@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.capacity.judge import answer_of, is_futile, share_of, slo_of, too_few
 from bench.errors import UsageError
 from reports.statistics.rates import PerCluster
+from rtbench.capacity.judge import answer_of, is_futile, share_of, slo_of, too_few
 from tests.examples import trials
 
 

@@ -13,8 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.capacity.judge import slo_of
-from bench.capacity.level import (
+from bench.errors import UsageError
+from bench.metrics import outcome_class
+from bench.remedies import remedy_of
+from reports.runs import RunFrames, load_frames
+from reports.sides.side import Clusters, Side
+from rtbench.capacity.judge import slo_of
+from rtbench.capacity.level import (
     _backed_off,
     _Looking,
     check_opened,
@@ -30,12 +35,7 @@ from bench.capacity.level import (
     usd_of,
     waits_of,
 )
-from bench.capacity.search import Interval
-from bench.errors import UsageError
-from bench.metrics import outcome_class
-from bench.remedies import remedy_of
-from reports.runs import RunFrames, load_frames
-from reports.sides.side import Clusters, Side
+from rtbench.capacity.search import Interval
 from tests.reports.edited import edit
 from tests.reports.synthetic import PRICES, Plan, write, write_killed
 

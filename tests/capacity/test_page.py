@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from bench.capacity.conclude import conclude
-from bench.capacity.page import capacity_page, failure_picture, wait_picture
-from bench.capacity.search import Answer, Capacity, Interval, LevelEntry
 from reports.page.poured import poured
+from rtbench.capacity.conclude import conclude
+from rtbench.capacity.page import capacity_page, failure_picture, wait_picture
+from rtbench.capacity.search import Answer, Capacity, Interval, LevelEntry
 from tests.capacity.models import build_level, build_plan, build_share
 
 

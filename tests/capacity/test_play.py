@@ -14,11 +14,11 @@ from typing import Any, cast
 
 import pytest
 
-from bench.capacity import play as playing
-from bench.capacity.play import LevelTask, Locust, play_level
 from bench.clock import utc_ns
 from bench.run.document import SCHEMA_VERSION
 from bench.units import NS_PER_S
+from rtbench.capacity import play as playing
+from rtbench.capacity.play import LevelTask, Locust, play_level
 
 
 class Busy:

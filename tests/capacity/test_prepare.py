@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from bench.capacity import play as playing
-from bench.capacity.play import PreparedSearch, calls_most, prepared
-from bench.capacity.search import SearchPlan
 from bench.errors import UsageError
 from bench.target.options import ServiceOptions
+from rtbench.capacity import play as playing
+from rtbench.capacity.play import PreparedSearch, calls_most, prepared
+from rtbench.capacity.search import SearchPlan
 from tests.capacity.models import build_plan
 
 HERE = {"name": "here", "url": "ws://127.0.0.1:8080/v1", "loopback": True}

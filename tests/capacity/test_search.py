@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.capacity.search import (
+from rtbench.capacity.search import (
     AROUND_S,
     ERROR,
     LEAST_LOAD_S,
@@ -25,7 +25,7 @@ from bench.capacity.search import (
     look_errors,
     results_of,
 )
-from bench.load_search import LevelResult, NextLevel, bracket_of
+from rtbench.load_search import LevelResult, NextLevel, bracket_of
 from tests.capacity.models import ModelService, build_level, build_plan, build_share, searched
 from tests.examples import trials
 

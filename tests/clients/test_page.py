@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.cli.simulate import CLIENTS, lines_for
 from benchmarks.frameworks import FRAMEWORKS
+from rtbench.cli.simulate import CLIENTS, lines_for
 from tests.clients.cells import BENCHMARK, PASS, ROWS, STEPS
 from tests.clients.connect import CONNECT, TRIED
 from tests.clients.page import ADDRESS, PAGE, PROGRAMS, sections, source, written

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bench.cli.start import OptionList
 from bench.load.planning.run_options import add_options
+from rtbench.cli.start import OptionList
 from tests.made_page import listed, made_anew
 
 PAGE = Path(__file__).parents[2] / "docs" / "options.md"

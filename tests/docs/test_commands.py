@@ -7,7 +7,7 @@ import re
 import pytest
 import typer
 
-from bench.cli.app import app
+from rtbench.cli.app import app
 from tests.docs.commands import ROOT, commands
 
 

@@ -13,7 +13,6 @@ import pytest
 import typer
 
 from bench import manual
-from bench.cli.app import app
 from bench.limits import Limits
 from bench.metrics import CATALOGUE, GOOD, UNFINISHED
 from bench.plan.script import load_script
@@ -23,6 +22,7 @@ from bench.target.options import ServiceOptions
 from reports.statistics import quantiles, unseen, verdicts
 from reports.statistics.differences import LEVEL
 from reports.wording.validity import FAMILIES, MEANINGS
+from rtbench.cli.app import app
 from tests.docs import addresses, columns, options, site
 
 ROOT = Path(__file__).parents[2]
@@ -80,11 +80,13 @@ def test_the_table_of_options_is_up_to_date() -> None:
 
 def test_files_that_the_architecture_names_exist() -> None:
     """Paths in backticks, from any folder on: `wording/groups.py` is of `reports`. A user's own files are not meant."""
-    folders = (ROOT / name for name in ("bench", "reports", "scenarios", "tests", "benchmarks", "docs"))
+    folders = (ROOT / name for name in ("bench", "reports", "rtbench", "scenarios", "tests", "benchmarks", "docs"))
     files = [*ROOT.iterdir(), *(path for folder in folders for path in folder.rglob("*.*"))]
     named = set(re.findall(r"`([\w./-]+\.(?:py|pyx|md|yml|yaml|j2|toml))`", text("ARCHITECTURE.md"))) - {"bench.py"}
 
-    parts = set(re.findall(r"`((?:bench|reports|scenarios|tests|benchmarks|docs)/[\w/-]+)`", text("ARCHITECTURE.md")))
+    parts = set(
+        re.findall(r"`((?:bench|reports|rtbench|scenarios|tests|benchmarks|docs)/[\w/-]+)`", text("ARCHITECTURE.md"))
+    )
 
     assert not {name for name in named if not any(path.as_posix().endswith(f"/{name}") for path in files)}
     assert not {name for name in parts if not (ROOT / name).exists()}

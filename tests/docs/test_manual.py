@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from bench import manual
-from bench.cli import docs as command
 from bench.errors import UsageError
+from rtbench.cli import docs as command
 from tests.command_line import call
 
 PAGE = """# One

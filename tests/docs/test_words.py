@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bench.cli.app import commands
+from rtbench.cli.app import commands
 
 ROOT = Path(__file__).parents[2]
 WORDS = (

@@ -30,11 +30,11 @@ STORED = Path(__file__).parents[1] / "reports/stored"
 PATCHED = "from bench.transport.green import patch; patch()\n"
 # What a first command reads and compiles is read and compiled; runpy wants to be the first to run the module itself.
 CALLED = """
-import bench.cli.app, contextlib, shutil, sys, tempfile
-del sys.modules["bench.cli.app"]
+import rtbench.cli.app, contextlib, shutil, sys, tempfile
+del sys.modules["rtbench.cli.app"]
 with tempfile.TemporaryDirectory() as folder, contextlib.suppress(Exception):
     shutil.copytree({stored!r}, folder + "/run")
-    bench.cli.app.app([word.format(folder=folder) for word in {words}], standalone_mode=False)
+    rtbench.cli.app.app([word.format(folder=folder) for word in {words}], standalone_mode=False)
 """
 LOCUST = (
     "import locust.main, rtbench, azure.identity, pandas, pyarrow.dataset, pyarrow.pandas_compat, bench.run.close\n"
@@ -52,13 +52,13 @@ SIMULATE = f"import bench.simulator.serving.server, numpy.random, soundfile, sox
     stored=str(STORED), words=["simulate", "--profile", "{folder}/none.yaml"]
 )
 CAPACITY = f"""{REPORT}
-import bench.locust_run, bench.capacity.play, bench.cli.searches, subprocess, types
+import rtbench.locust_run, rtbench.capacity.play, rtbench.cli.searches, subprocess, types
 forked = types.ModuleType("forked")
 forked.__file__ = {__file__!r}
 with open(forked.__file__) as text:
     exec(compile(text.read(), forked.__file__, "exec"), vars(forked))
 forking = types.SimpleNamespace(**vars(subprocess) | {{"Popen": forked.Popen, "run": forked.run}})
-bench.locust_run.subprocess = bench.capacity.play.subprocess = forking
+rtbench.locust_run.subprocess = rtbench.capacity.play.subprocess = forking
 """
 """Its levels are forked as well."""
 REPORTING = (
@@ -77,13 +77,13 @@ PREPARATIONS: dict[tuple[str, ...], str] = {
     ("locust",): LOCUST,
     ("bench.load.leading.forecast",): LOCUST,
     ("bench.load.run_files",): LOCUST,
-    ("bench.cli.app", "capacity"): CAPACITY,
-    ("bench.cli.app", "probe"): PATCHED + "import bench.cli.service, bench.probe, bench.target.targets",
-    ("bench.cli.app", "doctor"): PATCHED + "import bench.cli.service, bench.doctor.examine, bench.target.targets",
-    ("bench.cli.app", "simulate"): SIMULATE,
-    **{("bench.cli.app", command): REPORT for command in REPORTING},
-    ("bench.cli.app", "replay"): "import bench.cli.service, bench.run.replay",
-    ("bench.cli.decision",): REPORT,
+    ("rtbench.cli.app", "capacity"): CAPACITY,
+    ("rtbench.cli.app", "probe"): PATCHED + "import rtbench.cli.service, bench.probe, bench.target.targets",
+    ("rtbench.cli.app", "doctor"): PATCHED + "import rtbench.cli.service, bench.doctor.examine, bench.target.targets",
+    ("rtbench.cli.app", "simulate"): SIMULATE,
+    **{("rtbench.cli.app", command): REPORT for command in REPORTING},
+    ("rtbench.cli.app", "replay"): "import rtbench.cli.service, bench.run.replay",
+    ("rtbench.cli.decision",): REPORT,
     ("reports.looks",): REPORT,
 }
 """What is done in advance for modules that are called with these first words."""

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from bench.cli.start import options
 from bench.errors import UsageError
 from bench.load.leading.gating import check_options
 from bench.load.planning import command, run_options
@@ -26,6 +25,7 @@ from bench.load.planning.run_options import (
 )
 from bench.load.planning.run_words import RunWords, locust_file, run_words, scenario_of
 from bench.target.options import ServiceOptions
+from rtbench.cli.start import options
 from tests.load.options import Parser, help_parser, parsed
 
 SERVICE: dict[str, tuple[str, Any]] = {

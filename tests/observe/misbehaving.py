@@ -17,7 +17,7 @@ from bench.observe.timeline import Timeline
 from bench.protocol.base import Dialect
 from bench.protocol.openai_ga import GA
 from bench.transport.received import Received
-from tests.fuzz.spoiling import LEVELS, dumped, spoilt_bytes, spoilt_document
+from benchmarks.fuzz.spoiling import LEVELS, dumped, spoilt_bytes, spoilt_document
 from tests.helpers import (
     AT_NS,
     MS,

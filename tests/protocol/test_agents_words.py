@@ -136,7 +136,7 @@ def test_what_was_answered_of_our_messages_and_what_is_said_to_us_is_what_is_mea
 @pytest.mark.parametrize("name", ["twilio", "acs"])  # `pcm` is what formats are called, too
 def test_a_dialect_of_agents_is_named_in_three_files_beside_its_own_at_most(name: str) -> None:
     naming = re.compile(rf"[\"']{name}[\"']|bench\.protocol\.{name}\b")
-    product = [path for part in ("bench", "reports") for path in (ROOT / part).rglob("*.py")]
+    product = [path for part in ("bench", "reports", "rtbench") for path in (ROOT / part).rglob("*.py")]
     named = {path.relative_to(ROOT).as_posix() for path in product if naming.search(path.read_text(encoding="utf-8"))}
 
     assert len(named - {f"bench/protocol/{name}.py"}) <= 3, named

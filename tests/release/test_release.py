@@ -166,7 +166,7 @@ def test_the_wheel_works_whatever_lies_beside_a_locust_file(built: Path, tmp_pat
     (packages / "needed.pth").write_text(sysconfig.get_path("purelib"))
     python, folder = tmp_path / "venv" / "bin" / "python", hostile_folder(tmp_path / "user")
 
-    assert run(tmp_path, python, "bench.cli.app", "docs", "check").stdout == (ROOT / "docs" / "check.md").read_text()
+    assert run(tmp_path, python, "rtbench.cli.app", "docs", "check").stdout == (ROOT / "docs" / "check.md").read_text()
     with quick_simulator(tmp_path) as simulator:
         load = ("--headless", "-u", "1", "--sessions", "1", "--session-pause", "0.1", "--url", simulator.urls["ga"])
         ended = run(folder, python, "locust", *load)

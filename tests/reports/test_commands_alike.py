@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-from bench.cli.report import report
-from bench.cli.session_text import session_text
 from bench.errors import UsageError
 from bench.limits import Limits
 from bench.observe import inputs
@@ -23,6 +21,8 @@ from bench.run.replay import Replayed, replay_log
 from reports.runs import load_for_report
 from reports.summary.summary import summarise
 from reports.text.terminal import report_text
+from rtbench.cli.report import report
+from rtbench.cli.session_text import session_text
 from tests.command_line import call_or_raise
 from tests.reports import synthetic
 from tests.reports.planned import TIGHT, planned

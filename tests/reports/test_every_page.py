@@ -20,8 +20,6 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 import reports
-from bench.capacity.page import capacity_page
-from bench.capacity.search import LevelEntry
 from bench.metrics import STARVED
 from bench.plain import printable
 from bench.run.folder import read_document, write_document
@@ -37,6 +35,8 @@ from reports.trends.page import trend_html as trend_html
 from reports.trends.trend import told_by
 from reports.wording import words
 from reports.wording.sentences import next_step, run_headline, run_second
+from rtbench.capacity.page import capacity_page
+from rtbench.capacity.search import LevelEntry
 from tests.capacity.test_page import LEVELS, searched
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick

@@ -16,8 +16,6 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from msgspec import inspect
 
-from bench.cli import schemas as writer
-from bench.cli.schemas import schemas as schemas_of_documents
 from bench.run import folder as run_folder
 from bench.run.calibration import load_calibration, save_calibration
 from bench.run.document import SCHEMA_VERSION
@@ -31,6 +29,8 @@ from reports.summary.arms import ArmFacts
 from reports.summary.summary import summarise
 from reports.text.document import SummaryDocument, summary_data
 from reports.wording.settings import FACTS
+from rtbench.cli import schemas as writer
+from rtbench.cli.schemas import schemas as schemas_of_documents
 from tests.calibrate.builders import build_calibration
 from tests.reports import synthetic
 from tests.reports.shared import summary_of
@@ -38,7 +38,7 @@ from tests.reports.synthetic import Plan, told
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(
-    path for package in ("bench", "reports", "scenarios") for path in (ROOT / package).rglob("*.schema.json")
+    path for package in ("bench", "reports", "rtbench", "scenarios") for path in (ROOT / package).rglob("*.schema.json")
 )
 STORED = Path(__file__).parent / "stored"
 FULL = Plan(
@@ -110,7 +110,7 @@ def test_the_files_are_what_the_code_says() -> None:
     for name, schema in schemas().items():
         file = writer.schema_file(name)
 
-        assert file.read_text(encoding="utf-8") == writer.schema_text(schema), f"{name}: python -m bench.cli.schemas"
+        assert file.read_text(encoding="utf-8") == writer.schema_text(schema), f"{name}: python -m rtbench.cli.schemas"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

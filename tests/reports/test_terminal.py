@@ -16,7 +16,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reports
-from bench.cli.report import wants_colour
 from reports.blocks import Cell, Paragraph, row_of
 from reports.numbers import NBSP
 from reports.runs import RunFrames
@@ -24,6 +23,7 @@ from reports.summary.trust import busiest
 from reports.text.lines import Badges, Grid, Named, Part, WaterfallRow, folded, inked, lines_of, message, waterfall
 from reports.text.terminal import report_text
 from reports.wording.validity import trust
+from rtbench.cli.report import wants_colour
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan, write
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli.app import main
-from bench.cli.report import report
-from bench.cli.runs_text import table
 from bench.errors import UsageError
 from bench.run import folder as files
 from bench.run.document import SCHEMA_VERSION
 from bench.run.kept import chosen_run, kept_runs, newest_run
+from rtbench.cli.app import main
+from rtbench.cli.report import report
+from rtbench.cli.runs_text import table
 from tests.reports.synthetic import BEGAN_NS
 from tests.run.builders import DAY_NS, rtbench, run, under_way
 

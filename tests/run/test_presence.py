@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli.app import main
 from bench.errors import UsageError
 from bench.run.kept import kept_runs, newest_run
 from bench.run.merging.merge import run_folders_of
 from bench.run.presence import is_folder, is_run
 from reports.trends.trend import in_folders
+from rtbench.cli.app import main
 from tests.command_line import call
 from tests.locked import lock
 from tests.run.builders import run, under_way

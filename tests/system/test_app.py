@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import bench.cli
+import rtbench.cli
 from bench.installation import tool_version
 from tests import forked
 from tests.reports.gate.made import ENOUGH, run
@@ -23,7 +23,7 @@ def test_the_exit_status_is_the_verdict_though_nobody_reads_it(tmp_path: Path, l
     os.close(reader)
     with os.fdopen(writer, "wb") as closed:
         found = forked.run(
-            [sys.executable, "-m", "bench.cli.app", "check", str(folder), "--thresholds", str(limits)],
+            [sys.executable, "-m", "rtbench.cli.app", "check", str(folder), "--thresholds", str(limits)],
             stdout=closed,
             stderr=subprocess.PIPE,
             check=False,
@@ -35,7 +35,7 @@ def test_the_exit_status_is_the_verdict_though_nobody_reads_it(tmp_path: Path, l
 def test_without_any_output_the_status_is_the_verdict(tmp_path: Path) -> None:
     folder, limits = run(tmp_path / "run", ENOUGH), tmp_path / "ci.yaml"
     limits.write_text("ttfa: med<5s", encoding="utf-8")
-    command = f'"{sys.executable}" -m bench.cli.app check "{folder}" --thresholds "{limits}" >&-'
+    command = f'"{sys.executable}" -m rtbench.cli.app check "{folder}" --thresholds "{limits}" >&-'
 
     assert subprocess.run(["sh", "-c", command], check=False).returncode == 0
 
@@ -45,14 +45,14 @@ def test_a_usage_error_is_one_though_nobody_reads_it(tmp_path: Path) -> None:
     os.close(reader)
     with os.fdopen(writer, "wb") as closed:
         found = forked.run(
-            [sys.executable, "-m", "bench.cli.app", "check", str(tmp_path)], stdout=closed, stderr=closed, check=False
+            [sys.executable, "-m", "rtbench.cli.app", "check", str(tmp_path)], stdout=closed, stderr=closed, check=False
         )
 
     assert found.returncode == 2
 
 
 def test_the_version_is_told_without_what_reads_runs() -> None:
-    command = [sys.executable, "-X", "importtime", "-m", "bench.cli.app", "--version"]
+    command = [sys.executable, "-X", "importtime", "-m", "rtbench.cli.app", "--version"]
     found = subprocess.run(command, capture_output=True, text=True, check=True)
 
     assert found.stdout == f"rtbench {tool_version()}\n"
@@ -63,7 +63,7 @@ def test_the_version_is_told_without_what_reads_runs() -> None:
 
 @pytest.mark.parametrize("command", [(), ("quickstart",), ("simulate",), ("report",)])
 def test_every_command_explains_itself_in_a_fresh_interpreter_without_a_warning(command: tuple[str, ...]) -> None:
-    program = [sys.executable, "-W", "error", "-m", "bench.cli.app", *command, "--help"]
+    program = [sys.executable, "-W", "error", "-m", "rtbench.cli.app", *command, "--help"]
     ended = subprocess.run(program, capture_output=True, text=True, check=False)
 
     assert ended.returncode == 0, ended.stderr
@@ -75,14 +75,14 @@ def test_ctrl_c_while_the_commands_are_imported_ends_without_a_traceback(monkeyp
     class Pressed:
         @staticmethod
         def find_spec(name: str, *_: object) -> None:
-            if name == "bench.cli.app":
+            if name == "rtbench.cli.app":
                 raise KeyboardInterrupt
 
-    monkeypatch.delitem(sys.modules, "bench.cli.app", raising=False)
-    monkeypatch.delattr(bench.cli, "app", raising=False)
+    monkeypatch.delitem(sys.modules, "rtbench.cli.app", raising=False)
+    monkeypatch.delattr(rtbench.cli, "app", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Pressed(), *sys.meta_path])
 
     with pytest.raises(SystemExit) as ended:
-        bench.cli.main()
+        rtbench.cli.main()
 
     assert ended.value.code == 130

@@ -14,13 +14,13 @@ from tests.simulator_process import ROOT
     ("modules", "heavy"),
     [
         ("bench", {"locust", "gevent", "pandas", "numpy", "msgspec", "pyarrow"}),
-        ("bench.cli.app", {"locust", "gevent", "pandas", "numpy", "pyarrow", "scipy", "websockets", "azure"}),
+        ("rtbench.cli.app", {"locust", "gevent", "pandas", "numpy", "pyarrow", "scipy", "websockets", "azure"}),
         ("bench.observe.timeline", {"locust", "gevent", "pandas", "websockets", "pyarrow"}),
         ("bench.session", {"locust", "gevent", "pandas"}),
         ("reports", {"locust", "gevent", "websockets"}),
-        ("bench.cli.simulate", {"asyncio", "numpy", "websockets", "ruamel"}),
-        ("bench.run.replay, bench.cli.session_text", {"locust", "pandas", "pyarrow", "scipy"}),
-        ("bench.probe, bench.cli.session_text", {"locust", "pandas", "scipy"}),
+        ("rtbench.cli.simulate", {"asyncio", "numpy", "websockets", "ruamel"}),
+        ("bench.run.replay, rtbench.cli.session_text", {"locust", "pandas", "pyarrow", "scipy"}),
+        ("bench.probe, rtbench.cli.session_text", {"locust", "pandas", "scipy"}),
     ],
 )
 def test_importing_a_module_does_not_bring_what_it_does_not_need(modules: str, heavy: set[str]) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import locust_run as started
 from bench.errors import UsageError
-from bench.locust_run import LocustRun, locust_run
 from bench.run.document import SCHEMA_VERSION
+from rtbench import locust_run as started
+from rtbench.locust_run import LocustRun, locust_run
 
 ENDLESS = "import signal; signal.pause()"
 

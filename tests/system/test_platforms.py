@@ -22,7 +22,7 @@ sys.modules |= dict.fromkeys(("fcntl", "grp", "pwd", "resource", "termios"))  # 
 
 @pytest.mark.parametrize(
     "started",
-    ["from bench.cli.app import main", "from rtbench import load", "from bench.load.user import RealtimeUser"],
+    ["from rtbench.cli.app import main", "from rtbench import load", "from bench.load.user import RealtimeUser"],
 )
 def test_windows_is_refused_in_one_line_that_points_to_wsl(started: str, tmp_path: Path) -> None:
     command = [sys.executable, "-c", WINDOWS + started]

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import pytest
 import typer
 
-from bench.cli.app import app
 from bench.errors import UsageError
 from bench.load.planning.run_options import Options
 from bench.target.options import OPTIONS, ServiceOptions
 from bench.target.target_settings import targets_schema
 from bench.target.targets import resolve_targets
+from rtbench.cli.app import app
 from tests.load.options import help_parser
 
 SHARED = ("url", "dialect", "api_key_env", "auth", "ca_file", "client_cert", "client_key", "proxy", "resolve",

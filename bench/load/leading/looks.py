@@ -319,7 +319,7 @@ def close_run(
     longest_s = longest_report_s(folder)
     # the decision before the report, which shows it; either of them closes the folder
     decided = (
-        _child(python_command("bench.cli.decision", str(folder)), longest_s, f"rtbench check {folder}")
+        _child(python_command("rtbench.cli.decision", str(folder)), longest_s, f"rtbench check {folder}")
         if "sequential_plan" in document
         else None
     )
@@ -372,7 +372,7 @@ def _called(
     command: str, folder: Path, longest_s: float, *options: str, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a command of `rtbench` on the folder."""
-    called = python_command("bench.cli.app", command, str(folder), *options)
+    called = python_command("rtbench.cli.app", command, str(folder), *options)
     return _child(called, longest_s, f"rtbench {command} {folder}", **variables)
 
 

@@ -16,7 +16,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reports
-from bench.cli.verdicts import check
 from bench.errors import UsageError
 from bench.metrics import is_throttled
 from reports.comparisons.measuring import measured
@@ -27,6 +26,7 @@ from reports.sides.mix import arms_of, changed_shares
 from reports.sides.side import Side, counts_of, folder_of, sample_of, sides_of, targets_of, totals_of
 from reports.statistics.differences import Inference, Margin
 from reports.summary.summary import summarise
+from rtbench.cli.verdicts import check
 from tests.reports.comparisons.build import DRAWS, PAIRED, RUN, quick, run, targets, two
 from tests.reports.edited import edit
 from tests.reports.synthetic import STEPS, Plan

@@ -17,7 +17,6 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.cli.verdicts import OnInconclusive, check
 from bench.errors import UsageError
 from bench.run.folder import SCHEMAS
 from bench.run.part import rows_of
@@ -30,6 +29,7 @@ from reports.looks.sequence import InterimStatistic, LookCourse, Schedule, by_se
 from reports.question import Stratum
 from reports.statistics.looks import critical_values, distance, spread_of_level
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Reason, too_few
+from rtbench.cli.verdicts import OnInconclusive, check
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit
 from tests.reports.planned import LOOSE, TIGHT, TWO, UNDECIDED, planned, planned_run

@@ -13,12 +13,12 @@ import pytest
 import typer
 
 import reports
-from bench.cli.verdicts import sample_size as command
 from bench.errors import UsageError
 from reports.question import margin_of
 from reports.runs import load_for_report
 from reports.sample_size import Size, size_data, size_lines, size_question, sized_of
 from reports.sides.side import parted
+from rtbench.cli.verdicts import sample_size as command
 from tests.reports import synthetic
 from tests.reports.shared import folder as shared_folder
 from tests.reports.synthetic import Plan

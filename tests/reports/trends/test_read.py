@@ -13,7 +13,6 @@ import typer
 from jsonschema import Draft202012Validator
 
 import reports
-from bench.cli.verdicts import trend
 from bench.errors import UsageError
 from bench.run.document import SCHEMA_VERSION
 from reports import runs
@@ -23,6 +22,7 @@ from reports.sides.side import Side, targets_of
 from reports.sides.workload import conditions_of
 from reports.trends.entry import SHOWN, FigureKey, entries_of, entry_of, stored_in
 from reports.trends.trend import trend_of
+from rtbench.cli.verdicts import trend
 from tests.reports.synthetic import Plan
 from tests.reports.trends.made import folder_of, kept, many
 

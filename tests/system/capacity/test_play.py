@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from bench import locust_run
-from bench.capacity import play as playing
-from bench.capacity.play import LevelTask, Locust, play_level
 from bench.clock import monotonic_ns, utc_ns
 from bench.run.document import SCHEMA_VERSION
 from bench.units import NS_PER_S
+from rtbench import locust_run
+from rtbench.capacity import play as playing
+from rtbench.capacity.play import LevelTask, Locust, play_level
 from tests.capacity.test_play import folder_of
 
 DEAF = "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); print(flush=True); signal.pause()"

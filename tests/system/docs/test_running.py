@@ -169,7 +169,7 @@ def globbed(word: str, place: Path) -> list[str]:
 
 def run(program: str, arguments: list[str], env: dict[str, str], place: Path) -> None:
     """Run a command to its end, and see that it did what it should; what has no end is interrupted once it is ready."""
-    module = "locust" if program == "locust" else "bench.cli.app"
+    module = "locust" if program == "locust" else "rtbench.cli.app"
     plays = program == "locust" or arguments[0] == "run"
     if arguments[0] == "simulate":
         serves(arguments, env, place)

@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from bench.locust_run import without_proxies
 from bench.run import folder as files
+from rtbench.locust_run import without_proxies
 from tests import forked
 from tests.simulator_process import GUARD_S
 
@@ -34,7 +34,7 @@ class Caller(RealtimeUser):
 def rtbench(*arguments: object, cwd: Any = None, **environment: str) -> subprocess.CompletedProcess[str]:
     """A command in an interpreter of its own, where every warning is an error."""
     return forked.run(
-        [sys.executable, "-W", "error", "-m", "bench.cli.app", *map(str, arguments)],
+        [sys.executable, "-W", "error", "-m", "rtbench.cli.app", *map(str, arguments)],
         cwd=cwd, env=without_proxies(os.environ) | {"COLUMNS": "100"} | environment, capture_output=True, text=True,
         timeout=GUARD_S, check=False,
     )  # fmt: skip

@@ -9,11 +9,11 @@ import site
 
 import pytest
 
-from bench.calibrate.climb import CalibrationPlan, Pace, played
-from bench.calibrate.deviations import METRICS, OF_CALLS
 from bench.cores import allowed_cores, cores_of
-from bench.load_search import LoadGrid
 from bench.run.calibration import LoadStep, SessionKind
+from rtbench.calibrate.climb import CalibrationPlan, Pace, played
+from rtbench.calibrate.deviations import METRICS, OF_CALLS
+from rtbench.load_search import LoadGrid
 from tests import forked
 
 SESSIONS = 2
@@ -31,7 +31,7 @@ ENDS = {
 
 @pytest.mark.parametrize("kind", ["text", "voice", "twilio"])
 def test_what_a_step_says_of_the_machine_is_all_there(kind: SessionKind, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.locust_run.subprocess.Popen", forked.Popen)
+    monkeypatch.setattr("rtbench.locust_run.subprocess.Popen", forked.Popen)
     monkeypatch.setenv("PYTHONUSERBASE", site.getuserbase())  # as in the environment of what is started
     step = played_step(kind)
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from bench.locust_run import without_proxies
 from bench.run import folder as files
+from rtbench.locust_run import without_proxies
 from tests import forked
 from tests.simulator_process import Ready, quick_simulator
 from tests.system.end_to_end.arms import write_targets
@@ -43,7 +43,7 @@ def proxy_for(user: str | None) -> Any:
 
 def test_a_probe_that_is_interrupted_says_nothing_of_it(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        command = [sys.executable, "-W", "error", "-m", "bench.cli.app", "probe"]
+        command = [sys.executable, "-W", "error", "-m", "rtbench.cli.app", "probe"]
         url = f"ws://127.0.0.1:{listening.getsockname()[1]}/openai/v1/realtime?model=x"
         with forked.Popen(
             [*command, "--url", url],

@@ -23,7 +23,7 @@ from tests.system.end_to_end.locust_process import GUARD_S, free_port, locust, w
 
 FOR_EVER = "\nfrom locust import runners\nrunners.MASTER_HEARTBEAT_TIMEOUT = 1e9\n"
 """Locust's workers themselves would go on for a minute; here they would never end."""
-RTBENCH = [sys.executable, "-m", "bench.cli.app"]
+RTBENCH = [sys.executable, "-m", "rtbench.cli.app"]
 SILENT_S = 6.0
 GONE = "its master is missing"
 

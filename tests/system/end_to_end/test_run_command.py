@@ -146,7 +146,7 @@ def test_a_locust_file_that_cannot_be_loaded_is_no_failed_run(folder: Path, serv
 
 
 def test_the_command_is_what_runs(folder: Path, service: Ready) -> None:
-    command = [sys.executable, "-m", "bench.cli.app", "run", "mine.yaml", "-u", "2", "--sessions", "2"]
+    command = [sys.executable, "-m", "rtbench.cli.app", "run", "mine.yaml", "-u", "2", "--sessions", "2"]
     ended = subprocess.run(
         [*command, "--url", service.urls["ga"]],
         cwd=folder,

@@ -24,11 +24,11 @@ SIGNATURE = "a-signature-nobody-may-see"
 
 
 SHORT = """
-from bench.cli import quickstart
+from rtbench.cli import quickstart
 
 quickstart.SIMULATED = quickstart.Load(("text_turns",), users=4, spawn_rate=4, sessions=4)
 
-from bench.cli.app import main
+from rtbench.cli.app import main
 
 main()
 """

@@ -22,10 +22,10 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from bench.cli.start import WORKFLOWS, CiSystem
 from bench.errors import INVALID_STATUS
 from bench.installation import EXAMPLES as EXAMPLE_FILES
 from bench.run import folder as files
+from rtbench.cli.start import WORKFLOWS, CiSystem
 from tests import forked
 from tests.simulator_process import QUICK, ROOT, Ready
 from tests.system.end_to_end.locust_process import GUARD_S, free_port
@@ -36,7 +36,7 @@ EXAMPLES = ROOT / "docs" / "ci"
 SESSIONS = 8
 
 
-COMMANDS = {"rtbench": "bench.cli.app", "locust": "locust"}
+COMMANDS = {"rtbench": "rtbench.cli.app", "locust": "locust"}
 
 
 COMMAND = """#!{python} -SE
@@ -100,7 +100,12 @@ def forking(tmp_path_factory: pytest.TempPathFactory) -> str:
     for name, module in COMMANDS.items():
         (folder / name).write_text(COMMAND.format(python=sys.executable, root=str(ROOT), module=module))
         (folder / name).chmod(0o755)
-    for words in (["locust"], ["bench.cli.app", "probe"], ["bench.cli.app", "simulate"], ["bench.cli.app", "doctor"]):
+    for words in (
+        ["locust"],
+        ["rtbench.cli.app", "probe"],
+        ["rtbench.cli.app", "simulate"],
+        ["rtbench.cli.app", "doctor"],
+    ):
         forked.run([sys.executable, "-m", *words, "--help"], capture_output=True, check=True)
     return f"{folder}:"
 

@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reports
-from bench.cli.runs import merge
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import UsageError
 from bench.run import folder as files
@@ -29,6 +28,7 @@ from bench.run.provenance import named_host, opening_document
 from bench.run.recorder import Labels, Recorder
 from bench.run.spool import EVENTS, SPOOL, Spool
 from reports.runs import load_for_report
+from rtbench.cli.runs import merge
 from tests.examples import few
 from tests.helpers import AT_NS, MS, S, build_session
 from tests.run.builders import contents, play

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli.simulate import CLIENTS, to_paste
 from bench.live_line import LiveLine, fitted
 from bench.simulator.truth import LiveView, Standing, live_parts
+from rtbench.cli.simulate import CLIENTS, to_paste
 from tests.simulator.dialled import connect
 from tests.simulator_process import GUARD_S, POLL_S, ROOT, quick_simulator
 from tests.terminal import screen, terminal
@@ -73,7 +73,7 @@ def test_the_line_is_drawn_twice_a_second_at_most() -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_simulator_on_a_terminal_shows_sessions_while_they_are_open(workers: int, tmp_path: Path) -> None:
     ready, seen = tmp_path / "ready.json", [""]
-    command = [sys.executable, "-m", "bench.cli.app", "simulate", "--port", "0", "--ready-file", str(ready)]
+    command = [sys.executable, "-m", "rtbench.cli.app", "simulate", "--port", "0", "--ready-file", str(ready)]
     with terminal(160) as (reads, stream):
         process = subprocess.Popen(
             [*command, "--workers", str(workers)], cwd=ROOT, stdout=subprocess.PIPE, stderr=stream, text=True

@@ -14,10 +14,10 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
-from bench.cli.simulate import simulate
 from bench.clock import monotonic_ns
 from bench.errors import UsageError
 from bench.simulator.truth import read_truth
+from rtbench.cli.simulate import simulate
 from tests.simulator.builders import append
 from tests.simulator.dialled import connect
 from tests.simulator_process import GUARD_S, quick_simulator, running_simulator

@@ -1,7 +1,7 @@
 """Judges the steps of a calibration, and concludes up to which load a machine's figures can be trusted; pure.
 
-`bench.load_search` chooses the loads. A step that is not good gives no verdict, so it is played once more: noise makes
-figures worse, never better. If the second is not good either, the search stays below that load.
+`rtbench.load_search` chooses the loads. A step that is not good gives no verdict, so it is played once more: noise
+makes figures worse, never better. If the second is not good either, the search stays below that load.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from bench.load_search import Bracket, LevelResult, LoadGrid, bracket_of, next_level
 from bench.run.calibration import (
     EXACT_MS,
     KINDS,
@@ -25,6 +24,7 @@ from bench.run.calibration import (
 from bench.simulator.truth import LATE_MS
 from bench.target.options import AgentName
 from reports.statistics.quantiles import turns_to_publish
+from rtbench.load_search import Bracket, LevelResult, LoadGrid, bracket_of, next_level
 
 FULL = 0.95
 """The share of its cores from which on a process has no time left."""

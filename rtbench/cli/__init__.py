@@ -14,7 +14,7 @@ refuse_windows()
 def main() -> None:
     """Run a command. Ctrl-C ends it without a traceback also while it is being imported."""
     try:
-        from bench.cli import app
+        from rtbench.cli import app
 
         app.main()
     except KeyboardInterrupt:

@@ -9,8 +9,6 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from bench.calibrate.ladder import conclusions, few_turns, telling_steps
-from bench.load_search import SYMBOLS, LoadPoint, draw_curve, row
 from bench.run.calibration import EXACT_MS, LIMIT_MS, Calibration, LoadStep, SessionKind, Spread
 from bench.units import BYTES_PER_MB
 from reports.blocks import SIMULATED, Line, Page, Paragraph, Section, table
@@ -18,6 +16,8 @@ from reports.numbers import NONE, count, log_range, ms, plural, three
 from reports.page.svg import WIDE, Plot, frame, log_scale, log_ticks, plot_figure
 from reports.statistics.quantiles import turns_to_publish
 from reports.wording.words import as_sentence
+from rtbench.calibrate.ladder import conclusions, few_turns, telling_steps
+from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, row
 
 STEP = (("sessions", 10), ("events/s", 10), ("turns", 8), ("error p50", 11), ("p99", 8), ("p99.9", 8), ("max", 8),
         ("recv lag", 10), ("stamp", 8), ("send lag", 10), ("CPU", 6))  # fmt: skip

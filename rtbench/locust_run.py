@@ -120,7 +120,7 @@ def simulator(*options: str) -> Iterator[dict[str, Any]]:
     """`rtbench simulate` in a process of its own, on a free port; yields what its ready file says."""
     with tempfile.TemporaryDirectory() as scratch:
         ready, log = Path(scratch) / "ready.json", Path(scratch) / "simulator.log"
-        command = python_command("bench.cli.app", "simulate", "--port", "0", "--ready-file", str(ready), *options)
+        command = python_command("rtbench.cli.app", "simulate", "--port", "0", "--ready-file", str(ready), *options)
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command, stdout=output, stderr=output, start_new_session=True, env=own_environment(os.environ)

@@ -1,4 +1,4 @@
-"""Decides a run that is being closed, for the process that leads it: `python -m bench.cli.decision FOLDER`.
+"""Decides a run that is being closed, for the process that leads it: `python -m rtbench.cli.decision FOLDER`.
 
 Closes the folder, writes decision.json, and prints the decision in a sentence. Users have `rtbench check` for it.
 """
@@ -8,12 +8,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from bench.cli.report import close_if_left
 from bench.errors import USAGE_STATUS, RtbenchError
 from bench.plain import one_line
 from reports.looks.decide import look_at
 from reports.looks.decision import decision_sentence
 from reports.numbers import NBSP
+from rtbench.cli.report import close_if_left
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])

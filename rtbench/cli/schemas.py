@@ -1,4 +1,4 @@
-"""The JSON Schemas of what the tool writes, from the types that write it: `python -m bench.cli.schemas` writes them."""
+"""Write the JSON Schemas of the tool's files, from their types: `python -m rtbench.cli.schemas`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ from typing import Any, get_args
 import msgspec
 
 import reports
-from bench.capacity.search import Capacity
-from bench.cli.service import JSON_VERSION
-from bench.cli.simulate import READY_VERSION
 from bench.observe.inputs import Input
 from bench.run.calibration import Calibration
 from bench.run.document import CLOSED, RunDocument
@@ -43,6 +40,9 @@ from reports.records import (
 from reports.sample_size import SizeDocument
 from reports.text.document import SummaryDocument
 from reports.trends.outputs import TrendDocument
+from rtbench.capacity.search import Capacity
+from rtbench.cli.service import JSON_VERSION
+from rtbench.cli.simulate import READY_VERSION
 
 URLS = ("ga", "preview", "openai", "voice_live", "gpt_live")
 """The addresses of services in a ready file; those of agents stand beside them."""
@@ -162,7 +162,7 @@ def transcript_line() -> Schema:
 
 
 def ready_document() -> Schema:
-    """As `bench.cli.simulate` writes its ready file, and prints it behind READY."""
+    """As `rtbench.cli.simulate` writes its ready file, and prints it behind READY."""
     return record(
         {
             "schema": {"const": READY_VERSION},

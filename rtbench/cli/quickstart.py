@@ -23,7 +23,6 @@ from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS, UsageError
 from bench.installation import EXAMPLES
 from bench.load.planning.command import COMMAND, program
 from bench.load.planning.estimate import estimate_words, quote
-from bench.locust_run import environment_without, locust_run, simulator, without_proxies
 from bench.plan.script import load_script
 from bench.run.document import INTERRUPTED
 from bench.target.options import ServiceOptions
@@ -35,6 +34,7 @@ from reports.numbers import listed, plural
 from reports.runs import load_frames as load_run
 from reports.summary.summary import Summary, summarise
 from reports.wording import words
+from rtbench.locust_run import environment_without, locust_run, simulator, without_proxies
 
 RUN_S = 3_600.0
 FAILED_STATUS = 1

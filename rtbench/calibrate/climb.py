@@ -26,14 +26,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import convert
 
-import scenarios
-from bench.calibrate.deviations import COLUMNS, METRICS, OF_CALLS, Recording, Truth, joined, read_log, spread, spreads
-from bench.calibrate.ladder import DIED, has_passed, longest, outcome_of, result_of
 from bench.clock import monotonic_ns
 from bench.cores import Cores, CoreUsage, on, peak_rss_bytes, reading, usage
 from bench.errors import USAGE_STATUS, UsageError
-from bench.load_search import MAX_TRIES, LoadGrid, next_level
-from bench.locust_run import LocustRun, environment_without, locust_run, simulator, without_proxies
+from bench.installation import EXAMPLES
 from bench.metrics import outcome_class
 from bench.plan.recordings import load_pcm
 from bench.protocol.dialects import DIALECTS
@@ -44,6 +40,10 @@ from bench.run.document import Validity
 from bench.simulator.agent_behaviour import WIRES
 from bench.units import NS_PER_MS, NS_PER_S, US_PER_MS, US_PER_S
 from reports.statistics.quantiles import turns_to_publish
+from rtbench.calibrate.deviations import COLUMNS, METRICS, OF_CALLS, Recording, Truth, joined, read_log, spread, spreads
+from rtbench.calibrate.ladder import DIED, has_passed, longest, outcome_of, result_of
+from rtbench.load_search import MAX_TRIES, LoadGrid, next_level
+from rtbench.locust_run import LocustRun, environment_without, locust_run, simulator, without_proxies
 
 AROUND_S = 9
 """What a step takes beside its own time: starting, ending the last turns, closing and reading the run."""
@@ -231,7 +231,7 @@ def harness_of(histograms: hdr.Histograms) -> dict[str, Spread]:
     return found
 
 
-RECORDING = Path(scenarios.__file__).parent / "audio" / "late_parcel.wav"
+RECORDING = EXAMPLES / "audio" / "late_parcel.wav"
 CHUNK_MS = 50
 STEPS = 60
 """Turns of a session, more than any step has time for."""

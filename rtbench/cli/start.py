@@ -12,13 +12,13 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.report import wants_colour
-from bench.cli.service import with_service_options
 from bench.errors import UsageError
 from bench.installation import EXAMPLES
 from bench.live_line import text_width
 from bench.plain import printable
 from bench.target.options import ServiceOptions
+from rtbench.cli.report import wants_colour
+from rtbench.cli.service import with_service_options
 
 INTRODUCTION = (
     "These options of a run are added to Locust's own, which `locust --help` lists. Give each on the "
@@ -186,7 +186,7 @@ def quickstart(
     SIMULATED. Before it calls a deployment it says what that may cost, and asks. Exit status: that of the run; 130
     where it was interrupted.
     """
-    from bench.cli.quickstart import quick_run
+    from rtbench.cli.quickstart import quick_run
 
     raise typer.Exit(quick_run(service_options, simulate=simulator, yes=yes, runs=runs_dir, sessions=sessions))
 

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from bench.cli.report import run_named, wants_colour
 from bench.errors import UsageError
 from bench.live_line import text_width
 from bench.plain import json_text
 from bench.target.options import OPTIONS, ServiceOptions, TargetOption
+from rtbench.cli.report import run_named, wants_colour
 
 if TYPE_CHECKING:
     from bench.doctor.explain import Finding
@@ -303,7 +303,7 @@ def _event_log(name: str) -> Path:
 
 def print_session(replayed: Replayed, *, again: bool = False, target: Target | None = None) -> None:
     """Print a session from close by; `again`: it was played before; `target`: who was called, if that is known."""
-    from bench.cli.session_text import session_text
+    from rtbench.cli.session_text import session_text
 
     for line in session_text(replayed, text_width(), colour=wants_colour(), again=again, target=target):
         sys.stdout.write(line + "\n")

@@ -7,9 +7,9 @@ from random import Random
 
 import pytest
 
-from tests.fuzz.cases import play
-from tests.fuzz.spoiling import spoilt_bytes, spoilt_document
-from tests.fuzz.subjects import SUBJECTS
+from benchmarks.fuzz.cases import play
+from benchmarks.fuzz.spoiling import spoilt_bytes, spoilt_document
+from benchmarks.fuzz.subjects import SUBJECTS
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.report import FOLDER, wants_colour
 from bench.errors import INVALID_STATUS, UsageError
 from bench.live_line import text_width
 from bench.plain import json_text, printable
+from rtbench.cli.report import FOLDER, wants_colour
 
 
 def runs(
@@ -28,7 +28,7 @@ def runs(
 
         print(json_text(msgspec.to_builtins(kept_runs(folder))))
     else:
-        from bench.cli.runs_text import table
+        from rtbench.cli.runs_text import table
 
         sys.stdout.write(table(kept_runs(folder), text_width(), colour=wants_colour()))
 
@@ -56,8 +56,8 @@ def open_run(
             raise UsageError(
                 f"{path} is under way, and has no page yet: run `rtbench report` to make one of what is there"
             )
-        from bench.cli.report import summarised
         from reports.text.document import write_report
+        from rtbench.cli.report import summarised
 
         write_report(summarised(path))
     import webbrowser

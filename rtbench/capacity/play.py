@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.capacity.conclude import unit
-from bench.capacity.search import AFTER_RAMP_S, AROUND_S, LOOKS, LoadUnit, SearchPlan
 from bench.clock import monotonic_ns
 from bench.errors import UsageError
 from bench.installation import own_environment, python_command
 from bench.load.planning.run_words import locust_file
-from bench.locust_run import environment_without, last_words, locust_run
 from bench.money import dollars
 from bench.run import folder as files
 from bench.target.options import ServiceOptions
 from bench.units import NS_PER_S
+from rtbench.capacity.conclude import unit
+from rtbench.capacity.search import AFTER_RAMP_S, AROUND_S, LOOKS, LoadUnit, SearchPlan
+from rtbench.locust_run import environment_without, last_words, locust_run
 
 CALLS_PER_SLOT_S = 300
 """Seconds that each arriving call may last before slots run out, where nobody says how many there are."""

@@ -14,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from itertools import permutations
 from statistics import NormalDist, median
 
-from bench.capacity.search import (
+from bench.errors import INVALID_STATUS
+from reports.numbers import NBSP, count, listed, percent, plural, span
+from rtbench.capacity.search import (
     SCHEMA_VERSION,
     BreakingPoint,
     BreakingPointKind,
@@ -32,9 +34,7 @@ from bench.capacity.search import (
     results_of,
     verdict_of,
 )
-from bench.errors import INVALID_STATUS
-from bench.load_search import Bracket, bracket_of
-from reports.numbers import NBSP, count, listed, percent, plural, span
+from rtbench.load_search import Bracket, bracket_of
 
 SHOWN, BELOW, UNDECIDED, GENERATOR = 0, 1, 3, INVALID_STATUS
 """Exit statuses, beside 2 for what cannot be asked so; as those of `check`."""

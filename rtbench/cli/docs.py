@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 
 from bench import manual
-from bench.cli.report import wants_colour
 from bench.live_line import WIDEST, text_width
 from bench.plain import printable
+from rtbench.cli.report import wants_colour
 
 NAME_WIDTH = 18
 LESS_OPTIONS = "-RFX"

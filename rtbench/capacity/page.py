@@ -8,9 +8,13 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Sequence
 
-from bench.capacity.conclude import UNITS, unit
-from bench.capacity.judge import slo_of
-from bench.capacity.search import (
+from reports.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
+from reports.numbers import NBSP, NONE, count, log_range, ms, percent, plural, span, three, usd
+from reports.page.svg import WIDE, PixelScale, Plot, frame, identity, linear_ticks, log_scale, log_ticks, plot_figure
+from reports.wording.words import as_sentence
+from rtbench.capacity.conclude import UNITS, unit
+from rtbench.capacity.judge import slo_of
+from rtbench.capacity.search import (
     LEAST_S,
     Capacity,
     Interval,
@@ -20,11 +24,7 @@ from bench.capacity.search import (
     grid_of,
     least_time_s,
 )
-from bench.load_search import SYMBOLS, LoadPoint, draw_curve, row
-from reports.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
-from reports.numbers import NBSP, NONE, count, log_range, ms, percent, plural, span, three, usd
-from reports.page.svg import WIDE, PixelScale, Plot, frame, identity, linear_ticks, log_scale, log_ticks, plot_figure
-from reports.wording.words import as_sentence
+from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, row
 
 COLUMNS = 100
 RESULTS = {

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.report import FOLDER, RunName, close_if_left, run_named, runs_folder, wants_colour
 from bench.errors import INVALID_STATUS, RtbenchError, UsageError
 from bench.live_line import text_width
 from bench.plain import json_text, printable
+from rtbench.cli.report import FOLDER, RunName, close_if_left, run_named, runs_folder, wants_colour
 
 if TYPE_CHECKING:
     from reports.gate import baselines

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 from typer.core import TyperGroup
 
-from bench.cli.docs import docs
-from bench.cli.report import export, report
-from bench.cli.run import ReadByLocust, run
-from bench.cli.runs import merge, open_run, runs, upload
-from bench.cli.searches import calibrate, capacity
-from bench.cli.service import doctor, probe, replay
-from bench.cli.simulate import simulate
-from bench.cli.start import init, options, quickstart
-from bench.cli.validate import validate
-from bench.cli.verdicts import baseline, check, compare, sample_size, trend
 from bench.errors import INTERRUPTED_STATUS, USAGE_STATUS, RtbenchError, each_error
 from bench.plain import one_line
+from rtbench.cli.docs import docs
+from rtbench.cli.report import export, report
+from rtbench.cli.run import ReadByLocust, run
+from rtbench.cli.runs import merge, open_run, runs, upload
+from rtbench.cli.searches import calibrate, capacity
+from rtbench.cli.service import doctor, probe, replay
+from rtbench.cli.simulate import simulate
+from rtbench.cli.start import init, options, quickstart
+from rtbench.cli.validate import validate
+from rtbench.cli.verdicts import baseline, check, compare, sample_size, trend
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

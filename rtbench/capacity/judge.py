@@ -34,12 +34,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-from bench.capacity.search import Answer
 from bench.errors import UsageError
 from reports.question import RATES
 from reports.statistics.rates import PerCluster, Ratio, ratio_of
 from reports.statistics.verdicts import SESSIONS
 from reports.thresholds import SIGNS, Threshold, parse, quoted
+from rtbench.capacity.search import Answer
 
 _PARTS = re.compile(r"\s*(\w+(?!\w)(?:\{[^{}]*\})?)\s*:?\s*(.+)", re.ASCII | re.DOTALL)
 """A metric and what is asked of it, with or without the colon of a file of thresholds."""

@@ -1,7 +1,7 @@
 """What is fuzzed: each subject makes a case out of a random source, and checks what must hold of it.
 
 No traceback, no hang, one outcome a turn, counts that add up, memory that is bounded by what came. A case is known by
-its subject and its number alone, so a failure is played again by `python -m tests.fuzz --subject NAME --first NUMBER`.
+its subject and its number: `python -m benchmarks.fuzz --subject NAME --first NUMBER` plays a failure again.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from bench.simulator.behaviour import Behaviour
 from bench.simulator.serving.handshake import Authenticator
 from bench.simulator.serving.server import Offer, Server, ServerWorker, listen
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, WireDialect
+from benchmarks.fuzz.spoiling import LEVELS, dumped, spoilt_bytes, spoilt_document
 from reports.summary.summary import summarise
 from reports.text.terminal import report_text
 from tests.attack.hostile_files import READERS, check
-from tests.fuzz.spoiling import LEVELS, dumped, spoilt_bytes, spoilt_document
 from tests.helpers import (
     receive,
     reply,

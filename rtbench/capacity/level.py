@@ -13,26 +13,10 @@ import msgspec
 import numpy as np
 from msgspec import convert
 
-from bench.capacity.judge import GIVEN_UP, GIVEN_UP_LAST, Share, Slo, answer_of, is_futile, share_of, too_few
-from bench.capacity.play import ENDLESS_NS, LevelTask, Locust, PlayedLevel, play_level, worker_count
-from bench.capacity.search import (
-    AFTER_RAMP_S,
-    FUTILE_FROM,
-    LOOKS,
-    Answer,
-    Interval,
-    LevelBudget,
-    LevelEntry,
-    SearchPlan,
-    SloShare,
-    least_ramp_s,
-    look_errors,
-)
 from bench.clock import monotonic_ns
 from bench.cores import core_count
 from bench.errors import UsageError
 from bench.load.planning.planned import Concurrency, process_advice
-from bench.load_search import NextLevel
 from bench.metrics import CATALOGUE, is_throttled
 from bench.remedies import remedy_of
 from bench.run.document import Validity
@@ -50,6 +34,22 @@ from reports.summary.load import LIMITS, quota_of
 from reports.summary.money import money_of
 from reports.thresholds import Sign
 from reports.turns import Flags, lost_of
+from rtbench.capacity.judge import GIVEN_UP, GIVEN_UP_LAST, Share, Slo, answer_of, is_futile, share_of, too_few
+from rtbench.capacity.play import ENDLESS_NS, LevelTask, Locust, PlayedLevel, play_level, worker_count
+from rtbench.capacity.search import (
+    AFTER_RAMP_S,
+    FUTILE_FROM,
+    LOOKS,
+    Answer,
+    Interval,
+    LevelBudget,
+    LevelEntry,
+    SearchPlan,
+    SloShare,
+    least_ramp_s,
+    look_errors,
+)
+from rtbench.load_search import NextLevel
 
 BLOCKED_SHARE = 0.01
 """A level with a larger share of blocked calls did not deliver its nominal load."""

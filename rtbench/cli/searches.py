@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.service import with_service_options
 from bench.errors import INTERRUPTED_STATUS, UsageError
 from bench.target.options import AgentName, ServiceOptions
+from rtbench.cli.service import with_service_options
 
 if TYPE_CHECKING:
-    from bench.calibrate.climb import CalibrationPlan
     from bench.cores import Cores
     from bench.run.calibration import Calibration, LoadStep
+    from rtbench.calibrate.climb import CalibrationPlan
 
 SPARE_DESCRIPTORS = 100
 
@@ -42,14 +42,14 @@ def calibrate(
     beyond it. Exit status 4: nothing could be concluded, because the simulator or other programs were at the limit;
     130: interrupted.
     """
-    from bench.calibrate.climb import plan_of
-    from bench.calibrate.ladder import calibration_of, conclusions, is_concluded
-    from bench.calibrate.page import error_lines
     from bench.clock import utc_ns
     from bench.cores import allowed_cores, cores_of
     from bench.errors import INVALID_STATUS, USAGE_STATUS
-    from bench.locust_run import terminable
     from bench.run.calibration import KINDS, date_of, file_name, machine
+    from rtbench.calibrate.climb import plan_of
+    from rtbench.calibrate.ladder import calibration_of, conclusions, is_concluded
+    from rtbench.calibrate.page import error_lines
+    from rtbench.locust_run import terminable
 
     _check_descriptors(max_sessions)
     folders = _writable_folders(out)
@@ -131,9 +131,9 @@ def _climb(plan: CalibrationPlan, cores: Cores, steps: list[LoadStep], *, tls: b
     """Every step into `steps`, each printed as it comes."""
     from functools import partial
 
-    from bench.calibrate.climb import climb, played
-    from bench.calibrate.page import step_heads, step_lines
-    from bench.load_search import SYMBOLS
+    from rtbench.calibrate.climb import climb, played
+    from rtbench.calibrate.page import step_heads, step_lines
+    from rtbench.load_search import SYMBOLS
 
     for kind in plan.kinds:
         typer.echo("\n".join(["", *step_heads(kind)]))
@@ -144,12 +144,12 @@ def _climb(plan: CalibrationPlan, cores: Cores, steps: list[LoadStep], *, tls: b
 
 def _problem(found: Calibration, folder: Path) -> str:
     """Save data and page; why that cannot be, "" where it can, or where there is a fuller one of this machine."""
-    from bench.calibrate.ladder import is_coarse
-    from bench.calibrate.page import calibration_page
     from bench.errors import UsageError
     from bench.foreign import write_text
     from bench.run.calibration import load_calibration, save_calibration
     from reports.page.poured import poured
+    from rtbench.calibrate.ladder import is_coarse
+    from rtbench.calibrate.page import calibration_page
 
     before = load_calibration(folder / found.file_name)
     if is_coarse(found) and before is not None and not is_coarse(before) and before.machine == found.machine:
@@ -169,9 +169,9 @@ def _problem(found: Calibration, folder: Path) -> str:
 
 
 if TYPE_CHECKING:
-    from bench.capacity.level import Search
-    from bench.capacity.play import PreparedSearch
-    from bench.capacity.search import Capacity, LevelEntry, LoadUnit, SearchPlan
+    from rtbench.capacity.level import Search
+    from rtbench.capacity.play import PreparedSearch
+    from rtbench.capacity.search import Capacity, LevelEntry, LoadUnit, SearchPlan
 
 MOST_LEVEL = 100_000
 LEAST_PRECISION, MOST_PRECISION = 5, 100
@@ -235,15 +235,15 @@ def capacity(
     Exit status: 0 shown to hold, 1 the breaking point is lower, 2 bad objectives or arguments, or no call
     opens, 3 undecided, 4 the load generator was the limit, 130 interrupted.
     """
-    from bench.capacity.judge import slo_of
-    from bench.capacity.level import Search
-    from bench.capacity.page import opening
-    from bench.capacity.play import prepared
-    from bench.capacity.search import ERROR, SearchPlan
     from bench.clock import monotonic_ns
     from bench.units import NS_PER_S
     from reports.measurable import refuse_unmeasurable
     from reports.thresholds import quoted
+    from rtbench.capacity.judge import slo_of
+    from rtbench.capacity.level import Search
+    from rtbench.capacity.page import opening
+    from rtbench.capacity.play import prepared
+    from rtbench.capacity.search import ERROR, SearchPlan
 
     slos = [slo_of(text) for text in dict.fromkeys(slo)]
     quantiles = [each.threshold.metric for each in slos if each.threshold.kind == "quantile"]
@@ -282,8 +282,8 @@ def _checked(plan: SearchPlan) -> SearchPlan:
     """The plan with how many levels it may take. Raises UsageError for what cannot be."""
     import msgspec
 
-    from bench.capacity.search import LEAST_S, grid_of
-    from bench.load_search import levels_left
+    from rtbench.capacity.search import LEAST_S, grid_of
+    from rtbench.load_search import levels_left
 
     if plan.first > plan.max:
         raise UsageError(f"--from {plan.first} lies above --to {plan.max}")
@@ -334,14 +334,14 @@ def _take_away(folder: Path) -> None:
 
 def _searched(search: Search, ready: PreparedSearch, folder: Path, json_file: Path | None) -> int:
     """Search, say and save what was found, and return the exit status; Ctrl-C keeps what is known."""
-    from bench.capacity.conclude import conclude
-    from bench.capacity.level import level_of
-    from bench.capacity.page import closing_lines, level_heads, level_lines
-    from bench.capacity.search import levels_of
     from bench.clock import utc_ns
-    from bench.load_search import SYMBOLS
-    from bench.locust_run import terminable
     from bench.run.calibration import date_of
+    from rtbench.capacity.conclude import conclude
+    from rtbench.capacity.level import level_of
+    from rtbench.capacity.page import closing_lines, level_heads, level_lines
+    from rtbench.capacity.search import levels_of
+    from rtbench.load_search import SYMBOLS
+    from rtbench.locust_run import terminable
 
     levels: list[LevelEntry] = []
     date_utc, interrupted = date_of(utc_ns()), False
@@ -362,10 +362,10 @@ def _searched(search: Search, ready: PreparedSearch, folder: Path, json_file: Pa
 
 def _save(outcome: Capacity, folder: Path, json_file: Path | None) -> None:
     """Write capacity.json and the page. Raises UsageError where that cannot be."""
-    from bench.capacity.page import capacity_page
-    from bench.capacity.search import json_of
     from bench.foreign import write_text
     from reports.page.poured import poured
+    from rtbench.capacity.page import capacity_page
+    from rtbench.capacity.search import json_of
 
     files = {folder / "capacity.json": json_of(outcome), folder / "capacity.html": poured(capacity_page(outcome))}
     if json_file is not None:

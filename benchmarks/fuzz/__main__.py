@@ -1,7 +1,7 @@
 """Plays many cases of each subject and counts them; the first failure is told with how to play it again.
 
-python -m tests.fuzz                                        a million cases, on all cores
-python -m tests.fuzz --subject "heard frames" --first 17 --cases 1
+python -m benchmarks.fuzz                                        a million cases, on all cores
+python -m benchmarks.fuzz --subject "heard frames" --first 17 --cases 1
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from tests.fuzz.cases import play
-from tests.fuzz.subjects import SUBJECTS
+from benchmarks.fuzz.cases import play
+from benchmarks.fuzz.subjects import SUBJECTS
 
 HANG_S = 20
 """A case that takes so much of a processor hangs."""
@@ -52,7 +52,7 @@ def batch(subject: str, first: int, cases: int) -> Played:
             signal.setitimer(signal.ITIMER_VIRTUAL, HANG_S)
     except Exception:
         failure = (
-            f'{traceback.format_exc()}again: python -m tests.fuzz --subject "{subject}" --first {number} --cases 1'
+            f'{traceback.format_exc()}again: python -m benchmarks.fuzz --subject "{subject}" --first {number} --cases 1'
         )
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)

@@ -1,6 +1,6 @@
 """What a capacity search is and came to, as in capacity.json, and what each of its levels may spend; pure.
 
-`bench.load_search` chooses the levels. A level may take an equal share of what is left, by the number of levels that
+`rtbench.load_search` chooses the levels. A level may take an equal share of what is left, by the number of levels that
 may still come; the confirmation run counts as two. What a level leaves over goes to those that follow. What a level may
 spend depends on earlier ones alone, so the errors of all together stay below ERROR, whatever the way of the search
 (Bonferroni's inequality, level by level given those before it).
@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from bench.load_search import (
+from rtbench.load_search import (
     VERDICTS,
     LevelResult,
     LoadGrid,
