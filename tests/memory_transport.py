@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from websockets.frames import Frame, Opcode
 
@@ -62,12 +62,15 @@ class MemoryTransport:
         self.handshake = Handshake({"connect_start": now, "dns_done": now, "tcp_done": now, "upgrade_done": now}, {})
         self.closed: Closure | None = None
         self.sent: list[tuple[int, bytes]] = []
+        self.error_ns, self.kernel = 0, True
+        """How far the stamps of what comes can be off, and whether they are the kernel's."""
         self._transmitted: list[TransmitStamp] = []
         self._due: list[tuple[int, int, bytes | Closure]] = []
         self._number = 0
-        self._schedule(greeting)
+        self.schedule(greeting)
 
-    def _schedule(self, answers: Iterable[PeerAnswer]) -> None:
+    def schedule(self, answers: Iterable[PeerAnswer]) -> None:
+        """Have the peer say these, each so much later."""
         for delay_ns, answer in answers:
             self._number += 1
             heapq.heappush(self._due, (self.clock.now_ns + delay_ns, self._number, answer))
@@ -79,7 +82,7 @@ class MemoryTransport:
         if self.closed is not None:
             return None
         self.sent.append((self.clock.now_ns, message))
-        self._schedule(self._peer(message))
+        self.schedule(self._peer(message))
         handed = Handed(self.clock.now_ns, ticket=self._ticket() if stamped else 0)
         return SendReceipt(handed, frame_bytes(len(message)) + MASK_BYTES)
 
@@ -122,7 +125,7 @@ class MemoryTransport:
             self.clock.now_ns = max(self.clock.now_ns, at_ns)
             if isinstance(answer, Closure):
                 self.closed = answer._replace(at_ns=at_ns)
-            elif take(Received(answer, Arrival(at_ns), frame_bytes(len(answer)))):
+            elif take(Received(answer, Arrival(at_ns, self.error_ns, self.kernel), frame_bytes(len(answer)))):
                 return
 
     def learn(self, message: Received, event: Event) -> None:
@@ -173,31 +176,37 @@ class LiveTransport(MemoryTransport):
                 break
             self.clock.now_ns = max(self.clock.now_ns, due_ns)
             said = self._live.say(self.clock.now_ns)  # nothing, where what was planned turns out to be moot
-            self._schedule((at_ns - self.clock.now_ns, message) for at_ns, message in said)
+            self.schedule((at_ns - self.clock.now_ns, message) for at_ns, message in said)
 
 
-class MatchingTransport(MemoryTransport):
-    """A `MemoryTransport` that matches the deltas of a reply, as the connection to a service does."""
+class Matching(MemoryTransport):
+    """Matches the deltas of a reply, as the connection to a service does; a base before the transport that does it."""
 
-    def __init__(self, peer: Peer, greeting: Iterable[PeerAnswer] = (), clock: VirtualClock | None = None) -> None:
-        super().__init__(peer, greeting, clock)
+    def __init__(self, *of: Any) -> None:
         self.reader = MessageReader()
         self.reader.expect(plain=True)
         self.matched = 0
         """How many deltas were matched."""
+        super().__init__(*of)
+
+    @property
+    def keeps_texts(self) -> bool:  # type: ignore[override]
+        return self.reader.keeps_texts
+
+    @keeps_texts.setter
+    def keeps_texts(self, keeps: bool) -> None:
+        self.reader.keeps_texts = keeps
 
     def listen(
         self, until_ns: int, take: Take, reply: ReplyListener | None = None, sender: PacedSender | None = None
     ) -> None:
         def read(message: Received) -> bool:
-            at_ns, woken = message.arrival.at_ns, False
+            at_ns, error_ns, kernel = message.arrival
             frame = Frame(Opcode.TEXT, message.data).serialize(mask=False)
-            came = self.reader.read(Read(frame, at_ns, at_ns, kernel=True, complete=True))
+            came = self.reader.read(Read(frame, at_ns, at_ns - error_ns, kernel, complete=not error_ns))
             assert isinstance(came, list), "a text frame is read at once"
             self.matched += not came
-            for one in came:
-                woken |= take(one)
-            return woken
+            return any([take(one) for one in came])
 
         self.reader.begin(reply)
         try:
@@ -207,3 +216,7 @@ class MatchingTransport(MemoryTransport):
 
     def learn(self, message: Received, event: Event) -> None:
         self.reader.learn(message.data, event)
+
+
+class MatchingTransport(Matching, MemoryTransport):
+    """A `MemoryTransport` that matches the deltas of a reply."""

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bench.plan.prepared import PreparedScript
 from bench.plan.recordings import Pcm, Speech
@@ -19,7 +16,6 @@ from bench.plan.turn_plan import Cue
 from bench.plan.turns import WavTurn
 from bench.protocol.openai_ga import GA
 from bench.protocol.settings import TurnDetection
-from tests.examples import thorough
 from tests.helpers import (
     LOUD,
     MS,
@@ -29,7 +25,6 @@ from tests.helpers import (
     created,
     delta,
     done,
-    message,
     say,
     seated,
     speech_stopped,
@@ -120,63 +115,6 @@ def test_a_word_interrupts_a_reply_that_began_while_the_silence_behind_the_speec
     )
 
     assert interrupted_at_ms(script, kind(service, service.greeting())) == (["interrupted"], 3_140)
-
-
-# Any service and any script.
-
-HAPPENS = st.lists(
-    st.tuples(
-        st.sampled_from(["audio"] * 5 + ["transcript"] * 5 + ["begins", "whole"]),
-        st.sampled_from([20, 0, 1, 100, 400, 9_000, 11_000, 29_000]),
-        st.sampled_from(WORDS),
-    ),
-    min_size=5,
-    max_size=30,
-)
-EXPECTS = st.sampled_from([Expect(ExpectSettings(event, 5)) for event in ("audio_delta", "transcript_delta")])
-INTERRUPTS = st.sampled_from([
-    *(interrupt(word=word) for word in [*WORDS, "YES there"]),
-    *(interrupt(after_ns=after_ms * MS) for after_ms in (1, 150, 1_000, 3_000)),
-    interrupt(share=0.5),
-])  # fmt: skip
-WITHIN_TURN = st.tuples(EXPECTS | st.none(), INTERRUPTS | st.none())
-
-
-def as_it_happens(response_id: str, *, happens: list[tuple[str, int, str]], ends: bool) -> list[PeerAnswer]:
-    """A reply that begins with a word that is heard; milliseconds lie between what happens."""
-    at_ns, item = 50 * MS, 1
-    answers: list[PeerAnswer] = [(at_ns, created(response_id))]
-    for what, later_ms, word in [("transcript", 0, "well"), ("audio", 0, ""), *happens]:
-        at_ns += later_ms * MS
-        ids = {"response_id": response_id, "item_id": f"item_{item}"}
-        match what:
-            case "audio":
-                said = message("response.output_audio.delta", **ids, delta=LOUD)
-            case "transcript":
-                said = message("response.output_audio_transcript.delta", **ids, delta=f"{word} ")
-            case _:
-                item += what == "begins"
-                name = "added" if what == "begins" else "done"
-                told = {"id": f"item_{item}", "type": "message"}
-                said = message(f"response.output_item.{name}", response_id=response_id, item=told)
-        answers.append((at_ns, said))
-    return [*answers, (at_ns + 10 * MS, done(response_id))] if ends else answers
-
-
-@thorough
-@given(st.lists(st.tuples(HAPPENS, st.booleans()), min_size=1, max_size=2), WITHIN_TURN)
-def test_a_session_does_and_observes_the_same_whether_or_not_deltas_are_matched(
-    replies: list[tuple[list[tuple[str, int, str]], bool]], within: tuple[Expect | None, Interrupt | None]
-) -> None:
-    played = []
-    for kind in (MemoryTransport, MatchingTransport):
-        service = Cancellable(turns=[partial(as_it_happens, happens=happens, ends=ends) for happens, ends in replies])
-        transport = kind(service, service.greeting())
-        session, timeline, listening = seated(build_script(say(), *filter(None, within), say()), transport)
-        session.play()
-        played.append((listening.turns, timeline.session(), transport.sent))
-
-    assert played[0] == played[1]
 
 
 def test_deltas_of_a_reply_are_matched_while_its_end_is_awaited() -> None:

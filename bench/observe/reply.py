@@ -21,7 +21,7 @@ from bench.clock import Arrival
 from bench.observe.onsets import PAUSE_NS
 from bench.observe.reply_detector import SILENCE_NS
 from bench.protocol.audio import UNREADABLE, AudioFormat, audible_sample
-from bench.protocol.events import ANSWER, COMMENTARY, CutPayload, Event, FunctionCall, Kind, LinePlace, said
+from bench.protocol.events import ANSWER, COMMENTARY, EMPTY, CutPayload, Event, FunctionCall, Kind, LinePlace, said
 from bench.protocol.untrusted import LONGEST_TEXT
 from bench.units import NS_PER_MS, NS_PER_S
 
@@ -201,30 +201,35 @@ class Reply:
         """Await another response, which goes on with the reply."""
         self.created_ns, self.earlier_items = None, len(self.items)
 
-    def delta(self, event: Event, arrival: Arrival) -> bool:
-        """Take a delta with a payload; False where its audio cannot be decoded."""
+    def delta(self, event: Event, payload_bytes: int, at_ns: int, error_ns: int) -> bool:
+        """Take a delta that is not empty; return False if its audio cannot be decoded.
+
+        A delta that was matched has no payload in its event: its item is audible, and nobody looks for its words.
+        """
         kind, deltas = event.kind, self.deltas
         if kind not in deltas:
             instant = REPLY_INSTANTS[kind]
-            self.instants[instant], self.errors_ns[instant] = arrival.at_ns, arrival.error_ns
+            self.instants[instant], self.errors_ns[instant] = at_ns, error_ns
         if self.created_ns is None:
-            self.created_ns = arrival.at_ns
+            self.created_ns = at_ns
         deltas[kind] += 1
-        if kind is not Kind.AUDIO_DELTA:
-            return True
-        return self.add_audio(event, event.payload_bytes, event.payload, arrival.at_ns, arrival.error_ns)
+        if kind is Kind.AUDIO_DELTA:
+            return self._add_audio(event, payload_bytes, at_ns, error_ns)
+        if kind is Kind.TRANSCRIPT_DELTA and event.payload is not EMPTY:
+            self._add_words(event)
+        return True
 
-    def sounded(self, sound: CutPayload, payload_bytes: int, arrival: Arrival) -> None:
+    def sounded(self, sound: CutPayload, payload_bytes: int, at_ns: int, error_ns: int) -> None:
         """Note what is heard of the delta that came last, where replies are found in the audio."""
         if self.item is None or sound.until is None or sound.audible is None:
             return
-        first, self.last_sound = self.last_sound is None, arrival
+        first, self.last_sound = self.last_sound is None, Arrival(at_ns, error_ns)
         if first and sound.place is not None:
             self.uneven_ns = sound.place.uneven_ns
-        error_ns = sound.error_ns + self.uneven_ns
-        self.begin_error_ns = error_ns if first else min(self.begin_error_ns, error_ns)
+        begin_error_ns = sound.error_ns + self.uneven_ns
+        self.begin_error_ns = begin_error_ns if first else min(self.begin_error_ns, begin_error_ns)
         if self.stopped_ns is not None:
-            begins_ns = max(self.late_until_ns, arrival.at_ns + self.jitter_buffer_ns)
+            begins_ns = max(self.late_until_ns, at_ns + self.jitter_buffer_ns)
             self.late_until_ns = begins_ns + sound.until * NS_PER_S // self.audio.rate_hz
         else:
             begins_ns = self.item.player.ends_ns - self.audio.duration_ns(payload_bytes)
@@ -258,7 +263,7 @@ class Reply:
         if self.created_ns is None:
             self.created_ns = arrival.at_ns
 
-    def add_words(self, event: Event) -> None:
+    def _add_words(self, event: Event) -> None:
         """Add what a delta brings of its transcript."""
         self.unread.append(event.payload)
         self.unread_bytes += event.payload_bytes
@@ -288,11 +293,9 @@ class Reply:
         self.parts += new
         self.calls += len(new)
 
-    def add_audio(
-        self, event: Event, payload_bytes: int, payload: msgspec.Raw | CutPayload, at_ns: int, error_ns: int
-    ) -> bool:
-        """Add the audio of a delta to its item, and have it played; False where it cannot be decoded."""
-        item = self.item
+    def _add_audio(self, event: Event, payload_bytes: int, at_ns: int, error_ns: int) -> bool:
+        """Add the audio of a delta to its item, and have it played; return False if it cannot be decoded."""
+        item, payload = self.item, event.payload
         if item is None or event.item_id != self.item_id:
             place = payload.place if isinstance(payload, CutPayload) else None
             item = self._next_item(event.item_id, payload_bytes, Arrival(at_ns, error_ns), place)
@@ -348,6 +351,11 @@ class Reply:
                 return item.player.played_at_ns(length_ns)
             length_ns -= received_ns
         return None
+
+    @property
+    def audio_bytes(self) -> int:
+        """Decoded bytes of audio that came."""
+        return sum(item.bytes for item in self.items.values())
 
     @property
     def received_ns(self) -> int:

@@ -65,7 +65,7 @@ class SilenceWatch:
         elif begins:
             self._replied = True
         if event.kind is Kind.AUDIO_DELTA and event.payload_bytes > 0 and self._reply is not None:
-            self._reply.delta(event, arrival)
+            self._reply.delta(event, event.payload_bytes, arrival.at_ns, arrival.error_ns)
 
     @property
     def playback_ends_ns(self) -> int:

@@ -153,7 +153,7 @@ class Timeline:
         facts.turns_started += 1
         facts.last_error = None
         if plan.greeting:
-            self._heard = facts.events, facts.audio_received
+            self._heard = facts.events, self._audio_received
         self._most_events, self._most_bytes = facts.events + MOST_EVENTS, facts.wire_received + MOST_BYTES
         self._responses_left = MOST_RESPONSES
 
@@ -191,7 +191,7 @@ class Timeline:
         if asks or marks:
             self._wake_ns = NOT_KNOWN
         if "speech_end" in marks:
-            self._heard = facts.events, facts.audio_received
+            self._heard = facts.events, self._audio_received
         if asks:
             self.owners.asked(turn)
         elif act is Act.COMMIT:
@@ -258,10 +258,9 @@ class Timeline:
                 # not self's, which may write down what it is told: that was done before
                 Timeline.received(self, (event,), Received(b"", Arrival(at_ns, error_ns), wire_bytes))
             return
-        wire_bytes, audio_bytes = turn.wire_bytes_received, turn.audio_bytes_received
+        wire_bytes = turn.wire_bytes_received
         turn.received_deltas(deltas)
         facts.wire_received += turn.wire_bytes_received - wire_bytes
-        facts.audio_received += turn.audio_bytes_received - audio_bytes
         facts.events += len(deltas)
         self.arrived_ns = last_ns
 
@@ -351,7 +350,7 @@ class Timeline:
             played_ns = self.playback_ends_ns if self.turns.all_over else 0
             self.facts.idle_prompt_received(arrival, played_ns, self._dialect.idle_timeout_ms(self.facts.settings))
         elif kind is Kind.RESPONSE_DONE:
-            self._heard = self.facts.events, self.facts.audio_received
+            self._heard = self.facts.events, self._audio_received
             self._responses_left -= 1
             if self._responses_left < 0:
                 detail = f"over {MOST_RESPONSES} responses since the turn began"
@@ -377,8 +376,6 @@ class Timeline:
     def _open_turn_event(self, turn: PendingTurn, event: Event, arrival: Arrival, wire_bytes: int) -> None:
         """Pass an event to its open turn. A breach of the protocol ends the session; all other ends are the turn's."""
         before, between_items = turn.state, turn.between_items
-        if event.kind is Kind.AUDIO_DELTA and event.payload_bytes > 0 and self._detector is None:
-            self.facts.audio_received += event.payload_bytes
         ending = turn.received(event, arrival, wire_bytes)
         if ending is not None:
             outcome, detail = ending
@@ -483,9 +480,15 @@ class Timeline:
         else:
             turn.end(outcome, at_ns, self.facts.explained(outcome, detail))
 
+    @property
+    def _audio_received(self) -> int:
+        """Decoded bytes of audio that came so far. A full-duplex session counts its whole stream, others their turns."""
+        of_turns = 0 if self._detector is not None else sum(turn.audio_bytes_received for turn in self.turns.all)
+        return self.facts.audio_received + of_turns
+
     def _inaudible(self, format: AudioFormat) -> str:
         """Say what came since the caller has waited for a reply, in which none begins."""
-        messages, size = self.facts.events - self._heard[0], self.facts.audio_received - self._heard[1]
+        messages, size = self.facts.events - self._heard[0], self._audio_received - self._heard[1]
         if not messages:
             return NO_MESSAGE
         came = f"{messages} message{'s' * (messages > 1)} came"
@@ -600,6 +603,8 @@ class Timeline:
             self.owners.forget(turn)
             observed = observation(turn, taken.tasks_done.get(turn.plan.number))
             self._taken.append(observed)
+            if self._detector is None:
+                self.facts.audio_received += observed.audio_bytes_received
             self.facts.turn_ended(observed, first=observed.turn == self._first)
             if turn.plan.greeting:
                 self.facts.greeted(observed)

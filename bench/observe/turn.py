@@ -22,7 +22,7 @@ from bench.observe.reply import REPLY_INSTANTS, Reply
 from bench.observe.turn_parts import CALL_INSTANTS, Calls, CutCheck, Interruption
 from bench.plan.turn_plan import Cue, InterruptionKind, TurnPlan
 from bench.protocol.audio import AudioFormat
-from bench.protocol.events import DELTAS, EMPTY, CutPayload, Effect, Event, Failure, Kind, Usage
+from bench.protocol.events import DELTAS, CutPayload, Effect, Event, Failure, Kind, Usage
 from bench.transport.interface import Network
 from bench.transport.received import DeltaArrival
 
@@ -122,7 +122,6 @@ class PendingTurn:
     kernel_stamps: int = 0
     user_stamps: int = 0
     audio_bytes_sent: int = 0
-    audio_bytes_received: int = 0
     wire_bytes_sent: int = 0
     wire_bytes_received: int = 0
     events: int = 0
@@ -165,6 +164,11 @@ class PendingTurn:
                 outcome, detail = STARVED, self.doubted
             self.state, self.outcome, self.detail = State.OVER, outcome, detail
             self.instants["ended"] = max(at_ns, self.progress_ns)  # what is doubted may be stamped behind its limit
+
+    @property
+    def audio_bytes_received(self) -> int:
+        """Decoded bytes of audio that came, also of replies that do not count."""
+        return sum(reply.audio_bytes for reply in (*self.dropped, self.reply))
 
     @property
     def check(self) -> CutCheck | None:
@@ -275,58 +279,59 @@ class PendingTurn:
     def received(self, event: Event, arrival: Arrival, wire_bytes: int) -> Ending | None:
         """Count an event of this open turn, mark its instant, move on; outcome and detail where it ends the turn."""
         (at_ns, error_ns, kernel), kind = arrival, event.kind
-        self.wire_bytes_received += wire_bytes
-        if event.name or not self.plan.duplex:  # what has no name there was not sent: it was found in the audio
-            self.events += 1
-            self.unknown_events += kind is Kind.UNKNOWN
-            self.kernel_stamps += kernel
-            self.user_stamps += not kernel
-        if error_ns > self.worst_error_ns:
-            self.worst_error_ns = error_ns
-        if at_ns > self.progress_ns:
-            self.progress_ns = at_ns
+        sent = bool(event.name) or not self.plan.duplex  # else it was found in the audio
+        self.unknown_events += kind is Kind.UNKNOWN
+        self._count(sent, at_ns, error_ns, wire_bytes, kernel=kernel)
         if kind in DELTAS:
-            if event.payload_bytes == 0:  # neither sound nor words: it is no first delta of anything
-                return None
-            ending = self._delta(event, arrival)
-        else:
-            ending = self._happened(event, arrival)
-        if self.expected:
-            self.expected.pop(kind, None)
+            # an empty delta has neither sound nor words: it is no first delta of anything
+            return self._delta(event, event.payload_bytes, at_ns, error_ns) if event.payload_bytes else None
+        ending = self._happened(event, arrival)
         if kind in ITEM_EDGES:
             self.between_items = True
-        if self.state is not State.ANSWERING:
-            self.state = NEXT_STATE[self.state].get(kind, self.state)
+        self._advance(kind)
         return ending
 
     def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
         """Count deltas of this open turn's reply, which goes on, as `received` does one after another."""
-        reply = self.reply
-        for event, at_ns, error_ns, _, payload_bytes, wire_bytes, _ in deltas:
-            self.wire_bytes_received += wire_bytes
-            if error_ns > self.worst_error_ns:
-                self.worst_error_ns = error_ns
-            reply.deltas[event.kind] += 1  # none is the first of its kind, which alone marks an instant
-            if event.kind is Kind.AUDIO_DELTA:
-                self.audio_bytes_received += payload_bytes
-                reply.add_audio(event, payload_bytes, EMPTY, at_ns, error_ns)  # what is audible was heard before
-        self.events += len(deltas)
-        self.kernel_stamps += len(deltas)
-        self.progress_ns = max(self.progress_ns, deltas[-1].at_ns)
+        wire_bytes = worst_error_ns = 0
+        for event, at_ns, error_ns, _, payload_bytes, delta_wire_bytes, _ in deltas:
+            wire_bytes += delta_wire_bytes
+            if error_ns > worst_error_ns:
+                worst_error_ns = error_ns
+            self._delta(event, payload_bytes, at_ns, error_ns)
+        self._count(len(deltas), deltas[-1].at_ns, worst_error_ns, wire_bytes, kernel=True)
 
-    def _delta(self, event: Event, arrival: Arrival) -> Ending | None:
+    def _count(self, messages: int, last_ns: int, worst_error_ns: int, wire_bytes: int, *, kernel: bool) -> None:
+        """Count messages that came, the last of them at `last_ns`."""
+        self.events += messages
+        if kernel:
+            self.kernel_stamps += messages
+        else:
+            self.user_stamps += messages
+        self.wire_bytes_received += wire_bytes
+        if worst_error_ns > self.worst_error_ns:
+            self.worst_error_ns = worst_error_ns
+        if last_ns > self.progress_ns:
+            self.progress_ns = last_ns
+
+    def _delta(self, event: Event, payload_bytes: int, at_ns: int, error_ns: int) -> Ending | None:
+        """Take a delta that is not empty, decoded or matched: a matched one has no payload, only its length."""
         self.between_items = False
-        if event.kind is Kind.AUDIO_DELTA and event.payload_bytes > 0:
-            self.audio_bytes_received += event.payload_bytes
-        elif event.kind is Kind.TRANSCRIPT_DELTA:
-            self.reply.add_words(event)
-        if event.payload_bytes < 0 or not self.reply.delta(event, arrival):
+        self._advance(event.kind)
+        if payload_bytes < 0 or not self.reply.delta(event, payload_bytes, at_ns, error_ns):
             return "protocol_error:base64", f"the payload of {event.name} is not base64"
         if len(self.reply.items) > MOST_ITEMS:  # cues, and all that is observed, go through them one by one
             return "limit_exceeded:items", f"over {MOST_ITEMS} items with audio in one reply"
         if self.plan.duplex and isinstance(event.payload, CutPayload):
-            self.reply.sounded(event.payload, event.payload_bytes, arrival)
+            self.reply.sounded(event.payload, payload_bytes, at_ns, error_ns)
         return None
+
+    def _advance(self, kind: Kind) -> None:
+        """Move to the state that follows an event; one that the script insists on has come."""
+        if self.expected:
+            self.expected.pop(kind, None)
+        if self.state is not State.ANSWERING:
+            self.state = NEXT_STATE[self.state].get(kind, self.state)
 
     def _happened(self, event: Event, arrival: Arrival) -> Ending | None:
         kind, at_ns = event.kind, arrival.at_ns

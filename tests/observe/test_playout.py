@@ -254,8 +254,8 @@ def test_a_voice_that_begins_among_frames_that_come_late_is_heard_when_its_bound
         arrival = Arrival(at_ms * MS)
         for found, came in detector.events_in(detector.listened([event], arrival), arrival):
             if found.response_id == "heard-1" and isinstance(found.payload, CutPayload):
-                reply.delta(found, came)
-                reply.sounded(found.payload, found.payload_bytes, came)
+                reply.delta(found, found.payload_bytes, came.at_ns, came.error_ns)
+                reply.sounded(found.payload, found.payload_bytes, came.at_ns, came.error_ns)
 
     size = G711_ULAW.rate_hz * FRAME_MS // 1_000
     heard_ms = max(came_ms[begin // size], begin // size * FRAME_MS) + begin % size / 8

@@ -27,7 +27,6 @@ from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.transport.interface import ClosureCause
 from bench.transport.received import DeltaArrival, Received
-from bench.units import NEVER_NS
 from tests.examples import thorough
 from tests.helpers import (
     AT_NS,
@@ -964,78 +963,37 @@ def test_a_session_keeps_the_bounds_of_its_greeting_and_its_settings() -> None:
 
 # Deltas that were matched.
 
-LATER = st.sampled_from([0, 1, 20, 400, 9_000, 11_000, 29_000])
-"""Milliseconds between what happens; the limits are ten seconds for the next delta, and thirty for the next item."""
 RUN = st.lists(
     st.tuples(
         st.sampled_from(["audio", "transcript"]),
-        LATER,
+        st.sampled_from([0, 1, 20, 400, 9_000, 11_000]),
         st.integers(1, 9_000),
         st.sampled_from([0, 300_000, 2 * MS]),
     ),
     min_size=1,
     max_size=6,
 )
-ADDED, WHOLE, CALLED = "response.output_item.added", "response.output_item.done", "function_call"
-EVENTS = {
-    "an item begins": message(ADDED, response_id="r1", item={"id": "item_2", "type": "message"}),
-    "an item is whole": message(WHOLE, response_id="r1", item={"id": "item_of_r1", "type": "message"}),
-    "a call begins": message(ADDED, response_id="r1", item={"id": "item_3", "type": CALLED, "call_id": "c1"}),
-    "the caller is heard": speech_started("item_caller"),
-}
-INPUTS: dict[str, Callable[[int], inputs.AnyInput]] = {
-    "the client is to interrupt": lambda _: inputs.InterruptionAwaited("client"),
-    "speech is to interrupt": lambda _: inputs.InterruptionAwaited("speech"),
-    "a sound is heard": lambda _: inputs.InterruptionAwaited("noise"),
-    "the client interrupts": inputs.Interrupted,
-    "text is expected": lambda at_ns: inputs.Expected("text_delta", at_ns + 5_000 * MS),
-    "more audio is expected": lambda at_ns: inputs.Expected("audio_done", at_ns + 60_000 * MS),
-}
-HAPPENINGS = st.lists(st.tuples(st.sampled_from([*EVENTS, *INPUTS]), LATER) | RUN, min_size=1, max_size=8)
 
 
 @thorough
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
-@given(
-    happens=HAPPENINGS,
-    ends=st.booleans(),
-    most=st.sampled_from([8, 15, 250_000]),
-    much=st.sampled_from([2_000, 1 << 29]),
-)
-def test_deltas_that_are_told_together_come_to_what_they_come_to_one_by_one(
-    dialect: Dialect, happens: list[tuple[str, int] | list[tuple[str, int, int, int]]], ends: bool, most: int, much: int
+@given(runs=st.lists(RUN, min_size=1, max_size=4), most=st.integers(1, 20), much=st.sampled_from([2_000, 1 << 29]))
+def test_deltas_that_are_told_together_pass_a_deadline_or_a_limit_as_one_by_one(
+    dialect: Dialect, runs: list[list[tuple[str, int, int, int]]], most: int, much: int
 ) -> None:
     together, apart = Talk(dialect), Talk(dialect)
     for talk in (together, apart):
         talk.ask(0, wants_audio=True)
+        talk.hear(50, created("r1"), delta(dialect, "transcript", "r1"), delta(dialect, "audio", "r1", LOUD))
         talk.timeline._most_events = talk.timeline.facts.events + most
         talk.timeline._most_bytes = talk.timeline.facts.wire_received + much
-        talk.hear(50, created("r1"), delta(dialect, "transcript", "r1"), delta(dialect, "audio", "r1", LOUD))
     at_ms = 50
-    for happening in happens:
-        if isinstance(happening, tuple):
-            name, later_ms = happening
-            at_ms += later_ms
-            for talk in (together, apart):
-                if name in EVENTS:
-                    talk.hear(at_ms, EVENTS[name])
-                else:
-                    talk.timeline.expire(at(at_ms))
-                    talk.timeline.tell(INPUTS[name](at(at_ms)))
-        else:
-            at_ms = tell_run(together, apart, happening, at_ms)
+    for run in runs:
+        at_ms = tell_run(together, apart, run, at_ms)
         assert together.timeline.wake_ns == apart.timeline.wake_ns
-        assert together.timeline.turns.all_over == apart.timeline.turns.all_over
-        assert together.timeline.turns.streaming == apart.timeline.turns.streaming
-        assert together.deadline() == apart.deadline()
-        due = apart.deadline()
-        assert apart.timeline.wake_ns <= (NEVER_NS if due is None else due[0]), "a deadline passes unseen"
     for talk in (together, apart):
-        if ends:
-            talk.hear(at_ms + 1, done("r1"))
-        else:
-            talk.timeline.expire(at(at_ms + 200_000))
-        talk.timeline.tell(inputs.Finished(at(at_ms + 200_002)))
+        talk.hear(at_ms + 1, done("r1"))
+        talk.timeline.tell(inputs.Finished(at(at_ms + 2)))
         talk.take(100_000_000)
 
     assert together.taken == apart.taken

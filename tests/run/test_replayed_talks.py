@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,12 +22,9 @@ from bench.run.recorder import Labels
 from bench.run.replay import replay_log
 from bench.session import Session
 from bench.simulator.profile import default_profile
-from bench.simulator.wire import whole_frame
-from bench.transport.fast.reader import MessageReader
-from bench.transport.interface import PacedSender, ReplyListener, Take
-from bench.transport.received import DeltaArrival, Read, Received
+from bench.transport.received import DeltaArrival, Received
 from tests.helpers import Listening, say, seated
-from tests.memory_transport import LivePeer, VirtualClock
+from tests.memory_transport import Matching, VirtualClock
 from tests.test_talking import (
     START_NS,
     Conversation,
@@ -44,41 +40,8 @@ from tests.test_talking import (
 NEVER_NS = 1 << 62
 
 
-class MatchingTransport(PatientTransport):
+class MatchingTransport(Matching, PatientTransport):
     """The same, with deltas matched by the reader of the real transport, and handed on several at a time."""
-
-    def __init__(self, peer: LivePeer, clock: VirtualClock | None = None) -> None:
-        self._reader = MessageReader()
-        self._reader.expect(plain=True)
-        self.matched = 0
-        super().__init__(peer, clock)
-
-    @property
-    def keeps_texts(self) -> bool:
-        return self._reader.keeps_texts
-
-    @keeps_texts.setter
-    def keeps_texts(self, keeps: bool) -> None:
-        self._reader.keeps_texts = keeps
-
-    def learn(self, message: Received, event: Event) -> None:
-        self._reader.learn(message.data, event)
-
-    def listen(
-        self, until_ns: int, take: Take, reply: ReplyListener | None = None, sender: PacedSender | None = None
-    ) -> None:
-        self._reader.begin(reply)
-        try:
-            super().listen(until_ns, partial(self._read, take), reply, sender)
-        finally:
-            self._reader.end()
-
-    def _read(self, take: Take, message: Received) -> bool:
-        at_ns, _, kernel = message.arrival
-        came = self._reader.read(Read(whole_frame(message.data), at_ns, at_ns, kernel, True))
-        assert isinstance(came, list)
-        self.matched += not came
-        return any([take(one) for one in came])
 
 
 @pytest.fixture(scope="module")
