@@ -19,8 +19,8 @@ from bench.observe.inputs import (
     AskForResponse,
     CallFunction,
     Cancel,
+    DeliverTurn,
     GoOn,
-    HandOut,
     MeasureNetwork,
     Pay,
     Retrieve,
@@ -357,7 +357,7 @@ class Line:
                 case MeasureNetwork():
                     if (network := self._transport.network()) is not None:
                         timeline.tell(inputs.NetworkMeasured(*network))
-                case HandOut(turn):
+                case DeliverTurn(turn):
                     self._listener.turn_ended(turn)
                     if turn.retry_after_ns is not None:
                         asked_ns = min(turn.retry_after_ns, LONGEST_HOLD_NS)

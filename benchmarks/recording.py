@@ -145,7 +145,7 @@ def play_turn(talk: Talk, number: int) -> None:
 
 def take_all(talks: list[Talk], now_ns: int, taken: list[TurnObservation]) -> None:
     for talk in talks:
-        taken += talk.timeline.take(now_ns)
+        taken += talk.timeline.pop_turns(now_ns)
 
 
 def tell_all(listeners: list[RunListener], turns: list[TurnObservation]) -> None:

@@ -16,7 +16,7 @@ from bench.clock import Arrival
 from bench.limits import Limits
 from bench.load.playing.progress import DESIGN, TARGET_COUNTS, Failures, LiveKey
 from bench.observe import inputs
-from bench.observe.inputs import HandOut, SessionStart
+from bench.observe.inputs import DeliverTurn, SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.prepared import PreparedScript
@@ -253,14 +253,14 @@ class Talk:
             self.timeline.received(self.dialect.decode(data), arrived)
 
     def take(self, at_ms: float) -> list[TurnObservation]:
-        taken = self.timeline.take(at(at_ms))
+        taken = self.timeline.pop_turns(at(at_ms))
         self.taken += taken
         return taken
 
     def work(self, at_ms: float, kind: type[Task]) -> list[Task]:
         """What the session has to do at this instant, of one kind; turns that it hands out are kept."""
         works = list(self.timeline.work(at(at_ms), at(at_ms)))
-        self.taken += [work.turn for work in works if isinstance(work, HandOut)]
+        self.taken += [work.turn for work in works if isinstance(work, DeliverTurn)]
         return [work for work in works if isinstance(work, kind)]
 
     def deadline(self) -> tuple[int, str, str] | None:

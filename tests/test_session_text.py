@@ -57,7 +57,7 @@ def hear(timeline: LoggedTimeline, *messages: bytes, at_ms: float = 5) -> None:
 
 def lines(timeline: LoggedTimeline, log: EventLog, width: int = 100) -> list[str]:
     timeline.tell(inputs.Finished(at(9_000)))
-    timeline.take(at(9_000))
+    timeline.pop_turns(at(9_000))
     log.close()
     return list(session_text(replay_log(log.path), width, colour=False))
 
@@ -232,7 +232,7 @@ def test_messages_are_in_the_turn_in_which_they_went(timeline: LoggedTimeline, l
         timeline.tell(inputs.Sent("response.create", at(begun_ms), 9))
         response = f"r{number}"
         hear(timeline, created(response), delta(GA, "text", response), done(response), at_ms=heard_ms)
-        timeline.take(at(heard_ms + 1))
+        timeline.pop_turns(at(heard_ms + 1))
 
     shown = lines(timeline, log)
     titles = [number for number, line in enumerate(shown) if line.startswith("turn ")]

@@ -10,7 +10,7 @@ it tells the timeline in the inputs that it always tells.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -222,13 +222,15 @@ class Finished(Input, frozen=True, tag="finish"):
     at_ns: int
 
 
-class Taken(Input, frozen=True, tag="take"):
-    """Turns that are over, and await nothing more by this instant, were handed out.
+class TurnsDelivered(Input, frozen=True, tag="deliver"):
+    """Turns that are over, and await nothing more by this instant, were delivered.
 
-    `tasks_done`: of turns by number, whether they have done their task, where a Python program says so.
+    `turns`: their numbers. `tasks_done`: of turns by number, whether they have done their task, if a Python program
+    says so.
     """
 
     at_ns: int
+    turns: Sequence[int]
     tasks_done: Mapping[int, bool] = {}
 
 
@@ -252,7 +254,7 @@ AnyInput = (
     | Failed
     | Closed
     | Finished
-    | Taken
+    | TurnsDelivered
 )
 
 
@@ -293,7 +295,7 @@ class MeasureNetwork(NamedTuple):
     """Measure the network: a turn has ended, and nobody has said yet what the way to the peer was like then."""
 
 
-class HandOut(NamedTuple):
+class DeliverTurn(NamedTuple):
     """Pass on a turn that is over and awaits nothing more."""
 
     turn: TurnObservation
@@ -313,4 +315,15 @@ class GoOn(NamedTuple):
     """Ask for the response that goes on from what the functions returned."""
 
 
-Work = Pay | Cancel | Truncate | Retrieve | TellPlayed | MeasureNetwork | HandOut | AskForResponse | CallFunction | GoOn
+Work = (
+    Pay
+    | Cancel
+    | Truncate
+    | Retrieve
+    | TellPlayed
+    | MeasureNetwork
+    | DeliverTurn
+    | AskForResponse
+    | CallFunction
+    | GoOn
+)

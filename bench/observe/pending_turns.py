@@ -197,8 +197,8 @@ class PendingTurns:
                     self._retrieves += 1
                     yield Retrieve(item_id, f"{turn.plan.event_prefix}{self._retrieves}-{RETRIEVE}")
 
-    def hand_out(self, turn: PendingTurn, at_ns: int) -> None:
-        """Let go of a turn, and wait no longer for what the service keeps of its cut reply, if it has had its time."""
+    def remove(self, turn: PendingTurn, at_ns: int) -> None:
+        """Remove a turn that is delivered; if it had its time, the check of its truncated reply ends."""
         self.all.remove(turn)
         if turn.check is not None and at_ns >= turn.instants["ended"] + LATE_TRANSCRIPT_NS:
             turn.check.end()

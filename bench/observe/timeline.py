@@ -30,13 +30,13 @@ from bench.observe.inputs import (
     CallFunction,
     Closed,
     Connected,
+    DeliverTurn,
     Expected,
     Expired,
     Failed,
     Finished,
     GaveUp,
     GoOn,
-    HandOut,
     HistoryBegun,
     Input,
     Interrupted,
@@ -50,9 +50,9 @@ from bench.observe.inputs import (
     SessionStart,
     SilenceBroken,
     SilenceRestored,
-    Taken,
     TellPlayed,
     Transmitted,
+    TurnsDelivered,
     Work,
 )
 from bench.observe.observation import SessionObservation, TurnObservation
@@ -106,8 +106,9 @@ class Timeline:
     """
 
     __slots__ = (
-        "_detector", "_dialect", "_first", "_format", "_heard", "_length", "_most_bytes", "_most_events", "_renewable",
-        "_responses_left", "_split", "_taken", "_wake_ns", "_watch", "arrived_ns", "facts", "limits", "owners", "turns",
+        "_delivered", "_detector", "_dialect", "_first", "_format", "_heard", "_length", "_most_bytes", "_most_events",
+        "_renewable", "_responses_left", "_split", "_wake_ns", "_watch", "arrived_ns", "facts", "limits", "owners",
+        "turns",
     )  # fmt: skip
 
     def __init__(self, start: SessionStart, dialect: Dialect, *, reply_format: AudioFormatName | None = None) -> None:
@@ -131,7 +132,7 @@ class Timeline:
         self.arrived_ns = start.start_ns
         self._wake_ns = NOT_KNOWN
         self._most_events, self._most_bytes, self._responses_left = MOST_EVENTS, MOST_BYTES, MOST_RESPONSES
-        self._taken: list[TurnObservation] = []  # handed out, and not yet fetched
+        self._delivered: list[TurnObservation] = []  # and not yet popped
 
     # What the session did.
 
@@ -482,7 +483,7 @@ class Timeline:
 
     @property
     def _audio_received(self) -> int:
-        """Decoded bytes of audio that came so far. A full-duplex session counts its whole stream, others their turns."""
+        """Decoded bytes of audio that came: of the whole stream of a full-duplex session, else of all turns."""
         of_turns = 0 if self._detector is not None else sum(turn.audio_bytes_received for turn in self.turns.all)
         return self.facts.audio_received + of_turns
 
@@ -545,7 +546,7 @@ class Timeline:
         return last.reply.playback_ends_ns if last is not None and last.outcome in WHOLE else 0
 
     def session(self) -> SessionObservation:
-        """The session's own observation; call it after `take`, once the session is over."""
+        """The session's own observation; call it after `pop_turns`, once the session is over."""
         return self.facts.observation(self.owners.unattributed_commits)
 
     # What is to be done.
@@ -553,7 +554,7 @@ class Timeline:
     def work(self, now_ns: int, heard_ns: int, judges: dict[int, Judge] = NO_JUDGES) -> Iterator[Work]:
         """What the session has to do now, one after another: what is told of one decides on those behind it.
 
-        `heard_ns`: all that arrived by then was told. `judges`: as of `take`.
+        `heard_ns`: all that arrived by then was told. `judges`: as of `pop_turns`.
         """
         facts, turns = self.facts, self.turns
         self.expire(heard_ns)  # not by now: what came in time may lie unread in the socket
@@ -568,8 +569,8 @@ class Timeline:
         if turns.holds_ended:
             if turns.awaits_network and turns.all_over:
                 yield MeasureNetwork()
-            for ended in self.take(now_ns, judges):
-                yield HandOut(ended)
+            for ended in self.pop_turns(now_ns, judges):
+                yield DeliverTurn(ended)
         turn = turns.current
         if turn is None or self.over:
             return
@@ -581,28 +582,29 @@ class Timeline:
             if turn.state is State.CALLING and turn.calls.all_answered and not turn.filler:
                 yield GoOn()  # and not before: no request is taken while a response is under way
 
-    def take(self, now_ns: int, judges: dict[int, Judge] = NO_JUDGES) -> list[TurnObservation]:
-        """The turns that are over and await nothing more; each is handed out once.
+    def pop_turns(self, now_ns: int, judges: dict[int, Judge] = NO_JUDGES) -> list[TurnObservation]:
+        """Return the turns that are over and await nothing more, each once.
 
-        `judges`: of some turns, by number, who says whether they have done their task; who is asked is taken out.
+        `judges`: success predicates by turn number; each is removed when it is asked.
         """
         if done := self.turns.done(now_ns, session_over=self.over):
-            # told like all else, so that a log that is replayed hands out the same turns at the same instants
+            # an input like all others, so that the replay of a log delivers the same turns at the same instants
             answers = {turn.plan.number: judged(turn, judges) for turn in done} if judges else {}
-            self.tell(Taken(now_ns, {number: answer for number, answer in answers.items() if answer is not None}))
-        return self.handed_out()
+            tasks_done = {number: answer for number, answer in answers.items() if answer is not None}
+            self.tell(TurnsDelivered(now_ns, [turn.plan.number for turn in done], tasks_done))
+        return self.pop_delivered()
 
-    def handed_out(self) -> list[TurnObservation]:
-        """The turns that `Taken` handed out, each once."""
-        taken, self._taken = self._taken, []
-        return taken
+    def pop_delivered(self) -> list[TurnObservation]:
+        """Return the turns of `TurnsDelivered`, each once."""
+        delivered, self._delivered = self._delivered, []
+        return delivered
 
-    def _hand_out(self, taken: Taken) -> None:
-        for turn in self.turns.done(taken.at_ns, session_over=self.over):
-            self.turns.hand_out(turn, taken.at_ns)
+    def _deliver(self, delivered: TurnsDelivered) -> None:
+        for turn in [turn for turn in self.turns.all if turn.plan.number in delivered.turns]:
+            self.turns.remove(turn, delivered.at_ns)
             self.owners.forget(turn)
-            observed = observation(turn, taken.tasks_done.get(turn.plan.number))
-            self._taken.append(observed)
+            observed = observation(turn, delivered.tasks_done.get(turn.plan.number))
+            self._delivered.append(observed)
             if self._detector is None:
                 self.facts.audio_received += observed.audio_bytes_received
             self.facts.turn_ended(observed, first=observed.turn == self._first)
@@ -632,6 +634,6 @@ _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
     Failed: lambda timeline, failed: timeline._fail(failed.outcome, failed.at_ns, failed.detail),
     Closed: Timeline._close,
     Finished: lambda timeline, finished: timeline.facts.end("ok", finished.at_ns),
-    Taken: Timeline._hand_out,
+    TurnsDelivered: Timeline._deliver,
 }
 """What a timeline does with each input."""

@@ -169,7 +169,7 @@ class LoggedTimeline(Timeline):
     def tell(self, told: inputs.AnyInput) -> None:
         """Write it down, and take note of it."""
         self._log.write(self._line(told))
-        if isinstance(told, inputs.Taken):
+        if isinstance(told, inputs.TurnsDelivered):
             self._log.flush()
         super().tell(told)
 

@@ -29,7 +29,7 @@ from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import WITH_AUDIO, CutPayload, Event, Kind
 from bench.transport.received import Received as Message
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 
 class Opened(SessionStart, frozen=True, kw_only=True, tag="session"):
@@ -146,12 +146,12 @@ class _Teller:
                     act = self._dialect.acts.get(line.name)
                     self.passages.append(Passage(line.at_ns, line.name, line.audio_bytes, line.wire_bytes, act=act))
                 self.timeline.tell(line)
-                self.turns += self.timeline.handed_out()
+                self.turns += self.timeline.pop_delivered()
 
     def end_here(self) -> None:
         """The log ends before the session did."""
         self.timeline.tell(inputs.Failed("unfinished", self.last_ns, "the log ends here"))
-        self.turns += self.timeline.take(self.last_ns)
+        self.turns += self.timeline.pop_turns(self.last_ns)
 
 
 def _events(line: LoggedMessage, dialect: Dialect) -> Sequence[Event]:

@@ -68,9 +68,9 @@ def played(
         message = Received(data, Arrival(now_ns, place % 3 * MS), len(data))
         timeline.received(dialect.decode(data), message)
         if timeline.turns.all_over:
-            taken += timeline.take(now_ns)
+            taken += timeline.pop_turns(now_ns)
     end(timeline, now_ns + 1)
-    taken += timeline.take(now_ns + 1)
+    taken += timeline.pop_turns(now_ns + 1)
     return timeline, sorted(taken, key=lambda turn: turn.turn)  # a turn whose transcript is due comes later
 
 
@@ -84,7 +84,7 @@ def check_ended(timeline: Timeline, turns: list[TurnObservation]) -> None:
     assert session.turns_not_started == (
         0 if session.outcome == "unfinished" else session.turns_planned - session.turns_started
     )
-    assert timeline.take(1 << 62) == []
+    assert timeline.pop_turns(1 << 62) == []
     for turn in turns:
         assert turn.outcome.partition(":")[0] in HEADS
         check_instants(turn)

@@ -66,7 +66,7 @@ def test_a_greeting_is_heard_from_its_first_audible_sample_on(behind: str, level
     begin, end = said.sounds[0]
     timeline = called()
     hear(timeline, said.samples[: end + 8_000 * 2])
-    (turn,) = timeline.take(at(60_000))
+    (turn,) = timeline.pop_turns(at(60_000))
 
     frame, place = divmod(begin, 8 * FRAME_MS)
     heard_ms = READY_MS + (frame + 1) * FRAME_MS + place / 8 + JITTER_MS
@@ -82,7 +82,7 @@ def test_a_service_that_does_not_greet_is_waited_for_as_long_as_for_a_first_delt
     timeline = called()
     hear(timeline, np.zeros(8_000, np.int16))
     timeline.expire(at(READY_MS) + int(Limits().first_delta * 1_000) * NS_PER_MS)
-    (turn,) = timeline.take(at(60_000))
+    (turn,) = timeline.pop_turns(at(60_000))
 
     assert turn.outcome == "timeout:first_delta"
     assert "greeting" not in timeline.session().metrics_ns()
@@ -105,7 +105,7 @@ def test_a_reply_that_is_interrupted_falls_silent_with_its_last_sound(behind: st
     timeline.tell(inputs.Begun(at(interrupted_ms), spoken))
     timeline.tell(inputs.Sent("session.input_audio.append", at(interrupted_ms), 9, instants={"speech_start": 0}))
     hear(timeline, samples[half:], after_ms=half / 8)
-    (turn,) = timeline.take(at(60_000))
+    (turn,) = timeline.pop_turns(at(60_000))
 
     frame, place = divmod(end, 8 * FRAME_MS)
     silent_ms = READY_MS + (frame + 1) * FRAME_MS + place / 8 + JITTER_MS
@@ -152,7 +152,7 @@ def ended(frames: Iterable[bytes], *, spoken: bool = True, before: Iterable[byte
     for frame in frames:
         take_frame(timeline, next(place), frame)
     timeline.expire(AT_NS + 100 * S)
-    (turn,) = timeline.take(AT_NS + 200 * S)
+    (turn,) = timeline.pop_turns(AT_NS + 200 * S)
     return turn
 
 

@@ -184,7 +184,7 @@ def test_what_an_agent_takes_back_that_it_said_into_a_pause_of_its_caller_is_not
     for at_ms, message in sorted([*quiet, *loud, (cleared_ms, b'{"kind":"StopAudio","stopAudio":{}}'), (1_000, b"")]):
         hear(at_ms, message) if message else send(at_ms, "speech_end")
     timeline.expire(at(10_000))
-    (turn,) = timeline.take(at(60_000))
+    (turn,) = timeline.pop_turns(at(60_000))
 
     assert (turn.outcome, turn.cut_off) == ("ok", True)
     assert after_ms(turn, "first_audible") == 1_400

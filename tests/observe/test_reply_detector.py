@@ -280,7 +280,7 @@ def reply_in(moved: Sequence[int], log: Path, *, record_audio: bool) -> TurnObse
         for number, piece in enumerate(pieces(data, 4_800, moved)):
             receive(20 + number, delta_of(piece, item))
     receive(60, b'{"type":"response.done","response":{"id":"r","status":"completed","output":[]}}')
-    (turn,) = timeline.take(at(60_000))
+    (turn,) = timeline.pop_turns(at(60_000))
     timeline.tell(inputs.Finished(at(60_000)))
     kept.close()
     return turn

@@ -13,7 +13,7 @@ from bench import session as waits
 from bench.limits import Limits
 from bench.metrics import CATALOGUE
 from bench.observe import inputs
-from bench.observe.inputs import AskForResponse, HandOut, MeasureNetwork, Pay, SessionStart
+from bench.observe.inputs import AskForResponse, DeliverTurn, MeasureNetwork, Pay, SessionStart
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.protocol.events import Usage
@@ -524,7 +524,7 @@ def test_the_network_is_that_of_each_turn_s_end_and_retransmissions_count_from_t
         asked.append(isinstance(next(works), Pay) and isinstance(next(works), MeasureNetwork))
         if network is not None:
             talk.timeline.tell(inputs.NetworkMeasured(*network))
-        talk.taken += [work.turn for work in works if isinstance(work, HandOut)]
+        talk.taken += [work.turn for work in works if isinstance(work, DeliverTurn)]
 
     assert asked == [False, True] * 3
     assert [(t.network_rtt_ns, t.network_rtt_smoothed_ns, t.retransmits) for t in talk.taken] == [

@@ -140,7 +140,7 @@ def test_a_turn_in_which_the_service_delegates_fails_and_says_so(delegation: obj
     timeline.received(GPT_LIVE.decode(started), Received(started, Arrival(at(5)), len(started)))
     timeline.tell(inputs.Begun(at(10), build_turn(duplex=True, vad=True, service_responds=True)))
     timeline.received(GPT_LIVE.decode(delegated), Received(delegated, Arrival(at(20)), len(delegated)))
-    (turn,) = timeline.take(at(40))
+    (turn,) = timeline.pop_turns(at(40))
 
     assert (turn.outcome, timeline.session().outcome) == ("failed:delegation", "failed:delegation")
     assert turn.detail.startswith("delegation: the service delegated a task")

@@ -131,7 +131,7 @@ def test_deltas_that_are_matched_stand_in_the_log_as_those_that_are_understood(
         like_it = msgspec.structs.replace(event, payload=EMPTY, payload_bytes=0)
         deltas.append(DeltaArrival(like_it, at(1), 0, 7, event.payload_bytes, len(data), data))
     matched.timeline.received_deltas(deltas)
-    turns = [logged.timeline.take(at(100_000), {}) for logged in (understood, matched)]
+    turns = [logged.timeline.pop_turns(at(100_000), {}) for logged in (understood, matched)]
 
     assert matched.transport.keeps_texts
     assert matched.lines() == understood.lines()
@@ -169,7 +169,7 @@ def test_a_client_secret_is_never_written(tmp_path: Path) -> None:
 def test_only_what_came_from_outside_is_written(tmp_path: Path) -> None:
     logged = Logged(tmp_path / "s.jsonl")
     logged.timeline.expire(at(1))
-    logged.timeline.take(at(1))
+    logged.timeline.pop_turns(at(1))
     logged.hear(b"{")
     logged.timeline.tell(inputs.Closed(1006, at(2), ""))
 
@@ -182,7 +182,7 @@ def test_the_log_is_on_disk_when_a_turn_is_over(tmp_path: Path) -> None:
     logged.timeline.tell(inputs.Sent("response.create", at(0), 9))
     logged.hear(created("r1"), audio(LOUD), done("r1"))
     assert len(logged.path.read_bytes().splitlines()) == 1  # what tells that it is a log
-    (turn,) = logged.timeline.take(at(2))
+    (turn,) = logged.timeline.pop_turns(at(2))
 
     (again,) = replay_log(logged.path).turns
     assert again == turn
@@ -196,7 +196,7 @@ def test_a_full_disk_is_said_once_and_does_not_reach_the_session(
     for _ in range(3):
         logged.timeline.tell(inputs.Begun(at(0), build_turn()))
         logged.timeline.tell(inputs.Failed("unfinished", at(1)))
-        assert len(logged.timeline.take(at(1))) == 1
+        assert len(logged.timeline.pop_turns(at(1))) == 1
     logged.log.close()
 
     assert logged.log.problem is not None

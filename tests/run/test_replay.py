@@ -146,8 +146,8 @@ OTHERS: st.SearchStrategy[Tell] = st.one_of(
         lambda network: lambda timeline, now_ns: timeline.tell(inputs.NetworkMeasured(*network))
     ),
     st.just(lambda timeline, now_ns: timeline.expire(now_ns)),
-    st.just(lambda timeline, now_ns: timeline.take(now_ns)),
-    st.just(lambda timeline, now_ns: timeline.take(now_ns, {1: lambda turn: turn.reply_text})),
+    st.just(lambda timeline, now_ns: timeline.pop_turns(now_ns)),
+    st.just(lambda timeline, now_ns: timeline.pop_turns(now_ns, {1: lambda turn: turn.reply_text})),
     st.just(lambda timeline, now_ns: timeline.tell(inputs.GaveUp())),
     st.sampled_from([inputs.Renews(AT_NS), inputs.Renews(), inputs.Renewed()]).map(
         lambda told: lambda timeline, now_ns: timeline.tell(told)
@@ -204,15 +204,15 @@ def turn_parts(item: str, response: str) -> list[st.SearchStrategy[Tell]]:
         hears(done(response, usage=usage(audio_out=3))),
         OTHERS,
         st.just(lambda timeline, now_ns: timeline.tell(inputs.NetworkMeasured(6, 4, now_ns % 9))),
-        st.just(lambda timeline, now_ns: timeline.take(now_ns)),
+        st.just(lambda timeline, now_ns: timeline.pop_turns(now_ns)),
     ]
 
 
 class Keeping(LoggedTimeline):
-    """A timeline that keeps what it handed out."""
+    """A timeline that keeps what it delivered."""
 
-    def take(self, now_ns: int, judges: dict[int, Judge] = NO_JUDGES) -> list[TurnObservation]:
-        self.taken = [*getattr(self, "taken", []), *(turns := super().take(now_ns, judges))]
+    def pop_turns(self, now_ns: int, judges: dict[int, Judge] = NO_JUDGES) -> list[TurnObservation]:
+        self.taken = [*getattr(self, "taken", []), *(turns := super().pop_turns(now_ns, judges))]
         return turns
 
 
@@ -234,7 +234,7 @@ def test_a_log_that_is_told_again_gives_the_same_observations(
         now_ns += gap_ms * MS
         tell(live, now_ns)
     end(live, now_ns)
-    live.take(now_ns + 1)
+    live.pop_turns(now_ns + 1)
     log.close()
 
     again = replay_log(path)
@@ -449,6 +449,6 @@ EXAMPLES: dict[type[inputs.Input], inputs.AnyInput] = {
         inputs.Failed("unfinished", AT_NS + MS, "the run ended"),
         inputs.Closed(1008, AT_NS + MS, "policy", True, "reset", 5),
         inputs.Finished(AT_NS + MS),
-        inputs.Taken(AT_NS + MS, {1: True}),
+        inputs.TurnsDelivered(AT_NS + MS, [1], {1: True}),
     )
 }

@@ -171,7 +171,7 @@ def check_cut(talk: Talked, told: list[tuple[int, Told]], after_ns: int, end: Ca
     again, turns = Noting(talk.script), []
     for _, tell in told:
         tell(again)
-        turns += again.handed_out()
+        turns += again.pop_delivered()
     end_ns = told[-1][0] + after_ns
     again.tell(end(end_ns))
     for kind in (inputs.Closed(1006, end_ns), inputs.Finished(end_ns)):  # what comes behind changes nothing
@@ -179,14 +179,14 @@ def check_cut(talk: Talked, told: list[tuple[int, Told]], after_ns: int, end: Ca
         ended = again.session().outcome
         again.tell(kind)
         assert not over or again.session().outcome == ended
-    turns += again.take(end_ns)
+    turns += again.pop_turns(end_ns)
 
     session, whole = again.session(), {turn.turn: turn for turn in talk.turns}
     assert session.outcome
     assert sorted(turn.turn for turn in turns) == list(range(1, session.turns_started + 1))
     assert session.turns_started == session.turns_ended
     assert session.turns_succeeded == sum(turn.outcome in GOOD for turn in turns)
-    assert again.take(NEVER_NS) == []
+    assert again.pop_turns(NEVER_NS) == []
     for turn in turns:
         assert turn.outcome
         assert turn.instants["ended"] <= end_ns

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import gevent
@@ -19,11 +19,12 @@ from bench.observe.observation import SessionObservation, TurnObservation, reaso
 from bench.observe.timeline import Timeline
 from bench.plain import printable
 from bench.plan.prepared import PreparedScript
-from bench.protocol.events import Usage
+from bench.protocol.events import Event, Usage
 from bench.run.event_log import EventLog, LoggedTimeline, about
 from bench.run.histograms import MEASURED
 from bench.run.recorder import Labels, Recorder, SessionRecord
 from bench.run.spool import Spool
+from bench.transport.received import DeltaArrival, Received
 from bench.units import NS_PER_MS
 
 Fire = Callable[..., None]
@@ -132,13 +133,31 @@ class RunListener:
     ) -> None:
         self.timeline, self.log = timeline, log
         self._record, self._arm, self._sessions = record, arm, sessions
-        self.received, self.received_deltas, self.sent = record.received, record.received_deltas, record.sent
-        self.turn_began, self.connected = record.turn_began, record.connected
         self.hear_turn: Callable[[TurnObservation], None] | None = None
         """Hears of each turn first: the call that the session is a part of."""
         self.refusal: RefusedCall | None = None
         """The refusal that the session was, once it has ended."""
         self._opened = self._ended = False
+
+    def connected(self, headers: Mapping[str, str], call_id: str = "") -> None:
+        """Record the service's answer to the upgrade."""
+        self._record.connected(headers, call_id)
+
+    def received(self, events: Sequence[Event], message: Received, handled_ns: int) -> None:
+        """Record a message."""
+        self._record.received(events, message, handled_ns)
+
+    def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
+        """Record deltas that were matched."""
+        self._record.received_deltas(deltas)
+
+    def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
+        """Record a message that was sent."""
+        self._record.sent(wire_bytes, audio_bytes, lag_ns)
+
+    def turn_began(self) -> None:
+        """Count a turn."""
+        self._record.turn_began()
 
     def note_opened(self) -> None:
         """Tell, once, that the service has taken the session's settings, where it has."""
