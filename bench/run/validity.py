@@ -6,7 +6,7 @@ A run without any measured turn has no verdict.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -148,12 +148,7 @@ def judge(pooled: Evidence, *hosts: Evidence) -> Validity:
 
 
 def _checks(evidence: Evidence) -> list[Check]:
-    checks = [
-        _timestamp_uncertainty(evidence),
-        _event_loop_delay(evidence),
-        _send_delay(evidence),
-        _start_delay(evidence),
-    ]
+    checks = [check(evidence) for check in LOAD_GENERATOR_CHECKS.values()]
     if evidence.filled_by:  # less load of ours would not help
         checks = [structs.replace(check, remedy=evidence.filled_by) for check in checks]
     return [
@@ -302,6 +297,15 @@ def _start_delay(evidence: Evidence) -> Check:
     return _check("start_delay", figure, None if figure is None else limit,
                  note="open-loop arrivals", absent="closed loop: a session starts when its user is free",
                  remedy=MORE_PROCESSES)  # fmt: skip
+
+
+LOAD_GENERATOR_CHECKS: Mapping[CheckName, Callable[[Evidence], Check]] = {
+    "timestamp_uncertainty": _timestamp_uncertainty,
+    "event_loop_delay": _event_loop_delay,
+    "send_delay": _send_delay,
+    "start_delay": _start_delay,
+}
+"""The checks that fail if the machine is too slow for the load."""
 
 
 def _check(name: CheckName, value: float | None, limit: float | None, *, note: str, absent: str, remedy: str) -> Check:

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from bench.metrics import CATALOGUE
 from bench.money import dollars
 from bench.run.document import Check
+from bench.run.validity import LOAD_GENERATOR_CHECKS
 from bench.units import NS_PER_S
 from reports.blocks import (
     Block,
@@ -52,15 +53,6 @@ POOLED = (
     "{} hosts recorded this run. Values elsewhere are of all of them together; where hosts differ, of the mixture. "
     "No latency depends on a host’s clock; seconds and blocks do, by its offset against the leader’s."
 )
-OF_HARNESS = ("timestamp_uncertainty", "start_delay", "event_loop_delay", "send_delay")
-CHECKS = {
-    "timestamp_uncertainty": "Timestamps are accurate",
-    "event_loop_delay": "Event loop keeps up",
-    "send_delay": "Audio is sent on time",
-    "start_delay": "Calls start on time",
-    "missing_data": "Data is complete",
-}
-"""What screens print for the checks of a run's validity."""
 NAMED = 2
 """So many targets are named one by one in a sentence."""
 
@@ -302,7 +294,8 @@ def hosts(summary: Summary) -> Section | None:
     blocks: list[Block] = [Paragraph(POOLED.format(len(summary.hosts)))]
     for of in summary.waits_by("host"):
         blocks += groups.waits_blocks(of, summary.targets)
-    own: list[Head] = ["host", "workers", *map(Term, OF_HARNESS), "clock offset", Column("calibrated", left=True)]
+    delays = map(Term, LOAD_GENERATOR_CHECKS)
+    own: list[Head] = ["host", "workers", *delays, "clock offset", Column("calibrated", left=True)]
     blocks += [
         Paragraph("What each load generator measured of itself: p99, in ms.", "q gap"),
         table(own, [[*words.host_facts(host)] for host in summary.hosts]),
@@ -330,7 +323,7 @@ def _checks(checks: Sequence[Check]) -> list[Block]:
         about: Inline = (Term(check.name), f"{', ' if check.note else ''}{check.note}")
         rows.append(
             [
-                Cell(CHECKS[check.name], about),
+                Cell(words.CHECKS[check.name].title, about),
                 words.check_value(check, check.value),
                 words.check_value(check, check.limit),
                 bar.format(" x" if failed else "", round(min(100.0, check.used * 80), 1)),

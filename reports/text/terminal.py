@@ -151,7 +151,7 @@ def _closing(summary: Summary) -> Iterable[Part]:
     yield Named("cost", remarks.cost(summary.money, simulated=summary.simulated))
     checks = [words.check_in_words(check) for check in summary.validity.checks if check.value is not None]
     handled = [
-        f"{words.HEALTH['receive_delay'].format(f'{three(row.p99)}{NBSP}ms')} (p99)"
+        f"{words.RECEIVE_DELAY.format(f'{three(row.p99)}{NBSP}ms')} (p99)"
         for row in summary.harness
         if row.metric == "receive_delay"
     ]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from bench.metrics import CATALOGUE, REGULAR
 from bench.run.document import Check, CheckName
+from bench.run.validity import LOAD_GENERATOR_CHECKS
 from reports.blocks import MARKS, Line, marked
 from reports.numbers import NBSP, NONE, count, listed, ms, percent, plural, span, three
 from reports.question import ORIGINS, RATES, TRIALS, Stratum, turn_type_words
@@ -22,23 +23,47 @@ from reports.summary.trust import Host
 from reports.wording import settings
 from reports.wording.breakdown import segment_title
 
-CAUSES: dict[CheckName, tuple[str, str]] = {
-    "timestamp_uncertainty": ("timestamps are too uncertain", "the load generator fell behind incoming data"),
-    "event_loop_delay": ("the event loop was delayed", "the load generator could not keep up"),
-    "send_delay": ("audio was sent late", "the load generator could not keep up"),
-    "start_delay": ("calls started late", "the load was not the one that was planned"),
-    "missing_data": ("data is missing", "data is missing"),
+
+class CheckWords(NamedTuple):
+    """The words for a validity check: its `title` if it passes, and if it fails what failed and what follows from that.
+
+    `value` has a place for the measured value.
+    """
+
+    title: str
+    failure: str
+    consequence: str
+    value: str
+
+
+CHECKS: dict[CheckName, CheckWords] = {
+    "timestamp_uncertainty": CheckWords(
+        "Timestamps are accurate",
+        "timestamps are too uncertain",
+        "the load generator fell behind incoming data",
+        "timestamps may be off by {}",
+    ),
+    "event_loop_delay": CheckWords(
+        "Event loop keeps up",
+        "the event loop was delayed",
+        "the load generator could not keep up",
+        "event loop delayed by up to {}",
+    ),
+    "send_delay": CheckWords(
+        "Audio is sent on time",
+        "audio was sent late",
+        "the load generator could not keep up",
+        "audio sent up to {} late",
+    ),
+    "start_delay": CheckWords(
+        "Calls start on time",
+        "calls started late",
+        "the load was not the one that was planned",
+        "calls started up to {} late",
+    ),
+    "missing_data": CheckWords("Data is complete", "data is missing", "data is missing", "{} of the turns missing"),
 }
-"""Of a check that failed: what failed, and what that says of the run."""
-HEALTH: dict[str, str] = {
-    "timestamp_uncertainty": "timestamps may be off by {}",
-    "event_loop_delay": "event loop delayed by up to {}",
-    "send_delay": "audio sent up to {} late",
-    "start_delay": "calls started up to {} late",
-    "missing_data": "{} of the turns missing",
-    "receive_delay": "events handled up to {} after they arrived",
-}
-"""The load generator's health in words, by what was measured of it."""
+RECEIVE_DELAY = "events handled up to {} after they arrived"
 SLOPE_OF_ALL = "latency_slope"
 KINDS = {"ttfa": "audio", "ttft": "text"}
 """What a main metric waits for."""
@@ -168,12 +193,7 @@ def inexact_rows(summary: Summary) -> list[Line]:
 
 def host_facts(host: Host) -> list[str]:
     """Return its name, workers, p99 of four delays of the load generator in ms, clock and calibration."""
-    p99s = (
-        host.timestamp_uncertainty_p99_ms,
-        host.start_delay_p99_ms,
-        host.event_loop_delay_p99_ms,
-        host.send_delay_p99_ms,
-    )
+    p99s = [getattr(host, f"{name}_p99_ms") for name in LOAD_GENERATOR_CHECKS]
     return [host.name, count(host.workers), *map(three, p99s), clock_offset(host), host.calibrated or "no"]
 
 
@@ -242,7 +262,7 @@ def cause(summary: Summary) -> str:
     if not summary.validity.failed:
         return "a check failed"
     first = summary.validity.failed[0]
-    why = CAUSES[first.name][1]
+    why = CHECKS[first.name].consequence
     if first.name != "timestamp_uncertainty":
         return why
     return f"{why}, and {check_in_words(first)}"
@@ -255,7 +275,7 @@ def check_value(check: Check, value: float | None) -> str:
 
 def check_failure(check: Check) -> str:
     """Return what it means that a check failed: audio was sent late."""
-    return CAUSES[check.name][0]
+    return CHECKS[check.name].failure
 
 
 def check_line(check: Check) -> str:
@@ -277,7 +297,7 @@ def check_values(check: Check) -> str:
 
 def check_in_words(check: Check) -> str:
     """Return a check in words: ttfa may be off by 2.9 ms (p99; limit 3.8 ms)."""
-    said = HEALTH[check.name].format(check_value(check, check.value))
+    said = CHECKS[check.name].value.format(check_value(check, check.value))
     if check.name == "timestamp_uncertainty" and check.note:
         said = said.replace("timestamps", check.note, 1)
         for origin, named in ORIGINS.items():

@@ -25,6 +25,7 @@ from bench.load.planning.command import COMMAND, program
 from bench.load.planning.estimate import estimate_words, quote
 from bench.plan.script import load_script
 from bench.run.document import INTERRUPTED
+from bench.run.validity import LOAD_GENERATOR_CHECKS
 from bench.target.options import ServiceOptions
 from bench.target.target import Target
 from bench.target.target_settings import load_price_table
@@ -39,8 +40,6 @@ from rtbench.locust_run import environment_without, locust_run, simulator, witho
 RUN_S = 3_600.0
 FAILED_STATUS = 1
 """As Locust has it where a turn failed."""
-INEXACT = {"timestamp_uncertainty", "event_loop_delay", "send_delay", "start_delay"}
-"""The rules of validity that are broken where the machine does not keep up, and nothing else is wrong."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +165,7 @@ def _looked(load: Load, runs: Path, environ: Mapping[str, str], *options: str) -
         return status
     summary = summarise(load_run(made[0]))
     checks, failed = summary.validity.failed, sum(summary.outcomes.failed)
-    if not checks or {check.name for check in checks} - INEXACT:
+    if not checks or {check.name for check in checks} - LOAD_GENERATOR_CHECKS.keys():
         return status
     print(looked(summary), flush=True)
     if summary.run.metadata.get("stop_reason") == INTERRUPTED:
