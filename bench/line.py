@@ -1,7 +1,7 @@
-"""Carries one session's messages: sends, listens, tells the timeline of all of it, and does what that has to be done.
+"""The input and output of one session: it sends and receives messages, and executes the actions of the timeline.
 
-This is the only loop there is. It is single-threaded: it either waits for messages or sends one that is due. What is
-worth doing is the timeline's to say, what is to be played the session's.
+The session sleeps in `Line.listen`. Meanwhile the event loop passes each message to `_take`, and has `send_due` send
+the microphone's chunks. The timeline decides which actions there are, and the session what is sent next.
 
 A chunk of the caller's microphone is due when its last sample has been recorded, and every due instant follows from the
 one before, so nothing drifts. A microphone that is open between turns records silence (or noise) there; one that is not

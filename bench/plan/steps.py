@@ -488,7 +488,7 @@ MOST_KEPT = 64
 
 
 class StepReader:
-    """Reads what a task in Python says, and each file that it names once. Paths are seen from `folder`."""
+    """Reader of the steps of a task in Python, with paths relative to `folder`. It keeps the last steps with files."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

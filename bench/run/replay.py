@@ -1,6 +1,6 @@
-"""An event log told again: the observations that the live session gave, and what went over the wire.
+"""The replay of an event log: the observations that the live session gave, and what went over the wire.
 
-Headers and settings that are never written, and what was hidden in the service's words, are the only differences.
+It lacks headers and settings that are never written, and secrets in the service's words.
 
 The first line of a log is the session's; then there is one for each thing that its timeline was told, in that order. An
 instant is absolute CLOCK_MONOTONIC nanoseconds. Fields that have their default are left out of a line, and a field that

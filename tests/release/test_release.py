@@ -10,10 +10,12 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from bench.errors import INVALID_STATUS
 from tests.simulator_process import ROOT, quick_simulator
@@ -92,6 +94,20 @@ def test_pip_installs_what_a_new_user_needs(built: Path, tmp_path: Path) -> None
 
     assert said.startswith(f"rtbench {VERSION}\n")
     assert "with the compiled parts" in " ".join(said.split())
+
+
+def test_the_transport_works_with_the_oldest_websockets_that_is_allowed(tmp_path: Path) -> None:
+    """All other tests use the newest one that is allowed: it is in the lock file."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (allowed,) = (one for one in map(Requirement, project["dependencies"]) if one.name == "websockets")
+    oldest = next(bound.version for bound in allowed.specifier if bound.operator == ">=")
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(tmp_path)]
+    subprocess.run([*pip, f"websockets=={oldest}"], check=True)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/transport"]
+    env = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout[-2_000:]
 
 
 def test_uv_installs_both_commands(built: Path, tmp_path: Path) -> None:
