@@ -25,7 +25,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from bench.cores import Cores, allowed_cores, cores_of
+from bench.cpu import CpuAssignment, allowed_cores, cores_of
 from bench.installation import end
 from bench.metrics import CATALOGUE
 from bench.plan.recordings import FULL_SCALE, RATE_HZ, load_pcm, to_pcm16
@@ -130,7 +130,7 @@ class Played(NamedTuple):
     metrics: dict[str, Compared]
 
 
-def play(kind: AgentName, calls: int, sound: tuple[str, str, float], pace: climb.Pace, cores: Cores) -> Played:
+def play(kind: AgentName, calls: int, sound: tuple[str, str, float], pace: climb.Pace, cores: CpuAssignment) -> Played:
     said, behind, level_db = sound
     profile = PROFILE if behind == onsets.SILENCE else f"{PROFILE}agent: {{noise_dbfs: -60}}\n"
     with tempfile.TemporaryDirectory() as folder:

@@ -20,7 +20,7 @@ from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from bench.clock import Arrival, Handed, monotonic_ns, utc_ns
-from bench.cores import on
+from bench.cpu import pinned_to
 from bench.limits import Limits
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
@@ -144,7 +144,7 @@ def carries(scratch: Path, transport: str, sessions: int) -> bool:
     (scratch / "profile.yaml").write_text(PROFILE)
     tls = ["--tls"] if transport == "tls" else []
     where, served = cores(), ("--ground-truth", str(truth_log), "--profile", str(scratch / "profile.yaml"), *tls)
-    with on(where.simulator), running_simulator(*served) as ready, on(where.harness):
+    with pinned_to(where.simulator), running_simulator(*served) as ready, pinned_to(where.harness):
         load = ["-u", str(sessions), "-r", "40", "--sessions", str(sessions), "--url", ready.urls["ga"]]
         ca = ["--ca-file", str(ready.ca)] if ready.ca else []
         run, _, _ = run_locust(scenario, scratch / "runs", *load, *ca)

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.cores import allowed_cores, cores_of, on
+from bench.cpu import allowed_cores, cores_of, pinned_to
 from bench.metrics import CATALOGUE
 from bench.plan.recordings import load_pcm
 from bench.run import evidence
@@ -78,9 +78,9 @@ def metric(situation: Situation) -> None:
         scratch, truth_log = Path(scratch_), Path(scratch_) / "truth.jsonl"
         (scratch / "profile.yaml").write_text(situation.profile)
         scenario = write_scenario(scratch, script=situation.script)
-        with on(cores.simulator):
+        with pinned_to(cores.simulator):
             simulator = running_simulator("--ground-truth", str(truth_log), "--profile", str(scratch / "profile.yaml"))
-            with simulator as ready, on(cores.harness), situation.beside():
+            with simulator as ready, pinned_to(cores.harness), situation.beside():
                 callers = str(situation.callers)
                 load = ("-u", callers, "-r", callers, "-t", f"{situation.lasts_s}s", "--url", ready.urls["ga"])
                 folder, _, _ = run_locust(scenario, scratch / "runs", *load, meanwhile=situation.meanwhile)

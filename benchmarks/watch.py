@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.clock import monotonic_ns
-from bench.cores import Cores, Reading, allowed_cores, reading, usage
+from bench.cpu import CpuAssignment, CpuReading, allowed_cores, cpu_usage, read_cpu
 
 EVERY_S = 0.1
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -22,7 +22,7 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 class Sample:
     """One look: processor time so far, of which nothing is unknown, and the resident memory of the process."""
 
-    reading: Reading
+    reading: CpuReading
     rss_bytes: int
 
 
@@ -38,14 +38,14 @@ class Watched:
 
     def others_share(self, begin_ns: float, end_ns: float) -> float:
         """What programs but the process and the simulator had of their cores; 1.0 is one core."""
-        others = usage(self._reading(begin_ns), self._reading(end_ns)).others
+        others = cpu_usage(self._reading(begin_ns), self._reading(end_ns)).others
         return float("nan") if others is None else others
 
     def rss_bytes(self, at_ns: float) -> float:
         return self._at(at_ns, [sample.rss_bytes for sample in self.samples])
 
-    def _reading(self, at_ns: float) -> Reading:
-        return Reading(int(at_ns), *(self._time(name, at_ns) for name in ("harness_s", "simulator_s", "busy_s")))
+    def _reading(self, at_ns: float) -> CpuReading:
+        return CpuReading(int(at_ns), *(self._time(name, at_ns) for name in ("harness_s", "simulator_s", "busy_s")))
 
     def _time(self, name: str, at_ns: float) -> float:
         return self._at(at_ns, [getattr(sample.reading, name) for sample in self.samples])
@@ -54,7 +54,7 @@ class Watched:
         return float(np.interp(at_ns, [sample.reading.at_ns for sample in self.samples], values))
 
 
-def watched(process: subprocess.Popen[bytes], simulator: int, where: Cores, limit_s: float) -> Watched | None:
+def watched(process: subprocess.Popen[bytes], simulator: int, where: CpuAssignment, limit_s: float) -> Watched | None:
     """Look at a process until it ends. None, and it is killed, after `limit_s`."""
     samples = []
     until_ns = monotonic_ns() + int(limit_s * 1e9)
@@ -68,13 +68,13 @@ def watched(process: subprocess.Popen[bytes], simulator: int, where: Cores, limi
     return Watched(samples)
 
 
-def looked_at(process: int, simulator: int, where: Cores) -> list[Sample]:
+def looked_at(process: int, simulator: int, where: CpuAssignment) -> list[Sample]:
     """One sample; none where one of the two is gone."""
     try:
         rss = rss_bytes(process)
     except (FileNotFoundError, ProcessLookupError):
         return []
-    seen = reading(process, simulator, where.used)
+    seen = read_cpu(process, simulator, where.used)
     return [] if None in (seen.harness_s, seen.simulator_s, seen.busy_s) else [Sample(seen, rss)]
 
 
@@ -82,7 +82,7 @@ def rss_bytes(process: int) -> int:
     return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * PAGE_BYTES
 
 
-def cores() -> Cores:
+def cores() -> CpuAssignment:
     """Return one core for the simulator and another one for the client; the same if there is only one."""
     usable = sorted(allowed_cores())
-    return Cores(frozenset(usable[-1:]), frozenset(usable[:1]))
+    return CpuAssignment(frozenset(usable[-1:]), frozenset(usable[:1]))

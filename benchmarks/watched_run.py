@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.cores import Cores, on
+from bench.cpu import CpuAssignment, pinned_to
 from bench.run import folder as files
 from bench.run import histograms
 from bench.run.histograms import MEASURED, Histograms, Key, quantile
@@ -69,7 +69,7 @@ def watched_run(
     (scratch / "profile.yaml").write_text(profile or "{}\n")
     where = cores()
     served = ["--ground-truth", str(truth_log), "--profile", str(scratch / "profile.yaml"), *(["--tls"] if tls else [])]
-    with on(where.simulator), running_simulator(*served) as ready:
+    with pinned_to(where.simulator), running_simulator(*served) as ready:
         load = ["-u", str(sessions), "-r", f"{sessions / ramp_s:g}", "--sessions", str(sessions)]
         paths = [
             "--url",
@@ -84,9 +84,9 @@ def watched_run(
     return WatchedRun(folder, truth_log, seen, ready.output.strip().splitlines()[-1])
 
 
-def _run(options: Sequence[str], scratch: Path, where: Cores, simulator: int) -> Watched:
+def _run(options: Sequence[str], scratch: Path, where: CpuAssignment, simulator: int) -> Watched:
     with (scratch / "output").open("wb") as output:
-        with on(where.harness):
+        with pinned_to(where.harness):
             command = [sys.executable, "-m", "locust", "-f", *options]
             process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
         seen = watched(process, simulator, where, LIMIT_S)

@@ -31,7 +31,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "": ("bench", "reports", "rtbench", "scenarios"),
     "bench": (
         "units", "errors", "installation", "manual", "clock", "columns", "metrics", "limits",
-        "money", "retirements", "remedies", "plain", "foreign", "cores", "live_line", "yaml_file", "shapes",
+        "money", "retirements", "remedies", "plain", "foreign", "cpu", "live_line", "yaml_file", "shapes",
         "protocol", "transport", "target", "plan", "observe", "simulator",
         "dial", "run", "line", "session", "load", "probe", "doctor",
     ),

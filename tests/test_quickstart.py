@@ -128,7 +128,7 @@ def test_cores_that_are_not_for_this_run_are_told_apart(
 
 
 def test_where_nobody_tells_who_has_the_cores_the_load_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quickstart, "core_times", lambda: None)
+    monkeypatch.setattr(quickstart, "cpu_times", lambda: None)
     monkeypatch.setattr(quickstart, "core_count", lambda: 4)
     monkeypatch.setattr(quickstart, "load_average", lambda: 3.5)
     monkeypatch.setattr(quickstart, "WATCHED_S", 0.0)

@@ -19,7 +19,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from bench.clock import monotonic_ns, now_with_realtime, utc_ns
-from bench.cores import BUSY, OTHERS, Priority, core_count, obtainable
+from bench.cpu import BUSY, OTHERS, Priority, available_priority, core_count
 from bench.doctor.explain import Finding, Refusal, explain
 from bench.errors import ConnectError, UsageError
 from bench.installation import tool_version
@@ -54,7 +54,7 @@ def look_at_machine() -> Iterator[Finding]:
     yield clock_resolution(time.get_clock_info("monotonic").resolution)
     yield wall_clock()
     yield processors(core_count(), os.getloadavg()[0])
-    yield priority(obtainable())
+    yield priority(available_priority())
 
 
 def installation(*, compiled: bool) -> Finding:

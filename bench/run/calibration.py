@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from bench.cores import core_count, cpu_limit
+from bench.cpu import core_count, cpu_limit
 from bench.errors import UsageError
 from bench.foreign import JsonError, read_file, read_json, write_text
 from bench.installation import tool_version

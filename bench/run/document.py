@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from msgspec import Meta, Struct
 
-from bench.cores import Processors
+from bench.cpu import CpuUsage
 from bench.money import Prices
 from bench.protocol.settings import DetectorName
 from bench.target.options import AgentName, DialectName
@@ -123,7 +123,7 @@ class HostEntry(Host):
     workers: Count
     calibration: NotRequired[CitedCalibration | None]
     niceness: NotRequired[int]
-    cpu_use: NotRequired[Processors]
+    cpu_use: NotRequired[CpuUsage]
     clock_offset_ns: int | None
     clock_offset_uncertainty_ns: int | None
     event_loop_delay_p99_ms: NotRequired[float | None]

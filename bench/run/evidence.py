@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from msgspec import convert, structs
 
 from bench.columns import SESSION_ARRIVALS, SESSION_SENDS, TURN_ARRIVALS, TURN_SENDS
-from bench.cores import filled_by
+from bench.cpu import busy_reason
 from bench.metrics import (
     CATALOGUE,
     GOOD,
@@ -85,13 +85,13 @@ def evidence(read: files.ReadRows, histograms: Histograms, document: dict[str, A
         read, document, exact[""], worst_p99_ms(histograms, "event_loop_delay"), worst_p99_ms(histograms, "send_delay")
     )
     parts = document.get("parts") or []
-    filled = [filled_by(host.get("cpu_use")) for host in every_host]
+    filled = [busy_reason(host.get("cpu_use")) for host in every_host]
     pooled = replace(
         pooled,
         missing_share=_missing_share(read, document, parts),
         starved_share=_starved_share(read),
         failed=_failed_checks(parts),
-        filled_by=next(filter(None, filled), ""),
+        busy_reason=next(filter(None, filled), ""),
         early=tuple(early_replies(read, document)),
         refused=str(document.get("refused") or ""),
     )
@@ -106,7 +106,7 @@ def evidence(read: files.ReadRows, histograms: Histograms, document: dict[str, A
         )
         for host in hosts
     )
-    return [pooled, *(replace(one, filled_by=by) for one, by in zip(apart, filled, strict=False))]
+    return [pooled, *(replace(one, busy_reason=by) for one, by in zip(apart, filled, strict=False))]
 
 
 def _evidence(

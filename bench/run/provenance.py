@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench.cores import Processors, joined_processors
+from bench.cpu import CpuUsage, merge_cpu_usage
 from bench.installation import tool_version
 from bench.metrics import DEFINITIONS_VERSION
 from bench.plain import word
@@ -142,14 +142,14 @@ def _gathered(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     Of its cores what the workers saw together.
     """
     by_name: dict[str, dict[str, Any]] = {}
-    watched: dict[str, list[Processors]] = {}
+    watched: dict[str, list[CpuUsage]] = {}
     for entry in entries:
         name = str(entry["name"])
         host = by_name.setdefault(name, {})
         workers = host.get("workers", 0) + entry.get("workers", 1)
         host |= {key: value for key, value in entry.items() if host.get(key) is None} | {"workers": workers}
         watched.setdefault(name, []).extend([entry["cpu_use"]] if entry.get("cpu_use") else [])
-    cores = {name: {"cpu_use": joined_processors(seen)} for name, seen in watched.items() if seen}
+    cores = {name: {"cpu_use": merge_cpu_usage(seen)} for name, seen in watched.items() if seen}
     return [by_name[name] | cores.get(name, {}) for name in sorted(by_name)]
 
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from bench.clock import monotonic_ns, utc_ns
-from bench.cores import CoreWatch
+from bench.cpu import CpuMonitor
 from bench.metrics import is_throttled, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plain import printable
@@ -139,7 +139,7 @@ class Recorder:
         self._record_event_loop_delay = {
             phase: self.histograms.recorder(Key("event_loop_delay", "all", phase=phase)) for phase in (WARMUP, MEASURED)
         }
-        self._cores = CoreWatch()
+        self._cpu = CpuMonitor()
         self._cpu_s, self._second_began_ns = time.process_time(), monotonic_ns()
         self._ahead_ns = ahead_ns
         self._utc_offset_ns = utc_ns() - ahead_ns - monotonic_ns()
@@ -293,7 +293,7 @@ class Recorder:
             done=done,
             pid=os.getpid(),
             simulated=self.simulated,
-            hosts=[self._host | {"workers": 1, "cpu_use": self._cores.look()}],
+            hosts=[self._host | {"workers": 1, "cpu_use": self._cpu.sample()}],
             out_of_range=dict(self.histograms.out_of_range),
             negative=dict(self.histograms.negative),
             unknown_events=dict(self.unknown_names),

@@ -111,7 +111,7 @@ class Evidence:
     """
     starved_share: float = 0.0
     """The share of measured turns whose outcome nobody knows, because their process did not run when a limit ended."""
-    filled_by: str = ""
+    busy_reason: str = ""
     """Programs that had the machine's cores, with what to do; empty where none had many of them, or nobody knows."""
     failed: tuple[Check, ...] = ()
     """Checks that failed in the runs of which this one was merged."""
@@ -149,8 +149,8 @@ def judge(pooled: Evidence, *hosts: Evidence) -> Validity:
 
 def _checks(evidence: Evidence) -> list[Check]:
     checks = [check(evidence) for check in LOAD_GENERATOR_CHECKS.values()]
-    if evidence.filled_by:  # less load of ours would not help
-        checks = [structs.replace(check, remedy=evidence.filled_by) for check in checks]
+    if evidence.busy_reason:  # less load of ours would not help
+        checks = [structs.replace(check, remedy=evidence.busy_reason) for check in checks]
     return [
         structs.replace(check, note=", ".join(filter(None, (check.note, f"on {evidence.host}"))))
         if evidence.host

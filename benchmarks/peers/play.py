@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cores import on
+from bench.cpu import pinned_to
 from bench.simulator.truth import read_truth
 from benchmarks.peers import rtbench
 from benchmarks.peers.figures import Cannot, Told, late_ms, told_by_heard
@@ -95,13 +95,13 @@ def play(
     profile_path.write_text(profile)
     where = cores()
     with (
-        on(where.simulator),
+        pinned_to(where.simulator),
         running_simulator("--ground-truth", str(truth_log), "--profile", str(profile_path)) as ready,
     ):
         out = str(scratch / "heard.json")
         work = Work(ready.urls["ga"], load.sessions, load.turns, load.ramp_s, out, peer.utf8_check)
         with (scratch / "output").open("wb") as output:
-            with on(where.harness):
+            with pinned_to(where.harness):
                 process = subprocess.Popen(
                     peer.command(work, scratch),
                     cwd=ROOT,

@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 from msgspec import convert
 
 from bench.clock import monotonic_ns
-from bench.cores import Cores, CoreUsage, on, peak_rss_bytes, reading, usage
+from bench.cpu import CpuAssignment, ProcessCpuUsage, cpu_usage, peak_rss_bytes, pinned_to, read_cpu
 from bench.errors import USAGE_STATUS, UsageError
 from bench.installation import EXAMPLES
 from bench.metrics import outcome_class
@@ -106,7 +106,7 @@ def _is_busy(steps: Sequence[LoadStep]) -> bool:
     return results == ["machine_busy"] * MAX_TRIES and not any(map(has_passed, steps))
 
 
-def played(kind: SessionKind, sessions: int, plan: CalibrationPlan, cores: Cores, *, tls: bool) -> LoadStep:
+def played(kind: SessionKind, sessions: int, plan: CalibrationPlan, cores: CpuAssignment, *, tls: bool) -> LoadStep:
     """Play one step, in a folder that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="rtbench-calibrate-") as scratch:
         pace = pace_of(plan, kind, sessions)
@@ -289,18 +289,20 @@ class PlayedRun:
     truth: Path
     begin_utc_ns: int
     end_utc_ns: int
-    used: CoreUsage
+    used: ProcessCpuUsage
     peak_rss_bytes: int | None
     died: str = ""
 
 
-def play_load(kind: SessionKind, sessions: int, pace: Pace, cores: Cores, scratch: Path, *, tls: bool) -> PlayedRun:
+def play_load(
+    kind: SessionKind, sessions: int, pace: Pace, cores: CpuAssignment, scratch: Path, *, tls: bool
+) -> PlayedRun:
     """Play a load in an empty folder `scratch`. Raises UsageError where a process does not do its part."""
     scenario, truth = _write_scenario(kind, scratch), scratch / "truth.jsonl"
     with ExitStack() as running:
-        with on(cores.simulator):
+        with pinned_to(cores.simulator):
             ready = running.enter_context(simulator(*_simulated(scratch, truth, cores.workers, tls=tls)))
-        with on(cores.harness):
+        with pinned_to(cores.harness):
             words, environ = _words(kind, scenario, scratch, sessions, pace, ready), _environment(os.environ, scratch)
             run = running.enter_context(locust_run(words, environ, log=scratch / "harness.log", folder=scratch))
         return _watched(run, int(ready["pid"]), pace, cores, scratch, truth)
@@ -348,16 +350,18 @@ def _environment(environ: Mapping[str, str], home: Path) -> dict[str, str]:
     return kept | {"HOME": str(home), "PYTHONUSERBASE": site.getuserbase()}
 
 
-def _watched(run: LocustRun, simulating: int, pace: Pace, cores: Cores, scratch: Path, truth: Path) -> PlayedRun:
+def _watched(
+    run: LocustRun, simulating: int, pace: Pace, cores: CpuAssignment, scratch: Path, truth: Path
+) -> PlayedRun:
     """Watch the run until it has ended. Raises UsageError where it was refused."""
     folder, process = run.begun(scratch / "runs"), run.process
     steady_ns = run.began_ns(folder) + pace.ramp_s * NS_PER_S
     begin_ns = files.read_document(folder)["started_utc_ns"] + pace.ramp_s * NS_PER_S
     end_ns = begin_ns + pace.steady_s * NS_PER_S
     _sleep_until(steady_ns)
-    first = reading(process.pid, simulating, cores.used)
+    first = read_cpu(process.pid, simulating, cores.used)
     _sleep_until(steady_ns + pace.steady_s * NS_PER_S)
-    used, peak = usage(first, reading(process.pid, simulating, cores.used)), peak_rss_bytes(process.pid)
+    used, peak = cpu_usage(first, read_cpu(process.pid, simulating, cores.used)), peak_rss_bytes(process.pid)
     died = run.ended(folder, END_S)
     if process.returncode == USAGE_STATUS:
         raise UsageError(died)

@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import convert
 
 from bench.clock import monotonic_ns
-from bench.cores import core_count
+from bench.cpu import core_count
 from bench.errors import UsageError
 from bench.load.planning.planned import Concurrency, process_advice
 from bench.metrics import CATALOGUE, is_throttled

@@ -18,7 +18,7 @@ from pathlib import Path
 from msgspec.structs import asdict
 
 from bench.clock import monotonic_ns
-from bench.cores import core_count, core_times, cpu_limit, filled_by, load_average, shares
+from bench.cpu import busy_reason, core_count, cpu_limit, cpu_times, load_average, shares
 from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS, UsageError
 from bench.installation import EXAMPLES
 from bench.load.planning.command import COMMAND, program
@@ -109,7 +109,7 @@ def looked(summary: Summary) -> str:
     """What a quick run whose figures are inexact says last: that the tool works, and why they are."""
     turns, failed = sum(summary.outcomes.begun), sum(summary.outcomes.failed)
     how = f"{plural(failed, 'turn')} failed, as said above" if failed else "none failed"
-    busy = any(filled_by(asdict(machine)) for machine in summary.machines)
+    busy = any(busy_reason(asdict(machine)) for machine in summary.machines)
     why = "This machine was busy with other work" if busy else "This machine was too slow for this load"
     failed_checks = listed(
         [
@@ -140,9 +140,9 @@ def _run_billed(load: Load, service_options: ServiceOptions, runs: Path, *, yes:
 
 def spare_cores() -> float:
     """How many cores nobody has, of those that this process may use."""
-    begin = core_times()
+    begin = cpu_times()
     time.sleep(WATCHED_S)
-    end, cores = core_times(), min(core_count(), cpu_limit() or math.inf)
+    end, cores = cpu_times(), min(core_count(), cpu_limit() or math.inf)
     if begin is None or end is None or end.all_s <= begin.all_s:
         return max(0.0, cores - (load_average() or 0.0))
     return (1 - shares(begin, end)[-1]) * cores

@@ -16,7 +16,7 @@ from bench.target.options import AgentName, ServiceOptions
 from rtbench.cli.service import with_service_options
 
 if TYPE_CHECKING:
-    from bench.cores import Cores
+    from bench.cpu import CpuAssignment
     from bench.run.calibration import Calibration, LoadStep
     from rtbench.calibrate.climb import CalibrationPlan
 
@@ -43,7 +43,7 @@ def calibrate(
     130: interrupted.
     """
     from bench.clock import utc_ns
-    from bench.cores import allowed_cores, cores_of
+    from bench.cpu import allowed_cores, cores_of
     from bench.errors import INVALID_STATUS, USAGE_STATUS
     from bench.run.calibration import KINDS, date_of, file_name, machine
     from rtbench.calibrate.climb import plan_of
@@ -106,7 +106,7 @@ def _writable_folders(out: Path | None) -> list[Path]:
         return wanted
 
 
-def _opening(plan: CalibrationPlan, cores: Cores, files: Iterable[Path], *, tls: bool) -> str:
+def _opening(plan: CalibrationPlan, cores: CpuAssignment, files: Iterable[Path], *, tls: bool) -> str:
     where = (
         "load generator and simulator SHARE their cores: values are worse than with a core for each"
         if cores.shared
@@ -127,7 +127,7 @@ def _listed(cores: frozenset[int]) -> str:
     return ", ".join(map(str, sorted(cores)))
 
 
-def _climb(plan: CalibrationPlan, cores: Cores, steps: list[LoadStep], *, tls: bool) -> None:
+def _climb(plan: CalibrationPlan, cores: CpuAssignment, steps: list[LoadStep], *, tls: bool) -> None:
     """Every step into `steps`, each printed as it comes."""
     from functools import partial
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.cores import Reading
+from bench.cpu import CpuReading
 from benchmarks.peers import table
 from benchmarks.peers.benchmark import differences, middle
 from benchmarks.peers.figures import (
@@ -90,7 +90,9 @@ def heard_of(truth: Truth, late_ns: int = 0) -> list[Heard]:
 def watched_of(truth: Truth) -> Watched:
     """Half a core beside a simulator, 1 MB before the first session and 1 MB more each second; nobody else about."""
     seconds = range(int(truth.handed_ns.max() // 1_000_000_000) + 2)
-    return Watched([Sample(Reading(s * 1_000_000_000, s / 2, s / 4, s * 3 / 4), (s + 1) * 1_000_000) for s in seconds])
+    return Watched(
+        [Sample(CpuReading(s * 1_000_000_000, s / 2, s / 4, s * 3 / 4), (s + 1) * 1_000_000) for s in seconds]
+    )
 
 
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 10**9))
@@ -307,7 +309,7 @@ def test_clients_that_were_not_sent_the_same_are_not_compared() -> None:
 
 
 def test_only_chunks_count_that_were_sent_while_all_talked() -> None:
-    half_a_core = Watched([Sample(Reading(at * MS, at / 2000, 0.0, 0.0), 0) for at in range(0, 3001, 100)])
+    half_a_core = Watched([Sample(CpuReading(at * MS, at / 2000, 0.0, 0.0), 0) for at in range(0, 3001, 100)])
     one = [("one", at * MS) for at in range(0, 2001, 50)]
     other = [("other", at * MS) for at in range(1000, 3001, 50)]
 

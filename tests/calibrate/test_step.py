@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.cores import CoreUsage
+from bench.cpu import ProcessCpuUsage
 from bench.run import folder as files
 from bench.run import histograms as hdr
 from bench.run.calibration import LoadStep
@@ -107,7 +107,7 @@ def step(scratch: Path, run: Run, workers: int = 1, **used: float) -> LoadStep:
     files.histograms_path(scratch).write_text(log, encoding="ascii")
     (scratch / "run.json").write_text(json.dumps({"schema": SCHEMA_VERSION, "validity": run.validity}))
     (scratch / "truth.jsonl").write_text("".join(json.dumps(line) + "\n" for line in truth(run)))
-    usage = CoreUsage(**({"harness": 0.5, "simulator": 0.3, "others": 0.0} | used))
+    usage = ProcessCpuUsage(**({"harness": 0.5, "simulator": 0.3, "others": 0.0} | used))
     played = PlayedRun(scratch, scratch / "truth.jsonl", BEGIN_S * S, END_S * S, usage, 10**8, run.died)
     return measured_step("text", SESSIONS, played, workers)
 

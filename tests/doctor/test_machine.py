@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.cores import Priority
+from bench.cpu import Priority
 from bench.doctor.explain import Finding
 from bench.doctor.surroundings import (
     clock_resolution,

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.cores import Priority
+from bench.cpu import Priority
 from bench.errors import UsageError
 from bench.load.planning import planned as planning
 from bench.load.planning.planned import (
@@ -189,7 +189,7 @@ def test_prices_that_cannot_be_read_are_refused_before_the_run(tmp_path: Path) -
 def test_a_priority_that_cannot_be_had_is_one_line_before_the_run(
     got: Priority, lines: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planning, "obtainable", lambda: got)
+    monkeypatch.setattr(planning, "available_priority", lambda: got)
     asking, other = (plan(tmp_path, "--url", HERE, *asked) for asked in (("--priority",), ()))
 
     assert asking.notices == ["--priority is not permitted: permit it"][:lines]

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-import bench.cores
+import bench.cpu
 from bench.errors import UsageError
 from bench.run import calibration
 from bench.run.calibration import (
@@ -153,10 +153,10 @@ def test_with_another_kernel_the_newest_calibration_of_the_machine_is_cited_as_s
 def test_a_container_s_limit_is_what_its_cgroup_says(
     text: str, cores: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bench.cores, "CPU_MAX", tmp_path / "cpu.max")
-    assert bench.cores.cpu_limit() is None
+    monkeypatch.setattr(bench.cpu, "CPU_MAX", tmp_path / "cpu.max")
+    assert bench.cpu.cpu_limit() is None
     (tmp_path / "cpu.max").write_text(text + "\n")
-    assert bench.cores.cpu_limit() == cores
+    assert bench.cpu.cpu_limit() == cores
 
 
 def test_a_folder_that_cannot_be_made_is_said_in_one_line(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.cores import HYPERVISOR, OTHERS, Processors
+from bench.cpu import HYPERVISOR, OTHERS, CpuUsage
 from bench.errors import UsageError
 from bench.foreign import GrowingFile
 from bench.run import folder as files
@@ -213,10 +213,10 @@ def test_each_host_is_in_the_document_with_its_workers_and_the_delay_of_its_own_
 def test_each_host_says_who_had_its_cores_and_a_rule_that_it_breaks_goes_by_that(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = Processors(
+    seen = CpuUsage(
         cores=4, load_start=9.0, load_end=14.0, this_run=0.1, all_programs=0.9, steal=0.1, total_max=1.0, steal_max=0.2
     )
-    monkeypatch.setattr("bench.cores.CoreWatch.look", lambda _: seen)
+    monkeypatch.setattr("bench.cpu.CpuMonitor.sample", lambda _: seen)
     document = files.read_document(run_on(tmp_path, "red", "blue", "red"))
 
     told = {host["name"]: (host["cpu_use"]["this_run"], host["cpu_use"]["all_programs"]) for host in document["hosts"]}

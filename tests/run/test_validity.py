@@ -110,7 +110,9 @@ def test_a_run_without_a_measured_turn_is_not_judged() -> None:
 
 
 def test_where_others_had_the_cores_the_remedy_is_not_to_lower_the_load() -> None:
-    (broken,) = [check for check in verdict(send_delay_p99=99.0, filled_by="end them").checks if check.result == "fail"]
+    (broken,) = [
+        check for check in verdict(send_delay_p99=99.0, busy_reason="end them").checks if check.result == "fail"
+    ]
 
     assert broken.remedy == "end them"
 

@@ -32,7 +32,7 @@ import gevent
 from gevent.os import posix_spawn, waitpid
 
 from bench.clock import monotonic_ns, utc_ns
-from bench.cores import LOWERED
+from bench.cpu import LOWERED
 from bench.errors import INVALID_STATUS, USAGE_STATUS, UsageError
 from bench.installation import KILLED_S, own_environment, python_command
 from bench.live_line import text_width

@@ -17,7 +17,7 @@ from locust.exception import RPCError, RPCReceiveError
 from locust.rpc import Message, rpc
 from locust.runners import MasterRunner
 
-from bench.cores import core_count
+from bench.cpu import core_count
 from bench.installation import tool_version
 from bench.load.playing.progress import ProgressReport
 from bench.run.calibration import SessionKind, citation, state_folder

@@ -18,7 +18,7 @@ from gevent.queue import Full, Queue
 from gevent.subprocess import DEVNULL, PIPE, Popen
 
 from bench.clock import monotonic_ns
-from bench.cores import LOWERED
+from bench.cpu import LOWERED
 from bench.errors import UsageError
 from bench.installation import KILLED_S, own_environment, python_command, tool_version
 from bench.load.leading.looks import Looks

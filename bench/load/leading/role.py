@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import gevent
 from gevent.lock import RLock
 
-from bench.cores import niceness, set_niceness
+from bench.cpu import niceness, set_niceness
 from bench.errors import INTERRUPTED_STATUS, USAGE_STATUS, RtbenchError, UsageError
 from bench.load.leading.monitor import Monitor
 from bench.load.leading.terminal import TerminalView

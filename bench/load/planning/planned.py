@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from bench.cores import Priority, core_count, niceness, obtainable
+from bench.cpu import Priority, available_priority, core_count, niceness
 from bench.errors import UsageError
 from bench.load.planning.estimate import Quote, below_estimate, estimate, estimate_words, quote
 from bench.load.planning.lacking import lacking
@@ -234,7 +234,7 @@ def planned(environment: Environment) -> Planned:
     at_a_time = concurrency(environment, users, sessions=sessions, arms=len(targets))
     calibration = citation(state_folder(os.environ), kind_of(plays, targets), tls=any(target.tls for target in targets))
     warm_s = _warmup_s(environment, load_model, options, targets, plays)
-    priority = obtainable() if options.priority else None
+    priority = available_priority() if options.priority else None
     return Planned(options, targets, plays, sessions, prices, at_a_time, calibration, warm_s, priority, load_model)
 
 

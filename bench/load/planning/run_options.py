@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from bench.cores import core_count
+from bench.cpu import core_count
 from bench.errors import USAGE_STATUS, UsageError
 from bench.load.planning.stages import A_SPAN, MOST_PER_S, RATES, rate_per_s, span_s
 from bench.target.options import OPTION, OPTIONS, ServiceOptions

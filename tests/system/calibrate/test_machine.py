@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from bench.cores import allowed_cores, on, peak_rss_bytes, reading
+from bench.cpu import allowed_cores, peak_rss_bytes, pinned_to, read_cpu
 
 needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells")
 
@@ -16,7 +16,7 @@ needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="on
 def test_what_is_started_within_stays_on_its_cores() -> None:
     before = allowed_cores()
     last = frozenset({max(before)})
-    with on(last):
+    with pinned_to(last):
         child = subprocess.run([sys.executable, "-c", "import os; print(*os.sched_getaffinity(0))"],
                                capture_output=True, text=True, check=True)  # fmt: skip
 
@@ -30,4 +30,4 @@ def test_a_process_that_is_gone_is_not_known() -> None:
     child.wait()
 
     assert peak_rss_bytes(child.pid) is None
-    assert reading(child.pid, child.pid, allowed_cores()).harness_s is None
+    assert read_cpu(child.pid, child.pid, allowed_cores()).harness_s is None

@@ -9,7 +9,7 @@ import site
 
 import pytest
 
-from bench.cores import allowed_cores, cores_of
+from bench.cpu import allowed_cores, cores_of
 from bench.run.calibration import LoadStep, SessionKind
 from rtbench.calibrate.climb import CalibrationPlan, Pace, played
 from rtbench.calibrate.deviations import METRICS, OF_CALLS

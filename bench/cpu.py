@@ -1,4 +1,4 @@
-"""Says which cores this process may use, with which priority, and who had the machine's: we, others, the hypervisor."""
+"""CPU cores: which ones this process may use, with which priority, and who used those of the machine."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict
 
+import psutil
+
 from bench.clock import monotonic_ns
 from bench.units import NS_PER_S
 
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 """What a container's cgroup may take: microseconds of all processors, or `max`, in each period (cgroup v2)."""
-STAT = Path("/proc/stat")
 BUSY = 0.7
 """Where so much of all cores is taken, who wants one waits for it now and then."""
 STOLEN = 0.02
 """The hypervisor has taken cores away where they were gone for so much of the time."""
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 OTHERS = "other programs are at work on this machine: end them, or measure on one that has nothing else to do"
 HYPERVISOR = "the hypervisor took this machine's cores away: measure on one whose cores are its own"
 
@@ -42,7 +42,7 @@ def cpu_limit() -> float | None:
     return None
 
 
-class Processors(TypedDict):
+class CpuUsage(TypedDict):
     """Use of the cores of a machine, as shares of the time of all of them; null where the system does not tell.
 
     `all_programs`: all of them, this run and the kernel among them. `total_max`, `steal_max`: in the worst time window
@@ -71,38 +71,40 @@ MOST: tuple[Literal["load_start", "load_end", "all_programs", "steal", "total_ma
 """What is of the machine, whoever looks: of several looks the most counts."""
 
 
-class CoreTimes(NamedTuple):
+class CpuTimes(NamedTuple):
     """What all cores did since the machine started, and this process, in seconds."""
 
     all_s: float
     taken_s: float
     """by programs and the kernel"""
-    stolen_s: float
+    stolen_s: float | None
     own_s: float
 
 
-def core_times() -> CoreTimes | None:
-    """Read them; None where the system does not tell (proc(5), /proc/stat)."""
+def cpu_times() -> CpuTimes | None:
+    """Read the times; None if the system does not report them."""
     try:
-        words = STAT.read_text(encoding="ascii").partition("\n")[0].split()
-        user, nice, system, idle, iowait, irq, softirq, steal = (int(word) / TICKS_PER_S for word in words[1:9])
-    except (OSError, ValueError):
+        times = psutil.cpu_times()
+    except (OSError, RuntimeError, ValueError):
         return None
-    taken_s = user + nice + system + irq + softirq
-    return CoreTimes(taken_s + idle + iowait + steal, taken_s, steal, sum(os.times()[:2]))
+    taken_s = sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq"))
+    stolen_s = getattr(times, "steal", None)  # only Linux reports it
+    all_s = taken_s + times.idle + getattr(times, "iowait", 0.0) + (stolen_s or 0.0)
+    return CpuTimes(all_s, taken_s, stolen_s, sum(os.times()[:2]))
 
 
-class CoreWatch:
-    """Watches who has the machine's cores, from when it is made on."""
+class CpuMonitor:
+    """A monitor of the CPU use of the machine, from its construction on."""
 
     def __init__(self) -> None:
-        self._begin = self._last = core_times()
+        self._begin = self._last = cpu_times()
         self._load_begin = load_average()
-        self._taken_most = self._stolen_most = 0.0
+        self._taken_max = 0.0
+        self._stolen_max: float | None = None
 
-    def look(self) -> Processors:
-        """Say who had them so far; what passed since the last look is a stretch."""
-        told = Processors(
+    def sample(self) -> CpuUsage:
+        """Return the use so far; the time since the last sample is a time window."""
+        usage = CpuUsage(
             cores=os.cpu_count() or 1,
             load_start=self._load_begin,
             load_end=load_average(),
@@ -112,41 +114,47 @@ class CoreWatch:
             total_max=None,
             steal_max=None,
         )
-        now = core_times()
+        now = cpu_times()
         if now is None or self._begin is None or self._last is None or now.all_s <= self._begin.all_s:
-            return told
-        if now.all_s - self._last.all_s >= told["cores"]:  # of less, a tick is much
+            return usage
+        if now.all_s - self._last.all_s >= usage["cores"]:  # of less, a tick is much
             _, _, stolen, taken = shares(self._last, now)
-            self._taken_most, self._stolen_most = max(self._taken_most, taken), max(self._stolen_most, stolen)
+            self._taken_max, self._stolen_max = max(self._taken_max, taken), _larger(self._stolen_max, stolen)
             self._last = now
-        told["this_run"], told["all_programs"], told["steal"], taken = shares(self._begin, now)
-        told["total_max"] = max(self._taken_most, taken)
-        told["steal_max"] = max(self._stolen_most, told["steal"] or 0.0)
-        return told
+        usage["this_run"], usage["all_programs"], usage["steal"], taken = shares(self._begin, now)
+        usage["total_max"] = max(self._taken_max, taken)
+        usage["steal_max"] = _larger(self._stolen_max, usage["steal"])
+        return usage
 
 
-def shares(begin: CoreTimes, end: CoreTimes) -> tuple[float, float, float, float]:
-    """The shares of all cores' time between two instants of this process, of programs, of the hypervisor, and of all
-    that is taken."""
-    all_s, programs_s, stolen_s = end.all_s - begin.all_s, end.taken_s - begin.taken_s, end.stolen_s - begin.stolen_s
+def _larger(*values: float | None) -> float | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def shares(begin: CpuTimes, end: CpuTimes) -> tuple[float, float, float | None, float]:
+    """Return the shares of all cores' time between two instants: of this process, of all programs, of the hypervisor
+    (None if unknown), and of all that was taken."""
+    all_s, programs_s = end.all_s - begin.all_s, end.taken_s - begin.taken_s
+    known = begin.stolen_s is not None and end.stolen_s is not None
+    stolen_s = (end.stolen_s or 0.0) - (begin.stolen_s or 0.0)
     parts_s = end.own_s - begin.own_s, programs_s, stolen_s, programs_s + stolen_s
     own, programs, stolen, taken = (round(part_s / all_s, 4) for part_s in parts_s)
-    return own, programs, stolen, taken
+    return own, programs, stolen if known else None, taken
 
 
-def joined_processors(watched: Sequence[Processors]) -> Processors | None:
+def merge_cpu_usage(watched: Sequence[CpuUsage]) -> CpuUsage | None:
     """What processes of one machine saw in the same time. None of none."""
     if not watched:
         return None
-    both = Processors(**watched[0])
+    both = CpuUsage(**watched[0])
     for key in MOST:
-        both[key] = max((value for one in watched if (value := one[key]) is not None), default=None)
+        both[key] = _larger(*(one[key] for one in watched))
     own = [one["this_run"] for one in watched if one["this_run"] is not None]
     both["this_run"] = round(sum(own), 4) if own else None
     return both
 
 
-def filled_by(processors: Mapping[str, Any] | None) -> str:
+def busy_reason(processors: Mapping[str, Any] | None) -> str:
     """Names who had so much of the cores that a program of ours waited for one, and what to do; empty: we ourselves, or
     nobody knows."""
     if processors is None:
@@ -196,7 +204,7 @@ def set_niceness(value: int) -> None:
     os.setpriority(os.PRIO_PROCESS, 0, value)
 
 
-def obtainable() -> Priority:
+def available_priority() -> Priority:
     """The priority that this process gets where it asks: it is tried, and put back."""
     before = niceness()
     try:
@@ -224,14 +232,13 @@ def _is_grouped() -> bool:
 
 PROC = Path("/proc")
 SIMULATORS_MOST = 4
-PROGRAMS = (1, 2, 3, 8)
-"""The columns of /proc/stat in which programs ran: user, nice, system, and what the host of a virtual machine took
-(proc_stat(5)). Not interrupts, for those of the network are the work that is measured.
-"""
+PROGRAMS = ("user", "nice", "system", "steal")
+"""The times of a core in which programs ran, or the hypervisor took it. Interrupts are left out: those of the network
+are the work that is measured."""
 
 
 @dataclass(frozen=True)
-class Cores:
+class CpuAssignment:
     """The cores of harness and simulator; empty where the system binds no process to a core."""
 
     harness: frozenset[int]
@@ -252,16 +259,16 @@ class Cores:
         return self.harness | self.simulator
 
 
-def cores_of(allowed: frozenset[int]) -> Cores:
+def cores_of(allowed: frozenset[int]) -> CpuAssignment:
     """Divide cores: one for the harness, as the answer is that of one process; some others for the simulator."""
     if len(allowed) < 2:
-        return Cores(allowed, allowed)
+        return CpuAssignment(allowed, allowed)
     *others, last = sorted(allowed)
-    return Cores(frozenset({last}), frozenset(others[-SIMULATORS_MOST:]))
+    return CpuAssignment(frozenset({last}), frozenset(others[-SIMULATORS_MOST:]))
 
 
 @contextmanager
-def on(cores: frozenset[int]) -> Iterator[None]:
+def pinned_to(cores: frozenset[int]) -> Iterator[None]:
     """Run what is started within the block on these cores; it stays there."""
     if not cores:
         yield
@@ -275,7 +282,7 @@ def on(cores: frozenset[int]) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Reading:
+class CpuReading:
     """Seconds of processor time so far; None where the system does not tell."""
 
     at_ns: int
@@ -284,7 +291,7 @@ class Reading:
     busy_s: float | None
 
 
-class CoreUsage(NamedTuple):
+class ProcessCpuUsage(NamedTuple):
     """Shares of one core: 2.0 is two cores."""
 
     harness: float | None
@@ -292,12 +299,12 @@ class CoreUsage(NamedTuple):
     others: float | None
 
 
-def reading(harness: int, simulator: int, cores: frozenset[int]) -> Reading:
+def read_cpu(harness: int, simulator: int, cores: frozenset[int]) -> CpuReading:
     """Read the processor time of two processes, by their ids, and of everything that ran on the cores."""
-    return Reading(monotonic_ns(), _process_s(harness), _process_s(simulator), _busy_s(cores))
+    return CpuReading(monotonic_ns(), _process_s(harness), _process_s(simulator), _busy_s(cores))
 
 
-def usage(begin: Reading, end: Reading) -> CoreUsage:
+def cpu_usage(begin: CpuReading, end: CpuReading) -> ProcessCpuUsage:
     """Compute what was used between two readings."""
     seconds = (end.at_ns - begin.at_ns) / NS_PER_S
     harness, simulator, busy = (
@@ -309,36 +316,33 @@ def usage(begin: Reading, end: Reading) -> CoreUsage:
         )
     )
     known = harness is not None and simulator is not None and busy is not None
-    return CoreUsage(harness, simulator, max(0.0, busy - harness - simulator) if known else None)  # type: ignore[operator]
+    return ProcessCpuUsage(harness, simulator, max(0.0, busy - harness - simulator) if known else None)  # type: ignore[operator]
 
 
 def peak_rss_bytes(process: int) -> int | None:
-    """The most memory that a process has had (VmHWM)."""
-    lines = _read(PROC / str(process) / "status").splitlines()
+    """Return the most memory that a process has had (VmHWM of proc_pid_status(5)); None if it is unknown."""
+    try:
+        lines = (PROC / str(process) / "status").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
 
 
 def _process_s(process: int) -> float | None:
-    """Processor time of a process and its running children: fields 14 and 15 of stat, behind a name of any kind."""
-    fields = _read(PROC / str(process) / "stat").rpartition(")")[2].split()
-    if len(fields) < 13:
+    """Return the CPU time of a process and its running children; None if it has ended."""
+    try:
+        parent = psutil.Process(process)
+        if parent.status() == psutil.STATUS_ZOMBIE:
+            return None
+        times = [one.cpu_times() for one in (parent, *parent.children(recursive=True))]
+    except psutil.Error:
         return None
-    children = _read(PROC / str(process) / "task" / str(process) / "children").split()
-    own_s = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return own_s + sum(_process_s(int(child)) or 0.0 for child in children)
+    return float(sum(of.user + of.system for of in times))
 
 
 def _busy_s(cores: frozenset[int]) -> float | None:
-    """The processor time of all programs on these cores."""
-    names = {f"cpu{core}" for core in cores}
-    rows = [row for line in _read(PROC / "stat").splitlines() if (row := line.split()) and row[0] in names]
-    ticks = sum(int(row[place]) for row in rows for place in PROGRAMS)
-    return ticks / os.sysconf("SC_CLK_TCK") if rows else None
-
-
-def _read(path: Path) -> str:
-    """What the kernel tells there; "" where it does not, or the process has ended."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
+    """Return the CPU time of all programs on these cores; None if the system does not report it."""
+    every = psutil.cpu_times(percpu=True)
+    if not cores or len(every) <= max(cores):  # a core is offline, so that their order says nothing
+        return None
+    return float(sum(getattr(every[core], name, 0.0) for core in cores for name in PROGRAMS))

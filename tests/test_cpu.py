@@ -4,63 +4,81 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import pytest
 
-from bench import cores
-from bench.cores import (
+from bench import cpu
+from bench.cpu import (
     HYPERVISOR,
     OTHERS,
     RAISED,
-    CoreTimes,
-    CoreWatch,
-    Processors,
-    filled_by,
-    joined_processors,
-    obtainable,
+    CpuMonitor,
+    CpuTimes,
+    CpuUsage,
+    available_priority,
+    busy_reason,
+    merge_cpu_usage,
 )
 
-HZ = cores.TICKS_PER_S
-UNKNOWN = Processors(
+UNKNOWN = CpuUsage(
     cores=4, load_start=1.0, load_end=2.0, this_run=None, all_programs=None, steal=None, total_max=None, steal_max=None
 )
 
 
-def watched(**changes: float | None) -> Processors:
-    plain = Processors(
+def watched(**changes: float | None) -> CpuUsage:
+    plain = CpuUsage(
         cores=4, load_start=1.0, load_end=2.0, this_run=0.1, all_programs=0.3, steal=0.0, total_max=0.3, steal_max=0.0
     )
-    return Processors(**plain | changes)  # type: ignore[typeddict-item]
+    return CpuUsage(**plain | changes)  # type: ignore[typeddict-item]
 
 
-def stat(path: Path, user: float, idle: float, steal: float = 0.0) -> None:
-    """/proc/stat with so many seconds of programs, of nobody and of the hypervisor; a tenth of nobody's waits for a
-    disk."""
-    shown = [user / 2, 0, user / 2, idle * 0.9, idle * 0.1, 0, 0, steal, 0, 0]
-    path.write_text(f"cpu  {' '.join(str(round(value * HZ)) for value in shown)}\ncpu0 1 2 3\n")
+class Times(NamedTuple):
+    """What psutil says of Linux, in part; elsewhere some are not there."""
+
+    user: float
+    system: float
+    idle: float
+    iowait: float
+    steal: float
+
+
+class Machine:
+    """A machine with so many seconds of programs, of nobody and of the hypervisor; this process had `own_s` of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.times: Any = None
+        self.own_s = 0.0
+        monkeypatch.setattr("psutil.cpu_times", self.read)
+        monkeypatch.setattr("os.cpu_count", lambda: 4)
+        monkeypatch.setattr("os.times", lambda: (self.own_s * 0.75, self.own_s * 0.25))
+
+    def read(self) -> Any:
+        if self.times is None:
+            raise FileNotFoundError
+        return self.times
+
+    def ran(self, user: float, idle: float, steal: float = 0.0) -> None:
+        """A tenth of nobody's time waits for a disk."""
+        self.times = Times(user / 2, user / 2, idle * 0.9, idle * 0.1, steal)
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = tmp_path / "stat"
-    monkeypatch.setattr(cores, "STAT", path)
-    monkeypatch.setattr("os.cpu_count", lambda: 4)
-    monkeypatch.setattr("os.times", lambda: (0.0, 0.0))
-    return path
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(monkeypatch)
 
 
-def test_what_others_and_the_hypervisor_had_is_told_over_all_and_of_the_worst_stretch(
-    machine: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stat(machine, 100, 100)
-    watch = CoreWatch()
-    stat(machine, 110, 130)
-    watch.look()
-    stat(machine, 146, 130, steal=4)
-    monkeypatch.setattr("os.times", lambda: (6.0, 2.0))
-    watch.look()
-    stat(machine, 146, 170, steal=4)
-    told = watch.look()
+def test_what_others_and_the_hypervisor_had_is_told_over_all_and_of_the_worst_stretch(machine: Machine) -> None:
+    machine.ran(100, 100)
+    monitor = CpuMonitor()
+    machine.ran(110, 130)
+    monitor.sample()
+    machine.ran(146, 130, steal=4)
+    machine.own_s = 8
+    monitor.sample()
+    machine.ran(146, 170, steal=4)
+    told = monitor.sample()
 
     assert (told["this_run"], told["all_programs"], told["steal"]) == (
         round(8 / 120, 4),
@@ -70,13 +88,26 @@ def test_what_others_and_the_hypervisor_had_is_told_over_all_and_of_the_worst_st
     assert (told["total_max"], told["steal_max"]) == (1.0, 0.1)
 
 
-def test_where_the_system_does_not_tell_nothing_is_called_zero(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cores, "load_average", lambda: None)
-    told = CoreWatch().look()
+def test_a_system_that_reports_no_stolen_time_has_none(machine: Machine) -> None:
+    """macOS reports neither that nor waits for disks."""
+    machine.times = SimpleNamespace(user=100.0, nice=0.0, system=0.0, idle=100.0)
+    monitor = CpuMonitor()
+    machine.times = SimpleNamespace(user=110.0, nice=5.0, system=5.0, idle=120.0)
+    told = monitor.sample()
+
+    assert (told["all_programs"], told["total_max"]) == (0.5, 0.5)
+    assert (told["steal"], told["steal_max"]) == (None, None)
+
+
+def test_where_the_system_does_not_tell_nothing_is_called_zero(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "load_average", lambda: None)
+    told = CpuMonitor().sample()
 
     assert told["cores"] == 4
     assert {value for key, value in told.items() if key != "cores"} == {None}
-    assert filled_by(told) == ""
+    assert busy_reason(told) == ""
 
 
 def test_workers_of_one_machine_are_no_others_to_each_other() -> None:
@@ -84,12 +115,12 @@ def test_workers_of_one_machine_are_no_others_to_each_other() -> None:
         watched(this_run=0.1, all_programs=0.6, load_end=2.0),
         watched(this_run=0.2, all_programs=0.5, load_end=3.0),
     ]
-    both = joined_processors(workers)
+    both = merge_cpu_usage(workers)
 
     assert both is not None
     assert (both["this_run"], both["all_programs"], both["load_end"]) == (0.3, 0.6, 3.0)
-    assert joined_processors([UNKNOWN, UNKNOWN]) == UNKNOWN
-    assert joined_processors([]) is None
+    assert merge_cpu_usage([UNKNOWN, UNKNOWN]) == UNKNOWN
+    assert merge_cpu_usage([]) is None
 
 
 @pytest.mark.parametrize(
@@ -105,14 +136,14 @@ def test_workers_of_one_machine_are_no_others_to_each_other() -> None:
         (None, ""),
     ],
 )
-def test_less_load_of_ours_is_no_remedy_where_others_have_the_cores(seen: Processors | None, remedy: str) -> None:
-    assert filled_by(seen) == remedy
+def test_less_load_of_ours_is_no_remedy_where_others_have_the_cores(seen: CpuUsage | None, remedy: str) -> None:
+    assert busy_reason(seen) == remedy
 
 
 def test_this_machine_tells() -> None:
-    times = cores.core_times()
+    times = cpu.cpu_times()
 
-    assert times is None or (isinstance(times, CoreTimes) and 0 < times.taken_s <= times.all_s)
+    assert times is None or (isinstance(times, CpuTimes) and 0 < times.taken_s <= times.all_s)
 
 
 class Kernel:
@@ -135,8 +166,8 @@ class Kernel:
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The kernel's files, of a kernel that groups no sessions."""
-    monkeypatch.setattr(cores, "AUTOGROUP", tmp_path / "enabled")
-    monkeypatch.setattr(cores, "OWN_GROUP", tmp_path / "group")
+    monkeypatch.setattr(cpu, "AUTOGROUP", tmp_path / "enabled")
+    monkeypatch.setattr(cpu, "OWN_GROUP", tmp_path / "group")
     return tmp_path
 
 
@@ -153,7 +184,7 @@ def test_what_is_permitted_is_tried_and_put_back(
 ) -> None:
     process = kernel(monkeypatch, before)
 
-    assert obtainable() == (got, "", "")
+    assert available_priority() == (got, "", "")
     assert process.asked[0] == got
     assert process.niceness == before
 
@@ -162,7 +193,7 @@ def test_what_is_not_permitted_leaves_the_niceness_and_has_a_remedy(
     files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process = kernel(monkeypatch, floor=0)
-    got = obtainable()
+    got = available_priority()
 
     assert (got.niceness, got.hindrance, process.niceness) == (0, "is not permitted", 0)
     assert "prlimit --pid $$ --nice=30" in got.remedy
@@ -183,7 +214,7 @@ def test_a_group_of_the_session_keeps_it_from_counting_unless_that_was_raised_to
     kernel(monkeypatch)
     (files / "enabled").write_text(enabled)
     (files / "group").write_text(group)
-    got = obtainable()
+    got = available_priority()
 
     assert got.niceness == RAISED
     assert bool(got.hindrance) == bool(got.remedy) == hindered
@@ -191,7 +222,7 @@ def test_a_group_of_the_session_keeps_it_from_counting_unless_that_was_raised_to
 
 
 def test_this_machine_can_be_asked() -> None:
-    before = cores.niceness()
+    before = cpu.niceness()
 
-    assert obtainable().niceness in (min(before, RAISED), before)
-    assert cores.niceness() == before
+    assert available_priority().niceness in (min(before, RAISED), before)
+    assert cpu.niceness() == before
