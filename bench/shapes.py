@@ -16,7 +16,7 @@ from datetime import date
 from typing import Any, Generic, TypeVar
 
 from bench.errors import Mistakes
-from bench.plain import shortened
+from bench.untrusted.sanitize import excerpt
 from bench.yaml_file import TABLE, Value
 
 ENTRY, ENTRIES = "entry", "entries"
@@ -232,7 +232,7 @@ class ByName(Shape[dict[str, T]]):
         for name, entry in entries.items():
             with mistakes.gathered():
                 if not re.fullmatch(self.pattern, name):
-                    raise entry.error(f"{shortened(name)} cannot stand here: {value.name} must be {self.allowed}")
+                    raise entry.error(f"{excerpt(name)} cannot stand here: {value.name} must be {self.allowed}")
                 read[name] = self.shape.read(entry)
         mistakes.refuse()
         return read
@@ -370,7 +370,7 @@ class Table(Shape[T]):
             with mistakes.gathered():
                 if key not in self.fields:
                     hint = _hint(key, self.fields) or ";"
-                    raise entry.error(f"{value.name} has an unknown key '{shortened(key)}'{hint} {allowed}")
+                    raise entry.error(f"{value.name} has an unknown key '{excerpt(key)}'{hint} {allowed}")
                 given[key] = self.fields[key].read(entry)
         for key in self.required:
             if key not in entries:
@@ -481,7 +481,7 @@ class OneKeyOf(Shape[T]):
         unknown = next((key for key in entries if not self._knows(key)), None)
         if given or unknown is None:
             raise value.refuse(f"{wanted}, not {' and '.join(given) or 'none'}")
-        hint = f"not the unknown key '{shortened(unknown)}'{_hint(unknown, self.tables)}"
+        hint = f"not the unknown key '{excerpt(unknown)}'{_hint(unknown, self.tables)}"
         raise entries[unknown].error(f"{value.name} {wanted}, {hint}")
 
     def _knows(self, key: str) -> bool:

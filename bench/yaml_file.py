@@ -20,7 +20,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from bench.errors import ScriptError, UsageError
-from bench.plain import shortened
+from bench.untrusted.sanitize import excerpt
 
 MOST_BYTES = 4 << 20
 MOST_VALUES = 100_000
@@ -82,8 +82,8 @@ class Value(ABC):
             case dict() as entries:
                 return "`key: value`" if entries else "an empty table"
             case str() as text:
-                return f'the string "{shortened(text)}"'
-        return shortened(str(self.written))
+                return f'the string "{excerpt(text)}"'
+        return excerpt(str(self.written))
 
     def called(self, name: str) -> Self:
         """The same value by another name."""
@@ -196,7 +196,7 @@ class YamlValue(Value):
             elif not _is_a(key, "str"):
                 raise at_key.refuse("has a key that is not a word")
             elif key.value in own:
-                raise at_key.refuse(f"has the key '{shortened(key.value)}' twice")
+                raise at_key.refuse(f"has the key '{excerpt(key.value)}' twice")
             else:
                 own[key.value] = replace(self, name=key.value, node=node, mark=key)
         return merged | own
@@ -257,7 +257,7 @@ UNCLOSED = "while scanning a quoted scalar"
 def _syntax_problem(error: MarkedYAMLError) -> str:
     if error.context == UNCLOSED:
         return "is not YAML: this quote is not closed"
-    problem = shortened(" ".join(str(error.problem).split()), 200)
+    problem = excerpt(" ".join(str(error.problem).split()), 200)
     hint = "; indent with spaces, not with tabs" if r"'\t'" in problem else ""
     return f"is not YAML: {problem}{hint}"
 

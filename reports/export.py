@@ -32,11 +32,11 @@ import pyarrow.parquet as pq
 
 from bench.columns import LABELS
 from bench.errors import UsageError
-from bench.foreign import fresh_beside, read_file
 from bench.run import folder as run_folder
 from bench.run import histograms as hdr
 from bench.run.folder import SCHEMAS, TableName
 from bench.units import NS_PER_MS, NS_PER_S
+from bench.untrusted.safe_io import fresh_beside, read_file
 from reports.runs import RunFrames, read_histograms, session_frame, turn_frame
 from reports.turns import target_labels
 

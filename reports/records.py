@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, cast
 
 import msgspec
 
-from bench.foreign import read_json
+from bench.untrusted.safe_io import read_json
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 DIGITS = 6

@@ -28,7 +28,6 @@ import pyarrow.compute as pc
 from bench.columns import BOUNDS, LABELS, SESSIONS, TURN_KEYS, names_of
 from bench.errors import UsageError
 from bench.metrics import CATALOGUE, VAD_SEGMENTS, outcome_class
-from bench.plain import SUSPECT, printable, shortened
 from bench.run import folder as run_folder
 from bench.run import histograms as hdr
 from bench.run.document import RunDocument
@@ -38,6 +37,7 @@ from bench.run.integrity import repeated, wrong_column
 from bench.run.measured import CARRIED, all_histograms, bytes_per_s, origin_ns, values_ns
 from bench.run.part import parts
 from bench.units import NS_PER_MS, NS_PER_S
+from bench.untrusted.sanitize import SUSPECT, escape_control, excerpt
 from reports.exactness import Inexact, inexact_of
 from reports.question import OF_COLUMNS
 from reports.records import misfit
@@ -138,7 +138,7 @@ class RunFrames:
     @property
     def folder_name(self) -> str:
         """The name of its folder as it is shown: whoever made the folder chose the name."""
-        return printable(self.folder.name)
+        return escape_control(self.folder.name)
 
     @cached_property
     def inexact(self) -> tuple[Inexact, ...]:
@@ -245,17 +245,17 @@ def document_of(path: Path) -> dict[str, Any]:
     """What run.json of a folder says, every text as it may be shown. Raises UsageError where the folder is no run."""
     document: dict[str, Any] = _shown(run_folder.read_document(path))
     if wrong := misfit(document, RUN):
-        raise UsageError(f"{path / 'run.json'} is damaged: {shortened(wrong, 200)}")
+        raise UsageError(f"{path / 'run.json'} is damaged: {excerpt(wrong, 200)}")
     return document
 
 
 def _shown(value: Any) -> Any:
     """Whatever JSON holds, with every text in it as it may be shown."""
     if isinstance(value, dict):
-        return {printable(key): _shown(part) for key, part in value.items()}
+        return {escape_control(key): _shown(part) for key, part in value.items()}
     if isinstance(value, list):
         return [_shown(part) for part in value]
-    return printable(value) if isinstance(value, str) else value
+    return escape_control(value) if isinstance(value, str) else value
 
 
 def _columns(path: Path, names: list[str], converted: Convert) -> Columns:
@@ -352,7 +352,7 @@ def _labels(column: pa.ChunkedArray) -> pd.Categorical[Any]:
     labels, codes = encoded.dictionary, encoded.indices.fill_null(-1).to_numpy()
     kind = _few(tuple(labels.to_pylist())) if len(labels) <= FEW else _kind(labels)
     if kind is None:
-        shown = [printable(label) for label in labels.to_pylist()]
+        shown = [escape_control(label) for label in labels.to_pylist()]
         return pd.Categorical([shown[code] if code >= 0 else None for code in codes])
     return pd.Categorical.from_codes(codes, dtype=kind, validate=False)
 
@@ -366,7 +366,7 @@ def _few(labels: tuple[str, ...]) -> pd.CategoricalDtype | None:
 def _kind(labels: pa.Array) -> pd.CategoricalDtype | None:
     """What a column of these labels is; None where one of them cannot be shown as it stands."""
     if pc.any(pc.match_substring_regex(labels, SUSPECT)).as_py() and any(
-        label != printable(label) for label in labels.to_pylist()
+        label != escape_control(label) for label in labels.to_pylist()
     ):
         return None
     return pd.CategoricalDtype(pd.Index(labels.to_numpy(False)))
@@ -426,14 +426,14 @@ def response_ids(run: RunFrames, rows: Sequence[int]) -> list[str]:
     if run.finalized:
         with _reading(run.folder):
             ids = run_folder.read_values(run.folder, "turns", "response_id", rows)
-        return [printable(str(name or "")) for name in ids]
+        return [escape_control(str(name or "")) for name in ids]
     keys = ["session_id", "turn"]
     with _reading(run.folder):
         table = run_folder.read_table(run.folder, "turns", ["response_id", *keys])
     wanted = run.turns[keys].iloc[list(rows)]
     sessions = pa.array(wanted["session_id"].astype(object), pa.string())
     there = table.filter(pc.is_in(table.column("session_id"), sessions)).to_pylist()
-    named = {tuple(row[key] for key in keys): printable(str(row["response_id"] or "")) for row in there}
+    named = {tuple(row[key] for key in keys): escape_control(str(row["response_id"] or "")) for row in there}
     return [named.get(key, "") for key in wanted.itertuples(index=False, name=None)]
 
 

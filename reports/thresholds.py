@@ -18,7 +18,7 @@ from typing import Literal, cast
 from bench.errors import Mistakes, UsageError
 from bench.manual import see
 from bench.metrics import BYTES_PER_S, CATALOGUE, ORIGIN, REGULAR, SLOPE, TURN_TYPES, Better, turn_type_of
-from bench.plain import shortened
+from bench.untrusted.sanitize import excerpt
 from bench.yaml_file import Value, read_yaml
 from reports.question import ORIGINS, RATES, Kind, Question, Stratum
 from reports.statistics.differences import Margin
@@ -77,7 +77,7 @@ def primary(name: str) -> Gated:
 
 def quoted(text: str) -> str:
     """On one line, and cut where it is long."""
-    return f'"{shortened(text, 60)}"'
+    return f'"{excerpt(text, 60)}"'
 
 
 def near(name: str, known: Iterable[str]) -> str:

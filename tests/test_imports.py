@@ -31,7 +31,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "": ("bench", "reports", "rtbench", "scenarios"),
     "bench": (
         "units", "errors", "installation", "manual", "clock", "columns", "metrics", "limits",
-        "money", "retirements", "remedies", "plain", "foreign", "cpu", "live_line", "yaml_file", "shapes",
+        "money", "retirements", "remedies", "untrusted", "cpu", "live_line", "yaml_file", "shapes",
         "protocol", "transport", "target", "plan", "observe", "simulator",
         "dial", "run", "line", "session", "load", "probe", "doctor",
     ),
@@ -54,9 +54,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
 """The modules of each package from the lowest layer up: a module imports only from its own layer and those before."""
 
 REPORTS_MAY_USE = {
-    "bench.columns", "bench.errors", "bench.foreign", "bench.limits", "bench.metrics",
+    "bench.columns", "bench.errors", "bench.limits", "bench.metrics",
     "bench.money",
-    "bench.manual", "bench.plain", "bench.remedies", "bench.retirements", "bench.units", "bench.yaml_file",
+    "bench.manual", "bench.remedies", "bench.retirements", "bench.units", "bench.yaml_file",
+    "bench.untrusted.safe_io", "bench.untrusted.sanitize",
     "bench.run.document", "bench.run.folder",
     "bench.run.part", "bench.run.presence", "bench.run.integrity",
     "bench.run.histograms", "bench.run.measured", "bench.run.evidence",
@@ -85,8 +86,8 @@ NAMED_IN = {
 }  # fmt: skip
 
 PURE = (
-    "bench.remedies", "bench.plain", "bench.money", "bench.metrics", "bench.protocol",
-    "bench.observe", "bench.simulator.behaviour",
+    "bench.remedies", "bench.untrusted.sanitize", "bench.untrusted.values", "bench.money", "bench.metrics",
+    "bench.protocol", "bench.observe", "bench.simulator.behaviour",
     "bench.simulator.caller_turns", "bench.simulator.conversation", "bench.simulator.answering",
     "bench.simulator.session", "bench.simulator.quota", "bench.simulator.delay", "bench.simulator.refusals",
     "bench.simulator.faults", "bench.simulator.wire", "bench.simulator.gpt_live_behaviour",
@@ -255,7 +256,7 @@ def test_reports_know_of_the_measuring_half_only_its_files_and_its_catalogue() -
         for name in MODULES
         if within(name, "reports")
         for module in imports(name)
-        if within(module, "bench") and module not in ("bench", "bench.run") and not within(module, *REPORTS_MAY_USE)
+        if within(module, "bench") and module not in ("bench", "bench.run", "bench.untrusted") and not within(module, *REPORTS_MAY_USE)
     }
 
     assert used == set()

@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from bench import plain
 from bench.metrics import UNFINISHED
 from bench.observe.observation import reason
 from bench.protocol.base import Dialect
@@ -28,6 +27,7 @@ from bench.shapes import either
 from bench.target.address import AZURE_GA, AZURE_PREVIEW, VERSIONS, VOICE_LIVE_PATH, azure_cloud
 from bench.target.options import AgentName
 from bench.target.target import Entra, Target
+from bench.untrusted import sanitize
 
 FindingState = Literal["pass", "warning", "fail", "skipped"]
 
@@ -57,7 +57,9 @@ def any_failed(findings: Iterable[Finding]) -> bool:
 
 def printable_finding(finding: Finding) -> Finding:
     """The finding without anything that steers a terminal: services put words of theirs into it."""
-    return replace(finding, message=plain.printable(finding.message), remedy=plain.printable(finding.remedy))
+    return replace(
+        finding, message=sanitize.escape_control(finding.message), remedy=sanitize.escape_control(finding.remedy)
+    )
 
 
 def lines(finding: Finding, width: int) -> Iterator[str]:

@@ -25,7 +25,6 @@ from bench.doctor.explain import (
 from bench.metrics import NOTHING_AUDIBLE
 from bench.money import Tariff, cost_usd, dollars
 from bench.observe.observation import SessionObservation, TurnObservation, reason
-from bench.plain import counted
 from bench.protocol.agent import OTHER_STREAM
 from bench.protocol.audio import AudioFormat
 from bench.protocol.base import Dialect, is_simulated
@@ -35,6 +34,7 @@ from bench.retirements import SOON_DAYS, retirement_of
 from bench.shapes import either
 from bench.target.target import Target
 from bench.units import NS_PER_MS, NS_PER_S
+from bench.untrusted.sanitize import top_counts
 
 MINUTE_S = 60
 CLOSE_S, SKEW_S = 2.0, 60.0
@@ -280,7 +280,7 @@ def unread(session: SessionObservation) -> Iterator[Finding]:
     """Messages that are none of the dialect: a provider of telephony ignores them, too."""
     if session.unknown_events:
         wrong_stream = any(name.endswith(OTHER_STREAM) for name in session.unknown_events)
-        said = f"left unread, for they are none of this way of calling: {counted(session.unknown_events)}"
+        said = f"left unread, for they are none of this way of calling: {top_counts(session.unknown_events)}"
         yield Finding("messages", "warning", said, STREAMLESS if wrong_stream else UNREAD)
 
 

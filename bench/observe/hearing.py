@@ -17,8 +17,8 @@ from bench.clock import Arrival, Handed
 from bench.observe.inputs import Transmitted
 from bench.observe.observation import receive_timestamp_source
 from bench.protocol.events import Event, Kind
-from bench.protocol.untrusted import LONGEST_TEXT
 from bench.units import NS_PER_MS
+from bench.untrusted.values import LONGEST_TEXT
 
 
 @dataclass(slots=True)

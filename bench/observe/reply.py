@@ -22,8 +22,8 @@ from bench.observe.onsets import PAUSE_NS
 from bench.observe.reply_detector import SILENCE_NS
 from bench.protocol.audio import UNREADABLE, AudioFormat, audible_sample
 from bench.protocol.events import ANSWER, COMMENTARY, EMPTY, CutPayload, Event, FunctionCall, Kind, LinePlace, said
-from bench.protocol.untrusted import LONGEST_TEXT
 from bench.units import NS_PER_MS, NS_PER_S
+from bench.untrusted.values import LONGEST_TEXT
 
 
 class Player:

@@ -26,8 +26,8 @@ from bench.limits import LONGEST_HOLD_NS
 from bench.observe.onsets import BLOCK_MS, PAUSE_NS, WINDOW, Onsets
 from bench.protocol.audio import UNREADABLE, AudioFormat, SampleStream
 from bench.protocol.events import CutPayload, Event, Kind, LinePlace, audio_payload, said
-from bench.protocol.untrusted import LONGEST_TEXT
 from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
+from bench.untrusted.values import LONGEST_TEXT
 
 MOST_MARKS = 1_000
 """Marks that may wait at a time: one for each word of minutes of speech."""

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from bench.errors import UsageError
-from bench.foreign import JsonError, read_json
 from bench.protocol.settings import Image, Message, MessageRole
 from bench.shapes import Choice, Field, Schema, Shape, Table, Text, UnfitError
+from bench.untrusted.safe_io import JsonError, read_json
 from bench.yaml_file import PlainValue, Value, read_text
 
 T = TypeVar("T")

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from bench.errors import ScriptError, UsageError
-from bench.plain import shortened
 from bench.units import NS_PER_S
+from bench.untrusted.sanitize import excerpt
 from bench.yaml_file import read_text
 
 LONGEST_S = 3_600.0
@@ -101,7 +101,7 @@ def _numbers(path: Path, text: str) -> Iterator[float]:
             continue
         if not _SECONDS.fullmatch(written) or float(written) > LONGEST_S:
             allowed = f"a number of seconds from 0 to {LONGEST_S:g}"
-            raise ScriptError(path, number, f"must be {allowed}, not {shortened(written)}")
+            raise ScriptError(path, number, f"must be {allowed}, not {excerpt(written)}")
         yield float(written)
 
 
@@ -180,8 +180,8 @@ def names_in(text: str) -> set[str]:
 
 def unknown_name(name: str, there: Iterable[str]) -> str:
     """What is wrong with a `${name}` that the variables do not have."""
-    known = shortened(", ".join(there), LISTED)
-    name = shortened(name)
+    known = excerpt(", ".join(there), LISTED)
+    name = excerpt(name)
     return f"has ${{{name}}}, the variables have only {known} (write $${{{name}}} for the words themselves)"
 
 
@@ -293,11 +293,11 @@ def _refusal(path: Path, number: int, problem: str) -> UsageError:
 
 
 def _listed(names: Iterable[str]) -> str:
-    return shortened(", ".join(map(_quoted, names)), LISTED) or "none"
+    return excerpt(", ".join(map(_quoted, names)), LISTED) or "none"
 
 
 def _quoted(name: str) -> str:
-    return repr(shortened(name))
+    return repr(excerpt(name))
 
 
 _READERS = {".csv": _csv_rows, ".jsonl": _jsonl_rows}

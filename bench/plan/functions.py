@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from bench.foreign import JsonError, read_json
 from bench.plan.draws import Choices, ThinkTime
 from bench.protocol.events import FunctionCall
 from bench.protocol.settings import FunctionOutput, FunctionTool, ResponseSettings
 from bench.units import NEVER_NS
+from bench.untrusted.safe_io import JsonError, read_json
 
 NO_TURN = ""
 Compute = Callable[..., Any]

@@ -21,7 +21,7 @@ from bench.protocol.audio import PCM16, PCM16_16K, AudioFormat, AudioFormatName,
 from bench.protocol.base import Act, Awaited, ClientMessage, Provider
 from bench.protocol.events import EMPTY, Event, Kind, base64_bytes
 from bench.protocol.settings import SessionSettings
-from bench.protocol.untrusted import LONGEST_ID
+from bench.untrusted.values import LONGEST_ID
 
 METADATA, AUDIO, DTMF, STOP = "AudioMetadata", "AudioData", "DtmfData", "StopAudio"
 HEADERS = tuple((f"x-ms-call-{id}-id", CALL_ID.decode()) for id in ("connection", "correlation"))

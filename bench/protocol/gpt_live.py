@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 
-from bench.plain import word
 from bench.protocol.agent import Duplex
 from bench.protocol.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_16K, AudioFormat, AudioFormatName, by_name
 from bench.protocol.base import Act, Awaited, ClientMessage
@@ -22,7 +21,8 @@ from bench.protocol.events import EMPTY, Effect, Event, Failure, Kind, base64_by
 from bench.protocol.openai import GPT_LIVE_NAME
 from bench.protocol.openai_events import LONGEST_SESSION, failure_of
 from bench.protocol.settings import Keys, SessionSettings, SettingsRefusal, merged, undone, without_none
-from bench.protocol.untrusted import LONGEST_ID, object_in, shortened_settings, string_in, text_of
+from bench.untrusted.sanitize import slug
+from bench.untrusted.values import LONGEST_ID, object_in, shortened_settings, string_in, text_of
 
 FIRST_MODEL = "gpt-live-1"
 START, APPEND = "session.start", "session.input_audio.append"
@@ -190,7 +190,7 @@ def _backend(session: Mapping[str, Any]) -> tuple[str, str] | None:
 
 def _delegated(wire: _Wire) -> Event:
     """The service has handed on a task, and may say so; the answer comes once somebody has done it."""
-    target = word(text_of(object_in(wire.delegation), "target")) or "unknown"
+    target = slug(text_of(object_in(wire.delegation), "target")) or "unknown"
     why = "this tool answers none" if target == CLIENT else "its tokens are not counted"
     words = f"the service delegated a task (to: {target}), and {why}: what it says then is no answer to its caller"
     return Event(Kind.ERROR, DELEGATED, failure=Failure("delegation", "delegation", words, effect=Effect.FATAL))
@@ -198,7 +198,7 @@ def _delegated(wire: _Wire) -> Event:
 
 def _closed(wire: _Wire) -> Event:
     """The session is over: as we asked, or because the service ends it."""
-    reason = word(string_in(wire.reason)[:LONGEST_ID]) or "unknown"
+    reason = slug(string_in(wire.reason)[:LONGEST_ID]) or "unknown"
     if reason == ASKED_TO_CLOSE:
         return Event(Kind.NOTED, CLOSED)
     effect = Effect.EXPIRED if reason == EXPIRED else Effect.FATAL

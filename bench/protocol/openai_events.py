@@ -1,7 +1,7 @@
 """Reads the server events of the OpenAI Realtime API, in the spelling of the preview and of GA. Pure.
 
-A server event is one event, whatever it says. Every text of the service that is kept is cut here (`untrusted.py`):
-there is no other way in.
+A server event is one event, whatever it says. Every text of the service that is kept is cut here
+(`untrusted/values.py`): there is no other way in.
 
 The tokens of a response stand in the `usage` of its `response.done`. What is not told by kind is taken for text, cached
 input as far as there is text. What is no number of tokens is never taken for none: whoever cannot read a bill has not
@@ -15,7 +15,6 @@ from typing import Annotated, Any
 
 import msgspec
 
-from bench.plain import word
 from bench.protocol.base import Act
 from bench.protocol.events import (
     DELTAS,
@@ -32,7 +31,8 @@ from bench.protocol.events import (
     text_characters,
 )
 from bench.protocol.rate_limits import rate_limits
-from bench.protocol.untrusted import (
+from bench.untrusted.sanitize import slug
+from bench.untrusted.values import (
     LONGEST_ARGUMENTS,
     LONGEST_ID,
     LONGEST_TEXT,
@@ -307,7 +307,7 @@ def _described(kind: Kind, wire: _Wire) -> Event:
         audio_ms=wire.audio_start_ms if kind is Kind.SPEECH_STARTED else wire.audio_end_ms,
     )
     if kind in OF_OUTPUT:
-        return msgspec.structs.replace(event, phase=word((wire.item and wire.item.phase) or ""), calls=_call(wire))
+        return msgspec.structs.replace(event, phase=slug((wire.item and wire.item.phase) or ""), calls=_call(wire))
     if not (len(wire.response) or len(wire.session) or len(wire.error)):  # as of most events, and quicker to see
         return event
     response, session = object_in(wire.response), shortened_settings(object_in(wire.session), len(wire.session)) or None
@@ -316,8 +316,8 @@ def _described(kind: Kind, wire: _Wire) -> Event:
     return msgspec.structs.replace(
         event,
         response_id=event.response_id or text_of(response, "id"),
-        status=word(text_of(response, "status")),
-        reason=word(text_of(details, "reason")),
+        status=slug(text_of(response, "status")),
+        reason=slug(text_of(details, "reason")),
         request=text_of(part_of(response, "metadata"), REQUEST_KEY),
         failure=failure_of(error) if error else None,
         usage=_usage(response.get("usage")) if kind is Kind.RESPONSE_DONE else None,
@@ -365,7 +365,7 @@ def _calls(response: Mapping[str, Any]) -> Iterator[FunctionCall]:
 
 def failure_of(error: Mapping[str, Any], id_name: str = "event_id") -> Failure:
     """An error as the service tells it. `id_name`: where it gives back the client's own id of a message."""
-    kind, code = (word(text_of(error, name)) for name in ("type", "code"))
+    kind, code = (slug(text_of(error, name)) for name in ("type", "code"))
     effect = EFFECTS.get(code or kind, Effect.NONE)
     return Failure(kind, code, text_of(error, "message", LONGEST_WORDS), text_of(error, id_name), effect)
 

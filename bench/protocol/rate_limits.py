@@ -14,8 +14,8 @@ from email.utils import mktime_tz, parsedate_tz
 
 import msgspec
 
-from bench.protocol.untrusted import LONGEST_ID
 from bench.units import NS_PER_S
+from bench.untrusted.values import LONGEST_ID
 
 LONGEST_S = 1e9
 """A longer wait is left out: nobody means it, and it might not fit its column."""

@@ -23,7 +23,7 @@ from bench.protocol.audio import G711_ULAW, AudioFormat, AudioFormatName, by_nam
 from bench.protocol.base import Act, Awaited, ClientMessage, Provider
 from bench.protocol.events import EMPTY, Event, Kind, base64_bytes
 from bench.protocol.settings import SessionSettings, SettingsRefusal
-from bench.protocol.untrusted import LONGEST_ID, LONGEST_WORDS
+from bench.untrusted.values import LONGEST_ID, LONGEST_WORDS
 
 CONNECTED, START, MEDIA, MARK, CLEAR, DTMF, STOP = "connected", "start", "media", "mark", "clear", "dtmf", "stop"
 ROOM = CALL_ID.decode()

@@ -19,12 +19,12 @@ import msgspec
 
 from bench.cpu import core_count, cpu_limit
 from bench.errors import UsageError
-from bench.foreign import JsonError, read_file, read_json, write_text
 from bench.installation import tool_version
 from bench.run.document import ValidityStatus
 from bench.run.provenance import host
 from bench.target.options import AgentName
 from bench.units import NS_PER_S
+from bench.untrusted.safe_io import JsonError, read_file, read_json, replace_text
 
 SCHEMA_VERSION = 2
 MOST_LETTERS = 60
@@ -191,7 +191,7 @@ def save_calibration(calibration: Calibration, folder: Path | None) -> Path:
     """Write a calibration in one step; returns its path. Raises UsageError where that cannot be."""
     path = writable(folder) / calibration.file_name
     try:
-        write_text(path, msgspec.json.format(msgspec.json.encode(calibration), indent=2).decode() + "\n")
+        replace_text(path, msgspec.json.format(msgspec.json.encode(calibration), indent=2).decode() + "\n")
     except OSError as error:
         raise UsageError(f"{path}: the calibration cannot be saved: {error.strerror}") from None
     return path

@@ -23,7 +23,6 @@ import pyarrow.parquet as pq
 from msgspec import to_builtins
 
 from bench.clock import utc_ns
-from bench.foreign import fresh_beside, write_text
 from bench.installation import is_alive
 from bench.run import folder as files
 from bench.run import lock, spool
@@ -36,6 +35,7 @@ from bench.run.provenance import recorded_by
 from bench.run.unknown import OF_SECONDS, OF_SESSIONS, OF_TURNS, UNSEEN_NS, Lost, load_of, lost_entries
 from bench.run.validity import judge
 from bench.units import NS_PER_S
+from bench.untrusted.safe_io import fresh_beside, replace_text
 
 CLOSED = ("ended", "killed")
 SUMMED = ("unknown_events", "incident_counts")
@@ -136,7 +136,7 @@ def merge_parts(
         None if last_second is None else (last_second + 1) * NS_PER_S,
     )
     log = histograms.lines(started_utc_ns, last_utc_ns or started_utc_ns)
-    write_text(files.histograms_path(folder), header(started_utc_ns, simulated=simulated) + "".join(log))
+    replace_text(files.histograms_path(folder), header(started_utc_ns, simulated=simulated) + "".join(log))
     document |= {
         "simulated": simulated,
         "state": "killed" if killed else "ended",

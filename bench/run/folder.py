@@ -39,11 +39,11 @@ import pyarrow.parquet as pq
 from bench import columns
 from bench.columns import BOUNDS, TURN_KEYS, ColumnKind
 from bench.errors import UsageError
-from bench.foreign import JsonError, open_file, read_file, read_json, write_text
 from bench.run import spool
 from bench.run.document import SCHEMA_VERSION
 from bench.run.part import parts
 from bench.units import NS_PER_S
+from bench.untrusted.safe_io import JsonError, open_file, read_file, read_json, replace_text
 
 ANY_ROWS, BYTES_PER_ROW = 100_000, 4
 """Most rows in any file, and the bytes of it that allow one more."""
@@ -252,7 +252,7 @@ def read_document(folder: Path) -> dict[str, Any]:
 
 def write_document(folder: Path, document: dict[str, Any]) -> None:
     """Replace run.json in one step, so that a reader sees the old one or the new one."""
-    write_text(folder / "run.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    replace_text(folder / "run.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
 def histograms_path(folder: Path) -> Path:

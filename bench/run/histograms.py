@@ -21,10 +21,10 @@ import numpy.typing as npt
 from hdrh.histogram import HdrHistogram
 
 from bench.errors import UsageError
-from bench.foreign import read_file
 from bench.metrics import BYTES_PER_S, CATALOGUE, REGULAR
-from bench.plain import shortened
 from bench.units import NS_PER_S, US_PER_MS
+from bench.untrusted.safe_io import read_file
+from bench.untrusted.sanitize import excerpt
 
 DIGITS = 3
 COOKIE_BYTES, MOST_UNPACKED = 8, 64 << 20
@@ -273,7 +273,7 @@ def _refuse_bomb(payload: str) -> None:
 
 
 def _unreadable(name: str, error: Exception) -> UsageError:
-    why = error.strerror if isinstance(error, OSError) else shortened(str(error), 200)
+    why = error.strerror if isinstance(error, OSError) else excerpt(str(error), 200)
     return UsageError(f"{name} cannot be read as a histogram log: {why}")
 
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bench.plain import shortened
 from bench.run.folder import SCHEMAS, TableName
+from bench.untrusted.sanitize import excerpt
 
 IN_EACH_ROW = ("session_id", "target", "outcome", "start_utc_ns", "ended_at_ns", "second", "duration_ns")
 """The columns that are null in no row of any table."""
@@ -46,7 +46,7 @@ def repeated(sessions: Codes, id_of: Callable[[int], object], turns: Codes, numb
     each row of turns a number that stands for its session, and its own number in the session; NaN if it has none.
     """
     if (twice := np.flatnonzero(np.bincount(sessions) > 1)).size:
-        return f"it holds session {shortened(str(id_of(int(twice[0]))))} twice"
+        return f"it holds session {excerpt(str(id_of(int(twice[0]))))} twice"
     known = ~np.isnan(numbers)
     order = np.lexsort((numbers[known], turns[known]))
     number, session = numbers[known][order], turns[known][order]

@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from bench.errors import UsageError
-from bench.plain import shortened
 from bench.run import folder as files
 from bench.run.close import CLOSED, is_under_way, writer_is_gone
 from bench.run.document import Count, ValidityStatus
 from bench.run.presence import is_run, run_folders
+from bench.untrusted.sanitize import excerpt
 
 SCHEMA: Literal[2] = 2
 KeptState = Literal["running", "closing", "ended", "killed"]
@@ -125,7 +125,7 @@ def _problem(folder: Path, error: UsageError | msgspec.ValidationError) -> str:
     """Return why a folder is not shown as a run."""
     if isinstance(error, UsageError):
         return str(error)
-    return f"{folder / 'run.json'} is damaged: {shortened(str(error), 200)}"
+    return f"{folder / 'run.json'} is damaged: {excerpt(str(error), 200)}"
 
 
 def _kept(folder: Path, document: dict[str, Any]) -> KeptRun:

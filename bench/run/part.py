@@ -16,12 +16,12 @@ import msgspec
 import pyarrow as pa
 
 from bench.errors import UsageError
-from bench.foreign import JsonError, open_file, read_json
 from bench.installation import is_alive
-from bench.plain import printable, shortened
 from bench.run import spool
 from bench.run.document import HostEntry, IncidentEntry
 from bench.run.histograms import Histograms, decode
+from bench.untrusted.safe_io import JsonError, open_file, read_json
+from bench.untrusted.sanitize import escape_control, excerpt
 
 BARE_HOST: dict[str, Any] = {
     "kernel": "", "python": "", "cpus": None, "packages": {}, "workers": 1,
@@ -212,7 +212,7 @@ class Part:
     def _note(self, name: str, error: Exception) -> None:
         """Note that a stream or document cannot be read, or not to its end."""
         why = str(getattr(error, "strerror", None) or error) or type(error).__name__
-        self.damage.setdefault(name, shortened(printable(why.splitlines()[0]), 200))
+        self.damage.setdefault(name, excerpt(escape_control(why.splitlines()[0]), 200))
 
 
 def with_columns_of(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

@@ -17,10 +17,10 @@ from typing import Any
 from bench.cpu import CpuUsage, merge_cpu_usage
 from bench.installation import tool_version
 from bench.metrics import DEFINITIONS_VERSION
-from bench.plain import word
 from bench.run.document import SCHEMA_VERSION
 from bench.run.histograms import Histograms, worst_p99_ms
 from bench.run.part import AnyPart
+from bench.untrusted.sanitize import slug
 
 CPUINFO = Path("/proc/cpuinfo")
 PACKAGES = ("locust", "gevent", "websockets", "msgspec", "hdrhistogram", "pyarrow", "numpy")
@@ -82,7 +82,7 @@ def public_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def host_name() -> str:
     """The name of this machine, made of `A-Za-z0-9_.-`."""
-    return word(socket.gethostname()) or "localhost"
+    return slug(socket.gethostname()) or "localhost"
 
 
 def named_host() -> dict[str, Any]:
@@ -133,7 +133,7 @@ def leader_of(document: Mapping[str, Any]) -> dict[str, Any]:
     writer, host = document.get("writer") or {}, document.get("host") or {}
     beside = {key: document[key] for key in ("calibration", "niceness") if key in document}
     clock = {"clock_offset_ns": None, "clock_offset_uncertainty_ns": None}
-    return {"name": word(str(writer.get("host") or "")) or "localhost"} | dict(host) | beside | clock
+    return {"name": slug(str(writer.get("host") or "")) or "localhost"} | dict(host) | beside | clock
 
 
 def _gathered(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

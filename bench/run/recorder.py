@@ -23,7 +23,6 @@ from bench.clock import monotonic_ns, utc_ns
 from bench.cpu import CpuMonitor
 from bench.metrics import is_throttled, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.plain import printable
 from bench.protocol.base import is_simulated, simulator_late_ms
 from bench.protocol.events import Event, Kind
 from bench.protocol.rate_limits import limits_in
@@ -35,6 +34,7 @@ from bench.run.rows import RowIdentity, Second, Words, said_row, session_row, tu
 from bench.run.spool import Batches, Spool, columns_of
 from bench.transport.received import DeltaArrival, Received
 from bench.units import NS_PER_S, NS_PER_US
+from bench.untrusted.sanitize import escape_control
 
 AUDIO_DELTA, SESSION_CREATED, RATE_LIMITS = Kind.AUDIO_DELTA, Kind.SESSION_CREATED, Kind.RATE_LIMITS
 """Kinds that are asked for at every event, where an attribute of an enumeration is slow."""
@@ -395,7 +395,7 @@ class SessionRecord:
         self.target.active -= 1
         self.target.second.throttled += is_throttled(session.outcome)
         for raw_name, count in session.unknown_events.items():
-            name = printable(recorder._hide(raw_name))
+            name = escape_control(recorder._hide(raw_name))
             known = name in recorder.unknown_names or len(recorder.unknown_names) < UNKNOWN_NAMES
             recorder.unknown_names[name if known else "other"] += count
         recorder.timestamp_fallbacks += session.timestamp_fallbacks

@@ -18,7 +18,6 @@ import msgspec
 
 from bench.clock import Arrival
 from bench.errors import UsageError
-from bench.foreign import read_json
 from bench.observe import inputs
 from bench.observe.inputs import NO_JSON, AnyInput, Input, SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
@@ -28,6 +27,7 @@ from bench.protocol.base import Act, Dialect
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import WITH_AUDIO, CutPayload, Event, Kind
 from bench.transport.received import Received as Message
+from bench.untrusted.safe_io import read_json
 
 SCHEMA_VERSION = 6
 

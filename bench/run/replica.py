@@ -18,10 +18,10 @@ from pathlib import Path
 
 import msgspec
 
-from bench.foreign import write_text
 from bench.run.folder import SCHEMAS
 from bench.run.part import FACTS, HISTOGRAMS, TRANSCRIPT, rows_of
 from bench.run.spool import EVENTS, path_of
+from bench.untrusted.safe_io import replace_text
 
 CHUNK_BYTES = 128 << 10
 """At most, before it is compressed, which takes a worker a millisecond or two."""
@@ -202,7 +202,7 @@ class Replica:
         if chunk.offset <= size < chunk.offset + len(data):
             gathered += data[size - chunk.offset :]
         if len(gathered) == chunk.total and (size < chunk.total or not chunk.total):
-            write_text(part_file(self._folder, self._worker, chunk.name), gathered.decode("utf-8", "replace"))
+            replace_text(part_file(self._folder, self._worker, chunk.name), gathered.decode("utf-8", "replace"))
         return len(gathered)
 
 

@@ -19,10 +19,10 @@ import msgspec
 from bench.columns import SESSIONS, TOKENS, TURN_ARRIVALS, TURN_INSTANTS, TURN_SENDS, TURNS, names_of, token_column
 from bench.observe.inputs import NO_JSON
 from bench.observe.observation import Quality, SessionObservation, TurnObservation
-from bench.plain import printable
 from bench.protocol.base import BINARY, Binary, Dialect
 from bench.protocol.events import WITH_AUDIO, Event, Kind
 from bench.protocol.rate_limits import LIMITED, RateLimit
+from bench.untrusted.sanitize import escape_control
 
 Hide = Callable[[str], str]
 HIDDEN_SETTINGS = frozenset({"client_secret"})
@@ -109,7 +109,7 @@ class Words:
         """Hide secrets, and only then escape and cut: a secret that was cut or escaped would not be known for one."""
         text = text.encode("utf-8", "replace").decode()
         shown = self._hide(text) if column in FOREIGN else text
-        shown = printable(shown) if column in FOREIGN - SPOKEN else shown
+        shown = escape_control(shown) if column in FOREIGN - SPOKEN else shown
         return shown[:DETAIL_CHARACTERS] if column in CUT else shown
 
     def cleaned_row(self, row: Mapping[str, Any]) -> dict[str, Any]:

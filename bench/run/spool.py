@@ -27,7 +27,7 @@ from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 
-from bench.foreign import GrowingFile, fresh_beside, write_text
+from bench.untrusted.safe_io import AppendFile, fresh_beside, replace_text
 
 SPOOL, WORKERS = "spool", "workers"
 EVENTS = "events"
@@ -46,13 +46,13 @@ class Spool:
         self._folder, self.run_id, self.worker = folder, run_id or folder.name, worker
         self.events = folder / EVENTS
 
-    def stream(self, name: str) -> GrowingFile:
+    def stream(self, name: str) -> AppendFile:
         """A new stream; one name has one. Raises OSError where there can be none."""
-        return GrowingFile(path_of(self._folder, self.worker, name))
+        return AppendFile(path_of(self._folder, self.worker, name))
 
     def replace(self, name: str, text: str) -> None:
         """Keep a document instead of the one of this name. Raises OSError, and keeps the old one, where it cannot."""
-        write_text(path_of(self._folder, self.worker, name), text)
+        replace_text(path_of(self._folder, self.worker, name), text)
 
 
 def path_of(folder: Path, worker: int, name: str, place: str = SPOOL) -> Path:
@@ -115,7 +115,7 @@ class Batches(Generic[AnyRow]):
 
     def __init__(
         self,
-        stream: GrowingFile,
+        stream: AppendFile,
         schema: pa.Schema,
         columns_of: Callable[[Sequence[AnyRow]], Columns],
         refused: ValueRefused,

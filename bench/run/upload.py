@@ -20,14 +20,14 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 from bench.clock import monotonic_ns
 from bench.errors import UsageError
-from bench.foreign import is_regular, open_file
-from bench.plain import printable, word
 from bench.run import folder as files
 from bench.run.close import is_under_way
 from bench.target.address import split_url
 from bench.target.identity import Fetch, Token, fetch_token
 from bench.target.target import Entra, is_loopback
 from bench.units import NS_PER_S
+from bench.untrusted.safe_io import is_regular, open_file
+from bench.untrusted.sanitize import escape_control, slug
 
 URL_VARIABLE = "LOCUST_UPLOAD"
 """Names where to, as Locust has it for `--upload`: in a variable no list of processes shows a signature."""
@@ -98,7 +98,7 @@ class Uploaded(NamedTuple):
         more = len(self.left_out) - MOST_NAMED
         named += f" and {more} more" if more > 0 else ""
         left_out = [f"not uploaded, because they are links or special files: {named}"] if self.left_out else []
-        return [printable(line) for line in (*left_out, f"uploaded to {self.address}")]
+        return [escape_control(line) for line in (*left_out, f"uploaded to {self.address}")]
 
 
 def remote_name(folder: Path, document: Mapping[str, Any]) -> str:
@@ -189,7 +189,7 @@ def files_of(folder: Path) -> tuple[list[Path], list[Path]]:
 
 def _answer(error: HTTPError) -> str:
     """What was answered, in words of HTTP and Azure's own name of the error: a body could quote the request."""
-    named = word(error.headers.get("x-ms-error-code") or "")
+    named = slug(error.headers.get("x-ms-error-code") or "")
     words = " ".join(part for part in (str(error.code), named or responses.get(error.code, "")) if part)
     return f"{words} ({REMEDIES[error.code]})" if error.code in REMEDIES else words
 

@@ -70,12 +70,12 @@ from typing import Any
 import msgspec
 
 from bench.errors import UsageError
-from bench.foreign import JsonError, read_json
 from bench.live_line import LinePart, LiveLine, fitted
 from bench.simulator.behaviour import EventReceipt
 from bench.simulator.faults.injection import StruckFault
 from bench.simulator.wire import ArrivalSpan, Outgoing, json_string
 from bench.units import NS_PER_MS, NS_PER_S
+from bench.untrusted.safe_io import JsonError, read_json
 
 SCHEMA = 4
 BLOCK_LINES = 256

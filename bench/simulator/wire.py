@@ -20,11 +20,11 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from bench.foreign import JsonError, read_json
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.base import Binary
 from bench.protocol.openai import FORMATS, RATED_FORMATS
 from bench.simulator.delay import Delay
+from bench.untrusted.safe_io import JsonError, read_json
 
 Json = dict[str, Any]
 OBFUSCATION_LETTERS = (11, 15)

@@ -22,12 +22,12 @@ import certifi
 
 from bench.clock import now_with_realtime
 from bench.errors import RtbenchError
-from bench.foreign import read_json
 from bench.target.credentials import Credential, hidden
 from bench.target.network_path import environment_proxy_secrets, proxy_secrets, proxy_url
 from bench.target.target import Entra
 from bench.transport.interface import Proxy
 from bench.units import NS_PER_S
+from bench.untrusted.safe_io import read_json
 
 FIRST_RETRIES = 2
 """azure-identity's own retries, of answers like 429 and 500, when a run begins; later the background asks again."""

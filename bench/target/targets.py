@@ -19,7 +19,6 @@ from urllib.parse import quote
 from bench.errors import ScriptError, UsageError
 from bench.installation import tool_version
 from bench.money import Prices, prices_of
-from bench.plain import shortened
 from bench.protocol.settings import merged
 from bench.protocol.voice_live import VOICE_LIVE
 from bench.target.address import (
@@ -54,6 +53,7 @@ from bench.target.target_settings import (
     load_price_table,
 )
 from bench.transport.interface import NetworkPath, Proxy
+from bench.untrusted.sanitize import excerpt
 from bench.yaml_file import PlainValue, Value, read_yaml
 
 ENDPOINT = "AZURE_OPENAI_ENDPOINT"
@@ -186,7 +186,7 @@ def _refuse_names(path: Path, names: Sequence[str], known: Sequence[str]) -> Non
         raise UsageError(f"--target-file needs --targets, names of what {path} holds: {', '.join(known)}")
     for name in names:
         if name not in known:
-            raise UsageError(f"--targets: {path} has no target '{shortened(name)}', only {', '.join(known)}")
+            raise UsageError(f"--targets: {path} has no target '{excerpt(name)}', only {', '.join(known)}")
         if names.count(name) > 1:
             raise UsageError(f"--targets names {name} twice: a target is compared with others")
 

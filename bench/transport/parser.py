@@ -24,9 +24,9 @@ from websockets.typing import ExtensionParameter
 
 from bench.clock import Arrival
 from bench.errors import ConnectError
-from bench.foreign import JsonError, read_json
 from bench.protocol.base import Binary
 from bench.transport.received import Read, Received
+from bench.untrusted.safe_io import JsonError, read_json
 
 HEAD_END = b"\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"

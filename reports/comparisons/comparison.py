@@ -17,7 +17,7 @@ import pandas as pd
 from msgspec import Meta
 
 from bench.errors import UsageError
-from bench.plain import printable
+from bench.untrusted.sanitize import escape_control
 from reports.api import Run
 from reports.arguments import folder_of_run
 from reports.comparisons.measuring import Shift, measured, shift_of, step_changes
@@ -362,7 +362,7 @@ def notices_of(sides: Sequence[Side], decision: Decision | None) -> list[str]:
     if decision is not None:
         return []
     folders = dict.fromkeys(side.run.folder for side in sides if _planned(side))
-    return [CHOSEN.format(printable(folder.name), printable(str(folder))) for folder in folders]
+    return [CHOSEN.format(escape_control(folder.name), escape_control(str(folder))) for folder in folders]
 
 
 def _planned(side: Side) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from bench.plain import printable
+from bench.untrusted.sanitize import escape_control
 from reports.blocks import (
     MARKS,
     MEASURED_AGAINST,
@@ -358,7 +358,7 @@ def _fair(comparison: Comparison) -> Section:
             left=True,
             target=place,
             marked=True,
-            below=f"{'candidate' if place else 'baseline'}, {printable(side.run.folder.resolve().name)}",
+            below=f"{'candidate' if place else 'baseline'}, {escape_control(side.run.folder.resolve().name)}",
         )
         for place, side in enumerate(comparison.sides)
     ]

@@ -19,10 +19,10 @@ from typing import Annotated, Literal, cast
 import msgspec
 import numpy as np
 
-from bench import foreign
 from bench.errors import UsageError
-from bench.foreign import JsonError, read_json, write_text
 from bench.metrics import CATALOGUE, SLOPE
+from bench.untrusted import safe_io
+from bench.untrusted.safe_io import JsonError, read_json, replace_text
 from reports.numbers import NBSP, count, moment, plural, three
 from reports.question import NO_STRATUM, RATES, Question, Stratum
 from reports.runs import labels_of, run_id_of
@@ -190,7 +190,7 @@ def save(baseline: Baseline, folder: Path) -> Path:
     path = baseline_folder(folder, baseline.scenario, baseline.target) / f"{safe(baseline.run_id)}.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, as_text(baseline))
+        replace_text(path, as_text(baseline))
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
     return path
@@ -229,7 +229,7 @@ def read_baselines(folder: Path, scenario: str | None = None, target: str | None
 def read_file(path: Path) -> Baseline:
     """One stored baseline. Raises UsageError for a file that is none, or of a newer version."""
     try:
-        content = foreign.read_file(path)
+        content = safe_io.read_file(path)
         schema = read_json(content).get("schema")
         if isinstance(schema, int) and schema > SCHEMA:
             raise UsageError(f"{path} was written by a newer rtbench (schema {schema}); upgrade to read it")

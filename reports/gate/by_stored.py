@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.errors import UsageError
 from bench.metrics import CATALOGUE, SLOPE
-from bench.plain import printable
+from bench.untrusted.sanitize import escape_control
 from reports.finding import Arm, Measured, arm_of_sample
 from reports.gate.baselines import (
     NEWEST,
@@ -77,12 +77,12 @@ def eligible(side: Side, folder: Path, allowed: Sequence[str] = (), target: str 
             f"{folder} has no stored runs of {scenario_of(side)}/{target}{near(target, known)} "
             f"it has those of {', '.join(known) or 'no target'}"
         )
-    kept = printable(str(folder))
+    kept = escape_control(str(folder))
     stored = [one for one in files if (one.baseline.run_id, one.baseline.started_utc_ns) != identity_of_run(side.run)]
     itself = f"The run that is checked is stored in {kept}: it is left out of the baseline of {side.name}."
     notices = [*left_out, *([itself] if len(stored) < len(files) else [])]
     if not stored:
-        place = printable(str(baseline_folder(folder, scenario_of(side), target)))
+        place = escape_control(str(baseline_folder(folder, scenario_of(side), target)))
         none = (
             f"the only run that is stored in {place} is the one that is checked"
             if files
@@ -103,7 +103,7 @@ def each_once(stored: Sequence[StoredBaseline]) -> tuple[list[StoredBaseline], l
     for one in stored:
         baseline = one.baseline
         of = baseline.scenario, baseline.target, baseline.run_id, baseline.started_utc_ns
-        path = printable(str(one.path))
+        path = escape_control(str(one.path))
         if not one.in_place:
             notices.append(f"{path} is of {of[0]}/{of[1]}, not of the folder that it stands in: it is left out.")
         elif kept.setdefault(of, one) is not one:

@@ -20,9 +20,9 @@ from junitparser.junitparser import FinalResult
 from msgspec import Meta
 
 from bench.errors import UsageError
-from bench.foreign import write_text
-from bench.plain import printable
 from bench.run.presence import is_run
+from bench.untrusted.safe_io import replace_text
+from bench.untrusted.sanitize import escape_control
 from reports.blocks import (
     MARKS,
     Block,
@@ -268,7 +268,7 @@ def paths_in(folder: Path) -> CheckPaths:
 def _write(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, text)
+        replace_text(path, text)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
 
@@ -312,7 +312,7 @@ def github_command(kind: str, title: str, message: str) -> str:
 
 
 def _github_data(text: str) -> str:
-    return printable(text.replace(NBSP, " ").replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A"))
+    return escape_control(text.replace(NBSP, " ").replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A"))
 
 
 def azure_commands(checked: Checked, comment: Path) -> Iterable[str]:
@@ -344,7 +344,7 @@ def azure_command(name: str, properties: Mapping[str, str], message: str) -> str
 
 
 def _azure_data(text: str) -> str:
-    return printable(text.replace(NBSP, " ").replace("%", "%AZP25").replace("\r", "%0D").replace("\n", "%0A"))
+    return escape_control(text.replace(NBSP, " ").replace("%", "%AZP25").replace("\r", "%0D").replace("\n", "%0A"))
 
 
 _NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
-from bench.plain import printable
 from bench.run.presence import is_folder, is_run
+from bench.untrusted.sanitize import escape_control
 from reports.comparisons.comparison import (
     inference,
     measurements,
@@ -283,7 +283,7 @@ def against_run(
         causes=tuple(dict.fromkeys(cause for part in parts for cause in part.causes)),
         notices=tuple(dict.fromkeys(line for part in parts for line in part.notices)),
         told=tuple(dict.fromkeys(folder for part in parts for folder in part.told)),
-        against=f"{', '.join(partners)} of {printable(base.folder.name)}",
+        against=f"{', '.join(partners)} of {escape_control(base.folder.name)}",
     )
     return mark_provisional(answers, targets, others)
 

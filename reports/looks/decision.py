@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from bench.errors import UsageError
-from bench.foreign import write_text
+from bench.untrusted.safe_io import replace_text
 from reports.blocks import Paragraph, row_of
 from reports.finding import ExitStatus, Finding
 from reports.finding_sentences import answer, answer_details
@@ -252,7 +252,7 @@ def write_decision(decision: Decision, folder: Path) -> Path:
     """Write the file. Raises UsageError where the folder cannot be written to."""
     path = folder / NAME
     try:
-        write_text(path, text_of(decision_data(decision)))
+        replace_text(path, text_of(decision_data(decision)))
     except OSError as error:
         raise UsageError(f"the decision cannot be written to {folder}: {error.strerror}") from None
     return path

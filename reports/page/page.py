@@ -12,7 +12,7 @@ from dataclasses import replace
 from markupsafe import Markup
 
 from bench.metrics import CATALOGUE, DEFINITIONS_VERSION
-from bench.plain import printable
+from bench.untrusted.sanitize import escape_control
 from reports.blocks import (
     MARKS,
     MEASURED_AGAINST,
@@ -110,7 +110,7 @@ def run_page(summary: Summary) -> Page:
     ]
     opened = OPEN if verdict.status == "valid" else DOUBTED
     opened |= {"interruptions"} if calls.interrupts(summary) else set()
-    made_from: Inline = ("Made from the run folder ", Code(printable(summary.run.folder.resolve().name)))
+    made_from: Inline = ("Made from the run folder ", Code(escape_control(summary.run.folder.resolve().name)))
     files: Inline = (Code("summary.json"), "; ", Code("turns.parquet"), " has a row per turn")
     version = summary.run.metadata.get("definitions_version") or DEFINITIONS_VERSION
     simulated = MEASURED_AGAINST if summary.simulated else ""

@@ -20,8 +20,8 @@ from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
 from bench.errors import UsageError
-from bench.foreign import write_text
-from bench.plain import printable
+from bench.untrusted.safe_io import replace_text
+from bench.untrusted.sanitize import escape_control
 from reports.blocks import (
     Alarm,
     Beside,
@@ -132,7 +132,7 @@ def markdown_blocks(blocks: Iterable[Block]) -> str:
 
 def plain(text: str) -> str:
     """Text that Markdown and HTML leave as it is: labels are anyone's."""
-    return html.escape(MARKUP.sub(r"\\\g<0>", printable(text)), quote=False)
+    return html.escape(MARKUP.sub(r"\\\g<0>", escape_control(text)), quote=False)
 
 
 def _poured(blocks: Iterable[Block], within: bool = False) -> str:
@@ -205,7 +205,9 @@ def _inline(inline: Inline) -> str:
         case Strong(text):
             return f"**{_inline(text)}**"
         case Code(text):
-            return plain(text) if set("`|\n\r") & set(text) else f"`{printable(text)}`"  # what would end it is no code
+            return (
+                plain(text) if set("`|\n\r") & set(text) else f"`{escape_control(text)}`"
+            )  # what would end it is no code
     return "".join(map(_inline, inline)) if type(inline) is tuple else _inline(inline[0])
 
 
@@ -223,7 +225,7 @@ def write_page(page: Page, json: str, paths: Paths, what: str) -> Paths:
     try:
         paths.html.parent.mkdir(parents=True, exist_ok=True)
         for path, content in zip(paths, texts, strict=True):
-            write_text(path, content)
+            replace_text(path, content)
     except OSError as error:
         raise UsageError(f"{what} cannot be written to {paths.html.parent}: {error.strerror}") from None
     return paths

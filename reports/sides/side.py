@@ -19,10 +19,10 @@ import pandas as pd
 
 from bench.errors import UsageError
 from bench.metrics import CATALOGUE, SLOPE
-from bench.plain import printable
 from bench.run.evidence import worst_bound
 from bench.run.presence import is_folder
 from bench.units import NS_PER_S
+from bench.untrusted.sanitize import escape_control
 from reports import exactness, runs
 from reports.question import Question, Stratum, better_of
 from reports.runs import RunFrames, hosts_of, run_id_of
@@ -473,7 +473,7 @@ def side_labels(sides: Iterable[tuple[RunFrames, str]]) -> list[str]:
     """The targets' labels; of those that several sides have, with the run's folder, if need be with all of its path."""
     sides = list(sides)
     labels = [target for _, target in sides]
-    for of_run in (lambda run: run.folder_name, lambda run: printable(str(run.folder.resolve()))):
+    for of_run in (lambda run: run.folder_name, lambda run: escape_control(str(run.folder.resolve()))):
         times = Counter(labels)
         labels = [
             label if label and times[label] == 1 else f"{target} ({of_run(run)})" if target else of_run(run)

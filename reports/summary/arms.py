@@ -13,9 +13,9 @@ from typing import Annotated, Any
 
 import pandas as pd
 
-from bench.foreign import JsonError, read_json
-from bench.plain import printable
 from bench.units import NS_PER_MS
+from bench.untrusted.safe_io import JsonError, read_json
+from bench.untrusted.sanitize import escape_control
 from reports.numbers import listed, shortened
 from reports.question import Stratum
 from reports.records import Count, Known, Record, about
@@ -110,7 +110,7 @@ def _arm(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> RunArm
         "turn_detection": "; ".join(dict.fromkeys(filter(None, map(_detection, settings)))),
         "variant_settings": ", ".join(f"{name} {shortened(value, 60)}" for name, value in own.items()),
     }
-    told = {name: printable(said) for name, said in facts.items()}
+    told = {name: escape_control(said) for name, said in facts.items()}
     return RunArm(target=label, **told, opened=len(answers), compressed=int(compressed))
 
 

@@ -18,11 +18,11 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 import numpy as np
 
-from bench.foreign import JsonError, open_file, read_json
-from bench.plain import printable, shortened
 from bench.run.folder import SCHEMAS
 from bench.run.measured import origin_ns
 from bench.units import NS_PER_MS, NS_PER_S
+from bench.untrusted.safe_io import JsonError, open_file, read_json
+from bench.untrusted.sanitize import escape_control, excerpt
 from reports.question import Stratum, Wait
 from reports.records import Count, Known, Rounded, about
 from reports.runs import RunFrames, records, response_ids
@@ -154,7 +154,7 @@ def _slow(run: RunFrames, listed: Sequence[tuple[Listing, Integers]], started_ut
 
 def _written(value: object) -> str:
     """A stored value as it is; texts of others as they may be shown."""
-    return f"{value:g}" if isinstance(value, float) else shortened(str(value), LONGEST_TEXT)
+    return f"{value:g}" if isinstance(value, float) else excerpt(str(value), LONGEST_TEXT)
 
 
 def _sessions(run: RunFrames, wanted: set[str]) -> dict[str, dict[str, Any]]:
@@ -166,7 +166,7 @@ def _sessions(run: RunFrames, wanted: set[str]) -> dict[str, dict[str, Any]]:
 
 def _text(row: dict[str, Any], name: str) -> str:
     value = row.get(name)
-    return printable(value) if isinstance(value, str) else ""
+    return escape_control(value) if isinstance(value, str) else ""
 
 
 Playing = tuple[int, int]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.plain import printable
+from bench.untrusted.sanitize import escape_control
 from reports.blocks import MARKS, Cell, Paragraph, Row, row_of
 from reports.numbers import NBSP, NONE, count, moment, shortened, three
 from reports.summary.figures import ALL
@@ -189,7 +189,7 @@ class RunRow:
 
 def rows_of(summary: Summary) -> list[RunRow]:
     """The rows of one run; of a run without turns one that says so."""
-    run, valid = printable(summary.run.folder.resolve().name), " ".join(words.run_badges(summary))
+    run, valid = escape_control(summary.run.folder.resolve().name), " ".join(words.run_badges(summary))
     if not sum(summary.outcomes.begun):
         return [RunRow("no turns", (run, NONE, "0", *("n/a",) * 3, "n/a", valid))]
     return [

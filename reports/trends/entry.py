@@ -11,11 +11,11 @@ from typing import NamedTuple
 import msgspec
 from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-from bench import foreign
 from bench.errors import UsageError
-from bench.foreign import JsonError
-from bench.plain import printable
 from bench.run.document import ValidityStatus
+from bench.untrusted import safe_io
+from bench.untrusted.safe_io import JsonError
+from bench.untrusted.sanitize import escape_control
 from reports.blocks import marked
 from reports.gate.baselines import PS, Baseline, Quantiles, StoredBaseline, read_file
 from reports.gate.by_stored import each_once
@@ -124,19 +124,19 @@ def entries_of(folder: Path) -> list[Entry]:
     """Each target of a run. Raises UsageError where the folder is no run, or has no summary."""
     document, summary = document_of(folder), _summary(folder)
     verdict, report = validity_of(document), folder / "report.html"
-    why = "" if verdict.status == "valid" else printable(verdict_reason(verdict))
+    why = "" if verdict.status == "valid" else escape_control(verdict_reason(verdict))
     return [
         Entry(
-            run_id=str(document.get("run_id") or printable(folder.name)),
-            name=printable(folder.resolve().name),
+            run_id=str(document.get("run_id") or escape_control(folder.name)),
+            name=escape_control(folder.resolve().name),
             started_utc_ns=int(document.get("started_utc_ns") or 0),
-            scenario=printable(summary.scenario),
-            target=printable(target),
+            scenario=escape_control(summary.scenario),
+            target=escape_control(target),
             validity=verdict.status,
             why=why or (_throttled(summary.outcomes.get(target)) if verdict.status == "valid" else ""),
             labels=labels_of(document),
             conditions=conditions_in(
-                document, printable(target), _facts(summary, target), simulated=bool(document.get("simulated"))
+                document, escape_control(target), _facts(summary, target), simulated=bool(document.get("simulated"))
             ),
             quantiles=_quantiles(summary, target),
             rates=dict(_each_rate(summary, target)),
@@ -149,7 +149,7 @@ def entries_of(folder: Path) -> list[Entry]:
 def _summary(folder: Path) -> _Summary:
     path = folder / "summary.json"
     try:
-        return read_document(foreign.read_file(path), _Summary)
+        return read_document(safe_io.read_file(path), _Summary)
     except FileNotFoundError:
         raise UsageError(f"{folder} has no summary.json: run `rtbench report {folder}` to write it") from None
     except (OSError, JsonError) as error:
@@ -158,7 +158,7 @@ def _summary(folder: Path) -> _Summary:
 
 def _facts(summary: _Summary, target: str) -> ArmFacts:
     told = next((arm for arm in summary.target_settings if arm.target == target), ArmFacts(target=target))
-    shown = {fact: printable(getattr(told, fact) or "") for fact in ("model", "region", "voice")}
+    shown = {fact: escape_control(getattr(told, fact) or "") for fact in ("model", "region", "voice")}
     return msgspec.structs.replace(told, **shown)
 
 
@@ -189,7 +189,7 @@ def _quantiles(summary: _Summary, target: str) -> dict[FigureKey, dict[float, Ru
 
 def _told(row: MetricEntry, one: Quantile) -> RunFigure:
     if row.uncertain_because:
-        return missing(printable(row.uncertain_because), row.n)
+        return missing(escape_control(row.uncertain_because), row.n)
     if one.in_failures:
         return RunFigure(math.inf, n=row.n)
     if not one.reported or math.isnan(one.value):
@@ -232,7 +232,7 @@ def stored_in(folder: Path) -> tuple[list[Entry], list[str]]:
         try:
             kept.append(StoredBaseline(path, read_file(path)))
         except UsageError as problem:
-            notices.append(printable(str(problem)))
+            notices.append(escape_control(str(problem)))
     once, left_out = each_once(kept)
     return [entry_of(one.baseline) for one in once], [*notices, *left_out]
 
@@ -241,14 +241,14 @@ def entry_of(baseline: Baseline) -> Entry:
     """What is stored are good runs alone, so it may be used."""
     return Entry(
         run_id=baseline.run_id,
-        name=printable(baseline.run_id),
+        name=escape_control(baseline.run_id),
         started_utc_ns=baseline.started_utc_ns,
-        scenario=printable(baseline.scenario),
-        target=printable(baseline.target),
+        scenario=escape_control(baseline.scenario),
+        target=escape_control(baseline.target),
         validity="valid",
         why="",
-        labels={printable(key): printable(value) for key, value in baseline.labels.items()},
-        conditions={printable(key): printable(value) for key, value in baseline.conditions.items()}
+        labels={escape_control(key): escape_control(value) for key, value in baseline.labels.items()},
+        conditions={escape_control(key): escape_control(value) for key, value in baseline.conditions.items()}
         | {"simulated": "yes" if baseline.simulated else "no"},
         quantiles={FigureKey(row.metric, row.stratum): dict(_of_stored_quantiles(row)) for row in baseline.quantiles},
         rates={rate.name: RunFigure(rate.share, variance=rate.variance or 0.0, n=rate.n) for rate in baseline.rates},

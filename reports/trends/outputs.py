@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from bench.errors import UsageError
-from bench.foreign import write_text
 from bench.run.document import ValidityStatus
+from bench.untrusted.safe_io import replace_text
 from reports.blocks import MARKS, Cell, Line, Paragraph, row_of
 from reports.question import AskedFigure
 from reports.records import Count, Known, Record, Rounded, about, data_of
@@ -202,7 +202,7 @@ def write_trend(trend: Trend, path: Path) -> Path:
     """Write the page in one step. Raises UsageError where it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, trend_html(trend, path.parent))
+        replace_text(path, trend_html(trend, path.parent))
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
     return path

@@ -17,9 +17,9 @@ import pandas as pd
 
 from bench.errors import UsageError
 from bench.metrics import SLOPE
-from bench.plain import printable
 from bench.run.presence import is_run, run_folders
 from bench.units import NS_PER_S
+from bench.untrusted.sanitize import escape_control
 from reports.api import Run
 from reports.arguments import folder_of_run, given_texts, in_python
 from reports.frames import COUNT, LABEL, NUMBER, TEXT, dtypes_of, frame_of
@@ -209,7 +209,7 @@ def trend_of(runs: Sequence[Path], stored: Sequence[Path], questions: Sequence[Q
         try:
             entries += entries_of(run)
         except UsageError as problem:
-            notices.append(printable(str(problem)))
+            notices.append(escape_control(str(problem)))
     for folder in stored:
         kept, problems = stored_in(folder)
         entries += kept

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
-from bench.foreign import read_file, read_json
-from bench.plain import counted
 from bench.retirements import SOON_DAYS, retirement_of
 from bench.run.document import ORDINARY_ENDS
 from bench.units import NS_PER_S
+from bench.untrusted.safe_io import read_file, read_json
+from bench.untrusted.sanitize import top_counts
 from reports.numbers import NBSP, listed, percent, plural, span
 from reports.runs import RunFrames, hosts_of
 from reports.summary.arms import FAIR
@@ -130,7 +130,7 @@ def _heard_alone(run: RunFrames) -> Iterable[str]:
         )
         unknown = (run.metadata.get("totals") or {}).get("unknown_events") or {}
         if unknown:
-            yield f"Messages that the dialect does not have were ignored: {counted(unknown)}."
+            yield f"Messages that the dialect does not have were ignored: {top_counts(unknown)}."
 
 
 def _retirements(run: RunFrames, known: Noticed) -> Iterable[str]:

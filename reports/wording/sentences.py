@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.metrics import STARVED
-from bench.plain import printable
+from bench.untrusted.sanitize import escape_control
 from reports.numbers import count, listed, percent, plural, together, usd
 from reports.question import STARTED_BY
 from reports.samples import ANSWER_HEARD, HEARD
@@ -393,7 +393,7 @@ def next_step(summary: Summary, *, commands: bool = True) -> str:
     if not told:
         return longer.rstrip()
     folder = summary.run.folder.resolve()
-    run = printable(f"{folder.parent.name}/{folder.name}")
+    run = escape_control(f"{folder.parent.name}/{folder.name}")
     if len(summary.targets) > 1 and not decided(summary.run):
         return f"{longer}`rtbench compare {run}` tests these differences; no test was made here."
     if _tested(summary):
@@ -455,7 +455,7 @@ def _command(summary: Summary, options: Mapping[str, str], sessions: int) -> str
         place = words.index(flag) if flag in words else len(words)
         words[place : place + 2] = [flag, value]
     asks = not summary.simulated and sessions * len(summary.targets) > UNCONFIRMED and "quickstart" not in words
-    return printable(shlex.join([*words, CONFIRM] if asks and CONFIRM not in words else words))
+    return escape_control(shlex.join([*words, CONFIRM] if asks and CONFIRM not in words else words))
 
 
 def _failed(summary: Summary) -> str:

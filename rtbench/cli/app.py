@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from bench.errors import INTERRUPTED_STATUS, USAGE_STATUS, RtbenchError, each_error
-from bench.plain import one_line
+from bench.untrusted.sanitize import one_line
 from rtbench.cli.docs import docs
 from rtbench.cli.report import export, report
 from rtbench.cli.run import ReadByLocust, run

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from bench.errors import USAGE_STATUS, RtbenchError
-from bench.plain import one_line
+from bench.untrusted.sanitize import one_line
 from reports.looks.decide import look_at
 from reports.looks.decision import decision_sentence
 from reports.numbers import NBSP

@@ -13,7 +13,7 @@ import typer
 
 from bench import manual
 from bench.live_line import WIDEST, text_width
-from bench.plain import printable
+from bench.untrusted.sanitize import escape_control
 from rtbench.cli.report import wants_colour
 
 NAME_WIDTH = 18
@@ -99,7 +99,7 @@ def _open(file: Path, section: str) -> None:
             (folder / f"{source.stem}.html").write_text(page, encoding="utf-8")
         target = folder / f"{file.stem}.html"
     webbrowser.open(target.as_uri() + (f"#{section}" if section else ""))
-    print(printable(str(target)))
+    print(escape_control(str(target)))
 
 
 def html_of(name: str, text: str) -> str:

@@ -13,7 +13,7 @@ import typer
 from bench.errors import UsageError
 from bench.live_line import text_width
 from bench.manual import see
-from bench.plain import printable
+from bench.untrusted.sanitize import escape_control
 
 if TYPE_CHECKING:
     from reports.export import Format
@@ -45,7 +45,7 @@ def run_named(name: str) -> Path:
         return Path(name)
     run = chosen_run(name, runs_folder())
     if not name:
-        print(f"rtbench: {printable(str(run))}, the newest run", file=sys.stderr)
+        print(f"rtbench: {escape_control(str(run))}, the newest run", file=sys.stderr)
     return run
 
 
@@ -107,7 +107,7 @@ def last_lines(summary: Summary, html: Path) -> list[str]:
     from reports.numbers import NBSP
     from reports.wording.sentences import run_essentials
 
-    return [run_essentials(summary).replace(NBSP, " "), printable(str(html))]
+    return [run_essentials(summary).replace(NBSP, " "), escape_control(str(html))]
 
 
 def close_if_left(folder: Path) -> None:
@@ -171,7 +171,7 @@ def export(
     else:
         written = export_tables(run, cast("Format", form.value), out, force=force)
     for one in written:
-        sys.stdout.write(f"{printable(str(one.path))}  {one.count:,} {one.what}\n")
+        sys.stdout.write(f"{escape_control(str(one.path))}  {one.count:,} {one.what}\n")
     if validity_of(document_of(run)).status == "invalid":
         print("rtbench: the run is INVALID: do not use its values; the rows are for finding out why", file=sys.stderr)
 

@@ -10,7 +10,7 @@ import typer
 
 from bench.errors import INVALID_STATUS, UsageError
 from bench.live_line import text_width
-from bench.plain import json_text, printable
+from bench.untrusted.sanitize import escape_control, to_safe_json
 from rtbench.cli.report import FOLDER, wants_colour
 
 
@@ -26,7 +26,7 @@ def runs(
     if as_json:
         import msgspec
 
-        print(json_text(msgspec.to_builtins(kept_runs(folder))))
+        print(to_safe_json(msgspec.to_builtins(kept_runs(folder))))
     else:
         from rtbench.cli.runs_text import table
 
@@ -63,7 +63,7 @@ def open_run(
     import webbrowser
 
     webbrowser.open(page.resolve().as_uri())
-    print(printable(str(page)))
+    print(escape_control(str(page)))
 
 
 def merge(
@@ -86,11 +86,11 @@ def merge(
     try:
         document = merge_runs(parts, out)
     except KeyboardInterrupt:
-        sys.stderr.write(f"rtbench: interrupted: nothing is left of {printable(str(out))}\n")
+        sys.stderr.write(f"rtbench: interrupted: nothing is left of {escape_control(str(out))}\n")
         raise
     for line in _lines(document):
-        sys.stdout.write(f"{printable(line)}\n")
-    sys.stdout.write(f"{printable(str(out))}\n")
+        sys.stdout.write(f"{escape_control(line)}\n")
+    sys.stdout.write(f"{escape_control(str(out))}\n")
     if document["validity"]["status"] != "valid":
         raise typer.Exit(INVALID_STATUS)
 

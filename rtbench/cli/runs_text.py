@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from bench.plain import one_line, printable
 from bench.run.document import ValidityStatus
 from bench.run.kept import KeptRun, KeptRuns
 from bench.units import NS_PER_S
+from bench.untrusted.sanitize import escape_control, one_line
 from reports.blocks import Cell, Paragraph, row_of
 from reports.numbers import NONE, count, quantity, shortened
 from reports.text.lines import Grid, Part, lines_of
@@ -29,7 +29,7 @@ def table(kept: KeptRuns, width: int = 100, *, colour: bool = False) -> str:
 
 def _runs(kept: KeptRuns) -> Iterator[Part]:
     if not kept.runs:
-        yield Paragraph(f"{printable(kept.folder)} has no runs")
+        yield Paragraph(f"{escape_control(kept.folder)} has no runs")
         return
     rows = (row_of([*_cells(run)]) for run in kept.runs)
     yield Grid([row_of([*HEADS]), *rows], LEFT, LAYOUTS, least=NAME_LEAST, ending=NAME_LEAST // 2)
@@ -37,9 +37,9 @@ def _runs(kept: KeptRuns) -> Iterator[Part]:
 
 def _cells(run: KeptRun) -> Iterator[Cell | str]:
     labels = " · ".join(f"{key}={value}" for key, value in run.labels.items())
-    yield Cell(printable(run.name), below=printable(labels))
+    yield Cell(escape_control(run.name), below=escape_control(labels))
     yield f"{datetime.fromtimestamp(run.started_utc_ns / NS_PER_S, UTC):%Y-%m-%d %H:%M}"
-    yield shortened(printable(", ".join(run.targets)) or NONE, TARGETS_MOST)
+    yield shortened(escape_control(", ".join(run.targets)) or NONE, TARGETS_MOST)
     yield NONE if run.sessions is None else count(run.sessions)
     yield _verdict(run)
     yield quantity(run.size_bytes)

@@ -145,8 +145,8 @@ def _climb(plan: CalibrationPlan, cores: CpuAssignment, steps: list[LoadStep], *
 def _problem(found: Calibration, folder: Path) -> str:
     """Save data and page; why that cannot be, "" where it can, or where there is a fuller one of this machine."""
     from bench.errors import UsageError
-    from bench.foreign import write_text
     from bench.run.calibration import load_calibration, save_calibration
+    from bench.untrusted.safe_io import replace_text
     from reports.page.poured import poured
     from rtbench.calibrate.ladder import is_coarse
     from rtbench.calibrate.page import calibration_page
@@ -160,7 +160,7 @@ def _problem(found: Calibration, folder: Path) -> str:
         return ""
     try:
         page = save_calibration(found, folder).with_suffix(".html")
-        write_text(page, poured(calibration_page(found)))
+        replace_text(page, poured(calibration_page(found)))
     except UsageError as error:
         return str(error)
     except OSError as error:
@@ -362,7 +362,7 @@ def _searched(search: Search, ready: PreparedSearch, folder: Path, json_file: Pa
 
 def _save(outcome: Capacity, folder: Path, json_file: Path | None) -> None:
     """Write capacity.json and the page. Raises UsageError where that cannot be."""
-    from bench.foreign import write_text
+    from bench.untrusted.safe_io import replace_text
     from reports.page.poured import poured
     from rtbench.capacity.page import capacity_page
     from rtbench.capacity.search import json_of
@@ -372,7 +372,7 @@ def _save(outcome: Capacity, folder: Path, json_file: Path | None) -> None:
         files[json_file] = json_of(outcome)
     for path, text in files.items():
         try:
-            write_text(path, text)
+            replace_text(path, text)
         except OSError as error:
             raise UsageError(f"{path} cannot be written: {error.strerror}") from None
     typer.echo(folder / "capacity.html")

@@ -18,8 +18,8 @@ import typer
 
 from bench.errors import UsageError
 from bench.live_line import text_width
-from bench.plain import json_text
 from bench.target.options import OPTIONS, ServiceOptions, TargetOption
+from bench.untrusted.sanitize import to_safe_json
 from rtbench.cli.report import run_named, wants_colour
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def doctor(
         _printed("no service", [Finding("service", "skipped", f"no target is named, so none was checked: {unnamed}")])
     failed = any(any_failed(findings) for findings in (machine, *found))
     if as_json:
-        print(json_text(_document(machine, targets, found, failed)))
+        print(to_safe_json(_document(machine, targets, found, failed)))
     raise typer.Exit(FAILED_STATUS if failed else 0)
 
 

@@ -12,12 +12,12 @@ from bench.doctor.explain import hint
 from bench.metrics import CATALOGUE, MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, Metric, segments
 from bench.observe.observation import TurnObservation, reason
 from bench.observe.turn import ARRIVALS
-from bench.plain import printable
 from bench.protocol.base import Act, is_simulated
 from bench.protocol.events import DELTAS, Event, Kind
 from bench.run.replay import Passage, Replayed
 from bench.target.target import Target
 from bench.units import NS_PER_MS
+from bench.untrusted.sanitize import escape_control
 from reports.numbers import NBSP, count, three
 from reports.text.lines import Direction, WaterfallRow, folded, inked, message, waterfall
 
@@ -138,7 +138,7 @@ def _said(event: Event) -> str:
                 more += f", {count(limit.remaining)}{whole} {limit.name} left"
     elif event.kind is Kind.UNKNOWN:
         more = " (of the other dialect)" if event.foreign else " (unknown)"
-    return printable(name + more)
+    return escape_control(name + more)
 
 
 def session_text(
@@ -171,7 +171,9 @@ def session_text(
 def _opening(replayed: Replayed, width: int, *, colour: bool, again: bool) -> Iterator[str]:
     """What holds for the whole session, and its messages before the first turn."""
     about, session = replayed.opened.about, replayed.session
-    title = printable(f"{'replay of ' if again else ''}{about.get('script', '')}  {about['dialect']} dialect".strip())
+    title = escape_control(
+        f"{'replay of ' if again else ''}{about.get('script', '')}  {about['dialect']} dialect".strip()
+    )
     if is_simulated(session.headers, session.effective_settings):
         badge = "◇ SIMULATED"
         title += " " * max(3, width - len(title) - len(badge)) + inked(badge, "sim", colour)
@@ -314,5 +316,5 @@ def _named(name: str, parts: Iterable[str], width: int) -> Iterator[str]:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    lines = textwrap.wrap(printable(text), width, break_long_words=False, break_on_hyphens=False)
+    lines = textwrap.wrap(escape_control(text), width, break_long_words=False, break_on_hyphens=False)
     return [line.replace(NBSP, " ") for line in lines]

@@ -15,8 +15,8 @@ import typer
 from bench.errors import UsageError
 from bench.installation import EXAMPLES
 from bench.live_line import text_width
-from bench.plain import printable
 from bench.target.options import ServiceOptions
+from bench.untrusted.sanitize import escape_control
 from rtbench.cli.report import wants_colour
 from rtbench.cli.service import with_service_options
 
@@ -92,18 +92,17 @@ def init(
     further = extras_of(extras)
     files = agent_files(ci) if agent else starter_files(ci, further)
     for path, written in write_starter(folder, files).items():
-        shown = printable(str(folder / path))
+        shown = escape_control(str(folder / path))
         print(shown if written else f"{shown} was there already, and is left as it was")
     enter = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
     doctor = "doctor --targets twilio (or acs, or pcm)" if agent else "doctor --offline"
     script, targets = ("agent.yaml", "--targets twilio") if agent else ("voice_turns.yaml", "--targets simulator")
     load = f"-u 5 --sessions 20 {targets}"
-    print(f"Next: {printable(enter)}rtbench {doctor}")
+    print(f"Next: {escape_control(enter)}rtbench {doctor}")
     print(f"Then, as README.md has it: rtbench run scenarios/scripts/{script} {load} --thresholds scenarios/ci.yaml")
     for name in further:
-        print(
-            f"{name}: {printable(enter)}rtbench run scenarios/{EXTRAS[name][0]} -u 4 --sessions 20 --targets simulator"
-        )
+        command = f"rtbench run scenarios/{EXTRAS[name][0]} -u 4 --sessions 20 --targets simulator"
+        print(f"{name}: {escape_control(enter)}{command}")
 
 
 def extras_of(names: str) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.errors import USAGE_STATUS, Mistakes, UsageError, each_error
-from bench.plain import one_line
+from bench.untrusted.sanitize import one_line
 
 if TYPE_CHECKING:
     from bench.plan.script import Script

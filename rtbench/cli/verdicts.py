@@ -15,7 +15,7 @@ import typer
 
 from bench.errors import INVALID_STATUS, RtbenchError, UsageError
 from bench.live_line import text_width
-from bench.plain import json_text, printable
+from bench.untrusted.sanitize import escape_control, to_safe_json
 from rtbench.cli.report import FOLDER, RunName, close_if_left, run_named, runs_folder, wants_colour
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def compare(
     comparison = compared(found, confidence=confidence)
     paths = outputs.write_comparison(comparison, out or found[-1].run.folder)
     sys.stdout.write(outputs.comparison_text(comparison, text_width(), colour=wants_colour()))
-    sys.stdout.write(f"{outputs.comparison_essentials(comparison)}\n{printable(str(paths.html))}\n")
+    sys.stdout.write(f"{outputs.comparison_essentials(comparison)}\n{escape_control(str(paths.html))}\n")
     if comparison.exit_status == INVALID_STATUS or (fail_on_regression and comparison.exit_status == FAILED_STATUS):
         raise typer.Exit(comparison.exit_status)
     if comparison.exit_status == INCONCLUSIVE_STATUS and on_inconclusive is OnInconclusive.WARN:
@@ -155,7 +155,7 @@ def sample_size(
 
     found = sized(_side_named(pilot), size_question(metric, detect, margin, power, primary))
     if as_json:
-        print(json_text(size_data(found)))
+        print(to_safe_json(size_data(found)))
     else:
         for line in size_lines(found):
             sys.stdout.write(line.replace(NBSP, " ") + "\n")
@@ -199,14 +199,14 @@ def trend(
     if as_json:
         from reports.trends.outputs import trend_data
 
-        print(json_text(trend_data(found)))
+        print(to_safe_json(trend_data(found)))
     else:
         from reports.trends.outputs import trend_text, write_trend
 
         # a run's page would lie in its folder; that of many lies beside them
         first = folders[0].resolve().parent if is_run(folders[0]) else folders[0]
         page = write_trend(found, out or first / "trend.html")
-        sys.stdout.write(f"{trend_text(found, text_width(), colour=wants_colour())}{printable(str(page))}\n")
+        sys.stdout.write(f"{trend_text(found, text_width(), colour=wants_colour())}{escape_control(str(page))}\n")
     if all(entry.unfit for entry in found.entries):
         raise typer.Exit(INVALID_STATUS)
 
@@ -258,7 +258,7 @@ def check(
     paths = outputs.write_check(found, run, junit)
     sys.stdout.write(check_text(found, text_width(), colour=wants_colour()))
     tell_ci(found, paths.markdown)
-    sys.stdout.write(f"{printable(str(paths.markdown))}\n")
+    sys.stdout.write(f"{escape_control(str(paths.markdown))}\n")
     if found.exit_status:
         raise typer.Exit(found.exit_status)
 
@@ -326,7 +326,7 @@ def save(name: RunName = "", folder: Folder = BASELINES) -> None:
     if not found:
         raise UsageError(f"{run} is no baseline: it has no turns")
     for one in found:
-        sys.stdout.write(f"{printable(str(baselines.save(one, folder)))}\n")
+        sys.stdout.write(f"{escape_control(str(baselines.save(one, folder)))}\n")
 
 
 @baseline.command(name="list")
@@ -362,4 +362,4 @@ def _stored(folder: Path) -> tuple[list[baselines.StoredBaseline], str]:
     found, notices = each_once(baselines.read_baselines(folder))
     if not found:
         raise UsageError(f"{folder} has no baselines: save one by `rtbench baseline save RUN --baselines-dir {folder}`")
-    return found, "".join(f"note: {printable(notice)}\n" for notice in notices)
+    return found, "".join(f"note: {escape_control(notice)}\n" for notice in notices)

@@ -11,7 +11,6 @@ from typing import Any
 from bench.errors import RtbenchError
 from bench.load.planning.load_model import load_recorded
 from bench.load.planning.stages import load_course
-from bench.plain import one_line
 from bench.plan.conversation import load_history, load_image
 from bench.plan.draws import load_rows, load_think_times
 from bench.plan.recordings import load_pcm
@@ -21,6 +20,7 @@ from bench.simulator.profile import load_profile
 from bench.target.options import ServiceOptions
 from bench.target.target_settings import load_price_table
 from bench.target.targets import resolve_targets
+from bench.untrusted.sanitize import one_line
 from reports import thresholds
 from rtbench.cli.session_text import session_text
 from tests.helpers import png

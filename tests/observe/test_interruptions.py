@@ -11,7 +11,7 @@ from bench.observe import inputs
 from bench.observe.inputs import Cancel, Retrieve, Truncate
 from bench.plan.turn_plan import Cue, InterruptionKind
 from bench.protocol.openai_ga import GA
-from bench.protocol.untrusted import LONGEST_TEXT
+from bench.untrusted.values import LONGEST_TEXT
 from tests.helpers import (
     LOUD,
     MS,

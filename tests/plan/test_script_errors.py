@@ -16,9 +16,9 @@ from ruamel.yaml import YAML
 
 from bench.errors import ScriptError
 from bench.limits import Limits
-from bench.plain import printable
 from bench.plan.script import load_script
 from bench.plan.turns import TextTurn
+from bench.untrusted.sanitize import escape_control
 from tests.helpers import png
 
 DETECTORS = (
@@ -195,7 +195,7 @@ def script_error(path: Path, text: str) -> ScriptError | None:
 
 def check_is_one_line(error: ScriptError | None, text: str) -> None:
     if error is not None:
-        assert printable(str(error)) == str(error)
+        assert escape_control(str(error)) == str(error)
         assert error.line is None or 1 <= error.line <= len(text.splitlines()) + 1
 
 

@@ -21,8 +21,8 @@ from msgspec import structs
 
 import reports
 from bench.metrics import STARVED
-from bench.plain import printable
 from bench.run.folder import read_document, write_document
+from bench.untrusted.sanitize import escape_control
 from reports.page import calls, sections
 from reports.page.page import run_page
 from reports.page.poured import markdown_text, plain, poured
@@ -346,11 +346,11 @@ def test_nothing_that_a_service_said_steers_whoever_reads_it(texts: dict[str, st
 
 
 def test_what_a_service_said_is_escaped_once_in_markdown(texts: dict[str, str]) -> None:
-    said = plain(printable(NASTY))
+    said = plain(escape_control(NASTY))
 
     quoted = json.loads(texts["summary.json"])["outcomes"]["sim"]["service_message"].values()
     assert f"“{said}”" in texts["report.md"]
-    assert printable(NASTY) in quoted
+    assert escape_control(NASTY) in quoted
     assert "&amp;lt;" not in texts["report.md"]
     assert r"a\\\_b" not in texts["report.md"]
     assert "a_b <b>" not in texts["report.md"]
@@ -362,7 +362,7 @@ def test_markdown_shows_a_text_as_it_is(text: str) -> None:
     shown = html.unescape(re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", plain(text).replace("&amp;", "&amp;")))
     rows = re.split(r"(?<!\\)(?:\\\\)*\|", plain(text))
 
-    assert shown == printable(text)
+    assert shown == escape_control(text)
     assert len(rows) == 1, "it would end a cell of a table"
 
 
@@ -376,8 +376,8 @@ def test_a_folder_s_name_is_shown_harmless_in_the_next_step_and_in_every_text(tm
     paths = write_report(summary)
     texts = report_text(summary), paths.markdown.read_text(), paths.html.read_text()
 
-    assert next_step(summary) == printable(next_step(summary))
-    assert printable(f"runs{name}/run{name}") in next_step(summary)
+    assert next_step(summary) == escape_control(next_step(summary))
+    assert escape_control(f"runs{name}/run{name}") in next_step(summary)
     for text in texts:
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]|##vso\\[", text)
-    assert printable(name).strip() not in paths.html.read_text(), "a page escapes it"
+    assert escape_control(name).strip() not in paths.html.read_text(), "a page escapes it"

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.foreign import GrowingFile
 from bench.run import folder as files
 from bench.run.spool import BATCH_ROWS, Batches, columns_of, path_of
+from bench.untrusted.safe_io import AppendFile
 
 SCHEMA = pa.schema([("number", pa.int64()), ("word", pa.string())])
 
@@ -56,7 +56,7 @@ def spool_path(folder: Path) -> Path:
 
 def filled(path: Path, *batches: int) -> tuple[Batches, list[int]]:
     """A spool with so many rows in each flush, and where each of these flushes ended in the file."""
-    spool, ends, number = Batches(GrowingFile(path), SCHEMA, columns_of, unheard), [], 0
+    spool, ends, number = Batches(AppendFile(path), SCHEMA, columns_of, unheard), [], 0
     for rows in batches:
         for _ in range(rows):
             spool.append(row(number))
@@ -85,7 +85,7 @@ def test_many_rows_are_written_in_several_batches(path: Path) -> None:
 
 
 def test_a_flush_converts_only_what_makes_no_batch_yet(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spool, converted = Batches(GrowingFile(path), SCHEMA, columns_of, unheard), []
+    spool, converted = Batches(AppendFile(path), SCHEMA, columns_of, unheard), []
     for number in range(2 * BATCH_ROWS + 1):
         spool.append(row(number))
     monkeypatch.setattr(spool, "_columns_of", lambda rows: converted.append(len(rows)) or columns_of(rows))
@@ -107,7 +107,7 @@ def test_whatever_rows_hold_all_of_them_reach_the_disk(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]
 ) -> None:
     path, told = spool_path(tmp_path_factory.mktemp("run")), []
-    spool = Batches(GrowingFile(path), SCHEMA, columns_of, lambda column, row, why: told.append((column, row)))
+    spool = Batches(AppendFile(path), SCHEMA, columns_of, lambda column, row, why: told.append((column, row)))
     for one in rows:
         spool.append(one)
     spool.flush()
@@ -146,7 +146,7 @@ class FullDisk:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._write = os.write
         self.room: int | None = None
-        monkeypatch.setattr("bench.foreign.os.write", self)
+        monkeypatch.setattr("bench.untrusted.safe_io.os.write", self)
 
     def __call__(self, file: int, data: Any) -> int:
         if self.room is None:
@@ -168,7 +168,7 @@ def test_a_full_disk_loses_no_row_and_doubles_none(
     with pytest.MonkeyPatch.context() as monkeypatch:
         disk = FullDisk(monkeypatch)
         path = spool_path(tmp_path_factory.mktemp("run"))
-        spool, number = Batches(GrowingFile(path), SCHEMA, columns_of, unheard), 0
+        spool, number = Batches(AppendFile(path), SCHEMA, columns_of, unheard), 0
         for rows, room in [*steps, (1, None)]:
             for _ in range(rows):
                 spool.append(row(number))
@@ -188,4 +188,4 @@ def test_a_spool_is_never_written_over(path: Path) -> None:
     spool.close()
 
     with pytest.raises(FileExistsError):
-        Batches(GrowingFile(path), SCHEMA, columns_of, unheard)
+        Batches(AppendFile(path), SCHEMA, columns_of, unheard)

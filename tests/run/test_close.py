@@ -364,7 +364,7 @@ def test_closing_twice_is_harmless(finished_and_closed: tuple[Path, Path]) -> No
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-@pytest.mark.parametrize("step", ["_to_parquet", "all_histograms", "_add_rates", "write_text", "_totals"])
+@pytest.mark.parametrize("step", ["_to_parquet", "all_histograms", "_add_rates", "replace_text", "_totals"])
 def test_a_close_that_was_killed_can_be_done_again(
     finished_and_closed: tuple[Path, Path], tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,6 @@ import pytest
 
 from bench.cpu import HYPERVISOR, OTHERS, CpuUsage
 from bench.errors import UsageError
-from bench.foreign import GrowingFile
 from bench.run import folder as files
 from bench.run.close import close
 from bench.run.document import SCHEMA_VERSION, HostEntry
@@ -21,6 +20,7 @@ from bench.run.part import rows_of
 from bench.run.provenance import named_host
 from bench.run.recorder import Recorder
 from bench.run.spool import Batches, Spool, columns_of, path_of
+from bench.untrusted.safe_io import AppendFile
 from tests.helpers import MS, build_observation, build_session
 from tests.run.builders import BEGAN_NS as RUN_BEGAN_NS
 from tests.run.builders import build_run, labels
@@ -75,7 +75,7 @@ def test_what_is_no_run_of_ours_is_refused(tmp_path: Path, content: str | None, 
 
 
 def spool(folder: Path, table: files.TableName, worker: int, rows: int) -> None:
-    stream = GrowingFile(path_of(folder, worker, rows_of(table)))
+    stream = AppendFile(path_of(folder, worker, rows_of(table)))
     spooling = Batches(stream, files.SCHEMAS[table], columns_of, lambda *_: None)
     for number in range(rows):
         spooling.append({"worker": worker, "target": f"t{number}"})

@@ -109,7 +109,7 @@ def test_a_full_disk_keeps_the_lines_for_the_next_attempt(folder: Path, monkeypa
     one = recorder(folder)
     talk(one, "w0-000001", "one")
     with monkeypatch.context() as patch:
-        patch.setattr("bench.foreign.os.write", no_room(os.write))
+        patch.setattr("bench.untrusted.safe_io.os.write", no_room(os.write))
         with pytest.raises(OSError, match="No space"):
             talk(one, "w0-000002", "two")
     one.flush()

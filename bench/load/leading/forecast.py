@@ -21,7 +21,7 @@ from bench.errors import USAGE_STATUS, RtbenchError
 from bench.load.leading import locust_events  # noqa: F401  # registers our options with Locust
 from bench.load.planning.estimate import estimate, estimate_words, priced
 from bench.load.planning.planned import Planned, planned, session_s
-from bench.plain import one_line
+from bench.untrusted.sanitize import one_line
 
 
 def forecast(plan: Planned) -> dict[str, Any]:

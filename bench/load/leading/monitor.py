@@ -26,9 +26,9 @@ from bench.load.leading.tally import EXPORTED, Tally, TargetStanding
 from bench.load.leading.terminal import Moment, TerminalView, left_s, phase
 from bench.load.planning.planned import Planned
 from bench.load.playing.progress import ProgressReport, over_budget
-from bench.plain import one_line
 from bench.target.target import Target
 from bench.units import NS_PER_S
+from bench.untrusted.sanitize import one_line
 
 MOST_LINES = 1_000
 """Most lines that wait for the child; it is told no more beyond them."""

@@ -12,7 +12,7 @@ from bench.live_line import LinePart, LiveLine, fitted
 from bench.load.leading.tally import OK, Tally, Wait
 from bench.load.playing.progress import ProgressReport
 from bench.money import dollars
-from bench.plain import one_line
+from bench.untrusted.sanitize import one_line
 
 FAILED = "∞"
 """A quantile that lies among failed turns: each counts as infinite latency."""

@@ -17,7 +17,6 @@ from bench.metrics import CATALOGUE, FIRST_DELTAS, outcome_class
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation, reason
 from bench.observe.timeline import Timeline
-from bench.plain import printable
 from bench.plan.prepared import PreparedScript
 from bench.protocol.events import Event, Usage
 from bench.run.event_log import EventLog, LoggedTimeline, about
@@ -26,6 +25,7 @@ from bench.run.recorder import Labels, Recorder, SessionRecord
 from bench.run.spool import Spool
 from bench.transport.received import DeltaArrival, Received
 from bench.units import NS_PER_MS
+from bench.untrusted.sanitize import escape_control
 
 Fire = Callable[..., None]
 """Locust's `events.request.fire`."""
@@ -118,7 +118,7 @@ class Sessions:
         if not arm.note(session, monotonic_ns()):
             return None
         hide = self.hide  # a code of the service's is in the outcome, too
-        error = ConnectError(hide(session.outcome), printable(hide(reason(session.outcome, session.detail))))
+        error = ConnectError(hide(session.outcome), escape_control(hide(reason(session.outcome, session.detail))))
         if arm.hopeless and not hopeless:
             where = f" to {arm.label}" if self._arms > 1 else ""
             self.driver.stop(f"{HOPELESS} sessions{where} failed to open and none succeeded; the last: {error}")
@@ -224,7 +224,7 @@ def show_turn(fire: Fire, script: str, turn: TurnObservation, hide: Callable[[st
         name=turn.step,
         response_time=_waited_ns(turn) / NS_PER_MS,
         response_length=turn.audio_bytes_received,
-        exception=None if kind == "success" else TurnError(printable(hide(said.strip()))),
+        exception=None if kind == "success" else TurnError(escape_control(hide(said.strip()))),
         context={},
     )
 

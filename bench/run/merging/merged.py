@@ -21,10 +21,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bench.foreign import read_json
 from bench.run.document import KILLED, ORDINARY_ENDS, SCHEMA_VERSION
 from bench.run.folder import BLOCK_NS
 from bench.units import NS_PER_S
+from bench.untrusted.safe_io import read_json
 
 _SESSION_ID = re.compile(r"w(\d{1,9})-(.*)", re.DOTALL | re.ASCII)
 

@@ -19,8 +19,6 @@ import pyarrow.compute as pc
 from msgspec.structs import replace
 
 from bench.errors import UsageError
-from bench.foreign import is_regular, open_file, read_json
-from bench.plain import shortened
 from bench.run import folder as files
 from bench.run import spool
 from bench.run.close import CLOSED, close, is_under_way
@@ -30,6 +28,8 @@ from bench.run.integrity import repeated, wrong_column
 from bench.run.merging.merged import Numbering, PairStarts, first_starts, worker_of
 from bench.run.part import TRANSCRIPT, Facts, Part, kept_parts
 from bench.run.provenance import leader_of, recorded_by
+from bench.untrusted.safe_io import is_regular, open_file, read_json
+from bench.untrusted.sanitize import excerpt
 
 BATCH_ROWS = 10_000
 KEYS: Mapping[files.TableName, list[str]] = {
@@ -75,7 +75,7 @@ class RunPart:
         try:
             msgspec.convert(self.document, RunDocument)
         except msgspec.ValidationError as error:
-            raise UsageError(f"{folder / 'run.json'} is damaged: {shortened(str(error), 200)}") from None
+            raise UsageError(f"{folder / 'run.json'} is damaged: {excerpt(str(error), 200)}") from None
 
     def finalize(self) -> None:
         """Write the final files of a run that was killed, as `rtbench report` does. Raises UsageError if it cannot."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from junitparser import JUnitXml
 
 from bench.errors import UsageError
-from bench.plain import printable
+from bench.untrusted.sanitize import escape_control
 from reports.gate import outputs
 from reports.gate.items import Checked
 from reports.gate.outputs import check_data, check_markdown, check_text, junit_xml
@@ -128,7 +128,8 @@ def test_a_command_is_one_line_from_which_the_text_can_be_had_back_as_it_may_be_
     head, said = whole.removeprefix("::error title=").split("::", 1)
     plain = [
         "".join(
-            part if part in "\r\n" else printable(part) for part in re.split("([\r\n])", text.replace("\u00a0", " "))
+            part if part in "\r\n" else escape_control(part)
+            for part in re.split("([\r\n])", text.replace("\u00a0", " "))
         )
         for text in (title, message)
     ]

@@ -22,10 +22,10 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.turns import HearTurn
 from bench.protocol.pcm import PCM
 from bench.protocol.settings import FULL_DUPLEX, TurnDetection
-from bench.protocol.untrusted import LONGEST_ID, LONGEST_TEXT
 from bench.target.target import Target
 from bench.target.tokens import Keyring
 from bench.transport import tcp
+from bench.untrusted.values import LONGEST_ID, LONGEST_TEXT
 from reports.wording.validity import meaning
 from tests.helpers import build_script, resolve_target, say
 from tests.played_session import LONG, hang_guard, played, rows, short_at

@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.foreign import DEEPEST, JsonError, open_file, read_file, read_json
 from bench.installation import is_alive
 from bench.plan.conversation import load_history
 from bench.plan.functions import Function, problem_of
@@ -29,6 +28,7 @@ from bench.run.part import FACTS, Facts, Part
 from bench.run.replay import replay_log
 from bench.target.identity import public_claims
 from bench.transport.parser import service_words
+from bench.untrusted.safe_io import DEEPEST, JsonError, open_file, read_file, read_json
 from reports.gate.baselines import read_file as read_baseline
 from reports.summary.arms import transcription_model
 from reports.summary.single_turns import stretches

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from bench.plain import shortened
+from bench.untrusted.sanitize import excerpt
 
 DEEPEST = 64
 """Most levels of lists and objects within each other; ours have nine, tools of a service twenty."""
@@ -48,7 +48,7 @@ def read_json(
     except RecursionError:
         raise JsonError(_TOO_DEEP) from None
     except (msgspec.MsgspecError, UnicodeError) as error:
-        raise JsonError(shortened(str(error), QUOTED)) from None
+        raise JsonError(excerpt(str(error), QUOTED)) from None
     return value
 
 
@@ -93,7 +93,7 @@ def read_file(path: Path, most: int = LARGEST_DOCUMENT) -> bytes:
     return data
 
 
-class GrowingFile:
+class AppendFile:
     """A new file that grows by whole writes, or not at all. Raises FileExistsError where there is one already."""
 
     def __init__(self, path: Path) -> None:
@@ -133,7 +133,7 @@ def fresh_beside(path: Path) -> Path:
     return fresh
 
 
-def write_text(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str) -> None:
     """Replace a file in one step, so that a reader sees the old one or the new one."""
     fresh = fresh_beside(path)
     fresh.write_text(text, encoding="utf-8", errors="backslashreplace")  # the name of a file may hold any bytes

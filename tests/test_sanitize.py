@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.plain import LONGEST_LINE, SUSPECT, counted, one_line, printable, word
+from bench.untrusted.sanitize import LONGEST_LINE, SUSPECT, escape_control, one_line, slug, top_counts
 
 BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 
@@ -31,7 +31,7 @@ BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
     ],
 )
 def test_what_steers_a_terminal_or_a_ci_becomes_visible(said: str, shown: str) -> None:
-    assert printable(said) == shown
+    assert escape_control(said) == shown
 
 
 NASTY = st.text(st.sampled_from("a ::##vso[]\\" + BREAKS + "\x1b\x00\u202e\u200b\ud800")) | st.text()
@@ -39,10 +39,10 @@ NASTY = st.text(st.sampled_from("a ::##vso[]\\" + BREAKS + "\x1b\x00\u202e\u200b
 
 @given(NASTY, st.integers(20, 100))
 def test_nothing_printable_begins_a_command_wherever_it_is_wrapped(said: str, width: int) -> None:
-    shown = printable(said)
+    shown = escape_control(said)
 
     assert len(shown.splitlines()) <= 1
-    assert printable(shown) == shown
+    assert escape_control(shown) == shown
     shown.encode()
     for line in textwrap.wrap(shown, width):
         assert not re.match(r"\s*::[A-Za-z]", line)
@@ -51,12 +51,12 @@ def test_nothing_printable_begins_a_command_wherever_it_is_wrapped(said: str, wi
 
 @given(NASTY | st.text(st.sampled_from("a :#[")))
 def test_a_text_without_anything_suspect_is_shown_as_it_stands(said: str) -> None:
-    assert re.search(SUSPECT, said) or printable(said) == said
+    assert re.search(SUSPECT, said) or escape_control(said) == said
 
 
 @given(NASTY)
 def test_a_word_of_an_outcome_is_short_and_of_few_letters(said: str) -> None:
-    assert re.fullmatch(r"[A-Za-z0-9_.-]{0,64}", word(said))
+    assert re.fullmatch(r"[A-Za-z0-9_.-]{0,64}", slug(said))
 
 
 def test_a_long_error_keeps_what_is_wrong_and_what_to_do() -> None:
@@ -68,8 +68,8 @@ def test_a_long_error_keeps_what_is_wrong_and_what_to_do() -> None:
 
 
 def test_kinds_that_others_named_are_told_with_their_counts_the_commonest_first_and_few_of_them() -> None:
-    assert counted({"ping": 2, "restart\x1b[2J": 400, "": 1}) == r"restart\x1b[2J 400, ping 2, without a name 1"
+    assert top_counts({"ping": 2, "restart\x1b[2J": 400, "": 1}) == r"restart\x1b[2J 400, ping 2, without a name 1"
     many = {f"kind {number}": 1 for number in range(7)} | {"::error::x" * 9_000: 3}
-    assert len(counted(many)) < 200
-    assert counted(many).endswith("kind 3 1, 3 more kinds 3")
-    assert "::e" not in counted(many)
+    assert len(top_counts(many)) < 200
+    assert top_counts(many).endswith("kind 3 1, 3 more kinds 3")
+    assert "::e" not in top_counts(many)
