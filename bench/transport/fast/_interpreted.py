@@ -1,21 +1,36 @@
-"""Read a socket in Python as `_compiled.pyx` does in C, whose docstrings have the details; a test compares the two."""
+"""Does in Python what `_compiled.pyx` does in C, whose docstrings have the details; a test compares the two."""
 
 from __future__ import annotations
 
+import ssl
+from collections.abc import Iterator
 from typing import Any
 
 from bench.clock import ANCILLARY_BYTES, arrival_ns, monotonic_ns
 from bench.protocol.events import Event
 from bench.transport.fast.frames import leading_texts as leading_texts
 from bench.transport.loop import LoopWatch
-from bench.transport.received import READ_BYTES, DeltaArrival, Read
+from bench.transport.received import READ_BYTES, RECORD_BYTES, RECORD_HEADER, DeltaArrival, Read
 
 
-class TemplateMatcher:
+class Sieve:
+    """As in C."""
+
+    due = wakes = False
+
+    def sift(self, read: Read) -> Read | None:
+        """As in C."""
+        return read
+
+    def hand_on(self) -> None:
+        """As in C."""
+
+
+class TemplateMatcher(Sieve):
     """A matcher that matches nothing: without C each delta is decoded, like any other message."""
 
     count = 0
-    due = ready = keeps_texts = False
+    ready = keeps_texts = False
 
     def add(self, event: Event, head: bytes, middle: bytes, tail: bytes, base64: bool) -> None:
         """Learn nothing."""
@@ -32,6 +47,100 @@ class TemplateMatcher:
         return []
 
 
+class Decrypter(Sieve):
+    """As in C."""
+
+    def __init__(self, tls: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> None:
+        self._tls, self._incoming, self._outgoing = tls, incoming, outgoing
+        self.matcher = Sieve()
+        self.heard = self.ended = False
+        self.error: ssl.SSLError | None = None
+        self._record = RecordCounter()
+        self._last: Read | None = None
+
+    def feed(self, data: bytes) -> None:
+        """As in C."""
+        for record in self._record.cut(data):
+            self._feed(record)
+
+    def sift(self, read: Read) -> Read | None:
+        """As in C."""
+        data, left = self._opened(read.data), None
+        complete = read.complete and self._record.whole
+        if data:
+            self.heard = True
+            left = self.matcher.sift(read._replace(data=data, complete=complete))
+        self.wakes = self.ended or bool(self._outgoing.pending)
+        if self.wakes:
+            self._last = read._replace(data=b"", complete=complete)
+        return left
+
+    def end(self) -> Read:
+        """As in C."""
+        assert self._last is not None, "no read wakes"
+        return self._last
+
+    def _opened(self, data: bytes) -> bytes:
+        parts: list[bytes] = []
+        try:
+            for record in self._record.cut(data):
+                if self.ended:
+                    break
+                self._feed(record)
+                self._take_plain(parts)
+        except ssl.SSLError as error:
+            self.ended, self.error = True, error.with_traceback(None)
+        return b"".join(parts)
+
+    def _feed(self, data: bytes) -> None:
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+    def _take_plain(self, parts: list[bytes]) -> None:
+        try:
+            while part := self._tls.read(RECORD_BYTES):
+                parts.append(part)
+                if not self._incoming.pending:
+                    return
+        except ssl.SSLWantReadError:
+            return
+        self.ended = True
+
+
+class RecordCounter:
+    """Finds where TLS records end."""
+
+    def __init__(self) -> None:
+        self._header = b""
+        self._missing = 0
+
+    @property
+    def whole(self) -> bool:
+        """Whether the bytes so far end where a record does."""
+        return not self._missing and not self._header
+
+    def cut(self, data: bytes) -> Iterator[bytes]:
+        """Yield the next bytes in pieces, each up to the end of a record, or of the data; no data is a piece itself."""
+        begin = at = 0
+        while at < len(data):
+            if self._missing:
+                step = min(self._missing, len(data) - at)
+                self._missing -= step
+            else:
+                step = min(RECORD_HEADER - len(self._header), len(data) - at)
+                self._header += data[at : at + step]
+                if len(self._header) == RECORD_HEADER:
+                    self._missing, self._header = int.from_bytes(self._header[3:5]), b""
+            at += step
+            if self.whole:
+                yield data[begin:at]
+                begin = at
+        if begin < len(data) or not data:
+            yield data[begin:]
+
+
 class SocketReader:
     """As in C."""
 
@@ -42,7 +151,7 @@ class SocketReader:
     def close(self) -> None:
         """As in C: the socket itself knows that it is closed."""
 
-    def read(self, polled_ns: int, polls: int | None, matcher: TemplateMatcher | None) -> Read:
+    def read(self, polled_ns: int, polls: int | None, sieve: Sieve | None) -> Read | None:
         """As in C."""
         before_ns = monotonic_ns()  # before the call: the process may lose its core between it and a clock behind it
         try:
@@ -65,4 +174,5 @@ class SocketReader:
         if self.drained:
             self.drained_ns = before_ns
         kernel = stamp_ns is not None
-        return Read(data, at_ns, empty_ns, kernel, self.drained)
+        came = Read(data, at_ns, empty_ns, kernel, self.drained)
+        return came if sieve is None else sieve.sift(came)
