@@ -17,7 +17,7 @@ from bench.transport.received import Read
 from bench.transport.tcp import TakeRead, TcpStream
 from bench.units import NEVER_NS, NS_PER_S
 
-EOF_REASON, CUT = "UNEXPECTED_EOF_WHILE_READING", "the connection was closed during the handshake"
+CUT = "the connection was closed during the handshake"
 OPENSSL_FRAME = re.compile(r"^\[SSL(: \w+)?\] | \(_ssl\.c:\d+\)$")
 """What OpenSSL's binding puts around words."""
 OWN_CERTIFICATE_ALERTS = ("ALERT_CERTIFICATE", "ALERT_BAD_CERTIFICATE", "ALERT_UNKNOWN_CA")
@@ -33,15 +33,19 @@ DISTRUST_REMEDIES = {
 """Remedies by X509_V_ERR_… of OpenSSL's x509_vfy.h: begins later, has ended, names other hosts, other addresses."""
 
 
+INCOMING = ssl.MemoryBIO()
+"""What comes, of whatever connection: OpenSSL's buffer never shrinks, and one that all use stays in the cache."""
+
+
 class TlsStream:
     """TLS over a TCP stream. One read of the socket is fed and drained before the next, so its stamp stays true."""
 
     def __init__(self, tcp: TcpStream, context: ssl.SSLContext, host: str) -> None:
         self._tcp = tcp
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(INCOMING, self._outgoing, server_hostname=host)
         self._host = host
-        self._decrypter = tcp.sieve = Decrypter(self._tls, self._incoming, self._outgoing)
+        self._decrypter = tcp.sieve = Decrypter(self._tls, INCOMING, self._outgoing)
         self._end: Read | None = None
         self._refused = False
         self._problem = ""
@@ -56,20 +60,25 @@ class TlsStream:
 
         The time that this process takes to answer is added to the limit: the peer waits for that.
         """
-        came_ns = NEVER_NS
-        while True:
-            try:
-                self._tls.do_handshake()
-                self._flush()
-                return
-            except ssl.SSLWantReadError:
-                self._flush()
-                until_ns += max(0, monotonic_ns() - came_ns)
-                read = self._tcp.read(until_ns)
-                if read is None:
-                    raise ConnectError("timeout:tls", "the TLS handshake took too long") from None
-                came_ns = read.stamp_ns
-                self._decrypter.feed(read.data)
+        came, came_ns = b"", NEVER_NS
+        while not self._shaken(came):
+            until_ns += max(0, monotonic_ns() - came_ns)
+            read = self._tcp.read(until_ns)
+            if read is None:
+                raise ConnectError("timeout:tls", "the TLS handshake took too long")
+            if not read.data:
+                raise ConnectionError(CUT)
+            came, came_ns = read.data, read.stamp_ns
+
+    def _shaken(self, came: bytes) -> bool:
+        """Go on with the handshake by what came, and answer it; whether it is done."""
+        try:
+            self._decrypter.shake_hands(came)
+            done = True
+        except ssl.SSLWantReadError:
+            done = False
+        self._flush()
+        return done
 
     def read(self, until_ns: int) -> Read | None:
         """As `Stream` says. Raises ConnectError where the peer's first word is an alert: under TLS 1.3 a server judges
@@ -111,8 +120,7 @@ class TlsStream:
 
     def _note(self, error: ssl.SSLError) -> None:
         """Note what has ended the stream."""
-        if error.reason != EOF_REASON:  # else it is only cut without a close_notify
-            self._problem = f"TLS: {_words(error)}"
+        self._problem = f"TLS: {_words(error)}"
         if not self._decrypter.heard and "ALERT" in (error.reason or ""):
             raise ConnectError("connect_failed:tls", f"{self._host}: {_words(error)}")
 
@@ -182,8 +190,6 @@ def shake_hands(tcp: TcpStream, context: ssl.SSLContext, host: str, limit_s: flo
 def _words(error: OSError) -> str:
     """What went wrong; of an alert about our certificate, with the remedy."""
     reason = getattr(error, "reason", None) or ""
-    if reason == EOF_REASON:
-        return CUT
     said = OPENSSL_FRAME.sub("", str(error.strerror or error))
     return f"{said}; {OWN_CERTIFICATE_REMEDY}" if any(word in reason for word in OWN_CERTIFICATE_ALERTS) else said
 

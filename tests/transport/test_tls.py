@@ -6,6 +6,7 @@ import itertools
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +15,8 @@ from hypothesis import strategies as st
 
 from bench.simulator.serving.certificates import loopback_tls
 from bench.transport.fast import _interpreted, reader
-from bench.transport.fast._interpreted import RecordCounter
 from bench.transport.received import READ_BYTES, Read
-from bench.transport.tls import tls_context
-from tests.examples import thorough
+from bench.transport.tls import INCOMING, tls_context
 from tests.helpers import delta
 from tests.transport.test_reader import GA, Reply
 from tests.transport.test_websocket import cut, read, text
@@ -27,29 +26,36 @@ EACH = pytest.mark.parametrize("kind", [reader, _interpreted], ids=["C", "Python
 
 
 @pytest.fixture(scope="module")
-def contexts(tmp_path_factory: pytest.TempPathFactory) -> Contexts:
+def ca(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tls") / "ca.pem"
+
+
+@pytest.fixture(scope="module")
+def contexts(ca: Path) -> Contexts:
     """A server's context and a client's that trusts it."""
-    ca = tmp_path_factory.mktemp("tls") / "ca.pem"
     return loopback_tls(ca), tls_context(ca)
 
 
 class Noting:
-    """Notes what a decrypter makes of each read; the other end is `server`, which writes to `wire`."""
+    """Notes what a decrypter makes of each read; the other end is `server`, which writes to `wire`.
 
-    def __init__(self, kind: Any, contexts: Contexts) -> None:
-        to_server, self.wire = ssl.MemoryBIO(), ssl.MemoryBIO()
-        incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    `first`: what the server says with the end of the handshake.
+    """
+
+    def __init__(self, kind: Any, contexts: Contexts, first: bytes = b"") -> None:
+        to_server, self.wire, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO(), ssl.MemoryBIO()
         self.server = contexts[0].wrap_bio(to_server, self.wire, server_side=True)
-        client = contexts[1].wrap_bio(incoming, self.outgoing, server_hostname="localhost")
-        self.decrypter = kind.Decrypter(client, incoming, self.outgoing)
-        for end, said, hear in itertools.islice(
-            itertools.cycle([(client, self.outgoing, to_server.write), (self.server, self.wire, self.decrypter.feed)]),
-            4,
-        ):
+        client = contexts[1].wrap_bio(INCOMING, self.outgoing, server_hostname="localhost")
+        self.decrypter = kind.Decrypter(client, INCOMING, self.outgoing)
+        with pytest.raises(ssl.SSLWantReadError):
+            self.decrypter.shake_hands(b"")
+        for _ in range(2):
+            to_server.write(self.outgoing.read())
             with suppress(ssl.SSLWantReadError):
-                end.do_handshake()
-            if said.pending:
-                hear(said.read())
+                self.server.do_handshake()
+                self.server.write(first)
+            with suppress(ssl.SSLWantReadError):
+                self.decrypter.shake_hands(self.wire.read())
         self.heard: list[tuple[Any, ...]] = []
 
     def records(self, sizes: Sequence[int]) -> list[bytes]:
@@ -147,14 +153,30 @@ def test_an_answer_that_tls_calls_for_wakes_whoever_listens(kind: Any, contexts:
 
 
 @EACH
-def test_what_came_with_the_end_of_the_handshake_is_decrypted_with_the_next_read(kind: Any, contexts: Contexts) -> None:
-    noting = Noting(kind, contexts)
-    first, second = noting.records([3, 4])
-    noting.decrypter.feed(first + second[:9])
-    noting.take(read(second[9:], 1))
-    ((left, *_),) = noting.heard
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+def test_what_came_with_the_end_of_the_handshake_is_decrypted_with_the_next_read(
+    kind: Any, contexts: Contexts, ca: Path, version: ssl.TLSVersion
+) -> None:
+    client = tls_context(ca)
+    client.maximum_version = version
+    noting = Noting(kind, (contexts[0], client), b"first ")
+    noting.take(read(noting.sent(b"second"), 1))
 
-    assert (left.data, left.complete) == (bytes([3]) * 3 + bytes([4]) * 4, True)
+    assert noting.heard[0][0].data == b"first second"
+
+
+@EACH
+def test_connections_that_are_read_in_turn_get_their_own_bytes_alone(kind: Any, contexts: Contexts) -> None:
+    notings = [Noting(kind, contexts) for _ in range(3)]
+    sent = [noting.sent(bytes([65 + number]) * 20_000) for number, noting in enumerate(notings)]
+    broken = Noting(kind, contexts)
+    for begin in range(0, len(sent[0]), 1_000):
+        for noting, wire in zip(notings, sent, strict=True):
+            noting.take(read(wire[begin : begin + 1_000], begin))
+        broken.take(read(ending("garbage", broken) + bytes(100), begin))
+
+    came = [b"".join(left.data for left, *_ in noting.heard if left) for noting in notings]
+    assert came == [bytes([65 + number]) * 20_000 for number in range(3)]
 
 
 @pytest.mark.skipif(not reader.COMPILED, reason="deltas are matched in C")
@@ -174,27 +196,3 @@ def test_deltas_that_are_matched_once_they_are_decrypted_are_due_until_they_are_
 
     assert [one.data for one in reply.matched] == [known]
     assert not noting.decrypter.due
-
-
-@thorough
-@given(
-    bodies=st.lists(st.integers(0, 600), max_size=5),
-    tail=st.binary(max_size=4),
-    places=st.lists(st.integers(0, 4_000), max_size=10),
-)
-def test_bytes_are_cut_where_records_end_however_they_come(bodies: list[int], tail: bytes, places: list[int]) -> None:
-    wire, ends = b"", {0}
-    for size in bodies:
-        wire += b"\x17\x03\x03" + size.to_bytes(2, "big") + bytes(size)
-        ends.add(len(wire))
-    wire += tail
-    counter, at = RecordCounter(), 0
-    for edge in [*sorted(place % (len(wire) + 1) for place in places), len(wire)]:
-        *whole, last = counter.cut(wire[at:edge])
-        assert b"".join([*whole, last]) == wire[at:edge]
-        for piece in whole:
-            at += len(piece)
-            assert at in ends
-        assert not ends & set(range(at + 1, edge))
-        at = edge
-        assert counter.whole == (at in ends)

@@ -51,7 +51,7 @@ cdef enum:
     READ_BYTES = 65536  # as bench.transport.received has it
     RECORD_HEADER = 5  # as bench.transport.received has both
     RECORD_BYTES = 16384
-    PLAIN_BYTES = READ_BYTES + 2 * RECORD_BYTES  # a read may complete a record of which all but a byte came before
+    PLAIN_BYTES = READ_BYTES + 2 * RECORD_BYTES  # a read may end a record of which all but a byte came before
     MANY = 32
     FINAL_TEXT = 0x81
     QUOTE = 0x22
@@ -323,82 +323,78 @@ cdef class Decrypter(Sieve):
     cdef public Sieve matcher
     cdef readonly bint heard, ended
     cdef readonly object error
-    cdef object decrypt, incoming, outgoing, last
+    cdef object tls, incoming, outgoing, last
+    cdef bytes early
+    """What TLS has not taken of what came."""
     cdef unsigned char header[RECORD_HEADER]
-    cdef Py_ssize_t header_bytes, missing, count
-    """What came of the record under way: bytes of its header; bytes of its body that are missing. Bytes in PLAIN."""
+    cdef Py_ssize_t header_bytes, missing
+    """What came of the record under way, and how many bytes of its body are missing."""
 
     def __init__(self, tls, incoming, outgoing):
-        """The `ssl.SSLObject`, and the `ssl.MemoryBIO`s that it reads and writes."""
-        self.decrypt, self.incoming, self.outgoing, self.matcher = tls.read, incoming, outgoing, Sieve()
+        """The `ssl.SSLObject`, and the `ssl.MemoryBIO`s that it reads and writes.
 
-    def feed(self, bytes data):
-        """Let TLS have what came, before it is open; no data: the peer has closed."""
-        cdef Text wire = <Text><const char *>data
-        cdef Py_ssize_t at = 0, size = len(data)
-        while at < size:
-            at += self.record_end(wire + at, size - at)
-        self.feed_wire(wire, size)
+        `incoming` may be that of all connections: it is empty whenever this is not at work.
+        """
+        self.tls, self.incoming, self.outgoing = tls, incoming, outgoing
+        self.matcher, self.early = Sieve(), b""
+
+    def shake_hands(self, bytes data):
+        """Go on with the handshake by what came; raises ssl.SSLError."""
+        self.feed(<Text><const char *>data, len(data))
+        try:
+            self.tls.do_handshake()
+        finally:
+            self.early = self.incoming.read()
 
     cdef object sift_wire(
         self, Text wire, Py_ssize_t size, long long at_ns, long long empty_ns, bint kernel, bint complete
     ):
         cdef object left = None
-        self.open_wire(wire, size)
+        cdef Py_ssize_t opened = 0 if self.ended else self.opened(wire, size)
+        # the stamp is exact for what ends with the read only where a record ends there, too
         complete = complete and not self.header_bytes
-        if self.count:
+        if opened:
             self.heard = True
-            left = self.matcher.sift_wire(PLAIN, self.count, at_ns, empty_ns, kernel, complete)
+            left = self.matcher.sift_wire(PLAIN, opened, at_ns, empty_ns, kernel, complete)
             self.due = self.matcher.due
         self.wakes = self.ended or self.outgoing.pending
         if self.wakes:
             self.last = at_ns, empty_ns, kernel, complete
         return left
 
-    cdef int open_wire(self, Text wire, Py_ssize_t size) except -1:
-        """Decrypt what came, into PLAIN.
-
-        It is fed record by record, for a buffer of OpenSSL's grows to what it is fed and never shrinks.
-        """
-        cdef Py_ssize_t begin, at = 0
-        assert size <= READ_BYTES, "no read brings more"
-        self.count = 0
+    cdef Py_ssize_t opened(self, Text wire, Py_ssize_t size) except -1:
+        """Decrypt a read; returns how many bytes of PLAIN that takes."""
+        cdef Py_ssize_t opened = 0, more
+        self.feed(wire, size)
         try:
-            while not self.ended:
-                begin, at = at, at + self.record_end(wire + at, size - at)
-                self.feed_wire(wire + begin, at - begin)
-                self.take_plain()
-                if at == size:
+            # to ask once more would be answered by an exception, which is slow
+            while opened <= PLAIN_BYTES - RECORD_BYTES and self.incoming.pending:
+                more = self.tls.read(
+                    RECORD_BYTES, PyMemoryView_FromMemory(<char *>PLAIN + opened, RECORD_BYTES, PyBUF_WRITE)
+                )
+                opened += more
+                if not more:
+                    self.ended = True
                     break
+        except SSLWantReadError:
+            pass
         except SSLError as error:
             self.ended, self.error = True, error.with_traceback(None)
+        self.ended = self.ended or not size
+        if self.incoming.pending:
+            self.early = self.incoming.read()
+        return opened
+
+    cdef int feed(self, Text wire, Py_ssize_t size) except -1:
+        if self.early:
+            self.incoming.write(self.early)
+            self.early = b""
+        self.incoming.write(PyMemoryView_FromMemory(<char *>wire, size, PyBUF_READ))
+        self.count_records(wire, size)
         return 0
 
-    cdef int feed_wire(self, Text wire, Py_ssize_t size) except -1:
-        if size:
-            self.incoming.write(PyMemoryView_FromMemory(<char *>wire, size, PyBUF_READ))
-        else:
-            self.incoming.write_eof()
-        return 0
-
-    cdef int take_plain(self) except -1:
-        """Decrypt what was fed. No more comes out of TLS than went into it, so that PLAIN has room."""
-        cdef Py_ssize_t room, size
-        try:
-            while True:
-                room = min(RECORD_BYTES, PLAIN_BYTES - self.count)
-                size = self.decrypt(room, PyMemoryView_FromMemory(<char *>PLAIN + self.count, room, PyBUF_WRITE))
-                self.count += size
-                if not size:
-                    self.ended = True
-                    return 0
-                if not self.incoming.pending:  # to ask once more would be answered by an exception, which is slow
-                    return 0
-        except SSLWantReadError:
-            return 0
-
-    cdef Py_ssize_t record_end(self, Text wire, Py_ssize_t size) noexcept:
-        """How many of the next bytes reach to the end of a record (RFC 8446 §5.1); all of them where none ends."""
+    cdef void count_records(self, Text wire, Py_ssize_t size) noexcept:
+        """Find where in a record the next bytes end (RFC 8446 §5.1: a header tells the length of the body)."""
         cdef Py_ssize_t at = 0, step
         while at < size:
             if self.header_bytes < RECORD_HEADER:
@@ -411,8 +407,6 @@ cdef class Decrypter(Sieve):
             self.missing, at = self.missing - step, at + step
             if not self.missing:
                 self.header_bytes = 0
-                break
-        return at
 
     def hand_on(self):
         """Hand on what the matcher has kept."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
 from typing import Any
 
 from bench.clock import ANCILLARY_BYTES, arrival_ns, monotonic_ns
@@ -55,18 +54,22 @@ class Decrypter(Sieve):
         self.matcher = Sieve()
         self.heard = self.ended = False
         self.error: ssl.SSLError | None = None
-        self._record = RecordCounter()
+        self._early = self._header = b""
+        self._missing = 0
         self._last: Read | None = None
 
-    def feed(self, data: bytes) -> None:
+    def shake_hands(self, data: bytes) -> None:
         """As in C."""
-        for record in self._record.cut(data):
-            self._feed(record)
+        self._feed(data)
+        try:
+            self._tls.do_handshake()
+        finally:
+            self._early = self._incoming.read()
 
     def sift(self, read: Read) -> Read | None:
         """As in C."""
-        data, left = self._opened(read.data), None
-        complete = read.complete and self._record.whole
+        data, left = b"" if self.ended else self._opened(read.data), None
+        complete = read.complete and not self._header
         if data:
             self.heard = True
             left = self.matcher.sift(read._replace(data=data, complete=complete))
@@ -82,63 +85,38 @@ class Decrypter(Sieve):
 
     def _opened(self, data: bytes) -> bytes:
         parts: list[bytes] = []
+        self._feed(data)
         try:
-            for record in self._record.cut(data):
-                if self.ended:
+            while self._incoming.pending:
+                parts.append(self._tls.read(RECORD_BYTES))
+                if not parts[-1]:
+                    self.ended = True
                     break
-                self._feed(record)
-                self._take_plain(parts)
+        except ssl.SSLWantReadError:
+            pass
         except ssl.SSLError as error:
             self.ended, self.error = True, error.with_traceback(None)
+        self.ended = self.ended or not data
+        self._early = self._incoming.read()
         return b"".join(parts)
 
     def _feed(self, data: bytes) -> None:
-        if data:
-            self._incoming.write(data)
-        else:
-            self._incoming.write_eof()
+        self._incoming.write(self._early + data)
+        self._count_records(data)
 
-    def _take_plain(self, parts: list[bytes]) -> None:
-        try:
-            while part := self._tls.read(RECORD_BYTES):
-                parts.append(part)
-                if not self._incoming.pending:
-                    return
-        except ssl.SSLWantReadError:
-            return
-        self.ended = True
-
-
-class RecordCounter:
-    """Finds where TLS records end."""
-
-    def __init__(self) -> None:
-        self._header = b""
-        self._missing = 0
-
-    @property
-    def whole(self) -> bool:
-        """Whether the bytes so far end where a record does."""
-        return not self._missing and not self._header
-
-    def cut(self, data: bytes) -> Iterator[bytes]:
-        """Yield the next bytes in pieces, each up to the end of a record, or of the data; no data is a piece itself."""
-        begin = at = 0
+    def _count_records(self, data: bytes) -> None:
+        at = 0
         while at < len(data):
-            if self._missing:
-                step = min(self._missing, len(data) - at)
-                self._missing -= step
-            else:
+            if len(self._header) < RECORD_HEADER:
                 step = min(RECORD_HEADER - len(self._header), len(data) - at)
-                self._header += data[at : at + step]
-                if len(self._header) == RECORD_HEADER:
-                    self._missing, self._header = int.from_bytes(self._header[3:5]), b""
-            at += step
-            if self.whole:
-                yield data[begin:at]
-                begin = at
-        if begin < len(data) or not data:
-            yield data[begin:]
+                self._header, at = self._header + data[at : at + step], at + step
+                if len(self._header) < RECORD_HEADER:
+                    break
+                self._missing = int.from_bytes(self._header[3:])
+            step = min(self._missing, len(data) - at)
+            self._missing, at = self._missing - step, at + step
+            if not self._missing:
+                self._header = b""
 
 
 class SocketReader:
