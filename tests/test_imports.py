@@ -102,8 +102,14 @@ IMPURE = {"time", "datetime", "socket", "ssl", "select", "asyncio", "threading",
 CLOCKLESS_NAMES = {"Arrival", "Handed"}
 """What a pure module may take from `bench.clock`: plain data."""
 
-KNOW_THE_FAST_PATH = {"bench.transport.websocket", "bench.transport.tcp", "bench.doctor.surroundings"}
-"""Who reads messages, who reads sockets, and who says whether that was compiled; nobody else knows how it is done."""
+KNOW_THE_FAST_PATH = {
+    "bench.transport.websocket",
+    "bench.transport.tcp",
+    "bench.transport.tls",
+    "bench.doctor.surroundings",
+}
+"""Who reads messages, who reads sockets, who decrypts what these bring, and who says whether that was compiled; nobody
+else knows how it is done."""
 
 MAKES_SOCKETS = ("bench.clock", "bench.transport.connect", "bench.simulator", "bench.load.leading.web_ui")
 """`bench.clock` opens one dummy socket that keeps stamping on; `leading.web_ui` looks whether a port is free."""

@@ -9,6 +9,8 @@ from bench.protocol.events import Event
 
 READ_BYTES = 65_536
 """The most that one read brings."""
+RECORD_HEADER, RECORD_BYTES = 5, 16_384
+"""Bytes of a TLS record: its header, and the most that it holds (RFC 8446 §5.1)."""
 
 
 class Read(NamedTuple):

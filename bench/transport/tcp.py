@@ -14,7 +14,7 @@ import gevent
 from gevent.hub import Waiter
 
 from bench.clock import Handed, enable_stamps, monotonic_ns
-from bench.transport.fast.reader import MessageReader, SocketReader
+from bench.transport.fast.reader import Sieve, SocketReader
 from bench.transport.interface import Network, PacedSender, TransmitStamp
 from bench.transport.loop import READABLE, LoopWatch, Poller, Tick, Ticker
 from bench.transport.received import Read
@@ -52,6 +52,9 @@ TakeRead = Callable[[Read], bool]
 
 class ByteStream(Protocol):
     """A connected byte stream."""
+
+    sieve: Sieve
+    """Stands before `take` of `listen`, which gets what this leaves of each read."""
 
     def read(self, until_ns: int) -> Read | None:
         """Wait for bytes; None when `until_ns` passed, and all that arrived by then was read."""
@@ -123,8 +126,7 @@ class TcpStream:
         self._polled_from_ns: int | None = None
         """Since when the poller looks after the socket; None: it does not."""
         self._take: TakeRead | None = None
-        self.messages: MessageReader | None = None
-        """Matches deltas in what the loop reads, before that is passed to anybody."""
+        self.sieve = Sieve()
         self._sender: PacedSender | None = None
         self._ticker = Ticker.of_hub()
         self._tick: Tick | None = None
@@ -171,14 +173,14 @@ class TcpStream:
         self._sender = sender
         while self._held:
             held = self._held_by(until_ns)
-            if held is None or take(held):
+            if held is None or pass_on(self.sieve.sift(held), self.sieve, take):
                 return held is not None
         # else nobody sleeps: what arrived by then is read now, however late that is
         if self._reader.stamped_ns <= until_ns and monotonic_ns() < until_ns:
             return self._listen(until_ns, take, polled)
         read = self.read(until_ns)
         if read is not None:
-            take(read)
+            pass_on(self.sieve.sift(read), self.sieve, take)
         return read is not None
 
     def _listen(self, until_ns: int, take: TakeRead, polled: bool) -> bool:
@@ -249,14 +251,11 @@ class TcpStream:
             elif polled_ns < self._polled_from_ns:  # the socket was not among those that were polled
                 polled_ns = NEVER_POLLED_NS
             try:
-                read = self._reader.read(polled_ns, polls, self.messages)
+                left = self._reader.read(polled_ns, polls, self.sieve)
             except (BlockingIOError, InterruptedError):
                 self._transmit.drain()  # an answer in the error queue makes a poll report the socket for ever
                 return
-            if read is None:  # deltas that were matched
-                if self.messages is not None and self.messages.due:
-                    self.messages.hand_on()
-            elif take(read):
+            if pass_on(left, self.sieve, take):
                 self._wake(self._waiter.switch, True)
         except BaseException as error:  # as in `_send_due`
             self._wake(self._waiter.throw, error)
@@ -411,7 +410,17 @@ class TcpStream:
         self._leave_poller()
         for watcher in (*self._io.values(), self._read_watcher):
             watcher.close()
-        self._sender = self._tick = self.messages = None  # who listened may hold this connection
+        self._sender = self._tick = None  # who listened may hold this connection
+        self.sieve = Sieve()
         self._held.clear()
         self._reader.close()
         self._sock.close()
+
+
+def pass_on(left: Read | None, sieve: Sieve, take: TakeRead) -> bool:
+    """Pass on what a sieve has left of a read; whether whoever listens must look at it."""
+    if left is not None and take(left):
+        return True
+    if sieve.due:
+        sieve.hand_on()
+    return sieve.wakes

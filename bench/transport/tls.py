@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 
 from bench.clock import Handed, monotonic_ns
 from bench.errors import ConnectError, UsageError
+from bench.transport.fast.reader import Decrypter, Sieve
 from bench.transport.interface import Network, PacedSender, TransmitStamp
 from bench.transport.received import Read
 from bench.transport.tcp import TakeRead, TcpStream
 from bench.units import NEVER_NS, NS_PER_S
 
-TLS_RECORD_HEADER, RECORD_BYTES = 5, 16_384
-"""Bytes of a record: its header, and the most that it holds (RFC 8446 §5.1)."""
-EOF_REASON, CUT = "UNEXPECTED_EOF_WHILE_READING", "the connection was closed during the handshake"
+CUT = "the connection was closed during the handshake"
 OPENSSL_FRAME = re.compile(r"^\[SSL(: \w+)?\] | \(_ssl\.c:\d+\)$")
 """What OpenSSL's binding puts around words."""
 OWN_CERTIFICATE_ALERTS = ("ALERT_CERTIFICATE", "ALERT_BAD_CERTIFICATE", "ALERT_UNKNOWN_CA")
@@ -35,17 +33,21 @@ DISTRUST_REMEDIES = {
 """Remedies by X509_V_ERR_… of OpenSSL's x509_vfy.h: begins later, has ended, names other hosts, other addresses."""
 
 
+INCOMING = ssl.MemoryBIO()
+"""What comes, of whatever connection: OpenSSL's buffer never shrinks, and one that all use stays in the cache."""
+
+
 class TlsStream:
     """TLS over a TCP stream. One read of the socket is fed and drained before the next, so its stamp stays true."""
 
     def __init__(self, tcp: TcpStream, context: ssl.SSLContext, host: str) -> None:
         self._tcp = tcp
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(INCOMING, self._outgoing, server_hostname=host)
         self._host = host
-        self._record = RecordCounter()
+        self._decrypter = tcp.sieve = Decrypter(self._tls, INCOMING, self._outgoing)
         self._end: Read | None = None
-        self._heard = self._refused = False
+        self._refused = False
         self._problem = ""
 
     @property
@@ -58,21 +60,25 @@ class TlsStream:
 
         The time that this process takes to answer is added to the limit: the peer waits for that.
         """
-        came_ns = NEVER_NS
-        while True:
-            try:
-                self._tls.do_handshake()
-                self._flush()
-                return
-            except ssl.SSLWantReadError:
-                self._flush()
-                until_ns += max(0, monotonic_ns() - came_ns)
-                read = self._tcp.read(until_ns)
-                if read is None:
-                    raise ConnectError("timeout:tls", "the TLS handshake took too long") from None
-                came_ns = read.stamp_ns
-                for record in self._record.cut(read.data):
-                    self._feed(record)
+        came, came_ns = b"", NEVER_NS
+        while not self._shaken(came):
+            until_ns += max(0, monotonic_ns() - came_ns)
+            read = self._tcp.read(until_ns)
+            if read is None:
+                raise ConnectError("timeout:tls", "the TLS handshake took too long")
+            if not read.data:
+                raise ConnectionError(CUT)
+            came, came_ns = read.data, read.stamp_ns
+
+    def _shaken(self, came: bytes) -> bool:
+        """Go on with the handshake by what came, and answer it; whether it is done."""
+        try:
+            self._decrypter.shake_hands(came)
+            done = True
+        except ssl.SSLWantReadError:
+            done = False
+        self._flush()
+        return done
 
     def read(self, until_ns: int) -> Read | None:
         """As `Stream` says. Raises ConnectError where the peer's first word is an alert: under TLS 1.3 a server judges
@@ -81,8 +87,8 @@ class TlsStream:
             read = self._tcp.read(until_ns)
             if read is None:
                 return None
-            opened = self._opened(read)
-            self._answer(read)
+            opened = self._decrypter.sift(read)
+            self._look()
             if opened is not None and not self._refused:
                 return opened
         return self._end
@@ -91,37 +97,40 @@ class TlsStream:
         if self._end is not None:
             take(self._end)
             return True
-
-        last: Read | None = None
-
-        def take_opened(read: Read) -> bool:
-            nonlocal last
-            opened, last = self._opened(read), read._replace(data=b"")  # which would be kept while nothing more comes
-            # an answer is sent by whoever listens: nothing within the event loop may wait for the kernel
-            return (opened is not None and take(opened)) or bool(self._outgoing.pending)
-
-        heard = self._tcp.listen(until_ns, take_opened, sender, polled=polled)
-        if last is not None:
-            self._answer(last)
+        heard = self._tcp.listen(until_ns, take, sender, polled=polled)
+        self._look()  # an answer is sent by whoever listens: nothing within the event loop may wait for the kernel
         return heard
 
-    def _opened(self, read: Read) -> Read | None:
-        """What a read of the socket brings once it is decrypted; None where that is nothing yet."""
-        data, ended = self._decrypted(read.data)
-        if ended:
-            self._end = read._replace(data=b"")
-        if data or ended or not read.data:
-            # the stamp is exact for what ends with the read only where a record ends there, too
-            return read._replace(data=data, complete=read.complete and self._record.whole)
-        return None
+    def _look(self) -> None:
+        """Look at what a read brought but data: the end of the stream, or what is to be answered, as a key update is.
 
-    def _answer(self, read: Read) -> None:
-        """Send what a read calls for: a key update wants that. A peer that takes no answer has ended the stream."""
+        A peer that takes no answer has ended the stream.
+        """
+        if not self._decrypter.wakes:
+            return
+        if self._decrypter.ended and self._end is None:
+            self._end = self._decrypter.end()
+            if self._decrypter.error is not None:
+                self._note(self._decrypter.error)
         if self._outgoing.pending:
             try:
                 self._flush()
             except OSError:
-                self._end, self._refused = read._replace(data=b""), True
+                self._end, self._refused = self._decrypter.end(), True
+
+    def _note(self, error: ssl.SSLError) -> None:
+        """Note what has ended the stream."""
+        self._problem = f"TLS: {_words(error)}"
+        if not self._decrypter.heard and "ALERT" in (error.reason or ""):
+            raise ConnectError("connect_failed:tls", f"{self._host}: {_words(error)}")
+
+    @property
+    def sieve(self) -> Sieve:
+        return self._decrypter.matcher
+
+    @sieve.setter
+    def sieve(self, matcher: Sieve) -> None:
+        self._decrypter.matcher = matcher
 
     @property
     def heard_ns(self) -> int:
@@ -137,43 +146,6 @@ class TlsStream:
 
     def rest(self) -> None:
         self._tcp.rest()
-
-    def _feed(self, data: bytes) -> None:
-        if data:
-            self._incoming.write(data)
-        else:
-            self._incoming.write_eof()
-
-    def _decrypted(self, data: bytes) -> tuple[bytes, bool]:
-        """What can be read with the data, and whether the peer has ended the stream.
-
-        It is fed record by record, for a buffer of OpenSSL's grows to what it is fed and never shrinks.
-        """
-        parts: list[bytes] = []
-        try:
-            for record in self._record.cut(data):
-                self._feed(record)
-                if self._ended(parts):
-                    return b"".join(parts), True
-        except ssl.SSLError as error:
-            if error.reason != EOF_REASON:  # else it is only cut without a close_notify
-                self._problem = f"TLS: {_words(error)}"
-            if not self._heard and "ALERT" in (error.reason or ""):
-                raise ConnectError("connect_failed:tls", f"{self._host}: {_words(error)}") from None
-            return b"".join(parts), True
-        return b"".join(parts), False
-
-    def _ended(self, parts: list[bytes]) -> bool:
-        """Add what can be read now to the parts; whether the peer has ended the stream."""
-        try:
-            while part := self._tls.read(RECORD_BYTES):
-                parts.append(part)
-                self._heard = True
-                if not self._incoming.pending:  # to ask once more would be answered by an exception, which is slow
-                    return False
-        except ssl.SSLWantReadError:
-            return False
-        return True
 
     def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
         self._tls.write(data)
@@ -200,38 +172,6 @@ class TlsStream:
         self._tcp.close()
 
 
-class RecordCounter:
-    """Finds where TLS records end (RFC 8446 §5.1: 5 bytes of header, which tell the length)."""
-
-    def __init__(self) -> None:
-        self._header = b""
-        self._missing = 0
-
-    @property
-    def whole(self) -> bool:
-        """Whether the bytes so far end where a record does."""
-        return not self._missing and not self._header
-
-    def cut(self, data: bytes) -> Iterator[bytes]:
-        """Yield the next bytes in pieces, each up to the end of a record, or of the data; no data is a piece itself."""
-        begin = at = 0
-        while at < len(data):
-            if self._missing:
-                step = min(self._missing, len(data) - at)
-                self._missing -= step
-            else:
-                step = min(TLS_RECORD_HEADER - len(self._header), len(data) - at)
-                self._header += data[at : at + step]
-                if len(self._header) == TLS_RECORD_HEADER:
-                    self._missing, self._header = int.from_bytes(self._header[3:5]), b""
-            at += step
-            if self.whole:
-                yield data[begin:at]
-                begin = at
-        if begin < len(data) or not data:
-            yield data[begin:]
-
-
 def shake_hands(tcp: TcpStream, context: ssl.SSLContext, host: str, limit_s: float) -> TlsStream:
     """Open TLS to `host`, which its certificate must name; raises ConnectError `connect_failed:tls` or
     `timeout:tls`."""
@@ -250,8 +190,6 @@ def shake_hands(tcp: TcpStream, context: ssl.SSLContext, host: str, limit_s: flo
 def _words(error: OSError) -> str:
     """What went wrong; of an alert about our certificate, with the remedy."""
     reason = getattr(error, "reason", None) or ""
-    if reason == EOF_REASON:
-        return CUT
     said = OPENSSL_FRAME.sub("", str(error.strerror or error))
     return f"{said}; {OWN_CERTIFICATE_REMEDY}" if any(word in reason for word in OWN_CERTIFICATE_ALERTS) else said
 

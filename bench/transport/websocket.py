@@ -48,7 +48,7 @@ from bench.transport.interface import (
 )
 from bench.transport.parser import SWITCHING, HttpAnswer, ProtocolParser, offered_deflate, refusal
 from bench.transport.received import Read, Received
-from bench.transport.tcp import ByteStream, TcpStream
+from bench.transport.tcp import ByteStream
 from bench.units import NEVER_NS, NS_PER_S
 
 ABNORMAL = 1006
@@ -137,8 +137,7 @@ class WebSocket:
         self._quick = longest is None or longest >= LONGEST  # a lower limit is the protocol object's to look at
         self._reader = MessageReader()
         self._reader.expect(plain=self._is_plain())
-        if isinstance(stream, TcpStream):  # what TLS brings can only be matched once it is decrypted
-            stream.messages = self._reader
+        stream.sieve = self._reader
 
     @property
     def closed(self) -> Closure | None:

@@ -19,7 +19,8 @@ from benchmarks.peers.work import SESSION, Heard, Work, item, write_heard
 
 async def main(work: Work) -> None:
     address = urlsplit(work.url)
-    base_url = f"http://{address.netloc}{address.path.removesuffix('/realtime')}"
+    scheme = "https" if address.scheme == "wss" else "http"
+    base_url = f"{scheme}://{address.netloc}{address.path.removesuffix('/realtime')}"
     (model,) = parse_qs(address.query)["model"]
     async with AsyncOpenAI(api_key="none", base_url=base_url) as client:
         sessions = [play(client, model, work, number) for number in range(work.sessions)]

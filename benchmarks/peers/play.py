@@ -31,12 +31,13 @@ START_S = 8.0
 
 @dataclass(frozen=True)
 class Peer:
-    """How one is started, and how its account is read. `utf8_check`: see Work."""
+    """How one is started, and how its account is read. `utf8_check`: see Work. `tls`: the service speaks wss."""
 
     name: str
     command: Callable[[Work, Path], list[str]]
     told: Callable[[Work, Path, Truth], Told]
     utf8_check: bool = True
+    tls: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,19 @@ def from_heard(work: Work, scratch: Path, truth: Truth) -> Told:
     return told_by_heard(read_heard(Path(work.out)), truth)
 
 
+def from_rows(work: Work, scratch: Path, truth: Truth) -> Told:
+    return rtbench.told(scratch)
+
+
 PEERS = (
-    Peer("rtbench", rtbench.command, lambda work, scratch, truth: rtbench.told(scratch)),
+    Peer("rtbench", rtbench.command, from_rows),
     Peer("websocket-client", locust_file("websocket_client"), from_heard),
     Peer("websocket-client unchecked", locust_file("websocket_client"), from_heard, utf8_check=False),
     Peer("openai SDK", module("openai_sdk"), from_heard),
     Peer("picows + uvloop", module("picows_uvloop"), from_heard),
+    Peer("rtbench over TLS", rtbench.command, from_rows, tls=True),
+    Peer("openai SDK over TLS", module("openai_sdk"), from_heard, tls=True),
+    Peer("picows + uvloop over TLS", module("picows_uvloop"), from_heard, tls=True),
 )
 
 
@@ -93,10 +101,10 @@ def play(
     limit_s = load.limit_s if limit_s is None else limit_s
     truth_log, profile_path = scratch / "truth.jsonl", scratch / "profile.yaml"
     profile_path.write_text(profile)
-    where = cores()
+    where, tls = cores(), ["--tls"] if peer.tls else []
     with (
         pinned_to(where.simulator),
-        running_simulator("--ground-truth", str(truth_log), "--profile", str(profile_path)) as ready,
+        running_simulator("--ground-truth", str(truth_log), "--profile", str(profile_path), *tls) as ready,
     ):
         out = str(scratch / "heard.json")
         work = Work(ready.urls["ga"], load.sessions, load.turns, load.ramp_s, out, peer.utf8_check)
@@ -105,7 +113,7 @@ def play(
                 process = subprocess.Popen(
                     peer.command(work, scratch),
                     cwd=ROOT,
-                    env=environment(work),
+                    env=environment(work, ready.ca),
                     stdout=output,
                     stderr=subprocess.STDOUT,
                 )
@@ -121,7 +129,8 @@ def play(
     return Played(told, truth, seen)
 
 
-def environment(work: Work) -> dict[str, str]:
-    """Ours, without what would send a peer elsewhere."""
+def environment(work: Work, ca: Path | None) -> dict[str, str]:
+    """Ours, without what would send a peer elsewhere. `ca`: whom OpenSSL trusts instead of the system's authorities."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE_OPENAI_", "OPENAI_"))}
-    return clean | {"NO_COLOR": "1", "PYTHONPATH": str(ROOT)} | work.environment()
+    trusted = {} if ca is None else {"SSL_CERT_FILE": str(ca)}
+    return clean | {"NO_COLOR": "1", "PYTHONPATH": str(ROOT)} | trusted | work.environment()

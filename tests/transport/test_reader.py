@@ -35,7 +35,7 @@ from bench.transport.fast.frames import leading_texts
 from bench.transport.interface import PacedSender, Phases
 from bench.transport.loop import LoopWatch
 from bench.transport.received import READ_BYTES, DeltaArrival, Read, Received
-from bench.transport.tcp import TakeRead, TcpStream
+from bench.transport.tcp import TakeRead, TcpStream, pass_on
 from bench.transport.tls import TlsStream, tls_context
 from bench.transport.websocket import WebSocket, client_protocol
 from bench.units import NEVER_NS
@@ -46,18 +46,18 @@ from tests.transport.test_websocket import FAR_NS, LIMIT, PING, FakeStream, cut,
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kernel stamps are Linux's")
 
 
-def interpreted() -> type[reader.MessageReader]:
-    """The reader of an installation without what is compiled."""
+def interpreted() -> Any:
+    """`reader` of an installation without what is compiled."""
     spec = importlib.util.spec_from_file_location("interpreted_reader", reader.__file__)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     with patch.dict(sys.modules, {"bench.transport.fast._compiled": None}):
         spec.loader.exec_module(module)
-    return cast("type[reader.MessageReader]", module.MessageReader)
+    return module
 
 
-READERS: list[type[reader.MessageReader]] = [reader.MessageReader, interpreted()]
+READERS: list[Any] = [reader, interpreted()]
 MATCHES = pytest.mark.skipif(not reader.COMPILED, reason="deltas are matched in C")
 EACH_SOCKET = pytest.mark.parametrize("kind", [reader.SocketReader, _interpreted.SocketReader], ids=["C", "Python"])
 AT_NS, EMPTY_NS = 5_000, 1_000
@@ -525,7 +525,7 @@ class FlowingStream(FakeStream):
 
     def listen(self, until_ns: int, take: TakeRead, sender: PacedSender | None = None, *, polled: bool = False) -> bool:
         while (came := self.read(until_ns)) is not None:
-            if take(came):
+            if pass_on(self.sieve.sift(came), self.sieve, take):
                 return True
         return False
 
@@ -560,19 +560,20 @@ class EncryptedStream(FlowingStream):
 
 
 def connection(
-    carried: str, kind: type[reader.MessageReader], contexts: tuple[ssl.SSLContext, ssl.SSLContext]
+    carried: str, kind: Any, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
 ) -> tuple[WebSocket, FakeStream]:
     server, client = contexts
     stream = EncryptedStream(server) if carried == "tls" else FlowingStream()
     stream.server = ServerProtocol(extensions=[ServerPerMessageDeflateFactory()] if carried == "compressed" else None)
     below: Any = stream
     if isinstance(stream, EncryptedStream):
-        below = TlsStream(cast(TcpStream, stream), client, "localhost")
+        with patch("bench.transport.tls.Decrypter", kind.Decrypter):
+            below = TlsStream(cast(TcpStream, stream), client, "localhost")
         below.handshake(FAR_NS)
     protocol = client_protocol(parse_uri("ws://localhost/"), LIMIT, deflate=carried == "compressed")
     transport = WebSocket(below, protocol)
     transport.upgrade([], Limits(), Phases())
-    transport._reader = kind()
+    below.sieve = transport._reader = kind.MessageReader()
     transport._reader.expect(plain=transport._is_plain())
     return transport, stream
 
@@ -611,7 +612,7 @@ class Hearer(Reply):
         return False
 
 
-WAYS: list[tuple[type[reader.MessageReader] | None, bool]] = [
+WAYS: list[tuple[Any, bool]] = [
     (None, False),
     *((kind, texts) for kind in READERS for texts in (False, True)),
 ]
@@ -633,7 +634,7 @@ def test_however_bytes_are_cut_and_carried_the_same_messages_and_deltas_come_wit
     heard = []
     wanted = [SAID[name] for name in names if name != "ping"]
     for kind, keeps_texts in WAYS:
-        transport, stream = connection(carried, kind or reader.MessageReader, contexts)
+        transport, stream = connection(carried, kind or reader, contexts)
         transport.keeps_texts = keeps_texts
         for known in KNOWN.values():
             transport.learn(Received(known, Arrival(0), 0), GA.decode(known)[0])
@@ -641,6 +642,7 @@ def test_however_bytes_are_cut_and_carried_the_same_messages_and_deltas_come_wit
         if isinstance(stream, EncryptedStream):
             wire = [stream.encrypted(one) for one in wire]
         edges = [edge for edge, is_cut in zip(itertools.accumulate(map(len, wire)), ends, strict=False) if is_cut]
+        edges += range(READ_BYTES, sum(map(len, wire)), READ_BYTES)
         for place, part in enumerate(cut(b"".join(wire), [*edges, *places]), 1):
             complete, kernel = states[place % len(states)]
             stream.reads.append(read(part, place, complete=complete, kernel=kernel))
@@ -665,7 +667,7 @@ def test_however_bytes_are_cut_and_carried_the_same_messages_and_deltas_come_wit
 def test_deltas_are_matched_however_they_are_carried_unless_they_are_compressed(
     contexts: tuple[ssl.SSLContext, ssl.SSLContext], carried: str
 ) -> None:
-    transport, stream = connection(carried, reader.MessageReader, contexts)
+    transport, stream = connection(carried, reader, contexts)
     for known in KNOWN.values():
         transport.learn(Received(known, Arrival(0), 0), GA.decode(known)[0])
     wire = [frames(stream, name) for name in ("audio", "transcript", "audio")]

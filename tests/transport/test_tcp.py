@@ -26,8 +26,6 @@ from typing import Any
 
 import gevent
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from websockets.server import ServerProtocol
 from websockets.sync.server import Server, ServerConnection, serve
 
@@ -44,10 +42,9 @@ from bench.transport.loop import Poller
 from bench.transport.names import Lookup, look_up
 from bench.transport.received import READ_BYTES, DeltaArrival, Read, Received
 from bench.transport.tcp import ByteStream, TcpStream
-from bench.transport.tls import CUT, RecordCounter, TlsStream, tls_context
+from bench.transport.tls import CUT, TlsStream, tls_context
 from bench.transport.websocket import WebSocket, open_websocket
 from bench.units import NEVER_NS
-from tests.examples import thorough
 from tests.helpers import MS, delta, receive
 
 GUARD_S = 30
@@ -541,33 +538,6 @@ def test_closing_twice_is_harmless(plain: Linked) -> None:
     stream, _ = plain
     stream.close()
     stream.close()
-
-
-# Records.
-
-
-@thorough
-@given(
-    bodies=st.lists(st.integers(0, 600), max_size=5),
-    tail=st.binary(max_size=4),
-    places=st.lists(st.integers(0, 4_000), max_size=10),
-)
-def test_bytes_are_cut_where_records_end_however_they_come(bodies: list[int], tail: bytes, places: list[int]) -> None:
-    wire, ends = b"", {0}
-    for size in bodies:
-        wire += b"\x17\x03\x03" + size.to_bytes(2, "big") + bytes(size)
-        ends.add(len(wire))
-    wire += tail
-    counter, at = RecordCounter(), 0
-    for edge in [*sorted(place % (len(wire) + 1) for place in places), len(wire)]:
-        *whole, last = counter.cut(wire[at:edge])
-        assert b"".join([*whole, last]) == wire[at:edge]
-        for piece in whole:
-            at += len(piece)
-            assert at in ends
-        assert not ends & set(range(at + 1, edge))
-        at = edge
-        assert counter.whole == (at in ends)
 
 
 # Connecting.

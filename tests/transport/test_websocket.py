@@ -25,6 +25,7 @@ from bench.limits import Limits
 from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
 from bench.session import Session
+from bench.transport.fast.reader import Sieve
 from bench.transport.interface import Network, PacedSender, Phases, TransmitStamp
 from bench.transport.parser import frame_bytes
 from bench.transport.received import Read, Received
@@ -61,6 +62,7 @@ class FakeStream:
         self.heard_ns = self.failure = 0
         self._answer, self._tail, self._ends = answer, tail, ends
         self.server = ServerProtocol()
+        self.sieve = Sieve()
 
     def read(self, until_ns: int) -> Read | None:
         read = self.reads.popleft() if self.reads else None

@@ -1,3 +1,4 @@
+import ssl
 from typing import Any
 
 from bench.clock import Arrival
@@ -7,9 +8,14 @@ from bench.transport.received import DeltaArrival, Read, Received
 
 def leading_texts(data: bytes, arrival: Arrival) -> tuple[list[Received], int]: ...
 
-class TemplateMatcher:
-    count: int
+class Sieve:
     due: bool
+    wakes: bool
+    def sift(self, read: Read) -> Read | None: ...
+    def hand_on(self) -> None: ...
+
+class TemplateMatcher(Sieve):
+    count: int
     ready: bool
     keeps_texts: bool
     def __init__(self) -> None: ...
@@ -18,11 +24,20 @@ class TemplateMatcher:
     def match(self, data: bytes, at_ns: int, empty_ns: int, complete: bool) -> bool: ...
     def hand_out(self) -> list[DeltaArrival]: ...
 
+class Decrypter(Sieve):
+    matcher: Sieve
+    heard: bool
+    ended: bool
+    error: ssl.SSLError | None
+    def __init__(self, tls: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> None: ...
+    def shake_hands(self, data: bytes) -> None: ...
+    def end(self) -> Read: ...
+
 class SocketReader:
     stamped_ns: int
     drained_ns: int
     drained: bool
     failure: int
     def __init__(self, sock: Any, watch: LoopWatch, asked_ns: int) -> None: ...
-    def read(self, polled_ns: int, polls: int | None, matcher: TemplateMatcher | None) -> Read | None: ...
+    def read(self, polled_ns: int, polls: int | None, sieve: Sieve | None) -> Read | None: ...
     def close(self) -> None: ...

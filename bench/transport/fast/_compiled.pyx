@@ -1,13 +1,17 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Reads sockets with the kernel's stamps, cuts frames, and matches the deltas of a reply (`reader.py`), in C.
+"""Reads sockets with the kernel's stamps, decrypts TLS, cuts frames, and matches the deltas of a reply (`reader.py`).
 
-All that is done by an event of a reply that goes on is done here, but for what it comes to.
+All that is done by an event of a reply that goes on is done here in C, but for what it comes to.
 """
 
+from cpython.buffer cimport PyBUF_READ, PyBUF_WRITE
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_SetFromErrno
+from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.string cimport memchr, memcmp, memcpy, memset
+
+from ssl import SSLError, SSLWantReadError
 
 from bench import clock
 from bench.transport.received import DeltaArrival, Read, Received
@@ -45,6 +49,9 @@ ctypedef const unsigned char *Text
 cdef enum:
     ROOM = 64
     READ_BYTES = 65536  # as bench.transport.received has it
+    RECORD_HEADER = 5  # as bench.transport.received has both
+    RECORD_BYTES = 16384
+    PLAIN_BYTES = READ_BYTES + 2 * RECORD_BYTES  # a read may end a record of which all but a byte came before
     MANY = 32
     FINAL_TEXT = 0x81
     QUOTE = 0x22
@@ -62,6 +69,8 @@ cdef object new_tuple = tuple.__new__
 
 cdef unsigned char BUFFER[READ_BYTES]
 """For all sockets: it is read, looked through and copied without a switch to anybody else who reads."""
+cdef unsigned char PLAIN[PLAIN_BYTES]
+"""What is decrypted of it."""
 
 
 cdef struct Entry:
@@ -149,6 +158,31 @@ def leading_texts(bytes data, arrival):
         at += header + length
 
 
+cdef class Sieve:
+    """Stands between a socket and whoever takes its reads, and leaves something of each read, or nothing: this, all.
+
+    `due`: `hand_on` has something to hand on. `wakes`: whoever listens must look at what came, whatever is left of it.
+    """
+
+    cdef readonly bint due, wakes
+
+    def sift(self, read):
+        """What is left of a read; None: nothing."""
+        cdef bytes data
+        cdef long long at_ns, empty_ns
+        cdef bint kernel, complete
+        data, at_ns, empty_ns, kernel, complete = read
+        return self.sift_wire(<Text><const char *>data, len(data), at_ns, empty_ns, kernel, complete)
+
+    cdef object sift_wire(
+        self, Text wire, Py_ssize_t size, long long at_ns, long long empty_ns, bint kernel, bint complete
+    ):
+        return new_tuple(Read, (PyBytes_FromStringAndSize(<const char *>wire, size), at_ns, empty_ns, kernel, complete))
+
+    def hand_on(self):
+        """Hand on what was kept of reads of which nothing was left."""
+
+
 cdef class Template:
     """The bytes of a delta around the id of the event, which may be missing, and around the payload."""
 
@@ -184,7 +218,7 @@ cdef class Template:
         return size // 4 * 3 - (text[size - 1] == PADDING) - (text[size - 2] == PADDING)
 
 
-cdef class TemplateMatcher:
+cdef class TemplateMatcher(Sieve):
     """Matches reads of nothing but deltas like known ones, and keeps what is to be known of each until it is handed out.
 
     `ready`: the next byte begins a message and somebody listens, so that a read may be matched. `keeps_texts`: what is
@@ -196,8 +230,6 @@ cdef class TemplateMatcher:
     cdef readonly int count
     """Deltas that were matched and not handed out."""
     cdef long long first_ns
-    cdef readonly bint due
-    """Whether they are to be handed out now."""
     cdef public bint ready, keeps_texts
 
     def __init__(self):
@@ -217,6 +249,13 @@ cdef class TemplateMatcher:
         `at_ns`: its stamp; `empty_ns`: when the socket was last known to be empty; `complete`: as in `Read`.
         """
         return self.match_wire(<Text><const char *>data, len(data), at_ns, empty_ns, complete)
+
+    cdef object sift_wire(
+        self, Text wire, Py_ssize_t size, long long at_ns, long long empty_ns, bint kernel, bint complete
+    ):
+        if self.ready and kernel and self.match_wire(wire, size, at_ns, empty_ns, complete):
+            return None
+        return Sieve.sift_wire(self, wire, size, at_ns, empty_ns, kernel, complete)
 
     cdef bint match_wire(
         self, Text wire, Py_ssize_t size, long long at_ns, long long empty_ns, bint complete
@@ -275,6 +314,110 @@ cdef class TemplateMatcher:
         return deltas
 
 
+cdef class Decrypter(Sieve):
+    """Decrypts reads, and leaves what `matcher` leaves of that. It tells nobody that the stream has ended, but `wakes`.
+
+    `heard`: the peer has sent data. `ended`: it sends no more, because of `error` unless that is None.
+    """
+
+    cdef public Sieve matcher
+    cdef readonly bint heard, ended
+    cdef readonly object error
+    cdef object tls, incoming, outgoing, last
+    cdef bytes early
+    """What TLS has not taken of what came."""
+    cdef unsigned char header[RECORD_HEADER]
+    cdef Py_ssize_t header_bytes, missing
+    """What came of the record under way, and how many bytes of its body are missing."""
+
+    def __init__(self, tls, incoming, outgoing):
+        """The `ssl.SSLObject`, and the `ssl.MemoryBIO`s that it reads and writes.
+
+        `incoming` may be that of all connections: it is empty whenever this is not at work.
+        """
+        self.tls, self.incoming, self.outgoing = tls, incoming, outgoing
+        self.matcher, self.early = Sieve(), b""
+
+    def shake_hands(self, bytes data):
+        """Go on with the handshake by what came; raises ssl.SSLError."""
+        self.feed(<Text><const char *>data, len(data))
+        try:
+            self.tls.do_handshake()
+        finally:
+            self.early = self.incoming.read()
+
+    cdef object sift_wire(
+        self, Text wire, Py_ssize_t size, long long at_ns, long long empty_ns, bint kernel, bint complete
+    ):
+        cdef object left = None
+        cdef Py_ssize_t opened = 0 if self.ended else self.opened(wire, size)
+        # the stamp is exact for what ends with the read only where a record ends there, too
+        complete = complete and not self.header_bytes
+        if opened:
+            self.heard = True
+            left = self.matcher.sift_wire(PLAIN, opened, at_ns, empty_ns, kernel, complete)
+            self.due = self.matcher.due
+        self.wakes = self.ended or self.outgoing.pending
+        if self.wakes:
+            self.last = at_ns, empty_ns, kernel, complete
+        return left
+
+    cdef Py_ssize_t opened(self, Text wire, Py_ssize_t size) except -1:
+        """Decrypt a read; returns how many bytes of PLAIN that takes."""
+        cdef Py_ssize_t opened = 0, more
+        self.feed(wire, size)
+        try:
+            # to ask once more would be answered by an exception, which is slow
+            while opened <= PLAIN_BYTES - RECORD_BYTES and self.incoming.pending:
+                more = self.tls.read(
+                    RECORD_BYTES, PyMemoryView_FromMemory(<char *>PLAIN + opened, RECORD_BYTES, PyBUF_WRITE)
+                )
+                opened += more
+                if not more:
+                    self.ended = True
+                    break
+        except SSLWantReadError:
+            pass
+        except SSLError as error:
+            self.ended, self.error = True, error.with_traceback(None)
+        self.ended = self.ended or not size
+        if self.incoming.pending:
+            self.early = self.incoming.read()
+        return opened
+
+    cdef int feed(self, Text wire, Py_ssize_t size) except -1:
+        if self.early:
+            self.incoming.write(self.early)
+            self.early = b""
+        self.incoming.write(PyMemoryView_FromMemory(<char *>wire, size, PyBUF_READ))
+        self.count_records(wire, size)
+        return 0
+
+    cdef void count_records(self, Text wire, Py_ssize_t size) noexcept:
+        """Find where in a record the next bytes end (RFC 8446 §5.1: a header tells the length of the body)."""
+        cdef Py_ssize_t at = 0, step
+        while at < size:
+            if self.header_bytes < RECORD_HEADER:
+                self.header[self.header_bytes] = wire[at]
+                self.header_bytes, at = self.header_bytes + 1, at + 1
+                if self.header_bytes < RECORD_HEADER:
+                    continue
+                self.missing = self.header[3] << 8 | self.header[4]
+            step = min(self.missing, size - at)
+            self.missing, at = self.missing - step, at + step
+            if not self.missing:
+                self.header_bytes = 0
+
+    def hand_on(self):
+        """Hand on what the matcher has kept."""
+        self.matcher.hand_on()
+        self.due = self.matcher.due
+
+    def end(self):
+        """The last read that `wakes`, without its bytes."""
+        return new_tuple(Read, (b"", *self.last))
+
+
 cdef class SocketReader:
     """Reads a connected socket that does not block, and knows until when it was surely empty.
 
@@ -297,8 +440,8 @@ cdef class SocketReader:
         """Read no more: the socket's number may soon be another's."""
         self.fd = -1
 
-    def read(self, long long polled_ns, polls, TemplateMatcher matcher):
-        """Read what is there; None where that was deltas which `matcher` has matched. Raises BlockingIOError.
+    def read(self, long long polled_ns, polls, Sieve sieve):
+        """Read what is there, and return what `sieve` leaves of it; None: nothing. Raises BlockingIOError.
 
         A connection that broke has ended, as one that the peer has closed; `failure` says how it broke. `polled_ns`:
         when a poll before the one that reported the socket had not; 0 if there was none. `polls`: how many polls the
@@ -336,9 +479,9 @@ cdef class SocketReader:
         self.drained = size < READ_BYTES
         if self.drained:
             self.drained_ns = before_ns
-        if matcher is not None and matcher.ready and kernel:
-            if matcher.match_wire(BUFFER, size, at_ns, empty_ns, self.drained):
-                return None
-        return new_tuple(Read, (
-            PyBytes_FromStringAndSize(<char *>BUFFER, size), at_ns, empty_ns, kernel, self.drained
-        ))
+        if sieve is None:
+            sieve = ALL
+        return sieve.sift_wire(BUFFER, size, at_ns, empty_ns, kernel, self.drained)
+
+
+cdef Sieve ALL = Sieve()

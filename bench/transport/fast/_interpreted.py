@@ -1,21 +1,35 @@
-"""Read a socket in Python as `_compiled.pyx` does in C, whose docstrings have the details; a test compares the two."""
+"""Does in Python what `_compiled.pyx` does in C, whose docstrings have the details; a test compares the two."""
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 from bench.clock import ANCILLARY_BYTES, arrival_ns, monotonic_ns
 from bench.protocol.events import Event
 from bench.transport.fast.frames import leading_texts as leading_texts
 from bench.transport.loop import LoopWatch
-from bench.transport.received import READ_BYTES, DeltaArrival, Read
+from bench.transport.received import READ_BYTES, RECORD_BYTES, RECORD_HEADER, DeltaArrival, Read
 
 
-class TemplateMatcher:
+class Sieve:
+    """As in C."""
+
+    due = wakes = False
+
+    def sift(self, read: Read) -> Read | None:
+        """As in C."""
+        return read
+
+    def hand_on(self) -> None:
+        """As in C."""
+
+
+class TemplateMatcher(Sieve):
     """A matcher that matches nothing: without C each delta is decoded, like any other message."""
 
     count = 0
-    due = ready = keeps_texts = False
+    ready = keeps_texts = False
 
     def add(self, event: Event, head: bytes, middle: bytes, tail: bytes, base64: bool) -> None:
         """Learn nothing."""
@@ -32,6 +46,79 @@ class TemplateMatcher:
         return []
 
 
+class Decrypter(Sieve):
+    """As in C."""
+
+    def __init__(self, tls: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> None:
+        self._tls, self._incoming, self._outgoing = tls, incoming, outgoing
+        self.matcher = Sieve()
+        self.heard = self.ended = False
+        self.error: ssl.SSLError | None = None
+        self._early = self._header = b""
+        self._missing = 0
+        self._last: Read | None = None
+
+    def shake_hands(self, data: bytes) -> None:
+        """As in C."""
+        self._feed(data)
+        try:
+            self._tls.do_handshake()
+        finally:
+            self._early = self._incoming.read()
+
+    def sift(self, read: Read) -> Read | None:
+        """As in C."""
+        data, left = b"" if self.ended else self._opened(read.data), None
+        complete = read.complete and not self._header
+        if data:
+            self.heard = True
+            left = self.matcher.sift(read._replace(data=data, complete=complete))
+        self.wakes = self.ended or bool(self._outgoing.pending)
+        if self.wakes:
+            self._last = read._replace(data=b"", complete=complete)
+        return left
+
+    def end(self) -> Read:
+        """As in C."""
+        assert self._last is not None, "no read wakes"
+        return self._last
+
+    def _opened(self, data: bytes) -> bytes:
+        parts: list[bytes] = []
+        self._feed(data)
+        try:
+            while self._incoming.pending:
+                parts.append(self._tls.read(RECORD_BYTES))
+                if not parts[-1]:
+                    self.ended = True
+                    break
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError as error:
+            self.ended, self.error = True, error.with_traceback(None)
+        self.ended = self.ended or not data
+        self._early = self._incoming.read()
+        return b"".join(parts)
+
+    def _feed(self, data: bytes) -> None:
+        self._incoming.write(self._early + data)
+        self._count_records(data)
+
+    def _count_records(self, data: bytes) -> None:
+        at = 0
+        while at < len(data):
+            if len(self._header) < RECORD_HEADER:
+                step = min(RECORD_HEADER - len(self._header), len(data) - at)
+                self._header, at = self._header + data[at : at + step], at + step
+                if len(self._header) < RECORD_HEADER:
+                    break
+                self._missing = int.from_bytes(self._header[3:])
+            step = min(self._missing, len(data) - at)
+            self._missing, at = self._missing - step, at + step
+            if not self._missing:
+                self._header = b""
+
+
 class SocketReader:
     """As in C."""
 
@@ -42,7 +129,7 @@ class SocketReader:
     def close(self) -> None:
         """As in C: the socket itself knows that it is closed."""
 
-    def read(self, polled_ns: int, polls: int | None, matcher: TemplateMatcher | None) -> Read:
+    def read(self, polled_ns: int, polls: int | None, sieve: Sieve | None) -> Read | None:
         """As in C."""
         before_ns = monotonic_ns()  # before the call: the process may lose its core between it and a clock behind it
         try:
@@ -65,4 +152,5 @@ class SocketReader:
         if self.drained:
             self.drained_ns = before_ns
         kernel = stamp_ns is not None
-        return Read(data, at_ns, empty_ns, kernel, self.drained)
+        came = Read(data, at_ns, empty_ns, kernel, self.drained)
+        return came if sieve is None else sieve.sift(came)

@@ -4,7 +4,8 @@ Nearly all that comes are whole text frames, most of them deltas of the reply un
 ways: matched, or as a message that somebody understands. Two deltas of one kind and one response differ in the id of
 the event and in the payload. Once one was understood, a message that has all other bytes in common with it, whose id
 and payload are plain JSON strings, says the same but for them: it is counted with its stamp and its lengths. A read
-that holds anything else is left to whoever understands messages. What is done for each event is done in C.
+that holds anything else is left to whoever understands messages. What is done for each event is done in C: a `Sieve`
+gets a read of the `SocketReader` before it is an object of Python's. Over TLS a `Decrypter` stands between the two.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from bench.transport.interface import ReplyListener
 from bench.transport.received import Read, Received
 
 try:  # without a compiler deltas are not matched, but decoded like other messages: slower, with the same results
-    from bench.transport.fast._compiled import SocketReader, TemplateMatcher, leading_texts
+    from bench.transport.fast._compiled import Decrypter, Sieve, SocketReader, TemplateMatcher, leading_texts
 
     COMPILED = True
 except ImportError:
     from bench.transport.fast._interpreted import (  # type: ignore[assignment]
+        Decrypter,
+        Sieve,
         SocketReader,
         TemplateMatcher,
         leading_texts,
@@ -32,7 +35,7 @@ except ImportError:
 
     COMPILED = False
 
-__all__ = ["COMPILED", "MessageReader", "SocketReader", "TemplateMatcher", "leading_texts"]
+__all__ = ["COMPILED", "Decrypter", "MessageReader", "Sieve", "SocketReader", "TemplateMatcher", "leading_texts"]
 
 _EVENT_ID = re.compile(rb'(.*?"event_id"\s*:\s*")[^"\\]*(".*)', re.DOTALL)
 _KEY = re.compile(rb'"delta"\s*:\s*"$')
