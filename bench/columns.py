@@ -383,7 +383,7 @@ SESSION_MARKS = (
         "clock",
         "the ends of the phases of connecting, behind a proxy those of the proxy and its tunnel",
     ),
-    _instants("upgrade_done", "arrival", "the answer to the upgrade to WebSocket"),
+    _instants("opened", "arrival", "the transport is open: the answer to the upgrade to WebSocket"),
     _instants("session_created", "arrival", "`session.created`"),
     _instants("update_sent", "send", "`session.update` handed to the kernel"),
     _instants("session_updated", "arrival", "`session.updated`"),

@@ -36,7 +36,7 @@ BYTES_PER_S: Final = "B/s"
 """The unit of what a session carries one way while it lasts. The same is told of each second of a run."""
 FIRST_DELTAS = {"first_audio": "ttfa", "first_text": "ttft"}
 """What a caller waits for, the first of these instants that a turn has, and the metric of that."""
-CONNECT_PHASES = ("connect_start", "dns_done", "tcp_done", "tls_done", "upgrade_done")
+CONNECT_PHASES = ("connect_start", "dns_done", "tcp_done", "tls_done", "opened")
 """In the order in which they end. One that did not happen (a name lookup, TLS) took no time: what follows it begins
 where the phase before it ended."""
 
@@ -162,8 +162,8 @@ CATALOGUE: dict[str, Metric] = {
         Metric("connect_dns", "ms", "session", "lower", "Name lookup.", "connect_start", "dns_done"),
         Metric("connect_tcp", "ms", "session", "lower", "TCP connection.", "dns_done", "tcp_done"),
         Metric("connect_tls", "ms", "session", "lower", "TLS handshake.", "tcp_done", "tls_done"),
-        Metric("connect_upgrade", "ms", "session", "lower", "WebSocket upgrade.", "tls_done", "upgrade_done"),
-        Metric("connect_total", "ms", "session", "lower", "From the start of connecting to the finished upgrade.", "connect_start", "upgrade_done"),
+        Metric("connect_upgrade", "ms", "session", "lower", "WebSocket upgrade.", "tls_done", "opened"),
+        Metric("connect_total", "ms", "session", "lower", "From the start of connecting to the open transport.", "connect_start", "opened"),
         Metric("session_ready", "ms", "session", "lower", "From the start of connecting to session.created.", "connect_start", "session_created"),
         Metric("session_update", "ms", "session", "lower", "From session.update handed to the kernel to session.updated.", "update_sent", "session_updated"),
         Metric("service_time", "ms", "session", "lower", "What a caller waits for first, from the start of connecting on: until the session is ready, and from the first turn's origin to the first delta of its reply.", "connect_start", "first_reply", less="caller_time_ns"),

@@ -98,7 +98,7 @@ def play(recorder: Recorder, first: int, waits: np.ndarray) -> None:
         came = Received(b"", Arrival(start_ns), 16_000)
         record.received((Event(Kind.AUDIO_DELTA, payload_bytes=12_000),), came, start_ns + 40_000)
         record.turn_ended(observed(first + turn, turn + 1, start_ns, int(waits[first + turn])))
-    instants = {"connect_start": start_ns, "tcp_done": start_ns + MS, "upgrade_done": start_ns + 3 * MS,
+    instants = {"connect_start": start_ns, "tcp_done": start_ns + MS, "opened": start_ns + 3 * MS,
                 "session_created": start_ns + 9 * MS, "ended": start_ns + 60_000 * MS}  # fmt: skip
     record.session_ended(
         SessionObservation(

@@ -113,7 +113,7 @@ def turn_end_us(folder: Path) -> dict[str, float]:
     arm = Arm(target, cast(Any, None), cast(Any, None), Pacer(None))
     talks, listeners = [Talk() for _ in range(TOGETHER)], []
     for number, talk in enumerate(talks):
-        talk.timeline.tell(inputs.Connected({"upgrade_done": at(0)}, {}))
+        talk.timeline.tell(inputs.Connected({"opened": at(0)}, {}))
         record = recorder.session(Labels(f"w0-{number:06d}", target.label, "scenario", "script", pair=number))
         listeners.append(RunListener(record, talk.timeline, arm, cast(Any, Spender(progress, keyring.hide))))
     costs_us: dict[str, list[float]] = {"observation": [], "listeners": [], "flush": [], "progress": []}

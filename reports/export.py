@@ -296,7 +296,7 @@ TURN_DELAYS: Mapping[str, tuple[tuple[str, ...], str]] = {
 }
 """Of each delay of a turn: the first of these instants that the turn has, and the instant that ends it."""
 SESSION_DELAYS = {
-    "session_created": (("upgrade_done",), "session_created"),
+    "session_created": (("opened",), "session_created"),
     "session_updated": (("update_sent",), "session_updated"),
 }
 

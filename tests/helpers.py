@@ -619,7 +619,7 @@ def build_session(**changes: Any) -> SessionObservation:
     """A good session of one turn, two seconds from the upgrade to its end."""
     instants = {"call_arrival": at(-4), "previous_reply_end": at(-39), "connect_start": AT_NS,
                 "dns_done": at(1), "tcp_done": at(3), "tls_done": at(8),
-                "upgrade_done": at(20), "session_created": at(40), "update_sent": at(41), "session_updated": at(61),
+                "opened": at(20), "session_created": at(40), "update_sent": at(41), "session_updated": at(61),
                 "history_start": at(61), "history_acked": at(71), "first_reply": at(461), "first_audible": at(561),
                 "greeting_audible": at(261),
                 "idle_prompt_due": at(1_900), "idle_prompt_received": at(1_910), "ended": at(2_020)}  # fmt: skip

@@ -59,7 +59,7 @@ class MemoryTransport:
         self._peer = peer
         self.clock = clock or VirtualClock()
         now = self.clock.now_ns
-        self.handshake = Handshake({"connect_start": now, "dns_done": now, "tcp_done": now, "upgrade_done": now}, {})
+        self.handshake = Handshake({"connect_start": now, "dns_done": now, "tcp_done": now, "opened": now}, {})
         self.closed: Closure | None = None
         self.sent: list[tuple[int, bytes]] = []
         self.error_ns, self.kernel = 0, True

@@ -125,7 +125,7 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PreparedScrip
 def called(way: str, profile: Profile, script: PreparedScript) -> Call:
     transport = Transport(way, profile)
     session, timeline, listening = seated(script, transport)
-    timeline.tell(inputs.Connected({"upgrade_done": transport.now_ns()}, {}))
+    timeline.tell(inputs.Connected({"opened": transport.now_ns()}, {}))
     session.play()
     assert timeline.session().outcome == "ok"
     return Call(transport.agent, listening.turns, timeline.session().instants["greeting_audible"])

@@ -164,7 +164,7 @@ def test_headers_that_quote_the_key_are_handed_on_without_it() -> None:
         socket.abort()
 
     assert socket.handshake.headers["x-quote"] == "***"
-    assert "upgrade_done" in socket.handshake.instants
+    assert "opened" in socket.handshake.instants
 
 
 def test_a_token_that_lives_is_no_wait_and_one_that_had_to_be_waited_for_is() -> None:
@@ -235,14 +235,14 @@ def session_of(dialer: FakeDialer) -> tuple[Any, SessionObservation, list[Mappin
 
 def test_an_open_connection_is_handed_on_and_its_instants_headers_and_wait_for_a_token_are_known() -> None:
     transport = MemoryTransport(lambda message: ())
-    transport.handshake = Handshake(START | {"upgrade_done": AT_NS + 9}, HEADERS)
+    transport.handshake = Handshake(START | {"opened": AT_NS + 9}, HEADERS)
     dialer = FakeDialer(transport, auth_wait_ns=77)
     result, session, told = session_of(dialer)
 
     assert result is transport
     assert (session.outcome, session.auth_wait_ns) == ("ok", 77)
     assert session.instants["dns_done"] == AT_NS + 6
-    assert session.instants["upgrade_done"] == AT_NS + 9
+    assert session.instants["opened"] == AT_NS + 9
     assert (session.headers, told) == (HEADERS, [HEADERS])
 
 
@@ -252,7 +252,7 @@ def test_a_refusal_is_the_session_s_outcome_with_how_far_it_came() -> None:
     assert result is None
     assert (session.outcome, session.detail) == ("connect_failed:401", "HTTP 401: no")
     assert session.instants["dns_done"] == AT_NS + 6
-    assert "upgrade_done" not in session.instants
+    assert "opened" not in session.instants
     assert (session.headers, told) == (HEADERS, [HEADERS])
 
 

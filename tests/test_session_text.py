@@ -95,7 +95,7 @@ def test_what_remains_of_each_limit_stands_beside_its_event(timeline: LoggedTime
 
 @pytest.mark.parametrize("wait_ms", [0, 40])
 def test_a_wait_for_a_token_is_told_where_there_was_one(timeline: LoggedTimeline, log: EventLog, wait_ms: int) -> None:
-    timeline.tell(inputs.Connected({"dns_done": at(41), "upgrade_done": at(42)}, {}, wait_ms * MS))
+    timeline.tell(inputs.Connected({"dns_done": at(41), "opened": at(42)}, {}, wait_ms * MS))
 
     text = printed(timeline, log)
     assert ("auth_wait 40 ms" in text) == ("auth_wait" in text) == bool(wait_ms)

@@ -112,7 +112,7 @@ def greeted(greeting: Mapping[str, Any], observed: SessionObservation, now_s: fl
     if isinstance(expires, int | float) and expires > now_s:
         parts.append(f"ends in {lasting(expires - now_s)} at the latest")
     instants = observed.instants
-    parts.append(f"greeted in {(instants['session_created'] - instants['upgrade_done']) / NS_PER_MS:.1f} ms")
+    parts.append(f"greeted in {(instants['session_created'] - instants['opened']) / NS_PER_MS:.1f} ms")
     return Finding("session", "pass", f"{_simulated({}, greeting)}{', '.join(parts)}")
 
 

@@ -211,8 +211,8 @@ class SessionFacts:
         self.instants["connect_start"] = self.start_ns + connected.auth_wait_ns
         self.instants.update(connected.instants)
         self.errors_ns.update(connected.uncertainties_ns)
-        if not self.announced and (open_ns := connected.instants.get("upgrade_done")) is not None:
-            error_ns = connected.uncertainties_ns.get("upgrade_done", 0)
+        if not self.announced and (open_ns := connected.instants.get("opened")) is not None:
+            error_ns = connected.uncertainties_ns.get("opened", 0)
             for instant in DESCRIPTIONS.values():
                 self.instants[instant], self.errors_ns[instant] = open_ns, error_ns
         self.headers, self.auth_wait_ns = connected.headers, connected.auth_wait_ns

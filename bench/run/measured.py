@@ -24,7 +24,7 @@ from bench.units import NS_PER_S, NS_PER_US
 
 CARRIED = {f"{kind}_{way}": f"{kind}_bytes_{way}" for kind in ("wire", "audio") for way in ("sent", "received")}
 """Measures of bytes per second, and the column that counts their bytes."""
-RATED_INSTANTS = ("upgrade_done_at_ns", "session_updated_at_ns", "ended_at_ns")
+RATED_INSTANTS = ("opened_at_ns", "session_updated_at_ns", "ended_at_ns")
 Floats = npt.NDArray[np.float64]
 Rows: TypeAlias = pd.DataFrame | pa.Table
 

@@ -165,7 +165,7 @@ class WebSocket:
             raise ConnectError("connect_failed:upgrade", _no_upgrade(problem))
         if answer is None:
             raise ConnectError("timeout:upgrade", f"no answer to the upgrade within {limits.upgrade:g} s")
-        phases.arrived("upgrade_done", self._stamp_ns, self._answer_error_ns)
+        phases.arrived("opened", self._stamp_ns, self._answer_error_ns)
         self.handshake = Handshake(dict(phases.instants), answer.headers, dict(phases.errors_ns))
 
     def _asked(self) -> OSError | None:

@@ -27,7 +27,7 @@ FAIR = 0.01
 DEFLATE = "permessage-deflate"
 SEEN = 200
 """Of so many sessions of an arm the effective settings are read."""
-OF_FACTS = ["effective_settings", "model", "region", "upgrade_done_at_ns", "response_headers"]
+OF_FACTS = ["effective_settings", "model", "region", "opened_at_ns", "response_headers"]
 OF_PAIRS = ["pair", "target", "block", "start_ns", "session_ready_ms", "outcome_class"]
 """Columns of sessions that tell what an arm was, and how arms were interleaved: to take all sixty takes ten times as
 long.
@@ -94,7 +94,7 @@ def arms_of(document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequen
 def _arm(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> RunArm:
     there = sessions["effective_settings"].dropna()
     settings = [_parsed(str(text)) for text in there.iloc[:: max(1, -(-len(there) // SEEN))]]
-    answers = sessions.loc[sessions["upgrade_done_at_ns"].notna(), "response_headers"]
+    answers = sessions.loc[sessions["opened_at_ns"].notna(), "response_headers"]
     compressed = answers.str.contains(DEFLATE, regex=False, na=False).sum()
     own = _flat(entry.get("session") or {})
     address = str(entry.get("url") or "")

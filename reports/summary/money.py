@@ -66,7 +66,7 @@ class Bills:
     def minutes(self) -> Floats:
         """How long each session was open, beside what no turn of it holds; 0 beside turns, and of one never opened."""
         sessions = self.run.sessions
-        open_ns = (sessions["ended_at_ns"] - sessions["upgrade_done_at_ns"]).where(
+        open_ns = (sessions["ended_at_ns"] - sessions["opened_at_ns"]).where(
             sessions["session_updated_at_ns"].notna()
         )
         of_sessions = open_ns.to_numpy(dtype=np.float64, na_value=0.0) / NS_PER_MINUTE
@@ -403,9 +403,9 @@ def _summed(values: Floats, group: Integers, size: int) -> Floats:
 
 def _minutes(run: RunFrames, names: pd.Index[str]) -> float:
     """How long these sessions were open."""
-    open_ns = run.sessions[["ended_at_ns", "upgrade_done_at_ns"]]
+    open_ns = run.sessions[["ended_at_ns", "opened_at_ns"]]
     mine = open_ns[run.sessions["session_id"].isin(names).to_numpy()]
-    return float((mine["ended_at_ns"] - mine["upgrade_done_at_ns"]).sum()) / 60e9
+    return float((mine["ended_at_ns"] - mine["opened_at_ns"]).sum()) / 60e9
 
 
 def as_prices(entry: object) -> Prices | None:

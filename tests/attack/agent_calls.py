@@ -179,7 +179,7 @@ def called(
         log=log,
         about=facts,
     )
-    told.tell(inputs.Connected({"upgrade_done": began_ns}, {}))
+    told.tell(inputs.Connected({"opened": began_ns}, {}))
     Session(script, LoggedTransport(transport, log), told, listening, lambda: False).play()
     log.close()
     assert log.problem is None

@@ -36,7 +36,7 @@ from tests.helpers import build_observation
 
 AT_S = 1_700_000_000
 DATE = "Tue, 14 Nov 2023 22:13:20 GMT"
-GREETED = SessionObservation("", "", 0, {"upgrade_done": 0, "session_created": 12_000_000})
+GREETED = SessionObservation("", "", 0, {"opened": 0, "session_created": 12_000_000})
 DECLINED = {"sec-websocket-extensions": ""}
 
 

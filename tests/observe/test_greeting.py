@@ -40,7 +40,7 @@ PLAN = TurnPlan(
 def called() -> Timeline:
     """A call that was just answered, whose caller waits for a greeting."""
     timeline = Timeline(SessionStart(AT_NS, 1, Limits(), service_responds=True), GPT_LIVE, reply_format="g711_ulaw")
-    timeline.tell(inputs.Connected({"upgrade_done": at(10)}, {}))
+    timeline.tell(inputs.Connected({"opened": at(10)}, {}))
     receive(timeline, READY_MS, f'{{"type":"{STARTED}","session":{{"id":"s"}}}}'.encode())
     timeline.tell(inputs.Begun(at(READY_MS), PLAN))
     return timeline
@@ -140,7 +140,7 @@ def ended(frames: Iterable[bytes], *, spoken: bool = True, before: Iterable[byte
     """How a turn ends: frames come every 20 ms, `before` its speech has ended or after; then time passes."""
     limits = Limits(first_delta=12, response=20, turn=60)
     timeline = Timeline(SessionStart(AT_NS, 1, limits, service_responds=True), DIALECTS["pcm"], reply_format=FORMAT)
-    timeline.tell(inputs.Connected({"upgrade_done": AT_NS}, {}))
+    timeline.tell(inputs.Connected({"opened": AT_NS}, {}))
     facts = {"vad": spoken, "greeting": not spoken, "duplex": True, "service_responds": True}
     timeline.tell(inputs.Begun(AT_NS, build_turn(reply_format=FORMAT, speech_format=FORMAT, **facts)))
     place = itertools.count(1)

@@ -156,7 +156,7 @@ def test_how_late_a_session_began_holds_no_wait_for_a_token() -> None:
 
 
 def test_without_tls_the_upgrade_counts_from_the_tcp_connection() -> None:
-    instants = {"connect_start": AT_NS, "dns_done": at(1), "tcp_done": at(3), "upgrade_done": at(20)}
+    instants = {"connect_start": AT_NS, "dns_done": at(1), "tcp_done": at(3), "opened": at(20)}
     metrics = build_session(instants=instants).metrics_ns()
 
     assert metrics["connect_upgrade"] == 17 * MS

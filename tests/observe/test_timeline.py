@@ -505,7 +505,7 @@ def test_a_session_whose_script_was_played_is_ok_whatever_its_turns_did() -> Non
 
 def test_a_session_has_what_was_said_of_it() -> None:
     talk = Talk(ready=False)
-    instants = {"dns_done": at(41), "upgrade_done": at(49)}
+    instants = {"dns_done": at(41), "opened": at(49)}
     talk.timeline.tell(inputs.Connected(instants, {"x-ms-region": "here"}, 40 * MS))  # the wait for a token
     talk.hear(50, session_created())
     ready_before = talk.timeline.facts.ready
@@ -526,7 +526,7 @@ def test_a_session_has_what_was_said_of_it() -> None:
 
 def test_connecting_begins_when_there_is_a_token() -> None:
     talk = Talk(ready=False)
-    talk.timeline.tell(inputs.Connected({"dns_done": at(41), "upgrade_done": at(49)}, {}, 40 * MS))
+    talk.timeline.tell(inputs.Connected({"dns_done": at(41), "opened": at(49)}, {}, 40 * MS))
     talk.hear(50, session_created())
     talk.timeline.tell(inputs.Finished(at(60)))
 
@@ -951,13 +951,13 @@ def test_each_instant_has_the_bound_of_the_event_that_marked_it() -> None:
 
 def test_a_session_keeps_the_bounds_of_its_greeting_and_its_settings() -> None:
     timeline = Timeline(SessionStart(at(0), 1, Limits()), GA)
-    timeline.tell(inputs.Connected({"upgrade_done": at(5)}, {}, uncertainties_ns={"upgrade_done": 3}))
+    timeline.tell(inputs.Connected({"opened": at(5)}, {}, uncertainties_ns={"opened": 3}))
     for data, error_ns in ((session_created(), 4), (session_updated(), 5), (session_updated(), 9)):
         timeline.received(GA.decode(data), Received(data, Arrival(at(6), error_ns), len(data)))
     timeline.tell(inputs.Sent("session.update", at(7), 1, 11))
 
     session = timeline.session()
-    assert session.errors_ns == {"upgrade_done": 3, "session_created": 4, "session_updated": 5}
+    assert session.errors_ns == {"opened": 3, "session_created": 4, "session_updated": 5}
     assert session.widths_ns == {"update_sent": 11}
 
 

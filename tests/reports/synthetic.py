@@ -300,7 +300,7 @@ def _sessions(plan: Plan, rng: np.random.Generator, start: Integers, target: Int
         "dns_done_at_ns": at[:, 0],
         "tcp_done_at_ns": at[:, 1],
         "tls_done_at_ns": at[:, 2] if plan.tls else pa.nulls(n, pa.int64()),
-        "upgrade_done_at_ns": _null(at[:, 3], refused),
+        "opened_at_ns": _null(at[:, 3], refused),
         "session_created_at_ns": _null(at[:, 4], refused),
         "update_sent_at_ns": _null(at[:, 4], refused),
         "session_updated_at_ns": _null(at[:, 5], refused),

@@ -197,7 +197,7 @@ def test_a_minute_is_one_of_conversation(tmp_path: Path) -> None:
     """Of sessions that had a priced turn, from the opened connection to the end."""
     one = build(tmp_path, Plan(usage=True, refused=3)).money.targets[0]
     sessions = reports.load(tmp_path).sessions.iloc[:10]
-    minutes = (sessions["ended_at_ns"] - sessions["upgrade_done_at_ns"]).sum() / 60e9
+    minutes = (sessions["ended_at_ns"] - sessions["opened_at_ns"]).sum() / 60e9
 
     assert one.sessions == 10
     assert one.minutes == pytest.approx(minutes)
@@ -211,7 +211,7 @@ BY_MINUTE = dict.fromkeys(OWN, 0) | {"usd_per_minute": 0.05}
 def opened_minutes(folder: Path, target: str) -> float:
     sessions = reports.load(folder).sessions
     mine = sessions[(sessions["target"] == target) & sessions["session_updated_at_ns"].notna()]
-    return float((mine["ended_at_ns"] - mine["upgrade_done_at_ns"]).sum()) / 60e9
+    return float((mine["ended_at_ns"] - mine["opened_at_ns"]).sum()) / 60e9
 
 
 def test_a_target_that_is_paid_by_the_minute_costs_every_minute_of_every_session_that_opened(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def build(plan: Plan, dead: str = "", *, interleaved: bool | None = None, turns:
 
 
 def _refused(row: Row) -> Row:
-    never = {"upgrade_done_at_ns": None, "session_created_at_ns": None, "update_sent_at_ns": None}
+    never = {"opened_at_ns": None, "session_created_at_ns": None, "update_sent_at_ns": None}
     return (
         row | never | {"outcome": "connect_failed:tcp", "turns_started": 0, "turns_not_started": row["turns_planned"]}
     )

@@ -227,7 +227,7 @@ def test_more_errors_than_words_have_an_interval_too() -> None:
 
 def test_a_sessions_rate_is_its_bytes_over_its_length(tmp_path: Path) -> None:
     sessions = reports.load(run_of_carried(tmp_path, replace(ENOUGH, refused=3))).sessions
-    lasted_s = (sessions["ended_at_ns"] - sessions["upgrade_done_at_ns"]).to_numpy(dtype=float, na_value=np.nan) / 1e9
+    lasted_s = (sessions["ended_at_ns"] - sessions["opened_at_ns"]).to_numpy(dtype=float, na_value=np.nan) / 1e9
     for name, column in CARRIED.items():
         opened = sessions["session_updated_at_ns"].notna().to_numpy()
         wanted = sessions[column].to_numpy(dtype=float) / lasted_s

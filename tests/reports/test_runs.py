@@ -71,7 +71,7 @@ def test_an_upgrade_without_tls_counts_from_tcp(tmp_path: Path) -> None:
     run = reports.load(synthetic.write(tmp_path, Plan(tls=False)))
 
     assert run.sessions["connect_tls_ms"].isna().all()
-    expected = (run.sessions["upgrade_done_at_ns"] - run.sessions["tcp_done_at_ns"]) / 1e6
+    expected = (run.sessions["opened_at_ns"] - run.sessions["tcp_done_at_ns"]) / 1e6
     np.testing.assert_array_equal(run.sessions["connect_upgrade_ms"], expected)
 
 

@@ -99,7 +99,7 @@ def eventful(index: int, row: Row) -> Row:
 
 def refused(target: str, index: int, row: Row) -> Row:
     """A session of the target did not open."""
-    never = {"upgrade_done_at_ns": None, "session_created_at_ns": None, "update_sent_at_ns": None, "turns_started": 0}
+    never = {"opened_at_ns": None, "session_created_at_ns": None, "update_sent_at_ns": None, "turns_started": 0}
     gone = never | {"outcome": "connect_failed:tcp", "turns_not_started": row["turns_planned"]}
     return row | (gone if row["target"] == target else {})
 

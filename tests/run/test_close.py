@@ -204,7 +204,7 @@ def test_the_histograms_of_turns_and_sessions_are_those_of_the_rows_after_a_kill
     assert {tag.split("|")[0] for tag in whole.keys() - of_rows.keys()} == events
 
 
-IN_CLEAR = {"connect_start": AT_NS, "dns_done": at(1), "tcp_done": at(3), "upgrade_done": at(20), "ended": at(99)}
+IN_CLEAR = {"connect_start": AT_NS, "dns_done": at(1), "tcp_done": at(3), "opened": at(20), "ended": at(99)}
 PLANNED = {"intended_start": at(-7), "connect_start": AT_NS, "ended": at(99)}
 SPOKEN = {"speech_end": at(1), "speech_stopped": at(201), "first_audio": at(501), "ended": at(900)}
 TYPED = {"request_sent": at(0), "first_audio": at(200), "ended": at(900)}

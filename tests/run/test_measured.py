@@ -19,7 +19,7 @@ from reports.runs import session_frame, turn_frame
 from tests.helpers import AT_NS, MS, build_observation, build_session, row_of
 
 LATER_NS = st.integers(0, 10**12)
-CONNECTED = ("connect_start", "dns_done", "tcp_done", "tls_done", "upgrade_done", "session_created", "ended")
+CONNECTED = ("connect_start", "dns_done", "tcp_done", "tls_done", "opened", "session_created", "ended")
 
 
 def told(frame: pd.DataFrame, place: int) -> dict[str, float]:

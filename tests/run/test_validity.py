@@ -440,7 +440,7 @@ EXACT_TURN = build_observation(errors_ns=EXACT)
 HEARD = {"speech_end": at(0), "first_audible": at(1_000), "ended": at(2_000)}
 LATE = {"errors_ns": {"first_audible": 99 * MS}, "widths_ns": {"speech_end": 0}}
 FAILED = build_observation(outcome="failed:x", errors_ns=EXACT | {"first_audio": 99 * MS})
-UNREADY = build_session(errors_ns={"session_created": 9 * MS, "upgrade_done": 0})
+UNREADY = build_session(errors_ns={"session_created": 9 * MS, "opened": 0})
 INEXACT_RUNS: dict[str, tuple[list[Any], list[Any], bool, list[str]]] = {
     # (turns and sessions; whether the run is valid, which measures are not exact)
     "a response whose end is not exact leaves the run valid":

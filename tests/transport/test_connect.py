@@ -134,7 +134,7 @@ def test_a_connection_goes_through_the_proxy_s_tunnel(
         network = echoed(transport)
 
     assert proxy.asked == [Asked(scheme, "127.0.0.1", port)]
-    assert list(phases.instants) == ["connect_start", "dns_done", "tcp_done", *["tls_done"] * tls, "upgrade_done"]
+    assert list(phases.instants) == ["connect_start", "dns_done", "tcp_done", *["tls_done"] * tls, "opened"]
     assert list(phases.instants.values()) == sorted(phases.instants.values())
     assert network is None or network.scope == "proxy"
 

@@ -820,7 +820,7 @@ def test_messages_go_there_and_back_over_a_real_connection(tls: bool, certificat
             assert handed_ns <= came.arrival.at_ns <= monotonic_ns()
         transport.close()
 
-    names = ["connect_start", "dns_done", "tcp_done", *(["tls_done"] if tls else []), "upgrade_done"]
+    names = ["connect_start", "dns_done", "tcp_done", *(["tls_done"] if tls else []), "opened"]
     instants = transport.handshake.instants
     assert list(instants) == names
     assert list(instants.values()) == sorted(instants.values())

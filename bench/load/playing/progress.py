@@ -146,7 +146,7 @@ class Progress:
         """Count a session whose settings the service has taken. `arm`: the target's label."""
         self._counts["sessions_open"] += 1
         self._of_targets[arm]["sessions_open"] += 1
-        self.spending.open(arm, session.model, session.instants["upgrade_done"])
+        self.spending.open(arm, session.model, session.instants["opened"])
 
     def session_ended(self, arm: str, session: SessionObservation, *, opened: bool) -> None:
         """Count a session. `arm`: the target's label; `opened`: whether `session_opened` was called for it."""
@@ -155,7 +155,7 @@ class Progress:
         if opened:
             self._counts["sessions_open"] -= 1
             self._of_targets[arm]["sessions_open"] -= 1
-            self.spending.close(arm, session.model, session.instants["upgrade_done"], session.instants["ended"])
+            self.spending.close(arm, session.model, session.instants["opened"], session.instants["ended"])
         elif is_throttled(session.outcome):
             self._counts["throttled"] += 1
         else:
