@@ -52,7 +52,7 @@ class Walkie:
     """A made-up `bench.protocol.base.Dialect`."""
 
     name = "walkie"
-    duplex = False
+    has_turn_events = takes_requests = True
     provider = None
     acts: ClassVar = {
         "tune": Act.SET_UP,

@@ -309,7 +309,7 @@ class Visit:
 
 def _script(target: Target, *, greets: bool) -> PreparedScript:
     """A session with one turn: typed, or spoken to a service that hears speech alone, an agent once it has greeted."""
-    if not target.dialect.duplex:
+    if target.dialect.takes_requests:
         return text_script(target, WORDS, target.session)
     with resources.as_file(resources.files("scenarios") / "audio" / RECORDING) as wav:
         session = {"turn_detection": FULL_DUPLEX, **target.session}

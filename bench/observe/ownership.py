@@ -111,7 +111,11 @@ class Ownership:
         elif current is not None and current.state is State.CALLING:
             # nobody asked for it: what was asked for is answered, and the client has not asked to go on
             claim = Claim(current, "fills")
-        elif current is not None and self.service_responds and (current.hearing.noticed or current.plan.duplex):
+        elif (
+            current is not None
+            and self.service_responds
+            and (current.hearing.noticed or not current.plan.has_turn_events)
+        ):
             claim = Claim(current, "answers", 1)  # the service does not announce its commit, or does so later
         self._own(self._by_response, event.response_id, claim.turn)
         return claim

@@ -48,7 +48,7 @@ def deadline(turn: PendingTurn, limits: Limits) -> tuple[int, str, str] | None:
         deadlines.append((max(due_ns, turn.awaited_ns), outcome, detail))
     soonest = min(deadlines, default=None)
     if turn.said_ns and (soonest is None or soonest[0] > turn.said_ns + limits.turn * NS_PER_S):  # seldom
-        missing = NO_PAUSE if turn.plan.duplex and turn.reply.begun else NOT_OVER
+        missing = NO_PAUSE if not turn.plan.has_turn_events and turn.reply.begun else NOT_OVER
         return None if turn.state is State.OVER else _timed_out(turn.said_ns, limits.turn, "turn", missing)
     return soonest
 
@@ -61,16 +61,17 @@ def _timeout(turn: PendingTurn, limits: Limits) -> tuple[int, str, str]:
         asked_ns = turn.instants.get("answer_request_sent") or turn.instants.get("request_sent")
         waits_from_ns = asked_ns or turn.hearing.instants.get("speech_stopped", turn.unnoticed_ns)
         missing = NOTHING
-        if turn.plan.duplex:
+        if not turn.plan.has_turn_events:
             missing = ONLY_FILLERS if turn.reply.begun else NOTHING_AUDIBLE
         timeout = _timed_out(waits_from_ns, limits.first_delta, "first_delta", missing)
     elif turn.between_items:
         timeout = _timed_out(turn.progress_ns, limits.first_delta, "first_delta", NO_MORE)
     else:
-        heard_ns = turn.reply.playback_ends_ns if turn.plan.duplex else 0  # nothing need come before it was played
+        # without events nothing need come before what came was played
+        heard_ns = 0 if turn.plan.has_turn_events else turn.reply.playback_ends_ns
         timeout = _timed_out(max(turn.progress_ns, heard_ns), limits.next_delta, "next_delta")
     begun_ns = turn.reply.created_ns
-    no_end = NO_PAUSE if turn.plan.duplex else NO_END
+    no_end = NO_END if turn.plan.has_turn_events else NO_PAUSE
     if begun_ns is None:
         return timeout
     whole = _timed_out(begun_ns, limits.response, "response", no_end)
@@ -183,7 +184,7 @@ class PendingTurns:
     def cuts(self) -> Iterator[Cancel | Truncate | Retrieve]:
         """What the service is to be told of a reply that was stopped, and to be asked of those that it has cut."""
         stopped = self.interrupted
-        if stopped is not None and stopped.interruption is not None and not stopped.plan.duplex:
+        if stopped is not None and stopped.interruption is not None and stopped.plan.has_turn_events:
             interruption, prefix = stopped.interruption, stopped.plan.event_prefix
             if interruption.uncancelled:
                 interruption.uncancelled = False

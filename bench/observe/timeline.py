@@ -118,9 +118,9 @@ class Timeline:
         self.owners = Ownership(service_responds=start.service_responds)
         self._format = chosen(dialect.output_formats, reply_format)
         self._detector = (
-            ReplyDetector(self._format, start.reply_silence_ns, pauses=dialect.provider is not None)
-            if dialect.duplex
-            else None
+            None
+            if dialect.has_turn_events
+            else ReplyDetector(self._format, start.reply_silence_ns, pauses=dialect.provider is not None)
         )
         self._split = SplitSamples()
         self.facts.announced = dialect.provider is None
@@ -272,7 +272,7 @@ class Timeline:
         the caller to know that the script looks for no word in them.
         """
         turn = self.turns.last
-        if turn is None or turn.plan.duplex or not self.turns.answering:
+        if turn is None or not turn.plan.has_turn_events or not self.turns.answering:
             return False
         if event.kind is Kind.AUDIO_DELTA and not turn.reply.audible:
             return False

@@ -216,7 +216,7 @@ class PendingTurn:
         """The state once the caller's speech is over: a VAD that took a pause for the end may be far ahead by then."""
         if self.reply.begun:
             return State.ANSWERING
-        return State.WAITING if self.hearing.noticed or self.plan.duplex else State.UNNOTICED
+        return State.WAITING if self.hearing.noticed or not self.plan.has_turn_events else State.UNNOTICED
 
     def transmitted(self, stamp: Transmitted) -> None:
         """Take the kernel's word when a message left, or was acknowledged; it may be another turn's, or too late."""
@@ -279,7 +279,7 @@ class PendingTurn:
     def received(self, event: Event, arrival: Arrival, wire_bytes: int) -> Ending | None:
         """Count an event of this open turn, mark its instant, move on; outcome and detail where it ends the turn."""
         (at_ns, error_ns, kernel), kind = arrival, event.kind
-        sent = bool(event.name) or not self.plan.duplex  # else it was found in the audio
+        sent = bool(event.name) or self.plan.has_turn_events  # else it was found in the audio
         self.unknown_events += kind is Kind.UNKNOWN
         self._count(sent, at_ns, error_ns, wire_bytes, kernel=kernel)
         if kind in DELTAS:
@@ -322,7 +322,7 @@ class PendingTurn:
             return "protocol_error:base64", f"the payload of {event.name} is not base64"
         if len(self.reply.items) > MOST_ITEMS:  # cues, and all that is observed, go through them one by one
             return "limit_exceeded:items", f"over {MOST_ITEMS} items with audio in one reply"
-        if self.plan.duplex and isinstance(event.payload, CutPayload):
+        if not self.plan.has_turn_events and isinstance(event.payload, CutPayload):
             self.reply.sounded(event.payload, payload_bytes, at_ns, error_ns)
         return None
 
@@ -363,7 +363,7 @@ class PendingTurn:
         if event.status == "completed":
             return self._completion(event, arrival)
         # the caller went on after a pause, which the service had answered, and it gave way: its answer is still to come
-        if self.plan.duplex and event.status == "cancelled" and self._answers_a_pause:
+        if not self.plan.has_turn_events and event.status == "cancelled" and self._answers_a_pause:
             self._await_next_reply(arrival.at_ns)
             return None
         if self.interruption is not None and self.interruption.is_wanted and event.status == "cancelled":

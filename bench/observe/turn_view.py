@@ -46,7 +46,7 @@ def all_instants(turn: PendingTurn) -> dict[str, int]:
             after = {name: instants.get(came, 0) for name, came in AFTER_BARGE_IN.items()}
             instants |= {name: at_ns for name, at_ns in after.items() if at_ns > begun_ns}
         instants |= turn.interruption.instants
-    if not turn.plan.duplex:
+    if turn.plan.has_turn_events:
         return instants
     absent = set() if turn.plan.answer_min_ns else {"answer_audible"}
     if turn.outcome != "ok":  # what came last may have been dropped, or may not be the end
@@ -99,7 +99,7 @@ def cut_off(turn: PendingTurn) -> bool | None:
 
 def _preamble(turn: PendingTurn) -> bool | None:
     """Whether audio came before the answer; None if no event and no length says what the answer is."""
-    if turn.outcome not in GOOD or (turn.plan.duplex and not turn.plan.answer_min_ns):
+    if turn.outcome not in GOOD or (not turn.plan.has_turn_events and not turn.plan.answer_min_ns):
         return None
     return turn.reply.preamble
 
@@ -119,7 +119,7 @@ def _dead_air_ns(turn: PendingTurn) -> int | None:
     """The player's longest silence from where latency counts, of a turn with several items, or of which one hears."""
     instants = all_instants(turn)
     origin_ns = next((at_ns for name in ORIGINS if (at_ns := instants.get(name)) is not None), None)
-    if turn.plan.duplex:
+    if not turn.plan.has_turn_events:
         heard_ns = instants.get("first_audible")
         if origin_ns is None or heard_ns is None or heard_ns < origin_ns:
             return None
@@ -215,4 +215,4 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         context_tokens=turn.context.input if turn.context else None,
         context_cached_tokens=turn.context.cached_in if turn.context else None,
     )
-    return msgspec.structs.replace(known, **UNTOLD) if turn.plan.duplex else known
+    return known if turn.plan.has_turn_events else msgspec.structs.replace(known, **UNTOLD)

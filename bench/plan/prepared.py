@@ -297,7 +297,7 @@ class Encoder:
 
     def request(self, response: ResponseSettings, prefix: str, row: Mapping[str, str]) -> OutgoingMessage | None:
         """What asks for a response; None where the model speaks whenever it wants to."""
-        if self.dialect.duplex:
+        if not self.dialect.takes_requests:
             return None
         response = self.with_instructions(response, row)
         if response.input:

@@ -57,9 +57,9 @@ class TurnPlan:
     `functions`: the session declares some; `expected_calls`: how often the script expects a call of each, None where it
     does not say. `reference`: what the turn's words are held against. `instructed`: its response is asked for with
     instructions of its own. `fillers`: the session asks for fillers while its caller waits.
-    `duplex`: the service says nothing of turns, so only what is audible of this one is known. `greeting`: the service
-    speaks first in it, and nobody asks. `answer_min_ns`: the least length of a sound that is the answer, if the service
-    says nothing of turns; shorter sounds before it are fillers. 0: the script does not tell them apart.
+    `has_turn_events`: as of the dialect; without them only what is audible of the turn is known.
+    `greeting`: the service speaks first in it, and nobody asks. `answer_min_ns`: the least length of a sound that is
+    the answer, if there are no events; shorter sounds before it are fillers. 0: the script does not tell them apart.
     """
 
     number: int
@@ -81,7 +81,7 @@ class TurnPlan:
     reference: Reference = NO_REFERENCE
     instructed: bool = False
     fillers: bool = False
-    duplex: bool = False
+    has_turn_events: bool = True
     greeting: bool = False
     answer_min_ns: int = 0
 

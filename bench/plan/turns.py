@@ -287,14 +287,14 @@ class ScriptTurn(Step):
             speech_format=encoder.input_format.name,
             reply_format=encoder.output_format.name,
             jitter_buffer_ns=encoder.jitter_buffer_ns,
-            answer_min_ns=encoder.answer_min_ns if encoder.dialect.duplex else 0,
+            answer_min_ns=0 if encoder.dialect.has_turn_events else encoder.answer_min_ns,
             out_of_band=self.response.out_of_band,
             functions=bool(encoder.session.tools),
             expected_calls=None if self.expected_calls is None else Counter(call.name for call in self.expected_calls),
             reference=encoder.reference(self.reference, row),
             instructed=self.response.instructions is not None,
             fillers=encoder.dialect.fillers(encoder.session) is not None,
-            duplex=encoder.dialect.duplex,
+            has_turn_events=encoder.dialect.has_turn_events,
         )
         return PreparedTurn(
             plan=plan,

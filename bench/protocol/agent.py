@@ -52,7 +52,7 @@ class Duplex(ABC):
     only_duplex: ClassVar[str]
     lacks_more: ClassVar[tuple[Feature, ...]] = (Feature.INTERRUPTION, Feature.SOUND)
     one_format: ClassVar[bool] = True
-    duplex = True
+    has_turn_events = takes_requests = False
     provider: Provider | None = None
     input_formats: Mapping[AudioFormatName, AudioFormat]
     output_formats: Mapping[AudioFormatName, AudioFormat]

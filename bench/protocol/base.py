@@ -139,14 +139,14 @@ class Dialect(Protocol):
 
     provider: Provider | None
     """What stands between the caller and an agent; None of a service that is called as it is."""
+    has_turn_events: bool
+    """Whether events name turns and responses; else audio comes all the time, and replies are found in it."""
+    takes_requests: bool
+    """Whether the client may ask for a response, and type a turn; else the service decides when to speak."""
 
     @property
     def name(self) -> str:
         """What users call it, as in `--dialect ga`."""
-
-    @property
-    def duplex(self) -> bool:
-        """Whether audio comes all the time, silence included, and no event says what of it answers what."""
 
     @property
     def input_formats(self) -> Mapping[AudioFormatName, AudioFormat]:

@@ -109,7 +109,7 @@ class OpenAI(EventReader, ABC):
     input_formats: Mapping[AudioFormatName, AudioFormat] = FORMATS
     output_formats: Mapping[AudioFormatName, AudioFormat] = FORMATS
     lacks: Mapping[Feature, str] = MappingProxyType({})
-    duplex = False
+    has_turn_events = takes_requests = True
     provider: Provider | None = None
 
     def __init__(self, parts: Mapping[str, Kind], others: Mapping[str, Kind], names: Mapping[Act, str] = NAMES) -> None:

@@ -66,9 +66,7 @@ class Bills:
     def minutes(self) -> Floats:
         """How long each session was open, beside what no turn of it holds; 0 beside turns, and of one never opened."""
         sessions = self.run.sessions
-        open_ns = (sessions["ended_at_ns"] - sessions["opened_at_ns"]).where(
-            sessions["session_updated_at_ns"].notna()
-        )
+        open_ns = (sessions["ended_at_ns"] - sessions["opened_at_ns"]).where(sessions["session_updated_at_ns"].notna())
         of_sessions = open_ns.to_numpy(dtype=np.float64, na_value=0.0) / NS_PER_MINUTE
         minutes: Floats = np.r_[np.zeros(len(self.run.turns)), of_sessions]
         return minutes

@@ -209,8 +209,9 @@ def probe(
     session = {"voice": voice, "instructions": instructions, "input_transcription": input_transcription}
     _refuse_said_twice(target, session | {"turn_detection": "none" if manual_commit else None})
     if audio is not None:
-        session["turn_detection"] = "none" if manual_commit else FULL_DUPLEX if target.dialect.duplex else "server_vad"
-    elif target.dialect.duplex:
+        detection = "server_vad" if target.dialect.takes_requests else FULL_DUPLEX
+        session["turn_detection"] = "none" if manual_commit else detection
+    elif not target.dialect.takes_requests:
         raise UsageError(f"{target.label} hears speech alone: name a recording by --audio")
     given = {name: value for name, value in session.items() if value is not None}
     text = DEFAULT_WORDS if text is None else text

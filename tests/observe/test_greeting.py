@@ -33,7 +33,7 @@ JITTER_MS = 50
 READY_MS = 20
 PLAN = TurnPlan(
     1, "greeting", "turn-1-", "turn-1-request", speech_format="g711_ulaw", reply_format="g711_ulaw",
-    jitter_buffer_ns=JITTER_MS * NS_PER_MS, duplex=True, greeting=True,
+    jitter_buffer_ns=JITTER_MS * NS_PER_MS, has_turn_events=False, greeting=True,
 )  # fmt: skip
 
 
@@ -141,7 +141,7 @@ def ended(frames: Iterable[bytes], *, spoken: bool = True, before: Iterable[byte
     limits = Limits(first_delta=12, response=20, turn=60)
     timeline = Timeline(SessionStart(AT_NS, 1, limits, service_responds=True), DIALECTS["pcm"], reply_format=FORMAT)
     timeline.tell(inputs.Connected({"opened": AT_NS}, {}))
-    facts = {"vad": spoken, "greeting": not spoken, "duplex": True, "service_responds": True}
+    facts = {"vad": spoken, "greeting": not spoken, "has_turn_events": False, "service_responds": True}
     timeline.tell(inputs.Begun(AT_NS, build_turn(reply_format=FORMAT, speech_format=FORMAT, **facts)))
     place = itertools.count(1)
     for frame in before:

@@ -165,7 +165,14 @@ def test_what_an_agent_takes_back_that_it_said_into_a_pause_of_its_caller_is_not
     """It hears that its caller goes on, before or after that is said to the end, and answers again."""
     timeline = Timeline(SessionStart(AT_NS, 1, Limits(), service_responds=True), ACS)
     plan = TurnPlan(
-        1, "parcel", "turn-1-", "", speech_format="pcm16@16000", reply_format="pcm16@16000", vad=True, duplex=True
+        1,
+        "parcel",
+        "turn-1-",
+        "",
+        speech_format="pcm16@16000",
+        reply_format="pcm16@16000",
+        vad=True,
+        has_turn_events=False,
     )
     timeline.tell(inputs.Begun(at(0), plan))
 

@@ -138,7 +138,7 @@ def test_a_turn_in_which_the_service_delegates_fails_and_says_so(delegation: obj
     started = msgspec.json.encode({"type": "session.started", "session": {"id": "live_1"}})
     delegated = msgspec.json.encode({"type": "session.delegation.created", "delegation": delegation, "offset_ms": 5})
     timeline.received(GPT_LIVE.decode(started), Received(started, Arrival(at(5)), len(started)))
-    timeline.tell(inputs.Begun(at(10), build_turn(duplex=True, vad=True, service_responds=True)))
+    timeline.tell(inputs.Begun(at(10), build_turn(has_turn_events=False, vad=True, service_responds=True)))
     timeline.received(GPT_LIVE.decode(delegated), Received(delegated, Arrival(at(20)), len(delegated)))
     (turn,) = timeline.pop_turns(at(40))
 
@@ -169,7 +169,7 @@ def test_it_refuses_steps_that_it_has_no_words_for(step: Step, words: str) -> No
 
 def test_other_dialects_refuse_what_is_its_own_alone() -> None:
     for dialect in DIALECTS.values():
-        if not dialect.duplex:
+        if dialect.has_turn_events:
             for settings in ({"turn_detection": "full_duplex"}, {"model": "gpt-live-1"}):
                 refused = dialect.refuses(settings_of(settings))
                 assert refused is not None

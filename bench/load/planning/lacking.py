@@ -67,7 +67,7 @@ LACKS = (
     Lack(SPOKEN, lambda _, turn: turn.kind != "audio", "it has no voice turn (`audio`)"),
     Lack(
         ("speech_started", "speech_stopped", "vad_splits", "cut_off"),
-        lambda _, turn: not turn.plan.vad and not turn.plan.duplex,
+        lambda _, turn: not turn.plan.vad and turn.plan.has_turn_events,
         "the service detects no turns (`turn_detection`)",
     ),
     Lack(
@@ -113,7 +113,7 @@ LACKS = (
     ),
     Lack(
         tuple(name for name in (*TURN_INSTANTS, *UNTOLD) if name not in HEARD),
-        lambda _, turn: turn.plan.duplex,
+        lambda _, turn: not turn.plan.has_turn_events,
         UNNAMED,
     ),
 )
