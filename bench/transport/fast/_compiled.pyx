@@ -380,9 +380,10 @@ cdef class Decrypter(Sieve):
             pass
         except SSLError as error:
             self.ended, self.error = True, error.with_traceback(None)
+        finally:  # also if Ctrl-C ends the read: the next connection finds it empty
+            if self.incoming.pending:
+                self.early = self.incoming.read()
         self.ended = self.ended or not size
-        if self.incoming.pending:
-            self.early = self.incoming.read()
         return opened
 
     cdef int feed(self, Text wire, Py_ssize_t size) except -1:

@@ -96,8 +96,9 @@ class Decrypter(Sieve):
             pass
         except ssl.SSLError as error:
             self.ended, self.error = True, error.with_traceback(None)
+        finally:
+            self._early = self._incoming.read()
         self.ended = self.ended or not data
-        self._early = self._incoming.read()
         return b"".join(parts)
 
     def _feed(self, data: bytes) -> None:
