@@ -22,6 +22,7 @@ from bench.observe.onsets import PAUSE_NS
 from bench.observe.reply_detector import SILENCE_NS
 from bench.protocol.audio import UNREADABLE, AudioFormat, audible_sample
 from bench.protocol.events import ANSWER, COMMENTARY, EMPTY, CutPayload, Event, FunctionCall, Kind, LinePlace, said
+from bench.transport.received import DeltaArrival
 from bench.units import NS_PER_MS, NS_PER_S
 from bench.untrusted.values import LONGEST_TEXT
 
@@ -98,6 +99,8 @@ class Player:
 
 
 EXACT_GAP_NS = 1_000_000
+AUDIO_DELTA, TRANSCRIPT_DELTA = Kind.AUDIO_DELTA, Kind.TRANSCRIPT_DELTA
+"""Kinds that are compared for each delta: an attribute of an enumeration is slow."""
 
 # kind of event → the instant that its arrival marks: of those that open the first one, of those that close the last
 REPLY_INSTANTS = {
@@ -201,26 +204,34 @@ class Reply:
         """Await another response, which goes on with the reply."""
         self.created_ns, self.earlier_items = None, len(self.items)
 
-    def delta(self, event: Event, payload_bytes: int, at_ns: int, error_ns: int) -> bool:
-        """Take a delta that is not empty; return False if its audio cannot be decoded.
+    def received_deltas(self, deltas: Iterable[DeltaArrival]) -> bool:
+        """Take deltas that are not empty; return False if the audio of one cannot be decoded.
 
         A delta that was matched has no payload in its event: its item is audible, and nobody looks for its words.
         """
-        kind, deltas = event.kind, self.deltas
-        if kind not in deltas:
-            instant = REPLY_INSTANTS[kind]
-            self.instants[instant], self.errors_ns[instant] = at_ns, error_ns
-        if self.created_ns is None:
-            self.created_ns = at_ns
-        deltas[kind] += 1
-        if kind is Kind.AUDIO_DELTA:
-            return self._add_audio(event, payload_bytes, at_ns, error_ns)
-        if kind is Kind.TRANSCRIPT_DELTA and event.payload is not EMPTY:
-            self._add_words(event)
+        counts = self.deltas
+        for event, at_ns, error_ns, _, payload_bytes, _, _ in deltas:
+            kind = event.kind
+            if payload_bytes < 0:
+                return False
+            if kind not in counts:
+                instant = REPLY_INSTANTS[kind]
+                self.instants[instant], self.errors_ns[instant] = at_ns, error_ns
+            if self.created_ns is None:
+                self.created_ns = at_ns
+            counts[kind] += 1
+            if kind is AUDIO_DELTA:
+                if not self._add_audio(event, payload_bytes, at_ns, error_ns):
+                    return False
+            elif kind is TRANSCRIPT_DELTA and event.payload is not EMPTY:
+                self._add_words(event)
         return True
 
-    def sounded(self, sound: CutPayload, payload_bytes: int, at_ns: int, error_ns: int) -> None:
+    def sounded(self, delta: DeltaArrival) -> None:
         """Note what is heard of the delta that came last, where replies are found in the audio."""
+        sound, at_ns, error_ns, payload_bytes = delta.event.payload, delta.at_ns, delta.error_ns, delta.payload_bytes
+        if not isinstance(sound, CutPayload):
+            return
         if self.item is None or sound.until is None or sound.audible is None:
             return
         first, self.last_sound = self.last_sound is None, Arrival(at_ns, error_ns)

@@ -22,6 +22,7 @@ from bench.observe.observation import SessionObservation, TurnObservation, model
 from bench.observe.reply import Reply
 from bench.protocol.audio import AudioFormat
 from bench.protocol.events import DELTAS, Event, Failure, Kind, Usage
+from bench.transport.received import DeltaArrival
 from bench.units import NS_PER_MS
 
 
@@ -65,7 +66,9 @@ class SilenceWatch:
         elif begins:
             self._replied = True
         if event.kind is Kind.AUDIO_DELTA and event.payload_bytes > 0 and self._reply is not None:
-            self._reply.delta(event, event.payload_bytes, arrival.at_ns, arrival.error_ns)
+            self._reply.received_deltas(
+                [DeltaArrival(event, arrival.at_ns, arrival.error_ns, 0, event.payload_bytes, 0)]
+            )
 
     @property
     def playback_ends_ns(self) -> int:

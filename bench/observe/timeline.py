@@ -220,7 +220,7 @@ class Timeline:
         if (
             self._detector is not None
             or len(events) != 1
-            or events[0].payload_bytes & 1
+            or (events[0].payload_bytes & 1 and events[0].kind in WITH_AUDIO)
             or self._split.stream is not None
         ):
             events = self.listened(events, arrival)

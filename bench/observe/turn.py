@@ -22,7 +22,7 @@ from bench.observe.reply import REPLY_INSTANTS, Reply
 from bench.observe.turn_parts import CALL_INSTANTS, Calls, CutCheck, Interruption
 from bench.plan.turn_plan import Cue, InterruptionKind, TurnPlan
 from bench.protocol.audio import AudioFormat
-from bench.protocol.events import DELTAS, CutPayload, Effect, Event, Failure, Kind, Usage
+from bench.protocol.events import DELTAS, Effect, Event, Failure, Kind, Usage
 from bench.transport.interface import Network
 from bench.transport.received import DeltaArrival
 
@@ -279,13 +279,14 @@ class PendingTurn:
     def received(self, event: Event, arrival: Arrival, wire_bytes: int) -> Ending | None:
         """Count an event of this open turn, mark its instant, move on; outcome and detail where it ends the turn."""
         (at_ns, error_ns, kernel), kind = arrival, event.kind
-        sent = bool(event.name) or self.plan.has_turn_events  # else it was found in the audio
-        self.unknown_events += kind is Kind.UNKNOWN
-        self._count(sent, at_ns, error_ns, wire_bytes, kernel=kernel)
+        sent = event.name != "" or self.plan.has_turn_events  # else it was found in the audio
+        self._count(sent, at_ns, error_ns, wire_bytes, kernel)
         if kind in DELTAS:
             # an empty delta has neither sound nor words: it is no first delta of anything
-            return self._delta(event, event.payload_bytes, at_ns, error_ns) if event.payload_bytes else None
+            delta = DeltaArrival(event, at_ns, error_ns, 0, event.payload_bytes, wire_bytes)
+            return self._deltas((delta,)) if event.payload_bytes else None
         ending = self._happened(event, arrival)
+        self.unknown_events += kind is Kind.UNKNOWN
         if kind in ITEM_EDGES:
             self.between_items = True
         self._advance(kind)
@@ -293,15 +294,12 @@ class PendingTurn:
 
     def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
         """Count deltas of this open turn's reply, which goes on, as `received` does one after another."""
-        wire_bytes = worst_error_ns = 0
-        for event, at_ns, error_ns, _, payload_bytes, delta_wire_bytes, _ in deltas:
-            wire_bytes += delta_wire_bytes
-            if error_ns > worst_error_ns:
-                worst_error_ns = error_ns
-            self._delta(event, payload_bytes, at_ns, error_ns)
-        self._count(len(deltas), deltas[-1].at_ns, worst_error_ns, wire_bytes, kernel=True)
+        worst_error_ns = max([delta.error_ns for delta in deltas])
+        wire_bytes = sum([delta.wire_bytes for delta in deltas])
+        self._count(len(deltas), deltas[-1].at_ns, worst_error_ns, wire_bytes, True)
+        self._deltas(deltas)
 
-    def _count(self, messages: int, last_ns: int, worst_error_ns: int, wire_bytes: int, *, kernel: bool) -> None:
+    def _count(self, messages: int, last_ns: int, worst_error_ns: int, wire_bytes: int, kernel: bool) -> None:
         """Count messages that came, the last of them at `last_ns`."""
         self.events += messages
         if kernel:
@@ -314,16 +312,18 @@ class PendingTurn:
         if last_ns > self.progress_ns:
             self.progress_ns = last_ns
 
-    def _delta(self, event: Event, payload_bytes: int, at_ns: int, error_ns: int) -> Ending | None:
-        """Take a delta that is not empty, decoded or matched: a matched one has no payload, only its length."""
+    def _deltas(self, deltas: Sequence[DeltaArrival]) -> Ending | None:
+        """Take one delta that was decoded, or several that were matched: these have a length and no payload."""
         self.between_items = False
-        self._advance(event.kind)
-        if payload_bytes < 0 or not self.reply.delta(event, payload_bytes, at_ns, error_ns):
-            return "protocol_error:base64", f"the payload of {event.name} is not base64"
+        if self.expected or self.state is not State.ANSWERING:
+            for delta in deltas:
+                self._advance(delta.event.kind)
+        if not self.reply.received_deltas(deltas):
+            return "protocol_error:base64", f"the payload of {deltas[-1].event.name} is not base64"
         if len(self.reply.items) > MOST_ITEMS:  # cues, and all that is observed, go through them one by one
             return "limit_exceeded:items", f"over {MOST_ITEMS} items with audio in one reply"
-        if not self.plan.has_turn_events and isinstance(event.payload, CutPayload):
-            self.reply.sounded(event.payload, payload_bytes, at_ns, error_ns)
+        if not self.plan.has_turn_events:
+            self.reply.sounded(deltas[-1])
         return None
 
     def _advance(self, kind: Kind) -> None:

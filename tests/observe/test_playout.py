@@ -25,7 +25,7 @@ from bench.protocol.audio import G711_ULAW, PCM16_16K, AudioFormat, Samples
 from bench.protocol.base import Binary
 from bench.protocol.events import CutPayload, Event, Kind, LinePlace
 from bench.protocol.pcm import PCM
-from bench.transport.received import Received
+from bench.transport.received import DeltaArrival, Received
 from bench.units import NEVER_NS, NS_PER_MS
 from benchmarks import onsets
 from tests.helpers import AT_NS, MS, after_ms, at
@@ -261,8 +261,9 @@ def test_a_voice_that_begins_among_frames_that_come_late_is_heard_when_its_bound
         arrival = Arrival(at_ms * MS)
         for found, came in detector.events_in(detector.listened([event], arrival), arrival):
             if found.response_id == "heard-1" and isinstance(found.payload, CutPayload):
-                reply.delta(found, found.payload_bytes, came.at_ns, came.error_ns)
-                reply.sounded(found.payload, found.payload_bytes, came.at_ns, came.error_ns)
+                delta = DeltaArrival(found, came.at_ns, came.error_ns, 0, found.payload_bytes, 0)
+                reply.received_deltas([delta])
+                reply.sounded(delta)
 
     size = G711_ULAW.rate_hz * FRAME_MS // 1_000
     heard_ms = max(came_ms[begin // size], begin // size * FRAME_MS) + begin % size / 8
