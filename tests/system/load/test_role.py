@@ -16,14 +16,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from locust.runners import WorkerNodes
 from bench.load.leading import master as module
-from bench.load.leading.role import RunState
+from bench.load.leading.role import CurrentRun
 from bench.run import spool
 
 folder, sent, away = Path(sys.argv[1]), [], WorkerNodes()
 away["away"] = SimpleNamespace(id="away", state="missing")
 master = module.Master.__new__(module.Master)
 master._runner = SimpleNamespace(clients=away, send_message=lambda kind, data: sent.append((kind, data)))
-master._current, master._members, master._longest_s = RunState(folder=folder), {"away": 0}, 0.0
+master._run, master._members, master._longest_s = CurrentRun(folder=folder), {"away": 0}, 0.0
 master._replicas, master._drained, master._disk_is_full = {0: None}, set(), False
 module.messages.WORKERS_CLOSE_S = 0.0
 (folder / "spool").mkdir()
@@ -36,16 +36,16 @@ assert sent == [("rtbench_drain", {"spent": False})], sent
 """
 
 
-KILLED_IN_ITS_CLOSE = """
+STANDALONE = """
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 import gevent
 from gevent.event import Event
-from gevent.lock import RLock
 from bench.load.leading import leader
 from bench.load.leading.looks import ClosedRun
-from bench.load.leading.role import RunState
+from bench.load.leading.role import CurrentRun
+from bench.load.lifecycle import RunBegan, RunState, SignInStarted
 
 how, closing, goes_on, closed = sys.argv[1], Event(), Event(), []
 
@@ -58,13 +58,23 @@ def close_run(folder, document, stopped, judged):
     return ClosedRun("the summary", "", 4)
 
 leader.close_run = close_run
-alone = leader.Alone.__new__(leader.Alone)
+alone = leader.Standalone.__new__(leader.Standalone)
 alone._check_options = None
-alone._environment = SimpleNamespace(process_exit_code=None)
-alone._parsed, alone._runner = SimpleNamespace(headless=True, autoquit=-1), SimpleNamespace(quit=int)
-alone._current = RunState(folder=Path("run"), document={"workers": 0})
-alone._view, alone._closing, alone._upload = SimpleNamespace(say=print, clear=int), RLock(), None
+alone._environment = SimpleNamespace(process_exit_code=None, web_ui=None)
+alone._parsed = SimpleNamespace(headless=how != "web", autostart=False, autoquit=-1)
+alone._runner = SimpleNamespace(quit=int, stop=int)
+alone._run = CurrentRun(folder=Path("run"), document={"workers": 0})
+alone._view, alone._upload = SimpleNamespace(say=print, clear=int), None
 alone._look, alone._longest_s = lambda: None, 0.0
+for event in (SignInStarted(), RunBegan()):
+    alone.tell(event)
+"""
+"""A process whose run goes on, and whose close takes as long as `goes_on` is not set."""
+
+
+KILLED_IN_ITS_CLOSE = (
+    STANDALONE
+    + """
 heartbeat = gevent.spawn(alone.on_test_stop)
 closing.wait()
 heartbeat.kill()
@@ -75,8 +85,9 @@ assert not quitting.dead, "nobody waits for the close"
 goes_on.set()
 quitting.join()
 assert alone._environment.process_exit_code == (2 if how == "fails" else 4), alone._environment.process_exit_code
-assert how == "fails" or (closed, alone._current.summary) == ([Path("run")], "the summary"), closed
+assert how == "fails" or (closed, alone._run.summary) == ([Path("run")], "the summary"), closed
 """
+)
 
 
 @pytest.mark.parametrize("how", ["ends", "fails"])
@@ -89,23 +100,80 @@ def test_whatever_kills_who_began_to_close_a_run_it_is_closed_once_and_its_statu
     assert ended.returncode == 0, ended.stderr
 
 
+STARTED_AGAIN = (
+    STANDALONE
+    + """
+starts = []
+def start():
+    starts.append(list(closed))
+    alone.tell(SignInStarted())
+    alone.tell(RunBegan())
+alone._start = start
+first = alone._run
+stop = gevent.spawn(lambda: (alone.on_test_stopping(), alone.on_test_stop()))
+closing.wait()
+again = gevent.spawn(alone.on_test_start)
+gevent.idle()
+gevent.idle()
+goes_on.set()
+gevent.joinall([stop, again])
+assert starts == [[Path("run")]], starts
+states = first.lifecycle.state, alone._run.lifecycle.state
+assert states == (RunState.REPORTED, RunState.RUNNING), states
+"""
+)
+
+
+def test_a_run_that_is_started_in_the_web_ui_while_the_last_one_is_reported_waits_and_takes_nothing_from_it() -> None:
+    command = [sys.executable, "-c", STARTED_AGAIN, "web"]
+    ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (ended.returncode, ended.stdout) == (0, "the summary\n"), ended.stderr
+
+
+DRAIN_FAILS = (
+    STANDALONE
+    + """
+def drain():
+    raise IndexError("a fault of ours")
+alone._drain_sessions = drain
+goes_on.set()
+gevent.spawn(alone.on_test_stopping).join()
+gevent.spawn(alone.on_test_stop).join()
+assert closed == [Path("run")], closed
+"""
+)
+
+
+def test_a_run_whose_sessions_cannot_be_drained_for_a_fault_of_ours_is_reported_all_the_same() -> None:
+    command = [sys.executable, "-c", DRAIN_FAILS, "ends"]
+    ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 0, ended.stderr
+    assert "a fault of ours" in ended.stderr
+
+
 SIGNALLED = """
 import sys
 from types import SimpleNamespace
 import gevent
 from bench.load.leading import worker as module
-from bench.load.leading.role import DRAINING, RunState
+from bench.load.leading.role import CurrentRun
+from bench.load.lifecycle import RunBegan, RunClosed, RunLifecycle, SignInStarted, UsersStopped
 
 worker, quits = module.Worker.__new__(module.Worker), []
 worker._runner = SimpleNamespace(quit=lambda: quits.append(1))
+worker._drain = worker._close = lambda: None
+worker._run = CurrentRun(RunLifecycle(leads=False))
 waits = sys.argv[1] == "waits"
-worker._current = RunState(live=SimpleNamespace(closed=waits), ending=DRAINING if waits else "")
-worker._on_interrupt()
+for event in (SignInStarted(), RunBegan(), *([UsersStopped(), RunClosed()] if waits else [])):
+    worker.tell(event)
+worker._on_signal()
 gevent.idle()
 assert quits == [1], quits
-worker._on_interrupt()
+worker._on_signal()
 gevent.idle()
-assert (quits, worker._current.hurried) == (([1, 1], False) if waits else ([1], True)), quits
+assert (quits, worker._run.lifecycle.is_hurried) == (([1, 1], False) if waits else ([1], True)), quits
 """
 
 
@@ -121,10 +189,10 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 import gevent
-from gevent.lock import RLock
 from locust.runners import WorkerNodes
 from bench.load.leading import master as module
-from bench.load.leading.role import RunState
+from bench.load.leading.role import CurrentRun
+from bench.load.lifecycle import RunBegan, SignInStarted
 from bench.load.playing.progress import ProgressReport
 from bench.run.replica import Replica
 
@@ -134,14 +202,16 @@ master = module.Master.__new__(module.Master)
 master._runner = SimpleNamespace(clients=nodes, send_message=lambda kind, data: None, quit=int)
 master._parsed = SimpleNamespace(headless=True)
 open_ones = 1 if how == "plays on" else 0
-monitor = SimpleNamespace(spent=False, told_by=lambda number: ProgressReport(sessions_open=open_ones))
-master._current, master._members, master._longest_s = RunState(folder=folder, monitor=monitor), {"far": 7}, 1e9
-master._view, master._closing = SimpleNamespace(say=said.append), RLock()
+monitor = SimpleNamespace(told_by=lambda number: ProgressReport(sessions_open=open_ones))
+master._run, master._members, master._longest_s = CurrentRun(folder=folder, monitor=monitor), {"far": 7}, 1e9
+master._view = SimpleNamespace(say=said.append)
 master._replicas, master._drained, master._disk_is_full = {7: Replica(folder, 7, b"key")}, set(), how == "disk is full"
 module.messages.WORKERS_CLOSE_S = 0.3
 (folder / "spool").mkdir()
-ended = gevent.with_timeout(3.0, master._drain, timeout_value="still draining")
-print(ended, *said, master._current.stopped)
+for event in (SignInStarted(), RunBegan()):
+    master.tell(event)
+ended = gevent.with_timeout(3.0, master.on_test_stopping, timeout_value="still draining")
+print(ended, *said, master._run.lifecycle.reason)
 """
 """A worker on another host, of which not all records come."""
 
