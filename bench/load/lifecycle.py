@@ -114,18 +114,8 @@ class RunClosed:
     failed: bool = False
 
 
-RunEvent: TypeAlias = (
-    SignInStarted
-    | RunBegan
-    | StopRequested
-    | RunRefused
-    | SignalReceived
-    | MasterLost
-    | UsersStopping
-    | UsersStopped
-    | ProcessQuitting
-    | RunClosed
-)
+EndCause: TypeAlias = StopRequested | RunRefused | SignalReceived | MasterLost | UsersStopping | ProcessQuitting
+RunEvent: TypeAlias = SignInStarted | RunBegan | EndCause | UsersStopped | RunClosed
 
 
 # Actions: what is to be done.

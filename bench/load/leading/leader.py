@@ -190,21 +190,18 @@ class Leader(ProcessRole):
         """Let users play, here or in workers."""
 
     def _new_monitor(self, folder: Path) -> Monitor:
-        run_time_s = self._parsed.run_time or self._planned.load_model.length_s
+        def stop(reason: str) -> None:
+            self.tell(StopRequested(reason))
+
+        def give_up(cause: str) -> None:
+            stop(f"{GIVEN_UP}{cause}")
+
         plan = self._decision
         return Monitor(
             self._planned,
             self._screen,
-            run_time_s=run_time_s,
-            looks=None
-            if plan is None
-            else Looks(
-                folder,
-                plan,
-                stop=lambda reason: self.tell(StopRequested(reason)),
-                give_up=self._give_up,
-                say=self.say,
-            ),
+            run_time_s=self._parsed.run_time or self._planned.load_model.length_s,
+            looks=None if plan is None else Looks(folder, plan, stop=stop, give_up=give_up, say=self.say),
             telemetry=Telemetry(folder.name, self._planned, self.say) if self._telemetry else None,
         )
 
@@ -239,12 +236,6 @@ class Leader(ProcessRole):
             self.tell(StopRequested(why, spent=True))
 
     # Its end.
-
-    def _give_up(self, cause: str) -> None:
-        """End a run whose figures cannot be used."""
-        if self._state is RunState.RUNNING:
-            self._run.document["aborted_because"] = cause
-        self.tell(StopRequested(f"{GIVEN_UP}{cause}"))
 
     def on_test_stop(self, **words: Any) -> None:
         super().on_test_stop(**words)
@@ -284,6 +275,8 @@ class Leader(ProcessRole):
         self._note_absent_workers(folder)
         if run.lifecycle.problem:
             run.document["refused"] = run.lifecycle.problem
+        if reason.startswith(GIVEN_UP):
+            run.document["aborted_because"] = reason.removeprefix(GIVEN_UP)
         judged = reason != INTERRUPTED and self._environment.process_exit_code != USAGE_STATUS
         stopped = reason or "its time was over, or its users were stopped"
         closed = close_run(folder, run.document, stopped, self._check_options if judged else None)

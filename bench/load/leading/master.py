@@ -65,10 +65,9 @@ class Master(Leader):
         for kind, take in (
             (messages.HERE, self._on_worker_here),
             (messages.PONG, self._on_pong),
-            (messages.STOP, lambda _, data: self.tell(StopRequested(data["reason"]))),
-            (messages.DONE, self._on_worker_done),
+            (messages.STOP, self._on_stop_requested),
             (messages.DRAINED, lambda client, _: self._drained.add(client)),
-            (messages.REFUSED, lambda _, data: self.tell(RunRefused(data["problem"]))),
+            (messages.REFUSED, lambda _, refused: self.tell(refused)),
             (messages.STANDING, self._on_standing),
             (messages.CHUNK, self._on_chunk),
         ):
@@ -179,9 +178,12 @@ class Master(Leader):
         if len(exchanges) < EXCHANGES:
             self._ping(client)
 
-    def _on_worker_done(self, client: str, _: object) -> None:
-        self._done.add(client)
-        self._end_without_players()
+    def _on_stop_requested(self, client: str, request: StopRequested) -> None:
+        if request.reason == ALL_DONE:  # its share of them
+            self._done.add(client)
+            self._end_without_players()
+        else:
+            self.tell(request)
 
     def _look(self) -> None:
         super()._look()

@@ -145,11 +145,10 @@ class ProcessRole(ABC):
     # Locust's events.
 
     def on_test_start(self, **_: Any) -> None:
-        # In the web UI the next run may be started while the last one is reported.
-        gevent.spawn(self._end_run).join()
         if self._headless:
             for number in (signal.SIGINT, signal.SIGTERM):  # the handler runs between any two bytecodes
                 signal.signal(number, lambda *_: gevent.spawn(self._on_signal))
+        gevent.spawn(self._end_run).join()  # in the web UI the last run may still be reported
         self._run = CurrentRun(RunLifecycle(leads=self._leads))
         self._environment.process_exit_code = None
         try:

@@ -20,14 +20,12 @@ from bench.load.leading import link, messages
 from bench.load.leading.link import Shipper
 from bench.load.leading.role import LOOK_S, ProcessRole
 from bench.load.lifecycle import (
-    ALL_DONE,
     AskMaster,
     MasterLost,
     RunAction,
     RunBegan,
     RunRefused,
     RunState,
-    StopRequested,
 )
 from bench.load.planning.run_options import Environment, worker_timeout_s
 from bench.load.playing.arm import arms_of
@@ -190,14 +188,11 @@ class Worker(ProcessRole):
         self._runner.quit()
 
     def _do(self, action: RunAction) -> None:
-        match action:
-            case AskMaster(RunRefused(problem)):
-                self._runner.send_message(messages.REFUSED, {"problem": problem})
-            case AskMaster(StopRequested(reason)):
-                kind = messages.DONE if reason == ALL_DONE else messages.STOP
-                self._runner.send_message(kind, {"reason": reason})
-            case _:
-                super()._do(action)
+        if isinstance(action, AskMaster):
+            kind = messages.REFUSED if isinstance(action.request, RunRefused) else messages.STOP
+            self._runner.send_message(kind, asdict(action.request))
+        else:
+            super()._do(action)
 
     # The end.
 

@@ -234,6 +234,34 @@ def test_a_master_waits_for_records_no_longer_than_it_says_once_the_last_session
     assert ended.stdout.startswith(said), ended.stdout + ended.stderr
 
 
+SPENT = """
+from types import SimpleNamespace
+import gevent
+from locust.runners import WorkerNodes
+from bench.load.leading import master as module
+from bench.load.leading.role import CurrentRun
+from bench.load.lifecycle import RunBegan, SignInStarted, StopRequested
+
+sent = []
+master = module.Master.__new__(module.Master)
+master._runner = SimpleNamespace(clients=WorkerNodes(), send_message=lambda *message: sent.append(message), quit=int)
+master._parsed, master._view = SimpleNamespace(headless=True), SimpleNamespace(say=print)
+master._run, master._members, master._longest_s = CurrentRun(folder="run"), {}, 0.0
+module.spool.is_kept, module.parts = lambda folder: True, lambda folder: []
+for event in (SignInStarted(), RunBegan()):
+    master.tell(event)
+master._on_stop_requested("one", StopRequested("the budget of 1.00 USD is spent: 1.01 USD", spent=True))
+master._run.last_step.join()
+assert sent == [("rtbench_drain", {"spent": True})], sent
+"""
+
+
+def test_once_a_worker_has_spent_the_budget_turns_in_flight_of_all_workers_take_no_further_response() -> None:
+    ended = forked.run([sys.executable, "-c", SPENT], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_workers_that_are_away_are_not_waited_for_again_once_their_run_is_closed(tmp_path: Path) -> None:
     command = [sys.executable, "-c", CLOSED, str(tmp_path)]
     ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
