@@ -44,6 +44,9 @@ class RunState(Enum):
     """After its end."""
 
 
+NOT_BEGUN = frozenset({RunState.IDLE, RunState.SIGNING_IN})
+ENDING = frozenset({RunState.DRAINING, RunState.CLOSING})
+
 # Events: what happened.
 
 
@@ -88,10 +91,7 @@ class MasterLost:
 
 @dataclass(frozen=True)
 class UsersStopping:
-    """Locust begins to stop the users, or the master tells a worker to drain. `reason`: empty if nobody named one.
-
-    `spent`: as in `StopRequested`.
-    """
+    """Locust stops the users, or a master has its worker drain. `reason`: empty if unknown; `spent`: as above."""
 
     reason: str = ""
     spent: bool = False
@@ -202,7 +202,7 @@ class RunLifecycle:
     # Causes of the end.
 
     def _stop_requested(self, request: StopRequested) -> RunActions:
-        if self.state in (RunState.IDLE, RunState.SIGNING_IN):  # of an earlier run
+        if self.state in NOT_BEGUN:  # of an earlier run
             return ()
         self.is_spent = self.is_spent or request.spent
         if not self._leads:
@@ -217,28 +217,23 @@ class RunLifecycle:
     def _refused(self, refused: RunRefused) -> RunActions:
         if self.problem:
             return ()
-        before = self.state
-        self.problem, self.is_spent = refused.problem, self.is_spent or refused.spent
+        before, self.problem, self.is_spent = self.state, refused.problem, self.is_spent or refused.spent
+        if before in NOT_BEGUN:
+            self.state, self.reason = RunState.REPORTED, refused.problem
         if not self._leads:
-            if before in (RunState.IDLE, RunState.SIGNING_IN):
-                self.state = RunState.REPORTED
             return (AskMaster(refused),)
-        status = SetExitStatus(USAGE_STATUS)
-        if before is RunState.RUNNING:
-            return (status, *self._end(refused.problem), StopTest())
-        if before in (RunState.DRAINING, RunState.CLOSING):
-            return (status, Say(refused.problem))
-        self.state, self.reason = RunState.REPORTED, refused.problem
-        return (status, Say(refused.problem), StopTest())
+        shown = self._end(refused.problem) if before is RunState.RUNNING else (Say(refused.problem),)
+        stops = () if before in ENDING else (StopTest(),)
+        return (SetExitStatus(USAGE_STATUS), *shown, *stops)
 
     def _signalled(self, _: SignalReceived) -> RunActions:
-        if self.state in (RunState.DRAINING, RunState.CLOSING):
+        if self.state in ENDING:
             self.is_hurried = True
             return ()
         return (*self._end(INTERRUPTED), StopTest())
 
     def _master_lost(self, _: MasterLost) -> RunActions:
-        if self.state in (RunState.IDLE, RunState.SIGNING_IN):
+        if self.state in NOT_BEGUN:
             return ()
         self.is_hurried = True  # turns in flight cost money that nobody counts
         ended = self._end(MASTER_IS_MISSING) if self.state is RunState.RUNNING else ()

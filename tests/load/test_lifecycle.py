@@ -218,7 +218,7 @@ WORKERS_ENDS = {
         End(
             [RunRefused("other scripts"), *LOCUST_STOPS, *QUITS],
             [AskMaster(RunRefused("other scripts"))],
-            "",
+            "other scripts",
             leads=False,
         ),
     "it takes no part": End([*LOCUST_STOPS, *QUITS], [], "", RunState.IDLE, leads=False),

@@ -76,16 +76,12 @@ class Leader(ProcessRole):
         parsed = environment.parsed_options
         self._upload, parsed.upload = parsed.upload, None  # it may hold a signature, and options travel to workers
 
-    @property
-    def _telemetry(self) -> bool:
-        return bool(self._parsed.telemetry)
-
     # What is to be run.
 
     def open(self) -> None:
         if self._upload:
             destination_of(self._upload, "--upload")
-        if self._telemetry:
+        if self._parsed.telemetry:
             check_installed()
         parsed = self._parsed
         if is_command(parsed) and parsed.spawn_rate is None:
@@ -202,14 +198,10 @@ class Leader(ProcessRole):
             self._screen,
             run_time_s=self._parsed.run_time or self._planned.load_model.length_s,
             looks=None if plan is None else Looks(folder, plan, stop=stop, give_up=give_up, say=self.say),
-            telemetry=Telemetry(folder.name, self._planned, self.say) if self._telemetry else None,
+            telemetry=Telemetry(folder.name, self._planned, self.say) if self._parsed.telemetry else None,
         )
 
     # While it goes on.
-
-    @property
-    def _state(self) -> RunState:
-        return self._run.lifecycle.state
 
     def _look(self) -> None:
         monitor = self._run.monitor

@@ -100,6 +100,10 @@ class ProcessRole(ABC):
     def live(self) -> LiveRun | None:
         return self._run.live
 
+    @property
+    def _state(self) -> RunState:
+        return self._run.lifecycle.state
+
     def say(self, line: str) -> None:
         """Show a notice on the screen."""
         self._view.say(line)
@@ -250,7 +254,7 @@ class ProcessRole(ABC):
         keyring = Keyring(self._planned.targets, incident=self._incident)
         self.tell(SignInStarted())
         sign_in(keyring, self.say)
-        if self._run.lifecycle.state is RunState.SIGNING_IN:
+        if self._state is RunState.SIGNING_IN:
             return keyring
         keyring.close()
         return None

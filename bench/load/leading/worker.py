@@ -198,7 +198,7 @@ class Worker(ProcessRole):
 
     def _on_signal(self) -> None:
         """End a worker that waits for another run at once, for nothing is in flight in it."""
-        if self._run.lifecycle.state is RunState.REPORTED:
+        if self._state is RunState.REPORTED:
             self._runner.quit()
         else:
             super()._on_signal()
