@@ -6,7 +6,7 @@ that it returns, in their order. Four rules hold it together:
 * The first cause that ends a run wins. A stop that names no reason leaves that to the first cause that names one.
 * No session and no turn starts once the run drains.
 * A run that began is drained, then closed once, whatever happens. After that nothing happens.
-* The process that leads a run ends it. A worker asks its master to end it, and goes on until it is told to drain.
+* The process that leads a run ends it. A worker asks its master to end it, and goes on until the master has it drain.
 
     IDLE ──► SIGNING_IN ──► RUNNING ──► DRAINING ──► CLOSING ──► REPORTED
       └───────────┴── ended before it began ───────────────────────┘
@@ -168,7 +168,7 @@ class RunLifecycle:
         self._leads = leads
         self.state = RunState.IDLE
         self.reason = ""
-        """Why the run ends; empty if nobody named a reason."""
+        """Why the run ends; empty if unknown."""
         self.problem = ""
         """The first problem that the user must fix."""
         self.is_spent = False
@@ -235,7 +235,7 @@ class RunLifecycle:
     def _master_lost(self, _: MasterLost) -> RunActions:
         if self.state in NOT_BEGUN:
             return ()
-        self.is_hurried = True  # turns in flight cost money that nobody counts
+        self.is_hurried = True  # turns in flight cost money that no master counts
         ended = self._end(MASTER_IS_MISSING) if self.state is RunState.RUNNING else ()
         return (SetExitStatus(USAGE_STATUS), *ended)
 

@@ -241,9 +241,9 @@ class Leader(ProcessRole):
             self._environment.web_ui.stop()
 
     def _why_stopped(self) -> str:
-        """Return `INTERRUPTED` if somebody ends a run that is to be decided, in the web UI, before its own end.
+        """Return `INTERRUPTED` if a user stops a run that is to be decided, in the web UI, before its own end.
 
-        Whoever does may have seen figures, so it decides less than a run that ends by itself.
+        A user may have seen figures, so such a run decides less than one that ends by itself.
         """
         monitor = self._run.monitor
         cut = monitor is not None and "sequential_plan" in self._run.document and monitor.is_early

@@ -2,7 +2,7 @@
 
 It passes Locust's events and signals to the run's lifecycle, and executes the actions that this returns. Steps that
 take long (drain, close) run one after another, each in a greenlet of its own. Locust stops a run in greenlets that it
-may kill meanwhile, and a run may be stopped from several sides at once. Whoever stops it waits for the same steps.
+may kill meanwhile, and a run may be stopped from several sides at once. Each of them waits for the same steps.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ class ProcessRole(ABC):
         self.tell(SignalReceived())
 
     def _why_stopped(self) -> str:
-        """Return why Locust stops the test, if neither the run nor a signal is the reason; empty if nobody knows."""
+        """Return why Locust stops the test, if neither the run nor a signal is the reason; empty if unknown."""
         return ""
 
     # The lifecycle.
@@ -295,8 +295,8 @@ class ProcessRole(ABC):
     def _drain_sessions(self) -> None:
         if self._run.live is None:
             return
-        own = not self._parsed.stop_timeout  # else turns are cut as somebody wants it
-        outcome = "timeout:turn" if own else "unfinished"
+        # `--stop-timeout` cuts turns as the user wants; without it they have exceeded their own limits
+        outcome = "unfinished" if self._parsed.stop_timeout else "timeout:turn"
         cut = self._run.live.drain(self._longest_s, outcome)
         if cut:
             self.say(f"{cut} sessions went on for {self._longest_s:g} s after the end, and were cut: {outcome}")

@@ -131,6 +131,40 @@ def test_a_run_that_is_started_in_the_web_ui_while_the_last_one_is_reported_wait
     assert (ended.returncode, ended.stdout) == (0, "the summary\n"), ended.stderr
 
 
+ENDED_DURING_SIGN_IN = (
+    STANDALONE
+    + """
+from bench.load.leading import role
+door, closes, starts = Event(), [], []
+role.Keyring = lambda targets, incident: SimpleNamespace(close=lambda: closes.append(1))
+role.sign_in = lambda keyring, say: door.wait()
+alone._run, alone._planned = CurrentRun(), SimpleNamespace(targets=())
+alone._start = lambda: starts.append(alone._signed_in())
+start = gevent.spawn(alone.on_test_start)
+while alone._run.lifecycle.state is not RunState.SIGNING_IN:
+    gevent.sleep(0)
+alone._on_signal() if how == "a signal" else alone.on_test_stopping()
+door.set()
+start.join()
+alone.on_quitting()
+assert (starts, closes, closed) == ([None], [1], []), (starts, closes, closed)
+print(alone._environment.process_exit_code)
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("how", "why", "status"),
+    [("a signal", "interrupted", 130), ("the time", "its time was over, or it was stopped,", 2)],
+)
+def test_a_run_that_ends_during_its_sign_in_says_so_and_never_begins(how: str, why: str, status: int) -> None:
+    command = [sys.executable, "-c", ENDED_DURING_SIGN_IN, how]
+    ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    said = f"the run never began: {why} while it was still signing in through Microsoft Entra ID; no session was opened"
+    assert ended.stdout == f"{said}\n{status}\n", ended.stderr
+
+
 DRAIN_FAILS = (
     STANDALONE
     + """
@@ -232,6 +266,42 @@ def test_a_master_waits_for_records_no_longer_than_it_says_once_the_last_session
     ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert ended.stdout.startswith(said), ended.stdout + ended.stderr
+
+
+UNWRITABLE = """
+import signal
+import sys
+from types import SimpleNamespace
+from bench.load.leading import worker as module
+from bench.load.leading.role import CurrentRun
+from bench.load.lifecycle import RunLifecycle, RunState
+
+sent, said, handlers = [], [], []
+signal.signal = lambda number, handler: handlers.append(number)
+module.spool.is_reached = lambda folder, host: sys.argv[1] == "here"
+module.host_name = lambda: "far"
+worker = module.Worker.__new__(module.Worker)
+worker._environment, worker._view = SimpleNamespace(process_exit_code=None), SimpleNamespace(say=said.append)
+handed = {"folder": "run", "host": "red", "members": {"me": 3}}
+worker._parsed, worker._run = SimpleNamespace(rtbench_run=handed), CurrentRun(RunLifecycle(leads=False))
+worker._runner = SimpleNamespace(client_id="me", send_message=lambda *message: sent.append(message))
+def take_part(handed):
+    raise OSError(28, "No space left on device")
+worker._take_part = take_part
+worker.on_test_start()
+assert (said, worker._run.lifecycle.state) == ([], RunState.REPORTED), said
+((kind, request),) = sent
+print(kind, request["problem"])
+"""
+
+
+@pytest.mark.parametrize(("where", "named"), [("here", ""), ("elsewhere", " (worker 3, on far)")])
+def test_a_worker_that_cannot_write_its_files_at_its_start_has_its_master_end_the_run(where: str, named: str) -> None:
+    command = [sys.executable, "-c", UNWRITABLE, where]
+    ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    said = "cannot write the run folder: No space left on device; make room, or choose another with --runs-dir"
+    assert ended.stdout == f"rtbench_refused {said}{named}\n", ended.stderr
 
 
 SPENT = """
