@@ -212,11 +212,17 @@ class ProcessRole(ABC):
             case SetExitStatus(status):
                 self._environment.process_exit_code = status
             case StopTest():
-                gevent.spawn(self._runner.quit if self._headless else self._runner.stop)
+                gevent.spawn(self._stop_test, self._run)
             case DrainSessions():
                 self._then(self._drain)
             case CloseRun():
                 self._then(self._close)
+
+    def _stop_test(self, run: CurrentRun) -> None:
+        """Have Locust stop the test. The run ends also if Locust takes the test for stopped and passes no event."""
+        (self._runner.quit if self._headless else self._runner.stop)()
+        if self._run is run:
+            self._end_run()
 
     def _then(self, step: Callable[[], None]) -> None:
         """Begin a step of the end of the run, which waits for the steps before it."""

@@ -165,6 +165,28 @@ def test_a_run_that_ends_during_its_sign_in_says_so_and_never_begins(how: str, w
     assert ended.stdout == f"{said}\n{status}\n", ended.stderr
 
 
+STOPPED_ALREADY = (
+    STANDALONE
+    + """
+from bench.load.lifecycle import StopRequested
+goes_on.set()
+alone.tell(StopRequested("decided"))
+with gevent.Timeout(60):
+    while alone._run.lifecycle.state is not RunState.REPORTED:
+        gevent.sleep(0)
+assert closed == [Path("run")], closed
+"""
+)
+
+
+@pytest.mark.parametrize("how", ["web", "headless"])
+def test_a_run_that_is_to_end_is_reported_though_locust_takes_its_test_for_stopped(how: str) -> None:
+    command = [sys.executable, "-c", STOPPED_ALREADY, how]
+    ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 0, ended.stderr
+
+
 DRAIN_FAILS = (
     STANDALONE
     + """
@@ -196,16 +218,21 @@ from bench.load.leading.role import CurrentRun
 from bench.load.lifecycle import RunBegan, RunClosed, RunLifecycle, SignInStarted, UsersStopped
 
 worker, quits = module.Worker.__new__(module.Worker), []
-worker._runner = SimpleNamespace(quit=lambda: quits.append(1))
+def quit():
+    quits.append(1)
+    gevent.event.Event().wait()  # until the run is closed
+worker._runner = SimpleNamespace(quit=quit)
 worker._drain = worker._close = lambda: None
 worker._run = CurrentRun(RunLifecycle(leads=False))
 waits = sys.argv[1] == "waits"
 for event in (SignInStarted(), RunBegan(), *([UsersStopped(), RunClosed()] if waits else [])):
     worker.tell(event)
-worker._on_signal()
+gevent.spawn(worker._on_signal)
+gevent.idle()
 gevent.idle()
 assert quits == [1], quits
-worker._on_signal()
+gevent.spawn(worker._on_signal)
+gevent.idle()
 gevent.idle()
 assert (quits, worker._run.lifecycle.is_hurried) == (([1, 1], False) if waits else ([1], True)), quits
 """
@@ -314,7 +341,8 @@ from bench.load.lifecycle import RunBegan, SignInStarted, StopRequested
 
 sent = []
 master = module.Master.__new__(module.Master)
-master._runner = SimpleNamespace(clients=WorkerNodes(), send_message=lambda *message: sent.append(message), quit=int)
+master._runner = SimpleNamespace(clients=WorkerNodes(), send_message=lambda *message: sent.append(message))
+master._runner.quit = gevent.event.Event().wait  # until the run is closed
 master._parsed, master._view = SimpleNamespace(headless=True), SimpleNamespace(say=print)
 master._run, master._members, master._longest_s = CurrentRun(folder="run"), {}, 0.0
 module.spool.is_kept, module.parts = lambda folder: True, lambda folder: []
