@@ -13,9 +13,10 @@ import numpy as np
 
 from bench.clock import Arrival, monotonic_ns, utc_ns
 from bench.load.leading.tally import Tally
+from bench.load.lifecycle import RunLifecycle
 from bench.load.playing.arm import Arm, Pacer
 from bench.load.playing.progress import Progress, Spending
-from bench.load.playing.sessions import Driver, RunListener
+from bench.load.playing.sessions import LocustCallbacks, RunListener
 from bench.money import Prices, Terms
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
@@ -94,7 +95,7 @@ class Spender:
 
     def __init__(self, progress: Progress, hide: Callable[[str], str]) -> None:
         self.progress, self.hide = progress, hide
-        self.driver = Driver(stop=lambda _: None, refuse=lambda _: None, fire=lambda **_: None)
+        self.callbacks = LocustCallbacks(RunLifecycle(), tell=lambda _: None, fire=lambda **_: None)
 
     def keep_budget(self) -> None:
         pass

@@ -35,7 +35,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "protocol", "transport", "target", "plan", "observe", "simulator",
         "dial", "run", "line", "session", "load", "probe", "doctor",
     ),
-    "bench.load": ("planning", "playing", "leading", "user", "rtbench_scripts", "run_files"),
+    "bench.load": ("planning", "lifecycle", "playing", "leading", "user", "rtbench_scripts", "run_files"),
     "bench.simulator": (
         "refusals", "quota", "delay", "wire", "voice", "faults", "profile",
         "session", "conversation", "answering", "caller_turns", "behaviour",

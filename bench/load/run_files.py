@@ -17,7 +17,7 @@ from locust.argument_parser import get_parser
 from locust.main import main as locust
 
 from bench.errors import USAGE_STATUS, UsageError
-from bench.load.leading import locust_events  # noqa: F401  # registers our options with Locust
+from bench.load.leading import locust_events
 from bench.load.planning.run_options import add_command
 from bench.load.planning.run_words import locust_files, run_words
 
@@ -41,6 +41,7 @@ def free_words(words: Sequence[str]) -> set[int]:
 
 def play_files() -> None:
     """Play what the command line says; ends the process with the status of the run."""
+    locust_events.register()
     events.init_command_line_parser.add_listener(add_command)
     words = sys.argv[1:]
     try:

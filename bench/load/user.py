@@ -33,8 +33,9 @@ from locust.user.task import LOCUST_STATE_STOPPING
 
 from bench.clock import monotonic_ns
 from bench.errors import UsageError
-from bench.load.leading import locust_events  # noqa: F401  # registers our options and listeners with Locust
+from bench.load.leading import locust_events
 from bench.load.leading.role import ProcessRole
+from bench.load.lifecycle import RunRefused
 from bench.load.planning.load_model import IN_SCENARIO
 from bench.load.planning.tasks import Caller, SessionTask, as_sessions, at_its_line, class_file, is_locust_word, script
 from bench.plan.script import SETTINGS
@@ -116,7 +117,7 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
     def _give_up(self, error: UsageError) -> NoReturn:
         """Leave the user, and have the run ended. Of all exceptions Locust lets this one pass without a traceback."""
         named = at_its_line(error, class_file(type(self)), type(self).__name__)
-        self.environment.rtbench.refuse(str(named))
+        self.environment.rtbench.tell(RunRefused(str(named)))
         raise GreenletExit
 
     def play_session(self, task: SessionTask) -> None:
@@ -156,5 +157,6 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
         return bool(self._state == LOCUST_STATE_STOPPING)
 
 
+locust_events.register()
 for name in (*SETTINGS.fields, *IN_SCENARIO):
     setattr(RealtimeUser, name, None)  # nothing is said

@@ -16,6 +16,18 @@ from bench.clock import monotonic_ns, utc_ns
 from bench.dial import Dialer
 from bench.errors import ConnectError
 from bench.limits import Limits
+from bench.load.lifecycle import (
+    AskMaster,
+    RunBegan,
+    RunClosed,
+    RunEvent,
+    RunLifecycle,
+    RunRefused,
+    RunState,
+    SignInStarted,
+    UsersStopped,
+    UsersStopping,
+)
 from bench.load.planning.load_model import CLOSED_LOOP, LoadModel
 from bench.load.planning.planned import Concurrency, Planned
 from bench.load.planning.plays import loaded_scripts, plays_of_arms
@@ -24,7 +36,7 @@ from bench.load.planning.tasks import SessionTask, script
 from bench.load.playing.arm import Arm, Pacer
 from bench.load.playing.live import LiveRun
 from bench.load.playing.pairs import WorkerSlot
-from bench.load.playing.sessions import Driver
+from bench.load.playing.sessions import LocustCallbacks
 from bench.money import Prices
 from bench.run import folder as files
 from bench.run.spool import Spool
@@ -130,9 +142,12 @@ class Stand:
         self.refused: list[str] = []
         self.failures: list[Exception] = []
         """What Locust is told of."""
-        driver = Driver(
-            stop=self.stopped.append,
-            refuse=self.refused.append,
+        self.lifecycle = RunLifecycle(leads=False)
+        for event in (SignInStarted(), RunBegan()):
+            self.tell(event)
+        callbacks = LocustCallbacks(
+            self.lifecycle,
+            self.tell,
             fire=lambda exception, **_: self.failures.append(exception) if exception else None,
         )
         planned = Planned(
@@ -140,7 +155,21 @@ class Stand:
         )
         slot = WorkerSlot(utc_ns(), monotonic_ns() if began_ns is None else began_ns, warmup_s, worker, workers)
         with patch("bench.load.playing.live._warm_up"):  # it reads all sources, and sets this process's collector
-            self.live = LiveRun(planned, slot, arms, keyring, spool or Spool(self.folder, worker), driver)
+            self.live = LiveRun(planned, slot, arms, keyring, spool or Spool(self.folder, worker), callbacks)
+
+    def tell(self, event: RunEvent) -> None:
+        """Take an event as a worker does, and note what it asks its master for."""
+        for action in self.lifecycle.tell(event):
+            if isinstance(action, AskMaster):
+                asked = action.request
+                if isinstance(asked, RunRefused):
+                    self.refused.append(asked.problem)
+                else:
+                    self.stopped.append(asked.reason)
+
+    def end(self) -> None:
+        """Let no session and no turn start any more."""
+        self.tell(UsersStopping())
 
     def play(self, pairs: int = 1) -> bool:
         """So many pairs of one user, one after another; whether the last was played."""
@@ -149,6 +178,9 @@ class Stand:
 
     def rows(self, table: files.TableName) -> list[dict[str, Any]]:
         """What is recorded; the run is over then."""
-        self.live.close()
+        self.tell(UsersStopped())
+        if self.lifecycle.state is RunState.CLOSING:
+            self.live.close()
+            self.tell(RunClosed())
         rows = pa.Table.from_batches(files.spooled_batches(self.folder, table), files.SCHEMAS[table]).to_pylist()
         return sorted(rows, key=lambda row: row.get("start_ns") or 0)

@@ -17,11 +17,11 @@ from bench import dial
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
 from bench.limits import LONGEST_HOLD_NS
+from bench.load.lifecycle import ALL_DONE
 from bench.load.planning.load_model import Arrivals, LoadModel, Recorded
 from bench.load.playing import back_off, live, sessions, starts
 from bench.load.playing.arm import FIRST_WAIT_NS, HOPELESS, LONGEST_WAIT_NS
 from bench.load.playing.back_off import RefusedCall, due_ns, refusal_of
-from bench.load.playing.live import ALL_DONE
 from bench.units import NS_PER_S
 from tests.helpers import build_session
 from tests.load import live_run
@@ -166,7 +166,7 @@ def test_until_a_session_has_opened_nobody_waits_for_the_run_to_say_why_it_ends(
 
 def test_the_end_of_the_run_ends_a_wait_and_its_call_is_counted_all_the_same(tmp_path: Path, clock: Skipped) -> None:
     stand = Stand(tmp_path, dialers={"here": Answers(None, *[NOBODY] * 20)})
-    clock.on_wait = lambda: vars(stand.live.sessions).update(ending=True)
+    clock.on_wait = stand.end
 
     assert not stand.play(3)
     assert stand.dialers["here"].dialled == 2

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
+from bench.load.lifecycle import ALL_DONE, SignalReceived
 from bench.load.planning.load_model import Arrivals, LoadModel, Recorded
 from bench.load.playing.arm import HOPELESS
-from bench.load.playing.live import ALL_DONE, raise_all
+from bench.load.playing.live import raise_all
 from bench.load.playing.pairs import order
 from bench.protocol.openai_ga import GA
 from bench.run.folder import SCHEMAS, create
@@ -234,7 +235,9 @@ def test_a_user_who_is_taken_away_or_whose_run_is_hurried_leaves_no_session_behi
     while sum(dialer.dialled for dialer in silent.values()) < 2:
         gevent.sleep(0)
     if hurried:
-        stand.live.drain(60, lambda: True)
+        for _ in range(2):
+            stand.tell(SignalReceived())
+        stand.live.drain(60)
         user.join()
         assert user.value is True
     else:
@@ -256,7 +259,8 @@ def test_a_session_that_outlives_the_end_of_the_run_is_cut_and_counted_as_that(t
     user = gevent.spawn(stand.play)
     while not stand.live.standing().turns_succeeded:
         gevent.sleep(0.01)
-    cut = stand.live.drain(0.01, lambda: False, "timeout:turn")
+    stand.end()
+    cut = stand.live.drain(0.01, "timeout:turn")
     user.join()
     (row,) = stand.rows("sessions")
 
@@ -287,7 +291,7 @@ def test_a_wait_that_one_arm_is_asked_for_holds_its_partner(tmp_path: Path) -> N
     assert 50 < stand.live.standing().waiting_s <= 60
     assert list(stand.live.held_s()) in ([], ["east"])
     assert [dialer.dialled for dialer in stand.dialers.values()] == [1, 1]
-    stand.live.sessions.ending = True
+    stand.end()
     waiting.join()
 
 
@@ -298,7 +302,7 @@ def test_pairs_that_still_waited_for_their_start_when_the_run_ended_are_not_done
     waiting = gevent.spawn(stand.play)
     while not stand.live.standing().waiting_s:
         gevent.sleep(0)
-    stand.live.sessions.ending = True
+    stand.end()
     waiting.join()
 
     assert stand.stopped == []
@@ -360,7 +364,7 @@ def test_a_throttled_turn_that_is_its_sessions_last_holds_the_next_session(tmp_p
 
     assert 50 < stand.live.standing().waiting_s < 70  # the clock difference is ahead of ours
     assert stand.dialers["here"].dialled == 1
-    stand.live.sessions.ending = True
+    stand.end()
     waiting.join()
 
 
@@ -505,8 +509,8 @@ def test_every_call_that_arrived_is_of_one_class_whenever_the_run_ends(
     if staffed:
         stand.live.expect_users(users)
     gevent.sleep(lasts_ms / 1000)
-    stand.live.sessions.ending = True
-    stand.live.drain(30.0, lambda: False)
+    stand.end()
+    stand.live.drain(30.0)
     rows = stand.rows("sessions")  # which closes the run
     with gevent.Timeout(30):  # joinall would count its own from the last poll, however long ago
         gevent.joinall(players, raise_error=True)

@@ -14,15 +14,15 @@ from gevent.event import Event
 from bench.errors import UsageError
 from bench.load.leading.looks import Looks
 from bench.load.leading.monitor import Monitor
-from bench.load.leading.role import never_begun, sign_in
+from bench.load.leading.role import sign_in
 from bench.load.leading.terminal import TerminalView
+from bench.load.lifecycle import RunState
 from bench.load.planning.planned import Planned
 from bench.load.playing.progress import ProgressReport
 from bench.target.tokens import Keyring
 
 
 def monitor(
-    stopped: list[str] | None = None,
     *,
     budget_usd: float | None = None,
     arms: int = 1,
@@ -39,20 +39,16 @@ def monitor(
         sessions=10,
         warmup_s=warmup_s,
     )
-    stop = stopped.append if stopped is not None else lambda reason: None
-    return Monitor(cast(Planned, planned), view, run_time_s=run_time_s, stop=stop, looks=cast(Looks, looks))
+    return Monitor(cast(Planned, planned), view, run_time_s=run_time_s, looks=cast(Looks, looks))
 
 
-def test_the_run_ends_when_its_processes_have_spent_its_budget_together() -> None:
-    stopped: list[str] = []
-    both = monitor(stopped, budget_usd=1.0)
+def test_the_budget_is_spent_once_the_processes_have_spent_it_together() -> None:
+    both = monitor(budget_usd=1.0)
 
     both.heard(0, ProgressReport(usd=0.6), {})
-    both.keep_budget()
-    assert (stopped, both.spent) == ([], False)
+    assert not both.over_budget()
     both.heard(1, ProgressReport(usd=0.4), {})
-    both.keep_budget()
-    assert (stopped, both.spent) == (["the budget of 1.00 USD is spent: 1.00 USD"], True)
+    assert both.over_budget() == "the budget of 1.00 USD is spent: 1.00 USD"
 
 
 def test_starts_were_held_for_as_long_as_in_the_process_that_held_them_longest() -> None:
@@ -65,18 +61,24 @@ def test_starts_were_held_for_as_long_as_in_the_process_that_held_them_longest()
 
 
 @pytest.mark.parametrize(
-    ("ending", "warmup_s", "said"),
-    [("", 0, "measuring 00:00"), ("draining", 0, "finishing calls 00:00"), ("", 60, "warm-up 00:00")],
+    ("state", "warmup_s", "said"),
+    [
+        (RunState.RUNNING, 0, "measuring 00:00"),
+        (RunState.DRAINING, 0, "finishing calls 00:00"),
+        (RunState.RUNNING, 60, "warm-up 00:00"),
+    ],
 )
-def test_the_line_says_what_goes_on_and_counts_the_users_of_all_arms(ending: str, warmup_s: float, said: str) -> None:
+def test_the_line_says_what_goes_on_and_counts_the_users_of_all_arms(
+    state: RunState, warmup_s: float, said: str
+) -> None:
     screen = io.StringIO()
     shown = monitor(arms=2, view=TerminalView(screen, {}), warmup_s=warmup_s)
     shown.heard(0, ProgressReport(sessions_open=4, sessions_done=10, turns_succeeded=9), {})
-    shown.show(ending)
+    shown.show(state)
 
     assert said in screen.getvalue()
     assert "4 active, 10 of 20 finished" in screen.getvalue()
-    assert "left" not in screen.getvalue() or not ending
+    assert "left" not in screen.getvalue() or state is RunState.RUNNING
 
 
 def test_looks_go_by_the_pairs_of_all_processes_and_are_in_the_line() -> None:
@@ -152,9 +154,3 @@ def test_a_sign_in_that_is_soon_over_says_nothing_then_or_later(refuses: bool) -
 
     assert isinstance(signing.exception, UsageError) is refuses
     assert said == []
-
-
-@pytest.mark.parametrize(("stopped", "why"), [("", "its time was over"), ("interrupted", "interrupted")])
-def test_a_run_that_never_began_says_what_it_waited_for(stopped: str, why: str) -> None:
-    assert never_begun(stopped).startswith(f"the run never began: {why}")
-    assert "still signing in through Microsoft Entra ID" in never_begun(stopped)

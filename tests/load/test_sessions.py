@@ -41,7 +41,7 @@ def build_played(
     arm, progress = Ear("arm", heard, label="west"), Ear("progress", heard)
     for show in ("show_turn", "show_session"):
         monkeypatch.setattr(sessions, show, getattr(Ear("dashboard", heard), show))
-    run = Ear("run", heard, progress=progress, driver=Ear("driver", heard, fire=None), hide=str)
+    run = Ear("run", heard, progress=progress, callbacks=Ear("callbacks", heard, fire=None), hide=str)
     return RunListener(*cast(Any, (record, Timeline(SessionStart(AT_NS, 1, Limits()), GA), arm, run)))
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from bench.load.leading.tally import Tally
 from bench.load.leading.terminal import Moment, TerminalView, clock, left_s, line, phase
+from bench.load.lifecycle import RunState
 from bench.load.playing.progress import BOUND, VALUE, WAIT, LiveKey, ProgressReport
 from tests.helpers import designs
 from tests.terminal import screen, terminal
@@ -202,22 +203,22 @@ def test_more_width_never_says_less() -> None:
 
 
 @pytest.mark.parametrize(
-    ("standing", "ending", "warm_up", "found"),
+    ("standing", "state", "warm_up", "found"),
     [
-        (ProgressReport(), "", False, "connecting"),
-        (ProgressReport(waiting_s=20), "", False, "delayed"),
-        (ProgressReport(sessions_open=1), "", False, "measuring"),
-        (ProgressReport(turns_succeeded=1), "", False, "measuring"),
-        (ProgressReport(sessions_open=1), "draining", False, "finishing calls"),
-        (ProgressReport(), "reporting", False, "writing report"),
-        (ProgressReport(sessions_open=1), "", True, "warm-up"),
-        (ProgressReport(), "", True, "connecting"),
+        (ProgressReport(), RunState.RUNNING, False, "connecting"),
+        (ProgressReport(waiting_s=20), RunState.RUNNING, False, "delayed"),
+        (ProgressReport(sessions_open=1), RunState.RUNNING, False, "measuring"),
+        (ProgressReport(turns_succeeded=1), RunState.RUNNING, False, "measuring"),
+        (ProgressReport(sessions_open=1), RunState.DRAINING, False, "finishing calls"),
+        (ProgressReport(), RunState.CLOSING, False, "writing report"),
+        (ProgressReport(sessions_open=1), RunState.RUNNING, True, "warm-up"),
+        (ProgressReport(), RunState.RUNNING, True, "connecting"),
     ],
 )
 def test_the_phase_is_what_goes_on_and_a_warm_up_is_one_once_sessions_are_open(
-    standing: ProgressReport, ending: str, warm_up: bool, found: str
+    standing: ProgressReport, state: RunState, warm_up: bool, found: str
 ) -> None:
-    assert phase(standing, ending, warm_up=warm_up) == found
+    assert phase(standing, state, warm_up=warm_up) == found
 
 
 @pytest.mark.parametrize(

@@ -136,8 +136,9 @@ def command_lines() -> Iterator[list[str]]:
 PARSE = """
 import json, sys
 from locust.argument_parser import get_parser
-import bench.load.leading.locust_events
+from bench.load.leading import locust_events
 
+locust_events.register()
 parser = get_parser(default_config_files=[])
 for line in json.loads(sys.argv[1]):
     parser.parse_args(line)

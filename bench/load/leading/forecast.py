@@ -18,7 +18,7 @@ from locust.env import Environment
 from locust.main import get_locustfiles_locally, merge_locustfiles_content
 
 from bench.errors import USAGE_STATUS, RtbenchError
-from bench.load.leading import locust_events  # noqa: F401  # registers our options with Locust
+from bench.load.leading import locust_events
 from bench.load.planning.estimate import estimate, estimate_words, priced
 from bench.load.planning.planned import Planned, planned, session_s
 from bench.untrusted.sanitize import one_line
@@ -43,6 +43,7 @@ def forecast(plan: Planned) -> dict[str, Any]:
 
 def main() -> None:
     """Print the forecast of a command line."""
+    locust_events.register()
     classes, _, _, shape = merge_locustfiles_content(get_locustfiles_locally(parse_locustfile_option()))
     options = get_parser().parse_args()
     chosen = [classes[name] for name in options.user_classes if name in classes] or list(classes.values())

@@ -26,16 +26,16 @@ from bench.load.leading.looks import (
     upload_run,
 )
 from bench.load.leading.monitor import Monitor, Telemetry, check_installed
-from bench.load.leading.role import REPORTING, ProcessRole
+from bench.load.leading.role import ProcessRole
 from bench.load.leading.tally import TargetStanding
 from bench.load.leading.web_ui import add_tabs, check_port, guard, open_words
+from bench.load.lifecycle import RunBegan, RunState, StopRequested
 from bench.load.planning.command import repeating_command
 from bench.load.planning.load_model import asked, load_model_of
 from bench.load.planning.planned import Planned, check_two
 from bench.load.planning.run_options import MOST_PAIRS, Environment, Options, is_command
 from bench.load.planning.stages import LoadCourse
 from bench.load.playing.arm import Arm, arms_of
-from bench.load.playing.live import ALL_DONE
 from bench.load.playing.pairs import WorkerSlot
 from bench.run import folder as files
 from bench.run import lock
@@ -65,7 +65,7 @@ MOST_SPAWNED_PER_S = 100
 
 
 class Leader(ProcessRole):
-    """The role of a process that is alone or a master."""
+    """The role of a process that leads runs: standalone or a master."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
@@ -76,16 +76,12 @@ class Leader(ProcessRole):
         parsed = environment.parsed_options
         self._upload, parsed.upload = parsed.upload, None  # it may hold a signature, and options travel to workers
 
-    @property
-    def _telemetry(self) -> bool:
-        return bool(self._parsed.telemetry)
-
     # What is to be run.
 
     def open(self) -> None:
         if self._upload:
             destination_of(self._upload, "--upload")
-        if self._telemetry:
+        if self._parsed.telemetry:
             check_installed()
         parsed = self._parsed
         if is_command(parsed) and parsed.spawn_rate is None:
@@ -157,11 +153,9 @@ class Leader(ProcessRole):
             self.prepare()
         self._ran = True
         keyring = self._signed_in()  # before there is a folder, so that a refusal leaves none
-        if self._current.ending:
-            keyring.close()
-            return
-        with closed_on_failure(keyring):
-            self._begin(keyring)
+        if keyring is not None:
+            with closed_on_failure(keyring):
+                self._begin(keyring)
 
     def _begin(self, keyring: Keyring) -> None:
         slot = WorkerSlot(utc_ns(), monotonic_ns(), self._planned.warmup_s, workers=self._workers)
@@ -178,13 +172,13 @@ class Leader(ProcessRole):
         actions, judged = get_parser(default_config_files=[])._actions, is_command(self._parsed)
         if command := repeating_command(said, actions, os.environ, judged=judged):
             document["command"] = command
-        self._current.document = document
-        files.write_document(folder, self._current.document)
-        self._current.folder = folder
+        files.write_document(folder, document)
+        self._run.document, self._run.folder = document, folder
+        self.tell(RunBegan())
         decided = () if self._decision is None else (plan_words(self._decision), *self._decision.get("notices", ()))
         for line in (*self._planned.notices, *decided):
             self.say(line)
-        self._current.monitor = self._new_monitor(folder)
+        self._run.monitor = self._new_monitor(folder)
         self._let_play(folder, slot, arms, keyring)
 
     @abstractmethod
@@ -192,86 +186,53 @@ class Leader(ProcessRole):
         """Let users play, here or in workers."""
 
     def _new_monitor(self, folder: Path) -> Monitor:
-        run_time_s = self._parsed.run_time or self._planned.load_model.length_s
+        def stop(reason: str) -> None:
+            self.tell(StopRequested(reason))
+
+        def give_up(cause: str) -> None:
+            stop(f"{GIVEN_UP}{cause}")
+
         plan = self._decision
         return Monitor(
             self._planned,
             self._screen,
-            run_time_s=run_time_s,
-            stop=self.request_stop,
-            looks=None
-            if plan is None
-            else Looks(folder, plan, stop=self.request_stop, give_up=self._give_up, say=self.say),
-            telemetry=Telemetry(folder.name, self._planned, self.say) if self._telemetry else None,
+            run_time_s=self._parsed.run_time or self._planned.load_model.length_s,
+            looks=None if plan is None else Looks(folder, plan, stop=stop, give_up=give_up, say=self.say),
+            telemetry=Telemetry(folder.name, self._planned, self.say) if self._parsed.telemetry else None,
         )
 
     # While it goes on.
 
     def _look(self) -> None:
-        monitor = self._current.monitor
+        monitor = self._run.monitor
         if monitor is not None:
             self._keep_budget(monitor)
             monitor.tell_telemetry()
-            if not self._current.ending:
+            if self._state is RunState.RUNNING:
                 monitor.keep_looks()
-            monitor.show(self._current.ending)
+            monitor.show(self._state)
 
     def _targets(self) -> list[TargetStanding]:
         """How each target stands, or stood at the end of the last run."""
-        return [] if self._current.monitor is None else self._current.monitor.targets
+        return [] if self._run.monitor is None else self._run.monitor.targets
 
     def _report(self) -> Path | None:
         """The page of the last run, once it is made."""
-        folder = self._current.folder
-        page = None if folder is None or not self._current.summary else folder / "report.html"
+        folder = self._run.folder
+        page = None if folder is None or not self._run.summary else folder / "report.html"
         return page if page is not None and page.exists() else None
 
     def _keep_budget(self, monitor: Monitor) -> None:
-        if not self._current.ending:
-            monitor.keep_budget()
+        """End the run where its processes have spent its budget together."""
+        if self._state is RunState.RUNNING and (why := monitor.over_budget()):
+            self.tell(StopRequested(why, spent=True))
 
     # Its end.
-
-    def request_stop(self, reason: str) -> None:
-        current = self._current
-        if current.stopped:
-            return
-        current.stopped = reason
-        if reason != ALL_DONE:
-            self.say(f"the run ends early: {reason}")
-        if not current.ending:  # else somebody ends it already, and waits for the last sessions
-            self._end_test()
-
-    def _give_up(self, cause: str) -> None:
-        """End a run whose figures cannot be used."""
-        if not self._current.stopped:
-            self._current.document["aborted_because"] = cause
-        self.request_stop(f"{GIVEN_UP}{cause}")
-
-    def refuse(self, problem: str) -> None:
-        if self._environment.process_exit_code == USAGE_STATUS:
-            return
-        self._environment.process_exit_code = USAGE_STATUS
-        self._current.document["refused"] = problem
-        if self._current.stopped or self._current.ending:
-            self.say(problem)
-        else:
-            self.request_stop(problem)
 
     def on_test_stop(self, **words: Any) -> None:
         super().on_test_stop(**words)
         if self._ends_itself:
             gevent.spawn_later(0 if self._headless else self._parsed.autoquit, self._quit)
-
-    def on_quitting(self, **words: Any) -> None:
-        current = self._current
-        if current.monitor is not None and not current.ending:  # a signal that Locust took, as it does with a web UI
-            current.stopped = current.stopped or INTERRUPTED
-        try:
-            super().on_quitting(**words)
-        finally:
-            if self._current.folder is not None and not self._current.reported:
-                self._environment.process_exit_code = USAGE_STATUS  # a run without a verdict has not gone well
 
     def _quit(self) -> None:
         """End the process: Locust stops a run of which all workers are lost, and waits for another one."""
@@ -279,54 +240,48 @@ class Leader(ProcessRole):
         if self._environment.web_ui is not None:
             self._environment.web_ui.stop()
 
-    def _drain(self) -> None:
-        with self._closing:
-            if not self._current.ending and not self._current.stopped and self._is_cut_short:
-                self._current.stopped = INTERRUPTED
-            self._current.document.setdefault("stopping_utc_ns", utc_ns())
-            super()._drain()
+    def _why_stopped(self) -> str:
+        """Return `INTERRUPTED` if a user stops a run that is to be decided, in the web UI, before its own end.
 
-    @property
-    def _is_cut_short(self) -> bool:
-        """Whether somebody ends a run that is to be decided, by a signal or in the web UI, and not its own length.
-
-        Whoever does may have seen figures, so it decides less than a run that ends by itself.
+        A user may have seen figures, so such a run decides less than one that ends by itself.
         """
-        monitor = self._current.monitor
-        return monitor is not None and "sequential_plan" in self._current.document and monitor.is_early
+        monitor = self._run.monitor
+        cut = monitor is not None and "sequential_plan" in self._run.document and monitor.is_early
+        return INTERRUPTED if cut else ""
 
-    def _finish(self) -> None:
-        with self._closing:
-            self._close_live()
-            self._close_run()
-            super()._finish()
+    def _drain(self) -> None:
+        self._run.document["stopping_utc_ns"] = utc_ns()
+        super()._drain()
 
     def _close_run(self) -> None:
-        """Close the run's folder and report it, once."""
-        folder, current = self._current.folder, self._current
-        if folder is None or current.reported:
+        """Close the run's folder and report it."""
+        super()._close_run()
+        run, folder, reason = self._run, self._run.folder, self._run.lifecycle.reason
+        if folder is None:
             return
-        current.ending = REPORTING
         self._look()
-        if current.monitor is not None:
-            current.monitor.close()
+        if run.monitor is not None:
+            run.monitor.close()
         self._note_holds()
         self._say_backed_off()
         self._note_absent_workers(folder)
-        stopped = current.stopped or "its time was over, or its users were stopped"
-        judged = current.stopped != INTERRUPTED and self._environment.process_exit_code != USAGE_STATUS
-        closed = close_run(folder, current.document, stopped, self._check_options if judged else None)
-        current.summary = closed.summary
+        if run.lifecycle.problem:
+            run.document["refused"] = run.lifecycle.problem
+        if reason.startswith(GIVEN_UP):
+            run.document["aborted_because"] = reason.removeprefix(GIVEN_UP)
+        judged = reason != INTERRUPTED and self._environment.process_exit_code != USAGE_STATUS
+        stopped = reason or "its time was over, or its users were stopped"
+        closed = close_run(folder, run.document, stopped, self._check_options if judged else None)
+        run.summary = closed.summary
         if closed.problem:
             self._say_problem(folder, closed.problem)
         status = closed.status
-        if current.stopped == INTERRUPTED and status not in (USAGE_STATUS, INVALID_STATUS):
+        if reason == INTERRUPTED and status not in (USAGE_STATUS, INVALID_STATUS):
             status = INTERRUPTED_STATUS
         if status == USAGE_STATUS or self._environment.process_exit_code is None:
             self._environment.process_exit_code = status
         if self._check_options is not None and not judged:
             self.say(f"its thresholds were not checked, because it did not come to its end: rtbench check {folder}")
-        current.reported = True
         if self._upload and folder.exists():
             try:
                 for line in upload_run(folder, self._upload).splitlines():
@@ -346,20 +301,20 @@ class Leader(ProcessRole):
 
     def _note_holds(self) -> None:
         """Say and store for how long the service held starts back."""
-        held_s = self._current.monitor.held_s if self._current.monitor is not None else {}
+        held_s = self._run.monitor.held_s if self._run.monitor is not None else {}
         if held_s:
             longest = ", ".join(f"{label} {seconds:.1f} s" for label, seconds in held_s.items())
             self.say(f"starts were delayed, as the service asked: {longest} in total")
-            self._current.document["start_delays_s"] = held_s
+            self._run.document["start_delays_s"] = held_s
 
     def _say_backed_off(self) -> None:
         """Say how many calls were held back after refused ones; the rows of seconds have their number."""
-        if self._current.monitor is not None and (calls := self._current.monitor.calls_backed_off):
+        if self._run.monitor is not None and (calls := self._run.monitor.calls_backed_off):
             self.say(f"{calls} calls were delayed after failed connections (back-off)")
 
     def _note_absent_workers(self, folder: Path) -> None:
         """Note workers that came to nothing, unless the reason is said already: the run is not what was asked for."""
-        workers = int(self._current.document["workers"])
+        workers = int(self._run.document["workers"])
         absent = workers - sum(part.begun for part in parts(folder)) - self._unheard(folder)
         if absent and self._environment.process_exit_code != USAGE_STATUS:
             self.say(f"the run ended before {absent} of its {workers} workers began; these opened no session")
@@ -370,24 +325,22 @@ class Leader(ProcessRole):
         return 0
 
 
-class Alone(Leader):
+class Standalone(Leader):
     """The role of a single process: it leads runs, and its users play."""
 
     def _let_play(self, folder: Path, slot: WorkerSlot, arms: list[Arm], keyring: Keyring) -> None:
         self._go_live(folder, slot, arms, keyring)
 
     def _look(self) -> None:
-        monitor, live = self._current.monitor, self._current.live
+        monitor, live = self._run.monitor, self._run.live
         if monitor is not None and live is not None:
             monitor.heard(0, live.standing(), live.held_s())
         super()._look()
 
     def _drain_sessions(self) -> None:
-        live = self._current.live
-        if live is not None and not live.closed:
-            live.sessions.ending = True
-            if live.active:
-                one = live.active == 1
-                what = "1 open session finishes its turn" if one else f"{live.active} open sessions finish their turn"
-                self.say(f"ending: {what}; Ctrl-C abandons {'it' if one else 'them'}")
+        live = self._run.live
+        if live is not None and live.active:
+            one = live.active == 1
+            what = "1 open session finishes its turn" if one else f"{live.active} open sessions finish their turn"
+            self.say(f"ending: {what}; Ctrl-C abandons {'it' if one else 'them'}")
         super()._drain_sessions()

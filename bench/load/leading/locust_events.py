@@ -1,14 +1,14 @@
 """Binds the role of a process to Locust's events, from its start to its stop.
 
     init             options and scripts are checked; what the user can mend ends the process with one line and status 2
-    test_start       signed in; a run folder; a LiveRun wherever users run (alone, or in each worker)
+    test_start       signed in; a run folder; a LiveRun wherever users run (standalone, or in each worker)
     spawning_complete  how many users of this process there are, to take the calls that arrive
-    test_stopping    drain: no new turns, those in flight end by their own limits
-    test_stop        the folder is closed and reported, in a child process
+    test_stopping    waits until the run is drained: no new turns, those in flight end by their own limits
+    test_stop        waits until the folder is closed and reported, in a child process
     quitting         the same, for an end that skips test_stop, and before Locust decides on its exit code
     quit             our summary, after all that Locust prints
 
-What the process is (alone, a master or a worker) is asked once, at init.
+What the process is (standalone, a master or a worker) is asked once, at init.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from bench.errors import USAGE_STATUS, RtbenchError, each_error
 from bench.load.leading import link, messages
-from bench.load.leading.leader import Alone
+from bench.load.leading.leader import Standalone
 from bench.load.leading.master import Master
 from bench.load.leading.role import ProcessRole
 from bench.load.leading.worker import Worker
@@ -37,13 +37,15 @@ from bench.load.planning.run_options import (
 
 BIND_FAILURE = "Socket bind failure:"
 """As Locust says that the port of a master is in use."""
+REGISTERED = "_rtbench_registered"
+"""Attribute of Locust's events once this process is bound to them: they outlive a module that is imported again."""
 
 
 def role_of(environment: Environment) -> ProcessRole:
     """The role of this process."""
     if isinstance(environment.runner, MasterRunner):
         return Master(environment)
-    return Worker(environment) if isinstance(environment.runner, WorkerRunner) else Alone(environment)
+    return Worker(environment) if isinstance(environment.runner, WorkerRunner) else Standalone(environment)
 
 
 def _on_init(environment: Any, **_: Any) -> None:
@@ -75,10 +77,14 @@ def say_in_a_line(kind: type[BaseException], error: BaseException, trace: Traceb
     raise SystemExit(USAGE_STATUS)
 
 
-sys.excepthook = say_in_a_line
-messages.keep_port()  # before there is one
-link.tie_forks()  # else a worker looks for a dead master for minutes
-events.init_command_line_parser.add_listener(add_options)
-events.init_command_line_parser.add_listener(stay_on_loopback)
-events.init_command_line_parser.add_listener(fork_for_allowed_cores)
-events.init.add_listener(_on_init)
+def register() -> None:
+    """Bind this process to Locust's events. Calls after the first change nothing, even of a second import of ours."""
+    if hasattr(events, REGISTERED):
+        return
+    setattr(events, REGISTERED, True)
+    sys.excepthook = say_in_a_line
+    messages.keep_port()  # before there is one
+    link.tie_forks()  # else a worker looks for a dead master for minutes
+    for listener in (add_options, stay_on_loopback, fork_for_allowed_cores):
+        events.init_command_line_parser.add_listener(listener)
+    events.init.add_listener(_on_init)

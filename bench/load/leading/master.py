@@ -23,10 +23,11 @@ from bench.load.leading import messages
 from bench.load.leading.leader import Leader
 from bench.load.leading.link import EXCHANGES, ClockOffset, best, offset_of
 from bench.load.leading.messages import Here, Pong, Shipped, StandingTold
+from bench.load.lifecycle import ALL_DONE, RunRefused, RunState, StopRequested
 from bench.load.planning.planned import PlayingHost, hosts_advice
 from bench.load.planning.run_options import Environment
 from bench.load.playing.arm import Arm
-from bench.load.playing.live import ALL_DONE, CUT_S, unwritable
+from bench.load.playing.live import CUT_S, unwritable
 from bench.load.playing.pairs import WorkerSlot
 from bench.run import folder as files
 from bench.run import spool
@@ -64,10 +65,9 @@ class Master(Leader):
         for kind, take in (
             (messages.HERE, self._on_worker_here),
             (messages.PONG, self._on_pong),
-            (messages.STOP, lambda _, data: self.request_stop(data["reason"])),
-            (messages.DONE, self._on_worker_done),
+            (messages.STOP, self._on_stop_requested),
             (messages.DRAINED, lambda client, _: self._drained.add(client)),
-            (messages.REFUSED, lambda _, data: self.refuse(data["problem"])),
+            (messages.REFUSED, lambda _, refused: self.tell(refused)),
             (messages.STANDING, self._on_standing),
             (messages.CHUNK, self._on_chunk),
         ):
@@ -144,8 +144,8 @@ class Master(Leader):
             for client, number in self._members.items()
         }
         remote = [{"worker": number, "host": host} for number, host in hosts.items() if host != host_name()]
-        self._current.document["remote"] = remote
-        files.write_document(folder, self._current.document)  # whoever closes the run has to know of them
+        self._run.document["remote"] = remote
+        files.write_document(folder, self._run.document)  # whoever closes the run has to know of them
         self._parsed.rtbench_run = {
             "run_id": folder.name,
             "folder": str(folder.resolve()),
@@ -178,28 +178,31 @@ class Master(Leader):
         if len(exchanges) < EXCHANGES:
             self._ping(client)
 
-    def _on_worker_done(self, client: str, _: object) -> None:
-        self._done.add(client)
-        self._end_without_players()
+    def _on_stop_requested(self, client: str, request: StopRequested) -> None:
+        if request.reason == ALL_DONE:  # its share of them
+            self._done.add(client)
+            self._end_without_players()
+        else:
+            self.tell(request)
 
     def _look(self) -> None:
         super()._look()
-        if not self._current.ending:
+        if self._state is RunState.RUNNING:
             self._end_without_players()
 
     def _end_without_players(self) -> None:
         """End the run where no worker has anything left to play: some may have been lost since the last was done."""
         if self._done and self._done.issuperset(self._members.keys() & self._present()):
-            self.request_stop(ALL_DONE)
+            self.tell(StopRequested(ALL_DONE))
         elif self._has_lost_all:
-            self.request_stop(LAST_IS_MISSING)
+            self.tell(StopRequested(LAST_IS_MISSING))
 
     @property
     def _has_lost_all(self) -> bool:
         return bool(self._members) and self._members.keys().isdisjoint(self._present())
 
     def _on_standing(self, client: str, data: StandingTold) -> None:
-        monitor, number = self._current.monitor, self._members.get(client)
+        monitor, number = self._run.monitor, self._members.get(client)
         self._note_alive(client)
         if monitor is not None and number is not None:
             monitor.heard(number, data["standing"], data["held_s"])
@@ -207,7 +210,7 @@ class Master(Leader):
 
     def _on_chunk(self, client: str, data: Shipped) -> None:
         """Keep what a worker of this run recorded on another host, and say how much of it is here."""
-        folder, number = self._current.folder, self._members.get(client)
+        folder, number = self._run.folder, self._members.get(client)
         if folder is None or number is None or data["run_id"] != folder.name or not spool.is_kept(folder):
             return
         self._note_alive(client)
@@ -219,7 +222,7 @@ class Master(Leader):
             messages.IGNORED.count += 1
         except OSError as error:
             self._disk_is_full = True
-            self.refuse(unwritable(error))
+            self.tell(RunRefused(unwritable(error)))
         else:
             self._runner.send_message(messages.RECEIPT, msgspec.to_builtins(receipt), client)
 
@@ -231,20 +234,15 @@ class Master(Leader):
 
     # The end.
 
-    def _drain(self) -> None:
-        with self._closing:
-            if not self._current.ending and not self._current.stopped and self._has_lost_all:
-                self._current.stopped = LAST_IS_MISSING  # as Locust has just found
-                self.say(f"the run ends early: {LAST_IS_MISSING}")
-            super()._drain()
+    def _why_stopped(self) -> str:
+        return LAST_IS_MISSING if self._has_lost_all else super()._why_stopped()
 
     def _drain_sessions(self) -> None:
         """Tell the workers to end, and wait until each has flushed its last row, and shipped it."""
-        folder = self._current.folder
+        folder = self._run.folder
         if folder is None or not spool.is_kept(folder):
             return
-        monitor = self._current.monitor
-        self._runner.send_message(messages.DRAIN, {"spent": monitor is not None and monitor.spent})
+        self._runner.send_message(messages.DRAIN, {"spent": self._run.lifecycle.is_spent})
         began_ns = over_ns = monotonic_ns()
         longest_ns = int((self._longest_s + CUT_S) * NS_PER_S)
         while awaited := self._awaited(folder, (monotonic_ns() - began_ns) / NS_PER_S):
@@ -280,7 +278,7 @@ class Master(Leader):
 
     def _plays(self, number: int) -> bool:
         """Whether a worker has sessions open, by its last word."""
-        told = None if self._current.monitor is None else self._current.monitor.told_by(number)
+        told = None if self._run.monitor is None else self._run.monitor.told_by(number)
         return told is None or told.sessions_open > 0
 
     def _unheard(self, folder: Path) -> int:
@@ -288,14 +286,14 @@ class Master(Leader):
         here = {part.worker for part in parts(folder)}
         drained = set() if self._disk_is_full else self._drained & self._members.keys()
         idle = {self._members[client] for client in drained} - here
-        document = self._current.document
+        document = self._run.document
         document["remote"] = [entry for entry in document.get("remote", []) if entry["worker"] not in idle]
         return sum(entry["worker"] not in here for entry in document["remote"])
 
     def _close_run(self) -> None:
-        if self._current.folder is not None and (ignored := messages.IGNORED.count - self._ignored_before):
+        if self._run.folder is not None and (ignored := messages.IGNORED.count - self._ignored_before):
             self._ignored_before = messages.IGNORED.count
             notice = f"{ignored} messages on the master's port were no worker's, and were ignored: close it to others"
             self.say(notice)
-            self._current.document["notices"] = [*self._current.document.get("notices", ()), f"{notice}."]
+            self._run.document["notices"] = [*self._run.document.get("notices", ()), f"{notice}."]
         super()._close_run()

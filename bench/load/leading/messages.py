@@ -19,12 +19,13 @@ from locust.runners import MasterRunner
 
 from bench.cpu import core_count
 from bench.installation import tool_version
+from bench.load.lifecycle import RunRefused, StopRequested
 from bench.load.playing.progress import ProgressReport
 from bench.run.calibration import SessionKind, citation, state_folder
 from bench.run.provenance import host_name
 from bench.run.replica import PartChunk
 
-HERE, STOP, DONE, DRAINED = "rtbench_here", "rtbench_stop", "rtbench_done", "rtbench_drained"
+HERE, STOP, DRAINED = "rtbench_here", "rtbench_stop", "rtbench_drained"
 REFUSED, STANDING = "rtbench_refused", "rtbench_standing"
 CHUNK, PONG = "rtbench_chunk", "rtbench_pong"
 """What workers send to their master."""
@@ -54,18 +55,6 @@ class Pong(TypedDict):
     stamps_ns: tuple[int, int, int]
 
 
-class Reason(TypedDict):
-    """Why a worker asks for the end of the run."""
-
-    reason: str
-
-
-class Problem(TypedDict):
-    """What a user can mend, as a worker found it."""
-
-    problem: str
-
-
 class StandingTold(TypedDict):
     """How a worker stands, and for how long its starts were held back, by the arm's label."""
 
@@ -83,10 +72,9 @@ class Shipped(TypedDict):
 OF_WORKERS: dict[str, Any] = {
     HERE: Here,
     PONG: Pong,
-    STOP: Reason,
-    DONE: Reason,
+    STOP: StopRequested,
     DRAINED: dict,
-    REFUSED: Problem,
+    REFUSED: RunRefused,
     STANDING: StandingTold,
     CHUNK: Shipped,
 }

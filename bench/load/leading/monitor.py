@@ -23,7 +23,8 @@ from bench.errors import UsageError
 from bench.installation import KILLED_S, own_environment, python_command, tool_version
 from bench.load.leading.looks import Looks
 from bench.load.leading.tally import EXPORTED, Tally, TargetStanding
-from bench.load.leading.terminal import Moment, TerminalView, left_s, phase
+from bench.load.leading.terminal import ENDINGS, Moment, TerminalView, left_s, phase
+from bench.load.lifecycle import RunState
 from bench.load.planning.planned import Planned
 from bench.load.playing.progress import ProgressReport, over_budget
 from bench.target.target import Target
@@ -149,7 +150,7 @@ TELL_NS = 5 * NS_PER_S
 class Monitor:
     """Watches from the process that leads a run. `view`: None if somebody else shows how it goes.
 
-    `stop` ends the run, with the reason. `looks`: None if none are planned. `telemetry`: None if no metrics are sent.
+    `looks`: None if none are planned. `telemetry`: None if no metrics are sent.
     """
 
     def __init__(
@@ -158,19 +159,16 @@ class Monitor:
         view: TerminalView | None,
         *,
         run_time_s: float | None,
-        stop: Callable[[str], None],
         looks: Looks | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
         self._planned, self._view, self._run_time_s = planned, view, run_time_s
-        self._stop, self._looks, self._telemetry = stop, looks, telemetry
+        self._looks, self._telemetry = looks, telemetry
         self._tally = Tally(planned.chunk_ms, [target.label for target in planned.targets])
         self._held_s: dict[int, dict[str, float]] = {}
         self._began_ns = self._told_ns = monotonic_ns()
         self._targets: list[TargetStanding] = []
         self._targets_ns = 0
-        self.spent = False
-        """Whether the budget is."""
 
     def heard(self, worker: int, standing: ProgressReport, held_s: dict[str, float]) -> None:
         """Add a process's report."""
@@ -183,11 +181,9 @@ class Monitor:
         """A process's last report, None where it made none."""
         return self._tally.last(worker)
 
-    def keep_budget(self) -> None:
-        """End the run where its processes have spent its budget together."""
-        if why := over_budget(self._planned.options.budget_usd, self._tally.total.usd):
-            self.spent = True
-            self._stop(why)
+    def over_budget(self) -> str | None:
+        """Say that the processes have spent the budget together; None if they have not."""
+        return over_budget(self._planned.options.budget_usd, self._tally.total.usd)
 
     def keep_looks(self) -> None:
         """Look at the comparison where that is due; asked once a second."""
@@ -224,15 +220,15 @@ class Monitor:
             self._told_ns = now_ns
             self._telemetry.tell_harness(late=bool(self._tally.late()))
 
-    def show(self, ending: str = "") -> None:
-        """Draw the line where it is due. `ending`: see `terminal.phase`."""
+    def show(self, state: RunState = RunState.RUNNING) -> None:
+        """Draw the line where it is due."""
         if self._view is None:
             return
         total, elapsed_s = self._tally.total, self._elapsed_s
         moment = Moment(
-            phase(total, ending, warm_up=elapsed_s < self._planned.warmup_s),
+            phase(total, state, warm_up=elapsed_s < self._planned.warmup_s),
             elapsed_s,
-            None if ending else left_s(elapsed_s, self._run_time_s, self._sessions, total.sessions_over),
+            None if state in ENDINGS else left_s(elapsed_s, self._run_time_s, self._sessions, total.sessions_over),
             self._sessions,
             self._planned.options.budget_usd,
             self._looks.standing if self._looks is not None else None,

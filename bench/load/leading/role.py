@@ -1,4 +1,9 @@
-"""What a Locust process does in runs, whatever its role: alone, a master or a worker."""
+"""What a Locust process does in runs, whatever its role: standalone, a master or a worker.
+
+It passes Locust's events and signals to the run's lifecycle, and executes the actions that this returns. Steps that
+take long (drain, close) run one after another, each in a greenlet of its own. Locust stops a run in greenlets that it
+may kill meanwhile, and a run may be stopped from several sides at once. Each of them waits for the same steps.
+"""
 
 from __future__ import annotations
 
@@ -13,33 +18,50 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import gevent
-from gevent.lock import RLock
 
 from bench.cpu import niceness, set_niceness
-from bench.errors import INTERRUPTED_STATUS, USAGE_STATUS, RtbenchError, UsageError
+from bench.errors import USAGE_STATUS, RtbenchError
 from bench.load.leading.monitor import Monitor
 from bench.load.leading.terminal import TerminalView
+from bench.load.lifecycle import (
+    SIGNING_IN,
+    CloseRun,
+    DrainSessions,
+    ProcessQuitting,
+    RunAction,
+    RunClosed,
+    RunEvent,
+    RunLifecycle,
+    RunRefused,
+    RunState,
+    Say,
+    SetExitStatus,
+    SignalReceived,
+    SignInStarted,
+    StopTest,
+    UsersStopped,
+    UsersStopping,
+)
 from bench.load.planning.planned import Planned, check_descriptors, check_shares, planned
 from bench.load.planning.run_options import Environment
 from bench.load.playing.arm import Arm
 from bench.load.playing.live import CUT_S, LiveRun, unwritable
 from bench.load.playing.pairs import WorkerSlot
-from bench.load.playing.sessions import Driver
+from bench.load.playing.sessions import LocustCallbacks
 from bench.run import folder as files
-from bench.run.document import INTERRUPTED
 from bench.run.spool import Spool
 from bench.target.tokens import Keyring
 
 LOOK_S = 1.0
-DRAINING, REPORTING = "draining", "reporting"
 TABLES = "locust.stats_logger"
 """Locust's logger for its tables of statistics."""
 
 
 @dataclass
-class RunState:
-    """The state of the run in this process."""
+class CurrentRun:
+    """What this process has of a run."""
 
+    lifecycle: RunLifecycle = field(default_factory=RunLifecycle)
     folder: Path | None = None
     """Run folder of the process that made it, and of a worker that records into it."""
     document: dict[str, Any] = field(default_factory=dict)
@@ -47,24 +69,17 @@ class RunState:
     monitor: Monitor | None = None
     """In the process that made the folder."""
     live: LiveRun | None = None
-    """Wherever users run: alone, or in a worker."""
-    looking: gevent.Greenlet | None = None
-    signing_in: bool = False
-    """Whether the run waits for its first tokens, before anything else is there."""
-    stopped: str = ""
-    """Why the run ends, where somebody gave a reason."""
-    ending: str = ""
-    """Which part of its end it has come to: "", DRAINING, REPORTING."""
-    hurried: bool = False
-    """Whether turns in flight are abandoned."""
-    reported: bool = False
-    """Whether its close came to its end."""
+    """Wherever users run: standalone, or in a worker."""
     summary: str = ""
+    last_step: gevent.Greenlet | None = None
+    """The last step of the end of the run that was begun."""
 
 
 class ProcessRole(ABC):
     """The part of one process in runs: its role says how a run starts and ends, and who hears how it goes."""
 
+    _leads = True
+    """Whether this process decides when a run ends."""
     _all_drain = False
     """Whether every user of this process plays sessions, which the end of a run waits for, and nothing else."""
 
@@ -75,16 +90,19 @@ class ProcessRole(ABC):
         self._view = TerminalView(sys.stderr, os.environ)
         self._screen: TerminalView | None = None
         """Shows how a run goes; None where that is Locust's to show."""
-        self._current = RunState()
+        self._run = CurrentRun()
         self._longest_s = 0.0
         """How long turns in flight are waited for: `--stop-timeout` where it is given, else their own limits."""
-        self._closing = RLock()
         self._niceness = niceness()
         """Nice value of this process outside of the time in which users play."""
 
     @property
     def live(self) -> LiveRun | None:
-        return self._current.live
+        return self._run.live
+
+    @property
+    def _state(self) -> RunState:
+        return self._run.lifecycle.state
 
     def say(self, line: str) -> None:
         """Show a notice on the screen."""
@@ -132,9 +150,10 @@ class ProcessRole(ABC):
 
     def on_test_start(self, **_: Any) -> None:
         if self._headless:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, self._on_interrupt)
-        self._current = RunState()
+            for number in (signal.SIGINT, signal.SIGTERM):  # the handler runs between any two bytecodes
+                signal.signal(number, lambda *_: gevent.spawn(self._on_signal))
+        gevent.spawn(self._end_run).join()  # in the web UI the last run may still be reported
+        self._run = CurrentRun(RunLifecycle(leads=self._leads))
         self._environment.process_exit_code = None
         try:
             self._start()
@@ -143,12 +162,12 @@ class ProcessRole(ABC):
         except OSError as error:
             self._refuse_start(unwritable(error))
         else:
-            self._current.looking = gevent.spawn(_each_second, self._look)
+            gevent.spawn(self._look_each_second, self._run)
 
     def on_spawning_complete(self, **_: Any) -> None:
         """Locust says that all users are there. They may have yet to run, and those of a worker yet to be made."""
-        if self._current.live is not None:
-            gevent.spawn(self._count_users, self._current.live)
+        if self._run.live is not None:
+            gevent.spawn(self._count_users, self._run.live)
 
     def _count_users(self, live: LiveRun) -> None:
         if making := getattr(self._runner, "spawning_greenlet", None):
@@ -157,26 +176,74 @@ class ProcessRole(ABC):
         live.expect_users(sum(there[kind.__name__] for kind in self._planned.user_classes))
 
     def on_test_stopping(self, **_: Any) -> None:
-        _own(self._drain)
+        self.tell(UsersStopping(self._why_stopped()))
+        self._await_steps()
 
     def on_test_stop(self, **_: Any) -> None:
-        _own(self._finish)
-        if self._current.summary and not self._ends_itself:
-            print(self._current.summary, flush=True)
+        self.tell(UsersStopped())
+        self._await_steps()
 
     def on_quitting(self, **_: Any) -> None:
-        if self._current.signing_in:
-            self._current.signing_in = False
-            self._current.ending = DRAINING
-            self.say(never_begun(self._current.stopped))
-            interrupted = self._current.stopped == INTERRUPTED
-            self._environment.process_exit_code = INTERRUPTED_STATUS if interrupted else USAGE_STATUS
-        _own(self._drain)
-        _own(self._finish)
+        self.tell(ProcessQuitting())
+        self._end_run()
 
     def on_quit(self, **_: Any) -> None:
-        if self._current.summary and self._ends_itself:
-            print(self._current.summary, flush=True)
+        if self._run.summary and self._ends_itself:
+            print(self._run.summary, flush=True)
+
+    def _on_signal(self) -> None:
+        self.tell(SignalReceived())
+
+    def _why_stopped(self) -> str:
+        """Return why Locust stops the test, if neither the run nor a signal is the reason; empty if unknown."""
+        return ""
+
+    # The lifecycle.
+
+    def tell(self, event: RunEvent) -> None:
+        """Tell the run's lifecycle of an event, and do what is to be done. It never blocks."""
+        for action in self._run.lifecycle.tell(event):
+            self._do(action)
+
+    def _do(self, action: RunAction) -> None:
+        match action:
+            case Say(text):
+                self.say(text)
+            case SetExitStatus(status):
+                self._environment.process_exit_code = status
+            case StopTest():
+                gevent.spawn(self._stop_test, self._run)
+            case DrainSessions():
+                self._then(self._drain)
+            case CloseRun():
+                self._then(self._close)
+
+    def _stop_test(self, run: CurrentRun) -> None:
+        """Have Locust stop the test. The run ends also if Locust takes the test for stopped and passes no event."""
+        (self._runner.quit if self._headless else self._runner.stop)()
+        if self._run is run:
+            self._end_run()
+
+    def _then(self, step: Callable[[], None]) -> None:
+        """Begin a step of the end of the run, which waits for the steps before it."""
+        before = self._run.last_step
+
+        def take_step() -> None:
+            if before is not None:
+                before.join()
+            step()
+
+        self._run.last_step = gevent.spawn(take_step)
+
+    def _await_steps(self) -> None:
+        if self._run.last_step is not None:
+            self._run.last_step.get()
+
+    def _end_run(self, *, spent: bool = False) -> None:
+        """Bring the run to its end, whichever of its events Locust left out; return once it is over."""
+        self.tell(UsersStopping(spent=spent))
+        self.tell(UsersStopped())
+        self._await_steps()
 
     # Start.
 
@@ -186,33 +253,29 @@ class ProcessRole(ABC):
 
     def _refuse_start(self, problem: str) -> None:
         """End a run that cannot start: one line, status 2, and no users."""
-        self.say(problem)
-        self._environment.process_exit_code = USAGE_STATUS
-        self._end_test()
+        self.tell(RunRefused(problem))
 
-    def _signed_in(self) -> Keyring:
-        """Fetch every token. Raises UsageError where one is refused."""
+    def _signed_in(self) -> Keyring | None:
+        """Fetch every token; None if the run ended meanwhile. Raises UsageError where one is refused."""
         keyring = Keyring(self._planned.targets, incident=self._incident)
-        self._current.signing_in = True  # and so it stays where the end of the run cuts this
-        try:
-            sign_in(keyring, self.say)
-        except UsageError:
-            self._current.signing_in = False
-            raise
-        self._current.signing_in = False
-        return keyring
+        self.tell(SignInStarted())
+        sign_in(keyring, self.say)
+        if self._state is RunState.SIGNING_IN:
+            return keyring
+        keyring.close()
+        return None
 
     def _incident(self, kind: str, text: str) -> None:
         self.say(text)
-        if self._current.live is not None:
-            self._current.live.incident(kind, text)
+        if self._run.live is not None:
+            self._run.live.incident(kind, text)
 
     def _go_live(self, folder: Path, slot: WorkerSlot, arms: list[Arm], keyring: Keyring, run_id: str = "") -> None:
         """Let users play, at the priority that the run asks for."""
         if self._planned.priority:
             set_niceness(self._planned.priority.niceness)
-        driver = Driver(self.request_stop, self.refuse, self._environment.events.request.fire)
-        self._current.live = LiveRun(self._planned, slot, arms, keyring, Spool(folder, slot.worker, run_id), driver)
+        callbacks = LocustCallbacks(self._run.lifecycle, self.tell, self._environment.events.request.fire)
+        self._run.live = LiveRun(self._planned, slot, arms, keyring, Spool(folder, slot.worker, run_id), callbacks)
 
     # While it goes on.
 
@@ -220,68 +283,54 @@ class ProcessRole(ABC):
     def _look(self) -> None:
         """See how the run stands, each second until it is over."""
 
-    # Stop.
+    def _look_each_second(self, run: CurrentRun) -> None:
+        while True:
+            gevent.sleep(LOOK_S)
+            if self._run is not run or run.lifecycle.state is RunState.REPORTED:
+                return
+            self._look()
 
-    @abstractmethod
-    def request_stop(self, reason: str) -> None:
-        """End the test, for a reason that a run has. Called from within a session, so it must not block."""
-
-    @abstractmethod
-    def refuse(self, problem: str) -> None:
-        """End the run in order with status 2, as a user asks for what cannot be done: one line, however many do."""
-
-    def _end_test(self) -> None:
-        gevent.spawn(self._runner.quit if self._headless else self._runner.stop)
-
-    def _on_interrupt(self, *_: Any) -> None:
-        """End the run in order at SIGINT (Ctrl-C) or SIGTERM; at a second one abandon what is in flight.
-
-        Called between two bytecodes.
-        """
-        current = self._current
-        if current.ending:
-            current.hurried = True
-        else:
-            current.ending = DRAINING
-            current.stopped = current.stopped or INTERRUPTED
-            gevent.spawn(self._runner.quit)
+    # End.
 
     def _drain(self) -> None:
-        """Begin no new turns, and wait for those in flight."""
-        with self._closing:
-            self._current.ending = self._current.ending or DRAINING
-            self._drain_sessions()
-            if self._all_drain:
-                self._environment.stop_timeout = CUT_S  # who is left has had its time
+        """Wait for the turns in flight."""
+        self._drain_sessions()
+        if self._all_drain:
+            self._environment.stop_timeout = CUT_S  # who is left has had its time
 
     def _drain_sessions(self) -> None:
-        live = self._current.live
-        if live is not None and not live.closed:
-            live.sessions.ending = True
-            own = not self._parsed.stop_timeout  # else turns are cut as somebody wants it
-            outcome = "timeout:turn" if own else "unfinished"
-            cut = live.drain(self._longest_s, lambda: self._current.hurried, outcome)
-            if cut:
-                self.say(f"{cut} sessions went on for {self._longest_s:g} s after the end, and were cut: {outcome}")
+        if self._run.live is None:
+            return
+        # `--stop-timeout` cuts turns as the user wants; without it they have exceeded their own limits
+        outcome = "unfinished" if self._parsed.stop_timeout else "timeout:turn"
+        cut = self._run.live.drain(self._longest_s, outcome)
+        if cut:
+            self.say(f"{cut} sessions went on for {self._longest_s:g} s after the end, and were cut: {outcome}")
 
-    def _finish(self) -> None:
-        """Close what this process recorded, once."""
-        with self._closing:
-            self._close_live()
-            if self._current.looking is not None:
-                self._current.looking.kill(block=False)
+    def _close(self) -> None:
+        try:
+            self._close_run()
+        except BaseException:
+            self.tell(RunClosed(failed=True))
+            raise
+        finally:
             self._view.clear()
+        self.tell(RunClosed())
+        if self._run.summary and not self._ends_itself:
+            print(self._run.summary, flush=True)
 
-    def _close_live(self) -> None:
-        live = self._current.live
-        if live is not None and not live.closed:
-            self._look()
-            self._view.clear()  # who cannot close has something to say
-            live.close()
-            if niceness() < self._niceness:  # what reports the run has no need of priority
-                set_niceness(self._niceness)
-            if live.problem:
-                self._environment.process_exit_code = USAGE_STATUS
+    def _close_run(self) -> None:
+        """Close what this process recorded."""
+        live = self._run.live
+        if live is None:
+            return
+        self._look()
+        self._view.clear()  # who cannot close has something to say
+        live.close()
+        if niceness() < self._niceness:  # what reports the run has no need of priority
+            set_niceness(self._niceness)
+        if live.problem:
+            self._environment.process_exit_code = USAGE_STATUS
 
     # What Locust is.
 
@@ -295,22 +344,7 @@ class ProcessRole(ABC):
         return self._headless or (self._parsed.autostart and self._parsed.autoquit >= 0)
 
 
-def _each_second(look: Callable[[], None]) -> None:
-    while True:
-        gevent.sleep(LOOK_S)
-        look()
-
-
-def _own(part: Callable[[], None]) -> None:
-    """Do a part of the end in a greenlet of its own, and wait for it: it goes on where the one that asked is killed.
-
-    Locust ends a run in greenlets that its own quit kills. Whoever asks then waits for what was begun, by a lock.
-    """
-    gevent.spawn(part).get()
-
-
 LONG_S = 2.0
-SIGNING_IN = "signing in through Microsoft Entra ID"
 
 
 def sign_in(keyring: Keyring, say: Callable[[str], None], long_s: float = LONG_S) -> None:
@@ -320,9 +354,3 @@ def sign_in(keyring: Keyring, say: Callable[[str], None], long_s: float = LONG_S
         keyring.open()
     finally:
         word.kill(block=False)
-
-
-def never_begun(stopped: str) -> str:
-    """The words of a run that was over before all was signed in. `stopped`: why, "" where its time was over."""
-    why = stopped or "its time was over, or it was stopped,"
-    return f"the run never began: {why} while it was still {SIGNING_IN}; no session was opened"

@@ -10,6 +10,7 @@ from typing import TextIO
 
 from bench.live_line import LinePart, LiveLine, fitted
 from bench.load.leading.tally import OK, Tally, Wait
+from bench.load.lifecycle import RunState
 from bench.load.playing.progress import ProgressReport
 from bench.money import dollars
 from bench.untrusted.sanitize import one_line
@@ -57,13 +58,13 @@ class Moment:
     analyses: tuple[int, int] | None = None
 
 
-ENDINGS = {"draining": "finishing calls", "reporting": "writing report"}
+ENDINGS = {RunState.DRAINING: "finishing calls", RunState.CLOSING: "writing report"}
 
 
-def phase(total: ProgressReport, ending: str = "", *, warm_up: bool = False) -> str:
-    """Name what goes on. `ending`: `draining` or `reporting`, once it is one of them; `warm_up`: whether that lasts."""
-    if ending:
-        return ENDINGS[ending]
+def phase(total: ProgressReport, state: RunState = RunState.RUNNING, *, warm_up: bool = False) -> str:
+    """Name what goes on. `warm_up`: whether that lasts."""
+    if state in ENDINGS:
+        return ENDINGS[state]
     if total.sessions_open or total.turns_succeeded or total.turns_failed:
         return "warm-up" if warm_up else "measuring"
     return "delayed" if total.waiting_s >= HELD_S else "connecting"

@@ -18,10 +18,18 @@ from bench.clock import monotonic_ns, utc_ns
 from bench.errors import USAGE_STATUS, UsageError
 from bench.load.leading import link, messages
 from bench.load.leading.link import Shipper
-from bench.load.leading.role import DRAINING, LOOK_S, ProcessRole
+from bench.load.leading.role import LOOK_S, ProcessRole
+from bench.load.lifecycle import (
+    AskMaster,
+    MasterLost,
+    RunAction,
+    RunBegan,
+    RunRefused,
+    RunState,
+)
 from bench.load.planning.run_options import Environment, worker_timeout_s
 from bench.load.playing.arm import arms_of
-from bench.load.playing.live import ALL_DONE, CUT_S
+from bench.load.playing.live import CUT_S
 from bench.load.playing.pairs import WorkerSlot
 from bench.run import folder as files
 from bench.run import spool
@@ -36,13 +44,16 @@ LEAVE_S = CUT_S
 class Worker(ProcessRole):
     """The role of a worker: its users play."""
 
+    _leads = False
+
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         parsed = environment.parsed_options
         self._given = messages.secret_options(parsed)
         self._yes = bool(getattr(parsed, "yes", False))
         """Whether this process was told so itself: a master alone makes no machine open many sessions at others."""
-        self._number = 0
+        self._number, self._shares = 0, True
+        """This worker's number in the run, and whether it writes into its master's folder."""
         self._shipper: Shipper | None = None
         """Ships the spool of a worker on another host than its master; None of any other."""
         self._master = link.Lifeline()
@@ -73,18 +84,19 @@ class Worker(ProcessRole):
             self.say("this worker connected after the run had started: it takes no part in it")
             return
         self._number = handed["members"][self._runner.client_id]
-        shares = spool.is_reached(Path(handed["folder"]), handed["host"])
-        try:
-            self._take_part(handed, shares=shares)
-        except UsageError as error:  # its master could: without this worker the run is not what was asked for
-            self.refuse(str(error) if shares else f"{error} (worker {self._number}, on {host_name()})")
+        self._shares = spool.is_reached(Path(handed["folder"]), handed["host"])
+        self._take_part(handed)
 
-    def _take_part(self, handed: dict[str, Any], *, shares: bool) -> None:
+    def _refuse_start(self, problem: str) -> None:
+        """End the run of all: its master could start it, and without this worker it is not what was asked for."""
+        super()._refuse_start(problem if self._shares else f"{problem} (worker {self._number}, on {host_name()})")
+
+    def _take_part(self, handed: dict[str, Any]) -> None:
         """Go live in a run as its master hands it over. Raises UsageError for what stands against that here."""
         self._master.patience_s = worker_timeout_s(self._parsed) - LEAVE_S  # as its master has it
         link.outlive_parent()  # what is recorded must reach the disk
         self._take_own_secrets()
-        if not shares:
+        if not self._shares:
             self._parsed.yes = self._yes
         self.prepare()
         mine, masters = messages.identity_of(self._planned.identity), handed["identity"]
@@ -94,15 +106,18 @@ class Worker(ProcessRole):
         if masters != mine:
             raise UsageError("this worker has other scripts or other targets than its master: it takes no part")
         folder, keyring = Path(handed["folder"]), self._signed_in()
-        if shares and not (spool.is_kept(folder) and files.read_document(folder)["state"] == "running"):
+        if keyring is None:
+            return
+        self.tell(RunBegan())
+        if self._shares and not (spool.is_kept(folder) and files.read_document(folder)["state"] == "running"):
             keyring.close()  # what is recorded once the master closes the run would be in no file of it
             return
         with closed_on_failure(keyring):
-            slot = self._slot(handed, shares=shares)
-            self._current.folder = folder if shares else self._own_folder(handed, slot)
-            self._master.tie(folder if shares else None)
+            slot = self._slot(handed)
+            self._run.folder = folder if self._shares else self._own_folder(handed, slot)
+            self._master.tie(folder if self._shares else None)
             arms = arms_of(self._planned, keyring, slot)
-            self._go_live(self._current.folder, slot, arms, keyring, run_id=handed["run_id"])
+            self._go_live(self._run.folder, slot, arms, keyring, run_id=handed["run_id"])
 
     def _take_own_secrets(self) -> None:
         """Take from this process's own options what its master does not send. Raises UsageError where they lack it."""
@@ -114,10 +129,10 @@ class Worker(ProcessRole):
                     )
                 setattr(self._parsed, name, self._given[name])
 
-    def _slot(self, handed: dict[str, Any], *, shares: bool) -> WorkerSlot:
+    def _slot(self, handed: dict[str, Any]) -> WorkerSlot:
         """This worker's slot, by its own clocks: on another host CLOCK_MONOTONIC is another."""
         given = handed["slot"] | {"worker": self._number}
-        if shares:
+        if self._shares:
             return WorkerSlot(**given)
         ahead_ns, error_ns = handed["clocks"].get(self._runner.client_id, (0, None))
         since_ns = utc_ns() - ahead_ns - given["started_utc_ns"]
@@ -148,7 +163,7 @@ class Worker(ProcessRole):
         self._runner.send_message(messages.PONG, {"stamps_ns": [*stamps_ns, utc_ns()]})
 
     def _look(self) -> None:
-        live = self._current.live
+        live = self._run.live
         if live is not None:
             report = {"standing": asdict(live.standing()), "held_s": live.held_s()}
             self._runner.send_message(messages.STANDING, report)
@@ -158,55 +173,47 @@ class Worker(ProcessRole):
         while not self._master.is_cut():
             gevent.sleep(LOOK_S)
         gevent.sleep(LOOK_S)  # it may have sent its word to quit as the last thing that it did
-        # what is in flight is abandoned, for it costs money that nobody counts
-        current, folder = self._current, self._current.folder
-        current.hurried = True
+        run = self._run
         self._environment.stop_timeout = CUT_S
         if self._shipper is not None:
             self._shipper.give_up()
         named, where = "this worker", ""
-        if current.live is not None and folder is not None:
+        if run.live is not None and run.folder is not None:
             named = f"worker {self._number}"
             if self._shipper is None:
-                kept = f"its data is in {folder}: rtbench report {folder}"
-                where = f"; {kept if folder.exists() else f'{folder} is gone too'}"
-            current.ending = current.ending or DRAINING
-            if not current.live.closed:
-                self._environment.process_exit_code = USAGE_STATUS
+                kept = f"its data is in {run.folder}: rtbench report {run.folder}"
+                where = f"; {kept if run.folder.exists() else f'{run.folder} is gone too'}"
+            self.tell(MasterLost())
         self.say(f"{named} ends, because its master is missing{where}")
         self._runner.quit()
 
-    def request_stop(self, reason: str) -> None:
-        self._runner.send_message(messages.DONE if reason == ALL_DONE else messages.STOP, {"reason": reason})
-
-    def refuse(self, problem: str) -> None:
-        self._runner.send_message(messages.REFUSED, {"problem": problem})
+    def _do(self, action: RunAction) -> None:
+        if isinstance(action, AskMaster):
+            kind = messages.REFUSED if isinstance(action.request, RunRefused) else messages.STOP
+            self._runner.send_message(kind, asdict(action.request))
+        else:
+            super()._do(action)
 
     # The end.
 
-    def _on_interrupt(self, *words: Any) -> None:
+    def _on_signal(self) -> None:
         """End a worker that waits for another run at once, for nothing is in flight in it."""
-        live = self._current.live
-        if live is not None and live.closed:
-            gevent.spawn(self._runner.quit)
+        if self._state is RunState.REPORTED:
+            self._runner.quit()
         else:
-            super()._on_interrupt(*words)
+            super()._on_signal()
 
     def _on_master_drain(self, msg: Any, **_: Any) -> None:
-        if self._current.live is not None and msg.data["spent"]:
-            self._current.live.sessions.spent = True
-        self._drain()
-        self._finish()
+        self._end_run(spent=msg.data["spent"])
         self._runner.send_message(messages.DRAINED, {})
 
-    def _finish(self) -> None:
-        with self._closing:
-            super()._finish()
-            self._end_shipping()
+    def _close_run(self) -> None:
+        super()._close_run()
+        self._end_shipping()
 
     def _end_shipping(self) -> None:
         """Ship the rest; what the master has got is removed here, and what it has not stays."""
-        shipper, folder = self._shipper, self._current.folder
+        shipper, folder = self._shipper, self._run.folder
         if shipper is None or folder is None:
             return
         arrived = shipper.finish(messages.WORKERS_CLOSE_S - LEAVE_S)  # receipts come meanwhile

@@ -19,6 +19,7 @@ from greenlet import greenlet
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.dial import Cut
+from bench.load.lifecycle import ALL_DONE, RunEvent, StopRequested
 from bench.load.planning.load_model import Arrivals
 from bench.load.planning.planned import Planned
 from bench.load.planning.tasks import Caller, SessionTask, is_locust_word
@@ -27,7 +28,7 @@ from bench.load.playing.back_off import BackOff
 from bench.load.playing.call import Assignment, Call
 from bench.load.playing.pairs import Pair, PairNumbers, WorkerSlot, is_sampled, order
 from bench.load.playing.progress import Progress, ProgressReport, Spending
-from bench.load.playing.sessions import Driver, Sessions
+from bench.load.playing.sessions import LocustCallbacks, Sessions
 from bench.load.playing.starts import CallLine, Start, Starts
 from bench.observe.observation import load_scorer
 from bench.run.histograms import MEASURED
@@ -39,7 +40,6 @@ from bench.units import NS_PER_S
 
 POLL_S = 0.05
 CUT_S = 5.0
-ALL_DONE = "all sessions are done"
 LONGEST_S = 0.001
 """Longest time of callbacks, as those of sessions that open, before the loop looks after its sockets again."""
 NEW_OBJECTS, LOOKS = 2_000, 100
@@ -56,13 +56,19 @@ class LiveRun:
     """The sessions of one process, at its slot in a run as it is planned: what they come to goes into its `spool`."""
 
     def __init__(
-        self, plan: Planned, slot: WorkerSlot, arms: Sequence[Arm], keyring: Keyring, spool: Spool, driver: Driver
+        self,
+        plan: Planned,
+        slot: WorkerSlot,
+        arms: Sequence[Arm],
+        keyring: Keyring,
+        spool: Spool,
+        callbacks: LocustCallbacks,
     ) -> None:
         self.arms, self._options, self._slot = arms, plan.options, slot
         self.session_pause_s = 0.0 if plan.load_model.arrivals else plan.options.session_pause_s
         """How long a user pauses after each session."""
         self._scenarios = {user: user.scenario_name() for user, _ in arms[0].plays}
-        self._keyring, self._driver = keyring, driver
+        self._keyring, self._callbacks = keyring, callbacks
         spending = Spending(plan.prices.models, {target.label: target.terms for target in plan.targets})
         clock = {"clock_offset_ns": slot.ahead_ns, "clock_offset_uncertainty_ns": slot.ahead_error_ns}
         compared = {} if slot.ahead_error_ns is None else clock
@@ -77,7 +83,7 @@ class LiveRun:
         )
         self._progress = Progress(spending)
         self.sessions = Sessions(
-            spool, self._recorder, self._progress, plan.options, driver, arms=len(arms), hide=keyring.hide
+            spool, self._recorder, self._progress, plan.options, callbacks, arms=len(arms), hide=keyring.hide
         )
         self._left = slot.share(plan.sessions)
         """How many pairs may still be begun; None for no limit."""
@@ -85,7 +91,6 @@ class LiveRun:
         """How many are under way, or wait for their start."""
         self._waiting_calls = 0
         """Calls that arrived and were not blocked, and whose sessions have not begun."""
-        self.closed = False
         self._starts = Starts(arms, lambda: self.sessions.ending)
         self._numbers = PairNumbers(slot)
         self._line = self._call_line(plan.load_model.arrivals)
@@ -97,9 +102,9 @@ class LiveRun:
         _warm_up()
         if any(script.counts_words for script in plan.scripts):
             load_scorer()
-        self._flusher = Flusher(self._recorder, driver.stop)
+        self._flusher = Flusher(self._recorder, callbacks.tell)
         if self._left == 0:
-            driver.stop(ALL_DONE)
+            callbacks.tell(StopRequested(ALL_DONE))
 
     # Pairs.
 
@@ -137,7 +142,7 @@ class LiveRun:
         """End the run where nothing is under way, and nothing more will be."""
         over = self._left == 0 or (self._line is not None and self._line.is_over)
         if over and not self._open:
-            self._driver.stop(ALL_DONE)
+            self._callbacks.tell(StopRequested(ALL_DONE))
 
     def _play_started(self, start: Start, called_ns: int | None, user: type, task: SessionTask, caller: Caller) -> None:
         """Play a pair: its sessions begin one right after the other; a lone one needs no greenlet.
@@ -212,17 +217,14 @@ class LiveRun:
         )
 
     def _call_arrived(self, blocked: bool) -> None:
-        if self.closed:
-            return
         self._waiting_calls += not blocked
         self._recorder.call(self._labels_of_arms, blocked=blocked)
         self._progress.call_arrived(blocked=blocked)
 
     def _caller_waits(self, begins: bool) -> None:
         """Count a caller who is held back after a refused call, or who has waited."""
-        if not self.closed:
-            self._recorder.back_off(self._labels_of_arms, begins=begins)
-            self._progress.back_off(begins=begins)
+        self._recorder.back_off(self._labels_of_arms, begins=begins)
+        self._progress.back_off(begins=begins)
 
     def expect_users(self, count: int) -> None:
         """Note how many users there are, who could take calls."""
@@ -258,23 +260,23 @@ class LiveRun:
         """How many calls are under way."""
         return len(self.sessions.active)
 
-    def drain(self, longest_s: float, hurry: Callable[[], bool], outcome: str = "unfinished") -> int:
-        """Begin no new turns; wait for those in flight, `longest_s` at most, then cut the rest.
+    def drain(self, longest_s: float, outcome: str = "unfinished") -> int:
+        """Wait for the turns in flight, `longest_s` at most, then cut the rest.
 
-        Returns how many sessions went on for longer, and are cut with this outcome; who hurries abandons them.
+        Returns how many sessions went on for longer, and are cut with this outcome; a hurried run abandons them.
         """
-        self.sessions.ending = True
+        lifecycle = self._callbacks.lifecycle
         until_ns = monotonic_ns() + int(longest_s * NS_PER_S)
-        while self.active and not hurry() and monotonic_ns() < until_ns:
+        while self.active and not lifecycle.is_hurried and monotonic_ns() < until_ns:
             gevent.sleep(POLL_S)
         late = list(self.sessions.active)
-        why = () if hurry() else (outcome, f"the run ended, and it went on for {longest_s:g} s")
+        why = () if lifecycle.is_hurried else (outcome, f"the run ended, and it went on for {longest_s:g} s")
         for session in late:  # gevent.kill would take a user for dead, and Locust with it
             gevent.get_hub().loop.run_callback(greenlet.throw, session, Cut(*why))
         until_ns = monotonic_ns() + int(CUT_S * NS_PER_S)
         while self.active and monotonic_ns() < until_ns:
             gevent.sleep(POLL_S)
-        return 0 if hurry() else len(late)
+        return 0 if lifecycle.is_hurried else len(late)
 
     @property
     def problem(self) -> str | None:
@@ -283,13 +285,11 @@ class LiveRun:
 
     def close(self) -> None:
         """Write the last rows and counts."""
-        if not self.closed:
-            if self._line is not None:
-                self._line.close()
-                self._recorder.calls_not_started(self._labels_of_arms, self._waiting_calls)
-            self.closed = True
-            self._keyring.close()
-            self._flusher.close()
+        if self._line is not None:
+            self._line.close()
+            self._recorder.calls_not_started(self._labels_of_arms, self._waiting_calls)
+        self._keyring.close()
+        self._flusher.close()
 
 
 def raise_all(errors: Sequence[Exception]) -> None:
@@ -325,11 +325,11 @@ def unwritable(error: OSError) -> str:
 class Flusher:
     """Flushes a recorder in greenlets of its own.
 
-    `stop` asks for the end of the run where they cannot be written, with the reason.
+    `tell` asks for the end of the run where they cannot be written.
     """
 
-    def __init__(self, recorder: Recorder, stop: Callable[[str], None]) -> None:
-        self._recorder, self._stop = recorder, stop
+    def __init__(self, recorder: Recorder, tell: Callable[[RunEvent], None]) -> None:
+        self._recorder, self._tell = recorder, tell
         self.problem: str | None = None
         self._greenlets = [gevent.spawn(work) for work in (self._beat, self._tick, self._keep_histograms)]
 
@@ -378,7 +378,7 @@ class Flusher:
     def _trouble(self, problem: str) -> None:
         if self.problem is None:
             self.problem = problem
-            self._stop(problem)
+            self._tell(StopRequested(problem))
 
     def close(self) -> None:
         """Write the last rows and counts; say so where the disk still takes no more."""

@@ -9,6 +9,7 @@ import gevent
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
+from bench.load.lifecycle import RunEvent, RunLifecycle, RunRefused, StopRequested
 from bench.load.planning.run_options import Options
 from bench.load.playing.arm import HOPELESS, Arm, was_opened
 from bench.load.playing.back_off import RefusedCall, refusal_of
@@ -32,23 +33,22 @@ Fire = Callable[..., None]
 
 
 @dataclass(frozen=True)
-class Driver:
-    """The driver of the test, as a run asks it.
+class LocustCallbacks:
+    """How sessions and their run in this process depend on each other.
 
-    `stop` ends the test, with the reason; `refuse` ends it because the user must mend something; `fire` puts an entry
+    `tell` passes an event to the lifecycle, which is only read here, and has its actions executed; `fire` puts an entry
     on Locust's dashboard.
     """
 
-    stop: Callable[[str], None]
-    refuse: Callable[[str], None]
+    lifecycle: RunLifecycle
+    tell: Callable[[RunEvent], None]
     fire: Fire
 
 
 class Sessions:
     """The sessions of one process, `arms` of each pair. `hide` takes secrets out of what services say.
 
-    `active`: the greenlets of calls under way. `ending`: no new turn shall begin. `spent`: the run's money is, or
-    nobody can say; turns under way take no further response.
+    `active`: the greenlets of calls under way.
     """
 
     def __init__(
@@ -57,16 +57,20 @@ class Sessions:
         recorder: Recorder,
         progress: Progress,
         options: Options,
-        driver: Driver,
+        callbacks: LocustCallbacks,
         *,
         arms: int,
         hide: Callable[[str], str],
     ) -> None:
         self._spool, self._recorder, self._options, self._arms = spool, recorder, options, arms
-        self.progress, self.driver, self.hide = progress, driver, hide
+        self.progress, self.callbacks, self.hide = progress, callbacks, hide
         self.active: set[gevent.Greenlet] = set()
-        self.ending = self.spent = False
         self._log_broke = False
+
+    @property
+    def ending(self) -> bool:
+        """Whether no session and no turn starts any more."""
+        return not self.callbacks.lifecycle.may_start
 
     def begin(
         self, arm: Arm, script: PreparedScript, labels: Labels, turns_planned: int, **planned: int | None
@@ -103,14 +107,12 @@ class Sessions:
     def keep_budget(self) -> None:
         """End the run where its money is spent, or where nobody can say how much of it is."""
         budget_usd, spending = self._options.budget_usd, self.progress.spending
-        if budget_usd is None or self.spent:
+        if budget_usd is None or self.callbacks.lifecycle.is_spent:
             return
         if spending.unpriced:
-            self.spent = True
-            self.driver.refuse(unknown_price(spending))
+            self.callbacks.tell(RunRefused(unknown_price(spending), spent=True))
         elif why := over_budget(budget_usd, spending.usd_at(monotonic_ns())):
-            self.ending = self.spent = True
-            self.driver.stop(why)
+            self.callbacks.tell(StopRequested(why, spent=True))
 
     def note_ended(self, arm: Arm, session: SessionObservation) -> ConnectError | None:
         """Act on a session that is over; returns why it did not open, where it failed to."""
@@ -121,7 +123,8 @@ class Sessions:
         error = ConnectError(hide(session.outcome), escape_control(hide(reason(session.outcome, session.detail))))
         if arm.hopeless and not hopeless:
             where = f" to {arm.label}" if self._arms > 1 else ""
-            self.driver.stop(f"{HOPELESS} sessions{where} failed to open and none succeeded; the last: {error}")
+            failed = f"{HOPELESS} sessions{where} failed to open and none succeeded; the last: {error}"
+            self.callbacks.tell(StopRequested(failed))
         return error
 
 
@@ -175,7 +178,7 @@ class RunListener:
         sessions, labels = self._sessions, self._record.labels
         self._record.turn_ended(turn)  # the row first: whatever fails below, it is recorded
         self._arm.turn_ended(turn)
-        show_turn(sessions.driver.fire, labels.script, turn, sessions.hide)
+        show_turn(sessions.callbacks.fire, labels.script, turn, sessions.hide)
         measured = self._record.phase == MEASURED
         sessions.progress.turn_ended(self._arm.label, labels.script, turn, measured=measured)
 
@@ -186,7 +189,7 @@ class RunListener:
 
     def may_ask(self) -> bool:
         """Whether the turn under way may take another response."""
-        return not self._sessions.spent
+        return not self._sessions.callbacks.lifecycle.is_spent
 
     def session_ended(self) -> None:
         """Tell, once, of the session, which is over: its row, the live line, what may end the run, the dashboard."""
@@ -199,7 +202,7 @@ class RunListener:
         sessions.progress.session_ended(self._arm.label, session, opened=was_opened(session))
         problem = sessions.note_ended(self._arm, session)
         self.refusal = refusal_of(session, monotonic_ns(), begun=self._arm.has_opened)
-        show_session(sessions.driver.fire, self._arm.label, self._record.labels.script, session, problem)
+        show_session(sessions.callbacks.fire, self._arm.label, self._record.labels.script, session, problem)
         if self.log is not None:
             sessions.close_log(self.log)
         self.hear_turn = None  # a cycle would wait for the garbage collector

@@ -112,6 +112,6 @@ def test_whatever_strangers_send_the_workers_are_heard_and_the_rest_is_counted()
     command = [sys.executable, "-c", HEARD]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=GUARD_S)
 
-    heard = "[('a-worker', {'reason': 'a reason'})] ['a-worker'] {}"
+    heard = "[('a-worker', StopRequested(reason='a reason', spent=False))] ['a-worker'] {}"
     assert ended.stdout.startswith(heard), ended.stdout + ended.stderr
     assert "Traceback" not in ended.stderr

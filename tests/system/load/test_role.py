@@ -16,14 +16,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from locust.runners import WorkerNodes
 from bench.load.leading import master as module
-from bench.load.leading.role import RunState
+from bench.load.leading.role import CurrentRun
 from bench.run import spool
 
 folder, sent, away = Path(sys.argv[1]), [], WorkerNodes()
 away["away"] = SimpleNamespace(id="away", state="missing")
 master = module.Master.__new__(module.Master)
 master._runner = SimpleNamespace(clients=away, send_message=lambda kind, data: sent.append((kind, data)))
-master._current, master._members, master._longest_s = RunState(folder=folder), {"away": 0}, 0.0
+master._run, master._members, master._longest_s = CurrentRun(folder=folder), {"away": 0}, 0.0
 master._replicas, master._drained, master._disk_is_full = {0: None}, set(), False
 module.messages.WORKERS_CLOSE_S = 0.0
 (folder / "spool").mkdir()
@@ -36,16 +36,16 @@ assert sent == [("rtbench_drain", {"spent": False})], sent
 """
 
 
-KILLED_IN_ITS_CLOSE = """
+STANDALONE = """
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 import gevent
 from gevent.event import Event
-from gevent.lock import RLock
 from bench.load.leading import leader
 from bench.load.leading.looks import ClosedRun
-from bench.load.leading.role import RunState
+from bench.load.leading.role import CurrentRun
+from bench.load.lifecycle import RunBegan, RunState, SignInStarted
 
 how, closing, goes_on, closed = sys.argv[1], Event(), Event(), []
 
@@ -58,13 +58,23 @@ def close_run(folder, document, stopped, judged):
     return ClosedRun("the summary", "", 4)
 
 leader.close_run = close_run
-alone = leader.Alone.__new__(leader.Alone)
+alone = leader.Standalone.__new__(leader.Standalone)
 alone._check_options = None
-alone._environment = SimpleNamespace(process_exit_code=None)
-alone._parsed, alone._runner = SimpleNamespace(headless=True, autoquit=-1), SimpleNamespace(quit=int)
-alone._current = RunState(folder=Path("run"), document={"workers": 0})
-alone._view, alone._closing, alone._upload = SimpleNamespace(say=print, clear=int), RLock(), None
+alone._environment = SimpleNamespace(process_exit_code=None, web_ui=None)
+alone._parsed = SimpleNamespace(headless=how != "web", autostart=False, autoquit=-1)
+alone._runner = SimpleNamespace(quit=int, stop=int)
+alone._run = CurrentRun(folder=Path("run"), document={"workers": 0})
+alone._view, alone._upload = SimpleNamespace(say=print, clear=int), None
 alone._look, alone._longest_s = lambda: None, 0.0
+for event in (SignInStarted(), RunBegan()):
+    alone.tell(event)
+"""
+"""A process whose run goes on, and whose close takes as long as `goes_on` is not set."""
+
+
+KILLED_IN_ITS_CLOSE = (
+    STANDALONE
+    + """
 heartbeat = gevent.spawn(alone.on_test_stop)
 closing.wait()
 heartbeat.kill()
@@ -75,8 +85,9 @@ assert not quitting.dead, "nobody waits for the close"
 goes_on.set()
 quitting.join()
 assert alone._environment.process_exit_code == (2 if how == "fails" else 4), alone._environment.process_exit_code
-assert how == "fails" or (closed, alone._current.summary) == ([Path("run")], "the summary"), closed
+assert how == "fails" or (closed, alone._run.summary) == ([Path("run")], "the summary"), closed
 """
+)
 
 
 @pytest.mark.parametrize("how", ["ends", "fails"])
@@ -89,23 +100,141 @@ def test_whatever_kills_who_began_to_close_a_run_it_is_closed_once_and_its_statu
     assert ended.returncode == 0, ended.stderr
 
 
+STARTED_AGAIN = (
+    STANDALONE
+    + """
+starts = []
+def start():
+    starts.append(list(closed))
+    alone.tell(SignInStarted())
+    alone.tell(RunBegan())
+alone._start = start
+first = alone._run
+stop = gevent.spawn(lambda: (alone.on_test_stopping(), alone.on_test_stop()))
+closing.wait()
+again = gevent.spawn(alone.on_test_start)
+gevent.idle()
+gevent.idle()
+goes_on.set()
+gevent.joinall([stop, again])
+assert starts == [[Path("run")]], starts
+states = first.lifecycle.state, alone._run.lifecycle.state
+assert states == (RunState.REPORTED, RunState.RUNNING), states
+"""
+)
+
+
+def test_a_run_that_is_started_in_the_web_ui_while_the_last_one_is_reported_waits_and_takes_nothing_from_it() -> None:
+    command = [sys.executable, "-c", STARTED_AGAIN, "web"]
+    ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (ended.returncode, ended.stdout) == (0, "the summary\n"), ended.stderr
+
+
+ENDED_DURING_SIGN_IN = (
+    STANDALONE
+    + """
+from bench.load.leading import role
+door, closes, starts = Event(), [], []
+role.Keyring = lambda targets, incident: SimpleNamespace(close=lambda: closes.append(1))
+role.sign_in = lambda keyring, say: door.wait()
+alone._run, alone._planned = CurrentRun(), SimpleNamespace(targets=())
+alone._start = lambda: starts.append(alone._signed_in())
+start = gevent.spawn(alone.on_test_start)
+while alone._run.lifecycle.state is not RunState.SIGNING_IN:
+    gevent.sleep(0)
+alone._on_signal() if how == "a signal" else alone.on_test_stopping()
+door.set()
+start.join()
+alone.on_quitting()
+assert (starts, closes, closed) == ([None], [1], []), (starts, closes, closed)
+print(alone._environment.process_exit_code)
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("how", "why", "status"),
+    [("a signal", "interrupted", 130), ("the time", "its time was over, or it was stopped,", 2)],
+)
+def test_a_run_that_ends_during_its_sign_in_says_so_and_never_begins(how: str, why: str, status: int) -> None:
+    command = [sys.executable, "-c", ENDED_DURING_SIGN_IN, how]
+    ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    said = f"the run never began: {why} while it was still signing in through Microsoft Entra ID; no session was opened"
+    assert ended.stdout == f"{said}\n{status}\n", ended.stderr
+
+
+STOPPED_ALREADY = (
+    STANDALONE
+    + """
+from bench.load.lifecycle import StopRequested
+goes_on.set()
+alone.tell(StopRequested("decided"))
+with gevent.Timeout(60):
+    while alone._run.lifecycle.state is not RunState.REPORTED:
+        gevent.sleep(0)
+assert closed == [Path("run")], closed
+"""
+)
+
+
+@pytest.mark.parametrize("how", ["web", "headless"])
+def test_a_run_that_is_to_end_is_reported_though_locust_takes_its_test_for_stopped(how: str) -> None:
+    command = [sys.executable, "-c", STOPPED_ALREADY, how]
+    ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 0, ended.stderr
+
+
+DRAIN_FAILS = (
+    STANDALONE
+    + """
+def drain():
+    raise IndexError("a fault of ours")
+alone._drain_sessions = drain
+goes_on.set()
+gevent.spawn(alone.on_test_stopping).join()
+gevent.spawn(alone.on_test_stop).join()
+assert closed == [Path("run")], closed
+"""
+)
+
+
+def test_a_run_whose_sessions_cannot_be_drained_for_a_fault_of_ours_is_reported_all_the_same() -> None:
+    command = [sys.executable, "-c", DRAIN_FAILS, "ends"]
+    ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 0, ended.stderr
+    assert "a fault of ours" in ended.stderr
+
+
 SIGNALLED = """
 import sys
 from types import SimpleNamespace
 import gevent
 from bench.load.leading import worker as module
-from bench.load.leading.role import DRAINING, RunState
+from bench.load.leading.role import CurrentRun
+from bench.load.lifecycle import RunBegan, RunClosed, RunLifecycle, SignInStarted, UsersStopped
 
 worker, quits = module.Worker.__new__(module.Worker), []
-worker._runner = SimpleNamespace(quit=lambda: quits.append(1))
+def quit():
+    quits.append(1)
+    gevent.event.Event().wait()  # until the run is closed
+worker._runner = SimpleNamespace(quit=quit)
+worker._drain = worker._close = lambda: None
+worker._run = CurrentRun(RunLifecycle(leads=False))
 waits = sys.argv[1] == "waits"
-worker._current = RunState(live=SimpleNamespace(closed=waits), ending=DRAINING if waits else "")
-worker._on_interrupt()
+for event in (SignInStarted(), RunBegan(), *([UsersStopped(), RunClosed()] if waits else [])):
+    worker.tell(event)
+gevent.spawn(worker._on_signal)
+gevent.idle()
 gevent.idle()
 assert quits == [1], quits
-worker._on_interrupt()
+gevent.spawn(worker._on_signal)
 gevent.idle()
-assert (quits, worker._current.hurried) == (([1, 1], False) if waits else ([1], True)), quits
+gevent.idle()
+assert (quits, worker._run.lifecycle.is_hurried) == (([1, 1], False) if waits else ([1], True)), quits
 """
 
 
@@ -121,10 +250,10 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 import gevent
-from gevent.lock import RLock
 from locust.runners import WorkerNodes
 from bench.load.leading import master as module
-from bench.load.leading.role import RunState
+from bench.load.leading.role import CurrentRun
+from bench.load.lifecycle import RunBegan, SignInStarted
 from bench.load.playing.progress import ProgressReport
 from bench.run.replica import Replica
 
@@ -134,14 +263,16 @@ master = module.Master.__new__(module.Master)
 master._runner = SimpleNamespace(clients=nodes, send_message=lambda kind, data: None, quit=int)
 master._parsed = SimpleNamespace(headless=True)
 open_ones = 1 if how == "plays on" else 0
-monitor = SimpleNamespace(spent=False, told_by=lambda number: ProgressReport(sessions_open=open_ones))
-master._current, master._members, master._longest_s = RunState(folder=folder, monitor=monitor), {"far": 7}, 1e9
-master._view, master._closing = SimpleNamespace(say=said.append), RLock()
+monitor = SimpleNamespace(told_by=lambda number: ProgressReport(sessions_open=open_ones))
+master._run, master._members, master._longest_s = CurrentRun(folder=folder, monitor=monitor), {"far": 7}, 1e9
+master._view = SimpleNamespace(say=said.append)
 master._replicas, master._drained, master._disk_is_full = {7: Replica(folder, 7, b"key")}, set(), how == "disk is full"
 module.messages.WORKERS_CLOSE_S = 0.3
 (folder / "spool").mkdir()
-ended = gevent.with_timeout(3.0, master._drain, timeout_value="still draining")
-print(ended, *said, master._current.stopped)
+for event in (SignInStarted(), RunBegan()):
+    master.tell(event)
+ended = gevent.with_timeout(3.0, master.on_test_stopping, timeout_value="still draining")
+print(ended, *said, master._run.lifecycle.reason)
 """
 """A worker on another host, of which not all records come."""
 
@@ -162,6 +293,71 @@ def test_a_master_waits_for_records_no_longer_than_it_says_once_the_last_session
     ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert ended.stdout.startswith(said), ended.stdout + ended.stderr
+
+
+UNWRITABLE = """
+import signal
+import sys
+from types import SimpleNamespace
+from bench.load.leading import worker as module
+from bench.load.leading.role import CurrentRun
+from bench.load.lifecycle import RunLifecycle, RunState
+
+sent, said, handlers = [], [], []
+signal.signal = lambda number, handler: handlers.append(number)
+module.spool.is_reached = lambda folder, host: sys.argv[1] == "here"
+module.host_name = lambda: "far"
+worker = module.Worker.__new__(module.Worker)
+worker._environment, worker._view = SimpleNamespace(process_exit_code=None), SimpleNamespace(say=said.append)
+handed = {"folder": "run", "host": "red", "members": {"me": 3}}
+worker._parsed, worker._run = SimpleNamespace(rtbench_run=handed), CurrentRun(RunLifecycle(leads=False))
+worker._runner = SimpleNamespace(client_id="me", send_message=lambda *message: sent.append(message))
+def take_part(handed):
+    raise OSError(28, "No space left on device")
+worker._take_part = take_part
+worker.on_test_start()
+assert (said, worker._run.lifecycle.state) == ([], RunState.REPORTED), said
+((kind, request),) = sent
+print(kind, request["problem"])
+"""
+
+
+@pytest.mark.parametrize(("where", "named"), [("here", ""), ("elsewhere", " (worker 3, on far)")])
+def test_a_worker_that_cannot_write_its_files_at_its_start_has_its_master_end_the_run(where: str, named: str) -> None:
+    command = [sys.executable, "-c", UNWRITABLE, where]
+    ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    said = "cannot write the run folder: No space left on device; make room, or choose another with --runs-dir"
+    assert ended.stdout == f"rtbench_refused {said}{named}\n", ended.stderr
+
+
+SPENT = """
+from types import SimpleNamespace
+import gevent
+from locust.runners import WorkerNodes
+from bench.load.leading import master as module
+from bench.load.leading.role import CurrentRun
+from bench.load.lifecycle import RunBegan, SignInStarted, StopRequested
+
+sent = []
+master = module.Master.__new__(module.Master)
+master._runner = SimpleNamespace(clients=WorkerNodes(), send_message=lambda *message: sent.append(message))
+master._runner.quit = gevent.event.Event().wait  # until the run is closed
+master._parsed, master._view = SimpleNamespace(headless=True), SimpleNamespace(say=print)
+master._run, master._members, master._longest_s = CurrentRun(folder="run"), {}, 0.0
+module.spool.is_kept, module.parts = lambda folder: True, lambda folder: []
+for event in (SignInStarted(), RunBegan()):
+    master.tell(event)
+master._on_stop_requested("one", StopRequested("the budget of 1.00 USD is spent: 1.01 USD", spent=True))
+master._run.last_step.join()
+assert sent == [("rtbench_drain", {"spent": True})], sent
+"""
+
+
+def test_once_a_worker_has_spent_the_budget_turns_in_flight_of_all_workers_take_no_further_response() -> None:
+    ended = forked.run([sys.executable, "-c", SPENT], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_workers_that_are_away_are_not_waited_for_again_once_their_run_is_closed(tmp_path: Path) -> None:

@@ -105,11 +105,10 @@ from gevent import GreenletExit
 from locust.exception import RescheduleTask
 from locust.util.load_locustfile import load_locustfile
 from bench.errors import UsageError
-from bench.load.leading.leader import Alone
 
 def refused_by(user_class, live=None):
     problems = []
-    runs = SimpleNamespace(refuse=problems.append, live=live)
+    runs = SimpleNamespace(tell=lambda refused: problems.append(refused.problem), live=live)
     gevent.spawn(user_class(SimpleNamespace(rtbench=runs)).run).join()
     return problems
 """

@@ -1,0 +1,392 @@
+"""Every way in which a run ends, as events and what is done about them; nothing of Locust is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.errors import INTERRUPTED_STATUS, USAGE_STATUS
+from bench.load.lifecycle import (
+    ALL_DONE,
+    MASTER_IS_MISSING,
+    AskMaster,
+    CloseRun,
+    DrainSessions,
+    MasterLost,
+    ProcessQuitting,
+    RunAction,
+    RunBegan,
+    RunClosed,
+    RunEvent,
+    RunLifecycle,
+    RunRefused,
+    RunState,
+    Say,
+    SetExitStatus,
+    SignalReceived,
+    SignInStarted,
+    StopRequested,
+    StopTest,
+    UsersStopped,
+    UsersStopping,
+    never_begun,
+)
+from bench.run.document import GIVEN_UP, INTERRUPTED
+
+STARTED: tuple[RunEvent, ...] = (SignInStarted(), RunBegan())
+LOCUST_STOPS: tuple[RunEvent, ...] = (UsersStopping(), UsersStopped(), RunClosed())
+"""What Locust's end of a test comes to, whoever asked for it."""
+QUITS: tuple[RunEvent, ...] = (ProcessQuitting(), *LOCUST_STOPS)
+"""What follows in a process that ends with its run. Locust's events are passed on again, for some ends skip them."""
+END: tuple[RunAction, ...] = (DrainSessions(), CloseRun())
+SPENT = "the budget of 1.00 USD is spent: 1.01 USD"
+HOPELESS = "10 sessions failed to open and none succeeded; the last: connect_failed:tcp"
+DECIDED = "decided: east is slower"
+OVERLOADED = f"{GIVEN_UP}the load generator was overloaded for 40 pairs in a row (send_delay)"
+DISK_FULL = "cannot write the run folder: No space left on device"
+LAST_IS_MISSING = "the last worker went missing"
+
+
+def early(reason: str) -> Say:
+    return Say(f"the run ends early: {reason}")
+
+
+def asked_by_run(reason: str, *, spent: bool = False) -> End:
+    """An end that the run asks for, which is shown."""
+    events = [*STARTED, StopRequested(reason, spent), *LOCUST_STOPS, *QUITS]
+    return End(events, [early(reason), DrainSessions(), StopTest(), CloseRun()], reason)
+
+
+@dataclass(frozen=True)
+class End:
+    """What happens, all that is done about it, and the reason and state to which it comes."""
+
+    events: Sequence[RunEvent]
+    actions: Sequence[RunAction]
+    reason: str
+    state: RunState = RunState.REPORTED
+    leads: bool = True
+
+
+ENDS = {
+    "the run time is over": End([*STARTED, *LOCUST_STOPS, *QUITS], END, ""),
+    "all sessions are done":
+        End(
+            [*STARTED, StopRequested(ALL_DONE), StopRequested(ALL_DONE), *LOCUST_STOPS, *QUITS],
+            [DrainSessions(), StopTest(), CloseRun()],
+            ALL_DONE,
+        ),
+    "the budget is spent": asked_by_run(SPENT, spent=True),
+    "sequential analysis has decided": asked_by_run(DECIDED),
+    "no session can be opened": asked_by_run(HOPELESS),
+    "the load generator is overloaded": asked_by_run(OVERLOADED),
+    "the disk is full": asked_by_run(DISK_FULL),
+    "the disk is full once the run time is over":
+        End(
+            [*STARTED, UsersStopping(), StopRequested(DISK_FULL), StopRequested(DISK_FULL), *LOCUST_STOPS],
+            [DrainSessions(), early(DISK_FULL), CloseRun()],
+            DISK_FULL,
+        ),
+    "a user asks for what cannot be done":
+        End(
+            [*STARTED, RunRefused("no such file"), RunRefused("no such file"), *LOCUST_STOPS],
+            [SetExitStatus(USAGE_STATUS), early("no such file"), DrainSessions(), StopTest(), CloseRun()],
+            "no such file",
+        ),
+    "a user asks for what cannot be done while the run drains":
+        End(
+            [*STARTED, UsersStopping(), RunRefused("on_stop fails"), *LOCUST_STOPS],
+            [DrainSessions(), SetExitStatus(USAGE_STATUS), Say("on_stop fails"), CloseRun()],
+            "",
+        ),
+    "what a response costs is unknown":
+        End(
+            [*STARTED, RunRefused("no price", spent=True), *LOCUST_STOPS],
+            [SetExitStatus(USAGE_STATUS), early("no price"), DrainSessions(), StopTest(), CloseRun()],
+            "no price",
+        ),
+    "the options are refused":
+        End(
+            [RunRefused("no target"), *LOCUST_STOPS, *QUITS],
+            [SetExitStatus(USAGE_STATUS), Say("no target"), StopTest()],
+            "no target",
+        ),
+    "the sign-in fails":
+        End(
+            [SignInStarted(), RunRefused("no token"), *LOCUST_STOPS, *QUITS],
+            [SetExitStatus(USAGE_STATUS), Say("no token"), StopTest()],
+            "no token",
+        ),
+    "the run time is over during the sign-in":
+        End(
+            [SignInStarted(), *LOCUST_STOPS, RunBegan(), *QUITS],
+            [Say(never_begun("")), SetExitStatus(USAGE_STATUS)],
+            "",
+        ),
+    "a signal during the sign-in":
+        End(
+            [SignInStarted(), SignalReceived(), SignalReceived(), RunBegan(), *QUITS],
+            [Say(never_begun(INTERRUPTED)), SetExitStatus(INTERRUPTED_STATUS), StopTest()],
+            INTERRUPTED,
+        ),
+    "the process quits during the sign-in, as Locust's master does which has not spawned users yet":
+        End([SignInStarted(), *QUITS], [Say(never_begun("")), SetExitStatus(USAGE_STATUS)], ""),
+    "a signal before the sign-in": End([SignalReceived(), *STARTED, *QUITS], [StopTest()], INTERRUPTED),
+    "SIGINT, or SIGTERM":
+        End(
+            [*STARTED, SignalReceived(), *LOCUST_STOPS, *QUITS],
+            [DrainSessions(), StopTest(), CloseRun()],
+            INTERRUPTED,
+        ),
+    "SIGINT twice":
+        End(
+            [*STARTED, SignalReceived(), UsersStopping(), SignalReceived(), UsersStopped(), RunClosed()],
+            [DrainSessions(), StopTest(), CloseRun()],
+            INTERRUPTED,
+        ),
+    "SIGINT, and then all sessions are done":
+        End(
+            [*STARTED, SignalReceived(), StopRequested(ALL_DONE), *LOCUST_STOPS],
+            [DrainSessions(), StopTest(), CloseRun()],
+            INTERRUPTED,
+        ),
+    "SIGINT with a web UI, where Locust quits": End([*STARTED, *QUITS], END, INTERRUPTED),
+    "a stop in the web UI": End([*STARTED, *LOCUST_STOPS], END, ""),
+    "a stop in the web UI of a run that is to be decided":
+        End([*STARTED, UsersStopping(INTERRUPTED), *LOCUST_STOPS], END, INTERRUPTED),
+    "a stop in the web UI, and a start after that, which is another life":
+        End([*STARTED, *LOCUST_STOPS, *STARTED], END, ""),
+    "a worker is lost, and then its master sees that no other plays":
+        End(
+            [*STARTED, StopRequested(ALL_DONE), *LOCUST_STOPS],
+            [DrainSessions(), StopTest(), CloseRun()],
+            ALL_DONE,
+        ),
+    "Locust finds the last worker lost":
+        End(
+            [*STARTED, UsersStopping(LAST_IS_MISSING), StopRequested(LAST_IS_MISSING), *LOCUST_STOPS],
+            [early(LAST_IS_MISSING), *END],
+            LAST_IS_MISSING,
+        ),
+    "a crash while the run is closed":
+        End(
+            [*STARTED, UsersStopping(), UsersStopped(), RunClosed(failed=True), *QUITS],
+            [*END, SetExitStatus(USAGE_STATUS)],
+            "",
+        ),
+    "users are stopped without a word before": End([*STARTED, UsersStopped(), RunClosed()], END, ""),
+    "a message of a worker of an earlier run": End([StopRequested(ALL_DONE)], [], "", RunState.IDLE),
+}  # fmt: skip
+"""The ends of a process that leads its run."""
+
+WORKERS_ENDS = {
+    "its master tells it to drain": End([*STARTED, *LOCUST_STOPS, *LOCUST_STOPS, *QUITS], END, "", leads=False),
+    "its share of the sessions is done":
+        End(
+            [*STARTED, StopRequested(ALL_DONE)],
+            [AskMaster(StopRequested(ALL_DONE))],
+            "",
+            RunState.RUNNING,
+            leads=False,
+        ),
+    "it has spent the budget":
+        End(
+            [*STARTED, StopRequested(SPENT, spent=True), UsersStopping(spent=True), *LOCUST_STOPS],
+            [AskMaster(StopRequested(SPENT, spent=True)), *END],
+            "",
+            leads=False,
+        ),
+    "its disk is full":
+        End(
+            [*STARTED, StopRequested(ALL_DONE), StopRequested(DISK_FULL), *LOCUST_STOPS],
+            [AskMaster(StopRequested(ALL_DONE)), AskMaster(StopRequested(DISK_FULL)), *END],
+            "",
+            leads=False,
+        ),
+    "a user asks for what cannot be done":
+        End(
+            [*STARTED, RunRefused("no such file"), RunRefused("no such file"), *LOCUST_STOPS],
+            [AskMaster(RunRefused("no such file")), *END],
+            "",
+            leads=False,
+        ),
+    "it cannot take part":
+        End(
+            [RunRefused("other scripts"), *LOCUST_STOPS, *QUITS],
+            [AskMaster(RunRefused("other scripts"))],
+            "other scripts",
+            leads=False,
+        ),
+    "it takes no part": End([*LOCUST_STOPS, *QUITS], [], "", RunState.IDLE, leads=False),
+    "a signal":
+        End(
+            [*STARTED, SignalReceived(), *LOCUST_STOPS, *QUITS],
+            [DrainSessions(), StopTest(), CloseRun()],
+            INTERRUPTED,
+            leads=False,
+        ),
+    "its master is lost":
+        End(
+            [*STARTED, MasterLost(), *LOCUST_STOPS, *QUITS],
+            [SetExitStatus(USAGE_STATUS), *END],
+            MASTER_IS_MISSING,
+            leads=False,
+        ),
+    "its master is lost while it drains":
+        End(
+            [*STARTED, UsersStopping(), MasterLost(), *LOCUST_STOPS],
+            [DrainSessions(), SetExitStatus(USAGE_STATUS), CloseRun()],
+            "",
+            leads=False,
+        ),
+    "its master is lost when its run is over, or before":
+        End([MasterLost(), *STARTED, *LOCUST_STOPS, MasterLost()], END, "", leads=False),
+}  # fmt: skip
+"""The ends of a worker, of whose process its own adapter takes care."""
+
+
+def played(lifecycle: RunLifecycle, events: Sequence[RunEvent]) -> list[RunAction]:
+    return [action for event in events for action in lifecycle.tell(event)]
+
+
+@pytest.mark.parametrize("end", [*ENDS.values(), *WORKERS_ENDS.values()], ids=[*ENDS, *WORKERS_ENDS])
+def test_each_way_to_end_a_run_has_its_actions_its_reason_and_its_state(end: End) -> None:
+    lifecycle = RunLifecycle(leads=end.leads)
+    actions = played(lifecycle, end.events)
+
+    assert (actions, lifecycle.reason, lifecycle.state) == (list(end.actions), end.reason, end.state)
+
+
+@pytest.mark.parametrize("first", [UsersStopping(), SignalReceived(), StopRequested(SPENT)])
+def test_a_signal_hurries_a_run_that_is_ending_already(first: RunEvent) -> None:
+    lifecycle = RunLifecycle()
+    played(lifecycle, [*STARTED, first])
+    hurried = lifecycle.is_hurried
+    lifecycle.tell(SignalReceived())
+
+    assert (hurried, lifecycle.is_hurried) == (False, True)
+
+
+def test_a_worker_whose_master_is_lost_abandons_what_is_in_flight() -> None:
+    lifecycle = RunLifecycle(leads=False)
+    played(lifecycle, [*STARTED, MasterLost()])
+
+    assert lifecycle.is_hurried
+
+
+@pytest.mark.parametrize("leads", [True, False])
+@pytest.mark.parametrize("event", [StopRequested(SPENT, spent=True), RunRefused("no price", spent=True)])
+def test_once_the_money_is_spent_nothing_starts_and_turns_in_flight_take_no_further_response(
+    event: RunEvent, leads: bool
+) -> None:
+    lifecycle = RunLifecycle(leads=leads)
+    played(lifecycle, STARTED)
+    might_start = lifecycle.may_start, lifecycle.is_spent
+    lifecycle.tell(event)
+
+    assert might_start == (True, False)
+    assert (lifecycle.may_start, lifecycle.is_spent) == (False, True)
+
+
+def test_a_problem_is_the_first_that_was_found() -> None:
+    lifecycle = RunLifecycle()
+    played(lifecycle, [*STARTED, UsersStopping(), RunRefused("one"), RunRefused("another")])
+
+    assert lifecycle.problem == "one"
+
+
+@pytest.mark.parametrize(("reason", "why"), [("", "its time was over"), (INTERRUPTED, "interrupted")])
+def test_a_run_that_never_began_says_what_it_waited_for(reason: str, why: str) -> None:
+    assert never_begun(reason).startswith(f"the run never began: {why}")
+    assert "still signing in through Microsoft Entra ID" in never_begun(reason)
+
+
+# Whatever the order of events.
+
+CAUSES = st.sampled_from(["one", "another", ALL_DONE])
+EVENTS: st.SearchStrategy[RunEvent] = st.one_of(
+    st.sampled_from([SignInStarted(), RunBegan(), SignalReceived(), MasterLost(), UsersStopped(), ProcessQuitting()]),
+    st.builds(StopRequested, CAUSES, st.booleans()),
+    st.builds(RunRefused, CAUSES, st.booleans()),
+    st.builds(UsersStopping, CAUSES | st.just(""), st.booleans()),
+    st.builds(RunClosed, st.booleans()),
+)
+ORDERS = st.lists(EVENTS, max_size=12)
+AFTER_SIGN_IN = st.booleans().flatmap(lambda began: ORDERS.map(lambda order: [*STARTED * began, *order]))
+
+
+@given(leads=st.booleans(), events=AFTER_SIGN_IN)
+def test_whatever_happens_a_run_that_began_is_drained_and_closed_once_and_others_are_not(
+    leads: bool, events: list[RunEvent]
+) -> None:
+    lifecycle, actions, began = RunLifecycle(leads=leads), list[RunAction](), False
+    for event in (*events, *LOCUST_STOPS):
+        actions += lifecycle.tell(event)
+        began = began or lifecycle.state is RunState.RUNNING
+
+    steps = [action for action in actions if isinstance(action, DrainSessions | CloseRun)]
+    assert steps == (list(END) if began else [])
+    assert lifecycle.state is RunState.REPORTED or (lifecycle.state is RunState.IDLE and not began)
+
+
+@given(leads=st.booleans(), events=AFTER_SIGN_IN)
+def test_whatever_happens_the_states_of_a_run_come_in_their_order_and_nothing_starts_once_it_drains(
+    leads: bool, events: list[RunEvent]
+) -> None:
+    lifecycle, states, places = RunLifecycle(leads=leads), list(RunState), [0]
+    for event in events:
+        lifecycle.tell(event)
+        places.append(states.index(lifecycle.state))
+        assert not lifecycle.may_start or lifecycle.state is RunState.RUNNING
+
+    assert places == sorted(places)
+
+
+@given(leads=st.booleans(), events=AFTER_SIGN_IN, later=ORDERS)
+def test_nothing_is_done_and_nothing_changes_once_a_run_is_over(
+    leads: bool, events: list[RunEvent], later: list[RunEvent]
+) -> None:
+    lifecycle = RunLifecycle(leads=leads)
+    played(lifecycle, [*STARTED, *events, *LOCUST_STOPS])
+    before = dict(vars(lifecycle))
+
+    assert played(lifecycle, later) == []
+    assert vars(lifecycle) == before
+
+
+@given(leads=st.booleans(), events=AFTER_SIGN_IN, later=ORDERS)
+def test_the_first_reason_for_the_end_of_a_run_wins(leads: bool, events: list[RunEvent], later: list[RunEvent]) -> None:
+    lifecycle = RunLifecycle(leads=leads)
+    played(lifecycle, events)
+    first = lifecycle.reason
+    played(lifecycle, later)
+
+    assert lifecycle.reason == first or not first
+
+
+@given(leads=st.booleans(), events=AFTER_SIGN_IN)
+def test_a_run_is_hurried_only_by_a_second_cause_or_a_lost_master_and_stays_so(
+    leads: bool, events: list[RunEvent]
+) -> None:
+    lifecycle = RunLifecycle(leads=leads)
+    for event in events:
+        before, was_hurried = lifecycle.state, lifecycle.is_hurried
+        lifecycle.tell(event)
+        hurries = {
+            SignalReceived: before in (RunState.DRAINING, RunState.CLOSING),
+            MasterLost: before in (RunState.RUNNING, RunState.DRAINING, RunState.CLOSING),
+        }
+        assert lifecycle.is_hurried == (was_hurried or hurries.get(type(event), False))
+
+
+@given(events=AFTER_SIGN_IN)
+def test_a_worker_shows_no_reason_and_stops_no_test_but_its_own_by_a_signal(events: list[RunEvent]) -> None:
+    lifecycle = RunLifecycle(leads=False)
+    for event in events:
+        actions = lifecycle.tell(event)
+        assert isinstance(event, SignalReceived) or StopTest() not in actions
+        assert not [action for action in actions if isinstance(action, Say) and "ends early" in action.text]
