@@ -452,7 +452,7 @@ def test_nothing_half_made_stays(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("bench.run.close.write_text", fail)
+    monkeypatch.setattr("bench.run.close.replace_text", fail)
     with pytest.raises((UsageError, KeyboardInterrupt)):
         merge([part], tmp_path / "merged")
     assert [path.name for path in tmp_path.iterdir()] == ["parts"]
