@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from greenlet import GreenletExit
 
@@ -14,15 +15,17 @@ from bench.limits import Limits
 from bench.observe.inputs import Connected, Failed
 from bench.observe.timeline import Timeline
 from bench.target.target import Target
-from bench.transport.interface import Phases, Transport
+from bench.transport.interface import OpenTransport, Phases, Transport
 from bench.transport.loop import LoopWatch
 from bench.transport.tls import tls_context
-from bench.transport.websocket import WebSocket, open_websocket
+from bench.transport.websocket import open_websocket
 
 if TYPE_CHECKING:
     from bench.target.tokens import Keyring
 
 HARNESS_FAULT = "failed:load_generator"
+TRANSPORTS: Mapping[str, OpenTransport] = {"ws": open_websocket, "wss": open_websocket}
+"""The transports, by the schemes of their URLs."""
 
 
 class Cut(GreenletExit):  # type: ignore[misc]  # greenlet is not typed
@@ -46,30 +49,25 @@ class Dialer:
         path = target.network_path
         self._context = tls_context(path.ca, path.client_cert, path.client_key) if target.tls else None
 
-    def open(self, limits: Limits, phases: Phases) -> WebSocket:
-        """Connect and upgrade; raises ConnectError, as `open_websocket` does, or `connect_failed:token`.
+    def open(self, limits: Limits, phases: Phases) -> Transport:
+        """Open the transport of the target's scheme. The service's answer, an error or headers, comes without secrets.
 
-        What is answered, of an error or in headers, is handed on without secrets.
+        Raises ConnectError, as `OpenTransport` does, or `connect_failed:token`.
         """
         own, call_id = self._authorization(limits, phases), uuid.uuid4().hex
         headers = [*self.target.connection_headers(call_id), *([own] if own else [])]
+        url = self.target.connection_url(call_id)
         try:
-            socket = open_websocket(
-                self.target.connection_url(call_id),
-                headers,
-                self._context,
-                limits,
-                phases,
-                self.target.network_path,
-                self.target.subprotocols,
+            transport = TRANSPORTS[urlsplit(url).scheme](
+                url, headers, self._context, limits, phases, self.target.network_path, self.target.subprotocols
             )
         except ConnectError as error:
             detail = self._keyring.hide(error.detail)
             raise ConnectError(error.outcome, detail, self._hidden(error.headers)) from None
-        shown = self._hidden(socket.handshake.headers)
+        shown = self._hidden(transport.handshake.headers)
         named = call_id if self.target.dialect.provider else ""
-        socket.handshake = socket.handshake._replace(headers=shown, call_id=named)
-        return socket
+        transport.handshake = transport.handshake._replace(headers=shown, call_id=named)
+        return transport
 
     def _hidden(self, headers: Mapping[str, str]) -> dict[str, str]:
         return {name: self._keyring.hide(value) for name, value in headers.items()}

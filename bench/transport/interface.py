@@ -6,13 +6,15 @@ on the process's clock, the one in memory has a virtual clock, and the session k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import ssl
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 
 from bench.clock import Handed, monotonic_ns
+from bench.limits import Limits
 from bench.protocol.events import Event
 from bench.transport.received import DeltaArrival, Received
 
@@ -237,3 +239,24 @@ class Transport(Protocol):
 
     def abort(self) -> None:
         """Let go at once, without waiting or switching."""
+
+
+class OpenTransport(Protocol):
+    """Opens the transport of a URL's scheme."""
+
+    def __call__(
+        self,
+        url: str,
+        headers: Iterable[tuple[str, str]],
+        context: ssl.SSLContext | None,
+        limits: Limits,
+        phases: Phases,
+        path: NetworkPath,
+        subprotocols: Sequence[str],
+        /,
+    ) -> Transport:
+        """Connect. `context`: of TLS, if the scheme wants it. `phases` gets the instants, `opened` the last of them.
+
+        Raises ConnectError with an outcome: `connect_failed:<stage or status>`, `throttled:handshake`,
+        `timeout:<stage>`.
+        """

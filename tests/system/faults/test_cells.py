@@ -29,8 +29,7 @@ from bench.protocol.settings import TurnDetection
 from bench.simulator.faults.kinds import EVERYWHERE, KINDS, OF_RESPONSES, read_line
 from bench.simulator.truth import read_truth
 from bench.target.tokens import Keyring
-from bench.transport.interface import Phases
-from bench.transport.websocket import WebSocket
+from bench.transport.interface import Phases, Transport
 from reports.wording.validity import meaning
 from tests.faults.cells import FaultCell, cells
 from tests.helpers import build_script, resolve_target, say
@@ -83,7 +82,7 @@ class Turnstile(Dialer):
 
     phases: Phases | None = None
 
-    def open(self, limits: Limits, phases: Phases) -> WebSocket:
+    def open(self, limits: Limits, phases: Phases) -> Transport:
         self.phases = phases
         return super().open(limits, phases)
 
