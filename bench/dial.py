@@ -15,7 +15,7 @@ from bench.limits import Limits
 from bench.observe.inputs import Connected, Failed
 from bench.observe.timeline import Timeline
 from bench.target.target import Target
-from bench.transport.interface import OpenTransport, Phases, Transport
+from bench.transport.interface import ConnectTimings, OpenTransport, Transport
 from bench.transport.loop import LoopWatch
 from bench.transport.tls import tls_context
 from bench.transport.websocket import open_websocket
@@ -49,7 +49,7 @@ class Dialer:
         path = target.network_path
         self._context = tls_context(path.ca, path.client_cert, path.client_key) if target.tls else None
 
-    def open(self, limits: Limits, phases: Phases) -> Transport:
+    def open(self, limits: Limits, phases: ConnectTimings) -> Transport:
         """Open the transport of the target's scheme. The service's answer, an error or headers, comes without secrets.
 
         Raises ConnectError, as `OpenTransport` does, or `connect_failed:token`.
@@ -72,7 +72,7 @@ class Dialer:
     def _hidden(self, headers: Mapping[str, str]) -> dict[str, str]:
         return {name: self._keyring.hide(value) for name, value in headers.items()}
 
-    def _authorization(self, limits: Limits, phases: Phases) -> tuple[str, str] | None:
+    def _authorization(self, limits: Limits, phases: ConnectTimings) -> tuple[str, str] | None:
         """The header that proves who calls. Only what lasted beyond a poll of the loop was a wait for a token."""
         watch, began_ns = LoopWatch.of_hub(), monotonic_ns()
         polls = watch.polls
@@ -92,7 +92,7 @@ def connected(
     What ends the greenlet, and a fault of ours, is raised again once the timeline has its outcome: it is seen as a
     failure, and never a missing sample.
     """
-    phases = Phases()
+    phases = ConnectTimings()
     try:
         transport = dialer.open(limits, phases)
     except ConnectError as error:
@@ -115,7 +115,7 @@ def connected(
 
 
 def _failed(
-    timeline: Timeline, phases: Phases, outcome: str, detail: str, headers: Mapping[str, str] | None = None
+    timeline: Timeline, phases: ConnectTimings, outcome: str, detail: str, headers: Mapping[str, str] | None = None
 ) -> None:
     timeline.tell(Connected(phases.instants, headers or {}, phases.auth_wait_ns, phases.errors_ns))
     timeline.tell(Failed(outcome, monotonic_ns(), detail))

@@ -30,7 +30,7 @@ from bench.protocol.openai_ga import GA
 from bench.run import folder as files
 from bench.run.recorder import Labels, Recorder
 from bench.run.spool import Spool
-from bench.transport.interface import Network, TransmitStamp
+from bench.transport.interface import TcpInfo, TransmitStamp
 from bench.transport.received import Read, Received
 from bench.transport.websocket import WebSocket
 from bench.units import NEVER_NS
@@ -67,7 +67,7 @@ class SilentStream:
     def transmitted(self) -> list[TransmitStamp]:
         return []
 
-    def network(self) -> Network | None:
+    def network(self) -> TcpInfo | None:
         return None
 
     def close(self) -> None:

@@ -37,7 +37,7 @@ from bench.session import Session
 from bench.target.options import ServiceOptions
 from bench.target.target import Target
 from bench.target.targets import resolve_targets
-from bench.transport.interface import Closure, PacedSender, ReplyListener, SendReceipt, Take, Transport
+from bench.transport.interface import CloseInfo, DeltaListener, OnMessage, PacedSender, SendReceipt, Transport
 from bench.transport.received import DeltaArrival, Received
 from tests.memory_transport import MemoryTransport, PeerAnswer
 
@@ -423,7 +423,7 @@ class GuardedTransport(MemoryTransport):
         self._spins = 0
 
     def listen(
-        self, until_ns: int, take: Take, reply: ReplyListener | None = None, sender: PacedSender | None = None
+        self, until_ns: int, take: OnMessage, reply: DeltaListener | None = None, sender: PacedSender | None = None
     ) -> None:
         before_ns, came = self.clock.now_ns, list[Received]()
         super().listen(until_ns, noting(came, take), reply, sender)
@@ -432,7 +432,7 @@ class GuardedTransport(MemoryTransport):
         assert self._spins < self.SPINS, f"the session spins, waiting until {until_ns} which is now"
 
 
-def noting(came: list[Received], take: Take = lambda _: True) -> Take:
+def noting(came: list[Received], take: OnMessage = lambda _: True) -> OnMessage:
     """Takes messages as `take` does, and notes them."""
 
     def noted(message: Received) -> bool:
@@ -460,7 +460,7 @@ def interrupt_after(transport: MemoryTransport, moments: int) -> None:
             raise KeyboardInterrupt
 
     def listen(
-        until_ns: int, take: Take, reply: ReplyListener | None = None, sender: PacedSender | None = None
+        until_ns: int, take: OnMessage, reply: DeltaListener | None = None, sender: PacedSender | None = None
     ) -> None:
         def take_unless_interrupted(message: Received) -> bool:
             a_moment_passes()
@@ -580,7 +580,7 @@ class Played:
 
 
 def closing(delay_ns: int, code: int, reason: str = "") -> PeerAnswer:
-    return delay_ns, Closure(code, reason, 0)
+    return delay_ns, CloseInfo(code, reason, 0)
 
 
 # Targets.

@@ -18,19 +18,19 @@ from bench.protocol.events import Event
 from bench.transport.fast.frames import MASK_BYTES
 from bench.transport.fast.reader import MessageReader
 from bench.transport.interface import (
-    Closure,
+    CloseInfo,
+    DeltaListener,
     Handshake,
-    Network,
+    OnMessage,
     PacedSender,
-    ReplyListener,
     SendReceipt,
-    Take,
+    TcpInfo,
     TransmitStamp,
 )
 from bench.transport.parser import frame_bytes
 from bench.transport.received import Read, Received
 
-PeerAnswer = tuple[int, bytes | Closure]
+PeerAnswer = tuple[int, bytes | CloseInfo]
 Peer = Callable[[bytes], Iterable[PeerAnswer]]
 
 
@@ -60,12 +60,12 @@ class MemoryTransport:
         self.clock = clock or VirtualClock()
         now = self.clock.now_ns
         self.handshake = Handshake({"connect_start": now, "dns_done": now, "tcp_done": now, "opened": now}, {})
-        self.closed: Closure | None = None
+        self.closed: CloseInfo | None = None
         self.sent: list[tuple[int, bytes]] = []
         self.error_ns, self.kernel = 0, True
         """How far the stamps of what comes can be off, and whether they are the kernel's."""
         self._transmitted: list[TransmitStamp] = []
-        self._due: list[tuple[int, int, bytes | Closure]] = []
+        self._due: list[tuple[int, int, bytes | CloseInfo]] = []
         self._number = 0
         self.schedule(greeting)
 
@@ -111,7 +111,7 @@ class MemoryTransport:
         return min(self.clock.now_ns, self._due[0][0] - 1) if self._due else self.clock.now_ns
 
     def listen(
-        self, until_ns: int, take: Take, reply: ReplyListener | None = None, sender: PacedSender | None = None
+        self, until_ns: int, take: OnMessage, reply: DeltaListener | None = None, sender: PacedSender | None = None
     ) -> None:
         while self.closed is None:
             due_ns = until_ns if sender is None or sender.due_ns is None else min(until_ns, sender.due_ns)
@@ -123,7 +123,7 @@ class MemoryTransport:
                 continue
             at_ns, _, answer = heapq.heappop(self._due)
             self.clock.now_ns = max(self.clock.now_ns, at_ns)
-            if isinstance(answer, Closure):
+            if isinstance(answer, CloseInfo):
                 self.closed = answer._replace(at_ns=at_ns)
             elif take(Received(answer, Arrival(at_ns, self.error_ns, self.kernel), frame_bytes(len(answer)))):
                 return
@@ -134,7 +134,7 @@ class MemoryTransport:
     def _come_about(self, until_ns: int) -> None:
         """Let the peer say what it says unasked by an instant."""
 
-    def network(self) -> Network | None:
+    def network(self) -> TcpInfo | None:
         return None
 
     def close(self) -> None:
@@ -142,7 +142,7 @@ class MemoryTransport:
 
     def abort(self) -> None:
         if self.closed is None:
-            self.closed = Closure(1000, "", self.clock.now_ns)
+            self.closed = CloseInfo(1000, "", self.clock.now_ns)
 
 
 class LivePeer(Protocol):
@@ -198,7 +198,7 @@ class Matching(MemoryTransport):
         self.reader.keeps_texts = keeps
 
     def listen(
-        self, until_ns: int, take: Take, reply: ReplyListener | None = None, sender: PacedSender | None = None
+        self, until_ns: int, take: OnMessage, reply: DeltaListener | None = None, sender: PacedSender | None = None
     ) -> None:
         def read(message: Received) -> bool:
             at_ns, error_ns, kernel = message.arrival

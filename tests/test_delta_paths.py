@@ -34,7 +34,7 @@ from bench.protocol.settings import FunctionTool, TurnDetection
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.recorder import Labels
 from bench.run.replay import replay_log
-from bench.transport.interface import Closure
+from bench.transport.interface import CloseInfo
 from tests.examples import thorough
 from tests.helpers import (
     FAMILIES,
@@ -331,7 +331,7 @@ class DeltaPaths(RuleBasedStateMachine):
     def close(self, code: int, closes: bool) -> None:
         if closes:
             for copy in self.copies:
-                copy.transport.schedule([(0, Closure(code, "", 0))])
+                copy.transport.schedule([(0, CloseInfo(code, "", 0))])
             self._wait(1)
 
     def _tell(self, noted: Callable[[int], inputs.AnyInput]) -> None:

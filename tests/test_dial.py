@@ -30,7 +30,7 @@ from bench.protocol.openai_ga import GA
 from bench.target.credentials import Credential
 from bench.target.target import Auth, Target
 from bench.target.tokens import Keyring
-from bench.transport.interface import Handshake, NetworkPath, Phases, Proxy
+from bench.transport.interface import ConnectTimings, Handshake, NetworkPath, Proxy
 from tests.helpers import AT_NS
 from tests.memory_transport import MemoryTransport
 from tests.system.end_to_end.proxies import running_proxy
@@ -109,7 +109,7 @@ def slow(turns: int, problem: ConnectError | None = None) -> Keyring:
 def test_the_target_s_headers_and_its_key_go_with_the_upgrade() -> None:
     with service() as (port, requests):
         target = build_target(port, auth=Credential("api-key", "a-key-that-nobody-may-see"))
-        phases = Phases()
+        phases = ConnectTimings()
         Dialer(target, Keyring([target])).open(ENOUGH, phases).abort()
 
     (request,) = requests
@@ -130,7 +130,7 @@ def test_subprotocols_are_offered_and_the_service_may_choose_one(chosen: str | N
 
     with serving(subprotocols=[Subprotocol("realtime")], select_subprotocol=choose) as port:
         target = replace(build_target(port), subprotocols=("realtime", "a-key.k-1"))
-        Dialer(target, Keyring([target])).open(ENOUGH, Phases()).abort()
+        Dialer(target, Keyring([target])).open(ENOUGH, ConnectTimings()).abort()
 
     assert offers == ["realtime", "a-key.k-1"]
 
@@ -148,7 +148,7 @@ def test_a_refusal_that_quotes_the_key_is_handed_on_without_it_wherever_it_is_cu
     with serving(process_request=refuse) as port:
         target = build_target(port, auth=Credential("api-key", KEY))
         with pytest.raises(ConnectError) as caught:
-            Dialer(target, Keyring([target])).open(ENOUGH, Phases())
+            Dialer(target, Keyring([target])).open(ENOUGH, ConnectTimings())
 
     assert KEY[:8] not in caught.value.detail
     assert caught.value.headers["x-request-id"] == "***"
@@ -160,7 +160,7 @@ def test_headers_that_quote_the_key_are_handed_on_without_it() -> None:
 
     with serving(process_response=quote) as port:
         target = build_target(port, auth=Credential("api-key", KEY))
-        socket = Dialer(target, Keyring([target])).open(ENOUGH, Phases())
+        socket = Dialer(target, Keyring([target])).open(ENOUGH, ConnectTimings())
         socket.abort()
 
     assert socket.handshake.headers["x-quote"] == "***"
@@ -169,7 +169,7 @@ def test_headers_that_quote_the_key_are_handed_on_without_it() -> None:
 
 def test_a_token_that_lives_is_no_wait_and_one_that_had_to_be_waited_for_is() -> None:
     with service() as (port, requests):
-        at_once, waited = Phases(), Phases()
+        at_once, waited = ConnectTimings(), ConnectTimings()
         Dialer(build_target(port), slow(0)).open(ENOUGH, at_once).abort()
         Dialer(build_target(port), slow(2)).open(ENOUGH, waited).abort()
 
@@ -180,7 +180,7 @@ def test_a_token_that_lives_is_no_wait_and_one_that_had_to_be_waited_for_is() ->
 
 
 def test_where_no_token_comes_nothing_is_dialled() -> None:
-    phases = Phases()
+    phases = ConnectTimings()
     with pytest.raises(ConnectError, match="connect_failed:token"):
         Dialer(build_target(), slow(1, ConnectError("connect_failed:token", "no token came"))).open(ENOUGH, phases)
 
@@ -192,7 +192,7 @@ def test_a_target_s_way_is_gone() -> None:
     with service() as (port, requests), running_proxy() as proxy:
         network_path = NetworkPath(proxy=Proxy("http", "127.0.0.1", proxy.port), address="127.0.0.1", deflate=True)
         target = build_target(port, network_path=network_path, host="localhost")
-        Dialer(target, Keyring([target])).open(ENOUGH, Phases()).abort()
+        Dialer(target, Keyring([target])).open(ENOUGH, ConnectTimings()).abort()
 
     assert [asked.host for asked in proxy.asked] == ["127.0.0.1"]
     assert requests[0].headers["Host"] == f"localhost:{port}"
@@ -212,7 +212,7 @@ class FakeDialer:
     def __init__(self, end: MemoryTransport | BaseException, auth_wait_ns: int = 0) -> None:
         self._end, self._auth_wait_ns = end, auth_wait_ns
 
-    def open(self, limits: Limits, phases: Phases) -> MemoryTransport:
+    def open(self, limits: Limits, phases: ConnectTimings) -> MemoryTransport:
         phases.instants.update(START)
         phases.auth_wait_ns = self._auth_wait_ns
         if isinstance(self._end, BaseException):

@@ -24,7 +24,7 @@ from bench.protocol.events import Event
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import TurnDetection
-from bench.transport.interface import Closure, Network, SendReceipt, TransmitStamp
+from bench.transport.interface import CloseInfo, SendReceipt, TcpInfo, TransmitStamp
 from bench.transport.received import Received
 from tests.examples import thorough
 from tests.helpers import (
@@ -375,7 +375,7 @@ def test_a_late_transcription_does_not_hold_up_the_next_turn() -> None:
 def test_a_turn_is_handed_out_as_soon_as_its_late_transcription_came() -> None:
     script = build_script(play(100), play(5_000), input_transcription="whisper-1")
     transport = GuardedTransport(Service(transcript_ns=900 * MS))
-    transport.network = lambda: Network(9_000, transport.now_ns(), 4)  # type: ignore[method-assign]
+    transport.network = lambda: TcpInfo(9_000, transport.now_ns(), 4)  # type: ignore[method-assign]
     handed_out = {}
 
     class Clocked(Listening):
@@ -612,10 +612,10 @@ def test_a_service_that_takes_its_time_is_waited_for_as_long_as_it_goes_on() -> 
                          ids=["history", "a message"])  # fmt: skip
 @pytest.mark.parametrize(
     ("answer", "outcome"), [(error("invalid_value", "session-message"), "failed:invalid_value"),
-                            (Closure(1006, "", 0), "closed:1006")]
+                            (CloseInfo(1006, "", 0), "closed:1006")]
 )  # fmt: skip
 def test_what_was_said_before_and_is_refused_fails_the_session_for_it_is_not_the_one_that_was_meant(
-    script: PreparedScript, answer: bytes | Closure, outcome: str
+    script: PreparedScript, answer: bytes | CloseInfo, outcome: str
 ) -> None:
     class Failing(Service):
         def __call__(self, data: bytes) -> list[PeerAnswer]:

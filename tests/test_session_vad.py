@@ -18,7 +18,7 @@ from bench.plan.steps import Pause
 from bench.plan.turns import Step
 from bench.protocol.openai_ga import GA
 from bench.protocol.settings import TurnDetection
-from bench.transport.interface import Closure, SendReceipt
+from bench.transport.interface import CloseInfo, SendReceipt
 from tests.examples import thorough
 from tests.helpers import (
     GREETED_NS,
@@ -303,7 +303,7 @@ class Full(GuardedTransport):
         assert message is not None
         self.clock.now_ns += 7 * MS
         if self._goes:
-            self.closed = Closure(1006, "the connection broke while sending", self.clock.now_ns)
+            self.closed = CloseInfo(1006, "the connection broke while sending", self.clock.now_ns)
         return self.send(message)
 
 

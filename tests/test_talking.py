@@ -70,7 +70,7 @@ from bench.simulator.wire import (
     Outgoing,
     WireDialect,
 )
-from bench.transport.interface import Closure, PacedSender, ReplyListener, Take
+from bench.transport.interface import CloseInfo, DeltaListener, OnMessage, PacedSender
 from tests.helpers import (
     FIRST_OF_FAMILIES,
     MS,
@@ -163,7 +163,7 @@ class PatientTransport(LiveTransport):
     waits = 0
 
     def listen(
-        self, until_ns: int, take: Take, reply: ReplyListener | None = None, sender: PacedSender | None = None
+        self, until_ns: int, take: OnMessage, reply: DeltaListener | None = None, sender: PacedSender | None = None
     ) -> None:
         self.waits += 1
         assert self.waits < self.WAITS, "the session waits and waits"
@@ -635,7 +635,7 @@ def test_how_late_a_service_speaks_up_by_itself_is_the_truth(speed: float) -> No
 # Whatever is said, and whatever goes wrong.
 
 
-Trouble = str | int | bytes | Closure
+Trouble = str | int | bytes | CloseInfo
 """What befalls an event: it is `lost`, comes `twice`, so many ns late, or behind something else."""
 
 
@@ -647,7 +647,7 @@ class Troubled(Simulator):
     ) -> None:
         super().__init__(dialect, profile, seed)
         self._troubles, self._endless = troubles, endless
-        self._coming: list[tuple[int, int, bytes | Closure]] = []
+        self._coming: list[tuple[int, int, bytes | CloseInfo]] = []
 
     def next_due_ns(self) -> int | None:
         coming = [self._coming[0][0]] if self._coming else []
@@ -659,7 +659,7 @@ class Troubled(Simulator):
             trouble = self._troubles.get(len(self.said))
             if trouble == "lost" or (self._endless and b'"response.done"' in body):
                 continue
-            before = [trouble] if isinstance(trouble, bytes | Closure) else [body] if trouble == "twice" else []
+            before = [trouble] if isinstance(trouble, bytes | CloseInfo) else [body] if trouble == "twice" else []
             for said in (*before, body):
                 late_ns = trouble if isinstance(trouble, int) else 0
                 heappush(self._coming, (due_ns + late_ns, len(self.said) * 2 + (said is body), said))
@@ -743,7 +743,7 @@ UNASKED = [
     transcribed("item_x"),
 ]  # fmt: skip
 """What a service may say at any time."""
-CLOSURES = [Closure(code, reason, 0) for code in (1000, 1002, 1006, 1009) for reason in ("", "session expired")]
+CLOSURES = [CloseInfo(code, reason, 0) for code in (1000, 1002, 1006, 1009) for reason in ("", "session expired")]
 TROUBLES: st.SearchStrategy[Mapping[int, Trouble]] = st.dictionaries(
     st.integers(2, 90),
     st.sampled_from(["lost", "lost", "twice", 30 * MS, 700 * MS, 4 * S, *UNASKED, *CLOSURES]),

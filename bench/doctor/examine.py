@@ -47,7 +47,7 @@ from bench.target.identity import SignInError
 from bench.target.services import SERVICES
 from bench.target.target import Target
 from bench.target.tokens import Keyring
-from bench.transport.interface import Network, Transport
+from bench.transport.interface import TcpInfo, Transport
 from bench.transport.names import warm_up
 from bench.transport.received import DeltaArrival, Received
 from bench.units import NS_PER_MS, NS_PER_S
@@ -318,7 +318,7 @@ def _script(target: Target, *, greets: bool) -> PreparedScript:
         return agent_script(target, wav, session, LIMITS, greets=greets)
 
 
-def round_trip(network: Network | None) -> Finding:
+def round_trip(network: TcpInfo | None) -> Finding:
     if network is None:
         return Finding("round trip", "skipped", "not known on this system (TCP_INFO is Linux's)")
     to = "the proxy" if network.scope == "proxy" else "the nearest end of TCP"

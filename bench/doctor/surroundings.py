@@ -28,7 +28,7 @@ from bench.remedies import NO_PROXY
 from bench.target.target import Target
 from bench.transport.connect import connect_first, kernel_stamps, open_tcp
 from bench.transport.fast.reader import COMPILED
-from bench.transport.interface import Phases, authority
+from bench.transport.interface import ConnectTimings, authority
 from bench.transport.names import look_up
 from bench.transport.tcp import TcpStream
 from bench.transport.tls import shake_hands, tls_context
@@ -247,7 +247,7 @@ def _proxy(target: Target, limits: Limits) -> Iterator[Finding]:
 
 def _opened(target: Target, limits: Limits) -> TcpStream:
     """A connection to the service, or a tunnel to it; raises ConnectError."""
-    return open_tcp(target.host, target.port, limits, Phases(), target.network_path)
+    return open_tcp(target.host, target.port, limits, ConnectTimings(), target.network_path)
 
 
 def _behind(target: Target, limits: Limits, *, reached: bool) -> Iterator[Finding]:

@@ -204,7 +204,7 @@ class Failed(Input, frozen=True, tag="fail"):
 class Closed(Input, frozen=True, tag="closed"):
     """The connection is gone; `ours`: we ended it, because what came broke a rule of the protocol or passed a limit.
 
-    `cause`, `error_ns`: as of `bench.transport.interface.Closure`. OpenAI refuses by an error, and a close after the
+    `cause`, `error_ns`: as of `bench.transport.interface.CloseInfo`. OpenAI refuses by an error, and a close after the
     upgrade.
     """
 

@@ -24,7 +24,7 @@ from bench.observe.inputs import (
 from bench.observe.turn import ARRIVALS, LATE_TRANSCRIPT_NS, PendingTurn, State, failed_expectation
 from bench.observe.turn_view import all_instants
 from bench.protocol.events import Failure, Kind
-from bench.transport.interface import Network
+from bench.transport.interface import TcpInfo
 from bench.units import NS_PER_S
 
 UNNOTICED = "the service's VAD noticed no end of speech (noise above its threshold is speech to it)"
@@ -237,7 +237,7 @@ class PendingTurns:
         """Note what the way to the peer was like when the last turn ended."""
         self.awaits_network = False
         if self.last is not None:
-            self.last.network = Network(network.rtt_ns, network.min_rtt_ns, network.retransmits, network.scope)
+            self.last.network = TcpInfo(network.rtt_ns, network.min_rtt_ns, network.retransmits, network.scope)
             # the kernel counts from the connection's begin on
             self.last.retransmits = network.retransmits - self._retransmits
             self._retransmits = network.retransmits

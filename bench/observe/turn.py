@@ -23,7 +23,7 @@ from bench.observe.turn_parts import CALL_INSTANTS, Calls, CutCheck, Interruptio
 from bench.plan.turn_plan import Cue, InterruptionKind, TurnPlan
 from bench.protocol.audio import AudioFormat
 from bench.protocol.events import DELTAS, Effect, Event, Failure, Kind, Usage
-from bench.transport.interface import Network
+from bench.transport.interface import TcpInfo
 from bench.transport.received import DeltaArrival
 
 LATE_TRANSCRIPT_NS = 5_000_000_000
@@ -141,7 +141,7 @@ class PendingTurn:
     """Whether its session speaks fillers while its caller waits."""
     after_truncation: bool = False
     """Whether the service had shortened the conversation before it."""
-    network: Network | None = None
+    network: TcpInfo | None = None
     retransmits: int | None = None
 
     def __post_init__(self) -> None:

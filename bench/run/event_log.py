@@ -34,7 +34,7 @@ from bench.protocol.events import WITH_AUDIO, CutPayload, Event, Kind
 from bench.run.recorder import Labels
 from bench.run.replay import SCHEMA_VERSION, CutAudio, LoggedMessage, Opened
 from bench.run.rows import HIDDEN_HEADERS, is_unknown_of_agent, received_events, sent_event
-from bench.transport.interface import Closure, SendReceipt, Transport
+from bench.transport.interface import CloseInfo, SendReceipt, Transport
 from bench.transport.received import DeltaArrival, Received
 
 BUFFER_BYTES = 1 << 16
@@ -129,7 +129,7 @@ class LoggedTransport:
         self.keeps_texts = transport.keeps_texts = True
 
     @property
-    def closed(self) -> Closure | None:
+    def closed(self) -> CloseInfo | None:
         """As the transport says."""
         return self._transport.closed
 

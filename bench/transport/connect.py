@@ -24,7 +24,7 @@ from python_socks.sync import Proxy as Negotiator
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
 from bench.limits import Limits
-from bench.transport.interface import DIRECT, NetworkPath, Phases, Proxy, authority
+from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, Proxy, authority
 from bench.transport.names import look_up
 from bench.transport.received import READ_BYTES
 from bench.transport.tcp import ByteStream, PeerScope, TcpStream
@@ -45,7 +45,7 @@ def connect(
     port: int,
     context: ssl.SSLContext | None,
     limits: Limits,
-    phases: Phases,
+    phases: ConnectTimings,
     path: NetworkPath = DIRECT,
 ) -> ByteStream:
     """Look up, connect, shake hands with `host`, whatever address or proxy leads there.
@@ -55,7 +55,7 @@ def connect(
     `timeout:…`.
     """
     tcp = open_tcp(host, port, limits, phases, path)
-    phases.mark("tcp_done")
+    phases.set_instant("tcp_done")
     if context is None:
         return tcp
     try:
@@ -63,13 +63,13 @@ def connect(
     except BaseException:  # the end of the run, too: nobody else knows the socket
         tcp.close()
         raise
-    phases.mark("tls_done")
+    phases.set_instant("tls_done")
     return tls
 
 
-def open_tcp(host: str, port: int, limits: Limits, phases: Phases, path: NetworkPath) -> TcpStream:
+def open_tcp(host: str, port: int, limits: Limits, phases: ConnectTimings, path: NetworkPath) -> TcpStream:
     """Connect to the service, or open a tunnel to it: `limits.tcp` is for proxy and tunnel together."""
-    phases.mark("connect_start")
+    phases.set_instant("connect_start")
     asked_for, proxy = path.address or host, path.proxy
     if proxy is None:
         return open_stream(_looked_up(phases, asked_for, port, limits.tcp), limits.tcp)
@@ -89,7 +89,9 @@ def open_tcp(host: str, port: int, limits: Limits, phases: Phases, path: Network
     return tcp
 
 
-def _looked_up(phases: Phases, host: str, port: int, limit_s: float, family: int = socket.AF_UNSPEC) -> list[Any]:
+def _looked_up(
+    phases: ConnectTimings, host: str, port: int, limit_s: float, family: int = socket.AF_UNSPEC
+) -> list[Any]:
     """The addresses of a host, once the phases know how long the resolver took."""
     addresses, began_ns, done_ns = look_up(host, port, limit_s, family)
     phases.looked_up(began_ns, done_ns)

@@ -25,7 +25,7 @@ MAX_MESSAGE_MIB = 16
 """How large a message may be unless something else is said: the largest that services send are a hundredth of it."""
 
 
-Take = Callable[[Received], bool]
+OnMessage = Callable[[Received], bool]
 """Takes a message, without waiting for anything; True where whoever listens has something to decide now."""
 
 
@@ -47,10 +47,10 @@ class TransmitStamp(NamedTuple):
     acknowledged: bool
 
 
-ClosureCause = Literal["", "reset", "timed_out", "unreachable"]
+CloseCause = Literal["", "reset", "timed_out", "unreachable"]
 
 
-class Closure(NamedTuple):
+class CloseInfo(NamedTuple):
     """The end of a connection: close code (1006: no close frame), reason, instant.
 
     `ours`: we ended it, because what came broke a rule. `cause`: how the kernel says that the connection broke: the
@@ -62,7 +62,7 @@ class Closure(NamedTuple):
     reason: str
     at_ns: int
     ours: bool = False
-    cause: ClosureCause = ""
+    cause: CloseCause = ""
     error_ns: int = 0
 
 
@@ -79,7 +79,7 @@ class Handshake(NamedTuple):
     call_id: str = ""
 
 
-class Network(NamedTuple):
+class TcpInfo(NamedTuple):
     """What the kernel knows of the path to the peer: smoothed and shortest round trip, segments sent again so far.
 
     `scope` says who the peer is: the service (its nearest end of TCP), or the proxy that stands before it.
@@ -92,7 +92,7 @@ class Network(NamedTuple):
 
 
 @dataclass(slots=True)
-class Phases:
+class ConnectTimings:
     """The instants of connecting, as far as it came, and how long it had to wait for a token before.
 
     `errors_ns`: how much earlier each may really have been, of those that were waited for.
@@ -102,7 +102,7 @@ class Phases:
     auth_wait_ns: int = 0
     errors_ns: dict[str, int] = field(default_factory=dict)
 
-    def mark(self, instant: str) -> None:
+    def set_instant(self, instant: str) -> None:
         self.instants[instant] = monotonic_ns()
 
     def looked_up(self, began_ns: int, done_ns: int) -> None:
@@ -158,7 +158,7 @@ def authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-class ReplyListener(Protocol):
+class DeltaListener(Protocol):
     """Listens to a reply that has begun. `streaming`: only its end is awaited, so it may be read a little late."""
 
     streaming: bool
@@ -186,7 +186,7 @@ class Transport(Protocol):
     """Whether a `DeltaArrival` brings the message that it came in: for whoever writes it down."""
 
     @property
-    def closed(self) -> Closure | None:
+    def closed(self) -> CloseInfo | None:
         """Why the connection is gone; None while it is not, or while messages that came before are not handed out."""
 
     def now_ns(self) -> int:
@@ -208,7 +208,7 @@ class Transport(Protocol):
         """What the kernel has said since it was last asked of messages that were sent stamped; does not wait."""
 
     def listen(
-        self, until_ns: int, take: Take, reply: ReplyListener | None = None, sender: PacedSender | None = None
+        self, until_ns: int, take: OnMessage, reply: DeltaListener | None = None, sender: PacedSender | None = None
     ) -> None:
         """Pass messages to `take` as they come, until it says True, an instant, or the connection's end (`closed`).
 
@@ -231,7 +231,7 @@ class Transport(Protocol):
     def heard_ns(self) -> int:
         """Every message that arrived by this instant has been handed out: a deadline before it has passed."""
 
-    def network(self) -> Network | None:
+    def network(self) -> TcpInfo | None:
         """The path to the peer as it is now; None where the platform does not tell."""
 
     def close(self) -> None:
@@ -250,7 +250,7 @@ class OpenTransport(Protocol):
         headers: Iterable[tuple[str, str]],
         context: ssl.SSLContext | None,
         limits: Limits,
-        phases: Phases,
+        phases: ConnectTimings,
         path: NetworkPath,
         subprotocols: Sequence[str],
         /,

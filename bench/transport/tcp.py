@@ -15,7 +15,7 @@ from gevent.hub import Waiter
 
 from bench.clock import Handed, enable_stamps, monotonic_ns
 from bench.transport.fast.reader import Sieve, SocketReader
-from bench.transport.interface import Network, PacedSender, TransmitStamp
+from bench.transport.interface import PacedSender, TcpInfo, TransmitStamp
 from bench.transport.loop import READABLE, LoopWatch, Poller, Tick, Ticker
 from bench.transport.received import Read
 from bench.transport.transmit import TransmitStamps
@@ -98,7 +98,7 @@ class ByteStream(Protocol):
     def transmitted(self) -> list[TransmitStamp]:
         """The stamps that came since they were last asked for; does not wait."""
 
-    def network(self) -> Network | None:
+    def network(self) -> TcpInfo | None:
         """The kernel's TCP_INFO; None where there is none, or no socket any more."""
 
     def close(self) -> None:
@@ -390,7 +390,7 @@ class TcpStream:
         self._watch.look_if_due()  # many may be woken one after the other before the loop polls again
         return woken
 
-    def network(self) -> Network | None:
+    def network(self) -> TcpInfo | None:
         if not LINUX:
             return None
         try:
@@ -405,7 +405,7 @@ class TcpStream:
         )
         if min_rtt_us == NOT_MEASURED:
             return None
-        return Network(rtt_us * NS_PER_US, min_rtt_us * NS_PER_US, retransmits, self._scope)
+        return TcpInfo(rtt_us * NS_PER_US, min_rtt_us * NS_PER_US, retransmits, self._scope)
 
     def close(self) -> None:
         self._leave_poller()

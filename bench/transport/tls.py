@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.clock import Handed, monotonic_ns
 from bench.errors import ConnectError, UsageError
 from bench.transport.fast.reader import Decrypter, Sieve
-from bench.transport.interface import Network, PacedSender, TransmitStamp
+from bench.transport.interface import PacedSender, TcpInfo, TransmitStamp
 from bench.transport.received import Read
 from bench.transport.tcp import TakeRead, TcpStream
 from bench.units import NEVER_NS, NS_PER_S
@@ -161,7 +161,7 @@ class TlsStream:
     def transmitted(self) -> list[TransmitStamp]:
         return self._tcp.transmitted()
 
-    def network(self) -> Network | None:
+    def network(self) -> TcpInfo | None:
         return self._tcp.network()
 
     def _flush(self, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:

@@ -34,16 +34,16 @@ from bench.transport.interface import (
     DIRECT,
     MIB,
     TOO_LARGE,
-    Closure,
-    ClosureCause,
+    CloseCause,
+    CloseInfo,
+    ConnectTimings,
+    DeltaListener,
     Handshake,
-    Network,
     NetworkPath,
+    OnMessage,
     PacedSender,
-    Phases,
-    ReplyListener,
     SendReceipt,
-    Take,
+    TcpInfo,
     TransmitStamp,
 )
 from bench.transport.parser import SWITCHING, HttpAnswer, ProtocolParser, offered_deflate, refusal
@@ -53,7 +53,7 @@ from bench.units import NEVER_NS, NS_PER_S
 
 ABNORMAL = 1006
 NORMAL = 1000
-CAUSES: Mapping[int, ClosureCause] = {
+CAUSES: Mapping[int, CloseCause] = {
     errno.ECONNRESET: "reset",
     errno.ETIMEDOUT: "timed_out",
     errno.EHOSTUNREACH: "unreachable",
@@ -76,7 +76,7 @@ def open_websocket(
     headers: Iterable[tuple[str, str]],
     context: ssl.SSLContext | None,
     limits: Limits,
-    phases: Phases,
+    phases: ConnectTimings,
     path: NetworkPath = DIRECT,
     subprotocols: Sequence[str] = (),
 ) -> WebSocket:
@@ -121,7 +121,7 @@ class WebSocket:
     def __init__(self, stream: ByteStream, protocol: ClientProtocol) -> None:
         self._stream, self._protocol = stream, protocol
         self.handshake = Handshake({}, {})
-        self._end: Closure | None = None
+        self._end: CloseInfo | None = None
         self._came: list[Received] = []
         self._unread: Read | None = None  # what the loop has read and left to whoever listens
         self._woken = False
@@ -140,13 +140,13 @@ class WebSocket:
         stream.sieve = self._reader
 
     @property
-    def closed(self) -> Closure | None:
+    def closed(self) -> CloseInfo | None:
         return None if self._came else self._end  # the end comes after all that came before it
 
     def now_ns(self) -> int:
         return monotonic_ns()
 
-    def upgrade(self, headers: Iterable[tuple[str, str]], limits: Limits, phases: Phases) -> None:
+    def upgrade(self, headers: Iterable[tuple[str, str]], limits: Limits, phases: ConnectTimings) -> None:
         """Do the opening handshake (RFC 6455 §4.1)."""
         request = self._protocol.connect()
         for name, value in headers:
@@ -238,7 +238,7 @@ class WebSocket:
         return self._stream.transmitted()
 
     def listen(
-        self, until_ns: int, take: Take, reply: ReplyListener | None = None, sender: PacedSender | None = None
+        self, until_ns: int, take: OnMessage, reply: DeltaListener | None = None, sender: PacedSender | None = None
     ) -> None:
         if self._came:  # from the last handful: this connection has had its turn, and others may wait for theirs
             self._stream.rest()
@@ -277,7 +277,7 @@ class WebSocket:
         self._woken |= self._sender is not None and self._sender.send_due()
         return self._woken
 
-    def _pass_on(self, take: Take, read: Read) -> bool:
+    def _pass_on(self, take: OnMessage, read: Read) -> bool:
         """Pass on the messages of a read, within the event loop; what is more than that is for whoever listens."""
         came = self._reader.read(read)
         if isinstance(came, Read):
@@ -356,9 +356,9 @@ class WebSocket:
         """Note the first end of the connection. Without a close frame its cause is what the kernel says of it."""
         if self._end is None:
             cause = CAUSES.get(self._stream.failure, "") if code == ABNORMAL else ""
-            self._end = Closure(code, reason, at_ns, ours, cause, error_ns)
+            self._end = CloseInfo(code, reason, at_ns, ours, cause, error_ns)
 
-    def network(self) -> Network | None:
+    def network(self) -> TcpInfo | None:
         return self._stream.network()
 
     def close(self) -> None:

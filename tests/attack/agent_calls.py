@@ -27,7 +27,7 @@ from bench.protocol.settings import FULL_DUPLEX, TurnDetection
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.recorder import Labels
 from bench.session import Session
-from bench.transport.interface import Closure
+from bench.transport.interface import CloseInfo
 from tests.attack.agents import ECHO, HEARD, Deeds, Mouth
 from tests.helpers import MS, Listening, build_script
 from tests.memory_transport import LiveTransport, PeerAnswer
@@ -68,7 +68,7 @@ class Agent:
 
     def __init__(self, deeds: Deeds) -> None:
         self._deeds, self._numbers = deeds, count()
-        self._due = list[tuple[int, int, bytes | Closure | None]]()
+        self._due = list[tuple[int, int, bytes | CloseInfo | None]]()
         """(instant, number, message), and with no message when it goes on."""
         self._heard, self._awaited, self._loud = 0, 0, False
         self.echoes = False
@@ -79,7 +79,7 @@ class Agent:
     def begin(self, at_ns: int) -> None:
         self._plan(at_ns, None)
 
-    def _plan(self, at_ns: int, message: bytes | Closure | None) -> None:
+    def _plan(self, at_ns: int, message: bytes | CloseInfo | None) -> None:
         heapq.heappush(self._due, (at_ns, next(self._numbers), message))
 
     def hear(self, message: bytes, at_ns: int) -> None:
@@ -119,7 +119,7 @@ class Agent:
             elif isinstance(deed, int):
                 self._plan(at_ns + deed * MS, None)
                 return
-            elif isinstance(deed, bytes | Closure):
+            elif isinstance(deed, bytes | CloseInfo):
                 self.sent_bytes += len(deed) if isinstance(deed, bytes) else 0
                 yield at_ns, deed
                 if number == MANY:  # it may never wait

@@ -19,7 +19,7 @@ import numpy as np
 
 from bench.protocol.audio import G711_ULAW, PCM16_16K, AudioFormat, Samples
 from bench.protocol.base import Binary
-from bench.transport.interface import Closure
+from bench.transport.interface import CloseInfo
 
 FRAME_MS = 20
 
@@ -34,7 +34,7 @@ class Cue(Enum):
 
 
 HEARD, ECHO = Cue.HEARD, Cue.ECHO
-Deed = bytes | int | Closure | Cue
+Deed = bytes | int | CloseInfo | Cue
 Deeds = Iterator[Deed]
 
 
@@ -370,7 +370,7 @@ def hangs_up(code: int, *, after: int, heard: int = 0) -> Act:
             yield HEARD
         if heard:
             yield from mouth.says(after)
-        yield Closure(code, "", 0)
+        yield CloseInfo(code, "", 0)
 
     return act
 

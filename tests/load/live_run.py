@@ -43,7 +43,7 @@ from bench.run.spool import Spool
 from bench.target.target import Auth, Target
 from bench.target.target_settings import PriceTable
 from bench.target.tokens import Keyring
-from bench.transport.interface import PacedSender, Phases, ReplyListener, Take
+from bench.transport.interface import ConnectTimings, DeltaListener, OnMessage, PacedSender
 from tests.helpers import Service, resolve_target
 from tests.load.actors import Actor, actor
 from tests.load.options import parsed
@@ -61,7 +61,7 @@ class Switching(MemoryTransport):
         super().__init__(service, service.greeting(), VirtualClock(monotonic_ns()))
 
     def listen(
-        self, until_ns: int, take: Take, reply: ReplyListener | None = None, sender: PacedSender | None = None
+        self, until_ns: int, take: OnMessage, reply: DeltaListener | None = None, sender: PacedSender | None = None
     ) -> None:
         gevent.sleep(0)
         super().listen(until_ns, take, reply, sender)
@@ -82,7 +82,7 @@ class FakeDialer:
     answers: Event = field(default_factory=_set)
     dialled: int = 0
 
-    def open(self, limits: Limits, phases: Phases) -> Switching:
+    def open(self, limits: Limits, phases: ConnectTimings) -> Switching:
         self.dialled += 1
         gevent.sleep(0)
         self.answers.wait()

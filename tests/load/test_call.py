@@ -27,7 +27,7 @@ from bench.plan.turns import Step
 from bench.protocol.openai_ga import GA
 from bench.session import Session
 from bench.simulator.profile import AnswerParts, FunctionCalls, Profile, default_profile
-from bench.transport.interface import Closure
+from bench.transport.interface import CloseInfo
 from tests.helpers import MS, Listening, S, Service, build_message, error, respond, say, spoken
 from tests.load.live_run import FakeDialer, Stand
 from tests.memory_transport import PeerAnswer, VirtualClock
@@ -67,7 +67,7 @@ class Capped(Simulator):
         elif self._ends_ns < NEVER:
             ends_ns, self._ends_ns = self._ends_ns, NEVER
             yield ends_ns, error("session_expired", words=LIMIT)
-            yield ends_ns, Closure(1001, LIMIT, 0)
+            yield ends_ns, CloseInfo(1001, LIMIT, 0)
 
 
 class Heard(Listening):

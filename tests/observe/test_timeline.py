@@ -25,7 +25,7 @@ from bench.protocol.base import Dialect
 from bench.protocol.events import EMPTY, Usage
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
-from bench.transport.interface import ClosureCause
+from bench.transport.interface import CloseCause
 from bench.transport.received import DeltaArrival, Received
 from tests.examples import thorough
 from tests.helpers import (
@@ -331,7 +331,7 @@ CLOSED: list[tuple[int, dict[str, Any], str]] = [
     (1000, {}, "closed:1000"),
     (1011, {"reason": "keepalive"}, "closed:1011"),
     (1001, {"reason": "Your session hit the maximum duration of 60 minutes."}, "session_expired"),
-    *((1006, {"cause": cause}, f"closed:{cause or 1006}") for cause in get_args(ClosureCause)),
+    *((1006, {"cause": cause}, f"closed:{cause or 1006}") for cause in get_args(CloseCause)),
     (1009, {"reason": "too big", "ours": True}, "protocol_error:too_large"),
     (1009, {"reason": "too big"}, "closed:1009"),
 ]

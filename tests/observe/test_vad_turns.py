@@ -18,7 +18,7 @@ from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.protocol.events import Usage
 from bench.protocol.openai_ga import GA
-from bench.transport.interface import Network
+from bench.transport.interface import TcpInfo
 from tests.examples import thorough
 from tests.helpers import (
     AT_NS,
@@ -516,7 +516,7 @@ def test_a_reply_is_heard_out_as_long_as_the_player_plays_it_and_not_at_all_if_i
 
 def test_the_network_is_that_of_each_turn_s_end_and_retransmissions_count_from_the_last() -> None:
     talk, asked = Talk(wanted=3), []
-    for number, network in enumerate((Network(900, 700, 2), Network(800, 600, 5), None), 1):
+    for number, network in enumerate((TcpInfo(900, 700, 2), TcpInfo(800, 600, 5), None), 1):
         asked.append(bool(talk.work(1_000 * number - 1, MeasureNetwork)))
         talk.ask(1_000 * number, number)
         talk.hear(1_000 * number + 10, *reply(GA, f"r{number}"))

@@ -28,7 +28,7 @@ from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.recorder import Labels
 from bench.run.replay import SCHEMA_VERSION, AnyLine, replay_log
 from bench.session import Session
-from bench.transport.interface import Network
+from bench.transport.interface import TcpInfo
 from bench.transport.received import Received
 from tests.helpers import (
     AT_NS,
@@ -142,7 +142,7 @@ OTHERS: st.SearchStrategy[Tell] = st.one_of(
         lambda kind: lambda timeline, now_ns: timeline.tell(inputs.Expected(kind.name.lower(), now_ns + 500 * MS)),
         st.sampled_from([*ARRIVALS]),
     ),
-    st.sampled_from([Network(5, 4, 1), Network(6, 4, 3, "proxy")]).map(
+    st.sampled_from([TcpInfo(5, 4, 1), TcpInfo(6, 4, 3, "proxy")]).map(
         lambda network: lambda timeline, now_ns: timeline.tell(inputs.NetworkMeasured(*network))
     ),
     st.just(lambda timeline, now_ns: timeline.expire(now_ns)),

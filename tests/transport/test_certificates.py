@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 from bench.errors import ConnectError, UsageError
 from bench.limits import Limits
 from bench.simulator.serving.certificates import loopback_tls
-from bench.transport.interface import DIRECT, Phases
+from bench.transport.interface import DIRECT, ConnectTimings
 from bench.transport.tls import tls_context
 from bench.transport.websocket import open_websocket
 from tests.transport.test_connect import echoed, serving
@@ -95,7 +95,7 @@ def test_a_service_that_wants_a_certificate_gets_ours(
 ) -> None:
     own = (files.both, None) if together else (files.certificate, files.key)
     with demanding(tmp_path, files.certificate, version) as (url, ca):
-        echoed(open_websocket(url, [], tls_context(ca, *own), ENOUGH, Phases(), DIRECT))
+        echoed(open_websocket(url, [], tls_context(ca, *own), ENOUGH, ConnectTimings(), DIRECT))
 
 
 @VERSIONS
@@ -106,7 +106,7 @@ def test_one_that_it_does_not_trust_is_a_refusal_with_the_remedy(
     with demanding(tmp_path, files.certificate, version) as (url, ca):
         context = tls_context(ca, stranger.both)
         with pytest.raises(ConnectError) as caught:
-            open_websocket(url, [], context, ENOUGH, Phases(), DIRECT)
+            open_websocket(url, [], context, ENOUGH, ConnectTimings(), DIRECT)
 
     assert caught.value.outcome == "connect_failed:tls"
     assert "--client-cert FILE" in caught.value.detail
@@ -115,7 +115,7 @@ def test_one_that_it_does_not_trust_is_a_refusal_with_the_remedy(
 def test_without_one_it_refuses_with_the_remedy(files: Files, tmp_path: Path) -> None:
     """Under TLS 1.3 the handshake is done for us before the service has judged it."""
     with demanding(tmp_path, files.certificate, ssl.TLSVersion.TLSv1_3) as (url, ca):
-        phases = Phases()
+        phases = ConnectTimings()
         with pytest.raises(ConnectError) as caught:
             open_websocket(url, [], tls_context(ca), ENOUGH, phases, DIRECT)
 
@@ -142,7 +142,7 @@ def test_a_server_s_certificate_that_is_not_taken_has_the_remedy_that_helps(
     server.load_cert_chain(files.both)
     context = tls_context(files.certificate if trusted else None)
     with serving(server) as port, pytest.raises(ConnectError) as caught:
-        open_websocket(f"wss://localhost:{port}/", [], context, ENOUGH, Phases(), DIRECT)
+        open_websocket(f"wss://localhost:{port}/", [], context, ENOUGH, ConnectTimings(), DIRECT)
 
     assert caught.value.outcome == "connect_failed:tls"
     assert remedy in caught.value.detail

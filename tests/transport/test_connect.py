@@ -23,7 +23,7 @@ from bench.limits import Limits
 from bench.simulator.serving.certificates import loopback_tls
 from bench.transport import names as names_of_hosts
 from bench.transport.connect import tunnel
-from bench.transport.interface import DIRECT, Network, NetworkPath, Phases, Proxy, authority
+from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, Proxy, TcpInfo, authority
 from bench.transport.received import Read
 from bench.transport.tls import tls_context
 from bench.transport.websocket import WebSocket, open_websocket
@@ -91,13 +91,13 @@ def opened(
     url: str,
     path: NetworkPath,
     context: ssl.SSLContext | None = None,
-    phases: Phases | None = None,
+    phases: ConnectTimings | None = None,
     limits: Limits = ENOUGH,
 ) -> WebSocket:
-    return open_websocket(url, [], context, limits, phases or Phases(), path)
+    return open_websocket(url, [], context, limits, phases or ConnectTimings(), path)
 
 
-def echoed(transport: WebSocket) -> Network | None:
+def echoed(transport: WebSocket) -> TcpInfo | None:
     """Says something, hears it again, and returns what the kernel knows of the way; closes."""
     transport.send(b"hello")
     (came,) = receive(transport, monotonic_ns() + GUARD_S * 1_000 * MS)
@@ -128,7 +128,7 @@ def test_a_connection_goes_through_the_proxy_s_tunnel(
 ) -> None:
     context, ca = certificate
     with serving(context if tls else None) as port, running_proxy() as proxy:
-        phases = Phases()
+        phases = ConnectTimings()
         url = f"{'wss' if tls else 'ws'}://127.0.0.1:{port}/v1/realtime"
         transport = opened(url, NetworkPath(point(proxy, scheme)), tls_context(ca) if tls else None, phases)
         network = echoed(transport)
@@ -207,7 +207,7 @@ def test_a_proxy_that_knows_the_user_lets_it_through(scheme: str) -> None:
 )
 def test_a_proxy_that_does_not_is_a_refusal_without_the_password(scheme: str, password: str, words: str) -> None:
     with running_proxy("ann", PASSWORD) as proxy:
-        phases = Phases()
+        phases = ConnectTimings()
         path = NetworkPath(point(proxy, scheme, password=password))
         error = refusal(lambda: opened("ws://127.0.0.1:1/", path, phases=phases))
 

@@ -19,7 +19,7 @@ from bench.limits import Limits
 from bench.metrics import LOOKUPS_FULL
 from bench.transport import names
 from bench.transport.connect import open_tcp
-from bench.transport.interface import DIRECT, NetworkPath, Phases, Proxy
+from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, Proxy
 from bench.transport.names import Lookup, look_up
 from tests.helpers import MS
 
@@ -49,8 +49,8 @@ def listening() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def opened(host: str, port: int, path: NetworkPath = DIRECT, limits: Limits = ENOUGH) -> Phases:
-    phases = Phases()
+def opened(host: str, port: int, path: NetworkPath = DIRECT, limits: Limits = ENOUGH) -> ConnectTimings:
+    phases = ConnectTimings()
     open_tcp(host, port, limits, phases, path).close()
     return phases
 
@@ -98,7 +98,7 @@ def test_behind_a_proxy_only_the_lookups_own_times_are_added(monkeypatch: pytest
     monkeypatch.setattr("bench.transport.connect.look_up", lambda *asked: next(lookups))
     monkeypatch.setattr("bench.transport.connect.open_stream", lambda *asked: socket.socket())
     monkeypatch.setattr("bench.transport.connect.tunnel", lambda *asked: None)
-    phases = Phases()
+    phases = ConnectTimings()
     open_tcp("service.test", 1, ENOUGH, phases, NetworkPath(Proxy("socks5", "proxy.test", 1, remote_dns=False))).close()  # type: ignore[attr-defined]
 
     assert phases.instants["dns_done"] - phases.instants["connect_start"] == 30 + 70

@@ -32,7 +32,7 @@ from bench.protocol.events import DELTAS, CutPayload
 from bench.simulator.serving.certificates import loopback_tls
 from bench.transport.fast import _interpreted, reader
 from bench.transport.fast.frames import leading_texts
-from bench.transport.interface import PacedSender, Phases
+from bench.transport.interface import ConnectTimings, PacedSender
 from bench.transport.loop import LoopWatch
 from bench.transport.received import READ_BYTES, DeltaArrival, Read, Received
 from bench.transport.tcp import TakeRead, TcpStream, pass_on
@@ -572,7 +572,7 @@ def connection(
         below.handshake(FAR_NS)
     protocol = client_protocol(parse_uri("ws://localhost/"), LIMIT, deflate=carried == "compressed")
     transport = WebSocket(below, protocol)
-    transport.upgrade([], Limits(), Phases())
+    transport.upgrade([], Limits(), ConnectTimings())
     below.sieve = transport._reader = kind.MessageReader()
     transport._reader.expect(plain=transport._is_plain())
     return transport, stream

@@ -37,7 +37,7 @@ from bench.simulator.serving.certificates import loopback_tls
 from bench.transport import connect as connecting
 from bench.transport import names, tcp, websocket
 from bench.transport.connect import connect, connect_first
-from bench.transport.interface import Network, Phases
+from bench.transport.interface import ConnectTimings, TcpInfo
 from bench.transport.loop import LoopWatch, Poller
 from bench.transport.names import Lookup, look_up
 from bench.transport.received import READ_BYTES, DeltaArrival, Read, Received
@@ -120,7 +120,7 @@ def connected(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> Iterator[t
     with listener() as listening:
         peer = Peer(listening, server_context if tls else None)
         context = tls_context(str(ca)) if tls else None
-        stream = connect("127.0.0.1", listening.getsockname()[1], context, ENOUGH, Phases())
+        stream = connect("127.0.0.1", listening.getsockname()[1], context, ENOUGH, ConnectTimings())
         try:
             yield stream, peer
         finally:
@@ -145,7 +145,7 @@ def connected_websocket(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> 
         peer = Peer(listening, server_context if tls else None)
         peer.order(accept_upgrade)
         url = f"{'wss' if tls else 'ws'}://127.0.0.1:{listening.getsockname()[1]}/v1/realtime"
-        transport = open_websocket(url, [], tls_context(str(ca)) if tls else None, ENOUGH, Phases())
+        transport = open_websocket(url, [], tls_context(str(ca)) if tls else None, ENOUGH, ConnectTimings())
         peer.report()
         try:
             yield transport, peer
@@ -304,7 +304,7 @@ def test_a_peer_that_speaks_first_may_have_spoken_before_we_look(
     monkeypatch.setattr("bench.transport.connect.connect_first", held_up)
     with listener() as listening:
         peer = Peer(listening, None)
-        stream = connect("127.0.0.1", listening.getsockname()[1], None, ENOUGH, Phases())
+        stream = connect("127.0.0.1", listening.getsockname()[1], None, ENOUGH, ConnectTimings())
         try:
             peer.send(b"b")
             _, (read, *_) = read_all(stream, 2)
@@ -400,7 +400,7 @@ def test_a_read_that_ends_within_a_tls_record_is_not_complete(certificate: tuple
                     incoming.write(sock.recv(65_536))
 
         peer.order(shake_hands)
-        stream = connect("127.0.0.1", listening.getsockname()[1], tls_context(str(ca)), ENOUGH, Phases())
+        stream = connect("127.0.0.1", listening.getsockname()[1], tls_context(str(ca)), ENOUGH, ConnectTimings())
         peer.report()
         try:
             server.write(b"first")
@@ -518,12 +518,12 @@ def test_the_kernel_knows_the_way_to_the_peer_while_the_socket_is_open(linked: L
 @pytest.mark.parametrize(
     ("info", "network"),
     [
-        (tcp_info(rtt_us=900, min_rtt_us=700, retransmits=3), Network(900_000, 700_000, 3)),
+        (tcp_info(rtt_us=900, min_rtt_us=700, retransmits=3), TcpInfo(900_000, 700_000, 3)),
         pytest.param(tcp_info(rtt_us=0, min_rtt_us=0xFFFF_FFFF, retransmits=1), None, id="no round trip was measured"),
         pytest.param(tcp_info(rtt_us=900, min_rtt_us=700, retransmits=3)[:104], None, id="an older kernel"),
     ],
 )
-def test_what_the_kernel_does_not_know_of_the_way_is_not_made_up(info: bytes, network: Network | None) -> None:
+def test_what_the_kernel_does_not_know_of_the_way_is_not_made_up(info: bytes, network: TcpInfo | None) -> None:
     class Socket:
         def getsockopt(self, *asked: int) -> bytes:
             return info
@@ -555,7 +555,7 @@ def closed_port() -> int:
 
 
 def test_a_port_where_nobody_listens_is_refused_by_tcp() -> None:
-    port, phases = closed_port(), Phases()
+    port, phases = closed_port(), ConnectTimings()
     error = refusal(lambda: connect("127.0.0.1", port, None, ENOUGH, phases))
 
     assert error.outcome == "connect_failed:tcp"
@@ -569,7 +569,7 @@ def test_the_first_address_that_answers_is_taken(monkeypatch: pytest.MonkeyPatch
         port = listening.getsockname()[1]
         found = loopback_addresses(closed_port(), port)
         monkeypatch.setattr(connecting, "look_up", lambda *asked: Lookup(found, 0, 0))
-        phases = Phases()
+        phases = ConnectTimings()
         connect("service.example", 1, None, ENOUGH, phases).close()
         listening.setblocking(False)
         accepted, _ = listening.accept()  # which raises if nobody came
@@ -629,7 +629,9 @@ def test_a_certificate_of_an_unknown_authority_is_refused_with_the_remedy(
     with listener() as listening:
         thread = threading.Thread(target=fail_to_shake_hands, args=(listening, certificate[0]), daemon=True)
         thread.start()
-        error = refusal(lambda: connect("127.0.0.1", listening.getsockname()[1], tls_context(None), ENOUGH, Phases()))
+        error = refusal(
+            lambda: connect("127.0.0.1", listening.getsockname()[1], tls_context(None), ENOUGH, ConnectTimings())
+        )
         thread.join(GUARD_S)
 
     assert error.outcome == "connect_failed:tls"
@@ -645,7 +647,7 @@ def test_a_certificate_for_another_host_is_refused(
         thread = threading.Thread(target=fail_to_shake_hands, args=(listening, certificate[0]), daemon=True)
         thread.start()
         context = tls_context(str(certificate[1]))
-        error = refusal(lambda: connect("service.example", 443, context, ENOUGH, Phases()))
+        error = refusal(lambda: connect("service.example", 443, context, ENOUGH, ConnectTimings()))
         thread.join(GUARD_S)
 
     assert error.outcome == "connect_failed:tls"
@@ -671,7 +673,7 @@ def test_a_peer_that_resets_the_handshake_of_tls_is_told_as_such(certificate: tu
         peer = Peer(listening, None)
         peer.order(_asked_and_reset)
         context = tls_context(str(certificate[1]))
-        error = refusal(lambda: connect("127.0.0.1", listening.getsockname()[1], context, ENOUGH, Phases()))
+        error = refusal(lambda: connect("127.0.0.1", listening.getsockname()[1], context, ENOUGH, ConnectTimings()))
         peer.end()
 
     assert (error.outcome, error.detail) == ("connect_failed:tls", f"127.0.0.1: {CUT}: Connection reset by peer")
@@ -682,7 +684,7 @@ def test_a_peer_that_resets_the_upgrade_is_told_as_such() -> None:
         peer = Peer(listening, None)
         peer.order(_asked_and_reset)
         url = f"ws://127.0.0.1:{listening.getsockname()[1]}/v1/realtime"
-        error = refusal(lambda: open_websocket(url, [], None, ENOUGH, Phases()))
+        error = refusal(lambda: open_websocket(url, [], None, ENOUGH, ConnectTimings()))
         peer.end()
 
     assert (error.outcome, error.detail) == ("connect_failed:upgrade", "the connection broke: Connection reset by peer")
@@ -694,7 +696,7 @@ def test_a_peer_that_speaks_no_tls_is_refused(says: bytes, certificate: tuple[ss
         peer = Peer(listening, None)
         peer.order(lambda sock: (sock.recv(9_999), sock.sendall(says), sock.shutdown(socket.SHUT_WR)))
         context = tls_context(str(certificate[1]))
-        error = refusal(lambda: connect("127.0.0.1", listening.getsockname()[1], context, ENOUGH, Phases()))
+        error = refusal(lambda: connect("127.0.0.1", listening.getsockname()[1], context, ENOUGH, ConnectTimings()))
         peer.end()
 
     assert error.outcome == "connect_failed:tls"
@@ -702,7 +704,7 @@ def test_a_peer_that_speaks_no_tls_is_refused(says: bytes, certificate: tuple[ss
 
 def test_a_peer_that_never_shakes_hands_is_timed_out(certificate: tuple[ssl.SSLContext, Path]) -> None:
     with listener() as listening:
-        phases = Phases()
+        phases = ConnectTimings()
         context = tls_context(str(certificate[1]))
         error = refusal(lambda: connect("127.0.0.1", listening.getsockname()[1], context, SOON, phases))
 
@@ -773,7 +775,7 @@ def test_an_address_behind_one_that_was_overslept_has_its_time(monkeypatch: pyte
 
 def test_a_peer_that_never_answers_the_upgrade_is_timed_out() -> None:
     with listener() as listening:
-        phases = Phases()
+        phases = ConnectTimings()
         url = f"ws://127.0.0.1:{listening.getsockname()[1]}/v1/realtime"
         error = refusal(lambda: open_websocket(url, [], None, SOON, phases))
 
@@ -811,7 +813,7 @@ def test_messages_go_there_and_back_over_a_real_connection(tls: bool, certificat
     server_context, ca = certificate
     with serving(server_context if tls else None) as server:
         port = server.socket.getsockname()[1]
-        phases = Phases()
+        phases = ConnectTimings()
         url = f"{'wss' if tls else 'ws'}://127.0.0.1:{port}/v1/realtime"
         transport = open_websocket(url, [("api-key", "k")], tls_context(str(ca)) if tls else None, ENOUGH, phases)
         for size in (2, 300, 70_000):
@@ -957,7 +959,7 @@ def test_deltas_over_a_real_connection_are_matched_and_all_else_is_handed_on(
     with serving(server_context if tls else None) as server:
         url = f"{'wss' if tls else 'ws'}://127.0.0.1:{server.socket.getsockname()[1]}/v1/realtime"
         context = tls_context(str(ca)) if tls else None
-        transport = open_websocket(url, [("api-key", "k")], context, ENOUGH, Phases())
+        transport = open_websocket(url, [("api-key", "k")], context, ENOUGH, ConnectTimings())
         transport.learn(Received(known, Arrival(0), 0), event)
         transport.keeps_texts = keeps_texts
         sent = 0
@@ -1057,7 +1059,7 @@ def test_a_connection_that_is_closed_leaves_nothing_for_the_garbage_collector(
         with serving(server_context if tls else None) as server:
             url = f"{'wss' if tls else 'ws'}://127.0.0.1:{server.socket.getsockname()[1]}/v1/realtime"
             context = tls_context(str(ca)) if tls else None
-            transport = open_websocket(url, [("api-key", "k")], context, ENOUGH, Phases())
+            transport = open_websocket(url, [("api-key", "k")], context, ENOUGH, ConnectTimings())
             transport.send(b"{}")
             pacing = Pacing(transport._stream, "")
             pacing.due_ns = far_ns()

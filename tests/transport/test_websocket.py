@@ -26,7 +26,7 @@ from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
 from bench.session import Session
 from bench.transport.fast.reader import Sieve
-from bench.transport.interface import Network, PacedSender, Phases, TransmitStamp
+from bench.transport.interface import ConnectTimings, PacedSender, TcpInfo, TransmitStamp
 from bench.transport.parser import frame_bytes
 from bench.transport.received import Read, Received
 from bench.transport.tcp import TakeRead
@@ -38,7 +38,7 @@ from tests.helpers import Listening, build_script, receive, say, session_created
 FAR_NS = 1 << 62
 LIMIT = 1 << 20
 EMPTY_NS, STAMP_NS = 1_000, 5_000
-NETWORK = Network(rtt_ns=900_000, min_rtt_ns=700_000, retransmits=2)
+NETWORK = TcpInfo(rtt_ns=900_000, min_rtt_ns=700_000, retransmits=2)
 
 
 def read(data: bytes, place: int = 0, *, complete: bool = True, kernel: bool = True) -> Read:
@@ -110,7 +110,7 @@ class FakeStream:
         answer = accepted if self._answer is None else self._answer
         self.reads += [read(part) for part in [answer] if part] + [read(b"")] * self._ends
 
-    def network(self) -> Network | None:
+    def network(self) -> TcpInfo | None:
         return None if self.closed else NETWORK
 
     def close(self) -> None:
@@ -122,7 +122,7 @@ def opened(
 ) -> tuple[WebSocket, FakeStream]:
     stream = stream or FakeStream()
     socket = WebSocket(stream, client_protocol(parse_uri("ws://service.example/v1/realtime?model=m"), limit))
-    socket.upgrade(headers, Limits(), Phases({"connect_start": 1}))
+    socket.upgrade(headers, Limits(), ConnectTimings({"connect_start": 1}))
     return socket, stream
 
 
@@ -190,7 +190,7 @@ def test_the_upgrade_may_be_cut_anywhere_and_bring_the_first_messages(places: li
         return handed
 
     stream.write = write  # type: ignore[method-assign]
-    socket.upgrade([], Limits(), Phases())
+    socket.upgrade([], Limits(), ConnectTimings())
     stream.write = whole_write  # type: ignore[method-assign]
     stream.reads.append(read(text(b"second")[4:], 99))
 
@@ -509,7 +509,7 @@ def test_closing_lets_go_even_if_nobody_answers(broken: bool) -> None:
 
 
 def test_the_upgrade_sends_our_headers_and_keeps_the_service_s() -> None:
-    phases = Phases({"connect_start": 1})
+    phases = ConnectTimings({"connect_start": 1})
     stream = FakeStream()
     socket = WebSocket(stream, client_protocol(parse_uri("ws://service.example/v1/realtime?model=m"), LIMIT))
     socket.upgrade([("api-key", "k"), ("x-trace", "t")], Limits(), phases)
@@ -671,7 +671,7 @@ def agreed(*, offered: bool, accepted: bool) -> tuple[WebSocket, FakeStream]:
     stream = FakeStream()
     stream.server = ServerProtocol(extensions=[ServerPerMessageDeflateFactory()] if accepted else None)
     socket = WebSocket(stream, client_protocol(URI, LIMIT, deflate=offered))
-    socket.upgrade([], Limits(), Phases())
+    socket.upgrade([], Limits(), ConnectTimings())
     return socket, stream
 
 
@@ -816,7 +816,7 @@ def test_whatever_is_logged_the_request_s_headers_are_not(caplog: pytest.LogCapt
     with caplog.at_level(logging.DEBUG):
         stream = FakeStream()
         socket = WebSocket(stream, client_protocol(URI, LIMIT))
-        socket.upgrade([("api-key", "a-key-that-nobody-may-see")], Limits(), Phases())
+        socket.upgrade([("api-key", "a-key-that-nobody-may-see")], Limits(), ConnectTimings())
 
     assert b"a-key-that-nobody-may-see" in stream.written
     assert [record for record in caplog.records if record.name != "websockets.server"] == []

@@ -17,7 +17,7 @@ import msgspec
 from bench.clock import Arrival
 from bench.protocol.events import EMPTY, Event, Kind
 from bench.transport.fast.frames import missing_bytes
-from bench.transport.interface import ReplyListener
+from bench.transport.interface import DeltaListener
 from bench.transport.received import Read, Received
 
 try:  # without a compiler deltas are not matched, but decoded like other messages: slower, with the same results
@@ -49,7 +49,7 @@ class MessageReader(TemplateMatcher):
 
     def __init__(self) -> None:
         super().__init__()
-        self._reply: ReplyListener | None = None
+        self._reply: DeltaListener | None = None
         self._plain = False
         self._parts: list[bytes] = []  # of a text frame that goes on in the next read
         self._missing = 0  # bytes of it
@@ -62,7 +62,7 @@ class MessageReader(TemplateMatcher):
         self._plain = plain
         self._note_ready()
 
-    def begin(self, reply: ReplyListener | None) -> None:
+    def begin(self, reply: DeltaListener | None) -> None:
         """Match deltas for whoever listens to a reply from now on; None: to none, so what was learned is forgotten."""
         self._reply = reply
         if reply is None and self._learned:  # the ids of the next reply are others

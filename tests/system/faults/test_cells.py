@@ -29,7 +29,7 @@ from bench.protocol.settings import TurnDetection
 from bench.simulator.faults.kinds import EVERYWHERE, KINDS, OF_RESPONSES, read_line
 from bench.simulator.truth import read_truth
 from bench.target.tokens import Keyring
-from bench.transport.interface import Phases, Transport
+from bench.transport.interface import ConnectTimings, Transport
 from reports.wording.validity import meaning
 from tests.faults.cells import FaultCell, cells
 from tests.helpers import build_script, resolve_target, say
@@ -80,9 +80,9 @@ def script(attempt: Attempt) -> PreparedScript:
 class Turnstile(Dialer):
     """A dialer whose phases are seen from outside."""
 
-    phases: Phases | None = None
+    phases: ConnectTimings | None = None
 
-    def open(self, limits: Limits, phases: Phases) -> Transport:
+    def open(self, limits: Limits, phases: ConnectTimings) -> Transport:
         self.phases = phases
         return super().open(limits, phases)
 
