@@ -19,7 +19,7 @@ from bench.plan.prepared import PreparedScript
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import load_script
 from bench.protocol.audio import AudioFormatName
-from bench.protocol.base import Binary
+from bench.protocol.base import BinaryMessage
 from bench.protocol.dialects import DIALECTS
 from bench.simulator.agent_behaviour import FILLER_MS, WIRES, AgentBehaviour
 from bench.simulator.delay import LogNormal
@@ -67,7 +67,7 @@ class Agent:
         self.said: list[Outgoing] = []
 
     def hear(self, message: bytes, at_ns: int) -> None:
-        take = self.behaviour.receive_binary if isinstance(message, Binary) else self.behaviour.receive_text
+        take = self.behaviour.receive_binary if isinstance(message, BinaryMessage) else self.behaviour.receive_text
         take(message, at_ns)
 
     def next_due_ns(self) -> int | None:

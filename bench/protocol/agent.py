@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from bench.protocol.audio import AudioFormat, AudioFormatName, chosen
-from bench.protocol.base import Act, Binary, ClientMessage, Feature, Provider
+from bench.protocol.base import Act, BinaryMessage, ClientMessage, Feature, Provider
 from bench.protocol.events import Event, FunctionCall, Kind
 from bench.protocol.settings import (
     FULL_DUPLEX,
@@ -178,13 +178,13 @@ class Agent(Duplex):
     def read_text(self, message: bytes) -> Event:
         """The event of a text message. Raises one of UNREADABLE."""
 
-    def read_binary(self, message: Binary) -> Event:
+    def read_binary(self, message: BinaryMessage) -> Event:
         """The event of a binary message."""
         return Event(Kind.MALFORMED, reason="a binary message came, but only text is expected")
 
     def decode(self, message: bytes) -> Sequence[Event]:
         try:
-            return (self.read_binary(message) if isinstance(message, Binary) else self.read_text(message),)
+            return (self.read_binary(message) if isinstance(message, BinaryMessage) else self.read_text(message),)
         except UNREADABLE as error:
             return (Event(Kind.MALFORMED, reason=str(error)[:200]),)
 
@@ -210,7 +210,7 @@ class NamedCall:
         self.call_id = call_id.encode()
 
     def written(self, act: Act, data: bytes) -> bytes:
-        return data if isinstance(data, Binary) else data.replace(CALL_ID, self.call_id)
+        return data if isinstance(data, BinaryMessage) else data.replace(CALL_ID, self.call_id)
 
     def heard(self, events: Sequence[Event]) -> Sequence[Event]:
         return events

@@ -62,8 +62,8 @@ BINARY = "binary"
 """The key under which a log has a binary message, in base64."""
 
 
-class Binary(bytes):
-    """A message in binary frames (RFC 6455 §5.6); any other is text."""
+class BinaryMessage(bytes):
+    """Audio as bytes, not text. A WebSocket sends it in binary frames (RFC 6455 §5.6), another transport as media."""
 
     __slots__ = ()
 

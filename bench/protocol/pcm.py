@@ -26,7 +26,7 @@ from bench.protocol.audio import (
     AudioFormatName,
     by_name,
 )
-from bench.protocol.base import BINARY, Act, Awaited, Binary, ClientMessage, Provider
+from bench.protocol.base import BINARY, Act, Awaited, BinaryMessage, ClientMessage, Provider
 from bench.protocol.events import EMPTY, Event, Kind, base64_bytes
 from bench.protocol.settings import SessionSettings
 
@@ -72,9 +72,9 @@ class PcmAgent(Agent):
         return ClientMessage(Act.RAW, TEXT, msgspec.json.encode(event))
 
     def append(self, audio: bytes, event_id: str) -> ClientMessage:
-        return ClientMessage(Act.APPEND, AUDIO, Binary(audio))
+        return ClientMessage(Act.APPEND, AUDIO, BinaryMessage(audio))
 
-    def read_binary(self, message: Binary) -> Event:
+    def read_binary(self, message: BinaryMessage) -> Event:
         encoded = b'"' + binascii.b2a_base64(message, newline=False) + b'"'
         return Event(Kind.AUDIO_DELTA, AUDIO, payload_bytes=len(message), payload=msgspec.Raw(encoded))
 
@@ -86,7 +86,7 @@ class PcmAgent(Agent):
         return Event(Kind.CLEARED if clears else Kind.NOTED, TEXT)
 
     def without_audio(self, message: bytes) -> bytes:
-        return msgspec.json.encode({BINARY: ""}) if isinstance(message, Binary) else message
+        return msgspec.json.encode({BINARY: ""}) if isinstance(message, BinaryMessage) else message
 
 
 PCM = PcmAgent()

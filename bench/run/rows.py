@@ -19,7 +19,7 @@ import msgspec
 from bench.columns import SESSIONS, TOKENS, TURN_ARRIVALS, TURN_INSTANTS, TURN_SENDS, TURNS, names_of, token_column
 from bench.observe.inputs import NO_JSON
 from bench.observe.observation import Quality, SessionObservation, TurnObservation
-from bench.protocol.base import BINARY, Binary, Dialect
+from bench.protocol.base import BINARY, BinaryMessage, Dialect
 from bench.protocol.events import WITH_AUDIO, Event, Kind
 from bench.protocol.rate_limits import LIMITED, RateLimit
 from bench.untrusted.sanitize import escape_control
@@ -65,7 +65,7 @@ def clean(raw: bytes, hide: Hide) -> msgspec.Raw:
 
     A binary message is JSON of one key, in base64.
     """
-    if isinstance(raw, Binary):
+    if isinstance(raw, BinaryMessage):
         return msgspec.Raw(msgspec.json.encode({BINARY: bytes(raw)}))
     try:
         value = msgspec.json.decode(raw)

@@ -28,7 +28,7 @@ import msgspec
 import numpy as np
 
 from bench.protocol.audio import AudioFormat, AudioFormatName, Samples
-from bench.protocol.base import Binary
+from bench.protocol.base import BinaryMessage
 from bench.protocol.openai import RATED_FORMATS
 from bench.simulator.behaviour import EventReceipt, ReceiptFields, SimulatedSession
 from bench.simulator.conversation.input_audio import InputAudio
@@ -113,7 +113,7 @@ class PcmWire(AgentWire):
         return _text(event, "id")
 
     def audio_out(self, audio: bytes) -> NamedBody:
-        return "audio", Binary(audio)
+        return "audio", BinaryMessage(audio)
 
 
 class TwilioWire(AgentWire):

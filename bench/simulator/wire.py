@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 
 from bench.protocol.audio import AudioFormatName
-from bench.protocol.base import Binary
+from bench.protocol.base import BinaryMessage
 from bench.protocol.openai import FORMATS, RATED_FORMATS
 from bench.simulator.delay import Delay
 from bench.untrusted.safe_io import JsonError, read_json
@@ -194,7 +194,7 @@ def json_string(text: str) -> bytes:
 
 def whole_frame(body: bytes) -> bytes:
     """A message in one unmasked frame (RFC 6455 §5.2); servers do not mask."""
-    size, first = len(body), b"\x82" if type(body) is Binary else b"\x81"
+    size, first = len(body), b"\x82" if type(body) is BinaryMessage else b"\x81"
     if size < 126:
         return first + size.to_bytes(1, "big") + body
     if size < 65536:

@@ -193,9 +193,9 @@ class Transport(Protocol):
         """The instant now, on the clock that the stamps are on."""
 
     def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
-        """Hand one message to the kernel, text unless it is `Binary`; None where the connection is gone (see `closed`).
+        """Hand one message to the kernel; None if the connection is gone (see `closed`).
 
-        `stamped` asks the kernel when the message really leaves, which `transmitted` then tells.
+        A `BinaryMessage` is audio, which a transport may send as media; all else is text. `stamped` asks the kernel when the message really leaves, which `transmitted` then tells.
         """
 
     def offer(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:

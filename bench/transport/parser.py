@@ -24,7 +24,7 @@ from websockets.typing import ExtensionParameter
 
 from bench.clock import Arrival
 from bench.errors import ConnectError
-from bench.protocol.base import Binary
+from bench.protocol.base import BinaryMessage
 from bench.transport.received import Read, Received
 from bench.untrusted.safe_io import JsonError, read_json
 
@@ -210,7 +210,7 @@ class ProtocolParser:
             self._begun += frame.data
         if not frame.fin:
             return None
-        made = Binary if self._binary else bytes
+        made = BinaryMessage if self._binary else bytes
         data = made(self._begun if frame.opcode is Opcode.CONT else frame.data)
         arrival = Arrival(read.stamp_ns, read.stamp_ns - read.empty_ns, read.kernel)
         message = Received(data, arrival, self._message_bytes)

@@ -29,7 +29,7 @@ class Read(NamedTuple):
 
 
 class Received(NamedTuple):
-    """One message, when it arrived, and the bytes of its frames with their headers. `data`: text, or `Binary`."""
+    """A message, its arrival, and the bytes of its frames with their headers. `data`: text, or a `BinaryMessage`."""
 
     data: bytes
     arrival: Arrival

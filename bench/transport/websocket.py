@@ -24,7 +24,7 @@ from bench.clock import Handed, monotonic_ns
 from bench.errors import ConnectError
 from bench.limits import Limits
 from bench.metrics import ACCEPT_HEADER
-from bench.protocol.base import Binary
+from bench.protocol.base import BinaryMessage
 from bench.protocol.events import Event
 from bench.transport.connect import connect
 from bench.transport.fast.frames import LONGEST, MASK_BYTES, masked_frame
@@ -213,7 +213,7 @@ class WebSocket:
         """A message as it is written."""
         if self._parser.deflate is None and self._protocol.state is State.OPEN:
             return masked_frame(message, os.urandom(MASK_BYTES))
-        send = self._protocol.send_binary if type(message) is Binary else self._protocol.send_text
+        send = self._protocol.send_binary if type(message) is BinaryMessage else self._protocol.send_text
         send(message)
         return b"".join(self._protocol.data_to_send())
 

@@ -21,7 +21,7 @@ from bench.plan.recordings import Pcm, Speech
 from bench.plan.steps import Interrupt, InterruptSettings
 from bench.plan.turn_plan import Cue
 from bench.plan.turns import HearTurn, Step, WavTurn
-from bench.protocol.base import Binary
+from bench.protocol.base import BinaryMessage
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.settings import FULL_DUPLEX, TurnDetection
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
@@ -83,7 +83,7 @@ class Agent:
         heapq.heappush(self._due, (at_ns, next(self._numbers), message))
 
     def hear(self, message: bytes, at_ns: int) -> None:
-        fields = {} if isinstance(message, Binary) else json.loads(message)
+        fields = {} if isinstance(message, BinaryMessage) else json.loads(message)
         if fields.get("event") == "mark":
             self.marks.append((at_ns, fields["mark"]["name"]))
         loud = is_loud(message, fields)
@@ -134,7 +134,7 @@ def is_loud(message: bytes, fields: dict[str, Any]) -> bool | None:
             return not set(base64.b64decode(payload)) <= {0xFF, 0x7F}
         case {"kind": "AudioData", "audioData": {"silent": silent}}:
             return not silent
-    return any(message) if isinstance(message, Binary) else None
+    return any(message) if isinstance(message, BinaryMessage) else None
 
 
 class Call(NamedTuple):

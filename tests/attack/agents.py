@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bench.protocol.audio import G711_ULAW, PCM16_16K, AudioFormat, Samples
-from bench.protocol.base import Binary
+from bench.protocol.base import BinaryMessage
 from bench.transport.interface import CloseInfo
 
 FRAME_MS = 20
@@ -51,7 +51,7 @@ class Mouth:
     def payload(self, data: bytes) -> bytes:
         """A message with these bytes as audio."""
         if self.dialect == "pcm":
-            return Binary(data)
+            return BinaryMessage(data)
         return self.text(base64.b64encode(data).decode())
 
     def text(self, payload: Any) -> bytes:
@@ -131,7 +131,7 @@ DEEP = b"[" * 100_000 + b"]" * 100_000
 LONG = "x" * 1_000_000
 AMID = {
     # Twilio's
-    "twilio binary where text is due": (TWILIO, Binary(b"\xff" * 160), "protocol_error:json"),
+    "twilio binary where text is due": (TWILIO, BinaryMessage(b"\xff" * 160), "protocol_error:json"),
     "twilio an empty message": (TWILIO, b"", "protocol_error:json"),
     "twilio words": (TWILIO, b"hello", "protocol_error:json"),
     "twilio a list": (TWILIO, b'["media"]', "protocol_error:json"),
@@ -180,7 +180,7 @@ AMID = {
     "twilio a mark that is a number": (TWILIO, TWILIO.mark(5), "protocol_error:json"),
     "twilio a mark that is a template": (TWILIO, TWILIO.mark("{number}{uuid}\\{uuid}"), "ok"),
     # Azure's
-    "acs binary where text is due": (ACS, Binary(bytes(640)), "protocol_error:json"),
+    "acs binary where text is due": (ACS, BinaryMessage(bytes(640)), "protocol_error:json"),
     "acs a kind that is a table": (ACS, dumped({"kind": {}}), "protocol_error:json"),
     "acs two kinds": (ACS, dumped({"kind": "AudioData", "Kind": "StopAudio"}), "ok"),
     "acs audio that is a text": (ACS, dumped({"kind": "AudioData", "audioData": "AAAA"}), "protocol_error:json"),
@@ -195,10 +195,10 @@ AMID = {
     "pcm words": (PCM, b"ready", "protocol_error:json"),
     "pcm no UTF-8": (PCM, b'{"x":"\xff"}', "ok"),
     "pcm deep JSON": (PCM, b'{"x":' + DEEP + b"}", "protocol_error:json"),
-    "pcm audio of nothing": (PCM, Binary(b""), "ok"),
-    "pcm half a sample": (PCM, Binary(b"\x01"), "ok"),
-    "pcm an odd number of bytes": (PCM, Binary(b"\x00" * 641), "ok"),
-    "pcm a WAV's head": (PCM, Binary(b"RIFF$\x08\x00\x00WAVEfmt " + bytes(28)), "ok"),
+    "pcm audio of nothing": (PCM, BinaryMessage(b""), "ok"),
+    "pcm half a sample": (PCM, BinaryMessage(b"\x01"), "ok"),
+    "pcm an odd number of bytes": (PCM, BinaryMessage(b"\x00" * 641), "ok"),
+    "pcm a WAV's head": (PCM, BinaryMessage(b"RIFF$\x08\x00\x00WAVEfmt " + bytes(28)), "ok"),
     "pcm what only a log has, of another type": (PCM, dumped({"binary": 5}), "protocol_error:base64"),
     "pcm a megabyte of text": (PCM, dumped({"transcript": LONG}), "ok"),
 }
@@ -266,7 +266,7 @@ def followed(by: Callable[[Mouth, int], Deed]) -> Act:
 def cut_in_two(mouth: Mouth) -> Deeds:
     data = mouth.format.encode(mouth.voice(400))
     for begin in range(0, len(data), 641):
-        yield Binary(data[begin : begin + 641])
+        yield BinaryMessage(data[begin : begin + 641])
         yield 20
 
 
@@ -318,8 +318,8 @@ COURSES: dict[str, tuple[str, Mouth, Act]] = {
     "half as fast as it sounds": ("ok", PCM, lambda mouth: mouth.spoken(mouth.voice(400), pace=0.5)),
     "answers an hour later": ("ok timeout:first_delta", PCM, course(ASKED, LATER, GREETS)),
     "greets an hour later": ("timeout:first_delta", PCM, course(silent(100), LATER, GREETS)),
-    "frames of nothing": ("timeout:first_delta", PCM, for_ever(*[Binary(b"")] * 5, 20)),
-    "frames of half a sample": ("timeout:first_delta", PCM, for_ever(*[Binary(b"\x01")] * 5, 20)),
+    "frames of nothing": ("timeout:first_delta", PCM, for_ever(*[BinaryMessage(b"")] * 5, 20)),
+    "frames of half a sample": ("timeout:first_delta", PCM, for_ever(*[BinaryMessage(b"\x01")] * 5, 20)),
     "one sample at a time":
         ("ok", TWILIO, course(lambda mouth: (mouth.audio(np.array([sample])) for sample in mouth.voice(200)))),
     "messages without end": ("limit_exceeded:events", PCM, for_ever(b"{}")),

@@ -20,7 +20,7 @@ from bench.observe.onsets import ERRORS_NS
 from bench.observe.timeline import Timeline
 from bench.plan.turn_plan import TurnPlan
 from bench.protocol.audio import G711_ULAW, PCM16_16K, AudioFormatName
-from bench.protocol.base import Binary
+from bench.protocol.base import BinaryMessage
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.gpt_live import GPT_LIVE, STARTED
 from bench.remedies import remedy_of
@@ -120,20 +120,20 @@ FORMAT: AudioFormatName = "pcm16@16000"
 RATE_HZ = 16_000
 SAMPLES = RATE_HZ * FRAME_MS // 1_000
 RNG = np.random.default_rng(1)
-SILENCE = Binary(bytes(2 * SAMPLES))
+SILENCE = BinaryMessage(bytes(2 * SAMPLES))
 TEXT = msgspec.json.encode({"kind": "hello"})
 
 
-def noise() -> Binary:
+def noise() -> BinaryMessage:
     """A frame of noise that is always of the same level."""
-    return Binary(PCM16_16K.encode(RNG.normal(0, 3_000, SAMPLES).astype(np.int16)))
+    return BinaryMessage(PCM16_16K.encode(RNG.normal(0, 3_000, SAMPLES).astype(np.int16)))
 
 
-def voice(number: int) -> Binary:
+def voice(number: int) -> BinaryMessage:
     """A frame of a voice that never pauses."""
     level = 3_000 + 2_500 * np.sin(number / 3)
     tone = level * np.sin(2 * np.pi * 220 * (np.arange(SAMPLES) + number * SAMPLES) / RATE_HZ)
-    return Binary(PCM16_16K.encode(tone.astype(np.int16)))
+    return BinaryMessage(PCM16_16K.encode(tone.astype(np.int16)))
 
 
 def ended(frames: Iterable[bytes], *, spoken: bool = True, before: Iterable[bytes] = ()) -> TurnObservation:

@@ -28,7 +28,7 @@ from bench.protocol.audio import (
     counted_blocks,
     measured_blocks,
 )
-from bench.protocol.base import Binary
+from bench.protocol.base import BinaryMessage
 from bench.protocol.events import Kind
 from bench.protocol.pcm import PCM
 from benchmarks import onsets as known
@@ -264,7 +264,7 @@ def replies(detector: ReplyDetector, came: Iterable[tuple[int, Samples]]) -> lis
     for at_ms, samples in came:
         arrival = Arrival(AT_NS + at_ms * MS)
         found += [(event.kind, came.at_ns) for event, came in detector.ended_by(arrival.at_ns)]
-        events = detector.listened(PCM.decode(Binary(PCM16_8K.encode(samples))), arrival)
+        events = detector.listened(PCM.decode(BinaryMessage(PCM16_8K.encode(samples))), arrival)
         found += [(event.kind, came.at_ns) for event, came in detector.events_in(events, arrival) if event.response_id]
     kept = {Kind.AUDIO_DELTA, Kind.RESPONSE_DONE}
     told = [(kind, (at_ns - AT_NS) // MS) for kind, at_ns in found if kind in kept]

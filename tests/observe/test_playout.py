@@ -22,7 +22,7 @@ from bench.plan.recordings import to_pcm16
 from bench.plan.turn_plan import TurnPlan
 from bench.protocol.acs import ACS
 from bench.protocol.audio import G711_ULAW, PCM16_16K, AudioFormat, Samples
-from bench.protocol.base import Binary
+from bench.protocol.base import BinaryMessage
 from bench.protocol.events import CutPayload, Event, Kind, LinePlace
 from bench.protocol.pcm import PCM
 from bench.transport.received import DeltaArrival, Received
@@ -31,9 +31,9 @@ from benchmarks import onsets
 from tests.helpers import AT_NS, MS, after_ms, at
 
 FRAME_MS = 20
-LOUD = Binary(PCM16_16K.encode(np.tile(np.repeat(np.array([3_000, -3_000], np.int16), 8), FRAME_MS)))
+LOUD = BinaryMessage(PCM16_16K.encode(np.tile(np.repeat(np.array([3_000, -3_000], np.int16), 8), FRAME_MS)))
 """20 ms of a tone of 1 kHz."""
-SILENT = Binary(bytes(2 * 16 * FRAME_MS))
+SILENT = BinaryMessage(bytes(2 * 16 * FRAME_MS))
 
 
 BEGIN_MS = 2_000
@@ -233,7 +233,7 @@ def before(behind: tuple[str, float], voice: int, ahead_ms: int, tail_ms: int = 
 def frames_of(samples: Samples, format: AudioFormat) -> list[Event]:
     size = format.rate_hz * FRAME_MS // 1_000
     pieces = (samples[at : at + size] for at in range(0, len(samples) - size + 1, size))
-    return [event for piece in pieces for event in PCM.decode(Binary(format.encode(piece)))]
+    return [event for piece in pieces for event in PCM.decode(BinaryMessage(format.encode(piece)))]
 
 
 def arrivals_ms(count: int, late: Late) -> list[int]:
@@ -412,7 +412,7 @@ def test_an_agent_that_sleeps_a_little_too_long_between_frames_is_timed_as_well_
     found = list[tuple[Event, Arrival]]()
     for number, at_ns in enumerate(evenly(20_200_000, count + 10)):
         arrival = Arrival(at_ns, error_ns)
-        events = detector.listened(PCM.decode(Binary(loud if number >= count else silent)), arrival)
+        events = detector.listened(PCM.decode(BinaryMessage(loud if number >= count else silent)), arrival)
         found += [(event, came) for event, came in detector.events_in(events, arrival) if event.response_id]
 
     (first, came), *_ = found

@@ -22,7 +22,7 @@ from bench.observe.reply_detector import SILENCE_NS, ReplyDetector
 from bench.plan.turn_plan import TurnPlan
 from bench.protocol.acs import ACS
 from bench.protocol.audio import PCM16, PCM16_16K, Samples
-from bench.protocol.base import Binary, Dialect
+from bench.protocol.base import BinaryMessage, Dialect
 from bench.protocol.events import CutPayload, Event, Kind
 from bench.protocol.gpt_live import GPT_LIVE
 from bench.protocol.openai_ga import GA
@@ -235,7 +235,7 @@ def test_a_reply_is_found_in_the_samples_of_the_stream_wherever_messages_cut_it(
 ) -> None:
     dialect: Dialect = ACS if in_json else PCM
     data = PCM16_16K.encode(spoken(16_000, 1_000, 400, 1_200))
-    messages = [acs_message(piece) if in_json else Binary(piece) for piece in pieces(data, 640, moved)]
+    messages = [acs_message(piece) if in_json else BinaryMessage(piece) for piece in pieces(data, 640, moved)]
 
     assert sounded(dialect, messages) == (16_000, 16_000 + 400 * 16, len(data))
 
@@ -245,10 +245,10 @@ def test_half_a_sample_is_dropped_with_what_a_clear_drops() -> None:
     detector = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True)
     faint = PCM16_16K.encode(np.full(320, FAINT, np.int16))
     events = [
-        *(event for _ in range(50) for event in PCM.decode(Binary(faint))),
-        *PCM.decode(Binary(faint[:-1])),
+        *(event for _ in range(50) for event in PCM.decode(BinaryMessage(faint))),
+        *PCM.decode(BinaryMessage(faint[:-1])),
         Event(Kind.CLEARED),
-        *(event for _ in range(50) for event in PCM.decode(Binary(faint))),
+        *(event for _ in range(50) for event in PCM.decode(BinaryMessage(faint))),
     ]
     for number, event in enumerate(events):
         (found,) = detector.listened([event], Arrival(AT_NS + number * 20 * MS))

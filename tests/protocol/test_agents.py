@@ -17,7 +17,7 @@ from bench.plan.repertoire import Repertoire
 from bench.plan.script import load_script
 from bench.protocol.acs import ACS
 from bench.protocol.audio import G711_ULAW, AudioFormatName
-from bench.protocol.base import Act, Binary, ClientMessage, Dialect, Provider
+from bench.protocol.base import Act, BinaryMessage, ClientMessage, Dialect, Provider
 from bench.protocol.events import Kind, audio_payload
 from bench.protocol.pcm import PCM
 from bench.protocol.settings import FULL_DUPLEX, SessionSettings, TurnDetection
@@ -219,9 +219,9 @@ OF_PCM = cast("Provider", PCM.provider)
 
 def test_audio_goes_out_and_comes_as_it_is() -> None:
     sent = PCM.append(b"\x01\x02\x03\x04", "e")
-    came = event_of(Binary(b"\x05\x06\x07\x08"), PCM)
+    came = event_of(BinaryMessage(b"\x05\x06\x07\x08"), PCM)
 
-    assert (type(sent.data), sent.data) == (Binary, b"\x01\x02\x03\x04")
+    assert (type(sent.data), sent.data) == (BinaryMessage, b"\x01\x02\x03\x04")
     assert (came.kind, came.payload_bytes) == (Kind.AUDIO_DELTA, 4)
     assert isinstance(came.payload, msgspec.Raw)
     assert audio_payload(came.payload) == b"\x05\x06\x07\x08"
@@ -264,7 +264,7 @@ def test_it_refuses_settings_that_no_agent_is_told(settings: dict[str, Any], wor
     assert refused.problem.startswith(words)
 
 
-@given(message=st.binary(max_size=400) | st.binary(max_size=400).map(Binary))
+@given(message=st.binary(max_size=400) | st.binary(max_size=400).map(BinaryMessage))
 def test_nothing_that_comes_raises_and_a_log_tells_the_same(message: bytes) -> None:
     event = event_of(message, PCM)
     if event.kind is Kind.MALFORMED:
@@ -276,7 +276,9 @@ def test_nothing_that_comes_raises_and_a_log_tells_the_same(message: bytes) -> N
 
 
 def test_a_log_has_audio_in_base64() -> None:
-    assert json.loads(bytes(clean(Binary(b"\x00\x01"), str))) == {"binary": base64.b64encode(b"\x00\x01").decode()}
+    assert json.loads(bytes(clean(BinaryMessage(b"\x00\x01"), str))) == {
+        "binary": base64.b64encode(b"\x00\x01").decode()
+    }
 
 
 # What each of them makes of what comes.
@@ -293,7 +295,7 @@ HEARD: dict[Dialect, list[tuple[Any, Kind]]] = {
         ({}, Kind.UNKNOWN),
         ({"event": 1}, Kind.MALFORMED),
         ({"event": "media", "media": LOUD}, Kind.MALFORMED),
-        (Binary(bytes(160)), Kind.MALFORMED),
+        (BinaryMessage(bytes(160)), Kind.MALFORMED),
     ],
     ACS: [
         ({"kind": "AudioData", "audioData": {"data": SAID}}, Kind.AUDIO_DELTA),
@@ -307,7 +309,7 @@ HEARD: dict[Dialect, list[tuple[Any, Kind]]] = {
         ({}, Kind.UNKNOWN),
         ({"kind": 1}, Kind.MALFORMED),
         ({"kind": "AudioData", "audioData": SAID}, Kind.MALFORMED),
-        (Binary(bytes(640)), Kind.MALFORMED),
+        (BinaryMessage(bytes(640)), Kind.MALFORMED),
     ],
     PCM: [
         (b'{"type": "transcript", "text": "Hello"}', Kind.NOTED),
@@ -316,8 +318,8 @@ HEARD: dict[Dialect, list[tuple[Any, Kind]]] = {
         (b'{"event": "clear", "stream_id": "s"}', Kind.CLEARED),
         (b'{"type": "clear"}', Kind.CLEARED),
         (b'{"type": "clear_cache", "event": {"clear": 1}, "action": ["clear"]}', Kind.NOTED),
-        (Binary(b""), Kind.AUDIO_DELTA),
-        (Binary(b"\x00"), Kind.AUDIO_DELTA),
+        (BinaryMessage(b""), Kind.AUDIO_DELTA),
+        (BinaryMessage(b"\x00"), Kind.AUDIO_DELTA),
         (b"ready", Kind.MALFORMED),
         (b"[1, 2]", Kind.MALFORMED),
         (b"", Kind.MALFORMED),
@@ -334,7 +336,7 @@ def test_each_message_of_an_agent_is_one_event(dialect: Dialect, message: Any, k
     event = event_of(message if isinstance(message, bytes) else msgspec.json.encode(message), dialect)
 
     assert event.kind is kind
-    if isinstance(message, Binary) and kind is Kind.MALFORMED:
+    if isinstance(message, BinaryMessage) and kind is Kind.MALFORMED:
         assert event.reason == "a binary message came, but only text is expected"
 
 

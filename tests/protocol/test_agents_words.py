@@ -19,7 +19,7 @@ import pytest
 
 from bench.protocol.acs import ACS
 from bench.protocol.audio import G711_ULAW, PCM16, PCM16_16K, AudioFormat
-from bench.protocol.base import Binary, ClientMessage, Dialect, Provider
+from bench.protocol.base import BinaryMessage, ClientMessage, Dialect, Provider
 from bench.protocol.events import Kind, audio_payload
 from bench.protocol.pcm import PCM
 from bench.protocol.settings import FULL_DUPLEX, SessionSettings, TurnDetection
@@ -53,7 +53,7 @@ CASES = {
 
 def shown(data: bytes) -> Any:
     """A message as a question has it."""
-    return {"binary": _text(data)} if isinstance(data, Binary) else data.decode()
+    return {"binary": _text(data)} if isinstance(data, BinaryMessage) else data.decode()
 
 
 def _text(data: bytes) -> str:
@@ -84,7 +84,7 @@ def questions(case: Case, pcm: bytes = SPOKEN, *, only_audio: bool = False) -> I
 def holds(case: Case, question: Mapping[str, Any], answer: Any) -> None:
     """Assert that the package has understood a message, or that we understand its own."""
     if "say" in question:
-        message = Binary(base64.b64decode(answer["binary"])) if isinstance(answer, dict) else answer.encode()
+        message = BinaryMessage(base64.b64decode(answer["binary"])) if isinstance(answer, dict) else answer.encode()
         event = event_of(message, case.dialect)
         if question["say"] == CLEAR:
             assert event.kind is Kind.CLEARED

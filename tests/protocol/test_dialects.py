@@ -14,7 +14,7 @@ from openai.types.beta import realtime as beta
 from pydantic import BaseModel
 
 from bench.protocol.audio import AudioFormatName
-from bench.protocol.base import Act, Awaited, Binary, ClientMessage, Dialect
+from bench.protocol.base import Act, Awaited, BinaryMessage, ClientMessage, Dialect
 from bench.protocol.dialects import DIALECTS, GLM, INWORLD, QWEN, STEPFUN, XAI
 from bench.protocol.events import EMPTY, Event, FunctionCall, Kind
 from bench.protocol.openai_ga import GA
@@ -460,7 +460,7 @@ def test_events_of_their_own_are_known(dialect: Dialect, name: str, kind: Kind) 
 @thorough
 @given(data=st.binary(max_size=300), binary=st.booleans(), dialect=st.sampled_from(list(DIALECTS.values())))
 def test_no_message_makes_a_dialect_raise(data: bytes, binary: bool, dialect: Dialect) -> None:
-    assert all(isinstance(event, Event) for event in dialect.decode(Binary(data) if binary else data))
+    assert all(isinstance(event, Event) for event in dialect.decode(BinaryMessage(data) if binary else data))
 
 
 OFFICIAL: dict[Dialect, Any] = {GA: realtime, PREVIEW: beta}

@@ -24,7 +24,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from bench.clock import monotonic_ns, utc_ns
-from bench.protocol.base import SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, Binary
+from bench.protocol.base import SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, BinaryMessage
 from bench.simulator.behaviour import SimulatedSession
 from bench.simulator.faults.injection import (
     EndResponse,
@@ -244,7 +244,7 @@ class Connection:
                 self._shared.truth.sent(self._session_id, event, handed_ns, taken_ns, len(frame))
 
     def _compressed(self, body: bytes) -> bytes:
-        opcode = Opcode.BINARY if type(body) is Binary else Opcode.TEXT
+        opcode = Opcode.BINARY if type(body) is BinaryMessage else Opcode.TEXT
         return Frame(opcode, body).serialize(mask=False, extensions=self._protocol.extensions)
 
     # Faults

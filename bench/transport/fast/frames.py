@@ -11,7 +11,7 @@ import struct
 from websockets.frames import apply_mask  # type: ignore[attr-defined]  # masks in C where it can be had
 
 from bench.clock import Arrival
-from bench.protocol.base import Binary
+from bench.protocol.base import BinaryMessage
 from bench.transport.received import Received
 
 FINAL_TEXT, FINAL_BINARY = 0x81, 0x82
@@ -46,7 +46,7 @@ def leading_texts(data: bytes, arrival: Arrival) -> tuple[list[Received], int]:
 
 def masked_frame(payload: bytes, mask: bytes) -> bytes:
     """A message in one frame as a client sends it, masked with four random bytes (RFC 6455 §5.3)."""
-    length, first = len(payload), FINAL_BINARY if type(payload) is Binary else FINAL_TEXT
+    length, first = len(payload), FINAL_BINARY if type(payload) is BinaryMessage else FINAL_TEXT
     if length < SHORT:
         header = struct.pack("!BB", first, MASKED | length)
     elif length <= LONGEST:
