@@ -195,7 +195,8 @@ class Transport(Protocol):
     def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
         """Hand one message to the kernel; None if the connection is gone (see `closed`).
 
-        A `BinaryMessage` is audio, which a transport may send as media; all else is text. `stamped` asks the kernel when the message really leaves, which `transmitted` then tells.
+        A `BinaryMessage` is audio, which a transport may send as media; all else is text. `stamped` asks the kernel
+        when the message really leaves, which `transmitted` then returns.
         """
 
     def offer(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
