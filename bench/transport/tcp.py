@@ -62,7 +62,7 @@ class ByteStream(Protocol):
     def listen(self, until_ns: int, take: TakeRead, sender: PacedSender | None = None, *, polled: bool = False) -> bool:
         """Pass reads to `take`, which the event loop calls, until it says True; False when `until_ns` passed before.
 
-        Where it had passed already this is `read`: nothing that arrived by then is left. `sender`: as in
+        If it had passed already, nothing that arrived by then is left. `sender`: as in
         `bench.transport.interface.Transport`; True also where that says so. `polled`: the socket may be looked at every
         few milliseconds only.
         """
@@ -178,10 +178,10 @@ class TcpStream:
         # else nobody sleeps: what arrived by then is read now, however late that is
         if self._reader.stamped_ns <= until_ns and monotonic_ns() < until_ns:
             return self._listen(until_ns, take, polled)
-        read = self.read(until_ns)
-        if read is not None:
-            pass_on(self.sieve.sift(read), self.sieve, take)
-        return read is not None
+        while (read := self.read(until_ns)) is not None:
+            if pass_on(self.sieve.sift(read), self.sieve, take):
+                return True
+        return False
 
     def _listen(self, until_ns: int, take: TakeRead, polled: bool) -> bool:
         """Let the loop read until `take` says True; False when `until_ns` passed before."""

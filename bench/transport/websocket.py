@@ -124,13 +124,11 @@ class WebSocket:
         self._end: CloseInfo | None = None
         self._came: list[Received] = []
         self._unread: Read | None = None  # what the loop has read and left to whoever listens
-        self._woken = False
         self._parser = ProtocolParser(protocol, stream.rest)
         self._stamp_ns = self._answer_error_ns = 0
         self._broken = False
         self._goodbye_until_ns = NEVER_NS
         """Until when anything may still be written, once the connection is being closed."""
-        self._sender: PacedSender | None = None
         self._offered = 0
         """Bytes of the frame of the message that was offered last."""
         longest = protocol.max_message_size
@@ -242,16 +240,15 @@ class WebSocket:
     ) -> None:
         if self._came:  # from the last handful: this connection has had its turn, and others may wait for theirs
             self._stream.rest()
-        self._woken, self._sender = False, sender
         self._reader.begin(reply)
         pass_on, polled = partial(self._pass_on, take), reply is not None and reply.streaming
         try:
-            while not self._came and not self._woken and self._end is None:
-                if not self._stream.listen(until_ns, pass_on, None if sender is None else self, polled=polled):
+            while not self._came and self._end is None:
+                self._stream.listen(until_ns, pass_on, sender, polled=polled)
+                if self._unread is None:
                     break
-                if self._unread is not None:
-                    read, self._unread = self._unread, None
-                    self._parse(read)
+                read, self._unread = self._unread, None
+                self._parse(read)
         finally:
             self._reader.end()
         came, self._came = self._came[:HANDFUL], self._came[HANDFUL:]
@@ -269,14 +266,6 @@ class WebSocket:
     def keeps_texts(self, keeps: bool) -> None:
         self._reader.keeps_texts = keeps
 
-    @property
-    def due_ns(self) -> int | None:
-        return None if self._sender is None else self._sender.due_ns
-
-    def send_due(self) -> bool:
-        self._woken |= self._sender is not None and self._sender.send_due()
-        return self._woken
-
     def _pass_on(self, take: OnMessage, read: Read) -> bool:
         """Pass on the messages of a read, within the event loop; what is more than that is for whoever listens."""
         came = self._reader.read(read)
@@ -286,9 +275,7 @@ class WebSocket:
         if len(came) > HANDFUL:
             self._came += came
             return True
-        for message in came:
-            self._woken |= take(message)
-        return self._woken
+        return any([take(message) for message in came])
 
     @property
     def heard_ns(self) -> int:
@@ -376,7 +363,6 @@ class WebSocket:
 
     def abort(self) -> None:
         self._reader.take_begun()
-        self._sender = None
         self._came = []
         self._parser.close()
         self._note_end(ABNORMAL, "we let go", monotonic_ns())

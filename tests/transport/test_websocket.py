@@ -70,10 +70,10 @@ class FakeStream:
         return read
 
     def listen(self, until_ns: int, take: TakeRead, sender: PacedSender | None = None, *, polled: bool = False) -> bool:
-        read = self.read(until_ns)
-        if read is not None:
-            take(read)
-        return read is not None
+        while (read := self.read(until_ns)) is not None:
+            if take(read):
+                return True
+        return False
 
     @property
     def problem(self) -> str:
