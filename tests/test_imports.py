@@ -136,7 +136,9 @@ COMPUTING = ("pandas", "pathlib", "scipy", "reports.runs", "reports.samples", "r
 STARTED = {
     "rtbench.locust_run": {"locust", "rtbench.cli.app"},
     "rtbench.capacity.play": {"bench.load.leading.forecast"},
-    "bench.load.leading.looks": {"reports.looks", "rtbench.cli.app", "rtbench.cli.decision"},
+    "bench.load.leading.children": {"rtbench.cli.app"},
+    "bench.load.leading.finalized_run": {"rtbench.cli.decision"},
+    "bench.load.leading.interim_analyses": {"reports.looks"},
     "bench.load.leading.gating": {"reports.gate"},
     "rtbench.cli.run": {"bench.load.run_files"},
     "bench.load.leading.monitor": {"bench.load.leading.exporter"},

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 
 from bench.errors import ScriptError
-from bench.load.leading.looks import scripts_of
+from bench.load.leading.interim_analyses import scripts_of
 from bench.load.planning.estimate import HIGH, session_usage
 from bench.load.planning.plays import loaded_scripts, prepared_plays
 from bench.load.planning.tasks import script as task_of

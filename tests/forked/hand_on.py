@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 
-import bench.load.leading.looks
+import bench.load.leading.children
 
 PYTHONS = {name: value for name, value in os.environ.items() if name.startswith("PYTHON")}
 
@@ -68,5 +68,5 @@ def output_of(command):
     return ended.stdout
 
 
-bench.load.leading.looks.subprocess = bench.load.leading.looks.subprocess = Forking()
-bench.load.leading.looks.output_of = output_of
+bench.load.leading.children.subprocess = Forking()
+bench.load.leading.children.output_of = output_of

@@ -12,7 +12,7 @@ import pytest
 from gevent.event import Event
 
 from bench.errors import UsageError
-from bench.load.leading.looks import Looks
+from bench.load.leading.interim_analyses import InterimAnalyses
 from bench.load.leading.monitor import Monitor
 from bench.load.leading.role import sign_in
 from bench.load.leading.terminal import TerminalView
@@ -39,7 +39,7 @@ def monitor(
         sessions=10,
         warmup_s=warmup_s,
     )
-    return Monitor(cast(Planned, planned), view, run_time_s=run_time_s, looks=cast(Looks, looks))
+    return Monitor(cast(Planned, planned), view, run_time_s=run_time_s, looks=cast(InterimAnalyses, looks))
 
 
 def test_the_budget_is_spent_once_the_processes_have_spent_it_together() -> None:

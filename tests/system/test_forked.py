@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bench.load.leading import looks
+from bench.load.leading import children
 from tests import forked
 from tests.simulator_process import GUARD_S
 
@@ -147,18 +147,18 @@ def test_timers_of_gevent_count_from_the_fork_not_from_the_imports(
 
 def test_what_is_started_at_the_end_of_a_run_is_forked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYTHONPATH", raising=False)  # another one would have it started
-    started = looks._called("report", tmp_path, GUARD_S)
+    started = children.run_command("report", tmp_path, GUARD_S)
     reports = forked._server((sys.executable, "-P"), forked.REPORT).requests.fileno()
-    monkeypatch.setattr(looks, "subprocess", subprocess)
-    monkeypatch.setattr(looks, "output_of", vars(looks)["output_of"])
+    monkeypatch.setattr(children, "subprocess", subprocess)
+    monkeypatch.setattr(children, "output_of", vars(children)["output_of"])
     namespace: dict[str, Any] = {"REPORTS": reports}
     exec(forked.HAND_ON, namespace)
     asked: list[Any] = []
     status = namespace["Forking"]._status
     monkeypatch.setattr(namespace["Forking"], "_status", lambda *values: asked.append(1) or status(*values))
-    fork = looks._called("report", tmp_path, GUARD_S)
+    fork = children.run_command("report", tmp_path, GUARD_S)
 
     assert started.returncode == 2
     assert (fork.returncode, fork.stdout, fork.stderr) == (started.returncode, started.stdout, started.stderr)
-    assert looks._called("report", tmp_path, 0.0001).returncode == looks.TIMED_OUT
+    assert children.run_command("report", tmp_path, 0.0001).returncode == children.TIMED_OUT
     assert asked == [1, 1]

@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.installation import python_command
-from bench.load.leading.looks import ANSWER_S, child_answer
+from bench.load.leading.children import ANSWER_S, child_answer
 from bench.load.planning.planned import Planned
 from bench.load.planning.run_options import OF_CHECK, is_command
 

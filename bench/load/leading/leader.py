@@ -14,17 +14,9 @@ from locust.argument_parser import get_parser
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS, USAGE_STATUS, UsageError
+from bench.load.leading.finalized_run import finalize_run, holds_rows, upload_run
 from bench.load.leading.gating import Thresholds, check_options, read_thresholds
-from bench.load.leading.looks import (
-    LookPlan,
-    Looks,
-    close_run,
-    holds_rows,
-    plan_words,
-    scripts_of,
-    sequential_plan,
-    upload_run,
-)
+from bench.load.leading.interim_analyses import InterimAnalyses, SequentialPlan, plan_words, scripts_of, sequential_plan
 from bench.load.leading.monitor import Monitor, Telemetry, check_installed
 from bench.load.leading.role import ProcessRole
 from bench.load.leading.tally import TargetStanding
@@ -70,7 +62,7 @@ class Leader(ProcessRole):
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         self._ran = False
-        self._decision: LookPlan | None = None
+        self._decision: SequentialPlan | None = None
         self._thresholds: Thresholds = {}
         self._check_options: list[str] | None = None
         parsed = environment.parsed_options
@@ -197,7 +189,7 @@ class Leader(ProcessRole):
             self._planned,
             self._screen,
             run_time_s=self._parsed.run_time or self._planned.load_model.length_s,
-            looks=None if plan is None else Looks(folder, plan, stop=stop, give_up=give_up, say=self.say),
+            looks=None if plan is None else InterimAnalyses(folder, plan, stop=stop, give_up=give_up, say=self.say),
             telemetry=Telemetry(folder.name, self._planned, self.say) if self._parsed.telemetry else None,
         )
 
@@ -271,7 +263,7 @@ class Leader(ProcessRole):
             run.document["aborted_because"] = reason.removeprefix(GIVEN_UP)
         judged = reason != INTERRUPTED and self._environment.process_exit_code != USAGE_STATUS
         stopped = reason or "its time was over, or its users were stopped"
-        closed = close_run(folder, run.document, stopped, self._check_options if judged else None)
+        closed = finalize_run(folder, run.document, stopped, self._check_options if judged else None)
         run.summary = closed.summary
         if closed.problem:
             self._say_problem(folder, closed.problem)

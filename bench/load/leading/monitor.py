@@ -21,7 +21,7 @@ from bench.clock import monotonic_ns
 from bench.cpu import LOWERED
 from bench.errors import UsageError
 from bench.installation import KILLED_S, own_environment, python_command, tool_version
-from bench.load.leading.looks import Looks
+from bench.load.leading.interim_analyses import InterimAnalyses
 from bench.load.leading.tally import EXPORTED, Tally, TargetStanding
 from bench.load.leading.terminal import ENDINGS, Moment, TerminalView, left_s, phase
 from bench.load.lifecycle import RunState
@@ -159,7 +159,7 @@ class Monitor:
         view: TerminalView | None,
         *,
         run_time_s: float | None,
-        looks: Looks | None = None,
+        looks: InterimAnalyses | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
         self._planned, self._view, self._run_time_s = planned, view, run_time_s

@@ -189,11 +189,11 @@ def test_a_run_lasts_as_long_as_was_asked_however_long_its_start_took(tmp_path: 
 
 SLOW_TO_BEGIN = """
 import time
-from bench.load.leading import looks
+from bench.load.leading import children
 from locust import events
 from locust.runners import WorkerRunner
 
-child = looks._child
+child = children.run_child
 
 
 @events.test_start.add_listener
@@ -207,7 +207,7 @@ def report_slowly(*arguments, **variables):
     return child(*arguments, **variables)
 
 
-looks._child = report_slowly
+children.run_child = report_slowly
 """
 """Workers that prepare for longer than their run lasts, and a master who reports it for long, as on a busy machine."""
 

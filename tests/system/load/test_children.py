@@ -13,7 +13,8 @@ import pytest
 
 from bench.errors import USAGE_STATUS
 from bench.load.leading import monitor
-from bench.load.leading.looks import close_run, holds_rows, output_of
+from bench.load.leading.children import output_of
+from bench.load.leading.finalized_run import finalize_run, holds_rows
 from bench.load.leading.monitor import BEHIND, MOST_LINES, Telemetry
 from bench.load.playing.progress import ProgressReport
 from bench.run.document import SCHEMA_VERSION
@@ -45,7 +46,7 @@ gevent.spawn_later(0.2, signal.signal, signal.SIGCHLD, signal.SIG_DFL)
 
 WAITS = """
 import sys
-from bench.load.leading.looks import output_of
+from bench.load.leading.children import output_of
 
 print(output_of([sys.executable, "-c", "import time; time.sleep(0.6); print('said')"]))
 """
@@ -74,9 +75,9 @@ def test_a_report_that_does_not_end_is_ended_and_the_rows_are_kept(
     endless.write_text("#!/bin/sh\nexec sleep 3600\n")
     endless.chmod(0o755)
     monkeypatch.setattr("sys.executable", str(endless))
-    monkeypatch.setattr("bench.load.leading.looks.longest_report_s", lambda folder: 0.01)
+    monkeypatch.setattr("bench.load.leading.finalized_run.longest_report_s", lambda folder: 0.01)
     document = {"schema": SCHEMA_VERSION, "started_utc_ns": 0, "warmup_s": 1, "notices": [], "settings": {}}
-    closed = close_run(stand.folder, document, "all sessions are done")
+    closed = finalize_run(stand.folder, document, "all sessions are done")
 
     assert (closed.summary, closed.status) == ("", USAGE_STATUS)
     assert closed.problem.endswith(f"was ended; no row is lost: rtbench report {stand.folder}")

@@ -16,7 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.load.leading.looks import LookPlan, Looks, is_due, plan_words, scripts_of, sequential_plan
+from bench.load.leading.interim_analyses import (
+    InterimAnalyses,
+    SequentialPlan,
+    is_due,
+    plan_words,
+    scripts_of,
+    sequential_plan,
+)
 from bench.load.planning.plays import loaded_scripts, prepared_plays
 from bench.load.planning.run_options import Options
 from bench.load.planning.tasks import script
@@ -29,7 +36,7 @@ from tests.load.options import parsed
 @pytest.fixture(autouse=True)
 def prepared(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command that makes the plan is forked, with its imports done."""
-    monkeypatch.setattr("bench.load.leading.looks.subprocess.run", forked.run)
+    monkeypatch.setattr("bench.load.leading.children.subprocess.run", forked.run)
 
 
 def talk(name: str = "talk", turns: int = 10, output: str = "audio", *, steps: list[str] | None = None) -> list[Script]:
@@ -43,11 +50,11 @@ Script = dict[str, Any]
 LOOKS = [50, 100, 150]
 
 
-def made(*arguments: str, pairs: int = 500, scripts: Sequence[Script] = tuple(talk())) -> LookPlan:
+def made(*arguments: str, pairs: int = 500, scripts: Sequence[Script] = tuple(talk())) -> SequentialPlan:
     return sequential_plan(Options.of(parsed("--until-decided", *arguments)), pairs, scripts)
 
 
-def asking(folder: Path, thresholds: str, **how: Any) -> LookPlan:
+def asking(folder: Path, thresholds: str, **how: Any) -> SequentialPlan:
     """The plan of a run with this file of thresholds."""
     file = folder / "ci.yaml"
     file.write_text(thresholds)
@@ -220,7 +227,7 @@ def test_a_look_is_due_once_its_pairs_are_complete_and_the_last_never(sizes: lis
     assert not is_due(looks, held, pairs, pairs)
 
 
-# Looks that are held. A child is what a file of Python says.
+# InterimAnalyses that are held. A child is what a file of Python says.
 
 
 def child(folder: Path, program: str) -> tuple[str, ...]:
@@ -233,12 +240,12 @@ def saying(**said: Any) -> str:
 
 
 class Held:
-    """Looks at a folder, and what came of them."""
+    """InterimAnalyses at a folder, and what came of them."""
 
     def __init__(self, folder: Path, program: str) -> None:
         self.stopped: list[str] = []
         self.said: list[str] = []
-        self.looks = Looks(
+        self.looks = InterimAnalyses(
             folder,
             {"analyses": LOOKS},
             stop=self.stopped.append,

@@ -43,21 +43,21 @@ from types import SimpleNamespace
 import gevent
 from gevent.event import Event
 from bench.load.leading import leader
-from bench.load.leading.looks import ClosedRun
+from bench.load.leading.finalized_run import FinalizedRun
 from bench.load.leading.role import CurrentRun
 from bench.load.lifecycle import RunBegan, RunState, SignInStarted
 
 how, closing, goes_on, closed = sys.argv[1], Event(), Event(), []
 
-def close_run(folder, document, stopped, judged):
+def finalize_run(folder, document, stopped, judged):
     closing.set()
     goes_on.wait()
     if how == "fails":
         raise IndexError("a fault of ours")
     closed.append(folder)
-    return ClosedRun("the summary", "", 4)
+    return FinalizedRun("the summary", "", 4)
 
-leader.close_run = close_run
+leader.finalize_run = finalize_run
 alone = leader.Standalone.__new__(leader.Standalone)
 alone._check_options = None
 alone._environment = SimpleNamespace(process_exit_code=None, web_ui=None)

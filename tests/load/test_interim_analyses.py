@@ -6,15 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.load.leading.looks import (
-    REPORT_S,
-    LatenessWatch,
-    holds_rows,
-    longest_report_s,
-    run_status,
-    uncut,
-    with_sentence,
-)
+from bench.load.leading.finalized_run import REPORT_S, holds_rows, longest_report_s, run_status, uncut, with_sentence
+from bench.load.leading.interim_analyses import OverloadWatch
 from bench.run.spool import path_of
 from tests.load.live_run import Stand
 
@@ -27,7 +20,7 @@ class Told:
     def __init__(self, pairs: int) -> None:
         self.said: list[str] = []
         self.stopped: list[str] = []
-        self.lateness = LatenessWatch(pairs, say=self.said.append, give_up=self.stopped.append)
+        self.lateness = OverloadWatch(pairs, say=self.said.append, give_up=self.stopped.append)
 
     def consider(self, *seconds: tuple[int, str], turns: int = 200) -> list[bool]:
         """Second after second: (pairs complete, what is late); whether looks wait."""

@@ -1,0 +1,138 @@
+"""The child processes of a run: commands before and after it, and those that run beside its sessions.
+
+A child beside sessions is started by `posix_spawn`: a fork of a process of 400 MB, as gevent's `Popen` makes it, delays
+the event loop by 20 to 30 ms. Before and after the sessions `subprocess` is good enough.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import gevent
+from gevent.os import posix_spawn, waitpid
+
+from bench.clock import monotonic_ns
+from bench.cpu import LOWERED
+from bench.errors import UsageError
+from bench.installation import KILLED_S, own_environment, python_command
+from bench.units import NS_PER_S
+
+ANSWER_S = 120.0
+LONGEST_S, AGAIN_S = 600.0, 1.0
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""A child takes its time on one core, and leaves the others to the load."""
+TIMED_OUT = 124
+"""As timeout(1) has it."""
+
+
+def child_answer(called: Sequence[str], *, late: str, failed: str) -> Any:
+    """Return the JSON that a command prints. Raises UsageError with the last line of its error, or with `failed`.
+
+    `late`: what is said if it takes longer than ANSWER_S.
+    """
+    environment = own_environment(os.environ)
+    try:
+        ended = subprocess.run(called, capture_output=True, text=True, env=environment, check=False, timeout=ANSWER_S)
+    except subprocess.TimeoutExpired:
+        raise UsageError(f"{late}: is the machine busy?") from None
+    if ended.returncode != 0:
+        raise UsageError((ended.stderr.strip().splitlines() or [failed])[-1])
+    return json.loads(ended.stdout)
+
+
+def run_command(
+    command: str, folder: Path, longest_s: float, *options: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of `rtbench` on the folder."""
+    called = python_command("rtbench.cli.app", command, str(folder), *options)
+    return run_child(called, longest_s, f"rtbench {command} {folder}", **variables)
+
+
+def run_child(
+    called: Sequence[str], longest_s: float, again: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run one of our modules, for a terminal as wide as ours, and end it if it takes too long.
+
+    `again`: the command by which a user repeats it.
+    """
+    terminal = {"COLUMNS": str(shutil.get_terminal_size().columns), "FORCE_COLOR": "1"} if sys.stdout.isatty() else {}
+    try:
+        return subprocess.run(
+            called,
+            capture_output=True,
+            text=True,
+            start_new_session=True,  # Ctrl-C is not for it
+            env=own_environment(os.environ) | terminal | variables,
+            check=False,
+            timeout=longest_s,
+        )
+    except subprocess.TimeoutExpired:
+        said = f"took longer than {longest_s / 60:.0f} min and was ended; no row is lost: {again}"
+        return subprocess.CompletedProcess(called, TIMED_OUT, "", f"`{again}` {said}")
+
+
+def last_line(errors: str, otherwise: str) -> str:
+    """Return the last line that a child printed to its standard error, without who says so."""
+    return (errors.strip().splitlines() or [otherwise])[-1].removeprefix("rtbench: ")
+
+
+def output_of(command: Sequence[str], longest_s: float = LONGEST_S) -> str:
+    """Return what a command prints; other greenlets run meanwhile, and the command ends where this one is killed.
+
+    Raises OSError where it does not end well, with the last line of what it said, or not within `longest_s`.
+    """
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors, Path(os.devnull).open("rb") as nothing:
+        pid = _spawned(command, nothing, output, errors)
+        status = None
+        try:
+            os.setpriority(os.PRIO_PROCESS, pid, LOWERED)
+            status = _status(pid, longest_s)
+        finally:
+            if status is None:
+                os.killpg(pid, signal.SIGKILL)
+                _status(pid, KILLED_S)
+        if status is None:
+            raise OSError(f"it took longer than {longest_s:g} s, and was ended")
+        if status != 0:
+            raise OSError((_text(errors).strip().splitlines() or [f"status {status}"])[-1])
+        return _text(output)
+
+
+def _status(pid: int, longest_s: float) -> int | None:
+    """Wait for a child's exit status; None where it has not ended after so long.
+
+    The loop hears of children by SIGCHLD alone, which is lost where somebody else has its handler. So that is set and
+    the signal given again each second: then the loop looks at all of them.
+    """
+    loop = gevent.get_hub().loop
+    until_ns = monotonic_ns() + int(longest_s * NS_PER_S)
+    while (left_ns := until_ns - monotonic_ns()) > 0:
+        ended = gevent.with_timeout(min(left_ns / NS_PER_S, AGAIN_S), waitpid, pid, 0, timeout_value=None)
+        if ended is not None:
+            return os.waitstatus_to_exitcode(ended[1])
+        loop.reset_sigchld()  # else it takes its handler for set
+        loop.install_sigchld()
+        os.kill(os.getpid(), signal.SIGCHLD)
+    return None
+
+
+def _spawned(command: Sequence[str], *files: IO[bytes]) -> int:
+    """Start the process in a session of its own: Ctrl-C is not for it. `files`: its first descriptors."""
+    gevent.get_hub().loop.install_sigchld()  # gevent does so once the child runs, which may have ended by then
+    taken = [(os.POSIX_SPAWN_DUP2, file.fileno(), place) for place, file in enumerate(files)]
+    environment = own_environment(os.environ) | ONE_THREAD
+    return int(posix_spawn(command[0], command, environment, file_actions=taken, setsid=True))
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
