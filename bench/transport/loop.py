@@ -114,11 +114,6 @@ class LoopWatch(OnePerHub):
         if self._schedstat >= 0:
             os.close(self._schedstat)
 
-    def look_if_due(self) -> None:
-        """Look, unless somebody has just done so."""
-        if monotonic_ns() >= self.look_due_ns:
-            self.look()
-
     def look(self) -> None:
         """Ask which sockets are readable: all others are empty now."""
         now_ns = monotonic_ns()

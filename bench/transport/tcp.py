@@ -242,7 +242,8 @@ class TcpStream:
             self._leave_poller()
             return
         try:
-            self._watch.look_if_due()
+            if monotonic_ns() >= self._watch.look_due_ns:
+                self._watch.look()
             polls = None
             if self._polled_from_ns is None:
                 # a look proves something only of a socket that was read to its end before
@@ -384,11 +385,9 @@ class TcpStream:
         timer = self._timer = self._hub.loop.timer(max(0, until_ns - monotonic_ns()) / NS_PER_S)
         timer.start(waiter.switch, False, update=True)  # else it counts from the loop's last turn
         try:
-            woken = bool(waiter.get())
+            return bool(waiter.get())
         finally:
             timer.close()
-        self._watch.look_if_due()  # many may be woken one after the other before the loop polls again
-        return woken
 
     def network(self) -> TcpInfo | None:
         if not LINUX:
