@@ -14,6 +14,7 @@ import sys
 import tempfile
 
 import bench.load.leading.children
+import bench.load.leading.interim_analyses  # noqa: F401  # with what reads and plans scripts
 
 PYTHONS = {name: value for name, value in os.environ.items() if name.startswith("PYTHON")}
 

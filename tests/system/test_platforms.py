@@ -45,9 +45,9 @@ def test_a_locust_file_on_windows_is_refused_in_the_same_line(tmp_path: Path) ->
 
 
 def test_a_mac_plays_a_whole_run_by_its_own_clock_and_the_page_says_so(tmp_path: Path) -> None:
-    """As far as Linux can show it: our modules, and all that they import but psutil, are told that this is a Mac."""
+    """As far as Linux can show it: our modules, and all that they import, are told that this is a Mac."""
     scenario = write_scenario(tmp_path)
-    scenario.write_text('import psutil\nimport sys\n\nsys.platform = "darwin"\n' + scenario.read_text())
+    scenario.write_text('import sys\n\nsys.platform = "darwin"\n' + scenario.read_text())
     with quick_simulator(tmp_path) as ready:
         load = ("-u", "2", "-r", "2", "--sessions", "6", "--url", ready.urls["ga"])
         ended = run_locust(scenario, tmp_path / "runs", *load)
