@@ -23,8 +23,8 @@ import numpy as np
 from locust.rpc.protocol import Message
 from locust.rpc.zmqrpc import Client
 
-from bench.load.leading.messages import CHUNK, HERE, STANDING, host_facts
-from bench.load.playing.progress import ProgressReport
+from bench.load.execution.progress import ProgressReport
+from bench.load.runners.messages import CHUNK, HERE, STANDING, host_facts
 from bench.run.part import rows_of
 from bench.run.replica import Receipt, Source, new_key
 from bench.run.spool import path_of, prepare

@@ -12,11 +12,11 @@ from typing import Any, cast
 import numpy as np
 
 from bench.clock import Arrival, monotonic_ns, utc_ns
-from bench.load.leading.tally import Tally
+from bench.load.execution.arm import Arm, Pacer
+from bench.load.execution.progress import Progress, Spending
+from bench.load.execution.sessions import LocustCallbacks, RunListener
 from bench.load.lifecycle import RunLifecycle
-from bench.load.playing.arm import Arm, Pacer
-from bench.load.playing.progress import Progress, Spending
-from bench.load.playing.sessions import LocustCallbacks, RunListener
+from bench.load.runners.tally import Tally
 from bench.money import Prices, Terms
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation

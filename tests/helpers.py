@@ -14,7 +14,7 @@ import msgspec
 
 from bench.clock import Arrival
 from bench.limits import Limits
-from bench.load.playing.progress import DESIGN, TARGET_COUNTS, Failures, LiveKey
+from bench.load.execution.progress import DESIGN, TARGET_COUNTS, Failures, LiveKey
 from bench.observe import inputs
 from bench.observe.inputs import DeliverTurn, SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation

@@ -35,7 +35,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "protocol", "transport", "target", "plan", "observe", "simulator",
         "dial", "run", "line", "session", "load", "probe", "doctor",
     ),
-    "bench.load": ("planning", "lifecycle", "playing", "leading", "user", "rtbench_scripts", "run_files"),
+    "bench.load": ("planning", "lifecycle", "execution", "runners", "user", "rtbench_scripts", "run_files"),
     "bench.simulator": (
         "refusals", "quota", "delay", "wire", "voice", "faults", "profile",
         "session", "conversation", "answering", "caller_turns", "behaviour",
@@ -66,10 +66,10 @@ REPORTS_MAY_USE = {
 
 # A library → the modules that may name it.
 NAMED_IN = {
-    "locust": ("bench.load.leading", "bench.load.user", "bench.load.run_files", "scenarios"),
-    "gevent": ("bench.load.playing", "bench.load.leading", "bench.load.user", "bench.transport"),
-    "flask": ("bench.load.leading.web_ui",),
-    "werkzeug": ("bench.load.leading.web_ui",),
+    "locust": ("bench.load.runners", "bench.load.user", "bench.load.run_files", "scenarios"),
+    "gevent": ("bench.load.execution", "bench.load.runners", "bench.load.user", "bench.transport"),
+    "flask": ("bench.load.runners.web_ui",),
+    "werkzeug": ("bench.load.runners.web_ui",),
     "soundfile": ("bench.plan.recordings", "bench.simulator.voice"),
     "soxr": ("bench.plan.recordings", "bench.simulator.voice"),
     "hdrh": ("bench.run.histograms",),
@@ -80,7 +80,7 @@ NAMED_IN = {
     "requests": (),
     "openai": (),
     "jiwer": ("bench.observe.observation",),
-    "opentelemetry": ("bench.load.leading.exporter",),
+    "opentelemetry": ("bench.load.runners.exporter",),
     "junitparser": ("reports.gate.outputs",),
     "ruamel": ("bench.yaml_file",),
 }  # fmt: skip
@@ -93,7 +93,7 @@ PURE = (
     "bench.simulator.faults", "bench.simulator.wire", "bench.simulator.gpt_live_behaviour",
     "bench.simulator.serving.handshake", "bench.line",
     "bench.plan.recordings", "bench.plan.prepared", "bench.plan.repertoire", "bench.run.validity",
-    "bench.load.playing.pairs",
+    "bench.load.execution.pairs",
     "bench.transport.parser", "bench.doctor.explain", "rtbench.calibrate.deviations", "rtbench.calibrate.ladder",
     "rtbench.load_search", "rtbench.capacity.search", "rtbench.capacity.judge", "rtbench.capacity.conclude",
     "reports.statistics",
@@ -111,8 +111,8 @@ KNOW_THE_FAST_PATH = {
 """Who reads messages, who reads sockets, who decrypts what these bring, and who says whether that was compiled; nobody
 else knows how it is done."""
 
-MAKES_SOCKETS = ("bench.clock", "bench.transport.connect", "bench.simulator", "bench.load.leading.web_ui")
-"""`bench.clock` opens one dummy socket that keeps stamping on; `leading.web_ui` looks whether a port is free."""
+MAKES_SOCKETS = ("bench.clock", "bench.transport.connect", "bench.simulator", "bench.load.runners.web_ui")
+"""`bench.clock` opens one dummy socket that keeps stamping on; `runners.web_ui` looks whether a port is free."""
 SOCKET_MAKERS = {"socket", "create_connection", "create_server", "socketpair", "wrap_socket", "open_connection"}
 CLOCKS = {
     "time",
@@ -135,13 +135,13 @@ COMPUTING = ("pandas", "pathlib", "scipy", "reports.runs", "reports.samples", "r
 
 STARTED = {
     "rtbench.locust_run": {"locust", "rtbench.cli.app"},
-    "rtbench.capacity.play": {"bench.load.leading.forecast"},
-    "bench.load.leading.children": {"rtbench.cli.app"},
-    "bench.load.leading.finalized_run": {"rtbench.cli.decision"},
-    "bench.load.leading.interim_analyses": {"reports.looks"},
-    "bench.load.leading.gating": {"reports.gate"},
+    "rtbench.capacity.play": {"bench.load.runners.forecast"},
+    "bench.load.runners.children": {"rtbench.cli.app"},
+    "bench.load.runners.finalized_run": {"rtbench.cli.decision"},
+    "bench.load.runners.interim_analyses": {"reports.looks"},
+    "bench.load.runners.gating": {"reports.gate"},
     "rtbench.cli.run": {"bench.load.run_files"},
-    "bench.load.leading.monitor": {"bench.load.leading.exporter"},
+    "bench.load.runners.monitor": {"bench.load.runners.exporter"},
 }
 """Who starts which modules as processes of their own."""
 
@@ -367,7 +367,7 @@ def test_what_draws_a_figure_computes_nothing(name: str) -> None:
 
 LIVE_VIEWS = tuple(
     f"bench.load.{name}"
-    for name in ("playing.sessions", "playing.progress", *(f"leading.{name}" for name in (
+    for name in ("execution.sessions", "execution.progress", *(f"runners.{name}" for name in (
         "exporter", "tally", "terminal", "monitor", "web_ui")))
 )  # fmt: skip
 TAKES_APART = {"partition", "rpartition", "split", "rsplit", "startswith", "removeprefix", "removesuffix"}
@@ -377,7 +377,7 @@ def test_live_views_take_no_name_apart() -> None:
     """A time's role, measure and origin are fields of its key; only an outcome is taken apart, for its first word."""
     apart = {(name, f"{of}.{function}") for name in LIVE_VIEWS for of, function in calls(name, TAKES_APART)}
 
-    assert apart == {("bench.load.playing.progress", "turn.outcome.partition")}
+    assert apart == {("bench.load.execution.progress", "turn.outcome.partition")}
 
 
 # What is declared.

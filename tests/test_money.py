@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import reports
 from bench.doctor.service_findings import replied
-from bench.load.playing.progress import Spending
+from bench.load.execution.progress import Spending
 from bench.money import Prices, Tariff, Terms, cost_usd, dollars, prices_of, tariff_of
 from bench.protocol.events import Usage
 from reports.runs import RunFrames

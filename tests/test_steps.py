@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import pytest
 
 from bench.errors import ScriptError
-from bench.load.leading.interim_analyses import scripts_of
 from bench.load.planning.estimate import HIGH, session_usage
 from bench.load.planning.plays import loaded_scripts, prepared_plays
 from bench.load.planning.tasks import script as task_of
+from bench.load.runners.interim_analyses import scripts_of
 from bench.plan import steps as kinds
 from bench.plan.fields import SECONDS
 from bench.plan.prepared import PreparedPause, PreparedScript

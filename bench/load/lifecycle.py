@@ -1,6 +1,6 @@
 """Decides how one process goes through a run: when sessions may start, when they drain, and when the run is closed.
 
-Pure: it reads no clock, and does nothing by itself. `leading/role.py` tells it what happened and executes the actions
+Pure: it reads no clock, and does nothing by itself. `runners/role.py` tells it what happened and executes the actions
 that it returns, in their order. Four rules hold it together:
 
 * The first cause that ends a run wins. A stop that names no reason leaves that to the first cause that names one.

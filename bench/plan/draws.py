@@ -29,7 +29,7 @@ from bench.yaml_file import read_text
 LONGEST_S = 3_600.0
 """The longest pause of a script, drawn or not."""
 PAUSES, DELAYS = 2, 3
-"""One more word of the seed each, so that they change no other choice; 1 is that of `bench.load.playing.pairs`."""
+"""One more word of the seed each, so that they change no other choice; 1 is that of `bench.load.execution.pairs`."""
 _SECONDS = re.compile(r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 

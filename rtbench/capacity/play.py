@@ -261,7 +261,7 @@ def _forecast(file: str, words: Sequence[str]) -> dict[str, Any]:
     """What a session takes, by the plan of a run. Raises UsageError where the run could not be."""
     if not Path(file).is_file():
         raise UsageError(f"{file}: no such file")
-    command = python_command("bench.load.leading.forecast", "-f", locust_file(Path(file))[0], "--headless", *words)
+    command = python_command("bench.load.runners.forecast", "-f", locust_file(Path(file))[0], "--headless", *words)
     environ = own_environment(_environ(file))
     try:
         process = subprocess.run(command, capture_output=True, text=True, env=environ, check=False, timeout=FORECAST_S)

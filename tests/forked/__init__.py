@@ -75,7 +75,7 @@ REPORTING = (
 )
 PREPARATIONS: dict[tuple[str, ...], str] = {
     ("locust",): LOCUST,
-    ("bench.load.leading.forecast",): LOCUST,
+    ("bench.load.runners.forecast",): LOCUST,
     ("bench.load.run_files",): LOCUST,
     ("rtbench.cli.app", "capacity"): CAPACITY,
     ("rtbench.cli.app", "probe"): PATCHED + "import rtbench.cli.service, bench.probe, bench.target.targets",
@@ -90,7 +90,7 @@ PREPARATIONS: dict[tuple[str, ...], str] = {
 PROGRAMS = {
     "from locust": LOCUST,
     "import locust": LOCUST,
-    "from bench.load.leading": LOCUST,
+    "from bench.load.runners": LOCUST,
     'runpy.run_module("locust"': LOCUST,
     "import pandas": REPORT,
     "from bench.target.tokens": PATCHED + "import azure.identity, bench.target.tokens",

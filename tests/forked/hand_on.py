@@ -13,8 +13,8 @@ import subprocess
 import sys
 import tempfile
 
-import bench.load.leading.children
-import bench.load.leading.interim_analyses  # noqa: F401  # with what reads and plans scripts
+import bench.load.runners.children
+import bench.load.runners.interim_analyses  # noqa: F401  # with what reads and plans scripts
 
 PYTHONS = {name: value for name, value in os.environ.items() if name.startswith("PYTHON")}
 
@@ -69,5 +69,5 @@ def output_of(command):
     return ended.stdout
 
 
-bench.load.leading.children.subprocess = Forking()
-bench.load.leading.children.output_of = output_of
+bench.load.runners.children.subprocess = Forking()
+bench.load.runners.children.output_of = output_of

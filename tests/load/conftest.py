@@ -14,5 +14,5 @@ def _looks_often() -> Iterator[None]:
     """Whoever waits looks every few milliseconds: no test asks how often."""
     with pytest.MonkeyPatch.context() as patch:
         for name in POLLS:
-            patch.setattr(f"bench.load.playing.{name}", 0.005)
+            patch.setattr(f"bench.load.execution.{name}", 0.005)
         yield

@@ -16,6 +16,10 @@ from bench.clock import monotonic_ns, utc_ns
 from bench.dial import Dialer
 from bench.errors import ConnectError
 from bench.limits import Limits
+from bench.load.execution.arm import Arm, Pacer
+from bench.load.execution.live import LiveRun
+from bench.load.execution.pairs import WorkerSlot
+from bench.load.execution.sessions import LocustCallbacks
 from bench.load.lifecycle import (
     AskMaster,
     RunBegan,
@@ -33,10 +37,6 @@ from bench.load.planning.planned import Concurrency, Planned
 from bench.load.planning.plays import loaded_scripts, plays_of_arms
 from bench.load.planning.run_options import Options
 from bench.load.planning.tasks import SessionTask, script
-from bench.load.playing.arm import Arm, Pacer
-from bench.load.playing.live import LiveRun
-from bench.load.playing.pairs import WorkerSlot
-from bench.load.playing.sessions import LocustCallbacks
 from bench.money import Prices
 from bench.run import folder as files
 from bench.run.spool import Spool
@@ -154,7 +154,7 @@ class Stand:
             options, tuple(self.targets), plays, sessions, NO_PRICES, Concurrency(1, 1, 1), None, load_model=load_model
         )
         slot = WorkerSlot(utc_ns(), monotonic_ns() if began_ns is None else began_ns, warmup_s, worker, workers)
-        with patch("bench.load.playing.live._warm_up"):  # it reads all sources, and sets this process's collector
+        with patch("bench.load.execution.live._warm_up"):  # it reads all sources, and sets this process's collector
             self.live = LiveRun(planned, slot, arms, keyring, spool or Spool(self.folder, worker), callbacks)
 
     def tell(self, event: RunEvent) -> None:

@@ -17,11 +17,11 @@ from bench import dial
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
 from bench.limits import LONGEST_HOLD_NS
+from bench.load.execution import back_off, live, sessions, starts
+from bench.load.execution.arm import FIRST_WAIT_NS, HOPELESS, LONGEST_WAIT_NS
+from bench.load.execution.back_off import RefusedCall, due_ns, refusal_of
 from bench.load.lifecycle import ALL_DONE
 from bench.load.planning.load_model import Arrivals, LoadModel, Recorded
-from bench.load.playing import back_off, live, sessions, starts
-from bench.load.playing.arm import FIRST_WAIT_NS, HOPELESS, LONGEST_WAIT_NS
-from bench.load.playing.back_off import RefusedCall, due_ns, refusal_of
 from bench.units import NS_PER_S
 from tests.helpers import build_session
 from tests.load import live_run

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.load.playing.call import Call
-from bench.load.playing.sessions import RunListener
+from bench.load.execution.call import Call
+from bench.load.execution.sessions import RunListener
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline

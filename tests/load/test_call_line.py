@@ -9,8 +9,8 @@ import pytest
 from gevent.queue import Queue
 
 from bench.clock import monotonic_ns
+from bench.load.execution.starts import CallLine
 from bench.load.planning.tasks import Caller
-from bench.load.playing.starts import CallLine
 from bench.units import NS_PER_MS
 
 

@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
+from bench.load.execution.call import StepPlayer
 from bench.load.planning.tasks import MAX_REHEARSED, Rehearsal, Turn, act
-from bench.load.playing.call import StepPlayer
 from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
 from bench.plan import recordings

@@ -18,10 +18,10 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 
 from bench.errors import UsageError
-from bench.load.leading import monitor
-from bench.load.leading.exporter import MOST_SCALE, Exported, Instruments, Told
-from bench.load.leading.monitor import attributes_of, check_installed
-from bench.load.playing.progress import TARGET_COUNTS, VALUE, WAIT, LiveKey
+from bench.load.execution.progress import TARGET_COUNTS, VALUE, WAIT, LiveKey
+from bench.load.runners import monitor
+from bench.load.runners.exporter import MOST_SCALE, Exported, Instruments, Told
+from bench.load.runners.monitor import attributes_of, check_installed
 from tests.helpers import resolve_target
 
 RUN = Exported("run-1", "talk", "1.0", {"sweden": {"gen_ai.request.model": "gpt-realtime"}})

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.load.leading.finalized_run import REPORT_S, holds_rows, longest_report_s, run_status, uncut, with_sentence
-from bench.load.leading.interim_analyses import OverloadWatch
+from bench.load.runners.finalized_run import REPORT_S, holds_rows, longest_report_s, run_status, uncut, with_sentence
+from bench.load.runners.interim_analyses import OverloadWatch
 from bench.run.spool import path_of
 from tests.load.live_run import Stand
 

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.load.leading import link
-from bench.load.leading.link import LEAST_BYTES, ClockOffset, Lifeline, Shipper, best, offset_of
+from bench.load.runners import link
+from bench.load.runners.link import LEAST_BYTES, ClockOffset, Lifeline, Shipper, best, offset_of
 from bench.run.replica import CHUNK_BYTES, PartChunk, Receipt, Source, part_file
 
 TIMES = st.integers(0, 10**12)

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
+from bench.load.execution.arm import HOPELESS
+from bench.load.execution.live import raise_all
+from bench.load.execution.pairs import order
 from bench.load.lifecycle import ALL_DONE, SignalReceived
 from bench.load.planning.load_model import Arrivals, LoadModel, Recorded
-from bench.load.playing.arm import HOPELESS
-from bench.load.playing.live import raise_all
-from bench.load.playing.pairs import order
 from bench.protocol.openai_ga import GA
 from bench.run.folder import SCHEMAS, create
 from bench.run.part import parts
@@ -175,7 +175,7 @@ def test_a_step_of_the_wall_clock_moves_no_pair_to_another_block_or_phase(
     stand.play()
     for step_s in (-86_400, 86_400):
         step_ns = step_s * NS_PER_S
-        for module in ("load.playing.live", "run.recorder"):
+        for module in ("load.execution.live", "run.recorder"):
             monkeypatch.setattr(f"bench.{module}.utc_ns", partial(_stepped, step_ns), raising=False)
         stand.play()
     rows = [row for table in ("sessions", "turns") for row in stand.rows(table)]
@@ -316,7 +316,7 @@ def wait_for(happened: Callable[[], bool]) -> None:
 @pytest.fixture
 def _held_shortly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who is refused waits for 20 ms: how long has tests of its own."""
-    monkeypatch.setattr("bench.load.playing.arm.FIRST_WAIT_NS", NS_PER_S // 50)
+    monkeypatch.setattr("bench.load.execution.arm.FIRST_WAIT_NS", NS_PER_S // 50)
 
 
 @pytest.mark.usefixtures("_held_shortly")

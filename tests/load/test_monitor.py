@@ -12,13 +12,13 @@ import pytest
 from gevent.event import Event
 
 from bench.errors import UsageError
-from bench.load.leading.interim_analyses import InterimAnalyses
-from bench.load.leading.monitor import Monitor
-from bench.load.leading.role import sign_in
-from bench.load.leading.terminal import TerminalView
+from bench.load.execution.progress import ProgressReport
 from bench.load.lifecycle import RunState
 from bench.load.planning.planned import Planned
-from bench.load.playing.progress import ProgressReport
+from bench.load.runners.interim_analyses import InterimAnalyses
+from bench.load.runners.monitor import Monitor
+from bench.load.runners.role import sign_in
+from bench.load.runners.terminal import TerminalView
 from bench.target.tokens import Keyring
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.limits import LONGEST_HOLD_NS
-from bench.load.playing.arm import LONGEST_WAIT_NS, Limited, Pacer, earliest_ns, pacer_of
-from bench.load.playing.pairs import WorkerSlot
+from bench.load.execution.arm import LONGEST_WAIT_NS, Limited, Pacer, earliest_ns, pacer_of
+from bench.load.execution.pairs import WorkerSlot
 from bench.simulator.quota import Allowance
 from bench.units import NS_PER_S
 

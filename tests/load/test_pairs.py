@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from bench.clock import monotonic_ns
 from bench.dial import Dialer
+from bench.load.execution.arm import HOPELESS, Arm, Pacer, earliest_ns
+from bench.load.execution.pairs import block_of, is_sampled, order, phase_of
+from bench.load.execution.starts import Start, Starts
 from bench.load.planning.planned import per_minute_of
-from bench.load.playing.arm import HOPELESS, Arm, Pacer, earliest_ns
-from bench.load.playing.pairs import block_of, is_sampled, order, phase_of
-from bench.load.playing.starts import Start, Starts
 from bench.target.tokens import Keyring
 from bench.transport.loop import LoopWatch
 from bench.units import NS_PER_S

@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.load.leading.tally import Tally, Wait
-from bench.load.playing.progress import (
+from bench.load.execution.progress import (
     BOUND,
     TARGET_COUNTS,
     VALUE,
@@ -27,6 +26,7 @@ from bench.load.playing.progress import (
     Times,
     unknown_price,
 )
+from bench.load.runners.tally import Tally, Wait
 from bench.money import Prices, Terms
 from bench.protocol.events import UNREAD, Usage
 from bench.run.histograms import Histograms, Key
@@ -116,7 +116,7 @@ def test_what_a_response_costs_is_spent_once_it_is_told_and_not_again_with_its_t
 
 
 def test_what_is_paid_by_the_minute_is_spent_while_sessions_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.load.playing.progress.monotonic_ns", lambda: at(520))
+    monkeypatch.setattr("bench.load.execution.progress.monotonic_ns", lambda: at(520))
     by_minute = Prices(0, 0, 0, 0, 0, 0, usd_per_minute=60)
     made = Progress(Spending({"gpt-realtime": by_minute}, {}))
     session = build_session()

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
-from bench.load.leading.gating import check_options
 from bench.load.planning import command, run_options
 from bench.load.planning.command import COMMAND, repeating_command
 from bench.load.planning.run_options import (
@@ -24,6 +23,7 @@ from bench.load.planning.run_options import (
     stay_on_loopback,
 )
 from bench.load.planning.run_words import RunWords, locust_file, run_words, scenario_of
+from bench.load.runners.gating import check_options
 from bench.target.options import ServiceOptions
 from rtbench.cli.start import options
 from tests.load.options import Parser, help_parser, parsed

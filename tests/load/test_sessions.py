@@ -9,8 +9,8 @@ import pytest
 
 from bench.errors import ConnectError
 from bench.limits import Limits
-from bench.load.playing import sessions
-from bench.load.playing.sessions import RunListener, show_session, show_turn
+from bench.load.execution import sessions
+from bench.load.execution.sessions import RunListener, show_session, show_turn
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation, reason
 from bench.observe.timeline import Timeline

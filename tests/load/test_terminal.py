@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.load.leading.tally import Tally
-from bench.load.leading.terminal import Moment, TerminalView, clock, left_s, line, phase
+from bench.load.execution.progress import BOUND, VALUE, WAIT, LiveKey, ProgressReport
 from bench.load.lifecycle import RunState
-from bench.load.playing.progress import BOUND, VALUE, WAIT, LiveKey, ProgressReport
+from bench.load.runners.tally import Tally
+from bench.load.runners.terminal import Moment, TerminalView, clock, left_s, line, phase
 from tests.helpers import designs
 from tests.terminal import screen, terminal
 

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.load.leading.tally import TargetStanding, Wait
-from bench.load.leading.web_ui import COLUMNS, LOOPBACK_NAMES, as_asked, stats, stranger
 from bench.load.planning.run_options import MOST_USERS, SHAPE, Options
+from bench.load.runners.tally import TargetStanding, Wait
+from bench.load.runners.web_ui import COLUMNS, LOOPBACK_NAMES, as_asked, stats, stranger
 from bench.run.recorder import Traffic
 from tests.load.options import parsed
 

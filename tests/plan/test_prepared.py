@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 from bench.errors import ScriptError, UsageError
 from bench.limits import Limits
 from bench.line import Microphone
-from bench.load.playing.pairs import ORDERS
+from bench.load.execution.pairs import ORDERS
 from bench.plan.draws import Choices, LogNormalTimes, RecordedTimes, Rows, ThinkTime
 from bench.plan.prepared import (
     OutgoingMessage,

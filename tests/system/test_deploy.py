@@ -136,7 +136,7 @@ def command_lines() -> Iterator[list[str]]:
 PARSE = """
 import json, sys
 from locust.argument_parser import get_parser
-from bench.load.leading import locust_events
+from bench.load.runners import locust_events
 
 locust_events.register()
 parser = get_parser(default_config_files=[])

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bench.load.leading import children
+from bench.load.runners import children
 from tests import forked
 from tests.simulator_process import GUARD_S
 

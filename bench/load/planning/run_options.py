@@ -363,7 +363,7 @@ OF_PROCESSES = (
 """Options that change nothing of what is played: the process that leads a run asks its parser for them."""
 SHAPE = frozenset(option.name for option in RUN_OPTIONS.values() if option.shapes)
 """What shapes the load, and may be chosen in the web UI. Whatever names a target, a key, a file or a folder, what is
-kept, and what caps the cost is chosen by who starts the process; see `bench.load.leading.web_ui`."""
+kept, and what caps the cost is chosen by who starts the process; see `bench.load.runners.web_ui`."""
 
 
 def add_options(parser: Any) -> None:

@@ -4,7 +4,7 @@ Nothing here imports Locust: to it, a task is anything that can be called with a
 
 A method takes the steps of its session one after another, by the methods of `Caller`. It is rehearsed once, without a
 service, so that its turns are known and its recordings are loaded before the first session. In a session its steps are
-played as they come: see `StepPlayer` of `bench/load/playing/call.py`.
+played as they come: see `StepPlayer` of `bench/load/execution/call.py`.
 """
 
 from __future__ import annotations

@@ -160,7 +160,7 @@ def test_a_disk_that_fills_up_ends_the_run_with_one_line_and_what_was_written_st
 
 CHECKS_MUCH = """
 import time
-from bench.load.leading.leader import Leader
+from bench.load.runners.leader import Leader
 
 check = Leader.open
 
@@ -189,7 +189,7 @@ def test_a_run_lasts_as_long_as_was_asked_however_long_its_start_took(tmp_path: 
 
 SLOW_TO_BEGIN = """
 import time
-from bench.load.leading import children
+from bench.load.runners import children
 from locust import events
 from locust.runners import WorkerRunner
 

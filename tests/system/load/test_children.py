@@ -12,11 +12,11 @@ import gevent
 import pytest
 
 from bench.errors import USAGE_STATUS
-from bench.load.leading import monitor
-from bench.load.leading.children import output_of
-from bench.load.leading.finalized_run import finalize_run, holds_rows
-from bench.load.leading.monitor import BEHIND, MOST_LINES, Telemetry
-from bench.load.playing.progress import ProgressReport
+from bench.load.execution.progress import ProgressReport
+from bench.load.runners import monitor
+from bench.load.runners.children import output_of
+from bench.load.runners.finalized_run import finalize_run, holds_rows
+from bench.load.runners.monitor import BEHIND, MOST_LINES, Telemetry
 from bench.run.document import SCHEMA_VERSION
 from tests.load.live_run import Stand
 from tests.simulator_process import ROOT
@@ -46,7 +46,7 @@ gevent.spawn_later(0.2, signal.signal, signal.SIGCHLD, signal.SIG_DFL)
 
 WAITS = """
 import sys
-from bench.load.leading.children import output_of
+from bench.load.runners.children import output_of
 
 print(output_of([sys.executable, "-c", "import time; time.sleep(0.6); print('said')"]))
 """
@@ -75,7 +75,7 @@ def test_a_report_that_does_not_end_is_ended_and_the_rows_are_kept(
     endless.write_text("#!/bin/sh\nexec sleep 3600\n")
     endless.chmod(0o755)
     monkeypatch.setattr("sys.executable", str(endless))
-    monkeypatch.setattr("bench.load.leading.finalized_run.longest_report_s", lambda folder: 0.01)
+    monkeypatch.setattr("bench.load.runners.finalized_run.longest_report_s", lambda folder: 0.01)
     document = {"schema": SCHEMA_VERSION, "started_utc_ns": 0, "warmup_s": 1, "notices": [], "settings": {}}
     closed = finalize_run(stand.folder, document, "all sessions are done")
 

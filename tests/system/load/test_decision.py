@@ -16,7 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.load.leading.interim_analyses import (
+from bench.load.planning.plays import loaded_scripts, prepared_plays
+from bench.load.planning.run_options import Options
+from bench.load.planning.tasks import script
+from bench.load.runners.interim_analyses import (
     InterimAnalyses,
     SequentialPlan,
     is_due,
@@ -24,9 +27,6 @@ from bench.load.leading.interim_analyses import (
     scripts_of,
     sequential_plan,
 )
-from bench.load.planning.plays import loaded_scripts, prepared_plays
-from bench.load.planning.run_options import Options
-from bench.load.planning.tasks import script
 from bench.protocol.openai_ga import GA
 from tests import forked
 from tests.load.actors import Actor, actor
@@ -36,7 +36,7 @@ from tests.load.options import parsed
 @pytest.fixture(autouse=True)
 def prepared(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command that makes the plan is forked, with its imports done."""
-    monkeypatch.setattr("bench.load.leading.children.subprocess.run", forked.run)
+    monkeypatch.setattr("bench.load.runners.children.subprocess.run", forked.run)
 
 
 def talk(name: str = "talk", turns: int = 10, output: str = "audio", *, steps: list[str] | None = None) -> list[Script]:

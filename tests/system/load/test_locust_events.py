@@ -29,7 +29,7 @@ def changed():
     return [*listeners, sys.excepthook, rpc.Server.recv_from_client, MasterRunner.handle_message, ours(forks)]
 
 import bench.load.user
-from bench.load.leading import locust_events
+from bench.load.runners import locust_events
 once = changed()
 locust_events.register()
 assert changed() == once, "a second registration"
@@ -38,7 +38,7 @@ for name in [name for name in sys.modules if name == "rtbench" or name.startswit
 import bench.load.user
 import rtbench
 rtbench.RealtimeUser
-assert locust_events is not sys.modules["bench.load.leading.locust_events"]
+assert locust_events is not sys.modules["bench.load.runners.locust_events"]
 assert changed() == once, "a second import"
 assert once[-1] == 2, once[-1]  # before a fork and after it
 """

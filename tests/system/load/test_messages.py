@@ -17,7 +17,7 @@ from locust.env import Environment
 from locust.event import Events
 from locust.stats import RequestStats, setup_distributed_stats_event_listeners
 from locust.rpc import Message, rpc
-from bench.load.leading import messages
+from bench.load.runners import messages
 
 messages.keep_port()
 runner = Environment().create_master_runner("127.0.0.1", 0)

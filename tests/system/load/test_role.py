@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from locust.runners import WorkerNodes
-from bench.load.leading import master as module
-from bench.load.leading.role import CurrentRun
+from bench.load.runners import master as module
+from bench.load.runners.role import CurrentRun
 from bench.run import spool
 
 folder, sent, away = Path(sys.argv[1]), [], WorkerNodes()
@@ -42,9 +42,9 @@ from pathlib import Path
 from types import SimpleNamespace
 import gevent
 from gevent.event import Event
-from bench.load.leading import leader
-from bench.load.leading.finalized_run import FinalizedRun
-from bench.load.leading.role import CurrentRun
+from bench.load.runners import leader
+from bench.load.runners.finalized_run import FinalizedRun
+from bench.load.runners.role import CurrentRun
 from bench.load.lifecycle import RunBegan, RunState, SignInStarted
 
 how, closing, goes_on, closed = sys.argv[1], Event(), Event(), []
@@ -134,7 +134,7 @@ def test_a_run_that_is_started_in_the_web_ui_while_the_last_one_is_reported_wait
 ENDED_DURING_SIGN_IN = (
     STANDALONE
     + """
-from bench.load.leading import role
+from bench.load.runners import role
 door, closes, starts = Event(), [], []
 role.Keyring = lambda targets, incident: SimpleNamespace(close=lambda: closes.append(1))
 role.sign_in = lambda keyring, say: door.wait()
@@ -213,8 +213,8 @@ SIGNALLED = """
 import sys
 from types import SimpleNamespace
 import gevent
-from bench.load.leading import worker as module
-from bench.load.leading.role import CurrentRun
+from bench.load.runners import worker as module
+from bench.load.runners.role import CurrentRun
 from bench.load.lifecycle import RunBegan, RunClosed, RunLifecycle, SignInStarted, UsersStopped
 
 worker, quits = module.Worker.__new__(module.Worker), []
@@ -251,10 +251,10 @@ from pathlib import Path
 from types import SimpleNamespace
 import gevent
 from locust.runners import WorkerNodes
-from bench.load.leading import master as module
-from bench.load.leading.role import CurrentRun
+from bench.load.runners import master as module
+from bench.load.runners.role import CurrentRun
 from bench.load.lifecycle import RunBegan, SignInStarted
-from bench.load.playing.progress import ProgressReport
+from bench.load.execution.progress import ProgressReport
 from bench.run.replica import Replica
 
 how, folder, said, nodes = sys.argv[1], Path(sys.argv[2]), [], WorkerNodes()
@@ -299,8 +299,8 @@ UNWRITABLE = """
 import signal
 import sys
 from types import SimpleNamespace
-from bench.load.leading import worker as module
-from bench.load.leading.role import CurrentRun
+from bench.load.runners import worker as module
+from bench.load.runners.role import CurrentRun
 from bench.load.lifecycle import RunLifecycle, RunState
 
 sent, said, handlers = [], [], []
@@ -335,8 +335,8 @@ SPENT = """
 from types import SimpleNamespace
 import gevent
 from locust.runners import WorkerNodes
-from bench.load.leading import master as module
-from bench.load.leading.role import CurrentRun
+from bench.load.runners import master as module
+from bench.load.runners.role import CurrentRun
 from bench.load.lifecycle import RunBegan, SignInStarted, StopRequested
 
 sent = []

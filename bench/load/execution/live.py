@@ -19,17 +19,17 @@ from greenlet import greenlet
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.dial import Cut
+from bench.load.execution.arm import Arm
+from bench.load.execution.back_off import BackOff
+from bench.load.execution.call import Assignment, Call
+from bench.load.execution.pairs import Pair, PairNumbers, WorkerSlot, is_sampled, order
+from bench.load.execution.progress import Progress, ProgressReport, Spending
+from bench.load.execution.sessions import LocustCallbacks, Sessions
+from bench.load.execution.starts import CallLine, Start, Starts
 from bench.load.lifecycle import ALL_DONE, RunEvent, StopRequested
 from bench.load.planning.load_model import Arrivals
 from bench.load.planning.planned import Planned
 from bench.load.planning.tasks import Caller, SessionTask, is_locust_word
-from bench.load.playing.arm import Arm
-from bench.load.playing.back_off import BackOff
-from bench.load.playing.call import Assignment, Call
-from bench.load.playing.pairs import Pair, PairNumbers, WorkerSlot, is_sampled, order
-from bench.load.playing.progress import Progress, ProgressReport, Spending
-from bench.load.playing.sessions import LocustCallbacks, Sessions
-from bench.load.playing.starts import CallLine, Start, Starts
 from bench.observe.observation import load_scorer
 from bench.run.histograms import MEASURED
 from bench.run.recorder import Labels, Recorder

@@ -24,9 +24,9 @@ from flask import Blueprint, Response, jsonify, make_response, request, send_fil
 from werkzeug.datastructures import ImmutableMultiDict
 
 from bench.errors import UsageError
-from bench.load.leading.tally import TargetStanding
-from bench.load.leading.terminal import FAILED, UNKNOWN
 from bench.load.planning.run_options import LOOPBACK, SHAPE, users_of
+from bench.load.runners.tally import TargetStanding
+from bench.load.runners.terminal import FAILED, UNKNOWN
 from bench.money import dollars
 from bench.run.document import ValidityStatus
 from bench.units import byte_unit

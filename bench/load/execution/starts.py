@@ -16,8 +16,8 @@ from gevent.event import AsyncResult
 from gevent.lock import BoundedSemaphore
 
 from bench.clock import monotonic_ns
+from bench.load.execution.arm import Arm, Pacer, earliest_ns
 from bench.load.planning.tasks import Caller
-from bench.load.playing.arm import Arm, Pacer, earliest_ns
 from bench.transport.loop import LoopWatch
 from bench.units import NS_PER_S
 

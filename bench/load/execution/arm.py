@@ -13,9 +13,9 @@ from typing import Literal
 
 from bench.dial import Dialer
 from bench.limits import LONGEST_HOLD_NS
+from bench.load.execution.pairs import WorkerSlot
 from bench.load.planning.planned import Planned
 from bench.load.planning.plays import Plays
-from bench.load.playing.pairs import WorkerSlot
 from bench.metrics import is_throttled, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.target.target import Target

@@ -21,7 +21,7 @@ from opentelemetry.sdk.metrics.export import MetricExportResult, PeriodicExporti
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.resources import Resource
 
-from bench.load.playing.progress import LiveKey, Outcomes, Times
+from bench.load.execution.progress import LiveKey, Outcomes, Times
 from bench.metrics import FIRST_DELTAS, outcome_class
 from bench.units import US_PER_S
 

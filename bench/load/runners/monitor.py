@@ -21,12 +21,12 @@ from bench.clock import monotonic_ns
 from bench.cpu import LOWERED
 from bench.errors import UsageError
 from bench.installation import KILLED_S, own_environment, python_command, tool_version
-from bench.load.leading.interim_analyses import InterimAnalyses
-from bench.load.leading.tally import EXPORTED, Tally, TargetStanding
-from bench.load.leading.terminal import ENDINGS, Moment, TerminalView, left_s, phase
+from bench.load.execution.progress import ProgressReport, over_budget
 from bench.load.lifecycle import RunState
 from bench.load.planning.planned import Planned
-from bench.load.playing.progress import ProgressReport, over_budget
+from bench.load.runners.interim_analyses import InterimAnalyses
+from bench.load.runners.tally import EXPORTED, Tally, TargetStanding
+from bench.load.runners.terminal import ENDINGS, Moment, TerminalView, left_s, phase
 from bench.target.target import Target
 from bench.units import NS_PER_S
 from bench.untrusted.sanitize import one_line
@@ -58,7 +58,7 @@ class Telemetry:
         self._say, self._behind = say, False
         self._lines: Queue[bytes | None] = Queue(MOST_LINES)
         self._child = Popen(
-            python_command("bench.load.leading.exporter"),
+            python_command("bench.load.runners.exporter"),
             stdin=PIPE,
             stdout=DEVNULL,
             stderr=PIPE,

@@ -1,4 +1,4 @@
-"""Says, before any run, what a session of a Locust file takes: `python -m bench.load.leading.forecast OPTIONS`.
+"""Says, before any run, what a session of a Locust file takes: `python -m bench.load.runners.forecast OPTIONS`.
 
 The options are those of `locust`. Prints one line of JSON: `scenario`; `targets`, each with its `label`, its `url` and
 whether it is on this machine (`loopback`); `session_s`, the least that a session lasts; `session_usd`, what it may cost
@@ -18,9 +18,9 @@ from locust.env import Environment
 from locust.main import get_locustfiles_locally, merge_locustfiles_content
 
 from bench.errors import USAGE_STATUS, RtbenchError
-from bench.load.leading import locust_events
 from bench.load.planning.estimate import estimate, estimate_words, priced
 from bench.load.planning.planned import Planned, planned, session_s
+from bench.load.runners import locust_events
 from bench.untrusted.sanitize import one_line
 
 

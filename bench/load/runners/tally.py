@@ -13,7 +13,7 @@ from itertools import product
 
 import numpy as np
 
-from bench.load.playing.progress import (
+from bench.load.execution.progress import (
     BOUND,
     COUNTS,
     DESIGN,

@@ -14,21 +14,21 @@ from locust.argument_parser import get_parser
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS, USAGE_STATUS, UsageError
-from bench.load.leading.finalized_run import finalize_run, holds_rows, upload_run
-from bench.load.leading.gating import Thresholds, check_options, read_thresholds
-from bench.load.leading.interim_analyses import InterimAnalyses, SequentialPlan, plan_words, scripts_of, sequential_plan
-from bench.load.leading.monitor import Monitor, Telemetry, check_installed
-from bench.load.leading.role import ProcessRole
-from bench.load.leading.tally import TargetStanding
-from bench.load.leading.web_ui import add_tabs, check_port, guard, open_words
+from bench.load.execution.arm import Arm, arms_of
+from bench.load.execution.pairs import WorkerSlot
 from bench.load.lifecycle import RunBegan, RunState, StopRequested
 from bench.load.planning.command import repeating_command
 from bench.load.planning.load_model import asked, load_model_of
 from bench.load.planning.planned import Planned, check_two
 from bench.load.planning.run_options import MOST_PAIRS, Environment, Options, is_command
 from bench.load.planning.stages import LoadCourse
-from bench.load.playing.arm import Arm, arms_of
-from bench.load.playing.pairs import WorkerSlot
+from bench.load.runners.finalized_run import finalize_run, holds_rows, upload_run
+from bench.load.runners.gating import Thresholds, check_options, read_thresholds
+from bench.load.runners.interim_analyses import InterimAnalyses, SequentialPlan, plan_words, scripts_of, sequential_plan
+from bench.load.runners.monitor import Monitor, Telemetry, check_installed
+from bench.load.runners.role import ProcessRole
+from bench.load.runners.tally import TargetStanding
+from bench.load.runners.web_ui import add_tabs, check_port, guard, open_words
 from bench.run import folder as files
 from bench.run import lock
 from bench.run.document import GIVEN_UP, INTERRUPTED

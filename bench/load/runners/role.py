@@ -21,8 +21,10 @@ import gevent
 
 from bench.cpu import niceness, set_niceness
 from bench.errors import USAGE_STATUS, RtbenchError
-from bench.load.leading.monitor import Monitor
-from bench.load.leading.terminal import TerminalView
+from bench.load.execution.arm import Arm
+from bench.load.execution.live import CUT_S, LiveRun, unwritable
+from bench.load.execution.pairs import WorkerSlot
+from bench.load.execution.sessions import LocustCallbacks
 from bench.load.lifecycle import (
     SIGNING_IN,
     CloseRun,
@@ -44,10 +46,8 @@ from bench.load.lifecycle import (
 )
 from bench.load.planning.planned import Planned, check_descriptors, check_shares, planned
 from bench.load.planning.run_options import Environment
-from bench.load.playing.arm import Arm
-from bench.load.playing.live import CUT_S, LiveRun, unwritable
-from bench.load.playing.pairs import WorkerSlot
-from bench.load.playing.sessions import LocustCallbacks
+from bench.load.runners.monitor import Monitor
+from bench.load.runners.terminal import TerminalView
 from bench.run import folder as files
 from bench.run.spool import Spool
 from bench.target.tokens import Keyring

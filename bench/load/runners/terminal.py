@@ -9,9 +9,9 @@ from itertools import groupby
 from typing import TextIO
 
 from bench.live_line import LinePart, LiveLine, fitted
-from bench.load.leading.tally import OK, Tally, Wait
+from bench.load.execution.progress import ProgressReport
 from bench.load.lifecycle import RunState
-from bench.load.playing.progress import ProgressReport
+from bench.load.runners.tally import OK, Tally, Wait
 from bench.money import dollars
 from bench.untrusted.sanitize import one_line
 

@@ -9,11 +9,11 @@ import gevent
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
+from bench.load.execution.arm import HOPELESS, Arm, was_opened
+from bench.load.execution.back_off import RefusedCall, refusal_of
+from bench.load.execution.progress import Progress, over_budget, unknown_price
 from bench.load.lifecycle import RunEvent, RunLifecycle, RunRefused, StopRequested
 from bench.load.planning.run_options import Options
-from bench.load.playing.arm import HOPELESS, Arm, was_opened
-from bench.load.playing.back_off import RefusedCall, refusal_of
-from bench.load.playing.progress import Progress, over_budget, unknown_price
 from bench.metrics import CATALOGUE, FIRST_DELTAS, outcome_class
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation, reason

@@ -25,8 +25,8 @@ import gevent
 from bench.clock import monotonic_ns
 from bench.dial import HARNESS_FAULT
 from bench.limits import LONGEST_HOLD_NS
+from bench.load.execution.arm import FIRST_WAIT_NS, LONGEST_WAIT_NS
 from bench.load.planning.tasks import Caller
-from bench.load.playing.arm import FIRST_WAIT_NS, LONGEST_WAIT_NS
 from bench.metrics import is_throttled, outcome_class
 from bench.observe.observation import SessionObservation
 from bench.units import NS_PER_S

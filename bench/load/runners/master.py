@@ -19,16 +19,16 @@ from locust import runners
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import UsageError
-from bench.load.leading import messages
-from bench.load.leading.leader import Leader
-from bench.load.leading.link import EXCHANGES, ClockOffset, best, offset_of
-from bench.load.leading.messages import Here, Pong, Shipped, StandingTold
+from bench.load.execution.arm import Arm
+from bench.load.execution.live import CUT_S, unwritable
+from bench.load.execution.pairs import WorkerSlot
 from bench.load.lifecycle import ALL_DONE, RunRefused, RunState, StopRequested
 from bench.load.planning.planned import PlayingHost, hosts_advice
 from bench.load.planning.run_options import Environment
-from bench.load.playing.arm import Arm
-from bench.load.playing.live import CUT_S, unwritable
-from bench.load.playing.pairs import WorkerSlot
+from bench.load.runners import messages
+from bench.load.runners.leader import Leader
+from bench.load.runners.link import EXCHANGES, ClockOffset, best, offset_of
+from bench.load.runners.messages import Here, Pong, Shipped, StandingTold
 from bench.run import folder as files
 from bench.run import spool
 from bench.run.part import parts

@@ -13,8 +13,8 @@ from bench.clock import utc_ns
 from bench.errors import INVALID_STATUS, USAGE_STATUS, UsageError
 from bench.installation import python_command
 from bench.live_line import text_width
-from bench.load.leading import children
 from bench.load.planning.planned import LONG_RUN_S
+from bench.load.runners import children
 from bench.run import folder as files
 from bench.run import spool
 from bench.run.part import parts

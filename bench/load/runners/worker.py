@@ -16,9 +16,9 @@ from locust import runners
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import USAGE_STATUS, UsageError
-from bench.load.leading import link, messages
-from bench.load.leading.link import Shipper
-from bench.load.leading.role import LOOK_S, ProcessRole
+from bench.load.execution.arm import arms_of
+from bench.load.execution.live import CUT_S
+from bench.load.execution.pairs import WorkerSlot
 from bench.load.lifecycle import (
     AskMaster,
     MasterLost,
@@ -28,9 +28,9 @@ from bench.load.lifecycle import (
     RunState,
 )
 from bench.load.planning.run_options import Environment, worker_timeout_s
-from bench.load.playing.arm import arms_of
-from bench.load.playing.live import CUT_S
-from bench.load.playing.pairs import WorkerSlot
+from bench.load.runners import link, messages
+from bench.load.runners.link import Shipper
+from bench.load.runners.role import LOOK_S, ProcessRole
 from bench.run import folder as files
 from bench.run import spool
 from bench.run.provenance import host_name

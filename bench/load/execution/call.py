@@ -10,11 +10,11 @@ import gevent
 
 from bench.clock import monotonic_ns
 from bench.dial import HARNESS_FAULT, Cut, connected
+from bench.load.execution.arm import Arm
+from bench.load.execution.back_off import RefusedCall
+from bench.load.execution.pairs import Pair
+from bench.load.execution.sessions import RunListener, Sessions
 from bench.load.planning.tasks import Caller, CallSteps, SessionOver, Turn, act
-from bench.load.playing.arm import Arm
-from bench.load.playing.back_off import RefusedCall
-from bench.load.playing.pairs import Pair
-from bench.load.playing.sessions import RunListener, Sessions
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.plan.draws import Choices

@@ -2,7 +2,7 @@
 
 A report holds counts from the process's start, so that one that is lost or comes twice does no harm, and the times of
 the turns that ended since the report before. None of it is a figure of the run: those come from its rows.
-`bench.load.leading.tally` adds up the reports of all processes.
+`bench.load.runners.tally` adds up the reports of all processes.
 """
 
 from __future__ import annotations

@@ -17,10 +17,10 @@ from typing import Any
 import gevent
 
 from bench.installation import python_command
-from bench.load.leading import children
-from bench.load.leading.children import ANSWER_S
 from bench.load.planning.plays import Plays, script_facts
 from bench.load.planning.run_options import Options
+from bench.load.runners import children
+from bench.load.runners.children import ANSWER_S
 from bench.run.validity import MORE_PROCESSES
 
 LEAST_PAIRS, LEAST_TURNS = 10, 200

@@ -19,8 +19,8 @@ from locust.runners import MasterRunner
 
 from bench.cpu import core_count
 from bench.installation import tool_version
+from bench.load.execution.progress import ProgressReport
 from bench.load.lifecycle import RunRefused, StopRequested
-from bench.load.playing.progress import ProgressReport
 from bench.run.calibration import SessionKind, citation, state_folder
 from bench.run.provenance import host_name
 from bench.run.replica import PartChunk

@@ -23,17 +23,17 @@ from locust.exception import RPCError
 from locust.runners import MasterRunner, WorkerRunner
 
 from bench.errors import USAGE_STATUS, RtbenchError, each_error
-from bench.load.leading import link, messages
-from bench.load.leading.leader import Standalone
-from bench.load.leading.master import Master
-from bench.load.leading.role import ProcessRole
-from bench.load.leading.worker import Worker
 from bench.load.planning.run_options import (
     Environment,
     add_options,
     fork_for_allowed_cores,
     stay_on_loopback,
 )
+from bench.load.runners import link, messages
+from bench.load.runners.leader import Standalone
+from bench.load.runners.master import Master
+from bench.load.runners.role import ProcessRole
+from bench.load.runners.worker import Worker
 
 BIND_FAILURE = "Socket bind failure:"
 """As Locust says that the port of a master is in use."""

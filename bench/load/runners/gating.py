@@ -12,9 +12,9 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.installation import python_command
-from bench.load.leading.children import ANSWER_S, child_answer
 from bench.load.planning.planned import Planned
 from bench.load.planning.run_options import OF_CHECK, is_command
+from bench.load.runners.children import ANSWER_S, child_answer
 
 READ = python_command("reports.gate")
 
