@@ -80,19 +80,25 @@ class Sampled:
         failed, censored = (
             np.bincount(of_turn[mine & (turns.kind == kind)], minlength=size) for kind in (FAILED, UNFINISHED)
         )
-        never = np.flatnonzero((turns.lost.target == target) & steps[turns.lost.step] & (of_lost >= 0))
-        lost = np.bincount(of_lost[never], minlength=size)
+        lost_here = (turns.lost.target == target) & steps[turns.lost.step]
+        never = np.flatnonzero(lost_here & (of_lost >= 0))
+        lost, counts_lost = np.bincount(of_lost[never], minlength=size), is_wait(self.metric)
         values, index = self.part(target, steps)
+        of_session = np.bincount(turns.session[index], minlength=turns.sessions)
+        if counts_lost:
+            of_session = of_session + np.bincount(turns.lost.session[lost_here], minlength=turns.sessions)
         drawn_by = dict(split(of_turn[index] + 1))  # 0 is no group
         there = np.isin(np.arange(1, size + 1), [*drawn_by])
         for group in np.flatnonzero(there | (failed + censored + lost > 0)).tolist():
             rows = drawn_by.get(group + 1, index[:0])
             drawn, sessions = values[rows], turns.session[index[rows]]
-            if lost[group] and is_wait(self.metric):
+            if lost[group] and counts_lost:
                 drawn = np.append(drawn, np.full(lost[group], np.inf))
                 sessions = np.append(sessions, turns.lost.session[never[of_lost[never] == group]])
-            counted = (int(counts[group]) for counts in (failed + lost, censored, lost))
-            yield group, Sample(drawn, sessions, *counted)
+            failures, unfinished, never_begun = int(failed[group] + lost[group]), int(censored[group]), int(lost[group])
+            own, sizes = np.unique(sessions, return_counts=True)
+            whole = bool((sizes == of_session[own]).all())
+            yield group, Sample(drawn, sessions, failures, unfinished, never_begun, whole)
 
     def _sample(self, values: Floats, index: Integers, target: int, steps: Flags) -> Sample:
         """Of turns that were begun these values; with them those that never were."""

@@ -63,6 +63,8 @@ class Sample:
     failed: int = 0
     unfinished: int = 0
     not_started: int = 0
+    whole_sessions: bool = True
+    """Whether it has all turns of its sessions; the number of some says nothing of a session that was not seen."""
 
     @property
     def n(self) -> int:
@@ -156,9 +158,10 @@ def quantiles(
 ) -> list[QuantileEstimate]:
     """Return quantiles at these `ps` with their two-sided intervals, each of which has this confidence.
 
-    `unseen`: allow for a session that was not seen; False if the clusters are parts of a run, or of sessions. Raises
-    UsageError if a share is not between 0 and 1.
+    `unseen`: allow for a session that was not seen, if the sample has whole sessions; False if the clusters are parts
+    of a run. Raises UsageError if a share is not between 0 and 1.
     """
+    unseen = unseen and sample.whole_sessions
     if not all(0 < share < 1 for share in (*ps, confidence)):
         wrong = next(share for share in (*ps, confidence) if not 0 < share < 1)
         raise UsageError(f"quantiles and their confidence lie between 0 and 1, such as 0.95, not {wrong:g}")

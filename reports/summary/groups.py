@@ -418,9 +418,8 @@ def _groups(one: Sampled, pool: Pool, places: Places, confidence: float) -> Iter
             ended = here[turns.kind[here] != UNFINISHED]
             sessions = np.append(turns.session[ended], turns.lost.session[lost])
             sample = samples.get(at, NOTHING)
-            # a session has but some of its turns in a group, whose lengths say nothing of a session that was not seen
             packed_sample = replace(sample, sessions=packed(sample.sessions)[0])
-            p50, p95 = quantiles(packed_sample, (0.5, 0.95), confidence, unseen=False)
+            p50, p95 = quantiles(packed_sample, (0.5, 0.95), confidence)
             never = places.unopened[places.began == at] if places.began is not None else None
             yield Group(
                 place,

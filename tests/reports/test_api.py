@@ -201,6 +201,17 @@ def test_a_group_that_the_report_prints_has_the_same_figures_however_it_is_asked
         }
 
 
+def test_the_turns_of_a_host_have_the_interval_that_they_have_alone() -> None:
+    """They are whole sessions, so that one that was not seen is allowed for in both."""
+    run, printed, _ = grown("turns that were never begun")
+    of_hosts = [(keys, row) for metric, keys, row in printed if metric == "ttfa" and "host" in keys]
+
+    assert of_hosts
+    for keys, row in of_hosts:
+        (alone,) = as_reported(run.quantiles("ttfa", p=0.5, where=taking(keys)).to_dict("records"))
+        assert alone["high"] == row["p50"]["high"]
+
+
 @half
 @given(st.data())
 def test_groups_are_parts_of_the_whole_and_each_is_what_it_is_alone(data: st.DataObject) -> None:
