@@ -25,6 +25,7 @@ from tests.helpers import (
     created,
     delta,
     done,
+    message,
     say,
     seated,
     speech_stopped,
@@ -115,6 +116,25 @@ def test_a_word_interrupts_a_reply_that_began_while_the_silence_behind_the_speec
     )
 
     assert interrupted_at_ms(script, kind(service, service.greeting())) == (["interrupted"], 3_140)
+
+
+@EACH_TRANSPORT
+def test_an_item_whose_first_delta_is_empty_is_audible_from_its_first_sound(kind: type[MemoryTransport]) -> None:
+    def audio(item: str, payload: str) -> bytes:
+        return message("response.output_audio.delta", response_id="resp_1", item_id=item, delta=payload)
+
+    came = [("first", LOUD), ("first", LOUD), ("second", ""), ("second", LOUD), ("second", LOUD)]
+    deltas = [(100 * MS + number * 20 * MS, audio(*each)) for number, each in enumerate(came)]
+    words = (90 * MS, delta(GA, "transcript", "resp_1", "well "))
+    reply = [(50 * MS, created("resp_1")), words, *deltas, (900 * MS, done("resp_1"))]
+    service = Cancellable(turns=[lambda _: reply])
+    transport = kind(service, service.greeting())
+    session, _, listening = seated(build_script(say()), transport)
+    session.play()
+    (turn,) = listening.turns
+
+    assert turn.outcome == "ok"
+    assert turn.instants["answer_audible"] > turn.instants["first_audible"]
 
 
 def test_deltas_of_a_reply_are_matched_while_its_end_is_awaited() -> None:

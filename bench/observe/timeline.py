@@ -274,6 +274,8 @@ class Timeline:
         turn = self.turns.last
         if turn is None or not turn.plan.has_turn_events or not self.turns.answering:
             return False
+        if event.payload_bytes <= 0:  # it began no item, so that nothing is known of those behind it
+            return False
         if event.kind is Kind.AUDIO_DELTA and not turn.reply.audible:
             return False
         return self.owners.claim(event, turn).turn is turn
