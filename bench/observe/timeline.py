@@ -274,7 +274,7 @@ class Timeline:
         turn = self.turns.last
         if turn is None or not turn.plan.has_turn_events or not self.turns.answering:
             return False
-        if event.payload_bytes <= 0:  # it began no item, so that nothing is known of those behind it
+        if event.payload_bytes <= 0:  # an empty delta begins no item: nothing is known of the deltas after it
             return False
         if event.kind is Kind.AUDIO_DELTA and not turn.reply.audible:
             return False

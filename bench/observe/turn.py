@@ -282,9 +282,9 @@ class PendingTurn:
         sent = event.name != "" or self.plan.has_turn_events  # else it was found in the audio
         self._count(sent, at_ns, error_ns, wire_bytes, kernel)
         if kind in DELTAS:
-            # an empty delta has neither sound nor words: it is no first delta of anything
-            delta = DeltaArrival(event, at_ns, error_ns, 0, event.payload_bytes, wire_bytes)
-            return self._deltas((delta,)) if event.payload_bytes else None
+            if not event.payload_bytes:  # neither sound nor words: it is no first delta of anything
+                return None
+            return self._deltas((DeltaArrival(event, at_ns, error_ns, 0, event.payload_bytes, wire_bytes),))
         ending = self._happened(event, arrival)
         self.unknown_events += kind is Kind.UNKNOWN
         if kind in ITEM_EDGES:

@@ -323,10 +323,7 @@ def unwritable(error: OSError) -> str:
 
 
 class Flusher:
-    """Flushes a recorder in greenlets of its own.
-
-    `tell` asks for the end of the run where they cannot be written.
-    """
+    """Flushes a recorder in greenlets of its own. `tell` gets the request to end the run if rows cannot be written."""
 
     def __init__(self, recorder: Recorder, tell: Callable[[RunEvent], None]) -> None:
         self._recorder, self._tell = recorder, tell

@@ -45,7 +45,7 @@ def child_answer(called: Sequence[str], *, late: str, failed: str) -> Any:
     except subprocess.TimeoutExpired:
         raise UsageError(f"{late}: is the machine busy?") from None
     if ended.returncode != 0:
-        raise UsageError((ended.stderr.strip().splitlines() or [failed])[-1])
+        raise UsageError(last_line(ended.stderr, failed))
     return json.loads(ended.stdout)
 
 
@@ -81,14 +81,14 @@ def run_child(
 
 
 def last_line(errors: str, otherwise: str) -> str:
-    """Return the last line that a child printed to its standard error, without who says so."""
+    """Return the last line of a child's standard error, without `rtbench: `; `otherwise` if it printed nothing."""
     return (errors.strip().splitlines() or [otherwise])[-1].removeprefix("rtbench: ")
 
 
 def output_of(command: Sequence[str], longest_s: float = LONGEST_S) -> str:
-    """Return what a command prints; other greenlets run meanwhile, and the command ends where this one is killed.
+    """Return what a command prints. Other greenlets run meanwhile; if this one is killed, the command ends.
 
-    Raises OSError where it does not end well, with the last line of what it said, or not within `longest_s`.
+    Raises OSError with the last line of its error if it fails, and if it takes longer than `longest_s`.
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors, Path(os.devnull).open("rb") as nothing:
         pid = _spawned(command, nothing, output, errors)
@@ -103,12 +103,12 @@ def output_of(command: Sequence[str], longest_s: float = LONGEST_S) -> str:
         if status is None:
             raise OSError(f"it took longer than {longest_s:g} s, and was ended")
         if status != 0:
-            raise OSError((_text(errors).strip().splitlines() or [f"status {status}"])[-1])
+            raise OSError(last_line(_text(errors), f"status {status}"))
         return _text(output)
 
 
 def _status(pid: int, longest_s: float) -> int | None:
-    """Wait for a child's exit status; None where it has not ended after so long.
+    """Wait for a child's exit status; return None if it takes longer than `longest_s`.
 
     The loop hears of children by SIGCHLD alone, which is lost where somebody else has its handler. So that is set and
     the signal given again each second: then the loop looks at all of them.

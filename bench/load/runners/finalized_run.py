@@ -30,7 +30,7 @@ DECIDED = (0, 1, 3, 4)
 
 @dataclass(frozen=True)
 class FinalizedRun:
-    """A summary to print, and the exit status that the run calls for, None for Locust's own."""
+    """A summary to print, and the exit status of the run; None for Locust's own."""
 
     summary: str
     problem: str
@@ -40,9 +40,9 @@ class FinalizedRun:
 def finalize_run(
     folder: Path, document: dict[str, Any], stopped: str, check_options: Sequence[str] | None = None
 ) -> FinalizedRun:
-    """Make Parquet, histograms, the verdict, the decision where one is to be made, and the report of it all.
+    """Write Parquet, histograms, validity, the decision of a sequential run, and the report.
 
-    `check_options`: those by which `rtbench check` judges the run; None where nothing judges it.
+    `check_options`: the options of `rtbench check`; None if the run is not checked.
     """
     document |= {"state": "closing", "ended_utc_ns": utc_ns(), "stop_reason": stopped}
     length_s = (document["ended_utc_ns"] - document["started_utc_ns"]) / NS_PER_S
@@ -78,7 +78,7 @@ def finalize_run(
 
 
 def joined_status(*statuses: int) -> int:
-    """The exit status of a run with several verdicts: the one that says most against it."""
+    """Return the exit status of a run with several verdicts: the worst of them."""
     return next((status for status in (INVALID_STATUS, 1, 3) if status in statuses), 0)
 
 
@@ -94,33 +94,33 @@ def upload_run(folder: Path, url: str) -> str:
 
 
 def run_status(document: Mapping[str, Any]) -> int | None:
-    """The exit status of a run: 4 where it is invalid or was not judged; None, for Locust's own, where it is valid."""
+    """Return the exit status of a run: 4 if it is not valid; None, for Locust's own, if it is."""
     validity = document.get("validity") or {}
     return None if validity.get("status") == "valid" else INVALID_STATUS
 
 
 def longest_report_s(folder: Path) -> float:
-    """How long a child may take for what a run recorded: a multiple of what the slowest machines take."""
+    """Return how long a child may take for what a run recorded: a multiple of what the slowest machines take."""
     recorded = sum(part.size_bytes(table) for part in parts(folder) for table in files.SCHEMAS)
     return REPORT_S + recorded / SPOOLED_BYTES_PER_S
 
 
 def with_sentence(summary: str, decided: str, width: int) -> str:
-    """Put the first line of the decision into a summary, above its last two: the verdict, and where the page is."""
+    """Insert the first line of the decision above the last two lines of a summary: its verdict and its page."""
     lines, said = summary.splitlines(), decided.strip().splitlines()
     wrapped = textwrap.wrap(said[0], width, break_long_words=False, break_on_hyphens=False) if said else []
     return "\n".join([*lines[:-2], *wrapped, *lines[-2:]])
 
 
 def uncut(document: Mapping[str, Any], length_s: float) -> list[str]:
-    """The notice of a long run that has no warm-up, because nobody knew how long it would be."""
+    """Return the notice of a long run without warm-up, whose length was not known before."""
     if length_s < LONG_RUN_S or document["warmup_s"] or "warmup" in document["settings"]:
         return []
     return ["No warm-up was cut, because the run's length was not known beforehand; --warmup 1m cuts a minute."]
 
 
 def holds_rows(folder: Path) -> bool:
-    """Whether a run that could not be reported has saved anything that can be, once there is room."""
+    """Return whether a run that could not be reported has rows that can be reported once the disk has space."""
     tables: tuple[files.TableName, ...] = ("turns", "sessions")
     spooled = any(len(batch) for table in tables for batch in files.spooled_batches(folder, table))
     return spooled or not spool.is_kept(folder)
