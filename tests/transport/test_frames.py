@@ -16,7 +16,7 @@ from bench.transport.fast import reader
 from bench.transport.fast.frames import MASK_BYTES, leading_texts, masked_frame, missing_bytes
 from bench.transport.fast.reader import MessageReader
 from bench.transport.parser import frame_bytes
-from bench.transport.received import Received
+from bench.transport.received import Read, Received
 from bench.transport.websocket import WebSocket
 from tests.examples import thorough
 from tests.helpers import receive
@@ -43,8 +43,13 @@ READS = st.lists(READ | READ.map(lambda whole: whole[: len(whole) // 2]), max_si
 
 
 LIMITS = st.sampled_from([20, 125, 126, 65_534, 65_535, LIMIT])
-ARRIVAL = Arrival(5_000, 1_000)
+AT_NS, EMPTY_NS = 5_000, 4_000
+ARRIVAL = Arrival(AT_NS, AT_NS - EMPTY_NS)
 STATES = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=4)
+
+
+def came(wire: bytes, *, kernel: bool = True, complete: bool = False) -> Read:
+    return Read(wire, AT_NS, EMPTY_NS, kernel, complete)
 
 
 class SlowReader(MessageReader):
@@ -105,30 +110,39 @@ def test_a_read_of_whole_texts_needs_no_protocol_object(monkeypatch: pytest.Monk
 
 
 @thorough
-@given(st.lists(SIZES.filter(lambda size: size <= 65_535), max_size=4), st.integers(0, 200_000))
-def test_whole_texts_are_taken_up_to_where_the_bytes_end(sizes: list[int], end: int) -> None:
+@given(st.lists(SIZES.filter(lambda size: size <= 65_535), max_size=4), st.integers(0, 200_000), st.booleans())
+def test_whole_texts_are_taken_up_to_where_the_bytes_end(sizes: list[int], end: int, complete: bool) -> None:
     frames = [text(b"x" * size) for size in sizes]
     wire = b"".join(frames)[:end]
 
-    texts, taken = leading_texts(wire, ARRIVAL)
+    texts, taken = leading_texts(came(wire, complete=complete))
     whole = 0
     while whole < len(frames) and sum(map(len, frames[: whole + 1])) <= len(wire):
         whole += 1
-    assert texts == [Received(b"x" * size, ARRIVAL, frame_bytes(size)) for size in sizes[:whole]]
+    arrivals = [ARRIVAL] * whole
+    if complete and whole and taken == len(wire):
+        arrivals[-1] = Arrival(AT_NS, 0)
+    assert texts == [
+        Received(b"x" * size, arrival, frame_bytes(size)) for size, arrival in zip(sizes, arrivals, strict=False)
+    ]
     assert taken == sum(map(len, frames[:whole]))
 
 
 @thorough
-@given(st.lists(READ, max_size=3).map(b"".join), st.integers(0, 200_000))
-def test_texts_that_are_cut_in_c_are_those_that_are_cut_in_python(wire: bytes, end: int) -> None:
-    assert reader.leading_texts(wire[:end], ARRIVAL) == leading_texts(wire[:end], ARRIVAL)
+@given(st.lists(READ, max_size=3).map(b"".join), st.integers(0, 200_000), st.booleans(), st.booleans())
+def test_texts_that_are_cut_in_c_are_those_that_are_cut_in_python(
+    wire: bytes, end: int, kernel: bool, complete: bool
+) -> None:
+    part = came(wire[:end], kernel=kernel, complete=complete)
+
+    assert reader.leading_texts(part) == leading_texts(part)
 
 
 @pytest.mark.parametrize(
     "frame", [PING, close_frame(1000), text(b"part", fin=False), b"\x81\x85maskhello", b"\x81\x7e\x00\x05hello"]
 )
 def test_what_is_no_plain_text_is_left_to_others(frame: bytes) -> None:
-    texts, taken = leading_texts(text(b"before") + frame + text(b"after"), ARRIVAL)
+    texts, taken = leading_texts(came(text(b"before") + frame + text(b"after")))
 
     assert (texts, taken) == ([Received(b"before", ARRIVAL, 8)], 8)
 

@@ -100,14 +100,14 @@ ODD = st.builds(mutated, MESSAGES, st.integers(0, 10_000), st.integers(0, 255))
 
 def understood(dialect: Dialect, wire: bytes, *, complete: bool) -> list[tuple[Any, ...]]:
     """What the messages of a read say, each understood by itself, with how much earlier it may have come."""
-    frames, taken = leading_texts(wire, Arrival(AT_NS))
+    frames, taken = leading_texts(Read(wire, AT_NS, EMPTY_NS, True, complete))
     assert taken == len(wire)
-    events = [dialect.decode(frame.data) for frame in frames]
-    errors_ns = [AT_NS - EMPTY_NS] * (len(frames) - 1) + [0 if complete else AT_NS - EMPTY_NS]
     return [
-        (event.kind, event.name, event.response_id, event.item_id, event.payload_bytes, error_ns, frame.wire_bytes)
-        for (event,), error_ns, frame in zip(events, errors_ns, frames, strict=True)
-    ]
+        (event.kind, event.name, event.response_id, event.item_id, event.payload_bytes, frame.arrival.error_ns,
+         frame.wire_bytes)
+        for frame in frames
+        for event in dialect.decode(frame.data)
+    ]  # fmt: skip
 
 
 def told(deltas: list[DeltaArrival]) -> list[tuple[Any, ...]]:

@@ -1,12 +1,11 @@
 import ssl
 from typing import Any
 
-from bench.clock import Arrival
 from bench.protocol.events import Event
 from bench.transport.loop import LoopWatch
 from bench.transport.received import DeltaArrival, Read, Received
 
-def leading_texts(data: bytes, arrival: Arrival) -> tuple[list[Received], int]: ...
+def leading_texts(read: Read) -> tuple[list[Received], int]: ...
 
 class Sieve:
     due: bool

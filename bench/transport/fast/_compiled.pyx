@@ -14,6 +14,7 @@ from libc.string cimport memchr, memcmp, memcpy, memset
 from ssl import SSLError, SSLWantReadError
 
 from bench import clock
+from bench.clock import Arrival
 from bench.transport.received import DeltaArrival, Read, Received
 
 cdef extern from "<time.h>" nogil:
@@ -143,15 +144,22 @@ cdef Py_ssize_t frame_header(Text wire, Py_ssize_t size, Py_ssize_t *length) noe
     return header if header + length[0] <= size else 0
 
 
-def leading_texts(bytes data, arrival):
+def leading_texts(read):
     """As `bench.transport.fast.frames.leading_texts`."""
+    cdef bytes data
+    cdef long long stamp_ns, empty_ns
+    cdef bint kernel, complete
+    data, stamp_ns, empty_ns, kernel, complete = read
     cdef Text wire = <Text><const char *>data
     cdef Py_ssize_t at = 0, size = len(data), header, length = 0
     cdef list texts = []
+    arrival = new_tuple(Arrival, (stamp_ns, stamp_ns - empty_ns, kernel))
     while True:
         header = frame_header(wire + at, size - at, &length)
         if not header:
             return texts, at
+        if complete and at + header + length == size:
+            arrival = new_tuple(Arrival, (stamp_ns, 0, kernel))
         texts.append(new_tuple(Received, (
             PyBytes_FromStringAndSize(<const char *>wire + at + header, length), arrival, header + length
         )))

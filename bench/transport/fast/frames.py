@@ -12,7 +12,7 @@ from websockets.frames import apply_mask  # type: ignore[attr-defined]  # masks 
 
 from bench.clock import Arrival
 from bench.protocol.base import BinaryMessage
-from bench.transport.received import Received
+from bench.transport.received import Read, Received
 
 FINAL_TEXT, FINAL_BINARY = 0x81, 0x82
 """FIN, no reserved bits, opcode 1 or 2 (RFC 6455 §5.2)."""
@@ -21,12 +21,14 @@ SHORT_HEADER, LONG_HEADER, MASK_BYTES = 2, 4, 4
 LONGEST = 0xFFFF
 
 
-def leading_texts(data: bytes, arrival: Arrival) -> tuple[list[Received], int]:
-    """The messages in the whole text frames that `data` begins with, and how many bytes they take.
+def leading_texts(read: Read) -> tuple[list[Received], int]:
+    """Return the messages in the whole text frames that a read begins with, and how many bytes they take.
 
-    Their lengths are given in seven bits, or in sixteen where more than seven are needed; a longer frame is left to
-    others as well.
+    Their lengths are given in seven bits, or in sixteen if more than seven are needed; a longer frame is left to
+    others as well. The stamp of a complete read is that of its last segment: it is exact for the frame that ends there.
     """
+    data, stamp_ns, empty_ns, kernel, complete = read
+    arrival = Arrival(stamp_ns, stamp_ns - empty_ns, kernel)
     texts, at, size = [], 0, len(data)
     while at + SHORT_HEADER <= size and data[at] == FINAL_TEXT:
         length, header = data[at + 1], SHORT_HEADER
@@ -39,6 +41,8 @@ def leading_texts(data: bytes, arrival: Arrival) -> tuple[list[Received], int]:
         end = at + header + length
         if end > size:
             break
+        if complete and end == size:
+            arrival = Arrival(stamp_ns, 0, kernel)
         texts.append(Received(data[at + header : end], arrival, end - at))
         at = end
     return texts, at

@@ -14,7 +14,6 @@ import re
 
 import msgspec
 
-from bench.clock import Arrival
 from bench.protocol.events import EMPTY, Event, Kind
 from bench.transport.fast.frames import missing_bytes
 from bench.transport.interface import DeltaListener
@@ -149,17 +148,15 @@ class MessageReader(TemplateMatcher):
         As websockets' protocol finds them, in a fifth of the time. The last frame may go on in the next read: kept in
         parts and joined once, for who gives the protocol part after part has it copy what came before each time.
         """
-        data, stamp_ns, empty_ns, kernel, complete = read
-        if not data or not self._plain:
+        if not read.data or not self._plain:
             return read
-        texts, taken = leading_texts(data, Arrival(stamp_ns, stamp_ns - empty_ns, kernel))
-        if taken < len(data):
-            missing = missing_bytes(data[taken:])
+        texts, taken = leading_texts(read)
+        if taken < len(read.data):
+            begun = read.data[taken:]
+            missing = missing_bytes(begun)
             if not missing:
                 return read
-            self._parts, self._missing, complete = [data[taken:]], missing, False
-        if complete:  # the stamp is that of its last segment, so it is exact for what ended with it
-            texts[-1] = texts[-1]._replace(arrival=Arrival(stamp_ns, 0, kernel))
+            self._parts, self._missing = [begun], missing
         return texts
 
 
