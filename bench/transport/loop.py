@@ -87,7 +87,7 @@ class LoopWatch(OnePerHub):
         self.polls = 0
         self.poll_end_ns = monotonic_ns()
         self.look_due_ns = 0
-        """Instant from which on whoever handles events has to `look`."""
+        """When `look_if_due` looks next."""
         self.quiet = False
         """Whether the last poll began when no file that it watched was ready."""
         self._look = self._look_before = NO_LOOK
@@ -113,6 +113,17 @@ class LoopWatch(OnePerHub):
         self._check.close()
         if self._schedstat >= 0:
             os.close(self._schedstat)
+
+    def start(self, fd: int) -> int:
+        """Return the number of polls, for `empty_ns`, when the loop is set to watch a socket; earlier looks at it
+        do not count any more."""
+        self._found.pop(fd, None)
+        return self.polls
+
+    def look_if_due(self) -> None:
+        """Look, unless there was a look within the last 0.2 ms."""
+        if monotonic_ns() >= self.look_due_ns:
+            self.look()
 
     def look(self) -> None:
         """Ask which sockets are readable: all others are empty now."""

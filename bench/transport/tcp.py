@@ -154,7 +154,7 @@ class TcpStream:
             gevent.sleep(0)
             return None
         if self._reader.drained:
-            polls = self._watch.polls
+            polls = self._watch.start(self._fd)
             on_time = self._wait(READABLE, until_ns)
         else:
             self.rest()
@@ -166,7 +166,7 @@ class TcpStream:
                 if not on_time:
                     return None
                 self._transmit.drain()  # an answer in the error queue makes a poll report the socket for ever
-                polls = self._watch.polls
+                polls = self._watch.start(self._fd)
                 on_time = self._wait(READABLE, until_ns)
 
     def listen(self, until_ns: int, take: TakeRead, sender: PacedSender | None = None, *, polled: bool = False) -> bool:
@@ -224,7 +224,7 @@ class TcpStream:
         self._leave_poller()
         if not self._read_watcher.active:
             self._read_watcher.start(self.on_readable, NEVER_POLLED_NS)
-            self._polls = self._watch.polls  # in the epoll set from the next poll on: earlier looks do not count
+            self._polls = self._watch.start(self._fd)  # in the epoll set from the next poll on
 
     def _leave_poller(self) -> None:
         if self._poller is not None and self._polled_from_ns is not None:
@@ -242,8 +242,7 @@ class TcpStream:
             self._leave_poller()
             return
         try:
-            if monotonic_ns() >= self._watch.look_due_ns:
-                self._watch.look()
+            self._watch.look_if_due()
             polls = None
             if self._polled_from_ns is None:
                 # a look proves something only of a socket that was read to its end before
@@ -294,7 +293,7 @@ class TcpStream:
         limit_ns = min(until_ns, monotonic_ns() + SEND_LIMIT_NS)
         while (handed := self._hand_over(unsent)) is None:
             reads = self._held_bytes < MOST_HELD_BYTES and not (self._held and not self._held[-1].data)
-            polls = self._watch.polls if self._reader.drained else None
+            polls = self._watch.start(self._fd) if self._reader.drained else None
             left = len(unsent.data)
             on_time = self._wait(WRITABLE | READABLE if reads else WRITABLE, limit_ns)
             if reads:
@@ -385,9 +384,11 @@ class TcpStream:
         timer = self._timer = self._hub.loop.timer(max(0, until_ns - monotonic_ns()) / NS_PER_S)
         timer.start(waiter.switch, False, update=True)  # else it counts from the loop's last turn
         try:
-            return bool(waiter.get())
+            woken = bool(waiter.get())
         finally:
             timer.close()
+        self._watch.look_if_due()  # many sessions may be woken, one after the other, before the loop polls again
+        return woken
 
     def network(self) -> TcpInfo | None:
         if not LINUX:

@@ -76,6 +76,22 @@ def test_what_a_look_finds_is_known_as_empty_by_the_look_before_until_it_is_read
     assert watch.empty_ns(OTHER, -1, 1_000) == 600
 
 
+def test_a_socket_that_the_loop_watches_anew_has_nothing_of_earlier_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The poller may have read meanwhile what a look had found."""
+    told = iter(([], [FD], []))
+    clock = iter(range(100, 1_000, 100))
+    watch = LoopWatch()
+    monkeypatch.setattr(loop, "readable", lambda epoll: next(told))
+    monkeypatch.setattr(loop, "monotonic_ns", lambda: next(clock))
+    watch.look()
+    watch.look()
+
+    polls = watch.start(FD)
+    watch.polls += 1
+    watch.look()
+    assert watch.empty_ns(FD, polls, 1_000) == 300
+
+
 @pytest.mark.parametrize("readable", [loop.readable, _loop_interpreted.readable])  # type: ignore[attr-defined]
 def test_the_files_of_a_set_that_are_readable_are_told(readable: Callable[[int], list[int] | None]) -> None:
     with ExitStack() as stack:
@@ -102,6 +118,8 @@ class Machine:
         self.stoppable = True
         """A stop between a look and the poll that follows is in no bound."""
         self.unread_ns = {fd: [self.now_ns + at_ns for at_ns in sorted(come)] for fd, come in arrivals_ns.items()}
+        self.watched = set(arrivals_ns)
+        """The sockets of the loop's set; the poller reads the others."""
 
     def pass_time(self) -> None:
         """Lose the core for a while, or be stopped."""
@@ -118,7 +136,7 @@ class Machine:
         return now_ns
 
     def ready(self) -> list[int]:
-        return [fd for fd, unread_ns in self.unread_ns.items() if unread_ns and unread_ns[0] <= self.now_ns]
+        return [fd for fd in self.watched if self.unread_ns[fd] and self.unread_ns[fd][0] <= self.now_ns]
 
     def readable(self, _: int) -> list[int]:
         found = self.ready()
@@ -134,8 +152,8 @@ class Machine:
         """The sockets that are readable, once one is or a time is over."""
         if not self.ready():
             self.switches += 1
-            nexts_ns = (unread_ns[0] for unread_ns in self.unread_ns.values() if unread_ns)
-            self.now_ns = min(self.now_ns + timer_ns, *nexts_ns)
+            nexts_ns = (self.unread_ns[fd][0] for fd in self.watched if self.unread_ns[fd])
+            self.now_ns = min([self.now_ns + timer_ns, *nexts_ns])
         found = self.ready()
         self.pass_time()
         return found
@@ -158,12 +176,16 @@ LOSSES_NS = st.sampled_from([0, 0, 0, 50, 5_000, 40_000, 300_000, 3_000_000, 200
         st.integers(3, 6), st.lists(st.integers(1, 100_000_000), min_size=1, max_size=12), min_size=1
     ),
     stopped=st.sets(st.integers(0, 300), max_size=4),
+    handed_over=st.lists(st.sets(st.integers(3, 6)), max_size=12),
 )
-@example([0, 0, 0, 300_000, 50], {3: [1, 200_000]}, set()).via("a core that is lost between the look and the poll")
+@example([0, 0, 0, 300_000, 50], {3: [1, 200_000]}, set(), []).via("a core that is lost between the look and the poll")
 def test_no_socket_is_called_empty_at_an_instant_at_which_something_was_in_it(
-    losses_ns: list[int], arrivals_ns: dict[int, list[int]], stopped: set[int]
+    losses_ns: list[int], arrivals_ns: dict[int, list[int]], stopped: set[int], handed_over: list[set[int]]
 ) -> None:
-    """However long the process is without its core, and wherever that falls."""
+    """However long the process is without its core, and wherever that falls.
+
+    `handed_over`: in each pass, the sockets that go from the loop to the poller, or back.
+    """
     machine = Machine(losses_ns, arrivals_ns, stopped)
     with pytest.MonkeyPatch.context() as patched:
         for name in ("readable", "thread_use"):
@@ -172,20 +194,25 @@ def test_no_socket_is_called_empty_at_an_instant_at_which_something_was_in_it(
         drained_ns = dict.fromkeys(arrivals_ns, machine.now_ns)
         watch = LoopWatch()
         try:
-            polls = watch.polls
+            polls = {fd: watch.start(fd) for fd in arrivals_ns}
+            moves = iter(handed_over)
             while any(machine.unread_ns.values()):
+                moved = next(moves, set(arrivals_ns) - machine.watched) & set(arrivals_ns)
+                for fd in moved - machine.watched:
+                    polls[fd], drained_ns[fd] = watch.start(fd), machine.clock()
+                    machine.read(fd)
                 machine.pass_time()
                 machine.stoppable = False
                 watch._before_poll()
                 machine.stoppable = True
+                machine.watched ^= moved  # as libev does: just before it polls, and after the look
                 found = machine.poll(10_000_000)
                 watch._after_poll()
                 for fd in found:
-                    if machine.clock() >= watch.look_due_ns:
-                        watch.look()
+                    watch.look_if_due()
                     before_ns = machine.clock()
                     came = machine.read(fd)
-                    assert max(drained_ns[fd], watch.empty_ns(fd, polls, came[-1])) <= came[0]
+                    assert max(drained_ns[fd], watch.empty_ns(fd, polls[fd], came[-1])) <= came[0]
                     drained_ns[fd] = before_ns
         finally:
             watch.close()

@@ -38,7 +38,7 @@ from bench.transport import connect as connecting
 from bench.transport import names, tcp, websocket
 from bench.transport.connect import connect, connect_first
 from bench.transport.interface import ConnectTimings, TcpInfo
-from bench.transport.loop import Poller
+from bench.transport.loop import LoopWatch, Poller
 from bench.transport.names import Lookup, look_up
 from bench.transport.received import READ_BYTES, DeltaArrival, Read, Received
 from bench.transport.tcp import ByteStream, TcpStream
@@ -911,6 +911,22 @@ def test_where_there_is_no_poller_a_reply_that_goes_on_is_read_at_once(
         peer.report()
 
     assert came == [b"x"]
+
+
+@pytest.mark.parametrize("comes", [False, True], ids=["by the time", "by a read"])
+def test_a_session_that_is_woken_looks_at_the_other_sockets_first(
+    plain: Linked, monkeypatch: pytest.MonkeyPatch, comes: bool
+) -> None:
+    """Hundreds may be woken one after the other before the loop polls again."""
+    stream, peer = plain
+    looks: list[str] = []
+    monkeypatch.setattr(LoopWatch.of_hub(), "look_if_due", lambda: looks.append("look"))
+    if comes:
+        peer.send(b"x")
+    until_ns = far_ns() if comes else monotonic_ns() + MS
+    assert stream.listen(until_ns, lambda read: bool(looks.append("read") or True)) is comes
+
+    assert looks == (["look", "read", "look"] if comes else ["look"])
 
 
 def test_who_listens_for_an_instant_that_has_passed_hears_all_that_arrived_by_then(linked: Linked) -> None:
