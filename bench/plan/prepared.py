@@ -30,15 +30,14 @@ from bench.plan.recordings import (
     silence,
 )
 from bench.plan.turn_plan import Cue, Judge, Reference, SoundKind, TurnPlan
-from bench.protocol.audio import AudioFormat, chosen
-from bench.protocol.base import MESSAGE_ID, Act, Awaited, ClientMessage, Dialect, SaidItem
+from bench.protocol.audio import AudioFormat
+from bench.protocol.base import MESSAGE_ID, NO_INSTANTS, Awaited, ClientMessage, Dialect, SaidItem
 from bench.protocol.events import FunctionCall
 from bench.protocol.settings import FunctionOutput, Message, ResponseSettings, SessionSettings
 from bench.units import NS_PER_MS, NS_PER_S
 
 Settings = TypeVar("Settings", SessionSettings, ResponseSettings)
 InputKind = Literal["text", "none", "audio"]
-NO_MOMENTS: Mapping[str, int] = {}
 AS_SESSION = ResponseSettings()
 """The settings of a response that is as its session says."""
 NO_ROW: Mapping[str, str] = {}
@@ -46,27 +45,6 @@ OF_SPEECH, OF_SOUND = ("speech_start", "speech_end"), ("barge_in", "sound_end")
 """The instants at which what the caller says begins and ends, and a sound."""
 BETWEEN_S = 5.0  # of noise between turns; it is said again and again
 BETWEEN_ID = "between-turns"
-
-
-@dataclass(frozen=True, slots=True)
-class OutgoingMessage:
-    """One client message, encoded. `name`: what its dialect calls it. `audio_bytes`: decoded audio inside.
-
-    `duration_ns`: of audio that is sent as a microphone records it, due when its last sample is; None: sent at once.
-    `moments`: instants of speech (`bench.run.folder`) inside it, each as ns before its last sample was recorded.
-    `aside`: the event id of a message that is no turn's, although one may be under way; "" of all others. `item`:
-    that a message is about which cuts one, after so many ms that were heard, or retrieves it.
-    """
-
-    act: Act
-    name: str
-    data: bytes = field(repr=False)
-    duration_ns: int | None = None
-    audio_bytes: int = 0
-    instants: Mapping[str, int] = field(default_factory=lambda: NO_MOMENTS)
-    untracked: str = ""
-    item: str = ""
-    played_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +63,10 @@ class PreparedTurn:
 
     plan: TurnPlan
     kind: InputKind
-    speech: tuple[OutgoingMessage, ...]
-    between: tuple[OutgoingMessage, ...]
-    inputs: tuple[OutgoingMessage, ...]
-    request: OutgoingMessage | None
+    speech: tuple[ClientMessage, ...]
+    between: tuple[ClientMessage, ...]
+    inputs: tuple[ClientMessage, ...]
+    request: ClientMessage | None
     judge: Judge | None = None
     response: ResponseSettings = AS_SESSION
     calls: tuple[ExpectedCall, ...] | None = None
@@ -117,7 +95,7 @@ class PreparedEvent:
     plays_turn: ClassVar[Literal[False]] = False
 
     within_turn: bool
-    message: OutgoingMessage
+    message: ClientMessage
     said: Message | None = None
 
 
@@ -132,8 +110,8 @@ class PreparedSound:
 
     kind: SoundKind
     cue: Cue | None
-    chunks: tuple[OutgoingMessage, ...]
-    between: tuple[OutgoingMessage, ...]
+    chunks: tuple[ClientMessage, ...]
+    between: tuple[ClientMessage, ...]
 
     @property
     def within_turn(self) -> bool:
@@ -191,14 +169,14 @@ class PreparedScript:
     name: str
     dialect: Dialect
     limits: Limits
-    set_up: tuple[OutgoingMessage | Awaited, ...]
+    set_up: tuple[ClientMessage | Awaited, ...]
     settings: SessionSettings
     steps: tuple[PreparedStep, ...]
-    between: tuple[OutgoingMessage, ...]
+    between: tuple[ClientMessage, ...]
     jitter_buffer_ns: int
     phase_ns: int = 0
     variables_row: int | None = None
-    history: tuple[OutgoingMessage, ...] = ()
+    history: tuple[ClientMessage, ...] = ()
     pipelined: bool = False
     functions: Mapping[str, Function] = field(default_factory=dict)
     choices: Choices = field(default_factory=lambda: Choices(0, 0))
@@ -209,7 +187,7 @@ class PreparedScript:
 
     def after(self, said: Sequence[SaidItem]) -> PreparedScript:
         """The same for a session in which this was said before."""
-        history = tuple(OutgoingMessage(*_said_again(item, self.dialect)) for item in said)
+        history = tuple(_said_again(item, self.dialect) for item in said)
         return replace(self, history=history, said_before=tuple(said))
 
     @property
@@ -219,12 +197,12 @@ class PreparedScript:
     @property
     def input_format(self) -> AudioFormat:
         """What the caller's audio is sent as."""
-        return chosen(self.dialect.input_formats, self.settings.input_format)
+        return self.dialect.hears(self.settings)
 
     @property
     def output_format(self) -> AudioFormat:
         """What replies come as."""
-        return chosen(self.dialect.output_formats, self.settings.output_format)
+        return self.dialect.speaks(self.settings)
 
     @property
     def service_responds(self) -> bool:
@@ -256,14 +234,14 @@ class Encoder:
     ) -> None:
         self.dialect, self.session, self._background, self._fills = dialect, session, background, fills
         self.jitter_buffer_ns, self.answer_min_ns = jitter_buffer_ns, answer_min_ns
-        self.input_format = chosen(dialect.input_formats, session.input_format)
+        self.input_format = dialect.hears(session)
         """What the caller's audio is sent as."""
-        self.output_format = chosen(dialect.output_formats, session.output_format)
+        self.output_format = dialect.speaks(session)
         """What replies come as."""
         self._wires: dict[tuple[str, Speech], bytes] = {}
-        self._speeches: dict[tuple[str, Speech, int, bool, int], tuple[OutgoingMessage, ...]] = {}
-        self._sounds: dict[tuple[str, Speech, int], tuple[OutgoingMessage, ...]] = {}
-        self._betweens: dict[tuple[str, Speech, int], tuple[OutgoingMessage, ...]] = {}
+        self._speeches: dict[tuple[str, Speech, int, bool, int], tuple[ClientMessage, ...]] = {}
+        self._sounds: dict[tuple[str, Speech, int], tuple[ClientMessage, ...]] = {}
+        self._betweens: dict[tuple[str, Speech, int], tuple[ClientMessage, ...]] = {}
         self._tails_ns: dict[tuple[str, Speech], int] = {}
 
     @property
@@ -295,7 +273,7 @@ class Encoder:
         contains = tuple(self.filled(text, row) for text in reference.contains)
         return replace(reference, reply=self.filled(reference.reply, row), contains=contains)
 
-    def request(self, response: ResponseSettings, prefix: str, row: Mapping[str, str]) -> OutgoingMessage | None:
+    def request(self, response: ResponseSettings, prefix: str, row: Mapping[str, str]) -> ClientMessage | None:
         """What asks for a response; None where the model speaks whenever it wants to."""
         if not self.dialect.takes_requests:
             return None
@@ -304,11 +282,11 @@ class Encoder:
             response = msgspec.structs.replace(
                 response, input=tuple(self.message(said, row) for said in response.input)
             )
-        return OutgoingMessage(*self.dialect.request(response, request_event_id(prefix)))
+        return self.dialect.request(response, request_event_id(prefix))
 
     def speech(
         self, pcm: Pcm, chunk_ms: int, *, paced: bool, number: int, keep: bool = False
-    ) -> tuple[OutgoingMessage, ...]:
+    ) -> tuple[ClientMessage, ...]:
         """A recording as the speech of turn `number`. `keep`: it is one that many sessions say."""
         chunk_ms = self._piece_ms(chunk_ms)
         key = (pcm.digest, pcm.speech, chunk_ms, paced, number)
@@ -321,7 +299,7 @@ class Encoder:
             self._speeches[key] = messages
         return messages
 
-    def sound(self, pcm: Pcm, chunk_ms: int) -> tuple[OutgoingMessage, ...]:
+    def sound(self, pcm: Pcm, chunk_ms: int) -> tuple[ClientMessage, ...]:
         """A recording that is no turn's."""
         chunk_ms = self._piece_ms(chunk_ms)
         key = (pcm.digest, pcm.speech, chunk_ms)
@@ -330,7 +308,7 @@ class Encoder:
             self._sounds[key] = tuple(self._appends(pieces, pcm, f"sound-{len(self._sounds)}", OF_SOUND))
         return self._sounds[key]
 
-    def between(self, pcm: Pcm, chunk_ms: int) -> tuple[OutgoingMessage, ...]:
+    def between(self, pcm: Pcm, chunk_ms: int) -> tuple[ClientMessage, ...]:
         """What an open microphone records after a recording: the noise that was behind it; () where it is closed."""
         if not self.detects or self._background is None:
             return self.silence(chunk_ms)
@@ -343,7 +321,7 @@ class Encoder:
             self._betweens[key] = tuple(self._append(piece, BETWEEN_ID, paced=True) for piece in whole)
         return self._betweens[key]
 
-    def silence(self, chunk_ms: int = 100) -> tuple[OutgoingMessage, ...]:
+    def silence(self, chunk_ms: int = 100) -> tuple[ClientMessage, ...]:
         """What an open microphone records where nothing is heard; () where it is closed."""
         if not self.detects:
             return ()
@@ -371,7 +349,7 @@ class Encoder:
 
     def _appends(
         self, pieces: Sequence[Chunk], pcm: Pcm, event_id: str, instants: tuple[str, ...] | None
-    ) -> Iterator[OutgoingMessage]:
+    ) -> Iterator[ClientMessage]:
         """The messages of a recording; those that hold an edge of its speech say where.
 
         `instants`: what its begin and its end are called; None where it is sent all at once.
@@ -382,11 +360,11 @@ class Encoder:
         for number, chunk in enumerate(pieces, 1):
             begin_ns, recorded_ns = recorded_ns, recorded_ns + chunk.duration_ns
             moments = {name: recorded_ns - at_ns for name, at_ns in edges.items() if begin_ns < at_ns <= recorded_ns}
-            yield replace(self._append(chunk, f"{event_id}-{number}", paced=paced), instants=moments or NO_MOMENTS)
+            yield replace(self._append(chunk, f"{event_id}-{number}", paced=paced), instants=moments or NO_INSTANTS)
 
-    def _append(self, chunk: Chunk, event_id: str, *, paced: bool) -> OutgoingMessage:
+    def _append(self, chunk: Chunk, event_id: str, *, paced: bool) -> ClientMessage:
         message = self.dialect.append(chunk.data, event_id)
-        return OutgoingMessage(*message, chunk.duration_ns if paced else None, audio_bytes=len(chunk.data))
+        return replace(message, duration_ns=chunk.duration_ns if paced else None, audio_bytes=len(chunk.data))
 
 
 def service_responds(settings: SessionSettings) -> bool:

@@ -15,7 +15,6 @@ from bench.plan.draws import LONGEST_S, Choices, ThinkTime
 from bench.plan.fields import DRAWN, SECONDS, WAV
 from bench.plan.prepared import (
     Encoder,
-    OutgoingMessage,
     PreparedEvent,
     PreparedExpectation,
     PreparedInterruption,
@@ -341,7 +340,7 @@ class AddMessage(Step):
 
     def prepared(self, encoder: Encoder, number: int, choices: Choices, row: Mapping[str, str]) -> PreparedStep:
         said = encoder.message(self.message, row)
-        message = OutgoingMessage(*encoder.dialect.message(said, MESSAGE_ID))
+        message = encoder.dialect.message(said, MESSAGE_ID)
         return PreparedEvent(self.within_turn, message, said)
 
 
@@ -381,7 +380,7 @@ class SendEvent(Step):
 
     def prepared(self, encoder: Encoder, number: int, choices: Choices, row: Mapping[str, str]) -> PreparedStep:
         event_id = str(self.send.get("event_id") or f"script-{number}-{self.send['type']}")
-        message = OutgoingMessage(*encoder.dialect.raw(self.send, event_id), untracked=event_id)
+        message = replace(encoder.dialect.raw(self.send, event_id), untracked=event_id)
         return PreparedEvent(self.within_turn, message)
 
 

@@ -21,7 +21,6 @@ from bench.plan.prepared import (
     AS_SESSION,
     Encoder,
     InputKind,
-    OutgoingMessage,
     PreparedStep,
     PreparedTurn,
     request_event_id,
@@ -330,7 +329,7 @@ class TextTurn(ScriptTurn):
 
     def prepared_turn(self, encoder: Encoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
         turn, said = super().prepared_turn(encoder, number, choice, row), encoder.message(self.said[0], row)
-        item = OutgoingMessage(*encoder.dialect.message(said, f"{turn.plan.event_prefix}item"))
+        item = encoder.dialect.message(said, f"{turn.plan.event_prefix}item")
         return replace(turn, inputs=(item,), said=said)
 
 
@@ -447,7 +446,7 @@ class SpokenTurn(ScriptTurn):
             plan = replace(plan, vad=True, service_responds=request is None, trailing_silence_ns=encoder.tail_ns(pcm))
             return replace(turn, plan=plan, speech=messages, between=between, request=request)
         turn = replace(turn, plan=plan)
-        commit = OutgoingMessage(*encoder.dialect.commit(f"{turn.plan.event_prefix}commit"))
+        commit = encoder.dialect.commit(f"{turn.plan.event_prefix}commit")
         if self.is_paced:
             return replace(turn, speech=messages, inputs=(commit,))
         return replace(turn, inputs=(*messages, commit))

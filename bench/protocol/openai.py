@@ -7,7 +7,6 @@ Names and fields: the Realtime API's client and server events, in the spelling o
 from __future__ import annotations
 
 import base64
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -24,13 +23,9 @@ from bench.protocol.audio import (
     AudioFormat,
     AudioFormatName,
     by_name,
-    chosen,
 )
-from bench.protocol.base import Act, Awaited, ClientMessage, Feature, Provider
-from bench.protocol.events import (
-    FunctionCall,
-    Kind,
-)
+from bench.protocol.base import Act, Awaited, ClientMessage
+from bench.protocol.events import FunctionCall, Kind
 from bench.protocol.openai_events import FILLERS, FUNCTION_CALL, REQUEST_KEY, EventReader
 from bench.protocol.settings import (
     FULL_DUPLEX,
@@ -103,78 +98,36 @@ OWNED = (
 )
 
 
-class OpenAI(EventReader, ABC):
-    """What a `bench.protocol.base.Dialect` of the Realtime API is, but for its name and what differs."""
+class OpenAI(EventReader):
+    """What a `bench.protocol.base.Dialect` of the Realtime API is, but for what differs.
 
-    input_formats: Mapping[AudioFormatName, AudioFormat] = FORMATS
-    output_formats: Mapping[AudioFormatName, AudioFormat] = FORMATS
-    lacks: Mapping[Feature, str] = MappingProxyType({})
-    has_turn_events = takes_requests = True
-    provider: Provider | None = None
+    `family`: the name of the dialect whose settings it has; `reply_part`: the type of a text part in the assistant's
+    messages; `kept`: where in an update this tool's own settings stand → what to do instead of `extra`.
+    """
 
-    def __init__(self, parts: Mapping[str, Kind], others: Mapping[str, Kind], names: Mapping[Act, str] = NAMES) -> None:
-        """Take the arguments of `EventReader`; `names`: what a client's messages are called."""
-        super().__init__(parts, others, {name: act for act, name in names.items()})
-        self._names = names
+    input_formats = output_formats = FORMATS
+    acts = MappingProxyType({name: act for act, name in NAMES.items()})
+    family: str
+    reply_part: str
+    kept: Mapping[Keys, str]
 
-    # What differs.
-
-    @property
-    @abstractmethod
-    def reply_part(self) -> str:
-        """The type of a part of text in a message of the assistant's."""
-
-    @property
-    @abstractmethod
-    def kept(self) -> Mapping[Keys, str]:
-        """Where in an update this tool's own settings stand → what to do instead of setting them by `extra`."""
-
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """What users call it."""
-
-    @property
-    def family(self) -> str:
-        """The name of the dialect whose settings it has."""
-        return self.name
-
-    @abstractmethod
     def session(self, settings: SessionSettings) -> dict[str, Any]:
         """The `session` of a session.update, without `extra`."""
+        raise NotImplementedError
 
-    @abstractmethod
     def output(self, output: Output) -> dict[str, Any]:
         """How a session or response says what it gives out."""
+        raise NotImplementedError
 
     # What a session says.
 
     def refuses(self, settings: SessionSettings) -> SettingsRefusal | None:
         """Formats and settings that the dialect has not, and further ones that would undo what this tool goes by."""
         return (
-            self._unknown_format(settings)
+            self.unknown_format(settings, f" in the {self.name} dialect")
             or self._lacks(settings)
             or undone(self.session(settings), settings.extra, self.kept)
         )
-
-    def _unknown_format(self, settings: SessionSettings) -> SettingsRefusal | None:
-        for setting, name, formats in (
-            ("input_format", settings.input_format, self.input_formats),
-            ("output_format", settings.output_format, self.output_formats),
-        ):
-            if name is not None and name not in formats:
-                return SettingsRefusal(
-                    (setting,), f"{setting} must be one of {', '.join(formats)} in the {self.name} dialect, not {name}"
-                )
-        return None
-
-    def hears(self, settings: SessionSettings) -> AudioFormat:
-        """The format of the caller's audio."""
-        return chosen(self.input_formats, settings.input_format)
-
-    def speaks(self, settings: SessionSettings) -> AudioFormat:
-        """The format of the service's audio."""
-        return chosen(self.output_formats, settings.output_format)
 
     def _lacks(self, settings: SessionSettings) -> SettingsRefusal | None:
         owned = next((owned for owned in OWNED if self.family not in owned.owners and _is_set(settings, owned)), None)
@@ -214,9 +167,6 @@ class OpenAI(EventReader, ABC):
         if message.image is not None:
             content.append({"type": "input_image", "image_url": message.image.url})
         return {"type": "message", "role": message.role, "content": content}
-
-    def raw(self, event: Mapping[str, Any], event_id: str) -> ClientMessage:
-        return ClientMessage(Act.RAW, event["type"], msgspec.json.encode({"event_id": event_id, **event}))
 
     def append(self, audio: bytes, event_id: str) -> ClientMessage:
         return self._message(Act.APPEND, event_id, audio=base64.b64encode(audio).decode("ascii"))
@@ -259,7 +209,7 @@ class OpenAI(EventReader, ABC):
         return self._message(Act.RETRIEVE, event_id, item_id=item_id)
 
     def _message(self, act: Act, event_id: str, **fields: Any) -> ClientMessage:
-        name = self._names[act]
+        name = NAMES[act]
         return ClientMessage(act, name, msgspec.json.encode({"type": name, "event_id": event_id} | fields))
 
     def fillers(self, settings: SessionSettings) -> Mapping[str, Any] | None:

@@ -37,9 +37,10 @@ KEPT: Mapping[Keys, str] = {
 class Ga(OpenAI):
     """The dialect of Azure's path /openai/v1/realtime, and of OpenAI without a header."""
 
+    name = family = GA_NAME
+    parts, others = GA_PARTS, PREVIEW_PARTS
     input_formats = output_formats = RATED_FORMATS
     kept = KEPT
-    name = GA_NAME
     reply_part = "output_text"
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:
@@ -71,4 +72,4 @@ class Ga(OpenAI):
         return {"output_modalities": [output]}
 
 
-GA = Ga(GA_PARTS, others=PREVIEW_PARTS)
+GA = Ga()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from bench.protocol.audio import PCM16, AudioFormat, AudioFormatName
+from bench.protocol.audio import PCM16
 from bench.protocol.base import Feature
 from bench.protocol.openai import PREVIEW_NAME, RATED_FORMATS, OpenAI, detection, noise_reduction, tools
 from bench.protocol.openai_events import GA_PARTS, PREVIEW_PARTS
@@ -29,9 +29,10 @@ KEPT: Mapping[Keys, str] = {
 class Preview(OpenAI):
     """The dialect of api-versions 2024-10-01-preview and 2025-04-01-preview, and of OpenAI's header `realtime=v1`."""
 
-    input_formats: Mapping[AudioFormatName, AudioFormat] = RATED_FORMATS
+    name = family = PREVIEW_NAME
+    parts, others = PREVIEW_PARTS, GA_PARTS
+    input_formats = RATED_FORMATS
     kept = KEPT
-    name = PREVIEW_NAME
     reply_part = "text"
     lacks: Mapping[Feature, str] = MappingProxyType(
         {Feature.IMAGE: "which only the GA dialect supports: remove it, or use --dialect ga"}
@@ -67,4 +68,4 @@ class Preview(OpenAI):
         return {"modalities": ["text"] if output == "text" else ["audio", "text"]}
 
 
-PREVIEW = Preview(PREVIEW_PARTS, others=GA_PARTS)
+PREVIEW = Preview()

@@ -14,11 +14,10 @@ from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 from bench.errors import UsageError
 from bench.protocol.base import Dialect
-from bench.protocol.dialects import DIALECTS
-from bench.protocol.gpt_live import GPT_LIVE
+from bench.protocol.dialects import DIALECTS, VOICE_LIVE
+from bench.protocol.full_duplex import GPT_LIVE
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
-from bench.protocol.voice_live import VOICE_LIVE
 from bench.target.credentials import SHORTEST_SECRET, Credential, cleaned
 from bench.target.services import SERVICES, service_at
 from bench.target.target import EACH_CONNECTION, Service, is_loopback

@@ -19,8 +19,8 @@ from urllib.parse import quote
 from bench.errors import ScriptError, UsageError
 from bench.installation import tool_version
 from bench.money import Prices, prices_of
+from bench.protocol.dialects import VOICE_LIVE
 from bench.protocol.settings import merged
-from bench.protocol.voice_live import VOICE_LIVE
 from bench.target.address import (
     EXAMPLE_ENDPOINT,
     Address,
