@@ -20,8 +20,6 @@ from bench.protocol.audio import (
     PCM16_8K,
     PCM16_16K,
     PCM16_48K,
-    AudioFormat,
-    AudioFormatName,
     by_name,
 )
 from bench.protocol.base import Act, Awaited, ClientMessage
@@ -36,7 +34,6 @@ from bench.protocol.settings import (
     ResponseSettings,
     SessionSettings,
     SettingsRefusal,
-    TurnDetection,
     conflict,
     merged,
     undone,
@@ -45,7 +42,7 @@ from bench.protocol.settings import (
 
 FORMATS = by_name(PCM16, G711_ULAW, G711_ALAW)
 """What OpenAI takes and gives."""
-RATED_FORMATS: Mapping[AudioFormatName, AudioFormat] = {**FORMATS, **by_name(PCM16_8K, PCM16_16K, PCM16_48K)}
+RATED_FORMATS = {**FORMATS, **by_name(PCM16_8K, PCM16_16K, PCM16_48K)}
 """What can be said where a format has its rate beside it: OpenAI's own formats, and those of servers like it."""
 NAMES = {
     Act.SET_UP: "session.update",
@@ -67,8 +64,8 @@ TITLES = {GA_NAME: "GA", PREVIEW_NAME: "preview", VOICE_LIVE_NAME: "Voice Live",
 class Owned(NamedTuple):
     """A setting that not every dialect has.
 
-    `keys`: below a script's `session`; `owners`: the names of the dialects that have it; `holds`: of which values that
-    is true, where it is not true of all; `called`: what such a value is called.
+    `keys`: below a script's `session`; `owners`: the names of the dialects that have it; `called`: how errors call it;
+    `holds`: which of its values are meant, where not all are.
     """
 
     keys: tuple[str, ...]
@@ -144,11 +141,8 @@ class OpenAI(EventReader):
             return ""
         said = self.session(settings)
         others = {key: value for key, value in session.items() if said.get(key) != value}
-        conflicting = conflict(said, others, self.kept)
-        if conflicting is None:
-            return ""
-        path, remedy = conflicting
-        return f"must not set {'.'.join(path)}, which this tool relies on: {remedy}"
+        undoing = conflict(said, others, self.kept)
+        return "" if undoing is None else undoing.problem
 
     def set_up(self, settings: SessionSettings, event_id: str) -> tuple[ClientMessage | Awaited, ...]:
         """The service greets, is told the settings, and has taken them."""
@@ -238,19 +232,9 @@ def chosen_tool(choice: str | None) -> str | dict[str, str] | None:
     return choice if choice is None or choice in TOOL_CHOICES else {"type": "function", "name": choice}
 
 
-def noise_reduction(settings: SessionSettings) -> dict[str, str] | None:
-    """What a session says of noise behind the caller."""
-    return None if settings.noise_reduction is None else {"type": settings.noise_reduction}
-
-
 def _is_set(settings: SessionSettings, owned: Owned) -> bool:
     """Whether a setting is not left to the service, and is one that not every dialect has."""
     value: Any = settings
     for key in owned.keys:
         value = getattr(value, key, None)
     return value is not None and owned.holds(value)
-
-
-def detection(wanted: TurnDetection | None) -> dict[str, Any] | None:
-    """The `turn_detection` of a session: null switches it off."""
-    return None if wanted is None else wanted.given
