@@ -52,6 +52,7 @@ from bench.shapes import (
     Shape,
     Table,
     Text,
+    Then,
     UnfitError,
     either,
     key,
@@ -344,19 +345,15 @@ class AddMessage(Step):
         return PreparedEvent(self.within_turn, message, said)
 
 
-@dataclass(frozen=True)
-class EventShape(Shape[dict[str, Any]]):
-    """An event in the words of the service, of which only its `type` is looked at."""
+def _typed(value: Value, event: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(event.get("type"), str) or not event["type"]:
+        raise value.refuse("needs `type`, as text: which event it is")
+    return event
 
-    def read(self, value: Value) -> dict[str, Any]:
-        event = JsonObject().read(value)
-        if not isinstance(event.get("type"), str) or not event["type"]:
-            raise value.refuse("needs `type`, as text: which event it is")
-        return event
 
-    def schema(self) -> Schema:
-        named = {"type": {"type": "string", "minLength": 1}}
-        return {"type": "object", "properties": named, "required": ["type"]}
+TYPED = {"type": {"type": "string", "minLength": 1}}
+EVENT = Then(JsonObject(), _typed, {"type": "object", "properties": TYPED, "required": ["type"]})
+"""An event in the words of the service, of which only its `type` is looked at."""
 
 
 @dataclass(frozen=True)
@@ -365,7 +362,7 @@ class SendEvent(Step):
 
     verb: ClassVar = "send"
 
-    send: Mapping[str, Any] = key(EventShape(), "An event in the service's own words.", required=True)
+    send: Mapping[str, Any] = key(EVENT, "An event in the service's own words.", required=True)
 
     @property
     def within_turn(self) -> bool:

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from bench.plan.conversation import IMAGE, MESSAGE
 from bench.plan.draws import Choices
@@ -41,10 +41,10 @@ from bench.shapes import (
     OneKeyOf,
     OneOrMore,
     OrTable,
-    Schema,
     Shape,
     Table,
     Text,
+    Then,
     UnfitError,
     Whole,
     key,
@@ -147,39 +147,25 @@ class Step(ABC):
         """What a session plays. `number`: of the turn, from 1, or of the last one before; `row`: its variables."""
 
 
-@dataclass(frozen=True)
-class WordsShape(Shape[str]):
-    """Text with a word in it."""
-
-    def read(self, value: Value) -> str:
-        text = Text().read(value)
-        if not words_of(text):
-            raise value.refuse("has no word in it")
-        return text
-
-    def schema(self) -> Schema:
-        return Text().schema()
+def _with_word(value: Value, text: str) -> str:
+    if not words_of(text):
+        raise value.refuse("has no word in it")
+    return text
 
 
-@dataclass(frozen=True)
-class PatternShape(Shape[str]):
-    """A regular expression."""
-
-    def read(self, value: Value) -> str:
-        text = Text().read(value)
-        try:
-            re.compile(text)
-        except re.error as error:
-            raise value.refuse(f"is no regular expression: {error}") from None
-        return text
-
-    def schema(self) -> Schema:
-        return {**Text().schema(), "format": "regex"}
+def _pattern(value: Value, text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise value.refuse(f"is no regular expression: {error}") from None
+    return text
 
 
+WORDS = Then(Text(), _with_word)
+PATTERN = Then(Text(), _pattern, {"format": "regex"})
 STEP_NAME = Matching("[A-Za-z0-9._-]{1,64}", "1 to 64 of the characters A-Z a-z 0-9 . _ -")
-MATCHES = Field(PatternShape(), "A regular expression that is searched for in the reply's words.", required=True)
-CONTAINS = Field(OneOrMore(WordsShape()), "Words that stand in the reply, all of several.", required=True)
+MATCHES = Field(PATTERN, "A regular expression that is searched for in the reply's words.", required=True)
+CONTAINS = Field(OneOrMore(WORDS), "Words that stand in the reply, all of several.", required=True)
 SUCCESS = OneKeyOf[Reference](
     {
         "reply_matches": Table({"reply_matches": MATCHES}, lambda reply_matches: Reference(matches=reply_matches)),
@@ -190,7 +176,7 @@ SUCCESS = OneKeyOf[Reference](
 )
 REFERENCE = Table(
     {
-        "expected_reply": Field(WordsShape(), "What the reply should say: its word error rate is held against this."),
+        "expected_reply": Field(WORDS, "What the reply should say: its word error rate is held against this."),
         "success": Field(SUCCESS, "When the turn has done its task."),
     },
     lambda expected_reply="", success=NO_REFERENCE: replace(success, reply=expected_reply),
@@ -204,22 +190,16 @@ CALL = Table(
 )
 
 
+CALLS: Shape[tuple[ExpectedCall, ...]] = Then(
+    OneOrMore(OrTable(NAME, CALL)),
+    lambda _, calls: tuple(ExpectedCall(call) if isinstance(call, str) else call for call in calls),
+)
+"""One call or several, by their names alone or with arguments."""
+
+
 def undeclared(function: str) -> str:
     """Return what is wrong with a call of a function that the script does not declare."""
     return f"names the function {function}, which `tools` does not have"
-
-
-@dataclass(frozen=True)
-class CallsShape(Shape[tuple[ExpectedCall, ...]]):
-    """One call or several, by their names alone or with arguments."""
-
-    shape: Shape[Any] = OneOrMore(OrTable(NAME, CALL))  # noqa: RUF009  # a shape is frozen
-
-    def read(self, value: Value) -> tuple[ExpectedCall, ...]:
-        return tuple(ExpectedCall(call) if isinstance(call, str) else call for call in self.shape.read(value))
-
-    def schema(self) -> Schema:
-        return self.shape.schema()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,7 +211,7 @@ class ScriptTurn(Step):
     name: str = key(STEP_NAME, "The turn's name in reports.", absent="")
     reference: Reference = keys(REFERENCE)
     expected_calls: tuple[ExpectedCall, ...] | None = key(
-        CallsShape(), "The function calls that this turn must lead to, and no others."
+        CALLS, "The function calls that this turn must lead to, and no others."
     )
     """None where any will do."""
     judge: Judge | None = None
@@ -460,7 +440,7 @@ class WavTurn(SpokenTurn):
 
     audio: tuple[Pcm, ...] = key(OneOrMore(WAV), "The caller's words: a WAV, or one of several.", required=True)
     transcript: tuple[str, ...] = key(
-        OneOrMore(WordsShape()), "What is said in the WAV, or in each: for the word error rate.", absent=()
+        OneOrMore(WORDS), "What is said in the WAV, or in each: for the word error rate.", absent=()
     )
     speech: Speech | None = key(SPEECH, "Where speech is, instead of what is found in the WAV.")
     paced: bool = key(Flag(), "Send as a microphone would, else all at once.", True)

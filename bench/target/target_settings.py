@@ -71,18 +71,12 @@ DOLLARS = Number(0, 100_000, "of US dollars")
 SIGN_IN = Choice(get_args(SignInName))
 
 
-@dataclass(frozen=True)
-class ApiVersion(Shape[str]):
+class ApiVersion(Matching):
     """A dated version of the API: text, or the date that YAML makes of one without quotes."""
-
-    shape = Matching(WORD, 'text, as in "2025-04-01-preview"')
 
     def read(self, value: Value) -> str:
         content = value.content()
-        return content.isoformat() if isinstance(content, date) else self.shape.read(value)
-
-    def schema(self) -> Schema:
-        return self.shape.schema()
+        return content.isoformat() if isinstance(content, date) else super().read(value)
 
 
 PER_MINUTE_OF_SESSION = "usd_per_minute"
@@ -171,7 +165,9 @@ class TargetSettings:
     url: str | None = as_option("url", URL, quiet=True)
     service: str | None = key(SERVICE, "A service that is known by name, instead of its `url` or in addition to it.")
     dialect: str | None = as_option("dialect")
-    api_version: str | None = key(ApiVersion(), "With `endpoint`, preview dialect.")
+    api_version: str | None = key(
+        ApiVersion(WORD, 'text, as in "2025-04-01-preview"'), "With `endpoint`, preview dialect."
+    )
     deployment: str | None = key(MODEL, "With `endpoint`: the deployment's name.")
     model: str | None = key(MODEL, "The same by its other name; with `service`: the model.")
     name: str | None = key(TARGET_NAME, "The name in rows and reports, if not the one here.")
