@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -207,7 +207,7 @@ class PreparedScript:
     @property
     def service_responds(self) -> bool:
         """Whether the service starts responses by itself."""
-        return service_responds(self.settings)
+        return self.settings.service_responds
 
     @property
     def renewable(self) -> bool:
@@ -235,24 +235,17 @@ class Encoder:
         self.dialect, self.session, self._background, self._fills = dialect, session, background, fills
         self.jitter_buffer_ns, self.answer_min_ns = jitter_buffer_ns, answer_min_ns
         self.input_format = dialect.hears(session)
-        """What the caller's audio is sent as."""
         self.output_format = dialect.speaks(session)
-        """What replies come as."""
         self._wires: dict[tuple[str, Speech], bytes] = {}
-        self._speeches: dict[tuple[str, Speech, int, bool, int], tuple[ClientMessage, ...]] = {}
-        self._sounds: dict[tuple[str, Speech, int], tuple[ClientMessage, ...]] = {}
-        self._betweens: dict[tuple[str, Speech, int], tuple[ClientMessage, ...]] = {}
+        self._encoded: dict[tuple[Any, ...], tuple[ClientMessage, ...]] = {}
+        """Messages of recordings by what they are and what they are made of."""
+        self._sounds = 0
         self._tails_ns: dict[tuple[str, Speech], int] = {}
 
     @property
     def detects(self) -> bool:
         """Whether the service finds the end of speech."""
         return self.session.turn_detection is not None
-
-    @property
-    def service_responds(self) -> bool:
-        """Whether the service starts responses by itself."""
-        return service_responds(self.session)
 
     def filled(self, text: str, row: Mapping[str, str]) -> str:
         """A text with the variables of a session."""
@@ -289,37 +282,37 @@ class Encoder:
     ) -> tuple[ClientMessage, ...]:
         """A recording as the speech of turn `number`. `keep`: it is one that many sessions say."""
         chunk_ms = self._piece_ms(chunk_ms)
-        key = (pcm.digest, pcm.speech, chunk_ms, paced, number)
-        kept = self._speeches.get(key)
-        if kept is not None:
-            return kept
+        key = ("speech", pcm.digest, pcm.speech, chunk_ms, paced, number)
+        if key in self._encoded:
+            return self._encoded[key]
         pieces = tuple(chunks(self._wire(pcm), self.input_format, chunk_ms, whole=self.detects))
         messages = tuple(self._appends(pieces, pcm, f"turn-{number}-append", OF_SPEECH if paced else None))
         if keep:
-            self._speeches[key] = messages
+            self._encoded[key] = messages
         return messages
 
     def sound(self, pcm: Pcm, chunk_ms: int) -> tuple[ClientMessage, ...]:
         """A recording that is no turn's."""
         chunk_ms = self._piece_ms(chunk_ms)
-        key = (pcm.digest, pcm.speech, chunk_ms)
-        if key not in self._sounds:
+        key = ("sound", pcm.digest, pcm.speech, chunk_ms)
+        if key not in self._encoded:
             pieces = tuple(chunks(self._wire(pcm), self.input_format, chunk_ms, whole=True))
-            self._sounds[key] = tuple(self._appends(pieces, pcm, f"sound-{len(self._sounds)}", OF_SOUND))
-        return self._sounds[key]
+            self._encoded[key] = tuple(self._appends(pieces, pcm, f"sound-{self._sounds}", OF_SOUND))
+            self._sounds += 1
+        return self._encoded[key]
 
     def between(self, pcm: Pcm, chunk_ms: int) -> tuple[ClientMessage, ...]:
         """What an open microphone records after a recording: the noise that was behind it; () where it is closed."""
         if not self.detects or self._background is None:
             return self.silence(chunk_ms)
         chunk_ms = self._piece_ms(chunk_ms)
-        key = (pcm.digest, pcm.speech, chunk_ms)
-        if key not in self._betweens:
+        key = ("between", pcm.digest, pcm.speech, chunk_ms)
+        if key not in self._encoded:
             noise = replace(pcm, data=noise_alone(pcm, self._background, BETWEEN_S))
             pieces = chunks(encoded(noise, self.input_format), self.input_format, chunk_ms, whole=False)
             whole = [piece for piece in pieces if piece.duration_ns == chunk_ms * NS_PER_MS]
-            self._betweens[key] = tuple(self._append(piece, BETWEEN_ID, paced=True) for piece in whole)
-        return self._betweens[key]
+            self._encoded[key] = tuple(self._append(piece, BETWEEN_ID, paced=True) for piece in whole)
+        return self._encoded[key]
 
     def silence(self, chunk_ms: int = 100) -> tuple[ClientMessage, ...]:
         """What an open microphone records where nothing is heard; () where it is closed."""
@@ -365,11 +358,6 @@ class Encoder:
     def _append(self, chunk: Chunk, event_id: str, *, paced: bool) -> ClientMessage:
         message = self.dialect.append(chunk.data, event_id)
         return replace(message, duration_ns=chunk.duration_ns if paced else None, audio_bytes=len(chunk.data))
-
-
-def service_responds(settings: SessionSettings) -> bool:
-    """Whether the service starts responses by itself."""
-    return settings.turn_detection is not None and settings.turn_detection.service_responds
 
 
 def request_event_id(prefix: str) -> str:

@@ -59,6 +59,8 @@ class Step(ABC):
     """A step of a session. `verb`: the key that says what is done."""
 
     verb: ClassVar[str]
+    is_first: ClassVar[bool] = False
+    """Whether no turn may come before it."""
 
     @property
     def plays_turn(self) -> bool:
@@ -74,11 +76,6 @@ class Step(ABC):
     def is_of_turn(self) -> bool:
         """Whether it must follow a turn, to which it belongs."""
         return self.within_turn
-
-    @property
-    def is_first(self) -> bool:
-        """Whether no turn may come before it."""
-        return False
 
     @property
     def is_before_turn(self) -> bool:
@@ -256,6 +253,7 @@ class ScriptTurn(Step):
     def prepared_turn(self, encoder: Encoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
         """The turn as the `number`th (from 1) of its session, of which a number chooses the recording."""
         prefix = f"turn-{number}-"  # its last dash keeps turn 1 apart from turn 10
+        dialect = encoder.dialect
         plan = TurnPlan(
             number=number,
             step=self.name,
@@ -266,14 +264,14 @@ class ScriptTurn(Step):
             speech_format=encoder.input_format.name,
             reply_format=encoder.output_format.name,
             jitter_buffer_ns=encoder.jitter_buffer_ns,
-            answer_min_ns=0 if encoder.dialect.has_turn_events else encoder.answer_min_ns,
+            answer_min_ns=0 if dialect.has_turn_events else encoder.answer_min_ns,
             out_of_band=self.response.out_of_band,
             functions=bool(encoder.session.tools),
             expected_calls=None if self.expected_calls is None else Counter(call.name for call in self.expected_calls),
             reference=encoder.reference(self.reference, row),
             instructed=self.response.instructions is not None,
-            fillers=encoder.dialect.fillers(encoder.session) is not None,
-            has_turn_events=encoder.dialect.has_turn_events,
+            fillers=dialect.fillers(encoder.session) is not None,
+            has_turn_events=dialect.has_turn_events,
         )
         return PreparedTurn(
             plan=plan,
@@ -359,16 +357,10 @@ class HearTurn(ScriptTurn):
 
     verb: ClassVar = "wait_for"
     kind: ClassVar[InputKind] = "none"
+    is_first: ClassVar = True
+    response: ClassVar = AS_SESSION
 
     wait_for: str = key(Choice(("greeting",)), "The caller is silent until the service has greeted it.", required=True)
-
-    @property
-    def is_first(self) -> bool:
-        return True
-
-    @property
-    def response(self) -> ResponseSettings:
-        return AS_SESSION
 
     def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
         yield from super().problems(session, turn)
@@ -421,7 +413,7 @@ class SpokenTurn(ScriptTurn):
         messages = encoder.speech(pcm, self.chunk_ms, paced=self.is_paced, number=number)
         plan = replace(turn.plan, audio=pcm.path.name, reference=replace(turn.plan.reference, words=words))
         if encoder.detects:  # the speech is left to the service's VAD
-            request = None if encoder.service_responds else turn.request
+            request = None if encoder.session.service_responds else turn.request
             between = encoder.between(pcm, self.chunk_ms)
             plan = replace(plan, vad=True, service_responds=request is None, trailing_silence_ns=encoder.tail_ns(pcm))
             return replace(turn, plan=plan, speech=messages, between=between, request=request)

@@ -55,11 +55,6 @@ class TurnDetection(msgspec.Struct, frozen=True, kw_only=True):
     interrupt_response: bool | None = None
 
     @property
-    def service_responds(self) -> bool:
-        """Whether the service starts the response by itself, which is its default."""
-        return self.create_response is not False
-
-    @property
     def given(self) -> dict[str, Any]:
         """What is not left to the service."""
         return without_none(msgspec.structs.asdict(self))
@@ -104,6 +99,11 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`auto`, `none`, `required`, or the name of a function."""
     extra: dict[str, Any] = {}
     """Further settings in the words of the dialect, merged into the update last (`merged`)."""
+
+    @property
+    def service_responds(self) -> bool:
+        """Whether the service starts responses by itself, which is its default where it detects turns."""
+        return self.turn_detection is not None and self.turn_detection.create_response is not False
 
 
 class ResponseSettings(msgspec.Struct, frozen=True, kw_only=True):
