@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 import msgspec
 
+from bench.errors import UsageError
 from bench.money import Prices, cost_usd
 from bench.protocol.events import Usage
 from bench.shapes import (
@@ -197,7 +198,9 @@ TARGETS: Table[dict[str, TargetSettings]] = Table(
     lambda targets: targets,
 )
 
-ON_COMMAND_LINE = {option.key: option.flag for option in OPTIONS.values() if option.key} | {
+AS_OPTION = tuple(name for name in OPTIONS if name in TARGET.fields and name != "prices")
+"""The keys that are options, too."""
+ON_COMMAND_LINE = {name: OPTIONS[name].flag for name in AS_OPTION} | {
     "endpoint": "AZURE_OPENAI_ENDPOINT",
     "deployment": "AZURE_OPENAI_DEPLOYMENT_NAME",
     "api_version": "OPENAI_API_VERSION",
@@ -207,6 +210,14 @@ IN_FILE = {name: name for name in TARGET.fields}
 
 KeyNames = Mapping[str, str]
 """Keys of `TargetSettings` → what the user knows them by."""
+
+
+class SettingError(UsageError):
+    """The setting at `key` cannot be used. The text is a sentence that names it."""
+
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__(problem)
+        self.key = key
 
 
 @dataclass(frozen=True)
@@ -220,6 +231,10 @@ class Surroundings:
     names: KeyNames
     folder: Path = Path()
     price_file: Path | None = None
+
+    def refuse(self, key: str, problem: str) -> SettingError:
+        """The error that the setting at a key has such a problem."""
+        return SettingError(key, f"{self.names[key]} {problem}")
 
 
 def targets_schema() -> Schema:
