@@ -11,6 +11,7 @@ records speech alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from bench.limits import LONGEST_HOLD_NS
@@ -30,9 +31,9 @@ from bench.observe.inputs import (
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.functions import CallHandler
-from bench.plan.prepared import OutgoingMessage, PreparedScript, PreparedTurn
+from bench.plan.prepared import PreparedScript, PreparedTurn
 from bench.plan.turn_plan import Judge
-from bench.protocol.base import Act
+from bench.protocol.base import Act, ClientMessage
 from bench.protocol.events import DELTAS, Event, Usage
 from bench.transport.interface import SendReceipt, Transport
 from bench.transport.received import DeltaArrival, Received
@@ -44,10 +45,10 @@ class Microphone:
     `between`: what an open microphone records where nobody speaks, again and again.
     """
 
-    def __init__(self, between: Sequence[OutgoingMessage] = ()) -> None:
+    def __init__(self, between: Sequence[ClientMessage] = ()) -> None:
         self._between, self._place = between, 0
         """What is recorded where nobody speaks, and the place in it of what comes next."""
-        self._speech: list[OutgoingMessage] = []
+        self._speech: list[ClientMessage] = []
         """Speech that is not recorded yet, the next chunk last."""
         self._recorded_ns: int | None = None
         """The instant up to which it has recorded; None while it is closed."""
@@ -56,7 +57,7 @@ class Microphone:
         """Begin to record at this instant."""
         self._recorded_ns = now_ns
 
-    def speak(self, speech: Sequence[OutgoingMessage], between: Sequence[OutgoingMessage]) -> None:
+    def speak(self, speech: Sequence[ClientMessage], between: Sequence[ClientMessage]) -> None:
         """Record speech next; where the microphone is open already, after the chunk that is being recorded."""
         chunks = list(speech)
         if self._between:
@@ -81,7 +82,7 @@ class Microphone:
             return self._recorded_ns + _length_ns(self._speech[-1])
         return self._recorded_ns + _length_ns(self._between[self._place]) if self._between else None
 
-    def take(self) -> tuple[OutgoingMessage, int]:
+    def take(self) -> tuple[ClientMessage, int]:
         """Record the next chunk: (chunk, instant at which it is due)."""
         due_ns = self.due_ns
         assert due_ns is not None, "nothing is recorded"
@@ -94,7 +95,7 @@ class Microphone:
         return chunk, due_ns
 
 
-def _length_ns(message: OutgoingMessage) -> int:
+def _length_ns(message: ClientMessage) -> int:
     assert message.duration_ns is not None, "only audio is recorded"
     return message.duration_ns
 
@@ -144,7 +145,7 @@ class Line:
         """The last turn that is said."""
         self._judges: dict[int, Judge] = {}
         """Judges of turns, by their numbers: each says whether its turn has done its task."""
-        self._opening: OutgoingMessage | None = None
+        self._opening: ClientMessage | None = None
         """The first chunk of that turn, until it is sent."""
         self.streaming = False
         """Whether only the end of a reply is awaited."""
@@ -154,7 +155,7 @@ class Line:
         """Whether it sleeps until the turn's end."""
         self._matches = False
         """Whether deltas may be matched: no step that is still to come in the turn depends on what they bring."""
-        self._offered: tuple[OutgoingMessage, int] | None = None
+        self._offered: tuple[ClientMessage, int] | None = None
         """The chunk that could not be sent without waiting, and when it was due."""
         self.asked_until_ns = 0
         """The instant until which the service asked for no further turn."""
@@ -194,25 +195,24 @@ class Line:
 
     # In and out.
 
-    def send(self, message: OutgoingMessage) -> None:
+    def send(self, message: ClientMessage) -> None:
         """Send a message; where the connection is gone, the timeline is told that instead."""
         self._note_sent(message, self._transport.send(self._written(message), stamped=_is_stamped(message)))
 
-    def _written(self, message: OutgoingMessage) -> bytes:
+    def _written(self, message: ClientMessage) -> bytes:
         return message.data if self._words is None else self._words.written(message.act, message.data)
 
     def hang_up(self) -> None:
         """Say goodbye, where the dialect does, and close the connection."""
         goodbye = None if self._words is None else self._words.goodbye()
         if goodbye is not None and self._transport.closed is None:
-            message = OutgoingMessage(*goodbye)
             # a peer that takes no bytes is waited for once, by `close`
-            sent = self._transport.offer(self._written(message))
+            sent = self._transport.offer(self._written(goodbye))
             if sent is not None:
-                self._note_sent(message, sent)
+                self._note_sent(goodbye, sent)
         self._transport.close()
 
-    def _note_sent(self, message: OutgoingMessage, sent: SendReceipt | None, due_ns: int | None = None) -> None:
+    def _note_sent(self, message: ClientMessage, sent: SendReceipt | None, due_ns: int | None = None) -> None:
         """Tell of a message that was handed to the kernel, or of the connection's end, by which it was not.
 
         `due_ns`: when it was due, where it was paced.
@@ -269,7 +269,7 @@ class Line:
             sent = True
         return sent and self._timeline.wake_ns < self._wakes_ns
 
-    def _offer(self, message: OutgoingMessage, due_ns: int) -> None:
+    def _offer(self, message: ClientMessage, due_ns: int) -> None:
         """Send a chunk, as much of it as can be sent without waiting."""
         if message is self._opening and self._turn is not None:
             self._opening = None
@@ -346,14 +346,14 @@ class Line:
                     self._listener.paid(usage)
                 case TellPlayed(mark):
                     if self._words is not None and (told := self._words.played(mark)) is not None:
-                        self.send(OutgoingMessage(*told))
+                        self.send(told)
                 case Cancel(event_id):
-                    self.send(OutgoingMessage(*dialect.cancel(event_id)))
+                    self.send(dialect.cancel(event_id))
                 case Truncate(item_id, heard_ms, event_id):
                     message = dialect.truncate(item_id, heard_ms, event_id)
-                    self.send(OutgoingMessage(*message, item=item_id, played_ms=heard_ms))
+                    self.send(replace(message, item=item_id, played_ms=heard_ms))
                 case Retrieve(item_id, event_id):
-                    self.send(OutgoingMessage(*dialect.retrieve(item_id, event_id), item=item_id))
+                    self.send(replace(dialect.retrieve(item_id, event_id), item=item_id))
                 case MeasureNetwork():
                     if (network := self._transport.network()) is not None:
                         timeline.tell(inputs.NetworkMeasured(*network))
@@ -374,7 +374,7 @@ class Line:
     def _go_on(self) -> None:
         """Ask for the next response, unless nobody may any more: then the turn is abandoned."""
         if self._listener.may_ask():
-            self.send(OutgoingMessage(*self._script.dialect.request(*self.functions.next_request())))
+            self.send(self._script.dialect.request(*self.functions.next_request()))
         else:
             self._timeline.tell(inputs.Failed("unfinished", self._transport.now_ns(), "the run's money is spent"))
 
@@ -386,10 +386,10 @@ class Line:
         for returned in self.functions.returned(now_ns):
             if self._timeline.turns.awaits_output(returned.said.call_id):
                 event_id = f"{self.functions.prefix}output-{returned.number}"
-                self.send(OutgoingMessage(*self._script.dialect.function_output(returned.said, event_id)))
+                self.send(self._script.dialect.function_output(returned.said, event_id))
                 answered = inputs.CallAnswered(returned.said.call_id, self._transport.now_ns(), returned.wrong)
                 self._timeline.tell(answered)
 
 
-def _is_stamped(message: OutgoingMessage) -> bool:
+def _is_stamped(message: ClientMessage) -> bool:
     return message.act is Act.REQUEST or "speech_end" in message.instants

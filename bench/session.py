@@ -22,7 +22,6 @@ from bench.observe.session_facts import DESCRIPTIONS
 from bench.observe.timeline import Timeline
 from bench.observe.turn import LATE_TRANSCRIPT_NS, State
 from bench.plan.prepared import (
-    OutgoingMessage,
     PreparedEvent,
     PreparedExpectation,
     PreparedInterruption,
@@ -33,7 +32,7 @@ from bench.plan.prepared import (
     PreparedTurn,
 )
 from bench.plan.turn_plan import WATCH_NS, Cue, InterruptionKind
-from bench.protocol.base import Awaited
+from bench.protocol.base import Awaited, ClientMessage
 from bench.protocol.events import Kind
 from bench.protocol.settings import FunctionOutput
 from bench.transport.interface import Transport
@@ -238,7 +237,7 @@ class Session:
 
     # Steps.
 
-    def _tell_history(self, messages: Sequence[OutgoingMessage]) -> None:
+    def _tell_history(self, messages: Sequence[ClientMessage]) -> None:
         """Put what was said before into the conversation, and let the service take it, unless nothing is waited for."""
         self._timeline.tell(inputs.HistoryBegun(self.now_ns, len(messages)))
         for message in messages:
@@ -276,7 +275,7 @@ class Session:
     def _clear_input(self, turn: PreparedTurn) -> None:
         """Clear the service's input buffer after a turn that failed, so that its audio does not join the next turn."""
         if self._timeline.turns.all_over and not self._timeline.over:
-            self._line.send(OutgoingMessage(*self._script.dialect.clear(f"{turn.plan.event_prefix}clear")))
+            self._line.send(self._script.dialect.clear(f"{turn.plan.event_prefix}clear"))
 
     def _speak(self, turn: PreparedTurn) -> None:
         if not self._script.between:

@@ -13,9 +13,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
-from bench.errors import Mistakes
+from bench.errors import Mistakes, UsageError
 from bench.untrusted.sanitize import excerpt
 from bench.yaml_file import TABLE, Value
 
@@ -103,40 +103,36 @@ class Number(Shape[float]):
     least: float
     most: float
     unit: str = ""
+    words: ClassVar = "a number"
 
     def read(self, value: Value) -> float:
-        number = _number(value)
-        if number is None or not self.least <= number <= self.most:
-            wanted = " ".join(filter(None, ("a number", self.unit, f"from {self.least:.10g} to {self.most:.10g}")))
-            raise value.unlike(wanted)
+        number = value.content()
+        if not isinstance(number, int | float) or isinstance(number, bool) or not self._holds(number):
+            bounds = f"from {self.least:.10g} to {self.most:.10g}"
+            raise value.unlike(" ".join(filter(None, (self.words, self.unit, bounds))))
         return float(number)
+
+    def _holds(self, number: float) -> bool:
+        return self.least <= number <= self.most
 
     def schema(self) -> Schema:
         return {"type": "number", "minimum": self.least, "maximum": self.most}
 
 
 @dataclass(frozen=True)
-class Whole(Shape[int]):
-    """A whole number from `least` to `most`, both included. `unit`: as above."""
+class Whole(Number):
+    """A whole number."""
 
-    least: int
-    most: int
-    unit: str = ""
+    words: ClassVar = "a whole number"
 
     def read(self, value: Value) -> int:
-        number = _number(value)
-        if number is None or not self.least <= number <= self.most or number != int(number):
-            wanted = " ".join(filter(None, ("a whole number", self.unit, f"from {self.least} to {self.most}")))
-            raise value.unlike(wanted)
-        return int(number)
+        return int(super().read(value))
+
+    def _holds(self, number: float) -> bool:
+        return super()._holds(number) and number == int(number)
 
     def schema(self) -> Schema:
-        return {"type": "integer", "minimum": self.least, "maximum": self.most}
-
-
-def _number(value: Value) -> int | float | None:
-    content = value.content()
-    return content if isinstance(content, int | float) and not isinstance(content, bool) else None
+        return super().schema() | {"type": "integer"}
 
 
 @dataclass(frozen=True)
@@ -238,22 +234,13 @@ class ByName(Shape[dict[str, T]]):
         return read
 
     def schema(self) -> Schema:
-        schema = {"type": "object", "propertyNames": {"pattern": f"^{self.pattern}{END}"}}
-        counts = {"minProperties": self.least or None, "maxProperties": self.most}
-        return (
-            schema | {"additionalProperties": self.shape.schema()} | {k: n for k, n in counts.items() if n is not None}
-        )
-
-
-@dataclass(frozen=True)
-class JsonObject(Shape[dict[str, Any]]):
-    """A mapping of any values that JSON has, kept as they are written."""
-
-    def read(self, value: Value) -> dict[str, Any]:
-        return {key: _json(entry) for key, entry in entries_of(value).items()}
-
-    def schema(self) -> Schema:
-        return {"type": ["object", "null"]}
+        return {
+            "type": "object",
+            "propertyNames": {"pattern": f"^{self.pattern}{END}"},
+            "additionalProperties": self.shape.schema(),
+            **({"minProperties": self.least} if self.least else {}),
+            **({} if self.most is None else {"maxProperties": self.most}),
+        }
 
 
 @dataclass(frozen=True)
@@ -261,27 +248,52 @@ class AnyJson(Shape[Any]):
     """Any value that JSON has, kept as it is written."""
 
     def read(self, value: Value) -> Any:
-        return _json(value)
+        match value.content():
+            case dict() as entries:
+                return {key: self.read(entry) for key, entry in entries.items()}
+            case list() as items:
+                return [self.read(item) for item in items]
+            case str() as text:
+                return unicode_text(value, text)
+            case bool() | None as constant:
+                return constant
+            case int() as whole if -(1 << 63) <= whole < 1 << 64:
+                return whole
+            case float() as number if math.isfinite(number):
+                return number
+        raise value.unlike("what JSON has (text, a number, true, false, null)", "; quotes make anything text")
 
     def schema(self) -> Schema:
         return {}
 
 
-def _json(value: Value) -> Any:
-    match value.content():
-        case dict() as entries:
-            return {key: _json(entry) for key, entry in entries.items()}
-        case list() as items:
-            return [_json(item) for item in items]
-        case str() as text:
-            return unicode_text(value, text)
-        case bool() | None as constant:
-            return constant
-        case int() as whole if -(1 << 63) <= whole < 1 << 64:
-            return whole
-        case float() as number if math.isfinite(number):
-            return number
-    raise value.unlike("what JSON has (text, a number, true, false, null)", "; quotes make anything text")
+@dataclass(frozen=True)
+class JsonObject(Shape[dict[str, Any]]):
+    """A mapping of such values."""
+
+    def read(self, value: Value) -> dict[str, Any]:
+        return {key: AnyJson().read(entry) for key, entry in entries_of(value).items()}
+
+    def schema(self) -> Schema:
+        return {"type": ["object", "null"]}
+
+
+@dataclass(frozen=True)
+class Then(Shape[T]):
+    """A value of a shape, and what `make` makes of the value, for errors, and of what was read of it.
+
+    `more`: what the schema says beyond that of the shape.
+    """
+
+    shape: Shape[Any]
+    make: Callable[[Value, Any], T]
+    more: Schema = field(default_factory=dict)
+
+    def read(self, value: Value) -> T:
+        return self.make(value, self.shape.read(value))
+
+    def schema(self) -> Schema:
+        return self.shape.schema() | self.more
 
 
 @dataclass(frozen=True)
@@ -360,11 +372,10 @@ class Table(Shape[T]):
         """Return what could be read of the keys, and the defaults of others, and gather what is wrong."""
         allowed = f"allowed: {', '.join(self.fields)}"
         given = {key: field.default for key, field in self.fields.items() if field.default is not None}
-        entries: dict[str, Value] = {}
-        before = len(mistakes.found)
-        with mistakes.gathered():
+        try:
             entries = entries_of(value, f"; {allowed}", nothing=self.nothing or bool(self.required))
-        if len(mistakes.found) > before:
+        except UsageError as error:
+            mistakes.found.append(error)
             return given
         for key, entry in entries.items():
             with mistakes.gathered():
@@ -478,14 +489,12 @@ class OneKeyOf(Shape[T]):
         if len(given) == 1:
             return self.tables[given[0]].read(value)
         wanted = f"must have exactly one of {', '.join(self.tables)}"
-        unknown = next((key for key in entries if not self._knows(key)), None)
+        known = {key for table in self.tables.values() for key in table.fields}
+        unknown = next((key for key in entries if key not in known), None)
         if given or unknown is None:
             raise value.refuse(f"{wanted}, not {' and '.join(given) or 'none'}")
         hint = f"not the unknown key '{excerpt(unknown)}'{_hint(unknown, self.tables)}"
         raise entries[unknown].error(f"{value.name} {wanted}, {hint}")
-
-    def _knows(self, key: str) -> bool:
-        return any(key in table.fields for table in self.tables.values())
 
     def schema(self) -> Schema:
         known = {key: True for table in self.tables.values() for key in table.fields}

@@ -20,7 +20,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.protocol.acs import ACS
+from bench.protocol.agents import ACS
 from benchmarks.frameworks import Framework, in_node, in_python
 from tests.protocol.test_agents_words import CASES, KEPT, holds, questions
 

@@ -51,11 +51,11 @@ from bench.plan.turns import Step, WavTurn
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.base import Dialect, Feature
 from bench.protocol.dialects import QWEN as QWEN_DIALECT
+from bench.protocol.dialects import VOICE_LIVE as VOICE_LIVE_DIALECT
 from bench.protocol.dialects import XAI as XAI_DIALECT
 from bench.protocol.openai import FORMATS, OpenAI
 from bench.protocol.openai_ga import GA
 from bench.protocol.settings import DetectorName, FunctionTool, SessionSettings, TurnDetection
-from bench.protocol.voice_live import VOICE_LIVE as VOICE_LIVE_DIALECT
 from bench.session import Session
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.profile import AnswerParts, FunctionCalls, Profile, default_profile

@@ -9,7 +9,8 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from types import MappingProxyType
+from typing import Any
 
 import msgspec
 import pytest
@@ -20,7 +21,7 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import Script
 from bench.plan.turns import Step
-from bench.protocol.audio import PCM16_16K, AudioFormat, AudioFormatName, by_name
+from bench.protocol.audio import PCM16_16K, by_name
 from bench.protocol.base import Act, Awaited, ClientMessage, Dialect, Feature
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import Event, Kind, base64_bytes, text_characters
@@ -48,22 +49,21 @@ class _Wire(msgspec.Struct):
     over: bool = False
 
 
-class Walkie:
-    """A made-up `bench.protocol.base.Dialect`."""
+class Walkie(Dialect):
+    """A made-up dialect."""
 
     name = "walkie"
-    has_turn_events = takes_requests = True
-    provider = None
-    acts: ClassVar = {
-        "tune": Act.SET_UP,
-        "type": Act.ITEM,
-        "talk": Act.APPEND,
-        "out": Act.COMMIT,
-        "scratch": Act.CLEAR,
-        "come in": Act.REQUEST,
-    }
-    input_formats: ClassVar[Mapping[AudioFormatName, AudioFormat]] = by_name(PCM16_16K)
-    output_formats = input_formats
+    acts = MappingProxyType(
+        {
+            "tune": Act.SET_UP,
+            "type": Act.ITEM,
+            "talk": Act.APPEND,
+            "out": Act.COMMIT,
+            "scratch": Act.CLEAR,
+            "come in": Act.REQUEST,
+        }
+    )
+    input_formats = output_formats = by_name(PCM16_16K)
 
     def refuses(self, settings: SessionSettings) -> SettingsRefusal | None:
         if settings.voice is None:
@@ -73,10 +73,7 @@ class Walkie:
     def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | Awaited]:
         return self._message("tune", settings.instructions), Awaited(Kind.SESSION_UPDATED, "ready")
 
-    def refuses_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
-        return ""
-
-    lacks: ClassVar[Mapping[Feature, str]] = {Feature.IMAGE: "and this is a radio"}
+    lacks = MappingProxyType({Feature.IMAGE: "and this is a radio"})
 
     def message(self, message: Message, event_id: str) -> ClientMessage:
         return self._message("type", message.text)
@@ -118,23 +115,11 @@ class Walkie:
         cut = {name: "" if name in ("talk", "voice") else value for name, value in fields.items()}
         return msgspec.json.encode(cut)
 
-    def text_only(self, session: Mapping[str, Any]) -> str:
-        return ""
-
-    def idle_timeout_ms(self, session: Mapping[str, Any]) -> int | None:
-        return None
-
-    def fillers(self, settings: SessionSettings) -> Mapping[str, Any] | None:
-        return None
-
-    def fills_waits(self, session: Mapping[str, Any]) -> bool:
-        return False
-
     def is_expiry(self, code: int, reason: str) -> bool:
         return reason == "battery empty"
 
 
-WALKIE = cast("Dialect", Walkie())  # which has no words for what it lacks
+WALKIE = Walkie()
 LOUD = base64.b64encode(b"\xff\x7f" * (RATE_HZ // 10)).decode()
 """100 ms that are heard from the first sample on."""
 

@@ -25,7 +25,7 @@ from bench.doctor.explain import (
 from bench.metrics import NOTHING_AUDIBLE
 from bench.money import Tariff, cost_usd, dollars
 from bench.observe.observation import SessionObservation, TurnObservation, reason
-from bench.protocol.agent import OTHER_STREAM
+from bench.protocol.agents import OTHER_STREAM
 from bench.protocol.audio import AudioFormat
 from bench.protocol.base import Dialect, is_simulated
 from bench.protocol.rate_limits import RateLimit, wait_of

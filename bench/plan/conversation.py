@@ -12,11 +12,11 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import TypeVar, get_args
 
 from bench.errors import UsageError
 from bench.protocol.settings import Image, Message, MessageRole
-from bench.shapes import Choice, Field, Schema, Shape, Table, Text, UnfitError
+from bench.shapes import Choice, Field, Shape, Table, Text, Then, UnfitError
 from bench.untrusted.safe_io import JsonError, read_json
 from bench.yaml_file import PlainValue, Value, read_text
 
@@ -34,23 +34,18 @@ Size = tuple[int, int]
 """Width and height in pixels."""
 
 
-@dataclass(frozen=True)
-class File(Shape[T]):
+def file_of(load: Callable[..., T]) -> Shape[T]:
     """The path of a file, seen from the folder of whatever names it; `load` makes of it what it holds."""
 
-    load: Callable[..., T]
-
-    def read(self, value: Value) -> T:
-        path = Text().read(value)
+    def made(value: Value, path: str) -> T:
         if not path.isprintable():
             raise value.unlike("the path of a file")
         try:
-            return self.load(value.folder / path)
+            return load(value.folder / path)
         except UsageError as error:
             raise value.refuse(str(error)) from None
 
-    def schema(self) -> Schema:
-        return Text().schema()
+    return Then(Text(), made)
 
 
 def read_once(load: Callable[[Path], T], most: int) -> Callable[[Path], T]:
@@ -144,13 +139,12 @@ def _message(role: MessageRole, text: str, image: Image | None = None) -> Messag
     return Message(role=role, text=text, image=image)
 
 
-IMAGE = File[Image](read_once(load_image, most=32))
-IMAGE_FIELD: dict[str, Field[Any]] = {"image": Field(IMAGE, "A PNG or JPEG that goes with it. GA only.")}
+IMAGE = file_of(read_once(load_image, most=32))
 MESSAGE = Table(
     {
         "role": Field(Choice(get_args(MessageRole)), "Whose message it is.", required=True),
         "text": Field(Text(), "Its words.", required=True),
-        **IMAGE_FIELD,
+        "image": Field(IMAGE, "A PNG or JPEG that goes with it. GA only."),
     },
     _message,
 )

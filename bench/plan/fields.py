@@ -6,16 +6,16 @@ A YAML file, the classes of tasks in Python and the JSON Schema all go by it, as
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import msgspec
 
 from bench.limits import Limits
-from bench.plan.conversation import File, History, load_history, read_once
-from bench.plan.draws import LONGEST_S, LogNormalTimes, RecordedTimes, Rows, ThinkTime, load_rows, load_think_times
+from bench.plan.conversation import file_of, load_history, read_once
+from bench.plan.draws import LONGEST_S, LogNormalTimes, ThinkTime, load_rows, load_think_times
 from bench.plan.functions import Function
-from bench.plan.recordings import Background, Pcm, load_pcm
+from bench.plan.recordings import Background, load_pcm
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.settings import (
     FULL_DUPLEX,
@@ -44,6 +44,7 @@ from bench.shapes import (
     Shape,
     Table,
     Text,
+    Then,
     UnfitError,
     Whole,
     either,
@@ -57,10 +58,10 @@ FORMAT = Choice(get_args(AudioFormatName))
 
 MOST_WAVS = 1_000
 """More than any task has; one that writes a new WAV for each turn would keep them all."""
-WAV = File[Pcm](read_once(load_pcm, MOST_WAVS))
-ROWS = File[Rows](load_rows)
-THINK_TIMES = File[RecordedTimes](load_think_times)
-HISTORY = File[History](load_history)
+WAV = file_of(read_once(load_pcm, MOST_WAVS))
+ROWS = file_of(load_rows)
+THINK_TIMES = file_of(load_think_times)
+HISTORY = file_of(load_history)
 THRESHOLDS = ByName(
     r"\S[^\n]*",
     OneOrMore(Text("a threshold, such as p(95)<800")),
@@ -80,20 +81,10 @@ RESPONSE_FIELDS: dict[str, Field[Any]] = {
 
 RESPONSE = Table(RESPONSE_FIELDS, ResponseSettings)
 
-NO_FIELDS: Mapping[str, Field[Any]] = {}
 
-
-@dataclass(frozen=True)
-class Texts(Shape[list[str]]):
+def _texts(shape: Shape[str] = Text()) -> Shape[list[str]]:  # noqa: B008  # a shape is frozen
     """One text or several, as the list that services want."""
-
-    shape: Shape[str] = field(default_factory=Text)
-
-    def read(self, value: Value) -> list[str]:
-        return list(OneOrMore(self.shape).read(value))
-
-    def schema(self) -> Schema:
-        return OneOrMore(self.shape).schema()
+    return Then(OneOrMore(shape), lambda _, texts: list(texts))
 
 
 @dataclass(frozen=True)
@@ -154,50 +145,35 @@ AZURE_FIELDS: dict[str, Field[Any]] = {
     **DETECTION_FIELDS,
 }
 LANGUAGES: dict[str, Field[Any]] = {
-    "languages": Field(Texts(), "The languages that are spoken, as in en-US."),
+    "languages": Field(_texts(), "The languages that are spoken, as in en-US."),
 }
 
 
-def _azure_detector(name: str, note: str, more: Mapping[str, Field[Any]] = NO_FIELDS) -> Table[TurnDetection]:
-    named = {"type": Field(Choice((name,)), f"{note}. Voice Live only.", required=True)}
-    return Table({**named, **AZURE_FIELDS, **more}, TurnDetection)
+def _detector(name: str, note: str, more: Mapping[str, Field[Any]]) -> Table[TurnDetection]:
+    return Table({"type": Field(Choice((name,)), note, required=True), **more}, TurnDetection)
 
 
+SERVER_FIELDS = {
+    **LEVEL_FIELDS,
+    "idle_timeout_ms": Field(Whole(5_000, 30_000), "Silence after which the service speaks up. GA only."),
+    **OF_VOICE_LIVE,
+    **DETECTION_FIELDS,
+}
+SEMANTIC_FIELDS = {
+    "eagerness": Field(Choice(("low", "medium", "high", "auto")), "How soon a turn counts as finished."),
+    "auto_truncate": OF_VOICE_LIVE["auto_truncate"],
+    **DETECTION_FIELDS,
+}
 DETECTION_TABLES = {
-    "server_vad": Table(
-        {
-            "type": Field(Choice(("server_vad",)), "Detection by loudness.", required=True),
-            **LEVEL_FIELDS,
-            "idle_timeout_ms": Field(Whole(5_000, 30_000), "Silence after which the service speaks up. GA only."),
-            **OF_VOICE_LIVE,
-            **DETECTION_FIELDS,
-        },
-        TurnDetection,
-    ),
-    "semantic_vad": Table(
-        {
-            "type": Field(Choice(("semantic_vad",)), "Detection by meaning.", required=True),
-            "eagerness": Field(Choice(("low", "medium", "high", "auto")), "How soon a turn counts as finished."),
-            "auto_truncate": OF_VOICE_LIVE["auto_truncate"],
-            **DETECTION_FIELDS,
-        },
-        TurnDetection,
-    ),
-    FULL_DUPLEX: Table(
-        {
-            "type": Field(
-                Choice((FULL_DUPLEX,)),
-                "Caller and service listen all the time. GPT-Live and agents only.",
-                required=True,
-            )
-        },
-        TurnDetection,
-    ),
-    "azure_semantic_vad": _azure_detector("azure_semantic_vad", "Detection by meaning", LANGUAGES),
-    "azure_semantic_vad_en": _azure_detector("azure_semantic_vad_en", "The same for English"),
-    "azure_semantic_vad_multilingual": _azure_detector(
-        "azure_semantic_vad_multilingual", "The same for many languages", LANGUAGES
-    ),
+    name: _detector(name, note, more)
+    for name, note, more in (
+        ("server_vad", "Detection by loudness.", SERVER_FIELDS),
+        ("semantic_vad", "Detection by meaning.", SEMANTIC_FIELDS),
+        (FULL_DUPLEX, "Caller and service listen all the time. GPT-Live and agents only.", {}),
+        ("azure_semantic_vad", "Detection by meaning. Voice Live only.", AZURE_FIELDS | LANGUAGES),
+        ("azure_semantic_vad_en", "The same for English. Voice Live only.", AZURE_FIELDS),
+        ("azure_semantic_vad_multilingual", "The same for many languages. Voice Live only.", AZURE_FIELDS | LANGUAGES),
+    )
 }
 
 
@@ -232,7 +208,7 @@ AZURE_VOICE: dict[str, Field[Any]] = {
     **NAMED,
     "temperature": Field(Number(0, 1), "How much it varies, of a voice in high definition."),
     "locale": Field(Text(), "The language that it speaks, as in en-US."),
-    "prefer_locales": Field(Texts(), "Accents that it prefers, as in en-GB."),
+    "prefer_locales": Field(_texts(), "Accents that it prefers, as in en-GB."),
     **{
         key: Field(Text(), note)
         for key, note in (
@@ -261,12 +237,12 @@ VOICE = OrTable(
     ),
 )
 INTERIM: dict[str, Field[Any]] = {
-    "triggers": Field(Texts(Choice(("latency", "tool"))), "A long silence, a function that runs."),
+    "triggers": Field(_texts(Choice(("latency", "tool"))), "A long silence, a function that runs."),
     "latency_threshold_ms": Field(Whole(0, 600_000), "A silence that is longer counts as long."),
 }
 INTERIM_RESPONSE = TypedTable(
     {
-        "static_interim_response": {**INTERIM, "texts": Field(Texts(), "What is said, one of these.")},
+        "static_interim_response": {**INTERIM, "texts": Field(_texts(), "What is said, one of these.")},
         "llm_interim_response": {
             **INTERIM,
             "model": Field(Text(), "The model that says it."),
@@ -364,16 +340,12 @@ DRAWN_TABLES: dict[str, Table[Any]] = {"median": LOG_NORMAL, "file": RECORDED}
 DRAWN = OneKeyOf[ThinkTime](DRAWN_TABLES)
 
 
-@dataclass(frozen=True)
-class Returns(Shape[Any]):
+class Returns(AnyJson):
     """What a function returns: JSON, or in Python something to call with its arguments."""
 
     def read(self, value: Value) -> Any:
         content = value.content()
-        return content if callable(content) else AnyJson().read(value)
-
-    def schema(self) -> Schema:
-        return AnyJson().schema()
+        return content if callable(content) else super().read(value)
 
 
 TOOL = Table(
@@ -388,17 +360,11 @@ TOOL = Table(
 NAME = Matching("[A-Za-z0-9_-]{1,64}", "1 to 64 of the characters A-Z a-z 0-9 _ -")
 
 
-@dataclass(frozen=True)
-class Tools(Shape[tuple[Function, ...]]):
-    """The functions that a service may call, each at its name."""
-
-    by_name = ByName(NAME.pattern, TOOL, "made of `name of a function: its settings`")
-
-    def read(self, value: Value) -> tuple[Function, ...]:
-        return tuple(
-            replace(function, tool=msgspec.structs.replace(function.tool, name=name))
-            for name, function in self.by_name.read(value).items()
-        )
-
-    def schema(self) -> Schema:
-        return self.by_name.schema()
+TOOLS: Shape[tuple[Function, ...]] = Then(
+    ByName(NAME.pattern, TOOL, "made of `name of a function: its settings`"),
+    lambda _, functions: tuple(
+        replace(function, tool=msgspec.structs.replace(function.tool, name=name))
+        for name, function in functions.items()
+    ),
+)
+"""The functions that a service may call, each at its name."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -30,15 +30,14 @@ from bench.plan.recordings import (
     silence,
 )
 from bench.plan.turn_plan import Cue, Judge, Reference, SoundKind, TurnPlan
-from bench.protocol.audio import AudioFormat, chosen
-from bench.protocol.base import MESSAGE_ID, Act, Awaited, ClientMessage, Dialect, SaidItem
+from bench.protocol.audio import AudioFormat
+from bench.protocol.base import MESSAGE_ID, NO_INSTANTS, Awaited, ClientMessage, Dialect, SaidItem
 from bench.protocol.events import FunctionCall
 from bench.protocol.settings import FunctionOutput, Message, ResponseSettings, SessionSettings
 from bench.units import NS_PER_MS, NS_PER_S
 
 Settings = TypeVar("Settings", SessionSettings, ResponseSettings)
 InputKind = Literal["text", "none", "audio"]
-NO_MOMENTS: Mapping[str, int] = {}
 AS_SESSION = ResponseSettings()
 """The settings of a response that is as its session says."""
 NO_ROW: Mapping[str, str] = {}
@@ -46,27 +45,6 @@ OF_SPEECH, OF_SOUND = ("speech_start", "speech_end"), ("barge_in", "sound_end")
 """The instants at which what the caller says begins and ends, and a sound."""
 BETWEEN_S = 5.0  # of noise between turns; it is said again and again
 BETWEEN_ID = "between-turns"
-
-
-@dataclass(frozen=True, slots=True)
-class OutgoingMessage:
-    """One client message, encoded. `name`: what its dialect calls it. `audio_bytes`: decoded audio inside.
-
-    `duration_ns`: of audio that is sent as a microphone records it, due when its last sample is; None: sent at once.
-    `moments`: instants of speech (`bench.run.folder`) inside it, each as ns before its last sample was recorded.
-    `aside`: the event id of a message that is no turn's, although one may be under way; "" of all others. `item`:
-    that a message is about which cuts one, after so many ms that were heard, or retrieves it.
-    """
-
-    act: Act
-    name: str
-    data: bytes = field(repr=False)
-    duration_ns: int | None = None
-    audio_bytes: int = 0
-    instants: Mapping[str, int] = field(default_factory=lambda: NO_MOMENTS)
-    untracked: str = ""
-    item: str = ""
-    played_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +63,10 @@ class PreparedTurn:
 
     plan: TurnPlan
     kind: InputKind
-    speech: tuple[OutgoingMessage, ...]
-    between: tuple[OutgoingMessage, ...]
-    inputs: tuple[OutgoingMessage, ...]
-    request: OutgoingMessage | None
+    speech: tuple[ClientMessage, ...]
+    between: tuple[ClientMessage, ...]
+    inputs: tuple[ClientMessage, ...]
+    request: ClientMessage | None
     judge: Judge | None = None
     response: ResponseSettings = AS_SESSION
     calls: tuple[ExpectedCall, ...] | None = None
@@ -117,7 +95,7 @@ class PreparedEvent:
     plays_turn: ClassVar[Literal[False]] = False
 
     within_turn: bool
-    message: OutgoingMessage
+    message: ClientMessage
     said: Message | None = None
 
 
@@ -132,8 +110,8 @@ class PreparedSound:
 
     kind: SoundKind
     cue: Cue | None
-    chunks: tuple[OutgoingMessage, ...]
-    between: tuple[OutgoingMessage, ...]
+    chunks: tuple[ClientMessage, ...]
+    between: tuple[ClientMessage, ...]
 
     @property
     def within_turn(self) -> bool:
@@ -191,14 +169,14 @@ class PreparedScript:
     name: str
     dialect: Dialect
     limits: Limits
-    set_up: tuple[OutgoingMessage | Awaited, ...]
+    set_up: tuple[ClientMessage | Awaited, ...]
     settings: SessionSettings
     steps: tuple[PreparedStep, ...]
-    between: tuple[OutgoingMessage, ...]
+    between: tuple[ClientMessage, ...]
     jitter_buffer_ns: int
     phase_ns: int = 0
     variables_row: int | None = None
-    history: tuple[OutgoingMessage, ...] = ()
+    history: tuple[ClientMessage, ...] = ()
     pipelined: bool = False
     functions: Mapping[str, Function] = field(default_factory=dict)
     choices: Choices = field(default_factory=lambda: Choices(0, 0))
@@ -209,7 +187,7 @@ class PreparedScript:
 
     def after(self, said: Sequence[SaidItem]) -> PreparedScript:
         """The same for a session in which this was said before."""
-        history = tuple(OutgoingMessage(*_said_again(item, self.dialect)) for item in said)
+        history = tuple(_said_again(item, self.dialect) for item in said)
         return replace(self, history=history, said_before=tuple(said))
 
     @property
@@ -219,17 +197,17 @@ class PreparedScript:
     @property
     def input_format(self) -> AudioFormat:
         """What the caller's audio is sent as."""
-        return chosen(self.dialect.input_formats, self.settings.input_format)
+        return self.dialect.hears(self.settings)
 
     @property
     def output_format(self) -> AudioFormat:
         """What replies come as."""
-        return chosen(self.dialect.output_formats, self.settings.output_format)
+        return self.dialect.speaks(self.settings)
 
     @property
     def service_responds(self) -> bool:
         """Whether the service starts responses by itself."""
-        return service_responds(self.settings)
+        return self.settings.service_responds
 
     @property
     def renewable(self) -> bool:
@@ -256,25 +234,18 @@ class Encoder:
     ) -> None:
         self.dialect, self.session, self._background, self._fills = dialect, session, background, fills
         self.jitter_buffer_ns, self.answer_min_ns = jitter_buffer_ns, answer_min_ns
-        self.input_format = chosen(dialect.input_formats, session.input_format)
-        """What the caller's audio is sent as."""
-        self.output_format = chosen(dialect.output_formats, session.output_format)
-        """What replies come as."""
+        self.input_format = dialect.hears(session)
+        self.output_format = dialect.speaks(session)
         self._wires: dict[tuple[str, Speech], bytes] = {}
-        self._speeches: dict[tuple[str, Speech, int, bool, int], tuple[OutgoingMessage, ...]] = {}
-        self._sounds: dict[tuple[str, Speech, int], tuple[OutgoingMessage, ...]] = {}
-        self._betweens: dict[tuple[str, Speech, int], tuple[OutgoingMessage, ...]] = {}
+        self._encoded: dict[tuple[Any, ...], tuple[ClientMessage, ...]] = {}
+        """Messages of recordings by what they are and what they are made of."""
+        self._sounds = 0
         self._tails_ns: dict[tuple[str, Speech], int] = {}
 
     @property
     def detects(self) -> bool:
         """Whether the service finds the end of speech."""
         return self.session.turn_detection is not None
-
-    @property
-    def service_responds(self) -> bool:
-        """Whether the service starts responses by itself."""
-        return service_responds(self.session)
 
     def filled(self, text: str, row: Mapping[str, str]) -> str:
         """A text with the variables of a session."""
@@ -295,7 +266,7 @@ class Encoder:
         contains = tuple(self.filled(text, row) for text in reference.contains)
         return replace(reference, reply=self.filled(reference.reply, row), contains=contains)
 
-    def request(self, response: ResponseSettings, prefix: str, row: Mapping[str, str]) -> OutgoingMessage | None:
+    def request(self, response: ResponseSettings, prefix: str, row: Mapping[str, str]) -> ClientMessage | None:
         """What asks for a response; None where the model speaks whenever it wants to."""
         if not self.dialect.takes_requests:
             return None
@@ -304,46 +275,46 @@ class Encoder:
             response = msgspec.structs.replace(
                 response, input=tuple(self.message(said, row) for said in response.input)
             )
-        return OutgoingMessage(*self.dialect.request(response, request_event_id(prefix)))
+        return self.dialect.request(response, request_event_id(prefix))
 
     def speech(
         self, pcm: Pcm, chunk_ms: int, *, paced: bool, number: int, keep: bool = False
-    ) -> tuple[OutgoingMessage, ...]:
+    ) -> tuple[ClientMessage, ...]:
         """A recording as the speech of turn `number`. `keep`: it is one that many sessions say."""
         chunk_ms = self._piece_ms(chunk_ms)
-        key = (pcm.digest, pcm.speech, chunk_ms, paced, number)
-        kept = self._speeches.get(key)
-        if kept is not None:
-            return kept
+        key = ("speech", pcm.digest, pcm.speech, chunk_ms, paced, number)
+        if key in self._encoded:
+            return self._encoded[key]
         pieces = tuple(chunks(self._wire(pcm), self.input_format, chunk_ms, whole=self.detects))
         messages = tuple(self._appends(pieces, pcm, f"turn-{number}-append", OF_SPEECH if paced else None))
         if keep:
-            self._speeches[key] = messages
+            self._encoded[key] = messages
         return messages
 
-    def sound(self, pcm: Pcm, chunk_ms: int) -> tuple[OutgoingMessage, ...]:
+    def sound(self, pcm: Pcm, chunk_ms: int) -> tuple[ClientMessage, ...]:
         """A recording that is no turn's."""
         chunk_ms = self._piece_ms(chunk_ms)
-        key = (pcm.digest, pcm.speech, chunk_ms)
-        if key not in self._sounds:
+        key = ("sound", pcm.digest, pcm.speech, chunk_ms)
+        if key not in self._encoded:
             pieces = tuple(chunks(self._wire(pcm), self.input_format, chunk_ms, whole=True))
-            self._sounds[key] = tuple(self._appends(pieces, pcm, f"sound-{len(self._sounds)}", OF_SOUND))
-        return self._sounds[key]
+            self._encoded[key] = tuple(self._appends(pieces, pcm, f"sound-{self._sounds}", OF_SOUND))
+            self._sounds += 1
+        return self._encoded[key]
 
-    def between(self, pcm: Pcm, chunk_ms: int) -> tuple[OutgoingMessage, ...]:
+    def between(self, pcm: Pcm, chunk_ms: int) -> tuple[ClientMessage, ...]:
         """What an open microphone records after a recording: the noise that was behind it; () where it is closed."""
         if not self.detects or self._background is None:
             return self.silence(chunk_ms)
         chunk_ms = self._piece_ms(chunk_ms)
-        key = (pcm.digest, pcm.speech, chunk_ms)
-        if key not in self._betweens:
+        key = ("between", pcm.digest, pcm.speech, chunk_ms)
+        if key not in self._encoded:
             noise = replace(pcm, data=noise_alone(pcm, self._background, BETWEEN_S))
             pieces = chunks(encoded(noise, self.input_format), self.input_format, chunk_ms, whole=False)
             whole = [piece for piece in pieces if piece.duration_ns == chunk_ms * NS_PER_MS]
-            self._betweens[key] = tuple(self._append(piece, BETWEEN_ID, paced=True) for piece in whole)
-        return self._betweens[key]
+            self._encoded[key] = tuple(self._append(piece, BETWEEN_ID, paced=True) for piece in whole)
+        return self._encoded[key]
 
-    def silence(self, chunk_ms: int = 100) -> tuple[OutgoingMessage, ...]:
+    def silence(self, chunk_ms: int = 100) -> tuple[ClientMessage, ...]:
         """What an open microphone records where nothing is heard; () where it is closed."""
         if not self.detects:
             return ()
@@ -371,7 +342,7 @@ class Encoder:
 
     def _appends(
         self, pieces: Sequence[Chunk], pcm: Pcm, event_id: str, instants: tuple[str, ...] | None
-    ) -> Iterator[OutgoingMessage]:
+    ) -> Iterator[ClientMessage]:
         """The messages of a recording; those that hold an edge of its speech say where.
 
         `instants`: what its begin and its end are called; None where it is sent all at once.
@@ -382,16 +353,11 @@ class Encoder:
         for number, chunk in enumerate(pieces, 1):
             begin_ns, recorded_ns = recorded_ns, recorded_ns + chunk.duration_ns
             moments = {name: recorded_ns - at_ns for name, at_ns in edges.items() if begin_ns < at_ns <= recorded_ns}
-            yield replace(self._append(chunk, f"{event_id}-{number}", paced=paced), instants=moments or NO_MOMENTS)
+            yield replace(self._append(chunk, f"{event_id}-{number}", paced=paced), instants=moments or NO_INSTANTS)
 
-    def _append(self, chunk: Chunk, event_id: str, *, paced: bool) -> OutgoingMessage:
+    def _append(self, chunk: Chunk, event_id: str, *, paced: bool) -> ClientMessage:
         message = self.dialect.append(chunk.data, event_id)
-        return OutgoingMessage(*message, chunk.duration_ns if paced else None, audio_bytes=len(chunk.data))
-
-
-def service_responds(settings: SessionSettings) -> bool:
-    """Whether the service starts responses by itself."""
-    return settings.turn_detection is not None and settings.turn_detection.service_responds
+        return replace(message, duration_ns=chunk.duration_ns if paced else None, audio_bytes=len(chunk.data))
 
 
 def request_event_id(prefix: str) -> str:

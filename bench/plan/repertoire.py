@@ -11,12 +11,11 @@ from dataclasses import replace
 
 from bench.errors import ScriptError, UsageError
 from bench.plan.draws import Choices
-from bench.plan.prepared import Encoder, OutgoingMessage, PreparedScript, PreparedStep
+from bench.plan.prepared import Encoder, PreparedScript, PreparedStep
 from bench.plan.script import Script
 from bench.plan.steps import NO_ROW
 from bench.plan.turns import Step
 from bench.protocol.base import MESSAGE_ID, SET_UP_ID, Awaited, Dialect, Feature
-from bench.protocol.settings import SessionSettings
 from bench.units import NS_PER_MS, NS_PER_S
 
 EVENLY = (5**0.5 - 1) / 2  # multiples of the golden ratio, modulo 1, are as even as can be whatever their number
@@ -40,7 +39,7 @@ class Repertoire:
             fills=script.variables is not None,
         )
         said_before = script.history.messages if script.history else ()
-        self._history = tuple(OutgoingMessage(*dialect.message(message, MESSAGE_ID)) for message in said_before)
+        self._history = tuple(dialect.message(message, MESSAGE_ID) for message in said_before)
         self._numbered = tuple(_numbered(script))
         for number, step in self._numbered:
             step.encode_ahead(self._encoder, number)
@@ -70,11 +69,14 @@ class Repertoire:
         row = rows[number % len(rows)] if rows else NO_ROW
         settings = self._encoder.with_instructions(script.session, row)
         steps = tuple(self.step(step, place, choices, row) for place, step in self._numbered)
+        set_up = self.dialect.set_up(settings, SET_UP_ID)
+        if script.pipelined:
+            set_up = [step for step in set_up if not isinstance(step, Awaited)]
         return PreparedScript(
             name=script.name,
             dialect=self.dialect,
             limits=script.timeouts,
-            set_up=self._set_up(settings),
+            set_up=tuple(set_up),
             settings=settings,
             steps=steps,
             between=next((step.between for step in steps if step.plays_turn and step.between), self._encoder.silence()),
@@ -87,15 +89,6 @@ class Repertoire:
             said_before=script.history.messages if script.history else (),
             renew_after_ns=None if script.renew_after is None else round(script.renew_after * NS_PER_S),
             reply_silence_ns=round(script.reply_silence_ms * NS_PER_MS),
-        )
-
-    def _set_up(self, settings: SessionSettings) -> tuple[OutgoingMessage | Awaited, ...]:
-        steps = self.dialect.set_up(settings, SET_UP_ID)
-        awaits = not self.script.pipelined
-        return tuple(
-            step if isinstance(step, Awaited) else OutgoingMessage(*step)
-            for step in steps
-            if awaits or not isinstance(step, Awaited)
         )
 
     def _with_draws(self, prepared: PreparedScript, choices: Choices) -> PreparedScript:

@@ -23,11 +23,11 @@ from bench.errors import Mistakes, UsageError
 from bench.limits import REPLY_SILENCE_MS, Limits
 from bench.plan.conversation import History
 from bench.plan.draws import RecordedTimes, Rows, names_in, unknown_name
-from bench.plan.fields import BACKGROUND_NOISE, HISTORY, ROWS, SECONDS, SESSION, THRESHOLDS, TIMEOUTS, Tools
+from bench.plan.fields import BACKGROUND_NOISE, HISTORY, ROWS, SECONDS, SESSION, THRESHOLDS, TIMEOUTS, TOOLS
 from bench.plan.functions import Function
 from bench.plan.recordings import Background
 from bench.plan.steps import UNTOLD, Pause, Rules, StepReader, Steps, is_turn
-from bench.plan.turns import CallsShape, ScriptTurn, Step, undeclared
+from bench.plan.turns import CALLS, ScriptTurn, Step, undeclared
 from bench.protocol.settings import SessionSettings, merged
 from bench.shapes import Flag, Number, Schema, Table, key, table_of
 from bench.yaml_file import PlainValue, Value, YamlValue, parsed_yaml, read_text
@@ -58,7 +58,7 @@ class Script:
     timeouts: Limits = key(TIMEOUTS, "How long each stage may take.", absent=Limits())
     variables: Rows | None = key(ROWS, "A .csv or .jsonl file, one row of which fills ${name} in a session's texts.")
     background_noise: Background | None = key(BACKGROUND_NOISE, "Noise behind the caller's voice.")
-    tools: tuple[Function, ...] = key(Tools(), "Functions that the service may call, and what they return.", absent=())
+    tools: tuple[Function, ...] = key(TOOLS, "Functions that the service may call, and what they return.", absent=())
     jitter_buffer_ms: float = key(Number(0, 2_000), "Audio that the simulated player buffers before it plays.", 50.0)
     reply_silence_ms: float = key(
         Number(300, 30_000),
@@ -242,7 +242,7 @@ def _undeclared(root: Value) -> Iterator[UsageError]:
             content = tools.content() if tools else None
             declared = content if isinstance(content, dict) else {}
             if value := step.within("expected_calls"):
-                for call in CallsShape().read(value):
+                for call in CALLS.read(value):
                     if call.name not in declared:
                         yield value.refuse(undeclared(call.name))
 

@@ -15,7 +15,6 @@ from bench.plan.draws import LONGEST_S, Choices, ThinkTime
 from bench.plan.fields import DRAWN, SECONDS, WAV
 from bench.plan.prepared import (
     Encoder,
-    OutgoingMessage,
     PreparedEvent,
     PreparedExpectation,
     PreparedInterruption,
@@ -53,6 +52,7 @@ from bench.shapes import (
     Shape,
     Table,
     Text,
+    Then,
     UnfitError,
     either,
     key,
@@ -77,7 +77,6 @@ EXPECTED_EVENTS = (
 OF_SPEECH = ("speech_started", "speech_stopped")
 OF_AUDIO = (*OF_SPEECH, "committed")
 OF_SPOKEN_ANSWER = ("audio_delta", "audio_done", "transcript_delta", "transcript_done")
-OF_WRITTEN_ANSWER = ("text_delta",)
 UNHEARD = "needs `turn_detection` in the session: without it the service hears nothing but what is committed"
 UNPLAYED = "needs a reply that is played, and the turn before asks for text"
 NO_ROW: Mapping[str, str] = {}
@@ -127,30 +126,30 @@ class Interrupt(SpokenTurn):
     """An interruption of the reply to the turn before: by what the caller says, a turn, or by the client alone."""
 
     verb: ClassVar = "interrupt"
+    within_turn: ClassVar = True
 
     interrupt: InterruptSettings = key(
         table_of(InterruptSettings, nulls=False), "When the reply is interrupted, and by what words.", required=True
     )
 
     def __post_init__(self) -> None:
-        of_reply = {"expected_reply": self.reference.reply, "success": self.reference.has_task}
-        given = (
-            {"name": self.name, "expected_calls": self.expected_calls}
-            | of_reply
-            | msgspec.structs.asdict(self.response)
-        )
-        wrong = next((name for name, value in given.items() if value), None)
-        if wrong is not None and not self.interrupt.audio:
-            problem = "belongs to a turn, and an interruption without words is none: give `audio` under `interrupt`"
-            raise UnfitError(wrong, problem)
+        if self.interrupt.audio:
+            return
+        of_turn = {
+            "name": self.name,
+            "expected_calls": self.expected_calls,
+            "expected_reply": self.reference.reply,
+            "success": self.reference.has_task,
+            **msgspec.structs.asdict(self.response),
+        }
+        problem = "belongs to a turn, and an interruption without words is none: give `audio` under `interrupt`"
+        for name, value in of_turn.items():
+            if value:
+                raise UnfitError(name, problem)
 
     @property
     def plays_turn(self) -> bool:
         return bool(self.interrupt.audio)
-
-    @property
-    def within_turn(self) -> bool:
-        return True
 
     @property
     def recordings(self) -> tuple[Pcm, ...]:
@@ -266,9 +265,8 @@ class Pause(Step):
         return self.pause.mean_s if isinstance(self.pause, ThinkTime) else self.pause
 
     def prepared(self, encoder: Encoder, number: int, choices: Choices, row: Mapping[str, str]) -> PreparedStep:
-        if isinstance(self.pause, ThinkTime):
-            return PreparedPause(choices.pause_ns(self.pause))
-        return PreparedPause(round(self.pause * NS_PER_S))
+        pause = self.pause
+        return PreparedPause(choices.pause_ns(pause) if isinstance(pause, ThinkTime) else round(pause * NS_PER_S))
 
 
 WITHIN = (
@@ -290,14 +288,11 @@ class Expect(Step):
     """An event that the turn before must get."""
 
     verb: ClassVar = "expect"
+    within_turn: ClassVar = True
 
     expect: ExpectSettings = key(
         table_of(ExpectSettings, nulls=False), "An event that the turn before must get.", required=True
     )
-
-    @property
-    def within_turn(self) -> bool:
-        return True
 
     def features(self) -> Iterator[Feature]:
         yield Feature.EXPECTATION
@@ -306,16 +301,13 @@ class Expect(Step):
         if turn is None:
             return
         event, output = self.expect.event, turn.asks_for(session)
-        reasons = (
-            (event in OF_AUDIO and turn.kind != "audio", "has no audio"),
-            (
-                event in OF_SPEECH and session.turn_detection is None,
-                "is ended by this tool: there is no turn detection",
-            ),
-            (event in OF_SPOKEN_ANSWER and output == "text", "asks for an answer in text"),
-            (event in OF_WRITTEN_ANSWER and output == "audio", "asks for audio, whose words come as transcript_delta"),
-        )
-        for holds, why in reasons:
+        reasons = {
+            "has no audio": event in OF_AUDIO and turn.kind != "audio",
+            "is ended by this tool: there is no turn detection": event in OF_SPEECH and session.turn_detection is None,
+            "asks for an answer in text": event in OF_SPOKEN_ANSWER and output == "text",
+            "asks for audio, whose words come as transcript_delta": event == "text_delta" and output == "audio",
+        }
+        for why, holds in reasons.items():
             if holds:
                 yield "event", f"{event} can never come: the turn before it {why}"
 
@@ -341,23 +333,19 @@ class AddMessage(Step):
 
     def prepared(self, encoder: Encoder, number: int, choices: Choices, row: Mapping[str, str]) -> PreparedStep:
         said = encoder.message(self.message, row)
-        message = OutgoingMessage(*encoder.dialect.message(said, MESSAGE_ID))
+        message = encoder.dialect.message(said, MESSAGE_ID)
         return PreparedEvent(self.within_turn, message, said)
 
 
-@dataclass(frozen=True)
-class EventShape(Shape[dict[str, Any]]):
-    """An event in the words of the service, of which only its `type` is looked at."""
+def _typed(value: Value, event: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(event.get("type"), str) or not event["type"]:
+        raise value.refuse("needs `type`, as text: which event it is")
+    return event
 
-    def read(self, value: Value) -> dict[str, Any]:
-        event = JsonObject().read(value)
-        if not isinstance(event.get("type"), str) or not event["type"]:
-            raise value.refuse("needs `type`, as text: which event it is")
-        return event
 
-    def schema(self) -> Schema:
-        named = {"type": {"type": "string", "minLength": 1}}
-        return {"type": "object", "properties": named, "required": ["type"]}
+TYPED = {"type": {"type": "string", "minLength": 1}}
+EVENT = Then(JsonObject(), _typed, {"type": "object", "properties": TYPED, "required": ["type"]})
+"""An event in the words of the service, of which only its `type` is looked at."""
 
 
 @dataclass(frozen=True)
@@ -365,23 +353,17 @@ class SendEvent(Step):
     """An event in the words of the dialect, sent at once; it is no turn's, whatever it asks for."""
 
     verb: ClassVar = "send"
+    within_turn: ClassVar = True
+    is_of_turn: ClassVar = False
 
-    send: Mapping[str, Any] = key(EventShape(), "An event in the service's own words.", required=True)
-
-    @property
-    def within_turn(self) -> bool:
-        return True
-
-    @property
-    def is_of_turn(self) -> bool:
-        return False
+    send: Mapping[str, Any] = key(EVENT, "An event in the service's own words.", required=True)
 
     def refused_by(self, dialect: Dialect, session: SessionSettings) -> str:
         return dialect.refuses_event(self.send, session)
 
     def prepared(self, encoder: Encoder, number: int, choices: Choices, row: Mapping[str, str]) -> PreparedStep:
         event_id = str(self.send.get("event_id") or f"script-{number}-{self.send['type']}")
-        message = OutgoingMessage(*encoder.dialect.raw(self.send, event_id), untracked=event_id)
+        message = replace(encoder.dialect.raw(self.send, event_id), untracked=event_id)
         return PreparedEvent(self.within_turn, message)
 
 
@@ -400,7 +382,7 @@ KINDS: tuple[type[Step], ...] = (
 
 
 def step_table(kind: type[Step]) -> Table[Step]:
-    """The table of a kind: its verb, and the keys that go with that."""
+    """The table of a kind: its verb first, and the keys that go with that."""
     table = table_of(kind, nulls=False)
     return replace(table, fields={kind.verb: table.fields[kind.verb]} | dict(table.fields))
 

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from bench.plan.conversation import IMAGE, MESSAGE
 from bench.plan.draws import Choices
@@ -21,7 +21,6 @@ from bench.plan.prepared import (
     AS_SESSION,
     Encoder,
     InputKind,
-    OutgoingMessage,
     PreparedStep,
     PreparedTurn,
     request_event_id,
@@ -42,10 +41,10 @@ from bench.shapes import (
     OneKeyOf,
     OneOrMore,
     OrTable,
-    Schema,
     Shape,
     Table,
     Text,
+    Then,
     UnfitError,
     Whole,
     key,
@@ -60,6 +59,8 @@ class Step(ABC):
     """A step of a session. `verb`: the key that says what is done."""
 
     verb: ClassVar[str]
+    is_first: ClassVar[bool] = False
+    """Whether no turn may come before it."""
 
     @property
     def plays_turn(self) -> bool:
@@ -75,11 +76,6 @@ class Step(ABC):
     def is_of_turn(self) -> bool:
         """Whether it must follow a turn, to which it belongs."""
         return self.within_turn
-
-    @property
-    def is_first(self) -> bool:
-        """Whether no turn may come before it."""
-        return False
 
     @property
     def is_before_turn(self) -> bool:
@@ -148,39 +144,25 @@ class Step(ABC):
         """What a session plays. `number`: of the turn, from 1, or of the last one before; `row`: its variables."""
 
 
-@dataclass(frozen=True)
-class WordsShape(Shape[str]):
-    """Text with a word in it."""
-
-    def read(self, value: Value) -> str:
-        text = Text().read(value)
-        if not words_of(text):
-            raise value.refuse("has no word in it")
-        return text
-
-    def schema(self) -> Schema:
-        return Text().schema()
+def _with_word(value: Value, text: str) -> str:
+    if not words_of(text):
+        raise value.refuse("has no word in it")
+    return text
 
 
-@dataclass(frozen=True)
-class PatternShape(Shape[str]):
-    """A regular expression."""
-
-    def read(self, value: Value) -> str:
-        text = Text().read(value)
-        try:
-            re.compile(text)
-        except re.error as error:
-            raise value.refuse(f"is no regular expression: {error}") from None
-        return text
-
-    def schema(self) -> Schema:
-        return {**Text().schema(), "format": "regex"}
+def _pattern(value: Value, text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise value.refuse(f"is no regular expression: {error}") from None
+    return text
 
 
+WORDS = Then(Text(), _with_word)
+PATTERN = Then(Text(), _pattern, {"format": "regex"})
 STEP_NAME = Matching("[A-Za-z0-9._-]{1,64}", "1 to 64 of the characters A-Z a-z 0-9 . _ -")
-MATCHES = Field(PatternShape(), "A regular expression that is searched for in the reply's words.", required=True)
-CONTAINS = Field(OneOrMore(WordsShape()), "Words that stand in the reply, all of several.", required=True)
+MATCHES = Field(PATTERN, "A regular expression that is searched for in the reply's words.", required=True)
+CONTAINS = Field(OneOrMore(WORDS), "Words that stand in the reply, all of several.", required=True)
 SUCCESS = OneKeyOf[Reference](
     {
         "reply_matches": Table({"reply_matches": MATCHES}, lambda reply_matches: Reference(matches=reply_matches)),
@@ -191,7 +173,7 @@ SUCCESS = OneKeyOf[Reference](
 )
 REFERENCE = Table(
     {
-        "expected_reply": Field(WordsShape(), "What the reply should say: its word error rate is held against this."),
+        "expected_reply": Field(WORDS, "What the reply should say: its word error rate is held against this."),
         "success": Field(SUCCESS, "When the turn has done its task."),
     },
     lambda expected_reply="", success=NO_REFERENCE: replace(success, reply=expected_reply),
@@ -205,22 +187,16 @@ CALL = Table(
 )
 
 
+CALLS: Shape[tuple[ExpectedCall, ...]] = Then(
+    OneOrMore(OrTable(NAME, CALL)),
+    lambda _, calls: tuple(ExpectedCall(call) if isinstance(call, str) else call for call in calls),
+)
+"""One call or several, by their names alone or with arguments."""
+
+
 def undeclared(function: str) -> str:
     """Return what is wrong with a call of a function that the script does not declare."""
     return f"names the function {function}, which `tools` does not have"
-
-
-@dataclass(frozen=True)
-class CallsShape(Shape[tuple[ExpectedCall, ...]]):
-    """One call or several, by their names alone or with arguments."""
-
-    shape: Shape[Any] = OneOrMore(OrTable(NAME, CALL))  # noqa: RUF009  # a shape is frozen
-
-    def read(self, value: Value) -> tuple[ExpectedCall, ...]:
-        return tuple(ExpectedCall(call) if isinstance(call, str) else call for call in self.shape.read(value))
-
-    def schema(self) -> Schema:
-        return self.shape.schema()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,7 +208,7 @@ class ScriptTurn(Step):
     name: str = key(STEP_NAME, "The turn's name in reports.", absent="")
     reference: Reference = keys(REFERENCE)
     expected_calls: tuple[ExpectedCall, ...] | None = key(
-        CallsShape(), "The function calls that this turn must lead to, and no others."
+        CALLS, "The function calls that this turn must lead to, and no others."
     )
     """None where any will do."""
     judge: Judge | None = None
@@ -277,6 +253,7 @@ class ScriptTurn(Step):
     def prepared_turn(self, encoder: Encoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
         """The turn as the `number`th (from 1) of its session, of which a number chooses the recording."""
         prefix = f"turn-{number}-"  # its last dash keeps turn 1 apart from turn 10
+        dialect = encoder.dialect
         plan = TurnPlan(
             number=number,
             step=self.name,
@@ -287,14 +264,14 @@ class ScriptTurn(Step):
             speech_format=encoder.input_format.name,
             reply_format=encoder.output_format.name,
             jitter_buffer_ns=encoder.jitter_buffer_ns,
-            answer_min_ns=0 if encoder.dialect.has_turn_events else encoder.answer_min_ns,
+            answer_min_ns=0 if dialect.has_turn_events else encoder.answer_min_ns,
             out_of_band=self.response.out_of_band,
             functions=bool(encoder.session.tools),
             expected_calls=None if self.expected_calls is None else Counter(call.name for call in self.expected_calls),
             reference=encoder.reference(self.reference, row),
             instructed=self.response.instructions is not None,
-            fillers=encoder.dialect.fillers(encoder.session) is not None,
-            has_turn_events=encoder.dialect.has_turn_events,
+            fillers=dialect.fillers(encoder.session) is not None,
+            has_turn_events=dialect.has_turn_events,
         )
         return PreparedTurn(
             plan=plan,
@@ -330,7 +307,7 @@ class TextTurn(ScriptTurn):
 
     def prepared_turn(self, encoder: Encoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
         turn, said = super().prepared_turn(encoder, number, choice, row), encoder.message(self.said[0], row)
-        item = OutgoingMessage(*encoder.dialect.message(said, f"{turn.plan.event_prefix}item"))
+        item = encoder.dialect.message(said, f"{turn.plan.event_prefix}item")
         return replace(turn, inputs=(item,), said=said)
 
 
@@ -380,16 +357,10 @@ class HearTurn(ScriptTurn):
 
     verb: ClassVar = "wait_for"
     kind: ClassVar[InputKind] = "none"
+    is_first: ClassVar = True
+    response: ClassVar = AS_SESSION
 
     wait_for: str = key(Choice(("greeting",)), "The caller is silent until the service has greeted it.", required=True)
-
-    @property
-    def is_first(self) -> bool:
-        return True
-
-    @property
-    def response(self) -> ResponseSettings:
-        return AS_SESSION
 
     def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
         yield from super().problems(session, turn)
@@ -442,12 +413,12 @@ class SpokenTurn(ScriptTurn):
         messages = encoder.speech(pcm, self.chunk_ms, paced=self.is_paced, number=number)
         plan = replace(turn.plan, audio=pcm.path.name, reference=replace(turn.plan.reference, words=words))
         if encoder.detects:  # the speech is left to the service's VAD
-            request = None if encoder.service_responds else turn.request
+            request = None if encoder.session.service_responds else turn.request
             between = encoder.between(pcm, self.chunk_ms)
             plan = replace(plan, vad=True, service_responds=request is None, trailing_silence_ns=encoder.tail_ns(pcm))
             return replace(turn, plan=plan, speech=messages, between=between, request=request)
         turn = replace(turn, plan=plan)
-        commit = OutgoingMessage(*encoder.dialect.commit(f"{turn.plan.event_prefix}commit"))
+        commit = encoder.dialect.commit(f"{turn.plan.event_prefix}commit")
         if self.is_paced:
             return replace(turn, speech=messages, inputs=(commit,))
         return replace(turn, inputs=(*messages, commit))
@@ -461,7 +432,7 @@ class WavTurn(SpokenTurn):
 
     audio: tuple[Pcm, ...] = key(OneOrMore(WAV), "The caller's words: a WAV, or one of several.", required=True)
     transcript: tuple[str, ...] = key(
-        OneOrMore(WordsShape()), "What is said in the WAV, or in each: for the word error rate.", absent=()
+        OneOrMore(WORDS), "What is said in the WAV, or in each: for the word error rate.", absent=()
     )
     speech: Speech | None = key(SPEECH, "Where speech is, instead of what is found in the WAV.")
     paced: bool = key(Flag(), "Send as a microphone would, else all at once.", True)

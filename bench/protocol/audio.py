@@ -112,7 +112,7 @@ def _pcm(name: AudioFormatName, rate_hz: int) -> AudioFormat:
     return AudioFormat(name, rate_hz, 2, _pcm_bytes, _pcm_samples)
 
 
-def by_name(*formats: AudioFormat) -> Mapping[AudioFormatName, AudioFormat]:
+def by_name(*formats: AudioFormat) -> dict[AudioFormatName, AudioFormat]:
     """The formats in their order, of which the first is a service's own, by their names."""
     return {format.name: format for format in formats}
 

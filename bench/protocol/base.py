@@ -8,10 +8,14 @@ and of settings (`bench.protocol.settings`). Only a dialect knows how they are s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Any, NamedTuple, Protocol
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-from bench.protocol.audio import AudioFormat, AudioFormatName
+import msgspec
+
+from bench.protocol.audio import AudioFormat, AudioFormatName, chosen
 from bench.protocol.events import Event, FunctionCall, Kind
 from bench.protocol.settings import FunctionOutput, Message, ResponseSettings, SessionSettings, SettingsRefusal
 
@@ -68,12 +72,28 @@ class BinaryMessage(bytes):
     __slots__ = ()
 
 
-class ClientMessage(NamedTuple):
-    """One message to the service, encoded. `name`: what its dialect calls it."""
+NO_INSTANTS: Mapping[str, int] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class ClientMessage:
+    """One message to the service, encoded. `name`: what its dialect calls it. `audio_bytes`: decoded audio inside.
+
+    `duration_ns`: of audio that is sent as a microphone records it, due when its last sample is; None: sent at once.
+    `instants`: of speech (`bench.run.folder`) inside it, each as ns before its last sample was recorded.
+    `untracked`: the event id of a message that is no turn's, although one may be under way; "" of all others. `item`:
+    that a message is about which truncates one, after so many ms that were heard, or retrieves it.
+    """
 
     act: Act
     name: str
-    data: bytes
+    data: bytes = field(repr=False)
+    duration_ns: int | None = None
+    audio_bytes: int = 0
+    instants: Mapping[str, int] = field(default_factory=lambda: NO_INSTANTS)
+    untracked: str = ""
+    item: str = ""
+    played_ms: int = 0
 
 
 class Awaited(NamedTuple):
@@ -101,20 +121,33 @@ class Feature(Enum):
     RENEWAL = "goes on in another session"
 
 
-class CallWords(Protocol):
+CALL_ID = "{uuid}"
+"""What stands for the id of the call, or connection, in what is sent, in a header and in a query."""
+
+
+class CallWords:
     """What one session says in its own name: its ids, numbers and times. It has a memory, as no dialect has."""
+
+    def __init__(self, call_id: str) -> None:
+        self.call_id = call_id
 
     def written(self, act: Act, data: bytes) -> bytes:
         """A message that was encoded for all sessions, as this one sends it next."""
+        if isinstance(data, BinaryMessage):
+            return data
+        return data.replace(CALL_ID.encode(), self.call_id.encode())
 
     def heard(self, events: Sequence[Event]) -> Sequence[Event]:
         """The events of a message, as the call takes them: unknown ones where the message is not for this call."""
+        return events
 
     def played(self, mark: str) -> ClientMessage | None:
         """Say that all that came before this mark was played, or dropped; None where nobody is to know."""
+        return None
 
     def goodbye(self) -> ClientMessage | None:
         """What is said before the connection is closed; None where nothing is."""
+        return None
 
 
 class Provider(NamedTuple):
@@ -130,38 +163,52 @@ class Provider(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class Dialect(Protocol):
+class Dialect:
     """How one kind of service spells its messages. A dialect has no state: one object serves every session.
 
-    `event_id` is the client's own id of a message; an error that comes of the message gives it back
-    (`Failure.event_id`), where the dialect has such ids.
+    What it does not override its service has not, and scripts that want it are refused (`lacks`). `event_id` is the
+    client's own id of a message; an error that comes of the message gives it back (`Failure.event_id`), where the
+    dialect has such ids.
     """
 
-    provider: Provider | None
+    name: str
+    """What users call it, as in `--dialect ga`."""
+    provider: Provider | None = None
     """What stands between the caller and an agent; None of a service that is called as it is."""
-    has_turn_events: bool
+    has_turn_events = True
     """Whether events name turns and responses; else audio comes all the time, and replies are found in it."""
-    takes_requests: bool
+    takes_requests = True
     """Whether the client may ask for a response, and type a turn; else the service decides when to speak."""
-
-    @property
-    def name(self) -> str:
-        """What users call it, as in `--dialect ga`."""
-
-    @property
-    def input_formats(self) -> Mapping[AudioFormatName, AudioFormat]:
-        """The formats of the caller's audio, with their rates; the first is the service's own."""
-
-    @property
-    def output_formats(self) -> Mapping[AudioFormatName, AudioFormat]:
-        """The formats of the service's audio, with their rates; the first is the service's own."""
-
-    @property
-    def acts(self) -> Mapping[str, Act]:
-        """Name of a client message on the wire → what it does."""
+    input_formats: Mapping[AudioFormatName, AudioFormat]
+    """The formats of the caller's audio, with their rates; the first is the service's own."""
+    output_formats: Mapping[AudioFormatName, AudioFormat]
+    """The same of the service's audio."""
+    acts: Mapping[str, Act]
+    """Name of a client message on the wire → what it does."""
+    lacks: Mapping[Feature, str] = MappingProxyType({})
+    """What it cannot ask for → how an error goes on, with what to do."""
 
     def refuses(self, settings: SessionSettings) -> SettingsRefusal | None:
-        """The first of a session's settings that this dialect cannot say; None where it can say all of them."""
+        """The first of a session's settings that it cannot say; None where it can say all of them."""
+        raise NotImplementedError
+
+    def unknown_format(self, settings: SessionSettings, where: str = "") -> SettingsRefusal | None:
+        """Refuse an audio format that it has not; `where`: said of the formats that it has."""
+        for key, name, formats in (
+            ("input_format", settings.input_format, self.input_formats),
+            ("output_format", settings.output_format, self.output_formats),
+        ):
+            if name is not None and name not in formats:
+                return SettingsRefusal((key,), f"{key} must be one of {', '.join(formats)}{where}, not {name}")
+        return None
+
+    def hears(self, settings: SessionSettings) -> AudioFormat:
+        """The format of the caller's audio."""
+        return chosen(self.input_formats, settings.input_format)
+
+    def speaks(self, settings: SessionSettings) -> AudioFormat:
+        """The format of the service's audio."""
+        return chosen(self.output_formats, settings.output_format)
 
     # What a session says.
 
@@ -170,46 +217,55 @@ class Dialect(Protocol):
 
         The last one is an event of `Kind.SESSION_UPDATED`, from which on the session is ready.
         """
+        raise NotImplementedError
 
     def refuses_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
         """How an event that a script writes would undo what this tool goes by, with a remedy; "" where it would not."""
-
-    @property
-    def lacks(self) -> Mapping[Feature, str]:
-        """What this dialect cannot ask for → how an error goes on, with what to do."""
+        return ""
 
     def message(self, message: Message, event_id: str) -> ClientMessage:
         """A message that joins the conversation; it asks for no response."""
+        raise NotImplementedError
 
     def raw(self, event: Mapping[str, Any], event_id: str) -> ClientMessage:
         """An event as a script writes it; one without an id gets this one."""
+        return ClientMessage(Act.RAW, event["type"], msgspec.json.encode({"event_id": event_id, **event}))
 
     def append(self, audio: bytes, event_id: str) -> ClientMessage:
         """A piece of what the caller says aloud, in the session's input format."""
+        raise NotImplementedError
 
     def commit(self, event_id: str) -> ClientMessage:
         """The end of what the caller says aloud, where the service does not find it by itself."""
+        raise NotImplementedError
 
     def clear(self, event_id: str) -> ClientMessage:
         """The audio that was appended and not committed is to be forgotten."""
+        raise NotImplementedError
 
     def request(self, settings: ResponseSettings, event_id: str) -> ClientMessage:
         """The wish for a response, where the service does not start one by itself."""
+        raise NotImplementedError
 
     def function_call(self, call: FunctionCall, event_id: str) -> ClientMessage:
         """A call that the service made in another session; what the function returned is to follow."""
+        raise NotImplementedError
 
     def function_output(self, returned: FunctionOutput, event_id: str) -> ClientMessage:
         """What the function returned that the service called."""
+        raise NotImplementedError
 
     def cancel(self, event_id: str) -> ClientMessage:
         """The response under way is to end."""
+        raise NotImplementedError
 
     def truncate(self, item_id: str, audio_end_ms: int, event_id: str) -> ClientMessage:
         """Say that the caller has heard no more than so many ms of an item of the service's."""
+        raise NotImplementedError
 
     def retrieve(self, item_id: str, event_id: str) -> ClientMessage:
         """The service is to show what it keeps of an item."""
+        raise NotImplementedError
 
     # How the service is read.
 
@@ -218,6 +274,7 @@ class Dialect(Protocol):
 
         Never raises: what cannot be read is one event of `Kind.MALFORMED`.
         """
+        raise NotImplementedError
 
     def without_audio(self, message: bytes) -> bytes:
         """A message of either side as it may be kept: without its audio, and still read as events of the same kinds.
@@ -225,21 +282,29 @@ class Dialect(Protocol):
         Of an event with audio, or of one that another dialect would read as audio, what tells whose it is remains.
         A message without audio is handed back as it is.
         """
+        raise NotImplementedError
+
+    # How a session is read, as the service describes it.
 
     def text_only(self, session: Mapping[str, Any]) -> str:
-        """The setting by which a session, as the service describes it, is without audio; "" where it has audio."""
+        """The setting by which a session is without audio; "" where it has audio."""
+        return ""
 
     def idle_timeout_ms(self, session: Mapping[str, Any]) -> int | None:
-        """After how much silence a session, as the service describes it, speaks up by itself; None where never."""
+        """After how much silence a session speaks up by itself; None where never."""
+        return None
 
     def fillers(self, settings: SessionSettings) -> Mapping[str, Any] | None:
         """How a session is asked to speak fillers while its caller waits; None where it is not."""
+        return None
 
     def fills_waits(self, session: Mapping[str, Any]) -> bool:
-        """Whether a session, as the service describes it, speaks fillers while its caller waits."""
+        """Whether a session speaks fillers while its caller waits."""
+        return False
 
     def is_expiry(self, code: int, reason: str) -> bool:
         """Whether a close with this code and reason says that the session has lasted as long as one may."""
+        return False
 
 
 def simulator_late_ms(headers: Mapping[str, str]) -> float:

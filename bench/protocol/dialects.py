@@ -10,21 +10,27 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from bench.protocol.acs import ACS
-from bench.protocol.audio import PCM16, PCM16_8K, PCM16_16K, PCM16_48K, AudioFormat, AudioFormatName, by_name
+from bench.protocol.agents import ACS, PCM, TWILIO
+from bench.protocol.audio import (
+    G711_ALAW,
+    G711_ULAW,
+    PCM16,
+    PCM16_8K,
+    PCM16_16K,
+    PCM16_48K,
+    AudioFormat,
+    AudioFormatName,
+    by_name,
+)
 from bench.protocol.base import Dialect, Feature
 from bench.protocol.events import Kind
-from bench.protocol.gpt_live import GPT_LIVE
-from bench.protocol.openai import GA_NAME, PREVIEW_NAME, OpenAI
-from bench.protocol.openai_events import GA_PARTS, PREVIEW_PARTS
+from bench.protocol.full_duplex import GPT_LIVE
+from bench.protocol.openai import VOICE_LIVE_NAME, OpenAI
+from bench.protocol.openai_events import FILLERS
 from bench.protocol.openai_ga import GA, Ga
 from bench.protocol.openai_preview import PREVIEW, Preview
-from bench.protocol.pcm import PCM
-from bench.protocol.settings import Output, SessionSettings, SettingsRefusal
-from bench.protocol.twilio import TWILIO
-from bench.protocol.voice_live import VOICE_LIVE
+from bench.protocol.settings import Output, SessionSettings, SettingsRefusal, without_none
 
-Formats = Mapping[AudioFormatName, AudioFormat]
 UNKNOWN: Mapping[Feature, str] = MappingProxyType(
     dict.fromkeys(
         (Feature.IMAGE, Feature.OUT_OF_BAND),
@@ -32,6 +38,72 @@ UNKNOWN: Mapping[Feature, str] = MappingProxyType(
     )
 )
 """What no document and no client of these services says how to ask for."""
+
+
+OF_VOICE_LIVE = dict.fromkeys(
+    (
+        "warning",
+        "session.avatar.connecting",
+        "session.avatar.switch_to_speaking",
+        "session.avatar.switch_to_idle",
+        "response.animation_blendshapes.delta",
+        "response.animation_blendshapes.done",
+        "response.animation_viseme.delta",
+        "response.animation_viseme.done",
+        "response.audio_timestamp.delta",
+        "response.audio_timestamp.done",
+        "response.audio_transcript.annotation.added",
+        "response.file_search_call.completed",
+        "response.file_search_call.in_progress",
+        "response.file_search_call.searching",
+        "response.invocation.delta",
+        "response.video.delta",
+        "response.web_search_call.completed",
+        "response.web_search_call.in_progress",
+        "response.web_search_call.searching",
+        "output_audio_buffer.cleared",
+        "mcp_list_tools.in_progress",
+        "mcp_list_tools.completed",
+        "mcp_list_tools.failed",
+        "response.mcp_call_arguments.delta",
+        "response.mcp_call_arguments.done",
+        "response.mcp_call.in_progress",
+        "response.mcp_call.completed",
+        "response.mcp_call.failed",
+    ),
+    Kind.NOTED,
+)
+SPOKEN_FORMATS: Mapping[AudioFormatName, str] = {PCM16_8K.name: "pcm16_8000hz", PCM16_16K.name: "pcm16_16000hz"}
+"""How formats of answers are said whose rate stands in their name; the others are called as everywhere."""
+
+
+class VoiceLive(Preview):
+    """Azure Voice Live, at the path /voice-live/realtime: the preview's events and flat session, with further ones.
+
+    Names and fields: azure-ai-voicelive 1.3.1 (`RequestSession`, `ServerEventType`), api-version 2026-07-15.
+    """
+
+    name = family = VOICE_LIVE_NAME
+    own = OF_VOICE_LIVE
+    input_formats = output_formats = by_name(PCM16, PCM16_8K, PCM16_16K, G711_ULAW, G711_ALAW)
+    lacks = MappingProxyType(
+        {Feature.OUT_OF_BAND: "which Voice Live does not support: remove `conversation: none` and `input`"}
+    )
+    kept = {**Preview.kept, ("avatar",): "an avatar's video is not measured"}  # noqa: RUF012 - as in its base
+
+    def formats(self, settings: SessionSettings) -> dict[str, Any]:
+        spoken = self.speaks(settings).name
+        return super().formats(settings) | {"output_audio_format": SPOKEN_FORMATS.get(spoken, spoken)}
+
+    def session(self, settings: SessionSettings) -> dict[str, Any]:
+        echo = settings.echo_cancellation
+        return super().session(settings) | without_none(
+            {
+                "input_audio_echo_cancellation": None if echo is None else {"type": echo},
+                "reasoning_effort": None if settings.reasoning is None else settings.reasoning["effort"],
+                FILLERS: settings.interim_response,
+            }
+        )
 
 
 class ServerVadAlone(OpenAI):
@@ -52,7 +124,11 @@ class Xai(ServerVadAlone, Ga):
     1.14.0, `services/xai/realtime/events.py`).
     """
 
-    name, family = "xai", GA_NAME
+    name = "xai"
+    own = dict.fromkeys(("conversation.item.input_audio_transcription.updated", "ping"), Kind.NOTED) | {
+        "response.text.delta": Kind.TEXT_DELTA,  # of text it has either spelling
+        "response.text.done": Kind.TEXT_DONE,
+    }
     lacks = UNKNOWN
     kept = {  # noqa: RUF012 - as in the dialects that it is made of
         ("turn_detection", "create_response") if keys[-1:] == ("create_response",) else keys: remedy
@@ -73,7 +149,7 @@ class Inworld(Ga):
     Sources: pipecat 1.14.0 (`services/inworld/realtime`), Mastra's adapter.
     """
 
-    name, family = "inworld", GA_NAME
+    name = "inworld"
     lacks = UNKNOWN
 
     def output(self, output: Output) -> dict[str, Any]:
@@ -87,10 +163,11 @@ class Qwen(Preview):
     `audio.input.format` and `audio.output.format` (dashscope 2.0.2, `AudioFormatConfig`).
     """
 
-    name, family = "qwen", PREVIEW_NAME
+    name = "qwen"
+    own = dict.fromkeys(("conversation.item.input_audio_transcription.text", "session.finished"), Kind.NOTED)
     lacks = UNKNOWN
-    input_formats: Formats = by_name(PCM16_16K, PCM16_8K, PCM16, PCM16_48K)
-    output_formats: Formats = by_name(PCM16, PCM16_8K, PCM16_16K, PCM16_48K)
+    input_formats = by_name(PCM16_16K, PCM16_8K, PCM16, PCM16_48K)
+    output_formats = by_name(PCM16, PCM16_8K, PCM16_16K, PCM16_48K)
     kept = {**Preview.kept, ("audio",): "use `input_format` and `output_format`"}  # noqa: RUF012
 
     def formats(self, settings: SessionSettings) -> dict[str, Any]:
@@ -109,10 +186,11 @@ class Glm(ServerVadAlone, Preview):
     `pcm16` and `pcm24` are 16 and 24 kHz there, and replies are `pcm`, 24 kHz (MetaGLM/glm-realtime-sdk).
     """
 
-    name, family = "glm", PREVIEW_NAME
+    name = "glm"
+    own = dict.fromkeys(("heartbeat", "response.function_call.simple_browser"), Kind.NOTED)
     lacks = UNKNOWN
-    input_formats: Formats = by_name(PCM16_16K, PCM16)
-    output_formats: Formats = by_name(PCM16)
+    input_formats = by_name(PCM16_16K, PCM16)
+    output_formats = by_name(PCM16)
     kept = {**Preview.kept, ("beta_fields", "chat_mode"): "only calls with audio are played"}  # noqa: RUF012
 
     def formats(self, settings: SessionSettings) -> dict[str, Any]:
@@ -131,10 +209,10 @@ class StepFun(ServerVadAlone, Preview):
     Source: livekit-plugins-stepfun.
     """
 
-    name, family = "stepfun", PREVIEW_NAME
+    name = "stepfun"
     lacks = UNKNOWN
-    input_formats: Formats = by_name(PCM16)
-    output_formats: Formats = by_name(PCM16)
+    input_formats = by_name(PCM16)
+    output_formats = by_name(PCM16)
 
     def refuses(self, settings: SessionSettings) -> SettingsRefusal | None:
         if settings.output == "text":
@@ -157,22 +235,7 @@ def _with_shelled_functions(session: dict[str, Any]) -> dict[str, Any]:
     return session | {"tools": [{"type": "function", "function": function} for function in bare]}
 
 
-OF_XAI = {
-    "conversation.item.input_audio_transcription.updated": Kind.NOTED,
-    "ping": Kind.NOTED,
-    "response.text.delta": Kind.TEXT_DELTA,  # of text it has either spelling
-    "response.text.done": Kind.TEXT_DONE,
-}
-OF_QWEN = {"conversation.item.input_audio_transcription.text": Kind.NOTED, "session.finished": Kind.NOTED}
-OF_GLM = {"heartbeat": Kind.NOTED, "response.function_call.simple_browser": Kind.NOTED}
-
-XAI = Xai({**GA_PARTS, **OF_XAI}, others=PREVIEW_PARTS)
-INWORLD = Inworld(GA_PARTS, others=PREVIEW_PARTS)
-QWEN = Qwen({**PREVIEW_PARTS, **OF_QWEN}, others=GA_PARTS)
-GLM = Glm({**PREVIEW_PARTS, **OF_GLM}, others=GA_PARTS)
-STEPFUN = StepFun(PREVIEW_PARTS, others=GA_PARTS)
-
-
+VOICE_LIVE, XAI, INWORLD, QWEN, GLM, STEPFUN = VoiceLive(), Xai(), Inworld(), Qwen(), Glm(), StepFun()
 DIALECTS: dict[str, Dialect] = {
     dialect.name: dialect
     for dialect in (GA, PREVIEW, VOICE_LIVE, GPT_LIVE, XAI, INWORLD, QWEN, GLM, STEPFUN, ACS, TWILIO, PCM)

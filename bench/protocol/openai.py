@@ -7,7 +7,6 @@ Names and fields: the Realtime API's client and server events, in the spelling o
 from __future__ import annotations
 
 import base64
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -21,16 +20,10 @@ from bench.protocol.audio import (
     PCM16_8K,
     PCM16_16K,
     PCM16_48K,
-    AudioFormat,
-    AudioFormatName,
     by_name,
-    chosen,
 )
-from bench.protocol.base import Act, Awaited, ClientMessage, Feature, Provider
-from bench.protocol.events import (
-    FunctionCall,
-    Kind,
-)
+from bench.protocol.base import Act, Awaited, ClientMessage
+from bench.protocol.events import FunctionCall, Kind
 from bench.protocol.openai_events import FILLERS, FUNCTION_CALL, REQUEST_KEY, EventReader
 from bench.protocol.settings import (
     FULL_DUPLEX,
@@ -41,7 +34,6 @@ from bench.protocol.settings import (
     ResponseSettings,
     SessionSettings,
     SettingsRefusal,
-    TurnDetection,
     conflict,
     merged,
     undone,
@@ -50,7 +42,7 @@ from bench.protocol.settings import (
 
 FORMATS = by_name(PCM16, G711_ULAW, G711_ALAW)
 """What OpenAI takes and gives."""
-RATED_FORMATS: Mapping[AudioFormatName, AudioFormat] = {**FORMATS, **by_name(PCM16_8K, PCM16_16K, PCM16_48K)}
+RATED_FORMATS = {**FORMATS, **by_name(PCM16_8K, PCM16_16K, PCM16_48K)}
 """What can be said where a format has its rate beside it: OpenAI's own formats, and those of servers like it."""
 NAMES = {
     Act.SET_UP: "session.update",
@@ -72,8 +64,8 @@ TITLES = {GA_NAME: "GA", PREVIEW_NAME: "preview", VOICE_LIVE_NAME: "Voice Live",
 class Owned(NamedTuple):
     """A setting that not every dialect has.
 
-    `keys`: below a script's `session`; `owners`: the names of the dialects that have it; `holds`: of which values that
-    is true, where it is not true of all; `called`: what such a value is called.
+    `keys`: below a script's `session`; `owners`: the names of the dialects that have it; `called`: how errors call it;
+    `holds`: which of its values are meant, where not all are.
     """
 
     keys: tuple[str, ...]
@@ -103,78 +95,36 @@ OWNED = (
 )
 
 
-class OpenAI(EventReader, ABC):
-    """What a `bench.protocol.base.Dialect` of the Realtime API is, but for its name and what differs."""
+class OpenAI(EventReader):
+    """What a `bench.protocol.base.Dialect` of the Realtime API is, but for what differs.
 
-    input_formats: Mapping[AudioFormatName, AudioFormat] = FORMATS
-    output_formats: Mapping[AudioFormatName, AudioFormat] = FORMATS
-    lacks: Mapping[Feature, str] = MappingProxyType({})
-    has_turn_events = takes_requests = True
-    provider: Provider | None = None
+    `family`: the name of the dialect whose settings it has; `reply_part`: the type of a text part in the assistant's
+    messages; `kept`: where in an update this tool's own settings stand → what to do instead of `extra`.
+    """
 
-    def __init__(self, parts: Mapping[str, Kind], others: Mapping[str, Kind], names: Mapping[Act, str] = NAMES) -> None:
-        """Take the arguments of `EventReader`; `names`: what a client's messages are called."""
-        super().__init__(parts, others, {name: act for act, name in names.items()})
-        self._names = names
+    input_formats = output_formats = FORMATS
+    acts = MappingProxyType({name: act for act, name in NAMES.items()})
+    family: str
+    reply_part: str
+    kept: Mapping[Keys, str]
 
-    # What differs.
-
-    @property
-    @abstractmethod
-    def reply_part(self) -> str:
-        """The type of a part of text in a message of the assistant's."""
-
-    @property
-    @abstractmethod
-    def kept(self) -> Mapping[Keys, str]:
-        """Where in an update this tool's own settings stand → what to do instead of setting them by `extra`."""
-
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """What users call it."""
-
-    @property
-    def family(self) -> str:
-        """The name of the dialect whose settings it has."""
-        return self.name
-
-    @abstractmethod
     def session(self, settings: SessionSettings) -> dict[str, Any]:
         """The `session` of a session.update, without `extra`."""
+        raise NotImplementedError
 
-    @abstractmethod
     def output(self, output: Output) -> dict[str, Any]:
         """How a session or response says what it gives out."""
+        raise NotImplementedError
 
     # What a session says.
 
     def refuses(self, settings: SessionSettings) -> SettingsRefusal | None:
         """Formats and settings that the dialect has not, and further ones that would undo what this tool goes by."""
         return (
-            self._unknown_format(settings)
+            self.unknown_format(settings, f" in the {self.name} dialect")
             or self._lacks(settings)
             or undone(self.session(settings), settings.extra, self.kept)
         )
-
-    def _unknown_format(self, settings: SessionSettings) -> SettingsRefusal | None:
-        for setting, name, formats in (
-            ("input_format", settings.input_format, self.input_formats),
-            ("output_format", settings.output_format, self.output_formats),
-        ):
-            if name is not None and name not in formats:
-                return SettingsRefusal(
-                    (setting,), f"{setting} must be one of {', '.join(formats)} in the {self.name} dialect, not {name}"
-                )
-        return None
-
-    def hears(self, settings: SessionSettings) -> AudioFormat:
-        """The format of the caller's audio."""
-        return chosen(self.input_formats, settings.input_format)
-
-    def speaks(self, settings: SessionSettings) -> AudioFormat:
-        """The format of the service's audio."""
-        return chosen(self.output_formats, settings.output_format)
 
     def _lacks(self, settings: SessionSettings) -> SettingsRefusal | None:
         owned = next((owned for owned in OWNED if self.family not in owned.owners and _is_set(settings, owned)), None)
@@ -191,11 +141,8 @@ class OpenAI(EventReader, ABC):
             return ""
         said = self.session(settings)
         others = {key: value for key, value in session.items() if said.get(key) != value}
-        conflicting = conflict(said, others, self.kept)
-        if conflicting is None:
-            return ""
-        path, remedy = conflicting
-        return f"must not set {'.'.join(path)}, which this tool relies on: {remedy}"
+        undoing = conflict(said, others, self.kept)
+        return "" if undoing is None else undoing.problem
 
     def set_up(self, settings: SessionSettings, event_id: str) -> tuple[ClientMessage | Awaited, ...]:
         """The service greets, is told the settings, and has taken them."""
@@ -214,9 +161,6 @@ class OpenAI(EventReader, ABC):
         if message.image is not None:
             content.append({"type": "input_image", "image_url": message.image.url})
         return {"type": "message", "role": message.role, "content": content}
-
-    def raw(self, event: Mapping[str, Any], event_id: str) -> ClientMessage:
-        return ClientMessage(Act.RAW, event["type"], msgspec.json.encode({"event_id": event_id, **event}))
 
     def append(self, audio: bytes, event_id: str) -> ClientMessage:
         return self._message(Act.APPEND, event_id, audio=base64.b64encode(audio).decode("ascii"))
@@ -259,7 +203,7 @@ class OpenAI(EventReader, ABC):
         return self._message(Act.RETRIEVE, event_id, item_id=item_id)
 
     def _message(self, act: Act, event_id: str, **fields: Any) -> ClientMessage:
-        name = self._names[act]
+        name = NAMES[act]
         return ClientMessage(act, name, msgspec.json.encode({"type": name, "event_id": event_id} | fields))
 
     def fillers(self, settings: SessionSettings) -> Mapping[str, Any] | None:
@@ -288,19 +232,9 @@ def chosen_tool(choice: str | None) -> str | dict[str, str] | None:
     return choice if choice is None or choice in TOOL_CHOICES else {"type": "function", "name": choice}
 
 
-def noise_reduction(settings: SessionSettings) -> dict[str, str] | None:
-    """What a session says of noise behind the caller."""
-    return None if settings.noise_reduction is None else {"type": settings.noise_reduction}
-
-
 def _is_set(settings: SessionSettings, owned: Owned) -> bool:
     """Whether a setting is not left to the service, and is one that not every dialect has."""
     value: Any = settings
     for key in owned.keys:
         value = getattr(value, key, None)
     return value is not None and owned.holds(value)
-
-
-def detection(wanted: TurnDetection | None) -> dict[str, Any] | None:
-    """The `turn_detection` of a session: null switches it off."""
-    return None if wanted is None else wanted.given

@@ -11,11 +11,12 @@ been told that it is nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import msgspec
 
-from bench.protocol.base import Act
+from bench.protocol.base import Act, Dialect
 from bench.protocol.events import (
     DELTAS,
     EMPTY,
@@ -160,44 +161,12 @@ class _Wire(msgspec.Struct):
     arguments: str | None = None
 
 
-class _LooseWire(msgspec.Struct):
-    """The same fields of a message in which some are of other types, or names and ids too long to be kept whole."""
+class _Names(msgspec.Struct):
+    """What is text in every event, or it is malformed."""
 
     type: str = ""
     response_id: str | None = None
     item_id: str | None = None
-    delta: msgspec.Raw = EMPTY
-    item: msgspec.Raw = EMPTY
-    response: msgspec.Raw = EMPTY
-    session: msgspec.Raw = EMPTY
-    error: msgspec.Raw = EMPTY
-    text: msgspec.Raw = EMPTY
-    transcript: msgspec.Raw = EMPTY
-    audio_start_ms: msgspec.Raw = EMPTY
-    audio_end_ms: msgspec.Raw = EMPTY
-    call_id: msgspec.Raw = EMPTY
-    name: msgspec.Raw = EMPTY
-    arguments: msgspec.Raw = EMPTY
-
-    def read(self) -> _Wire:
-        """As the fields are read that are what they should be; the others are as if they were missing."""
-        return _Wire(
-            self.type[:LONGEST_ID],
-            (self.response_id or "")[:LONGEST_ID],
-            (self.item_id or "")[:LONGEST_ID],
-            self.delta,
-            _Item(*(text_of(object_in(self.item), field) for field in _Item.__struct_fields__)),
-            self.response,
-            self.session,
-            self.error,
-            string_in(self.text),
-            string_in(self.transcript),
-            milliseconds_in(self.audio_start_ms),
-            milliseconds_in(self.audio_end_ms),
-            string_in(self.call_id)[:LONGEST_ID],
-            string_in(self.name)[:LONGEST_ID],
-            string_in(self.arguments),
-        )
 
 
 class _Limits(msgspec.Struct):
@@ -207,24 +176,56 @@ class _Limits(msgspec.Struct):
 
 
 _decode_wire = msgspec.json.Decoder(_Wire).decode
-_decode_loose = msgspec.json.Decoder(_LooseWire, strict=False).decode
+_decode_names = msgspec.json.Decoder(_Names, strict=False).decode
 _decode_limits = msgspec.json.Decoder(_Limits, strict=False).decode
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-class EventReader:
+def _loose(message: bytes) -> _Wire:
+    """Read the same fields of a message in which some are of other types, or names and ids too long to be kept whole.
+
+    Those of other types are as if they were missing.
+    """
+    named, fields = _decode_names(message), _decode_fields(message)
+
+    def raw(name: str) -> msgspec.Raw:
+        return fields.get(name, EMPTY)
+
+    return _Wire(
+        type=named.type[:LONGEST_ID],
+        response_id=(named.response_id or "")[:LONGEST_ID],
+        item_id=(named.item_id or "")[:LONGEST_ID],
+        delta=raw("delta"),
+        item=_Item(*(text_of(object_in(raw("item")), name) for name in _Item.__struct_fields__)),
+        response=raw("response"),
+        session=raw("session"),
+        error=raw("error"),
+        text=string_in(raw("text")),
+        transcript=string_in(raw("transcript")),
+        audio_start_ms=milliseconds_in(raw("audio_start_ms")),
+        audio_end_ms=milliseconds_in(raw("audio_end_ms")),
+        call_id=string_in(raw("call_id"))[:LONGEST_ID],
+        name=string_in(raw("name"))[:LONGEST_ID],
+        arguments=string_in(raw("arguments")),
+    )
+
+
+class EventReader(Dialect):
     """The half of a dialect of the Realtime API that reads.
 
-    `parts`: the kinds of the events of a response's parts, by name; `others`: the same of the other dialect; `acts`: of
-    a client's messages, by name.
+    `parts`: the kinds of the events of a response's parts, by name; `others`: the same of the other dialect; `own`: of
+    further events.
     """
 
-    def __init__(self, parts: Mapping[str, Kind], others: Mapping[str, Kind], acts: Mapping[str, Act]) -> None:
-        self.kinds: Mapping[str, Kind] = {**SHARED_KINDS, **parts}
+    parts: Mapping[str, Kind]
+    others: Mapping[str, Kind]
+    own: Mapping[str, Kind] = MappingProxyType({})
+
+    def __init__(self) -> None:
+        self.kinds: Mapping[str, Kind] = {**SHARED_KINDS, **self.parts, **self.own}
         self._kind_of = self.kinds.get
-        self.acts = acts
-        self._foreign = frozenset(name for name, kind in others.items() if kind in DELTAS)
+        self._foreign = frozenset(name for name, kind in self.others.items() if kind in DELTAS)
 
     def decode(self, message: bytes) -> tuple[Event, ...]:
         """The one event of a message."""
@@ -232,7 +233,7 @@ class EventReader:
             try:
                 wire = _decode_wire(message)
             except msgspec.ValidationError:
-                wire = _decode_loose(message).read()
+                wire = _loose(message)
             kind = self._kind_of(wire.type)
             if kind is Kind.AUDIO_DELTA:  # first, for it is most of the traffic
                 delta = _unescaped(wire.delta) if b"\\" in message else wire.delta

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.protocol.audio import AudioFormat, AudioFormatName
-from bench.protocol.openai import GA_NAME, RATED_FORMATS, OpenAI, detection, noise_reduction, tools
+from bench.protocol.openai import GA_NAME, RATED_FORMATS, OpenAI, tools
 from bench.protocol.openai_events import GA_PARTS, PREVIEW_PARTS
 from bench.protocol.settings import Keys, Output, SessionSettings, without_none
 
@@ -37,20 +37,21 @@ KEPT: Mapping[Keys, str] = {
 class Ga(OpenAI):
     """The dialect of Azure's path /openai/v1/realtime, and of OpenAI without a header."""
 
+    name = family = GA_NAME
+    parts, others = GA_PARTS, PREVIEW_PARTS
     input_formats = output_formats = RATED_FORMATS
     kept = KEPT
-    name = GA_NAME
     reply_part = "output_text"
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:
-        transcription = settings.input_transcription
+        transcription, noise = settings.input_transcription, settings.noise_reduction
         heard = {
             "format": ga_format(self.hears(settings)),
-            "turn_detection": detection(settings.turn_detection),
+            "turn_detection": settings.turn_detection and settings.turn_detection.given,  # null switches it off
         } | without_none(
             {
                 "transcription": {"model": transcription} if transcription else None,
-                "noise_reduction": noise_reduction(settings),
+                "noise_reduction": {"type": noise} if noise else None,
             }
         )
         spoken = without_none({"format": ga_format(self.speaks(settings)), "voice": settings.voice})
@@ -71,4 +72,4 @@ class Ga(OpenAI):
         return {"output_modalities": [output]}
 
 
-GA = Ga(GA_PARTS, others=PREVIEW_PARTS)
+GA = Ga()

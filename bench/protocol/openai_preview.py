@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from bench.protocol.audio import PCM16, AudioFormat, AudioFormatName
+from bench.protocol.audio import PCM16
 from bench.protocol.base import Feature
-from bench.protocol.openai import PREVIEW_NAME, RATED_FORMATS, OpenAI, detection, noise_reduction, tools
+from bench.protocol.openai import PREVIEW_NAME, RATED_FORMATS, OpenAI, tools
 from bench.protocol.openai_events import GA_PARTS, PREVIEW_PARTS
 from bench.protocol.settings import Keys, Output, SessionSettings, without_none
 
@@ -29,16 +29,17 @@ KEPT: Mapping[Keys, str] = {
 class Preview(OpenAI):
     """The dialect of api-versions 2024-10-01-preview and 2025-04-01-preview, and of OpenAI's header `realtime=v1`."""
 
-    input_formats: Mapping[AudioFormatName, AudioFormat] = RATED_FORMATS
+    name = family = PREVIEW_NAME
+    parts, others = PREVIEW_PARTS, GA_PARTS
+    input_formats = RATED_FORMATS
     kept = KEPT
-    name = PREVIEW_NAME
     reply_part = "text"
     lacks: Mapping[Feature, str] = MappingProxyType(
         {Feature.IMAGE: "which only the GA dialect supports: remove it, or use --dialect ga"}
     )
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:
-        transcription = settings.input_transcription
+        transcription, noise = settings.input_transcription, settings.noise_reduction
         return without_none(
             {
                 **self.output(settings.output),
@@ -46,12 +47,12 @@ class Preview(OpenAI):
                 "voice": settings.voice,
                 **self.formats(settings),
                 "input_audio_transcription": {"model": transcription} if transcription else None,
-                "input_audio_noise_reduction": noise_reduction(settings),
+                "input_audio_noise_reduction": {"type": noise} if noise else None,
                 "temperature": settings.temperature,
                 "max_response_output_tokens": settings.max_output_tokens,
                 **tools(settings),
             }
-        ) | {"turn_detection": detection(settings.turn_detection)}
+        ) | {"turn_detection": settings.turn_detection and settings.turn_detection.given}
 
     def formats(self, settings: SessionSettings) -> dict[str, Any]:
         """How a session says its formats. A rate is said where it is another than OpenAI's: that service has no key."""
@@ -67,4 +68,4 @@ class Preview(OpenAI):
         return {"modalities": ["text"] if output == "text" else ["audio", "text"]}
 
 
-PREVIEW = Preview(PREVIEW_PARTS, others=GA_PARTS)
+PREVIEW = Preview()

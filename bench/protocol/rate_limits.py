@@ -91,11 +91,10 @@ def wait_of(headers: Mapping[str, str]) -> int | None:
 
 
 def _length_s(text: str) -> float:
-    return math.fsum(float(number) * _unit_s(unit.lower()) for number, unit in _parts(text))
-
-
-def _unit_s(unit: str) -> float:
-    return UNITS_S["ms"] if unit == "ms" or unit.startswith("milli") else UNITS_S[unit[0]]
+    units = (
+        (number, "ms" if unit.lower().startswith(("ms", "milli")) else unit[0].lower()) for number, unit in _parts(text)
+    )
+    return math.fsum(float(number) * UNITS_S[unit] for number, unit in units)
 
 
 def _ns(seconds: float) -> int | None:

@@ -38,32 +38,21 @@ EchoCancellation = Literal["server_echo_cancellation"]
 
 
 class TurnDetection(msgspec.Struct, frozen=True, kw_only=True):
-    """The service's voice activity detection. None leaves the service's default."""
+    """The service's voice activity detection. None leaves the service's default; `fields.py` says which has what."""
 
     type: DetectorName = "server_vad"
     threshold: float | None = None
-    """How sure it must be to hear speech, 0 to 1. `semantic_vad` has none, nor padding, silence and idle timeout."""
     prefix_padding_ms: int | None = None
     silence_duration_ms: int | None = None
     idle_timeout_ms: int | None = None
-    """GA only: the service speaks up by itself after so much silence."""
     eagerness: Literal["low", "medium", "high", "auto"] | None = None
-    """`semantic_vad` only."""
     speech_duration_ms: int | None = None
-    """Azure's semantic detectors only, as are the next two: the least speech that begins a turn."""
     remove_filler_words: bool | None = None
     languages: list[str] | None = None
     end_of_utterance_detection: dict[str, Any] | None = None
-    """Azure Voice Live only: a model that says when an utterance is over."""
     auto_truncate: bool | None = None
-    """Azure Voice Live only: the service cuts what was not heard of an answer that speech stops."""
     create_response: bool | None = None
     interrupt_response: bool | None = None
-
-    @property
-    def service_responds(self) -> bool:
-        """Whether the service starts the response by itself, which is its default."""
-        return self.create_response is not False
 
     @property
     def given(self) -> dict[str, Any]:
@@ -86,39 +75,35 @@ class FunctionTool(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a script sets on a session. None leaves the service's default."""
+    """What a script sets on a session; what each means: `bench/plan/fields.py`. None leaves the service's default."""
 
     output: Output = "audio"
     instructions: str | None = None
     voice: str | dict[str, Any] | None = None
-    """A name, or of Azure Voice Live's voices all that describes one."""
     max_output_tokens: TokenCap | None = None
     input_transcription: str | None = None
-    """Model (on Azure GA: deployment) that transcribes the caller's audio."""
     temperature: float | None = None
-    """Preview only."""
     turn_detection: TurnDetection | None = None
     """None switches it off: turns are committed by the client."""
     input_format: AudioFormatName | None = None
-    """None: the service's own."""
     output_format: AudioFormatName | None = None
     model: str | None = None
-    """GPT-Live only, which is told in the session which model is to answer."""
     reasoning: dict[str, Any] | None = None
-    """The effort of a model that reasons, in the words of GA; preview has none."""
+    """In the words of GA."""
     truncation: str | dict[str, Any] | None = None
-    """GA only: what is dropped of a conversation that grows too long, in the words of the dialect."""
     noise_reduction: NoiseReduction | None = None
-    """What is done about noise behind the caller."""
     echo_cancellation: EchoCancellation | None = None
-    """Azure Voice Live only: the service's own voice is taken out of what it hears."""
     interim_response: dict[str, Any] | None = None
-    """Azure Voice Live only: fillers that are spoken while the caller waits, in the words of the service."""
     tools: tuple[FunctionTool, ...] = ()
     tool_choice: str | None = None
     """`auto`, `none`, `required`, or the name of a function."""
     extra: dict[str, Any] = {}
     """Further settings in the words of the dialect, merged into the update last (`merged`)."""
+
+    @property
+    def service_responds(self) -> bool:
+        """Whether the service starts responses by itself, which is its default where it detects turns."""
+        return self.turn_detection is not None and self.turn_detection.create_response is not False
 
 
 class ResponseSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,26 +146,22 @@ def merged(settings: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, A
     return both
 
 
-def conflict(
-    settings: Mapping[str, Any], extra: Mapping[str, Any], kept: Mapping[Keys, str]
-) -> tuple[Keys, str] | None:
-    """(where in `extra` it sets what this tool goes by, what to do instead); None where it does not.
+def conflict(settings: Mapping[str, Any], extra: Mapping[str, Any], kept: Mapping[Keys, str]) -> SettingsRefusal | None:
+    """Where `extra` sets what this tool goes by, with what to do instead; None where it does not.
 
     `settings`: the update without `extra`. What is switched off there cannot be refined, for that would switch it on.
     """
-    places = ((_meeting(settings, extra, path), remedy) for path, remedy in kept.items())
-    return next(((place, remedy) for place, remedy in places if place is not None), None)
+    for path, remedy in kept.items():
+        place = _meeting(settings, extra, path)
+        if place is not None:
+            return SettingsRefusal(place, f"must not set {'.'.join(place)}, which this tool relies on: {remedy}")
+    return None
 
 
 def undone(settings: Mapping[str, Any], extra: Mapping[str, Any], kept: Mapping[Keys, str]) -> SettingsRefusal | None:
     """Why `extra` cannot be merged, with what to do; None where it can. Arguments as of `conflict`."""
-    conflicting = conflict(settings, extra, kept)
-    if conflicting is None:
-        return None
-    path, remedy = conflicting
-    return SettingsRefusal(
-        ("extra", *path), f"extra must not set {'.'.join(path)}, which this tool relies on: {remedy}"
-    )
+    found = conflict(settings, extra, kept)
+    return None if found is None else SettingsRefusal(("extra", *found.setting), f"extra {found.problem}")
 
 
 def _meeting(settings: Any, extra: Any, path: Keys) -> Keys | None:

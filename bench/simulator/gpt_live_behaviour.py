@@ -21,7 +21,7 @@ import numpy as np
 
 from bench.protocol.audio import AudioFormat
 from bench.protocol.base import SIMULATOR_MARK
-from bench.protocol.gpt_live import (
+from bench.protocol.full_duplex import (
     APPEND,
     AUDIO_DELTA,
     CLIENT,

@@ -12,17 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
-from bench.errors import UsageError
-from bench.protocol.base import Dialect
-from bench.protocol.dialects import DIALECTS
-from bench.protocol.gpt_live import GPT_LIVE
+from bench.protocol.base import CALL_ID, Dialect
+from bench.protocol.dialects import DIALECTS, VOICE_LIVE
+from bench.protocol.full_duplex import GPT_LIVE
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
-from bench.protocol.voice_live import VOICE_LIVE
 from bench.target.credentials import SHORTEST_SECRET, Credential, cleaned
 from bench.target.services import SERVICES, service_at
-from bench.target.target import EACH_CONNECTION, Service, is_loopback
-from bench.target.target_settings import KeyNames, TargetSettings
+from bench.target.target import Service, is_loopback
+from bench.target.target_settings import KeyNames, SettingError, TargetSettings
 
 AZURE_PREVIEW = "/openai/realtime"
 AZURE_GA = "/openai/v1/realtime"
@@ -102,83 +100,83 @@ def azure_cloud(host: str) -> str | None:
 def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, names: KeyNames) -> Address:
     """Azure: a resource and a deployment in it. Raises SettingError."""
     source = names["endpoint"]
+
+    def refuse(problem: str) -> SettingError:
+        return SettingError("endpoint", f"{source} {problem}")
+
     if "://" not in endpoint:
-        raise SettingError("endpoint", f"{source} has no scheme: put https:// in front of it, e.g. {EXAMPLE_ENDPOINT}")
+        raise refuse(f"has no scheme: put https:// in front of it, e.g. {EXAMPLE_ENDPOINT}")
     parts = split_url(endpoint, "endpoint", source)
     if parts.scheme in ("http", "ws") and not is_loopback(parts.hostname or ""):
-        raise SettingError("endpoint", f"{source} must begin with https://: a key or token would travel in the clear")
+        raise refuse("must begin with https://: a key or token would travel in the clear")
     if parts.scheme not in ("https", "wss", "http", "ws"):
-        raise SettingError("endpoint", f"{source} must begin with https://, e.g. {EXAMPLE_ENDPOINT}")
+        raise refuse(f"must begin with https://, e.g. {EXAMPLE_ENDPOINT}")
     refuse_transcription(parts.query, "endpoint", source)
     if parts.query:
-        raise SettingError(
-            "endpoint", f"{source} must end before the `?`, e.g. {EXAMPLE_ENDPOINT}; a whole URL goes to {names['url']}"
-        )
-    if url_path(parts) not in ("", "/openai/v1"):
-        problem = f"has the path {parts.path}, which is not Azure OpenAI's"
-        raise SettingError("endpoint", f"{source} {problem}: set it to the resource alone, e.g. {EXAMPLE_ENDPOINT}")
+        raise refuse(f"must end before the `?`, e.g. {EXAMPLE_ENDPOINT}; a whole URL goes to {names['url']}")
+    path = url_path(parts)
+    if path not in ("", "/openai/v1"):
+        not_azure = f"has the path {parts.path}, which is not Azure OpenAI's"
+        raise refuse(f"{not_azure}: set it to the resource alone, e.g. {EXAMPLE_ENDPOINT}")
     version = settings.api_version or ""
     wanted = None if settings.dialect is None else DIALECTS[settings.dialect]
-    if wanted is None and version and url_path(parts):
+    if wanted is None and version and path:
         raise SettingError("api_version",
-            f"{names['endpoint']} ends in /openai/v1 (GA) but {names['api_version']} is set (preview): "
-            f"unset {names['api_version']}, or take /openai/v1 off {names['endpoint']}")  # fmt: skip
+            f"{source} ends in /openai/v1 (GA) but {names['api_version']} is set (preview): "
+            f"unset {names['api_version']}, or take /openai/v1 off {source}")  # fmt: skip
     dialect = wanted or (PREVIEW if version else GA)
     if dialect is GPT_LIVE:
         remedy = f"name wss://HOST{AZURE_GPT_LIVE} by {names['url']}, and the model in the session's settings (`model`)"
-        raise SettingError("endpoint", f"{names['endpoint']} does not lead to GPT-Live: {remedy}")
-    notices = _azure_notices(dialect, version, bool(url_path(parts)), names)
+        raise refuse(f"does not lead to GPT-Live: {remedy}")
+    notices = _azure_notices(dialect, version, bool(path), names)
     path = AZURE_PATHS.get(dialect.name, AZURE_GA)
     dated = {"api-version": version or VERSIONS[path][0]} if path in VERSIONS else {}
     # `model` is the name of the deployment on Azure GA, and that of a model at Voice Live
     resource = f"{path}?{urlencode(dated | {NEEDED[path][0]: deployment})}"
-    return _address(parts, resource, dialect, "azure", notices + _host_notices(parts, dialect, names["endpoint"]))
+    return _address(parts, resource, dialect, "azure", notices + _host_notices(parts, dialect, source))
 
 
 def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
     """Any server that speaks a dialect, at exactly this URL. Raises SettingError."""
     source = names["url"]
+
+    def refuse(problem: str) -> SettingError:
+        return SettingError("url", f"{source} {problem}")
+
     if not url.lower().startswith(("ws://", "wss://")):
-        raise SettingError("url", f"{source} must begin with wss://, or with ws:// to this machine, e.g. {EXAMPLE_URL}")
+        raise refuse(f"must begin with wss://, or with ws:// to this machine, e.g. {EXAMPLE_URL}")
     parts = split_url(url, "url", source)
-    if parts.scheme == "ws" and not is_loopback(parts.hostname or ""):
-        raise SettingError(
-            "url", f"{source} must begin with wss://: ws:// is for servers on this machine (localhost, 127.0.0.1, ::1)"
-        )
+    host, path = parts.hostname or "", url_path(parts)
+    if parts.scheme == "ws" and not is_loopback(host):
+        raise refuse("must begin with wss://: ws:// is for servers on this machine (localhost, 127.0.0.1, ::1)")
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if _SECRET_QUERY.search(name.lower()) and value != EACH_CONNECTION and not is_variable(value):
+        if _SECRET_QUERY.search(name.lower()) and value != CALL_ID and not is_variable(value):
             remedy = (
                 f"name its variable by {names['api_key_env']}, or write {name}=${{NAME}} with the name of its variable"
             )
-            raise SettingError("url", f"{source} holds a key in its query, which would end in files: {remedy}")
-    path = url_path(parts)
-    host = parts.hostname or ""
+            raise refuse(f"holds a key in its query, which would end in files: {remedy}")
     known = SERVICES.get(settings.service or service_at(host, path) or "")
     own = known.dialect if known else OF_PATHS.get(path, GA)
     dialect = DIALECTS[settings.dialect] if settings.dialect else own
     if dialect.provider is None:  # an agent's query is its own
         refuse_transcription(parts.query, "url", source)
-    notices = _query_notices(path, dict(parse_qsl(parts.query)), names["url"])
+    notices = _query_notices(path, dict(parse_qsl(parts.query)), source)
     if settings.dialect is None and known is None and path not in OF_PATHS:
         other = f"{names['dialect']} preview"
         notices += (f"the path {parts.path} does not tell the dialect, so ga is spoken ({other} for the other)",)
     if not path and dialect.provider is None:
-        raise SettingError("url", f"{names['url']} needs the path of a realtime service as well, e.g. {EXAMPLE_URL}")
+        raise refuse(f"needs the path of a realtime service as well, e.g. {EXAMPLE_URL}")
     is_azure = azure_cloud(host) is not None or path.startswith(("/openai/", VOICE_LIVE_PATH))
     service = settings.service or ("azure" if is_azure else service_at(host, path) or "other")
     resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    notices += _host_notices(parts, dialect, names["url"])
-    return _address(parts, resource, dialect, service, notices)
+    return _address(parts, resource, dialect, service, notices + _host_notices(parts, dialect, source))
 
 
 def refuse_transcription(query: str, key: str, source: str) -> None:
     """Raise SettingError where a query asks for a session that only transcribes, in which no turn is answered."""
     if any((name.lower(), value.lower()) == TRANSCRIPTION for name, value in parse_qsl(query)):
-        raise SettingError(
-            key,
-            f"{source} asks for a session that only transcribes (intent=transcription), in which nothing is answered "
-            "and nothing is measured: take it out, and name a realtime model",
-        )
+        problem = "in which nothing is answered and nothing is measured: take it out, and name a realtime model"
+        raise SettingError(key, f"{source} asks for a session that only transcribes (intent=transcription), {problem}")
 
 
 def with_model(url: str, model: str) -> str | None:
@@ -209,9 +207,8 @@ def _azure_notices(dialect: Dialect, version: str, endpoint_is_ga: bool, names: 
 def _version_notices(version: str, path: str, key: str, source: str) -> tuple[str, ...]:
     known = VERSIONS[path]
     if version == MODEL_VERSION:
-        raise SettingError(
-            key, f"{source} is {MODEL_VERSION}, a model version and no api-version: use {' or '.join(known)}"
-        )
+        problem = f"is {MODEL_VERSION}, a model version and no api-version: use {' or '.join(known)}"
+        raise SettingError(key, f"{source} {problem}")
     return () if version in known else (f"{source} is {version}; known for {path} are {' and '.join(known)}",)
 
 
@@ -254,30 +251,26 @@ OURS = frozenset({"authorization", "api-key", "host", "connection", "upgrade", "
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 """A token of RFC 9110 §5.6.2, as a subprotocol must be (RFC 6455 §4.1)."""
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-Headers = tuple[tuple[str, str], ...]
 
 
-class SettingError(UsageError):
-    """The setting at `key` (see `target_settings.py`) cannot be used. The text is a sentence that names it."""
-
-    def __init__(self, key: str, problem: str) -> None:
-        super().__init__(problem)
-        self.key = key
+def url_parts(text: str, key: str, source: str) -> tuple[SplitResult, int | None]:
+    """(the parts of a URL, its port). Raises SettingError for the setting `key`, which calls it `source`."""
+    if not (text.isascii() and text.isprintable()) or " " in text:
+        raise SettingError(key, f"{source} holds characters that no URL has: percent-encode them")
+    try:
+        parts = urlsplit(text)
+        return parts, parts.port
+    except ValueError:  # whose text may quote a password
+        raise SettingError(key, f"{source} is not a URL, or its port is not from 1 to 65535") from None
 
 
 def split_url(text: str, key: str, source: str) -> SplitResult:
     """The parts of a URL that can neither surprise a socket or a request line nor hold a password.
 
-    Raises SettingError for the setting `key`, which calls it `source`.
+    Raises SettingError, as above.
     """
-    if not (text.isascii() and text.isprintable()) or " " in text:
-        raise SettingError(key, f"{source} holds characters that no URL has: percent-encode them")
-    try:
-        parts = urlsplit(text)
-        port_is_usable = parts.port != 0
-    except ValueError:  # whose text may quote a password
-        raise SettingError(key, f"{source} is not a URL, or its port is not from 1 to 65535") from None
-    if not port_is_usable:
+    parts, port = url_parts(text, key, source)
+    if port == 0:
         raise SettingError(key, f"{source} has port 0: name the port of the service")
     if "@" in parts.netloc:
         raise SettingError(key, f"{source} holds a user or password, which would end in files: take it out")
@@ -294,12 +287,8 @@ def is_host(parts: SplitResult) -> bool:
     RFC 1035 §2.3.4: labels of 1 to 63 characters, 253 in all; `_` occurs.
     """
     host = parts.hostname or ""
-    if "[" in parts.netloc:
-        return is_ipv6(host)
-    return len(host) <= 253 and all(_HOST_LABEL.fullmatch(label) for label in host.removesuffix(".").split("."))
-
-
-def is_ipv6(host: str) -> bool:
+    if "[" not in parts.netloc:
+        return len(host) <= 253 and all(_HOST_LABEL.fullmatch(label) for label in host.removesuffix(".").split("."))
     try:
         return ipaddress.ip_address(host).version == 6
     except ValueError:
@@ -310,46 +299,35 @@ def url_path(parts: SplitResult) -> str:
     return parts.path.rstrip("/")
 
 
-def further_headers(given: Mapping[str, str], environ: Mapping[str, str]) -> tuple[Headers, tuple[Credential, ...]]:
+def further_headers(
+    given: Mapping[str, str], environ: Mapping[str, str]
+) -> tuple[tuple[tuple[str, str], ...], tuple[Credential, ...]]:
     """(headers to send, what variables stood for in them). Raises SettingError, which quotes no value."""
     for name in given:
         if name.lower() in OURS or name.lower().startswith("sec-"):
-            raise SettingError(
-                "headers", f"headers must not set {name}: that is done by `auth`, or by the upgrade itself"
-            )
+            problem = f"headers must not set {name}: that is done by `auth`, or by the upgrade itself"
+            raise SettingError("headers", problem)
     if len({name.lower() for name in given}) < len(given):
         raise SettingError("headers", "headers has one header twice, in capitals and without")
     headers: list[tuple[str, str]] = []
     secrets: list[Credential] = []
     for name, text in given.items():
         source = f"the header {name}"
-        values = _variables(text, environ, "headers", source)
-        value = _filled(text, values).strip()
+        value, of_variables = filled(text, environ, "headers", source)
+        value = value.strip()
         if not value or not (value.isascii() and value.isprintable()):
             raise SettingError("headers", f"{source} must be printable text of ASCII, in one line")
         headers.append((name, value))
-        secrets += hidden_values(name, values)
+        secrets += of_variables
     return tuple(headers), tuple(secrets)
 
 
 def subprotocols(given: Sequence[str], environ: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[Credential, ...]]:
     """(subprotocols to offer, what variables stood for in them). Raises SettingError, which quotes no value."""
-    names: list[str] = []
-    secrets: list[Credential] = []
-    for text in given:
-        values = _variables(text, environ, "subprotocols", "subprotocols")
-        names.append(_filled(text, values))
-        secrets += hidden_values("subprotocol", values)
-        if not _TOKEN.fullmatch(names[-1]):
-            raise SettingError("subprotocols", "subprotocols must be names, of letters, digits and -._ alone")
-    return tuple(names), tuple(secrets)
-
-
-def filled_resource(resource: str, environ: Mapping[str, str]) -> tuple[str, tuple[Credential, ...]]:
-    """(a URL's path and query with its variables, percent-encoded; what they stood for). Raises SettingError."""
-    values = _variables(resource, environ, "url", "the url")
-    quoted = {name: quote(value, safe="") for name, value in values.items()}
-    return _filled(resource, quoted), (*hidden_values("url", values), *hidden_values("url", quoted))
+    offered = [filled(text, environ, "subprotocols", "subprotocols") for text in given]
+    if not all(_TOKEN.fullmatch(name) for name, _ in offered):
+        raise SettingError("subprotocols", "subprotocols must be names, of letters, digits and -._ alone")
+    return tuple(name for name, _ in offered), tuple(secret for _, secrets in offered for secret in secrets)
 
 
 def is_variable(text: str) -> bool:
@@ -357,26 +335,18 @@ def is_variable(text: str) -> bool:
     return _VARIABLE.fullmatch(text) is not None
 
 
-def hidden_values(name: str, values: Mapping[str, str]) -> tuple[Credential, ...]:
-    """The values of variables that are long enough to be secrets, so that they are shown nowhere."""
-    return tuple(Credential(name, value) for value in values.values() if len(value) >= SHORTEST_SECRET)
+def filled(
+    text: str, environ: Mapping[str, str], key: str, source: str, *, encoded: bool = False
+) -> tuple[str, tuple[Credential, ...]]:
+    """(a text with its variables in it, percent-encoded if asked for; what they stood for). Raises SettingError.
 
-
-def filled_url(text: str, environ: Mapping[str, str], key: str) -> str:
-    """A URL with its variables in it: one that is the whole as it is, others percent-encoded. Raises SettingError."""
-    values = _variables(text, environ, key, key)
-    if _VARIABLE.fullmatch(text):
-        return _filled(text, values)
-    return _filled(text, {name: quote(value, safe="") for name, value in values.items()})
-
-
-def _variables(text: str, environ: Mapping[str, str], key: str, source: str) -> dict[str, str]:
-    """The variables of a text, and their values."""
+    Secrets are values that are long enough to be one, so that they are shown nowhere.
+    """
     values = {name: cleaned(environ.get(name, ""), f"a variable in {source}") for name in _VARIABLE.findall(text)}
     if not all(values.values()):
         raise SettingError(key, f"{source} wants a variable that is not set: ${{NAME}} takes the one called NAME")
-    return values
-
-
-def _filled(text: str, values: Mapping[str, str]) -> str:
-    return _VARIABLE.sub(lambda found: values[found[1]], text)
+    sent = {name: quote(value, safe="") if encoded else value for name, value in values.items()}
+    secrets = {value for value in (*values.values(), *sent.values()) if len(value) >= SHORTEST_SECRET}
+    return _VARIABLE.sub(lambda found: sent[found[1]], text), tuple(
+        Credential(key, value) for value in sorted(secrets, key=len, reverse=True)
+    )

@@ -12,12 +12,12 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, Literal
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
-from bench.target.address import Address, SettingError, filled_url, is_host
+from bench.target.address import Address, filled, is_host, is_variable, url_parts
 from bench.target.credentials import Credential
 from bench.target.target import bracketed, is_loopback
-from bench.target.target_settings import KeyNames, Surroundings, TargetSettings
+from bench.target.target_settings import SettingError, Surroundings, TargetSettings
 from bench.transport.interface import MAX_MESSAGE_MIB, NetworkPath, Proxy
 
 SCHEMES: Mapping[str, tuple[Literal["http", "socks4", "socks5"], int, bool]] = {
@@ -39,33 +39,31 @@ def network_path_of(
     settings: TargetSettings, around: Surroundings, address: Address
 ) -> tuple[NetworkPath, tuple[str, ...]]:
     """(the network path, notices). Raises SettingError."""
-    names, folder = around.names, around.folder
     proxy, proxy_notices = _proxy(settings.proxy, around, address)
     path = NetworkPath(
-        ca=_certificates(settings.ca_file, "ca_file", names, folder),
-        client_cert=_certificates(settings.client_cert, "client_cert", names, folder),
-        client_key=_client_key(settings, names, folder),
+        ca=_certificates(settings.ca_file, "ca_file", around),
+        client_cert=_certificates(settings.client_cert, "client_cert", around),
+        client_key=_client_key(settings, around),
         proxy=proxy,
-        address=_ip_address(settings.resolve, names),
+        address=_ip_address(settings.resolve, around),
         deflate=settings.compression == "deflate",
         max_message_mib=settings.max_message_mib or MAX_MESSAGE_MIB,
     )
     if address.tls:
         return path, proxy_notices
     # without TLS everything, keys too, is open to whoever is on the way: it must not leave this machine
-    if path.address is not None and not is_loopback(path.address):
-        raise SettingError("resolve", f"{names['resolve']} leads away from this machine, without TLS: use wss://")
-    if path.proxy is not None and not is_loopback(path.proxy.host):
-        raise SettingError("proxy", f"{names['proxy']} leads away from this machine, without TLS: use wss://")
+    for key, host in (("resolve", path.address), ("proxy", path.proxy.host if path.proxy else None)):
+        if host is not None and not is_loopback(host):
+            raise around.refuse(key, "leads away from this machine, without TLS: use wss://")
     unused = [key for key in ("ca_file", "client_cert") if getattr(settings, key) is not None]
     not_used = "is not used: the target is reached without TLS"
-    return path, (*proxy_notices, *(f"{names[key]} {not_used}" for key in unused))
+    return path, (*proxy_notices, *(f"{around.names[key]} {not_used}" for key in unused))
 
 
 def _proxy(url: str | None, around: Surroundings, address: Address) -> tuple[Proxy | None, tuple[str, ...]]:
     if url is not None:
-        filled = filled_url(url, around.environ, "proxy")
-        return None if filled == NONE else parsed_proxy(filled, around.names["proxy"]), ()
+        text, _ = filled(url, around.environ, "proxy", "proxy", encoded=not is_variable(url))
+        return None if text == NONE else parsed_proxy(text, around.names["proxy"]), ()
     found = environment_proxy(around.environ, address.host, address.port)
     if found is None:
         return None, ()
@@ -73,74 +71,64 @@ def _proxy(url: str | None, around: Surroundings, address: Address) -> tuple[Pro
     return proxy, (f"through the proxy {proxy.public} ({variable})",)
 
 
-def _ip_address(text: str | None, names: KeyNames) -> str | None:
-    if text is None:
-        return None
+def _ip_address(text: str | None, around: Surroundings) -> str | None:
     try:
-        return str(ipaddress.ip_address(text.removeprefix("[").removesuffix("]")))
+        return text and str(ipaddress.ip_address(text.removeprefix("[").removesuffix("]")))
     except ValueError:
-        raise SettingError(
-            "resolve", f"{names['resolve']} must be an IP address, as in 10.0.0.4 or 2001:db8::4"
-        ) from None
+        raise around.refuse("resolve", "must be an IP address, as in 10.0.0.4 or 2001:db8::4") from None
 
 
-def _certificates(path: str | None, key: str, names: KeyNames, folder: Path) -> Path | None:
+def _certificates(path: str | None, key: str, around: Surroundings) -> Path | None:
     if path is None:
         return None
     from cryptography.x509 import load_pem_x509_certificates  # slow to import, and seldom wanted
 
     try:
-        load_pem_x509_certificates(_content(folder / path, key, path, names))
+        load_pem_x509_certificates(_content(path, key, around))
     except ValueError:
-        problem = "holds no certificate in PEM (-----BEGIN CERTIFICATE-----)"
-        raise SettingError(key, f"{names[key]} {path} {problem}") from None
-    return folder / path
+        raise around.refuse(key, f"{path} holds no certificate in PEM (-----BEGIN CERTIFICATE-----)") from None
+    return around.folder / path
 
 
-def _client_key(settings: TargetSettings, names: KeyNames, folder: Path) -> Path | None:
-    if settings.client_key is None:
+def _client_key(settings: TargetSettings, around: Surroundings) -> Path | None:
+    path = settings.client_key
+    if path is None:
         return None
     if settings.client_cert is None:
-        raise SettingError("client_key", f"{names['client_key']} needs {names['client_cert']}, the key's certificate")
-    path = folder / settings.client_key
-    if b"PRIVATE KEY-----" not in _content(path, "client_key", settings.client_key, names):
-        problem = "holds no key in PEM (-----BEGIN PRIVATE KEY-----)"
-        raise SettingError("client_key", f"{names['client_key']} {settings.client_key} {problem}")
-    return path
+        raise around.refuse("client_key", f"needs {around.names['client_cert']}, the key's certificate")
+    if b"PRIVATE KEY-----" not in _content(path, "client_key", around):
+        raise around.refuse("client_key", f"{path} holds no key in PEM (-----BEGIN PRIVATE KEY-----)")
+    return around.folder / path
 
 
-def _content(path: Path, key: str, written: str, names: KeyNames) -> bytes:
+def _content(path: str, key: str, around: Surroundings) -> bytes:
     try:
-        return path.read_bytes()
+        return (around.folder / path).read_bytes()
     except OSError as error:
-        raise SettingError(key, f"{names[key]} {written} cannot be read: {error.strerror}") from None
+        raise around.refuse(key, f"{path} cannot be read: {error.strerror}") from None
     except ValueError:  # a NUL in the name
-        raise SettingError(key, f"{names[key]} is not the path of a file") from None
+        raise around.refuse(key, "is not the path of a file") from None
 
 
 def parsed_proxy(text: str, source: str) -> Proxy:
     """The proxy at a URL. Raises SettingError, which never quotes it: it may hold a password."""
+
+    def refuse(problem: str) -> SettingError:
+        return SettingError("proxy", f"{source} {problem}")
+
     text = text if "://" in text else f"http://{text}"
     scheme = text.partition("://")[0].lower()
     if scheme == "https":
-        raise SettingError(
-            "proxy", f"{source} begins with https://: the way to a proxy is http://, TLS goes through it"
-        )
+        raise refuse("begins with https://: the way to a proxy is http://, TLS goes through it")
     if scheme not in SCHEMES:
-        raise SettingError("proxy", f"{source} must begin with {', '.join(f'{name}://' for name in SCHEMES)}")
-    if not (text.isascii() and text.isprintable()) or " " in text:
-        raise SettingError("proxy", f"{source} holds characters that no URL has: percent-encode them")
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        raise SettingError("proxy", f"{source} is not a URL, or its port is not from 1 to 65535") from None
+        raise refuse(f"must begin with {', '.join(f'{name}://' for name in SCHEMES)}")
+    parts, port = url_parts(text, "proxy", source)
     if port == 0 or not is_host(parts) or parts.path.strip("/") or parts.query or parts.fragment:
-        raise SettingError("proxy", f"{source} is not the URL of a proxy: {EXAMPLE}")
+        raise refuse(f"is not the URL of a proxy: {EXAMPLE}")
     speaks, usual_port, remote_dns = SCHEMES[scheme]
     user, password = (None if part is None else unquote(part) for part in (parts.username, parts.password))
     if speaks == "socks4" and password:
-        raise SettingError("proxy", f"{source} holds a password, and SOCKS4 has none: use socks5:// or socks5h://")
+        raise refuse("holds a password, and SOCKS4 has none: use socks5:// or socks5h://")
     return Proxy(speaks, parts.hostname or "", port or usual_port, user, password, remote_dns)
 
 

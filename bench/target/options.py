@@ -1,7 +1,8 @@
 """The options by which a command line names a service and the way to it: the one table of them.
 
 The command line of runs with its variables, that of commands, and the keys of `targets.yaml` that say the same are made
-of it. Every command reads it at its start, so it imports nothing that takes long.
+of it: an option and the key of its name say the same. Every command reads it at its start, so it imports nothing that
+takes long.
 """
 
 from __future__ import annotations
@@ -28,14 +29,13 @@ AUTHS = ("key", "basic", *get_args(SignInName))
 class TargetOption:
     """An option. `note`: what it is for, without a capital letter and a full stop; `words`: all that it may be.
 
-    `kind`: int, Path or str, or tuple of names with commas between them. `key`: its key in `targets.yaml`, "" for none.
+    `kind`: int, Path or str, or tuple of names with commas between them.
     """
 
     note: str
     metavar: str | None = None
     kind: type = str
     words: tuple[str, ...] = ()
-    key: str = ""
     name: str = ""
 
     @property
@@ -78,50 +78,41 @@ class ServiceOptions:
     )
     target_file: Path | None = option("file that describes --targets (default: targets.yaml)", "FILE", kind=Path)
     url: str | None = option(
-        "WebSocket URL of any compatible server, instead of Azure's endpoint; ${NAME} is an environment variable",
-        key="url",
+        "WebSocket URL of any compatible server, instead of Azure's endpoint; ${NAME} is an environment variable"
     )
     dialect: str | None = option(
-        "how the service spells its events (default: as its address tells)",
-        "NAME",
-        words=get_args(DialectName),
-        key="dialect",
+        "how the service spells its events (default: as its address tells)", "NAME", words=get_args(DialectName)
     )
     api_key_env: str | None = option(
-        "environment variable that holds the key; with a URL the only key that is sent", "NAME", key="api_key_env"
+        "environment variable that holds the key; with a URL the only key that is sent", "NAME"
     )
     auth: str | None = option(
         "how to sign in: by key, by Basic authentication, or through Entra ID, entra by DefaultAzureCredential "
         "(default: by key if one is set)",
         "KIND",
         words=AUTHS,
-        key="auth",
     )
     ca_file: Path | None = option(
-        "a certificate authority (PEM) to trust in addition to the system's", "FILE", kind=Path, key="ca_file"
+        "a certificate authority (PEM) to trust in addition to the system's", "FILE", kind=Path
     )
     client_cert: Path | None = option(
-        "a certificate (PEM) that shows who calls, for a service that wants one", "FILE", kind=Path, key="client_cert"
+        "a certificate (PEM) that shows who calls, for a service that wants one", "FILE", kind=Path
     )
     client_key: Path | None = option(
-        "private key (PEM) of the certificate, if that is in another file", "FILE", kind=Path, key="client_key"
+        "private key (PEM) of the certificate, if that is in another file", "FILE", kind=Path
     )
     proxy: str | None = option(
         "proxy to go through (http://, socks5://, socks5h://, socks4://), or none (default: that of HTTPS_PROXY); "
         "${NAME} is an environment variable",
         "URL",
-        key="proxy",
     )
-    resolve: str | None = option("IP address to connect to, instead of looking the host up", "ADDRESS", key="resolve")
+    resolve: str | None = option("IP address to connect to, instead of looking the host up", "ADDRESS")
     compression: str | None = option(
         "compression of messages to offer: deflate is permessage-deflate (default: none)",
         "KIND",
         words=("none", "deflate"),
-        key="compression",
     )
-    max_message_mib: int | None = option(
-        "a larger message ends its session (default: 16 MiB)", "MIB", kind=int, key="max_message_mib"
-    )
+    max_message_mib: int | None = option("a larger message ends its session (default: 16 MiB)", "MIB", kind=int)
     prices: Path | None = option("file of token prices, instead of those that come with the tool", "FILE", kind=Path)
 
     @staticmethod

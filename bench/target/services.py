@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.protocol.agent import Agent
+from bench.protocol.agents import Agent
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS, GLM, INWORLD, QWEN, STEPFUN, XAI
 from bench.protocol.openai_ga import GA

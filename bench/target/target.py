@@ -11,13 +11,11 @@ from typing import Any, Literal
 from urllib.parse import unquote
 
 from bench.money import UNLISTED_DIALECTS, Prices, Terms
-from bench.protocol.base import Dialect
+from bench.protocol.base import CALL_ID, Dialect
 from bench.protocol.openai_preview import PREVIEW
 from bench.target.credentials import Credential
 from bench.transport.interface import DIRECT, NetworkPath, Proxy
 
-EACH_CONNECTION = "{uuid}"
-"""What stands in a query, or in a header, for a name that no two connections share."""
 Service = str
 """`azure`, a name of `bench.target.services`, or `other`."""
 AZURE_PREVIEW_CONNECTS_PER_MIN = 30.0  # its quota counts new connections, tens a minute
@@ -104,14 +102,14 @@ class Target:
 
     def connection_url(self, call_id: str) -> str:
         """The URL of one connection, with its id where the target wants one."""
-        return self.url.replace(EACH_CONNECTION, call_id)
+        return self.url.replace(CALL_ID, call_id)
 
     def connection_headers(self, call_id: str) -> list[tuple[str, str]]:
         """The headers of one connection's upgrade: its own, and those of its provider that it does not set itself."""
         own = {name.lower() for name, _ in self.headers}
         provided = self.dialect.provider.headers if self.dialect.provider else ()
         every = (*(header for header in provided if header[0].lower() not in own), *self.headers)
-        return [(name, value.replace(EACH_CONNECTION, call_id)) for name, value in every]
+        return [(name, value.replace(CALL_ID, call_id)) for name, value in every]
 
     @property
     def public_url(self) -> str:

@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 import msgspec
 
+from bench.errors import UsageError
 from bench.money import Prices, cost_usd
 from bench.protocol.events import Usage
 from bench.shapes import (
@@ -71,18 +72,12 @@ DOLLARS = Number(0, 100_000, "of US dollars")
 SIGN_IN = Choice(get_args(SignInName))
 
 
-@dataclass(frozen=True)
-class ApiVersion(Shape[str]):
+class ApiVersion(Matching):
     """A dated version of the API: text, or the date that YAML makes of one without quotes."""
-
-    shape = Matching(WORD, 'text, as in "2025-04-01-preview"')
 
     def read(self, value: Value) -> str:
         content = value.content()
-        return content.isoformat() if isinstance(content, date) else self.shape.read(value)
-
-    def schema(self) -> Schema:
-        return self.shape.schema()
+        return content.isoformat() if isinstance(content, date) else super().read(value)
 
 
 PER_MINUTE_OF_SESSION = "usd_per_minute"
@@ -171,7 +166,9 @@ class TargetSettings:
     url: str | None = as_option("url", URL, quiet=True)
     service: str | None = key(SERVICE, "A service that is known by name, instead of its `url` or in addition to it.")
     dialect: str | None = as_option("dialect")
-    api_version: str | None = key(ApiVersion(), "With `endpoint`, preview dialect.")
+    api_version: str | None = key(
+        ApiVersion(WORD, 'text, as in "2025-04-01-preview"'), "With `endpoint`, preview dialect."
+    )
     deployment: str | None = key(MODEL, "With `endpoint`: the deployment's name.")
     model: str | None = key(MODEL, "The same by its other name; with `service`: the model.")
     name: str | None = key(TARGET_NAME, "The name in rows and reports, if not the one here.")
@@ -201,7 +198,9 @@ TARGETS: Table[dict[str, TargetSettings]] = Table(
     lambda targets: targets,
 )
 
-ON_COMMAND_LINE = {option.key: option.flag for option in OPTIONS.values() if option.key} | {
+AS_OPTION = tuple(name for name in OPTIONS if name in TARGET.fields and name != "prices")
+"""The keys that are options, too."""
+ON_COMMAND_LINE = {name: OPTIONS[name].flag for name in AS_OPTION} | {
     "endpoint": "AZURE_OPENAI_ENDPOINT",
     "deployment": "AZURE_OPENAI_DEPLOYMENT_NAME",
     "api_version": "OPENAI_API_VERSION",
@@ -211,6 +210,14 @@ IN_FILE = {name: name for name in TARGET.fields}
 
 KeyNames = Mapping[str, str]
 """Keys of `TargetSettings` → what the user knows them by."""
+
+
+class SettingError(UsageError):
+    """The setting at `key` cannot be used. The text is a sentence that names it."""
+
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__(problem)
+        self.key = key
 
 
 @dataclass(frozen=True)
@@ -224,6 +231,10 @@ class Surroundings:
     names: KeyNames
     folder: Path = Path()
     price_file: Path | None = None
+
+    def refuse(self, key: str, problem: str) -> SettingError:
+        """The error that the setting at a key has such a problem."""
+        return SettingError(key, f"{self.names[key]} {problem}")
 
 
 def targets_schema() -> Schema:

@@ -19,15 +19,14 @@ from urllib.parse import quote
 from bench.errors import ScriptError, UsageError
 from bench.installation import tool_version
 from bench.money import Prices, prices_of
+from bench.protocol.dialects import VOICE_LIVE
 from bench.protocol.settings import merged
-from bench.protocol.voice_live import VOICE_LIVE
 from bench.target.address import (
     EXAMPLE_ENDPOINT,
     Address,
-    SettingError,
     azure_cloud,
     endpoint_address,
-    filled_resource,
+    filled,
     further_headers,
     refuse_transcription,
     subprotocols,
@@ -40,6 +39,7 @@ from bench.target.options import OPTIONS, ServiceOptions
 from bench.target.services import MODEL, SERVICES, KnownService
 from bench.target.target import Auth, Entra, Target, as_label
 from bench.target.target_settings import (
+    AS_OPTION,
     IN_FILE,
     ON_COMMAND_LINE,
     PUBLIC_SCOPE,
@@ -47,6 +47,7 @@ from bench.target.target_settings import (
     TARGETS,
     AuthSettings,
     KeyNames,
+    SettingError,
     Surroundings,
     TargetSettings,
     VariantSettings,
@@ -91,33 +92,45 @@ def resolve_every_target(environ: Mapping[str, str], service_options: ServiceOpt
 
 def _options(service_options: ServiceOptions) -> TargetSettings:
     """What the options say, checked as a file's keys are, and called by the options' names."""
-    given = {option: getattr(service_options, option.name) for option in OPTIONS.values() if option.key}
-    values = {
-        option.key: PlainValue(option.flag, str(value) if isinstance(value, Path) else value)
-        for option, value in given.items()
-        if value is not None
-    }
-    settings = TargetSettings(**{key: TARGET.fields[key].read(value) for key, value in values.items()})
+    settings = TargetSettings(
+        **{
+            name: TARGET.fields[name].read(PlainValue(OPTIONS[name].flag, value))
+            for name in AS_OPTION
+            if (value := getattr(service_options, name)) is not None
+        }
+    )
     return settings if settings.url is None else replace(settings, url=unquoted(settings.url))
 
 
 def _from_file(environ: Mapping[str, str], service_options: ServiceOptions, options: TargetSettings) -> list[Target]:
+    """The named targets of a file, in this order; a variant is `name.variant`. What `options` say wins over the file.
+
+    Raises ScriptError with the line; UsageError where names or options are wrong.
+    """
     if service_options.url is not None:
         raise UsageError("--targets and --url both say what is measured: leave one out")
-    if len(service_options.targets) > 1 and (
-        given := [name for name in OF_ONE_TARGET if getattr(service_options, name) is not None]
-    ):
-        raise UsageError(
-            f"{OPTIONS[given[0]].flag} is for one target, and --targets names {len(service_options.targets)}: "
-            "set it in the file"
-        )
-    path = service_options.target_file or TARGET_FILE
-    targets = file_targets(
-        path, service_options.targets, options, Surroundings(environ, {}, path.parent, service_options.prices)
-    )
+    names, path = service_options.targets, service_options.target_file or TARGET_FILE
+    given = next((name for name in OF_ONE_TARGET if getattr(service_options, name) is not None), None)
+    if given is not None and len(names) > 1:
+        problem = f"is for one target, and --targets names {len(names)}: set it in the file"
+        raise UsageError(f"{OPTIONS[given].flag} {problem}")
+    file = read_yaml(path, "the file")
+    settings = TARGETS.read(file)
+    known = [
+        full_name
+        for name, target in settings.items()
+        for full_name in (name, *(f"{name}.{variant}" for variant in target.variants or {}))
+    ]
+    _refuse_names(path, names, known)
+    around = Surroundings(environ, {}, path.parent, service_options.prices)
+    targets = [_named(file, settings, name, options, around) for name in names]
+    labels = [target.label for target in targets]
+    for name, label in zip(names, labels, strict=True):
+        if labels.count(label) > 1:
+            raise UsageError(f"--targets: {name} has the name {label}, and so has another: give one another name")
     signing_in = next((number for number, target in enumerate(targets) if isinstance(target.auth, Entra)), None)
     if signing_in is not None and environ.get(API_KEY):
-        notice = f"{API_KEY} is ignored: {targets[signing_in].label} signs in through Microsoft Entra ID"
+        notice = f"{API_KEY} is ignored: {labels[signing_in]} signs in through Microsoft Entra ID"
         targets[signing_in] = _with_notices(targets[signing_in], notice)
     return targets
 
@@ -153,27 +166,6 @@ def _setting(environ: Mapping[str, str], name: str, meaning: str) -> str:
     if not value:
         raise UsageError(f"{name} is not set: it is {meaning}")
     return value
-
-
-def file_targets(path: Path, names: Sequence[str], options: TargetSettings, around: Surroundings) -> list[Target]:
-    """The named targets of a file, in this order. What `options` say wins over the file.
-
-    A variant is `name.variant`. Raises ScriptError with the line; UsageError where names or options are wrong.
-    """
-    file = read_yaml(path, "the file")
-    settings = TARGETS.read(file)
-    known = [
-        full_name
-        for name, target in settings.items()
-        for full_name in (name, *(f"{name}.{variant}" for variant in target.variants or {}))
-    ]
-    _refuse_names(path, names, known)
-    targets = [_named(file, settings, name, options, around) for name in names]
-    labels = [target.label for target in targets]
-    for name, label in zip(names, labels, strict=True):
-        if labels.count(label) > 1:
-            raise UsageError(f"--targets: {name} has the name {label}, and so has another: give one another name")
-    return targets
 
 
 def target_names(path: Path) -> tuple[str, ...]:
@@ -281,11 +273,10 @@ VOICE_LIVE_SCOPE = "https://ai.azure.com/.default"
 
 def build_target(settings: TargetSettings, around: Surroundings) -> Target:
     """The target that the settings describe; without a name it has its host's. Raises SettingError or UsageError."""
-    settings = (
-        settings if settings.service is None else with_service_defaults(settings, SERVICES[settings.service], around)
-    )
+    if settings.service is not None:
+        settings = with_service_defaults(settings, SERVICES[settings.service], around)
     address = _address(settings, around.names)
-    resource, of_url = filled_resource(address.resource, around.environ)
+    resource, of_url = filled(address.resource, around.environ, "url", "the url", encoded=True)
     if address.dialect.provider is None:  # once more, for a variable may have said it
         refuse_transcription(resource.partition("?")[2], "url", around.names["url"])
     network_path, path_notices = network_path_of(settings, around, address)
@@ -394,34 +385,29 @@ def auth_of(settings: TargetSettings, around: Surroundings, address: Address, pa
     if auth is None or auth == "key" or auth == "basic":
         return _by_key(settings, around, address)
     if settings.api_key_env is not None:
-        raise SettingError("auth", f"{names['auth']} and {names['api_key_env']} are two ways to sign in: leave one out")
-    entra = _by_entra(AuthSettings(type=auth) if isinstance(auth, str) else auth, names, address)
+        raise around.refuse("auth", f"and {names['api_key_env']} are two ways to sign in: leave one out")
+    entra = _by_entra(AuthSettings(type=auth) if isinstance(auth, str) else auth, around, address)
     told: Proxy | Literal["none"] | None = None if settings.proxy is None else path.proxy or NONE
     return SignedIn(replace(entra, proxy=told, ca=path.ca))
 
 
 def _by_key(settings: TargetSettings, around: Surroundings, address: Address) -> SignedIn:
-    names = around.names
-    if settings.api_key_env is not None:
-        source = around.names["api_key_env"]
-        key = cleaned(
-            around.environ.get(settings.api_key_env, ""),
-            source if source == settings.api_key_env else f"the variable of {source}",
-        )
+    source, variable = around.names["api_key_env"], settings.api_key_env
+    if variable is not None:
+        key = cleaned(around.environ.get(variable, ""), source if source == variable else f"the variable of {source}")
         if not key:  # without its name, for some give the key itself
-            problem = f"{source} names a variable that is not set: it wants the variable's name, not the key"
-            raise SettingError("api_key_env", problem)
+            problem = "names a variable that is not set: it wants the variable's name, not the key"
+            raise around.refuse("api_key_env", problem)
         known = SERVICES.get(address.service)
         if settings.auth == "basic" or (settings.auth is None and known is not None and known.basic):
             return _basic(key)
         azure = address.service == "azure"
         return SignedIn(Credential("api-key", key) if azure else Credential("Authorization", key, "Bearer"))
     if settings.auth is not None:
-        name = f"{names['auth']} {settings.auth}"
-        raise SettingError("auth", f"{name} needs {names['api_key_env']}, the name of the key's variable")
+        raise around.refuse("auth", f"{settings.auth} needs {source}, the name of the key's variable")
     if address.service == "other" or address.loopback or settings.headers or settings.subprotocols:
         return SignedIn(None)
-    return SignedIn(None, notices=(f"no key is sent: {names['api_key_env']} NAME sends the one in the variable NAME",))
+    return SignedIn(None, notices=(f"no key is sent: {source} NAME sends the one in the variable NAME",))
 
 
 def _basic(key: str) -> SignedIn:
@@ -434,11 +420,11 @@ def _basic(key: str) -> SignedIn:
     )
 
 
-def _by_entra(auth: AuthSettings, names: KeyNames, address: Address) -> Entra:
+def _by_entra(auth: AuthSettings, around: Surroundings, address: Address) -> Entra:
     cloud = azure_cloud(address.host)
     if auth.scope is None and address.service != "azure" and not address.loopback:
         remedy = "name the scope of its tokens, in the `auth` of a targets.yaml"
-        raise SettingError("auth", f"{names['auth']} is for Azure, and {address.host} is not there: {remedy}")
+        raise around.refuse("auth", f"is for Azure, and {address.host} is not there: {remedy}")
     scope, authority = CLOUDS[cloud or "azure.com"]
     if address.dialect is VOICE_LIVE and scope == PUBLIC_SCOPE:
         scope = VOICE_LIVE_SCOPE

@@ -16,6 +16,7 @@ from bench.observe.onsets import BLOCK_MS, GROUP, Onsets, SoundMark
 from bench.observe.reply_detector import SILENCE_NS, ReplyDetector
 from bench.observe.tones import is_tone
 from bench.plan.recordings import to_pcm16
+from bench.protocol.agents import PCM
 from bench.protocol.audio import (
     G711_ALAW,
     G711_ULAW,
@@ -30,7 +31,6 @@ from bench.protocol.audio import (
 )
 from bench.protocol.base import BinaryMessage
 from bench.protocol.events import Kind
-from bench.protocol.pcm import PCM
 from benchmarks import onsets as known
 from tests.examples import trials
 from tests.helpers import AT_NS, MS

@@ -20,11 +20,10 @@ from bench.observe.reply_detector import GAP_NS, KNOWN_NS, MOST_MARKS, SILENCE_N
 from bench.observe.timeline import Timeline
 from bench.plan.recordings import to_pcm16
 from bench.plan.turn_plan import TurnPlan
-from bench.protocol.acs import ACS
+from bench.protocol.agents import ACS, PCM
 from bench.protocol.audio import G711_ULAW, PCM16_16K, AudioFormat, Samples
 from bench.protocol.base import BinaryMessage
 from bench.protocol.events import CutPayload, Event, Kind, LinePlace
-from bench.protocol.pcm import PCM
 from bench.transport.received import DeltaArrival, Received
 from bench.units import NEVER_NS, NS_PER_MS
 from benchmarks import onsets

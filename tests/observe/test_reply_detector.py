@@ -20,13 +20,12 @@ from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
 from bench.observe.reply_detector import SILENCE_NS, ReplyDetector
 from bench.plan.turn_plan import TurnPlan
-from bench.protocol.acs import ACS
+from bench.protocol.agents import ACS, PCM
 from bench.protocol.audio import PCM16, PCM16_16K, Samples
 from bench.protocol.base import BinaryMessage, Dialect
 from bench.protocol.events import CutPayload, Event, Kind
-from bench.protocol.gpt_live import GPT_LIVE
+from bench.protocol.full_duplex import GPT_LIVE
 from bench.protocol.openai_ga import GA
-from bench.protocol.pcm import PCM
 from bench.run.event_log import EventLog, LoggedTimeline
 from bench.run.replay import replay_log
 from bench.transport.received import Received

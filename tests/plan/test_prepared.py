@@ -22,7 +22,6 @@ from bench.line import Microphone
 from bench.load.execution.pairs import ORDERS
 from bench.plan.draws import Choices, LogNormalTimes, RecordedTimes, Rows, ThinkTime
 from bench.plan.prepared import (
-    OutgoingMessage,
     PreparedEvent,
     PreparedExpectation,
     PreparedPause,
@@ -35,7 +34,7 @@ from bench.plan.script import Script, load_script
 from bench.plan.steps import Expect, ExpectSettings, Pause, SendEvent
 from bench.plan.turns import AskTurn, Step, TextTurn, WavTurn
 from bench.protocol.audio import AudioFormatName
-from bench.protocol.base import Act, Dialect
+from bench.protocol.base import Act, ClientMessage, Dialect
 from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
@@ -83,7 +82,7 @@ def decoded(data: bytes) -> dict[str, Any]:
     return message
 
 
-def audio_of(messages: Sequence[OutgoingMessage]) -> bytes:
+def audio_of(messages: Sequence[ClientMessage]) -> bytes:
     return b"".join(base64.b64decode(decoded(message.data)["audio"]) for message in messages)
 
 
@@ -310,9 +309,9 @@ def test_every_event_id_is_its_own_and_tells_its_turn() -> None:
         assert [event_id for event_id in ids if event_id.startswith(turn.plan.event_prefix)] == own
 
 
-def update_of(script: PreparedScript) -> OutgoingMessage:
+def update_of(script: PreparedScript) -> ClientMessage:
     """The one message that sets the session up."""
-    (update,) = (step for step in script.set_up if isinstance(step, OutgoingMessage))
+    (update,) = (step for step in script.set_up if isinstance(step, ClientMessage))
     return update
 
 
@@ -434,7 +433,7 @@ def test_an_event_of_the_scripts_own_must_not_undo_what_the_harness_goes_by(
         Repertoire(build_script(AskTurn(PLAIN, name="a")), dialect).step(step, 1, Choices(0, 0))
 
 
-def messages_of(script: PreparedScript) -> list[OutgoingMessage]:
+def messages_of(script: PreparedScript) -> list[ClientMessage]:
     """What a session says, in its order, up to what it may wait for."""
     of_steps = [[step.message] if isinstance(step, PreparedEvent) else [*step.inputs, step.request]
                 for step in script.steps if isinstance(step, PreparedEvent | PreparedTurn)]  # fmt: skip
@@ -544,8 +543,8 @@ def test_a_microphone_that_is_closed_between_turns_has_no_phase() -> None:
 AT_NS = 5_000 * MS
 
 
-def recorded(name: str, duration_ms: float = 100) -> OutgoingMessage:
-    return OutgoingMessage(Act.APPEND, name, b"", round(duration_ms * MS))
+def recorded(name: str, duration_ms: float = 100) -> ClientMessage:
+    return ClientMessage(Act.APPEND, name, b"", round(duration_ms * MS))
 
 
 def taken(microphone: Microphone, count: int) -> list[tuple[str, float]]:
@@ -554,7 +553,7 @@ def taken(microphone: Microphone, count: int) -> list[tuple[str, float]]:
 
 
 QUIET, NOISE = recorded("quiet"), recorded("noise", 20)
-COURSES: dict[str, tuple[list[OutgoingMessage], int, list[OutgoingMessage], list[OutgoingMessage], int | None, Any]] = {
+COURSES: dict[str, tuple[list[ClientMessage], int, list[ClientMessage], list[ClientMessage], int | None, Any]] = {
     # (between turns; chunks taken; speech, and what is recorded after it; when it is hushed; the next chunks)
     "a chunk is due when its last sample has been recorded":
         ([], 0, [recorded("a"), recorded("b"), recorded("c", 33)], [], None, [("a", 100), ("b", 200), ("c", 233)]),
@@ -570,7 +569,7 @@ COURSES: dict[str, tuple[list[OutgoingMessage], int, list[OutgoingMessage], list
 
 @pytest.mark.parametrize(("between", "before", "speech", "after", "hushed", "chunks"), COURSES.values(), ids=COURSES)
 def test_an_open_microphone_records_without_a_gap(
-    between: list[OutgoingMessage], before: int, speech: list[OutgoingMessage], after: list[OutgoingMessage],
+    between: list[ClientMessage], before: int, speech: list[ClientMessage], after: list[ClientMessage],
     hushed: int | None, chunks: list[tuple[str, float]],
 ) -> None:  # fmt: skip
     microphone = Microphone(between)
@@ -600,16 +599,14 @@ def test_a_microphone_that_is_switched_off_between_turns_begins_anew() -> None:
     assert first + taken(microphone, 1) == [("a", 100), ("a", 1_050)]
 
 
-CHUNKS = st.lists(
-    st.integers(1, 10**9).map(lambda ns: OutgoingMessage(Act.APPEND, "x", b"", ns)), min_size=1, max_size=5
-)
+CHUNKS = st.lists(st.integers(1, 10**9).map(lambda ns: ClientMessage(Act.APPEND, "x", b"", ns)), min_size=1, max_size=5)
 
 
 @thorough
 @given(between=CHUNKS, turns=st.lists(st.tuples(st.integers(0, 9), CHUNKS, CHUNKS, st.integers(0, 9)), max_size=6))
 def test_nothing_drifts_over_any_number_of_turns(
-    between: list[OutgoingMessage],
-    turns: list[tuple[int, list[OutgoingMessage], list[OutgoingMessage], int]],
+    between: list[ClientMessage],
+    turns: list[tuple[int, list[ClientMessage], list[ClientMessage], int]],
 ) -> None:
     microphone, sent_ns = Microphone(between), AT_NS
     microphone.open(AT_NS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from ruamel.yaml import YAML
 
 from bench.errors import UsageError
 from bench.limits import Limits
-from bench.plan import fields
 from bench.plan.script import SCRIPT, load_script, script_schema
 from bench.plan.steps import EXPECTED_EVENTS, STEP_TABLES
 from bench.shapes import Number, Whole
@@ -43,14 +41,6 @@ BEYOND_A_SCHEMA = (
     "goes with a message of the user's",
 )
 """Words of refusals that depend on other values, or on files."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def recordings_read_once() -> Iterator[None]:
-    """Hundreds of scripts name the same few files."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(vars(fields.WAV), "load", cache(fields.WAV.load))
-        yield
 
 
 def loaded(tree: object) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,19 +15,17 @@ from hypothesis import strategies as st
 from bench.errors import ScriptError
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import load_script
-from bench.protocol.acs import ACS
+from bench.protocol.agents import ACS, PCM, TWILIO
 from bench.protocol.audio import G711_ULAW, AudioFormatName
 from bench.protocol.base import Act, BinaryMessage, ClientMessage, Dialect, Provider
 from bench.protocol.events import Kind, audio_payload
-from bench.protocol.pcm import PCM
 from bench.protocol.settings import FULL_DUPLEX, SessionSettings, TurnDetection
-from bench.protocol.twilio import TWILIO
 from bench.run.rows import clean
 from tests.helpers import event_of
 
 AUDIO = Path(__file__).parents[2] / "scenarios" / "audio"
 DUPLEX = TurnDetection(type=FULL_DUPLEX)
-PROVIDER = cast("Provider", TWILIO.provider)
+PROVIDER = TWILIO.provider
 CALL_ID = "0123456789abcdef0123456789abcdef"
 STREAM = f"MZ{CALL_ID}"
 LOUD = base64.b64encode(b"\x00" * 160).decode()
@@ -159,7 +157,7 @@ def test_custom_parameters_are_texts_and_audio_is_mu_law() -> None:
     assert TWILIO.acts["media"] is Act.APPEND
 
 
-OF_ACS = cast("Provider", ACS.provider)
+OF_ACS = ACS.provider
 SAID = base64.b64encode(b"\x01\x02" * 320).decode()
 
 
@@ -214,7 +212,7 @@ def test_one_rate_holds_for_both_ways() -> None:
     assert refused.problem.startswith("output_format must be input_format")
 
 
-OF_PCM = cast("Provider", PCM.provider)
+OF_PCM = PCM.provider
 
 
 def test_audio_goes_out_and_comes_as_it_is() -> None:

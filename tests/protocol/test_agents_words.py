@@ -17,13 +17,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from bench.protocol.acs import ACS
+from bench.protocol.agents import ACS, PCM, TWILIO
 from bench.protocol.audio import G711_ULAW, PCM16, PCM16_16K, AudioFormat
 from bench.protocol.base import BinaryMessage, ClientMessage, Dialect, Provider
 from bench.protocol.events import Kind, audio_payload
-from bench.protocol.pcm import PCM
 from bench.protocol.settings import FULL_DUPLEX, SessionSettings, TurnDetection
-from bench.protocol.twilio import TWILIO
 from tests.helpers import event_of
 
 ROOT = Path(__file__).parents[2]

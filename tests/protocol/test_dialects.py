@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, get_args, get_type_hints
 
 import msgspec
@@ -271,7 +272,7 @@ def test_a_message_is_kept_without_its_audio_and_as_the_same_events(dialect: Dia
         assert (kept.kind, kept.name, kept.foreign) == (whole.kind, whole.name, whole.foreign)
         assert (kept.response_id, kept.item_id, kept.payload) == (whole.response_id, whole.item_id, EMPTY)
 
-    assert decoded(append._replace(data=dialect.without_audio(append.data))) == {"type": append.name, "event_id": "e1"}
+    assert decoded(replace(append, data=dialect.without_audio(append.data))) == {"type": append.name, "event_id": "e1"}
     for data in (other.data, transcribed("item_1"), delta(dialect, "text", "resp_1")):
         assert dialect.without_audio(data) == data
 

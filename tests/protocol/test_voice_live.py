@@ -10,11 +10,11 @@ from azure.ai.voicelive.models import RequestSession, ServerEvent, ServerEventTy
 
 from bench.plan.fields import SESSION
 from bench.protocol.base import ClientMessage
+from bench.protocol.dialects import VOICE_LIVE
 from bench.protocol.events import Kind
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import SessionSettings
-from bench.protocol.voice_live import VOICE_LIVE
 from bench.yaml_file import PlainValue
 from tests.helpers import event_of, message
 

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from bench.protocol.dialects import SPOKEN_FORMATS
 from bench.protocol.openai import RATED_FORMATS
 from bench.protocol.openai_ga import ga_format
-from bench.protocol.voice_live import SPOKEN_FORMATS
 from bench.simulator.answering.function_calls import calls_of, tools_of
 from bench.simulator.answering.output_items import FunctionCallItem, MessageItem, OutputItem, ResponseWriter
 from bench.simulator.answering.plan import (

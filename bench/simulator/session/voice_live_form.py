@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from bench.protocol.audio import PCM16, PCM16_8K, PCM16_16K, AudioFormatName
+from bench.protocol.dialects import SPOKEN_FORMATS
 from bench.protocol.openai import FORMATS
-from bench.protocol.voice_live import SPOKEN_FORMATS
 from bench.simulator.session.check_tables import GA_VOICE, PREVIEW_CAP, TOOL_CHOICE, TOOLS
 from bench.simulator.session.checks import (
     CheckTable,

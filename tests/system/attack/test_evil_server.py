@@ -20,7 +20,7 @@ from bench.limits import Limits
 from bench.metrics import outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.turns import HearTurn
-from bench.protocol.pcm import PCM
+from bench.protocol.agents import PCM
 from bench.protocol.settings import FULL_DUPLEX, TurnDetection
 from bench.target.target import Target
 from bench.target.tokens import Keyring

@@ -13,7 +13,7 @@ from openai import AsyncOpenAI
 
 from bench.plan.recordings import load_pcm
 from bench.protocol.audio import PCM16
-from bench.protocol.gpt_live import APPEND, AUDIO_DELTA
+from bench.protocol.full_duplex import APPEND, AUDIO_DELTA
 from bench.run.replay import Passage
 from bench.simulator.conversation.input_audio import FRAME_MS
 from bench.simulator.truth import read_truth

@@ -1,8 +1,7 @@
-"""The dialect of GPT-Live: a model that listens while it speaks, of which no event says what answers what.
+"""The dialects in which audio comes whenever the service speaks, and nothing says what it answers: GPT-Live first.
 
-Names and fields: the Live API's client and server events, as openai-python 3.51 to 3.54 has them (`types/live`). Audio
-comes all the time, silence included, for as long as the caller's does; there are no ids of responses, no events of turn
-detection, and nothing to commit, to cancel or to truncate. `bench.observe.reply_detector` finds turns in it.
+There are no responses to ask for, no turns to commit, and no items to cut: whoever speaks is heard.
+`bench.observe.reply_detector` finds turns in the audio alone. In most of them an agent is called (`agents.py`).
 """
 
 from __future__ import annotations
@@ -10,19 +9,77 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
-from bench.protocol.agent import Duplex
-from bench.protocol.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_16K, AudioFormat, AudioFormatName, by_name
-from bench.protocol.base import Act, Awaited, ClientMessage
+from bench.protocol.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_16K, AudioFormat, by_name
+from bench.protocol.base import Act, Awaited, ClientMessage, Dialect, Feature
 from bench.protocol.events import EMPTY, Effect, Event, Failure, Kind, base64_bytes, text_characters
 from bench.protocol.openai import GPT_LIVE_NAME
 from bench.protocol.openai_events import LONGEST_SESSION, failure_of
-from bench.protocol.settings import Keys, SessionSettings, SettingsRefusal, merged, undone, without_none
+from bench.protocol.openai_ga import ga_format
+from bench.protocol.settings import (
+    FULL_DUPLEX,
+    Keys,
+    SessionSettings,
+    SettingsRefusal,
+    TurnDetection,
+    merged,
+    undone,
+    without_none,
+)
 from bench.untrusted.sanitize import slug
 from bench.untrusted.values import LONGEST_ID, object_in, shortened_settings, string_in, text_of
+
+UNSPEAKABLE = (
+    *(Feature.IMAGE, Feature.OUT_OF_BAND, Feature.ASKED, Feature.MESSAGE, Feature.EXPECTATION, Feature.HISTORY),
+    *(Feature.PIPELINED, Feature.RENEWAL, Feature.CUT),
+)
+"""What none of them can be asked for."""
+
+
+class Duplex(Dialect):
+    """The part of a dialect that they share.
+
+    `title`: what users know it by; `settings`: those of a session that it has words for; `only_duplex`: why its turn
+    detection is what it is; `lacks_more`: what it cannot be asked for beside the others; `one_format`: whether audio is
+    of one format both ways.
+    """
+
+    title: ClassVar[str]
+    settings: ClassVar[frozenset[str]]
+    only_duplex: ClassVar[str]
+    lacks_more: ClassVar[tuple[Feature, ...]] = (Feature.INTERRUPTION, Feature.SOUND)
+    one_format: ClassVar[bool] = True
+    has_turn_events = takes_requests = False
+
+    def __init__(self) -> None:
+        not_here = f"which {self.title} does not support"
+        self.lacks = dict.fromkeys((*UNSPEAKABLE, *self.lacks_more), f"{not_here}: remove it") | {
+            Feature.TYPED: f"{not_here}: use a recording instead (`audio`)"
+        }
+
+    def refuses(self, settings: SessionSettings) -> SettingsRefusal | None:
+        if settings.turn_detection != TurnDetection(type=FULL_DUPLEX):
+            return SettingsRefusal(("turn_detection",), f"turn_detection must be {FULL_DUPLEX}: {self.only_duplex}")
+        if settings.output == "text":
+            return SettingsRefusal(("output",), f"output must be audio: {self.title} speaks")
+        unset = SessionSettings()
+        for name in settings.__struct_fields__:
+            if name not in self.settings and getattr(settings, name) != getattr(unset, name):
+                return SettingsRefusal((name,), f"{name} is no setting of {self.title}: remove it")
+        if refused := self.unknown_format(settings):
+            return refused
+        if self.one_format and self.hears(settings) is not self.speaks(settings):
+            problem = f"output_format must be input_format: {self.title} has one for both ways"
+            return SettingsRefusal(("output_format",), problem)
+        return self.refuses_own(settings)
+
+    def refuses_own(self, settings: SessionSettings) -> SettingsRefusal | None:
+        """The first of the settings that this one cannot say, beyond what holds for all of them."""
+        return None
+
 
 FIRST_MODEL = "gpt-live-1"
 START, APPEND = "session.start", "session.input_audio.append"
@@ -61,10 +118,6 @@ KEPT: Mapping[Keys, str] = MappingProxyType(
         ("input",): "what was said before is not played",
     }
 )
-HERE = frozenset(
-    {"output", "instructions", "voice", "turn_detection", "input_format", "output_format", "model", "extra"}
-)
-"""The settings of a session that it has words for."""
 
 
 class _Wire(msgspec.Struct):
@@ -83,15 +136,21 @@ _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class GptLive(Duplex):
-    """A `bench.protocol.base.Dialect`: of OpenAI's path /v1/live/sessions, and Azure's /openai/v1/live/sessions."""
+    """GPT-Live, a model that listens while it speaks: OpenAI's /v1/live/sessions, Azure's /openai/v1/live/sessions.
+
+    Names and fields: the Live API's client and server events, as openai-python 3.51 to 3.54 has them (`types/live`).
+    Audio comes all the time, silence included, for as long as the caller's does; there are no ids of responses, no
+    events of turn detection, and nothing to commit, to cancel or to truncate.
+    """
 
     name = GPT_LIVE_NAME
     title = "GPT-Live"
-    settings = HERE
+    settings = frozenset(
+        {"output", "instructions", "voice", "turn_detection", "input_format", "output_format", "model", "extra"}
+    )
     only_duplex = "GPT-Live decides by itself when to speak, and takes no commits"
-    input_formats: Mapping[AudioFormatName, AudioFormat] = by_name(PCM16, PCM16_16K, G711_ULAW, G711_ALAW)
-    output_formats = input_formats
-    acts: Mapping[str, Act] = MappingProxyType({START: Act.SET_UP, APPEND: Act.APPEND})
+    input_formats = output_formats = by_name(PCM16, PCM16_16K, G711_ULAW, G711_ALAW)
+    acts = MappingProxyType({START: Act.SET_UP, APPEND: Act.APPEND})
 
     def refuses_own(self, settings: SessionSettings) -> SettingsRefusal | None:
         if not (settings.voice is None or isinstance(settings.voice, str)):
@@ -124,9 +183,6 @@ class GptLive(Duplex):
         if backend is not None:
             return f"must not set {backend[1]}"
         return "starts another session" if event["type"] == START else ""
-
-    def raw(self, event: Mapping[str, Any], event_id: str) -> ClientMessage:
-        return ClientMessage(Act.RAW, event["type"], msgspec.json.encode({"event_id": event_id, **event}))
 
     def append(self, audio: bytes, event_id: str) -> ClientMessage:
         return self._message(Act.APPEND, APPEND, event_id, audio=base64.b64encode(audio).decode("ascii"))
@@ -175,8 +231,7 @@ class GptLive(Duplex):
 
 def wire_format(format: AudioFormat) -> dict[str, Any]:
     """How a session says its format, which is that of both ways."""
-    kinds = {G711_ULAW.name: "audio/pcmu", G711_ALAW.name: "audio/pcma"}
-    return {"type": kinds.get(format.name, "audio/pcm"), "rate": format.rate_hz}
+    return ga_format(format) | {"rate": format.rate_hz}
 
 
 def _backend(session: Mapping[str, Any]) -> tuple[str, str] | None:

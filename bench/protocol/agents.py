@@ -1,0 +1,377 @@
+"""The dialects in which agents are called: Azure Communication Services, Twilio, and a plain WebSocket.
+
+The agent is the server, and the harness its caller and the phone's provider. It speaks whenever it wants to, mostly
+first; what it has sent and was not played yet waits in the caller's line (`Playout`). Nothing says that a call is open
+but the connection itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import msgspec
+
+from bench.protocol.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_8K, PCM16_16K, PCM16_48K, by_name
+from bench.protocol.base import (
+    BINARY,
+    CALL_ID,
+    Act,
+    Awaited,
+    BinaryMessage,
+    CallWords,
+    ClientMessage,
+    Feature,
+    Provider,
+)
+from bench.protocol.events import EMPTY, Event, Kind, base64_bytes
+from bench.protocol.full_duplex import Duplex
+from bench.protocol.settings import SessionSettings, SettingsRefusal
+from bench.untrusted.values import LONGEST_ID, LONGEST_WORDS
+
+OTHER_STREAM = " of another stream"
+"""What follows the name of a message that names another call's stream, or none, where it is counted."""
+FRAME_MS = 20
+"""How providers cut a call's audio."""
+DIGITS = frozenset("0123456789*#ABCD")
+"""The keys of a phone, with the four of ITU-T Q.23 that few have."""
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+class Agent(Duplex):
+    """The part of a `bench.protocol.base.Dialect` that they share.
+
+    `audio_in`: the objects of a text message in which audio is, and the names that it has there.
+    """
+
+    audio_in: ClassVar[tuple[frozenset[str], frozenset[str]]]
+    settings = frozenset({"turn_detection", "input_format", "output_format", "extra"})
+    only_duplex = "an agent hears its caller all the time, and answers when it wants to"
+    lacks_more = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lacks = {**self.lacks, Feature.CUE: "which an agent does not report: give `after`, in seconds"}
+
+    def read_text(self, message: bytes) -> Event:
+        """The event of a text message. Raises one of UNREADABLE."""
+        raise NotImplementedError
+
+    def read_binary(self, message: BinaryMessage) -> Event:
+        """The event of a binary message."""
+        return Event(Kind.MALFORMED, reason="a binary message came, but only text is expected")
+
+    def decode(self, message: bytes) -> Sequence[Event]:
+        try:
+            return (self.read_binary(message) if isinstance(message, BinaryMessage) else self.read_text(message),)
+        except UNREADABLE as error:
+            return (Event(Kind.MALFORMED, reason=str(error)[:200]),)
+
+    def without_audio(self, message: bytes) -> bytes:
+        objects, names = self.audio_in
+        fields = _decode_fields(message)
+        holding = [name for name in fields if name in objects and bytes(fields[name]).startswith(b"{")]
+        for name in holding:
+            kept = {inner: value for inner, value in _decode_fields(fields[name]).items() if inner not in names}
+            fields[name] = msgspec.Raw(msgspec.json.encode(kept))
+        return msgspec.json.encode(fields) if holding else message
+
+    def refuses_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
+        if event["type"] == "dtmf" and event.get("digit") in DIGITS:
+            return ""
+        return "is no event of a phone call: press a key with {type: dtmf, digit: '5'}"
+
+
+# Azure Communication Services
+
+METADATA, AUDIO_DATA, DTMF_DATA, STOP_AUDIO = "AudioMetadata", "AudioData", "DtmfData", "StopAudio"
+HEADERS = tuple((f"x-ms-call-{id}-id", CALL_ID) for id in ("connection", "correlation"))
+CALLER = f"4:+1555{'0' * 7}"
+"""The caller, a phone number that nobody has (`participantRawID`)."""
+
+
+class _AcsAudio(msgspec.Struct):
+    data: msgspec.Raw = EMPTY
+    capital_data: msgspec.Raw = msgspec.field(name="Data", default=EMPTY)
+
+
+class _AcsWire(msgspec.Struct):
+    """What is looked at of a message, as of the other two."""
+
+    kind: str = ""
+    capital_kind: str = msgspec.field(name="Kind", default="")
+    audio: _AcsAudio | None = msgspec.field(name="audioData", default=None)
+    capital_audio: _AcsAudio | None = msgspec.field(name="AudioData", default=None)
+
+
+_decode_acs = msgspec.json.Decoder(_AcsWire).decode
+
+
+class TimedCall(CallWords):
+    """The words of a call that says of its audio when it was recorded."""
+
+    def __init__(self, call_id: str) -> None:
+        super().__init__(call_id)
+        self._audio_ms = 0
+
+    def written(self, act: Act, data: bytes) -> bytes:
+        if act is not Act.APPEND:
+            return super().written(act, data)
+        minutes, milliseconds = divmod(self._audio_ms, 60_000)
+        hours, minutes = divmod(minutes, 60)
+        self._audio_ms += FRAME_MS
+        instant = f"1970-01-{1 + hours // 24:02}T{hours % 24:02}:{minutes:02}:{milliseconds / 1000:06.3f}Z"
+        head = f'{{"kind":"{AUDIO_DATA}","audioData":{{"timestamp":"{instant}",'
+        return b"".join((head.encode(), data, b"}"))
+
+
+class Acs(Agent):
+    """Bidirectional audio streaming of Call Automation, of agents behind Azure Communication Services.
+
+    Messages: Azure's "Audio streaming quickstart", and `StreamingData` of @azure/communication-call-automation:
+    `AudioMetadata` first, then `AudioData` (PCM, 16 or 24 kHz, one channel, 20 ms) both ways, `DtmfData` to the agent,
+    and `StopAudio` from it, which drops what was not played. Agents write keys and kinds with small letters first, as
+    that package makes them (`audioData`), or with capitals: both are read. The instants of what is sent (`timestamp`)
+    count from the beginning of 1970, where the call begins.
+    """
+
+    name = "acs"
+    title = "an agent behind Azure Communication Services"
+    settings = Agent.settings - {"extra"}
+    provider = Provider(TimedCall, FRAME_MS, HEADERS)
+    input_formats = output_formats = by_name(PCM16_16K, PCM16)
+    acts = MappingProxyType({AUDIO_DATA: Act.APPEND})
+    audio_in = frozenset({"audioData", "AudioData"}), frozenset({"data", "Data"})
+
+    def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | Awaited]:
+        format = self.hears(settings)
+        metadata = {
+            "subscriptionId": CALL_ID,
+            "encoding": "PCM",
+            "sampleRate": format.rate_hz,
+            "channels": 1,
+            "length": format.bytes_per_s * FRAME_MS // 1000,
+        }
+        return (_acs_message(METADATA, metadata),)
+
+    def raw(self, event: Mapping[str, Any], event_id: str) -> ClientMessage:
+        return _acs_message(DTMF_DATA, {"data": event["digit"]})
+
+    def append(self, audio: bytes, event_id: str) -> ClientMessage:
+        said = {"participantRawID": CALLER, "data": base64.b64encode(audio).decode(), "silent": not any(audio)}
+        return ClientMessage(Act.APPEND, AUDIO_DATA, msgspec.json.encode(said)[1:])
+
+    def read_text(self, message: bytes) -> Event:
+        wire = _decode_acs(message)
+        name, audio = (wire.kind or wire.capital_kind)[:LONGEST_ID], wire.audio or wire.capital_audio or _AcsAudio()
+        kind = name[:1].upper() + name[1:]
+        if kind == AUDIO_DATA:
+            payload = audio.data if len(audio.data) else audio.capital_data
+            return Event(Kind.AUDIO_DELTA, name, payload_bytes=base64_bytes(payload), payload=payload)
+        return Event(Kind.CLEARED if kind == STOP_AUDIO else Kind.UNKNOWN, name)
+
+
+def _acs_message(kind: str, fields: Mapping[str, Any]) -> ClientMessage:
+    said = {"kind": kind, kind[0].lower() + kind[1:]: fields}
+    return ClientMessage(Act.RAW, kind, msgspec.json.encode(said))
+
+
+ACS = Acs()
+
+
+# Twilio
+
+CONNECTED, START, MEDIA, MARK, CLEAR, DTMF, STOP = "connected", "start", "media", "mark", "clear", "dtmf", "stop"
+STREAM, CALL, ACCOUNT = f"MZ{CALL_ID}", f"CA{CALL_ID}", f"AC{0:032}"
+"""The ids of a stream, of its call and of whose it is, which are a kind and 32 hexadecimal digits."""
+NUMBER = b"{number}"
+"""What stands for the number of a message."""
+OF_STREAM = frozenset({Kind.AUDIO_DELTA, Kind.MARKED, Kind.CLEARED})
+OF_CALL = {"accountSid": ACCOUNT, "callSid": CALL}
+
+
+class _Media(msgspec.Struct):
+    payload: msgspec.Raw = EMPTY
+
+
+class _Mark(msgspec.Struct):
+    name: str = ""
+
+
+class _TwilioWire(msgspec.Struct):
+    event: str = ""
+    stream: str = msgspec.field(name="streamSid", default="")
+    media: _Media | None = None
+    mark: _Mark | None = None
+
+
+_decode_twilio = msgspec.json.Decoder(_TwilioWire).decode
+
+
+class NumberedCall(CallWords):
+    """The words of a call that numbers what it says, and its audio by pieces and by time."""
+
+    def __init__(self, call_id: str) -> None:
+        super().__init__(call_id)
+        self._stream = STREAM.replace(CALL_ID, call_id)
+        self._said = self._pieces = self._audio_ms = 0
+
+    def written(self, act: Act, data: bytes) -> bytes:
+        if act is not Act.APPEND:
+            named = super().written(act, data)
+            if NUMBER not in named:
+                return named
+            self._said += 1
+            return named.replace(NUMBER, str(self._said).encode(), 1)  # the first; others are words of somebody's
+        self._said += 1
+        self._pieces += 1
+        head = (
+            f'{{"event":"media","sequenceNumber":"{self._said}","media":{{"track":"inbound","chunk":"{self._pieces}",'
+            f'"timestamp":"{self._audio_ms}","payload":"'
+        )
+        self._audio_ms += FRAME_MS
+        return b"".join((head.encode(), data, f'"}},"streamSid":"{self._stream}"}}'.encode()))
+
+    def heard(self, events: Sequence[Event]) -> Sequence[Event]:
+        (event,) = events
+        if event.session_id == self._stream or event.kind not in OF_STREAM:
+            return events
+        return (Event(Kind.UNKNOWN, f"{event.name}{OTHER_STREAM}"),)
+
+    def played(self, mark: str) -> ClientMessage:
+        name = msgspec.json.encode(mark).replace(b"{", b"\\u007b")  # an agent's words leave no room for ours
+        return _twilio_message(MARK, {"name": msgspec.Raw(name)})
+
+    def goodbye(self) -> ClientMessage:
+        return _twilio_message(STOP, OF_CALL)
+
+
+class Twilio(Agent):
+    """Twilio's Media Streams, in both directions (`<Connect><Stream>`).
+
+    Messages: Twilio, "Media Streams - WebSocket messages": `connected`, `start`, `media` (G.711 µ-law, 8 kHz, 20 ms),
+    `mark`, `dtmf` and `stop` to the agent; `media`, `mark` and `clear` from it. All but the first are numbered from 1,
+    and say which stream they are of. A mark is sent back once what came before it was played, or dropped by `clear`.
+    What an agent says of another stream, or of none, is dropped, as Twilio drops it (its warning 31951).
+
+    What the script has under `extra` are the stream's custom parameters, in which `{uuid}` is the id of the call. A
+    request of Twilio's is signed (`X-Twilio-Signature`) with a token that nobody else has: the upgrade here is not.
+    """
+
+    name = "twilio"
+    title = "an agent behind Twilio"
+    provider = Provider(NumberedCall, FRAME_MS)
+    input_formats = output_formats = by_name(G711_ULAW)
+    acts = MappingProxyType({MEDIA: Act.APPEND})
+    audio_in = frozenset({MEDIA}), frozenset({"payload"})
+
+    def refuses_own(self, settings: SessionSettings) -> SettingsRefusal | None:
+        wrong = next((name for name, value in settings.extra.items() if not isinstance(value, str)), None)
+        if wrong is None:
+            return None
+        return SettingsRefusal(("extra", wrong), f"extra must hold custom parameters, which are texts: quote {wrong}")
+
+    def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | Awaited]:
+        start = {
+            **OF_CALL,
+            "streamSid": STREAM,
+            "tracks": ["inbound"],
+            "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": G711_ULAW.rate_hz, "channels": 1},
+            "customParameters": settings.extra,
+        }
+        greeting = {"event": CONNECTED, "protocol": "Call", "version": "1.0.0"}
+        return ClientMessage(Act.RAW, CONNECTED, msgspec.json.encode(greeting)), _twilio_message(START, start)
+
+    def raw(self, event: Mapping[str, Any], event_id: str) -> ClientMessage:
+        return _twilio_message(DTMF, {"track": "inbound_track", "digit": event["digit"]})
+
+    def append(self, audio: bytes, event_id: str) -> ClientMessage:
+        return ClientMessage(Act.APPEND, MEDIA, base64.b64encode(audio))
+
+    def read_text(self, message: bytes) -> Event:
+        wire = _decode_twilio(message)
+        name, stream = wire.event[:LONGEST_ID], wire.stream[:LONGEST_ID]
+        if name == MEDIA:
+            payload = EMPTY if wire.media is None else wire.media.payload
+            size = base64_bytes(payload)
+            return Event(Kind.AUDIO_DELTA, name, payload_bytes=size, payload=payload, session_id=stream)
+        if name == MARK:
+            return Event(Kind.MARKED, name, text=(wire.mark or _Mark()).name[:LONGEST_WORDS], session_id=stream)
+        return Event(Kind.CLEARED if name == CLEAR else Kind.UNKNOWN, name, session_id=stream)
+
+
+def _twilio_message(name: str, fields: Mapping[str, Any]) -> ClientMessage:
+    """A message that is numbered, and says which stream it is of, once a call says it."""
+    said = {"event": name, "sequenceNumber": NUMBER.decode(), name: fields, "streamSid": STREAM}
+    return ClientMessage(Act.RAW, name, msgspec.json.encode(said))
+
+
+TWILIO = Twilio()
+
+
+# A plain WebSocket
+
+AUDIO, TEXT, CLEAR_WORD = "audio", "text", b'"clear"'
+
+
+class _PcmWire(msgspec.Struct):
+    """What is looked at of a text message; `binary` where it is a binary one, as logs have it."""
+
+    binary: msgspec.Raw = EMPTY
+    action: msgspec.Raw = EMPTY
+    event: msgspec.Raw = EMPTY
+    type: msgspec.Raw = EMPTY
+
+
+_decode_pcm = msgspec.json.Decoder(_PcmWire).decode
+
+
+class PcmAgent(Agent):
+    """Binary messages of audio as it is, both ways: a plain WebSocket.
+
+    So do voicebench, pipecat with its serializer of Vonage's audio, and many agents that somebody made for themselves.
+    No standard says how. Text messages are JSON in no words that are known: they are kept in logs, and mark no instant.
+    Only `clear`, as an `action` (Vonage, "Audio Connector"), an `event` or a `type`, drops what was not played, as
+    everywhere.
+    """
+
+    name = "pcm"
+    title = "an agent on a plain WebSocket"
+    one_format = False
+    provider = Provider(CallWords)
+    input_formats = output_formats = by_name(PCM16_16K, PCM16_8K, PCM16, PCM16_48K, G711_ULAW, G711_ALAW)
+    acts = MappingProxyType({AUDIO: Act.APPEND, TEXT: Act.RAW})
+
+    def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | Awaited]:
+        """What the script has under `extra` is the first message, for agents that want one."""
+        return (self.raw(settings.extra, event_id),) if settings.extra else ()
+
+    def refuses_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
+        return ""
+
+    def raw(self, event: Mapping[str, Any], event_id: str) -> ClientMessage:
+        return ClientMessage(Act.RAW, TEXT, msgspec.json.encode(event))
+
+    def append(self, audio: bytes, event_id: str) -> ClientMessage:
+        return ClientMessage(Act.APPEND, AUDIO, BinaryMessage(audio))
+
+    def read_binary(self, message: BinaryMessage) -> Event:
+        encoded = b'"' + binascii.b2a_base64(message, newline=False) + b'"'
+        return Event(Kind.AUDIO_DELTA, AUDIO, payload_bytes=len(message), payload=msgspec.Raw(encoded))
+
+    def read_text(self, message: bytes) -> Event:
+        wire = _decode_pcm(message)
+        if len(wire.binary):
+            return Event(Kind.AUDIO_DELTA, AUDIO, payload_bytes=base64_bytes(wire.binary), payload=wire.binary)
+        clears = CLEAR_WORD in (bytes(wire.action), bytes(wire.event), bytes(wire.type))
+        return Event(Kind.CLEARED if clears else Kind.NOTED, TEXT)
+
+    def without_audio(self, message: bytes) -> bytes:
+        return msgspec.json.encode({BINARY: ""}) if isinstance(message, BinaryMessage) else message
+
+
+PCM = PcmAgent()
