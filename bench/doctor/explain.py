@@ -145,8 +145,7 @@ def _is_foreign(cause: str, words: str, spoken: Dialect) -> bool:
 WAYS = f"--dialect {', '.join(get_args(AgentName))}"
 OF_AGENTS = {
     "connect_failed:401": "it wants a signature (X-Twilio-Signature) or a token, and none is sent: let it take calls "
-    "without, "
-    "or give a token in the target's `headers`",
+    "without, or give a token in the target's `headers`",
     "connect_failed:404": "it serves no such path: name the one at which it takes calls in --url, or `url` of the "
     "target",
     "connect_failed:tcp": "nobody listens there: is the agent running, and on this port?",
