@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import resources
 from typing import Any
@@ -85,8 +84,7 @@ def _harmless(target: Target, look: Callable[[Keyring], Iterator[Finding]]) -> I
     keyring = Keyring([target])
     try:
         for finding in look(keyring):
-            shown = replace(finding, message=keyring.hide(finding.message), remedy=keyring.hide(finding.remedy))
-            yield printable_finding(shown)
+            yield printable_finding(finding, keyring.hide)
     finally:
         keyring.close()
 
