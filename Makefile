@@ -62,7 +62,7 @@ picture: .venv/dev ## the picture of a report in the README; needs Chromium
 schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors, and of every JSON that the tool writes; the tables of docs/simulator.md and bench/simulator/README.md, the options of docs/options.md; the columns of docs/run-folder.md, the instants of docs/metrics.md; the project's own addresses, from pyproject.toml; LICENCES.md
 	$(BIN)/python -m bench.plan.script > scenarios/scripts/script.schema.json
 	$(BIN)/python -m bench.target.target_settings > scenarios/targets.schema.json
-	$(BIN)/python -m rtbench.cli.schemas
+	$(BIN)/python -m tests.docs.schemas
 	$(BIN)/python -m tests.faults.page
 	$(BIN)/python -m tests.clients.page
 	$(BIN)/python -m tests.docs.licences

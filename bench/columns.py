@@ -53,8 +53,11 @@ _label, _whole, _flag = partial(_group, "label"), partial(_group, "whole"), part
 _number, _text = partial(_group, "number"), partial(_group, "text", filled="or null")
 
 
-def _instants(names: str, stamp: Stamp, sentence: str) -> InstantGroup:
+def _instants(stamp: Stamp, names: str, sentence: str) -> InstantGroup:
     return InstantGroup(tuple(names.split()), stamp, sentence)
+
+
+_arrival, _send, _clock = partial(_instants, "arrival"), partial(_instants, "send"), partial(_instants, "clock")
 
 
 def names_of(columns: Iterable[ColumnGroup], *filled: FilledBy) -> tuple[str, ...]:
@@ -102,11 +105,7 @@ _TARGET = _label(
     "identity",
 )
 _WORKER = _whole("worker", "number of the process that recorded it, from 0", "identity")
-_HOST = _label(
-    "host",
-    "name of the machine that recorded it",
-    "identity",
-)
+_HOST = _label("host", "name of the machine that recorded it", "identity")
 _SIMULATED = _flag("simulated", "measured against the simulator", "identity")
 
 IDENTITY = (
@@ -125,9 +124,7 @@ IDENTITY = (
         "identity",
     ),
     _label(
-        "phase",
-        "`warmup` or `measurement`, by when the pair started; a row without a phase is measured",
-        "identity",
+        "phase", "`warmup` or `measurement`, by when the pair started; a row without a phase is measured", "identity"
     ),
     _label("scenario script", "the Locust file and the script's name", "identity"),
     _WORKER,
@@ -161,82 +158,62 @@ _CARRIED_SENTENCE = "decoded audio; WebSocket frames with headers, before TLS"
 _RETRY = "the [delay](metrics.md#limits-of-the-service) that the service asked for when it refused or throttled the "
 
 TURN_MARKS = (
-    _instants(
+    _send(
         "speech_start speech_end",
-        "send",
         "when a microphone had recorded the first, and the last, sample of the caller's [speech](#where-speech-ends): "
         "when its chunk was handed to the kernel, less the part of the chunk after it. Absent if audio is not paced",
     ),
-    _instants(
-        "request_sent",
-        "send",
-        "`response.create` handed to the kernel; absent where the service starts the response by itself",
+    _send(
+        "request_sent", "`response.create` handed to the kernel; absent where the service starts the response by itself"
     ),
-    _instants(
+    _clock(
         "request_acked",
-        "clock",
         "the peer's TCP acknowledged `response.create`, by the kernel; null if that comes after the turn's end",
     ),
-    _instants(
-        "speech_started speech_stopped",
-        "arrival",
-        "the first and the last event of these names: what the service's VAD noticed",
+    _arrival(
+        "speech_started speech_stopped", "the first and the last event of these names: what the service's VAD noticed"
     ),
-    _instants("committed", "arrival", "`input_audio_buffer.committed`, the last of several"),
-    _instants("response_created", "arrival", "`response.created`"),
-    _instants(
-        "first_text first_audio first_transcript",
-        "arrival",
-        "the first delta of that kind with a payload",
-    ),
-    _instants(
+    _arrival("committed", "`input_audio_buffer.committed`, the last of several"),
+    _arrival("response_created", "`response.created`"),
+    _arrival("first_text first_audio first_transcript", "the first delta of that kind with a payload"),
+    _arrival(
         "first_audible",
-        "arrival",
         "when the simulated player plays the reply's first audible sample ([below](#what-the-caller-hears))",
     ),
-    _instants(
+    _arrival(
         "last_audible",
-        "arrival",
         "when the simulated player plays the reply's last audible sample, if replies are "
         "[found in the audio](#services-without-turn-events)",
     ),
-    _instants("last_audio", "arrival", "the last audio delta"),
-    _instants("audio_done transcript_done response_done", "arrival", "the closing events, of several the last"),
-    _instants("input_transcribed", "arrival", "the finished transcript of the caller's audio"),
-    _instants(
+    _arrival("last_audio", "the last audio delta"),
+    _arrival("audio_done transcript_done response_done", "the closing events, of several the last"),
+    _arrival("input_transcribed", "the finished transcript of the caller's audio"),
+    _arrival(
         "function_call_added function_call_done",
-        "arrival",
         "the first item that names a [function](#function-calls); the end of the last call's arguments in the first "
         "response that makes any",
     ),
-    _instants("answer_request_sent", "send", "the last `response.create` that followed what functions returned"),
-    _instants(
-        "answer_audio answer_audible",
-        "arrival",
-        "`first_audio` and `first_audible` of the [answer](#answers-in-parts)",
-    ),
-    _instants("function_audible", "arrival", "`answer_audible`, of turns with function calls"),
-    _instants(
+    _send("answer_request_sent", "the last `response.create` that followed what functions returned"),
+    _arrival("answer_audio answer_audible", "`first_audio` and `first_audible` of the [answer](#answers-in-parts)"),
+    _arrival("function_audible", "`answer_audible`, of turns with function calls"),
+    _send(
         "barge_in",
-        "send",
         "when the reply was [interrupted](#interruptions): the first sample of the speech or sound; or the clock "
         "before `response.cancel`",
     ),
-    _instants("barge_in_detected", "arrival", "the `speech_started` that this made"),
-    _instants(
+    _arrival("barge_in_detected", "the `speech_started` that this made"),
+    _arrival(
         "barge_in_silent",
-        "arrival",
         "when the simulated player was silent: at `speech_started`; if the service did not hear it within 2 s, at the "
         "end of the reply",
     ),
-    _instants(
+    _arrival(
         "barge_in_last_audio barge_in_response_done",
-        "arrival",
         "`last_audio` and `response_done` of a response that it cancelled, if they came after `barge_in`",
     ),
-    _instants("truncate_sent", "send", "`conversation.item.truncate` handed to the kernel"),
-    _instants("truncated", "arrival", "the last `conversation.item.truncated`"),
-    _instants("ended", "clock", "when the outcome was decided"),
+    _send("truncate_sent", "`conversation.item.truncate` handed to the kernel"),
+    _arrival("truncated", "the last `conversation.item.truncated`"),
+    _clock("ended", "when the outcome was decided"),
 )
 
 TURNS = (
@@ -356,62 +333,40 @@ TURNS = (
         "words that should have been heard, and said, and the [errors](metrics.md#quality) of what was",
         "quality",
     ),
-    _flag(
-        "task_success",
-        "whether the turn did what the script calls [success](metrics.md#quality)",
-        "quality",
-    ),
+    _flag("task_success", "whether the turn did what the script calls [success](metrics.md#quality)", "quality"),
 )
 
 SESSION_MARKS = (
-    _instants(
-        "call_arrival",
-        "clock",
-        "when the [call](load.md#calls-that-arrive) arrived; absent in a closed loop",
+    _clock("call_arrival", "when the [call](load.md#calls-that-arrive) arrived; absent in a closed loop"),
+    _clock("previous_reply_end", "the caller had heard the last reply of the session whose place this one takes"),
+    _clock("intended_start", "when it was meant to start"),
+    _clock(
+        "connect_start", "the start of connecting, after sign-in and after the start of a thread that resolves names"
     ),
-    _instants(
-        "previous_reply_end", "clock", "the caller had heard the last reply of the session whose place this one takes"
-    ),
-    _instants("intended_start", "clock", "when it was meant to start"),
-    _instants(
-        "connect_start",
-        "clock",
-        "the start of connecting, after sign-in and after the start of a thread that resolves names",
-    ),
-    _instants(
+    _clock(
         "dns_done tcp_done tls_done",
-        "clock",
         "the ends of the phases of connecting, behind a proxy those of the proxy and its tunnel",
     ),
-    _instants("opened", "arrival", "the transport is open: the answer to the upgrade to WebSocket"),
-    _instants("session_created", "arrival", "`session.created`"),
-    _instants("update_sent", "send", "`session.update` handed to the kernel"),
-    _instants("session_updated", "arrival", "`session.updated`"),
-    _instants("history_start", "clock", "before the first item of a history is sent"),
-    _instants("history_acked", "arrival", "the acknowledgement of its last item"),
-    _instants(
-        "first_reply",
-        "arrival",
-        "the first audio delta of the first turn's reply, else its first text delta",
+    _arrival("opened", "the transport is open: the answer to the upgrade to WebSocket"),
+    _arrival("session_created", "`session.created`"),
+    _send("update_sent", "`session.update` handed to the kernel"),
+    _arrival("session_updated", "`session.updated`"),
+    _clock("history_start", "before the first item of a history is sent"),
+    _arrival("history_acked", "the acknowledgement of its last item"),
+    _arrival("first_reply", "the first audio delta of the first turn's reply, else its first text delta"),
+    _arrival("first_audible", "`first_audible` of the same reply"),
+    _arrival("greeting_audible", "`first_audible` of the [greeting](scripts.md#wait_for)"),
+    _clock(
+        "idle_prompt_due", "when the service was to speak up by itself: its idle timeout after the reply was played"
     ),
-    _instants("first_audible", "arrival", "`first_audible` of the same reply"),
-    _instants("greeting_audible", "arrival", "`first_audible` of the [greeting](scripts.md#wait_for)"),
-    _instants(
-        "idle_prompt_due",
-        "clock",
-        "when the service was to speak up by itself: its idle timeout after the reply was played",
-    ),
-    _instants("idle_prompt_received", "arrival", "`input_audio_buffer.timeout_triggered`"),
-    _instants("ended", "clock", "the session's end"),
+    _arrival("idle_prompt_received", "`input_audio_buffer.timeout_triggered`"),
+    _clock("ended", "the session's end"),
 )
 
 SESSIONS = (
     *IDENTITY,
     *_of_instants(SESSION_MARKS),
-    _whole(
-        "auth_wait_ns",
-        "how long it waited for a sign-in before connecting",
-    ),
+    _whole("auth_wait_ns", "how long it waited for a sign-in before connecting"),
     _whole(
         "caller_time_ns",
         "how long the caller took for the first turn: `session_updated`, or `history_acked`, → its origin",
@@ -431,13 +386,9 @@ SESSIONS = (
         "commits that no turn of the script made: noise, sounds during silence, or the idle timeout",
     ),
     _flag(
-        "renewed",
-        "whether [another session of its call](scripts.md#calls-that-outlive-their-session) took its place",
+        "renewed", "whether [another session of its call](scripts.md#calls-that-outlive-their-session) took its place"
     ),
-    _whole(
-        "idle_prompts",
-        "how often the service spoke up by itself, at its idle timeout",
-    ),
+    _whole("idle_prompts", "how often the service spoke up by itself, at its idle timeout"),
     _tokens("of all responses [that belong to no turn](metrics.md#tokens)"),
     _whole("variables_row", "which row of the script's variables it took, from 1; null without variables", "own"),
     _flag("event_log", "whether its events are in `events/`", "own"),
@@ -452,14 +403,8 @@ SESSIONS = (
 SECONDS = (
     _RUN,
     _whole("second", "UTC, seconds since 1970"),
-    _whole(
-        "duration_ns",
-        "how much of it was recorded: less at both ends, more if the loop was held up",
-    ),
-    _label(
-        "phase",
-        "`warmup` or `measurement`, by when the second began",
-    ),
+    _whole("duration_ns", "how much of it was recorded: less at both ends, more if the loop was held up"),
+    _label("phase", "`warmup` or `measurement`, by when the second began"),
     _TARGET,
     _WORKER,
     _HOST,

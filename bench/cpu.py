@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import psutil
 
@@ -60,17 +60,6 @@ class CpuUsage(TypedDict):
     steal_max: float | None
 
 
-MOST: tuple[Literal["load_start", "load_end", "all_programs", "steal", "total_max", "steal_max"], ...] = (
-    "load_start",
-    "load_end",
-    "all_programs",
-    "steal",
-    "total_max",
-    "steal_max",
-)
-"""What is of the machine, whoever looks: of several looks the most counts."""
-
-
 class CpuTimes(NamedTuple):
     """What all cores did since the machine started, and this process, in seconds."""
 
@@ -104,27 +93,25 @@ class CpuMonitor:
 
     def sample(self) -> CpuUsage:
         """Return the use so far; the time since the last sample is a time window."""
-        usage = CpuUsage(
-            cores=os.cpu_count() or 1,
+        cores, now = os.cpu_count() or 1, cpu_times()
+        own = programs = stolen = taken_max = None
+        if now is not None and self._begin is not None and self._last is not None and now.all_s > self._begin.all_s:
+            if now.all_s - self._last.all_s >= cores:  # of less, a tick is much
+                _, _, stolen, taken = shares(self._last, now)
+                self._taken_max, self._stolen_max = max(self._taken_max, taken), _larger(self._stolen_max, stolen)
+                self._last = now
+            own, programs, stolen, taken = shares(self._begin, now)
+            taken_max = max(self._taken_max, taken)
+        return CpuUsage(
+            cores=cores,
             load_start=self._load_begin,
             load_end=load_average(),
-            this_run=None,
-            all_programs=None,
-            steal=None,
-            total_max=None,
-            steal_max=None,
+            this_run=own,
+            all_programs=programs,
+            steal=stolen,
+            total_max=taken_max,
+            steal_max=None if taken_max is None else _larger(self._stolen_max, stolen),
         )
-        now = cpu_times()
-        if now is None or self._begin is None or self._last is None or now.all_s <= self._begin.all_s:
-            return usage
-        if now.all_s - self._last.all_s >= usage["cores"]:  # of less, a tick is much
-            _, _, stolen, taken = shares(self._last, now)
-            self._taken_max, self._stolen_max = max(self._taken_max, taken), _larger(self._stolen_max, stolen)
-            self._last = now
-        usage["this_run"], usage["all_programs"], usage["steal"], taken = shares(self._begin, now)
-        usage["total_max"] = max(self._taken_max, taken)
-        usage["steal_max"] = _larger(self._stolen_max, usage["steal"])
-        return usage
 
 
 def _larger(*values: float | None) -> float | None:
@@ -143,28 +130,27 @@ def shares(begin: CpuTimes, end: CpuTimes) -> tuple[float, float, float | None, 
 
 
 def merge_cpu_usage(watched: Sequence[CpuUsage]) -> CpuUsage | None:
-    """What processes of one machine saw in the same time. None of none."""
+    """What processes of one machine saw in the same time: their own use added up, else the most. None of none."""
     if not watched:
         return None
     both = CpuUsage(**watched[0])
-    for key in MOST:
-        both[key] = _larger(*(one[key] for one in watched))
-    own = [one["this_run"] for one in watched if one["this_run"] is not None]
+    for key in both:
+        both[key] = _larger(*(usage[key] for usage in watched))  # type: ignore[literal-required]
+    own = [usage["this_run"] for usage in watched if usage["this_run"] is not None]
     both["this_run"] = round(sum(own), 4) if own else None
     return both
 
 
 def busy_reason(processors: Mapping[str, Any] | None) -> str:
-    """Names who had so much of the cores that a program of ours waited for one, and what to do; empty: we ourselves, or
-    nobody knows."""
+    """Who had so much of the cores that we waited for one, and what to do; "" for ourselves, or nobody knows."""
     if processors is None:
         return ""
     own, programs, taken, stolen, stolen_most = (
         processors.get(key) or 0.0 for key in ("this_run", "all_programs", "total_max", "steal", "steal_max")
     )
-    full = taken >= BUSY and programs >= 3 * own
-    took = stolen >= STOLEN or stolen_most >= 2 * STOLEN
-    return "; ".join([*([OTHERS] if full else []), *([HYPERVISOR] if took else [])])
+    others = OTHERS if taken >= BUSY and programs >= 3 * own else ""
+    hypervisor = HYPERVISOR if stolen >= STOLEN or stolen_most >= 2 * STOLEN else ""
+    return "; ".join(filter(None, (others, hypervisor)))
 
 
 def load_average() -> float | None:
@@ -216,18 +202,11 @@ def available_priority() -> Priority:
         return Priority(before, "is not permitted", permit)
     raised = niceness()
     set_niceness(before)
-    if _is_grouped():
-        everywhere = f"after `echo {RAISED} > /proc/$$/autogroup` in this shell it has one on all programs"
-        return Priority(raised, "has an effect only within this terminal", everywhere)
+    with suppress(OSError, ValueError):  # in a group of its session, which itself has not been raised?
+        if AUTOGROUP.read_text().strip() == "1" and int(OWN_GROUP.read_text().rpartition(" ")[2]) > RAISED:
+            everywhere = f"after `echo {RAISED} > /proc/$$/autogroup` in this shell it has one on all programs"
+            return Priority(raised, "has an effect only within this terminal", everywhere)
     return Priority(raised)
-
-
-def _is_grouped() -> bool:
-    """Whether this process is in a group of its session that itself has not been raised."""
-    try:
-        return AUTOGROUP.read_text().strip() == "1" and int(OWN_GROUP.read_text().rpartition(" ")[2]) > RAISED
-    except (OSError, ValueError):
-        return False
 
 
 PROC = Path("/proc")
@@ -281,8 +260,7 @@ def pinned_to(cores: frozenset[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-@dataclass(frozen=True)
-class CpuReading:
+class CpuReading(NamedTuple):
     """Seconds of processor time so far; None where the system does not tell."""
 
     at_ns: int
@@ -309,14 +287,12 @@ def cpu_usage(begin: CpuReading, end: CpuReading) -> ProcessCpuUsage:
     seconds = (end.at_ns - begin.at_ns) / NS_PER_S
     harness, simulator, busy = (
         None if was is None or now is None else (now - was) / seconds
-        for was, now in (
-            (begin.harness_s, end.harness_s),
-            (begin.simulator_s, end.simulator_s),
-            (begin.busy_s, end.busy_s),
-        )
+        for was, now in zip(begin[1:], end[1:], strict=True)
     )
-    known = harness is not None and simulator is not None and busy is not None
-    return ProcessCpuUsage(harness, simulator, max(0.0, busy - harness - simulator) if known else None)  # type: ignore[operator]
+    others = None
+    if harness is not None and simulator is not None and busy is not None:
+        others = max(0.0, busy - harness - simulator)
+    return ProcessCpuUsage(harness, simulator, others)
 
 
 def peak_rss_bytes(process: int) -> int | None:

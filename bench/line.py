@@ -106,28 +106,34 @@ LATE_SHARE = 10
 
 
 class Listener(Protocol):
-    """Hears what happens in a session while it goes on."""
+    """Hears what happens in a session while it goes on; what inherits it need not hear everything."""
 
     def received(self, events: Sequence[Event], message: Received, handled_ns: int) -> None:
         """A message was handled, and the events in it."""
 
     def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
         """Deltas were handled that were matched."""
+        return
 
     def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
         """A message was handed to the kernel, `lag_ns` after it was due where it was paced."""
+        return
 
     def turn_began(self) -> None:
         """A turn has begun."""
+        return
 
     def turn_ended(self, turn: TurnObservation) -> None:
         """A turn is over and awaits nothing more."""
+        return
 
     def paid(self, usage: Usage) -> None:
         """Responses are done that told these tokens; whatever they belong to, each is told once."""
+        return
 
     def may_ask(self) -> bool:
         """Whether the turn under way may take another response: not once the run's money is spent."""
+        return True
 
 
 class Line:

@@ -12,15 +12,15 @@ import msgspec
 
 from bench.clock import monotonic_ns
 from bench.dial import Dialer, connected
+from bench.line import Listener
 from bench.observe.inputs import SessionStart
-from bench.observe.observation import TurnObservation
 from bench.plan.prepared import PreparedScript
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import build_script, varied
 from bench.plan.steps import step_of
 from bench.plan.turns import Step
 from bench.protocol.base import Dialect
-from bench.protocol.events import Event, Kind, Usage, audio_payload
+from bench.protocol.events import Event, Kind, audio_payload
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.recorder import Labels
 from bench.session import Session
@@ -59,8 +59,8 @@ def _script(
     return Repertoire(varied(script, target.session, target.session_source), target.dialect).session(0, 0)
 
 
-class ReplyAudio:
-    """A `bench.line.Listener` that keeps the audio of each response of a session that is logged."""
+class ReplyAudio(Listener):
+    """Keeps the audio of each response of a session that is logged."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
@@ -77,21 +77,6 @@ class ReplyAudio:
         for event in events:
             if event.kind is Kind.AUDIO_DELTA and isinstance(event.payload, msgspec.Raw):
                 self._audio[event.response_id] += audio_payload(event.payload) or b""
-
-    def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
-        pass
-
-    def turn_began(self) -> None:
-        pass
-
-    def turn_ended(self, turn: TurnObservation) -> None:
-        pass
-
-    def paid(self, usage: Usage) -> None:
-        pass
-
-    def may_ask(self) -> bool:
-        return True
 
     def audio(self, response_id: str) -> bytes:
         """The audio of a response; b"" where none came."""
@@ -117,22 +102,22 @@ def _played(dialer: Dialer, script: PreparedScript, log: EventLog) -> ReplyAudio
     target, reply = dialer.target, ReplyAudio(script.dialect)
     labels = Labels(SESSION_ID, target.label, SESSION_ID, script.name)
     try:
-        turns, responds = len(script.turns), script.service_responds
-        timeline = LoggedTimeline(
-            SessionStart(
-                monotonic_ns(),
-                turns,
-                script.limits,
-                service_responds=responds,
-                reply_silence_ns=script.reply_silence_ns,
-            ),
-            script.dialect,
-            log=log,
-            about=about(SESSION_ID, labels, script) | {"url": target.public_url},
-        )
+        noted = about(SESSION_ID, labels, script) | {"url": target.public_url}
+        timeline = LoggedTimeline(session_start(script, len(script.turns)), script.dialect, log=log, about=noted)
         transport = connected(dialer, script.limits, timeline, lambda headers, call_id: None)
         if transport is not None:
             Session(script, LoggedTransport(transport, log), timeline, reply, lambda: False).play()
     finally:
         log.close()
     return reply
+
+
+def session_start(script: PreparedScript, turns: int) -> SessionStart:
+    """The start, now, of a session of a script, of which so many turns are played."""
+    return SessionStart(
+        monotonic_ns(),
+        turns,
+        script.limits,
+        service_responds=script.service_responds,
+        reply_silence_ns=script.reply_silence_ns,
+    )

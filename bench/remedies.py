@@ -28,11 +28,6 @@ NO_PROXY = "the proxy does not answer: is its URL right (--proxy, HTTPS_PROXY), 
 OUT_OF_ORDER = "the service is out of order: retry later, and check its status page"
 NO_CREDIT = "the account has no credit left: look at its billing"
 DOCTOR = "`rtbench doctor` goes the same way step by step, and says what to do where it ends"
-SLOW = (
-    "the service did not continue in time: try fewer sessions; if a single one is no quicker, check its status "
-    "page, or raise the script's `timeouts`"
-)
-NO_SUCH_NAME = "this name cannot be resolved: is the resource's name right? Private endpoints need their DNS zone"
 NO_RESOLVER = "the resolver does not answer: look at /etc/resolv.conf, a VPN, or name the address by --resolve ADDRESS"
 NO_WAY = (
     "this machine has no route to that address: look at its network, a VPN, its IPv6; or choose by --resolve ADDRESS"
@@ -57,18 +52,17 @@ OF_OUTCOMES = {
     "`max_output_tokens`; if replies are short, try fewer sessions",
     "timeout:turn": "the turn took more responses, or slower ones, than its limit allows: look at what its functions "
     "return, and how long they take, or raise `turn` among the script's `timeouts`",
-    "connect_failed:dns": NO_SUCH_NAME,
+    "connect_failed:dns": "this name cannot be resolved: is the resource's name right? Private endpoints need their "
+    "DNS zone",
     "connect_failed:tcp": "nobody listens there, or a firewall refuses: is the port right, may this machine reach it?",
     "connect_failed:proxy": "the proxy refuses, see its message: it may want user and password in its URL, or forbid "
     "the way",
-    "connect_failed:tls": "is that a TLS server, on this port? Behind a proxy that inspects TLS, or with a private "
-    "CA, name "
-    "the authority's PEM file by --ca-file FILE",
+    "connect_failed:tls": "is that a TLS server, on this port? Behind a proxy that inspects TLS, or with a private CA, "
+    "name the authority's PEM file by --ca-file FILE",
     "connect_failed:upgrade": "the server that answers is no WebSocket server: are host and path those of a realtime "
     "service?",
     "connect_failed:token": "the token could not be renewed: see the message; `az login` again, or look at the "
-    "identity "
-    "endpoint",
+    "identity endpoint",
     "failed:load_generator": "this is a fault of this tool: report it, with its message",
     "failed:delegation": "GPT-Live waits for what its client returns, which this tool does not do yet: say in "
     "`instructions` that it shall answer by itself and delegate nothing, or measure `tools` over the Realtime API "
@@ -90,8 +84,7 @@ OF_OUTCOMES = {
     "target",
     "protocol_error:too_large": "if messages of that size are right, raise --max-message-mib",
     "limit_exceeded:calls": "the service answers what functions return by calling functions again: `tool_choice: "
-    "required` of "
-    "a session has it do so for ever (set it on the turn), and so may returns that do not tell it what it asked",
+    "required` of a session has it do so for ever (set it on the turn), and so may returns that do not tell it what it asked",
 }
 """Remedies by the whole outcome: of this tool's own words."""
 OF_CODES = {
@@ -116,7 +109,8 @@ CLASSES = {
     "failed": "the service reports an error: fix the setting that its message names; otherwise retry and check the "
     "service's status page",
     "incomplete": "the reply was cut by the service, as by its content filter: see its message",
-    "timeout": SLOW,
+    "timeout": "the service did not continue in time: try fewer sessions; if a single one is no quicker, check its "
+    "status page, or raise the script's `timeouts`",
     "limit_exceeded": "no real reply is that long: is it a realtime service, and do its replies end with a single "
     "caller?",
     "throttled": "the quota is spent: start fewer sessions at a time (-u, --connect-rate), say less, or raise it",
@@ -125,68 +119,47 @@ NOT_EXPECTED = (
     "what the script expects did not come in time: does the session ask for it (`input_transcription`, `tools`), is "
     "`within` long enough?"
 )
-TOLD = (
-    (
-        "timeout:end_of_turn",
-        UNHEARD,
-        "a service that detects turns says in session.updated how it does; where it cannot, let the client commit what "
-        "was said (`turn_detection: none`; a probe: --manual-commit)",
-    ),
-    (
-        "timeout:first_delta",
-        NO_MESSAGE,
-        "it takes the call and sends nothing: does it expect the messages of another provider (--dialect) or a "
-        "parameter (`extra`), and does its log have an error?",
-    ),
-    (
-        "timeout:first_delta",
-        NO_AUDIO,
-        "it sends messages without audio that this dialect knows: does it expect another provider (--dialect twilio, "
-        "acs or pcm)?",
-    ),
-    (
-        "timeout:first_delta",
-        INAUDIBLE,
-        "its audio is never louder than its background: does it hear this format (`input_format`), is its audio of "
-        "the one that is played (`output_format`), does it answer by itself, and does its log have an error?",
-    ),
-    ("timeout:response", NO_PAUSE, ENDLESS),
-    ("timeout:turn", NO_PAUSE, ENDLESS),
-    (
-        "timeout:session",
-        "session.updated did not come",
-        "the service greeted and did not take the settings: does it know them (`session`, `extra`, --dialect)?",
-    ),
-    (
-        "failed:no_audio",
-        TEXT_SESSION,
-        "the service gives out text: does its model speak, and does it read the settings of this dialect (--dialect)?",
-    ),
-    (
-        "connect_failed:upgrade",
-        ACCEPT_HEADER,
-        "this answers somebody else's request: it comes from a cache or a proxy on the way that does not know "
-        "WebSockets, or from a server that gets the handshake wrong (RFC 6455 §4.2.2)",
-    ),
-    (
-        "connect_failed:upgrade",
-        "the connection broke",
-        "the server hung up on the upgrade: a proxy may not know WebSockets",
-    ),
-    ("connect_failed:dns", "emporary failure", NO_RESOLVER),
-    ("failed:load_generator", LOOKUPS_FULL, NO_RESOLVER),
-    ("connect_failed:tcp", "Network is unreachable", NO_WAY),
-    ("connect_failed:tcp", "No route to host", NO_WAY),
-    (
-        "connect_failed:tcp",
-        "Cannot assign requested address",
-        "this machine has no local port left for that address: play fewer sessions at a time, or on more machines",
-    ),
-    ("connect_failed:tcp", "Too many open files", "this process may open no more files: raise `ulimit -n`"),
-    ("connect_failed:tls", "; ", "see its message, which say what to do about the certificate"),
-    ("throttled:", "insufficient_quota", NO_CREDIT),
-)
-"""How outcomes begin, words in their details, and what to do where both are there."""
+TOLD = {
+    "timeout:end_of_turn": {
+        UNHEARD: "a service that detects turns says in session.updated how it does; where it cannot, let the client "
+        "commit what was said (`turn_detection: none`; a probe: --manual-commit)",
+    },
+    "timeout:first_delta": {
+        NO_MESSAGE: "it takes the call and sends nothing: does it expect the messages of another provider (--dialect) "
+        "or a parameter (`extra`), and does its log have an error?",
+        NO_AUDIO: "it sends messages without audio that this dialect knows: does it expect another provider (--dialect "
+        "twilio, acs or pcm)?",
+        INAUDIBLE: "its audio is never louder than its background: does it hear this format (`input_format`), is its "
+        "audio of the one that is played (`output_format`), does it answer by itself, and does its log have an error?",
+    },
+    "timeout:response": {NO_PAUSE: ENDLESS},
+    "timeout:turn": {NO_PAUSE: ENDLESS},
+    "timeout:session": {
+        "session.updated did not come": "the service greeted and did not take the settings: does it know them "
+        "(`session`, `extra`, --dialect)?",
+    },
+    "failed:no_audio": {
+        TEXT_SESSION: "the service gives out text: does its model speak, and does it read the settings of this dialect "
+        "(--dialect)?",
+    },
+    "failed:load_generator": {LOOKUPS_FULL: NO_RESOLVER},
+    "connect_failed:upgrade": {
+        ACCEPT_HEADER: "this answers somebody else's request: it comes from a cache or a proxy on the way that does "
+        "not know WebSockets, or from a server that gets the handshake wrong (RFC 6455 §4.2.2)",
+        "the connection broke": "the server hung up on the upgrade: a proxy may not know WebSockets",
+    },
+    "connect_failed:dns": {"emporary failure": NO_RESOLVER},
+    "connect_failed:tcp": {
+        "Network is unreachable": NO_WAY,
+        "No route to host": NO_WAY,
+        "Cannot assign requested address": "this machine has no local port left for that address: play fewer sessions "
+        "at a time, or on more machines",
+        "Too many open files": "this process may open no more files: raise `ulimit -n`",
+    },
+    "connect_failed:tls": {"; ": "see its message, which says what to do about the certificate"},
+    "throttled": {"insufficient_quota": NO_CREDIT},
+}
+"""Remedies by the outcome, or how it begins, and by words in its detail."""
 
 
 def remedy_of(outcome: str, words: str = "") -> str:
@@ -194,8 +167,9 @@ def remedy_of(outcome: str, words: str = "") -> str:
     kind, _, cause = outcome.partition(":")
     if outcome_class(outcome) != "failed":
         return ""
-    if told := next((what for begin, part, what in TOLD if outcome.startswith(begin) and part in words), ""):
-        return told
+    told = TOLD.get(outcome, TOLD.get(kind, {}))
+    if remedy := next((remedy for part, remedy in told.items() if part in words), ""):
+        return remedy
     if SERVICE_SAID in words:
         return OF_CODES.get(words.partition(SERVICE_SAID)[2].partition(":")[0], CLASSES["failed"])
     if outcome.startswith(EXPECTED):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import resources
 from typing import Any
 
-from bench.clock import monotonic_ns, utc_ns
+from bench.clock import utc_ns
 from bench.dial import Dialer, connected
 from bench.doctor.explain import Finding, any_failed, printable_finding, signed_by
 from bench.doctor.service_findings import (
@@ -32,14 +31,14 @@ from bench.doctor.service_findings import (
 from bench.doctor.surroundings import look_at_network
 from bench.errors import UsageError
 from bench.limits import Limits
+from bench.line import Listener
 from bench.money import Prices, tariff_of
-from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.prepared import PreparedScript
-from bench.probe import agent_script, text_script, wav_script
+from bench.probe import agent_script, session_start, text_script, wav_script
 from bench.protocol.audio import AudioFormat
-from bench.protocol.events import Event, Kind, Usage
+from bench.protocol.events import Event, Kind
 from bench.protocol.rate_limits import RateLimit, limits_in
 from bench.protocol.settings import FULL_DUPLEX
 from bench.session import Session
@@ -49,7 +48,7 @@ from bench.target.target import Target
 from bench.target.tokens import Keyring
 from bench.transport.interface import TcpInfo, Transport
 from bench.transport.names import warm_up
-from bench.transport.received import DeltaArrival, Received
+from bench.transport.received import Received
 from bench.units import NS_PER_MS, NS_PER_S
 
 SHOWN_OF_CLAIM = 40
@@ -85,8 +84,7 @@ def _harmless(target: Target, look: Callable[[Keyring], Iterator[Finding]]) -> I
     keyring = Keyring([target])
     try:
         for finding in look(keyring):
-            shown = replace(finding, message=keyring.hide(finding.message), remedy=keyring.hide(finding.remedy))
-            yield printable_finding(shown)
+            yield printable_finding(finding, keyring.hide)
     finally:
         keyring.close()
 
@@ -153,8 +151,8 @@ def examined_sign_in(target: Target, keyring: Keyring) -> Finding:
     return Finding("sign-in", "pass", said)
 
 
-class Heard:
-    """A `bench.line.Listener` that keeps what a session was greeted with, its limits and its turn."""
+class Heard(Listener):
+    """Keeps what a session was greeted with, its limits and its turn."""
 
     def __init__(self) -> None:
         self.greeting: Mapping[str, Any] = {}
@@ -176,23 +174,8 @@ class Heard:
             elif event.kind is Kind.AUDIO_DELTA:
                 self.pace.heard(message.arrival.at_ns, event.payload_bytes)
 
-    def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
-        pass
-
-    def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
-        pass
-
-    def turn_began(self) -> None:
-        pass
-
     def turn_ended(self, turn: TurnObservation) -> None:
         self.turns.append(turn)
-
-    def paid(self, usage: Usage) -> None:
-        pass
-
-    def may_ask(self) -> bool:
-        return True
 
 
 class Visit:
@@ -246,14 +229,7 @@ class Visit:
 
     def _connected(self, *, turns: int) -> tuple[Timeline, Transport | None]:
         script = self._script
-        start = SessionStart(
-            monotonic_ns(),
-            turns,
-            script.limits,
-            service_responds=script.service_responds,
-            reply_silence_ns=script.reply_silence_ns,
-        )
-        timeline = Timeline(start, script.dialect, reply_format=script.output_format.name)
+        timeline = Timeline(session_start(script, turns), script.dialect, reply_format=script.output_format.name)
         return timeline, connected(self._dialer, script.limits, timeline, lambda headers, call_id: None)
 
     @property

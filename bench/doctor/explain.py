@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from bench.metrics import UNFINISHED
 from bench.observe.observation import reason
@@ -23,60 +24,51 @@ from bench.protocol.events import Kind
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.remedies import CLASSES, ENDLESS, NO_CREDIT, OUT_OF_ORDER, REALTIME_MODELS, remedy_of
+from bench.run.replay import Replayed
 from bench.shapes import either
 from bench.target.address import AZURE_GA, AZURE_PREVIEW, VERSIONS, VOICE_LIVE_PATH, azure_cloud
 from bench.target.options import AgentName
 from bench.target.target import Entra, Target
-from bench.untrusted import sanitize
+from bench.untrusted.sanitize import escape_control
 
 FindingState = Literal["pass", "warning", "fail", "skipped"]
 
 NAME_WIDTH, STATE_WIDTH = 16, 8
-ARROW = "→ "
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one look.
-
-    `said`: what was found, with its figure; `remedy`: what to do, "" where nothing is to be done.
-    """
+    """The result of one look. `message`: what was found, with its figure; `remedy`: "" if nothing is to be done."""
 
     name: str
     result: FindingState
     message: str
     remedy: str = ""
 
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+
+def warning_unless(good: bool, name: str, message: str, remedy: str) -> Finding:
+    """A finding that has its remedy, as a warning, if it is not good."""
+    return Finding(name, "pass", message) if good else Finding(name, "warning", message, remedy)
 
 
 def any_failed(findings: Iterable[Finding]) -> bool:
     return any(finding.result == "fail" for finding in findings)
 
 
-def printable_finding(finding: Finding) -> Finding:
-    """The finding without anything that steers a terminal: services put words of theirs into it."""
-    return replace(
-        finding, message=sanitize.escape_control(finding.message), remedy=sanitize.escape_control(finding.remedy)
-    )
+def printable_finding(finding: Finding, hide: Callable[[str], str] = str) -> Finding:
+    """The finding without secrets, and without what steers a terminal: services put words of theirs into it."""
+    message, remedy = (escape_control(hide(text)) for text in (finding.message, finding.remedy))
+    return replace(finding, message=message, remedy=remedy)
 
 
 def lines(finding: Finding, width: int) -> Iterator[str]:
     """The finding in lines of at most `width` columns; the first begins with its state."""
     margin = " " * (STATE_WIDTH + 1 + NAME_WIDTH + 1)
     first = f"{finding.result:<{STATE_WIDTH}} {finding.name:<{NAME_WIDTH}} "
-    yield from _wrapped(finding.message, first, margin, width) or [first.rstrip()]
-    if finding.remedy:
-        yield from _wrapped(finding.remedy, margin + ARROW, margin + " " * len(ARROW), width)
+    wrapped = partial(textwrap.wrap, width=width, break_on_hyphens=False)
+    yield from wrapped(finding.message, initial_indent=first, subsequent_indent=margin) or [first.rstrip()]
+    yield from wrapped(finding.remedy, initial_indent=f"{margin}→ ", subsequent_indent=f"{margin}  ")
 
-
-def _wrapped(text: str, first: str, later: str, width: int) -> list[str]:
-    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=later, break_on_hyphens=False)
-
-
-if TYPE_CHECKING:
-    from bench.run.replay import Replayed
 
 OWN_PARAMETERS: dict[Dialect, tuple[str, ...]] = {
     GA: ("type", "audio", "output_modalities"),
@@ -90,6 +82,7 @@ OWN_SHAPE: dict[Dialect, tuple[str, ...]] = {
 }
 """What stands at the top of a service's `session` in one dialect alone."""
 UNGREETED: Mapping[str, Any] = MappingProxyType({})
+"""The session of a service that has described none."""
 OTHER_CAUSES = UNFINISHED | {"ok", "throttled", "session_expired"}
 """Outcomes that no dialect is the cause of, without what follows their colon."""
 REMEDIES: dict[Dialect, str] = {
@@ -104,8 +97,6 @@ SIBLINGS: dict[Dialect, Dialect] = {GA: PREVIEW, PREVIEW: GA}
 _PARAMETER = re.compile(r"'(?:session|response)\.(\w+)")
 Signed = Literal["key", "entra", "nothing"]
 ROLES = ("Cognitive Services OpenAI User", "Cognitive Services User")
-LIST_DEPLOYMENTS = "az cognitiveservices account deployment list -g GROUP -n RESOURCE -o table"
-SHORT_LIVED = "sessions are cut at an age that is too short for a turn: look at the deployment's limits"
 NO_KEY = "no key was sent: name the variable that holds it by --api-key-env"
 _API_VERSION = re.compile(r"api[\s_-]?version", re.IGNORECASE)
 _NO_KEYS = re.compile(r"AuthenticationTypeDisabled|key[- ]based authentication", re.IGNORECASE)
@@ -127,32 +118,26 @@ def dialect_remedy(outcome: str, words: str, spoken: Dialect, greeting: Mapping[
         return ""
     stage, _, cause = outcome.partition(":")
     misled = stage not in OTHER_CAUSES and shape_of(greeting) is other
-    return REMEDIES[other] if misled or _is_foreign(cause, words, spoken) else ""
-
-
-def _is_foreign(cause: str, words: str, spoken: Dialect) -> bool:
-    named = _PARAMETER.search(words)
     match cause:
         case "dialect":
-            return True
+            misled = True
         case "missing_required_parameter":
-            return spoken is PREVIEW and "'session.type'" in words
-        case "unknown_parameter":
-            return named is not None and named[1] in OWN_PARAMETERS[spoken]
-    return False
+            misled |= spoken is PREVIEW and "'session.type'" in words
+        case "unknown_parameter" if named := _PARAMETER.search(words):
+            misled |= named[1] in OWN_PARAMETERS[spoken]
+    return REMEDIES[other] if misled else ""
 
 
-WAYS = f"--dialect {', '.join(get_args(AgentName))}"
 OF_AGENTS = {
     "connect_failed:401": "it wants a signature (X-Twilio-Signature) or a token, and none is sent: let it take calls "
-    "without, "
-    "or give a token in the target's `headers`",
+    "without, or give a token in the target's `headers`",
     "connect_failed:404": "it serves no such path: name the one at which it takes calls in --url, or `url` of the "
     "target",
     "connect_failed:tcp": "nobody listens there: is the agent running, and on this port?",
     "connect_failed:upgrade": "the server there does not accept this WebSocket: check the path, and the target's "
     "`subprotocols`",
-    "protocol_error:json": f"its messages are those of another provider: name its own by {WAYS}",
+    "protocol_error:json": f"its messages are those of another provider: name its own by --dialect "
+    f"{', '.join(get_args(AgentName))}",
     "closed:1000": "it hung up: does its log say why? It may miss a parameter (`extra`) or a header",
     "limit_exceeded:audio": ENDLESS,
 }
@@ -195,14 +180,14 @@ def explain(refusal: Refusal, target: Target) -> str:
     if refusal.outcome.startswith("throttled:"):
         return _throttled(refusal, target)
     if "session_expired" in (refusal.outcome, cause):
-        return SHORT_LIVED
+        return "sessions are cut at an age that is too short for a turn: look at the deployment's limits"
     if cause.isdigit() and refusal.outcome.startswith("connect_failed:"):
         return _status(int(cause), refusal, target)
     return remedy_of(refusal.outcome, refusal.words)
 
 
 def _status(status: int, refusal: Refusal, target: Target) -> str:
-    words = refusal.words
+    words, path = refusal.words, target.resource.partition("?")[0]
     match status:
         case 400 if re.search(r"op+erationnotsupported", words, re.IGNORECASE):
             return (
@@ -210,8 +195,8 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
                 f"deploy {either(REALTIME_MODELS)}, and name that one"
             )
         case 400 if _API_VERSION.search(words):
-            known = " or ".join(VERSIONS.get(_path(target), VERSIONS[AZURE_PREVIEW]))
-            undated = "" if _path(target) == VOICE_LIVE_PATH else f", or {AZURE_GA}, which has none"
+            known = " or ".join(VERSIONS.get(path, VERSIONS[AZURE_PREVIEW]))
+            undated = "" if path == VOICE_LIVE_PATH else f", or {AZURE_GA}, which has none"
             return f"this api-version is not known here: use {known}{undated}"
         case 400:
             return "the request is not what the service expects: compare path and query with the deployment's page"
@@ -230,10 +215,13 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
             return ("network rules shut this machine out, or the resource is disabled: allow this address in the "
                     "resource's Networking page, or connect through its private endpoint")  # fmt: skip
         case 404 if "DeploymentNotFound" in words:
-            return (f"{target.host} has no deployment called {target.model}: list them by `{LIST_DEPLOYMENTS}`; "
-                    "give the deployment's name, not the model's; a new one takes five minutes")  # fmt: skip
+            return (
+                f"{target.host} has no deployment called {target.model}: list them by `az cognitiveservices account "
+                "deployment list -g GROUP -n RESOURCE -o table`; give the deployment's name, not the model's; a new "
+                "one takes five minutes"
+            )
         case 404:
-            return f"there is no path {_path(target)} here: is it the resource's host, and the path of its dialect?"
+            return f"there is no path {path} here: is it the resource's host, and the path of its dialect?"
         case 431:
             return "more than ten custom headers: take some out of the target's `headers`"
         case _ if status >= 500:
@@ -265,14 +253,11 @@ def _unauthorized(refusal: Refusal, target: Target) -> str:
 def _throttled(refusal: Refusal, target: Target) -> str:
     if "insufficient_quota" in refusal.words:
         return NO_CREDIT
+    advice = "the deployment's quota of tokens or requests a minute is spent: raise it, or say less"
     if refusal.outcome == "throttled:handshake":
-        advice = "the deployment's quota of connections (preview) or requests a minute is spent"
-        return _later(
-            f"{advice}: raise it on the deployment's page, or start fewer sessions (--connect-rate)", refusal.wait_s
-        )
-    return _later(
-        "the deployment's quota of tokens or requests a minute is spent: raise it, or say less", refusal.wait_s
-    )
+        advice = ("the deployment's quota of connections (preview) or requests a minute is spent: raise it on the "
+                  "deployment's page, or start fewer sessions (--connect-rate)")  # fmt: skip
+    return _later(advice, refusal.wait_s)
 
 
 def _later(advice: str, wait_s: float | None) -> str:
@@ -286,16 +271,14 @@ def signed_by(target: Target) -> Signed:
     return "entra" if isinstance(target.auth, Entra) else "key"
 
 
-def _path(target: Target) -> str:
-    return target.resource.partition("?")[0]
-
-
 def hint(replayed: Replayed, target: Target | None = None) -> str:
     """The first remedy that its end, or one of its turns' ends, has; "" where none is known.
 
     Without a target, as of a log, that of a wrong dialect alone: all others depend on who was called, and how.
     """
-    session, greeting = replayed.session, _greeting(replayed)
+    came = (p.event for p in replayed.passages if p.event is not None and p.event.kind is Kind.SESSION_CREATED)
+    greeting = next((event.session for event in came), None) or UNGREETED
+    session = replayed.session
     ended = [(session.outcome, session.detail), *((turn.outcome, turn.detail) for turn in replayed.turns)]
     if target is None:
         spoken = DIALECTS[replayed.opened.about["dialect"]]
@@ -306,14 +289,6 @@ def hint(replayed: Replayed, target: Target | None = None) -> str:
     return next(filter(None, remedies), "")
 
 
-def _greeting(replayed: Replayed) -> Mapping[str, Any]:
-    """The session as `session.created` described it; empty where none came."""
-    came = (p.event for p in replayed.passages if p.event is not None and p.event.kind is Kind.SESSION_CREATED)
-    first = next(came, None)
-    return (first.session if first else None) or {}
-
-
 def remedy_of_agents(outcome: str, words: str) -> str:
     """What to do about the end of a call with an agent; "" where nothing more is known than of any service."""
-    known = OF_AGENTS.get(SAME.get(outcome, outcome), "")
-    return known or (remedy_of(outcome, words) if outcome in HEARD else "")
+    return OF_AGENTS.get(SAME.get(outcome, outcome), "") or (remedy_of(outcome, words) if outcome in HEARD else "")

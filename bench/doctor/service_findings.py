@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from bench.doctor.explain import (
     explain,
     remedy_of_agents,
     shape_of,
+    warning_unless,
 )
 from bench.metrics import NOTHING_AUDIBLE
 from bench.money import Tariff, cost_usd, dollars
@@ -40,7 +42,6 @@ MINUTE_S = 60
 CLOSE_S, SKEW_S = 2.0, 60.0
 IDS = ("x-ms-region", "apim-request-id", "x-request-id", "x-ms-deployment-name", "openai-version")
 """The headers that the service's support asks for."""
-EXTENSIONS = "sec-websocket-extensions"
 TOKENS = {kind: kind.replace("_", " ") for kind in ("text_in", "audio_in", "image_in", "text_out", "audio_out")}
 
 
@@ -60,8 +61,14 @@ def refused(
     wait_ns = wait_of(observed.headers) if observed.retry_after_ns is None else observed.retry_after_ns
     words = hide(reason(observed.outcome, observed.detail))
     said = f"{_simulated(observed.headers)}{observed.outcome}: {words}{_ids(observed.headers)}"
-    refusal = Refusal(observed.outcome, words, _seconds(wait_ns), claims, greeting)
+    refusal = Refusal(observed.outcome, words, None if wait_ns is None else wait_ns / NS_PER_S, claims, greeting)
     return Finding(name, "fail", said, explain(refusal, target))
+
+
+def _failed(name: str, ended: SessionObservation | TurnObservation, remedy: Callable[[str], str]) -> Finding:
+    """How a turn, or the session in place of it, failed. `remedy`: what to do, by the words of its reason."""
+    words = reason(ended.outcome, ended.detail)
+    return Finding(name, "fail", f"{ended.outcome}: {words}" if words else ended.outcome, remedy(words))
 
 
 def upgraded(observed: SessionObservation, offered: Sequence[str] = ()) -> Finding:
@@ -91,18 +98,19 @@ def service_clock(date: str | None, now_ns: int) -> Finding:
         return Finding("clock difference", "skipped", "the answer has no date")
     off_s = ahead_s - 0.5  # the header's second has half passed on average
     said = f"this machine's wall clock is {abs(off_s):,.0f} s {'ahead of' if off_s > 0 else 'behind'} the service's"
-    if abs(off_s) <= SKEW_S:
-        return Finding("clock difference", "pass", said if abs(off_s) > CLOSE_S else "this machine's wall clock agrees")
-    return Finding("clock difference", "warning", said, "set it (NTP): tokens are refused by a clock that is wrong")
+    if abs(off_s) <= CLOSE_S:
+        said = "this machine's wall clock agrees"
+    remedy = "set it (NTP): tokens are refused by a clock that is wrong"
+    return warning_unless(abs(off_s) <= SKEW_S, "clock difference", said, remedy)
 
 
 def compression(headers: Mapping[str, str], *, wanted: bool) -> Finding:
-    agreed = headers.get(EXTENSIONS, "")
     if not wanted:
         return Finding("compression", "pass", "none was asked for")
-    if "permessage-deflate" in agreed:
-        return Finding("compression", "pass", agreed)
-    return Finding("compression", "warning", "asked for, and the service declines", "leave --compression out")
+    agreed = headers.get("sec-websocket-extensions", "")
+    compressed = "permessage-deflate" in agreed
+    said = agreed if compressed else "asked for, and the service declines"
+    return warning_unless(compressed, "compression", said, "leave --compression out")
 
 
 def greeted(greeting: Mapping[str, Any], observed: SessionObservation, now_s: float) -> Finding:
@@ -122,11 +130,8 @@ def retired(greeting: Mapping[str, Any], service: str, today: date) -> Iterator[
     if retirement is None or is_simulated({}, greeting):
         return
     words = f"{greeting['model']} {retirement.words(today)}"
-    if retirement.days_left(today) > SOON_DAYS:
-        yield Finding("model retirement", "pass", words)
-    else:
-        remedy = f"compare it with its successor while both answer: {either(REALTIME_MODELS[:2])}"
-        yield Finding("model retirement", "warning", words, remedy)
+    remedy = f"compare it with its successor while both answer: {either(REALTIME_MODELS[:2])}"
+    yield warning_unless(retirement.days_left(today) > SOON_DAYS, "model retirement", words, remedy)
 
 
 def in_other_dialect(greeting: Mapping[str, Any], spoken: Dialect) -> Iterator[Finding]:
@@ -146,25 +151,20 @@ def settings_in(session: Mapping[str, Any]) -> str:
     """What of a session's settings counts for latency, in whichever dialect they are told (flat, or nested in GA)."""
     audio = _part(session, "audio")
     heard, spoken = _part(audio, "input"), _part(audio, "output")
-    voice = spoken.get("voice", session.get("voice"))
+    detection = _part({**session, **heard}, "turn_detection")
+    silence = detection.get("silence_duration_ms")
     shown = {
-        "voice": voice.get("name") if isinstance(voice, Mapping) else voice,
-        "turn detection": _detection(heard.get("turn_detection", session.get("turn_detection"))),
-        "input": _format(heard.get("format", session.get("input_audio_format"))),
-        "output": _format(spoken.get("format", session.get("output_audio_format"))),
+        "voice": _named(spoken.get("voice", session.get("voice")), "name"),
+        "turn detection": (str(detection.get("type", "")) if detection else "none")
+        + (f" ({silence} ms of silence)" if silence else ""),
+        "input": _named(heard.get("format", session.get("input_audio_format")), "type"),
+        "output": _named(spoken.get("format", session.get("output_audio_format")), "type"),
     }
     return ", ".join(f"{name} {value}" for name, value in shown.items() if value)
 
 
-def _detection(value: object) -> str:
-    if not isinstance(value, Mapping):
-        return "none"
-    silence = value.get("silence_duration_ms")
-    return str(value.get("type", "")) + (f" ({silence} ms of silence)" if silence else "")
-
-
-def _format(value: object) -> object:
-    return value.get("type") if isinstance(value, Mapping) else value
+def _named(value: object, key: str) -> object:
+    return value.get(key) if isinstance(value, Mapping) else value
 
 
 def _part(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -175,10 +175,10 @@ def _part(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def replied(turn: TurnObservation, target: Target, paid: Tariff, greeting: Mapping[str, Any] = UNGREETED) -> Finding:
     """How long the turn's first output took, and what it cost. `greeting`: the session as it was described first."""
     if turn.outcome != "ok":
-        words = reason(turn.outcome, turn.detail)
-        refusal = Refusal(turn.outcome, words, _seconds(turn.retry_after_ns), greeting=greeting)
-        remedy = explain(refusal, target)
-        return Finding("turn", "fail", f"{turn.outcome}: {words}" if words else turn.outcome, remedy)
+        wait_s = None if turn.retry_after_ns is None else turn.retry_after_ns / NS_PER_S
+        return _failed(
+            "turn", turn, lambda words: explain(Refusal(turn.outcome, words, wait_s, greeting=greeting), target)
+        )
     known = turn.metrics_ns()
     name = next((name for name in ("ttfa", "ttft") if name in known), None)
     waited = f"{name} {known[name] / NS_PER_MS:.0f} ms, " if name else ""
@@ -215,10 +215,6 @@ def _limit(limit: RateLimit) -> str:
     return f"{limit.name}: {remaining}{whole} left{again}"
 
 
-def _seconds(ns: int | None) -> float | None:
-    return None if ns is None else ns / NS_PER_S
-
-
 AUDIBLE_S, LONGEST_S = 12, 40
 """Seconds within which a greeting or an answer is audible, and after which it is over."""
 LIMITS = {"first_delta": AUDIBLE_S, "response": LONGEST_S, "turn": LONGEST_S}
@@ -234,8 +230,6 @@ STREAMLESS = (
     "let it name in each message the `streamSid` that the `start` of the same call contains: Twilio drops "
     "messages that name another or none (its warning 31951)"
 )
-
-
 SPLIT = (
     "let it send whole samples: here the half waits for the next message, but other receivers drop it, and play noise "
     "from there on"
@@ -250,8 +244,7 @@ def spoke_first(turn: TurnObservation | None, session: SessionObservation) -> Fi
         came = "" if turn is None else turn.detail.partition(f"{NOTHING_AUDIBLE} ")[2].partition(": ")[2]
         said = ": ".join(filter(None, (f"it said nothing audible within {AUDIBLE_S} s of the call", came)))
         return Finding("greeting", "warning", said, SILENT)
-    words = reason(turn.outcome, turn.detail)
-    return Finding("greeting", "fail", f"{turn.outcome}: {words}", remedy_of_agents(turn.outcome, words))
+    return _failed("greeting", turn, partial(remedy_of_agents, turn.outcome))
 
 
 def heard_answer(
@@ -262,10 +255,8 @@ def heard_answer(
     `format`: in which it is played, where another one could be set.
     """
     if turn is None or turn.outcome != "ok":
-        outcome, detail = (session.outcome, session.detail) if turn is None else (turn.outcome, turn.detail)
-        words = reason(outcome, detail)
-        said = f"{outcome}: {words}" if words else outcome
-        yield Finding("turn", "fail", said, remedy_of_agents(outcome, words))
+        ended = turn or session
+        yield _failed("turn", ended, partial(remedy_of_agents, ended.outcome))
         return
     waited_ms = turn.metrics_ns()["voice_to_voice"] / NS_PER_MS
     yield Finding("turn", "pass", f"answered: voice_to_voice {waited_ms:,.0f} ms")
@@ -317,9 +308,6 @@ def paced(speed: float | None, format: AudioFormat) -> Finding:
         return Finding("audio", "skipped", "too little of it came to tell its pace")
     rate_hz = next((round(format.rate_hz * pace) for pace in PACES if abs(speed / pace - 1) < NEAR), None)
     said = f"{speed:.2f} s of it come in a second, as PCM at {format.rate_hz:,} Hz"
-    if rate_hz is None:
-        return Finding("audio", "pass", said)
-    remedy = (
-        f"if it sends as fast as it speaks, its audio is of {rate_hz:,} Hz: set `output_format` of the script or target"
-    )
-    return Finding("audio", "warning", said, remedy)
+    rate = f"{rate_hz or 0:,} Hz"
+    remedy = f"if it sends as fast as it speaks, its audio is of {rate}: set `output_format` of the script or target"
+    return warning_unless(rate_hz is None, "audio", said, remedy)

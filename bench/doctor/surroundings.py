@@ -11,16 +11,17 @@ import resource
 import ssl
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from bench.clock import monotonic_ns, now_with_realtime, utc_ns
 from bench.cpu import BUSY, OTHERS, Priority, available_priority, core_count
-from bench.doctor.explain import Finding, Refusal, explain
+from bench.doctor.explain import Finding, Refusal, explain, warning_unless
 from bench.errors import ConnectError, UsageError
 from bench.installation import tool_version
 from bench.limits import Limits
@@ -28,7 +29,7 @@ from bench.remedies import NO_PROXY
 from bench.target.target import Target
 from bench.transport.connect import connect_first, kernel_stamps, open_tcp
 from bench.transport.fast.reader import COMPILED
-from bench.transport.interface import ConnectTimings, authority
+from bench.transport.interface import ConnectTimings, Proxy, authority
 from bench.transport.names import look_up
 from bench.transport.tcp import TcpStream
 from bench.transport.tls import shake_hands, tls_context
@@ -60,27 +61,21 @@ def look_at_machine() -> Iterator[Finding]:
 def installation(*, compiled: bool) -> Finding:
     """Say what is installed here, and whether it has the parts in C that make events cheaper."""
     said = f"rtbench {tool_version()} on Python {platform.python_version()}"
-    if compiled:
-        return Finding("installation", "pass", f"{said}, with the compiled parts")
-    return Finding("installation", "warning", f"{said}, without the compiled parts, which lower the CPU cost per event",
-                   "for many calls at once, install a C compiler and Python's headers, then rtbench again")  # fmt: skip
+    said += (
+        ", with the compiled parts" if compiled else ", without the compiled parts, which lower the CPU cost per event"
+    )
+    remedy = "for many calls at once, install a C compiler and Python's headers, then rtbench again"
+    return warning_unless(compiled, "installation", said, remedy)
 
 
 def open_files(soft: int, hard: int) -> Finding:
-    """Judge the limit on open files, of which a session is one.
-
-    `soft` and `hard`: RLIMIT_NOFILE, negative for no limit.
-    """
+    """Judge the limit on open files, of which a session is one. `soft`, `hard`: RLIMIT_NOFILE, negative for none."""
     if soft < 0:
         return Finding("open files", "pass", "no limit")
-    sessions = max(0, soft - OWN_FILES)
-    said = f"{soft:,} allowed: about {sessions:,} sessions in one process"
-    if soft >= FEW_FILES:
-        return Finding("open files", "pass", said)
+    said = f"{soft:,} allowed: about {max(0, soft - OWN_FILES):,} sessions in one process"
     most = "any number" if hard < 0 else f"up to {hard:,}"
-    return Finding(
-        "open files", "warning", said, f"for more, `ulimit -n 65536` before the run ({most} is allowed here)"
-    )
+    remedy = f"for more, `ulimit -n 65536` before the run ({most} is allowed here)"
+    return warning_unless(soft >= FEW_FILES, "open files", said, remedy)
 
 
 def local_ports(first: int, last: int, used: int) -> Finding:
@@ -89,9 +84,8 @@ def local_ports(first: int, last: int, used: int) -> Finding:
         return Finding("local ports", "skipped", "the range of ports is not known on this system")
     free = max(0, last - first + 1 - used)
     said = f"{first:,} to {last:,}, {used:,} in use: {free:,} more connections to one address"
-    if free >= FEW_PORTS:
-        return Finding("local ports", "pass", said)
-    return Finding("local ports", "warning", said, 'widen it: sysctl -w net.ipv4.ip_local_port_range="10240 65535"')
+    remedy = 'widen it: sysctl -w net.ipv4.ip_local_port_range="10240 65535"'
+    return warning_unless(free >= FEW_PORTS, "local ports", said, remedy)
 
 
 def stamps() -> Finding:
@@ -100,24 +94,20 @@ def stamps() -> Finding:
         stamped = kernel_stamps(LIMIT_S)
     except (OSError, ConnectError) as error:
         return Finding("kernel timestamps", "warning", f"not tried: {error}", "a loopback connection must be possible")
-    if stamped:
-        return Finding("kernel timestamps", "pass", "available (SO_TIMESTAMPING)")
-    return Finding("kernel timestamps", "warning", "not available: this process timestamps what arrives",
-                   "measure on Linux outside a sandbox; here keep the load low, and watch `receive_delay`")  # fmt: skip
+    said = "available (SO_TIMESTAMPING)" if stamped else "not available: this process timestamps what arrives"
+    remedy = "measure on Linux outside a sandbox; here keep the load low, and watch `receive_delay`"
+    return warning_unless(stamped, "kernel timestamps", said, remedy)
 
 
 def clock_resolution(resolution_s: float) -> Finding:
     said = f"monotonic clock in steps of {resolution_s * NS_PER_S:,.0f} ns"
-    if resolution_s <= COARSE_S:
-        return Finding("clock", "pass", said)
-    return Finding("clock", "warning", said, "no latency can be measured more finely: measure on another machine")
+    remedy = "no latency can be measured more finely: measure on another machine"
+    return warning_unless(resolution_s <= COARSE_S, "clock", said, remedy)
 
 
 def processors(cpus: int, load: float) -> Finding:
     said = f"{cpus} for this process, load {load:.1f} over the last minute"
-    if load <= BUSY * cpus:
-        return Finding("processors", "pass", said)
-    return Finding("processors", "warning", said, OTHERS)
+    return warning_unless(load <= BUSY * cpus, "processors", said, OTHERS)
 
 
 def priority(got: Priority) -> Finding:
@@ -129,22 +119,18 @@ def priority(got: Priority) -> Finding:
 
 def wall_clock() -> Finding:
     """Whether the wall clock is stepped while it is looked at."""
-    before_ns = _wall_less_monotonic_ns()
+    monotonic_begin_ns, wall_begin_ns = now_with_realtime()
     time.sleep(WATCHED_S)
-    return judged_wall_clock((_wall_less_monotonic_ns() - before_ns) / NS_PER_MS)
+    monotonic_end_ns, wall_end_ns = now_with_realtime()
+    moved_ns = (wall_end_ns - wall_begin_ns) - (monotonic_end_ns - monotonic_begin_ns)
+    return judged_wall_clock(moved_ns / NS_PER_MS)
 
 
 def judged_wall_clock(moved_ms: float) -> Finding:
     moved = f"{moved_ms:+.2f} ms" if abs(moved_ms) >= SHOWN_MS else f"by less than {SHOWN_MS:g} ms"
     said = f"moved {moved} against the monotonic clock in {WATCHED_S:g} s"
-    if abs(moved_ms) <= STEP_MS:
-        return Finding("wall clock", "pass", said)
-    return Finding("wall clock", "warning", said, "the clock is being set: try again when it is synchronised")
-
-
-def _wall_less_monotonic_ns() -> int:
-    monotonic, wall = now_with_realtime()
-    return wall - monotonic
+    remedy = "the clock is being set: try again when it is synchronised"
+    return warning_unless(abs(moved_ms) <= STEP_MS, "wall clock", said, remedy)
 
 
 def _port_range() -> tuple[int, int, int]:
@@ -155,11 +141,8 @@ def _port_range() -> tuple[int, int, int]:
         return 0, 0, 0
     held: set[int] = set()
     for table in TCP_TABLES:
-        try:
-            rows = table.read_text().splitlines()[1:]
-        except OSError:
-            continue
-        held.update(int(row.split()[1].rpartition(":")[2], 16) for row in rows)
+        with suppress(OSError):
+            held.update(int(row.split()[1].rpartition(":")[2], 16) for row in table.read_text().splitlines()[1:])
     return first, last, sum(first <= port <= last for port in held)
 
 
@@ -168,8 +151,7 @@ FEW_DAYS = 14
 NAMES_SHOWN = 3
 
 
-@dataclass(frozen=True)
-class Certificate:
+class Certificate(NamedTuple):
     """What a server shows of itself. `days_left` is negative where it has ended."""
 
     subject: str
@@ -182,8 +164,8 @@ def look_at_network(target: Target, limits: Limits) -> Iterator[Finding]:
     """Yield the findings from the proxy to TLS. What is behind a step that failed is skipped."""
     path = target.network_path
     if path.proxy is not None:
-        yield from (proxied := list(_proxy(target, limits)))
-        yield from _behind(target, limits, reached=all(finding.result != "fail" for finding in proxied))
+        yield (proxied := _proxied(target, path.proxy, limits))
+        yield from _behind(target, limits, reached=proxied.result == "pass")
         return
     host, port = path.address or target.host, target.port
     found, addresses = _named(host, port, limits, target)
@@ -204,7 +186,7 @@ def _named(host: str, port: int, limits: Limits, target: Target) -> tuple[Findin
     try:
         addresses, began_ns, done_ns = look_up(host, port, limits.tcp)
     except ConnectError as error:
-        return Finding("dns", "fail", error.detail, explain(Refusal(error.outcome, error.detail), target)), []
+        return _failed("dns", error.detail, error, target), []
     took = _ms(done_ns - began_ns)
     places = [str(address[4][0]) for address in addresses]
     if places == [host]:
@@ -219,30 +201,30 @@ def _tried(address: Any, limits: Limits, target: Target) -> Finding:
     try:
         connect_first([address], limits.tcp).close()
     except ConnectError as error:
-        return Finding("tcp", "fail", error.detail, explain(Refusal(error.outcome, error.detail), target))
+        return _failed("tcp", error.detail, error, target)
     return Finding("tcp", "pass", f"{authority(*address[4][:2])} in {_ms(monotonic_ns() - began_ns)}")
 
 
-def _proxy(target: Target, limits: Limits) -> Iterator[Finding]:
+def _proxied(target: Target, proxy: Proxy, limits: Limits) -> Finding:
     """The proxy, and the tunnel that it opens: whoever does not reach the one is told nothing of the other."""
-    proxy = target.network_path.proxy
-    assert proxy is not None
     try:
         connect_first(look_up(proxy.host, proxy.port, limits.tcp).addresses, limits.tcp, "proxy").close()
     except ConnectError as error:
-        yield Finding("proxy", "fail", f"{proxy.public}: {error.detail}", NO_PROXY)
-        return
+        return Finding("proxy", "fail", f"{proxy.public}: {error.detail}", NO_PROXY)
     began_ns = monotonic_ns()
     try:
         _opened(target, limits).close()
     except ConnectError as error:
-        remedy = explain(Refusal(error.outcome, error.detail), target)
-        yield Finding("proxy", "fail", f"{proxy.public}: {error.detail}", remedy)
-        return
+        return _failed("proxy", f"{proxy.public}: {error.detail}", error, target)
     by = "the proxy" if proxy.remote_dns else "this machine"
     place = authority(target.network_path.address or target.host, target.port)
-    yield Finding("proxy", "pass", f"{proxy.public}: a tunnel to {place} in {_ms(monotonic_ns() - began_ns)}; "
-                                 f"names are looked up by {by}")  # fmt: skip
+    took = _ms(monotonic_ns() - began_ns)
+    said = f"{proxy.public}: a tunnel to {place} in {took}; names are looked up by {by}"
+    return Finding("proxy", "pass", said)
+
+
+def _failed(name: str, said: str, error: ConnectError, target: Target) -> Finding:
+    return Finding(name, "fail", said, explain(Refusal(error.outcome, error.detail), target))
 
 
 def _opened(target: Target, limits: Limits) -> TcpStream:
@@ -273,14 +255,8 @@ def secured(target: Target, limits: Limits) -> Iterator[Finding]:
         return
     yield Finding("tls", "pass", agreed)
     if certificate is not None:
-        yield judged_certificate(certificate)
-
-
-def judged_certificate(certificate: Certificate) -> Finding:
-    if certificate.days_left >= FEW_DAYS:
-        return Finding("certificate", "pass", _described(certificate))
-    remedy = "whoever runs the server must renew it before it ends"
-    return Finding("certificate", "warning", _described(certificate), remedy)
+        remedy = "whoever runs the server must renew it before it ends"
+        yield warning_unless(certificate.days_left >= FEW_DAYS, "certificate", _described(certificate), remedy)
 
 
 def _described(certificate: Certificate) -> str:
@@ -292,22 +268,16 @@ def _described(certificate: Certificate) -> str:
 
 
 def _insecure(target: Target, limits: Limits, error: ConnectError) -> Finding:
-    """Where the error names its remedy, that is the one."""
+    """Where the error names its remedy, that is the one. The certificate of a server that is not trusted is shown."""
     problem, _, remedy = error.detail.partition("; ")
-    certificate = _untrusted(target, limits) if error.outcome == "connect_failed:tls" else None
-    shown = "" if certificate is None else f" (its certificate: {_described(certificate)})"
-    remedy = remedy or explain(Refusal(error.outcome, error.detail), target)
-    return Finding("tls", "fail", f"{problem}{shown}", remedy)
-
-
-def _untrusted(target: Target, limits: Limits) -> Certificate | None:
-    """The certificate of a server that is not trusted: to be shown, nothing is sent there."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    try:
-        return _agreed(target, limits, context)[1]
-    except ConnectError:
-        return None
+    shown = ""
+    if error.outcome == "connect_failed:tls":
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # nothing is sent there
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with suppress(ConnectError):
+            if certificate := _agreed(target, limits, context)[1]:
+                shown = f" (its certificate: {_described(certificate)})"
+    return Finding("tls", "fail", f"{problem}{shown}", remedy or explain(Refusal(error.outcome, error.detail), target))
 
 
 def _agreed(target: Target, limits: Limits, context: ssl.SSLContext) -> tuple[str, Certificate | None]:
@@ -328,7 +298,12 @@ def read_certificate(der: bytes) -> Certificate:
     """A certificate in DER (RFC 5280)."""
     read = x509.load_der_x509_certificate(der)
     left_s = read.not_valid_after_utc.timestamp() - utc_ns() / NS_PER_S
-    return Certificate(_common_name(read.subject), _common_name(read.issuer), _names(read), left_s / DAY_S)
+    try:
+        names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        names = x509.SubjectAlternativeName([])
+    shown = tuple(str(name.value) for name in names)
+    return Certificate(_common_name(read.subject), _common_name(read.issuer), shown, left_s / DAY_S)
 
 
 def _common_name(name: x509.Name) -> str:
@@ -336,14 +311,6 @@ def _common_name(name: x509.Name) -> str:
         if found := name.get_attributes_for_oid(part):
             return str(found[0].value)
     return name.rfc4514_string() or "no name"
-
-
-def _names(certificate: x509.Certificate) -> tuple[str, ...]:
-    try:
-        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return ()
-    return tuple(str(name.value) for name in found)
 
 
 def _ms(ns: int) -> str:

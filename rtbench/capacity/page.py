@@ -117,9 +117,8 @@ LEVELS = ("level", "answer", "in progress", "sessions", "turns", "p50, ms", "p95
           "limits left", "cost", "took", "run")  # fmt: skip
 SHARES = ("objective", "level", "turns that missed it", "allowed", "turns", "slow", "failed", "throttled")
 WAITS = (
-    "with 95 % intervals by session; lines across are the objectives' limits. Hollow marks: levels that did "
-    "not pass. The band lies between the highest level that passes and the lowest that fails: the breaking "
-    "point lies there."
+    "with 95 % intervals by session; lines across are the objectives' limits. Hollow marks: levels that did not pass. "
+    "The band lies between the highest level that passes and the lowest that fails: the breaking point lies there."
 )
 
 

@@ -120,10 +120,9 @@ def looked(summary: Summary) -> str:
     )
     remedy = listed(list(dict.fromkeys(check.remedy for check in summary.validity.failed)))
     return (
-        f"The tool works: {plural(turns, 'turn')} were played and measured; {how}.\n"
-        f"{why}, so the values above are uncertain: {failed_checks}.\n"
-        f"They show what the tool prints; they are no measurement. For one: {remedy}.\n"
-        f"{summary.run.folder / 'report.html'}"
+        f"The tool works: {plural(turns, 'turn')} were played and measured; {how}.\n{why}, so the values above are "
+        f"uncertain: {failed_checks}.\nThey show what the tool prints; they are no measurement. For one: "
+        f"{remedy}.\n{summary.run.folder / 'report.html'}"
     )
 
 

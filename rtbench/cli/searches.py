@@ -115,10 +115,8 @@ def _opening(plan: CalibrationPlan, cores: CpuAssignment, files: Iterable[Path],
     way = "over TLS" if tls else "without TLS (services are called over it: --tls)"
     first = min(plan.grid.first, plan.grid.max)
     return (
-        f"SIMULATED: {' and '.join(plan.kinds)} sessions, up to {plan.grid.max:,} in one process\n"
-        f"{where}\n"
-        f"{way}\n"
-        f"at most some {plan.minutes_at_most:.0f} min, more where {first} sessions are too much already\n"
+        f"SIMULATED: {' and '.join(plan.kinds)} sessions, up to {plan.grid.max:,} in one process\n{where}\n{way}\nat "
+        f"most some {plan.minutes_at_most:.0f} min, more where {first} sessions are too much already\n"
         + "\n".join(f"the page will be {file.with_suffix('.html')}" for file in files)
     )
 

@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -145,14 +146,14 @@ def _document(
     return {
         "schema": JSON_VERSION,
         "result": "fail" if failed else "pass",
-        "machine": [finding.as_json() for finding in machine],
+        "machine": [asdict(finding) for finding in machine],
         "targets": [
             {
                 "name": target.label,
                 "url": target.public_url,
                 "dialect": target.dialect.name,
                 "service": target.service,
-                "findings": [finding.as_json() for finding in findings],
+                "findings": [asdict(finding) for finding in findings],
             }
             for target, findings in zip(targets, found, strict=True)
         ],

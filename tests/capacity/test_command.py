@@ -17,10 +17,10 @@ from rtbench.capacity import play as playing
 from rtbench.capacity.level import Search
 from rtbench.capacity.play import LevelTask, Locust, PreparedSearch, prepared
 from rtbench.capacity.search import Answer, LevelBudget, LevelEntry
-from rtbench.cli.schemas import schemas
 from rtbench.load_search import NextLevel
 from tests.capacity.models import build_level, build_plan, build_share
 from tests.command_line import call
+from tests.docs.schemas import schemas
 
 EDGE = 20
 Played = Callable[[Search, int, NextLevel, LevelBudget], LevelEntry]

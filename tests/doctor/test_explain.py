@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
@@ -197,7 +197,7 @@ def test_only_what_failed_is_a_failure(state: FindingState, failed: bool) -> Non
 
 
 def test_json_has_all_of_it() -> None:
-    told = Finding("dns", "pass", "found").as_json()
+    told = asdict(Finding("dns", "pass", "found"))
 
     assert told == {"name": "dns", "result": "pass", "message": "found", "remedy": ""}
 

@@ -29,9 +29,9 @@ from reports.summary.arms import ArmFacts
 from reports.summary.summary import summarise
 from reports.text.document import SummaryDocument, summary_data
 from reports.wording.settings import FACTS
-from rtbench.cli import schemas as writer
-from rtbench.cli.schemas import schemas as schemas_of_documents
 from tests.calibrate.builders import build_calibration
+from tests.docs import schemas as writer
+from tests.docs.schemas import schemas as schemas_of_documents
 from tests.reports import synthetic
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan, told
@@ -110,7 +110,7 @@ def test_the_files_are_what_the_code_says() -> None:
     for name, schema in schemas().items():
         file = writer.schema_file(name)
 
-        assert file.read_text(encoding="utf-8") == writer.schema_text(schema), f"{name}: python -m rtbench.cli.schemas"
+        assert file.read_text(encoding="utf-8") == writer.schema_text(schema), f"{name}: python -m tests.docs.schemas"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

@@ -28,7 +28,7 @@ from reports.gate.items import Checked
 from reports.gate.sentences import interval_text
 from reports.runs import load_for_report
 from reports.sides.workload import allowed, conditions_of, differing_conditions
-from rtbench.cli.schemas import schemas
+from tests.docs.schemas import schemas
 from tests.reports.edited import slowed
 from tests.reports.gate.made import ENOUGH, read, run, sides, stored, thresholds
 from tests.reports.planned import planned

@@ -1,4 +1,4 @@
-"""Write the JSON Schemas of the tool's files, from their types: `python -m rtbench.cli.schemas`."""
+"""Write the JSON Schemas of the tool's files, from their types: `python -m tests.docs.schemas`."""
 
 from __future__ import annotations
 
