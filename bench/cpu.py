@@ -142,7 +142,7 @@ def merge_cpu_usage(watched: Sequence[CpuUsage]) -> CpuUsage | None:
 
 
 def busy_reason(processors: Mapping[str, Any] | None) -> str:
-    """Who had so much of the cores that we waited for one, and what to do; "" for ourselves, or nobody knows."""
+    """Name who used so much of the cores that we waited for one, and what to do; "" if it is this process, or unknown."""
     if processors is None:
         return ""
     own, programs, taken, stolen, stolen_most = (

@@ -84,7 +84,8 @@ OF_OUTCOMES = {
     "target",
     "protocol_error:too_large": "if messages of that size are right, raise --max-message-mib",
     "limit_exceeded:calls": "the service answers what functions return by calling functions again: `tool_choice: "
-    "required` of a session has it do so for ever (set it on the turn), and so may returns that do not tell it what it asked",
+    "required` of a session has it do so for ever (set it on the turn), and so may returns that do not tell it what it "
+    "asked",
 }
 """Remedies by the whole outcome: of this tool's own words."""
 OF_CODES = {
