@@ -142,7 +142,7 @@ def merge_cpu_usage(watched: Sequence[CpuUsage]) -> CpuUsage | None:
 
 
 def busy_reason(processors: Mapping[str, Any] | None) -> str:
-    """Name who used so much of the cores that we waited for one, and what to do; "" if it is this process, or unknown."""
+    """Name who kept us waiting for a core, and what to do; "" if that is this process, or unknown."""
     if processors is None:
         return ""
     own, programs, taken, stolen, stolen_most = (
