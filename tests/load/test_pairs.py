@@ -21,7 +21,7 @@ from bench.load.execution.pairs import block_of, is_sampled, order, phase_of
 from bench.load.execution.starts import Start, Starts
 from bench.load.planning.planned import per_minute_of
 from bench.target.tokens import Keyring
-from bench.transport.loop import LoopWatch
+from bench.transport.event_loop import LoopMonitor
 from bench.units import NS_PER_S
 from tests.helpers import MS, at, build_observation, build_session, resolve_target
 
@@ -107,7 +107,7 @@ def test_logged_pairs_are_evenly_spread(share: Fraction) -> None:
 
 def test_the_loop_polls_between_two_starts_that_were_asked_for_at_once() -> None:
     starts = Starts([Arm(cast(Any, None), cast(Any, None), cast(Any, None), Pacer(None))], lambda: False)
-    watch = LoopWatch.of_hub()
+    watch = LoopMonitor.of_hub()
     begun: list[tuple[int, Start]] = []
 
     def start() -> None:

@@ -18,7 +18,7 @@ from gevent.lock import BoundedSemaphore
 from bench.clock import monotonic_ns
 from bench.load.execution.arm import Arm, Pacer, earliest_ns
 from bench.load.planning.tasks import Caller
-from bench.transport.loop import LoopWatch
+from bench.transport.event_loop import LoopMonitor
 from bench.units import NS_PER_S
 
 TRIAL_POLL_S = 0.05
@@ -76,7 +76,7 @@ class Starts:
 
     def _let_the_loop_turn(self) -> None:
         """Wait until the loop has looked at its sockets since the last start: opening takes a millisecond or more."""
-        watch = LoopWatch.of_hub()
+        watch = LoopMonitor.of_hub()
         while watch.polls == self._polls:
             gevent.sleep(TURN_S)
         self._polls = watch.polls
