@@ -253,12 +253,12 @@ class PendingTurns:
         hearing = turn.hearing
         if turn.interrupts is not None:
             if "speech_start" in marks:
-                turn.interrupts.began(hearing.instants["speech_start"], hearing.widths_ns["speech_start"])
+                turn.interrupts.sent("barge_in", hearing.instants["speech_start"], hearing.widths_ns["speech_start"])
             if "speech_end" in marks:
                 turn.interrupts.spoken_ns = hearing.instants["speech_end"]
         if turn.interruption is not None:
             if "barge_in" in marks:
-                turn.interruption.began(*hearing.unmark("barge_in"))
+                turn.interruption.sent("barge_in", *hearing.unmark("barge_in"))
             if "sound_end" in marks:
                 turn.interruption.spoken_ns, _ = hearing.unmark("sound_end")
 

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from bench.clock import Arrival
+from bench.observe.observation import Instants
 from bench.observe.onsets import PAUSE_NS
 from bench.observe.reply_detector import SILENCE_NS
 from bench.protocol.audio import UNREADABLE, AudioFormat, audible_sample
@@ -136,15 +137,12 @@ class Stretch(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
-class Reply:
+class Reply(Instants):
     """A reply in `audio`'s format, played behind a jitter buffer. `answer_min_ns`: as of `TurnPlan`."""
 
     audio: AudioFormat
     jitter_buffer_ns: int
     answer_min_ns: int = 0
-    instants: dict[str, int] = field(default_factory=dict)
-    errors_ns: dict[str, int] = field(default_factory=dict)
-    """How much earlier each instant may really have been."""
     deltas: Counter[Kind] = field(default_factory=Counter)
     text: str = ""
     answer_text: str = ""
@@ -270,7 +268,7 @@ class Reply:
         kind = event.kind
         instant = REPLY_INSTANTS[kind]
         if kind in CLOSING or instant not in self.instants:
-            self.instants[instant], self.errors_ns[instant] = arrival.at_ns, arrival.error_ns
+            self.arrived(instant, arrival)
         if self.created_ns is None:
             self.created_ns = arrival.at_ns
 

@@ -15,7 +15,7 @@ from typing import Any
 from bench.clock import Arrival
 from bench.metrics import EXPECTED, FIRST_DELTAS, GOOD, SERVICE_SAID, WHOLE
 from bench.observe.inputs import Connected, HistoryBegun, Renewed, Renews, SessionStart
-from bench.observe.observation import SessionObservation, TurnObservation, model_of
+from bench.observe.observation import Instants, SessionObservation, TurnObservation, model_of
 from bench.observe.reply import Reply
 from bench.protocol.events import Event, Failure, Kind, Usage
 from bench.transport.received import DeltaArrival
@@ -84,15 +84,12 @@ UNEXPLAINED = ("timeout:", "closed:", EXPECTED)
 
 
 @dataclass(slots=True, eq=False)
-class SessionFacts:
+class SessionFacts(Instants):
     """The facts of one session. Fields that `SessionObservation` has as well go into it as they are."""
 
     start: SessionStart
     start_ns: int = field(init=False)
     turns_planned: int = field(init=False)
-    instants: dict[str, int] = field(default_factory=dict)
-    errors_ns: dict[str, int] = field(default_factory=dict)
-    widths_ns: dict[str, int] = field(default_factory=dict)
     announced: bool = True
     """Whether the service says that the session is open."""
     outcome: str = ""
@@ -158,10 +155,6 @@ class SessionFacts:
             return detail
         return "; ".join(filter(None, (detail, SERVICE_SAID + self.last_error.detail)))
 
-    def arrived(self, instant: str, arrival: Arrival) -> None:
-        """Mark an instant by what arrived."""
-        self.instants[instant], self.errors_ns[instant] = arrival.at_ns, arrival.error_ns
-
     def connected(self, connected: Connected) -> None:
         """Note how connecting went."""
         self.instants["connect_start"] = self.start_ns + connected.auth_wait_ns
@@ -187,11 +180,6 @@ class SessionFacts:
             }
             self.effective_settings = kept | event.session if kept else event.session
             self.service_session_id = self.service_session_id or event.session_id
-
-    def set_up(self, at_ns: int, width_ns: int) -> None:
-        """Note that settings were sent, of which the first count."""
-        self.instants.setdefault("update_sent", at_ns)
-        self.widths_ns.setdefault("update_sent", width_ns)
 
     def history_start(self, begun: HistoryBegun) -> None:
         """Note that so many messages are about to be sent that were said before."""

@@ -145,7 +145,7 @@ class Timeline:
         facts.audio_bytes_sent += sent.audio_bytes
         act = self._dialect.acts.get(sent.name)
         if act is Act.SET_UP:
-            facts.set_up(sent.at_ns, sent.uncertainty_ns)
+            facts.sent("update_sent", sent.at_ns, sent.uncertainty_ns)
             self._length.client_changed()
         asks = act is Act.REQUEST
         # it belongs to no turn, whichever is under way
@@ -155,8 +155,7 @@ class Timeline:
             return
         turn, interrupted = turns.current, turns.interrupted
         if act is Act.TRUNCATE and interrupted is not None and interrupted.interruption is not None:
-            told = Handed(sent.at_ns, sent.uncertainty_ns)
-            interrupted.interruption.truncate_sent(told, sent.item, sent.played_ms)
+            interrupted.interruption.truncate_sent(sent)
         elif act is Act.RETRIEVE:
             turns.asked_to_show(sent.item)
         if turn is None:
@@ -169,7 +168,7 @@ class Timeline:
             turns.mark_barge_in(turn, marks)
             if self._detector is not None and ("speech_start" in marks or "barge_in" in marks):
                 self._detector.caller_speaks()
-        turn.sent(handed, sent.wire_bytes, sent.audio_bytes, marks=marks, asks=asks, late=sent.late)
+        turn.count_sent(handed, sent.wire_bytes, sent.audio_bytes, marks=marks, asks=asks, late=sent.late)
         if asks or marks:
             self._wake_ns = NOT_KNOWN
         if "speech_end" in marks:

@@ -18,6 +18,7 @@ from bench.limits import MOST_ITEMS
 from bench.metrics import EXPECTED, GOOD, STARVED
 from bench.observe.hearing import SPEECH_INSTANTS, Hearing, Sending
 from bench.observe.inputs import Transmitted
+from bench.observe.observation import Instants
 from bench.observe.reply import REPLY_INSTANTS, Reply
 from bench.observe.turn_parts import CALL_INSTANTS, Calls, CutCheck, Interruption
 from bench.plan.turn_plan import Cue, InterruptionKind, TurnPlan
@@ -75,8 +76,11 @@ ARRIVALS = SPEECH_INSTANTS | REPLY_INSTANTS | CALL_INSTANTS
 
 
 @dataclass(slots=True, eq=False)
-class PendingTurn:
-    """A turn under way. `format`: of its reply's audio."""
+class PendingTurn(Instants):
+    """A turn under way. `format`: of its reply's audio.
+
+    Its instants are those of the turn itself; what was heard of it, and its reply, have their own.
+    """
 
     plan: TurnPlan
     start_ns: int
@@ -94,19 +98,15 @@ class PendingTurn:
     state: State = State.SENDING
     outcome: str = ""
     detail: str = ""
-    instants: dict[str, int] = field(default_factory=dict)
-    """Instants of the turn itself; what was heard of it, and its reply, have their own."""
     response_id: str = ""
     """The first response that counts."""
     answer_response_id: str = ""
     """The last response that counts."""
     item_id: str = ""
-    answer_request_sent_uncertainty_ns: int | None = None
     between_items: bool = False
     """Whether an item of the reply is whole, or was announced, and no delta of it came: a call has none."""
     dropped: list[Reply] = field(default_factory=list)
     """Replies to pauses in the caller's speech, which do not count."""
-    request_sent_uncertainty_ns: int | None = None
     transmit_delay_ns: int | None = None
     unnoticed_ns: int = 0
     awaited_ns: int = 0
@@ -177,7 +177,7 @@ class PendingTurn:
 
     # What was sent.
 
-    def sent(
+    def count_sent(
         self, handed: Handed, wire_bytes: int, audio_bytes: int, *, marks: Sequence[str], asks: bool, late: bool
     ) -> None:
         """Count a message that was handed to the kernel; it `marks` instants of speech, `asks` for the response."""
@@ -188,7 +188,7 @@ class PendingTurn:
             return
         ends_speech = "speech_end" in marks
         if ends_speech:
-            self.sending.sent(handed, marks)
+            self.sending.note(handed, marks)
         if asks:
             self._asked(handed)
         elif self.plan.vad and ends_speech:
@@ -200,15 +200,12 @@ class PendingTurn:
     def _asked(self, handed: Handed) -> None:
         """Note that a response was asked for: the turn's, or the one after its functions have returned."""
         if self.state is State.CALLING:
-            self.instants["answer_request_sent"], self.answer_request_sent_uncertainty_ns = (
-                handed.at_ns,
-                handed.width_ns,
-            )
+            self.instants["answer_request_sent"] = handed.at_ns
+            self.widths_ns["answer_request_sent"] = handed.width_ns
             self.calls.asked_on()
         elif "request_sent" not in self.instants:
-            self.instants["request_sent"] = handed.at_ns
-            self.sending.sent(handed, ("request_sent",))
-            self.request_sent_uncertainty_ns = handed.width_ns
+            self.sent("request_sent", handed.at_ns, handed.width_ns)
+            self.sending.note(handed, ("request_sent",))
         self.progress_ns, self.state = handed.at_ns, State.WAITING
         self.said_ns = self.said_ns or handed.at_ns
 
@@ -225,7 +222,7 @@ class PendingTurn:
         marks, late_ns = self.sending.transmitted(stamp)
         if "request_sent" in marks:
             self.instants["request_sent"] += late_ns
-            self.request_sent_uncertainty_ns, self.transmit_delay_ns = 0, late_ns
+            self.widths_ns["request_sent"], self.transmit_delay_ns = 0, late_ns
         elif marks:
             # the limit counts from the end of speech, which moves
             if self.unnoticed_ns == self.hearing.instants["speech_end"]:
@@ -463,7 +460,7 @@ class PendingTurn:
     def interrupt(self, at_ns: int) -> None:
         """Stop the player, as the client does that interrupts the reply by itself."""
         if self.interruption is not None and self.state is not State.OVER:
-            self.interruption.began(at_ns, 0)
+            self.interruption.sent("barge_in", at_ns, 0)
             self.interruption.stopped_ns = at_ns
             self.interruption.uncancelled = self.state is not State.PLAYING
             self._stop(at_ns)

@@ -19,8 +19,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bench.clock import Arrival, Handed
+from bench.clock import Arrival
 from bench.limits import MOST_CALLS, MOST_ROUNDS
+from bench.observe.inputs import Sent
+from bench.observe.observation import Instants
 from bench.plan.turn_plan import SOUNDS, InterruptionKind
 from bench.protocol.audio import AudioFormat
 from bench.protocol.events import Event, FunctionCall, Kind
@@ -30,12 +32,10 @@ CALL_INSTANTS = {Kind.CALL_ADDED: "function_call_added", Kind.CALL_DONE: "functi
 
 
 @dataclass(slots=True, eq=False)
-class Calls:
+class Calls(Instants):
     """The function calls of one turn. `expected`: how often the script expects each; None where it does not say."""
 
     expected: Mapping[str, int] | None = None
-    instants: dict[str, int] = field(default_factory=dict)
-    errors_ns: dict[str, int] = field(default_factory=dict)
     whole: dict[str, FunctionCall] = field(default_factory=dict)
     """The calls whose arguments are whole, by their ids."""
     names: dict[str, str] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Calls:
                 self._complete(call, arrival)
         instant = CALL_INSTANTS[event.kind]
         if not self.rounds and (event.kind is Kind.CALL_DONE or instant not in self.instants):
-            self.instants[instant], self.errors_ns[instant] = arrival.at_ns, arrival.error_ns
+            self.arrived(instant, arrival)
 
     def _complete(self, call: FunctionCall, arrival: Arrival) -> None:
         name = call.name or self.names.get(call.call_id, "")
@@ -77,10 +77,7 @@ class Calls:
             if call.call_id not in self.whole:  # of a service that sends no events of calls
                 self._complete(call, arrival)
                 if not self.rounds:
-                    self.instants["function_call_done"], self.errors_ns["function_call_done"] = (
-                        arrival.at_ns,
-                        arrival.error_ns,
-                    )
+                    self.arrived("function_call_done", arrival)
         if len(self.whole) == self.of_rounds:
             return False
         self.of_rounds, self.rounds = len(self.whole), self.rounds + 1
@@ -192,13 +189,10 @@ YIELD_NS, FALSE_YIELD_NS = 2 * NS_PER_S, NS_PER_S
 
 
 @dataclass(slots=True, eq=False)
-class Interruption:
+class Interruption(Instants):
     """An interruption that the script wants, of the reply to one turn."""
 
     kind: InterruptionKind
-    instants: dict[str, int] = field(default_factory=dict)
-    errors_ns: dict[str, int] = field(default_factory=dict)
-    widths_ns: dict[str, int] = field(default_factory=dict)
     stopped_ns: int | None = None
     """When the player was stopped."""
     spoken_ns: int | None = None
@@ -222,29 +216,23 @@ class Interruption:
         """Whether the player was stopped, and the service has not been told how much was heard."""
         return self.stopped_ns is not None and "truncate_sent" not in self.instants
 
-    def began(self, at_ns: int, width_ns: int) -> None:
-        """Mark when the caller, or the client, began to interrupt."""
-        if "barge_in" not in self.instants:
-            self.instants["barge_in"], self.widths_ns["barge_in"] = at_ns, width_ns
-
     def noticed(self, arrival: Arrival) -> None:
         """Take the service's word that its caller speaks, by which the player is stopped."""
         for instant in ("barge_in_detected", "barge_in_silent"):
-            self.instants[instant], self.errors_ns[instant] = arrival.at_ns, arrival.error_ns
+            self.arrived(instant, arrival)
         self.stopped_ns = arrival.at_ns
 
-    def truncate_sent(self, handed: Handed, item_id: str, heard_ms: int) -> None:
-        """Note that the service was told that so many ms of an item were heard."""
+    def truncate_sent(self, sent: Sent) -> None:
+        """Note that the service was told how much of an item was heard."""
         self.uncut += 1
         if self.check is not None:
-            self.check.heard_ms[item_id] = heard_ms
-        self.instants.setdefault("truncate_sent", handed.at_ns)
-        self.widths_ns.setdefault("truncate_sent", handed.width_ns)
+            self.check.heard_ms[sent.item] = sent.played_ms
+        self.sent("truncate_sent", sent.at_ns, sent.uncertainty_ns)
 
     def truncated(self, arrival: Arrival) -> None:
         """Take the service's word that it has cut an item."""
         self.uncut -= 1
-        self.instants["truncated"], self.errors_ns["truncated"] = arrival.at_ns, arrival.error_ns
+        self.arrived("truncated", arrival)
 
     @property
     def awaits_word(self) -> bool:
@@ -255,7 +243,7 @@ class Interruption:
         """Note that the reply was played to its end: where it went on for long, the caller waited for that silence."""
         began_ns = self.instants.get("barge_in")
         if self.kind == "speech" and self.stopped_ns is None and began_ns is not None and at_ns - began_ns > YIELD_NS:
-            self.instants["barge_in_silent"], self.errors_ns["barge_in_silent"] = at_ns, 0
+            self.arrived("barge_in_silent", Arrival(at_ns))
 
     def fell_quiet(self, at_ns: int, last_sound: Arrival) -> None:
         """Note when a reply fell silent whose service does not say whether it was stopped, or over by itself.
@@ -265,16 +253,10 @@ class Interruption:
         began_ns = self.instants.get("barge_in")
         if self.kind != "speech" or self.stopped_ns is not None or began_ns is None or at_ns <= began_ns:
             return
-        self.instants["barge_in_silent"], self.errors_ns["barge_in_silent"], self.stopped_ns = (
-            at_ns,
-            last_sound.error_ns,
-            at_ns,
-        )
+        self.arrived("barge_in_silent", Arrival(at_ns, last_sound.error_ns))
+        self.stopped_ns = at_ns
         if last_sound.at_ns > began_ns:
-            self.instants["barge_in_last_audio"], self.errors_ns["barge_in_last_audio"] = (
-                last_sound.at_ns,
-                last_sound.error_ns,
-            )
+            self.arrived("barge_in_last_audio", last_sound)
 
     def sounded_on(self, until_ns: int) -> None:
         """Note that a reply was heard up to then whose service had said before that it was stopped."""

@@ -69,11 +69,7 @@ def _errors_ns(turn: PendingTurn) -> dict[str, int]:
 
 def _widths_ns(turn: PendingTurn) -> dict[str, int]:
     """How much later the instants that are sends may really have been."""
-    asked = {
-        "request_sent": turn.request_sent_uncertainty_ns,
-        "answer_request_sent": turn.answer_request_sent_uncertainty_ns,
-    }
-    widths_ns = turn.hearing.widths_ns | {name: width for name, width in asked.items() if width is not None}
+    widths_ns = turn.widths_ns | turn.hearing.widths_ns
     return widths_ns if turn.interruption is None else widths_ns | turn.interruption.widths_ns
 
 
