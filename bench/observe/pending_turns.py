@@ -54,27 +54,25 @@ def deadline(turn: PendingTurn, limits: Limits) -> tuple[int, str, str] | None:
 
 
 def _timeout(turn: PendingTurn, limits: Limits) -> tuple[int, str, str]:
+    has_events, instants = turn.plan.has_turn_events, turn.hearing.instants
     if turn.state is State.UNNOTICED:
-        missing = UNNOTICED if "speech_started" in turn.hearing.instants else UNHEARD
+        missing = UNNOTICED if "speech_started" in instants else UNHEARD
         timeout = _timed_out(turn.unnoticed_ns, limits.end_of_turn, "end_of_turn", missing)
     elif turn.state is State.WAITING:
         asked_ns = turn.instants.get("answer_request_sent") or turn.instants.get("request_sent")
-        waits_from_ns = asked_ns or turn.hearing.instants.get("speech_stopped", turn.unnoticed_ns)
-        missing = NOTHING
-        if not turn.plan.has_turn_events:
-            missing = ONLY_FILLERS if turn.reply.begun else NOTHING_AUDIBLE
+        waits_from_ns = asked_ns or instants.get("speech_stopped", turn.unnoticed_ns)
+        missing = NOTHING if has_events else ONLY_FILLERS if turn.reply.begun else NOTHING_AUDIBLE
         timeout = _timed_out(waits_from_ns, limits.first_delta, "first_delta", missing)
     elif turn.between_items:
         timeout = _timed_out(turn.progress_ns, limits.first_delta, "first_delta", NO_MORE)
     else:
         # without events nothing need come before what came was played
-        heard_ns = 0 if turn.plan.has_turn_events else turn.reply.playback_ends_ns
+        heard_ns = 0 if has_events else turn.reply.playback_ends_ns
         timeout = _timed_out(max(turn.progress_ns, heard_ns), limits.next_delta, "next_delta")
-    begun_ns = turn.reply.created_ns
-    no_end = NO_END if turn.plan.has_turn_events else NO_PAUSE
-    if begun_ns is None:
+    if turn.reply.created_ns is None:
         return timeout
-    whole = _timed_out(begun_ns, limits.response, "response", no_end)
+    no_end = NO_END if has_events else NO_PAUSE
+    whole = _timed_out(turn.reply.created_ns, limits.response, "response", no_end)
     return timeout if timeout[0] < whole[0] else whole
 
 
@@ -189,12 +187,12 @@ class PendingTurns:
             if interruption.uncancelled:
                 interruption.uncancelled = False
                 yield Cancel(f"{prefix}{CANCEL}")
-            if interruption.is_untold:
+            if interruption.stopped_ns is not None and "truncate_sent" not in interruption.instants:
                 for number, (item_id, heard_ms) in enumerate(stopped.reply.cuts(), 1):
                     yield Truncate(item_id, heard_ms, f"{prefix}{number}-{TRUNCATE}")
         for turn in self.all:
             if turn.check is not None and turn.state is State.OVER:
-                for item_id in turn.check.unasked:
+                for item_id in sorted(turn.check.cut - turn.check.asked):
                     self._retrieves += 1
                     yield Retrieve(item_id, f"{turn.plan.event_prefix}{self._retrieves}-{RETRIEVE}")
 
@@ -202,7 +200,7 @@ class PendingTurns:
         """Remove a turn that is delivered; if it had its time, the check of its truncated reply ends."""
         self.all.remove(turn)
         if turn.check is not None and at_ns >= turn.instants["ended"] + LATE_TRANSCRIPT_NS:
-            turn.check.end()
+            turn.check.failed = turn.check.failed or turn.check.pending  # what did not come by now is not right
 
     # What is told of them.
 

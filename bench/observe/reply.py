@@ -259,10 +259,6 @@ class Reply(Instants):
         if is_long and (not self.answers or self.answers[-1].number < self.stretch.number):
             self.answers.append(self.stretch)
 
-    def forget_answers(self, before_ns: int) -> None:
-        """Forget sounds that began before an instant: they answer nothing that was said by then."""
-        self.answers = [answer for answer in self.answers if answer.at_ns >= before_ns]
-
     def happened(self, event: Event, arrival: Arrival) -> None:
         """Mark the instant of any other event of the reply."""
         kind = event.kind

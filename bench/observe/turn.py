@@ -202,7 +202,7 @@ class PendingTurn(Instants):
         if self.state is State.CALLING:
             self.instants["answer_request_sent"] = handed.at_ns
             self.widths_ns["answer_request_sent"] = handed.width_ns
-            self.calls.asked_on()
+            self.calls.own_ns += max(0, self.calls.last_output_ns - self.calls.last_done_ns)
         elif "request_sent" not in self.instants:
             self.sent("request_sent", handed.at_ns, handed.width_ns)
             self.sending.note(handed, ("request_sent",))
@@ -360,13 +360,15 @@ class PendingTurn(Instants):
         if event.status == "completed":
             return self._completion(event, arrival)
         # the caller went on after a pause, which the service had answered, and it gave way: its answer is still to come
-        if not self.plan.has_turn_events and event.status == "cancelled" and self._answers_a_pause:
+        gave_way = event.status == "cancelled" and self.plan.vad and not self._is_interrupted
+        if gave_way and not self.plan.has_turn_events and self._began_early:
             self._await_next_reply(arrival.at_ns)
             return None
         if self.interruption is not None and self.interruption.is_wanted and event.status == "cancelled":
             self.interruption.cancelled = True
             if self.reply.late_until_ns:
-                self.interruption.sounded_on(self.reply.falls_silent_ns)
+                instants = self.interruption.instants  # it was heard after the service had said that it was stopped
+                instants["barge_in_silent"] = max(self.reply.falls_silent_ns, instants.get("barge_in_silent", 0))
             return "interrupted", ""
         if event.status in ("cancelled", "incomplete"):
             return f"{event.status}:{event.reason or 'unknown'}", ""
@@ -414,7 +416,8 @@ class PendingTurn(Instants):
     def _lacks_answer(self, at_ns: int) -> bool:
         """Whether the reply, which is over, was of fillers alone: then the caller waits for more."""
         said_ns = self.hearing.instants.get("speech_end", 0)
-        self.reply.forget_answers(said_ns)
+        # sounds that began before answer nothing that was said by then
+        self.reply.answers = [answer for answer in self.reply.answers if answer.at_ns >= said_ns]
         if self.reply.answers:
             return False
         if self._began_early:
@@ -428,11 +431,6 @@ class PendingTurn(Instants):
     def _is_interrupted(self) -> bool:
         """Whether the caller has begun to interrupt the reply."""
         return self.interruption is not None and "barge_in" in self.interruption.instants
-
-    @property
-    def _answers_a_pause(self) -> bool:
-        """Whether the reply began before the caller had said everything, and nobody has interrupted it."""
-        return self.plan.vad and self._began_early and not self._is_interrupted
 
     @property
     def _began_early(self) -> bool:
@@ -515,7 +513,7 @@ class PendingTurn(Instants):
         """Whether something may still come of this turn, which is over: a transcript, or word of a truncation."""
         if now_ns >= self.instants["ended"] + LATE_TRANSCRIPT_NS:
             return False
-        if self.interruption is not None and self.interruption.awaits_word:
+        if self.interruption is not None and (self.interruption.uncut > 0 or (self.check and self.check.pending)):
             return True
         due = self.plan.transcription_due and self.audio_bytes_sent > 0
         return due and self.hearing.transcripts < max(1, self.hearing.commits)

@@ -16,7 +16,7 @@ the conversation that nobody heard (Realtime API reference, `conversation.item.t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bench.clock import Arrival
@@ -116,10 +116,6 @@ class Calls(Instants):
         """Whether the outputs of all calls were handed over."""
         return self.whole.keys() <= self.returned
 
-    def asked_on(self) -> None:
-        """Note that the response was asked for that goes on from what the functions returned."""
-        self.own_ns += max(0, self.last_output_ns - self.last_done_ns)
-
     def problem(self) -> str:
         """What is wrong with the calls of a turn that is over; "" where nothing is."""
         if self.wrong or self.expected is None:
@@ -163,25 +159,16 @@ class CutCheck:
                 self.right.add(event.item_id)
 
     @property
-    def unasked(self) -> Sequence[str]:
-        """The items that the service is to be asked for now."""
-        return sorted(self.cut - self.asked)
-
-    @property
     def pending(self) -> bool:
         """Whether something is to come that decides."""
         return not self.failed and len(self.right) < len(self.heard_ms)
 
-    def end(self) -> None:
-        """Wait no longer: what did not come by now is not right."""
-        self.failed = self.failed or self.pending
-
     @property
     def verdict(self) -> bool | None:
         """Whether nothing more is kept than was heard; None where nothing was to be cut, or nobody could wait."""
-        if self.failed or not self.heard_ms:
-            return False if self.failed else None
-        return None if self.pending else True
+        if self.failed:
+            return False
+        return True if self.heard_ms and not self.pending else None
 
 
 YIELD_NS, FALSE_YIELD_NS = 2 * NS_PER_S, NS_PER_S
@@ -211,11 +198,6 @@ class Interruption(Instants):
         """Whether the reply is to stop."""
         return self.kind not in SOUNDS
 
-    @property
-    def is_untold(self) -> bool:
-        """Whether the player was stopped, and the service has not been told how much was heard."""
-        return self.stopped_ns is not None and "truncate_sent" not in self.instants
-
     def noticed(self, arrival: Arrival) -> None:
         """Take the service's word that its caller speaks, by which the player is stopped."""
         for instant in ("barge_in_detected", "barge_in_silent"):
@@ -233,11 +215,6 @@ class Interruption(Instants):
         """Take the service's word that it has cut an item."""
         self.uncut -= 1
         self.arrived("truncated", arrival)
-
-    @property
-    def awaits_word(self) -> bool:
-        """Whether the service has not said that it cut an item, or has not shown what it keeps of it."""
-        return self.uncut > 0 or (self.check is not None and self.check.pending)
 
     def played_out(self, at_ns: int) -> None:
         """Note that the reply was played to its end: where it went on for long, the caller waited for that silence."""
@@ -258,10 +235,6 @@ class Interruption(Instants):
         if last_sound.at_ns > began_ns:
             self.arrived("barge_in_last_audio", last_sound)
 
-    def sounded_on(self, until_ns: int) -> None:
-        """Note that a reply was heard up to then whose service had said before that it was stopped."""
-        self.instants["barge_in_silent"] = max(until_ns, self.instants.get("barge_in_silent", 0))
-
     @property
     def yielded(self) -> bool | None:
         """Whether the player was silent in time; None of what was no interruption by speech, or came too late."""
@@ -278,5 +251,5 @@ class Interruption(Instants):
     @property
     def _took_ns(self) -> int | None:
         """Time from its begin to the silence of the player; None where that ran out by itself."""
-        silent_ns, began_ns = self.instants.get("barge_in_silent"), self.instants.get("barge_in")
+        silent_ns, began_ns = map(self.instants.get, ("barge_in_silent", "barge_in"))
         return None if silent_ns is None or began_ns is None else silent_ns - began_ns
