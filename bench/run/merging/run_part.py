@@ -6,7 +6,7 @@ Only the workers in `taken` become a part, since a worker's own folder replaces 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from bench.errors import UsageError
 from bench.run import folder as files
 from bench.run import spool
-from bench.run.close import CLOSED, close, is_under_way
+from bench.run.close import CLOSED, close
 from bench.run.document import KILLED, RunDocument
 from bench.run.histograms import Histograms, read
 from bench.run.integrity import repeated, wrong_column
@@ -38,6 +38,8 @@ KEYS: Mapping[files.TableName, list[str]] = {
     "seconds": [],
 }
 """The columns that identify a row of each table."""
+COUNTS = ("out_of_range", "negative", "unknown_events", "incident_counts")
+"""The facts that are counts by name."""
 RunKey = tuple[int, str]
 """The start of a run (UTC, ns since 1970) and its id."""
 
@@ -100,16 +102,6 @@ class RunPart:
         return self.document["started_utc_ns"], self.document["run_id"]
 
     @property
-    def is_under_way(self) -> bool:
-        """Whether a process of this host may still write to it; those of another host cannot be seen."""
-        return is_under_way(self.folder, self.document)
-
-    @property
-    def is_merged(self) -> bool:
-        """Whether it was merged of other runs."""
-        return bool(self.document.get("parts"))
-
-    @property
     def is_of_master(self) -> bool:
         """Whether a master wrote it, from what its workers sent."""
         return "remote" in self.document
@@ -131,14 +123,9 @@ class RunPart:
         return {entry["worker"]: entry for entry in self.document.get("missing_workers") or []}
 
     @cached_property
-    def _workers(self) -> dict[int, Part]:
+    def workers(self) -> dict[int, Part]:
         """What the folder has of each worker alone: histograms and facts."""
         return {part.worker: part for part in kept_parts(self.folder)}
-
-    @property
-    def can_be_split(self) -> bool:
-        """Whether the facts of the taken workers are known, each by itself or all together."""
-        return self.taken >= self.held or self.taken <= self._workers.keys()
 
     # What `bench.run.close.merge_parts` reads of a part.
 
@@ -146,21 +133,24 @@ class RunPart:
     def facts(self) -> Facts:
         """What the taken workers counted."""
         mine = self._taken_workers
-        if not mine:
-            stored = _stored_facts(self.document)
-            return replace(stored, done=self.complete, incidents=self._incidents(stored))
-        facts = [part.facts for part in mine]
+        facts = [part.facts for part in mine] or [self._stored_facts]
+        counts: dict[str, Any] = {
+            name: dict(sum((Counter(getattr(each, name)) for each in facts), Counter())) for name in COUNTS
+        }
         return Facts(
             done=self.complete,
             simulated=any(each.simulated for each in facts) or bool(self.document.get("simulated")),
-            hosts=recorded_by(mine, self.document, self.histograms()),
-            out_of_range=_sum(each.out_of_range for each in facts),
-            negative=_sum(each.negative for each in facts),
-            unknown_events=_sum(each.unknown_events for each in facts),
+            hosts=recorded_by(mine, self.document, self.histograms()) if mine else self.document["hosts"],
             timestamp_fallbacks=sum(each.timestamp_fallbacks for each in facts),
             incidents=[incident for each in facts for incident in self._incidents(each)],
-            incident_counts=_sum(each.incident_counts for each in facts),
+            **counts,
         )
+
+    @property
+    def _stored_facts(self) -> Facts:
+        """What all workers counted, by run.json."""
+        incidents = self.document.get("incidents") or []
+        return msgspec.convert((self.document.get("totals") or {}) | {"incidents": incidents}, Facts)
 
     def _incidents(self, facts: Facts) -> list[dict[str, Any]]:
         return [self.numbering.incident(incident) for incident in facts.incidents]
@@ -168,7 +158,7 @@ class RunPart:
     @property
     def _taken_workers(self) -> list[Part]:
         """The facts of each taken worker; none if they are known only of all together."""
-        return [self._workers[number] for number in sorted(self.taken)] if self.taken <= self._workers.keys() else []
+        return [self.workers[number] for number in sorted(self.taken)] if self.taken <= self.workers.keys() else []
 
     def batches(self, table: str, _schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a table that are taken, with every column, numbered anew."""
@@ -190,12 +180,10 @@ class RunPart:
             raise DamagedPartError(self, f"its {table} cannot be read: {str(error).splitlines()[0]:.200}") from None
 
     def transcript(self) -> Iterator[bytes] | None:
-        """Return the lines of its transcript; None if it has none."""
-        path = self.folder / TRANSCRIPT
-        return self._lines(path) if path.exists() else None
+        """Return the lines of its transcript that are taken, with the sessions' new names; None if it has none."""
+        return self._lines(path) if (path := self.folder / TRANSCRIPT).exists() else None
 
     def _lines(self, path: Path) -> Iterator[bytes]:
-        """Yield the lines of a transcript that are taken, with the sessions' new names."""
         try:
             with open_file(path) as lines:
                 for line in lines:
@@ -209,11 +197,10 @@ class RunPart:
 
     def histograms(self) -> Histograms:
         """Return the sum of the histograms of the taken workers."""
-        mine = self._taken_workers
-        if not mine:
+        if not self._taken_workers:
             return self._stored_histograms()
         total = Histograms()
-        for part in mine:
+        for part in self._taken_workers:
             total.merge(part.histograms())
         return total
 
@@ -261,7 +248,7 @@ class RunPart:
         """The size of the run, after a check that no row is there twice and that run.json has their number."""
         if self.document["state"] not in CLOSED:
             raise DamagedPartError(self, "it was not finalized, and what it was to be made of is gone")
-        rows: dict[int, Counter[str]] = {number: Counter() for number in self._workers}
+        rows: dict[int, Counter[str]] = {number: Counter() for number in self.workers}
         starts: dict[int, list[PairStarts]] = {}
         keys: dict[str, list[pa.RecordBatch]] = {table: [] for table in KEYS}
         for table in files.SCHEMAS:
@@ -280,11 +267,6 @@ class RunPart:
         self._check_rows(sum(rows.values(), Counter()))
         self._stored_histograms()
         return Extent(rows, {number: first_starts(mine) for number, mine in starts.items()})
-
-    @property
-    def taken_pairs(self) -> PairStarts:
-        """The pairs of the taken workers."""
-        return first_starts(pairs for number, pairs in self.extent.pairs.items() if number in self.taken)
 
     @cached_property
     def no_uncertainty(self) -> str:
@@ -315,25 +297,3 @@ class RunPart:
                 raise DamagedPartError(
                     self, f"it has {rows[table]} {table}, and its run.json says {sum(counted.values())}"
                 )
-
-
-def _stored_facts(document: Mapping[str, Any]) -> Facts:
-    """Return what all workers of a finalized run counted, by its run.json."""
-    totals = document.get("totals") or {}
-    return Facts(
-        simulated=bool(document.get("simulated")),
-        hosts=document["hosts"],
-        out_of_range=totals.get("out_of_range") or {},
-        negative=totals.get("negative") or {},
-        unknown_events=totals.get("unknown_events") or {},
-        timestamp_fallbacks=int(totals.get("timestamp_fallbacks") or 0),
-        incidents=document.get("incidents") or [],
-        incident_counts=totals.get("incident_counts") or {},
-    )
-
-
-def _sum(counts: Iterable[dict[str, int]]) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for each in counts:
-        total.update(each)
-    return dict(total)
