@@ -10,7 +10,7 @@ import itertools
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from operator import itemgetter
 from pathlib import Path
@@ -182,23 +182,11 @@ def _to_parquet(folder: Path, table: files.TableName, parts: Sequence[AnyPart], 
             if (file := fresh[name].open("wb"))
         }
         batches = (batch for part in parts for batch in part.batches(table, files.SCHEMAS[table]))
-        for rows in _grouped(batches):
+        for rows in files.grouped(batches):
             for name, writer in writers.items():
                 writer.write_table(rows.select(schemas[name].names).cast(schemas[name]))
     for name in schemas:
         os.replace(fresh[name], folder / f"{name}.parquet")
-
-
-def _grouped(batches: Iterator[pa.RecordBatch], rows: int = 50_000) -> Iterator[pa.Table]:
-    """Put the small batches of parts together in groups that make good Parquet."""
-    held: list[pa.RecordBatch] = []
-    for batch in batches:
-        held.append(batch)
-        if sum(len(part) for part in held) >= rows:
-            yield pa.Table.from_batches(held)
-            held = []
-    if held:
-        yield pa.Table.from_batches(held)
 
 
 def _join_transcripts(folder: Path, parts: Sequence[AnyPart]) -> None:

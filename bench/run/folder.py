@@ -24,11 +24,11 @@ import json
 import os
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import accumulate, groupby, islice, repeat
+from itertools import accumulate, chain, count, groupby, repeat
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -197,12 +197,11 @@ def create_named(parent: Path, name: str, started_utc_ns: int) -> Path:
     stamp = datetime.fromtimestamp(started_utc_ns / NS_PER_S, UTC).strftime("%Y%m%dT%H%M%SZ")
     make_parent(parent)
     try:
-        for free in _names(f"{stamp}-{name}"):
-            try:
-                (parent / free).mkdir()
-            except FileExistsError:
-                continue
-            return parent / free
+        for suffix in chain([""], map("-{}".format, count(2))):
+            folder = parent / f"{stamp}-{name}{suffix}"
+            with suppress(FileExistsError):
+                folder.mkdir()
+                return folder
     except OSError as error:
         raise _unwritable(parent, error) from None
     raise AssertionError("unreachable: names are endless")
@@ -220,14 +219,6 @@ def make_parent(parent: Path) -> None:
 
 def _unwritable(parent: Path, error: OSError) -> UsageError:
     return UsageError(f"cannot write runs to {parent}: {error.strerror}; choose another folder with --runs-dir")
-
-
-def _names(first: str) -> Iterator[str]:
-    yield first
-    number = 2
-    while True:
-        yield f"{first}-{number}"
-        number += 1
 
 
 def read_document(folder: Path) -> dict[str, Any]:
@@ -277,7 +268,7 @@ def read_table(
     if path.exists():
         return _stored(folder, table, schema, dictionaries)
     batches = (batch.select(schema.names) for batch in spooled_batches(folder, table))
-    return pa.concat_tables([schema.empty_table(), *_copied(batches)])
+    return pa.concat_tables([schema.empty_table(), *grouped(batches)])
 
 
 def row_reader(folder: Path) -> ReadRows:
@@ -388,7 +379,16 @@ def read_values(folder: Path, table: TableName, column: str, places: Sequence[in
     return [values[place] for place in places]
 
 
-def _copied(batches: Iterator[pa.RecordBatch], batches_at_once: int = 256) -> Iterator[pa.Table]:
-    """Copy batches in larger pieces: a column of a streamed batch keeps all of the batch in memory."""
-    while held := list(islice(batches, batches_at_once)):
+def grouped(batches: Iterable[pa.RecordBatch], rows: int = 50_000) -> Iterator[pa.Table]:
+    """Put small batches together in groups: that makes good Parquet, and lets go of the batches.
+
+    A column of a streamed batch keeps all of the batch in memory.
+    """
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        held.append(batch)
+        if sum(map(len, held)) >= rows:
+            yield pa.Table.from_batches(held).combine_chunks()
+            held = []
+    if held:
         yield pa.Table.from_batches(held).combine_chunks()

@@ -134,8 +134,7 @@ class Part:
     def batches(self, table: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """The rows of a table in whole batches; a stream that was cut or is damaged ends at its last whole batch."""
         name, count = rows_of(table), 0
-        file = self._open(name)
-        if file is not None:
+        if (file := self._open(name)) is not None:
             with file:
                 try:
                     with pa.ipc.open_stream(file) as stream:
@@ -152,8 +151,7 @@ class Part:
 
     def size_bytes(self, table: str) -> int:
         """How long the stream of a table's rows is."""
-        file = self._open(rows_of(table))
-        if file is None:
+        if (file := self._open(rows_of(table))) is None:
             return 0
         with file:
             return file.seek(0, os.SEEK_END)
@@ -164,16 +162,16 @@ class Part:
         if file is None:
             return None
         file.close()
-        return self._whole_lines(TRANSCRIPT)
+        return self._whole_lines()
 
     def histograms(self) -> Histograms:
         """What its worker wrote last of them; none where they cannot be read."""
-        data = self._read(HISTOGRAMS)
-        try:
-            return Histograms() if data is None else decode(data, f"{HISTOGRAMS} of worker {self.worker}")
-        except UsageError as error:
-            self._note(HISTOGRAMS, error)
-            return Histograms()
+        if (data := self._read(HISTOGRAMS)) is not None:
+            try:
+                return decode(data, f"{HISTOGRAMS} of worker {self.worker}")
+            except UsageError as error:
+                self._note(HISTOGRAMS, error)
+        return Histograms()
 
     def keep_documents(self, folder: Path, as_worker: int | None = None, facts: Facts | None = None) -> None:
         """Keep the worker's histograms and facts in a run folder; under another number, with these facts, if given."""
@@ -182,23 +180,20 @@ class Part:
         if HISTOGRAMS not in self.damage and (data := self._read(HISTOGRAMS)) is not None:
             spool.keep(folder, worker, HISTOGRAMS, data)
 
-    def _whole_lines(self, name: str) -> Iterator[bytes]:
-        """Opens the stream when it is read, so that none is left open that nobody reads."""
-        file = self._open(name)
-        if file is not None:
+    def _whole_lines(self) -> Iterator[bytes]:
+        # opened when it is read, so that none is left open that nobody reads
+        if (file := self._open(TRANSCRIPT)) is not None:
             with file:
                 yield from (line for line in file if line.endswith(b"\n"))
 
     def _read(self, name: str) -> bytes | None:
-        file = self._open(name)
-        if file is None:
-            return None
-        try:
-            with file:
-                return file.read()
-        except OSError as error:
-            self._note(name, error)
-            return None
+        if (file := self._open(name)) is not None:
+            try:
+                with file:
+                    return file.read()
+            except OSError as error:
+                self._note(name, error)
+        return None
 
     def _open(self, name: str) -> BinaryIO | None:
         try:
@@ -228,11 +223,9 @@ def with_columns_of(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([batch[name] for name in schema.names], schema=schema)
 
 
-def parts(folder: Path) -> Sequence[Part]:
-    """The part of each worker that has written any, by its number; none once the run is closed."""
-    return [Part(folder, worker) for worker in spool.workers_in(folder)]
+def parts(folder: Path, place: str = spool.SPOOL) -> Sequence[Part]:
+    """The part of each worker that has written any, by its number; none once the run is closed.
 
-
-def kept_parts(folder: Path) -> Sequence[Part]:
-    """What a closed run keeps of its workers' parts: their documents, without rows."""
-    return [Part(folder, worker, spool.WORKERS) for worker in spool.workers_in(folder, spool.WORKERS)]
+    In `spool.WORKERS`: what a closed run keeps of them, their documents without rows.
+    """
+    return [Part(folder, worker, place) for worker in spool.workers_in(folder, place)]

@@ -123,7 +123,7 @@ class Recorder:
         self._run_id, self._worker, self._began_utc_ns = spool.run_id, spool.worker, started_utc_ns
         self.histograms = Histograms()
         self._words, self._spool = Words(hide), spool
-        self._tables: dict[files.TableName, Batches[Any]] = {
+        self._tables: dict[files.TableName, Batches] = {
             table: Batches(
                 spool.stream(rows_of(table)),
                 schema,

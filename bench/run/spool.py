@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import pyarrow as pa
 
@@ -99,15 +99,13 @@ def is_reached(folder: Path, host: str) -> bool:
 
 
 BATCH_ROWS = 200
-AnyRow = TypeVar("AnyRow")
-"""Whatever columns are made of."""
 Columns = Mapping[str, Sequence[Any]]
 """The values of each column, one of each row; a column that is not there is null."""
 ValueRefused = Callable[[str, Mapping[str, Any], str], None]
 """Hears of a value that its column cannot hold: the column, the row, and why."""
 
 
-class Batches(Generic[AnyRow]):
+class Batches:
     """Writes the rows of one table, of which `columns_of` makes columns, many at once.
 
     A value that its column cannot hold is null there, and `refused` hears of it.
@@ -117,20 +115,19 @@ class Batches(Generic[AnyRow]):
         self,
         stream: AppendFile,
         schema: pa.Schema,
-        columns_of: Callable[[Sequence[AnyRow]], Columns],
+        columns_of: Callable[[Sequence[Any]], Columns],
         refused: ValueRefused,
     ) -> None:
-        self._stream, self._columns_of = stream, columns_of
-        self._schema, self._refused = schema, refused
+        self._stream, self._schema, self._columns_of, self._refused = stream, schema, columns_of, refused
         self._by_type: dict[pa.DataType, list[str]] = {}
         for field in schema:
             self._by_type.setdefault(field.type, []).append(field.name)
-        self._rows: list[AnyRow] = []
+        self._rows: list[Any] = []
         self._sealed = deque([(0, schema.serialize().to_pybytes())])
         self.written = 0
         self._batch({}, 1)  # the first one imports pandas, for 0.2 s: better now than between two events
 
-    def append(self, row: AnyRow) -> None:
+    def append(self, row: Any) -> None:
         """Add a row. Every 200th makes a batch (1.5 ms), so that no flush holds the event loop up for longer."""
         self._rows.append(row)
         if len(self._rows) == BATCH_ROWS:
@@ -179,11 +176,13 @@ class Batches(Generic[AnyRow]):
         try:
             return pa.array(values, kind)
         except Exception:  # as above: now value by value, so that only what cannot be held is null, and is told
-            reasons = [_why_not(value, kind) for value in values]
-        for place, why in enumerate(reasons):
-            if why:
-                self._refused(name, {column: of_rows[place] for column, of_rows in columns.items()}, why)
-        return pa.array([None if why else value for value, why in zip(values, reasons, strict=True)], kind)
+            held: list[Any] = []
+            for place, value in enumerate(values):
+                why = _why_not(value, kind)
+                if why:
+                    self._refused(name, {column: of_rows[place] for column, of_rows in columns.items()}, why)
+                held.append(None if why else value)
+            return pa.array(held, kind)
 
 
 def columns_of(rows: Sequence[Mapping[str, Any]]) -> Columns:

@@ -138,7 +138,8 @@ def lost_entries(
 
 def _told(turns: pd.DataFrame, seconds: pd.DataFrame) -> dict[int, Record]:
     """What is there of each worker."""
-    rows: dict[int, int] = turns["worker"].value_counts().to_dict()
+    counts = turns["worker"].value_counts()
+    rows: dict[int, int] = dict(zip(counts.index.tolist(), counts.tolist(), strict=True))
     calls = seconds.groupby(["worker", "target"])["calls_offered"].sum()  # those of one target are those of all
     begun = seconds.groupby("worker")["turns_started"].sum()
     # each second goes on for half of its length at least
@@ -146,8 +147,8 @@ def _told(turns: pd.DataFrame, seconds: pd.DataFrame) -> dict[int, Record]:
     until_ns = ends_ns.groupby(seconds["worker"]).max()
     records = {worker: Record(turns=count) for worker, count in rows.items()}
     for worker in until_ns.index.tolist():
-        counts = int(begun[worker]), int(calls[worker].max()), int(until_ns[worker])
-        records[worker] = Record(rows.get(worker, 0), *counts)
+        facts = int(begun[worker]), int(calls[worker].max()), int(until_ns[worker])
+        records[worker] = Record(rows.get(worker, 0), *facts)
     return records
 
 

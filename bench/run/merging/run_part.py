@@ -26,7 +26,7 @@ from bench.run.document import KILLED, RunDocument
 from bench.run.histograms import Histograms, read
 from bench.run.integrity import repeated, wrong_column
 from bench.run.merging.merged import Numbering, PairStarts, first_starts, worker_of
-from bench.run.part import TRANSCRIPT, Facts, Part, kept_parts
+from bench.run.part import TRANSCRIPT, Facts, Part, parts
 from bench.run.provenance import leader_of, recorded_by
 from bench.untrusted.safe_io import is_regular, open_file, read_json
 from bench.untrusted.sanitize import excerpt
@@ -125,7 +125,7 @@ class RunPart:
     @cached_property
     def workers(self) -> dict[int, Part]:
         """What the folder has of each worker alone: histograms and facts."""
-        return {part.worker: part for part in kept_parts(self.folder)}
+        return {part.worker: part for part in parts(self.folder, spool.WORKERS)}
 
     # What `bench.run.close.merge_parts` reads of a part.
 
