@@ -11,7 +11,7 @@ import base64
 import re
 import zlib
 from array import array
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -88,8 +88,7 @@ class Histograms:
 
     def __init__(self) -> None:
         self._by_key: dict[Key, HdrHistogram] = {}
-        self._waiting: dict[Key, array[int]] = {}
-        self._recorders: dict[Key, Callable[[int], None]] = {}
+        self._waiting = defaultdict[Key, "array[int]"](lambda: array("q"))
         self.out_of_range: Counter[str] = Counter()
         self.negative: Counter[str] = Counter()
 
@@ -101,30 +100,22 @@ class Histograms:
             self.out_of_range[key.metric] += 1
 
     def recorder(self, key: Key) -> Callable[[int], None]:
-        """`record` for one key, the same function for all who ask: for what is recorded at every event."""
-        if key in self._recorders:
-            return self._recorders[key]
-        waiting = self._waits(key)
+        """`record` for one key: for what is recorded at every event."""
+        waiting = self._waiting[key]
 
         def record(value: int) -> None:
             waiting.append(value)
             if len(waiting) == ENOUGH:
                 self._settle(key, waiting)
 
-        self._recorders[key] = record
         return record
 
     def record_several(self, key: Key, values: Iterable[int]) -> None:
         """Count values that come together, as `recorder` does one after another."""
-        waiting = self._waits(key)
+        waiting = self._waiting[key]
         waiting.extend(values)
         if len(waiting) >= ENOUGH:
             self._settle(key, waiting)
-
-    def _waits(self, key: Key) -> array[int]:
-        if key not in self._waiting:
-            self._waiting[key] = array("q")
-        return self._waiting[key]
 
     def _settle(self, key: Key, waiting: array[int]) -> None:
         if waiting:
@@ -133,24 +124,16 @@ class Histograms:
 
     def record_all(self, key: Key, values: npt.NDArray[np.int64]) -> None:
         """Count all values, as `record` does one after another."""
-        negative = int(np.count_nonzero(values < 0))
-        if negative:
+        if negative := int(np.count_nonzero(values < 0)):
             self.negative[key.metric] += negative
             values = values[values >= 0]
-        if len(values):
-            beyond = record_values(self._histogram(key), values)
-            if beyond:
-                self.out_of_range[key.metric] += beyond
-
-    def _settle_all(self) -> None:
-        for key, waiting in self._waiting.items():
-            self._settle(key, waiting)
+        if len(values) and (beyond := record_values(self._histogram(key), values)):
+            self.out_of_range[key.metric] += beyond
 
     def _histogram(self, key: Key) -> HdrHistogram:
-        histogram = self._by_key.get(key)
-        if histogram is None:
-            histogram = self._by_key[key] = empty(key.metric)
-        return histogram
+        if key not in self._by_key:
+            self._by_key[key] = empty(key.metric)
+        return self._by_key[key]
 
     def _take(self, key: Key, histogram: HdrHistogram) -> None:
         """Add a histogram that nobody else holds: the first of a key is kept itself if it has the metric's range."""
@@ -161,12 +144,12 @@ class Histograms:
             self._by_key[key] = histogram
 
     def items(self) -> Iterable[tuple[Key, HdrHistogram]]:
-        self._settle_all()
+        for key, waiting in self._waiting.items():
+            self._settle(key, waiting)
         return self._by_key.items()
 
     def get(self, key: Key) -> HdrHistogram | None:
-        self._settle_all()
-        return self._by_key.get(key)
+        return dict(self.items()).get(key)
 
     def discard(self, metrics: Iterable[str]) -> None:
         """Forget these metrics, and what was counted beside their histograms."""
@@ -256,20 +239,16 @@ def decode(log: bytes, name: str) -> Histograms:
             try:
                 tag, _, _, _, payload = line.rstrip("\n").split(",", 4)
                 key = Key(*tag.removeprefix("Tag=").split("|"))
-                _refuse_bomb(payload)
+                # zlib packs a thousand to one at most
+                if len(payload) * 1_000 > MOST_UNPACKED:
+                    unpacking = zlib.decompressobj()
+                    unpacking.decompress(base64.b64decode(payload)[COOKIE_BYTES:], MOST_UNPACKED)
+                    if unpacking.unconsumed_tail:
+                        raise ValueError(f"a histogram unpacks to more than {MOST_UNPACKED >> 20} MiB")
                 histograms._take(key, HdrHistogram.decode(payload))
             except Exception as error:  # hdrh raises whatever its parts raise
                 raise _unreadable(name, error) from None
     return histograms
-
-
-def _refuse_bomb(payload: str) -> None:
-    """Raises ValueError where a histogram is more than any unpacks to. zlib packs a thousand to one at most."""
-    if len(payload) * 1_000 > MOST_UNPACKED:
-        unpacking = zlib.decompressobj()
-        unpacking.decompress(base64.b64decode(payload)[COOKIE_BYTES:], MOST_UNPACKED)
-        if unpacking.unconsumed_tail:
-            raise ValueError(f"a histogram unpacks to more than {MOST_UNPACKED >> 20} MiB")
 
 
 def _unreadable(name: str, error: Exception) -> UsageError:

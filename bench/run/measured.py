@@ -39,19 +39,19 @@ def values_ns(rows: Rows, metric: Metric, origins_ns: Floats | None = None) -> F
         if metric.of:
             with np.errstate(divide="ignore", invalid="ignore"):
                 values = 100 * values / floats(rows, metric.of)
-        return _without(rows, metric, values)
-    if metric.begin != ORIGIN:
-        begin, *others = (floats(rows, f"{name}_at_ns") for name in metric.begins)
-        for other in others:
-            begin = np.where(np.isnan(begin), other, begin)
     else:
-        begin = origin_ns(rows) if origins_ns is None else origins_ns
-    values = floats(rows, f"{metric.end}_at_ns") - begin
-    if metric.is_answer_wait:
-        values[values < 0] = np.nan
-    if metric.less:
-        values -= floats(rows, metric.less)
-    return _without(rows, metric, values)
+        if metric.begin != ORIGIN:
+            begin, *others = (floats(rows, f"{name}_at_ns") for name in metric.begins)
+            for other in others:
+                begin = np.where(np.isnan(begin), other, begin)
+        else:
+            begin = origin_ns(rows) if origins_ns is None else origins_ns
+        values = floats(rows, f"{metric.end}_at_ns") - begin
+        if metric.is_answer_wait:
+            values[values < 0] = np.nan
+        if metric.less:
+            values -= floats(rows, metric.less)
+    return values if metric.unless is None else np.where(_is(rows, *metric.unless), np.nan, values)
 
 
 def bytes_per_s(sessions: Rows, metric: str) -> Floats:
@@ -66,14 +66,6 @@ def bytes_per_s(sessions: Rows, metric: str) -> Floats:
         floats(sessions, CARRIED[metric]), lasted_s, out=np.full(len(sessions), np.nan), where=opened
     )
     return rates
-
-
-def _without(rows: Rows, metric: Metric, values: Floats) -> Floats:
-    """The values with NaN where there is no such figure."""
-    if metric.unless is None:
-        return values
-    column, excluded = metric.unless
-    return np.where(_is(rows, column, excluded), np.nan, values)
 
 
 def origin_ns(rows: Rows) -> Floats:
@@ -145,12 +137,11 @@ def _record_table(
     read: files.ReadRows, histograms: Histograms, table: files.TableName, scopes: Sequence[Scope], places: KeyedValues
 ) -> None:
     """Record a table measure by metric, from the columns that it needs alone."""
-    for metric in (CATALOGUE[name] for name in FROM_ROWS):
-        if metric.scope in scopes:
-            values = values_ns(read(table, list(metric.columns)), metric)
-            there, values_us = ~np.isnan(values), np.nan_to_num(values).astype(np.int64) // NS_PER_US
-            for key, mine in places:
-                histograms.record_all(key._replace(metric=metric.name), values_us[mine[there[mine]]])
+    for metric in (CATALOGUE[name] for name in FROM_ROWS if CATALOGUE[name].scope in scopes):
+        values = values_ns(read(table, list(metric.columns)), metric)
+        there, values_us = ~np.isnan(values), np.nan_to_num(values).astype(np.int64) // NS_PER_US
+        for key, mine in places:
+            histograms.record_all(key._replace(metric=metric.name), values_us[mine[there[mine]]])
 
 
 def _good_turns(read: files.ReadRows) -> Iterator[tuple[Key, Integers]]:
