@@ -219,26 +219,23 @@ def citation(folder: Path | None, kind: SessionKind, *, tls: bool) -> dict[str, 
         others = folder.glob(file_name(tls=made, kernel="*"))  # of this machine with another kernel, the newest first
         found = [(path.name, load_calibration(path)) for path in (folder / own, *others)]
         fits = [(name, c) for name, c in found if c is not None and c.tls is made and kind in c.trusted]
-        if fits:
-            name, calibration = max(fits, key=lambda fit: (fit[0] == own, fit[1].date_utc))
-            return _cited(calibration, kind, name, tls=tls)
+        if not fits:
+            continue
+        name, calibration = max(fits, key=lambda fit: (fit[0] == own, fit[1].date_utc))
+        trusted, exact = calibration.trusted[kind], calibration.exact.get(kind)
+        other_way = [] if made == tls else ["over TLS" if made else "without TLS"]
+        return {
+            "date": calibration.date_utc,
+            "kind": kind,
+            "sessions": trusted.sessions,
+            "events_per_s": max(load.events_per_s for load in calibration.trusted.values()),  # voice sessions get few
+            "exact_sessions": exact.sessions if exact else 0,
+            "ended": calibration.ended.get(kind, ""),
+            "tls": made,
+            "file": name,
+            "stale": [*changes(calibration.machine, machine()), *other_way],
+        }
     return None
-
-
-def _cited(calibration: Calibration, kind: SessionKind, name: str, *, tls: bool) -> dict[str, Any]:
-    other_way = [] if calibration.tls == tls else ["over TLS" if calibration.tls else "without TLS"]
-    trusted, exact = calibration.trusted[kind], calibration.exact.get(kind)
-    return {
-        "date": calibration.date_utc,
-        "kind": kind,
-        "sessions": trusted.sessions,
-        "events_per_s": max(load.events_per_s for load in calibration.trusted.values()),  # voice sessions get few
-        "exact_sessions": exact.sessions if exact else 0,
-        "ended": calibration.ended.get(kind, ""),
-        "tls": calibration.tls,
-        "file": name,
-        "stale": [*changes(calibration.machine, machine()), *other_way],
-    }
 
 
 def at_least(ended: str) -> str:

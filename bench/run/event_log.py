@@ -125,32 +125,24 @@ class LoggedTransport:
         self.handshake = transport.handshake
         self.now_ns, self.listen, self.network = transport.now_ns, transport.listen, transport.network
         self.transmitted, self.close, self.abort = transport.transmitted, transport.close, transport.abort
-        self.learn = transport.learn
+        self.learn, self.finish = transport.learn, transport.finish
         self.keeps_texts = transport.keeps_texts = True
 
     @property
     def closed(self) -> CloseInfo | None:
-        """As the transport says."""
         return self._transport.closed
 
     @property
     def heard_ns(self) -> int:
-        """As the transport says."""
         return self._transport.heard_ns
 
     def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
-        """Hand the message to the transport, and to whoever logs that it was sent."""
         self._log.outgoing = message
         return self._transport.send(message, stamped=stamped)
 
     def offer(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
-        """As `send`."""
         self._log.outgoing = message
         return self._transport.offer(message, stamped=stamped)
-
-    def finish(self) -> SendReceipt | None:
-        """As the transport does."""
-        return self._transport.finish()
 
 
 class LoggedTimeline(Timeline):
@@ -159,11 +151,9 @@ class LoggedTimeline(Timeline):
     def __init__(
         self, start: inputs.SessionStart, dialect: Dialect, *, log: EventLog, about: Mapping[str, Any]
     ) -> None:
-        reply_format = about.get("output_format")
-        super().__init__(start, dialect, reply_format=reply_format)
+        super().__init__(start, dialect, reply_format=about.get("output_format"))
         self._log = log
-        given = msgspec.structs.asdict(start)
-        log.write(Opened(schema=SCHEMA_VERSION, tool=tool_version(), about=about, **given))
+        log.write(Opened(schema=SCHEMA_VERSION, tool=tool_version(), about=about, **msgspec.structs.asdict(start)))
         log.flush()  # so that it tells a log, whenever the process is killed
 
     def tell(self, told: inputs.AnyInput) -> None:
@@ -179,10 +169,8 @@ class LoggedTimeline(Timeline):
         match told:
             case inputs.Connected():
                 shown = {name: hide(value) for name, value in told.headers.items() if name not in HIDDEN_HEADERS}
-                instants, errors_ns = (
-                    dict(told.instants),
-                    dict(told.uncertainties_ns),
-                )  # they may be proxies of mappings
+                # they may be proxies of mappings
+                instants, errors_ns = dict(told.instants), dict(told.uncertainties_ns)
                 return msgspec.structs.replace(told, instants=instants, headers=shown, uncertainties_ns=errors_ns)
             case inputs.Sent():
                 event = self._log.sent_event(self._dialect)

@@ -33,6 +33,7 @@ EVENT_LOG = re.compile(rf"{EVENTS}/w\d{{1,9}}-\d{{1,12}}\.jsonl", re.ASCII)
 KEY_BYTES = 32
 OF_STREAM = 0
 """The version of what only grows."""
+NO_DOCUMENT = 0, b""
 
 
 class PartChunk(msgspec.Struct, frozen=True):
@@ -88,11 +89,9 @@ class Source:
         self.chunk_bytes = CHUNK_BYTES
         """How much of a file the next chunk holds."""
         self._copied: dict[str, int] = {}
-        """Bytes of streams that the copy has; of a document all of it or nothing."""
+        """How many bytes of each stream, and of the version of each document, the copy has."""
         self._documents: dict[str, tuple[int, bytes]] = {}
         """The version of each document that was read last, and its bytes."""
-        self._sent: dict[str, int] = {}
-        """The version of each document that the copy has."""
 
     def chunks(self) -> Iterator[PartChunk]:
         """Yield what the copy lacks of what is there now; each chunk once its receipt, `note`, was asked for."""
@@ -109,15 +108,9 @@ class Source:
 
     def note(self, receipt: Receipt) -> None:
         """Note how much of a file the copy has."""
-        if receipt.version == OF_STREAM:
-            self._copied[receipt.name] = receipt.size
-            return
-        version, data = self._documents.get(receipt.name, (0, b""))
         # else it has been read anew meanwhile, and the copy has none of that
-        if receipt.version == version:
+        if receipt.version in (OF_STREAM, self._documents.get(receipt.name, NO_DOCUMENT)[0]):
             self._copied[receipt.name] = receipt.size
-            if receipt.size == len(data):
-                self._sent[receipt.name] = version
 
     def _of_stream(self, name: str) -> PartChunk | None:
         offset = self._copied.get(name, 0)
@@ -134,15 +127,14 @@ class Source:
             data = part_file(self._folder, self._worker, name).read_bytes()
         except FileNotFoundError:
             return
-        version, before = self._documents.get(name, (0, b""))
+        version, before = self._documents.get(name, NO_DOCUMENT)
         if data != before:
             self._documents[name], self._copied[name] = (version + 1, data), 0
 
     def _of_document(self, name: str) -> PartChunk | None:
-        version, data = self._documents.get(name, (0, b""))
-        if self._sent.get(name, 0) == version:
+        (version, data), offset = self._documents.get(name, NO_DOCUMENT), self._copied.get(name, 0)
+        if offset == len(data):
             return None
-        offset = self._copied.get(name, 0)
         piece = data[offset : offset + self.chunk_bytes]
         return PartChunk.sealed(self._key, name, version, offset, len(data), zlib.compress(piece, 1))
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPException, responses
 from pathlib import Path
 from time import sleep
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.parse import parse_qs, quote
 from urllib.request import ProxyHandler, Request, build_opener
@@ -101,11 +101,6 @@ class Uploaded(NamedTuple):
         return [escape_control(line) for line in (*left_out, f"uploaded to {self.address}")]
 
 
-def remote_name(folder: Path, document: Mapping[str, Any]) -> str:
-    """The folder's name there: with the nanoseconds of its begin, for machines that play apart begin in one second."""
-    return f"{folder.name}-{int(document['started_utc_ns']) % NS_PER_S:09d}"
-
-
 class Uploader:
     """Puts files to one destination. `fetch` signs in, `wait` passes the seconds until the next try."""
 
@@ -128,7 +123,8 @@ class Uploader:
             raise UsageError(f"{folder / 'run.json'} is a link, which is not uploaded: name the folder it leads to")
         if is_under_way(folder, document):
             raise UsageError(f"{folder} is still under way: upload it when it has ended")
-        there = remote_name(folder, document)
+        # with the nanoseconds of its begin, for machines that play apart begin in one second
+        there = f"{folder.name}-{int(document['started_utc_ns']) % NS_PER_S:09d}"
         regular, left_out = files_of(folder)
         for path in regular:
             self._put(path, f"{there}/{path.relative_to(folder).as_posix()}")
