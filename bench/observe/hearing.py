@@ -32,7 +32,6 @@ class Sending:
     """Tickets of which the kernel has said when the message left."""
 
     def note(self, handed: Handed, marks: Sequence[str]) -> None:
-        """Note a message that was handed to the kernel and marks these instants."""
         self.sends += 1
         if handed.ticket:
             self.departures[handed.ticket] = handed.at_ns, marks
@@ -118,7 +117,6 @@ class Hearing(Instants):
             self.widths_ns[instant] = 0
 
     def happened(self, event: Event, arrival: Arrival) -> None:
-        """Take note of what the service says that it hears."""
         kind = event.kind
         instant = SPEECH_INSTANTS[kind]
         if kind is not Kind.SPEECH_STARTED or instant not in self.instants:
@@ -133,7 +131,6 @@ class Hearing(Instants):
             self.instants.pop("input_transcribed", None)  # that was of what was committed before
 
     def transcribed(self, event: Event, arrival: Arrival) -> None:
-        """Count a transcription that came, or failed, and keep its text."""
         self.transcripts += 1
         self.failed_transcripts += event.kind is Kind.INPUT_NOT_TRANSCRIBED
         if event.kind is Kind.INPUT_TRANSCRIBED:
@@ -149,7 +146,6 @@ class Hearing(Instants):
 
     @property
     def spoken(self) -> bool:
-        """Whether the caller has said everything."""
         return not self.vad or "speech_end" in self.instants
 
     @property

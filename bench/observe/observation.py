@@ -48,7 +48,6 @@ class Instants:
     """How much later each send may really have been: as long as the send call took."""
 
     def arrived(self, instant: str, arrival: Arrival) -> None:
-        """Mark an instant by what arrived."""
         self.instants[instant], self.errors_ns[instant] = arrival.at_ns, arrival.error_ns
 
     def sent(self, instant: str, at_ns: int, width_ns: int) -> None:

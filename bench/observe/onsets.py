@@ -176,7 +176,6 @@ class Onsets:
         return measured_blocks(heard[kept - self._lag :], self._lag, self._size)
 
     def _take(self, energy: int, first: int, last: int) -> Known:
-        """Take a block; what it makes known."""
         number, self._number = self._number, self._number + 1
         earlier = self._energies
         level = (energy + earlier[0] + earlier[1] + earlier[2]) // SMOOTHED
@@ -258,7 +257,6 @@ class Onsets:
             self._behind_sound = self._behind
 
     def _holds_tone(self, mean: int) -> bool:
-        """Whether the sound is a tone that is held, of which this is another group."""
         low, high = sorted((mean, self._level))
         if high * NEARLY_SAME[1] > low * NEARLY_SAME[0]:
             self._level, self._same, self._tone = mean, 1, False
@@ -342,7 +340,6 @@ class Onsets:
 
     @property
     def _error_ns(self) -> int:
-        """How far the begin of the sound that is heard can be off."""
         if self._behind_sound < HUSHED:
             return self._early_ns
         error_ns = next(error_ns for times, error_ns in ERRORS_NS if self._peak >= times * self._behind_sound)

@@ -86,7 +86,6 @@ class Ownership:
         self._doubted = [request for request in self._unanswered if request.turn is turn]
 
     def knows(self, response_id: str) -> bool:
-        """Whether any event of this response came."""
         return response_id in self._by_response
 
     def committed(self, turn: PendingTurn) -> None:
@@ -195,7 +194,6 @@ class Ownership:
         return request is not None
 
     def drop_commit(self, turn: PendingTurn) -> None:
-        """Drop this turn's commit: the service did not take it."""
         if turn in self._committing:
             self._committing.remove(turn)
 
@@ -219,7 +217,6 @@ class Ownership:
 
     @property
     def busy(self) -> bool:
-        """Whether the service has anything under way."""
         return bool(self._under_way or self._unanswered)
 
     def give_up(self) -> None:

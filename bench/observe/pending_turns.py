@@ -134,12 +134,10 @@ class PendingTurns:
 
     @property
     def all_over(self) -> bool:
-        """Whether no turn is open."""
         return self.current is None and not self.interruptible
 
     @property
     def holds_ended(self) -> bool:
-        """Whether there are turns that are over and were not handed out."""
         turns = self.all  # only the last of them can be open
         return len(turns) > 1 or (bool(turns) and turns[0].state is State.OVER)
 
@@ -211,17 +209,14 @@ class PendingTurns:
             self.interrupted.await_interruption(awaited.kind, verify=awaited.verify_truncation)
 
     def interrupt(self, at_ns: int) -> None:
-        """Note that the client interrupts the reply by itself."""
         if self.interrupted is not None:
             self.interrupted.interrupt(at_ns)
 
     def answer_call(self, answered: CallAnswered) -> None:
-        """Note that what a function returned was handed over."""
         if self.last is not None:
             self.last.calls.answered(answered.call_id, answered.at_ns, answered.wrong)
 
     def transmitted(self, stamp: Transmitted) -> None:
-        """Pass on the kernel's word on a message, whosever it is."""
         for turn in self.all:
             turn.transmitted(stamp)
 
@@ -232,7 +227,6 @@ class PendingTurns:
             turn.expected[kind] = expected.until_ns
 
     def measured(self, network: NetworkMeasured) -> None:
-        """Note what the way to the peer was like when the last turn ended."""
         self.awaits_network = False
         if self.last is not None:
             self.last.network = TcpInfo(network.rtt_ns, network.min_rtt_ns, network.retransmits, network.scope)
@@ -241,7 +235,6 @@ class PendingTurns:
             self._retransmits = network.retransmits
 
     def asked_to_show(self, item_id: str) -> None:
-        """Note that the service was asked to show an item of a cut reply."""
         for check in (turn.check for turn in self.all if turn.check is not None):
             if item_id in check.heard_ms:
                 check.asked.add(item_id)

@@ -118,8 +118,6 @@ CLOSING = frozenset({Kind.AUDIO_DONE, Kind.TRANSCRIPT_DONE, Kind.RESPONSE_DONE})
 
 @dataclass(slots=True, eq=False)
 class ItemAudio:
-    """The audio of one item: when it came, and how it is played."""
-
     player: Player
     first: Arrival
     first_bytes: int
@@ -195,11 +193,9 @@ class Reply(Instants):
 
     @property
     def begun(self) -> bool:
-        """Whether any delta came."""
         return bool(self.deltas)
 
     def await_another(self) -> None:
-        """Await another response, which goes on with the reply."""
         self.created_ns, self.earlier_items = None, len(self.items)
 
     def received_deltas(self, deltas: Iterable[DeltaArrival]) -> bool:
@@ -260,7 +256,6 @@ class Reply(Instants):
             self.answers.append(self.stretch)
 
     def happened(self, event: Event, arrival: Arrival) -> None:
-        """Mark the instant of any other event of the reply."""
         kind = event.kind
         instant = REPLY_INSTANTS[kind]
         if kind in CLOSING or instant not in self.instants:
@@ -269,7 +264,6 @@ class Reply(Instants):
             self.created_ns = arrival.at_ns
 
     def _add_words(self, event: Event) -> None:
-        """Add what a delta brings of its transcript."""
         self.unread.append(event.payload)
         self.unread_bytes += event.payload_bytes
         if self.unread_bytes > LONGEST_TEXT:
@@ -284,7 +278,6 @@ class Reply(Instants):
         return self.read_words
 
     def add_text(self, text: str, item_id: str) -> None:
-        """Add a part of the reply's words, of text or of a transcript."""
         if words := text[: LONGEST_TEXT - len(self.text)]:
             self.parts.append(words)
         self.text = _joined(self.text, text)
@@ -359,12 +352,10 @@ class Reply(Instants):
 
     @property
     def audio_bytes(self) -> int:
-        """Decoded bytes of audio that came."""
         return sum(item.bytes for item in self.items.values())
 
     @property
     def received_ns(self) -> int:
-        """How much audio came."""
         return sum(self.audio.duration_ns(item.bytes) for item in self.items.values())
 
     @property
@@ -374,7 +365,6 @@ class Reply(Instants):
 
     @property
     def wasted_ns(self) -> int:
-        """How much of it was not played."""
         stopped_ns = self.playback_ends_ns
         played_ns = sum(item.player.played_ns(stopped_ns) for item in self.items.values())
         return self.received_ns - played_ns - (self.late_ns if self.late_until_ns else 0)

@@ -82,7 +82,6 @@ class Playout:
         return Playing(heard_ns, heard_ns - max(earliest_at_ns, earliest_ns))
 
     def mark(self, at_ns: int, name: str) -> None:
-        """Note a place behind all that came before."""
         self._pass(at_ns)
         self._waiting.append((max(at_ns, self.until_ns), name))
         if len(self._waiting) > MOST_MARKS:
@@ -103,7 +102,6 @@ class Playout:
         return self._waiting[0][0] if self._waiting else NEVER_NS
 
     def played_by(self, now_ns: int) -> list[str]:
-        """The marks that were played by now, each once."""
         self._pass(now_ns)
         played, self._played = self._played, deque()
         return list(played)
@@ -291,7 +289,6 @@ class ReplyDetector:
         return self.playout.until_ns + self._pause_ns + KNOWN_NS - self._silent_ns
 
     def ended_by(self, now_ns: int) -> Iterator[tuple[Event, Arrival]]:
-        """The end of a reply that was over by now."""
         if (over_ns := self.over_ns) <= now_ns:
             yield from self._ending(Arrival(over_ns))
 
@@ -360,7 +357,6 @@ class ReplyDetector:
         )
 
     def _ending(self, arrival: Arrival) -> Iterator[tuple[Event, Arrival]]:
-        """The end of the reply that was heard."""
         name, words = f"heard-{self._replies}", self._words.strip()
         status, reason = ("cancelled", CAUGHT) if self._dropped else ("completed", "")
         self._speaking = self._cut = self._dropped = self._caller_spoke = False

@@ -140,7 +140,6 @@ class SessionFacts(Instants):
 
     @property
     def model(self) -> str | None:
-        """The model, as the service names it; None where it does not."""
         return model_of(self.effective_settings)
 
     def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
@@ -156,7 +155,6 @@ class SessionFacts(Instants):
         return "; ".join(filter(None, (detail, SERVICE_SAID + self.last_error.detail)))
 
     def connected(self, connected: Connected) -> None:
-        """Note how connecting went."""
         self.instants["connect_start"] = self.start_ns + connected.auth_wait_ns
         self.instants.update(connected.instants)
         self.errors_ns.update(connected.uncertainties_ns)
@@ -182,7 +180,6 @@ class SessionFacts(Instants):
             self.service_session_id = self.service_session_id or event.session_id
 
     def history_start(self, begun: HistoryBegun) -> None:
-        """Note that so many messages are about to be sent that were said before."""
         self.instants["history_start"], self.history_left = begun.at_ns, begun.messages
 
     def item_added(self, arrival: Arrival) -> None:
@@ -204,7 +201,6 @@ class SessionFacts(Instants):
             self.arrived("idle_prompt_received", arrival)
 
     def renews(self, renews: Renews) -> None:
-        """Note that the session takes another one's place."""
         if renews.previous_reply_end_ns is not None:
             self.instants["previous_reply_end"] = renews.previous_reply_end_ns
 
@@ -218,7 +214,6 @@ class SessionFacts(Instants):
         self.unknown_events[name if known else "other"] += 1
 
     def count_error(self, failure: Failure) -> None:
-        """Count an error that ended nothing."""
         self.service_errors += 1
         self.last_error = failure
 
@@ -234,7 +229,6 @@ class SessionFacts(Instants):
             self._copy("greeting_audible", turn, "first_audible")
 
     def _copy(self, instant: str, turn: TurnObservation, name: str) -> None:
-        """Mark an instant by one of a turn, if that has it."""
         if name in turn.instants:
             self.arrived(instant, Arrival(turn.instants[name], turn.errors_ns.get(name, 0)))
 

@@ -36,8 +36,6 @@ Ending = tuple[str, str]
 
 
 class State(Enum):
-    """How far a turn is."""
-
     __hash__ = object.__hash__  # as that of `Kind` and `Dialect`
 
     SENDING = auto()
@@ -429,7 +427,6 @@ class PendingTurn(Instants):
 
     @property
     def _is_interrupted(self) -> bool:
-        """Whether the caller has begun to interrupt the reply."""
         return self.interruption is not None and "barge_in" in self.interruption.instants
 
     @property
@@ -520,6 +517,5 @@ class PendingTurn(Instants):
 
 
 def failed_expectation(kind: Kind) -> Ending:
-    """Outcome and detail of a turn that went without what its script insists on."""
     event = kind.name.lower()
     return EXPECTED + event, f"the script expects {event}, and it did not come in time"

@@ -56,7 +56,6 @@ class Calls(Instants):
     """What is wrong with the first call that is."""
 
     def happened(self, event: Event, arrival: Arrival) -> None:
-        """Take an event of a call."""
         for call in event.calls:
             if event.kind is Kind.CALL_ADDED:
                 self.names[call.call_id] = call.name
@@ -91,7 +90,6 @@ class Calls(Instants):
         return f"over {MOST_CALLS} calls of functions" if len(self.whole) > MOST_CALLS else ""
 
     def forget_response(self) -> None:
-        """Forget the calls of a response that does not count."""
         for call_id in list(self.whole)[self.of_rounds :]:
             del self.whole[call_id]
         if not self.rounds:
@@ -113,7 +111,6 @@ class Calls(Instants):
 
     @property
     def all_answered(self) -> bool:
-        """Whether the outputs of all calls were handed over."""
         return self.whole.keys() <= self.returned
 
     def problem(self) -> str:
@@ -145,7 +142,6 @@ class CutCheck:
     """Whether an item was not cut, not shown, or holds more than was heard."""
 
     def happened(self, event: Event) -> None:
-        """Take the service's word that it has cut an item, or what it keeps of one."""
         if event.item_id not in self.heard_ms:
             return
         if event.kind is Kind.TRUNCATED:
@@ -205,14 +201,12 @@ class Interruption(Instants):
         self.stopped_ns = arrival.at_ns
 
     def truncate_sent(self, sent: Sent) -> None:
-        """Note that the service was told how much of an item was heard."""
         self.uncut += 1
         if self.check is not None:
             self.check.heard_ms[sent.item] = sent.played_ms
         self.sent("truncate_sent", sent.at_ns, sent.uncertainty_ns)
 
     def truncated(self, arrival: Arrival) -> None:
-        """Take the service's word that it has cut an item."""
         self.uncut -= 1
         self.arrived("truncated", arrival)
 

@@ -100,7 +100,6 @@ def cut_off(turn: PendingTurn) -> bool | None:
 
 
 def _overlap_ns(turn: PendingTurn) -> int | None:
-    """How long both spoke, where the caller interrupted the reply."""
     interruption = turn.interruption
     if interruption is None or interruption.kind == "client" or "barge_in" not in interruption.instants:
         return None

@@ -132,12 +132,10 @@ class Calibration(msgspec.Struct, frozen=True):
 
     @property
     def kinds(self) -> tuple[SessionKind, ...]:
-        """The kinds of sessions that it is about."""
         return (self.agent,) if self.agent else KINDS
 
     @property
     def file_name(self) -> str:
-        """The name of the file that it is saved in."""
         return file_name(tls=self.tls, agent=self.agent)
 
 
@@ -154,7 +152,6 @@ def _cores() -> str:
 
 
 def changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Say in words what has changed since the machine was calibrated."""
     return [words for name, words in CHANGES.items() if was.get(name) != now.get(name)]
 
 

@@ -227,7 +227,6 @@ def _receive_timestamp_source(read: files.ReadRows) -> str | None:
 
 
 def _totals(read: files.ReadRows, facts: Sequence[Facts], histograms: Histograms) -> dict[str, Any]:
-    """Add up rows, and facts of all workers."""
     turns = read("turns", ["outcome", "phase"])
     sessions = read("sessions", ["outcome", "turns_planned", "turns_not_started", "events"])
     begun = read("seconds", ["turns_started"])["turns_started"]

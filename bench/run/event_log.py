@@ -84,7 +84,6 @@ class EventLog:
         return sent_event(message, dialect, self.hide, record_audio=self.record_audio)
 
     def write(self, line: inputs.Input) -> None:
-        """Add a line."""
         if self._file is not None and self.problem is None and self._left > 0:
             file = self._file
             self._guarded(lambda: self._add(file, msgspec.json.encode(line) + b"\n"))
@@ -97,12 +96,10 @@ class EventLog:
             print(f"rtbench: {self.path} is full at {MOST_BYTES >> 20} MiB; this log ends here", file=sys.stderr)
 
     def flush(self) -> None:
-        """Write what there is to the disk, as far as it goes."""
         if self._file is not None and self.problem is None:
             self._guarded(self._file.flush)
 
     def close(self) -> None:
-        """Let go of the file."""
         if self._file is not None:
             self._guarded(self._file.close)
             self._file = None
@@ -157,7 +154,6 @@ class LoggedTimeline(Timeline):
         log.flush()  # so that it tells a log, whenever the process is killed
 
     def tell(self, told: inputs.AnyInput) -> None:
-        """Write it down, and take note of it."""
         self._log.write(self._line(told))
         if isinstance(told, inputs.TurnsDelivered):
             self._log.flush()

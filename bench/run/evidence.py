@@ -172,7 +172,6 @@ def is_measured(rows: pa.Table) -> Any:
 
 
 def _rows(read: files.ReadRows, table: files.TableName, columns: list[str], host: str) -> pa.Table:
-    """Columns of a table, of one host where it is named."""
     if not host:
         return read(table, columns)
     rows = read(table, [*columns, "host"])
@@ -284,7 +283,6 @@ def bound_columns(metric: Metric) -> list[str]:
 
 
 def row_bounds(rows: pa.Table, metric: Metric) -> Floats:
-    """Compute the bound of each row."""
     if metric.name == "audio_speed":
         return _of_speed(*(floats(rows, name) for name in SPEED))
     if metric.column:

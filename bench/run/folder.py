@@ -83,7 +83,6 @@ def open_rows(
 
 
 def _kinds(schema: pa.Schema) -> dict[str, pa.DataType]:
-    """The type of each column."""
     return dict(zip(schema.names, schema.types, strict=True))
 
 
@@ -247,7 +246,6 @@ def write_document(folder: Path, document: dict[str, Any]) -> None:
 
 
 def histograms_path(folder: Path) -> Path:
-    """Where the log of all histograms is."""
     return folder / "histograms.hlog"
 
 

@@ -71,7 +71,6 @@ class StepLabels:
         self._known: dict[str, set[str]] = {}
 
     def counted(self, script: str, label: str) -> str:
-        """The label itself, or `other`."""
         known = self._known.setdefault(script, set())
         if label in known or len(known) < MAX_STEPS:
             known.add(label)
@@ -197,7 +196,6 @@ def record_values(histogram: HdrHistogram, values: npt.NDArray[np.int64]) -> int
 
 
 def empty(metric: str) -> HdrHistogram:
-    """Make a histogram of the metric's range."""
     return HdrHistogram(*_range(metric))
 
 
@@ -208,7 +206,6 @@ def _range(metric: str) -> tuple[int, int, int]:
 
 
 def header(started_utc_ns: int, *, simulated: bool) -> str:
-    """The log's opening comments."""
     began = started_utc_ns / NS_PER_S
     return (
         "#[Histogram log format version 1.2]\n"

@@ -122,7 +122,6 @@ def newest_run(folder: Path) -> Path:
 
 
 def _problem(folder: Path, error: UsageError | msgspec.ValidationError) -> str:
-    """Return why a folder is not shown as a run."""
     if isinstance(error, UsageError):
         return str(error)
     return f"{folder / 'run.json'} is damaged: {excerpt(str(error), 200)}"

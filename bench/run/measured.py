@@ -89,7 +89,6 @@ def floats(rows: Rows, column: str) -> Floats:
 
 
 def _is(rows: Rows, column: str, value: object) -> npt.NDArray[np.bool_]:
-    """Which rows have this value."""
     if isinstance(rows, pa.Table):
         flags: npt.NDArray[np.bool_] = pc.fill_null(pc.equal(rows[column], value), False).to_numpy()
         return flags

@@ -32,7 +32,6 @@ TRANSCRIPT, HISTOGRAMS, FACTS = "transcripts.jsonl", "histograms.hlog", "worker.
 
 
 def rows_of(table: str) -> str:
-    """The name of the stream that holds the rows of a table."""
     return f"{table}.arrows"
 
 
@@ -118,7 +117,6 @@ class Part:
 
     @property
     def alive(self) -> bool:
-        """Whether its worker lives, and may write more."""
         return is_alive(self.facts.pid)
 
     @property
@@ -150,7 +148,6 @@ class Part:
             self._note(name, ValueError(f"{count} of {written} rows are there"))
 
     def size_bytes(self, table: str) -> int:
-        """How long the stream of a table's rows is."""
         if (file := self._open(rows_of(table))) is None:
             return 0
         with file:
@@ -205,7 +202,6 @@ class Part:
             return None
 
     def _note(self, name: str, error: Exception) -> None:
-        """Note that a stream or document cannot be read, or not to its end."""
         why = str(getattr(error, "strerror", None) or error) or type(error).__name__
         self.damage.setdefault(name, excerpt(escape_control(why.splitlines()[0]), 200))
 

@@ -136,7 +136,6 @@ def recorded_by(parts: Sequence[AnyPart], document: Mapping[str, Any], histogram
 
 
 def leader_of(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The host that led a run."""
     writer, host = document.get("writer") or {}, document.get("host") or {}
     beside = {key: document[key] for key in ("calibration", "niceness") if key in document}
     return {"name": slug(str(writer.get("host") or "")) or "localhost"} | dict(host) | beside | NO_CLOCK

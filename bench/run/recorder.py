@@ -84,7 +84,6 @@ class _Target:
 
     @property
     def traffic(self) -> Traffic:
-        """All of it so far."""
         past, second = self.past, self.second
         return Traffic(
             past.events_received + second.events,
@@ -94,7 +93,6 @@ class _Target:
         )
 
     def end_second(self) -> None:
-        """Begin to count another second."""
         self.past, self.second = self.traffic, Second()
 
 
@@ -165,7 +163,6 @@ class Recorder:
             self._targets.setdefault(label, _Target()).second.calls_delayed += 1
 
     def calls_not_started(self, targets: Iterable[str], calls: int) -> None:
-        """Count calls that were waiting for their start when the run ended."""
         for label in targets:
             self._targets.setdefault(label, _Target()).second.calls_not_started += calls
 
@@ -254,7 +251,6 @@ class Recorder:
 
     @property
     def unwritten_rows(self) -> int:
-        """How many rows are not in the spool yet."""
         return sum(map(len, self._tables.values()))
 
     @property
@@ -264,7 +260,6 @@ class Recorder:
 
     @property
     def traffic(self) -> dict[str, Traffic]:
-        """What went over the wire so far, by target."""
         return {label: target.traffic for label, target in self._targets.items()}
 
     def histogram_slices(self) -> Iterator[None]:
@@ -376,7 +371,6 @@ class SessionRecord:
         self.target.second.turns_started += 1
 
     def turn_ended(self, turn: TurnObservation) -> None:
-        """Add its row, and what was said in it where that is kept."""
         recorder, second = self._recorder, self.target.second
         second.turns_ended += 1
         if outcome_class(turn.outcome) == "failed":
@@ -390,7 +384,6 @@ class SessionRecord:
             recorder._said.append(json.dumps(said, ensure_ascii=False) + "\n")
 
     def session_ended(self, session: SessionObservation) -> None:
-        """Add its row; it is active no more."""
         recorder, labels = self._recorder, self.labels
         self.target.active -= 1
         self.target.second.throttled += is_throttled(session.outcome)

@@ -186,7 +186,6 @@ def _replayed(path: Path, file: Iterator[bytes]) -> Replayed:
 
 
 def _opened(path: Path, text: bytes) -> Opened:
-    """The first line."""
     try:
         head = read_json(text)
         schema = int(head["schema"])

@@ -51,7 +51,6 @@ class PartChunk(msgspec.Struct, frozen=True):
 
     @staticmethod
     def sealed(key: bytes, name: str, version: int, offset: int, total: int, data: bytes) -> PartChunk:
-        """Seal a piece of a file."""
         return PartChunk(name, version, offset, total, data, _seal(key, (name, version, offset, total), data))
 
     def is_sealed(self, key: bytes) -> bool:
@@ -73,7 +72,6 @@ class BadChunkError(ValueError):
 
 
 def new_key() -> bytes:
-    """Make a key up, for the seals of one worker."""
     return secrets.token_bytes(KEY_BYTES)
 
 
@@ -107,7 +105,6 @@ class Source:
                 yield chunk
 
     def note(self, receipt: Receipt) -> None:
-        """Note how much of a file the copy has."""
         # else it has been read anew meanwhile, and the copy has none of that
         if receipt.version in (OF_STREAM, self._documents.get(receipt.name, NO_DOCUMENT)[0]):
             self._copied[receipt.name] = receipt.size
@@ -199,5 +196,4 @@ class Replica:
 
 
 def part_file(folder: Path, worker: int, name: str) -> Path:
-    """Where a worker's stream, document or event log stands."""
     return folder / name if name.startswith(f"{EVENTS}/") else path_of(folder, worker, name)

@@ -113,7 +113,6 @@ class Words:
         return shown[:DETAIL_CHARACTERS] if column in CUT else shown
 
     def cleaned_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """A row with all of its texts cleaned."""
         return {
             column: self.cleaned(column, value) if isinstance(value, str) else value for column, value in row.items()
         }
@@ -243,8 +242,6 @@ def _json(value: Mapping[str, Any], left_out: frozenset[str], hide: Hide) -> str
 
 @dataclass
 class Second:
-    """Counts of one second of one target."""
-
     calls_offered: int = 0
     calls_blocked: int = 0
     calls_delayed: int = 0

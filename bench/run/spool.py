@@ -62,7 +62,6 @@ def path_of(folder: Path, worker: int, name: str, place: str = SPOOL) -> Path:
 
 
 def prepare(folder: Path) -> None:
-    """Make room for the workers' parts in a new run folder."""
     (folder / SPOOL).mkdir()
 
 
@@ -72,12 +71,10 @@ def is_kept(folder: Path) -> bool:
 
 
 def remove(folder: Path) -> None:
-    """Remove the workers' parts: all of them stand elsewhere."""
     shutil.rmtree(folder / SPOOL)
 
 
 def workers_in(folder: Path, place: str = SPOOL) -> list[int]:
-    """The numbers of the workers that have written any file."""
     names = (OF_WORKER.fullmatch(path.name) for path in (folder / place).glob("*"))
     return sorted({int(name[1]) for name in names if name})
 
@@ -186,13 +183,11 @@ class Batches:
 
 
 def columns_of(rows: Sequence[Mapping[str, Any]]) -> Columns:
-    """Make columns of rows that name their values."""
     names = dict.fromkeys(chain.from_iterable(rows))
     return {name: [row.get(name) for row in rows] for name in names}
 
 
 def _why_not(value: object, kind: pa.DataType) -> str:
-    """Why a column of this type cannot hold a value; empty where it can."""
     try:
         pa.array([value], kind)
     except Exception as error:  # of Arrow or of Python, as above; why is told in an incident

@@ -137,7 +137,6 @@ def lost_entries(
 
 
 def _told(turns: pd.DataFrame, seconds: pd.DataFrame) -> dict[int, Record]:
-    """What is there of each worker."""
     counts = turns["worker"].value_counts()
     rows: dict[int, int] = dict(zip(counts.index.tolist(), counts.tolist(), strict=True))
     calls = seconds.groupby(["worker", "target"])["calls_offered"].sum()  # those of one target are those of all

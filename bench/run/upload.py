@@ -66,7 +66,6 @@ class Destination:
     """How, where the URL has no signature and the storage is Azure's."""
 
     def url_of(self, name: str) -> str:
-        """The URL of a file, named as seen from the destination, with slashes."""
         return f"{self.address}/{quote(name)}{self.query and '?'}{self.query}"
 
 
@@ -93,7 +92,6 @@ class Uploaded(NamedTuple):
     """Links and special files, which were not uploaded, as seen from the run folder."""
 
     def lines(self) -> list[str]:
-        """Return what to print, the address last."""
         named = ", ".join(path.as_posix() for path in self.left_out[:MOST_NAMED])
         more = len(self.left_out) - MOST_NAMED
         named += f" and {more} more" if more > 0 else ""

@@ -68,7 +68,6 @@ class Exactness:
 
     @property
     def used(self) -> float:
-        """The share of the limit that is used."""
         return math.inf if not self.limit else (self.bound_p99 or 0.0) / self.limit
 
     @property

@@ -196,7 +196,6 @@ def _leading(parts: Sequence[RunPart]) -> list[RunPart]:
 
 
 def _entry(part: RunPart, document: Document, offset: int, parts: Sequence[RunPart]) -> dict[str, Any]:
-    """Return what run.json has of a run that is a part of this one."""
     mine = [(each, number) for each in parts if each.run == part.run for number in each.taken]
     rows = sum((each.extent.rows[number] for each, number in mine), Counter[str]())
     validity = part.document["validity"]

@@ -69,7 +69,6 @@ class Numbering:
                 return column
 
     def line(self, row: dict[str, Any]) -> bytes:
-        """A line of a transcript."""
         return _line(row | {"session_id": self.session_id(str(row["session_id"]))})
 
     def log_header(self, line: bytes) -> bytes:
@@ -81,7 +80,6 @@ class Numbering:
         )
 
     def incident(self, incident: dict[str, Any]) -> dict[str, Any]:
-        """An incident of run.json."""
         return incident | {"worker": self.workers.get(int(incident["worker"]), 0)}
 
 
@@ -287,6 +285,5 @@ def _sum(documents: Documents, key: str) -> Any:
 
 
 def _common(documents: Documents) -> dict[str, Any]:
-    """What all of them say alike."""
     first = documents[0]
     return {key: value for key, value in first.items() if all(key in d and d[key] == value for d in documents)}

@@ -98,7 +98,6 @@ class RunPart:
 
     @property
     def run(self) -> RunKey:
-        """The run that this is a folder of."""
         return self.document["started_utc_ns"], self.document["run_id"]
 
     @property
@@ -131,7 +130,6 @@ class RunPart:
 
     @property
     def facts(self) -> Facts:
-        """What the taken workers counted."""
         mine = self._taken_workers
         facts = [part.facts for part in mine] or [self._stored_facts]
         counts: dict[str, Any] = {
@@ -196,7 +194,6 @@ class RunPart:
             raise DamagedPartError(self, f"its {TRANSCRIPT} has a line that is no turn") from None
 
     def histograms(self) -> Histograms:
-        """Return the sum of the histograms of the taken workers."""
         if not self._taken_workers:
             return self._stored_histograms()
         total = Histograms()
