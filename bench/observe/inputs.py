@@ -11,7 +11,7 @@ it tells the timeline in the inputs that it always tells.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 
@@ -258,19 +258,23 @@ AnyInput = (
 )
 
 
-class Pay(NamedTuple):
+class Work(msgspec.Struct, frozen=True):
+    """The base of all that there is to do."""
+
+
+class Pay(Work, frozen=True):
     """Tell of the tokens of responses that are done; whatever they belong to, each is told once."""
 
     usage: Usage
 
 
-class Cancel(NamedTuple):
+class Cancel(Work, frozen=True):
     """Have the service end the response under way: its reply was interrupted."""
 
     event_id: str
 
 
-class Truncate(NamedTuple):
+class Truncate(Work, frozen=True):
     """Tell the service how much of an item was heard of a reply that was stopped, so that it knows what we know."""
 
     item_id: str
@@ -278,52 +282,38 @@ class Truncate(NamedTuple):
     event_id: str
 
 
-class Retrieve(NamedTuple):
+class Retrieve(Work, frozen=True):
     """Have the service show what it keeps of an item that it says it has cut."""
 
     item_id: str
     event_id: str
 
 
-class TellPlayed(NamedTuple):
+class TellPlayed(Work, frozen=True):
     """Tell the service that all that came before a mark of its was played, or dropped."""
 
     mark: str
 
 
-class MeasureNetwork(NamedTuple):
+class MeasureNetwork(Work, frozen=True):
     """Measure the network: a turn has ended, and nobody has said yet what the way to the peer was like then."""
 
 
-class DeliverTurn(NamedTuple):
+class DeliverTurn(Work, frozen=True):
     """Pass on a turn that is over and awaits nothing more."""
 
     turn: TurnObservation
 
 
-class AskForResponse(NamedTuple):
+class AskForResponse(Work, frozen=True):
     """Ask for the turn's response: a VAD that starts none has committed all of the speech."""
 
 
-class CallFunction(NamedTuple):
+class CallFunction(Work, frozen=True):
     """Have a function called, whose output is told once it is handed over."""
 
     call: FunctionCall
 
 
-class GoOn(NamedTuple):
+class GoOn(Work, frozen=True):
     """Ask for the response that goes on from what the functions returned."""
-
-
-Work = (
-    Pay
-    | Cancel
-    | Truncate
-    | Retrieve
-    | TellPlayed
-    | MeasureNetwork
-    | DeliverTurn
-    | AskForResponse
-    | CallFunction
-    | GoOn
-)

@@ -11,6 +11,7 @@ timeout, is nobody's, and so is the answer to it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import chain
 from typing import NamedTuple
 
@@ -175,7 +176,10 @@ class Ownership:
             self._under_way.add(event.response_id)
         elif event.kind is Kind.RESPONSE_DONE:
             self._under_way.discard(event.response_id)
-            return not event.response_id and self.drop_request(turn)  # a server that leaves ids out
+            if event.response_id:
+                return False
+            # a server that leaves ids out
+            return self._drop(request for request in self._unanswered if request.turn is turn) is not None
         elif event.kind is Kind.SPEECH_STARTED:
             self._under_way.add(event.item_id)
         elif event.kind is Kind.COMMITTED:
@@ -186,12 +190,12 @@ class Ownership:
                 self._expect(Request(turn, by_vad=True))
         return False
 
-    def drop_request(self, turn: PendingTurn | None) -> bool:
-        """Drop the oldest request of this turn, or nobody's: no response to it will come. False where there is none."""
-        request = next((request for request in self._unanswered if request.turn is turn), None)
+    def _drop(self, requests: Iterable[Request]) -> Request | None:
+        """Drop the first of these requests: no response to it will come. None if there is none."""
+        request = next(iter(requests), None)
         if request is not None:
             self._unanswered.remove(request)
-        return request is not None
+        return request
 
     def drop_commit(self, turn: PendingTurn) -> None:
         if turn in self._committing:
@@ -199,9 +203,7 @@ class Ownership:
 
     def drop_event(self, event_id: str) -> None:
         """Drop what the client event of this id asked for, whether or not its turn is over: it was not taken."""
-        request = next((request for request in self._unanswered if request.event_id == event_id), None)
-        if request is not None:
-            self._unanswered.remove(request)
+        self._drop(request for request in self._unanswered if request.event_id == event_id)
         committing = next((turn for turn in self._committing if event_id.startswith(turn.plan.event_prefix)), None)
         if committing is not None:
             self.drop_commit(committing)
@@ -209,11 +211,8 @@ class Ownership:
     def drop_answer(self) -> PendingTurn | None:
         """Drop the answer to the last commit: the service will not give one. Returns the turn that it was of."""
         # its word comes right behind the commit that it will not answer, which is the last one
-        request = next((request for request in reversed(self._unanswered) if request.by_vad), None)
-        if request is None:
-            return None
-        self._unanswered.remove(request)
-        return request.turn
+        request = self._drop(request for request in reversed(self._unanswered) if request.by_vad)
+        return None if request is None else request.turn
 
     @property
     def busy(self) -> bool:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeGuard
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -221,8 +221,13 @@ class ReplyDetector:
             if event.kind is Kind.TRANSCRIPT_DELTA:
                 self._words = (self._words + said(event.payload))[:LONGEST_TEXT]
                 yield Event(Kind.NOTED, event.name), arrival
-            elif event.kind is Kind.AUDIO_DELTA and event.payload_bytes > 0 and _is_heard(event.payload):
-                yield from self._heard(event, event.payload, arrival)
+            elif (
+                event.kind is Kind.AUDIO_DELTA
+                and event.payload_bytes > 0
+                and isinstance(sound := event.payload, CutPayload)
+                and (sound.audible != UNREADABLE or sound.until is not None)
+            ):
+                yield from self._heard(event, sound, arrival)
             elif event.kind is Kind.MARKED:
                 self.playout.mark(arrival.at_ns, event.text)
                 yield Event(Kind.NOTED, event.name), arrival
@@ -324,14 +329,12 @@ class ReplyDetector:
         near = [
             held for held in (*self._held, last) if held.end > begins - off and self._begin_of(held) <= begins + off
         ]
-        late_ns = [self._late_ns(held) for held in (first, *near)]
+        # how much later each is heard than what the stream began with, but for the time up to it in the stream
+        rate_hz = self.audio.rate_hz
+        late_ns = [held.playing.at_ns - self._begin_of(held) * NS_PER_S // rate_hz for held in (first, *near)]
         uneven_ns = max(late_ns) - min(late_ns)
         heard_ns, error_ns = first.playing
         return LinePlace(heard_ns - first.arrival.at_ns, error_ns, uneven_ns)
-
-    def _late_ns(self, held: Held) -> int:
-        """How much later it is heard than what the stream began with, but for the time up to it in the stream."""
-        return held.playing.at_ns - self._begin_of(held) * NS_PER_S // self.audio.rate_hz
 
     def _begin_of(self, held: Held) -> int:
         return held.end - held.event.payload_bytes // self.audio.sample_bytes
@@ -363,8 +366,3 @@ class ReplyDetector:
         self._words = ""
         yield Event(Kind.TRANSCRIPT_DONE, "", name, name, text=words), arrival
         yield Event(Kind.RESPONSE_DONE, "", name, status=status, reason=reason), arrival
-
-
-def _is_heard(payload: msgspec.Raw | CutPayload) -> TypeGuard[CutPayload]:
-    """Whether it was `listened` to, and is no audio that cannot be read."""
-    return isinstance(payload, CutPayload) and (payload.audible != UNREADABLE or payload.until is not None)

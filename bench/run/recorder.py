@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -132,7 +132,7 @@ class Recorder:
         }
         self._transcript = spool.stream(TRANSCRIPT) if transcripts else None
         self._said: list[str] = []
-        self._targets: dict[str, _Target] = {}
+        self._targets = defaultdict[str, _Target](_Target)
         self._event_loop_delay_max_ns = 0
         self._record_event_loop_delay = {
             phase: self.histograms.recorder(Key("event_loop_delay", "all", phase=phase)) for phase in (WARMUP, MEASURED)
@@ -153,29 +153,29 @@ class Recorder:
     def call(self, targets: Iterable[str], *, blocked: bool) -> None:
         """Count a call that arrived, for each of its targets."""
         for label in targets:
-            second = self._targets.setdefault(label, _Target()).second
+            second = self._targets[label].second
             second.calls_offered += 1
             second.calls_blocked += blocked
 
     def call_held(self, targets: Iterable[str]) -> None:
         """Count a call that had to wait for its start, by the service's word or the rate of connections."""
         for label in targets:
-            self._targets.setdefault(label, _Target()).second.calls_delayed += 1
+            self._targets[label].second.calls_delayed += 1
 
     def calls_not_started(self, targets: Iterable[str], calls: int) -> None:
         for label in targets:
-            self._targets.setdefault(label, _Target()).second.calls_not_started += calls
+            self._targets[label].second.calls_not_started += calls
 
     def back_off(self, targets: Iterable[str], *, begins: bool) -> None:
         """Count a call that is held back because its caller's last one was refused, or the end of that wait."""
         for label in targets:
-            target = self._targets.setdefault(label, _Target())
+            target = self._targets[label]
             target.backing_off += 1 if begins else -1
             target.second.calls_backed_off += begins
 
     def session(self, labels: Labels) -> SessionRecord:
         """Begin the record of a session that is about to connect."""
-        target = self._targets.setdefault(labels.target, _Target())
+        target = self._targets[labels.target]
         target.second.session_starts += 1
         target.active += 1
         return SessionRecord(self, labels, target)
