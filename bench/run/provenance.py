@@ -117,6 +117,8 @@ def _cpu_model() -> str | None:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
 
 
+RecordedPart = tuple[AnyPart, Sequence[Mapping[str, Any]]]
+"""A part, and the hosts that recorded it."""
 HARNESS = {"event_loop_delay": "event_loop_delay_p99_ms", "send_delay": "send_delay_p99_ms"}
 """What says of each host how late its event loops ran and its audio left, by the histograms that it is made of."""
 
@@ -126,7 +128,7 @@ def recorded_by(parts: Sequence[AnyPart], document: Mapping[str, Any], histogram
 
     A part whose facts are damaged, so that its host is unknown, is of the host that led the run.
     """
-    by_part = [(part, part.facts.hosts or [leader_of(document)]) for part in parts]
+    by_part: list[RecordedPart] = [(part, [*part.facts.hosts] or [leader_of(document)]) for part in parts]
     by_name: dict[str, list[Mapping[str, Any]]] = {}
     for host in chain.from_iterable(hosts for _, hosts in by_part):
         by_name.setdefault(str(host["name"]), []).append(host)
@@ -152,7 +154,7 @@ def _gathered(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return host
 
 
-def _lateness(name: str, by_part: Iterable[tuple[AnyPart, Sequence[Mapping[str, Any]]]]) -> dict[str, float | None]:
+def _lateness(name: str, by_part: Iterable[RecordedPart]) -> dict[str, float | None]:
     """HARNESS of one host: its parts added up; of a part that several hosts recorded, what stands there of this one."""
     total, entries = Histograms(), []
     for part, hosts in by_part:

@@ -12,10 +12,10 @@ import json
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
@@ -27,10 +27,11 @@ from bench.protocol.base import is_simulated, simulator_late_ms
 from bench.protocol.events import Event, Kind
 from bench.protocol.rate_limits import limits_in
 from bench.run import folder as files
+from bench.run.document import HostEntry, IncidentEntry
 from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, header
 from bench.run.part import FACTS, HISTOGRAMS, TRANSCRIPT, Facts, rows_of
 from bench.run.provenance import named_host
-from bench.run.rows import RowIdentity, Second, Words, said_row, session_row, turn_columns, turn_row
+from bench.run.rows import IDENTITY, Second, Words, said_row, session_row, turn_columns, turn_row
 from bench.run.spool import Batches, Spool, columns_of
 from bench.transport.received import DeltaArrival, Received
 from bench.units import NS_PER_S, NS_PER_US
@@ -144,34 +145,24 @@ class Recorder:
         self._warm_until_ns = warm_until_ns
         self.unknown_names: Counter[str] = Counter()
         self.timestamp_fallbacks = 0
-        self._incidents: list[dict[str, Any]] = []
+        self._incidents: list[IncidentEntry] = []
         self._incident_counts: Counter[str] = Counter()
         self._write_facts(done=False)
 
     # Per session.
 
-    def call(self, targets: Iterable[str], *, blocked: bool) -> None:
-        """Count a call that arrived, for each of its targets."""
+    def count_calls(self, targets: Iterable[str], **counts: int) -> None:
+        """Count calls in columns of these names, for each of their targets."""
         for label in targets:
             second = self._targets[label].second
-            second.calls_offered += 1
-            second.calls_blocked += blocked
+            for name, count in counts.items():
+                setattr(second, name, getattr(second, name) + count)
 
-    def call_held(self, targets: Iterable[str]) -> None:
-        """Count a call that had to wait for its start, by the service's word or the rate of connections."""
-        for label in targets:
-            self._targets[label].second.calls_delayed += 1
-
-    def calls_not_started(self, targets: Iterable[str], calls: int) -> None:
-        for label in targets:
-            self._targets[label].second.calls_not_started += calls
-
-    def back_off(self, targets: Iterable[str], *, begins: bool) -> None:
+    def back_off(self, targets: Collection[str], *, begins: bool) -> None:
         """Count a call that is held back because its caller's last one was refused, or the end of that wait."""
+        self.count_calls(targets, calls_backed_off=begins)
         for label in targets:
-            target = self._targets[label]
-            target.backing_off += 1 if begins else -1
-            target.second.calls_backed_off += begins
+            self._targets[label].backing_off += 1 if begins else -1
 
     def session(self, labels: Labels) -> SessionRecord:
         """Begin the record of a session that is about to connect."""
@@ -288,7 +279,7 @@ class Recorder:
             done=done,
             pid=os.getpid(),
             simulated=self.simulated,
-            hosts=[self._host | {"workers": 1, "cpu_use": self._cpu.sample()}],
+            hosts=[cast("HostEntry", self._host | {"workers": 1, "cpu_use": self._cpu.sample()})],
             out_of_range=dict(self.histograms.out_of_range),
             negative=dict(self.histograms.negative),
             unknown_events=dict(self.unknown_names),
@@ -394,22 +385,14 @@ class SessionRecord:
         recorder.timestamp_fallbacks += session.timestamp_fallbacks
         row = session_row(session, recorder._utc_offset_ns, recorder._hide)
         row |= {"variables_row": labels.variables_row, "event_log": labels.event_log}
-        recorder._tables["sessions"].append(recorder._words.cleaned_row(row | self._identity()._asdict()))
+        row |= dict(zip(IDENTITY, self._identity(), strict=True))
+        recorder._tables["sessions"].append(recorder._words.cleaned_row(row))
 
-    def _identity(self) -> RowIdentity:
-        """The columns that say whose a row is; as it is known by now whether the service is simulated."""
+    def _identity(self) -> tuple[Any, ...]:
+        """The values of IDENTITY; as it is known by now whether the service is simulated."""
         recorder, labels = self._recorder, self.labels
-        return RowIdentity(
-            recorder._run_id,
-            labels.session_id,
-            self.service_session_id or None,
-            labels.target,
-            labels.block,
-            labels.pair,
-            labels.phase,
-            labels.scenario,
-            labels.script,
-            recorder._worker,
-            recorder._host_name,
-            self.target.simulated,
+        return (
+            *(recorder._run_id, labels.session_id, self.service_session_id or None, labels.target),
+            *(labels.block, labels.pair, labels.phase, labels.scenario, labels.script),
+            *(recorder._worker, recorder._host_name, self.target.simulated),
         )

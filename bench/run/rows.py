@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -131,27 +131,12 @@ VALUES, OR_NULL = names_of(TURNS, "same", "or null"), names_of(TURNS, "or null")
 SESSION_VALUES, SESSION_OR_NULL = names_of(SESSIONS, "same"), names_of(SESSIONS, "or null")
 
 
-class RowIdentity(NamedTuple):
-    """Says whose a row is, in columns of these names."""
-
-    run_id: str
-    session_id: str
-    service_session_id: str | None
-    target: str
-    block: int | None
-    pair: int | None
-    phase: str | None
-    scenario: str
-    script: str
-    worker: int
-    host: str
-    simulated: bool
-
-
+IDENTITY = names_of(TURNS, "identity")
+"""The columns that say whose a row is, in the order of what `turn_row` is given."""
 TEXTS = tuple(name for some in TURNS if some.kind in ("label", "text") for name in some.names)
 """The columns of turns that hold texts."""
 TURN_COLUMNS = (
-    *RowIdentity._fields,
+    *IDENTITY,
     *("start_utc_ns", "delta_gap_max_ns", "delta_gap_p95_ns"),
     *VALUES,
     *names_of(TURNS, "instant"),
@@ -163,7 +148,7 @@ TURN_COLUMNS = (
 """The columns of `turns`, in the order of `turn_row`."""
 
 
-def turn_row(identity: RowIdentity, turn: TurnObservation, utc_offset_ns: int) -> tuple[Any, ...]:
+def turn_row(identity: tuple[Any, ...], turn: TurnObservation, utc_offset_ns: int) -> tuple[Any, ...]:
     """Make the row of a turn, which `turn_columns` finishes."""
     start_ns, usage = turn.start_ns, turn.usage
     at_ns = {name: instant_ns - start_ns for name, instant_ns in turn.instants.items()}

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bench.run.document import KILLED, ORDINARY_ENDS, SCHEMA_VERSION
+from bench.run.document import KILLED, ORDINARY_ENDS, SCHEMA_VERSION, IncidentEntry
 from bench.run.folder import BLOCK_NS
 from bench.units import NS_PER_S
 from bench.untrusted.safe_io import read_json
@@ -79,8 +79,8 @@ class Numbering:
             opened | {"about": about | {"run_id": self.run_id, "session_id": self.session_id(about["session_id"])}}
         )
 
-    def incident(self, incident: dict[str, Any]) -> dict[str, Any]:
-        return incident | {"worker": self.workers.get(int(incident["worker"]), 0)}
+    def incident(self, incident: IncidentEntry) -> IncidentEntry:
+        return {**incident, "worker": self.workers.get(incident["worker"], 0)}
 
 
 def worker_of(session_id: str) -> int:

@@ -22,7 +22,7 @@ from bench.errors import UsageError
 from bench.run import folder as files
 from bench.run import spool
 from bench.run.close import CLOSED, close
-from bench.run.document import KILLED, RunDocument
+from bench.run.document import KILLED, HostEntry, IncidentEntry, RunDocument
 from bench.run.histograms import Histograms, read
 from bench.run.integrity import repeated, wrong_column
 from bench.run.merging.merged import Numbering, PairStarts, first_starts, worker_of
@@ -135,10 +135,11 @@ class RunPart:
         counts: dict[str, Any] = {
             name: dict(sum((Counter(getattr(each, name)) for each in facts), Counter())) for name in COUNTS
         }
+        hosts = recorded_by(mine, self.document, self.histograms()) if mine else self.document["hosts"]
         return Facts(
             done=self.complete,
             simulated=any(each.simulated for each in facts) or bool(self.document.get("simulated")),
-            hosts=recorded_by(mine, self.document, self.histograms()) if mine else self.document["hosts"],
+            hosts=cast("list[HostEntry]", hosts),
             timestamp_fallbacks=sum(each.timestamp_fallbacks for each in facts),
             incidents=[incident for each in facts for incident in self._incidents(each)],
             **counts,
@@ -150,7 +151,7 @@ class RunPart:
         incidents = self.document.get("incidents") or []
         return msgspec.convert((self.document.get("totals") or {}) | {"incidents": incidents}, Facts)
 
-    def _incidents(self, facts: Facts) -> list[dict[str, Any]]:
+    def _incidents(self, facts: Facts) -> list[IncidentEntry]:
         return [self.numbering.incident(incident) for incident in facts.incidents]
 
     @property
