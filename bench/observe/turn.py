@@ -54,17 +54,12 @@ class State(Enum):
 REPLYING = DELTAS | CALL_INSTANTS.keys()
 """Events that a reply begins with."""
 
-# state → kind of event → next state. A kind that is not listed changes nothing. Sending response.create turns SENDING
-# into WAITING, the end of speech before a service with VAD turns it into UNNOTICED, and an outcome turns every state
-# into OVER.
+# state → kind of event → next state. What is not listed changes nothing. Sending response.create turns SENDING into
+# WAITING, the end of speech before a service with VAD turns it into UNNOTICED, and an outcome turns every state into
+# OVER.
 NEXT_STATE: dict[State, dict[Kind, State]] = {
-    State.SENDING: {},
     State.UNNOTICED: {Kind.SPEECH_STOPPED: State.WAITING} | dict.fromkeys(REPLYING, State.ANSWERING),
     State.WAITING: {Kind.SPEECH_STARTED: State.UNNOTICED} | dict.fromkeys(REPLYING, State.ANSWERING),
-    State.ANSWERING: {},
-    State.CALLING: {},
-    State.PLAYING: {},
-    State.OVER: {},
 }
 
 ITEM_EDGES = frozenset({Kind.OUTPUT_ADDED, Kind.OUTPUT_DONE, Kind.CALL_ADDED})
@@ -325,7 +320,7 @@ class PendingTurn(Instants):
         """Move to the state that follows an event; one that the script insists on has come."""
         if self.expected:
             self.expected.pop(kind, None)
-        if self.state is not State.ANSWERING:
+        if self.state in NEXT_STATE:
             self.state = NEXT_STATE[self.state].get(kind, self.state)
 
     def _happened(self, event: Event, arrival: Arrival) -> Ending | None:

@@ -134,14 +134,6 @@ class Histograms:
             self._by_key[key] = empty(key.metric)
         return self._by_key[key]
 
-    def _take(self, key: Key, histogram: HdrHistogram) -> None:
-        """Add a histogram that nobody else holds: the first of a key is kept itself if it has the metric's range."""
-        about = histogram.lowest_trackable_value, histogram.highest_trackable_value, histogram.significant_figures
-        if key in self._by_key or about != _range(key.metric):
-            self._histogram(key).add(histogram)
-        else:
-            self._by_key[key] = histogram
-
     def items(self) -> Iterable[tuple[Key, HdrHistogram]]:
         for key, waiting in self._waiting.items():
             self._settle(key, waiting)
@@ -242,7 +234,7 @@ def decode(log: bytes, name: str) -> Histograms:
                     unpacking.decompress(base64.b64decode(payload)[COOKIE_BYTES:], MOST_UNPACKED)
                     if unpacking.unconsumed_tail:
                         raise ValueError(f"a histogram unpacks to more than {MOST_UNPACKED >> 20} MiB")
-                histograms._take(key, HdrHistogram.decode(payload))
+                histograms._histogram(key).add(HdrHistogram.decode(payload))
             except Exception as error:  # hdrh raises whatever its parts raise
                 raise _unreadable(name, error) from None
     return histograms
