@@ -95,9 +95,9 @@ class Hearing(Instants):
     text: str = ""
 
     def mark_moments(self, moments: Mapping[str, int], handed: Handed, clock_ns: int) -> list[str]:
-        """Mark the moments of speech that a message holds, each recorded so many ns before the message was due.
+        """Mark the moments of speech in a message, each so many ns before it was due; return those that are new.
 
-        `clock_ns`: how much audio the session has sent with this message. Returns the instants that it marks first.
+        `clock_ns`: how much audio the session has sent with this message.
         """
         marks = [instant for instant in moments if instant not in self.instants]
         for instant in marks:

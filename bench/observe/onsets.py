@@ -144,10 +144,7 @@ class Onsets:
         """The sample up to which it is heard."""
 
     def hear(self, samples: Samples, *, sent: bool = True) -> list[SoundMark]:
-        """Take the next samples; the marks that are known by them, in their order, of a sound that goes on the last.
-
-        `sent`: whether they came, or are silence that stands for what did not.
-        """
+        """Take the next samples, which were `sent`, or stand for silence that was not; return what they make known."""
         self._sent = sent
         marks: list[SoundMark] = []
         end = self._number * self._size + len(self._left) + len(samples)

@@ -121,10 +121,7 @@ class Ownership:
         return claim
 
     def _take_request(self, event_id: str) -> tuple[PendingTurn | None, int]:
-        """Take off the request of this name, else the oldest that is in band, else the oldest.
-
-        Returns (the turn whose response begins, how many requests that answers).
-        """
+        """Take off the named request, else the oldest in band, else the oldest: (its turn, how many are answered)."""
         named = (place for place, request in enumerate(self._unanswered) if event_id and request.event_id == event_id)
         in_band = (place for place, request in enumerate(self._unanswered) if not request.out_of_band)
         place = next(chain(named, in_band), 0)

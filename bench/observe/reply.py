@@ -59,11 +59,9 @@ class Player:
 
     @property
     def stall_duration_uncertainty_ns(self) -> int:
-        """How far `stall_duration_ns` can be off: too little by what the first delta is, too much by what the last late
-        one is.
+        """How far `stall_duration_ns` can be off: short by the first delta's error, long by the last one's.
 
-        All stall_count together are the most that any delta is behind the first one's schedule, and that delta stalled
-        last.
+        All stalls together are the most that any delta is behind the first one's schedule, and that delta stalled last.
         """
         return max(self._first_error_ns, self.error_ns)
 
@@ -329,10 +327,7 @@ class Reply(Instants):
     # What was heard.
 
     def cuts(self) -> list[tuple[str, int]]:
-        """(item, ms of it that were played) of each item that the stopped player has not played to its end.
-
-        The milliseconds are rounded down: never more than was received, and that the caller has heard.
-        """
+        """(item, ms of it that were played, rounded down) of each item that was not played to its end."""
         stopped_ns = self.stopped_ns or 0
         played = [(item_id, item, item.player.played_ns(stopped_ns)) for item_id, item in self.items.items()]
         return [
@@ -382,10 +377,7 @@ class Reply(Instants):
 
     @property
     def falls_silent_ns(self) -> int:
-        """When it is silent whose end is found in the audio: with its last sound, where the stream goes on in silence.
-
-        Where nothing more is sent, once what came has been played.
-        """
+        """When it is silent: with its last sound if the stream goes on, else once all that came has been played."""
         if self.late_until_ns:
             return self.late_until_ns
         goes_on = self.playback_ends_ns - self.silent_ns >= SILENCE_NS
@@ -406,10 +398,7 @@ class Reply(Instants):
 
     @property
     def answer(self) -> ItemAudio | None:
-        """The audio that answers: of the last response, and no commentary; None where none came.
-
-        Where items do not say what they are, the last one answers.
-        """
+        """The audio that answers: of the last response, no commentary; of items that do not tell, the last."""
         items = list(self.items.items())[self.earlier_items :]
         told = (item for item_id, item in items if self.phases.get(item_id) == ANSWER)
         untold = (item for item_id, item in reversed(items) if self.phases.get(item_id) != COMMENTARY)

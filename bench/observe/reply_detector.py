@@ -213,10 +213,7 @@ class ReplyDetector:
         return silent_ns * self.audio.rate_hz // NS_PER_S if played_ns and silent_ns >= GAP_NS else 0
 
     def events_in(self, events: Iterable[Event], arrival: Arrival) -> Iterator[tuple[Event, Arrival]]:
-        """What the `listened` events of a message come to; those that the service did not send have no name.
-
-        Each has its own arrival: what was held back came before.
-        """
+        """What `listened` events come to, each with its own arrival; those that were not sent have no name."""
         for event in events:
             if event.kind is Kind.TRANSCRIPT_DELTA:
                 self._words = (self._words + said(event.payload))[:LONGEST_TEXT]

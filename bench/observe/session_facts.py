@@ -61,9 +61,9 @@ class ConversationLength:
         self._tokens = None
 
     def answered(self, usage: Usage, *, instructed: bool) -> bool:
-        """Take the tokens of a response; whether the service shortened the conversation since the one before.
+        """Return whether the service shortened the conversation since the response before, by the tokens of this one.
 
-        `instructed`: the response had instructions of its own in the place of the session's.
+        `instructed`: it had instructions of its own in the place of the session's.
         """
         if not usage.input:  # nothing was read, or nothing that can be told: it was cancelled before
             return False

@@ -70,10 +70,7 @@ ENDS_SESSION = ("protocol_error:", "limit_exceeded:")
 
 
 class Timeline:
-    """The state machine of one session, from the start of connecting on.
-
-    `reply_format`: of the session's audio, which comes before any turn where the service speaks first.
-    """
+    """The state machine of one session. `reply_format`: of its audio, which may come before any turn."""
 
     __slots__ = (
         "_delivered", "_detector", "_dialect", "_false_reply", "_first", "_format", "_heard", "_length", "_most_bytes",
@@ -221,10 +218,7 @@ class Timeline:
             wire_bytes = 0  # they are the message's, and counted once
 
     def listened(self, events: Sequence[Event], arrival: Arrival) -> Sequence[Event]:
-        """Return the events of a message; what is heard in audio replaces it if replies are found in it.
-
-        So it does in a delta that is not made of whole samples. Events that were listened to already stay.
-        """
+        """Return a message's events; what is heard replaces audio in which replies, or half samples, are found."""
         if self._detector is None:
             return self._split.listened(events, self._format)
         return self._detector.listened(events, arrival)
@@ -345,10 +339,7 @@ class Timeline:
                 self._fail("limit_exceeded:responses", arrival.at_ns, detail)
 
     def _bill(self, response_id: str, usage: Usage, turn: PendingTurn | None) -> None:
-        """Add the tokens of a response to its turn while that is open, else to the session's own.
-
-        Tokens of an answer that does not count are the turn's, too. A response that is done twice is paid for once.
-        """
+        """Add a response's tokens, once, to its open turn, also if it does not count; else to the session."""
         facts = self.facts
         if response_id:
             facts.billed.add(response_id)
@@ -395,8 +386,7 @@ class Timeline:
     def _error_of_a_turn(self, failure: Failure, at_ns: int) -> None:
         """Drop the request or commit that the error answers, or doubt them, and end the open turn that it is of.
 
-        That is the one whose message it names, or by its effect the current one. What stops a reply may come too late,
-        which harms nobody.
+        That is the one whose message it names, or by its effect the current one.
         """
         if failure.event_id.endswith(STOPS_REPLY):
             self.facts.count_error(failure)
@@ -421,10 +411,9 @@ class Timeline:
 
     @property
     def wake_ns(self) -> int:
-        """An instant until which nothing is due.
+        """An instant until which nothing is due; looked for anew where a deadline may have come nearer, or is reached.
 
-        It is looked for where something was told that may have brought a deadline nearer, and where it is reached:
-        deltas, which come most often, only put a deadline off.
+        Deltas, which come most often, only put a deadline off.
         """
         if self._wake_ns == NOT_KNOWN:
             due = self.turns.due(self.limits)
@@ -570,10 +559,7 @@ class Timeline:
                 yield inputs.GoOn()  # and not before: no request is taken while a response is under way
 
     def pop_turns(self, now_ns: int, judges: dict[int, Judge] = NO_JUDGES) -> list[TurnObservation]:
-        """Return the turns that are over and await nothing more, each once.
-
-        `judges`: success predicates by turn number; each is removed when it is asked.
-        """
+        """Return the turns that are over and await nothing more. `judges`: by turn number, each is asked once."""
         if done := self.turns.done(now_ns, session_over=self.over):
             # an input like all others, so that the replay of a log delivers the same turns at the same instants
             answers = {turn.plan.number: judged(turn, judges) for turn in done} if judges else {}

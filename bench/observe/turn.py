@@ -148,10 +148,7 @@ class PendingTurn(Instants):
         return Reply(self.format, self.plan.jitter_buffer_ns, self.plan.answer_min_ns)
 
     def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
-        """End the turn, unless it has ended before: the first terminal cause wins.
-
-        A turn that would end well and is `doubted` is starved.
-        """
+        """End the turn, unless it has ended before; one that would end well and is `doubted` is starved."""
         if self.state is not State.OVER:
             if self.doubted and outcome in GOOD:
                 outcome, detail = STARVED, self.doubted
@@ -231,10 +228,7 @@ class PendingTurn(Instants):
         return f"{first}-{self.calls.rounds + 1}" if self.calls.rounds else first
 
     def claimed(self, event: Event, decides: Decision, requests: int) -> None:
-        """Take what the first event of a response or item decides: a new reply, or one's next part, or its speech.
-
-        `requests`: how many of the turn's a response answers.
-        """
+        """Take what the first event of a response or item decides. `requests`: how many a response answers."""
         if decides == "speaks":
             self.item_id = event.item_id
         elif decides == "fills":

@@ -217,10 +217,7 @@ class Interruption(Instants):
             self.arrived("barge_in_silent", Arrival(at_ns))
 
     def fell_quiet(self, at_ns: int, last_sound: Arrival) -> None:
-        """Note when a reply fell silent whose service does not say whether it was stopped, or over by itself.
-
-        `last_sound`: when the last delta came in which sound is.
-        """
+        """Note when a reply fell silent whose service does not say whether it was stopped, or over by itself."""
         began_ns = self.instants.get("barge_in")
         if self.kind != "speech" or self.stopped_ns is not None or began_ns is None or at_ns <= began_ns:
             return

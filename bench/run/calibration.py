@@ -63,14 +63,13 @@ class Spread(msgspec.Struct, frozen=True):
 
 
 class LoadStep(msgspec.Struct, frozen=True):
-    """What one load came to. Its figures are of its steady part, those of `harness` of the whole run.
+    """What one load came to. Its figures are of its steady part, those of `load_generator` of the whole run.
 
     `turns` began, or were lost with a session that failed; those are among `failed`. `unmatched`: how many good ones
     the truth does not tell of; `open`: the least number of open sessions. `errors`: |figure − truth| of each metric,
-    and
-    `instants` of what they are made of. `cpu`: the harness's share of one core; `background`: what other programs took
-    of the cores in use. `rss_bytes`: the harness's memory at its peak. `left_out`: how many events the simulator has
-    no instants of. A run that died has no figures.
+    and `instants` of what they are made of. `cpu`: the harness's share of one core; `background`: what other programs
+    took of the cores in use. `rss_bytes`: the harness's memory at its peak. `left_out`: how many events the simulator
+    has no instants of. A run that died has no figures.
     """
 
     kind: SessionKind
@@ -204,9 +203,9 @@ def load_calibration(path: Path) -> Calibration | None:
 
 
 def citation(folder: Path | None, kind: SessionKind, *, tls: bool) -> dict[str, Any] | None:
-    """What run.json says of this machine's calibration for such sessions; None where there is none, or no folder.
+    """What run.json says of this machine's calibration for such sessions; None where there is none.
 
-    Where it was not made the way that the run goes, plain or TLS, the other one is cited, and that is said in `stale`.
+    If none was made as the run goes, plain or TLS, the other one is cited, as `stale`.
     """
     if folder is None:
         return None

@@ -47,10 +47,7 @@ PER_SECOND, PER_SESSION = "run", "session"
 
 
 def writer_is_gone(folder: Path, document: dict[str, Any]) -> bool:
-    """Return whether no process but the caller can write to this run any more: the caller is then free to close it.
-
-    A writer that is closing its run does so in a child, which asks for itself.
-    """
+    """Return whether the caller may close this run: no other process can write to it. A writer closes it in a child."""
     if document.get("state") in CLOSED:
         return True
     writer = document.get("writer") or {}
@@ -71,10 +68,7 @@ def is_under_way(folder: Path, document: dict[str, Any]) -> bool:
 
 
 def close(folder: Path) -> dict[str, Any]:
-    """Turn the parts of all workers into the final files; returns run.json as it now is.
-
-    Does nothing where it is done already.
-    """
+    """Turn the parts of all workers into the final files, unless that is done; return run.json as it now is."""
     document = files.read_document(folder)
     if not spool.is_kept(folder):
         return document

@@ -60,10 +60,7 @@ def about(run_id: str, labels: Labels, script: PreparedScript) -> dict[str, Any]
 
 
 class EventLog:
-    """One session's file. It never raises: `problem` says what went wrong, and nothing more is written after it.
-
-    Nor is anything once it is full, at MOST_BYTES.
-    """
+    """One session's file, up to MOST_BYTES. It never raises: `problem` says what went wrong, and ended it."""
 
     def __init__(self, path: Path, *, hide: Callable[[str], str], record_audio: bool) -> None:
         self.path, self.hide, self.record_audio = path, hide, record_audio

@@ -257,10 +257,7 @@ def spooled_batches(folder: Path, table: TableName) -> Iterator[pa.RecordBatch]:
 def read_table(
     folder: Path, table: TableName, columns: list[str] | None = None, *, dictionaries: Collection[str] = ()
 ) -> pa.Table:
-    """Read all rows of a table, from Parquet after a clean end and from the spool before one.
-
-    `dictionaries`: columns of texts that are left encoded as dictionaries where Parquet has them so.
-    """
+    """Read a table, of a run that is not closed from the spool. `dictionaries`: texts to leave encoded."""
     path = folder / f"{table}.parquet"
     schema = SCHEMAS[table] if columns is None else pa.schema([SCHEMAS[table].field(name) for name in columns])
     if path.exists():
@@ -305,10 +302,7 @@ def _stored(folder: Path, table: TableName, schema: pa.Schema, dictionaries: Col
 
 
 def stored_batches(folder: Path, table: TableName, columns: Sequence[str], most: int) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a finalized run as `read_table` reads them, at most `most` at once.
-
-    Raises OSError or pyarrow.ArrowException if they cannot be read.
-    """
+    """Yield rows of a finalized run, at most `most` at once. Raises OSError or pyarrow.ArrowException."""
     own, uncertainties = _by_file(table, pa.schema([SCHEMAS[table].field(name) for name in columns]))
     with ExitStack() as files:
         file = files.enter_context(open_rows(folder / f"{table}.parquet", own))
@@ -378,10 +372,7 @@ def read_values(folder: Path, table: TableName, column: str, places: Sequence[in
 
 
 def grouped(batches: Iterable[pa.RecordBatch], rows: int = 50_000) -> Iterator[pa.Table]:
-    """Put small batches together in groups: that makes good Parquet, and lets go of the batches.
-
-    A column of a streamed batch keeps all of the batch in memory.
-    """
+    """Put small batches together: that makes good Parquet, and a column of one keeps all of the batch in memory."""
     held: list[pa.RecordBatch] = []
     for batch in batches:
         held.append(batch)

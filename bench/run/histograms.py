@@ -79,10 +79,9 @@ class StepLabels:
 
 
 class Histograms:
-    """Holds a set of histograms, each allocated at its first value (172 kB, 0.7 µs a record).
+    """A set of histograms, each allocated at its first value (172 kB, 0.7 µs a record).
 
-    What is recorded at every event waits in a list until there is enough of it, or somebody looks, and is then counted
-    at once.
+    What is recorded at every event waits until there is enough of it, or somebody looks, and is counted at once.
     """
 
     def __init__(self) -> None:

@@ -96,10 +96,7 @@ def _readable(folder: Path, problems: list[str]) -> Iterator[tuple[Path, dict[st
 
 
 def chosen_run(name: str, folder: Path) -> Path:
-    """The folder of a run that is given by its path, or by its name in `folder`; the newest one there for no name.
-
-    Raises UsageError where there is none.
-    """
+    """Return a run's folder by its path, or its name in `folder`; "": the newest. Raise UsageError if there is none."""
     if not name:
         return newest_run(folder)
     for path in (Path(name), folder / name):
@@ -111,9 +108,7 @@ def chosen_run(name: str, folder: Path) -> Path:
 
 
 def newest_run(folder: Path) -> Path:
-    """Return the run that began last, of those that are not under way and can be read. Raise UsageError if there is
-    none.
-    """
+    """Return the run that began last and has ended, of those that can be read. Raise UsageError if there is none."""
     problems: list[str] = []
     began = {
         path: (read.started_utc_ns, path.name)

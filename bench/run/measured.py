@@ -55,10 +55,7 @@ def values_ns(rows: Rows, metric: Metric, origins_ns: Floats | None = None) -> F
 
 
 def bytes_per_s(sessions: Rows, metric: str) -> Floats:
-    """Compute what each session carried while it lasted, from the finished upgrade to its end; NaN if it never opened.
-
-    `metric`: one of CARRIED, whose column and RATED_INSTANTS `sessions` has.
-    """
+    """Compute what each session carried (CARRIED), from the finished upgrade to its end; NaN if it never opened."""
     upgraded, updated, ended = (floats(sessions, name) for name in RATED_INSTANTS)
     lasted_s = (ended - upgraded) / NS_PER_S
     opened = ~np.isnan(updated) & (lasted_s > 0)

@@ -208,8 +208,5 @@ def with_columns_of(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def parts(folder: Path, place: str = spool.SPOOL) -> Sequence[Part]:
-    """The part of each worker that has written any, by its number; none once the run is closed.
-
-    In `spool.WORKERS`: what a closed run keeps of them, their documents without rows.
-    """
+    """Return the part of each worker that has written any; in `spool.WORKERS` what a closed run keeps of them."""
     return [Part(folder, worker, place) for worker in spool.workers_in(folder, place)]

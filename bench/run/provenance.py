@@ -87,7 +87,7 @@ def host_name() -> str:
 
 
 NO_CLOCK = {"clock_offset_ns": None, "clock_offset_uncertainty_ns": None}
-"""Of a host whose clock was not compared with another."""
+"""The clock of a host, which was not compared with another."""
 
 
 def named_host() -> dict[str, Any]:

@@ -214,10 +214,7 @@ def _entry(part: RunPart, document: Document, offset: int, parts: Sequence[RunPa
 
 
 def _left_out(damage: DamagedPartError, known: Collection[RunKey]) -> dict[str, Any]:
-    """Return what run.json has of a damaged part: the rows that it had, if it was finalized.
-
-    `known`: the runs of which another folder states what is missing.
-    """
+    """Return what run.json has of a damaged part. `known`: runs of which another folder states what is missing."""
     totals = damage.part.document.get("totals") or {}
     lost = {
         table: 0 if damage.part.run in known else sum(totals[table].values()) if table in totals else None
