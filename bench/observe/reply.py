@@ -59,7 +59,7 @@ class Player:
 
     @property
     def stall_duration_uncertainty_ns(self) -> int:
-        """How far `stall_duration_ns` can be off: short by the first delta's error, long by the last one's.
+        """How far `stall_duration_ns` can be off: short by the first delta's error, long by the last late one's.
 
         All stalls together are the most that any delta is behind the first one's schedule, and that delta stalled last.
         """

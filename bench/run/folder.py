@@ -23,14 +23,13 @@ import errno
 import json
 import os
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import accumulate, chain, count, groupby, repeat
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -66,81 +65,66 @@ def open_rows(
         size = os.fstat(opened.fileno()).st_size
     with pa.OSFile(os.fsencode(path)) as file:  # Arrow takes no text with surrogates, as names that are not UTF-8 have
         table = pq.ParquetFile(file)
-        metadata, kinds = table.metadata, _kinds(schema)
+        metadata = table.metadata
         if metadata.num_rows > max(rows, ANY_ROWS + size // BYTES_PER_ROW):
             raise pa.ArrowInvalid(
                 f"{path.name} has {metadata.num_rows:,} rows in {size:,} bytes, which no run can have"
             )
         if encoded := [name for name in metadata.schema.names if name in dictionaries]:
             table = pq.ParquetFile(file, metadata=metadata, read_dictionary=encoded)
-        _check_columns(path, table.schema_arrow, kinds)
-        chunks = _chunks(metadata, schema.names)
-        most = ANY_BYTES + GROWTH * size
-        _check_sizes(path, chunks, most)
-        texts = {name: of for name, of in chunks.items() if pa.types.is_string(kinds[name]) and name not in encoded}
-        _check_texts(path, file, metadata, texts, most)
+        groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+        places = {metadata.schema.column(place).path: place for place in range(metadata.num_columns)}
+        for field in schema:
+            _check_type(path, table.schema_arrow, field)
+            chunks = [group.column(places[field.name]) for group in groups]
+            is_text = pa.types.is_string(field.type) and field.name not in encoded
+            if not _is_of_size(path, file, metadata, field.name, chunks, ANY_BYTES + GROWTH * size, is_text=is_text):
+                raise pa.ArrowInvalid(f"the column {field.name} of {path.name} is larger in memory than any run's")
         yield table
 
 
-def _kinds(schema: pa.Schema) -> dict[str, pa.DataType]:
-    return dict(zip(schema.names, schema.types, strict=True))
+def _check_type(path: Path, written: pa.Schema, field: pa.Field) -> None:
+    """Check that a column is written once, with its type."""
+    found = written.get_all_field_indices(field.name)
+    if not found:
+        raise pa.ArrowInvalid(f"{path.name} has no column {field.name}")
+    if len(found) > 1:
+        raise pa.ArrowInvalid(f"{path.name} has the column {field.name} twice")
+    kind = written.field(found[0]).type
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if kind != field.type:
+        raise pa.ArrowInvalid(f"the column {field.name} of {path.name} is {kind}, and must be {field.type}")
 
 
-def _check_columns(path: Path, written: pa.Schema, meant: dict[str, pa.DataType]) -> None:
-    """Check that each column of `meant` is written once, with its type."""
-    times, kinds = Counter(written.names), _kinds(written)
-    for name in meant:
-        if not times[name]:
-            raise pa.ArrowInvalid(f"{path.name} has no column {name}")
-        if times[name] > 1:
-            raise pa.ArrowInvalid(f"{path.name} has the column {name} twice")
-        kind = kinds[name]
-        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-        if kind != meant[name]:
-            raise pa.ArrowInvalid(f"the column {name} of {path.name} is {kind}, and must be {meant[name]}")
+def _is_of_size(
+    path: Path,
+    file: pa.OSFile,
+    metadata: pq.FileMetaData,
+    name: str,
+    chunks: list[pq.ColumnChunkMetaData],
+    most: int,
+    *,
+    is_text: bool,
+) -> bool:
+    """Return whether a column has at most so many bytes in memory. Raise pyarrow.ArrowInvalid if nobody can say.
 
-
-Chunks: TypeAlias = dict[str, list[pq.ColumnChunkMetaData]]
-"""What each row group holds of a column, by the column's name."""
-
-
-def _chunks(metadata: pq.FileMetaData, names: list[str]) -> Chunks:
-    """The chunks of some columns; none of ours has columns inside."""
-    schema, groups = metadata.schema, [metadata.row_group(group) for group in range(metadata.num_row_groups)]
-    places = {schema.column(place).path: place for place in range(metadata.num_columns)}
-    return {name: [group.column(places[name]) for group in groups] for name in names}
-
-
-def _check_sizes(path: Path, columns: Chunks, most: int) -> None:
-    for name, chunks in columns.items():
-        if other := {encoding for chunk in chunks for encoding in chunk.encodings} - ENCODINGS:
-            raise pa.ArrowInvalid(f"the column {name} of {path.name} is encoded as {min(other)}, as none of ours is")
-        if sum(chunk.total_uncompressed_size for chunk in chunks) > most:
-            raise _too_large(path, name)
-
-
-def _check_texts(path: Path, file: pa.OSFile, metadata: pq.FileMetaData, columns: Chunks, most: int) -> None:
-    """A text that is written once stands in memory as often as rows have it: read so only where that may be much."""
-    for name, chunks in columns.items():
-        longest = (c.total_uncompressed_size * (c.num_values if c.has_dictionary_page else 1) for c in chunks)
-        if sum(longest) <= most:
-            continue
-        left = most
-        with pq.ParquetFile(file, metadata=metadata, read_dictionary=[name]) as table:
-            for group in range(metadata.num_row_groups):
-                left -= sum(map(_text_bytes, table.read_row_group(group, [name]).column(0).chunks))
-                if left < 0:
-                    raise _too_large(path, name)
-
-
-def _text_bytes(texts: pa.DictionaryArray) -> int:
-    """How long texts are that are encoded as a dictionary, each as often as it occurs."""
-    lengths = pc.binary_length(texts.dictionary).cast(pa.int64())
-    return pc.sum(lengths.take(texts.indices)).as_py() or 0
-
-
-def _too_large(path: Path, name: str) -> pa.ArrowInvalid:
-    return pa.ArrowInvalid(f"the column {name} of {path.name} is larger in memory than any run's")
+    A text that is written once stands in memory as often as rows have it: read only where that may be much.
+    """
+    if other := {encoding for chunk in chunks for encoding in chunk.encodings} - ENCODINGS:
+        raise pa.ArrowInvalid(f"the column {name} of {path.name} is encoded as {min(other)}, as none of ours is")
+    if sum(chunk.total_uncompressed_size for chunk in chunks) > most:
+        return False
+    longest = (c.total_uncompressed_size * (c.num_values if c.has_dictionary_page else 1) for c in chunks)
+    if not is_text or sum(longest) <= most:
+        return True
+    with pq.ParquetFile(file, metadata=metadata, read_dictionary=[name]) as table:
+        for group in range(metadata.num_row_groups):
+            for texts in table.read_row_group(group, [name]).column(0).chunks:
+                lengths = pc.binary_length(texts.dictionary).cast(pa.int64())
+                most -= pc.sum(lengths.take(texts.indices)).as_py() or 0
+            if most < 0:
+                return False
+    return True
 
 
 BLOCK_NS = 120 * NS_PER_S
