@@ -10,7 +10,7 @@ heard, by when it said so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.clock import Arrival, Handed
@@ -109,12 +109,6 @@ class Hearing(Instants):
         """Take back an instant that is not the turn's own. Returns when it was, and its width."""
         del self.clock_ns[instant]
         return self.instants.pop(instant), self.widths_ns.pop(instant)
-
-    def move_marks(self, marks: Iterable[str], late_ns: int) -> None:
-        """Move these instants: the message that marks them left so much later than was thought."""
-        for instant in marks:
-            self.instants[instant] += late_ns
-            self.widths_ns[instant] = 0
 
     def happened(self, event: Event, arrival: Arrival) -> None:
         kind = event.kind

@@ -11,16 +11,7 @@ from functools import cache
 
 from bench.limits import Limits
 from bench.metrics import NO_PAUSE, NOTHING_AUDIBLE, ONLY_FILLERS, UNHEARD
-from bench.observe.inputs import (
-    CallAnswered,
-    Cancel,
-    Expected,
-    InterruptionAwaited,
-    NetworkMeasured,
-    Retrieve,
-    Transmitted,
-    Truncate,
-)
+from bench.observe import inputs
 from bench.observe.turn import ARRIVALS, LATE_TRANSCRIPT_NS, PendingTurn, State, failed_expectation
 from bench.observe.turn_view import all_instants
 from bench.protocol.events import Failure, Kind
@@ -137,11 +128,6 @@ class PendingTurns:
         return self.current is None and not self.interruptible
 
     @property
-    def holds_ended(self) -> bool:
-        turns = self.all  # only the last of them can be open
-        return len(turns) > 1 or (bool(turns) and turns[0].state is State.OVER)
-
-    @property
     def answering(self) -> bool:
         """Whether the current turn's reply is in the midst of an item, and the script insists on nothing more of it."""
         turn = self.last
@@ -177,22 +163,22 @@ class PendingTurns:
         """The turns that are over and await nothing more; where the session is, too, nothing more can come."""
         return [t for t in self.all if t.state is State.OVER and (session_over or not t.awaits_more(now_ns))]
 
-    def cuts(self) -> Iterator[Cancel | Truncate | Retrieve]:
+    def cuts(self) -> Iterator[inputs.Cancel | inputs.Truncate | inputs.Retrieve]:
         """What the service is to be told of a reply that was stopped, and to be asked of those that it has cut."""
         stopped = self.interrupted
         if stopped is not None and stopped.interruption is not None and stopped.plan.has_turn_events:
             interruption, prefix = stopped.interruption, stopped.plan.event_prefix
             if interruption.uncancelled:
                 interruption.uncancelled = False
-                yield Cancel(f"{prefix}{CANCEL}")
+                yield inputs.Cancel(f"{prefix}{CANCEL}")
             if interruption.stopped_ns is not None and "truncate_sent" not in interruption.instants:
                 for number, (item_id, heard_ms) in enumerate(stopped.reply.cuts(), 1):
-                    yield Truncate(item_id, heard_ms, f"{prefix}{number}-{TRUNCATE}")
+                    yield inputs.Truncate(item_id, heard_ms, f"{prefix}{number}-{TRUNCATE}")
         for turn in self.all:
             if turn.check is not None and turn.state is State.OVER:
                 for item_id in sorted(turn.check.cut - turn.check.asked):
                     self._retrieves += 1
-                    yield Retrieve(item_id, f"{turn.plan.event_prefix}{self._retrieves}-{RETRIEVE}")
+                    yield inputs.Retrieve(item_id, f"{turn.plan.event_prefix}{self._retrieves}-{RETRIEVE}")
 
     def remove(self, turn: PendingTurn, at_ns: int) -> None:
         """Remove a turn that is delivered; if it had its time, the check of its truncated reply ends."""
@@ -202,42 +188,37 @@ class PendingTurns:
 
     # What is told of them.
 
-    def await_interruption(self, awaited: InterruptionAwaited) -> None:
+    def await_interruption(self, awaited: inputs.InterruptionAwaited) -> None:
         """Note that the current turn's reply is to be interrupted, or a sound heard during it."""
         self.interrupted = self.current
         if self.interrupted is not None:
             self.interrupted.await_interruption(awaited.kind, verify=awaited.verify_truncation)
 
-    def interrupt(self, at_ns: int) -> None:
+    def interrupt(self, interrupted: inputs.Interrupted) -> None:
         if self.interrupted is not None:
-            self.interrupted.interrupt(at_ns)
+            self.interrupted.interrupt(interrupted.at_ns)
 
-    def answer_call(self, answered: CallAnswered) -> None:
+    def answer_call(self, answered: inputs.CallAnswered) -> None:
         if self.last is not None:
             self.last.calls.answered(answered.call_id, answered.at_ns, answered.wrong)
 
-    def transmitted(self, stamp: Transmitted) -> None:
+    def transmitted(self, stamp: inputs.Transmitted) -> None:
         for turn in self.all:
             turn.transmitted(stamp)
 
-    def expect(self, expected: Expected) -> None:
+    def expect(self, expected: inputs.Expected) -> None:
         """Insist, as the script does, on an event of the current turn by an instant."""
         kind, turn = Kind[expected.kind.upper()], self.current
         if turn is not None and ARRIVALS[kind] not in all_instants(turn):
             turn.expected[kind] = expected.until_ns
 
-    def measured(self, network: NetworkMeasured) -> None:
+    def measured(self, network: inputs.NetworkMeasured) -> None:
         self.awaits_network = False
         if self.last is not None:
             self.last.network = TcpInfo(network.rtt_ns, network.min_rtt_ns, network.retransmits, network.scope)
             # the kernel counts from the connection's begin on
             self.last.retransmits = network.retransmits - self._retransmits
             self._retransmits = network.retransmits
-
-    def asked_to_show(self, item_id: str) -> None:
-        for check in (turn.check for turn in self.all if turn.check is not None):
-            if item_id in check.heard_ms:
-                check.asked.add(item_id)
 
     def mark_barge_in(self, turn: PendingTurn, marks: Sequence[str]) -> None:
         """Mark from when to when the caller interrupts the reply that is played, or a sound is heard during it."""

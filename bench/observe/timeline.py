@@ -154,7 +154,9 @@ class Timeline:
         if act is Act.TRUNCATE and interrupted is not None and interrupted.interruption is not None:
             interrupted.interruption.truncate_sent(sent)
         elif act is Act.RETRIEVE:
-            turns.asked_to_show(sent.item)
+            for check in (turn.check for turn in turns.all if turn.check is not None):
+                if sent.item in check.heard_ms:
+                    check.asked.add(sent.item)
         if turn is None:
             return
         handed = Handed(sent.at_ns, sent.uncertainty_ns, sent.ticket)
@@ -542,7 +544,7 @@ class Timeline:
                 yield inputs.TellPlayed(mark)
         if turns.interrupted is not None and not self.over:
             yield from turns.cuts()
-        if turns.holds_ended:
+        if len(turns.all) > 1 or (turns.all and turns.all[0].state is State.OVER):  # only the last of them can be open
             if turns.awaits_network and turns.all_over:
                 yield inputs.MeasureNetwork()
             for ended in self.pop_turns(now_ns, judges):
@@ -593,7 +595,7 @@ _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
     inputs.Transmitted: lambda timeline, stamp: timeline.turns.transmitted(stamp),
     inputs.Expected: lambda timeline, expected: timeline.turns.expect(expected),
     inputs.InterruptionAwaited: lambda timeline, awaited: timeline.turns.await_interruption(awaited),
-    inputs.Interrupted: lambda timeline, interrupted: timeline.turns.interrupt(interrupted.at_ns),
+    inputs.Interrupted: lambda timeline, interrupted: timeline.turns.interrupt(interrupted),
     inputs.SilenceBroken: Timeline._break_silence,
     inputs.SilenceRestored: Timeline._restore_silence,
     inputs.CallAnswered: lambda timeline, answered: timeline.turns.answer_call(answered),

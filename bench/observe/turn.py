@@ -217,7 +217,9 @@ class PendingTurn(Instants):
             # the limit counts from the end of speech, which moves
             if self.unnoticed_ns == self.hearing.instants["speech_end"]:
                 self.unnoticed_ns += late_ns
-            self.hearing.move_marks(marks, late_ns)
+            for instant in marks:
+                self.hearing.instants[instant] += late_ns
+                self.hearing.widths_ns[instant] = 0
         if "request_sent" in self.sending.acknowledged(stamp):
             self.instants.setdefault("request_acked", stamp.at_ns)
 
@@ -473,8 +475,7 @@ class PendingTurn(Instants):
     def _stop(self, at_ns: int) -> None:
         self.reply.stopped_ns = at_ns
         if self.state is State.PLAYING:
-            outcome, detail = self._stopped
-            self.end(outcome, at_ns, detail)
+            self.end(self._stopped[0], at_ns)
 
     @property
     def _stopped(self) -> Ending:
@@ -484,10 +485,8 @@ class PendingTurn(Instants):
 
     def take_word_of_cut(self, event: Event, arrival: Arrival) -> None:
         """Take the service's word that it has cut an item of the reply, or what it keeps of it."""
-        if event.kind is Kind.TRUNCATED and self.interruption is not None:
-            self.interruption.truncated(arrival)
-        if self.check is not None:
-            self.check.happened(event)
+        if self.interruption is not None:
+            self.interruption.take_word_of_cut(event, arrival)
 
     def note_transcript(self, event: Event, arrival: Arrival) -> None:
         """Take a transcription of the caller's audio that came, or failed; one that is too late is left out."""

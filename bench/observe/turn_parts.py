@@ -206,9 +206,12 @@ class Interruption(Instants):
             self.check.heard_ms[sent.item] = sent.played_ms
         self.sent("truncate_sent", sent.at_ns, sent.uncertainty_ns)
 
-    def truncated(self, arrival: Arrival) -> None:
-        self.uncut -= 1
-        self.arrived("truncated", arrival)
+    def take_word_of_cut(self, event: Event, arrival: Arrival) -> None:
+        if event.kind is Kind.TRUNCATED:
+            self.uncut -= 1
+            self.arrived("truncated", arrival)
+        if self.check is not None:
+            self.check.happened(event)
 
     def played_out(self, at_ns: int) -> None:
         """Note that the reply was played to its end: where it went on for long, the caller waited for that silence."""
