@@ -106,11 +106,9 @@ class Onsets:
         self._heard: Samples = np.zeros(self._kept, np.int16)
         """The samples of the blocks that came last, with those before them."""
         self._heard_end = 0
-        """The sample of the stream with which they end."""
         self._number = 0
         """The number of the next block."""
         self._energies = (0, 0, 0)
-        """The energies of the blocks before the next one."""
         self._blocks: deque[Block] = deque(maxlen=SETTLED)
         self._group = 0
         self._groups: deque[int] = deque(maxlen=GROUPS)
@@ -121,9 +119,7 @@ class Onsets:
         self._level = self._same = 0
         """The energy of the first group of a sound that stays at its level, and how many groups did."""
         self._tone = False
-        """Whether these are a tone."""
         self._sent = True
-        """Whether what is heard now was sent."""
         self._noise = 0
         """Groups of noise since the last sound, or silence, that was sent."""
         self._streams = False

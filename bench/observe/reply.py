@@ -169,7 +169,6 @@ class Reply(Instants):
     gaps_ns: list[int] = field(default_factory=list)
     uncertain_gaps: int = 0
     stopped_ns: int | None = None
-    """When the player was stopped."""
     late_bytes: int = 0
     """How much audio came after that."""
     silent_ns: int = 0

@@ -163,7 +163,6 @@ class ReplyDetector:
         self._dropped = False
         """Whether any of it was left, or goes on: the service has taken it back."""
         self._caller_spoke = False
-        """Whether the caller has spoken since the reply began."""
         self._words = ""
 
     def caller_speaks(self) -> None:

@@ -607,4 +607,3 @@ _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
     inputs.Finished: lambda timeline, finished: timeline.facts.end("ok", finished.at_ns),
     inputs.TurnsDelivered: Timeline._deliver,
 }
-"""What a timeline does with each input."""

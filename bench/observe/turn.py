@@ -32,7 +32,6 @@ Decision = Literal["answers", "fills", "speaks"]
 """What the first event of a response or item decides: a response is its turn's, or is said while functions run, and
 answers nothing; an item is the turn's speech."""
 Ending = tuple[str, str]
-"""Outcome and detail."""
 
 
 class State(Enum):
@@ -52,7 +51,6 @@ class State(Enum):
 
 
 REPLYING = DELTAS | CALL_INSTANTS.keys()
-"""Events that a reply begins with."""
 
 # state → kind of event → next state. What is not listed changes nothing. Sending response.create turns SENDING into
 # WAITING, the end of speech before a service with VAD turns it into UNNOTICED, and an outcome turns every state into
@@ -65,7 +63,6 @@ NEXT_STATE: dict[State, dict[Kind, State]] = {
 ITEM_EDGES = frozenset({Kind.OUTPUT_ADDED, Kind.OUTPUT_DONE, Kind.CALL_ADDED})
 WHOLE_TEXTS = frozenset({Kind.TEXT_DONE, Kind.TRANSCRIPT_DONE})
 ARRIVALS = SPEECH_INSTANTS | REPLY_INSTANTS | CALL_INSTANTS
-"""kind of event → the instant that its arrival marks"""
 
 
 @dataclass(slots=True, eq=False)
@@ -82,7 +79,6 @@ class PendingTurn(Instants):
     reply: Reply = field(init=False)
     calls: Calls = field(init=False)
     interruption: Interruption | None = None
-    """The interruption that the script wants of the reply."""
     passed_sound: bool | None = None
     """Whether a sound that was heard before that has stopped the reply: it has not; None where there was none."""
     interrupts: Interruption | None = None
@@ -121,7 +117,6 @@ class PendingTurn(Instants):
     unknown_events: int = 0
     late_chunks: int = 0
     usage: Usage | None = None
-    """Usage of all its responses so far."""
     context: Usage | None = None
     """Usage of the first response that told what it read."""
     false_reply: bool | None = None
@@ -131,7 +126,6 @@ class PendingTurn(Instants):
     filler: str = ""
     """The one of them that is under way."""
     may_be_filled: bool = False
-    """Whether its session speaks fillers while its caller waits."""
     after_truncation: bool = False
     """Whether the service had shortened the conversation before it."""
     network: TcpInfo | None = None

@@ -37,7 +37,6 @@ class Calls(Instants):
 
     expected: Mapping[str, int] | None = None
     whole: dict[str, FunctionCall] = field(default_factory=dict)
-    """The calls whose arguments are whole, by their ids."""
     names: dict[str, str] = field(default_factory=dict)
     """What function each call is of, where that was told before its arguments."""
     rounds: int = 0
@@ -53,7 +52,6 @@ class Calls(Instants):
     last_done_ns: int = 0
     last_output_ns: int = 0
     wrong: str = ""
-    """What is wrong with the first call that is."""
 
     def happened(self, event: Event, arrival: Arrival) -> None:
         for call in event.calls:
@@ -133,9 +131,7 @@ class CutCheck:
     heard_ms: dict[str, int] = field(default_factory=dict)
     """How much was heard of each item that was to be cut."""
     cut: set[str] = field(default_factory=set)
-    """The items that the service says it has cut."""
     asked: set[str] = field(default_factory=set)
-    """Items that the service was asked to show."""
     right: set[str] = field(default_factory=set)
     """The items of which it has shown that nothing more is kept."""
     failed: bool = False
@@ -177,7 +173,6 @@ class Interruption(Instants):
 
     kind: InterruptionKind
     stopped_ns: int | None = None
-    """When the player was stopped."""
     spoken_ns: int | None = None
     """When all was said that interrupts."""
     cancelled: bool = False

@@ -22,7 +22,6 @@ SAME = (
     *("audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received", "events"),
     *("unknown_events", "late_chunks", "retransmits", "usage", "transmit_delay_ns", "false_reply"),
 )
-"""Fields of an observation that are those of its turn."""
 HEARD = frozenset(
     {
         *("start", "speech_start", "speech_end", "first_audible", "last_audible", "answer_audible"),

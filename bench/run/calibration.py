@@ -28,9 +28,7 @@ from bench.untrusted.safe_io import JsonError, read_file, read_json, replace_tex
 
 SCHEMA_VERSION = 2
 MOST_LETTERS = 60
-"""Most letters of a processor or a kernel in the name of a file."""
 FIRST_SESSIONS = 100
-"""Sessions of a calibration's first step."""
 LIMIT_MS, EXACT_MS = 1.0, 0.1
 """The error up to which a figure is trusted, and the one up to which it is called exact; both of p99."""
 
@@ -38,7 +36,6 @@ SessionKind = Literal["text", "voice", AgentName]
 """What sessions do: they type and listen, or they speak as well, as a microphone would; or how they call an agent."""
 AGENTS: tuple[AgentName, ...] = get_args(AgentName)
 KINDS: tuple[SessionKind, ...] = ("text", "voice")
-"""What sessions with a model do."""
 Outcome = Literal["pass", "fail", "simulator_late", "machine_busy"]
 """How a step ended. Two judge nobody: `late`, for the simulator was; `busy`, for other programs took the time."""
 

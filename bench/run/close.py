@@ -39,9 +39,7 @@ from bench.untrusted.safe_io import fresh_beside, replace_text
 
 CLOSED = ("ended", "killed")
 SUMMED = ("unknown_events", "incident_counts")
-"""The facts that are counts by name."""
 RATED = ["target", "phase", *RATED_INSTANTS, *CARRIED.values()]
-"""The columns that rates of sessions are made of."""
 PER_SECOND, PER_SESSION = "run", "session"
 """The `step` of a rate's histogram: one value per second of the run, or one per session."""
 

@@ -348,4 +348,3 @@ CLOSED: dict[str, Any] = {
         "properties": {"simulated": {"type": "boolean"}, "ended_utc_ns": {"type": "integer"}},
     },
 }
-"""What a closed run has besides."""

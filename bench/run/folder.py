@@ -131,7 +131,6 @@ BLOCK_NS = 120 * NS_PER_S
 """How long a block of a run is: the pairs of one began under much the same conditions."""
 TableName = Literal["turns", "sessions", "seconds"]
 ReadRows = Callable[[TableName, list[str]], pa.Table]
-"""Reads columns of a table."""
 SMALL_BYTES = 4 << 20
 """Up to this size a table is read in one go: as Parquet some twenty thousand turns."""
 
@@ -142,7 +141,6 @@ TYPES: dict[ColumnKind, pa.DataType] = {
     "number": pa.float64(),
     "flag": pa.bool_(),
 }
-"""What Arrow holds of each kind of column in."""
 TABLES: dict[TableName, tuple[columns.ColumnGroup, ...]] = {
     "turns": columns.TURNS,
     "sessions": columns.SESSIONS,

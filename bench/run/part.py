@@ -30,7 +30,7 @@ def rows_of(table: str) -> str:
     return f"{table}.arrows"
 
 
-class Facts(msgspec.Struct, frozen=True):
+class Facts(msgspec.Struct):
     """What a worker counted beside its rows and histograms, and whether it is done: its last row is written.
 
     Counts are by name; `out_of_range` and `negative` are of values that no histogram holds, by metric. `hosts`: the
@@ -55,8 +55,7 @@ class AnyPart(Protocol):
     """A part of a run, of which its final files are made: what one worker recorded, or a whole run that was apart."""
 
     @property
-    def facts(self) -> Facts:
-        """What was counted beside rows and histograms."""
+    def facts(self) -> Facts: ...
 
     def batches(self, table: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """The rows of a table in whole batches, with every column of the schema."""

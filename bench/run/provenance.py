@@ -118,7 +118,6 @@ def _cpu_model() -> str | None:
 
 
 RecordedPart = tuple[AnyPart, Sequence[Mapping[str, Any]]]
-"""A part, and the hosts that recorded it."""
 HARNESS = {"event_loop_delay": "event_loop_delay_p99_ms", "send_delay": "send_delay_p99_ms"}
 """What says of each host how late its event loops ran and its audio left, by the histograms that it is made of."""
 

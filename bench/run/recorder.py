@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,7 +27,7 @@ from bench.protocol.base import is_simulated, simulator_late_ms
 from bench.protocol.events import Event, Kind
 from bench.protocol.rate_limits import limits_in
 from bench.run import folder as files
-from bench.run.document import HostEntry, IncidentEntry
+from bench.run.document import HostEntry
 from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, header
 from bench.run.part import FACTS, HISTOGRAMS, TRANSCRIPT, Facts, rows_of
 from bench.run.provenance import named_host
@@ -143,10 +143,8 @@ class Recorder:
         self._ahead_ns = ahead_ns
         self._utc_offset_ns = utc_ns() - ahead_ns - monotonic_ns()
         self._warm_until_ns = warm_until_ns
-        self.unknown_names: Counter[str] = Counter()
-        self.timestamp_fallbacks = 0
-        self._incidents: list[IncidentEntry] = []
-        self._incident_counts: Counter[str] = Counter()
+        counts = self.histograms.out_of_range, self.histograms.negative
+        self._facts = Facts(pid=os.getpid(), out_of_range=counts[0], negative=counts[1])
         self._write_facts(done=False)
 
     # Per session.
@@ -178,10 +176,11 @@ class Recorder:
 
         It is on disk with the next counts. The first hundred are kept, all are counted.
         """
-        self._incident_counts[kind] += 1
-        if len(self._incidents) < INCIDENTS:
+        facts = self._facts
+        facts.incident_counts[kind] = facts.incident_counts.get(kind, 0) + 1
+        if len(facts.incidents) < INCIDENTS:
             shown = self._words.cleaned("detail", text)
-            self._incidents.append({"at_utc_ns": utc_ns(), "worker": self._worker, "kind": kind, "text": shown})
+            facts.incidents.append({"at_utc_ns": utc_ns(), "worker": self._worker, "kind": kind, "text": shown})
 
     def _refused(self, table: files.TableName, column: str, row: Mapping[str, Any], why: str) -> None:
         """Note a value that its row cannot hold, such as a number of the service's beyond 64 bits: all else is kept."""
@@ -275,17 +274,11 @@ class Recorder:
         self._write_facts(done=True)
 
     def _write_facts(self, *, done: bool) -> None:
-        facts = Facts(
+        facts = msgspec.structs.replace(
+            self._facts,
             done=done,
-            pid=os.getpid(),
             simulated=self.simulated,
             hosts=[cast("HostEntry", self._host | {"workers": 1, "cpu_use": self._cpu.sample()})],
-            out_of_range=dict(self.histograms.out_of_range),
-            negative=dict(self.histograms.negative),
-            unknown_events=dict(self.unknown_names),
-            timestamp_fallbacks=self.timestamp_fallbacks,
-            incidents=self._incidents,
-            incident_counts=dict(self._incident_counts),
             rows={table: rows.written for table, rows in self._tables.items()} if done else {},
         )
         self._spool.replace(FACTS, msgspec.json.encode(facts).decode())
@@ -375,14 +368,15 @@ class SessionRecord:
             recorder._said.append(json.dumps(said, ensure_ascii=False) + "\n")
 
     def session_ended(self, session: SessionObservation) -> None:
-        recorder, labels = self._recorder, self.labels
+        recorder, labels, facts = self._recorder, self.labels, self._recorder._facts
         self.target.active -= 1
         self.target.second.throttled += is_throttled(session.outcome)
         for raw_name, count in session.unknown_events.items():
             name = escape_control(recorder._hide(raw_name))
-            known = name in recorder.unknown_names or len(recorder.unknown_names) < UNKNOWN_NAMES
-            recorder.unknown_names[name if known else "other"] += count
-        recorder.timestamp_fallbacks += session.timestamp_fallbacks
+            known = name in facts.unknown_events or len(facts.unknown_events) < UNKNOWN_NAMES
+            shown = name if known else "other"
+            facts.unknown_events[shown] = facts.unknown_events.get(shown, 0) + count
+        facts.timestamp_fallbacks += session.timestamp_fallbacks
         row = session_row(session, recorder._utc_offset_ns, recorder._hide)
         row |= {"variables_row": labels.variables_row, "event_log": labels.event_log}
         row |= dict(zip(IDENTITY, self._identity(), strict=True))

@@ -85,7 +85,6 @@ class Source:
     def __init__(self, folder: Path, worker: int, key: bytes) -> None:
         self._folder, self._worker, self._key = folder, worker, key
         self.chunk_bytes = CHUNK_BYTES
-        """How much of a file the next chunk holds."""
         self._copied: dict[str, int] = {}
         """How many bytes of each stream, and of the version of each document, the copy has."""
         self._documents: dict[str, tuple[int, bytes]] = {}

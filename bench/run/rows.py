@@ -134,7 +134,6 @@ SESSION_VALUES, SESSION_OR_NULL = names_of(SESSIONS, "same"), names_of(SESSIONS,
 IDENTITY = names_of(TURNS, "identity")
 """The columns that say whose a row is, in the order of what `turn_row` is given."""
 TEXTS = tuple(name for some in TURNS if some.kind in ("label", "text") for name in some.names)
-"""The columns of turns that hold texts."""
 TURN_COLUMNS = (
     *IDENTITY,
     *("start_utc_ns", "delta_gap_max_ns", "delta_gap_p95_ns"),
@@ -214,8 +213,7 @@ def session_row(session: SessionObservation, utc_offset_ns: int, hide: Hide = st
     known = usage is not None and not usage.unread  # what is known of such as cannot be read would pass for the whole
     tokens = {token_column(name): getattr(usage, name) for name in TOKENS} if known else {}
     row |= {f"{name}_at_ns": at_ns - session.start_ns for name, at_ns in session.instants.items()}
-    row |= {f"{name}_uncertainty_ns": error_ns for name, error_ns in session.errors_ns.items()}
-    row |= {f"{name}_uncertainty_ns": width_ns for name, width_ns in session.widths_ns.items()}
+    row |= {f"{name}_uncertainty_ns": ns for name, ns in (*session.errors_ns.items(), *session.widths_ns.items())}
     row |= {name: getattr(session, name) for name in SESSION_VALUES}
     return row | {name: getattr(session, name) or None for name in SESSION_OR_NULL} | tokens
 

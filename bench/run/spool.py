@@ -33,7 +33,6 @@ SPOOL, WORKERS = "spool", "workers"
 EVENTS = "events"
 """The part of a run folder that holds event logs."""
 OF_WORKER = re.compile(r"\w+-(\d{1,9})\.\w+", re.ASCII)
-"""The name of a worker's file."""
 
 
 class Spool:

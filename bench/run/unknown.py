@@ -22,7 +22,6 @@ second is written once that is over."""
 OF_TURNS = ["session_id", "worker", "start_ns"]
 OF_SESSIONS = ["session_id", "outcome", "start_ns", "ended_at_ns", "turns_started"]
 OF_SECONDS = ["second", "duration_ns", "worker", "target", "calls_offered", "sessions_active", "turns_started"]
-"""The columns that bounds are made of."""
 
 
 class WorkerLoad(NamedTuple):

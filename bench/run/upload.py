@@ -46,7 +46,6 @@ TRIES, FIRST_PAUSE_S, LIMIT_S = 4, 1.0, 60.0
 SIGN_IN_RETRIES = 2
 LEAST_LIFE_NS = 60 * NS_PER_S
 MOST_NAMED = 5
-"""Files that are named of those that were left out."""
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
 REMEDIES = {
     401: "the identity is of another tenant, or the URL needs a signature (SAS)",

@@ -276,7 +276,6 @@ LOAD_GENERATOR_CHECKS: Mapping[CheckName, Callable[[Evidence], Check]] = {
     "send_delay": _send_delay,
     "start_delay": _start_delay,
 }
-"""The checks that fail if the machine is too slow for the load."""
 
 
 def _check(name: CheckName, value: float | None, limit: float | None, *, note: str, absent: str, remedy: str) -> Check:

@@ -276,4 +276,3 @@ SHARED: Mapping[str, Callable[[Document], object]] = {
     "targets": _targets,
     "names of --part-of": lambda document: document.get("part_of"),
 }
-"""What parts of a run share, and what it is in a run's document."""

@@ -45,7 +45,14 @@ class Numbering:
 
     def rows(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return rows of any table, numbered anew."""
-        columns = {name: self._column(name, batch[name]) for name in batch.schema.names}
+        columns = {name: batch[name] for name in batch.schema.names}
+        columns["run_id"] = pa.repeat(self.run_id, len(batch))
+        places = pc.index_in(columns["worker"], pa.array([*self.workers], pa.int64()))
+        columns["worker"] = pa.array([*self.workers.values()], pa.int64()).take(places)
+        if "session_id" in columns:  # each name is made once, however many rows have it
+            names = columns["session_id"].dictionary_encode()
+            new_names = pa.array(map(self.session_id, names.dictionary.to_pylist()), pa.string())
+            columns["session_id"] = new_names.take(names.indices)
         if "pair" in columns and columns["pair"].null_count < len(batch):
             pair = columns["pair"]
             absent = pair.is_null().to_numpy(zero_copy_only=False)  # rows of no pair stay so
@@ -53,20 +60,6 @@ class Numbering:
             new = {"pair": self.pairs.new, "block": self.pairs.blocks}
             columns |= {name: pa.array(values[places], mask=absent) for name, values in new.items()}
         return pa.RecordBatch.from_pydict(columns, schema=batch.schema)
-
-    def _column(self, name: str, column: pa.Array) -> pa.Array:
-        match name:
-            case "run_id":
-                return pa.repeat(self.run_id, len(column))
-            case "session_id":  # each name is made once, however many rows have it
-                names = column.dictionary_encode()
-                new = pa.array(map(self.session_id, names.dictionary.to_pylist()), pa.string())
-                return new.take(names.indices)
-            case "worker":
-                numbers = pa.array([*self.workers], pa.int64())
-                return pa.array([*self.workers.values()], pa.int64()).take(pc.index_in(column, numbers))
-            case _:
-                return column
 
     def line(self, row: dict[str, Any]) -> bytes:
         return _line(row | {"session_id": self.session_id(str(row["session_id"]))})

@@ -37,9 +37,7 @@ KEYS: Mapping[files.TableName, list[str]] = {
     "sessions": ["session_id"],
     "seconds": [],
 }
-"""The columns that identify a row of each table."""
 COUNTS = ("out_of_range", "negative", "unknown_events", "incident_counts")
-"""The facts that are counts by name."""
 RunKey = tuple[int, str]
 """The start of a run (UTC, ns since 1970) and its id."""
 
