@@ -65,8 +65,7 @@ class Ownership:
 
     def asked(self, turn: PendingTurn) -> None:
         """Note that a turn's `response.create` was sent."""
-        plan = turn.plan
-        self._expect(Request(turn, False, turn.request_event_id, plan.out_of_band))
+        self._expect(Request(turn, False, turn.request_event_id, turn.plan.out_of_band))
 
     def asked_aside(self, event_id: str) -> None:
         """Note that the script asked for a response that is no turn's."""
@@ -111,11 +110,7 @@ class Ownership:
         elif current is not None and current.state is State.CALLING:
             # nobody asked for it: what was asked for is answered, and the client has not asked to go on
             claim = Claim(current, "fills")
-        elif (
-            current is not None
-            and self.service_responds
-            and (current.hearing.noticed or not current.plan.has_turn_events)
-        ):
+        elif current is not None and self.service_responds and current.speech_noticed:
             claim = Claim(current, "answers", 1)  # the service does not announce its commit, or does so later
         self._own(self._by_response, event.response_id, claim.turn)
         return claim

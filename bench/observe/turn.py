@@ -195,9 +195,12 @@ class PendingTurn(Instants):
 
     def _state_after_speech(self) -> State:
         """The state once the caller's speech is over: a VAD that took a pause for the end may be far ahead by then."""
-        if self.reply.begun:
-            return State.ANSWERING
-        return State.WAITING if self.hearing.noticed or not self.plan.has_turn_events else State.UNNOTICED
+        return State.ANSWERING if self.reply.begun else State.WAITING if self.speech_noticed else State.UNNOTICED
+
+    @property
+    def speech_noticed(self) -> bool:
+        """Whether the service has noticed an end of the caller's speech, or does not tell."""
+        return self.hearing.noticed or not self.plan.has_turn_events
 
     def transmitted(self, stamp: Transmitted) -> None:
         """Take the kernel's word when a message left, or was acknowledged; it may be another turn's, or too late."""

@@ -123,10 +123,8 @@ def merge_parts(
     histograms = all_histograms(read, parts)
     _add_rates(read, histograms)
     last_second = pc.max(read("seconds", ["second"])["second"]).as_py()
-    started_utc_ns, last_utc_ns = (
-        document["started_utc_ns"],
-        None if last_second is None else (last_second + 1) * NS_PER_S,
-    )
+    started_utc_ns = document["started_utc_ns"]
+    last_utc_ns = None if last_second is None else (last_second + 1) * NS_PER_S
     log = histograms.lines(started_utc_ns, last_utc_ns or started_utc_ns)
     replace_text(files.histograms_path(folder), header(started_utc_ns, simulated=simulated) + "".join(log))
     document |= {
@@ -137,9 +135,7 @@ def merge_parts(
         "hosts": recorded_by(parts, document, histograms),
         "receive_timestamp_source": _receive_timestamp_source(read),
         "totals": _totals(read, facts, histograms),
-        "incidents": sorted(
-            itertools.chain.from_iterable(each.incidents for each in facts), key=itemgetter("at_utc_ns")
-        ),
+        "incidents": sorted(itertools.chain(*(each.incidents for each in facts)), key=itemgetter("at_utc_ns")),
     }
     document["validity"] = to_builtins(judge(*evidence(read, histograms, document)))
     # else nobody will take it apart
@@ -157,9 +153,8 @@ def _missing(read: files.ReadRows, lost: Sequence[Lost]) -> list[dict[str, Any]]
     """Return the entries of workers of which not all is there; rows are read only if there are any."""
     if not lost:
         return []
-    columns: dict[files.TableName, list[str]] = {"turns": OF_TURNS, "sessions": OF_SESSIONS, "seconds": OF_SECONDS}
-    frames = (read(table, names).to_pandas() for table, names in columns.items())
-    return lost_entries(lost, *frames)
+    turns, sessions, seconds = read("turns", OF_TURNS), read("sessions", OF_SESSIONS), read("seconds", OF_SECONDS)
+    return lost_entries(lost, turns.to_pandas(), sessions.to_pandas(), seconds.to_pandas())
 
 
 def _to_parquet(folder: Path, table: files.TableName, parts: Sequence[AnyPart], *, simulated: bool) -> None:
@@ -184,13 +179,11 @@ def _to_parquet(folder: Path, table: files.TableName, parts: Sequence[AnyPart], 
 def _join_transcripts(folder: Path, parts: Sequence[AnyPart]) -> None:
     """Write what was said in all parts into one file, where anybody asked for it."""
     transcripts = [transcript for part in parts if (transcript := part.transcript()) is not None]
-    if not transcripts:
-        return
-    fresh = fresh_beside(folder / TRANSCRIPT)
-    with fresh.open("wb") as joined:
-        for transcript in transcripts:
-            joined.writelines(transcript)
-    os.replace(fresh, folder / TRANSCRIPT)
+    if transcripts:
+        fresh = fresh_beside(folder / TRANSCRIPT)
+        with fresh.open("wb") as joined:
+            joined.writelines(itertools.chain(*transcripts))
+        os.replace(fresh, folder / TRANSCRIPT)
 
 
 def _add_rates(read: files.ReadRows, histograms: Histograms) -> None:
@@ -222,10 +215,7 @@ def _totals(read: files.ReadRows, facts: Sequence[Facts], histograms: Histograms
     turns = read("turns", ["outcome", "phase"])
     sessions = read("sessions", ["outcome", "turns_planned", "turns_not_started", "events"])
     begun = read("seconds", ["turns_started"])["turns_started"]
-    summed: dict[str, Counter[str]] = {name: Counter() for name in SUMMED}
-    for each in facts:
-        for name, counter in summed.items():
-            counter.update(getattr(each, name))
+    summed = {name: sum((Counter(getattr(each, name)) for each in facts), Counter[str]()) for name in SUMMED}
     return {
         "sessions": _counted(sessions["outcome"]),
         "turns": _counted(turns["outcome"]),

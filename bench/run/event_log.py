@@ -1,12 +1,5 @@
 """An event log: everything that a session's timeline was told, as JSON lines, so that it can be told again.
 
-    log = EventLog(folder / "events" / f"{labels.session_id}.jsonl", hide=hide, record_audio=False)
-    start = SessionStart(start_ns, turns, limits)
-    timeline = LoggedTimeline(start, script.dialect, log=log, about=about(run_id, labels, script))
-    session = Session(script, LoggedTransport(transport, log), timeline, record, ending)
-    …
-    log.close()
-
 Logging an event costs as much as all else that is done with it. So a run logs a sample of its sessions, chosen by their
 numbers and the same in every run.
 

@@ -1,13 +1,7 @@
 """Names the files of a run folder, with their schemas, and reads them. The one door from measuring to understanding.
 
-    run.json            what was run, where, with what; totals; the verdict (see `docs/run-folder.md`)
-    turns.parquet       a row per turn, sessions.parquet a row per session, seconds.parquet a row per second and target
-    uncertainty.parquet      row for row of turns.parquet, how far its instants can be off; read where that is asked for
-    histograms.hlog     HdrHistogram log, one cumulative histogram per Tag=measure|target|step|phase
-    events/             on request: a log of every event of some sessions, `<session_id>.jsonl`
-    transcripts.jsonl   on request: what was said, a line per turn
-    spool/              while running: a part of each worker (`bench.run.part`), readable up to the last flush
-    report.html report.md summary.json
+`docs/run-folder.md` describes the files. `uncertainty.parquet`, row for row as `turns.parquet`, says how far instants
+can be off, and is read where that is asked for. While the run goes on, `spool/` holds a part of each worker.
 
 A run that was killed leaves its spool; reading takes whichever is there. Instants are columns `<name>_at_ns`, relative
 to the row's `start_ns` (CLOCK_MONOTONIC); they are stored once, and measures are derived on reading.

@@ -1,7 +1,6 @@
 """A worker's part of a run: complete by itself, and with those of the other workers the whole of it.
 
-It is made of streams and documents in a spool (`bench.run.spool`): rows of each table as Arrow IPC, what was said as
-JSON lines, histograms as an HdrHistogram log, and its facts as JSON. A recorder writes it, `Part` reads it.
+It is made of the streams and documents of a spool (`bench.run.spool`), which a recorder writes and `Part` reads.
 """
 
 from __future__ import annotations
