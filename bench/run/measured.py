@@ -123,21 +123,18 @@ def all_histograms(read: files.ReadRows, parts: Iterable[AnyPart]) -> Histograms
 
 def record_rows(read: files.ReadRows, histograms: Histograms) -> None:
     """Record the times of all good turns and of all sessions of a run."""
-    _record_table(read, histograms, "turns", ("turn",), list(_good_turns(read)))
     of_sessions = _grouped(read("sessions", ["target", "phase"]))
-    places = [(Key("", target, ALL, phase or MEASURED), mine) for (target, phase), mine in of_sessions]
-    _record_table(read, histograms, "sessions", ("session", "harness"), places)
-
-
-def _record_table(
-    read: files.ReadRows, histograms: Histograms, table: files.TableName, scopes: Sequence[Scope], places: KeyedValues
-) -> None:
-    """Record a table measure by metric, from the columns that it needs alone."""
-    for metric in (CATALOGUE[name] for name in FROM_ROWS if CATALOGUE[name].scope in scopes):
-        values = values_ns(read(table, list(metric.columns)), metric)
-        there, values_us = ~np.isnan(values), np.nan_to_num(values).astype(np.int64) // NS_PER_US
-        for key, mine in places:
-            histograms.record_all(key._replace(metric=metric.name), values_us[mine[there[mine]]])
+    sessions = [(Key("", target, ALL, phase or MEASURED), mine) for (target, phase), mine in of_sessions]
+    tables: Sequence[tuple[files.TableName, Sequence[Scope], KeyedValues]] = (
+        ("turns", ("turn",), list(_good_turns(read))),
+        ("sessions", ("session", "harness"), sessions),
+    )
+    for table, scopes, places in tables:
+        for metric in (CATALOGUE[name] for name in FROM_ROWS if CATALOGUE[name].scope in scopes):
+            values = values_ns(read(table, list(metric.columns)), metric)  # a million turns fit metric by metric
+            there, values_us = ~np.isnan(values), np.nan_to_num(values).astype(np.int64) // NS_PER_US
+            for key, mine in places:
+                histograms.record_all(key._replace(metric=metric.name), values_us[mine[there[mine]]])
 
 
 def _good_turns(read: files.ReadRows) -> Iterator[tuple[Key, Integers]]:

@@ -174,21 +174,16 @@ class Batches:
         except Exception:  # as above: now value by value, so that only what cannot be held is null, and is told
             held: list[Any] = []
             for place, value in enumerate(values):
-                why = _why_not(value, kind)
-                if why:
-                    self._refused(name, {column: of_rows[place] for column, of_rows in columns.items()}, why)
-                held.append(None if why else value)
+                try:
+                    pa.array([value], kind)
+                    held.append(value)
+                except Exception as error:
+                    row = {column: of_rows[place] for column, of_rows in columns.items()}
+                    self._refused(name, row, f"{type(error).__name__}: {error}".splitlines()[0])
+                    held.append(None)
             return pa.array(held, kind)
 
 
 def columns_of(rows: Sequence[Mapping[str, Any]]) -> Columns:
     names = dict.fromkeys(chain.from_iterable(rows))
     return {name: [row.get(name) for row in rows] for name in names}
-
-
-def _why_not(value: object, kind: pa.DataType) -> str:
-    try:
-        pa.array([value], kind)
-    except Exception as error:  # of Arrow or of Python, as above; why is told in an incident
-        return f"{type(error).__name__}: {error}".splitlines()[0]
-    return ""

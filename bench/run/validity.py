@@ -105,10 +105,7 @@ class Evidence:
     host: str = ""
     """Host that these processes and rows are of; empty for those of all hosts."""
     missing_share: float | None = None
-    """The share of turns that is missing at most, with parts that could not be merged or with workers that were lost.
-
-    NaN where nobody knows; None: none is.
-    """
+    """Share of turns missing at most, with parts that were not merged or workers that were lost. NaN: not known."""
     starved_share: float = 0.0
     """The share of measured turns whose outcome nobody knows, because their process did not run when a limit ended."""
     busy_reason: str = ""
