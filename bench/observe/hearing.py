@@ -72,7 +72,7 @@ SPEECH_INSTANTS = {
 
 @dataclass(slots=True, eq=False)
 class Hearing(Instants):
-    """What the service has heard of one turn. `vad`: it finds the end of speech itself; `tail_ns`: `TurnPlan.trailing_silence_ns`."""
+    """What the service has heard of one turn; the fields without a default are `TurnPlan`'s (`trailing_silence_ns`)."""
 
     vad: bool
     tail_ns: int

@@ -24,10 +24,8 @@ class SplitSamples:
 
     def listened(self, events: Sequence[Event], audio: AudioFormat) -> Sequence[Event]:
         """Return the events of a message; a delta that is not made of whole samples says where it is audible."""
-        for event in events:
-            if event.kind is Kind.AUDIO_DELTA and (self.stream is not None or event.payload_bytes % audio.sample_bytes):
-                break
-        else:
+        audio_events = (event for event in events if event.kind is Kind.AUDIO_DELTA)
+        if not any(self.stream is not None or event.payload_bytes % audio.sample_bytes for event in audio_events):
             return events
         return [self._listened(event, audio) if event.kind is Kind.AUDIO_DELTA else event for event in events]
 

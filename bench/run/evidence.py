@@ -73,7 +73,7 @@ def evidence(read: files.ReadRows, histograms: Histograms, document: dict[str, A
     every_host = document.get("hosts") or []
     hosts = every_host if len(every_host) > 1 else []
     exact = defaultdict[str, list[Exactness]](list)
-    for one in _exactness(read, ["", *(host["name"] for host in hosts)]):
+    for one in exactness(read, ["", *(host["name"] for host in hosts)]):
         exact[one.host].append(one)
     whole = {"name": "", **p99s_ms(histograms)}
     pooled, *apart = (_of_host(read, document, exact[host["name"]], host) for host in (whole, *hosts))
@@ -190,18 +190,14 @@ def _quantile_ms(sessions: pa.Table, name: str, p: float) -> float | None:
     return quantile_or_none(values[~np.isnan(values)], p)
 
 
-def exactness(folder: Path) -> Iterator[Exactness]:
+def exactness(read: files.ReadRows, hosts: Sequence[str] = ("",)) -> Iterator[Exactness]:
     """Compute, for each target and each metric that hangs on arrivals, the bounds of good turns and their median.
 
     Turns that count from different instants are not pooled. Where no turn of a target is good, the bounds are those of
     all that have the metric. A metric that no row has, and one of whose bounds nobody knows any, is left out; where
     one in a hundred is not known, p99 is not. Many rows are read measure by metric, so that a million turns fit.
+    `hosts`: "" for the rows of all together.
     """
-    return _exactness(files.row_reader(folder), [""])
-
-
-def _exactness(read: files.ReadRows, hosts: Sequence[str]) -> Iterator[Exactness]:
-    """The same of each of these hosts, "" for all rows together."""
     for scope, table in TABLES.items():
         places = list(_places(read, table, hosts))
         origins = {}

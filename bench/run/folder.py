@@ -160,10 +160,8 @@ last, so that the other is there when it is; the spool has whole rows, so that n
 def create(parent: Path, scenario: str, started_utc_ns: int) -> Path:
     """Make a new folder of a run, with an empty spool. Raises UsageError where the folder cannot be written."""
     folder = create_named(parent, scenario, started_utc_ns)
-    try:
+    with _writing_to(parent):
         spool.prepare(folder)
-    except OSError as error:
-        raise _unwritable(parent, error) from None
     return folder
 
 
@@ -171,29 +169,31 @@ def create_named(parent: Path, name: str, started_utc_ns: int) -> Path:
     """Make a new folder `<UTC time>-<name>[-2…]`, which nobody else has. Raises UsageError where that cannot be."""
     stamp = datetime.fromtimestamp(started_utc_ns / NS_PER_S, UTC).strftime("%Y%m%dT%H%M%SZ")
     make_parent(parent)
-    try:
+    with _writing_to(parent):
         for suffix in chain([""], map("-{}".format, count(2))):
             folder = parent / f"{stamp}-{name}{suffix}"
             with suppress(FileExistsError):
                 folder.mkdir()
                 return folder
-    except OSError as error:
-        raise _unwritable(parent, error) from None
     raise AssertionError("unreachable: names are endless")
 
 
 def make_parent(parent: Path) -> None:
     """Make the folder that run folders are made in. Raises UsageError where there can be none, or one to write to."""
-    try:
+    with _writing_to(parent):
         parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+@contextmanager
+def _writing_to(parent: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise _unwritable(parent, error) from None
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise _unwritable(parent, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
-
-
-def _unwritable(parent: Path, error: OSError) -> UsageError:
-    return UsageError(f"cannot write runs to {parent}: {error.strerror}; choose another folder with --runs-dir")
+        raise UsageError(
+            f"cannot write runs to {parent}: {error.strerror}; choose another folder with --runs-dir"
+        ) from None
 
 
 def read_document(folder: Path) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class CutAudio(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class LoggedMessage(Input, frozen=True, tag="received"):
-    """A message of the server arrived; its stamp is off by `error_ns` at most, `wire_bytes` is the size of its frames.
+    """A message of the server arrived, up to `uncertainty_ns` before its stamp, in frames of `wire_bytes`.
 
     `event`: the message, with all events in it. `audio`: instead of its audio, where that was cut. `unreadable`: why
     there is no event, `text` then holds the beginning of what came. `unknown`: of an agent's message that nobody knows,

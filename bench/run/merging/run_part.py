@@ -5,6 +5,7 @@ Only the workers in `taken` become a part, since a worker's own folder replaces 
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -32,11 +33,7 @@ from bench.untrusted.safe_io import is_regular, open_file, read_json
 from bench.untrusted.sanitize import excerpt
 
 BATCH_ROWS = 10_000
-KEYS: Mapping[files.TableName, list[str]] = {
-    "turns": ["session_id", "turn"],
-    "sessions": ["session_id"],
-    "seconds": [],
-}
+KEYS: Mapping[files.TableName, list[str]] = {"sessions": ["session_id"], "turns": ["session_id", "turn"]}
 COUNTS = ("out_of_range", "negative", "unknown_events", "incident_counts")
 RunKey = tuple[int, str]
 """The start of a run (UTC, ns since 1970) and its id."""
@@ -227,8 +224,7 @@ class RunPart:
                 with suppress(ValueError, KeyError, TypeError):  # a log that was cut is copied as it is
                     header = self.numbering.log_header(header)
                 new.write(header)
-                while data := old.read(1 << 20):
-                    new.write(data)
+                shutil.copyfileobj(old, new)
         return uncopied
 
     def keep_documents(self, folder: Path) -> None:
@@ -246,12 +242,9 @@ class RunPart:
             raise DamagedPartError(self, "it was not finalized, and what it was to be made of is gone")
         rows: dict[int, Counter[str]] = {number: Counter() for number in self.workers}
         starts: dict[int, list[PairStarts]] = {}
-        keys: dict[str, list[pa.RecordBatch]] = {table: [] for table in KEYS}
         for table in files.SCHEMAS:
             paired = [] if table == "seconds" else ["pair", "start_utc_ns"]
-            for batch in self._batches(table, ["worker", *paired, *KEYS[table]]):
-                if KEYS[table]:
-                    keys[table].append(batch.select(KEYS[table]))
+            for batch in self._batches(table, ["worker", *paired]):
                 for number in pc.unique(batch["worker"]).to_pylist():
                     mine = batch.filter(pc.equal(batch["worker"], number))
                     rows.setdefault(number, Counter())[table] += len(mine)
@@ -259,7 +252,7 @@ class RunPart:
                         in_pairs = mine.filter(mine["pair"].is_valid())
                         pairs = PairStarts(*(in_pairs[name].to_numpy() for name in paired))
                         starts.setdefault(number, []).append(first_starts([pairs]))
-        self._check_keys(keys)
+        self._check_keys()
         self._check_rows(sum(rows.values(), Counter()))
         self._stored_histograms()
         return Extent(rows, {number: first_starts(mine) for number, mine in starts.items()})
@@ -272,10 +265,10 @@ class RunPart:
         except (pa.ArrowException, OSError):
             return ""  # its turns cannot be read at all, which reading them reports
 
-    def _check_keys(self, keys: Mapping[str, list[pa.RecordBatch]]) -> None:
+    def _check_keys(self) -> None:
         sessions, turns = (
-            pa.Table.from_batches(keys[table], pa.schema([files.SCHEMAS[table].field(name) for name in KEYS[table]]))
-            for table in ("sessions", "turns")
+            pa.Table.from_batches(self._batches(table, keys), pa.schema(map(files.SCHEMAS[table].field, keys)))
+            for table, keys in KEYS.items()
         )
         ids, of_turns = (
             table["session_id"].dictionary_encode().unify_dictionaries().combine_chunks() for table in (sessions, turns)
