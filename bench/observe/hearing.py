@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from bench.clock import Arrival, Handed
 from bench.observe.inputs import Transmitted
-from bench.observe.observation import Instants, receive_timestamp_source
+from bench.observe.observation import Instants
 from bench.protocol.events import Event, Kind
 from bench.units import NEVER_NS, NS_PER_MS
 from bench.untrusted.values import LONGEST_TEXT
@@ -51,11 +51,6 @@ class Sending:
     def acknowledged(self, stamp: Transmitted) -> Sequence[str]:
         """The instants of the message that a stamp acknowledges, where it is known when that left."""
         return self.departures[stamp.ticket][1] if stamp.acknowledged and stamp.ticket in self.stamped else ()
-
-    @property
-    def source(self) -> str | None:
-        """`kernel`, `userspace` or `mixed`: where the instants of sends come from; None where there are none."""
-        return receive_timestamp_source(len(self.stamped), self.sends - len(self.stamped))
 
 
 UNHEARD_NS = 1_000_000_000
@@ -148,18 +143,13 @@ class Hearing(Instants):
         return self.vad and "speech_stopped" in self.instants and not self.open
 
     @property
-    def heard_out(self) -> bool:
-        """Whether the VAD has heard to the end of the caller's speech, not just to a pause in it."""
-        if not self.noticed or "speech_end" not in self.instants:
+    def finished(self) -> bool:
+        """Whether the VAD has heard to the end of the caller's speech, not just to a pause, and committed all of it."""
+        if not self.noticed or "speech_end" not in self.instants or not self.commits or self.uncommitted:
             return False
         if self.heard_to_ns is None or self.heard_to_ns < self.clock_ns.get("speech_start", 0):  # or by another clock
             return self.instants["speech_stopped"] >= self.instants["speech_end"]
         return self.heard_to_ns >= self.clock_ns["speech_end"] - self.tail_ns
-
-    @property
-    def finished(self) -> bool:
-        """Whether the service has heard the caller's speech to its end, and committed all of it."""
-        return self.heard_out and self.commits > 0 and not self.uncommitted
 
     def all_committed(self, now_ns: int) -> bool:
         """Whether the service has committed all that it will ever hear."""

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from bench.metrics import GOOD, ORIGINS, turn_type_of
-from bench.observe.observation import UNJUDGED, TurnObservation, is_done, quality
+from bench.observe.observation import UNJUDGED, TurnObservation, is_done, quality, receive_timestamp_source
 from bench.observe.turn import PendingTurn
 from bench.plan.turn_plan import NO_REFERENCE, Judge
 from bench.protocol.events import Kind
@@ -135,6 +135,7 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         interruption.played_out(reply.playback_ends_ns)
     false_yield = interruption.false_yield if interruption is not None else None
     tells_answer = turn.plan.has_turn_events or turn.plan.answer_min_ns  # by events, or by the length of sounds
+    stamped = len(turn.sending.stamped)
     players = [item.player for item in reply.items.values()]
     reference = turn.plan.reference
     words = UNJUDGED
@@ -165,7 +166,7 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         reply_parts=tuple(reply.parts),
         input_text=turn.hearing.text,
         rtt_scope=network.scope if network else None,
-        send_timestamp_source=turn.sending.source,
+        send_timestamp_source=receive_timestamp_source(stamped, turn.sending.sends - stamped),
         preamble=reply.preamble if tells_answer and turn.outcome in GOOD else None,
         function_calls=len(calls.whole) if turn.plan.functions else None,
         function_execution_ns=calls.own_ns if calls.rounds else None,

@@ -68,11 +68,6 @@ class EventLog:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self.path.open("wb", buffering=BUFFER_BYTES)
 
-    def sent_event(self, dialect: Dialect) -> msgspec.Raw:
-        """What the client event that was sent last says; nothing where no transport told it."""
-        message, self.outgoing = self.outgoing, NO_MESSAGE
-        return sent_event(message, dialect, self.hide, record_audio=self.record_audio)
-
     def write(self, line: inputs.Input) -> None:
         if self._file is not None and self.problem is None and self._left > 0:
             file = self._file
@@ -159,7 +154,8 @@ class LoggedTimeline(Timeline):
                 instants, errors_ns = dict(told.instants), dict(told.uncertainties_ns)
                 return msgspec.structs.replace(told, instants=instants, headers=shown, uncertainties_ns=errors_ns)
             case inputs.Sent():
-                event = self._log.sent_event(self._dialect)
+                message, self._log.outgoing = self._log.outgoing, NO_MESSAGE
+                event = sent_event(message, self._dialect, hide, record_audio=self._log.record_audio)
                 return msgspec.structs.replace(told, instants=dict(told.instants), event=event)
             case inputs.Failed():
                 return msgspec.structs.replace(told, detail=hide(told.detail))
