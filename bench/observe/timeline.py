@@ -28,9 +28,8 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.ownership import TRANSCRIPTIONS, Ownership
 from bench.observe.pending_turns import STOPS_REPLY, PendingTurns
 from bench.observe.reply import Reply
-from bench.observe.reply_detector import ReplyDetector
+from bench.observe.reply_detector import ReplyDetector, SplitSamples
 from bench.observe.session_facts import DESCRIPTIONS, ConversationLength, SessionFacts, SilenceWatch
-from bench.observe.split_samples import SplitSamples
 from bench.observe.turn import PendingTurn, State
 from bench.observe.turn_view import judged, observation
 from bench.plan.turn_plan import Judge
