@@ -171,11 +171,8 @@ class SessionFacts(Instants):
         self.instants.setdefault(instant, arrival.at_ns)
         self.errors_ns.setdefault(instant, arrival.error_ns)
         if event.session:
-            kept = {
-                name: self.effective_settings[name]
-                for name in KEPT
-                if name in self.effective_settings and name not in event.session
-            }
+            before = self.effective_settings
+            kept = {name: before[name] for name in KEPT if name in before and name not in event.session}
             self.effective_settings = kept | event.session if kept else event.session
             self.service_session_id = self.service_session_id or event.session_id
 

@@ -253,7 +253,10 @@ class RunPart:
                         pairs = PairStarts(*(in_pairs[name].to_numpy() for name in paired))
                         starts.setdefault(number, []).append(first_starts([pairs]))
         self._check_keys()
-        self._check_rows(sum(rows.values(), Counter()))
+        found, totals = sum(rows.values(), Counter[str]()), self.document.get("totals") or {}
+        for table in ("turns", "sessions"):
+            if table in totals and (counted := sum(totals[table].values())) != found[table]:
+                raise DamagedPartError(self, f"it has {found[table]} {table}, and its run.json says {counted}")
         self._stored_histograms()
         return Extent(rows, {number: first_starts(mine) for number, mine in starts.items()})
 
@@ -277,12 +280,3 @@ class RunPart:
         names, codes, of_codes = ids.dictionary.to_pylist(), ids.indices.to_numpy(), of_turns.indices.to_numpy()
         if wrong := repeated(codes, names.__getitem__, of_codes, numbers):
             raise DamagedPartError(self, wrong)
-
-    def _check_rows(self, rows: Counter[str]) -> None:
-        totals = self.document.get("totals") or {}
-        for table in ("turns", "sessions"):
-            counted = totals.get(table)
-            if counted is not None and sum(counted.values()) != rows[table]:
-                raise DamagedPartError(
-                    self, f"it has {rows[table]} {table}, and its run.json says {sum(counted.values())}"
-                )
