@@ -115,10 +115,7 @@ def _errors(reference: str, words: str | None) -> tuple[int | None, int | None]:
     return (None, None) if words is None or not words_of(reference) else word_errors(reference, words)
 
 
-TIMES = {
-    scope: tuple((m.name, m) for m in CATALOGUE.values() if m.scope == scope and m.unit == "ms")
-    for scope in get_args(Scope)
-}
+TIMES = {scope: [m for m in CATALOGUE.values() if m.scope == scope and m.unit == "ms"] for scope in get_args(Scope)}
 ARRIVALS, SENDS = frozenset(TURN_ARRIVALS), frozenset(TURN_SENDS)
 NONE_LOST = frozenset({"ok", "renewed", "unfinished"})
 """Outcomes of sessions whose script was played to its end, goes on in another session, or was cut by the run's end."""
@@ -330,5 +327,5 @@ def receive_timestamp_source(kernel: int, user: int) -> str | None:
 
 def times_ns(scope: Scope, instants: Mapping[str, int], column: ColumnValue) -> dict[str, int]:
     """The metrics of a scope that are times and that are known by these instants and columns, in nanoseconds."""
-    values = ((name, metric.value_ns(instants, column)) for name, metric in TIMES[scope])
+    values = ((metric.name, metric.value_ns(instants, column)) for metric in TIMES[scope])
     return {name: value for name, value in values if value is not None}
