@@ -184,7 +184,7 @@ class PendingTurns:
         """Remove a turn that is delivered; if it had its time, the check of its truncated reply ends."""
         self.all.remove(turn)
         if turn.check is not None and at_ns >= turn.instants["ended"] + LATE_TRANSCRIPT_NS:
-            turn.check.failed = turn.check.failed or turn.check.pending  # what did not come by now is not right
+            turn.check.failed |= turn.check.pending  # what did not come by now is not right
 
     # What is told of them.
 

@@ -172,10 +172,7 @@ class Recorder:
     # Once in a while.
 
     def incident(self, kind: str, text: str) -> None:
-        """Note what happened beside the sessions and explains figures, such as a sign-in that failed (`kind`).
-
-        It is on disk with the next counts. The first hundred are kept, all are counted.
-        """
+        """Note what explains figures, such as a failed sign-in (`kind`). A hundred are kept, all are counted."""
         facts = self._facts
         facts.incident_counts[kind] = facts.incident_counts.get(kind, 0) + 1
         if len(facts.incidents) < INCIDENTS:

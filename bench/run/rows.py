@@ -61,10 +61,7 @@ def is_unknown_of_agent(event: Event, dialect: Dialect) -> bool:
 
 
 def clean(raw: bytes, hide: Hide) -> msgspec.Raw:
-    """JSON on one line, as it came unless there is a secret in it: wherever it stands, and however it is escaped.
-
-    A binary message is JSON of one key, in base64.
-    """
+    """JSON on one line, as it came unless a secret is in it; a binary message as JSON of one key, in base64."""
     if isinstance(raw, BinaryMessage):
         return msgspec.Raw(msgspec.json.encode({BINARY: bytes(raw)}))
     try:
@@ -169,10 +166,7 @@ _token_counts = attrgetter(*TOKENS)
 
 
 def turn_columns(rows: Sequence[tuple[Any, ...]], words: Words) -> dict[str, Sequence[Any]]:
-    """Make columns of turns' rows, with texts as `words` cleans them, or null where they are empty.
-
-    That is done in all rows at once, which takes half as long.
-    """
+    """Make columns of turns' rows, empty texts as null; all are cleaned together, which takes half as long."""
     columns: dict[str, Sequence[Any]] = dict(zip(TURN_COLUMNS, zip(*rows, strict=True), strict=True))
     columns |= {name: [text or None for text in columns[name]] for name in OR_NULL}
     return columns | {name: words.cleaned_column(name, columns[name]) for name in TEXTS}

@@ -36,10 +36,7 @@ OF_WORKER = re.compile(r"\w+-(\d{1,9})\.\w+", re.ASCII)
 
 
 class Spool:
-    """Takes the part of worker number `worker`, from 0; it holds nothing back. `events`: a folder for event logs.
-
-    `run_id`: the run's name, where it is not the folder's.
-    """
+    """Takes the part of worker number `worker`, from 0. `run_id`: the run's name, where it is not the folder's."""
 
     def __init__(self, folder: Path, worker: int, run_id: str = "") -> None:
         self._folder, self.run_id, self.worker = folder, run_id or folder.name, worker
@@ -102,10 +99,7 @@ ValueRefused = Callable[[str, Mapping[str, Any], str], None]
 
 
 class Batches:
-    """Writes the rows of one table, of which `columns_of` makes columns, many at once.
-
-    A value that its column cannot hold is null there, and `refused` hears of it.
-    """
+    """Writes the rows of one table, many at once. `refused` hears of values that a column cannot hold: null there."""
 
     def __init__(
         self,

@@ -43,10 +43,7 @@ class WorkerLoad(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """A worker of which not all is there. `rows`: how many it has written of each table, where it was done and said so.
-
-    `why`: what is damaged of it; empty if nothing is.
-    """
+    """A worker of which not all is there. `rows`: how many it said it had written; `why`: what is damaged."""
 
     worker: int
     host: str
@@ -82,10 +79,7 @@ def unknown_turns(record: Record, load: WorkerLoad, shortest_ns: int | None, cal
 
 
 def unknown_calls(record: Record, of_peers: Collection[int]) -> int | None:
-    """How many calls a worker had at most beyond those that it told of; None where there is no bound.
-
-    `of_peers`: the calls of each other that was heard to the end.
-    """
+    """How many calls a worker had at most beyond those it told of, by peers that were heard to the end; or None."""
     return max(0, max(of_peers) + 1 - record.calls) if of_peers else None
 
 
@@ -159,10 +153,7 @@ def _calls_of_peers(one: Lost, lost: Sequence[Lost], told: Mapping[int, Record])
 
 
 def load_of(document: Mapping[str, Any], lost: int, peers: Iterable[int], ends_utc_ns: int) -> WorkerLoad:
-    """What each of so many lost workers of a run was to play, by the run's document.
-
-    Users of workers that were lost before may have come to it.
-    """
+    """What each of so many lost workers was to play; users of workers lost before may have come to it."""
     workers = max(1, int(document.get("workers") or 1))
     arms = len(document.get("targets") or [None]) if document.get("interleaved") else 1
     users = -(-int(document.get("concurrency") or 0) // arms)

@@ -45,8 +45,7 @@ MORE_PROCESSES = "lower the load, free a core of the machine, or use more --proc
 class Exactness:
     """Says how exact one metric of one target is: p99 of its bounds, and its median, in its unit; None: not known.
 
-    Nothing is pooled, neither targets nor measures nor what turns count from: a slow one would lend a fast one its
-    limit.
+    Nothing is pooled, neither targets nor what turns count from: a slow one would lend a fast one its limit.
     """
 
     target: str
@@ -119,10 +118,9 @@ class Evidence:
 
 
 def judge(pooled: Evidence, *hosts: Evidence) -> Validity:
-    """Judge a run.
+    """Judge a run: `pooled` as a whole, and each of several `hosts`.
 
-    `pooled`: of the whole run; `hosts`: of each host, if there are several. A check passes if it passes for the whole
-    run, for every host, and for every part: pooling does not hide the uncertain timestamps of one host.
+    A check passes if it does for the whole run, for every host, and for every part: pooling hides no uncertain host.
     """
     strata = (pooled, *hosts)
     checks = [_worst(of_check) for of_check in zip(*map(_checks, strata), strict=True)]
@@ -174,10 +172,7 @@ def _missing_data(evidence: Evidence) -> list[Check]:
 
 
 def uncertain_metrics(metrics: Iterable[Exactness], early: Iterable[EarlyReplies]) -> list[UncertainMetric]:
-    """Return the uncertain metrics of each target and host, by their worst turns.
-
-    Those that are uncertain because replies started too early have that as their `reason`.
-    """
+    """Return the uncertain metrics of each target and host, by their worst turns or because replies began early."""
     worst: dict[tuple[str, ...], Exactness] = {}
     for one in metrics:
         key = (one.host, one.target, one.metric)
