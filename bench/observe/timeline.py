@@ -346,7 +346,9 @@ class Timeline:
             facts.billed.add(response_id)
         facts.unpaid = usage if facts.unpaid is None else facts.unpaid + usage
         if turn is not None and turn.state is not State.OVER:
-            turn.billed(usage)
+            turn.usage = usage if turn.usage is None else turn.usage + usage
+            if turn.context is None and usage.input:
+                turn.context = usage
             of_conversation = not turn.plan.out_of_band and response_id not in turn.fillers
             if of_conversation and self._length.answered(usage, instructed=turn.plan.instructed):
                 turn.after_truncation = True

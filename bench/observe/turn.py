@@ -253,12 +253,6 @@ class PendingTurn(Instants):
 
     # What came.
 
-    def billed(self, usage: Usage) -> None:
-        """Add the tokens of one of its responses, the first of which tell how long the conversation was."""
-        self.usage = usage if self.usage is None else self.usage + usage
-        if self.context is None and usage.input:
-            self.context = usage
-
     def received(self, event: Event, arrival: Arrival, wire_bytes: int) -> Ending | None:
         """Count an event of this open turn, mark its instant, move on; outcome and detail where it ends the turn."""
         (at_ns, error_ns, kernel), kind = arrival, event.kind

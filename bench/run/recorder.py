@@ -93,9 +93,6 @@ class _Target:
             past.bytes_sent + second.wire_bytes_sent,
         )
 
-    def end_second(self) -> None:
-        self.past, self.second = self.traffic, Second()
-
 
 class Recorder:
     """Records what one process does in a run, into its spool. `hide` takes secrets out of the service's words.
@@ -225,7 +222,7 @@ class Recorder:
                 }
                 | vars(target.second),
             )
-            target.end_second()
+            target.past, target.second = target.traffic, Second()
         self._event_loop_delay_max_ns = 0
 
     def flush(self) -> None:
