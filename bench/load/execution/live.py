@@ -153,7 +153,7 @@ class LiveRun:
             if called_ns is not None:
                 self._waiting_calls -= 1
                 if start.intended_ns > called_ns:
-                    self._recorder.call_held(self._labels_of_arms)
+                    self._recorder.count_calls(self._labels_of_arms, calls_delayed=1)
             script = self.arms[0].plays[user, task].script.name
             pair = self._numbers.next(script, start.intended_ns, monotonic_ns(), called_ns)
             calls = [Call(self.sessions, each) for each in self._assigned(pair, user, task, caller)]
@@ -218,7 +218,7 @@ class LiveRun:
 
     def _call_arrived(self, blocked: bool) -> None:
         self._waiting_calls += not blocked
-        self._recorder.call(self._labels_of_arms, blocked=blocked)
+        self._recorder.count_calls(self._labels_of_arms, calls_offered=1, calls_blocked=blocked)
         self._progress.call_arrived(blocked=blocked)
 
     def _caller_waits(self, begins: bool) -> None:
@@ -287,7 +287,7 @@ class LiveRun:
         """Write the last rows and counts."""
         if self._line is not None:
             self._line.close()
-            self._recorder.calls_not_started(self._labels_of_arms, self._waiting_calls)
+            self._recorder.count_calls(self._labels_of_arms, calls_not_started=self._waiting_calls)
         self._keyring.close()
         self._flusher.close()
 
