@@ -44,8 +44,6 @@ from bench.simulator.wire import (
     decoded,
 )
 
-TOLERATED_RESPONSE_KEYS = ("commit", "cancel_previous", "append_input_items", "input_items")  # legacy Azure clients
-
 
 class EventReceipt(NamedTuple):
     """The receipt of a client event: what became of it.
@@ -241,10 +239,8 @@ class Behaviour(SimulatedSession):
         return {"item_id": item.id}
 
     def _response_create(self, event: Json, at_ns: int) -> ReceiptFields:
-        ignored = TOLERATED_RESPONSE_KEYS if self._dialect.tolerant else ()
         place = EventPlace("response", self._noted)
-        table = self.session.form.response or {}
-        wanted = checks.accepted(table, {}, event.get("response", {}), place, ignored=ignored)
+        wanted = checks.accepted(self.session.form.response or {}, {}, event.get("response", {}), place)
         if "additional_instructions" in event:
             instructions = self.session.output(wanted).instructions
             wanted["instructions"] = f"{instructions}\n{event['additional_instructions']}"

@@ -6,13 +6,13 @@ has in a module beside this one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from bench.protocol.audio import AudioFormat, AudioFormatName
 from bench.protocol.base import SIMULATOR_MARK
-from bench.simulator.session.checks import CheckTable, EventPlace, accepted, missing
+from bench.simulator.session.checks import CheckTable, EventPlace, accepted, ignored, missing
 from bench.simulator.wire import Json, RejectedError
 from bench.units import NS_PER_MS
 
@@ -68,8 +68,8 @@ class SessionForm:
 
     `family`: of the events that tell of it. `type`: what GA calls it. `response`: what a response.create may say; None
     where there are no responses, and no more of the conversation than what is heard. `transcript_deltas`: whether they
-    come ahead of what the caller has said. `ignored`: keys of an update that are taken and mean nothing, and those of
-    which only a null is. `settled`: what an update makes of a session, given what was merged and what was wanted.
+    come ahead of what the caller has said. `settled`: what an update makes of a session, given what was merged and what
+    was wanted.
     """
 
     opened: Callable[[str, str, int], Json]  # of its id, model and end
@@ -80,8 +80,6 @@ class SessionForm:
     family: str = "session"
     type: str | None = None
     transcript_deltas: bool = True
-    ignored: Sequence[str] = ()
-    ignored_nulls: Sequence[str] = ()
     settled: Callable[[Json, Json], Json] = lambda merged, wanted: merged
 
 
@@ -167,11 +165,10 @@ class EffectiveSession:
 
     def update(self, wanted: Any, place: EventPlace, *, has_spoken: bool) -> None:
         """Take a session.update, whole. Raises RejectedError."""
-        ignored = [SIMULATOR_MARK, *self.form.ignored]  # of clients that send back what they were shown
         if isinstance(wanted, dict):
             _check_type(self.form, wanted, place)
-            ignored += [key for key in self.form.ignored_nulls if wanted.get(key) is None]
-        updated = self.form.settled(accepted(self.form.table, self.shown, wanted, place, ignored=ignored), wanted)
+        table = {SIMULATOR_MARK: ignored, **self.form.table}  # some clients send back what they were shown
+        updated = self.form.settled(accepted(table, self.shown, wanted, place), wanted)
         if has_spoken and self._output(updated, {}).voice != self.output({}).voice:
             problem = "Cannot update a conversation's voice if assistant audio is present."
             raise RejectedError("cannot_update_voice", problem)

@@ -18,21 +18,9 @@ from bench.protocol.audio import PCM16, PCM16_8K, PCM16_16K, PCM16_48K, AudioFor
 from bench.protocol.base import SIMULATOR_MARK
 from bench.protocol.openai import FORMATS, RATED_FORMATS
 from bench.protocol.openai_ga import ga_format
-from bench.simulator.session import check_tables, voice_live_form
+from bench.simulator.session import check_tables, checks, voice_live_form
 from bench.simulator.session.check_tables import FUNCTION, PREVIEW_RESPONSE, PREVIEW_SESSION, turn_detection
-from bench.simulator.session.checks import (
-    CheckTable,
-    EventPlace,
-    Nullable,
-    SettingCheck,
-    anything,
-    array,
-    choice,
-    flag,
-    one_of_whole,
-    shape,
-    text,
-)
+from bench.simulator.session.checks import CheckTable, EventPlace, Nullable, SettingCheck
 from bench.simulator.session.effective import (
     INSTRUCTIONS,
     InputSettings,
@@ -47,7 +35,6 @@ from bench.simulator.session.effective import (
 from bench.simulator.wire import GA, QWEN, VOICE_LIVE, XAI, Json, RejectedError, WireDialect
 
 WITHOUT_DETECTION = "gpt-realtime-whisper"
-TYPED_KEYS = ("model", "client_secret")  # of the SDK's preview types, which some clients send whole
 
 
 # As a service opens them
@@ -153,16 +140,22 @@ def openai_form(dialect: WireDialect) -> SessionForm:
         return _ga_transcription_form(dialect) if dialect.transcribes else ga_form(dialect)
     if dialect.transcribes:
         return PREVIEW_TRANSCRIPTION_FORM
-    return SessionForm(
-        preview_session,
-        check_tables.PREVIEW_SESSION,
-        lambda session: flat_input(session, FORMATS[session["input_audio_format"]]),
-        flat_output,
-        check_tables.PREVIEW_RESPONSE,
-        transcript_deltas=False,
-        ignored=TYPED_KEYS[:1] if dialect.tolerant else (),  # the Mar 2025 quickstart sends the model
-        ignored_nulls=TYPED_KEYS,
-    )
+    return AZURE_PREVIEW_FORM if dialect.tolerant else PREVIEW_FORM
+
+
+PREVIEW_FORM = SessionForm(
+    preview_session,
+    PREVIEW_SESSION,
+    lambda session: flat_input(session, FORMATS[session["input_audio_format"]]),
+    flat_output,
+    PREVIEW_RESPONSE,
+    transcript_deltas=False,
+)
+AZURE_PREVIEW_FORM = replace(
+    PREVIEW_FORM,
+    table={**PREVIEW_SESSION, "model": checks.ignored},  # the Mar 2025 quickstart sends it
+    response={**PREVIEW_RESPONSE, **dict.fromkeys(check_tables.TOLERATED_RESPONSE_KEYS, checks.ignored)},
+)
 
 
 PREVIEW_TRANSCRIPTION_FORM = SessionForm(
@@ -170,7 +163,6 @@ PREVIEW_TRANSCRIPTION_FORM = SessionForm(
     check_tables.PREVIEW_TRANSCRIPTION,
     lambda session: _unanswered(flat_input(session, FORMATS[session["input_audio_format"]])),
     family="transcription_session",
-    ignored_nulls=TYPED_KEYS[1:],
 )
 
 
@@ -184,8 +176,6 @@ def ga_form(dialect: WireDialect) -> SessionForm:
         _ga_output,
         check_tables.ga_response_table(format),
         type="realtime",
-        ignored=("model",),
-        ignored_nulls=TYPED_KEYS,
     )
 
 
@@ -204,8 +194,8 @@ def _transcriber(dialect: WireDialect) -> SettingCheck:
 
 
 PCM = {format.rate_hz: format for format in (PCM16_8K, PCM16_16K, PCM16, PCM16_48K)}
-IN_SHELL = shape({"type": choice("function"), "function": anything}, "function")
-TRANSCRIBER = Nullable(shape({"model": text}))
+IN_SHELL = checks.shape({"type": checks.choice("function"), "function": checks.anything}, "function")
+TRANSCRIBER = Nullable(checks.shape({"model": checks.text}))
 
 
 def _unshelled(value: Any, place: EventPlace) -> Json:
@@ -214,7 +204,7 @@ def _unshelled(value: Any, place: EventPlace) -> Json:
     return {"type": "function", **FUNCTION(shell["function"], place.key("function"))}
 
 
-SHELLED = array(_unshelled)
+SHELLED = checks.array(_unshelled)
 
 
 def like_preview(
@@ -226,17 +216,16 @@ def like_preview(
     """The preview's form with other settings: as a service opens them, how they are checked, what formats they mean."""
     return SessionForm(
         lambda session_id, model, expires_at_s: preview_session(session_id, model, expires_at_s) | opened,
-        {**PREVIEW_SESSION, **keys},
+        {**PREVIEW_SESSION, "model": checks.ignored, "client_secret": checks.unknown, **keys},
         lambda session: flat_input(session, heard(session)),
         lambda session, response: replace(flat_output(session, response), format=spoken(session).name),
         {**PREVIEW_RESPONSE, **{key: keys[key] for key in ("voice", "tools") if key in keys}},
-        ignored=("model",),
     )
 
 
 # Qwen-Omni: `pcm`, at a rate beside it
 
-QWEN_FORMAT: CheckTable = {"format": {"type": choice("pcm"), "sample_rate": one_of_whole(PCM)}}
+QWEN_FORMAT: CheckTable = {"format": {"type": checks.choice("pcm"), "sample_rate": checks.one_of_whole(PCM)}}
 QWEN_FORM = like_preview(
     {
         "voice": "Cherry",
@@ -249,13 +238,13 @@ QWEN_FORM = like_preview(
     },
     {
         "tools": SHELLED,
-        "voice": text,
-        "input_audio_format": choice("pcm", "pcm16"),
-        "output_audio_format": choice("pcm", "pcm16", "pcm24"),
+        "voice": checks.text,
+        "input_audio_format": checks.choice("pcm", "pcm16"),
+        "output_audio_format": checks.choice("pcm", "pcm16", "pcm24"),
         "audio": {"input": QWEN_FORMAT, "output": QWEN_FORMAT},
         "input_audio_transcription": TRANSCRIBER,
-        "smooth_output": Nullable(flag),
-        "enable_search": flag,
+        "smooth_output": Nullable(checks.flag),
+        "enable_search": checks.flag,
     },
     lambda session: PCM[session["audio"]["input"]["format"]["sample_rate"]],
     lambda session: PCM[session["audio"]["output"]["format"]["sample_rate"]],
@@ -277,7 +266,7 @@ def xai_form(ga: SessionForm) -> SessionForm:
     return replace(
         ga,
         opened=lambda session_id, model, expires_at_s: _risen(ga.opened(session_id, model, expires_at_s)),
-        table={**ga.table, "audio": inside, "turn_detection": audio["input"]["turn_detection"], "voice": text},
+        table={**ga.table, "audio": inside, "turn_detection": audio["input"]["turn_detection"], "voice": checks.text},
         input=lambda session: ga.input(_sunk(session)),
         output=lambda session, response: spoken(_sunk(session), response),
     )
