@@ -139,8 +139,8 @@ class Behaviour(SimulatedSession):
         quota: Quota | None = None,
         servers: Servers | None = None,
     ) -> None:
-        self.ids = ids
-        self._dialect, self._delays = dialect, profile.delays
+        self.ids, self._dialect, self._profile, self._rng = ids, dialect, profile, rng
+        self._delays = profile.delays
         self._events = _VOICE_LIVE_EVENTS if dialect.name == VOICE_LIVE.name else _EVENTS
         if dialect.transcribes:
             self._events = _TRANSCRIPTION_EVENTS[dialect.names]
@@ -148,9 +148,8 @@ class Behaviour(SimulatedSession):
         self._conversation = Conversation(ids, dialect.names)
         self._reader = ItemReader(self._conversation, dialect)
         self._noted: list[str] = []
-        self._uncut, self._rng = profile.ignored_truncate_share, rng
         self._outbox = Outbox(ids, rng, obfuscated=profile.obfuscation and dialect.names is GA)
-        quota, self._servers = quota or Quota(UNLIMITED), servers or Servers()
+        self._servers = servers or Servers()
         self._servers.sessions += 1
         composer = Composer(
             self.session,
@@ -160,11 +159,11 @@ class Behaviour(SimulatedSession):
             profile,
             replies,
             rng,
-            quota,
+            quota or Quota(UNLIMITED),
             self._servers,
         )
-        self._responses = Responses(composer, self._outbox, profile, quota)
-        self._turns = CallerTurns(self.session, self._conversation, self._outbox, self._responses, profile, rng)
+        self._responses = Responses(composer)
+        self._turns = CallerTurns(composer, self._responses)
 
     def open(self, at_ns: int) -> None:
         if self._dialect.greeting:
@@ -190,9 +189,8 @@ class Behaviour(SimulatedSession):
             raise checks.rejected_value(EventPlace("type"), event_type, self._events)
         kind = self._events[event_type]
         self._noted = []
-        receipt = kind.handler(
-            self, checks.accepted(kind.table, {}, event, EventPlace(), required=kind.required), at_ns
-        )
+        fields = checks.accepted(kind.table, {}, event, EventPlace(), required=kind.required)
+        receipt = kind.handler(self, fields, at_ns)
         return (receipt or {}) | ({"not_simulated": self._noted} if self._noted else {})
 
     def _session_update(self, event: Json, at_ns: int) -> None:
@@ -201,9 +199,7 @@ class Behaviour(SimulatedSession):
         self._tell_session(at_ns, "updated", self._delays.session_updated)
 
     def _append(self, event: Json, at_ns: int) -> ReceiptFields:
-        begin = self._turns.appended
-        self._turns.append(event["audio"], at_ns)
-        return {"from_byte": begin, "to_byte": self._turns.appended}
+        return self._turns.append(event["audio"], at_ns)
 
     def _commit(self, event: Json, at_ns: int) -> None:
         self._turns.commit(at_ns)
@@ -225,7 +221,7 @@ class Behaviour(SimulatedSession):
 
     def _item_truncate(self, event: Json, at_ns: int) -> ReceiptFields:
         item = self._conversation.truncatable(event["item_id"], event["audio_end_ms"])
-        if not drawn(self._uncut, self._rng):
+        if not drawn(self._profile.ignored_truncate_share, self._rng):
             item.truncate(event["audio_end_ms"])
         self._turns.stop_playing()
         cut = {key: event[key] for key in ("item_id", "content_index", "audio_end_ms")}
