@@ -268,7 +268,7 @@ class AgentBehaviour(SimulatedSession):
         self._wire, self._profile, self._replies, self._rng = wire, profile, replies, rng
         self._outbox = Outbox(ids, rng, obfuscated=False)
         self._audio = InputAudio(profile.vad.min_speech_ms)
-        self._audio.set_silence(SILENCE_MS)
+        self._audio.silence_ms = SILENCE_MS
         self._speed = profile.generation_speed if wire.clears and profile.agent.noise_dbfs is None else 1.0
         self._opened = self._streaming = False
         self._frames: deque[Frame] = deque()

@@ -153,13 +153,13 @@ class CallerTurns:
         """Take audio in. Returns where it is in the stream of input audio."""
         heard, begin = self._session.input, self._audio.end.byte
         if heard.detection is not None and heard.detection.type == "server_vad":
-            self._audio.set_silence(heard.detection.silence_duration_ms)
+            self._audio.silence_ms = heard.detection.silence_duration_ms
         for speech in self._audio.append(audio, heard):
             assert heard.detection is not None
             if speech.began:
                 if heard.detection.type == "semantic_vad":  # how much silence ends it differs from one to the next
                     drawn_ms = self._outbox.after(0, self._delays.semantic_end) / NS_PER_MS
-                    self._audio.set_silence(semantic_silence_ms(drawn_ms, heard.detection.eagerness))
+                    self._audio.silence_ms = semantic_silence_ms(drawn_ms, heard.detection.eagerness)
                 # a reply is being made, or played by a client that plays at once what comes
                 over_a_reply = self._responses.active is not None or at_ns < self._played_ns
                 self._ignoring = over_a_reply and drawn(self._ignores, self._rng)

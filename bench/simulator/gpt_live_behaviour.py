@@ -77,7 +77,7 @@ class GptLiveBehaviour(SimulatedSession):
         self._replies, self._rng = replies, rng
         self._outbox = Outbox(ids, rng, obfuscated=False)
         self._audio = InputAudio()
-        self._audio.set_silence(SILENCE_MS)
+        self._audio.silence_ms = SILENCE_MS
         self._heard: InputSettings | None = None
         self._ticks = 0
         """How many deltas were planned."""
