@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 
 import msgspec
@@ -45,35 +46,6 @@ class HoldStill:
 
 
 @dataclass(frozen=True)
-class Freeze:
-    """Let the whole process stand still."""
-
-    duration_s: float
-
-
-@dataclass(frozen=True)
-class ResetConnection:
-    """Let TCP reset the connection."""
-
-
-@dataclass(frozen=True)
-class FailTls:
-    """Answer with the alert that the handshake failed."""
-
-
-@dataclass(frozen=True)
-class HangUp:
-    """Close with this code; 1006: without a close frame."""
-
-    code: int
-
-
-@dataclass(frozen=True)
-class ExpireSession:
-    """End the session as one that is too old."""
-
-
-@dataclass(frozen=True)
 class EndResponse:
     """Let the response be done now, with this status."""
 
@@ -82,26 +54,17 @@ class EndResponse:
     details: Json
 
 
-FaultAction = (
-    HandOver | HandOverPart | HoldStill | Freeze | ResetConnection | FailTls | HangUp | ExpireSession | EndResponse
-)
+FaultAction = HandOver | HandOverPart | HoldStill | EndResponse | Fault
+"""What a connection does; of a fault that is among BREAKS what its kind says."""
+BREAKS = ("freeze", "reset", "tls_alert", "close", "session_expired")
 
 
 def to_connection(fault: Fault) -> Iterator[FaultAction]:
     """What a fault does to a connection, whatever is sent on it; nothing where it strikes events alone."""
-    match fault.kind:
-        case "hang":
-            yield HoldStill(None if fault.duration_s is None else round(fault.duration_s * NS_PER_S))
-        case "freeze":
-            yield Freeze(fault.duration_s or 0)
-        case "reset":
-            yield ResetConnection()
-        case "tls_alert":
-            yield FailTls()
-        case "close":
-            yield HangUp(int(fault.code or 0))
-        case "session_expired":
-            yield ExpireSession()
+    if fault.kind == "hang":
+        yield HoldStill(None if fault.duration_s is None else round(fault.duration_s * NS_PER_S))
+    elif fault.kind in BREAKS:
+        yield fault
 
 
 DRIP_MS = 10
@@ -114,33 +77,11 @@ SPELLINGS = {
 }
 
 
-def ahead(fault: Fault, event: Outgoing) -> HandOver | None:
-    """The event that comes ahead of another one because of a fault; None: none does."""
-    if fault.kind == "error":
-        fields = error_fields(str(fault.code), f"The simulator was asked for the error {fault.code}.")
-        fields["error"]["type"] = "server_error" if fault.code == "server_error" else "invalid_request_error"
-        return _another("error", fields, event)
-    if fault.kind == "unknown":
-        return _another("response.nobody_knows", {"response_id": event.response_id}, event)
-    return None
-
-
-def _another(event_type: str, fields: Json, event: Outgoing) -> HandOver:
-    """Another event at the same instant, from which its id is made."""
-    body = event_bytes(event_type, f"event_fault_{event.due_ns}", fields)
-    return HandOver(Outgoing(event.due_ns, event_type, body, event.response_id))
-
-
-def garbled(fault: Fault, actions: Iterable[FaultAction]) -> Iterator[FaultAction]:
-    """What becomes of what was to be handed over by a fault that garbles events; of all else nothing."""
-    for action in actions:
-        if isinstance(action, HandOver):
-            yield from _garbled_event(fault, action)
-        else:
-            yield action
-
-
-def _garbled_event(fault: Fault, given: HandOver) -> Iterator[FaultAction]:
+def garbled(fault: Fault, given: FaultAction) -> Iterator[FaultAction]:
+    """What becomes of an event that was to be handed over by a fault that garbles it."""
+    if not isinstance(given, HandOver):
+        yield given
+        return
     body = given.event.body
     match fault.kind:
         case "drop":
@@ -332,12 +273,22 @@ def _struck(event: Outgoing, faults: Iterable[Fault]) -> Iterator[FaultAction]:
     """What faults do ahead of an event, in their order, and then the event as they leave it."""
     for fault in faults:
         yield from to_connection(fault)
-        if another := ahead(fault, event):
-            yield another
-    actions: Iterator[FaultAction] = iter([HandOver(event)])
+        if fault.kind == "error":
+            fields = error_fields(str(fault.code), f"The simulator was asked for the error {fault.code}.")
+            fields["error"]["type"] = "server_error" if fault.code == "server_error" else "invalid_request_error"
+            yield _another("error", fields, event)
+        elif fault.kind == "unknown":
+            yield _another("response.nobody_knows", {"response_id": event.response_id}, event)
+    actions: Iterable[FaultAction] = [HandOver(event)]
     for fault in faults:
-        actions = garbled(fault, actions)
+        actions = chain.from_iterable(map(partial(garbled, fault), actions))
     yield from actions
+
+
+def _another(event_type: str, fields: Json, event: Outgoing) -> HandOver:
+    """Another event at the same instant, from which its id is made."""
+    body = event_bytes(event_type, f"event_fault_{event.due_ns}", fields)
+    return HandOver(Outgoing(event.due_ns, event_type, body, event.response_id))
 
 
 class _StruckResponse:
@@ -382,8 +333,12 @@ class _StruckResponse:
             yield from actions
             swapped, self._swapped = self._swapped, []
             yield from swapped
-        if ending := kinds.get("failed") or kinds.get("incomplete"):
-            yield EndResponse(self.id, ending.kind, _details(ending))
+        if fault := kinds.get("incomplete"):
+            yield EndResponse(self.id, fault.kind, {"type": "incomplete", "reason": fault.reason})
+        if fault := kinds.get("failed"):
+            problem = f"The simulator was asked for {fault.code}."
+            error = {"type": "server_error", "code": fault.code, "message": problem}
+            yield EndResponse(self.id, fault.kind, {"type": "failed", "error": error})
         if "endless" in kinds:
             self._over = True
             while True:
@@ -393,11 +348,3 @@ class _StruckResponse:
 
 def _due_at(due_ns: int, given: HandOver) -> HandOver:
     return replace(given, event=structs.replace(given.event, due_ns=due_ns))
-
-
-def _details(fault: Fault) -> Json:
-    """The status_details of a response that a fault ends."""
-    if fault.kind == "incomplete":
-        return {"type": "incomplete", "reason": fault.reason}
-    error = {"type": "server_error", "code": fault.code, "message": f"The simulator was asked for {fault.code}."}
-    return {"type": "failed", "error": error}

@@ -28,17 +28,13 @@ from bench.protocol.base import SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, BinaryM
 from bench.simulator.behaviour import SimulatedSession
 from bench.simulator.faults.injection import (
     EndResponse,
-    ExpireSession,
-    FailTls,
     FaultAction,
     FaultInjector,
-    Freeze,
     HandOver,
     HandOverPart,
-    HangUp,
     HoldStill,
-    ResetConnection,
 )
+from bench.simulator.faults.kinds import Fault
 from bench.simulator.quota import Quota
 from bench.simulator.refusals import (
     EXPIRED_REASON,
@@ -279,26 +275,17 @@ class Connection:
                 self._still = True
                 self._stream.pause()
                 self._rest = self._shared.loop.call_later(for_ns / NS_PER_S, self._move_on, go_on)
-            case Freeze(duration_s):
+            case Fault(kind="freeze", duration_s=float(duration_s)):
                 self._shared.freeze(duration_s)
-            case ExpireSession():
+            case Fault(kind="session_expired"):
                 self._expire(monotonic_ns())
-            case HangUp(code) if code != ABNORMAL:
+            case Fault(kind="close", code=int(code)) if code != ABNORMAL:
                 self.close(code)
-            case _:
-                self._break_off(action)
-
-    def _break_off(self, action: FaultAction) -> None:
-        """End the connection without a word, and send nothing more."""
-        self._still = True
-        self._stream.turn_deaf()
-        match action:
-            case ResetConnection():
-                self._stream.reset()
-            case FailTls():
-                self._stream.fail_tls()
-            case _:
-                self._stream.finish()
+            case Fault(kind=kind):  # without a word; nothing more is sent
+                self._still = True
+                self._stream.turn_deaf()
+                ends = {"reset": self._stream.reset, "tls_alert": self._stream.fail_tls}
+                ends.get(kind, self._stream.finish)()
 
     def _move_on(self, go_on: Callable[[], None] | None) -> None:
         self._still = False
