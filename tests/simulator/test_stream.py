@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from bench.clock import enable_stamps, monotonic_ns
 from bench.simulator.behaviour import Behaviour, SimulatedSession
 from bench.simulator.serving import stream
+from bench.simulator.serving.connection import Offer
 from bench.simulator.serving.handshake import Accepted, Authenticator
-from bench.simulator.serving.server import Alarm, Offer, Server, ServerWorker, Timetable, listen
+from bench.simulator.serving.server import Alarm, Server, ServerWorker, Timetable, listen
 from bench.simulator.serving.stream import ServerStream
 from bench.simulator.wire import ArrivalSpan
 from tests.simulator.builders import (

@@ -35,6 +35,7 @@ from bench.simulator.faults.injection import (
     HoldStill,
 )
 from bench.simulator.faults.kinds import Fault
+from bench.simulator.profile import Profile
 from bench.simulator.quota import Quota
 from bench.simulator.refusals import (
     EXPIRED_REASON,
@@ -46,7 +47,9 @@ from bench.simulator.refusals import (
 )
 from bench.simulator.serving.handshake import Accepted, Authenticator, admit, is_openai
 from bench.simulator.serving.stream import ServerStream
+from bench.simulator.serving.token_issuer import Identity
 from bench.simulator.truth import WARN_MS, LatenessCounts, TruthLog
+from bench.simulator.voice import RecordedReply
 from bench.simulator.wire import ArrivalSpan, Ids, Outgoing, error_fields, event_bytes, whole_frame
 from bench.units import NS_PER_S
 
@@ -56,24 +59,32 @@ ABNORMAL = 1006  # of a connection that ends without a close frame
 
 
 @dataclass(frozen=True)
+class Offer:
+    """What to serve, and to whom. `tls` None: plain ws; `deflate`: compressed for clients that offer it."""
+
+    profile: Profile
+    replies: Sequence[RecordedReply]
+    seed: int
+    authenticator: Authenticator
+    tls: ssl.SSLContext | None = None
+    deflate: bool = False
+    truth: TruthLog | None = None
+    identity: Identity | None = None
+
+
+@dataclass(frozen=True)
 class Shared:
     """The state that all connections of a server share."""
 
+    offer: Offer
     loop: asyncio.AbstractEventLoop
-    authenticator: Authenticator
     quota: Quota
-    tls: ssl.SSLContext | None
-    deflate: bool
     new_session: Callable[[Accepted], SimulatedSession]
     refused: Callable[[RefusedUpgrade | Complaint, int], None]  # told of each refusal, and when its request had come
     plan: Callable[[Connection, int | None], None]  # when its next event is due; None: none is
     lateness: LatenessCounts
-    truth: TruthLog | None
     injector: Callable[[], FaultInjector | None]  # of the next connection; None: the profile has no faults
     freeze: Callable[[float], None]  # seconds; of all connections
-    events_per_segment: int
-    ping_interval_s: float
-    session_cap_s: float
 
 
 class _SimulatedProtocol(ServerProtocol):
@@ -101,14 +112,14 @@ class Connection:
     """Lives until its socket is gone; then calls `ended` once."""
 
     def __init__(self, shared: Shared, sock: socket.socket, ended: Callable[[Connection], None]) -> None:
-        self._shared, self._ended = shared, ended
-        extensions = [ServerPerMessageDeflateFactory()] if shared.deflate else None
+        self._shared, self._ended, self._truth = shared, ended, shared.offer.truth
+        extensions = [ServerPerMessageDeflateFactory()] if shared.offer.deflate else None
         self._protocol = _SimulatedProtocol(shared.lateness, max_size=MAX_MESSAGE_BYTES, extensions=extensions)
         self._framed: Callable[[bytes], bytes] = whole_frame
         self._behaviour: SimulatedSession | None = None
         self._fragments: list[bytes] = []
         self._binary = False  # whether they are a binary message's
-        self._events_per_segment = shared.events_per_segment
+        self._events_per_segment = shared.offer.profile.events_per_segment
         self._pinger: asyncio.TimerHandle | None = None
         self._chores: list[asyncio.TimerHandle] = []
         self._still = False  # nothing is sent
@@ -116,7 +127,7 @@ class Connection:
         self._overdue_ns: int | None = None  # since when it should have expired
         self._injector = shared.injector()
         on_hello = partial(self._strike, "tls") if self._injector else None
-        self._stream = ServerStream(shared.loop, sock, shared.tls, self._received, self._gone, on_hello)
+        self._stream = ServerStream(shared.loop, sock, shared.offer.tls, self._received, self._gone, on_hello)
         self._strike("tcp")
 
     def close(self, code: int, reason: str = "") -> None:
@@ -163,7 +174,7 @@ class Connection:
     def _verdict(self, request: Request, at_ns: int) -> Accepted | RefusedUpgrade:
         headers = {name.lower(): value for name, value in request.headers.raw_items()}
         refusal = self._injector.refusal(is_openai(request.path), at_ns) if self._injector else None
-        verdict = admit(request.path, headers, self._shared.authenticator, utc_ns() / NS_PER_S, refusal)
+        verdict = admit(request.path, headers, self._shared.offer.authenticator, utc_ns() / NS_PER_S, refusal)
         if isinstance(verdict, RefusedUpgrade) or verdict.complaint:
             return verdict
         wait_ns = self._shared.quota.connect(at_ns)
@@ -183,11 +194,11 @@ class Connection:
         self._session_id = self._behaviour.ids.session
         if self._injector:
             self._injector.session_id = self._session_id
-        if self._shared.truth and self._shared.authenticator.tokens:
-            self._shared.truth.opened(self._behaviour.ids.session, accepted.token, at_ns)
+        if self._truth and self._shared.offer.authenticator.tokens:
+            self._truth.opened(self._behaviour.ids.session, accepted.token, at_ns)
         opened_ns = monotonic_ns()
         self._behaviour.open(opened_ns)
-        expires_ns = opened_ns + int(self._shared.session_cap_s * NS_PER_S)
+        expires_ns = opened_ns + int(self._shared.offer.profile.max_session_s * NS_PER_S)
         self._chores.append(self._shared.loop.call_at(expires_ns / NS_PER_S, self._expire, expires_ns))
         self._ping_later()
 
@@ -203,8 +214,8 @@ class Connection:
         message, self._fragments = b"".join(self._fragments), []
         receive = self._behaviour.receive_binary if self._binary else self._behaviour.receive_text
         received = receive(message, at_ns)
-        if self._shared.truth:
-            self._shared.truth.received(self._behaviour.ids.session, received, arrival)
+        if self._truth:
+            self._truth.received(self._behaviour.ids.session, received, arrival)
         if self._injector:
             self._injector.received(received.type, at_ns)
 
@@ -236,8 +247,8 @@ class Connection:
         taken_ns = monotonic_ns() if self._stream.write(data) else None
         for event, frame in zip(events, frames, strict=True):
             self._shared.lateness.add(handed_ns - event.due_ns)
-            if self._shared.truth:
-                self._shared.truth.sent(self._session_id, event, handed_ns, taken_ns, len(frame))
+            if self._truth:
+                self._truth.sent(self._session_id, event, handed_ns, taken_ns, len(frame))
 
     def _compressed(self, body: bytes) -> bytes:
         opcode = Opcode.BINARY if type(body) is BinaryMessage else Opcode.TEXT
@@ -307,7 +318,7 @@ class Connection:
             self._ping_later()
 
     def _ping_later(self) -> None:
-        self._pinger = self._shared.loop.call_later(self._shared.ping_interval_s, self._ping)
+        self._pinger = self._shared.loop.call_later(self._shared.offer.profile.ping_interval_s, self._ping)
 
     def _expire(self, due_ns: int) -> None:
         """End a session that has lasted too long, as the service does; one that holds still, once it goes on."""
@@ -316,7 +327,7 @@ class Connection:
         if self._still:
             self._overdue_ns = due_ns
             return
-        reason = EXPIRED_REASON.format(minutes=self._shared.session_cap_s / 60)
+        reason = EXPIRED_REASON.format(minutes=self._shared.offer.profile.max_session_s / 60)
         body = event_bytes("error", self._behaviour.ids.event(), error_fields(SESSION_EXPIRED, reason))
         self._send((Outgoing(due_ns, "error", body),))
         self.close(GOING_AWAY, reason)

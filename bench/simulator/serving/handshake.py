@@ -12,40 +12,15 @@ import hmac
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
 from bench.protocol.openai import RATED_FORMATS
+from bench.simulator import refusals, wire
 from bench.simulator.agent_behaviour import WIRES
-from bench.simulator.refusals import (
-    BAD_KEY,
-    BAD_OPENAI_KEY,
-    BAD_VERSION,
-    DEAD_TOKEN,
-    MISSING_MODEL,
-    MODEL_OF_TRANSCRIPTION,
-    NO_DEPLOYMENT,
-    NO_MODEL,
-    NO_SUCH_PATH,
-    STRAY_VERSION,
-    TOO_MANY_HEADERS,
-    Complaint,
-    RefusedUpgrade,
-)
-from bench.simulator.wire import (
-    AGENT,
-    AGENT_PATH,
-    AZURE_GA,
-    AZURE_PREVIEW,
-    GPT_LIVE,
-    OPENAI_GA,
-    OPENAI_PREVIEW,
-    QWEN,
-    VOICE_LIVE,
-    XAI,
-    WireDialect,
-)
+from bench.simulator.refusals import Complaint, RefusedUpgrade
+from bench.simulator.wire import AGENT_PATH, WireDialect
 
 OBJECT_ID = "00000000-0000-0000-0000-000000000001"
 TENANT_ID = "00000000-0000-0000-0000-000000000002"
@@ -69,13 +44,9 @@ class TokenIssuer:
         self._life_s, self._secret = life_s, secret
         self._issued: dict[str, Issued] = {}
 
-    @property
-    def count(self) -> int:
-        return len(self._issued)
-
     def issue(self, resource: str, now_s: float) -> Issued:
         """A new token for the audience `resource`; numbers count from 1."""
-        number, expires_s = self.count + 1, math.ceil(now_s + self._life_s)
+        number, expires_s = len(self._issued) + 1, math.ceil(now_s + self._life_s)
         claims = {
             "aud": resource,
             "exp": expires_s,
@@ -106,13 +77,17 @@ UNDERLYING_MODELS = {  # Azure's session.model names the model behind the deploy
     "gpt-realtime": "gpt-realtime-2025-08-28",
     "gpt-realtime-mini": "gpt-realtime-mini-2025-12-15",
 }
-PATHS = {"/api-ws/v1/realtime": QWEN}
+PATHS = {"/api-ws/v1/realtime": wire.QWEN}
 """Paths of services that speak the Realtime API with differences of their own."""
-MODELS = {"grok-": XAI}
+MODELS = {"grok-": wire.XAI}
 """How models are called of such services that have OpenAI's path."""
 DEFAULT_FORMAT = "pcm16@16000"
 """The format of agents whose caller does not say it."""
 MAX_CUSTOM_HEADERS = 10
+OF_AZURE = (
+    "/openai/realtime", "/openai/v1/realtime", "/voice-live/realtime", "/v1/live/sessions", "/openai/v1/live/sessions",
+)  # fmt: skip
+"""Paths at which that many are taken."""
 STANDARD_HEADERS = {
     "accept", "accept-encoding", "accept-language", "api-key", "authorization", "cache-control", "connection",
     "content-length", "content-type", "host", "measured_from", "pragma", "proxy-connection", "upgrade", "user-agent",
@@ -146,13 +121,6 @@ class Accepted:
     wire: str = ""
 
 
-class _Shown(NamedTuple):
-    """What became of a client's credentials."""
-
-    problem: RefusedUpgrade | None = None
-    token: int | None = None
-
-
 def admit(
     target: str,
     headers: Mapping[str, str],
@@ -167,30 +135,18 @@ def admit(
     if isinstance(fault, RefusedUpgrade):
         return fault
     path, _, query_text = target.partition("?")
+    path = path.rstrip("/")
     query = {name: values[0] for name, values in parse_qs(query_text, keep_blank_values=True).items()}
-    shown = _shown(authenticator, headers, query, now_s)
-    match path.rstrip("/"):
-        case "/openai/realtime":
-            return _azure_refusal(headers, shown) or _azure_preview(query, shown.token)
-        case "/openai/v1/realtime":
-            return _azure_refusal(headers, shown) or _azure_ga(query, shown.token)
-        case "/voice-live/realtime":
-            return _azure_refusal(headers, shown) or _voice_live(query, shown.token)
-        case "/v1/live/sessions" | "/openai/v1/live/sessions":
-            return _azure_refusal(headers, shown) or Accepted(GPT_LIVE, "", token=shown.token)
-        case path if path.startswith(AGENT_PATH) and path.removeprefix(AGENT_PATH) in WIRES:
-            format = query.get("format", DEFAULT_FORMAT)
-            named = format if format in RATED_FORMATS else DEFAULT_FORMAT
-            return shown.problem or Accepted(AGENT, named, token=shown.token, wire=path.removeprefix(AGENT_PATH))
-        case path if path in PATHS:
-            return shown.problem or Accepted(PATHS[path], query.get("model") or "simulated", token=shown.token)
-        case _ if is_openai(target):
-            model = query.get("model", "")
-            for first, dialect in MODELS.items():
-                if model.startswith(first):
-                    return shown.problem or Accepted(dialect, model, token=shown.token)
-            return _openai(query, headers, shown, fault)
-    return NO_SUCH_PATH
+    problem, token = _credentials(authenticator, headers, query, now_s)
+    if is_openai(target) and not query.get("model", "").startswith(tuple(MODELS)):
+        return replace(_openai(query, headers, problem, fault), token=token)
+    verdict = _verdict(path, query)
+    if verdict is refusals.NO_SUCH_PATH:
+        return verdict
+    custom = sum(name not in STANDARD_HEADERS and not name.startswith("sec-websocket-") for name in headers)
+    if path in OF_AZURE and custom > MAX_CUSTOM_HEADERS:
+        return refusals.TOO_MANY_HEADERS
+    return problem or (replace(verdict, token=token) if isinstance(verdict, Accepted) else verdict)
 
 
 def is_openai(target: str) -> bool:
@@ -198,69 +154,68 @@ def is_openai(target: str) -> bool:
     return target.partition("?")[0].rstrip("/") == "/v1/realtime"
 
 
-def _azure_refusal(headers: Mapping[str, str], shown: _Shown) -> RefusedUpgrade | None:
-    custom = sum(name not in STANDARD_HEADERS and not name.startswith("sec-websocket-") for name in headers)
-    return TOO_MANY_HEADERS if custom > MAX_CUSTOM_HEADERS else shown.problem
+def _verdict(path: str, query: Mapping[str, str]) -> Accepted | RefusedUpgrade:
+    """What becomes of a request at an address that is not OpenAI's, whoever it is from."""
+    version, model = query.get("api-version"), query.get("model", "")
+    match path:
+        case "/openai/realtime":
+            deployment = query.get("deployment", "")
+            return _azure(wire.AZURE_PREVIEW, deployment, query) if version in API_VERSIONS else refusals.BAD_VERSION
+        case "/openai/v1/realtime":
+            return _azure(wire.AZURE_GA, model, query) if version is None else refusals.STRAY_VERSION
+        case "/voice-live/realtime":
+            if version not in VOICE_LIVE_VERSIONS:
+                return refusals.BAD_VERSION
+            return Accepted(wire.VOICE_LIVE, model) if model else refusals.NO_MODEL
+        case "/v1/live/sessions" | "/openai/v1/live/sessions":
+            return Accepted(wire.GPT_LIVE, "")
+        case _ if path in PATHS:
+            return Accepted(PATHS[path], model or "simulated")
+        case "/v1/realtime":
+            return Accepted(next(dialect for first, dialect in MODELS.items() if model.startswith(first)), model)
+    kind = path.removeprefix(AGENT_PATH)
+    if path.startswith(AGENT_PATH) and kind in WIRES:
+        format = query.get("format", DEFAULT_FORMAT)
+        return Accepted(wire.AGENT, format if format in RATED_FORMATS else DEFAULT_FORMAT, wire=kind)
+    return refusals.NO_SUCH_PATH
 
 
-def _azure_preview(query: Mapping[str, str], token: int | None) -> Accepted | RefusedUpgrade:
-    if query.get("api-version") not in API_VERSIONS:
-        return BAD_VERSION
-    return _azure(AZURE_PREVIEW, query, query.get("deployment"), token)
-
-
-def _azure_ga(query: Mapping[str, str], token: int | None) -> Accepted | RefusedUpgrade:
-    if "api-version" in query:
-        return STRAY_VERSION
-    return _azure(AZURE_GA, query, query.get("model"), token)
-
-
-def _azure(
-    dialect: WireDialect, query: Mapping[str, str], deployment: str | None, token: int | None
-) -> Accepted | RefusedUpgrade:
+def _azure(dialect: WireDialect, deployment: str, query: Mapping[str, str]) -> Accepted | RefusedUpgrade:
     if _transcribes(query):  # a deployment that transcribes may be named here, or in the session
-        return Accepted(dialect.transcribing(), deployment or "", token=token)
-    if not deployment:
-        return NO_DEPLOYMENT
-    return Accepted(dialect, UNDERLYING_MODELS.get(deployment, deployment), token=token)
-
-
-def _voice_live(query: Mapping[str, str], token: int | None) -> Accepted | RefusedUpgrade:
-    if query.get("api-version") not in VOICE_LIVE_VERSIONS:
-        return BAD_VERSION
-    return Accepted(VOICE_LIVE, query["model"], token=token) if query.get("model") else NO_MODEL
+        return Accepted(dialect.transcribing(), deployment)
+    return Accepted(dialect, UNDERLYING_MODELS.get(deployment, deployment)) if deployment else refusals.NO_DEPLOYMENT
 
 
 def _openai(
-    query: Mapping[str, str], headers: Mapping[str, str], shown: _Shown, complaint: Complaint | None
+    query: Mapping[str, str], headers: Mapping[str, str], problem: RefusedUpgrade | None, complaint: Complaint | None
 ) -> Accepted:
-    dialect = OPENAI_PREVIEW if headers.get("openai-beta") == "realtime=v1" else OPENAI_GA
-    if complaint is None and shown.problem:
-        complaint = BAD_OPENAI_KEY
+    dialect = wire.OPENAI_PREVIEW if headers.get("openai-beta") == "realtime=v1" else wire.OPENAI_GA
+    if complaint is None and problem:
+        complaint = refusals.BAD_OPENAI_KEY
     elif complaint is None and _transcribes(query) is bool(query.get("model")):
-        complaint = MODEL_OF_TRANSCRIPTION if _transcribes(query) else MISSING_MODEL
-    return Accepted(
-        dialect.transcribing() if _transcribes(query) else dialect, query.get("model", ""), complaint, shown.token
-    )
+        complaint = refusals.MODEL_OF_TRANSCRIPTION if _transcribes(query) else refusals.MISSING_MODEL
+    return Accepted(dialect.transcribing() if _transcribes(query) else dialect, query.get("model", ""), complaint)
 
 
 def _transcribes(query: Mapping[str, str]) -> bool:
     return query.get("intent") == "transcription"
 
 
-def _shown(authenticator: Authenticator, headers: Mapping[str, str], query: Mapping[str, str], now_s: float) -> _Shown:
+def _credentials(
+    authenticator: Authenticator, headers: Mapping[str, str], query: Mapping[str, str], now_s: float
+) -> tuple[RefusedUpgrade | None, int | None]:
+    """What is wrong with a client's credentials, and the number of its token."""
     if not authenticator.closed:
-        return _Shown()
+        return None, None
     scheme, space, credentials = headers.get("authorization", "").partition(" ")
-    kind = scheme.lower() if space else None
-    bearer = credentials if kind == "bearer" else None
+    bearer = credentials if space and scheme.lower() == "bearer" else None
     if authenticator.key is not None:
         offers = (headers.get("api-key"), query.get("api-key"), bearer)
         key, offered = authenticator.key.encode(), (offer for offer in offers if offer is not None)
         matches = [hmac.compare_digest(offer.encode(errors="surrogateescape"), key) for offer in offered]
         if any(matches):  # of a list: all are compared, so the time taken tells nothing
-            return _Shown()
+            return None, None
     if authenticator.tokens is None or bearer is None:
-        return _Shown(BAD_KEY)
+        return refusals.BAD_KEY, None
     token = authenticator.tokens.living(bearer, now_s)
-    return _Shown(DEAD_TOKEN if token is None else None, token)
+    return refusals.DEAD_TOKEN if token is None else None, token

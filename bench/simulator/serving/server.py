@@ -22,9 +22,8 @@ import select
 import selectors
 import signal
 import socket
-import ssl
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, cast
 
@@ -38,14 +37,12 @@ from bench.simulator.behaviour import Behaviour, SimulatedSession
 from bench.simulator.faults.injection import FaultInjector, StruckFault
 from bench.simulator.faults.kinds import Fault
 from bench.simulator.gpt_live_behaviour import GptLiveBehaviour
-from bench.simulator.profile import Profile
 from bench.simulator.quota import Quota, Servers
 from bench.simulator.refusals import GOING_AWAY, Complaint, RefusedUpgrade
-from bench.simulator.serving.connection import Connection, Shared
-from bench.simulator.serving.handshake import Accepted, Authenticator
-from bench.simulator.serving.token_issuer import Identity, served
-from bench.simulator.truth import LatenessCounts, Served, Standing, TruthLog
-from bench.simulator.voice import RecordedReply
+from bench.simulator.serving.connection import Connection, Offer, Shared
+from bench.simulator.serving.handshake import Accepted
+from bench.simulator.serving.token_issuer import served
+from bench.simulator.truth import LatenessCounts, Served, Standing
 from bench.simulator.wire import GA, GPT_LIVE, Ids
 from bench.units import NS_PER_S
 
@@ -55,20 +52,6 @@ TAG_BITS = 24
 TellStanding = Callable[[int, Standing], None]
 """Learns the number of a process, and how that stands."""
 ACCEPT_PAUSE_S = 0.1  # after an accept failed for want of file descriptors
-
-
-@dataclass(frozen=True)
-class Offer:
-    """What to serve, and to whom. `tls` None: plain ws; `deflate`: compressed for clients that offer it."""
-
-    profile: Profile
-    replies: Sequence[RecordedReply]
-    seed: int
-    authenticator: Authenticator
-    tls: ssl.SSLContext | None = None
-    deflate: bool = False
-    truth: TruthLog | None = None
-    identity: Identity | None = None
 
 
 @dataclass(frozen=True)
@@ -109,21 +92,15 @@ class Server:
         self.sessions = self.refused = self.struck = 0
         self.lateness = LatenessCounts()
         self._shared = Shared(
+            offer=offer,
             loop=loop,
-            authenticator=offer.authenticator,
             quota=self._quota,
-            tls=offer.tls,
-            deflate=offer.deflate,
             new_session=self._new_session,
             refused=self._note_refusal,
             plan=Alarm(loop).plan,
             lateness=self.lateness,
-            truth=offer.truth,
             injector=self._new_injector,
             freeze=self._freeze,
-            events_per_segment=offer.profile.events_per_segment,
-            ping_interval_s=offer.profile.ping_interval_s,
-            session_cap_s=offer.profile.max_session_s,
         )
         loop.add_reader(listener, self._accept)
         for fault in offer.profile.faults:

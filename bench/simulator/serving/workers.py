@@ -21,7 +21,8 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.installation import KILLED_S
-from bench.simulator.serving.server import BACKLOG, Offer, ServerWorker, TellStanding, listen, new_tag, serve
+from bench.simulator.serving.connection import Offer
+from bench.simulator.serving.server import BACKLOG, ServerWorker, TellStanding, listen, new_tag, serve
 from bench.simulator.truth import Served, Standing
 
 READY = "ready"
