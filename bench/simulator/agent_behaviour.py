@@ -35,7 +35,7 @@ from bench.simulator.conversation.input_audio import InputAudio
 from bench.simulator.profile import Profile, drawn
 from bench.simulator.quota import Servers
 from bench.simulator.session.effective import Detection, InputSettings
-from bench.simulator.voice import RecordedReply, first_audible, reply_samples
+from bench.simulator.voice import RecordedReply, audible_byte, reply_samples
 from bench.simulator.wire import Ids, Json, Outbox, OutboxStep, Outgoing, RejectedError
 from bench.units import NS_PER_MS
 
@@ -44,40 +44,30 @@ NamedBody = tuple[str, bytes]
 
 
 class Understood(NamedTuple):
-    """What a text message of the caller's line comes to."""
+    """What a text message of the caller's line comes to. `id`: what it names, as a call, a mark, a key."""
 
+    name: str
+    id: str | None = None
     audio: bytes = b""
     opens: bool = False
 
 
 class AgentWire(ABC):
-    """One call's wire. `clears`: whether the caller's line drops what was not played where it is asked to.
+    """One call's wire. `plain`: audio is in binary messages, and the call is open at once. `clears`: the caller's line
+    drops what was not played where it is asked to.
 
     `format`: of audio, both ways, which the address names where the wire leaves a choice.
     """
 
-    opens_at_once = False
+    plain = False
     clears = False
-    format: AudioFormat
 
-    @abstractmethod
-    def __init__(self, format: AudioFormatName) -> None: ...
-
-    def audio_in(self, message: bytes) -> bytes | None:
-        """The audio of a binary message; None where none may come."""
-        return None
+    def __init__(self, format: AudioFormatName) -> None:
+        self.format = RATED_FORMATS[format]
 
     @abstractmethod
     def take(self, event: Json) -> Understood:
-        """Understand a text message. Raises RejectedError."""
-
-    @abstractmethod
-    def name_of(self, event: Json) -> str:
-        """What kind of message it is."""
-
-    @abstractmethod
-    def id_of(self, event: Json) -> str | None:
-        """What a message names: the call that it opens, a mark, a key."""
+        """Understand a text message."""
 
     @abstractmethod
     def audio_out(self, audio: bytes) -> NamedBody:
@@ -95,22 +85,10 @@ class AgentWire(ABC):
 class PcmWire(AgentWire):
     """Audio as it is, in binary messages; text is JSON, and an `id` in it names the call."""
 
-    opens_at_once = True
-
-    def __init__(self, format: AudioFormatName) -> None:
-        self.format = RATED_FORMATS[format]
-
-    def audio_in(self, message: bytes) -> bytes:
-        return message
+    plain = True
 
     def take(self, event: Json) -> Understood:
-        return Understood()
-
-    def name_of(self, event: Json) -> str:
-        return "text"
-
-    def id_of(self, event: Json) -> str | None:
-        return _text(event, "id")
+        return Understood("text", _text(event, "id"))
 
     def audio_out(self, audio: bytes) -> NamedBody:
         return "audio", BinaryMessage(audio)
@@ -120,32 +98,26 @@ class TwilioWire(AgentWire):
     """Media Streams: it answers on the stream that `start` named, and marks the end of whatever it says."""
 
     clears = True
-    format = RATED_FORMATS["g711_ulaw"]
 
     def __init__(self, format: AudioFormatName) -> None:
+        super().__init__("g711_ulaw")
         self._stream: str | None = None
 
     def take(self, event: Json) -> Understood:
+        name = _text(event, "event") or "invalid_event"
         match event:
             case {"event": "start", "streamSid": str(stream), "start": {"mediaFormat": dict()}}:
                 self._stream = stream
-                return Understood(opens=True)
+                return Understood(name, stream, opens=True)
             case {"event": "media", "streamSid": stream, "media": {"payload": str(payload)}} if stream == self._stream:
-                return Understood(_decoded(payload))
-            case {"event": "connected" | "mark" | "dtmf" | "stop"}:
-                return Understood()
-        raise RejectedError("invalid_value", "This is no message of a media stream.")
-
-    def name_of(self, event: Json) -> str:
-        return _text(event, "event") or "invalid_event"
-
-    def id_of(self, event: Json) -> str | None:
-        match event:
-            case {"event": "start", "streamSid": str(stream)}:
-                return stream
-            case {"event": "mark", "mark": {"name": str(name)}} | {"event": "dtmf", "dtmf": {"digit": str(name)}}:
-                return name
-        return None
+                return Understood(name, audio=_decoded(payload))
+            case (
+                {"event": "start", "streamSid": str(id)}
+                | {"event": "mark", "mark": {"name": str(id)}}
+                | {"event": "dtmf", "dtmf": {"digit": str(id)}}
+            ):
+                return Understood(name, id)
+        return Understood(name)
 
     def audio_out(self, audio: bytes) -> NamedBody:
         return self._message("media", media={"payload": base64.b64encode(audio).decode()})
@@ -166,29 +138,22 @@ class AcsWire(AgentWire):
     clears = True
 
     def __init__(self, format: AudioFormatName) -> None:
-        self.format = RATED_FORMATS["pcm16@16000"]
+        super().__init__("pcm16@16000")
 
     def take(self, event: Json) -> Understood:
+        name = _text(event, "kind") or "invalid_event"
         match event:
             case {"kind": "AudioMetadata", "audioMetadata": {"sampleRate": 16_000 | 24_000 as rate, "encoding": "PCM"}}:
                 self.format = RATED_FORMATS["pcm16" if rate == 24_000 else "pcm16@16000"]
-                return Understood(opens=True)
+                return Understood(name, _text(event["audioMetadata"], "subscriptionId"), opens=True)
             case {"kind": "AudioData", "audioData": {"data": str(data)}}:
-                return Understood(_decoded(data))
-            case {"kind": "DtmfData"}:
-                return Understood()
-        raise RejectedError("invalid_value", "This is no message of an audio stream.")
-
-    def name_of(self, event: Json) -> str:
-        return _text(event, "kind") or "invalid_event"
-
-    def id_of(self, event: Json) -> str | None:
-        match event:
-            case {"kind": "AudioMetadata", "audioMetadata": {"subscriptionId": str(name)}}:
-                return name
-            case {"kind": "DtmfData", "dtmfData": {"data": str(digit)}}:
-                return digit
-        return None
+                return Understood(name, audio=_decoded(data))
+            case {"kind": "AudioMetadata", "audioMetadata": {"subscriptionId": str(id)}} | {
+                "kind": "DtmfData",
+                "dtmfData": {"data": str(id)},
+            }:
+                return Understood(name, id)
+        return Understood(name)
 
     def audio_out(self, audio: bytes) -> NamedBody:
         body = {"kind": "AudioData", "audioData": {"data": base64.b64encode(audio).decode()}, "stopAudio": None}
@@ -199,10 +164,11 @@ class AcsWire(AgentWire):
 
 
 def _decoded(payload: str) -> bytes:
+    """The audio of a message; none where it is no base64."""
     try:
         return base64.b64decode(payload, validate=True)
     except ValueError:
-        raise RejectedError("invalid_value", "The audio is no base64.") from None
+        return b""
 
 
 def _text(fields: Json, key: str) -> str | None:
@@ -241,13 +207,7 @@ def frames_of(reply: RecordedReply, format: AudioFormat) -> tuple[Frame, ...]:
     """A reply in whole frames; made once, for a frame is due every 20 ms in each of hundreds of calls."""
     samples, size = reply_samples(reply, format), format.rate_hz * FRAME_MS // 1000
     cut = (samples[begin : begin + size] for begin in range(0, len(samples) // size * size, size))
-    return tuple(_frame(piece, format) for piece in cut)
-
-
-def _frame(samples: Samples, format: AudioFormat) -> Frame:
-    audio = format.encode(samples)
-    audible = first_audible(format.decode(audio))
-    return Frame(samples, audio, None if audible is None else audible * format.sample_bytes)
+    return tuple(Frame(piece, audio := format.encode(piece), audible_byte(audio, format)) for piece in cut)
 
 
 class AgentBehaviour(SimulatedSession):
@@ -278,7 +238,7 @@ class AgentBehaviour(SimulatedSession):
         self._said = 0
 
     def open(self, at_ns: int) -> None:
-        if self._wire.opens_at_once:
+        if self._wire.plain:
             self._begin_call(at_ns)
 
     def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:
@@ -299,20 +259,16 @@ class AgentBehaviour(SimulatedSession):
     # What comes
 
     def receive_binary(self, message: bytes, at_ns: int) -> EventReceipt:
-        audio = self._wire.audio_in(message)
-        if audio is None:
-            return EventReceipt("invalid_event")
-        return EventReceipt("audio", None, **self._hear(audio, at_ns))
+        return (
+            EventReceipt("audio", **self._hear(message, at_ns)) if self._wire.plain else EventReceipt("invalid_event")
+        )
 
     def _take(self, event: Json, at_ns: int) -> ReceiptFields:
         taken = self._wire.take(event)
         if taken.opens and not self._opened:
             self._begin_call(at_ns)
-        return self._hear(taken.audio, at_ns) if taken.audio and self._opened else {}
-
-    def receive(self, event: Json, at_ns: int) -> EventReceipt:
-        received = super().receive(event, at_ns)
-        return received._replace(type=self._wire.name_of(event), event_id=self._wire.id_of(event))
+        heard = self._hear(taken.audio, at_ns) if taken.audio and self._opened else {}
+        return {"type": taken.name, "event_id": taken.id} | heard
 
     def _reject(self, at_ns: int, rejected: RejectedError, event_id: str | None) -> None:
         """An agent has nobody to complain to."""

@@ -94,12 +94,12 @@ class SimulatedSession(ABC):
     def receive(self, event: Json, at_ns: int) -> EventReceipt:
         event_id = event.get("event_id")
         event_id = event_id if isinstance(event_id, str) else None
+        fields: ReceiptFields = {"type": str(event.get("type")), "event_id": event_id}
         try:
-            fields = self._take(event, at_ns)
+            fields |= self._take(event, at_ns) or {}
         except RejectedError as rejected:
             self._reject(at_ns, rejected, event_id)
-            fields = None
-        return EventReceipt(str(event.get("type")), event_id, **(fields or {}))
+        return EventReceipt(**fields)
 
     def next_due_ns(self) -> int | None:
         return self._outbox.next_due_ns()

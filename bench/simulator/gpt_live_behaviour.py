@@ -15,8 +15,8 @@ import base64
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
+from typing import NamedTuple
 
-import msgspec
 import numpy as np
 
 from bench.protocol.audio import AudioFormat
@@ -39,7 +39,7 @@ from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
 from bench.simulator.profile import Profile, drawn
 from bench.simulator.session.checks import EventPlace
 from bench.simulator.session.effective import Detection, InputSettings
-from bench.simulator.voice import RecordedReply, first_audible, reply_samples
+from bench.simulator.voice import RecordedReply, audible_byte, reply_samples
 from bench.simulator.wire import Ids, Json, Outbox, Outgoing, RejectedError
 from bench.units import NS_PER_MS
 
@@ -55,13 +55,13 @@ CONFIG = frozenset(
 )
 
 
-class Piece(msgspec.Struct, frozen=True):
+class Piece(NamedTuple):
     """100 ms of output, ready to be sent. `audible`: the byte of its first audible sample."""
 
     encoded: bytes
     size: int
     audible: int | None
-    words: str = ""
+    words: str
 
 
 class GptLiveBehaviour(SimulatedSession):
@@ -219,7 +219,7 @@ def _delta(piece: Piece, due_ns: int) -> Outgoing:
 
 def silent(format: AudioFormat) -> Piece:
     """100 ms of silence."""
-    return _piece(format.encode(np.zeros(format.rate_hz * TICK_MS // 1000, np.int16)), format)
+    return _piece(format.encode(np.zeros(format.rate_hz * TICK_MS // 1000, np.int16)), format, "")
 
 
 def pieces(reply: RecordedReply, format: AudioFormat) -> list[Piece]:
@@ -229,10 +229,8 @@ def pieces(reply: RecordedReply, format: AudioFormat) -> list[Piece]:
     cut = [whole[begin : begin + size] for begin in range(0, len(whole) // size * size, size)]
     shares = [round(len(reply.tokens) * number / len(cut)) for number in range(len(cut) + 1)]
     words = ("".join(reply.tokens[begin:end]) for begin, end in pairwise(shares))
-    return [msgspec.structs.replace(_piece(audio, format), words=said) for audio, said in zip(cut, words, strict=True)]
+    return [_piece(audio, format, said) for audio, said in zip(cut, words, strict=True)]
 
 
-def _piece(audio: bytes, format: AudioFormat) -> Piece:
-    audible = first_audible(format.decode(audio))
-    encoded = b'"' + base64.b64encode(audio) + b'"'
-    return Piece(encoded, len(audio), None if audible is None else audible * format.sample_bytes)
+def _piece(audio: bytes, format: AudioFormat, words: str) -> Piece:
+    return Piece(b'"' + base64.b64encode(audio) + b'"', len(audio), audible_byte(audio, format), words)

@@ -87,6 +87,12 @@ def first_audible(samples: Samples) -> int | None:
     return int(heard.argmax()) if heard.any() else None
 
 
+def audible_byte(audio: bytes, format: AudioFormat) -> int | None:
+    """The first byte of the first audible sample; None where nothing is heard."""
+    audible = first_audible(format.decode(audio))
+    return None if audible is None else audible * format.sample_bytes
+
+
 def build_reply(name: str, transcript: str, samples: Samples) -> RecordedReply:
     """`samples`: 24 kHz mono."""
     wanted = fitting_tokens(-(-len(samples) // TOKEN_SAMPLES)) * TOKEN_SAMPLES
@@ -114,12 +120,11 @@ def block_tokens(tokens: int) -> list[int]:
 
 def _cut(samples: Samples, sizes: Sequence[int], format: AudioFormat) -> tuple[AudioBlock, ...]:
     audio = format.encode(samples)
-    audible = first_audible(format.decode(audio))
-    audible_byte = len(audio) if audible is None else audible * format.sample_bytes
+    audible = audible_byte(audio, format)
     blocks, begin = [], 0
     for tokens in sizes:
         piece = audio[begin : begin + tokens * TOKEN_MS * format.bytes_per_s // 1000]
-        offset = audible_byte - begin
+        offset = -1 if audible is None else audible - begin
         encoded = b'"' + base64.b64encode(piece) + b'"'
         blocks.append(AudioBlock(tokens * TOKEN_MS, len(piece), encoded, offset if 0 <= offset < len(piece) else None))
         begin += len(piece)
