@@ -183,7 +183,11 @@ class Planner:
         thinking_ns = asked.reading_ns + (asked.reasoning_ns if content.commentary is None else 0)
         first_ns = max(asked.earliest_ns, asked.at_ns + self._drawn_ns(delay, asked, thinking_ns))
         if asked.late_ns is not None and first_ns > asked.at_ns + asked.late_ns and content.commentary is None:
-            return self._filled(content, asked, first_ns)
+            filler_ns = max(asked.earliest_ns, asked.at_ns + asked.late_ns)
+            created_ns = self._created_ns(asked, filler_ns)
+            filler = self._message(True, content.filler or content.answer, None, created_ns, filler_ns)
+            closed_ns = filler.schedule.done_ns
+            return self._completed(content, created_ns, [filler], closed_ns, max(first_ns, closed_ns))
         created_ns = self._created_ns(asked, first_ns)
         if content.commentary is None:
             return self._completed(content, created_ns, [], created_ns, first_ns)
@@ -193,21 +197,10 @@ class Planner:
         first_ns = closed_ns + self._drawn_ns(pause, asked, asked.reasoning_ns)
         return self._completed(content, created_ns, [commentary], closed_ns, first_ns)
 
-    def _filled(self, content: ResponseContent, asked: Asked, first_ns: int) -> ResponsePlan:
-        """The plan of a response that is late, with a filler ahead, which does not say what it is."""
-        filler_ns = max(asked.earliest_ns, asked.at_ns + (asked.late_ns or 0))
-        created_ns = self._created_ns(asked, filler_ns)
-        filler = self._filler(content.filler or content.answer, created_ns, filler_ns)
-        closed_ns = filler.schedule.done_ns
-        return self._completed(content, created_ns, [filler], closed_ns, max(first_ns, closed_ns))
-
     def filler(self, reply: RecordedReply, at_ns: int) -> ResponsePlan:
         """The plan of what is said during calls."""
-        filler = replace(self._filler(reply, at_ns, at_ns), filler=True)
+        filler = replace(self._message(True, reply, None, at_ns, at_ns), filler=True)
         return ResponsePlan(at_ns, [filler], filler.schedule.done_ns)
-
-    def _filler(self, reply: RecordedReply, after_ns: int, first_ns: int) -> PlannedMessage:
-        return PlannedMessage(reply, audio_schedule(self._profile, reply, after_ns, first_ns, self._rng))
 
     def failure(self, asked: Asked) -> ResponsePlan:
         """The plan of a response that fails as soon as it was created."""
@@ -222,29 +215,24 @@ class Planner:
         self, content: ResponseContent, created_ns: int, ahead: list[PlannedPart], after_ns: int, first_ns: int
     ) -> ResponsePlan:
         """The plan with the parts `ahead`, and then the calls or the answer."""
-        if content.calls:
-            calls = self._calls(content.calls, first_ns)
-            done_ns = calls[-1].schedule.done_ns + self._delays.response_done.draw_ns(self._rng)
-            return ResponsePlan(created_ns, [*ahead, *calls], done_ns)
-        answer = self._message(content.audio, content.answer, FINAL_ANSWER, after_ns, first_ns)
-        return ResponsePlan(created_ns, [*ahead, answer], answer.schedule.done_ns)
+        if not content.calls:
+            answer = self._message(content.audio, content.answer, FINAL_ANSWER, after_ns, first_ns)
+            return ResponsePlan(created_ns, [*ahead, answer], answer.schedule.done_ns)
+        parts, token_ns = ahead, int(NS_PER_S / self._profile.functions.arguments_tokens_per_s)
+        for call in content.calls:  # one after the other; the name of each takes as long as a token
+            schedule = call_schedule(self._profile, call.tokens, first_ns)
+            parts, first_ns = [*parts, PlannedCall(call, schedule)], schedule.done_ns + token_ns
+        return ResponsePlan(created_ns, parts, first_ns - token_ns + self._delays.response_done.draw_ns(self._rng))
 
     def _drawn_ns(self, delay: Delay, asked: Asked, further_ns: int = 0) -> int:
         return int((delay.draw_ns(self._rng) + further_ns) * asked.slowness)
 
-    def _message(self, audio: bool, reply: RecordedReply, phase: str, after_ns: int, first_ns: int) -> PlannedMessage:
+    def _message(
+        self, audio: bool, reply: RecordedReply, phase: str | None, after_ns: int, first_ns: int
+    ) -> PlannedMessage:
         schedule = audio_schedule if audio else text_schedule
         due = schedule(self._profile, reply, after_ns, first_ns, self._rng)
         return PlannedMessage(reply, due, phase if self._profile.preamble.tell_phases else None)
-
-    def _calls(self, calls: Sequence[ModelCall], named_ns: int) -> list[PlannedCall]:
-        """Plan calls one after the other; the name of each takes as long as a token."""
-        planned = []
-        for call in calls:
-            planned.append(PlannedCall(call, call_schedule(self._profile, call.tokens, named_ns)))
-            token_ns = int(NS_PER_S / self._profile.functions.arguments_tokens_per_s)
-            named_ns = planned[-1].schedule.done_ns + token_ns
-        return planned
 
 
 AUDIO_ANSWER_TEXT_TOKENS = 12  # Azure's printed audio reply of 9 words and marks cost 21 text tokens
@@ -257,7 +245,9 @@ def capped(plan: ResponsePlan, format: AudioFormatName, cap: float) -> ResponseP
     left = cap
     for place, part in enumerate(plan.parts):
         for number, delta in enumerate(part.schedule.deltas):
-            tokens = _tokens(part, delta)
+            tokens = 1  # a word; a block adds its audio, and the first one other text besides
+            if delta.audio and isinstance(part, PlannedMessage):
+                tokens = part.reply.blocks["pcm16"][delta.place].audio_ms // TOKEN_MS + _overhead(delta)
             if tokens > left:
                 last = _cut_part(part, format, number, int(left))
                 # done as long after its last part as it would have been
@@ -265,14 +255,6 @@ def capped(plan: ResponsePlan, format: AudioFormatName, cap: float) -> ResponseP
                 return replace(plan, parts=[*plan.parts[:place], last], done_ns=done_ns, cut=True)
             left -= tokens
     return plan
-
-
-def _tokens(part: PlannedPart, delta: Delta) -> int:
-    """Count what a delta adds to the usage: a word one, a block its audio, the first block other text besides."""
-    if not delta.audio:
-        return 1
-    assert isinstance(part, PlannedMessage)
-    return part.reply.blocks["pcm16"][delta.place].audio_ms // TOKEN_MS + _overhead(delta)
 
 
 def _overhead(delta: Delta) -> int:

@@ -121,7 +121,7 @@ class Response:
 
     def _finished(self, status: str, details: Json | None, due_ns: int) -> Outgoing:
         self.status = status
-        output = [item.item.body for item in self.items if item.item is not None]
+        output = [item.item.body for item in self.items if item.announced]
         final = {"status_details": details, "usage": self.usage(), "output": output}
         facts = {"status": status, "input_tokens": self.context.tokens.sum, "cached_tokens": self.context.cached.sum}
         return self.writer.event("response.done", {"response": self.as_json() | final}, due_ns, facts=facts)
