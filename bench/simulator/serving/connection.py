@@ -163,12 +163,12 @@ class Connection:
             response = self._protocol.reject(verdict.status, verdict.body)
             del response.headers["Content-Type"]
             response.headers.update({"Content-Type": "application/json", **verdict.headers})
-            self._protocol.send_response(response)
-            return
-        response = self._protocol.accept(request)
-        response.headers.update(self._shared.quota.headers(at_ns))
+        else:
+            response = self._protocol.accept(request)
+            response.headers.update(self._shared.quota.headers(at_ns))
         self._protocol.send_response(response)
-        if self._protocol.state is State.OPEN:  # else it was no upgrade: the protocol object has said so
+        # it is not open where it was refused, nor where it was no upgrade: the protocol object has said so
+        if isinstance(verdict, Accepted) and self._protocol.state is State.OPEN:
             self._open(verdict, at_ns)
 
     def _verdict(self, request: Request, at_ns: int) -> Accepted | RefusedUpgrade:
@@ -195,7 +195,7 @@ class Connection:
         if self._injector:
             self._injector.session_id = self._session_id
         if self._truth and self._shared.offer.authenticator.tokens:
-            self._truth.opened(self._behaviour.ids.session, accepted.token, at_ns)
+            self._truth.opened(self._session_id, accepted.token, at_ns)
         opened_ns = monotonic_ns()
         self._behaviour.open(opened_ns)
         expires_ns = opened_ns + int(self._shared.offer.profile.max_session_s * NS_PER_S)
@@ -215,7 +215,7 @@ class Connection:
         receive = self._behaviour.receive_binary if self._binary else self._behaviour.receive_text
         received = receive(message, at_ns)
         if self._truth:
-            self._truth.received(self._behaviour.ids.session, received, arrival)
+            self._truth.received(self._session_id, received, arrival)
         if self._injector:
             self._injector.received(received.type, at_ns)
 
