@@ -1,18 +1,8 @@
 """Behaves as one call with an agent: a server that hears a caller, and talks back. Pure.
 
-It greets first, unless its profile says otherwise, and answers a drawn delay (`first_audio`) after it has noticed that
-its caller is silent. What it says goes out in frames of 20 ms, `speed` times as fast as it is spoken where the caller's
-line lets it drop what was not played (`clear`), and as fast as it is spoken where not. Where the caller speaks into it,
-it stops a drawn delay (`speech_started`) later, unless it takes that for no speech
-(`vad.ignored_barge_in_share`): then it says what
-it has to say, and answers after that.
-
-Callers reach it in one of three ways. `pcm`: a plain WebSocket with audio in binary messages; its format is in the
-address. `twilio`: Twilio's Media Streams. `acs`: the audio streaming of Azure Communication Services.
-
-The ground-truth log has of the first frame of whatever it says what that is (`utterance`), and of an answer where the
-caller's speech
-ended in what it was sent (`p`).
+What it does, and when: docs/simulator.md, "Agents". Callers reach it in one of three ways. `pcm`: a plain WebSocket
+with audio in binary messages; its format is in the address. `twilio`: Twilio's Media Streams. `acs`: the audio
+streaming of Azure Communication Services.
 """
 
 from __future__ import annotations
@@ -211,8 +201,6 @@ def frames_of(reply: RecordedReply, format: AudioFormat) -> tuple[Frame, ...]:
 
 
 class AgentBehaviour(SimulatedSession):
-    """One call, over a wire."""
-
     def __init__(
         self,
         wire: AgentWire,
@@ -339,21 +327,20 @@ class AgentBehaviour(SimulatedSession):
         self._streaming = False
 
     def _send_frame(self, due_ns: int) -> Outgoing | None:
-        noisy = self._profile.agent.noise_dbfs is not None
-        if not self._frames and not noisy:  # it was told to fall silent
+        if not self._frames and self._profile.agent.noise_dbfs is None:  # it was told to fall silent
             return None
         samples = self._wire.format.rate_hz * FRAME_MS // 1000
         frame = self._frames.popleft() if self._frames else Frame(np.zeros(samples, np.int16), b"")
         self._plays_until_ns = max(self._plays_until_ns, due_ns) + FRAME_MS * NS_PER_MS
         if frame.last and (mark := self._wire.mark(f"said-{self._said}")) is not None:
             self._outbox.plan([(due_ns, lambda at_ns: Outgoing(at_ns, *mark))])
+        noisy = self._profile.agent.noise_dbfs is not None
         audio = self._wire.format.encode(self._noisy(frame.samples)) if noisy else frame.audio
         name, body = self._wire.audio_out(audio)
         # what is audible is told of the voice alone
         return Outgoing(due_ns, name, body, audio_bytes=len(audio), audible_byte=frame.audible_byte, facts=frame.facts)
 
     def _noisy(self, samples: Samples) -> Samples:
-        """The samples with the noise of its room."""
         level_dbfs = self._profile.agent.noise_dbfs or 0.0
         noise = self._rng.normal(0, FULL_SCALE * 10 ** (level_dbfs / 20), len(samples))
         return np.clip(samples + noise, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)

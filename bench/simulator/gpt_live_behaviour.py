@@ -1,12 +1,9 @@
 """Behaves as one session of GPT-Live, as far as the types of the official SDK tell (`openai.types.live`). Pure.
 
-The output is a stream that never stops: for each 100 ms
-of the caller's audio a delta of 100 ms goes out, with a reply in it or silence. A reply begins a drawn delay
-(`first_audio`) after the caller's speech ended, both on the clock of the input, and ends at once where the caller
-speaks again. The ground-truth log has where the caller's speech ended (`speech_at_byte` of
-`session.input_transcript.delta`) and, of each
-delta, its first audible sample. Fixtures of audio and appended context are not known here, and refused: so a task that
-is delegated (`delegates`) stays undone, and nothing follows what is said meanwhile.
+The output is a stream that never stops: docs/simulator.md, "GPT-Live". The delay of a reply counts on the clock of the
+input. The ground-truth log has where the caller's speech ended (`speech_at_byte` of `session.input_transcript.delta`)
+and, of each delta, its first audible sample. Fixtures of audio and appended context are not known here, and refused: so
+a task that is delegated (`delegates`) stays undone, and nothing follows what is said meanwhile.
 """
 
 from __future__ import annotations
@@ -37,6 +34,7 @@ from bench.simulator.behaviour import ReceiptFields, SimulatedSession
 from bench.simulator.conversation.client_items import audio_bytes
 from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
 from bench.simulator.profile import Profile, drawn
+from bench.simulator.session import checks
 from bench.simulator.session.checks import EventPlace
 from bench.simulator.session.effective import Detection, InputSettings
 from bench.simulator.voice import RecordedReply, audible_byte, reply_samples
@@ -126,15 +124,11 @@ class GptLiveBehaviour(SimulatedSession):
         session = event.get("session")
         if self._heard or not isinstance(session, dict):
             raise RejectedError("invalid_value", "The session has started, or `session` is no object.", "session")
-        if unknown := sorted(session.keys() - CONFIG):
-            raise RejectedError(
-                "unknown_parameter", f"Unknown parameter: 'session.{unknown[0]}'.", f"session.{unknown[0]}"
-            )
+        if others := sorted(session.keys() - CONFIG):
+            checks.unknown(None, EventPlace("session").key(others[0]))
         model = session.get("model")
         if not isinstance(model, str) or not model:
-            raise RejectedError(
-                "missing_required_parameter", "Missing required parameter: 'session.model'.", "session.model"
-            )
+            raise checks.missing(EventPlace("session.model"))
         audio = session.get("audio") or {}
         output, format = _audio_of(audio) if isinstance(audio, dict) else ({}, None)
         if format is None:
@@ -145,9 +139,8 @@ class GptLiveBehaviour(SimulatedSession):
             "id": self.ids.session, "expires_at": self._expires_at_s, "status": "active", SIMULATOR_MARK: True,
             "audio": {"format": wire_format(format), "output": output},
         }  # fmt: skip
-        due_ns = self._outbox.after(at_ns, self._profile.delays.session_created)
         told = {"session": self.session, "client_event_id": event.get("event_id")}
-        self._outbox.plan([(due_ns, partial(self._outbox.event, STARTED, told))])
+        self._answer(STARTED, told, self._outbox.after(at_ns, self._profile.delays.session_created))
 
     def _notice(self, edge: SpeechEdge, at_ns: int) -> None:
         """Plan a reply where the caller's speech ended; be quiet where it began."""
@@ -173,7 +166,10 @@ class GptLiveBehaviour(SimulatedSession):
         piece = silent(format)
         if self._reply and self._reply_tick is not None and self._ticks >= self._reply_tick:
             piece = self._reply.pop(0)
-            self._delegate(at_ns)
+            if self._delegates:  # this reply is only what is said meanwhile
+                self._delegates = False
+                task = {"id": self.ids.new("del"), "target": CLIENT, "type": "delegation"}
+                self._answer(DELEGATED, {"delegation": task, "offset_ms": self._ticks * TICK_MS}, at_ns)
         begin_ms = self._ticks * TICK_MS
         self._ticks += 1
         if piece.words:
@@ -182,13 +178,6 @@ class GptLiveBehaviour(SimulatedSession):
         self._outbox.plan([(at_ns, partial(_delta, piece))])
         if self._ticks * TICK_MS % USAGE_MS == 0:
             self._answer("session.usage.updated", {"usage": self._usage}, at_ns)
-
-    def _delegate(self, at_ns: int) -> None:
-        """Hand on the task, where this reply is only what is said meanwhile."""
-        if self._delegates:
-            self._delegates = False
-            task = {"id": self.ids.new("del"), "target": CLIENT, "type": "delegation"}
-            self._answer(DELEGATED, {"delegation": task, "offset_ms": self._ticks * TICK_MS}, at_ns)
 
     @property
     def _usage(self) -> Json:

@@ -116,11 +116,6 @@ class AnswerParts:
     share: float = key(SHARE, "Share of the answers that have a commentary ahead.", 0.0)
     phases: bool = key(Flag(), "Whether messages tell their phase.", True)
 
-    @property
-    def tell_phases(self) -> bool:
-        """Whether messages tell their phase."""
-        return self.phases and self.share > 0
-
 
 @dataclass(frozen=True)
 class TokenCache:

@@ -42,8 +42,7 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
     """A server event and the instant (CLOCK_MONOTONIC, ns) at which the service would hand it over.
 
     What only the ground-truth log says of it: the item and the call that it is about; `audible_byte`, where in the
-    delta's
-    audio its item is first audible; and `facts`, by the keys of the log.
+    delta's audio its item is first audible; and `facts`, by the keys of the log.
     """
 
     due_ns: int
@@ -92,10 +91,6 @@ class WireDialect(NamedTuple):
     transcribes: bool = False
     formats: tuple[AudioFormatName, ...] = tuple(FORMATS)
     greeting: str | None = None
-
-    def speaking(self, formats: tuple[AudioFormatName, ...] | None) -> WireDialect:
-        """The same with other formats of audio; None: with its own."""
-        return self if formats is None else self._replace(formats=formats)
 
     def transcribing(self) -> WireDialect:
         return self._replace(transcribes=True)
@@ -180,12 +175,6 @@ class DeltaTemplate:
         """`payload` is a JSON string with its quotes."""
         tail = b"}" if obfuscation is None else b',"obfuscation":"%s"}' % obfuscation.encode()
         return b"".join((self._head, event_id.encode(), self._middle, payload, tail))
-
-
-def obfuscation(rng: np.random.Generator) -> str:
-    """The random letters with which OpenAI pads deltas of text."""
-    letters: Any = rng.integers(97, 123, rng.integers(*OBFUSCATION_LETTERS, endpoint=True), np.uint8)
-    return bytes(letters).decode()
 
 
 def json_string(text: str) -> bytes:
@@ -283,8 +272,11 @@ class Outbox:
         return Outgoing(due_ns, event_type, body, item_id=item_id, call_id=call_id, facts=facts)
 
     def obfuscation(self) -> str | None:
-        """The letters that pad one delta of text; None where deltas are not padded."""
-        return obfuscation(self._rng) if self._obfuscated else None
+        """The random letters with which OpenAI pads a delta of text; None where deltas are not padded."""
+        if not self._obfuscated:
+            return None
+        letters: Any = self._rng.integers(97, 123, self._rng.integers(*OBFUSCATION_LETTERS, endpoint=True), np.uint8)
+        return bytes(letters).decode()
 
     def error(self, rejected: RejectedError, event_id: str | None, due_ns: int) -> Outgoing:
         fields = error_fields(rejected.code, rejected.message, rejected.param, event_id)

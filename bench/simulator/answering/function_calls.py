@@ -148,7 +148,11 @@ def calls_of(
     tools: ResponseTools, read: Sequence[ConversationItem], habits: FunctionCalls, rng: np.random.Generator
 ) -> list[ModelCall]:
     """The calls of a response that reads these items; none where it answers by itself."""
-    if not tools.functions or not _calls(tools.choice, read, habits, rng):
+    calls = tools.choice == "required"
+    if tools.functions and tools.choice == "auto":
+        rounds = _rounds(read)
+        calls = drawn(habits.share, rng) if rounds == 0 else rounds is not None and rounds < habits.rounds
+    if not tools.functions or not calls:
         return []
     least, most = habits.parallel if tools.parallel else (1, 1)
     count = least if least == most else int(rng.integers(least, most, endpoint=True))
@@ -156,13 +160,6 @@ def calls_of(
     names = {function["name"] for function in tools.functions}
     chosen = [tools.functions[(first + place) % len(tools.functions)] for place in range(count)]
     return [_call(function, names, habits, rng) for function in chosen]
-
-
-def _calls(choice: str, read: Sequence[ConversationItem], habits: FunctionCalls, rng: np.random.Generator) -> bool:
-    if choice != "auto":
-        return choice == "required"
-    rounds = _rounds(read)
-    return drawn(habits.share, rng) if rounds == 0 else rounds is not None and rounds < habits.rounds
 
 
 def _rounds(read: Sequence[ConversationItem]) -> int | None:

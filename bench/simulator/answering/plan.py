@@ -150,8 +150,6 @@ class PlannedMessage:
 
 @dataclass(frozen=True)
 class PlannedCall:
-    """Holds a function call to be."""
-
     call: ModelCall
     schedule: Schedule
 
@@ -170,8 +168,6 @@ class ResponsePlan:
 
 
 class Planner:
-    """Makes plans, with delays that are drawn from the profile."""
-
     def __init__(self, profile: Profile, rng: np.random.Generator) -> None:
         self._profile, self._delays, self._rng = profile, profile.delays, rng
 
@@ -232,7 +228,8 @@ class Planner:
     ) -> PlannedMessage:
         schedule = audio_schedule if audio else text_schedule
         due = schedule(self._profile, reply, after_ns, first_ns, self._rng)
-        return PlannedMessage(reply, due, phase if self._profile.preamble.tell_phases else None)
+        preamble = self._profile.preamble
+        return PlannedMessage(reply, due, phase if preamble.phases and preamble.share > 0 else None)
 
 
 AUDIO_ANSWER_TEXT_TOKENS = 12  # Azure's printed audio reply of 9 words and marks cost 21 text tokens

@@ -26,8 +26,6 @@ LETTERS_PER_TEXT_TOKEN = 4
 
 
 class TokenCounts(NamedTuple):
-    """Counts tokens by their kind."""
-
     text: int = 0
     audio: int = 0
     image: int = 0
@@ -170,7 +168,11 @@ class Conversation:
             wanted = item.body["call_id"]
             if not any(each.body["type"] == "function_call" and each.body["call_id"] == wanted for each in self.items):
                 raise RejectedError("invalid_tool_call_id", f"Tool call ID '{wanted}' not found in conversation.")
-        place = len(self.items) if previous_id is None else 0 if previous_id == "root" else self._behind(previous_id)
+        place, ids = len(self.items), [known.id for known in self.items]
+        if previous_id is not None and previous_id != "root" and previous_id not in ids:
+            raise RejectedError("invalid_value", f"Previous item '{previous_id}' not found.", "previous_item_id")
+        if previous_id is not None:
+            place = 0 if previous_id == "root" else ids.index(previous_id) + 1
         self.items.insert(place, item)
         return self.items[place - 1].id if place else None
 
@@ -186,12 +188,6 @@ class Conversation:
 
     def has_spoken(self) -> bool:
         return any(item.spoken for item in self.items)
-
-    def _behind(self, previous_id: str) -> int:
-        for place, item in enumerate(self.items):
-            if item.id == previous_id:
-                return place + 1
-        raise RejectedError("invalid_value", f"Previous item '{previous_id}' not found.", "previous_item_id")
 
 
 class Context(NamedTuple):
@@ -294,7 +290,6 @@ class ModelHistory:
 
 
 def read_parts(preface: Preface, items: Sequence[ConversationItem]) -> list[ReadPart]:
-    """What a response reads, part by part."""
     return [(preface, preface.tokens), *((item.id, item.tokens) for item in items)]
 
 

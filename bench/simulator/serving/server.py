@@ -201,10 +201,10 @@ class Server:
             return AgentBehaviour(wire, *what[2:], self._servers)
         if accepted.dialect is GPT_LIVE:
             return GptLiveBehaviour(*what)
-        spoken = accepted.dialect
-        if spoken.names is GA:
-            spoken = spoken.speaking(self._offer.profile.formats)
-        return Behaviour(spoken, *what, self._quota, self._servers)
+        dialect, formats = accepted.dialect, self._offer.profile.formats
+        if formats and dialect.names is GA:
+            dialect = dialect._replace(formats=formats)
+        return Behaviour(dialect, *what, self._quota, self._servers)
 
     def _note_fault(self, struck: StruckFault) -> None:
         self.struck += 1

@@ -97,14 +97,12 @@ class ServerStream:
         self._loop.call_soon(self.end)
 
     def fail_tls(self) -> None:
-        """Say that the handshake failed, and close."""
         self.turn_deaf()
         self._tls = None
         self.write(TLS_HANDSHAKE_FAILURE)
         self.finish()
 
     def end(self) -> None:
-        """Close now."""
         if not self._open:
             return
         self._open = False
@@ -145,13 +143,12 @@ class ServerStream:
     def _decrypted(self, data: bytes) -> bytes:
         assert self._tls is not None
         try:
-            plain = self._tls.decrypted(data)
+            return self._tls.decrypted(data)
         except ssl.SSLError:  # not TLS, or a peer that distrusts our authority
-            self._send(self._tls.pending())
-            self.end()
+            self._loop.call_soon(self.end)
             return b""
-        self._send(self._tls.pending())
-        return plain
+        finally:
+            self._send(self._tls.pending())
 
     def _send(self, data: bytes) -> bool:
         if self._backlog:
