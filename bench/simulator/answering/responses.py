@@ -223,7 +223,7 @@ class Composer:
         commented = self.profile.functions.preamble if calls else self.profile.preamble.share
         commentary = self._shortest if drawn(commented, self.rng) else None
         content = ResponseContent(output.audio, commentary, reply, calls, self._shortest)
-        late_ns = self.session.fillers(wanted).latency_ns if output.audio else None
+        late_ns = self.session.filler_after_ns(wanted) if output.audio else None
         plan = self._planner.response(content, self._asked(wanted, context, at_ns)._replace(late_ns=late_ns))
         plan = capped(plan, output.format, float(output.max_output_tokens))
         self.servers.occupy(plan.done_ns)
@@ -237,7 +237,7 @@ class Composer:
     def fills_calls(self, answer: Response) -> bool:
         """Whether something is said while what a response has called runs."""
         called = any(isinstance(item, FunctionCallItem) for item in answer.items)
-        return called and answer.in_band and answer.output.audio and self.session.fillers({}).during_calls
+        return called and answer.in_band and answer.output.audio and self.session.fills_calls
 
     def filler(self, at_ns: int) -> Response:
         """What is said while functions run; it costs nothing."""

@@ -30,9 +30,6 @@ CHOSEN_FUNCTION = checks.shape({"type": checks.anything, "name": checks.text}, "
 TOOL_CHOICE = checks.choice_or(checks.by_type({"function": CHOSEN_FUNCTION}), "auto", "none", "required")
 
 
-SOME_TOKENS = checks.whole(0, 1 << 40)
-
-
 def token_cap(most: int) -> SettingCheck:
     """At most so many tokens, or as many as there are."""
     return lambda value, place: value if value == "inf" else checks.whole(1, most)(value, place)
@@ -45,7 +42,7 @@ truncation = checks.choice_or(
         {
             "type": checks.choice("retention_ratio"),
             "retention_ratio": checks.number(0, 1),
-            "token_limits": {"post_instructions": SOME_TOKENS},
+            "token_limits": {"post_instructions": checks.whole(0, 1 << 40)},
         },
         "type",
         "retention_ratio",
@@ -136,19 +133,6 @@ TRANSCRIBERS = (
 )
 
 
-def ga_transcriber(model: SettingCheck) -> SettingCheck:
-    """How the caller's words are written down; null: not at all."""
-    keys = {
-        "model": model,
-        "language": checks.text,
-        "languages": checks.array(checks.text),
-        "keywords": checks.array(checks.text),
-        "prompt": checks.text,
-        "delay": checks.choice("minimal", "low", "medium", "high", "xhigh"),
-    }
-    return Nullable(checks.shape(keys))
-
-
 PREVIEW_TRANSCRIBER = checks.shape(
     {"model": checks.choice(*OLDER_TRANSCRIBERS), "language": checks.text, "prompt": checks.text}
 )
@@ -157,9 +141,17 @@ NOISE_KINDS = checks.choice("near_field", "far_field")
 
 def ga_hearing(transcriber: SettingCheck, format: SettingCheck) -> CheckTable:
     """What may be said of a GA session's input; `transcriber` checks the name of the model."""
+    transcription = {
+        "model": transcriber,
+        "language": checks.text,
+        "languages": checks.array(checks.text),
+        "keywords": checks.array(checks.text),
+        "prompt": checks.text,
+        "delay": checks.choice(*EFFORTS),
+    }
     return {
         "format": format,
-        "transcription": ga_transcriber(transcriber),
+        "transcription": Nullable(checks.shape(transcription)),
         "noise_reduction": Nullable(checks.shape({"type": NOISE_KINDS, "strength": checks.number(0, 1)})),
         "turn_detection": turn_detection(ga=True),
     }

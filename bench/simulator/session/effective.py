@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from bench.protocol.audio import AudioFormat, AudioFormatName
 from bench.protocol.base import SIMULATOR_MARK
@@ -142,17 +142,6 @@ def flat_output(session: Json, response: Json) -> OutputSettings:
     )
 
 
-class Fillers(NamedTuple):
-    """Says when fillers are spoken: where an answer takes longer, None: never for that; and while functions run.
-
-    How they come is told nowhere: that one for a late answer is an item of its own ahead of it, and one for a function
-    call a response of its own, is an assumption.
-    """
-
-    latency_ns: int | None = None
-    during_calls: bool = False
-
-
 GA_TYPES = ("realtime", "transcription")
 
 
@@ -184,13 +173,17 @@ class EffectiveSession:
         reasoning = chosen.get("reasoning") or {}
         return str(reasoning.get("effort") or chosen.get("reasoning_effort", ""))
 
-    def fillers(self, response: Json) -> Fillers:
-        """When such a response is given fillers: Azure Voice Live has them, by `interim_response`."""
-        setting = (self.shown | response).get("interim_response")
-        if setting is None:
-            return Fillers()
-        late_ns = setting["latency_threshold_ms"] * NS_PER_MS
-        return Fillers(late_ns if "latency" in setting["triggers"] else None, "tool" in setting["triggers"])
+    # Fillers, which Azure Voice Live has, by `interim_response`. How they come is told nowhere: that one for a late
+    # answer is an item of its own ahead of it, and one for a function call a response of its own, is an assumption.
+
+    def filler_after_ns(self, response: Json) -> int | None:
+        """After how long such a response is given a filler; None: never."""
+        setting = (self.shown | response).get("interim_response") or {"triggers": ()}
+        return setting["latency_threshold_ms"] * NS_PER_MS if "latency" in setting["triggers"] else None
+
+    @property
+    def fills_calls(self) -> bool:
+        return "tool" in (self.shown.get("interim_response") or {}).get("triggers", ())
 
     def _take(self, shown: Json) -> None:
         self.shown, self.input = shown, self.form.input(shown)

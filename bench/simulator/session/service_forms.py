@@ -20,7 +20,7 @@ from bench.protocol.openai import FORMATS, RATED_FORMATS
 from bench.protocol.openai_ga import ga_format
 from bench.simulator.session import check_tables, checks, voice_live_form
 from bench.simulator.session.check_tables import FUNCTION, PREVIEW_RESPONSE, PREVIEW_SESSION, turn_detection
-from bench.simulator.session.checks import CheckTable, EventPlace, Nullable, SettingCheck
+from bench.simulator.session.checks import CheckTable, EventPlace, Nullable
 from bench.simulator.session.effective import (
     INSTRUCTIONS,
     InputSettings,
@@ -137,7 +137,7 @@ def _ga_output(session: Json, response: Json) -> OutputSettings:
 def openai_form(dialect: WireDialect) -> SessionForm:
     """The form of session of OpenAI and of Azure OpenAI, in preview or GA; of one that answers, or only transcribes."""
     if dialect.names is GA:
-        return _ga_transcription_form(dialect) if dialect.transcribes else ga_form(dialect)
+        return ga_form(dialect)
     if dialect.transcribes:
         return PREVIEW_TRANSCRIPTION_FORM
     return AZURE_PREVIEW_FORM if dialect.tolerant else PREVIEW_FORM
@@ -167,30 +167,24 @@ PREVIEW_TRANSCRIPTION_FORM = SessionForm(
 
 
 def ga_form(dialect: WireDialect) -> SessionForm:
-    """The form of a session of GA that answers."""
     format = check_tables.format_check(dialect.formats)
+    model = check_tables.AZURE_TRANSCRIBER if dialect.deployed else check_tables.OPENAI_TRANSCRIBER
+    if dialect.transcribes:
+        return SessionForm(
+            ga_transcription,
+            check_tables.ga_transcription_table(model, format),
+            lambda session: _unanswered(_ga_input(session)),
+            type="transcription",
+            settled=_without_detection,
+        )
     return SessionForm(
         partial(ga_session, own=RATED_FORMATS[dialect.formats[0]]),
-        check_tables.ga_session_table(_transcriber(dialect), format),
+        check_tables.ga_session_table(model, format),
         _ga_input,
         _ga_output,
         check_tables.ga_response_table(format),
         type="realtime",
     )
-
-
-def _ga_transcription_form(dialect: WireDialect) -> SessionForm:
-    return SessionForm(
-        ga_transcription,
-        check_tables.ga_transcription_table(_transcriber(dialect), check_tables.format_check(dialect.formats)),
-        lambda session: _unanswered(_ga_input(session)),
-        type="transcription",
-        settled=_without_detection,
-    )
-
-
-def _transcriber(dialect: WireDialect) -> SettingCheck:
-    return check_tables.AZURE_TRANSCRIBER if dialect.deployed else check_tables.OPENAI_TRANSCRIBER
 
 
 PCM = {format.rate_hz: format for format in (PCM16_8K, PCM16_16K, PCM16, PCM16_48K)}
@@ -207,27 +201,25 @@ def _unshelled(value: Any, place: EventPlace) -> Json:
 SHELLED = checks.array(_unshelled)
 
 
-def like_preview(
-    opened: Json,
-    keys: CheckTable,
-    heard: Callable[[Json], AudioFormat],
-    spoken: Callable[[Json], AudioFormat] = lambda session: PCM16,
-) -> SessionForm:
-    """The preview's form with other settings: as a service opens them, how they are checked, what formats they mean."""
-    return SessionForm(
-        lambda session_id, model, expires_at_s: preview_session(session_id, model, expires_at_s) | opened,
-        {**PREVIEW_SESSION, "model": checks.ignored, "client_secret": checks.unknown, **keys},
-        lambda session: flat_input(session, heard(session)),
-        lambda session, response: replace(flat_output(session, response), format=spoken(session).name),
-        {**PREVIEW_RESPONSE, **{key: keys[key] for key in ("voice", "tools") if key in keys}},
-    )
-
-
 # Qwen-Omni: `pcm`, at a rate beside it
 
 QWEN_FORMAT: CheckTable = {"format": {"type": checks.choice("pcm"), "sample_rate": checks.one_of_whole(PCM)}}
-QWEN_FORM = like_preview(
-    {
+QWEN_SESSION: CheckTable = {
+    **PREVIEW_SESSION,
+    "model": checks.ignored,
+    "tools": SHELLED,
+    "voice": checks.text,
+    "input_audio_format": checks.choice("pcm", "pcm16"),
+    "output_audio_format": checks.choice("pcm", "pcm16", "pcm24"),
+    "audio": {"input": QWEN_FORMAT, "output": QWEN_FORMAT},
+    "input_audio_transcription": TRANSCRIBER,
+    "smooth_output": Nullable(checks.flag),
+    "enable_search": checks.flag,
+}
+
+
+def qwen_session(session_id: str, model: str, expires_at_s: int) -> Json:
+    return preview_session(session_id, model, expires_at_s) | {
         "voice": "Cherry",
         "input_audio_format": "pcm",
         "output_audio_format": "pcm",
@@ -235,19 +227,19 @@ QWEN_FORM = like_preview(
             "input": {"format": {"type": "pcm", "sample_rate": 16_000}},
             "output": {"format": {"type": "pcm", "sample_rate": 24_000}},
         },
-    },
-    {
-        "tools": SHELLED,
-        "voice": checks.text,
-        "input_audio_format": checks.choice("pcm", "pcm16"),
-        "output_audio_format": checks.choice("pcm", "pcm16", "pcm24"),
-        "audio": {"input": QWEN_FORMAT, "output": QWEN_FORMAT},
-        "input_audio_transcription": TRANSCRIBER,
-        "smooth_output": Nullable(checks.flag),
-        "enable_search": checks.flag,
-    },
-    lambda session: PCM[session["audio"]["input"]["format"]["sample_rate"]],
-    lambda session: PCM[session["audio"]["output"]["format"]["sample_rate"]],
+    }
+
+
+def _qwen_format(session: Json, side: str) -> AudioFormat:
+    return PCM[session["audio"][side]["format"]["sample_rate"]]
+
+
+QWEN_FORM = SessionForm(
+    qwen_session,
+    QWEN_SESSION,
+    lambda session: flat_input(session, _qwen_format(session, "input")),
+    lambda session, response: replace(flat_output(session, response), format=_qwen_format(session, "output").name),
+    {**PREVIEW_RESPONSE, "voice": checks.text, "tools": SHELLED},
 )
 
 
