@@ -44,7 +44,6 @@ class SimulatedHearing:
         self._pieces = self._words = 0
 
     def heard(self, audio_ms: float) -> str:
-        """What the next piece of audio says."""
         if self._known.texts is None:
             return f"(simulated transcript of {audio_ms / 1000:.1f} s of audio)"
         text = self._known.texts[self._pieces % len(self._known.texts)]
@@ -82,7 +81,6 @@ class Transcription:
         yield completed_ns, self._completed
 
     def failed(self, due_ns: int) -> Outgoing:
-        """The event instead, where it fails."""
         problem = f"Input transcription failed for item '{self.item.id}'."
         error = {"type": "server_error", "code": None, "message": problem, "param": None}
         return self._event("failed", {"error": error}, due_ns)
@@ -130,7 +128,6 @@ SEMANTIC_END = {"low": (2.0, 8_000), "medium": (1.0, 4_000), "auto": (1.0, 4_000
 
 
 def semantic_silence_ms(drawn_ms: float, eagerness: str) -> float:
-    """How much silence ends speech for the semantic detector."""
     scale, cap_ms = SEMANTIC_END[eagerness]
     return min(drawn_ms * scale, cap_ms)
 

@@ -58,7 +58,6 @@ class RecordedReply:
 
 
 def load_replies() -> tuple[RecordedReply, ...]:
-    """The recorded replies of the package, sorted by name."""
     folder = resources.files("bench.simulator") / "voices"
     names = sorted(entry.name.removesuffix(".txt") for entry in folder.iterdir() if entry.name.endswith(".txt"))
     return tuple(
@@ -72,7 +71,6 @@ def load_replies() -> tuple[RecordedReply, ...]:
 
 
 def reply_samples(reply: RecordedReply, format: AudioFormat) -> Samples:
-    """A reply as it is heard in a format."""
     return format.decode(b"".join(base64.b64decode(block.encoded[1:-1]) for block in reply.blocks[format.name]))
 
 

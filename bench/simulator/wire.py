@@ -252,7 +252,6 @@ class Outbox:
             heapq.heappush(self._heap, (following[0], series.number, following[1], series))
 
     def after(self, at_ns: int, delay: Delay) -> int:
-        """`at_ns` and a drawn delay."""
         return at_ns + delay.draw_ns(self._rng)
 
     def answer_due(self, at_ns: int, delay: Delay) -> int:

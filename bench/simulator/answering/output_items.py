@@ -60,7 +60,6 @@ class OutputItem(ABC):
         self._place: Json = {"item_id": item.id, "output_index": output_index}
 
     def steps(self) -> Iterator[OutboxStep]:
-        """The events up to its last delta."""
         yield from ((self.schedule.opening_ns, render) for render in self._opening())
         yield from self._deltas()
 

@@ -277,7 +277,6 @@ def _cut_part(part: PlannedPart, format: AudioFormatName, number: int, left: int
 
 
 def _short(block: AudioBlock, tokens: int) -> AudioBlock:
-    """The first so many tokens of a block."""
     audio_bytes = block.audio_bytes * tokens * TOKEN_MS // block.audio_ms
     audio = base64.b64decode(block.encoded.strip(b'"'))[:audio_bytes]
     audible = block.audible_byte

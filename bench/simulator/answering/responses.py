@@ -41,7 +41,6 @@ from bench.simulator.conversation.items import (
     ModelHistory,
     Preface,
     read_parts,
-    truncation_of,
 )
 from bench.simulator.profile import Profile, drawn
 from bench.simulator.quota import Quota, Servers
@@ -74,12 +73,10 @@ class Response:
 
     @property
     def in_band(self) -> bool:
-        """Whether it is a response of the conversation."""
         return self.conversation_id is not None
 
     @property
     def done(self) -> bool:
-        """Whether response.done is out."""
         return self.status not in ("planned", "in_progress")
 
     @property
@@ -205,7 +202,7 @@ class Composer:
         failure: Json | None = None
         try:
             if own is None:
-                items = self._history.items(preface, truncation_of(self.session.shown.get("truncation")))
+                items = self._history.items(preface, self.session.shown.get("truncation"))
             else:
                 items = self.reader.response_input(own, self.session.input.format)
         except ContextExceededError as error:

@@ -41,7 +41,6 @@ def audio_bytes(value: Any, place: EventPlace) -> bytes:
 
 
 def image_url(value: Any, place: EventPlace) -> str:
-    """A PNG or a JPEG in a data URL."""
     if not checks.text(value, place).startswith(("data:image/png;base64,", "data:image/jpeg;base64,")):
         problem = f"Invalid '{place.path}'. Expected a base64-encoded data URL of a PNG or JPEG image."
         raise RejectedError("invalid_value", problem, place.path)

@@ -86,7 +86,6 @@ class ConversationItem:
 
 
 def user_audio_item(item_id: str, audio_ms: float) -> ConversationItem:
-    """The item that a commit makes."""
     content = [{"type": "input_audio", "transcript": None}]
     body = message_body(item_id, "user", content)
     return ConversationItem(item_id, body, TokenCounts(audio=user_audio_tokens(audio_ms)))
@@ -211,26 +210,6 @@ class Preface(NamedTuple):
         return TokenCounts(text_tokens(self.instructions) + text_tokens(self.tools.decode()))
 
 
-@dataclass(frozen=True)
-class HistoryTruncation:
-    """Says what becomes of a conversation that is too long: it is cut to this share of the limit, or responses fail.
-
-    `limit_tokens` counts behind the preface, and is the client's: the model has one of its own.
-    """
-
-    retained: float | None = 1.0
-    limit_tokens: int | None = None
-
-
-def truncation_of(setting: str | Json | None) -> HistoryTruncation:
-    """What a session's `truncation` says; nothing is as good as auto."""
-    if setting == "disabled":
-        return HistoryTruncation(None)
-    if not isinstance(setting, dict):
-        return HistoryTruncation()
-    return HistoryTruncation(setting["retention_ratio"], setting.get("token_limits", {}).get("post_instructions"))
-
-
 class ContextExceededError(Exception):
     """Tells of a conversation that is longer than the context where the client does not want it truncated."""
 
@@ -249,18 +228,23 @@ class ModelHistory:
         self._conversation, self._cache, self._limit_tokens = conversation, cache, limit_tokens
         self._last: Sequence[ReadPart] = ()  # by the last response of the conversation
 
-    def items(self, preface: Preface, truncation: HistoryTruncation) -> Sequence[ConversationItem]:
-        """The items that are read. The oldest that have no room are left out for good. Raises ContextExceededError."""
+    def items(self, preface: Preface, truncation: str | Json | None) -> Sequence[ConversationItem]:
+        """The items that are read. The oldest that have no room are left out for good. Raises ContextExceededError.
+
+        `truncation`: the session's setting: auto, as is nothing; disabled: a conversation that is too long makes
+        responses fail; or the share of the limit to which it is cut, and a limit behind the preface, the client's.
+        """
         items = [item for item in self._conversation.items if not item.left_out]
-        model = [] if self._limit_tokens is None else [max(0, self._limit_tokens - preface.tokens.sum)]
-        client = [] if truncation.limit_tokens is None else [truncation.limit_tokens]
-        limit_tokens = min(model + client, default=None)
+        setting = truncation if isinstance(truncation, dict) else {}
+        client = setting.get("token_limits", {}).get("post_instructions")
+        model = None if self._limit_tokens is None else max(0, self._limit_tokens - preface.tokens.sum)
+        limit_tokens = min((limit for limit in (model, client) if limit is not None), default=None)
         tokens = _sum(item.tokens for item in items).sum
         if limit_tokens is None or tokens <= limit_tokens:
             return items
-        if truncation.retained is None:
+        if truncation == "disabled":
             raise ContextExceededError(tokens, limit_tokens)
-        while tokens > truncation.retained * limit_tokens and len(items) > 1:
+        while tokens > setting.get("retention_ratio", 1.0) * limit_tokens and len(items) > 1:
             oldest = items.pop(0)
             oldest.left_out = True
             tokens -= oldest.tokens.sum

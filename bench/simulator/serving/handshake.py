@@ -45,7 +45,6 @@ class TokenIssuer:
         self._issued: dict[str, Issued] = {}
 
     def issue(self, resource: str, now_s: float) -> Issued:
-        """A new token for the audience `resource`; numbers count from 1."""
         number, expires_s = len(self._issued) + 1, math.ceil(now_s + self._life_s)
         claims = {
             "aud": resource,
@@ -103,7 +102,6 @@ class Authenticator:
 
     @property
     def closed(self) -> bool:
-        """Whether anything is asked for."""
         return self.key is not None or self.tokens is not None
 
 
@@ -150,7 +148,6 @@ def admit(
 
 
 def is_openai(target: str) -> bool:
-    """Whether it is an address of OpenAI's."""
     return target.partition("?")[0].rstrip("/") == "/v1/realtime"
 
 

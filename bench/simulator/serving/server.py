@@ -160,7 +160,6 @@ class Server:
         self._note_fault(StruckFault(fault, self._came, monotonic_ns(), None, None))
 
     def _return(self) -> None:
-        """Listen again, where it was."""
         if not self._stopping:
             self._listener = _listening(self._address, self._listener.family, shared=self._worker.count > 1)
             self._loop.add_reader(self._listener, self._accept)
@@ -251,41 +250,35 @@ def serve(
     with contextlib.suppress(ValueError, OSError):  # as many sockets as the system allows
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    mine = worker or ServerWorker(0, 1, new_tag())
+
+    async def run() -> Served:
+        loop = asyncio.get_running_loop()
+        stopped = _told_to_stop(loop, stop)
+        server = Server(offer, listener, loop, mine)
+        gc.collect()
+        gc.freeze()  # the replies never become garbage
+        gc.disable()  # a look at hundreds of sessions takes 10 ms and more; what has ended lets its parts go by itself
+        async with served(offer.identity, listener.family) as endpoint:
+            begun_s = _cpu_s()
+            ready(endpoint, [os.getpid()])
+            while not stopped.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stopped.wait(), FLUSH_S)
+                if offer.truth:
+                    offer.truth.flush()
+                if told:
+                    told(mine.number, server.standing)
+                if server.idle:
+                    gc.collect()
+        await server.stop()
+        tally = Served(server.sessions, server.refused, server.struck, _cpu_s() - begun_s, server.lateness)
+        if offer.truth:
+            offer.truth.ended(tally)
+        return tally
+
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(PunctualSelector())) as runner:
-        return runner.run(_serve(offer, listener, ready, worker or ServerWorker(0, 1, new_tag()), stop, told))
-
-
-async def _serve(
-    offer: Offer,
-    listener: socket.socket,
-    ready: Callable[[str | None, list[int]], None],
-    worker: ServerWorker,
-    stop: int | None,
-    told: TellStanding | None,
-) -> Served:
-    loop = asyncio.get_running_loop()
-    stopped = _told_to_stop(loop, stop)
-    server = Server(offer, listener, loop, worker)
-    gc.collect()
-    gc.freeze()  # the replies never become garbage
-    gc.disable()  # a look at hundreds of sessions takes 10 ms and more; what has ended lets go of its parts by itself
-    async with served(offer.identity, listener.family) as endpoint:
-        begun_s = _cpu_s()
-        ready(endpoint, [os.getpid()])
-        while not stopped.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopped.wait(), FLUSH_S)
-            if offer.truth:
-                offer.truth.flush()
-            if told:
-                told(worker.number, server.standing)
-            if server.idle:
-                gc.collect()
-    await server.stop()
-    tally = Served(server.sessions, server.refused, server.struck, _cpu_s() - begun_s, server.lateness)
-    if offer.truth:
-        offer.truth.ended(tally)
-    return tally
+        return runner.run(run())
 
 
 def _told_to_stop(loop: asyncio.AbstractEventLoop, stop: int | None) -> asyncio.Event:

@@ -27,9 +27,6 @@ RESET = struct.pack("ii", 1, 0)
 """SO_LINGER for no time: a close is a reset."""
 
 
-OnData = Callable[[bytes, ArrivalSpan], None]
-
-
 class ServerStream:
     """Calls `on_data` for what comes and `on_end` once, when the socket is gone. Owns the socket.
 
@@ -43,7 +40,7 @@ class ServerStream:
         loop: asyncio.AbstractEventLoop,
         sock: socket.socket,
         tls: ssl.SSLContext | None,
-        on_data: OnData,
+        on_data: Callable[[bytes, ArrivalSpan], None],
         on_end: Callable[[], None],
         on_hello: Callable[[], None] | None = None,
     ) -> None:

@@ -106,7 +106,6 @@ def turn_detection(*, ga: bool) -> SettingCheck:
 
 
 def detector(keys: CheckTable, default: Json) -> SettingCheck:
-    """A detector that has those of the keys that have a default."""
     return checks.shape(dict.fromkeys(keys, checks.unknown) | {key: keys[key] for key in default}, **default)
 
 
@@ -250,7 +249,6 @@ TOLERATED_RESPONSE_KEYS = ("commit", "cancel_previous", "append_input_items", "i
 
 
 def ga_response_table(format: SettingCheck) -> CheckTable:
-    """What a response.create of GA may say."""
     return {
         **_RESPONSE,
         "output_modalities": GA_MODALITIES,

@@ -84,7 +84,6 @@ class SessionForm:
 
 
 def transcriber_of(transcription: Mapping[str, Any] | None) -> str | None:
-    """The model that writes down what the caller says."""
     return None if transcription is None else str(transcription.get("model") or FIRST_TRANSCRIBER)
 
 

@@ -287,5 +287,4 @@ FORMS: Mapping[str, Callable[[WireDialect], SessionForm]] = {
 
 @cache
 def form_of(dialect: WireDialect) -> SessionForm:
-    """The form of session that a client of this dialect gets."""
     return FORMS.get(dialect.name, openai_form)(dialect)

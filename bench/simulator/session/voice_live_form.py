@@ -181,7 +181,6 @@ RESPONSE: CheckTable = {
 
 
 def opened_session(session_id: str, model: str, expires_at_s: int) -> Json:
-    """The session as the service opens it."""
     detection = {"type": "server_vad", **DETECTORS["server_vad"]}
     return flat_session(session_id, model, expires_at_s, detection) | {
         "input_audio_sampling_rate": 24_000,
@@ -191,13 +190,11 @@ def opened_session(session_id: str, model: str, expires_at_s: int) -> Json:
 
 
 def heard(session: Json) -> InputSettings:
-    """How the caller is heard."""
     format = session["input_audio_format"]
     return flat_input(session, PCM[session["input_audio_sampling_rate"]] if format == "pcm16" else FORMATS[format])
 
 
 def spoken(session: Json, response: Json) -> OutputSettings:
-    """What a response gives out."""
     output = flat_output(session, response)
     return replace(output, format=RATED.get(output.format, output.format), counts_images=True)
 
