@@ -16,20 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bench.protocol import gpt_live
 from bench.protocol.audio import AudioFormat
 from bench.protocol.base import SIMULATOR_MARK
-from bench.protocol.gpt_live import (
-    APPEND,
-    AUDIO_DELTA,
-    CLIENT,
-    CLOSED,
-    DELEGATED,
-    GPT_LIVE,
-    START,
-    STARTED,
-    TRANSCRIPT_DELTA,
-    wire_format,
-)
 from bench.simulator.behaviour import ReceiptFields, SimulatedSession
 from bench.simulator.conversation.client_items import audio_bytes
 from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
@@ -47,7 +36,7 @@ MEANWHILE = 8
 """How many pieces of a reply are said where the answer itself is delegated."""
 SILENCE_MS = 500
 """How much silence ends the caller's speech; the service has no such setting, and says nothing of it."""
-FORMATS = {tuple(wire_format(format).values()): format for format in GPT_LIVE.input_formats.values()}
+FORMATS = {tuple(gpt_live.wire_format(format).values()): format for format in gpt_live.GPT_LIVE.input_formats.values()}
 CONFIG = frozenset(
     {"model", "instructions", "audio", "delegation", "input", "client", "safety_identifier", "store", "triggers"}
 )
@@ -100,9 +89,9 @@ class GptLiveBehaviour(SimulatedSession):
 
     def _take(self, event: Json, at_ns: int) -> ReceiptFields:
         match event.get("type"):
-            case str(name) if name == START:
+            case str(name) if name == gpt_live.START:
                 self._start(event, at_ns)
-            case str(name) if name == APPEND:
+            case str(name) if name == gpt_live.APPEND:
                 if self._heard is None:
                     raise RejectedError("session_not_started", "Send session.start first.", "type")
                 audio, begin = audio_bytes(event.get("audio"), EventPlace("audio")), self._audio.end.byte
@@ -113,7 +102,7 @@ class GptLiveBehaviour(SimulatedSession):
                 return {"from_byte": begin, "to_byte": self._audio.end.byte}
             case "session.close" if self._heard:
                 told = {"reason": "close_requested", "session": self.session, "usage": self._usage}
-                self._answer(CLOSED, told, at_ns)
+                self._answer(gpt_live.CLOSED, told, at_ns)
             case "session.input_audio.mute" | "session.input_audio.unmute" as name if self._heard:
                 self._answer(f"{name}d", {"client_event_id": event.get("event_id")}, at_ns)
             case name:
@@ -137,10 +126,10 @@ class GptLiveBehaviour(SimulatedSession):
         self._heard = InputSettings(format, detection, None)
         self.session = {"delegation": None, "input": [], "store": False, **session} | {
             "id": self.ids.session, "expires_at": self._expires_at_s, "status": "active", SIMULATOR_MARK: True,
-            "audio": {"format": wire_format(format), "output": output},
+            "audio": {"format": gpt_live.wire_format(format), "output": output},
         }  # fmt: skip
         told = {"session": self.session, "client_event_id": event.get("event_id")}
-        self._answer(STARTED, told, self._outbox.after(at_ns, self._profile.delays.session_created))
+        self._answer(gpt_live.STARTED, told, self._outbox.after(at_ns, self._profile.delays.session_created))
 
     def _notice(self, edge: SpeechEdge, at_ns: int) -> None:
         """Plan a reply where the caller's speech ended; be quiet where it began."""
@@ -168,13 +157,13 @@ class GptLiveBehaviour(SimulatedSession):
             piece = self._reply.pop(0)
             if self._delegates:  # this reply is only what is said meanwhile
                 self._delegates = False
-                task = {"id": self.ids.new("del"), "target": CLIENT, "type": "delegation"}
-                self._answer(DELEGATED, {"delegation": task, "offset_ms": self._ticks * TICK_MS}, at_ns)
+                task = {"id": self.ids.new("del"), "target": gpt_live.CLIENT, "type": "delegation"}
+                self._answer(gpt_live.DELEGATED, {"delegation": task, "offset_ms": self._ticks * TICK_MS}, at_ns)
         begin_ms = self._ticks * TICK_MS
         self._ticks += 1
         if piece.words:
             told = {"delta": piece.words, "start_ms": begin_ms, "end_ms": begin_ms + TICK_MS}
-            self._answer(TRANSCRIPT_DELTA, told, at_ns)
+            self._answer(gpt_live.TRANSCRIPT_DELTA, told, at_ns)
         self._outbox.plan([(at_ns, partial(_delta, piece))])
         if self._ticks * TICK_MS % USAGE_MS == 0:
             self._answer("session.usage.updated", {"usage": self._usage}, at_ns)
@@ -194,7 +183,10 @@ class GptLiveBehaviour(SimulatedSession):
 
 def _audio_of(audio: Json) -> tuple[Json, AudioFormat | None]:
     """(how it speaks, in which format) as a session asks for it; None for a format that is not known."""
-    output, wanted = audio.get("output"), audio.get("format", wire_format(GPT_LIVE.input_formats["pcm16"]))
+    output, wanted = (
+        audio.get("output"),
+        audio.get("format", gpt_live.wire_format(gpt_live.GPT_LIVE.input_formats["pcm16"])),
+    )
     said = output if isinstance(output, dict) else {}
     known = isinstance(wanted, dict) and FORMATS.get((str(wanted.get("type")), wanted.get("rate")))
     return {"voice": "marin"} | said, known or None
@@ -202,8 +194,8 @@ def _audio_of(audio: Json) -> tuple[Json, AudioFormat | None]:
 
 def _delta(piece: Piece, due_ns: int) -> Outgoing:
     """A delta of the primary connection: it has neither ids nor instants."""
-    body = b'{"type":"' + AUDIO_DELTA.encode() + b'","delta":' + piece.encoded + b"}"
-    return Outgoing(due_ns, AUDIO_DELTA, body, audio_bytes=piece.size, audible_byte=piece.audible)
+    body = b'{"type":"' + gpt_live.AUDIO_DELTA.encode() + b'","delta":' + piece.encoded + b"}"
+    return Outgoing(due_ns, gpt_live.AUDIO_DELTA, body, audio_bytes=piece.size, audible_byte=piece.audible)
 
 
 def silent(format: AudioFormat) -> Piece:

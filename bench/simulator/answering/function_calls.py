@@ -3,9 +3,8 @@
 Where the model may choose (`tool_choice` auto) it calls in a response that answers the caller, and in none that follows
 the outputs of its calls, unless the profile has further rounds.
 
-Arguments are made up from the function's JSON Schema. A value that the schema gives counts first: `const`, an example,
-the default, the first of an enumeration; else a value of its type is drawn. Only required properties are there. A
-schema may say anything: what is not understood is null.
+Arguments are made up from the function's JSON Schema (docs/simulator.md, "Function calls"). A schema may say anything:
+what is not understood is null.
 """
 
 from __future__ import annotations

@@ -7,11 +7,10 @@
     an answer that is late        [filler, answer]           where a session speaks fillers
     what is said during calls     [filler]
 
-What reasoning takes is spent behind the commentary, ahead of what the response is for. The delays of an answer's first
-events are drawn, and multiplied by the drift at the instant that asks for it. Blocks of audio come when their audio has
-been generated at `generation_speed` × real time, and the transcript runs ahead (docs/protocol.md, "Audio"). At last the
-plan is
-cut to the tokens that the response may have. Pure arithmetic on integer nanoseconds of CLOCK_MONOTONIC.
+Reasoning comes behind the commentary. The delays of an answer's first events are drawn, and multiplied by the drift at
+the instant that asks for it. Blocks of audio come when their audio has been generated at `generation_speed` × real
+time, and the transcript runs ahead (docs/protocol.md, "Audio"). At last the plan is cut to the tokens that the response
+may have. Pure arithmetic on integer nanoseconds of CLOCK_MONOTONIC.
 """
 
 from __future__ import annotations

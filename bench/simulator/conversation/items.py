@@ -3,10 +3,8 @@
 Where a client truncates an assistant's audio, what is beyond is gone from what responses read and from what `retrieve`
 shows, and the transcript with it, as the service does (the official SDK's ConversationItemTruncateEvent).
 
-A response reads instructions, tools, and again the whole conversation. The service finds in its cache how what is read
-begins, as far as the last response has read the same, in whole blocks: an item that a client has truncated, deleted or
-put in between is the end of what is found. Where the conversation is longer than the context of the model, its oldest
-items are left out, from then on.
+A response reads instructions, tools, and the whole conversation. The cache has how that begins, as far as the last
+response has read the same, in whole blocks: up to an item that a client has truncated, deleted or put in between.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from websockets.server import ServerProtocol
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.protocol.base import SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, BinaryMessage
+from bench.simulator import refusals
 from bench.simulator.behaviour import SimulatedSession
 from bench.simulator.faults.injection import (
     EndResponse,
@@ -37,14 +38,7 @@ from bench.simulator.faults.injection import (
 from bench.simulator.faults.kinds import Fault
 from bench.simulator.profile import Profile
 from bench.simulator.quota import Quota
-from bench.simulator.refusals import (
-    EXPIRED_REASON,
-    GOING_AWAY,
-    SESSION_EXPIRED,
-    Complaint,
-    RefusedUpgrade,
-    throttled,
-)
+from bench.simulator.refusals import Complaint, RefusedUpgrade
 from bench.simulator.serving.handshake import Accepted, Authenticator, admit, is_openai
 from bench.simulator.serving.stream import ServerStream
 from bench.simulator.serving.token_issuer import Identity
@@ -178,7 +172,7 @@ class Connection:
         if isinstance(verdict, RefusedUpgrade) or verdict.complaint:
             return verdict
         wait_ns = self._shared.quota.connect(at_ns)
-        return throttled(wait_ns) if wait_ns else verdict
+        return refusals.throttled(wait_ns) if wait_ns else verdict
 
     def _open(self, accepted: Accepted, at_ns: int) -> None:
         if accepted.complaint:
@@ -327,10 +321,10 @@ class Connection:
         if self._still:
             self._overdue_ns = due_ns
             return
-        reason = EXPIRED_REASON.format(minutes=self._shared.offer.profile.max_session_s / 60)
-        body = event_bytes("error", self._behaviour.ids.event(), error_fields(SESSION_EXPIRED, reason))
+        reason = refusals.EXPIRED_REASON.format(minutes=self._shared.offer.profile.max_session_s / 60)
+        body = event_bytes("error", self._behaviour.ids.event(), error_fields(refusals.SESSION_EXPIRED, reason))
         self._send((Outgoing(due_ns, "error", body),))
-        self.close(GOING_AWAY, reason)
+        self.close(refusals.GOING_AWAY, reason)
 
     def _flush(self) -> None:
         """Write what the protocol object has to say: the upgrade's response, pongs, close frames, and the end (b"")."""

@@ -18,20 +18,10 @@ from bench.protocol.audio import PCM16, PCM16_8K, PCM16_16K, PCM16_48K, AudioFor
 from bench.protocol.base import SIMULATOR_MARK
 from bench.protocol.openai import FORMATS, RATED_FORMATS
 from bench.protocol.openai_ga import ga_format
-from bench.simulator.session import check_tables, checks, voice_live_form
+from bench.simulator.session import check_tables, checks, effective, voice_live_form
 from bench.simulator.session.check_tables import FUNCTION, PREVIEW_RESPONSE, PREVIEW_SESSION, turn_detection
 from bench.simulator.session.checks import CheckTable, EventPlace, Nullable
-from bench.simulator.session.effective import (
-    INSTRUCTIONS,
-    InputSettings,
-    OutputSettings,
-    SessionForm,
-    detection_of,
-    flat_input,
-    flat_output,
-    flat_session,
-    transcriber_of,
-)
+from bench.simulator.session.effective import InputSettings, OutputSettings, SessionForm
 from bench.simulator.wire import GA, QWEN, VOICE_LIVE, XAI, Json, RejectedError, WireDialect
 
 WITHOUT_DETECTION = "gpt-realtime-whisper"
@@ -41,7 +31,7 @@ WITHOUT_DETECTION = "gpt-realtime-whisper"
 
 
 def preview_session(session_id: str, model: str, expires_at_s: int) -> Json:
-    return flat_session(session_id, model, expires_at_s, turn_detection(ga=False)({}, EventPlace()))
+    return effective.flat_session(session_id, model, expires_at_s, turn_detection(ga=False)({}, EventPlace()))
 
 
 def ga_session(session_id: str, model: str, expires_at_s: int, own: AudioFormat = FORMATS["pcm16"]) -> Json:
@@ -53,7 +43,7 @@ def ga_session(session_id: str, model: str, expires_at_s: int, own: AudioFormat 
         "id": session_id,
         "model": model,
         "output_modalities": ["audio"],
-        "instructions": INSTRUCTIONS,
+        "instructions": effective.INSTRUCTIONS,
         "audio": {
             "input": {
                 "format": ga_format(own),
@@ -95,8 +85,8 @@ def _ga_input(session: Json) -> InputSettings:
     heard = session["audio"]["input"]
     return InputSettings(
         check_tables.format_of(heard["format"]),
-        detection_of(heard["turn_detection"]),
-        transcriber_of(heard["transcription"]),
+        effective.detection_of(heard["turn_detection"]),
+        effective.transcriber_of(heard["transcription"]),
     )
 
 
@@ -109,7 +99,7 @@ def _unanswered(heard: InputSettings) -> InputSettings:
 def _without_detection(merged: Json, wanted: Json) -> Json:
     """Puts out turn detection for the model that has none (the SDK's texts, and field reports of the refusal)."""
     heard = merged["audio"]["input"]
-    if transcriber_of(heard["transcription"]) != WITHOUT_DETECTION:
+    if effective.transcriber_of(heard["transcription"]) != WITHOUT_DETECTION:
         return merged
     asked = (wanted.get("audio") or {}).get("input") or {}
     if asked.get("turn_detection") is not None:
@@ -146,8 +136,8 @@ def openai_form(dialect: WireDialect) -> SessionForm:
 PREVIEW_FORM = SessionForm(
     preview_session,
     PREVIEW_SESSION,
-    lambda session: flat_input(session, FORMATS[session["input_audio_format"]]),
-    flat_output,
+    lambda session: effective.flat_input(session, FORMATS[session["input_audio_format"]]),
+    effective.flat_output,
     PREVIEW_RESPONSE,
     transcript_deltas=False,
 )
@@ -161,7 +151,7 @@ AZURE_PREVIEW_FORM = replace(
 PREVIEW_TRANSCRIPTION_FORM = SessionForm(
     preview_transcription,
     check_tables.PREVIEW_TRANSCRIPTION,
-    lambda session: _unanswered(flat_input(session, FORMATS[session["input_audio_format"]])),
+    lambda session: _unanswered(effective.flat_input(session, FORMATS[session["input_audio_format"]])),
     family="transcription_session",
 )
 
@@ -237,8 +227,10 @@ def _qwen_format(session: Json, side: str) -> AudioFormat:
 QWEN_FORM = SessionForm(
     qwen_session,
     QWEN_SESSION,
-    lambda session: flat_input(session, _qwen_format(session, "input")),
-    lambda session, response: replace(flat_output(session, response), format=_qwen_format(session, "output").name),
+    lambda session: effective.flat_input(session, _qwen_format(session, "input")),
+    lambda session, response: replace(
+        effective.flat_output(session, response), format=_qwen_format(session, "output").name
+    ),
     {**PREVIEW_RESPONSE, "voice": checks.text, "tools": SHELLED},
 )
 

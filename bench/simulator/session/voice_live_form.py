@@ -12,25 +12,9 @@ from dataclasses import replace
 from bench.protocol.audio import PCM16, PCM16_8K, PCM16_16K, AudioFormatName
 from bench.protocol.openai import FORMATS
 from bench.protocol.voice_live import SPOKEN_FORMATS
-from bench.simulator.session import checks
-from bench.simulator.session.check_tables import (
-    GA_VOICES,
-    PREVIEW_CAP,
-    TOLERATED_RESPONSE_KEYS,
-    TOOL_CHOICE,
-    TOOLS,
-    TURN_DETECTION_KEYS,
-    detector,
-)
+from bench.simulator.session import check_tables, checks, effective
 from bench.simulator.session.checks import CheckTable, Nullable, SettingCheck
-from bench.simulator.session.effective import (
-    InputSettings,
-    OutputSettings,
-    SessionForm,
-    flat_input,
-    flat_output,
-    flat_session,
-)
+from bench.simulator.session.effective import InputSettings, OutputSettings, SessionForm
 from bench.simulator.wire import Json
 
 PCM = {format.rate_hz: format for format in (PCM16_8K, PCM16_16K, PCM16)}
@@ -54,14 +38,14 @@ AZURE_VOICE: CheckTable = {
 PERSONAL: CheckTable = {**AZURE_VOICE, "model": checks.text}
 VOICES = checks.by_type(
     {
-        "openai": checks.shape({"type": checks.anything, "name": checks.choice(*GA_VOICES)}, "name"),
+        "openai": checks.shape({"type": checks.anything, "name": checks.choice(*check_tables.GA_VOICES)}, "name"),
         "azure-standard": checks.shape(AZURE_VOICE, "name"),
         "azure-custom": checks.shape({**AZURE_VOICE, "endpoint_id": checks.text}, "name", "endpoint_id"),
         "azure-personal": checks.shape(PERSONAL, "name", "model"),
         "azure-realtime-native": checks.shape({"type": checks.anything, "name": checks.text}, "name"),
     }
 )
-VOICE = checks.choice_or(VOICES, *GA_VOICES)  # one of OpenAI's by its name, or any as an object
+VOICE = checks.choice_or(VOICES, *check_tables.GA_VOICES)  # one of OpenAI's by its name, or any as an object
 
 
 # Turns
@@ -80,7 +64,7 @@ END_OF_UTTERANCE = checks.by_type(
     key="model",
 )
 DETECTION_KEYS: dict[str, SettingCheck] = {
-    **TURN_DETECTION_KEYS,
+    **check_tables.TURN_DETECTION_KEYS,
     "speech_duration_ms": checks.whole(0, 60_000),
     "remove_filler_words": checks.flag,
     "languages": Nullable(checks.array(checks.text)),
@@ -101,7 +85,8 @@ DETECTORS: dict[str, Json] = {
 
 NONE: dict[str, SettingCheck] = {"none": lambda value, place: None}
 detection = checks.by_type(
-    {kind: detector(DETECTION_KEYS, {"type": kind, **default}) for kind, default in DETECTORS.items()} | NONE
+    {kind: check_tables.detector(DETECTION_KEYS, {"type": kind, **default}) for kind, default in DETECTORS.items()}
+    | NONE
 )
 
 
@@ -141,8 +126,8 @@ SAID: CheckTable = {
     "instructions": checks.text,
     "voice": VOICE,
     "output_audio_format": checks.choice(*FORMATS, *RATED),
-    "tools": TOOLS,
-    "tool_choice": TOOL_CHOICE,
+    "tools": check_tables.TOOLS,
+    "tool_choice": check_tables.TOOL_CHOICE,
     "temperature": checks.number(0, 2),
     "reasoning_effort": checks.choice(*KNOWN_EFFORTS),
     "interim_response": Nullable(FILLER_KINDS),
@@ -168,21 +153,21 @@ SESSION: CheckTable = {
     ),
     "input_audio_transcription": Nullable(TRANSCRIBER),
     "parallel_tool_calls": checks.flag,
-    "max_response_output_tokens": PREVIEW_CAP,
+    "max_response_output_tokens": check_tables.PREVIEW_CAP,
     "include": checks.not_simulated,
     "model": checks.ignored,
     **dict.fromkeys(("animation", "avatar", "output_audio_timestamp_types"), checks.unknown),
 }
 RESPONSE: CheckTable = {
     **SAID,
-    "max_output_tokens": PREVIEW_CAP,
-    **dict.fromkeys(TOLERATED_RESPONSE_KEYS, checks.not_simulated),
+    "max_output_tokens": check_tables.PREVIEW_CAP,
+    **dict.fromkeys(check_tables.TOLERATED_RESPONSE_KEYS, checks.not_simulated),
 }
 
 
 def opened_session(session_id: str, model: str, expires_at_s: int) -> Json:
     detection = {"type": "server_vad", **DETECTORS["server_vad"]}
-    return flat_session(session_id, model, expires_at_s, detection) | {
+    return effective.flat_session(session_id, model, expires_at_s, detection) | {
         "input_audio_sampling_rate": 24_000,
         "input_audio_echo_cancellation": None,
         "interim_response": None,
@@ -191,11 +176,13 @@ def opened_session(session_id: str, model: str, expires_at_s: int) -> Json:
 
 def heard(session: Json) -> InputSettings:
     format = session["input_audio_format"]
-    return flat_input(session, PCM[session["input_audio_sampling_rate"]] if format == "pcm16" else FORMATS[format])
+    return effective.flat_input(
+        session, PCM[session["input_audio_sampling_rate"]] if format == "pcm16" else FORMATS[format]
+    )
 
 
 def spoken(session: Json, response: Json) -> OutputSettings:
-    output = flat_output(session, response)
+    output = effective.flat_output(session, response)
     return replace(output, format=RATED.get(output.format, output.format), counts_images=True)
 
 
