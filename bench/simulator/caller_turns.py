@@ -225,7 +225,7 @@ class CallerTurns:
 
     def _stop_waiting(self) -> None:
         if self._waiting is not None:
-            self._waiting.drop()
+            self._waiting.dropped = True
 
     def _fell_quiet(self, due_ns: int) -> None:
         self._quiet_from_ms = self._audio.clock_ms

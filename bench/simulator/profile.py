@@ -276,11 +276,6 @@ def default_profile() -> Profile:
     return Profile(name="default", delays=Delays(**settings.pop("delays_ms")), **settings)
 
 
-def preset(name: str) -> Profile:
-    """One of PRESETS."""
-    return default_profile() if name == "default" else _merged(default_profile(), name, _preset_settings(name))
-
-
 def _preset_settings(name: str) -> dict[str, Any]:
     with resources.as_file(resources.files("bench.simulator") / "profiles" / f"{name}.yaml") as path:
         return PROFILE.read(read_yaml(path, "the profile"))
@@ -291,11 +286,11 @@ def load_profile(path: Path) -> Profile:
 
     What it leaves out is as in the default profile. Raises UsageError with its place.
     """
+    base, name = default_profile(), path.stem
     if str(path) in PRESETS and not path.exists():
-        return preset(str(path))
-    return _merged(default_profile(), path.stem, PROFILE.read(read_yaml(path, "the profile")))
-
-
-def _merged(base: Profile, name: str, settings: dict[str, Any]) -> Profile:
+        name = str(path)
+        settings = _preset_settings(name)
+    else:
+        settings = PROFILE.read(read_yaml(path, "the profile"))
     delays = replace(base.delays, **settings.pop("delays_ms", {}))
     return replace(base, name=name, delays=delays, **settings)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -195,21 +196,13 @@ Render = Callable[[int], Outgoing | None]  # given the due instant; None where t
 OutboxStep = tuple[int, Render]
 
 
+@dataclass(eq=False)
 class Series:
-    """A series of steps that was planned; `drop` takes what is left of it out."""
+    """A series of steps that was planned. `dropped`: what is left of it does not come."""
 
-    dropped = False
-
-    def __init__(self, number: int, steps: Iterable[OutboxStep]) -> None:
-        self.number = number
-        self._steps = iter(steps)
-
-    def next(self) -> OutboxStep | None:
-        return next(self._steps, None)
-
-    def drop(self) -> None:
-        self._steps = iter(())
-        self.dropped = True
+    number: int
+    steps: Iterator[OutboxStep]
+    dropped: bool = False
 
 
 class Outbox:
@@ -242,12 +235,12 @@ class Outbox:
 
     def plan(self, steps: Iterable[OutboxStep]) -> Series:
         self._planned += 1
-        series = Series(self._planned, steps)
+        series = Series(self._planned, iter(steps))
         self._plan_next(series)
         return series
 
     def _plan_next(self, series: Series) -> None:
-        following = series.next()
+        following = None if series.dropped else next(series.steps, None)
         if following is not None:
             heapq.heappush(self._heap, (following[0], series.number, following[1], series))
 

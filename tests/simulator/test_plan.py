@@ -168,7 +168,7 @@ def test_a_dropped_series_never_comes() -> None:
     series = planned.plan([step(10, "a"), step(20, "b")])
     planned.plan([step(30, "c")])
 
-    series.drop()
+    series.dropped = True
 
     assert due(planned, 30) == [(30, "c")]
 

@@ -336,7 +336,7 @@ class Responses:
         answer, series = self._answers.get(response_id, (None, None))
         if answer is None or series is None or answer.done or series.dropped:
             return False
-        series.drop()
+        series.dropped = True
         due_ns = self._outbox.answer_due(at_ns, self._profile.delays.cancelled)
         self._outbox.plan(chain(answer.ended(due_ns, status, details), self._after_done(answer, due_ns)))
         return True

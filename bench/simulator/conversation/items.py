@@ -144,13 +144,11 @@ class Conversation:
 
     def added(self, item: ConversationItem) -> tuple[str, Json]:
         """Put an item whose id was promised at the end; what tells clients of it: type and fields."""
-        previous = self.fulfil(item)
-        name = "added" if self.names is GA else "created"
-        return f"conversation.item.{name}", {"previous_item_id": previous, "item": item.body}
+        return self.events(item, self.fulfil(item))[0]
 
     def done(self, item: ConversationItem) -> tuple[str, Json]:
         """What tells clients of GA that an item is whole: type and fields."""
-        return "conversation.item.done", {"previous_item_id": self.before(item), "item": item.body}
+        return self.events(item, self.before(item))[-1]
 
     def events(self, item: ConversationItem, previous: str | None) -> list[tuple[str, Json]]:
         """What tells clients of a new item: type and fields."""
