@@ -18,7 +18,6 @@ from bench.simulator.faults.injection import (
     FaultAction,
     FaultInjector,
     HandOver,
-    HandOverPart,
     HoldStill,
     StruckFault,
 )
@@ -294,9 +293,9 @@ def test_a_drip_is_the_same_bytes_with_pauses() -> None:
     events = made(build_behaviour())
     dripped = actions("drip,at=done,bytes_per_s=10000", events=events)
     data = b"".join(
-        action.data if isinstance(action, HandOverPart) else action.frame or b""
+        action if isinstance(action, bytes) else action.frame or b""
         for action in dripped
-        if isinstance(action, HandOverPart | HandOver)
+        if isinstance(action, bytes | HandOver)
     )
     done = next(event for event in events if event.type == "response.done")
 

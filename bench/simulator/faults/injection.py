@@ -32,13 +32,6 @@ class HandOver:
 
 
 @dataclass(frozen=True)
-class HandOverPart:
-    """Send bytes of a frame that is not complete yet."""
-
-    data: bytes
-
-
-@dataclass(frozen=True)
 class HoldStill:
     """Read and write nothing; `for_ns` None: ever again."""
 
@@ -54,8 +47,8 @@ class EndResponse:
     details: Json
 
 
-FaultAction = HandOver | HandOverPart | HoldStill | EndResponse | Fault
-"""What a connection does; of a fault that is among BREAKS what its kind says."""
+FaultAction = HandOver | bytes | HoldStill | EndResponse | Fault
+"""What a connection does. Bytes: it sends them, of a frame that is not complete yet; a fault: what its kind says."""
 BREAKS = ("freeze", "reset", "tls_alert", "close", "session_expired")
 
 
@@ -109,7 +102,7 @@ def garbled(fault: Fault, given: FaultAction) -> Iterator[FaultAction]:
             size = max(1, round((fault.bytes_per_s or 0) * DRIP_MS / 1000))
             last = (len(frame) - 1) // size * size
             for begin in range(0, last, size):
-                yield HandOverPart(frame[begin : begin + size])
+                yield frame[begin : begin + size]
                 yield HoldStill(DRIP_MS * NS_PER_MS)
             yield HandOver(given.event, frame[last:])
         case _:

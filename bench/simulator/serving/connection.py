@@ -27,14 +27,7 @@ from bench.clock import monotonic_ns, utc_ns
 from bench.protocol.base import SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, BinaryMessage
 from bench.simulator import refusals
 from bench.simulator.behaviour import SimulatedSession
-from bench.simulator.faults.injection import (
-    EndResponse,
-    FaultAction,
-    FaultInjector,
-    HandOver,
-    HandOverPart,
-    HoldStill,
-)
+from bench.simulator.faults.injection import EndResponse, FaultAction, FaultInjector, HandOver, HoldStill
 from bench.simulator.faults.kinds import Fault
 from bench.simulator.profile import Profile
 from bench.simulator.quota import Quota
@@ -269,7 +262,7 @@ class Connection:
         match action:
             case HandOver(event, frame):
                 self._send((event,), frame)
-            case HandOverPart(data):
+            case bytes(data):
                 self._stream.write(data)
             case EndResponse(response_id, status, details) if self._behaviour:
                 self._behaviour.end_response(response_id, monotonic_ns(), status, details)
