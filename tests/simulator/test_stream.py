@@ -276,7 +276,7 @@ class _Watched(Server):
 
     def _new_session(self, accepted: Accepted) -> SimulatedSession:
         behaviour = super()._new_session(accepted)
-        (connection,) = self._connections
+        (connection,) = self.connections
         self.served = [weakref.ref(part) for part in (behaviour, connection._protocol, connection._stream)]
         return behaviour
 
@@ -293,7 +293,7 @@ def test_a_connection_that_has_ended_is_freed(last: bytes) -> None:
             await loop.sock_sendall(client, UPGRADE + CREATE_FRAME)
             await loop.sock_recv(client, 1000)
             await loop.sock_sendall(client, last)
-        while not server.idle:
+        while server.connections:
             await asyncio.sleep(0.001)
         await server.stop()
         return server

@@ -121,7 +121,7 @@ class Asked(NamedTuple):
     slowness: float = 1.0
     """What its delays are multiplied by."""
     late_ns: int | None = None
-    """After so long a filler is said; None where none is."""
+    """After so long a filler is said, if it has audio; None where none is."""
 
 
 class ResponseContent(NamedTuple):
@@ -177,7 +177,8 @@ class Planner:
             delay = self._delays.first_audio if content.audio else self._delays.first_text
         thinking_ns = asked.reading_ns + (asked.reasoning_ns if content.commentary is None else 0)
         first_ns = max(asked.earliest_ns, asked.at_ns + self._drawn_ns(delay, asked, thinking_ns))
-        if asked.late_ns is not None and first_ns > asked.at_ns + asked.late_ns and content.commentary is None:
+        may_fill = content.audio and content.commentary is None
+        if may_fill and asked.late_ns is not None and first_ns > asked.at_ns + asked.late_ns:
             filler_ns = max(asked.earliest_ns, asked.at_ns + asked.late_ns)
             created_ns = self._created_ns(asked, filler_ns)
             filler = self._message(True, content.filler or content.answer, None, created_ns, filler_ns)

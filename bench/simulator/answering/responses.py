@@ -212,7 +212,8 @@ class Composer:
         failure = failure or self.quota.respond(context.tokens.sum, self.session.model, at_ns)
         reply = self.replies[int(self.rng.integers(len(self.replies)))]
         if failure is not None:
-            plan = self._planner.failure(Asked(at_ns, self.outbox.answered_ns, slowness=self._slowness(at_ns)))
+            slowness = self.profile.slowness(at_ns, self.servers.sessions)
+            plan = self._planner.failure(Asked(at_ns, self.outbox.answered_ns, slowness=slowness))
             return self._response(wanted, output, plan, NOTHING, failure, in_band)
         if own is None:
             self._history.remember(parts)
@@ -220,8 +221,7 @@ class Composer:
         commented = self.profile.functions.preamble if calls else self.profile.preamble.share
         commentary = self._shortest if drawn(commented, self.rng) else None
         content = ResponseContent(output.audio, commentary, reply, calls, self._shortest)
-        late_ns = self.session.filler_after_ns(wanted) if output.audio else None
-        plan = self._planner.response(content, self._asked(wanted, context, at_ns)._replace(late_ns=late_ns))
+        plan = self._planner.response(content, self._asked(wanted, context, at_ns))
         plan = capped(plan, output.format, float(output.max_output_tokens))
         self.servers.occupy(plan.done_ns)
         return self._response(wanted, output, plan, context, None, in_band)
@@ -246,10 +246,9 @@ class Composer:
         reading_ns = self.profile.context_latency.ns(context.tokens.sum, context.cached.sum)
         reasoning = self.profile.reasoning_ms.get(self.session.effort(wanted))
         reasoning_ns = 0 if reasoning is None else reasoning.draw_ns(self.rng)
-        return Asked(begin_ns, self.outbox.answered_ns, reading_ns, reasoning_ns, self._slowness(begin_ns))
-
-    def _slowness(self, at_ns: int) -> float:
-        return self.profile.slowness(at_ns, self.servers.sessions)
+        slowness = self.profile.slowness(begin_ns, self.servers.sessions)
+        late_ns = self.session.filler_after_ns(wanted)
+        return Asked(begin_ns, self.outbox.answered_ns, reading_ns, reasoning_ns, slowness, late_ns)
 
     def _response(
         self,

@@ -76,24 +76,17 @@ PARTS: Mapping[WireNames, Mapping[str, SettingCheck]] = {
 }
 
 
-def _shown_part(part: Json) -> Json:
-    """A part as events show it: without audio and images."""
+def _read_part(part: Json, heard: AudioFormat) -> tuple[Json, TokenCounts]:
+    """A part as events show it, without audio and images, and its tokens."""
     shown = {key: value for key, value in part.items() if key not in ("audio", "image_url")}
     match part["type"]:
         case "input_audio":
-            return {"transcript": None, **shown}
+            audio_ms = len(part["audio"]) * 1000 / heard.bytes_per_s
+            return {"transcript": None, **shown}, TokenCounts(audio=user_audio_tokens(audio_ms))
         case "input_image":
-            return {"detail": "auto", **shown}
-    return shown
-
-
-def _part_tokens(part: Json, heard: AudioFormat) -> TokenCounts:
-    match part["type"]:
-        case "input_audio":
-            return TokenCounts(audio=user_audio_tokens(len(part["audio"]) * 1000 / heard.bytes_per_s))
-        case "input_image":
-            return TokenCounts(image=IMAGE_TOKENS[part.get("detail", "auto")])
-    return TokenCounts(text_tokens(part.get("text") or part.get("transcript") or ""))
+            shown = {"detail": "auto", **shown}
+            return shown, TokenCounts(image=IMAGE_TOKENS[shown["detail"]])
+    return shown, TokenCounts(text_tokens(part.get("text") or part.get("transcript") or ""))
 
 
 # Items
@@ -177,10 +170,9 @@ class ItemReader:
         described = self._check(wanted, place)
         described["id"] = described.get("id") or self._ids.new("item")
         if described["type"] == "message":
-            content = described["content"]
-            tokens = TokenCounts(*map(sum, zip(*(_part_tokens(part, heard) for part in content), strict=True)))
-            body = message_body(described["id"], described["role"], [_shown_part(part) for part in content])
-            return ConversationItem(described["id"], body, tokens)
+            content, tokens = zip(*(_read_part(part, heard) for part in described["content"]), strict=True)
+            body = message_body(described["id"], described["role"], list(content))
+            return ConversationItem(described["id"], body, TokenCounts(*map(sum, zip(*tokens, strict=True))))
         if described["type"] == "function_call" and "call_id" not in described:
             described["call_id"] = self._ids.new("call")  # it may come without, its output may not
         if described["type"].startswith("function_call"):

@@ -107,10 +107,8 @@ class Connection:
         self._fragments: list[bytes] = []
         self._binary = False  # whether they are a binary message's
         self._events_per_segment = shared.offer.profile.events_per_segment
-        self._pinger: asyncio.TimerHandle | None = None
-        self._chores: list[asyncio.TimerHandle] = []
+        self._timers: dict[str, asyncio.TimerHandle] = {}
         self._still = False  # nothing is sent
-        self._rest: asyncio.TimerHandle | None = None
         self._overdue_ns: int | None = None  # since when it should have expired
         self._injector = shared.injector()
         on_hello = partial(self._strike, "tls") if self._injector else None
@@ -123,7 +121,7 @@ class Connection:
             self._stream.end()
             return
         self._protocol.send_close(code, reason)
-        self._chores.append(self._shared.loop.call_later(CLOSE_LIMIT_S, self._stream.end))
+        self._timers["close"] = self._shared.loop.call_later(CLOSE_LIMIT_S, self._stream.end)
         self._flush()
 
     # In
@@ -186,7 +184,7 @@ class Connection:
         opened_ns = monotonic_ns()
         self._behaviour.open(opened_ns)
         expires_ns = opened_ns + int(self._shared.offer.profile.max_session_s * NS_PER_S)
-        self._chores.append(self._shared.loop.call_at(expires_ns / NS_PER_S, self._expire, expires_ns))
+        self._timers["expiry"] = self._shared.loop.call_at(expires_ns / NS_PER_S, self._expire, expires_ns)
         self._ping_later()
 
     def _frame(self, frame: Frame, arrival: ArrivalSpan) -> None:
@@ -272,7 +270,7 @@ class Connection:
             case HoldStill(int(for_ns)):
                 self._still = True
                 self._stream.pause()
-                self._rest = self._shared.loop.call_later(for_ns / NS_PER_S, self._move_on, go_on)
+                self._timers["rest"] = self._shared.loop.call_later(for_ns / NS_PER_S, self._move_on, go_on)
             case Fault(kind="freeze", duration_s=float(duration_s)):
                 self._shared.freeze(duration_s)
             case Fault(kind="session_expired"):
@@ -305,7 +303,7 @@ class Connection:
             self._ping_later()
 
     def _ping_later(self) -> None:
-        self._pinger = self._shared.loop.call_later(self._shared.offer.profile.ping_interval_s, self._ping)
+        self._timers["ping"] = self._shared.loop.call_later(self._shared.offer.profile.ping_interval_s, self._ping)
 
     def _expire(self, due_ns: int) -> None:
         """End a session that has lasted too long, as the service does; one that holds still, once it goes on."""
@@ -331,9 +329,8 @@ class Connection:
 
     def _gone(self) -> None:
         self._shared.plan(self, None)
-        for timer in (self._pinger, self._rest, *self._chores):
-            if timer:
-                timer.cancel()
+        for timer in self._timers.values():
+            timer.cancel()
         self._ended(self)
         if self._behaviour:
             self._behaviour.end()

@@ -83,7 +83,7 @@ class Server:
         self, offer: Offer, listener: socket.socket, loop: asyncio.AbstractEventLoop, worker: ServerWorker
     ) -> None:
         self._offer, self._listener, self._loop, self._worker = offer, listener, loop, worker
-        self._connections: set[Connection] = set()
+        self.connections: set[Connection] = set()
         self._quota, self._servers = Quota(offer.profile.quota), Servers(offer.profile.max_concurrent_responses)
         self._address = listener.getsockname()[:2]
         self._stopping = False
@@ -111,9 +111,9 @@ class Server:
         """Say goodbye to every client, and wait until each has gone."""
         self._stopping = True
         self._stop_listening()
-        for connection in list(self._connections):
+        for connection in list(self.connections):
             connection.close(GOING_AWAY)
-        while self._connections:
+        while self.connections:
             await asyncio.sleep(0.01)
 
     @property
@@ -122,10 +122,6 @@ class Server:
         return Standing(
             self._servers.sessions, self.sessions, self._servers.responses, self.lateness.count, late_p99_ms
         )
-
-    @property
-    def idle(self) -> bool:
-        return not self._connections
 
     def _accept(self) -> None:
         try:
@@ -139,7 +135,7 @@ class Server:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         enable_stamps(sock)
-        self._connections.add(Connection(self._shared, sock, self._connections.discard))
+        self.connections.add(Connection(self._shared, sock, self.connections.discard))
 
     def _stop_listening(self) -> None:
         if self._listener.fileno() != -1:
@@ -182,7 +178,7 @@ class Server:
 
     def _freeze(self, duration_s: float) -> None:
         time.sleep(duration_s)
-        for connection in self._connections:
+        for connection in self.connections:
             connection.thawed(monotonic_ns())
 
     def _new_session(self, accepted: Accepted) -> SimulatedSession:
@@ -269,7 +265,7 @@ def serve(
                     offer.truth.flush()
                 if told:
                     told(mine.number, server.standing)
-                if server.idle:
+                if not server.connections:
                     gc.collect()
         await server.stop()
         tally = Served(server.sessions, server.refused, server.struck, _cpu_s() - begun_s, server.lateness)
