@@ -153,12 +153,6 @@ def error_fields(code: str | None, message: str, param: str | None = None, event
     return {"error": error}
 
 
-def item_and_call(fields: Json) -> tuple[str | None, str | None]:
-    """The ids of the item and the call that an event with these fields is about."""
-    item = fields.get("item", {})
-    return fields.get("item_id") or item.get("id"), fields.get("call_id") or item.get("call_id")
-
-
 def event_bytes(event_type: str, event_id: str, fields: Json) -> bytes:
     return msgspec.json.encode({"type": event_type, "event_id": event_id, **fields})
 
@@ -209,7 +203,7 @@ class Outbox:
     """`obfuscated`: whether deltas of text are padded."""
 
     def __init__(self, ids: Ids, rng: np.random.Generator, *, obfuscated: bool) -> None:
-        self._ids, self._rng, self._obfuscated = ids, rng, obfuscated
+        self.ids, self._rng, self._obfuscated = ids, rng, obfuscated
         self._heap: list[tuple[int, int, Render, Series]] = []
         self._planned = 0
         self.answered_ns = 0  # due instant of the last answer to a client event
@@ -258,10 +252,19 @@ class Outbox:
         self.plan([(due_ns, partial(self.event, event_type, fields)) for event_type, fields in events])
         return due_ns
 
-    def event(self, event_type: str, fields: Json, due_ns: int, *, facts: Json | None = None) -> Outgoing:
-        body = event_bytes(event_type, self._ids.event(), fields)
-        item_id, call_id = item_and_call(fields)
-        return Outgoing(due_ns, event_type, body, item_id=item_id, call_id=call_id, facts=facts)
+    def event(
+        self, event_type: str, fields: Json, due_ns: int, *, facts: Json | None = None, response_id: str | None = None
+    ) -> Outgoing:
+        item = fields.get("item", {})
+        return Outgoing(
+            due_ns,
+            event_type,
+            event_bytes(event_type, self.ids.event(), fields),
+            response_id,
+            item_id=fields.get("item_id") or item.get("id"),
+            call_id=fields.get("call_id") or item.get("call_id"),
+            facts=facts,
+        )
 
     def obfuscation(self) -> str | None:
         """The random letters with which OpenAI pads a delta of text; None where deltas are not padded."""

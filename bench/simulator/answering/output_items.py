@@ -7,7 +7,7 @@ changes changes then: so what was made of an item is known at any time, and it c
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,14 +18,12 @@ from bench.simulator.voice import TOKEN_MS, AudioBlock
 from bench.simulator.wire import (
     GA,
     DeltaTemplate,
-    Ids,
     Json,
+    Outbox,
     OutboxStep,
     Outgoing,
     Render,
     WireNames,
-    event_bytes,
-    item_and_call,
     json_string,
 )
 
@@ -36,17 +34,13 @@ class ResponseWriter:
 
     response_id: str
     names: WireNames
-    ids: Ids
     conversation: Conversation | None
-    obfuscation: Callable[[], str | None]  # of one delta of text
+    outbox: Outbox
 
     def event(self, event_type: str, fields: Json, due_ns: int, *, facts: Json | None = None) -> Outgoing:
-        whose: Json = {}
         if event_type.startswith("response.") and "response" not in fields:
-            whose = {"response_id": self.response_id}
-        body = event_bytes(event_type, self.ids.event(), whose | fields)
-        item_id, call_id = item_and_call(fields)
-        return Outgoing(due_ns, event_type, body, self.response_id, item_id=item_id, call_id=call_id, facts=facts)
+            fields = {"response_id": self.response_id} | fields
+        return self.outbox.event(event_type, fields, due_ns, facts=facts, response_id=self.response_id)
 
 
 class OutputItem(ABC):
@@ -158,13 +152,13 @@ class MessageItem(OutputItem):
     def _word(self, due_ns: int) -> Outgoing:
         token, writer = self._tokens[len(self._words)], self._writer
         self._words.append(token)
-        body = self._word_template.render(writer.ids.event(), json_string(token), writer.obfuscation())
+        body = self._word_template.render(writer.outbox.ids.event(), json_string(token), writer.outbox.obfuscation())
         return Outgoing(due_ns, self._word_template.type, body, writer.response_id, item_id=self.item.id)
 
     def _audio(self, due_ns: int) -> Outgoing:
         block, writer = self._blocks[len(self._spoken)], self._writer
         self._spoken.append(block)
-        body = self._audio_template.render(writer.ids.event(), block.encoded)
+        body = self._audio_template.render(writer.outbox.ids.event(), block.encoded)
         return Outgoing(
             due_ns,
             self._audio_template.type,

@@ -260,8 +260,8 @@ class Composer:
         in_band: bool,
     ) -> Response:
         conversation = self.conversation if in_band else None
-        names, ids = self.conversation.names, self.conversation.ids
-        writer = ResponseWriter(ids.new("resp"), names, ids, conversation, self.outbox.obfuscation)
+        ids = self.conversation.ids
+        writer = ResponseWriter(ids.new("resp"), self.conversation.names, conversation, self.outbox)
         return Response(
             output=output,
             plan=plan,

@@ -153,8 +153,13 @@ class EffectiveSession:
 
     def update(self, wanted: Any, place: EventPlace, *, has_spoken: bool) -> None:
         """Take a session.update, whole. Raises RejectedError."""
-        if isinstance(wanted, dict):
-            _check_type(self.form, wanted, place)
+        if self.form.type is not None and isinstance(wanted, dict):
+            kind = wanted.get("type")
+            if kind is None:
+                raise missing(place.key("type"))
+            if kind in GA_TYPES and kind != self.form.type:
+                problem = f"Passing a {kind} session update event to a {self.form.type} session is not allowed."
+                raise RejectedError("invalid_parameter", problem)
         table = {SIMULATOR_MARK: ignored, **self.form.table}  # some clients send back what they were shown
         updated = self.form.settled(accepted(table, self.shown, wanted, place), wanted)
         if has_spoken and self._output(updated, {}).voice != self.output({}).voice:
@@ -190,14 +195,3 @@ class EffectiveSession:
     def _output(self, shown: Json, response: Json) -> OutputSettings:
         assert self.form.output is not None
         return self.form.output(shown, response)
-
-
-def _check_type(form: SessionForm, wanted: Json, place: EventPlace) -> None:
-    """Raises RejectedError where a session of GA is told to be of another kind, or of none."""
-    if form.type is None:
-        return
-    if wanted.get("type") is None:
-        raise missing(place.key("type"))
-    if wanted["type"] in GA_TYPES and wanted["type"] != form.type:
-        problem = f"Passing a {wanted['type']} session update event to a {form.type} session is not allowed."
-        raise RejectedError("invalid_parameter", problem)
