@@ -26,7 +26,7 @@ from bench.simulator.profile import Profile, drawn
 from bench.simulator.quota import Servers
 from bench.simulator.session.effective import Detection, InputSettings
 from bench.simulator.voice import RecordedReply, audible_byte, reply_samples
-from bench.simulator.wire import Ids, Json, Outbox, OutboxStep, Outgoing, RejectedError
+from bench.simulator.wire import Ids, Json, Outbox, OutboxStep, Outgoing
 from bench.units import NS_PER_MS
 
 NamedBody = tuple[str, bytes]
@@ -219,18 +219,13 @@ class AgentBehaviour(SimulatedSession):
         self._audio.silence_ms = SILENCE_MS
         self._speed = profile.generation_speed if wire.clears and profile.agent.noise_dbfs is None else 1.0
         self._opened = self._streaming = False
-        self._frames: deque[Frame] = deque()
-        """What is still to be sent."""
-        self._plays_until_ns = 0
-        """When the caller will have heard what was sent."""
+        self._frames: deque[Frame] = deque()  # what is still to be sent
+        self._plays_until_ns = 0  # when the caller will have heard what was sent
         self._said = 0
 
     def open(self, at_ns: int) -> None:
         if self._wire.plain:
             self._begin_call(at_ns)
-
-    def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:
-        """There are no responses."""
 
     def end(self) -> None:
         self._servers.sessions -= 1
@@ -257,9 +252,6 @@ class AgentBehaviour(SimulatedSession):
             self._begin_call(at_ns)
         heard = self._hear(taken.audio, at_ns) if taken.audio and self._opened else {}
         return {"type": taken.name, "event_id": taken.id} | heard
-
-    def _reject(self, at_ns: int, rejected: RejectedError, event_id: str | None) -> None:
-        """An agent has nobody to complain to."""
 
     def _hear(self, audio: bytes, at_ns: int) -> ReceiptFields:
         begin = self._audio.end.byte

@@ -66,20 +66,14 @@ class GptLiveBehaviour(SimulatedSession):
         self._audio = InputAudio()
         self._audio.silence_ms = SILENCE_MS
         self._heard: InputSettings | None = None
-        self._ticks = 0
-        """How many deltas were planned."""
+        self._ticks = 0  # how many deltas were planned
         self._reply: list[Piece] = []
-        self._reply_tick: int | None = None
-        """Delta from which on the reply goes out."""
-        self._delegates = False
-        """Whether a task is delegated when it does."""
+        self._reply_tick = 0  # delta from which on it goes out
+        self._delegates = False  # whether a task is delegated when it does
         self._said = 0
 
     def open(self, at_ns: int) -> None:
         """Wait for the client, who begins."""
-
-    def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:
-        """There are no responses."""
 
     def end(self) -> None:
         for part in (self._outbox, self):
@@ -89,9 +83,9 @@ class GptLiveBehaviour(SimulatedSession):
 
     def _take(self, event: Json, at_ns: int) -> ReceiptFields:
         match event.get("type"):
-            case str(name) if name == gpt_live.START:
+            case gpt_live.START:
                 self._start(event, at_ns)
-            case str(name) if name == gpt_live.APPEND:
+            case gpt_live.APPEND:
                 if self._heard is None:
                     raise RejectedError("session_not_started", "Send session.start first.", "type")
                 audio, begin = audio_bytes(event.get("audio"), EventPlace("audio")), self._audio.end.byte
@@ -134,7 +128,7 @@ class GptLiveBehaviour(SimulatedSession):
     def _notice(self, edge: SpeechEdge, at_ns: int) -> None:
         """Plan a reply where the caller's speech ended; be quiet where it began."""
         if edge.began:
-            self._reply, self._reply_tick, self._delegates = [], None, False
+            self._reply, self._delegates = [], False
             return
         reply = self._replies[self._said % len(self._replies)]
         self._said += 1
@@ -145,15 +139,14 @@ class GptLiveBehaviour(SimulatedSession):
         self._reply = pieces(reply, self._heard.format)[: MEANWHILE if self._delegates else None]
         self._reply_tick = max(self._ticks, -(-(ended_ms + delay_ms) // TICK_MS))
         told = {"delta": "(speech)", "start_ms": edge.begin_ms, "end_ms": ended_ms}
-        event = partial(self._outbox.event, "session.input_transcript.delta", told, facts={"speech_at_byte": edge.byte})
-        self._outbox.plan([(at_ns, event)])
+        self._answer("session.input_transcript.delta", told, at_ns, {"speech_at_byte": edge.byte})
 
     # The stream
 
     def _tick(self, at_ns: int, format: AudioFormat) -> None:
         """Plan the next 100 ms of output."""
         piece = silent(format)
-        if self._reply and self._reply_tick is not None and self._ticks >= self._reply_tick:
+        if self._reply and self._ticks >= self._reply_tick:
             piece = self._reply.pop(0)
             if self._delegates:  # this reply is only what is said meanwhile
                 self._delegates = False
@@ -172,8 +165,8 @@ class GptLiveBehaviour(SimulatedSession):
     def _usage(self) -> Json:
         return {"seconds": self._ticks * TICK_MS / 1000}
 
-    def _answer(self, name: str, fields: Json, at_ns: int) -> None:
-        self._outbox.plan([(at_ns, partial(self._outbox.event, name, fields))])
+    def _answer(self, name: str, fields: Json, at_ns: int, facts: Json | None = None) -> None:
+        self._outbox.plan([(at_ns, partial(self._outbox.event, name, fields, facts=facts))])
 
     def _reject(self, at_ns: int, rejected: RejectedError, event_id: str | None) -> None:
         error = {"type": "invalid_request_error", "code": rejected.code, "message": rejected.message}
