@@ -33,7 +33,7 @@ NamedBody = tuple[str, bytes]
 """Type and body of what is sent."""
 
 
-class Understood(NamedTuple):
+class AgentInput(NamedTuple):
     """What a text message of the caller's line comes to. `id`: what it names, as a call, a mark, a key."""
 
     name: str
@@ -56,7 +56,7 @@ class AgentWire(ABC):
         self.format = RATED_FORMATS[format]
 
     @abstractmethod
-    def take(self, event: Json) -> Understood:
+    def take(self, event: Json) -> AgentInput:
         """Understand a text message."""
 
     @abstractmethod
@@ -77,8 +77,8 @@ class PcmWire(AgentWire):
 
     plain = True
 
-    def take(self, event: Json) -> Understood:
-        return Understood("text", _text(event, "id"))
+    def take(self, event: Json) -> AgentInput:
+        return AgentInput("text", _text(event, "id"))
 
     def audio_out(self, audio: bytes) -> NamedBody:
         return "audio", BinaryMessage(audio)
@@ -93,21 +93,21 @@ class TwilioWire(AgentWire):
         super().__init__("g711_ulaw")
         self._stream: str | None = None
 
-    def take(self, event: Json) -> Understood:
+    def take(self, event: Json) -> AgentInput:
         name = _text(event, "event") or "invalid_event"
         match event:
             case {"event": "start", "streamSid": str(stream), "start": {"mediaFormat": dict()}}:
                 self._stream = stream
-                return Understood(name, stream, opens=True)
+                return AgentInput(name, stream, opens=True)
             case {"event": "media", "streamSid": stream, "media": {"payload": str(payload)}} if stream == self._stream:
-                return Understood(name, audio=_decoded(payload))
+                return AgentInput(name, audio=_decoded(payload))
             case (
                 {"event": "start", "streamSid": str(id)}
                 | {"event": "mark", "mark": {"name": str(id)}}
                 | {"event": "dtmf", "dtmf": {"digit": str(id)}}
             ):
-                return Understood(name, id)
-        return Understood(name)
+                return AgentInput(name, id)
+        return AgentInput(name)
 
     def audio_out(self, audio: bytes) -> NamedBody:
         return self._message("media", media={"payload": base64.b64encode(audio).decode()})
@@ -130,20 +130,20 @@ class AcsWire(AgentWire):
     def __init__(self, format: AudioFormatName) -> None:
         super().__init__("pcm16@16000")
 
-    def take(self, event: Json) -> Understood:
+    def take(self, event: Json) -> AgentInput:
         name = _text(event, "kind") or "invalid_event"
         match event:
             case {"kind": "AudioMetadata", "audioMetadata": {"sampleRate": 16_000 | 24_000 as rate, "encoding": "PCM"}}:
                 self.format = RATED_FORMATS["pcm16" if rate == 24_000 else "pcm16@16000"]
-                return Understood(name, _text(event["audioMetadata"], "subscriptionId"), opens=True)
+                return AgentInput(name, _text(event["audioMetadata"], "subscriptionId"), opens=True)
             case {"kind": "AudioData", "audioData": {"data": str(data)}}:
-                return Understood(name, audio=_decoded(data))
+                return AgentInput(name, audio=_decoded(data))
             case {"kind": "AudioMetadata", "audioMetadata": {"subscriptionId": str(id)}} | {
                 "kind": "DtmfData",
                 "dtmfData": {"data": str(id)},
             }:
-                return Understood(name, id)
-        return Understood(name)
+                return AgentInput(name, id)
+        return AgentInput(name)
 
     def audio_out(self, audio: bytes) -> NamedBody:
         body = {"kind": "AudioData", "audioData": {"data": base64.b64encode(audio).decode()}, "stopAudio": None}

@@ -60,7 +60,7 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class Shared:
+class ServerState:
     """The state that all connections of a server share."""
 
     offer: Offer
@@ -98,7 +98,7 @@ class _SimulatedProtocol(ServerProtocol):
 class Connection:
     """Lives until its socket is gone; then calls `ended` once."""
 
-    def __init__(self, shared: Shared, sock: socket.socket, ended: Callable[[Connection], None]) -> None:
+    def __init__(self, shared: ServerState, sock: socket.socket, ended: Callable[[Connection], None]) -> None:
         self._shared, self._ended, self._truth = shared, ended, shared.offer.truth
         extensions = [ServerPerMessageDeflateFactory()] if shared.offer.deflate else None
         self._protocol = _SimulatedProtocol(shared.lateness, max_size=MAX_MESSAGE_BYTES, extensions=extensions)

@@ -39,7 +39,7 @@ from bench.simulator.faults.kinds import Fault
 from bench.simulator.gpt_live_behaviour import GptLiveBehaviour
 from bench.simulator.quota import Quota, Servers
 from bench.simulator.refusals import GOING_AWAY, Complaint, RefusedUpgrade
-from bench.simulator.serving.connection import Connection, Offer, Shared
+from bench.simulator.serving.connection import Connection, Offer, ServerState
 from bench.simulator.serving.handshake import Accepted
 from bench.simulator.serving.token_issuer import served
 from bench.simulator.truth import LatenessCounts, Served, Standing
@@ -91,7 +91,7 @@ class Server:
         self._came = 0  # connections
         self.sessions = self.refused = self.struck = 0
         self.lateness = LatenessCounts()
-        self._shared = Shared(
+        self._shared = ServerState(
             offer=offer,
             loop=loop,
             quota=self._quota,

@@ -12,15 +12,14 @@ from dataclasses import replace
 from bench.protocol.audio import PCM16, PCM16_8K, PCM16_16K, AudioFormatName
 from bench.protocol.openai import FORMATS
 from bench.protocol.voice_live import SPOKEN_FORMATS
+from bench.simulator.profile import EFFORTS
 from bench.simulator.session import check_tables, checks, effective
 from bench.simulator.session.checks import CheckTable, Nullable, SettingCheck
 from bench.simulator.session.effective import InputSettings, OutputSettings, SessionForm
 from bench.simulator.wire import Json
 
 PCM = {format.rate_hz: format for format in (PCM16_8K, PCM16_16K, PCM16)}
-RATES_HZ = tuple(PCM)
 RATED: dict[str, AudioFormatName] = {said: name for name, said in SPOKEN_FORMATS.items()}
-KNOWN_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 
 
 # Voices
@@ -35,17 +34,15 @@ AZURE_VOICE: CheckTable = {
         checks.text,
     ),
 }
-PERSONAL: CheckTable = {**AZURE_VOICE, "model": checks.text}
 VOICES = checks.by_type(
     {
         "openai": checks.shape({"type": checks.anything, "name": checks.choice(*check_tables.GA_VOICES)}, "name"),
         "azure-standard": checks.shape(AZURE_VOICE, "name"),
         "azure-custom": checks.shape({**AZURE_VOICE, "endpoint_id": checks.text}, "name", "endpoint_id"),
-        "azure-personal": checks.shape(PERSONAL, "name", "model"),
+        "azure-personal": checks.shape({**AZURE_VOICE, "model": checks.text}, "name", "model"),
         "azure-realtime-native": checks.shape({"type": checks.anything, "name": checks.text}, "name"),
     }
 )
-VOICE = checks.choice_or(VOICES, *check_tables.GA_VOICES)  # one of OpenAI's by its name, or any as an object
 
 
 # Turns
@@ -124,19 +121,19 @@ FILLER_KINDS = checks.by_type(
 SAID: CheckTable = {
     "modalities": checks.array(checks.choice("text", "audio"), empty=False),
     "instructions": checks.text,
-    "voice": VOICE,
+    "voice": checks.choice_or(VOICES, *check_tables.GA_VOICES),  # one of OpenAI's by its name, or any as an object
     "output_audio_format": checks.choice(*FORMATS, *RATED),
     "tools": check_tables.TOOLS,
     "tool_choice": check_tables.TOOL_CHOICE,
     "temperature": checks.number(0, 2),
-    "reasoning_effort": checks.choice(*KNOWN_EFFORTS),
+    "reasoning_effort": checks.choice("none", *EFFORTS),
     "interim_response": Nullable(FILLER_KINDS),
     "metadata": Nullable(checks.strings_by_name),
 }
 SESSION: CheckTable = {
     **SAID,
     "input_audio_format": checks.choice(*FORMATS),
-    "input_audio_sampling_rate": checks.one_of_whole(RATES_HZ),
+    "input_audio_sampling_rate": checks.one_of_whole(PCM),
     "turn_detection": Nullable(detection),
     "input_audio_noise_reduction": Nullable(
         checks.shape({"type": checks.choice("azure_deep_noise_suppression", "near_field", "far_field")}, "type")
