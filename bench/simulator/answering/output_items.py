@@ -135,7 +135,7 @@ class MessageItem(OutputItem):
         yield partial(self._part_event, "response.content_part.added", {"part": self._part("")})
 
     def _deltas(self) -> Iterator[OutboxStep]:
-        for due_ns, audio, _ in self.schedule.deltas:
+        for due_ns, audio in self.schedule.deltas:
             yield due_ns, self._audio if audio else self._word
 
     def _content_closing(self) -> Iterator[Render]:
@@ -208,7 +208,7 @@ class FunctionCallItem(OutputItem):
         return TokenCounts(len(self._written))
 
     def _deltas(self) -> Iterator[OutboxStep]:
-        for due_ns, _, _ in self.schedule.deltas:
+        for due_ns, _ in self.schedule.deltas:
             yield due_ns, self._token
 
     def _content_closing(self) -> Iterator[Render]:

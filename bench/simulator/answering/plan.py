@@ -34,11 +34,10 @@ OPENING_NS = 10 * NS_PER_MS  # output item and content part open at most so long
 
 
 class Delta(NamedTuple):
-    """A delta of a part: audio block or text token number `place`."""
+    """A delta of a part: its next audio block, or its next text token."""
 
     due_ns: int
     audio: bool
-    place: int
 
 
 @dataclass(frozen=True)
@@ -57,13 +56,13 @@ def audio_schedule(
     audio, due_ns = [], float(first_ns)
     for index, block in enumerate(reply.blocks["pcm16"]):
         due_ns += block.audio_ms * NS_PER_MS / profile.generation_speed if index else 0
-        audio.append(Delta(int(due_ns), True, index))
-    lead = int(rng.integers(*profile.transcript_lead_deltas, endpoint=True))
+        audio.append(Delta(int(due_ns), True))
+    lead = min(len(reply.tokens), int(rng.integers(*profile.transcript_lead_deltas, endpoint=True)))
     text_ns = max(after_ns, first_ns - profile.delays.transcript_lead.draw_ns(rng))
-    ahead = _spread(0, reply.tokens[:lead], text_ns, first_ns)
+    ahead = _spread(lead, text_ns, first_ns)
     # none of these in the instant of the first audio, which it would be sent ahead of
     half_ns = (audio[-1].due_ns - first_ns) // (2 * len(reply.tokens))
-    beside = _spread(lead, reply.tokens[lead:], first_ns + half_ns, audio[-1].due_ns)
+    beside = _spread(len(reply.tokens) - lead, first_ns + half_ns, audio[-1].due_ns)
     return _message(profile, after_ns, sorted(ahead + beside + audio), rng)
 
 
@@ -72,13 +71,13 @@ def text_schedule(
 ) -> Schedule:
     """The same for a message in text alone, which goes on at a steady pace."""
     last_ns = first_ns + int(len(reply.tokens) / profile.text_tokens_per_s * NS_PER_S)
-    return _message(profile, after_ns, _spread(0, reply.tokens, first_ns, last_ns), rng)
+    return _message(profile, after_ns, _spread(len(reply.tokens), first_ns, last_ns), rng)
 
 
 def call_schedule(profile: Profile, tokens: Sequence[str], named_ns: int) -> Schedule:
     """The schedule of a function call that is announced at `named_ns`; each token of its arguments takes its time."""
     pace = profile.functions.arguments_tokens_per_s
-    dues = [Delta(named_ns + int(place / pace * NS_PER_S), False, place - 1) for place in range(1, len(tokens) + 1)]
+    dues = [Delta(named_ns + int(place / pace * NS_PER_S), False) for place in range(1, len(tokens) + 1)]
     grouped = in_bursts(dues, profile.events_per_segment)
     return Schedule(named_ns, grouped, grouped[-1].due_ns)
 
@@ -91,10 +90,9 @@ def _message(profile: Profile, after_ns: int, deltas: list[Delta], rng: np.rando
     return Schedule(opening_ns, grouped, grouped[-1].due_ns + profile.delays.response_done.draw_ns(rng))
 
 
-def _spread(begin: int, tokens: Sequence[str], from_ns: int, until_ns: int) -> list[Delta]:
+def _spread(tokens: int, from_ns: int, until_ns: int) -> list[Delta]:
     """Evenly in [from, until)."""
-    step = (until_ns - from_ns) / max(len(tokens), 1)
-    return [Delta(from_ns + int(step * place), False, begin + place) for place in range(len(tokens))]
+    return [Delta(from_ns + int((until_ns - from_ns) / tokens * place), False) for place in range(tokens)]
 
 
 def in_bursts(deltas: list[Delta], size: int) -> list[Delta]:
@@ -241,35 +239,33 @@ def capped(plan: ResponsePlan, format: AudioFormatName, cap: float) -> ResponseP
         return plan
     left = cap
     for place, part in enumerate(plan.parts):
+        blocks = 0
         for number, delta in enumerate(part.schedule.deltas):
-            tokens = 1  # a word; a block adds its audio, and the first one other text besides
+            tokens, overhead = 1, 0  # a word; a block adds its audio, and the first one other text besides
             if delta.audio and isinstance(part, PlannedMessage):
-                tokens = part.reply.blocks["pcm16"][delta.place].audio_ms // TOKEN_MS + _overhead(delta)
+                overhead = 0 if blocks else AUDIO_ANSWER_TEXT_TOKENS
+                tokens = part.reply.blocks["pcm16"][blocks].audio_ms // TOKEN_MS + overhead
             if tokens > left:
-                last = _cut_part(part, format, number, int(left))
+                last = _cut_part(part, format, number, blocks, int(left) - overhead)
                 # done as long after its last part as it would have been
                 done_ns = last.schedule.done_ns + plan.done_ns - plan.parts[-1].schedule.done_ns
                 return replace(plan, parts=[*plan.parts[:place], last], done_ns=done_ns, cut=True)
+            blocks += delta.audio
             left -= tokens
     return plan
 
 
-def _overhead(delta: Delta) -> int:
-    return AUDIO_ANSWER_TEXT_TOKENS if delta.audio and delta.place == 0 else 0
-
-
-def _cut_part(part: PlannedPart, format: AudioFormatName, number: int, left: int) -> PlannedPart:
-    """The part without its deltas from `number` on, but for as much audio of that one as `left` tokens hold.
+def _cut_part(part: PlannedPart, format: AudioFormatName, number: int, block: int, left: int) -> PlannedPart:
+    """The part without its deltas from `number` on, but for as much of that one's audio `block` as `left` tokens hold.
 
     It is done as long after its last delta as it would have been after the last of all.
     """
     schedule = part.schedule
     delta, kept = schedule.deltas[number], list(schedule.deltas[:number])
-    audio_tokens = left - _overhead(delta)
-    if isinstance(part, PlannedMessage) and delta.audio and audio_tokens > 0:
+    if isinstance(part, PlannedMessage) and delta.audio and left > 0:
         kept.append(delta)
         blocks = list(part.reply.blocks[format])
-        blocks[delta.place] = _short(blocks[delta.place], audio_tokens)
+        blocks[block] = _short(blocks[block], left)
         part = replace(part, reply=replace(part.reply, blocks={**part.reply.blocks, format: tuple(blocks)}))
     last_ns = kept[-1].due_ns if kept else schedule.opening_ns
     done_ns = last_ns + schedule.done_ns - schedule.deltas[-1].due_ns
