@@ -153,27 +153,24 @@ class ServerStream:
             if len(self._backlog) > MOST_BACKLOG:
                 self._loop.call_soon(self.end)  # not at once: the caller is in the midst of its work
             return False
-        try:
-            sent = self._sock.send(data) if data else 0
-        except (BlockingIOError, InterruptedError):
-            sent = 0
-        except OSError:
-            self._loop.call_soon(self.end)  # not at once: the caller is in the midst of its work
-            return False
+        sent = self._taken(data) if data else 0
         if sent < len(data):
             self._backlog += data[sent:]
             self._loop.add_writer(self._sock, self._writable)
         return not self._backlog
 
-    def _writable(self) -> None:
+    def _taken(self, data: bytes | bytearray) -> int:
+        """How many bytes the kernel takes now."""
         try:
-            sent = self._sock.send(self._backlog)
+            return self._sock.send(data)
         except (BlockingIOError, InterruptedError):
-            return
+            return 0
         except OSError:
-            self.end()
-            return
-        del self._backlog[:sent]
+            self._loop.call_soon(self.end)  # not at once: the caller is in the midst of its work
+            return 0
+
+    def _writable(self) -> None:
+        del self._backlog[: self._taken(self._backlog)]
         if not self._backlog:
             self._loop.remove_writer(self._sock)
             self._shut_when_sent()
