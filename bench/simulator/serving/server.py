@@ -74,10 +74,6 @@ class ServerWorker:
         return [seed, session] if self.count == 1 else [seed, self.number, session]
 
 
-def new_tag() -> int:
-    return secrets.randbits(TAG_BITS)
-
-
 class Server:
     def __init__(
         self, offer: Offer, listener: socket.socket, loop: asyncio.AbstractEventLoop, worker: ServerWorker
@@ -246,7 +242,7 @@ def serve(
     with contextlib.suppress(ValueError, OSError):  # as many sockets as the system allows
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    mine = worker or ServerWorker(0, 1, new_tag())
+    mine = worker or ServerWorker(0, 1, secrets.randbits(TAG_BITS))
 
     async def run() -> Served:
         loop = asyncio.get_running_loop()
@@ -256,7 +252,7 @@ def serve(
         gc.freeze()  # the replies never become garbage
         gc.disable()  # a look at hundreds of sessions takes 10 ms and more; what has ended lets its parts go by itself
         async with served(offer.identity, listener.family) as endpoint:
-            begun_s = _cpu_s()
+            begun_s = time.process_time()
             ready(endpoint, [os.getpid()])
             while not stopped.is_set():
                 with contextlib.suppress(TimeoutError):
@@ -268,7 +264,7 @@ def serve(
                 if not server.connections:
                     gc.collect()
         await server.stop()
-        tally = Served(server.sessions, server.refused, server.struck, _cpu_s() - begun_s, server.lateness)
+        tally = Served(server.sessions, server.refused, server.struck, time.process_time() - begun_s, server.lateness)
         if offer.truth:
             offer.truth.ended(tally)
         return tally
@@ -290,11 +286,6 @@ def _told_to_stop(loop: asyncio.AbstractEventLoop, stop: int | None) -> asyncio.
     if stop is not None:
         loop.add_reader(stop, heard, stop)
     return stopped
-
-
-def _cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
 
 
 class PunctualSelector(selectors.DefaultSelector):

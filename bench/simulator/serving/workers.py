@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import secrets
 import signal
 import socket
 import warnings
@@ -20,7 +21,7 @@ from typing import Any
 from bench.errors import UsageError
 from bench.installation import KILLED_S
 from bench.simulator.serving.connection import Offer
-from bench.simulator.serving.server import BACKLOG, ServerWorker, TellStanding, listen, new_tag, serve
+from bench.simulator.serving.server import BACKLOG, TAG_BITS, ServerWorker, TellStanding, listen, serve
 from bench.simulator.truth import Served, Standing
 
 READY = "ready"
@@ -61,7 +62,7 @@ def serve_by_workers(
     each did. Raises WorkerDiedError if one died; then the others are ended, too.
     """
     workers: dict[Connection, ForkProcess] = {}
-    tag, served, listening = new_tag(), dict[Connection, Served](), 0
+    tag, served, listening = secrets.randbits(TAG_BITS), dict[Connection, Served](), 0
     for number in range(count):
         ours, process = _forked([*workers], offer, held, ServerWorker(number, count, tag), told is not None)
         workers[ours] = process

@@ -248,15 +248,8 @@ PREVIEW_RESPONSE: CheckTable = {
 TOLERATED_RESPONSE_KEYS = ("commit", "cancel_previous", "append_input_items", "input_items")
 
 
-def ga_response_table(format: SettingCheck) -> CheckTable:
-    return {
-        **_RESPONSE,
-        "output_modalities": GA_MODALITIES,
-        "audio": {"output": {"format": format, "voice": GA_VOICE}},
-        "tools": TOOLS,
-        "tool_choice": TOOL_CHOICE,
-        "max_output_tokens": GA_CAP,
-        "prompt": checks.not_simulated,
-        "parallel_tool_calls": checks.flag,
-        "reasoning": reasoning,
-    }
+def ga_response_table(session: CheckTable, format: SettingCheck) -> CheckTable:
+    of_both = ("output_modalities", "tools", "tool_choice", "max_output_tokens", "prompt", "parallel_tool_calls")
+    spoken: CheckTable = {"format": format, "voice": GA_VOICE}
+    same = {key: session[key] for key in (*of_both, "reasoning")}
+    return {**_RESPONSE, **same, "audio": {"output": spoken}}

@@ -167,12 +167,13 @@ def ga_form(dialect: WireDialect) -> SessionForm:
             type="transcription",
             settled=_without_detection,
         )
+    table = check_tables.ga_session_table(model, format)
     return SessionForm(
         partial(ga_session, own=RATED_FORMATS[dialect.formats[0]]),
-        check_tables.ga_session_table(model, format),
+        table,
         _ga_input,
         _ga_output,
-        check_tables.ga_response_table(format),
+        check_tables.ga_response_table(table, format),
         type="realtime",
     )
 
