@@ -62,11 +62,7 @@ class Quota:
     """The allowances of one server."""
 
     def __init__(self, limits: QuotaLimits) -> None:
-        given = {
-            "connections": limits.connections_per_minute,
-            "requests": limits.requests_per_minute,
-            "tokens": limits.tokens_per_minute,
-        }
+        given = {name.removesuffix("_per_minute"): limit for name, limit in vars(limits).items()}
         self._of_responses = {name: Allowance(limit) for name, limit in given.items() if limit is not None}
         self._connections = self._of_responses.pop("connections", None)
 

@@ -12,8 +12,7 @@ import hmac
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qs
 
 from bench.protocol.openai import RATED_FORMATS
@@ -26,15 +25,13 @@ OBJECT_ID = "00000000-0000-0000-0000-000000000001"
 TENANT_ID = "00000000-0000-0000-0000-000000000002"
 
 
-class Issued(NamedTuple):
+@dataclass(frozen=True)
+class Issued:
     """A token; it lives before `expires_s`, whole seconds since 1970 in UTC. Never printed, never logged."""
 
     number: int
-    token: str
+    token: str = field(repr=False)
     expires_s: int
-
-    def __repr__(self) -> str:
-        return f"Issued(number={self.number}, expires_s={self.expires_s})"
 
 
 class TokenIssuer:
