@@ -42,7 +42,7 @@ CONFIG = frozenset(
 )
 
 
-class Piece(NamedTuple):
+class OutputSlice(NamedTuple):
     """100 ms of output, ready to be sent. `audible`: the byte of its first audible sample."""
 
     encoded: bytes
@@ -67,7 +67,7 @@ class GptLiveBehaviour(SimulatedSession):
         self._audio.silence_ms = SILENCE_MS
         self._heard: InputSettings | None = None
         self._ticks = 0  # how many deltas were planned
-        self._reply: list[Piece] = []
+        self._reply: list[OutputSlice] = []
         self._reply_tick = 0  # delta from which on it goes out
         self._delegates = False  # whether a task is delegated when it does
         self._said = 0
@@ -185,18 +185,18 @@ def _audio_of(audio: Json) -> tuple[Json, AudioFormat | None]:
     return {"voice": "marin"} | said, known or None
 
 
-def _delta(piece: Piece, due_ns: int) -> Outgoing:
+def _delta(piece: OutputSlice, due_ns: int) -> Outgoing:
     """A delta of the primary connection: it has neither ids nor instants."""
     body = b'{"type":"' + gpt_live.AUDIO_DELTA.encode() + b'","delta":' + piece.encoded + b"}"
     return Outgoing(due_ns, gpt_live.AUDIO_DELTA, body, audio_bytes=piece.size, audible_byte=piece.audible)
 
 
-def silent(format: AudioFormat) -> Piece:
+def silent(format: AudioFormat) -> OutputSlice:
     """100 ms of silence."""
     return _piece(format.encode(np.zeros(format.rate_hz * TICK_MS // 1000, np.int16)), format, "")
 
 
-def pieces(reply: RecordedReply, format: AudioFormat) -> list[Piece]:
+def pieces(reply: RecordedReply, format: AudioFormat) -> list[OutputSlice]:
     """A reply cut into deltas, its words spread evenly over them."""
     whole = format.encode(reply_samples(reply, format))
     size = format.bytes_per_s * TICK_MS // 1000
@@ -206,5 +206,5 @@ def pieces(reply: RecordedReply, format: AudioFormat) -> list[Piece]:
     return [_piece(audio, format, said) for audio, said in zip(cut, words, strict=True)]
 
 
-def _piece(audio: bytes, format: AudioFormat, words: str) -> Piece:
-    return Piece(b'"' + base64.b64encode(audio) + b'"', len(audio), audible_byte(audio, format), words)
+def _piece(audio: bytes, format: AudioFormat, words: str) -> OutputSlice:
+    return OutputSlice(b'"' + base64.b64encode(audio) + b'"', len(audio), audible_byte(audio, format), words)

@@ -17,7 +17,7 @@ import msgspec
 from bench.errors import UsageError
 from bench.live_line import LinePart, LiveLine, fitted
 from bench.simulator.behaviour import EventReceipt
-from bench.simulator.faults.injection import StruckFault
+from bench.simulator.faults.injection import InjectedFault
 from bench.simulator.wire import ArrivalSpan, Outgoing, json_string
 from bench.units import NS_PER_MS, NS_PER_S
 from bench.untrusted.safe_io import JsonError, read_json
@@ -77,7 +77,7 @@ class TruthLog:
     def refused(self, status: int, code: str, at_ns: int) -> None:
         self._write({"direction": "refused", "at_ns": at_ns, "status": status, "code": code})
 
-    def struck(self, struck: StruckFault) -> None:
+    def struck(self, struck: InjectedFault) -> None:
         fault = struck.fault
         line = {
             "session": struck.session_id,

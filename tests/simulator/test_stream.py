@@ -17,7 +17,7 @@ from bench.clock import enable_stamps, monotonic_ns
 from bench.simulator.behaviour import Behaviour, SimulatedSession
 from bench.simulator.serving import stream
 from bench.simulator.serving.connection import Offer
-from bench.simulator.serving.handshake import Accepted, Authenticator
+from bench.simulator.serving.handshake import AcceptedUpgrade, Authenticator
 from bench.simulator.serving.server import Alarm, Server, ServerWorker, Timetable, listen
 from bench.simulator.serving.stream import ServerStream
 from bench.simulator.wire import ArrivalSpan
@@ -274,7 +274,7 @@ class _Watched(Server):
 
     served: Sequence[Callable[[], object]] = ()
 
-    def _new_session(self, accepted: Accepted) -> SimulatedSession:
+    def _new_session(self, accepted: AcceptedUpgrade) -> SimulatedSession:
         behaviour = super()._new_session(accepted)
         (connection,) = self.connections
         self.served = [weakref.ref(part) for part in (behaviour, connection._protocol, connection._stream)]

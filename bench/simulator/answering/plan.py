@@ -109,7 +109,7 @@ def in_bursts(deltas: list[Delta], size: int) -> list[Delta]:
 COMMENTARY, FINAL_ANSWER = "commentary", "final_answer"
 
 
-class Asked(NamedTuple):
+class ResponseRequest(NamedTuple):
     """Says when a response was asked for, before when nothing of it may be due, and what it takes."""
 
     at_ns: int
@@ -168,7 +168,7 @@ class Planner:
     def __init__(self, profile: Profile, rng: np.random.Generator) -> None:
         self._profile, self._delays, self._rng = profile, profile.delays, rng
 
-    def response(self, content: ResponseContent, asked: Asked) -> ResponsePlan:
+    def response(self, content: ResponseContent, asked: ResponseRequest) -> ResponsePlan:
         if content.commentary is None and content.calls:
             delay = self._delays.function_named
         else:
@@ -196,12 +196,12 @@ class Planner:
         filler = replace(self._message(True, reply, None, at_ns, at_ns), filler=True)
         return ResponsePlan(at_ns, [filler], filler.schedule.done_ns)
 
-    def failure(self, asked: Asked) -> ResponsePlan:
+    def failure(self, asked: ResponseRequest) -> ResponsePlan:
         """The plan of a response that fails as soon as it was created."""
         created_ns = max(asked.earliest_ns, asked.at_ns + self._drawn_ns(self._delays.response_created, asked))
         return ResponsePlan(created_ns, (), created_ns + self._delays.response_done.draw_ns(self._rng))
 
-    def _created_ns(self, asked: Asked, first_ns: int) -> int:
+    def _created_ns(self, asked: ResponseRequest, first_ns: int) -> int:
         drawn_ns = self._drawn_ns(self._delays.response_created, asked)
         return max(asked.earliest_ns, min(first_ns, asked.at_ns + drawn_ns))
 
@@ -218,7 +218,7 @@ class Planner:
             parts, first_ns = [*parts, PlannedCall(call, schedule)], schedule.done_ns + token_ns
         return ResponsePlan(created_ns, parts, first_ns - token_ns + self._delays.response_done.draw_ns(self._rng))
 
-    def _drawn_ns(self, delay: Delay, asked: Asked, further_ns: int = 0) -> int:
+    def _drawn_ns(self, delay: Delay, asked: ResponseRequest, further_ns: int = 0) -> int:
         return int((delay.draw_ns(self._rng) + further_ns) * asked.slowness)
 
     def _message(

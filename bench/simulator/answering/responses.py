@@ -24,11 +24,11 @@ from bench.protocol.voice_live import SPOKEN_FORMATS
 from bench.simulator.answering.function_calls import calls_of, tools_of
 from bench.simulator.answering.output_items import FunctionCallItem, MessageItem, OutputItem, ResponseWriter
 from bench.simulator.answering.plan import (
-    Asked,
     PlannedCall,
     Planner,
     ResponseContent,
     ResponsePlan,
+    ResponseRequest,
     capped,
 )
 from bench.simulator.conversation.client_items import ItemReader
@@ -36,10 +36,10 @@ from bench.simulator.conversation.items import (
     NOTHING,
     Context,
     ContextExceededError,
+    ContextPrefix,
     Conversation,
     ConversationItem,
     ModelHistory,
-    Preface,
     read_parts,
 )
 from bench.simulator.profile import Profile, drawn
@@ -197,7 +197,7 @@ class Composer:
         """The response to be that is asked for at `at_ns`. Raises RejectedError."""
         output = self.session.output(wanted)
         tools = tools_of(self.session.shown | wanted)
-        preface, own = Preface(output.instructions, tools.written), wanted.get("input")
+        preface, own = ContextPrefix(output.instructions, tools.written), wanted.get("input")
         items: Sequence[ConversationItem] = ()
         failure: Json | None = None
         try:
@@ -213,7 +213,7 @@ class Composer:
         reply = self.replies[int(self.rng.integers(len(self.replies)))]
         if failure is not None:
             slowness = self.profile.slowness(at_ns, self.servers.sessions)
-            plan = self._planner.failure(Asked(at_ns, self.outbox.answered_ns, slowness=slowness))
+            plan = self._planner.failure(ResponseRequest(at_ns, self.outbox.answered_ns, slowness=slowness))
             return self._response(wanted, output, plan, NOTHING, failure, in_band)
         if own is None:
             self._history.remember(parts)
@@ -241,14 +241,14 @@ class Composer:
         plan = self._planner.filler(self._shortest, at_ns)
         return self._response({}, self.session.output({}), plan, NOTHING, None, in_band=True)
 
-    def _asked(self, wanted: Json, context: Context, at_ns: int) -> Asked:
+    def _asked(self, wanted: Json, context: Context, at_ns: int) -> ResponseRequest:
         begin_ns = self.servers.begin_ns(at_ns)
         reading_ns = self.profile.context_latency.ns(context.tokens.sum, context.cached.sum)
         reasoning = self.profile.reasoning_ms.get(self.session.effort(wanted))
         reasoning_ns = 0 if reasoning is None else reasoning.draw_ns(self.rng)
         slowness = self.profile.slowness(begin_ns, self.servers.sessions)
         late_ns = self.session.filler_after_ns(wanted)
-        return Asked(begin_ns, self.outbox.answered_ns, reading_ns, reasoning_ns, slowness, late_ns)
+        return ResponseRequest(begin_ns, self.outbox.answered_ns, reading_ns, reasoning_ns, slowness, late_ns)
 
     def _response(
         self,

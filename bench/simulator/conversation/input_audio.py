@@ -45,14 +45,14 @@ def active_frames(samples: Samples, frame_samples: int, threshold: float) -> lis
 TICKS_PER_MS = 96
 
 
-class StreamPlace(NamedTuple):
+class StreamPosition(NamedTuple):
     """A place in the stream: bytes, and ticks of the audio clock, from the session's beginning."""
 
     byte: int
     tick: int
 
-    def after(self, size: int, format: AudioFormat) -> StreamPlace:
-        return StreamPlace(self.byte + size, self.tick + size * (TICKS_PER_MS * 1000 // format.bytes_per_s))
+    def after(self, size: int, format: AudioFormat) -> StreamPosition:
+        return StreamPosition(self.byte + size, self.tick + size * (TICKS_PER_MS * 1000 // format.bytes_per_s))
 
 
 class SpeechEdge(NamedTuple):
@@ -73,11 +73,11 @@ class InputAudio:
 
     silence_ms = 0.0
     _format: AudioFormat | None  # that of the last frame
-    _begin: StreamPlace | None  # of what is speech, or may become it
+    _begin: StreamPosition | None  # of what is speech, or may become it
 
     def __init__(self, min_speech_ms: int = 0) -> None:
         self._min_speech_ms = min_speech_ms
-        self.end = StreamPlace(0, 0)
+        self.end = StreamPosition(0, 0)
         self._buffer_begin = self._heard = self.end  # up to where it was heard when speech last began or ended
         self._forget()
 
@@ -126,7 +126,7 @@ class InputAudio:
         self._frames = 0  # since then
         self._speaking = False
 
-    def _active_edge(self, frame: StreamPlace) -> SpeechEdge | None:
+    def _active_edge(self, frame: StreamPosition) -> SpeechEdge | None:
         """Whether speech begins with an active frame."""
         self._run += 1
         self._frames += 1
@@ -150,6 +150,6 @@ class InputAudio:
         self._speaking, self._begin = False, None
         return self._edge(False, self._active_end, begin) if was_speaking else None
 
-    def _edge(self, began: bool, place: StreamPlace, begin: StreamPlace) -> SpeechEdge:
+    def _edge(self, began: bool, place: StreamPosition, begin: StreamPosition) -> SpeechEdge:
         heard_ms = self._frame_end.tick // TICKS_PER_MS
         return SpeechEdge(began, place.byte, begin.tick // TICKS_PER_MS, heard_ms)

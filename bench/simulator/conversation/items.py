@@ -195,7 +195,7 @@ class Context(NamedTuple):
 NOTHING = Context(NO_TOKENS, NO_TOKENS)
 
 
-class Preface(NamedTuple):
+class ContextPrefix(NamedTuple):
     """Holds what a response reads ahead of the items: instructions, and tools as JSON, or nothing."""
 
     instructions: str
@@ -224,7 +224,7 @@ class ModelHistory:
         self._conversation, self._cache, self._limit_tokens = conversation, cache, limit_tokens
         self._last: Sequence[ReadPart] = ()  # by the last response of the conversation
 
-    def items(self, preface: Preface, truncation: str | Json | None) -> Sequence[ConversationItem]:
+    def items(self, preface: ContextPrefix, truncation: str | Json | None) -> Sequence[ConversationItem]:
         """The items that are read. The oldest that have no room are left out for good. Raises ContextExceededError.
 
         `truncation`: the session's setting: auto, as is nothing; disabled: a conversation that is too long makes
@@ -269,7 +269,7 @@ class ModelHistory:
         return cached
 
 
-def read_parts(preface: Preface, items: Sequence[ConversationItem]) -> list[ReadPart]:
+def read_parts(preface: ContextPrefix, items: Sequence[ConversationItem]) -> list[ReadPart]:
     return [(preface, preface.tokens), *((item.id, item.tokens) for item in items)]
 
 

@@ -27,12 +27,12 @@ from bench.clock import monotonic_ns, utc_ns
 from bench.protocol.base import SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, BinaryMessage
 from bench.simulator import refusals
 from bench.simulator.behaviour import SimulatedSession
-from bench.simulator.faults.injection import EndResponse, FaultAction, FaultInjector, HandOver, HoldStill
+from bench.simulator.faults.injection import DeliverEvent, EndResponse, FaultAction, FaultInjector, StallConnection
 from bench.simulator.faults.kinds import Fault
 from bench.simulator.profile import Profile
 from bench.simulator.quota import Quota
 from bench.simulator.refusals import Complaint, RefusedUpgrade
-from bench.simulator.serving.handshake import Accepted, Authenticator, admit, is_openai
+from bench.simulator.serving.handshake import AcceptedUpgrade, Authenticator, admit, is_openai
 from bench.simulator.serving.stream import ServerStream
 from bench.simulator.serving.token_issuer import Identity
 from bench.simulator.truth import WARN_MS, LatenessCounts, TruthLog
@@ -66,7 +66,7 @@ class ServerState:
     offer: Offer
     loop: asyncio.AbstractEventLoop
     quota: Quota
-    new_session: Callable[[Accepted], SimulatedSession]
+    new_session: Callable[[AcceptedUpgrade], SimulatedSession]
     refused: Callable[[RefusedUpgrade | Complaint, int], None]  # told of each refusal, and when its request had come
     plan: Callable[[Connection, int | None], None]  # when its next event is due; None: none is
     lateness: LatenessCounts
@@ -153,10 +153,10 @@ class Connection:
             response.headers.update(self._shared.quota.headers(at_ns))
         self._protocol.send_response(response)
         # it is not open where it was refused, nor where it was no upgrade: the protocol object has said so
-        if isinstance(verdict, Accepted) and self._protocol.state is State.OPEN:
+        if isinstance(verdict, AcceptedUpgrade) and self._protocol.state is State.OPEN:
             self._open(verdict, at_ns)
 
-    def _verdict(self, request: Request, at_ns: int) -> Accepted | RefusedUpgrade:
+    def _verdict(self, request: Request, at_ns: int) -> AcceptedUpgrade | RefusedUpgrade:
         headers = {name.lower(): value for name, value in request.headers.raw_items()}
         refusal = self._injector.refusal(is_openai(request.path), at_ns) if self._injector else None
         verdict = admit(request.path, headers, self._shared.offer.authenticator, utc_ns() / NS_PER_S, refusal)
@@ -165,7 +165,7 @@ class Connection:
         wait_ns = self._shared.quota.connect(at_ns)
         return refusals.throttled(wait_ns) if wait_ns else verdict
 
-    def _open(self, accepted: Accepted, at_ns: int) -> None:
+    def _open(self, accepted: AcceptedUpgrade, at_ns: int) -> None:
         if accepted.complaint:
             complaint = accepted.complaint
             self._shared.refused(complaint, at_ns)
@@ -258,16 +258,16 @@ class Connection:
     def _do(self, action: FaultAction, go_on: Callable[[], None] | None = None) -> None:
         """Do what a fault wants; `go_on` is what a connection does that stood still behind it."""
         match action:
-            case HandOver(event, frame):
+            case DeliverEvent(event, frame):
                 self._send((event,), frame)
             case bytes(data):
                 self._stream.write(data)
             case EndResponse(response_id, status, details) if self._behaviour:
                 self._behaviour.end_response(response_id, monotonic_ns(), status, details)
-            case HoldStill(None):
+            case StallConnection(None):
                 self._still = True
                 self._stream.turn_deaf()
-            case HoldStill(int(for_ns)):
+            case StallConnection(int(for_ns)):
                 self._still = True
                 self._stream.pause()
                 self._timers["rest"] = self._shared.loop.call_later(for_ns / NS_PER_S, self._move_on, go_on)

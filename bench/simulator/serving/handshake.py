@@ -26,7 +26,7 @@ TENANT_ID = "00000000-0000-0000-0000-000000000002"
 
 
 @dataclass(frozen=True)
-class Issued:
+class IssuedToken:
     """A token; it lives before `expires_s`, whole seconds since 1970 in UTC. Never printed, never logged."""
 
     number: int
@@ -39,9 +39,9 @@ class TokenIssuer:
 
     def __init__(self, life_s: float, secret: Callable[[], str]) -> None:
         self._life_s, self._secret = life_s, secret
-        self._issued: dict[str, Issued] = {}
+        self._issued: dict[str, IssuedToken] = {}
 
-    def issue(self, resource: str, now_s: float) -> Issued:
+    def issue(self, resource: str, now_s: float) -> IssuedToken:
         number, expires_s = len(self._issued) + 1, math.ceil(now_s + self._life_s)
         claims = {
             "aud": resource,
@@ -52,7 +52,7 @@ class TokenIssuer:
             "uti": str(number),
         }
         token = f"{_part({'typ': 'JWT', 'alg': 'none'})}.{_part(claims)}.{self._secret()}"
-        issued = self._issued[token] = Issued(number, token, expires_s)
+        issued = self._issued[token] = IssuedToken(number, token, expires_s)
         return issued
 
     def living(self, token: str, now_s: float) -> int | None:
@@ -103,7 +103,7 @@ class Authenticator:
 
 
 @dataclass(frozen=True)
-class Accepted:
+class AcceptedUpgrade:
     """`token` is the number of the token that was taken; None where a key was, or nothing was asked for.
 
     `wire`: how an agent is called; its `model` is the format of its audio, where nothing else says that.
@@ -122,7 +122,7 @@ def admit(
     authenticator: Authenticator,
     now_s: float,
     fault: RefusedUpgrade | Complaint | None = None,
-) -> Accepted | RefusedUpgrade:
+) -> AcceptedUpgrade | RefusedUpgrade:
     """`target` is the request line's path and query; the names of `headers` are in lower case; UTC `now_s`.
 
     `fault` is how the upgrade is refused whatever it asks for; a complaint, at the address of OpenAI.
@@ -141,14 +141,14 @@ def admit(
     custom = sum(name not in STANDARD_HEADERS and not name.startswith("sec-websocket-") for name in headers)
     if path in OF_AZURE and custom > MAX_CUSTOM_HEADERS:
         return refusals.TOO_MANY_HEADERS
-    return problem or (replace(verdict, token=token) if isinstance(verdict, Accepted) else verdict)
+    return problem or (replace(verdict, token=token) if isinstance(verdict, AcceptedUpgrade) else verdict)
 
 
 def is_openai(target: str) -> bool:
     return target.partition("?")[0].rstrip("/") == "/v1/realtime"
 
 
-def _verdict(path: str, query: Mapping[str, str]) -> Accepted | RefusedUpgrade:
+def _verdict(path: str, query: Mapping[str, str]) -> AcceptedUpgrade | RefusedUpgrade:
     """What becomes of a request at an address that is not OpenAI's, whoever it is from."""
     version, model = query.get("api-version"), query.get("model", "")
     match path:
@@ -160,35 +160,41 @@ def _verdict(path: str, query: Mapping[str, str]) -> Accepted | RefusedUpgrade:
         case "/voice-live/realtime":
             if version not in VOICE_LIVE_VERSIONS:
                 return refusals.BAD_VERSION
-            return Accepted(wire.VOICE_LIVE, model) if model else refusals.NO_MODEL
+            return AcceptedUpgrade(wire.VOICE_LIVE, model) if model else refusals.NO_MODEL
         case "/v1/live/sessions" | "/openai/v1/live/sessions":
-            return Accepted(wire.GPT_LIVE, "")
+            return AcceptedUpgrade(wire.GPT_LIVE, "")
         case _ if path in PATHS:
-            return Accepted(PATHS[path], model or "simulated")
+            return AcceptedUpgrade(PATHS[path], model or "simulated")
         case "/v1/realtime":
-            return Accepted(next(dialect for first, dialect in MODELS.items() if model.startswith(first)), model)
+            return AcceptedUpgrade(next(dialect for first, dialect in MODELS.items() if model.startswith(first)), model)
     kind = path.removeprefix(AGENT_PATH)
     if path.startswith(AGENT_PATH) and kind in WIRES:
         format = query.get("format", DEFAULT_FORMAT)
-        return Accepted(wire.AGENT, format if format in RATED_FORMATS else DEFAULT_FORMAT, wire=kind)
+        return AcceptedUpgrade(wire.AGENT, format if format in RATED_FORMATS else DEFAULT_FORMAT, wire=kind)
     return refusals.NO_SUCH_PATH
 
 
-def _azure(dialect: WireDialect, deployment: str, query: Mapping[str, str]) -> Accepted | RefusedUpgrade:
+def _azure(dialect: WireDialect, deployment: str, query: Mapping[str, str]) -> AcceptedUpgrade | RefusedUpgrade:
     if _transcribes(query):  # a deployment that transcribes may be named here, or in the session
-        return Accepted(dialect.transcribing(), deployment)
-    return Accepted(dialect, UNDERLYING_MODELS.get(deployment, deployment)) if deployment else refusals.NO_DEPLOYMENT
+        return AcceptedUpgrade(dialect.transcribing(), deployment)
+    return (
+        AcceptedUpgrade(dialect, UNDERLYING_MODELS.get(deployment, deployment))
+        if deployment
+        else refusals.NO_DEPLOYMENT
+    )
 
 
 def _openai(
     query: Mapping[str, str], headers: Mapping[str, str], problem: RefusedUpgrade | None, complaint: Complaint | None
-) -> Accepted:
+) -> AcceptedUpgrade:
     dialect = wire.OPENAI_PREVIEW if headers.get("openai-beta") == "realtime=v1" else wire.OPENAI_GA
     if complaint is None and problem:
         complaint = refusals.BAD_OPENAI_KEY
     elif complaint is None and _transcribes(query) is bool(query.get("model")):
         complaint = refusals.MODEL_OF_TRANSCRIPTION if _transcribes(query) else refusals.MISSING_MODEL
-    return Accepted(dialect.transcribing() if _transcribes(query) else dialect, query.get("model", ""), complaint)
+    return AcceptedUpgrade(
+        dialect.transcribing() if _transcribes(query) else dialect, query.get("model", ""), complaint
+    )
 
 
 def _transcribes(query: Mapping[str, str]) -> bool:

@@ -34,13 +34,13 @@ from bench.errors import UsageError
 from bench.protocol.audio import AudioFormatName
 from bench.simulator.agent_behaviour import WIRES, AgentBehaviour
 from bench.simulator.behaviour import Behaviour, SimulatedSession
-from bench.simulator.faults.injection import FaultInjector, StruckFault
+from bench.simulator.faults.injection import FaultInjector, InjectedFault
 from bench.simulator.faults.kinds import Fault
 from bench.simulator.gpt_live_behaviour import GptLiveBehaviour
 from bench.simulator.quota import Quota, Servers
 from bench.simulator.refusals import GOING_AWAY, Complaint, RefusedUpgrade
 from bench.simulator.serving.connection import Connection, Offer, ServerState
-from bench.simulator.serving.handshake import Accepted
+from bench.simulator.serving.handshake import AcceptedUpgrade
 from bench.simulator.serving.token_issuer import served
 from bench.simulator.truth import LatenessCounts, Served, Standing
 from bench.simulator.wire import GA, GPT_LIVE, Ids
@@ -149,7 +149,7 @@ class Server:
     def _leave(self, fault: Fault) -> None:
         """Listen no more, so that TCP refuses connections."""
         self._stop_listening()
-        self._note_fault(StruckFault(fault, self._came, monotonic_ns(), None, None))
+        self._note_fault(InjectedFault(fault, self._came, monotonic_ns(), None, None))
 
     def _return(self) -> None:
         if not self._stopping:
@@ -177,7 +177,7 @@ class Server:
         for connection in self.connections:
             connection.thawed(monotonic_ns())
 
-    def _new_session(self, accepted: Accepted) -> SimulatedSession:
+    def _new_session(self, accepted: AcceptedUpgrade) -> SimulatedSession:
         self.sessions += 1
         what = (
             accepted.model,
@@ -197,7 +197,7 @@ class Server:
             dialect = dialect._replace(formats=formats)
         return Behaviour(dialect, *what, self._quota, self._servers)
 
-    def _note_fault(self, struck: StruckFault) -> None:
+    def _note_fault(self, struck: InjectedFault) -> None:
         self.struck += 1
         if self._offer.truth:
             self._offer.truth.struck(struck)
