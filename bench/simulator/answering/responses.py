@@ -40,7 +40,9 @@ from bench.simulator.conversation.items import (
     Conversation,
     ConversationItem,
     ModelHistory,
+    TokenCounts,
     read_parts,
+    sum_of,
 )
 from bench.simulator.profile import Profile, drawn
 from bench.simulator.quota import Quota, Servers
@@ -54,13 +56,12 @@ CAPPED: Json = {"type": "incomplete", "reason": "max_output_tokens"}
 
 @dataclass
 class Response:
-    """A response under way. `conversation_id` is None for one that is out of band."""
+    """A response under way."""
 
     output: OutputSettings
     plan: ResponsePlan
     items: Sequence[OutputItem]  # as planned
     writer: ResponseWriter
-    conversation_id: str | None
     metadata: Json | None
     context: Context
     failure: Json | None  # the error that it ends with at once
@@ -73,7 +74,7 @@ class Response:
 
     @property
     def in_band(self) -> bool:
-        return self.conversation_id is not None
+        return self.writer.conversation is not None
 
     @property
     def done(self) -> bool:
@@ -133,7 +134,7 @@ class Response:
             "status": self.status,
             "status_details": None,
             "output": [],
-            "conversation_id": self.conversation_id,
+            "conversation_id": self.writer.conversation.id if self.writer.conversation else None,
             "metadata": self.metadata,
             "usage": None,
             **self._spoken(),
@@ -142,24 +143,23 @@ class Response:
 
     def usage(self) -> Json:
         (text, audio, image), cached = self.context
-        out_text, out_audio = self.output_tokens()
+        made = self.output_tokens()
         of_cached: Json = {"text_tokens": cached.text, "audio_tokens": cached.audio}
         details: Json = {"text_tokens": text, "audio_tokens": audio, "cached_tokens": cached.sum}
         if self.output.counts_images:
             of_cached["image_tokens"], details["image_tokens"] = cached.image, image
-        input_tokens, output_tokens = self.context.tokens.sum, out_text + out_audio
+        input_tokens = self.context.tokens.sum
         return {
-            "total_tokens": input_tokens + output_tokens,
+            "total_tokens": input_tokens + made.sum,
             "input_tokens": input_tokens,
-            "output_tokens": output_tokens,
+            "output_tokens": made.sum,
             "input_token_details": details | {"cached_tokens_details": of_cached},
-            "output_token_details": {"text_tokens": out_text, "audio_tokens": out_audio},
+            "output_token_details": {"text_tokens": made.text, "audio_tokens": made.audio},
         }
 
-    def output_tokens(self) -> tuple[int, int]:
-        """(text, audio) of what was made so far."""
-        tokens = [item.tokens for item in self.items]
-        return sum(each.text for each in tokens), sum(each.audio for each in tokens)
+    def output_tokens(self) -> TokenCounts:
+        """What was made so far."""
+        return sum_of(item.tokens for item in self.items)
 
     def _spoken(self) -> Json:
         """How it is said, in the names of its dialect."""
@@ -191,7 +191,6 @@ class Composer:
     def __post_init__(self) -> None:
         self._history = ModelHistory(self.conversation, self.profile.cache, self.profile.context_limit_tokens)
         self._planner = Planner(self.profile, self.rng)
-        self._conversation_id = self.conversation.ids.new("conv")
 
     def compose(self, wanted: Json, at_ns: int, in_band: bool) -> Response:
         """The response to be that is asked for at `at_ns`. Raises RejectedError."""
@@ -259,24 +258,15 @@ class Composer:
         failure: Json | None,
         in_band: bool,
     ) -> Response:
-        conversation = self.conversation if in_band else None
-        ids = self.conversation.ids
-        writer = ResponseWriter(ids.new("resp"), self.conversation.names, conversation, self.outbox)
-        return Response(
-            output=output,
-            plan=plan,
-            items=[
-                FunctionCallItem(self.conversation.promise(), ids.new("call"), place, part, writer)
-                if isinstance(part, PlannedCall)
-                else MessageItem(self.conversation.promise(), place, part, output, writer)
-                for place, part in enumerate(plan.parts)
-            ],
-            writer=writer,
-            conversation_id=self._conversation_id if in_band else None,
-            metadata=wanted.get("metadata"),
-            context=context,
-            failure=failure,
-        )
+        conversation, ids = self.conversation, self.conversation.ids
+        writer = ResponseWriter(ids.new("resp"), conversation.names, conversation if in_band else None, self.outbox)
+        items = [
+            FunctionCallItem(conversation.promise(), ids.new("call"), place, part, writer)
+            if isinstance(part, PlannedCall)
+            else MessageItem(conversation.promise(), place, part, output, writer)
+            for place, part in enumerate(plan.parts)
+        ]
+        return Response(output, plan, items, writer, wanted.get("metadata"), context, failure)
 
 
 AFTER_CALL_NS = 200 * NS_PER_MS
@@ -356,7 +346,7 @@ class Responses:
         return steps
 
     def _notice_done(self, answer: Response, done_ns: int) -> None:
-        self._composer.quota.spend(sum(answer.output_tokens()), done_ns)
+        self._composer.quota.spend(answer.output_tokens().sum, done_ns)
         if not answer.in_band:
             return
         if self.when_done is not None:

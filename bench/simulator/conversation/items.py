@@ -112,7 +112,7 @@ class Conversation:
     """Holds items in their order. Raises RejectedError for ids that are not there."""
 
     def __init__(self, ids: Ids, names: WireNames) -> None:
-        self.ids, self.names = ids, names
+        self.ids, self.names, self.id = ids, names, ids.new("conv")
         self.items: list[ConversationItem] = []
         self._promised: set[str] = set()
 
@@ -235,7 +235,7 @@ class ModelHistory:
         client = setting.get("token_limits", {}).get("post_instructions")
         model = None if self._limit_tokens is None else max(0, self._limit_tokens - preface.tokens.sum)
         limit_tokens = min((limit for limit in (model, client) if limit is not None), default=None)
-        tokens = _sum(item.tokens for item in items).sum
+        tokens = sum_of(item.tokens for item in items).sum
         if limit_tokens is None or tokens <= limit_tokens:
             return items
         if truncation == "disabled":
@@ -249,7 +249,7 @@ class ModelHistory:
     def read(self, parts: Sequence[ReadPart]) -> Context:
         """What it costs to read these now."""
         same = takewhile(lambda pair: pair[0] == pair[1], zip(parts, self._last, strict=False))
-        return Context(_sum(tokens for _, tokens in parts), self._cached([part[1] for part, _ in same]))
+        return Context(sum_of(tokens for _, tokens in parts), self._cached([part[1] for part, _ in same]))
 
     def remember(self, parts: Sequence[ReadPart]) -> None:
         """Remember what was read: the next response finds it in the cache."""
@@ -257,7 +257,7 @@ class ModelHistory:
 
     def _cached(self, parts: Sequence[TokenCounts]) -> TokenCounts:
         """What the cache has of tokens that were read before: whole blocks, from the first token on."""
-        count = _sum(parts).sum
+        count = sum_of(parts).sum
         count = count - count % self._cache.block_tokens if count >= self._cache.min_tokens else 0
         cached = NO_TOKENS
         for part in parts:
@@ -273,6 +273,6 @@ def read_parts(preface: ContextPrefix, items: Sequence[ConversationItem]) -> lis
     return [(preface, preface.tokens), *((item.id, item.tokens) for item in items)]
 
 
-def _sum(parts: Iterable[TokenCounts]) -> TokenCounts:
+def sum_of(parts: Iterable[TokenCounts]) -> TokenCounts:
     columns = tuple(zip(*parts, strict=True))
     return TokenCounts(*map(sum, columns)) if columns else NO_TOKENS
