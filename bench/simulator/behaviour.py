@@ -11,6 +11,7 @@ Whatever a client sends, nothing raises: a broken rule becomes an `error` event 
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -41,8 +42,8 @@ from bench.simulator.wire import (
     RejectedError,
     WireDialect,
     WireNames,
-    decoded,
 )
+from bench.untrusted.safe_io import JsonError, read_json
 
 
 class EventReceipt(NamedTuple):
@@ -77,19 +78,20 @@ class SimulatedSession(ABC):
         """Begin: the client's upgrade has been answered."""
 
     def receive_text(self, message: bytes | bytearray, at_ns: int) -> EventReceipt:
-        try:
-            event = decoded(message)
-        except RejectedError as rejected:
-            return self._unreadable(at_ns, rejected)
-        return self.receive(event, at_ns)
+        event = None
+        with contextlib.suppress(JsonError):
+            event = read_json(bytes(message), numbers=False)
+        if isinstance(event, dict):
+            return self.receive(event, at_ns)
+        return self._unreadable(at_ns, "invalid_json", "Could not parse the message as a JSON object.")
 
     def receive_binary(self, message: bytes, at_ns: int) -> EventReceipt:
         problem = "Expected a text WebSocket message; binary frames are not supported."
-        return self._unreadable(at_ns, RejectedError("invalid_event", problem))
+        return self._unreadable(at_ns, "invalid_event", problem)
 
-    def _unreadable(self, at_ns: int, rejected: RejectedError) -> EventReceipt:
-        self._reject(at_ns, rejected, None)
-        return EventReceipt(str(rejected.code))
+    def _unreadable(self, at_ns: int, code: str, problem: str) -> EventReceipt:
+        self._reject(at_ns, RejectedError(code, problem), None)
+        return EventReceipt(code)
 
     def receive(self, event: Json, at_ns: int) -> EventReceipt:
         event_id = event.get("event_id")

@@ -25,7 +25,6 @@ from bench.protocol.audio import AudioFormatName
 from bench.protocol.base import BinaryMessage
 from bench.protocol.openai import FORMATS, RATED_FORMATS
 from bench.simulator.delay import Delay
-from bench.untrusted.safe_io import JsonError, read_json
 
 Json = dict[str, Any]
 OBFUSCATION_LETTERS = (11, 15)
@@ -116,17 +115,6 @@ class RejectedError(Exception):
     def __init__(self, code: str | None, message: str, param: str | None = None) -> None:
         super().__init__(message)
         self.code, self.message, self.param = code, message, param
-
-
-def decoded(message: bytes | bytearray) -> Json:
-    """The event that a client has sent. Raises RejectedError for what is no object of JSON."""
-    try:
-        event = read_json(bytes(message), numbers=False)
-    except JsonError:
-        event = None
-    if isinstance(event, dict):
-        return event
-    raise RejectedError("invalid_json", "Could not parse the message as a JSON object.")
 
 
 class Ids:
