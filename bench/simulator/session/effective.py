@@ -75,7 +75,7 @@ class SessionForm:
     opened: Callable[[str, str, int], Json]  # of its id, model and end
     table: CheckTable
     input: Callable[[Json], InputSettings]
-    output: Callable[[Json, Json], OutputSettings] | None = None
+    output: Callable[[Json, Json], OutputSettings]
     response: CheckTable | None = None
     family: str = "session"
     type: str | None = None
@@ -162,14 +162,14 @@ class EffectiveSession:
                 raise RejectedError("invalid_parameter", problem)
         table = {SIMULATOR_MARK: ignored, **self.form.table}  # some clients send back what they were shown
         updated = self.form.settled(accepted(table, self.shown, wanted, place), wanted)
-        if has_spoken and self._output(updated, {}).voice != self.output({}).voice:
+        if has_spoken and self.form.output(updated, {}).voice != self.output({}).voice:
             problem = "Cannot update a conversation's voice if assistant audio is present."
             raise RejectedError("cannot_update_voice", problem)
         self._take(updated)
 
     def output(self, response: Json) -> OutputSettings:
         """What a response gives out whose response.create asked for `response`."""
-        return self._output(self.shown, response)
+        return self.form.output(self.shown, response)
 
     def effort(self, response: Json) -> str:
         """How much such a response reasons, in the words of the wire; nothing where nobody says so."""
@@ -191,7 +191,3 @@ class EffectiveSession:
 
     def _take(self, shown: Json) -> None:
         self.shown, self.input = shown, self.form.input(shown)
-
-    def _output(self, shown: Json, response: Json) -> OutputSettings:
-        assert self.form.output is not None
-        return self.form.output(shown, response)

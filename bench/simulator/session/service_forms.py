@@ -152,6 +152,7 @@ PREVIEW_TRANSCRIPTION_FORM = SessionForm(
     preview_transcription,
     check_tables.PREVIEW_TRANSCRIPTION,
     lambda session: _unanswered(effective.flat_input(session, FORMATS[session["input_audio_format"]])),
+    effective.flat_output,
     family="transcription_session",
 )
 
@@ -164,6 +165,7 @@ def ga_form(dialect: WireDialect) -> SessionForm:
             ga_transcription,
             check_tables.ga_transcription_table(model, format),
             lambda session: _unanswered(_ga_input(session)),
+            _ga_output,
             type="transcription",
             settled=_without_detection,
         )
@@ -241,8 +243,6 @@ QWEN_FORM = SessionForm(
 
 def xai_form(ga: SessionForm) -> SessionForm:
     """GA's form with the two settings where xAI has them; where GA has them they are unknown."""
-    assert ga.output is not None
-    spoken = ga.output
     audio: Any = ga.table["audio"]
     inside = {
         side: {key: check for key, check in audio[side].items() if key not in ("turn_detection", "voice")}
@@ -253,7 +253,7 @@ def xai_form(ga: SessionForm) -> SessionForm:
         opened=lambda session_id, model, expires_at_s: _risen(ga.opened(session_id, model, expires_at_s)),
         table={**ga.table, "audio": inside, "turn_detection": audio["input"]["turn_detection"], "voice": checks.text},
         input=lambda session: ga.input(_sunk(session)),
-        output=lambda session, response: spoken(_sunk(session), response),
+        output=lambda session, response: ga.output(_sunk(session), response),
     )
 
 
