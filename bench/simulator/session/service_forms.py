@@ -9,7 +9,6 @@ heard. What is known of each is in `bench.protocol.dialects`, and docs/targets.m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any
@@ -122,15 +121,6 @@ def _ga_output(session: Json, response: Json) -> OutputSettings:
 
 
 # The forms
-
-
-def openai_form(dialect: WireDialect) -> SessionForm:
-    """The form of session of OpenAI and of Azure OpenAI, in preview or GA; of one that answers, or only transcribes."""
-    if dialect.names is GA:
-        return ga_form(dialect)
-    if dialect.transcribes:
-        return PREVIEW_TRANSCRIPTION_FORM
-    return AZURE_PREVIEW_FORM if dialect.tolerant else PREVIEW_FORM
 
 
 PREVIEW_FORM = SessionForm(
@@ -270,14 +260,19 @@ def _sunk(session: Json) -> Json:
 
 # All of them
 
-FORMS: Mapping[str, Callable[[WireDialect], SessionForm]] = {
-    VOICE_LIVE.name: lambda dialect: voice_live_form.FORM,
-    QWEN.name: lambda dialect: QWEN_FORM,
-    XAI.name: lambda dialect: xai_form(ga_form(dialect)),
-}
-"""The forms of sessions of a service by the name of its dialect, of all but OpenAI and Azure OpenAI."""
-
 
 @cache
 def form_of(dialect: WireDialect) -> SessionForm:
-    return FORMS.get(dialect.name, openai_form)(dialect)
+    """The form of session that a client of this dialect gets: of one that answers, or that only transcribes."""
+    match dialect.name:
+        case VOICE_LIVE.name:
+            return voice_live_form.FORM
+        case QWEN.name:
+            return QWEN_FORM
+        case XAI.name:
+            return xai_form(ga_form(dialect))
+    if dialect.names is GA:
+        return ga_form(dialect)
+    if dialect.transcribes:
+        return PREVIEW_TRANSCRIPTION_FORM
+    return AZURE_PREVIEW_FORM if dialect.tolerant else PREVIEW_FORM
