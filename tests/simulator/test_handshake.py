@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench.simulator.refusals import Complaint, RefusedUpgrade
-from bench.simulator.serving.handshake import Accepted, Authenticator, TokenIssuer, admit, is_openai
+from bench.simulator.serving.handshake import AcceptedUpgrade, Authenticator, TokenIssuer, admit, is_openai
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, OPENAI_GA, OPENAI_PREVIEW, VOICE_LIVE, WireDialect
 
 PREVIEW = "/openai/realtime?api-version=2025-04-01-preview&deployment=gpt-4o-realtime-preview"
@@ -25,9 +25,9 @@ LIVE = "/voice-live/realtime?api-version=2026-07-15&model=gpt-realtime"
 
 def accepted(
     target: str, headers: dict[str, str], judge: Authenticator = OPEN, now_s: float = NOW_S, by: Any = None
-) -> Accepted:
+) -> AcceptedUpgrade:
     verdict = admit(target, headers, judge, now_s, by)
-    assert isinstance(verdict, Accepted)
+    assert isinstance(verdict, AcceptedUpgrade)
     return verdict
 
 
