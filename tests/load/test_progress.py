@@ -370,7 +370,7 @@ def test_figures_are_by_origin_and_a_failed_turn_fails_all_that_its_step_has() -
     tally.add(0, reported(*[good] * 9, lost))
     tally.add(1, reported(*[waited(200, step="ask")] * 6))
 
-    figures = tally.figures("sweden", tally.waits(), tally.total.failures)
+    figures = tally.figures("sweden")
     told = {wait.name: (wait.turns, wait.failed, rounded(wait.p50_ms)) for wait in figures}
     assert told == {
         "ttfa": (6, 0, 200),
