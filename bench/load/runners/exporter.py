@@ -22,6 +22,7 @@ from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.resources import Resource
 
 from bench.load.execution.progress import LiveKey, Outcomes, Times
+from bench.load.runners.tally import EXPORTED
 from bench.metrics import FIRST_DELTAS, outcome_class
 from bench.units import US_PER_S
 
@@ -47,10 +48,7 @@ class Exported(msgspec.Struct, frozen=True):
 
 
 class Told(msgspec.Struct, frozen=True):
-    """A process's report, as far as it is exported (`ProgressReport`), or, without one, whether the harness is late.
-
-    `times_us`: those of the keys `EXPORTED`.
-    """
+    """What is exported of a process's `ProgressReport`, or, without one, whether the load generator is overloaded."""
 
     worker: int = -1
     targets: Mapping[str, Mapping[str, float]] = {}
@@ -123,6 +121,8 @@ class Instruments:
 
     def _take_times(self, attributes: Attributes, times: Iterable[tuple[LiveKey, list[int]]]) -> None:
         for key, values_us in times:
+            if key not in EXPORTED:
+                continue
             of_wait = {**attributes, "rtbench.metric": key.metric, "rtbench.measured_from": key.measured_from}
             for value_us in values_us:
                 wait_s = value_us / US_PER_S

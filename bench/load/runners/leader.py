@@ -199,10 +199,7 @@ class Leader(ProcessRole):
         monitor = self._run.monitor
         if monitor is not None:
             self._keep_budget(monitor)
-            monitor.tell_telemetry()
-            if self._state is RunState.RUNNING:
-                monitor.keep_looks()
-            monitor.show(self._state)
+            monitor.look(self._state)
 
     def _targets(self) -> list[TargetStanding]:
         """How each target stands, or stood at the end of the last run."""
@@ -301,7 +298,7 @@ class Leader(ProcessRole):
 
     def _say_backed_off(self) -> None:
         """Say how many calls were held back after refused ones; the rows of seconds have their number."""
-        if self._run.monitor is not None and (calls := self._run.monitor.calls_backed_off):
+        if self._run.monitor is not None and (calls := self._run.monitor.tally.total.calls_backed_off):
             self.say(f"{calls} calls were delayed after failed connections (back-off)")
 
     def _note_absent_workers(self, folder: Path) -> None:

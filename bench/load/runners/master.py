@@ -278,7 +278,7 @@ class Master(Leader):
 
     def _plays(self, number: int) -> bool:
         """Whether a worker has sessions open, by its last word."""
-        told = None if self._run.monitor is None else self._run.monitor.told_by(number)
+        told = None if self._run.monitor is None else self._run.monitor.tally.last(number)
         return told is None or told.sessions_open > 0
 
     def _unheard(self, folder: Path) -> int:
