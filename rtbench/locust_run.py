@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from bench.clock import monotonic_ns, monotonic_of
 from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS, USAGE_STATUS, UsageError
-from bench.installation import end, own_environment, python_command
+from bench.installation import end, last_line, own_environment, python_command
 from bench.run import folder as files
 from bench.units import NS_PER_S
 
@@ -67,7 +67,7 @@ class LocustRun:
             return f"the run did not end within {within_s:.0f} s of its planned end"
         if status in ENDED and "validity" in files.read_document(folder):
             return ""
-        return f"the run ended with status {status}" + (f": {last_line(self.log)}" if status == USAGE_STATUS else "")
+        return f"the run ended with status {status}" + (f": {_log_end(self.log)}" if status == USAGE_STATUS else "")
 
 
 @contextmanager
@@ -138,17 +138,15 @@ def _awaited(found: Callable[[], T | None], process: subprocess.Popen[bytes], wh
     until_ns = monotonic_ns() + int(START_S * NS_PER_S)
     while (known := found()) is None:
         if process.poll() is not None or monotonic_ns() > until_ns:
-            raise UsageError(f"{what} did not start: {last_line(log)}")
+            raise UsageError(f"{what} did not start: {_log_end(log)}")
         time.sleep(POLL_S)
     return known
 
 
-def last_line(log: Path | None) -> str:
-    """What a process printed last, without who says so."""
-    return last_words("" if log is None else log.read_text(errors="replace"))
-
-
 def last_words(printed: str) -> str:
-    """The last line of what a process printed."""
-    lines = printed.strip().splitlines()
-    return lines[-1].removeprefix("rtbench: ")[-SHOWN_OF_LOG:] if lines else "it printed nothing"
+    """The last line of what a process printed, or its end."""
+    return last_line(printed)[-SHOWN_OF_LOG:]
+
+
+def _log_end(log: Path | None) -> str:
+    return last_words("" if log is None else log.read_text(errors="replace"))

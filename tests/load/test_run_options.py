@@ -23,7 +23,7 @@ from bench.load.planning.run_options import (
     stay_on_loopback,
 )
 from bench.load.planning.run_words import RunWords, locust_file, run_words, scenario_of
-from bench.load.runners.gating import check_options
+from bench.load.runners.finalized_run import check_options
 from bench.target.options import ServiceOptions
 from rtbench.cli.start import options
 from tests.load.options import Parser, help_parser, parsed

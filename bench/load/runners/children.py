@@ -23,7 +23,7 @@ from gevent.os import posix_spawn, waitpid
 from bench.clock import monotonic_ns
 from bench.cpu import LOWERED
 from bench.errors import UsageError
-from bench.installation import KILLED_S, own_environment, python_command
+from bench.installation import KILLED_S, last_line, own_environment, python_command
 from bench.units import NS_PER_S
 
 ANSWER_S = 120.0
@@ -39,11 +39,7 @@ def child_answer(called: Sequence[str], *, late: str, failed: str) -> Any:
 
     `late`: what is said if it takes longer than ANSWER_S.
     """
-    environment = own_environment(os.environ)
-    try:
-        ended = subprocess.run(called, capture_output=True, text=True, env=environment, check=False, timeout=ANSWER_S)
-    except subprocess.TimeoutExpired:
-        raise UsageError(f"{late}: is the machine busy?") from None
+    ended = run_child(called, ANSWER_S, f"{late}: is the machine busy?")
     if ended.returncode != 0:
         raise UsageError(last_line(ended.stderr, failed))
     return json.loads(ended.stdout)
@@ -54,16 +50,16 @@ def run_command(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command of `rtbench` on the folder."""
     called = python_command("rtbench.cli.app", command, str(folder), *options)
-    return run_child(called, longest_s, f"rtbench {command} {folder}", **variables)
+    return run_child(called, longest_s, too_long(f"rtbench {command} {folder}", longest_s), **variables)
 
 
-def run_child(
-    called: Sequence[str], longest_s: float, again: str, **variables: str
-) -> subprocess.CompletedProcess[str]:
-    """Run one of our modules, for a terminal as wide as ours, and end it if it takes too long.
+def too_long(again: str, longest_s: float) -> str:
+    """What is said of a child that takes too long. `again`: the command by which a user repeats it."""
+    return f"`{again}` took longer than {longest_s / 60:.0f} min and was ended; no row is lost: {again}"
 
-    `again`: the command by which a user repeats it.
-    """
+
+def run_child(called: Sequence[str], longest_s: float, late: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run one of our modules, for a terminal as wide as ours, and end it if it takes too long: `late` is its error."""
     terminal = {"COLUMNS": str(shutil.get_terminal_size().columns), "FORCE_COLOR": "1"} if sys.stdout.isatty() else {}
     try:
         return subprocess.run(
@@ -76,13 +72,7 @@ def run_child(
             timeout=longest_s,
         )
     except subprocess.TimeoutExpired:
-        said = f"took longer than {longest_s / 60:.0f} min and was ended; no row is lost: {again}"
-        return subprocess.CompletedProcess(called, TIMED_OUT, "", f"`{again}` {said}")
-
-
-def last_line(errors: str, otherwise: str) -> str:
-    """Return the last line of a child's standard error, without `rtbench: `; `otherwise` if it printed nothing."""
-    return (errors.strip().splitlines() or [otherwise])[-1].removeprefix("rtbench: ")
+        return subprocess.CompletedProcess(called, TIMED_OUT, "", late)
 
 
 def output_of(command: Sequence[str], longest_s: float = LONGEST_S) -> str:

@@ -22,8 +22,14 @@ from bench.load.planning.load_model import asked, load_model_of
 from bench.load.planning.planned import Planned, check_two
 from bench.load.planning.run_options import MOST_PAIRS, Environment, Options, is_command
 from bench.load.planning.stages import LoadCourse
-from bench.load.runners.finalized_run import finalize_run, holds_rows, upload_run
-from bench.load.runners.gating import Thresholds, check_options, read_thresholds
+from bench.load.runners.finalized_run import (
+    Thresholds,
+    check_options,
+    finalize_run,
+    holds_rows,
+    read_thresholds,
+    upload_run,
+)
 from bench.load.runners.interim_analyses import InterimAnalyses, SequentialPlan, plan_words, scripts_of, sequential_plan
 from bench.load.runners.monitor import Monitor, Telemetry, check_installed
 from bench.load.runners.role import ProcessRole
