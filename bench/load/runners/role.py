@@ -52,9 +52,7 @@ from bench.run import folder as files
 from bench.run.spool import Spool
 from bench.target.tokens import Keyring
 
-LOOK_S = 1.0
-TABLES = "locust.stats_logger"
-"""Locust's logger for its tables of statistics."""
+LOOK_S, LONG_S = 1.0, 2.0
 
 
 @dataclass
@@ -112,19 +110,18 @@ class ProcessRole(ABC):
 
     @abstractmethod
     def open(self) -> None:
-        """Get ready for runs, once Locust has started. Raises RtbenchError for what the user can mend."""
+        """Get ready for runs, once Locust has started. Raises RtbenchError."""
 
     def give_up(self) -> NoReturn:
         """End the process before any run, for the user must mend something."""
         sys.exit(USAGE_STATUS)
 
     def prepare(self) -> None:
-        """Plan a run, and see that this process can do it. Raises RtbenchError for what the user can mend."""
+        """Plan a run, and check that this process can play it. Raises RtbenchError."""
         self._planned = plan = self._plan()
         if self._parsed.headless:
-            check_shares(
-                plan.concurrency, plan.sessions if plan.load_model.arrivals is None else plan.concurrency.users
-            )
+            limit = plan.sessions if plan.load_model.arrivals is None else plan.concurrency.users
+            check_shares(plan.concurrency, limit)
         check_descriptors(plan.concurrency)
         files.make_parent(plan.options.runs_dir)
         self._longest_s = float(self._parsed.stop_timeout or plan.longest_turn_s)
@@ -137,11 +134,11 @@ class ProcessRole(ABC):
         return planned(self._environment)
 
     def take_the_screen(self) -> None:
-        """Where a run is all there is, the view shows how it goes: Locust prints no tables, its log keeps clear."""
+        """If the process ends with its run, show the run's progress instead of Locust's tables and beside its log."""
         if not self._ends_itself:
             return
         self._screen = self._view
-        logging.getLogger(TABLES).disabled = True
+        logging.getLogger("locust.stats_logger").disabled = True
         for handler in logging.getLogger().handlers:
             if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stderr:
                 handler.setStream(self._view)
@@ -166,14 +163,17 @@ class ProcessRole(ABC):
 
     def on_spawning_complete(self, **_: Any) -> None:
         """Locust says that all users are there. They may have yet to run, and those of a worker yet to be made."""
-        if self._run.live is not None:
-            gevent.spawn(self._count_users, self._run.live)
+        live = self._run.live
+        if live is None:
+            return
 
-    def _count_users(self, live: LiveRun) -> None:
-        if making := getattr(self._runner, "spawning_greenlet", None):
-            making.join()
-        there = self._runner.user_classes_count
-        live.expect_users(sum(there[kind.__name__] for kind in self._planned.user_classes))
+        def count_users() -> None:
+            if making := getattr(self._runner, "spawning_greenlet", None):
+                making.join()
+            there = self._runner.user_classes_count
+            live.expect_users(sum(there[kind.__name__] for kind in self._planned.user_classes))
+
+        gevent.spawn(count_users)
 
     def on_test_stopping(self, **_: Any) -> None:
         self.tell(UsersStopping(self._why_stopped()))
@@ -249,10 +249,10 @@ class ProcessRole(ABC):
 
     @abstractmethod
     def _start(self) -> None:
-        """Begin a run. Raises RtbenchError for what the user can mend, OSError where the disk takes nothing."""
+        """Begin a run. Raises RtbenchError, and OSError where the disk takes nothing."""
 
     def _refuse_start(self, problem: str) -> None:
-        """End a run that cannot start: one line, status 2, and no users."""
+        """End a run that cannot start, before it has users."""
         self.tell(RunRefused(problem))
 
     def _signed_in(self) -> Keyring | None:
@@ -284,11 +284,10 @@ class ProcessRole(ABC):
         """See how the run stands, each second until it is over."""
 
     def _look_each_second(self, run: CurrentRun) -> None:
-        while True:
-            gevent.sleep(LOOK_S)
-            if self._run is not run or run.lifecycle.state is RunState.REPORTED:
-                return
+        gevent.sleep(LOOK_S)
+        while self._run is run and run.lifecycle.state is not RunState.REPORTED:
             self._look()
+            gevent.sleep(LOOK_S)
 
     # End.
 
@@ -342,9 +341,6 @@ class ProcessRole(ABC):
     def _ends_itself(self) -> bool:
         """Whether the process ends with its run: without a web UI, or where `--autostart --autoquit` says so."""
         return self._headless or (self._parsed.autostart and self._parsed.autoquit >= 0)
-
-
-LONG_S = 2.0
 
 
 def sign_in(keyring: Keyring, say: Callable[[str], None], long_s: float = LONG_S) -> None:

@@ -25,7 +25,7 @@ from werkzeug.datastructures import ImmutableMultiDict
 
 from bench.errors import UsageError
 from bench.load.planning.run_options import LOOPBACK, SHAPE, users_of
-from bench.load.runners.tally import TargetStanding
+from bench.load.runners.tally import TargetStanding, Wait
 from bench.load.runners.terminal import FAILED, UNKNOWN
 from bench.money import dollars
 from bench.run.document import ValidityStatus
@@ -147,37 +147,74 @@ def open_words(web_ui: Any) -> str:
 
 WAITS, SESSIONS = "realtime", "realtime-sessions"
 TABS = {WAITS: "Realtime latency", SESSIONS: "Realtime sessions"}
-COLUMNS = {
-    WAITS: {
-        "target": "target",
-        "figure": "metric",
-        "measured_from": "measured from",
-        "p50": "p50, ms",
-        "p95": "p95, ms",
-        "turns": "turns",
-        "failed": "failed turns",
-        "verdict": "validity so far",
-    },
-    SESSIONS: {
-        "target": "target",
-        "sessions": "active sessions",
-        "turns": "turns",
-        "failed": "failed turns",
-        "eventsin": "events received, /s",
-        "eventsout": "events sent, /s",
-        "bytesin": "received",
-        "bytesout": "sent",
-        "usd": "cost",
-        "harness": "load generator",
-        "verdict": "validity so far",
-    },
+GLYPHS: dict[ValidityStatus, str] = {"valid": "✓", "invalid": "✕", "no_verdict": "?"}
+
+
+def _validity(target: TargetStanding) -> str:
+    """✕ INVALID: send_delay 14 ms > 10 ms. What to do: end other programs."""
+    simulated = " · SIMULATED" if target.simulated else ""
+    remedy = f". What to do: {target.remedy}" if target.remedy else ""
+    return f"{GLYPHS[target.validity]} {target.verdict}{simulated}{remedy}"
+
+
+def _bytes(rate: float) -> str:
+    """280 kB/s."""
+    size, unit = byte_unit(rate)
+    return f"{rate / size:.3g} {unit}/s"
+
+
+def _cell(value_ms: float | None, needs: Sequence[int] = ()) -> float | str:
+    """A number, by which the page sorts; else why there is none, for JSON has no infinity."""
+    if value_ms is None:
+        return f"n/a (needs {needs[0]} sessions)" if needs else UNKNOWN
+    return FAILED if math.isinf(value_ms) else float(f"{value_ms:.3g}")
+
+
+def _cost(target: TargetStanding) -> str:
+    unpriced = f" ({target.unpriced} unpriced)" if target.unpriced else ""
+    return ("no price known" if target.usd is None else f"{dollars(target.usd)} USD") + unpriced
+
+
+WAIT_COLUMNS: dict[str, tuple[str, Callable[[TargetStanding, Wait], object]]] = {
+    "target": ("target", lambda _, wait: wait.arm),
+    "figure": ("metric", lambda _, wait: wait.metric),
+    "measured_from": ("measured from", lambda _, wait: wait.started_by),
+    "p50": ("p50, ms", lambda _, wait: _cell(wait.p50_ms, wait.lacking[:1])),
+    "p95": ("p95, ms", lambda _, wait: _cell(wait.p95_ms, wait.lacking[1:])),
+    "turns": ("turns", lambda _, wait: wait.turns),
+    "failed": ("failed turns", lambda _, wait: wait.failed),
+    "verdict": ("validity so far", lambda target, _: _validity(target)),
 }
-"""The tables' columns: keys, which the page rewrites unless they are plain words, and heads."""
-GLYPHS: dict[ValidityStatus, str] = {
-    "valid": "✓",
-    "invalid": "✕",
-    "no_verdict": "?",
+SESSION_COLUMNS: dict[str, tuple[str, Callable[[TargetStanding], object]]] = {
+    "target": ("target", lambda target: target.target),
+    "sessions": ("active sessions", lambda target: target.sessions_open),
+    "turns": ("turns", lambda target: target.turns_succeeded + target.turns_failed),
+    "failed": ("failed turns", lambda target: target.turns_failed),
+    "eventsin": ("events received, /s", lambda target: target.rates.events_received),
+    "eventsout": ("events sent, /s", lambda target: target.rates.events_sent),
+    "bytesin": ("received", lambda target: _bytes(target.rates.bytes_received)),
+    "bytesout": ("sent", lambda target: _bytes(target.rates.bytes_sent)),
+    "usd": ("cost", _cost),
+    "harness": ("load generator", lambda target: target.health or "no verdict yet"),
+    "verdict": ("validity so far", _validity),
 }
+"""The tables' columns: keys, which the page rewrites unless they are plain words, with their heads and cells."""
+
+
+def stats(targets: Sequence[TargetStanding]) -> list[dict[str, Any]]:
+    """The rows of both tables, as the page takes them. It sorts by `name`, and does not show it."""
+    shown = [(target, wait) for target in targets for wait in target.waits]
+    waits = [
+        {"name": f"{place:04}"} | {key: cell(target, wait) for key, (_, cell) in WAIT_COLUMNS.items()}
+        for place, (target, wait) in enumerate(shown)
+    ]
+    sessions = [
+        {"name": target.target} | {key: cell(target) for key, (_, cell) in SESSION_COLUMNS.items()}
+        for target in targets
+    ]
+    return [{"key": WAITS, "data": waits}, {"key": SESSIONS, "data": sessions}]
+
+
 REPORT = "realtime/report"
 FIRST_TAB = (
     "<script>{ const first = new URL(location); if (!first.searchParams.has('tab')) { "
@@ -205,8 +242,8 @@ def add_tabs(
     web_ui.template_args |= {
         "extended_tabs": [{"key": key, "title": title} for key, title in TABS.items()],
         "extended_tables": [
-            {"key": key, "structure": [{"key": column, "title": head} for column, head in columns.items()]}
-            for key, columns in COLUMNS.items()
+            {"key": key, "structure": [{"key": column, "title": head} for column, (head, _) in columns.items()]}
+            for key, columns in ((WAITS, WAIT_COLUMNS), (SESSIONS, SESSION_COLUMNS))
         ],
     }
     pages = Blueprint("realtime", __name__, url_prefix=base_path)
@@ -228,61 +265,3 @@ def add_tabs(
 
     web_ui.app.register_blueprint(pages)
     web_ui.app.after_request(extend)
-
-
-def stats(targets: Iterable[TargetStanding]) -> list[dict[str, Any]]:
-    """The rows of both tables, as the page takes them."""
-    every = list(targets)
-    waits = [
-        {
-            "name": f"{place:04}",  # which the page sorts by, and does not show
-            "target": wait.arm,
-            "figure": wait.metric,
-            "measured_from": wait.started_by,
-            "p50": _cell(wait.p50_ms, wait.lacking[:1]),
-            "p95": _cell(wait.p95_ms, wait.lacking[1:]),
-            "turns": wait.turns,
-            "failed": wait.failed,
-            "verdict": _validity(target),
-        }
-        for place, (target, wait) in enumerate((target, wait) for target in every for wait in target.waits)
-    ]
-    return [{"key": WAITS, "data": waits}, {"key": SESSIONS, "data": [_session_row(target) for target in every]}]
-
-
-def _session_row(target: TargetStanding) -> dict[str, Any]:
-    unpriced = f" ({target.unpriced} unpriced)" if target.unpriced else ""
-    return {
-        "name": target.target,
-        "target": target.target,
-        "sessions": target.sessions_open,
-        "turns": target.turns_succeeded + target.turns_failed,
-        "failed": target.turns_failed,
-        "eventsin": target.rates.events_received,
-        "eventsout": target.rates.events_sent,
-        "bytesin": _bytes(target.rates.bytes_received),
-        "bytesout": _bytes(target.rates.bytes_sent),
-        "usd": ("no price known" if target.usd is None else f"{dollars(target.usd)} USD") + unpriced,
-        "harness": target.health or "no verdict yet",
-        "verdict": _validity(target),
-    }
-
-
-def _validity(target: TargetStanding) -> str:
-    """✕ INVALID: send_delay 14 ms > 10 ms. What to do: end other programs."""
-    simulated = " · SIMULATED" if target.simulated else ""
-    remedy = f". What to do: {target.remedy}" if target.remedy else ""
-    return f"{GLYPHS[target.validity]} {target.verdict}{simulated}{remedy}"
-
-
-def _bytes(rate: float) -> str:
-    """280 kB/s."""
-    size, unit = byte_unit(rate)
-    return f"{rate / size:.3g} {unit}/s"
-
-
-def _cell(value_ms: float | None, needs: Sequence[int] = ()) -> float | str:
-    """A number, by which the page sorts; else why there is none, for JSON has no infinity."""
-    if value_ms is None:
-        return f"n/a (needs {needs[0]} sessions)" if needs else UNKNOWN
-    return FAILED if math.isinf(value_ms) else float(f"{value_ms:.3g}")
