@@ -79,7 +79,7 @@ class LiveRun:
             transcripts=plan.options.record_transcripts,
             warm_until_ns=slot.began_ns + int(slot.warmup_s * NS_PER_S),
             ahead_ns=slot.ahead_ns,
-            host=plan.host | compared,
+            host=plan.host_facts | compared,
         )
         self._progress = Progress(spending)
         self.sessions = Sessions(

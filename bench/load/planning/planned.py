@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +14,7 @@ import msgspec
 
 from bench.cpu import Priority, available_priority, core_count, niceness
 from bench.errors import UsageError
+from bench.installation import tool_version
 from bench.load.planning.estimate import Quote, below_estimate, estimate, estimate_words, quote
 from bench.load.planning.lacking import lacking
 from bench.load.planning.load_model import CLOSED_LOOP, LoadModel, asked, course_facts, load_model_of
@@ -27,10 +29,12 @@ from bench.load.planning.plays import (
     with_history,
 )
 from bench.load.planning.run_options import Environment, Options
+from bench.metrics import DEFINITIONS_VERSION
 from bench.plan.conversation import load_history
 from bench.plan.script import Script
 from bench.run.calibration import AGENTS, FIRST_SESSIONS, SessionKind, at_least, citation, state_folder
-from bench.run.provenance import named_host, opening_document
+from bench.run.document import SCHEMA_VERSION
+from bench.run.provenance import host, named_host, public_settings
 from bench.target.target import Target
 from bench.target.target_settings import PriceTable, load_price_table
 from bench.target.targets import resolve_targets
@@ -59,7 +63,7 @@ class Planned:
     sessions: int | None
     prices: PriceTable
     concurrency: Concurrency
-    calibration: Mapping[str, Any] | None
+    calibration: dict[str, Any] | None
     warmup_s: float = 0.0
     priority: Priority | None = None
     load_model: LoadModel = CLOSED_LOOP
@@ -120,16 +124,19 @@ class Planned:
     @property
     def notices(self) -> list[str]:
         """What to read before the run. What it may cost is said of services that are not on this machine."""
-        of_targets = dict.fromkeys(notice for target in self.targets for notice in target.notices)
-        capped = self.sessions is not None and self.options.asked_sessions is None
-        cap = f"at most {self.sessions} sessions are opened, because they may cost money; add --yes for more"
-        cost = [] if all(target.loopback for target in self.targets) else [estimate_words(self.quotes, self.sessions)]
-        budget = below_estimate(self.options.budget_usd, self.quotes, self.sessions)
-        ahead = [*cost, *([budget] if budget else [])]
-        ahead += self.hosts_advice or process_advice(self.concurrency, self.calibration, core_count())
+        notices = list(dict.fromkeys(notice for target in self.targets for notice in target.notices))
+        if self.sessions is not None and self.options.asked_sessions is None:
+            capped = f"at most {self.sessions} sessions are opened, because they may cost money"
+            notices.append(f"{capped}; add --yes for more")
+        notices += script_notices(self.scripts)
+        if not all(target.loopback for target in self.targets):
+            notices.append(estimate_words(self.quotes, self.sessions))
+        if below := below_estimate(self.options.budget_usd, self.quotes, self.sessions):
+            notices.append(below)
+        notices += self.hosts_advice or process_advice(self.concurrency, self.calibration, core_count())
         if self.priority and self.priority.hindrance:
-            ahead.append(f"--priority {self.priority.hindrance}: {self.priority.remedy}")
-        return [*of_targets, *([cap] if capped else []), *script_notices(self.scripts), *ahead]
+            notices.append(f"--priority {self.priority.hindrance}: {self.priority.remedy}")
+        return notices
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -146,34 +153,47 @@ class Planned:
         self, run_id: str, started_utc_ns: int, settings: Mapping[str, Any], workers: int
     ) -> dict[str, Any]:
         """run.json as it is before the first session. `settings`: Locust's parsed options, ours among them."""
-        document = opening_document(
-            run_id,
-            self.scenario,
-            started_utc_ns,
-            {**settings, **self.public_settings},
-            [target_facts(target, rate) for target, rate in zip(self.targets, self.connect_rates, strict=True)],
-            script_facts(self.plays),
-            workers,
-            self.notices,
-        )
-        cited = None if self.calibration is None else dict(self.calibration)
-        beside: dict[str, Any] = {"interleaved": len(self.targets) > 1, "warmup_s": self.warmup_s, "calibration": cited}
-        beside["concurrency"] = self.concurrency.users * self.concurrency.arms
         arrivals, course = self.load_model.arrivals, self.load_model.course
-        if arrivals is not None:
-            beside["arrivals"] = arrivals.facts(started_utc_ns, workers)
-        if course is not None:
-            beside["stages"] = course_facts(course)
-        if self.options.part_of:
-            beside["part_of"] = self.options.part_of
-        beside["niceness"] = self._niceness
-        return document | {"labels": dict(self.options.labels)} | beside | self._money
+        usd = None if self.sessions is None else estimate(self.quotes, self.sessions)
+        return {
+            "schema": SCHEMA_VERSION,
+            "definitions_version": DEFINITIONS_VERSION,
+            "tool": {"name": "rtbench", "version": tool_version()},
+            "run_id": run_id,
+            "scenario": self.scenario,
+            "simulated": None,
+            "state": "running",
+            "started_utc_ns": started_utc_ns,
+            "ended_utc_ns": None,
+            "writer": {"host": socket.gethostname(), "pid": os.getpid()},
+            "settings": public_settings({**settings, **self.public_settings}),
+            "targets": [target_facts(*of) for of in zip(self.targets, self.connect_rates, strict=True)],
+            "scripts": script_facts(self.plays),
+            "host": host(),
+            "workers": workers,
+            "notices": self.notices,
+            "labels": dict(self.options.labels),
+            "interleaved": len(self.targets) > 1,
+            "warmup_s": self.warmup_s,
+            "calibration": self.calibration,
+            "concurrency": self.concurrency.users * self.concurrency.arms,
+            **({} if arrivals is None else {"arrivals": arrivals.facts(started_utc_ns, workers)}),
+            **({} if course is None else {"stages": course_facts(course)}),
+            **({"part_of": self.options.part_of} if self.options.part_of else {}),
+            "niceness": self._niceness,
+            "prices": {
+                "as_of": self.prices.as_of,
+                "name": self.prices.name,
+                "models": {model: asdict(prices) for model, prices in self.prices.models.items()},
+            },
+            "budget_usd": self.options.budget_usd,
+            "estimate_usd": None if usd is None else list(usd),
+        }
 
     @property
-    def host(self) -> dict[str, Any]:
+    def host_facts(self) -> dict[str, Any]:
         """The facts of the machine of this process, as `hosts` of run.json has them."""
-        cited = None if self.calibration is None else dict(self.calibration)
-        return named_host() | {"calibration": cited, "niceness": self._niceness}
+        return named_host() | {"calibration": self.calibration, "niceness": self._niceness}
 
     @property
     def _niceness(self) -> int:
@@ -187,17 +207,6 @@ class Planned:
         return {
             "url": first.public_url if service_options.url else None,
             "proxy": proxy if service_options.proxy else None,
-        }
-
-    @property
-    def _money(self) -> dict[str, Any]:
-        """Prices, and what the run may cost."""
-        usd = None if self.sessions is None else estimate(self.quotes, self.sessions)
-        models = {model: asdict(prices) for model, prices in self.prices.models.items()}
-        return {
-            "prices": {"as_of": self.prices.as_of, "name": self.prices.name, "models": models},
-            "budget_usd": self.options.budget_usd,
-            "estimate_usd": None if usd is None else list(usd),
         }
 
 
@@ -230,12 +239,19 @@ def planned(environment: Environment) -> Planned:
     plays = plays_of_arms(scripts, targets)
     users = load_model.users or peak_users(parsed, environment.shape_class)
     sessions = check_cost(targets, users, options.asked_sessions, yes=options.yes)
-    prices = load_price_table(options.service_options.prices)
-    at_a_time = concurrency(environment, users, sessions=sessions, arms=len(targets))
-    calibration = citation(state_folder(os.environ), kind_of(plays, targets), tls=any(target.tls for target in targets))
-    warm_s = _warmup_s(environment, load_model, options, targets, plays)
-    priority = available_priority() if options.priority else None
-    return Planned(options, targets, plays, sessions, prices, at_a_time, calibration, warm_s, priority, load_model)
+    tls = any(target.tls for target in targets)
+    return Planned(
+        options,
+        targets,
+        plays,
+        sessions,
+        load_price_table(options.service_options.prices),
+        concurrency(environment, users, sessions=sessions, arms=len(targets)),
+        citation(state_folder(os.environ), kind_of(plays, targets), tls=tls),
+        _warmup_s(environment, load_model, options, targets, plays),
+        available_priority() if options.priority else None,
+        load_model,
+    )
 
 
 def _warmup_s(
