@@ -17,8 +17,8 @@ from locust.argument_parser import get_parser
 from locust.main import main as locust
 
 from bench.errors import USAGE_STATUS, UsageError
+from bench.load.planning.command_line import locust_files, run_words
 from bench.load.planning.run_options import add_command
-from bench.load.planning.run_words import locust_files, run_words
 from bench.load.runners import locust_events
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from bench.clock import monotonic_ns
 from bench.errors import UsageError
 from bench.installation import own_environment, python_command
-from bench.load.planning.run_words import locust_file
+from bench.load.planning.command_line import locust_file
 from bench.money import dollars
 from bench.run import folder as files
 from bench.target.options import ServiceOptions

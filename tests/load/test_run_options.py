@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
-from bench.load.planning import command, run_options
-from bench.load.planning.command import COMMAND, repeating_command
+from bench.load.planning import command_line, run_options
+from bench.load.planning.command_line import COMMAND, RunWords, locust_file, repeating_command, run_words, scenario_of
 from bench.load.planning.run_options import (
     LOOPBACK,
     Options,
@@ -22,7 +22,6 @@ from bench.load.planning.run_options import (
     is_command,
     stay_on_loopback,
 )
-from bench.load.planning.run_words import RunWords, locust_file, run_words, scenario_of
 from bench.load.runners.finalized_run import check_options
 from bench.target.options import ServiceOptions
 from rtbench.cli.start import options
@@ -355,8 +354,8 @@ def test_a_program_that_the_shell_does_not_find_is_called_by_its_path(
     monkeypatch.setattr("sys.executable", str(tmp_path / ".venv/bin/python"))
     monkeypatch.chdir(tmp_path)
 
-    assert command.program("rtbench") == ".venv/bin/rtbench"
-    assert command.program("locust") == "locust"
+    assert command_line.program("rtbench") == ".venv/bin/rtbench"
+    assert command_line.program("locust") == "locust"
 
 
 # `rtbench options` shows every option that Locust gets from us, as its own help would.

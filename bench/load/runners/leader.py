@@ -17,7 +17,7 @@ from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS, USAGE_STATUS, Usage
 from bench.load.execution.arm import Arm, arms_of
 from bench.load.execution.pairs import WorkerSlot
 from bench.load.lifecycle import RunBegan, RunState, StopRequested
-from bench.load.planning.command import repeating_command
+from bench.load.planning.command_line import repeating_command
 from bench.load.planning.load_model import asked, load_model_of
 from bench.load.planning.planned import Planned, check_two
 from bench.load.planning.run_options import MOST_PAIRS, Environment, Options, is_command

@@ -1,0 +1,134 @@
+"""Reads the command line of `rtbench run`, which names scripts and Locust files, and repeats the command of a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from argparse import Action
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.errors import UsageError
+from bench.run.provenance import public_settings
+
+SCRIPTS = "RTBENCH_SCRIPTS"
+"""The variable that holds the paths of the YAML scripts of a run, as a JSON list."""
+OF_SCRIPTS = Path(__file__).parents[1] / "rtbench_scripts.py"
+"""The Locust file that plays them."""
+SCRIPT_SUFFIXES, LOCUST_SUFFIX = (".yaml", ".yml"), ".py"
+EXAMPLE = "rtbench run mine.yaml -u 4 --sessions 40"
+NO_FILE = f"name a script to run: {EXAMPLE} (`rtbench init` writes one to begin with)"
+MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class RunWords:
+    """The command line of `rtbench run`. `others`: the words that are no files, in their order."""
+
+    scripts: tuple[Path, ...]
+    locust_files: tuple[Path, ...]
+    others: tuple[str, ...]
+
+
+def run_words(words: Sequence[str], free: Collection[int]) -> RunWords:
+    """Read a command line. `free`: the places of the words that are no options and no values of options.
+
+    A free word that looks like no file, and is none, is left to Locust: it may be the name of a class of users.
+    Raises UsageError where no file is named, or one that cannot be played.
+    """
+    for word in words:
+        if word == "--locustfile" or word.startswith(("--locustfile=", "-f")):
+            raise UsageError(f"rtbench run takes files without -f: {EXAMPLE}")
+    suffixes = (*SCRIPT_SUFFIXES, LOCUST_SUFFIX)
+    named = {place: Path(words[place]) for place in sorted(free) if not words[place].startswith("-")}
+    files = {place: path for place, path in named.items() if path.suffix in suffixes or path.exists()}
+    if not files:
+        unknown = next(iter(named), None)
+        raise UsageError(NO_FILE if unknown is None else f"{words[unknown]}: no such file; {NO_FILE}")
+    for path in files.values():
+        if not path.exists():
+            raise UsageError(f"{path}: no such file")
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder: name the scripts in it, such as {path / 'mine.yaml'}")
+        if path.suffix not in suffixes:
+            raise UsageError(f"{path} is no script: the name of a script ends in .yaml, that of a Locust file in .py")
+    paths = list(dict.fromkeys(files.values()))
+    return RunWords(
+        scripts=tuple(path for path in paths if path.suffix in SCRIPT_SUFFIXES),
+        locust_files=tuple(path for path in paths if path.suffix == LOCUST_SUFFIX),
+        others=tuple(word for place, word in enumerate(words) if place not in files),
+    )
+
+
+def locust_files(scripts: Iterable[Path], files: Iterable[Path]) -> tuple[str, dict[str, str]]:
+    """Return what `locust -f` takes to play these files, and the variables that go with it."""
+    paths = [str(path.resolve()) for path in scripts]
+    named = ",".join(map(str, (*files, *([OF_SCRIPTS] if paths else []))))
+    return named, ({SCRIPTS: json.dumps(paths)} if paths else {})
+
+
+def locust_file(path: Path) -> tuple[str, dict[str, str]]:
+    """The same of one file, which may be either."""
+    return locust_files([path], []) if path.suffix in SCRIPT_SUFFIXES else locust_files([], [path])
+
+
+def scenario_of(scripts: Sequence[Path]) -> str:
+    """The name of a run of these scripts."""
+    names = [path.stem for path in scripts]
+    if len(names) > MOST_NAMED:
+        names = [*names[: MOST_NAMED - 1], f"{len(names) - MOST_NAMED + 1}_more"]
+    return "_and_".join(names)
+
+
+# The command that starts a run once more: with the options in force, and none that may hold a secret.
+
+COMMAND = "RTBENCH_COMMAND"
+"""The variable in which a command that starts a run says, as a JSON list, how it was called itself."""
+NOT_REPEATED = frozenset({"locustfile", "headless", "expect_workers", "part_of", "stop_timeout"})
+"""Options that the words before them say, or that the tool sets."""
+PUBLIC = frozenset({"name", "label"})
+
+
+def repeating_command(
+    values: Mapping[str, Any], actions: Iterable[Action], environ: Mapping[str, str], *, judged: bool
+) -> list[str]:
+    """The words of the command; none of a run that several commands or a web page started.
+
+    `values`: the options in force, by the names of their actions, with the public forms of those that may hold a
+    secret. `judged`: started by `rtbench run`.
+    """
+    if told := environ.get(COMMAND):
+        return [str(word) for word in json.loads(told)]
+    files = [name for name in str(values.get("locustfile") or "").split(",") if name]
+    alone = not values.get("worker") and (not values.get("master") or values.get("processes"))
+    if not (files and alone and values.get("headless")):
+        return []
+    judged = judged or any(name.endswith(SCRIPT_SUFFIXES) for name in files)
+    begin = ["run", *files] if judged else ["-f", ",".join(files), "--headless"]
+    words = [program("rtbench" if judged else "locust"), *begin]
+    kept = {**public_settings(values), **{name: values[name] for name in PUBLIC if values.get(name)}}
+    for action in actions:
+        flag = next((flag for flag in action.option_strings if flag.startswith("--")), "")
+        value = kept.get(action.dest)
+        if not flag or value is None or action.dest in NOT_REPEATED or value == action.default:
+            continue
+        if action.nargs == 0:
+            words.append(flag)
+        elif isinstance(value, list | tuple):
+            repeated = [[str(each)] for each in value] if action.nargs is None else [[str(each) for each in value]]
+            words.extend(word for each in repeated for word in (flag, *each))
+        else:
+            words += [flag, f"{value:g}" if isinstance(value, float) else str(value)]
+    return words
+
+
+def program(name: str) -> str:
+    """How a program of this installation is called from here: by its name if the shell finds it, else by its path."""
+    path = Path(sys.executable).with_name(name)
+    if shutil.which(name) or not path.exists():
+        return name
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
