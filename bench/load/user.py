@@ -35,7 +35,7 @@ from bench.clock import monotonic_ns
 from bench.errors import UsageError
 from bench.load.lifecycle import RunRefused
 from bench.load.planning.load_model import IN_SCENARIO
-from bench.load.planning.tasks import Caller, SessionTask, as_sessions, at_its_line, class_file, is_locust_word, script
+from bench.load.planning.tasks import Caller, SessionTask, as_sessions, at_its_line, file_of, is_locust_word, script
 from bench.load.runners import locust_events
 from bench.load.runners.role import ProcessRole
 from bench.plan.script import SETTINGS
@@ -84,7 +84,7 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
     @classmethod
     def scenario_name(cls) -> str:
         """The name of the file that defines the class."""
-        return class_file(cls).stem
+        return file_of(cls).stem
 
     @classmethod
     def settings(cls) -> dict[str, Any]:
@@ -116,7 +116,7 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
 
     def _give_up(self, error: UsageError) -> NoReturn:
         """Leave the user, and have the run ended. Of all exceptions Locust lets this one pass without a traceback."""
-        named = at_its_line(error, class_file(type(self)), type(self).__name__)
+        named = at_its_line(error, file_of(type(self)), type(self).__name__)
         self.environment.rtbench.tell(RunRefused(str(named)))
         raise GreenletExit
 

@@ -98,10 +98,8 @@ def quote(target: Target, scripts: Collection[Script], table: Mapping[str, Price
     named = f"if the deployment {model} is of that model" if target.service == "azure" else model
     usd = None
     if prices and scripts:  # from the cheapest script at its best to the dearest at its worst
-        usd = (
-            min(_usd(script, LOW, prices) for script in scripts),
-            max(_usd(script, HIGH, prices) for script in scripts),
-        )
+        low_usd, high_usd = ([_usd(script, assumed, prices) for script in scripts] for assumed in (LOW, HIGH))
+        usd = min(low_usd), max(high_usd)
     return Quote(
         target.label,
         model,
@@ -114,10 +112,10 @@ def quote(target: Target, scripts: Collection[Script], table: Mapping[str, Price
 
 def estimate(quotes: Collection[Quote], sessions: int) -> tuple[float, float] | None:
     """USD of so many sessions of each, from … to; None where one of them has no price."""
-    priced = [quote.usd for quote in quotes if quote.usd is not None]
-    if len(priced) < len(quotes):
+    ranges = [quote.usd for quote in quotes if quote.usd is not None]
+    if len(ranges) < len(quotes):
         return None
-    return sessions * sum(low for low, _ in priced), sessions * sum(high for _, high in priced)
+    return sessions * sum(low for low, _ in ranges), sessions * sum(high for _, high in ranges)
 
 
 def estimate_words(quotes: Collection[Quote], sessions: int | None) -> str:
@@ -231,24 +229,23 @@ class _Conversation:
 
 
 def _rounds(turn: ScriptTurn, script: Script, assumed: Assumed) -> Sequence[Sequence[ExpectedCall]]:
-    """The function calls of each response of a turn that makes some."""
-    calls = _calls(turn, script, assumed)
-    if assumed.calls_freely:
-        return [[call] for call in calls]
-    return [calls] if calls else []
+    """The function calls of each response of a turn that makes some: those that the script expects.
 
-
-def _calls(turn: ScriptTurn, script: Script, assumed: Assumed) -> Sequence[ExpectedCall]:
-    """The calls that the script expects; where it does not say, those that are asked for, or that may come."""
+    Where it does not say, those that are asked for, or that may come.
+    """
     choice = turn.response.tool_choice or script.session.tool_choice or "auto"
     declared = {function.tool.name for function in script.tools}
     if turn.expected_calls is not None or not declared or choice == "none":
-        return [call for call in turn.expected_calls or () if call.name in declared]
-    if choice == "auto" and not assumed.calls_freely:
-        return ()
-    named = [function for function in script.tools if function.tool.name == choice] or script.tools
-    outer = max if assumed.calls_freely else min
-    return (ExpectedCall(outer(named, key=lambda function: _returned(function, assumed)).tool.name),)
+        calls = [call for call in turn.expected_calls or () if call.name in declared]
+    elif choice == "auto" and not assumed.calls_freely:
+        calls = []
+    else:
+        named = [function for function in script.tools if function.tool.name == choice] or script.tools
+        outer = max if assumed.calls_freely else min
+        calls = [ExpectedCall(outer(named, key=lambda function: _returned(function, assumed)).tool.name)]
+    if assumed.calls_freely:
+        return [[call] for call in calls]
+    return [calls] if calls else []
 
 
 def _returned(function: Function, assumed: Assumed) -> int:

@@ -29,7 +29,7 @@ import numpy as np
 from bench.errors import ScriptError, UsageError
 from bench.load.planning.run_options import Options
 from bench.load.planning.stages import LoadCourse, load_course
-from bench.load.planning.tasks import class_file
+from bench.load.planning.tasks import file_of
 from bench.units import NS_PER_S
 
 POISSON, CONSTANT, GAMMA = "poisson", "constant", "gamma"
@@ -118,23 +118,19 @@ class Arrivals:
         """How long calls arrive; None where that has no end."""
         if self.recorded is not None:
             return self.recorded.instants_s[-1]
-        return None if self.course is None else self.course.length_s
+        return self.course.length_s if self.course else None
 
     def instants_s(self) -> Iterator[float]:
         """Yield when calls arrive, in seconds from the first instant at which one may."""
         if self.recorded is not None:
             return iter(self.recorded.instants_s)
-        sums = self.pattern.sums(self.seed)
-        if self.course is not None:
-            return stretched(sums, self.course)
-        per_s = self.per_s or 0.0
-        return (total / per_s for total in sums)
+        sums, per_s = self.pattern.sums(self.seed), self.per_s or 0.0
+        return stretched(sums, self.course) if self.course else (total / per_s for total in sums)
 
     def share_ns(self, worker: int, workers: int) -> Iterator[int]:
         """Yield the instants of the calls that one of several processes plays, in ns after the run began."""
-        head_start_s = head_start(workers)
         mine = islice(self.instants_s(), worker % workers, None, workers)
-        return (round((head_start_s + at_s) * NS_PER_S) for at_s in mine)
+        return (round((head_start(workers) + at_s) * NS_PER_S) for at_s in mine)
 
     def facts(self, started_utc_ns: int, workers: int) -> dict[str, Any]:
         """What run.json says of them."""
@@ -170,14 +166,10 @@ def stretched(sums: Iterator[float], course: LoadCourse) -> Iterator[float]:
             if following is None:
                 return
             begin_s, duration_s, first, last = following
-        yield begin_s + min(_passed_s(total - arrived, duration_s, first, last), duration_s)
-
-
-def _passed_s(calls: float, duration_s: float, first: float, last: float) -> float:
-    """When a rate that goes from `first` to `last` in a straight line has brought so many calls."""
-    steepness = (last - first) / duration_s if duration_s else 0.0
-    speed = first + math.sqrt(max(0.0, first * first + 2 * steepness * calls))
-    return 2 * calls / speed if speed else 0.0
+        # when the rate, which goes from `first` to `last` in a straight line, has brought the rest of the calls
+        rest, steepness = total - arrived, (last - first) / duration_s if duration_s else 0.0
+        speed = first + math.sqrt(max(0.0, first * first + 2 * steepness * rest))
+        yield begin_s + min(2 * rest / speed if speed else 0.0, duration_s)
 
 
 def load_recorded(path: Path) -> Recorded:
@@ -243,9 +235,8 @@ class LoadModel:
     @property
     def length_s(self) -> float | None:
         """How long it lasts by itself; None where that has no end."""
-        if self.arrivals is not None:
-            return self.arrivals.length_s
-        return None if self.course is None else self.course.length_s
+        limited = self.arrivals or self.course
+        return limited.length_s if limited else None
 
     @property
     def users(self) -> int | None:
@@ -275,7 +266,7 @@ def asked(parsed: Any, user_classes: Collection[Any]) -> Namespace:
         for name in IN_SCENARIO:
             if value := getattr(user, name, None):
                 is_path = name == "stages" or (name == "arrival_pattern" and pattern_of(str(value)) is None)
-                value = str(class_file(user).parent / str(value)) if is_path else value
+                value = str(file_of(user).parent / str(value)) if is_path else value
                 if said.setdefault(name, value) != value:
                     raise UsageError(f"classes of users have different `{name}`: {said[name]} and {value}")
     if parsed.arrival_rate or parsed.stages:
@@ -291,7 +282,12 @@ def load_model_of(options: Options, parsed: Any, user_classes: Collection[Any]) 
     course = load_course(options.stages) if options.stages else None
     if course is not None and getattr(parsed, "run_time", None):
         raise UsageError(f"{options.stages} says how long the run lasts, {course.length_s:g} s: leave --run-time out")
-    recorded = _recorded(options)
+    given = options.arrival_pattern or POISSON
+    pattern, recorded = pattern_of(given), None
+    if pattern is None:
+        if not Path(given).exists():
+            raise UsageError(f"--arrival-pattern must be {PATTERNS}, and there is no file {given:.200}")
+        recorded = load_recorded(Path(given))
     if recorded is not None and (options.arrivals_per_s or course is not None):
         also = "--arrival-rate" if options.arrivals_per_s else "--stages"
         raise UsageError(f"--arrival-pattern {recorded.path} says when each call arrives: leave {also} out")
@@ -303,8 +299,7 @@ def load_model_of(options: Options, parsed: Any, user_classes: Collection[Any]) 
             f"arrivals need one class of users, and these are {', '.join(names)}: name one of them, or "
             "give one all scripts as its `tasks`, with weights"
         )
-    pattern = pattern_of(options.arrival_pattern or POISSON) or Pattern(POISSON)
-    slots = _slots(options, parsed)
+    slots, pattern = _slots(options, parsed), pattern or Pattern(POISSON)
     return LoadModel(Arrivals(options.seed, slots, pattern, options.arrivals_per_s, course, recorded))
 
 
@@ -332,13 +327,3 @@ def _closed_loop(options: Options, course: LoadCourse | None, parsed: Any) -> Lo
     if course is not None and users not in (None, round(course.peak)):
         raise UsageError(f"--users {users} contradicts --stages, which set the number of sessions: leave --users out")
     return LoadModel(course=course)
-
-
-def _recorded(options: Options) -> Recorded | None:
-    """The instants of a file, where the pattern names one."""
-    given = options.arrival_pattern
-    if given is None or pattern_of(given) is not None:
-        return None
-    if not Path(given).exists():
-        raise UsageError(f"--arrival-pattern must be {PATTERNS}, and there is no file {given:.200}")
-    return load_recorded(Path(given))

@@ -15,7 +15,6 @@ from bench.load.planning.tasks import (
     SessionTask,
     of_class,
     rehearsed,
-    script_name,
     script_path,
     tasks_of,
 )
@@ -56,7 +55,8 @@ def loaded_scripts(user_classes: Iterable[Any], environment: object = None) -> S
                     loaded[path] = load_script(path)
                 scripts[user, task] = loaded[path]
             else:
-                scripts[user, task] = _rehearsed(user, script_name(user, task.does, len(tasks)), task.does, environment)
+                name = user.__name__ if len(tasks) == 1 else f"{user.__name__}.{task.does.__name__}"
+                scripts[user, task] = _rehearsed(user, name, task.does, environment)
     seen: dict[str, Script] = {}
     for script in scripts.values():
         other = seen.setdefault(script.name, script)
@@ -124,11 +124,11 @@ def _prepared(user: type, script: Script, dialect: Dialect, session: Mapping[str
 
 def longest_turn_s(scripts: Iterable[Script]) -> float:
     """How long a turn under way may take at most, by its speech and its limit: a run's end waits no longer for it."""
-    longest = 0.0
-    for script in scripts:
-        speech_s = max((pcm.seconds for turn in script.turns for pcm in turn.recordings), default=0.0)
-        longest = max(longest, speech_s + script.timeouts.turn)
-    return longest + SPARE_S
+    longest_s = (
+        max((pcm.seconds for turn in script.turns for pcm in turn.recordings), default=0.0) + script.timeouts.turn
+        for script in scripts
+    )
+    return max(longest_s, default=0.0) + SPARE_S
 
 
 def script_notices(played: Iterable[Script]) -> list[str]:
@@ -149,19 +149,19 @@ def script_notices(played: Iterable[Script]) -> list[str]:
 
 def script_facts(arms: Mapping[str, Plays]) -> list[dict[str, Any]]:
     """What run.json says of the scripts, of each as it is played in each arm, by the arm's label."""
-    return list(
-        {
-            (label, user.scenario_name(), each.script.name): {"target": label} | _facts(user.scenario_name(), each)
-            for label, plays in arms.items()
-            for (user, _), each in plays.items()
-        }.values()
-    )
+    played = {
+        (label, user.scenario_name(), repertoire.script.name): repertoire
+        for label, plays in arms.items()
+        for (user, _), repertoire in plays.items()
+    }
+    return [_facts(label, scenario, repertoire) for (label, scenario, _), repertoire in played.items()]
 
 
-def _facts(scenario: str, repertoire: Repertoire) -> dict[str, Any]:
-    script, session = repertoire.script, repertoire.script.session
-    first = repertoire.session(0, 0)
+def _facts(target: str, scenario: str, repertoire: Repertoire) -> dict[str, Any]:
+    script, session, first = repertoire.script, repertoire.script.session, repertoire.session(0, 0)
+    full_duplex, detection = not repertoire.dialect.has_turn_events, session.turn_detection
     return {
+        "target": target,
         "name": script.name,
         "scenario": scenario,
         "digest": script.digest,
@@ -170,15 +170,15 @@ def _facts(scenario: str, repertoire: Repertoire) -> dict[str, Any]:
         "think_s": None if script.turns_planned is None else round(script.think_s, 3),
         "chunk_ms": min((turn.chunk_ns // NS_PER_MS for turn in first.turns if turn.chunk_ns), default=None),
         "output": "audio" if any(turn.plan.wants_audio for turn in first.turns) else "text",
-        "turn_detection": session.turn_detection.type if session.turn_detection else "none",
-        "turn_detection_settings": session.turn_detection.given if session.turn_detection else None,
+        "turn_detection": detection.type if detection else "none",
+        "turn_detection_settings": detection.given if detection else None,
         "input_format": first.input_format.name,
         "output_format": first.output_format.name,
         "extra": session.extra,
         "fillers": repertoire.dialect.fillers(session),
         "jitter_buffer_ms": script.jitter_buffer_ms,
-        "reply_silence_ms": None if repertoire.dialect.has_turn_events else script.reply_silence_ms,
-        "answer_min_ms": None if repertoire.dialect.has_turn_events else script.answer_min_ms,
+        "reply_silence_ms": script.reply_silence_ms if full_duplex else None,
+        "answer_min_ms": script.answer_min_ms if full_duplex else None,
         "background_snr_db": script.background_noise.snr_db if script.background_noise else None,
         "variables": len(script.variables.rows) if script.variables else None,
         "timeouts": asdict(script.timeouts),
