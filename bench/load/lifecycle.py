@@ -178,7 +178,6 @@ class RunLifecycle:
 
     @property
     def may_start(self) -> bool:
-        """Whether a session or turn may start."""
         return self.state is RunState.RUNNING and not self.is_spent
 
     def tell(self, event: RunEvent) -> RunActions:

@@ -83,12 +83,10 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
 
     @classmethod
     def scenario_name(cls) -> str:
-        """The name of the file that defines the class."""
         return file_of(cls).stem
 
     @classmethod
     def settings(cls) -> dict[str, Any]:
-        """Return what is set of a script's keys."""
         return {key: value for key in SETTINGS.fields if (value := getattr(cls, key)) is not None}
 
     # Session after session.
@@ -153,7 +151,6 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
         return False if self.is_leaving() and not force else bool(super().stop(force))
 
     def is_leaving(self) -> bool:
-        """Whether Locust has asked this user to go."""
         return bool(self._state == LOCUST_STATE_STOPPING)
 
 

@@ -110,7 +110,6 @@ class Pacer:
             self._distance_ns = self._distance_ns * 9 // 10
 
     def hold(self, until_ns: int, now_ns: int) -> None:
-        """Let nothing start before an instant."""
         self._held_ns += max(0, until_ns - max(now_ns, self._held_until_ns))
         self._held_until_ns = max(self._held_until_ns, until_ns)
 
@@ -142,12 +141,10 @@ class Arm:
 
     @property
     def has_opened(self) -> bool:
-        """Whether any session was opened here."""
         return self._opened > 0
 
     @property
     def hopeless(self) -> bool:
-        """Whether nothing was opened here and there is no point in trying on."""
         return self._failed >= HOPELESS and not self._opened
 
     def note(self, session: SessionObservation, now_ns: int) -> bool:

@@ -69,7 +69,6 @@ class CallTranscript:
             self._open[step.plan.number] = self._parts[-1]
 
     def take_back(self) -> None:
-        """Forget the step that was noted last."""
         part = self._parts.pop()
         self._open = {number: other for number, other in self._open.items() if other is not part}
 
@@ -86,7 +85,6 @@ class CallTranscript:
 
     @property
     def items(self) -> list[SaidItem]:
-        """All that was said so far."""
         return [item for part in self._parts for item in part]
 
 
@@ -130,7 +128,6 @@ class Call:
         return word
 
     def end(self) -> None:
-        """Write down what came of the session that the call is in, and let go of it."""
         self._listener.session_ended()
         self.refusal = self._listener.refusal
         self.hear_turn = self._session = None  # cycles would wait for the garbage collector
@@ -172,13 +169,11 @@ class Call:
         return self._connected.perform(step)
 
     def await_turn(self) -> None:
-        """Wait until the last turn is over and awaits nothing more."""
         self._connected.await_turn()
 
     # Its sessions.
 
     def begin(self) -> None:
-        """Begin the record of the next session."""
         self._number += 1
         self._booked_ns: int | None = None
         """When the session after it has its place among the starts of its arm."""
@@ -222,17 +217,14 @@ class Call:
         return not self._listener.timeline.over
 
     def close(self) -> None:
-        """Let the last turn end, and close the session."""
         if self._session is not None:
             self._session.close()
 
     def _abandon(self, outcome: str, detail: str) -> None:
-        """Cut the session short."""
         if self._session is not None:
             self._session.abandon(outcome, detail)
 
     def ending(self) -> bool:
-        """Whether the call is to end."""
         return self._sessions.ending or self._assignment.leaving()
 
     # The session that takes the place of one.
@@ -309,7 +301,6 @@ class StepPlayer(CallSteps):
         return turn
 
     def turn_ended(self, turn: TurnObservation) -> None:
-        """Hear of a turn that is over and awaits nothing more."""
         asked = self._asked.pop(turn.turn, None)
         if asked is not None:
             asked.hear(turn)

@@ -227,14 +227,12 @@ class LiveRun:
         self._progress.back_off(begins=begins)
 
     def expect_users(self, count: int) -> None:
-        """Note how many users there are, who could take calls."""
         if self._line is not None:
             self._line.expect_users(count)
 
     # What comes of them.
 
     def incident(self, kind: str, text: str) -> None:
-        """Record something that happened beside the sessions."""
         self._recorder.incident(kind, text)
 
     def standing(self) -> ProgressReport:
@@ -257,7 +255,6 @@ class LiveRun:
 
     @property
     def active(self) -> int:
-        """How many calls are under way."""
         return len(self.sessions.active)
 
     def drain(self, longest_s: float, outcome: str = "unfinished") -> int:
@@ -280,7 +277,6 @@ class LiveRun:
 
     @property
     def problem(self) -> str | None:
-        """What kept the run from being recorded."""
         return self._flusher.problem
 
     def close(self) -> None:

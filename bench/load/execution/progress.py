@@ -162,11 +162,9 @@ class Progress:
             self._counts["sessions_refused"] += outcome_class(session.outcome) == "failed"
 
     def pair_ended(self, *, measured: bool) -> None:
-        """Count a pair all of whose sessions are over."""
         self._counts["pairs_done"] += measured
 
     def paid(self, arm: str, model: str | None, usage: Usage) -> None:
-        """Count the tokens of a response. `arm`: the target's label; `model`: as the session named it."""
         self.spending.add(arm, model, usage)
 
     def turn_ended(self, arm: str, script: str, turn: TurnObservation, *, measured: bool = True) -> None:
@@ -330,7 +328,6 @@ class Spending:
 
     @property
     def unpriced(self) -> int:
-        """How many responses are in no amount."""
         return self.unpriced_of.total()
 
     def usd_at(self, now_ns: int) -> float:

@@ -143,23 +143,18 @@ class RunListener:
         self._opened = self._ended = False
 
     def connected(self, headers: Mapping[str, str], call_id: str = "") -> None:
-        """Record the service's answer to the upgrade."""
         self._record.connected(headers, call_id)
 
     def received(self, events: Sequence[Event], message: Received, handled_ns: int) -> None:
-        """Record a message."""
         self._record.received(events, message, handled_ns)
 
     def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
-        """Record deltas that were matched."""
         self._record.received_deltas(deltas)
 
     def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
-        """Record a message that was sent."""
         self._record.sent(wire_bytes, audio_bytes, lag_ns)
 
     def turn_began(self) -> None:
-        """Count a turn."""
         self._record.turn_began()
 
     def note_opened(self) -> None:
@@ -183,12 +178,10 @@ class RunListener:
         sessions.progress.turn_ended(self._arm.label, labels.script, turn, measured=measured)
 
     def paid(self, usage: Usage) -> None:
-        """Count what responses cost, which may end the run."""
         self._sessions.progress.paid(self._arm.label, self.timeline.facts.model, usage)
         self._sessions.keep_budget()
 
     def may_ask(self) -> bool:
-        """Whether the turn under way may take another response."""
         return not self._sessions.callbacks.lifecycle.is_spent
 
     def session_ended(self) -> None:

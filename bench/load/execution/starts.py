@@ -92,7 +92,6 @@ class Starts:
 
     @property
     def waiting_s(self) -> float:
-        """The seconds for which the next start is still held back."""
         return max(0, self._due_ns - monotonic_ns()) / NS_PER_S
 
 
@@ -150,7 +149,6 @@ class CallLine:
 
     @property
     def is_over(self) -> bool:
-        """Whether no more calls will begin."""
         return self._exhausted and not self._early and not self._on_their_way
 
     def close(self) -> None:

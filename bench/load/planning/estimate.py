@@ -141,7 +141,6 @@ def estimate_words(quotes: Collection[Quote], sessions: int | None) -> str:
 
 
 def priced(quotes: Iterable[Quote]) -> list[Quote]:
-    """The quotes of which the price is known."""
     return [quote for quote in quotes if quote.usd is not None]
 
 
@@ -159,7 +158,6 @@ def _no_price(quotes: Iterable[Quote]) -> str:
 
 
 def _listed(names: Iterable[str]) -> str:
-    """Comma-separated, without duplicates."""
     return ", ".join(dict.fromkeys(names))
 
 
@@ -172,7 +170,6 @@ def _usd(script: Script, assumed: Assumed, prices: Prices) -> float:
 
 
 def session_minutes(script: Script, assumed: Assumed) -> float:
-    """How long one session of a script lasts."""
     functions = {function.tool.name: function for function in script.tools}
     took_s = script.lasts_s
     for turn in script.turns:
@@ -184,7 +181,6 @@ def session_minutes(script: Script, assumed: Assumed) -> float:
 
 
 def session_usage(script: Script, assumed: Assumed) -> Usage:
-    """The tokens of one session of a script."""
     functions = {function.tool.name: function for function in script.tools}
     talk = _Conversation(assumed.cached, _messages(script.history.messages if script.history else ()))
     for step in script.steps:

@@ -133,7 +133,6 @@ class Arrivals:
         return (round((head_start(workers) + at_s) * NS_PER_S) for at_s in mine)
 
     def facts(self, started_utc_ns: int, workers: int) -> dict[str, Any]:
-        """What run.json says of them."""
         return {
             "pattern": str(self.recorded.path.name if self.recorded else self.pattern),
             "per_s": self.per_s,
@@ -151,7 +150,6 @@ def course_facts(course: LoadCourse) -> list[dict[str, float]]:
 
 
 def head_start(workers: int) -> float:
-    """How long after the run began arrivals begin, in seconds."""
     return WORKERS_HEAD_START_S if workers > 1 else HEAD_START_S
 
 

@@ -83,7 +83,6 @@ class Planned:
 
     @property
     def user_classes(self) -> set[Any]:
-        """The classes of users that play."""
         return {user for plays in self.plays.values() for user, _ in plays}
 
     @property

@@ -48,7 +48,6 @@ def child_answer(called: Sequence[str], *, late: str, failed: str) -> Any:
 def run_command(
     command: str, folder: Path, longest_s: float, *options: str, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command of `rtbench` on the folder."""
     called = python_command("rtbench.cli.app", command, str(folder), *options)
     return run_child(called, longest_s, too_long(f"rtbench {command} {folder}", longest_s), **variables)
 

@@ -80,7 +80,6 @@ class Instruments:
         )
 
     def take(self, told: Told) -> None:
-        """Count what is told."""
         if told.late is not None:
             self._late.set(int(told.late))
             return
@@ -163,7 +162,6 @@ def provider_of(run: Exported, environ: Mapping[str, str]) -> MeterProvider:
 
 
 def send_metrics(lines: Iterable[bytes], environ: Mapping[str, str]) -> None:
-    """Send what is told, until there are no more lines."""
     logging.getLogger("opentelemetry").disabled = True  # they say at each attempt what is said once here
     logging.disable()
     told = iter(lines)

@@ -25,7 +25,6 @@ from bench.untrusted.sanitize import one_line
 
 
 def forecast(plan: Planned) -> dict[str, Any]:
-    """What a session of a plan takes."""
     quotes = plan.quotes
     return {
         "scenario": plan.scenario,
@@ -42,7 +41,6 @@ def forecast(plan: Planned) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print the forecast of a command line."""
     locust_events.register()
     classes, _, _, shape = merge_locustfiles_content(get_locustfiles_locally(parse_locustfile_option()))
     options = get_parser().parse_args()

@@ -182,7 +182,6 @@ class InterimAnalyses:
             self._stop(str(said["sentence"]))
 
     def end(self) -> None:
-        """Hold no further looks, and end the one under way."""
         self._ended = True
         if self._looking is not None:
             self._looking.kill()

@@ -218,7 +218,6 @@ class Leader(ProcessRole):
         return page if page is not None and page.exists() else None
 
     def _keep_budget(self, monitor: Monitor) -> None:
-        """End the run where its processes have spent its budget together."""
         if self._state is RunState.RUNNING and (why := monitor.over_budget()):
             self.tell(StopRequested(why, spent=True))
 
@@ -249,7 +248,6 @@ class Leader(ProcessRole):
         super()._drain()
 
     def _close_run(self) -> None:
-        """Close the run's folder and report it."""
         super()._close_run()
         run, folder, reason = self._run, self._run.folder, self._run.lifecycle.reason
         if folder is None:

@@ -74,7 +74,6 @@ class Lifeline:
         self._locked = None if folder is None else os.open(folder, os.O_RDONLY)
 
     def heard(self) -> None:
-        """Note a word of the master's."""
         self._silent_s = 0
 
     def is_cut(self) -> bool:
@@ -98,7 +97,6 @@ class ClockOffset(NamedTuple):
 
 
 def offset_of(sent_ns: int, received_ns: int, answered_ns: int, returned_ns: int) -> ClockOffset:
-    """The offset by one exchange."""
     on_the_way_ns = (returned_ns - sent_ns) - (answered_ns - received_ns)
     return ClockOffset(((received_ns - sent_ns) + (answered_ns - returned_ns)) // 2, max(0, on_the_way_ns) // 2 + 1)
 

@@ -42,7 +42,6 @@ REGISTERED = "_rtbench_registered"
 
 
 def role_of(environment: Environment) -> ProcessRole:
-    """The role of this process."""
     if isinstance(environment.runner, MasterRunner):
         return Master(environment)
     return Worker(environment) if isinstance(environment.runner, WorkerRunner) else Standalone(environment)

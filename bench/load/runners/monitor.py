@@ -72,7 +72,6 @@ class Telemetry:
         self._put({"run_id": run_id, "scenario": planned.scenario, "version": tool_version(), "targets": targets})
 
     def tell(self, worker: int, standing: ProgressReport) -> None:
-        """Tell of a process's report."""
         self._put(vars(standing) | {"worker": worker})
 
     def tell_overload(self, *, late: bool) -> None:
@@ -98,7 +97,6 @@ class Telemetry:
             self._child.stdin.close()
 
     def _hear(self) -> None:
-        """Show what the child says."""
         for line in self._child.stderr:
             if text := line.decode(errors="replace").strip():
                 self._say(f"telemetry: {one_line(text)}")
@@ -161,7 +159,6 @@ class Monitor:
         self._targets_ns = 0
 
     def heard(self, worker: int, standing: ProgressReport, held_s: dict[str, float]) -> None:
-        """Add a process's report."""
         self.tally.add(worker, standing, monotonic_ns())
         self._held_s[worker] = held_s
         if self._telemetry is not None:

@@ -103,7 +103,6 @@ class ProcessRole(ABC):
         return self._run.lifecycle.state
 
     def say(self, line: str) -> None:
-        """Show a notice on the screen."""
         self._view.say(line)
 
     # What is to be run.
@@ -292,7 +291,6 @@ class ProcessRole(ABC):
     # End.
 
     def _drain(self) -> None:
-        """Wait for the turns in flight."""
         self._drain_sessions()
         if self._all_drain:
             self._environment.stop_timeout = CUT_S  # who is left has had its time
@@ -319,7 +317,6 @@ class ProcessRole(ABC):
             print(self._run.summary, flush=True)
 
     def _close_run(self) -> None:
-        """Close what this process recorded."""
         live = self._run.live
         if live is None:
             return

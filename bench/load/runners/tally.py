@@ -150,7 +150,6 @@ class Tally:
         )
 
     def targets(self, now_ns: int) -> list[TargetStanding]:
-        """The progress of each target, in the order of the run."""
         total, judged = self.total, self._judged()
         failed = _first_failed(judged)
         places = {label: place for place, label in enumerate(self._labels)}
