@@ -107,7 +107,7 @@ def test_turns_are_good_failed_or_neither() -> None:
 def test_what_a_response_costs_is_spent_once_it_is_told_and_not_again_with_its_turn_or_session() -> None:
     made, usage = progress(), Usage(text_in=1_000_000)
     made.session_opened("sweden", build_session())
-    made.paid("sweden", "gpt-realtime", usage)
+    made.spending.add("sweden", "gpt-realtime", usage)
     before = made.standing(NOTHING).usd
     made.turn_ended("sweden", "talk", build_observation(usage=usage))
     made.session_ended("sweden", build_session(stray_usage=usage), opened=True)

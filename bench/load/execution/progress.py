@@ -164,9 +164,6 @@ class Progress:
     def pair_ended(self, *, measured: bool) -> None:
         self._counts["pairs_done"] += measured
 
-    def paid(self, arm: str, model: str | None, usage: Usage) -> None:
-        self.spending.add(arm, model, usage)
-
     def turn_ended(self, arm: str, script: str, turn: TurnObservation, *, measured: bool = True) -> None:
         """Count a turn that is over. `arm`: the target's label; `script`: its name."""
         kind = outcome_class(turn.outcome)
@@ -177,28 +174,27 @@ class Progress:
             self._counts["turns_failed"] += 1
             self._of_targets[arm]["turns_failed"] += 1
             self._counts["throttled"] += is_throttled(turn.outcome)
-        if measured and kind != "unfinished":
-            of_target = self._of_targets[arm]
-            of_target["sessions_measured"] += turn.turn == 1
-            of_target["turns_measured"] += 1
-            of_target["turns_squared"] += 2 * turn.turn - 1
         if measured:
             self._note_measured(arm, (script, turn.step), kind, turn)
 
     def _note_measured(self, arm: str, step: StepKey, kind: OutcomeClass, turn: TurnObservation) -> None:
-        """Count a measured turn: its stamps, its times where it is good, its failure by its step.
+        """Count a measured turn: its timestamps, its times if it succeeded, its failure by its step.
 
-        What a failed turn waited for may be told by a later turn of its step alone.
+        What a failed turn waited for may be known from a later turn of its step alone.
         """
+        if kind != "unfinished":
+            of_target = self._of_targets[arm]
+            of_target["sessions_measured"] += turn.turn == 1
+            of_target["turns_measured"] += 1
+            of_target["turns_squared"] += 2 * turn.turn - 1
         source, wait = turn.receive_timestamp_source, _wait_us(turn)
         self._counts["turns_stamped"] += source is not None
         self._counts["turns_user_stamped"] += source not in (None, "kernel")
         if wait is not None:
             self._awaited[step] = wait[0]
         name = turn_step(step[0], self._steps.counted(*step), turn.turn_type, None)
-        of_step = self._outcomes.setdefault(arm, {}).setdefault(name, {})
-        word = turn.outcome.partition(":")[0]
-        of_step[word] = of_step.get(word, 0) + 1
+        outcomes, word = self._outcomes.setdefault(arm, {}).setdefault(name, {}), turn.outcome.partition(":")[0]
+        outcomes[word] = outcomes.get(word, 0) + 1
         if kind == "success":
             times_us = self._times_us.setdefault(arm, {}).setdefault(name, {})
             self._headlines[step].update(_note_times(times_us, wait, turn))
@@ -347,11 +343,9 @@ class Spending:
         return prices.usd_per_minute if prices else 0.0
 
     def _tariff(self, target: str, model: str | None) -> Tariff:
-        tariff = self._tariffs.get((target, model))
-        if tariff is None:
-            tariff = tariff_of(self._table, self._terms.get(target, Terms()), model)
-            self._tariffs[target, model] = tariff
-        return tariff
+        if (target, model) not in self._tariffs:
+            self._tariffs[target, model] = tariff_of(self._table, self._terms.get(target, Terms()), model)
+        return self._tariffs[target, model]
 
 
 def over_budget(budget_usd: float | None, usd: float) -> str:

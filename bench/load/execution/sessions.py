@@ -77,7 +77,7 @@ class Sessions:
     ) -> RunListener:
         """Begin the record of a session, with an event log where one is wanted. `planned`: when it was to start."""
         log = None
-        if labels.event_log and self._log_broke:
+        if self._log_broke:
             labels = replace(labels, event_log=False)
         if labels.event_log:
             path = self._spool.events / f"{labels.session_id}.jsonl"
@@ -92,11 +92,10 @@ class Sessions:
             reply_silence_ns=script.reply_silence_ns,
             **planned,
         )
-        if log is not None:
-            facts = about(self._spool.run_id, labels, script)
-            timeline: Timeline = LoggedTimeline(start, script.dialect, log=log, about=facts)
-        else:
+        if log is None:
             timeline = Timeline(start, script.dialect, reply_format=script.output_format.name)
+        else:
+            timeline = LoggedTimeline(start, script.dialect, log=log, about=about(self._spool.run_id, labels, script))
         return RunListener(record, timeline, arm, self, log)
 
     def close_log(self, log: EventLog) -> None:
@@ -178,7 +177,7 @@ class RunListener:
         sessions.progress.turn_ended(self._arm.label, labels.script, turn, measured=measured)
 
     def paid(self, usage: Usage) -> None:
-        self._sessions.progress.paid(self._arm.label, self.timeline.facts.model, usage)
+        self._sessions.progress.spending.add(self._arm.label, self.timeline.facts.model, usage)
         self._sessions.keep_budget()
 
     def may_ask(self) -> bool:
@@ -210,27 +209,15 @@ class TurnError(Exception):
 
 
 def show_turn(fire: Fire, script: str, turn: TurnObservation, hide: Callable[[str], str]) -> None:
-    """Show a turn, with the time to its first delta, unless the end of the run cut it."""
+    """Show a turn, with the time to its first delta, or to its end, unless the end of the run cut it."""
     kind = outcome_class(turn.outcome)
     if kind == "unfinished":
         return
-    said = f"{turn.outcome} {reason(turn.outcome, turn.detail)}"
-    fire(
-        request_type=script,
-        name=turn.step,
-        response_time=_waited_ns(turn) / NS_PER_MS,
-        response_length=turn.audio_bytes_received,
-        exception=None if kind == "success" else TurnError(escape_control(hide(said.strip()))),
-        context={},
-    )
-
-
-def _waited_ns(turn: TurnObservation) -> int:
-    """The time to a turn's first delta, or to its end where none came."""
-    for name in FIRST_DELTAS.values():
-        if waited_ns := turn.metric_ns(CATALOGUE[name]):
-            return waited_ns
-    return turn.instants["ended"] - turn.start_ns
+    firsts_ns = (turn.metric_ns(CATALOGUE[name]) for name in FIRST_DELTAS.values())
+    waited_ns = next(filter(None, firsts_ns), turn.instants["ended"] - turn.start_ns)
+    said = hide(f"{turn.outcome} {reason(turn.outcome, turn.detail)}".strip())
+    error = None if kind == "success" else TurnError(escape_control(said))
+    _fire(fire, script, turn.step, waited_ns / NS_PER_MS, error, turn.audio_bytes_received)
 
 
 def show_session(fire: Fire, target: str, script: str, session: SessionObservation, error: ConnectError | None) -> None:
@@ -248,5 +235,12 @@ def show_session(fire: Fire, target: str, script: str, session: SessionObservati
         _fire(fire, script, "not started", 0.0, TurnError(said))
 
 
-def _fire(fire: Fire, kind: str, name: str, waited_ms: float, error: Exception | None) -> None:
-    fire(request_type=kind, name=name, response_time=waited_ms, response_length=0, exception=error, context={})
+def _fire(fire: Fire, kind: str, name: str, waited_ms: float, error: Exception | None, response_bytes: int = 0) -> None:
+    fire(
+        request_type=kind,
+        name=name,
+        response_time=waited_ms,
+        response_length=response_bytes,
+        exception=error,
+        context={},
+    )

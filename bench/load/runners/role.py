@@ -267,7 +267,7 @@ class ProcessRole(ABC):
     def _incident(self, kind: str, text: str) -> None:
         self.say(text)
         if self._run.live is not None:
-            self._run.live.incident(kind, text)
+            self._run.live.recorder.incident(kind, text)
 
     def _go_live(self, folder: Path, slot: WorkerSlot, arms: list[Arm], keyring: Keyring, run_id: str = "") -> None:
         """Let users play, at the priority that the run asks for."""
@@ -325,7 +325,7 @@ class ProcessRole(ABC):
         live.close()
         if niceness() < self._niceness:  # what reports the run has no need of priority
             set_niceness(self._niceness)
-        if live.problem:
+        if live.flusher.problem:
             self._environment.process_exit_code = USAGE_STATUS
 
     # What Locust is.
