@@ -28,7 +28,6 @@ LEAST_PAIRS, LEAST_TURNS = 10, 200
 MOST_OF_PLAN = 0.1
 PLAN, ANALYSIS = python_command("reports.looks", "plan"), python_command("reports.looks", "look")
 
-NO_THRESHOLDS: Mapping[str, Sequence[str]] = {}
 SequentialPlan = Mapping[str, Any]
 """`pairs`, `analyses` (sizes), `primary_metrics` (metric → thresholds), `level`, `spending`, `draws`; as in run.json.
 
@@ -49,7 +48,7 @@ def sequential_plan(
     scripts: Sequence[Mapping[str, Any]],
     *,
     lacking: Sequence[Mapping[str, Any] | None] = (),
-    thresholds: Mapping[str, Sequence[str]] = NO_THRESHOLDS,
+    thresholds: Mapping[str, Sequence[str]] | None = None,
     command: Sequence[str] = PLAN,
 ) -> SequentialPlan:
     """Return the plan of a run. `scripts`: as `scripts_of` has them; `lacking`: what they can never show.
@@ -58,16 +57,16 @@ def sequential_plan(
 
     Raises UsageError for thresholds that cannot be used.
     """
-    of_one = {fact["name"]: {key: fact[key] for key in ("name", "turns", "steps")} for fact in scripts}
+    by_name = {fact["name"]: {key: fact[key] for key in ("name", "turns", "steps")} for fact in scripts}
     asked = {
         "metric": "ttft" if all(fact["output"] == "text" for fact in scripts) else "ttfa",
         "targets": list(dict.fromkeys(fact["target"] for fact in scripts)),
-        "scripts": list(of_one.values()),
+        "scripts": list(by_name.values()),
         "pairs": pairs,
         "every": options.interim_every,
         "lacking": lacking,
         "thresholds": str(options.thresholds) if options.thresholds else None,
-        "of_scripts": thresholds,
+        "of_scripts": thresholds or {},
     }
     plan: SequentialPlan = children.child_answer(
         [*command, json.dumps(asked)],
@@ -144,9 +143,8 @@ class InterimAnalyses:
         self._stop, self._say = stop, say
         self._known = self._tried = self._held = 0
         self._lateness = OverloadWatch(self._sizes[-1], say=say, give_up=give_up)
-        self._late = self._ended = False
+        self._late, self._ended, self._trouble = False, False, ""
         self._looking: gevent.Greenlet | None = None
-        self._trouble = ""
 
     @property
     def standing(self) -> tuple[int, int]:

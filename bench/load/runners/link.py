@@ -40,18 +40,18 @@ PR_SET_PDEATHSIG = 1
 def tie_forks() -> None:
     """Have the kernel end whatever this process forks together with it, until it says `outlive_parent`; on Linux."""
     parents: list[int] = []
-    os.register_at_fork(before=lambda: parents.append(os.getpid()), after_in_child=lambda: _end_with(parents[-1]))
+
+    def end_with_parent() -> None:
+        _on_end_of_parent(signal.SIGKILL)
+        if sys.platform == "linux" and ctypes.CDLL(None).getppid() != parents[-1]:
+            os._exit(1)  # it had ended before the kernel was asked
+
+    os.register_at_fork(before=lambda: parents.append(os.getpid()), after_in_child=end_with_parent)
 
 
 def outlive_parent() -> None:
     """Go on when the process ends that forked this one."""
     _on_end_of_parent(0)
-
-
-def _end_with(parent: int) -> None:
-    _on_end_of_parent(signal.SIGKILL)
-    if sys.platform == "linux" and ctypes.CDLL(None).getppid() != parent:
-        os._exit(1)  # it had ended before the kernel was asked
 
 
 def _on_end_of_parent(number: int) -> None:
@@ -79,11 +79,8 @@ class Lifeline:
     def is_cut(self) -> bool:
         """Whether the master is lost; asked once a second, so that a process that stood still blames nobody for it."""
         self._silent_s += 1
-        return self._silent_s > self.patience_s or self._is_let_go()
-
-    def _is_let_go(self) -> bool:
-        """Whether nobody holds the lock any more. A file system without locks tells nothing."""
-        return self._locked is not None and lock.is_taken(self._locked) is False
+        is_let_go = self._locked is not None and lock.is_taken(self._locked) is False  # None of a file system without
+        return self._silent_s > self.patience_s or is_let_go
 
 
 EXCHANGES = 8
@@ -133,8 +130,7 @@ class Shipper:
     def finish(self, longest_s: float) -> bool:
         """Ship the rest, once nothing more is written; False where the master did not get all of it in so long."""
         self._shipping.kill()
-        until_ns = monotonic_ns() + int(longest_s * NS_PER_S)
-        return self._ship(until_ns)
+        return self._ship(monotonic_ns() + int(longest_s * NS_PER_S))
 
     def give_up(self) -> None:
         """Wait for no receipt any more: nobody is there to give one."""
