@@ -85,7 +85,10 @@ class Leader(ProcessRole):
         if is_command(parsed) and parsed.spawn_rate is None:
             parsed.spawn_rate = min(parsed.num_users or 1, MOST_SPAWNED_PER_S)
         self.prepare()
-        self._refuse_endless()
+        plan = self._planned
+        ends = plan.options.asked_sessions or plan.options.budget_usd or plan.load_model.length_s or parsed.run_time
+        if is_command(parsed) and not ends and self._environment.shape_class is None:  # nothing but a signal
+            raise UsageError("nothing ends this run: add --sessions 40 (calls in all) or -t 2m (how long it lasts)")
         self._set_users()
         web_ui = self._environment.web_ui
         if not parsed.headless:  # the web UI starts after this
@@ -95,13 +98,6 @@ class Leader(ProcessRole):
             add_tabs(web_ui, parsed.web_base_path, self._targets, self._report)
             if opened := open_words(web_ui):
                 self.say(opened)
-
-    def _refuse_endless(self) -> None:
-        """Raise UsageError for a run of `rtbench run` that nothing would end but a signal."""
-        plan, parsed = self._planned, self._parsed
-        ends = plan.options.asked_sessions or plan.options.budget_usd or plan.load_model.length_s or parsed.run_time
-        if is_command(parsed) and not ends and self._environment.shape_class is None:
-            raise UsageError("nothing ends this run: add --sessions 40 (calls in all) or -t 2m (how long it lasts)")
 
     def _set_users(self) -> None:
         """Have Locust bring as many users as what asks for sessions needs, or follow its course."""
@@ -166,9 +162,9 @@ class Leader(ProcessRole):
             document["sequential_plan"] = dict(self._decision)
         if self._thresholds:
             document["thresholds"] = self._thresholds
-        said = {**settings, **self._planned.public_settings}
-        actions, judged = get_parser(default_config_files=[])._actions, is_command(self._parsed)
-        if command := repeating_command(said, actions, os.environ, judged=judged):
+        said = settings | self._planned.public_settings
+        actions = get_parser(default_config_files=[])._actions
+        if command := repeating_command(said, actions, os.environ, judged=is_command(self._parsed)):
             document["command"] = command
         files.write_document(folder, document)
         self._run.document, self._run.folder = document, folder
@@ -187,15 +183,14 @@ class Leader(ProcessRole):
         def stop(reason: str) -> None:
             self.tell(StopRequested(reason))
 
-        def give_up(cause: str) -> None:
-            stop(f"{GIVEN_UP}{cause}")
-
         plan = self._decision
         return Monitor(
             self._planned,
             self._screen,
             run_time_s=self._parsed.run_time or self._planned.load_model.length_s,
-            looks=None if plan is None else InterimAnalyses(folder, plan, stop=stop, give_up=give_up, say=self.say),
+            looks=None
+            if plan is None
+            else InterimAnalyses(folder, plan, stop=stop, give_up=lambda why: stop(GIVEN_UP + why), say=self.say),
             telemetry=Telemetry(folder.name, self._planned, self.say) if self._parsed.telemetry else None,
         )
 
@@ -208,14 +203,13 @@ class Leader(ProcessRole):
             monitor.look(self._state)
 
     def _targets(self) -> list[TargetStanding]:
-        """How each target stands, or stood at the end of the last run."""
+        """The progress of each target, also at the end of the last run."""
         return [] if self._run.monitor is None else self._run.monitor.targets
 
     def _report(self) -> Path | None:
         """The page of the last run, once it is made."""
-        folder = self._run.folder
-        page = None if folder is None or not self._run.summary else folder / "report.html"
-        return page if page is not None and page.exists() else None
+        page = self._run.folder and self._run.folder / "report.html"
+        return page if page and self._run.summary and page.exists() else None
 
     def _keep_budget(self, monitor: Monitor) -> None:
         if self._state is RunState.RUNNING and (why := monitor.over_budget()):
@@ -240,8 +234,8 @@ class Leader(ProcessRole):
         A user may have seen figures, so such a run decides less than one that ends by itself.
         """
         monitor = self._run.monitor
-        cut = monitor is not None and "sequential_plan" in self._run.document and monitor.is_early
-        return INTERRUPTED if cut else ""
+        is_cut = monitor is not None and "sequential_plan" in self._run.document and monitor.is_early
+        return INTERRUPTED if is_cut else ""
 
     def _drain(self) -> None:
         self._run.document["stopping_utc_ns"] = utc_ns()
@@ -255,8 +249,7 @@ class Leader(ProcessRole):
         self._look()
         if run.monitor is not None:
             run.monitor.close()
-        self._note_holds()
-        self._say_backed_off()
+            self._note_delays(run.monitor)
         self._note_absent_workers(folder)
         if run.lifecycle.problem:
             run.document["refused"] = run.lifecycle.problem
@@ -266,8 +259,12 @@ class Leader(ProcessRole):
         stopped = reason or "its time was over, or its users were stopped"
         closed = finalize_run(folder, run.document, stopped, self._check_options if judged else None)
         run.summary = closed.summary
-        if closed.problem:
-            self._say_problem(folder, closed.problem)
+        if closed.problem and not folder.exists():
+            self.say(f"{folder} is gone: there is nothing to report")
+        elif closed.problem:
+            self.say(closed.problem)
+            recorded = f"the recorded data is in {folder}; once the problem is solved: rtbench report {folder}"
+            self.say(recorded if holds_rows(folder) else f"no row of a turn or session was saved in {folder}")
         status = closed.status
         if reason == INTERRUPTED and status not in (USAGE_STATUS, INVALID_STATUS):
             status = INTERRUPTED_STATUS
@@ -284,25 +281,13 @@ class Leader(ProcessRole):
                 self.say(f"to try again: rtbench upload {folder} URL")  # a line of its own, which is not cut
                 self._environment.process_exit_code = USAGE_STATUS
 
-    def _say_problem(self, folder: Path, problem: str) -> None:
-        if not folder.exists():
-            self.say(f"{folder} is gone: there is nothing to report")
-            return
-        self.say(problem)
-        recorded = f"the recorded data is in {folder}; once the problem is solved: rtbench report {folder}"
-        self.say(recorded if holds_rows(folder) else f"no row of a turn or session was saved in {folder}")
-
-    def _note_holds(self) -> None:
-        """Say and store for how long the service held starts back."""
-        held_s = self._run.monitor.held_s if self._run.monitor is not None else {}
-        if held_s:
+    def _note_delays(self, monitor: Monitor) -> None:
+        """Say how starts were held back, by the service and after refused calls."""
+        if held_s := monitor.held_s:
             longest = ", ".join(f"{label} {seconds:.1f} s" for label, seconds in held_s.items())
             self.say(f"starts were delayed, as the service asked: {longest} in total")
             self._run.document["start_delays_s"] = held_s
-
-    def _say_backed_off(self) -> None:
-        """Say how many calls were held back after refused ones; the rows of seconds have their number."""
-        if self._run.monitor is not None and (calls := self._run.monitor.tally.total.calls_backed_off):
+        if calls := monitor.tally.total.calls_backed_off:  # the rows of seconds have their number
             self.say(f"{calls} calls were delayed after failed connections (back-off)")
 
     def _note_absent_workers(self, folder: Path) -> None:
