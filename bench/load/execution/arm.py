@@ -18,7 +18,6 @@ from bench.load.planning.planned import Planned
 from bench.load.planning.plays import Plays
 from bench.metrics import is_throttled, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.target.target import Target
 from bench.target.tokens import Keyring
 from bench.units import NS_PER_S
 
@@ -131,21 +130,13 @@ HOPELESS = 10
 class Arm:
     """One target's running state in a process. `plays`: what is said there; `pacer`: when sessions may start."""
 
-    def __init__(self, target: Target, plays: Plays, dialer: Dialer, pacer: Pacer) -> None:
-        self.target, self.plays, self.dialer, self.pacer = target, plays, dialer, pacer
-        self._opened = self._failed = 0
-
-    @property
-    def label(self) -> str:
-        return self.target.label
-
-    @property
-    def has_opened(self) -> bool:
-        return self._opened > 0
+    def __init__(self, label: str, plays: Plays, dialer: Dialer, pacer: Pacer) -> None:
+        self.label, self.plays, self.dialer, self.pacer = label, plays, dialer, pacer
+        self.opened = self._failed = 0
 
     @property
     def hopeless(self) -> bool:
-        return self._failed >= HOPELESS and not self._opened
+        return self._failed >= HOPELESS and not self.opened
 
     def note(self, session: SessionObservation, now_ns: int) -> bool:
         """Count a session that is over; returns whether it failed to open.
@@ -154,15 +145,11 @@ class Arm:
         """
         opened, throttled = was_opened(session), is_throttled(session.outcome)
         failed = not opened and outcome_class(session.outcome) == "failed"
-        self._opened += opened
+        self.opened += opened
         self._failed += failed and not throttled
         if throttled and not opened:
             self.pacer.throttled("connection", session.start_ns, now_ns, session.retry_after_ns)
         return failed
-
-    def session_opened(self, start_ns: int) -> None:
-        """Let the pacer know of a session begun at this instant whose settings the service has taken."""
-        self.pacer.passed("connection", start_ns)
 
     def turn_ended(self, turn: TurnObservation) -> None:
         """Let the pacer know of a turn's end.
@@ -183,7 +170,7 @@ def was_opened(session: SessionObservation) -> bool:
 def arms_of(plan: Planned, keyring: Keyring, slot: WorkerSlot) -> list[Arm]:
     """The arms of a run in one of its processes. Raises UsageError for certificates that cannot be used."""
     return [
-        Arm(target, plan.plays[target.label], Dialer(target, keyring), pacer_of(rate, slot))
+        Arm(target.label, plan.plays[target.label], Dialer(target, keyring), pacer_of(rate, slot))
         for target, rate in zip(plan.targets, plan.connect_rates, strict=True)
     ]
 

@@ -17,7 +17,6 @@ Calls that arrive in an open loop do so whatever became of those before: nothing
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import gevent
@@ -70,13 +69,12 @@ def due_ns(refusals: Iterable[RefusedCall], in_a_row: int, drawn: float) -> int:
     return max(due) + jitter_ns
 
 
-@dataclass
-class _Refused:
+class _Refused(NamedTuple):
     """A caller whose last call was refused: how often in a row, and when it may call again."""
 
     caller: Caller  # kept, so that no other object gets its identity
-    in_a_row: int = 0
-    due_ns: int = 0
+    in_a_row: int
+    due_ns: int
 
 
 class BackOff:
@@ -89,7 +87,7 @@ class BackOff:
     def __init__(self, draw: Callable[[], float], *, waits: Callable[[bool], None], ending: Callable[[], bool]) -> None:
         self._draw, self._waits, self._ending = draw, waits, ending
         self._refused: dict[int, _Refused] = {}
-        """Callers by their identity, for users may define when two of them are equal."""
+        """By the callers' identity, for users may define when two of them are equal."""
 
     def note(self, caller: Caller, refusals: Iterable[RefusedCall]) -> None:
         """Note which of the calls were refused that a caller began together; none: they got through."""
@@ -97,9 +95,9 @@ class BackOff:
         if not several:
             self._refused.pop(id(caller), None)
             return
-        refused = self._refused.setdefault(id(caller), _Refused(caller))
-        refused.in_a_row += 1
-        refused.due_ns = due_ns(several, refused.in_a_row, self._draw())
+        before = self._refused.get(id(caller))
+        in_a_row = before.in_a_row + 1 if before else 1
+        self._refused[id(caller)] = _Refused(caller, in_a_row, due_ns(several, in_a_row, self._draw()))
 
     def wait(self, caller: Caller) -> bool:
         """Wait until a caller may call again; False where the run ended meanwhile, or the caller is to leave."""
@@ -107,15 +105,15 @@ class BackOff:
         if refused is None or refused.due_ns <= monotonic_ns():
             return True
         self._waits(True)
+        has_waited = False
         try:
             while (left_ns := refused.due_ns - monotonic_ns()) > 0:
                 if self._ending() or caller.is_leaving():
-                    del self._refused[id(caller)]
                     return False
                 gevent.sleep(min(left_ns / NS_PER_S, POLL_S))
-        except gevent.GreenletExit:
-            del self._refused[id(caller)]
-            raise
+            has_waited = True
         finally:
             self._waits(False)
+            if not has_waited:
+                del self._refused[id(caller)]
         return True

@@ -112,15 +112,15 @@ class Call:
             word = self._play_steps() if self.open() else None
             self.close()
         except Cut as cut:
-            self._abandon(cut.outcome, cut.detail)
+            self._abandon(cut)
             return None
         except gevent.GreenletExit:
-            self._abandon(Cut().outcome, Cut().detail)
+            self._abandon(Cut())
             raise
         except Exception as error:
             # A fault of ours, or of a user's task, which may raise anything. The turn under way and the session end as
             # `failed:load_generator`, and never as missing samples; Locust shows the error.
-            self._abandon(HARNESS_FAULT, f"{type(error).__name__}: {error}")
+            self._abandon(Cut(HARNESS_FAULT, f"{type(error).__name__}: {error}"))
             return error  # whoever runs the session tells Locust
         finally:
             self._sessions.active.remove(gevent.getcurrent())
@@ -220,9 +220,9 @@ class Call:
         if self._session is not None:
             self._session.close()
 
-    def _abandon(self, outcome: str, detail: str) -> None:
+    def _abandon(self, cut: Cut) -> None:
         if self._session is not None:
-            self._session.abandon(outcome, detail)
+            self._session.abandon(cut.outcome, cut.detail)
 
     def ending(self) -> bool:
         return self._sessions.ending or self._assignment.leaving()
@@ -232,12 +232,10 @@ class Call:
     @property
     def _renewal_is_due(self) -> bool:
         timeline, after_ns = self._listener.timeline, self._script.renew_after_ns or 0
-        is_old = (
-            timeline.facts.turns_started
-            and not timeline.over
-            and self._connected.now_ns - timeline.facts.start_ns >= after_ns
-        )
-        return bool(is_old or timeline.facts.outcome == "renewed") and not self.ending()
+        is_old = False
+        if timeline.facts.turns_started and not timeline.over:
+            is_old = self._connected.now_ns - timeline.facts.start_ns >= after_ns
+        return (is_old or timeline.facts.outcome == "renewed") and not self.ending()
 
     def _may_renew(self) -> bool:
         """Whether to go on in another session now: an old one goes on itself while there is no place for the next."""
@@ -277,12 +275,7 @@ class StepPlayer(CallSteps):
     """
 
     def __init__(
-        self,
-        call: Session | Call,
-        repertoire: Repertoire,
-        script: PreparedScript,
-        reader: StepReader,
-        choices: Choices,
+        self, call: Session | Call, repertoire: Repertoire, script: PreparedScript, reader: StepReader, choices: Choices
     ) -> None:
         super().__init__(reader, Rules(repertoire.script.session))
         self._call, self._repertoire, self._choices = call, repertoire, choices
@@ -296,13 +289,11 @@ class StepPlayer(CallSteps):
             raise SessionOver
 
     def taken_turn(self) -> Turn:
-        turn = Turn(self.turns, self._await_turn)
-        self._asked[self.turns] = turn
+        turn = self._asked[self.turns] = Turn(self.turns, self._await_turn)
         return turn
 
     def turn_ended(self, turn: TurnObservation) -> None:
-        asked = self._asked.pop(turn.turn, None)
-        if asked is not None:
+        if (asked := self._asked.pop(turn.turn, None)) is not None:
             asked.hear(turn)
 
     def _await_turn(self) -> None:

@@ -162,7 +162,7 @@ class RunListener:
             self._opened = True
             session = self.timeline.session()
             self._sessions.progress.session_opened(self._arm.label, session)
-            self._arm.session_opened(session.start_ns)
+            self._arm.pacer.passed("connection", session.start_ns)
 
     def turn_ended(self, turn: TurnObservation) -> None:
         """Tell of a turn: its row, the pace of starts, Locust's dashboard, the live line."""
@@ -193,7 +193,7 @@ class RunListener:
         self._record.session_ended(session)
         sessions.progress.session_ended(self._arm.label, session, opened=was_opened(session))
         problem = sessions.note_ended(self._arm, session)
-        self.refusal = refusal_of(session, monotonic_ns(), begun=self._arm.has_opened)
+        self.refusal = refusal_of(session, monotonic_ns(), begun=self._arm.opened > 0)
         show_session(sessions.callbacks.fire, self._arm.label, self._record.labels.script, session, problem)
         if self.log is not None:
             sessions.close_log(self.log)
