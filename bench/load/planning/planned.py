@@ -211,14 +211,13 @@ class Planned:
 
 def kind_of(plays: Mapping[str, Plays], targets: Sequence[Target]) -> SessionKind:
     """What the sessions of these plays do; of those that call an agent, how the first one is called."""
-    called = next((kind for target in targets for kind in AGENTS if target.dialect.name == kind), None)
-    if called is not None:
-        return called
-    return "voice" if any(fact["chunk_ms"] for fact in script_facts(plays)) else "text"
+    spoken = any(fact["chunk_ms"] for fact in script_facts(plays))
+    calls = (kind for target in targets for kind in AGENTS if target.dialect.name == kind)
+    return next(calls, "voice" if spoken else "text")
 
 
 def check_two(targets: Sequence[Target]) -> None:
-    """Raises UsageError where there are not two targets."""
+    """Raise UsageError unless there are two targets."""
     if len(targets) != 2:
         named = ", ".join(target.label for target in targets)
         raise UsageError(f"--until-decided compares two targets, and this run has {named}: name two with --targets A,B")
@@ -379,16 +378,12 @@ def process_advice(concurrency: Concurrency, cited: Mapping[str, Any] | None, co
     changed = "".join(f", {change}" for change in cited.get("stale", ()))
     trusted = f"{at_least(cited.get('ended', ''))}{cited['sessions']:,} {cited['kind']} sessions"
     beyond = f"{here} are more than this machine is trusted with: {trusted} (calibrated on {cited['date']}{changed})"
-    return [f"{beyond}; {_needed(concurrency.processes_for(cited['sessions']), cores)}"]
-
-
-def _needed(processes: int | None, cores: int) -> str:
+    processes = concurrency.processes_for(cited["sessions"])
     if processes is None:
-        return f"no number of processes is enough for this load; {OFF}"
-    if processes <= cores:
-        return f"this load takes --processes {processes}; with fewer, {OFF}"
+        return [f"{beyond}; no number of processes is enough for this load; {OFF}"]
     machines = f"{-(-processes // cores)} machines with {cores} core{'s' * (cores > 1)} each"
-    return f"this load takes {processes} processes, on {machines}; with fewer, {OFF}"
+    needed = f"--processes {processes}" if processes <= cores else f"{processes} processes, on {machines}"
+    return [f"{beyond}; this load takes {needed}; with fewer, {OFF}"]
 
 
 @dataclass(frozen=True)
@@ -413,9 +408,8 @@ def hosts_advice(concurrency: Concurrency, hosts: Sequence[PlayingHost]) -> list
         trusted = ", ".join(f"{host.name} {host.cited['sessions']:,}" for host in beyond if host.cited is not None)
         said.append(f"more than they are trusted with ({trusted}); {OFF}: start more workers")
     if unknown:
-        said.append(
-            f"{', '.join(unknown)} {'is' if len(unknown) == 1 else 'are'} not calibrated: run `rtbench calibrate` there"
-        )
+        are = "is" if len(unknown) == 1 else "are"
+        said.append(f"{', '.join(unknown)} {are} not calibrated: run `rtbench calibrate` there")
     if crowded:
         said.append(f"too few cores: {', '.join(crowded)}")
     return [f"{load}: {'; '.join(said) or 'each is trusted with as many'}"]
@@ -440,9 +434,8 @@ def check_shares(concurrency: Concurrency, sessions: int | None) -> None:
     """Every process needs a user and a session of its own, or it never has its part of them done."""
     processes = concurrency.processes
     if sessions is not None and processes > concurrency.users:
-        raise UsageError(
-            f"{processes} processes with --sessions need at least {processes} users and sessions: lower --processes"
-        )
+        needs = f"need at least {processes} users and sessions"
+        raise UsageError(f"{processes} processes with --sessions {needs}: lower --processes")
 
 
 def check_descriptors(concurrency: Concurrency) -> None:

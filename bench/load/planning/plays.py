@@ -211,4 +211,4 @@ def _auth_fact(auth: Auth) -> str | None:
     """As `--auth` calls it."""
     if isinstance(auth, Entra):
         return "entra" if auth.kind == "default" else auth.kind
-    return None if auth is None else auth.scheme.lower() if auth.scheme == "Basic" else "key"
+    return None if auth is None else "basic" if auth.scheme == "Basic" else "key"

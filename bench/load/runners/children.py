@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import gevent
 from gevent.os import posix_spawn, waitpid
@@ -80,7 +80,11 @@ def output_of(command: Sequence[str], longest_s: float = LONGEST_S) -> str:
     Raises OSError with the last line of its error if it fails, and if it takes longer than `longest_s`.
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors, Path(os.devnull).open("rb") as nothing:
-        pid = _spawned(command, nothing, output, errors)
+        gevent.get_hub().loop.install_sigchld()  # gevent does so once the child runs, which may have ended by then
+        streams = [(os.POSIX_SPAWN_DUP2, file.fileno(), place) for place, file in enumerate((nothing, output, errors))]
+        environment = own_environment(os.environ) | ONE_THREAD
+        # in a session of its own: Ctrl-C is not for it
+        pid = int(posix_spawn(command[0], command, environment, file_actions=streams, setsid=True))
         status = None
         try:
             os.setpriority(os.PRIO_PROCESS, pid, LOWERED)
@@ -91,9 +95,11 @@ def output_of(command: Sequence[str], longest_s: float = LONGEST_S) -> str:
                 _status(pid, KILLED_S)
         if status is None:
             raise OSError(f"it took longer than {longest_s:g} s, and was ended")
+        for file in (output, errors):
+            file.seek(0)
         if status != 0:
-            raise OSError(last_line(_text(errors), f"status {status}"))
-        return _text(output)
+            raise OSError(last_line(errors.read().decode(errors="replace"), f"status {status}"))
+        return output.read().decode(errors="replace")
 
 
 def _status(pid: int, longest_s: float) -> int | None:
@@ -112,16 +118,3 @@ def _status(pid: int, longest_s: float) -> int | None:
         loop.install_sigchld()
         os.kill(os.getpid(), signal.SIGCHLD)
     return None
-
-
-def _spawned(command: Sequence[str], *files: IO[bytes]) -> int:
-    """Start the process in a session of its own: Ctrl-C is not for it. `files`: its first descriptors."""
-    gevent.get_hub().loop.install_sigchld()  # gevent does so once the child runs, which may have ended by then
-    taken = [(os.POSIX_SPAWN_DUP2, file.fileno(), place) for place, file in enumerate(files)]
-    environment = own_environment(os.environ) | ONE_THREAD
-    return int(posix_spawn(command[0], command, environment, file_actions=taken, setsid=True))
-
-
-def _text(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode(errors="replace")
