@@ -32,10 +32,7 @@ SHOWN_OF_LOG = 300
 
 @dataclass(frozen=True)
 class LocustRun:
-    """A run that was started. `log`: what it prints; None if that is this process's terminal.
-
-    `spawned_ns`: when its process was started, on CLOCK_MONOTONIC.
-    """
+    """A run that was started. `log`: None: it prints to this terminal. `spawned_ns`: by CLOCK_MONOTONIC."""
 
     process: subprocess.Popen[bytes]
     log: Path | None = None
@@ -51,10 +48,7 @@ class LocustRun:
         return _awaited(found, self.process, f"the run{name and f' of {name}'}", self.log)
 
     def began_ns(self, folder: Path) -> int:
-        """Return when the run began, on CLOCK_MONOTONIC.
-
-        Ask as soon as its folder is there: run.json has UTC, and nobody schedules by a clock that can be set.
-        """
+        """Return when the run began, by CLOCK_MONOTONIC. Ask at once: run.json has UTC, a clock that can be set."""
         now_ns = monotonic_ns()
         told_ns = monotonic_of(int(files.read_document(folder)["started_utc_ns"]))
         return now_ns if told_ns is None else min(now_ns, max(self.spawned_ns, told_ns))

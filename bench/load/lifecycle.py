@@ -61,10 +61,7 @@ class RunBegan:
 
 @dataclass(frozen=True)
 class StopRequested:
-    """A part of the run asks for its end: its sessions are done, its budget is spent, its question is decided.
-
-    `spent`: turns in flight take no further response.
-    """
+    """A part of the run asks for its end. `spent`: turns in flight take no further response."""
 
     reason: str
     spent: bool = False

@@ -92,10 +92,7 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
     # Session after session.
 
     def run(self) -> None:
-        """Live as a user, as Locust asks.
-
-        What fails or cannot be done ends the run, which else would wait for this user.
-        """
+        """Live as a user, as Locust asks. What fails ends the run, which else would wait for this user."""
         self._copies = ()
         for name in ("on_start", "on_stop"):
             setattr(self, name, partial(self._guard, name, getattr(self, name)))
@@ -144,10 +141,7 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
             gevent.sleep(min(left_ns / NS_PER_S, IDLE_S))
 
     def stop(self, force: bool = False) -> bool:
-        """Stop, as Locust asks.
-
-        Who is stopping already goes on doing so: a run's end may come from two sides at once.
-        """
+        """Stop, as Locust asks, unless that goes on already: a run's end may come from two sides at once."""
         return False if self.is_leaving() and not force else bool(super().stop(force))
 
     def is_leaving(self) -> bool:

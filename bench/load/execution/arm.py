@@ -139,10 +139,7 @@ class Arm:
         return self._failed >= HOPELESS and not self.opened
 
     def note(self, session: SessionObservation, now_ns: int) -> bool:
-        """Count a session that is over; returns whether it failed to open.
-
-        A throttled one does not make an arm hopeless.
-        """
+        """Count a session that is over; returns whether it failed to open. Throttled ones make no arm hopeless."""
         opened, throttled = was_opened(session), is_throttled(session.outcome)
         failed = not opened and outcome_class(session.outcome) == "failed"
         self.opened += opened
@@ -152,10 +149,7 @@ class Arm:
         return failed
 
     def turn_ended(self, turn: TurnObservation) -> None:
-        """Let the pacer know of a turn's end.
-
-        Its quota is the deployment's, so a wait for it holds other sessions, too.
-        """
+        """Tell the pacer of a turn's end: its quota is the deployment's, so its wait holds other sessions, too."""
         if is_throttled(turn.outcome):
             self.pacer.throttled("turn", turn.start_ns, turn.instants["ended"], turn.retry_after_ns)
         elif outcome_class(turn.outcome) != "unfinished":

@@ -34,10 +34,7 @@ POLL_S = 0.05
 
 @dataclass(frozen=True)
 class Assignment:
-    """What one call of a pair is to play: a script at an arm.
-
-    `user` does its task, where that is written in Python; `leaving` says whether the user is to go.
-    """
+    """What a call of a pair is to play: a script at an arm. `user` does its task; `leaving`: is that to go?"""
 
     arm: Arm
     repertoire: Repertoire
@@ -269,10 +266,7 @@ class Call:
 
 
 class StepPlayer(CallSteps):
-    """Plays the steps that a task takes. What its rehearsal has not seen is prepared on the spot.
-
-    Its words and recordings are those that a script's would be: see `Repertoire`.
-    """
+    """Plays a task's steps, as a script's (see `Repertoire`). What its rehearsal missed is prepared on the spot."""
 
     def __init__(
         self, call: Session | Call, repertoire: Repertoire, script: PreparedScript, reader: StepReader, choices: Choices

@@ -145,10 +145,7 @@ class LiveRun:
             self._callbacks.tell(StopRequested(ALL_DONE))
 
     def _play_started(self, start: Start, called_ns: int | None, user: type, task: SessionTask, caller: Caller) -> None:
-        """Play a pair: its sessions begin one right after the other; a lone one needs no greenlet.
-
-        Raises what went wrong in the first of them, with a note of what did in the others.
-        """
+        """Play a pair: its sessions begin one after the other. Raises the first one's error, with notes of others."""
         try:
             if called_ns is not None:
                 self._waiting_calls -= 1

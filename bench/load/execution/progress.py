@@ -278,10 +278,7 @@ def _wait_us(turn: TurnObservation) -> tuple[LiveKey, int] | None:
 
 
 class Spending:
-    """Adds up what responses cost, as they are done, and minutes, as they pass.
-
-    `terms`: of each target, by its label.
-    """
+    """Adds up what responses cost, as they are done, and minutes, as they pass. `terms`: by the target's label."""
 
     def __init__(self, table: Mapping[str, Prices], terms: Mapping[str, Terms]) -> None:
         self._table, self._terms = table, terms

@@ -46,10 +46,7 @@ class LocustCallbacks:
 
 
 class Sessions:
-    """The sessions of one process, `arms` of each pair. `hide` takes secrets out of what services say.
-
-    `active`: the greenlets of calls under way.
-    """
+    """The sessions of one process. `arms`: of each pair; `hide` takes secrets out of texts; `active`: open calls."""
 
     def __init__(
         self,

@@ -88,10 +88,7 @@ class Quote:
 
 
 def quote(target: Target, scripts: Collection[Script], table: Mapping[str, Prices], as_of: str) -> Quote:
-    """Quote the target's own prices, else the table's, which are of `as_of`, for the model that is asked for.
-
-    Of several scripts: from the cheapest to the dearest.
-    """
+    """Quote a session from the cheapest script to the dearest, by the target's own prices or the table's of `as_of`."""
     found = tariff_of(table, target.terms, None)
     model, prices = found.model or target.label, found.prices
     # on Azure a service is asked for by the name of a deployment, which need not be that of its model
@@ -119,10 +116,7 @@ def estimate(quotes: Collection[Quote], sessions: int) -> tuple[float, float] | 
 
 
 def estimate_words(quotes: Collection[Quote], sessions: int | None) -> str:
-    """The estimate as a sentence without its full stop. `sessions`: of each target; None where they are not limited.
-
-    A target without a price is named, and is not in it.
-    """
+    """The estimate as a sentence. `sessions`: of each target, None for no limit. Targets without a price are named."""
     known, unknown = priced(quotes), [quote for quote in quotes if quote.usd is None]
     usd = estimate(known, sessions or 1)
     if usd is None or not known:
@@ -225,10 +219,7 @@ class _Conversation:
 
 
 def _rounds(turn: ScriptTurn, script: Script, assumed: Assumed) -> Sequence[Sequence[ExpectedCall]]:
-    """The function calls of each response of a turn that makes some: those that the script expects.
-
-    Where it does not say, those that are asked for, or that may come.
-    """
+    """The function calls of each response of a turn: those expected, or else asked for, or that may come."""
     choice = turn.response.tool_choice or script.session.tool_choice or "auto"
     declared = {function.tool.name for function in script.tools}
     if turn.expected_calls is not None or not declared or choice == "none":

@@ -101,10 +101,7 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Arrivals:
-    """Calls that arrive: at a rate for ever, along a course, or as they were recorded.
-
-    `slots`: how many may be in progress at a time; a call that finds none free is blocked.
-    """
+    """Calls that arrive. `slots`: how many may be in progress; a call that finds none free is blocked."""
 
     seed: int
     slots: int
@@ -273,10 +270,7 @@ def asked(parsed: Any, user_classes: Collection[Any]) -> Namespace:
 
 
 def load_model_of(options: Options, parsed: Any, user_classes: Collection[Any]) -> LoadModel:
-    """Read what the options name. `parsed`: Locust's own, `num_users` and `run_time`, which may be None.
-
-    Raises UsageError for what cannot be, or does not go together.
-    """
+    """Read what the options name. `parsed`: Locust's own. Raises UsageError for what cannot be, or not together."""
     course = load_course(options.stages) if options.stages else None
     if course is not None and getattr(parsed, "run_time", None):
         raise UsageError(f"{options.stages} says how long the run lasts, {course.length_s:g} s: leave --run-time out")

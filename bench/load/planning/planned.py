@@ -297,18 +297,12 @@ def ramp_up_s(users: int, spawn_rate: float, per_minute: Iterable[float | None])
 
 
 def session_s(scripts: Iterable[Script]) -> float:
-    """How long the longest session takes without replies, which are not known before: the caller's speech and pauses.
-
-    Pauses that are drawn count by their mean; sounds during silence with the wait for a reply to them.
-    """
+    """The longest session's speech and pauses, random ones by their mean; sounds in silence with their wait."""
     return max((script.lasts_s for script in scripts), default=0.0)
 
 
 def per_minute_of(targets: Sequence[Target], connect_rate: float | None) -> list[float | None]:
-    """How many connections each arm may start in a minute; None for no limit.
-
-    Arms that call the same deployment share its rate, for they share its quota.
-    """
+    """Connections that each arm may start in a minute, None for no limit; arms of one deployment share its quota."""
     sharing = Counter(_deployment(target) for target in targets)
     rates = [target.connects_per_min if connect_rate is None else connect_rate for target in targets]
     return [rate / sharing[_deployment(target)] if rate else None for target, rate in zip(targets, rates, strict=True)]
@@ -416,10 +410,7 @@ def hosts_advice(concurrency: Concurrency, hosts: Sequence[PlayingHost]) -> list
 
 
 def check_cost(targets: Iterable[Target], users: int, sessions: int | None, *, yes: bool) -> int | None:
-    """How many sessions each arm may open, None for no limit: someone else's host gets 20 unless more are meant.
-
-    Raises UsageError where more than that were asked for.
-    """
+    """Limit sessions of each arm to someone else's host to 20; None: no limit. Raises UsageError for more."""
     hosts = Counter(target.host for target in targets if not target.loopback)
     if not hosts or yes:
         return sessions

@@ -102,10 +102,7 @@ def plays_of_arms(scripts: Scripts, targets: Iterable[Target]) -> dict[str, Play
 def prepared_plays(
     scripts: Scripts, dialect: Dialect, session: Mapping[str, Any] = NO_SETTINGS, source: str = ""
 ) -> Plays:
-    """Every script's messages, once for all who play it. `session`: settings instead of the scripts' own.
-
-    Raises UsageError as above; `source` says where such settings stand.
-    """
+    """Prepare every script's messages. `session`: settings in their stead, given in `source`. Raises UsageError."""
     prepared: dict[str, Repertoire] = {}
     for (user, _), script in scripts.items():
         if script.name not in prepared:

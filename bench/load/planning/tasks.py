@@ -292,10 +292,7 @@ class Rehearsal(CallSteps):
 
 
 def act(user: Caller, task: Callable[[Any], object], call: CallSteps) -> Exception | None:
-    """Let a user do a task, until it is done or the session is over.
-
-    Returns the task's word to Locust (StopUser, RescheduleTask, …) where it has one; what else it raises passes.
-    """
+    """Let a user do a task until it or the session is over. Returns the task's word to Locust (StopUser, …), if any."""
     user._call = call
     try:
         task(user)

@@ -35,10 +35,7 @@ TIMED_OUT = 124
 
 
 def child_answer(called: Sequence[str], *, late: str, failed: str) -> Any:
-    """Return the JSON that a command prints. Raises UsageError with the last line of its error, or with `failed`.
-
-    `late`: what is said if it takes longer than ANSWER_S.
-    """
+    """Return the JSON that a command prints. Raises UsageError: its last line, `failed`, or `late` after ANSWER_S."""
     ended = run_child(called, ANSWER_S, f"{late}: is the machine busy?")
     if ended.returncode != 0:
         raise UsageError(last_line(ended.stderr, failed))

@@ -41,10 +41,7 @@ Thresholds = Mapping[str, Sequence[str]]
 
 
 def read_thresholds(plan: Planned, parsed: Any, command: Sequence[str] = READ) -> Thresholds:
-    """Return the thresholds of a run, of a file or of its scripts. Raises UsageError if it cannot be judged by them.
-
-    `parsed`: Locust's options.
-    """
+    """Return a run's thresholds, of a file or its scripts. Raises UsageError. `parsed`: Locust's options."""
     file, baseline = plan.options.thresholds, getattr(parsed, "baseline", None)
     scripts = {script.name: script for script in plan.scripts if script.thresholds}
     if file is None and baseline is None and not scripts:
@@ -68,10 +65,7 @@ def read_thresholds(plan: Planned, parsed: Any, command: Sequence[str] = READ) -
 
 
 def check_options(parsed: Any, thresholds: Thresholds) -> list[str] | None:
-    """Return the options by which `rtbench check` judges the run at its end; None where nothing is to be judged.
-
-    Raises UsageError for an option that has no effect.
-    """
+    """Return the options of `rtbench check`, None if nothing is judged. Raises UsageError for one without effect."""
     if not is_command(parsed):
         return None
     given = {option.flag: value for option in OF_CHECK if (value := getattr(parsed, option.name))}
@@ -94,10 +88,7 @@ class FinalizedRun:
 def finalize_run(
     folder: Path, document: dict[str, Any], stopped: str, check_options: Sequence[str] | None = None
 ) -> FinalizedRun:
-    """Write Parquet, histograms, validity, the decision of a sequential run, and the report.
-
-    `check_options`: the options of `rtbench check`; None if the run is not checked.
-    """
+    """Close, decide and report a run. `check_options`: those of `rtbench check`; None if it is not checked."""
     document |= {"state": "closing", "ended_utc_ns": utc_ns(), "stop_reason": stopped}
     length_s = (document["ended_utc_ns"] - document["started_utc_ns"]) / NS_PER_S
     document["notices"] = [*document["notices"], *uncut(document, length_s)]

@@ -116,10 +116,7 @@ class OverloadWatch:
 
 
 def is_due(looks: Sequence[int], held: int, pairs: int, tried: int) -> bool:
-    """Whether a look may be held, with so many pairs complete. `tried`: pairs at the last attempt.
-
-    The last of the planned looks is at the run's own end.
-    """
+    """Whether a look may be held. `tried`: pairs at the last attempt. The last planned look is at the end."""
     return held < len(looks) - 1 and pairs >= looks[held] and pairs > tried
 
 

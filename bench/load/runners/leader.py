@@ -229,10 +229,7 @@ class Leader(ProcessRole):
             self._environment.web_ui.stop()
 
     def _why_stopped(self) -> str:
-        """Return `INTERRUPTED` if a user stops a run that is to be decided, in the web UI, before its own end.
-
-        A user may have seen figures, so such a run decides less than one that ends by itself.
-        """
+        """Return `INTERRUPTED` if a user ends a run to be decided early: who may have seen values decides less."""
         monitor = self._run.monitor
         is_cut = monitor is not None and "sequential_plan" in self._run.document and monitor.is_early
         return INTERRUPTED if is_cut else ""

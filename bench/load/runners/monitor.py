@@ -134,10 +134,7 @@ TELL_NS = 5 * NS_PER_S
 
 
 class Monitor:
-    """Watches from the process that leads a run. `view`: None if somebody else shows how it goes.
-
-    `looks`: None if none are planned. `telemetry`: None if no metrics are sent.
-    """
+    """Watches from the process that leads a run. `view`, `looks`, `telemetry`: None where there is none."""
 
     def __init__(
         self,

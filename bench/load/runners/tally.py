@@ -211,10 +211,7 @@ class Tally:
         return [self._wait(*place, good[place], failed[place]) for place in places]
 
     def _turns(self) -> tuple[Counter[tuple[str, LiveKey]], Counter[tuple[str, LiveKey]]]:
-        """Good and failed turns by arm and key.
-
-        Failed turns of which nothing is known count with what most good turns waited for, if there is any.
-        """
+        """Good and failed turns by arm and key; failed ones without a key count with what most turns waited for."""
         good = Counter({place: int(times.get_total_count()) for place, times in self._times.items()})
         waited: Counter[LiveKey] = Counter()
         for (_, waited_for), count in good.items():

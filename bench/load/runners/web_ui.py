@@ -39,10 +39,7 @@ PICKED = frozenset({"user_classes", "shape_class"})
 
 
 def guard(web_ui: Any, chosen: Mapping[str, Any], check: Callable[[Any], None]) -> None:
-    """Put the door before Locust's handlers.
-
-    `chosen`: the options as they are set, by their names. `check` raises UsageError for options that cannot be.
-    """
+    """Check requests before Locust's handlers. `chosen`: the options by name; `check` raises UsageError."""
     allowed = SHAPE | LOCUST_SHAPE | (PICKED if web_ui.userclass_picker_is_active else frozenset())
 
     def admit() -> Response | None:
@@ -69,10 +66,7 @@ def guard(web_ui: Any, chosen: Mapping[str, Any], check: Callable[[Any], None]) 
 
 
 def chosen_elsewhere(form: Iterable[tuple[str, str]], allowed: frozenset[str], chosen: Mapping[str, Any]) -> str:
-    """Say why a form is refused: it would change what is not its own; "" where it does not.
-
-    Locust's page sends fields that nobody touched, too.
-    """
+    """Say why a form is refused: it changes what is not its own; else "". Locust's page also sends untouched fields."""
     for name, value in form:
         own = chosen.get(name)
         shown = "" if own is None else str(own).lower() if isinstance(own, bool) else str(own)
@@ -91,10 +85,7 @@ def check_picked(form: ImmutableMultiDict[str, str], environment: Any) -> None:
 
 
 def as_asked(form: Mapping[str, str], chosen: Mapping[str, Any]) -> Namespace:
-    """The options as Locust would set them from a form, but for numbers, most of which are text still.
-
-    Raises UsageError for a number of users that cannot be.
-    """
+    """The options as Locust would set them from a form; numbers may be text still. Raises UsageError for users."""
     shape = {name: form[name] for name in SHAPE & form.keys()}
     asked: dict[str, Any] = {
         name: value == "true" if isinstance(chosen[name], bool) else value for name, value in shape.items()
@@ -106,10 +97,7 @@ def as_asked(form: Mapping[str, str], chosen: Mapping[str, Any]) -> Namespace:
 
 
 def stranger(host: str, origin: str | None, names: frozenset[str]) -> str:
-    """Say why a request is refused that a page of somebody else makes in a visitor's browser; "" where it is none.
-
-    `host`, `origin`: its headers; `names`: what the UI may be called, nothing for whatever.
-    """
+    """Say why a request of another origin is refused, by its headers, else "". `names`: of the UI; empty: any."""
     if names and _split(f"//{host}").hostname not in names:
         return "the web UI listens on loopback and is called localhost there; see --web-host and --web-login"
     if origin is not None and _split(origin).netloc != host:
@@ -235,10 +223,7 @@ NOTE = (
 def add_tabs(
     web_ui: Any, base_path: str, targets: Callable[[], list[TargetStanding]], report: Callable[[], Path | None]
 ) -> None:
-    """Add the tabs and the note to the web UI.
-
-    `targets`: how each stands now; `report`: the page of the run that has ended, None while there is none.
-    """
+    """Add tabs and the note. `targets`: the progress of each; `report`: the last run's page, None before its end."""
     web_ui.template_args |= {
         "extended_tabs": [{"key": key, "title": title} for key, title in TABS.items()],
         "extended_tables": [
