@@ -554,3 +554,10 @@ def test_tokens_that_cannot_be_read_make_a_budget_blind_whatever_the_prices_are(
     assert unknown_price(spending) == (
         "--budget cannot be enforced, because the service's token counts cannot be read: leave --budget out"
     )
+
+
+def test_what_did_not_happen_is_counted_as_a_number() -> None:
+    made = progress()
+    made.count(calls=1, calls_blocked=False)
+
+    assert msgspec.convert(json.loads(json.dumps(asdict(made.standing(NOTHING)))), ProgressReport).calls_blocked == 0

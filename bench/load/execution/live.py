@@ -167,7 +167,7 @@ class LiveRun:
                     self._back_off.note(caller, [call.refusal for call in calls if call.refusal is not None])
                 raise_all([word for word in words if isinstance(word, Exception)])
             finally:
-                self._progress.pair_ended(measured=pair.phase == MEASURED)
+                self._progress.count(pairs_done=pair.phase == MEASURED)
         finally:
             self._starts.ended(start)
 
@@ -211,12 +211,12 @@ class LiveRun:
     def _call_arrived(self, blocked: bool) -> None:
         self._waiting_calls += not blocked
         self.recorder.call(self._labels, blocked=blocked)
-        self._progress.call_arrived(blocked=blocked)
+        self._progress.count(calls=1, calls_blocked=blocked)
 
     def _caller_waits(self, begins: bool) -> None:
         """Count a caller who is held back after a refused call, or who has waited."""
         self.recorder.back_off(self._labels, begins=begins)
-        self._progress.back_off(begins=begins)
+        self._progress.count(calls_backed_off=begins, callers_backing_off=1 if begins else -1)
 
     def expect_users(self, count: int) -> None:
         if self._line is not None:

@@ -133,47 +133,40 @@ class Progress:
         self._outcomes: Outcomes = {}
         self._times_us: dict[str, dict[str, dict[LiveKey, list[int]]]] = {}
 
-    def call_arrived(self, *, blocked: bool) -> None:
-        self._counts["calls"] += 1
-        self._counts["calls_blocked"] += blocked
+    def count(self, **more: int) -> None:
+        """Add to counts of `ProgressReport`."""
+        for name, number in more.items():
+            self._counts[name] += number  # a number also of what is True: an empty counter's `update` keeps that
 
-    def back_off(self, *, begins: bool) -> None:
-        """Count a caller who is held back after a refused call, or who has waited."""
-        self._counts["calls_backed_off"] += begins
-        self._counts["callers_backing_off"] += 1 if begins else -1
+    def _count_at(self, arm: str, **more: int) -> None:
+        self.count(**more)
+        for name, number in more.items():
+            self._of_targets[arm][name] += number
 
     def session_opened(self, arm: str, session: SessionObservation) -> None:
         """Count a session whose settings the service has taken. `arm`: the target's label."""
-        self._counts["sessions_open"] += 1
-        self._of_targets[arm]["sessions_open"] += 1
+        self._count_at(arm, sessions_open=1)
         self.spending.open(arm, session.model, session.instants["opened"])
 
     def session_ended(self, arm: str, session: SessionObservation, *, opened: bool) -> None:
         """Count a session. `arm`: the target's label; `opened`: whether `session_opened` was called for it."""
-        self._counts["sessions_done"] += 1
-        self._counts["sessions_renewed"] += session.renewed
+        self.count(sessions_done=1, sessions_renewed=session.renewed)
         if opened:
-            self._counts["sessions_open"] -= 1
-            self._of_targets[arm]["sessions_open"] -= 1
+            self._count_at(arm, sessions_open=-1)
             self.spending.close(arm, session.model, session.instants["opened"], session.instants["ended"])
         elif is_throttled(session.outcome):
-            self._counts["throttled"] += 1
+            self.count(throttled=1)
         else:
-            self._counts["sessions_refused"] += outcome_class(session.outcome) == "failed"
-
-    def pair_ended(self, *, measured: bool) -> None:
-        self._counts["pairs_done"] += measured
+            self.count(sessions_refused=outcome_class(session.outcome) == "failed")
 
     def turn_ended(self, arm: str, script: str, turn: TurnObservation, *, measured: bool = True) -> None:
         """Count a turn that is over. `arm`: the target's label; `script`: its name."""
         kind = outcome_class(turn.outcome)
         if kind == "success":
-            self._counts["turns_succeeded"] += 1
-            self._of_targets[arm]["turns_succeeded"] += 1
+            self._count_at(arm, turns_succeeded=1)
         elif kind == "failed":
-            self._counts["turns_failed"] += 1
-            self._of_targets[arm]["turns_failed"] += 1
-            self._counts["throttled"] += is_throttled(turn.outcome)
+            self._count_at(arm, turns_failed=1)
+            self.count(throttled=is_throttled(turn.outcome))
         if measured:
             self._note_measured(arm, (script, turn.step), kind, turn)
 
@@ -188,8 +181,7 @@ class Progress:
             of_target["turns_measured"] += 1
             of_target["turns_squared"] += 2 * turn.turn - 1
         source, wait = turn.receive_timestamp_source, _wait_us(turn)
-        self._counts["turns_stamped"] += source is not None
-        self._counts["turns_user_stamped"] += source not in (None, "kernel")
+        self.count(turns_stamped=source is not None, turns_user_stamped=source not in (None, "kernel"))
         if wait is not None:
             self._awaited[step] = wait[0]
         name = turn_step(step[0], self._steps.counted(*step), turn.turn_type, None)

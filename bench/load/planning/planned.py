@@ -139,8 +139,9 @@ class Planned:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What is played, and where: the same in all processes of a run."""
+        """What is played, where, and by which version: the same in all processes of a run."""
         return {
+            "version": tool_version(),
             "scripts": {script.name: script.digest for script in self.scripts},
             "targets": [
                 [target.label, target.public_url, msgspec.json.encode(target.session).decode()]

@@ -148,7 +148,7 @@ class Master(Leader):
             "folder": str(folder.resolve()),
             "slot": asdict(slot),
             "host": socket.gethostname(),
-            "identity": messages.identity_of(self._planned.identity),
+            "identity": self._planned.identity,
             "members": self._members,
             "clocks": {client: list(offset) for client, offset in clocks.items() if offset is not None},
         }

@@ -19,7 +19,6 @@ from locust.rpc import Message, rpc
 from locust.runners import MasterRunner
 
 from bench.cpu import core_count
-from bench.installation import tool_version
 from bench.load.execution.progress import ProgressReport
 from bench.load.lifecycle import RunRefused, StopRequested
 from bench.run.calibration import SessionKind, citation, state_folder
@@ -133,11 +132,6 @@ def host_facts() -> dict[str, Any]:
 def secret_options(parsed: Any) -> dict[str, Any]:
     """The options that may hold a password, as this process was given them."""
     return {name: getattr(parsed, name, None) for name in MAY_HOLD_SECRETS}
-
-
-def identity_of(played: dict[str, Any]) -> dict[str, Any]:
-    """What a worker must have in common with its master. `played`: the scripts and targets."""
-    return played | {"version": tool_version()}
 
 
 IGNORED = SimpleNamespace(count=0)

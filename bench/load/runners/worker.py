@@ -92,7 +92,7 @@ class Worker(ProcessRole):
         if not self._shares:
             self._parsed.yes = self._yes
         self.prepare()
-        mine, masters = messages.identity_of(self._planned.identity), handed["identity"]
+        mine, masters = self._planned.identity, handed["identity"]
         if masters["version"] != mine["version"]:
             versions = f"this worker is rtbench {mine['version']}, and its master is {masters['version']}"
             raise UsageError(f"{versions}: install the same version on both")
