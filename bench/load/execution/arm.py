@@ -170,10 +170,7 @@ def arms_of(plan: Planned, keyring: Keyring, slot: WorkerSlot) -> list[Arm]:
 
 
 def pacer_of(per_minute: float | None, slot: WorkerSlot) -> Pacer:
-    """The pacer of a worker's share of starts, which are as even over all workers as in each; a lone one needs no step.
-
-    `per_minute`: starts of all workers together; None for no limit.
-    """
+    """Pace a worker's share of `per_minute` (None: no limit) so that starts are even over all workers, too."""
     if not per_minute or slot.workers == 1:
         return Pacer(per_minute)
     return Pacer(per_minute / slot.workers, slot.began_ns + int(slot.worker * 60 * NS_PER_S / per_minute))

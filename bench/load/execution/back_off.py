@@ -59,8 +59,7 @@ def refusal_of(session: SessionObservation, now_ns: int, *, begun: bool) -> Refu
 def due_ns(refusals: Iterable[RefusedCall], in_a_row: int, drawn: float) -> int:
     """Return when the caller of these calls, which were begun together, may call again.
 
-    `in_a_row`: how many times its calls were refused without one between that got through, this time included; `drawn`:
-    at random, from 0 to 1.
+    `in_a_row`: how often it was refused since a call got through, this time included; `drawn`: at random, from 0 to 1.
     """
     wait_ns = min(FIRST_WAIT_NS << min(in_a_row - 1, LONGEST_WAIT_NS.bit_length()), LONGEST_WAIT_NS)
     jitter_ns = int(wait_ns // 2 * drawn)
@@ -78,10 +77,9 @@ class _Refused(NamedTuple):
 
 
 class BackOff:
-    """Holds back the callers of one process.
+    """Holds back the callers of one process. `draw` returns random numbers from 0 to 1.
 
-    `draw` returns numbers from 0 to 1 at random; `waits` is called with True when a caller begins to wait and with
-    False when it has waited; `ending` says whether no call shall begin any more.
+    `waits` is called with True when a caller begins to wait, then with False; `ending`: whether no call shall begin.
     """
 
     def __init__(self, draw: Callable[[], float], *, waits: Callable[[bool], None], ending: Callable[[], bool]) -> None:

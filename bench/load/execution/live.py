@@ -247,10 +247,7 @@ class LiveRun:
         return len(self.sessions.active)
 
     def drain(self, longest_s: float, outcome: str = "unfinished") -> int:
-        """Wait for the turns in flight, `longest_s` at most, then cut the rest.
-
-        Returns how many sessions went on for longer, and are cut with this outcome; a hurried run abandons them.
-        """
+        """Wait for turns in flight, `longest_s` at most, then cut the rest with this outcome; returns how many."""
         lifecycle = self._callbacks.lifecycle
         until_ns = monotonic_ns() + int(longest_s * NS_PER_S)
         while self.active and not lifecycle.is_hurried and monotonic_ns() < until_ns:

@@ -34,10 +34,9 @@ Fire = Callable[..., None]
 
 @dataclass(frozen=True)
 class LocustCallbacks:
-    """How sessions and their run in this process depend on each other.
+    """How sessions and their run depend on each other. The lifecycle is only read here.
 
-    `tell` passes an event to the lifecycle, which is only read here, and has its actions executed; `fire` puts an entry
-    on Locust's dashboard.
+    `tell` passes it an event and has its actions executed; `fire` puts an entry on Locust's dashboard.
     """
 
     lifecycle: RunLifecycle
@@ -218,10 +217,7 @@ def show_turn(fire: Fire, script: str, turn: TurnObservation, hide: Callable[[st
 
 
 def show_session(fire: Fire, target: str, script: str, session: SessionObservation, error: ConnectError | None) -> None:
-    """Show a connection, open or refused; and that a session which was open ended before its script did.
-
-    So a run whose turns never began ends as one whose turns failed.
-    """
+    """Show a connect, and turns that a session lost: a run whose turns never began ends as if they failed."""
     waited_ns = session.metrics_ns().get("connect_total")
     if waited_ns is not None or error is not None:
         ended_ns = session.instants.get("ended", session.start_ns)

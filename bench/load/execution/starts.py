@@ -49,8 +49,7 @@ class Starts:
     def wait(self, asked_ns: int) -> Start | None:
         """Wait until a pair may start, in the order in which they come; None where the run ended meanwhile.
 
-        It is meant to start when it was asked for, or as soon after that as the pacers let it: what it then waits for
-        the pairs before it and for the processor is no intention.
+        It is meant to start when it was asked for, or as soon after that as the pacers let it.
         """
         # one by one: who comes next asks pacers that know of this start
         with self._door:
@@ -158,7 +157,7 @@ class CallLine:
             self._arrived(False)
 
     def expect_users(self, count: int) -> None:
-        """Block calls that find nobody idle once so many users have come, as those are that came before and still wait.
+        """Block calls that find nobody idle once so many users have come, also those that wait since before.
 
         Until then none is: a user who was made and has not run yet, on a busy machine, is a slot that is free.
         """

@@ -98,8 +98,7 @@ def repeating_command(
 ) -> list[str]:
     """The words of the command; none of a run that several commands or a web page started.
 
-    `values`: the options in force, by the names of their actions, with the public forms of those that may hold a
-    secret. `judged`: started by `rtbench run`.
+    `values`: the options in force, secret ones in their public forms. `judged`: started by `rtbench run`.
     """
     if told := environ.get(COMMAND):
         return [str(word) for word in json.loads(told)]

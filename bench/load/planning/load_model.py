@@ -251,10 +251,9 @@ CLOSED_LOOP = LoadModel()
 
 
 def asked(parsed: Any, user_classes: Collection[Any]) -> Namespace:
-    """Complete the parsed options by what the scenario says: the attributes IN_SCENARIO of the classes of its users.
+    """Complete the parsed options by the attributes IN_SCENARIO of the users' classes; the command line wins.
 
-    What is given on the command line wins. Paths are relative to the file of the class. Raises UsageError if classes
-    differ.
+    Paths are relative to the file of the class. Raises UsageError if classes differ.
     """
     said: dict[str, Any] = {}
     for user in user_classes:

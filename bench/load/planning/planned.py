@@ -339,20 +339,14 @@ class Concurrency:
 
 
 def concurrency(environment: Environment, users: int, *, sessions: int | None, arms: int) -> Concurrency:
-    """The concurrency of a run of so many users that opens so many sessions in each arm, None for no limit.
-
-    Locust's own options are there where it runs. A master has workers that were started by hand, too.
-    """
+    """Users, or sessions of an arm if fewer, at a time (None: no limit). A master may have workers started by hand."""
     parsed, workers = environment.parsed_options, getattr(environment.runner, "worker_count", 0)
     options = (int(getattr(parsed, name, None) or 1) for name in ("processes", "expect_workers"))
     return Concurrency(users if sessions is None else min(users, sessions), arms, max(*options, workers))
 
 
 def peak_users(parsed: Any, shape: Any) -> int:
-    """The most users at a time: of a load shape its largest stage, where it has `stages` as Locust's examples do.
-
-    What another shape will ask for is known to nobody before; then it is what --users says.
-    """
+    """The largest of a load shape's `stages`, if it has such as Locust's examples do; else --users."""
     stages = getattr(shape, "stages", None) or ()
     of_stages = [stage.get("users") for stage in stages if isinstance(stage, Mapping)]
     return max((users for users in of_stages if isinstance(users, int)), default=int(parsed.num_users or 1))
@@ -361,8 +355,7 @@ def peak_users(parsed: Any, shape: Any) -> int:
 def process_advice(concurrency: Concurrency, cited: Mapping[str, Any] | None, cores: int) -> list[str]:
     """The line before a run whose processes get more sessions than this machine is trusted with; none before others.
 
-    `cited`: this machine's calibration as run.json has it, None where there is none; then the line asks for one where
-    there are more sessions than a calibration begins with. `cores`: how many the run may use.
+    `cited`: this machine's calibration as run.json has it; None: the line asks for one if there are many sessions.
     """
     here = f"{concurrency.per_process:,} sessions in one process"
     if cited is None:

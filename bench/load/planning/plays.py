@@ -85,10 +85,7 @@ def with_history(scripts: Scripts, history: History) -> Scripts:
 
 
 def plays_of_arms(scripts: Scripts, targets: Iterable[Target]) -> dict[str, Plays]:
-    """What is played at each target, by its label; prepared once for those where it is the same.
-
-    Raises UsageError for settings that the dialect lacks, and for a variant's that do not go with a script.
-    """
+    """Prepare what is played at each target, by its label. Raises UsageError for unfit settings."""
     prepared: dict[tuple[Dialect, bytes], Plays] = {}
     arms = {}
     for target in targets:

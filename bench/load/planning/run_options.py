@@ -28,10 +28,7 @@ LOOPBACK = "127.0.0.1"
 
 
 class Environment(Protocol):
-    """Locust's `Environment`, of one process. `runner` is Locust's, too: local, a master's or a worker's.
-
-    `shape_class`: its load shape, which is an object; None where --users and --run-time say what is played.
-    """
+    """Locust's `Environment`, of one process. `shape_class`: its load shape, which is an object, or None."""
 
     runner: Any
     events: Any

@@ -102,8 +102,8 @@ def output_of(command: Sequence[str], longest_s: float = LONGEST_S) -> str:
 def _status(pid: int, longest_s: float) -> int | None:
     """Wait for a child's exit status; return None if it takes longer than `longest_s`.
 
-    The loop hears of children by SIGCHLD alone, which is lost where somebody else has its handler. So that is set and
-    the signal given again each second: then the loop looks at all of them.
+    The loop learns of children by SIGCHLD alone, which is lost where its handler was replaced. So each second that is
+    set again and the signal given: then the loop looks at all children.
     """
     loop = gevent.get_hub().loop
     until_ns = monotonic_ns() + int(longest_s * NS_PER_S)

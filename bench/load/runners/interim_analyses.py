@@ -149,10 +149,9 @@ class InterimAnalyses:
         return self._held, len(self._sizes)
 
     def consider(self, pairs: int, turns: int = 0, late: str = "") -> None:
-        """Start a look where one is due. `pairs`: that are complete; asked again and again, a second apart.
+        """Start a look where one is due, by the complete `pairs` of the call before, whose rows are on the disk by now.
 
-        It goes by the number of the time before: their rows are on the disk by now. `late`: by which figure of so many
-        `turns` the harness is late; then no look is held.
+        `late`: why the load generator is overloaded, by so many `turns`; then no look is held.
         """
         known, self._known = self._known, pairs
         self._late = self._lateness.consider(late, pairs, turns)

@@ -243,8 +243,7 @@ class Tally:
     def _lacking(self, arm: str, p: float, turns: int) -> int:
         """Sessions that a quantile of so many turns takes, as in a report; 0 where they are there.
 
-        Of an arm whose turns are not all of one kind it counts as many sessions as their share: never more than there
-        are with such turns.
+        If not all turns of an arm are of one kind, it counts the share of sessions: never more than have such turns.
         """
         of_arm = [standing.targets.get(arm, {}) for standing in self._last]
         sessions, measured, squares = (sum(counts.get(name, 0) for counts in of_arm) for name in DESIGN)

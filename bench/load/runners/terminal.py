@@ -46,10 +46,7 @@ PLAIN_NS = 10_000_000_000
 
 @dataclass(frozen=True)
 class Moment:
-    """Where a run is. `left_s`: None if it is not known. `sessions`: those that are planned in all; None if not known.
-
-    `analyses`: interim analyses that were made and that are planned, of a run that ends once it is decided.
-    """
+    """Where a run is. `left_s`, `sessions` (planned in all): None if unknown. `analyses`: made and planned ones."""
 
     phase: str
     elapsed_s: float
