@@ -85,7 +85,7 @@ class BackOff:
     def __init__(self, draw: Callable[[], float], *, waits: Callable[[bool], None], ending: Callable[[], bool]) -> None:
         self._draw, self._waits, self._ending = draw, waits, ending
         self._refused: dict[int, _Refused] = {}
-        """By the callers' identity, for users may define when two of them are equal."""
+        """Callers by their identity, for users may define when two of them are equal."""
 
     def note(self, caller: Caller, refusals: Iterable[RefusedCall]) -> None:
         """Note which of the calls were refused that a caller began together; none: they got through."""

@@ -208,12 +208,10 @@ class CallLine:
 
     def _see_off(self) -> None:
         """Let users go who are asked to, and all of them where the run ends."""
-        while not self._ending():
+        ending = False
+        while not ending:
             gevent.sleep(IDLE_SLEEP_S)
-            self._dismiss(lambda user: user.is_leaving())
-        self._dismiss(lambda _: True)
-
-    def _dismiss(self, goes: Callable[[Caller], bool]) -> None:
-        for place in [place for place in self._idle if goes(place[0])]:
-            self._idle.remove(place)
-            place[1].set(None)
+            ending = self._ending()
+            for place in [place for place in self._idle if ending or place[0].is_leaving()]:
+                self._idle.remove(place)
+                place[1].set(None)

@@ -86,9 +86,15 @@ class Instruments:
         before = self._before.get(told.worker, Told())
         self._before[told.worker] = told
         self._take_counts(told, before)
-        self._take_outcomes(told, before)
-        for label, steps in told.times_us.items():
-            for step, times in steps.items():
+        for label, steps in told.outcomes.items():
+            for step, outcomes in steps.items():
+                of_step = self._of(label, told.simulated) | {"rtbench.step": step}
+                last = before.outcomes.get(label, {}).get(step, {})
+                for outcome, count in outcomes.items():
+                    kind = {"rtbench.outcome": outcome, "rtbench.outcome_class": outcome_class(outcome)}
+                    self._turns.add(count - last.get(outcome, 0), of_step | kind)
+        for label, timed in told.times_us.items():
+            for step, times in timed.items():
                 self._take_times(self._of(label, told.simulated) | {"rtbench.step": step}, times)
 
     def _of(self, label: str, simulated: bool) -> dict[str, Any]:
@@ -108,15 +114,6 @@ class Instruments:
                 sum(report.targets.get(label, {}).get("sessions_open", 0) for report in self._before.values()),
                 attributes,
             )
-
-    def _take_outcomes(self, told: Told, before: Told) -> None:
-        for label, steps in told.outcomes.items():
-            for step, outcomes in steps.items():
-                last = before.outcomes.get(label, {}).get(step, {})
-                for outcome, count in outcomes.items():
-                    kind = {"rtbench.outcome": outcome, "rtbench.outcome_class": outcome_class(outcome)}
-                    attributes = {"rtbench.step": step} | kind
-                    self._turns.add(count - last.get(outcome, 0), self._of(label, told.simulated) | attributes)
 
     def _take_times(self, attributes: Attributes, times: Iterable[tuple[LiveKey, list[int]]]) -> None:
         for key, values_us in times:

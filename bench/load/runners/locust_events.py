@@ -57,13 +57,8 @@ def _on_init(environment: Any, **_: Any) -> None:
         role.give_up()
     gevent.get_hub().loop.update_now()  # Locust counts `-t` from when its loop last looked at the clock
     role.take_the_screen()
-    listen = environment.events
-    listen.test_start.add_listener(role.on_test_start)
-    listen.spawning_complete.add_listener(role.on_spawning_complete)
-    listen.test_stopping.add_listener(role.on_test_stopping)
-    listen.test_stop.add_listener(role.on_test_stop)
-    listen.quitting.add_listener(role.on_quitting)
-    listen.quit.add_listener(role.on_quit)
+    for name in ("test_start", "spawning_complete", "test_stopping", "test_stop", "quitting", "quit"):
+        getattr(environment.events, name).add_listener(getattr(role, f"on_{name}"))
 
 
 def say_in_a_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
