@@ -22,14 +22,7 @@ from bench.load.planning.load_model import asked, load_model_of
 from bench.load.planning.planned import Planned, check_two
 from bench.load.planning.run_options import MOST_PAIRS, Environment, Options, is_command
 from bench.load.planning.stages import LoadCourse
-from bench.load.runners.finalized_run import (
-    Thresholds,
-    check_options,
-    finalize_run,
-    holds_rows,
-    read_thresholds,
-    upload_run,
-)
+from bench.load.runners import finalized_run
 from bench.load.runners.interim_analyses import InterimAnalyses, SequentialPlan, plan_words, scripts_of, sequential_plan
 from bench.load.runners.monitor import Monitor, Telemetry, check_installed
 from bench.load.runners.role import ProcessRole
@@ -69,7 +62,7 @@ class Leader(ProcessRole):
         super().__init__(environment)
         self._ran = False
         self._decision: SequentialPlan | None = None
-        self._thresholds: Thresholds = {}
+        self._thresholds: finalized_run.Thresholds = {}
         self._check_options: list[str] | None = None
         parsed = environment.parsed_options
         self._upload, parsed.upload = parsed.upload, None  # it may hold a signature, and options travel to workers
@@ -117,8 +110,8 @@ class Leader(ProcessRole):
 
     def _plan(self) -> Planned:
         plan, self._decision = super()._plan(), None
-        self._thresholds = read_thresholds(plan, self._parsed)
-        self._check_options = check_options(self._parsed, self._thresholds)
+        self._thresholds = finalized_run.read_thresholds(plan, self._parsed)
+        self._check_options = finalized_run.check_options(self._parsed, self._thresholds)
         if plan.options.until_decided:
             pairs = plan.sessions or MOST_PAIRS
             self._decision = sequential_plan(
@@ -254,14 +247,16 @@ class Leader(ProcessRole):
             run.document["aborted_because"] = reason.removeprefix(GIVEN_UP)
         judged = reason != INTERRUPTED and self._environment.process_exit_code != USAGE_STATUS
         stopped = reason or "its time was over, or its users were stopped"
-        closed = finalize_run(folder, run.document, stopped, self._check_options if judged else None)
+        closed = finalized_run.finalize_run(folder, run.document, stopped, self._check_options if judged else None)
         run.summary = closed.summary
         if closed.problem and not folder.exists():
             self.say(f"{folder} is gone: there is nothing to report")
         elif closed.problem:
             self.say(closed.problem)
-            recorded = f"the recorded data is in {folder}; once the problem is solved: rtbench report {folder}"
-            self.say(recorded if holds_rows(folder) else f"no row of a turn or session was saved in {folder}")
+            if finalized_run.holds_rows(folder):
+                self.say(f"the recorded data is in {folder}; once the problem is solved: rtbench report {folder}")
+            else:
+                self.say(f"no row of a turn or session was saved in {folder}")
         status = closed.status
         if reason == INTERRUPTED and status not in (USAGE_STATUS, INVALID_STATUS):
             status = INTERRUPTED_STATUS
@@ -271,7 +266,7 @@ class Leader(ProcessRole):
             self.say(f"its thresholds were not checked, because it did not come to its end: rtbench check {folder}")
         if self._upload and folder.exists():
             try:
-                for line in upload_run(folder, self._upload).splitlines():
+                for line in finalized_run.upload_run(folder, self._upload).splitlines():
                     self.say(line)
             except UsageError as error:
                 self.say(str(error))

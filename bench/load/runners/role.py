@@ -21,29 +21,12 @@ import gevent
 
 from bench.cpu import niceness, set_niceness
 from bench.errors import USAGE_STATUS, RtbenchError
+from bench.load import lifecycle
 from bench.load.execution.arm import Arm
 from bench.load.execution.live import CUT_S, LiveRun, unwritable
 from bench.load.execution.pairs import WorkerSlot
 from bench.load.execution.sessions import LocustCallbacks
-from bench.load.lifecycle import (
-    SIGNING_IN,
-    CloseRun,
-    DrainSessions,
-    ProcessQuitting,
-    RunAction,
-    RunClosed,
-    RunEvent,
-    RunLifecycle,
-    RunRefused,
-    RunState,
-    Say,
-    SetExitStatus,
-    SignalReceived,
-    SignInStarted,
-    StopTest,
-    UsersStopped,
-    UsersStopping,
-)
+from bench.load.lifecycle import RunAction, RunEvent, RunLifecycle, RunState
 from bench.load.planning.planned import Planned, check_descriptors, check_shares, planned
 from bench.load.planning.run_options import Environment
 from bench.load.runners.monitor import Monitor
@@ -175,15 +158,15 @@ class ProcessRole(ABC):
         gevent.spawn(count_users)
 
     def on_test_stopping(self, **_: Any) -> None:
-        self.tell(UsersStopping(self._why_stopped()))
+        self.tell(lifecycle.UsersStopping(self._why_stopped()))
         self._await_steps()
 
     def on_test_stop(self, **_: Any) -> None:
-        self.tell(UsersStopped())
+        self.tell(lifecycle.UsersStopped())
         self._await_steps()
 
     def on_quitting(self, **_: Any) -> None:
-        self.tell(ProcessQuitting())
+        self.tell(lifecycle.ProcessQuitting())
         self._end_run()
 
     def on_quit(self, **_: Any) -> None:
@@ -191,7 +174,7 @@ class ProcessRole(ABC):
             print(self._run.summary, flush=True)
 
     def _on_signal(self) -> None:
-        self.tell(SignalReceived())
+        self.tell(lifecycle.SignalReceived())
 
     def _why_stopped(self) -> str:
         """Return why Locust stops the test, if neither the run nor a signal is the reason; empty if unknown."""
@@ -206,15 +189,15 @@ class ProcessRole(ABC):
 
     def _do(self, action: RunAction) -> None:
         match action:
-            case Say(text):
+            case lifecycle.Say(text):
                 self.say(text)
-            case SetExitStatus(status):
+            case lifecycle.SetExitStatus(status):
                 self._environment.process_exit_code = status
-            case StopTest():
+            case lifecycle.StopTest():
                 gevent.spawn(self._stop_test, self._run)
-            case DrainSessions():
+            case lifecycle.DrainSessions():
                 self._then(self._drain)
-            case CloseRun():
+            case lifecycle.CloseRun():
                 self._then(self._close)
 
     def _stop_test(self, run: CurrentRun) -> None:
@@ -240,8 +223,8 @@ class ProcessRole(ABC):
 
     def _end_run(self, *, spent: bool = False) -> None:
         """Bring the run to its end, whichever of its events Locust left out; return once it is over."""
-        self.tell(UsersStopping(spent=spent))
-        self.tell(UsersStopped())
+        self.tell(lifecycle.UsersStopping(spent=spent))
+        self.tell(lifecycle.UsersStopped())
         self._await_steps()
 
     # Start.
@@ -252,12 +235,12 @@ class ProcessRole(ABC):
 
     def _refuse_start(self, problem: str) -> None:
         """End a run that cannot start, before it has users."""
-        self.tell(RunRefused(problem))
+        self.tell(lifecycle.RunRefused(problem))
 
     def _signed_in(self) -> Keyring | None:
         """Fetch every token; None if the run ended meanwhile. Raises UsageError where one is refused."""
         keyring = Keyring(self._planned.targets, incident=self._incident)
-        self.tell(SignInStarted())
+        self.tell(lifecycle.SignInStarted())
         sign_in(keyring, self.say)
         if self._state is RunState.SIGNING_IN:
             return keyring
@@ -305,14 +288,13 @@ class ProcessRole(ABC):
             self.say(f"{cut} sessions went on for {self._longest_s:g} s after the end, and were cut: {outcome}")
 
     def _close(self) -> None:
+        failed = True
         try:
             self._close_run()
-        except BaseException:
-            self.tell(RunClosed(failed=True))
-            raise
+            failed = False
         finally:
             self._view.clear()
-        self.tell(RunClosed())
+            self.tell(lifecycle.RunClosed(failed))
         if self._run.summary and not self._ends_itself:
             print(self._run.summary, flush=True)
 
@@ -342,7 +324,7 @@ class ProcessRole(ABC):
 
 def sign_in(keyring: Keyring, say: Callable[[str], None], long_s: float = LONG_S) -> None:
     """Fetch every token. Raises UsageError where one is refused. `say` gets a line if it takes longer than `long_s`."""
-    word = gevent.spawn_later(long_s, say, f"{SIGNING_IN} …")
+    word = gevent.spawn_later(long_s, say, f"{lifecycle.SIGNING_IN} …")
     try:
         keyring.open()
     finally:
