@@ -11,13 +11,7 @@ from typing import Any
 import msgspec
 
 from bench.errors import ScriptError, UsageError
-from bench.load.planning.tasks import (
-    SessionTask,
-    of_class,
-    rehearsed,
-    script_path,
-    tasks_of,
-)
+from bench.load.planning.tasks import SessionTask, of_class, rehearsed, script_path, tasks_of
 from bench.plan.conversation import History
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import Script, Task, load_script, unfilled_names, varied

@@ -23,12 +23,7 @@ from locust.exception import RPCError
 from locust.runners import MasterRunner, WorkerRunner
 
 from bench.errors import USAGE_STATUS, RtbenchError, each_error
-from bench.load.planning.run_options import (
-    Environment,
-    add_options,
-    fork_for_allowed_cores,
-    stay_on_loopback,
-)
+from bench.load.planning.run_options import Environment, add_options, fork_for_allowed_cores, stay_on_loopback
 from bench.load.runners import link, messages
 from bench.load.runners.leader import Standalone
 from bench.load.runners.master import Master

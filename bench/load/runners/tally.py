@@ -11,16 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.load.execution.progress import (
-    BOUND,
-    COUNTS,
-    DESIGN,
-    TARGET_COUNTS,
-    VALUE,
-    WAIT,
-    LiveKey,
-    ProgressReport,
-)
+from bench.load.execution.progress import BOUND, COUNTS, DESIGN, TARGET_COUNTS, VALUE, WAIT, LiveKey, ProgressReport
 from bench.metrics import CATALOGUE, FIRST_DELTAS, HEADLINE, LEAST_SESSIONS, ORIGINS, sessions_to_publish
 from bench.run.document import Check, Validity, ValidityStatus
 from bench.run.histograms import SPEECH_END, empty, quantile, record_values
