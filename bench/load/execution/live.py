@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import math
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -85,8 +86,8 @@ class LiveRun:
             spool, self.recorder, self._progress, plan.options, callbacks, arms=len(arms), hide=keyring.hide
         )
         self._labels = [arm.label for arm in arms]
-        self._left = slot.share(plan.sessions)
-        """How many pairs may still be begun; None for no limit."""
+        self._left = math.inf if plan.sessions is None else slot.share(plan.sessions)
+        """How many pairs may still be begun."""
         self._open = 0
         """How many are under way, or wait for their start."""
         self._waiting_calls = 0
@@ -124,14 +125,13 @@ class LiveRun:
                 return False
         if self.sessions.ending or self._left == 0:
             return False
-        if self._left is not None:
-            self._left -= 1
+        self._left -= 1
         self._open += 1
         try:
             start = self._starts.wait(called_ns or monotonic_ns())
             if start is not None:
                 self._play_started(start, called_ns, user, task, caller)
-            elif self._left is not None:
+            else:
                 self._left += 1  # it was never begun
         finally:
             self._open -= 1

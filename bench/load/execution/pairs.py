@@ -43,10 +43,8 @@ class WorkerSlot:
         """Turn a number from 0 in this process into one over all processes, which take turns."""
         return number * self.workers + self.worker
 
-    def share(self, sessions: int | None) -> int | None:
-        """This worker's part of so many sessions; None for no limit."""
-        if sessions is None:
-            return None
+    def share(self, sessions: int) -> int:
+        """This worker's part of so many sessions."""
         return sessions // self.workers + (self.worker % self.workers < sessions % self.workers)
 
 

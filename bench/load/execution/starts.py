@@ -7,6 +7,7 @@ what a caller would hear is that the line is busy (a loss system, Erlang 1917).
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -97,14 +98,14 @@ class Starts:
 class CallLine:
     """The line of one process. `instants_ns`: when calls arrive, by CLOCK_MONOTONIC, in order.
 
-    `most`: so many calls are handed out at most, None for no limit. `arrived` is told of each call, and whether it is
+    `most`: so many calls are handed out at most. `arrived` is told of each call, and whether it is
     blocked; `ended` is called where no more may come; `ending` says that the run ends.
     """
 
     def __init__(
         self,
         instants_ns: Iterator[int],
-        most: int | None,
+        most: float,
         *,
         arrived: Callable[[bool], None],
         ended: Callable[[], None],
@@ -117,7 +118,7 @@ class CallLine:
         """Calls that arrived before all users had come, and wait for them."""
         self._came: dict[int, Caller] = {}
         """Users by their identity: what else makes two of them equal is theirs to say."""
-        self._users: int | None = None
+        self._users = math.inf
         """How many there are, once that is known."""
         self._exhausted = False
         self._on_their_way = 0
@@ -167,7 +168,7 @@ class CallLine:
 
     @property
     def _is_staffed(self) -> bool:
-        return self._users is not None and len(self._came) >= self._users
+        return len(self._came) >= self._users
 
     def _block_early(self) -> None:
         while self._early and self._is_staffed:
@@ -178,8 +179,7 @@ class CallLine:
         for called_ns in self._instants_ns:
             if self._left == 0 or not self._wait_until(called_ns):
                 break
-            if self._left is not None:
-                self._left -= 1
+            self._left -= 1
             if self._idle:
                 _, waiting = self._idle.popleft()  # the user who has been idle longest
                 self._arrived(False)
@@ -202,8 +202,7 @@ class CallLine:
         return False
 
     def _block(self) -> None:
-        if self._left is not None:
-            self._left += 1  # nobody plays it, so it is none of the sessions that were asked for
+        self._left += 1  # nobody plays it, so it is none of the sessions that were asked for
         self._arrived(True)
 
     def _see_off(self) -> None:
