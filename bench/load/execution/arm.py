@@ -1,9 +1,8 @@
 """Holds the arms of a run, which are compared: each a target, or a variant of one, with its state in this process.
 
 Sessions of an arm start evenly, and not before its target has asked to be called again. After a refusal for a limit of
-the service, and the wait for it, one session starts alone: the target is half-open, as of circuit breakers. Once what
-was refused gets through, others follow with a distance that every further refusal doubles and that shrinks with all
-that gets through. The caller brings the clock and waits.
+the service, and the wait for it, one session starts alone: the target is half-open, as of circuit breakers. Once it
+gets through, others follow with a distance that every refusal doubles and that shrinks with all that gets through.
 """
 
 from __future__ import annotations

@@ -1,17 +1,14 @@
 """Holds a caller back whose last call was refused, in a closed loop.
 
-A user of a closed loop calls again as soon as its call has ended. A call that is refused ends at once, so a service
-that refuses would get a hundred and more calls a second, and most of a run's calls would be refused ones. So the user
-waits, twice as long after each refusal as after the one before, or for as long as the service asks, and not at all once
-a call got through. Waits are drawn at random within bounds (jitter): callers refused together do not come back
-together.
+A user of a closed loop calls again as soon as its call has ended, so a service that refuses at once would get a hundred
+and more calls a second. So the user waits, twice as long after each refusal as after the one before, or for as long as
+the service asks, and not at all once a call got through. Waits are drawn at random within bounds (jitter): callers
+refused together do not come back together.
 
-A wait counts from the start of the refused call, for it is the rate of refused calls that it bounds: a call that took
-ten seconds to fail is no storm, and the load that was asked for goes on. It is over before the user asks for its next
-start, so neither `start_delay` nor the sessions of a pair, which still start together, contain any of it.
-
-What is refused for a limit of the service (`throttled:…`) is held back by the pacer of its target, for all callers.
-Calls that arrive in an open loop do so whatever became of those before: nothing holds them back here.
+A wait counts from the start of the refused call: it bounds the rate of refused calls, and a call that took ten seconds
+to fail is no storm. It is over before the user asks for its next start, so neither `start_delay` nor the sessions of a
+pair contain any of it. The pacer of a target holds back what a limit refused (`throttled:…`), for all callers. In an
+open loop nothing is held back here.
 """
 
 from __future__ import annotations

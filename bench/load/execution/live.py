@@ -1,8 +1,7 @@
 """Plays a run in one process: its arms, its recorder, and the pairs of sessions that its users play.
 
-Made when Locust starts a test and closed when it stops one; a master makes the run's folder and closes the run, a
-worker plays and records, a single process does both. While sessions go on a recorder's rows and histograms are written
-to disk, and it is timed how late the event loop runs.
+Made when Locust starts a test and closed when it stops one. While sessions go on a recorder's rows and histograms are
+written to disk, and it is timed how late the event loop runs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Says when a pair of sessions starts: once a call for it has arrived, where calls do, and as all pacers let it.
 
-Calls that arrive are handed to idle users, each at its instant; a call that finds none is blocked. A user is a slot of
-the line: from the instant at which a call is handed to it until its sessions are over it takes no other. Nobody queues:
-what a caller would hear is that the line is busy (a loss system, Erlang 1917).
+Calls that arrive are handed to idle users, each at its instant; a call that finds none is blocked. A user takes no
+other call until its sessions are over. Nobody queues: the line is busy (a loss system, Erlang 1917).
 """
 
 from __future__ import annotations

@@ -1,15 +1,12 @@
 """Works out what asks for sessions in a run: users who call again and again, or calls that arrive.
 
-Calls that arrive are an open loop, in which callers call when they call, however long others wait. The instants are
-drawn once for a run, by its seed; its processes all draw the same and take turns in playing them. So what arrives at
-the service is one process of arrivals, whatever the number of processes.
-
-A rate is one of calls. A rate of turns is impossible, because a caller speaks after the reply. Each process has a fixed
-share of the slots: a common pool would take a message between hosts for each call.
+Calls that arrive are an open loop: callers call when they call, however long others wait. The instants are drawn once
+for a run, by its seed; its processes all draw the same and take turns in playing them. So one process of arrivals
+reaches the service. A rate is one of calls, because a caller speaks after the reply. Each process has a fixed share of
+the slots: a common pool would take a message between hosts for each call.
 
 Gaps are drawn for a rate of one call a second. A rate that changes stretches them: the n-th call arrives when the rate
-has come to the sum of the first n gaps (time-rescaling, Çinlar 1975: so the calls of a Poisson process whose rate
-changes are drawn exactly).
+has come to the sum of the first n gaps (time-rescaling, Çinlar 1975; exact for Poisson processes).
 """
 
 from __future__ import annotations

@@ -1,16 +1,14 @@
 """Holds what ties a worker to its master: whether that lives, how their clocks differ, and what was recorded shipped.
 
-A master holds a lock on the run's folder, and the kernel lets go of it when the process ends, however it does. So a
-number of a process that another has by now tells nothing wrong. On another host its silence tells.
+A master holds a lock on the run's folder, which the kernel releases when the process ends, however it does. On another
+host its silence tells.
 
-Clocks are compared by messages there and back, with four stamps of UTC: sent here, received there, answered there,
-received here. If both ways take equally long, the other clock is ahead by the mean of the two differences; where they
-do not, that is wrong by half of the time on the way at most. So the quickest of several exchanges says most (NTP, RFC
-5905, section 8).
+Clocks are compared by messages there and back, with four timestamps of UTC: sent here, received there, answered there,
+received here. The other clock is ahead by the mean of the two differences, which is wrong by half of the time on the
+way at most. So the quickest of several exchanges says most (NTP, RFC 5905, section 8).
 
-What a worker records is shipped over Locust's messages, beside its heartbeats. One chunk is on its way at a time, and
-again when no receipt comes: a connection that breaks for a while costs time and nothing else. What the master has not
-got stays on the worker's disk, where `rtbench merge` can read it.
+What a worker records is shipped over Locust's messages. One chunk is on its way at a time, and again when no receipt
+comes. What the master has not got stays on the worker's disk, where `rtbench merge` can read it.
 """
 
 from __future__ import annotations

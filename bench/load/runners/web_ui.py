@@ -1,11 +1,11 @@
 """Adds to Locust's web UI how a run stands, and limits what its visitors do: they shape the load, and no more.
 
-Locust takes any of its options from the form of `/swarm`, whether its page shows it or not, and any attribute of a user
-class from `/user`; and it lets pages of other origins ask. So the door is here, before its handlers.
+Locust takes any of its options from the form of `/swarm`, any attribute of a user class from `/user`, and requests of
+pages of other origins. So requests are checked before its handlers.
 
-What is shown are two tabs, and below all of them what Locust's other tabs pool: by the points that it documents for
-it, `extended_tabs` and `extended_tables` of the page, and `extended_stats` of the answer that the page asks for every
-two seconds. A tab of Locust's holds one table and no chart; latency over time goes to OpenTelemetry.
+Two tabs are added, and below all tabs a note on what Locust's pool, by the points that it documents for it:
+`extended_tabs` and `extended_tables` of the page, and `extended_stats` of the answer that the page asks for. A tab holds
+one table and no chart; latency over time goes to OpenTelemetry.
 """
 
 from __future__ import annotations
