@@ -1,4 +1,4 @@
-"""Describes where and with what a run is made: its settings and its hosts, as run.json has them.
+"""Describes what is run, where and with what: the part of run.json that is known when a run begins, and its hosts.
 
 Hosts have one entry each, as `HostEntry` of `bench.run.document` has them.
 """
@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.cpu import CpuUsage, merge_cpu_usage
+from bench.installation import tool_version
+from bench.metrics import DEFINITIONS_VERSION
+from bench.run.document import SCHEMA_VERSION
 from bench.run.histograms import Histograms, worst_p99_ms
 from bench.run.part import AnyPart
 from bench.untrusted.sanitize import slug
@@ -35,6 +38,37 @@ KEPT_SETTINGS = frozenset(
     }
 )
 """The options that are stored: ours, and those of Locust's that shape a load. What is not named may hold a secret."""
+
+
+def opening_document(
+    run_id: str,
+    scenario: str,
+    started_utc_ns: int,
+    settings: Mapping[str, Any],
+    targets: Iterable[Mapping[str, Any]],
+    scripts: Iterable[Mapping[str, Any]],
+    workers: int,
+    notices: Iterable[str],
+) -> dict[str, Any]:
+    """run.json as it is written before the first session."""
+    return {
+        "schema": SCHEMA_VERSION,
+        "definitions_version": DEFINITIONS_VERSION,
+        "tool": {"name": "rtbench", "version": tool_version()},
+        "run_id": run_id,
+        "scenario": scenario,
+        "simulated": None,
+        "state": "running",
+        "started_utc_ns": started_utc_ns,
+        "ended_utc_ns": None,
+        "writer": {"host": socket.gethostname(), "pid": os.getpid()},
+        "settings": public_settings(settings),
+        "targets": list(targets),
+        "scripts": list(scripts),
+        "host": host(),
+        "workers": workers,
+        "notices": list(notices),
+    }
 
 
 def public_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import socket
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -29,12 +28,10 @@ from bench.load.planning.plays import (
     with_history,
 )
 from bench.load.planning.run_options import Environment, Options
-from bench.metrics import DEFINITIONS_VERSION
 from bench.plan.conversation import load_history
 from bench.plan.script import Script
 from bench.run.calibration import AGENTS, FIRST_SESSIONS, SessionKind, at_least, citation, state_folder
-from bench.run.document import SCHEMA_VERSION
-from bench.run.provenance import host, named_host, public_settings
+from bench.run.provenance import named_host, opening_document
 from bench.target.target import Target
 from bench.target.target_settings import PriceTable, load_price_table
 from bench.target.targets import resolve_targets
@@ -155,23 +152,17 @@ class Planned:
         """run.json as it is before the first session. `settings`: Locust's parsed options, ours among them."""
         arrivals, course = self.load_model.arrivals, self.load_model.course
         usd = None if self.sessions is None else estimate(self.quotes, self.sessions)
-        return {
-            "schema": SCHEMA_VERSION,
-            "definitions_version": DEFINITIONS_VERSION,
-            "tool": {"name": "rtbench", "version": tool_version()},
-            "run_id": run_id,
-            "scenario": self.scenario,
-            "simulated": None,
-            "state": "running",
-            "started_utc_ns": started_utc_ns,
-            "ended_utc_ns": None,
-            "writer": {"host": socket.gethostname(), "pid": os.getpid()},
-            "settings": public_settings({**settings, **self.public_settings}),
-            "targets": [target_facts(*of) for of in zip(self.targets, self.connect_rates, strict=True)],
-            "scripts": script_facts(self.plays),
-            "host": host(),
-            "workers": workers,
-            "notices": self.notices,
+        document = opening_document(
+            run_id,
+            self.scenario,
+            started_utc_ns,
+            {**settings, **self.public_settings},
+            [target_facts(*of) for of in zip(self.targets, self.connect_rates, strict=True)],
+            script_facts(self.plays),
+            workers,
+            self.notices,
+        )
+        return document | {
             "labels": dict(self.options.labels),
             "interleaved": len(self.targets) > 1,
             "warmup_s": self.warmup_s,

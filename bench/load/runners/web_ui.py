@@ -4,7 +4,7 @@ Locust takes any of its options from the form of `/swarm`, any attribute of a us
 pages of other origins. So requests are checked before its handlers.
 
 Two tabs are added, and below all tabs a note on what Locust's pool, by the points that it documents for it:
-`extended_tabs` and `extended_tables` of the page, and `extended_stats` of the answer that the page asks for. A tab holds
+`extended_tabs` and `extended_tables` of the page, and `extended_stats` of the answer that the page asks for. A tab has
 one table and no chart; latency over time goes to OpenTelemetry.
 """
 
