@@ -40,12 +40,9 @@ class LocustRun:
 
     def begun(self, runs: Path, name: str = "") -> Path:
         """Its folder in `runs`, once it is there. Raises UsageError where the run, of this name, does not begin."""
-
-        def found() -> Path | None:
-            begun = next(runs.glob(f"*-{name}/run.json" if name else "*/run.json"), None)
-            return begun and begun.parent
-
-        return _awaited(found, self.process, f"the run{name and f' of {name}'}", self.log)
+        pattern = f"*-{name}/run.json" if name else "*/run.json"
+        what = f"the run{name and f' of {name}'}"
+        return _awaited(lambda: next(runs.glob(pattern), None), self.process, what, self.log).parent
 
     def began_ns(self, folder: Path) -> int:
         """Return when the run began, by CLOCK_MONOTONIC. Ask at once: run.json has UTC, a clock that can be set."""
@@ -61,7 +58,7 @@ class LocustRun:
             return f"the run did not end within {within_s:.0f} s of its planned end"
         if status in ENDED and "validity" in files.read_document(folder):
             return ""
-        return f"the run ended with status {status}" + (f": {_log_end(self.log)}" if status == USAGE_STATUS else "")
+        return f"the run ended with status {status}" + (f": {last_words(self.log)}" if status == USAGE_STATUS else "")
 
 
 @contextmanager
@@ -120,8 +117,8 @@ def simulator(*options: str) -> Iterator[dict[str, Any]]:
                 command, stdout=output, stderr=output, start_new_session=True, env=own_environment(os.environ)
             )
         try:
-            written = _awaited(lambda: ready if ready.exists() else None, process, "the simulator", log)
-            yield json.loads(written.read_text())
+            _awaited(ready.exists, process, "the simulator", log)
+            yield json.loads(ready.read_text())
         finally:
             process.send_signal(signal.SIGTERM)
             end(process, SIMULATOR_ENDS_S)
@@ -130,17 +127,14 @@ def simulator(*options: str) -> Iterator[dict[str, Any]]:
 def _awaited(found: Callable[[], T | None], process: subprocess.Popen[bytes], what: str, log: Path | None) -> T:
     """What is found once a process has started. Raises UsageError where it ended before, or takes too long."""
     until_ns = monotonic_ns() + int(START_S * NS_PER_S)
-    while (known := found()) is None:
+    while not (known := found()):
         if process.poll() is not None or monotonic_ns() > until_ns:
-            raise UsageError(f"{what} did not start: {_log_end(log)}")
+            raise UsageError(f"{what} did not start: {last_words(log)}")
         time.sleep(POLL_S)
     return known
 
 
-def last_words(printed: str) -> str:
-    """The last line of what a process printed, or its end."""
-    return last_line(printed)[-SHOWN_OF_LOG:]
-
-
-def _log_end(log: Path | None) -> str:
-    return last_words("" if log is None else log.read_text(errors="replace"))
+def last_words(printed: str | Path | None) -> str:
+    """The end of the last line that a process printed, to us or to its log; None: it has neither."""
+    text = printed.read_text(errors="replace") if isinstance(printed, Path) else printed
+    return last_line(text or "")[-SHOWN_OF_LOG:]

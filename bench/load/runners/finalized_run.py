@@ -31,7 +31,6 @@ from bench.units import NS_PER_S
 REPORT_S, SPOOLED_BYTES_PER_S = 600, 200_000
 """Seconds that a child may take for a run without rows, and the bytes of spool that add one each: some 1 kB a turn."""
 UPLOAD_S, UPLOADED_BYTES_PER_S = 600, 1_000_000
-READ = python_command("reports.gate")
 DECIDED = (0, 1, 3, 4)
 """Exit statuses of a decision and a check: passed, failed or regressed, inconclusive, the run is invalid."""
 
@@ -40,7 +39,7 @@ Thresholds = Mapping[str, Sequence[str]]
 """Texts of thresholds by metric and filters, as run.json holds them."""
 
 
-def read_thresholds(plan: Planned, parsed: Any, command: Sequence[str] = READ) -> Thresholds:
+def read_thresholds(plan: Planned, parsed: Any) -> Thresholds:
     """Return a run's thresholds, of a file or its scripts. Raises UsageError. `parsed`: Locust's options."""
     file, baseline = plan.options.thresholds, getattr(parsed, "baseline", None)
     scripts = {script.name: script for script in plan.scripts if script.thresholds}
@@ -57,7 +56,7 @@ def read_thresholds(plan: Planned, parsed: Any, command: Sequence[str] = READ) -
         "lacking": plan.lacking,
     }
     thresholds: Thresholds = children.child_answer(
-        [*command, json.dumps(asked)],
+        [*python_command("reports.gate"), json.dumps(asked)],
         late=f"the thresholds were not read within {children.ANSWER_S:.0f} s",
         failed="the thresholds could not be read",
     )

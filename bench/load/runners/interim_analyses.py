@@ -49,7 +49,6 @@ def sequential_plan(
     *,
     lacking: Sequence[Mapping[str, Any] | None] = (),
     thresholds: Mapping[str, Sequence[str]] | None = None,
-    command: Sequence[str] = PLAN,
 ) -> SequentialPlan:
     """Return the plan of a run. `scripts`: as `scripts_of` has them; `lacking`: what they can never show.
 
@@ -69,7 +68,7 @@ def sequential_plan(
         "of_scripts": thresholds or {},
     }
     plan: SequentialPlan = children.child_answer(
-        [*command, json.dumps(asked)],
+        [*PLAN, json.dumps(asked)],
         late=f"planning interim analyses took over {ANSWER_S:.0f} s",
         failed="the interim analyses could not be planned",
     )

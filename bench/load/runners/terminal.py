@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TextIO
 
 from bench.live_line import LinePart, LiveLine, fitted
 from bench.load.execution.progress import ProgressReport
@@ -177,10 +176,7 @@ def _in_ms(figures: str) -> str:
 class TerminalView(LiveLine):
     """Shows the line of a run on a stream; elsewhere than on a terminal a line now and then."""
 
-    def __init__(self, stream: TextIO, environ: Mapping[str, str], *, prefix: str = "rtbench: ") -> None:
-        super().__init__(stream, environ)
-        self._prefix = prefix
-        self._phase, self._shown_ns = "", 0
+    _phase, _shown_ns = "", 0
 
     def show(self, tally: Tally, moment: Moment, now_ns: int) -> None:
         """Draw the line if it is due: at a new phase; twice a second in place, every 10 s in a log."""
@@ -191,8 +187,8 @@ class TerminalView(LiveLine):
         if self.in_place:
             self.draw(line(tally, moment, self.width, colour=self.colour))
         else:
-            self.write(f"{self._prefix}{line(tally, moment)}\n")
+            self.write(f"rtbench: {line(tally, moment)}\n")
 
     def say(self, text: str) -> None:
         """Show a line that stays."""
-        self.write(f"{self._prefix}{one_line(text)}\n")
+        self.write(f"rtbench: {one_line(text)}\n")
