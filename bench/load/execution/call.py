@@ -34,7 +34,7 @@ POLL_S = 0.05
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a call of a pair is to play: a script at an arm. `user` does its task; `leaving`: is that to go?"""
+    """What a call of a pair is to play: a script at an arm. `leaving`: whether its user is to go."""
 
     arm: Arm
     repertoire: Repertoire

@@ -144,7 +144,7 @@ class LiveRun:
             self._callbacks.tell(StopRequested(ALL_DONE))
 
     def _play_started(self, start: Start, called_ns: int | None, user: type, task: SessionTask, caller: Caller) -> None:
-        """Play a pair: its sessions begin one after the other. Raises the first one's error, with notes of others."""
+        """Play a pair: its sessions begin one after the other. Raises the first error, with notes of others."""
         try:
             if called_ns is not None:
                 self._waiting_calls -= 1

@@ -69,7 +69,6 @@ class ProgressReport:
     """
 
     calls: int = 0
-    """Calls that arrived."""
     calls_blocked: int = 0
     """Calls that found no free slot."""
     calls_backed_off: int = 0

@@ -111,10 +111,9 @@ class Sessions:
 
     def note_ended(self, arm: Arm, session: SessionObservation) -> ConnectError | None:
         """Act on a session that is over; returns why it did not open, where it failed to."""
-        hopeless = arm.hopeless
+        hopeless, hide = arm.hopeless, self.hide  # a code of the service's is in the outcome, too
         if not arm.note(session, monotonic_ns()):
             return None
-        hide = self.hide  # a code of the service's is in the outcome, too
         error = ConnectError(hide(session.outcome), escape_control(hide(reason(session.outcome, session.detail))))
         if arm.hopeless and not hopeless:
             where = f" to {arm.label}" if self._arms > 1 else ""

@@ -295,13 +295,10 @@ def session_s(scripts: Iterable[Script]) -> float:
 
 def per_minute_of(targets: Sequence[Target], connect_rate: float | None) -> list[float | None]:
     """Connections that each arm may start in a minute, None for no limit; arms of one deployment share its quota."""
-    sharing = Counter(_deployment(target) for target in targets)
+    deployments = [(target.host, target.port, target.model) for target in targets]
+    sharing = Counter(deployments)
     rates = [target.connects_per_min if connect_rate is None else connect_rate for target in targets]
-    return [rate / sharing[_deployment(target)] if rate else None for target, rate in zip(targets, rates, strict=True)]
-
-
-def _deployment(target: Target) -> tuple[str, int, str | None]:
-    return target.host, target.port, target.model
+    return [rate / sharing[of] if rate else None for rate, of in zip(rates, deployments, strict=True)]
 
 
 MANY_SESSIONS = 20
@@ -395,7 +392,7 @@ def hosts_advice(concurrency: Concurrency, hosts: Sequence[PlayingHost]) -> list
 
 
 def check_cost(targets: Iterable[Target], users: int, sessions: int | None, *, yes: bool) -> int | None:
-    """Limit sessions of each arm to someone else's host to 20; None: no limit. Raises UsageError for more."""
+    """How many sessions each arm may open (None: any): 20 at other hosts. Raises UsageError if more are asked for."""
     hosts = Counter(target.host for target in targets if not target.loopback)
     if not hosts or yes:
         return sessions

@@ -85,7 +85,7 @@ def check_picked(form: ImmutableMultiDict[str, str], environment: Any) -> None:
 
 
 def as_asked(form: Mapping[str, str], chosen: Mapping[str, Any]) -> Namespace:
-    """The options as Locust would set them from a form; numbers may be text still. Raises UsageError for users."""
+    """The options as Locust would set them from a form; numbers may be text. Raises UsageError for wrong users."""
     shape = {name: form[name] for name in SHAPE & form.keys()}
     asked: dict[str, Any] = {
         name: value == "true" if isinstance(chosen[name], bool) else value for name, value in shape.items()
