@@ -192,13 +192,6 @@ class Progress:
         elif kind == "failed":
             self._failed[arm, step] += 1
 
-    def _failures(self) -> Failures:
-        turns: defaultdict[str, Counter[LiveKey | None]] = defaultdict(Counter)
-        for (arm, step), count in self._failed.items():
-            for key in (self._awaited.get(step), *self._headlines[step]):
-                turns[arm][key] += count
-        return {arm: list(counts.items()) for arm, counts in turns.items()}
-
     def _targets(self, traffic: Mapping[str, Traffic]) -> dict[str, dict[str, float]]:
         usd = self.spending.usd_of_targets(monotonic_ns())
         return {
@@ -219,6 +212,10 @@ class Progress:
     ) -> ProgressReport:
         """Make the next report. `histograms`, `traffic`: the recorder's."""
         times_us, self._times_us = self._times_us, {}
+        failed: defaultdict[str, Counter[LiveKey | None]] = defaultdict(Counter)
+        for (arm, step), turns in self._failed.items():
+            for key in (self._awaited.get(step), *self._headlines[step]):
+                failed[arm][key] += turns
         return ProgressReport(
             **self._counts,
             tokenless=tokenless,
@@ -229,7 +226,7 @@ class Progress:
             send_delay_p99_ms=worst_p99_ms(histograms, "send_delay"),
             simulated=simulated,
             targets=self._targets(traffic),
-            failures=self._failures(),
+            failures={arm: list(counts.items()) for arm, counts in failed.items()},
             outcomes={
                 arm: {step: dict(words) for step, words in steps.items()} for arm, steps in self._outcomes.items()
             },

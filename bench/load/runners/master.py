@@ -169,9 +169,9 @@ class Master(Leader):
     def _ping(self, client: str) -> None:
         self._runner.send_message(messages.PING, {"sent_ns": utc_ns()}, client)
 
-    def _on_pong(self, client: str, data: Pong) -> None:
+    def _on_pong(self, client: str, stamps_ns: Pong) -> None:
         exchanges = self._exchanges[client]
-        exchanges.append(offset_of(*data["stamps_ns"], utc_ns()))
+        exchanges.append(offset_of(*stamps_ns, utc_ns()))
         if len(exchanges) < EXCHANGES:
             self._ping(client)
 

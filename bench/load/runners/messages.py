@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, Literal, TypedDict, get_args
+from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
 import gevent
 import msgspec
@@ -49,10 +49,8 @@ class Here(TypedDict):
     key: bytes
 
 
-class Pong(TypedDict):
-    """When a ping was sent, came, and was answered, by the clock of who did."""
-
-    stamps_ns: tuple[int, int, int]
+Pong: TypeAlias = tuple[int, int, int]
+"""When a ping was sent, came, and was answered, by the clock of who did."""
 
 
 class StandingTold(TypedDict):

@@ -150,7 +150,7 @@ class Worker(ProcessRole):
             self._shipper.receipt(msg.data)
 
     def _on_ping(self, msg: Any, **_: Any) -> None:
-        self._runner.send_message(messages.PONG, {"stamps_ns": [msg.data["sent_ns"], utc_ns(), utc_ns()]})
+        self._runner.send_message(messages.PONG, [msg.data["sent_ns"], utc_ns(), utc_ns()])
 
     def _look(self) -> None:
         if (live := self._run.live) is not None:
