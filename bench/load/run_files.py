@@ -53,10 +53,10 @@ def play_files() -> None:
 
     def note(environment: Any, **_: Any) -> None:
         began.append(environment)
-        environment.parsed_options.locustfile = ",".join(map(str, (*said.locust_files, *said.scripts)))
+        environment.parsed_options.locustfile = ",".join(map(str, said.files))
 
     events.init.add_listener(note)
-    files, variables = locust_files(said.scripts, said.locust_files)
+    files, variables = locust_files(*said.files)
     os.environ |= variables
     sys.argv[1:] = ["-f", files, *said.others]
     try:

@@ -8,9 +8,8 @@ import shutil
 import sys
 from argparse import Action
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.errors import UsageError
 from bench.run.provenance import public_settings
@@ -25,13 +24,11 @@ NO_FILE = f"name a script to run: {EXAMPLE} (`rtbench init` writes one to begin 
 MOST_NAMED = 3
 
 
-@dataclass(frozen=True)
-class RunWords:
-    """The command line of `rtbench run`. `others`: the words that are no files, in their order."""
+class RunWords(NamedTuple):
+    """The command line of `rtbench run`: Locust files, then scripts; and the words that are no files, in order."""
 
-    scripts: tuple[Path, ...]
-    locust_files: tuple[Path, ...]
-    others: tuple[str, ...]
+    files: list[Path]
+    others: list[str]
 
 
 def run_words(words: Sequence[str], free: Collection[int]) -> RunWords:
@@ -56,24 +53,15 @@ def run_words(words: Sequence[str], free: Collection[int]) -> RunWords:
             raise UsageError(f"{path} is a folder: name the scripts in it, such as {path / 'mine.yaml'}")
         if path.suffix not in suffixes:
             raise UsageError(f"{path} is no script: the name of a script ends in .yaml, that of a Locust file in .py")
-    paths = list(dict.fromkeys(files.values()))
-    return RunWords(
-        scripts=tuple(path for path in paths if path.suffix in SCRIPT_SUFFIXES),
-        locust_files=tuple(path for path in paths if path.suffix == LOCUST_SUFFIX),
-        others=tuple(word for place, word in enumerate(words) if place not in files),
-    )
+    ordered = sorted(dict.fromkeys(files.values()), key=lambda path: path.suffix in SCRIPT_SUFFIXES)
+    return RunWords(ordered, [word for place, word in enumerate(words) if place not in files])
 
 
-def locust_files(scripts: Iterable[Path], files: Iterable[Path]) -> tuple[str, dict[str, str]]:
-    """Return what `locust -f` takes to play these files, and the variables that go with it."""
-    paths = [str(path.resolve()) for path in scripts]
-    named = ",".join(map(str, (*files, *([OF_SCRIPTS] if paths else []))))
-    return named, ({SCRIPTS: json.dumps(paths)} if paths else {})
-
-
-def locust_file(path: Path) -> tuple[str, dict[str, str]]:
-    """The same of one file, which may be either."""
-    return locust_files([path], []) if path.suffix in SCRIPT_SUFFIXES else locust_files([], [path])
+def locust_files(*paths: Path) -> tuple[str, dict[str, str]]:
+    """Return what `locust -f` takes to play these scripts and Locust files, and the variables that go with it."""
+    scripts = [str(path.resolve()) for path in paths if path.suffix in SCRIPT_SUFFIXES]
+    files = [path for path in paths if path.suffix not in SCRIPT_SUFFIXES] + [OF_SCRIPTS] * bool(scripts)
+    return ",".join(map(str, files)), ({SCRIPTS: json.dumps(scripts)} if scripts else {})
 
 
 def scenario_of(scripts: Sequence[Path]) -> str:
