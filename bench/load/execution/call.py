@@ -107,7 +107,7 @@ class Call:
             if not self.connect():
                 return None
             word = self._play_steps() if self.open() else None
-            self.close()
+            self._connected.close()
         except Cut as cut:
             self._abandon(cut)
             return None
@@ -213,10 +213,6 @@ class Call:
         self._listener.note_opened()
         return not self._listener.timeline.over
 
-    def close(self) -> None:
-        if self._session is not None:
-            self._session.close()
-
     def _abandon(self, cut: Cut) -> None:
         if self._session is not None:
             self._session.abandon(cut.outcome, cut.detail)
@@ -256,7 +252,7 @@ class Call:
         before = self._listener.timeline
         before.tell(inputs.Renewed())
         self._turns_started += before.facts.turns_started
-        self.close()
+        self._connected.close()
         self._listener.session_ended()
         self._session = None
         self.begin()

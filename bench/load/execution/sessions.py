@@ -61,7 +61,8 @@ class Sessions:
         self._spool, self._recorder, self._options, self._arms = spool, recorder, options, arms
         self.progress, self.callbacks, self.hide = progress, callbacks, hide
         self.active: set[gevent.Greenlet] = set()
-        self._log_broke = False
+        self.log_broke = False
+        """Whether an event log could not be written, and has said so: there are no others after it."""
 
     @property
     def ending(self) -> bool:
@@ -73,7 +74,7 @@ class Sessions:
     ) -> RunListener:
         """Begin the record of a session, with an event log where one is wanted. `planned`: when it was to start."""
         log = None
-        if self._log_broke:
+        if self.log_broke:
             labels = replace(labels, event_log=False)
         if labels.event_log:
             path = self._spool.events / f"{labels.session_id}.jsonl"
@@ -93,11 +94,6 @@ class Sessions:
         else:
             timeline = LoggedTimeline(start, script.dialect, log=log, about=about(self._spool.run_id, labels, script))
         return RunListener(record, timeline, arm, self, log)
-
-    def close_log(self, log: EventLog) -> None:
-        """Close a log. After one that could not be written, which has said so, there are no others."""
-        log.close()
-        self._log_broke = self._log_broke or log.problem is not None
 
     def keep_budget(self) -> None:
         """End the run where its money is spent, or where nobody can say how much of it is."""
@@ -191,7 +187,8 @@ class RunListener:
         self.refusal = refusal_of(session, monotonic_ns(), begun=self._arm.opened > 0)
         show_session(sessions.callbacks.fire, self._arm.label, self._record.labels.script, session, problem)
         if self.log is not None:
-            sessions.close_log(self.log)
+            self.log.close()
+            sessions.log_broke |= self.log.problem is not None
         self.hear_turn = None  # a cycle would wait for the garbage collector
 
 
