@@ -36,7 +36,7 @@ TIMED_OUT = 124
 
 def child_answer(called: Sequence[str], *, late: str, failed: str) -> Any:
     """Return the JSON that a command prints. Raises UsageError: its last line, `failed`, or `late` after ANSWER_S."""
-    ended = run_child(called, ANSWER_S, f"{late}: is the machine busy?")
+    ended = run_child(called, ANSWER_S, f"{late}: is the machine busy?", FORCE_COLOR="")  # its error is quoted
     if ended.returncode != 0:
         raise UsageError(last_line(ended.stderr, failed))
     return json.loads(ended.stdout)
