@@ -192,7 +192,9 @@ def test_an_address_says_whose_it_is(target: str, openai: bool) -> None:
 
 @pytest.mark.parametrize(("custom", "refused"), [(10, False), (11, True)])
 def test_azure_takes_ten_headers_of_a_clients_own(custom: int, refused: bool) -> None:
-    usual = {"host": "x", "user-agent": "x", "api-key": "x", "sec-websocket-key": "x", "upgrade": "websocket"}
+    usual = {
+        "host": "x", "user-agent": "x", "origin": "x", "api-key": "x", "sec-websocket-key": "x", "upgrade": "websocket"
+    }  # fmt: skip
     headers = usual | {f"x-own-{number}": "1" for number in range(custom)}
 
     verdicts = [admit(target, headers, Authenticator(), NOW_S) for target in (PREVIEW, GA)]
