@@ -14,16 +14,7 @@ from reports.page.svg import WIDE, PixelScale, Plot, frame, identity, linear_tic
 from reports.wording.words import as_sentence
 from rtbench.capacity.conclude import UNITS, unit
 from rtbench.capacity.judge import slo_of
-from rtbench.capacity.search import (
-    LEAST_S,
-    Capacity,
-    Interval,
-    LevelEntry,
-    SearchPlan,
-    SloShare,
-    grid_of,
-    least_time_s,
-)
+from rtbench.capacity.search import LEAST_S, Capacity, Interval, LevelEntry, SearchPlan, SloShare, grid_of, least_time_s
 from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, row
 
 COLUMNS = 100
