@@ -119,18 +119,19 @@ def measured_step(kind: SessionKind, sessions: int, played: PlayedRun, workers: 
     recording = load_pcm(RECORDING)
     truth = read_log(played.truth, Recording.of(recording, CALLED_IN[kind]) if kind in CALLED_IN else None)
     simulator_died = truth.ended < workers
+    outcome, why = DIED if simulator_died else ("fail", played.died)
+    step = LoadStep(
+        kind=kind,
+        sessions=sessions,
+        result=outcome,
+        why=why,
+        cpu=played.used.harness,
+        rss_bytes=played.peak_rss_bytes,
+        simulator_cpu=played.used.simulator,
+        background=played.used.others,
+    )
     if played.died:  # too much of a load, unless the simulator ended, too
-        outcome, why = DIED if simulator_died else ("fail", played.died)
-        return LoadStep(
-            kind=kind,
-            sessions=sessions,
-            result=outcome,
-            why=why,
-            cpu=played.used.harness,
-            rss_bytes=played.peak_rss_bytes,
-            simulator_cpu=played.used.simulator,
-            background=played.used.others,
-        )
+        return step
     document = files.read_document(played.folder)
     turns = files.read_table(played.folder, "turns", list(COLUMNS))
     rows = _steady(turns, "start_utc_ns", played, 1)
@@ -139,28 +140,20 @@ def measured_step(kind: SessionKind, sessions: int, played: PlayedRun, workers: 
     seconds = _steady(files.read_table(played.folder, "seconds"), "second", played, 10**9)
     lost = _lost(files.read_table(played.folder, "sessions", SESSION_COLUMNS))
     validity = convert(document.get("validity") or {"status": "no_verdict"}, Validity)
-    step = LoadStep(
-        kind=kind,
-        sessions=sessions,
-        result="pass",
-        why="",
+    step = msgspec.structs.replace(
+        step,
         turns=len(rows) + lost,
         failed=sum(outcome_class(row["outcome"]) == "failed" for row in rows) + lost,
         unmatched=errors.unmatched,
-        open=min(
-            (row["sessions_active"] for row in seconds[:-1]), default=0
-        ),  # the last may lie behind the steady part
+        # the last second may lie behind the steady part
+        open=min((row["sessions_active"] for row in seconds[:-1]), default=0),
         validity=validity.status,
         events_per_s=_events_per_s(seconds),
         errors=spreads(errors.metrics),
         instants=spreads(errors.instants),
         load_generator=harness_of(hdr.read(files.histograms_path(played.folder))),
-        cpu=played.used.harness,
         us_per_event=_us_per_event(seconds),
-        rss_bytes=played.peak_rss_bytes,
         simulator_late_p99_ms=_late_p99_ms(truth, rows, played),
-        simulator_cpu=played.used.simulator,
-        background=played.used.others,
         left_out=truth.left_out,
     )
     outcome, why = outcome_of(step, failed=_failed_check(validity), workers=workers, died=simulator_died)
@@ -319,14 +312,8 @@ def _write_scenario(kind: SessionKind, scratch: Path) -> Path:
 def _simulated(scratch: Path, truth: Path, workers: int, *, tls: bool) -> list[str]:
     """The options of the simulator."""
     several = ["--workers", str(workers)] if workers > 1 else []
-    return [
-        "--ground-truth",
-        str(truth),
-        "--profile",
-        str(scratch / "profile.yaml"),
-        *several,
-        *(["--tls"] if tls else []),
-    ]
+    files = ["--ground-truth", str(truth), "--profile", str(scratch / "profile.yaml")]
+    return [*files, *several, *(["--tls"] if tls else [])]
 
 
 def _words(

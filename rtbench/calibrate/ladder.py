@@ -7,6 +7,8 @@ makes figures worse, never better. If the second is not good either, the search 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from statistics import StatisticsError, linear_regression
 from typing import Any
 
 from bench.run.calibration import (
@@ -204,11 +206,10 @@ def is_coarse(calibration: Calibration) -> bool:
 
 def bytes_per_session(steps: Sequence[LoadStep]) -> float | None:
     """The slope of the peaks of memory over the sessions, by least squares; None of a single load."""
-    points = [(step.sessions, step.rss_bytes) for step in steps if step.rss_bytes is not None]
-    count = len(points)
-    mean = sum(sessions for sessions, _ in points) / count if count else 0.0
-    square = sum((sessions - mean) ** 2 for sessions, _ in points)
-    return sum((sessions - mean) * rss for sessions, rss in points) / square if square else None
+    peaks = [(step.sessions, step.rss_bytes) for step in steps if step.rss_bytes is not None]
+    with suppress(StatisticsError):
+        return linear_regression([sessions for sessions, _ in peaks], [rss for _, rss in peaks]).slope
+    return None
 
 
 def telling_steps(steps: Iterable[LoadStep]) -> list[LoadStep]:
