@@ -10,6 +10,7 @@ import inspect
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -143,21 +144,13 @@ def _printed(title: str, findings: Iterable[Finding]) -> list[Finding]:
 def _document(
     machine: list[Finding], targets: list[Target], found: list[list[Finding]], failed: bool
 ) -> dict[str, Any]:
-    return {
-        "schema": JSON_VERSION,
-        "result": "fail" if failed else "pass",
-        "machine": [asdict(finding) for finding in machine],
-        "targets": [
-            {
-                "name": target.label,
-                "url": target.public_url,
-                "dialect": target.dialect.name,
-                "service": target.service,
-                "findings": [asdict(finding) for finding in findings],
-            }
-            for target, findings in zip(targets, found, strict=True)
-        ],
-    }
+    described = [
+        {"name": target.label, "url": target.public_url, "dialect": target.dialect.name, "service": target.service}
+        | {"findings": list(map(asdict, findings))}
+        for target, findings in zip(targets, found, strict=True)
+    ]
+    result = {"schema": JSON_VERSION, "result": "fail" if failed else "pass"}
+    return result | {"machine": list(map(asdict, machine)), "targets": described}
 
 
 DEFAULT_WORDS = "Hello, what can you do?"
@@ -224,8 +217,6 @@ def probe(
         raise UsageError(f"--save-audio and --event-log are both {save_audio}; choose another name for one")
     for notice in target.notices:
         print(f"rtbench: {notice}", file=sys.stderr)
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:  # for a log that nobody asked for
         path = event_log or Path(folder) / "events.jsonl"
         reply = probe_target(target, script, path, record_audio=record_audio)
