@@ -16,7 +16,7 @@ from reports.numbers import NONE, count, log_range, ms, plural, three
 from reports.page.svg import WIDE, Plot, frame, log_scale, log_ticks, plot_figure
 from reports.statistics.quantiles import turns_to_publish
 from reports.wording.words import as_sentence
-from rtbench.calibrate.ladder import conclusions, few_turns, telling_steps
+from rtbench.calibrate.ladder import CAUSES, conclusions, few_turns
 from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, row
 
 STEP = (("sessions", 10), ("events/s", 10), ("turns", 8), ("error p50", 11), ("p99", 8), ("p99.9", 8), ("max", 8),
@@ -153,7 +153,7 @@ def _share(cores: float | None) -> str:
 
 def picture(steps: Sequence[LoadStep], kinds: Sequence[SessionKind]) -> Plot:
     """Draw the error's p99 over sessions, both logarithmic, with the two limits."""
-    shown = [step for step in telling_steps(steps) if step.worst_p99_ms]
+    shown = [step for step in steps if step.worst_p99_ms and step.result not in CAUSES]
     plot = frame(
         WIDE,
         364,

@@ -97,7 +97,7 @@ def _wrapped(text: str, indent: str, first: str = "") -> list[str]:
                          break_long_words=False, break_on_hyphens=False)  # fmt: skip
 
 
-HEIGHT = 300
+HEIGHT, MAIN = 300, "the main metric"
 LEVELS = ("level", "answer", "in progress", "sessions", "turns", "p50, ms", "p95, ms", "failed, %",
           "limits left", "cost", "took", "run")  # fmt: skip
 SHARES = ("objective", "level", "turns that missed it", "allowed", "turns", "slow", "failed", "throttled")
@@ -121,7 +121,7 @@ def capacity_page(capacity: Capacity) -> Page:
         method += "interim analyses together"
     facts = f"{capacity.date_utc} · {capacity.scenario} · {capacity.target}"
     drawn = [level for level in levels if level.turns]
-    waits: list[Block] = [Paragraph(f"p50 and p95 of {metric_words(plan)}, {WAITS}")]
+    waits: list[Block] = [Paragraph(f"p50 and p95 of {plan.metric or MAIN}, {WAITS}")]
     failed: list[Block] = [Paragraph("The share of turns that failed or did not start.")]
     if drawn:
         waits.append(plot_figure(wait_picture(capacity, drawn)))
@@ -196,7 +196,7 @@ def _with_ends(interval: Interval, write: Callable[[float], str]) -> str:
 def wait_picture(capacity: Capacity, levels: Sequence[LevelEntry]) -> Plot:
     """Draw p50 and p95 over the load, both logarithmic, with their intervals and the limits of the objectives."""
     plan = capacity.plan
-    plot = _frame([(0, "p50"), (1, "p95")], f"{metric_words(plan)} over {UNITS[plan.by][1]}", levels, capacity)
+    plot = _frame([(0, "p50"), (1, "p95")], f"{plan.metric or MAIN} over {UNITS[plan.by][1]}", levels, capacity)
     ends = [
         end for level in levels for of in (level.latency_p50, level.latency_p95) for end in (of.value, of.low, of.high)
     ]
@@ -279,8 +279,3 @@ def _curve(
                 )
             )
     draw_curve(plot, colour, marks)
-
-
-def metric_words(plan: SearchPlan) -> str:
-    """The metric that is drawn: ttfa; the main metric."""
-    return plan.metric or "the main metric"
