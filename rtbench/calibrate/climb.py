@@ -135,7 +135,9 @@ def measured_step(kind: SessionKind, sessions: int, played: PlayedRun, workers: 
     document = files.read_document(played.folder)
     turns = files.read_table(played.folder, "turns", list(COLUMNS))
     rows = _steady(turns, "start_utc_ns", played, 1)
-    compared = [*rows, *(row for row in _greetings(turns, kind) if row not in rows)]
+    # each call with an agent has one greeting, ahead of the steady part
+    greetings = turns.filter(pc.is_null(turns["measured_from"])).to_pylist() if kind in AGENTS else []
+    compared = [*rows, *(row for row in greetings if row not in rows)]
     errors = joined(compared, truth, {RECORDING.name: recording.speech}, COMPARED.get(kind, METRICS))
     seconds = _steady(files.read_table(played.folder, "seconds"), "second", played, 10**9)
     lost = _lost(files.read_table(played.folder, "sessions", SESSION_COLUMNS))
@@ -158,14 +160,6 @@ def measured_step(kind: SessionKind, sessions: int, played: PlayedRun, workers: 
     )
     outcome, why = outcome_of(step, failed=_failed_check(validity), workers=workers, died=simulator_died)
     return msgspec.structs.replace(step, result=outcome, why=why)
-
-
-def _greetings(turns: pa.Table, kind: SessionKind) -> list[dict[str, Any]]:
-    """The greetings of calls: each call has one, ahead of the steady part."""
-    if kind not in AGENTS:
-        return []
-    rows: list[dict[str, Any]] = turns.filter(pc.is_null(turns["measured_from"])).to_pylist()
-    return rows
 
 
 def _lost(sessions: pa.Table) -> int:

@@ -26,8 +26,6 @@ from rtbench.cli.report import run_named, wants_colour
 
 if TYPE_CHECKING:
     from bench.doctor.explain import Finding
-    from bench.probe import ReplyAudio
-    from bench.protocol.audio import AudioFormat
     from bench.run.replay import Replayed
     from bench.target.target import Target
 
@@ -189,6 +187,7 @@ def probe(
     from bench.transport.green import patch
 
     patch()
+    from bench.plan.recordings import write_wav
     from bench.probe import probe_target, text_script, wav_script
     from bench.run.replay import replay_log
 
@@ -223,7 +222,10 @@ def probe(
         replayed = replay_log(path)
     print_session(replayed, target=target)
     if save_audio is not None:
-        _save(save_audio, reply, replayed, script.output_format)
+        if audio_bytes := b"".join(reply.audio(turn.response_id) for turn in replayed.turns):
+            write_wav(save_audio, audio_bytes, script.output_format)
+        else:
+            print(f"rtbench: no audio came, so {save_audio} was not written", file=sys.stderr)
     raise typer.Exit(0 if [turn.outcome for turn in replayed.turns] == ["ok"] else FAILED_STATUS)
 
 
@@ -253,16 +255,6 @@ def _refuse_unwritable(option: str, path: Path) -> None:
         raise UsageError(f"{option} {path} exists; choose another name")
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         raise UsageError(f"{option} {path} cannot be written: it is a folder, read-only, or its folder is not there")
-
-
-def _save(path: Path, reply: ReplyAudio, replayed: Replayed, format: AudioFormat) -> None:
-    from bench.plan.recordings import write_wav
-
-    audio = b"".join(reply.audio(turn.response_id) for turn in replayed.turns)
-    if audio:
-        write_wav(path, audio, format)
-    else:
-        print(f"rtbench: no audio came, so {path} was not written", file=sys.stderr)
 
 
 def replay(
