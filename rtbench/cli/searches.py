@@ -81,7 +81,6 @@ def calibrate(
 
 def _check_descriptors(most: int) -> None:
     """Each session is a file descriptor, and a process has so many. Raises UsageError before minutes are spent."""
-
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < most + SPARE_DESCRIPTORS:
         lower = max(1, hard - SPARE_DESCRIPTORS)
@@ -94,7 +93,6 @@ def _writable_folders(out: Path | None) -> list[Path]:
 
     Raises UsageError where the former, or any, cannot be written.
     """
-
     from bench.run.calibration import state_folder, writable
 
     wanted = [writable(out)] if out else []
@@ -118,15 +116,16 @@ def _opening(plan: CalibrationPlan, cores: CpuAssignment, files: Iterable[Path],
     way = "over TLS" if tls else "without TLS (services are called over it: --tls)"
     first = min(plan.grid.first, plan.grid.max)
     return (
-        f"SIMULATED: {' and '.join(plan.kinds)} sessions, up to {plan.grid.max:,} in one process\n{where}\n{way}\nat "
-        f"most some {plan.minutes_at_most:.0f} min, more where {first} sessions are too much already\n"
+        f"SIMULATED: {' and '.join(plan.kinds)} sessions, up to {plan.grid.max:,} in one process\n"
+        f"{where}\n"
+        f"{way}\n"
+        f"at most some {plan.minutes_at_most:.0f} min, more where {first} sessions are too much already\n"
         + "\n".join(f"the page will be {file.with_suffix('.html')}" for file in files)
     )
 
 
 def _climb(plan: CalibrationPlan, cores: CpuAssignment, steps: list[LoadStep], *, tls: bool) -> None:
     """Every step into `steps`, each printed as it comes."""
-
     from rtbench.calibrate.climb import climb, played
     from rtbench.calibrate.page import step_heads, step_lines
     from rtbench.load_search import SYMBOLS

@@ -84,7 +84,6 @@ def simulate(
     ] = None,
 ) -> None:
     """Serve a SIMULATED Realtime API on this machine, to try the tool and to check its values."""
-
     from bench.simulator.faults.kinds import read_line
     from bench.simulator.serving.handshake import Authenticator, TokenIssuer
     from bench.simulator.serving.server import Offer, listen
@@ -134,7 +133,6 @@ def _served(
     offer: Offer, listener: socket.socket, workers: int, ready: Callable[[str | None, list[int]], None]
 ) -> list[Served]:
     """Serve to the end, with a live line where there is a terminal."""
-
     from bench.live_line import LiveLine
     from bench.simulator.serving.server import serve
     from bench.simulator.serving.workers import serve_by_workers
@@ -153,7 +151,6 @@ def _served(
 
 def _clear(ready_file: Path) -> None:
     """Remove the ready file of an earlier run, for which others wait. Raises UsageError where none can be written."""
-
     try:
         ready_file.unlink(missing_ok=True)
     except OSError as error:
@@ -163,7 +160,6 @@ def _clear(ready_file: Path) -> None:
 
 
 def _profile(path: Path | None, like: str | None, step: str | None) -> Profile:
-
     from bench.simulator.profile import default_profile, load_profile
 
     if step is not None and like is None:
@@ -224,7 +220,6 @@ def _tls(ca: Path) -> Any:
 
 def _facts(host: str, port: int, ca: Path | None) -> dict[str, Any]:
     """The content of the ready file. The URLs are complete: a client only adds its key."""
-
     from bench.simulator.agent_behaviour import WIRES
     from bench.simulator.wire import AGENT_PATH
 
@@ -244,7 +239,6 @@ def _facts(host: str, port: int, ca: Path | None) -> dict[str, Any]:
 
 
 def _announce(facts: dict[str, Any], profile: Profile, seed: int, ready_file: Path | None) -> None:
-
     identity = facts["identity"]
     lines = [
         f"SIMULATED Realtime API: delays are assumptions (profile {profile.name}, seed {seed}), not the service's.",
