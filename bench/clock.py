@@ -1,9 +1,9 @@
 """The only reader of clocks, and the way from a kernel's stamp to the process's own time line.
 
 All instants are integer nanoseconds of CLOCK_MONOTONIC, which is one clock for all processes of a host. The kernel
-stamps segments with CLOCK_REALTIME, those that arrive (SO_TIMESTAMPNS) and those that leave (`transport/transmit.py`),
-and NTP may step that clock; so a stamp is turned into an age at once, by reading both clocks together, and only the age
-is used.
+stamps segments with CLOCK_REALTIME: those that arrive (SO_TIMESTAMPNS) and those that leave
+(`transport/tx_timestamps.py`). NTP may step that clock, so a stamp is turned into an age at once, by reading both
+clocks together, and only the age is used.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from bench.limits import Limits
 from bench.observe.inputs import Connected, Failed
 from bench.observe.timeline import Timeline
 from bench.target.target import Target
+from bench.transport.event_loop import LoopMonitor
 from bench.transport.interface import ConnectTimings, OpenTransport, Transport
-from bench.transport.loop import LoopWatch
 from bench.transport.tls import tls_context
 from bench.transport.websocket import open_websocket
 
@@ -74,7 +74,7 @@ class Dialer:
 
     def _authorization(self, limits: Limits, phases: ConnectTimings) -> tuple[str, str] | None:
         """The header that proves who calls. Only what lasted beyond a poll of the loop was a wait for a token."""
-        watch, began_ns = LoopWatch.of_hub(), monotonic_ns()
+        watch, began_ns = LoopMonitor.of_hub(), monotonic_ns()
         polls = watch.polls
         try:
             return self._keyring.header(self.target, limits.upgrade)

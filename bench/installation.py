@@ -68,6 +68,11 @@ def end(process: subprocess.Popen[bytes], within_s: float = 0.0) -> None:
         process.wait(KILLED_S)
 
 
+def last_line(printed: str, otherwise: str = "it printed nothing") -> str:
+    """Return the last line that a process of ours printed, without `rtbench: `; `otherwise` if it printed nothing."""
+    return (printed.strip().splitlines() or [otherwise])[-1].removeprefix("rtbench: ")
+
+
 def is_alive(pid: object) -> bool:
     """Whether a process of this number runs on this host, and is not one that has ended and waits for its parent."""
     if not isinstance(pid, int):

@@ -30,7 +30,7 @@ from bench.protocol.openai_ga import GA
 from bench.run import folder as files
 from bench.run.recorder import Labels, Recorder
 from bench.run.spool import Spool
-from bench.transport.interface import TcpInfo, TransmitStamp
+from bench.transport.interface import TcpInfo, TxTimestamp
 from bench.transport.received import Read, Received
 from bench.transport.websocket import WebSocket
 from bench.units import NEVER_NS
@@ -64,7 +64,7 @@ class SilentStream:
     def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
         return Handed(0)
 
-    def transmitted(self) -> list[TransmitStamp]:
+    def transmitted(self) -> list[TxTimestamp]:
         return []
 
     def network(self) -> TcpInfo | None:

@@ -28,10 +28,10 @@ from tests.system.end_to_end.locust_process import SCENARIO, write_scenario
 
 BUSY, CALLERS, LASTS_S, ROUNDS = 2, 60, 20, 3
 BLIND = """
-from bench.transport import tcp, transmit
+from bench.transport import tcp, tx_timestamps
 
 tcp.enable_stamps = lambda sock: False
-transmit._switch_on = lambda sock: False
+tx_timestamps._switch_on = lambda sock: False
 """
 """Leaves the kernel's stamps out."""
 WAYS: dict[str, tuple[str, tuple[str, ...]]] = {

@@ -87,7 +87,7 @@ def metric(situation: Situation) -> None:
         verdict, told = files.read_document(folder)["validity"], truth_by_row(folder, read_log(truth_log))
         word = verdict["status"]
         print(f"{situation.name}: {situation.callers} callers: {word}; {_first_deltas(folder)}")
-        of_metric = {one.metric: one for one in exactness(folder)}
+        of_metric = {one.metric: one for one in exactness(files.row_reader(folder))}
         wrong = errors_ms(folder, told)
         for name in METRICS:
             if name in wrong:

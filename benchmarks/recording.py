@@ -111,7 +111,7 @@ def turn_end_us(folder: Path) -> dict[str, float]:
     (folder / "spool").mkdir()
     recorder, progress = Recorder(Spool(folder, 0), utc_ns(), hide=keyring.hide), Progress(Spending({}, terms))
     total = Tally()
-    arm = Arm(target, cast(Any, None), cast(Any, None), Pacer(None))
+    arm = Arm(target.label, cast(Any, None), cast(Any, None), Pacer(None))
     talks, listeners = [Talk() for _ in range(TOGETHER)], []
     for number, talk in enumerate(talks):
         talk.timeline.tell(inputs.Connected({"opened": at(0)}, {}))

@@ -68,7 +68,8 @@ def inexact_of(folder: Path, document: Mapping[str, Any]) -> tuple[Inexact, ...]
     told = validity.get("uncertain_metrics") if isinstance(validity, Mapping) else None
     entries: Sequence[Mapping[str, Any]]
     if validity is None:
-        entries = uncertain_metrics(exactness(folder), early_replies(files.row_reader(folder), document))
+        rows = files.row_reader(folder)
+        entries = uncertain_metrics(exactness(rows), early_replies(rows, document))
     else:
         entries = told if isinstance(told, list) else []
     read: list[Inexact] = []

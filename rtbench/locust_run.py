@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from bench.clock import monotonic_ns, monotonic_of
 from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS, USAGE_STATUS, UsageError
-from bench.installation import end, own_environment, python_command
+from bench.installation import end, last_line, own_environment, python_command
 from bench.run import folder as files
 from bench.units import NS_PER_S
 
@@ -32,10 +32,7 @@ SHOWN_OF_LOG = 300
 
 @dataclass(frozen=True)
 class LocustRun:
-    """A run that was started. `log`: what it prints; None if that is this process's terminal.
-
-    `spawned_ns`: when its process was started, on CLOCK_MONOTONIC.
-    """
+    """A run that was started. `log`: None: it prints to this terminal. `spawned_ns`: by CLOCK_MONOTONIC."""
 
     process: subprocess.Popen[bytes]
     log: Path | None = None
@@ -43,18 +40,12 @@ class LocustRun:
 
     def begun(self, runs: Path, name: str = "") -> Path:
         """Its folder in `runs`, once it is there. Raises UsageError where the run, of this name, does not begin."""
-
-        def found() -> Path | None:
-            begun = next(runs.glob(f"*-{name}/run.json" if name else "*/run.json"), None)
-            return begun and begun.parent
-
-        return _awaited(found, self.process, f"the run{name and f' of {name}'}", self.log)
+        pattern = f"*-{name}/run.json" if name else "*/run.json"
+        what = f"the run{name and f' of {name}'}"
+        return _awaited(lambda: next(runs.glob(pattern), None), self.process, what, self.log).parent
 
     def began_ns(self, folder: Path) -> int:
-        """Return when the run began, on CLOCK_MONOTONIC.
-
-        Ask as soon as its folder is there: run.json has UTC, and nobody schedules by a clock that can be set.
-        """
+        """Return when the run began, by CLOCK_MONOTONIC. Ask at once: run.json has UTC, a clock that can be set."""
         now_ns = monotonic_ns()
         told_ns = monotonic_of(int(files.read_document(folder)["started_utc_ns"]))
         return now_ns if told_ns is None else min(now_ns, max(self.spawned_ns, told_ns))
@@ -67,7 +58,7 @@ class LocustRun:
             return f"the run did not end within {within_s:.0f} s of its planned end"
         if status in ENDED and "validity" in files.read_document(folder):
             return ""
-        return f"the run ended with status {status}" + (f": {last_line(self.log)}" if status == USAGE_STATUS else "")
+        return f"the run ended with status {status}" + (f": {last_words(self.log)}" if status == USAGE_STATUS else "")
 
 
 @contextmanager
@@ -126,8 +117,8 @@ def simulator(*options: str) -> Iterator[dict[str, Any]]:
                 command, stdout=output, stderr=output, start_new_session=True, env=own_environment(os.environ)
             )
         try:
-            written = _awaited(lambda: ready if ready.exists() else None, process, "the simulator", log)
-            yield json.loads(written.read_text())
+            _awaited(ready.exists, process, "the simulator", log)
+            yield json.loads(ready.read_text())
         finally:
             process.send_signal(signal.SIGTERM)
             end(process, SIMULATOR_ENDS_S)
@@ -136,19 +127,14 @@ def simulator(*options: str) -> Iterator[dict[str, Any]]:
 def _awaited(found: Callable[[], T | None], process: subprocess.Popen[bytes], what: str, log: Path | None) -> T:
     """What is found once a process has started. Raises UsageError where it ended before, or takes too long."""
     until_ns = monotonic_ns() + int(START_S * NS_PER_S)
-    while (known := found()) is None:
+    while not (known := found()):
         if process.poll() is not None or monotonic_ns() > until_ns:
-            raise UsageError(f"{what} did not start: {last_line(log)}")
+            raise UsageError(f"{what} did not start: {last_words(log)}")
         time.sleep(POLL_S)
     return known
 
 
-def last_line(log: Path | None) -> str:
-    """What a process printed last, without who says so."""
-    return last_words("" if log is None else log.read_text(errors="replace"))
-
-
-def last_words(printed: str) -> str:
-    """The last line of what a process printed."""
-    lines = printed.strip().splitlines()
-    return lines[-1].removeprefix("rtbench: ")[-SHOWN_OF_LOG:] if lines else "it printed nothing"
+def last_words(printed: str | Path | None) -> str:
+    """The end of the last line that a process printed, to us or to its log; None: it has neither."""
+    text = printed.read_text(errors="replace") if isinstance(printed, Path) else printed
+    return last_line(text or "")[-SHOWN_OF_LOG:]

@@ -32,7 +32,7 @@ from bench.protocol.openai import OpenAI
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import Image, Message, MessageRole, ResponseSettings, SessionSettings
-from bench.run.rows import RowIdentity, Words, turn_columns, turn_row
+from bench.run.rows import IDENTITY, Words, turn_columns, turn_row
 from bench.session import Session
 from bench.target.options import ServiceOptions
 from bench.target.target import Target
@@ -635,13 +635,13 @@ def build_session(**changes: Any) -> SessionObservation:
     return SessionObservation(**values | changes)
 
 
-NOBODY = RowIdentity("", "", None, "", None, None, None, "", "", 0, "", simulated=True)
+NOBODY = ("", "", None, "", None, None, None, "", "", 0, "", True)
 
 
 def row_of(turn: TurnObservation, utc_offset_ns: int = 0) -> dict[str, Any]:
     """The columns of a turn's row, without those that say whose it is."""
     columns = turn_columns([turn_row(NOBODY, turn, utc_offset_ns)], Words(str))
-    return {name: value for name, (value,) in columns.items() if name not in RowIdentity._fields}
+    return {name: value for name, (value,) in columns.items() if name not in IDENTITY}
 
 
 def present(row: Mapping[str, Any]) -> dict[str, Any]:

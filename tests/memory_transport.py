@@ -25,7 +25,7 @@ from bench.transport.interface import (
     PacedSender,
     SendReceipt,
     TcpInfo,
-    TransmitStamp,
+    TxTimestamp,
 )
 from bench.transport.parser import frame_bytes
 from bench.transport.received import Read, Received
@@ -64,7 +64,7 @@ class MemoryTransport:
         self.sent: list[tuple[int, bytes]] = []
         self.error_ns, self.kernel = 0, True
         """How far the stamps of what comes can be off, and whether they are the kernel's."""
-        self._transmitted: list[TransmitStamp] = []
+        self._transmitted: list[TxTimestamp] = []
         self._due: list[tuple[int, int, bytes | CloseInfo]] = []
         self._number = 0
         self.schedule(greeting)
@@ -97,11 +97,11 @@ class MemoryTransport:
         if self.transmit is None:
             return 0
         now_ns, ticket = self.clock.now_ns, len(self.sent)
-        self._transmitted.append(TransmitStamp(ticket, now_ns + self.transmit.left_ns, acknowledged=False))
-        self._transmitted.append(TransmitStamp(ticket, now_ns + self.transmit.acknowledged_ns, acknowledged=True))
+        self._transmitted.append(TxTimestamp(ticket, now_ns + self.transmit.left_ns, acknowledged=False))
+        self._transmitted.append(TxTimestamp(ticket, now_ns + self.transmit.acknowledged_ns, acknowledged=True))
         return ticket
 
-    def transmitted(self) -> list[TransmitStamp]:
+    def transmitted(self) -> list[TxTimestamp]:
         told = [one for one in self._transmitted if one.at_ns <= self.clock.now_ns]
         self._transmitted = [one for one in self._transmitted if one.at_ns > self.clock.now_ns]
         return told

@@ -167,7 +167,7 @@ class Copy:
         events = [(event.kind, event.response_id, event.item_id, event.payload_bytes) for event in heard.events]
         return (
             *(heard.turns, events, heard.wire_received, heard.paid_for, heard.began, self.transport.sent),
-            *(timeline.wake_ns, timeline.facts.events, timeline.facts.wire_received, timeline.over),
+            *(timeline.wake_ns, timeline.facts.events, timeline.facts.wire_bytes_received, timeline.over),
             *(turns.all_over, turns.streaming, turns.answering, due and due[:3]),
         )
 

@@ -137,9 +137,8 @@ STARTED = {
     "rtbench.locust_run": {"locust", "rtbench.cli.app"},
     "rtbench.capacity.play": {"bench.load.runners.forecast"},
     "bench.load.runners.children": {"rtbench.cli.app"},
-    "bench.load.runners.finalized_run": {"rtbench.cli.decision"},
+    "bench.load.runners.finalized_run": {"reports.gate", "rtbench.cli.decision"},
     "bench.load.runners.interim_analyses": {"reports.looks"},
-    "bench.load.runners.gating": {"reports.gate"},
     "rtbench.cli.run": {"bench.load.run_files"},
     "bench.load.runners.monitor": {"bench.load.runners.exporter"},
 }

@@ -24,7 +24,7 @@ from bench.protocol.events import Event
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import TurnDetection
-from bench.transport.interface import CloseInfo, SendReceipt, TcpInfo, TransmitStamp
+from bench.transport.interface import CloseInfo, SendReceipt, TcpInfo, TxTimestamp
 from bench.transport.received import Received
 from tests.examples import thorough
 from tests.helpers import (
@@ -824,7 +824,7 @@ class StampingTransport(GuardedTransport):
             self.stamped.append(message)
         return super().send(message, stamped=stamped)
 
-    def transmitted(self) -> list[TransmitStamp]:
+    def transmitted(self) -> list[TxTimestamp]:
         self.looks += 1
         return super().transmitted()
 

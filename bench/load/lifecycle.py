@@ -14,10 +14,9 @@ that it returns, in their order. Four rules hold it together:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from bench.errors import INTERRUPTED_STATUS, USAGE_STATUS
 from bench.run.document import INTERRUPTED
@@ -62,10 +61,7 @@ class RunBegan:
 
 @dataclass(frozen=True)
 class StopRequested:
-    """A part of the run asks for its end: its sessions are done, its budget is spent, its question is decided.
-
-    `spent`: turns in flight take no further response.
-    """
+    """A part of the run asks for its end. `spent`: turns in flight take no further response."""
 
     reason: str
     spent: bool = False
@@ -178,28 +174,44 @@ class RunLifecycle:
 
     @property
     def may_start(self) -> bool:
-        """Whether a session or turn may start."""
         return self.state is RunState.RUNNING and not self.is_spent
 
     def tell(self, event: RunEvent) -> RunActions:
         """Take an event, and return what is to be done, in this order."""
-        if self.state is RunState.REPORTED:
-            return ()
-        return _HANDLERS[type(event)](self, event)
-
-    # The start.
-
-    def _sign_in_started(self, _: SignInStarted) -> RunActions:
-        if self.state is RunState.IDLE:
-            self.state = RunState.SIGNING_IN
+        match event:
+            case _ if self.state is RunState.REPORTED:
+                return ()
+            case SignInStarted() if self.state is RunState.IDLE:
+                self.state = RunState.SIGNING_IN
+            case RunBegan() if self.state is RunState.SIGNING_IN:
+                self.state = RunState.RUNNING
+            case StopRequested():
+                return self._stop_requested(event)
+            case RunRefused():
+                return self._refused(event)
+            case SignalReceived() if self.state in ENDING:
+                self.is_hurried = True
+            case SignalReceived():
+                return (*self._end(INTERRUPTED), StopTest())
+            case MasterLost() if self.state not in NOT_BEGUN:
+                self.is_hurried = True  # turns in flight cost money that no master counts
+                ended = self._end(MASTER_IS_MISSING) if self.state is RunState.RUNNING else ()
+                return (SetExitStatus(USAGE_STATUS), *ended)
+            case UsersStopping(reason, spent):
+                self.is_spent = self.is_spent or spent
+                return self._end_if_on(reason)
+            case ProcessQuitting():
+                return self._end_if_on(INTERRUPTED if self.state is RunState.RUNNING else "")
+            case UsersStopped():
+                ended = self._end_if_on("")
+                if self.state is not RunState.DRAINING:
+                    return ended
+                self.state = RunState.CLOSING
+                return (*ended, CloseRun())
+            case RunClosed(failed) if self.state is RunState.CLOSING:
+                self.state = RunState.REPORTED
+                return (SetExitStatus(USAGE_STATUS),) if failed else ()
         return ()
-
-    def _began(self, _: RunBegan) -> RunActions:
-        if self.state is RunState.SIGNING_IN:
-            self.state = RunState.RUNNING
-        return ()
-
-    # Causes of the end.
 
     def _stop_requested(self, request: StopRequested) -> RunActions:
         if self.state in NOT_BEGUN:  # of an earlier run
@@ -226,25 +238,8 @@ class RunLifecycle:
         stops = () if before in ENDING else (StopTest(),)
         return (SetExitStatus(USAGE_STATUS), *shown, *stops)
 
-    def _signalled(self, _: SignalReceived) -> RunActions:
-        if self.state in ENDING:
-            self.is_hurried = True
-            return ()
-        return (*self._end(INTERRUPTED), StopTest())
-
-    def _master_lost(self, _: MasterLost) -> RunActions:
-        if self.state in NOT_BEGUN:
-            return ()
-        self.is_hurried = True  # turns in flight cost money that no master counts
-        ended = self._end(MASTER_IS_MISSING) if self.state is RunState.RUNNING else ()
-        return (SetExitStatus(USAGE_STATUS), *ended)
-
-    def _users_stopping(self, stopping: UsersStopping) -> RunActions:
-        self.is_spent = self.is_spent or stopping.spent
-        return self._end(stopping.reason) if self.state in (RunState.SIGNING_IN, RunState.RUNNING) else ()
-
-    def _quitting(self, _: ProcessQuitting) -> RunActions:
-        return self._users_stopping(UsersStopping(INTERRUPTED if self.state is RunState.RUNNING else ""))
+    def _end_if_on(self, reason: str) -> RunActions:
+        return self._end(reason) if self.state in (RunState.SIGNING_IN, RunState.RUNNING) else ()
 
     def _end(self, reason: str) -> RunActions:
         """Drain the run, if it began."""
@@ -263,35 +258,6 @@ class RunLifecycle:
         if not self._leads or self.reason in ("", ALL_DONE, INTERRUPTED):
             return ()
         return (Say(f"the run ends early: {self.reason}"),)
-
-    # The close.
-
-    def _users_stopped(self, _: UsersStopped) -> RunActions:
-        ended = self._users_stopping(UsersStopping())
-        if self.state is not RunState.DRAINING:
-            return ended
-        self.state = RunState.CLOSING
-        return (*ended, CloseRun())
-
-    def _closed(self, closed: RunClosed) -> RunActions:
-        if self.state is not RunState.CLOSING:
-            return ()
-        self.state = RunState.REPORTED
-        return (SetExitStatus(USAGE_STATUS),) if closed.failed else ()
-
-
-_HANDLERS: Mapping[type[RunEvent], Callable[[RunLifecycle, Any], RunActions]] = {
-    SignInStarted: RunLifecycle._sign_in_started,
-    RunBegan: RunLifecycle._began,
-    StopRequested: RunLifecycle._stop_requested,
-    RunRefused: RunLifecycle._refused,
-    SignalReceived: RunLifecycle._signalled,
-    MasterLost: RunLifecycle._master_lost,
-    UsersStopping: RunLifecycle._users_stopping,
-    UsersStopped: RunLifecycle._users_stopped,
-    ProcessQuitting: RunLifecycle._quitting,
-    RunClosed: RunLifecycle._closed,
-}
 
 
 def never_begun(reason: str) -> str:

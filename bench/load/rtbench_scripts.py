@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from bench.errors import USAGE_STATUS
-from bench.load.planning.run_words import SCRIPTS, scenario_of
+from bench.load.planning.command_line import SCRIPTS, scenario_of
 from bench.load.user import RealtimeUser, script
 
 if SCRIPTS not in os.environ:  # a worker got this file from its master

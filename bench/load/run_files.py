@@ -17,8 +17,8 @@ from locust.argument_parser import get_parser
 from locust.main import main as locust
 
 from bench.errors import USAGE_STATUS, UsageError
+from bench.load.planning.command_line import locust_files, run_words
 from bench.load.planning.run_options import add_command
-from bench.load.planning.run_words import locust_files, run_words
 from bench.load.runners import locust_events
 
 
@@ -53,10 +53,10 @@ def play_files() -> None:
 
     def note(environment: Any, **_: Any) -> None:
         began.append(environment)
-        environment.parsed_options.locustfile = ",".join(map(str, (*said.locust_files, *said.scripts)))
+        environment.parsed_options.locustfile = ",".join(map(str, said.files))
 
     events.init.add_listener(note)
-    files, variables = locust_files(said.scripts, said.locust_files)
+    files, variables = locust_files(*said.files)
     os.environ |= variables
     sys.argv[1:] = ["-f", files, *said.others]
     try:

@@ -35,7 +35,7 @@ from bench.clock import monotonic_ns
 from bench.errors import UsageError
 from bench.load.lifecycle import RunRefused
 from bench.load.planning.load_model import IN_SCENARIO
-from bench.load.planning.tasks import Caller, SessionTask, as_sessions, at_its_line, class_file, is_locust_word, script
+from bench.load.planning.tasks import Caller, SessionTask, as_sessions, at_its_line, file_of, is_locust_word, script
 from bench.load.runners import locust_events
 from bench.load.runners.role import ProcessRole
 from bench.plan.script import SETTINGS
@@ -83,21 +83,16 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
 
     @classmethod
     def scenario_name(cls) -> str:
-        """The name of the file that defines the class."""
-        return class_file(cls).stem
+        return file_of(cls).stem
 
     @classmethod
     def settings(cls) -> dict[str, Any]:
-        """Return what is set of a script's keys."""
         return {key: value for key in SETTINGS.fields if (value := getattr(cls, key)) is not None}
 
     # Session after session.
 
     def run(self) -> None:
-        """Live as a user, as Locust asks.
-
-        What fails or cannot be done ends the run, which else would wait for this user.
-        """
+        """Live as a user, as Locust asks. What fails ends the run, which else would wait for this user."""
         self._copies = ()
         for name in ("on_start", "on_stop"):
             setattr(self, name, partial(self._guard, name, getattr(self, name)))
@@ -116,7 +111,7 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
 
     def _give_up(self, error: UsageError) -> NoReturn:
         """Leave the user, and have the run ended. Of all exceptions Locust lets this one pass without a traceback."""
-        named = at_its_line(error, class_file(type(self)), type(self).__name__)
+        named = at_its_line(error, file_of(type(self)), type(self).__name__)
         self.environment.rtbench.tell(RunRefused(str(named)))
         raise GreenletExit
 
@@ -146,14 +141,10 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
             gevent.sleep(min(left_ns / NS_PER_S, IDLE_S))
 
     def stop(self, force: bool = False) -> bool:
-        """Stop, as Locust asks.
-
-        Who is stopping already goes on doing so: a run's end may come from two sides at once.
-        """
+        """Stop, as Locust asks, unless that goes on already: a run's end may come from two sides at once."""
         return False if self.is_leaving() and not force else bool(super().stop(force))
 
     def is_leaving(self) -> bool:
-        """Whether Locust has asked this user to go."""
         return bool(self._state == LOCUST_STATE_STOPPING)
 
 

@@ -10,25 +10,15 @@ heard, by when it said so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.clock import Arrival, Handed
 from bench.observe.inputs import Transmitted
-from bench.observe.observation import receive_timestamp_source
+from bench.observe.observation import Instants
 from bench.protocol.events import Event, Kind
-from bench.units import NS_PER_MS
+from bench.units import NEVER_NS, NS_PER_MS
 from bench.untrusted.values import LONGEST_TEXT
-
-
-@dataclass(slots=True)
-class Departure:
-    """A message that was sent stamped: the clock before its send call, and the instants that it marks."""
-
-    handed_ns: int
-    marks: Sequence[str]
-    stamped: bool = False
-    """Whether the kernel has said when it left."""
 
 
 @dataclass(slots=True, eq=False)
@@ -36,15 +26,15 @@ class Sending:
     """The transmit stamps of one turn."""
 
     sends: int = 0
-    kernel_stamps: int = 0
-    departures: dict[int, Departure] = field(default_factory=dict)
-    """ticket → departure"""
+    departures: dict[int, tuple[int, Sequence[str]]] = field(default_factory=dict)
+    """ticket → the clock before the send call, and the instants that its message marks"""
+    stamped: set[int] = field(default_factory=set)
+    """Tickets of which the kernel has said when the message left."""
 
-    def sent(self, handed: Handed, marks: Sequence[str]) -> None:
-        """Note a message that was handed to the kernel and marks these instants."""
+    def note(self, handed: Handed, marks: Sequence[str]) -> None:
         self.sends += 1
         if handed.ticket:
-            self.departures[handed.ticket] = Departure(handed.at_ns, marks)
+            self.departures[handed.ticket] = handed.at_ns, marks
 
     def transmitted(self, stamp: Transmitted) -> tuple[Sequence[str], int]:
         """(the instants that a stamp moves, how many ns later they are by it); none where it tells nothing new.
@@ -52,22 +42,15 @@ class Sending:
         A segment that is sent again is stamped again: the first stamp counts. One from before the send call cannot be:
         the wall clock was stepped.
         """
-        departure = self.departures.get(stamp.ticket)
-        if departure is None or stamp.acknowledged or departure.stamped or stamp.at_ns < departure.handed_ns:
+        handed_ns, marks = self.departures.get(stamp.ticket, (NEVER_NS, ()))
+        if stamp.acknowledged or stamp.ticket in self.stamped or stamp.at_ns < handed_ns:
             return (), 0
-        departure.stamped = True
-        self.kernel_stamps += 1
-        return departure.marks, stamp.at_ns - departure.handed_ns
+        self.stamped.add(stamp.ticket)
+        return marks, stamp.at_ns - handed_ns
 
     def acknowledged(self, stamp: Transmitted) -> Sequence[str]:
         """The instants of the message that a stamp acknowledges, where it is known when that left."""
-        departure = self.departures.get(stamp.ticket)
-        return departure.marks if departure is not None and departure.stamped and stamp.acknowledged else ()
-
-    @property
-    def source(self) -> str | None:
-        """`kernel`, `userspace` or `mixed`: where the instants of sends come from; None where there are none."""
-        return receive_timestamp_source(self.kernel_stamps, self.sends - self.kernel_stamps)
+        return self.departures[stamp.ticket][1] if stamp.acknowledged and stamp.ticket in self.stamped else ()
 
 
 UNHEARD_NS = 1_000_000_000
@@ -83,16 +66,11 @@ SPEECH_INSTANTS = {
 
 
 @dataclass(slots=True, eq=False)
-class Hearing:
-    """What the service has heard of one turn. `vad`: it finds the end of speech itself; `tail_ns`: as in `TurnPlan`."""
+class Hearing(Instants):
+    """What the service has heard of one turn; the fields without a default are `TurnPlan`'s (`trailing_silence_ns`)."""
 
     vad: bool
     tail_ns: int
-    instants: dict[str, int] = field(default_factory=dict)
-    errors_ns: dict[str, int] = field(default_factory=dict)
-    """How much earlier each arrival may really have been; an instant that was taken back has none."""
-    widths_ns: dict[str, int] = field(default_factory=dict)
-    """How much later each moment of speech may really have been: as long as the send call took."""
     clock_ns: dict[str, int] = field(default_factory=dict)
     """Where the speech begins and ends on the session's clock of input audio."""
     heard_to_ns: int | None = None
@@ -112,14 +90,13 @@ class Hearing:
     text: str = ""
 
     def mark_moments(self, moments: Mapping[str, int], handed: Handed, clock_ns: int) -> list[str]:
-        """Mark the moments of speech that a message holds, each recorded so many ns before the message was due.
+        """Mark the moments of speech in a message, each so many ns before it was due; return those that are new.
 
-        `clock_ns`: how much audio the session has sent with this message. Returns the instants that it marks first.
+        `clock_ns`: how much audio the session has sent with this message.
         """
         marks = [instant for instant in moments if instant not in self.instants]
         for instant in marks:
-            self.instants[instant] = handed.at_ns - moments[instant]
-            self.widths_ns[instant] = handed.width_ns
+            self.sent(instant, handed.at_ns - moments[instant], handed.width_ns)
             self.clock_ns[instant] = clock_ns - moments[instant]
         return marks
 
@@ -128,40 +105,27 @@ class Hearing:
         del self.clock_ns[instant]
         return self.instants.pop(instant), self.widths_ns.pop(instant)
 
-    def move_marks(self, marks: Iterable[str], late_ns: int) -> None:
-        """Move these instants: the message that marks them left so much later than was thought."""
-        for instant in marks:
-            self.instants[instant] += late_ns
-            self.widths_ns[instant] = 0
-
     def happened(self, event: Event, arrival: Arrival) -> None:
-        """Take note of what the service says that it hears."""
         kind = event.kind
+        instant = SPEECH_INSTANTS[kind]
+        if kind is not Kind.SPEECH_STARTED or instant not in self.instants:
+            self.arrived(instant, arrival)
         if kind is Kind.SPEECH_STARTED:
-            if SPEECH_INSTANTS[kind] not in self.instants:
-                self._mark(kind, arrival)
             self.open = self.uncommitted = True
-            return
-        self._mark(kind, arrival)
-        if kind is Kind.SPEECH_STOPPED:
+        elif kind is Kind.SPEECH_STOPPED:
             self.open = False
             self.heard_to_ns = None if event.audio_ms is None else event.audio_ms * NS_PER_MS
         elif kind is Kind.COMMITTED:
             self.uncommitted, self.committed_item = False, event.item_id
             self.instants.pop("input_transcribed", None)  # that was of what was committed before
 
-    def _mark(self, kind: Kind, arrival: Arrival) -> None:
-        instant = SPEECH_INSTANTS[kind]
-        self.instants[instant], self.errors_ns[instant] = arrival.at_ns, arrival.error_ns
-
     def transcribed(self, event: Event, arrival: Arrival) -> None:
-        """Count a transcription that came, or failed, and keep its text."""
         self.transcripts += 1
         self.failed_transcripts += event.kind is Kind.INPUT_NOT_TRANSCRIBED
         if event.kind is Kind.INPUT_TRANSCRIBED:
             self.text = f"{self.text} {event.text}".strip()[:LONGEST_TEXT]
             if self.committed_item in ("", event.item_id):
-                self._mark(Kind.INPUT_TRANSCRIBED, arrival)
+                self.arrived("input_transcribed", arrival)
 
     @property
     def words(self) -> str | None:
@@ -171,7 +135,6 @@ class Hearing:
 
     @property
     def spoken(self) -> bool:
-        """Whether the caller has said everything."""
         return not self.vad or "speech_end" in self.instants
 
     @property
@@ -180,18 +143,13 @@ class Hearing:
         return self.vad and "speech_stopped" in self.instants and not self.open
 
     @property
-    def heard_out(self) -> bool:
-        """Whether the VAD has heard to the end of the caller's speech, not just to a pause in it."""
-        if not self.noticed or "speech_end" not in self.instants:
+    def finished(self) -> bool:
+        """Whether the VAD has heard to the end of the caller's speech, not just to a pause, and committed all of it."""
+        if not self.noticed or "speech_end" not in self.instants or not self.commits or self.uncommitted:
             return False
         if self.heard_to_ns is None or self.heard_to_ns < self.clock_ns.get("speech_start", 0):  # or by another clock
             return self.instants["speech_stopped"] >= self.instants["speech_end"]
         return self.heard_to_ns >= self.clock_ns["speech_end"] - self.tail_ns
-
-    @property
-    def finished(self) -> bool:
-        """Whether the service has heard the caller's speech to its end, and committed all of it."""
-        return self.heard_out and self.commits > 0 and not self.uncommitted
 
     def all_committed(self, now_ns: int) -> bool:
         """Whether the service has committed all that it will ever hear."""

@@ -11,7 +11,7 @@ it tells the timeline in the inputs that it always tells.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 
@@ -51,8 +51,8 @@ class SessionStart(Input, frozen=True):
 class Connected(Input, frozen=True, tag="connected"):
     """The upgrade is done, or was refused: its phases, the service's response headers, the wait for a token before.
 
-    `errors_ns`: how much earlier each phase may really have ended. Connecting begins once there is a token: what a
-    sign-in takes is not the service's. `call_id`: how an agent was told to name the call; "" elsewhere.
+    `uncertainties_ns`: how much earlier each phase may really have ended. Connecting begins once there is a token.
+    `call_id`: how an agent was told to name the call; "" elsewhere.
     """
 
     instants: Mapping[str, int]
@@ -72,10 +72,10 @@ class Begun(Input, frozen=True, tag="begin"):
 class Sent(Input, frozen=True, tag="sent"):
     """A client event of the current turn, or of the session where no turn is open, was handed to the kernel.
 
-    The call took `width_ns`. `ticket`: by which `Transmitted` says when it really left. `moments`: instants of speech
-    that a microphone recorded so many ns before. `late`: it left late for its schedule. `event`: in a log what it
-    said, its audio cut unless that is kept; left out where it is long. `aside`: its event id, where it is the script's
-    own and no turn's, although one may be open. `item`: the one that it cuts, after `heard_ms`, or retrieves.
+    The call took `uncertainty_ns`. `ticket`: by which `Transmitted` says when it really left. `instants`: those of
+    speech that a microphone recorded so many ns before. `late`: it left late for its schedule. `event`: in a log what
+    it said, its audio cut unless that is kept; left out where it is long. `untracked`: its event id, where it is the
+    script's own and no turn's. `item`: the one that it cuts, after `played_ms`, or retrieves.
     """
 
     name: str
@@ -102,7 +102,7 @@ class HistoryBegun(Input, frozen=True, tag="history"):
 class Renews(Input, frozen=True, tag="renews"):
     """The session takes the place of one that was as old as one may be; the first thing that it is told.
 
-    `heard_ns`: when the caller had heard the last reply in that one to its end; None where none was heard.
+    `previous_reply_end_ns`: when the caller had heard the last reply in that one; None where none was heard.
     """
 
     previous_reply_end_ns: int | None = None
@@ -124,10 +124,7 @@ class Transmitted(Input, frozen=True, tag="transmitted"):
 
 
 class Expected(Input, frozen=True, tag="expect"):
-    """The script insists that the turn under way gets an event of a kind by an instant.
-
-    `kind`: the name of a `bench.protocol.events.Kind`, in lower case.
-    """
+    """The script insists on an event by an instant. `kind`: the name of a `Kind` in lower case."""
 
     kind: str
     until_ns: int
@@ -136,7 +133,7 @@ class Expected(Input, frozen=True, tag="expect"):
 class InterruptionAwaited(Input, frozen=True, tag="await_interruption"):
     """The script interrupts the reply of the turn under way while it is played, or lets a sound be heard during it.
 
-    `verify`: and has it checked that the service keeps nothing beyond the cut.
+    `verify_truncation`: and has it checked that the service keeps nothing beyond the cut.
     """
 
     kind: InterruptionKind
@@ -161,10 +158,7 @@ class SilenceRestored(Input, frozen=True, tag="restore_silence"):
 
 
 class CallAnswered(Input, frozen=True, tag="call"):
-    """What a function returned that the service called was handed over.
-
-    `wrong`: what is wrong with the call; "" where nothing is.
-    """
+    """A function's output was handed over. `wrong`: what is wrong with the service's call; "" where nothing is."""
 
     call_id: str
     at_ns: int
@@ -204,8 +198,8 @@ class Failed(Input, frozen=True, tag="fail"):
 class Closed(Input, frozen=True, tag="closed"):
     """The connection is gone; `ours`: we ended it, because what came broke a rule of the protocol or passed a limit.
 
-    `cause`, `error_ns`: as of `bench.transport.interface.CloseInfo`. OpenAI refuses by an error, and a close after the
-    upgrade.
+    `cause`, `uncertainty_ns`: as of `bench.transport.interface.CloseInfo`. OpenAI refuses by an error, and a close
+    after the upgrade.
     """
 
     code: int
@@ -223,10 +217,9 @@ class Finished(Input, frozen=True, tag="finish"):
 
 
 class TurnsDelivered(Input, frozen=True, tag="deliver"):
-    """Turns that are over, and await nothing more by this instant, were delivered.
+    """Turns were delivered, by their numbers: they are over, and await nothing more by this instant.
 
-    `turns`: their numbers. `tasks_done`: of turns by number, whether they have done their task, if a Python program
-    says so.
+    `tasks_done`: of turns by number, whether they have done their task, if a Python program says so.
     """
 
     at_ns: int
@@ -258,19 +251,23 @@ AnyInput = (
 )
 
 
-class Pay(NamedTuple):
+class Work(msgspec.Struct, frozen=True):
+    """The base of all that there is to do."""
+
+
+class Pay(Work, frozen=True):
     """Tell of the tokens of responses that are done; whatever they belong to, each is told once."""
 
     usage: Usage
 
 
-class Cancel(NamedTuple):
+class Cancel(Work, frozen=True):
     """Have the service end the response under way: its reply was interrupted."""
 
     event_id: str
 
 
-class Truncate(NamedTuple):
+class Truncate(Work, frozen=True):
     """Tell the service how much of an item was heard of a reply that was stopped, so that it knows what we know."""
 
     item_id: str
@@ -278,52 +275,38 @@ class Truncate(NamedTuple):
     event_id: str
 
 
-class Retrieve(NamedTuple):
+class Retrieve(Work, frozen=True):
     """Have the service show what it keeps of an item that it says it has cut."""
 
     item_id: str
     event_id: str
 
 
-class TellPlayed(NamedTuple):
+class TellPlayed(Work, frozen=True):
     """Tell the service that all that came before a mark of its was played, or dropped."""
 
     mark: str
 
 
-class MeasureNetwork(NamedTuple):
+class MeasureNetwork(Work, frozen=True):
     """Measure the network: a turn has ended, and nobody has said yet what the way to the peer was like then."""
 
 
-class DeliverTurn(NamedTuple):
+class DeliverTurn(Work, frozen=True):
     """Pass on a turn that is over and awaits nothing more."""
 
     turn: TurnObservation
 
 
-class AskForResponse(NamedTuple):
+class AskForResponse(Work, frozen=True):
     """Ask for the turn's response: a VAD that starts none has committed all of the speech."""
 
 
-class CallFunction(NamedTuple):
+class CallFunction(Work, frozen=True):
     """Have a function called, whose output is told once it is handed over."""
 
     call: FunctionCall
 
 
-class GoOn(NamedTuple):
+class GoOn(Work, frozen=True):
     """Ask for the response that goes on from what the functions returned."""
-
-
-Work = (
-    Pay
-    | Cancel
-    | Truncate
-    | Retrieve
-    | TellPlayed
-    | MeasureNetwork
-    | DeliverTurn
-    | AskForResponse
-    | CallFunction
-    | GoOn
-)

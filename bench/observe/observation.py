@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, get_args
 
 import msgspec
 
+from bench.clock import Arrival
 from bench.columns import TURN_ARRIVALS, TURN_SENDS
 from bench.metrics import (
     CATALOGUE,
@@ -33,6 +35,25 @@ from bench.metrics import (
 from bench.plan.turn_plan import Reference, words_of
 from bench.protocol.events import FunctionCall, Usage
 from bench.protocol.rate_limits import wait_in, wait_of
+
+
+@dataclass(slots=True, eq=False)
+class Instants:
+    """Instants of a turn or session that is under way, by their names, and how far each can be off."""
+
+    instants: dict[str, int] = field(default_factory=dict, kw_only=True)
+    errors_ns: dict[str, int] = field(default_factory=dict, kw_only=True)
+    """How much earlier each arrival may really have been."""
+    widths_ns: dict[str, int] = field(default_factory=dict, kw_only=True)
+    """How much later each send may really have been: as long as the send call took."""
+
+    def arrived(self, instant: str, arrival: Arrival) -> None:
+        self.instants[instant], self.errors_ns[instant] = arrival.at_ns, arrival.error_ns
+
+    def sent(self, instant: str, at_ns: int, width_ns: int) -> None:
+        """Mark an instant by what was sent, if it is the first of its name."""
+        if instant not in self.instants:
+            self.instants[instant], self.widths_ns[instant] = at_ns, width_ns
 
 
 class Quality(NamedTuple):
@@ -94,10 +115,7 @@ def _errors(reference: str, words: str | None) -> tuple[int | None, int | None]:
     return (None, None) if words is None or not words_of(reference) else word_errors(reference, words)
 
 
-TIMES = {
-    scope: tuple((m.name, m) for m in CATALOGUE.values() if m.scope == scope and m.unit == "ms")
-    for scope in get_args(Scope)
-}
+TIMES = {scope: [m for m in CATALOGUE.values() if m.scope == scope and m.unit == "ms"] for scope in get_args(Scope)}
 ARRIVALS, SENDS = frozenset(TURN_ARRIVALS), frozenset(TURN_SENDS)
 NONE_LOST = frozenset({"ok", "renewed", "unfinished"})
 """Outcomes of sessions whose script was played to its end, goes on in another session, or was cut by the run's end."""
@@ -309,5 +327,5 @@ def receive_timestamp_source(kernel: int, user: int) -> str | None:
 
 def times_ns(scope: Scope, instants: Mapping[str, int], column: ColumnValue) -> dict[str, int]:
     """The metrics of a scope that are times and that are known by these instants and columns, in nanoseconds."""
-    values = ((name, metric.value_ns(instants, column)) for name, metric in TIMES[scope])
+    values = ((metric.name, metric.value_ns(instants, column)) for metric in TIMES[scope])
     return {name: value for name, value in values if value is not None}

@@ -7,7 +7,7 @@ sample. It ends with the last block that stands 5 dB above what was behind it wh
 `PAUSE_NS`. All of it is made of integers, so it depends neither on how the stream is cut nor on the machine.
 
 What a stream begins with, loud and steady, may be a sound or lie behind one. It is a sound if it is a tone
-(`bench.observe.tones`), or if it stops within `SETTLED` blocks: before the stream was silence. All else lies behind the
+(`is_tone`), or if it stops within `SETTLED` blocks: before the stream was silence. All else lies behind the
 voice. A tone that is held is a sound as long as it lasts, and never lies behind another one.
 
 How far a begin can be off depends on how far the sound stands out: `ERRORS_NS`, from `make benchmark PARTS=onsets`
@@ -24,7 +24,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from bench.metrics import AUDIBLE
-from bench.observe.tones import is_tone
 from bench.protocol.audio import Samples, measured_blocks
 from bench.units import NS_PER_MS
 
@@ -107,11 +106,9 @@ class Onsets:
         self._heard: Samples = np.zeros(self._kept, np.int16)
         """The samples of the blocks that came last, with those before them."""
         self._heard_end = 0
-        """The sample of the stream with which they end."""
         self._number = 0
         """The number of the next block."""
         self._energies = (0, 0, 0)
-        """The energies of the blocks before the next one."""
         self._blocks: deque[Block] = deque(maxlen=SETTLED)
         self._group = 0
         self._groups: deque[int] = deque(maxlen=GROUPS)
@@ -122,9 +119,7 @@ class Onsets:
         self._level = self._same = 0
         """The energy of the first group of a sound that stays at its level, and how many groups did."""
         self._tone = False
-        """Whether these are a tone."""
         self._sent = True
-        """Whether what is heard now was sent."""
         self._noise = 0
         """Groups of noise since the last sound, or silence, that was sent."""
         self._streams = False
@@ -145,10 +140,7 @@ class Onsets:
         """The sample up to which it is heard."""
 
     def hear(self, samples: Samples, *, sent: bool = True) -> list[SoundMark]:
-        """Take the next samples; the marks that are known by them, in their order, of a sound that goes on the last.
-
-        `sent`: whether they came, or are silence that stands for what did not.
-        """
+        """Take the next samples, which were `sent`, or stand for silence that was not; return what they make known."""
         self._sent = sent
         marks: list[SoundMark] = []
         end = self._number * self._size + len(self._left) + len(samples)
@@ -176,7 +168,6 @@ class Onsets:
         return measured_blocks(heard[kept - self._lag :], self._lag, self._size)
 
     def _take(self, energy: int, first: int, last: int) -> Known:
-        """Take a block; what it makes known."""
         number, self._number = self._number, self._number + 1
         earlier = self._energies
         level = (energy + earlier[0] + earlier[1] + earlier[2]) // SMOOTHED
@@ -258,7 +249,6 @@ class Onsets:
             self._behind_sound = self._behind
 
     def _holds_tone(self, mean: int) -> bool:
-        """Whether the sound is a tone that is held, of which this is another group."""
         low, high = sorted((mean, self._level))
         if high * NEARLY_SAME[1] > low * NEARLY_SAME[0]:
             self._level, self._same, self._tone = mean, 1, False
@@ -342,8 +332,50 @@ class Onsets:
 
     @property
     def _error_ns(self) -> int:
-        """How far the begin of the sound that is heard can be off."""
         if self._behind_sound < HUSHED:
             return self._early_ns
         error_ns = next(error_ns for times, error_ns in ERRORS_NS if self._peak >= times * self._behind_sound)
         return max(error_ns, self._early_ns)
+
+
+# A tone, a sum of a few sines, can be predicted from the samples before it, noise cannot. Each sample is predicted as
+# the best weighted sum of those before it, which leaves only the rounding of up to ORDER / 2 sines. White and pink
+# noise, and a room, leave more than a fiftieth of their energy. Voices and music may leave as little as tones for a
+# while, but their level changes, which is looked at first. The sums are of integers, and the rest is calculated in one
+# order, so the answer does not depend on the machine.
+ORDER = 16
+"""Samples from which the next one is predicted: two for each sine."""
+GAIN = 50
+"""How many times the energy that cannot be predicted a tone has."""
+ROUNDING = 1 / 12
+"""The energy of the rounding of a sample, without which a pure tone has more than one best prediction."""
+
+
+def is_tone(samples: Samples) -> bool:
+    """Return whether 50 ms at 8 kHz are a tone; a direct current is none, for it is not heard."""
+    count = len(samples) - ORDER
+    wide = samples.astype(np.int64)
+    wide -= int(wide.sum()) // len(wide)
+    shifted = np.array([wide[ORDER - step :][:count] for step in range(ORDER + 1)])
+    (energy, *wanted), *products = (shifted @ shifted.T).tolist()
+    if energy <= GAIN * count * ROUNDING:
+        return False
+    return bool(_unpredicted([row[1:] for row in products], wanted, energy, count * ROUNDING) * GAIN < energy)
+
+
+def _unpredicted(products: list[list[int]], wanted: list[int], energy: float, rounding: float) -> float:
+    """Return what the best prediction leaves of the energy, by Cholesky's decomposition of the normal equations."""
+    rows, solved = list[list[float]](), list[float]()
+    for place, given in enumerate(products):
+        row = list[float]()
+        for before, earlier in enumerate(rows):
+            known = sum(mine * other for mine, other in zip(row, earlier, strict=False))
+            row.append((given[before] - known) / earlier[before])
+        diagonal = given[place] + rounding - sum(value * value for value in row)
+        if diagonal <= 0:  # nothing is left that this sample could tell
+            diagonal = rounding
+        row.append(float(diagonal**0.5))
+        rows.append(row)
+        known = sum(value * answer for value, answer in zip(row, solved, strict=False))
+        solved.append((wanted[place] - known) / row[place])
+    return energy - sum(value * value for value in solved)

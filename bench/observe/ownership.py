@@ -11,6 +11,7 @@ timeout, is nobody's, and so is the answer to it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import chain
 from typing import NamedTuple
 
@@ -64,8 +65,7 @@ class Ownership:
 
     def asked(self, turn: PendingTurn) -> None:
         """Note that a turn's `response.create` was sent."""
-        plan = turn.plan
-        self._expect(Request(turn, False, turn.request_event_id, plan.out_of_band))
+        self._expect(Request(turn, False, turn.request_event_id, turn.plan.out_of_band))
 
     def asked_aside(self, event_id: str) -> None:
         """Note that the script asked for a response that is no turn's."""
@@ -86,7 +86,6 @@ class Ownership:
         self._doubted = [request for request in self._unanswered if request.turn is turn]
 
     def knows(self, response_id: str) -> bool:
-        """Whether any event of this response came."""
         return response_id in self._by_response
 
     def committed(self, turn: PendingTurn) -> None:
@@ -111,20 +110,13 @@ class Ownership:
         elif current is not None and current.state is State.CALLING:
             # nobody asked for it: what was asked for is answered, and the client has not asked to go on
             claim = Claim(current, "fills")
-        elif (
-            current is not None
-            and self.service_responds
-            and (current.hearing.noticed or not current.plan.has_turn_events)
-        ):
+        elif current is not None and self.service_responds and current.speech_noticed:
             claim = Claim(current, "answers", 1)  # the service does not announce its commit, or does so later
         self._own(self._by_response, event.response_id, claim.turn)
         return claim
 
     def _take_request(self, event_id: str) -> tuple[PendingTurn | None, int]:
-        """Take off the request of this name, else the oldest that is in band, else the oldest.
-
-        Returns (the turn whose response begins, how many requests that answers).
-        """
+        """Take off the named request, else the oldest in band, else the oldest: (its turn, how many are answered)."""
         named = (place for place, request in enumerate(self._unanswered) if event_id and request.event_id == event_id)
         in_band = (place for place, request in enumerate(self._unanswered) if not request.out_of_band)
         place = next(chain(named, in_band), 0)
@@ -176,7 +168,10 @@ class Ownership:
             self._under_way.add(event.response_id)
         elif event.kind is Kind.RESPONSE_DONE:
             self._under_way.discard(event.response_id)
-            return not event.response_id and self.drop_request(turn)  # a server that leaves ids out
+            if event.response_id:
+                return False
+            # a server that leaves ids out
+            return self._drop(request for request in self._unanswered if request.turn is turn) is not None
         elif event.kind is Kind.SPEECH_STARTED:
             self._under_way.add(event.item_id)
         elif event.kind is Kind.COMMITTED:
@@ -187,23 +182,20 @@ class Ownership:
                 self._expect(Request(turn, by_vad=True))
         return False
 
-    def drop_request(self, turn: PendingTurn | None) -> bool:
-        """Drop the oldest request of this turn, or nobody's: no response to it will come. False where there is none."""
-        request = next((request for request in self._unanswered if request.turn is turn), None)
+    def _drop(self, requests: Iterable[Request]) -> Request | None:
+        """Drop the first of these requests: no response to it will come. None if there is none."""
+        request = next(iter(requests), None)
         if request is not None:
             self._unanswered.remove(request)
-        return request is not None
+        return request
 
     def drop_commit(self, turn: PendingTurn) -> None:
-        """Drop this turn's commit: the service did not take it."""
         if turn in self._committing:
             self._committing.remove(turn)
 
     def drop_event(self, event_id: str) -> None:
         """Drop what the client event of this id asked for, whether or not its turn is over: it was not taken."""
-        request = next((request for request in self._unanswered if request.event_id == event_id), None)
-        if request is not None:
-            self._unanswered.remove(request)
+        self._drop(request for request in self._unanswered if request.event_id == event_id)
         committing = next((turn for turn in self._committing if event_id.startswith(turn.plan.event_prefix)), None)
         if committing is not None:
             self.drop_commit(committing)
@@ -211,15 +203,11 @@ class Ownership:
     def drop_answer(self) -> PendingTurn | None:
         """Drop the answer to the last commit: the service will not give one. Returns the turn that it was of."""
         # its word comes right behind the commit that it will not answer, which is the last one
-        request = next((request for request in reversed(self._unanswered) if request.by_vad), None)
-        if request is None:
-            return None
-        self._unanswered.remove(request)
-        return request.turn
+        request = self._drop(request for request in reversed(self._unanswered) if request.by_vad)
+        return None if request is None else request.turn
 
     @property
     def busy(self) -> bool:
-        """Whether the service has anything under way."""
         return bool(self._under_way or self._unanswered)
 
     def give_up(self) -> None:

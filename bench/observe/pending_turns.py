@@ -11,16 +11,7 @@ from functools import cache
 
 from bench.limits import Limits
 from bench.metrics import NO_PAUSE, NOTHING_AUDIBLE, ONLY_FILLERS, UNHEARD
-from bench.observe.inputs import (
-    CallAnswered,
-    Cancel,
-    Expected,
-    InterruptionAwaited,
-    NetworkMeasured,
-    Retrieve,
-    Transmitted,
-    Truncate,
-)
+from bench.observe import inputs
 from bench.observe.turn import ARRIVALS, LATE_TRANSCRIPT_NS, PendingTurn, State, failed_expectation
 from bench.observe.turn_view import all_instants
 from bench.protocol.events import Failure, Kind
@@ -54,27 +45,25 @@ def deadline(turn: PendingTurn, limits: Limits) -> tuple[int, str, str] | None:
 
 
 def _timeout(turn: PendingTurn, limits: Limits) -> tuple[int, str, str]:
+    has_events, instants = turn.plan.has_turn_events, turn.hearing.instants
     if turn.state is State.UNNOTICED:
-        missing = UNNOTICED if "speech_started" in turn.hearing.instants else UNHEARD
+        missing = UNNOTICED if "speech_started" in instants else UNHEARD
         timeout = _timed_out(turn.unnoticed_ns, limits.end_of_turn, "end_of_turn", missing)
     elif turn.state is State.WAITING:
         asked_ns = turn.instants.get("answer_request_sent") or turn.instants.get("request_sent")
-        waits_from_ns = asked_ns or turn.hearing.instants.get("speech_stopped", turn.unnoticed_ns)
-        missing = NOTHING
-        if not turn.plan.has_turn_events:
-            missing = ONLY_FILLERS if turn.reply.begun else NOTHING_AUDIBLE
+        waits_from_ns = asked_ns or instants.get("speech_stopped", turn.unnoticed_ns)
+        missing = NOTHING if has_events else ONLY_FILLERS if turn.reply.begun else NOTHING_AUDIBLE
         timeout = _timed_out(waits_from_ns, limits.first_delta, "first_delta", missing)
     elif turn.between_items:
         timeout = _timed_out(turn.progress_ns, limits.first_delta, "first_delta", NO_MORE)
     else:
         # without events nothing need come before what came was played
-        heard_ns = 0 if turn.plan.has_turn_events else turn.reply.playback_ends_ns
+        heard_ns = 0 if has_events else turn.reply.playback_ends_ns
         timeout = _timed_out(max(turn.progress_ns, heard_ns), limits.next_delta, "next_delta")
-    begun_ns = turn.reply.created_ns
-    no_end = NO_END if turn.plan.has_turn_events else NO_PAUSE
-    if begun_ns is None:
+    if turn.reply.created_ns is None:
         return timeout
-    whole = _timed_out(begun_ns, limits.response, "response", no_end)
+    no_end = NO_END if has_events else NO_PAUSE
+    whole = _timed_out(turn.reply.created_ns, limits.response, "response", no_end)
     return timeout if timeout[0] < whole[0] else whole
 
 
@@ -136,14 +125,7 @@ class PendingTurns:
 
     @property
     def all_over(self) -> bool:
-        """Whether no turn is open."""
         return self.current is None and not self.interruptible
-
-    @property
-    def holds_ended(self) -> bool:
-        """Whether there are turns that are over and were not handed out."""
-        turns = self.all  # only the last of them can be open
-        return len(turns) > 1 or (bool(turns) and turns[0].state is State.OVER)
 
     @property
     def answering(self) -> bool:
@@ -181,60 +163,56 @@ class PendingTurns:
         """The turns that are over and await nothing more; where the session is, too, nothing more can come."""
         return [t for t in self.all if t.state is State.OVER and (session_over or not t.awaits_more(now_ns))]
 
-    def cuts(self) -> Iterator[Cancel | Truncate | Retrieve]:
+    def cuts(self) -> Iterator[inputs.Cancel | inputs.Truncate | inputs.Retrieve]:
         """What the service is to be told of a reply that was stopped, and to be asked of those that it has cut."""
         stopped = self.interrupted
         if stopped is not None and stopped.interruption is not None and stopped.plan.has_turn_events:
             interruption, prefix = stopped.interruption, stopped.plan.event_prefix
             if interruption.uncancelled:
                 interruption.uncancelled = False
-                yield Cancel(f"{prefix}{CANCEL}")
-            if interruption.is_untold:
+                yield inputs.Cancel(f"{prefix}{CANCEL}")
+            if interruption.stopped_ns is not None and "truncate_sent" not in interruption.instants:
                 for number, (item_id, heard_ms) in enumerate(stopped.reply.cuts(), 1):
-                    yield Truncate(item_id, heard_ms, f"{prefix}{number}-{TRUNCATE}")
+                    yield inputs.Truncate(item_id, heard_ms, f"{prefix}{number}-{TRUNCATE}")
         for turn in self.all:
             if turn.check is not None and turn.state is State.OVER:
-                for item_id in turn.check.unasked:
+                for item_id in sorted(turn.check.cut - turn.check.asked):
                     self._retrieves += 1
-                    yield Retrieve(item_id, f"{turn.plan.event_prefix}{self._retrieves}-{RETRIEVE}")
+                    yield inputs.Retrieve(item_id, f"{turn.plan.event_prefix}{self._retrieves}-{RETRIEVE}")
 
     def remove(self, turn: PendingTurn, at_ns: int) -> None:
         """Remove a turn that is delivered; if it had its time, the check of its truncated reply ends."""
         self.all.remove(turn)
         if turn.check is not None and at_ns >= turn.instants["ended"] + LATE_TRANSCRIPT_NS:
-            turn.check.end()
+            turn.check.failed |= turn.check.pending  # what did not come by now is not right
 
     # What is told of them.
 
-    def await_interruption(self, awaited: InterruptionAwaited) -> None:
+    def await_interruption(self, awaited: inputs.InterruptionAwaited) -> None:
         """Note that the current turn's reply is to be interrupted, or a sound heard during it."""
         self.interrupted = self.current
         if self.interrupted is not None:
             self.interrupted.await_interruption(awaited.kind, verify=awaited.verify_truncation)
 
-    def interrupt(self, at_ns: int) -> None:
-        """Note that the client interrupts the reply by itself."""
+    def interrupt(self, interrupted: inputs.Interrupted) -> None:
         if self.interrupted is not None:
-            self.interrupted.interrupt(at_ns)
+            self.interrupted.interrupt(interrupted.at_ns)
 
-    def answer_call(self, answered: CallAnswered) -> None:
-        """Note that what a function returned was handed over."""
+    def answer_call(self, answered: inputs.CallAnswered) -> None:
         if self.last is not None:
             self.last.calls.answered(answered.call_id, answered.at_ns, answered.wrong)
 
-    def transmitted(self, stamp: Transmitted) -> None:
-        """Pass on the kernel's word on a message, whosever it is."""
+    def transmitted(self, stamp: inputs.Transmitted) -> None:
         for turn in self.all:
             turn.transmitted(stamp)
 
-    def expect(self, expected: Expected) -> None:
+    def expect(self, expected: inputs.Expected) -> None:
         """Insist, as the script does, on an event of the current turn by an instant."""
         kind, turn = Kind[expected.kind.upper()], self.current
         if turn is not None and ARRIVALS[kind] not in all_instants(turn):
             turn.expected[kind] = expected.until_ns
 
-    def measured(self, network: NetworkMeasured) -> None:
-        """Note what the way to the peer was like when the last turn ended."""
+    def measured(self, network: inputs.NetworkMeasured) -> None:
         self.awaits_network = False
         if self.last is not None:
             self.last.network = TcpInfo(network.rtt_ns, network.min_rtt_ns, network.retransmits, network.scope)
@@ -242,23 +220,17 @@ class PendingTurns:
             self.last.retransmits = network.retransmits - self._retransmits
             self._retransmits = network.retransmits
 
-    def asked_to_show(self, item_id: str) -> None:
-        """Note that the service was asked to show an item of a cut reply."""
-        for check in (turn.check for turn in self.all if turn.check is not None):
-            if item_id in check.heard_ms:
-                check.asked.add(item_id)
-
     def mark_barge_in(self, turn: PendingTurn, marks: Sequence[str]) -> None:
         """Mark from when to when the caller interrupts the reply that is played, or a sound is heard during it."""
         hearing = turn.hearing
         if turn.interrupts is not None:
             if "speech_start" in marks:
-                turn.interrupts.began(hearing.instants["speech_start"], hearing.widths_ns["speech_start"])
+                turn.interrupts.sent("barge_in", hearing.instants["speech_start"], hearing.widths_ns["speech_start"])
             if "speech_end" in marks:
                 turn.interrupts.spoken_ns = hearing.instants["speech_end"]
         if turn.interruption is not None:
             if "barge_in" in marks:
-                turn.interruption.began(*hearing.unmark("barge_in"))
+                turn.interruption.sent("barge_in", *hearing.unmark("barge_in"))
             if "sound_end" in marks:
                 turn.interruption.spoken_ns, _ = hearing.unmark("sound_end")
 

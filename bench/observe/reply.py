@@ -18,6 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from bench.clock import Arrival
+from bench.observe.observation import Instants
 from bench.observe.onsets import PAUSE_NS
 from bench.observe.reply_detector import SILENCE_NS
 from bench.protocol.audio import UNREADABLE, AudioFormat, audible_sample
@@ -58,11 +59,9 @@ class Player:
 
     @property
     def stall_duration_uncertainty_ns(self) -> int:
-        """How far `stall_duration_ns` can be off: too little by what the first delta is, too much by what the last late
-        one is.
+        """How far `stall_duration_ns` can be off: short by the first delta's error, long by the last late one's.
 
-        All stall_count together are the most that any delta is behind the first one's schedule, and that delta stalled
-        last.
+        All stalls together are the most that any delta is behind the first one's schedule, and that delta stalled last.
         """
         return max(self._first_error_ns, self.error_ns)
 
@@ -117,8 +116,6 @@ CLOSING = frozenset({Kind.AUDIO_DONE, Kind.TRANSCRIPT_DONE, Kind.RESPONSE_DONE})
 
 @dataclass(slots=True, eq=False)
 class ItemAudio:
-    """The audio of one item: when it came, and how it is played."""
-
     player: Player
     first: Arrival
     first_bytes: int
@@ -136,15 +133,12 @@ class Stretch(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
-class Reply:
+class Reply(Instants):
     """A reply in `audio`'s format, played behind a jitter buffer. `answer_min_ns`: as of `TurnPlan`."""
 
     audio: AudioFormat
     jitter_buffer_ns: int
     answer_min_ns: int = 0
-    instants: dict[str, int] = field(default_factory=dict)
-    errors_ns: dict[str, int] = field(default_factory=dict)
-    """How much earlier each instant may really have been."""
     deltas: Counter[Kind] = field(default_factory=Counter)
     text: str = ""
     answer_text: str = ""
@@ -175,7 +169,6 @@ class Reply:
     gaps_ns: list[int] = field(default_factory=list)
     uncertain_gaps: int = 0
     stopped_ns: int | None = None
-    """When the player was stopped."""
     late_bytes: int = 0
     """How much audio came after that."""
     silent_ns: int = 0
@@ -197,11 +190,9 @@ class Reply:
 
     @property
     def begun(self) -> bool:
-        """Whether any delta came."""
         return bool(self.deltas)
 
     def await_another(self) -> None:
-        """Await another response, which goes on with the reply."""
         self.created_ns, self.earlier_items = None, len(self.items)
 
     def received_deltas(self, deltas: Iterable[DeltaArrival]) -> bool:
@@ -261,21 +252,15 @@ class Reply:
         if is_long and (not self.answers or self.answers[-1].number < self.stretch.number):
             self.answers.append(self.stretch)
 
-    def forget_answers(self, before_ns: int) -> None:
-        """Forget sounds that began before an instant: they answer nothing that was said by then."""
-        self.answers = [answer for answer in self.answers if answer.at_ns >= before_ns]
-
     def happened(self, event: Event, arrival: Arrival) -> None:
-        """Mark the instant of any other event of the reply."""
         kind = event.kind
         instant = REPLY_INSTANTS[kind]
         if kind in CLOSING or instant not in self.instants:
-            self.instants[instant], self.errors_ns[instant] = arrival.at_ns, arrival.error_ns
+            self.arrived(instant, arrival)
         if self.created_ns is None:
             self.created_ns = arrival.at_ns
 
     def _add_words(self, event: Event) -> None:
-        """Add what a delta brings of its transcript."""
         self.unread.append(event.payload)
         self.unread_bytes += event.payload_bytes
         if self.unread_bytes > LONGEST_TEXT:
@@ -290,7 +275,6 @@ class Reply:
         return self.read_words
 
     def add_text(self, text: str, item_id: str) -> None:
-        """Add a part of the reply's words, of text or of a transcript."""
         if words := text[: LONGEST_TEXT - len(self.text)]:
             self.parts.append(words)
         self.text = _joined(self.text, text)
@@ -342,10 +326,7 @@ class Reply:
     # What was heard.
 
     def cuts(self) -> list[tuple[str, int]]:
-        """(item, ms of it that were played) of each item that the stopped player has not played to its end.
-
-        The milliseconds are rounded down: never more than was received, and that the caller has heard.
-        """
+        """(item, ms of it that were played, rounded down) of each item that was not played to its end."""
         stopped_ns = self.stopped_ns or 0
         played = [(item_id, item, item.player.played_ns(stopped_ns)) for item_id, item in self.items.items()]
         return [
@@ -365,12 +346,10 @@ class Reply:
 
     @property
     def audio_bytes(self) -> int:
-        """Decoded bytes of audio that came."""
         return sum(item.bytes for item in self.items.values())
 
     @property
     def received_ns(self) -> int:
-        """How much audio came."""
         return sum(self.audio.duration_ns(item.bytes) for item in self.items.values())
 
     @property
@@ -380,7 +359,6 @@ class Reply:
 
     @property
     def wasted_ns(self) -> int:
-        """How much of it was not played."""
         stopped_ns = self.playback_ends_ns
         played_ns = sum(item.player.played_ns(stopped_ns) for item in self.items.values())
         return self.received_ns - played_ns - (self.late_ns if self.late_until_ns else 0)
@@ -398,10 +376,7 @@ class Reply:
 
     @property
     def falls_silent_ns(self) -> int:
-        """When it is silent whose end is found in the audio: with its last sound, where the stream goes on in silence.
-
-        Where nothing more is sent, once what came has been played.
-        """
+        """When it is silent: with its last sound if the stream goes on, else once all that came has been played."""
         if self.late_until_ns:
             return self.late_until_ns
         goes_on = self.playback_ends_ns - self.silent_ns >= SILENCE_NS
@@ -422,10 +397,7 @@ class Reply:
 
     @property
     def answer(self) -> ItemAudio | None:
-        """The audio that answers: of the last response, and no commentary; None where none came.
-
-        Where items do not say what they are, the last one answers.
-        """
+        """The audio that answers: of the last response, no commentary; of items that do not tell, the last."""
         items = list(self.items.items())[self.earlier_items :]
         told = (item for item_id, item in items if self.phases.get(item_id) == ANSWER)
         untold = (item for item_id, item in reversed(items) if self.phases.get(item_id) != COMMENTARY)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeGuard
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -24,7 +24,7 @@ import numpy as np
 from bench.clock import Arrival
 from bench.limits import LONGEST_HOLD_NS
 from bench.observe.onsets import BLOCK_MS, PAUSE_NS, WINDOW, Onsets
-from bench.protocol.audio import UNREADABLE, AudioFormat, SampleStream
+from bench.protocol.audio import UNREADABLE, AudioFormat, SampleStream, audible_place
 from bench.protocol.events import CutPayload, Event, Kind, LinePlace, audio_payload, said
 from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.untrusted.values import LONGEST_TEXT
@@ -82,7 +82,6 @@ class Playout:
         return Playing(heard_ns, heard_ns - max(earliest_at_ns, earliest_ns))
 
     def mark(self, at_ns: int, name: str) -> None:
-        """Note a place behind all that came before."""
         self._pass(at_ns)
         self._waiting.append((max(at_ns, self.until_ns), name))
         if len(self._waiting) > MOST_MARKS:
@@ -103,7 +102,6 @@ class Playout:
         return self._waiting[0][0] if self._waiting else NEVER_NS
 
     def played_by(self, now_ns: int) -> list[str]:
-        """The marks that were played by now, each once."""
         self._pass(now_ns)
         played, self._played = self._played, deque()
         return list(played)
@@ -165,7 +163,6 @@ class ReplyDetector:
         self._dropped = False
         """Whether any of it was left, or goes on: the service has taken it back."""
         self._caller_spoke = False
-        """Whether the caller has spoken since the reply began."""
         self._words = ""
 
     def caller_speaks(self) -> None:
@@ -215,16 +212,18 @@ class ReplyDetector:
         return silent_ns * self.audio.rate_hz // NS_PER_S if played_ns and silent_ns >= GAP_NS else 0
 
     def events_in(self, events: Iterable[Event], arrival: Arrival) -> Iterator[tuple[Event, Arrival]]:
-        """What the `listened` events of a message come to; those that the service did not send have no name.
-
-        Each has its own arrival: what was held back came before.
-        """
+        """What `listened` events come to, each with its own arrival; those that were not sent have no name."""
         for event in events:
             if event.kind is Kind.TRANSCRIPT_DELTA:
                 self._words = (self._words + said(event.payload))[:LONGEST_TEXT]
                 yield Event(Kind.NOTED, event.name), arrival
-            elif event.kind is Kind.AUDIO_DELTA and event.payload_bytes > 0 and _is_heard(event.payload):
-                yield from self._heard(event, event.payload, arrival)
+            elif (
+                event.kind is Kind.AUDIO_DELTA
+                and event.payload_bytes > 0
+                and isinstance(sound := event.payload, CutPayload)
+                and (sound.audible != UNREADABLE or sound.until is not None)
+            ):
+                yield from self._heard(event, sound, arrival)
             elif event.kind is Kind.MARKED:
                 self.playout.mark(arrival.at_ns, event.text)
                 yield Event(Kind.NOTED, event.name), arrival
@@ -291,7 +290,6 @@ class ReplyDetector:
         return self.playout.until_ns + self._pause_ns + KNOWN_NS - self._silent_ns
 
     def ended_by(self, now_ns: int) -> Iterator[tuple[Event, Arrival]]:
-        """The end of a reply that was over by now."""
         if (over_ns := self.over_ns) <= now_ns:
             yield from self._ending(Arrival(over_ns))
 
@@ -327,14 +325,12 @@ class ReplyDetector:
         near = [
             held for held in (*self._held, last) if held.end > begins - off and self._begin_of(held) <= begins + off
         ]
-        late_ns = [self._late_ns(held) for held in (first, *near)]
+        # how much later each is heard than what the stream began with, but for the time up to it in the stream
+        rate_hz = self.audio.rate_hz
+        late_ns = [held.playing.at_ns - self._begin_of(held) * NS_PER_S // rate_hz for held in (first, *near)]
         uneven_ns = max(late_ns) - min(late_ns)
         heard_ns, error_ns = first.playing
         return LinePlace(heard_ns - first.arrival.at_ns, error_ns, uneven_ns)
-
-    def _late_ns(self, held: Held) -> int:
-        """How much later it is heard than what the stream began with, but for the time up to it in the stream."""
-        return held.playing.at_ns - self._begin_of(held) * NS_PER_S // self.audio.rate_hz
 
     def _begin_of(self, held: Held) -> int:
         return held.end - held.event.payload_bytes // self.audio.sample_bytes
@@ -360,7 +356,6 @@ class ReplyDetector:
         )
 
     def _ending(self, arrival: Arrival) -> Iterator[tuple[Event, Arrival]]:
-        """The end of the reply that was heard."""
         name, words = f"heard-{self._replies}", self._words.strip()
         status, reason = ("cancelled", CAUGHT) if self._dropped else ("completed", "")
         self._speaking = self._cut = self._dropped = self._caller_spoke = False
@@ -369,6 +364,32 @@ class ReplyDetector:
         yield Event(Kind.RESPONSE_DONE, "", name, status=status, reason=reason), arrival
 
 
-def _is_heard(payload: msgspec.Raw | CutPayload) -> TypeGuard[CutPayload]:
-    """Whether it was `listened` to, and is no audio that cannot be read."""
-    return isinstance(payload, CutPayload) and (payload.audible != UNREADABLE or payload.until is not None)
+class SplitSamples:
+    """Finds what is audible in deltas that begin or end within a sample, of services that name the items of a reply.
+
+    A player plays the bytes of an item one after the other, so half a sample waits for the delta that brings the rest.
+    Read alone, each delta behind an odd number of bytes is noise. Sizes stay as they came: they add up to the item's.
+    """
+
+    def __init__(self) -> None:
+        self._item_id = ""
+        self.stream: SampleStream | None = None
+        """The audio of that item; None while no sample is half."""
+
+    def listened(self, events: Sequence[Event], audio: AudioFormat) -> Sequence[Event]:
+        """Return the events of a message; a delta that is not made of whole samples says where it is audible."""
+        audio_events = (event for event in events if event.kind is Kind.AUDIO_DELTA)
+        if not any(self.stream is not None or event.payload_bytes % audio.sample_bytes for event in audio_events):
+            return events
+        return [self._listened(event, audio) if event.kind is Kind.AUDIO_DELTA else event for event in events]
+
+    def _listened(self, event: Event, audio: AudioFormat) -> Event:
+        if isinstance(event.payload, CutPayload) or event.payload_bytes <= 0:
+            return event
+        stream = self.stream if self.stream is not None and event.item_id == self._item_id else SampleStream(audio)
+        data = audio_payload(event.payload)
+        if data is None:
+            return event
+        place = audible_place(stream.samples(data))
+        self._item_id, self.stream = event.item_id, stream if stream.rest else None
+        return msgspec.structs.replace(event, payload=CutPayload(place))

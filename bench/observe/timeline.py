@@ -22,45 +22,14 @@ import msgspec
 from bench.clock import Arrival, Handed
 from bench.limits import MOST_BYTES, MOST_EVENTS, MOST_RESPONSES
 from bench.metrics import EXPECTED, INAUDIBLE, NO_AUDIO, NO_MESSAGE, NOTHING_AUDIBLE, TEXT_SESSION, WHOLE
-from bench.observe.inputs import (
-    AnyInput,
-    AskForResponse,
-    Begun,
-    CallAnswered,
-    CallFunction,
-    Closed,
-    Connected,
-    DeliverTurn,
-    Expected,
-    Expired,
-    Failed,
-    Finished,
-    GaveUp,
-    GoOn,
-    HistoryBegun,
-    Input,
-    Interrupted,
-    InterruptionAwaited,
-    MeasureNetwork,
-    NetworkMeasured,
-    Pay,
-    Renewed,
-    Renews,
-    Sent,
-    SessionStart,
-    SilenceBroken,
-    SilenceRestored,
-    TellPlayed,
-    Transmitted,
-    TurnsDelivered,
-    Work,
-)
+from bench.observe import inputs
+from bench.observe.inputs import AnyInput, Input, Sent, SessionStart, Work
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.ownership import TRANSCRIPTIONS, Ownership
 from bench.observe.pending_turns import STOPS_REPLY, PendingTurns
-from bench.observe.reply_detector import ReplyDetector
-from bench.observe.session_facts import DESCRIPTIONS, ConversationLength, SessionFacts, SilenceWatch, begins_reply
-from bench.observe.split_samples import SplitSamples
+from bench.observe.reply import Reply
+from bench.observe.reply_detector import ReplyDetector, SplitSamples
+from bench.observe.session_facts import DESCRIPTIONS, ConversationLength, SessionFacts, SilenceWatch
 from bench.observe.turn import PendingTurn, State
 from bench.observe.turn_view import judged, observation
 from bench.plan.turn_plan import Judge
@@ -100,15 +69,12 @@ ENDS_SESSION = ("protocol_error:", "limit_exceeded:")
 
 
 class Timeline:
-    """The state machine of one session, from the start of connecting on.
-
-    `reply_format`: of the session's audio, which comes before any turn where the service speaks first.
-    """
+    """The state machine of one session. `reply_format`: of its audio, which may come before any turn."""
 
     __slots__ = (
-        "_delivered", "_detector", "_dialect", "_first", "_format", "_heard", "_length", "_most_bytes", "_most_events",
-        "_renewable", "_responses_left", "_split", "_wake_ns", "_watch", "arrived_ns", "facts", "limits", "owners",
-        "turns",
+        "_delivered", "_detector", "_dialect", "_false_reply", "_first", "_format", "_heard", "_length", "_most_bytes",
+        "_most_events", "_renewable", "_responses_left", "_split", "_wake_ns", "_watch", "arrived_ns", "facts",
+        "limits", "owners", "turns",
     )  # fmt: skip
 
     def __init__(self, start: SessionStart, dialect: Dialect, *, reply_format: AudioFormatName | None = None) -> None:
@@ -124,7 +90,9 @@ class Timeline:
         )
         self._split = SplitSamples()
         self.facts.announced = dialect.provider is None
-        self._watch = SilenceWatch()
+        self._watch: SilenceWatch | None = None
+        self._false_reply: bool | None = None
+        """Whether the service replied to a sound in silence since the last turn began; None where there was none."""
         self._length = ConversationLength()
         self._first = 0  # the number of the first turn
         self._heard = 0, 0
@@ -142,29 +110,38 @@ class Timeline:
             self._wake_ns = NOT_KNOWN
         _NOTED[type(noted)](self, noted)
 
-    def _begin(self, begun: Begun) -> None:
+    def _begin(self, begun: inputs.Begun) -> None:
         plan, facts = begun.plan, self.facts
         self._format = self._dialect.output_formats[plan.reply_format]
         turn = PendingTurn(plan, begun.at_ns, self._format)
         # a silence is no turn and has no row: what was replied to it is told with the turn behind it
-        turn.false_reply, self._watch.false_reply = self._watch.false_reply, None
-        turn.may_be_filled = plan.fillers or self._dialect.fills_waits(facts.settings)
+        turn.false_reply, self._false_reply = self._false_reply, None
+        turn.may_be_filled = plan.fillers or self._dialect.fills_waits(facts.effective_settings)
         self.turns.begin(turn)
         self._first = self._first or plan.number
         facts.turns_started += 1
         facts.last_error = None
         if plan.greeting:
             self._heard = facts.events, self._audio_received
-        self._most_events, self._most_bytes = facts.events + MOST_EVENTS, facts.wire_received + MOST_BYTES
+        self._most_events, self._most_bytes = facts.events + MOST_EVENTS, facts.wire_bytes_received + MOST_BYTES
         self._responses_left = MOST_RESPONSES
+
+    def _break_silence(self, broken: inputs.SilenceBroken) -> None:
+        self._watch = SilenceWatch(Reply(self._dialect.output_formats[broken.reply_format], broken.jitter_buffer_ns))
+
+    def _restore_silence(self, _: inputs.SilenceRestored) -> None:
+        """Keep what came of a sound for the turn that follows; a client that asks for all replies gets no others."""
+        if self._watch is not None and self.owners.service_responds:
+            self._false_reply = self._watch.replied or bool(self._false_reply)
+        self._watch = None
 
     def _sent(self, sent: Sent) -> None:
         facts, turns = self.facts, self.turns
-        facts.wire_sent += sent.wire_bytes
-        facts.audio_sent += sent.audio_bytes
+        facts.wire_bytes_sent += sent.wire_bytes
+        facts.audio_bytes_sent += sent.audio_bytes
         act = self._dialect.acts.get(sent.name)
         if act is Act.SET_UP:
-            facts.set_up(sent.at_ns, sent.uncertainty_ns)
+            facts.sent("update_sent", sent.at_ns, sent.uncertainty_ns)
             self._length.client_changed()
         asks = act is Act.REQUEST
         # it belongs to no turn, whichever is under way
@@ -174,21 +151,22 @@ class Timeline:
             return
         turn, interrupted = turns.current, turns.interrupted
         if act is Act.TRUNCATE and interrupted is not None and interrupted.interruption is not None:
-            told = Handed(sent.at_ns, sent.uncertainty_ns)
-            interrupted.interruption.truncate_sent(told, sent.item, sent.played_ms)
+            interrupted.interruption.truncate_sent(sent)
         elif act is Act.RETRIEVE:
-            turns.asked_to_show(sent.item)
+            for check in (turn.check for turn in turns.all if turn.check is not None):
+                if sent.item in check.heard_ms:
+                    check.asked.add(sent.item)
         if turn is None:
             return
         handed = Handed(sent.at_ns, sent.uncertainty_ns, sent.ticket)
         marks: Sequence[str] = ()
         if sent.instants:
-            clock_ns = self._dialect.input_formats[turn.plan.speech_format].duration_ns(facts.audio_sent)
+            clock_ns = self._dialect.input_formats[turn.plan.speech_format].duration_ns(facts.audio_bytes_sent)
             marks = turn.hearing.mark_moments(sent.instants, handed, clock_ns)
             turns.mark_barge_in(turn, marks)
             if self._detector is not None and ("speech_start" in marks or "barge_in" in marks):
                 self._detector.caller_speaks()
-        turn.sent(handed, sent.wire_bytes, sent.audio_bytes, marks=marks, asks=asks, late=sent.late)
+        turn.count_sent(handed, sent.wire_bytes, sent.audio_bytes, marks=marks, asks=asks, late=sent.late)
         if asks or marks:
             self._wake_ns = NOT_KNOWN
         if "speech_end" in marks:
@@ -208,13 +186,13 @@ class Timeline:
             # what arrives at the deadline itself is in time; without the kernel's stamp it may have come at any time
             self._expire(at_ns - 1, at_ns - arrival.error_ns if kernel else 0)
         facts = self.facts
-        facts.wire_received += wire_bytes
-        facts.fallbacks += not kernel
+        facts.wire_bytes_received += wire_bytes
+        facts.timestamp_fallbacks += not kernel
         self.arrived_ns = at_ns
         facts.events += len(events)
         if facts.events > self._most_events:
             self._fail("limit_exceeded:events", at_ns, f"over {MOST_EVENTS} events since the turn began")
-        elif facts.wire_received > self._most_bytes:
+        elif facts.wire_bytes_received > self._most_bytes:
             self._fail("limit_exceeded:bytes", at_ns, f"over {MOST_BYTES} bytes since the turn began")
         # nearly always a message is one event, and has whole samples
         if (
@@ -225,7 +203,9 @@ class Timeline:
         ):
             events = self.listened(events, arrival)
         if self._detector is not None:
-            facts.audio_received += sum(max(0, event.payload_bytes) for event in events if event.kind in WITH_AUDIO)
+            facts.audio_bytes_received += sum(
+                max(0, event.payload_bytes) for event in events if event.kind in WITH_AUDIO
+            )
             for event, came in self._detector.events_in(events, arrival):
                 self._take(event, came, wire_bytes)
                 wire_bytes = 0
@@ -239,10 +219,7 @@ class Timeline:
             wire_bytes = 0  # they are the message's, and counted once
 
     def listened(self, events: Sequence[Event], arrival: Arrival) -> Sequence[Event]:
-        """Return the events of a message; what is heard in audio replaces it if replies are found in it.
-
-        So it does in a delta that is not made of whole samples. Events that were listened to already stay.
-        """
+        """Return a message's events; what is heard replaces audio in which replies, or half samples, are found."""
         if self._detector is None:
             return self._split.listened(events, self._format)
         return self._detector.listened(events, arrival)
@@ -253,7 +230,7 @@ class Timeline:
         alone = not self.turns.answering or last_ns > self.wake_ns
         many = facts.events + len(deltas) > self._most_events
         # one by one where a turn's end, a deadline or a limit may lie between two of them
-        if turn is None or alone or many or self._most_bytes - facts.wire_received < AT_ONCE_BYTES:
+        if turn is None or alone or many or self._most_bytes - facts.wire_bytes_received < AT_ONCE_BYTES:
             for event, at_ns, error_ns, _, payload_bytes, wire_bytes, _ in deltas:
                 event = msgspec.structs.replace(event, payload_bytes=payload_bytes)
                 # not self's, which may write down what it is told: that was done before
@@ -261,7 +238,7 @@ class Timeline:
             return
         wire_bytes = turn.wire_bytes_received
         turn.received_deltas(deltas)
-        facts.wire_received += turn.wire_bytes_received - wire_bytes
+        facts.wire_bytes_received += turn.wire_bytes_received - wire_bytes
         facts.events += len(deltas)
         self.arrived_ns = last_ns
 
@@ -311,12 +288,13 @@ class Timeline:
         if kind is Kind.UNKNOWN:
             self.facts.count_unknown(event.name)
         # before the claim, by which it is known
-        is_new = watch.watching and begins_reply(event) and not self.owners.knows(event.response_id)
+        begins = watch is not None and (kind is Kind.RESPONSE_CREATED or kind in DELTAS)
+        is_new = begins and not self.owners.knows(event.response_id)
         claim = self.owners.claim(event, self.turns.current)
         turn = claim.turn
         if claim.decides is not None and turn is not None:
             turn.claimed(event, claim.decides, claim.requests)
-        if turn is None and watch.watching:
+        if turn is None and watch is not None:
             watch.received(event, arrival, begins=is_new)
         if kind not in DELTAS:
             self._happened(event, arrival, turn)
@@ -351,7 +329,9 @@ class Timeline:
             self._length.client_changed()
         elif kind is Kind.IDLE_TIMEOUT:
             played_ns = self.playback_ends_ns if self.turns.all_over else 0
-            self.facts.idle_prompt_received(arrival, played_ns, self._dialect.idle_timeout_ms(self.facts.settings))
+            self.facts.idle_prompt_received(
+                arrival, played_ns, self._dialect.idle_timeout_ms(self.facts.effective_settings)
+            )
         elif kind is Kind.RESPONSE_DONE:
             self._heard = self.facts.events, self._audio_received
             self._responses_left -= 1
@@ -360,16 +340,15 @@ class Timeline:
                 self._fail("limit_exceeded:responses", arrival.at_ns, detail)
 
     def _bill(self, response_id: str, usage: Usage, turn: PendingTurn | None) -> None:
-        """Add the tokens of a response to its turn while that is open, else to the session's own.
-
-        Tokens of an answer that does not count are the turn's, too. A response that is done twice is paid for once.
-        """
+        """Add a response's tokens, once, to its open turn, also if it does not count; else to the session."""
         facts = self.facts
         if response_id:
             facts.billed.add(response_id)
         facts.unpaid = usage if facts.unpaid is None else facts.unpaid + usage
         if turn is not None and turn.state is not State.OVER:
-            turn.billed(usage)
+            turn.usage = usage if turn.usage is None else turn.usage + usage
+            if turn.context is None and usage.input:
+                turn.context = usage
             of_conversation = not turn.plan.out_of_band and response_id not in turn.fillers
             if of_conversation and self._length.answered(usage, instructed=turn.plan.instructed):
                 turn.after_truncation = True
@@ -383,7 +362,7 @@ class Timeline:
         if ending is not None:
             outcome, detail = ending
             if outcome == "failed:no_audio":
-                setting = self._dialect.text_only(self.facts.settings)
+                setting = self._dialect.text_only(self.facts.effective_settings)
                 detail = f"{TEXT_SESSION}: {setting} of the service's session is without audio" if setting else ""
             if outcome.startswith(ENDS_SESSION):
                 self._fail(outcome, arrival.at_ns, detail)
@@ -410,8 +389,7 @@ class Timeline:
     def _error_of_a_turn(self, failure: Failure, at_ns: int) -> None:
         """Drop the request or commit that the error answers, or doubt them, and end the open turn that it is of.
 
-        That is the one whose message it names, or by its effect the current one. What stops a reply may come too late,
-        which harms nobody.
+        That is the one whose message it names, or by its effect the current one.
         """
         if failure.event_id.endswith(STOPS_REPLY):
             self.facts.count_error(failure)
@@ -436,10 +414,9 @@ class Timeline:
 
     @property
     def wake_ns(self) -> int:
-        """An instant until which nothing is due.
+        """An instant until which nothing is due; looked for anew where a deadline may have come nearer, or is reached.
 
-        It is looked for where something was told that may have brought a deadline nearer, and where it is reached:
-        deltas, which come most often, only put a deadline off.
+        Deltas, which come most often, only put a deadline off.
         """
         if self._wake_ns == NOT_KNOWN:
             due = self.turns.due(self.limits)
@@ -457,7 +434,7 @@ class Timeline:
         if now_ns >= self.wake_ns:
             self._wake_ns = NOT_KNOWN  # it may have been put off
             if now_ns >= self.wake_ns:
-                self.tell(Expired(now_ns))
+                self.tell(inputs.Expired(now_ns))
 
     def _expire(self, now_ns: int, earliest_ns: int = NEVER_NS) -> None:
         """End what is due by `now_ns`, at the instant at which it was due. A timeout ends the session, too.
@@ -487,7 +464,7 @@ class Timeline:
     def _audio_received(self) -> int:
         """Decoded bytes of audio that came: of the whole stream of a full-duplex session, else of all turns."""
         of_turns = 0 if self._detector is not None else sum(turn.audio_bytes_received for turn in self.turns.all)
-        return self.facts.audio_received + of_turns
+        return self.facts.audio_bytes_received + of_turns
 
     def _inaudible(self, format: AudioFormat) -> str:
         """Say what came since the caller has waited for a reply, in which none begins."""
@@ -513,7 +490,7 @@ class Timeline:
             self.facts.end("renewed", at_ns, detail)  # the first outcome stays; turns under way fail all the same
         self._fail("session_expired", at_ns, detail)
 
-    def _close(self, closed: Closed) -> None:
+    def _close(self, closed: inputs.Closed) -> None:
         code, at_ns, reason = closed.code, closed.at_ns, closed.reason
         # a limit that surely passed before the end is the earlier cause
         self._expire(at_ns - 1, at_ns - closed.uncertainty_ns)
@@ -542,8 +519,8 @@ class Timeline:
     @property
     def playback_ends_ns(self) -> int:
         """The instant at which the player has played what was replied last; 0 where there is nothing to hear out."""
-        if self._watch.watching:
-            return self._watch.playback_ends_ns
+        if self._watch is not None:
+            return self._watch.reply.playback_ends_ns
         last = self.turns.last
         return last.reply.playback_ends_ns if last is not None and last.outcome in WHOLE else 0
 
@@ -562,38 +539,35 @@ class Timeline:
         self.expire(heard_ns)  # not by now: what came in time may lie unread in the socket
         if (usage := facts.unpaid) is not None:
             facts.unpaid = None
-            yield Pay(usage)
+            yield inputs.Pay(usage)
         if self._detector is not None and not self.over:
             for mark in self._detector.playout.played_by(now_ns):
-                yield TellPlayed(mark)
+                yield inputs.TellPlayed(mark)
         if turns.interrupted is not None and not self.over:
             yield from turns.cuts()
-        if turns.holds_ended:
+        if len(turns.all) > 1 or (turns.all and turns.all[0].state is State.OVER):  # only the last of them can be open
             if turns.awaits_network and turns.all_over:
-                yield MeasureNetwork()
+                yield inputs.MeasureNetwork()
             for ended in self.pop_turns(now_ns, judges):
-                yield DeliverTurn(ended)
+                yield inputs.DeliverTurn(ended)
         turn = turns.current
         if turn is None or self.over:
             return
         if turn.wants_request(now_ns):
-            yield AskForResponse()
+            yield inputs.AskForResponse()
         if turn.calls.whole:
             for call in turn.calls.take_unmade():
-                yield CallFunction(call)
+                yield inputs.CallFunction(call)
             if turn.state is State.CALLING and turn.calls.all_answered and not turn.filler:
-                yield GoOn()  # and not before: no request is taken while a response is under way
+                yield inputs.GoOn()  # and not before: no request is taken while a response is under way
 
     def pop_turns(self, now_ns: int, judges: dict[int, Judge] = NO_JUDGES) -> list[TurnObservation]:
-        """Return the turns that are over and await nothing more, each once.
-
-        `judges`: success predicates by turn number; each is removed when it is asked.
-        """
+        """Return the turns that are over and await nothing more. `judges`: by turn number, each is asked once."""
         if done := self.turns.done(now_ns, session_over=self.over):
             # an input like all others, so that the replay of a log delivers the same turns at the same instants
             answers = {turn.plan.number: judged(turn, judges) for turn in done} if judges else {}
             tasks_done = {number: answer for number, answer in answers.items() if answer is not None}
-            self.tell(TurnsDelivered(now_ns, [turn.plan.number for turn in done], tasks_done))
+            self.tell(inputs.TurnsDelivered(now_ns, [turn.plan.number for turn in done], tasks_done))
         return self.pop_delivered()
 
     def pop_delivered(self) -> list[TurnObservation]:
@@ -601,41 +575,36 @@ class Timeline:
         delivered, self._delivered = self._delivered, []
         return delivered
 
-    def _deliver(self, delivered: TurnsDelivered) -> None:
+    def _deliver(self, delivered: inputs.TurnsDelivered) -> None:
         for turn in [turn for turn in self.turns.all if turn.plan.number in delivered.turns]:
             self.turns.remove(turn, delivered.at_ns)
             self.owners.forget(turn)
             observed = observation(turn, delivered.tasks_done.get(turn.plan.number))
             self._delivered.append(observed)
             if self._detector is None:
-                self.facts.audio_received += observed.audio_bytes_received
-            self.facts.turn_ended(observed, first=observed.turn == self._first)
-            if turn.plan.greeting:
-                self.facts.greeted(observed)
+                self.facts.audio_bytes_received += observed.audio_bytes_received
+            self.facts.turn_ended(observed, first=observed.turn == self._first, greeting=turn.plan.greeting)
 
 
 _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
-    Connected: lambda timeline, connected: timeline.facts.connected(connected),
-    Begun: Timeline._begin,
+    inputs.Connected: lambda timeline, connected: timeline.facts.connected(connected),
+    inputs.Begun: Timeline._begin,
     Sent: Timeline._sent,
-    HistoryBegun: lambda timeline, begun: timeline.facts.history_start(begun),
-    Renews: lambda timeline, renews: timeline.facts.renews(renews.previous_reply_end_ns),
-    Renewed: lambda timeline, _: timeline.facts.renewed_by(),
-    Transmitted: lambda timeline, stamp: timeline.turns.transmitted(stamp),
-    Expected: lambda timeline, expected: timeline.turns.expect(expected),
-    InterruptionAwaited: lambda timeline, awaited: timeline.turns.await_interruption(awaited),
-    Interrupted: lambda timeline, interrupted: timeline.turns.interrupt(interrupted.at_ns),
-    SilenceBroken: lambda timeline, broken: timeline._watch.begin(
-        timeline._dialect.output_formats[broken.reply_format], broken.jitter_buffer_ns
-    ),
-    SilenceRestored: lambda timeline, _: timeline._watch.end(service_responds=timeline.owners.service_responds),
-    CallAnswered: lambda timeline, answered: timeline.turns.answer_call(answered),
-    NetworkMeasured: lambda timeline, network: timeline.turns.measured(network),
-    Expired: lambda timeline, expired: timeline._expire(expired.at_ns),
-    GaveUp: lambda timeline, _: timeline.owners.give_up(),
-    Failed: lambda timeline, failed: timeline._fail(failed.outcome, failed.at_ns, failed.detail),
-    Closed: Timeline._close,
-    Finished: lambda timeline, finished: timeline.facts.end("ok", finished.at_ns),
-    TurnsDelivered: Timeline._deliver,
+    inputs.HistoryBegun: lambda timeline, begun: timeline.facts.history_start(begun),
+    inputs.Renews: lambda timeline, renews: timeline.facts.renews(renews),
+    inputs.Renewed: lambda timeline, renewed: timeline.facts.renewed_by(renewed),
+    inputs.Transmitted: lambda timeline, stamp: timeline.turns.transmitted(stamp),
+    inputs.Expected: lambda timeline, expected: timeline.turns.expect(expected),
+    inputs.InterruptionAwaited: lambda timeline, awaited: timeline.turns.await_interruption(awaited),
+    inputs.Interrupted: lambda timeline, interrupted: timeline.turns.interrupt(interrupted),
+    inputs.SilenceBroken: Timeline._break_silence,
+    inputs.SilenceRestored: Timeline._restore_silence,
+    inputs.CallAnswered: lambda timeline, answered: timeline.turns.answer_call(answered),
+    inputs.NetworkMeasured: lambda timeline, network: timeline.turns.measured(network),
+    inputs.Expired: lambda timeline, expired: timeline._expire(expired.at_ns),
+    inputs.GaveUp: lambda timeline, _: timeline.owners.give_up(),
+    inputs.Failed: lambda timeline, failed: timeline._fail(failed.outcome, failed.at_ns, failed.detail),
+    inputs.Closed: Timeline._close,
+    inputs.Finished: lambda timeline, finished: timeline.facts.end("ok", finished.at_ns),
+    inputs.TurnsDelivered: Timeline._deliver,
 }
-"""What a timeline does with each input."""

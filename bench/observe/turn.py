@@ -18,6 +18,7 @@ from bench.limits import MOST_ITEMS
 from bench.metrics import EXPECTED, GOOD, STARVED
 from bench.observe.hearing import SPEECH_INSTANTS, Hearing, Sending
 from bench.observe.inputs import Transmitted
+from bench.observe.observation import Instants
 from bench.observe.reply import REPLY_INSTANTS, Reply
 from bench.observe.turn_parts import CALL_INSTANTS, Calls, CutCheck, Interruption
 from bench.plan.turn_plan import Cue, InterruptionKind, TurnPlan
@@ -31,12 +32,9 @@ Decision = Literal["answers", "fills", "speaks"]
 """What the first event of a response or item decides: a response is its turn's, or is said while functions run, and
 answers nothing; an item is the turn's speech."""
 Ending = tuple[str, str]
-"""Outcome and detail."""
 
 
 class State(Enum):
-    """How far a turn is."""
-
     __hash__ = object.__hash__  # as that of `Kind` and `Dialect`
 
     SENDING = auto()
@@ -53,30 +51,26 @@ class State(Enum):
 
 
 REPLYING = DELTAS | CALL_INSTANTS.keys()
-"""Events that a reply begins with."""
 
-# state → kind of event → next state. A kind that is not listed changes nothing. Sending response.create turns SENDING
-# into WAITING, the end of speech before a service with VAD turns it into UNNOTICED, and an outcome turns every state
-# into OVER.
+# state → kind of event → next state. What is not listed changes nothing. Sending response.create turns SENDING into
+# WAITING, the end of speech before a service with VAD turns it into UNNOTICED, and an outcome turns every state into
+# OVER.
 NEXT_STATE: dict[State, dict[Kind, State]] = {
-    State.SENDING: {},
     State.UNNOTICED: {Kind.SPEECH_STOPPED: State.WAITING} | dict.fromkeys(REPLYING, State.ANSWERING),
     State.WAITING: {Kind.SPEECH_STARTED: State.UNNOTICED} | dict.fromkeys(REPLYING, State.ANSWERING),
-    State.ANSWERING: {},
-    State.CALLING: {},
-    State.PLAYING: {},
-    State.OVER: {},
 }
 
 ITEM_EDGES = frozenset({Kind.OUTPUT_ADDED, Kind.OUTPUT_DONE, Kind.CALL_ADDED})
 WHOLE_TEXTS = frozenset({Kind.TEXT_DONE, Kind.TRANSCRIPT_DONE})
 ARRIVALS = SPEECH_INSTANTS | REPLY_INSTANTS | CALL_INSTANTS
-"""kind of event → the instant that its arrival marks"""
 
 
 @dataclass(slots=True, eq=False)
-class PendingTurn:
-    """A turn under way. `format`: of its reply's audio."""
+class PendingTurn(Instants):
+    """A turn under way. `format`: of its reply's audio.
+
+    Its instants are those of the turn itself; what was heard of it, and its reply, have their own.
+    """
 
     plan: TurnPlan
     start_ns: int
@@ -85,7 +79,6 @@ class PendingTurn:
     reply: Reply = field(init=False)
     calls: Calls = field(init=False)
     interruption: Interruption | None = None
-    """The interruption that the script wants of the reply."""
     passed_sound: bool | None = None
     """Whether a sound that was heard before that has stopped the reply: it has not; None where there was none."""
     interrupts: Interruption | None = None
@@ -94,19 +87,15 @@ class PendingTurn:
     state: State = State.SENDING
     outcome: str = ""
     detail: str = ""
-    instants: dict[str, int] = field(default_factory=dict)
-    """Instants of the turn itself; what was heard of it, and its reply, have their own."""
     response_id: str = ""
     """The first response that counts."""
     answer_response_id: str = ""
     """The last response that counts."""
     item_id: str = ""
-    answer_request_sent_uncertainty_ns: int | None = None
     between_items: bool = False
     """Whether an item of the reply is whole, or was announced, and no delta of it came: a call has none."""
     dropped: list[Reply] = field(default_factory=list)
     """Replies to pauses in the caller's speech, which do not count."""
-    request_sent_uncertainty_ns: int | None = None
     transmit_delay_ns: int | None = None
     unnoticed_ns: int = 0
     awaited_ns: int = 0
@@ -128,7 +117,6 @@ class PendingTurn:
     unknown_events: int = 0
     late_chunks: int = 0
     usage: Usage | None = None
-    """Usage of all its responses so far."""
     context: Usage | None = None
     """Usage of the first response that told what it read."""
     false_reply: bool | None = None
@@ -138,7 +126,6 @@ class PendingTurn:
     filler: str = ""
     """The one of them that is under way."""
     may_be_filled: bool = False
-    """Whether its session speaks fillers while its caller waits."""
     after_truncation: bool = False
     """Whether the service had shortened the conversation before it."""
     network: TcpInfo | None = None
@@ -155,10 +142,7 @@ class PendingTurn:
         return Reply(self.format, self.plan.jitter_buffer_ns, self.plan.answer_min_ns)
 
     def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
-        """End the turn, unless it has ended before: the first terminal cause wins.
-
-        A turn that would end well and is `doubted` is starved.
-        """
+        """End the turn, unless it has ended before; one that would end well and is `doubted` is starved."""
         if self.state is not State.OVER:
             if self.doubted and outcome in GOOD:
                 outcome, detail = STARVED, self.doubted
@@ -177,7 +161,7 @@ class PendingTurn:
 
     # What was sent.
 
-    def sent(
+    def count_sent(
         self, handed: Handed, wire_bytes: int, audio_bytes: int, *, marks: Sequence[str], asks: bool, late: bool
     ) -> None:
         """Count a message that was handed to the kernel; it `marks` instants of speech, `asks` for the response."""
@@ -188,7 +172,7 @@ class PendingTurn:
             return
         ends_speech = "speech_end" in marks
         if ends_speech:
-            self.sending.sent(handed, marks)
+            self.sending.note(handed, marks)
         if asks:
             self._asked(handed)
         elif self.plan.vad and ends_speech:
@@ -200,23 +184,23 @@ class PendingTurn:
     def _asked(self, handed: Handed) -> None:
         """Note that a response was asked for: the turn's, or the one after its functions have returned."""
         if self.state is State.CALLING:
-            self.instants["answer_request_sent"], self.answer_request_sent_uncertainty_ns = (
-                handed.at_ns,
-                handed.width_ns,
-            )
-            self.calls.asked_on()
+            self.instants["answer_request_sent"] = handed.at_ns
+            self.widths_ns["answer_request_sent"] = handed.width_ns
+            self.calls.own_ns += max(0, self.calls.last_output_ns - self.calls.last_done_ns)
         elif "request_sent" not in self.instants:
-            self.instants["request_sent"] = handed.at_ns
-            self.sending.sent(handed, ("request_sent",))
-            self.request_sent_uncertainty_ns = handed.width_ns
+            self.sent("request_sent", handed.at_ns, handed.width_ns)
+            self.sending.note(handed, ("request_sent",))
         self.progress_ns, self.state = handed.at_ns, State.WAITING
         self.said_ns = self.said_ns or handed.at_ns
 
     def _state_after_speech(self) -> State:
         """The state once the caller's speech is over: a VAD that took a pause for the end may be far ahead by then."""
-        if self.reply.begun:
-            return State.ANSWERING
-        return State.WAITING if self.hearing.noticed or not self.plan.has_turn_events else State.UNNOTICED
+        return State.ANSWERING if self.reply.begun else State.WAITING if self.speech_noticed else State.UNNOTICED
+
+    @property
+    def speech_noticed(self) -> bool:
+        """Whether the service has noticed an end of the caller's speech, or does not tell."""
+        return self.hearing.noticed or not self.plan.has_turn_events
 
     def transmitted(self, stamp: Transmitted) -> None:
         """Take the kernel's word when a message left, or was acknowledged; it may be another turn's, or too late."""
@@ -225,12 +209,14 @@ class PendingTurn:
         marks, late_ns = self.sending.transmitted(stamp)
         if "request_sent" in marks:
             self.instants["request_sent"] += late_ns
-            self.request_sent_uncertainty_ns, self.transmit_delay_ns = 0, late_ns
+            self.widths_ns["request_sent"], self.transmit_delay_ns = 0, late_ns
         elif marks:
             # the limit counts from the end of speech, which moves
             if self.unnoticed_ns == self.hearing.instants["speech_end"]:
                 self.unnoticed_ns += late_ns
-            self.hearing.move_marks(marks, late_ns)
+            for instant in marks:
+                self.hearing.instants[instant] += late_ns
+                self.hearing.widths_ns[instant] = 0
         if "request_sent" in self.sending.acknowledged(stamp):
             self.instants.setdefault("request_acked", stamp.at_ns)
 
@@ -241,10 +227,7 @@ class PendingTurn:
         return f"{first}-{self.calls.rounds + 1}" if self.calls.rounds else first
 
     def claimed(self, event: Event, decides: Decision, requests: int) -> None:
-        """Take what the first event of a response or item decides: a new reply, or one's next part, or its speech.
-
-        `requests`: how many of the turn's a response answers.
-        """
+        """Take what the first event of a response or item decides. `requests`: how many a response answers."""
         if decides == "speaks":
             self.item_id = event.item_id
         elif decides == "fills":
@@ -269,12 +252,6 @@ class PendingTurn:
         return asks and self.hearing.all_committed(now_ns)
 
     # What came.
-
-    def billed(self, usage: Usage) -> None:
-        """Add the tokens of one of its responses, the first of which tell how long the conversation was."""
-        self.usage = usage if self.usage is None else self.usage + usage
-        if self.context is None and usage.input:
-            self.context = usage
 
     def received(self, event: Event, arrival: Arrival, wire_bytes: int) -> Ending | None:
         """Count an event of this open turn, mark its instant, move on; outcome and detail where it ends the turn."""
@@ -330,7 +307,7 @@ class PendingTurn:
         """Move to the state that follows an event; one that the script insists on has come."""
         if self.expected:
             self.expected.pop(kind, None)
-        if self.state is not State.ANSWERING:
+        if self.state in NEXT_STATE:
             self.state = NEXT_STATE[self.state].get(kind, self.state)
 
     def _happened(self, event: Event, arrival: Arrival) -> Ending | None:
@@ -363,13 +340,15 @@ class PendingTurn:
         if event.status == "completed":
             return self._completion(event, arrival)
         # the caller went on after a pause, which the service had answered, and it gave way: its answer is still to come
-        if not self.plan.has_turn_events and event.status == "cancelled" and self._answers_a_pause:
+        gave_way = event.status == "cancelled" and self.plan.vad and not self._is_interrupted
+        if gave_way and not self.plan.has_turn_events and self._began_early:
             self._await_next_reply(arrival.at_ns)
             return None
         if self.interruption is not None and self.interruption.is_wanted and event.status == "cancelled":
             self.interruption.cancelled = True
             if self.reply.late_until_ns:
-                self.interruption.sounded_on(self.reply.falls_silent_ns)
+                instants = self.interruption.instants  # it was heard after the service had said that it was stopped
+                instants["barge_in_silent"] = max(self.reply.falls_silent_ns, instants.get("barge_in_silent", 0))
             return "interrupted", ""
         if event.status in ("cancelled", "incomplete"):
             return f"{event.status}:{event.reason or 'unknown'}", ""
@@ -417,7 +396,8 @@ class PendingTurn:
     def _lacks_answer(self, at_ns: int) -> bool:
         """Whether the reply, which is over, was of fillers alone: then the caller waits for more."""
         said_ns = self.hearing.instants.get("speech_end", 0)
-        self.reply.forget_answers(said_ns)
+        # sounds that began before answer nothing that was said by then
+        self.reply.answers = [answer for answer in self.reply.answers if answer.at_ns >= said_ns]
         if self.reply.answers:
             return False
         if self._began_early:
@@ -429,13 +409,7 @@ class PendingTurn:
 
     @property
     def _is_interrupted(self) -> bool:
-        """Whether the caller has begun to interrupt the reply."""
         return self.interruption is not None and "barge_in" in self.interruption.instants
-
-    @property
-    def _answers_a_pause(self) -> bool:
-        """Whether the reply began before the caller had said everything, and nobody has interrupted it."""
-        return self.plan.vad and self._began_early and not self._is_interrupted
 
     @property
     def _began_early(self) -> bool:
@@ -463,7 +437,7 @@ class PendingTurn:
     def interrupt(self, at_ns: int) -> None:
         """Stop the player, as the client does that interrupts the reply by itself."""
         if self.interruption is not None and self.state is not State.OVER:
-            self.interruption.began(at_ns, 0)
+            self.interruption.sent("barge_in", at_ns, 0)
             self.interruption.stopped_ns = at_ns
             self.interruption.uncancelled = self.state is not State.PLAYING
             self._stop(at_ns)
@@ -492,8 +466,7 @@ class PendingTurn:
     def _stop(self, at_ns: int) -> None:
         self.reply.stopped_ns = at_ns
         if self.state is State.PLAYING:
-            outcome, detail = self._stopped
-            self.end(outcome, at_ns, detail)
+            self.end(self._stopped[0], at_ns)
 
     @property
     def _stopped(self) -> Ending:
@@ -503,10 +476,8 @@ class PendingTurn:
 
     def take_word_of_cut(self, event: Event, arrival: Arrival) -> None:
         """Take the service's word that it has cut an item of the reply, or what it keeps of it."""
-        if event.kind is Kind.TRUNCATED and self.interruption is not None:
-            self.interruption.truncated(arrival)
-        if self.check is not None:
-            self.check.happened(event)
+        if self.interruption is not None:
+            self.interruption.take_word_of_cut(event, arrival)
 
     def note_transcript(self, event: Event, arrival: Arrival) -> None:
         """Take a transcription of the caller's audio that came, or failed; one that is too late is left out."""
@@ -518,13 +489,12 @@ class PendingTurn:
         """Whether something may still come of this turn, which is over: a transcript, or word of a truncation."""
         if now_ns >= self.instants["ended"] + LATE_TRANSCRIPT_NS:
             return False
-        if self.interruption is not None and self.interruption.awaits_word:
+        if self.interruption is not None and (self.interruption.uncut > 0 or (self.check and self.check.pending)):
             return True
         due = self.plan.transcription_due and self.audio_bytes_sent > 0
         return due and self.hearing.transcripts < max(1, self.hearing.commits)
 
 
 def failed_expectation(kind: Kind) -> Ending:
-    """Outcome and detail of a turn that went without what its script insists on."""
     event = kind.name.lower()
     return EXPECTED + event, f"the script expects {event}, and it did not come in time"

@@ -16,11 +16,13 @@ the conversation that nobody heard (Realtime API reference, `conversation.item.t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bench.clock import Arrival, Handed
+from bench.clock import Arrival
 from bench.limits import MOST_CALLS, MOST_ROUNDS
+from bench.observe.inputs import Sent
+from bench.observe.observation import Instants
 from bench.plan.turn_plan import SOUNDS, InterruptionKind
 from bench.protocol.audio import AudioFormat
 from bench.protocol.events import Event, FunctionCall, Kind
@@ -30,14 +32,11 @@ CALL_INSTANTS = {Kind.CALL_ADDED: "function_call_added", Kind.CALL_DONE: "functi
 
 
 @dataclass(slots=True, eq=False)
-class Calls:
+class Calls(Instants):
     """The function calls of one turn. `expected`: how often the script expects each; None where it does not say."""
 
     expected: Mapping[str, int] | None = None
-    instants: dict[str, int] = field(default_factory=dict)
-    errors_ns: dict[str, int] = field(default_factory=dict)
     whole: dict[str, FunctionCall] = field(default_factory=dict)
-    """The calls whose arguments are whole, by their ids."""
     names: dict[str, str] = field(default_factory=dict)
     """What function each call is of, where that was told before its arguments."""
     rounds: int = 0
@@ -53,10 +52,8 @@ class Calls:
     last_done_ns: int = 0
     last_output_ns: int = 0
     wrong: str = ""
-    """What is wrong with the first call that is."""
 
     def happened(self, event: Event, arrival: Arrival) -> None:
-        """Take an event of a call."""
         for call in event.calls:
             if event.kind is Kind.CALL_ADDED:
                 self.names[call.call_id] = call.name
@@ -64,7 +61,7 @@ class Calls:
                 self._complete(call, arrival)
         instant = CALL_INSTANTS[event.kind]
         if not self.rounds and (event.kind is Kind.CALL_DONE or instant not in self.instants):
-            self.instants[instant], self.errors_ns[instant] = arrival.at_ns, arrival.error_ns
+            self.arrived(instant, arrival)
 
     def _complete(self, call: FunctionCall, arrival: Arrival) -> None:
         name = call.name or self.names.get(call.call_id, "")
@@ -77,10 +74,7 @@ class Calls:
             if call.call_id not in self.whole:  # of a service that sends no events of calls
                 self._complete(call, arrival)
                 if not self.rounds:
-                    self.instants["function_call_done"], self.errors_ns["function_call_done"] = (
-                        arrival.at_ns,
-                        arrival.error_ns,
-                    )
+                    self.arrived("function_call_done", arrival)
         if len(self.whole) == self.of_rounds:
             return False
         self.of_rounds, self.rounds = len(self.whole), self.rounds + 1
@@ -94,7 +88,6 @@ class Calls:
         return f"over {MOST_CALLS} calls of functions" if len(self.whole) > MOST_CALLS else ""
 
     def forget_response(self) -> None:
-        """Forget the calls of a response that does not count."""
         for call_id in list(self.whole)[self.of_rounds :]:
             del self.whole[call_id]
         if not self.rounds:
@@ -116,12 +109,7 @@ class Calls:
 
     @property
     def all_answered(self) -> bool:
-        """Whether the outputs of all calls were handed over."""
         return self.whole.keys() <= self.returned
-
-    def asked_on(self) -> None:
-        """Note that the response was asked for that goes on from what the functions returned."""
-        self.own_ns += max(0, self.last_output_ns - self.last_done_ns)
 
     def problem(self) -> str:
         """What is wrong with the calls of a turn that is over; "" where nothing is."""
@@ -143,16 +131,13 @@ class CutCheck:
     heard_ms: dict[str, int] = field(default_factory=dict)
     """How much was heard of each item that was to be cut."""
     cut: set[str] = field(default_factory=set)
-    """The items that the service says it has cut."""
     asked: set[str] = field(default_factory=set)
-    """Items that the service was asked to show."""
     right: set[str] = field(default_factory=set)
     """The items of which it has shown that nothing more is kept."""
     failed: bool = False
     """Whether an item was not cut, not shown, or holds more than was heard."""
 
     def happened(self, event: Event) -> None:
-        """Take the service's word that it has cut an item, or what it keeps of one."""
         if event.item_id not in self.heard_ms:
             return
         if event.kind is Kind.TRUNCATED:
@@ -166,25 +151,16 @@ class CutCheck:
                 self.right.add(event.item_id)
 
     @property
-    def unasked(self) -> Sequence[str]:
-        """The items that the service is to be asked for now."""
-        return sorted(self.cut - self.asked)
-
-    @property
     def pending(self) -> bool:
         """Whether something is to come that decides."""
         return not self.failed and len(self.right) < len(self.heard_ms)
 
-    def end(self) -> None:
-        """Wait no longer: what did not come by now is not right."""
-        self.failed = self.failed or self.pending
-
     @property
     def verdict(self) -> bool | None:
         """Whether nothing more is kept than was heard; None where nothing was to be cut, or nobody could wait."""
-        if self.failed or not self.heard_ms:
-            return False if self.failed else None
-        return None if self.pending else True
+        if self.failed:
+            return False
+        return True if self.heard_ms and not self.pending else None
 
 
 YIELD_NS, FALSE_YIELD_NS = 2 * NS_PER_S, NS_PER_S
@@ -192,15 +168,11 @@ YIELD_NS, FALSE_YIELD_NS = 2 * NS_PER_S, NS_PER_S
 
 
 @dataclass(slots=True, eq=False)
-class Interruption:
+class Interruption(Instants):
     """An interruption that the script wants, of the reply to one turn."""
 
     kind: InterruptionKind
-    instants: dict[str, int] = field(default_factory=dict)
-    errors_ns: dict[str, int] = field(default_factory=dict)
-    widths_ns: dict[str, int] = field(default_factory=dict)
     stopped_ns: int | None = None
-    """When the player was stopped."""
     spoken_ns: int | None = None
     """When all was said that interrupts."""
     cancelled: bool = False
@@ -217,68 +189,40 @@ class Interruption:
         """Whether the reply is to stop."""
         return self.kind not in SOUNDS
 
-    @property
-    def is_untold(self) -> bool:
-        """Whether the player was stopped, and the service has not been told how much was heard."""
-        return self.stopped_ns is not None and "truncate_sent" not in self.instants
-
-    def began(self, at_ns: int, width_ns: int) -> None:
-        """Mark when the caller, or the client, began to interrupt."""
-        if "barge_in" not in self.instants:
-            self.instants["barge_in"], self.widths_ns["barge_in"] = at_ns, width_ns
-
     def noticed(self, arrival: Arrival) -> None:
         """Take the service's word that its caller speaks, by which the player is stopped."""
         for instant in ("barge_in_detected", "barge_in_silent"):
-            self.instants[instant], self.errors_ns[instant] = arrival.at_ns, arrival.error_ns
+            self.arrived(instant, arrival)
         self.stopped_ns = arrival.at_ns
 
-    def truncate_sent(self, handed: Handed, item_id: str, heard_ms: int) -> None:
-        """Note that the service was told that so many ms of an item were heard."""
+    def truncate_sent(self, sent: Sent) -> None:
         self.uncut += 1
         if self.check is not None:
-            self.check.heard_ms[item_id] = heard_ms
-        self.instants.setdefault("truncate_sent", handed.at_ns)
-        self.widths_ns.setdefault("truncate_sent", handed.width_ns)
+            self.check.heard_ms[sent.item] = sent.played_ms
+        self.sent("truncate_sent", sent.at_ns, sent.uncertainty_ns)
 
-    def truncated(self, arrival: Arrival) -> None:
-        """Take the service's word that it has cut an item."""
-        self.uncut -= 1
-        self.instants["truncated"], self.errors_ns["truncated"] = arrival.at_ns, arrival.error_ns
-
-    @property
-    def awaits_word(self) -> bool:
-        """Whether the service has not said that it cut an item, or has not shown what it keeps of it."""
-        return self.uncut > 0 or (self.check is not None and self.check.pending)
+    def take_word_of_cut(self, event: Event, arrival: Arrival) -> None:
+        if event.kind is Kind.TRUNCATED:
+            self.uncut -= 1
+            self.arrived("truncated", arrival)
+        if self.check is not None:
+            self.check.happened(event)
 
     def played_out(self, at_ns: int) -> None:
         """Note that the reply was played to its end: where it went on for long, the caller waited for that silence."""
         began_ns = self.instants.get("barge_in")
         if self.kind == "speech" and self.stopped_ns is None and began_ns is not None and at_ns - began_ns > YIELD_NS:
-            self.instants["barge_in_silent"], self.errors_ns["barge_in_silent"] = at_ns, 0
+            self.arrived("barge_in_silent", Arrival(at_ns))
 
     def fell_quiet(self, at_ns: int, last_sound: Arrival) -> None:
-        """Note when a reply fell silent whose service does not say whether it was stopped, or over by itself.
-
-        `last_sound`: when the last delta came in which sound is.
-        """
+        """Note when a reply fell silent whose service does not say whether it was stopped, or over by itself."""
         began_ns = self.instants.get("barge_in")
         if self.kind != "speech" or self.stopped_ns is not None or began_ns is None or at_ns <= began_ns:
             return
-        self.instants["barge_in_silent"], self.errors_ns["barge_in_silent"], self.stopped_ns = (
-            at_ns,
-            last_sound.error_ns,
-            at_ns,
-        )
+        self.arrived("barge_in_silent", Arrival(at_ns, last_sound.error_ns))
+        self.stopped_ns = at_ns
         if last_sound.at_ns > began_ns:
-            self.instants["barge_in_last_audio"], self.errors_ns["barge_in_last_audio"] = (
-                last_sound.at_ns,
-                last_sound.error_ns,
-            )
-
-    def sounded_on(self, until_ns: int) -> None:
-        """Note that a reply was heard up to then whose service had said before that it was stopped."""
-        self.instants["barge_in_silent"] = max(until_ns, self.instants.get("barge_in_silent", 0))
+            self.arrived("barge_in_last_audio", last_sound)
 
     @property
     def yielded(self) -> bool | None:
@@ -296,5 +240,5 @@ class Interruption:
     @property
     def _took_ns(self) -> int | None:
         """Time from its begin to the silence of the player; None where that ran out by itself."""
-        silent_ns, began_ns = self.instants.get("barge_in_silent"), self.instants.get("barge_in")
+        silent_ns, began_ns = map(self.instants.get, ("barge_in_silent", "barge_in"))
         return None if silent_ns is None or began_ns is None else silent_ns - began_ns

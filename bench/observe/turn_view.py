@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from bench.metrics import GOOD, ORIGINS, turn_type_of
-from bench.observe.observation import UNJUDGED, Quality, TurnObservation, is_done, quality
+from bench.observe.observation import UNJUDGED, TurnObservation, is_done, quality, receive_timestamp_source
 from bench.observe.turn import PendingTurn
 from bench.plan.turn_plan import NO_REFERENCE, Judge
 from bench.protocol.events import Kind
@@ -17,6 +17,11 @@ from bench.units import NEVER_NS
 AFTER_BARGE_IN = {"barge_in_last_audio": "last_audio", "barge_in_response_done": "response_done"}
 """Instants of a response that an interruption ended; each is another's, where that came after the interruption."""
 
+SAME = (
+    *("outcome", "detail", "start_ns", "response_id", "answer_response_id", "item_id", "kernel_stamps", "user_stamps"),
+    *("audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received", "events"),
+    *("unknown_events", "late_chunks", "retransmits", "usage", "transmit_delay_ns", "false_reply"),
+)
 HEARD = frozenset(
     {
         *("start", "speech_start", "speech_end", "first_audible", "last_audible", "answer_audible"),
@@ -69,11 +74,7 @@ def _errors_ns(turn: PendingTurn) -> dict[str, int]:
 
 def _widths_ns(turn: PendingTurn) -> dict[str, int]:
     """How much later the instants that are sends may really have been."""
-    asked = {
-        "request_sent": turn.request_sent_uncertainty_ns,
-        "answer_request_sent": turn.answer_request_sent_uncertainty_ns,
-    }
-    widths_ns = turn.hearing.widths_ns | {name: width for name, width in asked.items() if width is not None}
+    widths_ns = turn.widths_ns | turn.hearing.widths_ns
     return widths_ns if turn.interruption is None else widths_ns | turn.interruption.widths_ns
 
 
@@ -97,15 +98,7 @@ def cut_off(turn: PendingTurn) -> bool | None:
     return any(at_ns is not None and at_ns < ended_ns for at_ns in begun_ns)
 
 
-def _preamble(turn: PendingTurn) -> bool | None:
-    """Whether audio came before the answer; None if no event and no length says what the answer is."""
-    if turn.outcome not in GOOD or (not turn.plan.has_turn_events and not turn.plan.answer_min_ns):
-        return None
-    return turn.reply.preamble
-
-
 def _overlap_ns(turn: PendingTurn) -> int | None:
-    """How long both spoke, where the caller interrupted the reply."""
     interruption = turn.interruption
     if interruption is None or interruption.kind == "client" or "barge_in" not in interruption.instants:
         return None
@@ -135,74 +128,52 @@ def judged(turn: PendingTurn, judges: dict[int, Judge]) -> bool | None:
     return None if judge is None else is_done(turn.outcome, lambda: judge(observation(turn)))
 
 
-def _quality(turn: PendingTurn) -> Quality:
-    """What the turn's words come to, by what its script knows of them."""
-    reference = turn.plan.reference
-    if reference == NO_REFERENCE:
-        return UNJUDGED
-    return quality(reference, turn.outcome, turn.hearing.words, turn.reply.answer_text)
-
-
 def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObservation:
     """What is known of a turn. `task_success`: whether it has done its task, where a Python program has judged that."""
     reply, calls, interruption, network = turn.reply, turn.calls, turn.interruption, turn.network
     if interruption is not None and turn.outcome == "ok":
         interruption.played_out(reply.playback_ends_ns)
     false_yield = interruption.false_yield if interruption is not None else None
+    tells_answer = turn.plan.has_turn_events or turn.plan.answer_min_ns  # by events, or by the length of sounds
+    stamped = len(turn.sending.stamped)
     players = [item.player for item in reply.items.values()]
+    reference = turn.plan.reference
+    words = UNJUDGED
+    if reference != NO_REFERENCE:
+        words = quality(reference, turn.outcome, turn.hearing.words, reply.answer_text)
     known = TurnObservation(
+        **{name: getattr(turn, name) for name in SAME},
         turn=turn.plan.number,
         step=turn.plan.step,
-        outcome=turn.outcome,
-        detail=turn.detail,
-        start_ns=turn.start_ns,
         instants=all_instants(turn),
-        response_id=turn.response_id,
-        item_id=turn.item_id,
         audio=turn.plan.audio,
         errors_ns=_errors_ns(turn),
         widths_ns=_widths_ns(turn),
         timestamp_uncertainty_max_ns=turn.worst_error_ns,
-        kernel_stamps=turn.kernel_stamps,
-        user_stamps=turn.user_stamps,
-        audio_bytes_sent=turn.audio_bytes_sent,
-        audio_bytes_received=turn.audio_bytes_received,
-        wire_bytes_sent=turn.wire_bytes_sent,
-        wire_bytes_received=turn.wire_bytes_received,
-        events=turn.events,
         audio_deltas=reply.deltas[Kind.AUDIO_DELTA],
         text_deltas=reply.deltas[Kind.TEXT_DELTA],
         transcript_deltas=reply.deltas[Kind.TRANSCRIPT_DELTA],
-        unknown_events=turn.unknown_events,
-        late_chunks=turn.late_chunks,
         gaps_ns=tuple(reply.gaps_ns),
         uncertain_gaps=reply.uncertain_gaps,
         audio_speed=reply.audio_speed,
-        stall_duration_ns=sum(player.stall_duration_ns for player in players) if players else None,
-        stall_count=sum(player.stall_count for player in players) if players else None,
-        stall_duration_uncertainty_ns=sum(player.stall_duration_uncertainty_ns for player in players)
-        if players
-        else None,
+        stall_duration_ns=sum(p.stall_duration_ns for p in players) if players else None,
+        stall_count=sum(p.stall_count for p in players) if players else None,
+        stall_duration_uncertainty_ns=sum(p.stall_duration_uncertainty_ns for p in players) if players else None,
         vad_splits=max(0, turn.hearing.commits - 1) if turn.plan.vad else None,
         network_rtt_ns=network.min_rtt_ns if network else None,
         network_rtt_smoothed_ns=network.rtt_ns if network else None,
-        retransmits=turn.retransmits,
         reply_text=reply.text,
         reply_parts=tuple(reply.parts),
         input_text=turn.hearing.text,
-        usage=turn.usage,
         rtt_scope=network.scope if network else None,
-        send_timestamp_source=turn.sending.source,
-        transmit_delay_ns=turn.transmit_delay_ns,
-        answer_response_id=turn.answer_response_id,
-        preamble=_preamble(turn),
+        send_timestamp_source=receive_timestamp_source(stamped, turn.sending.sends - stamped),
+        preamble=reply.preamble if tells_answer and turn.outcome in GOOD else None,
         function_calls=len(calls.whole) if turn.plan.functions else None,
         function_execution_ns=calls.own_ns if calls.rounds else None,
         dead_air_ns=_dead_air_ns(turn),
         interruption=interruption.kind if interruption else None,
         yielded=interruption.yielded if interruption else None,
         false_yield=turn.passed_sound if false_yield is None else false_yield,
-        false_reply=turn.false_reply,
         truncation_correct=turn.check.verdict if turn.check else None,
         cut_off=cut_off(turn),
         late_audio_ns=reply.late_ns if reply.stopped_ns is not None else None,
@@ -210,7 +181,7 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         received_audio_ns=turn.format.duration_ns(turn.audio_bytes_received),
         overlap_ns=_overlap_ns(turn),
         onset_uncertainty_ns=reply.begin_error_ns if reply.last_sound is not None else None,
-        quality=_quality(turn) if task_success is None else _quality(turn)._replace(task_success=task_success),
+        quality=words if task_success is None else words._replace(task_success=task_success),
         turn_type=turn_type(turn),
         context_tokens=turn.context.input if turn.context else None,
         context_cached_tokens=turn.context.cached_in if turn.context else None,

@@ -72,7 +72,7 @@ class BinaryMessage(bytes):
     __slots__ = ()
 
 
-NO_INSTANTS: Mapping[str, int] = MappingProxyType({})
+NO_INSTANTS: Mapping[str, int] = {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,9 +28,7 @@ from bench.untrusted.safe_io import JsonError, read_file, read_json, replace_tex
 
 SCHEMA_VERSION = 2
 MOST_LETTERS = 60
-"""Most letters of a processor or a kernel in the name of a file."""
 FIRST_SESSIONS = 100
-"""Sessions of a calibration's first step."""
 LIMIT_MS, EXACT_MS = 1.0, 0.1
 """The error up to which a figure is trusted, and the one up to which it is called exact; both of p99."""
 
@@ -38,7 +36,6 @@ SessionKind = Literal["text", "voice", AgentName]
 """What sessions do: they type and listen, or they speak as well, as a microphone would; or how they call an agent."""
 AGENTS: tuple[AgentName, ...] = get_args(AgentName)
 KINDS: tuple[SessionKind, ...] = ("text", "voice")
-"""What sessions with a model do."""
 Outcome = Literal["pass", "fail", "simulator_late", "machine_busy"]
 """How a step ended. Two judge nobody: `late`, for the simulator was; `busy`, for other programs took the time."""
 
@@ -63,14 +60,13 @@ class Spread(msgspec.Struct, frozen=True):
 
 
 class LoadStep(msgspec.Struct, frozen=True):
-    """What one load came to. Its figures are of its steady part, those of `harness` of the whole run.
+    """What one load came to. Its figures are of its steady part, those of `load_generator` of the whole run.
 
     `turns` began, or were lost with a session that failed; those are among `failed`. `unmatched`: how many good ones
     the truth does not tell of; `open`: the least number of open sessions. `errors`: |figure − truth| of each metric,
-    and
-    `instants` of what they are made of. `cpu`: the harness's share of one core; `background`: what other programs took
-    of the cores in use. `rss_bytes`: the harness's memory at its peak. `left_out`: how many events the simulator has
-    no instants of. A run that died has no figures.
+    and `instants` of what they are made of. `cpu`: the harness's share of one core; `background`: what other programs
+    took of the cores in use. `rss_bytes`: the harness's memory at its peak. `left_out`: how many events the simulator
+    has no instants of. A run that died has no figures.
     """
 
     kind: SessionKind
@@ -132,12 +128,10 @@ class Calibration(msgspec.Struct, frozen=True):
 
     @property
     def kinds(self) -> tuple[SessionKind, ...]:
-        """The kinds of sessions that it is about."""
         return (self.agent,) if self.agent else KINDS
 
     @property
     def file_name(self) -> str:
-        """The name of the file that it is saved in."""
         return file_name(tls=self.tls, agent=self.agent)
 
 
@@ -154,7 +148,6 @@ def _cores() -> str:
 
 
 def changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Say in words what has changed since the machine was calibrated."""
     return [words for name, words in CHANGES.items() if was.get(name) != now.get(name)]
 
 
@@ -207,9 +200,9 @@ def load_calibration(path: Path) -> Calibration | None:
 
 
 def citation(folder: Path | None, kind: SessionKind, *, tls: bool) -> dict[str, Any] | None:
-    """What run.json says of this machine's calibration for such sessions; None where there is none, or no folder.
+    """What run.json says of this machine's calibration for such sessions; None where there is none.
 
-    Where it was not made the way that the run goes, plain or TLS, the other one is cited, and that is said in `stale`.
+    If none was made as the run goes, plain or TLS, the other one is cited, as `stale`.
     """
     if folder is None:
         return None
@@ -219,26 +212,23 @@ def citation(folder: Path | None, kind: SessionKind, *, tls: bool) -> dict[str, 
         others = folder.glob(file_name(tls=made, kernel="*"))  # of this machine with another kernel, the newest first
         found = [(path.name, load_calibration(path)) for path in (folder / own, *others)]
         fits = [(name, c) for name, c in found if c is not None and c.tls is made and kind in c.trusted]
-        if fits:
-            name, calibration = max(fits, key=lambda fit: (fit[0] == own, fit[1].date_utc))
-            return _cited(calibration, kind, name, tls=tls)
+        if not fits:
+            continue
+        name, calibration = max(fits, key=lambda fit: (fit[0] == own, fit[1].date_utc))
+        trusted, exact = calibration.trusted[kind], calibration.exact.get(kind)
+        other_way = [] if made == tls else ["over TLS" if made else "without TLS"]
+        return {
+            "date": calibration.date_utc,
+            "kind": kind,
+            "sessions": trusted.sessions,
+            "events_per_s": max(load.events_per_s for load in calibration.trusted.values()),  # voice sessions get few
+            "exact_sessions": exact.sessions if exact else 0,
+            "ended": calibration.ended.get(kind, ""),
+            "tls": made,
+            "file": name,
+            "stale": [*changes(calibration.machine, machine()), *other_way],
+        }
     return None
-
-
-def _cited(calibration: Calibration, kind: SessionKind, name: str, *, tls: bool) -> dict[str, Any]:
-    other_way = [] if calibration.tls == tls else ["over TLS" if calibration.tls else "without TLS"]
-    trusted, exact = calibration.trusted[kind], calibration.exact.get(kind)
-    return {
-        "date": calibration.date_utc,
-        "kind": kind,
-        "sessions": trusted.sessions,
-        "events_per_s": max(load.events_per_s for load in calibration.trusted.values()),  # voice sessions get few
-        "exact_sessions": exact.sessions if exact else 0,
-        "ended": calibration.ended.get(kind, ""),
-        "tls": calibration.tls,
-        "file": name,
-        "stale": [*changes(calibration.machine, machine()), *other_way],
-    }
 
 
 def at_least(ended: str) -> str:

@@ -10,7 +10,7 @@ import itertools
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from operator import itemgetter
 from pathlib import Path
@@ -39,18 +39,13 @@ from bench.untrusted.safe_io import fresh_beside, replace_text
 
 CLOSED = ("ended", "killed")
 SUMMED = ("unknown_events", "incident_counts")
-"""The facts that are counts by name."""
 RATED = ["target", "phase", *RATED_INSTANTS, *CARRIED.values()]
-"""The columns that rates of sessions are made of."""
 PER_SECOND, PER_SESSION = "run", "session"
 """The `step` of a rate's histogram: one value per second of the run, or one per session."""
 
 
 def writer_is_gone(folder: Path, document: dict[str, Any]) -> bool:
-    """Return whether no process but the caller can write to this run any more: the caller is then free to close it.
-
-    A writer that is closing its run does so in a child, which asks for itself.
-    """
+    """Return whether the caller may close this run: no other process can write to it. A writer closes it in a child."""
     if document.get("state") in CLOSED:
         return True
     writer = document.get("writer") or {}
@@ -71,10 +66,7 @@ def is_under_way(folder: Path, document: dict[str, Any]) -> bool:
 
 
 def close(folder: Path) -> dict[str, Any]:
-    """Turn the parts of all workers into the final files; returns run.json as it now is.
-
-    Does nothing where it is done already.
-    """
+    """Turn the parts of all workers into the final files, unless that is done; return run.json as it now is."""
     document = files.read_document(folder)
     if not spool.is_kept(folder):
         return document
@@ -131,10 +123,8 @@ def merge_parts(
     histograms = all_histograms(read, parts)
     _add_rates(read, histograms)
     last_second = pc.max(read("seconds", ["second"])["second"]).as_py()
-    started_utc_ns, last_utc_ns = (
-        document["started_utc_ns"],
-        None if last_second is None else (last_second + 1) * NS_PER_S,
-    )
+    started_utc_ns = document["started_utc_ns"]
+    last_utc_ns = None if last_second is None else (last_second + 1) * NS_PER_S
     log = histograms.lines(started_utc_ns, last_utc_ns or started_utc_ns)
     replace_text(files.histograms_path(folder), header(started_utc_ns, simulated=simulated) + "".join(log))
     document |= {
@@ -145,9 +135,7 @@ def merge_parts(
         "hosts": recorded_by(parts, document, histograms),
         "receive_timestamp_source": _receive_timestamp_source(read),
         "totals": _totals(read, facts, histograms),
-        "incidents": sorted(
-            itertools.chain.from_iterable(each.incidents for each in facts), key=itemgetter("at_utc_ns")
-        ),
+        "incidents": sorted(itertools.chain(*(each.incidents for each in facts)), key=itemgetter("at_utc_ns")),
     }
     document["validity"] = to_builtins(judge(*evidence(read, histograms, document)))
     # else nobody will take it apart
@@ -165,9 +153,8 @@ def _missing(read: files.ReadRows, lost: Sequence[Lost]) -> list[dict[str, Any]]
     """Return the entries of workers of which not all is there; rows are read only if there are any."""
     if not lost:
         return []
-    columns: dict[files.TableName, list[str]] = {"turns": OF_TURNS, "sessions": OF_SESSIONS, "seconds": OF_SECONDS}
-    frames = (read(table, names).to_pandas() for table, names in columns.items())
-    return lost_entries(lost, *frames)
+    turns, sessions, seconds = read("turns", OF_TURNS), read("sessions", OF_SESSIONS), read("seconds", OF_SECONDS)
+    return lost_entries(lost, turns.to_pandas(), sessions.to_pandas(), seconds.to_pandas())
 
 
 def _to_parquet(folder: Path, table: files.TableName, parts: Sequence[AnyPart], *, simulated: bool) -> None:
@@ -182,35 +169,21 @@ def _to_parquet(folder: Path, table: files.TableName, parts: Sequence[AnyPart], 
             if (file := fresh[name].open("wb"))
         }
         batches = (batch for part in parts for batch in part.batches(table, files.SCHEMAS[table]))
-        for rows in _grouped(batches):
+        for rows in files.grouped(batches):
             for name, writer in writers.items():
                 writer.write_table(rows.select(schemas[name].names).cast(schemas[name]))
     for name in schemas:
         os.replace(fresh[name], folder / f"{name}.parquet")
 
 
-def _grouped(batches: Iterator[pa.RecordBatch], rows: int = 50_000) -> Iterator[pa.Table]:
-    """Put the small batches of parts together in groups that make good Parquet."""
-    held: list[pa.RecordBatch] = []
-    for batch in batches:
-        held.append(batch)
-        if sum(len(part) for part in held) >= rows:
-            yield pa.Table.from_batches(held)
-            held = []
-    if held:
-        yield pa.Table.from_batches(held)
-
-
 def _join_transcripts(folder: Path, parts: Sequence[AnyPart]) -> None:
     """Write what was said in all parts into one file, where anybody asked for it."""
     transcripts = [transcript for part in parts if (transcript := part.transcript()) is not None]
-    if not transcripts:
-        return
-    fresh = fresh_beside(folder / TRANSCRIPT)
-    with fresh.open("wb") as joined:
-        for transcript in transcripts:
-            joined.writelines(transcript)
-    os.replace(fresh, folder / TRANSCRIPT)
+    if transcripts:
+        fresh = fresh_beside(folder / TRANSCRIPT)
+        with fresh.open("wb") as joined:
+            joined.writelines(itertools.chain(*transcripts))
+        os.replace(fresh, folder / TRANSCRIPT)
 
 
 def _add_rates(read: files.ReadRows, histograms: Histograms) -> None:
@@ -239,14 +212,10 @@ def _receive_timestamp_source(read: files.ReadRows) -> str | None:
 
 
 def _totals(read: files.ReadRows, facts: Sequence[Facts], histograms: Histograms) -> dict[str, Any]:
-    """Add up rows, and facts of all workers."""
     turns = read("turns", ["outcome", "phase"])
     sessions = read("sessions", ["outcome", "turns_planned", "turns_not_started", "events"])
     begun = read("seconds", ["turns_started"])["turns_started"]
-    summed: dict[str, Counter[str]] = {name: Counter() for name in SUMMED}
-    for each in facts:
-        for name, counter in summed.items():
-            counter.update(getattr(each, name))
+    summed = {name: sum((Counter(getattr(each, name)) for each in facts), Counter[str]()) for name in SUMMED}
     return {
         "sessions": _counted(sessions["outcome"]),
         "turns": _counted(turns["outcome"]),

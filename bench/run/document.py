@@ -279,8 +279,7 @@ class RemoteEntry(TypedDict):
 class LostEntry(TypedDict):
     """A worker of which not all is here. `turns`, `calls`: how many it had at most that are in no row; null: no bound.
 
-    `since_utc_ns`: its last word that is here; `why`: what of its part is damaged. Older versions counted `sessions`
-    and turns that it had told of.
+    `since_utc_ns`: its last word that is here; `why`: what of its part is damaged.
     """
 
     worker: Count
@@ -289,7 +288,6 @@ class LostEntry(TypedDict):
     calls: NotRequired[Count | None]
     since_utc_ns: NotRequired[int]
     why: NotRequired[str]
-    sessions: NotRequired[Count]
 
 
 class RunDocument(TypedDict):
@@ -348,4 +346,3 @@ CLOSED: dict[str, Any] = {
         "properties": {"simulated": {"type": "boolean"}, "ended_utc_ns": {"type": "integer"}},
     },
 }
-"""What a closed run has besides."""

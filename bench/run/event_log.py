@@ -1,12 +1,5 @@
 """An event log: everything that a session's timeline was told, as JSON lines, so that it can be told again.
 
-    log = EventLog(folder / "events" / f"{labels.session_id}.jsonl", hide=hide, record_audio=False)
-    start = SessionStart(start_ns, turns, limits)
-    timeline = LoggedTimeline(start, script.dialect, log=log, about=about(run_id, labels, script))
-    session = Session(script, LoggedTransport(transport, log), timeline, record, ending)
-    …
-    log.close()
-
 Logging an event costs as much as all else that is done with it. So a run logs a sample of its sessions, chosen by their
 numbers and the same in every run.
 
@@ -60,10 +53,7 @@ def about(run_id: str, labels: Labels, script: PreparedScript) -> dict[str, Any]
 
 
 class EventLog:
-    """One session's file. It never raises: `problem` says what went wrong, and nothing more is written after it.
-
-    Nor is anything once it is full, at MOST_BYTES.
-    """
+    """One session's file, up to MOST_BYTES. It never raises: `problem` says what went wrong, and ended it."""
 
     def __init__(self, path: Path, *, hide: Callable[[str], str], record_audio: bool) -> None:
         self.path, self.hide, self.record_audio = path, hide, record_audio
@@ -78,13 +68,7 @@ class EventLog:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self.path.open("wb", buffering=BUFFER_BYTES)
 
-    def sent_event(self, dialect: Dialect) -> msgspec.Raw:
-        """What the client event that was sent last says; nothing where no transport told it."""
-        message, self.outgoing = self.outgoing, NO_MESSAGE
-        return sent_event(message, dialect, self.hide, record_audio=self.record_audio)
-
     def write(self, line: inputs.Input) -> None:
-        """Add a line."""
         if self._file is not None and self.problem is None and self._left > 0:
             file = self._file
             self._guarded(lambda: self._add(file, msgspec.json.encode(line) + b"\n"))
@@ -97,12 +81,10 @@ class EventLog:
             print(f"rtbench: {self.path} is full at {MOST_BYTES >> 20} MiB; this log ends here", file=sys.stderr)
 
     def flush(self) -> None:
-        """Write what there is to the disk, as far as it goes."""
         if self._file is not None and self.problem is None:
             self._guarded(self._file.flush)
 
     def close(self) -> None:
-        """Let go of the file."""
         if self._file is not None:
             self._guarded(self._file.close)
             self._file = None
@@ -125,32 +107,24 @@ class LoggedTransport:
         self.handshake = transport.handshake
         self.now_ns, self.listen, self.network = transport.now_ns, transport.listen, transport.network
         self.transmitted, self.close, self.abort = transport.transmitted, transport.close, transport.abort
-        self.learn = transport.learn
+        self.learn, self.finish = transport.learn, transport.finish
         self.keeps_texts = transport.keeps_texts = True
 
     @property
     def closed(self) -> CloseInfo | None:
-        """As the transport says."""
         return self._transport.closed
 
     @property
     def heard_ns(self) -> int:
-        """As the transport says."""
         return self._transport.heard_ns
 
     def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
-        """Hand the message to the transport, and to whoever logs that it was sent."""
         self._log.outgoing = message
         return self._transport.send(message, stamped=stamped)
 
     def offer(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
-        """As `send`."""
         self._log.outgoing = message
         return self._transport.offer(message, stamped=stamped)
-
-    def finish(self) -> SendReceipt | None:
-        """As the transport does."""
-        return self._transport.finish()
 
 
 class LoggedTimeline(Timeline):
@@ -159,15 +133,12 @@ class LoggedTimeline(Timeline):
     def __init__(
         self, start: inputs.SessionStart, dialect: Dialect, *, log: EventLog, about: Mapping[str, Any]
     ) -> None:
-        reply_format = about.get("output_format")
-        super().__init__(start, dialect, reply_format=reply_format)
+        super().__init__(start, dialect, reply_format=about.get("output_format"))
         self._log = log
-        given = msgspec.structs.asdict(start)
-        log.write(Opened(schema=SCHEMA_VERSION, tool=tool_version(), about=about, **given))
+        log.write(Opened(schema=SCHEMA_VERSION, tool=tool_version(), about=about, **msgspec.structs.asdict(start)))
         log.flush()  # so that it tells a log, whenever the process is killed
 
     def tell(self, told: inputs.AnyInput) -> None:
-        """Write it down, and take note of it."""
         self._log.write(self._line(told))
         if isinstance(told, inputs.TurnsDelivered):
             self._log.flush()
@@ -179,13 +150,12 @@ class LoggedTimeline(Timeline):
         match told:
             case inputs.Connected():
                 shown = {name: hide(value) for name, value in told.headers.items() if name not in HIDDEN_HEADERS}
-                instants, errors_ns = (
-                    dict(told.instants),
-                    dict(told.uncertainties_ns),
-                )  # they may be proxies of mappings
+                # they may be proxies of mappings
+                instants, errors_ns = dict(told.instants), dict(told.uncertainties_ns)
                 return msgspec.structs.replace(told, instants=instants, headers=shown, uncertainties_ns=errors_ns)
             case inputs.Sent():
-                event = self._log.sent_event(self._dialect)
+                message, self._log.outgoing = self._log.outgoing, NO_MESSAGE
+                event = sent_event(message, self._dialect, hide, record_audio=self._log.record_audio)
                 return msgspec.structs.replace(told, instants=dict(told.instants), event=event)
             case inputs.Failed():
                 return msgspec.structs.replace(told, detail=hide(told.detail))

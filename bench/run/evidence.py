@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -23,19 +23,13 @@ from msgspec import convert, structs
 
 from bench.columns import SESSION_ARRIVALS, SESSION_SENDS, TURN_ARRIVALS, TURN_SENDS
 from bench.cpu import busy_reason
-from bench.metrics import (
-    CATALOGUE,
-    GOOD,
-    ORIGIN,
-    ORIGINS,
-    STARVED,
-    Metric,
-)
+from bench.metrics import CATALOGUE, GOOD, ORIGIN, ORIGINS, STARVED, Metric
 from bench.run import folder as files
 from bench.run import measured
 from bench.run.document import Check
-from bench.run.histograms import Histograms, worst_p99_ms
+from bench.run.histograms import Histograms
 from bench.run.measured import Floats, floats
+from bench.run.provenance import p99s_ms
 from bench.run.validity import EarlyReplies, Evidence, Exactness
 from bench.units import NS_PER_MS
 
@@ -79,59 +73,50 @@ def evidence(read: files.ReadRows, histograms: Histograms, document: dict[str, A
     every_host = document.get("hosts") or []
     hosts = every_host if len(every_host) > 1 else []
     exact = defaultdict[str, list[Exactness]](list)
-    for one in _exactness(read, ["", *(host["name"] for host in hosts)]):
+    for one in exactness(read, ["", *(host["name"] for host in hosts)]):
         exact[one.host].append(one)
-    pooled = _evidence(
-        read, document, exact[""], worst_p99_ms(histograms, "event_loop_delay"), worst_p99_ms(histograms, "send_delay")
-    )
+    whole = {"name": "", **p99s_ms(histograms)}
+    pooled, *apart = (_of_host(read, document, exact[host["name"]], host) for host in (whole, *hosts))
     parts = document.get("parts") or []
-    filled = [busy_reason(host.get("cpu_use")) for host in every_host]
+    busy = (busy_reason(host.get("cpu_use")) for host in every_host)
     pooled = replace(
         pooled,
         missing_share=_missing_share(read, document, parts),
         starved_share=_starved_share(read),
-        failed=_failed_checks(parts),
-        busy_reason=next(filter(None, filled), ""),
+        failed=tuple(
+            structs.replace(check, note=f"{check.note}, in the part {part['run_id']} on {part['host']}")
+            for part in parts
+            for check in convert(part["failed_checks"], list[Check])
+            if check.name != "missing_data"  # which is counted anew
+        ),
+        busy_reason=next(filter(None, busy), ""),
         early=tuple(early_replies(read, document)),
         refused=str(document.get("refused") or ""),
     )
-    apart = (
-        _evidence(
-            read,
-            document,
-            exact[host["name"]],
-            host["event_loop_delay_p99_ms"],
-            host["send_delay_p99_ms"],
-            host["name"],
-        )
-        for host in hosts
-    )
-    return [pooled, *(replace(one, busy_reason=by) for one, by in zip(apart, filled, strict=False))]
+    return [pooled, *apart]
 
 
-def _evidence(
-    read: files.ReadRows,
-    document: dict[str, Any],
-    exact: Sequence[Exactness],
-    event_loop_delay_p99: float | None,
-    send_delay_p99: float | None,
-    host: str = "",
+def _of_host(
+    read: files.ReadRows, document: dict[str, Any], exact: Sequence[Exactness], facts: Mapping[str, Any]
 ) -> Evidence:
+    """The evidence of one host by its entry of run.json, or of all together by their HARNESS alone."""
+    host = facts["name"]
     turns = _rows(read, "turns", COLUMNS, host)
-    counted = pc.fill_null(pc.equal(turns["phase"], "measurement"), True)
+    counted = is_measured(turns)
     stamped = turns["receive_timestamp_source"].filter(counted).drop_null()
     starts = _starts(read, host)
     chunks = [script["chunk_ms"] for script in document.get("scripts") or [] if script.get("chunk_ms")]
     return Evidence(
         metrics=tuple(exact),
         user_stamps_share=pc.mean(pc.not_equal(stamped, "kernel").cast(pa.float64())).as_py() if len(stamped) else None,
-        event_loop_delay_p99=event_loop_delay_p99,
-        send_delay_p99=send_delay_p99,
+        event_loop_delay_p99=facts["event_loop_delay_p99_ms"],
+        send_delay_p99=facts["send_delay_p99_ms"],
         chunk=min(chunks) if chunks else None,
         paced_audio=bool(chunks) and (pc.sum(turns["audio_bytes_sent"].filter(counted)).as_py() or 0) > 0,
         start_delay_p99=_quantile_ms(starts, "start_delay", 0.99),
         service_time_p50=_quantile_ms(starts, "service_time", 0.5),
         host=host,
+        busy_reason=busy_reason(facts.get("cpu_use")),
     )
 
 
@@ -143,10 +128,7 @@ def _missing_share(
     missing += [worker["turns"] for worker in document.get("missing_workers") or []]
     if not missing:
         return None
-    if None in missing:
-        return math.nan
-    share: float = sum(missing) / max(1, sum(missing) + len(read("turns", ["turn"])))
-    return share
+    return math.nan if None in missing else sum(missing) / max(1, sum(missing) + len(read("turns", ["turn"])))
 
 
 def early_replies(read: files.ReadRows, document: Mapping[str, Any]) -> Iterator[EarlyReplies]:
@@ -180,23 +162,16 @@ def early_replies(read: files.ReadRows, document: Mapping[str, Any]) -> Iterator
 def _starved_share(read: files.ReadRows) -> float:
     """The share of measured turns whose outcome nobody knows, because their process did not run when a limit ended."""
     turns = read("turns", ["phase", "outcome"])
-    counted = pc.fill_null(pc.equal(turns["phase"], "measurement"), True)
-    outcomes = turns["outcome"].filter(counted)
+    outcomes = turns["outcome"].filter(is_measured(turns))
     return (pc.sum(pc.equal(outcomes, STARVED)).as_py() or 0) / max(1, len(outcomes))
 
 
-def _failed_checks(parts: Sequence[Mapping[str, Any]]) -> tuple[Check, ...]:
-    """Return the checks that failed in a merged run's parts, but for missing data, which is counted anew."""
-    return tuple(
-        structs.replace(check, note=f"{check.note}, in the part {part['run_id']} on {part['host']}")
-        for part in parts
-        for check in convert(part["failed_checks"], list[Check])
-        if check.name != "missing_data"
-    )
+def is_measured(rows: pa.Table) -> Any:
+    """Which rows are of the measured phase; those without a phase are."""
+    return pc.fill_null(pc.equal(rows["phase"], "measurement"), True)
 
 
 def _rows(read: files.ReadRows, table: files.TableName, columns: list[str], host: str) -> pa.Table:
-    """Columns of a table, of one host where it is named."""
     if not host:
         return read(table, columns)
     rows = read(table, [*columns, "host"])
@@ -207,8 +182,7 @@ def _starts(read: files.ReadRows, host: str) -> pa.Table:
     """The measured sessions that were calls, with what `start_delay` and `service_time` are made of."""
     needed = [*CATALOGUE["start_delay"].columns, *CATALOGUE["service_time"].columns]
     rows = _rows(read, "sessions", list(dict.fromkeys(["phase", "call_arrival_at_ns", *needed])), host)
-    counted = pc.fill_null(pc.equal(rows["phase"], "measurement"), True)
-    return rows.filter(pc.and_(counted, pc.is_valid(rows["call_arrival_at_ns"])))
+    return rows.filter(pc.and_(is_measured(rows), pc.is_valid(rows["call_arrival_at_ns"])))
 
 
 def _quantile_ms(sessions: pa.Table, name: str, p: float) -> float | None:
@@ -216,21 +190,20 @@ def _quantile_ms(sessions: pa.Table, name: str, p: float) -> float | None:
     return quantile_or_none(values[~np.isnan(values)], p)
 
 
-def exactness(folder: Path) -> Iterator[Exactness]:
+def exactness(read: files.ReadRows, hosts: Sequence[str] = ("",)) -> Iterator[Exactness]:
     """Compute, for each target and each metric that hangs on arrivals, the bounds of good turns and their median.
 
     Turns that count from different instants are not pooled. Where no turn of a target is good, the bounds are those of
     all that have the metric. A metric that no row has, and one of whose bounds nobody knows any, is left out; where
     one in a hundred is not known, p99 is not. Many rows are read measure by metric, so that a million turns fit.
+    `hosts`: "" for the rows of all together.
     """
-    return _exactness(files.row_reader(folder), [""])
-
-
-def _exactness(read: files.ReadRows, hosts: Sequence[str]) -> Iterator[Exactness]:
-    """The same of each of these hosts, "" for all rows together."""
     for scope, table in TABLES.items():
         places = list(_places(read, table, hosts))
-        origins = _origins(read) if table == "turns" else {}
+        origins = {}
+        if table == "turns":
+            since = read("turns", [ORIGIN])[ORIGIN]
+            origins = {name: pc.fill_null(pc.equal(since, name), False).to_numpy() for name in ORIGINS}
         for metric in (known for known in CATALOGUE.values() if known.scope == scope and bound_columns(known)):
             yield from _of_metric(read, metric, places, origins)
 
@@ -248,19 +221,13 @@ def worst_bound(folder: Path, metric: Metric, target: str) -> float:
 
 def _places(read: files.ReadRows, table: files.TableName, hosts: Sequence[str]) -> Iterator[MaskedRows]:
     rows = read(table, ["target", "phase", "outcome", "host"])
-    counted = pc.fill_null(pc.equal(rows["phase"], "measurement"), True).to_numpy()
+    counted = is_measured(rows).to_numpy()
     good = pc.fill_null(pc.is_in(rows["outcome"], pa.array(sorted(GOOD))), False).to_numpy()
     for host in hosts:
         there = counted & pc.fill_null(pc.equal(rows["host"], host), False).to_numpy() if host else counted
         for target in sorted(pc.unique(rows["target"].filter(pa.array(there))).to_pylist()):
             mine = there & pc.fill_null(pc.equal(rows["target"], target), False).to_numpy()
             yield MaskedRows(host, target, mine, mine & good)
-
-
-def _origins(read: files.ReadRows) -> dict[str, npt.NDArray[np.bool_]]:
-    """The turns that count from each instant."""
-    measured_from = read("turns", [ORIGIN])[ORIGIN]
-    return {name: pc.fill_null(pc.equal(measured_from, name), False).to_numpy() for name in ORIGINS}
 
 
 def _of_metric(
@@ -312,34 +279,26 @@ def bound_columns(metric: Metric) -> list[str]:
 
 
 def row_bounds(rows: pa.Table, metric: Metric) -> Floats:
-    """Compute the bound of each row."""
     if metric.name == "audio_speed":
         return _of_speed(*(floats(rows, name) for name in SPEED))
     if metric.column:
         parts = [floats(rows, name) for name in BY_COLUMN[metric.name]]
         unknown = np.logical_and.reduce([np.isnan(part) for part in parts])
         return np.where(unknown, np.nan, np.nansum(parts, axis=0)) / NS_PER_MS
-    earlier, later = _error(rows, metric.end, metric.scope), _begins_later(rows, metric)
-    begins_earlier = _error(rows, metric.begin, metric.scope)
+    if metric.begin == ORIGIN:
+        asked = ~np.isnan(floats(rows, "request_sent_at_ns"))
+        later = np.where(asked, floats(rows, "request_sent_uncertainty_ns"), floats(rows, "speech_end_uncertainty_ns"))
+    else:
+        later = _error(rows, metric.begin, SENDS[metric.scope])
+    arrivals = ARRIVALS[metric.scope]
+    earlier, begins_earlier = _error(rows, metric.end, arrivals), _error(rows, metric.begin, arrivals)
     bound: Floats = np.maximum(earlier + later, begins_earlier) / NS_PER_MS
     return bound
 
 
-def _begins_later(rows: pa.Table, metric: Metric) -> Floats:
-    """How much later than stamped the begin of a metric may really have been sent; 0 where it is no send."""
-    if metric.begin == ORIGIN:
-        asked = ~np.isnan(floats(rows, "request_sent_at_ns"))
-        return np.where(asked, floats(rows, "request_sent_uncertainty_ns"), floats(rows, "speech_end_uncertainty_ns"))
-    if metric.begin not in SENDS[metric.scope]:
-        return np.zeros(len(rows))
-    return floats(rows, f"{metric.begin}_uncertainty_ns")
-
-
-def _error(rows: pa.Table, instant: str, scope: str) -> Floats:
-    """How much earlier than stamped an instant may really have been; 0 where it is no arrival."""
-    if instant not in ARRIVALS[scope]:
-        return np.zeros(len(rows))
-    return floats(rows, f"{instant}_uncertainty_ns")
+def _error(rows: pa.Table, instant: str, inexact: Collection[str]) -> Floats:
+    """How far an instant can be off, if it is one of these; else 0."""
+    return floats(rows, f"{instant}_uncertainty_ns") if instant in inexact else np.zeros(len(rows))
 
 
 def _of_speed(first: Floats, last: Floats, first_error: Floats, last_error: Floats, speed: Floats) -> Floats:

@@ -1,13 +1,7 @@
 """Names the files of a run folder, with their schemas, and reads them. The one door from measuring to understanding.
 
-    run.json            what was run, where, with what; totals; the verdict (see `docs/run-folder.md`)
-    turns.parquet       a row per turn, sessions.parquet a row per session, seconds.parquet a row per second and target
-    uncertainty.parquet      row for row of turns.parquet, how far its instants can be off; read where that is asked for
-    histograms.hlog     HdrHistogram log, one cumulative histogram per Tag=measure|target|step|phase
-    events/             on request: a log of every event of some sessions, `<session_id>.jsonl`
-    transcripts.jsonl   on request: what was said, a line per turn
-    spool/              while running: a part of each worker (`bench.run.part`), readable up to the last flush
-    report.html report.md summary.json
+`docs/run-folder.md` describes the files. `uncertainty.parquet`, row for row as `turns.parquet`, says how far instants
+can be off, and is read where that is asked for. While the run goes on, `spool/` holds a part of each worker.
 
 A run that was killed leaves its spool; reading takes whichever is there. Instants are columns `<name>_at_ns`, relative
 to the row's `start_ns` (CLOCK_MONOTONIC); they are stored once, and measures are derived on reading.
@@ -23,14 +17,13 @@ import errno
 import json
 import os
 from bisect import bisect_right
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import accumulate, groupby, islice, repeat
+from itertools import accumulate, chain, count, groupby, repeat
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -66,89 +59,72 @@ def open_rows(
         size = os.fstat(opened.fileno()).st_size
     with pa.OSFile(os.fsencode(path)) as file:  # Arrow takes no text with surrogates, as names that are not UTF-8 have
         table = pq.ParquetFile(file)
-        metadata, kinds = table.metadata, _kinds(schema)
+        metadata = table.metadata
         if metadata.num_rows > max(rows, ANY_ROWS + size // BYTES_PER_ROW):
             raise pa.ArrowInvalid(
                 f"{path.name} has {metadata.num_rows:,} rows in {size:,} bytes, which no run can have"
             )
         if encoded := [name for name in metadata.schema.names if name in dictionaries]:
             table = pq.ParquetFile(file, metadata=metadata, read_dictionary=encoded)
-        _check_columns(path, table.schema_arrow, kinds)
-        chunks = _chunks(metadata, schema.names)
-        most = ANY_BYTES + GROWTH * size
-        _check_sizes(path, chunks, most)
-        texts = {name: of for name, of in chunks.items() if pa.types.is_string(kinds[name]) and name not in encoded}
-        _check_texts(path, file, metadata, texts, most)
+        groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+        places = {metadata.schema.column(place).path: place for place in range(metadata.num_columns)}
+        for field in schema:
+            _check_type(path, table.schema_arrow, field)
+            chunks = [group.column(places[field.name]) for group in groups]
+            is_text = pa.types.is_string(field.type) and field.name not in encoded
+            if not _is_of_size(path, file, metadata, field.name, chunks, ANY_BYTES + GROWTH * size, is_text=is_text):
+                raise pa.ArrowInvalid(f"the column {field.name} of {path.name} is larger in memory than any run's")
         yield table
 
 
-def _kinds(schema: pa.Schema) -> dict[str, pa.DataType]:
-    """The type of each column."""
-    return dict(zip(schema.names, schema.types, strict=True))
+def _check_type(path: Path, written: pa.Schema, field: pa.Field) -> None:
+    """Check that a column is written once, with its type."""
+    found = written.get_all_field_indices(field.name)
+    if not found:
+        raise pa.ArrowInvalid(f"{path.name} has no column {field.name}")
+    if len(found) > 1:
+        raise pa.ArrowInvalid(f"{path.name} has the column {field.name} twice")
+    kind = written.field(found[0]).type
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if kind != field.type:
+        raise pa.ArrowInvalid(f"the column {field.name} of {path.name} is {kind}, and must be {field.type}")
 
 
-def _check_columns(path: Path, written: pa.Schema, meant: dict[str, pa.DataType]) -> None:
-    """Check that each column of `meant` is written once, with its type."""
-    times, kinds = Counter(written.names), _kinds(written)
-    for name in meant:
-        if not times[name]:
-            raise pa.ArrowInvalid(f"{path.name} has no column {name}")
-        if times[name] > 1:
-            raise pa.ArrowInvalid(f"{path.name} has the column {name} twice")
-        kind = kinds[name]
-        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-        if kind != meant[name]:
-            raise pa.ArrowInvalid(f"the column {name} of {path.name} is {kind}, and must be {meant[name]}")
+def _is_of_size(
+    path: Path,
+    file: pa.OSFile,
+    metadata: pq.FileMetaData,
+    name: str,
+    chunks: list[pq.ColumnChunkMetaData],
+    most: int,
+    *,
+    is_text: bool,
+) -> bool:
+    """Return whether a column has at most so many bytes in memory. Raise pyarrow.ArrowInvalid if nobody can say.
 
-
-Chunks: TypeAlias = dict[str, list[pq.ColumnChunkMetaData]]
-"""What each row group holds of a column, by the column's name."""
-
-
-def _chunks(metadata: pq.FileMetaData, names: list[str]) -> Chunks:
-    """The chunks of some columns; none of ours has columns inside."""
-    schema, groups = metadata.schema, [metadata.row_group(group) for group in range(metadata.num_row_groups)]
-    places = {schema.column(place).path: place for place in range(metadata.num_columns)}
-    return {name: [group.column(places[name]) for group in groups] for name in names}
-
-
-def _check_sizes(path: Path, columns: Chunks, most: int) -> None:
-    for name, chunks in columns.items():
-        if other := {encoding for chunk in chunks for encoding in chunk.encodings} - ENCODINGS:
-            raise pa.ArrowInvalid(f"the column {name} of {path.name} is encoded as {min(other)}, as none of ours is")
-        if sum(chunk.total_uncompressed_size for chunk in chunks) > most:
-            raise _too_large(path, name)
-
-
-def _check_texts(path: Path, file: pa.OSFile, metadata: pq.FileMetaData, columns: Chunks, most: int) -> None:
-    """A text that is written once stands in memory as often as rows have it: read so only where that may be much."""
-    for name, chunks in columns.items():
-        longest = (c.total_uncompressed_size * (c.num_values if c.has_dictionary_page else 1) for c in chunks)
-        if sum(longest) <= most:
-            continue
-        left = most
-        with pq.ParquetFile(file, metadata=metadata, read_dictionary=[name]) as table:
-            for group in range(metadata.num_row_groups):
-                left -= sum(map(_text_bytes, table.read_row_group(group, [name]).column(0).chunks))
-                if left < 0:
-                    raise _too_large(path, name)
-
-
-def _text_bytes(texts: pa.DictionaryArray) -> int:
-    """How long texts are that are encoded as a dictionary, each as often as it occurs."""
-    lengths = pc.binary_length(texts.dictionary).cast(pa.int64())
-    return pc.sum(lengths.take(texts.indices)).as_py() or 0
-
-
-def _too_large(path: Path, name: str) -> pa.ArrowInvalid:
-    return pa.ArrowInvalid(f"the column {name} of {path.name} is larger in memory than any run's")
+    A text that is written once stands in memory as often as rows have it: read only where that may be much.
+    """
+    if other := {encoding for chunk in chunks for encoding in chunk.encodings} - ENCODINGS:
+        raise pa.ArrowInvalid(f"the column {name} of {path.name} is encoded as {min(other)}, as none of ours is")
+    if sum(chunk.total_uncompressed_size for chunk in chunks) > most:
+        return False
+    longest = (c.total_uncompressed_size * (c.num_values if c.has_dictionary_page else 1) for c in chunks)
+    if not is_text or sum(longest) <= most:
+        return True
+    with pq.ParquetFile(file, metadata=metadata, read_dictionary=[name]) as table:
+        for group in range(metadata.num_row_groups):
+            for texts in table.read_row_group(group, [name]).column(0).chunks:
+                lengths = pc.binary_length(texts.dictionary).cast(pa.int64())
+                most -= pc.sum(lengths.take(texts.indices)).as_py() or 0
+            if most < 0:
+                return False
+    return True
 
 
 BLOCK_NS = 120 * NS_PER_S
 """How long a block of a run is: the pairs of one began under much the same conditions."""
 TableName = Literal["turns", "sessions", "seconds"]
 ReadRows = Callable[[TableName, list[str]], pa.Table]
-"""Reads columns of a table."""
 SMALL_BYTES = 4 << 20
 """Up to this size a table is read in one go: as Parquet some twenty thousand turns."""
 
@@ -159,7 +135,6 @@ TYPES: dict[ColumnKind, pa.DataType] = {
     "number": pa.float64(),
     "flag": pa.bool_(),
 }
-"""What Arrow holds of each kind of column in."""
 TABLES: dict[TableName, tuple[columns.ColumnGroup, ...]] = {
     "turns": columns.TURNS,
     "sessions": columns.SESSIONS,
@@ -185,10 +160,8 @@ last, so that the other is there when it is; the spool has whole rows, so that n
 def create(parent: Path, scenario: str, started_utc_ns: int) -> Path:
     """Make a new folder of a run, with an empty spool. Raises UsageError where the folder cannot be written."""
     folder = create_named(parent, scenario, started_utc_ns)
-    try:
+    with _writing_to(parent):
         spool.prepare(folder)
-    except OSError as error:
-        raise _unwritable(parent, error) from None
     return folder
 
 
@@ -196,38 +169,31 @@ def create_named(parent: Path, name: str, started_utc_ns: int) -> Path:
     """Make a new folder `<UTC time>-<name>[-2…]`, which nobody else has. Raises UsageError where that cannot be."""
     stamp = datetime.fromtimestamp(started_utc_ns / NS_PER_S, UTC).strftime("%Y%m%dT%H%M%SZ")
     make_parent(parent)
-    try:
-        for free in _names(f"{stamp}-{name}"):
-            try:
-                (parent / free).mkdir()
-            except FileExistsError:
-                continue
-            return parent / free
-    except OSError as error:
-        raise _unwritable(parent, error) from None
+    with _writing_to(parent):
+        for suffix in chain([""], map("-{}".format, count(2))):
+            folder = parent / f"{stamp}-{name}{suffix}"
+            with suppress(FileExistsError):
+                folder.mkdir()
+                return folder
     raise AssertionError("unreachable: names are endless")
 
 
 def make_parent(parent: Path) -> None:
     """Make the folder that run folders are made in. Raises UsageError where there can be none, or one to write to."""
-    try:
+    with _writing_to(parent):
         parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+@contextmanager
+def _writing_to(parent: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise _unwritable(parent, error) from None
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise _unwritable(parent, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
-
-
-def _unwritable(parent: Path, error: OSError) -> UsageError:
-    return UsageError(f"cannot write runs to {parent}: {error.strerror}; choose another folder with --runs-dir")
-
-
-def _names(first: str) -> Iterator[str]:
-    yield first
-    number = 2
-    while True:
-        yield f"{first}-{number}"
-        number += 1
+        raise UsageError(
+            f"cannot write runs to {parent}: {error.strerror}; choose another folder with --runs-dir"
+        ) from None
 
 
 def read_document(folder: Path) -> dict[str, Any]:
@@ -256,7 +222,6 @@ def write_document(folder: Path, document: dict[str, Any]) -> None:
 
 
 def histograms_path(folder: Path) -> Path:
-    """Where the log of all histograms is."""
     return folder / "histograms.hlog"
 
 
@@ -268,16 +233,13 @@ def spooled_batches(folder: Path, table: TableName) -> Iterator[pa.RecordBatch]:
 def read_table(
     folder: Path, table: TableName, columns: list[str] | None = None, *, dictionaries: Collection[str] = ()
 ) -> pa.Table:
-    """Read all rows of a table, from Parquet after a clean end and from the spool before one.
-
-    `dictionaries`: columns of texts that are left encoded as dictionaries where Parquet has them so.
-    """
+    """Read a table, of a run that is not closed from the spool. `dictionaries`: texts to leave encoded."""
     path = folder / f"{table}.parquet"
     schema = SCHEMAS[table] if columns is None else pa.schema([SCHEMAS[table].field(name) for name in columns])
     if path.exists():
         return _stored(folder, table, schema, dictionaries)
     batches = (batch.select(schema.names) for batch in spooled_batches(folder, table))
-    return pa.concat_tables([schema.empty_table(), *_copied(batches)])
+    return pa.concat_tables([schema.empty_table(), *grouped(batches)])
 
 
 def row_reader(folder: Path) -> ReadRows:
@@ -316,10 +278,7 @@ def _stored(folder: Path, table: TableName, schema: pa.Schema, dictionaries: Col
 
 
 def stored_batches(folder: Path, table: TableName, columns: Sequence[str], most: int) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a finalized run as `read_table` reads them, at most `most` at once.
-
-    Raises OSError or pyarrow.ArrowException if they cannot be read.
-    """
+    """Yield rows of a finalized run, at most `most` at once. Raises OSError or pyarrow.ArrowException."""
     own, uncertainties = _by_file(table, pa.schema([SCHEMAS[table].field(name) for name in columns]))
     with ExitStack() as files:
         file = files.enter_context(open_rows(folder / f"{table}.parquet", own))
@@ -388,7 +347,13 @@ def read_values(folder: Path, table: TableName, column: str, places: Sequence[in
     return [values[place] for place in places]
 
 
-def _copied(batches: Iterator[pa.RecordBatch], batches_at_once: int = 256) -> Iterator[pa.Table]:
-    """Copy batches in larger pieces: a column of a streamed batch keeps all of the batch in memory."""
-    while held := list(islice(batches, batches_at_once)):
+def grouped(batches: Iterable[pa.RecordBatch], rows: int = 50_000) -> Iterator[pa.Table]:
+    """Put small batches together: that makes good Parquet, and a column of one keeps all of the batch in memory."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        held.append(batch)
+        if sum(map(len, held)) >= rows:
+            yield pa.Table.from_batches(held).combine_chunks()
+            held = []
+    if held:
         yield pa.Table.from_batches(held).combine_chunks()

@@ -11,7 +11,7 @@ import base64
 import re
 import zlib
 from array import array
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -71,7 +71,6 @@ class StepLabels:
         self._known: dict[str, set[str]] = {}
 
     def counted(self, script: str, label: str) -> str:
-        """The label itself, or `other`."""
         known = self._known.setdefault(script, set())
         if label in known or len(known) < MAX_STEPS:
             known.add(label)
@@ -80,16 +79,14 @@ class StepLabels:
 
 
 class Histograms:
-    """Holds a set of histograms, each allocated at its first value (172 kB, 0.7 µs a record).
+    """A set of histograms, each allocated at its first value (172 kB, 0.7 µs a record).
 
-    What is recorded at every event waits in a list until there is enough of it, or somebody looks, and is then counted
-    at once.
+    What is recorded at every event waits until there is enough of it, or somebody looks, and is counted at once.
     """
 
     def __init__(self) -> None:
         self._by_key: dict[Key, HdrHistogram] = {}
-        self._waiting: dict[Key, array[int]] = {}
-        self._recorders: dict[Key, Callable[[int], None]] = {}
+        self._waiting = defaultdict[Key, "array[int]"](lambda: array("q"))
         self.out_of_range: Counter[str] = Counter()
         self.negative: Counter[str] = Counter()
 
@@ -101,30 +98,22 @@ class Histograms:
             self.out_of_range[key.metric] += 1
 
     def recorder(self, key: Key) -> Callable[[int], None]:
-        """`record` for one key, the same function for all who ask: for what is recorded at every event."""
-        if key in self._recorders:
-            return self._recorders[key]
-        waiting = self._waits(key)
+        """`record` for one key: for what is recorded at every event."""
+        waiting = self._waiting[key]
 
         def record(value: int) -> None:
             waiting.append(value)
             if len(waiting) == ENOUGH:
                 self._settle(key, waiting)
 
-        self._recorders[key] = record
         return record
 
     def record_several(self, key: Key, values: Iterable[int]) -> None:
         """Count values that come together, as `recorder` does one after another."""
-        waiting = self._waits(key)
+        waiting = self._waiting[key]
         waiting.extend(values)
         if len(waiting) >= ENOUGH:
             self._settle(key, waiting)
-
-    def _waits(self, key: Key) -> array[int]:
-        if key not in self._waiting:
-            self._waiting[key] = array("q")
-        return self._waiting[key]
 
     def _settle(self, key: Key, waiting: array[int]) -> None:
         if waiting:
@@ -133,40 +122,24 @@ class Histograms:
 
     def record_all(self, key: Key, values: npt.NDArray[np.int64]) -> None:
         """Count all values, as `record` does one after another."""
-        negative = int(np.count_nonzero(values < 0))
-        if negative:
+        if negative := int(np.count_nonzero(values < 0)):
             self.negative[key.metric] += negative
             values = values[values >= 0]
-        if len(values):
-            beyond = record_values(self._histogram(key), values)
-            if beyond:
-                self.out_of_range[key.metric] += beyond
-
-    def _settle_all(self) -> None:
-        for key, waiting in self._waiting.items():
-            self._settle(key, waiting)
+        if len(values) and (beyond := record_values(self._histogram(key), values)):
+            self.out_of_range[key.metric] += beyond
 
     def _histogram(self, key: Key) -> HdrHistogram:
-        histogram = self._by_key.get(key)
-        if histogram is None:
-            histogram = self._by_key[key] = empty(key.metric)
-        return histogram
-
-    def _take(self, key: Key, histogram: HdrHistogram) -> None:
-        """Add a histogram that nobody else holds: the first of a key is kept itself if it has the metric's range."""
-        about = histogram.lowest_trackable_value, histogram.highest_trackable_value, histogram.significant_figures
-        if key in self._by_key or about != _range(key.metric):
-            self._histogram(key).add(histogram)
-        else:
-            self._by_key[key] = histogram
+        if key not in self._by_key:
+            self._by_key[key] = empty(key.metric)
+        return self._by_key[key]
 
     def items(self) -> Iterable[tuple[Key, HdrHistogram]]:
-        self._settle_all()
+        for key, waiting in self._waiting.items():
+            self._settle(key, waiting)
         return self._by_key.items()
 
     def get(self, key: Key) -> HdrHistogram | None:
-        self._settle_all()
-        return self._by_key.get(key)
+        return dict(self.items()).get(key)
 
     def discard(self, metrics: Iterable[str]) -> None:
         """Forget these metrics, and what was counted beside their histograms."""
@@ -214,7 +187,6 @@ def record_values(histogram: HdrHistogram, values: npt.NDArray[np.int64]) -> int
 
 
 def empty(metric: str) -> HdrHistogram:
-    """Make a histogram of the metric's range."""
     return HdrHistogram(*_range(metric))
 
 
@@ -225,7 +197,6 @@ def _range(metric: str) -> tuple[int, int, int]:
 
 
 def header(started_utc_ns: int, *, simulated: bool) -> str:
-    """The log's opening comments."""
     began = started_utc_ns / NS_PER_S
     return (
         "#[Histogram log format version 1.2]\n"
@@ -256,20 +227,16 @@ def decode(log: bytes, name: str) -> Histograms:
             try:
                 tag, _, _, _, payload = line.rstrip("\n").split(",", 4)
                 key = Key(*tag.removeprefix("Tag=").split("|"))
-                _refuse_bomb(payload)
-                histograms._take(key, HdrHistogram.decode(payload))
+                # zlib packs a thousand to one at most
+                if len(payload) * 1_000 > MOST_UNPACKED:
+                    unpacking = zlib.decompressobj()
+                    unpacking.decompress(base64.b64decode(payload)[COOKIE_BYTES:], MOST_UNPACKED)
+                    if unpacking.unconsumed_tail:
+                        raise ValueError(f"a histogram unpacks to more than {MOST_UNPACKED >> 20} MiB")
+                histograms._histogram(key).add(HdrHistogram.decode(payload))
             except Exception as error:  # hdrh raises whatever its parts raise
                 raise _unreadable(name, error) from None
     return histograms
-
-
-def _refuse_bomb(payload: str) -> None:
-    """Raises ValueError where a histogram is more than any unpacks to. zlib packs a thousand to one at most."""
-    if len(payload) * 1_000 > MOST_UNPACKED:
-        unpacking = zlib.decompressobj()
-        unpacking.decompress(base64.b64decode(payload)[COOKIE_BYTES:], MOST_UNPACKED)
-        if unpacking.unconsumed_tail:
-            raise ValueError(f"a histogram unpacks to more than {MOST_UNPACKED >> 20} MiB")
 
 
 def _unreadable(name: str, error: Exception) -> UsageError:

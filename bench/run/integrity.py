@@ -22,19 +22,17 @@ SAID_BY_SERVICE = ("requests_limit", "requests_remaining", "tokens_limit", "toke
 Codes = npt.NDArray[np.integer[Any]]
 
 
-def is_never_negative(table: TableName, column: str) -> bool:
-    """Return whether a column holds counts or durations: instants may lie before the start of their turn or session."""
-    whole = SCHEMAS[table].field(column).type == pa.int64()
-    return whole and not column.endswith("_at_ns") and column not in SAID_BY_SERVICE
-
-
 def wrong_column(table: TableName, rows: pa.Table | pa.RecordBatch) -> str:
     """Return what is wrong with these columns of a table; "" if nothing is."""
     for name in rows.schema.names:
         column = rows[name]
         if name in IN_EACH_ROW and column.null_count:
             return f"it holds rows of {table} without {name}"
-        if is_never_negative(table, name) and (least := pc.min(column).as_py()) is not None and least < 0:
+        # instants may lie before the start of their turn or session
+        is_whole = SCHEMAS[table].field(name).type == pa.int64()
+        if not is_whole or name.endswith("_at_ns") or name in SAID_BY_SERVICE:
+            continue
+        if (least := pc.min(column).as_py()) is not None and least < 0:
             return f"the column {name} of its {table} holds {least}, which is below 0"
     return ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -77,20 +78,25 @@ class KeptRuns(msgspec.Struct, frozen=True):
 
 def kept_runs(folder: Path) -> KeptRuns:
     """Find the runs whose folders stand in this one. Raises UsageError where it is no folder."""
-    runs, notices = [], []
-    for path in run_folders(folder):
-        try:
-            runs.append(_kept(path, files.read_document(path)))
-        except (UsageError, msgspec.ValidationError) as error:
-            notices.append(_problem(path, error))
+    notices: list[str] = []
+    runs = [_kept(path, document, read) for path, document, read in _readable(folder, notices)]
     return KeptRuns(SCHEMA, str(folder), sorted(runs, key=lambda run: (-run.started_utc_ns, run.name)), notices)
 
 
-def chosen_run(name: str, folder: Path) -> Path:
-    """The folder of a run that is given by its path, or by its name in `folder`; the newest one there for no name.
+def _readable(folder: Path, problems: list[str]) -> Iterator[tuple[Path, dict[str, Any], _Document]]:
+    """Yield the runs of a folder that can be read, and note why others cannot."""
+    for path in run_folders(folder):
+        try:
+            document = files.read_document(path)
+            yield path, document, msgspec.convert(document, _Document)
+        except UsageError as error:
+            problems.append(str(error))
+        except msgspec.ValidationError as error:
+            problems.append(f"{path / 'run.json'} is damaged: {excerpt(str(error), 200)}")
 
-    Raises UsageError where there is none.
-    """
+
+def chosen_run(name: str, folder: Path) -> Path:
+    """Return a run's folder by its path, or its name in `folder`; "": the newest. Raise UsageError if there is none."""
     if not name:
         return newest_run(folder)
     for path in (Path(name), folder / name):
@@ -102,17 +108,13 @@ def chosen_run(name: str, folder: Path) -> Path:
 
 
 def newest_run(folder: Path) -> Path:
-    """Return the run that began last, of those that are not under way and can be read. Raise UsageError if there is
-    none.
-    """
-    began, problems = {}, []
-    for path in run_folders(folder):
-        try:
-            document = files.read_document(path)
-            if not is_under_way(path, document):
-                began[path] = msgspec.convert(document, _Document).started_utc_ns, path.name
-        except (UsageError, msgspec.ValidationError) as error:
-            problems.append(_problem(path, error))
+    """Return the run that began last and has ended, of those that can be read. Raise UsageError if there is none."""
+    problems: list[str] = []
+    began = {
+        path: (read.started_utc_ns, path.name)
+        for path, document, read in _readable(folder, problems)
+        if not is_under_way(path, document)
+    }
     if not began and problems:
         more = f" (and {len(problems) - 1} more)" if problems[1:] else ""
         raise UsageError(f"no run in {folder} that has ended can be read: {min(problems)}{more}")
@@ -121,16 +123,7 @@ def newest_run(folder: Path) -> Path:
     return max(began, key=lambda path: began[path])
 
 
-def _problem(folder: Path, error: UsageError | msgspec.ValidationError) -> str:
-    """Return why a folder is not shown as a run."""
-    if isinstance(error, UsageError):
-        return str(error)
-    return f"{folder / 'run.json'} is damaged: {excerpt(str(error), 200)}"
-
-
-def _kept(folder: Path, document: dict[str, Any]) -> KeptRun:
-    """Raises msgspec.ValidationError where the document is damaged."""
-    read = msgspec.convert(document, _Document)
+def _kept(folder: Path, document: dict[str, Any], read: _Document) -> KeptRun:
     closed = read.state in CLOSED
     under_way = is_under_way(folder, document)
     size_bytes = 0

@@ -19,8 +19,8 @@ def hold(folder: Path) -> None:
 
 
 def is_held(folder: Path) -> bool | None:
-    """Return whether a process holds the lock of a run's folder; None if nobody can say: the file system
-    has no locks, or the folder cannot be listed, though the files in it can be read.
+    """Return whether a process holds the lock of a run's folder; None if that cannot be told: there are no locks,
+    or the folder cannot be listed, though the files in it can be read.
     """
     try:
         file = os.open(folder, os.O_RDONLY)

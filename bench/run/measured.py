@@ -39,26 +39,23 @@ def values_ns(rows: Rows, metric: Metric, origins_ns: Floats | None = None) -> F
         if metric.of:
             with np.errstate(divide="ignore", invalid="ignore"):
                 values = 100 * values / floats(rows, metric.of)
-        return _without(rows, metric, values)
-    if metric.begin != ORIGIN:
-        begin, *others = (floats(rows, f"{name}_at_ns") for name in metric.begins)
-        for other in others:
-            begin = np.where(np.isnan(begin), other, begin)
     else:
-        begin = origin_ns(rows) if origins_ns is None else origins_ns
-    values = floats(rows, f"{metric.end}_at_ns") - begin
-    if metric.is_answer_wait:
-        values[values < 0] = np.nan
-    if metric.less:
-        values -= floats(rows, metric.less)
-    return _without(rows, metric, values)
+        if metric.begin != ORIGIN:
+            begin, *others = (floats(rows, f"{name}_at_ns") for name in metric.begins)
+            for other in others:
+                begin = np.where(np.isnan(begin), other, begin)
+        else:
+            begin = origin_ns(rows) if origins_ns is None else origins_ns
+        values = floats(rows, f"{metric.end}_at_ns") - begin
+        if metric.is_answer_wait:
+            values[values < 0] = np.nan
+        if metric.less:
+            values -= floats(rows, metric.less)
+    return values if metric.unless is None else np.where(_is(rows, *metric.unless), np.nan, values)
 
 
 def bytes_per_s(sessions: Rows, metric: str) -> Floats:
-    """Compute what each session carried while it lasted, from the finished upgrade to its end; NaN if it never opened.
-
-    `metric`: one of CARRIED, whose column and RATED_INSTANTS `sessions` has.
-    """
+    """Compute what each session carried (CARRIED), from the finished upgrade to its end; NaN if it never opened."""
     upgraded, updated, ended = (floats(sessions, name) for name in RATED_INSTANTS)
     lasted_s = (ended - upgraded) / NS_PER_S
     opened = ~np.isnan(updated) & (lasted_s > 0)
@@ -66,14 +63,6 @@ def bytes_per_s(sessions: Rows, metric: str) -> Floats:
         floats(sessions, CARRIED[metric]), lasted_s, out=np.full(len(sessions), np.nan), where=opened
     )
     return rates
-
-
-def _without(rows: Rows, metric: Metric, values: Floats) -> Floats:
-    """The values with NaN where there is no such figure."""
-    if metric.unless is None:
-        return values
-    column, excluded = metric.unless
-    return np.where(_is(rows, column, excluded), np.nan, values)
 
 
 def origin_ns(rows: Rows) -> Floats:
@@ -97,7 +86,6 @@ def floats(rows: Rows, column: str) -> Floats:
 
 
 def _is(rows: Rows, column: str, value: object) -> npt.NDArray[np.bool_]:
-    """Which rows have this value."""
     if isinstance(rows, pa.Table):
         flags: npt.NDArray[np.bool_] = pc.fill_null(pc.equal(rows[column], value), False).to_numpy()
         return flags
@@ -135,19 +123,15 @@ def all_histograms(read: files.ReadRows, parts: Iterable[AnyPart]) -> Histograms
 
 def record_rows(read: files.ReadRows, histograms: Histograms) -> None:
     """Record the times of all good turns and of all sessions of a run."""
-    _record_table(read, histograms, "turns", ("turn",), list(_good_turns(read)))
     of_sessions = _grouped(read("sessions", ["target", "phase"]))
-    places = [(Key("", target, ALL, phase or MEASURED), mine) for (target, phase), mine in of_sessions]
-    _record_table(read, histograms, "sessions", ("session", "harness"), places)
-
-
-def _record_table(
-    read: files.ReadRows, histograms: Histograms, table: files.TableName, scopes: Sequence[Scope], places: KeyedValues
-) -> None:
-    """Record a table measure by metric, from the columns that it needs alone."""
-    for metric in (CATALOGUE[name] for name in FROM_ROWS):
-        if metric.scope in scopes:
-            values = values_ns(read(table, list(metric.columns)), metric)
+    sessions = [(Key("", target, ALL, phase or MEASURED), mine) for (target, phase), mine in of_sessions]
+    tables: Sequence[tuple[files.TableName, Sequence[Scope], KeyedValues]] = (
+        ("turns", ("turn",), list(_good_turns(read))),
+        ("sessions", ("session", "harness"), sessions),
+    )
+    for table, scopes, places in tables:
+        for metric in (CATALOGUE[name] for name in FROM_ROWS if CATALOGUE[name].scope in scopes):
+            values = values_ns(read(table, list(metric.columns)), metric)  # a million turns fit metric by metric
             there, values_us = ~np.isnan(values), np.nan_to_num(values).astype(np.int64) // NS_PER_US
             for key, mine in places:
                 histograms.record_all(key._replace(metric=metric.name), values_us[mine[there[mine]]])

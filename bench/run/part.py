@@ -1,7 +1,6 @@
 """A worker's part of a run: complete by itself, and with those of the other workers the whole of it.
 
-It is made of streams and documents in a spool (`bench.run.spool`): rows of each table as Arrow IPC, what was said as
-JSON lines, histograms as an HdrHistogram log, and its facts as JSON. A recorder writes it, `Part` reads it.
+It is made of the streams and documents of a spool (`bench.run.spool`), which a recorder writes and `Part` reads.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Protocol, cast
+from typing import Annotated, BinaryIO, Protocol, cast
 
 import msgspec
 import pyarrow as pa
@@ -23,36 +22,29 @@ from bench.run.histograms import Histograms, decode
 from bench.untrusted.safe_io import JsonError, open_file, read_json
 from bench.untrusted.sanitize import escape_control, excerpt
 
-BARE_HOST: dict[str, Any] = {
-    "kernel": "", "python": "", "cpus": None, "packages": {}, "workers": 1,
-    "clock_offset_ns": None, "clock_offset_uncertainty_ns": None,
-}  # fmt: skip
-"""What a host's entry may leave out in a worker's facts: it is put in when the run is closed."""
 TRANSCRIPT, HISTOGRAMS, FACTS = "transcripts.jsonl", "histograms.hlog", "worker.json"
 
 
 def rows_of(table: str) -> str:
-    """The name of the stream that holds the rows of a table."""
     return f"{table}.arrows"
 
 
-class Facts(msgspec.Struct, frozen=True):
+class Facts(msgspec.Struct):
     """What a worker counted beside its rows and histograms, and whether it is done: its last row is written.
 
-    Counts are by name; `out_of_range` and `negative` are of values that no histogram holds, by metric. Each incident
-    has `at_utc_ns`, `worker`, `kind` and `text`. `hosts`: the machine that recorded it, as `HostEntry` of
-    `bench.run.document` has it; none if the facts are damaged.
+    Counts are by name; `out_of_range` and `negative` are of values that no histogram holds, by metric. `hosts`: the
+    machine that recorded it; none if the facts are damaged.
     """
 
     done: bool = False
     pid: int | None = None
     simulated: bool = False
-    hosts: list[dict[str, Any]] = []
+    hosts: list[HostEntry] = []
     out_of_range: dict[str, int] = {}
     negative: dict[str, int] = {}
     unknown_events: dict[str, int] = {}
     timestamp_fallbacks: int = 0
-    incidents: list[dict[str, Any]] = []
+    incidents: list[IncidentEntry] = []
     incident_counts: dict[str, int] = {}
     rows: dict[str, Annotated[int, msgspec.Meta(ge=0)]] = {}
     """Rows of each table, of a worker that is done."""
@@ -62,8 +54,7 @@ class AnyPart(Protocol):
     """A part of a run, of which its final files are made: what one worker recorded, or a whole run that was apart."""
 
     @property
-    def facts(self) -> Facts:
-        """What was counted beside rows and histograms."""
+    def facts(self) -> Facts: ...
 
     def batches(self, table: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """The rows of a table in whole batches, with every column of the schema."""
@@ -100,25 +91,18 @@ class Part:
         if data is None:
             return Facts()
         try:
-            facts = cast(Facts, read_json(data, Facts))
-            msgspec.convert(facts.incidents, list[IncidentEntry])
-            for host in facts.hosts:
-                if "name" not in host:
-                    raise ValueError("a host has no name")
-                msgspec.convert(BARE_HOST | host, HostEntry)
-            return facts
-        except (JsonError, ValueError, msgspec.ValidationError) as error:
+            return cast(Facts, read_json(data, Facts))
+        except JsonError as error:
             self._note(FACTS, error)
             return Facts()
 
     @property
     def host(self) -> str:
         """The machine that recorded it; empty where that is not known."""
-        return next((str(host["name"]) for host in self.facts.hosts), "")
+        return next((host["name"] for host in self.facts.hosts), "")
 
     @property
     def alive(self) -> bool:
-        """Whether its worker lives, and may write more."""
         return is_alive(self.facts.pid)
 
     @property
@@ -134,8 +118,7 @@ class Part:
     def batches(self, table: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """The rows of a table in whole batches; a stream that was cut or is damaged ends at its last whole batch."""
         name, count = rows_of(table), 0
-        file = self._open(name)
-        if file is not None:
+        if (file := self._open(name)) is not None:
             with file:
                 try:
                     with pa.ipc.open_stream(file) as stream:
@@ -151,9 +134,7 @@ class Part:
             self._note(name, ValueError(f"{count} of {written} rows are there"))
 
     def size_bytes(self, table: str) -> int:
-        """How long the stream of a table's rows is."""
-        file = self._open(rows_of(table))
-        if file is None:
+        if (file := self._open(rows_of(table))) is None:
             return 0
         with file:
             return file.seek(0, os.SEEK_END)
@@ -164,16 +145,16 @@ class Part:
         if file is None:
             return None
         file.close()
-        return self._whole_lines(TRANSCRIPT)
+        return self._whole_lines()
 
     def histograms(self) -> Histograms:
         """What its worker wrote last of them; none where they cannot be read."""
-        data = self._read(HISTOGRAMS)
-        try:
-            return Histograms() if data is None else decode(data, f"{HISTOGRAMS} of worker {self.worker}")
-        except UsageError as error:
-            self._note(HISTOGRAMS, error)
-            return Histograms()
+        if (data := self._read(HISTOGRAMS)) is not None:
+            try:
+                return decode(data, f"{HISTOGRAMS} of worker {self.worker}")
+            except UsageError as error:
+                self._note(HISTOGRAMS, error)
+        return Histograms()
 
     def keep_documents(self, folder: Path, as_worker: int | None = None, facts: Facts | None = None) -> None:
         """Keep the worker's histograms and facts in a run folder; under another number, with these facts, if given."""
@@ -182,23 +163,20 @@ class Part:
         if HISTOGRAMS not in self.damage and (data := self._read(HISTOGRAMS)) is not None:
             spool.keep(folder, worker, HISTOGRAMS, data)
 
-    def _whole_lines(self, name: str) -> Iterator[bytes]:
-        """Opens the stream when it is read, so that none is left open that nobody reads."""
-        file = self._open(name)
-        if file is not None:
+    def _whole_lines(self) -> Iterator[bytes]:
+        # opened when it is read, so that none is left open that nobody reads
+        if (file := self._open(TRANSCRIPT)) is not None:
             with file:
                 yield from (line for line in file if line.endswith(b"\n"))
 
     def _read(self, name: str) -> bytes | None:
-        file = self._open(name)
-        if file is None:
-            return None
-        try:
-            with file:
-                return file.read()
-        except OSError as error:
-            self._note(name, error)
-            return None
+        if (file := self._open(name)) is not None:
+            try:
+                with file:
+                    return file.read()
+            except OSError as error:
+                self._note(name, error)
+        return None
 
     def _open(self, name: str) -> BinaryIO | None:
         try:
@@ -210,7 +188,6 @@ class Part:
             return None
 
     def _note(self, name: str, error: Exception) -> None:
-        """Note that a stream or document cannot be read, or not to its end."""
         why = str(getattr(error, "strerror", None) or error) or type(error).__name__
         self.damage.setdefault(name, excerpt(escape_control(why.splitlines()[0]), 200))
 
@@ -228,11 +205,6 @@ def with_columns_of(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([batch[name] for name in schema.names], schema=schema)
 
 
-def parts(folder: Path) -> Sequence[Part]:
-    """The part of each worker that has written any, by its number; none once the run is closed."""
-    return [Part(folder, worker) for worker in spool.workers_in(folder)]
-
-
-def kept_parts(folder: Path) -> Sequence[Part]:
-    """What a closed run keeps of its workers' parts: their documents, without rows."""
-    return [Part(folder, worker, spool.WORKERS) for worker in spool.workers_in(folder, spool.WORKERS)]
+def parts(folder: Path, place: str = spool.SPOOL) -> Sequence[Part]:
+    """Return the part of each worker that has written any; in `spool.WORKERS` what a closed run keeps of them."""
+    return [Part(folder, worker, place) for worker in spool.workers_in(folder, place)]

@@ -37,9 +37,7 @@ def is_run(folder: Path) -> bool:
 
 
 def run_folders(folder: Path) -> list[Path]:
-    """Return the runs in a folder, in no order, and the folders that may be runs: `read_document` refuses those that
-    cannot be read. Raise UsageError if `folder` is no folder, or cannot be read.
-    """
+    """Return the runs in a folder, and what may be runs. Raise UsageError if it is none, or cannot be read."""
     try:
         return [path for path in folder.iterdir() if _may_be_run(path)]
     except OSError as error:

@@ -11,10 +11,11 @@ import socket
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from bench.cpu import CpuUsage, merge_cpu_usage
+from bench.cpu import merge_cpu_usage
 from bench.installation import tool_version
 from bench.metrics import DEFINITIONS_VERSION
 from bench.run.document import SCHEMA_VERSION
@@ -85,9 +86,13 @@ def host_name() -> str:
     return slug(socket.gethostname()) or "localhost"
 
 
+NO_CLOCK = {"clock_offset_ns": None, "clock_offset_uncertainty_ns": None}
+"""The clock of a host, which was not compared with another."""
+
+
 def named_host() -> dict[str, Any]:
-    """The machine with its name, as `hosts` of run.json has it; its clock is not compared with another."""
-    return {"name": host_name()} | host() | {"clock_offset_ns": None, "clock_offset_uncertainty_ns": None}
+    """The machine with its name, as `hosts` of run.json has it."""
+    return {"name": host_name()} | host() | NO_CLOCK
 
 
 @cache
@@ -112,6 +117,7 @@ def _cpu_model() -> str | None:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
 
 
+RecordedPart = tuple[AnyPart, Sequence[Mapping[str, Any]]]
 HARNESS = {"event_loop_delay": "event_loop_delay_p99_ms", "send_delay": "send_delay_p99_ms"}
 """What says of each host how late its event loops ran and its audio left, by the histograms that it is made of."""
 
@@ -121,39 +127,33 @@ def recorded_by(parts: Sequence[AnyPart], document: Mapping[str, Any], histogram
 
     A part whose facts are damaged, so that its host is unknown, is of the host that led the run.
     """
-    by_part = [(part, part.facts.hosts or [leader_of(document)]) for part in parts]
-    hosts = _gathered(host for _, hosts in by_part for host in hosts)
-    if len(hosts) < 2:
-        return [host | _p99s_ms(histograms) for host in hosts]
-    return [host | _lateness(host["name"], by_part) for host in hosts]
+    by_part: list[RecordedPart] = [(part, [*part.facts.hosts] or [leader_of(document)]) for part in parts]
+    by_name: dict[str, list[Mapping[str, Any]]] = {}
+    for host in chain.from_iterable(hosts for _, hosts in by_part):
+        by_name.setdefault(str(host["name"]), []).append(host)
+    if len(by_name) < 2:
+        return [_gathered(entries) | p99s_ms(histograms) for entries in by_name.values()]
+    return [_gathered(by_name[name]) | _lateness(name, by_part) for name in sorted(by_name)]
 
 
 def leader_of(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The host that led a run."""
     writer, host = document.get("writer") or {}, document.get("host") or {}
     beside = {key: document[key] for key in ("calibration", "niceness") if key in document}
-    clock = {"clock_offset_ns": None, "clock_offset_uncertainty_ns": None}
-    return {"name": slug(str(writer.get("host") or "")) or "localhost"} | dict(host) | beside | clock
+    return {"name": slug(str(writer.get("host") or "")) or "localhost"} | dict(host) | beside | NO_CLOCK
 
 
-def _gathered(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One entry for each host, by its name: workers are added up, of all else the first value counts.
-
-    Of its cores what the workers saw together.
-    """
-    by_name: dict[str, dict[str, Any]] = {}
-    watched: dict[str, list[CpuUsage]] = {}
+def _gathered(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One entry for a host: workers and their use of its cores together, of all else the first value."""
+    host: dict[str, Any] = {}
     for entry in entries:
-        name = str(entry["name"])
-        host = by_name.setdefault(name, {})
-        workers = host.get("workers", 0) + entry.get("workers", 1)
-        host |= {key: value for key, value in entry.items() if host.get(key) is None} | {"workers": workers}
-        watched.setdefault(name, []).extend([entry["cpu_use"]] if entry.get("cpu_use") else [])
-    cores = {name: {"cpu_use": merge_cpu_usage(seen)} for name, seen in watched.items() if seen}
-    return [by_name[name] | cores.get(name, {}) for name in sorted(by_name)]
+        host |= {key: value for key, value in entry.items() if host.get(key) is None}
+    host["workers"] = sum(entry.get("workers", 1) for entry in entries)
+    if watched := [entry["cpu_use"] for entry in entries if entry.get("cpu_use")]:
+        host["cpu_use"] = merge_cpu_usage(watched)
+    return host
 
 
-def _lateness(name: str, by_part: Iterable[tuple[AnyPart, Sequence[Mapping[str, Any]]]]) -> dict[str, float | None]:
+def _lateness(name: str, by_part: Iterable[RecordedPart]) -> dict[str, float | None]:
     """HARNESS of one host: its parts added up; of a part that several hosts recorded, what stands there of this one."""
     total, entries = Histograms(), []
     for part, hosts in by_part:
@@ -164,12 +164,13 @@ def _lateness(name: str, by_part: Iterable[tuple[AnyPart, Sequence[Mapping[str, 
             total.merge(histograms)
         else:
             entries += mine
-    known = [_p99s_ms(total), *entries]
+    known = [p99s_ms(total), *entries]
     return {
         key: max((entry[key] for entry in known if entry.get(key) is not None), default=None)
         for key in HARNESS.values()
     }
 
 
-def _p99s_ms(histograms: Histograms) -> dict[str, float | None]:
+def p99s_ms(histograms: Histograms) -> dict[str, float | None]:
+    """HARNESS of the processes whose histograms these are."""
     return {key: worst_p99_ms(histograms, metric) for metric, key in HARNESS.items()}

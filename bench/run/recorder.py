@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
@@ -27,10 +27,11 @@ from bench.protocol.base import is_simulated, simulator_late_ms
 from bench.protocol.events import Event, Kind
 from bench.protocol.rate_limits import limits_in
 from bench.run import folder as files
+from bench.run.document import HostEntry
 from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, header
 from bench.run.part import FACTS, HISTOGRAMS, TRANSCRIPT, Facts, rows_of
 from bench.run.provenance import named_host
-from bench.run.rows import RowIdentity, Second, Words, said_row, session_row, turn_columns, turn_row
+from bench.run.rows import IDENTITY, Second, Words, said_row, session_row, turn_columns, turn_row
 from bench.run.spool import Batches, Spool, columns_of
 from bench.transport.received import DeltaArrival, Received
 from bench.units import NS_PER_S, NS_PER_US
@@ -84,7 +85,6 @@ class _Target:
 
     @property
     def traffic(self) -> Traffic:
-        """All of it so far."""
         past, second = self.past, self.second
         return Traffic(
             past.events_received + second.events,
@@ -92,10 +92,6 @@ class _Target:
             past.bytes_received + second.wire_bytes_received,
             past.bytes_sent + second.wire_bytes_sent,
         )
-
-    def end_second(self) -> None:
-        """Begin to count another second."""
-        self.past, self.second = self.traffic, Second()
 
 
 class Recorder:
@@ -123,7 +119,7 @@ class Recorder:
         self._run_id, self._worker, self._began_utc_ns = spool.run_id, spool.worker, started_utc_ns
         self.histograms = Histograms()
         self._words, self._spool = Words(hide), spool
-        self._tables: dict[files.TableName, Batches[Any]] = {
+        self._tables: dict[files.TableName, Batches] = {
             table: Batches(
                 spool.stream(rows_of(table)),
                 schema,
@@ -134,7 +130,7 @@ class Recorder:
         }
         self._transcript = spool.stream(TRANSCRIPT) if transcripts else None
         self._said: list[str] = []
-        self._targets: dict[str, _Target] = {}
+        self._targets = defaultdict[str, _Target](_Target)
         self._event_loop_delay_max_ns = 0
         self._record_event_loop_delay = {
             phase: self.histograms.recorder(Key("event_loop_delay", "all", phase=phase)) for phase in (WARMUP, MEASURED)
@@ -144,41 +140,28 @@ class Recorder:
         self._ahead_ns = ahead_ns
         self._utc_offset_ns = utc_ns() - ahead_ns - monotonic_ns()
         self._warm_until_ns = warm_until_ns
-        self.unknown_names: Counter[str] = Counter()
-        self.timestamp_fallbacks = 0
-        self._incidents: list[dict[str, Any]] = []
-        self._incident_counts: Counter[str] = Counter()
+        counts = self.histograms.out_of_range, self.histograms.negative
+        self._facts = Facts(pid=os.getpid(), out_of_range=counts[0], negative=counts[1])
         self._write_facts(done=False)
 
     # Per session.
 
-    def call(self, targets: Iterable[str], *, blocked: bool) -> None:
-        """Count a call that arrived, for each of its targets."""
+    def count_calls(self, targets: Iterable[str], **counts: int) -> None:
+        """Count calls in columns of these names, for each of their targets."""
         for label in targets:
-            second = self._targets.setdefault(label, _Target()).second
-            second.calls_offered += 1
-            second.calls_blocked += blocked
+            second = self._targets[label].second
+            for name, count in counts.items():
+                setattr(second, name, getattr(second, name) + count)
 
-    def call_held(self, targets: Iterable[str]) -> None:
-        """Count a call that had to wait for its start, by the service's word or the rate of connections."""
-        for label in targets:
-            self._targets.setdefault(label, _Target()).second.calls_delayed += 1
-
-    def calls_not_started(self, targets: Iterable[str], calls: int) -> None:
-        """Count calls that were waiting for their start when the run ended."""
-        for label in targets:
-            self._targets.setdefault(label, _Target()).second.calls_not_started += calls
-
-    def back_off(self, targets: Iterable[str], *, begins: bool) -> None:
+    def back_off(self, targets: Collection[str], *, begins: bool) -> None:
         """Count a call that is held back because its caller's last one was refused, or the end of that wait."""
+        self.count_calls(targets, calls_backed_off=begins)
         for label in targets:
-            target = self._targets.setdefault(label, _Target())
-            target.backing_off += 1 if begins else -1
-            target.second.calls_backed_off += begins
+            self._targets[label].backing_off += 1 if begins else -1
 
     def session(self, labels: Labels) -> SessionRecord:
         """Begin the record of a session that is about to connect."""
-        target = self._targets.setdefault(labels.target, _Target())
+        target = self._targets[labels.target]
         target.second.session_starts += 1
         target.active += 1
         return SessionRecord(self, labels, target)
@@ -186,14 +169,12 @@ class Recorder:
     # Once in a while.
 
     def incident(self, kind: str, text: str) -> None:
-        """Note what happened beside the sessions and explains figures, such as a sign-in that failed (`kind`).
-
-        It is on disk with the next counts. The first hundred are kept, all are counted.
-        """
-        self._incident_counts[kind] += 1
-        if len(self._incidents) < INCIDENTS:
+        """Note what explains figures, such as a failed sign-in (`kind`). A hundred are kept, all are counted."""
+        facts = self._facts
+        facts.incident_counts[kind] = facts.incident_counts.get(kind, 0) + 1
+        if len(facts.incidents) < INCIDENTS:
             shown = self._words.cleaned("detail", text)
-            self._incidents.append({"at_utc_ns": utc_ns(), "worker": self._worker, "kind": kind, "text": shown})
+            facts.incidents.append({"at_utc_ns": utc_ns(), "worker": self._worker, "kind": kind, "text": shown})
 
     def _refused(self, table: files.TableName, column: str, row: Mapping[str, Any], why: str) -> None:
         """Note a value that its row cannot hold, such as a number of the service's beyond 64 bits: all else is kept."""
@@ -241,7 +222,7 @@ class Recorder:
                 }
                 | vars(target.second),
             )
-            target.end_second()
+            target.past, target.second = target.traffic, Second()
         self._event_loop_delay_max_ns = 0
 
     def flush(self) -> None:
@@ -254,7 +235,6 @@ class Recorder:
 
     @property
     def unwritten_rows(self) -> int:
-        """How many rows are not in the spool yet."""
         return sum(map(len, self._tables.values()))
 
     @property
@@ -264,7 +244,6 @@ class Recorder:
 
     @property
     def traffic(self) -> dict[str, Traffic]:
-        """What went over the wire so far, by target."""
         return {label: target.traffic for label, target in self._targets.items()}
 
     def histogram_slices(self) -> Iterator[None]:
@@ -289,17 +268,11 @@ class Recorder:
         self._write_facts(done=True)
 
     def _write_facts(self, *, done: bool) -> None:
-        facts = Facts(
+        facts = msgspec.structs.replace(
+            self._facts,
             done=done,
-            pid=os.getpid(),
             simulated=self.simulated,
-            hosts=[self._host | {"workers": 1, "cpu_use": self._cpu.sample()}],
-            out_of_range=dict(self.histograms.out_of_range),
-            negative=dict(self.histograms.negative),
-            unknown_events=dict(self.unknown_names),
-            timestamp_fallbacks=self.timestamp_fallbacks,
-            incidents=self._incidents,
-            incident_counts=dict(self._incident_counts),
+            hosts=[cast("HostEntry", self._host | {"workers": 1, "cpu_use": self._cpu.sample()})],
             rows={table: rows.written for table, rows in self._tables.items()} if done else {},
         )
         self._spool.replace(FACTS, msgspec.json.encode(facts).decode())
@@ -376,7 +349,6 @@ class SessionRecord:
         self.target.second.turns_started += 1
 
     def turn_ended(self, turn: TurnObservation) -> None:
-        """Add its row, and what was said in it where that is kept."""
         recorder, second = self._recorder, self.target.second
         second.turns_ended += 1
         if outcome_class(turn.outcome) == "failed":
@@ -390,33 +362,25 @@ class SessionRecord:
             recorder._said.append(json.dumps(said, ensure_ascii=False) + "\n")
 
     def session_ended(self, session: SessionObservation) -> None:
-        """Add its row; it is active no more."""
-        recorder, labels = self._recorder, self.labels
+        recorder, labels, facts = self._recorder, self.labels, self._recorder._facts
         self.target.active -= 1
         self.target.second.throttled += is_throttled(session.outcome)
         for raw_name, count in session.unknown_events.items():
             name = escape_control(recorder._hide(raw_name))
-            known = name in recorder.unknown_names or len(recorder.unknown_names) < UNKNOWN_NAMES
-            recorder.unknown_names[name if known else "other"] += count
-        recorder.timestamp_fallbacks += session.timestamp_fallbacks
+            known = name in facts.unknown_events or len(facts.unknown_events) < UNKNOWN_NAMES
+            shown = name if known else "other"
+            facts.unknown_events[shown] = facts.unknown_events.get(shown, 0) + count
+        facts.timestamp_fallbacks += session.timestamp_fallbacks
         row = session_row(session, recorder._utc_offset_ns, recorder._hide)
         row |= {"variables_row": labels.variables_row, "event_log": labels.event_log}
-        recorder._tables["sessions"].append(recorder._words.cleaned_row(row | self._identity()._asdict()))
+        row |= dict(zip(IDENTITY, self._identity(), strict=True))
+        recorder._tables["sessions"].append(recorder._words.cleaned_row(row))
 
-    def _identity(self) -> RowIdentity:
-        """The columns that say whose a row is; as it is known by now whether the service is simulated."""
+    def _identity(self) -> tuple[Any, ...]:
+        """The values of IDENTITY; as it is known by now whether the service is simulated."""
         recorder, labels = self._recorder, self.labels
-        return RowIdentity(
-            recorder._run_id,
-            labels.session_id,
-            self.service_session_id or None,
-            labels.target,
-            labels.block,
-            labels.pair,
-            labels.phase,
-            labels.scenario,
-            labels.script,
-            recorder._worker,
-            recorder._host_name,
-            self.target.simulated,
+        return (
+            *(recorder._run_id, labels.session_id, self.service_session_id or None, labels.target),
+            *(labels.block, labels.pair, labels.phase, labels.scenario, labels.script),
+            *(recorder._worker, recorder._host_name, self.target.simulated),
         )

@@ -54,7 +54,7 @@ class CutAudio(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class LoggedMessage(Input, frozen=True, tag="received"):
-    """A message of the server arrived; its stamp is off by `error_ns` at most, `wire_bytes` is the size of its frames.
+    """A message of the server arrived, up to `uncertainty_ns` before its stamp, in frames of `wire_bytes`.
 
     `event`: the message, with all events in it. `audio`: instead of its audio, where that was cut. `unreadable`: why
     there is no event, `text` then holds the beginning of what came. `unknown`: of an agent's message that nobody knows,
@@ -148,11 +148,6 @@ class _Teller:
                 self.timeline.tell(line)
                 self.turns += self.timeline.pop_delivered()
 
-    def end_here(self) -> None:
-        """The log ends before the session did."""
-        self.timeline.tell(inputs.Failed("unfinished", self.last_ns, "the log ends here"))
-        self.turns += self.timeline.pop_turns(self.last_ns)
-
 
 def _events(line: LoggedMessage, dialect: Dialect) -> Sequence[Event]:
     """The events of a line, as they were decoded when they came."""
@@ -171,13 +166,6 @@ def _events(line: LoggedMessage, dialect: Dialect) -> Sequence[Event]:
 # The file.
 
 
-class _Head(msgspec.Struct):
-    """What identifies a log of any version."""
-
-    action: str
-    schema: int
-
-
 def _replayed(path: Path, file: Iterator[bytes]) -> Replayed:
     opened = _opened(path, next(file, NO_BYTES))
     number, whole = 1, True
@@ -192,20 +180,21 @@ def _replayed(path: Path, file: Iterator[bytes]) -> Replayed:
         raise UsageError(f"{path}:{number}: this line is damaged; an event log is read as it was written") from None
     cut = not (whole and teller.timeline.over)
     if cut:
-        teller.end_here()
+        teller.timeline.tell(inputs.Failed("unfinished", teller.last_ns, "the log ends here"))
+        teller.turns += teller.timeline.pop_turns(teller.last_ns)
     return Replayed(opened, teller.timeline.session(), tuple(teller.turns), tuple(teller.passages), cut)
 
 
 def _opened(path: Path, text: bytes) -> Opened:
-    """The first line."""
     try:
-        head = read_json(text, _Head)
-        if head.action != "session":
+        head = read_json(text)
+        schema = int(head["schema"])
+        if head["action"] != "session":
             raise ValueError
-        if head.schema > SCHEMA_VERSION:
-            raise UsageError(f"{path} was written by a newer rtbench (schema {head.schema}); upgrade to read it")
-        if head.schema < SCHEMA_VERSION:
-            raise UsageError(f"{path} was written by an older rtbench (schema {head.schema}); record it again")
+        if schema > SCHEMA_VERSION:
+            raise UsageError(f"{path} was written by a newer rtbench (schema {schema}); upgrade to read it")
+        if schema < SCHEMA_VERSION:
+            raise UsageError(f"{path} was written by an older rtbench (schema {schema}); record it again")
         return cast(Opened, read_json(text, Opened))
-    except ValueError:
+    except (ValueError, KeyError, TypeError, OverflowError):
         raise UsageError(f"{path} is not an event log: its first line does not say what the session is") from None

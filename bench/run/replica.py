@@ -33,6 +33,7 @@ EVENT_LOG = re.compile(rf"{EVENTS}/w\d{{1,9}}-\d{{1,12}}\.jsonl", re.ASCII)
 KEY_BYTES = 32
 OF_STREAM = 0
 """The version of what only grows."""
+NO_DOCUMENT = 0, b""
 
 
 class PartChunk(msgspec.Struct, frozen=True):
@@ -50,7 +51,6 @@ class PartChunk(msgspec.Struct, frozen=True):
 
     @staticmethod
     def sealed(key: bytes, name: str, version: int, offset: int, total: int, data: bytes) -> PartChunk:
-        """Seal a piece of a file."""
         return PartChunk(name, version, offset, total, data, _seal(key, (name, version, offset, total), data))
 
     def is_sealed(self, key: bytes) -> bool:
@@ -72,7 +72,6 @@ class BadChunkError(ValueError):
 
 
 def new_key() -> bytes:
-    """Make a key up, for the seals of one worker."""
     return secrets.token_bytes(KEY_BYTES)
 
 
@@ -86,13 +85,10 @@ class Source:
     def __init__(self, folder: Path, worker: int, key: bytes) -> None:
         self._folder, self._worker, self._key = folder, worker, key
         self.chunk_bytes = CHUNK_BYTES
-        """How much of a file the next chunk holds."""
         self._copied: dict[str, int] = {}
-        """Bytes of streams that the copy has; of a document all of it or nothing."""
+        """How many bytes of each stream, and of the version of each document, the copy has."""
         self._documents: dict[str, tuple[int, bytes]] = {}
         """The version of each document that was read last, and its bytes."""
-        self._sent: dict[str, int] = {}
-        """The version of each document that the copy has."""
 
     def chunks(self) -> Iterator[PartChunk]:
         """Yield what the copy lacks of what is there now; each chunk once its receipt, `note`, was asked for."""
@@ -108,16 +104,9 @@ class Source:
                 yield chunk
 
     def note(self, receipt: Receipt) -> None:
-        """Note how much of a file the copy has."""
-        if receipt.version == OF_STREAM:
-            self._copied[receipt.name] = receipt.size
-            return
-        version, data = self._documents.get(receipt.name, (0, b""))
         # else it has been read anew meanwhile, and the copy has none of that
-        if receipt.version == version:
+        if receipt.version in (OF_STREAM, self._documents.get(receipt.name, NO_DOCUMENT)[0]):
             self._copied[receipt.name] = receipt.size
-            if receipt.size == len(data):
-                self._sent[receipt.name] = version
 
     def _of_stream(self, name: str) -> PartChunk | None:
         offset = self._copied.get(name, 0)
@@ -134,15 +123,14 @@ class Source:
             data = part_file(self._folder, self._worker, name).read_bytes()
         except FileNotFoundError:
             return
-        version, before = self._documents.get(name, (0, b""))
+        version, before = self._documents.get(name, NO_DOCUMENT)
         if data != before:
             self._documents[name], self._copied[name] = (version + 1, data), 0
 
     def _of_document(self, name: str) -> PartChunk | None:
-        version, data = self._documents.get(name, (0, b""))
-        if self._sent.get(name, 0) == version:
+        (version, data), offset = self._documents.get(name, NO_DOCUMENT), self._copied.get(name, 0)
+        if offset == len(data):
             return None
-        offset = self._copied.get(name, 0)
         piece = data[offset : offset + self.chunk_bytes]
         return PartChunk.sealed(self._key, name, version, offset, len(data), zlib.compress(piece, 1))
 
@@ -207,5 +195,4 @@ class Replica:
 
 
 def part_file(folder: Path, worker: int, name: str) -> Path:
-    """Where a worker's stream, document or event log stands."""
     return folder / name if name.startswith(f"{EVENTS}/") else path_of(folder, worker, name)

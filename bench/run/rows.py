@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -61,10 +61,7 @@ def is_unknown_of_agent(event: Event, dialect: Dialect) -> bool:
 
 
 def clean(raw: bytes, hide: Hide) -> msgspec.Raw:
-    """JSON on one line, as it came unless there is a secret in it: wherever it stands, and however it is escaped.
-
-    A binary message is JSON of one key, in base64.
-    """
+    """JSON on one line, as it came unless a secret is in it; a binary message as JSON of one key, in base64."""
     if isinstance(raw, BinaryMessage):
         return msgspec.Raw(msgspec.json.encode({BINARY: bytes(raw)}))
     try:
@@ -113,7 +110,6 @@ class Words:
         return shown[:DETAIL_CHARACTERS] if column in CUT else shown
 
     def cleaned_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """A row with all of its texts cleaned."""
         return {
             column: self.cleaned(column, value) if isinstance(value, str) else value for column, value in row.items()
         }
@@ -132,27 +128,11 @@ VALUES, OR_NULL = names_of(TURNS, "same", "or null"), names_of(TURNS, "or null")
 SESSION_VALUES, SESSION_OR_NULL = names_of(SESSIONS, "same"), names_of(SESSIONS, "or null")
 
 
-class RowIdentity(NamedTuple):
-    """Says whose a row is, in columns of these names."""
-
-    run_id: str
-    session_id: str
-    service_session_id: str | None
-    target: str
-    block: int | None
-    pair: int | None
-    phase: str | None
-    scenario: str
-    script: str
-    worker: int
-    host: str
-    simulated: bool
-
-
+IDENTITY = names_of(TURNS, "identity")
+"""The columns that say whose a row is, in the order of what `turn_row` is given."""
 TEXTS = tuple(name for some in TURNS if some.kind in ("label", "text") for name in some.names)
-"""The columns of turns that hold texts."""
 TURN_COLUMNS = (
-    *RowIdentity._fields,
+    *IDENTITY,
     *("start_utc_ns", "delta_gap_max_ns", "delta_gap_p95_ns"),
     *VALUES,
     *names_of(TURNS, "instant"),
@@ -164,7 +144,7 @@ TURN_COLUMNS = (
 """The columns of `turns`, in the order of `turn_row`."""
 
 
-def turn_row(identity: RowIdentity, turn: TurnObservation, utc_offset_ns: int) -> tuple[Any, ...]:
+def turn_row(identity: tuple[Any, ...], turn: TurnObservation, utc_offset_ns: int) -> tuple[Any, ...]:
     """Make the row of a turn, which `turn_columns` finishes."""
     start_ns, usage = turn.start_ns, turn.usage
     at_ns = {name: instant_ns - start_ns for name, instant_ns in turn.instants.items()}
@@ -186,10 +166,7 @@ _token_counts = attrgetter(*TOKENS)
 
 
 def turn_columns(rows: Sequence[tuple[Any, ...]], words: Words) -> dict[str, Sequence[Any]]:
-    """Make columns of turns' rows, with texts as `words` cleans them, or null where they are empty.
-
-    That is done in all rows at once, which takes half as long.
-    """
+    """Make columns of turns' rows, empty texts as null; all are cleaned together, which takes half as long."""
     columns: dict[str, Sequence[Any]] = dict(zip(TURN_COLUMNS, zip(*rows, strict=True), strict=True))
     columns |= {name: [text or None for text in columns[name]] for name in OR_NULL}
     return columns | {name: words.cleaned_column(name, columns[name]) for name in TEXTS}
@@ -230,8 +207,7 @@ def session_row(session: SessionObservation, utc_offset_ns: int, hide: Hide = st
     known = usage is not None and not usage.unread  # what is known of such as cannot be read would pass for the whole
     tokens = {token_column(name): getattr(usage, name) for name in TOKENS} if known else {}
     row |= {f"{name}_at_ns": at_ns - session.start_ns for name, at_ns in session.instants.items()}
-    row |= {f"{name}_uncertainty_ns": error_ns for name, error_ns in session.errors_ns.items()}
-    row |= {f"{name}_uncertainty_ns": width_ns for name, width_ns in session.widths_ns.items()}
+    row |= {f"{name}_uncertainty_ns": ns for name, ns in (*session.errors_ns.items(), *session.widths_ns.items())}
     row |= {name: getattr(session, name) for name in SESSION_VALUES}
     return row | {name: getattr(session, name) or None for name in SESSION_OR_NULL} | tokens
 
@@ -243,8 +219,6 @@ def _json(value: Mapping[str, Any], left_out: frozenset[str], hide: Hide) -> str
 
 @dataclass
 class Second:
-    """Counts of one second of one target."""
-
     calls_offered: int = 0
     calls_blocked: int = 0
     calls_delayed: int = 0

@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import pyarrow as pa
 
@@ -33,14 +33,10 @@ SPOOL, WORKERS = "spool", "workers"
 EVENTS = "events"
 """The part of a run folder that holds event logs."""
 OF_WORKER = re.compile(r"\w+-(\d{1,9})\.\w+", re.ASCII)
-"""The name of a worker's file."""
 
 
 class Spool:
-    """Takes the part of worker number `worker`, from 0; it holds nothing back. `events`: a folder for event logs.
-
-    `run_id`: the run's name, where it is not the folder's.
-    """
+    """Takes the part of worker number `worker`, from 0. `run_id`: the run's name, where it is not the folder's."""
 
     def __init__(self, folder: Path, worker: int, run_id: str = "") -> None:
         self._folder, self.run_id, self.worker = folder, run_id or folder.name, worker
@@ -62,7 +58,6 @@ def path_of(folder: Path, worker: int, name: str, place: str = SPOOL) -> Path:
 
 
 def prepare(folder: Path) -> None:
-    """Make room for the workers' parts in a new run folder."""
     (folder / SPOOL).mkdir()
 
 
@@ -72,12 +67,10 @@ def is_kept(folder: Path) -> bool:
 
 
 def remove(folder: Path) -> None:
-    """Remove the workers' parts: all of them stand elsewhere."""
     shutil.rmtree(folder / SPOOL)
 
 
 def workers_in(folder: Path, place: str = SPOOL) -> list[int]:
-    """The numbers of the workers that have written any file."""
     names = (OF_WORKER.fullmatch(path.name) for path in (folder / place).glob("*"))
     return sorted({int(name[1]) for name in names if name})
 
@@ -99,38 +92,32 @@ def is_reached(folder: Path, host: str) -> bool:
 
 
 BATCH_ROWS = 200
-AnyRow = TypeVar("AnyRow")
-"""Whatever columns are made of."""
 Columns = Mapping[str, Sequence[Any]]
 """The values of each column, one of each row; a column that is not there is null."""
 ValueRefused = Callable[[str, Mapping[str, Any], str], None]
 """Hears of a value that its column cannot hold: the column, the row, and why."""
 
 
-class Batches(Generic[AnyRow]):
-    """Writes the rows of one table, of which `columns_of` makes columns, many at once.
-
-    A value that its column cannot hold is null there, and `refused` hears of it.
-    """
+class Batches:
+    """Writes the rows of one table, many at once. `refused` hears of values that a column cannot hold: null there."""
 
     def __init__(
         self,
         stream: AppendFile,
         schema: pa.Schema,
-        columns_of: Callable[[Sequence[AnyRow]], Columns],
+        columns_of: Callable[[Sequence[Any]], Columns],
         refused: ValueRefused,
     ) -> None:
-        self._stream, self._columns_of = stream, columns_of
-        self._schema, self._refused = schema, refused
+        self._stream, self._schema, self._columns_of, self._refused = stream, schema, columns_of, refused
         self._by_type: dict[pa.DataType, list[str]] = {}
         for field in schema:
             self._by_type.setdefault(field.type, []).append(field.name)
-        self._rows: list[AnyRow] = []
+        self._rows: list[Any] = []
         self._sealed = deque([(0, schema.serialize().to_pybytes())])
         self.written = 0
         self._batch({}, 1)  # the first one imports pandas, for 0.2 s: better now than between two events
 
-    def append(self, row: AnyRow) -> None:
+    def append(self, row: Any) -> None:
         """Add a row. Every 200th makes a batch (1.5 ms), so that no flush holds the event loop up for longer."""
         self._rows.append(row)
         if len(self._rows) == BATCH_ROWS:
@@ -179,23 +166,18 @@ class Batches(Generic[AnyRow]):
         try:
             return pa.array(values, kind)
         except Exception:  # as above: now value by value, so that only what cannot be held is null, and is told
-            reasons = [_why_not(value, kind) for value in values]
-        for place, why in enumerate(reasons):
-            if why:
-                self._refused(name, {column: of_rows[place] for column, of_rows in columns.items()}, why)
-        return pa.array([None if why else value for value, why in zip(values, reasons, strict=True)], kind)
+            held: list[Any] = []
+            for place, value in enumerate(values):
+                try:
+                    pa.array([value], kind)
+                    held.append(value)
+                except Exception as error:
+                    row = {column: of_rows[place] for column, of_rows in columns.items()}
+                    self._refused(name, row, f"{type(error).__name__}: {error}".splitlines()[0])
+                    held.append(None)
+            return pa.array(held, kind)
 
 
 def columns_of(rows: Sequence[Mapping[str, Any]]) -> Columns:
-    """Make columns of rows that name their values."""
     names = dict.fromkeys(chain.from_iterable(rows))
     return {name: [row.get(name) for row in rows] for name in names}
-
-
-def _why_not(value: object, kind: pa.DataType) -> str:
-    """Why a column of this type cannot hold a value; empty where it can."""
-    try:
-        pa.array([value], kind)
-    except Exception as error:  # of Arrow or of Python, as above; why is told in an incident
-        return f"{type(error).__name__}: {error}".splitlines()[0]
-    return ""

@@ -22,7 +22,6 @@ second is written once that is over."""
 OF_TURNS = ["session_id", "worker", "start_ns"]
 OF_SESSIONS = ["session_id", "outcome", "start_ns", "ended_at_ns", "turns_started"]
 OF_SECONDS = ["second", "duration_ns", "worker", "target", "calls_offered", "sessions_active", "turns_started"]
-"""The columns that bounds are made of."""
 
 
 class WorkerLoad(NamedTuple):
@@ -44,10 +43,7 @@ class WorkerLoad(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """A worker of which not all is there. `rows`: how many it has written of each table, where it was done and said so.
-
-    `why`: what is damaged of it; empty if nothing is.
-    """
+    """A worker of which not all is there. `rows`: how many it said it had written; `why`: what is damaged."""
 
     worker: int
     host: str
@@ -65,12 +61,6 @@ class Record(NamedTuple):
     until_utc_ns: int = 0
 
 
-def most_begun(slots: int, silent_ns: int, shortest_ns: int) -> int:
-    """How many turns begin in `silent_ns` at most, in so many slots, where the next one begins `shortest_ns` later."""
-    # rounded up: one more may just have begun
-    return slots * -(-max(0, silent_ns) // max(1, shortest_ns))
-
-
 def unknown_turns(record: Record, load: WorkerLoad, shortest_ns: int | None, calls: int | None = None) -> int | None:
     """How many turns a worker began at most that have no row; None where there is no bound.
 
@@ -78,8 +68,10 @@ def unknown_turns(record: Record, load: WorkerLoad, shortest_ns: int | None, cal
     tells; `calls`: how many arrived at it at most.
     """
     silent_ns = max(0, load.ends_utc_ns - record.until_utc_ns)
-    bounds = [] if silent_ns and (shortest_ns is None or not load.slots) else [record.turns_started]
-    bounds = [begun + most_begun(load.slots, silent_ns, shortest_ns or 1) for begun in bounds]
+    bounds = []
+    if not silent_ns or (shortest_ns is not None and load.slots):
+        # rounded up: one more may just have begun in each slot
+        bounds.append(record.turns_started + load.slots * -(-silent_ns // max(1, shortest_ns or 1)))
     pairs = [known for known in (load.pairs, calls) if known is not None]
     if pairs and load.turns is not None:
         bounds.append(min(pairs) * load.arms * load.turns)
@@ -87,10 +79,7 @@ def unknown_turns(record: Record, load: WorkerLoad, shortest_ns: int | None, cal
 
 
 def unknown_calls(record: Record, of_peers: Collection[int]) -> int | None:
-    """How many calls a worker had at most beyond those that it told of; None where there is no bound.
-
-    `of_peers`: the calls of each other that was heard to the end.
-    """
+    """How many calls a worker had at most beyond those it told of, by peers that were heard to the end; or None."""
     return max(0, max(of_peers) + 1 - record.calls) if of_peers else None
 
 
@@ -128,58 +117,43 @@ def lost_entries(
             record = record._replace(until_utc_ns=load.started_utc_ns)
         entry = {"worker": one.worker, "host": one.host, "since_utc_ns": record.until_utc_ns}
         entry |= {"why": one.why} if one.why else {}
-        entries.append(entry | _counts(record, load, one.rows, shortest_ns, _calls_of_peers(one, lost, told)))
+        if one.rows is not None and "turns" in one.rows:  # it said how many it had written
+            entry["turns"] = max(0, one.rows["turns"] - record.turns)
+        elif load.peers is None:
+            entry["turns"] = unknown_turns(record, load, shortest_ns)
+        else:
+            calls = unknown_calls(record, _calls_of_peers(one, lost, told))
+            arrived = None if calls is None else record.calls + calls
+            entry |= {"turns": unknown_turns(record, load, shortest_ns, arrived), "calls": calls}
+        entries.append(entry)
     return entries
 
 
-def _counts(
-    record: Record, load: WorkerLoad, rows: Mapping[str, int] | None, shortest_ns: int | None, of_peers: Collection[int]
-) -> dict[str, int | None]:
-    """How many turns, and calls that arrived, are unknown at most. `rows`: those that it said it had written."""
-    if rows is not None and "turns" in rows:
-        return {"turns": max(0, rows["turns"] - record.turns)}
-    if load.peers is None:
-        return {"turns": unknown_turns(record, load, shortest_ns)}
-    calls = unknown_calls(record, of_peers)
-    most = None if calls is None else record.calls + calls
-    return {"turns": unknown_turns(record, load, shortest_ns, most), "calls": calls}
-
-
 def _told(turns: pd.DataFrame, seconds: pd.DataFrame) -> dict[int, Record]:
-    """What is there of each worker."""
     counts = turns["worker"].value_counts()
     rows: dict[int, int] = dict(zip(counts.index.tolist(), counts.tolist(), strict=True))
-    by_target = seconds.groupby(["worker", "target"])["calls_offered"].sum()  # those of one target are those of all
+    calls = seconds.groupby(["worker", "target"])["calls_offered"].sum()  # those of one target are those of all
+    begun = seconds.groupby("worker")["turns_started"].sum()
+    # each second goes on for half of its length at least
+    ends_ns = seconds["second"].astype(np.int64) * NS_PER_S + seconds["duration_ns"].astype(np.int64) // 2
+    until_ns = ends_ns.groupby(seconds["worker"]).max()
     records = {worker: Record(turns=count) for worker, count in rows.items()}
-    for worker in seconds["worker"].unique().tolist():
-        mine = seconds[(seconds["worker"] == worker).to_numpy()]
-        ends_ns = mine["second"].to_numpy(np.int64) * NS_PER_S + mine["duration_ns"].to_numpy(np.int64) // 2
-        records[worker] = Record(
-            turns=rows.get(worker, 0),
-            turns_started=int(mine["turns_started"].sum()),
-            calls=int(by_target[worker].max()),
-            until_utc_ns=int(ends_ns.max()),  # each goes on for half of its length at least
-        )
+    for worker in until_ns.index.tolist():
+        facts = int(begun[worker]), int(calls[worker].max()), int(until_ns[worker])
+        records[worker] = Record(rows.get(worker, 0), *facts)
     return records
 
 
 def _calls_of_peers(one: Lost, lost: Sequence[Lost], told: Mapping[int, Record]) -> list[int]:
     """The calls of each other worker that had all that came up to the run's end."""
-    cut = {other.worker for other in lost}
-    peers = {peer: told[peer] for peer in (one.load.peers or frozenset()) - {one.worker} if peer in told}
-    ends_ns = one.load.ends_utc_ns
-    return [
-        record.calls
-        for peer, record in peers.items()
-        if record.until_utc_ns >= (ends_ns if peer in cut else ends_ns - NS_PER_S)
-    ]
+    cut, ends_ns = {other.worker for other in lost}, one.load.ends_utc_ns
+    peers = (one.load.peers or frozenset()) - {one.worker}
+    known = [(told[peer], ends_ns if peer in cut else ends_ns - NS_PER_S) for peer in peers if peer in told]
+    return [record.calls for record, least_ns in known if record.until_utc_ns >= least_ns]
 
 
 def load_of(document: Mapping[str, Any], lost: int, peers: Iterable[int], ends_utc_ns: int) -> WorkerLoad:
-    """What each of so many lost workers of a run was to play, by the run's document.
-
-    Users of workers that were lost before may have come to it.
-    """
+    """What each of so many lost workers was to play; users of workers lost before may have come to it."""
     workers = max(1, int(document.get("workers") or 1))
     arms = len(document.get("targets") or [None]) if document.get("interleaved") else 1
     users = -(-int(document.get("concurrency") or 0) // arms)

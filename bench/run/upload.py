@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPException, responses
 from pathlib import Path
 from time import sleep
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.parse import parse_qs, quote
 from urllib.request import ProxyHandler, Request, build_opener
@@ -46,7 +46,6 @@ TRIES, FIRST_PAUSE_S, LIMIT_S = 4, 1.0, 60.0
 SIGN_IN_RETRIES = 2
 LEAST_LIFE_NS = 60 * NS_PER_S
 MOST_NAMED = 5
-"""Files that are named of those that were left out."""
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
 REMEDIES = {
     401: "the identity is of another tenant, or the URL needs a signature (SAS)",
@@ -66,7 +65,6 @@ class Destination:
     """How, where the URL has no signature and the storage is Azure's."""
 
     def url_of(self, name: str) -> str:
-        """The URL of a file, named as seen from the destination, with slashes."""
         return f"{self.address}/{quote(name)}{self.query and '?'}{self.query}"
 
 
@@ -93,17 +91,11 @@ class Uploaded(NamedTuple):
     """Links and special files, which were not uploaded, as seen from the run folder."""
 
     def lines(self) -> list[str]:
-        """Return what to print, the address last."""
         named = ", ".join(path.as_posix() for path in self.left_out[:MOST_NAMED])
         more = len(self.left_out) - MOST_NAMED
         named += f" and {more} more" if more > 0 else ""
         left_out = [f"not uploaded, because they are links or special files: {named}"] if self.left_out else []
         return [escape_control(line) for line in (*left_out, f"uploaded to {self.address}")]
-
-
-def remote_name(folder: Path, document: Mapping[str, Any]) -> str:
-    """The folder's name there: with the nanoseconds of its begin, for machines that play apart begin in one second."""
-    return f"{folder.name}-{int(document['started_utc_ns']) % NS_PER_S:09d}"
 
 
 class Uploader:
@@ -128,7 +120,8 @@ class Uploader:
             raise UsageError(f"{folder / 'run.json'} is a link, which is not uploaded: name the folder it leads to")
         if is_under_way(folder, document):
             raise UsageError(f"{folder} is still under way: upload it when it has ended")
-        there = remote_name(folder, document)
+        # with the nanoseconds of its begin, for machines that play apart begin in one second
+        there = f"{folder.name}-{int(document['started_utc_ns']) % NS_PER_S:09d}"
         regular, left_out = files_of(folder)
         for path in regular:
             self._put(path, f"{there}/{path.relative_to(folder).as_posix()}")

@@ -37,6 +37,7 @@ EARLY_LIMIT_PERCENT = 1.0
 """Replies that begin before their question has ended: of more, waits from the end of a question may be of another."""
 EARLY_REPLIES: Final = "early_replies"
 
+MERGE_MISSING = "merge what is missing once it is there, or run it again"
 MORE_PROCESSES = "lower the load, free a core of the machine, or use more --processes"
 
 
@@ -44,8 +45,7 @@ MORE_PROCESSES = "lower the load, free a core of the machine, or use more --proc
 class Exactness:
     """Says how exact one metric of one target is: p99 of its bounds, and its median, in its unit; None: not known.
 
-    Nothing is pooled, neither targets nor measures nor what turns count from: a slow one would lend a fast one its
-    limit.
+    Nothing is pooled, neither targets nor what turns count from: a slow one would lend a fast one its limit.
     """
 
     target: str
@@ -67,7 +67,6 @@ class Exactness:
 
     @property
     def used(self) -> float:
-        """The share of the limit that is used."""
         return math.inf if not self.limit else (self.bound_p99 or 0.0) / self.limit
 
     @property
@@ -105,10 +104,7 @@ class Evidence:
     host: str = ""
     """Host that these processes and rows are of; empty for those of all hosts."""
     missing_share: float | None = None
-    """The share of turns that is missing at most, with parts that could not be merged or with workers that were lost.
-
-    NaN where nobody knows; None: none is.
-    """
+    """Share of turns missing at most, with parts that were not merged or workers that were lost. NaN: not known."""
     starved_share: float = 0.0
     """The share of measured turns whose outcome nobody knows, because their process did not run when a limit ended."""
     busy_reason: str = ""
@@ -122,26 +118,23 @@ class Evidence:
 
 
 def judge(pooled: Evidence, *hosts: Evidence) -> Validity:
-    """Judge a run.
+    """Judge a run: `pooled` as a whole, and each of several `hosts`.
 
-    `pooled`: of the whole run; `hosts`: of each host, if there are several. A check passes if it passes for the whole
-    run, for every host, and for every part: pooling does not hide the uncertain timestamps of one host.
+    A check passes if it does for the whole run, for every host, and for every part: pooling hides no uncertain host.
     """
     strata = (pooled, *hosts)
     checks = [_worst(of_check) for of_check in zip(*map(_checks, strata), strict=True)]
     checks = [_worst([check, *(other for other in pooled.failed if other.name == check.name)]) for check in checks]
     checks += _missing_data(pooled)
-    failed = tuple(check.name for check in checks if check.result == "fail")
-    unknown = tuple(
-        name
-        for name, of_stratum in (("timestamp_uncertainty", _of_unknown_bounds), ("send_delay", _of_unknown_sending))
-        if any(map(of_stratum, strata))
-    )
+    failed = [check.name for check in checks if check.result == "fail"]
+    unknown = ["timestamp_uncertainty"] if any(map(_of_unknown_bounds, strata)) else []
+    if any(stratum.paced_audio and stratum.send_delay_p99 is None for stratum in strata):
+        unknown.append("send_delay")
     if not any(metric.bound_p99 is not None for metric in _headline(pooled)):
-        unknown = unknown or ("no_data",)
+        unknown = unknown or ["no_data"]
     return Validity(
         "invalid" if failed else "no_verdict" if unknown else "valid",
-        list(failed or unknown),
+        [*(failed or unknown)],
         checks,
         uncertain_metrics((metric for stratum in strata for metric in stratum.metrics), pooled.early),
     )
@@ -151,12 +144,10 @@ def _checks(evidence: Evidence) -> list[Check]:
     checks = [check(evidence) for check in LOAD_GENERATOR_CHECKS.values()]
     if evidence.busy_reason:  # less load of ours would not help
         checks = [structs.replace(check, remedy=evidence.busy_reason) for check in checks]
-    return [
-        structs.replace(check, note=", ".join(filter(None, (check.note, f"on {evidence.host}"))))
-        if evidence.host
-        else check
-        for check in checks
-    ]
+    if evidence.host:
+        host = f"on {evidence.host}"
+        checks = [structs.replace(check, note=", ".join(filter(None, (check.note, host)))) for check in checks]
+    return checks
 
 
 def _worst(checks: Sequence[Check]) -> Check:
@@ -171,36 +162,17 @@ def _missing_data(evidence: Evidence) -> list[Check]:
         return []
     share = (missing or 0.0) + starved
     known = not math.isnan(share)
-    remedies = [
-        *([_of_missing(evidence)] if missing is not None else []),
-        *([MORE_PROCESSES] if starved else []),
-    ]
+    again = f"{evidence.refused}; then run it again" if evidence.refused else MERGE_MISSING
+    remedies = [*([again] if missing is not None else []), *([MORE_PROCESSES] if starved else [])]
     of_turns = "of all turns, at most" if missing is not None else f"of the turns ended as {STARVED}"
-    return [
-        Check(
-            "missing_data",
-            round(100 * share, 4) if known else None,
-            MISSING_LIMIT_PERCENT,
-            "pass" if known and 100 * share <= MISSING_LIMIT_PERCENT else "fail",
-            of_turns if known else "how much is missing is not known",
-            "; ".join(remedies),
-            "%",
-        )
-    ]
-
-
-def _of_missing(evidence: Evidence) -> str:
-    """What to do about parts that are missing."""
-    if evidence.refused:
-        return f"{evidence.refused}; then run it again"
-    return "merge what is missing once it is there, or run it again"
+    result: Literal["pass", "fail"] = "pass" if known and 100 * share <= MISSING_LIMIT_PERCENT else "fail"
+    note = of_turns if known else "how much is missing is not known"
+    percent = round(100 * share, 4) if known else None
+    return [Check("missing_data", percent, MISSING_LIMIT_PERCENT, result, note, "; ".join(remedies), "%")]
 
 
 def uncertain_metrics(metrics: Iterable[Exactness], early: Iterable[EarlyReplies]) -> list[UncertainMetric]:
-    """Return the uncertain metrics of each target and host, by their worst turns.
-
-    Those that are uncertain because replies started too early have that as their `reason`.
-    """
+    """Return the uncertain metrics of each target and host, by their worst turns or because replies began early."""
     worst: dict[tuple[str, ...], Exactness] = {}
     for one in metrics:
         key = (one.host, one.target, one.metric)
@@ -225,18 +197,14 @@ def uncertain_metrics(metrics: Iterable[Exactness], early: Iterable[EarlyReplies
 def _entry(exactness: Exactness) -> UncertainMetric:
     """Return an entry of run.json; an uncertainty without a bound is null."""
     bound = exactness.bound_p99
-    if bound is not None and not math.isfinite(bound):
-        bound = None
     entry: UncertainMetric = {
         "target": exactness.target,
         "metric": exactness.metric,
-        "value": None if bound is None else round(bound, 4),
+        "value": None if bound is None or not math.isfinite(bound) else round(bound, 4),
         "limit": round(exactness.limit, 4),
         "unit": exactness.unit,
     }
-    if exactness.host:
-        entry["host"] = exactness.host
-    return entry
+    return {**entry, "host": exactness.host} if exactness.host else entry
 
 
 def _headline(evidence: Evidence) -> list[Exactness]:
@@ -245,13 +213,8 @@ def _headline(evidence: Evidence) -> list[Exactness]:
 
 def _of_unknown_bounds(evidence: Evidence) -> list[str]:
     """The headline metrics of which nobody can say how exact they are."""
-    unknown = (one for one in _headline(evidence) if one.bound_p99 is None and one.p50 is not None)
-    return list(dict.fromkeys(one.metric for one in unknown))
-
-
-def _of_unknown_sending(evidence: Evidence) -> bool:
-    """Return whether paced audio was sent and nothing says how late."""
-    return evidence.paced_audio and evidence.send_delay_p99 is None
+    unknown = (one.metric for one in _headline(evidence) if one.bound_p99 is None and one.p50 is not None)
+    return list(dict.fromkeys(unknown))
 
 
 def _timestamp_uncertainty(evidence: Evidence) -> Check:
@@ -305,7 +268,6 @@ LOAD_GENERATOR_CHECKS: Mapping[CheckName, Callable[[Evidence], Check]] = {
     "send_delay": _send_delay,
     "start_delay": _start_delay,
 }
-"""The checks that fail if the machine is too slow for the load."""
 
 
 def _check(name: CheckName, value: float | None, limit: float | None, *, note: str, absent: str, remedy: str) -> Check:

@@ -1,18 +1,8 @@
 """Behaves as one call with an agent: a server that hears a caller, and talks back. Pure.
 
-It greets first, unless its profile says otherwise, and answers a drawn delay (`first_audio`) after it has noticed that
-its caller is silent. What it says goes out in frames of 20 ms, `speed` times as fast as it is spoken where the caller's
-line lets it drop what was not played (`clear`), and as fast as it is spoken where not. Where the caller speaks into it,
-it stops a drawn delay (`speech_started`) later, unless it takes that for no speech
-(`vad.ignored_barge_in_share`): then it says what
-it has to say, and answers after that.
-
-Callers reach it in one of three ways. `pcm`: a plain WebSocket with audio in binary messages; its format is in the
-address. `twilio`: Twilio's Media Streams. `acs`: the audio streaming of Azure Communication Services.
-
-The ground-truth log has of the first frame of whatever it says what that is (`utterance`), and of an answer where the
-caller's speech
-ended in what it was sent (`p`).
+What it does, and when: docs/simulator.md, "Agents". Callers reach it in one of three ways. `pcm`: a plain WebSocket
+with audio in binary messages; its format is in the address. `twilio`: Twilio's Media Streams. `acs`: the audio
+streaming of Azure Communication Services.
 """
 
 from __future__ import annotations
@@ -35,49 +25,39 @@ from bench.simulator.conversation.input_audio import InputAudio
 from bench.simulator.profile import Profile, drawn
 from bench.simulator.quota import Servers
 from bench.simulator.session.effective import Detection, InputSettings
-from bench.simulator.voice import RecordedReply, first_audible, reply_samples
-from bench.simulator.wire import Ids, Json, Outbox, OutboxStep, Outgoing, RejectedError
+from bench.simulator.voice import RecordedReply, audible_byte, reply_samples
+from bench.simulator.wire import Ids, Json, Outbox, OutboxStep, Outgoing
 from bench.units import NS_PER_MS
 
 NamedBody = tuple[str, bytes]
 """Type and body of what is sent."""
 
 
-class Understood(NamedTuple):
-    """What a text message of the caller's line comes to."""
+class AgentInput(NamedTuple):
+    """What a text message of the caller's line comes to. `id`: what it names, as a call, a mark, a key."""
 
+    name: str
+    id: str | None = None
     audio: bytes = b""
     opens: bool = False
 
 
 class AgentWire(ABC):
-    """One call's wire. `clears`: whether the caller's line drops what was not played where it is asked to.
+    """One call's wire. `plain`: audio is in binary messages, and the call is open at once. `clears`: the caller's line
+    drops what was not played where it is asked to.
 
     `format`: of audio, both ways, which the address names where the wire leaves a choice.
     """
 
-    opens_at_once = False
+    plain = False
     clears = False
-    format: AudioFormat
+
+    def __init__(self, format: AudioFormatName) -> None:
+        self.format = RATED_FORMATS[format]
 
     @abstractmethod
-    def __init__(self, format: AudioFormatName) -> None: ...
-
-    def audio_in(self, message: bytes) -> bytes | None:
-        """The audio of a binary message; None where none may come."""
-        return None
-
-    @abstractmethod
-    def take(self, event: Json) -> Understood:
-        """Understand a text message. Raises RejectedError."""
-
-    @abstractmethod
-    def name_of(self, event: Json) -> str:
-        """What kind of message it is."""
-
-    @abstractmethod
-    def id_of(self, event: Json) -> str | None:
-        """What a message names: the call that it opens, a mark, a key."""
+    def take(self, event: Json) -> AgentInput:
+        """Understand a text message."""
 
     @abstractmethod
     def audio_out(self, audio: bytes) -> NamedBody:
@@ -95,22 +75,10 @@ class AgentWire(ABC):
 class PcmWire(AgentWire):
     """Audio as it is, in binary messages; text is JSON, and an `id` in it names the call."""
 
-    opens_at_once = True
+    plain = True
 
-    def __init__(self, format: AudioFormatName) -> None:
-        self.format = RATED_FORMATS[format]
-
-    def audio_in(self, message: bytes) -> bytes:
-        return message
-
-    def take(self, event: Json) -> Understood:
-        return Understood()
-
-    def name_of(self, event: Json) -> str:
-        return "text"
-
-    def id_of(self, event: Json) -> str | None:
-        return _text(event, "id")
+    def take(self, event: Json) -> AgentInput:
+        return AgentInput("text", _text(event, "id"))
 
     def audio_out(self, audio: bytes) -> NamedBody:
         return "audio", BinaryMessage(audio)
@@ -120,32 +88,26 @@ class TwilioWire(AgentWire):
     """Media Streams: it answers on the stream that `start` named, and marks the end of whatever it says."""
 
     clears = True
-    format = RATED_FORMATS["g711_ulaw"]
 
     def __init__(self, format: AudioFormatName) -> None:
+        super().__init__("g711_ulaw")
         self._stream: str | None = None
 
-    def take(self, event: Json) -> Understood:
+    def take(self, event: Json) -> AgentInput:
+        name = _text(event, "event") or "invalid_event"
         match event:
             case {"event": "start", "streamSid": str(stream), "start": {"mediaFormat": dict()}}:
                 self._stream = stream
-                return Understood(opens=True)
+                return AgentInput(name, stream, opens=True)
             case {"event": "media", "streamSid": stream, "media": {"payload": str(payload)}} if stream == self._stream:
-                return Understood(_decoded(payload))
-            case {"event": "connected" | "mark" | "dtmf" | "stop"}:
-                return Understood()
-        raise RejectedError("invalid_value", "This is no message of a media stream.")
-
-    def name_of(self, event: Json) -> str:
-        return _text(event, "event") or "invalid_event"
-
-    def id_of(self, event: Json) -> str | None:
-        match event:
-            case {"event": "start", "streamSid": str(stream)}:
-                return stream
-            case {"event": "mark", "mark": {"name": str(name)}} | {"event": "dtmf", "dtmf": {"digit": str(name)}}:
-                return name
-        return None
+                return AgentInput(name, audio=_decoded(payload))
+            case (
+                {"event": "start", "streamSid": str(id)}
+                | {"event": "mark", "mark": {"name": str(id)}}
+                | {"event": "dtmf", "dtmf": {"digit": str(id)}}
+            ):
+                return AgentInput(name, id)
+        return AgentInput(name)
 
     def audio_out(self, audio: bytes) -> NamedBody:
         return self._message("media", media={"payload": base64.b64encode(audio).decode()})
@@ -166,29 +128,22 @@ class AcsWire(AgentWire):
     clears = True
 
     def __init__(self, format: AudioFormatName) -> None:
-        self.format = RATED_FORMATS["pcm16@16000"]
+        super().__init__("pcm16@16000")
 
-    def take(self, event: Json) -> Understood:
+    def take(self, event: Json) -> AgentInput:
+        name = _text(event, "kind") or "invalid_event"
         match event:
             case {"kind": "AudioMetadata", "audioMetadata": {"sampleRate": 16_000 | 24_000 as rate, "encoding": "PCM"}}:
                 self.format = RATED_FORMATS["pcm16" if rate == 24_000 else "pcm16@16000"]
-                return Understood(opens=True)
+                return AgentInput(name, _text(event["audioMetadata"], "subscriptionId"), opens=True)
             case {"kind": "AudioData", "audioData": {"data": str(data)}}:
-                return Understood(_decoded(data))
-            case {"kind": "DtmfData"}:
-                return Understood()
-        raise RejectedError("invalid_value", "This is no message of an audio stream.")
-
-    def name_of(self, event: Json) -> str:
-        return _text(event, "kind") or "invalid_event"
-
-    def id_of(self, event: Json) -> str | None:
-        match event:
-            case {"kind": "AudioMetadata", "audioMetadata": {"subscriptionId": str(name)}}:
-                return name
-            case {"kind": "DtmfData", "dtmfData": {"data": str(digit)}}:
-                return digit
-        return None
+                return AgentInput(name, audio=_decoded(data))
+            case {"kind": "AudioMetadata", "audioMetadata": {"subscriptionId": str(id)}} | {
+                "kind": "DtmfData",
+                "dtmfData": {"data": str(id)},
+            }:
+                return AgentInput(name, id)
+        return AgentInput(name)
 
     def audio_out(self, audio: bytes) -> NamedBody:
         body = {"kind": "AudioData", "audioData": {"data": base64.b64encode(audio).decode()}, "stopAudio": None}
@@ -199,10 +154,11 @@ class AcsWire(AgentWire):
 
 
 def _decoded(payload: str) -> bytes:
+    """The audio of a message; none where it is no base64."""
     try:
         return base64.b64decode(payload, validate=True)
     except ValueError:
-        raise RejectedError("invalid_value", "The audio is no base64.") from None
+        return b""
 
 
 def _text(fields: Json, key: str) -> str | None:
@@ -241,18 +197,10 @@ def frames_of(reply: RecordedReply, format: AudioFormat) -> tuple[Frame, ...]:
     """A reply in whole frames; made once, for a frame is due every 20 ms in each of hundreds of calls."""
     samples, size = reply_samples(reply, format), format.rate_hz * FRAME_MS // 1000
     cut = (samples[begin : begin + size] for begin in range(0, len(samples) // size * size, size))
-    return tuple(_frame(piece, format) for piece in cut)
-
-
-def _frame(samples: Samples, format: AudioFormat) -> Frame:
-    audio = format.encode(samples)
-    audible = first_audible(format.decode(audio))
-    return Frame(samples, audio, None if audible is None else audible * format.sample_bytes)
+    return tuple(Frame(piece, audio := format.encode(piece), audible_byte(audio, format)) for piece in cut)
 
 
 class AgentBehaviour(SimulatedSession):
-    """One call, over a wire."""
-
     def __init__(
         self,
         wire: AgentWire,
@@ -268,21 +216,16 @@ class AgentBehaviour(SimulatedSession):
         self._wire, self._profile, self._replies, self._rng = wire, profile, replies, rng
         self._outbox = Outbox(ids, rng, obfuscated=False)
         self._audio = InputAudio(profile.vad.min_speech_ms)
-        self._audio.set_silence(SILENCE_MS)
+        self._audio.silence_ms = SILENCE_MS
         self._speed = profile.generation_speed if wire.clears and profile.agent.noise_dbfs is None else 1.0
         self._opened = self._streaming = False
-        self._frames: deque[Frame] = deque()
-        """What is still to be sent."""
-        self._plays_until_ns = 0
-        """When the caller will have heard what was sent."""
+        self._frames: deque[Frame] = deque()  # what is still to be sent
+        self._plays_until_ns = 0  # when the caller will have heard what was sent
         self._said = 0
 
     def open(self, at_ns: int) -> None:
-        if self._wire.opens_at_once:
+        if self._wire.plain:
             self._begin_call(at_ns)
-
-    def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:
-        """There are no responses."""
 
     def end(self) -> None:
         self._servers.sessions -= 1
@@ -299,23 +242,16 @@ class AgentBehaviour(SimulatedSession):
     # What comes
 
     def receive_binary(self, message: bytes, at_ns: int) -> EventReceipt:
-        audio = self._wire.audio_in(message)
-        if audio is None:
-            return EventReceipt("invalid_event")
-        return EventReceipt("audio", None, **self._hear(audio, at_ns))
+        return (
+            EventReceipt("audio", **self._hear(message, at_ns)) if self._wire.plain else EventReceipt("invalid_event")
+        )
 
     def _take(self, event: Json, at_ns: int) -> ReceiptFields:
         taken = self._wire.take(event)
         if taken.opens and not self._opened:
             self._begin_call(at_ns)
-        return self._hear(taken.audio, at_ns) if taken.audio and self._opened else {}
-
-    def receive(self, event: Json, at_ns: int) -> EventReceipt:
-        received = super().receive(event, at_ns)
-        return received._replace(type=self._wire.name_of(event), event_id=self._wire.id_of(event))
-
-    def _reject(self, at_ns: int, rejected: RejectedError, event_id: str | None) -> None:
-        """An agent has nobody to complain to."""
+        heard = self._hear(taken.audio, at_ns) if taken.audio and self._opened else {}
+        return {"type": taken.name, "event_id": taken.id} | heard
 
     def _hear(self, audio: bytes, at_ns: int) -> ReceiptFields:
         begin = self._audio.end.byte
@@ -383,21 +319,20 @@ class AgentBehaviour(SimulatedSession):
         self._streaming = False
 
     def _send_frame(self, due_ns: int) -> Outgoing | None:
-        noisy = self._profile.agent.noise_dbfs is not None
-        if not self._frames and not noisy:  # it was told to fall silent
+        if not self._frames and self._profile.agent.noise_dbfs is None:  # it was told to fall silent
             return None
         samples = self._wire.format.rate_hz * FRAME_MS // 1000
         frame = self._frames.popleft() if self._frames else Frame(np.zeros(samples, np.int16), b"")
         self._plays_until_ns = max(self._plays_until_ns, due_ns) + FRAME_MS * NS_PER_MS
         if frame.last and (mark := self._wire.mark(f"said-{self._said}")) is not None:
             self._outbox.plan([(due_ns, lambda at_ns: Outgoing(at_ns, *mark))])
+        noisy = self._profile.agent.noise_dbfs is not None
         audio = self._wire.format.encode(self._noisy(frame.samples)) if noisy else frame.audio
         name, body = self._wire.audio_out(audio)
         # what is audible is told of the voice alone
         return Outgoing(due_ns, name, body, audio_bytes=len(audio), audible_byte=frame.audible_byte, facts=frame.facts)
 
     def _noisy(self, samples: Samples) -> Samples:
-        """The samples with the noise of its room."""
         level_dbfs = self._profile.agent.noise_dbfs or 0.0
         noise = self._rng.normal(0, FULL_SCALE * 10 ** (level_dbfs / 20), len(samples))
         return np.clip(samples + noise, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)

@@ -11,6 +11,7 @@ Whatever a client sends, nothing raises: a broken rule becomes an `error` event 
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -41,10 +42,8 @@ from bench.simulator.wire import (
     RejectedError,
     WireDialect,
     WireNames,
-    decoded,
 )
-
-TOLERATED_RESPONSE_KEYS = ("commit", "cancel_previous", "append_input_items", "input_items")  # legacy Azure clients
+from bench.untrusted.safe_io import JsonError, read_json
 
 
 class EventReceipt(NamedTuple):
@@ -79,29 +78,30 @@ class SimulatedSession(ABC):
         """Begin: the client's upgrade has been answered."""
 
     def receive_text(self, message: bytes | bytearray, at_ns: int) -> EventReceipt:
-        try:
-            event = decoded(message)
-        except RejectedError as rejected:
-            return self._unreadable(at_ns, rejected)
-        return self.receive(event, at_ns)
+        event = None
+        with contextlib.suppress(JsonError):
+            event = read_json(bytes(message), numbers=False)
+        if isinstance(event, dict):
+            return self.receive(event, at_ns)
+        return self._unreadable(at_ns, "invalid_json", "Could not parse the message as a JSON object.")
 
     def receive_binary(self, message: bytes, at_ns: int) -> EventReceipt:
         problem = "Expected a text WebSocket message; binary frames are not supported."
-        return self._unreadable(at_ns, RejectedError("invalid_event", problem))
+        return self._unreadable(at_ns, "invalid_event", problem)
 
-    def _unreadable(self, at_ns: int, rejected: RejectedError) -> EventReceipt:
-        self._reject(at_ns, rejected, None)
-        return EventReceipt(str(rejected.code))
+    def _unreadable(self, at_ns: int, code: str, problem: str) -> EventReceipt:
+        self._reject(at_ns, RejectedError(code, problem), None)
+        return EventReceipt(code)
 
     def receive(self, event: Json, at_ns: int) -> EventReceipt:
         event_id = event.get("event_id")
         event_id = event_id if isinstance(event_id, str) else None
+        fields: ReceiptFields = {"type": str(event.get("type")), "event_id": event_id}
         try:
-            fields = self._take(event, at_ns)
+            fields |= self._take(event, at_ns) or {}
         except RejectedError as rejected:
             self._reject(at_ns, rejected, event_id)
-            fields = None
-        return EventReceipt(str(event.get("type")), event_id, **(fields or {}))
+        return EventReceipt(**fields)
 
     def next_due_ns(self) -> int | None:
         return self._outbox.next_due_ns()
@@ -109,9 +109,8 @@ class SimulatedSession(ABC):
     def due(self, now_ns: int) -> Iterator[Outgoing]:
         return self._outbox.due(now_ns)
 
-    @abstractmethod
-    def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:
-        """End a response ahead of time, unless it is over."""
+    def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:  # noqa: B027
+        """End a response ahead of time, unless it is over, or there are no responses."""
 
     @abstractmethod
     def end(self) -> None:
@@ -121,9 +120,8 @@ class SimulatedSession(ABC):
     def _take(self, event: Json, at_ns: int) -> ReceiptFields | None:
         """Do what a client event asks for. Raises RejectedError."""
 
-    @abstractmethod
-    def _reject(self, at_ns: int, rejected: RejectedError, event_id: str | None) -> None:
-        """Plan the event that says what was wrong."""
+    def _reject(self, at_ns: int, rejected: RejectedError, event_id: str | None) -> None:  # noqa: B027
+        """Plan the event that says what was wrong, where there is one."""
 
 
 class Behaviour(SimulatedSession):
@@ -141,8 +139,8 @@ class Behaviour(SimulatedSession):
         quota: Quota | None = None,
         servers: Servers | None = None,
     ) -> None:
-        self.ids = ids
-        self._dialect, self._delays = dialect, profile.delays
+        self.ids, self._dialect, self._profile, self._rng = ids, dialect, profile, rng
+        self._delays = profile.delays
         self._events = _VOICE_LIVE_EVENTS if dialect.name == VOICE_LIVE.name else _EVENTS
         if dialect.transcribes:
             self._events = _TRANSCRIPTION_EVENTS[dialect.names]
@@ -150,9 +148,8 @@ class Behaviour(SimulatedSession):
         self._conversation = Conversation(ids, dialect.names)
         self._reader = ItemReader(self._conversation, dialect)
         self._noted: list[str] = []
-        self._uncut, self._rng = profile.ignored_truncate_share, rng
         self._outbox = Outbox(ids, rng, obfuscated=profile.obfuscation and dialect.names is GA)
-        quota, self._servers = quota or Quota(UNLIMITED), servers or Servers()
+        self._servers = servers or Servers()
         self._servers.sessions += 1
         composer = Composer(
             self.session,
@@ -162,11 +159,11 @@ class Behaviour(SimulatedSession):
             profile,
             replies,
             rng,
-            quota,
+            quota or Quota(UNLIMITED),
             self._servers,
         )
-        self._responses = Responses(composer, self._outbox, profile, quota)
-        self._turns = CallerTurns(self.session, self._conversation, self._outbox, self._responses, profile, rng)
+        self._responses = Responses(composer)
+        self._turns = CallerTurns(composer, self._responses)
 
     def open(self, at_ns: int) -> None:
         if self._dialect.greeting:
@@ -192,9 +189,8 @@ class Behaviour(SimulatedSession):
             raise checks.rejected_value(EventPlace("type"), event_type, self._events)
         kind = self._events[event_type]
         self._noted = []
-        receipt = kind.handler(
-            self, checks.accepted(kind.table, {}, event, EventPlace(), required=kind.required), at_ns
-        )
+        fields = checks.accepted(kind.table, {}, event, EventPlace(), required=kind.required)
+        receipt = kind.handler(self, fields, at_ns)
         return (receipt or {}) | ({"not_simulated": self._noted} if self._noted else {})
 
     def _session_update(self, event: Json, at_ns: int) -> None:
@@ -203,9 +199,7 @@ class Behaviour(SimulatedSession):
         self._tell_session(at_ns, "updated", self._delays.session_updated)
 
     def _append(self, event: Json, at_ns: int) -> ReceiptFields:
-        begin = self._turns.appended
-        self._turns.append(event["audio"], at_ns)
-        return {"from_byte": begin, "to_byte": self._turns.appended}
+        return self._turns.append(event["audio"], at_ns)
 
     def _commit(self, event: Json, at_ns: int) -> None:
         self._turns.commit(at_ns)
@@ -227,7 +221,7 @@ class Behaviour(SimulatedSession):
 
     def _item_truncate(self, event: Json, at_ns: int) -> ReceiptFields:
         item = self._conversation.truncatable(event["item_id"], event["audio_end_ms"])
-        if not drawn(self._uncut, self._rng):
+        if not drawn(self._profile.ignored_truncate_share, self._rng):
             item.truncate(event["audio_end_ms"])
         self._turns.stop_playing()
         cut = {key: event[key] for key in ("item_id", "content_index", "audio_end_ms")}
@@ -241,10 +235,8 @@ class Behaviour(SimulatedSession):
         return {"item_id": item.id}
 
     def _response_create(self, event: Json, at_ns: int) -> ReceiptFields:
-        ignored = TOLERATED_RESPONSE_KEYS if self._dialect.tolerant else ()
         place = EventPlace("response", self._noted)
-        table = self.session.form.response or {}
-        wanted = checks.accepted(table, {}, event.get("response", {}), place, ignored=ignored)
+        wanted = checks.accepted(self.session.form.response or {}, {}, event.get("response", {}), place)
         if "additional_instructions" in event:
             instructions = self.session.output(wanted).instructions
             wanted["instructions"] = f"{instructions}\n{event['additional_instructions']}"

@@ -12,19 +12,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-
-from bench.simulator.answering.responses import Response, Responses
+from bench.simulator.answering.responses import Composer, Response, Responses
 from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
-from bench.simulator.conversation.items import Conversation, ConversationItem, text_tokens, user_audio_item
+from bench.simulator.conversation.items import ConversationItem, text_tokens, user_audio_item
 from bench.simulator.delay import Delay
-from bench.simulator.profile import KnownWords, Profile, drawn
-from bench.simulator.session.effective import Detection, EffectiveSession
-from bench.simulator.wire import Json, Outbox, OutboxStep, Outgoing, RejectedError, Render, Series
+from bench.simulator.profile import KnownWords, drawn
+from bench.simulator.session.effective import Detection
+from bench.simulator.wire import Ids, Json, Outbox, OutboxStep, Outgoing, RejectedError, Render, Series
 from bench.units import NS_PER_MS
 
 MISHEARD = "mumble"
@@ -46,7 +44,6 @@ class SimulatedHearing:
         self._pieces = self._words = 0
 
     def heard(self, audio_ms: float) -> str:
-        """What the next piece of audio says."""
         if self._known.texts is None:
             return f"(simulated transcript of {audio_ms / 1000:.1f} s of audio)"
         text = self._known.texts[self._pieces % len(self._known.texts)]
@@ -66,17 +63,14 @@ def _misheard(words: int, share: float) -> int:
 
 @dataclass(frozen=True)
 class Transcription:
-    """Writes down a piece of the caller's audio, `audio_ms` long: `item`, which has its transcript once it was told.
-
-    `segment_ids` makes the ids of its segments.
-    """
+    """Writes down a piece of the caller's audio, `audio_ms` long: `item`, which has its transcript once it was told."""
 
     item: ConversationItem
     audio_ms: float
     model: str
     outbox: Outbox
     transcript: str
-    segment_ids: Callable[[], str]
+    ids: Ids
 
     def steps(self, committed_ns: int, completed_ns: int, *, deltas: bool) -> Iterator[OutboxStep]:
         """What is told of it, with deltas ahead where the vocabulary has them."""
@@ -87,7 +81,6 @@ class Transcription:
         yield completed_ns, self._completed
 
     def failed(self, due_ns: int) -> Outgoing:
-        """The event instead, where it fails."""
         problem = f"Input transcription failed for item '{self.item.id}'."
         error = {"type": "server_error", "code": None, "message": problem, "param": None}
         return self._event("failed", {"error": error}, due_ns)
@@ -95,7 +88,7 @@ class Transcription:
     def _pieces(self) -> list[Render]:
         if "diarize" in self.model:
             return list(self._segments())
-        words = [self.transcript] if self._whisper else _TOKEN.findall(self.transcript)
+        words = [self.transcript] if "whisper" in self.model else _TOKEN.findall(self.transcript)
         return [partial(self._delta, word) for word in words]
 
     def _segments(self) -> Iterator[Render]:
@@ -105,7 +98,7 @@ class Transcription:
             begin, end = end, end + len(sentence)
             fields = {"text": sentence.strip(), "speaker": SPEAKER}
             times = {"start": round(begin * s_per_letter, 3), "end": round(end * s_per_letter, 3)}
-            yield partial(self._event, "segment", {"id": self.segment_ids()} | fields | times)
+            yield partial(self._event, "segment", {"id": self.ids.new("seg")} | fields | times)
 
     def _delta(self, piece: str, due_ns: int) -> Outgoing:
         padding = self.outbox.obfuscation()
@@ -114,20 +107,15 @@ class Transcription:
 
     def _completed(self, due_ns: int) -> Outgoing:
         self.item.body["content"][0]["transcript"] = self.transcript
-        told: Json = {"transcript": self.transcript, "usage": self._usage()}
-        return self._event("completed", told, due_ns)
+        return self._event("completed", {"transcript": self.transcript, "usage": self._usage()}, due_ns)
 
     def _usage(self) -> Json:
-        if self._whisper:
+        if "whisper" in self.model:
             return {"type": "duration", "seconds": self.audio_ms / 1000}
         came, went = self.item.tokens.audio, text_tokens(self.transcript)
         details = {"text_tokens": 0, "audio_tokens": came}
         tokens = {"total_tokens": came + went, "input_tokens": came, "output_tokens": went}
         return {"type": "tokens", **tokens, "input_token_details": details}
-
-    @property
-    def _whisper(self) -> bool:
-        return "whisper" in self.model
 
     def _event(self, name: str, fields: Json, due_ns: int) -> Outgoing:
         place: Json = {"item_id": self.item.id, "content_index": 0}
@@ -140,23 +128,15 @@ SEMANTIC_END = {"low": (2.0, 8_000), "medium": (1.0, 4_000), "auto": (1.0, 4_000
 
 
 def semantic_silence_ms(drawn_ms: float, eagerness: str) -> float:
-    """How much silence ends speech for the semantic detector."""
     scale, cap_ms = SEMANTIC_END[eagerness]
     return min(drawn_ms * scale, cap_ms)
 
 
 class CallerTurns:
-    def __init__(
-        self,
-        session: EffectiveSession,
-        conversation: Conversation,
-        outbox: Outbox,
-        responses: Responses,
-        profile: Profile,
-        rng: np.random.Generator,
-    ) -> None:
-        self._session, self._conversation, self._outbox, self._responses = session, conversation, outbox, responses
-        self._delays, self._ignores, self._rng = profile.delays, profile.vad.ignored_barge_in_share, rng
+    def __init__(self, composer: Composer, responses: Responses) -> None:
+        self._session, self._conversation, self._outbox = composer.session, composer.conversation, composer.outbox
+        self._responses, self._rng, profile = responses, composer.rng, composer.profile
+        self._delays, self._ignores = profile.delays, profile.vad.ignored_barge_in_share
         self._audio = InputAudio(profile.vad.min_speech_ms)
         self._ignoring = False  # what is being said
         self._played_ns = 0  # when a listener will have heard the last reply
@@ -166,21 +146,17 @@ class CallerTurns:
         self._quiet_from_ms = 0  # since when, on the audio clock
         responses.when_done = self._wait_for_speech
 
-    @property
-    def appended(self) -> int:
-        """Bytes of input audio, ever."""
-        return self._audio.end.byte
-
-    def append(self, audio: bytes, at_ns: int) -> None:
-        heard = self._session.input
+    def append(self, audio: bytes, at_ns: int) -> Json:
+        """Take audio in. Returns where it is in the stream of input audio."""
+        heard, begin = self._session.input, self._audio.end.byte
         if heard.detection is not None and heard.detection.type == "server_vad":
-            self._audio.set_silence(heard.detection.silence_duration_ms)
+            self._audio.silence_ms = heard.detection.silence_duration_ms
         for speech in self._audio.append(audio, heard):
             assert heard.detection is not None
             if speech.began:
                 if heard.detection.type == "semantic_vad":  # how much silence ends it differs from one to the next
                     drawn_ms = self._outbox.after(0, self._delays.semantic_end) / NS_PER_MS
-                    self._audio.set_silence(semantic_silence_ms(drawn_ms, heard.detection.eagerness))
+                    self._audio.silence_ms = semantic_silence_ms(drawn_ms, heard.detection.eagerness)
                 # a reply is being made, or played by a client that plays at once what comes
                 over_a_reply = self._responses.active is not None or at_ns < self._played_ns
                 self._ignoring = over_a_reply and drawn(self._ignores, self._rng)
@@ -188,6 +164,7 @@ class CallerTurns:
                 continue
             self._stop_waiting()
             (self._began if speech.began else self._ended)(speech, heard.detection, at_ns)
+        return {"from_byte": begin, "to_byte": self._audio.end.byte}
 
     def commit(self, at_ns: int) -> None:
         """Commit what is buffered, for a client. Raises RejectedError where it is too little."""
@@ -214,27 +191,25 @@ class CallerTurns:
     def _began(self, speech: SpeechEdge, detection: Detection, at_ns: int) -> None:
         self.stop_playing()
         self._coming = self._conversation.promise()
-        fields = {"audio_start_ms": _padded_ms(speech, detection), "item_id": self._coming}
-        event = partial(
-            self._outbox.event, "input_audio_buffer.speech_started", fields, facts={"speech_at_byte": speech.byte}
-        )
-        steps: list[OutboxStep] = [(self._outbox.answer_due(at_ns, self._delays.speech_started), event)]
+        started_ns = self._outbox.answer_due(at_ns, self._delays.speech_started)
+        event = self._speech_event("started", {"audio_start_ms": _padded_ms(speech, detection)}, speech)
+        steps: list[OutboxStep] = [(started_ns, event)]
         if detection.interrupt_response:
-            steps.append((steps[0][0], self._responses.interrupt))
+            steps.append((started_ns, self._responses.interrupt))
         self._outbox.plan(steps)
 
     def _ended(self, speech: SpeechEdge, detection: Detection, at_ns: int) -> None:
         stopped_ns = self._outbox.answer_due(at_ns, self._delays.speech_stopped)
-        fields = {"audio_end_ms": speech.heard_ms, "item_id": self._coming}
-        event = partial(
-            self._outbox.event, "input_audio_buffer.speech_stopped", fields, facts={"speech_at_byte": speech.byte}
-        )
-        self._outbox.plan([(stopped_ns, event)])
+        self._outbox.plan([(stopped_ns, self._speech_event("stopped", {"audio_end_ms": speech.heard_ms}, speech))])
         self._audio.take_heard()
         audio_ms = speech.heard_ms - _padded_ms(speech, detection)
         committed_ns = self._commit(audio_ms, stopped_ns, self._delays.vad_committed)
         if detection.create_response:
             self._outbox.plan([(committed_ns, self._respond)])
+
+    def _speech_event(self, name: str, fields: Json, speech: SpeechEdge) -> Render:
+        fields, facts = fields | {"item_id": self._coming}, {"speech_at_byte": speech.byte}
+        return partial(self._outbox.event, f"input_audio_buffer.speech_{name}", fields, facts=facts)
 
     # Silence
 
@@ -250,7 +225,7 @@ class CallerTurns:
 
     def _stop_waiting(self) -> None:
         if self._waiting is not None:
-            self._waiting.drop()
+            self._waiting.dropped = True
 
     def _fell_quiet(self, due_ns: int) -> None:
         self._quiet_from_ms = self._audio.clock_ms
@@ -277,16 +252,9 @@ class CallerTurns:
         events = ("input_audio_buffer.committed", committed), *self._conversation.events(item, previous)
         committed_ns = self._outbox.answer(after_ns, delay, *events)
         if self._session.input.transcriber is not None:
-            heard = self._session.input
             completed_ns = self._outbox.after(committed_ns, self._delays.input_transcribed)
-            told = Transcription(
-                item,
-                audio_ms,
-                str(heard.transcriber),
-                self._outbox,
-                self._hearer.heard(audio_ms),
-                partial(self._conversation.ids.new, "seg"),
-            )
+            model, transcript = self._session.input.transcriber, self._hearer.heard(audio_ms)
+            told = Transcription(item, audio_ms, model, self._outbox, transcript, self._conversation.ids)
             if drawn(self._transcripts.failure_rate, self._rng):
                 self._outbox.plan([(completed_ns, told.failed)])
             else:

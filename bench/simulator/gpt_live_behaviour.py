@@ -1,12 +1,9 @@
 """Behaves as one session of GPT-Live, as far as the types of the official SDK tell (`openai.types.live`). Pure.
 
-The output is a stream that never stops: for each 100 ms
-of the caller's audio a delta of 100 ms goes out, with a reply in it or silence. A reply begins a drawn delay
-(`first_audio`) after the caller's speech ended, both on the clock of the input, and ends at once where the caller
-speaks again. The ground-truth log has where the caller's speech ended (`speech_at_byte` of
-`session.input_transcript.delta`) and, of each
-delta, its first audible sample. Fixtures of audio and appended context are not known here, and refused: so a task that
-is delegated (`delegates`) stays undone, and nothing follows what is said meanwhile.
+The output is a stream that never stops: docs/simulator.md, "GPT-Live". The delay of a reply counts on the clock of the
+input. The ground-truth log has where the caller's speech ended (`speech_at_byte` of `session.input_transcript.delta`)
+and, of each delta, its first audible sample. Fixtures of audio and appended context are not known here, and refused: so
+a task that is delegated (`delegates`) stays undone, and nothing follows what is said meanwhile.
 """
 
 from __future__ import annotations
@@ -15,31 +12,21 @@ import base64
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
+from typing import NamedTuple
 
-import msgspec
 import numpy as np
 
+from bench.protocol import full_duplex
 from bench.protocol.audio import AudioFormat
 from bench.protocol.base import SIMULATOR_MARK
-from bench.protocol.full_duplex import (
-    APPEND,
-    AUDIO_DELTA,
-    CLIENT,
-    CLOSED,
-    DELEGATED,
-    GPT_LIVE,
-    START,
-    STARTED,
-    TRANSCRIPT_DELTA,
-    wire_format,
-)
 from bench.simulator.behaviour import ReceiptFields, SimulatedSession
 from bench.simulator.conversation.client_items import audio_bytes
 from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
 from bench.simulator.profile import Profile, drawn
+from bench.simulator.session import checks
 from bench.simulator.session.checks import EventPlace
 from bench.simulator.session.effective import Detection, InputSettings
-from bench.simulator.voice import RecordedReply, first_audible, reply_samples
+from bench.simulator.voice import RecordedReply, audible_byte, reply_samples
 from bench.simulator.wire import Ids, Json, Outbox, Outgoing, RejectedError
 from bench.units import NS_PER_MS
 
@@ -49,19 +36,21 @@ MEANWHILE = 8
 """How many pieces of a reply are said where the answer itself is delegated."""
 SILENCE_MS = 500
 """How much silence ends the caller's speech; the service has no such setting, and says nothing of it."""
-FORMATS = {tuple(wire_format(format).values()): format for format in GPT_LIVE.input_formats.values()}
+FORMATS = {
+    tuple(full_duplex.wire_format(format).values()): format for format in full_duplex.GPT_LIVE.input_formats.values()
+}
 CONFIG = frozenset(
     {"model", "instructions", "audio", "delegation", "input", "client", "safety_identifier", "store", "triggers"}
 )
 
 
-class Piece(msgspec.Struct, frozen=True):
+class OutputSlice(NamedTuple):
     """100 ms of output, ready to be sent. `audible`: the byte of its first audible sample."""
 
     encoded: bytes
     size: int
     audible: int | None
-    words: str = ""
+    words: str
 
 
 class GptLiveBehaviour(SimulatedSession):
@@ -77,22 +66,16 @@ class GptLiveBehaviour(SimulatedSession):
         self._replies, self._rng = replies, rng
         self._outbox = Outbox(ids, rng, obfuscated=False)
         self._audio = InputAudio()
-        self._audio.set_silence(SILENCE_MS)
+        self._audio.silence_ms = SILENCE_MS
         self._heard: InputSettings | None = None
-        self._ticks = 0
-        """How many deltas were planned."""
-        self._reply: list[Piece] = []
-        self._reply_tick: int | None = None
-        """Delta from which on the reply goes out."""
-        self._delegates = False
-        """Whether a task is delegated when it does."""
+        self._ticks = 0  # how many deltas were planned
+        self._reply: list[OutputSlice] = []
+        self._reply_tick = 0  # delta from which on it goes out
+        self._delegates = False  # whether a task is delegated when it does
         self._said = 0
 
     def open(self, at_ns: int) -> None:
         """Wait for the client, who begins."""
-
-    def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:
-        """There are no responses."""
 
     def end(self) -> None:
         for part in (self._outbox, self):
@@ -102,9 +85,9 @@ class GptLiveBehaviour(SimulatedSession):
 
     def _take(self, event: Json, at_ns: int) -> ReceiptFields:
         match event.get("type"):
-            case str(name) if name == START:
+            case full_duplex.START:
                 self._start(event, at_ns)
-            case str(name) if name == APPEND:
+            case full_duplex.APPEND:
                 if self._heard is None:
                     raise RejectedError("session_not_started", "Send session.start first.", "type")
                 audio, begin = audio_bytes(event.get("audio"), EventPlace("audio")), self._audio.end.byte
@@ -115,7 +98,7 @@ class GptLiveBehaviour(SimulatedSession):
                 return {"from_byte": begin, "to_byte": self._audio.end.byte}
             case "session.close" if self._heard:
                 told = {"reason": "close_requested", "session": self.session, "usage": self._usage}
-                self._answer(CLOSED, told, at_ns)
+                self._answer(full_duplex.CLOSED, told, at_ns)
             case "session.input_audio.mute" | "session.input_audio.unmute" as name if self._heard:
                 self._answer(f"{name}d", {"client_event_id": event.get("event_id")}, at_ns)
             case name:
@@ -126,15 +109,11 @@ class GptLiveBehaviour(SimulatedSession):
         session = event.get("session")
         if self._heard or not isinstance(session, dict):
             raise RejectedError("invalid_value", "The session has started, or `session` is no object.", "session")
-        if unknown := sorted(session.keys() - CONFIG):
-            raise RejectedError(
-                "unknown_parameter", f"Unknown parameter: 'session.{unknown[0]}'.", f"session.{unknown[0]}"
-            )
+        if others := sorted(session.keys() - CONFIG):
+            checks.unknown(None, EventPlace("session").key(others[0]))
         model = session.get("model")
         if not isinstance(model, str) or not model:
-            raise RejectedError(
-                "missing_required_parameter", "Missing required parameter: 'session.model'.", "session.model"
-            )
+            raise checks.missing(EventPlace("session.model"))
         audio = session.get("audio") or {}
         output, format = _audio_of(audio) if isinstance(audio, dict) else ({}, None)
         if format is None:
@@ -143,16 +122,15 @@ class GptLiveBehaviour(SimulatedSession):
         self._heard = InputSettings(format, detection, None)
         self.session = {"delegation": None, "input": [], "store": False, **session} | {
             "id": self.ids.session, "expires_at": self._expires_at_s, "status": "active", SIMULATOR_MARK: True,
-            "audio": {"format": wire_format(format), "output": output},
+            "audio": {"format": full_duplex.wire_format(format), "output": output},
         }  # fmt: skip
-        due_ns = self._outbox.after(at_ns, self._profile.delays.session_created)
         told = {"session": self.session, "client_event_id": event.get("event_id")}
-        self._outbox.plan([(due_ns, partial(self._outbox.event, STARTED, told))])
+        self._answer(full_duplex.STARTED, told, self._outbox.after(at_ns, self._profile.delays.session_created))
 
     def _notice(self, edge: SpeechEdge, at_ns: int) -> None:
         """Plan a reply where the caller's speech ended; be quiet where it began."""
         if edge.began:
-            self._reply, self._reply_tick, self._delegates = [], None, False
+            self._reply, self._delegates = [], False
             return
         reply = self._replies[self._said % len(self._replies)]
         self._said += 1
@@ -163,39 +141,34 @@ class GptLiveBehaviour(SimulatedSession):
         self._reply = pieces(reply, self._heard.format)[: MEANWHILE if self._delegates else None]
         self._reply_tick = max(self._ticks, -(-(ended_ms + delay_ms) // TICK_MS))
         told = {"delta": "(speech)", "start_ms": edge.begin_ms, "end_ms": ended_ms}
-        event = partial(self._outbox.event, "session.input_transcript.delta", told, facts={"speech_at_byte": edge.byte})
-        self._outbox.plan([(at_ns, event)])
+        self._answer("session.input_transcript.delta", told, at_ns, {"speech_at_byte": edge.byte})
 
     # The stream
 
     def _tick(self, at_ns: int, format: AudioFormat) -> None:
         """Plan the next 100 ms of output."""
         piece = silent(format)
-        if self._reply and self._reply_tick is not None and self._ticks >= self._reply_tick:
+        if self._reply and self._ticks >= self._reply_tick:
             piece = self._reply.pop(0)
-            self._delegate(at_ns)
+            if self._delegates:  # this reply is only what is said meanwhile
+                self._delegates = False
+                task = {"id": self.ids.new("del"), "target": full_duplex.CLIENT, "type": "delegation"}
+                self._answer(full_duplex.DELEGATED, {"delegation": task, "offset_ms": self._ticks * TICK_MS}, at_ns)
         begin_ms = self._ticks * TICK_MS
         self._ticks += 1
         if piece.words:
             told = {"delta": piece.words, "start_ms": begin_ms, "end_ms": begin_ms + TICK_MS}
-            self._answer(TRANSCRIPT_DELTA, told, at_ns)
+            self._answer(full_duplex.TRANSCRIPT_DELTA, told, at_ns)
         self._outbox.plan([(at_ns, partial(_delta, piece))])
         if self._ticks * TICK_MS % USAGE_MS == 0:
             self._answer("session.usage.updated", {"usage": self._usage}, at_ns)
-
-    def _delegate(self, at_ns: int) -> None:
-        """Hand on the task, where this reply is only what is said meanwhile."""
-        if self._delegates:
-            self._delegates = False
-            task = {"id": self.ids.new("del"), "target": CLIENT, "type": "delegation"}
-            self._answer(DELEGATED, {"delegation": task, "offset_ms": self._ticks * TICK_MS}, at_ns)
 
     @property
     def _usage(self) -> Json:
         return {"seconds": self._ticks * TICK_MS / 1000}
 
-    def _answer(self, name: str, fields: Json, at_ns: int) -> None:
-        self._outbox.plan([(at_ns, partial(self._outbox.event, name, fields))])
+    def _answer(self, name: str, fields: Json, at_ns: int, facts: Json | None = None) -> None:
+        self._outbox.plan([(at_ns, partial(self._outbox.event, name, fields, facts=facts))])
 
     def _reject(self, at_ns: int, rejected: RejectedError, event_id: str | None) -> None:
         error = {"type": "invalid_request_error", "code": rejected.code, "message": rejected.message}
@@ -205,34 +178,35 @@ class GptLiveBehaviour(SimulatedSession):
 
 def _audio_of(audio: Json) -> tuple[Json, AudioFormat | None]:
     """(how it speaks, in which format) as a session asks for it; None for a format that is not known."""
-    output, wanted = audio.get("output"), audio.get("format", wire_format(GPT_LIVE.input_formats["pcm16"]))
+    output, wanted = (
+        audio.get("output"),
+        audio.get("format", full_duplex.wire_format(full_duplex.GPT_LIVE.input_formats["pcm16"])),
+    )
     said = output if isinstance(output, dict) else {}
     known = isinstance(wanted, dict) and FORMATS.get((str(wanted.get("type")), wanted.get("rate")))
     return {"voice": "marin"} | said, known or None
 
 
-def _delta(piece: Piece, due_ns: int) -> Outgoing:
+def _delta(piece: OutputSlice, due_ns: int) -> Outgoing:
     """A delta of the primary connection: it has neither ids nor instants."""
-    body = b'{"type":"' + AUDIO_DELTA.encode() + b'","delta":' + piece.encoded + b"}"
-    return Outgoing(due_ns, AUDIO_DELTA, body, audio_bytes=piece.size, audible_byte=piece.audible)
+    body = b'{"type":"' + full_duplex.AUDIO_DELTA.encode() + b'","delta":' + piece.encoded + b"}"
+    return Outgoing(due_ns, full_duplex.AUDIO_DELTA, body, audio_bytes=piece.size, audible_byte=piece.audible)
 
 
-def silent(format: AudioFormat) -> Piece:
+def silent(format: AudioFormat) -> OutputSlice:
     """100 ms of silence."""
-    return _piece(format.encode(np.zeros(format.rate_hz * TICK_MS // 1000, np.int16)), format)
+    return _piece(format.encode(np.zeros(format.rate_hz * TICK_MS // 1000, np.int16)), format, "")
 
 
-def pieces(reply: RecordedReply, format: AudioFormat) -> list[Piece]:
+def pieces(reply: RecordedReply, format: AudioFormat) -> list[OutputSlice]:
     """A reply cut into deltas, its words spread evenly over them."""
     whole = format.encode(reply_samples(reply, format))
     size = format.bytes_per_s * TICK_MS // 1000
     cut = [whole[begin : begin + size] for begin in range(0, len(whole) // size * size, size)]
     shares = [round(len(reply.tokens) * number / len(cut)) for number in range(len(cut) + 1)]
     words = ("".join(reply.tokens[begin:end]) for begin, end in pairwise(shares))
-    return [msgspec.structs.replace(_piece(audio, format), words=said) for audio, said in zip(cut, words, strict=True)]
+    return [_piece(audio, format, said) for audio, said in zip(cut, words, strict=True)]
 
 
-def _piece(audio: bytes, format: AudioFormat) -> Piece:
-    audible = first_audible(format.decode(audio))
-    encoded = b'"' + base64.b64encode(audio) + b'"'
-    return Piece(encoded, len(audio), None if audible is None else audible * format.sample_bytes)
+def _piece(audio: bytes, format: AudioFormat, words: str) -> OutputSlice:
+    return OutputSlice(b'"' + base64.b64encode(audio) + b'"', len(audio), audible_byte(audio, format), words)

@@ -19,6 +19,7 @@ from bench.manual import see
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.openai import RATED_FORMATS
 from bench.shapes import (
+    ENTRY,
     Choice,
     Field,
     Flag,
@@ -115,11 +116,6 @@ class AnswerParts:
     share: float = key(SHARE, "Share of the answers that have a commentary ahead.", 0.0)
     phases: bool = key(Flag(), "Whether messages tell their phase.", True)
 
-    @property
-    def tell_phases(self) -> bool:
-        """Whether messages tell their phase."""
-        return self.phases and self.share > 0
-
 
 @dataclass(frozen=True)
 class TokenCache:
@@ -183,35 +179,63 @@ class Slowdown:
         return 1 + self.per_session * max(0, open_sessions - self.sessions)
 
 
+SEE_PROFILE = f"See {see('simulator', 'the-profile')}."
+QUOTA = Field(Whole(1, 1_000_000_000), SEE_PROFILE)
+QUOTAS = Table({each.name: QUOTA for each in fields(QuotaLimits)}, QuotaLimits, nothing=False)
+REASONING: Table[dict[str, Any]] = Table({effort: Field(DELAY, SEE_PROFILE) for effort in EFFORTS}, dict, nothing=False)
+DRIFT = Table(
+    {
+        "sd": Field(Number(0, 2), "Standard deviation of the logarithm.", required=True),
+        "time_constant_s": Field(Number(0.001, 1_000_000), "How long it is remembered.", required=True),
+        "seed": Field(Whole(0, 1 << 32), "Of the generator.", required=True),
+    },
+    DelayDrift,
+)
+
+
 @dataclass(frozen=True)
 class Profile:
+    """What the service is like: the keys of a profile, of which those of `profiles/default.yaml` have no default."""
+
     name: str
     delays: Delays
-    generation_speed: float
-    text_tokens_per_s: float
-    transcript_lead_deltas: tuple[int, int]
-    rate_limits_updated: str
-    obfuscation: bool
-    events_per_segment: int
-    ping_interval_s: float
-    faults: tuple[Fault, ...] = ()
-    max_session_s: float = SESSION_CAP_S
-    quota: QuotaLimits = UNLIMITED
-    drift: DelayDrift | None = None
-    slowdown: Slowdown | None = None
-    max_concurrent_responses: int | None = None  # responses that are made at a time; None: any number
-    functions: FunctionCalls = FunctionCalls()
-    preamble: AnswerParts = AnswerParts()
-    reasoning_ms: Mapping[str, Delay] = field(default_factory=dict)  # by effort
-    cache: TokenCache = TokenCache()
-    context_latency: ReadingTime = ReadingTime()
-    context_limit_tokens: int | None = None  # of what a response reads
-    vad: SpeechDetection = SpeechDetection()
-    ignored_truncate_share: float = 0.0  # share of a client's truncates that are acknowledged and change nothing
-    transcripts: KnownWords = KnownWords()
-    agent: AgentManners = AgentManners()
-    delegates: float = 0.0  # share of GPT-Live's answers for which it waits on its client
-    formats: tuple[AudioFormatName, ...] | None = None  # of audio, in sessions of GA; None: OpenAI's
+    generation_speed: float = key(Number(0.1, 1_000), "Seconds of audio made in a second.", required=True)
+    text_tokens_per_s: float = key(Number(0.1, 100_000), "How fast text is written.", required=True)
+    transcript_lead_deltas: tuple[int, int] = key(
+        Span(0, 100), "Deltas of the transcript before the first audio.", required=True
+    )
+    rate_limits_updated: str = key(Choice(RATE_LIMITS), "When rate_limits.updated comes.", required=True)
+    obfuscation: bool = key(Flag(), "Whether deltas of text are padded.", required=True)
+    events_per_segment: int = key(Whole(1, 1_000), "Events in a TCP segment.", required=True)
+    ping_interval_s: float = key(Number(0.1, 3_600), "Seconds between pings.", required=True)
+    faults: tuple[Fault, ...] = key(FAULTS, "What goes wrong, where and when.", absent=())
+    max_session_s: float = key(Number(0.01, 86_400), "How long a session may last.", absent=SESSION_CAP_S)
+    quota: QuotaLimits = key(QUOTAS, "Of the whole server, a minute.", absent=UNLIMITED)
+    drift: DelayDrift | None = key(DRIFT, "How delays wander.")
+    slowdown: Slowdown | None = key(table_of(Slowdown), "How open sessions make responses slower.")
+    max_concurrent_responses: int | None = key(
+        Whole(1, 100_000), "Responses that are made at a time; others are queued. None: any number."
+    )
+    functions: FunctionCalls = key(table_of(FunctionCalls), "Function calls.", absent=FunctionCalls())
+    preamble: AnswerParts = key(table_of(AnswerParts), "Answers that have a commentary ahead.", absent=AnswerParts())
+    reasoning_ms: Mapping[str, Delay] = field(
+        default_factory=dict, metadata={ENTRY: Field(REASONING, "What reasoning takes, by effort.")}
+    )
+    cache: TokenCache = key(table_of(TokenCache), "What is read again from the cache.", absent=TokenCache())
+    context_latency: ReadingTime = key(
+        table_of(ReadingTime), "How long it takes to read the context.", absent=ReadingTime()
+    )
+    context_limit_tokens: int | None = key(Whole(1, 100_000_000), "Tokens that a response can read.")
+    vad: SpeechDetection = key(table_of(SpeechDetection), "What is taken for speech.", absent=SpeechDetection())
+    ignored_truncate_share: float = key(
+        SHARE, "Share of truncates that are acknowledged and change nothing.", absent=0.0
+    )
+    transcripts: KnownWords = key(table_of(KnownWords), "What the caller's audio says.", absent=KnownWords())
+    agent: AgentManners = key(table_of(AgentManners), "How agents are that are called.", absent=AgentManners())
+    delegates: float = key(SHARE, "Share of GPT-Live's answers that it delegates to its client.", absent=0.0)
+    formats: tuple[AudioFormatName, ...] | None = key(
+        OneOrMore(Choice(tuple(RATED_FORMATS))), "Of audio, in sessions of GA; the first is its own. None: OpenAI's."
+    )
 
     def slowness(self, at_ns: int, open_sessions: int) -> float:
         """What the delays of a response are multiplied by that is asked for at `at_ns`, by the sessions open then."""
@@ -233,56 +257,12 @@ class Profile:
         return changed if speed is None else replace(changed, generation_speed=speed)
 
 
-QUOTA = Whole(1, 1_000_000_000)
-DRIFT = Table(
-    {
-        "sd": Field(Number(0, 2), "Standard deviation of the logarithm.", required=True),
-        "time_constant_s": Field(Number(0.001, 1_000_000), "How long it is remembered.", required=True),
-        "seed": Field(Whole(0, 1 << 32), "Of the generator.", required=True),
-    },
-    DelayDrift,
-)
 DELAYS: Table[dict[str, Any]] = Table(
     {each.name: Field(DELAY, "See profiles/default.yaml.") for each in fields(Delays)}, dict, nothing=False
 )
-SEE_PROFILE = f"See {see('simulator', 'the-profile')}."
-QUOTAS: Table[dict[str, Any]] = Table(
-    {each.name: Field(QUOTA, SEE_PROFILE) for each in fields(QuotaLimits)},
-    dict,
-    nothing=False,
-)
-REASONING: Table[dict[str, Any]] = Table({effort: Field(DELAY, SEE_PROFILE) for effort in EFFORTS}, dict, nothing=False)
+KEYS = {each.name: replace(each.metadata[ENTRY], required=False) for each in fields(Profile) if each.metadata}
 PROFILE: Table[dict[str, Any]] = Table(
-    {
-        "delays_ms": Field(DELAYS, "Delays, each by its distribution."),
-        "generation_speed": Field(Number(0.1, 1_000), "Seconds of audio made in a second."),
-        "text_tokens_per_s": Field(Number(0.1, 100_000), "How fast text is written."),
-        "transcript_lead_deltas": Field(Span(0, 100), "Deltas of the transcript before the first audio."),
-        "rate_limits_updated": Field(Choice(RATE_LIMITS), "When rate_limits.updated comes."),
-        "obfuscation": Field(Flag(), "Whether deltas of text are padded."),
-        "events_per_segment": Field(Whole(1, 1_000), "Events in a TCP segment."),
-        "ping_interval_s": Field(Number(0.1, 3_600), "Seconds between pings."),
-        "faults": Field(FAULTS, "What goes wrong, where and when."),
-        "max_session_s": Field(Number(0.01, 86_400), "How long a session may last."),
-        "quota": Field(QUOTAS, "Of the whole server, a minute."),
-        "drift": Field(DRIFT, "How delays wander."),
-        "slowdown": Field(table_of(Slowdown), "How open sessions make responses slower."),
-        "max_concurrent_responses": Field(Whole(1, 100_000), "Responses that are made at a time; others are queued."),
-        "functions": Field(table_of(FunctionCalls), "Function calls."),
-        "preamble": Field(table_of(AnswerParts), "Answers that have a commentary ahead."),
-        "vad": Field(table_of(SpeechDetection), "What is taken for speech."),
-        "cache": Field(table_of(TokenCache), "What is read again from the cache."),
-        "context_latency": Field(table_of(ReadingTime), "How long it takes to read the context."),
-        "context_limit_tokens": Field(Whole(1, 100_000_000), "Tokens that a response can read."),
-        "ignored_truncate_share": Field(SHARE, "Share of truncates that are acknowledged and change nothing."),
-        "reasoning_ms": Field(REASONING, "What reasoning takes, by effort."),
-        "transcripts": Field(table_of(KnownWords), "What the caller's audio says."),
-        "agent": Field(table_of(AgentManners), "How agents are that are called."),
-        "delegates": Field(SHARE, "Share of GPT-Live's answers that it delegates to its client."),
-        "formats": Field(OneOrMore(Choice(tuple(RATED_FORMATS))), "Of audio, in sessions of GA; the first is its own."),
-    },
-    dict,
-    nothing=False,
+    {"delays_ms": Field(DELAYS, "Delays, each by its distribution.")} | KEYS, dict, nothing=False
 )
 
 
@@ -296,11 +276,6 @@ def default_profile() -> Profile:
     return Profile(name="default", delays=Delays(**settings.pop("delays_ms")), **settings)
 
 
-def preset(name: str) -> Profile:
-    """One of PRESETS."""
-    return default_profile() if name == "default" else _merged(default_profile(), name, _preset_settings(name))
-
-
 def _preset_settings(name: str) -> dict[str, Any]:
     with resources.as_file(resources.files("bench.simulator") / "profiles" / f"{name}.yaml") as path:
         return PROFILE.read(read_yaml(path, "the profile"))
@@ -311,12 +286,11 @@ def load_profile(path: Path) -> Profile:
 
     What it leaves out is as in the default profile. Raises UsageError with its place.
     """
+    base, name = default_profile(), path.stem
     if str(path) in PRESETS and not path.exists():
-        return preset(str(path))
-    return _merged(default_profile(), path.stem, PROFILE.read(read_yaml(path, "the profile")))
-
-
-def _merged(base: Profile, name: str, settings: dict[str, Any]) -> Profile:
+        name = str(path)
+        settings = _preset_settings(name)
+    else:
+        settings = PROFILE.read(read_yaml(path, "the profile"))
     delays = replace(base.delays, **settings.pop("delays_ms", {}))
-    quota = QuotaLimits(**settings.pop("quota", {}))
-    return replace(base, name=name, delays=delays, quota=quota, **settings)
+    return replace(base, name=name, delays=delays, **settings)

@@ -62,8 +62,9 @@ class Quota:
     """The allowances of one server."""
 
     def __init__(self, limits: QuotaLimits) -> None:
-        self._connections = _allowance(limits.connections_per_minute)
-        self._requests, self._tokens = _allowance(limits.requests_per_minute), _allowance(limits.tokens_per_minute)
+        given = {name.removesuffix("_per_minute"): limit for name, limit in vars(limits).items()}
+        self._of_responses = {name: Allowance(limit) for name, limit in given.items() if limit is not None}
+        self._connections = self._of_responses.pop("connections", None)
 
     def connect(self, at_ns: int) -> int:
         """Take a connection; where there is none, how long to wait for it (and nothing is taken)."""
@@ -77,7 +78,7 @@ class Quota:
     def respond(self, input_tokens: int, model: str, at_ns: int) -> dict[str, str] | None:
         """Take a request and its input; where either does not fit, the error that says so (and nothing is taken)."""
         asked = {"requests": 1, "tokens": input_tokens}
-        for name, allowance in self._of_responses().items():
+        for name, allowance in self._of_responses.items():
             wait_ns = allowance.wait_ns(asked[name], at_ns)
             if wait_ns:
                 message = (
@@ -86,14 +87,14 @@ class Quota:
                     f"Please try again in {duration(wait_ns)}."
                 )
                 return {"type": name, "code": "rate_limit_exceeded", "message": message}
-        for name, allowance in self._of_responses().items():
+        for name, allowance in self._of_responses.items():
             allowance.take(asked[name], at_ns)
         return None
 
     def spend(self, output_tokens: int, at_ns: int) -> None:
         """Take what a response has said; known only when it is done, so it may overdraw."""
-        if self._tokens is not None:
-            self._tokens.take(output_tokens, at_ns)
+        if "tokens" in self._of_responses:
+            self._of_responses["tokens"].take(output_tokens, at_ns)
 
     def entries(self, at_ns: int) -> list[dict[str, Any]]:
         """As rate_limits.updated shows them: of what is limited."""
@@ -104,12 +105,12 @@ class Quota:
                 "remaining": allowance.remaining(at_ns),
                 "reset_seconds": round(allowance.reset_ns(at_ns) / NS_PER_S, 3),
             }
-            for name, allowance in self._of_responses().items()
+            for name, allowance in self._of_responses.items()
         ]
 
     def headers(self, at_ns: int) -> dict[str, str]:
         """As an upgrade's response shows them. `requests` are connections where only those are limited."""
-        shown = ({} if self._connections is None else {"requests": self._connections}) | self._of_responses()
+        shown = ({} if self._connections is None else {"requests": self._connections}) | self._of_responses
         return {
             f"x-ratelimit-{what}-{name}": value
             for name, allowance in shown.items()
@@ -119,14 +120,6 @@ class Quota:
                 "reset": duration(allowance.reset_ns(at_ns)),
             }.items()
         }
-
-    def _of_responses(self) -> dict[str, Allowance]:
-        both = {"requests": self._requests, "tokens": self._tokens}
-        return {name: allowance for name, allowance in both.items() if allowance is not None}
-
-
-def _allowance(limit: int | None) -> Allowance | None:
-    return None if limit is None else Allowance(limit)
 
 
 def duration(span_ns: int) -> str:

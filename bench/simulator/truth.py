@@ -1,59 +1,4 @@
-"""Writes the ground-truth log: what the simulator really did, and when.
-
-JSON lines; instants are CLOCK_MONOTONIC of this host, in ns.
-
-First line: {"schema": 4, "simulated": true, "profile": NAME, "seed": N}. Then a line per event, with its `direction`:
-
-out         an event that was sent
-  session           session id, as in the session.created that the client saw
-  type              type of the event
-  due_ns            when it was due
-  send_start_ns     clock read before the send call that carried it
-  send_end_ns       clock read after that call: it left between the two. Null if not all of it was sent, or if something
-                    before it still waited: then it left later, at an unknown instant
-  response          id of its response, or null
-  audio_bytes       bytes of audio in it (decoded)
-  frame_bytes       bytes of its WebSocket frame with the header, before TLS
-  item              id of the item that it is about, if there is one
-  call              call_id of the function call that it is about, if there is one
-  audible_at_byte   of an audio delta: where in its audio (decoded bytes) its item's first audible sample is, the first
-                    one of magnitude ≥ 104 of 32,768 (−50 dBFS); null if that is in another delta
-  status, input_tokens, cached_tokens
-                    of response.done: how it ended, the tokens that it read, and how many of them were cached
-  speech_at_byte    of speech_started and speech_stopped: where in the session's input audio (as from_byte) speech
-                    began, and where it ended: the first byte of its first active frame, the one after its last
-  utterance         of the first frame of what an agent says: greeting, filler or answer; the speech_at_byte of an
-                    answer is where the speech ended that it answers
-open        a session was opened, where tokens are issued
-  session, at_ns    the session, and when its upgrade was asked for
-  token             number of the token that opened it, counted from 1 in the order of issue; null if the key did
-refused     a session was refused
-  at_ns             when the upgrade was asked for
-  status            the HTTP status, or the close code behind an error event
-  code              that of the error
-fault       a fault struck
-  at_ns             when it struck
-  type, place       its kind, its place
-  connection        counted from 1 in the order in which they came; with workers, of its worker
-  session, response where there were any by then, or null
-in          an event that was received
-  session           as above
-  type              type of the event; invalid_json and invalid_event for what is none
-  at_ns             when it arrived at the latest: the timestamp of the read that completed it
-  earliest_ns       when it arrived at the earliest: `at_ns` if that is its own timestamp; if more was in that read or
-                    the kernel gave no timestamp, the beginning of the read before, which left nothing behind
-  timestamp_source  kernel if `at_ns` is the kernel's receive timestamp, userspace if it is a clock read after the read
-  event_id          the client's event_id, or null
-  response          id of the response that it started or cancelled, or null
-  from_byte, to_byte  of an append: its place in the session's stream of input audio, from_byte ≤ b < to_byte
-  item, call        id of the item, and of the function call, that it is about
-  audio_end_ms      of a truncate that was accepted: how much audio it left of the item
-  not_simulated     parameters of it that services take and that change nothing here, if there are any
-end         the simulator ended as it was asked to, after all that it sent; with workers one line from each
-  sessions, events  how many it served and sent
-  late_p50_ms, late_p99_ms   send_start_ns − due_ns: bounds, in steps of 0.1 ms, under which so many of its events lie
-  late_max_ms       the longest, exactly
-  cpu_s             CPU time of its process since it listened
+"""Writes the ground-truth log: what the simulator really did, and when (docs/simulator.md, "The ground-truth log").
 
 The log is written at least once a second, in blocks of whole lines; so those of several workers do not mix, but a later
 line may tell of something earlier. A killed simulator may leave a cut last line; `read_truth` leaves it out.
@@ -72,7 +17,7 @@ import msgspec
 from bench.errors import UsageError
 from bench.live_line import LinePart, LiveLine, fitted
 from bench.simulator.behaviour import EventReceipt
-from bench.simulator.faults.injection import StruckFault
+from bench.simulator.faults.injection import InjectedFault
 from bench.simulator.wire import ArrivalSpan, Outgoing, json_string
 from bench.units import NS_PER_MS, NS_PER_S
 from bench.untrusted.safe_io import JsonError, read_json
@@ -106,18 +51,24 @@ class TruthLog:
         )
 
     def received(self, session: str, event: EventReceipt, arrival: ArrivalSpan) -> None:
-        line: dict[str, Any] = {"session": session, "direction": "in", "type": event.type, "at_ns": arrival.at_ns}
-        line |= {"earliest_ns": arrival.since_ns}
-        line |= {
+        line = {
+            "session": session,
+            "direction": "in",
+            "type": event.type,
+            "at_ns": arrival.at_ns,
+            "earliest_ns": arrival.since_ns,
             "timestamp_source": "kernel" if arrival.stamped else "userspace",
             "event_id": event.event_id,
             "response": event.response_id,
         }
-        if event.to_byte is not None:
-            line |= {"from_byte": event.from_byte, "to_byte": event.to_byte}
-        further = {"item": event.item_id, "call": event.call_id, "audio_end_ms": event.audio_end_ms}
-        if event.not_simulated:
-            line["not_simulated"] = event.not_simulated
+        further = {
+            "from_byte": event.from_byte,
+            "to_byte": event.to_byte,
+            "not_simulated": event.not_simulated or None,
+            "item": event.item_id,
+            "call": event.call_id,
+            "audio_end_ms": event.audio_end_ms,
+        }
         self._write(line | {key: value for key, value in further.items() if value is not None})
 
     def opened(self, session: str, token: int | None, at_ns: int) -> None:
@@ -126,7 +77,7 @@ class TruthLog:
     def refused(self, status: int, code: str, at_ns: int) -> None:
         self._write({"direction": "refused", "at_ns": at_ns, "status": status, "code": code})
 
-    def struck(self, struck: StruckFault) -> None:
+    def struck(self, struck: InjectedFault) -> None:
         fault = struck.fault
         line = {
             "session": struck.session_id,

@@ -58,7 +58,6 @@ class RecordedReply:
 
 
 def load_replies() -> tuple[RecordedReply, ...]:
-    """The recorded replies of the package, sorted by name."""
     folder = resources.files("bench.simulator") / "voices"
     names = sorted(entry.name.removesuffix(".txt") for entry in folder.iterdir() if entry.name.endswith(".txt"))
     return tuple(
@@ -72,7 +71,6 @@ def load_replies() -> tuple[RecordedReply, ...]:
 
 
 def reply_samples(reply: RecordedReply, format: AudioFormat) -> Samples:
-    """A reply as it is heard in a format."""
     return format.decode(b"".join(base64.b64decode(block.encoded[1:-1]) for block in reply.blocks[format.name]))
 
 
@@ -85,6 +83,12 @@ def first_audible(samples: Samples) -> int | None:
     """The place of the first audible sample; None where nothing is heard."""
     heard = np.abs(samples.astype(np.int32)) >= AUDIBLE
     return int(heard.argmax()) if heard.any() else None
+
+
+def audible_byte(audio: bytes, format: AudioFormat) -> int | None:
+    """The first byte of the first audible sample; None where nothing is heard."""
+    audible = first_audible(format.decode(audio))
+    return None if audible is None else audible * format.sample_bytes
 
 
 def build_reply(name: str, transcript: str, samples: Samples) -> RecordedReply:
@@ -114,12 +118,11 @@ def block_tokens(tokens: int) -> list[int]:
 
 def _cut(samples: Samples, sizes: Sequence[int], format: AudioFormat) -> tuple[AudioBlock, ...]:
     audio = format.encode(samples)
-    audible = first_audible(format.decode(audio))
-    audible_byte = len(audio) if audible is None else audible * format.sample_bytes
+    audible = audible_byte(audio, format)
     blocks, begin = [], 0
     for tokens in sizes:
         piece = audio[begin : begin + tokens * TOKEN_MS * format.bytes_per_s // 1000]
-        offset = audible_byte - begin
+        offset = -1 if audible is None else audible - begin
         encoded = b'"' + base64.b64encode(piece) + b'"'
         blocks.append(AudioBlock(tokens * TOKEN_MS, len(piece), encoded, offset if 0 <= offset < len(piece) else None))
         begin += len(piece)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,7 +25,6 @@ from bench.protocol.audio import AudioFormatName
 from bench.protocol.base import BinaryMessage
 from bench.protocol.openai import FORMATS, RATED_FORMATS
 from bench.simulator.delay import Delay
-from bench.untrusted.safe_io import JsonError, read_json
 
 Json = dict[str, Any]
 OBFUSCATION_LETTERS = (11, 15)
@@ -42,8 +42,7 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
     """A server event and the instant (CLOCK_MONOTONIC, ns) at which the service would hand it over.
 
     What only the ground-truth log says of it: the item and the call that it is about; `audible_byte`, where in the
-    delta's
-    audio its item is first audible; and `facts`, by the keys of the log.
+    delta's audio its item is first audible; and `facts`, by the keys of the log.
     """
 
     due_ns: int
@@ -93,10 +92,6 @@ class WireDialect(NamedTuple):
     formats: tuple[AudioFormatName, ...] = tuple(FORMATS)
     greeting: str | None = None
 
-    def speaking(self, formats: tuple[AudioFormatName, ...] | None) -> WireDialect:
-        """The same with other formats of audio; None: with its own."""
-        return self if formats is None else self._replace(formats=formats)
-
     def transcribing(self) -> WireDialect:
         return self._replace(transcribes=True)
 
@@ -120,17 +115,6 @@ class RejectedError(Exception):
     def __init__(self, code: str | None, message: str, param: str | None = None) -> None:
         super().__init__(message)
         self.code, self.message, self.param = code, message, param
-
-
-def decoded(message: bytes | bytearray) -> Json:
-    """The event that a client has sent. Raises RejectedError for what is no object of JSON."""
-    try:
-        event = read_json(bytes(message), numbers=False)
-    except JsonError:
-        event = None
-    if isinstance(event, dict):
-        return event
-    raise RejectedError("invalid_json", "Could not parse the message as a JSON object.")
 
 
 class Ids:
@@ -157,12 +141,6 @@ def error_fields(code: str | None, message: str, param: str | None = None, event
     return {"error": error}
 
 
-def item_and_call(fields: Json) -> tuple[str | None, str | None]:
-    """The ids of the item and the call that an event with these fields is about."""
-    item = fields.get("item", {})
-    return fields.get("item_id") or item.get("id"), fields.get("call_id") or item.get("call_id")
-
-
 def event_bytes(event_type: str, event_id: str, fields: Json) -> bytes:
     return msgspec.json.encode({"type": event_type, "event_id": event_id, **fields})
 
@@ -180,12 +158,6 @@ class DeltaTemplate:
         """`payload` is a JSON string with its quotes."""
         tail = b"}" if obfuscation is None else b',"obfuscation":"%s"}' % obfuscation.encode()
         return b"".join((self._head, event_id.encode(), self._middle, payload, tail))
-
-
-def obfuscation(rng: np.random.Generator) -> str:
-    """The random letters with which OpenAI pads deltas of text."""
-    letters: Any = rng.integers(97, 123, rng.integers(*OBFUSCATION_LETTERS, endpoint=True), np.uint8)
-    return bytes(letters).decode()
 
 
 def json_string(text: str) -> bytes:
@@ -206,28 +178,20 @@ Render = Callable[[int], Outgoing | None]  # given the due instant; None where t
 OutboxStep = tuple[int, Render]
 
 
+@dataclass(eq=False)
 class Series:
-    """A series of steps that was planned; `drop` takes what is left of it out."""
+    """A series of steps that was planned. `dropped`: what is left of it does not come."""
 
-    dropped = False
-
-    def __init__(self, number: int, steps: Iterable[OutboxStep]) -> None:
-        self.number = number
-        self._steps = iter(steps)
-
-    def next(self) -> OutboxStep | None:
-        return next(self._steps, None)
-
-    def drop(self) -> None:
-        self._steps = iter(())
-        self.dropped = True
+    number: int
+    steps: Iterator[OutboxStep]
+    dropped: bool = False
 
 
 class Outbox:
     """`obfuscated`: whether deltas of text are padded."""
 
     def __init__(self, ids: Ids, rng: np.random.Generator, *, obfuscated: bool) -> None:
-        self._ids, self._rng, self._obfuscated = ids, rng, obfuscated
+        self.ids, self._rng, self._obfuscated = ids, rng, obfuscated
         self._heap: list[tuple[int, int, Render, Series]] = []
         self._planned = 0
         self.answered_ns = 0  # due instant of the last answer to a client event
@@ -253,17 +217,16 @@ class Outbox:
 
     def plan(self, steps: Iterable[OutboxStep]) -> Series:
         self._planned += 1
-        series = Series(self._planned, steps)
+        series = Series(self._planned, iter(steps))
         self._plan_next(series)
         return series
 
     def _plan_next(self, series: Series) -> None:
-        following = series.next()
+        following = None if series.dropped else next(series.steps, None)
         if following is not None:
             heapq.heappush(self._heap, (following[0], series.number, following[1], series))
 
     def after(self, at_ns: int, delay: Delay) -> int:
-        """`at_ns` and a drawn delay."""
         return at_ns + delay.draw_ns(self._rng)
 
     def answer_due(self, at_ns: int, delay: Delay) -> int:
@@ -277,14 +240,26 @@ class Outbox:
         self.plan([(due_ns, partial(self.event, event_type, fields)) for event_type, fields in events])
         return due_ns
 
-    def event(self, event_type: str, fields: Json, due_ns: int, *, facts: Json | None = None) -> Outgoing:
-        body = event_bytes(event_type, self._ids.event(), fields)
-        item_id, call_id = item_and_call(fields)
-        return Outgoing(due_ns, event_type, body, item_id=item_id, call_id=call_id, facts=facts)
+    def event(
+        self, event_type: str, fields: Json, due_ns: int, *, facts: Json | None = None, response_id: str | None = None
+    ) -> Outgoing:
+        item = fields.get("item", {})
+        return Outgoing(
+            due_ns,
+            event_type,
+            event_bytes(event_type, self.ids.event(), fields),
+            response_id,
+            item_id=fields.get("item_id") or item.get("id"),
+            call_id=fields.get("call_id") or item.get("call_id"),
+            facts=facts,
+        )
 
     def obfuscation(self) -> str | None:
-        """The letters that pad one delta of text; None where deltas are not padded."""
-        return obfuscation(self._rng) if self._obfuscated else None
+        """The random letters with which OpenAI pads a delta of text; None where deltas are not padded."""
+        if not self._obfuscated:
+            return None
+        letters: Any = self._rng.integers(97, 123, self._rng.integers(*OBFUSCATION_LETTERS, endpoint=True), np.uint8)
+        return bytes(letters).decode()
 
     def error(self, rejected: RejectedError, event_id: str | None, due_ns: int) -> Outgoing:
         fields = error_fields(rejected.code, rejected.message, rejected.param, event_id)

@@ -26,7 +26,7 @@ from bench.target.identity import (
 )
 from bench.target.network_path import proxy_secrets
 from bench.target.target import Entra, Target
-from bench.transport.green import within
+from bench.transport.gevent_patch import within
 from bench.units import NS_PER_S
 
 MARGIN_S = 0.5

@@ -143,7 +143,7 @@ def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int)
 
     Raises ConnectError: `connect_failed:proxy` with the proxy's own words, `timeout:proxy`.
     """
-    exchange = Exchange(stream, until_ns, whole_head=proxy.scheme == "http")
+    exchange = ProxySocket(stream, until_ns, whole_head=proxy.scheme == "http")
     negotiator = Negotiator(
         TYPES[proxy.scheme],
         proxy.host,
@@ -169,7 +169,7 @@ def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int)
         raise _refusal(proxy, "it sent more than its answer")
 
 
-class Exchange:
+class ProxySocket:
     """A TCP stream as python-socks wants its socket, and the opener of the way to it.
 
     `whole_head`: one `recv` brings the head of an HTTP answer, however it was cut; else no more than was asked for.
@@ -182,7 +182,7 @@ class Exchange:
         self.beyond = b""
         self._came_ns = NEVER_NS
 
-    def connect(self, **_: Any) -> Exchange:
+    def connect(self, **_: Any) -> ProxySocket:
         return self
 
     def sendall(self, data: bytes) -> None:

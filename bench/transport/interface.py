@@ -36,7 +36,7 @@ class SendReceipt(NamedTuple):
     wire_bytes: int
 
 
-class TransmitStamp(NamedTuple):
+class TxTimestamp(NamedTuple):
     """The kernel's word of when a message that was sent `stamped` left, or when the peer's TCP acknowledged it.
 
     `ticket`: of `SendReceipt.handed`.
@@ -205,7 +205,7 @@ class Transport(Protocol):
     def finish(self) -> SendReceipt | None:
         """Hand over what is left of the last message that was offered; None where the connection is gone."""
 
-    def transmitted(self) -> list[TransmitStamp]:
+    def transmitted(self) -> list[TxTimestamp]:
         """What the kernel has said since it was last asked of messages that were sent stamped; does not wait."""
 
     def listen(

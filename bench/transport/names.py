@@ -20,7 +20,7 @@ from bench.clock import monotonic_ns
 from bench.errors import ConnectError
 from bench.limits import Limits
 from bench.metrics import LOOKUPS_FULL
-from bench.transport.loop import OnePerHub
+from bench.transport.event_loop import HubLocal
 from bench.units import NS_PER_S
 
 getaddrinfo = monkey.get_original("socket", "getaddrinfo")
@@ -87,7 +87,7 @@ class _Threads(ThreadPool):  # type: ignore[misc]  # gevent says nothing of its 
             self._maxsize = self.size
 
 
-class Resolver(OnePerHub):
+class Resolver(HubLocal):
     """The threads that look names up."""
 
     def __init__(self) -> None:

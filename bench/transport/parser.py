@@ -37,7 +37,7 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})(?: (.*))?")
 
 
-class HttpAnswer(NamedTuple):
+class HttpResponse(NamedTuple):
     """An answer whose head is whole. Headers by lower-case name; `body`: what came behind them, as it came."""
 
     status: int
@@ -58,7 +58,7 @@ class HttpAnswer(NamedTuple):
         return _LENGTH.fullmatch(length) is not None and len(self.body) >= int(length)
 
 
-def read_answer(data: bytes) -> HttpAnswer | None:
+def read_answer(data: bytes) -> HttpResponse | None:
     """Read an answer; None while its head is not whole, and where that is no head of HTTP."""
     head, end, body = data.partition(HEAD_END)
     first, *lines = head.split(b"\r\n")
@@ -66,7 +66,7 @@ def read_answer(data: bytes) -> HttpAnswer | None:
     if not end or status_line is None:
         return None
     status, reason = status_line.groups(b"")
-    return HttpAnswer(int(status), _text(reason), dict(_field(line) for line in lines), body)
+    return HttpResponse(int(status), _text(reason), dict(_field(line) for line in lines), body)
 
 
 def _field(line: bytes) -> tuple[str, str]:
@@ -79,7 +79,7 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8", "replace")
 
 
-def refusal(answer: HttpAnswer) -> ConnectError:
+def refusal(answer: HttpResponse) -> ConnectError:
     """Say why the service did not upgrade, in its own words."""
     body = unchunked(answer.body) if answer.chunked else answer.body
     words = service_words(body).removeprefix(f"{answer.status}: ")
@@ -137,7 +137,7 @@ class ProtocolParser:
     def __init__(self, protocol: ClientProtocol, rest: Callable[[], None]) -> None:
         self._protocol, self._rest = protocol, rest
         self._head = b"" if protocol.state is State.CONNECTING else None
-        self.answer: HttpAnswer | None = None
+        self.answer: HttpResponse | None = None
         """The answer to the upgrade, once its head is whole."""
         self.deflate: MeasuredDeflate | None = None
         """What compresses messages, where both sides have agreed on that."""

@@ -14,11 +14,11 @@ import gevent
 from gevent.hub import Waiter
 
 from bench.clock import Handed, enable_stamps, monotonic_ns
+from bench.transport.event_loop import READABLE, CallbackScheduler, LoopMonitor, Poller, ScheduledCallback
 from bench.transport.fast.reader import Sieve, SocketReader
-from bench.transport.interface import PacedSender, TcpInfo, TransmitStamp
-from bench.transport.loop import READABLE, LoopWatch, Poller, Tick, Ticker
+from bench.transport.interface import PacedSender, TcpInfo, TxTimestamp
 from bench.transport.received import Read
-from bench.transport.transmit import TransmitStamps
+from bench.transport.tx_timestamps import TxTimestamps
 from bench.units import NEVER_NS, NS_PER_S, NS_PER_US
 
 SHARE_NS = 10_000_000
@@ -39,7 +39,7 @@ PeerScope = Literal["service", "proxy"]
 
 
 @dataclass(slots=True)
-class Unsent:
+class UnsentBytes:
     """Bytes that the kernel has not taken yet."""
 
     data: memoryview
@@ -95,7 +95,7 @@ class ByteStream(Protocol):
     def finish(self) -> Handed:
         """Hand over what is left of what was offered last; raises OSError."""
 
-    def transmitted(self) -> list[TransmitStamp]:
+    def transmitted(self) -> list[TxTimestamp]:
         """The stamps that came since they were last asked for; does not wait."""
 
     def network(self) -> TcpInfo | None:
@@ -109,11 +109,11 @@ class TcpStream:
     """A connected TCP socket. `scope`: whose the other end is; `asked_ns`: an instant before it was connected."""
 
     def __init__(self, sock: Any, asked_ns: int, scope: PeerScope = "service") -> None:
-        self._sock, self._watch, self._scope = sock, LoopWatch.of_hub(), scope
+        self._sock, self._watch, self._scope = sock, LoopMonitor.of_hub(), scope
         self._raw = sock._sock  # the non-blocking socket below gevent's
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a paced chunk is not to wait for the next one
         self.stamped = enable_stamps(sock)
-        self._transmit = TransmitStamps(self._raw)
+        self._transmit = TxTimestamps(self._raw)
         hub = gevent.get_hub()
         self._hub = hub
         self._io: dict[int, Any] = {}
@@ -124,13 +124,13 @@ class TcpStream:
         self._read_watcher = hub.loop.io(sock.fileno(), READABLE, priority=hub.loop.MAXPRI)
         self._poller = Poller.of_hub() if LINUX else None  # which has epoll
         self._polled_from_ns: int | None = None
-        """Since when the poller looks after the socket; None: it does not."""
+        """Since when the poller polls the socket; None: it does not."""
         self._take: TakeRead | None = None
         self.sieve = Sieve()
         self._sender: PacedSender | None = None
-        self._ticker = Ticker.of_hub()
-        self._tick: Tick | None = None
-        self._unsent: Unsent | None = None
+        self._ticker = CallbackScheduler.of_hub()
+        self._tick: ScheduledCallback | None = None
+        self._unsent: UnsentBytes | None = None
         """The rest of what was offered."""
         self._finished: Handed | None = None
         """How it was handed over, until somebody asks."""
@@ -142,7 +142,7 @@ class TcpStream:
         self._send_failure = 0
         """The error number of the first send that failed: the kernel tells each error once."""
         self._polls = 0
-        """How often the loop had polled when it was set to look at the socket."""
+        """How often the loop had polled when it began to watch the socket."""
         self._reader = SocketReader(self._raw, self._watch, asked_ns)
 
     def read(self, until_ns: int) -> Read | None:
@@ -214,7 +214,7 @@ class TcpStream:
             self._wake(self._waiter.throw, error)
 
     def _attend(self, polled: bool) -> None:
-        """Have the loop look at the socket whenever it is readable, or the poller look once in a while."""
+        """Have the loop watch the socket, or the poller poll it once in a while."""
         if polled and self._poller is not None:
             if self._polled_from_ns is None:
                 self._read_watcher.stop()
@@ -242,10 +242,10 @@ class TcpStream:
             self._leave_poller()
             return
         try:
-            self._watch.look_if_due()
+            self._watch.check_if_due()
             polls = None
             if self._polled_from_ns is None:
-                # a look proves something only of a socket that was read to its end before
+                # a check proves something only of a socket that was read to its end before
                 polled_ns, polls = NEVER_POLLED_NS, self._polls if self._reader.drained else None
             elif polled_ns < self._polled_from_ns:  # the socket was not among those that were polled
                 polled_ns = NEVER_POLLED_NS
@@ -286,9 +286,9 @@ class TcpStream:
     def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
         if self._unsent is not None:  # what was offered is half sent: a frame in the midst of it would break both
             self._finished = self._write(self._unsent, until_ns)
-        return self._write(Unsent(memoryview(data), stamped), until_ns)
+        return self._write(UnsentBytes(memoryview(data), stamped), until_ns)
 
-    def _write(self, unsent: Unsent, until_ns: int = NEVER_NS) -> Handed:
+    def _write(self, unsent: UnsentBytes, until_ns: int = NEVER_NS) -> Handed:
         self._unsent = unsent
         limit_ns = min(until_ns, monotonic_ns() + SEND_LIMIT_NS)
         while (handed := self._hand_over(unsent)) is None:
@@ -329,7 +329,7 @@ class TcpStream:
         self._held_bytes -= len(read.data)
         return read
 
-    def _hand_over(self, unsent: Unsent) -> Handed | None:
+    def _hand_over(self, unsent: UnsentBytes) -> Handed | None:
         """Send what the kernel takes; None where that is not all. Raises OSError."""
         while True:
             before_ns = monotonic_ns()
@@ -346,7 +346,7 @@ class TcpStream:
                 return Handed(before_ns, monotonic_ns() - before_ns, self._transmit.ticket if unsent.stamped else 0)
 
     def offer(self, data: bytes, *, stamped: bool = False) -> Handed | None:
-        unsent = Unsent(memoryview(data), stamped)
+        unsent = UnsentBytes(memoryview(data), stamped)
         try:
             handed = self._hand_over(unsent)
         except OSError:  # `finish` meets it again, and whoever calls that can act on it
@@ -361,7 +361,7 @@ class TcpStream:
         assert handed is not None, "nothing was offered"
         return handed
 
-    def transmitted(self) -> list[TransmitStamp]:
+    def transmitted(self) -> list[TxTimestamp]:
         return self._transmit.take()
 
     def _wait(self, kind: int, until_ns: int) -> bool:
@@ -387,7 +387,7 @@ class TcpStream:
             woken = bool(waiter.get())
         finally:
             timer.close()
-        self._watch.look_if_due()  # many sessions may be woken, one after the other, before the loop polls again
+        self._watch.check_if_due()  # many sessions may be woken, one after the other, before the loop polls again
         return woken
 
     def network(self) -> TcpInfo | None:

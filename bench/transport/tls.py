@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.clock import Handed, monotonic_ns
 from bench.errors import ConnectError, UsageError
 from bench.transport.fast.reader import Decrypter, Sieve
-from bench.transport.interface import PacedSender, TcpInfo, TransmitStamp
+from bench.transport.interface import PacedSender, TcpInfo, TxTimestamp
 from bench.transport.received import Read
 from bench.transport.tcp import TakeRead, TcpStream
 from bench.units import NEVER_NS, NS_PER_S
@@ -158,7 +158,7 @@ class TlsStream:
     def finish(self) -> Handed:
         return self._tcp.finish()
 
-    def transmitted(self) -> list[TransmitStamp]:
+    def transmitted(self) -> list[TxTimestamp]:
         return self._tcp.transmitted()
 
     def network(self) -> TcpInfo | None:

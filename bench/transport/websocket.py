@@ -44,9 +44,9 @@ from bench.transport.interface import (
     PacedSender,
     SendReceipt,
     TcpInfo,
-    TransmitStamp,
+    TxTimestamp,
 )
-from bench.transport.parser import SWITCHING, HttpAnswer, ProtocolParser, offered_deflate, refusal
+from bench.transport.parser import SWITCHING, HttpResponse, ProtocolParser, offered_deflate, refusal
 from bench.transport.received import Read, Received
 from bench.transport.tcp import ByteStream
 from bench.units import NEVER_NS, NS_PER_S
@@ -174,7 +174,7 @@ class WebSocket:
             return error
         return None
 
-    def _await_answer(self, until_ns: int) -> HttpAnswer | None:
+    def _await_answer(self, until_ns: int) -> HttpResponse | None:
         """Wait for the answer to the upgrade; None where none came, or no HTTP."""
         while (answer := self._parser.answer) is None and self._protocol.handshake_exc is None:
             read = self._stream.read(until_ns)
@@ -187,7 +187,7 @@ class WebSocket:
         self._reader.expect(plain=self._is_plain())
         return answer
 
-    def _await_body(self, answer: HttpAnswer, until_ns: int) -> HttpAnswer:
+    def _await_body(self, answer: HttpResponse, until_ns: int) -> HttpResponse:
         """Wait for the body of a refusal; returns the refusal with what came of it in time."""
         until_ns = min(until_ns, monotonic_ns() + BODY_NS)
         while not answer.whole and len(answer.body) < LONGEST_REFUSAL:
@@ -232,7 +232,7 @@ class WebSocket:
             self._lost(error)
             return None
 
-    def transmitted(self) -> list[TransmitStamp]:
+    def transmitted(self) -> list[TxTimestamp]:
         return self._stream.transmitted()
 
     def listen(

@@ -32,8 +32,9 @@ from bench.protocol.openai_ga import GA
 from bench.run.close import close
 from bench.run.folder import read_table
 from bench.simulator.behaviour import Behaviour
+from bench.simulator.serving.connection import Offer
 from bench.simulator.serving.handshake import Authenticator
-from bench.simulator.serving.server import Offer, Server, ServerWorker, listen
+from bench.simulator.serving.server import Server, ServerWorker, listen
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, WireDialect
 from benchmarks.fuzz.spoiling import LEVELS, dumped, spoilt_bytes, spoilt_document
 from reports.summary.summary import summarise

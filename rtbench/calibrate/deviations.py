@@ -117,7 +117,7 @@ class Recording(NamedTuple):
     def of(cls, pcm: Pcm, format: AudioFormat) -> Recording:
         """A recording that a microphone sends which is silent behind it."""
         detector = InputAudio()
-        detector.set_silence(SILENCE_MS)
+        detector.silence_ms = SILENCE_MS
         heard = InputSettings(format, Detection("server_vad", silence_duration_ms=SILENCE_MS), None)
         silence = format.encode(np.zeros(2 * SILENCE_MS * format.rate_hz // 1000, np.int16))
         edges = list(detector.append(encoded(pcm, format) + silence, heard))

@@ -15,7 +15,7 @@ from typing import Any
 from bench.clock import monotonic_ns
 from bench.errors import UsageError
 from bench.installation import own_environment, python_command
-from bench.load.planning.run_words import locust_file
+from bench.load.planning.command_line import locust_files
 from bench.money import dollars
 from bench.run import folder as files
 from bench.target.options import ServiceOptions
@@ -75,7 +75,7 @@ class Locust:
             load["--budget"] = f"{task.budget_usd:.6f}"
         own = [word for name, value in load.items() for word in (name, str(value))]
         place = ["--headless", "--name", task.name, "--runs-dir", str(self.runs), "--loglevel", "WARNING"]
-        return ["-f", locust_file(Path(self.file))[0], *place, *own, *self.options]
+        return ["-f", locust_files(Path(self.file))[0], *place, *own, *self.options]
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def play_level(
 
 def _environ(file: str) -> dict[str, str]:
     """The environment of a run of this file: what shapes another run is left out."""
-    return environment_without(os.environ, *SHAPING) | locust_file(Path(file))[1]
+    return environment_without(os.environ, *SHAPING) | locust_files(Path(file))[1]
 
 
 def _left_s(until_ns: int) -> float:
@@ -251,7 +251,7 @@ def _forecast(file: str, words: Sequence[str]) -> dict[str, Any]:
     """What a session takes, by the plan of a run. Raises UsageError where the run could not be."""
     if not Path(file).is_file():
         raise UsageError(f"{file}: no such file")
-    command = python_command("bench.load.runners.forecast", "-f", locust_file(Path(file))[0], "--headless", *words)
+    command = python_command("bench.load.runners.forecast", "-f", locust_files(Path(file))[0], "--headless", *words)
     environ = own_environment(_environ(file))
     try:
         process = subprocess.run(command, capture_output=True, text=True, env=environ, check=False, timeout=FORECAST_S)

@@ -21,7 +21,7 @@ from bench.clock import monotonic_ns
 from bench.cpu import busy_reason, core_count, cpu_limit, cpu_times, load_average, shares
 from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS, UsageError
 from bench.installation import EXAMPLES
-from bench.load.planning.command import COMMAND, program
+from bench.load.planning.command_line import COMMAND, program
 from bench.load.planning.estimate import estimate_words, quote
 from bench.plan.script import load_script
 from bench.run.document import INTERRUPTED

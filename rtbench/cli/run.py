@@ -101,7 +101,7 @@ def run(ctx: typer.Context) -> None:
 
     Exit status: 0 pass, 1 fail, 3 inconclusive, 4 invalid; without thresholds 1 if a turn failed; 130 interrupted.
     """
-    from bench.load.planning.run_words import NO_FILE
+    from bench.load.planning.command_line import NO_FILE
 
     if not ctx.args:
         raise UsageError(NO_FILE)

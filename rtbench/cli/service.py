@@ -91,7 +91,7 @@ def doctor(
 
     Exit status: 0 nothing failed, 1 a check failed.
     """
-    from bench.transport.green import patch
+    from bench.transport.gevent_patch import patch
 
     patch()
     from bench.doctor.examine import examine, examine_offline
@@ -184,7 +184,7 @@ def probe(
     Exit status 0 when the turn is ok, 1 when it failed.
     """
     from bench.protocol.settings import FULL_DUPLEX
-    from bench.transport.green import patch
+    from bench.transport.gevent_patch import patch
 
     patch()
     from bench.plan.recordings import write_wav

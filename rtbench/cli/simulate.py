@@ -18,12 +18,11 @@ from bench.manual import see
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from bench.simulator.faults.kinds import Fault
     from bench.simulator.profile import Profile
+    from bench.simulator.serving.connection import Offer
     from bench.simulator.serving.handshake import TokenIssuer
-    from bench.simulator.serving.server import Offer
     from bench.simulator.truth import Served
 
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where a client on this machine finds a server on any address
@@ -85,8 +84,9 @@ def simulate(
 ) -> None:
     """Serve a SIMULATED Realtime API on this machine, to try the tool and to check its values."""
     from bench.simulator.faults.kinds import read_line
+    from bench.simulator.serving.connection import Offer
     from bench.simulator.serving.handshake import Authenticator, TokenIssuer
-    from bench.simulator.serving.server import Offer, listen
+    from bench.simulator.serving.server import listen
     from bench.simulator.serving.token_issuer import Identity
     from bench.simulator.serving.workers import WorkerDiedError, reserve
     from bench.simulator.truth import TruthLog, summary
@@ -97,27 +97,25 @@ def simulate(
     tokens = None if token_lifetime is None else TokenIssuer(token_lifetime, secrets.token_urlsafe)
     if key == "":
         raise UsageError("--key: an empty key would let nobody in; leave it out to let everybody in")
-    authenticator = Authenticator(key, tokens)
     identity = None if tokens is None else Identity(tokens, secrets.token_urlsafe(), chosen.faults, seed)
-    _possible(chosen.faults, tls, tokens)
     if ready_file:
         _clear(ready_file)
     if ca_out and not tls:
         raise UsageError("--ca-out goes with --tls: without it there is no authority to trust")
-    if workers > 1:
-        _divisible(chosen, tokens)
+    _reject_impossible(chosen, tls, tokens, workers)
     with listen(host, port) if workers == 1 else reserve(host, port) as listener:
         ca = (ca_out or Path(tempfile.mkdtemp(prefix="rtbench-")) / "ca.pem") if tls else None
         log = TruthLog(ground_truth, chosen.name, seed) if ground_truth else None
-        offer = Offer(chosen, load_replies(), seed, authenticator, _tls(ca) if ca else None, deflate, log, identity)
+        tls_context, authenticator = _tls(ca) if ca else None, Authenticator(key, tokens)
+        offer = Offer(chosen, load_replies(), seed, authenticator, tls_context, deflate, log, identity)
         facts = _facts(host, listener.getsockname()[1], ca)
 
         def ready(endpoint: str | None, pids: list[int]) -> None:
             if clients:
-                ws, _, _ = facts["urls"]["openai"].partition("/v1/")
-                typer.echo("\n".join(to_paste(ws, facts["ca"], keyed=authenticator.closed)))
-            sign_in = {"endpoint": endpoint, "header": identity.secret} if identity else None
-            _announce(facts | {"pids": pids, "identity": sign_in}, chosen, seed, ready_file)
+                ws = facts["urls"]["openai"].partition("/v1/")[0]
+                typer.echo("\n".join(to_paste(ws, facts["ca"], keyed=offer.authenticator.closed)))
+            facts["identity"] = {"endpoint": endpoint, "header": identity.secret} if identity else None
+            _announce(facts | {"pids": pids}, chosen, seed, ready_file)
 
         try:
             typer.echo(summary(_served(offer, listener, workers, ready)))
@@ -180,21 +178,18 @@ def _profile(path: Path | None, like: str | None, step: str | None) -> Profile:
         return load_profile(path)
 
 
-def _possible(faults: Sequence[Fault], tls: bool, tokens: TokenIssuer | None) -> None:
-    """A fault that could never strike is a mistake."""
+def _reject_impossible(profile: Profile, tls: bool, tokens: TokenIssuer | None, workers: int) -> None:
+    """Refuse a fault that could never strike, and of several workers what is one for the whole service."""
     from bench.simulator.faults.kinds import IDENTITY
+    from bench.simulator.quota import UNLIMITED
 
-    for fault in faults:
+    for fault in profile.faults:
         if fault.at == "tls" and not tls:
             raise UsageError(f"the fault {fault} goes with --tls: without it there is no TLS handshake")
         if fault.at == IDENTITY and tokens is None:
             raise UsageError(f"the fault {fault} goes with --token-lifetime: without it there is no identity endpoint")
-
-
-def _divisible(profile: Profile, tokens: TokenIssuer | None) -> None:
-    """What is one for the whole service cannot be had by several workers."""
-    from bench.simulator.quota import UNLIMITED
-
+    if workers == 1:
+        return
     whole = {
         "quota": profile.quota != UNLIMITED,
         "max_concurrent_responses": profile.max_concurrent_responses is not None,

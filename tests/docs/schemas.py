@@ -105,7 +105,7 @@ def _without_raw(line: type[Input]) -> Any:
 
 
 def truth_line() -> Schema:
-    """As the docstring of `bench.simulator.truth` has it."""
+    """The lines that `bench.simulator.truth` writes."""
     head = record({"schema": {"const": TRUTH_VERSION}, "simulated": {"const": True}, "profile": TEXT, "seed": WHOLE})
     sent = record(
         {

@@ -76,7 +76,7 @@ def _key(entry: tuple[str, Field[Any]]) -> str:
 
 
 def _places() -> str:
-    return listed((f"`{place.name}`", place.note) for place in PLACES)
+    return listed((f"`{place}`", note) for place, note in PLACES.items())
 
 
 def _when() -> str:

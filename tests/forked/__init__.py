@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 STORED = Path(__file__).parents[1] / "reports/stored"
-PATCHED = "from bench.transport.green import patch; patch()\n"
+PATCHED = "from bench.transport.gevent_patch import patch; patch()\n"
 # What a first command reads and compiles is read and compiled; runpy wants to be the first to run the module itself.
 CALLED = """
 import rtbench.cli.app, contextlib, shutil, sys, tempfile

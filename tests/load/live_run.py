@@ -135,7 +135,7 @@ class Stand:
         plays = plays_of_arms(loaded_scripts([self.user]), self.targets)
         keyring, options = Keyring(self.targets), replace(Options.of(parsed()), **given)
         arms = [
-            Arm(target, plays[target.label], cast(Dialer, self.dialers[target.label]), Pacer(per_minute))
+            Arm(target.label, plays[target.label], cast(Dialer, self.dialers[target.label]), Pacer(per_minute))
             for target in self.targets
         ]
         self.stopped: list[str] = []

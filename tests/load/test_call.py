@@ -117,7 +117,7 @@ class SimulatedCall(Call):
                 for step in self.script.steps:
                     if not self.perform(step):
                         break
-            self.close()
+            self._connected.close()
         self.end()
 
     def begin_session(self, number: int, turns_started: int) -> RunListener:

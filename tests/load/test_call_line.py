@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import gevent
@@ -28,7 +29,7 @@ class Slot(Caller):
 class Line:
     """A line whose calls arrive when the test says so, with what it told."""
 
-    most: int | None = None
+    most: float = math.inf
     blocked: list[bool] = field(default_factory=list)
     over: int = 0
     ending: bool = False

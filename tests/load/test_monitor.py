@@ -74,7 +74,7 @@ def test_the_line_says_what_goes_on_and_counts_the_users_of_all_arms(
     screen = io.StringIO()
     shown = monitor(arms=2, view=TerminalView(screen, {}), warmup_s=warmup_s)
     shown.heard(0, ProgressReport(sessions_open=4, sessions_done=10, turns_succeeded=9), {})
-    shown.show(state)
+    shown.look(state)
 
     assert said in screen.getvalue()
     assert "4 active, 10 of 20 finished" in screen.getvalue()
@@ -90,8 +90,7 @@ def test_looks_go_by_the_pairs_of_all_processes_and_are_in_the_line() -> None:
     both = monitor(view=TerminalView(screen, {}), looks=looks)
     both.heard(0, ProgressReport(pairs_done=40), {})
     both.heard(1, ProgressReport(pairs_done=20), {})
-    both.keep_looks()
-    both.show()
+    both.look()
     both.close()
 
     assert asked == [60, "end"]
@@ -112,7 +111,7 @@ def test_without_a_view_nothing_is_shown(capsys: pytest.CaptureFixture[str]) -> 
     silent = monitor()
     silent.heard(0, replace(ProgressReport(), sessions_open=1), {})
 
-    silent.show()
+    silent.look()
 
     assert capsys.readouterr() == ("", "")
 

@@ -21,7 +21,7 @@ from bench.load.execution.pairs import block_of, is_sampled, order, phase_of
 from bench.load.execution.starts import Start, Starts
 from bench.load.planning.planned import per_minute_of
 from bench.target.tokens import Keyring
-from bench.transport.loop import LoopWatch
+from bench.transport.event_loop import LoopMonitor
 from bench.units import NS_PER_S
 from tests.helpers import MS, at, build_observation, build_session, resolve_target
 
@@ -106,8 +106,8 @@ def test_logged_pairs_are_evenly_spread(share: Fraction) -> None:
 
 
 def test_the_loop_polls_between_two_starts_that_were_asked_for_at_once() -> None:
-    starts = Starts([Arm(cast(Any, None), cast(Any, None), cast(Any, None), Pacer(None))], lambda: False)
-    watch = LoopWatch.of_hub()
+    starts = Starts([Arm("", cast(Any, None), cast(Any, None), Pacer(None))], lambda: False)
+    watch = LoopMonitor.of_hub()
     begun: list[tuple[int, Start]] = []
 
     def start() -> None:
@@ -131,7 +131,7 @@ HERE = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=x")
 
 
 def arm() -> Arm:
-    return Arm(HERE, {}, Dialer(HERE, cast(Keyring, None)), Pacer(None))
+    return Arm(HERE.label, {}, Dialer(HERE, cast(Keyring, None)), Pacer(None))
 
 
 def refused(outcome: str, **changes: Any) -> Any:
@@ -198,7 +198,7 @@ def test_after_throttled_turns_others_start_once_a_turn_has_got_through() -> Non
     again_ns = here.pacer.earliest_ns(at(30))
     here.pacer.take(again_ns)
     for outcome in ("ok", "unfinished"):
-        here.session_opened(again_ns)
+        here.pacer.passed("connection", again_ns)
         here.turn_ended(turn(outcome, start_ns=again_ns - (outcome == "ok")))
         assert here.pacer.on_trial
 

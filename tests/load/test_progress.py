@@ -107,7 +107,7 @@ def test_turns_are_good_failed_or_neither() -> None:
 def test_what_a_response_costs_is_spent_once_it_is_told_and_not_again_with_its_turn_or_session() -> None:
     made, usage = progress(), Usage(text_in=1_000_000)
     made.session_opened("sweden", build_session())
-    made.paid("sweden", "gpt-realtime", usage)
+    made.spending.add("sweden", "gpt-realtime", usage)
     before = made.standing(NOTHING).usd
     made.turn_ended("sweden", "talk", build_observation(usage=usage))
     made.session_ended("sweden", build_session(stray_usage=usage), opened=True)
@@ -370,7 +370,7 @@ def test_figures_are_by_origin_and_a_failed_turn_fails_all_that_its_step_has() -
     tally.add(0, reported(*[good] * 9, lost))
     tally.add(1, reported(*[waited(200, step="ask")] * 6))
 
-    figures = tally.figures("sweden", tally.waits(), tally.total.failures)
+    figures = tally.figures("sweden")
     told = {wait.name: (wait.turns, wait.failed, rounded(wait.p50_ms)) for wait in figures}
     assert told == {
         "ttfa": (6, 0, 200),
@@ -554,3 +554,10 @@ def test_tokens_that_cannot_be_read_make_a_budget_blind_whatever_the_prices_are(
     assert unknown_price(spending) == (
         "--budget cannot be enforced, because the service's token counts cannot be read: leave --budget out"
     )
+
+
+def test_what_did_not_happen_is_counted_as_a_number() -> None:
+    made = progress()
+    made.count(calls=1, calls_blocked=False)
+
+    assert msgspec.convert(json.loads(json.dumps(asdict(made.standing(NOTHING)))), ProgressReport).calls_blocked == 0

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
-from bench.load.planning import command, run_options
-from bench.load.planning.command import COMMAND, repeating_command
+from bench.load.planning import command_line, run_options
+from bench.load.planning.command_line import COMMAND, RunWords, locust_files, repeating_command, run_words, scenario_of
 from bench.load.planning.run_options import (
     LOOPBACK,
     Options,
@@ -22,8 +22,7 @@ from bench.load.planning.run_options import (
     is_command,
     stay_on_loopback,
 )
-from bench.load.planning.run_words import RunWords, locust_file, run_words, scenario_of
-from bench.load.runners.gating import check_options
+from bench.load.runners.finalized_run import check_options
 from bench.target.options import ServiceOptions
 from rtbench.cli.start import options
 from tests.load.options import Parser, help_parser, parsed
@@ -222,17 +221,16 @@ def test_files_may_stand_anywhere_and_the_other_words_keep_their_order() -> None
         "-u 4 mine.yaml --thresholds ci.yaml callers.py Caller other.yml -t 1m", "mine.yaml callers.py Caller other.yml"
     )
 
-    assert said.scripts == (Path("mine.yaml"), Path("other.yml"))
-    assert said.locust_files == (Path("callers.py"),)
-    assert said.others == ("-u", "4", "--thresholds", "ci.yaml", "Caller", "-t", "1m")
+    assert said.files == [Path("callers.py"), Path("mine.yaml"), Path("other.yml")]
+    assert said.others == ["-u", "4", "--thresholds", "ci.yaml", "Caller", "-t", "1m"]
 
 
 def test_a_file_that_is_also_the_value_of_an_option_stays_its_value() -> None:
-    assert run_words(["--thresholds", "mine.yaml", "mine.yaml"], {2}).others == ("--thresholds", "mine.yaml")
+    assert run_words(["--thresholds", "mine.yaml", "mine.yaml"], {2}).others == ["--thresholds", "mine.yaml"]
 
 
 def test_a_file_that_is_named_twice_is_played_once() -> None:
-    assert run_words(["mine.yaml", "mine.yaml"], {0, 1}) == RunWords((Path("mine.yaml"),), (), ())
+    assert run_words(["mine.yaml", "mine.yaml"], {0, 1}) == RunWords([Path("mine.yaml")], [])
 
 
 @pytest.mark.parametrize(
@@ -271,14 +269,14 @@ def test_a_run_is_named_after_its_scripts(names: list[str], scenario: str) -> No
 
 
 def test_a_script_is_played_by_the_packaged_locust_file_that_reads_its_path_from_a_variable(folder: Path) -> None:
-    named, variables = locust_file(folder / "mine.yaml")
+    named, variables = locust_files(folder / "mine.yaml")
 
     assert Path(named).suffix == ".py"
     assert list(variables.values()) == [f'["{(folder / "mine.yaml").resolve()}"]']
 
 
 def test_a_locust_file_is_played_as_it_is(folder: Path) -> None:
-    assert locust_file(folder / "load.py") == (str(folder / "load.py"), {})
+    assert locust_files(folder / "load.py") == (str(folder / "load.py"), {})
 
 
 # The command that starts a run once more, as run.json has it.
@@ -355,8 +353,8 @@ def test_a_program_that_the_shell_does_not_find_is_called_by_its_path(
     monkeypatch.setattr("sys.executable", str(tmp_path / ".venv/bin/python"))
     monkeypatch.chdir(tmp_path)
 
-    assert command.program("rtbench") == ".venv/bin/rtbench"
-    assert command.program("locust") == "locust"
+    assert command_line.program("rtbench") == ".venv/bin/rtbench"
+    assert command_line.program("locust") == "locust"
 
 
 # `rtbench options` shows every option that Locust gets from us, as its own help would.

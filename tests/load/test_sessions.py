@@ -38,7 +38,7 @@ def build_played(
     heard: list[tuple[str, str, Any]], monkeypatch: pytest.MonkeyPatch, phase: str = MEASURED
 ) -> RunListener:
     record = Ear("recorder", heard, labels=LABELS, phase=phase)
-    arm, progress = Ear("arm", heard, label="west"), Ear("progress", heard)
+    arm, progress = Ear("arm", heard, label="west", opened=1), Ear("progress", heard, spending=Ear("progress", heard))
     for show in ("show_turn", "show_session"):
         monkeypatch.setattr(sessions, show, getattr(Ear("dashboard", heard), show))
     run = Ear("run", heard, progress=progress, callbacks=Ear("callbacks", heard, fire=None), hide=str)

@@ -16,7 +16,6 @@ from bench.load.planning.tasks import (
     file_of,
     rehearsed,
     script,
-    script_name,
     script_path,
     tasks_of,
 )
@@ -88,11 +87,6 @@ def test_a_script_is_seen_from_the_file_of_the_class_that_first_had_it(tmp_path:
 
     assert script_path(elsewhere.heir(base), task, Path("talk.yaml")) == HERE.parent / "talk.yaml"
     assert script_path(base, task, Path("/a/talk.yaml")) == Path("/a/talk.yaml")
-
-
-def test_a_script_in_python_has_the_name_of_its_class_and_of_its_method_where_there_are_more() -> None:
-    assert script_name(Actor, order, 1) == "Actor"
-    assert script_name(Actor, order, 2) == "Actor.order"
 
 
 def test_a_rehearsal_makes_the_script_of_a_method(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from bench.errors import UsageError
 from bench.load.planning.run_options import MOST_USERS, SHAPE, Options
 from bench.load.runners.tally import TargetStanding, Wait
-from bench.load.runners.web_ui import COLUMNS, LOOPBACK_NAMES, as_asked, stats, stranger
+from bench.load.runners.web_ui import LOOPBACK_NAMES, as_asked, stats, stranger
 from bench.run.recorder import Traffic
 from tests.load.options import parsed
 
@@ -69,9 +69,8 @@ def test_rows_stand_in_the_order_in_which_they_are_given() -> None:
     assert [row["figure"] for row in rows] == ["ttfa", "voice_to_voice", "ttfa"]
 
 
-def test_every_column_has_its_value_and_goes_through_json() -> None:
-    for table in json.loads(json.dumps(stats([SWEDEN]), allow_nan=False)):
-        assert all(COLUMNS[table["key"]].keys() <= row.keys() for row in table["data"])
+def test_the_rows_go_through_json() -> None:
+    json.loads(json.dumps(stats([SWEDEN]), allow_nan=False))
 
 
 # What a form of the web UI may ask for: whatever it says, it is taken or refused.

@@ -432,8 +432,8 @@ def test_all_items_of_a_reply_that_were_cut_must_be_right() -> None:
     talk.hear(1_100, truncated("item_b"), truncated("item_a"))
     shown = talk.work(1_100, Retrieve)
     assert shown == [Retrieve("item_a", "turn-1-1-retrieve"), Retrieve("item_b", "turn-1-2-retrieve")]
-    for item_id, _ in shown:
-        talk.send(1_101, "conversation.item.retrieve", item=item_id)
+    for work in shown:
+        talk.send(1_101, "conversation.item.retrieve", item=work.item_id)
     talk.hear(1_150, retrieved(930))
     assert talk.take(1_151) == []
     talk.hear(1_160, retrieved(1_000, item_id="item_b"))

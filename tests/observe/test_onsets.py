@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from bench.clock import Arrival
 from bench.metrics import AUDIBLE
-from bench.observe.onsets import BLOCK_MS, GROUP, Onsets, SoundMark
+from bench.observe.onsets import BLOCK_MS, GROUP, Onsets, SoundMark, is_tone
 from bench.observe.reply_detector import SILENCE_NS, ReplyDetector
-from bench.observe.tones import is_tone
 from bench.plan.recordings import to_pcm16
 from bench.protocol.agents import PCM
 from bench.protocol.audio import (

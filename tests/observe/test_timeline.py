@@ -986,7 +986,7 @@ def test_deltas_that_are_told_together_pass_a_deadline_or_a_limit_as_one_by_one(
         talk.ask(0, wants_audio=True)
         talk.hear(50, created("r1"), delta(dialect, "transcript", "r1"), delta(dialect, "audio", "r1", LOUD))
         talk.timeline._most_events = talk.timeline.facts.events + most
-        talk.timeline._most_bytes = talk.timeline.facts.wire_received + much
+        talk.timeline._most_bytes = talk.timeline.facts.wire_bytes_received + much
     at_ms = 50
     for run in runs:
         at_ms = tell_run(together, apart, run, at_ms)

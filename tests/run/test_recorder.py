@@ -25,7 +25,7 @@ from bench.run.measured import all_histograms
 from bench.run.part import FACTS, parts
 from bench.run.provenance import named_host
 from bench.run.recorder import Labels, Recorder, SessionRecord, Traffic
-from bench.run.rows import TURN_COLUMNS, RowIdentity, session_row
+from bench.run.rows import TURN_COLUMNS, session_row
 from bench.run.spool import Spool, path_of, prepare
 from bench.target.credentials import Credential
 from bench.transport.received import Received
@@ -179,7 +179,6 @@ def test_a_row_has_only_columns_of_its_table() -> None:
     turn, session = row_of(build_observation(), OFFSET_NS), session_row(build_session(), OFFSET_NS)
 
     assert sorted(TURN_COLUMNS) == sorted(files.SCHEMAS["turns"].names)
-    assert RowIdentity._fields == names_of(TURNS, "identity")
     assert Quality._fields == names_of(TURNS, "quality")
     assert {*TOKENS, "unread"} == {*Usage.__struct_fields__}
     assert set(session) <= set(files.SCHEMAS["sessions"].names)

@@ -17,7 +17,6 @@ from bench.run.unknown import (
     WorkerLoad,
     load_of,
     lost_entries,
-    most_begun,
     shortest_turn_ns,
     unknown_calls,
     unknown_turns,
@@ -84,7 +83,7 @@ def test_no_call_of_a_lost_worker_is_beyond_the_bound(arrived: int, workers: int
     ("silent_ms", "most"), [(-5, 0), (0, 0), (1, 2), (100, 2), (101, 4), (1_000, 20)], ids=lambda value: str(value)
 )
 def test_turns_that_begin_in_two_slots_are_as_many_as_fit(silent_ms: int, most: int) -> None:
-    assert most_begun(2, silent_ms * MS, 100 * MS) == most
+    assert unknown_turns(Record(until_utc_ns=0), WorkerLoad(0, silent_ms * MS, slots=2), 100 * MS) == most
 
 
 def test_where_nothing_tells_how_short_a_turn_is_there_is_no_bound() -> None:

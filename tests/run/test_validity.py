@@ -17,7 +17,7 @@ from bench.run import evidence, measured
 from bench.run.close import close
 from bench.run.document import Check
 from bench.run.evidence import _starved_share, exactness, worst_bound
-from bench.run.folder import SCHEMAS
+from bench.run.folder import SCHEMAS, row_reader
 from bench.run.validity import MORE_PROCESSES, Evidence, Exactness, judge
 from tests.helpers import AT_NS, MS, at, build_observation, build_session, row_of
 from tests.run.builders import build_run, kill, labels, leave
@@ -407,7 +407,7 @@ def test_turns_that_count_from_another_instant_are_bounded_apart(tmp_path: Path)
     recorder.close()
     leave(folder)
 
-    (typed_ttfa, spoken_ttfa) = (one for one in exactness(folder) if one.metric == "ttfa")
+    (typed_ttfa, spoken_ttfa) = (one for one in exactness(row_reader(folder)) if one.metric == "ttfa")
     assert (typed_ttfa.measured_from, typed_ttfa.exact) == ("request_sent", False)
     assert (spoken_ttfa.measured_from, spoken_ttfa.p50, spoken_ttfa.exact) == ("speech_end", 900.0, True)
     assert close(folder)["validity"]["checks"][0]["note"] == "ttfa from request_sent"
@@ -477,7 +477,7 @@ def test_what_is_not_exact_is_told_and_makes_some_runs_invalid(
 def test_no_bound_of_a_run_is_above_the_worst() -> None:
     known = {
         (metric.target, metric.metric): metric.bound_p99
-        for metric in exactness(STORED)
+        for metric in exactness(row_reader(STORED))
         if CATALOGUE[metric.metric].scope == "turn" and metric.bound_p99 is not None
     }
     assert known

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench.simulator.refusals import Complaint, RefusedUpgrade
-from bench.simulator.serving.handshake import Accepted, Authenticator, TokenIssuer, admit, is_openai
+from bench.simulator.serving.handshake import AcceptedUpgrade, Authenticator, TokenIssuer, admit, is_openai
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, OPENAI_GA, OPENAI_PREVIEW, VOICE_LIVE, WireDialect
 
 PREVIEW = "/openai/realtime?api-version=2025-04-01-preview&deployment=gpt-4o-realtime-preview"
@@ -25,9 +25,9 @@ LIVE = "/voice-live/realtime?api-version=2026-07-15&model=gpt-realtime"
 
 def accepted(
     target: str, headers: dict[str, str], judge: Authenticator = OPEN, now_s: float = NOW_S, by: Any = None
-) -> Accepted:
+) -> AcceptedUpgrade:
     verdict = admit(target, headers, judge, now_s, by)
-    assert isinstance(verdict, Accepted)
+    assert isinstance(verdict, AcceptedUpgrade)
     return verdict
 
 
@@ -192,7 +192,9 @@ def test_an_address_says_whose_it_is(target: str, openai: bool) -> None:
 
 @pytest.mark.parametrize(("custom", "refused"), [(10, False), (11, True)])
 def test_azure_takes_ten_headers_of_a_clients_own(custom: int, refused: bool) -> None:
-    usual = {"host": "x", "user-agent": "x", "api-key": "x", "sec-websocket-key": "x", "upgrade": "websocket"}
+    usual = {
+        "host": "x", "user-agent": "x", "origin": "x", "api-key": "x", "sec-websocket-key": "x", "upgrade": "websocket"
+    }  # fmt: skip
     headers = usual | {f"x-own-{number}": "1" for number in range(custom)}
 
     verdicts = [admit(target, headers, Authenticator(), NOW_S) for target in (PREVIEW, GA)]

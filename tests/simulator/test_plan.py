@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from bench.simulator.answering.function_calls import ModelCall
 from bench.simulator.answering.plan import (
-    Asked,
     Delta,
     Planner,
     ResponseContent,
     ResponsePlan,
+    ResponseRequest,
     call_schedule,
     in_bursts,
 )
@@ -30,7 +30,7 @@ CALLS = [ModelCall("f", ("{", "}")), ModelCall("g", ("{}",))]
 REASONING_NS = 700_000_000
 
 
-def planned(content: ResponseContent, asked: Asked, seed: int = 1, **changes: Any) -> ResponsePlan:
+def planned(content: ResponseContent, asked: ResponseRequest, seed: int = 1, **changes: Any) -> ResponsePlan:
     return Planner(build_profile(**changes), np.random.default_rng(seed)).response(content, asked)
 
 
@@ -46,7 +46,7 @@ DRIFT = DelayDrift(0.5, 30.0, 3)
 def test_drift_multiplies_the_first_delays_and_no_pace(seed: int, audio: bool, at_s: int) -> None:
     at_ns = at_s * 1_000_000_000
     factor = DRIFT.factor(at_ns)
-    content, asked = ResponseContent(audio, None, REPLY), Asked(at_ns, 0)
+    content, asked = ResponseContent(audio, None, REPLY), ResponseRequest(at_ns, 0)
 
     still, drifting = planned(content, asked, seed), planned(content, asked._replace(slowness=factor), seed)
 
@@ -59,10 +59,12 @@ def test_drift_multiplies_the_first_delays_and_no_pace(seed: int, audio: bool, a
 @pytest.mark.parametrize("audio", [True, False])
 def test_reasoning_comes_ahead_of_the_answer_and_behind_a_commentary(audio: bool) -> None:
     plain, alone = (
-        planned(ResponseContent(audio, None, REPLY), Asked(AT_NS, 0, reasoning_ns=ns)) for ns in (0, REASONING_NS)
+        planned(ResponseContent(audio, None, REPLY), ResponseRequest(AT_NS, 0, reasoning_ns=ns))
+        for ns in (0, REASONING_NS)
     )
     parts, reasoned = (
-        planned(ResponseContent(audio, REPLY, REPLY), Asked(AT_NS, 0, reasoning_ns=ns)) for ns in (0, REASONING_NS)
+        planned(ResponseContent(audio, REPLY, REPLY), ResponseRequest(AT_NS, 0, reasoning_ns=ns))
+        for ns in (0, REASONING_NS)
     )
 
     assert first_ns(alone, 0, audio=audio) - first_ns(plain, 0, audio=audio) == REASONING_NS
@@ -79,7 +81,7 @@ def test_reasoning_comes_ahead_of_the_answer_and_behind_a_commentary(audio: bool
     ],
 )
 def test_reading_comes_ahead_of_all(content: ResponseContent) -> None:
-    quick, slow = (planned(content, Asked(AT_NS, 0, reading_ns=ns)) for ns in (0, REASONING_NS))
+    quick, slow = (planned(content, ResponseRequest(AT_NS, 0, reading_ns=ns)) for ns in (0, REASONING_NS))
 
     assert slow.created_ns == quick.created_ns
     for place in range(len(quick.parts)):
@@ -91,7 +93,7 @@ def test_calls_follow_one_another_by_a_token_and_the_response_is_done_behind_the
     profile = build_profile(functions=FunctionCalls(arguments_tokens_per_s=100.0))
     planner = Planner(profile, np.random.default_rng(1))
 
-    plan = planner.response(ResponseContent(True, None, REPLY, CALLS * 2), Asked(AT_NS, 0))
+    plan = planner.response(ResponseContent(True, None, REPLY, CALLS * 2), ResponseRequest(AT_NS, 0))
 
     ends = [part.schedule.done_ns for part in plan.parts]
     assert [part.schedule.opening_ns for part in plan.parts[1:]] == [done_ns + 10 * MS for done_ns in ends[:-1]]
@@ -107,16 +109,16 @@ def test_a_call_takes_a_token_s_time_for_each_token(burst: int) -> None:
 
     schedule = call_schedule(profile, ("a", "b", "c", "d"), AT_NS)
 
-    places = [delta.place for delta in schedule.deltas]
+    audio = [delta.audio for delta in schedule.deltas]
     due_ms = [(delta.due_ns - AT_NS) / MS for delta in schedule.deltas]
-    assert (schedule.opening_ns, places) == (AT_NS, [0, 1, 2, 3])
+    assert (schedule.opening_ns, audio) == (AT_NS, [False] * 4)
     assert due_ms == ([10, 20, 30, 40] if burst == 1 else [30, 30, 30, 40])
     assert schedule.done_ns == AT_NS + 40 * MS
 
 
 @pytest.mark.parametrize("size", [1, 3, 5, 100])
 def test_a_burst_waits_for_its_last_event(size: int) -> None:
-    deltas = [Delta(due, True, due) for due in range(7)]
+    deltas = [Delta(due, True) for due in range(7)]
 
     dues = [delta.due_ns for delta in in_bursts(deltas, size)]
 
@@ -168,7 +170,7 @@ def test_a_dropped_series_never_comes() -> None:
     series = planned.plan([step(10, "a"), step(20, "b")])
     planned.plan([step(30, "c")])
 
-    series.drop()
+    series.dropped = True
 
     assert due(planned, 30) == [(30, "c")]
 

@@ -122,7 +122,7 @@ def test_a_profile_says_what_the_model_is_like(tmp_path: Path) -> None:
     profile = load_profile(path)
 
     assert profile.functions == FunctionCalls(share=0.5, parallel=(1, 3))
-    assert (profile.preamble, profile.preamble.tell_phases) == (AnswerParts(share=0.3), True)
+    assert (profile.preamble, profile.preamble.phases) == (AnswerParts(share=0.3), True)
     assert profile.reasoning_ms == {"low": LogNormal(300, 600)}
     assert (profile.cache, profile.context_latency) == (TokenCache(1024, 128), ReadingTime(20, 0))
     assert (profile.context_limit_tokens, profile.vad) == (28224, SpeechDetection(300, 0))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import cycle, pairwise
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -13,9 +14,8 @@ from hypothesis import strategies as st
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.openai import RATED_FORMATS
 from bench.simulator.conversation.input_audio import (
-    Detector,
+    FRAME_MS,
     InputAudio,
-    SpeechChange,
     SpeechEdge,
     active_frames,
     level_dbfs,
@@ -24,12 +24,28 @@ from bench.simulator.session.effective import Detection, InputSettings
 from tests.examples import thorough
 from tests.simulator.builders import noise, sound
 
+SERVER_VAD = Detection("server_vad")
 
-def changes(frames: str, silence_ms: float) -> list[SpeechChange]:
-    """`frames`: # is active, . is not."""
-    detector = Detector()
-    detector.silence_ms = silence_ms
-    return list(detector.feed(frame == "#" for frame in frames))
+
+def heard(name: AudioFormatName = "pcm16", detection: Detection | None = SERVER_VAD) -> InputSettings:
+    return InputSettings(RATED_FORMATS[name], detection, None)
+
+
+class SpeechChange(NamedTuple):
+    """Speech began or ended. `frame`: its first active frame, or its last; `heard`: how many frames told so."""
+
+    began: bool
+    frame: int
+    heard: int
+
+
+def changes(frames: str, silence_ms: float, stream: InputAudio | None = None) -> Iterator[SpeechChange]:
+    """What is heard in frames of 10 ms; # is active, . is not."""
+    stream = stream or InputAudio()
+    stream.silence_ms = silence_ms
+    audio = b"".join(RATED_FORMATS["pcm16"].encode(noise(240, 3277 if frame == "#" else 0)) for frame in frames)
+    for edge in stream.append(audio, heard()):
+        yield SpeechChange(edge.began, edge.byte // 480 - (not edge.began), edge.heard_ms // FRAME_MS)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +63,7 @@ def changes(frames: str, silence_ms: float) -> list[SpeechChange]:
 def test_speech_needs_three_frames_to_begin_and_its_silence_to_end(
     frames: str, silence_ms: float, expected: list[SpeechChange]
 ) -> None:
-    assert changes(frames, silence_ms) == expected
+    assert list(changes(frames, silence_ms)) == expected
 
 
 @pytest.mark.parametrize(
@@ -65,20 +81,15 @@ def test_speech_needs_three_frames_to_begin_and_its_silence_to_end(
 def test_a_sound_that_is_over_before_it_lasts_long_enough_is_no_speech(
     frames: str, expected: list[SpeechChange]
 ) -> None:
-    detector = Detector(least_ms=60)
-    detector.silence_ms = 30
-
-    assert list(detector.feed(frame == "#" for frame in frames)) == expected
+    assert list(changes(frames, 30, InputAudio(min_speech_ms=60))) == expected
 
 
 def test_another_silence_counts_from_the_very_next_frame() -> None:
-    detector = Detector()
-    detector.silence_ms = 10
-    seen = []
+    stream, seen = InputAudio(), []
 
-    for change in detector.feed(frame == "#" for frame in "###....."):
+    for change in changes("###.....", 10, stream):
         seen.append(change)
-        detector.silence_ms = 40
+        stream.silence_ms = 40
 
     assert seen == [SpeechChange(True, 0, 3), SpeechChange(False, 2, 7)]
 
@@ -99,14 +110,13 @@ def test_the_loudest_samples_are_loud() -> None:
 @thorough
 @given(frames=st.text("#.", max_size=60), cuts=st.lists(st.integers(0, 60)), silence_ms=st.integers(0, 100))
 def test_feeding_frames_in_pieces_changes_nothing(frames: str, cuts: list[int], silence_ms: int) -> None:
-    detector = Detector()
-    detector.silence_ms = silence_ms
+    stream = InputAudio()
     bounds = [0, *sorted(cuts), len(frames)]
 
     pieces = [frames[begin:end] for begin, end in pairwise(bounds)]
-    seen = [change for piece in pieces for change in detector.feed(frame == "#" for frame in piece)]
+    seen = [change for piece in pieces for change in changes(piece, silence_ms, stream)]
 
-    whole = changes("".join(pieces), silence_ms)
+    whole = list(changes("".join(pieces), silence_ms))
     assert seen == whole
     assert [change.began for change in seen] == [place % 2 == 0 for place in range(len(seen))]
 
@@ -125,12 +135,7 @@ def test_speech_ends_exactly_where_so_much_silence_follows_its_last_frame(frames
 
 
 NAMES: tuple[AudioFormatName, ...] = tuple(RATED_FORMATS)
-SERVER_VAD = Detection("server_vad")
 SILENCE_MS = 200
-
-
-def heard(name: AudioFormatName = "pcm16", detection: Detection | None = SERVER_VAD) -> InputSettings:
-    return InputSettings(RATED_FORMATS[name], detection, None)
 
 
 def speech_in(
@@ -138,7 +143,7 @@ def speech_in(
 ) -> list[SpeechEdge]:
     """What is heard in audio that is appended in pieces of these sizes, over and over."""
     stream = stream or InputAudio()
-    stream.set_silence(SILENCE_MS)
+    stream.silence_ms = SILENCE_MS
     found: list[SpeechEdge] = []
     for size in cycle(sizes):
         if not audio:

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from bench.clock import enable_stamps, monotonic_ns
 from bench.simulator.behaviour import Behaviour, SimulatedSession
 from bench.simulator.serving import stream
-from bench.simulator.serving.handshake import Accepted, Authenticator
-from bench.simulator.serving.server import Alarm, Offer, Server, ServerWorker, Timetable, listen
+from bench.simulator.serving.connection import Offer
+from bench.simulator.serving.handshake import AcceptedUpgrade, Authenticator
+from bench.simulator.serving.server import Alarm, Server, ServerWorker, Timetable, listen
 from bench.simulator.serving.stream import ServerStream
 from bench.simulator.wire import ArrivalSpan
 from tests.simulator.builders import (
@@ -273,9 +274,9 @@ class _Watched(Server):
 
     served: Sequence[Callable[[], object]] = ()
 
-    def _new_session(self, accepted: Accepted) -> SimulatedSession:
+    def _new_session(self, accepted: AcceptedUpgrade) -> SimulatedSession:
         behaviour = super()._new_session(accepted)
-        (connection,) = self._connections
+        (connection,) = self.connections
         self.served = [weakref.ref(part) for part in (behaviour, connection._protocol, connection._stream)]
         return behaviour
 
@@ -292,7 +293,7 @@ def test_a_connection_that_has_ended_is_freed(last: bytes) -> None:
             await loop.sock_sendall(client, UPGRADE + CREATE_FRAME)
             await loop.sock_recv(client, 1000)
             await loop.sock_sendall(client, last)
-        while not server.idle:
+        while server.connections:
             await asyncio.sleep(0.001)
         await server.stop()
         return server

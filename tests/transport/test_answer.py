@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.transport.parser import HttpAnswer, read_answer, refusal, service_words, unchunked
+from bench.transport.parser import HttpResponse, read_answer, refusal, service_words, unchunked
 from tests.examples import thorough
 
 BODY = b'{"error":{"code":"429","message":"Slow down."}}'
 
 
-def answered(*headers: str, body: bytes = BODY, status_line: str = "HTTP/1.1 429 Too Many Requests") -> HttpAnswer:
+def answered(*headers: str, body: bytes = BODY, status_line: str = "HTTP/1.1 429 Too Many Requests") -> HttpResponse:
     answer = read_answer("\r\n".join([status_line, *headers]).encode() + b"\r\n\r\n" + body)
     assert answer is not None
     return answer

@@ -30,10 +30,10 @@ from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import DELTAS, CutPayload
 from bench.simulator.serving.certificates import loopback_tls
+from bench.transport.event_loop import LoopMonitor
 from bench.transport.fast import _interpreted, reader
 from bench.transport.fast.frames import leading_texts
 from bench.transport.interface import ConnectTimings, PacedSender
-from bench.transport.loop import LoopWatch
 from bench.transport.received import READ_BYTES, DeltaArrival, Read, Received
 from bench.transport.tcp import TakeRead, TcpStream, pass_on
 from bench.transport.tls import TlsStream, tls_context
@@ -322,7 +322,7 @@ def socket_reader(
     drained: bool = True,
     looked_ns: int = 0,
 ) -> reader.SocketReader:
-    made = kind(ours, cast(LoopWatch, Watch(looked_ns)), drained_ns)
+    made = kind(ours, cast(LoopMonitor, Watch(looked_ns)), drained_ns)
     made.stamped_ns, made.drained = stamped_ns, drained
     return made
 

@@ -37,8 +37,8 @@ from bench.simulator.serving.certificates import loopback_tls
 from bench.transport import connect as connecting
 from bench.transport import names, tcp, websocket
 from bench.transport.connect import connect, connect_first
+from bench.transport.event_loop import LoopMonitor, Poller
 from bench.transport.interface import ConnectTimings, TcpInfo
-from bench.transport.loop import LoopWatch, Poller
 from bench.transport.names import Lookup, look_up
 from bench.transport.received import READ_BYTES, DeltaArrival, Read, Received
 from bench.transport.tcp import ByteStream, TcpStream
@@ -914,19 +914,19 @@ def test_where_there_is_no_poller_a_reply_that_goes_on_is_read_at_once(
 
 
 @pytest.mark.parametrize("comes", [False, True], ids=["by the time", "by a read"])
-def test_a_session_that_is_woken_looks_at_the_other_sockets_first(
+def test_a_session_that_is_woken_checks_the_other_sockets_first(
     plain: Linked, monkeypatch: pytest.MonkeyPatch, comes: bool
 ) -> None:
     """Hundreds may be woken one after the other before the loop polls again."""
     stream, peer = plain
-    looks: list[str] = []
-    monkeypatch.setattr(LoopWatch.of_hub(), "look_if_due", lambda: looks.append("look"))
+    done: list[str] = []
+    monkeypatch.setattr(LoopMonitor.of_hub(), "check_if_due", lambda: done.append("check"))
     if comes:
         peer.send(b"x")
     until_ns = far_ns() if comes else monotonic_ns() + MS
-    assert stream.listen(until_ns, lambda read: bool(looks.append("read") or True)) is comes
+    assert stream.listen(until_ns, lambda read: bool(done.append("read") or True)) is comes
 
-    assert looks == (["look", "read", "look"] if comes else ["look"])
+    assert done == (["check", "read", "check"] if comes else ["check"])
 
 
 def test_who_listens_for_an_instant_that_has_passed_hears_all_that_arrived_by_then(linked: Linked) -> None:

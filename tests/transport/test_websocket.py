@@ -26,7 +26,7 @@ from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
 from bench.session import Session
 from bench.transport.fast.reader import Sieve
-from bench.transport.interface import ConnectTimings, PacedSender, TcpInfo, TransmitStamp
+from bench.transport.interface import ConnectTimings, PacedSender, TcpInfo, TxTimestamp
 from bench.transport.parser import frame_bytes
 from bench.transport.received import Read, Received
 from bench.transport.tcp import TakeRead
@@ -99,7 +99,7 @@ class FakeStream:
     def finish(self) -> Handed:
         return self.write(b"")
 
-    def transmitted(self) -> list[TransmitStamp]:
+    def transmitted(self) -> list[TxTimestamp]:
         return []
 
     def _upgrade(self, request: bytes) -> None:

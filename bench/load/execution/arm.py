@@ -1,9 +1,8 @@
 """Holds the arms of a run, which are compared: each a target, or a variant of one, with its state in this process.
 
 Sessions of an arm start evenly, and not before its target has asked to be called again. After a refusal for a limit of
-the service, and the wait for it, one session starts alone: the target is half-open, as of circuit breakers. Once what
-was refused gets through, others follow with a distance that every further refusal doubles and that shrinks with all
-that gets through. The caller brings the clock and waits.
+the service, and the wait for it, one session starts alone: the target is half-open, as of circuit breakers. Once it
+gets through, others follow with a distance that every refusal doubles and that shrinks with all that gets through.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from bench.load.planning.planned import Planned
 from bench.load.planning.plays import Plays
 from bench.metrics import is_throttled, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.target.target import Target
 from bench.target.tokens import Keyring
 from bench.units import NS_PER_S
 
@@ -110,7 +108,6 @@ class Pacer:
             self._distance_ns = self._distance_ns * 9 // 10
 
     def hold(self, until_ns: int, now_ns: int) -> None:
-        """Let nothing start before an instant."""
         self._held_ns += max(0, until_ns - max(now_ns, self._held_until_ns))
         self._held_until_ns = max(self._held_until_ns, until_ns)
 
@@ -132,46 +129,26 @@ HOPELESS = 10
 class Arm:
     """One target's running state in a process. `plays`: what is said there; `pacer`: when sessions may start."""
 
-    def __init__(self, target: Target, plays: Plays, dialer: Dialer, pacer: Pacer) -> None:
-        self.target, self.plays, self.dialer, self.pacer = target, plays, dialer, pacer
-        self._opened = self._failed = 0
-
-    @property
-    def label(self) -> str:
-        return self.target.label
-
-    @property
-    def has_opened(self) -> bool:
-        """Whether any session was opened here."""
-        return self._opened > 0
+    def __init__(self, label: str, plays: Plays, dialer: Dialer, pacer: Pacer) -> None:
+        self.label, self.plays, self.dialer, self.pacer = label, plays, dialer, pacer
+        self.opened = self._failed = 0
 
     @property
     def hopeless(self) -> bool:
-        """Whether nothing was opened here and there is no point in trying on."""
-        return self._failed >= HOPELESS and not self._opened
+        return self._failed >= HOPELESS and not self.opened
 
     def note(self, session: SessionObservation, now_ns: int) -> bool:
-        """Count a session that is over; returns whether it failed to open.
-
-        A throttled one does not make an arm hopeless.
-        """
+        """Count a session that is over; returns whether it failed to open. Throttled ones make no arm hopeless."""
         opened, throttled = was_opened(session), is_throttled(session.outcome)
         failed = not opened and outcome_class(session.outcome) == "failed"
-        self._opened += opened
+        self.opened += opened
         self._failed += failed and not throttled
         if throttled and not opened:
             self.pacer.throttled("connection", session.start_ns, now_ns, session.retry_after_ns)
         return failed
 
-    def session_opened(self, start_ns: int) -> None:
-        """Let the pacer know of a session begun at this instant whose settings the service has taken."""
-        self.pacer.passed("connection", start_ns)
-
     def turn_ended(self, turn: TurnObservation) -> None:
-        """Let the pacer know of a turn's end.
-
-        Its quota is the deployment's, so a wait for it holds other sessions, too.
-        """
+        """Tell the pacer of a turn's end: its quota is the deployment's, so its wait holds other sessions, too."""
         if is_throttled(turn.outcome):
             self.pacer.throttled("turn", turn.start_ns, turn.instants["ended"], turn.retry_after_ns)
         elif outcome_class(turn.outcome) != "unfinished":
@@ -186,16 +163,13 @@ def was_opened(session: SessionObservation) -> bool:
 def arms_of(plan: Planned, keyring: Keyring, slot: WorkerSlot) -> list[Arm]:
     """The arms of a run in one of its processes. Raises UsageError for certificates that cannot be used."""
     return [
-        Arm(target, plan.plays[target.label], Dialer(target, keyring), pacer_of(rate, slot))
+        Arm(target.label, plan.plays[target.label], Dialer(target, keyring), pacer_of(rate, slot))
         for target, rate in zip(plan.targets, plan.connect_rates, strict=True)
     ]
 
 
 def pacer_of(per_minute: float | None, slot: WorkerSlot) -> Pacer:
-    """The pacer of a worker's share of starts, which are as even over all workers as in each; a lone one needs no step.
-
-    `per_minute`: starts of all workers together; None for no limit.
-    """
+    """Pace a worker's share of `per_minute` (None: no limit) so that starts are even over all workers, too."""
     if not per_minute or slot.workers == 1:
         return Pacer(per_minute)
     return Pacer(per_minute / slot.workers, slot.began_ns + int(slot.worker * 60 * NS_PER_S / per_minute))

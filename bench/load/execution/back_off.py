@@ -1,23 +1,19 @@
 """Holds a caller back whose last call was refused, in a closed loop.
 
-A user of a closed loop calls again as soon as its call has ended. A call that is refused ends at once, so a service
-that refuses would get a hundred and more calls a second, and most of a run's calls would be refused ones. So the user
-waits, twice as long after each refusal as after the one before, or for as long as the service asks, and not at all once
-a call got through. Waits are drawn at random within bounds (jitter): callers refused together do not come back
-together.
+A user of a closed loop calls again as soon as its call has ended, so a service that refuses at once would get a hundred
+and more calls a second. So the user waits, twice as long after each refusal as after the one before, or for as long as
+the service asks, and not at all once a call got through. Waits are drawn at random within bounds (jitter): callers
+refused together do not come back together.
 
-A wait counts from the start of the refused call, for it is the rate of refused calls that it bounds: a call that took
-ten seconds to fail is no storm, and the load that was asked for goes on. It is over before the user asks for its next
-start, so neither `start_delay` nor the sessions of a pair, which still start together, contain any of it.
-
-What is refused for a limit of the service (`throttled:…`) is held back by the pacer of its target, for all callers.
-Calls that arrive in an open loop do so whatever became of those before: nothing holds them back here.
+A wait counts from the start of the refused call: it bounds the rate of refused calls, and a call that took ten seconds
+to fail is no storm. It is over before the user asks for its next start, so neither `start_delay` nor the sessions of a
+pair contain any of it. The pacer of a target holds back what a limit refused (`throttled:…`), for all callers. In an
+open loop nothing is held back here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import gevent
@@ -60,8 +56,7 @@ def refusal_of(session: SessionObservation, now_ns: int, *, begun: bool) -> Refu
 def due_ns(refusals: Iterable[RefusedCall], in_a_row: int, drawn: float) -> int:
     """Return when the caller of these calls, which were begun together, may call again.
 
-    `in_a_row`: how many times its calls were refused without one between that got through, this time included; `drawn`:
-    at random, from 0 to 1.
+    `in_a_row`: how often it was refused since a call got through, this time included; `drawn`: at random, from 0 to 1.
     """
     wait_ns = min(FIRST_WAIT_NS << min(in_a_row - 1, LONGEST_WAIT_NS.bit_length()), LONGEST_WAIT_NS)
     jitter_ns = int(wait_ns // 2 * drawn)
@@ -70,20 +65,18 @@ def due_ns(refusals: Iterable[RefusedCall], in_a_row: int, drawn: float) -> int:
     return max(due) + jitter_ns
 
 
-@dataclass
-class _Refused:
+class _Refused(NamedTuple):
     """A caller whose last call was refused: how often in a row, and when it may call again."""
 
     caller: Caller  # kept, so that no other object gets its identity
-    in_a_row: int = 0
-    due_ns: int = 0
+    in_a_row: int
+    due_ns: int
 
 
 class BackOff:
-    """Holds back the callers of one process.
+    """Holds back the callers of one process. `draw` returns random numbers from 0 to 1.
 
-    `draw` returns numbers from 0 to 1 at random; `waits` is called with True when a caller begins to wait and with
-    False when it has waited; `ending` says whether no call shall begin any more.
+    `waits` is called with True when a caller begins to wait, then with False; `ending`: whether no call shall begin.
     """
 
     def __init__(self, draw: Callable[[], float], *, waits: Callable[[bool], None], ending: Callable[[], bool]) -> None:
@@ -97,9 +90,9 @@ class BackOff:
         if not several:
             self._refused.pop(id(caller), None)
             return
-        refused = self._refused.setdefault(id(caller), _Refused(caller))
-        refused.in_a_row += 1
-        refused.due_ns = due_ns(several, refused.in_a_row, self._draw())
+        before = self._refused.get(id(caller))
+        in_a_row = before.in_a_row + 1 if before else 1
+        self._refused[id(caller)] = _Refused(caller, in_a_row, due_ns(several, in_a_row, self._draw()))
 
     def wait(self, caller: Caller) -> bool:
         """Wait until a caller may call again; False where the run ended meanwhile, or the caller is to leave."""
@@ -107,15 +100,15 @@ class BackOff:
         if refused is None or refused.due_ns <= monotonic_ns():
             return True
         self._waits(True)
+        has_waited = False
         try:
             while (left_ns := refused.due_ns - monotonic_ns()) > 0:
                 if self._ending() or caller.is_leaving():
-                    del self._refused[id(caller)]
                     return False
                 gevent.sleep(min(left_ns / NS_PER_S, POLL_S))
-        except gevent.GreenletExit:
-            del self._refused[id(caller)]
-            raise
+            has_waited = True
         finally:
             self._waits(False)
+            if not has_waited:
+                del self._refused[id(caller)]
         return True

@@ -34,10 +34,7 @@ POLL_S = 0.05
 
 @dataclass(frozen=True)
 class Assignment:
-    """What one call of a pair is to play: a script at an arm.
-
-    `user` does its task, where that is written in Python; `leaving` says whether the user is to go.
-    """
+    """What a call of a pair is to play: a script at an arm. `leaving`: whether its user is to go."""
 
     arm: Arm
     repertoire: Repertoire
@@ -69,7 +66,6 @@ class CallTranscript:
             self._open[step.plan.number] = self._parts[-1]
 
     def take_back(self) -> None:
-        """Forget the step that was noted last."""
         part = self._parts.pop()
         self._open = {number: other for number, other in self._open.items() if other is not part}
 
@@ -86,7 +82,6 @@ class CallTranscript:
 
     @property
     def items(self) -> list[SaidItem]:
-        """All that was said so far."""
         return [item for part in self._parts for item in part]
 
 
@@ -112,17 +107,17 @@ class Call:
             if not self.connect():
                 return None
             word = self._play_steps() if self.open() else None
-            self.close()
+            self._connected.close()
         except Cut as cut:
-            self._abandon(cut.outcome, cut.detail)
+            self._abandon(cut)
             return None
         except gevent.GreenletExit:
-            self._abandon(Cut().outcome, Cut().detail)
+            self._abandon(Cut())
             raise
         except Exception as error:
             # A fault of ours, or of a user's task, which may raise anything. The turn under way and the session end as
             # `failed:load_generator`, and never as missing samples; Locust shows the error.
-            self._abandon(HARNESS_FAULT, f"{type(error).__name__}: {error}")
+            self._abandon(Cut(HARNESS_FAULT, f"{type(error).__name__}: {error}"))
             return error  # whoever runs the session tells Locust
         finally:
             self._sessions.active.remove(gevent.getcurrent())
@@ -130,7 +125,6 @@ class Call:
         return word
 
     def end(self) -> None:
-        """Write down what came of the session that the call is in, and let go of it."""
         self._listener.session_ended()
         self.refusal = self._listener.refusal
         self.hear_turn = self._session = None  # cycles would wait for the garbage collector
@@ -172,13 +166,11 @@ class Call:
         return self._connected.perform(step)
 
     def await_turn(self) -> None:
-        """Wait until the last turn is over and awaits nothing more."""
         self._connected.await_turn()
 
     # Its sessions.
 
     def begin(self) -> None:
-        """Begin the record of the next session."""
         self._number += 1
         self._booked_ns: int | None = None
         """When the session after it has its place among the starts of its arm."""
@@ -221,18 +213,11 @@ class Call:
         self._listener.note_opened()
         return not self._listener.timeline.over
 
-    def close(self) -> None:
-        """Let the last turn end, and close the session."""
+    def _abandon(self, cut: Cut) -> None:
         if self._session is not None:
-            self._session.close()
-
-    def _abandon(self, outcome: str, detail: str) -> None:
-        """Cut the session short."""
-        if self._session is not None:
-            self._session.abandon(outcome, detail)
+            self._session.abandon(cut.outcome, cut.detail)
 
     def ending(self) -> bool:
-        """Whether the call is to end."""
         return self._sessions.ending or self._assignment.leaving()
 
     # The session that takes the place of one.
@@ -240,12 +225,10 @@ class Call:
     @property
     def _renewal_is_due(self) -> bool:
         timeline, after_ns = self._listener.timeline, self._script.renew_after_ns or 0
-        is_old = (
-            timeline.facts.turns_started
-            and not timeline.over
-            and self._connected.now_ns - timeline.facts.start_ns >= after_ns
-        )
-        return bool(is_old or timeline.facts.outcome == "renewed") and not self.ending()
+        is_old = False
+        if timeline.facts.turns_started and not timeline.over:
+            is_old = self._connected.now_ns - timeline.facts.start_ns >= after_ns
+        return (is_old or timeline.facts.outcome == "renewed") and not self.ending()
 
     def _may_renew(self) -> bool:
         """Whether to go on in another session now: an old one goes on itself while there is no place for the next."""
@@ -269,7 +252,7 @@ class Call:
         before = self._listener.timeline
         before.tell(inputs.Renewed())
         self._turns_started += before.facts.turns_started
-        self.close()
+        self._connected.close()
         self._listener.session_ended()
         self._session = None
         self.begin()
@@ -279,18 +262,10 @@ class Call:
 
 
 class StepPlayer(CallSteps):
-    """Plays the steps that a task takes. What its rehearsal has not seen is prepared on the spot.
-
-    Its words and recordings are those that a script's would be: see `Repertoire`.
-    """
+    """Plays a task's steps, as a script's (see `Repertoire`). What its rehearsal missed is prepared on the spot."""
 
     def __init__(
-        self,
-        call: Session | Call,
-        repertoire: Repertoire,
-        script: PreparedScript,
-        reader: StepReader,
-        choices: Choices,
+        self, call: Session | Call, repertoire: Repertoire, script: PreparedScript, reader: StepReader, choices: Choices
     ) -> None:
         super().__init__(reader, Rules(repertoire.script.session))
         self._call, self._repertoire, self._choices = call, repertoire, choices
@@ -304,14 +279,11 @@ class StepPlayer(CallSteps):
             raise SessionOver
 
     def taken_turn(self) -> Turn:
-        turn = Turn(self.turns, self._await_turn)
-        self._asked[self.turns] = turn
+        turn = self._asked[self.turns] = Turn(self.turns, self._await_turn)
         return turn
 
     def turn_ended(self, turn: TurnObservation) -> None:
-        """Hear of a turn that is over and awaits nothing more."""
-        asked = self._asked.pop(turn.turn, None)
-        if asked is not None:
+        if (asked := self._asked.pop(turn.turn, None)) is not None:
             asked.hear(turn)
 
     def _await_turn(self) -> None:

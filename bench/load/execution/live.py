@@ -1,14 +1,14 @@
 """Plays a run in one process: its arms, its recorder, and the pairs of sessions that its users play.
 
-Made when Locust starts a test and closed when it stops one; a master makes the run's folder and closes the run, a
-worker plays and records, a single process does both. While sessions go on a recorder's rows and histograms are written
-to disk, and it is timed how late the event loop runs.
+Made when Locust starts a test and closed when it stops one. While sessions go on a recorder's rows and histograms are
+written to disk, and it is timed how late the event loop runs.
 """
 
 from __future__ import annotations
 
 import gc
 import inspect
+import math
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -69,24 +69,24 @@ class LiveRun:
         """How long a user pauses after each session."""
         self._scenarios = {user: user.scenario_name() for user, _ in arms[0].plays}
         self._keyring, self._callbacks = keyring, callbacks
-        spending = Spending(plan.prices.models, {target.label: target.terms for target in plan.targets})
         clock = {"clock_offset_ns": slot.ahead_ns, "clock_offset_uncertainty_ns": slot.ahead_error_ns}
-        compared = {} if slot.ahead_error_ns is None else clock
-        self._recorder = Recorder(
+        self.recorder = Recorder(
             spool,
             slot.started_utc_ns,
             hide=keyring.hide,
             transcripts=plan.options.record_transcripts,
             warm_until_ns=slot.began_ns + int(slot.warmup_s * NS_PER_S),
             ahead_ns=slot.ahead_ns,
-            host=plan.host | compared,
+            host=plan.host_facts | ({} if slot.ahead_error_ns is None else clock),
         )
-        self._progress = Progress(spending)
+        terms = {target.label: target.terms for target in plan.targets}
+        self._progress = Progress(Spending(plan.prices.models, terms))
         self.sessions = Sessions(
-            spool, self._recorder, self._progress, plan.options, callbacks, arms=len(arms), hide=keyring.hide
+            spool, self.recorder, self._progress, plan.options, callbacks, arms=len(arms), hide=keyring.hide
         )
-        self._left = slot.share(plan.sessions)
-        """How many pairs may still be begun; None for no limit."""
+        self._labels = [arm.label for arm in arms]
+        self._left = math.inf if plan.sessions is None else slot.share(plan.sessions)
+        """How many pairs may still be begun."""
         self._open = 0
         """How many are under way, or wait for their start."""
         self._waiting_calls = 0
@@ -102,7 +102,7 @@ class LiveRun:
         _warm_up()
         if any(script.counts_words for script in plan.scripts):
             load_scorer()
-        self._flusher = Flusher(self._recorder, callbacks.tell)
+        self.flusher = Flusher(self.recorder, callbacks.tell)
         if self._left == 0:
             callbacks.tell(StopRequested(ALL_DONE))
 
@@ -124,14 +124,13 @@ class LiveRun:
                 return False
         if self.sessions.ending or self._left == 0:
             return False
-        if self._left is not None:
-            self._left -= 1
+        self._left -= 1
         self._open += 1
         try:
             start = self._starts.wait(called_ns or monotonic_ns())
             if start is not None:
                 self._play_started(start, called_ns, user, task, caller)
-            elif self._left is not None:
+            else:
                 self._left += 1  # it was never begun
         finally:
             self._open -= 1
@@ -145,15 +144,12 @@ class LiveRun:
             self._callbacks.tell(StopRequested(ALL_DONE))
 
     def _play_started(self, start: Start, called_ns: int | None, user: type, task: SessionTask, caller: Caller) -> None:
-        """Play a pair: its sessions begin one right after the other; a lone one needs no greenlet.
-
-        Raises what went wrong in the first of them, with a note of what did in the others.
-        """
+        """Play a pair: its sessions begin one after the other. Raises the first error, with notes of others."""
         try:
             if called_ns is not None:
                 self._waiting_calls -= 1
                 if start.intended_ns > called_ns:
-                    self._recorder.call_held(self._labels_of_arms)
+                    self.recorder.count_calls(self._labels, calls_delayed=1)
             script = self.arms[0].plays[user, task].script.name
             pair = self._numbers.next(script, start.intended_ns, monotonic_ns(), called_ns)
             calls = [Call(self.sessions, each) for each in self._assigned(pair, user, task, caller)]
@@ -170,18 +166,13 @@ class LiveRun:
                     self._back_off.note(caller, [call.refusal for call in calls if call.refusal is not None])
                 raise_all([word for word in words if isinstance(word, Exception)])
             finally:
-                self._progress.pair_ended(measured=pair.phase == MEASURED)
+                self._progress.count(pairs_done=pair.phase == MEASURED)
         finally:
             self._starts.ended(start)
 
-    @property
-    def _labels_of_arms(self) -> list[str]:
-        return [arm.label for arm in self.arms]
-
     def _assigned(self, pair: Pair, user: Any, task: SessionTask, caller: Caller) -> list[Assignment]:
         """The calls of a pair, in the order in which they are to start."""
-        arms, seed, users = self.arms, self._options.seed, caller.doubles(len(self.arms))
-        assigned = []
+        arms, seed, users, assigned = self.arms, self._options.seed, caller.doubles(len(self.arms)), []
         for number in order(len(arms), seed, pair.number):
             arm = arms[number]
             repertoire = arm.plays[user, task]
@@ -218,33 +209,28 @@ class LiveRun:
 
     def _call_arrived(self, blocked: bool) -> None:
         self._waiting_calls += not blocked
-        self._recorder.call(self._labels_of_arms, blocked=blocked)
-        self._progress.call_arrived(blocked=blocked)
+        self.recorder.count_calls(self._labels, calls_offered=1, calls_blocked=blocked)
+        self._progress.count(calls=1, calls_blocked=blocked)
 
     def _caller_waits(self, begins: bool) -> None:
         """Count a caller who is held back after a refused call, or who has waited."""
-        self._recorder.back_off(self._labels_of_arms, begins=begins)
-        self._progress.back_off(begins=begins)
+        self.recorder.back_off(self._labels, begins=begins)
+        self._progress.count(calls_backed_off=begins, callers_backing_off=1 if begins else -1)
 
     def expect_users(self, count: int) -> None:
-        """Note how many users there are, who could take calls."""
         if self._line is not None:
             self._line.expect_users(count)
 
     # What comes of them.
 
-    def incident(self, kind: str, text: str) -> None:
-        """Record something that happened beside the sessions."""
-        self._recorder.incident(kind, text)
-
     def standing(self) -> ProgressReport:
         """Report how the run stands here, since the last report."""
         return self._progress.standing(
-            self._recorder.histograms,
-            self._recorder.traffic,
+            self.recorder.histograms,
+            self.recorder.traffic,
             waiting_s=self._starts.waiting_s,
             tokenless=self._keyring.waiting,
-            simulated=self._recorder.simulated,
+            simulated=self.recorder.simulated,
         )
 
     def held_s(self) -> dict[str, float]:
@@ -257,14 +243,10 @@ class LiveRun:
 
     @property
     def active(self) -> int:
-        """How many calls are under way."""
         return len(self.sessions.active)
 
     def drain(self, longest_s: float, outcome: str = "unfinished") -> int:
-        """Wait for the turns in flight, `longest_s` at most, then cut the rest.
-
-        Returns how many sessions went on for longer, and are cut with this outcome; a hurried run abandons them.
-        """
+        """Wait for turns in flight, `longest_s` at most, then cut the rest with this outcome; returns how many."""
         lifecycle = self._callbacks.lifecycle
         until_ns = monotonic_ns() + int(longest_s * NS_PER_S)
         while self.active and not lifecycle.is_hurried and monotonic_ns() < until_ns:
@@ -278,18 +260,13 @@ class LiveRun:
             gevent.sleep(POLL_S)
         return 0 if lifecycle.is_hurried else len(late)
 
-    @property
-    def problem(self) -> str | None:
-        """What kept the run from being recorded."""
-        return self._flusher.problem
-
     def close(self) -> None:
         """Write the last rows and counts."""
         if self._line is not None:
             self._line.close()
-            self._recorder.calls_not_started(self._labels_of_arms, self._waiting_calls)
+            self.recorder.count_calls(self._labels, calls_not_started=self._waiting_calls)
         self._keyring.close()
-        self._flusher.close()
+        self.flusher.close()
 
 
 def raise_all(errors: Sequence[Exception]) -> None:
@@ -353,26 +330,26 @@ class Flusher:
 
     def _keep_histograms(self) -> None:
         """Write histograms to disk within ten seconds, a slice at a time."""
+
+        def write() -> None:
+            for _ in self._recorder.histogram_slices():
+                gevent.sleep(0)
+
         while True:
             gevent.sleep(HISTOGRAMS_EVERY_S)
-            self._guarded(self._write_histograms)
-
-    def _write_histograms(self) -> None:
-        for _ in self._recorder.histogram_slices():
-            gevent.sleep(0)
+            self._guarded(write)
 
     def _guarded(self, write: Callable[[], None]) -> None:
         """Write, or end the run in order; rows that were not written stay in memory for every later attempt."""
         try:
             write()
+            return
         except OSError as error:
-            self._trouble(unwritable(error))
+            problem = unwritable(error)
         except Exception as error:
             # A value that nobody thought of must not end the greenlet that saves all the others. Nothing is lost yet:
             # rows stay in memory, the run ends in order and says why, and `close` tries once more.
-            self._trouble(f"cannot record the run: {type(error).__name__}: {error}")
-
-    def _trouble(self, problem: str) -> None:
+            problem = f"cannot record the run: {type(error).__name__}: {error}"
         if self.problem is None:
             self.problem = problem
             self._tell(StopRequested(problem))

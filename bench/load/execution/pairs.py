@@ -1,8 +1,7 @@
 """Numbers and orders the sessions of a process at its slot in a run: permuted pairs, one session of each arm. Pure.
 
-A pair has as many sessions as the run has arms, begun together. Its sessions differ in what is compared, and in nothing
-else: the number of the pair says their recordings, their variables and their order. A run of one target has pairs of
-one.
+The sessions of a pair begin together, and differ in nothing but what is compared: its number says their recordings,
+their variables and their order. A run of one target has pairs of one.
 """
 
 from __future__ import annotations
@@ -43,10 +42,8 @@ class WorkerSlot:
         """Turn a number from 0 in this process into one over all processes, which take turns."""
         return number * self.workers + self.worker
 
-    def share(self, sessions: int | None) -> int | None:
-        """This worker's part of so many sessions; None for no limit."""
-        if sessions is None:
-            return None
+    def share(self, sessions: int) -> int:
+        """This worker's part of so many sessions."""
         return sessions // self.workers + (self.worker % self.workers < sessions % self.workers)
 
 

@@ -69,7 +69,6 @@ class ProgressReport:
     """
 
     calls: int = 0
-    """Calls that arrived."""
     calls_blocked: int = 0
     """Calls that found no free slot."""
     calls_backed_off: int = 0
@@ -133,86 +132,65 @@ class Progress:
         self._outcomes: Outcomes = {}
         self._times_us: dict[str, dict[str, dict[LiveKey, list[int]]]] = {}
 
-    def call_arrived(self, *, blocked: bool) -> None:
-        self._counts["calls"] += 1
-        self._counts["calls_blocked"] += blocked
+    def count(self, **more: int) -> None:
+        """Add to counts of `ProgressReport`."""
+        for name, number in more.items():
+            self._counts[name] += number  # a number also of what is True: an empty counter's `update` keeps that
 
-    def back_off(self, *, begins: bool) -> None:
-        """Count a caller who is held back after a refused call, or who has waited."""
-        self._counts["calls_backed_off"] += begins
-        self._counts["callers_backing_off"] += 1 if begins else -1
+    def _count_at(self, arm: str, **more: int) -> None:
+        self.count(**more)
+        for name, number in more.items():
+            self._of_targets[arm][name] += number
 
     def session_opened(self, arm: str, session: SessionObservation) -> None:
         """Count a session whose settings the service has taken. `arm`: the target's label."""
-        self._counts["sessions_open"] += 1
-        self._of_targets[arm]["sessions_open"] += 1
+        self._count_at(arm, sessions_open=1)
         self.spending.open(arm, session.model, session.instants["opened"])
 
     def session_ended(self, arm: str, session: SessionObservation, *, opened: bool) -> None:
         """Count a session. `arm`: the target's label; `opened`: whether `session_opened` was called for it."""
-        self._counts["sessions_done"] += 1
-        self._counts["sessions_renewed"] += session.renewed
+        self.count(sessions_done=1, sessions_renewed=session.renewed)
         if opened:
-            self._counts["sessions_open"] -= 1
-            self._of_targets[arm]["sessions_open"] -= 1
+            self._count_at(arm, sessions_open=-1)
             self.spending.close(arm, session.model, session.instants["opened"], session.instants["ended"])
         elif is_throttled(session.outcome):
-            self._counts["throttled"] += 1
+            self.count(throttled=1)
         else:
-            self._counts["sessions_refused"] += outcome_class(session.outcome) == "failed"
-
-    def pair_ended(self, *, measured: bool) -> None:
-        """Count a pair all of whose sessions are over."""
-        self._counts["pairs_done"] += measured
-
-    def paid(self, arm: str, model: str | None, usage: Usage) -> None:
-        """Count the tokens of a response. `arm`: the target's label; `model`: as the session named it."""
-        self.spending.add(arm, model, usage)
+            self.count(sessions_refused=outcome_class(session.outcome) == "failed")
 
     def turn_ended(self, arm: str, script: str, turn: TurnObservation, *, measured: bool = True) -> None:
         """Count a turn that is over. `arm`: the target's label; `script`: its name."""
         kind = outcome_class(turn.outcome)
         if kind == "success":
-            self._counts["turns_succeeded"] += 1
-            self._of_targets[arm]["turns_succeeded"] += 1
+            self._count_at(arm, turns_succeeded=1)
         elif kind == "failed":
-            self._counts["turns_failed"] += 1
-            self._of_targets[arm]["turns_failed"] += 1
-            self._counts["throttled"] += is_throttled(turn.outcome)
-        if measured and kind != "unfinished":
-            of_target = self._of_targets[arm]
-            of_target["sessions_measured"] += turn.turn == 1
-            of_target["turns_measured"] += 1
-            of_target["turns_squared"] += 2 * turn.turn - 1
+            self._count_at(arm, turns_failed=1)
+            self.count(throttled=is_throttled(turn.outcome))
         if measured:
             self._note_measured(arm, (script, turn.step), kind, turn)
 
     def _note_measured(self, arm: str, step: StepKey, kind: OutcomeClass, turn: TurnObservation) -> None:
-        """Count a measured turn: its stamps, its times where it is good, its failure by its step.
+        """Count a measured turn: its timestamps, its times if it succeeded, its failure by its step.
 
-        What a failed turn waited for may be told by a later turn of its step alone.
+        What a failed turn waited for may be known from a later turn of its step alone.
         """
+        if kind != "unfinished":
+            of_target = self._of_targets[arm]
+            of_target["sessions_measured"] += turn.turn == 1
+            of_target["turns_measured"] += 1
+            of_target["turns_squared"] += 2 * turn.turn - 1
         source, wait = turn.receive_timestamp_source, _wait_us(turn)
-        self._counts["turns_stamped"] += source is not None
-        self._counts["turns_user_stamped"] += source not in (None, "kernel")
+        self.count(turns_stamped=source is not None, turns_user_stamped=source not in (None, "kernel"))
         if wait is not None:
             self._awaited[step] = wait[0]
         name = turn_step(step[0], self._steps.counted(*step), turn.turn_type, None)
-        of_step = self._outcomes.setdefault(arm, {}).setdefault(name, {})
-        word = turn.outcome.partition(":")[0]
-        of_step[word] = of_step.get(word, 0) + 1
+        outcomes, word = self._outcomes.setdefault(arm, {}).setdefault(name, {}), turn.outcome.partition(":")[0]
+        outcomes[word] = outcomes.get(word, 0) + 1
         if kind == "success":
             times_us = self._times_us.setdefault(arm, {}).setdefault(name, {})
             self._headlines[step].update(_note_times(times_us, wait, turn))
         elif kind == "failed":
             self._failed[arm, step] += 1
-
-    def _failures(self) -> Failures:
-        turns: defaultdict[str, Counter[LiveKey | None]] = defaultdict(Counter)
-        for (arm, step), count in self._failed.items():
-            for key in (self._awaited.get(step), *self._headlines[step]):
-                turns[arm][key] += count
-        return {arm: list(counts.items()) for arm, counts in turns.items()}
 
     def _targets(self, traffic: Mapping[str, Traffic]) -> dict[str, dict[str, float]]:
         usd = self.spending.usd_of_targets(monotonic_ns())
@@ -234,6 +212,10 @@ class Progress:
     ) -> ProgressReport:
         """Make the next report. `histograms`, `traffic`: the recorder's."""
         times_us, self._times_us = self._times_us, {}
+        failed: defaultdict[str, Counter[LiveKey | None]] = defaultdict(Counter)
+        for (arm, step), turns in self._failed.items():
+            for key in (self._awaited.get(step), *self._headlines[step]):
+                failed[arm][key] += turns
         return ProgressReport(
             **self._counts,
             tokenless=tokenless,
@@ -244,7 +226,7 @@ class Progress:
             send_delay_p99_ms=worst_p99_ms(histograms, "send_delay"),
             simulated=simulated,
             targets=self._targets(traffic),
-            failures=self._failures(),
+            failures={arm: list(counts.items()) for arm, counts in failed.items()},
             outcomes={
                 arm: {step: dict(words) for step, words in steps.items()} for arm, steps in self._outcomes.items()
             },
@@ -284,10 +266,7 @@ def _wait_us(turn: TurnObservation) -> tuple[LiveKey, int] | None:
 
 
 class Spending:
-    """Adds up what responses cost, as they are done, and minutes, as they pass.
-
-    `terms`: of each target, by its label.
-    """
+    """Adds up what responses cost, as they are done, and minutes, as they pass. `terms`: by the target's label."""
 
     def __init__(self, table: Mapping[str, Prices], terms: Mapping[str, Terms]) -> None:
         self._table, self._terms = table, terms
@@ -330,7 +309,6 @@ class Spending:
 
     @property
     def unpriced(self) -> int:
-        """How many responses are in no amount."""
         return self.unpriced_of.total()
 
     def usd_at(self, now_ns: int) -> float:
@@ -350,11 +328,9 @@ class Spending:
         return prices.usd_per_minute if prices else 0.0
 
     def _tariff(self, target: str, model: str | None) -> Tariff:
-        tariff = self._tariffs.get((target, model))
-        if tariff is None:
-            tariff = tariff_of(self._table, self._terms.get(target, Terms()), model)
-            self._tariffs[target, model] = tariff
-        return tariff
+        if (target, model) not in self._tariffs:
+            self._tariffs[target, model] = tariff_of(self._table, self._terms.get(target, Terms()), model)
+        return self._tariffs[target, model]
 
 
 def over_budget(budget_usd: float | None, usd: float) -> str:

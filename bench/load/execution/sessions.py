@@ -34,10 +34,9 @@ Fire = Callable[..., None]
 
 @dataclass(frozen=True)
 class LocustCallbacks:
-    """How sessions and their run in this process depend on each other.
+    """How sessions and their run depend on each other. The lifecycle is only read here.
 
-    `tell` passes an event to the lifecycle, which is only read here, and has its actions executed; `fire` puts an entry
-    on Locust's dashboard.
+    `tell` passes it an event and has its actions executed; `fire` puts an entry on Locust's dashboard.
     """
 
     lifecycle: RunLifecycle
@@ -46,10 +45,7 @@ class LocustCallbacks:
 
 
 class Sessions:
-    """The sessions of one process, `arms` of each pair. `hide` takes secrets out of what services say.
-
-    `active`: the greenlets of calls under way.
-    """
+    """The sessions of one process. `arms`: of each pair; `hide` takes secrets out of texts; `active`: open calls."""
 
     def __init__(
         self,
@@ -65,7 +61,8 @@ class Sessions:
         self._spool, self._recorder, self._options, self._arms = spool, recorder, options, arms
         self.progress, self.callbacks, self.hide = progress, callbacks, hide
         self.active: set[gevent.Greenlet] = set()
-        self._log_broke = False
+        self.log_broke = False
+        """Whether an event log could not be written, and has said so: there are no others after it."""
 
     @property
     def ending(self) -> bool:
@@ -77,7 +74,7 @@ class Sessions:
     ) -> RunListener:
         """Begin the record of a session, with an event log where one is wanted. `planned`: when it was to start."""
         log = None
-        if labels.event_log and self._log_broke:
+        if self.log_broke:
             labels = replace(labels, event_log=False)
         if labels.event_log:
             path = self._spool.events / f"{labels.session_id}.jsonl"
@@ -92,17 +89,11 @@ class Sessions:
             reply_silence_ns=script.reply_silence_ns,
             **planned,
         )
-        if log is not None:
-            facts = about(self._spool.run_id, labels, script)
-            timeline: Timeline = LoggedTimeline(start, script.dialect, log=log, about=facts)
-        else:
+        if log is None:
             timeline = Timeline(start, script.dialect, reply_format=script.output_format.name)
+        else:
+            timeline = LoggedTimeline(start, script.dialect, log=log, about=about(self._spool.run_id, labels, script))
         return RunListener(record, timeline, arm, self, log)
-
-    def close_log(self, log: EventLog) -> None:
-        """Close a log. After one that could not be written, which has said so, there are no others."""
-        log.close()
-        self._log_broke = self._log_broke or log.problem is not None
 
     def keep_budget(self) -> None:
         """End the run where its money is spent, or where nobody can say how much of it is."""
@@ -116,10 +107,9 @@ class Sessions:
 
     def note_ended(self, arm: Arm, session: SessionObservation) -> ConnectError | None:
         """Act on a session that is over; returns why it did not open, where it failed to."""
-        hopeless = arm.hopeless
+        hopeless, hide = arm.hopeless, self.hide  # a code of the service's is in the outcome, too
         if not arm.note(session, monotonic_ns()):
             return None
-        hide = self.hide  # a code of the service's is in the outcome, too
         error = ConnectError(hide(session.outcome), escape_control(hide(reason(session.outcome, session.detail))))
         if arm.hopeless and not hopeless:
             where = f" to {arm.label}" if self._arms > 1 else ""
@@ -143,23 +133,18 @@ class RunListener:
         self._opened = self._ended = False
 
     def connected(self, headers: Mapping[str, str], call_id: str = "") -> None:
-        """Record the service's answer to the upgrade."""
         self._record.connected(headers, call_id)
 
     def received(self, events: Sequence[Event], message: Received, handled_ns: int) -> None:
-        """Record a message."""
         self._record.received(events, message, handled_ns)
 
     def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
-        """Record deltas that were matched."""
         self._record.received_deltas(deltas)
 
     def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
-        """Record a message that was sent."""
         self._record.sent(wire_bytes, audio_bytes, lag_ns)
 
     def turn_began(self) -> None:
-        """Count a turn."""
         self._record.turn_began()
 
     def note_opened(self) -> None:
@@ -168,7 +153,7 @@ class RunListener:
             self._opened = True
             session = self.timeline.session()
             self._sessions.progress.session_opened(self._arm.label, session)
-            self._arm.session_opened(session.start_ns)
+            self._arm.pacer.passed("connection", session.start_ns)
 
     def turn_ended(self, turn: TurnObservation) -> None:
         """Tell of a turn: its row, the pace of starts, Locust's dashboard, the live line."""
@@ -183,12 +168,10 @@ class RunListener:
         sessions.progress.turn_ended(self._arm.label, labels.script, turn, measured=measured)
 
     def paid(self, usage: Usage) -> None:
-        """Count what responses cost, which may end the run."""
-        self._sessions.progress.paid(self._arm.label, self.timeline.facts.model, usage)
+        self._sessions.progress.spending.add(self._arm.label, self.timeline.facts.model, usage)
         self._sessions.keep_budget()
 
     def may_ask(self) -> bool:
-        """Whether the turn under way may take another response."""
         return not self._sessions.callbacks.lifecycle.is_spent
 
     def session_ended(self) -> None:
@@ -201,10 +184,11 @@ class RunListener:
         self._record.session_ended(session)
         sessions.progress.session_ended(self._arm.label, session, opened=was_opened(session))
         problem = sessions.note_ended(self._arm, session)
-        self.refusal = refusal_of(session, monotonic_ns(), begun=self._arm.has_opened)
+        self.refusal = refusal_of(session, monotonic_ns(), begun=self._arm.opened > 0)
         show_session(sessions.callbacks.fire, self._arm.label, self._record.labels.script, session, problem)
         if self.log is not None:
-            sessions.close_log(self.log)
+            self.log.close()
+            sessions.log_broke |= self.log.problem is not None
         self.hear_turn = None  # a cycle would wait for the garbage collector
 
 
@@ -217,34 +201,19 @@ class TurnError(Exception):
 
 
 def show_turn(fire: Fire, script: str, turn: TurnObservation, hide: Callable[[str], str]) -> None:
-    """Show a turn, with the time to its first delta, unless the end of the run cut it."""
+    """Show a turn, with the time to its first delta, or to its end, unless the end of the run cut it."""
     kind = outcome_class(turn.outcome)
     if kind == "unfinished":
         return
-    said = f"{turn.outcome} {reason(turn.outcome, turn.detail)}"
-    fire(
-        request_type=script,
-        name=turn.step,
-        response_time=_waited_ns(turn) / NS_PER_MS,
-        response_length=turn.audio_bytes_received,
-        exception=None if kind == "success" else TurnError(escape_control(hide(said.strip()))),
-        context={},
-    )
-
-
-def _waited_ns(turn: TurnObservation) -> int:
-    """The time to a turn's first delta, or to its end where none came."""
-    for name in FIRST_DELTAS.values():
-        if waited_ns := turn.metric_ns(CATALOGUE[name]):
-            return waited_ns
-    return turn.instants["ended"] - turn.start_ns
+    firsts_ns = (turn.metric_ns(CATALOGUE[name]) for name in FIRST_DELTAS.values())
+    waited_ns = next(filter(None, firsts_ns), turn.instants["ended"] - turn.start_ns)
+    said = hide(f"{turn.outcome} {reason(turn.outcome, turn.detail)}".strip())
+    error = None if kind == "success" else TurnError(escape_control(said))
+    _fire(fire, script, turn.step, waited_ns / NS_PER_MS, error, turn.audio_bytes_received)
 
 
 def show_session(fire: Fire, target: str, script: str, session: SessionObservation, error: ConnectError | None) -> None:
-    """Show a connection, open or refused; and that a session which was open ended before its script did.
-
-    So a run whose turns never began ends as one whose turns failed.
-    """
+    """Show a connect, and turns that a session lost: a run whose turns never began ends as if they failed."""
     waited_ns = session.metrics_ns().get("connect_total")
     if waited_ns is not None or error is not None:
         ended_ns = session.instants.get("ended", session.start_ns)
@@ -255,5 +224,12 @@ def show_session(fire: Fire, target: str, script: str, session: SessionObservati
         _fire(fire, script, "not started", 0.0, TurnError(said))
 
 
-def _fire(fire: Fire, kind: str, name: str, waited_ms: float, error: Exception | None) -> None:
-    fire(request_type=kind, name=name, response_time=waited_ms, response_length=0, exception=error, context={})
+def _fire(fire: Fire, kind: str, name: str, waited_ms: float, error: Exception | None, response_bytes: int = 0) -> None:
+    fire(
+        request_type=kind,
+        name=name,
+        response_time=waited_ms,
+        response_length=response_bytes,
+        exception=error,
+        context={},
+    )

@@ -1,12 +1,12 @@
 """Says when a pair of sessions starts: once a call for it has arrived, where calls do, and as all pacers let it.
 
-Calls that arrive are handed to idle users, each at its instant; a call that finds none is blocked. A user is a slot of
-the line: from the instant at which a call is handed to it until its sessions are over it takes no other. Nobody queues:
-what a caller would hear is that the line is busy (a loss system, Erlang 1917).
+Calls that arrive are handed to idle users, each at its instant; a call that finds none is blocked. A user takes no
+other call until its sessions are over. Nobody queues: the line is busy (a loss system, Erlang 1917).
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from gevent.lock import BoundedSemaphore
 from bench.clock import monotonic_ns
 from bench.load.execution.arm import Arm, Pacer, earliest_ns
 from bench.load.planning.tasks import Caller
-from bench.transport.loop import LoopWatch
+from bench.transport.event_loop import LoopMonitor
 from bench.units import NS_PER_S
 
 TRIAL_POLL_S = 0.05
@@ -49,8 +49,7 @@ class Starts:
     def wait(self, asked_ns: int) -> Start | None:
         """Wait until a pair may start, in the order in which they come; None where the run ended meanwhile.
 
-        It is meant to start when it was asked for, or as soon after that as the pacers let it: what it then waits for
-        the pairs before it and for the processor is no intention.
+        It is meant to start when it was asked for, or as soon after that as the pacers let it.
         """
         # one by one: who comes next asks pacers that know of this start
         with self._door:
@@ -76,7 +75,7 @@ class Starts:
 
     def _let_the_loop_turn(self) -> None:
         """Wait until the loop has looked at its sockets since the last start: opening takes a millisecond or more."""
-        watch = LoopWatch.of_hub()
+        watch = LoopMonitor.of_hub()
         while watch.polls == self._polls:
             gevent.sleep(TURN_S)
         self._polls = watch.polls
@@ -92,21 +91,20 @@ class Starts:
 
     @property
     def waiting_s(self) -> float:
-        """The seconds for which the next start is still held back."""
         return max(0, self._due_ns - monotonic_ns()) / NS_PER_S
 
 
 class CallLine:
     """The line of one process. `instants_ns`: when calls arrive, by CLOCK_MONOTONIC, in order.
 
-    `most`: so many calls are handed out at most, None for no limit. `arrived` is told of each call, and whether it is
+    `most`: so many calls are handed out at most. `arrived` is told of each call, and whether it is
     blocked; `ended` is called where no more may come; `ending` says that the run ends.
     """
 
     def __init__(
         self,
         instants_ns: Iterator[int],
-        most: int | None,
+        most: float,
         *,
         arrived: Callable[[bool], None],
         ended: Callable[[], None],
@@ -119,7 +117,7 @@ class CallLine:
         """Calls that arrived before all users had come, and wait for them."""
         self._came: dict[int, Caller] = {}
         """Users by their identity: what else makes two of them equal is theirs to say."""
-        self._users: int | None = None
+        self._users = math.inf
         """How many there are, once that is known."""
         self._exhausted = False
         self._on_their_way = 0
@@ -150,7 +148,6 @@ class CallLine:
 
     @property
     def is_over(self) -> bool:
-        """Whether no more calls will begin."""
         return self._exhausted and not self._early and not self._on_their_way
 
     def close(self) -> None:
@@ -160,7 +157,7 @@ class CallLine:
             self._arrived(False)
 
     def expect_users(self, count: int) -> None:
-        """Block calls that find nobody idle once so many users have come, as those are that came before and still wait.
+        """Block calls that find nobody idle once so many users have come, also those that wait since before.
 
         Until then none is: a user who was made and has not run yet, on a busy machine, is a slot that is free.
         """
@@ -170,7 +167,7 @@ class CallLine:
 
     @property
     def _is_staffed(self) -> bool:
-        return self._users is not None and len(self._came) >= self._users
+        return len(self._came) >= self._users
 
     def _block_early(self) -> None:
         while self._early and self._is_staffed:
@@ -181,8 +178,7 @@ class CallLine:
         for called_ns in self._instants_ns:
             if self._left == 0 or not self._wait_until(called_ns):
                 break
-            if self._left is not None:
-                self._left -= 1
+            self._left -= 1
             if self._idle:
                 _, waiting = self._idle.popleft()  # the user who has been idle longest
                 self._arrived(False)
@@ -205,18 +201,15 @@ class CallLine:
         return False
 
     def _block(self) -> None:
-        if self._left is not None:
-            self._left += 1  # nobody plays it, so it is none of the sessions that were asked for
+        self._left += 1  # nobody plays it, so it is none of the sessions that were asked for
         self._arrived(True)
 
     def _see_off(self) -> None:
         """Let users go who are asked to, and all of them where the run ends."""
-        while not self._ending():
+        ending = False
+        while not ending:
             gevent.sleep(IDLE_SLEEP_S)
-            self._dismiss(lambda user: user.is_leaving())
-        self._dismiss(lambda _: True)
-
-    def _dismiss(self, goes: Callable[[Caller], bool]) -> None:
-        for place in [place for place in self._idle if goes(place[0])]:
-            self._idle.remove(place)
-            place[1].set(None)
+            ending = self._ending()
+            for place in [place for place in self._idle if ending or place[0].is_leaving()]:
+                self._idle.remove(place)
+                place[1].set(None)

@@ -88,20 +88,15 @@ class Quote:
 
 
 def quote(target: Target, scripts: Collection[Script], table: Mapping[str, Prices], as_of: str) -> Quote:
-    """Quote the target's own prices, else the table's, which are of `as_of`, for the model that is asked for.
-
-    Of several scripts: from the cheapest to the dearest.
-    """
+    """Quote a session from the cheapest script to the dearest, by the target's own prices or the table's of `as_of`."""
     found = tariff_of(table, target.terms, None)
     model, prices = found.model or target.label, found.prices
     # on Azure a service is asked for by the name of a deployment, which need not be that of its model
     named = f"if the deployment {model} is of that model" if target.service == "azure" else model
     usd = None
     if prices and scripts:  # from the cheapest script at its best to the dearest at its worst
-        usd = (
-            min(_usd(script, LOW, prices) for script in scripts),
-            max(_usd(script, HIGH, prices) for script in scripts),
-        )
+        low_usd, high_usd = ([_usd(script, assumed, prices) for script in scripts] for assumed in (LOW, HIGH))
+        usd = min(low_usd), max(high_usd)
     return Quote(
         target.label,
         model,
@@ -114,17 +109,14 @@ def quote(target: Target, scripts: Collection[Script], table: Mapping[str, Price
 
 def estimate(quotes: Collection[Quote], sessions: int) -> tuple[float, float] | None:
     """USD of so many sessions of each, from … to; None where one of them has no price."""
-    priced = [quote.usd for quote in quotes if quote.usd is not None]
-    if len(priced) < len(quotes):
+    ranges = [quote.usd for quote in quotes if quote.usd is not None]
+    if len(ranges) < len(quotes):
         return None
-    return sessions * sum(low for low, _ in priced), sessions * sum(high for _, high in priced)
+    return sessions * sum(low for low, _ in ranges), sessions * sum(high for _, high in ranges)
 
 
 def estimate_words(quotes: Collection[Quote], sessions: int | None) -> str:
-    """The estimate as a sentence without its full stop. `sessions`: of each target; None where they are not limited.
-
-    A target without a price is named, and is not in it.
-    """
+    """The estimate as a sentence. `sessions`: of each target, None for no limit. Targets without a price are named."""
     known, unknown = priced(quotes), [quote for quote in quotes if quote.usd is None]
     usd = estimate(known, sessions or 1)
     if usd is None or not known:
@@ -143,7 +135,6 @@ def estimate_words(quotes: Collection[Quote], sessions: int | None) -> str:
 
 
 def priced(quotes: Iterable[Quote]) -> list[Quote]:
-    """The quotes of which the price is known."""
     return [quote for quote in quotes if quote.usd is not None]
 
 
@@ -161,7 +152,6 @@ def _no_price(quotes: Iterable[Quote]) -> str:
 
 
 def _listed(names: Iterable[str]) -> str:
-    """Comma-separated, without duplicates."""
     return ", ".join(dict.fromkeys(names))
 
 
@@ -174,7 +164,6 @@ def _usd(script: Script, assumed: Assumed, prices: Prices) -> float:
 
 
 def session_minutes(script: Script, assumed: Assumed) -> float:
-    """How long one session of a script lasts."""
     functions = {function.tool.name: function for function in script.tools}
     took_s = script.lasts_s
     for turn in script.turns:
@@ -186,7 +175,6 @@ def session_minutes(script: Script, assumed: Assumed) -> float:
 
 
 def session_usage(script: Script, assumed: Assumed) -> Usage:
-    """The tokens of one session of a script."""
     functions = {function.tool.name: function for function in script.tools}
     talk = _Conversation(assumed.cached, _messages(script.history.messages if script.history else ()))
     for step in script.steps:
@@ -231,24 +219,20 @@ class _Conversation:
 
 
 def _rounds(turn: ScriptTurn, script: Script, assumed: Assumed) -> Sequence[Sequence[ExpectedCall]]:
-    """The function calls of each response of a turn that makes some."""
-    calls = _calls(turn, script, assumed)
-    if assumed.calls_freely:
-        return [[call] for call in calls]
-    return [calls] if calls else []
-
-
-def _calls(turn: ScriptTurn, script: Script, assumed: Assumed) -> Sequence[ExpectedCall]:
-    """The calls that the script expects; where it does not say, those that are asked for, or that may come."""
+    """The function calls of each response of a turn: those expected, or else asked for, or that may come."""
     choice = turn.response.tool_choice or script.session.tool_choice or "auto"
     declared = {function.tool.name for function in script.tools}
     if turn.expected_calls is not None or not declared or choice == "none":
-        return [call for call in turn.expected_calls or () if call.name in declared]
-    if choice == "auto" and not assumed.calls_freely:
-        return ()
-    named = [function for function in script.tools if function.tool.name == choice] or script.tools
-    outer = max if assumed.calls_freely else min
-    return (ExpectedCall(outer(named, key=lambda function: _returned(function, assumed)).tool.name),)
+        calls = [call for call in turn.expected_calls or () if call.name in declared]
+    elif choice == "auto" and not assumed.calls_freely:
+        calls = []
+    else:
+        named = [function for function in script.tools if function.tool.name == choice] or script.tools
+        outer = max if assumed.calls_freely else min
+        calls = [ExpectedCall(outer(named, key=lambda function: _returned(function, assumed)).tool.name)]
+    if assumed.calls_freely:
+        return [[call] for call in calls]
+    return [calls] if calls else []
 
 
 def _returned(function: Function, assumed: Assumed) -> int:

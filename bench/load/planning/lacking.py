@@ -46,22 +46,13 @@ def _sounds(script: PreparedScript) -> bool:
 SPOKEN = ("speech_start", "speech_end", "committed", "input_transcribed", "speech_started", "speech_stopped", "cut_off")
 SAID = ("first_audio", "first_audible", "first_transcript", "transcript_done", "answer_audio", "answer_audible")
 OF_CALLS = (
-    "function_call_added",
-    "function_call_done",
-    "answer_request_sent",
-    "function_audible",
-    "function_execution_ns",
-    "turn_type:function_calls",
+    *("function_call_added", "function_call_done", "answer_request_sent", "function_audible"),
+    *("function_execution_ns", "turn_type:function_calls"),
 )
 OF_BARGE_IN = (
-    "barge_in",
-    "barge_in_detected",
-    "barge_in_silent",
-    "barge_in_last_audio",
-    "barge_in_response_done",
-    "overlap_ns",
+    *("barge_in", "barge_in_detected", "barge_in_silent", "barge_in_last_audio", "barge_in_response_done"),
+    *("overlap_ns", "truncate_sent", "truncated", "turn_type:after_truncation"),
 )
-OF_TRUNCATION = ("truncate_sent", "truncated", "turn_type:after_truncation")
 
 LACKS = (
     Lack(SPOKEN, lambda _, turn: turn.kind != "audio", "it has no voice turn (`audio`)"),
@@ -97,7 +88,7 @@ LACKS = (
     ),
     Lack(OF_CALLS, lambda _, turn: not turn.plan.functions, "its session has no functions (`tools`)"),
     Lack(
-        (*OF_BARGE_IN, *OF_TRUNCATION),
+        OF_BARGE_IN,
         lambda script, _: not _interrupts(script) and not _sounds(script),
         "no step interrupts a reply (`interrupt`)",
     ),

@@ -1,15 +1,12 @@
 """Works out what asks for sessions in a run: users who call again and again, or calls that arrive.
 
-Calls that arrive are an open loop, in which callers call when they call, however long others wait. The instants are
-drawn once for a run, by its seed; its processes all draw the same and take turns in playing them. So what arrives at
-the service is one process of arrivals, whatever the number of processes.
-
-A rate is one of calls. A rate of turns is impossible, because a caller speaks after the reply. Each process has a fixed
-share of the slots: a common pool would take a message between hosts for each call.
+Calls that arrive are an open loop: callers call when they call, however long others wait. The instants are drawn once
+for a run, by its seed; its processes all draw the same and take turns in playing them. So one process of arrivals
+reaches the service. A rate is one of calls, because a caller speaks after the reply. Each process has a fixed share of
+the slots: a common pool would take a message between hosts for each call.
 
 Gaps are drawn for a rate of one call a second. A rate that changes stretches them: the n-th call arrives when the rate
-has come to the sum of the first n gaps (time-rescaling, Çinlar 1975: so the calls of a Poisson process whose rate
-changes are drawn exactly).
+has come to the sum of the first n gaps (time-rescaling, Çinlar 1975; exact for Poisson processes).
 """
 
 from __future__ import annotations
@@ -29,7 +26,7 @@ import numpy as np
 from bench.errors import ScriptError, UsageError
 from bench.load.planning.run_options import Options
 from bench.load.planning.stages import LoadCourse, load_course
-from bench.load.planning.tasks import class_file
+from bench.load.planning.tasks import file_of
 from bench.units import NS_PER_S
 
 POISSON, CONSTANT, GAMMA = "poisson", "constant", "gamma"
@@ -101,10 +98,7 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Arrivals:
-    """Calls that arrive: at a rate for ever, along a course, or as they were recorded.
-
-    `slots`: how many may be in progress at a time; a call that finds none free is blocked.
-    """
+    """Calls that arrive. `slots`: how many may be in progress; a call that finds none free is blocked."""
 
     seed: int
     slots: int
@@ -118,26 +112,21 @@ class Arrivals:
         """How long calls arrive; None where that has no end."""
         if self.recorded is not None:
             return self.recorded.instants_s[-1]
-        return None if self.course is None else self.course.length_s
+        return self.course.length_s if self.course else None
 
     def instants_s(self) -> Iterator[float]:
         """Yield when calls arrive, in seconds from the first instant at which one may."""
         if self.recorded is not None:
             return iter(self.recorded.instants_s)
-        sums = self.pattern.sums(self.seed)
-        if self.course is not None:
-            return stretched(sums, self.course)
-        per_s = self.per_s or 0.0
-        return (total / per_s for total in sums)
+        sums, per_s = self.pattern.sums(self.seed), self.per_s or 0.0
+        return stretched(sums, self.course) if self.course else (total / per_s for total in sums)
 
     def share_ns(self, worker: int, workers: int) -> Iterator[int]:
         """Yield the instants of the calls that one of several processes plays, in ns after the run began."""
-        head_start_s = head_start(workers)
         mine = islice(self.instants_s(), worker % workers, None, workers)
-        return (round((head_start_s + at_s) * NS_PER_S) for at_s in mine)
+        return (round((head_start(workers) + at_s) * NS_PER_S) for at_s in mine)
 
     def facts(self, started_utc_ns: int, workers: int) -> dict[str, Any]:
-        """What run.json says of them."""
         return {
             "pattern": str(self.recorded.path.name if self.recorded else self.pattern),
             "per_s": self.per_s,
@@ -155,7 +144,6 @@ def course_facts(course: LoadCourse) -> list[dict[str, float]]:
 
 
 def head_start(workers: int) -> float:
-    """How long after the run began arrivals begin, in seconds."""
     return WORKERS_HEAD_START_S if workers > 1 else HEAD_START_S
 
 
@@ -170,14 +158,10 @@ def stretched(sums: Iterator[float], course: LoadCourse) -> Iterator[float]:
             if following is None:
                 return
             begin_s, duration_s, first, last = following
-        yield begin_s + min(_passed_s(total - arrived, duration_s, first, last), duration_s)
-
-
-def _passed_s(calls: float, duration_s: float, first: float, last: float) -> float:
-    """When a rate that goes from `first` to `last` in a straight line has brought so many calls."""
-    steepness = (last - first) / duration_s if duration_s else 0.0
-    speed = first + math.sqrt(max(0.0, first * first + 2 * steepness * calls))
-    return 2 * calls / speed if speed else 0.0
+        # when the rate, which goes from `first` to `last` in a straight line, has brought the rest of the calls
+        rest, steepness = total - arrived, (last - first) / duration_s if duration_s else 0.0
+        speed = first + math.sqrt(max(0.0, first * first + 2 * steepness * rest))
+        yield begin_s + min(2 * rest / speed if speed else 0.0, duration_s)
 
 
 def load_recorded(path: Path) -> Recorded:
@@ -243,9 +227,8 @@ class LoadModel:
     @property
     def length_s(self) -> float | None:
         """How long it lasts by itself; None where that has no end."""
-        if self.arrivals is not None:
-            return self.arrivals.length_s
-        return None if self.course is None else self.course.length_s
+        limited = self.arrivals or self.course
+        return limited.length_s if limited else None
 
     @property
     def users(self) -> int | None:
@@ -265,17 +248,16 @@ CLOSED_LOOP = LoadModel()
 
 
 def asked(parsed: Any, user_classes: Collection[Any]) -> Namespace:
-    """Complete the parsed options by what the scenario says: the attributes IN_SCENARIO of the classes of its users.
+    """Complete the parsed options by the attributes IN_SCENARIO of the users' classes; the command line wins.
 
-    What is given on the command line wins. Paths are relative to the file of the class. Raises UsageError if classes
-    differ.
+    Paths are relative to the file of the class. Raises UsageError if classes differ.
     """
     said: dict[str, Any] = {}
     for user in user_classes:
         for name in IN_SCENARIO:
             if value := getattr(user, name, None):
                 is_path = name == "stages" or (name == "arrival_pattern" and pattern_of(str(value)) is None)
-                value = str(class_file(user).parent / str(value)) if is_path else value
+                value = str(file_of(user).parent / str(value)) if is_path else value
                 if said.setdefault(name, value) != value:
                     raise UsageError(f"classes of users have different `{name}`: {said[name]} and {value}")
     if parsed.arrival_rate or parsed.stages:
@@ -284,14 +266,16 @@ def asked(parsed: Any, user_classes: Collection[Any]) -> Namespace:
 
 
 def load_model_of(options: Options, parsed: Any, user_classes: Collection[Any]) -> LoadModel:
-    """Read what the options name. `parsed`: Locust's own, `num_users` and `run_time`, which may be None.
-
-    Raises UsageError for what cannot be, or does not go together.
-    """
+    """Read what the options name. `parsed`: Locust's own. Raises UsageError for what cannot be, or not together."""
     course = load_course(options.stages) if options.stages else None
     if course is not None and getattr(parsed, "run_time", None):
         raise UsageError(f"{options.stages} says how long the run lasts, {course.length_s:g} s: leave --run-time out")
-    recorded = _recorded(options)
+    given = options.arrival_pattern or POISSON
+    pattern, recorded = pattern_of(given), None
+    if pattern is None:
+        if not Path(given).exists():
+            raise UsageError(f"--arrival-pattern must be {PATTERNS}, and there is no file {given:.200}")
+        recorded = load_recorded(Path(given))
     if recorded is not None and (options.arrivals_per_s or course is not None):
         also = "--arrival-rate" if options.arrivals_per_s else "--stages"
         raise UsageError(f"--arrival-pattern {recorded.path} says when each call arrives: leave {also} out")
@@ -303,8 +287,7 @@ def load_model_of(options: Options, parsed: Any, user_classes: Collection[Any]) 
             f"arrivals need one class of users, and these are {', '.join(names)}: name one of them, or "
             "give one all scripts as its `tasks`, with weights"
         )
-    pattern = pattern_of(options.arrival_pattern or POISSON) or Pattern(POISSON)
-    slots = _slots(options, parsed)
+    slots, pattern = _slots(options, parsed), pattern or Pattern(POISSON)
     return LoadModel(Arrivals(options.seed, slots, pattern, options.arrivals_per_s, course, recorded))
 
 
@@ -332,13 +315,3 @@ def _closed_loop(options: Options, course: LoadCourse | None, parsed: Any) -> Lo
     if course is not None and users not in (None, round(course.peak)):
         raise UsageError(f"--users {users} contradicts --stages, which set the number of sessions: leave --users out")
     return LoadModel(course=course)
-
-
-def _recorded(options: Options) -> Recorded | None:
-    """The instants of a file, where the pattern names one."""
-    given = options.arrival_pattern
-    if given is None or pattern_of(given) is not None:
-        return None
-    if not Path(given).exists():
-        raise UsageError(f"--arrival-pattern must be {PATTERNS}, and there is no file {given:.200}")
-    return load_recorded(Path(given))

@@ -13,6 +13,7 @@ import msgspec
 
 from bench.cpu import Priority, available_priority, core_count, niceness
 from bench.errors import UsageError
+from bench.installation import tool_version
 from bench.load.planning.estimate import Quote, below_estimate, estimate, estimate_words, quote
 from bench.load.planning.lacking import lacking
 from bench.load.planning.load_model import CLOSED_LOOP, LoadModel, asked, course_facts, load_model_of
@@ -59,7 +60,7 @@ class Planned:
     sessions: int | None
     prices: PriceTable
     concurrency: Concurrency
-    calibration: Mapping[str, Any] | None
+    calibration: dict[str, Any] | None
     warmup_s: float = 0.0
     priority: Priority | None = None
     load_model: LoadModel = CLOSED_LOOP
@@ -79,7 +80,6 @@ class Planned:
 
     @property
     def user_classes(self) -> set[Any]:
-        """The classes of users that play."""
         return {user for plays in self.plays.values() for user, _ in plays}
 
     @property
@@ -120,21 +120,25 @@ class Planned:
     @property
     def notices(self) -> list[str]:
         """What to read before the run. What it may cost is said of services that are not on this machine."""
-        of_targets = dict.fromkeys(notice for target in self.targets for notice in target.notices)
-        capped = self.sessions is not None and self.options.asked_sessions is None
-        cap = f"at most {self.sessions} sessions are opened, because they may cost money; add --yes for more"
-        cost = [] if all(target.loopback for target in self.targets) else [estimate_words(self.quotes, self.sessions)]
-        budget = below_estimate(self.options.budget_usd, self.quotes, self.sessions)
-        ahead = [*cost, *([budget] if budget else [])]
-        ahead += self.hosts_advice or process_advice(self.concurrency, self.calibration, core_count())
+        notices = list(dict.fromkeys(notice for target in self.targets for notice in target.notices))
+        if self.sessions is not None and self.options.asked_sessions is None:
+            capped = f"at most {self.sessions} sessions are opened, because they may cost money"
+            notices.append(f"{capped}; add --yes for more")
+        notices += script_notices(self.scripts)
+        if not all(target.loopback for target in self.targets):
+            notices.append(estimate_words(self.quotes, self.sessions))
+        if below := below_estimate(self.options.budget_usd, self.quotes, self.sessions):
+            notices.append(below)
+        notices += self.hosts_advice or process_advice(self.concurrency, self.calibration, core_count())
         if self.priority and self.priority.hindrance:
-            ahead.append(f"--priority {self.priority.hindrance}: {self.priority.remedy}")
-        return [*of_targets, *([cap] if capped else []), *script_notices(self.scripts), *ahead]
+            notices.append(f"--priority {self.priority.hindrance}: {self.priority.remedy}")
+        return notices
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What is played, and where: the same in all processes of a run."""
+        """What is played, where, and by which version: the same in all processes of a run."""
         return {
+            "version": tool_version(),
             "scripts": {script.name: script.digest for script in self.scripts},
             "targets": [
                 [target.label, target.public_url, msgspec.json.encode(target.session).decode()]
@@ -146,34 +150,41 @@ class Planned:
         self, run_id: str, started_utc_ns: int, settings: Mapping[str, Any], workers: int
     ) -> dict[str, Any]:
         """run.json as it is before the first session. `settings`: Locust's parsed options, ours among them."""
+        arrivals, course = self.load_model.arrivals, self.load_model.course
+        usd = None if self.sessions is None else estimate(self.quotes, self.sessions)
         document = opening_document(
             run_id,
             self.scenario,
             started_utc_ns,
             {**settings, **self.public_settings},
-            [target_facts(target, rate) for target, rate in zip(self.targets, self.connect_rates, strict=True)],
+            [target_facts(*of) for of in zip(self.targets, self.connect_rates, strict=True)],
             script_facts(self.plays),
             workers,
             self.notices,
         )
-        cited = None if self.calibration is None else dict(self.calibration)
-        beside: dict[str, Any] = {"interleaved": len(self.targets) > 1, "warmup_s": self.warmup_s, "calibration": cited}
-        beside["concurrency"] = self.concurrency.users * self.concurrency.arms
-        arrivals, course = self.load_model.arrivals, self.load_model.course
-        if arrivals is not None:
-            beside["arrivals"] = arrivals.facts(started_utc_ns, workers)
-        if course is not None:
-            beside["stages"] = course_facts(course)
-        if self.options.part_of:
-            beside["part_of"] = self.options.part_of
-        beside["niceness"] = self._niceness
-        return document | {"labels": dict(self.options.labels)} | beside | self._money
+        return document | {
+            "labels": dict(self.options.labels),
+            "interleaved": len(self.targets) > 1,
+            "warmup_s": self.warmup_s,
+            "calibration": self.calibration,
+            "concurrency": self.concurrency.users * self.concurrency.arms,
+            **({} if arrivals is None else {"arrivals": arrivals.facts(started_utc_ns, workers)}),
+            **({} if course is None else {"stages": course_facts(course)}),
+            **({"part_of": self.options.part_of} if self.options.part_of else {}),
+            "niceness": self._niceness,
+            "prices": {
+                "as_of": self.prices.as_of,
+                "name": self.prices.name,
+                "models": {model: asdict(prices) for model, prices in self.prices.models.items()},
+            },
+            "budget_usd": self.options.budget_usd,
+            "estimate_usd": None if usd is None else list(usd),
+        }
 
     @property
-    def host(self) -> dict[str, Any]:
+    def host_facts(self) -> dict[str, Any]:
         """The facts of the machine of this process, as `hosts` of run.json has them."""
-        cited = None if self.calibration is None else dict(self.calibration)
-        return named_host() | {"calibration": cited, "niceness": self._niceness}
+        return named_host() | {"calibration": self.calibration, "niceness": self._niceness}
 
     @property
     def _niceness(self) -> int:
@@ -189,28 +200,16 @@ class Planned:
             "proxy": proxy if service_options.proxy else None,
         }
 
-    @property
-    def _money(self) -> dict[str, Any]:
-        """Prices, and what the run may cost."""
-        usd = None if self.sessions is None else estimate(self.quotes, self.sessions)
-        models = {model: asdict(prices) for model, prices in self.prices.models.items()}
-        return {
-            "prices": {"as_of": self.prices.as_of, "name": self.prices.name, "models": models},
-            "budget_usd": self.options.budget_usd,
-            "estimate_usd": None if usd is None else list(usd),
-        }
-
 
 def kind_of(plays: Mapping[str, Plays], targets: Sequence[Target]) -> SessionKind:
     """What the sessions of these plays do; of those that call an agent, how the first one is called."""
-    called = next((kind for target in targets for kind in AGENTS if target.dialect.name == kind), None)
-    if called is not None:
-        return called
-    return "voice" if any(fact["chunk_ms"] for fact in script_facts(plays)) else "text"
+    spoken = any(fact["chunk_ms"] for fact in script_facts(plays))
+    calls = (kind for target in targets for kind in AGENTS if target.dialect.name == kind)
+    return next(calls, "voice" if spoken else "text")
 
 
 def check_two(targets: Sequence[Target]) -> None:
-    """Raises UsageError where there are not two targets."""
+    """Raise UsageError unless there are two targets."""
     if len(targets) != 2:
         named = ", ".join(target.label for target in targets)
         raise UsageError(f"--until-decided compares two targets, and this run has {named}: name two with --targets A,B")
@@ -230,12 +229,19 @@ def planned(environment: Environment) -> Planned:
     plays = plays_of_arms(scripts, targets)
     users = load_model.users or peak_users(parsed, environment.shape_class)
     sessions = check_cost(targets, users, options.asked_sessions, yes=options.yes)
-    prices = load_price_table(options.service_options.prices)
-    at_a_time = concurrency(environment, users, sessions=sessions, arms=len(targets))
-    calibration = citation(state_folder(os.environ), kind_of(plays, targets), tls=any(target.tls for target in targets))
-    warm_s = _warmup_s(environment, load_model, options, targets, plays)
-    priority = available_priority() if options.priority else None
-    return Planned(options, targets, plays, sessions, prices, at_a_time, calibration, warm_s, priority, load_model)
+    tls = any(target.tls for target in targets)
+    return Planned(
+        options,
+        targets,
+        plays,
+        sessions,
+        load_price_table(options.service_options.prices),
+        concurrency(environment, users, sessions=sessions, arms=len(targets)),
+        citation(state_folder(os.environ), kind_of(plays, targets), tls=tls),
+        _warmup_s(environment, load_model, options, targets, plays),
+        available_priority() if options.priority else None,
+        load_model,
+    )
 
 
 def _warmup_s(
@@ -283,25 +289,16 @@ def ramp_up_s(users: int, spawn_rate: float, per_minute: Iterable[float | None])
 
 
 def session_s(scripts: Iterable[Script]) -> float:
-    """How long the longest session takes without replies, which are not known before: the caller's speech and pauses.
-
-    Pauses that are drawn count by their mean; sounds during silence with the wait for a reply to them.
-    """
+    """The longest session's speech and pauses, random ones by their mean; sounds in silence with their wait."""
     return max((script.lasts_s for script in scripts), default=0.0)
 
 
 def per_minute_of(targets: Sequence[Target], connect_rate: float | None) -> list[float | None]:
-    """How many connections each arm may start in a minute; None for no limit.
-
-    Arms that call the same deployment share its rate, for they share its quota.
-    """
-    sharing = Counter(_deployment(target) for target in targets)
+    """Connections that each arm may start in a minute, None for no limit; arms of one deployment share its quota."""
+    deployments = [(target.host, target.port, target.model) for target in targets]
+    sharing = Counter(deployments)
     rates = [target.connects_per_min if connect_rate is None else connect_rate for target in targets]
-    return [rate / sharing[_deployment(target)] if rate else None for target, rate in zip(targets, rates, strict=True)]
-
-
-def _deployment(target: Target) -> tuple[str, int, str | None]:
-    return target.host, target.port, target.model
+    return [rate / sharing[of] if rate else None for rate, of in zip(rates, deployments, strict=True)]
 
 
 MANY_SESSIONS = 20
@@ -330,20 +327,14 @@ class Concurrency:
 
 
 def concurrency(environment: Environment, users: int, *, sessions: int | None, arms: int) -> Concurrency:
-    """The concurrency of a run of so many users that opens so many sessions in each arm, None for no limit.
-
-    Locust's own options are there where it runs. A master has workers that were started by hand, too.
-    """
+    """Users, or sessions of an arm if fewer, at a time (None: no limit). A master may have workers started by hand."""
     parsed, workers = environment.parsed_options, getattr(environment.runner, "worker_count", 0)
     options = (int(getattr(parsed, name, None) or 1) for name in ("processes", "expect_workers"))
     return Concurrency(users if sessions is None else min(users, sessions), arms, max(*options, workers))
 
 
 def peak_users(parsed: Any, shape: Any) -> int:
-    """The most users at a time: of a load shape its largest stage, where it has `stages` as Locust's examples do.
-
-    What another shape will ask for is known to nobody before; then it is what --users says.
-    """
+    """The largest of a load shape's `stages`, if it has such as Locust's examples do; else --users."""
     stages = getattr(shape, "stages", None) or ()
     of_stages = [stage.get("users") for stage in stages if isinstance(stage, Mapping)]
     return max((users for users in of_stages if isinstance(users, int)), default=int(parsed.num_users or 1))
@@ -352,8 +343,7 @@ def peak_users(parsed: Any, shape: Any) -> int:
 def process_advice(concurrency: Concurrency, cited: Mapping[str, Any] | None, cores: int) -> list[str]:
     """The line before a run whose processes get more sessions than this machine is trusted with; none before others.
 
-    `cited`: this machine's calibration as run.json has it, None where there is none; then the line asks for one where
-    there are more sessions than a calibration begins with. `cores`: how many the run may use.
+    `cited`: this machine's calibration as run.json has it; None: the line asks for one if there are many sessions.
     """
     here = f"{concurrency.per_process:,} sessions in one process"
     if cited is None:
@@ -364,16 +354,12 @@ def process_advice(concurrency: Concurrency, cited: Mapping[str, Any] | None, co
     changed = "".join(f", {change}" for change in cited.get("stale", ()))
     trusted = f"{at_least(cited.get('ended', ''))}{cited['sessions']:,} {cited['kind']} sessions"
     beyond = f"{here} are more than this machine is trusted with: {trusted} (calibrated on {cited['date']}{changed})"
-    return [f"{beyond}; {_needed(concurrency.processes_for(cited['sessions']), cores)}"]
-
-
-def _needed(processes: int | None, cores: int) -> str:
+    processes = concurrency.processes_for(cited["sessions"])
     if processes is None:
-        return f"no number of processes is enough for this load; {OFF}"
-    if processes <= cores:
-        return f"this load takes --processes {processes}; with fewer, {OFF}"
+        return [f"{beyond}; no number of processes is enough for this load; {OFF}"]
     machines = f"{-(-processes // cores)} machines with {cores} core{'s' * (cores > 1)} each"
-    return f"this load takes {processes} processes, on {machines}; with fewer, {OFF}"
+    needed = f"--processes {processes}" if processes <= cores else f"{processes} processes, on {machines}"
+    return [f"{beyond}; this load takes {needed}; with fewer, {OFF}"]
 
 
 @dataclass(frozen=True)
@@ -398,19 +384,15 @@ def hosts_advice(concurrency: Concurrency, hosts: Sequence[PlayingHost]) -> list
         trusted = ", ".join(f"{host.name} {host.cited['sessions']:,}" for host in beyond if host.cited is not None)
         said.append(f"more than they are trusted with ({trusted}); {OFF}: start more workers")
     if unknown:
-        said.append(
-            f"{', '.join(unknown)} {'is' if len(unknown) == 1 else 'are'} not calibrated: run `rtbench calibrate` there"
-        )
+        are = "is" if len(unknown) == 1 else "are"
+        said.append(f"{', '.join(unknown)} {are} not calibrated: run `rtbench calibrate` there")
     if crowded:
         said.append(f"too few cores: {', '.join(crowded)}")
     return [f"{load}: {'; '.join(said) or 'each is trusted with as many'}"]
 
 
 def check_cost(targets: Iterable[Target], users: int, sessions: int | None, *, yes: bool) -> int | None:
-    """How many sessions each arm may open, None for no limit: someone else's host gets 20 unless more are meant.
-
-    Raises UsageError where more than that were asked for.
-    """
+    """How many sessions each arm may open (None: any): 20 at other hosts. Raises UsageError if more are asked for."""
     hosts = Counter(target.host for target in targets if not target.loopback)
     if not hosts or yes:
         return sessions
@@ -425,9 +407,8 @@ def check_shares(concurrency: Concurrency, sessions: int | None) -> None:
     """Every process needs a user and a session of its own, or it never has its part of them done."""
     processes = concurrency.processes
     if sessions is not None and processes > concurrency.users:
-        raise UsageError(
-            f"{processes} processes with --sessions need at least {processes} users and sessions: lower --processes"
-        )
+        needs = f"need at least {processes} users and sessions"
+        raise UsageError(f"{processes} processes with --sessions {needs}: lower --processes")
 
 
 def check_descriptors(concurrency: Concurrency) -> None:

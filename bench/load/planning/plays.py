@@ -11,14 +11,7 @@ from typing import Any
 import msgspec
 
 from bench.errors import ScriptError, UsageError
-from bench.load.planning.tasks import (
-    SessionTask,
-    of_class,
-    rehearsed,
-    script_name,
-    script_path,
-    tasks_of,
-)
+from bench.load.planning.tasks import SessionTask, of_class, rehearsed, script_path, tasks_of
 from bench.plan.conversation import History
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import Script, Task, load_script, unfilled_names, varied
@@ -56,7 +49,8 @@ def loaded_scripts(user_classes: Iterable[Any], environment: object = None) -> S
                     loaded[path] = load_script(path)
                 scripts[user, task] = loaded[path]
             else:
-                scripts[user, task] = _rehearsed(user, script_name(user, task.does, len(tasks)), task.does, environment)
+                name = user.__name__ if len(tasks) == 1 else f"{user.__name__}.{task.does.__name__}"
+                scripts[user, task] = _rehearsed(user, name, task.does, environment)
     seen: dict[str, Script] = {}
     for script in scripts.values():
         other = seen.setdefault(script.name, script)
@@ -85,10 +79,7 @@ def with_history(scripts: Scripts, history: History) -> Scripts:
 
 
 def plays_of_arms(scripts: Scripts, targets: Iterable[Target]) -> dict[str, Plays]:
-    """What is played at each target, by its label; prepared once for those where it is the same.
-
-    Raises UsageError for settings that the dialect lacks, and for a variant's that do not go with a script.
-    """
+    """Prepare what is played at each target, by its label. Raises UsageError for unfit settings."""
     prepared: dict[tuple[Dialect, bytes], Plays] = {}
     arms = {}
     for target in targets:
@@ -102,10 +93,7 @@ def plays_of_arms(scripts: Scripts, targets: Iterable[Target]) -> dict[str, Play
 def prepared_plays(
     scripts: Scripts, dialect: Dialect, session: Mapping[str, Any] = NO_SETTINGS, source: str = ""
 ) -> Plays:
-    """Every script's messages, once for all who play it. `session`: settings instead of the scripts' own.
-
-    Raises UsageError as above; `source` says where such settings stand.
-    """
+    """Prepare every script's messages. `session`: settings in their stead, given in `source`. Raises UsageError."""
     prepared: dict[str, Repertoire] = {}
     for (user, _), script in scripts.items():
         if script.name not in prepared:
@@ -124,11 +112,11 @@ def _prepared(user: type, script: Script, dialect: Dialect, session: Mapping[str
 
 def longest_turn_s(scripts: Iterable[Script]) -> float:
     """How long a turn under way may take at most, by its speech and its limit: a run's end waits no longer for it."""
-    longest = 0.0
-    for script in scripts:
-        speech_s = max((pcm.seconds for turn in script.turns for pcm in turn.recordings), default=0.0)
-        longest = max(longest, speech_s + script.timeouts.turn)
-    return longest + SPARE_S
+    longest_s = (
+        max((pcm.seconds for turn in script.turns for pcm in turn.recordings), default=0.0) + script.timeouts.turn
+        for script in scripts
+    )
+    return max(longest_s, default=0.0) + SPARE_S
 
 
 def script_notices(played: Iterable[Script]) -> list[str]:
@@ -149,19 +137,19 @@ def script_notices(played: Iterable[Script]) -> list[str]:
 
 def script_facts(arms: Mapping[str, Plays]) -> list[dict[str, Any]]:
     """What run.json says of the scripts, of each as it is played in each arm, by the arm's label."""
-    return list(
-        {
-            (label, user.scenario_name(), each.script.name): {"target": label} | _facts(user.scenario_name(), each)
-            for label, plays in arms.items()
-            for (user, _), each in plays.items()
-        }.values()
-    )
+    played = {
+        (label, user.scenario_name(), repertoire.script.name): repertoire
+        for label, plays in arms.items()
+        for (user, _), repertoire in plays.items()
+    }
+    return [_facts(label, scenario, repertoire) for (label, scenario, _), repertoire in played.items()]
 
 
-def _facts(scenario: str, repertoire: Repertoire) -> dict[str, Any]:
-    script, session = repertoire.script, repertoire.script.session
-    first = repertoire.session(0, 0)
+def _facts(target: str, scenario: str, repertoire: Repertoire) -> dict[str, Any]:
+    script, session, first = repertoire.script, repertoire.script.session, repertoire.session(0, 0)
+    full_duplex, detection = not repertoire.dialect.has_turn_events, session.turn_detection
     return {
+        "target": target,
         "name": script.name,
         "scenario": scenario,
         "digest": script.digest,
@@ -170,15 +158,15 @@ def _facts(scenario: str, repertoire: Repertoire) -> dict[str, Any]:
         "think_s": None if script.turns_planned is None else round(script.think_s, 3),
         "chunk_ms": min((turn.chunk_ns // NS_PER_MS for turn in first.turns if turn.chunk_ns), default=None),
         "output": "audio" if any(turn.plan.wants_audio for turn in first.turns) else "text",
-        "turn_detection": session.turn_detection.type if session.turn_detection else "none",
-        "turn_detection_settings": session.turn_detection.given if session.turn_detection else None,
+        "turn_detection": detection.type if detection else "none",
+        "turn_detection_settings": detection.given if detection else None,
         "input_format": first.input_format.name,
         "output_format": first.output_format.name,
         "extra": session.extra,
         "fillers": repertoire.dialect.fillers(session),
         "jitter_buffer_ms": script.jitter_buffer_ms,
-        "reply_silence_ms": None if repertoire.dialect.has_turn_events else script.reply_silence_ms,
-        "answer_min_ms": None if repertoire.dialect.has_turn_events else script.answer_min_ms,
+        "reply_silence_ms": script.reply_silence_ms if full_duplex else None,
+        "answer_min_ms": script.answer_min_ms if full_duplex else None,
         "background_snr_db": script.background_noise.snr_db if script.background_noise else None,
         "variables": len(script.variables.rows) if script.variables else None,
         "timeouts": asdict(script.timeouts),
@@ -211,4 +199,4 @@ def _auth_fact(auth: Auth) -> str | None:
     """As `--auth` calls it."""
     if isinstance(auth, Entra):
         return "entra" if auth.kind == "default" else auth.kind
-    return None if auth is None else auth.scheme.lower() if auth.scheme == "Basic" else "key"
+    return None if auth is None else "basic" if auth.scheme == "Basic" else "key"

@@ -28,10 +28,7 @@ LOOPBACK = "127.0.0.1"
 
 
 class Environment(Protocol):
-    """Locust's `Environment`, of one process. `runner` is Locust's, too: local, a master's or a worker's.
-
-    `shape_class`: its load shape, which is an object; None where --users and --run-time say what is played.
-    """
+    """Locust's `Environment`, of one process. `shape_class`: its load shape, which is an object, or None."""
 
     runner: Any
     events: Any
@@ -65,10 +62,6 @@ def _text(value: object, option: str) -> str | None:
     return str(value) if value else None
 
 
-def _switch(value: object, option: str) -> bool:
-    return bool(value)
-
-
 def _rate(value: object, option: str) -> float | None:
     """Calls a second; None where nothing is given."""
     if value in (None, ""):
@@ -84,8 +77,7 @@ def _path(value: object, option: str) -> Path | None:
 
 
 def _budget(value: object, option: str) -> float | None:
-    budget_usd = _number(value, option)
-    if budget_usd == 0:
+    if (budget_usd := _number(value, option)) == 0:
         raise UsageError(f"{option} must be more than 0 USD")
     return budget_usd
 
@@ -188,6 +180,10 @@ class RunOption:
         """What a parser has read of it, as the run takes it. Raises UsageError."""
         return self.read(getattr(parsed, self.name), self.flag)
 
+    def add_to(self, parser: Any) -> None:
+        """Add the option to Locust's parser; it can be `LOCUST_<NAME>` too."""
+        _add(parser, self.flag, self.name, self.note, metavar=self.metavar, **self.more)
+
 
 def valued(metavar: str, note: str, read: Any = _text, *, shapes: bool = False, flag: str = "", **more: Any) -> Any:
     """A field of `Options` whose option takes a value: see `RunOption`. `flag`: where it is not the field's name."""
@@ -196,7 +192,9 @@ def valued(metavar: str, note: str, read: Any = _text, *, shapes: bool = False, 
 
 def switch(note: str, *, shapes: bool = False) -> Any:
     """A field of `Options` whose option is given or not."""
-    return field(metadata={OPTION: RunOption(None, note, _switch, shapes, more={"action": "store_true"})})
+    return field(
+        metadata={OPTION: RunOption(None, note, lambda value, _: bool(value), shapes, more={"action": "store_true"})}
+    )
 
 
 @dataclass(frozen=True)
@@ -366,19 +364,19 @@ SHAPE = frozenset(option.name for option in RUN_OPTIONS.values() if option.shape
 kept, and what caps the cost is chosen by who starts the process; see `bench.load.runners.web_ui`."""
 
 
+def _add(parser: Any, flag: str, name: str, note: str, **settings: Any) -> None:
+    told = {key: value for key, value in settings.items() if value}
+    parser.add_argument(flag, env_var=f"LOCUST_{name.upper()}", include_in_web_ui=name in SHAPE, help=note, **told)
+
+
 def add_options(parser: Any) -> None:
-    """Register our options with Locust's parser; each can be `LOCUST_<NAME>` too."""
-
-    def add(flag: str, name: str, note: str, **settings: Any) -> None:
-        told = {key: value for key, value in settings.items() if value}
-        variable = f"LOCUST_{name.upper()}"
-        parser.add_argument(flag, env_var=variable, include_in_web_ui=name in SHAPE, help=note, **told)
-
+    """Register our options with Locust's parser."""
     for service in OPTIONS.values():
         kind = int if service.kind is int else None
-        add(service.flag, service.name, service.note, metavar=service.metavar, choices=service.words, type=kind)
+        words = {"metavar": service.metavar, "choices": service.words, "type": kind}
+        _add(parser, service.flag, service.name, service.note, **words)
     for option in (*RUN_OPTIONS.values(), *OF_PROCESSES):
-        add(option.flag, option.name, option.note, metavar=option.metavar, **option.more)
+        option.add_to(parser)
 
 
 OF_CHECK = (
@@ -409,9 +407,7 @@ def add_command(parser: Any) -> None:
     parser.error = refuse
     parser.set_defaults(headless=True, loglevel="WARNING", **{COMMAND: True})
     for option in OF_CHECK:
-        variable = f"LOCUST_{option.name.upper()}"
-        told = {"metavar": option.metavar, "env_var": variable, "include_in_web_ui": False}
-        parser.add_argument(option.flag, help=option.note, **told, **option.more)
+        option.add_to(parser)
 
 
 def is_command(parsed: Any) -> bool:
@@ -421,8 +417,7 @@ def is_command(parsed: Any) -> bool:
 
 def worker_timeout_s(parsed: Any) -> float:
     """What `--worker-timeout` says, in seconds. Raises UsageError for less than a worker takes to end."""
-    seconds: float = RUN_OPTIONS["worker_timeout_s"].of(parsed)
-    return seconds
+    return _timeout(parsed.worker_timeout, RUN_OPTIONS["worker_timeout_s"].flag)
 
 
 def users_of(value: object) -> int | None:

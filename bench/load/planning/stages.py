@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 from bench.shapes import Field, OneOrMore, Schema, Shape, Table
 from bench.yaml_file import Value, read_yaml
@@ -33,16 +33,14 @@ A_SPAN = "a time such as 90, 90s, 2m or 1m30s"
 LoadKind = Literal["arrivals", "sessions"]
 
 
-@dataclass(frozen=True)
-class LoadLevel:
+class LoadLevel(NamedTuple):
     """A level of load: calls that arrive in a second, or sessions that are open."""
 
     kind: LoadKind
     value: float
 
 
-@dataclass(frozen=True)
-class LoadStage:
+class LoadStage(NamedTuple):
     """A part of a course: the level goes to `target` in a straight line, in so many seconds."""
 
     duration_s: float
@@ -85,7 +83,7 @@ class LoadCourse:
 
 
 def rate_per_s(text: str) -> float | None:
-    """The calls a second that a rate says, as of RATES; None where the text is none, or more than can be."""
+    """The calls a second of a rate, as of RATES; None where the text is none, or exceeds MOST_PER_S."""
     match = re.fullmatch(RATE, text.strip(), re.ASCII)
     per_s = float(match[1]) / PER_S[match[2]] if match else -1.0
     return per_s if 0 <= per_s <= MOST_PER_S else None
@@ -139,29 +137,25 @@ STAGE: Table[tuple[float, LoadLevel]] = Table(
     },
     lambda duration, target: (duration, target),
 )
-FILE: Table[dict[str, Any]] = Table(
+FILE: Table[tuple[LoadLevel, tuple[tuple[float, LoadLevel], ...]]] = Table(
     {
         "start": Field(Level(), "The load at the beginning; left out: none."),
         "stages": Field(OneOrMore(STAGE), "One after another; the run ends with the last.", True),
     },
-    lambda **given: given,
+    lambda stages, start=None: (start or LoadLevel("sessions", 0), stages),
 )
 
 
 def load_course(path: Path) -> LoadCourse:
     """Read the stages of a file. Raises ScriptError with the line."""
     value = read_yaml(path, "the file")
-    given = FILE.read(value)
-    stages: tuple[tuple[float, LoadLevel], ...] = given["stages"]
-    levels = [*([given["start"]] if "start" in given else []), *(target for _, target in stages)]
+    start, stages = FILE.read(value)
+    levels = [start, *(target for _, target in stages)]
     kinds = {level.kind for level in levels if level.value or level.kind == "arrivals"} or {"sessions"}
     if len(kinds) > 1:
         raise value.refuse("must have rates of calls, such as 30/min, or numbers of sessions: not both")
-    course = LoadCourse(
-        kinds.pop(),
-        given["start"].value if "start" in given else 0.0,
-        tuple(LoadStage(duration_s, target.value) for duration_s, target in stages),
-    )
+    staged = tuple(LoadStage(duration_s, target.value) for duration_s, target in stages)
+    course = LoadCourse(kinds.pop(), start.value, staged)
     if not course.length_s:
         raise value.refuse("must last: all of its stages together take no time")
     if not course.peak:

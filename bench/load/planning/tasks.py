@@ -73,14 +73,9 @@ def tasks_of(user_class: Any) -> list[SessionTask]:
 
 
 def script_path(user_class: type, task: SessionTask, path: Path) -> Path:
-    """Where a script is: seen from the file of the class, or of the base class from which it has the task."""
+    """Where a script is: seen from the file of the class that defines the task."""
     owners = [base for base in user_class.__mro__ if task in getattr(base, "declared_tasks", ())]
     return (Path(inspect.getfile(owners[-1])).parent / path).resolve()
-
-
-def script_name(user_class: type, method: Task, tasks: int) -> str:
-    """The name of a script that is written in Python: the class's, and the method's where the class has more tasks."""
-    return user_class.__name__ if tasks == 1 else f"{user_class.__name__}.{method.__name__}"
 
 
 def rehearsed(name: str, method: Task, user: Callable[[], Caller], settings: Mapping[str, Any]) -> Script:
@@ -111,9 +106,9 @@ def rehearsed(name: str, method: Task, user: Callable[[], Caller], settings: Map
     return replace(built, name=name, digest=digest, task=method, reader=reader)
 
 
-def file_of(method: Task) -> Path:
-    """The file in which a method stands, whatever decorates it."""
-    return Path(inspect.getfile(inspect.unwrap(method))).resolve()
+def file_of(made: Any) -> Path:
+    """The file in which a class stands, or a method, whatever decorates it."""
+    return Path(inspect.getfile(inspect.unwrap(made))).resolve()
 
 
 def at_its_line(error: UsageError, path: Path, name: str) -> ScriptError:
@@ -127,12 +122,7 @@ def of_class(user_class: Any, problem: str) -> ScriptError:
         line = inspect.getsourcelines(user_class)[1]
     except OSError:  # a class that was not written as one
         line = None
-    return ScriptError(class_file(user_class), line, f"{user_class.__name__}: {problem}")
-
-
-def class_file(user_class: type) -> Path:
-    """The file in which a class stands."""
-    return Path(inspect.getfile(user_class)).resolve()
+    return ScriptError(file_of(user_class), line, f"{user_class.__name__}: {problem}")
 
 
 def _line(error: BaseException, path: Path) -> int | None:
@@ -302,10 +292,7 @@ class Rehearsal(CallSteps):
 
 
 def act(user: Caller, task: Callable[[Any], object], call: CallSteps) -> Exception | None:
-    """Let a user do a task, until it is done or the session is over.
-
-    Returns the task's word to Locust (StopUser, RescheduleTask, …) where it has one; what else it raises passes.
-    """
+    """Let a user do a task until it or the session is over. Returns the task's word to Locust (StopUser, …), if any."""
     user._call = call
     try:
         task(user)
@@ -344,26 +331,23 @@ class Turn:
     @property
     def outcome(self) -> str:
         """How it ended: `ok`, or one of the outcomes of docs/metrics.md. In a rehearsal it is `ok`."""
-        turn = self._over()
-        return "ok" if turn is None else turn.outcome
+        return turn.outcome if (turn := self._over()) else "ok"
 
     @property
     def input_text(self) -> str:
         """The words of the caller's speech, where the session transcribes it; "" where not, and in a rehearsal."""
-        turn = self._over()
-        return "" if turn is None else turn.input_text
+        return turn.input_text if (turn := self._over()) else ""
 
     @property
     def reply_text(self) -> str:
         """The words of the reply; "" in a rehearsal."""
-        turn = self._over()
-        return "" if turn is None else turn.reply_text
+        return turn.reply_text if (turn := self._over()) else ""
 
     @property
     def metrics(self) -> Mapping[str, float]:
         """The turn's metrics that are times, in ms, by their names; none in a rehearsal."""
-        turn = self._over()
-        return {} if turn is None else {name: ns / NS_PER_MS for name, ns in turn.metrics_ns().items()}
+        times_ns = turn.metrics_ns() if (turn := self._over()) else {}
+        return {name: ns / NS_PER_MS for name, ns in times_ns.items()}
 
     def _over(self) -> TurnObservation | None:
         """Wait for its end. None in a rehearsal."""

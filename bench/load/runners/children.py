@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import gevent
 from gevent.os import posix_spawn, waitpid
@@ -23,7 +23,7 @@ from gevent.os import posix_spawn, waitpid
 from bench.clock import monotonic_ns
 from bench.cpu import LOWERED
 from bench.errors import UsageError
-from bench.installation import KILLED_S, own_environment, python_command
+from bench.installation import KILLED_S, last_line, own_environment, python_command
 from bench.units import NS_PER_S
 
 ANSWER_S = 120.0
@@ -35,15 +35,8 @@ TIMED_OUT = 124
 
 
 def child_answer(called: Sequence[str], *, late: str, failed: str) -> Any:
-    """Return the JSON that a command prints. Raises UsageError with the last line of its error, or with `failed`.
-
-    `late`: what is said if it takes longer than ANSWER_S.
-    """
-    environment = own_environment(os.environ)
-    try:
-        ended = subprocess.run(called, capture_output=True, text=True, env=environment, check=False, timeout=ANSWER_S)
-    except subprocess.TimeoutExpired:
-        raise UsageError(f"{late}: is the machine busy?") from None
+    """Return the JSON that a command prints. Raises UsageError: its last line, `failed`, or `late` after ANSWER_S."""
+    ended = run_child(called, ANSWER_S, f"{late}: is the machine busy?", FORCE_COLOR="")  # its error is quoted
     if ended.returncode != 0:
         raise UsageError(last_line(ended.stderr, failed))
     return json.loads(ended.stdout)
@@ -52,18 +45,17 @@ def child_answer(called: Sequence[str], *, late: str, failed: str) -> Any:
 def run_command(
     command: str, folder: Path, longest_s: float, *options: str, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command of `rtbench` on the folder."""
     called = python_command("rtbench.cli.app", command, str(folder), *options)
-    return run_child(called, longest_s, f"rtbench {command} {folder}", **variables)
+    return run_child(called, longest_s, too_long(f"rtbench {command} {folder}", longest_s), **variables)
 
 
-def run_child(
-    called: Sequence[str], longest_s: float, again: str, **variables: str
-) -> subprocess.CompletedProcess[str]:
-    """Run one of our modules, for a terminal as wide as ours, and end it if it takes too long.
+def too_long(again: str, longest_s: float) -> str:
+    """What is said of a child that takes too long. `again`: the command by which a user repeats it."""
+    return f"`{again}` took longer than {longest_s / 60:.0f} min and was ended; no row is lost: {again}"
 
-    `again`: the command by which a user repeats it.
-    """
+
+def run_child(called: Sequence[str], longest_s: float, late: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run one of our modules, for a terminal as wide as ours, and end it if it takes too long: `late` is its error."""
     terminal = {"COLUMNS": str(shutil.get_terminal_size().columns), "FORCE_COLOR": "1"} if sys.stdout.isatty() else {}
     try:
         return subprocess.run(
@@ -76,13 +68,7 @@ def run_child(
             timeout=longest_s,
         )
     except subprocess.TimeoutExpired:
-        said = f"took longer than {longest_s / 60:.0f} min and was ended; no row is lost: {again}"
-        return subprocess.CompletedProcess(called, TIMED_OUT, "", f"`{again}` {said}")
-
-
-def last_line(errors: str, otherwise: str) -> str:
-    """Return the last line of a child's standard error, without `rtbench: `; `otherwise` if it printed nothing."""
-    return (errors.strip().splitlines() or [otherwise])[-1].removeprefix("rtbench: ")
+        return subprocess.CompletedProcess(called, TIMED_OUT, "", late)
 
 
 def output_of(command: Sequence[str], longest_s: float = LONGEST_S) -> str:
@@ -91,7 +77,11 @@ def output_of(command: Sequence[str], longest_s: float = LONGEST_S) -> str:
     Raises OSError with the last line of its error if it fails, and if it takes longer than `longest_s`.
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors, Path(os.devnull).open("rb") as nothing:
-        pid = _spawned(command, nothing, output, errors)
+        gevent.get_hub().loop.install_sigchld()  # gevent does so once the child runs, which may have ended by then
+        streams = [(os.POSIX_SPAWN_DUP2, file.fileno(), place) for place, file in enumerate((nothing, output, errors))]
+        environment = own_environment(os.environ) | ONE_THREAD
+        # in a session of its own: Ctrl-C is not for it
+        pid = int(posix_spawn(command[0], command, environment, file_actions=streams, setsid=True))
         status = None
         try:
             os.setpriority(os.PRIO_PROCESS, pid, LOWERED)
@@ -102,16 +92,18 @@ def output_of(command: Sequence[str], longest_s: float = LONGEST_S) -> str:
                 _status(pid, KILLED_S)
         if status is None:
             raise OSError(f"it took longer than {longest_s:g} s, and was ended")
+        for file in (output, errors):
+            file.seek(0)
         if status != 0:
-            raise OSError(last_line(_text(errors), f"status {status}"))
-        return _text(output)
+            raise OSError(last_line(errors.read().decode(errors="replace"), f"status {status}"))
+        return output.read().decode(errors="replace")
 
 
 def _status(pid: int, longest_s: float) -> int | None:
     """Wait for a child's exit status; return None if it takes longer than `longest_s`.
 
-    The loop hears of children by SIGCHLD alone, which is lost where somebody else has its handler. So that is set and
-    the signal given again each second: then the loop looks at all of them.
+    The loop learns of children by SIGCHLD alone, which is lost where its handler was replaced. So each second that is
+    set again and the signal given: then the loop looks at all children.
     """
     loop = gevent.get_hub().loop
     until_ns = monotonic_ns() + int(longest_s * NS_PER_S)
@@ -123,16 +115,3 @@ def _status(pid: int, longest_s: float) -> int | None:
         loop.install_sigchld()
         os.kill(os.getpid(), signal.SIGCHLD)
     return None
-
-
-def _spawned(command: Sequence[str], *files: IO[bytes]) -> int:
-    """Start the process in a session of its own: Ctrl-C is not for it. `files`: its first descriptors."""
-    gevent.get_hub().loop.install_sigchld()  # gevent does so once the child runs, which may have ended by then
-    taken = [(os.POSIX_SPAWN_DUP2, file.fileno(), place) for place, file in enumerate(files)]
-    environment = own_environment(os.environ) | ONE_THREAD
-    return int(posix_spawn(command[0], command, environment, file_actions=taken, setsid=True))
-
-
-def _text(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode(errors="replace")

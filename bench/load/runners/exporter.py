@@ -22,6 +22,7 @@ from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.resources import Resource
 
 from bench.load.execution.progress import LiveKey, Outcomes, Times
+from bench.load.runners.tally import EXPORTED
 from bench.metrics import FIRST_DELTAS, outcome_class
 from bench.units import US_PER_S
 
@@ -47,10 +48,7 @@ class Exported(msgspec.Struct, frozen=True):
 
 
 class Told(msgspec.Struct, frozen=True):
-    """A process's report, as far as it is exported (`ProgressReport`), or, without one, whether the harness is late.
-
-    `times_us`: those of the keys `EXPORTED`.
-    """
+    """What is exported of a process's `ProgressReport`, or, without one, whether the load generator is overloaded."""
 
     worker: int = -1
     targets: Mapping[str, Mapping[str, float]] = {}
@@ -82,16 +80,21 @@ class Instruments:
         )
 
     def take(self, told: Told) -> None:
-        """Count what is told."""
         if told.late is not None:
             self._late.set(int(told.late))
             return
         before = self._before.get(told.worker, Told())
         self._before[told.worker] = told
         self._take_counts(told, before)
-        self._take_outcomes(told, before)
-        for label, steps in told.times_us.items():
-            for step, times in steps.items():
+        for label, steps in told.outcomes.items():
+            for step, outcomes in steps.items():
+                of_step = self._of(label, told.simulated) | {"rtbench.step": step}
+                last = before.outcomes.get(label, {}).get(step, {})
+                for outcome, count in outcomes.items():
+                    kind = {"rtbench.outcome": outcome, "rtbench.outcome_class": outcome_class(outcome)}
+                    self._turns.add(count - last.get(outcome, 0), of_step | kind)
+        for label, timed in told.times_us.items():
+            for step, times in timed.items():
                 self._take_times(self._of(label, told.simulated) | {"rtbench.step": step}, times)
 
     def _of(self, label: str, simulated: bool) -> dict[str, Any]:
@@ -112,17 +115,10 @@ class Instruments:
                 attributes,
             )
 
-    def _take_outcomes(self, told: Told, before: Told) -> None:
-        for label, steps in told.outcomes.items():
-            for step, outcomes in steps.items():
-                last = before.outcomes.get(label, {}).get(step, {})
-                for outcome, count in outcomes.items():
-                    kind = {"rtbench.outcome": outcome, "rtbench.outcome_class": outcome_class(outcome)}
-                    attributes = {"rtbench.step": step} | kind
-                    self._turns.add(count - last.get(outcome, 0), self._of(label, told.simulated) | attributes)
-
     def _take_times(self, attributes: Attributes, times: Iterable[tuple[LiveKey, list[int]]]) -> None:
         for key, values_us in times:
+            if key not in EXPORTED:
+                continue
             of_wait = {**attributes, "rtbench.metric": key.metric, "rtbench.measured_from": key.measured_from}
             for value_us in values_us:
                 wait_s = value_us / US_PER_S
@@ -163,7 +159,6 @@ def provider_of(run: Exported, environ: Mapping[str, str]) -> MeterProvider:
 
 
 def send_metrics(lines: Iterable[bytes], environ: Mapping[str, str]) -> None:
-    """Send what is told, until there are no more lines."""
     logging.getLogger("opentelemetry").disabled = True  # they say at each attempt what is said once here
     logging.disable()
     told = iter(lines)

@@ -1,19 +1,26 @@
-"""The end of a run: children decide, report, check and upload what was recorded."""
+"""The verdict of a run: its thresholds are read before it begins; at its end it is closed, decided and reported.
+
+Child processes do all of this; this one knows no thresholds. They are read before the run, so that a mistake in them
+costs no session, and stored in run.json, where `rtbench check` finds them.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 from bench.clock import utc_ns
 from bench.errors import INVALID_STATUS, USAGE_STATUS, UsageError
-from bench.installation import python_command
+from bench.installation import last_line, python_command
 from bench.live_line import text_width
-from bench.load.planning.planned import LONG_RUN_S
+from bench.load.planning.planned import LONG_RUN_S, Planned
+from bench.load.planning.run_options import OF_CHECK, is_command
 from bench.load.runners import children
 from bench.run import folder as files
 from bench.run import spool
@@ -28,6 +35,46 @@ DECIDED = (0, 1, 3, 4)
 """Exit statuses of a decision and a check: passed, failed or regressed, inconclusive, the run is invalid."""
 
 
+Thresholds = Mapping[str, Sequence[str]]
+"""Texts of thresholds by metric and filters, as run.json holds them."""
+
+
+def read_thresholds(plan: Planned, parsed: Any) -> Thresholds:
+    """Return a run's thresholds, of a file or its scripts. Raises UsageError. `parsed`: Locust's options."""
+    file, baseline = plan.options.thresholds, getattr(parsed, "baseline", None)
+    scripts = {script.name: script for script in plan.scripts if script.thresholds}
+    if file is None and baseline is None and not scripts:
+        return {}
+    asked = {
+        "file": None if file is None else str(file),
+        "scripts": [
+            {"path": str(script.path), "thresholds": None if script.task is None else script.thresholds}
+            for script in scripts.values()
+        ],
+        "baseline": baseline,
+        "targets": [target.label for target in plan.targets],
+        "lacking": plan.lacking,
+    }
+    thresholds: Thresholds = children.child_answer(
+        [*python_command("reports.gate"), json.dumps(asked)],
+        late=f"the thresholds were not read within {children.ANSWER_S:.0f} s",
+        failed="the thresholds could not be read",
+    )
+    return thresholds
+
+
+def check_options(parsed: Any, thresholds: Thresholds) -> list[str] | None:
+    """Return the options of `rtbench check`, None if nothing is judged. Raises UsageError for one without effect."""
+    if not is_command(parsed):
+        return None
+    given = {option.flag: value for option in OF_CHECK if (value := getattr(parsed, option.name))}
+    if thresholds or "--baseline" in given:
+        return [word for option in given.items() for word in option]
+    if given:
+        raise UsageError(f"{next(iter(given))} needs thresholds: add --thresholds FILE, or --baseline RUN")
+    return None
+
+
 @dataclass(frozen=True)
 class FinalizedRun:
     """A summary to print, and the exit status of the run; None for Locust's own."""
@@ -40,46 +87,39 @@ class FinalizedRun:
 def finalize_run(
     folder: Path, document: dict[str, Any], stopped: str, check_options: Sequence[str] | None = None
 ) -> FinalizedRun:
-    """Write Parquet, histograms, validity, the decision of a sequential run, and the report.
-
-    `check_options`: the options of `rtbench check`; None if the run is not checked.
-    """
+    """Close, decide and report a run. `check_options`: those of `rtbench check`; None if it is not checked."""
     document |= {"state": "closing", "ended_utc_ns": utc_ns(), "stop_reason": stopped}
     length_s = (document["ended_utc_ns"] - document["started_utc_ns"]) / NS_PER_S
     document["notices"] = [*document["notices"], *uncut(document, length_s)]
     with contextlib.suppress(OSError):  # a full disk was reported; the document of the start is still there
         files.write_document(folder, document)
     longest_s = longest_report_s(folder)
-    # the decision before the report, which shows it; either of them closes the folder
-    decided = (
-        children.run_child(python_command("rtbench.cli.decision", str(folder)), longest_s, f"rtbench check {folder}")
-        if "sequential_plan" in document
-        else None
-    )
+    decided = None
+    if "sequential_plan" in document:  # before the report, which shows it; either of them closes the folder
+        called = python_command("rtbench.cli.decision", str(folder))
+        decided = children.run_child(called, longest_s, children.too_long(f"rtbench check {folder}", longest_s))
     reported = children.run_command("report", folder, longest_s)
     if reported.returncode != 0:
-        return FinalizedRun("", children.last_line(reported.stderr, "the report could not be made"), USAGE_STATUS)
-    unusable = run_status(files.read_document(folder))
+        return _failed("", reported, "the report could not be made")
+    status = run_status(files.read_document(folder))
     summary = reported.stdout.rstrip("\n")
     if decided is not None:
         if decided.returncode not in DECIDED:
-            return FinalizedRun(
-                summary, children.last_line(decided.stderr, "the run could not be decided"), USAGE_STATUS
-            )
+            return _failed(summary, decided, "the run could not be decided")
         summary = with_sentence(summary, decided.stdout, text_width())
-        unusable = unusable or decided.returncode
+        status = status or decided.returncode
     if check_options is None:
-        return FinalizedRun(summary, "", unusable)
+        return FinalizedRun(summary, "", status)
     checked = children.run_command("check", folder, longest_s, *check_options)
     summary = f"{summary}\n\n{checked.stdout}".rstrip()
     if checked.returncode not in DECIDED:
-        return FinalizedRun(summary, children.last_line(checked.stderr, "the run could not be checked"), USAGE_STATUS)
-    return FinalizedRun(summary, "", joined_status(unusable or 0, checked.returncode))
+        return _failed(summary, checked, "the run could not be checked")
+    worst = next((bad for bad in (INVALID_STATUS, 1, 3) if bad in (status, checked.returncode)), 0)
+    return FinalizedRun(summary, "", worst)
 
 
-def joined_status(*statuses: int) -> int:
-    """Return the exit status of a run with several verdicts: the worst of them."""
-    return next((status for status in (INVALID_STATUS, 1, 3) if status in statuses), 0)
+def _failed(summary: str, child: CompletedProcess[str], problem: str) -> FinalizedRun:
+    return FinalizedRun(summary, last_line(child.stderr, problem), USAGE_STATUS)
 
 
 def upload_run(folder: Path, url: str) -> str:
@@ -89,7 +129,7 @@ def upload_run(folder: Path, url: str) -> str:
         "upload", folder, UPLOAD_S + size_bytes / UPLOADED_BYTES_PER_S, **{URL_VARIABLE: url}
     )
     if uploaded.returncode != 0:
-        raise UsageError(children.last_line(uploaded.stderr, "the folder could not be uploaded"))
+        raise UsageError(last_line(uploaded.stderr, "the folder could not be uploaded"))
     return uploaded.stdout.strip()
 
 

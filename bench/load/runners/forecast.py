@@ -18,14 +18,13 @@ from locust.env import Environment
 from locust.main import get_locustfiles_locally, merge_locustfiles_content
 
 from bench.errors import USAGE_STATUS, RtbenchError
-from bench.load.planning.estimate import estimate, estimate_words, priced
+from bench.load.planning.estimate import estimate, estimate_words
 from bench.load.planning.planned import Planned, planned, session_s
 from bench.load.runners import locust_events
 from bench.untrusted.sanitize import one_line
 
 
 def forecast(plan: Planned) -> dict[str, Any]:
-    """What a session of a plan takes."""
     quotes = plan.quotes
     return {
         "scenario": plan.scenario,
@@ -33,7 +32,7 @@ def forecast(plan: Planned) -> dict[str, Any]:
             {"name": target.label, "url": target.public_url, "loopback": target.loopback} for target in plan.targets
         ],
         "session_s": session_s(plan.scripts),
-        "session_usd": estimate(quotes, 1) if len(priced(quotes)) == len(quotes) else None,
+        "session_usd": estimate(quotes, 1),
         "cost": estimate_words(quotes, None),
         "connect_rate": min((rate for rate in plan.connect_rates if rate), default=None),
         "lacking": plan.lacking,
@@ -42,7 +41,6 @@ def forecast(plan: Planned) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print the forecast of a command line."""
     locust_events.register()
     classes, _, _, shape = merge_locustfiles_content(get_locustfiles_locally(parse_locustfile_option()))
     options = get_parser().parse_args()

@@ -28,7 +28,6 @@ LEAST_PAIRS, LEAST_TURNS = 10, 200
 MOST_OF_PLAN = 0.1
 PLAN, ANALYSIS = python_command("reports.looks", "plan"), python_command("reports.looks", "look")
 
-NO_THRESHOLDS: Mapping[str, Sequence[str]] = {}
 SequentialPlan = Mapping[str, Any]
 """`pairs`, `analyses` (sizes), `primary_metrics` (metric → thresholds), `level`, `spending`, `draws`; as in run.json.
 
@@ -49,8 +48,7 @@ def sequential_plan(
     scripts: Sequence[Mapping[str, Any]],
     *,
     lacking: Sequence[Mapping[str, Any] | None] = (),
-    thresholds: Mapping[str, Sequence[str]] = NO_THRESHOLDS,
-    command: Sequence[str] = PLAN,
+    thresholds: Mapping[str, Sequence[str]] | None = None,
 ) -> SequentialPlan:
     """Return the plan of a run. `scripts`: as `scripts_of` has them; `lacking`: what they can never show.
 
@@ -58,19 +56,19 @@ def sequential_plan(
 
     Raises UsageError for thresholds that cannot be used.
     """
-    of_one = {fact["name"]: {key: fact[key] for key in ("name", "turns", "steps")} for fact in scripts}
+    by_name = {fact["name"]: {key: fact[key] for key in ("name", "turns", "steps")} for fact in scripts}
     asked = {
         "metric": "ttft" if all(fact["output"] == "text" for fact in scripts) else "ttfa",
         "targets": list(dict.fromkeys(fact["target"] for fact in scripts)),
-        "scripts": list(of_one.values()),
+        "scripts": list(by_name.values()),
         "pairs": pairs,
         "every": options.interim_every,
         "lacking": lacking,
         "thresholds": str(options.thresholds) if options.thresholds else None,
-        "of_scripts": thresholds,
+        "of_scripts": thresholds or {},
     }
     plan: SequentialPlan = children.child_answer(
-        [*command, json.dumps(asked)],
+        [*PLAN, json.dumps(asked)],
         late=f"planning interim analyses took over {ANSWER_S:.0f} s",
         failed="the interim analyses could not be planned",
     )
@@ -117,10 +115,7 @@ class OverloadWatch:
 
 
 def is_due(looks: Sequence[int], held: int, pairs: int, tried: int) -> bool:
-    """Whether a look may be held, with so many pairs complete. `tried`: pairs at the last attempt.
-
-    The last of the planned looks is at the run's own end.
-    """
+    """Whether a look may be held. `tried`: pairs at the last attempt. The last planned look is at the end."""
     return held < len(looks) - 1 and pairs >= looks[held] and pairs > tried
 
 
@@ -144,9 +139,8 @@ class InterimAnalyses:
         self._stop, self._say = stop, say
         self._known = self._tried = self._held = 0
         self._lateness = OverloadWatch(self._sizes[-1], say=say, give_up=give_up)
-        self._late = self._ended = False
+        self._late, self._ended, self._trouble = False, False, ""
         self._looking: gevent.Greenlet | None = None
-        self._trouble = ""
 
     @property
     def standing(self) -> tuple[int, int]:
@@ -154,10 +148,9 @@ class InterimAnalyses:
         return self._held, len(self._sizes)
 
     def consider(self, pairs: int, turns: int = 0, late: str = "") -> None:
-        """Start a look where one is due. `pairs`: that are complete; asked again and again, a second apart.
+        """Start a look where one is due, by the complete `pairs` of the call before, whose rows are on the disk by now.
 
-        It goes by the number of the time before: their rows are on the disk by now. `late`: by which figure of so many
-        `turns` the harness is late; then no look is held.
+        `late`: why the load generator is overloaded, by so many `turns`; then no look is held.
         """
         known, self._known = self._known, pairs
         self._late = self._lateness.consider(late, pairs, turns)
@@ -182,7 +175,6 @@ class InterimAnalyses:
             self._stop(str(said["sentence"]))
 
     def end(self) -> None:
-        """Hold no further looks, and end the one under way."""
         self._ended = True
         if self._looking is not None:
             self._looking.kill()

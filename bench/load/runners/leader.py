@@ -17,13 +17,12 @@ from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS, USAGE_STATUS, Usage
 from bench.load.execution.arm import Arm, arms_of
 from bench.load.execution.pairs import WorkerSlot
 from bench.load.lifecycle import RunBegan, RunState, StopRequested
-from bench.load.planning.command import repeating_command
+from bench.load.planning.command_line import repeating_command
 from bench.load.planning.load_model import asked, load_model_of
 from bench.load.planning.planned import Planned, check_two
 from bench.load.planning.run_options import MOST_PAIRS, Environment, Options, is_command
 from bench.load.planning.stages import LoadCourse
-from bench.load.runners.finalized_run import finalize_run, holds_rows, upload_run
-from bench.load.runners.gating import Thresholds, check_options, read_thresholds
+from bench.load.runners import finalized_run
 from bench.load.runners.interim_analyses import InterimAnalyses, SequentialPlan, plan_words, scripts_of, sequential_plan
 from bench.load.runners.monitor import Monitor, Telemetry, check_installed
 from bench.load.runners.role import ProcessRole
@@ -63,7 +62,7 @@ class Leader(ProcessRole):
         super().__init__(environment)
         self._ran = False
         self._decision: SequentialPlan | None = None
-        self._thresholds: Thresholds = {}
+        self._thresholds: finalized_run.Thresholds = {}
         self._check_options: list[str] | None = None
         parsed = environment.parsed_options
         self._upload, parsed.upload = parsed.upload, None  # it may hold a signature, and options travel to workers
@@ -79,7 +78,10 @@ class Leader(ProcessRole):
         if is_command(parsed) and parsed.spawn_rate is None:
             parsed.spawn_rate = min(parsed.num_users or 1, MOST_SPAWNED_PER_S)
         self.prepare()
-        self._refuse_endless()
+        plan = self._planned
+        ends = plan.options.asked_sessions or plan.options.budget_usd or plan.load_model.length_s or parsed.run_time
+        if is_command(parsed) and not ends and self._environment.shape_class is None:  # nothing but a signal
+            raise UsageError("nothing ends this run: add --sessions 40 (calls in all) or -t 2m (how long it lasts)")
         self._set_users()
         web_ui = self._environment.web_ui
         if not parsed.headless:  # the web UI starts after this
@@ -89,13 +91,6 @@ class Leader(ProcessRole):
             add_tabs(web_ui, parsed.web_base_path, self._targets, self._report)
             if opened := open_words(web_ui):
                 self.say(opened)
-
-    def _refuse_endless(self) -> None:
-        """Raise UsageError for a run of `rtbench run` that nothing would end but a signal."""
-        plan, parsed = self._planned, self._parsed
-        ends = plan.options.asked_sessions or plan.options.budget_usd or plan.load_model.length_s or parsed.run_time
-        if is_command(parsed) and not ends and self._environment.shape_class is None:
-            raise UsageError("nothing ends this run: add --sessions 40 (calls in all) or -t 2m (how long it lasts)")
 
     def _set_users(self) -> None:
         """Have Locust bring as many users as what asks for sessions needs, or follow its course."""
@@ -115,8 +110,8 @@ class Leader(ProcessRole):
 
     def _plan(self) -> Planned:
         plan, self._decision = super()._plan(), None
-        self._thresholds = read_thresholds(plan, self._parsed)
-        self._check_options = check_options(self._parsed, self._thresholds)
+        self._thresholds = finalized_run.read_thresholds(plan, self._parsed)
+        self._check_options = finalized_run.check_options(self._parsed, self._thresholds)
         if plan.options.until_decided:
             pairs = plan.sessions or MOST_PAIRS
             self._decision = sequential_plan(
@@ -160,9 +155,9 @@ class Leader(ProcessRole):
             document["sequential_plan"] = dict(self._decision)
         if self._thresholds:
             document["thresholds"] = self._thresholds
-        said = {**settings, **self._planned.public_settings}
-        actions, judged = get_parser(default_config_files=[])._actions, is_command(self._parsed)
-        if command := repeating_command(said, actions, os.environ, judged=judged):
+        said = settings | self._planned.public_settings
+        actions = get_parser(default_config_files=[])._actions
+        if command := repeating_command(said, actions, os.environ, judged=is_command(self._parsed)):
             document["command"] = command
         files.write_document(folder, document)
         self._run.document, self._run.folder = document, folder
@@ -181,15 +176,14 @@ class Leader(ProcessRole):
         def stop(reason: str) -> None:
             self.tell(StopRequested(reason))
 
-        def give_up(cause: str) -> None:
-            stop(f"{GIVEN_UP}{cause}")
-
         plan = self._decision
         return Monitor(
             self._planned,
             self._screen,
             run_time_s=self._parsed.run_time or self._planned.load_model.length_s,
-            looks=None if plan is None else InterimAnalyses(folder, plan, stop=stop, give_up=give_up, say=self.say),
+            looks=None
+            if plan is None
+            else InterimAnalyses(folder, plan, stop=stop, give_up=lambda why: stop(GIVEN_UP + why), say=self.say),
             telemetry=Telemetry(folder.name, self._planned, self.say) if self._parsed.telemetry else None,
         )
 
@@ -199,23 +193,18 @@ class Leader(ProcessRole):
         monitor = self._run.monitor
         if monitor is not None:
             self._keep_budget(monitor)
-            monitor.tell_telemetry()
-            if self._state is RunState.RUNNING:
-                monitor.keep_looks()
-            monitor.show(self._state)
+            monitor.look(self._state)
 
     def _targets(self) -> list[TargetStanding]:
-        """How each target stands, or stood at the end of the last run."""
+        """The progress of each target, also at the end of the last run."""
         return [] if self._run.monitor is None else self._run.monitor.targets
 
     def _report(self) -> Path | None:
         """The page of the last run, once it is made."""
-        folder = self._run.folder
-        page = None if folder is None or not self._run.summary else folder / "report.html"
-        return page if page is not None and page.exists() else None
+        page = self._run.folder and self._run.folder / "report.html"
+        return page if page and self._run.summary and page.exists() else None
 
     def _keep_budget(self, monitor: Monitor) -> None:
-        """End the run where its processes have spent its budget together."""
         if self._state is RunState.RUNNING and (why := monitor.over_budget()):
             self.tell(StopRequested(why, spent=True))
 
@@ -233,20 +222,16 @@ class Leader(ProcessRole):
             self._environment.web_ui.stop()
 
     def _why_stopped(self) -> str:
-        """Return `INTERRUPTED` if a user stops a run that is to be decided, in the web UI, before its own end.
-
-        A user may have seen figures, so such a run decides less than one that ends by itself.
-        """
+        """Return `INTERRUPTED` if a user ends a run to be decided early: who may have seen values decides less."""
         monitor = self._run.monitor
-        cut = monitor is not None and "sequential_plan" in self._run.document and monitor.is_early
-        return INTERRUPTED if cut else ""
+        is_cut = monitor is not None and "sequential_plan" in self._run.document and monitor.is_early
+        return INTERRUPTED if is_cut else ""
 
     def _drain(self) -> None:
         self._run.document["stopping_utc_ns"] = utc_ns()
         super()._drain()
 
     def _close_run(self) -> None:
-        """Close the run's folder and report it."""
         super()._close_run()
         run, folder, reason = self._run, self._run.folder, self._run.lifecycle.reason
         if folder is None:
@@ -254,8 +239,7 @@ class Leader(ProcessRole):
         self._look()
         if run.monitor is not None:
             run.monitor.close()
-        self._note_holds()
-        self._say_backed_off()
+            self._note_delays(run.monitor)
         self._note_absent_workers(folder)
         if run.lifecycle.problem:
             run.document["refused"] = run.lifecycle.problem
@@ -263,10 +247,16 @@ class Leader(ProcessRole):
             run.document["aborted_because"] = reason.removeprefix(GIVEN_UP)
         judged = reason != INTERRUPTED and self._environment.process_exit_code != USAGE_STATUS
         stopped = reason or "its time was over, or its users were stopped"
-        closed = finalize_run(folder, run.document, stopped, self._check_options if judged else None)
+        closed = finalized_run.finalize_run(folder, run.document, stopped, self._check_options if judged else None)
         run.summary = closed.summary
-        if closed.problem:
-            self._say_problem(folder, closed.problem)
+        if closed.problem and not folder.exists():
+            self.say(f"{folder} is gone: there is nothing to report")
+        elif closed.problem:
+            self.say(closed.problem)
+            if finalized_run.holds_rows(folder):
+                self.say(f"the recorded data is in {folder}; once the problem is solved: rtbench report {folder}")
+            else:
+                self.say(f"no row of a turn or session was saved in {folder}")
         status = closed.status
         if reason == INTERRUPTED and status not in (USAGE_STATUS, INVALID_STATUS):
             status = INTERRUPTED_STATUS
@@ -276,32 +266,20 @@ class Leader(ProcessRole):
             self.say(f"its thresholds were not checked, because it did not come to its end: rtbench check {folder}")
         if self._upload and folder.exists():
             try:
-                for line in upload_run(folder, self._upload).splitlines():
+                for line in finalized_run.upload_run(folder, self._upload).splitlines():
                     self.say(line)
             except UsageError as error:
                 self.say(str(error))
                 self.say(f"to try again: rtbench upload {folder} URL")  # a line of its own, which is not cut
                 self._environment.process_exit_code = USAGE_STATUS
 
-    def _say_problem(self, folder: Path, problem: str) -> None:
-        if not folder.exists():
-            self.say(f"{folder} is gone: there is nothing to report")
-            return
-        self.say(problem)
-        recorded = f"the recorded data is in {folder}; once the problem is solved: rtbench report {folder}"
-        self.say(recorded if holds_rows(folder) else f"no row of a turn or session was saved in {folder}")
-
-    def _note_holds(self) -> None:
-        """Say and store for how long the service held starts back."""
-        held_s = self._run.monitor.held_s if self._run.monitor is not None else {}
-        if held_s:
+    def _note_delays(self, monitor: Monitor) -> None:
+        """Say how starts were held back, by the service and after refused calls."""
+        if held_s := monitor.held_s:
             longest = ", ".join(f"{label} {seconds:.1f} s" for label, seconds in held_s.items())
             self.say(f"starts were delayed, as the service asked: {longest} in total")
             self._run.document["start_delays_s"] = held_s
-
-    def _say_backed_off(self) -> None:
-        """Say how many calls were held back after refused ones; the rows of seconds have their number."""
-        if self._run.monitor is not None and (calls := self._run.monitor.calls_backed_off):
+        if calls := monitor.tally.total.calls_backed_off:  # the rows of seconds have their number
             self.say(f"{calls} calls were delayed after failed connections (back-off)")
 
     def _note_absent_workers(self, folder: Path) -> None:

@@ -1,16 +1,14 @@
 """Holds what ties a worker to its master: whether that lives, how their clocks differ, and what was recorded shipped.
 
-A master holds a lock on the run's folder, and the kernel lets go of it when the process ends, however it does. So a
-number of a process that another has by now tells nothing wrong. On another host its silence tells.
+A master holds a lock on the run's folder, which the kernel releases when the process ends, however it does. On another
+host its silence tells.
 
-Clocks are compared by messages there and back, with four stamps of UTC: sent here, received there, answered there,
-received here. If both ways take equally long, the other clock is ahead by the mean of the two differences; where they
-do not, that is wrong by half of the time on the way at most. So the quickest of several exchanges says most (NTP, RFC
-5905, section 8).
+Clocks are compared by messages there and back, with four timestamps of UTC: sent here, received there, answered there,
+received here. The other clock is ahead by the mean of the two differences, which is wrong by half of the time on the
+way at most. So the quickest of several exchanges says most (NTP, RFC 5905, section 8).
 
-What a worker records is shipped over Locust's messages, beside its heartbeats. One chunk is on its way at a time, and
-again when no receipt comes: a connection that breaks for a while costs time and nothing else. What the master has not
-got stays on the worker's disk, where `rtbench merge` can read it.
+What a worker records is shipped over Locust's messages. One chunk is on its way at a time, and again when no receipt
+comes. What the master has not got stays on the worker's disk, where `rtbench merge` can read it.
 """
 
 from __future__ import annotations
@@ -40,18 +38,18 @@ PR_SET_PDEATHSIG = 1
 def tie_forks() -> None:
     """Have the kernel end whatever this process forks together with it, until it says `outlive_parent`; on Linux."""
     parents: list[int] = []
-    os.register_at_fork(before=lambda: parents.append(os.getpid()), after_in_child=lambda: _end_with(parents[-1]))
+
+    def end_with_parent() -> None:
+        _on_end_of_parent(signal.SIGKILL)
+        if sys.platform == "linux" and ctypes.CDLL(None).getppid() != parents[-1]:
+            os._exit(1)  # it had ended before the kernel was asked
+
+    os.register_at_fork(before=lambda: parents.append(os.getpid()), after_in_child=end_with_parent)
 
 
 def outlive_parent() -> None:
     """Go on when the process ends that forked this one."""
     _on_end_of_parent(0)
-
-
-def _end_with(parent: int) -> None:
-    _on_end_of_parent(signal.SIGKILL)
-    if sys.platform == "linux" and ctypes.CDLL(None).getppid() != parent:
-        os._exit(1)  # it had ended before the kernel was asked
 
 
 def _on_end_of_parent(number: int) -> None:
@@ -74,17 +72,13 @@ class Lifeline:
         self._locked = None if folder is None else os.open(folder, os.O_RDONLY)
 
     def heard(self) -> None:
-        """Note a word of the master's."""
         self._silent_s = 0
 
     def is_cut(self) -> bool:
         """Whether the master is lost; asked once a second, so that a process that stood still blames nobody for it."""
         self._silent_s += 1
-        return self._silent_s > self.patience_s or self._is_let_go()
-
-    def _is_let_go(self) -> bool:
-        """Whether nobody holds the lock any more. A file system without locks tells nothing."""
-        return self._locked is not None and lock.is_taken(self._locked) is False
+        is_let_go = self._locked is not None and lock.is_taken(self._locked) is False  # None of a file system without
+        return self._silent_s > self.patience_s or is_let_go
 
 
 EXCHANGES = 8
@@ -98,7 +92,6 @@ class ClockOffset(NamedTuple):
 
 
 def offset_of(sent_ns: int, received_ns: int, answered_ns: int, returned_ns: int) -> ClockOffset:
-    """The offset by one exchange."""
     on_the_way_ns = (returned_ns - sent_ns) - (answered_ns - received_ns)
     return ClockOffset(((received_ns - sent_ns) + (answered_ns - returned_ns)) // 2, max(0, on_the_way_ns) // 2 + 1)
 
@@ -135,8 +128,7 @@ class Shipper:
     def finish(self, longest_s: float) -> bool:
         """Ship the rest, once nothing more is written; False where the master did not get all of it in so long."""
         self._shipping.kill()
-        until_ns = monotonic_ns() + int(longest_s * NS_PER_S)
-        return self._ship(until_ns)
+        return self._ship(monotonic_ns() + int(longest_s * NS_PER_S))
 
     def give_up(self) -> None:
         """Wait for no receipt any more: nobody is there to give one."""

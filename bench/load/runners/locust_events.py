@@ -23,12 +23,7 @@ from locust.exception import RPCError
 from locust.runners import MasterRunner, WorkerRunner
 
 from bench.errors import USAGE_STATUS, RtbenchError, each_error
-from bench.load.planning.run_options import (
-    Environment,
-    add_options,
-    fork_for_allowed_cores,
-    stay_on_loopback,
-)
+from bench.load.planning.run_options import Environment, add_options, fork_for_allowed_cores, stay_on_loopback
 from bench.load.runners import link, messages
 from bench.load.runners.leader import Standalone
 from bench.load.runners.master import Master
@@ -42,7 +37,6 @@ REGISTERED = "_rtbench_registered"
 
 
 def role_of(environment: Environment) -> ProcessRole:
-    """The role of this process."""
     if isinstance(environment.runner, MasterRunner):
         return Master(environment)
     return Worker(environment) if isinstance(environment.runner, WorkerRunner) else Standalone(environment)
@@ -58,13 +52,8 @@ def _on_init(environment: Any, **_: Any) -> None:
         role.give_up()
     gevent.get_hub().loop.update_now()  # Locust counts `-t` from when its loop last looked at the clock
     role.take_the_screen()
-    listen = environment.events
-    listen.test_start.add_listener(role.on_test_start)
-    listen.spawning_complete.add_listener(role.on_spawning_complete)
-    listen.test_stopping.add_listener(role.on_test_stopping)
-    listen.test_stop.add_listener(role.on_test_stop)
-    listen.quitting.add_listener(role.on_quitting)
-    listen.quit.add_listener(role.on_quit)
+    for name in ("test_start", "spawning_complete", "test_stopping", "test_stop", "quitting", "quit"):
+        getattr(environment.events, name).add_listener(getattr(role, f"on_{name}"))
 
 
 def say_in_a_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -109,22 +109,22 @@ class Master(Leader):
             gevent.sleep(0.05)
 
     def _begin(self, keyring: Keyring) -> None:
-        if advice := self._advice():
-            self._planned = replace(self._planned, hosts_advice=advice)
+        self._planned = replace(self._planned, hosts_advice=self._advice())
         super()._begin(keyring)
 
     def _advice(self) -> tuple[str, ...]:
         """What to know of the hosts that play; nothing where all of them are this one."""
-        plan = self._planned
+        plan, by_name = self._planned, defaultdict[str, list[Here]](list)
         way = messages.trust_key(plan.kind, tls=any(target.tls for target in plan.targets))
-        facts = [self._here[client] for client in self._present() if client in self._here]
-        names = sorted({str(fact["host"]) for fact in facts})
-        if names == [host_name()]:
+        for client in self._present():
+            if client in self._here:
+                by_name[self._here[client]["host"]].append(self._here[client])
+        if list(by_name) == [host_name()]:
             return ()
-        hosts = []
-        for name in names:
-            mine = [fact for fact in facts if fact["host"] == name]
-            hosts.append(PlayingHost(name, len(mine), int(mine[0]["cores"]), mine[0]["trust"].get(way)))
+        hosts = [
+            PlayingHost(name, len(facts), facts[0]["cores"], facts[0]["trust"].get(way))
+            for name, facts in sorted(by_name.items())
+        ]
         return tuple(hosts_advice(plan.concurrency, hosts))
 
     def _start(self) -> None:
@@ -139,11 +139,8 @@ class Master(Leader):
         present = sorted(self._present(), key=self._runner.get_worker_index)
         self._members = {client: number for number, client in enumerate(present)}
         clocks = {client: best(self._exchanges[client]) for client in present}
-        hosts = {
-            number: self._here[client]["host"] if client in self._here else ""
-            for client, number in self._members.items()
-        }
-        remote = [{"worker": number, "host": host} for number, host in hosts.items() if host != host_name()]
+        hosts = [self._here[client]["host"] if client in self._here else "" for client in present]
+        remote = [{"worker": number, "host": host} for number, host in enumerate(hosts) if host != host_name()]
         self._run.document["remote"] = remote
         files.write_document(folder, self._run.document)  # whoever closes the run has to know of them
         self._parsed.rtbench_run = {
@@ -151,7 +148,7 @@ class Master(Leader):
             "folder": str(folder.resolve()),
             "slot": asdict(slot),
             "host": socket.gethostname(),
-            "identity": messages.identity_of(self._planned.identity),
+            "identity": self._planned.identity,
             "members": self._members,
             "clocks": {client: list(offset) for client, offset in clocks.items() if offset is not None},
         }
@@ -172,9 +169,9 @@ class Master(Leader):
     def _ping(self, client: str) -> None:
         self._runner.send_message(messages.PING, {"sent_ns": utc_ns()}, client)
 
-    def _on_pong(self, client: str, data: Pong) -> None:
+    def _on_pong(self, client: str, stamps_ns: Pong) -> None:
         exchanges = self._exchanges[client]
-        exchanges.append(offset_of(*data["stamps_ns"], utc_ns()))
+        exchanges.append(offset_of(*stamps_ns, utc_ns()))
         if len(exchanges) < EXCHANGES:
             self._ping(client)
 
@@ -266,8 +263,8 @@ class Master(Leader):
         for client, number in self._members.items():
             part = here.get(number)
             if number in self._replicas:
-                lacks = part is None or not part.facts.done
-                awaits = client in present and lacks and (not self._disk_is_full or self._plays(number))
+                is_whole = part is not None and part.facts.done
+                awaits = client in present and not is_whole and (not self._disk_is_full or self._plays(number))
             elif part is None:
                 awaits = client in present and waited_s < WORKERS_BEGIN_S
             else:
@@ -278,7 +275,7 @@ class Master(Leader):
 
     def _plays(self, number: int) -> bool:
         """Whether a worker has sessions open, by its last word."""
-        told = None if self._run.monitor is None else self._run.monitor.told_by(number)
+        told = None if self._run.monitor is None else self._run.monitor.tally.last(number)
         return told is None or told.sessions_open > 0
 
     def _unheard(self, folder: Path) -> int:

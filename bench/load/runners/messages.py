@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, Literal, NotRequired, TypeAlias, TypedDict, get_args
+from types import SimpleNamespace
+from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
 import gevent
 import msgspec
@@ -18,7 +19,6 @@ from locust.rpc import Message, rpc
 from locust.runners import MasterRunner
 
 from bench.cpu import core_count
-from bench.installation import tool_version
 from bench.load.execution.progress import ProgressReport
 from bench.load.lifecycle import RunRefused, StopRequested
 from bench.run.calibration import SessionKind, citation, state_folder
@@ -49,10 +49,8 @@ class Here(TypedDict):
     key: bytes
 
 
-class Pong(TypedDict):
-    """When a ping was sent, came, and was answered, by the clock of who did."""
-
-    stamps_ns: tuple[int, int, int]
+Pong: TypeAlias = tuple[int, int, int]
+"""When a ping was sent, came, and was answered, by the clock of who did."""
 
 
 class StandingTold(TypedDict):
@@ -80,93 +78,38 @@ OF_WORKERS: dict[str, Any] = {
 }
 """What workers' messages hold."""
 
-Number: TypeAlias = int | float
-Counts: TypeAlias = dict[Number, Number]
+NUMBER, COUNTS = int | float, dict[int | float, int | float]
 
 
-class Named(TypedDict):
-    """A request as Locust names it."""
-
-    name: str
-    method: str
+def _holding(name: str, required: dict[str, Any], optional: dict[str, Any] | None = None) -> type:
+    fields = [(key, kind | msgspec.UnsetType, msgspec.UNSET) for key, kind in (optional or {}).items()]
+    return msgspec.defstruct(name, [*required.items(), *fields])
 
 
-class RequestCounts(Named, total=False):
-    """What Locust's statistics hold of a request."""
-
-    last_request_timestamp: Number | None
-    start_time: Number
-    num_requests: Number
-    num_none_requests: Number
-    num_failures: Number
-    total_response_time: Number
-    max_response_time: Number
-    min_response_time: Number | None
-    total_content_length: Number
-    response_times: Counts
-    num_reqs_per_sec: Counts
-    num_fail_per_sec: Counts
-
-
-class RequestErrors(Named):
-    """How often an error occurred."""
-
-    error: str
-    occurrences: Number
-    first_seen: NotRequired[Number | None]
-    last_seen: NotRequired[Number | None]
-
-
-class UserCounts(TypedDict):
-    """How many users of each class a worker has."""
-
-    user_classes_count: dict[str, int]
-
-
-class Report(UserCounts):
-    """What a worker reports to Locust's statistics."""
-
-    stats: list[RequestCounts]
-    errors: dict[str, RequestErrors]
-    stats_total: RequestCounts
-
-
-class Heartbeat(TypedDict):
-    """How busy a worker is."""
-
-    state: str
-    current_cpu_usage: Number
-    current_memory_usage: NotRequired[Number]
-
-
-class RaisedError(TypedDict):
-    """What a user of a worker raised."""
-
-    msg: str
-    traceback: str
-
-
-class Logs(TypedDict):
-    """The latest lines of a worker's log."""
-
-    worker_id: str
-    logs: list[str]
-
-
-class LocustfileRequest(TypedDict):
-    """The version of a worker that asks for the locustfile."""
-
-    version: str
-
-
+REQUEST = {"name": str, "method": str}
+REQUEST_COUNTS = _holding(
+    "RequestCounts",
+    REQUEST,
+    dict.fromkeys(("num_requests", "num_none_requests", "num_failures", "total_response_time"), NUMBER)
+    | dict.fromkeys(("max_response_time", "total_content_length", "start_time"), NUMBER)
+    | dict.fromkeys(("min_response_time", "last_request_timestamp"), NUMBER | None)
+    | dict.fromkeys(("response_times", "num_reqs_per_sec", "num_fail_per_sec"), COUNTS),
+)
+REQUEST_ERRORS = _holding(
+    "RequestErrors",
+    REQUEST | {"error": str, "occurrences": NUMBER},
+    {"first_seen": NUMBER | None, "last_seen": NUMBER | None},
+)
+USER_COUNTS = {"user_classes_count": dict[str, int]}
+STATS = {"stats": list[REQUEST_COUNTS], "errors": dict[str, REQUEST_ERRORS], "stats_total": REQUEST_COUNTS}  # type: ignore[valid-type]
 OF_LOCUST: dict[str, Any] = {
     "client_ready": str | Literal[-1],
-    "locustfile": LocustfileRequest,
-    "heartbeat": Heartbeat,
-    "spawning_complete": UserCounts,
-    "stats": Report,
-    "exception": RaisedError,
-    "logs": Logs,
+    "locustfile": _holding("LocustfileRequest", {"version": str}),
+    "heartbeat": _holding("Heartbeat", {"state": str, "current_cpu_usage": NUMBER}, {"current_memory_usage": NUMBER}),
+    "spawning_complete": _holding("UserCounts", USER_COUNTS),
+    "stats": _holding("Report", USER_COUNTS | STATS),
+    "exception": _holding("RaisedError", {"msg": str, "traceback": str}),
+    "logs": _holding("Logs", {"worker_id": str, "logs": list[str]}),
 }
 """What the messages of Locust's workers hold that its handlers read; whatever else they hold is the user's."""
 
@@ -189,19 +132,8 @@ def secret_options(parsed: Any) -> dict[str, Any]:
     return {name: getattr(parsed, name, None) for name in MAY_HOLD_SECRETS}
 
 
-def identity_of(played: dict[str, Any]) -> dict[str, Any]:
-    """What a worker must have in common with its master. `played`: the scripts and targets."""
-    return played | {"version": tool_version()}
-
-
-class Ignored:
-    """How many messages this process has ignored."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-
-IGNORED = Ignored()
+IGNORED = SimpleNamespace(count=0)
+"""How many messages this process has ignored."""
 _hear, _handle = rpc.Server.recv_from_client, MasterRunner.handle_message
 
 

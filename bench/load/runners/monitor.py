@@ -1,7 +1,7 @@
-"""Watches a run, all of its processes together: shows how it stands, keeps its budget, holds its looks.
+"""Watches a run, all of its processes together: shows its progress, keeps its budget, starts interim analyses.
 
-Metrics are sent to an OpenTelemetry collector by a child process (`exporter.py`), which is told how the run stands. It
-runs beside the sessions at low priority: what the SDK computes and what it waits for holds nobody up here.
+A child process (`exporter.py`) sends metrics to an OpenTelemetry collector. It runs beside the sessions at low
+priority: what the SDK computes and what it waits for holds nobody up here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bench.load.execution.progress import ProgressReport, over_budget
 from bench.load.lifecycle import RunState
 from bench.load.planning.planned import Planned
 from bench.load.runners.interim_analyses import InterimAnalyses
-from bench.load.runners.tally import EXPORTED, Tally, TargetStanding
+from bench.load.runners.tally import Tally, TargetStanding
 from bench.load.runners.terminal import ENDINGS, Moment, TerminalView, left_s, phase
 from bench.target.target import Target
 from bench.units import NS_PER_S
@@ -42,12 +42,12 @@ CUT = f"the process that sends metrics had not ended {SEND_REST_S:g} s after the
 
 
 def check_installed() -> None:
-    """Raises UsageError where the packages are not there that send metrics."""
+    """Raise UsageError if the packages that send metrics are not installed."""
     try:
-        there = all(map(find_spec, NEEDED))
-    except ModuleNotFoundError:  # what they stand in is not there
-        there = False
-    if not there:
+        installed = all(map(find_spec, NEEDED))
+    except ModuleNotFoundError:  # the package that should contain one is not there
+        installed = False
+    if not installed:
         raise UsageError("--telemetry needs packages that are not installed: pip install 'rtbench[otel]'")
 
 
@@ -69,25 +69,12 @@ class Telemetry:
             os.setpriority(os.PRIO_PROCESS, self._child.pid, LOWERED)
         self._writes, self._hears = gevent.spawn(self._write), gevent.spawn(self._hear)
         targets = {target.label: attributes_of(target) for target in planned.targets}
-        about = {"run_id": run_id, "scenario": planned.scenario, "version": tool_version(), "targets": targets}
-        self._put(about)
+        self._put({"run_id": run_id, "scenario": planned.scenario, "version": tool_version(), "targets": targets})
 
     def tell(self, worker: int, standing: ProgressReport) -> None:
-        """Tell of a process's report."""
-        self._put(
-            {
-                "worker": worker,
-                "targets": standing.targets,
-                "outcomes": standing.outcomes,
-                "simulated": standing.simulated,
-                "times_us": {
-                    label: {step: [of for of in times if of[0] in EXPORTED] for step, times in steps.items()}
-                    for label, steps in standing.times_us.items()
-                },
-            }
-        )
+        self._put(vars(standing) | {"worker": worker})
 
-    def tell_harness(self, *, late: bool) -> None:
+    def tell_overload(self, *, late: bool) -> None:
         """Tell whether the run would be invalid now."""
         self._put({"late": late})
 
@@ -110,7 +97,6 @@ class Telemetry:
             self._child.stdin.close()
 
     def _hear(self) -> None:
-        """Show what the child says."""
         for line in self._child.stderr:
             if text := line.decode(errors="replace").strip():
                 self._say(f"telemetry: {one_line(text)}")
@@ -133,13 +119,13 @@ class Telemetry:
 
 def attributes_of(target: Target) -> dict[str, str]:
     """What metrics say of a target, by the names of the conventions."""
-    told = {
+    attributes = {
         "gen_ai.provider.name": PROVIDERS.get(target.service, target.service),
         "gen_ai.request.model": target.model,
         "cloud.region": target.region,
         "server.address": target.host,
     }
-    return {name: value for name, value in told.items() if value}
+    return {name: value for name, value in attributes.items() if value}
 
 
 OVER_S = 1.0
@@ -148,10 +134,7 @@ TELL_NS = 5 * NS_PER_S
 
 
 class Monitor:
-    """Watches from the process that leads a run. `view`: None if somebody else shows how it goes.
-
-    `looks`: None if none are planned. `telemetry`: None if no metrics are sent.
-    """
+    """Watches from the process that leads a run. `view`, `looks`, `telemetry`: None where there is none."""
 
     def __init__(
         self,
@@ -164,35 +147,47 @@ class Monitor:
     ) -> None:
         self._planned, self._view, self._run_time_s = planned, view, run_time_s
         self._looks, self._telemetry = looks, telemetry
-        self._tally = Tally(planned.chunk_ms, [target.label for target in planned.targets])
+        self.tally = Tally(planned.chunk_ms, [target.label for target in planned.targets])
+        self._sessions = None if planned.sessions is None else planned.sessions * len(planned.targets)
+        """The planned sessions of all targets together."""
         self._held_s: dict[int, dict[str, float]] = {}
         self._began_ns = self._told_ns = monotonic_ns()
         self._targets: list[TargetStanding] = []
         self._targets_ns = 0
 
     def heard(self, worker: int, standing: ProgressReport, held_s: dict[str, float]) -> None:
-        """Add a process's report."""
-        self._tally.add(worker, standing, monotonic_ns())
+        self.tally.add(worker, standing, monotonic_ns())
         self._held_s[worker] = held_s
         if self._telemetry is not None:
             self._telemetry.tell(worker, standing)
 
-    def told_by(self, worker: int) -> ProgressReport | None:
-        """A process's last report, None where it made none."""
-        return self._tally.last(worker)
+    def over_budget(self) -> str:
+        """Say that the processes have spent the budget together; "" if they have not."""
+        return over_budget(self._planned.options.budget_usd, self.tally.total.usd)
 
-    def over_budget(self) -> str | None:
-        """Say that the processes have spent the budget together; None if they have not."""
-        return over_budget(self._planned.options.budget_usd, self._tally.total.usd)
-
-    def keep_looks(self) -> None:
-        """Look at the comparison where that is due; asked once a second."""
-        if self._looks is not None:
-            total = self._tally.total
-            self._looks.consider(total.pairs_done, total.turns_stamped, self._tally.late())
+    def look(self, state: RunState = RunState.RUNNING) -> None:
+        """Tell telemetry whether the load generator keeps up, hold an interim analysis, and draw the line, each where
+        it is due; called once a second."""
+        now_ns, total, elapsed_s = monotonic_ns(), self.tally.total, self._elapsed_s
+        if self._telemetry is not None and now_ns >= self._told_ns + TELL_NS:
+            self._told_ns = now_ns
+            self._telemetry.tell_overload(late=bool(self.tally.late()))
+        if self._looks is not None and state is RunState.RUNNING:
+            self._looks.consider(total.pairs_done, total.turns_stamped, self.tally.late())
+        if self._view is None:
+            return
+        moment = Moment(
+            phase(total, state, warm_up=elapsed_s < self._planned.warmup_s),
+            elapsed_s,
+            None if state in ENDINGS else left_s(elapsed_s, self._run_time_s, self._sessions, total.sessions_over),
+            self._sessions,
+            self._planned.options.budget_usd,
+            self._looks.standing if self._looks is not None else None,
+        )
+        self._view.show(self.tally, moment, now_ns)
 
     def close(self) -> None:
-        """End looking, for the run is decided once all of it is there, and have metrics sent that are left."""
+        """Hold no further interim analysis, for the run is decided by all of it, and have the last metrics sent."""
         if self._looks is not None:
             self._looks.end()
         if self._telemetry is not None:
@@ -203,56 +198,24 @@ class Monitor:
         """Whether the run was to go on: by its run time, or by its sessions where it has no run time."""
         if self._run_time_s is not None:
             return self._elapsed_s < self._run_time_s - OVER_S
-        return self._sessions is not None and self._tally.total.sessions_over < self._sessions
+        return self._sessions is not None and self.tally.total.sessions_over < self._sessions
 
     @property
     def targets(self) -> list[TargetStanding]:
-        """How each target stands; made once a second at most, however many ask."""
+        """The progress of each target; made once a second at most, however many ask."""
         now_ns = monotonic_ns()
         if now_ns >= self._targets_ns + NS_PER_S:
-            self._targets, self._targets_ns = self._tally.targets(now_ns), now_ns
+            self._targets, self._targets_ns = self.tally.targets(now_ns), now_ns
         return self._targets
-
-    def tell_telemetry(self) -> None:
-        """Tell telemetry, if it is due, whether the load generator keeps up; asked once a second."""
-        now_ns = monotonic_ns()
-        if self._telemetry is not None and now_ns >= self._told_ns + TELL_NS:
-            self._told_ns = now_ns
-            self._telemetry.tell_harness(late=bool(self._tally.late()))
-
-    def show(self, state: RunState = RunState.RUNNING) -> None:
-        """Draw the line where it is due."""
-        if self._view is None:
-            return
-        total, elapsed_s = self._tally.total, self._elapsed_s
-        moment = Moment(
-            phase(total, state, warm_up=elapsed_s < self._planned.warmup_s),
-            elapsed_s,
-            None if state in ENDINGS else left_s(elapsed_s, self._run_time_s, self._sessions, total.sessions_over),
-            self._sessions,
-            self._planned.options.budget_usd,
-            self._looks.standing if self._looks is not None else None,
-        )
-        self._view.show(self._tally, moment, monotonic_ns())
-
-    @property
-    def _elapsed_s(self) -> float:
-        return (monotonic_ns() - self._began_ns) / NS_PER_S
-
-    @property
-    def _sessions(self) -> int | None:
-        """The planned sessions of all targets together."""
-        return None if self._planned.sessions is None else self._planned.sessions * len(self._planned.targets)
-
-    @property
-    def calls_backed_off(self) -> int:
-        """How many calls were held back after refused ones."""
-        return self._tally.total.calls_backed_off
 
     @property
     def held_s(self) -> dict[str, float]:
         """For how long starts were held back in the process in which it was longest, by the arm's label."""
         held: dict[str, float] = {}
-        for each in self._held_s.values():
-            held |= {label: max(held_s, held.get(label, 0.0)) for label, held_s in each.items()}
+        for of_process in self._held_s.values():
+            held |= {label: max(held_s, held.get(label, 0.0)) for label, held_s in of_process.items()}
         return held
+
+    @property
+    def _elapsed_s(self) -> float:
+        return (monotonic_ns() - self._began_ns) / NS_PER_S

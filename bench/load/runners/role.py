@@ -21,29 +21,12 @@ import gevent
 
 from bench.cpu import niceness, set_niceness
 from bench.errors import USAGE_STATUS, RtbenchError
+from bench.load import lifecycle
 from bench.load.execution.arm import Arm
 from bench.load.execution.live import CUT_S, LiveRun, unwritable
 from bench.load.execution.pairs import WorkerSlot
 from bench.load.execution.sessions import LocustCallbacks
-from bench.load.lifecycle import (
-    SIGNING_IN,
-    CloseRun,
-    DrainSessions,
-    ProcessQuitting,
-    RunAction,
-    RunClosed,
-    RunEvent,
-    RunLifecycle,
-    RunRefused,
-    RunState,
-    Say,
-    SetExitStatus,
-    SignalReceived,
-    SignInStarted,
-    StopTest,
-    UsersStopped,
-    UsersStopping,
-)
+from bench.load.lifecycle import RunAction, RunEvent, RunLifecycle, RunState
 from bench.load.planning.planned import Planned, check_descriptors, check_shares, planned
 from bench.load.planning.run_options import Environment
 from bench.load.runners.monitor import Monitor
@@ -52,9 +35,7 @@ from bench.run import folder as files
 from bench.run.spool import Spool
 from bench.target.tokens import Keyring
 
-LOOK_S = 1.0
-TABLES = "locust.stats_logger"
-"""Locust's logger for its tables of statistics."""
+LOOK_S, LONG_S = 1.0, 2.0
 
 
 @dataclass
@@ -105,26 +86,24 @@ class ProcessRole(ABC):
         return self._run.lifecycle.state
 
     def say(self, line: str) -> None:
-        """Show a notice on the screen."""
         self._view.say(line)
 
     # What is to be run.
 
     @abstractmethod
     def open(self) -> None:
-        """Get ready for runs, once Locust has started. Raises RtbenchError for what the user can mend."""
+        """Get ready for runs, once Locust has started. Raises RtbenchError."""
 
     def give_up(self) -> NoReturn:
         """End the process before any run, for the user must mend something."""
         sys.exit(USAGE_STATUS)
 
     def prepare(self) -> None:
-        """Plan a run, and see that this process can do it. Raises RtbenchError for what the user can mend."""
+        """Plan a run, and check that this process can play it. Raises RtbenchError."""
         self._planned = plan = self._plan()
         if self._parsed.headless:
-            check_shares(
-                plan.concurrency, plan.sessions if plan.load_model.arrivals is None else plan.concurrency.users
-            )
+            limit = plan.sessions if plan.load_model.arrivals is None else plan.concurrency.users
+            check_shares(plan.concurrency, limit)
         check_descriptors(plan.concurrency)
         files.make_parent(plan.options.runs_dir)
         self._longest_s = float(self._parsed.stop_timeout or plan.longest_turn_s)
@@ -137,11 +116,11 @@ class ProcessRole(ABC):
         return planned(self._environment)
 
     def take_the_screen(self) -> None:
-        """Where a run is all there is, the view shows how it goes: Locust prints no tables, its log keeps clear."""
+        """If the process ends with its run, show the run's progress instead of Locust's tables and beside its log."""
         if not self._ends_itself:
             return
         self._screen = self._view
-        logging.getLogger(TABLES).disabled = True
+        logging.getLogger("locust.stats_logger").disabled = True
         for handler in logging.getLogger().handlers:
             if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stderr:
                 handler.setStream(self._view)
@@ -166,25 +145,28 @@ class ProcessRole(ABC):
 
     def on_spawning_complete(self, **_: Any) -> None:
         """Locust says that all users are there. They may have yet to run, and those of a worker yet to be made."""
-        if self._run.live is not None:
-            gevent.spawn(self._count_users, self._run.live)
+        live = self._run.live
+        if live is None:
+            return
 
-    def _count_users(self, live: LiveRun) -> None:
-        if making := getattr(self._runner, "spawning_greenlet", None):
-            making.join()
-        there = self._runner.user_classes_count
-        live.expect_users(sum(there[kind.__name__] for kind in self._planned.user_classes))
+        def count_users() -> None:
+            if making := getattr(self._runner, "spawning_greenlet", None):
+                making.join()
+            there = self._runner.user_classes_count
+            live.expect_users(sum(there[kind.__name__] for kind in self._planned.user_classes))
+
+        gevent.spawn(count_users)
 
     def on_test_stopping(self, **_: Any) -> None:
-        self.tell(UsersStopping(self._why_stopped()))
+        self.tell(lifecycle.UsersStopping(self._why_stopped()))
         self._await_steps()
 
     def on_test_stop(self, **_: Any) -> None:
-        self.tell(UsersStopped())
+        self.tell(lifecycle.UsersStopped())
         self._await_steps()
 
     def on_quitting(self, **_: Any) -> None:
-        self.tell(ProcessQuitting())
+        self.tell(lifecycle.ProcessQuitting())
         self._end_run()
 
     def on_quit(self, **_: Any) -> None:
@@ -192,7 +174,7 @@ class ProcessRole(ABC):
             print(self._run.summary, flush=True)
 
     def _on_signal(self) -> None:
-        self.tell(SignalReceived())
+        self.tell(lifecycle.SignalReceived())
 
     def _why_stopped(self) -> str:
         """Return why Locust stops the test, if neither the run nor a signal is the reason; empty if unknown."""
@@ -207,15 +189,15 @@ class ProcessRole(ABC):
 
     def _do(self, action: RunAction) -> None:
         match action:
-            case Say(text):
+            case lifecycle.Say(text):
                 self.say(text)
-            case SetExitStatus(status):
+            case lifecycle.SetExitStatus(status):
                 self._environment.process_exit_code = status
-            case StopTest():
+            case lifecycle.StopTest():
                 gevent.spawn(self._stop_test, self._run)
-            case DrainSessions():
+            case lifecycle.DrainSessions():
                 self._then(self._drain)
-            case CloseRun():
+            case lifecycle.CloseRun():
                 self._then(self._close)
 
     def _stop_test(self, run: CurrentRun) -> None:
@@ -241,24 +223,24 @@ class ProcessRole(ABC):
 
     def _end_run(self, *, spent: bool = False) -> None:
         """Bring the run to its end, whichever of its events Locust left out; return once it is over."""
-        self.tell(UsersStopping(spent=spent))
-        self.tell(UsersStopped())
+        self.tell(lifecycle.UsersStopping(spent=spent))
+        self.tell(lifecycle.UsersStopped())
         self._await_steps()
 
     # Start.
 
     @abstractmethod
     def _start(self) -> None:
-        """Begin a run. Raises RtbenchError for what the user can mend, OSError where the disk takes nothing."""
+        """Begin a run. Raises RtbenchError, and OSError where the disk takes nothing."""
 
     def _refuse_start(self, problem: str) -> None:
-        """End a run that cannot start: one line, status 2, and no users."""
-        self.tell(RunRefused(problem))
+        """End a run that cannot start, before it has users."""
+        self.tell(lifecycle.RunRefused(problem))
 
     def _signed_in(self) -> Keyring | None:
         """Fetch every token; None if the run ended meanwhile. Raises UsageError where one is refused."""
         keyring = Keyring(self._planned.targets, incident=self._incident)
-        self.tell(SignInStarted())
+        self.tell(lifecycle.SignInStarted())
         sign_in(keyring, self.say)
         if self._state is RunState.SIGNING_IN:
             return keyring
@@ -268,7 +250,7 @@ class ProcessRole(ABC):
     def _incident(self, kind: str, text: str) -> None:
         self.say(text)
         if self._run.live is not None:
-            self._run.live.incident(kind, text)
+            self._run.live.recorder.incident(kind, text)
 
     def _go_live(self, folder: Path, slot: WorkerSlot, arms: list[Arm], keyring: Keyring, run_id: str = "") -> None:
         """Let users play, at the priority that the run asks for."""
@@ -284,16 +266,14 @@ class ProcessRole(ABC):
         """See how the run stands, each second until it is over."""
 
     def _look_each_second(self, run: CurrentRun) -> None:
-        while True:
-            gevent.sleep(LOOK_S)
-            if self._run is not run or run.lifecycle.state is RunState.REPORTED:
-                return
+        gevent.sleep(LOOK_S)
+        while self._run is run and run.lifecycle.state is not RunState.REPORTED:
             self._look()
+            gevent.sleep(LOOK_S)
 
     # End.
 
     def _drain(self) -> None:
-        """Wait for the turns in flight."""
         self._drain_sessions()
         if self._all_drain:
             self._environment.stop_timeout = CUT_S  # who is left has had its time
@@ -308,19 +288,17 @@ class ProcessRole(ABC):
             self.say(f"{cut} sessions went on for {self._longest_s:g} s after the end, and were cut: {outcome}")
 
     def _close(self) -> None:
+        failed = True
         try:
             self._close_run()
-        except BaseException:
-            self.tell(RunClosed(failed=True))
-            raise
+            failed = False
         finally:
             self._view.clear()
-        self.tell(RunClosed())
+            self.tell(lifecycle.RunClosed(failed))
         if self._run.summary and not self._ends_itself:
             print(self._run.summary, flush=True)
 
     def _close_run(self) -> None:
-        """Close what this process recorded."""
         live = self._run.live
         if live is None:
             return
@@ -329,7 +307,7 @@ class ProcessRole(ABC):
         live.close()
         if niceness() < self._niceness:  # what reports the run has no need of priority
             set_niceness(self._niceness)
-        if live.problem:
+        if live.flusher.problem:
             self._environment.process_exit_code = USAGE_STATUS
 
     # What Locust is.
@@ -344,12 +322,9 @@ class ProcessRole(ABC):
         return self._headless or (self._parsed.autostart and self._parsed.autoquit >= 0)
 
 
-LONG_S = 2.0
-
-
 def sign_in(keyring: Keyring, say: Callable[[str], None], long_s: float = LONG_S) -> None:
     """Fetch every token. Raises UsageError where one is refused. `say` gets a line if it takes longer than `long_s`."""
-    word = gevent.spawn_later(long_s, say, f"{SIGNING_IN} …")
+    word = gevent.spawn_later(long_s, say, f"{lifecycle.SIGNING_IN} …")
     try:
         keyring.open()
     finally:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TextIO
 
 from bench.live_line import LinePart, LiveLine, fitted
 from bench.load.execution.progress import ProgressReport
@@ -45,10 +45,7 @@ PLAIN_NS = 10_000_000_000
 
 @dataclass(frozen=True)
 class Moment:
-    """Where a run is. `left_s`: None if it is not known. `sessions`: those that are planned in all; None if not known.
-
-    `analyses`: interim analyses that were made and that are planned, of a run that ends once it is decided.
-    """
+    """Where a run is. `left_s`, `sessions` (planned in all): None if unknown. `analyses`: made and planned ones."""
 
     phase: str
     elapsed_s: float
@@ -99,7 +96,12 @@ def _parts(tally: Tally, moment: Moment) -> Iterator[LinePart]:
         yield LinePart(9, (f"interim analysis {made}/{planned}",))
     if total.tokenless:
         yield LinePart(4, (f"{total.tokenless} waiting for sign-in",), "bad")
-    yield from _turns(total)
+    if ended := total.turns_succeeded + total.turns_failed:
+        tenths = total.turns_succeeded * 1000 // ended  # rounded down: 100 % is of all alone
+        good = f"{tenths // 10}.{tenths % 10} %" if total.turns_failed else "100 %"
+        yield LinePart(6, (f"turns {ended} ok {good}", f"{ended} ok {good}"))
+    if total.throttled:
+        yield LinePart(4, (f"{total.throttled} throttled",), "bad")
     yield from _waits(tally.waits())
     yield from _money(total, moment.budget_usd)
     if health == OK:
@@ -114,36 +116,24 @@ def _sessions(total: ProgressReport, planned: int | None) -> Iterator[LinePart]:
     active, finished = f"{total.sessions_open} active", f"{total.sessions_over}"
     of_all = f"{finished} of {planned}" if planned is not None else finished
     yield LinePart(8, (f"{active}, {of_all} finished", active))
-    if total.calls_blocked:
-        yield LinePart(
-            3, (f"{total.calls_blocked} of {total.calls} calls blocked", f"{total.calls_blocked} blocked"), "bad"
-        )
+    if blocked := total.calls_blocked:
+        yield LinePart(3, (f"{blocked} of {total.calls} calls blocked", f"{blocked} blocked"), "bad")
     if total.sessions_refused:
         yield LinePart(3, (f"{total.sessions_refused} failed to connect",), "bad")
     if total.callers_backing_off:
         yield LinePart(4, (f"{total.callers_backing_off} backing off",), "bad")
 
 
-def _turns(total: ProgressReport) -> Iterator[LinePart]:
-    ended = total.turns_succeeded + total.turns_failed
-    if ended:
-        tenths = total.turns_succeeded * 1000 // ended  # rounded down: 100 % is of all alone
-        good = "100 %" if total.turns_succeeded == ended else f"{tenths // 10}.{tenths % 10} %"
-        yield LinePart(6, (f"turns {ended} ok {good}", f"{ended} ok {good}"))
-    if total.throttled:
-        yield LinePart(4, (f"{total.throttled} throttled",), "bad")
-
-
 def _waits(waits: Iterable[Wait]) -> Iterator[LinePart]:
     """What most turns wait for; the others where there is room. Nothing of what too few have waited for."""
     groups = [list(group) for _, group in groupby(waits, lambda wait: wait.name)]
     told = [every for every in groups if any(wait.p50_ms is not None for wait in every)]
-    for rank, every in enumerate(told):
-        place = 5 if rank == 0 else 11 + rank
-        yield _one(place, every[0]) if len(every) == 1 else _several(place, every)
+    for place, every in enumerate(told):
+        yield (_one if len(every) == 1 else _several)(11 + place if place else 5, every)
 
 
-def _one(rank: int, wait: Wait) -> LinePart:
+def _one(rank: int, waits: list[Wait]) -> LinePart:
+    (wait,) = waits
     p50, p95 = milliseconds(wait.p50_ms), milliseconds(wait.p95_ms)
     if wait.p95_ms is None:
         return LinePart(rank, (_in_ms(f"{wait.name} p50 {p50}"),))
@@ -154,7 +144,9 @@ def _several(rank: int, waits: list[Wait]) -> LinePart:
     """The arms' p50 beside each other, and their p95 once one of them has it."""
     both = any(wait.p95_ms is not None for wait in waits)
     arms = [
-        f"{_plain(wait.arm)} {milliseconds(wait.p50_ms)}" + (f"/{milliseconds(wait.p95_ms)}" if both else "")
+        re.sub(r"[^!-~]", "_", wait.arm)
+        + f" {milliseconds(wait.p50_ms)}"
+        + (f"/{milliseconds(wait.p95_ms)}" if both else "")
         for wait in waits
     ]
     every, *fewer = (
@@ -167,17 +159,13 @@ def _several(rank: int, waits: list[Wait]) -> LinePart:
 
 
 def _money(total: ProgressReport, budget_usd: float | None) -> Iterator[LinePart]:
-    if not total.usd and not total.unpriced and budget_usd is None:
-        return
-    if total.unpriced and not total.usd:  # nobody knows what it cost: 0.00 would be a figure
-        yield LinePart(
-            7 if budget_usd is not None else 10, (f"cost unknown ({total.unpriced} unpriced)", "cost unknown")
-        )
-        return
-    spent = f"{dollars(total.usd)} USD"
-    of = f"{spent} of {dollars(budget_usd)}" if budget_usd is not None else spent
-    unpriced = f" ({total.unpriced} unpriced)" if total.unpriced else ""
-    yield LinePart(7 if budget_usd is not None else 10, (of + unpriced, of, spent))
+    rank, unpriced = (10 if budget_usd is None else 7), f" ({total.unpriced} unpriced)" if total.unpriced else ""
+    if total.usd or (budget_usd is not None and not total.unpriced):
+        spent = f"{dollars(total.usd)} USD"
+        of = spent if budget_usd is None else f"{spent} of {dollars(budget_usd)}"
+        yield LinePart(rank, (of + unpriced, of, spent))
+    elif total.unpriced:  # nobody knows what it cost: 0.00 would be a value
+        yield LinePart(rank, (f"cost unknown{unpriced}", "cost unknown"))
 
 
 def _in_ms(figures: str) -> str:
@@ -185,31 +173,22 @@ def _in_ms(figures: str) -> str:
     return figures if figures.endswith(FAILED) else f"{figures} ms"
 
 
-def _plain(label: str) -> str:
-    return "".join(letter if "!" <= letter <= "~" else "_" for letter in label)
-
-
 class TerminalView(LiveLine):
     """Shows the line of a run on a stream; elsewhere than on a terminal a line now and then."""
 
-    def __init__(self, stream: TextIO, environ: Mapping[str, str], *, prefix: str = "rtbench: ") -> None:
-        super().__init__(stream, environ)
-        self._prefix = prefix
-        self._phase, self._shown_ns = "", 0
+    _phase, _shown_ns = "", 0
 
     def show(self, tally: Tally, moment: Moment, now_ns: int) -> None:
         """Draw the line if it is due: at a new phase; twice a second in place, every 10 s in a log."""
         every_ns = REDRAW_NS if self.in_place else PLAIN_NS
-        if moment.phase == self._phase and now_ns < self._shown_ns + every_ns:
-            return
-        if not self.takes():
+        if (moment.phase == self._phase and now_ns < self._shown_ns + every_ns) or not self.takes():
             return
         self._phase, self._shown_ns = moment.phase, now_ns
         if self.in_place:
             self.draw(line(tally, moment, self.width, colour=self.colour))
         else:
-            self.write(f"{self._prefix}{line(tally, moment)}\n")
+            self.write(f"rtbench: {line(tally, moment)}\n")
 
     def say(self, text: str) -> None:
         """Show a line that stays."""
-        self.write(f"{self._prefix}{one_line(text)}\n")
+        self.write(f"rtbench: {one_line(text)}\n")

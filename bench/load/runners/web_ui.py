@@ -1,11 +1,11 @@
 """Adds to Locust's web UI how a run stands, and limits what its visitors do: they shape the load, and no more.
 
-Locust takes any of its options from the form of `/swarm`, whether its page shows it or not, and any attribute of a user
-class from `/user`; and it lets pages of other origins ask. So the door is here, before its handlers.
+Locust takes any of its options from the form of `/swarm`, any attribute of a user class from `/user`, and requests of
+pages of other origins. So requests are checked before its handlers.
 
-What is shown are two tabs, and below all of them what Locust's other tabs pool: by the points that it documents for
-it, `extended_tabs` and `extended_tables` of the page, and `extended_stats` of the answer that the page asks for every
-two seconds. A tab of Locust's holds one table and no chart; latency over time goes to OpenTelemetry.
+Two tabs are added, and below all tabs a note on what Locust's pool, by the points that it documents for it:
+`extended_tabs` and `extended_tables` of the page, and `extended_stats` of the answer that the page asks for. A tab has
+one table and no chart; latency over time goes to OpenTelemetry.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from werkzeug.datastructures import ImmutableMultiDict
 
 from bench.errors import UsageError
 from bench.load.planning.run_options import LOOPBACK, SHAPE, users_of
-from bench.load.runners.tally import TargetStanding
+from bench.load.runners.tally import TargetStanding, Wait
 from bench.load.runners.terminal import FAILED, UNKNOWN
 from bench.money import dollars
 from bench.run.document import ValidityStatus
@@ -39,10 +39,7 @@ PICKED = frozenset({"user_classes", "shape_class"})
 
 
 def guard(web_ui: Any, chosen: Mapping[str, Any], check: Callable[[Any], None]) -> None:
-    """Put the door before Locust's handlers.
-
-    `chosen`: the options as they are set, by their names. `check` raises UsageError for options that cannot be.
-    """
+    """Check requests before Locust's handlers. `chosen`: the options by name; `check` raises UsageError."""
     allowed = SHAPE | LOCUST_SHAPE | (PICKED if web_ui.userclass_picker_is_active else frozenset())
 
     def admit() -> Response | None:
@@ -69,10 +66,7 @@ def guard(web_ui: Any, chosen: Mapping[str, Any], check: Callable[[Any], None]) 
 
 
 def chosen_elsewhere(form: Iterable[tuple[str, str]], allowed: frozenset[str], chosen: Mapping[str, Any]) -> str:
-    """Say why a form is refused: it would change what is not its own; "" where it does not.
-
-    Locust's page sends fields that nobody touched, too.
-    """
+    """Say why a form is refused: it changes what is not its own; else "". Locust's page also sends untouched fields."""
     for name, value in form:
         own = chosen.get(name)
         shown = "" if own is None else str(own).lower() if isinstance(own, bool) else str(own)
@@ -91,10 +85,7 @@ def check_picked(form: ImmutableMultiDict[str, str], environment: Any) -> None:
 
 
 def as_asked(form: Mapping[str, str], chosen: Mapping[str, Any]) -> Namespace:
-    """The options as Locust would set them from a form, but for numbers, most of which are text still.
-
-    Raises UsageError for a number of users that cannot be.
-    """
+    """The options as Locust would set them from a form; numbers may be text. Raises UsageError for wrong users."""
     shape = {name: form[name] for name in SHAPE & form.keys()}
     asked: dict[str, Any] = {
         name: value == "true" if isinstance(chosen[name], bool) else value for name, value in shape.items()
@@ -106,10 +97,7 @@ def as_asked(form: Mapping[str, str], chosen: Mapping[str, Any]) -> Namespace:
 
 
 def stranger(host: str, origin: str | None, names: frozenset[str]) -> str:
-    """Say why a request is refused that a page of somebody else makes in a visitor's browser; "" where it is none.
-
-    `host`, `origin`: its headers; `names`: what the UI may be called, nothing for whatever.
-    """
+    """Say why a request of another origin is refused, by its headers, else "". `names`: of the UI; empty: any."""
     if names and _split(f"//{host}").hostname not in names:
         return "the web UI listens on loopback and is called localhost there; see --web-host and --web-login"
     if origin is not None and _split(origin).netloc != host:
@@ -147,37 +135,74 @@ def open_words(web_ui: Any) -> str:
 
 WAITS, SESSIONS = "realtime", "realtime-sessions"
 TABS = {WAITS: "Realtime latency", SESSIONS: "Realtime sessions"}
-COLUMNS = {
-    WAITS: {
-        "target": "target",
-        "figure": "metric",
-        "measured_from": "measured from",
-        "p50": "p50, ms",
-        "p95": "p95, ms",
-        "turns": "turns",
-        "failed": "failed turns",
-        "verdict": "validity so far",
-    },
-    SESSIONS: {
-        "target": "target",
-        "sessions": "active sessions",
-        "turns": "turns",
-        "failed": "failed turns",
-        "eventsin": "events received, /s",
-        "eventsout": "events sent, /s",
-        "bytesin": "received",
-        "bytesout": "sent",
-        "usd": "cost",
-        "harness": "load generator",
-        "verdict": "validity so far",
-    },
+GLYPHS: dict[ValidityStatus, str] = {"valid": "✓", "invalid": "✕", "no_verdict": "?"}
+
+
+def _validity(target: TargetStanding) -> str:
+    """✕ INVALID: send_delay 14 ms > 10 ms. What to do: end other programs."""
+    simulated = " · SIMULATED" if target.simulated else ""
+    remedy = f". What to do: {target.remedy}" if target.remedy else ""
+    return f"{GLYPHS[target.validity]} {target.verdict}{simulated}{remedy}"
+
+
+def _bytes(rate: float) -> str:
+    """280 kB/s."""
+    size, unit = byte_unit(rate)
+    return f"{rate / size:.3g} {unit}/s"
+
+
+def _cell(value_ms: float | None, needs: Sequence[int] = ()) -> float | str:
+    """A number, by which the page sorts; else why there is none, for JSON has no infinity."""
+    if value_ms is None:
+        return f"n/a (needs {needs[0]} sessions)" if needs else UNKNOWN
+    return FAILED if math.isinf(value_ms) else float(f"{value_ms:.3g}")
+
+
+def _cost(target: TargetStanding) -> str:
+    unpriced = f" ({target.unpriced} unpriced)" if target.unpriced else ""
+    return ("no price known" if target.usd is None else f"{dollars(target.usd)} USD") + unpriced
+
+
+WAIT_COLUMNS: dict[str, tuple[str, Callable[[TargetStanding, Wait], object]]] = {
+    "target": ("target", lambda _, wait: wait.arm),
+    "figure": ("metric", lambda _, wait: wait.metric),
+    "measured_from": ("measured from", lambda _, wait: wait.started_by),
+    "p50": ("p50, ms", lambda _, wait: _cell(wait.p50_ms, wait.lacking[:1])),
+    "p95": ("p95, ms", lambda _, wait: _cell(wait.p95_ms, wait.lacking[1:])),
+    "turns": ("turns", lambda _, wait: wait.turns),
+    "failed": ("failed turns", lambda _, wait: wait.failed),
+    "verdict": ("validity so far", lambda target, _: _validity(target)),
 }
-"""The tables' columns: keys, which the page rewrites unless they are plain words, and heads."""
-GLYPHS: dict[ValidityStatus, str] = {
-    "valid": "✓",
-    "invalid": "✕",
-    "no_verdict": "?",
+SESSION_COLUMNS: dict[str, tuple[str, Callable[[TargetStanding], object]]] = {
+    "target": ("target", lambda target: target.target),
+    "sessions": ("active sessions", lambda target: target.sessions_open),
+    "turns": ("turns", lambda target: target.turns_succeeded + target.turns_failed),
+    "failed": ("failed turns", lambda target: target.turns_failed),
+    "eventsin": ("events received, /s", lambda target: target.rates.events_received),
+    "eventsout": ("events sent, /s", lambda target: target.rates.events_sent),
+    "bytesin": ("received", lambda target: _bytes(target.rates.bytes_received)),
+    "bytesout": ("sent", lambda target: _bytes(target.rates.bytes_sent)),
+    "usd": ("cost", _cost),
+    "harness": ("load generator", lambda target: target.health or "no verdict yet"),
+    "verdict": ("validity so far", _validity),
 }
+"""The tables' columns: keys, which the page rewrites unless they are plain words, with their heads and cells."""
+
+
+def stats(targets: Sequence[TargetStanding]) -> list[dict[str, Any]]:
+    """The rows of both tables, as the page takes them. It sorts by `name`, and does not show it."""
+    shown = [(target, wait) for target in targets for wait in target.waits]
+    waits = [
+        {"name": f"{place:04}"} | {key: cell(target, wait) for key, (_, cell) in WAIT_COLUMNS.items()}
+        for place, (target, wait) in enumerate(shown)
+    ]
+    sessions = [
+        {"name": target.target} | {key: cell(target) for key, (_, cell) in SESSION_COLUMNS.items()}
+        for target in targets
+    ]
+    return [{"key": WAITS, "data": waits}, {"key": SESSIONS, "data": sessions}]
+
+
 REPORT = "realtime/report"
 FIRST_TAB = (
     "<script>{ const first = new URL(location); if (!first.searchParams.has('tab')) { "
@@ -198,15 +223,12 @@ NOTE = (
 def add_tabs(
     web_ui: Any, base_path: str, targets: Callable[[], list[TargetStanding]], report: Callable[[], Path | None]
 ) -> None:
-    """Add the tabs and the note to the web UI.
-
-    `targets`: how each stands now; `report`: the page of the run that has ended, None while there is none.
-    """
+    """Add tabs and the note. `targets`: the progress of each; `report`: the last run's page, None before its end."""
     web_ui.template_args |= {
         "extended_tabs": [{"key": key, "title": title} for key, title in TABS.items()],
         "extended_tables": [
-            {"key": key, "structure": [{"key": column, "title": head} for column, head in columns.items()]}
-            for key, columns in COLUMNS.items()
+            {"key": key, "structure": [{"key": column, "title": head} for column, (head, _) in columns.items()]}
+            for key, columns in ((WAITS, WAIT_COLUMNS), (SESSIONS, SESSION_COLUMNS))
         ],
     }
     pages = Blueprint("realtime", __name__, url_prefix=base_path)
@@ -228,61 +250,3 @@ def add_tabs(
 
     web_ui.app.register_blueprint(pages)
     web_ui.app.after_request(extend)
-
-
-def stats(targets: Iterable[TargetStanding]) -> list[dict[str, Any]]:
-    """The rows of both tables, as the page takes them."""
-    every = list(targets)
-    waits = [
-        {
-            "name": f"{place:04}",  # which the page sorts by, and does not show
-            "target": wait.arm,
-            "figure": wait.metric,
-            "measured_from": wait.started_by,
-            "p50": _cell(wait.p50_ms, wait.lacking[:1]),
-            "p95": _cell(wait.p95_ms, wait.lacking[1:]),
-            "turns": wait.turns,
-            "failed": wait.failed,
-            "verdict": _validity(target),
-        }
-        for place, (target, wait) in enumerate((target, wait) for target in every for wait in target.waits)
-    ]
-    return [{"key": WAITS, "data": waits}, {"key": SESSIONS, "data": [_session_row(target) for target in every]}]
-
-
-def _session_row(target: TargetStanding) -> dict[str, Any]:
-    unpriced = f" ({target.unpriced} unpriced)" if target.unpriced else ""
-    return {
-        "name": target.target,
-        "target": target.target,
-        "sessions": target.sessions_open,
-        "turns": target.turns_succeeded + target.turns_failed,
-        "failed": target.turns_failed,
-        "eventsin": target.rates.events_received,
-        "eventsout": target.rates.events_sent,
-        "bytesin": _bytes(target.rates.bytes_received),
-        "bytesout": _bytes(target.rates.bytes_sent),
-        "usd": ("no price known" if target.usd is None else f"{dollars(target.usd)} USD") + unpriced,
-        "harness": target.health or "no verdict yet",
-        "verdict": _validity(target),
-    }
-
-
-def _validity(target: TargetStanding) -> str:
-    """✕ INVALID: send_delay 14 ms > 10 ms. What to do: end other programs."""
-    simulated = " · SIMULATED" if target.simulated else ""
-    remedy = f". What to do: {target.remedy}" if target.remedy else ""
-    return f"{GLYPHS[target.validity]} {target.verdict}{simulated}{remedy}"
-
-
-def _bytes(rate: float) -> str:
-    """280 kB/s."""
-    size, unit = byte_unit(rate)
-    return f"{rate / size:.3g} {unit}/s"
-
-
-def _cell(value_ms: float | None, needs: Sequence[int] = ()) -> float | str:
-    """A number, by which the page sorts; else why there is none, for JSON has no infinity."""
-    if value_ms is None:
-        return f"n/a (needs {needs[0]} sessions)" if needs else UNKNOWN
-    return FAILED if math.isinf(value_ms) else float(f"{value_ms:.3g}")

@@ -19,14 +19,7 @@ from bench.errors import USAGE_STATUS, UsageError
 from bench.load.execution.arm import arms_of
 from bench.load.execution.live import CUT_S
 from bench.load.execution.pairs import WorkerSlot
-from bench.load.lifecycle import (
-    AskMaster,
-    MasterLost,
-    RunAction,
-    RunBegan,
-    RunRefused,
-    RunState,
-)
+from bench.load.lifecycle import AskMaster, MasterLost, RunAction, RunBegan, RunRefused, RunState
 from bench.load.planning.run_options import Environment, worker_timeout_s
 from bench.load.runners import link, messages
 from bench.load.runners.link import Shipper
@@ -55,7 +48,7 @@ class Worker(ProcessRole):
         self._number, self._shares = 0, True
         """This worker's number in the run, and whether it writes into its master's folder."""
         self._shipper: Shipper | None = None
-        """Ships the spool of a worker on another host than its master; None of any other."""
+        """None if it shares that folder."""
         self._master = link.Lifeline()
         runner = environment.runner
         runner.register_message(messages.DRAIN, self._on_master_drain, concurrent=True)
@@ -99,7 +92,7 @@ class Worker(ProcessRole):
         if not self._shares:
             self._parsed.yes = self._yes
         self.prepare()
-        mine, masters = messages.identity_of(self._planned.identity), handed["identity"]
+        mine, masters = self._planned.identity, handed["identity"]
         if masters["version"] != mine["version"]:
             versions = f"this worker is rtbench {mine['version']}, and its master is {masters['version']}"
             raise UsageError(f"{versions}: install the same version on both")
@@ -141,12 +134,10 @@ class Worker(ProcessRole):
 
     def _own_folder(self, handed: dict[str, Any], slot: WorkerSlot) -> Path:
         """Make a folder for what is recorded here, which `rtbench merge` can read, and ship it from now on."""
-        plan = self._planned
+        plan, send, run_id = self._planned, self._runner.send_message, handed["run_id"]
         folder = files.create(plan.options.runs_dir, f"{plan.scenario}-worker-{self._number}", slot.started_utc_ns)
-        settings = vars(self._parsed)
-        document = plan.opening_document(handed["run_id"], slot.started_utc_ns, settings, slot.workers)
+        document = plan.opening_document(run_id, slot.started_utc_ns, vars(self._parsed), slot.workers)
         files.write_document(folder, document)
-        send, run_id = self._runner.send_message, handed["run_id"]
         source = Source(folder, self._number, self._key)
         self._shipper = Shipper(source, lambda chunk: send(messages.CHUNK, {"run_id": run_id, "chunk": chunk}))
         return folder
@@ -159,12 +150,10 @@ class Worker(ProcessRole):
             self._shipper.receipt(msg.data)
 
     def _on_ping(self, msg: Any, **_: Any) -> None:
-        stamps_ns = [msg.data["sent_ns"], utc_ns()]
-        self._runner.send_message(messages.PONG, {"stamps_ns": [*stamps_ns, utc_ns()]})
+        self._runner.send_message(messages.PONG, [msg.data["sent_ns"], utc_ns(), utc_ns()])
 
     def _look(self) -> None:
-        live = self._run.live
-        if live is not None:
+        if (live := self._run.live) is not None:
             report = {"standing": asdict(live.standing()), "held_s": live.held_s()}
             self._runner.send_message(messages.STANDING, report)
 
@@ -208,11 +197,8 @@ class Worker(ProcessRole):
         self._runner.send_message(messages.DRAINED, {})
 
     def _close_run(self) -> None:
-        super()._close_run()
-        self._end_shipping()
-
-    def _end_shipping(self) -> None:
         """Ship the rest; what the master has got is removed here, and what it has not stays."""
+        super()._close_run()
         shipper, folder = self._shipper, self._run.folder
         if shipper is None or folder is None:
             return

@@ -19,8 +19,8 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.installation import tool_version
-from bench.run.close import merge_parts
-from bench.run.merging.merged import Document, Numbering, merged_document, notices, numbered_by_start
+from bench.run.close import is_under_way, merge_parts
+from bench.run.merging.merged import Document, Numbering, first_starts, merged_document, notices, numbered_by_start
 from bench.run.merging.run_part import DamagedPartError, RunKey, RunPart
 from bench.run.presence import file_status, is_folder, is_run, run_folders
 from bench.run.spool import EVENTS
@@ -95,8 +95,11 @@ def _merged(parts: Sequence[RunPart], damages: Sequence[DamagedPartError], folde
     firsts = _first_workers(ordered, missing)
     used = [part for part in ordered if part.taken]
     started_utc_ns = min(part.document["started_utc_ns"] for part in used)
-    for part, pairs in zip(used, numbered_by_start([part.taken_pairs for part in used], started_utc_ns), strict=True):
-        part.numbering = Numbering(run_id, {number: firsts[part.run] + number for number in part.taken}, pairs)
+    pairs = [
+        first_starts(part.extent.pairs[number] for number in part.taken & part.extent.pairs.keys()) for part in used
+    ]
+    for part, numbering in zip(used, numbered_by_start(pairs, started_utc_ns), strict=True):
+        part.numbering = Numbering(run_id, {number: firsts[part.run] + number for number in part.taken}, numbering)
     leading = _leading(ordered)
     documents = [part.document | {"state": "ended" if part.complete else "killed"} for part in leading]
     left_out = [(damage.part.name, _left_out(damage, firsts.keys())) for damage in damages]
@@ -145,7 +148,7 @@ def _take(parts: Sequence[RunPart]) -> None:
                     f"{owner.folder} and {part.folder} both hold worker {number} of run {part.run[1]}: name one of them"
                 )
         part.taken = frozenset(taken)
-        if not part.can_be_split:
+        if not (part.taken >= part.held or part.taken <= part.workers.keys()):
             raise UsageError(
                 f"{part.folder} holds all of run {part.run[1]}: merge it without the folders of its workers"
             )
@@ -193,13 +196,11 @@ def _leading(parts: Sequence[RunPart]) -> list[RunPart]:
 
 
 def _entry(part: RunPart, document: Document, offset: int, parts: Sequence[RunPart]) -> dict[str, Any]:
-    """Return what run.json has of a run that is a part of this one."""
     mine = [(each, number) for each in parts if each.run == part.run for number in each.taken]
     rows = sum((each.extent.rows[number] for each, number in mine), Counter[str]())
     validity = part.document["validity"]
     return (
-        {"run_id": document["run_id"], "host": part.host, "started_utc_ns": document["started_utc_ns"]}
-        | {key: document[key] for key in ("state", "stop_reason", "ended_utc_ns")}
+        _common_entry(part, document)
         | {key: document[key] for key in ("labels", "arrivals", "stages") if key in document}
         | {
             "validity": validity["status"],
@@ -208,35 +209,33 @@ def _entry(part: RunPart, document: Document, offset: int, parts: Sequence[RunPa
             "worker_offset": offset,
             "sessions": rows["sessions"],
             "turns": rows["turns"],
-            "excluded_because": None,
         }
     )
 
 
 def _left_out(damage: DamagedPartError, known: Collection[RunKey]) -> dict[str, Any]:
-    """Return what run.json has of a damaged part: the rows that it had, if it was finalized.
-
-    `known`: the runs of which another folder states what is missing.
-    """
-    document, totals = damage.part.document, damage.part.document.get("totals") or {}
-    sessions, turns = (
-        0 if damage.part.run in known else sum(totals[table].values()) if table in totals else None
+    """Return what run.json has of a damaged part. `known`: runs of which another folder states what is missing."""
+    totals = damage.part.document.get("totals") or {}
+    lost = {
+        table: 0 if damage.part.run in known else sum(totals[table].values()) if table in totals else None
         for table in ("sessions", "turns")
-    )
+    }
+    return _common_entry(damage.part, damage.part.document) | lost | {"excluded_because": damage.why}
+
+
+def _common_entry(part: RunPart, document: Document) -> dict[str, Any]:
     return {
         "run_id": document["run_id"],
-        "host": damage.part.host,
+        "host": part.host,
         "started_utc_ns": document["started_utc_ns"],
-        "workers": [],
         "state": document["state"],
         "stop_reason": str(document.get("stop_reason") or ""),
         "ended_utc_ns": document.get("ended_utc_ns"),
-        "sessions": sessions,
-        "turns": turns,
+        "workers": [],
         "worker_offset": 0,
         "validity": "no_verdict",
         "failed_checks": [],
-        "excluded_because": damage.why,
+        "excluded_because": None,
     }
 
 
@@ -247,9 +246,9 @@ TARGET_KEYS = ("name", "url", "dialect", "model", "session", "deflate")
 def check_fit(parts: Sequence[RunPart]) -> None:
     """Check that the runs are parts of one run. Raises UsageError that names the folders and what they do not share."""
     for part in parts:
-        if part.is_under_way:
+        if is_under_way(part.folder, part.document):
             raise UsageError(f"{part.folder} is still under way: merge it when it has ended")
-        if part.is_merged:
+        if part.document.get("parts"):
             raise UsageError(f"{part.folder} was merged itself: name the runs that it was merged from")
     for what, value in SHARED.items():
         first = parts[0]
@@ -277,4 +276,3 @@ SHARED: Mapping[str, Callable[[Document], object]] = {
     "targets": _targets,
     "names of --part-of": lambda document: document.get("part_of"),
 }
-"""What parts of a run share, and what it is in a run's document."""

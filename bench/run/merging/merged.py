@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bench.run.document import KILLED, ORDINARY_ENDS, SCHEMA_VERSION
+from bench.run.document import KILLED, ORDINARY_ENDS, SCHEMA_VERSION, IncidentEntry
 from bench.run.folder import BLOCK_NS
 from bench.units import NS_PER_S
 from bench.untrusted.safe_io import read_json
@@ -44,36 +45,23 @@ class Numbering:
 
     def rows(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return rows of any table, numbered anew."""
-        columns = {name: self._column(name, batch[name]) for name in batch.schema.names}
-        if "pair" in columns:
-            columns |= self._pairs(batch["pair"], batch["block"])
+        columns = {name: batch[name] for name in batch.schema.names}
+        columns["run_id"] = pa.repeat(self.run_id, len(batch))
+        places = pc.index_in(columns["worker"], pa.array([*self.workers], pa.int64()))
+        columns["worker"] = pa.array([*self.workers.values()], pa.int64()).take(places)
+        if "session_id" in columns:  # each name is made once, however many rows have it
+            names = columns["session_id"].dictionary_encode()
+            new_names = pa.array(map(self.session_id, names.dictionary.to_pylist()), pa.string())
+            columns["session_id"] = new_names.take(names.indices)
+        if "pair" in columns and columns["pair"].null_count < len(batch):
+            pair = columns["pair"]
+            absent = pair.is_null().to_numpy(zero_copy_only=False)  # rows of no pair stay so
+            places = np.searchsorted(self.pairs.numbers, pair.fill_null(self.pairs.numbers[0]).to_numpy())
+            new = {"pair": self.pairs.new, "block": self.pairs.blocks}
+            columns |= {name: pa.array(values[places], mask=absent) for name, values in new.items()}
         return pa.RecordBatch.from_pydict(columns, schema=batch.schema)
 
-    def _pairs(self, pair: pa.Array, block: pa.Array) -> dict[str, pa.Array]:
-        """The columns `pair` and `block`; a row that is of no pair stays so."""
-        if pair.null_count == len(pair):
-            return {"pair": pair, "block": block}
-        absent = pair.is_null().to_numpy(zero_copy_only=False)
-        places = np.searchsorted(self.pairs.numbers, pair.fill_null(self.pairs.numbers[0]).to_numpy())
-        new = {"pair": self.pairs.new, "block": self.pairs.blocks}
-        return {name: pa.array(values[places], mask=absent) for name, values in new.items()}
-
-    def _column(self, name: str, column: pa.Array) -> pa.Array:
-        match name:
-            case "run_id":
-                return pa.repeat(self.run_id, len(column))
-            case "session_id":  # each name is made once, however many rows have it
-                names = column.dictionary_encode()
-                new = pa.array(map(self.session_id, names.dictionary.to_pylist()), pa.string())
-                return new.take(names.indices)
-            case "worker":
-                numbers = pa.array([*self.workers], pa.int64())
-                return pa.array([*self.workers.values()], pa.int64()).take(pc.index_in(column, numbers))
-            case _:
-                return column
-
     def line(self, row: dict[str, Any]) -> bytes:
-        """A line of a transcript."""
         return _line(row | {"session_id": self.session_id(str(row["session_id"]))})
 
     def log_header(self, line: bytes) -> bytes:
@@ -84,9 +72,8 @@ class Numbering:
             opened | {"about": about | {"run_id": self.run_id, "session_id": self.session_id(about["session_id"])}}
         )
 
-    def incident(self, incident: dict[str, Any]) -> dict[str, Any]:
-        """An incident of run.json."""
-        return incident | {"worker": self.workers.get(int(incident["worker"]), 0)}
+    def incident(self, incident: IncidentEntry) -> IncidentEntry:
+        return {**incident, "worker": self.workers.get(incident["worker"], 0)}
 
 
 def worker_of(session_id: str) -> int:
@@ -157,14 +144,16 @@ def merged_document(
 
     What they share is the run's; of the rest what adds up is added, and what does not is left to `parts`.
     """
-    leader = documents[0]
+    leader, common = documents[0], _common(documents)
+    delays_s = [document.get("start_delays_s") or {} for document in documents]
+    estimates_usd = [document.get("estimate_usd") for document in documents]
     reasons = dict.fromkeys(str(document["stop_reason"]) for document in documents)  # what is not ordinary comes first
     merged: dict[str, Any] = {
         "schema": SCHEMA_VERSION,
         "definitions_version": leader["definitions_version"],
         "tool": tool,
         "run_id": run_id,
-        "scenario": _shared(documents, "scenario") or run_id,
+        "scenario": common.get("scenario") or run_id,
         "simulated": None,
         "state": "closing",
         "started_utc_ns": min(document["started_utc_ns"] for document in documents),
@@ -181,11 +170,13 @@ def merged_document(
         "parts": list(entries),
         "warmup_s": max(document.get("warmup_s") or 0.0 for document in documents),
         "budget_usd": _sum(documents, "budget_usd"),
-        "estimate_usd": _estimate(documents),
-        "start_delays_s": _start_delays_s(documents),
+        "estimate_usd": [sum(ends) for ends in zip(*estimates_usd, strict=True)] if all(estimates_usd) else None,
+        "start_delays_s": {  # of the part that waited longest
+            label: max(each.get(label, 0.0) for each in delays_s) for label in dict.fromkeys(chain(*delays_s))
+        },
     }
     shared = ("part_of", "interleaved", "stages", "prices", "niceness", "calibration", "thresholds")
-    merged |= {key: leader[key] for key in shared if key in leader and _are_alike(documents, key)}
+    merged |= {key: common[key] for key in shared if key in common}
     if arrivals := _arrivals(documents):
         merged["arrivals"] = arrivals
     return merged
@@ -218,7 +209,8 @@ def notices(names: Sequence[str], documents: Documents, left_out: Iterable[tuple
         "warm-ups": lambda document: document.get("warmup_s") or 0.0,
         "seeds": lambda document: (document.get("settings") or {}).get("seed"),
     }
-    apart = [what for what, value in differing.items() if not _all_equal([value(document) for document in documents])]
+    first = documents[0]
+    apart = [what for what, value in differing.items() if any(value(each) != value(first) for each in documents)]
     if apart:
         sentences.append(f"Its parts have different {' and '.join(apart)}.")
     return [*sentences, *(f"{name} is left out, because {_missing(entry)}." for name, entry in left_out)]
@@ -263,34 +255,20 @@ def _arrivals(documents: Documents) -> dict[str, Any] | None:
     if not all(arrivals):
         return None
     known: list[Document] = [each for each in arrivals if each]
+    common = _common(known)
     began_ns = min(each["started_utc_ns"] for each in known)
     ends_s = [
         (each["started_utc_ns"] - began_ns) / NS_PER_S + each["duration_s"] for each in known if each["duration_s"]
     ]
     return {
-        "pattern": _shared(known, "pattern") or "several",
+        "pattern": common.get("pattern") or "several",
         "per_s": _sum(known, "per_s"),
         "stages": None,
-        "digest": _shared(known, "digest"),
+        "digest": common.get("digest"),
         "max_concurrent": sum(each["max_concurrent"] for each in known),
         "started_utc_ns": began_ns,
         "duration_s": max(ends_s) if len(ends_s) == len(known) else None,
     }
-
-
-def _start_delays_s(documents: Documents) -> dict[str, float]:
-    """For how long starts were held back, of the part that waited longest."""
-    holds: dict[str, float] = {}
-    for document in documents:
-        for label, held_s in (document.get("start_delays_s") or {}).items():
-            holds[label] = max(held_s, holds.get(label, 0.0))
-    return holds
-
-
-def _estimate(documents: Documents) -> list[float] | None:
-    estimates = [document.get("estimate_usd") for document in documents]
-    known = [estimate for estimate in estimates if estimate]
-    return [sum(ends) for ends in zip(*known, strict=True)] if len(known) == len(estimates) else None
 
 
 def _sum(documents: Documents, key: str) -> Any:
@@ -300,19 +278,5 @@ def _sum(documents: Documents, key: str) -> Any:
 
 
 def _common(documents: Documents) -> dict[str, Any]:
-    """What all of them say alike."""
     first = documents[0]
     return {key: value for key, value in first.items() if all(key in d and d[key] == value for d in documents)}
-
-
-def _shared(documents: Documents, key: str) -> Any:
-    """The value of a key that all have alike; None where they differ."""
-    return documents[0].get(key) if _are_alike(documents, key) else None
-
-
-def _are_alike(documents: Documents, key: str) -> bool:
-    return _all_equal([document.get(key) for document in documents])
-
-
-def _all_equal(values: Sequence[object]) -> bool:
-    return all(value == values[0] for value in values)

@@ -5,8 +5,9 @@ Only the workers in `taken` become a part, since a worker's own folder replaces 
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -21,23 +22,19 @@ from msgspec.structs import replace
 from bench.errors import UsageError
 from bench.run import folder as files
 from bench.run import spool
-from bench.run.close import CLOSED, close, is_under_way
-from bench.run.document import KILLED, RunDocument
+from bench.run.close import CLOSED, close
+from bench.run.document import KILLED, HostEntry, IncidentEntry, RunDocument
 from bench.run.histograms import Histograms, read
 from bench.run.integrity import repeated, wrong_column
 from bench.run.merging.merged import Numbering, PairStarts, first_starts, worker_of
-from bench.run.part import TRANSCRIPT, Facts, Part, kept_parts
+from bench.run.part import TRANSCRIPT, Facts, Part, parts
 from bench.run.provenance import leader_of, recorded_by
 from bench.untrusted.safe_io import is_regular, open_file, read_json
 from bench.untrusted.sanitize import excerpt
 
 BATCH_ROWS = 10_000
-KEYS: Mapping[files.TableName, list[str]] = {
-    "turns": ["session_id", "turn"],
-    "sessions": ["session_id"],
-    "seconds": [],
-}
-"""The columns that identify a row of each table."""
+KEYS: Mapping[files.TableName, list[str]] = {"sessions": ["session_id"], "turns": ["session_id", "turn"]}
+COUNTS = ("out_of_range", "negative", "unknown_events", "incident_counts")
 RunKey = tuple[int, str]
 """The start of a run (UTC, ns since 1970) and its id."""
 
@@ -96,18 +93,7 @@ class RunPart:
 
     @property
     def run(self) -> RunKey:
-        """The run that this is a folder of."""
         return self.document["started_utc_ns"], self.document["run_id"]
-
-    @property
-    def is_under_way(self) -> bool:
-        """Whether a process of this host may still write to it; those of another host cannot be seen."""
-        return is_under_way(self.folder, self.document)
-
-    @property
-    def is_merged(self) -> bool:
-        """Whether it was merged of other runs."""
-        return bool(self.document.get("parts"))
 
     @property
     def is_of_master(self) -> bool:
@@ -131,44 +117,42 @@ class RunPart:
         return {entry["worker"]: entry for entry in self.document.get("missing_workers") or []}
 
     @cached_property
-    def _workers(self) -> dict[int, Part]:
+    def workers(self) -> dict[int, Part]:
         """What the folder has of each worker alone: histograms and facts."""
-        return {part.worker: part for part in kept_parts(self.folder)}
-
-    @property
-    def can_be_split(self) -> bool:
-        """Whether the facts of the taken workers are known, each by itself or all together."""
-        return self.taken >= self.held or self.taken <= self._workers.keys()
+        return {part.worker: part for part in parts(self.folder, spool.WORKERS)}
 
     # What `bench.run.close.merge_parts` reads of a part.
 
     @property
     def facts(self) -> Facts:
-        """What the taken workers counted."""
         mine = self._taken_workers
-        if not mine:
-            stored = _stored_facts(self.document)
-            return replace(stored, done=self.complete, incidents=self._incidents(stored))
-        facts = [part.facts for part in mine]
+        facts = [part.facts for part in mine] or [self._stored_facts]
+        counts: dict[str, Any] = {
+            name: dict(sum((Counter(getattr(each, name)) for each in facts), Counter())) for name in COUNTS
+        }
+        hosts = recorded_by(mine, self.document, self.histograms()) if mine else self.document["hosts"]
         return Facts(
             done=self.complete,
             simulated=any(each.simulated for each in facts) or bool(self.document.get("simulated")),
-            hosts=recorded_by(mine, self.document, self.histograms()),
-            out_of_range=_sum(each.out_of_range for each in facts),
-            negative=_sum(each.negative for each in facts),
-            unknown_events=_sum(each.unknown_events for each in facts),
+            hosts=cast("list[HostEntry]", hosts),
             timestamp_fallbacks=sum(each.timestamp_fallbacks for each in facts),
             incidents=[incident for each in facts for incident in self._incidents(each)],
-            incident_counts=_sum(each.incident_counts for each in facts),
+            **counts,
         )
 
-    def _incidents(self, facts: Facts) -> list[dict[str, Any]]:
+    @property
+    def _stored_facts(self) -> Facts:
+        """What all workers counted, by run.json."""
+        incidents = self.document.get("incidents") or []
+        return msgspec.convert((self.document.get("totals") or {}) | {"incidents": incidents}, Facts)
+
+    def _incidents(self, facts: Facts) -> list[IncidentEntry]:
         return [self.numbering.incident(incident) for incident in facts.incidents]
 
     @property
     def _taken_workers(self) -> list[Part]:
         """The facts of each taken worker; none if they are known only of all together."""
-        return [self._workers[number] for number in sorted(self.taken)] if self.taken <= self._workers.keys() else []
+        return [self.workers[number] for number in sorted(self.taken)] if self.taken <= self.workers.keys() else []
 
     def batches(self, table: str, _schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a table that are taken, with every column, numbered anew."""
@@ -190,12 +174,10 @@ class RunPart:
             raise DamagedPartError(self, f"its {table} cannot be read: {str(error).splitlines()[0]:.200}") from None
 
     def transcript(self) -> Iterator[bytes] | None:
-        """Return the lines of its transcript; None if it has none."""
-        path = self.folder / TRANSCRIPT
-        return self._lines(path) if path.exists() else None
+        """Return the lines of its transcript that are taken, with the sessions' new names; None if it has none."""
+        return self._lines(path) if (path := self.folder / TRANSCRIPT).exists() else None
 
     def _lines(self, path: Path) -> Iterator[bytes]:
-        """Yield the lines of a transcript that are taken, with the sessions' new names."""
         try:
             with open_file(path) as lines:
                 for line in lines:
@@ -208,12 +190,10 @@ class RunPart:
             raise DamagedPartError(self, f"its {TRANSCRIPT} has a line that is no turn") from None
 
     def histograms(self) -> Histograms:
-        """Return the sum of the histograms of the taken workers."""
-        mine = self._taken_workers
-        if not mine:
+        if not self._taken_workers:
             return self._stored_histograms()
         total = Histograms()
-        for part in mine:
+        for part in self._taken_workers:
             total.merge(part.histograms())
         return total
 
@@ -244,8 +224,7 @@ class RunPart:
                 with suppress(ValueError, KeyError, TypeError):  # a log that was cut is copied as it is
                     header = self.numbering.log_header(header)
                 new.write(header)
-                while data := old.read(1 << 20):
-                    new.write(data)
+                shutil.copyfileobj(old, new)
         return uncopied
 
     def keep_documents(self, folder: Path) -> None:
@@ -261,14 +240,11 @@ class RunPart:
         """The size of the run, after a check that no row is there twice and that run.json has their number."""
         if self.document["state"] not in CLOSED:
             raise DamagedPartError(self, "it was not finalized, and what it was to be made of is gone")
-        rows: dict[int, Counter[str]] = {number: Counter() for number in self._workers}
+        rows: dict[int, Counter[str]] = {number: Counter() for number in self.workers}
         starts: dict[int, list[PairStarts]] = {}
-        keys: dict[str, list[pa.RecordBatch]] = {table: [] for table in KEYS}
         for table in files.SCHEMAS:
             paired = [] if table == "seconds" else ["pair", "start_utc_ns"]
-            for batch in self._batches(table, ["worker", *paired, *KEYS[table]]):
-                if KEYS[table]:
-                    keys[table].append(batch.select(KEYS[table]))
+            for batch in self._batches(table, ["worker", *paired]):
                 for number in pc.unique(batch["worker"]).to_pylist():
                     mine = batch.filter(pc.equal(batch["worker"], number))
                     rows.setdefault(number, Counter())[table] += len(mine)
@@ -276,15 +252,13 @@ class RunPart:
                         in_pairs = mine.filter(mine["pair"].is_valid())
                         pairs = PairStarts(*(in_pairs[name].to_numpy() for name in paired))
                         starts.setdefault(number, []).append(first_starts([pairs]))
-        self._check_keys(keys)
-        self._check_rows(sum(rows.values(), Counter()))
+        self._check_keys()
+        found, totals = sum(rows.values(), Counter[str]()), self.document.get("totals") or {}
+        for table in ("turns", "sessions"):
+            if table in totals and (counted := sum(totals[table].values())) != found[table]:
+                raise DamagedPartError(self, f"it has {found[table]} {table}, and its run.json says {counted}")
         self._stored_histograms()
         return Extent(rows, {number: first_starts(mine) for number, mine in starts.items()})
-
-    @property
-    def taken_pairs(self) -> PairStarts:
-        """The pairs of the taken workers."""
-        return first_starts(pairs for number, pairs in self.extent.pairs.items() if number in self.taken)
 
     @cached_property
     def no_uncertainty(self) -> str:
@@ -294,10 +268,10 @@ class RunPart:
         except (pa.ArrowException, OSError):
             return ""  # its turns cannot be read at all, which reading them reports
 
-    def _check_keys(self, keys: Mapping[str, list[pa.RecordBatch]]) -> None:
+    def _check_keys(self) -> None:
         sessions, turns = (
-            pa.Table.from_batches(keys[table], pa.schema([files.SCHEMAS[table].field(name) for name in KEYS[table]]))
-            for table in ("sessions", "turns")
+            pa.Table.from_batches(self._batches(table, keys), pa.schema(map(files.SCHEMAS[table].field, keys)))
+            for table, keys in KEYS.items()
         )
         ids, of_turns = (
             table["session_id"].dictionary_encode().unify_dictionaries().combine_chunks() for table in (sessions, turns)
@@ -306,34 +280,3 @@ class RunPart:
         names, codes, of_codes = ids.dictionary.to_pylist(), ids.indices.to_numpy(), of_turns.indices.to_numpy()
         if wrong := repeated(codes, names.__getitem__, of_codes, numbers):
             raise DamagedPartError(self, wrong)
-
-    def _check_rows(self, rows: Counter[str]) -> None:
-        totals = self.document.get("totals") or {}
-        for table in ("turns", "sessions"):
-            counted = totals.get(table)
-            if counted is not None and sum(counted.values()) != rows[table]:
-                raise DamagedPartError(
-                    self, f"it has {rows[table]} {table}, and its run.json says {sum(counted.values())}"
-                )
-
-
-def _stored_facts(document: Mapping[str, Any]) -> Facts:
-    """Return what all workers of a finalized run counted, by its run.json."""
-    totals = document.get("totals") or {}
-    return Facts(
-        simulated=bool(document.get("simulated")),
-        hosts=document["hosts"],
-        out_of_range=totals.get("out_of_range") or {},
-        negative=totals.get("negative") or {},
-        unknown_events=totals.get("unknown_events") or {},
-        timestamp_fallbacks=int(totals.get("timestamp_fallbacks") or 0),
-        incidents=document.get("incidents") or [],
-        incident_counts=totals.get("incident_counts") or {},
-    )
-
-
-def _sum(counts: Iterable[dict[str, int]]) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for each in counts:
-        total.update(each)
-    return dict(total)

@@ -3,9 +3,8 @@
 Where the model may choose (`tool_choice` auto) it calls in a response that answers the caller, and in none that follows
 the outputs of its calls, unless the profile has further rounds.
 
-Arguments are made up from the function's JSON Schema. A value that the schema gives counts first: `const`, an example,
-the default, the first of an enumeration; else a value of its type is drawn. Only required properties are there. A
-schema may say anything: what is not understood is null.
+Arguments are made up from the function's JSON Schema (docs/simulator.md, "Function calls"). A schema may say anything:
+what is not understood is null.
 """
 
 from __future__ import annotations
@@ -148,7 +147,11 @@ def calls_of(
     tools: ResponseTools, read: Sequence[ConversationItem], habits: FunctionCalls, rng: np.random.Generator
 ) -> list[ModelCall]:
     """The calls of a response that reads these items; none where it answers by itself."""
-    if not tools.functions or not _calls(tools.choice, read, habits, rng):
+    calls = tools.choice == "required"
+    if tools.functions and tools.choice == "auto":
+        rounds = _rounds(read)
+        calls = drawn(habits.share, rng) if rounds == 0 else rounds is not None and rounds < habits.rounds
+    if not tools.functions or not calls:
         return []
     least, most = habits.parallel if tools.parallel else (1, 1)
     count = least if least == most else int(rng.integers(least, most, endpoint=True))
@@ -156,13 +159,6 @@ def calls_of(
     names = {function["name"] for function in tools.functions}
     chosen = [tools.functions[(first + place) % len(tools.functions)] for place in range(count)]
     return [_call(function, names, habits, rng) for function in chosen]
-
-
-def _calls(choice: str, read: Sequence[ConversationItem], habits: FunctionCalls, rng: np.random.Generator) -> bool:
-    if choice != "auto":
-        return choice == "required"
-    rounds = _rounds(read)
-    return drawn(habits.share, rng) if rounds == 0 else rounds is not None and rounds < habits.rounds
 
 
 def _rounds(read: Sequence[ConversationItem]) -> int | None:

@@ -7,7 +7,7 @@ changes changes then: so what was made of an item is known at any time, and it c
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,14 +18,12 @@ from bench.simulator.voice import TOKEN_MS, AudioBlock
 from bench.simulator.wire import (
     GA,
     DeltaTemplate,
-    Ids,
     Json,
+    Outbox,
     OutboxStep,
     Outgoing,
     Render,
     WireNames,
-    event_bytes,
-    item_and_call,
     json_string,
 )
 
@@ -36,61 +34,44 @@ class ResponseWriter:
 
     response_id: str
     names: WireNames
-    ids: Ids
     conversation: Conversation | None
-    obfuscation: Callable[[], str | None]  # of one delta of text
+    outbox: Outbox
 
     def event(self, event_type: str, fields: Json, due_ns: int, *, facts: Json | None = None) -> Outgoing:
-        whose: Json = {}
         if event_type.startswith("response.") and "response" not in fields:
-            whose = {"response_id": self.response_id}
-        body = event_bytes(event_type, self.ids.event(), whose | fields)
-        item_id, call_id = item_and_call(fields)
-        return Outgoing(due_ns, event_type, body, self.response_id, item_id=item_id, call_id=call_id, facts=facts)
+            fields = {"response_id": self.response_id} | fields
+        return self.outbox.event(event_type, fields, due_ns, facts=facts, response_id=self.response_id)
 
 
 class OutputItem(ABC):
     """Makes an item. `item` is what the conversation holds of it, once it was announced."""
 
-    item: ConversationItem | None = None
-    closed = False
+    announced = closed = False
 
-    def __init__(self, item_id: str, output_index: int, schedule: Schedule, writer: ResponseWriter) -> None:
-        self.id, self.schedule = item_id, schedule
+    def __init__(self, item: ConversationItem, output_index: int, schedule: Schedule, writer: ResponseWriter) -> None:
+        self.item, self.schedule = item, schedule
         self._output_index, self._writer = output_index, writer
+        self._place: Json = {"item_id": item.id, "output_index": output_index}
 
     def steps(self) -> Iterator[OutboxStep]:
-        """The events up to its last delta."""
         yield from ((self.schedule.opening_ns, render) for render in self._opening())
         yield from self._deltas()
 
     def closing(self, status: str) -> Iterator[Render]:
         """The events that end it, with what was made of it so far; none where it was not announced, or is closed."""
-        if self.item is None or self.closed:
+        if not self.announced or self.closed:
             return
         yield from self._content_closing()
         self.item.body["status"] = status
-        if self._in_conversation:
-            yield self._conversation_item_done
-        yield self._item_done
-
-    @property
-    def _in_conversation(self) -> bool:
-        """Whether the conversation tells of its end, too."""
-        return self._writer.names is GA and self._writer.conversation is not None
-
-    @property
-    def _place(self) -> Json:
-        return {"item_id": self.id, "output_index": self._output_index}
+        conversation = self._writer.conversation
+        if conversation and self._writer.names is GA:
+            yield lambda due_ns: self._writer.event(*conversation.done(self.item), due_ns)
+        yield self._done
 
     @property
     @abstractmethod
     def tokens(self) -> TokenCounts:
         """What was made so far costs these."""
-
-    @abstractmethod
-    def _new(self) -> ConversationItem:
-        """The item as it is announced: nothing is made of it yet."""
 
     @abstractmethod
     def _deltas(self) -> Iterator[OutboxStep]: ...
@@ -99,32 +80,24 @@ class OutputItem(ABC):
     def _content_closing(self) -> Iterator[Render]: ...
 
     def _opening(self) -> Iterator[Render]:
-        yield self._item_added
-        if self._writer.conversation is not None:
-            yield self._conversation_item_added
+        yield self._added
+        conversation = self._writer.conversation
+        if conversation:
+            yield lambda due_ns: self._writer.event(*conversation.added(self.item), due_ns)
 
     # Renderers: each is called once, when its event is sent
 
-    def _item_added(self, due_ns: int) -> Outgoing:
-        self.item = self._new()
-        fields = {"output_index": self._output_index, "item": self.item.body}
-        return self._writer.event("response.output_item.added", fields, due_ns)
+    def _added(self, due_ns: int) -> Outgoing:
+        self.announced = True
+        return self._item_event("added", due_ns)
 
-    def _conversation_item_added(self, due_ns: int) -> Outgoing:
-        assert self.item is not None
-        assert self._writer.conversation is not None
-        return self._writer.event(*self._writer.conversation.added(self.item), due_ns)
-
-    def _conversation_item_done(self, due_ns: int) -> Outgoing:
-        assert self.item is not None
-        assert self._writer.conversation is not None
-        return self._writer.event(*self._writer.conversation.done(self.item), due_ns)
-
-    def _item_done(self, due_ns: int) -> Outgoing:
-        assert self.item is not None
+    def _done(self, due_ns: int) -> Outgoing:
         self.closed = True
+        return self._item_event("done", due_ns)
+
+    def _item_event(self, name: str, due_ns: int) -> Outgoing:
         fields = {"output_index": self._output_index, "item": self.item.body}
-        return self._writer.event("response.output_item.done", fields, due_ns)
+        return self._writer.event(f"response.output_item.{name}", fields, due_ns)
 
 
 class MessageItem(OutputItem):
@@ -133,12 +106,15 @@ class MessageItem(OutputItem):
     def __init__(
         self, item_id: str, output_index: int, planned: PlannedMessage, output: OutputSettings, writer: ResponseWriter
     ) -> None:
-        super().__init__(item_id, output_index, planned.schedule, writer)
-        self._phase, self._tokens, self._with_audio = planned.phase, planned.reply.tokens, output.audio
-        self._filler = planned.filler
-        self._blocks = planned.reply.blocks[output.format]
         self._words: list[str] = []
         self._spoken: list[AudioBlock] = []
+        body = message_body(item_id, "assistant", [], "in_progress")
+        body |= {} if planned.phase is None else {"phase": planned.phase}
+        spoken = self._spoken if output.audio else None
+        item = ConversationItem(item_id, body, spoken=spoken, filler=planned.filler)
+        super().__init__(item, output_index, planned.schedule, writer)
+        self._tokens, self._with_audio = planned.reply.tokens, output.audio
+        self._blocks = planned.reply.blocks[output.format]
         names = writer.names
         words = names.transcript if output.audio else names.text
         self._word_template = DeltaTemplate(words, writer.response_id, item_id, output_index)
@@ -154,19 +130,12 @@ class MessageItem(OutputItem):
     def spoken_ms(self) -> int:
         return sum(block.audio_ms for block in self._spoken)
 
-    def _new(self) -> ConversationItem:
-        body = message_body(self.id, "assistant", [], "in_progress")
-        if self._phase is not None:
-            body["phase"] = self._phase
-        spoken = self._spoken if self._with_audio else None
-        return ConversationItem(self.id, body, spoken=spoken, filler=self._filler)
-
     def _opening(self) -> Iterator[Render]:
         yield from super()._opening()
         yield partial(self._part_event, "response.content_part.added", {"part": self._part("")})
 
     def _deltas(self) -> Iterator[OutboxStep]:
-        for due_ns, audio, _ in self.schedule.deltas:
+        for due_ns, audio in self.schedule.deltas:
             yield due_ns, self._audio if audio else self._word
 
     def _content_closing(self) -> Iterator[Render]:
@@ -183,13 +152,13 @@ class MessageItem(OutputItem):
     def _word(self, due_ns: int) -> Outgoing:
         token, writer = self._tokens[len(self._words)], self._writer
         self._words.append(token)
-        body = self._word_template.render(writer.ids.event(), json_string(token), writer.obfuscation())
-        return Outgoing(due_ns, self._word_template.type, body, writer.response_id, item_id=self.id)
+        body = self._word_template.render(writer.outbox.ids.event(), json_string(token), writer.outbox.obfuscation())
+        return Outgoing(due_ns, self._word_template.type, body, writer.response_id, item_id=self.item.id)
 
     def _audio(self, due_ns: int) -> Outgoing:
         block, writer = self._blocks[len(self._spoken)], self._writer
         self._spoken.append(block)
-        body = self._audio_template.render(writer.ids.event(), block.encoded)
+        body = self._audio_template.render(writer.outbox.ids.event(), block.encoded)
         return Outgoing(
             due_ns,
             self._audio_template.type,
@@ -197,11 +166,10 @@ class MessageItem(OutputItem):
             writer.response_id,
             block.audio_bytes,
             block.audible_byte,
-            item_id=self.id,
+            item_id=self.item.id,
         )
 
     def _part_done(self, words: str, due_ns: int) -> Outgoing:
-        assert self.item is not None
         names = self._writer.names
         kind, key = (names.audio_part, "transcript") if self._with_audio else (names.text_part, "text")
         self.item.hold({"type": kind, key: words}, self.tokens)
@@ -220,7 +188,17 @@ class FunctionCallItem(OutputItem):
     def __init__(
         self, item_id: str, call_id: str, output_index: int, planned: PlannedCall, writer: ResponseWriter
     ) -> None:
-        super().__init__(item_id, output_index, planned.schedule, writer)
+        body: Json = {
+            "id": item_id,
+            "object": "realtime.item",
+            "type": "function_call",
+            "status": "in_progress",
+            "name": planned.call.name,
+            "call_id": call_id,
+            "arguments": "",
+        }
+        item = ConversationItem(item_id, body, response_id=writer.response_id)
+        super().__init__(item, output_index, planned.schedule, writer)
         self._call, self._call_id = planned.call, call_id
         self._written: list[str] = []
 
@@ -229,20 +207,8 @@ class FunctionCallItem(OutputItem):
         """The arguments that were written so far cost these."""
         return TokenCounts(len(self._written))
 
-    def _new(self) -> ConversationItem:
-        body: Json = {
-            "id": self.id,
-            "object": "realtime.item",
-            "type": "function_call",
-            "status": "in_progress",
-            "name": self._call.name,
-            "call_id": self._call_id,
-            "arguments": "",
-        }
-        return ConversationItem(self.id, body, response_id=self._writer.response_id)
-
     def _deltas(self) -> Iterator[OutboxStep]:
-        for due_ns, _, _ in self.schedule.deltas:
+        for due_ns, _ in self.schedule.deltas:
             yield due_ns, self._token
 
     def _content_closing(self) -> Iterator[Render]:
@@ -256,7 +222,6 @@ class FunctionCallItem(OutputItem):
         return self._arguments_event("delta", {"delta": token}, due_ns)
 
     def _arguments_done(self, due_ns: int) -> Outgoing:
-        assert self.item is not None
         self.item.body["arguments"] = "".join(self._written)
         self.item.tokens = self.tokens
         fields = {"name": self._call.name, "arguments": self.item.body["arguments"]}

@@ -7,11 +7,10 @@
     an answer that is late        [filler, answer]           where a session speaks fillers
     what is said during calls     [filler]
 
-What reasoning takes is spent behind the commentary, ahead of what the response is for. The delays of an answer's first
-events are drawn, and multiplied by the drift at the instant that asks for it. Blocks of audio come when their audio has
-been generated at `generation_speed` × real time, and the transcript runs ahead (docs/protocol.md, "Audio"). At last the
-plan is
-cut to the tokens that the response may have. Pure arithmetic on integer nanoseconds of CLOCK_MONOTONIC.
+Reasoning comes behind the commentary. The delays of an answer's first events are drawn, and multiplied by the drift at
+the instant that asks for it. Blocks of audio come when their audio has been generated at `generation_speed` × real
+time, and the transcript runs ahead (docs/protocol.md, "Audio"). At last the plan is cut to the tokens that the response
+may have. Pure arithmetic on integer nanoseconds of CLOCK_MONOTONIC.
 """
 
 from __future__ import annotations
@@ -35,11 +34,10 @@ OPENING_NS = 10 * NS_PER_MS  # output item and content part open at most so long
 
 
 class Delta(NamedTuple):
-    """A delta of a part: audio block or text token number `place`."""
+    """A delta of a part: its next audio block, or its next text token."""
 
     due_ns: int
     audio: bool
-    place: int
 
 
 @dataclass(frozen=True)
@@ -58,13 +56,13 @@ def audio_schedule(
     audio, due_ns = [], float(first_ns)
     for index, block in enumerate(reply.blocks["pcm16"]):
         due_ns += block.audio_ms * NS_PER_MS / profile.generation_speed if index else 0
-        audio.append(Delta(int(due_ns), True, index))
-    lead = int(rng.integers(*profile.transcript_lead_deltas, endpoint=True))
+        audio.append(Delta(int(due_ns), True))
+    lead = min(len(reply.tokens), int(rng.integers(*profile.transcript_lead_deltas, endpoint=True)))
     text_ns = max(after_ns, first_ns - profile.delays.transcript_lead.draw_ns(rng))
-    ahead = _spread(0, reply.tokens[:lead], text_ns, first_ns)
+    ahead = _spread(lead, text_ns, first_ns)
     # none of these in the instant of the first audio, which it would be sent ahead of
     half_ns = (audio[-1].due_ns - first_ns) // (2 * len(reply.tokens))
-    beside = _spread(lead, reply.tokens[lead:], first_ns + half_ns, audio[-1].due_ns)
+    beside = _spread(len(reply.tokens) - lead, first_ns + half_ns, audio[-1].due_ns)
     return _message(profile, after_ns, sorted(ahead + beside + audio), rng)
 
 
@@ -73,13 +71,13 @@ def text_schedule(
 ) -> Schedule:
     """The same for a message in text alone, which goes on at a steady pace."""
     last_ns = first_ns + int(len(reply.tokens) / profile.text_tokens_per_s * NS_PER_S)
-    return _message(profile, after_ns, _spread(0, reply.tokens, first_ns, last_ns), rng)
+    return _message(profile, after_ns, _spread(len(reply.tokens), first_ns, last_ns), rng)
 
 
 def call_schedule(profile: Profile, tokens: Sequence[str], named_ns: int) -> Schedule:
     """The schedule of a function call that is announced at `named_ns`; each token of its arguments takes its time."""
     pace = profile.functions.arguments_tokens_per_s
-    dues = [Delta(named_ns + int(place / pace * NS_PER_S), False, place - 1) for place in range(1, len(tokens) + 1)]
+    dues = [Delta(named_ns + int(place / pace * NS_PER_S), False) for place in range(1, len(tokens) + 1)]
     grouped = in_bursts(dues, profile.events_per_segment)
     return Schedule(named_ns, grouped, grouped[-1].due_ns)
 
@@ -92,10 +90,9 @@ def _message(profile: Profile, after_ns: int, deltas: list[Delta], rng: np.rando
     return Schedule(opening_ns, grouped, grouped[-1].due_ns + profile.delays.response_done.draw_ns(rng))
 
 
-def _spread(begin: int, tokens: Sequence[str], from_ns: int, until_ns: int) -> list[Delta]:
+def _spread(tokens: int, from_ns: int, until_ns: int) -> list[Delta]:
     """Evenly in [from, until)."""
-    step = (until_ns - from_ns) / max(len(tokens), 1)
-    return [Delta(from_ns + int(step * place), False, begin + place) for place in range(len(tokens))]
+    return [Delta(from_ns + int((until_ns - from_ns) / tokens * place), False) for place in range(tokens)]
 
 
 def in_bursts(deltas: list[Delta], size: int) -> list[Delta]:
@@ -112,7 +109,7 @@ def in_bursts(deltas: list[Delta], size: int) -> list[Delta]:
 COMMENTARY, FINAL_ANSWER = "commentary", "final_answer"
 
 
-class Asked(NamedTuple):
+class ResponseRequest(NamedTuple):
     """Says when a response was asked for, before when nothing of it may be due, and what it takes."""
 
     at_ns: int
@@ -122,7 +119,7 @@ class Asked(NamedTuple):
     slowness: float = 1.0
     """What its delays are multiplied by."""
     late_ns: int | None = None
-    """After so long a filler is said; None where none is."""
+    """After so long a filler is said, if it has audio; None where none is."""
 
 
 class ResponseContent(NamedTuple):
@@ -150,8 +147,6 @@ class PlannedMessage:
 
 @dataclass(frozen=True)
 class PlannedCall:
-    """Holds a function call to be."""
-
     call: ModelCall
     schedule: Schedule
 
@@ -170,20 +165,23 @@ class ResponsePlan:
 
 
 class Planner:
-    """Makes plans, with delays that are drawn from the profile."""
-
     def __init__(self, profile: Profile, rng: np.random.Generator) -> None:
         self._profile, self._delays, self._rng = profile, profile.delays, rng
 
-    def response(self, content: ResponseContent, asked: Asked) -> ResponsePlan:
+    def response(self, content: ResponseContent, asked: ResponseRequest) -> ResponsePlan:
         if content.commentary is None and content.calls:
             delay = self._delays.function_named
         else:
             delay = self._delays.first_audio if content.audio else self._delays.first_text
         thinking_ns = asked.reading_ns + (asked.reasoning_ns if content.commentary is None else 0)
         first_ns = max(asked.earliest_ns, asked.at_ns + self._drawn_ns(delay, asked, thinking_ns))
-        if asked.late_ns is not None and first_ns > asked.at_ns + asked.late_ns and content.commentary is None:
-            return self._filled(content, asked, first_ns)
+        may_fill = content.audio and content.commentary is None
+        if may_fill and asked.late_ns is not None and first_ns > asked.at_ns + asked.late_ns:
+            filler_ns = max(asked.earliest_ns, asked.at_ns + asked.late_ns)
+            created_ns = self._created_ns(asked, filler_ns)
+            filler = self._message(True, content.filler or content.answer, None, created_ns, filler_ns)
+            closed_ns = filler.schedule.done_ns
+            return self._completed(content, created_ns, [filler], closed_ns, max(first_ns, closed_ns))
         created_ns = self._created_ns(asked, first_ns)
         if content.commentary is None:
             return self._completed(content, created_ns, [], created_ns, first_ns)
@@ -193,28 +191,17 @@ class Planner:
         first_ns = closed_ns + self._drawn_ns(pause, asked, asked.reasoning_ns)
         return self._completed(content, created_ns, [commentary], closed_ns, first_ns)
 
-    def _filled(self, content: ResponseContent, asked: Asked, first_ns: int) -> ResponsePlan:
-        """The plan of a response that is late, with a filler ahead, which does not say what it is."""
-        filler_ns = max(asked.earliest_ns, asked.at_ns + (asked.late_ns or 0))
-        created_ns = self._created_ns(asked, filler_ns)
-        filler = self._filler(content.filler or content.answer, created_ns, filler_ns)
-        closed_ns = filler.schedule.done_ns
-        return self._completed(content, created_ns, [filler], closed_ns, max(first_ns, closed_ns))
-
     def filler(self, reply: RecordedReply, at_ns: int) -> ResponsePlan:
         """The plan of what is said during calls."""
-        filler = replace(self._filler(reply, at_ns, at_ns), filler=True)
+        filler = replace(self._message(True, reply, None, at_ns, at_ns), filler=True)
         return ResponsePlan(at_ns, [filler], filler.schedule.done_ns)
 
-    def _filler(self, reply: RecordedReply, after_ns: int, first_ns: int) -> PlannedMessage:
-        return PlannedMessage(reply, audio_schedule(self._profile, reply, after_ns, first_ns, self._rng))
-
-    def failure(self, asked: Asked) -> ResponsePlan:
+    def failure(self, asked: ResponseRequest) -> ResponsePlan:
         """The plan of a response that fails as soon as it was created."""
         created_ns = max(asked.earliest_ns, asked.at_ns + self._drawn_ns(self._delays.response_created, asked))
         return ResponsePlan(created_ns, (), created_ns + self._delays.response_done.draw_ns(self._rng))
 
-    def _created_ns(self, asked: Asked, first_ns: int) -> int:
+    def _created_ns(self, asked: ResponseRequest, first_ns: int) -> int:
         drawn_ns = self._drawn_ns(self._delays.response_created, asked)
         return max(asked.earliest_ns, min(first_ns, asked.at_ns + drawn_ns))
 
@@ -222,29 +209,25 @@ class Planner:
         self, content: ResponseContent, created_ns: int, ahead: list[PlannedPart], after_ns: int, first_ns: int
     ) -> ResponsePlan:
         """The plan with the parts `ahead`, and then the calls or the answer."""
-        if content.calls:
-            calls = self._calls(content.calls, first_ns)
-            done_ns = calls[-1].schedule.done_ns + self._delays.response_done.draw_ns(self._rng)
-            return ResponsePlan(created_ns, [*ahead, *calls], done_ns)
-        answer = self._message(content.audio, content.answer, FINAL_ANSWER, after_ns, first_ns)
-        return ResponsePlan(created_ns, [*ahead, answer], answer.schedule.done_ns)
+        if not content.calls:
+            answer = self._message(content.audio, content.answer, FINAL_ANSWER, after_ns, first_ns)
+            return ResponsePlan(created_ns, [*ahead, answer], answer.schedule.done_ns)
+        parts, token_ns = ahead, int(NS_PER_S / self._profile.functions.arguments_tokens_per_s)
+        for call in content.calls:  # one after the other; the name of each takes as long as a token
+            schedule = call_schedule(self._profile, call.tokens, first_ns)
+            parts, first_ns = [*parts, PlannedCall(call, schedule)], schedule.done_ns + token_ns
+        return ResponsePlan(created_ns, parts, first_ns - token_ns + self._delays.response_done.draw_ns(self._rng))
 
-    def _drawn_ns(self, delay: Delay, asked: Asked, further_ns: int = 0) -> int:
+    def _drawn_ns(self, delay: Delay, asked: ResponseRequest, further_ns: int = 0) -> int:
         return int((delay.draw_ns(self._rng) + further_ns) * asked.slowness)
 
-    def _message(self, audio: bool, reply: RecordedReply, phase: str, after_ns: int, first_ns: int) -> PlannedMessage:
+    def _message(
+        self, audio: bool, reply: RecordedReply, phase: str | None, after_ns: int, first_ns: int
+    ) -> PlannedMessage:
         schedule = audio_schedule if audio else text_schedule
         due = schedule(self._profile, reply, after_ns, first_ns, self._rng)
-        return PlannedMessage(reply, due, phase if self._profile.preamble.tell_phases else None)
-
-    def _calls(self, calls: Sequence[ModelCall], named_ns: int) -> list[PlannedCall]:
-        """Plan calls one after the other; the name of each takes as long as a token."""
-        planned = []
-        for call in calls:
-            planned.append(PlannedCall(call, call_schedule(self._profile, call.tokens, named_ns)))
-            token_ns = int(NS_PER_S / self._profile.functions.arguments_tokens_per_s)
-            named_ns = planned[-1].schedule.done_ns + token_ns
-        return planned
+        preamble = self._profile.preamble
+        return PlannedMessage(reply, due, phase if preamble.phases and preamble.share > 0 else None)
 
 
 AUDIO_ANSWER_TEXT_TOKENS = 12  # Azure's printed audio reply of 9 words and marks cost 21 text tokens
@@ -256,41 +239,33 @@ def capped(plan: ResponsePlan, format: AudioFormatName, cap: float) -> ResponseP
         return plan
     left = cap
     for place, part in enumerate(plan.parts):
+        blocks = 0
         for number, delta in enumerate(part.schedule.deltas):
-            tokens = _tokens(part, delta)
+            tokens, overhead = 1, 0  # a word; a block adds its audio, and the first one other text besides
+            if delta.audio and isinstance(part, PlannedMessage):
+                overhead = 0 if blocks else AUDIO_ANSWER_TEXT_TOKENS
+                tokens = part.reply.blocks["pcm16"][blocks].audio_ms // TOKEN_MS + overhead
             if tokens > left:
-                last = _cut_part(part, format, number, int(left))
+                last = _cut_part(part, format, number, blocks, int(left) - overhead)
                 # done as long after its last part as it would have been
                 done_ns = last.schedule.done_ns + plan.done_ns - plan.parts[-1].schedule.done_ns
                 return replace(plan, parts=[*plan.parts[:place], last], done_ns=done_ns, cut=True)
+            blocks += delta.audio
             left -= tokens
     return plan
 
 
-def _tokens(part: PlannedPart, delta: Delta) -> int:
-    """Count what a delta adds to the usage: a word one, a block its audio, the first block other text besides."""
-    if not delta.audio:
-        return 1
-    assert isinstance(part, PlannedMessage)
-    return part.reply.blocks["pcm16"][delta.place].audio_ms // TOKEN_MS + _overhead(delta)
-
-
-def _overhead(delta: Delta) -> int:
-    return AUDIO_ANSWER_TEXT_TOKENS if delta.audio and delta.place == 0 else 0
-
-
-def _cut_part(part: PlannedPart, format: AudioFormatName, number: int, left: int) -> PlannedPart:
-    """The part without its deltas from `number` on, but for as much audio of that one as `left` tokens hold.
+def _cut_part(part: PlannedPart, format: AudioFormatName, number: int, block: int, left: int) -> PlannedPart:
+    """The part without its deltas from `number` on, but for as much of that one's audio `block` as `left` tokens hold.
 
     It is done as long after its last delta as it would have been after the last of all.
     """
     schedule = part.schedule
     delta, kept = schedule.deltas[number], list(schedule.deltas[:number])
-    audio_tokens = left - _overhead(delta)
-    if isinstance(part, PlannedMessage) and delta.audio and audio_tokens > 0:
+    if isinstance(part, PlannedMessage) and delta.audio and left > 0:
         kept.append(delta)
         blocks = list(part.reply.blocks[format])
-        blocks[delta.place] = _short(blocks[delta.place], audio_tokens)
+        blocks[block] = _short(blocks[block], left)
         part = replace(part, reply=replace(part.reply, blocks={**part.reply.blocks, format: tuple(blocks)}))
     last_ns = kept[-1].due_ns if kept else schedule.opening_ns
     done_ns = last_ns + schedule.done_ns - schedule.deltas[-1].due_ns
@@ -298,7 +273,6 @@ def _cut_part(part: PlannedPart, format: AudioFormatName, number: int, left: int
 
 
 def _short(block: AudioBlock, tokens: int) -> AudioBlock:
-    """The first so many tokens of a block."""
     audio_bytes = block.audio_bytes * tokens * TOKEN_MS // block.audio_ms
     audio = base64.b64decode(block.encoded.strip(b'"'))[:audio_bytes]
     audible = block.audible_byte

@@ -24,12 +24,11 @@ from bench.protocol.openai_ga import ga_format
 from bench.simulator.answering.function_calls import calls_of, tools_of
 from bench.simulator.answering.output_items import FunctionCallItem, MessageItem, OutputItem, ResponseWriter
 from bench.simulator.answering.plan import (
-    Asked,
     PlannedCall,
-    PlannedPart,
     Planner,
     ResponseContent,
     ResponsePlan,
+    ResponseRequest,
     capped,
 )
 from bench.simulator.conversation.client_items import ItemReader
@@ -37,12 +36,13 @@ from bench.simulator.conversation.items import (
     NOTHING,
     Context,
     ContextExceededError,
+    ContextPrefix,
     Conversation,
     ConversationItem,
     ModelHistory,
-    Preface,
+    TokenCounts,
     read_parts,
-    truncation_of,
+    sum_of,
 )
 from bench.simulator.profile import Profile, drawn
 from bench.simulator.quota import Quota, Servers
@@ -56,13 +56,12 @@ CAPPED: Json = {"type": "incomplete", "reason": "max_output_tokens"}
 
 @dataclass
 class Response:
-    """A response under way. `conversation_id` is None for one that is out of band."""
+    """A response under way."""
 
     output: OutputSettings
     plan: ResponsePlan
     items: Sequence[OutputItem]  # as planned
     writer: ResponseWriter
-    conversation_id: str | None
     metadata: Json | None
     context: Context
     failure: Json | None  # the error that it ends with at once
@@ -75,12 +74,10 @@ class Response:
 
     @property
     def in_band(self) -> bool:
-        """Whether it is a response of the conversation."""
-        return self.conversation_id is not None
+        return self.writer.conversation is not None
 
     @property
     def done(self) -> bool:
-        """Whether response.done is out."""
         return self.status not in ("planned", "in_progress")
 
     @property
@@ -122,7 +119,7 @@ class Response:
 
     def _finished(self, status: str, details: Json | None, due_ns: int) -> Outgoing:
         self.status = status
-        output = [item.item.body for item in self.items if item.item is not None]
+        output = [item.item.body for item in self.items if item.announced]
         final = {"status_details": details, "usage": self.usage(), "output": output}
         facts = {"status": status, "input_tokens": self.context.tokens.sum, "cached_tokens": self.context.cached.sum}
         return self.writer.event("response.done", {"response": self.as_json() | final}, due_ns, facts=facts)
@@ -137,7 +134,7 @@ class Response:
             "status": self.status,
             "status_details": None,
             "output": [],
-            "conversation_id": self.conversation_id,
+            "conversation_id": self.writer.conversation.id if self.writer.conversation else None,
             "metadata": self.metadata,
             "usage": None,
             **self._spoken(),
@@ -146,24 +143,23 @@ class Response:
 
     def usage(self) -> Json:
         (text, audio, image), cached = self.context
-        out_text, out_audio = self.output_tokens()
+        made = self.output_tokens()
         of_cached: Json = {"text_tokens": cached.text, "audio_tokens": cached.audio}
         details: Json = {"text_tokens": text, "audio_tokens": audio, "cached_tokens": cached.sum}
         if self.output.counts_images:
             of_cached["image_tokens"], details["image_tokens"] = cached.image, image
-        input_tokens, output_tokens = self.context.tokens.sum, out_text + out_audio
+        input_tokens = self.context.tokens.sum
         return {
-            "total_tokens": input_tokens + output_tokens,
+            "total_tokens": input_tokens + made.sum,
             "input_tokens": input_tokens,
-            "output_tokens": output_tokens,
+            "output_tokens": made.sum,
             "input_token_details": details | {"cached_tokens_details": of_cached},
-            "output_token_details": {"text_tokens": out_text, "audio_tokens": out_audio},
+            "output_token_details": {"text_tokens": made.text, "audio_tokens": made.audio},
         }
 
-    def output_tokens(self) -> tuple[int, int]:
-        """(text, audio) of what was made so far."""
-        tokens = [item.tokens for item in self.items]
-        return sum(each.text for each in tokens), sum(each.audio for each in tokens)
+    def output_tokens(self) -> TokenCounts:
+        """What was made so far."""
+        return sum_of(item.tokens for item in self.items)
 
     def _spoken(self) -> Json:
         """How it is said, in the names of its dialect."""
@@ -178,86 +174,80 @@ class Response:
         }
 
 
+@dataclass
 class Composer:
-    """Composes the responses of one session."""
+    """Composes the responses of one session. `quota` and `servers` are of the whole server."""
 
-    def __init__(
-        self,
-        session: EffectiveSession,
-        conversation: Conversation,
-        reader: ItemReader,
-        outbox: Outbox,
-        profile: Profile,
-        replies: Sequence[RecordedReply],
-        rng: np.random.Generator,
-        quota: Quota,
-        servers: Servers,
-    ) -> None:
-        self._session, self._conversation, self._reader, self._outbox = session, conversation, reader, outbox
-        self._profile, self._replies, self._rng = profile, replies, rng
-        self._quota, self._servers = quota, servers  # of the whole server
-        self._history = ModelHistory(conversation, profile.cache, profile.context_limit_tokens)
-        self._planner = Planner(profile, rng)
-        self._conversation_id = conversation.ids.new("conv")
+    session: EffectiveSession
+    conversation: Conversation
+    reader: ItemReader
+    outbox: Outbox
+    profile: Profile
+    replies: Sequence[RecordedReply]
+    rng: np.random.Generator
+    quota: Quota
+    servers: Servers
+
+    def __post_init__(self) -> None:
+        self._history = ModelHistory(self.conversation, self.profile.cache, self.profile.context_limit_tokens)
+        self._planner = Planner(self.profile, self.rng)
 
     def compose(self, wanted: Json, at_ns: int, in_band: bool) -> Response:
         """The response to be that is asked for at `at_ns`. Raises RejectedError."""
-        output = self._session.output(wanted)
-        tools = tools_of(self._session.shown | wanted)
-        preface, own = Preface(output.instructions, tools.written), wanted.get("input")
-        items, failure = self._items(own, preface)
+        output = self.session.output(wanted)
+        tools = tools_of(self.session.shown | wanted)
+        preface, own = ContextPrefix(output.instructions, tools.written), wanted.get("input")
+        items: Sequence[ConversationItem] = ()
+        failure: Json | None = None
+        try:
+            if own is None:
+                items = self._history.items(preface, self.session.shown.get("truncation"))
+            else:
+                items = self.reader.response_input(own, self.session.input.format)
+        except ContextExceededError as error:
+            failure = error.shown
         parts = read_parts(preface, items)
         context = self._history.read(parts)
-        failure = failure or self._quota.respond(context.tokens.sum, self._session.model, at_ns)
-        reply = self._replies[int(self._rng.integers(len(self._replies)))]
+        failure = failure or self.quota.respond(context.tokens.sum, self.session.model, at_ns)
+        reply = self.replies[int(self.rng.integers(len(self.replies)))]
         if failure is not None:
-            plan = self._planner.failure(Asked(at_ns, self._outbox.answered_ns, slowness=self._slowness(at_ns)))
+            slowness = self.profile.slowness(at_ns, self.servers.sessions)
+            plan = self._planner.failure(ResponseRequest(at_ns, self.outbox.answered_ns, slowness=slowness))
             return self._response(wanted, output, plan, NOTHING, failure, in_band)
         if own is None:
             self._history.remember(parts)
-        calls = calls_of(tools, items, self._profile.functions, self._rng)
-        commented = self._profile.functions.preamble if calls else self._profile.preamble.share
-        commentary = self._shortest if drawn(commented, self._rng) else None
+        calls = calls_of(tools, items, self.profile.functions, self.rng)
+        commented = self.profile.functions.preamble if calls else self.profile.preamble.share
+        commentary = self._shortest if drawn(commented, self.rng) else None
         content = ResponseContent(output.audio, commentary, reply, calls, self._shortest)
-        late_ns = self._session.fillers(wanted).latency_ns if output.audio else None
-        plan = self._planner.response(content, self._asked(wanted, context, at_ns)._replace(late_ns=late_ns))
+        plan = self._planner.response(content, self._asked(wanted, context, at_ns))
         plan = capped(plan, output.format, float(output.max_output_tokens))
-        self._servers.occupy(plan.done_ns)
+        self.servers.occupy(plan.done_ns)
         return self._response(wanted, output, plan, context, None, in_band)
-
-    def _items(self, own: list[Any] | None, preface: Preface) -> tuple[Sequence[ConversationItem], Json | None]:
-        """What a response reads, its own `input` or the conversation; and the error with which it fails, if it does."""
-        if own is not None:
-            return self._reader.response_input(own, self._session.input.format), None
-        try:
-            return self._history.items(preface, truncation_of(self._session.shown.get("truncation"))), None
-        except ContextExceededError as error:
-            return (), error.shown
 
     @property
     def _shortest(self) -> RecordedReply:
         """The shortest reply there is: what is said ahead of calls or of an answer, and as a filler."""
-        return min(self._replies, key=lambda reply: reply.audio_ms)
+        return min(self.replies, key=lambda reply: reply.audio_ms)
 
     def fills_calls(self, answer: Response) -> bool:
         """Whether something is said while what a response has called runs."""
         called = any(isinstance(item, FunctionCallItem) for item in answer.items)
-        return called and answer.in_band and answer.output.audio and self._session.fillers({}).during_calls
+        return called and answer.in_band and answer.output.audio and self.session.fills_calls
 
     def filler(self, at_ns: int) -> Response:
         """What is said while functions run; it costs nothing."""
         plan = self._planner.filler(self._shortest, at_ns)
-        return self._response({}, self._session.output({}), plan, NOTHING, None, in_band=True)
+        return self._response({}, self.session.output({}), plan, NOTHING, None, in_band=True)
 
-    def _asked(self, wanted: Json, context: Context, at_ns: int) -> Asked:
-        begin_ns = self._servers.begin_ns(at_ns)
-        reading_ns = self._profile.context_latency.ns(context.tokens.sum, context.cached.sum)
-        reasoning = self._profile.reasoning_ms.get(self._session.effort(wanted))
-        reasoning_ns = 0 if reasoning is None else reasoning.draw_ns(self._rng)
-        return Asked(begin_ns, self._outbox.answered_ns, reading_ns, reasoning_ns, self._slowness(begin_ns))
-
-    def _slowness(self, at_ns: int) -> float:
-        return self._profile.slowness(at_ns, self._servers.sessions)
+    def _asked(self, wanted: Json, context: Context, at_ns: int) -> ResponseRequest:
+        begin_ns = self.servers.begin_ns(at_ns)
+        reading_ns = self.profile.context_latency.ns(context.tokens.sum, context.cached.sum)
+        reasoning = self.profile.reasoning_ms.get(self.session.effort(wanted))
+        reasoning_ns = 0 if reasoning is None else reasoning.draw_ns(self.rng)
+        slowness = self.profile.slowness(begin_ns, self.servers.sessions)
+        late_ns = self.session.filler_after_ns(wanted)
+        return ResponseRequest(begin_ns, self.outbox.answered_ns, reading_ns, reasoning_ns, slowness, late_ns)
 
     def _response(
         self,
@@ -268,25 +258,15 @@ class Composer:
         failure: Json | None,
         in_band: bool,
     ) -> Response:
-        conversation = self._conversation if in_band else None
-        names, ids = self._conversation.names, self._conversation.ids
-        writer = ResponseWriter(ids.new("resp"), names, ids, conversation, self._outbox.obfuscation)
-        return Response(
-            output=output,
-            plan=plan,
-            items=[self._item(place, part, output, writer) for place, part in enumerate(plan.parts)],
-            writer=writer,
-            conversation_id=self._conversation_id if in_band else None,
-            metadata=wanted.get("metadata"),
-            context=context,
-            failure=failure,
-        )
-
-    def _item(self, place: int, part: PlannedPart, output: OutputSettings, writer: ResponseWriter) -> OutputItem:
-        item_id = self._conversation.promise()
-        if isinstance(part, PlannedCall):
-            return FunctionCallItem(item_id, self._conversation.ids.new("call"), place, part, writer)
-        return MessageItem(item_id, place, part, output, writer)
+        conversation, ids = self.conversation, self.conversation.ids
+        writer = ResponseWriter(ids.new("resp"), conversation.names, conversation if in_band else None, self.outbox)
+        items = [
+            FunctionCallItem(conversation.promise(), ids.new("call"), place, part, writer)
+            if isinstance(part, PlannedCall)
+            else MessageItem(conversation.promise(), place, part, output, writer)
+            for place, part in enumerate(plan.parts)
+        ]
+        return Response(output, plan, items, writer, wanted.get("metadata"), context, failure)
 
 
 AFTER_CALL_NS = 200 * NS_PER_MS
@@ -299,9 +279,8 @@ class Responses:
 
     when_done: Callable[[Response, int], None] | None = None
 
-    def __init__(self, composer: Composer, outbox: Outbox, profile: Profile, quota: Quota) -> None:
-        self._composer, self._outbox, self._profile = composer, outbox, profile
-        self._quota = quota  # of the whole server
+    def __init__(self, composer: Composer) -> None:
+        self._composer, self._outbox, self._profile = composer, composer.outbox, composer.profile
         self._active: Response | None = None  # of the conversation
         self._answers: dict[str, tuple[Response, Series]] = {}
         self._spent = {"requests": 0, "tokens": 0}
@@ -327,10 +306,10 @@ class Responses:
 
     def cancel(self, response_id: Any, at_ns: int) -> str:
         """Cancel what a client names, or the active response. Returns its id; raises RejectedError."""
-        wanted = response_id or (self._active and self._active.id)
-        if not self._cancel(str(wanted), at_ns, "client_cancelled"):
+        wanted = str(response_id or (self._active and self._active.id))
+        if not self._cancel(wanted, at_ns, "client_cancelled"):
             raise RejectedError("response_cancel_not_active", "Cancellation failed: no active response found")
-        return str(wanted)
+        return wanted
 
     def interrupt(self, at_ns: int) -> None:
         """Cancel the active response because the caller speaks, unless it is being cancelled already."""
@@ -346,7 +325,7 @@ class Responses:
         answer, series = self._answers.get(response_id, (None, None))
         if answer is None or series is None or answer.done or series.dropped:
             return False
-        series.drop()
+        series.dropped = True
         due_ns = self._outbox.answer_due(at_ns, self._profile.delays.cancelled)
         self._outbox.plan(chain(answer.ended(due_ns, status, details), self._after_done(answer, due_ns)))
         return True
@@ -362,12 +341,12 @@ class Responses:
 
     def _after_done(self, answer: Response, done_ns: int) -> list[OutboxStep]:
         steps: list[OutboxStep] = [(done_ns, partial(self._notice_done, answer))]
-        return steps + (
-            [self._limits_step(done_ns)] if self._profile.rate_limits_updated in ("after_done", "both") else []
-        )
+        if self._profile.rate_limits_updated in ("after_done", "both"):
+            steps.append(self._limits_step(done_ns))
+        return steps
 
     def _notice_done(self, answer: Response, done_ns: int) -> None:
-        self._quota.spend(sum(answer.output_tokens()), done_ns)
+        self._composer.quota.spend(answer.output_tokens().sum, done_ns)
         if not answer.in_band:
             return
         if self.when_done is not None:
@@ -385,7 +364,7 @@ class Responses:
         return self._outbox.after(after_ns, self._profile.delays.rate_limits_updated), self._rate_limits
 
     def _rate_limits(self, due_ns: int) -> Outgoing:
-        entries = self._quota.entries(due_ns) or [
+        entries = self._composer.quota.entries(due_ns) or [
             {
                 "name": name,
                 "limit": limit,

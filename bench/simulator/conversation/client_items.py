@@ -15,31 +15,20 @@ from bench.simulator.conversation.items import (
     text_tokens,
     user_audio_tokens,
 )
+from bench.simulator.session import checks
 from bench.simulator.session.check_tables import function_name
-from bench.simulator.session.checks import (
-    CheckTable,
-    EventPlace,
-    SettingCheck,
-    anything,
-    by_type,
-    choice,
-    missing,
-    shape,
-    short,
-    some,
-    text,
-)
+from bench.simulator.session.checks import CheckTable, EventPlace, SettingCheck
 from bench.simulator.wire import GA, PREVIEW, VOICE_LIVE, Json, RejectedError, WireDialect, WireNames
 
 IMAGE_TOKENS = {"low": 85, "high": 765, "auto": 765}  # by detail: an assumption, as for an image of 1024 × 1024
 MOST_AUDIO_BYTES = 15 << 20  # of one event
-ID = short(32)
+ID = checks.short(32)
 
 
 def audio_bytes(value: Any, place: EventPlace) -> bytes:
     """The audio that base64 text holds. Raises RejectedError."""
     try:
-        audio = binascii.a2b_base64(text(value, place), strict_mode=True)
+        audio = binascii.a2b_base64(checks.text(value, place), strict_mode=True)
     except ValueError as error:  # binascii.Error, or letters outside of ASCII
         problem = f"Invalid '{place.path}'. Expected base64-encoded audio bytes."
         raise RejectedError("invalid_value", problem, place.path) from error
@@ -52,8 +41,7 @@ def audio_bytes(value: Any, place: EventPlace) -> bytes:
 
 
 def image_url(value: Any, place: EventPlace) -> str:
-    """A PNG or a JPEG in a data URL."""
-    if not text(value, place).startswith(("data:image/png;base64,", "data:image/jpeg;base64,")):
+    if not checks.text(value, place).startswith(("data:image/png;base64,", "data:image/jpeg;base64,")):
         problem = f"Invalid '{place.path}'. Expected a base64-encoded data URL of a PNG or JPEG image."
         raise RejectedError("invalid_value", problem, place.path)
     return str(value)
@@ -66,98 +54,90 @@ TYPED_PART = ("id", "audio", "detail", "image_url", "text", "transcript")
 
 
 def part(table: CheckTable, *required: str) -> SettingCheck:
-    ignored = [key for key in TYPED_PART if key not in table]
-    return shape({"type": anything, **table}, *required, ignored=ignored)
+    return checks.shape({**dict.fromkeys(TYPED_PART, checks.ignored), "type": checks.anything, **table}, *required)
 
 
-WRITTEN = part({"text": text}, "text")
-HEARD = part({"audio": audio_bytes, "transcript": text}, "audio")
-SEEN = part({"image_url": image_url, "detail": choice(*IMAGE_TOKENS)}, "image_url")
-SPOKEN = part({"transcript": text, "audio": text}, "transcript")  # what it sounded like is not kept
+WRITTEN = part({"text": checks.text}, "text")
+HEARD = part({"audio": audio_bytes, "transcript": checks.text}, "audio")
+SEEN = part({"image_url": image_url, "detail": checks.choice(*IMAGE_TOKENS)}, "image_url")
+SPOKEN = part({"transcript": checks.text, "audio": checks.text}, "transcript")  # what it sounded like is not kept
 
 PARTS: Mapping[WireNames, Mapping[str, SettingCheck]] = {
     GA: {
-        "user": by_type({"input_text": WRITTEN, "input_audio": HEARD, "input_image": SEEN}),
-        "assistant": by_type({"output_text": WRITTEN, "output_audio": SPOKEN}),
-        "system": by_type({"input_text": WRITTEN}),
+        "user": checks.by_type({"input_text": WRITTEN, "input_audio": HEARD, "input_image": SEEN}),
+        "assistant": checks.by_type({"output_text": WRITTEN, "output_audio": SPOKEN}),
+        "system": checks.by_type({"input_text": WRITTEN}),
     },
     PREVIEW: {
-        "user": by_type({"input_text": WRITTEN, "input_audio": HEARD}),
-        "assistant": by_type({"text": WRITTEN}),  # a client cannot put audio into the assistant's mouth
-        "system": by_type({"input_text": WRITTEN}),
+        "user": checks.by_type({"input_text": WRITTEN, "input_audio": HEARD}),
+        "assistant": checks.by_type({"text": WRITTEN}),  # a client cannot put audio into the assistant's mouth
+        "system": checks.by_type({"input_text": WRITTEN}),
     },
 }
 
 
-def _shown_part(part: Json) -> Json:
-    """A part as events show it: without audio and images."""
+def _read_part(part: Json, heard: AudioFormat) -> tuple[Json, TokenCounts]:
+    """A part as events show it, without audio and images, and its tokens."""
     shown = {key: value for key, value in part.items() if key not in ("audio", "image_url")}
     match part["type"]:
         case "input_audio":
-            return {"transcript": None, **shown}
+            audio_ms = len(part["audio"]) * 1000 / heard.bytes_per_s
+            return {"transcript": None, **shown}, TokenCounts(audio=user_audio_tokens(audio_ms))
         case "input_image":
-            return {"detail": "auto", **shown}
-    return shown
-
-
-def _part_tokens(part: Json, heard: AudioFormat) -> TokenCounts:
-    match part["type"]:
-        case "input_audio":
-            return TokenCounts(audio=user_audio_tokens(len(part["audio"]) * 1000 / heard.bytes_per_s))
-        case "input_image":
-            return TokenCounts(image=IMAGE_TOKENS[part.get("detail", "auto")])
-    return TokenCounts(text_tokens(part.get("text") or part.get("transcript") or ""))
+            shown = {"detail": "auto", **shown}
+            return shown, TokenCounts(image=IMAGE_TOKENS[shown["detail"]])
+    return shown, TokenCounts(text_tokens(part.get("text") or part.get("transcript") or ""))
 
 
 # Items
 
 ITEM: CheckTable = {
     "id": ID,
-    "type": anything,
-    "object": choice("realtime.item"),
-    "status": choice("completed", "incomplete", "in_progress"),
+    "type": checks.anything,
+    "object": checks.choice("realtime.item"),
+    "status": checks.choice("completed", "incomplete", "in_progress"),
 }
 FLAT_ITEM = ("role", "content", "name", "call_id", "arguments", "output")
 """The keys that the preview's one type has for every kind of item."""
 
-CALL_KEYS: CheckTable = {**ITEM, "call_id": ID, "name": function_name, "arguments": text}
-OUTPUT_KEYS: CheckTable = {**ITEM, "call_id": ID, "output": text}
+CALL_KEYS: CheckTable = {**ITEM, "call_id": ID, "name": function_name, "arguments": checks.text}
+OUTPUT_KEYS: CheckTable = {**ITEM, "call_id": ID, "output": checks.text}
 
 
-def _message(parts: Mapping[str, SettingCheck], ignored: Sequence[str]) -> SettingCheck:
-    def check(value: Json, place: EventPlace) -> Json:
-        of_role = next((check for role, check in parts.items() if role == value.get("role")), anything)
-        keys: CheckTable = {**ITEM, "role": choice(*parts), "content": some(of_role)}
-        checked: Json = shape(keys, "role", "content", ignored=ignored)(value, place)
-        return checked
+def _items(parts: Mapping[str, SettingCheck], *, flat_message: bool, flat_calls: bool) -> SettingCheck:
+    """The check of an item that a client may create, with these parts of a message, and flat keys that are ignored."""
+    of_message, of_calls = (
+        dict.fromkeys(FLAT_ITEM if flat else (), checks.ignored) for flat in (flat_message, flat_calls)
+    )
 
-    return check
+    def check_message(value: Json, place: EventPlace) -> Json:
+        of_role = next((check for role, check in parts.items() if role == value.get("role")), checks.anything)
+        keys: CheckTable = {
+            **of_message,
+            **ITEM,
+            "role": checks.choice(*parts),
+            "content": checks.array(of_role, empty=False),
+        }
+        return checks.accepted(keys, {}, value, place, required=("role", "content"))
 
-
-def _items(names: WireNames) -> SettingCheck:
-    """The check of an item that a client may create."""
-    flat = () if names is GA else FLAT_ITEM
-    return by_type(
+    return checks.by_type(
         {
-            "message": _message(PARTS[names], flat),
-            "function_call": shape(CALL_KEYS, "name", "arguments", ignored=flat),
-            "function_call_output": shape(OUTPUT_KEYS, "call_id", "output", ignored=flat),
+            "message": check_message,
+            "function_call": checks.shape({**of_calls, **CALL_KEYS}, "name", "arguments"),
+            "function_call_output": checks.shape({**of_calls, **OUTPUT_KEYS}, "call_id", "output"),
         }
     )
 
 
-REFERENCE = shape({"type": anything, "id": text}, "id")
+REFERENCE = checks.shape({"type": checks.anything, "id": checks.text}, "id")
 COSTLY = ("call_id", "name", "arguments", "output")
 """What the model reads of a call, or of its output."""
 
-ITEMS = {names: _items(names) for names in (GA, PREVIEW)}
-VOICE_LIVE_ITEMS = by_type(
-    {
-        "message": _message({**PARTS[PREVIEW], "user": PARTS[GA]["user"]}, FLAT_ITEM),
-        "function_call": shape(CALL_KEYS, "name", "arguments"),
-        "function_call_output": shape(OUTPUT_KEYS, "call_id", "output"),
-    }
-)
+ITEMS = {
+    GA: _items(PARTS[GA], flat_message=False, flat_calls=False),
+    PREVIEW: _items(PARTS[PREVIEW], flat_message=True, flat_calls=True),
+}
+VOICE_LIVE_ITEMS = _items({**PARTS[PREVIEW], "user": PARTS[GA]["user"]}, flat_message=True, flat_calls=False)
 
 
 class ItemReader:
@@ -171,7 +151,7 @@ class ItemReader:
         """The item that a client describes. Raises RejectedError."""
         place = EventPlace("item")
         if wanted is None:
-            raise missing(place)
+            raise checks.missing(place)
         return self._described(wanted, heard, place)
 
     def response_input(self, wanted: Sequence[Any], heard: AudioFormat) -> list[ConversationItem]:
@@ -190,10 +170,9 @@ class ItemReader:
         described = self._check(wanted, place)
         described["id"] = described.get("id") or self._ids.new("item")
         if described["type"] == "message":
-            content = described["content"]
-            tokens = TokenCounts(*map(sum, zip(*(_part_tokens(part, heard) for part in content), strict=True)))
-            body = message_body(described["id"], described["role"], [_shown_part(part) for part in content])
-            return ConversationItem(described["id"], body, tokens)
+            content, tokens = zip(*(_read_part(part, heard) for part in described["content"]), strict=True)
+            body = message_body(described["id"], described["role"], list(content))
+            return ConversationItem(described["id"], body, TokenCounts(*map(sum, zip(*tokens, strict=True))))
         if described["type"] == "function_call" and "call_id" not in described:
             described["call_id"] = self._ids.new("call")  # it may come without, its output may not
         if described["type"].startswith("function_call"):

@@ -3,9 +3,9 @@
 Speech is found by energy, in frames of 10 ms. A frame is active where its level (RMS over the frame, in dB below full
 scale) reaches that of the threshold, which goes from −62 dBFS at 0 to −22 dBFS at 1; so 0.5, the service's default,
 stands for −42 dBFS. Speech begins with the first of three active frames in a row, and is told of once it has lasted for
-`least_ms`, shorter pauses included: what is over before that was none. It has ended once `silence_ms` of frames came
-after the last active one. Only frames are counted, no clock: a silence that is never sent is never heard, and the same
-audio gives the same places however it was cut on its way. Pure.
+`min_speech_ms`, shorter pauses included: what is over before that was none. It has ended once `silence_ms` of frames
+came after the last active one. Only frames are counted, no clock: a silence that is never sent is never heard, and the
+same audio gives the same places however it was cut on its way. Pure.
 
 Bytes are read in the format of the moment they came in, so the session's audio clock counts ticks that are whole for
 a byte of every format: 96 a millisecond.
@@ -13,7 +13,7 @@ a byte of every format: 96 a millisecond.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -42,72 +42,17 @@ def active_frames(samples: Samples, frame_samples: int, threshold: float) -> lis
     return flags
 
 
-class SpeechChange(NamedTuple):
-    """Speech began or ended. `frame`: its first active frame, or its last; `heard`: how many frames told so."""
-
-    began: bool
-    frame: int
-    heard: int
-
-
-class Detector:
-    """Follows one stream of frames; `silence_ms` is the silence that ends speech, and may be set at any time."""
-
-    silence_ms = 0.0
-
-    def __init__(self, least_ms: int = 0) -> None:
-        self._least_ms = least_ms
-        self.heard = 0  # frames, ever
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget the speech that is under way; the count of frames goes on."""
-        self._speaking = False
-        self._begin: int | None = None  # of what is speech, or may become it
-        self._run = 0  # active frames in a row
-        self._last = 0  # the last active frame
-
-    def feed(self, active: Iterable[bool]) -> Iterator[SpeechChange]:
-        """The changes in further frames, each at its frame: what is set after one counts for the frames behind it."""
-        for loud in active:
-            self.heard += 1
-            if loud:
-                self._run += 1
-                self._last = self.heard - 1
-                if not self._speaking and self._has_lasted():
-                    self._speaking = True
-                    yield SpeechChange(True, self._begin or 0, self.heard)
-            else:
-                self._run = 0
-                silence_ms = (self.heard - 1 - self._last) * FRAME_MS
-                if self._speaking and silence_ms >= self.silence_ms:
-                    self._speaking, self._begin = False, None
-                    yield SpeechChange(False, self._last, self.heard)
-                elif not self._speaking and silence_ms >= SOUND_GAP_MS:
-                    self._begin = None
-
-    def _has_lasted(self) -> bool:
-        """Whether the sound that goes on in this frame is speech by now."""
-        if self._begin is None and self._run == ONSET_FRAMES:
-            self._begin = self.heard - ONSET_FRAMES
-        return self._begin is not None and (self.heard - self._begin) * FRAME_MS >= self._least_ms
-
-
 TICKS_PER_MS = 96
 
 
-def ticks_per_byte(format: AudioFormat) -> int:
-    return TICKS_PER_MS * 1000 // format.bytes_per_s
-
-
-class StreamPlace(NamedTuple):
+class StreamPosition(NamedTuple):
     """A place in the stream: bytes, and ticks of the audio clock, from the session's beginning."""
 
     byte: int
     tick: int
 
-    def after(self, size: int, format: AudioFormat) -> StreamPlace:
-        return StreamPlace(self.byte + size, self.tick + size * ticks_per_byte(format))
+    def after(self, size: int, format: AudioFormat) -> StreamPosition:
+        return StreamPosition(self.byte + size, self.tick + size * (TICKS_PER_MS * 1000 // format.bytes_per_s))
 
 
 class SpeechEdge(NamedTuple):
@@ -123,29 +68,18 @@ class SpeechEdge(NamedTuple):
     heard_ms: int
 
 
-class _Stretch(NamedTuple):
-    """Frames of one format that follow one another without a gap, from number `frame` on, which lies at `place`."""
-
-    frame: int
-    place: StreamPlace
-    format: AudioFormat
-
-    @property
-    def frame_bytes(self) -> int:
-        return self.format.bytes_per_s * FRAME_MS // 1000
-
-    def place_of(self, frame: int) -> StreamPlace:
-        return self.place.after((frame - self.frame) * self.frame_bytes, self.format)
-
-
 class InputAudio:
+    """`silence_ms` is the silence that ends speech; a change counts from the next frame on."""
+
+    silence_ms = 0.0
+    _format: AudioFormat | None  # that of the last frame
+    _begin: StreamPosition | None  # of what is speech, or may become it
+
     def __init__(self, min_speech_ms: int = 0) -> None:
-        self.end = StreamPlace(0, 0)
+        self._min_speech_ms = min_speech_ms
+        self.end = StreamPosition(0, 0)
         self._buffer_begin = self._heard = self.end  # up to where it was heard when speech last began or ended
-        self._begin_ms = 0  # of the speech under way
-        self._detector = Detector(min_speech_ms)
-        self._stretches: list[_Stretch] = []
-        self._rest = b""  # less than a frame, that waits for the next append
+        self._forget()
 
     @property
     def buffered_ms(self) -> float:
@@ -154,10 +88,6 @@ class InputAudio:
     @property
     def clock_ms(self) -> int:
         return self.end.tick // TICKS_PER_MS
-
-    def set_silence(self, silence_ms: float) -> None:
-        """How much silence ends speech, from the next frame on."""
-        self._detector.silence_ms = silence_ms
 
     def empty(self) -> None:
         """Forget the audio that waits for a commit, and speech that is under way."""
@@ -174,26 +104,52 @@ class InputAudio:
         if heard.detection is None:
             self._forget()
             return
-        if not self._stretches or self._stretches[-1].format is not heard.format:
-            self._stretches.append(_Stretch(self._detector.heard, before, heard.format))
-            self._rest = b""
-        waiting, frame_bytes = self._rest + audio, self._stretches[-1].frame_bytes
+        if self._format is not heard.format:
+            self._format, self._rest, self._frame_end = heard.format, b"", before
+        waiting, frame_samples = self._rest + audio, heard.format.rate_hz * FRAME_MS // 1000
+        frame_bytes = heard.format.bytes_per_s * FRAME_MS // 1000
         whole = len(waiting) // frame_bytes * frame_bytes
-        frames, self._rest = waiting[:whole], waiting[whole:]
-        if frames:
-            samples, frame_samples = heard.format.decode(frames), heard.format.rate_hz * FRAME_MS // 1000
-            active = active_frames(samples, frame_samples, heard.detection.threshold)
-            yield from map(self._speech, self._detector.feed(active))
+        self._rest = waiting[whole:]
+        samples = heard.format.decode(waiting[:whole])
+        for active in active_frames(samples, frame_samples, heard.detection.threshold):
+            frame, self._frame_end = self._frame_end, self._frame_end.after(frame_bytes, heard.format)
+            edge = self._active_edge(frame) if active else self._quiet_edge()
+            if edge:
+                self._heard = self._frame_end
+                yield edge
 
     def _forget(self) -> None:
-        self._detector.reset()
-        self._stretches.clear()
-        self._rest = b""
+        self._format = self._begin = None
+        self._rest = b""  # less than a frame, that waits for the next append
+        self._frame_end = self._run_begin = self._active_end = self.end
+        self._run = self._quiet = 0  # active frames in a row, and others
+        self._frames = 0  # since then
+        self._speaking = False
 
-    def _speech(self, change: SpeechChange) -> SpeechEdge:
-        stretch = next(stretch for stretch in reversed(self._stretches) if stretch.frame <= change.frame)
-        place = stretch.place_of(change.frame if change.began else change.frame + 1)
-        self._heard = self._stretches[-1].place_of(change.heard)
-        if change.began:
-            self._begin_ms = place.tick // TICKS_PER_MS
-        return SpeechEdge(change.began, place.byte, self._begin_ms, self._heard.tick // TICKS_PER_MS)
+    def _active_edge(self, frame: StreamPosition) -> SpeechEdge | None:
+        """Whether speech begins with an active frame."""
+        self._run += 1
+        self._frames += 1
+        self._run_begin = frame if self._run == 1 else self._run_begin
+        self._quiet, self._active_end = 0, self._frame_end
+        if self._begin is None and self._run == ONSET_FRAMES:
+            self._begin, self._frames = self._run_begin, ONSET_FRAMES
+        if self._speaking or self._begin is None or self._frames * FRAME_MS < self._min_speech_ms:
+            return None
+        self._speaking = True
+        return self._edge(True, self._begin, self._begin)
+
+    def _quiet_edge(self) -> SpeechEdge | None:
+        """Whether speech ends with a frame that is not active."""
+        self._run = 0
+        self._quiet += 1
+        self._frames += 1
+        begin, was_speaking = self._begin, self._speaking
+        if begin is None or self._quiet * FRAME_MS < (self.silence_ms if was_speaking else SOUND_GAP_MS):
+            return None
+        self._speaking, self._begin = False, None
+        return self._edge(False, self._active_end, begin) if was_speaking else None
+
+    def _edge(self, began: bool, place: StreamPosition, begin: StreamPosition) -> SpeechEdge:
+        heard_ms = self._frame_end.tick // TICKS_PER_MS
+        return SpeechEdge(began, place.byte, begin.tick // TICKS_PER_MS, heard_ms)

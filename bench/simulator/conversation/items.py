@@ -3,10 +3,8 @@
 Where a client truncates an assistant's audio, what is beyond is gone from what responses read and from what `retrieve`
 shows, and the transcript with it, as the service does (the official SDK's ConversationItemTruncateEvent).
 
-A response reads instructions, tools, and again the whole conversation. The service finds in its cache how what is read
-begins, as far as the last response has read the same, in whole blocks: an item that a client has truncated, deleted or
-put in between is the end of what is found. Where the conversation is longer than the context of the model, its oldest
-items are left out, from then on.
+A response reads instructions, tools, and the whole conversation. The cache has how that begins, as far as the last
+response has read the same, in whole blocks: up to an item that a client has truncated, deleted or put in between.
 """
 
 from __future__ import annotations
@@ -26,8 +24,6 @@ LETTERS_PER_TEXT_TOKEN = 4
 
 
 class TokenCounts(NamedTuple):
-    """Counts tokens by their kind."""
-
     text: int = 0
     audio: int = 0
     image: int = 0
@@ -88,7 +84,6 @@ class ConversationItem:
 
 
 def user_audio_item(item_id: str, audio_ms: float) -> ConversationItem:
-    """The item that a commit makes."""
     content = [{"type": "input_audio", "transcript": None}]
     body = message_body(item_id, "user", content)
     return ConversationItem(item_id, body, TokenCounts(audio=user_audio_tokens(audio_ms)))
@@ -117,7 +112,7 @@ class Conversation:
     """Holds items in their order. Raises RejectedError for ids that are not there."""
 
     def __init__(self, ids: Ids, names: WireNames) -> None:
-        self.ids, self.names = ids, names
+        self.ids, self.names, self.id = ids, names, ids.new("conv")
         self.items: list[ConversationItem] = []
         self._promised: set[str] = set()
 
@@ -149,13 +144,11 @@ class Conversation:
 
     def added(self, item: ConversationItem) -> tuple[str, Json]:
         """Put an item whose id was promised at the end; what tells clients of it: type and fields."""
-        previous = self.fulfil(item)
-        name = "added" if self.names is GA else "created"
-        return f"conversation.item.{name}", {"previous_item_id": previous, "item": item.body}
+        return self.events(item, self.fulfil(item))[0]
 
     def done(self, item: ConversationItem) -> tuple[str, Json]:
         """What tells clients of GA that an item is whole: type and fields."""
-        return "conversation.item.done", {"previous_item_id": self.before(item), "item": item.body}
+        return self.events(item, self.before(item))[-1]
 
     def events(self, item: ConversationItem, previous: str | None) -> list[tuple[str, Json]]:
         """What tells clients of a new item: type and fields."""
@@ -170,7 +163,11 @@ class Conversation:
             wanted = item.body["call_id"]
             if not any(each.body["type"] == "function_call" and each.body["call_id"] == wanted for each in self.items):
                 raise RejectedError("invalid_tool_call_id", f"Tool call ID '{wanted}' not found in conversation.")
-        place = len(self.items) if previous_id is None else 0 if previous_id == "root" else self._behind(previous_id)
+        place, ids = len(self.items), [known.id for known in self.items]
+        if previous_id is not None and previous_id != "root" and previous_id not in ids:
+            raise RejectedError("invalid_value", f"Previous item '{previous_id}' not found.", "previous_item_id")
+        if previous_id is not None:
+            place = 0 if previous_id == "root" else ids.index(previous_id) + 1
         self.items.insert(place, item)
         return self.items[place - 1].id if place else None
 
@@ -187,12 +184,6 @@ class Conversation:
     def has_spoken(self) -> bool:
         return any(item.spoken for item in self.items)
 
-    def _behind(self, previous_id: str) -> int:
-        for place, item in enumerate(self.items):
-            if item.id == previous_id:
-                return place + 1
-        raise RejectedError("invalid_value", f"Previous item '{previous_id}' not found.", "previous_item_id")
-
 
 class Context(NamedTuple):
     """Counts what a response reads; `cached` is a part of it."""
@@ -204,7 +195,7 @@ class Context(NamedTuple):
 NOTHING = Context(NO_TOKENS, NO_TOKENS)
 
 
-class Preface(NamedTuple):
+class ContextPrefix(NamedTuple):
     """Holds what a response reads ahead of the items: instructions, and tools as JSON, or nothing."""
 
     instructions: str
@@ -213,26 +204,6 @@ class Preface(NamedTuple):
     @property
     def tokens(self) -> TokenCounts:
         return TokenCounts(text_tokens(self.instructions) + text_tokens(self.tools.decode()))
-
-
-@dataclass(frozen=True)
-class HistoryTruncation:
-    """Says what becomes of a conversation that is too long: it is cut to this share of the limit, or responses fail.
-
-    `limit_tokens` counts behind the preface, and is the client's: the model has one of its own.
-    """
-
-    retained: float | None = 1.0
-    limit_tokens: int | None = None
-
-
-def truncation_of(setting: str | Json | None) -> HistoryTruncation:
-    """What a session's `truncation` says; nothing is as good as auto."""
-    if setting == "disabled":
-        return HistoryTruncation(None)
-    if not isinstance(setting, dict):
-        return HistoryTruncation()
-    return HistoryTruncation(setting["retention_ratio"], setting.get("token_limits", {}).get("post_instructions"))
 
 
 class ContextExceededError(Exception):
@@ -253,18 +224,23 @@ class ModelHistory:
         self._conversation, self._cache, self._limit_tokens = conversation, cache, limit_tokens
         self._last: Sequence[ReadPart] = ()  # by the last response of the conversation
 
-    def items(self, preface: Preface, truncation: HistoryTruncation) -> Sequence[ConversationItem]:
-        """The items that are read. The oldest that have no room are left out for good. Raises ContextExceededError."""
+    def items(self, preface: ContextPrefix, truncation: str | Json | None) -> Sequence[ConversationItem]:
+        """The items that are read. The oldest that have no room are left out for good. Raises ContextExceededError.
+
+        `truncation`: the session's setting: auto, as is nothing; disabled: a conversation that is too long makes
+        responses fail; or the share of the limit to which it is cut, and a limit behind the preface, the client's.
+        """
         items = [item for item in self._conversation.items if not item.left_out]
-        model = [] if self._limit_tokens is None else [max(0, self._limit_tokens - preface.tokens.sum)]
-        client = [] if truncation.limit_tokens is None else [truncation.limit_tokens]
-        limit_tokens = min(model + client, default=None)
-        tokens = _sum(item.tokens for item in items).sum
+        setting = truncation if isinstance(truncation, dict) else {}
+        client = setting.get("token_limits", {}).get("post_instructions")
+        model = None if self._limit_tokens is None else max(0, self._limit_tokens - preface.tokens.sum)
+        limit_tokens = min((limit for limit in (model, client) if limit is not None), default=None)
+        tokens = sum_of(item.tokens for item in items).sum
         if limit_tokens is None or tokens <= limit_tokens:
             return items
-        if truncation.retained is None:
+        if truncation == "disabled":
             raise ContextExceededError(tokens, limit_tokens)
-        while tokens > truncation.retained * limit_tokens and len(items) > 1:
+        while tokens > setting.get("retention_ratio", 1.0) * limit_tokens and len(items) > 1:
             oldest = items.pop(0)
             oldest.left_out = True
             tokens -= oldest.tokens.sum
@@ -273,7 +249,7 @@ class ModelHistory:
     def read(self, parts: Sequence[ReadPart]) -> Context:
         """What it costs to read these now."""
         same = takewhile(lambda pair: pair[0] == pair[1], zip(parts, self._last, strict=False))
-        return Context(_sum(tokens for _, tokens in parts), self._cached([part[1] for part, _ in same]))
+        return Context(sum_of(tokens for _, tokens in parts), self._cached([part[1] for part, _ in same]))
 
     def remember(self, parts: Sequence[ReadPart]) -> None:
         """Remember what was read: the next response finds it in the cache."""
@@ -281,7 +257,7 @@ class ModelHistory:
 
     def _cached(self, parts: Sequence[TokenCounts]) -> TokenCounts:
         """What the cache has of tokens that were read before: whole blocks, from the first token on."""
-        count = _sum(parts).sum
+        count = sum_of(parts).sum
         count = count - count % self._cache.block_tokens if count >= self._cache.min_tokens else 0
         cached = NO_TOKENS
         for part in parts:
@@ -293,11 +269,10 @@ class ModelHistory:
         return cached
 
 
-def read_parts(preface: Preface, items: Sequence[ConversationItem]) -> list[ReadPart]:
-    """What a response reads, part by part."""
+def read_parts(preface: ContextPrefix, items: Sequence[ConversationItem]) -> list[ReadPart]:
     return [(preface, preface.tokens), *((item.id, item.tokens) for item in items)]
 
 
-def _sum(parts: Iterable[TokenCounts]) -> TokenCounts:
+def sum_of(parts: Iterable[TokenCounts]) -> TokenCounts:
     columns = tuple(zip(*parts, strict=True))
     return TokenCounts(*map(sum, columns)) if columns else NO_TOKENS

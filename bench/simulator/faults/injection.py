@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 
 import msgspec
@@ -23,7 +24,7 @@ from bench.units import NS_PER_MS, NS_PER_S
 
 
 @dataclass(frozen=True)
-class HandOver:
+class DeliverEvent:
     """Send an event; `frame`: its bytes on the wire, where they are not the usual ones."""
 
     event: Outgoing
@@ -31,46 +32,10 @@ class HandOver:
 
 
 @dataclass(frozen=True)
-class HandOverPart:
-    """Send bytes of a frame that is not complete yet."""
-
-    data: bytes
-
-
-@dataclass(frozen=True)
-class HoldStill:
+class StallConnection:
     """Read and write nothing; `for_ns` None: ever again."""
 
     for_ns: int | None
-
-
-@dataclass(frozen=True)
-class Freeze:
-    """Let the whole process stand still."""
-
-    duration_s: float
-
-
-@dataclass(frozen=True)
-class ResetConnection:
-    """Let TCP reset the connection."""
-
-
-@dataclass(frozen=True)
-class FailTls:
-    """Answer with the alert that the handshake failed."""
-
-
-@dataclass(frozen=True)
-class HangUp:
-    """Close with this code; 1006: without a close frame."""
-
-    code: int
-
-
-@dataclass(frozen=True)
-class ExpireSession:
-    """End the session as one that is too old."""
 
 
 @dataclass(frozen=True)
@@ -82,26 +47,17 @@ class EndResponse:
     details: Json
 
 
-FaultAction = (
-    HandOver | HandOverPart | HoldStill | Freeze | ResetConnection | FailTls | HangUp | ExpireSession | EndResponse
-)
+FaultAction = DeliverEvent | bytes | StallConnection | EndResponse | Fault
+"""What a connection does. Bytes: it sends them, of a frame that is not complete yet; a fault: what its kind says."""
+BREAKS = ("freeze", "reset", "tls_alert", "close", "session_expired")
 
 
 def to_connection(fault: Fault) -> Iterator[FaultAction]:
     """What a fault does to a connection, whatever is sent on it; nothing where it strikes events alone."""
-    match fault.kind:
-        case "hang":
-            yield HoldStill(None if fault.duration_s is None else round(fault.duration_s * NS_PER_S))
-        case "freeze":
-            yield Freeze(fault.duration_s or 0)
-        case "reset":
-            yield ResetConnection()
-        case "tls_alert":
-            yield FailTls()
-        case "close":
-            yield HangUp(int(fault.code or 0))
-        case "session_expired":
-            yield ExpireSession()
+    if fault.kind == "hang":
+        yield StallConnection(None if fault.duration_s is None else round(fault.duration_s * NS_PER_S))
+    elif fault.kind in BREAKS:
+        yield fault
 
 
 DRIP_MS = 10
@@ -114,33 +70,11 @@ SPELLINGS = {
 }
 
 
-def ahead(fault: Fault, event: Outgoing) -> HandOver | None:
-    """The event that comes ahead of another one because of a fault; None: none does."""
-    if fault.kind == "error":
-        fields = error_fields(str(fault.code), f"The simulator was asked for the error {fault.code}.")
-        fields["error"]["type"] = "server_error" if fault.code == "server_error" else "invalid_request_error"
-        return _another("error", fields, event)
-    if fault.kind == "unknown":
-        return _another("response.nobody_knows", {"response_id": event.response_id}, event)
-    return None
-
-
-def _another(event_type: str, fields: Json, event: Outgoing) -> HandOver:
-    """Another event at the same instant, from which its id is made."""
-    body = event_bytes(event_type, f"event_fault_{event.due_ns}", fields)
-    return HandOver(Outgoing(event.due_ns, event_type, body, event.response_id))
-
-
-def garbled(fault: Fault, actions: Iterable[FaultAction]) -> Iterator[FaultAction]:
-    """What becomes of what was to be handed over by a fault that garbles events; of all else nothing."""
-    for action in actions:
-        if isinstance(action, HandOver):
-            yield from _garbled_event(fault, action)
-        else:
-            yield action
-
-
-def _garbled_event(fault: Fault, given: HandOver) -> Iterator[FaultAction]:
+def garbled(fault: Fault, given: FaultAction) -> Iterator[FaultAction]:
+    """What becomes of an event that was to be handed over by a fault that garbles it."""
+    if not isinstance(given, DeliverEvent):
+        yield given
+        return
     body = given.event.body
     match fault.kind:
         case "drop":
@@ -157,20 +91,20 @@ def _garbled_event(fault: Fault, given: HandOver) -> Iterator[FaultAction]:
             padded = body[:-1] + b',"padding":"'
             yield _with_body(given, padded + b"x" * (round((fault.mib or 0) * MIB) - len(padded) - 2) + b'"}')
         case "binary":
-            yield HandOver(given.event, _frame(FINAL | BINARY, body))
+            yield DeliverEvent(given.event, _frame(FINAL | BINARY, body))
         case "fragmented":
             third, ping = len(body) // 3, _frame(FINAL | PING, b"between")
             first, second, rest = body[:third], body[third : 2 * third], body[2 * third :]
             frames = (_frame(TEXT, first), ping, _frame(0, second), ping, _frame(FINAL, rest))
-            yield HandOver(given.event, b"".join(frames))
+            yield DeliverEvent(given.event, b"".join(frames))
         case "drip":
             frame = given.frame or whole_frame(body)
             size = max(1, round((fault.bytes_per_s or 0) * DRIP_MS / 1000))
             last = (len(frame) - 1) // size * size
             for begin in range(0, last, size):
-                yield HandOverPart(frame[begin : begin + size])
-                yield HoldStill(DRIP_MS * NS_PER_MS)
-            yield HandOver(given.event, frame[last:])
+                yield frame[begin : begin + size]
+                yield StallConnection(DRIP_MS * NS_PER_MS)
+            yield DeliverEvent(given.event, frame[last:])
         case _:
             yield given
 
@@ -186,8 +120,8 @@ def without_audio_tokens(event: Outgoing) -> Outgoing:
     return structs.replace(event, body=msgspec.json.encode(fields))
 
 
-def _with_body(given: HandOver, body: bytes) -> HandOver:
-    return HandOver(structs.replace(given.event, body=body))
+def _with_body(given: DeliverEvent, body: bytes) -> DeliverEvent:
+    return DeliverEvent(structs.replace(given.event, body=body))
 
 
 def _frame(head: int, body: bytes) -> bytes:
@@ -207,7 +141,7 @@ PLACE_OF_EVENT = {
 
 
 @dataclass(frozen=True)
-class StruckFault:
+class InjectedFault:
     """A fault that struck: which connection, counted from 1, and when; the id of its session and response, if any."""
 
     fault: Fault
@@ -225,7 +159,7 @@ class FaultInjector:
     """The faults of one connection. `begun_ns`: since when the simulator listens; `noted` is told what struck."""
 
     def __init__(
-        self, faults: Sequence[Fault], connection: int, begun_ns: int, rng: Rng, noted: Callable[[StruckFault], None]
+        self, faults: Sequence[Fault], connection: int, begun_ns: int, rng: Rng, noted: Callable[[InjectedFault], None]
     ) -> None:
         self._faults = [each for each in enumerate(faults) if each[1].sessions.holds(connection)]
         self._connection, self._begun_ns, self._rng, self._noted = connection, begun_ns, rng, noted
@@ -275,7 +209,7 @@ class FaultInjector:
 
     def _left(self) -> Iterator[FaultAction]:
         for action in self._actions:  # not `yield from`, which would close what is left
-            if isinstance(action, HandOver) and action.event.due_ns < self._released_ns:
+            if isinstance(action, DeliverEvent) and action.event.due_ns < self._released_ns:
                 yield _due_at(self._released_ns, action)
             else:
                 yield action
@@ -307,7 +241,7 @@ class FaultInjector:
             self._struck[key] = self._struck.get(key, 0) + 1
             if self._struck[key] == 1:
                 response_id = self._response.id if self._response else None
-                self._noted(StruckFault(fault, self._connection, now_ns, self.session_id, response_id))
+                self._noted(InjectedFault(fault, self._connection, now_ns, self.session_id, response_id))
             yield fault
 
     def _strikes(self, number: int, fault: Fault, now_ns: int) -> bool:
@@ -332,12 +266,22 @@ def _struck(event: Outgoing, faults: Iterable[Fault]) -> Iterator[FaultAction]:
     """What faults do ahead of an event, in their order, and then the event as they leave it."""
     for fault in faults:
         yield from to_connection(fault)
-        if another := ahead(fault, event):
-            yield another
-    actions: Iterator[FaultAction] = iter([HandOver(event)])
+        if fault.kind == "error":
+            fields = error_fields(str(fault.code), f"The simulator was asked for the error {fault.code}.")
+            fields["error"]["type"] = "server_error" if fault.code == "server_error" else "invalid_request_error"
+            yield _another("error", fields, event)
+        elif fault.kind == "unknown":
+            yield _another("response.nobody_knows", {"response_id": event.response_id}, event)
+    actions: Iterable[FaultAction] = [DeliverEvent(event)]
     for fault in faults:
-        actions = garbled(fault, actions)
+        actions = chain.from_iterable(map(partial(garbled, fault), actions))
     yield from actions
+
+
+def _another(event_type: str, fields: Json, event: Outgoing) -> DeliverEvent:
+    """Another event at the same instant, from which its id is made."""
+    body = event_bytes(event_type, f"event_fault_{event.due_ns}", fields)
+    return DeliverEvent(Outgoing(event.due_ns, event_type, body, event.response_id))
 
 
 class _StruckResponse:
@@ -367,14 +311,14 @@ class _StruckResponse:
         if self._mute and event.audio_bytes:
             return
         if self._mute and event.type == "response.done":
-            actions = iter([HandOver(without_audio_tokens(event))])
+            actions = iter([DeliverEvent(without_audio_tokens(event))])
         if "burst" in kinds:
             self._waiting = []
         if self._waiting is not None:
             self._waiting += actions
             if event.type == "response.done":
                 for action in self._waiting:
-                    yield _due_at(event.due_ns, action) if isinstance(action, HandOver) else action
+                    yield _due_at(event.due_ns, action) if isinstance(action, DeliverEvent) else action
                 self._waiting = None
         elif "reorder" in kinds:
             self._swapped += actions
@@ -382,22 +326,18 @@ class _StruckResponse:
             yield from actions
             swapped, self._swapped = self._swapped, []
             yield from swapped
-        if ending := kinds.get("failed") or kinds.get("incomplete"):
-            yield EndResponse(self.id, ending.kind, _details(ending))
+        if fault := kinds.get("incomplete"):
+            yield EndResponse(self.id, fault.kind, {"type": "incomplete", "reason": fault.reason})
+        if fault := kinds.get("failed"):
+            problem = f"The simulator was asked for {fault.code}."
+            error = {"type": "server_error", "code": fault.code, "message": problem}
+            yield EndResponse(self.id, fault.kind, {"type": "failed", "error": error})
         if "endless" in kinds:
             self._over = True
             while True:
-                yield HoldStill(ENDLESS_NS)
-                yield HandOver(event)
+                yield StallConnection(ENDLESS_NS)
+                yield DeliverEvent(event)
 
 
-def _due_at(due_ns: int, given: HandOver) -> HandOver:
+def _due_at(due_ns: int, given: DeliverEvent) -> DeliverEvent:
     return replace(given, event=structs.replace(given.event, due_ns=due_ns))
-
-
-def _details(fault: Fault) -> Json:
-    """The status_details of a response that a fault ends."""
-    if fault.kind == "incomplete":
-        return {"type": "incomplete", "reason": fault.reason}
-    error = {"type": "server_error", "code": fault.code, "message": f"The simulator was asked for {fault.code}."}
-    return {"type": "failed", "error": error}

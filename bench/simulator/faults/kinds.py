@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any
 
 from bench.errors import UsageError
 from bench.shapes import (
@@ -78,27 +78,21 @@ class RangeShape(Shape[Range]):
         return {"anyOf": [{"type": "number"}, {"type": "string", "pattern": f"^{_RANGE.pattern}$"}]}
 
 
-class FaultPlace(NamedTuple):
-    """Where a fault strikes: what comes there is struck, or does not come. `note`: for people."""
-
-    name: str
-    note: str
-
-
-PLACES = (
-    FaultPlace("tcp", "the TCP connection has been accepted; nothing was read from it"),
-    FaultPlace("tls", "the client's TLS hello has come"),
-    FaultPlace("upgrade", "the request of the upgrade has come"),
-    FaultPlace("session", "`session.created`, behind the upgrade"),
-    FaultPlace("settings", "`session.updated`"),
-    FaultPlace("input", "the first audio or item that the client sends for a response"),
-    FaultPlace("speech", "`input_audio_buffer.speech_stopped`"),
-    FaultPlace("response", "`response.created`"),
-    FaultPlace("first_delta", "the response's first delta of any kind"),
-    FaultPlace("next_delta", "those that follow its first delta of audio, text or arguments"),
-    FaultPlace("done", "`response.done`"),
-)
-EVERYWHERE = tuple(place.name for place in PLACES)
+PLACES = {
+    "tcp": "the TCP connection has been accepted; nothing was read from it",
+    "tls": "the client's TLS hello has come",
+    "upgrade": "the request of the upgrade has come",
+    "session": "`session.created`, behind the upgrade",
+    "settings": "`session.updated`",
+    "input": "the first audio or item that the client sends for a response",
+    "speech": "`input_audio_buffer.speech_stopped`",
+    "response": "`response.created`",
+    "first_delta": "the response's first delta of any kind",
+    "next_delta": "those that follow its first delta of audio, text or arguments",
+    "done": "`response.done`",
+}
+"""Where a fault strikes: what comes there is struck, or does not come. Notes for people."""
+EVERYWHERE = tuple(PLACES)
 IN_SESSION = EVERYWHERE[EVERYWHERE.index("session") :]
 ON_EVENTS = tuple(name for name in IN_SESSION if name != "input")
 IN_RESPONSE = ("response", "first_delta", "next_delta")
@@ -142,12 +136,8 @@ OF_A_REQUEST = ("share", "requests")
 
 
 def _kind(note: str, places: Sequence[str], default: str | None = None, /, **keys: Field[Any]) -> FaultKind:
-    when = OF_A_RESPONSE if set(places) & set(OF_RESPONSES) else OF_A_SESSION
+    when = OF_A_RESPONSE if set(places) & set(OF_RESPONSES) else OF_A_REQUEST if IDENTITY in places else OF_A_SESSION
     return FaultKind(note, places, default or places[0], keys, when)
-
-
-def _of_identity(note: str, **keys: Field[Any]) -> FaultKind:
-    return FaultKind(note, (IDENTITY,), IDENTITY, keys, OF_A_REQUEST)
 
 
 KINDS: dict[str, FaultKind] = {
@@ -230,10 +220,12 @@ KINDS: dict[str, FaultKind] = {
         "next_delta",
         mib=Field(Number(0.001, 64), "MiB of JSON", default=17.0),
     ),
-    "identity_500": _of_identity("the identity endpoint answers with HTTP 500"),
-    "identity_garbage": _of_identity("the identity endpoint answers with what is no JSON"),
-    "identity_slow": _of_identity(
-        "the identity endpoint takes its time", duration_s=Field(Number(0.001, 3_600), "how long", default=10.0)
+    "identity_500": _kind("the identity endpoint answers with HTTP 500", (IDENTITY,)),
+    "identity_garbage": _kind("the identity endpoint answers with what is no JSON", (IDENTITY,)),
+    "identity_slow": _kind(
+        "the identity endpoint takes its time",
+        (IDENTITY,),
+        duration_s=Field(Number(0.001, 3_600), "how long", default=10.0),
     ),
 }
 

@@ -25,32 +25,18 @@ from websockets.server import ServerProtocol
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.protocol.base import SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, BinaryMessage
+from bench.simulator import refusals
 from bench.simulator.behaviour import SimulatedSession
-from bench.simulator.faults.injection import (
-    EndResponse,
-    ExpireSession,
-    FailTls,
-    FaultAction,
-    FaultInjector,
-    Freeze,
-    HandOver,
-    HandOverPart,
-    HangUp,
-    HoldStill,
-    ResetConnection,
-)
+from bench.simulator.faults.injection import DeliverEvent, EndResponse, FaultAction, FaultInjector, StallConnection
+from bench.simulator.faults.kinds import Fault
+from bench.simulator.profile import Profile
 from bench.simulator.quota import Quota
-from bench.simulator.refusals import (
-    EXPIRED_REASON,
-    GOING_AWAY,
-    SESSION_EXPIRED,
-    Complaint,
-    RefusedUpgrade,
-    throttled,
-)
-from bench.simulator.serving.handshake import Accepted, Authenticator, admit, is_openai
+from bench.simulator.refusals import Complaint, RefusedUpgrade
+from bench.simulator.serving.handshake import AcceptedUpgrade, Authenticator, admit, is_openai
 from bench.simulator.serving.stream import ServerStream
+from bench.simulator.serving.token_issuer import Identity
 from bench.simulator.truth import WARN_MS, LatenessCounts, TruthLog
+from bench.simulator.voice import RecordedReply
 from bench.simulator.wire import ArrivalSpan, Ids, Outgoing, error_fields, event_bytes, whole_frame
 from bench.units import NS_PER_S
 
@@ -60,24 +46,32 @@ ABNORMAL = 1006  # of a connection that ends without a close frame
 
 
 @dataclass(frozen=True)
-class Shared:
+class Offer:
+    """What to serve, and to whom. `tls` None: plain ws; `deflate`: compressed for clients that offer it."""
+
+    profile: Profile
+    replies: Sequence[RecordedReply]
+    seed: int
+    authenticator: Authenticator
+    tls: ssl.SSLContext | None = None
+    deflate: bool = False
+    truth: TruthLog | None = None
+    identity: Identity | None = None
+
+
+@dataclass(frozen=True)
+class ServerState:
     """The state that all connections of a server share."""
 
+    offer: Offer
     loop: asyncio.AbstractEventLoop
-    authenticator: Authenticator
     quota: Quota
-    tls: ssl.SSLContext | None
-    deflate: bool
-    new_session: Callable[[Accepted], SimulatedSession]
+    new_session: Callable[[AcceptedUpgrade], SimulatedSession]
     refused: Callable[[RefusedUpgrade | Complaint, int], None]  # told of each refusal, and when its request had come
     plan: Callable[[Connection, int | None], None]  # when its next event is due; None: none is
     lateness: LatenessCounts
-    truth: TruthLog | None
     injector: Callable[[], FaultInjector | None]  # of the next connection; None: the profile has no faults
     freeze: Callable[[float], None]  # seconds; of all connections
-    events_per_segment: int
-    ping_interval_s: float
-    session_cap_s: float
 
 
 class _SimulatedProtocol(ServerProtocol):
@@ -104,23 +98,21 @@ class _SimulatedProtocol(ServerProtocol):
 class Connection:
     """Lives until its socket is gone; then calls `ended` once."""
 
-    def __init__(self, shared: Shared, sock: socket.socket, ended: Callable[[Connection], None]) -> None:
-        self._shared, self._ended = shared, ended
-        extensions = [ServerPerMessageDeflateFactory()] if shared.deflate else None
+    def __init__(self, shared: ServerState, sock: socket.socket, ended: Callable[[Connection], None]) -> None:
+        self._shared, self._ended, self._truth = shared, ended, shared.offer.truth
+        extensions = [ServerPerMessageDeflateFactory()] if shared.offer.deflate else None
         self._protocol = _SimulatedProtocol(shared.lateness, max_size=MAX_MESSAGE_BYTES, extensions=extensions)
         self._framed: Callable[[bytes], bytes] = whole_frame
         self._behaviour: SimulatedSession | None = None
         self._fragments: list[bytes] = []
         self._binary = False  # whether they are a binary message's
-        self._events_per_segment = shared.events_per_segment
-        self._pinger: asyncio.TimerHandle | None = None
-        self._chores: list[asyncio.TimerHandle] = []
+        self._events_per_segment = shared.offer.profile.events_per_segment
+        self._timers: dict[str, asyncio.TimerHandle] = {}
         self._still = False  # nothing is sent
-        self._rest: asyncio.TimerHandle | None = None
         self._overdue_ns: int | None = None  # since when it should have expired
         self._injector = shared.injector()
         on_hello = partial(self._strike, "tls") if self._injector else None
-        self._stream = ServerStream(shared.loop, sock, shared.tls, self._received, self._gone, on_hello)
+        self._stream = ServerStream(shared.loop, sock, shared.offer.tls, self._received, self._gone, on_hello)
         self._strike("tcp")
 
     def close(self, code: int, reason: str = "") -> None:
@@ -129,7 +121,7 @@ class Connection:
             self._stream.end()
             return
         self._protocol.send_close(code, reason)
-        self._chores.append(self._shared.loop.call_later(CLOSE_LIMIT_S, self._stream.end))
+        self._timers["close"] = self._shared.loop.call_later(CLOSE_LIMIT_S, self._stream.end)
         self._flush()
 
     # In
@@ -156,24 +148,24 @@ class Connection:
             response = self._protocol.reject(verdict.status, verdict.body)
             del response.headers["Content-Type"]
             response.headers.update({"Content-Type": "application/json", **verdict.headers})
-            self._protocol.send_response(response)
-            return
-        response = self._protocol.accept(request)
-        response.headers.update(self._shared.quota.headers(at_ns))
+        else:
+            response = self._protocol.accept(request)
+            response.headers.update(self._shared.quota.headers(at_ns))
         self._protocol.send_response(response)
-        if self._protocol.state is State.OPEN:  # else it was no upgrade: the protocol object has said so
+        # it is not open where it was refused, nor where it was no upgrade: the protocol object has said so
+        if isinstance(verdict, AcceptedUpgrade) and self._protocol.state is State.OPEN:
             self._open(verdict, at_ns)
 
-    def _verdict(self, request: Request, at_ns: int) -> Accepted | RefusedUpgrade:
+    def _verdict(self, request: Request, at_ns: int) -> AcceptedUpgrade | RefusedUpgrade:
         headers = {name.lower(): value for name, value in request.headers.raw_items()}
         refusal = self._injector.refusal(is_openai(request.path), at_ns) if self._injector else None
-        verdict = admit(request.path, headers, self._shared.authenticator, utc_ns() / NS_PER_S, refusal)
+        verdict = admit(request.path, headers, self._shared.offer.authenticator, utc_ns() / NS_PER_S, refusal)
         if isinstance(verdict, RefusedUpgrade) or verdict.complaint:
             return verdict
         wait_ns = self._shared.quota.connect(at_ns)
-        return throttled(wait_ns) if wait_ns else verdict
+        return refusals.throttled(wait_ns) if wait_ns else verdict
 
-    def _open(self, accepted: Accepted, at_ns: int) -> None:
+    def _open(self, accepted: AcceptedUpgrade, at_ns: int) -> None:
         if accepted.complaint:
             complaint = accepted.complaint
             self._shared.refused(complaint, at_ns)
@@ -187,12 +179,12 @@ class Connection:
         self._session_id = self._behaviour.ids.session
         if self._injector:
             self._injector.session_id = self._session_id
-        if self._shared.truth and self._shared.authenticator.tokens:
-            self._shared.truth.opened(self._behaviour.ids.session, accepted.token, at_ns)
+        if self._truth and self._shared.offer.authenticator.tokens:
+            self._truth.opened(self._session_id, accepted.token, at_ns)
         opened_ns = monotonic_ns()
         self._behaviour.open(opened_ns)
-        expires_ns = opened_ns + int(self._shared.session_cap_s * NS_PER_S)
-        self._chores.append(self._shared.loop.call_at(expires_ns / NS_PER_S, self._expire, expires_ns))
+        expires_ns = opened_ns + int(self._shared.offer.profile.max_session_s * NS_PER_S)
+        self._timers["expiry"] = self._shared.loop.call_at(expires_ns / NS_PER_S, self._expire, expires_ns)
         self._ping_later()
 
     def _frame(self, frame: Frame, arrival: ArrivalSpan) -> None:
@@ -207,8 +199,8 @@ class Connection:
         message, self._fragments = b"".join(self._fragments), []
         receive = self._behaviour.receive_binary if self._binary else self._behaviour.receive_text
         received = receive(message, at_ns)
-        if self._shared.truth:
-            self._shared.truth.received(self._behaviour.ids.session, received, arrival)
+        if self._truth:
+            self._truth.received(self._session_id, received, arrival)
         if self._injector:
             self._injector.received(received.type, at_ns)
 
@@ -240,8 +232,8 @@ class Connection:
         taken_ns = monotonic_ns() if self._stream.write(data) else None
         for event, frame in zip(events, frames, strict=True):
             self._shared.lateness.add(handed_ns - event.due_ns)
-            if self._shared.truth:
-                self._shared.truth.sent(self._session_id, event, handed_ns, taken_ns, len(frame))
+            if self._truth:
+                self._truth.sent(self._session_id, event, handed_ns, taken_ns, len(frame))
 
     def _compressed(self, body: bytes) -> bytes:
         opcode = Opcode.BINARY if type(body) is BinaryMessage else Opcode.TEXT
@@ -266,39 +258,30 @@ class Connection:
     def _do(self, action: FaultAction, go_on: Callable[[], None] | None = None) -> None:
         """Do what a fault wants; `go_on` is what a connection does that stood still behind it."""
         match action:
-            case HandOver(event, frame):
+            case DeliverEvent(event, frame):
                 self._send((event,), frame)
-            case HandOverPart(data):
+            case bytes(data):
                 self._stream.write(data)
             case EndResponse(response_id, status, details) if self._behaviour:
                 self._behaviour.end_response(response_id, monotonic_ns(), status, details)
-            case HoldStill(None):
+            case StallConnection(None):
                 self._still = True
                 self._stream.turn_deaf()
-            case HoldStill(int(for_ns)):
+            case StallConnection(int(for_ns)):
                 self._still = True
                 self._stream.pause()
-                self._rest = self._shared.loop.call_later(for_ns / NS_PER_S, self._move_on, go_on)
-            case Freeze(duration_s):
+                self._timers["rest"] = self._shared.loop.call_later(for_ns / NS_PER_S, self._move_on, go_on)
+            case Fault(kind="freeze", duration_s=float(duration_s)):
                 self._shared.freeze(duration_s)
-            case ExpireSession():
+            case Fault(kind="session_expired"):
                 self._expire(monotonic_ns())
-            case HangUp(code) if code != ABNORMAL:
+            case Fault(kind="close", code=int(code)) if code != ABNORMAL:
                 self.close(code)
-            case _:
-                self._break_off(action)
-
-    def _break_off(self, action: FaultAction) -> None:
-        """End the connection without a word, and send nothing more."""
-        self._still = True
-        self._stream.turn_deaf()
-        match action:
-            case ResetConnection():
-                self._stream.reset()
-            case FailTls():
-                self._stream.fail_tls()
-            case _:
-                self._stream.finish()
+            case Fault(kind=kind):  # without a word; nothing more is sent
+                self._still = True
+                self._stream.turn_deaf()
+                ends = {"reset": self._stream.reset, "tls_alert": self._stream.fail_tls}
+                ends.get(kind, self._stream.finish)()
 
     def _move_on(self, go_on: Callable[[], None] | None) -> None:
         self._still = False
@@ -320,7 +303,7 @@ class Connection:
             self._ping_later()
 
     def _ping_later(self) -> None:
-        self._pinger = self._shared.loop.call_later(self._shared.ping_interval_s, self._ping)
+        self._timers["ping"] = self._shared.loop.call_later(self._shared.offer.profile.ping_interval_s, self._ping)
 
     def _expire(self, due_ns: int) -> None:
         """End a session that has lasted too long, as the service does; one that holds still, once it goes on."""
@@ -329,10 +312,10 @@ class Connection:
         if self._still:
             self._overdue_ns = due_ns
             return
-        reason = EXPIRED_REASON.format(minutes=self._shared.session_cap_s / 60)
-        body = event_bytes("error", self._behaviour.ids.event(), error_fields(SESSION_EXPIRED, reason))
+        reason = refusals.EXPIRED_REASON.format(minutes=self._shared.offer.profile.max_session_s / 60)
+        body = event_bytes("error", self._behaviour.ids.event(), error_fields(refusals.SESSION_EXPIRED, reason))
         self._send((Outgoing(due_ns, "error", body),))
-        self.close(GOING_AWAY, reason)
+        self.close(refusals.GOING_AWAY, reason)
 
     def _flush(self) -> None:
         """Write what the protocol object has to say: the upgrade's response, pongs, close frames, and the end (b"")."""
@@ -346,9 +329,8 @@ class Connection:
 
     def _gone(self) -> None:
         self._shared.plan(self, None)
-        for timer in (self._pinger, self._rest, *self._chores):
-            if timer:
-                timer.cancel()
+        for timer in self._timers.values():
+            timer.cancel()
         self._ended(self)
         if self._behaviour:
             self._behaviour.end()

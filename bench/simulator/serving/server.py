@@ -22,9 +22,8 @@ import select
 import selectors
 import signal
 import socket
-import ssl
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, cast
 
@@ -35,17 +34,15 @@ from bench.errors import UsageError
 from bench.protocol.audio import AudioFormatName
 from bench.simulator.agent_behaviour import WIRES, AgentBehaviour
 from bench.simulator.behaviour import Behaviour, SimulatedSession
-from bench.simulator.faults.injection import FaultInjector, StruckFault
+from bench.simulator.faults.injection import FaultInjector, InjectedFault
 from bench.simulator.faults.kinds import Fault
 from bench.simulator.gpt_live_behaviour import GptLiveBehaviour
-from bench.simulator.profile import Profile
 from bench.simulator.quota import Quota, Servers
 from bench.simulator.refusals import GOING_AWAY, Complaint, RefusedUpgrade
-from bench.simulator.serving.connection import Connection, Shared
-from bench.simulator.serving.handshake import Accepted, Authenticator
-from bench.simulator.serving.token_issuer import Identity, served
-from bench.simulator.truth import LatenessCounts, Served, Standing, TruthLog
-from bench.simulator.voice import RecordedReply
+from bench.simulator.serving.connection import Connection, Offer, ServerState
+from bench.simulator.serving.handshake import AcceptedUpgrade
+from bench.simulator.serving.token_issuer import served
+from bench.simulator.truth import LatenessCounts, Served, Standing
 from bench.simulator.wire import GA, GPT_LIVE, Ids
 from bench.units import NS_PER_S
 
@@ -55,20 +52,6 @@ TAG_BITS = 24
 TellStanding = Callable[[int, Standing], None]
 """Learns the number of a process, and how that stands."""
 ACCEPT_PAUSE_S = 0.1  # after an accept failed for want of file descriptors
-
-
-@dataclass(frozen=True)
-class Offer:
-    """What to serve, and to whom. `tls` None: plain ws; `deflate`: compressed for clients that offer it."""
-
-    profile: Profile
-    replies: Sequence[RecordedReply]
-    seed: int
-    authenticator: Authenticator
-    tls: ssl.SSLContext | None = None
-    deflate: bool = False
-    truth: TruthLog | None = None
-    identity: Identity | None = None
 
 
 @dataclass(frozen=True)
@@ -91,16 +74,12 @@ class ServerWorker:
         return [seed, session] if self.count == 1 else [seed, self.number, session]
 
 
-def new_tag() -> int:
-    return secrets.randbits(TAG_BITS)
-
-
 class Server:
     def __init__(
         self, offer: Offer, listener: socket.socket, loop: asyncio.AbstractEventLoop, worker: ServerWorker
     ) -> None:
         self._offer, self._listener, self._loop, self._worker = offer, listener, loop, worker
-        self._connections: set[Connection] = set()
+        self.connections: set[Connection] = set()
         self._quota, self._servers = Quota(offer.profile.quota), Servers(offer.profile.max_concurrent_responses)
         self._address = listener.getsockname()[:2]
         self._stopping = False
@@ -108,22 +87,16 @@ class Server:
         self._came = 0  # connections
         self.sessions = self.refused = self.struck = 0
         self.lateness = LatenessCounts()
-        self._shared = Shared(
+        self._shared = ServerState(
+            offer=offer,
             loop=loop,
-            authenticator=offer.authenticator,
             quota=self._quota,
-            tls=offer.tls,
-            deflate=offer.deflate,
             new_session=self._new_session,
             refused=self._note_refusal,
             plan=Alarm(loop).plan,
             lateness=self.lateness,
-            truth=offer.truth,
             injector=self._new_injector,
             freeze=self._freeze,
-            events_per_segment=offer.profile.events_per_segment,
-            ping_interval_s=offer.profile.ping_interval_s,
-            session_cap_s=offer.profile.max_session_s,
         )
         loop.add_reader(listener, self._accept)
         for fault in offer.profile.faults:
@@ -134,9 +107,9 @@ class Server:
         """Say goodbye to every client, and wait until each has gone."""
         self._stopping = True
         self._stop_listening()
-        for connection in list(self._connections):
+        for connection in list(self.connections):
             connection.close(GOING_AWAY)
-        while self._connections:
+        while self.connections:
             await asyncio.sleep(0.01)
 
     @property
@@ -145,10 +118,6 @@ class Server:
         return Standing(
             self._servers.sessions, self.sessions, self._servers.responses, self.lateness.count, late_p99_ms
         )
-
-    @property
-    def idle(self) -> bool:
-        return not self._connections
 
     def _accept(self) -> None:
         try:
@@ -162,7 +131,7 @@ class Server:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         enable_stamps(sock)
-        self._connections.add(Connection(self._shared, sock, self._connections.discard))
+        self.connections.add(Connection(self._shared, sock, self.connections.discard))
 
     def _stop_listening(self) -> None:
         if self._listener.fileno() != -1:
@@ -180,10 +149,9 @@ class Server:
     def _leave(self, fault: Fault) -> None:
         """Listen no more, so that TCP refuses connections."""
         self._stop_listening()
-        self._note_fault(StruckFault(fault, self._came, monotonic_ns(), None, None))
+        self._note_fault(InjectedFault(fault, self._came, monotonic_ns(), None, None))
 
     def _return(self) -> None:
-        """Listen again, where it was."""
         if not self._stopping:
             self._listener = _listening(self._address, self._listener.family, shared=self._worker.count > 1)
             self._loop.add_reader(self._listener, self._accept)
@@ -206,10 +174,10 @@ class Server:
 
     def _freeze(self, duration_s: float) -> None:
         time.sleep(duration_s)
-        for connection in self._connections:
+        for connection in self.connections:
             connection.thawed(monotonic_ns())
 
-    def _new_session(self, accepted: Accepted) -> SimulatedSession:
+    def _new_session(self, accepted: AcceptedUpgrade) -> SimulatedSession:
         self.sessions += 1
         what = (
             accepted.model,
@@ -224,12 +192,12 @@ class Server:
             return AgentBehaviour(wire, *what[2:], self._servers)
         if accepted.dialect is GPT_LIVE:
             return GptLiveBehaviour(*what)
-        spoken = accepted.dialect
-        if spoken.names is GA:
-            spoken = spoken.speaking(self._offer.profile.formats)
-        return Behaviour(spoken, *what, self._quota, self._servers)
+        dialect, formats = accepted.dialect, self._offer.profile.formats
+        if formats and dialect.names is GA:
+            dialect = dialect._replace(formats=formats)
+        return Behaviour(dialect, *what, self._quota, self._servers)
 
-    def _note_fault(self, struck: StruckFault) -> None:
+    def _note_fault(self, struck: InjectedFault) -> None:
         self.struck += 1
         if self._offer.truth:
             self._offer.truth.struck(struck)
@@ -274,41 +242,35 @@ def serve(
     with contextlib.suppress(ValueError, OSError):  # as many sockets as the system allows
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    mine = worker or ServerWorker(0, 1, secrets.randbits(TAG_BITS))
+
+    async def run() -> Served:
+        loop = asyncio.get_running_loop()
+        stopped = _told_to_stop(loop, stop)
+        server = Server(offer, listener, loop, mine)
+        gc.collect()
+        gc.freeze()  # the replies never become garbage
+        gc.disable()  # a look at hundreds of sessions takes 10 ms and more; what has ended lets its parts go by itself
+        async with served(offer.identity, listener.family) as endpoint:
+            begun_s = time.process_time()
+            ready(endpoint, [os.getpid()])
+            while not stopped.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stopped.wait(), FLUSH_S)
+                if offer.truth:
+                    offer.truth.flush()
+                if told:
+                    told(mine.number, server.standing)
+                if not server.connections:
+                    gc.collect()
+        await server.stop()
+        tally = Served(server.sessions, server.refused, server.struck, time.process_time() - begun_s, server.lateness)
+        if offer.truth:
+            offer.truth.ended(tally)
+        return tally
+
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(PunctualSelector())) as runner:
-        return runner.run(_serve(offer, listener, ready, worker or ServerWorker(0, 1, new_tag()), stop, told))
-
-
-async def _serve(
-    offer: Offer,
-    listener: socket.socket,
-    ready: Callable[[str | None, list[int]], None],
-    worker: ServerWorker,
-    stop: int | None,
-    told: TellStanding | None,
-) -> Served:
-    loop = asyncio.get_running_loop()
-    stopped = _told_to_stop(loop, stop)
-    server = Server(offer, listener, loop, worker)
-    gc.collect()
-    gc.freeze()  # the replies never become garbage
-    gc.disable()  # a look at hundreds of sessions takes 10 ms and more; what has ended lets go of its parts by itself
-    async with served(offer.identity, listener.family) as endpoint:
-        begun_s = _cpu_s()
-        ready(endpoint, [os.getpid()])
-        while not stopped.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopped.wait(), FLUSH_S)
-            if offer.truth:
-                offer.truth.flush()
-            if told:
-                told(worker.number, server.standing)
-            if server.idle:
-                gc.collect()
-    await server.stop()
-    tally = Served(server.sessions, server.refused, server.struck, _cpu_s() - begun_s, server.lateness)
-    if offer.truth:
-        offer.truth.ended(tally)
-    return tally
+        return runner.run(run())
 
 
 def _told_to_stop(loop: asyncio.AbstractEventLoop, stop: int | None) -> asyncio.Event:
@@ -324,11 +286,6 @@ def _told_to_stop(loop: asyncio.AbstractEventLoop, stop: int | None) -> asyncio.
     if stop is not None:
         loop.add_reader(stop, heard, stop)
     return stopped
-
-
-def _cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
 
 
 class PunctualSelector(selectors.DefaultSelector):

@@ -27,9 +27,6 @@ RESET = struct.pack("ii", 1, 0)
 """SO_LINGER for no time: a close is a reset."""
 
 
-OnData = Callable[[bytes, ArrivalSpan], None]
-
-
 class ServerStream:
     """Calls `on_data` for what comes and `on_end` once, when the socket is gone. Owns the socket.
 
@@ -43,7 +40,7 @@ class ServerStream:
         loop: asyncio.AbstractEventLoop,
         sock: socket.socket,
         tls: ssl.SSLContext | None,
-        on_data: OnData,
+        on_data: Callable[[bytes, ArrivalSpan], None],
         on_end: Callable[[], None],
         on_hello: Callable[[], None] | None = None,
     ) -> None:
@@ -97,14 +94,12 @@ class ServerStream:
         self._loop.call_soon(self.end)
 
     def fail_tls(self) -> None:
-        """Say that the handshake failed, and close."""
         self.turn_deaf()
         self._tls = None
         self.write(TLS_HANDSHAKE_FAILURE)
         self.finish()
 
     def end(self) -> None:
-        """Close now."""
         if not self._open:
             return
         self._open = False
@@ -145,13 +140,12 @@ class ServerStream:
     def _decrypted(self, data: bytes) -> bytes:
         assert self._tls is not None
         try:
-            plain = self._tls.decrypted(data)
+            return self._tls.decrypted(data)
         except ssl.SSLError:  # not TLS, or a peer that distrusts our authority
-            self._send(self._tls.pending())
-            self.end()
+            self._loop.call_soon(self.end)
             return b""
-        self._send(self._tls.pending())
-        return plain
+        finally:
+            self._send(self._tls.pending())
 
     def _send(self, data: bytes) -> bool:
         if self._backlog:
@@ -159,27 +153,24 @@ class ServerStream:
             if len(self._backlog) > MOST_BACKLOG:
                 self._loop.call_soon(self.end)  # not at once: the caller is in the midst of its work
             return False
-        try:
-            sent = self._sock.send(data) if data else 0
-        except (BlockingIOError, InterruptedError):
-            sent = 0
-        except OSError:
-            self._loop.call_soon(self.end)  # not at once: the caller is in the midst of its work
-            return False
+        sent = self._taken(data) if data else 0
         if sent < len(data):
             self._backlog += data[sent:]
             self._loop.add_writer(self._sock, self._writable)
         return not self._backlog
 
-    def _writable(self) -> None:
+    def _taken(self, data: bytes | bytearray) -> int:
+        """How many bytes the kernel takes now."""
         try:
-            sent = self._sock.send(self._backlog)
+            return self._sock.send(data)
         except (BlockingIOError, InterruptedError):
-            return
+            return 0
         except OSError:
-            self.end()
-            return
-        del self._backlog[:sent]
+            self._loop.call_soon(self.end)  # not at once: the caller is in the midst of its work
+            return 0
+
+    def _writable(self) -> None:
+        del self._backlog[: self._taken(self._backlog)]
         if not self._backlog:
             self._loop.remove_writer(self._sock)
             self._shut_when_sent()

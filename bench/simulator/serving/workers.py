@@ -2,26 +2,26 @@
 
 The kernel deals connections out to the listeners of a port by a hash (SO_REUSEPORT), so evenly only on average. Workers
 share no state but the ground-truth log, to which whole lines are appended. They are forked, so that they share one
-certificate
-and the memory of the replies.
+certificate and the memory of the replies.
 """
 
 from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import secrets
 import signal
 import socket
 import warnings
 from collections.abc import Callable
-from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from typing import Any
 
 from bench.errors import UsageError
 from bench.installation import KILLED_S
-from bench.simulator.serving.server import BACKLOG, Offer, ServerWorker, TellStanding, listen, new_tag, serve
+from bench.simulator.serving.connection import Offer
+from bench.simulator.serving.server import BACKLOG, TAG_BITS, ServerWorker, TellStanding, listen, serve
 from bench.simulator.truth import Served, Standing
 
 READY = "ready"
@@ -58,75 +58,69 @@ def serve_by_workers(
 ) -> list[Served]:
     """Serve by `count` workers until SIGINT or SIGTERM; `ready` is told their ids once all listen, `told` how they do.
 
-    Returns what each did. Raises WorkerDiedError if one died; then the others are ended, too.
+    Each is at the other end of a pipe: it says READY, how it stands, then what it did; a word ends it. Returns what
+    each did. Raises WorkerDiedError if one died; then the others are ended, too.
     """
-    crew = _Crew(offer, held, count, told)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: crew.stop())
-    try:
-        return crew.watch(partial(ready, None))
-    finally:
-        crew.stop()
-        crew.join()
+    workers: dict[Connection, ForkProcess] = {}
+    tag, served, listening = secrets.randbits(TAG_BITS), dict[Connection, Served](), 0
+    for number in range(count):
+        ours, process = _forked([*workers], offer, held, ServerWorker(number, count, tag), told is not None)
+        workers[ours] = process
 
-
-class _Crew:
-    """The workers, each at the other end of a pipe: it says READY, how it stands, then what it did. A word ends it."""
-
-    def __init__(self, offer: Offer, held: socket.socket, count: int, told: TellStanding | None) -> None:
-        self._told = told
-        self._processes: dict[Connection, ForkProcess] = {}
-        tag = new_tag()
-        for number in range(count):
-            ours, theirs = multiprocessing.Pipe()
-            work = (theirs, [*self._processes, ours], offer, held, ServerWorker(number, count, tag), told is not None)
-            process = multiprocessing.get_context("fork").Process(target=_work, args=work, daemon=True)
-            with warnings.catch_warnings():  # of threads that a fork leaves behind: numpy's, idle, and not needed
-                warnings.simplefilter("ignore", DeprecationWarning)
-                process.start()
-            theirs.close()
-            self._processes[ours] = process
-
-    def stop(self) -> None:
-        for pipe in self._processes:
+    def stop(*_: object) -> None:
+        for pipe in workers:
             with contextlib.suppress(OSError):  # it has ended
                 pipe.send(None)
 
-    def join(self) -> None:
-        for process in self._processes.values():
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signal_number, stop)
+    try:
+        while len(served) < count:
+            heard: list[Any] = wait([pipe for pipe in workers if pipe not in served])
+            for pipe in heard:
+                said = _said(pipe, workers[pipe])
+                if said == READY:
+                    listening += 1
+                    if listening == count:
+                        ready(None, [process.pid or 0 for process in workers.values()])
+                elif isinstance(said, tuple):
+                    if told:
+                        told(*said)
+                else:
+                    served[pipe] = said
+                    stop()
+        return [served[pipe] for pipe in workers]
+    finally:
+        stop()
+        for process in workers.values():
             process.join(END_S)
             if process.is_alive():
                 process.kill()
                 process.join(KILLED_S)
 
-    def watch(self, ready: Callable[[list[int]], None]) -> list[Served]:
-        """Until all have ended, or one has died."""
-        served: dict[Connection, Served] = {}
-        listening = 0
-        while len(served) < len(self._processes):
-            heard: list[Any] = wait([pipe for pipe in self._processes if pipe not in served])
-            for pipe in heard:
-                said = self._said(pipe)
-                if said == READY:
-                    listening += 1
-                    if listening == len(self._processes):
-                        ready([process.pid or 0 for process in self._processes.values()])
-                elif isinstance(said, tuple) and self._told:
-                    self._told(*said)
-                elif not isinstance(said, tuple):
-                    served[pipe] = said
-                    self.stop()
-        return [served[pipe] for pipe in self._processes]
 
-    def _said(self, pipe: Connection) -> Any:
-        try:
-            return pipe.recv()
-        except (EOFError, ConnectionResetError):
-            process = self._processes[pipe]
-            process.join(END_S)
-            status = process.exitcode or 0
-            how = f"by signal {-status}" if status < 0 else f"with status {status}"
-            raise WorkerDiedError(f"a worker of the simulator ended {how}; the others were ended, too") from None
+def _forked(
+    others: list[Connection], offer: Offer, held: socket.socket, worker: ServerWorker, shown: bool
+) -> tuple[Connection, ForkProcess]:
+    """A worker that was started, and our end of its pipe."""
+    ours, theirs = multiprocessing.Pipe()
+    work = (theirs, [*others, ours], offer, held, worker, shown)
+    process = multiprocessing.get_context("fork").Process(target=_work, args=work, daemon=True)
+    with warnings.catch_warnings():  # of threads that a fork leaves behind: numpy's, idle, and not needed
+        warnings.simplefilter("ignore", DeprecationWarning)
+        process.start()
+    theirs.close()
+    return ours, process
+
+
+def _said(pipe: Connection, process: ForkProcess) -> Any:
+    try:
+        return pipe.recv()
+    except (EOFError, ConnectionResetError):
+        process.join(END_S)
+        status = process.exitcode or 0
+        how = f"by signal {-status}" if status < 0 else f"with status {status}"
+        raise WorkerDiedError(f"a worker of the simulator ended {how}; the others were ended, too") from None
 
 
 def _work(

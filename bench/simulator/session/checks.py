@@ -2,8 +2,9 @@
 A table maps a key to a check, or to a further table for a nested object.
 
 An update is merged into a copy: it is taken whole or not at all. A null is as if its key were not there, since some
-clients send one for all that they leave out, unless the key is `Nullable`: then null means something. A key that is
-`not_simulated` is taken and noted, and changes nothing.
+clients send one for all that they leave out, unless the key is `Nullable`: then null means something. Of an `unknown`
+key nothing but a null is taken. A key that is `ignored` or `not_simulated` is taken and changes nothing; the latter is
+noted.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from bench.simulator.wire import Json, RejectedError
 
@@ -74,40 +75,37 @@ def accepted(
     place: EventPlace,
     *,
     required: Collection[str] = (),
-    ignored: Collection[str] = (),
 ) -> Json:
     """`current` with `update` merged in. Raises RejectedError; `current` is left as it was."""
-    if not isinstance(update, dict):
-        raise rejected_type(place, "an object")
+    free_object(update, place)
     for key in required:
         if update.get(key) is None:
             raise missing(place.key(key))
     result = dict(current)
     for key, value in update.items():
         where, entry = place.key(key), table.get(key)
-        if entry is None and key not in ignored:
-            raise RejectedError("unknown_parameter", f"Unknown parameter: '{where.path}'.", where.path)
-        if value is None and not isinstance(entry, Nullable):
+        if entry is None:
+            unknown(value, where)
+        elif entry is ignored or (value is None and not isinstance(entry, Nullable)):
             continue
-        if entry is not_simulated:
+        elif entry is not_simulated:
             if place.noted is not None:
                 place.noted.append(where.path)
-        elif entry is not None:
+        else:
             result[key] = entry(value, where) if callable(entry) else accepted(entry, result.get(key, {}), value, where)
     return result
 
 
-def shape(table: CheckTable, *required: str, ignored: Collection[str] = (), **default: Any) -> SettingCheck:
+def shape(table: CheckTable, *required: str, **default: Any) -> SettingCheck:
     """An object with the keys of the table, of which some are required."""
-    return lambda value, place: accepted(table, default, value, place, required=required, ignored=ignored)
+    return lambda value, place: accepted(table, default, value, place, required=required)
 
 
 def by_type(kinds: Mapping[str, SettingCheck], default: str | None = None, key: str = "type") -> SettingCheck:
     """An object whose `type` says which check it must pass."""
 
     def check(value: Any, place: EventPlace) -> Any:
-        if not isinstance(value, dict):
-            raise rejected_type(place, "an object")
+        free_object(value, place)
         kind = default if value.get(key) is None else value[key]
         if kind is None:
             raise missing(place.key(key))
@@ -116,10 +114,16 @@ def by_type(kinds: Mapping[str, SettingCheck], default: str | None = None, key: 
     return check
 
 
-def free_object(value: Any, place: EventPlace) -> Json:
-    if not isinstance(value, dict):
-        raise rejected_type(place, "an object")
-    return value
+def of_type(kind: type, wanted: str) -> SettingCheck:
+    def check(value: Any, place: EventPlace) -> Any:
+        if not isinstance(value, kind):
+            raise rejected_type(place, wanted)
+        return value
+
+    return check
+
+
+free_object, text, flag = of_type(dict, "an object"), of_type(str, "a string"), of_type(bool, "a boolean")
 
 
 def strings_by_name(value: Any, place: EventPlace) -> Json:
@@ -131,24 +135,15 @@ def strings_by_name(value: Any, place: EventPlace) -> Json:
 # Arrays
 
 
-def array(check: SettingCheck) -> SettingCheck:
-    def check_each(value: Any, place: EventPlace) -> list[Any]:
-        if not isinstance(value, list):
-            raise rejected_type(place, "an array")
-        return [check(entry, place.entry(number)) for number, entry in enumerate(value)]
-
-    return check_each
-
-
-def some(check: SettingCheck) -> SettingCheck:
-    """An array of at least one."""
+def array(check: SettingCheck, *, empty: bool = True) -> SettingCheck:
+    """`empty`: whether it may be."""
+    a_list = of_type(list, "an array")
 
     def check_each(value: Any, place: EventPlace) -> list[Any]:
-        if value == []:
+        if value == [] and not empty:
             problem = "empty array. Expected an array with minimum length 1, but got an empty array instead."
             raise _outside("empty_array", place, problem)
-        checked: list[Any] = array(check)(value, place)
-        return checked
+        return [check(entry, place.entry(number)) for number, entry in enumerate(a_list(value, place))]
 
     return check_each
 
@@ -160,15 +155,18 @@ def anything(value: Any, place: EventPlace) -> Any:
     return value
 
 
+def ignored(value: Any, place: EventPlace) -> Any:
+    """Mark a key that means nothing to the service."""
+    return value
+
+
 def not_simulated(value: Any, place: EventPlace) -> Any:
     """Mark a key that services take, and that changes nothing here."""
     return value
 
 
-def text(value: Any, place: EventPlace) -> str:
-    if not isinstance(value, str):
-        raise rejected_type(place, "a string")
-    return value
+def unknown(value: Any, place: EventPlace) -> NoReturn:
+    raise RejectedError("unknown_parameter", f"Unknown parameter: '{place.path}'.", place.path)
 
 
 def short(most: int, pattern: str = ".+") -> SettingCheck:
@@ -184,12 +182,6 @@ def short(most: int, pattern: str = ".+") -> SettingCheck:
         return str(value)
 
     return check
-
-
-def flag(value: Any, place: EventPlace) -> bool:
-    if not isinstance(value, bool):
-        raise rejected_type(place, "a boolean")
-    return value
 
 
 def choice(*supported: str) -> SettingCheck:

@@ -6,13 +6,13 @@ has in a module beside this one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from bench.protocol.audio import AudioFormat, AudioFormatName
 from bench.protocol.base import SIMULATOR_MARK
-from bench.simulator.session.checks import CheckTable, EventPlace, accepted, missing
+from bench.simulator.session.checks import CheckTable, EventPlace, accepted, ignored, missing
 from bench.simulator.wire import Json, RejectedError
 from bench.units import NS_PER_MS
 
@@ -68,25 +68,22 @@ class SessionForm:
 
     `family`: of the events that tell of it. `type`: what GA calls it. `response`: what a response.create may say; None
     where there are no responses, and no more of the conversation than what is heard. `transcript_deltas`: whether they
-    come ahead of what the caller has said. `ignored`: keys of an update that are taken and mean nothing, and those of
-    which only a null is. `settled`: what an update makes of a session, given what was merged and what was wanted.
+    come ahead of what the caller has said. `settled`: what an update makes of a session, given what was merged and what
+    was wanted.
     """
 
     opened: Callable[[str, str, int], Json]  # of its id, model and end
     table: CheckTable
     input: Callable[[Json], InputSettings]
-    output: Callable[[Json, Json], OutputSettings] | None = None
+    output: Callable[[Json, Json], OutputSettings]
     response: CheckTable | None = None
     family: str = "session"
     type: str | None = None
     transcript_deltas: bool = True
-    ignored: Sequence[str] = ()
-    ignored_nulls: Sequence[str] = ()
     settled: Callable[[Json, Json], Json] = lambda merged, wanted: merged
 
 
 def transcriber_of(transcription: Mapping[str, Any] | None) -> str | None:
-    """The model that writes down what the caller says."""
     return None if transcription is None else str(transcription.get("model") or FIRST_TRANSCRIBER)
 
 
@@ -144,17 +141,6 @@ def flat_output(session: Json, response: Json) -> OutputSettings:
     )
 
 
-class Fillers(NamedTuple):
-    """Says when fillers are spoken: where an answer takes longer, None: never for that; and while functions run.
-
-    How they come is told nowhere: that one for a late answer is an item of its own ahead of it, and one for a function
-    call a response of its own, is an assumption.
-    """
-
-    latency_ns: int | None = None
-    during_calls: bool = False
-
-
 GA_TYPES = ("realtime", "transcription")
 
 
@@ -167,19 +153,23 @@ class EffectiveSession:
 
     def update(self, wanted: Any, place: EventPlace, *, has_spoken: bool) -> None:
         """Take a session.update, whole. Raises RejectedError."""
-        ignored = [SIMULATOR_MARK, *self.form.ignored]  # of clients that send back what they were shown
-        if isinstance(wanted, dict):
-            _check_type(self.form, wanted, place)
-            ignored += [key for key in self.form.ignored_nulls if wanted.get(key) is None]
-        updated = self.form.settled(accepted(self.form.table, self.shown, wanted, place, ignored=ignored), wanted)
-        if has_spoken and self._output(updated, {}).voice != self.output({}).voice:
+        if self.form.type is not None and isinstance(wanted, dict):
+            kind = wanted.get("type")
+            if kind is None:
+                raise missing(place.key("type"))
+            if kind in GA_TYPES and kind != self.form.type:
+                problem = f"Passing a {kind} session update event to a {self.form.type} session is not allowed."
+                raise RejectedError("invalid_parameter", problem)
+        table = {SIMULATOR_MARK: ignored, **self.form.table}  # some clients send back what they were shown
+        updated = self.form.settled(accepted(table, self.shown, wanted, place), wanted)
+        if has_spoken and self.form.output(updated, {}).voice != self.output({}).voice:
             problem = "Cannot update a conversation's voice if assistant audio is present."
             raise RejectedError("cannot_update_voice", problem)
         self._take(updated)
 
     def output(self, response: Json) -> OutputSettings:
         """What a response gives out whose response.create asked for `response`."""
-        return self._output(self.shown, response)
+        return self.form.output(self.shown, response)
 
     def effort(self, response: Json) -> str:
         """How much such a response reasons, in the words of the wire; nothing where nobody says so."""
@@ -187,28 +177,17 @@ class EffectiveSession:
         reasoning = chosen.get("reasoning") or {}
         return str(reasoning.get("effort") or chosen.get("reasoning_effort", ""))
 
-    def fillers(self, response: Json) -> Fillers:
-        """When such a response is given fillers: Azure Voice Live has them, by `interim_response`."""
-        setting = (self.shown | response).get("interim_response")
-        if setting is None:
-            return Fillers()
-        late_ns = setting["latency_threshold_ms"] * NS_PER_MS
-        return Fillers(late_ns if "latency" in setting["triggers"] else None, "tool" in setting["triggers"])
+    # Fillers, which Azure Voice Live has, by `interim_response`. How they come is told nowhere: that one for a late
+    # answer is an item of its own ahead of it, and one for a function call a response of its own, is an assumption.
+
+    def filler_after_ns(self, response: Json) -> int | None:
+        """After how long such a response is given a filler; None: never."""
+        setting = (self.shown | response).get("interim_response") or {"triggers": ()}
+        return setting["latency_threshold_ms"] * NS_PER_MS if "latency" in setting["triggers"] else None
+
+    @property
+    def fills_calls(self) -> bool:
+        return "tool" in (self.shown.get("interim_response") or {}).get("triggers", ())
 
     def _take(self, shown: Json) -> None:
         self.shown, self.input = shown, self.form.input(shown)
-
-    def _output(self, shown: Json, response: Json) -> OutputSettings:
-        assert self.form.output is not None
-        return self.form.output(shown, response)
-
-
-def _check_type(form: SessionForm, wanted: Json, place: EventPlace) -> None:
-    """Raises RejectedError where a session of GA is told to be of another kind, or of none."""
-    if form.type is None:
-        return
-    if wanted.get("type") is None:
-        raise missing(place.key("type"))
-    if wanted["type"] in GA_TYPES and wanted["type"] != form.type:
-        problem = f"Passing a {wanted['type']} session update event to a {form.type} session is not allowed."
-        raise RejectedError("invalid_parameter", problem)

@@ -9,7 +9,6 @@ heard. What is known of each is in `bench.protocol.dialects`, and docs/targets.m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any
@@ -18,43 +17,20 @@ from bench.protocol.audio import PCM16, PCM16_8K, PCM16_16K, PCM16_48K, AudioFor
 from bench.protocol.base import SIMULATOR_MARK
 from bench.protocol.openai import FORMATS, RATED_FORMATS
 from bench.protocol.openai_ga import ga_format
-from bench.simulator.session import check_tables, voice_live_form
+from bench.simulator.session import check_tables, checks, effective, voice_live_form
 from bench.simulator.session.check_tables import FUNCTION, PREVIEW_RESPONSE, PREVIEW_SESSION, turn_detection
-from bench.simulator.session.checks import (
-    CheckTable,
-    EventPlace,
-    Nullable,
-    SettingCheck,
-    anything,
-    array,
-    choice,
-    flag,
-    one_of_whole,
-    shape,
-    text,
-)
-from bench.simulator.session.effective import (
-    INSTRUCTIONS,
-    InputSettings,
-    OutputSettings,
-    SessionForm,
-    detection_of,
-    flat_input,
-    flat_output,
-    flat_session,
-    transcriber_of,
-)
+from bench.simulator.session.checks import CheckTable, EventPlace, Nullable
+from bench.simulator.session.effective import InputSettings, OutputSettings, SessionForm
 from bench.simulator.wire import GA, QWEN, VOICE_LIVE, XAI, Json, RejectedError, WireDialect
 
 WITHOUT_DETECTION = "gpt-realtime-whisper"
-TYPED_KEYS = ("model", "client_secret")  # of the SDK's preview types, which some clients send whole
 
 
 # As a service opens them
 
 
 def preview_session(session_id: str, model: str, expires_at_s: int) -> Json:
-    return flat_session(session_id, model, expires_at_s, turn_detection(ga=False)({}, EventPlace()))
+    return effective.flat_session(session_id, model, expires_at_s, turn_detection(ga=False)({}, EventPlace()))
 
 
 def ga_session(session_id: str, model: str, expires_at_s: int, own: AudioFormat = FORMATS["pcm16"]) -> Json:
@@ -66,7 +42,7 @@ def ga_session(session_id: str, model: str, expires_at_s: int, own: AudioFormat 
         "id": session_id,
         "model": model,
         "output_modalities": ["audio"],
-        "instructions": INSTRUCTIONS,
+        "instructions": effective.INSTRUCTIONS,
         "audio": {
             "input": {
                 "format": ga_format(own),
@@ -108,8 +84,8 @@ def _ga_input(session: Json) -> InputSettings:
     heard = session["audio"]["input"]
     return InputSettings(
         check_tables.format_of(heard["format"]),
-        detection_of(heard["turn_detection"]),
-        transcriber_of(heard["transcription"]),
+        effective.detection_of(heard["turn_detection"]),
+        effective.transcriber_of(heard["transcription"]),
     )
 
 
@@ -122,7 +98,7 @@ def _unanswered(heard: InputSettings) -> InputSettings:
 def _without_detection(merged: Json, wanted: Json) -> Json:
     """Puts out turn detection for the model that has none (the SDK's texts, and field reports of the refusal)."""
     heard = merged["audio"]["input"]
-    if transcriber_of(heard["transcription"]) != WITHOUT_DETECTION:
+    if effective.transcriber_of(heard["transcription"]) != WITHOUT_DETECTION:
         return merged
     asked = (wanted.get("audio") or {}).get("input") or {}
     if asked.get("turn_detection") is not None:
@@ -147,65 +123,56 @@ def _ga_output(session: Json, response: Json) -> OutputSettings:
 # The forms
 
 
-def openai_form(dialect: WireDialect) -> SessionForm:
-    """The form of session of OpenAI and of Azure OpenAI, in preview or GA; of one that answers, or only transcribes."""
-    if dialect.names is GA:
-        return _ga_transcription_form(dialect) if dialect.transcribes else ga_form(dialect)
-    if dialect.transcribes:
-        return PREVIEW_TRANSCRIPTION_FORM
-    return SessionForm(
-        preview_session,
-        check_tables.PREVIEW_SESSION,
-        lambda session: flat_input(session, FORMATS[session["input_audio_format"]]),
-        flat_output,
-        check_tables.PREVIEW_RESPONSE,
-        transcript_deltas=False,
-        ignored=TYPED_KEYS[:1] if dialect.tolerant else (),  # the Mar 2025 quickstart sends the model
-        ignored_nulls=TYPED_KEYS,
-    )
+PREVIEW_FORM = SessionForm(
+    preview_session,
+    PREVIEW_SESSION,
+    lambda session: effective.flat_input(session, FORMATS[session["input_audio_format"]]),
+    effective.flat_output,
+    PREVIEW_RESPONSE,
+    transcript_deltas=False,
+)
+AZURE_PREVIEW_FORM = replace(
+    PREVIEW_FORM,
+    table={**PREVIEW_SESSION, "model": checks.ignored},  # the Mar 2025 quickstart sends it
+    response={**PREVIEW_RESPONSE, **dict.fromkeys(check_tables.TOLERATED_RESPONSE_KEYS, checks.ignored)},
+)
 
 
 PREVIEW_TRANSCRIPTION_FORM = SessionForm(
     preview_transcription,
     check_tables.PREVIEW_TRANSCRIPTION,
-    lambda session: _unanswered(flat_input(session, FORMATS[session["input_audio_format"]])),
+    lambda session: _unanswered(effective.flat_input(session, FORMATS[session["input_audio_format"]])),
+    effective.flat_output,
     family="transcription_session",
-    ignored_nulls=TYPED_KEYS[1:],
 )
 
 
 def ga_form(dialect: WireDialect) -> SessionForm:
-    """The form of a session of GA that answers."""
     format = check_tables.format_check(dialect.formats)
+    model = check_tables.AZURE_TRANSCRIBER if dialect.deployed else check_tables.OPENAI_TRANSCRIBER
+    if dialect.transcribes:
+        return SessionForm(
+            ga_transcription,
+            check_tables.ga_transcription_table(model, format),
+            lambda session: _unanswered(_ga_input(session)),
+            _ga_output,
+            type="transcription",
+            settled=_without_detection,
+        )
+    table = check_tables.ga_session_table(model, format)
     return SessionForm(
         partial(ga_session, own=RATED_FORMATS[dialect.formats[0]]),
-        check_tables.ga_session_table(_transcriber(dialect), format),
+        table,
         _ga_input,
         _ga_output,
-        check_tables.ga_response_table(format),
+        check_tables.ga_response_table(table, format),
         type="realtime",
-        ignored=("model",),
-        ignored_nulls=TYPED_KEYS,
     )
-
-
-def _ga_transcription_form(dialect: WireDialect) -> SessionForm:
-    return SessionForm(
-        ga_transcription,
-        check_tables.ga_transcription_table(_transcriber(dialect), check_tables.format_check(dialect.formats)),
-        lambda session: _unanswered(_ga_input(session)),
-        type="transcription",
-        settled=_without_detection,
-    )
-
-
-def _transcriber(dialect: WireDialect) -> SettingCheck:
-    return check_tables.AZURE_TRANSCRIBER if dialect.deployed else check_tables.OPENAI_TRANSCRIBER
 
 
 PCM = {format.rate_hz: format for format in (PCM16_8K, PCM16_16K, PCM16, PCM16_48K)}
-IN_SHELL = shape({"type": choice("function"), "function": anything}, "function")
-TRANSCRIBER = Nullable(shape({"model": text}))
+IN_SHELL = checks.shape({"type": checks.choice("function"), "function": checks.anything}, "function")
+TRANSCRIBER = Nullable(checks.shape({"model": checks.text}))
 
 
 def _unshelled(value: Any, place: EventPlace) -> Json:
@@ -214,31 +181,28 @@ def _unshelled(value: Any, place: EventPlace) -> Json:
     return {"type": "function", **FUNCTION(shell["function"], place.key("function"))}
 
 
-SHELLED = array(_unshelled)
-
-
-def like_preview(
-    opened: Json,
-    keys: CheckTable,
-    heard: Callable[[Json], AudioFormat],
-    spoken: Callable[[Json], AudioFormat] = lambda session: PCM16,
-) -> SessionForm:
-    """The preview's form with other settings: as a service opens them, how they are checked, what formats they mean."""
-    return SessionForm(
-        lambda session_id, model, expires_at_s: preview_session(session_id, model, expires_at_s) | opened,
-        {**PREVIEW_SESSION, **keys},
-        lambda session: flat_input(session, heard(session)),
-        lambda session, response: replace(flat_output(session, response), format=spoken(session).name),
-        {**PREVIEW_RESPONSE, **{key: keys[key] for key in ("voice", "tools") if key in keys}},
-        ignored=("model",),
-    )
+SHELLED = checks.array(_unshelled)
 
 
 # Qwen-Omni: `pcm`, at a rate beside it
 
-QWEN_FORMAT: CheckTable = {"format": {"type": choice("pcm"), "sample_rate": one_of_whole(PCM)}}
-QWEN_FORM = like_preview(
-    {
+QWEN_FORMAT: CheckTable = {"format": {"type": checks.choice("pcm"), "sample_rate": checks.one_of_whole(PCM)}}
+QWEN_SESSION: CheckTable = {
+    **PREVIEW_SESSION,
+    "model": checks.ignored,
+    "tools": SHELLED,
+    "voice": checks.text,
+    "input_audio_format": checks.choice("pcm", "pcm16"),
+    "output_audio_format": checks.choice("pcm", "pcm16", "pcm24"),
+    "audio": {"input": QWEN_FORMAT, "output": QWEN_FORMAT},
+    "input_audio_transcription": TRANSCRIBER,
+    "smooth_output": Nullable(checks.flag),
+    "enable_search": checks.flag,
+}
+
+
+def qwen_session(session_id: str, model: str, expires_at_s: int) -> Json:
+    return preview_session(session_id, model, expires_at_s) | {
         "voice": "Cherry",
         "input_audio_format": "pcm",
         "output_audio_format": "pcm",
@@ -246,19 +210,21 @@ QWEN_FORM = like_preview(
             "input": {"format": {"type": "pcm", "sample_rate": 16_000}},
             "output": {"format": {"type": "pcm", "sample_rate": 24_000}},
         },
-    },
-    {
-        "tools": SHELLED,
-        "voice": text,
-        "input_audio_format": choice("pcm", "pcm16"),
-        "output_audio_format": choice("pcm", "pcm16", "pcm24"),
-        "audio": {"input": QWEN_FORMAT, "output": QWEN_FORMAT},
-        "input_audio_transcription": TRANSCRIBER,
-        "smooth_output": Nullable(flag),
-        "enable_search": flag,
-    },
-    lambda session: PCM[session["audio"]["input"]["format"]["sample_rate"]],
-    lambda session: PCM[session["audio"]["output"]["format"]["sample_rate"]],
+    }
+
+
+def _qwen_format(session: Json, side: str) -> AudioFormat:
+    return PCM[session["audio"][side]["format"]["sample_rate"]]
+
+
+QWEN_FORM = SessionForm(
+    qwen_session,
+    QWEN_SESSION,
+    lambda session: effective.flat_input(session, _qwen_format(session, "input")),
+    lambda session, response: replace(
+        effective.flat_output(session, response), format=_qwen_format(session, "output").name
+    ),
+    {**PREVIEW_RESPONSE, "voice": checks.text, "tools": SHELLED},
 )
 
 
@@ -267,8 +233,6 @@ QWEN_FORM = like_preview(
 
 def xai_form(ga: SessionForm) -> SessionForm:
     """GA's form with the two settings where xAI has them; where GA has them they are unknown."""
-    assert ga.output is not None
-    spoken = ga.output
     audio: Any = ga.table["audio"]
     inside = {
         side: {key: check for key, check in audio[side].items() if key not in ("turn_detection", "voice")}
@@ -277,9 +241,9 @@ def xai_form(ga: SessionForm) -> SessionForm:
     return replace(
         ga,
         opened=lambda session_id, model, expires_at_s: _risen(ga.opened(session_id, model, expires_at_s)),
-        table={**ga.table, "audio": inside, "turn_detection": audio["input"]["turn_detection"], "voice": text},
+        table={**ga.table, "audio": inside, "turn_detection": audio["input"]["turn_detection"], "voice": checks.text},
         input=lambda session: ga.input(_sunk(session)),
-        output=lambda session, response: spoken(_sunk(session), response),
+        output=lambda session, response: ga.output(_sunk(session), response),
     )
 
 
@@ -296,15 +260,19 @@ def _sunk(session: Json) -> Json:
 
 # All of them
 
-FORMS: Mapping[str, Callable[[WireDialect], SessionForm]] = {
-    VOICE_LIVE.name: lambda dialect: voice_live_form.FORM,
-    QWEN.name: lambda dialect: QWEN_FORM,
-    XAI.name: lambda dialect: xai_form(ga_form(dialect)),
-}
-"""The forms of sessions of a service by the name of its dialect, of all but OpenAI and Azure OpenAI."""
-
 
 @cache
 def form_of(dialect: WireDialect) -> SessionForm:
-    """The form of session that a client of this dialect gets."""
-    return FORMS.get(dialect.name, openai_form)(dialect)
+    """The form of session that a client of this dialect gets: of one that answers, or that only transcribes."""
+    match dialect.name:
+        case VOICE_LIVE.name:
+            return voice_live_form.FORM
+        case QWEN.name:
+            return QWEN_FORM
+        case XAI.name:
+            return xai_form(ga_form(dialect))
+    if dialect.names is GA:
+        return ga_form(dialect)
+    if dialect.transcribes:
+        return PREVIEW_TRANSCRIPTION_FORM
+    return AZURE_PREVIEW_FORM if dialect.tolerant else PREVIEW_FORM

@@ -8,85 +8,52 @@ are not known here, and refused.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from bench.protocol.audio import PCM16, PCM16_8K, PCM16_16K, AudioFormatName
 from bench.protocol.dialects import SPOKEN_FORMATS
 from bench.protocol.openai import FORMATS
-from bench.simulator.session.check_tables import GA_VOICE, PREVIEW_CAP, TOOL_CHOICE, TOOLS
-from bench.simulator.session.checks import (
-    CheckTable,
-    EventPlace,
-    Nullable,
-    SettingCheck,
-    anything,
-    array,
-    by_type,
-    choice,
-    flag,
-    not_simulated,
-    number,
-    one_of_whole,
-    shape,
-    short,
-    some,
-    strings_by_name,
-    text,
-    whole,
-)
-from bench.simulator.session.effective import (
-    InputSettings,
-    OutputSettings,
-    SessionForm,
-    flat_input,
-    flat_output,
-    flat_session,
-)
+from bench.simulator.profile import EFFORTS
+from bench.simulator.session import check_tables, checks, effective
+from bench.simulator.session.checks import CheckTable, Nullable, SettingCheck
+from bench.simulator.session.effective import InputSettings, OutputSettings, SessionForm
 from bench.simulator.wire import Json
 
 PCM = {format.rate_hz: format for format in (PCM16_8K, PCM16_16K, PCM16)}
-RATES_HZ = tuple(PCM)
 RATED: dict[str, AudioFormatName] = {said: name for name, said in SPOKEN_FORMATS.items()}
-KNOWN_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 
 
 # Voices
 
 AZURE_VOICE: CheckTable = {
-    "type": anything,
-    "name": text,
-    "temperature": number(0, 1),
-    "prefer_locales": array(text),
+    "type": checks.anything,
+    "name": checks.text,
+    "temperature": checks.number(0, 1),
+    "prefer_locales": checks.array(checks.text),
     **dict.fromkeys(
-        ("custom_lexicon_url", "custom_text_normalization_url", "locale", "style", "pitch", "rate", "volume"), text
+        ("custom_lexicon_url", "custom_text_normalization_url", "locale", "style", "pitch", "rate", "volume"),
+        checks.text,
     ),
 }
-PERSONAL: CheckTable = {**AZURE_VOICE, "model": text}
-VOICES = by_type(
+VOICES = checks.by_type(
     {
-        "openai": shape({"type": anything, "name": GA_VOICE}, "name"),
-        "azure-standard": shape(AZURE_VOICE, "name"),
-        "azure-custom": shape({**AZURE_VOICE, "endpoint_id": text}, "name", "endpoint_id"),
-        "azure-personal": shape(PERSONAL, "name", "model"),
-        "azure-realtime-native": shape({"type": anything, "name": text}, "name"),
+        "openai": checks.shape({"type": checks.anything, "name": checks.choice(*check_tables.GA_VOICES)}, "name"),
+        "azure-standard": checks.shape(AZURE_VOICE, "name"),
+        "azure-custom": checks.shape({**AZURE_VOICE, "endpoint_id": checks.text}, "name", "endpoint_id"),
+        "azure-personal": checks.shape({**AZURE_VOICE, "model": checks.text}, "name", "model"),
+        "azure-realtime-native": checks.shape({"type": checks.anything, "name": checks.text}, "name"),
     }
 )
 
 
-def voice(value: Any, place: EventPlace) -> Any:
-    """A voice of OpenAI's by its name, or any as an object."""
-    return (VOICES if isinstance(value, dict) else GA_VOICE)(value, place)
-
-
 # Turns
 
-END_OF_UTTERANCE = by_type(
+END_OF_UTTERANCE = checks.by_type(
     {
-        f"semantic_detection_v1{variant}": shape(
+        f"semantic_detection_v1{variant}": checks.shape(
             {
-                "model": anything,
-                "threshold_level": choice("low", "medium", "high", "default"),
-                "timeout_ms": whole(0, 60_000),
+                "model": checks.anything,
+                "threshold_level": checks.choice("low", "medium", "high", "default"),
+                "timeout_ms": checks.whole(0, 60_000),
             }
         )
         for variant in ("", "_en", "_multilingual")
@@ -94,18 +61,12 @@ END_OF_UTTERANCE = by_type(
     key="model",
 )
 DETECTION_KEYS: dict[str, SettingCheck] = {
-    "type": anything,
-    "threshold": number(0, 1),
-    "prefix_padding_ms": whole(0, 60_000),
-    "silence_duration_ms": whole(0, 60_000),
-    "speech_duration_ms": whole(0, 60_000),
-    "remove_filler_words": flag,
-    "languages": Nullable(array(text)),
+    **check_tables.TURN_DETECTION_KEYS,
+    "speech_duration_ms": checks.whole(0, 60_000),
+    "remove_filler_words": checks.flag,
+    "languages": Nullable(checks.array(checks.text)),
     "end_of_utterance_detection": Nullable(END_OF_UTTERANCE),
-    "eagerness": choice("low", "medium", "high", "auto"),
-    "auto_truncate": flag,
-    "create_response": flag,
-    "interrupt_response": flag,
+    "auto_truncate": checks.flag,
 }
 LEVELS: Json = {"threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 500}
 ANSWERED: Json = {"auto_truncate": False, "create_response": True, "interrupt_response": True}
@@ -120,81 +81,90 @@ DETECTORS: dict[str, Json] = {
 
 
 NONE: dict[str, SettingCheck] = {"none": lambda value, place: None}
-detection = by_type(
-    {
-        kind: shape({key: DETECTION_KEYS[key] for key in ("type", *default)}, type=kind, **default)
-        for kind, default in DETECTORS.items()
-    }
+detection = checks.by_type(
+    {kind: check_tables.detector(DETECTION_KEYS, {"type": kind, **default}) for kind, default in DETECTORS.items()}
     | NONE
 )
 
 
 # Settings
 
-TRANSCRIBER = shape(
-    {"model": short(64), "language": text, "custom_speech": strings_by_name, "phrase_list": array(text)}, "model"
+TRANSCRIBER = checks.shape(
+    {
+        "model": checks.short(64),
+        "language": checks.text,
+        "custom_speech": checks.strings_by_name,
+        "phrase_list": checks.array(checks.text),
+    },
+    "model",
 )
 FILLERS: CheckTable = {
-    "type": anything,
-    "triggers": array(choice("latency", "tool")),
-    "latency_threshold_ms": whole(0, 600_000),
+    "type": checks.anything,
+    "triggers": checks.array(checks.choice("latency", "tool")),
+    "latency_threshold_ms": checks.whole(0, 600_000),
 }
 LATE: Json = {"triggers": ["latency"], "latency_threshold_ms": 2_000}
-FILLER_KINDS = by_type(
+FILLER_KINDS = checks.by_type(
     {
-        "static_interim_response": shape({**FILLERS, "texts": array(text)}, **LATE),
-        "llm_interim_response": shape(
-            {**FILLERS, "model": text, "instructions": text, "max_completion_tokens": whole(1, 1 << 31)}, **LATE
+        "static_interim_response": checks.shape({**FILLERS, "texts": checks.array(checks.text)}, **LATE),
+        "llm_interim_response": checks.shape(
+            {
+                **FILLERS,
+                "model": checks.text,
+                "instructions": checks.text,
+                "max_completion_tokens": checks.whole(1, 1 << 31),
+            },
+            **LATE,
         ),
     }
 )
 SAID: CheckTable = {
-    "modalities": some(choice("text", "audio")),
-    "instructions": text,
-    "voice": voice,
-    "output_audio_format": choice(*FORMATS, *RATED),
-    "tools": TOOLS,
-    "tool_choice": TOOL_CHOICE,
-    "temperature": number(0, 2),
-    "reasoning_effort": choice(*KNOWN_EFFORTS),
+    "modalities": checks.array(checks.choice("text", "audio"), empty=False),
+    "instructions": checks.text,
+    "voice": checks.choice_or(VOICES, *check_tables.GA_VOICES),  # one of OpenAI's by its name, or any as an object
+    "output_audio_format": checks.choice(*FORMATS, *RATED),
+    "tools": check_tables.TOOLS,
+    "tool_choice": check_tables.TOOL_CHOICE,
+    "temperature": checks.number(0, 2),
+    "reasoning_effort": checks.choice("none", *EFFORTS),
     "interim_response": Nullable(FILLER_KINDS),
-    "metadata": Nullable(strings_by_name),
+    "metadata": Nullable(checks.strings_by_name),
 }
 SESSION: CheckTable = {
     **SAID,
-    "input_audio_format": choice(*FORMATS),
-    "input_audio_sampling_rate": one_of_whole(RATES_HZ),
+    "input_audio_format": checks.choice(*FORMATS),
+    "input_audio_sampling_rate": checks.one_of_whole(PCM),
     "turn_detection": Nullable(detection),
     "input_audio_noise_reduction": Nullable(
-        shape({"type": choice("azure_deep_noise_suppression", "near_field", "far_field")}, "type")
+        checks.shape({"type": checks.choice("azure_deep_noise_suppression", "near_field", "far_field")}, "type")
     ),
     "input_audio_echo_cancellation": Nullable(
-        shape(
+        checks.shape(
             {
-                "type": choice("server_echo_cancellation"),
-                "reference_source": choice("server", "client"),
-                "channels": whole(1, 2),
+                "type": checks.choice("server_echo_cancellation"),
+                "reference_source": checks.choice("server", "client"),
+                "channels": checks.whole(1, 2),
             },
             type="server_echo_cancellation",
         )
     ),
     "input_audio_transcription": Nullable(TRANSCRIBER),
-    "parallel_tool_calls": flag,
-    "max_response_output_tokens": PREVIEW_CAP,
-    "include": not_simulated,
+    "parallel_tool_calls": checks.flag,
+    "max_response_output_tokens": check_tables.PREVIEW_CAP,
+    "include": checks.not_simulated,
+    "model": checks.ignored,
+    **dict.fromkeys(("animation", "avatar", "output_audio_timestamp_types"), checks.unknown),
 }
 RESPONSE: CheckTable = {
     **SAID,
-    "max_output_tokens": PREVIEW_CAP,
-    **dict.fromkeys(("commit", "cancel_previous", "append_input_items", "input_items"), not_simulated),
+    "max_output_tokens": check_tables.PREVIEW_CAP,
+    **dict.fromkeys(check_tables.TOLERATED_RESPONSE_KEYS, checks.not_simulated),
 }
-UNSUPPORTED = ("animation", "avatar", "output_audio_timestamp_types")
 
 
 def opened_session(session_id: str, model: str, expires_at_s: int) -> Json:
-    """The session as the service opens it."""
     detection = {"type": "server_vad", **DETECTORS["server_vad"]}
-    return flat_session(session_id, model, expires_at_s, detection) | {
+    return effective.flat_session(session_id, model, expires_at_s, detection) | {
         "input_audio_sampling_rate": 24_000,
         "input_audio_echo_cancellation": None,
         "interim_response": None,
@@ -202,15 +172,15 @@ def opened_session(session_id: str, model: str, expires_at_s: int) -> Json:
 
 
 def heard(session: Json) -> InputSettings:
-    """How the caller is heard."""
     format = session["input_audio_format"]
-    return flat_input(session, PCM[session["input_audio_sampling_rate"]] if format == "pcm16" else FORMATS[format])
+    return effective.flat_input(
+        session, PCM[session["input_audio_sampling_rate"]] if format == "pcm16" else FORMATS[format]
+    )
 
 
 def spoken(session: Json, response: Json) -> OutputSettings:
-    """What a response gives out."""
-    output = flat_output(session, response)
+    output = effective.flat_output(session, response)
     return replace(output, format=RATED.get(output.format, output.format), counts_images=True)
 
 
-FORM = SessionForm(opened_session, SESSION, heard, spoken, RESPONSE, ignored=("model",), ignored_nulls=UNSUPPORTED)
+FORM = SessionForm(opened_session, SESSION, heard, spoken, RESPONSE)

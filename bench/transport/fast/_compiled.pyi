@@ -2,7 +2,7 @@ import ssl
 from typing import Any
 
 from bench.protocol.events import Event
-from bench.transport.loop import LoopWatch
+from bench.transport.event_loop import LoopMonitor
 from bench.transport.received import DeltaArrival, Read, Received
 
 def leading_texts(read: Read) -> tuple[list[Received], int]: ...
@@ -37,6 +37,6 @@ class SocketReader:
     drained_ns: int
     drained: bool
     failure: int
-    def __init__(self, sock: Any, watch: LoopWatch, asked_ns: int) -> None: ...
+    def __init__(self, sock: Any, watch: LoopMonitor, asked_ns: int) -> None: ...
     def read(self, polled_ns: int, polls: int | None, sieve: Sieve | None) -> Read | None: ...
     def close(self) -> None: ...

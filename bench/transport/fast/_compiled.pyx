@@ -441,7 +441,7 @@ cdef class SocketReader:
     cdef readonly int failure
 
     def __init__(self, sock, watch, long long asked_ns):
-        """`watch`: the loop's `LoopWatch`. `asked_ns`: an instant before the socket was connected. Not one after it:
+        """`watch`: the loop's `LoopMonitor`. `asked_ns`: an instant before the socket was connected. Not one after it:
         a peer may speak first, and may have spoken already."""
         self.fd, self.watch, self.drained_ns, self.drained = sock.fileno(), watch, asked_ns, True
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from bench.clock import ANCILLARY_BYTES, arrival_ns, monotonic_ns
 from bench.protocol.events import Event
+from bench.transport.event_loop import LoopMonitor
 from bench.transport.fast.frames import leading_texts as leading_texts
-from bench.transport.loop import LoopWatch
 from bench.transport.received import READ_BYTES, RECORD_BYTES, RECORD_HEADER, DeltaArrival, Read
 
 
@@ -123,7 +123,7 @@ class Decrypter(Sieve):
 class SocketReader:
     """As in C."""
 
-    def __init__(self, sock: Any, watch: LoopWatch, asked_ns: int) -> None:
+    def __init__(self, sock: Any, watch: LoopMonitor, asked_ns: int) -> None:
         self._sock, self._fd, self._watch = sock, sock.fileno(), watch
         self.stamped_ns, self.drained_ns, self.drained, self.failure = 0, asked_ns, True, 0
 

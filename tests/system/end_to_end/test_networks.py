@@ -64,7 +64,7 @@ def test_a_probe_that_is_interrupted_says_nothing_of_it(tmp_path: Path) -> None:
 def test_a_signal_that_comes_just_before_the_loop_polls_wakes_it() -> None:
     waiting = f"""
 import functools, os, signal
-from bench.transport.green import patch
+from bench.transport.gevent_patch import patch
 patch()
 import gevent.event
 loop = gevent.get_hub().loop

@@ -57,7 +57,7 @@ def finalize_run(folder, document, stopped, judged):
     closed.append(folder)
     return FinalizedRun("the summary", "", 4)
 
-leader.finalize_run = finalize_run
+leader.finalized_run.finalize_run = finalize_run
 alone = leader.Standalone.__new__(leader.Standalone)
 alone._check_options = None
 alone._environment = SimpleNamespace(process_exit_code=None, web_ui=None)
@@ -263,7 +263,8 @@ master = module.Master.__new__(module.Master)
 master._runner = SimpleNamespace(clients=nodes, send_message=lambda kind, data: None, quit=int)
 master._parsed = SimpleNamespace(headless=True)
 open_ones = 1 if how == "plays on" else 0
-monitor = SimpleNamespace(told_by=lambda number: ProgressReport(sessions_open=open_ones))
+tally = SimpleNamespace(last=lambda number: ProgressReport(sessions_open=open_ones))
+monitor = SimpleNamespace(tally=tally)
 master._run, master._members, master._longest_s = CurrentRun(folder=folder, monitor=monitor), {"far": 7}, 1e9
 master._view = SimpleNamespace(say=said.append)
 master._replicas, master._drained, master._disk_is_full = {7: Replica(folder, 7, b"key")}, set(), how == "disk is full"

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from bench.clock import monotonic_of
-from bench.transport.interface import TransmitStamp
+from bench.transport.interface import TxTimestamp
 from bench.units import NS_PER_S
 
 SO_TIMESTAMPING = 37  # asm-generic/socket.h; Python's socket module names neither this nor what follows
@@ -43,7 +43,7 @@ _TIMESPEC = struct.Struct("qq")
 _EXTENDED_ERROR = struct.Struct("IBBBBII")  # errno, origin, type, code, padding, info, data
 
 
-class StampAnswer(NamedTuple):
+class TxReport(NamedTuple):
     """What became of the byte at `place` (modulo 2**32): `kind` happened to it, on CLOCK_REALTIME."""
 
     kind: int
@@ -51,7 +51,7 @@ class StampAnswer(NamedTuple):
     realtime_ns: int
 
 
-class TransmitStamps:
+class TxTimestamps:
     """The transmit stamps of one connected TCP socket, which does not block and of which nothing was written yet.
 
     `enabled`: the platform has them. All that is written goes through `send`. The ticket of a send is the number of
@@ -62,7 +62,7 @@ class TransmitStamps:
         self._sock = sock
         self._written = 0
         self._asked: dict[int, int] = {}  # by the place of the last byte: the ticket
-        self._told: list[TransmitStamp] = []
+        self._told: list[TxTimestamp] = []
         self._left = self._last_ns = 0
         self.enabled = sys.platform.startswith("linux") and _switch_on(sock)
 
@@ -88,7 +88,7 @@ class TransmitStamps:
         self._asked[(self._written - 1) % PLACES] = self._written
         return count
 
-    def take(self) -> list[TransmitStamp]:
+    def take(self) -> list[TxTimestamp]:
         """Hand out the stamps that came and were not handed out yet."""
         if self.owed:
             self.drain()
@@ -106,7 +106,7 @@ class TransmitStamps:
             if answer is not None:
                 self._note(answer)
 
-    def _note(self, answer: StampAnswer) -> None:
+    def _note(self, answer: TxReport) -> None:
         """Keep an answer. A segment that is sent again is stamped again, perhaps when settled: the first counts."""
         ticket, acknowledged = self._asked.get(answer.place), answer.kind == ACKNOWLEDGED
         if ticket is None or (ticket <= self._left and not acknowledged):
@@ -116,7 +116,7 @@ class TransmitStamps:
         if at_ns is not None:
             # two conversions differ by some ns, and answers stand in the order in which things happened
             self._last_ns = max(self._last_ns, at_ns)
-            self._told.append(TransmitStamp(ticket, self._last_ns, acknowledged))
+            self._told.append(TxTimestamp(ticket, self._last_ns, acknowledged))
         if acknowledged:
             self._asked = {place: later for place, later in self._asked.items() if later > ticket}
 
@@ -131,7 +131,7 @@ def _switch_on(sock: socket.socket) -> bool:
     return False
 
 
-def read_stamp_answer(ancillary: Iterable[tuple[int, int, bytes]]) -> StampAnswer | None:
+def read_stamp_answer(ancillary: Iterable[tuple[int, int, bytes]]) -> TxReport | None:
     """Read the answer in `recvmsg`'s ancillary data; None where it holds none, or one of another kind."""
     at_ns = error = None
     for level, kind, data in ancillary:
@@ -143,4 +143,4 @@ def read_stamp_answer(ancillary: Iterable[tuple[int, int, bytes]]) -> StampAnswe
     if at_ns is None or error is None:
         return None
     _, origin, _, _, _, info, place = error
-    return StampAnswer(info, place, at_ns) if origin == TIMESTAMPING and info in (SENT, ACKNOWLEDGED) else None
+    return TxReport(info, place, at_ns) if origin == TIMESTAMPING and info in (SENT, ACKNOWLEDGED) else None

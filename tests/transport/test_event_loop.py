@@ -1,4 +1,4 @@
-"""What looks at the event loop's sockets prove about an empty socket."""
+"""What checks of the event loop's sockets prove about an empty socket."""
 
 from __future__ import annotations
 
@@ -14,19 +14,27 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.clock import monotonic_ns
-from bench.transport import _loop_interpreted, loop
-from bench.transport.loop import ACCOUNT_NS, APART_NS, NO_LOOK, READABLE, Look, LoopWatch, Ticker
+from bench.transport import _loop_interpreted, event_loop
+from bench.transport.event_loop import (
+    ACCOUNT_NS,
+    APART_NS,
+    NO_SNAPSHOT,
+    READABLE,
+    CallbackScheduler,
+    LoopMonitor,
+    PollSnapshot,
+)
 from tests.examples import thorough
 from tests.helpers import MS
 
 FD, OTHER = 5, 6
 SET_AT = 3
-"""After how many polls the loop was set to look at the socket: it is in the set from the fourth on."""
+"""After how many polls the loop began to watch the socket: it is in the set from the fourth on."""
 
 
-def watch_after(*looks: Look, found: dict[int, Look] | None = None) -> LoopWatch:
-    watch = LoopWatch()
-    watch._look_before, watch._look = looks
+def watch_after(*snapshots: PollSnapshot, found: dict[int, PollSnapshot] | None = None) -> LoopMonitor:
+    watch = LoopMonitor()
+    watch._snapshot_before, watch._snapshot = snapshots
     watch._found = found or {}
     return watch
 
@@ -34,20 +42,26 @@ def watch_after(*looks: Look, found: dict[int, Look] | None = None) -> LoopWatch
 @pytest.mark.parametrize(
     ("before", "last", "found", "stamp", "empty"),
     [
-        (Look(100, 3), Look(200, 3), None, 250, 0),  # both before the socket was in the set
-        (Look(100, 3), Look(200, 4), None, 250, 200),
-        (Look(100, 4), Look(200, 4), None, 250, 200),
-        (Look(100, 4), Look(200, 4), None, 150, 100),  # the kernel stamps it before it is in the socket
-        (Look(100, 3), Look(200, 4), None, 150, 0),
-        (Look(100, 4), Look(200, 4), None, 50, 0),
-        (Look(100, 4), NO_LOOK, None, 250, 100),
-        (Look(100, 4), Look(200, 4), Look(40, 4), 250, 40),  # a look has found something in it meanwhile
-        (Look(100, 4), Look(200, 4), Look(40, 3), 250, 0),
-        (Look(100, 4), Look(200, 4), NO_LOOK, 250, 0),
+        (PollSnapshot(100, 3), PollSnapshot(200, 3), None, 250, 0),  # both before the socket was in the set
+        (PollSnapshot(100, 3), PollSnapshot(200, 4), None, 250, 200),
+        (PollSnapshot(100, 4), PollSnapshot(200, 4), None, 250, 200),
+        (PollSnapshot(100, 4), PollSnapshot(200, 4), None, 150, 100),  # the kernel stamps it before it is in the socket
+        (PollSnapshot(100, 3), PollSnapshot(200, 4), None, 150, 0),
+        (PollSnapshot(100, 4), PollSnapshot(200, 4), None, 50, 0),
+        (PollSnapshot(100, 4), NO_SNAPSHOT, None, 250, 100),
+        (
+            PollSnapshot(100, 4),
+            PollSnapshot(200, 4),
+            PollSnapshot(40, 4),
+            250,
+            40,
+        ),  # a check has found something in it meanwhile
+        (PollSnapshot(100, 4), PollSnapshot(200, 4), PollSnapshot(40, 3), 250, 0),
+        (PollSnapshot(100, 4), PollSnapshot(200, 4), NO_SNAPSHOT, 250, 0),
     ],
 )
 def test_the_latest_instant_at_which_the_socket_was_surely_empty(
-    before: Look, last: Look, found: Look | None, stamp: int, empty: int
+    before: PollSnapshot, last: PollSnapshot, found: PollSnapshot | None, stamp: int, empty: int
 ) -> None:
     watch = watch_after(before, last, found={} if found is None else {FD: found})
 
@@ -55,44 +69,44 @@ def test_the_latest_instant_at_which_the_socket_was_surely_empty(
     assert watch.empty_ns(OTHER, 9, stamp) == 0
 
 
-def test_what_a_look_finds_is_known_as_empty_by_the_look_before_until_it_is_read(
+def test_what_a_snapshot_finds_is_known_as_empty_by_the_snapshot_before_until_it_is_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     told = iter(([], [FD], [FD, OTHER], [OTHER], None, [FD]))
     clock = iter(range(100, 1_000, 100))
-    watch = LoopWatch()
-    monkeypatch.setattr(loop, "readable", lambda epoll: next(told))
-    monkeypatch.setattr(loop, "monotonic_ns", lambda: next(clock))
+    watch = LoopMonitor()
+    monkeypatch.setattr(event_loop, "readable", lambda epoll: next(told))
+    monkeypatch.setattr(event_loop, "monotonic_ns", lambda: next(clock))
     for _ in range(3):
-        watch.look()
+        watch.check()
 
     assert watch.empty_ns(FD, -1, 1_000) == 100
-    watch.look()
+    watch.check()
     assert watch.empty_ns(FD, -1, 1_000) == 400
     assert watch.empty_ns(OTHER, -1, 1_000) == 200
-    watch.look()  # which had more to tell than there was room for
-    watch.look()
+    watch.check()  # which had more to tell than there was room for
+    watch.check()
     assert watch.empty_ns(FD, -1, 1_000) == 0
     assert watch.empty_ns(OTHER, -1, 1_000) == 600
 
 
-def test_a_socket_that_the_loop_watches_anew_has_nothing_of_earlier_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The poller may have read meanwhile what a look had found."""
+def test_a_socket_that_the_loop_watches_anew_has_nothing_of_earlier_snapshots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The poller may have read meanwhile what a check had found."""
     told = iter(([], [FD], []))
     clock = iter(range(100, 1_000, 100))
-    watch = LoopWatch()
-    monkeypatch.setattr(loop, "readable", lambda epoll: next(told))
-    monkeypatch.setattr(loop, "monotonic_ns", lambda: next(clock))
-    watch.look()
-    watch.look()
+    watch = LoopMonitor()
+    monkeypatch.setattr(event_loop, "readable", lambda epoll: next(told))
+    monkeypatch.setattr(event_loop, "monotonic_ns", lambda: next(clock))
+    watch.check()
+    watch.check()
 
     polls = watch.start(FD)
     watch.polls += 1
-    watch.look()
+    watch.check()
     assert watch.empty_ns(FD, polls, 1_000) == 300
 
 
-@pytest.mark.parametrize("readable", [loop.readable, _loop_interpreted.readable])  # type: ignore[attr-defined]
+@pytest.mark.parametrize("readable", [event_loop.readable, _loop_interpreted.readable])  # type: ignore[attr-defined]
 def test_the_files_of_a_set_that_are_readable_are_told(readable: Callable[[int], list[int] | None]) -> None:
     with ExitStack() as stack:
         epoll = stack.enter_context(monkey.get_original("select", "epoll")())
@@ -116,7 +130,7 @@ class Machine:
         self.now_ns, self.awake_ns, self.switches = 10**9, 10**8, 0
         self._losses_ns, self._stopped, self._asked = losses_ns, stopped, 0
         self.stoppable = True
-        """A stop between a look and the poll that follows is in no bound."""
+        """A stop between a check and the poll that follows is in no bound."""
         self.unread_ns = {fd: [self.now_ns + at_ns for at_ns in sorted(come)] for fd, come in arrivals_ns.items()}
         self.watched = set(arrivals_ns)
         """The sockets of the loop's set; the poller reads the others."""
@@ -178,7 +192,7 @@ LOSSES_NS = st.sampled_from([0, 0, 0, 50, 5_000, 40_000, 300_000, 3_000_000, 200
     stopped=st.sets(st.integers(0, 300), max_size=4),
     handed_over=st.lists(st.sets(st.integers(3, 6)), max_size=12),
 )
-@example([0, 0, 0, 300_000, 50], {3: [1, 200_000]}, set(), []).via("a core that is lost between the look and the poll")
+@example([0, 0, 0, 300_000, 50], {3: [1, 200_000]}, set(), []).via("a core that is lost between the check and the poll")
 def test_no_socket_is_called_empty_at_an_instant_at_which_something_was_in_it(
     losses_ns: list[int], arrivals_ns: dict[int, list[int]], stopped: set[int], handed_over: list[set[int]]
 ) -> None:
@@ -189,10 +203,10 @@ def test_no_socket_is_called_empty_at_an_instant_at_which_something_was_in_it(
     machine = Machine(losses_ns, arrivals_ns, stopped)
     with pytest.MonkeyPatch.context() as patched:
         for name in ("readable", "thread_use"):
-            patched.setattr(loop, name, getattr(machine, name))
-        patched.setattr(loop, "monotonic_ns", machine.clock)
+            patched.setattr(event_loop, name, getattr(machine, name))
+        patched.setattr(event_loop, "monotonic_ns", machine.clock)
         drained_ns = dict.fromkeys(arrivals_ns, machine.now_ns)
-        watch = LoopWatch()
+        watch = LoopMonitor()
         try:
             polls = {fd: watch.start(fd) for fd in arrivals_ns}
             moves = iter(handed_over)
@@ -205,11 +219,11 @@ def test_no_socket_is_called_empty_at_an_instant_at_which_something_was_in_it(
                 machine.stoppable = False
                 watch._before_poll()
                 machine.stoppable = True
-                machine.watched ^= moved  # as libev does: just before it polls, and after the look
+                machine.watched ^= moved  # as libev does: just before it polls, and after the check
                 found = machine.poll(10_000_000)
                 watch._after_poll()
                 for fd in found:
-                    watch.look_if_due()
+                    watch.check_if_due()
                     before_ns = machine.clock()
                     came = machine.read(fd)
                     assert max(drained_ns[fd], watch.empty_ns(fd, polls[fd], came[-1])) <= came[0]
@@ -218,15 +232,15 @@ def test_no_socket_is_called_empty_at_an_instant_at_which_something_was_in_it(
             watch.close()
 
 
-def use(monkeypatch: pytest.MonkeyPatch, *told: tuple[int, int]) -> LoopWatch:
+def use(monkeypatch: pytest.MonkeyPatch, *told: tuple[int, int]) -> LoopMonitor:
     """A watch whose poll began quietly, of a process that the kernel says this of when it begins and later."""
     uses = iter(told)
-    monkeypatch.setattr(loop, "readable", lambda epoll: [])
-    monkeypatch.setattr(loop, "thread_use", lambda schedstat: next(uses))
-    watch = LoopWatch()
-    monkeypatch.setattr(loop, "monotonic_ns", lambda: 10**9)
+    monkeypatch.setattr(event_loop, "readable", lambda epoll: [])
+    monkeypatch.setattr(event_loop, "thread_use", lambda schedstat: next(uses))
+    watch = LoopMonitor()
+    monkeypatch.setattr(event_loop, "monotonic_ns", lambda: 10**9)
     watch._before_poll()
-    monkeypatch.setattr(loop, "monotonic_ns", lambda: 10**9 + 10**7)
+    monkeypatch.setattr(event_loop, "monotonic_ns", lambda: 10**9 + 10**7)
     watch._after_poll()
     return watch
 
@@ -250,19 +264,19 @@ def test_a_poll_has_slept_for_all_the_time_that_the_process_was_not_awake(
 
 def test_greenlets_run_before_the_poll_begins_and_not_within_it() -> None:
     """What they do would else be taken for sleep."""
-    watch = LoopWatch.of_hub()
-    gevent.sleep(0.001)  # a test before this one may have left the loop within a pass that has no look to come
-    begun = watch._look
-    ran: list[Look] = []
-    gevent.get_hub().loop.run_callback(lambda: ran.append(watch._look))
+    watch = LoopMonitor.of_hub()
+    gevent.sleep(0.001)  # a test before this one may have left the loop within a pass that has no check to come
+    begun = watch._snapshot
+    ran: list[PollSnapshot] = []
+    gevent.get_hub().loop.run_callback(lambda: ran.append(watch._snapshot))
     gevent.sleep(0.001)
 
     assert ran == [begun]
-    assert watch._look.at_ns > begun.at_ns
+    assert watch._snapshot.at_ns > begun.at_ns
 
 
 def test_polls_are_counted_and_one_of_an_idle_loop_begins_quietly() -> None:
-    watch = LoopWatch.of_hub()
+    watch = LoopMonitor.of_hub()
     before = watch.polls
     seen: list[bool] = []
     for _ in range(50):  # one is enough; a timer may be due when a poll begins
@@ -270,19 +284,19 @@ def test_polls_are_counted_and_one_of_an_idle_loop_begins_quietly() -> None:
         seen.append(watch.quiet)
 
     assert watch.polls >= before + 50
-    assert watch._look_before.at_ns <= watch._look.at_ns <= watch.poll_end_ns
+    assert watch._snapshot_before.at_ns <= watch._snapshot.at_ns <= watch.poll_end_ns
     assert any(seen)
 
 
 def test_there_is_one_watch_for_a_hub() -> None:
-    assert LoopWatch.of_hub() is LoopWatch.of_hub()
+    assert LoopMonitor.of_hub() is LoopMonitor.of_hub()
 
 
 def test_a_forked_process_has_a_watch_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    inherited = LoopWatch.of_hub()
+    inherited = LoopMonitor.of_hub()
     inherited.process += 1
 
-    assert LoopWatch.of_hub() is not inherited
+    assert LoopMonitor.of_hub() is not inherited
 
 
 GUARD_S = 30
@@ -293,15 +307,15 @@ def no_alarm() -> int:
 
 
 @pytest.fixture(params=["alarm", "timer"])
-def ticker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ticker]:
+def ticker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[CallbackScheduler]:
     if request.param == "timer":
-        monkeypatch.setattr(loop, "make_alarm", no_alarm)
-    made = Ticker()
+        monkeypatch.setattr(event_loop, "make_alarm", no_alarm)
+    made = CallbackScheduler()
     yield made
     made.close()
 
 
-def test_calls_come_in_the_order_in_which_they_are_due_and_none_too_early(ticker: Ticker) -> None:
+def test_calls_come_in_the_order_in_which_they_are_due_and_none_too_early(ticker: CallbackScheduler) -> None:
     now_ns, done = monotonic_ns(), Event()
     called: list[tuple[int, int]] = []
     for place in (5, 1, 4, 2, 3):
@@ -319,7 +333,7 @@ def test_calls_come_in_the_order_in_which_they_are_due_and_none_too_early(ticker
     assert all(at_ns >= due_ns for due_ns, at_ns in called)
 
 
-def test_what_was_cancelled_is_not_called(ticker: Ticker) -> None:
+def test_what_was_cancelled_is_not_called(ticker: CallbackScheduler) -> None:
     now_ns, done = monotonic_ns(), Event()
     called: list[str] = []
     first = ticker.at(now_ns + MS, lambda: called.append("first"))
@@ -337,8 +351,8 @@ def test_what_was_cancelled_is_not_called(ticker: Ticker) -> None:
     assert called == ["second"]
 
 
-def test_what_is_due_at_nearly_the_same_time_is_called_in_two_passes_at_most(ticker: Ticker) -> None:
-    watch, done = LoopWatch.of_hub(), Event()
+def test_what_is_due_at_nearly_the_same_time_is_called_in_two_passes_at_most(ticker: CallbackScheduler) -> None:
+    watch, done = LoopMonitor.of_hub(), Event()
     passes: set[int] = set()
     now_ns = monotonic_ns()
     for place in range(10):
@@ -349,7 +363,7 @@ def test_what_is_due_at_nearly_the_same_time_is_called_in_two_passes_at_most(tic
     assert 1 <= len(passes) <= 2
 
 
-def test_who_is_called_may_ask_for_the_next_call(ticker: Ticker) -> None:
+def test_who_is_called_may_ask_for_the_next_call(ticker: CallbackScheduler) -> None:
     done = Event()
     called: list[int] = []
 
@@ -366,4 +380,4 @@ def test_who_is_called_may_ask_for_the_next_call(ticker: Ticker) -> None:
 
 
 def test_a_process_has_one_ticker() -> None:
-    assert Ticker.of_hub() is Ticker.of_hub()
+    assert CallbackScheduler.of_hub() is CallbackScheduler.of_hub()

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from bench.transport.green import within
+from bench.transport.gevent_patch import within
 from tests.simulator_process import GUARD_S, ROOT
 
 
@@ -35,7 +35,7 @@ BROKEN_OFF = """
 from gevent import monkey
 monkey.patch_all()
 import time
-from bench.transport.green import within
+from bench.transport.gevent_patch import within
 
 ended = []
 

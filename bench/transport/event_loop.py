@@ -1,12 +1,12 @@
 """Adds to gevent's event loop what stamps and schedules need: when sockets were empty, what is due, what to poll.
 
-`LoopWatch` knows at which instants sockets were surely empty, by looking at the loop's epoll set. gevent's loop runs
-`prepare` watchers just before it polls and `check` watchers just after. What is said of a look or a poll is said by
-instants before it: a process may lose its core between a call and a clock that is read after it.
+`LoopMonitor` knows at which instants sockets were surely empty, because it checks the loop's epoll set. gevent's loop
+runs `prepare` watchers just before it polls and `check` watchers just after. The instant of a check or a poll is read
+before it: a process may lose its core between a call and a clock that is read after it.
 
-`Ticker` calls what is due in passes of the loop: to the microsecond while there is little, all together else. The
-loop's own timers are late by up to a millisecond, for it waits in whole ones; a timer that is a file (`timerfd`) is
-not. Every pass costs the wake-up of the process, which takes longer than sending a chunk of audio.
+`CallbackScheduler` calls what is due in passes of the loop: to the microsecond while there is little, all together
+else. The loop's own timers are late by up to a millisecond, for it waits in whole ones; a timer that is a file
+(`timerfd`) is not. Every pass costs the wake-up of the process, which takes longer than sending a chunk of audio.
 
 `Poller` polls the sockets of replies that go on, all together every few milliseconds. The kernel has stamped what came
 meanwhile, so nothing is lost by looking late, and a process that wakes up for every delta spends most of its time on
@@ -33,8 +33,8 @@ except ImportError:  # there was no compiler
 
 READABLE = 1
 """Event of gevent's watchers, and EPOLLIN of linux/eventpoll.h, which gevent takes out of the module select."""
-LOOK_NS = 200_000
-"""How long the loop may handle events without a look at which other sockets are readable meanwhile."""
+CHECK_PERIOD_NS = 200_000
+"""How long the loop handles events before it checks which other sockets are readable meanwhile."""
 ACCOUNT_NS = 100_000
 """How far the kernel's account of a thread may be off: what interrupts took of its core stands nowhere."""
 SCHEDSTAT = "/proc/thread-self/schedstat"
@@ -46,7 +46,7 @@ POLL_PERIOD_S = 0.002
 """Period of polls while a reply is streaming: a delta that shares a read may be so much older than its stamp."""
 
 
-class OnePerHub:
+class HubLocal:
     """An object of which this process's hub has one, made at first use."""
 
     def __init__(self) -> None:
@@ -69,30 +69,30 @@ class OnePerHub:
         """Let go of what a forked process has in common with its parent."""
 
 
-class Look(NamedTuple):
+class PollSnapshot(NamedTuple):
     """An instant at which it is known of each socket of the set whether it was empty; after how many polls."""
 
     at_ns: int
     polls: int
 
 
-NO_LOOK = Look(0, 0)
+NO_SNAPSHOT = PollSnapshot(0, 0)
 
 
-class LoopWatch(OnePerHub):
-    """The loop's polls, and the looks at its epoll set."""
+class LoopMonitor(HubLocal):
+    """The loop's polls, and the checks of its epoll set."""
 
     def __init__(self) -> None:
         super().__init__()
         self.polls = 0
         self.poll_end_ns = monotonic_ns()
-        self.look_due_ns = 0
-        """When `look_if_due` looks next."""
+        self.check_due_ns = 0
+        """When `check_if_due` checks next."""
         self.quiet = False
         """Whether the last poll began when no file that it watched was ready."""
-        self._look = self._look_before = NO_LOOK
-        self._found: dict[int, Look] = {}
-        """Sockets that a look has found readable, since they were last read, and the look before, which had not."""
+        self._snapshot = self._snapshot_before = NO_SNAPSHOT
+        self._found: dict[int, PollSnapshot] = {}
+        """Sockets that a check has found readable since they were last read, each with the snapshot before that."""
         self._switches = self._awake_ns = self._used_ns = 0
         """What the kernel counted when the last poll began, if quietly, and when."""
         self._loop = gevent.get_hub().loop
@@ -115,48 +115,50 @@ class LoopWatch(OnePerHub):
             os.close(self._schedstat)
 
     def start(self, fd: int) -> int:
-        """Return the number of polls, for `empty_ns`, when the loop is set to watch a socket; earlier looks at it
-        do not count any more."""
+        """Forget earlier checks of a socket that the loop begins to watch; return the polls so far, for `empty_ns`."""
         self._found.pop(fd, None)
         return self.polls
 
-    def look_if_due(self) -> None:
-        """Look, unless there was a look within the last 0.2 ms."""
-        if monotonic_ns() >= self.look_due_ns:
-            self.look()
+    def check_if_due(self) -> None:
+        """Check, unless the last check was within 0.2 ms."""
+        if monotonic_ns() >= self.check_due_ns:
+            self.check()
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Ask which sockets are readable: all others are empty now."""
         now_ns = monotonic_ns()
         found = readable(self._loop.fileno()) if self._epoll else None
         for fd in found or ():
-            # the look before this one is the last at which it was empty
-            self._found.setdefault(fd, self._look)
-        self._look_before, self._look = self._look, NO_LOOK if found is None else Look(now_ns, self.polls)
+            # the check before this one is the last at which it was empty
+            self._found.setdefault(fd, self._snapshot)
+        self._snapshot_before, self._snapshot = (
+            self._snapshot,
+            NO_SNAPSHOT if found is None else PollSnapshot(now_ns, self.polls),
+        )
         self.quiet = found == []
-        self.look_due_ns = now_ns + LOOK_NS
+        self.check_due_ns = now_ns + CHECK_PERIOD_NS
 
     def _before_poll(self) -> None:
-        self.look()
+        self.check()
         if self.quiet:
             self._switches, self._awake_ns = thread_use(self._schedstat)
             self._used_ns = monotonic_ns()
 
     def _after_poll(self) -> None:
         self.poll_end_ns = monotonic_ns()
-        self.look_due_ns = self.poll_end_ns + LOOK_NS
+        self.check_due_ns = self.poll_end_ns + CHECK_PERIOD_NS
         self.polls += 1
         if self.quiet and (asleep_ns := self._asleep_ns()):
-            self._look_before, self._look = self._look, Look(asleep_ns, self.polls)
+            self._snapshot_before, self._snapshot = self._snapshot, PollSnapshot(asleep_ns, self.polls)
 
     def empty_ns(self, fd: int, polls_when_watched: int, stamp_ns: int) -> int:
-        """The latest instant before `stamp_ns` at which looks prove a socket empty, 0 where they prove nothing.
+        """Return the latest instant before `stamp_ns` at which checks prove a socket empty; 0 if they prove nothing.
 
-        The loop is set to look at the socket since poll number `polls_when_watched`, so it is in the epoll set from the
-        next poll on. It was read empty since it was last reported, and is read now: looks begin anew with it.
+        The loop watches the socket since poll number `polls_when_watched`, so it is in the epoll set from the next
+        poll on. It was read empty since it was last reported, and is read now: checks begin anew with it.
         """
-        looks = (found,) if (found := self._found.pop(fd, None)) else (self._look, self._look_before)
-        for at_ns, polls in looks:
+        snapshots = (found,) if (found := self._found.pop(fd, None)) else (self._snapshot, self._snapshot_before)
+        for at_ns, polls in snapshots:
             if polls > polls_when_watched and at_ns <= stamp_ns:
                 return at_ns
         return 0
@@ -174,7 +176,7 @@ class LoopWatch(OnePerHub):
         return asleep_ns if awake_ns and switches == self._switches + 1 and asleep_ns > self._used_ns else 0
 
 
-class Tick:
+class ScheduledCallback:
     """A call that is due."""
 
     __slots__ = ("call",)
@@ -187,12 +189,12 @@ class Tick:
         self.call = None
 
 
-class Ticker(OnePerHub):
+class CallbackScheduler(HubLocal):
     """The calls that are due. They may not wait."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._ticks: list[tuple[int, int, Tick]] = []
+        self._ticks: list[tuple[int, int, ScheduledCallback]] = []
         self._count = 0
         self._armed_ns = NEVER_NS
         self._earliest_ns = 0
@@ -214,9 +216,9 @@ class Ticker(OnePerHub):
         if self._alarm is not None:
             os.close(self._alarm)
 
-    def at(self, due_ns: int, call: Callable[[], None]) -> Tick:
+    def at(self, due_ns: int, call: Callable[[], None]) -> ScheduledCallback:
         """Have the loop call this at an instant, or soon after it."""
-        tick = Tick(call)
+        tick = ScheduledCallback(call)
         self._count += 1
         heapq.heappush(self._ticks, (due_ns, self._count, tick))
         if max(due_ns, self._earliest_ns) < self._armed_ns:
@@ -247,7 +249,7 @@ class Ticker(OnePerHub):
         self._arm(ticks[0][0] if ticks else now_ns + IDLE_NS)
 
 
-class Poller(OnePerHub):
+class Poller(HubLocal):
     """Polls sockets with Linux's epoll."""
 
     def __init__(self) -> None:

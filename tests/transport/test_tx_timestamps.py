@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from bench import clock
 from bench.clock import monotonic_ns
 from bench.simulator.serving.certificates import loopback_tls
-from bench.transport import transmit
-from bench.transport.interface import TransmitStamp
-from bench.transport.loop import LoopWatch
-from bench.transport.transmit import (
+from bench.transport import tx_timestamps
+from bench.transport.event_loop import LoopMonitor
+from bench.transport.interface import TxTimestamp
+from bench.transport.tx_timestamps import (
     ACKNOWLEDGED,
     FLAGS,
     OPT_ID_TCP,
@@ -32,8 +32,8 @@ from bench.transport.transmit import (
     SENT,
     SO_TIMESTAMPING,
     TIMESTAMPING,
-    StampAnswer,
-    TransmitStamps,
+    TxReport,
+    TxTimestamps,
     read_stamp_answer,
 )
 from tests.examples import thorough
@@ -89,7 +89,7 @@ def test_an_answer_is_found_in_any_order_and_company(
 ) -> None:
     ancillary = data.draw(st.permutations([stamp(realtime_ns), word(kind, place, family=family), *others]))
 
-    assert read_stamp_answer(ancillary) == StampAnswer(kind, place, realtime_ns)
+    assert read_stamp_answer(ancillary) == TxReport(kind, place, realtime_ns)
 
 
 @pytest.mark.parametrize(
@@ -148,8 +148,8 @@ def _now(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "now_with_realtime", lambda: (NOW_NS, WALL_NS))
 
 
-def stamps_of(sock: FakeSocket) -> TransmitStamps:
-    return TransmitStamps(sock)  # type: ignore[arg-type]
+def stamps_of(sock: FakeSocket) -> TxTimestamps:
+    return TxTimestamps(sock)  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("_now")
@@ -163,7 +163,7 @@ def test_a_stamped_send_is_told_by_its_ticket_when_it_left_and_when_it_was_ackno
     sock.answers += [answered(SENT, 7, WALL_NS - 300), answered(ACKNOWLEDGED, 7, WALL_NS - 100)]
 
     assert owed
-    assert stamps.take() == [TransmitStamp(ticket, NOW_NS - 300, False), TransmitStamp(ticket, NOW_NS - 100, True)]
+    assert stamps.take() == [TxTimestamp(ticket, NOW_NS - 300, False), TxTimestamp(ticket, NOW_NS - 100, True)]
     assert stamps.take() == []
     assert not stamps.owed
 
@@ -191,7 +191,7 @@ def test_every_answer_finds_its_send_however_many_bytes_went_before(
                 sent, acknowledged = data.draw(st.booleans()), data.draw(st.booleans())
                 kinds = [SENT] * sent + [ACKNOWLEDGED] * acknowledged
                 sock.answers += [answered(kind, (written - 1) % PLACES) for kind in kinds]
-                assert stamps.take() == [TransmitStamp(stamps.ticket, NOW_NS, kind == ACKNOWLEDGED) for kind in kinds]
+                assert stamps.take() == [TxTimestamp(stamps.ticket, NOW_NS, kind == ACKNOWLEDGED) for kind in kinds]
 
 
 TWICE: list[tuple[int, ...]] = [*2 * [(SENT, 3), (SENT, 7)], (ACKNOWLEDGED, 7), (SENT, 7), (ACKNOWLEDGED, 7)]
@@ -218,7 +218,7 @@ def test_of_what_the_kernel_answers_what_can_be_is_told_once(
         stamps.send(b"1234", stamped=True)
     sock.answers += [answered(kind, place, WALL_NS + sum(after)) for kind, place, *after in answers]
 
-    assert stamps.take() == [TransmitStamp(ticket, NOW_NS + after, acked) for ticket, after, acked in told]
+    assert stamps.take() == [TxTimestamp(ticket, NOW_NS + after, acked) for ticket, after, acked in told]
     assert not stamps.owed
 
 
@@ -235,7 +235,8 @@ def test_what_nobody_asked_for_is_taken_from_the_queue_and_kept_nowhere() -> Non
 
 @pytest.mark.usefixtures("_now")
 @pytest.mark.parametrize(
-    ("refused", "flags"), [(0, transmit.NEWEST_FIRST[0]), (1 << 17, FLAGS | OPT_ID_TCP), (1 << 17 | OPT_ID_TCP, FLAGS)]
+    ("refused", "flags"),
+    [(0, tx_timestamps.NEWEST_FIRST[0]), (1 << 17, FLAGS | OPT_ID_TCP), (1 << 17 | OPT_ID_TCP, FLAGS)],
 )
 def test_an_older_kernel_is_asked_for_less(refused: int, flags: int) -> None:
     sock = FakeSocket(refused=refused)
@@ -271,16 +272,16 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ours, theirs
 
 
-def stamping(sock: socket.socket) -> TransmitStamps:
-    stamps = TransmitStamps(sock)
+def stamping(sock: socket.socket) -> TxTimestamps:
+    stamps = TxTimestamps(sock)
     if not stamps.enabled:
         pytest.skip("this platform has no transmit stamps")
     return stamps
 
 
-def told_of(stamps: TransmitStamps, sock: socket.socket, answers: int) -> list[TransmitStamp]:
+def told_of(stamps: TxTimestamps, sock: socket.socket, answers: int) -> list[TxTimestamp]:
     """So many answers; the socket's error queue wakes whoever waits for them."""
-    told: list[TransmitStamp] = []
+    told: list[TxTimestamp] = []
     poll = select.poll()
     poll.register(sock, 0)  # errors are always reported
     while len(told) < answers:
@@ -330,7 +331,7 @@ def test_bytes_that_the_kernel_holds_back_are_stamped_when_they_leave(
     before_ns, read = monotonic_ns(), 0
     while read < last:
         read += len(theirs.recv(1 << 16))
-    told: list[TransmitStamp] = []
+    told: list[TxTimestamp] = []
     while not told or told[-1] != (last, told[-1].at_ns, True):
         told += told_of(stamps, ours, 1)
 
@@ -353,7 +354,7 @@ def test_a_stream_says_when_what_it_wrote_had_left(tls: bool, certificate: tuple
         if not handed.ticket:
             pytest.skip("this platform has no transmit stamps")
         peer.do(lambda sock: sock.recv(64))
-        told: list[TransmitStamp] = []
+        told: list[TxTimestamp] = []
         until_ns = monotonic_ns() + int(GUARD_S * 1e9)
         while len(told) < 2 and monotonic_ns() < until_ns:
             stream.read(monotonic_ns() + 1_000_000)
@@ -370,7 +371,7 @@ def test_a_reader_is_not_woken_again_and_again_by_what_the_kernel_says(
     with connected(False, certificate) as (stream, _):
         if not stream.write(b"one", stamped=True).ticket:
             pytest.skip("this platform has no transmit stamps")
-        watch = LoopWatch.of_hub()
+        watch = LoopMonitor.of_hub()
         polls = watch.polls
         nothing = stream.read(monotonic_ns() + 200_000_000)  # a loop that spins polls a thousand times in it
 
