@@ -78,7 +78,10 @@ class LiveLine:
     @property
     def width(self) -> int:
         """The columns that a line may take: the last one stays free, for there a terminal would wrap."""
-        return (self._size.columns or USUAL_COLUMNS) - 1
+        columns = 0
+        with contextlib.suppress(OSError, ValueError):
+            columns = os.get_terminal_size(self._stream.fileno()).columns
+        return (columns or USUAL_COLUMNS) - 1
 
     def takes(self) -> bool:
         """Whether the stream takes a line now: a terminal that was stopped (Ctrl-S) would hold up the whole process."""
@@ -110,10 +113,3 @@ class LiveLine:
         with contextlib.suppress(OSError, ValueError):  # nobody reads any more: the work goes on without its line
             self._stream.write(text)
             self._stream.flush()
-
-    @property
-    def _size(self) -> os.terminal_size:
-        try:
-            return os.get_terminal_size(self._stream.fileno())
-        except (OSError, ValueError):
-            return os.terminal_size((USUAL_COLUMNS, USUAL_ROWS))

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.errors import UsageError
 from bench.installation import HOME
@@ -26,8 +26,7 @@ def see(page: str, section: str = "") -> str:
     return f"`rtbench docs {page}{'#' if section else ''}{section}`"
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A page in the index. `group`: the heading that it is listed under."""
 
     group: str

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.clock import utc_ns
 from bench.dial import Dialer, connected
-from bench.doctor.explain import Finding, any_failed, printable_finding, signed_by
+from bench.doctor.explain import Finding, printable_finding, signed_by
 from bench.doctor.service_findings import (
     LIMITS,
     AudioPace,
@@ -97,9 +97,9 @@ def _examined(target: Target, keyring: Keyring, prices: Mapping[str, Prices], *,
     for finding in look_at_network(target, Limits()):
         before.append(finding)
         yield finding
-    if any_failed(before):
-        failed = ", ".join(dict.fromkeys(finding.name for finding in before if finding.result == "fail"))
-        yield from (Finding(name, "skipped", f"needs {failed}") for name in ("upgrade", "session", "turn"))
+    if failed := dict.fromkeys(finding.name for finding in before if finding.result == "fail"):
+        needs = f"needs {', '.join(failed)}"
+        yield from (Finding(name, "skipped", needs) for name in ("upgrade", "session", "turn"))
         return
     answered = keyring.answered_by(target)
     dialer, claims = Dialer(target, keyring), answered.claims if answered else {}
@@ -160,11 +160,6 @@ class Heard(Listener):
         self.turns: list[TurnObservation] = []
         self.pace = AudioPace()
 
-    @property
-    def turn(self) -> TurnObservation | None:
-        """The last turn that ended."""
-        return self.turns[-1] if self.turns else None
-
     def received(self, events: Sequence[Event], message: Received, handled_ns: int) -> None:
         for event in events:
             if event.kind is Kind.SESSION_CREATED:
@@ -224,7 +219,8 @@ class Visit:
             yield self._refused("turn", timeline)
             return
         Session(self._script, transport, timeline, self._heard, lambda: False).play()
-        yield from heard_answer(self._heard.turn, timeline.session(), self._heard.pace, self._reply_format)
+        turn = self._heard.turns[-1] if self._heard.turns else None
+        yield from heard_answer(turn, timeline.session(), self._heard.pace, self._reply_format)
         yield from unread(timeline.session())
 
     def _connected(self, *, turns: int) -> tuple[Timeline, Transport | None]:
@@ -274,10 +270,10 @@ class Visit:
             return Finding("turn", "skipped", "needs session")
         if not with_turn:
             return Finding("turn", "skipped", "left out: a turn costs money")
-        if self._heard.turn is None:
+        if not self._heard.turns:
             return self._refused("turn", timeline)
         paid = tariff_of(self._prices, self._target.terms, timeline.session().model)
-        return replied(self._heard.turn, self._target, paid, self._heard.greeting)
+        return replied(self._heard.turns[-1], self._target, paid, self._heard.greeting)
 
     def _refused(self, name: str, timeline: Timeline) -> Finding:
         return refused(name, timeline.session(), self._target, self._claims, self._hide, self._heard.greeting)

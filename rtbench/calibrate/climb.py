@@ -119,60 +119,47 @@ def measured_step(kind: SessionKind, sessions: int, played: PlayedRun, workers: 
     recording = load_pcm(RECORDING)
     truth = read_log(played.truth, Recording.of(recording, CALLED_IN[kind]) if kind in CALLED_IN else None)
     simulator_died = truth.ended < workers
+    outcome, why = DIED if simulator_died else ("fail", played.died)
+    step = LoadStep(
+        kind=kind,
+        sessions=sessions,
+        result=outcome,
+        why=why,
+        cpu=played.used.harness,
+        rss_bytes=played.peak_rss_bytes,
+        simulator_cpu=played.used.simulator,
+        background=played.used.others,
+    )
     if played.died:  # too much of a load, unless the simulator ended, too
-        outcome, why = DIED if simulator_died else ("fail", played.died)
-        return LoadStep(
-            kind=kind,
-            sessions=sessions,
-            result=outcome,
-            why=why,
-            cpu=played.used.harness,
-            rss_bytes=played.peak_rss_bytes,
-            simulator_cpu=played.used.simulator,
-            background=played.used.others,
-        )
+        return step
     document = files.read_document(played.folder)
     turns = files.read_table(played.folder, "turns", list(COLUMNS))
     rows = _steady(turns, "start_utc_ns", played, 1)
-    compared = [*rows, *(row for row in _greetings(turns, kind) if row not in rows)]
+    # each call with an agent has one greeting, ahead of the steady part
+    greetings = turns.filter(pc.is_null(turns["measured_from"])).to_pylist() if kind in AGENTS else []
+    compared = [*rows, *(row for row in greetings if row not in rows)]
     errors = joined(compared, truth, {RECORDING.name: recording.speech}, COMPARED.get(kind, METRICS))
     seconds = _steady(files.read_table(played.folder, "seconds"), "second", played, 10**9)
     lost = _lost(files.read_table(played.folder, "sessions", SESSION_COLUMNS))
     validity = convert(document.get("validity") or {"status": "no_verdict"}, Validity)
-    step = LoadStep(
-        kind=kind,
-        sessions=sessions,
-        result="pass",
-        why="",
+    step = msgspec.structs.replace(
+        step,
         turns=len(rows) + lost,
         failed=sum(outcome_class(row["outcome"]) == "failed" for row in rows) + lost,
         unmatched=errors.unmatched,
-        open=min(
-            (row["sessions_active"] for row in seconds[:-1]), default=0
-        ),  # the last may lie behind the steady part
+        # the last second may lie behind the steady part
+        open=min((row["sessions_active"] for row in seconds[:-1]), default=0),
         validity=validity.status,
         events_per_s=_events_per_s(seconds),
         errors=spreads(errors.metrics),
         instants=spreads(errors.instants),
         load_generator=harness_of(hdr.read(files.histograms_path(played.folder))),
-        cpu=played.used.harness,
         us_per_event=_us_per_event(seconds),
-        rss_bytes=played.peak_rss_bytes,
         simulator_late_p99_ms=_late_p99_ms(truth, rows, played),
-        simulator_cpu=played.used.simulator,
-        background=played.used.others,
         left_out=truth.left_out,
     )
     outcome, why = outcome_of(step, failed=_failed_check(validity), workers=workers, died=simulator_died)
     return msgspec.structs.replace(step, result=outcome, why=why)
-
-
-def _greetings(turns: pa.Table, kind: SessionKind) -> list[dict[str, Any]]:
-    """The greetings of calls: each call has one, ahead of the steady part."""
-    if kind not in AGENTS:
-        return []
-    rows: list[dict[str, Any]] = turns.filter(pc.is_null(turns["measured_from"])).to_pylist()
-    return rows
 
 
 def _lost(sessions: pa.Table) -> int:
@@ -319,14 +306,8 @@ def _write_scenario(kind: SessionKind, scratch: Path) -> Path:
 def _simulated(scratch: Path, truth: Path, workers: int, *, tls: bool) -> list[str]:
     """The options of the simulator."""
     several = ["--workers", str(workers)] if workers > 1 else []
-    return [
-        "--ground-truth",
-        str(truth),
-        "--profile",
-        str(scratch / "profile.yaml"),
-        *several,
-        *(["--tls"] if tls else []),
-    ]
+    files = ["--ground-truth", str(truth), "--profile", str(scratch / "profile.yaml")]
+    return [*files, *several, *(["--tls"] if tls else [])]
 
 
 def _words(

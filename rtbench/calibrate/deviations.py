@@ -337,10 +337,7 @@ class Joined(NamedTuple):
 
 
 def joined(
-    rows: Iterable[Mapping[str, Any]],
-    truth: Truth,
-    speeches: Mapping[str, Speech],
-    metrics_of: Sequence[str] = METRICS,
+    rows: Iterable[Mapping[str, Any]], truth: Truth, speeches: Mapping[str, Speech], metrics_of: Sequence[str] = METRICS
 ) -> Joined:
     """Join the rows of good turns with the truth.
 

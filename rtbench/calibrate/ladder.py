@@ -6,7 +6,9 @@ makes figures worse, never better. If the second is not good either, the search 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from statistics import StatisticsError, linear_regression
 from typing import Any
 
 from bench.run.calibration import (
@@ -113,7 +115,7 @@ def calibration_of(
         machine=dict(machine),
         tls=tls,
         trusted={kind: found for kind, found in trusted.items() if found.sessions or kind not in ended},
-        exact={kind: _trusted(of, lambda step: has_passed(step) and is_exact(step)) for kind, of in by_kind.items()},
+        exact={kind: _trusted(of, is_exact) for kind, of in by_kind.items()},
         ended=ended,
         steps=list(steps),
         quick=quick,
@@ -122,8 +124,8 @@ def calibration_of(
 
 
 def is_exact(step: LoadStep) -> bool:
-    """Whether even the metric that is most wrong is within 100 µs (p99)."""
-    return step.worst_p99_ms is not None and step.worst_p99_ms <= EXACT_MS
+    """Whether even the metric that is most wrong is within 100 µs (p99), of a step that was good."""
+    return has_passed(step) and step.worst_p99_ms is not None and step.worst_p99_ms <= EXACT_MS
 
 
 def _trusted(steps: Sequence[LoadStep], is_good: Callable[[LoadStep], bool]) -> Trusted:
@@ -204,19 +206,10 @@ def is_coarse(calibration: Calibration) -> bool:
 
 def bytes_per_session(steps: Sequence[LoadStep]) -> float | None:
     """The slope of the peaks of memory over the sessions, by least squares; None of a single load."""
-    points = [(step.sessions, step.rss_bytes) for step in steps if step.rss_bytes is not None]
-    count = len(points)
-    mean = sum(sessions for sessions, _ in points) / count if count else 0.0
-    square = sum((sessions - mean) ** 2 for sessions, _ in points)
-    return sum((sessions - mean) * rss for sessions, rss in points) / square if square else None
-
-
-def telling_steps(steps: Iterable[LoadStep]) -> list[LoadStep]:
-    """The steps that say something of the harness."""
-    return [step for step in steps if step.result not in UNJUDGED]
-
-
-UNJUDGED: frozenset[Outcome] = frozenset({"simulator_late", "machine_busy"})
+    peaks = [(step.sessions, step.rss_bytes) for step in steps if step.rss_bytes is not None]
+    with suppress(StatisticsError):
+        return linear_regression([sessions for sessions, _ in peaks], [rss for _, rss in peaks]).slope
+    return None
 
 
 def has_passed(step: LoadStep) -> bool:

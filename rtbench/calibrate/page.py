@@ -16,7 +16,7 @@ from reports.numbers import NONE, count, log_range, ms, plural, three
 from reports.page.svg import WIDE, Plot, frame, log_scale, log_ticks, plot_figure
 from reports.statistics.quantiles import turns_to_publish
 from reports.wording.words import as_sentence
-from rtbench.calibrate.ladder import conclusions, few_turns, telling_steps
+from rtbench.calibrate.ladder import CAUSES, conclusions, few_turns
 from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, row
 
 STEP = (("sessions", 10), ("events/s", 10), ("turns", 8), ("error p50", 11), ("p99", 8), ("p99.9", 8), ("max", 8),
@@ -79,8 +79,7 @@ PICTURE = (
     "late, or other programs took the time."
 )
 LOADS = ("load", "result", "events/s", "receive_delay", "timestamp_uncertainty", "send_delay", "event_loop_delay",
-    "CPU", "µs an event",
-         "memory", "simulator late, p99", "others")  # fmt: skip
+         "CPU", "µs an event", "memory", "simulator late, p99", "others")  # fmt: skip
 ERRORS = ("metric", "sessions", "n", "p50", "p99", "p99.9", "max")
 
 
@@ -154,7 +153,7 @@ def _share(cores: float | None) -> str:
 
 def picture(steps: Sequence[LoadStep], kinds: Sequence[SessionKind]) -> Plot:
     """Draw the error's p99 over sessions, both logarithmic, with the two limits."""
-    shown = [step for step in telling_steps(steps) if step.worst_p99_ms]
+    shown = [step for step in steps if step.worst_p99_ms and step.result not in CAUSES]
     plot = frame(
         WIDE,
         364,
@@ -173,19 +172,10 @@ def picture(steps: Sequence[LoadStep], kinds: Sequence[SessionKind]) -> Plot:
         plot.line(plot.x0, y(limit), plot.x1, y(limit), "zero")
         plot.text(plot.x1 + 4, y(limit) + 4, name, "lab")
     for colour, kind in enumerate(kinds):
-        of_kind = sorted((step for step in shown if step.kind == kind), key=lambda step: step.sessions)
-        worst = [(step, step.worst_p99_ms or 0) for step in of_kind]
-        draw_curve(
-            plot,
-            colour,
-            [
-                LoadPoint(
-                    x(step.sessions),
-                    y(error),
-                    step.result == "pass",
-                    f"{kind}, {count(step.sessions)} sessions: {ms(error)}",
-                )
-                for step, error in worst
-            ],
-        )
+        points = []
+        for step in sorted((step for step in shown if step.kind == kind), key=lambda step: step.sessions):
+            error = step.worst_p99_ms or 0
+            tip = f"{kind}, {count(step.sessions)} sessions: {ms(error)}"
+            points.append(LoadPoint(x(step.sessions), y(error), step.result == "pass", tip))
+        draw_curve(plot, colour, points)
     return plot

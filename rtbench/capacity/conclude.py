@@ -71,7 +71,7 @@ def conclude(
     holds, breaks = bracket.highest_pass or None, bracket.lowest_fail
     held = next((level.result for level in levels if level.confirmation_run and level.load == holds), None)
     rough = rough_estimate(levels)
-    if rough is not None and not ((not holds and rough.highest_pass) or (not breaks and rough.lowest_fail)):
+    if rough is not None and (holds or not rough.highest_pass) and (breaks or not rough.lowest_fail):
         rough = None  # both ends that it has were shown
     sentence = _sentence(plan, (holds, breaks), rough, edge, reason, contradiction, held=held == "pass")
     return Capacity(

@@ -156,11 +156,7 @@ def _high(ratios: Sequence[Ratio], error: float, under: float = 1.0) -> float:
 
 
 def answer_of(
-    complete: Sequence[PerCluster],
-    known: Sequence[PerCluster],
-    allowed: Sequence[float],
-    error: float,
-    callers: float,
+    complete: Sequence[PerCluster], known: Sequence[PerCluster], allowed: Sequence[float], error: float, callers: float
 ) -> Answer:
     """The answer of one look. `allowed`: of each objective.
 

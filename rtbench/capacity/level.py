@@ -6,8 +6,9 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -56,7 +57,6 @@ BLOCKED_SHARE = 0.01
 
 HOPELESS = "ended early, for the rest of its time was not to be expected to decide it"
 TIME_OVER = "the search's time was over before this level's run was closed"
-"""The rule of validity by which stamps are exact."""
 CARRIED_SHARE = 0.9
 """Where the service held starts back, a level holds only if this share of its calls is in progress on average."""
 
@@ -138,25 +138,16 @@ class _Looking:
         side = side_of(folder)
         shown, allowed = seen(side, self.slos), [slo.allowed for slo in self.slos]
         answer = answer_of(shown.complete, shown.known, allowed, self.errors[number], self.callers)
-        if answer == "pass" and (self.hold or _drains(side) or self._backed_off(side, number)):
+        backed_off = partial(_backed_off, side, self.slos, self.errors[number], self.callers)
+        if answer == "pass" and (self.hold or _drains(side) or backed_off()):
             answer = "inconclusive"
         if answer != "inconclusive":
             self.answer = answer
         elif not self.hold and self.parts[number] >= FUTILE_FROM:
-            futile = is_futile(
-                shown.complete,
-                shown.known,
-                allowed,
-                self.parts[number],
-                self.errors[-1],
-                self.callers,
-                GIVEN_UP_LAST if self.last else GIVEN_UP,
-            )
-            self.answer = "inconclusive" if futile else None
+            part, doubt = self.parts[number], GIVEN_UP_LAST if self.last else GIVEN_UP
+            if is_futile(shown.complete, shown.known, allowed, part, self.errors[-1], self.callers, doubt):
+                self.answer = "inconclusive"
         return self.answer is not None
-
-    def _backed_off(self, side: Side, number: int) -> str:
-        return _backed_off(side, self.slos, self.errors[number], self.callers)
 
 
 def _judged(search: Search, step: NextLevel, given: LevelBudget, run: PlayedLevel, looking: _Looking) -> LevelEntry:
@@ -182,7 +173,7 @@ def _judged(search: Search, step: NextLevel, given: LevelBudget, run: PlayedLeve
     elif answer == "inconclusive":
         held = next(filter(None, map(too_few, shown)), HOPELESS if looking.answer == "inconclusive" else "")
     main = next(iter(side.mains.values()), ALWAYS)
-    latency_p50, wait_p95 = waits_of(side, search.plan.metric or main)
+    latency_p50, latency_p95 = waits_of(side, search.plan.metric or main)
     return LevelEntry(
         load=step.load,
         confirmation_run=step.confirmation_run,
@@ -196,7 +187,7 @@ def _judged(search: Search, step: NextLevel, given: LevelBudget, run: PlayedLeve
         in_progress=calls,
         slo_violations=shares_of(side, slos, error, looking.callers),
         latency_p50=latency_p50,
-        latency_p95=wait_p95,
+        latency_p95=latency_p95,
         failure_rate=failures_of(side),
         rate_limits_remaining=rate_limits_remaining(side.run, side.name),
         blocked=blocked_calls,
@@ -298,8 +289,7 @@ SHOWN = 0.05
 """The error of an interval that is shown, of both ends together."""
 
 
-@dataclass(frozen=True)
-class SessionCounts:
+class SessionCounts(NamedTuple):
     """What turns of a level have shown so far: of each objective the turns that missed it, by session.
 
     `complete`: of sessions that began before the oldest one still open; `known`: of all.
@@ -393,19 +383,9 @@ def _share(side: Side, slo: Slo, share: Share, throttled: int) -> SloShare:
         failed = min(missing, int(np.isinf(sample_of(side, threshold.about).values).sum()))
     elif threshold.metric in ("failure_rate", "throttle_rate"):
         failed = missing
-    return SloShare(
-        slo.written,
-        slo.allowed,
-        None if math.isnan(share.value) else share.value,
-        share.low,
-        share.high,
-        share.turns,
-        share.sessions,
-        slow=missing - failed,
-        failed=failed,
-        throttled=min(throttled, failed),
-        deff=share.deff,
-    )
+    causes = {"slow": missing - failed, "failed": failed, "throttled": min(throttled, failed)}
+    value = None if math.isnan(share.value) else share.value
+    return SloShare(slo.written, slo.allowed, **share._asdict() | {"value": value} | causes)
 
 
 def waits_of(side: Side, metric: str) -> tuple[Interval, Interval]:

@@ -14,27 +14,12 @@ from reports.page.svg import WIDE, PixelScale, Plot, frame, identity, linear_tic
 from reports.wording.words import as_sentence
 from rtbench.capacity.conclude import UNITS, unit
 from rtbench.capacity.judge import slo_of
-from rtbench.capacity.search import (
-    LEAST_S,
-    Capacity,
-    Interval,
-    LevelEntry,
-    SearchPlan,
-    SloShare,
-    grid_of,
-    least_time_s,
-)
+from rtbench.capacity.search import LEAST_S, Capacity, Interval, LevelEntry, SearchPlan, SloShare, grid_of, least_time_s
 from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, row
 
 COLUMNS = 100
-RESULTS = {
-    "pass": "pass",
-    "fail": "fail",
-    "inconclusive": "inconclusive",
-    "load_generator": "overloaded",
-    "crashed": "crashed",
-}
-"""What the result of a level is called on screens; overloaded: the load generator was."""
+RESULTS = {"load_generator": "overloaded"}
+"""What a result of a level is called on screens, if not by its name; overloaded: the load generator was."""
 HEADS = (("level", 11), ("result", 15), ("calls", 7), ("turns", 8), ("p50", 7), ("p95", 7), ("failed", 8))
 SHARE, TOOK = 27, 8
 
@@ -43,11 +28,11 @@ def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[st
     """What a search is about to do, and what it may take."""
     budget = "" if plan.budget_usd is None else f" and {usd(plan.budget_usd)}"
     slos = " and ".join(plan.slos)
+    passes = "pass" if len(plan.slos) > 1 else "passes"
     if plan.first == plan.max:
-        asked = f"whether {slos} {'pass' if len(plan.slos) > 1 else 'passes'} at {unit(plan.by, plan.first)}"
+        asked = f"whether {slos} {passes} at {unit(plan.by, plan.first)}"
     else:
         limits = f"from {count(plan.first)} up to {count(plan.max)}, to within {plan.precision:.0%}"
-        passes = "pass" if len(plan.slos) > 1 else "passes"
         asked = f"the highest number of {UNITS[plan.by][1]} at which {slos} {passes}, {limits}"
     least_s = least_time_s(grid_of(plan))
     quick = (
@@ -74,7 +59,7 @@ def level_heads(plan: SearchPlan) -> str:
 def level_lines(level: LevelEntry) -> list[str]:
     """A level: its figures, the share of turns that missed the objective worst off, and why it may say nothing."""
     waits = [three(wait.value) for wait in (level.latency_p50, level.latency_p95)]
-    word = f"{SYMBOLS[level.result][0]} {RESULTS[level.result]}"
+    word = f"{SYMBOLS[level.result][0]} {RESULTS.get(level.result, level.result)}"
     load = f"{'confirm ' if level.confirmation_run else ''}{count(level.load)}"
     cells = [load, word, count(level.sessions), count(level.turns), *waits, as_percent(level.failure_rate)]
     worst = max(level.slo_violations, key=lambda share: share.high / share.allowed, default=None)
@@ -112,7 +97,7 @@ def _wrapped(text: str, indent: str, first: str = "") -> list[str]:
                          break_long_words=False, break_on_hyphens=False)  # fmt: skip
 
 
-HEIGHT = 300
+HEIGHT, MAIN = 300, "the main metric"
 LEVELS = ("level", "answer", "in progress", "sessions", "turns", "p50, ms", "p95, ms", "failed, %",
           "limits left", "cost", "took", "run")  # fmt: skip
 SHARES = ("objective", "level", "turns that missed it", "allowed", "turns", "slow", "failed", "throttled")
@@ -136,14 +121,11 @@ def capacity_page(capacity: Capacity) -> Page:
         method += "interim analyses together"
     facts = f"{capacity.date_utc} · {capacity.scenario} · {capacity.target}"
     drawn = [level for level in levels if level.turns]
-    waits: list[Block] = [
-        Paragraph(f"p50 and p95 of {metric_words(plan)}, {WAITS}"),
-        *([plot_figure(wait_picture(capacity, drawn))] if drawn else []),
-    ]
-    failed: list[Block] = [
-        Paragraph("The share of turns that failed or did not start."),
-        *([plot_figure(failure_picture(capacity, drawn))] if drawn else []),
-    ]
+    waits: list[Block] = [Paragraph(f"p50 and p95 of {plan.metric or MAIN}, {WAITS}")]
+    failed: list[Block] = [Paragraph("The share of turns that failed or did not start.")]
+    if drawn:
+        waits.append(plot_figure(wait_picture(capacity, drawn)))
+        failed.append(plot_figure(failure_picture(capacity, drawn)))
     return Page(
         title=f"Capacity, {capacity.date_utc}",
         badges=[SIMULATED] if capacity.simulated else [],
@@ -177,7 +159,9 @@ def _level(level: LevelEntry) -> Line:
     left = ", ".join(f"{name} {percent(part, 1)}" for name, part in level.rate_limits_remaining.items())
     return [
         f"{count(level.load)}{' (confirmation run)' if level.confirmation_run else ''}",
-        f"{SYMBOLS[level.result][0]}{NBSP}{RESULTS[level.result]}{f': {level.why}' if level.why else ''}",
+        ": ".join(
+            filter(None, (f"{SYMBOLS[level.result][0]}{NBSP}{RESULTS.get(level.result, level.result)}", level.why))
+        ),
         three(level.in_progress),
         count(level.sessions),
         count(level.turns),
@@ -212,7 +196,7 @@ def _with_ends(interval: Interval, write: Callable[[float], str]) -> str:
 def wait_picture(capacity: Capacity, levels: Sequence[LevelEntry]) -> Plot:
     """Draw p50 and p95 over the load, both logarithmic, with their intervals and the limits of the objectives."""
     plan = capacity.plan
-    plot = _frame([(0, "p50"), (1, "p95")], f"{metric_words(plan)} over {UNITS[plan.by][1]}", levels, capacity)
+    plot = _frame([(0, "p50"), (1, "p95")], f"{plan.metric or MAIN} over {UNITS[plan.by][1]}", levels, capacity)
     ends = [
         end for level in levels for of in (level.latency_p50, level.latency_p95) for end in (of.value, of.low, of.high)
     ]
@@ -295,8 +279,3 @@ def _curve(
                 )
             )
     draw_curve(plot, colour, marks)
-
-
-def metric_words(plan: SearchPlan) -> str:
-    """The metric that is drawn: ttfa; the main metric."""
-    return plan.metric or "the main metric"

@@ -166,18 +166,8 @@ def _stopped(process: subprocess.Popen[bytes], folder: Path, drain_s: float) -> 
 SHAPING = frozenset(
     f"LOCUST_{name}"
     for name in (
-        *(
-            "USERS",
-            "SPAWN_RATE",
-            "RUN_TIME",
-            "SESSIONS",
-            "ARRIVAL_RATE",
-            "MAX_CONCURRENT",
-            "STAGES",
-            "WARMUP",
-            "BUDGET",
-        ),
-        *("NAME", "RUNS_DIR", "HEADLESS", "UNTIL_DECIDED", "SESSION_PAUSE"),
+        *("USERS", "SPAWN_RATE", "RUN_TIME", "SESSIONS", "ARRIVAL_RATE", "MAX_CONCURRENT", "STAGES", "WARMUP"),
+        *("BUDGET", "NAME", "RUNS_DIR", "HEADLESS", "UNTIL_DECIDED", "SESSION_PAUSE"),
     )
 )
 """Variables that say for other runs what the search says itself."""

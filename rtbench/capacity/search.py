@@ -285,9 +285,7 @@ def exhausted(given: LevelBudget) -> Ended | None:
 
 
 def levels_of(
-    plan: SearchPlan,
-    levels: list[LevelEntry],
-    played: Callable[[int, NextLevel, LevelBudget], LevelEntry],
+    plan: SearchPlan, levels: list[LevelEntry], played: Callable[[int, NextLevel, LevelBudget], LevelEntry]
 ) -> Iterator[LevelEntry]:
     """Play levels, each by `played` with its number, into `levels`."""
     while (found := level_within(plan, levels)) is not None:

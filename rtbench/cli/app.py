@@ -59,12 +59,7 @@ class Commands(TyperGroup):
         return completed
 
 
-app = typer.Typer(
-    name="rtbench",
-    cls=Commands,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(name="rtbench", cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 def _print_version(asked: bool) -> None:

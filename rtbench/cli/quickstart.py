@@ -75,23 +75,18 @@ def quick_run(
 
     `service_options`: the targets that a file describes, if any. `sessions`: how many, None for the usual number.
     """
-    if not simulate and service_options.targets:
+    if not simulate and (service_options.targets or os.environ.get(ENDPOINT)):
         file = (service_options.target_file or TARGET_FILE).resolve()
-        return _run_billed(_lasting(BILLED, sessions), replace(service_options, target_file=file), runs, yes=yes)
-    if not simulate and os.environ.get(ENDPOINT):
-        return _run_billed(_lasting(BILLED, sessions), ServiceOptions(), runs, yes=yes)
+        called = replace(service_options, target_file=file) if service_options.targets else ServiceOptions()
+        return _run_billed(replace(BILLED, sessions=sessions or BILLED.sessions), called, runs, yes=yes)
     load = fitting_load(spare := spare_cores())
     with simulator() as ready:
         print(f"SIMULATED: the service is `rtbench simulate` on port {ready['port']} of this machine", flush=True)
         if load.users < SIMULATED.users:
             print(fewer_at_a_time(load, spare), flush=True)
         options = "--url", str(ready["urls"]["ga"])
-        return _looked(_lasting(load, sessions), runs, without_proxies(os.environ), *options)
-
-
-def _lasting(load: Load, sessions: int | None) -> Load:
-    """The load with so many sessions, if a number was asked for."""
-    return load if sessions is None else replace(load, sessions=sessions)
+        load = replace(load, sessions=sessions or load.sessions)
+        return _looked(load, runs, without_proxies(os.environ), *options)
 
 
 def fewer_at_a_time(load: Load, spare: float) -> str:
@@ -111,18 +106,16 @@ def looked(summary: Summary) -> str:
     how = f"{plural(failed, 'turn')} failed, as said above" if failed else "none failed"
     busy = any(busy_reason(asdict(machine)) for machine in summary.machines)
     why = "This machine was busy with other work" if busy else "This machine was too slow for this load"
-    failed_checks = listed(
-        [
-            f"{words.check_failure(check)} ({check.name} {words.check_value(check, check.value)}, limit "
-            f"{words.check_value(check, check.limit)})"
-            for check in summary.validity.failed
-        ]
-    )
+    failures = []
+    for check in summary.validity.failed:
+        value, limit = (words.check_value(check, number) for number in (check.value, check.limit))
+        failures.append(f"{words.check_failure(check)} ({check.name} {value}, limit {limit})")
     remedy = listed(list(dict.fromkeys(check.remedy for check in summary.validity.failed)))
     return (
-        f"The tool works: {plural(turns, 'turn')} were played and measured; {how}.\n{why}, so the values above are "
-        f"uncertain: {failed_checks}.\nThey show what the tool prints; they are no measurement. For one: "
-        f"{remedy}.\n{summary.run.folder / 'report.html'}"
+        f"The tool works: {plural(turns, 'turn')} were played and measured; {how}.\n"
+        f"{why}, so the values above are uncertain: {listed(failures)}.\n"
+        f"They show what the tool prints; they are no measurement. For one: {remedy}.\n"
+        f"{summary.run.folder / 'report.html'}"
     )
 
 

@@ -66,14 +66,16 @@ def report(
     if len(runs) > 1:
         _side_by_side(list(dict.fromkeys(runs)))
         return
+    from reports.numbers import NBSP
     from reports.text.document import write_report
     from reports.text.terminal import report_text
+    from reports.wording.sentences import run_essentials
 
     summary = summarised(runs[0])
     paths = write_report(summary)
     sys.stdout.write(report_text(summary, text_width(), colour=wants_colour()))
-    for line in last_lines(summary, paths.html):
-        sys.stdout.write(line + "\n")
+    essentials = run_essentials(summary).replace(NBSP, " ")
+    sys.stdout.write(f"{essentials}\n{escape_control(str(paths.html))}\n")
 
 
 def _side_by_side(runs: list[Path]) -> None:
@@ -100,14 +102,6 @@ def summarised(run: Path) -> Summary:
 
     close_if_left(run)
     return summarise(runs.load_for_report(run))
-
-
-def last_lines(summary: Summary, html: Path) -> list[str]:
-    """The last lines: the run in one line, whether its figures may be used first, and where the page is."""
-    from reports.numbers import NBSP
-    from reports.wording.sentences import run_essentials
-
-    return [run_essentials(summary).replace(NBSP, " "), escape_control(str(html))]
 
 
 def close_if_left(folder: Path) -> None:
@@ -159,11 +153,15 @@ def export(
     Says what it wrote, a line per file. A run that was killed is closed first; of one that is under way, it writes what
     is there so far.
     """
+    from bench.metrics import CATALOGUE
     from reports.export import export_log, export_tables
     from reports.runs import document_of
     from reports.summary.trust import validity_of
 
-    _refuse_mixture(form, metric)
+    if form is not Form.HLOG and metric is not None:
+        raise UsageError("--metric goes with --format hlog: rows have every metric; leave it out")
+    if metric is not None and metric not in CATALOGUE:
+        raise UsageError(f"there is no metric {metric}: {see('metrics')} lists them")
     run = run_named(name)
     close_if_left(run)
     if form is Form.HLOG:
@@ -174,13 +172,3 @@ def export(
         sys.stdout.write(f"{escape_control(str(one.path))}  {one.count:,} {one.what}\n")
     if validity_of(document_of(run)).status == "invalid":
         print("rtbench: the run is INVALID: do not use its values; the rows are for finding out why", file=sys.stderr)
-
-
-def _refuse_mixture(form: Form, metric: str | None) -> None:
-    """Options that say nothing together."""
-    from bench.metrics import CATALOGUE
-
-    if form is not Form.HLOG and metric is not None:
-        raise UsageError("--metric goes with --format hlog: rows have every metric; leave it out")
-    if metric is not None and metric not in CATALOGUE:
-        raise UsageError(f"there is no metric {metric}: {see('metrics')} lists them")

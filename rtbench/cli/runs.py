@@ -88,9 +88,8 @@ def merge(
     except KeyboardInterrupt:
         sys.stderr.write(f"rtbench: interrupted: nothing is left of {escape_control(str(out))}\n")
         raise
-    for line in _lines(document):
+    for line in [*_lines(document), str(out)]:
         sys.stdout.write(f"{escape_control(line)}\n")
-    sys.stdout.write(f"{escape_control(str(out))}\n")
     if document["validity"]["status"] != "valid":
         raise typer.Exit(INVALID_STATUS)
 

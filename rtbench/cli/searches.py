@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import resource
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -11,14 +14,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.errors import INTERRUPTED_STATUS, UsageError
+from bench.clock import monotonic_ns, utc_ns
+from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS, USAGE_STATUS, UsageError
 from bench.target.options import AgentName, ServiceOptions
+from bench.units import NS_PER_S
 from rtbench.cli.service import with_service_options
 
 if TYPE_CHECKING:
     from bench.cpu import CpuAssignment
     from bench.run.calibration import Calibration, LoadStep
     from rtbench.calibrate.climb import CalibrationPlan
+    from rtbench.capacity.level import Search
+    from rtbench.capacity.play import PreparedSearch
+    from rtbench.capacity.search import Capacity, LevelEntry, LoadUnit, SearchPlan
 
 SPARE_DESCRIPTORS = 100
 
@@ -42,9 +50,7 @@ def calibrate(
     beyond it. Exit status 4: nothing could be concluded, because the simulator or other programs were at the limit;
     130: interrupted.
     """
-    from bench.clock import utc_ns
     from bench.cpu import allowed_cores, cores_of
-    from bench.errors import INVALID_STATUS, USAGE_STATUS
     from bench.run.calibration import KINDS, date_of, file_name, machine
     from rtbench.calibrate.climb import plan_of
     from rtbench.calibrate.ladder import calibration_of, conclusions, is_concluded
@@ -75,10 +81,6 @@ def calibrate(
 
 def _check_descriptors(most: int) -> None:
     """Each session is a file descriptor, and a process has so many. Raises UsageError before minutes are spent."""
-    import resource
-
-    from bench.errors import UsageError
-
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < most + SPARE_DESCRIPTORS:
         lower = max(1, hard - SPARE_DESCRIPTORS)
@@ -91,9 +93,6 @@ def _writable_folders(out: Path | None) -> list[Path]:
 
     Raises UsageError where the former, or any, cannot be written.
     """
-    import os
-
-    from bench.errors import UsageError
     from bench.run.calibration import state_folder, writable
 
     wanted = [writable(out)] if out else []
@@ -110,25 +109,23 @@ def _opening(plan: CalibrationPlan, cores: CpuAssignment, files: Iterable[Path],
     where = (
         "load generator and simulator SHARE their cores: values are worse than with a core for each"
         if cores.shared
-        else f"load generator on core {_listed(cores.harness)}, simulator on {_listed(cores.simulator)}"
+        else "load generator on core {}, simulator on {}".format(
+            *(", ".join(map(str, sorted(some))) for some in (cores.harness, cores.simulator))
+        )
     )
     way = "over TLS" if tls else "without TLS (services are called over it: --tls)"
     first = min(plan.grid.first, plan.grid.max)
     return (
-        f"SIMULATED: {' and '.join(plan.kinds)} sessions, up to {plan.grid.max:,} in one process\n{where}\n{way}\nat "
-        f"most some {plan.minutes_at_most:.0f} min, more where {first} sessions are too much already\n"
+        f"SIMULATED: {' and '.join(plan.kinds)} sessions, up to {plan.grid.max:,} in one process\n"
+        f"{where}\n"
+        f"{way}\n"
+        f"at most some {plan.minutes_at_most:.0f} min, more where {first} sessions are too much already\n"
         + "\n".join(f"the page will be {file.with_suffix('.html')}" for file in files)
     )
 
 
-def _listed(cores: frozenset[int]) -> str:
-    return ", ".join(map(str, sorted(cores)))
-
-
 def _climb(plan: CalibrationPlan, cores: CpuAssignment, steps: list[LoadStep], *, tls: bool) -> None:
     """Every step into `steps`, each printed as it comes."""
-    from functools import partial
-
     from rtbench.calibrate.climb import climb, played
     from rtbench.calibrate.page import step_heads, step_lines
     from rtbench.load_search import SYMBOLS
@@ -142,7 +139,6 @@ def _climb(plan: CalibrationPlan, cores: CpuAssignment, steps: list[LoadStep], *
 
 def _problem(found: Calibration, folder: Path) -> str:
     """Save data and page; why that cannot be, "" where it can, or where there is a fuller one of this machine."""
-    from bench.errors import UsageError
     from bench.run.calibration import load_calibration, save_calibration
     from bench.untrusted.safe_io import replace_text
     from reports.page.poured import poured
@@ -165,11 +161,6 @@ def _problem(found: Calibration, folder: Path) -> str:
         return f"{folder}: the calibration's page cannot be saved: {error.strerror}"
     return ""
 
-
-if TYPE_CHECKING:
-    from rtbench.capacity.level import Search
-    from rtbench.capacity.play import PreparedSearch
-    from rtbench.capacity.search import Capacity, LevelEntry, LoadUnit, SearchPlan
 
 MOST_LEVEL = 100_000
 LEAST_PRECISION, MOST_PRECISION = 5, 100
@@ -233,8 +224,6 @@ def capacity(
     Exit status: 0 shown to hold, 1 the breaking point is lower, 2 bad objectives or arguments, or no call
     opens, 3 undecided, 4 the load generator was the limit, 130 interrupted.
     """
-    from bench.clock import monotonic_ns
-    from bench.units import NS_PER_S
     from reports.measurable import refuse_unmeasurable
     from reports.thresholds import quoted
     from rtbench.capacity.judge import slo_of
@@ -268,7 +257,9 @@ def capacity(
         for each in slos:
             refuse_unmeasurable(each.threshold, ready.lacking, f"--slo {quoted(each.written)}")
     except UsageError:
-        _take_away(folder)
+        with suppress(OSError):  # so that the next search may have its name; but nothing in it is removed
+            (folder / "levels").rmdir()
+            folder.rmdir()
         raise
     until_ns = monotonic_ns() + int(plan.time_s * NS_PER_S)
     search = Search(plan, slos, ready.locust, max_concurrent, ready.connect_rate, until_ns)
@@ -311,7 +302,6 @@ def _precision(text: str) -> float:
 
 def _folder(out: Path | None, locustfile: str) -> Path:
     """Make the folder of a search, and the one of its runs. Raises UsageError where it holds one already."""
-    from bench.clock import utc_ns
     from bench.run.folder import create_named, make_parent
 
     folder = out or create_named(Path("runs"), f"capacity-{Path(locustfile).stem}", utc_ns())
@@ -321,18 +311,8 @@ def _folder(out: Path | None, locustfile: str) -> Path:
     return folder
 
 
-def _take_away(folder: Path) -> None:
-    """Remove the folder of a search that was refused, so that the next one may have its name; but nothing in it."""
-    from contextlib import suppress
-
-    with suppress(OSError):
-        (folder / "levels").rmdir()
-        folder.rmdir()
-
-
 def _searched(search: Search, ready: PreparedSearch, folder: Path, json_file: Path | None) -> int:
     """Search, say and save what was found, and return the exit status; Ctrl-C keeps what is known."""
-    from bench.clock import utc_ns
     from bench.run.calibration import date_of
     from rtbench.capacity.conclude import conclude
     from rtbench.capacity.level import level_of

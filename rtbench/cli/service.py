@@ -10,6 +10,7 @@ import inspect
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -25,8 +26,6 @@ from rtbench.cli.report import run_named, wants_colour
 
 if TYPE_CHECKING:
     from bench.doctor.explain import Finding
-    from bench.probe import ReplyAudio
-    from bench.protocol.audio import AudioFormat
     from bench.run.replay import Replayed
     from bench.target.target import Target
 
@@ -143,21 +142,13 @@ def _printed(title: str, findings: Iterable[Finding]) -> list[Finding]:
 def _document(
     machine: list[Finding], targets: list[Target], found: list[list[Finding]], failed: bool
 ) -> dict[str, Any]:
-    return {
-        "schema": JSON_VERSION,
-        "result": "fail" if failed else "pass",
-        "machine": [asdict(finding) for finding in machine],
-        "targets": [
-            {
-                "name": target.label,
-                "url": target.public_url,
-                "dialect": target.dialect.name,
-                "service": target.service,
-                "findings": [asdict(finding) for finding in findings],
-            }
-            for target, findings in zip(targets, found, strict=True)
-        ],
-    }
+    described = [
+        {"name": target.label, "url": target.public_url, "dialect": target.dialect.name, "service": target.service}
+        | {"findings": list(map(asdict, findings))}
+        for target, findings in zip(targets, found, strict=True)
+    ]
+    result = {"schema": JSON_VERSION, "result": "fail" if failed else "pass"}
+    return result | {"machine": list(map(asdict, machine)), "targets": described}
 
 
 DEFAULT_WORDS = "Hello, what can you do?"
@@ -196,6 +187,7 @@ def probe(
     from bench.transport.gevent_patch import patch
 
     patch()
+    from bench.plan.recordings import write_wav
     from bench.probe import probe_target, text_script, wav_script
     from bench.run.replay import replay_log
 
@@ -224,15 +216,16 @@ def probe(
         raise UsageError(f"--save-audio and --event-log are both {save_audio}; choose another name for one")
     for notice in target.notices:
         print(f"rtbench: {notice}", file=sys.stderr)
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:  # for a log that nobody asked for
         path = event_log or Path(folder) / "events.jsonl"
         reply = probe_target(target, script, path, record_audio=record_audio)
         replayed = replay_log(path)
     print_session(replayed, target=target)
     if save_audio is not None:
-        _save(save_audio, reply, replayed, script.output_format)
+        if audio_bytes := b"".join(reply.audio(turn.response_id) for turn in replayed.turns):
+            write_wav(save_audio, audio_bytes, script.output_format)
+        else:
+            print(f"rtbench: no audio came, so {save_audio} was not written", file=sys.stderr)
     raise typer.Exit(0 if [turn.outcome for turn in replayed.turns] == ["ok"] else FAILED_STATUS)
 
 
@@ -262,16 +255,6 @@ def _refuse_unwritable(option: str, path: Path) -> None:
         raise UsageError(f"{option} {path} exists; choose another name")
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         raise UsageError(f"{option} {path} cannot be written: it is a folder, read-only, or its folder is not there")
-
-
-def _save(path: Path, reply: ReplyAudio, replayed: Replayed, format: AudioFormat) -> None:
-    from bench.plan.recordings import write_wav
-
-    audio = b"".join(reply.audio(turn.response_id) for turn in replayed.turns)
-    if audio:
-        write_wav(path, audio, format)
-    else:
-        print(f"rtbench: no audio came, so {path} was not written", file=sys.stderr)
 
 
 def replay(

@@ -199,12 +199,9 @@ def _opening(replayed: Replayed, width: int, *, colour: bool, again: bool) -> It
 
 def _measured(turn: TurnObservation, width: int) -> Iterator[str]:
     proxied = ["network_rtt is to the proxy"] if turn.rtt_scope == "proxy" else []
-    stamps = []  # how far the arrival of the first delta can be off
-    if turn.timestamp_uncertainty_ns is not None:
-        stamps = [
-            f"timestamp_uncertainty {three(turn.timestamp_uncertainty_ns / NS_PER_MS)} ms "
-            f"({turn.receive_timestamp_source})"
-        ]
+    stamps = []
+    if (error_ns := turn.timestamp_uncertainty_ns) is not None:  # how far the arrival of the first delta can be off
+        stamps = [f"timestamp_uncertainty {three(error_ns / NS_PER_MS)} ms ({turn.receive_timestamp_source})"]
     parts = {
         "outcome": [_told(turn.outcome, turn.detail), *_wait_asked(turn.retry_after_ns)],
         "metrics": [*_times(turn.metrics_ns()), *_figures(turn), *proxied, *stamps],

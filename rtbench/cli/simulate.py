@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
+import secrets
+import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from bench.clock import monotonic_ns
+from bench.errors import UsageError
 from bench.manual import see
 
 if TYPE_CHECKING:
@@ -76,10 +83,6 @@ def simulate(
     ] = None,
 ) -> None:
     """Serve a SIMULATED Realtime API on this machine, to try the tool and to check its values."""
-    import secrets
-    import tempfile
-
-    from bench.errors import UsageError
     from bench.simulator.faults.kinds import read_line
     from bench.simulator.serving.connection import Offer
     from bench.simulator.serving.handshake import Authenticator, TokenIssuer
@@ -128,10 +131,6 @@ def _served(
     offer: Offer, listener: socket.socket, workers: int, ready: Callable[[str | None, list[int]], None]
 ) -> list[Served]:
     """Serve to the end, with a live line where there is a terminal."""
-    import os
-    import sys
-
-    from bench.clock import monotonic_ns
     from bench.live_line import LiveLine
     from bench.simulator.serving.server import serve
     from bench.simulator.serving.workers import serve_by_workers
@@ -150,10 +149,6 @@ def _served(
 
 def _clear(ready_file: Path) -> None:
     """Remove the ready file of an earlier run, for which others wait. Raises UsageError where none can be written."""
-    import os
-
-    from bench.errors import UsageError
-
     try:
         ready_file.unlink(missing_ok=True)
     except OSError as error:
@@ -163,10 +158,6 @@ def _clear(ready_file: Path) -> None:
 
 
 def _profile(path: Path | None, like: str | None, step: str | None) -> Profile:
-    import json
-    import tempfile
-
-    from bench.errors import UsageError
     from bench.simulator.profile import default_profile, load_profile
 
     if step is not None and like is None:
@@ -189,7 +180,6 @@ def _profile(path: Path | None, like: str | None, step: str | None) -> Profile:
 
 def _reject_impossible(profile: Profile, tls: bool, tokens: TokenIssuer | None, workers: int) -> None:
     """Refuse a fault that could never strike, and of several workers what is one for the whole service."""
-    from bench.errors import UsageError
     from bench.simulator.faults.kinds import IDENTITY
     from bench.simulator.quota import UNLIMITED
 
@@ -215,7 +205,6 @@ def _reject_impossible(profile: Profile, tls: bool, tokens: TokenIssuer | None, 
 
 
 def _tls(ca: Path) -> Any:
-    from bench.errors import UsageError
     from bench.simulator.serving.certificates import loopback_tls
 
     try:
@@ -226,8 +215,6 @@ def _tls(ca: Path) -> Any:
 
 def _facts(host: str, port: int, ca: Path | None) -> dict[str, Any]:
     """The content of the ready file. The URLs are complete: a client only adds its key."""
-    import os
-
     from bench.simulator.agent_behaviour import WIRES
     from bench.simulator.wire import AGENT_PATH
 
@@ -247,11 +234,6 @@ def _facts(host: str, port: int, ca: Path | None) -> dict[str, Any]:
 
 
 def _announce(facts: dict[str, Any], profile: Profile, seed: int, ready_file: Path | None) -> None:
-    import json
-    import sys
-
-    from bench.errors import UsageError
-
     identity = facts["identity"]
     lines = [
         f"SIMULATED Realtime API: delays are assumptions (profile {profile.name}, seed {seed}), not the service's.",

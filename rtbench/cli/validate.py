@@ -12,9 +12,7 @@ from bench.errors import USAGE_STATUS, Mistakes, UsageError, each_error
 from bench.untrusted.sanitize import one_line
 
 if TYPE_CHECKING:
-    from bench.plan.script import Script
-    from bench.yaml_file import Value, YamlValue
-    from reports.thresholds import Threshold
+    from bench.yaml_file import YamlValue
 
 
 class FileKind(StrEnum):
@@ -57,6 +55,7 @@ def _checked(path: Path, kind: FileKind | None) -> FileKind:
     from bench.plan.script import load_script
     from bench.target.targets import target_names
     from bench.yaml_file import parsed_yaml, read_text
+    from reports.measurable import refuse_unknown_step
     from reports.thresholds import placed_thresholds, read_thresholds
 
     if path.suffix == ".py":
@@ -76,19 +75,12 @@ def _checked(path: Path, kind: FileKind | None) -> FileKind:
         with mistakes.gathered():
             for value, threshold in placed_thresholds(judged):
                 with mistakes.gathered():
-                    _check_step(value, threshold, script)
+                    try:
+                        refuse_unknown_step(threshold, [turn.name for turn in script.turns], threshold.written)
+                    except UsageError as error:
+                        raise value.error(str(error)) from None
     mistakes.refuse()
     return kind
-
-
-def _check_step(value: Value, threshold: Threshold, script: Script) -> None:
-    """Raise UsageError, with its place, for a threshold of a step that the script does not have."""
-    from reports.measurable import refuse_unknown_step
-
-    try:
-        refuse_unknown_step(threshold, [turn.name for turn in script.turns], threshold.written)
-    except UsageError as error:
-        raise value.error(str(error)) from None
 
 
 def _recognized(root: YamlValue, text: str) -> FileKind:

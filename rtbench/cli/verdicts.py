@@ -31,8 +31,6 @@ baseline = typer.Typer(
 )
 Folder = Annotated[Path, typer.Option("--baselines-dir", metavar="FOLDER", help="folder of the baselines")]
 BASELINES = Path("baselines")
-
-
 FAILED_STATUS, INCONCLUSIVE_STATUS = 1, 3
 
 
@@ -245,36 +243,26 @@ def check(
     yet, 4 invalid or no data.
     """
     from reports.gate import outputs
-    from reports.gate.outputs import check_text
+    from reports.gate.check import checked
+    from reports.sides.workload import allowed
+    from reports.thresholds import read_thresholds
 
     run = Path(name or FOLDER)
     try:
         run = _whole_run(name)
-        found = _asked(run, thresholds, baseline, on_inconclusive, allow_different)
+        limits, may_differ = read_thresholds(thresholds) if thresholds else (), allowed(allow_different)
+        close_if_left(run)
+        found = checked(run, limits, baseline, on_inconclusive=on_inconclusive.value, allow=may_differ)
     except RtbenchError as error:
         tell_ci_of_refusal(str(error))
         outputs.refuse(str(error), run, junit)
         raise
     paths = outputs.write_check(found, run, junit)
-    sys.stdout.write(check_text(found, text_width(), colour=wants_colour()))
+    sys.stdout.write(outputs.check_text(found, text_width(), colour=wants_colour()))
     tell_ci(found, paths.markdown)
     sys.stdout.write(f"{escape_control(str(paths.markdown))}\n")
     if found.exit_status:
         raise typer.Exit(found.exit_status)
-
-
-def _asked(
-    run: Path, thresholds: Path | None, baseline: str | None, on_inconclusive: OnInconclusive, allow: str
-) -> Checked:
-    """The check. Raises UsageError for what cannot be asked so."""
-    from reports.gate.check import checked
-    from reports.sides.workload import allowed
-    from reports.thresholds import read_thresholds
-
-    limits = read_thresholds(thresholds) if thresholds else ()
-    may_differ = allowed(allow)
-    close_if_left(run)
-    return checked(run, limits, baseline, on_inconclusive=on_inconclusive.value, allow=may_differ)
 
 
 def _whole_run(name: str) -> Path:
