@@ -14,7 +14,6 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from statistics import NormalDist, fmean
 from typing import Any
@@ -110,31 +109,26 @@ class Choices:
 
     def __init__(self, seed: int, number: int) -> None:
         self._seed, self._number = seed, number
+        self._generators: dict[tuple[int, ...], np.random.Generator] = {}
 
     def recording(self) -> int:
         """Draw which recording a turn plays, modulo how many it has; drawn for turns of every kind."""
-        return int(self._recordings.integers(1 << 30))
+        return int(self._generator().integers(1 << 30))
 
     def pause_ns(self, length: ThinkTime) -> int:
         """Draw how long a pause lasts."""
-        return round(length.draw_s(self._pauses) * NS_PER_S)
+        return round(length.draw_s(self._generator(PAUSES)) * NS_PER_S)
 
     def delay_ns(self, delay: float | ThinkTime) -> int:
         """How long a function takes: as it says in seconds, or drawn."""
-        seconds = delay if isinstance(delay, float | int) else delay.draw_s(self._delays)
+        seconds = delay if isinstance(delay, float | int) else delay.draw_s(self._generator(DELAYS))
         return round(seconds * NS_PER_S)
 
-    @cached_property
-    def _delays(self) -> np.random.Generator:
-        return np.random.default_rng([self._seed, self._number, DELAYS])
-
-    @cached_property
-    def _recordings(self) -> np.random.Generator:
-        return np.random.default_rng([self._seed, self._number])
-
-    @cached_property
-    def _pauses(self) -> np.random.Generator:
-        return np.random.default_rng([self._seed, self._number, PAUSES])
+    def _generator(self, *stream: int) -> np.random.Generator:
+        """The generator of one kind of choices, made when it is first needed."""
+        if stream not in self._generators:
+            self._generators[stream] = np.random.default_rng([self._seed, self._number, *stream])
+        return self._generators[stream]
 
 
 LISTED = 200

@@ -49,7 +49,11 @@ class Repertoire:
     def session(self, number: int, seed: int) -> PreparedScript:
         """What session `number` (from 0, over all processes) says."""
         choices = Choices(seed, number)
-        prepared = self._with_draws(self._only, choices) if self._only else self._session(number, choices)
+        prepared = self._only or self._session(number, choices)
+        if self._only and any(step.draws for step in self.script.steps):
+            both = zip(self._numbered, prepared.steps, strict=True)
+            steps = (self.step(step, place, choices) if step.draws else ready for (place, step), ready in both)
+            prepared = replace(prepared, steps=tuple(steps))
         prepared = replace(prepared, choices=choices) if prepared.functions else prepared
         chunk_ns = prepared.between[0].duration_ns if prepared.between else None
         return replace(prepared, phase_ns=int(number * EVENLY % 1 * chunk_ns)) if chunk_ns else prepared
@@ -91,25 +95,23 @@ class Repertoire:
             reply_silence_ns=round(script.reply_silence_ms * NS_PER_MS),
         )
 
-    def _with_draws(self, prepared: PreparedScript, choices: Choices) -> PreparedScript:
-        """The session with what is drawn for it alone, and the steps that it shares with all others."""
-        if not any(step.draws for step in self.script.steps):
-            return prepared
-        both = zip(self._numbered, prepared.steps, strict=True)
-        steps = (
-            step.prepared(self._encoder, place, choices, NO_ROW) if step.draws else ready
-            for (place, step), ready in both
-        )
-        return replace(prepared, steps=tuple(steps))
-
 
 def _refuse_unspeakable(script: Script, dialect: Dialect) -> None:
     """Raise ScriptError for settings and steps that the dialect cannot say, and for events that undo settings."""
     refused = dialect.refuses(script.session)
     if refused is not None:
         raise _at(script, ("session", *refused.setting), refused.problem)
-    for key, name, feature in _wanted_features(script):
-        if feature in dialect.lacks:
+    said_before = script.history.messages if script.history else ()
+    wanted = [
+        ("history", "history", Feature.IMAGE, any(message.image for message in said_before)),
+        ("history", "the script", Feature.HISTORY, script.history),
+        ("pipelined", "the script", Feature.PIPELINED, script.pipelined),
+        ("renew_after", "the script", Feature.RENEWAL, script.renew_after),
+    ]
+    for number, step in enumerate(script.steps, 1):
+        wanted += (("steps", f"step {number}", feature, True) for feature in step.features())
+    for key, name, feature, is_wanted in wanted:
+        if is_wanted and feature in dialect.lacks:
             raise _at(script, (key,), f"{name} {feature.value}, {dialect.lacks[feature]}")
     for number, step in enumerate(script.steps, 1):
         if problem := step.refused_by(dialect, script.session):
@@ -121,22 +123,6 @@ def _at(script: Script, keys: tuple[str, ...], problem: str) -> UsageError:
     if script.written is None:
         return ScriptError(script.path, None, problem)
     return script.written.nearest(*keys).error(problem)
-
-
-def _wanted_features(script: Script) -> Iterator[tuple[str, str, Feature]]:
-    """(key of the script, in words where, what is wanted there) of what not every service has."""
-    if script.history and any(message.image for message in script.history.messages):
-        yield "history", "history", Feature.IMAGE
-    for key, wanted, feature in (
-        ("history", script.history, Feature.HISTORY),
-        ("pipelined", script.pipelined, Feature.PIPELINED),
-        ("renew_after", script.renew_after, Feature.RENEWAL),
-    ):
-        if wanted:
-            yield key, "the script", feature
-    for number, step in enumerate(script.steps, 1):
-        for feature in step.features():
-            yield "steps", f"step {number}", feature
 
 
 def _numbered(script: Script) -> Iterator[tuple[int, Step]]:

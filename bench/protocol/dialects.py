@@ -156,7 +156,18 @@ class Inworld(Ga):
         return {"output_modalities": ["text"] if output == "text" else ["audio", "text"]}
 
 
-class Qwen(Preview):
+class ShelledFunctions(Preview):
+    """The preview, but functions stand in `function`, as those of chat completions do."""
+
+    def session(self, settings: SessionSettings) -> dict[str, Any]:
+        session = super().session(settings)
+        if "tools" not in session:
+            return session
+        bare = ({key: value for key, value in tool.items() if key != "type"} for tool in session["tools"])
+        return session | {"tools": [{"type": "function", "function": function} for function in bare]}
+
+
+class Qwen(ShelledFunctions):
     """Alibaba's Qwen-Omni-Realtime (DashScope): the preview's names, 16 kHz for the caller, functions in a shell.
 
     Formats are the word `pcm`, at 16 kHz for the caller and 24 kHz for replies; other rates go into
@@ -175,9 +186,6 @@ class Qwen(Preview):
         if (heard, spoken) == (PCM16_16K, PCM16):
             return {"input_audio_format": "pcm", "output_audio_format": "pcm"}
         return {"audio": {"input": _pcm_format(heard), "output": _pcm_format(spoken)}}
-
-    def session(self, settings: SessionSettings) -> dict[str, Any]:
-        return _with_shelled_functions(super().session(settings))
 
 
 class Glm(ServerVadAlone, Preview):
@@ -203,7 +211,7 @@ class Glm(ServerVadAlone, Preview):
         return session | {"beta_fields": {"chat_mode": "audio"}}
 
 
-class StepFun(ServerVadAlone, Preview):
+class StepFun(ServerVadAlone, ShelledFunctions):
     """StepFun's Realtime API: preview with PCM at 24 kHz only, functions in a shell, and replies always as audio.
 
     Source: livekit-plugins-stepfun.
@@ -219,20 +227,9 @@ class StepFun(ServerVadAlone, Preview):
             return SettingsRefusal(("output",), "output must be audio in the stepfun dialect, which always speaks")
         return super().refuses(settings)
 
-    def session(self, settings: SessionSettings) -> dict[str, Any]:
-        return _with_shelled_functions(super().session(settings))
-
 
 def _pcm_format(format: AudioFormat) -> dict[str, Any]:
     return {"format": {"type": "pcm", "sample_rate": format.rate_hz}}
-
-
-def _with_shelled_functions(session: dict[str, Any]) -> dict[str, Any]:
-    """The session whose functions stand in `function`, as those of chat completions do."""
-    if "tools" not in session:
-        return session
-    bare = ({key: value for key, value in tool.items() if key != "type"} for tool in session["tools"])
-    return session | {"tools": [{"type": "function", "function": function} for function in bare]}
 
 
 VOICE_LIVE, XAI, INWORLD, QWEN, GLM, STEPFUN = VoiceLive(), Xai(), Inworld(), Qwen(), Glm(), StepFun()

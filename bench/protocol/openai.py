@@ -172,6 +172,9 @@ class OpenAI(EventReader):
         return self._message(Act.CLEAR, event_id)
 
     def request(self, settings: ResponseSettings, event_id: str) -> ClientMessage:
+        metadata = settings.metadata
+        if settings.out_of_band:  # with our own word, by which its response is known
+            metadata = (metadata or {}) | {REQUEST_KEY: event_id}
         response = without_none(
             {
                 "instructions": settings.instructions,
@@ -179,7 +182,7 @@ class OpenAI(EventReader):
                 "max_output_tokens": settings.max_output_tokens,
                 "conversation": settings.conversation,
                 "input": None if settings.input is None else [self._item(message) for message in settings.input],
-                "metadata": _metadata(settings, event_id),
+                "metadata": metadata,
                 "tool_choice": chosen_tool(settings.tool_choice),
             }
         )
@@ -210,13 +213,6 @@ class OpenAI(EventReader):
         """Only Azure Voice Live has any; a client that speaks preview asks for them by `extra`."""
         asked = merged(self.session(settings), settings.extra).get(FILLERS)
         return asked if isinstance(asked, Mapping) else None
-
-
-def _metadata(settings: ResponseSettings, event_id: str) -> dict[str, str] | None:
-    """The metadata of a request; of one out of band with our own word, by which its response is known."""
-    if not settings.out_of_band:
-        return settings.metadata
-    return (settings.metadata or {}) | {REQUEST_KEY: event_id}
 
 
 def tools(settings: SessionSettings) -> dict[str, Any]:

@@ -283,20 +283,16 @@ def load_price_table(path: Path | None) -> PriceTable:
     """The table in a file; None: the one that comes with the tool. Raises ScriptError, which names file and line."""
     if path is None:
         return _shipped()
-    return _loaded(path)
+    file = table_of(PriceFile).read(read_yaml(path, "the file"))
+    models = {name: model.prices for name, model in file.models.items()}
+    sources = tuple(f"{name}: {model.source}" for name, model in file.models.items() if model.source)
+    return PriceTable(file.as_of.isoformat(), path.name, sources, models)
 
 
 @cache
 def _shipped() -> PriceTable:
     with resources.as_file(resources.files("bench.target") / "prices.yaml") as path:
-        return _loaded(path)
-
-
-def _loaded(path: Path) -> PriceTable:
-    file = table_of(PriceFile).read(read_yaml(path, "the file"))
-    models = {name: model.prices for name, model in file.models.items()}
-    sources = tuple(f"{name}: {model.source}" for name, model in file.models.items() if model.source)
-    return PriceTable(file.as_of.isoformat(), path.name, sources, models)
+        return load_price_table(path)
 
 
 def usage_usd(prices: Prices, usage: Usage) -> float:
