@@ -74,22 +74,19 @@ def _of_instants(instants: tuple[InstantGroup, ...]) -> tuple[ColumnGroup, ...]:
     """The columns of instants, and those of how far they can be off."""
     at_ns, sends, arrivals = stamped(instants), stamped(instants, "send"), stamped(instants, "arrival")
     return (
-        ColumnGroup(
-            tuple(f"{name}_at_ns" for name in at_ns),
-            "whole",
+        _whole(
+            " ".join(f"{name}_at_ns" for name in at_ns),
             "[instants](metrics.md#instants): nanoseconds after the row's `start_ns`, null where they did not happen",
             "instant",
         ),
-        ColumnGroup(
-            tuple(f"{name}_uncertainty_ns" for name in sends),
-            "whole",
+        _whole(
+            " ".join(f"{name}_uncertainty_ns" for name in sends),
             "how much later that send may really have been; 0 with the kernel's timestamp. Null if unknown",
             "width",
             audit=True,
         ),
-        ColumnGroup(
-            tuple(f"{name}_uncertainty_ns" for name in arrivals),
-            "whole",
+        _whole(
+            " ".join(f"{name}_uncertainty_ns" for name in arrivals),
             "how much earlier that arrival may really have been: [the bound](metrics.md#how-far-they-can-be-off) of "
             "each instant. Null if unknown",
             "error",
@@ -150,7 +147,7 @@ def token_column(kind: str) -> str:
 
 
 def _tokens(sentence: str) -> ColumnGroup:
-    return ColumnGroup(tuple(token_column(name) for name in TOKENS), "whole", sentence, "tokens")
+    return _whole(" ".join(map(token_column, TOKENS)), sentence, "tokens")
 
 
 _CARRIED = "audio_bytes_sent audio_bytes_received wire_bytes_sent wire_bytes_received"
@@ -442,7 +439,5 @@ TURN_KEYS = ("session_id", "turn")
 """What names a turn in a file of turns."""
 BOUNDS = tuple(name for some in TURNS if some.audit for name in some.names)
 """How far instants of a turn, and its stall_count, can be off. They stand in a file of their own, behind TURN_KEYS."""
-LABELS = frozenset(
-    name for table in (TURNS, SESSIONS, SECONDS) for some in table if some.kind == "label" for name in some.names
-)
+LABELS = frozenset(name for some in (*TURNS, *SESSIONS, *SECONDS) if some.kind == "label" for name in some.names)
 """The columns whose texts repeat."""

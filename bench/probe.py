@@ -18,7 +18,6 @@ from bench.plan.prepared import PreparedScript
 from bench.plan.repertoire import Repertoire
 from bench.plan.script import build_script, varied
 from bench.plan.steps import step_of
-from bench.plan.turns import Step
 from bench.protocol.base import Dialect
 from bench.protocol.events import Event, Kind, audio_payload
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
@@ -30,31 +29,25 @@ from bench.transport.names import warm_up
 from bench.transport.received import DeltaArrival, Received
 
 SESSION_ID = "probe"
-NO_TIMEOUTS: Mapping[str, float] = MappingProxyType({})
 
 
-def text_script(target: Target, text: str, session: Mapping[str, Any]) -> PreparedScript:
-    """A session that says a text. `session`: settings as in a script's file. Raises UsageError for what cannot be."""
-    return _script(target, [step_of("text", text=text, name="text")], session)
-
-
-def wav_script(target: Target, wav: Path, session: Mapping[str, Any]) -> PreparedScript:
-    """A session that plays a WAV. `session` and errors: as above."""
-    return _script(target, [step_of("audio", wav.parent, audio=wav.name, name="audio")], session)
-
-
-def agent_script(
-    target: Target, wav: Path, session: Mapping[str, Any], timeouts: Mapping[str, float], *, greets: bool
+def script_of(
+    target: Target,
+    said: str | Path,
+    session: Mapping[str, Any],
+    timeouts: Mapping[str, float] = MappingProxyType({}),
+    *,
+    greets: bool = False,
 ) -> PreparedScript:
-    """A call that plays a WAV to an agent, once that `greets`. `session`, `timeouts` and errors: as above."""
-    first = [step_of("wait_for", wait_for="greeting", name="greeting")] if greets else []
-    played = step_of("audio", wav.parent, audio=wav.name, name="audio")
-    return _script(target, [*first, played], session, timeouts)
+    """A session that says a text or plays a WAV, to an agent that `greets` after its greeting.
 
-
-def _script(
-    target: Target, turns: Sequence[Step], session: Mapping[str, Any], timeouts: Mapping[str, float] = NO_TIMEOUTS
-) -> PreparedScript:
+    `session`, `timeouts`: as in a script's file. Raises UsageError for what cannot be.
+    """
+    turns = [step_of("wait_for", wait_for="greeting", name="greeting")] if greets else []
+    if isinstance(said, Path):
+        turns.append(step_of("audio", said.parent, audio=said.name, name="audio"))
+    else:
+        turns.append(step_of("text", text=said, name="text"))
     script = build_script(Path(__file__), {"session": dict(session), "timeouts": dict(timeouts)}, turns)
     return Repertoire(varied(script, target.session, target.session_source), target.dialect).session(0, 0)
 

@@ -36,7 +36,7 @@ from bench.money import Prices, tariff_of
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.prepared import PreparedScript
-from bench.probe import agent_script, session_start, text_script, wav_script
+from bench.probe import script_of, session_start
 from bench.protocol.audio import AudioFormat
 from bench.protocol.events import Event, Kind
 from bench.protocol.rate_limits import RateLimit, limits_in
@@ -282,12 +282,10 @@ class Visit:
 def _script(target: Target, *, greets: bool) -> PreparedScript:
     """A session with one turn: typed, or spoken to a service that hears speech alone, an agent once it has greeted."""
     if target.dialect.takes_requests:
-        return text_script(target, WORDS, target.session)
+        return script_of(target, WORDS, target.session)
     with resources.as_file(resources.files("scenarios") / "audio" / RECORDING) as wav:
-        session = {"turn_detection": FULL_DUPLEX, **target.session}
-        if target.dialect.provider is None:
-            return wav_script(target, wav, session)
-        return agent_script(target, wav, session, LIMITS, greets=greets)
+        is_agent, session = target.dialect.provider is not None, {"turn_detection": FULL_DUPLEX, **target.session}
+        return script_of(target, wav, session, LIMITS if is_agent else {}, greets=greets and is_agent)
 
 
 def round_trip(network: TcpInfo | None) -> Finding:

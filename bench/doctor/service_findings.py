@@ -205,14 +205,13 @@ def _of_tokens(turn: TurnObservation, paid: Tariff) -> str:
 def limits_told(limits: tuple[RateLimit, ...]) -> Finding:
     if not limits:
         return Finding("limits", "skipped", "the service reported none")
-    return Finding("limits", "pass", "; ".join(_limit(limit) for limit in limits))
-
-
-def _limit(limit: RateLimit) -> str:
-    remaining = "?" if limit.remaining is None else f"{limit.remaining:,}"
-    whole = "" if limit.limit is None else f" of {limit.limit:,}"
-    again = "" if limit.reset_s is None else f", whole again in {limit.reset_s:.3g} s"
-    return f"{limit.name}: {remaining}{whole} left{again}"
+    told = []
+    for limit in limits:
+        remaining = "?" if limit.remaining is None else f"{limit.remaining:,}"
+        whole = "" if limit.limit is None else f" of {limit.limit:,}"
+        again = "" if limit.reset_s is None else f", whole again in {limit.reset_s:.3g} s"
+        told.append(f"{limit.name}: {remaining}{whole} left{again}")
+    return Finding("limits", "pass", "; ".join(told))
 
 
 AUDIBLE_S, LONGEST_S = 12, 40
@@ -276,13 +275,12 @@ def unread(session: SessionObservation) -> Iterator[Finding]:
 
 
 class AudioPace:
-    """The pace at which audio comes, in its longest stretch without a pause."""
+    """The pace at which audio comes, in its longest stretch without a pause.
 
-    def __init__(self) -> None:
-        self._began_ns = self._last_ns = self._bytes = 0
-        self._longest_ns = self._longest_bytes = 0
-        self.odd_messages = 0
-        """How many pieces have an odd number of bytes."""
+    `odd_messages`: how many pieces have an odd number of bytes.
+    """
+
+    _began_ns = _last_ns = _bytes = _longest_ns = _longest_bytes = odd_messages = 0
 
     def heard(self, at_ns: int, audio_bytes: int) -> None:
         """Take a piece that came at this instant."""

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
@@ -31,7 +31,6 @@ from bench.transport.connect import connect_first, kernel_stamps, open_tcp
 from bench.transport.fast.reader import COMPILED
 from bench.transport.interface import ConnectTimings, Proxy, authority
 from bench.transport.names import look_up
-from bench.transport.tcp import TcpStream
 from bench.transport.tls import shake_hands, tls_context
 from bench.units import NS_PER_MS, NS_PER_S
 
@@ -151,15 +150,6 @@ FEW_DAYS = 14
 NAMES_SHOWN = 3
 
 
-class Certificate(NamedTuple):
-    """What a server shows of itself. `days_left` is negative where it has ended."""
-
-    subject: str
-    issuer: str
-    names: tuple[str, ...]
-    days_left: float
-
-
 def look_at_network(target: Target, limits: Limits) -> Iterator[Finding]:
     """Yield the findings from the proxy to TLS. What is behind a step that failed is skipped."""
     path = target.network_path
@@ -213,7 +203,7 @@ def _proxied(target: Target, proxy: Proxy, limits: Limits) -> Finding:
         return Finding("proxy", "fail", f"{proxy.public}: {error.detail}", NO_PROXY)
     began_ns = monotonic_ns()
     try:
-        _opened(target, limits).close()
+        open_tcp(target.host, target.port, limits, ConnectTimings(), target.network_path).close()
     except ConnectError as error:
         return _failed("proxy", f"{proxy.public}: {error.detail}", error, target)
     by = "the proxy" if proxy.remote_dns else "this machine"
@@ -225,11 +215,6 @@ def _proxied(target: Target, proxy: Proxy, limits: Limits) -> Finding:
 
 def _failed(name: str, said: str, error: ConnectError, target: Target) -> Finding:
     return Finding(name, "fail", said, explain(Refusal(error.outcome, error.detail), target))
-
-
-def _opened(target: Target, limits: Limits) -> TcpStream:
-    """A connection to the service, or a tunnel to it; raises ConnectError."""
-    return open_tcp(target.host, target.port, limits, ConnectTimings(), target.network_path)
 
 
 def _behind(target: Target, limits: Limits, *, reached: bool) -> Iterator[Finding]:
@@ -256,15 +241,25 @@ def secured(target: Target, limits: Limits) -> Iterator[Finding]:
     yield Finding("tls", "pass", agreed)
     if certificate is not None:
         remedy = "whoever runs the server must renew it before it ends"
-        yield warning_unless(certificate.days_left >= FEW_DAYS, "certificate", _described(certificate), remedy)
+        yield warning_unless(_days_left(certificate) >= FEW_DAYS, "certificate", _described(certificate), remedy)
 
 
-def _described(certificate: Certificate) -> str:
-    more = len(certificate.names) - NAMES_SHOWN
-    listed = ", ".join(certificate.names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
-    days = certificate.days_left
+def _days_left(certificate: x509.Certificate) -> float:
+    """Negative where it has ended."""
+    return (certificate.not_valid_after_utc.timestamp() - utc_ns() / NS_PER_S) / DAY_S
+
+
+def _described(certificate: x509.Certificate) -> str:
+    names: list[str] = []
+    with suppress(x509.ExtensionNotFound):
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = [str(name.value) for name in found]
+    more = len(names) - NAMES_SHOWN
+    listed = ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    days = _days_left(certificate)
     left = f"{days:,.0f} days left" if days >= 0 else f"ended {-days:,.1f} days ago"
-    return f"{certificate.subject}, issued by {certificate.issuer}, {left}; for {listed or 'no name'}"
+    who, issuer = _common_name(certificate.subject), _common_name(certificate.issuer)
+    return f"{who}, issued by {issuer}, {left}; for {listed or 'no name'}"
 
 
 def _insecure(target: Target, limits: Limits, error: ConnectError) -> Finding:
@@ -280,9 +275,9 @@ def _insecure(target: Target, limits: Limits, error: ConnectError) -> Finding:
     return Finding("tls", "fail", f"{problem}{shown}", remedy or explain(Refusal(error.outcome, error.detail), target))
 
 
-def _agreed(target: Target, limits: Limits, context: ssl.SSLContext) -> tuple[str, Certificate | None]:
+def _agreed(target: Target, limits: Limits, context: ssl.SSLContext) -> tuple[str, x509.Certificate | None]:
     """(version and cipher with the time they took, the certificate); raises ConnectError."""
-    tcp = _opened(target, limits)
+    tcp = open_tcp(target.host, target.port, limits, ConnectTimings(), target.network_path)
     try:
         began_ns = monotonic_ns()
         session = shake_hands(tcp, context, target.host, limits.tls).session
@@ -291,19 +286,9 @@ def _agreed(target: Target, limits: Limits, context: ssl.SSLContext) -> tuple[st
     finally:
         tcp.close()
     cipher = (session.cipher() or ("no cipher",))[0]
-    return f"{session.version()} with {cipher} in {took}", None if shown is None else read_certificate(shown)
-
-
-def read_certificate(der: bytes) -> Certificate:
-    """A certificate in DER (RFC 5280)."""
-    read = x509.load_der_x509_certificate(der)
-    left_s = read.not_valid_after_utc.timestamp() - utc_ns() / NS_PER_S
-    try:
-        names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        names = x509.SubjectAlternativeName([])
-    shown = tuple(str(name.value) for name in names)
-    return Certificate(_common_name(read.subject), _common_name(read.issuer), shown, left_s / DAY_S)
+    return f"{session.version()} with {cipher} in {took}", None if shown is None else x509.load_der_x509_certificate(
+        shown
+    )
 
 
 def _common_name(name: x509.Name) -> str:

@@ -188,7 +188,7 @@ def probe(
 
     patch()
     from bench.plan.recordings import write_wav
-    from bench.probe import probe_target, text_script, wav_script
+    from bench.probe import probe_target, script_of
     from bench.run.replay import replay_log
 
     _refuse_mixture(text, audio, manual_commit=manual_commit, lone_record=record_audio and event_log is None)
@@ -207,8 +207,7 @@ def probe(
     elif not target.dialect.takes_requests:
         raise UsageError(f"{target.label} hears speech alone: name a recording by --audio")
     given = {name: value for name, value in session.items() if value is not None}
-    text = DEFAULT_WORDS if text is None else text
-    script = text_script(target, text, given) if audio is None else wav_script(target, audio, given)
+    script = script_of(target, audio or (DEFAULT_WORDS if text is None else text), given)
     for option, path in (("--save-audio", save_audio), ("--event-log", event_log)):
         if path is not None:
             _refuse_unwritable(option, path)

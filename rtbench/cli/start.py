@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -202,18 +202,12 @@ def options() -> None:
     sys.stdout.write(lines_of([[Paragraph(INTRODUCTION)], rows], text_width(), wants_colour()))
 
 
-class OptionList:
-    """Takes options as Locust's parser does, and yields of each (name and value, variable, what it is for)."""
-
-    def __init__(self) -> None:
-        self._rows: list[tuple[str, str, str]] = []
-
-    def __iter__(self) -> Iterator[tuple[str, str, str]]:
-        return iter(self._rows)
+class OptionList(list[tuple[str, str, str]]):
+    """Takes options as Locust's parser does, and holds of each (name and value, variable, what it is for)."""
 
     def add_argument(self, name: str, **settings: Any) -> None:
         """Take an option with the settings of argparse, and Locust's `env_var`."""
         value = settings.get("metavar", "" if "action" in settings else name[2:].upper())
         purpose = settings["help"] + (f"; one of {', '.join(settings['choices'])}" if "choices" in settings else "")
         shown = f"{name} {value}".rstrip()
-        self._rows.append((shown.replace("%%", "%"), settings["env_var"], purpose.replace("%%", "%")))
+        self.append((shown.replace("%%", "%"), settings["env_var"], purpose.replace("%%", "%")))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.plan.recordings import RATE_HZ, load_pcm
-from bench.probe import probe_target, wav_script
+from bench.probe import probe_target, script_of
 from bench.protocol.audio import AudioFormat
 from bench.run.replay import Replayed, replay_log
 from bench.simulator.conversation.input_audio import FRAME_MS
@@ -41,7 +41,7 @@ def called(target: Target, folder: Path, **session: Any) -> Replayed:
     """A call that says the WAV, with the service finding its end."""
     folder.mkdir(exist_ok=True)
     log = folder / "call.jsonl"
-    script = wav_script(target, WAV, {"turn_detection": "server_vad", **session})
+    script = script_of(target, WAV, {"turn_detection": "server_vad", **session})
     probe_target(target, script, log, record_audio=False)
     return replay_log(log)
 

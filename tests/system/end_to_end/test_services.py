@@ -10,7 +10,7 @@ from typing import Any
 import gevent
 import pytest
 
-from bench.probe import probe_target, text_script
+from bench.probe import probe_target, script_of
 from bench.protocol.audio import PCM16, PCM16_16K, AudioFormat
 from bench.run.replay import Replayed, replay_log
 from bench.simulator.truth import read_truth
@@ -58,7 +58,7 @@ class Played:
 def played(target: Target, case: Case, folder: Path) -> tuple[Replayed, Replayed]:
     """A call that speaks, and then one that types."""
     spoken = called(target, folder, voice=case.voice)
-    script = text_script(target, "Hello", {"voice": case.voice})
+    script = script_of(target, "Hello", {"voice": case.voice})
     probe_target(target, script, folder / "typed.jsonl", record_audio=False)
     return spoken, replay_log(folder / "typed.jsonl")
 
