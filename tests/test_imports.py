@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 import gc
+import importlib.util
 import re
 import sys
 import tomllib
@@ -463,6 +464,15 @@ def test_factors_between_units_are_named_in_one_place() -> None:
 
     assert {name for name, _ in named | written} <= {UNITS}
     assert named
+
+
+@pytest.mark.parametrize("name", C_MODULES)
+def test_a_compiled_module_can_be_imported(name: str) -> None:
+    """If it could not, the general path would take its place, silently and slower."""
+    if importlib.util.find_spec(name) is None:
+        pytest.skip("there was no compiler")
+
+    importlib.import_module(name)
 
 
 @pytest.mark.parametrize("package", ["bench", "reports", "rtbench"])

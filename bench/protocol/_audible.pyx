@@ -3,7 +3,7 @@
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 
-from bench.measures import AUDIBLE
+from bench.metrics import AUDIBLE
 
 ctypedef const unsigned char *Text
 

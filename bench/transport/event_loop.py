@@ -28,7 +28,9 @@ from bench.units import NEVER_NS, NS_PER_S
 
 try:
     from bench.transport._loop import make_alarm, readable, set_alarm, thread_use
-except ImportError:  # there was no compiler
+except ModuleNotFoundError as missing:
+    if missing.name != "bench.transport._loop":  # as in `bench.protocol.audio`
+        raise
     from bench.transport._loop_interpreted import make_alarm, readable, set_alarm, thread_use
 
 READABLE = 1

@@ -23,7 +23,9 @@ try:  # without a compiler deltas are not matched, but decoded like other messag
     from bench.transport.fast._compiled import Decrypter, Sieve, SocketReader, TemplateMatcher, leading_texts
 
     COMPILED = True
-except ImportError:
+except ModuleNotFoundError as missing:
+    if missing.name != "bench.transport.fast._compiled":  # as in `bench.protocol.audio`
+        raise
     from bench.transport.fast._interpreted import (  # type: ignore[assignment]
         Decrypter,
         Sieve,
