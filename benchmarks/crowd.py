@@ -114,7 +114,7 @@ def _wrong(errors: list[Errors], name: str) -> str:
 
 
 def _rule(rule: dict[str, Any]) -> str:
-    return f"{rule['metric']} {rule['figure']:.3g} ms (limit {rule['limit']:.3g})"
+    return f"{rule['name']} {rule['value']:.3g} ms (limit {rule['limit']:.3g})"
 
 
 if __name__ == "__main__":
