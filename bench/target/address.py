@@ -347,6 +347,4 @@ def filled(
         raise SettingError(key, f"{source} wants a variable that is not set: ${{NAME}} takes the one called NAME")
     sent = {name: quote(value, safe="") if encoded else value for name, value in values.items()}
     secrets = {value for value in (*values.values(), *sent.values()) if len(value) >= SHORTEST_SECRET}
-    return _VARIABLE.sub(lambda found: sent[found[1]], text), tuple(
-        Credential(key, value) for value in sorted(secrets, key=len, reverse=True)
-    )
+    return _VARIABLE.sub(lambda found: sent[found[1]], text), tuple(Credential(key, value) for value in sorted(secrets))

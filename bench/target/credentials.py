@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import NoReturn
 
 from bench.errors import UsageError
@@ -40,6 +41,10 @@ class Credential:
             start = text.find(head, start + 1)
         return text
 
+    @property
+    def length(self) -> int:
+        return len(self._secret)
+
     def __repr__(self) -> str:
         return f"Credential({self.name!r}, hidden)"
 
@@ -48,8 +53,11 @@ class Credential:
 
 
 def hidden(text: str, secrets: Iterable[Credential]) -> str:
-    """The text without these secrets, and without what stands before the @ of URLs."""
-    for secret in secrets:
+    """Return the text without these secrets, and without what stands before the @ of URLs.
+
+    The longest is hidden first: a shorter one may be its beginning, and would leave the rest of it.
+    """
+    for secret in sorted(secrets, key=attrgetter("length"), reverse=True):
         text = secret.hide(text)
     return _USERS.sub(HIDDEN, text) if "://" in text else text
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+from collections.abc import Sequence
+from itertools import permutations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.target.credentials import SHORTEST_SECRET, Credential, cleaned
+from bench.target.credentials import SHORTEST_SECRET, Credential, cleaned, hidden
 
 SECRET = "s3cr3t"
 
@@ -67,6 +69,13 @@ HIDDEN = {
 @pytest.mark.parametrize(("secret", "said", "shown"), HIDDEN.values(), ids=HIDDEN)
 def test_a_secret_is_hidden_in_what_others_say(secret: str, said: str, shown: str) -> None:
     assert Credential("api-key", secret).hide(said) == shown
+
+
+@pytest.mark.parametrize("secrets", list(permutations(["sk-12345678", "sk-12345678-and-more"])))
+def test_a_secret_that_begins_with_another_one_is_hidden_as_a_whole(secrets: Sequence[str]) -> None:
+    credentials = [Credential("api-key", secret) for secret in secrets]
+
+    assert hidden("no such key: sk-12345678-and-more!", credentials) == "no such key: ***!"
 
 
 @pytest.mark.parametrize("text", ["k\ney", "k ey", "k\x00ey", "k\x7fey", "kéy", "k\udc80ey", "k\r\nX-Evil: 1"])
