@@ -106,7 +106,10 @@ LATE_SHARE = 10
 
 
 class Listener(Protocol):
-    """Hears what happens in a session while it goes on; what inherits it need not hear everything."""
+    """Callbacks of a session. A class that inherits them overrides those that it needs.
+
+    mypy takes a method without a statement for an abstract one: hence the `return`s.
+    """
 
     def received(self, events: Sequence[Event], message: Received, handled_ns: int) -> None:
         """A message was handled, and the events in it."""

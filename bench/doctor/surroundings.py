@@ -245,7 +245,7 @@ def secured(target: Target, limits: Limits) -> Iterator[Finding]:
 
 
 def _days_left(certificate: x509.Certificate) -> float:
-    """Negative where it has ended."""
+    """Return the days until a certificate ends, negative if it has ended."""
     return (certificate.not_valid_after_utc.timestamp() - utc_ns() / NS_PER_S) / DAY_S
 
 
@@ -263,7 +263,7 @@ def _described(certificate: x509.Certificate) -> str:
 
 
 def _insecure(target: Target, limits: Limits, error: ConnectError) -> Finding:
-    """Where the error names its remedy, that is the one. The certificate of a server that is not trusted is shown."""
+    """Report a failed connection, with the error's own remedy if it has one, and a certificate that is not trusted."""
     problem, _, remedy = error.detail.partition("; ")
     shown = ""
     if error.outcome == "connect_failed:tls":

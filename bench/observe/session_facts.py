@@ -61,7 +61,7 @@ class ConversationLength:
         self._tokens = None
 
     def answered(self, usage: Usage, *, instructed: bool) -> bool:
-        """Return whether the service shortened the conversation since the response before, by the tokens of this one.
+        """Return whether this response has fewer tokens of input than the one before: the service truncated.
 
         `instructed`: it had instructions of its own in the place of the session's.
         """

@@ -43,7 +43,7 @@ class WorkerSlot:
         return number * self.workers + self.worker
 
     def share(self, sessions: int) -> int:
-        """This worker's part of so many sessions."""
+        """Return how many of these sessions are this worker's."""
         return sessions // self.workers + (self.worker % self.workers < sessions % self.workers)
 
 

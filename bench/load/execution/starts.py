@@ -1,7 +1,7 @@
 """Says when a pair of sessions starts: once a call for it has arrived, where calls do, and as all pacers let it.
 
 Calls that arrive are handed to idle users, each at its instant; a call that finds none is blocked. A user takes no
-other call until its sessions are over. Nobody queues: the line is busy (a loss system, Erlang 1917).
+other call until its sessions are over. Calls do not queue: the line is busy (a loss system, Erlang 1917).
 """
 
 from __future__ import annotations
@@ -157,9 +157,9 @@ class CallLine:
             self._arrived(False)
 
     def expect_users(self, count: int) -> None:
-        """Block calls that find nobody idle once so many users have come, also those that wait since before.
+        """Block calls that find no idle user, and those that wait already, once this many users have come.
 
-        Until then none is: a user who was made and has not run yet, on a busy machine, is a slot that is free.
+        Before that no call is blocked: a user who was made but has not run yet, on a busy machine, is a free slot.
         """
         self._users = count
         self._block_early()

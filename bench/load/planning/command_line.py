@@ -35,7 +35,7 @@ def run_words(words: Sequence[str], free: Collection[int]) -> RunWords:
     """Read a command line. `free`: the places of the words that are no options and no values of options.
 
     A free word that looks like no file, and is none, is left to Locust: it may be the name of a class of users.
-    Raises UsageError where no file is named, or one that cannot be played.
+    Raises UsageError if no file is named, or one cannot be run.
     """
     for word in words:
         if word == "--locustfile" or word.startswith(("--locustfile=", "-f")):

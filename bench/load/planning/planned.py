@@ -294,7 +294,7 @@ def session_s(scripts: Iterable[Script]) -> float:
 
 
 def per_minute_of(targets: Sequence[Target], connect_rate: float | None) -> list[float | None]:
-    """Connections that each arm may start in a minute, None for no limit; arms of one deployment share its quota."""
+    """Return how many connections an arm may start in a minute, None for no limit; arms share a deployment's quota."""
     deployments = [(target.host, target.port, target.model) for target in targets]
     sharing = Counter(deployments)
     rates = [target.connects_per_min if connect_rate is None else connect_rate for target in targets]

@@ -93,7 +93,7 @@ def plays_of_arms(scripts: Scripts, targets: Iterable[Target]) -> dict[str, Play
 def prepared_plays(
     scripts: Scripts, dialect: Dialect, session: Mapping[str, Any] = NO_SETTINGS, source: str = ""
 ) -> Plays:
-    """Prepare every script's messages. `session`: settings in their stead, given in `source`. Raises UsageError."""
+    """Prepare every script's messages. `session`, given in `source`, replaces their settings. Raises UsageError."""
     prepared: dict[str, Repertoire] = {}
     for (user, _), script in scripts.items():
         if script.name not in prepared:

@@ -83,7 +83,7 @@ class LoadCourse:
 
 
 def rate_per_s(text: str) -> float | None:
-    """The calls a second of a rate, as of RATES; None where the text is none, or exceeds MOST_PER_S."""
+    """Return the calls a second of a rate, as in RATES; None if the text is no rate, or more than MOST_PER_S."""
     match = re.fullmatch(RATE, text.strip(), re.ASCII)
     per_s = float(match[1]) / PER_S[match[2]] if match else -1.0
     return per_s if 0 <= per_s <= MOST_PER_S else None

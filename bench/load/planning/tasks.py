@@ -73,7 +73,7 @@ def tasks_of(user_class: Any) -> list[SessionTask]:
 
 
 def script_path(user_class: type, task: SessionTask, path: Path) -> Path:
-    """Where a script is: seen from the file of the class that defines the task."""
+    """Return the path of a script, relative to the file of the class that defines the task."""
     owners = [base for base in user_class.__mro__ if task in getattr(base, "declared_tasks", ())]
     return (Path(inspect.getfile(owners[-1])).parent / path).resolve()
 
