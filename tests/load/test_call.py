@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.errors import ConnectError
 from bench.load.execution.call import Call
 from bench.load.execution.sessions import RunListener
 from bench.observe.inputs import SessionStart
@@ -432,6 +433,23 @@ def test_a_call_whose_session_the_service_has_ended_waits_for_its_place(tmp_path
     first, second = stand.rows("sessions")
     assert (first["outcome"], second["outcome"]) == ("renewed", "ok")
     assert begins_ns(second) - begins_ns(first) >= INTERVAL_NS
+
+
+def test_a_call_whose_next_session_is_refused_ends_without_a_fault_of_ours(tmp_path: Path) -> None:
+    refused = ConnectError("connect_failed:403", "not today")
+    dialer = FakeDialer()
+
+    def answer() -> Service:
+        dialer.refuses = refused  # whatever connects next
+        return Service()
+
+    dialer.service = answer
+    text = "renew_after: 0.001\nsteps:\n  - text: One\n  - text: Two\n"
+    stand = Stand(tmp_path, text=text, dialers={"here": dialer})
+    stand.play()
+
+    assert [row["outcome"] for row in stand.rows("sessions")] == ["ok", "connect_failed:403"]
+    assert [type(failure) for failure in stand.failures] == [ConnectError]
 
 
 def test_a_task_in_python_asks_after_turns_of_a_session_that_was_renewed(tmp_path: Path) -> None:

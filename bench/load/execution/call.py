@@ -107,7 +107,8 @@ class Call:
             if not self.connect():
                 return None
             word = self._play_steps() if self.open() else None
-            self._connected.close()
+            if self._session is not None:  # None if the session that was to take its place did not connect
+                self._session.close()
         except Cut as cut:
             self._abandon(cut)
             return None
