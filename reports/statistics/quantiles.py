@@ -31,13 +31,15 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 from scipy.special import betaincinv, ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from bench.errors import UsageError
 from bench.metrics import BEYOND, sessions_to_publish
+from reports.records import Count, Positive, Record, Rounded, about
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.lengths import differ_by_length
 from reports.statistics.unseen import lower_share, upper_share
@@ -86,31 +88,32 @@ class Sample:
         return self.succeeded.size / self.planned if self.planned else math.nan
 
 
-@dataclass(frozen=True)
-class QuantileEstimate:
-    """A quantile with its interval, in the unit of the metric; NaN where the sample is empty, ±inf for open ends."""
+class QuantileEstimate(Record, frozen=True):
+    """A quantile with its interval, in the unit of the metric: what is computed is what pages print and JSON holds.
+
+    `value` is +inf if the quantile lies among failed turns, NaN if the sample is empty; `low` is −inf and `high` +inf
+    if the interval has no end on that side. JSON has null for all of them: `in_failures` and `status` say why.
+    """
 
     p: float
-    value: float
-    low: float
-    high: float
-    deff: float
-    status: Status
-    """"unbounded": published, with an interval that has no end on one side"""
-    required: int
-    """sessions of "too_few_sessions" and (to close it) "unbounded", turns of "too_few_turns"; 0 where it lacks none"""
-    sessions: int = 0
-    """those with a value"""
+    value: Rounded
+    low: Rounded
+    high: Rounded
+    deff: Annotated[Rounded, about("design effect")]
+    status: Annotated[Status, about("unbounded: printed, with an interval that has no end above or below")]
+    required: Annotated[Positive, about("sessions of too_few_sessions and unbounded, turns of too_few_turns")]
+    sessions: Annotated[Count, about("those with a value")] = 0
+    effective_sessions: Annotated[Rounded, about("these as Kish counts them")] = 0.0
+    by_length: Annotated[bool, about("long sessions differ from short ones, and few have many of the turns")] = False
+    in_failures: Annotated[bool, about("the quantile is infinite, because it lies among failed turns")] = False
+    reported: Annotated[bool, about("may be compared: it has an interval with two ends")] = False
+    successes: Annotated[Rounded, about("the same quantile of successful turns alone")] = math.nan
 
-    effective_sessions: float = 0.0
-    """these as Kish counts them"""
-
-    by_length: bool = False
-    """long sessions differ from short ones, and few have many of the turns (`reports.statistics.lengths`)"""
-
-    @property
-    def reported(self) -> bool:
-        return self.status == "reported"
+    def published(self) -> QuantileEstimate:
+        """Return the same without the numbers that may not be printed; infinity may be."""
+        if self.bounded:
+            return self
+        return replace(self, value=self.value if self.in_failures else math.nan, low=math.nan, high=math.nan)
 
     @property
     def bounded(self) -> bool:
@@ -191,14 +194,16 @@ def quantiles(
         ends = [
             (min(low, lower), max(high, upper)) for (low, high), lower, upper in zip(ends, first, most, strict=True)
         ]
-    found = []
+    found, succeeded = [], sample.succeeded
     for p, deff, (low, high), turns in zip(ps, deffs, ends, needs, strict=True):
-        status = _status(
-            sample, p, (low, high), turns, clusters, sessions_to_publish(p, sample.n, clusters, effective_sessions)
-        )
+        needed = sessions_to_publish(p, sample.n, clusters, effective_sessions)
+        value, (status, required) = quantile(sample.values, p), _status(sample, p, (low, high), turns, clusters, needed)
         found.append(
             QuantileEstimate(
-                p, quantile(sample.values, p), low, high, deff, *status, clusters, effective_sessions, by_length
+                *(p, value, low, high, deff, status, required, clusters, effective_sessions, by_length),
+                in_failures=value == math.inf,
+                reported=status == "reported",
+                successes=quantile(succeeded, p),
             )
         )
     return found

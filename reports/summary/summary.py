@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import pandas as pd
+from msgspec.structs import asdict
 
 from bench.run.measured import CARRIED
 from bench.units import NS_PER_S
 from reports.question import Stratum
+from reports.records import Count, about
 from reports.runs import SESSION_METRICS, TURN_METRICS, RunFrames, called, labels_of
 from reports.samples import ANSWER_HEARD, HEARD, Samples, sampled, samples_of
 from reports.statistics.counting import distinct
@@ -48,7 +50,6 @@ from reports.summary.figures import (
     turn_counts,
     turn_figures,
     turn_rates,
-    with_mark,
 )
 from reports.summary.groups import Apart, Waits, waits_by
 from reports.summary.load import Arriving, Quota, arriving_of, quota_of
@@ -81,35 +82,28 @@ DRAWN = ("ttfa", "ttft", HEARD, "response_total", "transcript_total")
 CONNECTING = tuple(metric.name for metric in SESSION_METRICS if metric.scope == "session")
 
 
-@dataclass(frozen=True)
-class CallerWait:
-    """What a caller of one target waits for, by a metric that counts from one instant."""
+class CallerWait(Figures, frozen=True, kw_only=True):
+    """What a caller of one target waits for, by a metric that is measured from one instant: turns and values."""
 
-    turns: int
-    sessions: int
-    failed: int
-    lost: int
-    """wanted and never begun"""
-    wanted: int
-    """begun or lost, without those that the end of the run cut"""
-    figures: Figures
+    turns: Count
+    sessions: Count
+    turns_failed: Count
+    turns_not_started: Annotated[Count, about("planned turns that did not start")]
+    turns_planned: Annotated[Count, about("those that started or should have, without unfinished ones")]
 
     @property
     def unmet(self) -> int:
-        """Failed turns and lost ones."""
-        return self.failed + self.lost
-
-    @property
-    def target(self) -> str:
-        return self.figures.target
+        """Turns that failed or did not start."""
+        return self.turns_failed + self.turns_not_started
 
     @property
     def label(self) -> str:
-        return self.figures.title
+        return self.title
 
     @property
-    def stratum(self) -> Stratum:
-        return self.figures.stratum
+    def figures(self) -> Figures:
+        """The metric."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -206,8 +200,8 @@ class Summary:
             main = name in self.mains.values()
             one = self.samples[name] if main or name in DRAWN else sampled(self.turns, name, self.mains)
             pools = tuple(replace(pool, steps=pool.steps & one.applies[pool.target]) for pool in one.pools())
-            figures = turn_figures(one) if main or one.applies.any() else ()
-            self.told[name] = TurnMetric(pools, tuple(with_mark(self.run, each) for each in figures))
+            figures = turn_figures(one, self.run.inexact) if main or one.applies.any() else ()
+            self.told[name] = TurnMetric(pools, tuple(figures))
         return self.told[name]
 
     @cached_property
@@ -246,7 +240,17 @@ class Summary:
     def greeted(self) -> tuple[CallerWait, ...]:
         """By greeting, where services speak first; a call is a turn here."""
         greetings = [figures for figures in self.connecting if figures.metric == GREETING]
-        return tuple(CallerWait(f.planned, f.planned, f.failed, 0, f.planned, f) for f in greetings)
+        return tuple(
+            CallerWait(
+                **asdict(calls),
+                turns=calls.planned,
+                sessions=calls.planned,
+                turns_failed=calls.failed,
+                turns_not_started=0,
+                turns_planned=calls.planned,
+            )
+            for calls in greetings
+        )
 
     def _beside(self, metric: str) -> Iterable[CallerWait]:
         """By a metric of turns of which it is not the main one, with the steps that have it: typed turns are no part
@@ -273,13 +277,20 @@ class Summary:
         )
         of = label, pool.stratum, ALL
         known = (f for f in self.of_turns(metric).figures if (f.target, f.stratum, f.step) == of)
-        told = next(known, None) or with_mark(self.run, figures(NOTHING, metric, label, pool=pool))
+        told = next(known, None) or figures(NOTHING, metric, label, self.run.inexact, pool=pool)
         played = distinct(turns.session[mine]).size
-        return CallerWait(int(mine.sum()), max(opened, played), failed, lost, ended + lost, told)
+        return CallerWait(
+            **asdict(told),
+            turns=int(mine.sum()),
+            sessions=max(opened, played),
+            turns_failed=failed,
+            turns_not_started=lost,
+            turns_planned=ended + lost,
+        )
 
     @cached_property
     def differences(self) -> tuple[ArmsQuantile, ...]:
-        return tuple(arms_differences(answer.figures for answer in (*self.answers, *self.heard)))
+        return tuple(arms_differences((*self.answers, *self.heard)))
 
     @cached_property
     def spreads(self) -> tuple[tuple[Figures, Spread], ...]:
@@ -296,7 +307,7 @@ class Summary:
     @cached_property
     def slopes(self) -> tuple[Figures, ...]:
         """How the main metrics grow with the conversation, of each stratum and target that tells it."""
-        return tuple(with_mark(self.run, each) for each in slopes(self.samples))
+        return tuple(slopes(self.samples, self.run.inexact))
 
     @cached_property
     def _groups(self) -> tuple[tuple[Waits, ...], tuple[Apart, ...]]:
@@ -378,7 +389,7 @@ class Summary:
 
     @cached_property
     def connecting(self) -> tuple[Figures, ...]:
-        return tuple(with_mark(self.run, each) for each in session_figures(self.sessions, self.targets, CONNECTING))
+        return tuple(session_figures(self.sessions, self.targets, CONNECTING, self.run.inexact))
 
     @cached_property
     def carried(self) -> tuple[Figures, ...]:

@@ -25,12 +25,12 @@ from reports.records import read_document
 from reports.runs import document_of, labels_of
 from reports.sides.workload import conditions_in
 from reports.statistics.changes import variance_of
-from reports.statistics.quantiles import lack
+from reports.statistics.quantiles import QuantileEstimate, lack
 from reports.summary.arms import FAIR, ArmFacts
-from reports.summary.figures import ALL, Counts, TurnRate
+from reports.summary.figures import ALL, Counts, Figures, TurnRate
 from reports.summary.outcomes import limited, most_limited
 from reports.summary.trust import WORDS, RunWord, validity_of
-from reports.text.document import MetricEntry, Quantile, TargetOutcomes
+from reports.text.document import TargetOutcomes
 from reports.wording.validity import over_the_limit, verdict_reason
 
 SHOWN = (0.5, 0.9, 0.95, 0.99)
@@ -113,8 +113,8 @@ class _Summary(msgspec.Struct):
     scenario: str
     targets: list[str]
     outcomes: dict[str, TargetOutcomes]
-    turn_metrics: list[MetricEntry]
-    session_metrics: list[MetricEntry]
+    turn_metrics: list[Figures]
+    session_metrics: list[Figures]
     counts: list[Counts]
     target_settings: list[ArmFacts]
     rates: list[TurnRate]
@@ -187,7 +187,7 @@ def _quantiles(summary: _Summary, target: str) -> dict[FigureKey, dict[float, Ru
     return found
 
 
-def _told(row: MetricEntry, one: Quantile) -> RunFigure:
+def _told(row: Figures, one: QuantileEstimate) -> RunFigure:
     if row.uncertain_because:
         return missing(escape_control(row.uncertain_because), row.n)
     if one.in_failures:
