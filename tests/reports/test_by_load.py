@@ -128,7 +128,7 @@ def test_what_lies_near_together_is_no_notice_however_sure() -> None:
     assert found.low.place == near.place
 
 
-def test_failures_and_refusals_that_come_with_the_load_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failures_and_refusals_that_come_with_the_load_are_told() -> None:
     summary = summary_of(RISING)
     one = by_load(summary)[0]
     none, many = Rate(0, 28, 0.0, 0.0, 0.1), Rate(30, 100, 0.3, 0.2, 0.4)
@@ -137,9 +137,7 @@ def test_failures_and_refusals_that_come_with_the_load_are_told(monkeypatch: pyt
         few, place=Place("36–40", 38, 36, 40), failed=Rate(120, 1000, 0.12, 0.1, 0.14), unopened=many
     )
     found = tuple(apart(replace(one, groups=(few, last))))
-    monkeypatch.setattr(Summary, "apart", found)
-    monkeypatch.setattr(Summary, "waits", (one,))
-    (notice,) = pooled_notices(summary)
+    (notice,) = pooled_notices(replace(summary, apart=found, waits=(one,)))
 
     assert notice.replace("\xa0", " ") == (
         "0.5 % of the turns failed with 1–10 calls in progress and 12 % with 36–40; "

@@ -372,9 +372,7 @@ def told(plan: Plan, *bands: Band, detection: dict[str, Any] | None = None) -> s
     summary = summary_of(
         plan, scripts=[{"name": "voice_turns", "turn_detection": "server_vad", "turn_detection_settings": given}]
     )
-    summary = replace(summary)  # shares no computed value with the summary of other tests
-    summary.__dict__["bands"] = bands
-    return run_headline(summary).replace(NBSP, " ")
+    return run_headline(replace(summary, bands=bands)).replace(NBSP, " ")
 
 
 @pytest.mark.parametrize(
