@@ -189,10 +189,12 @@ def quantiles(
         ]
     if unseen and (by_length or fails_together(sample, of_session)):
         error = (1 - confidence) / 2
-        most = [upper_with_unseen(sample, of_session, p, error) for p in ps]
-        first = [lower_with_unseen(sample, of_session, p, error) if by_length else math.inf for p in ps]
         ends = [
-            (min(low, lower), max(high, upper)) for (low, high), lower, upper in zip(ends, first, most, strict=True)
+            (
+                lower_with_unseen(sample, of_session, p, error, low) if by_length else low,
+                upper_with_unseen(sample, of_session, p, error, high),
+            )
+            for p, (low, high) in zip(ps, ends, strict=True)
         ]
     found, succeeded = [], sample.succeeded
     for p, deff, (low, high), turns in zip(ps, deffs, ends, needs, strict=True):
@@ -215,26 +217,36 @@ def fails_together(sample: Sample, of_session: Integers) -> bool:
     return bool(((failed > 1) & (2 * failed >= of_session)).any())
 
 
-def upper_with_unseen(sample: Sample, of_session: Integers, p: float, error: float) -> float:
-    """Return the upper end of the p-quantile with one session more that was not seen; +inf if there is none."""
+def upper_with_unseen(sample: Sample, of_session: Integers, p: float, error: float, high: float) -> float:
+    """Return the upper end of the p-quantile with one session more that was not seen, at least `high`; +inf if there is
+    none.
+    """
 
     def holds(place: int) -> bool:
         above = np.searchsorted(sample.values, sample.values[place], side="right")
         return upper_share(*_share_from(int(above), sample, of_session), error) <= 1 - p
 
-    first, succeeded = rank(p, sample.n) - 1, sample.succeeded.size
+    succeeded, known = sample.succeeded.size, int(np.searchsorted(sample.values, high))
+    if high == math.inf or holds(known):
+        return high
+    first = max(rank(p, sample.n) - 1, known + 1)
     place = first + bisect_left(range(first, succeeded), True, key=holds)
     return float(sample.values[place]) if place < succeeded else math.inf
 
 
-def lower_with_unseen(sample: Sample, of_session: Integers, p: float, error: float) -> float:
-    """Return the lower end of the p-quantile with one session more that was not seen; −inf if there is none."""
+def lower_with_unseen(sample: Sample, of_session: Integers, p: float, error: float, low: float) -> float:
+    """Return the lower end of the p-quantile with one session more that was not seen, at most `low`; −inf if there is
+    none.
+    """
 
     def fails(place: int) -> bool:
         first = np.searchsorted(sample.values, sample.values[place])
         return lower_share(*_share_from(int(first), sample, of_session), error) < 1 - p
 
-    place = bisect_left(range(rank(p, sample.n)), True, key=fails)
+    known = int(np.searchsorted(sample.values, low))
+    if low == -math.inf or not fails(known):
+        return low
+    place = bisect_left(range(known), True, key=fails)
     return float(sample.values[place - 1]) if place else -math.inf
 
 
