@@ -36,7 +36,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
 from scipy.special import nctdtr, ndtr, ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.arms import Arms, arm_draws
@@ -82,6 +81,9 @@ class Pilot:
 
     def needed(self, distance: float, power: float, level: float = LEVEL) -> tuple[int, int, int]:
         """Sessions in each arm: least, likely, most. `distance`: from the margin to the effect, above 0."""
+        # a tenth of the time of a small run's report, which needs no size
+        from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
+
         beyond = float(brentq(lambda shift: self._found(shift, level) - power, 0, FARTHEST))
         factor = (beyond / distance) ** 2 * self._more
         likely = self.variance * factor
