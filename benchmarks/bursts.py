@@ -11,7 +11,8 @@ from itertools import product
 
 import numpy as np
 
-from reports.gate.by_limit import estimate_rate, judge_limit
+from reports.gate.absolute import judge_limit
+from reports.statistic_types.rate import estimate_rate
 from reports.statistics.arms import Arms
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Inference, Margin, quantile_differences

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from reports.looks.sequence import Schedule, quantiles_seen, run_looks
+from reports.looks.sequence import Schedule, run_looks
+from reports.statistic_types.quantile import quantiles_seen
 from reports.statistics.arms import Arms
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Inference, Margin, quantile_differences

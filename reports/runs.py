@@ -39,7 +39,7 @@ from bench.run.part import parts
 from bench.units import NS_PER_MS, NS_PER_S
 from bench.untrusted.sanitize import SUSPECT, escape_control, excerpt
 from reports.exactness import Inexact, inexact_of
-from reports.question import OF_COLUMNS
+from reports.rate_metrics import OF_COLUMNS
 from reports.records import misfit
 
 TURN_METRICS = tuple(m for m in CATALOGUE.values() if m.scope == "turn")

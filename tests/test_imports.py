@@ -44,9 +44,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "reports": (
         "blocks", "numbers", "records", "statistics",
-        "question", "thresholds", "measurable", "exactness", "frames",
+        "strata", "rate_metrics", "stored", "question", "statistic_types",
+        "thresholds", "measurable", "exactness", "frames",
         "runs", "arguments", "turns", "samples",
-        "export", "summary", "api", "wording", "finding", "finding_rows", "finding_sentences",
+        "export", "summary", "api", "wording", "finding", "finding_rows", "finding_sentences", "finding_entry",
         "page", "text",
         "sides", "sample_size", "looks", "comparisons", "gate", "trends",
     ),

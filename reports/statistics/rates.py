@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import ndtri  # type: ignore[import-untyped, unused-ignore]
+from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.counting import Floats
 from reports.statistics.differences import (
@@ -96,6 +96,12 @@ class Ratio:
         if self.value > 1:
             return self._student(level).low
         return lower_share(self.value, self.square, self.longest, level)
+
+    def reach(self, level: float) -> float:
+        """Return t · SE at a one-sided error; inf of one session, which says nothing of others."""
+        if self.clusters < 2:
+            return math.inf
+        return float(stdtrit(self.effective_sessions - 1, 1 - level)) * math.sqrt(self.variance)
 
     def unseen(self, level: float) -> float:
         """The upper bound of a rate of which as much was measured, and none was seen; 0 of words."""

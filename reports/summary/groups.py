@@ -28,7 +28,6 @@ import pandas as pd
 
 from bench.units import NS_PER_S
 from reports.numbers import NBSP, count_step, three
-from reports.question import Stratum
 from reports.runs import RunFrames, hosts_of, sequence
 from reports.samples import Sampled, Samples
 from reports.statistics.counting import (
@@ -44,6 +43,7 @@ from reports.statistics.counting import (
     split,
 )
 from reports.statistics.quantiles import CONFIDENCE, NOTHING, QuantileEstimate, quantiles
+from reports.strata import Stratum
 from reports.summary.figures import Rate, rate_of
 from reports.turns import FAILED, UNFINISHED, Flags, Pool, Turns, measured_sessions
 

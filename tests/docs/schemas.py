@@ -19,7 +19,6 @@ from bench.run.replay import AnyLine
 from bench.simulator.agent_behaviour import WIRES
 from bench.simulator.truth import SCHEMA as TRUTH_VERSION
 from reports.comparisons.outputs import CompareDocument
-from reports.gate.baselines import Baseline
 from reports.gate.outputs import CheckDocument
 from reports.looks.decision import DecisionDocument
 from reports.records import (
@@ -38,6 +37,7 @@ from reports.records import (
     schema_of,
 )
 from reports.sample_size import SizeDocument
+from reports.stored import Baseline
 from reports.text.document import SummaryDocument
 from reports.trends.outputs import TrendDocument
 from rtbench.capacity.search import Capacity

@@ -9,17 +9,21 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from reports.comparisons.comparison import Comparison, Method
-from reports.finding import Arm, Finding
+from reports.finding import Finding
 from reports.looks.decision import Decision
 from reports.looks.plan import DecisionPlan
-from reports.looks.sequence import End, GateResult, InterimStatistic, Look, LookCourse, by_se
-from reports.question import Kind, Question
+from reports.looks.sequence import End, GateResult, Look, LookCourse
+from reports.question import Question
 from reports.sides.fairness import FairnessCheck
 from reports.sides.side import Side, sides_of
+from reports.statistic_types.mean import Mean
+from reports.statistic_types.quantile import Quantile
+from reports.statistic_types.rate import Rate
 from reports.statistics.differences import Difference, Margin, estimated
-from reports.statistics.verdicts import FAILED_SHARE, NOT_AFTER_HOLM, Reason, Verdict, Word, too_few
+from reports.statistics.interim import InterimStatistic, by_se
+from reports.statistics.target_counts import TargetCounts
+from reports.statistics.verdicts import IN_FAILURES, NOT_AFTER_HOLM, Reason, Verdict, Word, too_few
 from reports.wording.validity import Cause
-from reports.wording.verdicts import scale_of
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
@@ -51,10 +55,10 @@ def finding(
 ) -> Finding:
     """The answer to a question about a quantile, or without `p` about a rate, or the mean of a metric."""
     rate = difference is not None and difference.scale == "points"
-    kind: Kind = "rate" if rate else "mean" if p is None else "quantile"
+    statistic = Rate() if rate else Mean() if p is None else Quantile(p)
     accepted = margin or (Margin(points=0.01) if rate else Margin(0.2))
-    question = Question(metric, kind, accepted, p, primary, **asked)
-    arms = Arm(2000, 200, 22), Arm(2000, 200, 11)
+    question = Question(metric, statistic, accepted, primary, **asked)
+    arms = TargetCounts(2000, 200, 22), TargetCounts(2000, 200, 11)
     verdict = Verdict(word, reason, False, more)
     return Finding(question, candidate, difference, verdict, arms, baseline="direct", unit="pair")
 
@@ -71,7 +75,7 @@ def findings(candidate: str = "gateway") -> tuple[Finding, ...]:
         ("ttfa", 0.99, "inconclusive", ratio(1180, 6330, 0.5, 30), {"reason": few}),
         ("response_total", 0.5, "inconclusive", ratio(2520, 3480, 1.21, 1.49), {"reason": NOT_AFTER_HOLM}),
         ("connect_total", 0.5, "improved", ratio(324, 243, 0.71, 0.79), {}),
-        ("input_transcript", 0.95, "inconclusive", endless, {"reason": FAILED_SHARE}),
+        ("input_transcript", 0.95, "inconclusive", endless, {"reason": IN_FAILURES}),
         ("audio_speed", None, "not_regressed", ratio(3.1, 3.0, 0.95, 1.02), {}),
         ("session_ready", 0.5, "inconclusive", None, {"reason": too_few("session", 20, (8, 8))}),
     ]
@@ -112,8 +116,8 @@ def comparison(*candidates: str, checks: tuple[FairnessCheck, ...] = CHECKS, **c
 
 LOOKS = (50, 100, 150, 200, 250)
 GATES = (
-    Question("ttfa", "quantile", Margin(0.2), 0.95, primary=True),
-    Question("failure_rate", "rate", Margin(points=0.01), primary=True),
+    Question("ttfa", Quantile(0.95), Margin(0.2), primary=True),
+    Question("failure_rate", Rate(), Margin(points=0.01), primary=True),
 )
 RULINGS = (
     GateResult("regressed", None, 2, math.log(1.47), math.log(1.21), math.log(1.7), math.log(1.45)),
@@ -149,8 +153,11 @@ def _found(gate: Question, ruling: GateResult) -> Finding:
     """The finding of an interim analysis, of a baseline of 1.6 s, or of 1 % of the turns."""
     base = 0.01 if gate.kind == "rate" else 1600.0
     candidate = base + ruling.d if gate.kind == "rate" else base * math.exp(ruling.d)
-    difference = estimated(scale_of(gate), base, candidate, ruling.d, ruling.low, ruling.high)
-    arms, verdict = (Arm(2000, 200, 22), Arm(2000, 200, 11)), Verdict(ruling.word, ruling.reason, ruling.provisional)
+    difference = estimated(gate.scale, base, candidate, ruling.d, ruling.low, ruling.high)
+    arms, verdict = (
+        (TargetCounts(2000, 200, 22), TargetCounts(2000, 200, 11)),
+        Verdict(ruling.word, ruling.reason, ruling.provisional),
+    )
     return Finding(
         gate, "gateway", difference, verdict, arms, look=ruling.look + 1, baseline="direct", unit="pair", peers=True
     )

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.on_the_margin import failing
-from reports.gate.by_limit import estimate_rate
+from reports.statistic_types.rate import estimate_rate
 from reports.statistics.differences import Inference, Margin, StandardError
 from reports.statistics.quantiles import fails_together, kish, quantiles, sample, upper_with_unseen
 from reports.statistics.rates import (

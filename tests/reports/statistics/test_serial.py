@@ -10,7 +10,8 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.gate.by_limit import estimate_quantile, judge_limit
+from reports.gate.absolute import judge_limit
+from reports.statistic_types.quantile import estimate_quantile
 from reports.statistics.arms import Arms
 from reports.statistics.by_session import with_equal_weights
 from reports.statistics.counting import Floats, Integers, ranks
@@ -289,5 +290,5 @@ def test_a_threshold_on_it_states_the_quantile_with_equal_weights() -> None:
     figure = estimate_quantile(one, 0.95, 400)
 
     assert judge_limit(figure, "<", figure.value * 1.5)[0] == "inconclusive"
-    assert figure.by_session == with_equal_weights(one.values, one.sessions, 0.95, 0.9)
+    assert figure.by_session == with_equal_weights(one.values, one.sessions, 0.95, 0.95)
     assert estimate_quantile(sampled(np.full(400, 10), 0.6), 0.95, 400).by_session is None

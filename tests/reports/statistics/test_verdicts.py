@@ -23,7 +23,7 @@ from reports.statistics.baselines import (
 from reports.statistics.differences import Better, Difference, Inference, Margin, at_twice_the_spread
 from reports.statistics.rates import Ratio
 from reports.statistics.verdicts import (
-    FAILED_SHARE,
+    IN_FAILURES,
     NOT_AFTER_HOLM,
     Reason,
     Verdict,
@@ -151,12 +151,12 @@ def test_a_quantile_among_the_failed_turns_of_both_arms_decides_nothing() -> Non
 
     assert both_infinite(both)
     assert not both_infinite(build_difference(candidate=math.inf))
-    assert judge(both) == [Verdict("inconclusive", FAILED_SHARE)]
+    assert judge(both) == [Verdict("inconclusive", IN_FAILURES)]
 
 
 def test_a_figure_that_an_arm_lacks_is_inconclusive_never_green() -> None:
-    assert judge(None) == [Verdict("inconclusive", Reason("no figure"))]
-    assert judge(None, floor=FAILED_SHARE) == [Verdict("inconclusive", FAILED_SHARE)]
+    assert judge(None) == [Verdict("inconclusive", Reason("no_value"))]
+    assert judge(None, floor=IN_FAILURES) == [Verdict("inconclusive", IN_FAILURES)]
 
 
 def said_of(*counts: Any, **arms: Any) -> str:

@@ -17,9 +17,9 @@ from bench.errors import UsageError
 from bench.run.document import SCHEMA_VERSION
 from reports import runs
 from reports.gate import baselines
-from reports.question import NO_STRATUM
 from reports.sides.side import Side, targets_of
 from reports.sides.workload import conditions_of
+from reports.strata import NO_STRATUM
 from reports.trends.entry import SHOWN, FigureKey, entries_of, entry_of, stored_in
 from reports.trends.trend import trend_of
 from rtbench.cli.verdicts import trend

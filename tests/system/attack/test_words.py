@@ -20,9 +20,9 @@ from bench.run import folder as files
 from bench.run.document import RunDocument
 from bench.run.part import FACTS
 from bench.run.spool import path_of
-from reports.gate.baselines import Baseline
 from reports.records import misfit
 from reports.runs import RUN
+from reports.stored import Baseline
 from reports.trends.entry import _Summary as Summary
 from tests.attack.hostile_files import places, with_value
 from tests.examples import some
