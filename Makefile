@@ -54,12 +54,12 @@ format: .venv/dev ## put the code in shape
 
 site: export NO_MKDOCS_2_WARNING = 1
 site: .venv/dev ## the documents as a site with a search, in build/site; a broken link fails
-	$(BIN)/mkdocs build --strict
+	$(BIN)/python -m mkdocs build --strict
 
 picture: .venv/dev ## the picture of a report in the README; needs Chromium
 	$(BIN)/python -m tests.system.browser.picture
 
-schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors, and of every JSON that the tool writes; the tables of docs/simulator.md and bench/simulator/README.md, the options of docs/options.md; the columns of docs/run-folder.md, the instants of docs/metrics.md; the project's own addresses, from pyproject.toml; LICENCES.md
+schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors, and of every JSON that the tool writes (reports/schemas, which git ignores); the tables of docs/simulator.md and bench/simulator/README.md, the options of docs/options.md; the columns of docs/run-folder.md, the instants of docs/metrics.md; the project's own addresses, from pyproject.toml; LICENCES.md
 	$(BIN)/python -m bench.plan.script > scenarios/scripts/script.schema.json
 	$(BIN)/python -m bench.target.target_settings > scenarios/targets.schema.json
 	$(BIN)/python -m tests.docs.schemas
@@ -82,7 +82,8 @@ benchmark: .venv/dev ## measure the numbers that the documents quote (no test; a
 benchmark-statistics: .venv/dev ## how often verdicts are wrong, on simulated data (half an hour)
 	$(BIN)/python -m benchmarks statistics sequential
 
-dist: .venv/dev ## the wheel and the sdist, in dist
+dist: .venv/dev ## the wheel and the sdist, in dist, with the JSON Schemas
+	$(BIN)/python -m tests.docs.schemas
 	$(BIN)/python -m build
 
 sbom: .venv/dev ## a bill of materials of all that is installed with the package, in dist/sbom.cdx.json (CycloneDX)
