@@ -166,16 +166,12 @@ def _profile(path: Path | None, like: str | None, step: str | None) -> Profile:
         return load_profile(path) if path else default_profile()
     if path is not None:
         raise UsageError("give --profile or --from-run, not both")
-    from reports.export import likeness
     from reports.runs import load_frames
     from reports.sides.side import parted
+    from rtbench.simulator_profile import simulator_profile
 
     folder, target = parted(like)
-    settings = likeness(load_frames(folder), target, step)
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / f"like {folder.name}.yaml"
-        path.write_text(json.dumps(settings), encoding="utf-8")  # which is YAML, too
-        return load_profile(path)
+    return simulator_profile(load_frames(folder), target, step)
 
 
 def _reject_impossible(profile: Profile, tls: bool, tokens: TokenIssuer | None, workers: int) -> None:
