@@ -26,21 +26,27 @@ test-all: test test-system ## both: all that a change must hold
 test-release: .venv/dev ## the wheel installed by pip and by uv in an empty folder, and what a new user does there (from the package index)
 	$(BIN)/python -m pytest -q -n 4 tests/release
 
-coverage: .venv/dev ## how much of the pure core, and of plans, runs and summaries, their own tests take, branches counted; below a floor it fails
+coverage: .venv/dev ## how much of the pure core, and of plans, runs, summaries and verdicts, their own tests take, branches counted; below a floor it fails
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q -n $(WORKERS) --dist worksteal $(PURE) $(READ)
+	$(BIN)/coverage run -m pytest -q -n $(WORKERS) --dist worksteal $(PURE) $(READ) $(JUDGED)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --include 'bench/observe/*,bench/protocol/*,bench/transport/*,reports/statistics/*'
 	$(BIN)/coverage report --include 'bench/plan/*' --fail-under 98
 	$(BIN)/coverage report --include 'bench/run/*' --fail-under 97.1
 	$(BIN)/coverage report --include 'bench/load/planning/*' --fail-under 97.2
 	$(BIN)/coverage report --include 'reports/summary/*' --fail-under 95
+	$(BIN)/coverage report --include 'reports/sides/*' --fail-under 98
+	$(BIN)/coverage report --include 'reports/comparisons/*' --fail-under 97
+	$(BIN)/coverage report --include 'reports/gate/*' --fail-under 96
+	$(BIN)/coverage report --include 'reports/looks/*' --fail-under 93.5
 
 PURE := tests/observe tests/protocol tests/transport tests/system/transport tests/reports/statistics tests/reports/test_statistics.py \
 	tests/test_session.py tests/test_session_vad.py \
 	tests/test_conversations.py tests/test_talking.py tests/test_long_calls.py tests/test_third_dialect.py \
 	tests/reports/test_rates.py
 READ := tests/plan tests/run tests/system/run tests/load $(patsubst %,tests/reports/test_%.py,arms by_load costs frames lost spoken summary terminal)
+JUDGED := $(patsubst %,tests/reports/%,gate comparisons looks test_api.py test_commands_alike.py test_exactness.py) \
+	tests/system/load/test_decision.py
 
 lint: .venv/dev ## style, types, spelling
 	$(BIN)/ruff check .
