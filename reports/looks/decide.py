@@ -56,7 +56,7 @@ from reports.sides.side import (
 )
 from reports.statistics.arms import Arms
 from reports.statistics.counting import Integers
-from reports.statistics.differences import estimated
+from reports.statistics.differences import Difference
 from reports.statistics.quantiles import quantile
 from reports.statistics.resample import seed_of
 from reports.statistics.serial import EARLY, FOUND
@@ -140,7 +140,7 @@ def _findings(
             Finding(
                 gate,
                 targets[1],
-                estimated(scale_of(gate), base, candidate, ruling.d, ruling.low, ruling.high) if there else None,
+                Difference(scale_of(gate), base, candidate, ruling.d, ruling.low, ruling.high) if there else None,
                 Verdict(ruling.word, ruling.reason, ruling.provisional),
                 (base_arm, candidate_arm),
                 look=ruling.look + 1 if ruling.look >= 0 else None,
