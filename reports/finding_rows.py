@@ -239,7 +239,7 @@ def few_cell(finding: Finding) -> str:
 def is_after_holm(finding: Finding) -> bool:
     """Whether the bar lies beyond the margin and the verdict is inconclusive all the same."""
     difference, verdict = finding.difference, finding.verdict
-    return bool(difference and difference.worse_low > 0 and verdict.reason == NOT_AFTER_HOLM)
+    return bool(difference and difference.worse.low > 0 and verdict.reason == NOT_AFTER_HOLM)
 
 
 def definition(metric: str) -> str:

@@ -249,7 +249,7 @@ def _reach(finding: Finding) -> float:
     found, margin = finding.difference, finding.question.margin
     if found is None:
         return math.inf
-    bound = {"regressed": found.worse_low, "improved": found.better_low}.get(finding.verdict.word, found.worse_high)
+    bound = {"regressed": found.worse.low, "improved": found.better.low}.get(finding.verdict.word, found.worse.high)
     if finding.look is not None:
         bound = found.d if is_lower(finding.question) else -found.d
     accepted = {"points": margin.points, "slope": margin.plus, "ratio": math.log1p(margin.ratio)}[found.scale]

@@ -51,7 +51,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "page", "text",
         "sides", "sample_size", "looks", "comparisons", "gate", "trends",
     ),
-    "rtbench": ("locust_run", "load_search", "calibrate", "capacity", "cli"),
+    "rtbench": ("locust_run", "load_search", "simulator_profile", "calibrate", "capacity", "cli"),
 }  # fmt: skip
 """The modules of each package from the lowest layer up: a module imports only from its own layer and those before."""
 

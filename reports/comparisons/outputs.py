@@ -1,6 +1,6 @@
 """A comparison as JSON, as a terminal has it, and its files.
 
-compare.json is versioned, see compare.schema.json; what does not exist is null.
+compare.json is versioned; what does not exist is null.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ from reports.sides.side import (
     known_targets,
 )
 from reports.statistics.counting import Integers
-from reports.statistics.differences import estimated
+from reports.statistics.differences import Difference
 from reports.statistics.interim import InterimStatistic, untestable
 from reports.statistics.resample import seed_of
 from reports.statistics.serial import EARLY, FOUND
@@ -127,7 +127,7 @@ def _findings(
             Finding(
                 gate,
                 targets[1],
-                estimated(gate.scale, base, candidate, ruling.d, ruling.low, ruling.high) if there else None,
+                Difference(gate.scale, base, candidate, ruling.d, ruling.low, ruling.high) if there else None,
                 Verdict(ruling.word, ruling.reason, ruling.provisional),
                 (base_counts, counts),
                 look=ruling.look + 1 if ruling.look >= 0 else None,

@@ -188,8 +188,7 @@ def log_difference(
     interval, bad, good = (student(value, error.se, error.df, level) for value in (d, apart, good_by))
     more = None if settled(bad) else more_sessions(apart, error, level)
     return Difference(
-        "ratio", *values, d, interval.low, interval.high, error.se, error.df,
-        bad.low, bad.high, good.low, bad.p, good.p, level, more, good.high, error.assumed,
+        "ratio", *values, d, interval.low, interval.high, error.se, error.df, bad, good, level, more, error.assumed,
     )  # fmt: skip
 
 
@@ -261,8 +260,7 @@ def points_difference(
     elif not settled(bad):
         more = _more_to_pass((base, cand), error, margin, level)
     return Difference(
-        "points", base.value, cand.value, d, simple.low, high, se, df,
-        bad.low, bad.high, good.low, bad.p, good.p, level, more, good.high, error.assumed,
+        "points", base.value, cand.value, d, simple.low, high, se, df, bad, good, level, more, error.assumed,
     )  # fmt: skip
 
 

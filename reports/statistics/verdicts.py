@@ -163,8 +163,8 @@ def verdicts(
         if found is not None and gate and not floor
     ]
     of_tested = [found for index in tested if (found := differences[index]) is not None]
-    worse = dict(zip(tested, holm([found.p_worse for found in of_tested], level), strict=True))
-    better = dict(zip(tested, holm([found.p_better for found in of_tested], level), strict=True))
+    worse = dict(zip(tested, holm([found.worse.p for found in of_tested], level), strict=True))
+    better = dict(zip(tested, holm([found.better.p for found in of_tested], level), strict=True))
     judged = [
         _verdict(found, floor, worse.get(index, True), better.get(index, True))
         for index, (found, floor) in enumerate(zip(differences, floors, strict=True))
@@ -189,10 +189,10 @@ def _verdict(found: Difference | None, floor: Reason | None, worse: bool, better
         return Verdict("inconclusive", floor)
     if both_infinite(found):
         return Verdict("inconclusive", IN_FAILURES)
-    if found.worse_low > 0:
+    if found.worse.low > 0:
         return Verdict("regressed") if worse else Verdict("inconclusive", NOT_AFTER_HOLM)
-    if found.better_low > 0 and better:
+    if found.better.low > 0 and better:
         return Verdict("improved")
-    if found.worse_high < 0:
-        return Verdict("equivalent" if found.better_high < 0 else "not_regressed")
+    if found.worse.high < 0:
+        return Verdict("equivalent" if found.better.high < 0 else "not_regressed")
     return Verdict("inconclusive", more_sessions=found.more_sessions)

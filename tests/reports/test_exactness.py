@@ -38,7 +38,7 @@ from reports.sides.side import sides_of
 from reports.statistic_types.mean import Mean
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
-from reports.statistics.differences import Margin, estimated
+from reports.statistics.differences import Difference, Margin
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.verdicts import Verdict
 from reports.strata import Stratum
@@ -337,7 +337,7 @@ def test_a_rate_reads_the_same_wherever_it_is_told() -> None:
 
 
 def _alike(question: Question, values: tuple[float, float], d: list[float], apart: str, ends: str, margin: str) -> None:
-    difference = estimated(question.scale, *values, *d)
+    difference = Difference(question.scale, *values, d[0], d[1], d[2])
     finding = Finding(question, "new", difference, Verdict("not_regressed"), UNUSABLE_ENOUGH)
     compared, item = row(finding, 1), compared_result("as written", finding)
 
@@ -380,8 +380,8 @@ def test_a_metric_that_does_not_begin_with_the_response_is_of_turns_that_do() ->
 
 
 def test_nothing_left_of_a_wait_is_no_timeout() -> None:
-    gone = estimated("ratio", 120.0, 0.0, -math.inf, -math.inf, -math.inf)
-    ended = estimated("ratio", math.inf, 300.0, -math.inf, -math.inf, -math.inf)
+    gone = Difference("ratio", 120.0, 0.0, -math.inf, -math.inf, -math.inf)
+    ended = Difference("ratio", math.inf, 300.0, -math.inf, -math.inf, -math.inf)
 
     assert plain_of_words_of_differences(verdicts.difference(gone)) == "−100 %"
     assert plain_of_words_of_differences(verdicts.difference(ended)) == "was ∞"

@@ -129,7 +129,7 @@ def test_what_more_is_better_of_is_judged_as_what_it_leaves(paired: bool) -> Non
 
     assert (found.baseline, found.candidate) == pytest.approx((1 - left.baseline, 1 - left.candidate))
     assert (found.d, found.low, found.high) == (-left.d, -left.high, -left.low)
-    assert (found.worse_low, found.worse_high, found.p_worse) == (left.worse_low, left.worse_high, left.p_worse)
+    assert (found.worse.low, found.worse.high, found.worse.p) == (left.worse.low, left.worse.high, left.worse.p)
 
 
 def test_a_look_judges_what_more_is_better_of_as_what_it_leaves() -> None:

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from bench.errors import UsageError
-from reports.comparisons import comparison as comparison_module
 from reports.comparisons import outputs
 from reports.comparisons.comparison import Comparison, drift_notices
 from reports.comparisons.outputs import comparison_essentials, comparison_text
@@ -31,6 +30,7 @@ from reports.statistics.baselines import RUN_SD
 from reports.statistics.differences import Margin
 from reports.statistics.quantiles import quantile
 from reports.statistics.target_counts import TargetCounts
+from tests.docs.schemas import schemas
 from tests.reports.comparisons.build import quick, run, targets, two
 from tests.reports.comparisons.invented import GATES as DECIDED_GATES
 from tests.reports.comparisons.invented import ratio
@@ -299,7 +299,7 @@ def test_two_runs_and_scripts_of_one_step_have_neither() -> None:
 
 
 SHORT = replace(DECIDED_TWO, sessions=60)
-SCHEMA = json.loads((Path(comparison_module.__file__).parent / "compare.schema.json").read_text(encoding="utf-8"))
+SCHEMA = schemas()["compare"]
 
 
 def run_of(folder: Path, gates: dict[str, list[str]], plan: Plan = DECIDED_TWO, **document: Any) -> str:

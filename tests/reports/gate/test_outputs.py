@@ -37,8 +37,10 @@ def test_the_comment_tells_the_verdict_first_and_ten_thresholds_worst_first() ->
     lines = check_markdown(check(*[PASSED] * 12, REGRESSED, INCONCLUSIVE)).splitlines()
     rows = [line for line in lines[: lines.index("</details>")] if line.startswith("| `")]
 
-    assert lines[0] == "### ✕ after regressed: one turn in twenty now takes longer than 2.64 s, 65 % more than on before (ttfa p95). "
+    assert lines[0] == (
+        "### ✕ after regressed: one turn in twenty now takes longer than 2.64 s, 65 % more than on before (ttfa p95). "
         "With 95 % confidence it is at least 47 % longer; the margin is 20 %"
+    )
     assert lines[1].startswith("✓ VALID · ◇ SIMULATED · voice\\_turns")
     assert lines[1].endswith("exit status 1: a threshold failed or a metric regressed")
     assert [row.split("|")[-2].strip() for row in rows][:3] == ["✕ **regressed**", "? inconclusive", "✓ pass"]

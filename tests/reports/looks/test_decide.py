@@ -21,7 +21,6 @@ from bench.errors import UsageError
 from bench.run.folder import SCHEMAS
 from bench.run.part import rows_of
 from bench.run.spool import path_of
-from reports.looks import decide as plan_decide
 from reports.looks.__main__ import look
 from reports.looks.decide import decision_of, end_of, look_at
 from reports.looks.decision import Decision, decision_sentence
@@ -31,13 +30,14 @@ from reports.statistics.looks import critical_values, distance, spread_of_level
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Reason, too_few
 from reports.strata import Stratum
 from rtbench.cli.verdicts import OnInconclusive, check
+from tests.docs.schemas import schemas
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit
 from tests.reports.planned import LOOSE, TIGHT, TWO, UNDECIDED, planned, planned_run
 from tests.reports.shared import frames_of
 from tests.reports.synthetic import Plan
 
-SCHEMA = json.loads((Path(plan_decide.__file__).parent / "decision.schema.json").read_text())
+SCHEMA = schemas()["decision"]
 
 
 def decided(gates: dict[str, list[str]], plan: Plan = TWO, **changes: Any) -> Decision:

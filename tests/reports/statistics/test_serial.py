@@ -103,7 +103,7 @@ def decided(drifts_apart: bool, repetitions: int = 60) -> tuple[float, float]:
         for place, method in enumerate((quantile_differences, waits_by_order)):
             arms = Arms(base, cand, (PAIRS, PAIRS), paired=True)
             (difference,) = method(arms, [(0.5, Margin(ratio=0.1))], "lower", Inference(draws=400, seed=rng))
-            found[place] += difference.worse_low > 0 or difference.worse_high < 0
+            found[place] += difference.worse.low > 0 or difference.worse.high < 0
     return float(found[0] / repetitions), float(found[1] / repetitions)
 
 
@@ -172,7 +172,7 @@ def test_failures_that_come_in_bursts_are_counted_by_parts_of_the_run(paired: bo
 
     assert (found.order, found.d) == ("bursts", plain.d)
     assert found.high - found.low > 1.5 * (plain.high - plain.low)
-    assert (found.worse_low < plain.worse_low, found.p_worse > plain.p_worse) == (True, True)
+    assert (found.worse.low < plain.worse.low, found.worse.p > plain.worse.p) == (True, True)
 
 
 def test_failures_in_no_order_are_counted_by_sessions() -> None:
