@@ -61,7 +61,7 @@ def _met(case: Case) -> bool:
         base, cand = run(rng, size, case.icc), run(rng, size, case.icc, 1 + case.effect)
         arms = Arms(base, cand, (size, size), paired=False)
         (one,) = waits_by_order(arms, [(case.p, Margin(ratio=case.margin))], "lower", Inference(draws=DRAWS, seed=rng))
-        found += one.p_worse <= ERROR
+        found += one.worse.p <= ERROR
         sizes.append(size)
     share, least = found / REPETITIONS, case.power - 3 * math.sqrt(case.power * (1 - case.power) / REPETITIONS)
     met = share >= least

@@ -17,10 +17,13 @@ import numpy as np
 
 from benchmarks import own_drift
 from benchmarks.on_the_margin import of_looks
-from reports.looks.sequence import InterimStatistic, LookCourse, Schedule, quantiles_seen, rate_seen, run_looks
+from reports.looks.sequence import LookCourse, Schedule, run_looks
+from reports.statistic_types.quantile import quantiles_seen
+from reports.statistic_types.rate import rate_seen
 from reports.statistics.arms import Arms
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Inference, Margin
+from reports.statistics.interim import InterimStatistic
 from reports.statistics.looks import critical_values, look_sizes
 from reports.statistics.power import distance_of, pilot_of_quantile
 from reports.statistics.quantiles import Sample, sample

@@ -23,11 +23,12 @@ from reports import runs
 from reports.arguments import folder_of_run, given_texts, quantile_levels
 from reports.exactness import why
 from reports.frames import COUNT, LABEL, NUMBER, TEXT, dtypes_of, frame_of
-from reports.question import NO_STRATUM, RATES, TRIALS, Stratum
+from reports.rate_metrics import RATES, TRIALS
 from reports.runs import RunFrames
 from reports.samples import OF_SAMPLE, Samples, rate_counts, samples_of, session_sample
 from reports.statistics.counting import Floats, Integers, distinct, split
 from reports.statistics.quantiles import CONFIDENCE, NOTHING, Sample, quantiles
+from reports.strata import NO_STRATUM, Stratum
 from reports.summary.figures import PS, SLOPES, ratio_in, slope_sample
 from reports.thresholds import near
 from reports.turns import (

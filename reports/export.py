@@ -7,23 +7,18 @@ Rows are read with their derived measures a few thousand at a time: memory does 
 
 Stored columns come first, as they are stored; then the derived ones, as `reports.load` has them: `measured_from_at_ns`,
 `outcome_class` and one `<measure>_ms` for each metric in ms. What is NaN in a frame is null here.
-
-`likeness(run)`: a profile of the simulator, with delays as they were measured, so that it answers as that service did.
-Each delay becomes the quantiles of what the good, measured turns (or sessions) had, at equal shares. They contain the
-way to the service, as what a client waits for does. Draws are independent of each other, as all of the simulator's are.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -35,10 +30,9 @@ from bench.errors import UsageError
 from bench.run import folder as run_folder
 from bench.run import histograms as hdr
 from bench.run.folder import SCHEMAS, TableName
-from bench.units import NS_PER_MS, NS_PER_S
+from bench.units import NS_PER_S
 from bench.untrusted.safe_io import fresh_beside, read_file
-from reports.runs import RunFrames, read_histograms, session_frame, turn_frame
-from reports.turns import target_labels
+from reports.runs import read_histograms, session_frame, turn_frame
 
 Format = Literal["csv", "parquet"]
 _FORMULA = r"^([=+\-@\t\r])"
@@ -277,74 +271,3 @@ def _write(folder: Path, path: Path, write: Callable[[Path], int]) -> int:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise UsageError(f"{path} cannot be made of {folder}: {reason}") from None
     return count
-
-
-LEAST_TURNS = 5
-STEPS_MOST = 100
-"""So many steps there are at the most between quantiles, and no more than there are values."""
-LEAST_MS = 0.001
-TURN_DELAYS: Mapping[str, tuple[tuple[str, ...], str]] = {
-    "committed": (("request_sent",), "committed"),
-    "vad_committed": (("speech_stopped",), "committed"),
-    "input_transcribed": (("committed",), "input_transcribed"),
-    "response_created": (("request_sent", "committed"), "response_created"),
-    "first_text": (("request_sent", "committed"), "first_text"),
-    "first_audio": (("request_sent", "committed"), "first_audio"),
-    "function_named": (("request_sent", "committed"), "function_call_added"),
-    "transcript_lead": (("first_transcript",), "first_audio"),
-    "response_done": (("last_audio",), "response_done"),
-}
-"""Of each delay of a turn: the first of these instants that the turn has, and the instant that ends it."""
-SESSION_DELAYS = {
-    "session_created": (("opened",), "session_created"),
-    "session_updated": (("update_sent",), "session_updated"),
-}
-
-
-def likeness(run: RunFrames, target: str | None = None, step: str | None = None) -> dict[str, Any]:
-    """The settings of a profile, as its file has them. `target`, `step`: of turns of these alone.
-
-    Raises UsageError where the run has no such target, several and none is named, or too few good turns.
-    """
-    labels = target_labels(run)
-    if target is None and len(labels) > 1:
-        raise UsageError(
-            f"{run.folder} has several targets: name one, {' or '.join(f'{run.folder}:{t}' for t in labels)}"
-        )
-    if target is not None and target not in labels:
-        raise UsageError(f"{run.folder} has no target {target}: it has {', '.join(labels) or 'none at all'}")
-    turns, sessions = (_good(frame, target) for frame in (run.turns, run.sessions))
-    if step is not None:
-        turns = turns[turns["step"] == step]
-    if len(turns) < LEAST_TURNS:
-        which = f" of {step}" if step else ""
-        raise UsageError(f"{run.folder.name} has {len(turns)} good turns{which}, and --from-run needs {LEAST_TURNS}")
-    calling = turns["function_calls"].fillna(0) > 0
-    delays = {name: _quantiles(turns if name == "function_named" else turns[~calling], *delay)
-              for name, delay in TURN_DELAYS.items()}  # fmt: skip
-    delays |= {name: _quantiles(sessions, *delay) for name, delay in SESSION_DELAYS.items()}
-    speed = turns["audio_speed"].median()
-    paces = {} if np.isnan(speed) else {"generation_speed": round(float(np.clip(speed, 0.1, 1_000)), 3)}
-    return {"delays_ms": {name: {"quantiles": found} for name, found in delays.items() if found}} | paces
-
-
-def _good(frame: pd.DataFrame, target: str | None) -> pd.DataFrame:
-    mine = True if target is None else frame["target"] == target
-    return frame[frame["measured"] & (frame["outcome_class"] == "success") & mine]
-
-
-def _quantiles(frame: pd.DataFrame, begins: tuple[str, ...], end: str) -> list[float]:
-    """What the delay was, at equal shares; empty where too few rows have it."""
-    begin = _instant(frame, begins[0])
-    for other in begins[1:]:
-        begin = np.where(np.isnan(begin), _instant(frame, other), begin)
-    took_ms = (_instant(frame, end) - begin) / NS_PER_MS
-    took_ms = took_ms[took_ms >= 0]  # NaN is not, either
-    if took_ms.size < LEAST_TURNS:
-        return []
-    shares = np.linspace(0, 1, min(STEPS_MOST, took_ms.size - 1) + 1)
-    return [round(float(value), 3) for value in np.maximum(np.quantile(took_ms, shares), LEAST_MS)]
-
-
-def _instant(frame: pd.DataFrame, name: str) -> npt.NDArray[np.float64]:
-    return frame[f"{name}_at_ns"].to_numpy(dtype=float)

@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.metrics import CATALOGUE, HEADLINE, REGULAR
-from reports.question import RATES
+from reports.rate_metrics import RATES
 from reports.thresholds import GATED, Threshold, near, quoted
 
 Lacking = Sequence[Mapping[str, Any] | None]

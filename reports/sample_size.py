@@ -17,7 +17,7 @@ from bench.money import Prices, cost_usd
 from bench.units import NS_PER_S, S_PER_MINUTE
 from reports import runs
 from reports.numbers import NBSP, NONE, count, plural, span, three, usd
-from reports.question import POINTS, Question, accepted_at
+from reports.question import POINTS, Question, accepted_at, better_of
 from reports.records import Closed, Number, about, data_of
 from reports.runs import RunFrames, run_id_of
 from reports.samples import samples_of
@@ -25,15 +25,14 @@ from reports.sides.questions import by_stratum, common_strata
 from reports.sides.side import (
     ABSENT,
     Side,
-    against_of,
     by_pair,
     by_session,
-    counts_of,
     known_targets,
     parted,
     refuse_unknown,
-    sample_of,
 )
+from reports.statistic_types.quantile import Quantile
+from reports.statistic_types.rate import Rate
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.differences import Margin
 from reports.statistics.looks import pairs_needed
@@ -54,6 +53,7 @@ from reports.statistics.power import (
     spread_of,
 )
 from reports.statistics.quantiles import quantiles, sessions_needed
+from reports.statistics.rates import complement
 from reports.statistics.resample import seed_of
 from reports.statistics.unseen import sessions_without
 from reports.summary.money import KINDS, bills_of, money_of
@@ -122,8 +122,8 @@ def size_question(
     if rate:
         if aggregate not in ("", "rate"):
             raise UsageError(f"{name} is a rate: write --metric {name}")
-        return SizeQuestion(Question(name, "rate", Margin(points=accepted)), effect, accepted, power, gates)
-    of_quantile = Question(name, "quantile", Margin(ratio=accepted), p)
+        return SizeQuestion(Question(name, Rate(), Margin(points=accepted)), effect, accepted, power, gates)
+    of_quantile = Question(name, Quantile(p), Margin(ratio=accepted))
     return SizeQuestion(of_quantile, effect, accepted, power, gates)
 
 
@@ -214,7 +214,7 @@ def _price(session: float, turn: float, history: float = 0.0) -> Price:
 
 Range = tuple[Number, Number, Number]
 """Least, likely, most."""
-FAILURES = Question("failure_rate", "rate", Margin())
+FAILURES = Question("failure_rate", Rate(), Margin())
 
 
 @dataclass(frozen=True)
@@ -286,9 +286,9 @@ def sized_of(run: RunFrames, asked: SizeQuestion, target: str | None, like: str)
     if not math.isfinite(pilot.variance):
         raise UsageError(f"{like} has no {asked.question.name} to plan with: too few turns have it, or too many failed")
     least, likely, most = pilot.needed(asked.distance, asked.power, asked.level)
-    turns = float(counts_of(base, FAILURES)[1].sum()) / many
-    figures = 1.0 if asked.is_rate else sample_of(base, asked.question).n / many
-    sample = sample_of(base, _waits(base, asked.question))
+    turns = float(base.counts(FAILURES)[1].sum()) / many
+    figures = 1.0 if asked.is_rate else base.sample(asked.question).n / many
+    sample = base.sample(_waits(base, asked.question))
     told = 0 if asked.is_rate else sessions_needed(asked.question.p or 0.5, np.bincount(sample.sessions))
     floor = max(pairs_needed(asked.question.p, figures), told)
     parts = components_at(sample, asked.question.p or 0.5)
@@ -329,11 +329,12 @@ def _sides(run: RunFrames, target: str | None) -> tuple[Side, ...]:
 def _pilot(sides: Sequence[Side], asked: SizeQuestion, rng: np.random.Generator) -> Pilot:
     base, question = sides[0], asked.question
     if question.p is None:
-        events, turns = against_of(base, question)
+        counts = base.counts(question)
+        events, turns = complement(counts) if better_of(question) == "higher" else counts
         if not turns.sum():
             return Pilot(math.nan, np.zeros(0), base.sessions)
         return pilot_of_rate(events, turns, asked.effect, rng)
-    samples = [sample_of(side, question) for side in sides]
+    samples = [side.sample(question) for side in sides]
     if not all(sample.n for sample in samples):
         return Pilot(math.nan, np.zeros(0), base.sessions)
     if len(samples) == 2:
@@ -346,7 +347,7 @@ def _waits(base: Side, question: Question) -> Question:
     if question.kind == "quantile":
         return question
     stratum = next(iter(common_strata([base])), None)
-    return Question(base.mains[stratum] if stratum else "ttfa", "quantile", Margin(), 0.5, stratum=stratum)
+    return Question(base.mains[stratum] if stratum else "ttfa", Quantile(0.5), Margin(), stratum=stratum)
 
 
 def _pace(run: RunFrames, base: Side) -> float:

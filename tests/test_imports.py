@@ -44,13 +44,14 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "reports": (
         "blocks", "numbers", "records", "statistics",
-        "question", "thresholds", "measurable", "exactness", "frames",
+        "strata", "rate_metrics", "stored", "question", "statistic_types",
+        "thresholds", "measurable", "exactness", "frames",
         "runs", "arguments", "turns", "samples",
-        "export", "summary", "api", "wording", "finding", "finding_rows", "finding_sentences",
+        "export", "summary", "api", "wording", "finding", "finding_rows", "finding_sentences", "finding_entry",
         "page", "text",
         "sides", "sample_size", "looks", "comparisons", "gate", "trends",
     ),
-    "rtbench": ("locust_run", "load_search", "calibrate", "capacity", "cli"),
+    "rtbench": ("locust_run", "load_search", "simulator_profile", "calibrate", "capacity", "cli"),
 }  # fmt: skip
 """The modules of each package from the lowest layer up: a module imports only from its own layer and those before."""
 

@@ -37,8 +37,8 @@ from reports.numbers import NONE, change, clock, count, ms, percent, plural, thr
 from reports.page import bars, charts, speech
 from reports.page.sections import capital, grown, metrics, of_target
 from reports.page.svg import COLOURS, HALF, WIDE, plot_figure
-from reports.question import Stratum
 from reports.samples import HEARD
+from reports.strata import Stratum
 from reports.summary.figures import ALL, Figures
 from reports.summary.groups import Waits, one_thing
 from reports.summary.segments import Breakdown

@@ -31,10 +31,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import chdtrc, ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
+from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.baselines import KNOWN
-from reports.statistics.counting import Floats, Integers, ranks
+from reports.statistics.counting import Floats, Integers
 
 LEVEL = 0.05
 """Error of any mark where nothing changed, over all series that are looked at together, in YEAR nights."""
@@ -132,7 +132,7 @@ def weekdays(figures: Floats, days: Integers) -> tuple[float, ...]:
     means = np.where(np.isfinite(weeks).sum(axis=1) == usual.sum(), np.nansum(weeks, axis=1) / usual.sum(), np.nan)
     apart = kept - means[np.clip(np.arange(kept.size) - WEEK // 2, 0, means.size - 1)]
     groups = [one[np.isfinite(one)] for one in (apart[weekday == day] for day in np.flatnonzero(usual))]
-    if min(map(len, groups)) < WEEKS or kruskal_wallis(groups) >= LEVEL:
+    if min(map(len, groups)) < WEEKS or not _differ(groups):
         return ()
     own = np.zeros(WEEK)
     own[usual] = [np.median(one) for one in groups]
@@ -145,20 +145,13 @@ def without(figures: Floats, days: Integers, own: Sequence[float]) -> Floats:
     return figures - np.array(own)[(days + THURSDAY) % WEEK] if own else figures
 
 
-def kruskal_wallis(groups: Sequence[Floats]) -> float:
-    """The p-value of Kruskal and Wallis's test of "no group differs", corrected for ties; 1 if all values are one.
+def _differ(groups: Sequence[Floats]) -> bool:
+    """Return whether groups differ, by Kruskal and Wallis's test with its correction for ties."""
+    from scipy.stats import kruskal  # type: ignore[import-untyped, unused-ignore]  # takes a third of a second
 
-    It is that of `scipy.stats.kruskal`, which takes a third of a second to import.
-    """
     # equal values may differ in their last digits: they are distances from means
-    ranked = ranks(np.concatenate(groups).round(12))
-    ties = np.unique(ranked, return_counts=True)[1]
-    n, ends = ranked.size, np.cumsum([len(one) for one in groups])
-    squares = sum(float(part.sum()) ** 2 / part.size for part in np.split(ranked, ends[:-1]))
-    different = 1 - float((ties.astype(np.float64) ** 3 - ties).sum()) / (n**3 - n)
-    if not different:
-        return 1.0
-    return float(chdtrc(len(groups) - 1, (12 / (n * (n + 1)) * squares - 3 * (n + 1)) / different))
+    rounded = [one.round(12) for one in groups]
+    return bool(np.ptp(np.concatenate(rounded))) and float(kruskal(*rounded).pvalue) < LEVEL
 
 
 def autocorrelation(figures: Floats, places: Sequence[int]) -> float:

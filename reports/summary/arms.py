@@ -16,8 +16,8 @@ from bench.units import NS_PER_MS
 from bench.untrusted.safe_io import JsonError, read_json
 from bench.untrusted.sanitize import escape_control
 from reports.numbers import listed, shortened
-from reports.question import Stratum, Traits
 from reports.records import Count, Known, Record, Rounded, about
+from reports.strata import Stratum, Traits
 from reports.summary.figures import Figures
 
 TOLD = (0.5, 0.95)

@@ -21,7 +21,7 @@ from bench.run.histograms import MEASURED, Key
 from bench.run.measured import CARRIED, floats
 from bench.units import NS_PER_S
 from reports.exactness import Inexact, why
-from reports.question import NO_STRATUM, OF_COLUMNS, TRIALS, Wait
+from reports.rate_metrics import OF_COLUMNS, TRIALS
 from reports.records import Count, Known, Record, Rounded, about
 from reports.runs import RunFrames
 from reports.samples import Sampled, Samples, rate_counts, session_sample
@@ -29,6 +29,7 @@ from reports.statistics.centre import theil_sen
 from reports.statistics.counting import Floats, distinct, packed
 from reports.statistics.quantiles import CONFIDENCE, QuantileEstimate, Sample, quantiles
 from reports.statistics.rates import ratio_of
+from reports.strata import NO_STRATUM, Wait
 from reports.turns import FAILED, UNFINISHED, Flags, Pool, Turns, column_of, lost_of, place_of, session_codes
 
 ALL = "all"

@@ -29,7 +29,6 @@ from msgspec import field as renamed
 
 from bench.units import NS_PER_S
 from reports.numbers import NBSP, count_step, three
-from reports.question import Stratum, Wait
 from reports.records import Count, Rounded, about
 from reports.runs import RunFrames, hosts_of, sequence
 from reports.samples import Sampled, Samples
@@ -46,6 +45,7 @@ from reports.statistics.counting import (
     split,
 )
 from reports.statistics.quantiles import CONFIDENCE, NOTHING, QuantileEstimate, quantiles
+from reports.strata import Stratum, Wait
 from reports.summary.figures import Rate, rate_of
 from reports.turns import FAILED, UNFINISHED, Flags, Pool, Turns, measured_sessions
 

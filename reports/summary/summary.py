@@ -14,13 +14,13 @@ from msgspec.structs import asdict
 
 from bench.run.measured import CARRIED
 from bench.units import NS_PER_S
-from reports.question import Stratum
 from reports.records import Count, about
 from reports.runs import SESSION_METRICS, TURN_METRICS, RunFrames, called, labels_of
 from reports.samples import ANSWER_HEARD, HEARD, Samples, sampled, samples_of
 from reports.statistics.counting import distinct
 from reports.statistics.power import Spread, spread_of
 from reports.statistics.quantiles import NOTHING
+from reports.strata import Stratum
 from reports.summary.arms import (
     ArmsQuantile,
     Interleaving,

@@ -16,11 +16,11 @@ from bench.run.document import Check, ValidityStatus
 from reports.exactness import Inexact
 from reports.page.page import run_page
 from reports.page.poured import Paths, write_page
-from reports.question import Wait
 from reports.records import Count, Known, Number, Record, Rounded, Version, about, data_of, text_of
 from reports.runs import RunFrames
 from reports.statistics.power import Spread
 from reports.statistics.quantiles import quantile
+from reports.strata import Wait
 from reports.summary.arms import ArmFacts, ArmsQuantile, Interleaving
 from reports.summary.drift import Drift
 from reports.summary.figures import Counts, Distribution, Figures, Throughput, TurnRate

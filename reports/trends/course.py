@@ -10,13 +10,14 @@ import numpy as np
 
 from bench.units import NS_PER_S
 from reports.numbers import NONE, plural, shortened
-from reports.question import NO_STRATUM, POINTS, Question
+from reports.question import POINTS, Question
 from reports.sides.workload import OF_LOAD, differing_between, group_of
 from reports.statistics.changes import ENOUGH, SIDE, LevelChange, changes, comparisons, levels, without
 from reports.statistics.counting import Integers
+from reports.strata import NO_STRATUM
 from reports.summary import drift
 from reports.trends.entry import Entry, FigureKey, RunFigure, missing
-from reports.wording.verdicts import as_share, scale_of
+from reports.wording.verdicts import as_share
 
 FREE = ("service", "model", "region", "api_version", "voice", "client_version")
 """Conditions that may change in the course of a series: what changes with them is what a history is read for."""
@@ -207,7 +208,7 @@ def _compared(course: Course, among: int) -> Course:
         levels=tuple(means),
         alike=found.alike,
         effective_sessions=found.effective_sessions(len(entries)),
-        weekdays=tuple(as_share(own, scale_of(course.question)) or 0.0 for own in found.weekdays),
+        weekdays=tuple(as_share(own, course.question.scale) or 0.0 for own in found.weekdays),
     )
 
 
@@ -228,7 +229,7 @@ def days_of(started_utc_ns: Integers) -> Integers:
 
 def _moved(question: Question, change: LevelChange, entries: Sequence[Entry]) -> Moved:
     last, first = entries[change.at - 1], entries[change.at]
-    share, low, high = (as_share(d, scale_of(question)) or 0.0 for d in (change.d, change.low, change.high))
+    share, low, high = (as_share(d, question.scale) or 0.0 for d in (change.d, change.low, change.high))
     worse = None if question.better == "neither" else (change.d > 0) == (question.better == "lower")
     beside: list[str] = []
     # what may change in the course of a series, and did there

@@ -17,15 +17,16 @@ from bench.untrusted import safe_io
 from bench.untrusted.safe_io import JsonError
 from bench.untrusted.sanitize import escape_control
 from reports.blocks import marked
-from reports.gate.baselines import PS, Baseline, Quantiles, StoredBaseline, read_file
-from reports.gate.by_stored import each_once
+from reports.gate.baselines import StoredBaseline, read_file
+from reports.gate.stored_runs import each_once
 from reports.numbers import NBSP, count, plural
-from reports.question import Stratum
 from reports.records import read_document
 from reports.runs import document_of, labels_of
 from reports.sides.workload import conditions_in
 from reports.statistics.changes import variance_of
 from reports.statistics.quantiles import QuantileEstimate, lack
+from reports.stored import PS, Baseline, StoredQuantiles
+from reports.strata import Stratum
 from reports.summary.arms import FAIR, ArmFacts
 from reports.summary.figures import ALL, Counts, Figures, TurnRate
 from reports.summary.outcomes import limited, most_limited
@@ -255,7 +256,7 @@ def entry_of(baseline: Baseline) -> Entry:
     )
 
 
-def _of_stored_quantiles(row: Quantiles) -> Iterable[tuple[float, RunFigure]]:
+def _of_stored_quantiles(row: StoredQuantiles) -> Iterable[tuple[float, RunFigure]]:
     """With the interval that the stored variance gives: q · exp(∓ t · SE)."""
     for p in SHOWN:
         place = PS.index(p)

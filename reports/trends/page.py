@@ -36,7 +36,8 @@ from reports.blocks import (
 from reports.numbers import NBSP, NONE, plural, shortened
 from reports.page.poured import poured
 from reports.page.svg import plot_figure
-from reports.question import RATES, Question
+from reports.question import Question
+from reports.rate_metrics import RATES
 from reports.statistics.changes import ENOUGH, SIDE, YEAR
 from reports.trends.course import Course
 from reports.trends.entry import Entry
@@ -207,7 +208,7 @@ def _moved(trend: Trend, numbers: dict[str, int]) -> Block:
         at = next(place for place, level in enumerate(course.levels) if level.first is moved.first)
         before, after = (shown_number(course.levels[place].value, question) for place in (at - 1, at))
         name = f"{course.series.scenario} · {course.series.name}" if several else course.series.name
-        ends = verdicts.difference_interval(moved.low, moved.high, verdicts.scale_of(question))
+        ends = verdicts.difference_interval(moved.low, moved.high, question.scale)
         cells: Line = [
             Cell(_called(question), name),
             Cell(before, _unit(question)),

@@ -7,7 +7,7 @@ import re
 from calendar import day_abbr
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -24,15 +24,18 @@ from reports.api import Run
 from reports.arguments import folder_of_run, given_texts, in_python
 from reports.frames import COUNT, LABEL, NUMBER, TEXT, dtypes_of, frame_of
 from reports.numbers import NBSP, NONE, moment, percent, plural, three
-from reports.question import NO_STRATUM, Question, Stratum
+from reports.question import Question
 from reports.samples import HEARD
+from reports.statistic_types.quantile import Quantile
+from reports.statistic_types.rate import Rate
 from reports.statistics.changes import ENOUGH, SIDE
 from reports.statistics.differences import Margin
+from reports.strata import NO_STRATUM, Stratum
 from reports.thresholds import primary, quoted
 from reports.trends.course import Course, Moved, Series, course_of, series_of, with_changes
 from reports.trends.entry import SHOWN, Entry, RunFigure, entries_of, stored_in
 from reports.wording import verdicts
-from reports.wording.verdicts import NOTHING, difference_interval, scale_of, signed
+from reports.wording.verdicts import NOTHING, difference_interval, signed
 from reports.wording.words import INFINITE, interval
 
 MAINS = ("ttfa", "ttft")
@@ -46,7 +49,7 @@ def trend_question(text: str) -> Question:
     if of.unit == "share":
         if aggregate not in ("", "rate"):
             raise UsageError(f"{of.name} is a rate: write --metric {of.name}")
-        return Question(of.name, "rate", Margin())
+        return Question(of.name, Rate(), Margin())
     if of.unit == SLOPE or of.signed:
         raise UsageError(f"{of.name} may be 0 or less, and a history compares by ratios: choose another metric")
     match = re.fullmatch(r"p\(?(\d+(?:\.\d+)?)\)?|(med)", aggregate.strip() or "p50")
@@ -54,7 +57,7 @@ def trend_question(text: str) -> Question:
     if p not in SHOWN:
         known = ", ".join(f"{of.name}:p{100 * known:g}" for known in SHOWN)
         raise UsageError(f"{quoted(text)} is in no summary of a run: allowed are {known}")
-    return Question(of.name, "quantile", Margin(), p)
+    return Question(of.name, Quantile(p), Margin())
 
 
 def headline_questions(entries: Sequence[Entry]) -> list[Question]:
@@ -63,8 +66,8 @@ def headline_questions(entries: Sequence[Entry]) -> list[Question]:
     main = next((name for name in MAINS if name in told), MAINS[0])
     waits = [main, *([HEARD] if HEARD in told else [])]
     return [
-        *(Question(name, "quantile", Margin(), p) for name in waits for p in HEADLINE),
-        Question("failure_rate", "rate", Margin()),
+        *(Question(name, Quantile(p), Margin()) for name in waits for p in HEADLINE),
+        Question("failure_rate", Rate(), Margin()),
     ]
 
 
@@ -78,7 +81,7 @@ def of_turns(question: Question, entries: Iterable[Entry]) -> Question:
     if question.kind == "rate" or len(turns) < 2:
         return question
     (commonest, _), *_ = turns.most_common(1)
-    return Question(question.metric, question.kind, question.margin, question.p, stratum=commonest)
+    return replace(question, stratum=commonest)
 
 
 DTYPES = dtypes_of(
@@ -289,12 +292,12 @@ def figure_text(told: RunFigure, question: Question) -> str:
 
 def moved_by(moved: Moved, question: Question) -> str:
     """+12 %, +1.5 points."""
-    return signed(moved.share, scale_of(question))
+    return signed(moved.share, question.scale)
 
 
 def change_with_interval(moved: Moved, question: Question) -> str:
     """+12 % (+4 to +21 %)."""
-    return f"{moved_by(moved, question)} ({difference_interval(moved.low, moved.high, scale_of(question))})"
+    return f"{moved_by(moved, question)} ({difference_interval(moved.low, moved.high, question.scale)})"
 
 
 def change_sentence(course: Course, moved: Moved) -> str:
@@ -368,7 +371,7 @@ def weekdays_notes(trend: Trend) -> list[str]:
     for course in trend.courses:
         if course.weekdays:
             ends = (course.weekdays.index(end(course.weekdays)) for end in (min, max))
-            least, most = (f"{day_abbr[at]} {signed(course.weekdays[at], scale_of(course.question))}" for at in ends)
+            least, most = (f"{day_abbr[at]} {signed(course.weekdays[at], course.question.scale)}" for at in ends)
             told.append(f"{_named(course)} ({least}, {most})")
     return [f"Weekdays differ, and that is taken off before changes are looked for: {'; '.join(told)}."] if told else []
 

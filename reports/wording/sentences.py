@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from bench.metrics import STARVED
 from bench.untrusted.sanitize import escape_control
 from reports.numbers import count, listed, percent, plural, together, usd
-from reports.question import STARTED_BY
 from reports.samples import ANSWER_HEARD, HEARD
 from reports.statistics.verdicts import turns_to_decide
+from reports.strata import STARTED_BY
 from reports.summary.arms import FAIR
 from reports.summary.outcomes import Ending
 from reports.summary.summary import CallerWait, Summary

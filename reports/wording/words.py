@@ -12,9 +12,10 @@ from bench.run.document import Check, CheckName
 from bench.run.validity import LOAD_GENERATOR_CHECKS
 from reports.blocks import MARKS, Line, marked
 from reports.numbers import NBSP, NONE, count, listed, ms, percent, plural, span, three
-from reports.question import ORIGINS, RATES, TRIALS, Stratum, turn_type_words
+from reports.rate_metrics import RATES, TRIALS
 from reports.samples import ANSWER_HEARD, HEARD
 from reports.statistics.quantiles import QuantileEstimate
+from reports.strata import ORIGINS, Stratum, turn_type_words
 from reports.summary.figures import ALL, Counts, Figures, TurnRate
 from reports.summary.segments import Band, Breakdown
 from reports.summary.single_turns import Role, Talk

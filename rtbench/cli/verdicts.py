@@ -20,7 +20,7 @@ from rtbench.cli.report import FOLDER, RunName, close_if_left, run_named, runs_f
 
 if TYPE_CHECKING:
     from reports.gate import baselines
-    from reports.gate.items import Checked
+    from reports.gate.results import Checked
 
 baseline = typer.Typer(
     name="baseline",
@@ -345,7 +345,7 @@ def show(
 def _stored(folder: Path) -> tuple[list[baselines.StoredBaseline], str]:
     """A folder's baselines, and lines on files that are none there. Raises UsageError where there are none."""
     from reports.gate import baselines
-    from reports.gate.by_stored import each_once
+    from reports.gate.stored_runs import each_once
 
     found, notices = each_once(baselines.read_baselines(folder))
     if not found:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from bench.metrics import sessions_to_publish
 from reports.numbers import NBSP
 from reports.page import bars
-from reports.question import NO_STRATUM
 from reports.statistics.quantiles import QuantileEstimate, lack, quantiles, sample
+from reports.strata import NO_STRATUM
 from reports.summary.curves import PUBLISHED, curves
 from reports.summary.figures import Figures
 from reports.summary.summary import Summary

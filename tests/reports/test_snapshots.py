@@ -25,8 +25,8 @@ from bench.run.validity import EARLY_REPLIES
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.outputs import comparison_essentials, comparison_text
 from reports.gate.check import check_of
-from reports.gate.items import Checked
 from reports.gate.outputs import check_markdown, check_text
+from reports.gate.results import Checked
 from reports.looks.decide import decision_of
 from reports.looks.decision import Decision, analyses, decision_sentence
 from reports.looks.sequence import End
@@ -223,7 +223,7 @@ def size_words(metric: str) -> str:
     return joined({"terminal": "\n".join(size_lines(sized(str(path), size_question(metric, None, None, 0.9))))})
 
 
-EVERY = (made.KEPT, made.BROKEN, made.REGRESSED, made.UNSURE, made.NO_DATA)
+EVERY = (made.PASSED, made.FAILED, made.REGRESSED, made.INCONCLUSIVE, made.NO_DATA)
 OTHERS: dict[str, Callable[[], str]] = {
     "comparison": lambda: comparison_words(invented.comparison()),
     "comparison, three targets": lambda: first_words(invented.comparison("gateway", "canary", checks=())),
@@ -246,15 +246,15 @@ OTHERS: dict[str, Callable[[], str]] = {
         quick(two(Plan(sessions=60, turns=10), Plan(sessions=40, turns=10, failed=0.1), labels={"commit": "1a2b"}))),
     "check": lambda: check_words(made.check(*EVERY, baseline="before", warnings=("33 % failed",))),
     "check, invalid": lambda: check_words(
-        made.check(made.KEPT, made.BROKEN, causes=(Cause("no_data", "the run was not evaluated: it was killed"),))),
+        made.check(made.PASSED, made.FAILED, causes=(Cause("no_data", "the run was not evaluated: it was killed"),))),
     "check, other conditions": lambda: check_words(
-        made.check(made.KEPT, made.REGRESSED, differs=("sim: model: a here, b in the baseline",))),
-    "check, pass": lambda: check_words(made.check(made.KEPT)),
-    "check, failed": lambda: check_words(made.check(made.BROKEN, made.BROKEN)),
+        made.check(made.PASSED, made.REGRESSED, differs=("sim: model: a here, b in the baseline",))),
+    "check, pass": lambda: check_words(made.check(made.PASSED)),
+    "check, failed": lambda: check_words(made.check(made.FAILED, made.FAILED)),
     "check, regressed": lambda: check_words(made.check(made.REGRESSED)),
-    "check, inconclusive": lambda: check_words(made.check(replace(made.UNSURE, more_sessions=1, reason=""))),
+    "check, inconclusive": lambda: check_words(made.check(made.INCONCLUSIVE)),
     "check, analyses": lambda: check_words(check_of(decided(TIGHT).run)),
-    "check, accepted": lambda: check_words(made.check(made.KEPT, made.UNSURE, on_inconclusive="warn")),
+    "check, accepted": lambda: check_words(made.check(made.PASSED, made.INCONCLUSIVE, on_inconclusive="warn")),
     "check, targets": lambda: check_words(
         check_of(made.read(made.PAIRED), made.thresholds("ttfa: med<5s", "ttfa: p(95)<+50%", "failure_rate: rate<2%"))),
     "decision, passed": lambda: decision_words(decided(LOOSE)),

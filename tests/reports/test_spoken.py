@@ -18,9 +18,9 @@ from bench.run.folder import SCHEMAS, row_reader
 from bench.run.histograms import Histograms, Key
 from bench.run.measured import record_rows
 from reports.page import calls
-from reports.question import Stratum, in_order
 from reports.records import data_of
 from reports.runs import RunFrames, session_frame, turn_frame
+from reports.strata import Stratum, in_order
 from reports.summary.summary import Summary
 from reports.summary.trust import noticed
 from reports.text.terminal import report_text

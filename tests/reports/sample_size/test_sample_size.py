@@ -12,18 +12,18 @@ import jsonschema
 import pytest
 import typer
 
-import reports
 from bench.errors import UsageError
 from reports.question import margin_of
 from reports.runs import load_for_report
 from reports.sample_size import Size, size_data, size_lines, size_question, sized_of
 from reports.sides.side import parted
 from rtbench.cli.verdicts import sample_size as command
+from tests.docs.schemas import schemas
 from tests.reports import synthetic
 from tests.reports.shared import folder as shared_folder
 from tests.reports.synthetic import Plan
 
-SCHEMA = json.loads((Path(reports.__file__).parent / "schemas" / "sample-size.schema.json").read_text())
+SCHEMA = schemas()["sample-size"]
 ONE = Plan(sessions=120, turns=8, seconds=600, usage=True)
 TWO = Plan(sessions=240, turns=10, targets=("east", "west"), seconds=600, paired=True)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from reports.question import NO_STRATUM, Stratum
+from reports.strata import NO_STRATUM, Stratum
 from reports.trends.entry import Entry, FigureKey, RunFigure
 from tests.reports import synthetic
 from tests.reports.shared import folder as shared_folder

@@ -12,17 +12,17 @@ import pytest
 import typer
 from jsonschema import Draft202012Validator
 
-import reports
 from bench.errors import UsageError
 from bench.run.document import SCHEMA_VERSION
 from reports import runs
 from reports.gate import baselines
-from reports.question import NO_STRATUM
 from reports.sides.side import Side, targets_of
 from reports.sides.workload import conditions_of
+from reports.strata import NO_STRATUM
 from reports.trends.entry import SHOWN, FigureKey, entries_of, entry_of, stored_in
 from reports.trends.trend import trend_of
 from rtbench.cli.verdicts import trend
+from tests.docs.schemas import schemas
 from tests.reports.synthetic import Plan
 from tests.reports.trends.made import folder_of, kept, many
 
@@ -119,7 +119,7 @@ def test_a_run_and_its_stored_baseline_are_one_entry(tmp_path: Path) -> None:
     assert [entry.report is not None for entry in trend.entries] == [True, True]
 
 
-SCHEMA = json.loads((Path(reports.__file__).parent / "trends" / "trend.schema.json").read_text(encoding="utf-8"))
+SCHEMA = schemas()["trend"]
 
 
 def shown(capsys: pytest.CaptureFixture[str], *folders: Path, **options: Any) -> list[str]:

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from bench.units import NS_PER_S
-from reports.question import NO_STRATUM, Stratum
 from reports.statistics.changes import comparisons
+from reports.strata import NO_STRATUM, Stratum
 from reports.trends.course import Course, days_of, series_of
 from reports.trends.entry import Entry, FigureKey, RunFigure, missing
 from reports.trends.figure import ticks
