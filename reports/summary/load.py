@@ -172,6 +172,20 @@ class Remaining:
     share: Floats
 
 
+class RateLimits(Record, frozen=True):
+    """What the service limited, and what remained of each limit at least, as a share."""
+
+    target: str
+    throttled_turns: Count
+    throttled_sessions: Count
+    retry_after_count: Count
+    retry_after_p50_s: Rounded
+    retry_after_max_s: Rounded
+    start_delay_s: Rounded
+    calls_backed_off: Annotated[Count, about("calls held back after refused ones, in a closed loop")]
+    min_remaining: dict[str, Rounded]
+
+
 @dataclass(frozen=True)
 class Throttling:
     """One target's limits over the run."""
@@ -189,6 +203,21 @@ class Throttling:
     counts: Floats
     """throttled turns and sessions, by bin"""
     remaining: tuple[Remaining, ...]
+
+    @property
+    def limits(self) -> RateLimits:
+        waits_s = np.array(self.waits_s)
+        return RateLimits(
+            self.target,
+            self.turns,
+            self.sessions,
+            waits_s.size,
+            quantile(waits_s, 0.5),
+            quantile(waits_s, 1.0),
+            self.start_delay_s,
+            self.backed_off,
+            {part.limit: part.share.min() for part in self.remaining},
+        )
 
     @property
     def any(self) -> bool:

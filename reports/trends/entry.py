@@ -29,9 +29,8 @@ from reports.stored import PS, Baseline, StoredQuantiles
 from reports.strata import Stratum
 from reports.summary.arms import FAIR, ArmFacts
 from reports.summary.figures import ALL, Counts, Figures, TurnRate
-from reports.summary.outcomes import limited, most_limited
+from reports.summary.outcomes import TargetOutcomes, limited, most_limited
 from reports.summary.trust import WORDS, RunWord, validity_of
-from reports.text.document import TargetOutcomes
 from reports.wording.validity import over_the_limit, verdict_reason
 
 SHOWN = (0.5, 0.9, 0.95, 0.99)
