@@ -7,9 +7,9 @@ all are billed. So is every minute of every session that opened, where a service
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, dataclass, fields
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -70,6 +70,11 @@ class Bills:
         of_sessions = open_ns.to_numpy(dtype=np.float64, na_value=0.0) / NS_PER_MINUTE
         minutes: Floats = np.r_[np.zeros(len(self.run.turns)), of_sessions]
         return minutes
+
+    def conversation_minutes(self, sessions: Integers) -> float:
+        """How long these sessions were open."""
+        theirs = self.run.sessions[self.run.sessions["session_id"].isin(self.ids[sessions]).to_numpy()]
+        return float((theirs["ended_at_ns"] - theirs["opened_at_ns"]).sum()) / NS_PER_MINUTE
 
 
 def bills_of(run: RunFrames, targets: Sequence[str]) -> Bills:
@@ -254,7 +259,7 @@ class Money(Record, frozen=True, kw_only=True):
 
 
 def _per(usd: float, number: float) -> float:
-    return usd / number if number else float("nan")
+    return usd / number if number else math.nan
 
 
 def money_of(run: RunFrames, targets: Sequence[str]) -> Money:
@@ -333,7 +338,7 @@ def _costs(run: RunFrames, targets: Sequence[str]) -> Iterable[Cost]:
             charges,
             silent,
             sessions.size,
-            _minutes(run, bills.ids[sessions]),
+            bills.conversation_minutes(sessions),
             _together([wastes[g] for g in here]),
         )
 
@@ -384,26 +389,21 @@ def _tariffs(run: RunFrames, targets: Sequence[str], models: Sequence[str]) -> l
     entries = {str(e.get("name")): e for e in run.metadata.get("targets") or [] if isinstance(e, dict)}
     priced = (run.metadata.get("prices") or {}).get("models") or {}
     table = {str(name): found for name, entry in priced.items() if (found := as_prices(entry))}
-    every = [entries.get(label, {}) for label in targets]
-    return [tariff_of(table, of_target, model) for of_target in map(_terms, every) for model in models]
-
-
-def _terms(entry: Mapping[str, Any]) -> Terms:
-    listed = entry.get("dialect") not in UNLISTED_DIALECTS
-    return Terms(str(entry.get("model") or ""), as_prices(entry.get("prices")), listed)
+    terms = [
+        Terms(
+            str(entry.get("model") or ""),
+            as_prices(entry.get("prices")),
+            entry.get("dialect") not in UNLISTED_DIALECTS,
+        )
+        for entry in (entries.get(label, {}) for label in targets)
+    ]
+    return [tariff_of(table, of_target, model) for of_target in terms for model in models]
 
 
 def _summed(values: Floats, group: Integers, size: int) -> Floats:
     """Of each group; what nobody told counts as none."""
     sums: Floats = np.bincount(group, np.nan_to_num(values), size).astype(np.float64)
     return sums
-
-
-def _minutes(run: RunFrames, names: pd.Index[str]) -> float:
-    """How long these sessions were open."""
-    open_ns = run.sessions[["ended_at_ns", "opened_at_ns"]]
-    mine = open_ns[run.sessions["session_id"].isin(names).to_numpy()]
-    return float((mine["ended_at_ns"] - mine["opened_at_ns"]).sum()) / 60e9
 
 
 def as_prices(entry: object) -> Prices | None:
