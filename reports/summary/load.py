@@ -74,14 +74,13 @@ class CallBins:
 def arriving_of(run: RunFrames, targets: Sequence[str], measured_from_s: float, ended_s: float) -> Arriving | None:
     """What was offered; None in a closed loop. Both instants are seconds since 1970."""
     arrivals = run.metadata.get("arrivals")
-    if not isinstance(arrivals, dict):
+    if arrivals is None:
         return None
     began_s = int(arrivals.get("started_utc_ns") or 0) / NS_PER_S
     lasts_s = arrivals.get("duration_s")
     begin_s = max(began_s, measured_from_s)
     end_s = ended_s if lasts_s is None else min(ended_s, began_s + float(lasts_s))
-    scripts = [script for script in run.metadata.get("scripts") or [] if isinstance(script, dict)]
-    thinking = {float(s["think_s"]) for s in scripts if isinstance(s.get("think_s"), int | float)}
+    thinking = {float(s["think_s"]) for s in run.metadata.get("scripts") or [] if s.get("think_s") is not None}
     return Arriving(
         pattern=str(arrivals.get("pattern")),
         per_s=arrivals.get("per_s"),
@@ -247,13 +246,12 @@ def quota_of(run: RunFrames, targets: Sequence[str], started_utc_ns: int, length
     bin_s = time_step(length_s, BINS)
     place = np.maximum(at_s // bin_s, 0).astype(np.int64)
     bins = int(length_s // bin_s) + 1
-    holds = run.metadata.get("start_delays_s")
+    holds = run.metadata.get("start_delays_s") or {}
     found = []
     for label in targets:
         mine = (seconds["target"] == label).to_numpy()
         theirs, places = seconds[mine], place[mine]
         (turns, turn_waits), (sessions, session_waits) = (_limited(frame, label) for frame in (run.turns, run.sessions))
-        held = holds.get(label) if isinstance(holds, dict) else None
         throttled = np.nan_to_num(theirs["throttled"].to_numpy(dtype=np.float64))
         found.append(
             Throttling(
@@ -261,7 +259,7 @@ def quota_of(run: RunFrames, targets: Sequence[str], started_utc_ns: int, length
                 turns,
                 sessions,
                 tuple(float(wait) for wait in np.sort(np.concatenate([turn_waits, session_waits])) / NS_PER_S),
-                float(held) if isinstance(held, int | float) else math.nan,
+                float(holds.get(label, math.nan)),
                 int(np.nansum(floats(theirs, "calls_backed_off"))),
                 np.bincount(places, throttled, bins).astype(np.float64),
                 tuple(_remaining(theirs, places, bins, bin_s)),
