@@ -129,7 +129,7 @@ CLOCKS = {
 
 DRAWING = (
     "reports.page.bars", "reports.page.charts", "reports.page.panels", "reports.page.speech", "reports.page.svg",
-    "reports.comparisons.forest", "reports.trends.figure",
+    "reports.comparisons.forest", "reports.trends.plot",
 )  # fmt: skip
 COMPUTING = ("pandas", "pathlib", "scipy", "reports.runs", "reports.samples", "reports.sides")
 """What a module that draws has no need of: it is handed a frame."""

@@ -8,7 +8,7 @@ and c of how much neighbouring runs say the same:
     SE = max( s·√((1/R + 1/S) · c),  √(mean(V_a)/R + mean(V_b)/S) )     c = (1 + f)/(1 − f)     df = (R + S)/c − 2
 
 A place is marked where |b − a| > t · SE at the level of this comparison, and where a and b lie farther apart than
-`least`. The clearest place is marked first, and no window reaches across one that is marked.
+`min_change`. The clearest place is marked first, and no window reaches across one that is marked.
 
 A history is looked at night after night, so every comparison is made once, in the night that brings its last run: no
 window is cut short by the end of the series. Each night of a year has the same share of the error, which its
@@ -52,7 +52,7 @@ THURSDAY = 3
 
 
 @dataclass(frozen=True)
-class LevelChange:
+class ChangePoint:
     """Between run `at` − 1 and run `at`. `d` is after − before, `before` and `after` the numbers of runs compared.
 
     `low` and `high` hold at the level that all comparisons share, so they leave out 0.
@@ -67,18 +67,18 @@ class LevelChange:
 
 
 @dataclass(frozen=True)
-class Searched:
-    """The changes of a series, in its order. `doubtful`: what would be one, were neighbours not `alike`."""
+class ChangePoints:
+    """The changes of a series, in its order. `unmarked`: what would be one if neighbours were independent."""
 
-    changes: tuple[LevelChange, ...] = ()
-    doubtful: tuple[LevelChange, ...] = ()
-    alike: float = 0.0
+    changes: tuple[ChangePoint, ...] = ()
+    unmarked: tuple[ChangePoint, ...] = ()
+    autocorrelation: float = 0.0
     weekdays: tuple[float, ...] = ()
     """what was taken off Monday to Sunday; nothing where they do not differ"""
 
-    def effective_sessions(self, runs: int) -> int:
+    def effective_runs(self, runs: int) -> int:
         """As how many independent runs so many count."""
-        return round(runs / _costs(self.alike))
+        return round(runs / _costs(self.autocorrelation))
 
 
 @lru_cache(64)
@@ -91,28 +91,28 @@ def windows(runs: int) -> Integers:
     return rows
 
 
-def comparisons(runs: int) -> int:
+def number_of_comparisons(runs: int) -> int:
     """How many comparisons a series of so many runs has had."""
     return len(windows(runs))
 
 
-def changes(figures: Floats, variances: Floats, days: Integers, *, among: int, least: float) -> Searched:
+def find_changes(figures: Floats, variances: Floats, days: Integers, *, among: int, min_change: float) -> ChangePoints:
     """Search a series. `figures` and `variances`: of each run, the latter from its sessions. `days`: since 1970.
 
     `among`: so many series are looked at together.
     """
     if figures.size < ENOUGH:
-        return Searched()
+        return ChangePoints()
     own = weekdays(figures, days)
     centred = without(figures, days, own)
     centred = centred - centred.mean()
-    candidates = _marked(centred, variances, 0.0, among, least)
+    candidates = _marked(centred, variances, 0.0, among, min_change)
     if not candidates:
-        return Searched(weekdays=own)
+        return ChangePoints(weekdays=own)
     alike = autocorrelation(centred, [change.at for change in candidates])
-    found = _marked(centred, variances, alike, among, least)
+    found = _marked(centred, variances, alike, among, min_change)
     near = {change.at + by for change in found for by in range(1 - SIDE, SIDE)}
-    return Searched(tuple(found), tuple(one for one in candidates if one.at not in near), alike, own)
+    return ChangePoints(tuple(found), tuple(one for one in candidates if one.at not in near), alike, own)
 
 
 def weekdays(figures: Floats, days: Integers) -> tuple[float, ...]:
@@ -185,16 +185,17 @@ def _by_correlation(figures: Floats, places: Sequence[int]) -> float:
     return found + (1 + 3 * max(found, 0.0)) * len(parts) / figures.size
 
 
-def levels(figures: Floats, found: Sequence[LevelChange]) -> list[float]:
+def levels(figures: Floats, found: Sequence[ChangePoint]) -> list[float]:
     """The mean before the first change, between two of them, and after the last."""
     return [float(part.mean()) for part in np.split(figures, [change.at for change in found])]
 
 
-def _marked(figures: Floats, variances: Floats, alike: float, among: int, least: float) -> list[LevelChange]:
+def _marked(figures: Floats, variances: Floats, alike: float, among: int, min_change: float) -> list[ChangePoint]:
     every = windows(figures.size)
     shares = LEVEL / max(YEAR, figures.size) / among / np.bincount(every[:, 2])[every[:, 2]]
     apart, errors, df = _compared(figures, variances, every, alike)
-    far = (np.abs(apart) > max(least, 0.0)) & (np.abs(apart) >= -ndtri(shares / 2) * errors)  # t is dear, and beyond z
+    distance = np.abs(apart)
+    far = (distance > max(min_change, 0.0)) & (distance >= -ndtri(shares / 2) * errors)  # t is slow, and beyond z
     (first, at, end), apart = every[far].T, apart[far]
     reach = stdtrit(df[far], 1 - shares[far] / 2) * errors[far]
     with np.errstate(divide="ignore"):
@@ -203,7 +204,7 @@ def _marked(figures: Floats, variances: Floats, alike: float, among: int, least:
     while clear.size and clear.max() > 1:
         here = int(clear.argmax())
         place, d, ends = int(at[here]), float(apart[here]), float(reach[here])
-        found.append(LevelChange(place, d, d - ends, d + ends, place - int(first[here]), int(end[here]) - place))
+        found.append(ChangePoint(place, d, d - ends, d + ends, place - int(first[here]), int(end[here]) - place))
         clear[(first < place) & (place < end)] = 0.0
     return sorted(found, key=lambda change: change.at)
 

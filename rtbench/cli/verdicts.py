@@ -205,7 +205,7 @@ def trend(
         first = folders[0].resolve().parent if is_run(folders[0]) else folders[0]
         page = write_trend(found, out or first / "trend.html")
         sys.stdout.write(f"{trend_text(found, text_width(), colour=wants_colour())}{escape_control(str(page))}\n")
-    if all(entry.unfit for entry in found.entries):
+    if all(point.excluded_because for point in found.points):
         raise typer.Exit(INVALID_STATUS)
 
 

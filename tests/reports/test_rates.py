@@ -36,7 +36,7 @@ from reports.summary.outcomes import limited
 from reports.summary.summary import Summary, summarise
 from reports.text.terminal import report_text
 from reports.thresholds import parse
-from reports.trends.entry import entries_of, entry_of
+from reports.trends.trend_point import point_of_baseline, points_of_run
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick, run
 from tests.reports.edited import Row, edit, edited
@@ -283,13 +283,13 @@ def shares(folder: Path) -> dict[str, float]:
     checked = rtbench.check(run, {"throttle_rate": "rate<0.5"}).to_frame()
     rates = run.rates().set_index("rate")
     (side,) = targets_of(run)
-    (entry,) = entries_of(folder)
+    (entry,) = points_of_run(folder)
     return {
         "check": checked["value"][0],
         "rates": rates["value"]["throttle_rate"],
         "the rule of 1 %": side.outcomes.throttled(0),
         "history of run folders": entry.rates["throttle_rate"].value,
-        "history of stored baselines": entry_of(baseline_of(side)).rates["throttle_rate"].value,
+        "history of stored baselines": point_of_baseline(baseline_of(side)).rates["throttle_rate"].value,
     }
 
 
@@ -304,9 +304,9 @@ def test_a_run_is_throttled_if_more_than_a_hundredth_of_what_ended_was(
     tmp_path: Path, throttled: int, use: str
 ) -> None:
     folder = cut_run(tmp_path, throttled, 300)
-    (entry,) = entries_of(folder)
+    (entry,) = points_of_run(folder)
 
-    assert entry.use == use
+    assert entry.validity_word == use
     assert rtbench.check(folder, {"ttfa": "p(50)<5000"}).exit_status == (0 if use == "VALID" else 4)
 
 

@@ -40,7 +40,7 @@ from reports.text.lines import lines_of
 from reports.text.terminal import report_text
 from reports.trends.outputs import trend_text
 from reports.trends.page import trend_html
-from reports.trends.trend import told_by
+from reports.trends.trend import trend_of_points
 from reports.wording.sentences import run_essentials
 from reports.wording.validity import Cause
 from tests.reports import synthetic
@@ -269,7 +269,7 @@ OTHERS: dict[str, Callable[[], str]] = {
 
 
 def trend_words(entries: list[Any]) -> str:
-    trend = told_by(entries)
+    trend = trend_of_points(entries)
     return joined({"terminal": trend_text(trend), "page": words(trend_html(trend, Path("/runs")))})
 
 
@@ -296,7 +296,7 @@ PAGES: dict[str, tuple[Callable[[], str], str]] = {
     "arriving ": (lambda: run_html(arriving()), "calls-"),
     "six targets ": (lambda: run_html(RUNS["six targets"]()), "spread-1"),
     "comparison ": (lambda: comparison_html(invented.comparison("gateway", "canary", checks=())), ""),
-    "trend ": (lambda: trend_html(told_by([*stepped(12, 12), invalid(30)]), Path("/runs")), ""),
+    "trend ": (lambda: trend_html(trend_of_points([*stepped(12, 12), invalid(30)]), Path("/runs")), ""),
 }
 NUMBER = re.compile(r"-?\d+\.\d+")
 ATTRIBUTE = re.compile(r' (?:d|x|y|x1|x2|y1|y2|cx|cy|r|width|height|points)="[^"]*"')

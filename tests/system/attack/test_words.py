@@ -23,7 +23,7 @@ from bench.run.spool import path_of
 from reports.gate.baselines import Baseline
 from reports.records import misfit
 from reports.runs import RUN
-from reports.trends.entry import _Summary as Summary
+from reports.trends.trend_point import _Summary as Summary
 from tests.attack.hostile_files import places, with_value
 from tests.examples import some
 from tests.reports import synthetic
