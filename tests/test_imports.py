@@ -48,7 +48,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "runs", "arguments", "turns", "samples",
         "export", "summary", "api", "wording", "finding", "finding_rows", "finding_sentences",
         "page", "text",
-        "sides", "sample_size", "looks", "comparisons", "gate", "trends",
+        "sides", "session_prices", "sample_size", "looks", "comparisons", "gate", "trends",
     ),
     "rtbench": ("locust_run", "load_search", "calibrate", "capacity", "cli"),
 }  # fmt: skip

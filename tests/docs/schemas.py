@@ -37,7 +37,7 @@ from reports.records import (
     record,
     schema_of,
 )
-from reports.sample_size import SizeDocument
+from reports.sample_size import SampleSize
 from reports.text.document import SummaryDocument
 from reports.trends.outputs import TrendDocument
 from rtbench.capacity.search import Capacity
@@ -73,7 +73,7 @@ def schemas() -> dict[str, Schema]:
         "doctor": file_schema("doctor", "What rtbench doctor --json prints", doctor_document()),
         "compare": schema_of(CompareDocument, "compare", "compare.json of Realtime Bench"),
         "decision": schema_of(DecisionDocument, "decision", "decision.json of a run folder of Realtime Bench"),
-        "sample-size": schema_of(SizeDocument, "sample-size", "What rtbench sample-size --json prints"),
+        "sample-size": schema_of(SampleSize, "sample-size", "What rtbench sample-size --json prints"),
         "check": schema_of(CheckDocument, "check", "check.json of Realtime Bench"),
         "trend": schema_of(TrendDocument, "trend", "What rtbench trend --json prints"),
         "baseline": schema_of(Baseline, "baseline", "A stored baseline of Realtime Bench"),

@@ -27,7 +27,7 @@ from reports.page import calls
 from reports.question import OF_COLUMNS, RATES, Question, better_of
 from reports.records import data_of
 from reports.runs import load_for_report, load_frames
-from reports.sample_size import size_question
+from reports.sample_size import power_spec
 from reports.samples import session_sample
 from reports.sides.side import Side, counts_of, sides_of, targets_of
 from reports.statistics.differences import Margin
@@ -409,7 +409,7 @@ def test_what_has_no_logarithm_is_neither_stored_nor_planned_with(folder: Path, 
     stored = baseline_of(sides_of([folder])[0])
     assert not any("slope" in row.metric for row in stored.quantiles)
     with pytest.raises(UsageError, match="is a slope"):
-        size_question("latency_slope", None, None, 0.8)
+        power_spec("latency_slope", None, None, 0.8)
     file = tmp_path / "gates.yaml"
     file.write_text('latency_slope: ["med<+10ms"]\n')
     with pytest.raises(UsageError, match="interim analyses decide nothing by a slope"):

@@ -33,7 +33,7 @@ from reports.looks.sequence import End
 from reports.page.page import run_page
 from reports.page.poured import markdown_text, poured
 from reports.runs import load_for_report
-from reports.sample_size import size_lines, size_question, sized
+from reports.sample_size import power_spec, sample_size, sample_size_lines
 from reports.statistics.verdicts import Word
 from reports.summary.summary import Summary, summarise
 from reports.text.lines import lines_of
@@ -220,7 +220,9 @@ def page_words(name: str) -> str:
 
 def size_words(metric: str) -> str:
     path = synthetic.write(folder() / "pilot", Plan(sessions=120, turns=8, seconds=600, usage=True), **told(Plan()))
-    return joined({"terminal": "\n".join(size_lines(sized(str(path), size_question(metric, None, None, 0.9))))})
+    return joined(
+        {"terminal": "\n".join(sample_size_lines(sample_size(str(path), power_spec(metric, None, None, 0.9))))}
+    )
 
 
 EVERY = (made.KEPT, made.BROKEN, made.REGRESSED, made.UNSURE, made.NO_DATA)
