@@ -39,14 +39,13 @@ from reports.statistics.differences import Margin
 from reports.statistics.looks import pairs_needed
 from reports.statistics.power import (
     BETTER_SESSIONS,
-    GATES,
-    LEAST_SESSIONS,
     LEVEL,
+    MIN_SESSIONS,
+    PRIMARY_METRICS,
     Pilot,
     cheapest_turns,
     components_at,
     distance_of,
-    pilot_of_pairs,
     pilot_of_quantile,
     pilot_of_rate,
     spread_of,
@@ -73,7 +72,7 @@ class PowerSpec:
     question: Question
     effect: float
     power: float
-    primary_metrics: int = GATES
+    primary_metrics: int = PRIMARY_METRICS
 
     @property
     def level(self) -> float:
@@ -95,7 +94,7 @@ class PowerSpec:
 
 
 def power_spec(
-    metric: str, detect: str | None, margin: str | None, power: float, primary_metrics: int = GATES
+    metric: str, detect: str | None, margin: str | None, power: float, primary_metrics: int = PRIMARY_METRICS
 ) -> PowerSpec:
     """Parse the options of the command. Raises UsageError that says what is allowed."""
     name, _, aggregate = metric.partition(":")
@@ -195,9 +194,9 @@ def sample_size_of(run: RunFrames, asked: PowerSpec, target: str | None, named: 
     """Return the same from a run that was read, or from one of its targets. `named`: what the user calls it."""
     sides = _sides(run, target)
     base, many = sides[0], sides[0].sessions
-    if many < LEAST_SESSIONS:
+    if many < MIN_SESSIONS:
         what = "pairs" if len(sides) == 2 else "sessions"
-        raise UsageError(f"{named} has {many} {what}: a pilot needs {LEAST_SESSIONS} at least, and 200 are better")
+        raise UsageError(f"{named} has {many} {what}: a pilot needs {MIN_SESSIONS} at least, and 200 are better")
     question = by_stratum(asked.question, sides)[0]
     for side in sides:
         if why := side.inexact(question):
@@ -280,9 +279,7 @@ def _pilot(sides: Sequence[Side], question: Question, effect: float, rng: np.ran
     samples = [sample_of(side, question) for side in sides]
     if not all(sample.n for sample in samples):
         return Pilot(math.nan, np.zeros(0), base.sessions)
-    if len(samples) == 2:
-        return pilot_of_pairs(samples[0], samples[1], question.p, base.sessions, rng)
-    return pilot_of_quantile(samples[0], question.p, base.sessions, rng)
+    return pilot_of_quantile(samples, question.p, base.sessions, rng)
 
 
 def _latency(base: Side, question: Question) -> Question:

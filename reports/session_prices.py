@@ -12,10 +12,10 @@ from bench.units import NS_PER_S, S_PER_MINUTE
 from reports.runs import RunFrames
 from reports.sides.side import ABSENT, Side
 from reports.statistics.counting import Floats, Integers
-from reports.statistics.power import Price
+from reports.statistics.power import SessionPrice
 from reports.summary.money import KINDS, bills_of, money_of
 
-UNKNOWN = Price(math.nan, math.nan)
+UNKNOWN = SessionPrice(math.nan, math.nan)
 
 
 def usd_per_session(run: RunFrames, sides: Sequence[Side]) -> float:
@@ -25,7 +25,7 @@ def usd_per_session(run: RunFrames, sides: Sequence[Side]) -> float:
     return sum(each) * (2 / len(each))
 
 
-def price_in_seconds(side: Side) -> Price:
+def price_in_seconds(side: Side) -> SessionPrice:
     """Return the seconds from a session's start to its first turn, and per turn: the means of successful sessions."""
     sessions = side.session_rows
     turns = side.turns.frame[["session_id", "start_utc_ns"]].iloc[side.turns.rows[side.here]]
@@ -44,7 +44,7 @@ def price_in_seconds(side: Side) -> Price:
     )
 
 
-def price_in_usd(side: Side) -> Price:
+def price_in_usd(side: Side) -> SessionPrice:
     """Return the cost of a session by its turns: their tokens, and the minutes that they take if these are billed."""
     charges = next(
         (one.models for one in money_of(side.run, side.turns.targets).targets if one.target == side.name), ()
@@ -52,13 +52,13 @@ def price_in_usd(side: Side) -> Price:
     prices = next((charge.prices for charge in charges if charge.prices), None)
     if prices is None:
         return UNKNOWN
-    tokens = _usd_of_tokens(side, prices) if prices.of_tokens else Price(0.0, 0.0)
-    seconds = price_in_seconds(side) if prices.usd_per_minute else Price(0.0, 0.0)
+    tokens = _usd_of_tokens(side, prices) if prices.of_tokens else SessionPrice(0.0, 0.0)
+    seconds = price_in_seconds(side) if prices.usd_per_minute else SessionPrice(0.0, 0.0)
     per_s = prices.usd_per_minute / S_PER_MINUTE
     return _price(tokens.session + per_s * seconds.session, tokens.turn + per_s * seconds.turn, tokens.history)
 
 
-def _usd_of_tokens(side: Side, prices: Prices) -> Price:
+def _usd_of_tokens(side: Side, prices: Prices) -> SessionPrice:
     """Fit a line to the cost of turns by their number: its slope is the history that is billed again."""
     run, targets = side.run, side.turns.targets
     bills = bills_of(run, targets)
@@ -74,5 +74,5 @@ def _usd_of_tokens(side: Side, prices: Prices) -> Price:
     return _price(float(usd[billed & bills.unattributed].sum()) / sessions, float(turn), max(0.0, float(history)))
 
 
-def _price(session: float, turn: float, history: float = 0.0) -> Price:
-    return Price(session, turn, history) if turn > 0 else UNKNOWN
+def _price(session: float, turn: float, history: float = 0.0) -> SessionPrice:
+    return SessionPrice(session, turn, history) if turn > 0 else UNKNOWN
