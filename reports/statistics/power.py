@@ -5,19 +5,19 @@ of one target over the G_0 sessions of a pilot, each target needs G sessions:
 
     G = 2 · G_0 · SE_0² · s² / (effect − margin)²          quantiles: all on the log scale
 
-s is the number of standard errors from the margin to the effect. For a rate it is z_{1−a} + z_power. A latency is tested
-for drift: 4.5 % of runs without drift are taken for ordered, and these are judged by their quarters:
+s is the number of standard errors from the margin to the effect. For a rate it is z_{1−a} + z_power. A latency is
+tested for drift: 4.5 % of runs without drift are taken for ordered, and these are judged by their quarters:
 
     power = 95.5 % · Φ(s − z_{1−a}) + 4.5 % · P(t_3(s) > t_{3, 1−a})         t_3(s): noncentral
 
 From p90 on it is tested for bursts, too: 2.7 % are taken for ordered, and are judged by their sixths (t_5). a is the
 error of the strictest of m primary metrics after Holm, 5 % / m, because it is not known which one is rejected first.
 
-If the pilot has both targets in pairs, 2 · SE_0² is the variance of their difference. G of a latency is inflated by 1.1,
-because a plan that is too small loses more power than one that is too large gains; from p90 on by 1.25, because the
-standard error of a tail is underestimated. A plan is as uncertain as its pilot, so it is a range: 5 to 95 % of bootstrap
-samples of the pilot. Their standard errors are those of order statistics one standard error on either side of the
-quantile, which needs no bootstrap within the bootstrap.
+If the pilot has both targets in pairs, 2 · SE_0² is the variance of their difference. G of a latency is inflated by
+1.1, because a plan that is too small loses more power than one that is too large gains; from p90 on by 1.25, because
+the standard error of a tail is underestimated. A plan is as uncertain as its pilot, so it is a range: 5 to 95 % of
+bootstrap samples of the pilot. Their standard errors are those of order statistics one standard error on either side
+of the quantile, which needs no bootstrap within the bootstrap.
 
 The variance of a run is split by one-way analysis of variance, for G sessions of n_g values with means x_g, N in all:
 
