@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.statistics.changes import ENOUGH, LEVEL, ChangePoint, find_changes, variance_of
+from reports.statistics.change_points import ENOUGH, LEVEL, ChangePoint, find_changes, variance_of
 from reports.statistics.counting import Floats
 from reports.statistics.quantiles import quantiles, sample
 

@@ -14,7 +14,15 @@ from reports.numbers import NONE, plural, shortened
 from reports.question import NO_STRATUM, POINTS, Question
 from reports.records import Count, Record, Rounded, about
 from reports.sides.workload import OF_LOAD, differing_between, group_of
-from reports.statistics.changes import ENOUGH, SIDE, ChangePoint, find_changes, levels, number_of_comparisons, without
+from reports.statistics.change_points import (
+    ENOUGH,
+    SIDE,
+    ChangePoint,
+    find_changes,
+    levels,
+    number_of_comparisons,
+    remove_weekdays,
+)
 from reports.statistics.counting import Integers
 from reports.summary import drift
 from reports.trends.trend_point import MetricKey, RunValue, TrendPoint
@@ -190,7 +198,7 @@ def _with_changes(trend: MetricTrend, searched: int) -> MetricTrend:
     min_change = POINTS if rate else math.log1p(drift.APART)
     found = find_changes(values, variances, days, among=searched, min_change=min_change)
     starts = [0, *(change.at for change in found.changes)]
-    means = levels(without(values, days, found.weekdays), found.changes)
+    means = levels(remove_weekdays(values, days, found.weekdays), found.changes)
     segments = [
         TrendSegment(mean if rate else math.exp(mean), *_run(points[start]), *_run(points[end - 1]))
         for mean, start, end in zip(means, starts, [*starts[1:], len(points)], strict=True)

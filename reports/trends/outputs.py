@@ -14,7 +14,7 @@ from reports.blocks import MARKS, Cell, Paragraph, row_of
 from reports.numbers import moment
 from reports.question import AskedFigure
 from reports.records import Count, Known, Record, Rounded, about, data_of
-from reports.statistics.changes import LEVEL
+from reports.statistics.change_points import LEVEL
 from reports.text.lines import Badges, Grid, Named, Part, lines_of
 from reports.trends.metric_trend import MetricTrend, RunSeries, TrendChange, TrendSegment
 from reports.trends.page import trend_html

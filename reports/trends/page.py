@@ -37,7 +37,7 @@ from reports.numbers import NBSP, NONE, plural, shortened
 from reports.page.poured import poured
 from reports.page.svg import plot_figure
 from reports.question import RATES, Question
-from reports.statistics.changes import ENOUGH, SIDE, YEAR
+from reports.statistics.change_points import ENOUGH, SIDE, YEAR
 from reports.trends.metric_trend import MetricTrend
 from reports.trends.plot import plot_over_time
 from reports.trends.sentences import (

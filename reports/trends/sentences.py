@@ -12,7 +12,7 @@ from functools import partial
 from bench.units import NS_PER_S
 from reports.numbers import moment, percent, plural, three
 from reports.question import Question
-from reports.statistics.changes import ENOUGH, SIDE
+from reports.statistics.change_points import ENOUGH, SIDE
 from reports.trends.metric_trend import MetricTrend, TrendChange
 from reports.trends.trend import Trend
 from reports.trends.trend_point import RunValue

@@ -24,7 +24,7 @@ from reports.question import Stratum
 from reports.records import read_document
 from reports.runs import document_of, labels_of
 from reports.sides.workload import conditions_in
-from reports.statistics.changes import variance_of
+from reports.statistics.change_points import variance_of
 from reports.statistics.quantiles import lack
 from reports.summary.arms import FAIR, ArmFacts
 from reports.summary.figures import ALL, Counts, TurnRate

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from bench.errors import UsageError
 from bench.units import NS_PER_S
 from reports.question import NO_STRATUM, Stratum
-from reports.statistics.changes import number_of_comparisons
+from reports.statistics.change_points import number_of_comparisons
 from reports.trends.metric_trend import MetricTrend, days_of, series_of
 from reports.trends.outputs import trend_text
 from reports.trends.page import OTHERS, VALUES_MAX, filters_of, trend_html, trend_page

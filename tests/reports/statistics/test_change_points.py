@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import kruskal
 
-from reports.statistics.changes import (
+from reports.statistics.change_points import (
     ENOUGH,
     SIDE,
     ChangePoints,
@@ -21,10 +21,10 @@ from reports.statistics.changes import (
     find_changes,
     kruskal_wallis,
     levels,
+    remove_weekdays,
     variance_of,
     weekdays,
     windows,
-    without,
 )
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import quantiles, sample
@@ -191,7 +191,7 @@ def test_weekdays_are_known_by_what_lies_around_them(missing: str) -> None:
     seen = np.unique((days + 3) % 7)
 
     assert found[seen] == pytest.approx(WEEKEND[seen] - WEEKEND[seen].mean(), abs=0.015)
-    assert np.ptp(without(weekly(days, rng, 0.0), days, tuple(found))) < 0.05
+    assert np.ptp(remove_weekdays(weekly(days, rng, 0.0), days, tuple(found))) < 0.05
 
 
 def test_weekdays_that_do_not_differ_are_left_as_they_are() -> None:
