@@ -35,7 +35,7 @@ from reports.sides.questions import by_stratum, default_questions
 from reports.sides.side import Side, are_peers, known_targets, matched_to_the_first, sides_of
 from reports.statistic_types.rate import Rate
 from reports.statistics.baselines import RATE_RUN_SD, RUN_SD
-from reports.statistics.differences import LEVEL, Inference, Margin
+from reports.statistics.differences import LEVEL, Inference
 from reports.statistics.rates import any_event, newcombe
 from reports.statistics.resample import DRAWS, seed_of
 from reports.statistics.target_counts import of_sample
@@ -50,7 +50,7 @@ CHOSEN = (
     "`rtbench check {}` shows what they decided."
 )
 NAME = "sessions with a failed turn"
-FAILURES = Question("failure_rate", Rate(), Margin())
+FAILURES = Question("failure_rate", Rate())
 
 
 def any_failure(each: Sequence[tuple[Side, Side]], level: float) -> list[FairnessCheck]:
