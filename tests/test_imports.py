@@ -45,10 +45,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "reports": (
         "blocks", "numbers", "records", "statistics",
         "question", "thresholds", "measurable", "exactness", "frames",
-        "runs", "arguments", "turns", "samples",
-        "export", "summary", "api", "wording", "finding", "finding_rows", "finding_sentences",
+        "runs", "turns", "samples",
+        "export", "summary", "wording", "finding", "finding_rows", "finding_sentences",
         "page", "text",
-        "sides", "sample_size", "looks", "comparisons", "gate", "trends",
+        "sides", "sample_size", "looks", "comparisons", "gate", "trends", "api",
     ),
     "rtbench": ("locust_run", "load_search", "calibrate", "capacity", "cli"),
 }  # fmt: skip

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pandas as pd
@@ -18,8 +17,6 @@ from msgspec import Meta
 
 from bench.errors import UsageError
 from bench.untrusted.sanitize import escape_control
-from reports.api import Run
-from reports.arguments import folder_of_run
 from reports.comparisons.measuring import Shift, measured, shift_of, step_changes
 from reports.finding import RESULT_OF_STATUS, ExitStatus, Finding, Measured, arm_of_sample, judge, provisional
 from reports.finding_sentences import at_twice
@@ -32,7 +29,7 @@ from reports.records import Closed, Count, about
 from reports.runs import run_id_of
 from reports.sides.fairness import FairnessCheck, causes_of, checks_of, notices_on, one_run, refuse_other_definitions
 from reports.sides.questions import by_stratum, default_questions
-from reports.sides.side import Side, are_peers, as_floats, counts_of, known_targets, matched_to_the_first, sides_of
+from reports.sides.side import Side, are_peers, as_floats, counts_of, known_targets, matched_to_the_first
 from reports.statistics.baselines import RATE_RUN_SD, RUN_SD
 from reports.statistics.differences import LEVEL, Inference, Margin
 from reports.statistics.rates import any_event, newcombe
@@ -219,17 +216,6 @@ def level_of(confidence: float) -> float:
     if not 0.5 < confidence < 1:
         raise UsageError(f"confidence lies between 0.5 and 1, such as 0.95, not {confidence:g}")
     return round(1 - confidence, 12)  # 0.05, which binary fractions do not hold exactly
-
-
-def compare(baseline: Run | Path | str, *candidates: Run | Path | str, confidence: float = CONFIDENCE) -> Comparison:
-    """What `rtbench compare` says: each a run, or `RUN:TARGET`; of one interleaved run alone its targets are compared.
-
-    `confidence`: of each verdict; a service that is exactly at its margin is called worse in 1 − confidence of runs.
-    Verdicts rest on one-sided bounds, so `low` and `high` are the ends of a two-sided interval of
-    2 · confidence − 1: 90 % for 0.95. Raises UsageError as the command does, and writes nothing.
-    """
-    level_of(confidence)
-    return compared(sides_of([folder_of_run(side) for side in (baseline, *candidates)]), confidence=confidence)
 
 
 def compared(

@@ -20,8 +20,6 @@ from bench.metrics import SLOPE
 from bench.run.presence import is_run, run_folders
 from bench.units import NS_PER_S
 from bench.untrusted.sanitize import escape_control
-from reports.api import Run
-from reports.arguments import folder_of_run, given_texts, in_python
 from reports.frames import COUNT, LABEL, NUMBER, TEXT, dtypes_of, frame_of
 from reports.numbers import NBSP, NONE, moment, percent, plural, three
 from reports.question import NO_STRATUM, Question, Stratum
@@ -185,17 +183,6 @@ def in_folders(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
         runs += inside
         stored += [] if inside else [folder]
     return runs, stored
-
-
-def trend(*folders: Run | Path | str, metrics: str | Sequence[str] = ()) -> Trend:
-    """What `rtbench trend` shows of folders of runs or of stored baselines, or of runs.
-
-    `metrics`: `ttfa:p95`, `failure_rate`, …; without any the latencies and the failure rate. Raises UsageError as the
-    command does, and writes nothing.
-    """
-    with in_python(metric="metrics"):
-        questions = [trend_question(text) for text in given_texts(metrics, "metrics")]
-        return trend_of(*in_folders([Path(folder_of_run(one)) for one in folders]), questions)
 
 
 def trend_of(runs: Sequence[Path], stored: Sequence[Path], questions: Sequence[Question] = ()) -> Trend:

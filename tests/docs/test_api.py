@@ -14,7 +14,7 @@ import reports
 import rtbench
 from bench.columns import BOUNDS
 from bench.run.folder import SCHEMAS, TableName
-from reports.api import Run
+from reports.api.run import Run
 from reports.runs import SESSION_METRICS, TURN_METRICS
 from tests.reports import synthetic
 from tests.reports.shared import write_summary
