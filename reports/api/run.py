@@ -21,7 +21,7 @@ from bench.manual import see
 from bench.metrics import CATALOGUE
 from reports import runs
 from reports.api.arguments import folder_of_run, quantile_levels
-from reports.api.selection import Selection, Where, columns_of, lost_rows, selected, selected_turns
+from reports.api.selection import RowFilter, Selection, Where, columns_of, lost_rows, selected, selected_turns
 from reports.exactness import why
 from reports.frames import COUNT, LABEL, NUMBER, TEXT, dtypes_of, frame_of
 from reports.question import NO_STRATUM, RATES, TRIALS, Stratum
@@ -67,19 +67,18 @@ class _Group(NamedTuple):
 class Run(runs.RunFrames):
     """A run as it was read, with the figures that its report prints."""
 
-    def sample(self, metric: str, *, where: Where | None = None) -> Sample:
+    def sample(self, metric: str, *, where: Where | None = None, **values: object) -> Sample:
         """The values of a metric that its quantiles are made of, in the metric's unit, each with its session.
 
-        `where` is a function of the frame, as of `quantiles`. Raises UsageError where what it takes must not be pooled:
-        turns of several targets, or of several strata.
+        Rows are selected as in `quantiles`. Raises UsageError if they must not be pooled: turns of several targets, or
+        of several strata.
         """
-        groups = list(self._groups(metric, (), where))
+        groups = list(self._groups(metric, (), RowFilter(where, values)))
         if len(groups) > 1:
-            apart = "; ".join(", ".join(filter(None, (one.target, *one.stratum))) for one in groups)
-            raise UsageError(
-                f"{metric} has several samples, which are not to be pooled: {apart}. Ask for one: "
-                f'where=lambda turns: turns["target"] == {groups[0].target!r}'
-            )
+            each = "; ".join(", ".join(filter(None, (one.target, *one.stratum))) for one in groups)
+            of = {"target": groups[0].target, **groups[0].stratum._asdict()}
+            one = ", ".join(f"{name}={value!r}" for name, value in of.items() if value)
+            raise UsageError(f"{metric} has several samples, which are not to be pooled: {each}. Select one: {one}")
         return groups[0].sample if groups else NOTHING
 
     def quantiles(
@@ -89,11 +88,13 @@ class Run(runs.RunFrames):
         p: float | Sequence[float] = PS,
         by: str | Sequence[str] = (),
         where: Where | None = None,
+        **values: object,
     ) -> pd.DataFrame:
         """Quantiles of a metric of turns or sessions with their 95 % intervals, a row each, as the report prints them.
 
-        Targets and strata are told apart always, and groups of the columns `by`. `where` is a function of the frame
-        that selects rows; it sees turns that did not start, too.
+        Each target, each stratum, and each group of the columns `by` has its rows. `where` is a query, a mask, or a
+        function that makes a mask of the frame, which includes turns that did not start; `values` are values of
+        columns, such as target="direct" or step=["greeting", "order"].
 
         `value`, `low` and `high` are in `unit`. They are NaN where the report prints n/a, for too few turns or
         sessions: `status` says which, `required` how many it takes. `value` is inf if the quantile lies among failed
@@ -101,21 +102,25 @@ class Run(runs.RunFrames):
         (`uncertain_because` says why) or, in an invalid run, `invalid`. Raises UsageError.
         """
         ps = quantile_levels(p)
-        columns = [name for name in columns_of(by) if name != "target"]
-        rows = [row for group in self._groups(metric, columns, where) for row in self._rows(group, metric, ps)]
+        columns = columns_of(by)
+        rows = [
+            row
+            for group in self._groups(metric, columns, RowFilter(where, values))
+            for row in self._rows(group, metric, ps)
+        ]
         of_sessions = metric not in SLOPES and CATALOGUE[metric].scope == "session"
         labels = _labels_of(self.sessions if of_sessions else self.turns, (*APART, *columns))
         return frame_of(rows, labels | FIGURE)
 
-    def rates(self, *, by: str | Sequence[str] = (), where: Where | None = None) -> pd.DataFrame:
+    def rates(self, *, by: str | Sequence[str] = (), where: Where | None = None, **values: object) -> pd.DataFrame:
         """Shares of turns, or of words, with their 95 % intervals over sessions, a row for each rate and target.
 
-        `by` and `where` are those of `quantiles`, yet turns of all strata stand together, as in the report; `by` may
+        `by`, `where` and `values` are those of `quantiles`. Turns of all strata are pooled, as in the report; `by` may
         name `measured_from` and `turn_type`. `value`, `low` and `high` are shares, NaN where the report prints n/a.
         """
-        turns, columns = self._turns, [name for name in columns_of(by) if name != "target"]
+        turns, columns = self._turns, columns_of(by)
         lost = lost_rows(self, turns, ("target", "session_id"))
-        chosen = selected_turns(self, turns, columns, where)
+        chosen = selected_turns(self, turns, columns, RowFilter(where, values))
         codes = pd.Series(turns.session_of_row, index=self.sessions["session_id"].astype(str))
         begun = np.array([turns.target, chosen.of_row, turns.session])
         at_target = pd.Categorical(lost["target"], turns.targets).codes
@@ -133,6 +138,12 @@ class Run(runs.RunFrames):
                 figure = self._rate(name, label, events[at], of[at], session[at])
                 rows.append({"target": label, **_keys(chosen, group[at[0]])} | figure)
         return frame_of(rows, _labels_of(self.turns, ("target", *columns)) | RATE)
+
+    @property
+    def measured_turns(self) -> pd.DataFrame:
+        """The rows of `turns` without those of the warm-up, by their index."""
+        measured = self.turns["measured"]
+        return self.turns if measured.all() else self.turns[measured]
 
     @cached_property
     def uncertainty(self) -> pd.DataFrame:
@@ -178,7 +189,7 @@ class Run(runs.RunFrames):
         invalid = (self.metadata.get("validity") or {}).get("status") == "invalid"
         return "uncertain" if inexact else "invalid" if invalid else ""
 
-    def _groups(self, name: str, by: Sequence[str], where: Where | None) -> Iterable[_Group]:
+    def _groups(self, name: str, by: Sequence[str], where: RowFilter) -> Iterable[_Group]:
         """Raises UsageError where rows do not have the metric."""
         scope = CATALOGUE[name].scope if name in CATALOGUE else ""
         if scope == "turn" or name in SLOPES:
@@ -191,7 +202,7 @@ class Run(runs.RunFrames):
             raise UsageError(f"{name!r} is no metric of turns or sessions: run.histograms has what there is of it")
         raise UsageError(f"{name!r} is no metric{near(name, CATALOGUE)} {see('metrics')} lists them")
 
-    def _of_turns(self, name: str, by: Sequence[str], where: Where | None) -> Iterable[_Group]:
+    def _of_turns(self, name: str, by: Sequence[str], where: RowFilter) -> Iterable[_Group]:
         turns = self._turns
         others = [column for column in by if column != "step"]
         chosen = selected_turns(self, turns, others, where)
@@ -226,7 +237,7 @@ class Run(runs.RunFrames):
                 if sample.n:
                     yield _Group(turns.targets[pool.target], pool.stratum, _keys(chosen, group), sample)
 
-    def _of_sessions(self, name: str, by: Sequence[str], where: Where | None) -> Iterable[_Group]:
+    def _of_sessions(self, name: str, by: Sequence[str], where: RowFilter) -> Iterable[_Group]:
         sessions = measured_sessions(self)
         chosen = selected(sessions, sessions.iloc[:0], by, where)
         for target in target_labels(self):

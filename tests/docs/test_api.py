@@ -25,7 +25,9 @@ PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 STORED = ROOT / "tests" / "reports" / "stored"
 NAMED = "runs/20261120T091400Z-voice_turns"
 """The run that the page's code loads."""
-PLAN = Plan(sessions=60, turns=5, targets=("east", "west"), kinds=("vad", "typed"), failed=0.08, warmup_s=5, usage=True)
+PLAN = Plan(
+    sessions=60, turns=5, targets=("direct", "gateway"), kinds=("vad", "typed"), failed=0.08, warmup_s=5, usage=True
+)
 
 
 def names_in(cell: str) -> set[str]:

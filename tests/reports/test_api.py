@@ -298,6 +298,45 @@ def test_a_turn_that_was_never_begun_is_asked_for_by_what_is_known_of_it() -> No
     assert run.quantiles("ttfa", p=0.5, where=lambda turns: turns["outcome"].notna())["not_started"].sum() == 0
 
 
+def test_rows_are_selected_alike_by_a_query_a_mask_a_function_or_values() -> None:
+    run = loaded(PLANS["warm-up, failures, two origins"])
+    started = run.sessions[run.sessions["turns_not_started"] == 0]["session_id"]
+    run = replace(run, sessions=run.sessions[run.sessions["session_id"].isin(started)].reset_index(drop=True))
+    asked: list[dict[str, Any]] = [
+        {"where": "turn > 1 and target == 'direct'"},
+        {"where": (run.turns["turn"] > 1) & (run.turns["target"] == "direct")},
+        {"where": (run.measured_turns["turn"] > 1) & (run.measured_turns["target"] == "direct")},
+        {"where": lambda turns: (turns["turn"] > 1) & (turns["target"] == "direct")},
+        {"where": run.turns["turn"] > 1, "target": "direct"},
+        {"target": ["direct"], "turn": range(2, 99)},
+    ]
+
+    first, *others = [(run.quantiles("ttfa", **each), run.rates(**each)) for each in asked]
+    assert set(first[0]["target"]) == {"direct"}
+    assert first[0]["n"].sum() < run.quantiles("ttfa", target="direct")["n"].sum()
+    for other in others:
+        for mine, theirs in zip(first, other, strict=True):
+            pd.testing.assert_frame_equal(mine, theirs)
+    assert run.quantiles("ttfa", detail=None)["failed"].sum() == 0
+
+
+def test_a_mask_does_not_leave_out_turns_that_did_not_start_unnoticed() -> None:
+    run = loaded(PLANS["turns that were never begun"])
+
+    with pytest.raises(UsageError, match=r'no value for the 24 turns that did not start: .* where="outcome.notna\(\)"'):
+        run.quantiles("ttfa", where=run.turns["turn"] > 1)
+    assert run.quantiles("ttfa", p=0.5, where="turn > 1")["not_started"].tolist() == [6 * 3]
+    assert run.quantiles("ttfa", p=0.5, where="outcome.notna()")["not_started"].tolist() == [0]
+
+
+def test_measured_turns_are_those_of_the_steady_phase() -> None:
+    run = loaded(PLANS["warm-up, failures, two origins"])
+
+    assert 0 < len(run.measured_turns) < len(run.turns)
+    assert set(run.measured_turns["phase"]) == {"measurement"}
+    assert loaded(PLANS["plain"]).measured_turns is loaded(PLANS["plain"]).turns
+
+
 def test_flags_and_moments_are_columns_of_every_table(run: reports.Run) -> None:
     for frame in (run.turns, run.sessions):
         assert (frame["start"].astype("int64") == frame["start_utc_ns"]).all()
