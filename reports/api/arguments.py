@@ -15,10 +15,10 @@ from bench.errors import UsageError
 from reports.runs import RunFrames
 
 
-def folder_of_run(run: RunFrames | Path | str) -> str:
-    """Its folder, with the target if one is named: what commands take. Raises UsageError for anything else."""
+def given_run(run: RunFrames | Path | str) -> RunFrames | str:
+    """A run that was loaded, or the path of its folder, with the target if one is named."""
     if isinstance(run, RunFrames):
-        return str(run.folder)
+        return run
     if isinstance(run, Path | str):
         return str(run)
     raise UsageError(f"a run is one that was loaded, or the path of its folder, not {_shown(run)}")

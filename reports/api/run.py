@@ -20,7 +20,7 @@ from bench.errors import UsageError
 from bench.manual import see
 from bench.metrics import CATALOGUE
 from reports import runs
-from reports.api.arguments import folder_of_run, quantile_levels
+from reports.api.arguments import given_run, quantile_levels
 from reports.api.selection import RowFilter, Selection, Where, columns_of, lost_rows, selected, selected_turns
 from reports.exactness import why
 from reports.frames import COUNT, LABEL, NUMBER, TEXT, dtypes_of, frame_of
@@ -286,4 +286,6 @@ def load(path: Path | str, *, all_columns: bool = True) -> Run:
 
     Raises UsageError where the folder is no run, or its files cannot be read.
     """
-    return Run(**vars(runs.load_frames(folder_of_run(path), all_columns=all_columns)))
+    given = given_run(path)
+    folder = given if isinstance(given, str) else given.folder
+    return Run(**vars(runs.load_frames(folder, all_columns=all_columns)))

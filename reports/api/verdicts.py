@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import get_args
 
 from bench.errors import UsageError
-from reports.api.arguments import folder_of_run, given_texts, in_python
+from reports.api.arguments import given_run, given_texts, in_python
 from reports.api.run import Run
 from reports.comparisons.comparison import CONFIDENCE, Comparison, compared, level_of
-from reports.gate.check import checked
+from reports.gate.check import check_of
 from reports.gate.items import Checked, OnInconclusive
+from reports.runs import RunFrames, load_for_report
 from reports.sides.side import sides_of
 from reports.sides.workload import allowed
 from reports.thresholds import Threshold, parse, read_thresholds
@@ -26,7 +27,7 @@ def compare(baseline: Run | Path | str, *candidates: Run | Path | str, confidenc
     2 · confidence − 1: 90 % for 0.95. Raises UsageError as the command does, and writes nothing.
     """
     level_of(confidence)
-    return compared(sides_of([folder_of_run(side) for side in (baseline, *candidates)]), confidence=confidence)
+    return compared(sides_of([given_run(side) for side in (baseline, *candidates)]), confidence=confidence)
 
 
 def check(
@@ -44,10 +45,11 @@ def check(
     """
     if on_inconclusive not in (choices := get_args(OnInconclusive)):
         raise UsageError(f"on_inconclusive is one of {', '.join(choices)}, not {on_inconclusive!r}")
-    named, against = Path(folder_of_run(run)), None if baseline is None else folder_of_run(baseline)
+    given, against = given_run(run), None if baseline is None else given_run(baseline)
     with in_python("thresholds", "baseline", "allow_different", "on_inconclusive"):
         may_differ = allowed(",".join(given_texts(allow_different, "conditions")))
-        return checked(named, _limits(thresholds), against, on_inconclusive=on_inconclusive, allow=may_differ)
+        limits, frames = _limits(thresholds), load_for_report(Path(given)) if isinstance(given, str) else given
+        return check_of(frames, limits, against, on_inconclusive=on_inconclusive, allow=may_differ)
 
 
 def _limits(thresholds: Path | str | Mapping[str, str | Sequence[str]] | None) -> tuple[Threshold, ...]:
@@ -73,4 +75,13 @@ def trend(*folders: Run | Path | str, metrics: str | Sequence[str] = ()) -> Tren
     """
     with in_python(metric="metrics"):
         questions = [trend_question(text) for text in given_texts(metrics, "metrics")]
-        return trend_of(*in_folders([Path(folder_of_run(one)) for one in folders]), questions)
+        runs: list[Path | RunFrames] = []
+        stored: list[Path] = []
+        for given in map(given_run, folders):
+            if isinstance(given, RunFrames):
+                runs.append(given)
+            else:
+                found, baselines = in_folders([Path(given)])
+                runs += found
+                stored += baselines
+        return trend_of(runs, stored, questions)

@@ -73,7 +73,7 @@ UNUSED = 'No threshold is relative, so the baseline was not used: write one agai
 def checked(
     folder: Path,
     thresholds: Sequence[Threshold] = (),
-    baseline: str | None = None,
+    baseline: str | RunFrames | None = None,
     *,
     on_inconclusive: OnInconclusive = "fail",
     allow: Sequence[str] = (),
@@ -88,7 +88,7 @@ def checked(
 def check_of(
     run: RunFrames,
     thresholds: Sequence[Threshold] = (),
-    baseline: str | None = None,
+    baseline: str | RunFrames | None = None,
     *,
     on_inconclusive: OnInconclusive = "fail",
     allow: Sequence[str] = (),
@@ -225,12 +225,13 @@ def _answers(
     run: RunFrames,
     sides: Sequence[Side],
     thresholds: Sequence[Threshold],
-    baseline: str | None,
+    baseline: str | RunFrames | None,
     allow: Sequence[str],
 ) -> BaselineAnswers:
     """What the baseline says; nothing where it is not asked."""
     names = [side.name for side in sides]
-    base = baseline_named(baseline, run.folder, run.metadata, names)
+    named = str(baseline.folder) if isinstance(baseline, RunFrames) else baseline
+    base = baseline_named(named, run.folder, run.metadata, names)
     relative = [threshold for threshold in thresholds if threshold.margin is not None]
     if allow and not isinstance(base, StoredRuns):
         raise UsageError(
@@ -249,7 +250,8 @@ def _answers(
         case SameRun():
             return against_targets(sides, base, thresholds)
         case OtherRun():
-            return against_run(sides, base, thresholds)
+            other = baseline if isinstance(baseline, RunFrames) else load_for_report(base.folder)
+            return against_run(sides, base, thresholds, other)
         case StoredRuns():
             return against_stored_runs(sides, base, thresholds, allow)
     return BaselineAnswers()

@@ -22,15 +22,16 @@ from reports.gate.by_stored import each_once
 from reports.numbers import NBSP, count, plural
 from reports.question import Stratum
 from reports.records import read_document
-from reports.runs import document_of, labels_of
+from reports.runs import RunFrames, document_of, labels_of
 from reports.sides.workload import conditions_in
 from reports.statistics.changes import variance_of
 from reports.statistics.quantiles import lack
 from reports.summary.arms import FAIR, ArmFacts
 from reports.summary.figures import ALL, Counts, TurnRate
 from reports.summary.outcomes import limited, most_limited
+from reports.summary.summary import summarise
 from reports.summary.trust import WORDS, RunWord, validity_of
-from reports.text.document import MetricEntry, Quantile, TargetOutcomes
+from reports.text.document import MetricEntry, Quantile, TargetOutcomes, summary_json
 from reports.wording.validity import over_the_limit, verdict_reason
 
 SHOWN = (0.5, 0.9, 0.95, 0.99)
@@ -120,9 +121,16 @@ class _Summary(msgspec.Struct):
     rates: list[TurnRate]
 
 
-def entries_of(folder: Path) -> list[Entry]:
-    """Each target of a run. Raises UsageError where the folder is no run, or has no summary."""
-    document, summary = document_of(folder), _summary(folder)
+def entries_of(run: Path | RunFrames) -> list[Entry]:
+    """Each target of a run: of a folder by the summary that its report wrote, else by the rows that were read.
+
+    Raises UsageError where the folder is no run, or has no summary.
+    """
+    if isinstance(run, RunFrames):
+        folder, document = run.folder, run.metadata
+        summary = read_document(summary_json(summarise(run)).encode(), _Summary)
+    else:
+        folder, document, summary = run, document_of(run), _summary(run)
     verdict, report = validity_of(document), folder / "report.html"
     why = "" if verdict.status == "valid" else escape_control(verdict_reason(verdict))
     return [

@@ -23,6 +23,7 @@ from bench.untrusted.sanitize import escape_control
 from reports.frames import COUNT, LABEL, NUMBER, TEXT, dtypes_of, frame_of
 from reports.numbers import NBSP, NONE, moment, percent, plural, three
 from reports.question import NO_STRATUM, Question, Stratum
+from reports.runs import RunFrames
 from reports.samples import HEARD
 from reports.statistics.changes import ENOUGH, SIDE
 from reports.statistics.differences import Margin
@@ -185,8 +186,9 @@ def in_folders(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     return runs, stored
 
 
-def trend_of(runs: Sequence[Path], stored: Sequence[Path], questions: Sequence[Question] = ()) -> Trend:
-    """Of run folders and folders of stored baselines. `questions`: what is asked, the headline figures if empty.
+def trend_of(runs: Sequence[Path | RunFrames], stored: Sequence[Path], questions: Sequence[Question] = ()) -> Trend:
+    """Of run folders or runs that were read, and of folders of stored baselines. `questions`: what is asked, the
+    headline figures if empty.
 
     What cannot be read is named in `notices`. Raises UsageError where nothing is left.
     """
@@ -204,7 +206,8 @@ def trend_of(runs: Sequence[Path], stored: Sequence[Path], questions: Sequence[Q
     if not entries:
         more = f" (and {len(notices) - 1} more)" if len(notices) > 1 else ""
         first = f": {notices[0]}{more}" if notices else ""
-        where = ", ".join(str(path) for path in (*stored, *dict.fromkeys(run.parent for run in runs)))
+        parents = dict.fromkeys(run.parent for run in runs if isinstance(run, Path))
+        where = ", ".join(str(path) for path in (*stored, *parents))
         raise UsageError(f"there is no run to show in {where or 'these folders'}{first}")
     return told_by(entries, questions, notices)
 

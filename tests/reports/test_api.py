@@ -401,6 +401,27 @@ def test_a_check_is_that_of_the_command(nightly: Path, tmp_path: Path) -> None:
         reports.check(run, {"ttfa": "p95<800"})
 
 
+def test_a_run_that_was_loaded_is_not_read_again(nightly: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, other = reports.load(nightly / "run-0"), reports.load(nightly / "run-1")
+    fast = replace(run, turns=run.turns[run.turns["ttfa_ms"] < 500].reset_index(drop=True))
+    limits = {"ttfa": "med<500"}
+    expected = [
+        reports.check(nightly / "run-1", baseline=nightly / "run-0").to_frame(),
+        reports.compare(nightly / "run-1").to_frame(),
+        reports.trend(nightly / "run-0", nightly / "run-1").to_frame(),
+    ]
+    monkeypatch.chdir(nightly)
+    monkeypatch.setattr("bench.run.folder.read_table", None)
+    monkeypatch.setattr("bench.run.folder.read_document", None)
+
+    verdicts = reports.check(other, baseline=run), reports.compare(other), reports.trend(run, other)
+    for mine, theirs in zip([one.to_frame() for one in verdicts], expected, strict=True):
+        pd.testing.assert_frame_equal(mine, theirs)
+    assert set(reports.check(run, limits).to_frame()["result"]) == {"fail"}
+    assert reports.check(fast, limits).to_frame()["result"].iloc[0] == "pass"
+    assert (reports.trend(fast, metrics="ttfa:p95").to_frame()["value"] < 500).all()
+
+
 def test_a_trend_is_that_of_the_command(nightly: Path) -> None:
     found = reports.trend(nightly, metrics=["ttfa:p50", "failure_rate"])
     assert repr(found) == "History(2 runs, 2 metrics, 0 changes)"
