@@ -20,38 +20,37 @@ from bench.errors import UsageError
 from bench.manual import see
 from bench.metrics import CATALOGUE
 from reports import runs
-from reports.api.arguments import given_run, quantile_levels
+from reports.api.arguments import given_run, metric_named, quantile_levels
 from reports.api.selection import RowFilter, Selection, Where, columns_of, lost_rows, selected, selected_turns
 from reports.exactness import why
-from reports.frames import COUNT, LABEL, NUMBER, TEXT, dtypes_of, frame_of
+from reports.frames import COUNT, NUMBER, TEXT, USE, dtypes_of, frame_of, use
 from reports.question import NO_STRATUM, RATES, TRIALS, Stratum
+from reports.runs import run_id_of
 from reports.samples import OF_SAMPLE, Samples, rate_counts, samples_of, session_sample
 from reports.statistics.counting import Floats, Integers, distinct, split
 from reports.statistics.quantiles import CONFIDENCE, NOTHING, Sample, quantiles
 from reports.summary.figures import PS, SLOPES, ratio_in, slope_sample
+from reports.summary.trust import validity_of
 from reports.thresholds import near
 from reports.turns import Turns, column_of, measured_sessions, target_labels
+from reports.wording.validity import verdict_reason
 
-APART = ("target", "measured_from", "turn_type")
-"""What is never pooled, whatever rows are told apart by."""
-FIGURE = dtypes_of(
+STRATUM = ("run_id", "target", "measured_from", "turn_type")
+"""The labels of every quantile: values that differ in any of them are never pooled."""
+QUANTILE = dtypes_of(
+    (TEXT, ("metric",)),
     (COUNT, ("n", "failed", "not_started", "unfinished")),
     (NUMBER, ("p", "value", "low", "high")),
-    (LABEL, ("unit", "status")),
-    (COUNT, ("required",)),
-    (TEXT, ("uncertain_because",)),
-)
+    (TEXT, ("unit",)),
+) | USE | dtypes_of((TEXT, ("status",)), (COUNT, ("required",)))  # fmt: skip
 """The columns of a frame of quantiles, behind those of labels, with their dtypes."""
 RATE = dtypes_of(
-    (LABEL, ("rate",)),
+    (TEXT, ("rate",)),
     (COUNT, ("count", "total")),
-    (LABEL, ("unit",)),
+    (TEXT, ("unit",)),
     (COUNT, ("sessions",)),
     (NUMBER, ("value", "low", "high")),
-    (LABEL, ("status",)),
-    (COUNT, ("required",)),
-    (TEXT, ("uncertain_because",)),
-)
+) | USE | dtypes_of((TEXT, ("status",)), (COUNT, ("required",)))  # fmt: skip
 """The same of a frame of rates."""
 
 
@@ -73,7 +72,7 @@ class Run(runs.RunFrames):
         Rows are selected as in `quantiles`. Raises UsageError if they must not be pooled: turns of several targets, or
         of several strata.
         """
-        groups = list(self._groups(metric, (), RowFilter(where, values)))
+        groups = list(self._groups(metric_named(metric), (), RowFilter(where, values)))
         if len(groups) > 1:
             each = "; ".join(", ".join(filter(None, (one.target, *one.stratum))) for one in groups)
             of = {"target": groups[0].target, **groups[0].stratum._asdict()}
@@ -98,19 +97,18 @@ class Run(runs.RunFrames):
 
         `value`, `low` and `high` are in `unit`. They are NaN where the report prints n/a, for too few turns or
         sessions: `status` says which, `required` how many it takes. `value` is inf if the quantile lies among failed
-        turns; an end of ±inf is unbounded. What is printed and not to be used has the status `uncertain`
-        (`uncertain_because` says why) or, in an invalid run, `invalid`. Raises UsageError.
+        turns; an end of ±inf is unbounded. A value is `published` unless it is NaN, and `usable` unless the run is
+        invalid or the metric uncertain; `reason` says why not. Raises UsageError.
         """
-        ps = quantile_levels(p)
-        columns = columns_of(by)
+        name, ps, columns = metric_named(metric), quantile_levels(p), columns_of(by)
         rows = [
             row
-            for group in self._groups(metric, columns, RowFilter(where, values))
-            for row in self._rows(group, metric, ps)
+            for group in self._groups(name, columns, RowFilter(where, values))
+            for row in self._rows(group, name, ps)
         ]
-        of_sessions = metric not in SLOPES and CATALOGUE[metric].scope == "session"
-        labels = _labels_of(self.sessions if of_sessions else self.turns, (*APART, *columns))
-        return frame_of(rows, labels | FIGURE)
+        of_sessions = name not in SLOPES and CATALOGUE[name].scope == "session"
+        labels = _labels_of(self.sessions if of_sessions else self.turns, (*STRATUM, *columns))
+        return frame_of(rows, labels | QUANTILE)
 
     def rates(self, *, by: str | Sequence[str] = (), where: Where | None = None, **values: object) -> pd.DataFrame:
         """Shares of turns, or of words, with their 95 % intervals over sessions, a row for each rate and target.
@@ -136,8 +134,8 @@ class Run(runs.RunFrames):
                 at = kept[same]
                 label = turns.targets[target[at[0]]]
                 figure = self._rate(name, label, events[at], of[at], session[at])
-                rows.append({"target": label, **_keys(chosen, group[at[0]])} | figure)
-        return frame_of(rows, _labels_of(self.turns, ("target", *columns)) | RATE)
+                rows.append({"run_id": run_id_of(self), "target": label, **_keys(chosen, group[at[0]])} | figure)
+        return frame_of(rows, _labels_of(self.turns, ("run_id", "target", *columns)) | RATE)
 
     @property
     def measured_turns(self) -> pd.DataFrame:
@@ -165,29 +163,30 @@ class Run(runs.RunFrames):
     def _rate(self, name: str, target: str, events: Floats, of: Floats, sessions: Integers) -> dict[str, Any]:
         share, rate = ratio_in(events, of, sessions, CONFIDENCE), RATES[name]
         few = bool(rate.column) and share.total < TRIALS
-        inexact = why(self.inexact, target, name)
+        value, low, high = (np.nan,) * 3 if few else (share.share, share.low, share.high)
         return {
             "rate": name,
             "count": share.count,
             "total": share.total,
             "unit": rate.trials,
             "sessions": distinct(sessions).size,
-            **dict(
-                zip(
-                    ("value", "low", "high"),
-                    (np.nan,) * 3 if few else (share.share, share.low, share.high),
-                    strict=True,
-                )
-            ),
-            "status": f"too_few_{rate.trials}" if few else self._usable(inexact) or "reported",
+            "value": value,
+            "low": low,
+            "high": high,
+            "status": f"too_few_{rate.trials}" if few else "reported",
             "required": TRIALS if few else None,
-            "uncertain_because": inexact,
+            **self._use(target, name, f"needs {TRIALS:,} {rate.trials}" if few else ""),
         }
 
-    def _usable(self, inexact: str) -> str:
-        """Why a figure that is printed may not be used, in a word; empty where it may."""
-        invalid = (self.metadata.get("validity") or {}).get("status") == "invalid"
-        return "uncertain" if inexact else "invalid" if invalid else ""
+    def _use(self, target: str, metric: str, missing: str) -> dict[str, Any]:
+        """The columns of USE of a value. `missing`: why there is none; empty if there is one."""
+        invalid = "; ".join(filter(None, (self._invalid, why(self.inexact, target, metric))))
+        return use(missing, published=not missing, invalid=invalid)
+
+    @property
+    def _invalid(self) -> str:
+        validity = validity_of(self.metadata)
+        return f"the run is INVALID: {verdict_reason(validity)}" if validity.status == "invalid" else ""
 
     def _groups(self, name: str, by: Sequence[str], where: RowFilter) -> Iterable[_Group]:
         """Raises UsageError where rows do not have the metric."""
@@ -248,14 +247,17 @@ class Run(runs.RunFrames):
                     yield _Group(target, NO_STRATUM, _keys(chosen, group), sample)
 
     def _rows(self, group: _Group, metric: str, ps: Sequence[float]) -> Iterable[dict[str, Any]]:
-        sample, inexact = group.sample, why(self.inexact, group.target, metric)
+        sample = group.sample
         for estimate in quantiles(sample, ps):
             known = estimate.bounded or estimate.status == "in_failures"
+            missing = f"needs {estimate.required:,} {estimate.status.removeprefix('too_few_')}"
             yield {
+                "run_id": run_id_of(self),
                 "target": group.target,
                 "measured_from": group.stratum.measured_from or None,
                 "turn_type": group.stratum.turn_type or None,
                 **group.keys,
+                "metric": metric,
                 "n": sample.n,
                 "failed": sample.failed,
                 "not_started": sample.not_started,
@@ -265,9 +267,9 @@ class Run(runs.RunFrames):
                 "low": estimate.low if estimate.bounded else None,
                 "high": estimate.high if estimate.bounded else None,
                 "unit": CATALOGUE[metric].unit,
-                "status": (self._usable(inexact) if estimate.bounded else "") or estimate.status,
+                **self._use(group.target, metric, "" if known else missing),
+                "status": estimate.status,
                 "required": estimate.required or None,
-                "uncertain_because": inexact,
             }
 
 
@@ -277,8 +279,9 @@ def _keys(chosen: Selection, group: int) -> dict[str, Any]:
 
 
 def _labels_of(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
-    """The dtypes of what tells figures apart: those of the columns of the frame."""
-    return {name: LABEL if name in (*APART, "step") else frame.dtypes[name] for name in names}
+    """The dtypes of labels: those of the columns of the frame, and texts of categories."""
+    texts = {name for name in names if name in STRATUM or isinstance(frame.dtypes[name], pd.CategoricalDtype)}
+    return {name: TEXT if name in texts else frame.dtypes[name] for name in names}
 
 
 def load(path: Path | str, *, all_columns: bool = True) -> Run:

@@ -12,7 +12,7 @@ import pandas as pd
 from bench.run.document import ValidityStatus
 from reports import finding_sentences
 from reports.finding import RESULT_OF_STATUS, ExitStatus, Finding, Result
-from reports.frames import COUNT, FLAG, LABEL, NUMBER, TEXT, dtypes_of, frame_of
+from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
 from reports.looks.decision import Decision
 from reports.numbers import NBSP, plural
 from reports.question import Question
@@ -36,12 +36,13 @@ VOID: Literal[4]
 PASSED, FAILED, INCONCLUSIVE, VOID = 0, 1, 3, 4
 """Exit statuses, beside 2 for what cannot be asked so."""
 DTYPES = dtypes_of(
-    (TEXT, ("threshold",)),
-    (LABEL, ("title", "target", "unit", "result", "verdict")),
+    (TEXT, ("run_id", "threshold", "title", "target", "unit", "result", "verdict")),
     (NUMBER, ("value", "low", "high", "limit")),
-    (LABEL, ("operator", "metric")),
+    (TEXT, ("operator", "metric")),
     (NUMBER, ("baseline", "difference")),
-    (TEXT, ("margin", "reason")),
+    (TEXT, ("margin",)),
+    (FLAG, ("published", "usable")),
+    (TEXT, ("reason",)),
     (FLAG, ("provisional",)),
     (COUNT, ("more_sessions", "turns", "sessions", "failed")),
     (FLAG, ("in_failures",)),
@@ -49,14 +50,13 @@ DTYPES = dtypes_of(
     (COUNT, ("analysis",)),
     (FLAG, ("low_infinite",)),
     (COUNT, ("required", "available")),
-    (LABEL, ("required_unit",)),
+    (TEXT, ("required_unit",)),
     (NUMBER, ("completed_share",)),
-    (LABEL, ("direction",)),
-    (TEXT, ("sentence",)),
+    (TEXT, ("direction", "sentence")),
     (FLAG, ("peers",)),
     (NUMBER, ("effective_sessions",)),
 )
-"""The columns of a check's frame, the fields of an item, with their dtypes."""
+"""The columns of a check's frame with their dtypes."""
 RESULTS: dict[Word, Result] = {
     "improved": "pass",
     "equivalent": "pass",
@@ -156,8 +156,20 @@ class Checked:
     """of a run that was started with --until-decided and is checked by its interim analyses: what they found"""
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a row for each threshold on each target: `thresholds` of check.json."""
-        return frame_of([{name: getattr(item, name) for name in DTYPES} for item in self.thresholds], DTYPES)
+        """Return a row for each threshold on each target: `thresholds` of check.json.
+
+        `value` and `low` are inf among failed turns. `usable` is false in an invalid check; `reason` says why.
+        """
+        invalid = "; ".join((*(cause.text for cause in self.causes), *self.differs)).replace(NBSP, " ")
+        rows = [
+            vars(item)
+            | use(item.reason, published=item.value is not None or item.in_failures, invalid=invalid)
+            | {"run_id": self.run_id}
+            | ({"value": math.inf} if item.in_failures else {})
+            | ({"low": math.inf} if item.low_infinite else {})
+            for item in self.thresholds
+        ]
+        return frame_of(rows, DTYPES)
 
     def __repr__(self) -> str:
         """Checked(20261120T091400Z-voice_turns: inconclusive, 3 thresholds)."""

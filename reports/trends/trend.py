@@ -20,7 +20,7 @@ from bench.metrics import SLOPE
 from bench.run.presence import is_run, run_folders
 from bench.units import NS_PER_S
 from bench.untrusted.sanitize import escape_control
-from reports.frames import COUNT, LABEL, NUMBER, TEXT, dtypes_of, frame_of
+from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
 from reports.numbers import NBSP, NONE, moment, percent, plural, three
 from reports.question import NO_STRATUM, Question, Stratum
 from reports.runs import RunFrames
@@ -81,15 +81,15 @@ def of_turns(question: Question, entries: Iterable[Entry]) -> Question:
 
 
 DTYPES = dtypes_of(
-    (LABEL, ("scenario", "series", "target", "run_id", "validity")),
-    (TEXT, ("excluded_because",)),
+    (TEXT, ("scenario", "series", "target", "run_id", "validity")),
     ("datetime64[ns, UTC]", ("start",)),
-    (LABEL, ("title", "metric")),
+    (TEXT, ("title", "metric")),
     (NUMBER, ("p",)),
-    (LABEL, ("measured_from", "turn_type", "unit")),
+    (TEXT, ("measured_from", "turn_type", "unit")),
     (NUMBER, ("value", "low", "high")),
     (COUNT, ("n",)),
-    (TEXT, ("missing_because",)),
+    (FLAG, ("published", "usable")),
+    (TEXT, ("reason",)),
     (NUMBER, ("change", "change_low", "change_high")),
 )
 """The columns of a history's frame with their dtypes."""
@@ -141,8 +141,8 @@ class Trend:
     def to_frame(self) -> pd.DataFrame:
         """A row for each figure of each run: its value with its 95 % interval, in `unit`, as the run's report has it.
 
-        `lacks` says why there is none, and `unfit` why a run is not compared. Where the level changed with a run,
-        `change` is by how much, after against before (of rates in shares), with its interval; else it is NaN.
+        A value is `usable` if its run is compared; `reason` says why not. Where the level changed with a run, `change`
+        is by how much, after against before (of rates in shares), with its interval; else it is NaN.
         """
         return frame_of([row for course in self.courses for row in _rows(course)], DTYPES)
 
@@ -167,9 +167,10 @@ def _rows(course: Course) -> Iterable[dict[str, Any]]:
     moved = {id(one.first): one for one in course.moved}
     for entry, told in zip(series.entries, course.told, strict=True):
         change = moved.get(id(entry))
-        of_run = (series.scenario, series.name, entry.target, entry.run_id, entry.validity, entry.unfit)
+        of_run = (series.scenario, series.name, entry.target, entry.run_id, entry.validity)
         figure = (question.name, question.metric, question.p, stratum.measured_from, stratum.turn_type, question.unit)
-        values = (told.value, told.low, told.high, told.n, told.lacks)
+        why = use(told.lacks, published=not math.isnan(told.value), invalid=entry.unfit)
+        values = (told.value, told.low, told.high, told.n, *why.values())
         changed = (change.share, change.low, change.high) if change else (None,) * 3
         start = pd.Timestamp(entry.started_utc_ns, unit="ns", tz="UTC")
         yield dict(zip(DTYPES, (*of_run, start, *figure, *values, *changed), strict=True))

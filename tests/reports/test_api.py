@@ -25,6 +25,7 @@ from bench.errors import UsageError
 from bench.run.folder import SCHEMAS, STORED
 from reports.comparisons.comparison import compared
 from reports.comparisons.outputs import comparison_json as compare_json
+from reports.exactness import why
 from reports.gate.check import checked
 from reports.gate.outputs import check_json as check_json
 from reports.sides.side import sides_of
@@ -70,17 +71,15 @@ def run(request: pytest.FixtureRequest) -> reports.Run:
 def as_reported(rows: Iterable[Mapping[Any, Any]]) -> Iterator[dict[str, Any]]:
     """The same figures from rows of quantiles, with the names and the six digits that summary.json uses."""
     for row in rows:
-        status = "reported" if row["status"] in ("uncertain", "invalid") else row["status"]
         yield {
             "n": row["n"],
             "failed": row["failed"],
             "not_started": row["not_started"],
             "unfinished": row["unfinished"],
             "unit": row["unit"],
-            "uncertain_because": row["uncertain_because"] or None,
-            "status": status,
+            "status": row["status"],
             "required": None if row["required"] is pd.NA else row["required"],
-            "reported": status == "reported",
+            "reported": row["status"] == "reported",
             **{end: float(f"{row[end]:.6g}") if np.isfinite(row[end]) else None for end in ("value", "low", "high")},
         }
 
@@ -103,24 +102,41 @@ def test_quantiles_are_those_that_the_report_prints(name: str) -> None:
         told = quantiles(figures["metric"], () if figures["step"] == "all" else ("step",))
         mine = told[figures["target"], figures["measured_from"] or None, figures["step"]]
         expected = [
-            {key: figures[key] for key in ("n", "failed", "not_started", "unfinished", "unit", "uncertain_because")}
+            {key: figures[key] for key in ("n", "failed", "not_started", "unfinished", "unit")}
             | {key: figures[p][key] for key in ("status", "required", "reported", "value", "low", "high")}
             for p in ("p50", "p90", "p95", "p99")
         ]
         assert list(as_reported(mine)) == expected, figures["metric"]
+        assert [row["published"] for row in mine] == [not np.isnan(row["value"]) for row in mine]
+        uncertain = figures["uncertain_because"] or ""
+        assert all(row["reason"].endswith(uncertain) for row in mine)
+        assert [row["usable"] for row in mine] == [row["published"] and not uncertain for row in mine]
         seen += 1
 
     assert seen > 10
 
 
-def test_the_status_says_that_a_figure_is_not_to_be_used(tmp_path: Path) -> None:
+def test_a_value_that_may_not_be_used_says_why_and_keeps_its_status(tmp_path: Path) -> None:
     whole = Plan(sessions=60, turns=5)
-    invalid = reports.load(synthetic.write(tmp_path / "invalid", whole, validity={"status": "invalid"}))
-    assert set(invalid.quantiles("ttfa")["status"][:2]) == {"invalid"}
-    unjudged = reports.load(synthetic.write(tmp_path / "unjudged", whole, validity={"status": "no_verdict"}))
-    assert unjudged.quantiles("ttfa")["status"].iloc[0] == "reported"
+    invalid = reports.load(synthetic.write(tmp_path / "invalid", replace(whole, valid=False)))
+    unjudged = reports.load(synthetic.write(tmp_path / "unjudged", replace(whole, valid=None)))
     inexact = reports.load(synthetic.write(tmp_path / "inexact", replace(whole, inexact=("ttfa",))))
-    assert inexact.quantiles("ttfa")["status"].iloc[0] == "uncertain"
+    said = {
+        run: run.quantiles("ttfa", p=[0.5, 0.999])[["status", "published", "usable", "reason"]].to_numpy().tolist()
+        for run in (invalid, unjudged, inexact)
+    }
+
+    (median, tail), (free, _), (uncertain, _) = said.values()
+    assert median[:3] == ["reported", True, False]
+    assert median[3].startswith("the run is INVALID: ")
+    assert tail == ["too_few_sessions", False, False, f"needs 2,160 sessions; {median[3]}"]
+    assert free == ["reported", True, True, ""]
+    assert uncertain[:3] == ["reported", True, False]
+    assert uncertain[3] == why(inexact.inexact, "sim", "ttfa")
+    for frame in (invalid.rates(), reports.check(invalid, {"ttfa": "med<5000"}).to_frame()):
+        assert frame["published"].all()
+        assert not frame["usable"].any()
+        assert frame["reason"].str.contains("the run is INVALID: ").all()
 
 
 def test_targets_and_strata_are_never_pooled(run: reports.Run) -> None:
