@@ -22,36 +22,27 @@ from bench.metrics import CATALOGUE
 from reports import runs
 from reports.api.arguments import given_run, metric_named, quantile_levels
 from reports.api.selection import RowFilter, Selection, Where, columns_of, lost_rows, selected, selected_turns
-from reports.exactness import why
-from reports.frames import COUNT, NUMBER, TEXT, USE, dtypes_of, frame_of, use
-from reports.question import NO_STRATUM, RATES, TRIALS, Stratum
-from reports.runs import run_id_of
+from reports.api.tables import (
+    QUANTILE,
+    RATE,
+    STRATUM,
+    cost_frame,
+    distribution_frame,
+    dtypes_of_labels,
+    outcome_frame,
+    quantile_row,
+    rate_row,
+    summary_frame,
+)
+from reports.frames import frame_of
+from reports.question import NO_STRATUM, RATES, Stratum
 from reports.samples import OF_SAMPLE, Samples, rate_counts, samples_of, session_sample
-from reports.statistics.counting import Floats, Integers, distinct, split
-from reports.statistics.quantiles import CONFIDENCE, NOTHING, Sample, quantiles
-from reports.summary.figures import PS, SLOPES, ratio_in, slope_sample
-from reports.summary.trust import validity_of
+from reports.statistics.counting import split
+from reports.statistics.quantiles import NOTHING, Sample, quantiles
+from reports.summary.figures import PS, SLOPES, slope_sample
+from reports.summary.summary import Summary
 from reports.thresholds import near
 from reports.turns import Turns, column_of, measured_sessions, target_labels
-from reports.wording.validity import verdict_reason
-
-STRATUM = ("run_id", "target", "measured_from", "turn_type")
-"""The labels of every quantile: values that differ in any of them are never pooled."""
-QUANTILE = dtypes_of(
-    (TEXT, ("metric",)),
-    (COUNT, ("n", "failed", "not_started", "unfinished")),
-    (NUMBER, ("p", "value", "low", "high")),
-    (TEXT, ("unit",)),
-) | USE | dtypes_of((TEXT, ("status",)), (COUNT, ("required",)))  # fmt: skip
-"""The columns of a frame of quantiles, behind those of labels, with their dtypes."""
-RATE = dtypes_of(
-    (TEXT, ("rate",)),
-    (COUNT, ("count", "total")),
-    (TEXT, ("unit",)),
-    (COUNT, ("sessions",)),
-    (NUMBER, ("value", "low", "high")),
-) | USE | dtypes_of((TEXT, ("status",)), (COUNT, ("required",)))  # fmt: skip
-"""The same of a frame of rates."""
 
 
 class _Group(NamedTuple):
@@ -102,12 +93,12 @@ class Run(runs.RunFrames):
         """
         name, ps, columns = metric_named(metric), quantile_levels(p), columns_of(by)
         rows = [
-            row
+            quantile_row(self, name, group.target, group.stratum, group.keys, group.sample, estimate)
             for group in self._groups(name, columns, RowFilter(where, values))
-            for row in self._rows(group, name, ps)
+            for estimate in quantiles(group.sample, ps)
         ]
         of_sessions = name not in SLOPES and CATALOGUE[name].scope == "session"
-        labels = _labels_of(self.sessions if of_sessions else self.turns, (*STRATUM, *columns))
+        labels = dtypes_of_labels(self.sessions if of_sessions else self.turns, (*STRATUM, *columns))
         return frame_of(rows, labels | QUANTILE)
 
     def rates(self, *, by: str | Sequence[str] = (), where: Where | None = None, **values: object) -> pd.DataFrame:
@@ -133,9 +124,28 @@ class Run(runs.RunFrames):
             for _, same in split((target * len(chosen.keys) + group)[kept]):
                 at = kept[same]
                 label = turns.targets[target[at[0]]]
-                figure = self._rate(name, label, events[at], of[at], session[at])
-                rows.append({"run_id": run_id_of(self), "target": label, **_keys(chosen, group[at[0]])} | figure)
-        return frame_of(rows, _labels_of(self.turns, ("run_id", "target", *columns)) | RATE)
+                keys = {"target": label, **_keys(chosen, group[at[0]])}
+                rows.append(keys | rate_row(self, name, label, events[at], of[at], session[at]))
+        return frame_of(rows, dtypes_of_labels(self.turns, ("run_id", "target", *columns)) | RATE)
+
+    def summary(self) -> pd.DataFrame:
+        """The quantiles of each metric of turns and sessions that the report has, with a row for each step, too."""
+        return summary_frame(self._summary)
+
+    def outcomes(self) -> pd.DataFrame:
+        """How many turns and sessions of each target ended in which way; turns that did not start are among them."""
+        return outcome_frame(self._summary)
+
+    def cost(self) -> pd.DataFrame:
+        """What each target's turns and sessions cost, those of the warm-up among them; NaN without a price."""
+        return cost_frame(self._summary)
+
+    def distributions(self, *, p: float | Sequence[float] = PS) -> pd.DataFrame:
+        """Quantiles of what has no rows: metrics of events and of the load generator, and bytes per second or session.
+
+        A metric of the load generator has rows of all targets together, too; their `target` is missing.
+        """
+        return distribution_frame(self, target_labels(self), quantile_levels(p))
 
     @property
     def measured_turns(self) -> pd.DataFrame:
@@ -156,37 +166,13 @@ class Run(runs.RunFrames):
     def _samples(self) -> Samples:
         return samples_of(self)
 
+    @cached_property
+    def _summary(self) -> Summary:
+        return Summary(self, self._samples)
+
     @property
     def _turns(self) -> Turns:
         return self._samples.turns
-
-    def _rate(self, name: str, target: str, events: Floats, of: Floats, sessions: Integers) -> dict[str, Any]:
-        share, rate = ratio_in(events, of, sessions, CONFIDENCE), RATES[name]
-        few = bool(rate.column) and share.total < TRIALS
-        value, low, high = (np.nan,) * 3 if few else (share.share, share.low, share.high)
-        return {
-            "rate": name,
-            "count": share.count,
-            "total": share.total,
-            "unit": rate.trials,
-            "sessions": distinct(sessions).size,
-            "value": value,
-            "low": low,
-            "high": high,
-            "status": f"too_few_{rate.trials}" if few else "reported",
-            "required": TRIALS if few else None,
-            **self._use(target, name, f"needs {TRIALS:,} {rate.trials}" if few else ""),
-        }
-
-    def _use(self, target: str, metric: str, missing: str) -> dict[str, Any]:
-        """The columns of USE of a value. `missing`: why there is none; empty if there is one."""
-        invalid = "; ".join(filter(None, (self._invalid, why(self.inexact, target, metric))))
-        return use(missing, published=not missing, invalid=invalid)
-
-    @property
-    def _invalid(self) -> str:
-        validity = validity_of(self.metadata)
-        return f"the run is INVALID: {verdict_reason(validity)}" if validity.status == "invalid" else ""
 
     def _groups(self, name: str, by: Sequence[str], where: RowFilter) -> Iterable[_Group]:
         """Raises UsageError where rows do not have the metric."""
@@ -246,42 +232,10 @@ class Run(runs.RunFrames):
                 if (sample := session_sample(of_target, name, groups == group)) is not None:
                     yield _Group(target, NO_STRATUM, _keys(chosen, group), sample)
 
-    def _rows(self, group: _Group, metric: str, ps: Sequence[float]) -> Iterable[dict[str, Any]]:
-        sample = group.sample
-        for estimate in quantiles(sample, ps):
-            known = estimate.bounded or estimate.status == "in_failures"
-            missing = f"needs {estimate.required:,} {estimate.status.removeprefix('too_few_')}"
-            yield {
-                "run_id": run_id_of(self),
-                "target": group.target,
-                "measured_from": group.stratum.measured_from or None,
-                "turn_type": group.stratum.turn_type or None,
-                **group.keys,
-                "metric": metric,
-                "n": sample.n,
-                "failed": sample.failed,
-                "not_started": sample.not_started,
-                "unfinished": sample.unfinished,
-                "p": estimate.p,
-                "value": estimate.value if known else None,
-                "low": estimate.low if estimate.bounded else None,
-                "high": estimate.high if estimate.bounded else None,
-                "unit": CATALOGUE[metric].unit,
-                **self._use(group.target, metric, "" if known else missing),
-                "status": estimate.status,
-                "required": estimate.required or None,
-            }
-
 
 def _keys(chosen: Selection, group: int) -> dict[str, Any]:
     """What tells a group apart, by column."""
     return {str(name): column.iloc[group] for name, column in chosen.keys.items()}
-
-
-def _labels_of(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
-    """The dtypes of labels: those of the columns of the frame, and texts of categories."""
-    texts = {name for name in names if name in STRATUM or isinstance(frame.dtypes[name], pd.CategoricalDtype)}
-    return {name: TEXT if name in texts else frame.dtypes[name] for name in names}
 
 
 def load(path: Path | str, *, all_columns: bool = True) -> Run:

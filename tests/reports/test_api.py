@@ -295,6 +295,62 @@ def test_rates_of_groups_are_parts_of_those_of_the_whole(data: st.DataObject) ->
     pd.testing.assert_frame_equal(parts, whole.groupby(["rate", "target"], observed=True)[counted].sum())
 
 
+@pytest.mark.parametrize("name", PLANS)
+def test_the_summarys_frames_are_those_of_summary_json(name: str) -> None:
+    run, _, summary = grown(name)
+
+    metrics = [*summary["turn_metrics"], *summary["session_metrics"]]
+    rows = run.summary().astype(object).where(lambda frame: frame.notna(), None).to_dict("records")
+    assert len(rows) == 4 * len(metrics)
+    for place, figures in enumerate(metrics):
+        mine = rows[4 * place : 4 * place + 4]
+        for key in ("metric", "target", "measured_from", "turn_type"):
+            assert {row[key] for row in mine} == {figures[key] or None}
+        assert {row["step"] or "all" for row in mine} == {figures["step"]}
+        for row in mine:
+            assert row["status"] == figures[f"p{100 * row['p']:g}"]["status"]
+    whole = run.summary()
+    first = whole[whole["step"].isna() & (whole["metric"] == "ttft")].drop(columns="step").reset_index(drop=True)
+    pd.testing.assert_frame_equal(first, run.quantiles("ttft"))
+
+    outcomes = run.outcomes().groupby(["target", "unit", "outcome"])["count"].sum()
+    expected = {
+        (target, unit, outcome): count
+        for target, of in summary["outcomes"].items()
+        for unit in ("turns", "sessions")
+        for outcome, count in of[unit].items()
+    } | {
+        (target, "turns", "not_started"): of["turns_not_started"]
+        for target, of in summary["outcomes"].items()
+        if of["turns_not_started"]
+    }
+    assert outcomes.to_dict() == expected
+
+    costs = run.cost().set_index("target")
+    for row in summary["cost"]["targets"]:
+        mine = costs.loc[row["target"]]
+        assert mine["turns"] == row["turns"]
+        np.testing.assert_allclose(mine["usd"], np.nan if row["usd"] is None else row["usd"], rtol=1e-5)
+        assert mine["output_audio_tokens"] == sum(charge["tokens"]["audio_out"] for charge in row["models"])
+
+
+def test_distributions_are_those_of_summary_json() -> None:
+    run = loaded(PLANS["tails"])
+    summary = json.loads(summary_json(summarise(run)))
+
+    frame = run.distributions(p=[0.5, 0.99])
+    frame["target"] = frame["target"].fillna("all")
+    found = frame.pivot(index=["metric", "per", "target"], columns="p", values="value")
+    sent = [row["per_second"] | {"per": "second"} for row in summary["throughput"]]
+    per_session = [row["per_session"] | {"per": "session"} for row in summary["throughput"]]
+    expected = [row | {"per": "event"} for row in (*summary["event_metrics"], *summary["load_generator"])]
+    rows = {(row["metric"], row["per"], row["target"]): row for row in (*expected, *sent, *per_session) if row["n"]}
+    assert len(rows) > 8
+    assert set(found.index) == set(rows)
+    for key, row in rows.items():
+        np.testing.assert_allclose(found.loc[key], [row["p50"], row["p99"]], rtol=1e-5)
+
+
 def test_of_a_run_without_any_turn_the_failures_are_those_that_were_never_begun(tmp_path: Path) -> None:
     run = reports.load(synthetic.write(tmp_path, Plan(sessions=0, turns=4, refused=5)))
     assert run.quantiles("ttfa").empty
