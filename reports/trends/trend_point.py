@@ -21,7 +21,7 @@ from reports.gate.baselines import StoredBaseline, read_file
 from reports.gate.stored_runs import each_once
 from reports.numbers import NBSP, count, plural
 from reports.records import read_document
-from reports.runs import document_of, labels_of
+from reports.runs import RunFrames, document_of, labels_of
 from reports.sides.workload import conditions_in
 from reports.statistics.change_points import variance_of
 from reports.statistics.quantiles import lack
@@ -30,8 +30,9 @@ from reports.strata import Stratum
 from reports.summary.arms import FAIR, ArmFacts
 from reports.summary.figures import ALL, Counts, TurnRate
 from reports.summary.outcomes import limited, most_limited
+from reports.summary.summary import summarise
 from reports.summary.trust import WORDS, validity_of
-from reports.text.document import MetricEntry, Quantile, TargetOutcomes
+from reports.text.document import MetricEntry, Quantile, TargetOutcomes, summary_json
 from reports.wording.validity import over_the_limit, verdict_reason
 
 QUANTILE_LEVELS = (0.5, 0.9, 0.95, 0.99)
@@ -112,9 +113,16 @@ class _Summary(msgspec.Struct):
     rates: list[TurnRate]
 
 
-def points_of_run(folder: Path) -> list[TrendPoint]:
-    """Return a point for each target of a run. Raises UsageError if the folder is no run or has no summary."""
-    document, summary = document_of(folder), _summary(folder)
+def points_of_run(run: Path | RunFrames) -> list[TrendPoint]:
+    """Return a point for each target of a run: of a folder by the summary that its report wrote, else by its rows.
+
+    Raises UsageError if the folder is no run or has no summary.
+    """
+    if isinstance(run, RunFrames):
+        folder, document = run.folder, run.metadata
+        summary = read_document(summary_json(summarise(run)).encode(), _Summary)
+    else:
+        folder, document, summary = run, document_of(run), _summary(run)
     verdict, report = validity_of(document), folder / "report.html"
     return [
         TrendPoint(
