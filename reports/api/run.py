@@ -41,7 +41,7 @@ from reports.statistics.counting import split
 from reports.statistics.quantiles import NOTHING, Sample, quantiles
 from reports.strata import NO_STRATUM, Stratum
 from reports.summary.figures import PS, SLOPES, slope_sample
-from reports.summary.summary import Summary
+from reports.summary.summary import Summary, summarise
 from reports.thresholds import near
 from reports.turns import Turns, column_of, measured_sessions, target_labels
 
@@ -169,7 +169,7 @@ class Run(runs.RunFrames):
 
     @cached_property
     def _summary(self) -> Summary:
-        return Summary(self, self._samples)
+        return summarise(self)
 
     @property
     def _turns(self) -> Turns:
