@@ -202,7 +202,7 @@ def planned() -> list[Row]:
 def _found(p: float, effect: float, margin: float, power: float, gates: int, seed: int) -> bool:
     """Pilot of one arm, plan and run in pairs, all anew. Of three gates the others are p50 or p95, and failures."""
     rng = np.random.default_rng([int(100 * p), int(100 * power), seed])
-    pilot = pilot_of_quantile(_sample(rng, PILOT, 1.0), p, PILOT, rng)
+    pilot = pilot_of_quantile([_sample(rng, PILOT, 1.0)], p, PILOT, rng)
     size = pilot.needed(distance_of(effect, margin), power, 0.05 / gates)[1]
     base, cand = _sample(rng, size, 1.0), _sample(rng, size, 1 + effect)
     asked = [(p, margin)] if gates == 1 else GATES

@@ -46,10 +46,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "blocks", "numbers", "records", "statistics",
         "strata", "rate_metrics", "stored", "question", "statistic_types",
         "thresholds", "measurable", "exactness", "frames",
-        "runs", "arguments", "turns", "samples",
-        "export", "summary", "api", "wording", "finding", "finding_rows", "finding_sentences", "finding_entry",
+        "runs", "turns", "samples",
+        "export", "summary", "wording", "finding", "finding_rows", "finding_sentences", "finding_entry",
         "page", "text",
-        "sides", "sample_size", "looks", "comparisons", "gate", "trends",
+        "sides", "session_prices", "sample_size", "looks", "comparisons", "gate", "trends", "api",
     ),
     "rtbench": ("locust_run", "load_search", "simulator_profile", "calibrate", "capacity", "cli"),
 }  # fmt: skip
@@ -130,7 +130,7 @@ CLOCKS = {
 
 DRAWING = (
     "reports.page.bars", "reports.page.charts", "reports.page.panels", "reports.page.speech", "reports.page.svg",
-    "reports.comparisons.forest", "reports.trends.figure",
+    "reports.comparisons.forest", "reports.trends.plot",
 )  # fmt: skip
 COMPUTING = ("pandas", "pathlib", "scipy", "reports.runs", "reports.samples", "reports.sides")
 """What a module that draws has no need of: it is handed a frame."""

@@ -332,18 +332,23 @@ def pooled(run: RunFrames, metric: str) -> Distribution:
 
 
 def _distribution(run: RunFrames, metric: str, target: str, step: str, keys: list[Key]) -> Distribution:
-    """Quantiles of the histograms of these keys that belong to the measured phase, added up."""
-    total, unit = hdr.empty(metric), CATALOGUE[metric].unit
+    n, (p50, p90, p95, p99), high = histogram_quantiles(run, metric, keys, PS)
+    beside = run.histograms.out_of_range[metric], run.histograms.negative[metric]
+    return Distribution(metric, CATALOGUE[metric].unit, target, step, n, p50, p90, p95, p99, high, *beside)
+
+
+def histogram_quantiles(
+    run: RunFrames, metric: str, keys: Iterable[Key], ps: Sequence[float]
+) -> tuple[int, list[float], float]:
+    """The count, quantiles and maximum of the histograms of these keys that belong to the measured phase, added up."""
+    total, scale = hdr.empty(metric), 1000.0 if CATALOGUE[metric].unit == "ms" else 1.0
     for key in keys:
         one = run.histograms.get(key)
         if key.phase == MEASURED and one is not None:
             total.add(one)
-    scale = 1000.0 if unit == "ms" else 1.0
     n = int(total.get_total_count())
-    p50, p90, p95, p99 = ((hdr.quantile(total, p) or 0) / scale if n else np.nan for p in PS)
-    high = total.get_max_value() / scale if n else np.nan
-    beside = run.histograms.out_of_range[metric], run.histograms.negative[metric]
-    return Distribution(metric, unit, target, step, n, p50, p90, p95, p99, high, *beside)
+    values = [(hdr.quantile(total, p) or 0) / scale if n else np.nan for p in ps]
+    return n, values, total.get_max_value() / scale if n else np.nan
 
 
 def throughputs(run: RunFrames, targets: Sequence[str]) -> Iterable[Throughput]:

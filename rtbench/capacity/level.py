@@ -30,7 +30,6 @@ from reports.sides.side import Clusters, Side, targets_of
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
 from reports.statistics.counting import Integers
-from reports.statistics.differences import Margin
 from reports.statistics.quantiles import quantiles
 from reports.statistics.rates import PerCluster, complement
 from reports.summary.load import LIMITS, quota_of
@@ -282,8 +281,8 @@ def _ours(document: Any, calls: int, *, sure: bool) -> str:
     return "" if cited is None or cited.get("ended") else "".join(process_advice(concurrency, cited, core_count()))
 
 
-FAILURES = Question("failure_rate", Rate(), Margin())
-THROTTLED = Question("throttle_rate", Rate(), Margin())
+FAILURES = Question("failure_rate", Rate())
+THROTTLED = Question("throttle_rate", Rate())
 DRAIN_SECONDS, DRAINED_SHARE, DRAINS_S = 5, 0.05, 600.0
 """A limit is being used up where, told in so many seconds at least, more than this share of it went, and nothing would
 be left within so many seconds."""
@@ -345,7 +344,7 @@ def missed(side: Side, slo: Slo, worse: float = 0.0) -> PerCluster:
     `worse`: as if each figure were by so much worse than it was measured, in the unit of the metric.
     """
     threshold = slo.threshold
-    if isinstance(threshold.statistic, Rate):
+    if threshold.p is None:
         counts = side.counts(threshold.about)
         return complement(counts) if threshold.sign in (">", ">=") else counts
     sample = side.sample(threshold.about)
@@ -363,7 +362,7 @@ def missed(side: Side, slo: Slo, worse: float = 0.0) -> PerCluster:
 
 def worst_bounds(side: Side, slos: Sequence[Slo]) -> list[float]:
     """How far a figure that each objective is about can be off at most; 0 for rates, which hang on no stamp."""
-    quantiles = (isinstance(slo.threshold.statistic, Quantile) for slo in slos)
+    quantiles = (slo.threshold.p is not None for slo in slos)
     return [
         worst_bound(side.run.folder, CATALOGUE[slo.threshold.metric], side.name) if is_quantile else 0.0
         for slo, is_quantile in zip(slos, quantiles, strict=True)
@@ -381,7 +380,7 @@ def shares_of(side: Side, slos: Sequence[Slo], error: float, callers: float) -> 
 def _share(side: Side, slo: Slo, share: Share, throttled: int) -> SloShare:
     missing, threshold = int(missed(side, slo)[0].sum()), slo.threshold
     failed = 0
-    if isinstance(threshold.statistic, Quantile):
+    if threshold.p is not None:
         failed = min(missing, int(np.isinf(side.sample(threshold.about).values).sum()))
     elif threshold.metric in ("failure_rate", "throttle_rate"):
         failed = missing
@@ -392,7 +391,7 @@ def _share(side: Side, slo: Slo, share: Share, throttled: int) -> SloShare:
 
 def waits_of(side: Side, metric: str) -> tuple[Interval, Interval]:
     """p50 and p95 of a metric with their 95 % intervals, as far as a report would publish them."""
-    sample = side.sample(Question(metric, Quantile(0.5), Margin()))
+    sample = side.sample(Question(metric, Quantile(0.5)))
     p50, p95 = (
         interval(one.value, one.low, one.high) if one.bounded else Interval(None, None, None)
         for one in quantiles(sample, [0.5, 0.95], 1 - SHOWN)

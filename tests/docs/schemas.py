@@ -28,7 +28,7 @@ from reports.comparisons.outputs import CompareDocument
 from reports.gate.outputs import CheckDocument
 from reports.looks.decision import DecisionDocument
 from reports.records import schema_of
-from reports.sample_size import SizeDocument
+from reports.sample_size import SampleSize
 from reports.stored import Baseline
 from reports.text.document import SummaryDocument
 from reports.trends.outputs import TrendDocument
@@ -52,7 +52,7 @@ def schemas() -> dict[str, Schema]:
         "doctor": ("What rtbench doctor --json prints", DoctorDocument),
         "compare": ("compare.json of Realtime Bench", CompareDocument),
         "decision": ("decision.json of a run folder of Realtime Bench", DecisionDocument),
-        "sample-size": ("What rtbench sample-size --json prints", SizeDocument),
+        "sample-size": ("What rtbench sample-size --json prints", SampleSize),
         "check": ("check.json of Realtime Bench", CheckDocument),
         "trend": ("What rtbench trend --json prints", TrendDocument),
         "baseline": ("A stored baseline of Realtime Bench", Baseline),

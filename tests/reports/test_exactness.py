@@ -33,7 +33,7 @@ from reports.gate.sentences import interval_text, limit_text, undecided
 from reports.looks.decide import look_at
 from reports.numbers import NBSP, change, ms, three
 from reports.question import Question
-from reports.sample_size import size_question, sized
+from reports.sample_size import power_spec, sample_size
 from reports.sides.side import sides_of
 from reports.statistic_types.mean import Mean
 from reports.statistic_types.quantile import Quantile
@@ -156,8 +156,8 @@ def test_no_size_is_planned_with_it(tmp_path: Path) -> None:
     late = Plan(sessions=120, turns=8, seconds=600, inexact=("response_total",))
 
     with pytest.raises(UsageError, match="response_total p50 is uncertain in this run"):
-        sized(write(tmp_path, late), size_question("response_total:p50", None, None, 0.9))
-    assert sized(tmp_path, size_question("ttfa:p50", None, None, 0.9)).sessions[1] > 0
+        sample_size(write(tmp_path, late), power_spec("response_total:p50", None, None, 0.9))
+    assert sample_size(tmp_path, power_spec("ttfa:p50", None, None, 0.9)).sessions[1] > 0
 
 
 SPOKEN = Plan(sessions=60, turns=10, kinds=("vad",))

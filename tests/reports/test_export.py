@@ -23,7 +23,7 @@ from bench.run.folder import SCHEMAS
 from bench.run.part import HISTOGRAMS
 from bench.run.spool import path_of
 from reports import export as export_rows
-from reports.export import TABLES, Format, export_log, export_schema, export_tables, write_csv
+from reports.export import TABLES, Format, export_log, export_schema, export_tables, write_table
 from tests.command_line import call
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -162,7 +162,7 @@ def test_what_cannot_be_written_is_said_in_one_line_and_leaves_nothing(tmp_path:
 def test_any_text_survives_csv(tmp_path_factory: pytest.TempPathFactory, texts: list[str | None]) -> None:
     path = tmp_path_factory.mktemp("csv") / "texts.csv"
     piece = pa.table({"number": pa.array(range(-1, len(texts) - 1)), "text": pa.array(texts, pa.string())})
-    write_csv(path, piece.schema, [piece])
+    write_table(path, "csv", piece.schema, [piece])
     with path.open(encoding="utf-8", newline="") as file:
         found = list(csv.reader(file))
 

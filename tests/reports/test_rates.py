@@ -27,7 +27,7 @@ from reports.question import Question, better_of
 from reports.rate_metrics import OF_COLUMNS, RATES
 from reports.records import data_of
 from reports.runs import load_for_report, load_frames
-from reports.sample_size import size_question
+from reports.sample_size import power_spec
 from reports.samples import session_sample
 from reports.sides.side import Side, sides_of, targets_of
 from reports.statistic_types.rate import Rate, rate_seen
@@ -37,7 +37,7 @@ from reports.summary.outcomes import limited
 from reports.summary.summary import Summary, summarise
 from reports.text.terminal import report_text
 from reports.thresholds import parse
-from reports.trends.entry import entries_of, entry_of
+from reports.trends.trend_point import point_of_baseline, points_of_run
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick, run
 from tests.reports.edited import Row, edit, edited
@@ -285,13 +285,13 @@ def shares(folder: Path) -> dict[str, float]:
     checked = rtbench.check(run, {"throttle_rate": "rate<0.5"}).to_frame()
     rates = run.rates().set_index("rate")
     (side,) = targets_of(run)
-    (entry,) = entries_of(folder)
+    (entry,) = points_of_run(folder)
     return {
         "check": checked["value"][0],
         "rates": rates["value"]["throttle_rate"],
         "the rule of 1 %": side.outcomes.throttled(0),
         "history of run folders": entry.rates["throttle_rate"].value,
-        "history of stored baselines": entry_of(baseline_of(side)).rates["throttle_rate"].value,
+        "history of stored baselines": point_of_baseline(baseline_of(side)).rates["throttle_rate"].value,
     }
 
 
@@ -306,9 +306,9 @@ def test_a_run_is_throttled_if_more_than_a_hundredth_of_what_ended_was(
     tmp_path: Path, throttled: int, use: str
 ) -> None:
     folder = cut_run(tmp_path, throttled, 300)
-    (entry,) = entries_of(folder)
+    (entry,) = points_of_run(folder)
 
-    assert entry.use == use
+    assert entry.validity_word == use
     assert rtbench.check(folder, {"ttfa": "p(50)<5000"}).exit_status == (0 if use == "VALID" else 4)
 
 
@@ -411,7 +411,7 @@ def test_what_has_no_logarithm_is_neither_stored_nor_planned_with(folder: Path, 
     stored = baseline_of(sides_of([folder])[0])
     assert not any("slope" in row.metric for row in stored.quantiles)
     with pytest.raises(UsageError, match="is a slope"):
-        size_question("latency_slope", None, None, 0.8)
+        power_spec("latency_slope", None, None, 0.8)
     file = tmp_path / "gates.yaml"
     file.write_text('latency_slope: ["med<+10ms"]\n')
     with pytest.raises(UsageError, match="interim analyses decide nothing by a slope"):

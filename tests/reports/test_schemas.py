@@ -24,7 +24,7 @@ from reports.gate.outputs import CheckDocument
 from reports.looks.decision import DecisionDocument
 from reports.records import Known, Number, Record, Rounded, data_of, read_document, text_of
 from reports.runs import load_for_report
-from reports.sample_size import SizeDocument
+from reports.sample_size import SampleSize
 from reports.summary.arms import ArmFacts
 from reports.summary.summary import summarise
 from reports.text.document import SummaryDocument, summary_data
@@ -170,7 +170,7 @@ KINDS: dict[str, type[Record]] = {
     "summary": SummaryDocument,
     "compare": CompareDocument,
     "decision": DecisionDocument,
-    "sample-size": SizeDocument,
+    "sample-size": SampleSize,
     "check": CheckDocument,
 }
 

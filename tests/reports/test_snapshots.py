@@ -33,14 +33,14 @@ from reports.looks.sequence import End
 from reports.page.page import run_page
 from reports.page.poured import markdown_text, poured
 from reports.runs import load_for_report
-from reports.sample_size import size_lines, size_question, sized
+from reports.sample_size import power_spec, sample_size, sample_size_lines
 from reports.statistics.verdicts import Word
 from reports.summary.summary import Summary, summarise
 from reports.text.lines import lines_of
 from reports.text.terminal import report_text
 from reports.trends.outputs import trend_text
 from reports.trends.page import trend_html
-from reports.trends.trend import told_by
+from reports.trends.trend import trend_of_points
 from reports.wording.sentences import run_essentials
 from reports.wording.validity import Cause
 from tests.reports import synthetic
@@ -220,7 +220,9 @@ def page_words(name: str) -> str:
 
 def size_words(metric: str) -> str:
     path = synthetic.write(folder() / "pilot", Plan(sessions=120, turns=8, seconds=600, usage=True), **told(Plan()))
-    return joined({"terminal": "\n".join(size_lines(sized(str(path), size_question(metric, None, None, 0.9))))})
+    return joined(
+        {"terminal": "\n".join(sample_size_lines(sample_size(str(path), power_spec(metric, None, None, 0.9))))}
+    )
 
 
 EVERY = (made.PASSED, made.FAILED, made.REGRESSED, made.INCONCLUSIVE, made.NO_DATA)
@@ -269,7 +271,7 @@ OTHERS: dict[str, Callable[[], str]] = {
 
 
 def trend_words(entries: list[Any]) -> str:
-    trend = told_by(entries)
+    trend = trend_of_points(entries)
     return joined({"terminal": trend_text(trend), "page": words(trend_html(trend, Path("/runs")))})
 
 
@@ -296,7 +298,7 @@ PAGES: dict[str, tuple[Callable[[], str], str]] = {
     "arriving ": (lambda: run_html(arriving()), "calls-"),
     "six targets ": (lambda: run_html(RUNS["six targets"]()), "spread-1"),
     "comparison ": (lambda: comparison_html(invented.comparison("gateway", "canary", checks=())), ""),
-    "trend ": (lambda: trend_html(told_by([*stepped(12, 12), invalid(30)]), Path("/runs")), ""),
+    "trend ": (lambda: trend_html(trend_of_points([*stepped(12, 12), invalid(30)]), Path("/runs")), ""),
 }
 NUMBER = re.compile(r"-?\d+\.\d+")
 ATTRIBUTE = re.compile(r' (?:d|x|y|x1|x2|y1|y2|cx|cy|r|width|height|points)="[^"]*"')

@@ -21,7 +21,7 @@ from bench.run.document import RunDocument
 from bench.run.part import FACTS
 from bench.run.spool import path_of
 from reports.stored import Baseline
-from reports.trends.entry import _Summary as Summary
+from reports.trends.trend_point import _Summary as Summary
 from tests.attack.hostile_files import places, with_value
 from tests.examples import some
 from tests.reports import synthetic
