@@ -22,7 +22,7 @@ from reports.statistic_types.rate import Rate
 from reports.statistics.differences import Bounds, Difference, Margin
 from reports.statistics.interim import InterimStatistic, by_se
 from reports.statistics.target_counts import TargetCounts
-from reports.statistics.verdicts import IN_FAILURES, NOT_AFTER_HOLM, Reason, Verdict, Word, too_few
+from reports.statistics.verdicts import IN_FAILURES, NOT_AFTER_HOLM, Reason, Verdict, VerdictName, too_few
 from reports.wording.validity import Cause
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -44,7 +44,7 @@ def points(base: float, candidate: float, low: float, high: float, margin: float
 def finding(
     metric: str,
     p: float | None,
-    word: Word,
+    word: VerdictName,
     difference: Difference | None,
     *,
     primary: bool = False,
@@ -159,7 +159,7 @@ def _found(gate: Question, ruling: GateResult) -> Finding:
     difference = Difference(gate.scale, base, candidate, ruling.d, ruling.low, ruling.high)
     arms, verdict = (
         (TargetCounts(2000, 200, 22), TargetCounts(2000, 200, 11)),
-        Verdict(ruling.word, ruling.reason, ruling.provisional),
+        Verdict(ruling.verdict, ruling.reason, ruling.provisional),
     )
     return Finding(
         gate, "gateway", difference, verdict, arms, look=ruling.look + 1, baseline="direct", unit="pair", peers=True

@@ -152,7 +152,7 @@ def test_a_trait_that_the_candidate_lacks_does_not_make_a_gate_vanish() -> None:
     assert [one.stratum for one in by_stratum(wait, sides)] == [PLAIN]
     primary = [one.stratum for one in default_questions(sides) if one.primary and one.p == 0.95]
     assert primary == [PLAIN, CALLS]
-    words = {f.question.stratum: f.verdict.word for f in quick(sides).primary if f.question.p == 0.95}
+    words = {f.question.stratum: f.verdict.name for f in quick(sides).primary if f.question.p == 0.95}
     assert words[CALLS] == "inconclusive"
 
 

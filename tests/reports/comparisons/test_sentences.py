@@ -330,7 +330,7 @@ def told(sessions: int, failed: int = 0, question: Question = FAILURES) -> Verdi
 def test_no_failure_in_too_few_sessions_says_what_that_leaves_and_what_it_needs() -> None:
     verdict = told(100)
 
-    assert verdict.word == "inconclusive"
+    assert verdict.name == "inconclusive"
     assert verdict.more_sessions == 199
     assert (
         said_of_unseen(verdict.reason).replace("\u00a0", " ")

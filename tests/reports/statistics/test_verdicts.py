@@ -77,11 +77,11 @@ def judge(*found: Difference | None, primary: bool = True, floor: Reason | None 
 def test_the_interval_and_the_margin_make_the_word(low: float, high: float, word: str, passes: bool) -> None:
     (verdict,) = judge(build_difference(low, high))
 
-    assert (verdict.word, verdict.passes, verdict.reason) == (word, passes, None)
+    assert (verdict.name, verdict.passes, verdict.reason) == (word, passes, None)
 
 
 def test_exactly_on_the_margin_is_not_below_it() -> None:
-    assert [verdict.word for verdict in judge(build_difference(-0.3, 0.1), build_difference(-0.1, 0.05))] == [
+    assert [verdict.name for verdict in judge(build_difference(-0.3, 0.1), build_difference(-0.1, 0.05))] == [
         "inconclusive",
         "not_regressed",
     ]
@@ -127,16 +127,16 @@ def test_a_gated_figure_over_its_margin_has_regressed_only_after_holm() -> None:
     rest = [build_difference(), build_difference()]
     found = judge(over, *rest)
 
-    assert (found[0].word, found[0].reason) == ("inconclusive", NOT_AFTER_HOLM)
-    assert [verdict.word for verdict in found[1:]] == ["equivalent", "equivalent"]
-    assert judge(over)[0].word == "regressed"
+    assert (found[0].name, found[0].reason) == ("inconclusive", NOT_AFTER_HOLM)
+    assert [verdict.name for verdict in found[1:]] == ["equivalent", "equivalent"]
+    assert judge(over)[0].name == "regressed"
 
 
 def test_figures_that_are_not_gated_are_judged_alone_and_cost_the_others_nothing() -> None:
     over = build_difference(0.11, 0.3, p_worse=0.04)
     found = verdicts([over, over, build_difference()], [True, False, False], [None] * 3)
 
-    assert [verdict.word for verdict in found] == ["regressed", "regressed", "equivalent"]
+    assert [verdict.name for verdict in found] == ["regressed", "regressed", "equivalent"]
 
 
 def test_figures_below_their_floor_cost_the_others_nothing() -> None:
@@ -150,8 +150,8 @@ def test_an_improvement_is_claimed_only_after_holm_and_passes_without() -> None:
     under = build_difference(-0.3, -0.11, p_better=0.04)
     found = judge(under, build_difference(), build_difference())
 
-    assert found[0].word == "not_regressed"
-    assert judge(under)[0].word == "improved"
+    assert found[0].name == "not_regressed"
+    assert judge(under)[0].name == "improved"
 
 
 def test_a_quantile_among_the_failed_turns_of_both_arms_decides_nothing() -> None:
@@ -328,7 +328,7 @@ NOTHING = Stored(-math.inf, 0.0)
 def test_a_candidate_at_0(stored: list[Stored], better: Better, above: float, word: str) -> None:
     found = against(stored, d=-math.inf, variance=0.0, better=better, above=above)
 
-    assert verdicts([found], [True], [None])[0].word == word
+    assert verdicts([found], [True], [None])[0].name == word
     assert not no_ratio(found)
 
 
@@ -337,7 +337,7 @@ def test_a_candidate_above_0_has_no_ratio_to_a_stored_0(stored: list[Stored]) ->
     found = against(stored, d=0.0)
 
     assert no_ratio(found)
-    assert verdicts([found], [True], [None])[0].word == "inconclusive"
+    assert verdicts([found], [True], [None])[0].name == "inconclusive"
 
 
 def test_rates_of_five_runs_are_judged_by_their_spread_and_of_fewer_by_an_assumed_one() -> None:
