@@ -7,12 +7,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from bench.metrics import CATALOGUE, ORIGIN
-from reports.question import MARGINS, POINTS, Question, margin_of
+from reports.question import POINTS, Question
 from reports.rate_metrics import OF_COLUMNS
 from reports.samples import HEARD
 from reports.sides.side import Side
 from reports.statistic_types.mean import Mean
-from reports.statistic_types.quantile import Quantile
+from reports.statistic_types.quantile import MARGINS, Quantile, margin_of
 from reports.statistic_types.rate import Rate
 from reports.statistic_types.typical_change import TypicalChange
 from reports.statistics.differences import Margin

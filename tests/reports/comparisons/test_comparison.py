@@ -20,11 +20,11 @@ from reports.comparisons.outputs import comparison_essentials, comparison_text
 from reports.finding import Finding, Measured
 from reports.gate.check import check_of
 from reports.looks.decision import decision_headline
-from reports.question import Question, margin_of
+from reports.question import Question
 from reports.sides.fairness import FairnessCheck
 from reports.sides.side import Side, among, sides_of
 from reports.statistic_types.mean import Mean
-from reports.statistic_types.quantile import Quantile
+from reports.statistic_types.quantile import Quantile, margin_of
 from reports.statistic_types.rate import Rate
 from reports.statistics.baselines import RUN_SD
 from reports.statistics.differences import Margin

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
-from reports.question import Question, margin_of
+from reports.question import Question
 from reports.runs import load_for_report
 from reports.sides import fairness
 from reports.sides.fairness import FairnessCheck, checks_of, notices_on, refuse_other_definitions
 from reports.sides.questions import by_stratum, default_questions
 from reports.sides.side import Side, among, sides_of, targets_of
 from reports.sides.workload import differing_between, workload
-from reports.statistic_types.quantile import Quantile
+from reports.statistic_types.quantile import Quantile, margin_of
 from reports.statistic_types.rate import Rate
 from reports.statistics.differences import Margin
 from reports.strata import Stratum

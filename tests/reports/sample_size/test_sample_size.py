@@ -13,11 +13,11 @@ import pytest
 import typer
 
 from bench.errors import UsageError
-from reports.question import margin_of
 from reports.records import data_of
 from reports.runs import load_for_report
 from reports.sample_size import SampleSize, power_spec, sample_size_lines, sample_size_of
 from reports.sides.side import parted
+from reports.statistic_types.quantile import margin_of
 from rtbench.cli.verdicts import sample_size as command
 from tests.docs.schemas import schemas
 from tests.reports import synthetic
