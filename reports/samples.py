@@ -10,7 +10,7 @@ left out, counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -22,7 +22,7 @@ from reports.question import RATES, STARTED_BY, Stratum
 from reports.runs import RunFrames
 from reports.statistics.counting import Floats, Integers, order_of_codes, order_of_values, split
 from reports.statistics.quantiles import Sample, sample
-from reports.turns import FAILED, GOOD, UNFINISHED, Flags, Pool, Turns, column_of, of_rows, turns_of
+from reports.turns import FAILED, GOOD, UNFINISHED, Flags, Pool, Turns, column_of, of_rows, pool_label, turns_of
 
 ALWAYS = "response_total"
 HEARD = "voice_to_voice"
@@ -123,16 +123,11 @@ class Sampled:
                 yield from kept
             elif begin == "speech_end":
                 strata = [pool.stratum for pool in kept]
-                yield from (replace(pool, label=_named(label, pool.stratum, strata, STARTED_BY)) for pool in kept)
+                yield from (replace(pool, label=pool_label(label, pool.stratum, strata, STARTED_BY)) for pool in kept)
             else:
                 strata = list(dict.fromkeys(Stratum("", pool.stratum.turn_type) for pool in kept))
                 for stratum in strata:
-                    yield Pool(target, stratum, _named(label, stratum, strata, {}), self.turns.steps_in(stratum))
-
-
-def _named(label: str, stratum: Stratum, among: Sequence[Stratum], origins: Mapping[str, str]) -> str:
-    apart = stratum.among(among, origins)
-    return f"{label} · {apart}" if apart else label
+                    yield Pool(target, stratum, pool_label(label, stratum, strata, {}), self.turns.steps_in(stratum))
 
 
 def sampled(turns: Turns, name: str, mains: Mapping[Stratum, str]) -> Sampled:

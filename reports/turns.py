@@ -7,6 +7,7 @@ label under which turns are of several is several steps, and where steps differ,
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -125,6 +126,12 @@ class Pool:
     steps: Flags
 
 
+def pool_label(target: str, stratum: Stratum, among: Sequence[Stratum], origins: Mapping[str, str]) -> str:
+    """Return the target's label, with what tells its stratum from others."""
+    apart = stratum.among(among, origins)
+    return f"{target} · {apart}" if apart else target
+
+
 @dataclass(frozen=True)
 class Turns:
     """The measured turns of a run as arrays of one length, labels as codes (of four bytes: there may be millions)."""
@@ -176,8 +183,9 @@ class Turns:
             places = np.unique(self.stratum[wanted[index]]) if wanted[index].any() else [self.commonest]
             for place in places:
                 stratum = self.strata[int(place)]
-                apart = stratum.among(self.strata, SINCE)
-                pools.append(Pool(index, stratum, f"{label} · {apart}" if apart else label, self.stratum == place))
+                pools.append(
+                    Pool(index, stratum, pool_label(label, stratum, self.strata, SINCE), self.stratum == place)
+                )
         return tuple(pools)
 
     @property

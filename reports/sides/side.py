@@ -279,8 +279,10 @@ def sample_of(side: Side, question: Question) -> Sample:
 def counts_of(side: Side, question: Question) -> tuple[Integers, Integers]:
     """Events and trials of a rate in each cluster, in turns or in words."""
     turns, steps = side.turns, side.steps(question)
-    mine = side.here & steps[turns.step] if turns.rows.size else side.here
-    events, of = (_sums(side, mine & ~np.isnan(one), one) for one in rate_counts(turns, question.metric))
+    counts = rate_counts(turns, question.metric)
+    mine = side.here & ~np.isnan(counts[0]) & (steps[turns.step] if turns.rows.size else True)
+    clusters, many = side.clusters.of_code[turns.session[mine]], side.clusters.count
+    events, of = (np.bincount(clusters, one[mine], many).astype(np.int64) for one in counts)
     lost = _lost(side, steps) if question.metric == "failure_rate" else 0
     return events + lost, of + lost
 
@@ -294,12 +296,6 @@ def against_of(side: Side, question: Question) -> tuple[Floats, Floats]:
 def as_floats(by_cluster: tuple[Floats | Integers, Integers]) -> tuple[Floats, Floats]:
     """Sums and numbers by cluster as the statistics take them."""
     return by_cluster[0].astype(np.float64), by_cluster[1].astype(np.float64)
-
-
-def _sums(side: Side, turns: Flags, numbers: Floats) -> Integers:
-    """The sum of whole numbers of these turns in each cluster."""
-    clusters = side.clusters.of_code[side.turns.session[turns]]
-    return np.bincount(clusters, numbers[turns], minlength=side.clusters.count).astype(np.int64)
 
 
 def _lost(side: Side, steps: Flags) -> Integers:

@@ -195,13 +195,10 @@ def slope_differences(
     by_ratio = [(p, Margin(ratio=math.expm1(margin.plus / K))) for p, margin in asked]
     differences = waits_by_order(replace(arms, base=base, cand=cand), by_ratio, better, replace(how, run_sd=0.0))
     return [
-        _in_units(difference, quantile(arms.base.values, p), quantile(arms.cand.values, p))
-        for difference, (p, _) in zip(differences, asked, strict=True)
-    ]
-
-
-def _in_units(found: Difference, baseline: float, candidate: float) -> Difference:
-    return replace(
-        found, scale="slope", baseline=baseline, candidate=candidate, d=K * found.d, low=K * found.low,
-        high=K * found.high, se=K * found.se, worse=found.worse.times(K), better=found.better.times(K),
-    )  # fmt: skip
+        replace(
+            found, scale="slope", baseline=quantile(arms.base.values, p), candidate=quantile(arms.cand.values, p),
+            d=K * found.d, low=K * found.low, high=K * found.high, se=K * found.se,
+            worse=found.worse.times(K), better=found.better.times(K),
+        )
+        for found, (p, _) in zip(differences, asked, strict=True)
+    ]  # fmt: skip

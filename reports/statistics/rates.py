@@ -302,8 +302,14 @@ def any_event(arm: PerCluster) -> Ratio:
 
 
 def newcombe(base: Ratio, cand: Ratio, level: float = LEVEL) -> tuple[float, float]:
-    """Newcombe's interval of the difference of two shares."""
-    return -_newcombe(cand, base, level), _newcombe(base, cand, level)
+    """Newcombe's interval of the difference of two shares, from Wilson's limits of either."""
+    z = float(ndtri(1 - level))
+
+    def upper(low: Ratio, high: Ratio) -> float:
+        ends = (wilson(arm.value, arm.turns, side * z) - arm.value for arm, side in ((high, 1), (low, -1)))
+        return high.value - low.value + math.hypot(*ends)
+
+    return -upper(cand, base), upper(base, cand)
 
 
 def _parts(arm: PerCluster) -> Floats:
@@ -319,13 +325,6 @@ def _parts(arm: PerCluster) -> Floats:
 
 def _spread(parts: Floats, clusters: int) -> float:
     return (clusters - 1) / clusters * float((parts**2).sum()) if clusters > 1 else math.nan
-
-
-def _newcombe(low: Ratio, high: Ratio, level: float) -> float:
-    """Newcombe's upper bound of high − low, from Wilson's limits of either."""
-    z = float(ndtri(1 - level))
-    ends = (wilson(arm.value, arm.turns, side * z) - arm.value for arm, side in ((high, 1), (low, -1)))
-    return high.value - low.value + math.hypot(*ends)
 
 
 def wilson(share: float, n: float, z: float) -> float:

@@ -141,34 +141,16 @@ FINITE = 0.99
 """The least share of draws that must be finite for a bound by parts of a run."""
 
 
-def waits_drift(arms: Arms, error: float = FOUND) -> bool:
-    """Whether an arm drifts by itself: of pairs, how far their arms lie apart; else either arm."""
-    first, second = cluster_levels(arms.base, arms.clusters[0]), cluster_levels(arms.cand, arms.clusters[1])
-    return _is_own_order(first, second, error, paired=arms.paired)
-
-
-def tails_burst(arms: Arms, p: float, error: float = FOUND) -> bool:
-    """Whether the turns beyond the pooled p-quantile come in bursts in one arm. The median has `waits_drift`."""
-    if p == 0.5:
-        return False
-    pooled = quantile(np.sort(np.concatenate([arms.base.values, arms.cand.values])), p)
-    first, second = (
-        shares_beyond(arm, of, pooled) for arm, of in zip((arms.base, arms.cand), arms.clusters, strict=True)
-    )
-    return _is_own_order(first, second, OF_BURSTS * error, paired=arms.paired)
-
-
-def rates_burst(arms: ArmSums, error: float = FOUND) -> bool:
-    """Whether the events of a rate come in bursts in one arm."""
+def shares(arm: PerCluster) -> Floats:
+    """Return the share of events in each cluster; NaN of a cluster without any turn."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        first, second = (events / turns for events, turns in (arms.base, arms.cand))
-    return _is_own_order(first, second, OF_BURSTS * error, paired=arms.paired)
+        found: Floats = arm[0] / arm[1]
+    return found
 
 
 def shares_burst(arm: PerCluster) -> bool:
     """Whether the events of one arm come in bursts."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return is_ordered(arm[0] / arm[1], OF_BURSTS * FOUND)
+    return is_ordered(shares(arm), OF_BURSTS * FOUND)
 
 
 def order_of(sample: Sample, clusters: int, p: float) -> Order | None:
@@ -184,13 +166,6 @@ def _is_own_order(first: Floats, second: Floats, error: float, *, paired: bool) 
     with np.errstate(invalid="ignore"):
         series = [second - first] if paired else [first, second]
     return any(is_ordered(one, error / len(series)) for one in series)
-
-
-def means_drift(arms: ArmSums, error: float = FOUND) -> bool:
-    """The same of the means of an amount in each cluster, as shares of their arm's own."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        first, second = (amounts / turns / (amounts.sum() / turns.sum()) for amounts, turns in (arms.base, arms.cand))
-    return _is_own_order(first, second, error, paired=arms.paired)
 
 
 def waits_by_order(
@@ -214,19 +189,33 @@ def waits_by_order(
 
 
 def by_order(arms: Arms, ps: Sequence[float], error: float = FOUND) -> dict[Order, list[int]]:
-    """Return the places of the quantiles that are counted by parts of the run, by what was found."""
-    if waits_drift(arms, error):
+    """Return the places of the quantiles that are counted by parts of the run, by what was found.
+
+    All of them if an arm drifts; of others but the median those whose turns beyond it come in bursts in one arm.
+    """
+    samples = tuple(zip((arms.base, arms.cand), arms.clusters, strict=True))
+    first, second = (cluster_levels(sample, clusters) for sample, clusters in samples)
+    if _is_own_order(first, second, error, paired=arms.paired):
         return {"drift": list(range(len(ps)))}
-    bursts = [at for at, p in enumerate(ps) if tails_burst(arms, p, error)]
+    pooled = np.sort(np.concatenate([arms.base.values, arms.cand.values]))
+    bursts = []
+    for at, p in enumerate(ps):
+        if p == 0.5:
+            continue
+        first, second = (shares_beyond(sample, clusters, quantile(pooled, p)) for sample, clusters in samples)
+        if _is_own_order(first, second, OF_BURSTS * error, paired=arms.paired):
+            bursts.append(at)
     return {"bursts": bursts} if bursts else {}
 
 
 def mean_by_order(arms: ArmSums, margin: Margin, better: Better, how: Inference, error: float = FOUND) -> Difference:
     """As `mean_difference`, by quarters if an arm drifts. `error`: of the tests of that."""
     usual = mean_difference(arms, margin, better, how)
-    if not means_drift(arms, error):
+    with np.errstate(divide="ignore", invalid="ignore"):  # means of clusters, as shares of their arm's own
+        first, second = (amounts / turns / (amounts.sum() / turns.sum()) for amounts, turns in (arms.base, arms.cand))
+    if not _is_own_order(first, second, error, paired=arms.paired):
         return usual
-    return _wider(usual, mean_difference(sums_by_parts(arms, QUARTERS), margin, better, how), "drift")
+    return _wider(usual, mean_difference(_sums_by_parts(arms, QUARTERS), margin, better, how), "drift")
 
 
 def rate_by_order(arms: ArmSums, margin: Margin, better: Better, how: Inference, error: float = FOUND) -> Difference:
@@ -239,9 +228,9 @@ def rate_by_order(arms: ArmSums, margin: Margin, better: Better, how: Inference,
         return mirrored(rate_by_order(left, margin, "lower", how, error))
     between = between_runs([ratio.value for ratio in arms.ratios], how.rate_run_sd)
     usual = rate_difference(arms, margin, level=how.level, error=with_runs(error_of_rates(arms), between))
-    if not rates_burst(arms, error):
+    if not _is_own_order(shares(arms.base), shares(arms.cand), OF_BURSTS * error, paired=arms.paired):
         return usual
-    batched = with_runs(error_of_rates(sums_by_parts(arms, BATCHES)), between)
+    batched = with_runs(error_of_rates(_sums_by_parts(arms, BATCHES)), between)
     return _wider(usual, rate_difference(arms, margin, level=how.level, error=batched), "bursts")
 
 
@@ -267,7 +256,7 @@ def part_variance(drawn: Floats, parts: int) -> float:
     return variance(drawn, FINITE) * parts / (parts - 1)
 
 
-def sums_by_parts(arms: ArmSums, parts: int) -> ArmSums:
+def _sums_by_parts(arms: ArmSums, parts: int) -> ArmSums:
     """Return the same sums, by parts of the run."""
     return replace(arms, base=by_part(arms.base, parts), cand=by_part(arms.cand, parts))
 
