@@ -265,7 +265,8 @@ def notices_on(sides: Sequence[Side]) -> Iterable[str]:
     if first.clusters.cut:
         cut = first.clusters.cut
         yield f"{plural(cut, 'pair')} without a session of each target {'is' if cut == 1 else 'are'} excluded."
-    if first.paired and (late := _cut_by_the_end(sides)):
+    cut_rows = [side.clusters.of_row[(side.session_rows["outcome_class"] == "unfinished").to_numpy()] for side in sides]
+    if first.paired and (late := int(np.unique(np.concatenate(cut_rows)).size)):
         yield (
             f"{plural(late, 'pair')} of the {count(first.sessions)} {'was' if late == 1 else 'were'} cut by the end of "
             "the run: the turns that they finished count here, and interim analyses exclude such pairs."
@@ -280,12 +281,6 @@ def notices_on(sides: Sequence[Side]) -> Iterable[str]:
         where = "" if one_run(sides) else f"{side.label}: "
         said_of_run = run_notices(side.run, noticed(side.run, side.turns, measured_sessions(side.run)))
         yield from (f"{where}{notice}" for notice in said_of_run)
-
-
-def _cut_by_the_end(sides: Sequence[Side]) -> int:
-    """Pairs of which a session was still playing its script when the run ended."""
-    cut = [side.clusters.of_row[(side.session_rows["outcome_class"] == "unfinished").to_numpy()] for side in sides]
-    return int(np.unique(np.concatenate(cut)).size)
 
 
 def one_seed(sides: Sequence[Side]) -> Iterable[str]:

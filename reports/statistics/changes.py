@@ -156,26 +156,19 @@ def _differ(groups: Sequence[Floats]) -> bool:
 
 def autocorrelation(figures: Floats, places: Sequence[int]) -> float:
     """How alike neighbours are, from 0 to ALIKE_MOST, where the level may have changed at these places."""
-    estimates = _by_differences(figures, places), _by_correlation(figures, places)
-    return float(np.clip(sum(estimates) / 2 + 0.5 / math.sqrt(figures.size), 0.0, ALIKE_MOST))
-
-
-def _by_differences(figures: Floats, places: Sequence[int]) -> float:
-    """Of those that do not reach across a place."""
+    # by differences, of those that do not reach across a place
     one, two = ((figures[apart:] - figures[:-apart]) ** 2 for apart in (1, 2))
     at = np.array(places, dtype=np.int64)
     near, next_but_one = np.delete(one, at - 1), np.delete(two, np.concatenate([at - 2, at - 1]))
-    return float(next_but_one.mean() / near.mean()) - 1 if near.any() else 0.0
-
-
-def _by_correlation(figures: Floats, places: Sequence[int]) -> float:
-    """Of neighbours between two places, around their mean."""
+    by_differences = float(next_but_one.mean() / near.mean()) - 1 if near.any() else 0.0
+    # by correlation, of neighbours between two places, around their mean
     parts = [part - part.mean() for part in np.split(figures, places)]
-    squares = sum(float((part**2).sum()) for part in parts)
-    if not squares:
-        return 0.0
-    found = sum(float((part[1:] * part[:-1]).sum()) for part in parts) / squares
-    return found + (1 + 3 * max(found, 0.0)) * len(parts) / figures.size
+    by_correlation = 0.0
+    if squares := sum(float((part**2).sum()) for part in parts):
+        found = sum(float((part[1:] * part[:-1]).sum()) for part in parts) / squares
+        by_correlation = found + (1 + 3 * max(found, 0.0)) * len(parts) / figures.size
+    mean = (by_differences + by_correlation) / 2
+    return float(np.clip(mean + 0.5 / math.sqrt(figures.size), 0.0, ALIKE_MOST))
 
 
 def levels(figures: Floats, found: Sequence[LevelChange]) -> list[float]:

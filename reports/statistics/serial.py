@@ -91,23 +91,15 @@ def is_ordered(series: Floats, error: float = FOUND) -> bool:
     n = x.size
     if n < LEAST or not np.ptp(x) > 0:
         return False
-    return min(_slow(x, n), _quick(x, n)) < error
-
-
-def _slow(x: Floats, n: int) -> float:
-    quarter = part_of(n)
-    many, sums = np.bincount(quarter), np.bincount(quarter, x - x.mean())
-    between = float((sums**2 / many).sum())
-    within = float(((x - x.mean()) ** 2).sum()) - between
-    if within <= 0:
-        return 0.0
-    return float(fdtrc(QUARTERS - 1, n - QUARTERS, between / (QUARTERS - 1) / (within / (n - QUARTERS))))
-
-
-def _quick(x: Floats, n: int) -> float:
-    off = x - x.mean()
-    neighbours = float((off[1:] * off[:-1]).sum() / (off**2).sum())
-    return float(ndtr(-(neighbours + 1 / n) * math.sqrt(n)))
+    off, quarter = x - x.mean(), part_of(n)
+    squares = float((off**2).sum())
+    between = float((np.bincount(quarter, off) ** 2 / np.bincount(quarter)).sum())
+    within = squares - between
+    ratio = between / (QUARTERS - 1) / (within / (n - QUARTERS)) if within > 0 else math.inf
+    slow = float(fdtrc(QUARTERS - 1, n - QUARTERS, ratio))
+    neighbours = float((off[1:] * off[:-1]).sum() / squares)
+    quick = float(ndtr(-(neighbours + 1 / n) * math.sqrt(n)))
+    return min(slow, quick) < error
 
 
 def cluster_levels(sample: Sample, clusters: int) -> Floats:
