@@ -80,7 +80,7 @@ class Sampled:
         failed, censored = (
             np.bincount(of_turn[mine & (turns.kind == kind)], minlength=size) for kind in (FAILED, UNFINISHED)
         )
-        lost_here = (turns.lost.target == target) & steps[turns.lost.step]
+        lost_here = turns.lost.of(target, steps)
         never = np.flatnonzero(lost_here & (of_lost >= 0))
         lost, counts_lost = np.bincount(of_lost[never], minlength=size), is_wait(self.metric)
         values, index = self.part(target, steps)
@@ -103,7 +103,8 @@ class Sampled:
     def _sample(self, values: Floats, index: Integers, target: int, steps: Flags) -> Sample:
         """Of turns that were begun these values; with them those that never were."""
         failed, censored = (int(counts[target][steps].sum()) for counts in (self.failed, self.censored))
-        sessions, lost = self.turns.session[index], self.turns.lost.sessions_of(target, steps & self.applies[target])
+        never = self.turns.lost
+        sessions, lost = self.turns.session[index], never.session[never.of(target, steps & self.applies[target])]
         if lost.size and is_wait(self.metric):
             values, sessions = np.append(values, np.full(lost.size, np.inf)), np.append(sessions, lost)
         return Sample(values, sessions, failed + lost.size, censored, lost.size)

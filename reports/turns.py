@@ -25,6 +25,7 @@ from reports.question import ORIGINS, SINCE, Stratum, in_order
 from reports.runs import RunFrames, sequence
 from reports.statistics.counting import Floats, Integers
 
+Flags = npt.NDArray[np.bool_]
 PLACES: tuple[list[str], ...] = (["target", "script", "turn"], ["script", "turn"], ["target", "script"], ["script"], [])
 """What tells which step a lost turn would have had, the surest first: turns of a call are numbered from 1."""
 
@@ -47,9 +48,9 @@ class Lost:
     at_utc_ns: npt.NDArray[np.int64]
     """the end of its session; the start if no end was recorded"""
 
-    def sessions_of(self, target: int, steps: npt.NDArray[np.bool_]) -> Integers:
-        """The session of each that was to be of some steps of a target."""
-        mine: Integers = self.session[(self.target == target) & steps[self.step]]
+    def of(self, target: int, steps: Flags) -> Flags:
+        """Which of them were to be of some steps of a target."""
+        mine: Flags = (self.target == target) & steps[self.step]
         return mine
 
 
@@ -109,7 +110,6 @@ def _number(column: pd.Series[float]) -> npt.NDArray[np.float64]:
     return numbers
 
 
-Flags = npt.NDArray[np.bool_]
 Scalar = TypeVar("Scalar", bound=np.generic)
 GOOD, FAILED, UNFINISHED = 0, 1, 2
 UNNAMED = "unnamed"
@@ -244,8 +244,7 @@ class Turns:
 
     def lost_in(self, pool: Pool) -> Flags:
         """Which of the lost turns are of a pool."""
-        mine: Flags = (self.lost.target == pool.target) & pool.steps[self.lost.step]
-        return mine
+        return self.lost.of(pool.target, pool.steps)
 
 
 def values_of(rows: pd.DataFrame, metric: str, origins_ns: Floats | None = None) -> Floats:

@@ -114,8 +114,8 @@ def _steps_of_values(side: Side, question: Question) -> Integers:
     _, index = drawn.part(side.target, asked)
     steps, session = turns.step[index], turns.session[index]
     if is_wait(drawn.metric):
-        lost, wanted = turns.lost, asked & drawn.applies[side.target]
-        mine = (lost.target == side.target) & wanted[lost.step]
+        lost = turns.lost
+        mine = lost.of(side.target, asked & drawn.applies[side.target])
         steps, session = np.append(steps, lost.step[mine]), np.append(session, lost.session[mine])
     counted: Integers = steps[side.clusters.of_code[session] >= 0]
     return counted

@@ -302,7 +302,8 @@ def _lost(side: Side, steps: Flags) -> Integers:
     """Turns that were wanted and never begun, of some steps, in each cluster."""
     if not steps.size:  # no turn of the run was begun
         return np.bincount(side.clusters.of_row, lost_of(side.session_rows), side.clusters.count).astype(np.int64)
-    clusters = side.clusters.of_code[side.turns.lost.sessions_of(side.target, steps)]
+    lost = side.turns.lost
+    clusters = side.clusters.of_code[lost.session[lost.of(side.target, steps)]]
     return np.bincount(clusters[clusters >= 0], minlength=side.clusters.count)
 
 
@@ -359,15 +360,13 @@ def by_pair(run: RunFrames, turns: Turns, targets: Sequence[int]) -> tuple[Clust
     if not whole.size:
         return None
     cut = reduce(np.union1d, known).size - whole.size
-    return tuple(_paired(turns, mine, number, whole, int(cut)) for mine, number in zip(rows, numbers, strict=True))
-
-
-def _paired(turns: Turns, rows: Integers, numbers: Integers, whole: Integers, cut: int) -> Clusters:
-    kept = np.isin(numbers, whole)
-    rows, of_row = rows[kept], np.searchsorted(whole, numbers[kept])
-    of_code = np.full(turns.sessions, -1, dtype=np.int64)
-    of_code[turns.session_of_row[rows]] = of_row
-    return Clusters(whole.size, of_code, rows, of_row, whole.astype(np.int64), cut)
+    found = []
+    for mine, number in zip(rows, numbers, strict=True):
+        kept = np.isin(number, whole)
+        of_row, of_code = np.searchsorted(whole, number[kept]), np.full(turns.sessions, -1, dtype=np.int64)
+        of_code[turns.session_of_row[mine[kept]]] = of_row
+        found.append(Clusters(whole.size, of_code, mine[kept], of_row, whole.astype(np.int64), int(cut)))
+    return tuple(found)
 
 
 def session_rows_of(run: RunFrames, turns: Turns, target: int) -> Integers:

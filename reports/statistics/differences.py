@@ -140,35 +140,27 @@ def quantile_differences(
     """
     rng = np.random.default_rng(how.seed)
     first, second = arm_draws(arms, [p for p, _ in asked], draws=how.draws, rng=rng)
-    noise = rng.normal(0, math.sqrt(2) * how.run_sd, how.draws) if how.run_sd else np.zeros(how.draws)
-    return [_difference(arms, one, (first[:, at], second[:, at]), noise, better, how) for at, one in enumerate(asked)]
-
-
-def _difference(
-    arms: Arms,
-    asked: tuple[float, Margin],
-    drawn: tuple[Floats, Floats],
-    noise: Floats,
-    better: Better,
-    how: Inference,
-) -> Difference:
-    """One quantile. `drawn`: its values in the resamples of both arms; `noise`: what lies between two runs there."""
-    p, margin = asked
+    noise = rng.normal(0, math.sqrt(2) * how.run_sd, how.draws) if how.run_sd else np.zeros(how.draws)  # between runs
     drift = noise if better == "lower" else -noise
-    ratio = log_ratio(drawn[1], drawn[0]) + noise
-    worse, good = beyond(drawn, margin, better) + drift, beyond((drawn[1], drawn[0]), margin, better) - drift
-    df = welch([] if arms.paired else [log_variance(values) for values in drawn], arms.effective_sessions)
-    interval, bad, nice = (
-        _expanded(values, min(arms.effective_sessions), df, how.level) for values in (ratio, worse, good)
-    )
-    error = StandardError(math.sqrt(variance(ratio)), df, arms.most, how.between)
-    base, cand = (np.array([value]) for value in arms.values(p))
-    apart = float(beyond((base, cand), margin, better)[0])
-    more = None if settled(bad) else more_sessions(apart, error, how.level)
-    return Difference(
-        "ratio", float(base[0]), float(cand[0]), float(log_ratio(cand, base)[0]), interval.low, interval.high,
-        error.se, df, bad, nice, how.level, more, how.between,
-    )  # fmt: skip
+    found = []
+    for at, (p, margin) in enumerate(asked):
+        drawn = first[:, at], second[:, at]
+        ratio = log_ratio(drawn[1], drawn[0]) + noise
+        apart, good_by = beyond(drawn, margin, better) + drift, beyond(drawn[::-1], margin, better) - drift
+        df = welch([] if arms.paired else [log_variance(values) for values in drawn], arms.effective_sessions)
+        interval, worse, good = (
+            _expanded(values, min(arms.effective_sessions), df, how.level) for values in (ratio, apart, good_by)
+        )
+        error = StandardError(math.sqrt(variance(ratio)), df, arms.most, how.between)
+        base, cand = (np.array([value]) for value in arms.values(p))
+        more = None
+        if not settled(worse):
+            more = more_sessions(float(beyond((base, cand), margin, better)[0]), error, how.level)
+        found.append(Difference(
+            "ratio", float(base[0]), float(cand[0]), float(log_ratio(cand, base)[0]), interval.low, interval.high,
+            error.se, df, worse, good, how.level, more, how.between,
+        ))  # fmt: skip
+    return found
 
 
 def log_ratio(more: Floats, less: Floats, margin: Margin = Margin()) -> Floats:

@@ -33,7 +33,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
@@ -145,7 +144,7 @@ def pilot_of_rate(events: Floats, turns: Floats, effect: float, rng: np.random.G
     """
     size, n, x, deff = events.size, float(turns.sum()), float(events.sum()), _rate_deff(events, turns)
     if x < FEW_EVENTS:
-        deffs = _deff(rng.random(REDRAWN), n / size)
+        deffs = 1 + rng.random(REDRAWN) * (n / size - 1)
         rates = rng.beta(x + 0.5, np.maximum(0.0, n / deffs - x) + 0.5)
         drawn = [_rate_variance(rate, effect) * one / n * size for rate, one in zip(rates, deffs, strict=True)]
     else:
@@ -166,12 +165,7 @@ def _rate_variance(rate: float, effect: float) -> float:
 def _rate_deff(events: Floats, turns: Floats) -> float:
     """How much wider than independent turns sessions make a rate; at least 1."""
     n, x = float(turns.sum()), float(events.sum())
-    return _deff(ASSUMED, n / events.size) if x < FEW_EVENTS or x == n else ratio_of((events, turns)).deff
-
-
-def _deff(together: Floats | float, turns: float) -> Any:
-    """The design effect of so many turns a session at this correlation: a number, or one for each."""
-    return 1 + together * (turns - 1)
+    return 1 + ASSUMED * (n / events.size - 1) if x < FEW_EVENTS or x == n else ratio_of((events, turns)).deff
 
 
 def _redrawn(arms: tuple[Sample, ...], p: float, clusters: int, rng: np.random.Generator) -> Floats:
