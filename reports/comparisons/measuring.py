@@ -21,8 +21,8 @@ from reports.sides.mix import arms_of
 from reports.sides.side import Side, as_floats, counts_of, inexact, sample_of, totals_of
 from reports.statistics.centre import (
     WORST_MARGIN,
-    ArmWaits,
-    Change,
+    LogRatio,
+    StepLatencies,
     centre,
     logs_of,
     slope_differences,
@@ -47,10 +47,10 @@ class StepChange:
     arms: tuple[Sample, Sample]
 
 
-def waits_of(side: Side, question: Question) -> ArmWaits:
+def waits_of(side: Side, question: Question) -> StepLatencies:
     """A metric of a side, with the step and the pair of each value."""
     parts = [(at, step_sample(side, question, label)) for at, label in enumerate(step_names(side))]
-    return ArmWaits(
+    return StepLatencies(
         np.concatenate([np.zeros(0), *(sample.values for _, sample in parts)]),
         np.concatenate([np.zeros(0, np.int64), *(np.full(sample.values.size, at) for at, sample in parts)]),
         np.concatenate([np.zeros(0, np.int64), *(sample.sessions for _, sample in parts)]),
@@ -92,7 +92,7 @@ def step_changes(base: Side, cand: Side, about: Question, how: Inference) -> lis
     ]
 
 
-def by_change(change: Change, pairs: int, values: tuple[float, float], margin: Margin, level: float) -> Difference:
+def by_change(change: LogRatio, pairs: int, values: tuple[float, float], margin: Margin, level: float) -> Difference:
     """A change over pairs as a difference of these values, of which less is better, with bounds d ∓ t·SE."""
     return log_difference(values, StandardError(change.se, pairs - 1.0, pairs), margin, "lower", level)
 
@@ -161,7 +161,7 @@ def _centres(base: Side, cand: Side, group: list[Question], how: Inference) -> F
     """The typical change over all steps. The baseline's value is its trimmed mean of logs, as a time."""
     samples = sample_of(base, group[0]), sample_of(cand, group[0])
     arms = arm_of_sample(samples[0]), arm_of_sample(samples[1])
-    change = Change(math.nan, math.nan)
+    change = LogRatio(math.nan, math.nan)
     if base.paired and arms[0].turns and arms[1].turns:
         change = centre(waits_of(base, group[0]), waits_of(cand, group[0]), base.sessions)
     if math.isnan(change.d):

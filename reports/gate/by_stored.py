@@ -35,7 +35,7 @@ from reports.statistics.baselines import (
     KNOWN,
     RATE_RUN_SD,
     RUN_SD,
-    Stored,
+    StoredValue,
     against_stored,
     rate_against_stored,
     stored_quantile,
@@ -229,11 +229,11 @@ def _quantile(side: Side, question: Question, runs: Sequence[StoredBaseline]) ->
         if (row.metric, row.stratum) == (question.metric, question.stratum or NO_STRATUM)
     ]
     rows = [row for row in rows if not floor_reason(question.p, (row.n,), (row.sessions,))] or rows
-    then: list[Stored] = []
+    then: list[StoredValue] = []
     for row in rows:
         value, variance = row.values[place], row.variances[place]
         log = math.inf if value is None else math.log(value) if value > 0 else -math.inf
-        then.append(Stored(log, variance or 0.0, row.infinite[place]))
+        then.append(StoredValue(log, variance or 0.0, row.infinite[place]))
     difference = None
     if now and then:
         clusters = arm.effective_sessions, sum(row.sessions for row in rows)

@@ -47,7 +47,7 @@ LEAST_TURNS = 20
 
 
 @dataclass(frozen=True)
-class ArmWaits:
+class StepLatencies:
     """Waits of one arm with the step and the pair of each, as codes from 0; failed ones are +inf."""
 
     values: Floats
@@ -56,7 +56,7 @@ class ArmWaits:
 
 
 @dataclass(frozen=True)
-class Change:
+class LogRatio:
     """The log of a ratio of candidate to baseline with its standard error over pairs; NaN where undefined."""
 
     d: float
@@ -68,11 +68,11 @@ class StepMedian:
     """One step's own ratio of medians. `p_worse`: of "not worse than the margin"."""
 
     step: int
-    change: Change
+    change: LogRatio
     p_worse: float
 
 
-def centre(base: ArmWaits, cand: ArmWaits, pairs: int) -> Change:
+def centre(base: StepLatencies, cand: StepLatencies, pairs: int) -> LogRatio:
     """The typical change over all steps, `ttfa_typical_change`. Undefined from 10 % failures on, where the rate
     decides.
 
@@ -86,13 +86,13 @@ def centre(base: ArmWaits, cand: ArmWaits, pairs: int) -> Change:
     logs = [logs_of(arm.values) - middle[arm.steps] for arm in (base, cand)]
     first, second = (trimmed_mean(np.sort(one)) for one in logs)
     if pairs < 2 or not (math.isfinite(first) and math.isfinite(second)):
-        return Change(math.nan, math.nan)
+        return LogRatio(math.nan, math.nan)
     parts = []  # what each pair contributes to the error of the trimmed mean
     for one, arm in zip(logs, (base, cand), strict=True):
         ascending = np.sort(one)
         held = np.clip(one, quantile(ascending, TRIM), quantile(ascending, 1 - TRIM))
         parts.append(np.bincount(arm.pairs, held - held.mean(), pairs) / (1 - 2 * TRIM) / one.size)
-    return Change(second - first, math.sqrt(pairs / (pairs - 1) * float(((parts[1] - parts[0]) ** 2).sum())))
+    return LogRatio(second - first, math.sqrt(pairs / (pairs - 1) * float(((parts[1] - parts[0]) ** 2).sum())))
 
 
 def logs_of(values: Floats) -> Floats:
@@ -112,8 +112,8 @@ def trimmed_mean(ascending: Floats) -> float:
 
 
 def worst_step(
-    base: ArmWaits,
-    cand: ArmWaits,
+    base: StepLatencies,
+    cand: StepLatencies,
     pairs: int,
     rng: np.random.Generator,
     *,
@@ -135,7 +135,7 @@ def worst_step(
         low, high = arm_draws(Arms(first, second, (pairs, pairs), paired=True), (0.5,), draws=draws, rng=rng)
         with np.errstate(invalid="ignore"):
             drawn = (np.log(high) - np.log(low))[:, 0]
-        change = Change(math.log(medians[1] / medians[0]), math.sqrt(variance(drawn, 0.5)))
+        change = LogRatio(math.log(medians[1] / medians[0]), math.sqrt(variance(drawn, 0.5)))
         if change.se > 0:
             p_worse = float(stdtr(pairs - 1, (math.log1p(WORST_MARGIN) - change.d) / change.se))
             found.append(StepMedian(int(step), change, p_worse))

@@ -52,7 +52,7 @@ THURSDAY = 3
 
 
 @dataclass(frozen=True)
-class LevelChange:
+class ChangePoint:
     """Between run `at` − 1 and run `at`. `d` is after − before, `before` and `after` the numbers of runs compared.
 
     `low` and `high` hold at the level that all comparisons share, so they leave out 0.
@@ -67,11 +67,11 @@ class LevelChange:
 
 
 @dataclass(frozen=True)
-class Searched:
+class ChangePoints:
     """The changes of a series, in its order. `doubtful`: what would be one, were neighbours not `alike`."""
 
-    changes: tuple[LevelChange, ...] = ()
-    doubtful: tuple[LevelChange, ...] = ()
+    changes: tuple[ChangePoint, ...] = ()
+    doubtful: tuple[ChangePoint, ...] = ()
     alike: float = 0.0
     weekdays: tuple[float, ...] = ()
     """what was taken off Monday to Sunday; nothing where they do not differ"""
@@ -96,23 +96,23 @@ def comparisons(runs: int) -> int:
     return len(windows(runs))
 
 
-def changes(figures: Floats, variances: Floats, days: Integers, *, among: int, least: float) -> Searched:
+def changes(figures: Floats, variances: Floats, days: Integers, *, among: int, least: float) -> ChangePoints:
     """Search a series. `figures` and `variances`: of each run, the latter from its sessions. `days`: since 1970.
 
     `among`: so many series are looked at together.
     """
     if figures.size < ENOUGH:
-        return Searched()
+        return ChangePoints()
     own = weekdays(figures, days)
     centred = without(figures, days, own)
     centred = centred - centred.mean()
     candidates = _marked(centred, variances, 0.0, among, least)
     if not candidates:
-        return Searched(weekdays=own)
+        return ChangePoints(weekdays=own)
     alike = autocorrelation(centred, [change.at for change in candidates])
     found = _marked(centred, variances, alike, among, least)
     near = {change.at + by for change in found for by in range(1 - SIDE, SIDE)}
-    return Searched(tuple(found), tuple(one for one in candidates if one.at not in near), alike, own)
+    return ChangePoints(tuple(found), tuple(one for one in candidates if one.at not in near), alike, own)
 
 
 def weekdays(figures: Floats, days: Integers) -> tuple[float, ...]:
@@ -171,12 +171,12 @@ def autocorrelation(figures: Floats, places: Sequence[int]) -> float:
     return float(np.clip(mean + 0.5 / math.sqrt(figures.size), 0.0, ALIKE_MOST))
 
 
-def levels(figures: Floats, found: Sequence[LevelChange]) -> list[float]:
+def levels(figures: Floats, found: Sequence[ChangePoint]) -> list[float]:
     """The mean before the first change, between two of them, and after the last."""
     return [float(part.mean()) for part in np.split(figures, [change.at for change in found])]
 
 
-def _marked(figures: Floats, variances: Floats, alike: float, among: int, least: float) -> list[LevelChange]:
+def _marked(figures: Floats, variances: Floats, alike: float, among: int, least: float) -> list[ChangePoint]:
     every = windows(figures.size)
     shares = LEVEL / max(YEAR, figures.size) / among / np.bincount(every[:, 2])[every[:, 2]]
     apart, errors, df = _compared(figures, variances, every, alike)
@@ -189,7 +189,7 @@ def _marked(figures: Floats, variances: Floats, alike: float, among: int, least:
     while clear.size and clear.max() > 1:
         here = int(clear.argmax())
         place, d, ends = int(at[here]), float(apart[here]), float(reach[here])
-        found.append(LevelChange(place, d, d - ends, d + ends, place - int(first[here]), int(end[here]) - place))
+        found.append(ChangePoint(place, d, d - ends, d + ends, place - int(first[here]), int(end[here]) - place))
         clear[(first < place) & (place < end)] = 0.0
     return sorted(found, key=lambda change: change.at)
 

@@ -206,7 +206,7 @@ def _order_variance(sample: Sample, p: float, weight: Floats) -> float:
 
 
 @dataclass(frozen=True)
-class Components:
+class VarianceComponents:
     """Variance between sessions, and between the turns of one; NaN where nothing can be said."""
 
     of_sessions: float
@@ -235,23 +235,23 @@ class Spread:
     effective_sessions: float
 
 
-def components(values: Floats, clusters: Integers) -> Components:
+def components(values: Floats, clusters: Integers) -> VarianceComponents:
     """Of values, with the code of the session beside each."""
     code, groups = packed(clusters)
     many, n = np.bincount(code), values.size
     if groups < 2 or n <= groups:
-        return Components(math.nan, math.nan)
+        return VarianceComponents(math.nan, math.nan)
     mean = np.bincount(code, values) / many
     of_turns = float(((values - mean[code]) ** 2).sum()) / (n - groups)
     between = float((many * (mean - values.mean()) ** 2).sum()) / (groups - 1)
     typical = (n - float((many.astype(np.float64) ** 2).sum()) / n) / (groups - 1)
-    return Components(max(0.0, (between - of_turns) / typical), of_turns)
+    return VarianceComponents(max(0.0, (between - of_turns) / typical), of_turns)
 
 
-def components_at(sample: Sample, p: float) -> Components:
+def components_at(sample: Sample, p: float) -> VarianceComponents:
     """Components of variance of being above the p-quantile; infinite values are above it."""
     if not sample.n:
-        return Components(math.nan, math.nan)
+        return VarianceComponents(math.nan, math.nan)
     return components((sample.values > quantile(sample.values, p)).astype(np.float64), sample.sessions)
 
 
@@ -281,7 +281,7 @@ class Price:
         return self.session + self.turn * turns + self.history * turns * (turns - 1) / 2
 
 
-def cheapest_turns(parts: Components, price: Price, most: int = 10) -> int | None:
+def cheapest_turns(parts: VarianceComponents, price: Price, most: int = 10) -> int | None:
     """Turns per session at which a figure costs least for its precision: (v_s + v_t / k) · price(k) is smallest.
 
     At most `most`; None where the components or the price are not known.

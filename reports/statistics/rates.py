@@ -33,10 +33,10 @@ from reports.statistics.differences import (
     LEVEL,
     POWER,
     Better,
-    Bounds,
     Difference,
     Inference,
     Margin,
+    OneSidedBounds,
     StandardError,
     beyond,
     log_ratio,
@@ -105,7 +105,7 @@ class Ratio:
         """The rate of all turns that are no event."""
         return replace(self, value=1 - self.value, square=1 - 2 * self.value + self.square)
 
-    def _student(self, level: float) -> Bounds:
+    def _student(self, level: float) -> OneSidedBounds:
         """The plain bounds, of a rate above 1, which is no share: words may have more errors than there are words."""
         return student(self.value, math.sqrt(self.variance), self.effective_sessions - 1, level)
 

@@ -42,10 +42,10 @@ from reports.statistics.arms import Arms, arm_draws
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.differences import (
     Better,
-    Bounds,
     Difference,
     Inference,
     Margin,
+    OneSidedBounds,
     Order,
     StandardError,
     log_ratio,
@@ -228,7 +228,7 @@ def rate_by_order(arms: ArmSums, margin: Margin, better: Better, how: Inference,
 
 def _wider(usual: Difference, parts: Difference, order: Order) -> Difference:
     """Return the wider bounds of two of one difference; the error is that of the parts if it is the larger one."""
-    interval = Bounds(usual.low, usual.high).or_wider(Bounds(parts.low, parts.high))
+    interval = OneSidedBounds(usual.low, usual.high).or_wider(OneSidedBounds(parts.low, parts.high))
     worse, better = usual.worse.or_wider(parts.worse), usual.better.or_wider(parts.better)
     se = parts.se if math.isnan(parts.se) else max(usual.se, parts.se)
     return replace(

@@ -12,7 +12,7 @@ from bench.units import NS_PER_S
 from reports.numbers import NONE, plural, shortened
 from reports.question import NO_STRATUM, POINTS, Question
 from reports.sides.workload import OF_LOAD, differing_between, group_of
-from reports.statistics.changes import ENOUGH, SIDE, LevelChange, changes, comparisons, levels, without
+from reports.statistics.changes import ENOUGH, SIDE, ChangePoint, changes, comparisons, levels, without
 from reports.statistics.counting import Integers
 from reports.summary import drift
 from reports.trends.entry import Entry, FigureKey, RunFigure, missing
@@ -226,7 +226,7 @@ def days_of(started_utc_ns: Integers) -> Integers:
     return days + int(2 * np.count_nonzero(hours < cut) > hours.size)
 
 
-def _moved(question: Question, change: LevelChange, entries: Sequence[Entry]) -> Moved:
+def _moved(question: Question, change: ChangePoint, entries: Sequence[Entry]) -> Moved:
     last, first = entries[change.at - 1], entries[change.at]
     share, low, high = (as_share(d, scale_of(question)) or 0.0 for d in (change.d, change.low, change.high))
     worse = None if question.better == "neither" else (change.d > 0) == (question.better == "lower")

@@ -15,7 +15,7 @@ from reports.gate.items import Checked
 from reports.gate.relative import ASSUMED, BaselineAnswer, judged
 from reports.gate.sentences import interval_text, reason
 from reports.question import Question
-from reports.statistics.differences import Bounds, Difference, Margin
+from reports.statistics.differences import Difference, Margin, OneSidedBounds
 from tests.reports.gate.made import ENOUGH, PAIRED, read, run, store, stored, thresholds
 from tests.reports.planned import planned
 from tests.reports.synthetic import Plan
@@ -182,7 +182,9 @@ def test_several_targets_find_their_own_in_another_run(tmp_path: Path) -> None:
 def answer(p_worse: float) -> BaselineAnswer:
     """A figure that lies over its margin, by this p-value."""
     question = Question("ttfa", "quantile", Margin(ratio=0.1), 0.5, primary=True)
-    over = Difference("ratio", 500, 600, 0.18, 0.12, 0.24, 0.03, 99, Bounds(0.02, 0.14, p_worse), Bounds(-0.3))
+    over = Difference(
+        "ratio", 500, 600, 0.18, 0.12, 0.24, 0.03, 99, OneSidedBounds(0.02, 0.14, p_worse), OneSidedBounds(-0.3)
+    )
     return BaselineAnswer("ttfa: med<+10%", Measured(question, "sim", over, (Arm(999, 99, 0), Arm(999, 99, 0))))
 
 

@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from reports.statistics.changes import (
     ENOUGH,
     SIDE,
-    Searched,
+    ChangePoints,
     _marked,
     autocorrelation,
     changes,
@@ -36,7 +36,7 @@ def marks(values: Floats, variance: float = 0.0, among: int = 1) -> list[int]:
     return [one.at for one in searched(values, variance, among).changes]
 
 
-def searched(values: Floats, variance: float = 0.0, among: int = 1, first: int = 0) -> Searched:
+def searched(values: Floats, variance: float = 0.0, among: int = 1, first: int = 0) -> ChangePoints:
     """Of nights, the first of which has this number."""
     spread, days = np.full(values.size, variance), first + np.arange(values.size)
     return changes(values, spread, days, among=among, least=LEAST)

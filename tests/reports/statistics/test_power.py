@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.statistics.power import (
-    Components,
     Pilot,
     Price,
     Spread,
+    VarianceComponents,
     cheapest_turns,
     components,
     components_at,
@@ -184,19 +184,19 @@ def test_sessions_weigh_less_on_a_tail_than_on_the_middle() -> None:
 
 @pytest.mark.parametrize(("opening", "turns"), [(0.5, 4), (1, 6), (3, 11), (10, 20)])
 def test_what_a_session_costs_to_open_decides_how_long_it_should_be(opening: float, turns: int) -> None:
-    parts = Components(0.025, 0.975)  # a p95 with ICC 0.3
+    parts = VarianceComponents(0.025, 0.975)  # a p95 with ICC 0.3
 
     assert cheapest_turns(parts, Price(opening, 1.0), most=40) == pytest.approx(turns, abs=1)
 
 
 def test_history_that_is_billed_again_makes_short_sessions_cheaper() -> None:
-    parts = Components(0.025, 0.975)
+    parts = VarianceComponents(0.025, 0.975)
     found = [cheapest_turns(parts, Price(1.0, 1.0, history), most=40) for history in (0.0, 0.05, 0.2)]
 
     assert found == [6, 4, 3]
 
 
 def test_no_more_turns_are_advised_than_asked_for_and_none_without_a_price() -> None:
-    assert cheapest_turns(Components(0.01, 0.99), Price(20.0, 1.0)) == 10
-    assert cheapest_turns(Components(0.01, 0.99), Price(math.nan, 1.0)) is None
-    assert cheapest_turns(Components(math.nan, math.nan), Price(1.0, 1.0)) is None
+    assert cheapest_turns(VarianceComponents(0.01, 0.99), Price(20.0, 1.0)) == 10
+    assert cheapest_turns(VarianceComponents(0.01, 0.99), Price(math.nan, 1.0)) is None
+    assert cheapest_turns(VarianceComponents(math.nan, math.nan), Price(1.0, 1.0)) is None
