@@ -282,7 +282,7 @@ def families() -> Iterable[Row]:
 
 
 def orders() -> Iterable[Row]:
-    """Bounds where turns fail one by one: 290 pairs do not pass at one point because some failed."""
+    """OneSidedBounds where turns fail one by one: 290 pairs do not pass at one point because some failed."""
     turns = np.full(290, 10.0)
     alone = [np.where(np.arange(290) < failed, 1.0, 0.0) for failed in (0, 1, 2, 4, 8, 16, 32)]
     uppers = [ratio_of((events, turns)).upper(NOMINAL) for events in alone]

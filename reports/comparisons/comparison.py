@@ -278,7 +278,7 @@ def compared(
 
 def questions_to(sides: Sequence[Side], questions: Sequence[Question] | None) -> list[Question]:
     """Each question once, as it may be asked of these sides; without any those that are asked by default."""
-    asked = default_questions(sides) if questions is None else questions
+    asked = list(default_questions(sides)) if questions is None else questions
     return list(dict.fromkeys(one for question in asked for one in by_stratum(question, sides)))
 
 

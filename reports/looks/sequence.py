@@ -160,10 +160,10 @@ def _reason(
     return "futility" if looks.futile(still_open, chances) else None
 
 
-def _chances(seen: InterimStatistic, t: float, final: tuple[float, float]) -> looks.Chances:
+def _chances(seen: InterimStatistic, t: float, final: tuple[float, float]) -> looks.ConditionalPower:
     """Of passing by what the upper bound says, of red by what the standard error says."""
     passing, red = (looks.chances(z, t, *final) for z in (seen.z_within, seen.z))
-    return looks.Chances(passing.passing, red.red)
+    return looks.ConditionalPower(passing.passing, red.red)
 
 
 def _course(

@@ -20,7 +20,7 @@ from bench.metrics import CATALOGUE, SLOPE
 from bench.untrusted.sanitize import excerpt
 from reports.question import MeasuredDifferences, Question, Source, Sources, Statistic, StoredComparison, better_of
 from reports.statistics.arms import Arms, arm_draws
-from reports.statistics.baselines import Stored, against_stored, stored_quantile
+from reports.statistics.baselines import StoredValue, against_stored, stored_quantile
 from reports.statistics.by_session import with_equal_weights
 from reports.statistics.centre import slope_differences
 from reports.statistics.counting import Floats
@@ -153,7 +153,7 @@ class Quantile(Statistic):
         rows = [row for one in runs for row in one.quantiles if (row.metric, row.stratum) == (question.metric, stratum)]
         # a run that is too small for the quantile is left out if others are not
         rows = [row for row in rows if not floor_reason(self.p, (row.n,), (row.sessions,))] or rows
-        then = [Stored(_log(row.values[place]), row.variances[place] or 0.0, row.infinite[place]) for row in rows]
+        then = [StoredValue(_log(row.values[place]), row.variances[place] or 0.0, row.infinite[place]) for row in rows]
         difference = None
         if now and then:
             clusters = counts.effective_sessions, sum(row.sessions for row in rows)

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from reports.statistics.baselines import (
     RATE_RUN_SD,
     RUN_SD,
-    Stored,
+    StoredValue,
     against_stored,
     no_ratio,
     rate_against_stored,
     stored_quantile,
 )
-from reports.statistics.differences import Better, Bounds, Difference, Inference, Margin, at_twice_the_spread
+from reports.statistics.differences import Better, Difference, Inference, Margin, OneSidedBounds, at_twice_the_spread
 from reports.statistics.rates import Ratio
 from reports.statistics.verdicts import (
     IN_FAILURES,
@@ -51,8 +51,8 @@ def build_difference(
     values: dict[str, Any] = {
         "scale": "ratio", "baseline": 600.0, "candidate": 610.0, "d": (low + high) / 2, "low": low, "high": high,
         "se": 0.01, "df": 100.0,
-        "worse": Bounds(low - margin, high - margin, p_worse or (0.001 if low > margin else 0.9)),
-        "better": Bounds(-high - margin, -low - margin, p_better or (0.001 if high < -margin else 0.9)),
+        "worse": OneSidedBounds(low - margin, high - margin, p_worse or (0.001 if low > margin else 0.9)),
+        "better": OneSidedBounds(-high - margin, -low - margin, p_better or (0.001 if high < -margin else 0.9)),
     }  # fmt: skip
     return Difference(**{**values, **changes})
 
@@ -194,7 +194,7 @@ LOG = math.log(600)
 
 
 def against(
-    stored: list[Stored],
+    stored: list[StoredValue],
     d: float = 0.3,
     variance: float = 0.001,
     *,
@@ -202,12 +202,12 @@ def against(
     run_sd: float = RUN_SD,
     **shares: float,
 ) -> Difference:
-    candidate = Stored(LOG + d, variance, **shares)
+    candidate = StoredValue(LOG + d, variance, **shares)
     return against_stored(candidate, stored, (100, 100 * len(stored)), TEN, better, Inference(run_sd=run_sd))
 
 
-def runs(*offsets: float, variance: float = 0.001) -> list[Stored]:
-    return [Stored(LOG + offset, variance) for offset in offsets]
+def runs(*offsets: float, variance: float = 0.001) -> list[StoredValue]:
+    return [StoredValue(LOG + offset, variance) for offset in offsets]
 
 
 def test_of_five_runs_that_differ_their_own_spread_decides() -> None:
@@ -269,8 +269,8 @@ def test_a_candidate_at_the_edge_of_its_failed_turns_does_not_pass() -> None:
     assert edge.better.low == -math.inf
 
 
-@pytest.mark.parametrize("broken", [Stored(math.inf, 0.0, 1.0), Stored(LOG, 0.001, 0.2)])
-def test_stored_runs_among_their_failed_turns_make_nothing_worse(broken: Stored) -> None:
+@pytest.mark.parametrize("broken", [StoredValue(math.inf, 0.0, 1.0), StoredValue(LOG, 0.001, 0.2)])
+def test_stored_runs_among_their_failed_turns_make_nothing_worse(broken: StoredValue) -> None:
     found = against([broken, *runs(0.0, 0.0, 0.0, 0.0)])
 
     assert (found.worse.low, found.worse.p) == (-math.inf, 1)
@@ -306,12 +306,12 @@ def test_a_quantile_of_0_is_stored_with_how_often_it_is_more() -> None:
     values[18:] = 0.0
     edge = stored_quantile(arm(values), 0.5, 40, np.random.default_rng(1), draws=500)
 
-    assert found == Stored(-math.inf, 0.0, 0.0, 0.0)
+    assert found == StoredValue(-math.inf, 0.0, 0.0, 0.0)
     assert edge is not None
     assert 0.1 < edge.above < 0.5
 
 
-NOTHING = Stored(-math.inf, 0.0)
+NOTHING = StoredValue(-math.inf, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -325,7 +325,7 @@ NOTHING = Stored(-math.inf, 0.0)
         ([NOTHING, *runs(0.0)], "higher", 0.0, "inconclusive"),
     ],
 )
-def test_a_candidate_at_0(stored: list[Stored], better: Better, above: float, word: str) -> None:
+def test_a_candidate_at_0(stored: list[StoredValue], better: Better, above: float, word: str) -> None:
     found = against(stored, d=-math.inf, variance=0.0, better=better, above=above)
 
     assert verdicts([found], [True], [None])[0].name == word
@@ -333,7 +333,7 @@ def test_a_candidate_at_0(stored: list[Stored], better: Better, above: float, wo
 
 
 @pytest.mark.parametrize("stored", [[NOTHING] * 5, [NOTHING, *runs(0.0, 0.0, 0.0, 0.0)]])
-def test_a_candidate_above_0_has_no_ratio_to_a_stored_0(stored: list[Stored]) -> None:
+def test_a_candidate_above_0_has_no_ratio_to_a_stored_0(stored: list[StoredValue]) -> None:
     found = against(stored, d=0.0)
 
     assert no_ratio(found)
