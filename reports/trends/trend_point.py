@@ -29,10 +29,10 @@ from reports.stored import PS, Baseline, StoredQuantiles
 from reports.strata import Stratum
 from reports.summary.arms import FAIR, ArmFacts
 from reports.summary.figures import ALL, Counts, Figures, TurnRate
-from reports.summary.outcomes import limited, most_limited
+from reports.summary.outcomes import TargetOutcomes, limited, most_limited
 from reports.summary.summary import summarise
 from reports.summary.trust import WORDS, validity_of
-from reports.text.document import TargetOutcomes, summary_json
+from reports.text.document import summary_json
 from reports.wording.validity import over_the_limit, verdict_reason
 
 QUANTILE_LEVELS = (0.5, 0.9, 0.95, 0.99)
