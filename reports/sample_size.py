@@ -16,6 +16,7 @@ from bench.metrics import SLOPE
 from bench.run.document import ValidityStatus
 from bench.units import S_PER_MINUTE
 from reports import runs
+from reports.metric_option import metric_option
 from reports.numbers import NBSP, NONE, count, plural, span, three, usd
 from reports.question import POINTS, Question, accepted_at, better_of
 from reports.records import Closed, Number, about
@@ -55,7 +56,7 @@ from reports.statistics.resample import seed_of
 from reports.statistics.unseen import sessions_without
 from reports.summary.summary import window_of
 from reports.summary.trust import WORDS, validity_of
-from reports.thresholds import primary, quoted
+from reports.thresholds import quoted
 from reports.turns import measured_sessions
 from reports.wording.verdicts import figure
 
@@ -81,7 +82,7 @@ class PowerSpec:
 
     @property
     def is_rate(self) -> bool:
-        return self.question.kind == "rate"
+        return self.question.p is None
 
     @property
     def margin(self) -> float:
@@ -97,16 +98,11 @@ def power_spec(
     metric: str, detect: str | None, margin: str | None, power: float, primary_metrics: int = PRIMARY_METRICS
 ) -> PowerSpec:
     """Parse the options of the command. Raises UsageError that says what is allowed."""
-    name, _, aggregate = metric.partition(":")
-    of = primary(name.strip())
+    of, statistic = metric_option(metric, "p95")
     if of.unit == SLOPE:
-        raise UsageError(f"{name} is a slope, and has no size to plan for: plan for ttfa")
-    is_rate = of.unit == "share"
-    match = re.fullmatch(r"p\(?(\d+(?:\.\d+)?)\)?|(med)", aggregate or "p95")
-    p = (0.5 if match[2] else float(match[1]) / 100) if match else 0.0
-    if not is_rate and not 0 < p < 1:
-        raise UsageError(f"{quoted(aggregate)} is no quantile: write --metric {name}:p95")
-    accepted = _share(margin, "--margin") if margin else POINTS if is_rate else accepted_at(p)
+        raise UsageError(f"{of.name} is a slope, and has no size to plan for: plan for ttfa")
+    is_rate = statistic.p is None
+    accepted = _share(margin, "--margin") if margin else POINTS if statistic.p is None else accepted_at(statistic.p)
     effect = _share(detect, "--detect") if detect else EFFECT_POINTS if is_rate else TIMES_MARGIN * accepted
     if not effect > accepted:
         unit = "points" if is_rate else "%"
@@ -118,13 +114,7 @@ def power_spec(
         raise UsageError(f"--power must be from 0.5 to 0.99, not {power:g}")
     if primary_metrics < 1:
         raise UsageError(f"--primary must be 1 or more, not {primary_metrics}: a check of one metric has 1")
-    if is_rate and aggregate not in ("", "rate"):
-        raise UsageError(f"{name} is a rate: write --metric {name}")
-    question = (
-        Question(name, Rate(), Margin(points=accepted))
-        if is_rate
-        else Question(name, Quantile(p), Margin(ratio=accepted))
-    )
+    question = Question(of.name, statistic, Margin(points=accepted) if is_rate else Margin(ratio=accepted))
     return PowerSpec(question, effect, power, primary_metrics)
 
 
@@ -285,10 +275,10 @@ def _pilot(sides: Sequence[Side], question: Question, effect: float, rng: np.ran
 
 def _latency(base: Side, question: Question) -> Question:
     """Return the question whose variability is reported: the metric itself, or for a rate the main metric."""
-    if question.kind == "quantile":
+    if question.p is not None:
         return question
     stratum = next(iter(common_strata([base])), None)
-    return Question(base.mains[stratum] if stratum else "ttfa", Quantile(0.5), Margin(), stratum=stratum)
+    return Question(base.mains[stratum] if stratum else "ttfa", Quantile(0.5), stratum=stratum)
 
 
 def sample_size_lines(size: SampleSize) -> Iterable[str]:

@@ -126,18 +126,17 @@ def trend_page(trend: Trend, folder: Path) -> Page:
     numbers = {name: number for number, name in enumerate(dict.fromkeys(one.name for one in trend.series))}
     by_name = all(one.name == one.target for one in trend.series)  # then series are what switches targets off
     filters = filters_of(trend.points, ("target",) if by_name else ())
-    specs = [metric.spec for metric in trend.metrics]
-    metrics = {one.metric: CATALOGUE[one.metric].sentence for one in specs if one.kind != "rate"}
-    rates = {one.metric: RATES[one.metric].sentence for one in specs if one.kind == "rate"}
-    defined = metrics | rates | METHOD
-    names = ", ".join(scenario.name for scenario in trend.scenarios)
+    names = list(dict.fromkeys(metric.spec.metric for metric in trend.metrics))
+    rates = {name: RATES[name].sentence for name in names if name in RATES}
+    defined = {name: CATALOGUE[name].sentence for name in names if name not in RATES} | rates | METHOD
+    scenarios = ", ".join(scenario.name for scenario in trend.scenarios)
     more = [f"{plural(len(trend.notices), 'thing')} could not be shown: see the end of the page."]
     lead = [*notes(trend), *(more if trend.notices else [])]
     left_out = Section("left-out", "Excluded runs", "What could not be shown?", [Bullets(trend.notices)])
     return Page(
-        title=f"{names} · {plural(trend.runs, 'run')} over time",
+        title=f"{scenarios} · {plural(trend.runs, 'run')} over time",
         badges=list(_badges(trend)),
-        beside=f"{names} · {period(trend)}",
+        beside=f"{scenarios} · {period(trend)}",
         headline=trend_headline(trend),
         lead=[Bullets(lead)] if lead else [],
         answer=[_changes(trend, numbers)] if trend.changes else None,
@@ -203,7 +202,7 @@ def _changes(trend: Trend, numbers: Mapping[str, int]) -> Block:
 def _title(spec: Question) -> Inline:
     """Return the name of a metric, linked to its definition."""
     name = figure(spec)
-    return name if spec.kind == "rate" else (Term(spec.metric), name.removeprefix(spec.metric))
+    return name if spec.metric in RATES else (Term(spec.metric), name.removeprefix(spec.metric))
 
 
 def _section(

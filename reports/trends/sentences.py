@@ -23,7 +23,7 @@ from reports.wording.words import INFINITE, interval
 
 def unit_text(spec: Question) -> str:
     """Return the unit that stands beside the values of a metric; "" of a rate, whose values have theirs."""
-    return "" if spec.kind == "rate" else spec.shown_unit
+    return "" if spec.unit == "share" else spec.shown_unit
 
 
 def number_text(number: float, spec: Question) -> str:
@@ -32,7 +32,7 @@ def number_text(number: float, spec: Question) -> str:
         return NOTHING
     if math.isinf(number):
         return INFINITE
-    return percent(number, 1) if spec.kind == "rate" else three(number)
+    return percent(number, 1) if spec.unit == "share" else three(number)
 
 
 def interval_text(run: RunValue, spec: Question) -> str:

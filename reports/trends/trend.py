@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -19,13 +18,14 @@ from bench.untrusted.sanitize import escape_control
 from reports.api import Run
 from reports.arguments import folder_of_run, given_texts, in_python
 from reports.frames import COUNT, LABEL, NUMBER, TEXT, dtypes_of, frame_of
+from reports.metric_option import metric_option
 from reports.numbers import NBSP, plural
 from reports.question import Question
 from reports.samples import HEARD
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
 from reports.strata import NO_STRATUM, Stratum
-from reports.thresholds import primary, quoted
+from reports.thresholds import quoted
 from reports.trends.metric_trend import MetricTrend, RunSeries, TrendChange, metric_trend, series_of, with_changes
 from reports.trends.trend_point import QUANTILE_LEVELS, TrendPoint, points_of_run, stored_points
 
@@ -35,20 +35,13 @@ HEADLINE = (0.5, 0.95)
 
 def trend_question(text: str) -> Question:
     """Parse ttfa:p95, voice_to_voice:med, failure_rate. Raises UsageError that says what is allowed."""
-    name, _, aggregate = text.partition(":")
-    metric = primary(name.strip())
-    if metric.unit == "share":
-        if aggregate not in ("", "rate"):
-            raise UsageError(f"{metric.name} is a rate: write --metric {metric.name}")
-        return Question(metric.name, Rate())
+    metric, statistic = metric_option(text, "p50")
     if metric.unit == SLOPE or metric.signed:
         raise UsageError(f"{metric.name} may be 0 or less, and a trend compares by ratios: choose another metric")
-    match = re.fullmatch(r"p\(?(\d+(?:\.\d+)?)\)?|(med)", aggregate.strip() or "p50")
-    p = (0.5 if match[2] else float(match[1]) / 100) if match else 0.0
-    if p not in QUANTILE_LEVELS:
+    if statistic.p not in (None, *QUANTILE_LEVELS):
         allowed = ", ".join(f"{metric.name}:p{100 * level:g}" for level in QUANTILE_LEVELS)
         raise UsageError(f"{quoted(text)} is in no summary of a run: allowed are {allowed}")
-    return Question(metric.name, Quantile(p))
+    return Question(metric.name, statistic)
 
 
 def headline_questions(points: Sequence[TrendPoint]) -> list[Question]:
@@ -69,7 +62,7 @@ def of_commonest_turns(spec: Question, points: Iterable[TrendPoint]) -> Question
         for key, quantiles in point.quantiles.items():
             if key.metric == spec.metric:
                 turns[key.stratum] += max(run.n for run in quantiles.values())
-    if spec.p is None or len(turns) < 2:
+    if not spec.statistic.per_stratum or len(turns) < 2:
         return spec
     (commonest, _), *_ = turns.most_common(1)
     return replace(spec, stratum=commonest)
