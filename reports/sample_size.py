@@ -24,15 +24,7 @@ from reports.runs import RunFrames, run_id_of
 from reports.samples import samples_of
 from reports.session_prices import price_in_seconds, price_in_usd, usd_per_session
 from reports.sides.questions import by_stratum, common_strata
-from reports.sides.side import (
-    ABSENT,
-    Side,
-    by_pair,
-    by_session,
-    known_targets,
-    parted,
-    refuse_unknown,
-)
+from reports.sides.side import ABSENT, Side, matched, parted, refuse_unknown, targets_of
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
 from reports.statistics.differences import Margin
@@ -241,22 +233,17 @@ def sample_size_of(run: RunFrames, asked: PowerSpec, target: str | None, named: 
     )
 
 
-def _sides(run: RunFrames, target: str | None) -> tuple[Side, ...]:
+def _sides(run: RunFrames, target: str | None) -> Sequence[Side]:
     """Return both targets of an interleaved run of two, else the one that is named, or the only one."""
-    known, samples = known_targets(run), samples_of(run)
-    turns = samples.turns
     if target is not None:
         refuse_unknown(run, target)
-    names = known if target is None else [target]
-    places = [turns.targets.index(name) if name in turns.targets else ABSENT for name in names]
-    pairs = by_pair(run, turns, places) if len(names) == 2 and run.metadata.get("interleaved") else None
-    if pairs is None and len(names) > 1:
-        choices = " or ".join(f"{run.folder}:{name}" for name in names)
-        raise UsageError(f"{run.folder} has {len(names)} targets: say which one the plan is for, {choices}")
-    clusters = pairs or [by_session(run, turns, place) for place in places]
-    return tuple(
-        Side(run, samples, place, name, name, own) for place, name, own in zip(places, names, clusters, strict=True)
-    )
+    sides = [side for side in targets_of(run) if target in (None, side.name)]
+    if len(sides) == 2 and (pairs := matched(*sides))[0].paired:
+        return pairs
+    if len(sides) > 1:
+        choices = " or ".join(f"{run.folder}:{side.name}" for side in sides)
+        raise UsageError(f"{run.folder} has {len(sides)} targets: say which one the plan is for, {choices}")
+    return sides or [Side(run, samples_of(run), ABSENT, "")]
 
 
 def _pilot(sides: Sequence[Side], question: Question, effect: float, rng: np.random.Generator) -> Pilot:

@@ -199,3 +199,10 @@ def test_a_size_is_planned_for_the_margin_of_the_gate_unless_another_is_named(
 
     assert (asked.margin, asked.effect) == (margin, effect)
     assert asked.question.margin == margin_of(asked.question.p or math.nan)
+
+
+def test_a_run_in_which_nothing_started_is_refused_as_one_without_sessions(tmp_path: Path) -> None:
+    folder = run(tmp_path, Plan(sessions=0), targets=[])
+
+    with pytest.raises(UsageError, match="has 0 sessions: a pilot needs 20"):
+        size_of(folder)

@@ -37,7 +37,7 @@ from reports.trends.trend import (
 )
 from reports.trends.trend_point import MetricKey, RunValue, TrendPoint
 from tests.reports.synthetic import BEGAN_NS
-from tests.reports.trends.made import DAY_NS, TYPED, entry, invalid, nights, stepped, told
+from tests.reports.trends.made import DAY_NS, TYPED, entry, invalid, nights, run_value, stepped
 
 
 def first(entries: Sequence[TrendPoint], metric: str = "ttfa:p50") -> MetricTrend:
@@ -75,7 +75,9 @@ def test_an_invalid_run_is_shown_and_never_compared() -> None:
     assert len(metric.changes) == 1 == len(first(runs[:12]).changes)
 
 
-@pytest.mark.parametrize("one", [RunValue(math.inf, n=40), RunValue(missing_because="needs 40 sessions"), told(0.0)])
+@pytest.mark.parametrize(
+    "one", [RunValue(math.inf, n=40), RunValue(missing_because="needs 40 sessions"), run_value(0.0)]
+)
 def test_a_figure_that_no_ratio_can_be_made_of_is_not_compared(one: RunValue) -> None:
     odd = entry(30, quantiles={MetricKey("ttfa", NO_STRATUM): {0.5: one}})
 
@@ -148,7 +150,10 @@ def test_a_rise_of_failures_by_less_than_a_point_is_none() -> None:
 
 
 def test_the_headline_figures_are_waits_and_failures() -> None:
-    heard = {MetricKey(name, NO_STRATUM): {0.5: told(600.0), 0.95: told(900.0)} for name in ("ttfa", "voice_to_voice")}
+    heard = {
+        MetricKey(name, NO_STRATUM): {0.5: run_value(600.0), 0.95: run_value(900.0)}
+        for name in ("ttfa", "voice_to_voice")
+    }
     (scenario,) = trend_of_points([entry(0, quantiles=heard)]).scenarios
 
     assert [question.name for question, _ in scenario.metrics] == [
@@ -157,7 +162,10 @@ def test_the_headline_figures_are_waits_and_failures() -> None:
 
 
 def test_turns_of_several_kinds_are_never_pooled_and_the_commonest_are_shown() -> None:
-    mixed = {MetricKey("ttfa", NO_STRATUM): {0.5: told(600.0)}, MetricKey("ttfa", TYPED): {0.5: RunValue(900.0, n=10)}}
+    mixed = {
+        MetricKey("ttfa", NO_STRATUM): {0.5: run_value(600.0)},
+        MetricKey("ttfa", TYPED): {0.5: RunValue(900.0, n=10)},
+    }
     metric = first([entry(0, quantiles=mixed), entry(1, quantiles=mixed)])
 
     assert [one.value for one in metric.values] == [600.0, 600.0]
@@ -403,7 +411,7 @@ def test_a_terminal_of_100_columns_shows_p95_rather_than_when_a_run_began() -> N
 def test_every_row_of_a_terminal_is_a_run_of_its_own(scenario: str, strata: list[Stratum], width: int) -> None:
     """Runs of one day: their names begin alike, and end alike."""
     runs = []
-    waits = {MetricKey("ttfa", stratum): {0.5: told(1_600.0), 0.95: told(3_200.0)} for stratum in strata}
+    waits = {MetricKey("ttfa", stratum): {0.5: run_value(1_600.0), 0.95: run_value(3_200.0)} for stratum in strata}
     for one in nights([1_600.0] * 4, quantiles=waits):
         began_ns = BEGAN_NS + (one.started_utc_ns - BEGAN_NS) // 4320  # 20 s apart
         stamp = f"{datetime.fromtimestamp(began_ns / 1e9, UTC):%Y%m%dT%H%M%SZ}"
