@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     Number: TypeAlias = float
     Rounded: TypeAlias = float
     Known: TypeAlias = str
+    Positive: TypeAlias = int
 else:
 
     class Number(float):
@@ -66,8 +67,13 @@ else:
 
         __slots__ = ()
 
+    class Positive(int):
+        """A count; null where it is 0."""
 
-ABSENT: dict[type, object] = {Number: math.nan, Rounded: math.nan, Known: ""}
+        __slots__ = ()
+
+
+ABSENT: dict[type, object] = {Number: math.nan, Rounded: math.nan, Known: "", Positive: 0}
 """What null stands for."""
 Read = TypeVar("Read", bound=msgspec.Struct)
 
@@ -128,17 +134,23 @@ def schema_of(kind: Any, name: str, title: str) -> dict[str, Any]:
 
 def _builtin(value: Any) -> Any:
     """A text, or a number of numpy's or of the types above, as Python's own."""
-    return str(value) if isinstance(value, str) else float(value) if isinstance(value, float) else value.item()
+    if isinstance(value, str | float | int):
+        return next(plain(value) for plain in (str, float, int) if isinstance(value, plain))
+    return value.item()
 
 
 def _plain(value: Any) -> Any:
     """What JSON has for a value of the types above."""
     if isinstance(value, Known):
         return str(value) or None
+    if isinstance(value, Positive):
+        return int(value) or None
     return float(f"{value:.{DIGITS}g}" if isinstance(value, Rounded) else value) if math.isfinite(value) else None
 
 
 def _schema(kind: type) -> dict[str, Any]:
+    if issubclass(kind, Positive):
+        return {"type": ["integer", "null"], "minimum": 0}
     return {"type": ["string" if issubclass(kind, str) else "number", "null"]}
 
 

@@ -155,14 +155,16 @@ class RunFrames:
 
 
 def load_frames(path: Path | str, *, all_columns: bool = True) -> RunFrames:
-    """The run in a folder, without BOUNDS; `all_columns=False` reads of the turns only what a report needs.
+    """The run in a folder, without BOUNDS; `all_columns=False` reads of the turns only what any report needs, and their
+    run.
 
     Raises UsageError where the folder is no run, or its files cannot be read.
     """
 
     def turns(folder: Path, document: Mapping[str, Any]) -> pd.DataFrame:
-        every = [name for name in SCHEMAS["turns"].names if name not in BOUNDS]
-        return _derived(_columns(folder, every if all_columns else _reported(document), _array))
+        few = {"run_id", *OF_REPORTS["turns"], *OF_HOSTS}
+        names = [name for name in SCHEMAS["turns"].names if (name not in BOUNDS if all_columns else name in few)]
+        return _derived(_columns(folder, names, _array))
 
     return _load(Path(path), turns, SCHEMAS["sessions"].names)
 

@@ -46,10 +46,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "blocks", "numbers", "records", "statistics",
         "strata", "rate_metrics", "stored", "question", "statistic_types",
         "thresholds", "metric_option", "measurable", "exactness", "frames",
-        "runs", "arguments", "turns", "samples",
-        "export", "summary", "api", "wording", "finding", "finding_rows", "finding_sentences", "finding_entry",
+        "runs", "turns", "samples",
+        "export", "summary", "wording", "finding", "finding_rows", "finding_sentences", "finding_entry",
         "page", "text",
-        "sides", "session_prices", "sample_size", "looks", "comparisons", "gate", "trends",
+        "sides", "session_prices", "sample_size", "looks", "comparisons", "gate", "trends", "api",
     ),
     "rtbench": ("locust_run", "load_search", "simulator_profile", "calibrate", "capacity", "cli"),
 }  # fmt: skip

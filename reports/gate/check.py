@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from bench.errors import UsageError
 from bench.run.document import INTERRUPTED
-from reports.api import Run
-from reports.arguments import folder_of_run, given_texts, in_python
 from reports.finding_sentences import answer
 from reports.gate.absolute import limit_results
 from reports.gate.relative import (
@@ -33,13 +31,12 @@ from reports.runs import RunFrames, labels_of, load_for_report, run_id_of
 from reports.sides.fairness import own_causes, throttled_cause, throttled_share
 from reports.sides.questions import instants_of
 from reports.sides.side import ABSENT, Side, targets_of
-from reports.sides.workload import allowed
 from reports.statistics.threshold_estimate import TAIL
 from reports.statistics.verdicts import OWN_DRIFT, unequal
 from reports.strata import SINCE
 from reports.summary.arms import FAIR
 from reports.summary.trust import noticed, validity_of
-from reports.thresholds import Threshold, near, parse, read_thresholds
+from reports.thresholds import Threshold, near, parse
 from reports.turns import measured_sessions
 from reports.wording.notices import inexact_line, run_notices
 from reports.wording.validity import Cause, of_run
@@ -73,46 +70,10 @@ INTERRUPTED_RUN = (
 UNUSED = 'No threshold is relative, so the baseline was not used: write one against it, such as ttfa: "p(95)<+20%".'
 
 
-def check(
-    run: Run | Path | str,
-    thresholds: Path | str | Mapping[str, str | Sequence[str]] | None = None,
-    *,
-    baseline: Run | Path | str | None = None,
-    on_inconclusive: OnInconclusive = "fail",
-    allow_different: str | Sequence[str] = (),
-) -> Checked:
-    """What `rtbench check` says: of a file of thresholds, or of such as {"ttfa": ["p(95)<800", "med<+10%"]}.
-
-    `allow_different`: conditions in which stored baselines may differ. Raises UsageError as the command does; writes
-    nothing.
-    """
-    if on_inconclusive not in (choices := get_args(OnInconclusive)):
-        raise UsageError(f"on_inconclusive is one of {', '.join(choices)}, not {on_inconclusive!r}")
-    named, against = Path(folder_of_run(run)), None if baseline is None else folder_of_run(baseline)
-    with in_python("thresholds", "baseline", "allow_different", "on_inconclusive"):
-        may_differ = allowed(",".join(given_texts(allow_different, "conditions")))
-        return checked(named, _limits(thresholds), against, on_inconclusive=on_inconclusive, allow=may_differ)
-
-
-def _limits(thresholds: Path | str | Mapping[str, str | Sequence[str]] | None) -> tuple[Threshold, ...]:
-    """Those of a file, or of metrics with their texts. Raises UsageError for anything else."""
-    if isinstance(thresholds, Path | str):
-        return read_thresholds(Path(thresholds))
-    if thresholds is not None and not isinstance(thresholds, Mapping):
-        raise UsageError(
-            f'thresholds are a file or such as {{"ttfa": "p(95)<800"}}, not of the type {type(thresholds).__name__}'
-        )
-    several = {
-        name: given_texts(one, f'thresholds of {name}, such as "p(95)<800",')
-        for name, one in (thresholds or {}).items()
-    }
-    return tuple(parse(name, text) for name, limits in several.items() for text in limits)
-
-
 def checked(
     folder: Path,
     thresholds: Sequence[Threshold] = (),
-    baseline: str | None = None,
+    baseline: str | RunFrames | None = None,
     *,
     on_inconclusive: OnInconclusive = "fail",
     allow: Sequence[str] = (),
@@ -127,7 +88,7 @@ def checked(
 def check_of(
     run: RunFrames,
     thresholds: Sequence[Threshold] = (),
-    baseline: str | None = None,
+    baseline: str | RunFrames | None = None,
     *,
     on_inconclusive: OnInconclusive = "fail",
     allow: Sequence[str] = (),
@@ -266,12 +227,13 @@ def _answers(
     run: RunFrames,
     sides: Sequence[Side],
     thresholds: Sequence[Threshold],
-    baseline: str | None,
+    baseline: str | RunFrames | None,
     allow: Sequence[str],
 ) -> BaselineAnswers:
     """What the baseline says; nothing where it is not asked."""
     names = [side.name for side in sides]
-    base = baseline_named(baseline, run.folder, run.metadata, names)
+    named = str(baseline.folder) if isinstance(baseline, RunFrames) else baseline
+    base = baseline_named(named, run.folder, run.metadata, names)
     relative = [threshold for threshold in thresholds if threshold.margin is not None]
     if allow and not isinstance(base, StoredRuns):
         raise UsageError(
@@ -290,7 +252,8 @@ def _answers(
         case SameRun():
             return against_targets(sides, base, thresholds)
         case OtherRun():
-            return against_run(sides, base, thresholds)
+            other = baseline if isinstance(baseline, RunFrames) else load_for_report(base.folder)
+            return against_run(sides, base, thresholds, other)
         case StoredRuns():
             return against_stored_runs(sides, base, thresholds, allow)
     return BaselineAnswers()

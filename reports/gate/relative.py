@@ -32,7 +32,7 @@ from reports.looks.decide import decision_of, leading, sides_of_pairs
 from reports.looks.decision import Decision, analysis_place, decision_headline
 from reports.numbers import listed, plural
 from reports.question import Question
-from reports.runs import RunFrames, load_for_report
+from reports.runs import RunFrames
 from reports.sides.fairness import causes_of, deciding_checks, one_run, one_seed, refuse_other_definitions
 from reports.sides.questions import asked_by, by_default
 from reports.sides.side import (
@@ -264,9 +264,9 @@ def against_run(
     targets: Sequence[Side],
     base: OtherRun,
     thresholds: Sequence[Threshold],
+    other: RunFrames,
 ) -> BaselineAnswers:
     """Each target against the one of the same label in another run, or against its only one."""
-    other = load_for_report(base.folder)
     others = targets_of(other)
     partners: dict[str, list[Side]] = {}
     for side in targets:

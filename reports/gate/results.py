@@ -12,7 +12,7 @@ import pandas as pd
 from bench.run.document import ValidityStatus
 from reports import finding_sentences
 from reports.finding import RESULT_OF_STATUS, ExitStatus, Finding, Result
-from reports.frames import COUNT, FLAG, LABEL, NUMBER, TEXT, dtypes_of, frame_of
+from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
 from reports.looks.decision import Decision
 from reports.numbers import NBSP, plural
 from reports.question import Question
@@ -36,23 +36,20 @@ INVALID: Literal[4]
 PASSED, FAILED, INCONCLUSIVE, INVALID = 0, 1, 3, 4
 """Exit statuses, beside 2 for what cannot be asked so."""
 DTYPES = dtypes_of(
-    (TEXT, ("threshold",)),
-    (LABEL, ("title", "target", "metric", "unit", "result", "verdict")),
-    (LABEL, ("reason_code",)),
-    (TEXT, ("reason",)),
+    (TEXT, ("run_id", "threshold", "title", "target", "metric", "unit", "result", "verdict")),
+    (FLAG, ("published", "usable")),
+    (TEXT, ("reason_code", "reason")),
     (FLAG, ("provisional",)),
     (NUMBER, ("value", "low", "high", "bound")),
-    (LABEL, ("operator",)),
+    (TEXT, ("operator",)),
     (NUMBER, ("limit", "baseline", "difference", "corrected")),
-    (TEXT, ("margin",)),
-    (LABEL, ("direction",)),
+    (TEXT, ("margin", "direction")),
     (COUNT, ("analysis", "more_sessions")),
     (FLAG, ("in_failures",)),
     (COUNT, ("turns", "sessions", "failed")),
     (NUMBER, ("completed_share", "effective_sessions")),
     (COUNT, ("required", "available")),
-    (LABEL, ("required_unit",)),
-    (TEXT, ("sentence",)),
+    (TEXT, ("required_unit", "sentence")),
 )
 """The columns of a check's frame with their dtypes."""
 RESULTS: dict[Word, Result] = {
@@ -226,8 +223,22 @@ class Checked:
     """of a run that was started with --until-decided and is checked by its interim analyses: what they found"""
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a row for each threshold on each target: `thresholds` of check.json."""
-        return frame_of([row_of(one) for one in self.thresholds], DTYPES)
+        """Return a row for each threshold on each target: `thresholds` of check.json.
+
+        `value` and `low` are inf among failed turns. `usable` is false in an invalid check; `reason` says why.
+        """
+        invalid = "; ".join((*(cause.text for cause in self.causes), *self.differs)).replace(NBSP, " ")
+        return frame_of([self._row(one, invalid) for one in self.thresholds], DTYPES)
+
+    def _row(self, one: ThresholdResult, invalid: str) -> dict[str, Any]:
+        row = row_of(one)
+        published = row["value"] is not None or row["in_failures"]
+        row |= use(row["reason"], published=published, invalid=invalid) | {"run_id": self.run_id}
+        if row["in_failures"]:
+            row["value"] = math.inf
+        if one.estimate is not None and one.estimate.low == math.inf and one.shortfall is None:
+            row["low"] = math.inf
+        return row
 
     def __repr__(self) -> str:
         """Checked(20261120T091400Z-voice_turns: inconclusive, 3 thresholds)."""

@@ -220,8 +220,8 @@ def inexact(sides: Sequence[Side], question: Question) -> str:
     return "; ".join(f"{why} on {side.label}" for side in sides if (why := side.inexact(question)))
 
 
-def sides_of(named: Sequence[str | Path]) -> tuple[Side, ...]:
-    """The sides that a user names: `RUN` (all of its targets), `RUN:TARGET`. The first one is the baseline.
+def sides_of(named: Sequence[str | Path | RunFrames]) -> tuple[Side, ...]:
+    """The sides that a user names: a run (all of its targets), or `RUN:TARGET`. The first one is the baseline.
 
     Their clusters are pairs where all of them are targets of one interleaved run, else sessions. Raises UsageError
     where a run or target is unknown, or fewer than two are named.
@@ -362,7 +362,7 @@ def session_rows_of(run: RunFrames, turns: Turns, target: int) -> Integers:
     return mine
 
 
-def named_sides(named: Sequence[str | Path]) -> list[tuple[RunFrames, str]]:
+def named_sides(named: Sequence[str | Path | RunFrames]) -> list[tuple[RunFrames, str]]:
     """Every side as its run, each of which is read once, and its target.
 
     Raises UsageError where a run or target is unknown, where it is not clear which target is meant, or fewer than two
@@ -370,12 +370,16 @@ def named_sides(named: Sequence[str | Path]) -> list[tuple[RunFrames, str]]:
     """
     read: dict[Path, RunFrames] = {}
     sides: list[tuple[RunFrames, str]] = []
-    for one in named:
-        folder, target = parted(one)
-        run = read.setdefault(folder.resolve(), read.get(folder.resolve()) or runs.load_for_report(folder))
-        sides += [(run, name) for name in _targets(run, target, str(one), alone=len(named) == 1)]
+    texts = [str(one.folder) if isinstance(one, RunFrames) else str(one) for one in named]
+    for one, text in zip(named, texts, strict=True):
+        if isinstance(one, RunFrames):
+            run, target = one, None
+        else:
+            folder, target = parted(one)
+            run = read.setdefault(folder.resolve(), read.get(folder.resolve()) or runs.load_for_report(folder))
+        sides += [(run, name) for name in _targets(run, target, text, alone=len(named) == 1)]
     if len(sides) < 2:
-        one = str(named[0]) if named else "nothing"
+        one = texts[0] if named else "nothing"
         raise UsageError(f"a comparison needs two targets, and {one} is one: name another run, or RUN:TARGET")
     return sides
 

@@ -35,7 +35,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
 from scipy.special import nctdtr, ndtr, ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.counting import Floats, Integers, packed
@@ -80,6 +79,9 @@ class Pilot:
 
     def needed(self, distance: float, power: float, level: float = LEVEL) -> tuple[int, int, int]:
         """Return the sessions of each target: low, likely, high. `distance`: from the margin to the effect, above 0."""
+        # a tenth of the time of a small run's report, which needs no size
+        from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
+
         shift = float(brentq(lambda shift: self._power_at(shift, level) - power, 0, FARTHEST))
         factor = (shift / distance) ** 2 * self._inflation
         likely = self.variance * factor

@@ -15,12 +15,11 @@ from bench.errors import UsageError
 from bench.metrics import SLOPE
 from bench.run.presence import is_run, run_folders
 from bench.untrusted.sanitize import escape_control
-from reports.api import Run
-from reports.arguments import folder_of_run, given_texts, in_python
-from reports.frames import COUNT, LABEL, NUMBER, TEXT, dtypes_of, frame_of
+from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
 from reports.metric_option import metric_option
 from reports.numbers import NBSP, plural
 from reports.question import Question
+from reports.runs import RunFrames
 from reports.samples import HEARD
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
@@ -69,15 +68,15 @@ def of_commonest_turns(spec: Question, points: Iterable[TrendPoint]) -> Question
 
 
 DTYPES = dtypes_of(
-    (LABEL, ("scenario", "series", "target", "run_id", "validity")),
-    (TEXT, ("excluded_because",)),
+    (TEXT, ("scenario", "series", "target", "run_id", "validity")),
     ("datetime64[ns, UTC]", ("start",)),
-    (LABEL, ("title", "metric")),
+    (TEXT, ("title", "metric")),
     (NUMBER, ("p",)),
-    (LABEL, ("measured_from", "turn_type", "unit")),
+    (TEXT, ("measured_from", "turn_type", "unit")),
     (NUMBER, ("value", "low", "high")),
     (COUNT, ("n",)),
-    (TEXT, ("missing_because",)),
+    (FLAG, ("published", "usable")),
+    (TEXT, ("reason",)),
     (NUMBER, ("change", "change_low", "change_high")),
 )
 """The columns of a trend's frame with their dtypes."""
@@ -141,8 +140,8 @@ class Trend:
     def to_frame(self) -> pd.DataFrame:
         """Return a row for each metric of each run: its value with its 95 % interval in `unit`, as in the run's report.
 
-        `missing_because` says why there is no value, and `excluded_because` why a run is not compared. If the level
-        changed with a run, `change` is after against before (of rates in shares), with its interval; else it is NaN.
+        A value is `usable` if its run is compared; `reason` says why not. If the level changed with a run, `change` is
+        after against before (of rates in shares), with its interval; else it is NaN.
         """
         return frame_of([row for metric in self.metrics for row in _rows(metric)], DTYPES)
 
@@ -158,10 +157,11 @@ def _rows(metric: MetricTrend) -> Iterable[dict[str, Any]]:
     for point, run in zip(series.points, metric.values, strict=True):
         change = next(iter(metric.changes_at(point)), None)
         values = (
-            *(series.scenario, series.name, point.target, point.run_id, point.validity, point.excluded_because),
+            *(series.scenario, series.name, point.target, point.run_id, point.validity),
             pd.Timestamp(point.started_utc_ns, unit="ns", tz="UTC"),
             *(spec.name, spec.metric, spec.p, *(spec.stratum or NO_STRATUM), spec.unit),
-            *(run.value, run.low, run.high, run.n, run.missing_because),
+            *(run.value, run.low, run.high, run.n),
+            *use(run.missing_because, published=not math.isnan(run.value), invalid=point.excluded_because).values(),
             *((change.change, change.low, change.high) if change else (None, None, None)),
         )
         yield dict(zip(DTYPES, values, strict=True))
@@ -181,21 +181,10 @@ def in_folders(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     return runs, stored
 
 
-def trend(*folders: Run | Path | str, metrics: str | Sequence[str] = ()) -> Trend:
-    """What `rtbench trend` shows of folders of runs or of stored baselines, or of runs.
+def trend_of(runs: Sequence[Path | RunFrames], stored: Sequence[Path], questions: Sequence[Question] = ()) -> Trend:
+    """Return the trend of run folders or runs that were read, and of folders of stored baselines.
 
-    `metrics`: `ttfa:p95`, `failure_rate`, …; without any the latencies and the failure rate. Raises UsageError as the
-    command does, and writes nothing.
-    """
-    with in_python(metric="metrics"):
-        questions = [trend_question(text) for text in given_texts(metrics, "metrics")]
-        return trend_of(*in_folders([Path(folder_of_run(one)) for one in folders]), questions)
-
-
-def trend_of(runs: Sequence[Path], stored: Sequence[Path], questions: Sequence[Question] = ()) -> Trend:
-    """Return the trend of run folders and of folders of stored baselines; without questions of the headline metrics.
-
-    `notices` name what cannot be read. Raises UsageError if nothing is left.
+    Without questions it is that of the headline metrics. `notices` name what cannot be read. Raises UsageError if nothing is left.
     """
     points: list[TrendPoint] = []
     notices: list[str] = []
@@ -211,7 +200,8 @@ def trend_of(runs: Sequence[Path], stored: Sequence[Path], questions: Sequence[Q
     if not points:
         more = f" (and {len(notices) - 1} more)" if len(notices) > 1 else ""
         first = f": {notices[0]}{more}" if notices else ""
-        where = ", ".join(str(path) for path in (*stored, *dict.fromkeys(run.parent for run in runs)))
+        parents = dict.fromkeys(run.parent for run in runs if isinstance(run, Path))
+        where = ", ".join(str(path) for path in (*stored, *parents))
         raise UsageError(f"there is no run to show in {where or 'these folders'}{first}")
     return trend_of_points(points, questions, notices)
 

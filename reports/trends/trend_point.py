@@ -21,17 +21,18 @@ from reports.gate.baselines import StoredBaseline, read_file
 from reports.gate.stored_runs import each_once
 from reports.numbers import NBSP, count, plural
 from reports.records import read_document
-from reports.runs import document_of, labels_of
+from reports.runs import RunFrames, document_of, labels_of
 from reports.sides.workload import conditions_in
 from reports.statistics.change_points import variance_of
-from reports.statistics.quantiles import lack
+from reports.statistics.quantiles import QuantileEstimate, lack
 from reports.stored import PS, Baseline, StoredQuantiles
 from reports.strata import Stratum
 from reports.summary.arms import FAIR, ArmFacts
-from reports.summary.figures import ALL, Counts, TurnRate
+from reports.summary.figures import ALL, Counts, Figures, TurnRate
 from reports.summary.outcomes import limited, most_limited
+from reports.summary.summary import summarise
 from reports.summary.trust import WORDS, validity_of
-from reports.text.document import MetricEntry, Quantile, TargetOutcomes
+from reports.text.document import TargetOutcomes, summary_json
 from reports.wording.validity import over_the_limit, verdict_reason
 
 QUANTILE_LEVELS = (0.5, 0.9, 0.95, 0.99)
@@ -105,16 +106,23 @@ class _Summary(msgspec.Struct):
     scenario: str
     targets: list[str]
     outcomes: dict[str, TargetOutcomes]
-    turn_metrics: list[MetricEntry]
-    session_metrics: list[MetricEntry]
+    turn_metrics: list[Figures]
+    session_metrics: list[Figures]
     counts: list[Counts]
     target_settings: list[ArmFacts]
     rates: list[TurnRate]
 
 
-def points_of_run(folder: Path) -> list[TrendPoint]:
-    """Return a point for each target of a run. Raises UsageError if the folder is no run or has no summary."""
-    document, summary = document_of(folder), _summary(folder)
+def points_of_run(run: Path | RunFrames) -> list[TrendPoint]:
+    """Return a point for each target of a run: of a folder by the summary that its report wrote, else by its rows.
+
+    Raises UsageError if the folder is no run or has no summary.
+    """
+    if isinstance(run, RunFrames):
+        folder, document = run.folder, run.metadata
+        summary = read_document(summary_json(summarise(run)).encode(), _Summary)
+    else:
+        folder, document, summary = run, document_of(run), _summary(run)
     verdict, report = validity_of(document), folder / "report.html"
     return [
         TrendPoint(
@@ -181,7 +189,7 @@ def _quantiles(summary: _Summary, target: str) -> dict[MetricKey, dict[float, Ru
     return found
 
 
-def _of_summary(row: MetricEntry, quantile: Quantile) -> RunValue:
+def _of_summary(row: Figures, quantile: QuantileEstimate) -> RunValue:
     if row.uncertain_because:
         return RunValue(n=row.n, missing_because=escape_control(row.uncertain_because))
     if quantile.in_failures:

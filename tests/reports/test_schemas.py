@@ -184,6 +184,13 @@ class Row(Record, frozen=True):
     sessions: int = msgspec.field(name="of_sessions")
 
 
+CUSTOM: dict[type, st.SearchStrategy[Any]] = {
+    str: st.text(max_size=3),
+    int: st.integers(0, 2**40),
+    float: st.floats() | st.floats().map(np.float64),
+}
+
+
 def values_of(kind: inspect.Type) -> st.SearchStrategy[Any]:
     """Objects that a document of this type may be made from; its numbers may be NaN, infinite, or numpy's."""
     match kind:
@@ -192,7 +199,7 @@ def values_of(kind: inspect.Type) -> st.SearchStrategy[Any]:
         case inspect.Metadata():
             return values_of(kind.type)
         case inspect.CustomType():
-            return st.text(max_size=3) if issubclass(kind.cls, str) else st.floats() | st.floats().map(np.float64)
+            return next(values for plain, values in CUSTOM.items() if issubclass(kind.cls, plain))
         case inspect.FloatType():
             least = kind.gt if kind.gt is not None else kind.ge if kind.ge is not None else 0.0
             return st.floats(least + 0.01, least + 0.49)

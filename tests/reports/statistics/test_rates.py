@@ -353,7 +353,7 @@ def test_the_upper_end_of_a_quantile_of_sessions_alike_inside_is_clopper_and_pea
         one for one in range(200) if scipy.stats.binomtest(one, 200).proportion_ci(0.9, method="exact").high <= 1 - p
     ]
 
-    found = upper_with_unseen(alike, np.full(200, 10), p, 0.05)
+    found = upper_with_unseen(alike, np.full(200, 10), p, 0.05, -math.inf)
 
     assert found == each[199 - max(above)]
 
@@ -381,7 +381,7 @@ def test_a_failure_more_never_lowers_the_upper_end_of_a_quantile(failed: list[in
 
     def upper(of: list[int]) -> float:
         lost = np.where(np.arange(11) < np.array(of)[:, None], np.inf, values)
-        return upper_with_unseen(sample(lost.ravel(), sessions, failed=sum(of)), of_session, p, 0.05)
+        return upper_with_unseen(sample(lost.ravel(), sessions, failed=sum(of)), of_session, p, 0.05, -math.inf)
 
     assert upper([many + (at == where) for at, many in enumerate(failed)]) >= upper(failed)
 
