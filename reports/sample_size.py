@@ -186,11 +186,13 @@ def sample_size_of(run: RunFrames, asked: PowerSpec, target: str | None, named: 
     pilot = _pilot(sides, question, asked.effect, np.random.default_rng(seed_of(run_id_of(run))))
     if not math.isfinite(pilot.variance):
         raise UsageError(f"{named} has no {question.name} to plan with: too few turns have it, or too many failed")
-    sample = base.sample(_latency(base, question))
-    if asked.is_rate:
-        minimum = pairs_needed(None, 1.0)
+    if question.p is None:  # the variability of the main metric is reported
+        stratum = next(iter(common_strata([base])), None)
+        main = Question(base.mains[stratum] if stratum else "ttfa", Quantile(0.5), stratum=stratum)
+        sample, minimum = base.sample(main), pairs_needed(None, 1.0)
     else:
-        reported = sessions_needed(question.p or 0.5, np.bincount(sample.sessions))
+        sample = base.sample(question)
+        reported = sessions_needed(question.p, np.bincount(sample.sessions))
         minimum = max(pairs_needed(question.p, sample.n / many), reported)
     low, likely, high = (max(minimum, size) for size in pilot.needed(asked.distance, asked.power, asked.level))
     measured_s = window_of(run, base.turns, measured_sessions(run)).measured_s
@@ -258,14 +260,6 @@ def _pilot(sides: Sequence[Side], question: Question, effect: float, rng: np.ran
     if not all(sample.n for sample in samples):
         return Pilot(math.nan, np.zeros(0), base.sessions)
     return pilot_of_quantile(samples, question.p, base.sessions, rng)
-
-
-def _latency(base: Side, question: Question) -> Question:
-    """Return the question whose variability is reported: the metric itself, or for a rate the main metric."""
-    if question.p is not None:
-        return question
-    stratum = next(iter(common_strata([base])), None)
-    return Question(base.mains[stratum] if stratum else "ttfa", Quantile(0.5), stratum=stratum)
 
 
 def sample_size_lines(size: SampleSize) -> Iterable[str]:

@@ -184,7 +184,8 @@ def in_folders(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
 def trend_of(runs: Sequence[Path | RunFrames], stored: Sequence[Path], questions: Sequence[Question] = ()) -> Trend:
     """Return the trend of run folders or runs that were read, and of folders of stored baselines.
 
-    Without questions it is that of the headline metrics. `notices` name what cannot be read. Raises UsageError if nothing is left.
+    Without questions it is that of the headline metrics. `notices` name what cannot be read. Raises UsageError if
+    nothing is left.
     """
     points: list[TrendPoint] = []
     notices: list[str] = []
