@@ -236,5 +236,5 @@ def trend_of_points(
         by_spec = [(spec, tuple(metric for metric in reported if metric.spec == spec)) for spec in specs[name]]
         scenarios.append(ScenarioTrend(name, tuple(by_scenario[name]), tuple(one for one in by_spec if one[1])))
     again = len(points) - len(once)
-    twice = f"{plural(again, 'target')} of runs that are there twice: each is shown once."
+    twice = f"{plural(again, 'target')} of runs found more than once: each is shown once."
     return Trend(tuple(scenarios), (*notices, *([twice] if again else [])))

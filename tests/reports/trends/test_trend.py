@@ -120,7 +120,7 @@ def test_a_job_around_midnight_has_a_day_for_each_of_its_runs(minutes: list[int]
 
 
 def test_where_nothing_changed_it_is_said_of_how_many_runs() -> None:
-    assert trend_headline(trend_of_points(nights([600.0] * 20))) == "No change that 20\u00a0runs can tell."
+    assert trend_headline(trend_of_points(nights([600.0] * 20))) == "No change found in 20\u00a0runs."
 
 
 def test_all_figures_of_all_series_share_one_error() -> None:
@@ -176,7 +176,7 @@ def test_a_run_that_is_there_twice_is_shown_once_and_it_is_said() -> None:
     trend = trend_of_points([entry(0), entry(1), entry(0)])
 
     assert [run.run_id for run in trend.points] == ["run-000", "run-001"]
-    assert "1\u00a0target of runs that are there twice" in trend.notices[0]
+    assert "1\u00a0target of runs found more than once" in trend.notices[0]
 
 
 def test_neighbours_that_are_alike_hold_a_change_back_and_that_is_said() -> None:
