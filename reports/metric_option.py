@@ -6,20 +6,21 @@ import re
 
 from bench.errors import UsageError
 from reports.question import Statistic
-from reports.statistic_types.quantile import Quantile
-from reports.statistic_types.rate import Rate
-from reports.thresholds import Gated, primary, quoted
+from reports.thresholds import STATISTICS, Gated, primary, quoted
 
 
 def metric_option(text: str, default: str) -> tuple[Gated, Statistic]:
-    """Parse a metric with a quantile, `default` if it names none, or a rate. Raises UsageError."""
+    """Parse a metric and its statistic: `p95`, `p(95)`, `med`, `rate`. `default`: the quantile if it names none.
+
+    Raises UsageError that says what is allowed.
+    """
     name, _, aggregate = text.partition(":")
-    metric, aggregate = primary(name.strip()), aggregate.strip()
+    metric = primary(name.strip())
+    for statistic in STATISTICS:
+        if names := statistic.aggregates(metric.unit):
+            written = aggregate.strip() or (default if "p(N)" in names else names[0])
+            if (found := statistic.read(re.sub(r"^p(\d.*)$", r"p(\1)", written))) is not None:
+                return metric, found
     if metric.unit == "share":
-        if aggregate not in ("", "rate"):
-            raise UsageError(f"{metric.name} is a rate: write --metric {metric.name}")
-        return metric, Rate()
-    quantile = Quantile.read(re.sub(r"p([\d.]+)", r"p(\1)", aggregate or default))
-    if quantile is None:
-        raise UsageError(f"{quoted(aggregate)} is no quantile: write --metric {metric.name}:{default}")
-    return metric, quantile
+        raise UsageError(f"{metric.name} is a rate: write --metric {metric.name}")
+    raise UsageError(f"{quoted(aggregate)} is no quantile: write --metric {metric.name}:{default}")

@@ -37,7 +37,7 @@ def trend_question(text: str) -> Question:
     metric, statistic = metric_option(text, "p50")
     if metric.unit == SLOPE or metric.signed:
         raise UsageError(f"{metric.name} may be 0 or less, and a trend compares by ratios: choose another metric")
-    if statistic.p not in (None, *QUANTILE_LEVELS):
+    if statistic.scale(metric.name) != "points" and statistic.p not in QUANTILE_LEVELS:
         allowed = ", ".join(f"{metric.name}:p{100 * level:g}" for level in QUANTILE_LEVELS)
         raise UsageError(f"{quoted(text)} is in no summary of a run: allowed are {allowed}")
     return Question(metric.name, statistic)
