@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import reports
+import rtbench
 from bench.columns import BOUNDS
 from bench.errors import UsageError
 from bench.run.folder import SCHEMAS, STORED
@@ -34,6 +36,7 @@ from reports.text.document import summary_json
 from reports.thresholds import read_thresholds
 from reports.turns import target_labels
 from tests.reports import shared, synthetic
+from tests.reports.edited import edit
 from tests.reports.shared import write_summary
 from tests.reports.synthetic import Plan
 
@@ -417,13 +420,21 @@ def test_flags_and_moments_are_columns_of_every_table(run: reports.Run) -> None:
     assert run.turns["start"].dt.tz is not None
 
 
+def run_named(folder: Path, plan: Plan, **changes: Any) -> Path:
+    """A run whose id is the name of its folder, in its rows, too."""
+    synthetic.write(folder, plan, run_id=folder.name, **changes)
+    for table in SCHEMAS:
+        edit(folder, table, lambda _, row: row | {"run_id": folder.name})
+    return folder
+
+
 @pytest.fixture(scope="module")
 def nightly(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of two runs of two targets in pairs, with their summaries."""
     folder = tmp_path_factory.mktemp("nightly")
     for seed in range(2):
         plan = Plan(sessions=80, turns=4, targets=("a", "b"), paired=True, seed=seed, failed=0.03)
-        path = synthetic.write(folder / f"run-{seed}", plan, run_id=f"run-{seed}", interleaved=True)
+        path = run_named(folder / f"run-{seed}", plan, interleaved=True)
         write_summary(path)
     return folder
 
@@ -492,6 +503,62 @@ def test_a_run_that_was_loaded_is_not_read_again(nightly: Path, monkeypatch: pyt
     assert set(reports.check(run, limits).to_frame()["result"]) == {"fail"}
     assert reports.check(fast, limits).to_frame()["result"].iloc[0] == "pass"
     assert (reports.trend(fast, metrics="ttfa:p95").to_frame()["value"] < 500).all()
+
+
+def test_many_runs_are_one_frame_that_says_of_which_run_a_row_is(nightly: Path) -> None:
+    runs = rtbench.load_many(nightly)
+    one, other = runs
+    assert repr(runs) == "Runs(2 runs: run-0, run-1)"
+    assert [run.folder for run in runs] == [nightly / "run-0", nightly / "run-1"]
+    for paths in (f"{nightly}/run-*", [nightly / "run-0", str(nightly / "run-1")], iter([nightly])):
+        assert [run.folder for run in rtbench.load_many(cast("Any", paths))] == [nightly / "run-0", nightly / "run-1"]
+
+    for table in ("turns", "measured_turns", "sessions", "seconds"):
+        whole, first = getattr(runs, table), getattr(one, table)
+        assert list(map(str, whole.dtypes)) == list(map(str, first.dtypes))
+        assert whole["run_id"].value_counts().to_dict() == {
+            "run-0": len(first),
+            "run-1": len(getattr(other, table)),
+        }
+    frames = {
+        "quantiles": {"metric": "ttfa", "by": "step", "where": "turn > 1", "target": "a"},
+        "rates": {"by": "host"},
+        **dict[str, dict[str, Any]].fromkeys(("summary", "outcomes", "cost", "distributions"), {}),
+    }
+    for name, asked in frames.items():
+        parts = [getattr(run, name)(**asked) for run in runs]
+        pd.testing.assert_frame_equal(getattr(runs, name)(**asked), pd.concat(parts, ignore_index=True))
+        assert set(parts[0]["run_id"]) == {"run-0"}
+
+
+def test_runs_of_different_labels_keep_their_categories(tmp_path: Path) -> None:
+    for name in ("east", "west"):
+        run_named(tmp_path / name, Plan(sessions=9, targets=(name,)))
+    turns = rtbench.load_many(tmp_path, all_columns=False).turns
+
+    assert str(turns["target"].dtype) == str(turns["run_id"].dtype) == "category"
+    assert turns.groupby("run_id", observed=True)["target"].unique().map(list).to_dict() == {
+        "east": ["east"],
+        "west": ["west"],
+    }
+
+
+def test_runs_that_cannot_be_one_frame_are_refused(nightly: Path, tmp_path: Path) -> None:
+    shutil.copytree(nightly / "run-0", tmp_path / "copy")
+    runs = rtbench.load_many(nightly)
+    for paths, said in (
+        ([nightly, tmp_path], "run-0 and .*copy are both the run run-0: load one of them"),
+        (tmp_path / "copy" / "turns.parquet", "there is no run in .*turns.parquet"),
+        (f"{tmp_path}/x*", "there is no run in "),
+        ([], "no folder of a run is given"),
+        ([5], r"a run is one that was loaded, or the path of its folder, not 5 \(int\)"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            rtbench.load_many(cast("Any", paths))
+    with pytest.raises(UsageError, match="where is a mask, which is of one run"):
+        runs.quantiles("ttfa", where=runs.turns["turn"] > 1)
+    with pytest.raises(UsageError, match="there is no run, so there is no frame"):
+        rtbench.Runs().rates()
 
 
 def test_a_trend_is_that_of_the_command(nightly: Path) -> None:
