@@ -145,9 +145,14 @@ def rate_row(run: RunFrames, name: str, target: str, events: Floats, of: Floats,
 
 def summary_frame(summary: Summary) -> pd.DataFrame:
     """`turn_metrics` and `session_metrics` of summary.json, a row for each quantile."""
+    return figures_frame(summary.run, (*summary.metrics, *summary.connecting, *summary.slopes))
+
+
+def figures_frame(run: RunFrames, several: Iterable[Figures]) -> pd.DataFrame:
+    """A row for each quantile; `step` is missing in those of all steps."""
     rows = [
         quantile_row(
-            summary.run,
+            run,
             figures.metric,
             figures.target,
             figures.stratum,
@@ -155,7 +160,7 @@ def summary_frame(summary: Summary) -> pd.DataFrame:
             figures,
             estimate,
         )
-        for figures in (*summary.metrics, *summary.connecting, *summary.slopes)
+        for figures in several
         for estimate in figures.quantiles
     ]
     return frame_of(rows, dtypes_of((TEXT, (*STRATUM, "step"))) | QUANTILE)

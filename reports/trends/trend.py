@@ -22,6 +22,7 @@ from bench.units import NS_PER_S
 from bench.untrusted.sanitize import escape_control
 from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
 from reports.numbers import NBSP, NONE, moment, percent, plural, three
+from reports.page.notebook import frame_html
 from reports.question import NO_STRATUM, Question, Stratum
 from reports.runs import RunFrames
 from reports.samples import HEARD
@@ -147,10 +148,14 @@ class Trend:
         return frame_of([row for course in self.courses for row in _rows(course)], DTYPES)
 
     def __repr__(self) -> str:
-        """History(12 runs, 3 figures, 1 change)."""
+        """Trend(12 runs, 3 figures, 1 change)."""
         figures = len({(course.series.scenario, course.question) for course in self.courses})
         counted = plural(self.runs, "run"), plural(figures, "metric"), plural(len(self.moved), "change")
-        return f"History({', '.join(counted)})".replace(NBSP, " ")
+        return f"Trend({', '.join(counted)})".replace(NBSP, " ")
+
+    def _repr_html_(self) -> str:
+        columns = ("scenario", "target", "run_id", "title", "value", "low", "high", "unit", "change", "reason")
+        return frame_html(repr(self), self.to_frame(), columns, self.notices)
 
     @property
     def places(self) -> list[list[tuple[Course, Moved]]]:

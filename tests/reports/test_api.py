@@ -563,7 +563,7 @@ def test_runs_that_cannot_be_one_frame_are_refused(nightly: Path, tmp_path: Path
 
 def test_a_trend_is_that_of_the_command(nightly: Path) -> None:
     found = reports.trend(nightly, metrics=["ttfa:p50", "failure_rate"])
-    assert repr(found) == "History(2 runs, 2 metrics, 0 changes)"
+    assert repr(found) == "Trend(2 runs, 2 metrics, 0 changes)"
     frame = found.to_frame()
     assert frame[["run_id", "title"]].drop_duplicates().shape == (4, 2)
     for name in ("run-0", "run-1"):
