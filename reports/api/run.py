@@ -183,7 +183,7 @@ class Run(runs.RunFrames):
         if name in RATES:
             raise UsageError(f"{name!r} is a rate, which has no quantiles: run.rates() has it")
         if name in CATALOGUE:
-            raise UsageError(f"{name!r} is no metric of turns or sessions: run.histograms has what there is of it")
+            raise UsageError(f"{name!r} is no metric of turns or sessions: run.distributions() has it")
         raise UsageError(f"{name!r} is no metric{near(name, CATALOGUE)} {see('metrics')} lists them")
 
     def _of_turns(self, name: str, by: Sequence[str], where: RowFilter) -> Iterable[_Group]:

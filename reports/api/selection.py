@@ -63,34 +63,33 @@ class RowFilter:
         if not len(frame):
             return flags
         if self.where is not None:
-            flags &= _flags(_fulfilling(frame, self.where), frame)
+            flags &= _matching(frame, self.where)
         for name, value in self.values.items():
             flags &= _having(frame[name], value)
         return flags
 
 
-def _fulfilling(frame: pd.DataFrame, where: Where) -> Any:
+def _matching(frame: pd.DataFrame, where: Where) -> Flags:
     """Raises UsageError for anything that selects no rows of the frame."""
+    found: Any
     if isinstance(where, pd.Series):
         if not frame.index.isin(where.index).all():
             raise UsageError(
                 "where is a mask without a value for each row: make it of run.turns (for a metric of sessions, of "
                 'run.sessions), or write where="turn > 1"'
             )
-        return where.reindex(frame.index)
-    if isinstance(where, str):
+        found = where.reindex(frame.index)
+    elif isinstance(where, str):
         try:
-            return frame.eval(where, engine="python", local_dict={}, global_dict={})
+            found = frame.eval(where, engine="python", local_dict={}, global_dict={})
         except (ArithmeticError, AttributeError, LookupError, NameError, NotImplementedError, SyntaxError, TokenError,
                 TypeError, ValueError) as error:  # fmt: skip
             problem = str(error).split("\n", 1)[0]
             raise UsageError(f'where={where!r} cannot be evaluated: {problem}; write such as "turn > 1"') from None
-    if callable(where):
-        return where(frame)
-    raise UsageError('where is a query such as "turn > 1", a mask, or a function that makes a mask of a frame')
-
-
-def _flags(found: Any, frame: pd.DataFrame) -> Flags:
+    elif callable(where):
+        found = where(frame)
+    else:
+        raise UsageError('where is a query such as "turn > 1", a mask, or a function that makes a mask of a frame')
     mask = pd.Series(found) if np.ndim(found) == 1 else None
     if mask is None or len(mask) != len(frame) or not pd.api.types.is_bool_dtype(mask.dtype):
         raise UsageError("where must be true or false for each row of its frame")

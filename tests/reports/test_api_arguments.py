@@ -93,7 +93,10 @@ REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {
         lambda run: run.quantiles("ttfa", p=["0.95"]),
         "between 0 and 1, such as 0.95, not '0.95'",
     ),
-    "a metric of events": (lambda run: run.quantiles("delta_gap"), "is no metric of turns or sessions: run.histograms"),
+    "a metric of events": (
+        lambda run: run.quantiles("delta_gap"),
+        "is no metric of turns or sessions: run.distributions",
+    ),
     "a rate": (lambda run: run.quantiles("failure_rate"), "is a rate, which has no quantiles: run.rates"),
     "no metric at all": (lambda run: run.quantiles("nonsense"), "is no metric; `rtbench docs metrics` lists them"),
     "no column": (lambda run: run.quantiles("ttfa", by="nonsense"), "there is no column 'nonsense'"),
