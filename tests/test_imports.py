@@ -44,13 +44,14 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "reports": (
         "blocks", "numbers", "records", "statistics",
-        "question", "thresholds", "measurable", "exactness", "frames",
+        "strata", "rate_metrics", "stored", "question", "statistic_types",
+        "thresholds", "measurable", "exactness", "frames",
         "runs", "turns", "samples",
-        "export", "summary", "wording", "finding", "finding_rows", "finding_sentences",
+        "export", "summary", "wording", "finding", "finding_rows", "finding_sentences", "finding_entry",
         "page", "text",
-        "sides", "sample_size", "looks", "comparisons", "gate", "trends", "api",
+        "sides", "session_prices", "sample_size", "looks", "comparisons", "gate", "trends", "api",
     ),
-    "rtbench": ("locust_run", "load_search", "calibrate", "capacity", "cli"),
+    "rtbench": ("locust_run", "load_search", "simulator_profile", "calibrate", "capacity", "cli"),
 }  # fmt: skip
 """The modules of each package from the lowest layer up: a module imports only from its own layer and those before."""
 
@@ -129,7 +130,7 @@ CLOCKS = {
 
 DRAWING = (
     "reports.page.bars", "reports.page.charts", "reports.page.panels", "reports.page.speech", "reports.page.svg",
-    "reports.comparisons.forest", "reports.trends.figure",
+    "reports.comparisons.forest", "reports.trends.plot",
 )  # fmt: skip
 COMPUTING = ("pandas", "pathlib", "scipy", "reports.runs", "reports.samples", "reports.sides")
 """What a module that draws has no need of: it is handed a frame."""

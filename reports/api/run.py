@@ -24,14 +24,15 @@ from reports.api import tables
 from reports.api.arguments import given_run, metric_named, quantile_levels
 from reports.api.selection import RowFilter, Selection, Where, columns_of, lost_rows, selected, selected_turns
 from reports.blocks import marked
-from reports.frames import frame_of
+from reports.frames import frame_of, joined
 from reports.page.notebook import frame_html
-from reports.question import NO_STRATUM, RATES, Stratum
+from reports.rate_metrics import RATES
 from reports.samples import OF_SAMPLE, Samples, rate_counts, samples_of, session_sample
 from reports.statistics.counting import split
 from reports.statistics.quantiles import NOTHING, Sample, quantiles
+from reports.strata import NO_STRATUM, Stratum
 from reports.summary.figures import PS, SLOPES, slope_sample
-from reports.summary.summary import Summary
+from reports.summary.summary import Summary, summarise
 from reports.summary.trust import validity_of
 from reports.thresholds import near
 from reports.turns import Turns, column_of, measured_sessions, target_labels
@@ -147,7 +148,7 @@ class Run(runs.RunFrames):
 
     def _repr_html_(self) -> str:
         """The main metrics of each target."""
-        frame = tables.figures_frame(self, (answer.figures for answer in self._summary.answers))
+        frame = joined([self.quantiles(metric) for metric in dict.fromkeys(self._samples.mains.values())])
         columns = ("target", "measured_from", "turn_type", "metric", "n", "p", "value", "low", "high", "unit", "reason")
         badges = [marked(validity_of(self.metadata).word), *(["◇ SIMULATED"] if self.simulated else [])]
         return frame_html(" · ".join((repr(self), *badges)), frame, columns)
@@ -167,7 +168,7 @@ class Run(runs.RunFrames):
 
     @cached_property
     def _summary(self) -> Summary:
-        return Summary(self, self._samples)
+        return summarise(self)
 
     @property
     def _turns(self) -> Turns:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -15,10 +15,11 @@ from bench.run.histograms import MEASURED, Key
 from bench.run.measured import CARRIED
 from reports.exactness import why
 from reports.frames import COUNT, NUMBER, TEXT, USE, dtypes_of, frame_of, use
-from reports.question import RATES, TRIALS, Stratum
+from reports.rate_metrics import RATES, TRIALS
 from reports.runs import RunFrames, run_id_of
 from reports.statistics.counting import Floats, Integers, distinct
 from reports.statistics.quantiles import CONFIDENCE, QuantileEstimate, Sample
+from reports.strata import Stratum
 from reports.summary.figures import ALL, HARNESS, PER_EVENT, Figures, histogram_quantiles, ratio_in
 from reports.summary.money import KINDS
 from reports.summary.summary import Summary
@@ -144,14 +145,9 @@ def rate_row(run: RunFrames, name: str, target: str, events: Floats, of: Floats,
 
 def summary_frame(summary: Summary) -> pd.DataFrame:
     """`turn_metrics` and `session_metrics` of summary.json, a row for each quantile."""
-    return figures_frame(summary.run, (*summary.metrics, *summary.connecting, *summary.slopes))
-
-
-def figures_frame(run: RunFrames, several: Iterable[Figures]) -> pd.DataFrame:
-    """A row for each quantile; `step` is missing in those of all steps."""
     rows = [
         quantile_row(
-            run,
+            summary.run,
             figures.metric,
             figures.target,
             figures.stratum,
@@ -159,7 +155,7 @@ def figures_frame(run: RunFrames, several: Iterable[Figures]) -> pd.DataFrame:
             figures,
             estimate,
         )
-        for figures in several
+        for figures in (*summary.metrics, *summary.connecting, *summary.slopes)
         for estimate in figures.quantiles
     ]
     return frame_of(rows, dtypes_of((TEXT, (*STRATUM, "step"))) | QUANTILE)

@@ -11,7 +11,7 @@ from reports.api.arguments import given_run, given_texts, in_python
 from reports.api.run import Run
 from reports.comparisons.comparison import CONFIDENCE, Comparison, compared, level_of
 from reports.gate.check import check_of
-from reports.gate.items import Checked, OnInconclusive
+from reports.gate.results import Checked, OnInconclusive
 from reports.runs import RunFrames, load_for_report
 from reports.sides.side import sides_of
 from reports.sides.workload import allowed

@@ -18,34 +18,37 @@ from msgspec import Meta
 from bench.errors import UsageError
 from bench.untrusted.sanitize import escape_control
 from reports.comparisons.measuring import Shift, measured, shift_of, step_changes
-from reports.finding import RESULT_OF_STATUS, ExitStatus, Finding, Measured, arm_of_sample, judge, provisional
+from reports.finding import RESULT_OF_STATUS, ExitStatus, Finding, Measured, judge, provisional
 from reports.finding_sentences import at_twice
 from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
 from reports.looks.decide import decision_of
 from reports.looks.decision import Decision
 from reports.numbers import NBSP, NONE, listed, percent, plural
 from reports.page.notebook import frame_html
-from reports.question import NO_STRATUM, Question
+from reports.question import Question
 from reports.records import Closed, Count, about
 from reports.runs import run_id_of
 from reports.sides.fairness import FairnessCheck, causes_of, checks_of, notices_on, one_run, refuse_other_definitions
 from reports.sides.questions import by_stratum, default_questions
-from reports.sides.side import Side, are_peers, as_floats, counts_of, known_targets, matched_to_the_first
+from reports.sides.side import Side, are_peers, known_targets, matched_to_the_first
+from reports.statistic_types.rate import Rate
 from reports.statistics.baselines import RATE_RUN_SD, RUN_SD
-from reports.statistics.differences import LEVEL, Inference, Margin
+from reports.statistics.differences import LEVEL, Inference
 from reports.statistics.rates import any_event, newcombe
 from reports.statistics.resample import DRAWS, seed_of
+from reports.statistics.target_counts import of_sample
 from reports.statistics.verdicts import OWN_DRIFT
+from reports.strata import NO_STRATUM
 from reports.wording.notices import inexact_line
 from reports.wording.validity import Cause
-from reports.wording.verdicts import as_share, difference_interval, said, scale_of
+from reports.wording.verdicts import as_share, difference_interval, said
 
 CHOSEN = (
     "{} was ended by interim analyses, so a test of a fixed size errs more often than its confidence says; "
     "`rtbench check {}` shows what they decided."
 )
 NAME = "sessions with a failed turn"
-FAILURES = Question("failure_rate", "rate", Margin())
+FAILURES = Question("failure_rate", Rate())
 
 
 def any_failure(each: Sequence[tuple[Side, Side]], level: float) -> list[FairnessCheck]:
@@ -54,7 +57,7 @@ def any_failure(each: Sequence[tuple[Side, Side]], level: float) -> list[Fairnes
     `each`: the baseline with every candidate, whose text says as well between which percentage points the difference
     lies.
     """
-    shares = [[any_event(as_floats(counts_of(side, FAILURES))) for side in two] for two in each]
+    shares = [[any_event(side.counts(FAILURES)) for side in two] for two in each]
     if not any(one.value > 0 for two in shares for one in two):
         return []
     base = shares[0][0]
@@ -212,7 +215,7 @@ def _row(finding: Finding, run_id: str, invalid: str) -> dict[str, Any]:
     why = use(said(verdict.reason), published=told is not None, invalid=invalid)
     gate = question.primary, word, passes, verdict.provisional
     row = (run_id, *texts, question.p, question.unit, *gate, *why.values())
-    return dict(zip(DTYPES, (*row, base, value, *ends, scale_of(question), *arms, verdict.more_sessions), strict=True))
+    return dict(zip(DTYPES, (*row, base, value, *ends, question.scale, *arms, verdict.more_sessions), strict=True))
 
 
 CONFIDENCE = 1 - LEVEL
@@ -324,7 +327,7 @@ def _steps(each: Sequence[tuple[Side, Side]], asked: Sequence[Question], how: In
         return
     for base, side in each:
         for one in step_changes(base, side, main, how):
-            arms = arm_of_sample(one.arms[0]), arm_of_sample(one.arms[1])
+            arms = of_sample(one.arms[0]), of_sample(one.arms[1])
             yield Finding(one.question, side.label, one.difference, one.verdict, arms, baseline=base.label, unit="pair")
 
 

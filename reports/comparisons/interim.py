@@ -13,10 +13,11 @@ from scipy.special import ndtr, stdtrit  # type: ignore[import-untyped, unused-i
 from reports.blocks import MARKS, Cell, Column, Table, row_of
 from reports.finding_sentences import shown
 from reports.looks.decision import Decision
-from reports.looks.sequence import End, InterimStatistic, Look
+from reports.looks.sequence import End, Look
 from reports.numbers import NBSP, NONE, count
 from reports.question import Question
 from reports.statistics.differences import Scale
+from reports.statistics.interim import InterimStatistic
 from reports.wording.verdicts import as_share, difference_interval, figure, margin, said, signed
 
 REASONS: dict[End, str] = {

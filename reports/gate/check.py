@@ -10,10 +10,7 @@ from typing import Any
 from bench.errors import UsageError
 from bench.run.document import INTERRUPTED
 from reports.finding_sentences import answer
-from reports.gate import by_limit
-from reports.gate.by_limit import TAIL
-from reports.gate.by_stored import against_stored_runs
-from reports.gate.items import PASSED, Checked, Item, OnInconclusive
+from reports.gate.absolute import limit_results
 from reports.gate.relative import (
     BaselineAnswers,
     OtherRun,
@@ -24,16 +21,19 @@ from reports.gate.relative import (
     baseline_named,
     by_looks,
     judged,
-    relative_items,
+    relative_results,
     was_planned,
 )
+from reports.gate.results import PASSED, Checked, OnInconclusive, ThresholdResult
+from reports.gate.stored_runs import against_stored_runs
 from reports.numbers import listed, percent
-from reports.question import SINCE
 from reports.runs import RunFrames, labels_of, load_for_report, run_id_of
 from reports.sides.fairness import own_causes, throttled_cause, throttled_share
 from reports.sides.questions import instants_of
 from reports.sides.side import ABSENT, Side, targets_of
+from reports.statistics.threshold_estimate import TAIL
 from reports.statistics.verdicts import OWN_DRIFT, unequal
+from reports.strata import SINCE
 from reports.summary.arms import FAIR
 from reports.summary.trust import noticed, validity_of
 from reports.thresholds import Threshold, near, parse
@@ -98,13 +98,13 @@ def check_of(
     thresholds = thresholds or recorded_thresholds(run.metadata)
     refuse_unknown_targets(thresholds, [side.name for side in sides])
     _refuse_unknown_steps(thresholds, run, sides)
-    absolute = [threshold for threshold in thresholds if threshold.limit is not None]
+    limits_of = [threshold for threshold in thresholds if threshold.limit is not None]
     answers = _answers(run, sides, thresholds, baseline, allow)
-    limits = [item for threshold in absolute for side in sides for item in by_limit.limit_results(threshold, side)]
+    limits = [item for threshold in limits_of for side in sides for item in limit_results(threshold, side)]
     findings = judged(answers.answers)
-    undecided = answers.decision is not None and not answers.decision.ended and not absolute
+    undecided = answers.decision is not None and not answers.decision.ended and not limits_of
     unusable = [] if undecided else _unusable(run, sides)
-    items = (*limits, *relative_items(answers.answers, findings), *answers.items)
+    items = (*limits, *relative_results(answers.answers, findings), *answers.items)
     told = findings and not any(answer.unstored for answer in answers.answers)
     found = Checked(
         run_id=run_id_of(run),
@@ -121,7 +121,7 @@ def check_of(
             *_several_instants(thresholds, sides),
             *_drifting(limits),
             *unequal_lengths(items),
-            *broken_by_chance(limits),
+            *failed_by_chance(limits),
             *_notices(run, sides, answers.told),
             *filter(None, [inexact_line(run, {item.metric for item in items if not item.relative})]),
         ),
@@ -153,31 +153,33 @@ def _several_instants(thresholds: Sequence[Threshold], sides: Sequence[Side]) ->
             yield f"{threshold.written} is tested {each}; add {{measured_from:{instants[0]}}} to test one of them."
 
 
-def _drifting(limits: Sequence[Item]) -> Iterable[str]:
+def _drifting(limits: Sequence[ThresholdResult]) -> Iterable[str]:
     """Limits on what drifted while the run went on."""
     if names := listed(list(dict.fromkeys(f"{item.title} of {item.target}" for item in limits if item.provisional))):
         yield DRIFTING.format(names)
 
 
-def unequal_lengths(items: Sequence[Item]) -> Iterable[str]:
-    """Figures whose sessions are worth far fewer than they are."""
-    few = [
-        item for item in items if item.effective_sessions is not None and item.effective_sessions < LIKE * item.sessions
-    ]
-    if told := dict.fromkeys(
-        f"{unequal(item.sessions, item.effective_sessions or 0.0)} for {item.title}" for item in few
-    ):
-        yield UNEQUAL.format("; ".join(told))
+def unequal_lengths(results: Sequence[ThresholdResult]) -> Iterable[str]:
+    """Yield the metrics whose sessions count as far fewer than they are."""
+    few: dict[str, None] = {}
+    for one in results:
+        arms = one.finding.arms if one.finding else (one.counts,)
+        counts = min((arm for arm in arms if arm), key=lambda arm: arm.effective_sessions, default=None)
+        sessions = one.counts.sessions if one.counts else 0
+        if counts and one.result != "not_evaluated" and counts.effective_sessions < LIKE * sessions:
+            few[f"{unequal(sessions, counts.effective_sessions)} for {one.title}"] = None
+    if few:
+        yield UNEQUAL.format("; ".join(few))
 
 
-def broken_by_chance(limits: Sequence[Item]) -> Iterable[str]:
-    """How often chance breaks some limit, where one of several is broken."""
+def failed_by_chance(limits: Sequence[ThresholdResult]) -> Iterable[str]:
+    """Yield how often chance alone fails one of several limits, if one failed."""
     judged = [item for item in limits if item.result != "not_evaluated"]
     if len(judged) > 1 and any(item.result == "fail" for item in judged):
         yield FAMILY.format(len(judged), 100 * (1 - (1 - TAIL) ** len(judged)))
 
 
-def _too_throttled(sides: Sequence[Side], items: Sequence[Item]) -> Iterable[Cause]:
+def _too_throttled(sides: Sequence[Side], items: Sequence[ThresholdResult]) -> Iterable[Cause]:
     """Why a run says nothing: of its targets that are judged, those of which more than 1 % was throttled.
 
     Where a threshold is about `throttled` itself, that one decides. Of a target that was compared the comparison
@@ -270,7 +272,7 @@ def _interrupted(run: RunFrames) -> Iterable[str]:
         yield INTERRUPTED_RUN
 
 
-def _unguarded(sides: Sequence[Side], items: Sequence[Item]) -> Iterable[Side]:
+def _unguarded(sides: Sequence[Side], items: Sequence[ThresholdResult]) -> Iterable[Side]:
     """Targets that failed too often to pass by their waits alone, where no threshold is about failures.
 
     A target without an item is the baseline of others: what is asked of their failures is asked of its own, too.

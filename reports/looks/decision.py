@@ -17,12 +17,13 @@ from reports.blocks import Paragraph, row_of
 from reports.finding import ExitStatus, Finding
 from reports.finding_sentences import answer, answer_details
 from reports.looks.plan import DecisionPlan
-from reports.looks.sequence import End, GateResult, InterimStatistic, Look, LookCourse
+from reports.looks.sequence import End, GateResult, Look, LookCourse
 from reports.numbers import NBSP, NONE, count, plural
 from reports.question import AskedFigure, Question
 from reports.records import Closed, Known, Number, about, data_of, text_of
 from reports.runs import RunFrames, run_id_of
 from reports.statistics.differences import Margin, Order, Scale
+from reports.statistics.interim import InterimStatistic
 from reports.statistics.verdicts import Word
 from reports.text.lines import Grid, Part
 from reports.wording.validity import Cause, do_not_use, texts
@@ -304,7 +305,7 @@ def _gate(decision: Decision, at: int, ruling: GateResult) -> DecidedGate:
         name=gate.name,
         step=gate.step,
         margin=gate.margin,
-        scale="points" if gate.kind == "rate" else "ratio",
+        scale=gate.scale,
         verdict=ruling.word,
         reason=said(ruling.reason),
         provisional=ruling.provisional,

@@ -18,11 +18,12 @@ from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 
 from bench.errors import UsageError
 from bench.metrics import SLOPE
-from reports.finding import none_seen
-from reports.looks.sequence import DRAWS, Schedule
+from reports.looks.sequence import Schedule
 from reports.measurable import refuse_unknown_step, refuse_unmeasurable
 from reports.numbers import NBSP, count
 from reports.records import Closed
+from reports.statistic_types.quantile import DRAWS
+from reports.statistic_types.rate import Rate, none_seen
 from reports.statistics.looks import SPENDING, critical_values, first_look, look_sizes, pairs_needed
 from reports.statistics.unseen import sessions_without
 from reports.statistics.verdicts import turns_to_decide
@@ -136,7 +137,7 @@ def planned(asked: dict[str, Any]) -> dict[str, Any]:
 
 def _cannot_pass(gate: Threshold, pairs: int, every: int, first: int) -> str:
     """Why a rate cannot pass in so many pairs, though none fails, and how many it takes; empty where it can."""
-    if gate.question.kind != "rate":
+    if not isinstance(gate.statistic, Rate):
         return ""
     level, points = _last_level(look_sizes(pairs, every, first)), gate.question.margin.points
     enough: int | None = pairs

@@ -37,12 +37,12 @@ from reports.numbers import NONE, change, clock, count, ms, percent, plural, thr
 from reports.page import bars, charts, speech
 from reports.page.sections import capital, grown, metrics, of_target
 from reports.page.svg import COLOURS, HALF, WIDE, plot_figure
-from reports.question import Stratum
 from reports.samples import HEARD
+from reports.strata import Stratum
 from reports.summary.figures import ALL, Figures
 from reports.summary.groups import Waits, one_thing
 from reports.summary.segments import Breakdown
-from reports.summary.single_turns import SlowTurn, Talk
+from reports.summary.single_turns import SlowTurn, Talk, talks, talks_of_steps
 from reports.summary.summary import Summary
 from reports.wording import groups, remarks, settings, words
 from reports.wording.breakdown import segment_title
@@ -147,9 +147,10 @@ def _table(summary: Summary, rows: Sequence[Breakdown], head: str = "step") -> T
 
 def hearing(summary: Summary) -> Section | None:
     """How replies sounded and how well the caller was heard; None where nothing of it was measured."""
-    replies, callers, played = _rows(summary, REPLIES), _rows(summary, DETECTED), summary.talks
+    run, heard = summary.run, summary.samples[HEARD]
+    replies, callers, played = _rows(summary, REPLIES), _rows(summary, DETECTED), talks(run, heard)
     panes = [("heard-all", "all steps", _timeline(played))] if played else []
-    for place, (step, mine) in enumerate(summary.talks_of_steps.items() if played else ()):
+    for place, (step, mine) in enumerate(talks_of_steps(run, heard).items() if played else ()):
         panes.append((f"heard-{place}", step, _timeline(mine)))
     blocks: list[Block] = [Panes(TIMELINE, panes)] if panes else []
     if replies or callers:

@@ -44,7 +44,7 @@ from reports.blocks import (
 from reports.numbers import NBSP, count, moment, plural, three
 from reports.page import bars, calls, circumstances, sections
 from reports.page.sections import grown
-from reports.question import RATES
+from reports.rate_metrics import RATES
 from reports.summary.summary import CallerWait, Summary
 from reports.wording import remarks, sentences, settings, words
 from reports.wording.load import load_line

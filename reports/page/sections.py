@@ -34,8 +34,9 @@ from reports.numbers import NONE, clock, count, listed, ms, percent, plural, qua
 from reports.page import bars, charts, panels
 from reports.page.histogram import histogram
 from reports.page.svg import COLOURS, plot_figure
-from reports.question import RATES, TRIALS, Stratum
+from reports.rate_metrics import RATES, TRIALS
 from reports.samples import HEARD
+from reports.strata import Stratum
 from reports.summary import curves
 from reports.summary.figures import ALL, PS, SLOPES, Distribution, Figures
 from reports.summary.histograms import FEWEST, histogram_of

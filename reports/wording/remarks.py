@@ -65,8 +65,8 @@ def against(summary: Summary) -> list[str]:
     found = summary.differences if summary.validity.status != "invalid" else ()
     if len(summary.targets) > 2:
         return [
-            f"{one.metric} p{one.p * 100:g} against {one.targets[0]}: "
-            + ", ".join(f"{name} {change(ratio)}" for name, ratio in zip(one.targets[1:], one.ratios[1:], strict=True))
+            f"{one.metric} p{one.p * 100:g} against {one.baseline}: "
+            + ", ".join(f"{name} {change(ratio)}" for name, ratio in one.others)
             for one in found[:1]
         ]
     kinds = list(dict.fromkeys((one.metric, one.stratum) for one in found))
@@ -74,12 +74,12 @@ def against(summary: Summary) -> list[str]:
     for metric, stratum in kinds:
         strata = {other for name, other in kinds if name == metric}
         parts = [
-            f"p{one.p * 100:g} {change(one.ratios[1])}"
+            f"p{one.p * 100:g} {change(one.others[0][1])}"
             for one in found
             if (one.metric, one.stratum) == (metric, stratum)
         ]
         told.append(f"{metric}{f' of {stratum.turns_among(strata)}' if len(strata) > 1 else ''} {', '.join(parts)}")
-    return [f"{found[0].targets[1]} against {found[0].targets[0]}: {'; '.join(told)}"] if told else []
+    return [f"{found[0].others[0][0]} against {found[0].baseline}: {'; '.join(told)}"] if told else []
 
 
 def amounts(money: Money) -> list[str]:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from bench.metrics import STARVED
 from bench.untrusted.sanitize import escape_control
 from reports.numbers import count, listed, percent, plural, together, usd
-from reports.question import STARTED_BY
 from reports.samples import ANSWER_HEARD, HEARD
 from reports.statistics.verdicts import turns_to_decide
+from reports.strata import STARTED_BY
 from reports.summary.arms import FAIR
 from reports.summary.outcomes import Ending
 from reports.summary.summary import CallerWait, Summary
@@ -104,7 +104,7 @@ def _without_median(begun: list[CallerWait]) -> list[str]:
     said = []
     for name in dict.fromkeys(answer.target for answer in begun if told and answer.target not in told):
         mine = [answer for answer in begun if answer.target == name]
-        unmet, wanted = sum(answer.unmet for answer in mine), sum(answer.wanted for answer in mine)
+        unmet, wanted = sum(answer.unmet for answer in mine), sum(answer.turns_planned for answer in mine)
         if any(answer.figures.at(0.5).status == "in_failures" for answer in mine):
             said.append(f"On {name} {count(unmet)} of {plural(wanted, 'turn')} failed: too many for a median")
             continue
@@ -220,7 +220,7 @@ def _untold(begun: list[CallerWait], noun: str, where: str) -> str:
         return f"Half of the {noun}{where} or more failed: {count(failed)} of {count(turns)}."
     good = [end for a in begun for end in (a.figures.low, a.figures.high) if math.isfinite(end)]
     if not good:
-        if sum(answer.wanted - answer.unmet for answer in begun):
+        if sum(answer.turns_planned - answer.unmet for answer in begun):
             return f"The service did not report when the first output of the {noun}{where} came that ended well."
         cut = count(sum(a.turns for a in begun))
         return f"None of the {noun}{where} came to an end: {cut} were cut by the end of the run."

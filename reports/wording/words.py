@@ -12,9 +12,10 @@ from bench.run.document import Check, CheckName
 from bench.run.validity import LOAD_GENERATOR_CHECKS
 from reports.blocks import MARKS, Line, marked
 from reports.numbers import NBSP, NONE, count, listed, ms, percent, plural, span, three
-from reports.question import ORIGINS, RATES, TRIALS, Stratum, turn_type_words
+from reports.rate_metrics import RATES, TRIALS
 from reports.samples import ANSWER_HEARD, HEARD
 from reports.statistics.quantiles import QuantileEstimate
+from reports.strata import ORIGINS, Stratum, turn_type_words
 from reports.summary.figures import ALL, Counts, Figures, TurnRate
 from reports.summary.segments import Band, Breakdown
 from reports.summary.single_turns import Role, Talk
@@ -137,8 +138,7 @@ def cell(figures: Figures, p: float, noun: str = "turn") -> Shown:
     Without a noun failures are not counted, for a table that has them in a column of its own.
     """
     estimate = figures.at(p)
-    good = figures.successes[figures.quantiles.index(estimate)]
-    return estimate_cell(estimate, figures.n, figures.failed, noun, good)
+    return estimate_cell(estimate, figures.n, figures.failed, noun, estimate.successes)
 
 
 def estimate_cell(estimate: QuantileEstimate, n: int, failed: int, noun: str = "turn", good: float = math.nan) -> Shown:
@@ -224,9 +224,9 @@ def answer_cell(figures: Figures, p: float) -> Shown:
     estimate = figures.at(p)
     shown = estimate_cell(estimate, figures.n, figures.failed, "")
     if estimate.status == "in_failures":
-        good = figures.successes[figures.quantiles.index(estimate)]
-        all_failed = "none started" if figures.not_started == figures.n else "all failed"
-        return Shown(shown.figure, all_failed if math.isnan(good) else f"successes {three(good)}")
+        if math.isfinite(estimate.successes):
+            return Shown(shown.figure, f"successes {three(estimate.successes)}")
+        return Shown(shown.figure, "none started" if figures.not_started == figures.n else "all failed")
     return (
         Shown(shown.figure, _open(estimate, plural(figures.failed, "failure")))
         if estimate.status == "unbounded"
@@ -236,7 +236,7 @@ def answer_cell(figures: Figures, p: float) -> Shown:
 
 def failures(answer: CallerWait) -> Shown:
     """Return the share of the planned turns that failed or did not start, and the counts: `52.9 %`, `45 of 85`."""
-    return Shown(percent(answer.unmet, answer.wanted), f"{count(answer.unmet)} of {count(answer.wanted)}")
+    return Shown(percent(answer.unmet, answer.turns_planned), f"{count(answer.unmet)} of {count(answer.turns_planned)}")
 
 
 def reached(figures: Figures) -> Shown:

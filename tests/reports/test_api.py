@@ -475,7 +475,7 @@ def test_a_check_is_that_of_the_command(nightly: Path, tmp_path: Path) -> None:
     items = json.loads(check_json(checked(run.folder, read_thresholds(file))))["thresholds"]
     assert [row["result"] for row in items] == frame["result"].tolist()
     assert [row["threshold"] for row in items] == frame["threshold"].tolist()
-    values = [np.nan if row["value"] is None else row["value"] for row in items]
+    values = [np.nan if (value := row["limit"]["value"]) is None else value for row in items]
     np.testing.assert_allclose(frame["value"], values, rtol=1e-5)
 
     gates = reports.check(nightly / "run-1", baseline=reports.load(nightly / "run-0"), on_inconclusive="pass")
