@@ -45,7 +45,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class RowFilter:
-    """The rows that fulfil `where` and have these values, by column; all rows without either."""
+    """The rows that fulfil `where` and have these values, by column, or one of several; None is a missing one."""
 
     where: Where | None = None
     values: Mapping[str, object] = field(default_factory=dict)
@@ -65,7 +65,10 @@ class RowFilter:
         if self.where is not None:
             flags &= _matching(frame, self.where)
         for name, value in self.values.items():
-            flags &= _having(frame[name], value)
+            several: list[Any] = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+            there = [one for one in several if not pd.isna(one)]
+            missing = len(there) < len(several)
+            flags &= (frame[name].isin(there) | (frame[name].isna() & missing)).to_numpy(dtype=bool)
         return flags
 
 
@@ -95,14 +98,6 @@ def _matching(frame: pd.DataFrame, where: Where) -> Flags:
         raise UsageError("where must be true or false for each row of its frame")
     flags: Flags = mask.astype("boolean").fillna(value=False).to_numpy(dtype=bool)
     return flags
-
-
-def _having(column: pd.Series[Any], value: object) -> Flags:
-    """The rows with this value, or one of these; None stands for a missing one."""
-    values: list[Any] = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
-    there = [one for one in values if not pd.isna(one)]
-    flags: Flags = column.isin(there).to_numpy(dtype=bool)
-    return flags if len(there) == len(values) else flags | column.isna().to_numpy(dtype=bool)
 
 
 def columns_of(by: str | Sequence[str] | None) -> tuple[str, ...]:
