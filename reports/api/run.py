@@ -25,7 +25,7 @@ from reports.api.arguments import given_run, metric_named, quantile_levels
 from reports.api.selection import RowFilter, Selection, Where, columns_of, lost_rows, selected, selected_turns
 from reports.blocks import marked
 from reports.frames import frame_of, joined
-from reports.page.notebook import frame_html
+from reports.notebook import frame_html
 from reports.rate_metrics import RATES
 from reports.samples import OF_SAMPLE, Samples, rate_counts, samples_of, session_sample
 from reports.statistics.counting import split

@@ -23,8 +23,8 @@ from reports.finding_sentences import at_twice
 from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
 from reports.looks.decide import decision_of
 from reports.looks.decision import Decision
+from reports.notebook import frame_html
 from reports.numbers import NBSP, NONE, listed, percent, plural
-from reports.page.notebook import frame_html
 from reports.question import Question
 from reports.records import Closed, Count, about
 from reports.runs import run_id_of

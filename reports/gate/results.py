@@ -14,8 +14,8 @@ from reports import finding_sentences
 from reports.finding import RESULT_OF_STATUS, ExitStatus, Finding, Result
 from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
 from reports.looks.decision import Decision
+from reports.notebook import frame_html
 from reports.numbers import NBSP, plural
-from reports.page.notebook import frame_html
 from reports.question import Question
 from reports.runs import called
 from reports.statistics.quantiles import Lack

@@ -17,8 +17,8 @@ from bench.metrics import SLOPE
 from bench.run.presence import is_run, run_folders
 from bench.untrusted.sanitize import escape_control
 from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
+from reports.notebook import frame_html
 from reports.numbers import NBSP, plural
-from reports.page.notebook import frame_html
 from reports.question import Question
 from reports.runs import RunFrames
 from reports.samples import HEARD
