@@ -17,6 +17,8 @@ from reports.records import Known, Record, about
 from reports.statistics.arms import Arms
 from reports.statistics.differences import Better, Difference, Inference, Margin, Scale
 from reports.statistics.interim import InterimStatistic
+from reports.statistics.looks import pairs_needed
+from reports.statistics.power import Pilot
 from reports.statistics.quantiles import Lack, Sample
 from reports.statistics.rates import PerCluster
 from reports.statistics.target_counts import TargetCounts
@@ -170,6 +172,22 @@ class Statistic(ABC):
     def worst_bound(self, source: Source, question: Question) -> float:
         """Return how far its value is off at most; inf if that is not known."""
         return math.inf
+
+    def default_margin(self, metric: str) -> Margin:
+        """Return how much worse is accepted if nobody says it."""
+        raise UsageError(f"{self.title(metric)} has no default margin: give one")
+
+    def sessions_to_pass(self, margin: Margin, error: float) -> int | None:
+        """Return the sessions that it takes to pass even if nothing fails; None if no number does."""
+        return 0
+
+    def min_sessions(self, source: Source, question: Question) -> int:
+        """Return the sessions like these that it takes to decide anything."""
+        return pairs_needed(None, 1.0)
+
+    def pilot(self, sources: Sequence[Source], question: Question, effect: float, rng: np.random.Generator) -> Pilot:
+        """Return what a pilot run, of one target or of two in pairs, says of the error of a difference."""
+        raise UsageError(f"{question.name} has no sample size to plan for: plan for {question.metric}:p95")
 
     def interim(
         self, both: Sources, group: Sequence[Question], draws: int, rng: np.random.Generator, error: float

@@ -156,7 +156,7 @@ def _schema(kind: type) -> dict[str, Any]:
 
 def optional_keys(kind: Any) -> Any:
     """Return the type of the same values, where a key may be missing, and one that is not required may be null."""
-    if is_typeddict(kind):
+    if is_typeddict(kind) or (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
         hints = get_type_hints(kind, include_extras=True)
         return TypedDict(kind.__name__, {key: optional_keys(hint) for key, hint in hints.items()}, total=False)  # type: ignore[operator]
     origin, inner = get_origin(kind), tuple(map(optional_keys, get_args(kind)))

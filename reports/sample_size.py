@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,7 +17,7 @@ from bench.run.document import ValidityStatus
 from bench.units import S_PER_MINUTE
 from reports import runs
 from reports.numbers import NBSP, NONE, count, plural, span, three, usd
-from reports.question import POINTS, Question, accepted_at, better_of
+from reports.question import Question, Statistic
 from reports.records import Closed, Number, about
 from reports.runs import RunFrames, run_id_of
 from reports.samples import samples_of
@@ -35,27 +35,21 @@ from reports.sides.side import (
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
 from reports.statistics.differences import Margin
-from reports.statistics.looks import pairs_needed
 from reports.statistics.power import (
     BETTER_SESSIONS,
     LEVEL,
     MIN_SESSIONS,
     PRIMARY_METRICS,
-    Pilot,
     cheapest_turns,
     components_at,
     distance_of,
-    pilot_of_quantile,
-    pilot_of_rate,
     spread_of,
 )
-from reports.statistics.quantiles import quantiles, sessions_needed
-from reports.statistics.rates import complement
+from reports.statistics.quantiles import quantiles
 from reports.statistics.resample import seed_of
-from reports.statistics.unseen import sessions_without
 from reports.summary.summary import window_of
 from reports.summary.trust import WORDS, validity_of
-from reports.thresholds import primary, quoted
+from reports.thresholds import STATISTICS, Gated, primary, quoted
 from reports.turns import measured_sessions
 from reports.wording.verdicts import figure
 
@@ -80,17 +74,16 @@ class PowerSpec:
         return LEVEL / self.primary_metrics
 
     @property
-    def is_rate(self) -> bool:
-        return self.question.kind == "rate"
-
-    @property
     def margin(self) -> float:
-        return self.question.margin.points if self.is_rate else self.question.margin.ratio
+        margin = self.question.margin
+        return margin.points if self.question.scale == "points" else margin.ratio
 
     @property
     def distance(self) -> float:
         """From the margin to the effect: of logs, or of rates."""
-        return self.effect - self.margin if self.is_rate else distance_of(self.effect, self.margin)
+        if self.question.scale == "points":
+            return self.effect - self.margin
+        return distance_of(self.effect, self.margin)
 
 
 def power_spec(
@@ -101,15 +94,13 @@ def power_spec(
     of = primary(name.strip())
     if of.unit == SLOPE:
         raise UsageError(f"{name} is a slope, and has no size to plan for: plan for ttfa")
-    is_rate = of.unit == "share"
-    match = re.fullmatch(r"p\(?(\d+(?:\.\d+)?)\)?|(med)", aggregate or "p95")
-    p = (0.5 if match[2] else float(match[1]) / 100) if match else 0.0
-    if not is_rate and not 0 < p < 1:
-        raise UsageError(f"{quoted(aggregate)} is no quantile: write --metric {name}:p95")
-    accepted = _share(margin, "--margin") if margin else POINTS if is_rate else accepted_at(p)
-    effect = _share(detect, "--detect") if detect else EFFECT_POINTS if is_rate else TIMES_MARGIN * accepted
+    statistic = _statistic(of, aggregate)
+    rate = statistic.scale(name) == "points"
+    default = statistic.default_margin("")
+    accepted = _share(margin, "--margin") if margin else default.points if rate else default.ratio
+    effect = _share(detect, "--detect") if detect else EFFECT_POINTS if rate else TIMES_MARGIN * accepted
     if not effect > accepted:
-        unit = "points" if is_rate else "%"
+        unit = "points" if rate else "%"
         raise UsageError(
             f"an effect of {100 * effect:g} {unit} is not above the margin of {100 * accepted:g} {unit}: "
             "no number of sessions would call it worse; raise --detect or lower --margin"
@@ -118,14 +109,21 @@ def power_spec(
         raise UsageError(f"--power must be from 0.5 to 0.99, not {power:g}")
     if primary_metrics < 1:
         raise UsageError(f"--primary must be 1 or more, not {primary_metrics}: a check of one metric has 1")
-    if is_rate and aggregate not in ("", "rate"):
-        raise UsageError(f"{name} is a rate: write --metric {name}")
-    question = (
-        Question(name, Rate(), Margin(points=accepted))
-        if is_rate
-        else Question(name, Quantile(p), Margin(ratio=accepted))
-    )
+    question = Question(name, statistic, Margin(points=accepted) if rate else Margin(ratio=accepted))
     return PowerSpec(question, effect, power, primary_metrics)
+
+
+def _statistic(of: Gated, aggregate: str) -> Statistic:
+    """Return the statistic of `p95`, `p(95)`, `med`, `rate`; without one p95, or the rate of a rate."""
+    written = re.sub(r"^p(\d.*)$", r"p(\1)", aggregate)
+    for statistic in STATISTICS:
+        if names := statistic.aggregates(of.unit):
+            text = written or ("p(95)" if "p(N)" in names else names[0])
+            if (found := statistic.read(text)) is not None:
+                return found
+    if of.unit == "share":
+        raise UsageError(f"{of.name} is a rate: write --metric {of.name}")
+    raise UsageError(f"{quoted(aggregate)} is no quantile: write --metric {of.name}:p95")
 
 
 def _share(text: str, option: str) -> float:
@@ -153,7 +151,7 @@ class SampleSize(Closed, frozen=True):
     targets: list[str]
     title: str
     metric: str
-    kind: Literal["quantile", "rate"]
+    kind: Annotated[str, about("quantile or rate")]
     p: float | None
     detect: float
     margin: float
@@ -201,15 +199,11 @@ def sample_size_of(run: RunFrames, asked: PowerSpec, target: str | None, named: 
     for side in sides:
         if why := side.inexact(question):
             raise UsageError(f"{named}: {question.name} is {why.replace(NBSP, ' ')}; plan with an idle machine's run")
-    pilot = _pilot(sides, question, asked.effect, np.random.default_rng(seed_of(run_id_of(run))))
+    pilot = question.statistic.pilot(sides, question, asked.effect, np.random.default_rng(seed_of(run_id_of(run))))
     if not math.isfinite(pilot.variance):
         raise UsageError(f"{named} has no {question.name} to plan with: too few turns have it, or too many failed")
     sample = base.sample(_latency(base, question))
-    if asked.is_rate:
-        minimum = pairs_needed(None, 1.0)
-    else:
-        reported = sessions_needed(question.p or 0.5, np.bincount(sample.sessions))
-        minimum = max(pairs_needed(question.p, sample.n / many), reported)
+    minimum = question.statistic.min_sessions(base, question)
     low, likely, high = (max(minimum, size) for size in pilot.needed(asked.distance, asked.power, asked.level))
     measured_s = window_of(run, base.turns, measured_sessions(run)).measured_s
     per_min = many / measured_s * S_PER_MINUTE if measured_s > 0 else math.nan
@@ -224,7 +218,7 @@ def sample_size_of(run: RunFrames, asked: PowerSpec, target: str | None, named: 
         targets=[side.name for side in sides],
         title=figure(question),
         metric=question.metric,
-        kind="rate" if asked.is_rate else "quantile",
+        kind=question.kind,
         p=question.p,
         detect=asked.effect,
         margin=asked.margin,
@@ -235,7 +229,7 @@ def sample_size_of(run: RunFrames, asked: PowerSpec, target: str | None, named: 
         pilot_sessions=pilot.sessions,
         sessions=(low, likely, high),
         sessions_single_metric=max(minimum, pilot.needed(asked.distance, asked.power)[1]),
-        sessions_to_pass=sessions_without(asked.margin, LEVEL) if asked.is_rate else None,
+        sessions_to_pass=question.statistic.sessions_to_pass(question.margin, LEVEL) or None,
         seconds=(low * session_s, likely * session_s, high * session_s),
         usd=(low * session_usd, likely * session_usd, high * session_usd),
         power_of_pilot=pilot.power(pilot.sessions, asked.distance, asked.level),
@@ -269,23 +263,9 @@ def _sides(run: RunFrames, target: str | None) -> tuple[Side, ...]:
     )
 
 
-def _pilot(sides: Sequence[Side], question: Question, effect: float, rng: np.random.Generator) -> Pilot:
-    base = sides[0]
-    if question.p is None:
-        counts = base.counts(question)
-        events, turns = complement(counts) if better_of(question) == "higher" else counts
-        if turns.sum():
-            return pilot_of_rate(events, turns, effect, rng)
-        return Pilot(math.nan, np.zeros(0), base.sessions)
-    samples = [side.sample(question) for side in sides]
-    if not all(sample.n for sample in samples):
-        return Pilot(math.nan, np.zeros(0), base.sessions)
-    return pilot_of_quantile(samples, question.p, base.sessions, rng)
-
-
 def _latency(base: Side, question: Question) -> Question:
     """Return the question whose variability is reported: the metric itself, or for a rate the main metric."""
-    if question.kind == "quantile":
+    if question.scale != "points":
         return question
     stratum = next(iter(common_strata([base])), None)
     return Question(base.mains[stratum] if stratum else "ttfa", Quantile(0.5), Margin(), stratum=stratum)
@@ -296,7 +276,7 @@ def sample_size_lines(size: SampleSize) -> Iterable[str]:
     noun, targets = ("pair", "pairs") if size.paired else ("session", "sessions per target")
     error, power = (f"{three(100 * share)}{NBSP}%" for share in (size.alpha, size.power))
     effect, margin = (
-        f"{three(100 * share)}{NBSP}{'%' if size.kind == 'quantile' else 'point' if share == 0.01 else 'points'}"
+        f"{three(100 * share)}{NBSP}{'%' if size.kind != 'rate' else 'point' if share == 0.01 else 'points'}"
         for share in (size.detect, size.margin)
     )
     if size.validity != "valid":
@@ -340,7 +320,7 @@ def sample_size_lines(size: SampleSize) -> Iterable[str]:
         for turns, what in ((size.cheapest_turns_by_time, "time"), (size.cheapest_turns_by_usd, "money"))
         if turns is not None
     ]
-    if cheapest and size.kind == "quantile":  # the variability of a rate is unknown
+    if cheapest and size.kind != "rate":  # the variability of a rate is unknown
         turns = three(size.turns_per_session)
         yield f"Cheapest number of turns in a session: {', '.join(cheapest)}; it has {turns}."
     if size.pilot_sessions < BETTER_SESSIONS:

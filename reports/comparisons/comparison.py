@@ -322,7 +322,7 @@ def notices_of_comparison(
 
 def _steps(each: Sequence[tuple[Side, Side]], asked: Sequence[Question], how: Inference) -> Iterable[Finding]:
     """Every step of the main metric, candidate by candidate."""
-    main = next((one for one in asked if one.primary and one.kind == "quantile"), None)
+    main = next((one for one in asked if one.primary and one.p is not None), None)
     if main is None:
         return
     for base, side in each:

@@ -140,7 +140,7 @@ def shift_of(sides: Sequence[Side], findings: Sequence[Finding], how: Inference)
 
 def main_question(findings: Sequence[Finding]) -> Question | None:
     """The first quantile that is gated, else the first there is."""
-    quantiles = [finding.question for finding in findings if isinstance(finding.question.statistic, Quantile)]
+    quantiles = [finding.question for finding in findings if finding.question.p is not None]
     return next((question for question in quantiles if question.primary), next(iter(quantiles), None))
 
 

@@ -18,7 +18,16 @@ import numpy as np
 from bench.errors import UsageError
 from bench.metrics import CATALOGUE, SLOPE
 from bench.untrusted.sanitize import excerpt
-from reports.question import MeasuredDifferences, Question, Source, Sources, Statistic, StoredComparison, better_of
+from reports.question import (
+    MeasuredDifferences,
+    Question,
+    Source,
+    Sources,
+    Statistic,
+    StoredComparison,
+    better_of,
+    margin_of,
+)
 from reports.statistics.arms import Arms, arm_draws
 from reports.statistics.baselines import Stored, against_stored, stored_quantile
 from reports.statistics.by_session import with_equal_weights
@@ -26,6 +35,8 @@ from reports.statistics.centre import slope_differences
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Better, Inference, Margin, Order, beyond, log_ratio
 from reports.statistics.interim import InterimStatistic, by_se, untestable
+from reports.statistics.looks import pairs_needed
+from reports.statistics.power import Pilot, pilot_of_quantile
 from reports.statistics.quantiles import CONFIDENCE, Lack, Sample, kish, lack, quantile, quantiles, sessions_needed
 from reports.statistics.resample import variance
 from reports.statistics.serial import (
@@ -104,6 +115,20 @@ class Quantile(Statistic):
         return MeasuredDifferences(
             counts, differences(both.arms(group[0], samples), _asked(group), better_of(group[0]), how)
         )
+
+    def default_margin(self, metric: str) -> Margin:
+        return margin_of(self.p, metric)
+
+    def min_sessions(self, source: Source, question: Question) -> int:
+        sample = source.sample(question)
+        shown = sessions_needed(self.p, np.bincount(sample.sessions))
+        return max(pairs_needed(self.p, sample.n / source.sessions), shown)
+
+    def pilot(self, sources: Sequence[Source], question: Question, effect: float, rng: np.random.Generator) -> Pilot:
+        samples = [source.sample(question) for source in sources]
+        if not all(sample.n for sample in samples):
+            return Pilot(math.nan, np.zeros(0), sources[0].sessions)
+        return pilot_of_quantile(samples, self.p, sources[0].sessions, rng)
 
     def estimate(self, source: Source, question: Question) -> ThresholdEstimate:
         scope: Literal["turn", "session"] = "session" if CATALOGUE[question.metric].scope == "session" else "turn"

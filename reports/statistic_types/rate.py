@@ -15,11 +15,21 @@ import numpy as np
 from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 
 from bench.metrics import Better as Direction
-from reports.question import MeasuredDifferences, Question, Source, Sources, Statistic, StoredComparison, better_of
+from reports.question import (
+    POINTS,
+    MeasuredDifferences,
+    Question,
+    Source,
+    Sources,
+    Statistic,
+    StoredComparison,
+    better_of,
+)
 from reports.rate_metrics import RATES, TRIALS
 from reports.statistics.baselines import rate_against_stored
 from reports.statistics.differences import Better, Difference, Inference, Margin, Order, Scale
 from reports.statistics.interim import InterimStatistic, few_pairs, untestable
+from reports.statistics.power import Pilot, pilot_of_rate
 from reports.statistics.quantiles import CONFIDENCE, Lack
 from reports.statistics.rates import ArmSums, PerCluster, Ratio, complement, ratio_of, upper_of_points
 from reports.statistics.serial import BATCHES, FOUND, by_part, rate_by_order, shares_burst
@@ -87,6 +97,19 @@ class Rate(Statistic):
         needed = candidate.sessions + found.more_sessions if found.more_sessions else None
         longest = candidate.sessions_if_all_longest
         return none_seen(question.metric, candidate.sessions, found.level, needed, longest)
+
+    def default_margin(self, metric: str) -> Margin:
+        return Margin(points=POINTS)
+
+    def sessions_to_pass(self, margin: Margin, error: float) -> int | None:
+        return sessions_without(margin.points, error)
+
+    def pilot(self, sources: Sequence[Source], question: Question, effect: float, rng: np.random.Generator) -> Pilot:
+        counts = sources[0].counts(question)
+        events, turns = complement(counts) if better_of(question) == "higher" else counts
+        if not turns.any():
+            return Pilot(math.nan, np.zeros(0), sources[0].sessions)
+        return pilot_of_rate(events, turns, effect, rng)
 
     def estimate(self, source: Source, question: Question) -> ThresholdEstimate:
         found = estimate_rate(source.counts(question), self.better(question.metric))

@@ -152,7 +152,7 @@ def slopes(samples: Samples, uncertain: Collection[Inexact]) -> Iterable[Figures
                 yield figures(sample, name, turns.targets[pool.target], uncertain, pool=pool)
 
 
-class Rate(Record, frozen=True):
+class ShareEstimate(Record, frozen=True):
     """So many of a number, as a share with its interval; null of nothing."""
 
     count: Count
@@ -197,7 +197,7 @@ def turn_rates(turns: Turns) -> Iterable[TurnRate]:
                 )  # fmt: skip
 
 
-def failure_rates(turns: Turns, sessions: pd.DataFrame) -> Iterable[Rate]:
+def failure_rates(turns: Turns, sessions: pd.DataFrame) -> Iterable[ShareEstimate]:
     """Failed and lost turns, of the turns wanted, of each target. `sessions`: those measured.
 
     A session that never began a turn is a session like others: all of its turns failed.
@@ -211,19 +211,19 @@ def failure_rates(turns: Turns, sessions: pd.DataFrame) -> Iterable[Rate]:
         yield ratio_in(events, of, np.concatenate([turns.session[mine], codes[theirs]]), CONFIDENCE)
 
 
-def rate_of(events: Flags, sessions: npt.NDArray[np.integer], confidence: float) -> Rate:
+def rate_of(events: Flags, sessions: npt.NDArray[np.integer], confidence: float) -> ShareEstimate:
     """How many turns, or sessions, are events, with the interval that their sessions give it at this confidence."""
     return ratio_in(events, np.ones(events.size), sessions, confidence)
 
 
-def ratio_in(events: Floats | Flags, of: Floats, sessions: npt.NDArray[np.integer], confidence: float) -> Rate:
+def ratio_in(events: Floats | Flags, of: Floats, sessions: npt.NDArray[np.integer], confidence: float) -> ShareEstimate:
     """The same where a turn, or a session, has several events, `of` so many."""
     if not events.size:
-        return Rate(0, 0, math.nan, math.nan, math.nan)
+        return ShareEstimate(0, 0, math.nan, math.nan, math.nan)
     codes, _ = packed(sessions)
     ratio = ratio_of((np.bincount(codes, events).astype(np.float64), np.bincount(codes, of).astype(np.float64)))
     tail = (1 - confidence) / 2
-    return Rate(int(events.sum()), int(of.sum()), ratio.value, ratio.lower(tail), ratio.upper(tail))
+    return ShareEstimate(int(events.sum()), int(of.sum()), ratio.value, ratio.lower(tail), ratio.upper(tail))
 
 
 CANCELLED_SPLIT = "cancelled:turn_detected"

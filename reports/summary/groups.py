@@ -46,7 +46,7 @@ from reports.statistics.counting import (
 )
 from reports.statistics.quantiles import CONFIDENCE, NOTHING, QuantileEstimate, quantiles
 from reports.strata import Stratum, Wait
-from reports.summary.figures import Rate, rate_of
+from reports.summary.figures import ShareEstimate, rate_of
 from reports.turns import FAILED, UNFINISHED, Flags, Pool, Turns, measured_sessions
 
 
@@ -221,11 +221,11 @@ class GroupEntry(Wait, frozen=True, kw_only=True):
     turns: Annotated[Count, about("those that started")]
     sessions: Annotated[Count, about("those that have a turn here, or one that did not start")]
     failed: Annotated[
-        Rate, about("turns that failed or did not start, of the planned turns that are not unfinished")
+        ShareEstimate, about("turns that failed or did not start, of the planned turns that are not unfinished")
     ] = renamed(name="turns_failed")
-    unopened: Annotated[Rate | None, about("of the sessions that began here; null where that is not known")] = renamed(
-        name="sessions_unopened"
-    )
+    unopened: Annotated[
+        ShareEstimate | None, about("of the sessions that began here; null where that is not known")
+    ] = renamed(name="sessions_unopened")
     n: Annotated[Count, about("turns with a latency, which is infinite for those that failed or did not start")]
     p50: QuantileEstimate
     p95: QuantileEstimate

@@ -36,7 +36,7 @@ from reports.summary.figures import (
     Counts,
     Distribution,
     Figures,
-    Rate,
+    ShareEstimate,
     Throughput,
     TurnRate,
     events,
@@ -172,7 +172,7 @@ class Summary:
     slowest_of_steps: tuple[SlowTurn, ...]
     """of each step on each target"""
     outcomes: Outcomes
-    failures: tuple[Rate, ...]
+    failures: tuple[ShareEstimate, ...]
     """of each target, of the turns wanted"""
     rates: tuple[TurnRate, ...]
     """those that columns of turns tell, if there are any"""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from reports.blocks import Block, Cell, Column, Head, Line, Paragraph, Row, Table, table
 from reports.numbers import NBSP, count, listed, ms, percent, plural, together
-from reports.summary.figures import Rate
+from reports.summary.figures import ShareEstimate
 from reports.summary.groups import Apart, Group, Waits
 from reports.wording import words
 from reports.wording.words import interval
@@ -73,7 +73,7 @@ def waits_table(of: Sequence[Waits], targets: Sequence[str]) -> Table:
     return table(heads, rows)
 
 
-def share_cell(rate: Rate, more: str = "") -> words.Shown:
+def share_cell(rate: ShareEstimate, more: str = "") -> words.Shown:
     """90 %, and below it 360 of 400, 320 never began."""
     return words.Shown(percent(rate.count, rate.total), f"{count(rate.count)} of {count(rate.total)}{more}")
 

@@ -344,7 +344,7 @@ def missed(side: Side, slo: Slo, worse: float = 0.0) -> PerCluster:
     `worse`: as if each figure were by so much worse than it was measured, in the unit of the metric.
     """
     threshold = slo.threshold
-    if isinstance(threshold.statistic, Rate):
+    if threshold.p is None:
         counts = side.counts(threshold.about)
         return complement(counts) if threshold.sign in (">", ">=") else counts
     sample = side.sample(threshold.about)
@@ -362,7 +362,7 @@ def missed(side: Side, slo: Slo, worse: float = 0.0) -> PerCluster:
 
 def worst_bounds(side: Side, slos: Sequence[Slo]) -> list[float]:
     """How far a figure that each objective is about can be off at most; 0 for rates, which hang on no stamp."""
-    quantiles = (isinstance(slo.threshold.statistic, Quantile) for slo in slos)
+    quantiles = (slo.threshold.p is not None for slo in slos)
     return [
         worst_bound(side.run.folder, CATALOGUE[slo.threshold.metric], side.name) if is_quantile else 0.0
         for slo, is_quantile in zip(slos, quantiles, strict=True)
@@ -380,7 +380,7 @@ def shares_of(side: Side, slos: Sequence[Slo], error: float, callers: float) -> 
 def _share(side: Side, slo: Slo, share: Share, throttled: int) -> SloShare:
     missing, threshold = int(missed(side, slo)[0].sum()), slo.threshold
     failed = 0
-    if isinstance(threshold.statistic, Quantile):
+    if threshold.p is not None:
         failed = min(missing, int(np.isinf(side.sample(threshold.about).values).sum()))
     elif threshold.metric in ("failure_rate", "throttle_rate"):
         failed = missing

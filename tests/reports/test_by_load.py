@@ -24,7 +24,7 @@ from reports.page import sections
 from reports.page.calls import by_load as section
 from reports.runs import load_for_report
 from reports.samples import session_sample
-from reports.summary.figures import Rate
+from reports.summary.figures import ShareEstimate
 from reports.summary.groups import THIN, Apart, Group, Place, Waits, apart, merged
 from reports.summary.load import call_bins
 from reports.summary.summary import Summary, summarise
@@ -131,10 +131,10 @@ def test_what_lies_near_together_is_no_notice_however_sure() -> None:
 def test_failures_and_refusals_that_come_with_the_load_are_told() -> None:
     summary = summary_of(RISING)
     one = by_load(summary)[0]
-    none, many = Rate(0, 28, 0.0, 0.0, 0.1), Rate(30, 100, 0.3, 0.2, 0.4)
-    few = structs.replace(one.groups[0], failed=Rate(1, 200, 0.005, 0.0, 0.03), unopened=none)
+    none, many = ShareEstimate(0, 28, 0.0, 0.0, 0.1), ShareEstimate(30, 100, 0.3, 0.2, 0.4)
+    few = structs.replace(one.groups[0], failed=ShareEstimate(1, 200, 0.005, 0.0, 0.03), unopened=none)
     last = structs.replace(
-        few, place=Place("36–40", 38, 36, 40), failed=Rate(120, 1000, 0.12, 0.1, 0.14), unopened=many
+        few, place=Place("36–40", 38, 36, 40), failed=ShareEstimate(120, 1000, 0.12, 0.1, 0.14), unopened=many
     )
     found = tuple(apart(replace(one, groups=(few, last))))
     (notice,) = pooled_notices(replace(summary, apart=found, waits=(one,)))
