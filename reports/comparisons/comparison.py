@@ -23,6 +23,7 @@ from reports.finding_sentences import at_twice
 from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
 from reports.looks.decide import decision_of
 from reports.looks.decision import Decision
+from reports.notebook import frame_html
 from reports.numbers import NBSP, NONE, listed, percent, plural
 from reports.question import Question
 from reports.records import Closed, Count, about
@@ -184,6 +185,10 @@ class Comparison:
         base, *candidates = (side.label for side in self.sides)
         counted = plural(len(self.findings), "metric").replace(NBSP, " ")
         return f"Comparison({listed(candidates)} against {base}: {RESULT_OF_STATUS[self.exit_status]}, {counted})"
+
+    def _repr_html_(self) -> str:
+        columns = ("title", "candidate", "verdict", "baseline", "value", "unit", "difference", "low", "high", "reason")
+        return frame_html(repr(self), self.to_frame(), columns, [cause.line for cause in self.causes])
 
     @property
     def exit_status(self) -> ExitStatus:

@@ -14,6 +14,7 @@ from reports import finding_sentences
 from reports.finding import RESULT_OF_STATUS, ExitStatus, Finding, Result
 from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
 from reports.looks.decision import Decision
+from reports.notebook import frame_html
 from reports.numbers import NBSP, plural
 from reports.question import Question
 from reports.runs import called
@@ -244,6 +245,10 @@ class Checked:
         """Checked(20261120T091400Z-voice_turns: inconclusive, 3 thresholds)."""
         counted = plural(len(self.thresholds), "threshold").replace(NBSP, " ")
         return f"Checked({self.run_id}: {RESULT_OF_STATUS[self.exit_status]}, {counted})"
+
+    def _repr_html_(self) -> str:
+        columns = ("threshold", "target", "result", "verdict", "value", "low", "high", "unit", "difference", "reason")
+        return frame_html(repr(self), self.to_frame(), columns, [cause.line for cause in self.causes])
 
     @property
     def called(self) -> str:

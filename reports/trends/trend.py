@@ -17,6 +17,7 @@ from bench.run.presence import is_run, run_folders
 from bench.untrusted.sanitize import escape_control
 from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
 from reports.metric_option import metric_option
+from reports.notebook import frame_html
 from reports.numbers import NBSP, plural
 from reports.question import Question
 from reports.runs import RunFrames
@@ -150,6 +151,10 @@ class Trend:
         specs = len({(metric.series.scenario, metric.spec) for metric in self.metrics})
         counted = plural(self.runs, "run"), plural(specs, "metric"), plural(len(self.changes), "change")
         return f"Trend({', '.join(counted)})".replace(NBSP, " ")
+
+    def _repr_html_(self) -> str:
+        columns = ("scenario", "target", "run_id", "title", "value", "low", "high", "unit", "change", "reason")
+        return frame_html(repr(self), self.to_frame(), columns, self.notices)
 
 
 def _rows(metric: MetricTrend) -> Iterable[dict[str, Any]]:
