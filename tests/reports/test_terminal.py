@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import reports
+import rtbench
 from reports.blocks import Cell, Paragraph, row_of
 from reports.numbers import NBSP
 from reports.runs import RunFrames
@@ -127,7 +127,7 @@ LINE = "calibrated on 2026-11-20: error p99 ≤ 1 ms up to 400 voice sessions pe
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFrames:
     folder = tmp_path_factory.mktemp("run")
     write(folder, Plan(sessions=10))
-    loaded = reports.load(folder)
+    loaded = rtbench.load(folder)
     return replace(loaded, seconds=loaded.seconds.assign(events=120))
 
 
