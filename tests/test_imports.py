@@ -43,11 +43,11 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "gpt_live_behaviour", "agent_behaviour", "truth", "serving",
     ),
     "reports": (
-        "blocks", "numbers", "records", "statistics",
+        "numbers", "render", "records", "statistics",
         "question", "thresholds", "measurable", "exactness", "frames",
         "runs", "arguments", "turns", "samples",
         "export", "summary", "api", "wording", "finding", "finding_rows", "finding_sentences",
-        "page", "text",
+        "run_report", "text",
         "sides", "sample_size", "looks", "comparisons", "gate", "trends",
     ),
     "rtbench": ("locust_run", "load_search", "calibrate", "capacity", "cli"),
@@ -128,7 +128,8 @@ CLOCKS = {
 
 
 DRAWING = (
-    "reports.page.bars", "reports.page.charts", "reports.page.panels", "reports.page.speech", "reports.page.svg",
+    "reports.run_report.bar_charts", "reports.run_report.charts", "reports.run_report.time_panels",
+    "reports.run_report.speech_timeline", "reports.render.svg",
     "reports.comparisons.forest", "reports.trends.figure",
 )  # fmt: skip
 COMPUTING = ("pandas", "pathlib", "scipy", "reports.runs", "reports.samples", "reports.sides")

@@ -37,8 +37,8 @@ from bench.simulator.serving.handshake import Authenticator
 from bench.simulator.serving.server import Server, ServerWorker, listen
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, WireDialect
 from benchmarks.fuzz.spoiling import LEVELS, dumped, spoilt_bytes, spoilt_document
+from reports.run_report.terminal import report_text
 from reports.summary.summary import summarise
-from reports.text.terminal import report_text
 from tests.attack.hostile_files import READERS, check
 from tests.helpers import (
     receive,

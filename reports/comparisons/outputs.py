@@ -13,8 +13,6 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from bench.errors import INVALID_STATUS
-from reports import blocks
-from reports.blocks import MARKS, marked
 from reports.comparisons import sentences
 from reports.comparisons.comparison import Comparison, Method
 from reports.comparisons.forest_rows import finding_row
@@ -24,15 +22,17 @@ from reports.finding_rows import FindingRow, few_cell, with_unit
 from reports.finding_sentences import sentence
 from reports.looks.decision import decision_sentence
 from reports.numbers import NBSP, count, listed, percent, plural, span
-from reports.page.poured import Paths, write_page
-from reports.page.svg import glyph
 from reports.question import AskedFigure
 from reports.records import Closed, Count, Known, Rounded, Version, about, data_of, text_of
+from reports.render import blocks
+from reports.render.blocks import MARKS, with_marker
+from reports.render.files import PagePaths, write_page
+from reports.render.markers import marker_char
+from reports.render.terminal import Badges, Grid, Named, Part, render_lines
 from reports.runs import all_called, labels_of, run_id_of
 from reports.sides.fairness import Fairness, definitions_version
 from reports.statistics.differences import Difference, Margin, Scale
 from reports.statistics.verdicts import ORDERS, Word
-from reports.text.lines import Badges, Grid, Named, Part, lines_of
 from reports.wording.validity import ValidityEntry, validity_entry
 from reports.wording.verdicts import as_share, figure, said
 
@@ -269,16 +269,16 @@ def _difference(difference: Difference) -> FigureDifference:
     )
 
 
-def write_comparison(comparison: Comparison, folder: Path) -> Paths:
+def write_comparison(comparison: Comparison, folder: Path) -> PagePaths:
     """Write compare.html, .md and .json. Raises UsageError where the folder cannot be written."""
-    paths = Paths(*(folder / f"compare.{ending}" for ending in ("html", "md", "json")))
+    paths = PagePaths(*(folder / f"compare.{ending}" for ending in ("html", "md", "json")))
     return write_page(comparison_page(comparison), comparison_json(comparison), paths, "the comparison")
 
 
 def comparison_text(comparison: Comparison, width: int = 100, colour: bool = False) -> str:
     """The comparison as text: the verdict first."""
     table = [_table(comparison)] if comparison.findings else []
-    return lines_of((_opening(comparison), table, _closing(comparison)), width, colour)
+    return render_lines((_opening(comparison), table, _closing(comparison)), width, colour)
 
 
 def comparison_essentials(comparison: Comparison) -> str:
@@ -292,11 +292,11 @@ def badges_of(comparison: Comparison) -> list[tuple[str, str]]:
     """Each badge with its style: the verdict, whether it may be used, simulated, provisional."""
     if comparison.unfair or (comparison.exit_status == INVALID_STATUS and comparison.decision is not None):
         word = sentences.unusable_word(comparison)
-        judged = [(marked(word), MARKS[word].ink)]
+        judged = [(with_marker(word), MARKS[word].ink)]
     else:
         word = sentences.verdict(comparison) or "NO VERDICT"
         shown = sentences.verdict_shown(comparison) or word
-        judged = [(f"{MARKS[word].glyph} {shown.upper()}", MARKS[word].ink), (marked("VALID"), MARKS["VALID"].ink)]
+        judged = [(f"{MARKS[word].glyph} {shown.upper()}", MARKS[word].ink), (with_marker("VALID"), MARKS["VALID"].ink)]
     simulated = [("◇ SIMULATED", "sim")] if comparison.simulated else []
     doubted = any(finding.verdict.provisional for finding in comparison.primary) and not comparison.unfair
     assumed = [("PROVISIONAL", "warn")] if doubted else []
@@ -340,12 +340,16 @@ def _table(comparison: Comparison) -> Grid:
     heads = ("metric", "baseline", "candidate", difference, "margin", "verdict", "verdict")
     rows: list[blocks.Row] = []
     for label, _ in sentences.candidates(comparison):
-        title = f"{glyph(places[label])} {label} against {glyph(0)} {comparison.sides[0].label}"
-        rows += [*([blocks.row_of([""])] if rows else []), blocks.row_of([title]), blocks.row_of(list(heads), "soft")]
+        title = f"{marker_char(places[label])} {label} against {marker_char(0)} {comparison.sides[0].label}"
+        rows += [
+            *([blocks.make_row([""])] if rows else []),
+            blocks.make_row([title]),
+            blocks.make_row(list(heads), "soft"),
+        ]
         own = [row for row in findings if row.candidate == label]
         rows += [_line(row) for row in own if row.finding.question.primary]
         others = [_line(row) for row in own if not row.finding.question.primary]
-        rows += [*([blocks.row_of([blocks.Cell("secondary", style="soft")])] if others else []), *others]
+        rows += [*([blocks.make_row([blocks.Cell("secondary", style="soft")])] if others else []), *others]
     return Grid(rows, (FIGURE, JUDGED, VERDICT), LAYOUTS, indent="  ", stacked=STACKED)
 
 
@@ -353,7 +357,7 @@ def _line(row: FindingRow) -> blocks.Row:
     values = [with_unit(value, row.unit) for value in row.values]
     style = MARKS[row.word].ink if row.finding.question.primary else "soft"
     verdicts = [blocks.Cell(one, style=style) for one in (row.judged, row.starred)]
-    return blocks.row_of([figure(row.finding.question), *values, row.told, row.margin_text, *verdicts])
+    return blocks.make_row([figure(row.finding.question), *values, row.told, row.margin_text, *verdicts])
 
 
 def _closing(comparison: Comparison) -> Iterable[Part]:

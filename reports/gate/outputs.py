@@ -23,22 +23,6 @@ from bench.errors import UsageError
 from bench.run.presence import is_run
 from bench.untrusted.safe_io import replace_text
 from bench.untrusted.sanitize import escape_control
-from reports.blocks import (
-    MARKS,
-    Block,
-    Bullets,
-    Cell,
-    Code,
-    Fold,
-    Heading,
-    Inline,
-    Paragraph,
-    Row,
-    Strong,
-    Table,
-    row_of,
-    table,
-)
 from reports.finding import ExitStatus, Result
 from reports.gate.items import Checked, Item, OnInconclusive
 from reports.gate.sentences import (
@@ -63,10 +47,25 @@ from reports.gate.sentences import (
 )
 from reports.looks.decision import analyses, write_decision
 from reports.numbers import NBSP, count, plural, shortened
-from reports.page.poured import markdown_blocks
 from reports.records import Known, Record, data_of, text_of
-from reports.text import lines
-from reports.text.lines import Grid, Named, Part
+from reports.render.blocks import (
+    MARKS,
+    Block,
+    Bullets,
+    Cell,
+    Code,
+    Details,
+    Heading,
+    Inline,
+    Paragraph,
+    Row,
+    Strong,
+    Table,
+    make_row,
+    table,
+)
+from reports.render.markdown import markdown_blocks
+from reports.render.terminal import Grid, Named, Part, render_lines
 from reports.wording.validity import ValidityEntry, validity_entry
 from reports.wording.words import observed
 
@@ -89,12 +88,12 @@ def _parts(checked: Checked) -> Iterable[Block]:
     yield Paragraph(INTERVALS if items else "")
     judged = [item for item in checked.thresholds if is_judged(item, checked)]
     reasons = (f"{item.target}: {item.title}: {why}" for item in judged if (why := reason(item)))
-    yield Fold("Why, and what to do", [Bullets([*beside(checked), *reasons])])
-    yield Fold(plural(len(more), "more threshold"), [_table(more, checked)])
+    yield Details("Why, and what to do", [Bullets([*beside(checked), *reasons])])
+    yield Details(plural(len(more), "more threshold"), [_table(more, checked)])
     sizes = [(count(item.turns), count(item.sessions), count(item.failed), reached_text(item)) for item in items]
     rows = [[item.title, item.target, *size] for item, size in zip(items, sizes, strict=True)]
     heads = ("metric", "target", "turns", "sessions", "failed", "completed")
-    yield Fold("Turns, sessions and failures", [table(heads, rows, left=(0, 1))])
+    yield Details("Turns, sessions and failures", [table(heads, rows, left=(0, 1))])
 
 
 def _table(items: Sequence[Item], checked: Checked) -> Table:
@@ -145,7 +144,9 @@ def check_text(checked: Checked, width: int = 100, colour: bool = False) -> str:
         verdict = Cell(
             mark(item, checked), reason(item) if judged else "", style=MARKS[item.result].ink if judged else "soft"
         )
-        rows.append(row_of([shortened(name, NAMES), value_text(item), interval_text(item), limit_text(item), verdict]))
+        rows.append(
+            make_row([shortened(name, NAMES), value_text(item), interval_text(item), limit_text(item), verdict])
+        )
     grid = Grid(rows, (NAME, VERDICT), LAYOUTS, indent="  ")
     table: list[Part] = [grid, Paragraph(INTERVALS, "soft")] if rows else []
     decided = analyses(checked.decision) if checked.decision else ()
@@ -153,7 +154,7 @@ def check_text(checked: Checked, width: int = 100, colour: bool = False) -> str:
         *(Named("note:", [remark], indent=6) for remark in beside(checked)),
         Paragraph(ending(checked)),
     ]
-    return lines.lines_of((_opening(checked), table, decided, closing), width, colour)
+    return render_lines((_opening(checked), table, decided, closing), width, colour)
 
 
 def _head(checked: Checked) -> list[str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 
 from bench.metrics import SLOPE
-from reports.blocks import MARKS, marked
 from reports.finding_rows import NOT_JUDGED, shown_word
 from reports.gate.items import FAILED, INCONCLUSIVE, PASSED, VOID, Checked, Item
 from reports.numbers import NBSP, NONE, count, percent, plural, three
+from reports.render.blocks import MARKS, with_marker
 from reports.statistics.differences import Scale
 from reports.summary.trust import WORDS
 from reports.wording import validity
@@ -229,7 +229,7 @@ def check_badges(checked: Checked) -> list[str]:
     """✓ VALID, ◇ SIMULATED."""
     usable = not (checked.causes and checked.baseline)
     return [
-        marked(validity.run_word(WORDS[checked.validity], usable=usable)),
+        with_marker(validity.run_word(WORDS[checked.validity], usable=usable)),
         *(["◇ SIMULATED"] if checked.simulated else []),
     ]
 

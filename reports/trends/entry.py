@@ -16,12 +16,12 @@ from bench.run.document import ValidityStatus
 from bench.untrusted import safe_io
 from bench.untrusted.safe_io import JsonError
 from bench.untrusted.sanitize import escape_control
-from reports.blocks import marked
 from reports.gate.baselines import PS, Baseline, Quantiles, StoredBaseline, read_file
 from reports.gate.by_stored import each_once
 from reports.numbers import NBSP, count, plural
 from reports.question import Stratum
 from reports.records import read_document
+from reports.render.blocks import with_marker
 from reports.runs import document_of, labels_of
 from reports.sides.workload import conditions_in
 from reports.statistics.changes import variance_of
@@ -104,7 +104,7 @@ class Entry:
     @property
     def mark(self) -> str:
         """✓ VALID: the same with its sign."""
-        return marked(self.use).replace(" ", NBSP, 1)
+        return with_marker(self.use).replace(" ", NBSP, 1)
 
 
 class _Summary(msgspec.Struct):

@@ -9,19 +9,8 @@ from itertools import pairwise
 
 from bench.units import NS_PER_S
 from reports.numbers import log_range, moment, ms, percent, plural
-from reports.page.svg import (
-    COLOURS,
-    WIDE,
-    PixelScale,
-    Plot,
-    frame,
-    identity,
-    linear_ticks,
-    log_scale,
-    log_ticks,
-    shape,
-    tone,
-)
+from reports.render.markers import COLOURS, colour_class, marker_shape
+from reports.render.svg import WIDE, PixelScale, Plot, empty_plot, identity, linear_ticks, log_scale, log_ticks
 from reports.trends.course import Course, Moved
 from reports.trends.entry import Entry
 from reports.trends.trend import change_sentence, figure_text, moved_by, shown_number
@@ -111,7 +100,7 @@ def over_weeks(courses: Sequence[Course], numbers: Mapping[str, int], classes: C
     question = courses[0].question
     named = [(numbers[course.series.name], course.series.name) for course in courses]
     marks = [(course, moved) for course in courses for moved in course.moved]
-    plot = frame(
+    plot = empty_plot(
         WIDE,
         300,
         named,
@@ -139,7 +128,7 @@ def over_weeks(courses: Sequence[Course], numbers: Mapping[str, int], classes: C
             _runs(plot, course, number, x, y, classes)
             for level in course.levels if not course.lacking else ():
                 ends = [(x(at_s(entry)), y.clip(level.value)) for entry in (level.first, level.last)]
-                plot.path(ends, f"curve s{tone(number)}{' again' if number >= COLOURS else ''}")
+                plot.path(ends, f"curve {colour_class(number)}{' again' if number >= COLOURS else ''}")
     _changes(plot, marks, numbers, x)
     lines = []
     for course in courses:
@@ -176,7 +165,7 @@ def _runs(
     plot: Plot, course: Course, number: int, x: PixelScale, y: PixelScale, classes: Callable[[Entry], str]
 ) -> None:
     """Runs that are compared, joined in their order; the others as crosses or rings, joined with nothing."""
-    entries, colour = course.series.entries, f"s{tone(number)}"
+    entries, colour = course.series.entries, colour_class(number)
     for before, after in pairwise(course.used):
         ends = entries[before], entries[after]
         with plot.among(" ".join(dict.fromkeys(" ".join(map(classes, ends)).split()))):
@@ -189,11 +178,11 @@ def _runs(
         tip = f"{entry.name}: {figure_text(told, course.question)}, {entry.unfit or entry.mark}"
         with plot.among(classes(entry)):
             if place not in course.used:
-                _unfit(plot, entry, at, value, shape(number), colour, tip)
+                _unfit(plot, entry, at, value, marker_shape(number), colour, tip)
                 continue
             if not math.isnan(told.low):
                 plot.line(at, y.clip(told.low), at, y.clip(told.high), f"whisker thin {colour}")
-            plot.dot(at, value, shape(number), f"mark {colour}", RADIUS, tip)
+            plot.dot(at, value, marker_shape(number), f"mark {colour}", RADIUS, tip)
 
 
 def _unfit(plot: Plot, entry: Entry, x: float, y: float, mark: str, colour: str, tip: str) -> None:

@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 from bench.errors import UsageError
 from bench.run.document import ValidityStatus
 from bench.untrusted.safe_io import replace_text
-from reports.blocks import MARKS, Cell, Line, Paragraph, row_of
 from reports.question import AskedFigure
 from reports.records import Count, Known, Record, Rounded, about, data_of
+from reports.render.blocks import MARKS, Cell, Line, Paragraph, make_row
+from reports.render.terminal import Badges, Grid, Named, Part, render_lines
 from reports.statistics.changes import LEVEL
-from reports.text.lines import Badges, Grid, Named, Part, lines_of
 from reports.trends.course import Course, Moved, Series
 from reports.trends.entry import Entry
 from reports.trends.page import trend_html
@@ -214,7 +214,7 @@ RUN_LEAST = 16
 def trend_text(trend: Trend, width: int = 100, colour: bool = False) -> str:
     """The history in at most so many columns; of as many figures as there is room for."""
     tables = ([*_series_table(scenario, one)] for scenario in trend.scenarios for one in scenario.series)
-    return lines_of((_opening(trend), *tables, _closing(trend)), width, colour)
+    return render_lines((_opening(trend), *tables, _closing(trend)), width, colour)
 
 
 def _opening(trend: Trend) -> Iterable[Part]:
@@ -236,7 +236,7 @@ def _series_table(scenario: Scenario, series: Series) -> Iterable[Part]:
     dated = [(0, 1, 2, *range(3, most), last) for most in range(last, 3, -1)]
     undated = [(0, 2, 3, 4, last)] if len(courses) > 1 else []  # a run's name tells when it began, and p95 nothing else
     layouts = [*dated[:-1], *undated, dated[-1], (0, 2, 3, last), (0, 3, last)] if courses else []
-    rows = [row_of([*heads], "soft")]
+    rows = [make_row([*heads], "soft")]
     for at, entry in enumerate(series.entries):
         moved = [
             f"{figure(course.question)} {change_with_interval(one, course.question)}"
@@ -252,7 +252,7 @@ def _series_table(scenario: Scenario, series: Series) -> Iterable[Part]:
             *(Cell(text, style="soft" if entry.unfit else "") for text in told),
             Cell("↕" if moved else "", style="warn"),
         ]
-        rows.append(row_of(cells))
+        rows.append(make_row(cells))
     yield Grid(rows, (0, 1, 2, last), layouts, indent="  ", least=RUN_LEAST, ending=RUN_LEAST // 2)
 
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.metrics import CATALOGUE
-from reports.blocks import (
+from reports.numbers import NBSP, NONE, plural, shortened
+from reports.question import RATES, Question
+from reports.render.blocks import (
     MARKS,
     MEASURED_AGAINST,
     SIMULATED,
@@ -20,8 +22,8 @@ from reports.blocks import (
     Code,
     Column,
     Definitions,
+    Details,
     Filter,
-    Fold,
     Head,
     Inline,
     Line,
@@ -30,13 +32,11 @@ from reports.blocks import (
     Paragraph,
     Section,
     Term,
-    row_of,
+    make_row,
     table,
 )
-from reports.numbers import NBSP, NONE, plural, shortened
-from reports.page.poured import poured
-from reports.page.svg import plot_figure
-from reports.question import RATES, Question
+from reports.render.html import render_html
+from reports.render.svg import plot_figure
 from reports.statistics.changes import ENOUGH, SIDE, YEAR
 from reports.trends.course import Course
 from reports.trends.entry import Entry
@@ -129,7 +129,7 @@ METHOD = {
 
 def trend_html(trend: Trend, folder: Path) -> str:
     """The page: one file that needs nothing else. `folder`: where it is to stand, from where reports are linked."""
-    return poured(trend_page(trend, folder))
+    return render_html(trend_page(trend, folder))
 
 
 def trend_page(trend: Trend, folder: Path) -> Page:
@@ -216,7 +216,7 @@ def _moved(trend: Trend, numbers: dict[str, int]) -> Block:
             Cell(day(moved.first), f"{moved.before} runs before, {moved.after} after"),
             "; ".join(moved.beside) or "nothing that these runs record",
         ]
-        rows.append(row_of(cells, target=numbers[course.series.name]))
+        rows.append(make_row(cells, target=numbers[course.series.name]))
     return table(heads, rows, "facts", stacked=True)
 
 
@@ -240,7 +240,7 @@ def _scenario(scenario: Scenario, place: int, numbers: dict[str, int], filters: 
         figures.append(
             plot_figure(over_weeks(courses, numbers, filters.of), (_called(question), of, levels, marks), stops=())
         )
-    runs = Fold("Every run", [_runs(scenario, numbers, filters, folder)], open=True)
+    runs = Details("Every run", [_runs(scenario, numbers, filters, folder)], open=True)
     nothing = Paragraph("None of these runs has any of these values.")
     return Section(
         f"scenario-{place + 1}",
@@ -277,7 +277,7 @@ def _runs(scenario: Scenario, numbers: dict[str, int], filters: Filters, folder:
             Cell(entry.mark, entry.why, style=f"{MARKS[entry.use].ink}-ink"),
             *(_told(course, place) if course else Cell(NONE) for course in courses),
         ]
-        rows.append(row_of(cells, style=filters.of(entry), target=number))
+        rows.append(make_row(cells, style=filters.of(entry), target=number))
     return table(heads, rows, stacked=True)
 
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from reports.blocks import Block, Cell, Column, Head, Line, Paragraph, Row, Table, table
 from reports.numbers import NBSP, count, listed, ms, percent, plural, together
+from reports.render.blocks import Block, Cell, Column, Head, Line, Paragraph, Row, Table, table
 from reports.summary.figures import Rate
 from reports.summary.groups import Apart, Group, Waits
 from reports.wording import words

@@ -10,9 +10,9 @@ from typing import NamedTuple
 from bench.metrics import CATALOGUE, REGULAR
 from bench.run.document import Check, CheckName
 from bench.run.validity import LOAD_GENERATOR_CHECKS
-from reports.blocks import MARKS, Line, marked
 from reports.numbers import NBSP, NONE, count, listed, ms, percent, plural, span, three
 from reports.question import ORIGINS, RATES, TRIALS, Stratum, turn_type_words
+from reports.render.blocks import MARKS, Line, with_marker
 from reports.samples import ANSWER_HEARD, HEARD
 from reports.statistics.quantiles import QuantileEstimate
 from reports.summary.figures import ALL, Counts, Figures, TurnRate
@@ -77,7 +77,7 @@ COMPARABLE = (
 
 def run_badges(summary: Summary) -> list[str]:
     """✓ VALID, ◇ SIMULATED: whether a run's figures may be used, and whose they are."""
-    verdict = marked(summary.validity.word)
+    verdict = with_marker(summary.validity.word)
     return [verdict, "◇ SIMULATED"] if summary.simulated else [verdict]
 
 
@@ -85,7 +85,7 @@ def result(result: str) -> tuple[str, str]:
     """Return the result of a check as screens print it, ✓ pass, ✕ fail, – not evaluated, and the style of it."""
     if result not in ("pass", "fail"):
         return f"– {result.replace('_', ' ')}", "soft"
-    return marked(result), MARKS[result].ink
+    return with_marker(result), MARKS[result].ink
 
 
 FAILED_TURNS = (

@@ -67,8 +67,8 @@ def report(
         _side_by_side(list(dict.fromkeys(runs)))
         return
     from reports.numbers import NBSP
+    from reports.run_report.terminal import report_text
     from reports.text.document import write_report
-    from reports.text.terminal import report_text
     from reports.wording.sentences import run_essentials
 
     summary = summarised(runs[0])
@@ -81,8 +81,8 @@ def report(
 def _side_by_side(runs: list[Path]) -> None:
     """One run after the other: only the rows of the table are kept of each."""
     from bench.run.folder import read_document
+    from reports.run_report.terminal import RunRow, rows_of, several
     from reports.text.document import write_report
-    from reports.text.terminal import RunRow, rows_of, several
 
     for run in runs:
         read_document(run)  # what is no run is said before anything is written

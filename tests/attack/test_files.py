@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import reports
 from benchmarks.fuzz.spoiling import HOSTILE, WRONG, dumped
+from reports.run_report.terminal import report_text
 from reports.summary.summary import summarise
 from reports.text.document import write_report
-from reports.text.terminal import report_text
 from tests.attack.hostile_files import LOG, READERS, check, places, read_log, with_value
 from tests.examples import some
 from tests.reports import synthetic

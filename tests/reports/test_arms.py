@@ -17,6 +17,7 @@ import pytest
 import reports
 from bench.run import folder as files
 from bench.run.merging.merge import merge_runs
+from reports.run_report.terminal import report_text
 from reports.runs import load_for_report
 from reports.sides.side import by_session, sides_of
 from reports.statistics.quantiles import quantile, sample
@@ -24,7 +25,6 @@ from reports.summary.groups import NOT_TOLD, Group
 from reports.summary.summary import Summary, summarise
 from reports.summary.trust import noticed
 from reports.text.document import summary_data
-from reports.text.terminal import report_text
 from reports.turns import turns_of
 from reports.wording import remarks
 from reports.wording.notices import notices, run_notices

@@ -18,9 +18,9 @@ from bench.protocol.openai_ga import GA
 from bench.run import close
 from bench.run.event_log import EventLog, LoggedTimeline
 from bench.run.replay import Replayed, replay_log
+from reports.run_report.terminal import report_text
 from reports.runs import load_for_report
 from reports.summary.summary import summarise
-from reports.text.terminal import report_text
 from rtbench.cli.report import report
 from rtbench.cli.session_text import session_text
 from tests.command_line import call_or_raise

@@ -17,13 +17,13 @@ import reports
 from bench.columns import token_column
 from bench.money import Prices, cost_usd
 from bench.run.recorder import SIMULATOR_WAS_LATE
-from reports.page import calls, circumstances
-from reports.page.circumstances import money
 from reports.records import data_of
+from reports.run_report import caller_sections, context_sections
+from reports.run_report.context_sections import money
+from reports.run_report.terminal import report_text
 from reports.runs import RunFrames, load_for_report
 from reports.summary.money import KINDS, Money, as_prices, money_of
 from reports.summary.summary import Summary, summarise
-from reports.text.terminal import report_text
 from reports.turns import target_labels
 from reports.wording.remarks import cost, incident_lines, limits, limits_in_all, money_notes, round_trips
 from tests.reports import synthetic
@@ -341,7 +341,7 @@ def test_a_throttled_session_counts_as_well(tmp_path: Path) -> None:
 
     said = limits(summary.quota).replace(NBSP, " ")
     assert said == "2 sessions throttled, asked 2 times to wait (p50 20 s, longest 20 s)"
-    assert "Did the service limit the rate?" in section_html(circumstances.quota(summary))
+    assert "Did the service limit the rate?" in section_html(context_sections.quota(summary))
 
 
 def test_what_remained_is_the_least_of_each_bin(tmp_path: Path) -> None:
@@ -365,7 +365,7 @@ def test_incidents_whose_words_were_not_kept_are_counted() -> None:
     summary = summary_of(Plan(), incidents=[incident(1)], totals={"incident_counts": {"auth_refresh": 240}})
 
     assert incident_lines(summary, 3)[-1] == "in all: auth refresh × 240"
-    assert "auth refresh × 240. The words of 1 were recorded." in section_html(circumstances.incidents(summary))
+    assert "auth refresh × 240. The words of 1 were recorded." in section_html(context_sections.incidents(summary))
 
 
 def test_behind_a_proxy_there_is_no_wait_without_the_round_trip() -> None:
@@ -376,7 +376,7 @@ def test_behind_a_proxy_there_is_no_wait_without_the_round_trip() -> None:
     assert ("ttfa_minus_rtt", "b") not in told
     assert ("network_rtt", "b") in told
     assert "on b to the proxy" in round_trips(summary)
-    assert "on b to the proxy" in section_html(calls.network(summary))
+    assert "on b to the proxy" in section_html(caller_sections.network(summary))
     assert "to the proxy and not beyond" in round_trips(summary_of(Plan(proxied=("sim",))))
 
 

@@ -23,13 +23,14 @@ import reports
 from bench.metrics import STARVED
 from bench.run.folder import read_document, write_document
 from bench.untrusted.sanitize import escape_control
-from reports.page import calls, sections
-from reports.page.page import run_page
-from reports.page.poured import markdown_text, plain, poured
+from reports.render.html import render_html
+from reports.render.markdown import plain, render_markdown
+from reports.run_report import caller_sections, metric_sections
+from reports.run_report.report import run_page
+from reports.run_report.terminal import report_text
 from reports.sides.side import sides_of
 from reports.summary.summary import summarise
 from reports.text.document import write_report
-from reports.text.terminal import report_text
 from reports.trends.entry import Entry
 from reports.trends.page import trend_html as trend_html
 from reports.trends.trend import told_by
@@ -66,7 +67,7 @@ def trend(entries: list[Entry]) -> str:
 
 
 def capacity(levels: list[LevelEntry]) -> str:
-    return poured(capacity_page(searched(levels)))
+    return render_html(capacity_page(searched(levels)))
 
 
 TWO = Plan(sessions=120, turns=10, targets=("direct", "gateway"), failed=0.02, seconds=300, warmup_s=40)
@@ -165,7 +166,7 @@ def run_of(label: str) -> str:
     """Its page and its Markdown."""
     plan = Plan(sessions=4, turns=2, targets=(label, 'a"b\x07'))
     told = run_page(summary_of(plan, scenario=label, notices=[label], settings={label: label}))
-    return poured(told) + markdown_text(told)
+    return render_html(told) + render_markdown(told)
 
 
 def comparison_of(label: str) -> str:
@@ -259,11 +260,11 @@ def test_turns_that_were_starved_are_not_said_to_have_been_cut_by_the_end_of_the
 
 
 def test_few_turns_are_dots_and_many_are_shades() -> None:
-    few, many = (section_html(sections.time(summary_of(PLANS[name]))) for name in ("small", "many turns"))
+    few, many = (section_html(metric_sections.time(summary_of(PLANS[name]))) for name in ("small", "many turns"))
 
-    assert few.count('class="speck s0"') == 40
+    assert few.count('class="point s0"') == 40
     assert 'class="cell s0 k5"' in many
-    assert 'class="speck s0"' not in many
+    assert 'class="point s0"' not in many
 
 
 def test_what_only_some_readers_need_is_folded_and_all_the_rest_is_not() -> None:
@@ -288,7 +289,7 @@ def test_of_each_group_of_tabs_one_is_chosen() -> None:
 
 def test_only_the_first_table_of_slow_turns_is_unfolded() -> None:
     summary = summary_of(PLANS["mixed"])
-    section = section_html(calls.slowest(summary))
+    section = section_html(caller_sections.slowest(summary))
 
     assert section.count("<table") > 1
     rows = len(summary.slowest) + 2 * len(summary.slowest_of_steps)  # those of steps with all of their instants

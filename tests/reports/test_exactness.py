@@ -33,13 +33,13 @@ from reports.gate.sentences import interval_text, limit_text, unsettled
 from reports.looks.decide import look_at
 from reports.numbers import NBSP, change, ms, three
 from reports.question import Question, Stratum
+from reports.run_report.terminal import report_text
 from reports.sample_size import size_question, sized
 from reports.sides.side import sides_of
 from reports.statistics.differences import Margin, estimated
 from reports.statistics.verdicts import Verdict
 from reports.summary.drift import PoolDrift
 from reports.summary.summary import summarise
-from reports.text.terminal import report_text
 from reports.wording import verdicts
 from reports.wording.notices import inexact_line, notices
 from reports.wording.remarks import drift_suspected

@@ -20,10 +20,10 @@ from bench.metrics import VAD_SEGMENTS, segments
 from bench.run.folder import SCHEMAS
 from bench.run.histograms import Histograms
 from reports.numbers import NBSP
-from reports.page import sections
-from reports.page.bars import segment_bars as draw
-from reports.page.calls import along as section
-from reports.page.charts import wait_lines
+from reports.run_report import metric_sections
+from reports.run_report.bar_charts import segment_bars as draw
+from reports.run_report.caller_sections import along as section
+from reports.run_report.charts import wait_lines
 from reports.runs import RunFrames, session_frame, turn_frame
 from reports.samples import HEARD
 from reports.statistics.quantiles import Sample, lack
@@ -446,5 +446,5 @@ def test_a_histogram_of_equal_values_has_a_bin_for_them(monkeypatch: pytest.Monk
 def test_too_few_turns_have_no_histogram() -> None:
     summary = summary_of(Plan(sessions=1, turns=2))
 
-    assert sections.distributions(summary) is None
-    assert "Latency distribution" in section_html(sections.distributions(summary_of(Plan())))
+    assert metric_sections.distributions(summary) is None
+    assert "Latency distribution" in section_html(metric_sections.distributions(summary_of(Plan())))

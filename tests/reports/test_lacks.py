@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from bench.metrics import sessions_to_publish
 from reports.numbers import NBSP
-from reports.page import bars
 from reports.question import NO_STRATUM
+from reports.run_report import bar_charts
+from reports.run_report.terminal import report_text
 from reports.statistics.quantiles import QuantileEstimate, lack, quantiles, sample
 from reports.summary.curves import PUBLISHED, curves
 from reports.summary.figures import Figures
 from reports.summary.summary import Summary
-from reports.text.terminal import report_text
 from reports.wording.sentences import next_step, run_essentials, run_headline
 from reports.wording.words import estimate_cell
 from tests.examples import few
@@ -210,13 +210,15 @@ def test_a_quantile_without_an_upper_end_is_told_by_its_lower_one_and_why() -> N
 
 
 def test_an_open_interval_is_drawn_from_its_end_to_an_arrow_at_the_edge() -> None:
-    ends = bars.strip_scale([figures(OPEN)])
+    ends = bar_charts.interval_scale([figures(OPEN)])
     closed = QuantileEstimate(0.95, 1450.0, 1210.0, 1600.0, 3.0, "reported", 0, 40, 40.0)
 
     assert ends[1] < math.inf
-    assert bars.strip(figures(OPEN), 0, ends).count("<path") == 2 + bars.strip(figures(closed), 0, ends).count("<path")
-    assert "inf" not in bars.strip(figures(OPEN), 0, ends)
-    steps = bars.step_bars([("greeting", [(0, figures(OPEN))])], "ttfa").svg()
+    assert bar_charts.interval_plot(figures(OPEN), 0, ends).count("<path") == 2 + bar_charts.interval_plot(
+        figures(closed), 0, ends
+    ).count("<path")
+    assert "inf" not in bar_charts.interval_plot(figures(OPEN), 0, ends)
+    steps = bar_charts.step_bars([("greeting", [(0, figures(OPEN))])], "ttfa").svg()
     assert "p95: ≥\u00a01.21\u00a0s" in steps
     assert "inf" not in steps
 

@@ -17,12 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rtbench
+from reports.run_report.terminal import report_text
 from reports.runs import load_for_report
 from reports.summary.groups import KEYS, Waits
 from reports.summary.over_time import courses, over_time, steps_over_time
 from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_data
-from reports.text.terminal import report_text
 from reports.turns import lost_of, turns_not_started
 from reports.wording.sentences import run_essentials, run_headline, run_second
 from tests.reports import shared, synthetic

@@ -23,9 +23,10 @@ from reports.gate.by_limit import limit_results
 from reports.gate.check import checked
 from reports.looks.plan import planned
 from reports.looks.sequence import rate_seen
-from reports.page import calls
 from reports.question import OF_COLUMNS, RATES, Question, better_of
 from reports.records import data_of
+from reports.run_report import caller_sections
+from reports.run_report.terminal import report_text
 from reports.runs import load_for_report, load_frames
 from reports.sample_size import size_question
 from reports.samples import session_sample
@@ -34,7 +35,6 @@ from reports.statistics.differences import Margin
 from reports.statistics.rates import ArmSums, complement, rate_difference, ratio_of
 from reports.summary.outcomes import limited
 from reports.summary.summary import Summary, summarise
-from reports.text.terminal import report_text
 from reports.thresholds import parse
 from reports.trends.entry import entries_of, entry_of
 from tests.reports import synthetic
@@ -383,7 +383,7 @@ def test_a_run_of_short_conversations_says_nothing_of_it(tmp_path: Path) -> None
     assert short.slopes == ()
     assert "context" not in {waits.by for waits in short.waits}
     for summary in (short, summary_of(Plan(sessions=20, turns=5))):
-        assert calls.context(summary) is None
+        assert caller_sections.context(summary) is None
 
 
 def test_a_steeper_candidate_regresses(folder: Path) -> None:

@@ -17,13 +17,13 @@ import reports
 from bench.run.folder import SCHEMAS, row_reader
 from bench.run.histograms import Histograms, Key
 from bench.run.measured import record_rows
-from reports.page import calls
 from reports.question import Stratum, in_order
 from reports.records import data_of
+from reports.run_report import caller_sections
+from reports.run_report.terminal import report_text
 from reports.runs import RunFrames, session_frame, turn_frame
 from reports.summary.summary import Summary
 from reports.summary.trust import noticed
-from reports.text.terminal import report_text
 from reports.turns import Turns, turns_of
 from reports.wording import settings
 from reports.wording.notices import notices, run_notices
@@ -168,7 +168,7 @@ def test_a_request_s_acknowledgement_stands_beside_the_network_s_round_trip_and_
 
     assert found.failed > 0
     assert all(estimate.value == 21 for estimate in found.quantiles)
-    page = section_html(calls.network(summary)).rpartition("<table>")[2]
+    page = section_html(caller_sections.network(summary)).rpartition("<table>")[2]
     assert page.index("network_rtt") < page.index("request_ack") < page.index("ttfa_minus_rtt")
 
 

@@ -24,8 +24,8 @@ from reports.finding import Arm, Finding
 from reports.finding_rows import FindingRow
 from reports.looks.decision import Decision
 from reports.looks.sequence import by_se, untestable
-from reports.page.svg import HALF, WIDE
 from reports.question import Stratum
+from reports.render.svg import HALF, WIDE
 from reports.sides.side import sample_of
 from reports.statistics.arms import Arms
 from reports.statistics.differences import Inference, Margin, quantile_differences

@@ -15,9 +15,9 @@ from bench.run import folder as files
 from bench.run.close import close
 from bench.run.part import FACTS, HISTOGRAMS, rows_of
 from bench.run.spool import path_of
+from reports.run_report.terminal import report_text
 from reports.runs import load_for_report
 from reports.summary.summary import summarise
-from reports.text.terminal import report_text
 from tests.system.run.parts import build_part
 
 

@@ -1,7 +1,6 @@
-"""What a document is made of: blocks, which say what stands there and not how it looks in any form.
+"""The blocks of a document, which say what it contains and not how any form shows it.
 
-A document builds its blocks once. `page/poured` makes HTML of them, or Markdown, which has no
-figures; a terminal has blocks of its own, in `text/lines`. Texts are plain: who pours them, escapes.
+A document is composed once. `html`, `markdown`, and `terminal` render it. Texts are plain: a renderer escapes them.
 """
 
 from __future__ import annotations
@@ -36,14 +35,14 @@ class Strong(NamedTuple):
     text: str
 
 
-class Judged(NamedTuple):
+class VerdictText(NamedTuple):
     """A verdict with its mark, in the colour of its word."""
 
     text: str
     word: str
 
 
-Inline = str | Term | Code | Link | Strong | Judged | tuple["Inline", ...]
+Inline = str | Term | Code | Link | Strong | VerdictText | tuple["Inline", ...]
 """A text, or parts that follow each other without a space."""
 
 
@@ -114,7 +113,7 @@ class Paragraph:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadingGuide:
     """How figures are read: nothing where none is drawn."""
 
     text: Inline
@@ -136,7 +135,7 @@ class Bullets:
 
 
 @dataclass(frozen=True)
-class Alarm:
+class Banner:
     """What must be read before anything else, line by line."""
 
     lines: Sequence[Inline]
@@ -151,7 +150,7 @@ class Definitions:
 
 
 @dataclass(frozen=True)
-class Fold:
+class Details:
     """Blocks that are shown on demand; `open`: they are at first. `again`: rows that another table of the page has."""
 
     title: str
@@ -187,21 +186,34 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Beside:
+class SideBySide:
     """Figures that stand side by side, where there is room."""
 
     figures: Sequence[Figure]
 
 
 @dataclass(frozen=True)
-class Panes:
+class Tabs:
     """Figures one of which is shown, by the name that a reader chooses: (key, name, figure)."""
 
     caption: Inline
     panes: Sequence[tuple[str, str, Figure]]
 
 
-Block = Table | Paragraph | Reading | Heading | Bullets | Alarm | Definitions | Fold | Drawing | Figure | Beside | Panes
+Block = (
+    Table
+    | Paragraph
+    | ReadingGuide
+    | Heading
+    | Bullets
+    | Banner
+    | Definitions
+    | Details
+    | Drawing
+    | Figure
+    | SideBySide
+    | Tabs
+)
 
 
 @dataclass(frozen=True)
@@ -274,12 +286,12 @@ class Page:
         """The keys of all panes, which the style sheet shows and hides by."""
         return [key for panes in self._panes() for key, _, _ in panes.panes]
 
-    def _panes(self) -> Iterable[Panes]:
+    def _panes(self) -> Iterable[Tabs]:
         blocks = [block for section in self.sections for block in section.blocks]
         while blocks:
             block = blocks.pop(0)
-            blocks[:0] = block.blocks if isinstance(block, Fold) else ()
-            if isinstance(block, Panes):
+            blocks[:0] = block.blocks if isinstance(block, Details) else ()
+            if isinstance(block, Tabs):
                 yield block
 
 
@@ -302,11 +314,11 @@ def table(
     columns = tuple(
         head if isinstance(head, Column) else Column(head, left=place in texts) for place, head in enumerate(heads)
     )
-    lines = tuple(row if isinstance(row, Row) else row_of(row) for row in rows)
+    lines = tuple(row if isinstance(row, Row) else make_row(row) for row in rows)
     return Table(columns, lines, stacked, style, caption, answers)
 
 
-def row_of(
+def make_row(
     cells: Sequence[Cell | Inline],
     style: str = "",
     ids: Sequence[tuple[str, Inline]] = (),
@@ -328,7 +340,7 @@ def kinds(block: object) -> str:
     return type(block).__name__
 
 
-class Mark(NamedTuple):
+class VerdictMarker(NamedTuple):
     """A sign, the style of a badge on a page, and that of a word on a terminal."""
 
     glyph: str
@@ -336,11 +348,11 @@ class Mark(NamedTuple):
     ink: str
 
 
-GOOD, BAD, UNSURE = Mark("✓", "ok", "good"), Mark("✕", "no", "bad"), Mark("?", "hm", "warn")
+GOOD, BAD, UNSURE = VerdictMarker("✓", "ok", "good"), VerdictMarker("✕", "no", "bad"), VerdictMarker("?", "hm", "warn")
 MARKS = {
     # of a figure that is compared
-    **{"regressed": BAD, "improved": Mark("+", "in", "good"), "not_regressed": GOOD},
-    **{"equivalent": Mark("≈", "eq", "good"), "inconclusive": UNSURE},
+    **{"regressed": BAD, "improved": VerdictMarker("+", "in", "good"), "not_regressed": GOOD},
+    **{"equivalent": VerdictMarker("≈", "eq", "good"), "inconclusive": UNSURE},
     # of a run, of a comparison
     **{"VALID": GOOD, "INVALID": BAD, "NO VERDICT": UNSURE, "INVALID (throttled)": UNSURE},
     **{"VALID COMPARISON": GOOD, "INVALID COMPARISON": BAD, "PENDING": UNSURE},
@@ -349,7 +361,7 @@ MARKS = {
 }
 
 
-def marked(word: str) -> str:
+def with_marker(word: str) -> str:
     """Return a verdict with its sign: ✓ VALID, ✓ not regressed."""
     return f"{MARKS[word].glyph} {word.replace('_', ' ')}"
 

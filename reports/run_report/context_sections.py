@@ -16,30 +16,30 @@ from bench.money import dollars
 from bench.run.document import Check
 from bench.run.validity import LOAD_GENERATOR_CHECKS
 from bench.units import NS_PER_S
-from reports.blocks import (
+from reports.numbers import NONE, clock, count, ms, percent, span, three
+from reports.render.blocks import (
     Block,
     Cell,
     Column,
-    Fold,
+    Details,
     Head,
     Inline,
     Line,
     Paragraph,
-    Reading,
+    ReadingGuide,
     Row,
     Section,
     Strong,
     Term,
     coded,
     line,
+    make_row,
     note,
-    row_of,
     table,
 )
-from reports.numbers import NONE, clock, count, ms, percent, span, three
-from reports.page import panels
-from reports.page.sections import capital, marked_target, of_target, quantiles
-from reports.page.svg import plot_figure
+from reports.render.svg import plot_figure
+from reports.run_report import time_panels
+from reports.run_report.metric_sections import capital, marked_target, of_target, quantiles
 from reports.statistics.quantiles import quantile
 from reports.summary.figures import measured_seconds
 from reports.summary.load import Throttling
@@ -70,7 +70,7 @@ def arms(summary: Summary) -> Section | None:
     for fact, texts in known:
         differs = "differs" if len(set(texts)) > 1 else ""
         cells = [text or ("none" if fact == own else NONE) for text in texts]
-        facts.append(row_of([Cell(fact, differs), *cells], differs))
+        facts.append(make_row([Cell(fact, differs), *cells], differs))
     settings = table([Column("setting", style="vh"), *columns], facts, style="facts")
     return Section("targets", "Targets", "What was measured?", [*line(interleaved), settings])
 
@@ -101,13 +101,13 @@ def money(summary: Summary) -> Section | None:
         blocks += [costs, Paragraph(TOKENS, "note")]
     if found.unplayed_audio is not None:
         wasted = [
-            row_of([marked_target(summary, at), *remarks.wasted(cost.unplayed_audio)])
+            make_row([marked_target(summary, at), *remarks.wasted(cost.unplayed_audio)])
             for at, cost in enumerate(found.targets)
         ]
         blocks.append(table(("target", *remarks.WASTES), wasted))
     blocks += [Paragraph(text, "note") for text in remarks.money_notes(summary.money, simulated=summary.simulated)]
     prices = [_prices(summary, place, charge) for place, cost in enumerate(found.targets) for charge in cost.models]
-    blocks += [Fold("Prices", [table((*PRICES, *_shown_prices(found).values()), prices)])] if prices else []
+    blocks += [Details("Prices", [table((*PRICES, *_shown_prices(found).values()), prices)])] if prices else []
     return Section("money", "Cost", "What did it cost?", blocks)
 
 
@@ -183,7 +183,7 @@ def quota(summary: Summary) -> Section | None:
         read = told if any(target.remaining for target in found.targets) else ""
         red = f"Red: throttled turns and sessions in each {span(found.bin_s)}. "
         read += red if any(target.counts.any() for target in found.targets) else ""
-        drawn = [plot_figure(panels.limit_panels(found), f"{read}Warm-up is shown too.")]
+        drawn = [plot_figure(time_panels.limit_panels(found), f"{read}Warm-up is shown too.")]
     limits = table(LIMITS, [_limits(summary, *one) for one in enumerate(found.targets)])
     few = len(summary.targets) <= NAMED  # of more the table tells them apart
     said = capital(remarks.limits(found), summary) if few else words.as_sentence(remarks.limits_in_all(found))
@@ -233,7 +233,7 @@ def incidents(summary: Summary) -> Section | None:
 def uncertain_metrics(summary: Summary) -> list[Block]:
     """Which measures are not exact in this run, and by how much; nothing where all are."""
     line = inexact_line(summary.run)
-    return [Fold(line, [table(words.INEXACT_HEADS, words.inexact_rows(summary))], style="note")] if line else []
+    return [Details(line, [table(words.INEXACT_HEADS, words.inexact_rows(summary))], style="note")] if line else []
 
 
 def doubts_answers(summary: Summary) -> bool:
@@ -280,7 +280,7 @@ def health(summary: Summary) -> Section:
         Paragraph(line),
         *([] if doubts_answers(summary) else uncertain_metrics(summary)),
         *_checks(verdict.checks),
-        *([Fold("What the load generator measured of itself", body)] if rows else []),
+        *([Details("What the load generator measured of itself", body)] if rows else []),
         *_spreads(summary),
         *note(coded(" ".join(said))),
     ]
@@ -313,7 +313,7 @@ def _checks(checks: Sequence[Check]) -> list[Block]:
     )
     what: list[Block] = [
         Paragraph("These checks decide whether a run is valid."),
-        Reading("The mark on each bar is the limit."),
+        ReadingGuide("The mark on each bar is the limit."),
     ]
     bar = Markup('<div class="bar{}"><i style="width:{}%"></i><b></b></div>')  # how much of the limit was used
     rows: list[Line] = []

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from reports.numbers import NBSP, ms, nice, shortened, three, time_step
-from reports.page.svg import WIDE, PixelScale, Plot, even_ticks, glyph, identity, tone
+from reports.render.markers import colour_class, marker_char
+from reports.render.svg import WIDE, PixelScale, Plot, even_ticks, identity
 from reports.summary.single_turns import Talk
 from reports.wording.words import talk_name
 
@@ -54,8 +55,8 @@ def speech(talks: Sequence[Talk]) -> Plot:
             plot.line(0, top - 2, plot.x1, top - 2, "grid")
         with plot.of(talk.colour):
             plot.text(0, top + 28, talk_name(talk), "rowlab")
-            name = f"{glyph(talk.colour)} {shortened(talk.target, 20)}"
-            plot.text(0, top + 45, name, f"lab t{tone(talk.colour)}")
+            name = f"{marker_char(talk.colour)} {shortened(talk.target, 20)}"
+            plot.text(0, top + 45, name, f"lab {colour_class(talk.colour, 't')}")
             plot.text(0, top + 61, f"{shortened(talk.step, 20)}, turn {talk.turn}", "lab")
             _talk(plot, talk, x, top + 34, top + 76)
     room = x(0) - plot.x0 > LETTER * len("end of speech") / 2
@@ -154,7 +155,7 @@ def _interruption(plot: Plot, talk: Talk, x: PixelScale, call: float, reply: flo
 
 def _reply(plot: Plot, talk: Talk, x: PixelScale, lane: float) -> None:
     """What was heard, as one bar with its stall_count hatched; of a preamble and an answer where each begins."""
-    cls, end_s = f"replyw s{tone(talk.colour)}", talk.end_s
+    cls, end_s = f"replyw {colour_class(talk.colour)}", talk.end_s
     if talk.wait_s >= x.high:
         _broken(plot, plot.x1 - 6, lane)
         plot.text(plot.x1 - 16, lane + 4, f"reply from {_s(talk.wait_s)}", "dl", "end")

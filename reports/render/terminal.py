@@ -1,23 +1,14 @@
-"""Lines of a terminal: pours what a text is made of into at most so many columns, in colour only where it is wanted.
-
-Beside it the waterfall: a session's messages down the page, time across it.
-
-     +12.4  ← response.created                   ░░░░●
-     +31.0  ← audio delta × 11, 4,800–28,800 B   │   ░░░░████████
-
-● a message · █ from the first to the last of several that are one row · ░ the wait for it · │ where time counts from.
-"""
+"""Blocks as lines of a terminal: at most so many columns, in colour only where it is wanted."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
 
-from reports.blocks import Cell, Inline, Paragraph, Row
-from reports.numbers import NBSP, count, shortened
-from reports.page.svg import glyph, tone
+from reports.numbers import NBSP, shortened
+from reports.render.blocks import Cell, Inline, Paragraph, Row
+from reports.render.markers import colour_class, marker_char
 
 INKS = {
     **{"good": "32", "bad": "31", "warn": "33", "sim": "35", "bold": "1", "soft": "2"},
@@ -85,13 +76,13 @@ class Command:
 Part = Paragraph | Named | Badges | Grid | Command
 
 
-def lines_of(parts: Iterable[Iterable[Part]], width: int = 100, colour: bool = False) -> str:
+def render_lines(parts: Iterable[Iterable[Part]], width: int = 100, colour: bool = False) -> str:
     """The text: a blank line stands between its parts, of which empty ones are left out."""
     texts = ("\n".join(line for block in part for line in _lines(block, width, colour)) for part in parts)
     return "\n\n".join(filter(None, texts)).replace(NBSP, " ") + "\n"
 
 
-def inked(text: str, style: str, colour: bool = True) -> str:
+def coloured(text: str, style: str, colour: bool = True) -> str:
     """The text in the colours of its style, words of INKS, where colour is wanted."""
     for code in filter(None, map(INKS.get, style.split())) if colour else ():
         text = f"\x1b[{code}m{text}\x1b[0m"
@@ -100,14 +91,14 @@ def inked(text: str, style: str, colour: bool = True) -> str:
 
 def _lines(block: Part, width: int, colour: bool) -> Iterable[str]:
     if isinstance(block, Paragraph):
-        return (inked(line, block.style, colour) for line in _wrapped(_text(block.text), width))
+        return (coloured(line, block.style, colour) for line in _wrapped(_text(block.text), width))
     if isinstance(block, Named):
         return _named(block, width, colour)
     if isinstance(block, Grid):
         return _grid(block, width, colour)
     if isinstance(block, Command):
         return [block.text]
-    badges = BETWEEN_BADGES.join(inked(text, style, colour) for text, style in block.badges)
+    badges = BETWEEN_BADGES.join(coloured(text, style, colour) for text, style in block.badges)
     space = width - len(BETWEEN_BADGES.join(text for text, _ in block.badges)) - len(block.text)
     texts = _wrapped(block.text.replace(NBSP, " "), width)
     lines = [*texts, badges] if block.last else [badges, *texts]
@@ -130,11 +121,11 @@ def _named(block: Named, width: int, colour: bool) -> Iterable[str]:
     indent = min(block.indent, max(0, width - NARROWEST))
     room, name = width - indent, block.name
     if len(name) >= indent > 0:  # it stands above the texts
-        yield inked(name, block.style, colour)
+        yield coloured(name, block.style, colour)
         name = ""
     kept = [text.replace(" ", NBSP) if len(text) <= min(KEPT_MOST, room) else text for text in block.texts]
     for place, line in enumerate(_wrapped(" · ".join(kept), room, block.most)):
-        yield inked(f"{'' if place else name:<{indent}}{line}", block.style, colour)
+        yield coloured(f"{'' if place else name:<{indent}}{line}", block.style, colour)
 
 
 def _grid(block: Grid, width: int, colour: bool) -> Iterable[str]:
@@ -143,27 +134,27 @@ def _grid(block: Grid, width: int, colour: bool) -> Iterable[str]:
     is_cut = block.least is not None and 0 in shown
     firsts = _cut_apart([cells[0] for cells in texts], sizes[0], block.ending) if is_cut else {}
     for row, cells in zip(block.rows, texts, strict=True):
-        styles = [cell.style if cell.target is None else f"t{tone(cell.target)}" for cell in row.cells]
+        styles = [cell.style if cell.target is None else colour_class(cell.target, "t") for cell in row.cells]
         if len(cells) == 1:
-            yield from (inked(line, styles[0], colour) for line in _wrapped(cells[0], width) or [""])
+            yield from (coloured(line, styles[0], colour) for line in _wrapped(cells[0], width) or [""])
             continue
         cells[0] = firsts.get(cells[0], cells[0])
         lines, indent = ([shown], block.indent) if shown else (block.stacked, block.indent + " " * GAP)
         if len(cells[0]) > sizes[0]:  # it stands above the others
-            yield inked(block.indent + shortened(cells[0].rstrip(), width - len(block.indent)), styles[0], colour)
+            yield coloured(block.indent + shortened(cells[0].rstrip(), width - len(block.indent)), styles[0], colour)
             cells[0] = styles[0] = ""
         for places in lines:
             padded = [cells[at].ljust(sizes[at]) if at in block.left else cells[at].rjust(sizes[at]) for at in places]
             padded[0] = indent + padded[0]
             padded[-1] = padded[-1].rstrip()
-            line = (" " * GAP).join(inked(text, styles[at], colour) for text, at in zip(padded, places, strict=True))
-            yield inked(line.rstrip(), row.style, colour)
+            line = (" " * GAP).join(coloured(text, styles[at], colour) for text, at in zip(padded, places, strict=True))
+            yield coloured(line.rstrip(), row.style, colour)
         for cell in row.cells:
             yield from _named(Named("", [_text(cell.below)], "soft", BELOW), width, colour)
 
 
 def _label(cell: Cell) -> str:
-    mark = f"{glyph(cell.target)} " if cell.marked and cell.target is not None else ""
+    mark = f"{marker_char(cell.target)} " if cell.marked and cell.target is not None else ""
     return mark + _text(cell.text)
 
 
@@ -186,7 +177,7 @@ def _fitting(block: Grid, rows: Sequence[Sequence[str]], width: int) -> tuple[Se
     return shown, widest if 0 in shown else [0, *widest[1:]]
 
 
-def _cut(text: str, room: int, ending: int | None) -> str:
+def cut(text: str, room: int, ending: int | None) -> str:
     """The text without its middle, or its beginning."""
     begin = 0 if ending is None else room - ending - 1
     return text if len(text) <= room else f"{text[:begin]}…{text[len(text) - room + begin + 1 :]}"
@@ -196,104 +187,7 @@ def _cut_apart(texts: Sequence[str], room: int, ending: int | None) -> dict[str,
     """What is shown of each text in so much room: cut where no two become alike; nothing if they do wherever it is."""
     whole = set(texts)
     for end in (ending, *range(room)):
-        shown = {text: _cut(text, room, end) for text in whole}
+        shown = {text: cut(text, room, end) for text in whole}
         if len(set(shown.values())) == len(whole):
             return shown
     return {}
-
-
-Direction = Literal["→", "←", "♪", "·"]
-"""Sent, received, heard by the caller; or something that is no message."""
-
-NAME_LEAST, BARS_LEAST = 20, 14
-BESIDE = "   "
-WHOLE_MS = 1_000.0
-"""From so much time across on, offsets are whole milliseconds."""
-
-
-@dataclass(frozen=True)
-class WaterfallRow:
-    """One or more messages of one name.
-
-    `at_ms`, `until_ms`: of the first and of the last. `since_ms`: when the wait for the first began, None where nobody
-    waits for it. `smallest`, `largest`: bytes of audio in one. `style`: a key of INKS, or nothing.
-    """
-
-    at_ms: float
-    way: Direction
-    name: str
-    until_ms: float
-    since_ms: float | None = None
-    count: int = 1
-    smallest: int = 0
-    largest: int = 0
-    style: str = ""
-
-    @property
-    def label(self) -> str:
-        """audio delta × 11, 4,800–28,800 B."""
-        times = f"{self.name} × {count(self.count)}" if self.count > 1 else self.name
-        least = "" if self.smallest == self.largest else f"{count(self.smallest)}–"
-        return f"{times}, {least}{count(self.largest)} B" if self.largest else times
-
-
-def message(at_ms: float, way: Direction, name: str, audio_bytes: int = 0, style: str = "") -> WaterfallRow:
-    """The row of a single message."""
-    return WaterfallRow(at_ms, way, name, at_ms, smallest=audio_bytes, largest=audio_bytes, style=style)
-
-
-def folded(rows: Iterable[tuple[object, WaterfallRow]]) -> list[WaterfallRow]:
-    """Rows with one key become one, at the place of the first; a key of None stands for itself."""
-    gathered: dict[object, WaterfallRow] = {}
-    for number, (key, row) in enumerate(rows):
-        place = ("alone", number) if key is None else key
-        if (first := gathered.get(place)) is not None:
-            smallest, largest = min(first.smallest, row.smallest), max(first.largest, row.largest)
-            both = first.count + row.count
-            row = replace(first, until_ms=row.until_ms, count=both, smallest=smallest, largest=largest)
-        gathered[place] = row
-    return list(gathered.values())
-
-
-def waterfall(rows: Sequence[WaterfallRow], width: int, *, colour: bool = False) -> list[str]:
-    """The rows by their time, in lines of at most `width` columns; one that is cut ends in `…`."""
-    if not rows:
-        return []
-    rows = sorted(rows, key=lambda row: row.at_ms)
-    begin = min(0.0, rows[0].at_ms)
-    end = max(0.0, *(row.until_ms for row in rows))
-    offsets: list[str] = []
-    for row in rows:
-        text = f"{row.at_ms:+,.0f}" if (end - begin >= WHOLE_MS) else f"{row.at_ms:+,.1f}"
-        offsets.append(text.lstrip("+-") if float(text.replace(",", "")) == 0 else text.replace("-", "−"))
-    left = max(map(len, offsets)) + len("  ← ")
-    names = min(max(len(row.label) for row in rows), max(NAME_LEAST, width - left - len(BESIDE) - BARS_LEAST))
-    scale = _Scale(begin, end, max(1, width - left - names - len(BESIDE)))
-    lines = [
-        f"{offset:>{left - 4}}  {row.way} {_cut(row.label, names, 0):<{names}}{BESIDE}{scale.bar(row)}".rstrip()
-        for offset, row in zip(offsets, rows, strict=True)
-    ]
-    return [inked(line, row.style, colour) for line, row in zip(lines, rows, strict=True)]
-
-
-@dataclass(frozen=True)
-class _Scale:
-    """Time from `begin` to `end` (ms) over so many columns."""
-
-    begin: float
-    end: float
-    columns: int
-
-    def place(self, ms: float) -> int:
-        share = (ms - self.begin) / (self.end - self.begin) if self.end > self.begin else 0.0
-        return round(min(max(share, 0.0), 1.0) * (self.columns - 1))
-
-    def bar(self, row: WaterfallRow) -> str:
-        cells = [" "] * self.columns
-        cells[self.place(0.0)] = "│"
-        first, last = self.place(row.at_ms), self.place(row.until_ms)
-        if row.since_ms is not None:
-            since = self.place(row.since_ms)
-            cells[since:first] = "░" * (first - since)
-        cells[first : last + 1] = "●" if row.count == 1 else "█" * (last - first + 1)
-        return "".join(cells)

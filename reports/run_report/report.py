@@ -13,38 +13,38 @@ from markupsafe import Markup
 
 from bench.metrics import CATALOGUE, DEFINITIONS_VERSION
 from bench.untrusted.sanitize import escape_control
-from reports.blocks import (
+from reports.numbers import NBSP, count, moment, plural, three
+from reports.question import RATES
+from reports.render.blocks import (
     MARKS,
     MEASURED_AGAINST,
     SIMULATED,
-    Alarm,
     Badge,
+    Banner,
     Block,
     Bullets,
     Cell,
     Code,
     Column,
     Definitions,
-    Fold,
+    Details,
     Head,
     Inline,
     Line,
     Page,
     Paragraph,
-    Reading,
+    ReadingGuide,
     Row,
     Section,
     Strong,
     Term,
     coded,
+    make_row,
     note,
-    row_of,
     table,
 )
-from reports.numbers import NBSP, count, moment, plural, three
-from reports.page import bars, calls, circumstances, sections
-from reports.page.sections import grown
-from reports.question import RATES
+from reports.run_report import bar_charts, caller_sections, context_sections, metric_sections
+from reports.run_report.metric_sections import grown
 from reports.summary.summary import CallerWait, Summary
 from reports.wording import remarks, sentences, settings, words
 from reports.wording.load import load_line
@@ -83,7 +83,7 @@ OPEN = {"distribution", "spread", "calls", "time", "segments", "heard", "outcome
 """The sections that a reader sees without asking: the page without the others is a few screens long."""
 DOUBTED = OPEN | {"health"}
 """The same of a run that is not valid."""
-STRIP_MARKS = "Filled mark p50, open marks p95 and p99, bars are 95 % intervals over sessions."
+INTERVAL_MARKS = "Filled mark p50, open marks p95 and p99, bars are 95 % intervals over sessions."
 ENDLESS = "Failed turns count as infinite latency, as do turns that did not start: neither improves a value."
 READING = (
     "“Failed turns” are turns that failed and turns that were planned and did not start, of all turns planned. A "
@@ -104,12 +104,12 @@ def run_page(summary: Summary) -> Page:
     shown = list(sections_of(summary))
     definitions = _definitions(summary, flow=any(section.anchor == "flow" for section in shown))
     meant: list[Block] = [
-        Reading("A word with a dotted line says it where it stands; here are all of them."),
-        Fold(f"{len(definitions)} definitions", [Definitions(list(definitions.items()))]),
-        Fold("Settings of this run", [Definitions(list(run_settings(summary)), linked=False)]),
+        ReadingGuide("A word with a dotted line says it where it stands; here are all of them."),
+        Details(f"{len(definitions)} definitions", [Definitions(list(definitions.items()))]),
+        Details("Settings of this run", [Definitions(list(run_settings(summary)), linked=False)]),
     ]
     opened = OPEN if verdict.status == "valid" else DOUBTED
-    opened |= {"interruptions"} if calls.interrupts(summary) else set()
+    opened |= {"interruptions"} if caller_sections.interrupts(summary) else set()
     made_from: Inline = ("Made from the run folder ", Code(escape_control(summary.run.folder.resolve().name)))
     files: Inline = (Code("summary.json"), "; ", Code("turns.parquet"), " has a row per turn")
     version = summary.run.metadata.get("definitions_version") or DEFINITIONS_VERSION
@@ -128,7 +128,7 @@ def run_page(summary: Summary) -> Page:
         badges=[judged, *([SIMULATED] if summary.simulated else [])],
         beside=f"{summary.called} · {began} · {load_line(summary)}",
         headline=sentences.run_headline(summary),
-        lead=[*([Alarm(broken)] if broken else []), *(Paragraph(coded(text), "lead") for text in texts if text)],
+        lead=[*([Banner(broken)] if broken else []), *(Paragraph(coded(text), "lead") for text in texts if text)],
         answer=[*_answers(summary), *_beside_answers(summary)],
         sections=[
             replace(one, folded=one.anchor not in opened)
@@ -146,11 +146,11 @@ def _answers(summary: Summary) -> list[Block]:
     if not groups:
         return []
     figures = [answer.figures for group in groups for answer in group.rows]
-    ends = bars.strip_scale(figures) if any(e.bounded for f in figures for e in f.quantiles) else None
+    ends = bar_charts.interval_scale(figures) if any(e.bounded for f in figures for e in f.quantiles) else None
     tail = any(figure.at(0.99).bounded for figure in figures)
     heads: list[Head] = ["metric", "p50", "p95", *(["p99"] if tail else []), "max", "failed turns"]
     if ends:
-        axis = Markup(f'{bars.strip_axis(ends)}<span class="vh">intervals</span>')
+        axis = Markup(f'{bar_charts.interval_axis(ends)}<span class="vh">intervals</span>')
         heads.append(Column(axis, left=True, style="wideonly", drawn=True))
     alone = len(summary.targets) == 1
     caption = f"{f'{summary.targets[0]}, in' if alone else 'In'} ms, with 95{NBSP}% intervals over sessions"
@@ -165,14 +165,14 @@ def _answers(summary: Summary) -> list[Block]:
     for group in groups:
         if not alone:
             of: Inline = (Term(group.metric), f" from {group.measured_from}, to {group.end}")
-            rows.append(row_of([Cell(of, columns=len(heads))], "of"))
+            rows.append(make_row([Cell(of, columns=len(heads))], "of"))
         rows += [_answer(summary, group, answer, ends, ps) for answer in group.rows]
     style = "struck" if summary.validity.status == "invalid" else ""
     chunked = note(grown(summary)) if summary.setup.vad_chunks_ms else []
-    reading = [*([Reading(STRIP_MARKS)] if ends else []), *note(ENDLESS), *chunked, *note(READING)]
+    reading = [*([ReadingGuide(INTERVAL_MARKS)] if ends else []), *note(ENDLESS), *chunked, *note(READING)]
     return [
         table(heads, rows, style, stacked=True, caption=caption, answers=True),
-        Fold("How to read this table", reading, style="note"),
+        Details("How to read this table", reading, style="note"),
     ]
 
 
@@ -201,7 +201,7 @@ def _answer(
         *(Cell(cell.figure, cell.below, style=WORDS.get(cell.figure, "")) for cell in shown),
         Cell(three(answer.figures.high), "of successful turns"),
         Cell(failed.figure, f"{failed.below} turns"),
-        *([Cell(Markup(bars.strip(answer.figures, target, ends)), style="hide")] if ends else []),
+        *([Cell(Markup(bar_charts.interval_plot(answer.figures, target, ends)), style="hide")] if ends else []),
     ]
 
 
@@ -212,15 +212,15 @@ def _beside_answers(summary: Summary) -> list[Block]:
         "Next": sentences.next_step(summary),
         "Machine": remarks.machine(summary),
         "Throughput": "; ".join(remarks.throughput(summary)),
-        "Cost": ", ".join(circumstances.whole_cost(summary)),
+        "Cost": ", ".join(context_sections.whole_cost(summary)),
     }
     shown = {answer.figures.metric for group in words.tables(summary) for answer in group.rows}
     inexact = inexact_line(summary.run, shown)
     noted = [notice for notice in notices(summary) if notice != inexact]
-    more = [Fold(f"{plural(len(noted) - NOTED, 'more note')}", [Bullets(noted[NOTED:])], style="note")]
+    more = [Details(f"{plural(len(noted) - NOTED, 'more note')}", [Bullets(noted[NOTED:])], style="note")]
     return [
         *(Paragraph((Strong(name), " ", *coded(said)), "fact") for name, said in facts.items() if said),
-        *(circumstances.uncertain_metrics(summary) if circumstances.doubts_answers(summary) else []),
+        *(context_sections.uncertain_metrics(summary) if context_sections.doubts_answers(summary) else []),
         *([Bullets(noted[:NOTED])] if noted else []),
         *(more if len(noted) > NOTED else []),
     ]
@@ -229,32 +229,32 @@ def _beside_answers(summary: Summary) -> list[Block]:
 def sections_of(summary: Summary) -> Iterable[Section]:
     """The page below its answer, in the order of a reader's questions; without those that this run has no answer to."""
     each = (
-        sections.distributions(summary),
-        sections.spread(summary),
-        sections.arriving(summary),
-        sections.time(summary),
-        calls.by_load(summary),
-        calls.segments(summary),
-        calls.hearing(summary),
-        calls.interruptions(summary),
-        calls.functions(summary),
-        sections.rates(summary),
-        sections.steps(summary),
-        calls.along(summary),
-        calls.context(summary),
-        sections.outcomes(summary),
-        circumstances.quota(summary),
-        circumstances.money(summary),
-        sections.connect(summary),
-        calls.network(summary),
-        sections.flow(summary),
-        sections.others(summary),
-        *calls.by_others(summary),
-        circumstances.hosts(summary),
-        circumstances.health(summary),
-        circumstances.incidents(summary),
-        calls.slowest(summary),
-        circumstances.arms(summary),
+        metric_sections.distributions(summary),
+        metric_sections.spread(summary),
+        metric_sections.arriving(summary),
+        metric_sections.time(summary),
+        caller_sections.by_load(summary),
+        caller_sections.segments(summary),
+        caller_sections.hearing(summary),
+        caller_sections.interruptions(summary),
+        caller_sections.functions(summary),
+        metric_sections.rates(summary),
+        metric_sections.steps(summary),
+        caller_sections.along(summary),
+        caller_sections.context(summary),
+        metric_sections.outcomes(summary),
+        context_sections.quota(summary),
+        context_sections.money(summary),
+        metric_sections.connect(summary),
+        caller_sections.network(summary),
+        metric_sections.flow(summary),
+        metric_sections.others(summary),
+        *caller_sections.by_others(summary),
+        context_sections.hosts(summary),
+        context_sections.health(summary),
+        context_sections.incidents(summary),
+        caller_sections.slowest(summary),
+        context_sections.arms(summary),
     )
     return filter(None, each)
 

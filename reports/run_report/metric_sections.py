@@ -6,35 +6,36 @@ from collections.abc import Iterable, Sequence
 
 from bench.metrics import CATALOGUE
 from bench.units import byte_unit
-from reports.blocks import (
+from reports.numbers import NONE, clock, count, listed, ms, percent, plural, quantity, span, three
+from reports.question import RATES, TRIALS, Stratum
+from reports.render.blocks import (
     Block,
     Bullets,
     Cell,
     Code,
     Column,
+    Details,
     Figure,
-    Fold,
     Head,
     Heading,
     Inline,
     Line,
-    Panes,
     Paragraph,
     Row,
     Section,
     Table,
+    Tabs,
     Term,
     coded,
     line,
+    make_row,
     note,
-    row_of,
     table,
 )
-from reports.numbers import NONE, clock, count, listed, ms, percent, plural, quantity, span, three
-from reports.page import bars, charts, panels
-from reports.page.histogram import histogram
-from reports.page.svg import COLOURS, plot_figure
-from reports.question import RATES, TRIALS, Stratum
+from reports.render.markers import COLOURS
+from reports.render.svg import plot_figure
+from reports.run_report import bar_charts, charts, time_panels
+from reports.run_report.histogram import histogram
 from reports.samples import HEARD
 from reports.summary import curves
 from reports.summary.figures import ALL, PS, SLOPES, Distribution, Figures
@@ -67,10 +68,10 @@ def spread(summary: Summary) -> Section | None:
         return None
     banded = "Shaded: 95 % interval." if len(summary.targets) <= COLOURS else "95 % intervals stand in the numbers."
     unmet = any(summary.outcomes.unmet)
-    failed = "Where a curve meets the red shelf, all turns beyond failed or did not start." if unmet else ""
+    failed = "Where a curve meets the red band, all turns beyond failed or did not start." if unmet else ""
     read = (READ_ACROSS, banded, failed, "Dotted: too few turns or sessions.")
     question = "How long is the latency of most turns, and of the slowest?"
-    return Section("spread", "Latency percentiles", question, [Panes(" ".join(filter(None, read)), panes)])
+    return Section("spread", "Latency percentiles", question, [Tabs(" ".join(filter(None, read)), panes)])
 
 
 def distributions(summary: Summary) -> Section | None:
@@ -84,7 +85,7 @@ def distributions(summary: Summary) -> Section | None:
     read = "Each bar or step: the share of turns in a range of latencies. Dotted: p50 and p95, if published."
     if any(summary.outcomes.unmet):
         read += " Turns that failed or did not start have no latency: their bar is on the right."
-    return Section("distribution", "Latency distribution", "How are the latencies spread?", [Panes(read, panes)])
+    return Section("distribution", "Latency distribution", "How are the latencies spread?", [Tabs(read, panes)])
 
 
 def _panes(summary: Summary) -> Iterable[tuple[str, list[Pool], str, str]]:
@@ -132,7 +133,7 @@ def time(summary: Summary) -> Section | None:
     question = "Did latency change during the run?" if frame.drawable else "When did turns fail?"
     drift = remarks.drift_said(summary.drifts)
     below = note((Term("drift"), f": {drift}")) if drift else []
-    shown = plot_figure(panels.time_panels(frame), " ".join(filter(None, _reading(summary, frame))), below=below)
+    shown = plot_figure(time_panels.time_panels(frame), " ".join(filter(None, _reading(summary, frame))), below=below)
     return Section("time", "Latency over time", question, [shown])
 
 
@@ -152,7 +153,7 @@ def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
             yield f"Solid line: p50 of each {span(frame.bin_s)}{tail}."
     lost = sum(panel.lost for panel in frame.panels)
     if any(panel.failed for panel in frame.panels):
-        shaded = any(panel.failures_s.size > panels.TICKS_MOST for panel in frame.panels)
+        shaded = any(panel.failures_s.size > time_panels.TICKS_MOST for panel in frame.panels)
         yield f"Red: {'share of failed turns' if shaded else 'failed turns'}."
     if lost:
         yield f"{plural(lost, 'turn')} did not start: failed turns at the instant at which their session ended."
@@ -183,7 +184,7 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[Block]:
     numbers = [table(heads, lines)]
     yield Heading(words.named(rows[0]))
     if published:
-        plot = bars.step_bars(groups, summary.mains[stratum])
+        plot = bar_charts.step_bars(groups, summary.mains[stratum])
         yield plot_figure(plot, f"{caption} Bars: 95 % intervals over sessions.", stops=(), numbers=numbers)
     else:
         yield Figure("", caption, numbers=numbers)
@@ -191,7 +192,7 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[Block]:
         said = f"p50 of the turns that began within each {span(course.bin_s)}, all steps on one scale."
         if any(summary.outcomes.lost):
             said += " A turn that did not start counts as a failed one when its session ended."
-        yield Fold("Each step over time", [plot_figure(panels.step_panels(course), said)], open=True)
+        yield Details("Each step over time", [plot_figure(time_panels.step_panels(course), said)], open=True)
 
 
 def others(summary: Summary) -> Section | None:
@@ -203,7 +204,7 @@ def others(summary: Summary) -> Section | None:
         return None
     blocks = [
         *line(counted_metrics({f.metric for f in of_turns}, {one.metric for one in of_events})),
-        Fold("All metrics", [metrics(summary, of_turns, of_events)]),
+        Details("All metrics", [metrics(summary, of_turns, of_events)]),
     ]
     return Section("all", "All metrics", "What was measured?", blocks)
 
@@ -262,7 +263,7 @@ def outcomes(summary: Summary) -> Section | None:
         ),
     ]
     heads: list[Head] = ["outcome", *summary.targets, Column("what it means", left=True, style="narrowout")]
-    together = [row_of([name, *n, meaning], "" if place else "sum") for place, (name, n, meaning) in enumerate(sums)]
+    together = [make_row([name, *n, meaning], "" if place else "sum") for place, (name, n, meaning) in enumerate(sums)]
     blocks: list[Block] = [
         Paragraph(
             f"{plural(sum(found.begun), 'turn')} started in the measured phase, one outcome each; "
@@ -278,7 +279,7 @@ def outcomes(summary: Summary) -> Section | None:
 
 
 def _ending(ending: Ending) -> Row:
-    return row_of([Code(ending.outcome), *(count(n) for n in ending.counts), ending_words(ending)])
+    return make_row([Code(ending.outcome), *(count(n) for n in ending.counts), ending_words(ending)])
 
 
 def connect(summary: Summary) -> Section | None:
@@ -297,8 +298,8 @@ def connect(summary: Summary) -> Section | None:
             f"From the start of connecting to session.created, p50: {', '.join(medians_told)}." if medians_told else ""
         ),
         *line(remarks.auth_wait(summary)),
-        *([Fold("Data table", [_sessions(summary, whole)], open=True)] if whole else []),
-        *([Fold("Phases", [_sessions(summary, parts)])] if parts else []),
+        *([Details("Data table", [_sessions(summary, whole)], open=True)] if whole else []),
+        *([Details("Phases", [_sessions(summary, parts)])] if parts else []),
     ]
     return Section("connect", "Connecting", "How long does connecting take?", blocks)
 
@@ -399,7 +400,7 @@ def arriving(summary: Summary) -> Section | None:
         )
     blocks: list[Block] = [
         *line(" ".join([words.as_sentence(remarks.asked(frame)), *loads])),
-        plot_figure(panels.arrivals(call_bins(summary.run)), READING_ARRIVALS),
+        plot_figure(time_panels.arrivals(call_bins(summary.run)), READING_ARRIVALS),
         table(ARRIVED, arrived),
         *([table(FIRST_WAITS, rows)] if rows else []),
         *note(remarks.divided(summary.run, frame)),

@@ -6,38 +6,39 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from reports.blocks import (
-    Beside,
+from reports.numbers import NONE, change, clock, count, ms, percent, plural, three
+from reports.question import Stratum
+from reports.render.blocks import (
     Block,
     Cell,
     Code,
     Column,
     Definitions,
+    Details,
     Figure,
-    Fold,
     Head,
     Heading,
     Inline,
     Line,
     Link,
-    Panes,
     Paragraph,
-    Reading,
+    ReadingGuide,
     Row,
     Section,
+    SideBySide,
     Strong,
     Table,
+    Tabs,
     Term,
     line,
+    make_row,
     note,
-    row_of,
     table,
 )
-from reports.numbers import NONE, change, clock, count, ms, percent, plural, three
-from reports.page import bars, charts, speech
-from reports.page.sections import capital, grown, metrics, of_target
-from reports.page.svg import COLOURS, HALF, WIDE, plot_figure
-from reports.question import Stratum
+from reports.render.markers import COLOURS
+from reports.render.svg import HALF, WIDE, plot_figure
+from reports.run_report import bar_charts, charts, speech_timeline
+from reports.run_report.metric_sections import capital, grown, metrics, of_target
 from reports.samples import HEARD
 from reports.summary.figures import ALL, Figures
 from reports.summary.groups import Waits, one_thing
@@ -103,9 +104,9 @@ def segments(summary: Summary) -> Section | None:
     )
     said = ", in ms, over good turns; they add up to its mean exactly."
     said += negative if any(segment.total_ns < 0 for row in rows for segment in row.segments) else ""
-    said += " The first bars; all are in the table." if len(rows) > bars.ROWS_MOST else ""
+    said += " The first bars; all are in the table." if len(rows) > bar_charts.ROWS_MOST else ""
     every: list[Block] = [
-        plot_figure(bars.segment_bars(rows, summary.targets), ("Mean segments of ", Term(HEARD), said)),
+        plot_figure(bar_charts.segment_bars(rows, summary.targets), ("Mean segments of ", Term(HEARD), said)),
         _table(summary, rows),
     ]
     notes = [n for n in (settings.packetisation(summary.setup), words.COMPARABLE) if n]
@@ -114,20 +115,20 @@ def segments(summary: Summary) -> Section | None:
     if bands:  # typical and slow turns, and each bar in numbers
         slow = " and around p95 (p93.5 to p96.5)" if any(band.p > 0.5 for band in bands) else ""
         of = f" of the good turns around its median (p45 to p55){slow}; they add up to the mean of these turns."
-        drawn, caption = bars.segment_bars(bands, summary.targets), ("Mean segments of ", Term(HEARD), of)
+        drawn, caption = bar_charts.segment_bars(bands, summary.targets), ("Mean segments of ", Term(HEARD), of)
         around = plot_figure(drawn, caption, stops=(), numbers=[_table(summary, bands, "around")])
-        shown = [around, Fold("All turns, step by step", every, style="gap")]
+        shown = [around, Details("All turns, step by step", every, style="gap")]
     blocks: list[Block] = [
         *shown,
         *note(settings.contained(summary.setup)),
-        Fold("What the segments mean", meant, style="note"),
+        Details("What the segments mean", meant, style="note"),
     ]
     return Section("segments", "Latency breakdown", "Where does the latency come from?", blocks)
 
 
 def _table(summary: Summary, rows: Sequence[Breakdown], head: str = "step") -> Table:
     """Mean segments, in ms, of the steps or bands of turns that `rows` are."""
-    names = bars.names_of(rows)
+    names = bar_charts.names_of(rows)
     heads: list[Head] = [head, Column("target", left=True), "turns", *names, "total, ms"]
     lines: list[Row | Line] = []
     for row in rows:
@@ -151,19 +152,19 @@ def hearing(summary: Summary) -> Section | None:
     panes = [("heard-all", "all steps", _timeline(played))] if played else []
     for place, (step, mine) in enumerate(summary.talks_of_steps.items() if played else ()):
         panes.append((f"heard-{place}", step, _timeline(mine)))
-    blocks: list[Block] = [Panes(TIMELINE, panes)] if panes else []
+    blocks: list[Block] = [Tabs(TIMELINE, panes)] if panes else []
     if replies or callers:
         stalled = _each(summary, {c.target: [words.stalled(c)] for c in summary.counts if c.replies})
         gaps = [one for one in summary.events if one.metric == "delta_gap"]
         blocks += line(f"{stalled}: the simulated player ran dry within the reply." if stalled else "")
         if replies:
-            blocks += [Fold("Metrics of replies", [metrics(summary, replies, gaps)], open=not played, again=True)]
+            blocks += [Details("Metrics of replies", [metrics(summary, replies, gaps)], open=not played, again=True)]
         if callers:
             wrong = _each(summary, {c.target: words.detection(c) for c in summary.counts})
             vad = any(c.end_detected for c in summary.counts)
             right = "No turn was cut at a pause, and no end of speech detected too early." if vad else ""
             blocks += [Heading("Turn detection"), Paragraph(f"{wrong}." if wrong else right)]
-            blocks += [Fold("Metrics of turn detection", [metrics(summary, callers)], open=not played, again=True)]
+            blocks += [Details("Metrics of turn detection", [metrics(summary, callers)], open=not played, again=True)]
             blocks += note(grown(summary))
     return Section("heard", "Audio playback", "What did the caller hear?", blocks) if blocks else None
 
@@ -207,18 +208,22 @@ def _each(summary: Summary, said: dict[str, list[str]]) -> str:
 
 def _timeline(played: Sequence[Talk]) -> Figure:
     """A few turns as they were heard."""
-    said = [LANES, *([NOTICED] if speech.has_triangles(played) else [])]
+    said = [LANES, *([NOTICED] if speech_timeline.has_triangles(played) else [])]
     if any(talk.asked_on_s > talk.called_s for talk in played):
         said.append("Dark amber: our own functions run.")
     if any(talk.stall_s for talk in played):
         unplaced = UNPLACED if any(talk.stall_s and not talk.heard for talk in played) else ""
         said.append(f"Hatched red: the player ran dry and the caller heard a gap{unplaced}.")
-    if speech.breaks(played):
-        said.append(f"The axis ends at {speech.LONGEST_S:g} s: a bar with two strokes goes on, to the time next to it.")
+    if speech_timeline.breaks(played):
+        said.append(
+            f"The axis ends at {speech_timeline.LONGEST_S:g} s: a bar with two strokes goes on, to the time next to it."
+        )
     logs = [(f" {words.talk_name(talk)} ", _log(talk.event_log)) for talk in played if talk.event_log]
     named = [(" Event logs:" if not place else ",", *log) for place, log in enumerate(logs)]
-    below = [Reading((" ".join(said), *named, "." if logs else ""))]
-    return plot_figure(speech.speech(played), stops=[speech.talk_numbers(talk) for talk in played], below=below)
+    below = [ReadingGuide((" ".join(said), *named, "." if logs else ""))]
+    return plot_figure(
+        speech_timeline.speech(played), stops=[speech_timeline.talk_numbers(talk) for talk in played], below=below
+    )
 
 
 def along(summary: Summary) -> Section | None:
@@ -230,7 +235,7 @@ def along(summary: Summary) -> Section | None:
     tails = "; dashed: p95" if any(waits.tails for frame in shown for waits in frame) else ""
     alike = f"{ALIKE} " if one_thing(summary.turns, summary.run.sessions) else ""
     by_step = "In a fixed script a turn’s number is its step as well: compare with the steps."
-    blocks = [*_lines(summary, shown), Reading(f"Solid: p50{banded}{tails}. {alike}{by_step}")]
+    blocks = [*_lines(summary, shown), ReadingGuide(f"Solid: p50{banded}{tails}. {alike}{by_step}")]
     return Section("along", "Latency by turn number and session age", "Does latency change along a session?", blocks)
 
 
@@ -244,7 +249,7 @@ def context(summary: Summary) -> Section | None:
     blocks = [
         *_lines(summary, drawn),
         *line("; ".join(words.slope_lines(summary))),
-        *([Fold("Data table", [metrics(summary, rows)], open=not drawn, again=True)] if rows else []),
+        *([Details("Data table", [metrics(summary, rows)], open=not drawn, again=True)] if rows else []),
         *note(CONTEXT),
     ]
     return Section("context", "Latency by conversation length", "How does latency grow with the conversation?", blocks)
@@ -287,7 +292,7 @@ def _lines(summary: Summary, frames: Sequence[Sequence[Waits]]) -> list[Block]:
         width = HALF if len(mine) > 1 else WIDE
         if mine:
             blocks += [Heading(words.counted(summary.mains[stratum], stratum))]
-            blocks += [Beside([plot_figure(charts.wait_lines(frame, width), _caption(frame)) for frame in mine])]
+            blocks += [SideBySide([plot_figure(charts.wait_lines(frame, width), _caption(frame)) for frame in mine])]
     return blocks
 
 
@@ -328,7 +333,7 @@ def network(summary: Summary) -> Section | None:
     said = filter(None, (_network_shares(summary, rows), remarks.round_trips(summary)))
     blocks: list[Block] = [
         Paragraph(f"{' '.join(said)} {capital(_each(summary, resent), summary)}"),
-        Fold("Network metrics", [metrics(summary, rows)], open=True, again=True),
+        Details("Network metrics", [metrics(summary, rows)], open=True, again=True),
     ]
     return Section("network", "Network", "How much of the latency is the network?", blocks)
 
@@ -354,11 +359,11 @@ def slowest(summary: Summary) -> Section | None:
         before, after = (of_turns, "") if metric == HEARD else ("", f" {stratum.since}")
         caption = (f"Good turns{before} by ", Term(metric), f"{after}.", "" if blocks else f" {BELOW_EACH}")
         body = _slow_turns(summary, stratum, metric, caption, f"slow-{place}")
-        blocks += [Fold(f"The slowest by {metric}{before}{after}", [body])] if blocks else [body]
+        blocks += [Details(f"The slowest by {metric}{before}{after}", [body])] if blocks else [body]
     return Section("slow", "Slowest turns", "Which turns were the slowest?", blocks) if blocks else None
 
 
-def _slow_turns(summary: Summary, stratum: Stratum, metric: str, caption: Inline, key: str) -> Panes:
+def _slow_turns(summary: Summary, stratum: Stratum, metric: str, caption: Inline, key: str) -> Tabs:
     """A pane of all steps, then one for each step."""
 
     def pane(name: str, title: str, rows: Sequence[SlowTurn]) -> tuple[str, str, Figure]:
@@ -372,7 +377,7 @@ def _slow_turns(summary: Summary, stratum: Stratum, metric: str, caption: Inline
     panes = [pane("all", "all steps", mine(summary.slowest))]
     for place, step in enumerate(steps if len(steps) > 1 else ()):
         panes.append(pane(str(place), step, [slow for slow in of_steps if slow.step == step]))
-    return Panes(caption, panes)
+    return Tabs(caption, panes)
 
 
 def _slow_table(summary: Summary, stratum: Stratum, metric: str, rows: Sequence[SlowTurn]) -> Table:
@@ -390,7 +395,7 @@ def _slow_table(summary: Summary, stratum: Stratum, metric: str, rows: Sequence[
         cells += [Strong(ms(slow.value_ms)), *([ms(slow.ttfa_ms)] if heard else []), ms(slow.created_ms)]
         cells += [Cell(ms(slow.network_rtt_ms), resent)] if network else []
         cells.append(clock(slow.at_s, long=summary.window.length_s > 180))
-        row = Fold("its row in turns.parquet", [Definitions(slow.row, linked=False)], style="row")
+        row = Details("its row in turns.parquet", [Definitions(slow.row, linked=False)], style="row")
         ids = (
             ("session", slow.session),
             ("request", slow.request),
@@ -400,7 +405,7 @@ def _slow_table(summary: Summary, stratum: Stratum, metric: str, rows: Sequence[
         )
         named: list[tuple[str, Inline]] = [(name, Code(value)) for name, value in ids if value]
         named += [("events", _log(slow.event_log))] if slow.event_log else []
-        lines.append(row_of(cells, ids=named, target=place, more=[row]))
+        lines.append(make_row(cells, ids=named, target=place, more=[row]))
     return table(heads, lines, stacked=True, style="slow")
 
 

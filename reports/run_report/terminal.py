@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.untrusted.sanitize import escape_control
-from reports.blocks import MARKS, Cell, Paragraph, Row, row_of
 from reports.numbers import NBSP, NONE, count, moment, shortened, three
+from reports.render.blocks import MARKS, Cell, Paragraph, Row, make_row
+from reports.render.terminal import Badges, Command, Grid, Named, Part, render_lines
 from reports.summary.figures import ALL
 from reports.summary.summary import Summary
-from reports.text.lines import Badges, Command, Grid, Named, Part, lines_of
 from reports.wording import groups, remarks, settings, words
 from reports.wording.notices import decided, notices
 from reports.wording.sentences import longer_runs, next_step, run_beside, run_headline, run_second
@@ -44,12 +44,12 @@ LAYOUTS = (
 
 def answers_grid(summary: Summary) -> Grid:
     """The rows of the page's table: measures under what they count from, or targets under their metric."""
-    rows, alone, above = [row_of(list(HEADS), "soft")], len(summary.targets) == 1, ""
+    rows, alone, above = [make_row(list(HEADS), "soft")], len(summary.targets) == 1, ""
     for group in words.tables(summary):
         head = f"from {group.measured_from}, ms" if alone else f"{group.about}, ms"
         if head != above:
             named = f"{summary.targets[0]}, " if alone and not above else ""
-            rows.append(row_of([Cell(f"{named}{head}", style="soft")]))
+            rows.append(make_row([Cell(f"{named}{head}", style="soft")]))
         above = head
         for answer in group.rows:
             name = " · ".join(filter(None, [group.metric if alone else answer.target, group.apart(answer)]))
@@ -79,10 +79,10 @@ def waits_parts(summary: Summary, by: str) -> Iterable[Part]:
         rows += (
             []
             if place
-            else [row_of([WIDE_HEADS.get(str(column.head), column.head) for column in table.columns], "soft")]
+            else [make_row([WIDE_HEADS.get(str(column.head), column.head) for column in table.columns], "soft")]
         )
         named = [one.target] if len(summary.targets) > 1 else []
-        rows.append(row_of([Cell(", ".join([groups.waits_caption(one), *named, "ms"]), style="soft")]))
+        rows.append(make_row([Cell(", ".join([groups.waits_caption(one), *named, "ms"]), style="soft")]))
         rows += [Row(tuple(groups.brief_cells(one, group))) for group in one.groups]
     if pools:
         width = len(rows[0].cells)
@@ -105,7 +105,7 @@ def report_text(summary: Summary, width: int = 100, colour: bool = False) -> str
     table = [answers_grid(summary)] if sum(summary.outcomes.begun) else []
     compared = dict.fromkeys(waits.by for waits in summary.waits if waits.compared)
     by_key = (waits_parts(summary, key) for key in compared)
-    return lines_of((_opening(summary), table, *by_key, _closing(summary)), width, colour)
+    return render_lines((_opening(summary), table, *by_key, _closing(summary)), width, colour)
 
 
 def _opening(summary: Summary) -> Iterable[Part]:
@@ -211,7 +211,7 @@ def several(rows: Sequence[RunRow], pages: Sequence[Path], width: int = 100) -> 
     heads = dict.fromkeys(row.head for row in rows)
     tables = []
     for head in heads:
-        shown = [row_of(list(cells)) for cells in (RUN_HEADS, *(row.cells for row in rows if row.head == head))]
+        shown = [make_row(list(cells)) for cells in (RUN_HEADS, *(row.cells for row in rows if row.head == head))]
         # what is too wide loses letters of the runs' names, from their beginning: the scenario is at their end
         tables.append((Paragraph(head), Grid(shown, RUN_LEFT, least=RUN_LEAST)))
-    return "\n".join((lines_of(tables, width), WARNING, *map(str, pages), ""))
+    return "\n".join((render_lines(tables, width), WARNING, *map(str, pages), ""))
