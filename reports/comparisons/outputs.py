@@ -25,10 +25,10 @@ from reports.numbers import NBSP, count, listed, percent, plural, span
 from reports.question import AskedFigure
 from reports.records import Closed, Count, Known, Rounded, Version, about, data_of, text_of
 from reports.render import blocks
-from reports.render.blocks import MARKS, with_marker
+from reports.render.blocks import MARKS, Fact, with_marker
 from reports.render.files import PagePaths, write_page
 from reports.render.markers import marker_char
-from reports.render.terminal import Badges, Grid, Named, Part, render_lines
+from reports.render.terminal import Badges, Grid, Part, render_lines
 from reports.runs import all_called, labels_of, run_id_of
 from reports.sides.fairness import Fairness, definitions_version
 from reports.statistics.differences import Difference, Margin, Scale
@@ -368,24 +368,24 @@ def _closing(comparison: Comparison) -> Iterable[Part]:
     spoken = sentences.candidates(comparison)[0][0]
     for row in (finding_row(finding, comparison) for finding in comparison.primary):
         if row.why and comparison.decision is None and row.candidate != spoken:
-            yield Named("undecided", [f"{figure(row.finding.question)} on {row.candidate}: {row.why}"])
+            yield Fact("undecided", [f"{figure(row.finding.question)} on {row.candidate}: {row.why}"])
     for worst in sentences.worst_steps(comparison):
-        yield Named("worst step", [worst])
+        yield Fact("worst step", [worst])
     base, reached = comparison.sides[0].label, list[str]()
     for finding in comparison.primary:
         if min(finding.reached) < 1:  # ttfa by 71.2 % of the planned turns on a, 99 % on b
             first, second = (percent(share, 1) for share in finding.reached)
             metric, of = finding.question.metric, f"{first} of the planned turns on {base}"
             reached.append(f"{metric} in {of}, {second} on {finding.candidate}")
-    yield Named("completed", list(dict.fromkeys(reached)))
+    yield Fact("completed", list(dict.fromkeys(reached)))
     documents = [side.run.metadata for side in comparison.sides]
     if any(labels_of(document) for document in documents):
-        yield Named("of", [listed(all_called(documents))])
-    yield Named("fair", [f"✓ {check.name}" for check in comparison.checks if check.result == "pass"])
-    yield Named("not fair", [f"✕ {check.name}" for check in comparison.unfair], "bad")
+        yield Fact("of", [listed(all_called(documents))])
+    yield Fact("fair", [f"✓ {check.name}" for check in comparison.checks if check.result == "pass"])
+    yield Fact("not fair", [f"✕ {check.name}" for check in comparison.unfair], "bad")
     for check in comparison.checks:
         if check.result == "informational" and len(set(check.texts)) > 1:
             texts = [f"{side.label} {text}" for side, text in zip(comparison.sides, check.texts, strict=True)]
-            yield Named("differs", [f"{check.name}: {', '.join(texts)}"])
+            yield Fact("differs", [f"{check.name}: {', '.join(texts)}"])
     for notice in (sentences.assumption(comparison), *comparison.notices):
-        yield Named("note", [notice])
+        yield Fact("note", [notice])

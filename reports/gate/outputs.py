@@ -55,6 +55,7 @@ from reports.render.blocks import (
     Cell,
     Code,
     Details,
+    Fact,
     Heading,
     Inline,
     Paragraph,
@@ -65,7 +66,7 @@ from reports.render.blocks import (
     table,
 )
 from reports.render.markdown import markdown_blocks
-from reports.render.terminal import Grid, Named, Part, render_lines
+from reports.render.terminal import Grid, Part, render_lines
 from reports.wording.validity import ValidityEntry, validity_entry
 from reports.wording.words import observed
 
@@ -151,7 +152,7 @@ def check_text(checked: Checked, width: int = 100, colour: bool = False) -> str:
     table: list[Part] = [grid, Paragraph(INTERVALS, "soft")] if rows else []
     decided = analyses(checked.decision) if checked.decision else ()
     closing: list[Part] = [
-        *(Named("note:", [remark], indent=6) for remark in beside(checked)),
+        *(Fact("note:", [remark], indent=6) for remark in beside(checked)),
         Paragraph(ending(checked)),
     ]
     return render_lines((_opening(checked), table, decided, closing), width, colour)
@@ -165,10 +166,10 @@ def _head(checked: Checked) -> list[str]:
 
 
 def _opening(checked: Checked) -> Iterable[Part]:
-    yield Named(check_glyph(checked), [check_headline(checked)], "bold", indent=2)
+    yield Fact(check_glyph(checked), [check_headline(checked)], "bold", indent=2)
     yield Paragraph(" · ".join(_head(checked)))
     for warning in checked.warnings:
-        yield Named("!", [warning], "warn bold", indent=2)
+        yield Fact("!", [warning], "warn bold", indent=2)
 
 
 SCHEMA = 2

@@ -48,10 +48,11 @@ Inline = str | Term | Code | Link | Strong | VerdictText | tuple["Inline", ...]
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in one place of a table."""
+    """What one place of a table contains. `brief`: what a terminal shows in the place of `below`, if not the same."""
 
     text: Inline
     below: Inline = ""
+    brief: str | None = None
     target: int | None = None
     """shown in the colour of this target"""
     marked: bool = False
@@ -63,7 +64,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A column by its head; figures stand on the right, texts on the left."""
+    """A column by its head; numbers are aligned on the right, texts on the left.
+
+    `shorten`, `leave_out`: in which order, from 1 on, columns of a table that is too wide for a terminal lose what is
+    below their cells, and are left out; 0: never.
+    """
 
     head: Inline
     left: bool = False
@@ -73,6 +78,8 @@ class Column:
     below: str = ""
     drawn: bool = False
     """its cells are drawings, which only a page has"""
+    shorten: int = 0
+    leave_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,25 @@ class Paragraph:
 
 
 @dataclass(frozen=True)
+class Fact:
+    """A name and the texts beside it; nothing if there are no texts. On a terminal at most so many lines."""
+
+    name: str
+    texts: Sequence[Inline]
+    style: str = ""
+    indent: int = 16
+    max_lines: int | None = None
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command, which no form wraps, so that it can be pasted; `title`: what it is for."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
 class ReadingGuide:
     """How figures are read: nothing where none is drawn."""
 
@@ -128,10 +154,11 @@ class Heading:
 
 @dataclass(frozen=True)
 class Bullets:
-    """Texts of one kind, one below the other."""
+    """Texts of one kind, one below the other; on a page those after the first `shown` are folded away."""
 
     texts: Sequence[Inline]
     style: str = "note"
+    shown: int | None = None
 
 
 @dataclass(frozen=True)
@@ -151,13 +178,17 @@ class Definitions:
 
 @dataclass(frozen=True)
 class Details:
-    """Blocks that are shown on demand; `open`: they are at first. `again`: rows that another table of the page has."""
+    """Blocks that are shown on demand; `open`: they are at first. `again`: rows that another table of the page has.
+
+    `stated`: the title is a statement, which a terminal shows.
+    """
 
     title: str
     blocks: Sequence[Block]
     open: bool = False
     style: str = ""
     again: bool = False
+    stated: bool = False
 
 
 @dataclass(frozen=True)
@@ -201,19 +232,9 @@ class Tabs:
 
 
 Block = (
-    Table
-    | Paragraph
-    | ReadingGuide
-    | Heading
-    | Bullets
-    | Banner
-    | Definitions
-    | Details
-    | Drawing
-    | Figure
-    | SideBySide
-    | Tabs
-)
+    Table | Paragraph | Fact | Command | ReadingGuide | Heading | Bullets | Banner | Definitions | Details
+    | Drawing | Figure | SideBySide | Tabs
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -221,6 +242,7 @@ class Section:
     """A part of a document under a heading that can be searched for; `question`: what it answers, below the heading.
 
     `style`: the filter that hides it. `folded`: a page shows its heading and question, and the rest on demand.
+    `brief`: what a terminal shows of it.
     """
 
     anchor: str
@@ -229,6 +251,7 @@ class Section:
     blocks: Sequence[Block] = field(default_factory=tuple)
     style: str = ""
     folded: bool = False
+    brief: Sequence[Block] = ()
 
 
 @dataclass(frozen=True)
@@ -270,6 +293,8 @@ class Page:
     sections: Sequence[Section]
     answer: Sequence[Block] | None = None
     """None where a section is called so"""
+    next: Sequence[Block] = ()
+    """what to do next: below the answer of a page, at the end of a terminal"""
     definitions: Mapping[str, str] = field(default_factory=dict)
     """what terms lead to, by their names"""
     beside: str = ""
@@ -361,6 +386,11 @@ MARKS = {
 }
 
 
+def more_notes(texts: Sequence[Inline]) -> str:
+    """Return the title of the notes that are folded away."""
+    return f"{len(texts)} more note{'' if len(texts) == 1 else 's'}"
+
+
 def with_marker(word: str) -> str:
     """Return a verdict with its sign: ✓ VALID, ✓ not regressed."""
     return f"{MARKS[word].glyph} {word.replace('_', ' ')}"
@@ -369,6 +399,12 @@ def with_marker(word: str) -> str:
 def note(text: Inline) -> list[Block]:
     """A remark; nothing where there is no text."""
     return [Paragraph(text, "note")] if text else []
+
+
+def fact(name: str, texts: Iterable[Inline], max_lines: int | None = None) -> list[Block]:
+    """A name with the texts beside it; nothing if there are none."""
+    present = [text for text in texts if text]
+    return [Fact(name, present, max_lines=max_lines)] if present else []
 
 
 def line(text: Inline) -> list[Block]:

@@ -11,7 +11,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context,
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
-from reports.render.blocks import Code, Inline, Link, Page, Strong, Term, VerdictText, kinds
+from reports.numbers import capital
+from reports.render.blocks import Code, Inline, Link, Page, Strong, Term, VerdictText, kinds, more_notes
 from reports.render.markers import GLYPHS, colour_class
 
 
@@ -25,7 +26,14 @@ def environment() -> Environment:
         trim_blocks=True,
     )
     made.filters["kind"] = kinds
-    made.globals |= {"glyphs": GLYPHS, "say": _say, "look": _look, "colour": _colour}
+    made.globals |= {
+        "glyphs": GLYPHS,
+        "capital": capital,
+        "more_notes": more_notes,
+        "say": _say,
+        "look": _look,
+        "colour": _colour,
+    }
     return made
 
 

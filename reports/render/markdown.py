@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 from bench.untrusted.sanitize import escape_control
-from reports.numbers import NBSP
+from reports.numbers import NBSP, capital
 from reports.render.blocks import (
     Banner,
     Block,
@@ -16,7 +16,9 @@ from reports.render.blocks import (
     Cell,
     Code,
     Column,
+    Command,
     Details,
+    Fact,
     Figure,
     Heading,
     Inline,
@@ -26,6 +28,7 @@ from reports.render.blocks import (
     Strong,
     Table,
     Tabs,
+    more_notes,
 )
 
 ANSWER = "answer"
@@ -45,6 +48,7 @@ def render_markdown(page: Page) -> str:
         Paragraph((*opening, page.beside) if page.beside else tuple(opening[:-1])),
         *page.lead,
         *(page.answer or ()),
+        *page.next,
     ]
     for section in page.sections:
         blocks += section.blocks if section.anchor == ANSWER else [Details(section.heading, section.blocks)]
@@ -89,8 +93,14 @@ def _block(block: Block, within: bool) -> str:
             return f"{'####' if within else '###'} {plain(text)}"
         case Paragraph(text):
             return _inline(text)
-        case Bullets(texts):
-            return "\n".join(f"- {_inline(text)}" for text in texts)
+        case Bullets(texts, shown=shown):
+            listed = "\n".join(f"- {_inline(text)}" for text in texts[:shown])
+            more = Bullets(texts[shown:]) if shown is not None and len(texts) > shown else None
+            return f"{listed}\n\n{_block(Details(more_notes(texts[shown:]), [more]), within)}" if more else listed
+        case Fact(name, texts) if texts:
+            return f"**{plain(capital(name))}** {' · '.join(map(_inline, texts))}"
+        case Command(title, text):
+            return f"**{plain(capital(title))}** {_inline(Code(text))}"
         case Banner(lines):
             return "\n\n".join(map(_inline, lines))
         case Table(rows=rows) if rows:

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reports.numbers import NBSP, shortened
-from reports.render.blocks import Cell, Inline, Paragraph, Row
+from reports.render.blocks import (
+    Banner,
+    Block,
+    Bullets,
+    Cell,
+    Command,
+    Details,
+    Fact,
+    Heading,
+    Inline,
+    Page,
+    Paragraph,
+    Row,
+    Table,
+)
 from reports.render.markers import colour_class, marker_char
 
 INKS = {
     **{"good": "32", "bad": "31", "warn": "33", "sim": "35", "bold": "1", "soft": "2"},
+    **{"ok": "32", "in": "32", "eq": "32", "no": "31", "hm": "33"},
     **{"t0": "34", "t1": "33", "t2": "36", "t3": "37"},
 }
-"""Codes of styles; t0 to t3 are colours of targets, as on pages."""
+"""Codes of styles: of words, of badges, of targets (t0 to t3, as on pages)."""
 INDENT, BELOW = 16, 6
 """Columns before the text beside a name, and before what belongs to a row."""
 GAP = 2
@@ -22,17 +37,8 @@ BETWEEN_BADGES = "     "
 KEPT_MOST = 59
 """Letters of a text beside a name that is kept on one line."""
 NARROWEST = 20
-
-
-@dataclass(frozen=True)
-class Named:
-    """A name and the texts beside it, with dots between them, in `most` lines; nothing where there are no texts."""
-
-    name: str
-    texts: Sequence[str]
-    style: str = ""
-    indent: int = INDENT
-    most: int | None = None
+FIRST_MOST = 20
+"""Letters of the first cell of a table's row; a longer one is above its row."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +72,26 @@ class Grid:
     stacked: Sequence[Sequence[int]] = ()
 
 
-@dataclass(frozen=True)
-class Command:
-    """A command on a line of its own, which is never wrapped, so that it can be pasted."""
-
-    text: str
+Part = Block | Badges | Grid
 
 
-Part = Paragraph | Named | Badges | Grid | Command
+def render_page(page: Page, width: int = 100, colour: bool = False) -> str:
+    """Return a page in at most so many columns: its answer, and what is brief of its sections."""
+    badges = Badges([(f"{badge.glyph} {badge.word}", badge.style) for badge in page.badges], page.beside, last=True)
+    opening = [badges, Paragraph(page.headline, "bold"), *page.lead]
+    briefs = [block for section in page.sections for block in section.brief]
+    return render_lines((opening, *_around_tables([*(page.answer or ()), *briefs]), page.next), width, colour)
+
+
+def _around_tables(blocks: Iterable[Block]) -> list[list[Block]]:
+    """Each table by itself, and the blocks between tables together."""
+    parts: list[list[Block]] = [[]]
+    for block in blocks:
+        if isinstance(block, Table):
+            parts += [[block], []]
+        else:
+            parts[-1].append(block)
+    return parts
 
 
 def render_lines(parts: Iterable[Iterable[Part]], width: int = 100, colour: bool = False) -> str:
@@ -90,19 +108,73 @@ def coloured(text: str, style: str, colour: bool = True) -> str:
 
 
 def _lines(block: Part, width: int, colour: bool) -> Iterable[str]:
-    if isinstance(block, Paragraph):
-        return (coloured(line, block.style, colour) for line in _wrapped(_text(block.text), width))
-    if isinstance(block, Named):
-        return _named(block, width, colour)
-    if isinstance(block, Grid):
-        return _grid(block, width, colour)
-    if isinstance(block, Command):
-        return [block.text]
+    """The lines of a block; none of one that only a page shows."""
+    match block:
+        case Paragraph(text, style):
+            return (coloured(line, style, colour) for line in _wrapped(_text(text), width))
+        case Heading(text):
+            return _lines(Paragraph(text, "soft"), width, colour)
+        case Banner(lines):
+            return (line for text in lines for line in _lines(Paragraph(text, "bad"), width, colour))
+        case Bullets(texts):
+            return (line for text in texts for line in _fact(Fact("note", [text]), width, colour))
+        case Details(title, stated=True):
+            return _fact(Fact("note", [title]), width, colour)
+        case Fact():
+            return _fact(block, width, colour)
+        case Command(title, text):
+            return [f"{'':<{INDENT}}{title}:", text]
+        case Table(rows=rows) if rows:
+            return (
+                line
+                for part in (Paragraph(block.caption, "soft"), _grid_of(block))
+                for line in _lines(part, width, colour)
+            )
+        case Grid():
+            return _grid(block, width, colour)
+        case Badges():
+            return _badges(block, width, colour)
+    return ()
+
+
+def _badges(block: Badges, width: int, colour: bool) -> list[str]:
     badges = BETWEEN_BADGES.join(coloured(text, style, colour) for text, style in block.badges)
     space = width - len(BETWEEN_BADGES.join(text for text, _ in block.badges)) - len(block.text)
     texts = _wrapped(block.text.replace(NBSP, " "), width)
     lines = [*texts, badges] if block.last else [badges, *texts]
     return lines if space < 3 else [(" " * space).join(lines)]
+
+
+def _grid_of(table: Table) -> Grid:
+    """A table for a terminal: each column with what is below its cells, and without."""
+    columns = [(place, column) for place, column in enumerate(table.columns) if not column.drawn]
+    rows = [Row(tuple(Cell(column.head) for _, column in columns for _ in range(2)), "soft")]
+    for row in table.rows:
+        if len(row.cells) == 1:
+            rows.append(Row((Cell(row.cells[0].text, style="soft"),)))
+            continue
+        cells = [cell for place, _ in columns for cell in _both(row.cells[place])]
+        rows.append(Row(tuple(cells), row.style))
+    shown = {place: 2 * at for at, (place, _) in enumerate(columns)}
+    layouts = [tuple(shown.values())]
+    for step in range(1, 1 + max(max(column.shorten, column.leave_out) for _, column in columns)):
+        for at, (place, column) in enumerate(columns):
+            if column.leave_out == step:
+                del shown[place]
+            elif column.shorten == step and place in shown:
+                shown[place] = 2 * at + 1
+        layouts.append(tuple(shown.values()))
+    left = [
+        at for place, (_, column) in enumerate(columns) for at in (2 * place, 2 * place + 1) if column.left or not place
+    ]
+    return Grid(rows, left, layouts, indent="  ", most=FIRST_MOST)
+
+
+def _both(cell: Cell) -> tuple[Cell, Cell]:
+    """A cell with what is below it, and without."""
+    below = _text(cell.below if cell.brief is None else cell.brief).replace(" – ", "–")
+    short = replace(cell, below="")
+    return (replace(short, text=f"{_text(cell.text)} ({below})") if below else short), short
 
 
 def _text(inline: Inline) -> str:
@@ -116,15 +188,16 @@ def _wrapped(text: str, width: int, most: int | None = None) -> list[str]:
     return textwrap.wrap(text, max(NARROWEST, width), break_on_hyphens=False, max_lines=most, placeholder="…")
 
 
-def _named(block: Named, width: int, colour: bool) -> Iterable[str]:
+def _fact(block: Fact, width: int, colour: bool) -> Iterable[str]:
     """`name   a · b · c`, further lines under the first."""
     indent = min(block.indent, max(0, width - NARROWEST))
     room, name = width - indent, block.name
     if len(name) >= indent > 0:  # it stands above the texts
         yield coloured(name, block.style, colour)
         name = ""
-    kept = [text.replace(" ", NBSP) if len(text) <= min(KEPT_MOST, room) else text for text in block.texts]
-    for place, line in enumerate(_wrapped(" · ".join(kept), room, block.most)):
+    texts = map(_text, block.texts)
+    kept = [text.replace(" ", NBSP) if len(text) <= min(KEPT_MOST, room) else text for text in texts]
+    for place, line in enumerate(_wrapped(" · ".join(kept), room, block.max_lines)):
         yield coloured(f"{'' if place else name:<{indent}}{line}", block.style, colour)
 
 
@@ -150,7 +223,7 @@ def _grid(block: Grid, width: int, colour: bool) -> Iterable[str]:
             line = (" " * GAP).join(coloured(text, styles[at], colour) for text, at in zip(padded, places, strict=True))
             yield coloured(line.rstrip(), row.style, colour)
         for cell in row.cells:
-            yield from _named(Named("", [_text(cell.below)], "soft", BELOW), width, colour)
+            yield from _fact(Fact("", [cell.below], "soft", BELOW), width, colour)
 
 
 def _label(cell: Cell) -> str:

@@ -30,6 +30,7 @@ from reports.render.blocks import (
     Table,
     Tabs,
     Term,
+    fact,
     line,
     make_row,
     note,
@@ -38,7 +39,7 @@ from reports.render.blocks import (
 from reports.render.markers import COLOURS
 from reports.render.svg import HALF, WIDE, plot_figure
 from reports.run_report import bar_charts, charts, speech_timeline
-from reports.run_report.metric_sections import capital, grown, metrics, of_target
+from reports.run_report.metric_sections import as_line, grown, metrics, of_target
 from reports.samples import HEARD
 from reports.summary.figures import ALL, Figures
 from reports.summary.groups import Waits, one_thing
@@ -94,6 +95,10 @@ SHARED = ("network_rtt", "ttfa_minus_rtt")
 NETWORK = ("network_rtt", "request_ack", "ttfa_minus_rtt", "retransmits")
 
 
+BRIEF_ROWS = 4
+"""Lines of one kind on a terminal, at most."""
+
+
 def segments(summary: Summary) -> Section | None:
     """The segments of voice_to_voice, stacked and in a table; None where nothing tells where a wait lies."""
     rows, bands = [row for row in summary.breakdowns if len(row.segments) > 1], summary.bands
@@ -123,7 +128,9 @@ def segments(summary: Summary) -> Section | None:
         *note(settings.contained(summary.setup)),
         Details("What the segments mean", meant, style="note"),
     ]
-    return Section("segments", "Latency breakdown", "Where does the latency come from?", blocks)
+    alone = [row for row in rows if row.step == ALL and len(summary.targets) == 1][:BRIEF_ROWS]
+    brief = [block for row in alone for block in fact("breakdown", [words.breakdown(row, summary)])]
+    return Section("segments", "Latency breakdown", "Where does the latency come from?", blocks, brief=brief)
 
 
 def _table(summary: Summary, rows: Sequence[Breakdown], head: str = "step") -> Table:
@@ -166,13 +173,20 @@ def hearing(summary: Summary) -> Section | None:
             blocks += [Heading("Turn detection"), Paragraph(f"{wrong}." if wrong else right)]
             blocks += [Details("Metrics of turn detection", [metrics(summary, callers)], open=not played, again=True)]
             blocks += note(grown(summary))
-    return Section("heard", "Audio playback", "What did the caller hear?", blocks) if blocks else None
+    named = len(summary.targets) > 1
+    faults = [(counts.target, fault) for counts in summary.counts[:BRIEF_ROWS] for fault in words.detection(counts)]
+    brief = [
+        *fact("detection", [f"{target}: {fault}" if named else fault for target, fault in faults]),
+        *fact("note", [settings.chunks(summary.setup)]),
+    ]
+    return Section("heard", "Audio playback", "What did the caller hear?", blocks, brief=brief) if blocks else None
 
 
 def interruptions(summary: Summary) -> Section | None:
     """How replies ended that were interrupted, or heard a sound; None where none was."""
     question = "How soon is the reply silent when the caller interrupts?"
-    return _conversation(summary, "interruptions", "Interruptions", question, INTERRUPTED)
+    brief = fact("interrupted", words.medians(summary, ("barge_in_yield", "unplayed_audio")))
+    return _conversation(summary, "interruptions", "Interruptions", question, INTERRUPTED, brief)
 
 
 def interrupts(summary: Summary) -> bool:
@@ -185,12 +199,17 @@ def functions(summary: Summary) -> Section | None:
     """What the calls of functions took, on the service's side and on ours; None where none was called."""
     if not _rows(summary, ("function_call_done",)):
         return None
-    return _conversation(summary, "functions", "Function calls", "How long do function calls take?", CALLED)
+    question = "How long do function calls take?"
+    names = ("function_call_done", "function_execution", "function_answer_ttfa")
+    brief = fact("functions", words.medians(summary, names))
+    return _conversation(summary, "functions", "Function calls", question, CALLED, brief)
 
 
-def _conversation(summary: Summary, anchor: str, title: str, question: str, names: tuple[str, ...]) -> Section | None:
+def _conversation(
+    summary: Summary, anchor: str, title: str, question: str, names: tuple[str, ...], brief: list[Block]
+) -> Section | None:
     rows = _rows(summary, names)
-    return Section(anchor, title, question, [metrics(summary, rows)]) if rows else None
+    return Section(anchor, title, question, [metrics(summary, rows)], brief=brief) if rows else None
 
 
 def _rows(summary: Summary, names: tuple[str, ...]) -> list[Figures]:
@@ -252,7 +271,8 @@ def context(summary: Summary) -> Section | None:
         *([Details("Data table", [metrics(summary, rows)], open=not drawn, again=True)] if rows else []),
         *note(CONTEXT),
     ]
-    return Section("context", "Latency by conversation length", "How does latency grow with the conversation?", blocks)
+    question, brief = "How does latency grow with the conversation?", fact("slope", words.slope_lines(summary))
+    return Section("context", "Latency by conversation length", question, blocks, brief=brief)
 
 
 def by_load(summary: Summary) -> Section | None:
@@ -263,7 +283,8 @@ def by_load(summary: Summary) -> Section | None:
         read, numbers = BY_LOAD.format(groups.waits_caption(pools[0])), groups.waits_blocks(pools, summary.targets)
         figures.append(plot_figure(charts.wait_lines(pools, WIDE), read, stops=(), numbers=numbers))
     blocks: list[Block] = [*figures, *note(TOGETHER)]
-    return Section("load", "Latency by concurrency", "Does latency depend on the load?", blocks) if figures else None
+    question, brief = "Does latency depend on the load?", groups.compared_blocks(summary, "calls")
+    return Section("load", "Latency by concurrency", question, blocks, brief=brief) if figures else None
 
 
 DRAWN = ("turn", "age", "context", "calls", "host")
@@ -275,7 +296,8 @@ def by_others(summary: Summary) -> Iterable[Section]:
     for by in dict.fromkeys(waits.by for waits in summary.waits if waits.by not in DRAWN):
         blocks = [block for of in summary.waits_by(by) for block in groups.waits_blocks(of, summary.targets)]
         named = groups.key_words(by)
-        yield Section(by, f"Latency by {named.head}", f"Does latency depend on the {named.head}?", blocks)
+        question, brief = f"Does latency depend on the {named.head}?", groups.compared_blocks(summary, by)
+        yield Section(by, f"Latency by {named.head}", question, blocks, brief=brief)
 
 
 def _drawable(summary: Summary, *keys: str) -> list[list[Waits]]:
@@ -332,7 +354,7 @@ def network(summary: Summary) -> Section | None:
     }
     said = filter(None, (_network_shares(summary, rows), remarks.round_trips(summary)))
     blocks: list[Block] = [
-        Paragraph(f"{' '.join(said)} {capital(_each(summary, resent), summary)}"),
+        Paragraph(f"{' '.join(said)} {as_line(_each(summary, resent), summary)}"),
         Details("Network metrics", [metrics(summary, rows)], open=True, again=True),
     ]
     return Section("network", "Network", "How much of the latency is the network?", blocks)

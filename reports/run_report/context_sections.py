@@ -16,7 +16,7 @@ from bench.money import dollars
 from bench.run.document import Check
 from bench.run.validity import LOAD_GENERATOR_CHECKS
 from bench.units import NS_PER_S
-from reports.numbers import NONE, clock, count, ms, percent, span, three
+from reports.numbers import NBSP, NONE, clock, count, ms, percent, span, three
 from reports.render.blocks import (
     Block,
     Cell,
@@ -32,6 +32,7 @@ from reports.render.blocks import (
     Strong,
     Term,
     coded,
+    fact,
     line,
     make_row,
     note,
@@ -39,7 +40,7 @@ from reports.render.blocks import (
 )
 from reports.render.svg import plot_figure
 from reports.run_report import time_panels
-from reports.run_report.metric_sections import capital, marked_target, of_target, quantiles
+from reports.run_report.metric_sections import as_line, marked_target, of_target, quantiles
 from reports.statistics.quantiles import quantile
 from reports.summary.figures import measured_seconds
 from reports.summary.load import Throttling
@@ -67,28 +68,19 @@ def arms(summary: Summary) -> Section | None:
     interleaved = remarks.interleaved(summary.interleaving) if summary.interleaving else ""
     own = FACTS["variant_settings"]
     facts: list[Row] = []
-    for fact, texts in known:
+    for name, texts in known:
         differs = "differs" if len(set(texts)) > 1 else ""
-        cells = [text or ("none" if fact == own else NONE) for text in texts]
-        facts.append(make_row([Cell(fact, differs), *cells], differs))
+        cells = [text or ("none" if name == own else NONE) for text in texts]
+        facts.append(make_row([Cell(name, differs), *cells], differs))
     settings = table([Column("setting", style="vh"), *columns], facts, style="facts")
-    return Section("targets", "Targets", "What was measured?", [*line(interleaved), settings])
-
-
-def whole_cost(summary: Summary) -> list[str]:
-    """0.42 USD in all, …; nothing where nothing has a price."""
-    return remarks.cost(summary.money, simulated=summary.simulated) if _shown(summary.money) else []
-
-
-def _shown(money: Money) -> bool:
-    """Whether usage was told, or a budget set."""
-    return bool(money.told) or money.budget_usd is not None
+    brief = fact("targets", [interleaved])
+    return Section("targets", "Targets", "What was measured?", [*line(interleaved), settings], brief=brief)
 
 
 def money(summary: Summary) -> Section | None:
     """Tokens and what they cost; None where no usage was told, and no budget set."""
     found = summary.money
-    if not _shown(found):
+    if not found.told and found.budget_usd is None:
         return None
     said = words.as_sentence(", ".join(remarks.amounts(found)))
     simulated = (Strong("◇ SIMULATED."), " ") if summary.simulated else ""
@@ -186,9 +178,10 @@ def quota(summary: Summary) -> Section | None:
         drawn = [plot_figure(time_panels.limit_panels(found), f"{read}Warm-up is shown too.")]
     limits = table(LIMITS, [_limits(summary, *one) for one in enumerate(found.targets)])
     few = len(summary.targets) <= NAMED  # of more the table tells them apart
-    said = capital(remarks.limits(found), summary) if few else words.as_sentence(remarks.limits_in_all(found))
+    said = as_line(remarks.limits(found), summary) if few else words.as_sentence(remarks.limits_in_all(found))
     what = Paragraph(said or "Nothing was throttled.")
-    return Section("limits", "Rate limits", "Did the service limit the rate?", [what, *drawn, limits])
+    brief = fact("rate limits", [remarks.limits_in_all(found)])
+    return Section("limits", "Rate limits", "Did the service limit the rate?", [what, *drawn, limits], brief=brief)
 
 
 LIMITS = (
@@ -212,6 +205,10 @@ def _limits(summary: Summary, place: int, one: Throttling) -> Line:
     ]
 
 
+INCIDENTS = 3
+"""Incidents that a terminal shows, at most."""
+
+
 def incidents(summary: Summary) -> Section | None:
     """What happened beside the measuring; None where nothing did."""
     found, long = remarks.incidents_that_matter(summary), summary.window.length_s > 180
@@ -227,13 +224,18 @@ def incidents(summary: Summary) -> Section | None:
     more = f" The words of {count(len(rows))} were recorded." if found.total > len(rows) else ""
     heads = ("when", "worker", Column("what", left=True), Column("in words", left=True))
     blocks: list[Block] = [Paragraph(f"{remarks.incident_kinds(found)}.{more}"), table(heads, rows)]
-    return Section("incidents", "Incidents", "What else happened?", blocks) if rows else None
+    brief = [block for text in remarks.incident_lines(summary, INCIDENTS) for block in fact("incident", [text], 2)]
+    return Section("incidents", "Incidents", "What else happened?", blocks, brief=brief) if rows else None
 
 
 def uncertain_metrics(summary: Summary) -> list[Block]:
     """Which measures are not exact in this run, and by how much; nothing where all are."""
     line = inexact_line(summary.run)
-    return [Details(line, [table(words.INEXACT_HEADS, words.inexact_rows(summary))], style="note")] if line else []
+    return (
+        [Details(line, [table(words.INEXACT_HEADS, words.inexact_rows(summary))], style="note", stated=True)]
+        if line
+        else []
+    )
 
 
 def doubts_answers(summary: Summary) -> bool:
@@ -284,7 +286,16 @@ def health(summary: Summary) -> Section:
         *_spreads(summary),
         *note(coded(" ".join(said))),
     ]
-    return Section("health", "Load generator health", "Can these results be trusted?", blocks)
+    receive = [f"{three(row.p99)}{NBSP}ms" for row in summary.harness if row.metric == "receive_delay"]
+    brief = fact(
+        "load generator",
+        [
+            *(words.check_in_words(check) for check in verdict.checks if check.value is not None),
+            *(f"{words.RECEIVE_DELAY.format(value)} (p99)" for value in receive),
+            *map(coded, validity.trust(summary.run)),
+        ],
+    )
+    return Section("health", "Load generator health", "Can these results be trusted?", blocks, brief=brief)
 
 
 def hosts(summary: Summary) -> Section | None:
@@ -300,7 +311,8 @@ def hosts(summary: Summary) -> Section | None:
         Paragraph("What each load generator measured of itself: p99, in ms.", "q gap"),
         table(own, [[*words.host_facts(host)] for host in summary.hosts]),
     ]
-    return Section("hosts", "Results by host", "Do the hosts agree?", blocks)
+    brief = groups.compared_blocks(summary, "host")
+    return Section("hosts", "Results by host", "Do the hosts agree?", blocks, brief=brief)
 
 
 def _checks(checks: Sequence[Check]) -> list[Block]:

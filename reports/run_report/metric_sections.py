@@ -27,6 +27,7 @@ from reports.render.blocks import (
     Tabs,
     Term,
     coded,
+    fact,
     line,
     make_row,
     note,
@@ -46,9 +47,10 @@ from reports.summary.over_time import OverTime, over_time, steps_over_time
 from reports.summary.summary import Summary
 from reports.turns import Pool
 from reports.wording import remarks, words
+from reports.wording.sentences import way_out
 from reports.wording.settings import contained_chunk
 from reports.wording.validity import ending_words, remedy_line
-from reports.wording.words import cell, interval
+from reports.wording.words import interval
 
 READ_ACROSS = "Read across: 95 % of the turns were faster than the curve above p95."
 QUANTILES = ("p50", "p90", "p95", "p99", "max")
@@ -118,10 +120,10 @@ def _percentiles(drawn: Sequence[curves.Curve]) -> Table:
     for p in curves.PUBLISHED:
         if any(p in points for points in by_p):
             cells = (
-                words.estimate_cell(points[p], curve.n, curve.failed) if p in points else words.Shown(NONE, "")
+                words.estimate_cell(points[p], curve.n, curve.failed) if p in points else NONE
                 for points, curve in zip(by_p, drawn, strict=True)
             )
-            rows.append([f"p{p * 100:g}", *cells_of(cells)])
+            rows.append([f"p{p * 100:g}", *cells])
     return table(["percentile", *(f"{curve.target}, ms" for curve in drawn)], rows)
 
 
@@ -134,7 +136,8 @@ def time(summary: Summary) -> Section | None:
     drift = remarks.drift_said(summary.drifts)
     below = note((Term("drift"), f": {drift}")) if drift else []
     shown = plot_figure(time_panels.time_panels(frame), " ".join(filter(None, _reading(summary, frame))), below=below)
-    return Section("time", "Latency over time", question, [shown])
+    brief = fact("drift", [remarks.drift_suspected(summary.drifts)])
+    return Section("time", "Latency over time", question, [shown], brief=brief)
 
 
 def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
@@ -223,11 +226,10 @@ def rates(summary: Summary) -> Section | None:
     heads = ("rate", Column("target", left=True), "share", "counted", "sessions", Column("better", left=True))
     rows: list[Row | Line] = []
     for rate in summary.rates:
-        figure, interval = words.rate_cell(rate)
         target = of_target(summary, summary.targets.index(rate.target))
         counted = words.rate_events(rate)
         better = {"lower": "less", "higher": "more", "neither": NONE}[RATES[rate.rate].better]
-        rows.append([Term(rate.rate), target, Cell(figure, interval), counted, count(rate.sessions), better])
+        rows.append([Term(rate.rate), target, words.rate_cell(rate), counted, count(rate.sessions), better])
     few = (
         f" Of fewer than {TRIALS} turns only the counts stand here."
         if not all(r.published for r in summary.rates)
@@ -237,7 +239,12 @@ def rates(summary: Summary) -> Section | None:
     if any(RATES[rate.rate].words for rate in summary.rates):
         of += "; a word error rate is of words, and can be over 100 %"
     blocks = [table(heads, rows), *note(f"Shares with 95 % intervals over sessions, of {of}.{few}")]
-    return Section("rates", "Rates", "How often did each of these happen?", blocks)
+    brief = fact("rates", words.rate_lines(summary))
+    return Section("rates", "Rates", "How often did each of these happen?", blocks, brief=brief)
+
+
+ENDINGS, QUOTED, REMEDIES = 5, 3, 2
+"""Numbers of outcomes, messages of services, and remedies that a terminal shows."""
 
 
 def outcomes(summary: Summary) -> Section | None:
@@ -273,9 +280,20 @@ def outcomes(summary: Summary) -> Section | None:
     ]
     if found.sessions:
         blocks += [Heading("Session outcomes"), table(heads, [*map(_ending, found.sessions)])]
-    if remedies := found.remedies():
+    remedies = found.remedies()
+    if remedies:
         blocks += [Heading("What to do"), Bullets([coded(remedy_line(remedy)) for remedy in remedies])]
-    return Section("outcomes", "Turn outcomes", "How did the turns end?", blocks)
+    endings = [f"{ending.outcome} {count(sum(ending.counts))}" for ending in found.turns]
+    shown = endings if len(endings) <= ENDINGS else [*endings[: ENDINGS - 1], f"{len(endings) - ENDINGS + 1} others"]
+    lost = [f"not started {count(sum(found.lost))}"] if sum(found.lost) else []
+    said = [f"{ending.outcome}: {ending.said}" for ending in found.quoted()[:QUOTED]]
+    advice = map(remedy_line, remedies[bool(way_out(summary)) : REMEDIES])  # the first may be said above
+    brief = [
+        *fact("outcomes", [*shown, *lost]),
+        *(block for text in said for block in fact("service says", [text])),
+        *(block for text in advice for block in fact("what to do", [coded(text)])),
+    ]
+    return Section("outcomes", "Turn outcomes", "How did the turns end?", blocks, brief=brief)
 
 
 def _ending(ending: Ending) -> Row:
@@ -335,9 +353,9 @@ def _carried(summary: Summary) -> list[Block]:
     for figures in summary.carried:
         median = figures.at(0.5)
         ends = interval(median.low / size, median.high / size, three, " – ")
-        shown = words.Shown(f"{words.bound(median)}{three(median.told / size)}", ends)
-        cells = cells_of([shown if median.bounded else words.cell(figures, 0.5, "")])
-        of_sessions[figures.metric, figures.target] = [*cells, three(figures.high / size)]
+        shown = Cell(f"{words.bound(median)}{three(median.told / size)}", ends)
+        cell = shown if median.bounded else words.quantile_cell(figures, 0.5, "")
+        of_sessions[figures.metric, figures.target] = [cell, three(figures.high / size)]
     rows: list[Row | Line] = []
     for rate in rates:
         target = of_target(summary, summary.targets.index(rate.target))
@@ -405,7 +423,8 @@ def arriving(summary: Summary) -> Section | None:
         *([table(FIRST_WAITS, rows)] if rows else []),
         *note(remarks.divided(summary.run, frame)),
     ]
-    return Section("calls", "Open-loop arrivals", "What load was offered, and what became of it?", blocks)
+    brief = fact("calls", remarks.lines(summary))
+    return Section("calls", "Open-loop arrivals", "What load was offered, and what became of it?", blocks, brief=brief)
 
 
 def grown(summary: Summary) -> Inline:
@@ -424,12 +443,7 @@ def marked_target(summary: Summary, place: int) -> Cell:
     return Cell(summary.targets[place], target=place, marked=True)
 
 
-def cells_of(cells: Iterable[words.Shown]) -> list[Cell]:
-    """Figures with what belongs below them."""
-    return [Cell(cell.figure, cell.below) for cell in cells]
-
-
-def capital(said: str, summary: Summary) -> str:
+def as_line(said: str, summary: Summary) -> str:
     """A sentence, with a capital letter unless it begins with a target's name."""
     return f"{said}." if said and len(summary.targets) > 1 else words.as_sentence(said)
 
@@ -474,5 +488,5 @@ def quantiles(one: Distribution) -> list[Inline]:
 
 def quantile_cells(figures: Figures) -> Line:
     """p50, p90, p95, p99, the largest value, and how many were wanted and reached it."""
-    shown = cells_of(cell(figures, p, "") for p in PS)
-    return [*shown, three(figures.high), count(figures.planned), *cells_of([words.reached(figures)])]
+    shown = [words.quantile_cell(figures, p, "") for p in PS]
+    return [*shown, three(figures.high), count(figures.planned), words.reached(figures)]

@@ -26,6 +26,7 @@ from reports.render.blocks import (
     Cell,
     Code,
     Column,
+    Command,
     Definitions,
     Details,
     Head,
@@ -39,6 +40,7 @@ from reports.render.blocks import (
     Strong,
     Term,
     coded,
+    fact,
     make_row,
     note,
     table,
@@ -51,7 +53,7 @@ from reports.wording.load import load_line
 from reports.wording.notices import decided, inexact_line, notices
 from reports.wording.validity import verdict_count
 from reports.wording.verdicts import NOTHING
-from reports.wording.words import INFINITE, answer_cell
+from reports.wording.words import INFINITE
 
 METHOD = {
     "service time": "Latency that is measured from the turn's own start, not from the start that a schedule planned.",
@@ -129,7 +131,8 @@ def run_page(summary: Summary) -> Page:
         beside=f"{summary.called} · {began} · {load_line(summary)}",
         headline=sentences.run_headline(summary),
         lead=[*([Banner(broken)] if broken else []), *(Paragraph(coded(text), "lead") for text in texts if text)],
-        answer=[*_answers(summary), *_beside_answers(summary)],
+        answer=[*_answers(summary), *_facts(summary)],
+        next=_next(summary),
         sections=[
             replace(one, folded=one.anchor not in opened)
             for one in (*shown, Section("how", "Definitions", "What do the words mean?", meant))
@@ -148,25 +151,29 @@ def _answers(summary: Summary) -> list[Block]:
     figures = [answer.figures for group in groups for answer in group.rows]
     ends = bar_charts.interval_scale(figures) if any(e.bounded for f in figures for e in f.quantiles) else None
     tail = any(figure.at(0.99).bounded for figure in figures)
-    heads: list[Head] = ["metric", "p50", "p95", *(["p99"] if tail else []), "max", "failed turns"]
+    heads: list[Head] = [
+        Column("target", style="vh"),
+        Column("turns", shorten=1, leave_out=5),
+        Column("p50", shorten=7),
+        Column("p95", shorten=6, leave_out=8),
+        *([Column("p99", shorten=4, leave_out=4)] if tail else []),
+        Column("max", leave_out=3),
+        Column("failed turns", shorten=2),
+    ]
     if ends:
         axis = Markup(f'{bar_charts.interval_axis(ends)}<span class="vh">intervals</span>')
         heads.append(Column(axis, left=True, style="wideonly", drawn=True))
-    alone = len(summary.targets) == 1
-    caption = f"{f'{summary.targets[0]}, in' if alone else 'In'} ms, with 95{NBSP}% intervals over sessions"
-    least = min(
-        (figure.at(0.99).required for figure in figures if figure.at(0.99).status == "too_few_sessions"), default=0
-    )
-    caption += f"; p99 needs {count(least)} sessions" if least and not tail else ""
     ps = (0.5, 0.95, 0.99) if tail else (0.5, 0.95)
-    if any(answer_cell(figure, p).figure == INFINITE for figure in figures for p in ps):
-        caption += f"; {INFINITE}: a failed turn counts as infinite latency"
     rows: list[Line | Row] = []
     for group in groups:
-        if not alone:
-            of: Inline = (Term(group.metric), f" from {group.measured_from}, to {group.end}")
-            rows.append(make_row([Cell(of, columns=len(heads))], "of"))
+        of: Inline = (Term(group.metric), f" from {group.measured_from}, to {group.end}")
+        rows.append(make_row([Cell(of, columns=len(heads))], "of"))
         rows += [_answer(summary, group, answer, ends, ps) for answer in group.rows]
+    caption = f"In ms, with 95{NBSP}% intervals over sessions; max of successful turns"
+    least = [f.at(0.99).required for f in figures if f.at(0.99).status == "too_few_sessions"]
+    caption += f"; p99 needs {count(min(least))} sessions" if least and not tail else ""
+    if any(figure.at(p).status == "in_failures" for figure in figures for p in ps):
+        caption += f"; {INFINITE}: a failed turn counts as infinite latency"
     style = "struck" if summary.validity.status == "invalid" else ""
     chunked = note(grown(summary)) if summary.setup.vad_chunks_ms else []
     reading = [*([ReadingGuide(INTERVAL_MARKS)] if ends else []), *note(ENDLESS), *chunked, *note(READING)]
@@ -187,43 +194,37 @@ def _answer(
     ends: tuple[float, float] | None,
     ps: Sequence[float],
 ) -> Line:
-    """Named by its target; in a run of one target by its metric."""
-    target, failed, apart = summary.targets.index(answer.target), words.failures(answer), group.apart(answer)
-    beside = f" · {apart}" if apart else ""
-    name = (
-        Cell((Term(group.metric), f" from {group.measured_from}{beside}"), f"to {group.end}; {group.counts(answer)}")
-        if len(summary.targets) == 1
-        else Cell(f"{answer.target}{beside}", group.counts(answer), target, marked=True)
-    )
-    shown = [answer_cell(answer.figures, p) for p in ps]
+    target, apart = summary.targets.index(answer.target), group.apart(answer)
+    cells = [words.quantile_cell(answer.figures, p, "") for p in ps]
     return [
-        name,
-        *(Cell(cell.figure, cell.below, style=WORDS.get(cell.figure, "")) for cell in shown),
-        Cell(three(answer.figures.high), "of successful turns"),
-        Cell(failed.figure, f"{failed.below} turns"),
+        Cell(f"{answer.target}{f' · {apart}' if apart else ''}", target=target, marked=True),
+        Cell(count(answer.turns), plural(answer.sessions, "session")),
+        *(replace(cell, style=WORDS.get(str(cell.text), "")) for cell in cells),
+        three(answer.figures.high),
+        words.failures(answer),
         *([Cell(Markup(bar_charts.interval_plot(answer.figures, target, ends)), style="hide")] if ends else []),
     ]
 
 
-def _beside_answers(summary: Summary) -> list[Block]:
-    """What belongs to the figures that the run was made for, in a line each, and what to know beside them."""
-    facts = {
-        "Differences": "; ".join(remarks.against(summary)),
-        "Next": sentences.next_step(summary),
-        "Machine": remarks.machine(summary),
-        "Throughput": "; ".join(remarks.throughput(summary)),
-        "Cost": ", ".join(context_sections.whole_cost(summary)),
-    }
+def _facts(summary: Summary) -> list[Block]:
+    """What belongs to the values that the run was made for, and what to know about them."""
     shown = {answer.figures.metric for group in words.tables(summary) for answer in group.rows}
     inexact = inexact_line(summary.run, shown)
     noted = [notice for notice in notices(summary) if notice != inexact]
-    more = [Details(f"{plural(len(noted) - NOTED, 'more note')}", [Bullets(noted[NOTED:])], style="note")]
     return [
-        *(Paragraph((Strong(name), " ", *coded(said)), "fact") for name, said in facts.items() if said),
+        *fact("differences", remarks.against(summary)),
+        *fact("machine", [remarks.machine(summary)]),
+        *fact("throughput", remarks.throughput(summary)),
+        *fact("cost", remarks.cost(summary.money, simulated=summary.simulated)),
         *(context_sections.uncertain_metrics(summary) if context_sections.doubts_answers(summary) else []),
-        *([Bullets(noted[:NOTED])] if noted else []),
-        *(more if len(noted) > NOTED else []),
+        *([Bullets(noted, shown=NOTED)] if noted else []),
     ]
+
+
+def _next(summary: Summary) -> list[Block]:
+    """What to do with the values, and the commands of longer runs."""
+    longer = [Command(f"for {run.figure}", run.command) for run in sentences.longer_runs(summary) if run.command]
+    return [*fact("next step", [coded(sentences.next_step(summary))]), *longer]
 
 
 def sections_of(summary: Summary) -> Iterable[Section]:

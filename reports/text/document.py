@@ -18,6 +18,7 @@ from bench.run.document import Check, ValidityStatus
 from reports.exactness import Inexact
 from reports.question import Traits, Wait
 from reports.records import Count, Known, Number, Record, Rounded, Version, about, data_of, text_of
+from reports.render.blocks import Page
 from reports.render.files import PagePaths, write_page
 from reports.run_report.report import run_page
 from reports.runs import RunFrames
@@ -424,12 +425,12 @@ def _limits(throttling: Throttling) -> Limits:
     )
 
 
-def write_report(run: RunFrames | Summary) -> PagePaths:
+def write_report(run: RunFrames | Summary, page: Page | None = None) -> PagePaths:
     """Write report.html, report.md and summary.json into the run's folder.
 
-    A run is summarised first; hand in the summary where it is there already. Raises UsageError where its folder cannot
-    be written.
+    A run is summarised first, and its page composed; hand in what exists already. Raises UsageError if its folder
+    cannot be written.
     """
     summary = run if isinstance(run, Summary) else summarise(run)
     paths = PagePaths(*(summary.run.folder / name for name in ("report.html", "report.md", "summary.json")))
-    return write_page(run_page(summary), summary_json(summary), paths, "the report")
+    return write_page(page or run_page(summary), summary_json(summary), paths, "the report")

@@ -12,8 +12,8 @@ from bench.run.document import ValidityStatus
 from bench.untrusted.safe_io import replace_text
 from reports.question import AskedFigure
 from reports.records import Count, Known, Record, Rounded, about, data_of
-from reports.render.blocks import MARKS, Cell, Line, Paragraph, make_row
-from reports.render.terminal import Badges, Grid, Named, Part, render_lines
+from reports.render.blocks import MARKS, Cell, Fact, Line, Paragraph, make_row
+from reports.render.terminal import Badges, Grid, Part, render_lines
 from reports.statistics.changes import LEVEL
 from reports.trends.course import Course, Moved, Series
 from reports.trends.entry import Entry
@@ -222,7 +222,7 @@ def _opening(trend: Trend) -> Iterable[Part]:
     simulated = [("◇ SIMULATED", "sim")] if any(one.simulated for one in trend.series) else []
     yield Badges(simulated, f"{trend.runs} runs, {begun(trend)}")
     for found in trend.places:
-        yield Named("changed", [place(found)])
+        yield Fact("changed", [place(found)])
 
 
 def _series_table(scenario: Scenario, series: Series) -> Iterable[Part]:
@@ -259,8 +259,8 @@ def _series_table(scenario: Scenario, series: Series) -> Iterable[Part]:
 def _closing(trend: Trend) -> Iterable[Part]:
     held = [*weekdays_notes(trend), *doubtful(trend)]
     for line in filter(None, [*held, unfit(trend), *series_notes(trend)]):
-        yield Named("note", [line])
+        yield Fact("note", [line])
     for line in lacking_notes(trend):
-        yield Named("note", [line])
+        yield Fact("note", [line])
     for notice in trend.notices:
-        yield Named("left out", [notice], "warn")
+        yield Fact("left out", [notice], "warn")

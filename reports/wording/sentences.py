@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from bench.metrics import STARVED
 from bench.untrusted.sanitize import escape_control
-from reports.numbers import count, listed, percent, plural, together, usd
+from reports.numbers import capital, count, listed, percent, plural, together, usd
 from reports.question import STARTED_BY
 from reports.samples import ANSWER_HEARD, HEARD
 from reports.statistics.verdicts import turns_to_decide
@@ -375,21 +375,13 @@ def longer_runs(summary: Summary) -> list[LongerRun]:
     return [_longer(summary, name, sessions) for name, sessions in needed.items() if sessions]
 
 
-def next_step(summary: Summary, *, commands: bool = True) -> str:
-    """What to do with the figures, in a sentence; of an invalid or failed run its remedy says it.
-
-    `commands`: with whole commands for longer runs, not only their options.
-    """
+def next_step(summary: Summary) -> str:
+    """What to do with the values, in a sentence; of an invalid or failed run its remedy says it."""
     if summary.validity.status == "invalid":
         return ""
     told = [answer for answer in summary.answers if answer.figures.at(0.5).bounded]
-    plays = ", ".join(
-        f"for {run.figure} run `{run.command}`"
-        if commands and run.command
-        else f"for {run.figure} play {run.options} or more"
-        for run in longer_runs(summary)
-    )
-    longer = f"{plays[:1].upper()}{plays[1:]}. " if plays else ""
+    plays = ", ".join(f"for {run.figure} play {run.options} or more" for run in longer_runs(summary))
+    longer = f"{capital(plays)}. " if plays else ""
     if not told:
         return longer.rstrip()
     folder = summary.run.folder.resolve()

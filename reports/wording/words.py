@@ -12,7 +12,7 @@ from bench.run.document import Check, CheckName
 from bench.run.validity import LOAD_GENERATOR_CHECKS
 from reports.numbers import NBSP, NONE, count, listed, ms, percent, plural, span, three
 from reports.question import ORIGINS, RATES, TRIALS, Stratum, turn_type_words
-from reports.render.blocks import MARKS, Line, with_marker
+from reports.render.blocks import MARKS, Cell, Line, with_marker
 from reports.samples import ANSWER_HEARD, HEARD
 from reports.statistics.quantiles import QuantileEstimate
 from reports.summary.figures import ALL, Counts, Figures, TurnRate
@@ -124,14 +124,7 @@ def few_words(there: int, noun: str, needs: int) -> str:
     return f"{plural(there, noun)}; needs {count(needs)}"
 
 
-class Shown(NamedTuple):
-    """A figure and what belongs below it."""
-
-    figure: str
-    below: str
-
-
-def cell(figures: Figures, p: float, noun: str = "turn") -> Shown:
+def quantile_cell(figures: Figures, p: float, noun: str = "turn") -> Cell:
     """A quantile as it may be published: `986` over `969 – 1,010`, or why there is none.
 
     Without a noun failures are not counted, for a table that has them in a column of its own.
@@ -141,29 +134,33 @@ def cell(figures: Figures, p: float, noun: str = "turn") -> Shown:
     return estimate_cell(estimate, figures.n, figures.failed, noun, good)
 
 
-def estimate_cell(estimate: QuantileEstimate, n: int, failed: int, noun: str = "turn", good: float = math.nan) -> Shown:
+def estimate_cell(estimate: QuantileEstimate, n: int, failed: int, noun: str = "turn", good: float = math.nan) -> Cell:
     """The same for a quantile of n turns; `good` is that of the successes alone, shown where too many failed."""
     if estimate.reported:
-        return Shown(three(estimate.value), _interval(estimate))
+        return Cell(three(estimate.value), _interval(estimate))
     if not n:
-        return Shown("n/a", f"no {noun or 'turn'}")
+        return Cell("n/a", f"no {noun or 'turn'}")
+    failures = f"{count(failed)} of {count(n)} failed" if noun else ""
     if estimate.status == "in_failures":
-        beside = "" if math.isnan(good) else f"; successes {three(good)}"
-        return Shown(INFINITE, f"{count(failed)} of {count(n)} failed{beside}")
-    if estimate.status == "too_few_turns":
-        return Shown("n/a", few_words(n, noun or "turn", estimate.required))
-    if estimate.status == "too_few_sessions":
-        return Shown("n/a", few_words(estimate.sessions, "session", estimate.required))
-    open_ = _open(estimate, f"{count(failed)} of {count(n)} failed" if noun else "failures")
-    return Shown(f"{bound(estimate)}{three(estimate.told)}", open_)
+        successes = "" if math.isnan(good) else f"successes {three(good)}"
+        return Cell(INFINITE, "; ".join(filter(None, (failures, successes))) or ("all failed" if failed == n else ""))
+    if estimate.status == "unbounded":
+        return Cell(
+            f"{bound(estimate)}{three(estimate.told)}", _open(estimate, failures or "failures"), _no_bound(estimate)
+        )
+    units = (n, noun or "turn") if estimate.status == "too_few_turns" else (estimate.sessions, "session")
+    return Cell("n/a", few_words(*units, estimate.required), f"needs {plural(estimate.required, units[1])}")
+
+
+def _no_bound(estimate: QuantileEstimate) -> str:
+    return f"no {'upper' if math.isfinite(estimate.low) else 'lower'} bound"
 
 
 def _open(estimate: QuantileEstimate, failed: str) -> str:
     """Return why an interval lacks an end: unequal sessions, how many would bound it, or the failures in it."""
-    lacks = f"no {'upper' if math.isfinite(estimate.low) else 'lower'} bound"
     if estimate.required:
-        return f"{lacks}; needs {plural(estimate.required, 'session')}"
-    return f"{lacks}: {'long sessions differ' if estimate.by_length else failed}"
+        return f"{_no_bound(estimate)}; needs {plural(estimate.required, 'session')}"
+    return f"{_no_bound(estimate)}: {'long sessions differ' if estimate.by_length else failed}"
 
 
 def bound(estimate: QuantileEstimate) -> str:
@@ -204,47 +201,15 @@ def clock_offset(host: Host) -> str:
     return f"{three(host.clock_offset_ms)} ± {three(host.clock_offset_error_ms)}{NBSP}ms"
 
 
-def aside(estimate: QuantileEstimate, n: int) -> str:
-    """Return `(969–1,010)`, or in short why there is no interval: (needs 40 sessions). Nothing beside infinity."""
-    if estimate.reported:
-        return f"({_interval(estimate, '–')})"
-    if not n:
-        return "(no turn)"
-    needs = count(estimate.required)
-    short = {
-        "too_few_turns": f"(needs {needs})",
-        "too_few_sessions": f"(needs {needs} sessions)",
-        "unbounded": "(no upper bound)",
-    }
-    return short.get(estimate.status, "")
+def failures(answer: CallerWait) -> Cell:
+    """Return the share of the planned turns that failed or did not start over the counts: `52.9 %`, `45 of 85`."""
+    return Cell(percent(answer.unmet, answer.wanted), f"{count(answer.unmet)} of {count(answer.wanted)}")
 
 
-def answer_cell(figures: Figures, p: float) -> Shown:
-    """A cell of the first table, which has the number of turns and those that failed beside it."""
-    estimate = figures.at(p)
-    shown = estimate_cell(estimate, figures.n, figures.failed, "")
-    if estimate.status == "in_failures":
-        good = figures.successes[figures.quantiles.index(estimate)]
-        all_failed = "none started" if figures.not_started == figures.n else "all failed"
-        return Shown(shown.figure, all_failed if math.isnan(good) else f"successes {three(good)}")
-    return (
-        Shown(shown.figure, _open(estimate, plural(figures.failed, "failure")))
-        if estimate.status == "unbounded"
-        else shown
-    )
-
-
-def failures(answer: CallerWait) -> Shown:
-    """Return the share of the planned turns that failed or did not start, and the counts: `52.9 %`, `45 of 85`."""
-    return Shown(percent(answer.unmet, answer.wanted), f"{count(answer.unmet)} of {count(answer.wanted)}")
-
-
-def reached(figures: Figures) -> Shown:
+def reached(figures: Figures) -> Cell:
     """Return the share of the planned turns with the metric, and how many lack it: `71.2 %`, `115 failed, …`."""
     never = f", {count(figures.not_started)} not started" if figures.not_started else ""
-    return Shown(
-        percent(figures.completed_share, 1), f"{count(figures.failed)} failed{never}" if figures.failed else ""
-    )
+    return Cell(percent(figures.completed_share, 1), f"{count(figures.failed)} failed{never}" if figures.failed else "")
 
 
 def _interval(estimate: QuantileEstimate, between: str = " – ") -> str:
@@ -253,8 +218,8 @@ def _interval(estimate: QuantileEstimate, between: str = " – ") -> str:
 
 def inline(figures: Figures, p: float) -> str:
     """A cell in one line: `986 (969 – 1,010)`, `n/a (20 sessions; needs 40)`."""
-    figure, below = cell(figures, p)
-    return f"{figure} ({below})" if below else figure
+    cell = quantile_cell(figures, p)
+    return f"{cell.text} ({cell.below})" if cell.below else f"{cell.text}"
 
 
 def cause(summary: Summary) -> str:
@@ -335,12 +300,6 @@ class Answers(NamedTuple):
         """ttfa from end of speech."""
         return f"{self.metric} from {self.measured_from}"
 
-    def counts(self, answer: CallerWait) -> str:
-        """78 turns, 24 sessions; of greetings 24 sessions."""
-        if self.metric == GREETING:
-            return plural(answer.sessions, "session")
-        return f"{plural(answer.turns, 'turn')}, {plural(answer.sessions, 'session')}"
-
     def apart(self, answer: CallerWait) -> str:
         """What tells a row from the others of its target: with function calls; not exact in this run."""
         turn_type = answer.stratum.turn_type_words or (
@@ -412,11 +371,11 @@ def rate_events(rate: TurnRate) -> str:
     return f"{count(rate.count)} of {count(rate.total)}{words}"
 
 
-def rate_cell(rate: TurnRate) -> Shown:
+def rate_cell(rate: TurnRate) -> Cell:
     """`92.5 %` over `79.6 to 98.4 %`; `n/a` over `needs 10 turns`."""
     if not rate.published:
-        return Shown("n/a", f"needs {TRIALS} {rate.unit}")
-    return Shown(percent(rate.value, 1), interval(rate.low, rate.high, partial(percent, whole=1)))
+        return Cell("n/a", f"needs {TRIALS} {rate.unit}")
+    return Cell(percent(rate.value, 1), interval(rate.low, rate.high, partial(percent, whole=1)))
 
 
 OF_EVERY_TURN = frozenset({"cut_off_rate", "preamble_rate"})
@@ -432,8 +391,8 @@ def rate_lines(summary: Summary) -> list[str]:
     for rate in summary.rates:
         if rate.rate in OF_EVERY_TURN and not rate.count:
             continue
-        figure, ends = rate_cell(rate)
-        shown = f"{figure} ({ends}; {rate_events(rate)})" if rate.published else rate_events(rate)
+        cell = rate_cell(rate)
+        shown = f"{cell.text} ({cell.below}; {rate_events(rate)})" if rate.published else rate_events(rate)
         lines.append(f"{f'{rate.target}: ' if len(summary.targets) > 1 else ''}{rate.rate} {shown}")
     return lines
 
@@ -444,7 +403,7 @@ def medians(summary: Summary, names: Sequence[str]) -> list[str]:
     named = len({f.title for f in shown}) > 1
     return [
         f"{f.metric} p50{f' on {f.title}' if named else ''} {inline(f, 0.5)}, max {three(f.high)}{NBSP}{f.unit}"
-        + (f", completed by {reached(f).figure}" if f.failed else "")
+        + (f", completed by {reached(f).text}" if f.failed else "")
         for f in shown
     ]
 

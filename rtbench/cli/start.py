@@ -193,12 +193,12 @@ def quickstart(
 def options() -> None:
     """Print the options of a run that this tool adds to Locust's own, with their variables and what they are for."""
     from bench.load.planning.run_options import add_options
-    from reports.render.blocks import Paragraph
-    from reports.render.terminal import Named, render_lines
+    from reports.render.blocks import Fact, Paragraph
+    from reports.render.terminal import render_lines
 
     listed = OptionList()
     add_options(listed)
-    rows = (Named(name, [f"{purpose}. {variable}"], indent=INDENT) for name, variable, purpose in listed)
+    rows = (Fact(name, [f"{purpose}. {variable}"], indent=INDENT) for name, variable, purpose in listed)
     sys.stdout.write(render_lines([[Paragraph(INTRODUCTION)], rows], text_width(), wants_colour()))
 
 

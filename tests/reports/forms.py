@@ -7,12 +7,17 @@ from reports.comparisons.page import comparison_page
 from reports.render.blocks import Page, Section
 from reports.render.html import render_html
 from reports.render.markdown import markdown_blocks, render_markdown
+from reports.render.terminal import render_page
 from reports.run_report.report import run_page
 from reports.summary.summary import Summary
 
 
 def run_html(summary: Summary) -> str:
     return render_html(run_page(summary))
+
+
+def run_text(summary: Summary, width: int = 100) -> str:
+    return render_page(run_page(summary), width)
 
 
 def run_forms(summary: Summary) -> tuple[str, str]:

@@ -17,7 +17,6 @@ import pytest
 import reports
 from bench.run import folder as files
 from bench.run.merging.merge import merge_runs
-from reports.run_report.terminal import report_text
 from reports.runs import load_for_report
 from reports.sides.side import by_session, sides_of
 from reports.statistics.quantiles import quantile, sample
@@ -33,6 +32,7 @@ from reports.wording.settings import arm_fact
 from reports.wording.validity import trusted
 from tests.reports import shared, synthetic
 from tests.reports.edited import Row, edit, edited
+from tests.reports.forms import run_text
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
@@ -108,7 +108,7 @@ def test_an_invalid_run_tells_no_differences() -> None:
     summary = summary_of_arms(Plan(sessions=240, targets=("a", "b"), valid=False))
 
     assert summary.differences
-    assert "against a" not in report_text(summary)
+    assert "against a" not in run_text(summary)
     assert not remarks.against(summary)
     assert "no test was made" not in next_step(summary)
 

@@ -20,7 +20,6 @@ from bench.run.recorder import SIMULATOR_WAS_LATE
 from reports.records import data_of
 from reports.run_report import caller_sections, context_sections
 from reports.run_report.context_sections import money
-from reports.run_report.terminal import report_text
 from reports.runs import RunFrames, load_for_report
 from reports.summary.money import KINDS, Money, as_prices, money_of
 from reports.summary.summary import Summary, summarise
@@ -28,7 +27,7 @@ from reports.turns import target_labels
 from reports.wording.remarks import cost, incident_lines, limits, limits_in_all, money_notes, round_trips
 from tests.reports import synthetic
 from tests.reports.edited import edit, edited
-from tests.reports.forms import run_forms, section_html, section_markdown
+from tests.reports.forms import run_forms, run_text, section_html, section_markdown
 from tests.reports.shared import summary_in, summary_of
 from tests.reports.synthetic import BEGAN_NS, PRICES, Plan
 
@@ -281,7 +280,7 @@ def test_a_run_without_usage_says_nothing_of_money() -> None:
 
     assert money(summary) is None
     assert cost(summary.money) == []
-    assert "cost " not in report_text(summary)
+    assert "cost " not in run_text(summary)
     assert data_of(summary.money)["usd"] is None
 
 
@@ -391,7 +390,7 @@ def test_a_simulator_that_was_late_is_noted_if_that_matters_for_the_figures(
     median = min(answer.figures.at(0.5).value for answer in summary.answers)
 
     assert 0.01 * median == pytest.approx(5.7, abs=0.5)
-    for form in (report_text(summary), *run_forms(summary)):
+    for form in (run_text(summary), *run_forms(summary)):
         said = " ".join(form.replace("\u00a0", " ").split())
         assert ("6.3 ms" in said) == shown
         assert ("of the shortest median" in said) == shown

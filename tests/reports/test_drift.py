@@ -12,7 +12,6 @@ import pytest
 from scipy.stats import binom
 
 from reports.run_report import metric_sections
-from reports.run_report.terminal import report_text
 from reports.runs import load_for_report
 from reports.samples import samples_of
 from reports.summary.drift import PoolDrift, drifts, is_suspected
@@ -21,7 +20,7 @@ from reports.wording.remarks import drift_said
 from tests.examples import trials
 from tests.reports import synthetic
 from tests.reports.edited import slowed
-from tests.reports.forms import section_html
+from tests.reports.forms import run_text, section_html
 from tests.reports.shared import frames_of
 from tests.reports.synthetic import Plan
 
@@ -40,7 +39,7 @@ def test_no_drift_is_suspected_where_there_is_none(tmp_path: Path) -> None:
     assert not any(one.suspected for one in summary.drifts)
     assert all(one.low < one.ratio < one.high for one in summary.drifts)
     assert "No drift is suspected" in section_html(metric_sections.time(summary))
-    assert "\ndrift" not in report_text(summary)
+    assert "\ndrift" not in run_text(summary)
 
 
 def test_drift_is_suspected_of_the_target_that_has_it(tmp_path: Path) -> None:
@@ -50,7 +49,7 @@ def test_drift_is_suspected_of_the_target_that_has_it(tmp_path: Path) -> None:
     assert (direct.suspected, gateway.suspected) == (False, True)
     assert gateway.ratio / direct.ratio == pytest.approx(1.6, rel=0.2)
     assert "Drift suspected on gateway" in section_html(metric_sections.time(summary))
-    told = report_text(summary, width=200).replace("\u00a0", " ")
+    told = run_text(summary, width=200).replace("\u00a0", " ")
     assert "\ndrift           suspected, later half of the turns against the earlier half, p50 by step (98 %" in told
     assert " interval): gateway +" in told
 

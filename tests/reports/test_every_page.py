@@ -27,7 +27,6 @@ from reports.render.html import render_html
 from reports.render.markdown import plain, render_markdown
 from reports.run_report import caller_sections, metric_sections
 from reports.run_report.report import run_page
-from reports.run_report.terminal import report_text
 from reports.sides.side import sides_of
 from reports.summary.summary import summarise
 from reports.text.document import write_report
@@ -44,7 +43,7 @@ from tests.reports.comparisons.build import quick
 from tests.reports.comparisons.invented import CHECKS, comparison, sides
 from tests.reports.comparisons.invented import PAGES as COMPARISONS
 from tests.reports.edited import Row, edit
-from tests.reports.forms import comparison_html, section_html
+from tests.reports.forms import comparison_html, run_text, section_html
 from tests.reports.shared import folder, page_of, summary_of
 from tests.reports.synthetic import Plan
 from tests.reports.trends.made import entry, invalid, stepped
@@ -273,7 +272,7 @@ def test_what_only_some_readers_need_is_folded_and_all_the_rest_is_not() -> None
 
     for text in ('id="def-ttfa"', "<dt>scripts", "connect_upgrade</a>", "wire_sent</a>", "timestamp_uncertainty</a>"):
         assert text not in unfolded, text
-    for text in ('class="answer', "sessions with any failure", 'id="how"', "<b>Throughput</b>", "<b>Next</b>"):
+    for text in ('class="answer', "sessions with any failure", 'id="how"', "<b>Throughput</b>", "<b>Next step</b>"):
         assert text in unfolded, text
     assert "timestamp_uncertainty</a>" in FOLD.sub("", FOLD.sub("", page_of(Plan(valid=False))))
 
@@ -316,8 +315,8 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     summary = summarise(reports.load(folder))
     paths = write_report(summary)
     return {
-        "terminal": report_text(summary),
-        "narrow terminal": report_text(summary, 60),
+        "terminal": run_text(summary),
+        "narrow terminal": run_text(summary, 60),
         "report.md": paths.markdown.read_text(),
         "report.html": paths.html.read_text(),
         "summary.json": paths.json.read_text(),
@@ -375,7 +374,7 @@ def test_a_folder_s_name_is_shown_harmless_in_the_next_step_and_in_every_text(tm
     write_document(folder, {key: value for key, value in document.items() if key not in ("run_id", "scenario")})
     summary = summarise(reports.load(folder))
     paths = write_report(summary)
-    texts = report_text(summary), paths.markdown.read_text(), paths.html.read_text()
+    texts = run_text(summary), paths.markdown.read_text(), paths.html.read_text()
 
     assert next_step(summary) == escape_control(next_step(summary))
     assert escape_control(f"runs{name}/run{name}") in next_step(summary)

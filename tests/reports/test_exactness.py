@@ -33,7 +33,6 @@ from reports.gate.sentences import interval_text, limit_text, unsettled
 from reports.looks.decide import look_at
 from reports.numbers import NBSP, change, ms, three
 from reports.question import Question, Stratum
-from reports.run_report.terminal import report_text
 from reports.sample_size import size_question, sized
 from reports.sides.side import sides_of
 from reports.statistics.differences import Margin, estimated
@@ -48,7 +47,7 @@ from reports.wording.words import interval
 from tests.reports import shared, synthetic
 from tests.reports.comparisons.build import quick, two
 from tests.reports.edited import edit
-from tests.reports.forms import comparison_html, comparison_markdown
+from tests.reports.forms import comparison_html, comparison_markdown, run_text
 from tests.reports.gate.made import ENOUGH, read, run, sides, store, thresholds
 from tests.reports.planned import TWO, planned_run
 from tests.reports.shared import frames_of, summary_of
@@ -221,7 +220,7 @@ def test_an_answer_that_the_script_defines_has_a_row_and_a_sentence_of_its_own()
     scripts = [script | {"answer_min_ms": 700.0} for script in document["scripts"]]
     frames = frames_of(SPOKEN, scripts=scripts)
     frames.turns["answer_audible_at_ns"] = frames.turns["first_audible_at_ns"] + 2_000_000_000
-    text = plain_of_early_replies(report_text(summarise(frames)))
+    text = plain_of_early_replies(run_text(summarise(frames)))
 
     assert "Callers hear the answer 2." in text
     assert "answer_voice_to_voice" in text

@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 from bench.metrics import sessions_to_publish
 from reports.numbers import NBSP
 from reports.question import NO_STRATUM
+from reports.render.blocks import Cell
 from reports.run_report import bar_charts
-from reports.run_report.terminal import report_text
 from reports.statistics.quantiles import QuantileEstimate, lack, quantiles, sample
 from reports.summary.curves import PUBLISHED, curves
 from reports.summary.figures import Figures
 from reports.summary.summary import Summary
-from reports.wording.sentences import next_step, run_essentials, run_headline
+from reports.wording.sentences import longer_runs, next_step, run_essentials, run_headline
 from reports.wording.words import estimate_cell
 from tests.examples import few
-from tests.reports.forms import run_forms
+from tests.reports.forms import run_forms, run_text
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
@@ -52,7 +52,7 @@ def said_of(summary: Summary) -> Iterable[str]:
     html, markdown = run_forms(summary)
     yield re.sub(r"<[^>]*>", " ", html)
     yield markdown
-    yield report_text(summary)
+    yield run_text(summary)
     yield run_headline(summary)
 
 
@@ -154,14 +154,14 @@ def test_the_advice_is_a_command_that_can_be_pasted(command: str, longer: str) -
     """On a terminal it has a line of its own, however narrow that is."""
     summary = summary_of(Plan(sessions=12, turns=4), command=command.split())
 
-    assert next_step(summary).startswith(f"For p95 run `{longer}`. ")
-    assert longer in report_text(summary, width=40).splitlines()
+    assert [run.command for run in longer_runs(summary)] == [longer]
+    assert longer in run_text(summary, width=40).splitlines()
 
 
 def test_a_command_that_calls_a_service_more_often_confirms_that() -> None:
     summary = summary_of(Plan(sessions=12, turns=4, simulated=False), command=["locust", "-f", "my calls.py"])
 
-    assert "`locust -f 'my calls.py' --sessions 45 --yes`" in next_step(summary)
+    assert [run.command for run in longer_runs(summary)] == ["locust -f 'my calls.py' --sessions 45 --yes"]
 
 
 def test_a_run_that_its_time_ended_is_to_take_longer() -> None:
@@ -203,10 +203,11 @@ def figures(tail: QuantileEstimate) -> Figures:
 
 
 def test_a_quantile_without_an_upper_end_is_told_by_its_lower_one_and_why() -> None:
-    assert estimate_cell(OPEN, 400, 0) == ("≥\u00a01,210", "no upper bound; needs 60\u00a0sessions")
-    assert estimate_cell(INTO_FAILURES, 400, 7) == ("≥\u00a01,210", "no upper bound: 7 of 400 failed")
+    told, brief = "≥\u00a01,210", "no upper bound"
+    assert estimate_cell(OPEN, 400, 0) == Cell(told, "no upper bound; needs 60\u00a0sessions", brief)
+    assert estimate_cell(INTO_FAILURES, 400, 7) == Cell(told, "no upper bound: 7 of 400 failed", brief)
     below = QuantileEstimate(0.05, 1.1, -math.inf, 1.3, 1.0, "unbounded", 60, 40, 40.0)
-    assert estimate_cell(below, 400, 0).figure == "≤\u00a01.3"
+    assert estimate_cell(below, 400, 0).text == "≤\u00a01.3"
 
 
 def test_an_open_interval_is_drawn_from_its_end_to_an_arrow_at_the_edge() -> None:

@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rtbench
-from reports.run_report.terminal import report_text
 from reports.runs import load_for_report
 from reports.summary.groups import KEYS, Waits
 from reports.summary.over_time import courses, over_time, steps_over_time
@@ -27,7 +26,7 @@ from reports.turns import lost_of, turns_not_started
 from reports.wording.sentences import run_essentials, run_headline, run_second
 from tests.reports import shared, synthetic
 from tests.reports.edited import Row, edit
-from tests.reports.forms import run_forms
+from tests.reports.forms import run_forms, run_text
 from tests.reports.shared import write_summary
 from tests.reports.synthetic import MS, Plan
 
@@ -122,7 +121,7 @@ def test_failed_and_turns_not_started_are_one_rate_in_every_form() -> None:
 
     assert found.failures(0) == bad / wanted == pytest.approx(data["outcomes"]["sim"]["failure_rate"], rel=1e-5)
     assert (data["results"][0]["turns_not_started"], data["results"][0]["turns_planned"]) == (40, wanted)
-    assert rate in report_text(summary)
+    assert rate in run_text(summary)
     assert all(rate in plain(form) for form in run_forms(summary))
     assert plain(run_second(summary)).startswith(f"{rate} planned turns failed")
     assert f"{rate} planned failed" in plain(run_essentials(summary))

@@ -26,7 +26,6 @@ from reports.looks.sequence import rate_seen
 from reports.question import OF_COLUMNS, RATES, Question, better_of
 from reports.records import data_of
 from reports.run_report import caller_sections
-from reports.run_report.terminal import report_text
 from reports.runs import load_for_report, load_frames
 from reports.sample_size import size_question
 from reports.samples import session_sample
@@ -40,6 +39,7 @@ from reports.trends.entry import entries_of, entry_of
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick, run
 from tests.reports.edited import Row, edit, edited
+from tests.reports.forms import run_text
 from tests.reports.gate.made import ENOUGH, thresholds
 from tests.reports.gate.made import run as run_of_carried
 from tests.reports.shared import summary_of, write_summary
@@ -105,7 +105,7 @@ def test_fewer_than_ten_turns_are_two_counts_and_decide_nothing(tmp_path: Path) 
 
     (row,) = map(data_of, few.rates)
     assert (row["count"], row["total"], row["value"]) == (1, 9, None)
-    assert "cut_off_rate 1 of 9" in report_text(few).replace("\u00a0", " ")
+    assert "cut_off_rate 1 of 9" in run_text(few).replace("\u00a0", " ")
 
 
 def test_a_rate_of_which_more_is_better_regresses_downwards(sides: tuple[Side, ...]) -> None:

@@ -34,7 +34,6 @@ from reports.render.html import render_html
 from reports.render.markdown import render_markdown
 from reports.render.terminal import render_lines
 from reports.run_report.report import run_page
-from reports.run_report.terminal import report_text
 from reports.runs import load_for_report
 from reports.sample_size import size_lines, size_question, sized
 from reports.statistics.verdicts import Word
@@ -48,7 +47,7 @@ from tests.reports import synthetic
 from tests.reports.comparisons import invented
 from tests.reports.comparisons.build import quick, targets, two
 from tests.reports.edited import Row, edit
-from tests.reports.forms import comparison_html, comparison_markdown, run_html
+from tests.reports.forms import comparison_html, comparison_markdown, run_html, run_text
 from tests.reports.gate import made
 from tests.reports.planned import LOOSE, TIGHT, TWO, UNDECIDED, planned
 from tests.reports.shared import folder, frames_of, summary_of
@@ -173,7 +172,7 @@ def run_words(name: str) -> str:
     markdown = render_markdown(page)
     whole = re.sub(r'<section id="slow".*?</section>', "", render_html(page), flags=re.S)  # every instant of each turn
     return joined({
-        "last line": run_essentials(summary), "terminal": report_text(summary),
+        "last line": run_essentials(summary), "terminal": run_text(summary),
         "page": words(whole if name == "rich" else whole.partition("<section")[0]),
         "markdown": markdown if name in FULL else markdown.partition("<details>")[0],
     })  # fmt: skip

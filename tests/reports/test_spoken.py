@@ -20,7 +20,6 @@ from bench.run.measured import record_rows
 from reports.question import Stratum, in_order
 from reports.records import data_of
 from reports.run_report import caller_sections
-from reports.run_report.terminal import report_text
 from reports.runs import RunFrames, session_frame, turn_frame
 from reports.summary.summary import Summary
 from reports.summary.trust import noticed
@@ -30,7 +29,7 @@ from reports.wording.notices import notices, run_notices
 from reports.wording.sentences import run_beside, run_headline
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
-from tests.reports.forms import run_forms, run_html, section_html
+from tests.reports.forms import run_forms, run_html, run_text, section_html
 from tests.reports.shared import figures, summary_of
 from tests.reports.synthetic import Plan
 
@@ -121,15 +120,12 @@ def test_where_nothing_but_sound_is_told_what_is_heard_leads_and_greetings_are_s
         tmp_path, lambda _, row: row | {"greeting_audible_at_ns": row["connect_start_at_ns"] + 480_000_000}, "sessions"
     )
     summary = edited(tmp_path, lambda _, row: row | untold)
-    terminal = report_text(summary)
+    terminal = run_text(summary)
 
     assert set(summary.mains.values()) == {"voice_to_voice"}
     assert (len(summary.answers), summary.heard) == (1, ())
     assert run_headline(summary).startswith("Callers hear the reply ")
-    assert [line.split()[0] for line in terminal.splitlines() if re.match("  [a-z]", line)] == [
-        "voice_to_voice",
-        "greeting",
-    ]
+    assert re.findall("^(.+) from .*, to the first audible", terminal, re.MULTILINE) == ["voice_to_voice", "greeting"]
     assert "ttfa" not in terminal
     assert "480" in terminal
     assert "no turn" not in run_html(summary).partition("<nav")[0]
@@ -311,7 +307,7 @@ def test_turns_that_may_have_fillers_are_named_before_any_figure_and_never_compa
 
     assert notice.startswith("100 turns are of sessions with fillers on (interim_response): the first sound")
     assert summary.differences == ()
-    for text in (report_text(summary), *run_forms(summary)):
+    for text in (run_text(summary), *run_forms(summary)):
         assert "with fillers on" in " ".join(text.split())
 
 

@@ -23,7 +23,7 @@ from reports.sides.side import sides_of
 from reports.statistics.differences import Margin
 from reports.summary.summary import summarise
 from reports.text.document import write_report
-from reports.wording.words import answer_cell
+from reports.wording.words import quantile_cell
 from tests.reports import synthetic
 from tests.reports.comparisons import invented
 from tests.reports.edited import edited
@@ -134,7 +134,7 @@ def _agent(folder: Path) -> Shown:
 
 def _run(folder: Path, valid: str) -> Shown:
     summary = summarise(reports.load(folder, all_columns=False))
-    p95 = answer_cell(summary.answers[0].figures, 0.95).figure
+    p95 = str(quantile_cell(summary.answers[0].figures, 0.95, "").text)
     return Shown(write_report(summary).html, (valid, "SIMULATED", p95))
 
 
