@@ -123,7 +123,7 @@ def run_page(summary: Summary) -> Page:
         broken.append((Strong(words.check_line(check)), f" {words.check_details(check)}"))
         if remedy:
             broken.append((Strong("What to do:"), f" {remedy}"))
-    second = " ".join(filter(None, (sentences.run_beside(summary), sentences.run_second(summary))))
+    second = " ".join(filter(None, (sentences.largest_part_of(summary), sentences.run_second(summary))))
     texts = (decided(summary.run), second, sentences.way_out(summary))
     return Page(
         title=f"{verdict.word}{' · SIMULATED' if summary.simulated else ''} · {summary.scenario}, {began}",

@@ -240,8 +240,7 @@ FOLD = re.compile(r"<details(?! open)[^>]*>(?:(?!<details).)*?</details>", re.S)
     ("plan", "sentence"),
     [
         (Plan(kinds=("typed",)), "The first audio of the reply comes "),
-        (Plan(sessions=8, turns=2, kinds=("vad", "typed")),
-         "Too few sessions for a median (8 turns in 8 sessions; it takes 9 sessions); their first audio came "),
+        (Plan(sessions=8, turns=2, kinds=("vad", "typed")), "Too few sessions for a median: ttfa of 16 turns was "),
     ],
 )  # fmt: skip
 def test_the_answer_is_a_sentence(plan: Plan, sentence: str) -> None:

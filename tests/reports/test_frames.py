@@ -35,7 +35,7 @@ from reports.summary.over_time import DOTS, over_time, steps_over_time
 from reports.summary.segments import Band, Breakdown, Segment, around, breakdowns
 from reports.summary.summary import Summary, summarise
 from reports.turns import turns_of
-from reports.wording.sentences import run_headline
+from reports.wording.sentences import largest_part_of
 from reports.wording.words import breakdown_title
 from tests.reports import synthetic
 from tests.reports.forms import section_html
@@ -371,7 +371,7 @@ def told(plan: Plan, *bands: Band, detection: dict[str, Any] | None = None) -> s
     )
     summary = replace(summary)  # shares no computed value with the summary of other tests
     summary.__dict__["bands"] = bands
-    return run_headline(summary).replace(NBSP, " ")
+    return largest_part_of(summary).replace(NBSP, " ")
 
 
 @pytest.mark.parametrize(

@@ -114,22 +114,6 @@ def test_what_an_arm_lacks_is_more_than_it_has(p: float, turns: int, sessions: i
         assert lacking.of == "turns" or lacking.needs == sessions_to_publish(p, turns, sessions, sessions)
 
 
-def test_sessions_without_a_figure_are_not_those_that_the_median_lacks() -> None:
-    """Sixteen sessions on four targets; no target has six."""
-    said = run_headline(summary_of(Plan(sessions=16, turns=2, targets=("a", "b", "c", "d"))))
-
-    assert "in 16 sessions" not in said
-    assert "; a, which has most, has 4 sessions and needs 6)" in said.replace(NBSP, " ")
-
-
-def test_of_few_targets_each_is_named_with_what_it_has() -> None:
-    said = run_headline(summary_of(Plan(sessions=8, turns=3, targets=("a", "b")))).replace(NBSP, " ")
-
-    assert (
-        "Too few sessions for a median (24 turns; a has 4 sessions and needs 6, b has 4 sessions and needs 6)" in said
-    )
-
-
 def advice(plan: Plan, **given: Any) -> str:
     """What is said of a longer run, by the options that the run was started with."""
     return next_step(summary_of(plan, settings=given)).partition(". ")[0]
