@@ -39,7 +39,7 @@ from reports.render.blocks import (
 from reports.render.markers import COLOURS
 from reports.render.svg import HALF, WIDE, plot_figure
 from reports.run_report import bar_charts, charts, speech_timeline
-from reports.run_report.metric_sections import as_line, grown, metrics, of_target
+from reports.run_report.metric_tables import metrics, target_cell
 from reports.samples import HEARD
 from reports.summary.figures import ALL, Figures
 from reports.summary.groups import Waits, one_thing
@@ -144,7 +144,7 @@ def _table(summary: Summary, rows: Sequence[Breakdown], head: str = "step") -> T
         lines.append(
             [
                 words.breakdown_title(row),
-                of_target(summary, summary.targets.index(row.target)),
+                target_cell(summary, row.target),
                 count(row.turns),
                 *parts,
                 Strong(three(row.mean_ms)),
@@ -172,12 +172,12 @@ def hearing(summary: Summary) -> Section | None:
             right = "No turn was cut at a pause, and no end of speech detected too early." if vad else ""
             blocks += [Heading("Turn detection"), Paragraph(f"{wrong}." if wrong else right)]
             blocks += [Details("Metrics of turn detection", [metrics(summary, callers)], open=not played, again=True)]
-            blocks += note(grown(summary))
+            blocks += note(settings.packetisation_note(summary.setup))
     named = len(summary.targets) > 1
     faults = [(counts.target, fault) for counts in summary.counts[:BRIEF_ROWS] for fault in words.detection(counts)]
     brief = [
         *fact("detection", [f"{target}: {fault}" if named else fault for target, fault in faults]),
-        *fact("note", [settings.chunks(summary.setup)]),
+        *fact("note", [settings.packetisation_note(summary.setup)]),
     ]
     return Section("heard", "Audio playback", "What did the caller hear?", blocks, brief=brief) if blocks else None
 
@@ -352,9 +352,11 @@ def network(summary: Summary) -> Section | None:
         for c in summary.counts
         if c.turns_with_tcp_info
     }
-    said = filter(None, (_network_shares(summary, rows), remarks.round_trips(summary)))
+    sent = _each(summary, resent)
+    sent = f"{sent}." if sent and len(summary.targets) > 1 else words.as_sentence(sent)
+    said = filter(None, (_network_shares(summary, rows), remarks.round_trips(summary), sent))
     blocks: list[Block] = [
-        Paragraph(f"{' '.join(said)} {as_line(_each(summary, resent), summary)}"),
+        Paragraph(" ".join(said)),
         Details("Network metrics", [metrics(summary, rows)], open=True, again=True),
     ]
     return Section("network", "Network", "How much of the latency is the network?", blocks)
@@ -413,7 +415,7 @@ def _slow_table(summary: Summary, stratum: Stratum, metric: str, rows: Sequence[
         place = summary.targets.index(slow.target)
         resent = f"{count(slow.retransmits)} sent again" if slow.retransmits else ""
         cells: Line = [f"{slow.step}, {slow.turn}"]
-        cells += [of_target(summary, place)] if targets else []
+        cells += [target_cell(summary, slow.target)] if targets else []
         cells += [Strong(ms(slow.value_ms)), *([ms(slow.ttfa_ms)] if heard else []), ms(slow.created_ms)]
         cells += [Cell(ms(slow.network_rtt_ms), resent)] if network else []
         cells.append(clock(slow.at_s, long=summary.window.length_s > 180))

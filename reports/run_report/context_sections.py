@@ -40,7 +40,7 @@ from reports.render.blocks import (
 )
 from reports.render.svg import plot_figure
 from reports.run_report import time_panels
-from reports.run_report.metric_sections import as_line, marked_target, of_target, quantiles
+from reports.run_report.metric_tables import quantiles, target_cell
 from reports.statistics.quantiles import quantile
 from reports.summary.figures import measured_seconds
 from reports.summary.load import Throttling
@@ -54,8 +54,6 @@ POOLED = (
     "{} hosts recorded this run. Values elsewhere are of all of them together; where hosts differ, of the mixture. "
     "No latency depends on a host’s clock; seconds and blocks do, by its offset against the leader’s."
 )
-NAMED = 2
-"""So many targets are named one by one in a sentence."""
 
 
 def arms(summary: Summary) -> Section | None:
@@ -88,31 +86,24 @@ def money(summary: Summary) -> Section | None:
     if found.targets:
         costs = table(
             (*COSTS, *(["image input"] if found.has_images else []), *OF_COSTS),
-            [_cost(summary, *cost) for cost in enumerate(found.targets)],
+            [_cost(summary, cost) for cost in found.targets],
         )
         blocks += [costs, Paragraph(TOKENS, "note")]
     if found.unplayed_audio is not None:
         wasted = [
-            make_row([marked_target(summary, at), *remarks.wasted(cost.unplayed_audio)])
-            for at, cost in enumerate(found.targets)
+            make_row([target_cell(summary, cost.target, marked=True), *remarks.wasted(cost.unplayed_audio)])
+            for cost in found.targets
         ]
         blocks.append(table(("target", *remarks.WASTES), wasted))
     blocks += [Paragraph(text, "note") for text in remarks.money_notes(summary.money, simulated=summary.simulated)]
-    prices = [_prices(summary, place, charge) for place, cost in enumerate(found.targets) for charge in cost.models]
+    prices = [_prices(summary, cost.target, charge) for cost in found.targets for charge in cost.models]
     blocks += [Details("Prices", [table((*PRICES, *_shown_prices(found).values()), prices)])] if prices else []
     return Section("money", "Cost", "What did it cost?", blocks)
 
 
 COSTS = (
-    "target",
-    "USD",
-    "USD per turn",
-    "per session",
-    "per minute",
-    "turns",
-    "turns without usage",
-    "text input",
-    "audio input",
+    *("target", "USD", "USD per turn", "per session", "per minute"),
+    *("turns", "turns without usage", "text input", "audio input"),
 )
 OF_COSTS = ("cached, of input", "text output", "audio output")
 TOKENS = (
@@ -133,34 +124,23 @@ def _shown_prices(money: Money) -> dict[str, str]:
     return OF_TOKENS | (OF_IMAGES if money.has_images else {}) | (OF_MINUTES if money.by_minute else {})
 
 
-def _prices(summary: Summary, place: int, charge: Charge) -> Line:
+def _prices(summary: Summary, target: str, charge: Charge) -> Line:
     found = summary.money
     prices = [getattr(charge.prices, name, None) for name in _shown_prices(found)]
     shown = [NONE if price is None else f"{price:g}" for price in prices]
     table_of = f"{found.prices.name or 'table'}{f', as of {found.prices.as_of}' if found.prices.as_of else ''}"
-    return [
-        marked_target(summary, place),
-        charge.model,
-        {"own": "the target’s own", "table": table_of}.get(charge.source, "no price known"),
-        *shown,
-    ]
+    source = {"own": "the target’s own", "table": table_of}.get(charge.source, "no price known")
+    return [target_cell(summary, target, marked=True), charge.model, source, *shown]
 
 
-def _cost(summary: Summary, place: int, cost: Cost) -> Line:
+def _cost(summary: Summary, cost: Cost) -> Line:
     rates = (cost.usd_per_turn, cost.usd_per_session, cost.usd_per_minute)
     amounts = [NONE if math.isnan(cost.usd) else dollars(cost.usd), *map(three, rates)]
     read = summary.money.kinds_read
     taken, made = ([count(cost.tokens(kind)) for kind in kinds] for kinds in (read, OUTPUT))
     cached = percent(cost.tokens(*CACHED), cost.tokens(*INPUT))
-    return [
-        marked_target(summary, place),
-        *amounts,
-        count(cost.turns),
-        count(cost.turns_without_usage),
-        *taken,
-        cached,
-        *made,
-    ]
+    turns = count(cost.turns), count(cost.turns_without_usage)
+    return [target_cell(summary, cost.target, marked=True), *amounts, *turns, *taken, cached, *made]
 
 
 def quota(summary: Summary) -> Section | None:
@@ -176,11 +156,10 @@ def quota(summary: Summary) -> Section | None:
         red = f"Red: throttled turns and sessions in each {span(found.bin_s)}. "
         read += red if any(target.counts.any() for target in found.targets) else ""
         drawn = [plot_figure(time_panels.limit_panels(found), f"{read}Warm-up is shown too.")]
-    limits = table(LIMITS, [_limits(summary, *one) for one in enumerate(found.targets)])
-    few = len(summary.targets) <= NAMED  # of more the table tells them apart
-    said = as_line(remarks.limits(found), summary) if few else words.as_sentence(remarks.limits_in_all(found))
-    what = Paragraph(said or "Nothing was throttled.")
-    brief = fact("rate limits", [remarks.limits_in_all(found)])
+    limits = table(LIMITS, [_limits(summary, one) for one in found.targets])
+    said = remarks.limits_in_all(found)
+    what = Paragraph(words.as_sentence(said) or "Nothing was throttled.")
+    brief = fact("rate limits", [said])
     return Section("limits", "Rate limits", "Did the service limit the rate?", [what, *drawn, limits], brief=brief)
 
 
@@ -191,11 +170,11 @@ LIMITS = (
 )
 
 
-def _limits(summary: Summary, place: int, one: Throttling) -> Line:
+def _limits(summary: Summary, one: Throttling) -> Line:
     waits = np.array(one.waits_s)
     least = {part.limit: percent(float(part.share.min()), 1) for part in one.remaining}
     return [
-        marked_target(summary, place),
+        target_cell(summary, one.target, marked=True),
         *(count(number) for number in (one.turns, one.sessions, len(one.waits_s))),
         ms(1000 * quantile(waits, 0.5)) if waits.size else NONE,
         ms(1000 * waits[-1]) if waits.size else NONE,
@@ -351,7 +330,7 @@ def _spreads(summary: Summary) -> list[Block]:
     rows: list[Row | Line] = [
         [
             words.named(f),
-            of_target(summary, summary.targets.index(f.target), words.whose(f)),
+            target_cell(summary, f.target, words.whose(f)),
             *remarks.spread_figures(spread),
         ]
         for f, spread in summary.spreads

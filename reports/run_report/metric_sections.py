@@ -18,7 +18,6 @@ from reports.render.blocks import (
     Figure,
     Head,
     Heading,
-    Inline,
     Line,
     Paragraph,
     Row,
@@ -37,9 +36,10 @@ from reports.render.markers import COLOURS
 from reports.render.svg import plot_figure
 from reports.run_report import bar_charts, charts, time_panels
 from reports.run_report.histogram import histogram
+from reports.run_report.metric_tables import metrics, quantile_cells, target_cell
 from reports.samples import HEARD
 from reports.summary import curves
-from reports.summary.figures import ALL, PS, SLOPES, Distribution, Figures
+from reports.summary.figures import ALL, SLOPES
 from reports.summary.histograms import FEWEST, histogram_of
 from reports.summary.load import call_bins
 from reports.summary.outcomes import Ending
@@ -48,12 +48,10 @@ from reports.summary.summary import Summary
 from reports.turns import Pool
 from reports.wording import remarks, words
 from reports.wording.sentences import way_out
-from reports.wording.settings import contained_chunk
 from reports.wording.validity import ending_words, remedy_line
 from reports.wording.words import interval
 
 READ_ACROSS = "Read across: 95 % of the turns were faster than the curve above p95."
-QUANTILES = ("p50", "p90", "p95", "p99", "max")
 OF_CALLS = ("greeting", "session_duration", "service_time", "response_time", "renewal_gap", "idle_prompt", *SLOPES)
 """Measures of sessions that are no part of connecting."""
 CARRIED_HEADS = (
@@ -182,7 +180,7 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[Block]:
     caption = words.slowest_step(summary, stratum)
     heads = ("step", Column("target", left=True), "p50, ms", "p90", "p95", "p99", "max", "turns planned", "completed")
     lines: list[Row | Line] = [
-        [f.step, of_target(summary, place), *quantile_cells(f)] for _, group in groups for place, f in group
+        [f.step, target_cell(summary, f.target), *quantile_cells(f)] for _, group in groups for _, f in group
     ]
     numbers = [table(heads, lines)]
     yield Heading(words.named(rows[0]))
@@ -226,7 +224,7 @@ def rates(summary: Summary) -> Section | None:
     heads = ("rate", Column("target", left=True), "share", "counted", "sessions", Column("better", left=True))
     rows: list[Row | Line] = []
     for rate in summary.rates:
-        target = of_target(summary, summary.targets.index(rate.target))
+        target = target_cell(summary, rate.target)
         counted = words.rate_events(rate)
         better = {"lower": "less", "higher": "more", "neither": NONE}[RATES[rate.rate].better]
         rows.append([Term(rate.rate), target, words.rate_cell(rate), counted, count(rate.sessions), better])
@@ -316,18 +314,10 @@ def connect(summary: Summary) -> Section | None:
             f"From the start of connecting to session.created, p50: {', '.join(medians_told)}." if medians_told else ""
         ),
         *line(remarks.auth_wait(summary)),
-        *([Details("Data table", [_sessions(summary, whole)], open=True)] if whole else []),
-        *([Details("Phases", [_sessions(summary, parts)])] if parts else []),
+        *([Details("Data table", [metrics(summary, whole)], open=True)] if whole else []),
+        *([Details("Phases", [metrics(summary, parts)])] if parts else []),
     ]
     return Section("connect", "Connecting", "How long does connecting take?", blocks)
-
-
-def _sessions(summary: Summary, rows: Sequence[Figures]) -> Table:
-    heads = ("metric, ms", Column("target", left=True), *QUANTILES, "sessions", "completed")
-    return table(
-        heads,
-        [[Term(f.metric), of_target(summary, summary.targets.index(f.target)), *quantile_cells(f)] for f in rows],
-    )
 
 
 def flow(summary: Summary) -> Section | None:
@@ -358,7 +348,7 @@ def _carried(summary: Summary) -> list[Block]:
         of_sessions[figures.metric, figures.target] = [cell, three(figures.high / size)]
     rows: list[Row | Line] = []
     for rate in rates:
-        target = of_target(summary, summary.targets.index(rate.target))
+        target = target_cell(summary, rate.target)
         over_run = (rate.mean_bytes_per_s, rate.per_second.p50, rate.per_second.high)
         of_run = [quantity(rate.total_bytes), *(three(value / size) for value in over_run)]
         rows.append([Term(rate.metric), target, *of_run, *of_sessions.get((rate.metric, rate.target), (NONE, NONE))])
@@ -369,17 +359,6 @@ def _carried(summary: Summary) -> list[Block]:
 ARRIVED = (
     *("target", "offered", "blocked", "not started", "delayed", "started", "failed to connect", "completed"),
     *("erlangs offered", "carried", "max concurrent", "mean call duration, s", "start_delay p50, ms", "p99"),
-)
-FIRST_WAITS = (
-    "first latency, ms",
-    Column("target", left=True),
-    "p50",
-    "p90",
-    "p95",
-    "p99",
-    "max",
-    "sessions",
-    "completed",
 )
 READING_ARRIVALS = (
     "Calls that arrived in each bin; red: those that arrived while all slots were busy. service_time is measured from "
@@ -393,20 +372,17 @@ def arriving(summary: Summary) -> Section | None:
     if frame is None:
         return None
     waits = [f for f in summary.connecting if f.metric in remarks.WAITS]
-    rows: list[Line] = [
-        [Term(f.metric), of_target(summary, summary.targets.index(f.target)), *quantile_cells(f)] for f in waits
-    ]
     several = len(frame.targets) > 1
     loads = (
         f"{f'{one.target}: ' if several else ''}{words.as_sentence(remarks.offered_load(frame, one))}"
         for one in frame.targets
     )
     arrived: list[Line] = []
-    for place, one in enumerate(frame.targets):
+    for one in frame.targets:
         blocked = f"{count(one.blocked)} ({percent(one.blocked, one.offered)})" if one.blocked else "0"
         arrived.append(
             [
-                marked_target(summary, place),
+                target_cell(summary, one.target, marked=True),
                 count(one.offered),
                 blocked,
                 *map(count, (one.not_started, one.delayed, one.started, one.connect_failed, one.completed)),
@@ -420,73 +396,8 @@ def arriving(summary: Summary) -> Section | None:
         *line(" ".join([words.as_sentence(remarks.asked(frame)), *loads])),
         plot_figure(time_panels.arrivals(call_bins(summary.run)), READING_ARRIVALS),
         table(ARRIVED, arrived),
-        *([table(FIRST_WAITS, rows)] if rows else []),
+        *([metrics(summary, waits)] if waits else []),
         *note(remarks.divided(summary.run, frame)),
     ]
     brief = fact("calls", remarks.lines(summary))
     return Section("calls", "Open-loop arrivals", "What load was offered, and what became of it?", blocks, brief=brief)
-
-
-def grown(summary: Summary) -> Inline:
-    """By how much the caller's chunks make measures longer; empty where they do not."""
-    lead = contained_chunk(summary.setup)
-    return (f"{lead[:1].upper()}{lead[1:]} ", Term("packetisation"), ".") if summary.setup.vad_chunks_ms else ""
-
-
-def of_target(summary: Summary, place: int, text: Inline = "") -> Cell:
-    """A text about a target in its colour; the target's name unless another text is given."""
-    return Cell(text or summary.targets[place], target=place)
-
-
-def marked_target(summary: Summary, place: int) -> Cell:
-    """The name of a target with its mark."""
-    return Cell(summary.targets[place], target=place, marked=True)
-
-
-def as_line(said: str, summary: Summary) -> str:
-    """A sentence, with a capital letter unless it begins with a target's name."""
-    return f"{said}." if said and len(summary.targets) > 1 else words.as_sentence(said)
-
-
-METRICS = (
-    "metric",
-    Column("target", left=True),
-    "p50",
-    "p90",
-    "p95",
-    "p99",
-    "max",
-    "planned",
-    "completed",
-    "unfinished",
-)
-
-
-def metrics(summary: Summary, rows: Sequence[Figures], events: Sequence[Distribution] = ()) -> Table:
-    """A line for each metric of turns or sessions, then for each that is counted at every event."""
-    lines: list[Line] = []
-    for figures in rows:
-        since = words.since(figures.metric, figures.stratum)
-        head = Cell(Term(figures.metric), f"{figures.unit},{since}" if since else figures.unit)
-        target = of_target(summary, summary.targets.index(figures.target), words.whose(figures))
-        lines.append([head, target, *quantile_cells(figures), count(figures.unfinished)])
-    for one in events:
-        counted = ((one.negative, "negative"), (one.out_of_range, "out of range"))
-        beside = ", ".join(f"{count(n)} {word}" for n, word in counted if n) or NONE
-        head = Cell(Term(one.metric), f"{one.unit}, every event")
-        target = of_target(
-            summary, summary.targets.index(one.target) if one.target in summary.targets else 0, one.target
-        )
-        lines.append([head, target, *quantiles(one), count(one.n), Cell(beside, columns=2)])
-    return table(METRICS, lines)
-
-
-def quantiles(one: Distribution) -> list[Inline]:
-    """p50, p90, p95, p99 and the largest value."""
-    return [three(value) for value in (one.p50, one.p90, one.p95, one.p99, one.high)]
-
-
-def quantile_cells(figures: Figures) -> Line:
-    """p50, p90, p95, p99, the largest value, and how many were wanted and reached it."""
-    shown = [words.quantile_cell(figures, p, "") for p in PS]
-    return [*shown, three(figures.high), count(figures.planned), words.reached(figures)]

@@ -46,7 +46,6 @@ from reports.render.blocks import (
     table,
 )
 from reports.run_report import bar_charts, caller_sections, context_sections, metric_sections
-from reports.run_report.metric_sections import grown
 from reports.summary.summary import CallerWait, Summary
 from reports.wording import remarks, sentences, settings, words
 from reports.wording.load import load_line
@@ -120,7 +119,7 @@ def run_page(summary: Summary) -> Page:
     # what forbids the figures, then what went wrong, and what to do about it
     broken: list[Inline] = []
     for check, remedy in words.with_remedies(summary.validity.failed):
-        broken.append((Strong(words.check_line(check)), f" {words.check_details(check)}"))
+        broken.append((Strong(f"Check failed: {words.check_failure(check)}"), f" ({words.check_values(check)})."))
         if remedy:
             broken.append((Strong("What to do:"), f" {remedy}"))
     second = " ".join(filter(None, (sentences.largest_part_of(summary), sentences.run_second(summary))))
@@ -175,8 +174,12 @@ def _answers(summary: Summary) -> list[Block]:
     if any(figure.at(p).status == "in_failures" for figure in figures for p in ps):
         caption += f"; {INFINITE}: a failed turn counts as infinite latency"
     style = "struck" if summary.validity.status == "invalid" else ""
-    chunked = note(grown(summary)) if summary.setup.vad_chunks_ms else []
-    reading = [*([ReadingGuide(INTERVAL_MARKS)] if ends else []), *note(ENDLESS), *chunked, *note(READING)]
+    reading = [
+        *([ReadingGuide(INTERVAL_MARKS)] if ends else []),
+        *note(ENDLESS),
+        *note(settings.packetisation_note(summary.setup)),
+        *note(READING),
+    ]
     return [
         table(heads, rows, style, stacked=True, caption=caption, answers=True),
         Details("How to read this table", reading, style="note"),

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from bench.metrics import CATALOGUE, REGULAR
 from bench.run.document import Check, CheckName
 from bench.run.validity import LOAD_GENERATOR_CHECKS
-from reports.numbers import NBSP, NONE, count, listed, ms, percent, plural, span, three
+from reports.numbers import NBSP, NONE, capital, count, listed, ms, percent, plural, span, three
 from reports.question import ORIGINS, RATES, TRIALS, Stratum, turn_type_words
 from reports.render.blocks import MARKS, Cell, Line, with_marker
 from reports.samples import ANSWER_HEARD, HEARD
@@ -243,16 +243,6 @@ def check_failure(check: Check) -> str:
     return CHECKS[check.name].failure
 
 
-def check_line(check: Check) -> str:
-    """Return `Check failed: audio was sent late`."""
-    return f"Check failed: {check_failure(check)}"
-
-
-def check_details(check: Check) -> str:
-    """Return the rest of the sentence: (send_delay p99 14.2 ms, limit 10 ms; a tenth of a chunk)."""
-    return f"({check_values(check)})."
-
-
 def check_values(check: Check) -> str:
     """Return what was measured by a check: send_delay p99 14.2 ms, limit 10 ms; a tenth of a chunk."""
     named = f"{check.name} p99" if check.unit == "ms" else "turns"
@@ -333,7 +323,7 @@ def tables(summary: Summary) -> list[Answers]:
 
 def as_sentence(text: str) -> str:
     """With a capital letter and a full stop; empty where there is no text."""
-    return f"{text[:1].upper()}{text[1:]}." if text else ""
+    return f"{capital(text)}." if text else ""
 
 
 def counted(metric: str, stratum: Stratum) -> str:

@@ -24,7 +24,7 @@ from reports.runs import RunFrames, load_for_report
 from reports.summary.money import KINDS, Money, as_prices, money_of
 from reports.summary.summary import Summary, summarise
 from reports.turns import target_labels
-from reports.wording.remarks import cost, incident_lines, limits, limits_in_all, money_notes, round_trips
+from reports.wording.remarks import cost, incident_lines, limits_in_all, money_notes, round_trips
 from tests.reports import synthetic
 from tests.reports.edited import edit, edited
 from tests.reports.forms import run_forms, run_text, section_html, section_markdown
@@ -317,10 +317,11 @@ def test_throttled_turns_and_the_waits_asked_for_are_counted(tmp_path: Path) -> 
     assert (one.turns, one.sessions, one.start_delay_s) == (len(mine), 0, 48.2)
     assert len(one.waits_s) == len(mine) > 1
     assert one.waits_s[-1] == mine["retry_after_ns"].max() / 1e9
-    assert (
-        limits(summary.quota).replace(NBSP, " ").startswith(f"a: {len(mine)} turns throttled, asked {len(mine)} times")
-    )
-    assert "starts held for 48 s in all" in limits_in_all(summary.quota).replace(NBSP, " ")
+    both = sum(one.turns for one in summary.quota.targets)
+    said = limits_in_all(summary.quota).replace(NBSP, " ")
+    assert said.startswith(f"{both} turns throttled, asked {both} times to wait")
+    assert f">{len(mine)}</td>" in section_html(context_sections.quota(summary))
+    assert "starts held for 48 s in all" in said
 
 
 def test_calls_that_were_delayed_after_refused_ones_are_counted(tmp_path: Path) -> None:
@@ -330,7 +331,7 @@ def test_calls_that_were_delayed_after_refused_ones_are_counted(tmp_path: Path) 
     held = edited(folder, lambda at, row: row | {"calls_backed_off": int(at < 3)}, "seconds").quota
 
     assert (held.targets[0].backed_off, held.any) == (3, True)
-    assert limits(held).replace(NBSP, " ") == "3 calls held back after refused ones"
+    assert limits_in_all(held).replace(NBSP, " ") == "3 calls held back after refused ones"
 
 
 def test_a_throttled_session_counts_as_well(tmp_path: Path) -> None:
@@ -338,7 +339,7 @@ def test_a_throttled_session_counts_as_well(tmp_path: Path) -> None:
     throttled = {"outcome": "throttled:handshake", "retry_after_ns": 20 * 10**9}
     summary = edited(refused, lambda _, row: row | ({} if row["outcome"] == "ok" else throttled), "sessions")
 
-    said = limits(summary.quota).replace(NBSP, " ")
+    said = limits_in_all(summary.quota).replace(NBSP, " ")
     assert said == "2 sessions throttled, asked 2 times to wait (p50 20 s, longest 20 s)"
     assert "Did the service limit the rate?" in section_html(context_sections.quota(summary))
 
