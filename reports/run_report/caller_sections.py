@@ -161,7 +161,7 @@ def hearing(summary: Summary) -> Section | None:
         panes.append((f"heard-{place}", step, _timeline(mine)))
     blocks: list[Block] = [Tabs(TIMELINE, panes)] if panes else []
     if replies or callers:
-        stalled = _each(summary, {c.target: [words.stalled(c)] for c in summary.counts if c.replies})
+        stalled = _each(summary, {c.target: [words.stalled(c.stalled, c.replies)] for c in summary.counts if c.replies})
         gaps = [one for one in summary.events if one.metric == "delta_gap"]
         blocks += line(f"{stalled}: the simulated player ran dry within the reply." if stalled else "")
         if replies:

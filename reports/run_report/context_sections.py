@@ -328,11 +328,7 @@ def _spreads(summary: Summary) -> list[Block]:
     """What says how large a comparison must be."""
     effect: Inline = (Term("design effect"), ", p50")
     rows: list[Row | Line] = [
-        [
-            words.named(f),
-            target_cell(summary, f.target, words.whose(f)),
-            *remarks.spread_figures(spread),
-        ]
+        [words.named(f), target_cell(summary, f.target, words.whose(f)), *remarks.spread_figures(spread)]
         for f, spread in summary.spreads
     ]
     what = Paragraph("How latencies scatter, on which the size of a comparison depends:", "q gap")

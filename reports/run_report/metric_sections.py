@@ -256,16 +256,8 @@ def outcomes(summary: Summary) -> Section | None:
         ("started, total", [count(n) for n in found.begun], "every turn has one outcome"),
         ("failed, total", [count(n) for n in found.failed], ""),
         ("not started", [count(n) for n in found.lost], "planned, but their session had ended"),
-        (
-            "failure_rate",
-            rates,
-            "(failed + not started) ÷ planned, without those unfinished or starved",
-        ),
-        (
-            "sessions with any failure",
-            [count(n) for n in found.with_failure],
-            f"of {opened}",
-        ),
+        ("failure_rate", rates, "(failed + not started) ÷ planned, without those unfinished or starved"),
+        ("sessions with any failure", [count(n) for n in found.with_failure], f"of {opened}"),
     ]
     heads: list[Head] = ["outcome", *summary.targets, Column("what it means", left=True, style="narrowout")]
     together = [make_row([name, *n, meaning], "" if place else "sum") for place, (name, n, meaning) in enumerate(sums)]

@@ -191,11 +191,7 @@ WORDS = {NOTHING: "na", INFINITE: "endless"}
 
 
 def _answer(
-    summary: Summary,
-    group: words.Answers,
-    answer: CallerWait,
-    ends: tuple[float, float] | None,
-    ps: Sequence[float],
+    summary: Summary, group: words.Answers, answer: CallerWait, ends: tuple[float, float] | None, ps: Sequence[float]
 ) -> Line:
     target, apart = summary.targets.index(answer.target), group.apart(answer)
     cells = [words.quantile_cell(answer.figures, p, "") for p in ps]

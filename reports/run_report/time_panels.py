@@ -88,10 +88,7 @@ def _panel(plot: Plot, panel: Panel, frame: OverTime, x: PixelScale) -> None:
 def _values(plot: Plot, panel: Panel, frame: OverTime, x: PixelScale, y: PixelScale) -> None:
     cls = colour_class(panel.colour)
     plot.y_axis(y, log_ticks(frame.low, frame.high, 4), ms)
-    lines = {
-        "mid": ("p50", _points(panel, "p50", frame, x, y)),
-        "tail": ("p95", _points(panel, "p95", frame, x, y)),
-    }
+    lines = {"mid": ("p50", _points(panel, "p50", frame, x, y)), "tail": ("p95", _points(panel, "p95", frame, x, y))}
     with plot.along_run():
         if panel.dots is None:
             # shades by the square root of the count, or rare slow turns vanish

@@ -11,21 +11,7 @@ from msgspec.structs import replace
 
 from bench.money import dollars
 from bench.units import NS_PER_MS
-from reports.numbers import (
-    NBSP,
-    NONE,
-    change,
-    clock,
-    count,
-    listed,
-    ms,
-    percent,
-    plural,
-    quantity,
-    span,
-    three,
-    usd,
-)
+from reports.numbers import NBSP, NONE, change, clock, count, listed, ms, percent, plural, quantity, span, three, usd
 from reports.runs import RunFrames
 from reports.statistics.power import Spread
 from reports.statistics.quantiles import quantile

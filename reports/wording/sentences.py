@@ -165,7 +165,7 @@ def run_second(summary: Summary) -> str:
     cut, said = sum(outcomes.unfinished), _failures(summary)
     replies, silent = (sum(getattr(c, name) for c in summary.counts) for name in ("replies", "stalled"))
     if silent:
-        said.append(f"{count(silent)} of {words.replies(replies)} stalled while playing ({percent(silent, replies)}).")
+        said.append(f"{words.stalled(silent, replies)}.")
     starved = sum(sum(ending.counts) for ending in outcomes.turns if ending.outcome == STARVED)
     if cut > starved:
         said.append(f"{_were(cut - starved)} cut by the end of the run and left out.")

@@ -37,32 +37,16 @@ class CheckWords(NamedTuple):
 
 
 CHECKS: dict[CheckName, CheckWords] = {
-    "timestamp_uncertainty": CheckWords(
-        "Timestamps are accurate",
-        "timestamps are too uncertain",
-        "the load generator fell behind incoming data",
-        "timestamps may be off by {}",
-    ),
-    "event_loop_delay": CheckWords(
-        "Event loop keeps up",
-        "the event loop was delayed",
-        "the load generator could not keep up",
-        "event loop delayed by up to {}",
-    ),
-    "send_delay": CheckWords(
-        "Audio is sent on time",
-        "audio was sent late",
-        "the load generator could not keep up",
-        "audio sent up to {} late",
-    ),
-    "start_delay": CheckWords(
-        "Calls start on time",
-        "calls started late",
-        "the load was not the one that was planned",
-        "calls started up to {} late",
-    ),
+    "timestamp_uncertainty": CheckWords("Timestamps are accurate", "timestamps are too uncertain",
+        "the load generator fell behind incoming data", "timestamps may be off by {}"),
+    "event_loop_delay": CheckWords("Event loop keeps up", "the event loop was delayed",
+        "the load generator could not keep up", "event loop delayed by up to {}"),
+    "send_delay": CheckWords("Audio is sent on time", "audio was sent late",
+        "the load generator could not keep up", "audio sent up to {} late"),
+    "start_delay": CheckWords("Calls start on time", "calls started late",
+        "the load was not the one that was planned", "calls started up to {} late"),
     "missing_data": CheckWords("Data is complete", "data is missing", "data is missing", "{} of the turns missing"),
-}
+}  # fmt: skip
 RECEIVE_DELAY = "events handled up to {} after they arrived"
 SLOPE_OF_ALL = "latency_slope"
 KINDS = {"ttfa": "audio", "ttft": "text"}
@@ -216,12 +200,6 @@ def _interval(estimate: QuantileEstimate, between: str = " – ") -> str:
     return interval(estimate.low, estimate.high, three, between)
 
 
-def inline(figures: Figures, p: float) -> str:
-    """A cell in one line: `986 (969 – 1,010)`, `n/a (20 sessions; needs 40)`."""
-    cell = quantile_cell(figures, p)
-    return f"{cell.text} ({cell.below})" if cell.below else f"{cell.text}"
-
-
 def cause(summary: Summary) -> str:
     """Return why a run is invalid; of uncertain timestamps also by how much they may be off."""
     if not summary.validity.failed:
@@ -350,9 +328,10 @@ def whose(figures: Figures) -> str:
     return f"{shown} · uncertain in this run" if figures.uncertain_because else shown
 
 
-def stalled(counts: Counts) -> str:
-    """3 of 40 replies stalled (7.5 %)."""
-    return f"{count(counts.stalled)} of {replies(counts.replies)} stalled ({percent(counts.stalled, counts.replies)})"
+def stalled(stalled: int, replies: int) -> str:
+    """3 of 40 replies stalled while playing (7.5 %)."""
+    of = f"{count(stalled)} of {plural(replies, 'reply', 'replies')}"
+    return f"{of} stalled while playing ({percent(stalled, replies)})"
 
 
 def rate_events(rate: TurnRate) -> str:
@@ -391,11 +370,13 @@ def medians(summary: Summary, names: Sequence[str]) -> list[str]:
     """barge_in_yield p50 on direct 110 ms (104 – 120), max 180 ms: of these metrics, by target where several."""
     shown = [f for name in names for f in summary.metrics if f.metric == name and f.step == ALL]
     named = len({f.title for f in shown}) > 1
-    return [
-        f"{f.metric} p50{f' on {f.title}' if named else ''} {inline(f, 0.5)}, max {three(f.high)}{NBSP}{f.unit}"
-        + (f", completed by {reached(f).text}" if f.failed else "")
-        for f in shown
-    ]
+    said = []
+    for f in shown:
+        cell, where = quantile_cell(f, 0.5), f" on {f.title}" if named else ""
+        value = f"{cell.text} ({cell.below})" if cell.below else f"{cell.text}"
+        reached_by = f", completed by {reached(f).text}" if f.failed else ""
+        said.append(f"{f.metric} p50{where} {value}, max {three(f.high)}{NBSP}{f.unit}{reached_by}")
+    return said
 
 
 def slope_lines(summary: Summary) -> list[str]:
@@ -407,10 +388,6 @@ def slope_lines(summary: Summary) -> list[str]:
         f"{three(f.at(0.5).value)}{NBSP}{f.unit} ({_interval(f.at(0.5))})"
         for f in slopes
     ]
-
-
-def replies(number: int) -> str:
-    return f"{count(number)}{NBSP}{'reply' if number == 1 else 'replies'}"
 
 
 def detection(counts: Counts) -> list[str]:
