@@ -26,21 +26,27 @@ test-all: test test-system ## both: all that a change must hold
 test-release: .venv/dev ## the wheel installed by pip and by uv in an empty folder, and what a new user does there (from the package index)
 	$(BIN)/python -m pytest -q -n 4 tests/release
 
-coverage: .venv/dev ## how much of the pure core, and of plans, runs and summaries, their own tests take, branches counted; below a floor it fails
+coverage: .venv/dev ## how much of the pure core, and of plans, runs, summaries and verdicts, their own tests take, branches counted; below a floor it fails
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q -n $(WORKERS) --dist worksteal $(PURE) $(READ)
+	$(BIN)/coverage run -m pytest -q -n $(WORKERS) --dist worksteal $(PURE) $(READ) $(JUDGED)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --include 'bench/observe/*,bench/protocol/*,bench/transport/*,reports/statistics/*'
 	$(BIN)/coverage report --include 'bench/plan/*' --fail-under 98
 	$(BIN)/coverage report --include 'bench/run/*' --fail-under 97.1
 	$(BIN)/coverage report --include 'bench/load/planning/*' --fail-under 97.2
 	$(BIN)/coverage report --include 'reports/summary/*' --fail-under 95
+	$(BIN)/coverage report --include 'reports/sides/*' --fail-under 98
+	$(BIN)/coverage report --include 'reports/comparisons/*' --fail-under 97
+	$(BIN)/coverage report --include 'reports/gate/*' --fail-under 96
+	$(BIN)/coverage report --include 'reports/looks/*' --fail-under 93.5
 
 PURE := tests/observe tests/protocol tests/transport tests/system/transport tests/reports/statistics tests/reports/test_statistics.py \
 	tests/test_session.py tests/test_session_vad.py \
 	tests/test_conversations.py tests/test_talking.py tests/test_long_calls.py tests/test_third_dialect.py \
 	tests/reports/test_rates.py
 READ := tests/plan tests/run tests/system/run tests/load $(patsubst %,tests/reports/test_%.py,arms by_load costs frames lost spoken summary terminal)
+JUDGED := $(patsubst %,tests/reports/%,gate comparisons looks test_api.py test_commands_alike.py test_exactness.py) \
+	tests/system/load/test_decision.py
 
 lint: .venv/dev ## style, types, spelling
 	$(BIN)/ruff check .
@@ -54,12 +60,12 @@ format: .venv/dev ## put the code in shape
 
 site: export NO_MKDOCS_2_WARNING = 1
 site: .venv/dev ## the documents as a site with a search, in build/site; a broken link fails
-	$(BIN)/mkdocs build --strict
+	$(BIN)/python -m mkdocs build --strict
 
 picture: .venv/dev ## the picture of a report in the README; needs Chromium
 	$(BIN)/python -m tests.system.browser.picture
 
-schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors, and of every JSON that the tool writes; the tables of docs/simulator.md and bench/simulator/README.md, the options of docs/options.md; the columns of docs/run-folder.md, the instants of docs/metrics.md; the project's own addresses, from pyproject.toml; LICENCES.md
+schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors, and of every JSON that the tool writes (reports/schemas, which git ignores); the tables of docs/simulator.md and bench/simulator/README.md, the options of docs/options.md; the columns of docs/run-folder.md, the instants of docs/metrics.md; the project's own addresses, from pyproject.toml; LICENCES.md
 	$(BIN)/python -m bench.plan.script > scenarios/scripts/script.schema.json
 	$(BIN)/python -m bench.target.target_settings > scenarios/targets.schema.json
 	$(BIN)/python -m tests.docs.schemas
@@ -82,7 +88,8 @@ benchmark: .venv/dev ## measure the numbers that the documents quote (no test; a
 benchmark-statistics: .venv/dev ## how often verdicts are wrong, on simulated data (half an hour)
 	$(BIN)/python -m benchmarks statistics sequential
 
-dist: .venv/dev ## the wheel and the sdist, in dist
+dist: .venv/dev ## the wheel and the sdist, in dist, with the JSON Schemas
+	$(BIN)/python -m tests.docs.schemas
 	$(BIN)/python -m build
 
 sbom: .venv/dev ## a bill of materials of all that is installed with the package, in dist/sbom.cdx.json (CycloneDX)

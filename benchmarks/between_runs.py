@@ -53,7 +53,7 @@ def _met(case: Case) -> bool:
         cand, *stored = (ratio_of(_run(rng, min(0.5, float(rate)))) for rate in rates)
         how = Inference(rate_run_sd=RATE_RUN_SD)
         at, point = (rate_against_stored(cand, stored, Margin(points=points), how=how) for points in (0.0, 0.01))
-        counted += [at.worse_low > 0, at.worse_high < 0, point.worse_high < 0]
+        counted += [at.worse.low > 0, at.worse.high < 0, point.worse.high < 0]
     regressed, passed, kept = counted / REPETITIONS
     ends = zip((regressed, passed), case.most, strict=True)
     met = all(found <= most + 3 * math.sqrt(most * (1 - most) / REPETITIONS) for found, most in ends)

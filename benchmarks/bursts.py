@@ -11,7 +11,8 @@ from itertools import product
 
 import numpy as np
 
-from reports.gate.by_limit import estimate_rate, judge_limit
+from reports.gate.absolute import judge_limit
+from reports.statistic_types.rate import estimate_rate
 from reports.statistics.arms import Arms
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Inference, Margin, quantile_differences
@@ -101,7 +102,7 @@ def _rates(case: Case) -> bool:
         sums = ArmSums(*arms_of(rng, case), paired=True)
         margin = Margin(points=case.margin)
         found = [rate_difference(sums, margin), rate_by_order(sums, margin, "lower", Inference())]
-        words = [called for one in found for called in (one.worse_low > 0, one.worse_high < 0)]
+        words = [called for one in found for called in (one.worse.low > 0, one.worse.high < 0)]
         counted += [*words, found[1].order is not None]
     return _printed(case, counted / REPETITIONS, REPETITIONS)
 
@@ -121,7 +122,7 @@ def _tails(case: Case) -> bool:
         both = Arms(arms[0], arms[1], (case.pairs, case.pairs), paired=True)
         methods = quantile_differences, waits_by_order
         found = [one(both, [(0.95, Margin())], "lower", Inference(draws=DRAWS, seed=rng))[0] for one in methods]
-        words = [called for one in found for called in (one.worse_low > 0, one.worse_high < 0)]
+        words = [called for one in found for called in (one.worse.low > 0, one.worse.high < 0)]
         counted += [*words, found[1].order is not None]
     return _printed(case, counted / OF_TAILS, OF_TAILS)
 

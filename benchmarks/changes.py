@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.statistics.changes import ENOUGH, LEVEL, LevelChange, changes, variance_of
+from reports.statistics.change_points import ENOUGH, LEVEL, ChangePoint, find_changes, variance_of
 from reports.statistics.counting import Floats
 from reports.statistics.quantiles import quantiles, sample
 
@@ -121,7 +121,7 @@ def _kept(case: Case, shares: Sequence[float], of: int) -> bool:
     return kept
 
 
-def _places(marks: Sequence[LevelChange], at: int) -> tuple[bool, bool]:
+def _places(marks: Sequence[ChangePoint], at: int) -> tuple[bool, bool]:
     near = [abs(mark.at - at) <= NEAR for mark in marks]
     return any(near), not all(near)
 
@@ -146,17 +146,17 @@ def made(case: Case, seed: int) -> tuple[Floats, Floats]:
     return values, variances
 
 
-def nightly(values: Floats, variances: Floats, figures: int = 0) -> Iterable[tuple[int, list[Sequence[LevelChange]]]]:
+def nightly(values: Floats, variances: Floats, figures: int = 0) -> Iterable[tuple[int, list[Sequence[ChangePoint]]]]:
     """The marks of the page of each night, from the first that can have one on."""
     for night in range(ENOUGH, values.shape[1] + 1):
         yield night, marks(values[:, :night], variances[:, :night], figures)
 
 
-def marks(values: Floats, variances: Floats, figures: int = 0) -> list[Sequence[LevelChange]]:
+def marks(values: Floats, variances: Floats, figures: int = 0) -> list[Sequence[ChangePoint]]:
     """Those of each figure; `figures`: so many are on the page."""
     runs = values.shape[1]
     return [
-        changes(one, variance, np.arange(runs), among=figures or len(values), least=least).changes
+        find_changes(one, variance, np.arange(runs), among=figures or len(values), min_change=least).changes
         for one, variance, least in zip(values, variances, LEAST, strict=False)
     ]
 

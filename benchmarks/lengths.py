@@ -17,7 +17,9 @@ import numpy.typing as npt
 from scipy.special import ndtri  # type: ignore[import-untyped, unused-ignore]
 
 from benchmarks.on_the_margin import Row, at_most, error, generator, print_rows, shown
-from reports.gate.by_limit import estimate_quantile, estimate_rate, judge_limit
+from reports.gate.absolute import judge_limit
+from reports.statistic_types.quantile import estimate_quantile
+from reports.statistic_types.rate import estimate_rate
 from reports.statistics.arms import Arms
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import Sample, quantiles, sample

@@ -16,10 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from reports.finding import Result
-from reports.gate.by_limit import estimate_rate, judge_limit
-from reports.looks.sequence import LookCourse, Schedule, by_se, quantiles_seen, rate_seen, run_looks
+from reports.gate.absolute import judge_limit
+from reports.looks.sequence import LookCourse, Schedule, run_looks
+from reports.statistic_types.quantile import quantiles_seen
+from reports.statistic_types.rate import estimate_rate, rate_seen
 from reports.statistics.arms import Arms
 from reports.statistics.differences import Inference, Margin, quantile_differences
+from reports.statistics.interim import by_se
 from reports.statistics.looks import look_sizes
 from reports.statistics.quantiles import sample
 from reports.statistics.rates import ArmSums, PerCluster, rate_difference

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from reports.looks.sequence import Schedule, quantiles_seen, run_looks
+from reports.looks.sequence import Schedule, run_looks
+from reports.statistic_types.quantile import quantiles_seen
 from reports.statistics.arms import Arms
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Inference, Margin, quantile_differences
@@ -128,7 +129,7 @@ def _counted(case: Case, method: Any) -> Floats:
         both = Arms(base, cand, (case.pairs, case.pairs), case.paired)
         found = method(both, asked, "lower", Inference(run_sd=case.run_sd, draws=DRAWS, seed=rng))
         words = verdicts(found, [True] * len(found), [None] * len(found))
-        each = [called for one in found for called in (one.worse_low > 0, one.worse_high < 0)]
+        each = [called for one in found for called in (one.worse.low > 0, one.worse.high < 0)]
         ends = all(word.passes for word in words), any(word.word == "regressed" for word in words)
         counted += [*each, *ends, found[0].order is not None]
     shares: Floats = counted / REPETITIONS

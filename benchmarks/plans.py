@@ -14,14 +14,14 @@ import numpy as np
 
 from reports.statistics.arms import Arms
 from reports.statistics.differences import LEVEL, Inference, Margin
-from reports.statistics.power import GATES, distance_of, pilot_of_quantile
+from reports.statistics.power import PRIMARY_METRICS, distance_of, pilot_of_quantile
 from reports.statistics.quantiles import Sample, sample
 from reports.statistics.serial import waits_by_order
 
 REPETITIONS, DRAWS, TURNS, PILOT = 400, 1000, 10, 100
 SIGMA = 0.5
 SEED = 20261128
-ERROR = LEVEL / GATES
+ERROR = LEVEL / PRIMARY_METRICS
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def run(rng: np.random.Generator, sessions: int, icc: float, factor: float = 1.0
 
 
 def main() -> bool:
-    print(f"\nplanned sizes, one of {GATES} gates, {REPETITIONS} repetitions: found, sessions in the mean")
+    print(f"\nplanned sizes, one of {PRIMARY_METRICS} gates, {REPETITIONS} repetitions: found, sessions in the mean")
     return all([_met(case) for case in CASES])
 
 
@@ -56,12 +56,12 @@ def _met(case: Case) -> bool:
     rng = np.random.default_rng([SEED, *repr(case).encode()])
     found, sizes = 0, []
     for _ in range(REPETITIONS):
-        pilot = pilot_of_quantile(run(rng, PILOT, case.icc), case.p, PILOT, rng)
+        pilot = pilot_of_quantile([run(rng, PILOT, case.icc)], case.p, PILOT, rng)
         size = pilot.needed(distance_of(case.effect, case.margin), case.power, ERROR)[1]
         base, cand = run(rng, size, case.icc), run(rng, size, case.icc, 1 + case.effect)
         arms = Arms(base, cand, (size, size), paired=False)
         (one,) = waits_by_order(arms, [(case.p, Margin(ratio=case.margin))], "lower", Inference(draws=DRAWS, seed=rng))
-        found += one.p_worse <= ERROR
+        found += one.worse.p <= ERROR
         sizes.append(size)
     share, least = found / REPETITIONS, case.power - 3 * math.sqrt(case.power * (1 - case.power) / REPETITIONS)
     met = share >= least

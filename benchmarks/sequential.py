@@ -17,10 +17,13 @@ import numpy as np
 
 from benchmarks import own_drift
 from benchmarks.on_the_margin import of_looks
-from reports.looks.sequence import InterimStatistic, LookCourse, Schedule, quantiles_seen, rate_seen, run_looks
+from reports.looks.sequence import LookCourse, Schedule, run_looks
+from reports.statistic_types.quantile import quantiles_seen
+from reports.statistic_types.rate import rate_seen
 from reports.statistics.arms import Arms
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Inference, Margin
+from reports.statistics.interim import InterimStatistic
 from reports.statistics.looks import critical_values, look_sizes
 from reports.statistics.power import distance_of, pilot_of_quantile
 from reports.statistics.quantiles import Sample, sample
@@ -199,7 +202,7 @@ def planned() -> list[Row]:
 def _found(p: float, effect: float, margin: float, power: float, gates: int, seed: int) -> bool:
     """Pilot of one arm, plan and run in pairs, all anew. Of three gates the others are p50 or p95, and failures."""
     rng = np.random.default_rng([int(100 * p), int(100 * power), seed])
-    pilot = pilot_of_quantile(_sample(rng, PILOT, 1.0), p, PILOT, rng)
+    pilot = pilot_of_quantile([_sample(rng, PILOT, 1.0)], p, PILOT, rng)
     size = pilot.needed(distance_of(effect, margin), power, 0.05 / gates)[1]
     base, cand = _sample(rng, size, 1.0), _sample(rng, size, 1 + effect)
     asked = [(p, margin)] if gates == 1 else GATES

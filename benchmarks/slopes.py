@@ -51,10 +51,10 @@ def of_seed(seed: int, sessions: int) -> tuple[float, ...]:
         against = [compared(base, alike, Margin(), rng), *(compared(base, cand, MARGIN, rng) for cand in (on, steep))]
         right += [
             middle.low <= SLOPE <= middle.high,
-            against[0].worse_low > 0,
-            against[1].worse_low > 0,
-            against[1].worse_high < 0,
-            against[2].worse_low > 0,
+            against[0].worse.low > 0,
+            against[1].worse.low > 0,
+            against[1].worse.high < 0,
+            against[2].worse.low > 0,
         ]
     return tuple(right / RUNS)
 

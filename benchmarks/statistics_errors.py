@@ -112,7 +112,7 @@ def false_alarms() -> bool:
         for _ in range(PAIRS):
             found = compared(arm(rng, alike, SESSIONS), arm(rng, alike, SESSIONS), rng, margins=(Margin(),) * 3)
             found += [more_together(rng, alike.failed, together) for together in MORE_TOGETHER]
-            worse += [difference.worse_low > 0 for difference in found]
+            worse += [difference.worse.low > 0 for difference in found]
         met &= bool((worse[:3] <= MOST * PAIRS).all())
         print("  ".join([f"{seed:>10}", *(f"{share:>14.1%}" for share in worse / PAIRS)]), flush=True)
     return met

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from reports.gate.by_limit import estimate_quantile, judge_limit
+from reports.gate.absolute import judge_limit
+from reports.statistic_types.quantile import estimate_quantile
 from reports.statistics.quantiles import Sample, quantile, quantiles, sample
 
 REPETITIONS, MANY, SIGMA = 800, 2_000_000, 0.5

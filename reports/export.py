@@ -7,23 +7,18 @@ Rows are read with their derived measures a few thousand at a time: memory does 
 
 Stored columns come first, as they are stored; then the derived ones, as `reports.load` has them: `measured_from_at_ns`,
 `outcome_class` and one `<measure>_ms` for each metric in ms. What is NaN in a frame is null here.
-
-`likeness(run)`: a profile of the simulator, with delays as they were measured, so that it answers as that service did.
-Each delay becomes the quantiles of what the good, measured turns (or sessions) had, at equal shares. They contain the
-way to the service, as what a client waits for does. Draws are independent of each other, as all of the simulator's are.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -35,10 +30,9 @@ from bench.errors import UsageError
 from bench.run import folder as run_folder
 from bench.run import histograms as hdr
 from bench.run.folder import SCHEMAS, TableName
-from bench.units import NS_PER_MS, NS_PER_S
+from bench.units import NS_PER_S
 from bench.untrusted.safe_io import fresh_beside, read_file
-from reports.runs import RunFrames, read_histograms, session_frame, turn_frame
-from reports.turns import target_labels
+from reports.runs import read_histograms, session_frame, turn_frame
 
 Format = Literal["csv", "parquet"]
 _FORMULA = r"^([=+\-@\t\r])"
@@ -46,37 +40,23 @@ ROW_GROUP = 131_072
 """Rows of a row group in Parquet: small ones compress badly and read slowly."""
 
 
-def write_csv(path: Path, schema: pa.Schema, pieces: Iterable[pa.Table]) -> int:
-    """UTF-8 with a header; text in quotes, numbers and true/false not; a null is empty, an empty text is `""`.
+def write_table(path: Path, form: Format, schema: pa.Schema, pieces: Iterable[pa.Table]) -> int:
+    """Write a file, and return its number of rows. Parquet is compressed by zstd.
 
-    Text that a spreadsheet would compute has `'` before it: services and files of others put words into cells.
+    CSV is UTF-8 with a header: text in quotes, numbers and true/false not; a null is empty, an empty text is `""`. Text
+    that a spreadsheet would compute has `'` before it: services, and files of others, put text into cells.
     """
-    with path.open("wb") as file, pa_csv.CSVWriter(file, schema) as writer:
-        return _each(pieces, lambda piece: writer.write_table(_without_formulas(piece)))
-
-
-def write_parquet(path: Path, schema: pa.Schema, pieces: Iterable[pa.Table]) -> int:
-    """Compressed by zstd."""
-    with path.open("wb") as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        return _each(_grouped(pieces), writer.write_table)
-
-
-WRITERS: dict[Format, Callable[[Path, pa.Schema, Iterable[pa.Table]], int]] = {
-    "csv": write_csv,
-    "parquet": write_parquet,
-}
-
-
-def _each(pieces: Iterable[pa.Table], write: Callable[[pa.Table], object]) -> int:
     count = 0
-    for piece in pieces:
-        write(piece)
-        count += len(piece)
+    opened = pa_csv.CSVWriter if form == "csv" else partial(pq.ParquetWriter, compression="zstd")
+    with path.open("wb") as file, opened(file, schema) as writer:
+        for part in map(_without_formulas, pieces) if form == "csv" else _row_groups(pieces):
+            writer.write_table(part)
+            count += len(part)
     return count
 
 
 def _without_formulas(piece: pa.Table) -> pa.Table:
-    """The table with its texts as texts: spreadsheets take what begins with one of `= + - @`, tab, CR for a formula."""
+    """Escape texts that begin with one of `= + - @`, tab, CR, which spreadsheets take for formulas."""
     for number, field in enumerate(piece.schema):
         if pa.types.is_string(field.type):
             text = pc.replace_substring_regex(piece.column(number), _FORMULA, r"'\1")
@@ -84,15 +64,15 @@ def _without_formulas(piece: pa.Table) -> pa.Table:
     return piece
 
 
-def _grouped(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    held: list[pa.Table] = []
+def _row_groups(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    group: list[pa.Table] = []
     for piece in pieces:
-        held.append(piece)
-        if sum(map(len, held)) >= ROW_GROUP:
-            yield pa.concat_tables(held)
-            held = []
-    if held:
-        yield pa.concat_tables(held)
+        group.append(piece)
+        if sum(map(len, group)) >= ROW_GROUP:
+            yield pa.concat_tables(group)
+            group = []
+    if group:
+        yield pa.concat_tables(group)
 
 
 AT_ONCE = 8192
@@ -105,15 +85,15 @@ FRAMES_ALONE = {"start", "measured"}
 
 @cache
 def export_schema(table: TableName) -> pa.Schema:
-    """The columns that are exported, with their types: those that are stored, then those that are derived."""
+    """Return the columns that are exported, with their types: the stored ones, then the derived ones."""
     empty = SCHEMAS[table].empty_table()
     return SCHEMAS[table] if table not in DERIVE else pa.schema([*SCHEMAS[table], *_derived(empty, table).schema])
 
 
 def rows(folder: Path, table: TableName) -> Iterator[pa.Table]:
-    """The rows of a run that ended, is under way or was killed, in the order in which they were written.
+    """Yield the rows of a run that ended, is under way or was killed, in the order in which they were written.
 
-    Raises OSError or pyarrow.ArrowException where the folder cannot be read.
+    Raises OSError or pyarrow.ArrowException if the folder cannot be read.
     """
     for piece in _stored(folder, table):
         if table in DERIVE:
@@ -124,7 +104,7 @@ def rows(folder: Path, table: TableName) -> Iterator[pa.Table]:
 
 
 def _derived(piece: pa.Table, table: TableName) -> pa.Table:
-    """The columns that a frame has beyond the stored ones."""
+    """Return the columns that a frame has in addition to the stored ones."""
     used = [field.name for field in piece.schema if not pa.types.is_string(field.type) or field.name in LABELS]
     frame = DERIVE[table](pa.table(piece.select(used).columns, names=used))  # the frame takes its table apart
     columns = {str(name): frame[name] for name in frame.columns.difference(piece.column_names, sort=False)}
@@ -140,62 +120,47 @@ def _array(column: pd.Series[float], name: str) -> pa.Array:
 
 
 def _stored(folder: Path, table: TableName) -> Iterator[pa.Table]:
-    """All stored columns, from Parquet after a clean end and from the spool before one."""
-    closed = (folder / f"{table}.parquet").exists()
+    """Yield all stored columns, from Parquet after a clean end and from the spool before one.
+
+    A spool has a batch for each second and worker, often of a few rows.
+    """
     batches = (
         run_folder.stored_batches(folder, table, SCHEMAS[table].names, AT_ONCE)
-        if closed
+        if (folder / f"{table}.parquet").exists()
         else run_folder.spooled_batches(folder, table)
     )
-    for held in _regrouped(batches):
-        whole = pa.Table.from_batches(held).combine_chunks()
+    for whole in run_folder.grouped(batches, AT_ONCE):
         for first in range(0, len(whole), AT_ONCE):
             yield whole.slice(first, AT_ONCE)
 
 
-def _regrouped(batches: Iterator[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
-    """A spool has a batch a second and worker, often of a few rows: so many together that the work is worth it."""
-    held: list[pa.RecordBatch] = []
-    count = 0
-    for batch in batches:
-        held.append(batch)
-        count += len(batch)
-        if count >= AT_ONCE:
-            yield held
-            held, count = [], 0
-    if held:
-        yield held
-
-
 AS_IT_IS = "surrogateescape"
-"""A log is ASCII; what is none is copied as it stands."""
+"""The error handler that copies bytes which are not ASCII, as a log is."""
 
 
 def write_log(path: Path, folder: Path, metric: str | None) -> int:
-    """Write the log, of one metric alone if it is named; returns the number of histograms.
+    """Write the log, of one metric alone if it is named, and return the number of histograms.
 
-    Raises UsageError where the run has no histogram of that measure.
+    Raises UsageError if the run has no histogram of that metric.
     """
-
-    def is_kept(line: str) -> bool:
-        return metric is None or not line.startswith("Tag=") or _metric_of(line) == metric
-
-    kept = [line for line in _lines(folder) if is_kept(line)]
-    count = sum(line.startswith("Tag=") for line in kept)
-    if metric is not None and not count:
-        found = sorted({_metric_of(line) for line in _lines(folder) if line.startswith("Tag=")})
-        raise UsageError(f"{folder} has no histogram of {metric}; it has {', '.join(found) or 'none at all'}")
-    path.write_text("".join(kept), encoding="utf-8", errors=AS_IT_IS, newline="")
-    return count
+    lines = list(_lines(folder))
+    metrics = [_metric_of(line) for line in lines if line.startswith("Tag=")]
+    if metric is not None:
+        if metric not in metrics:
+            found = ", ".join(sorted(set(metrics)))
+            raise UsageError(f"{folder} has no histogram of {metric}; it has {found or 'none at all'}")
+        lines = [line for line in lines if not line.startswith("Tag=") or _metric_of(line) == metric]
+    path.write_text("".join(lines), encoding="utf-8", errors=AS_IT_IS, newline="")
+    return len(metrics) if metric is None else metrics.count(metric)
 
 
 def _metric_of(line: str) -> str:
-    """`Tag=measure|target|step|phase,…`."""
+    """Return the metric of `Tag=metric|target|step|phase,…`."""
     return line.removeprefix("Tag=").partition("|")[0]
 
 
 def _lines(folder: Path) -> Iterator[str]:
-    """The log as the run's end wrote it, else as it would be written now."""
+    """Yield the log as the run's end wrote it, else as it would be written now."""
     final = run_folder.histograms_path(folder)
     if final.exists():
         yield from read_file(final).decode("utf-8", AS_IT_IS).splitlines(keepends=True)
@@ -216,7 +181,7 @@ TABLES: tuple[TableName, ...] = tuple(SCHEMAS)
 
 
 @dataclass(frozen=True)
-class Written:
+class ExportedFile:
     """One file, and how many rows, or histograms, are in it."""
 
     path: Path
@@ -224,31 +189,30 @@ class Written:
     what: Literal["rows", "histograms"]
 
 
-def export_tables(folder: Path, form: Format, out: Path | None = None, *, force: bool = False) -> list[Written]:
-    """Write the tables with their metrics into `out`, by default the folder `export` in the run's own.
+def export_tables(folder: Path, form: Format, out: Path | None = None, *, force: bool = False) -> list[ExportedFile]:
+    """Write the tables with their metrics into `out`, by default the folder `export` of the run.
 
-    Raises UsageError where the folder is no run, a file is there already and `force` is not said, or it cannot be
-    written.
+    Raises UsageError if the folder is no run, a file exists and `force` is not given, or a file cannot be written.
     """
-    paths = {table: f"{table}.{form}" for table in TABLES}
-    place = _place(folder, out, list(paths.values()), force=force)
-
-    def writing(table: TableName) -> Callable[[Path], int]:
-        return lambda path: WRITERS[form](path, export_schema(table), rows(folder, table))
-
+    place = _place(folder, out, [f"{table}.{form}" for table in TABLES], force=force)
     return [
-        Written(place / name, _write(folder, place / name, writing(table)), "rows") for table, name in paths.items()
+        ExportedFile(path, _write(folder, path, write), "rows")
+        for table in TABLES
+        for path in [place / f"{table}.{form}"]
+        for write in [partial(write_table, form=form, schema=export_schema(table), pieces=rows(folder, table))]
     ]
 
 
-def export_log(folder: Path, out: Path | None = None, metric: str | None = None, *, force: bool = False) -> Written:
+def export_log(
+    folder: Path, out: Path | None = None, metric: str | None = None, *, force: bool = False
+) -> ExportedFile:
     """Write the histograms, of one metric alone if it is named. Raises UsageError as `export_tables` does."""
     path = _place(folder, out, [LOG], force=force) / LOG
-    return Written(path, _write(folder, path, lambda fresh: write_log(fresh, folder, metric)), "histograms")
+    return ExportedFile(path, _write(folder, path, partial(write_log, folder=folder, metric=metric)), "histograms")
 
 
 def _place(folder: Path, out: Path | None, names: Sequence[str], *, force: bool) -> Path:
-    """The folder to write to, made and looked at before anything is written."""
+    """Create and check the folder to write to, before anything is written."""
     run_folder.read_document(folder)
     place = out or folder / FOLDER
     if out is None and place.is_symlink():
@@ -277,74 +241,3 @@ def _write(folder: Path, path: Path, write: Callable[[Path], int]) -> int:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise UsageError(f"{path} cannot be made of {folder}: {reason}") from None
     return count
-
-
-LEAST_TURNS = 5
-STEPS_MOST = 100
-"""So many steps there are at the most between quantiles, and no more than there are values."""
-LEAST_MS = 0.001
-TURN_DELAYS: Mapping[str, tuple[tuple[str, ...], str]] = {
-    "committed": (("request_sent",), "committed"),
-    "vad_committed": (("speech_stopped",), "committed"),
-    "input_transcribed": (("committed",), "input_transcribed"),
-    "response_created": (("request_sent", "committed"), "response_created"),
-    "first_text": (("request_sent", "committed"), "first_text"),
-    "first_audio": (("request_sent", "committed"), "first_audio"),
-    "function_named": (("request_sent", "committed"), "function_call_added"),
-    "transcript_lead": (("first_transcript",), "first_audio"),
-    "response_done": (("last_audio",), "response_done"),
-}
-"""Of each delay of a turn: the first of these instants that the turn has, and the instant that ends it."""
-SESSION_DELAYS = {
-    "session_created": (("opened",), "session_created"),
-    "session_updated": (("update_sent",), "session_updated"),
-}
-
-
-def likeness(run: RunFrames, target: str | None = None, step: str | None = None) -> dict[str, Any]:
-    """The settings of a profile, as its file has them. `target`, `step`: of turns of these alone.
-
-    Raises UsageError where the run has no such target, several and none is named, or too few good turns.
-    """
-    labels = target_labels(run)
-    if target is None and len(labels) > 1:
-        raise UsageError(
-            f"{run.folder} has several targets: name one, {' or '.join(f'{run.folder}:{t}' for t in labels)}"
-        )
-    if target is not None and target not in labels:
-        raise UsageError(f"{run.folder} has no target {target}: it has {', '.join(labels) or 'none at all'}")
-    turns, sessions = (_good(frame, target) for frame in (run.turns, run.sessions))
-    if step is not None:
-        turns = turns[turns["step"] == step]
-    if len(turns) < LEAST_TURNS:
-        which = f" of {step}" if step else ""
-        raise UsageError(f"{run.folder.name} has {len(turns)} good turns{which}, and --from-run needs {LEAST_TURNS}")
-    calling = turns["function_calls"].fillna(0) > 0
-    delays = {name: _quantiles(turns if name == "function_named" else turns[~calling], *delay)
-              for name, delay in TURN_DELAYS.items()}  # fmt: skip
-    delays |= {name: _quantiles(sessions, *delay) for name, delay in SESSION_DELAYS.items()}
-    speed = turns["audio_speed"].median()
-    paces = {} if np.isnan(speed) else {"generation_speed": round(float(np.clip(speed, 0.1, 1_000)), 3)}
-    return {"delays_ms": {name: {"quantiles": found} for name, found in delays.items() if found}} | paces
-
-
-def _good(frame: pd.DataFrame, target: str | None) -> pd.DataFrame:
-    mine = True if target is None else frame["target"] == target
-    return frame[frame["measured"] & (frame["outcome_class"] == "success") & mine]
-
-
-def _quantiles(frame: pd.DataFrame, begins: tuple[str, ...], end: str) -> list[float]:
-    """What the delay was, at equal shares; empty where too few rows have it."""
-    begin = _instant(frame, begins[0])
-    for other in begins[1:]:
-        begin = np.where(np.isnan(begin), _instant(frame, other), begin)
-    took_ms = (_instant(frame, end) - begin) / NS_PER_MS
-    took_ms = took_ms[took_ms >= 0]  # NaN is not, either
-    if took_ms.size < LEAST_TURNS:
-        return []
-    shares = np.linspace(0, 1, min(STEPS_MOST, took_ms.size - 1) + 1)
-    return [round(float(value), 3) for value in np.maximum(np.quantile(took_ms, shares), LEAST_MS)]
-
-
-def _instant(frame: pd.DataFrame, name: str) -> npt.NDArray[np.float64]:
-    return frame[f"{name}_at_ns"].to_numpy(dtype=float)

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from bench.metrics import CATALOGUE, REGULAR, SLOPE
 from reports.finding import Finding
 from reports.numbers import NBSP, NONE, count, ms, shortened, three
-from reports.question import RATES, Question, better_of
+from reports.question import Question, better_of
+from reports.rate_metrics import RATES
 from reports.render.blocks import MARKS
 from reports.statistics.differences import FAR, Difference, Scale
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Word
 from reports.wording import verdicts
-from reports.wording.verdicts import NOTHING, as_share, interval_of, scale_of, share
+from reports.wording.verdicts import NOTHING, as_share, interval_of, share
 from reports.wording.words import INFINITE
 
 UNITS: dict[Scale, str] = {"ratio": "%", "points": "points", "slope": SLOPE}
@@ -47,10 +48,10 @@ def shown_word(word: str, metric: str, *, peers: bool) -> str:
 
 def size(d: float, finding: Finding, *, longer: bool = False) -> str:
     """65 % more, 4 % less, 2.7 points more: how far a difference of this d is. `longer`: of waits, 65 % longer."""
-    more, less = ("longer", "shorter") if longer and _is_long(finding.question) else ("more", "less")
+    more, less = ("longer", "shorter") if longer and is_time(finding.question) else ("more", "less")
     word = more if d >= 0 else less
-    if scale_of(finding.question) != "ratio":
-        return f"{_amount(d, finding)}{NBSP}{UNITS[scale_of(finding.question)]} {word}"
+    if finding.question.scale != "ratio":
+        return f"{_amount(d, finding)}{NBSP}{UNITS[finding.question.scale]} {word}"
     return f"{_amount(d, finding)}{NBSP}% {word}" if math.isfinite(d) else f"infinitely {word}"
 
 
@@ -60,9 +61,9 @@ def range_of(finding: Finding, *, longer: bool = True) -> str:
     assert found is not None, "there is a difference"
     if not (math.isfinite(found.low) and math.isfinite(found.high)):
         return f"anything ({interval_of(found)})"
-    more, less = ("longer", "shorter") if longer and _is_long(question) else ("more", "less")
+    more, less = ("longer", "shorter") if longer and is_time(question) else ("more", "less")
     low, high = (_amount(end, finding) for end in (found.low, found.high))
-    unit = f"{NBSP}{UNITS[scale_of(question)]}"
+    unit = f"{NBSP}{UNITS[question.scale]}"
     if found.low >= 0:
         return f"{low} to {high}{unit} {more}"
     if found.high <= 0:
@@ -71,7 +72,7 @@ def range_of(finding: Finding, *, longer: bool = True) -> str:
 
 
 def _amount(end: float, finding: Finding) -> str:
-    scale = scale_of(finding.question)
+    scale = finding.question.scale
     if scale == "slope":
         return three(abs(end))
     return share(abs(end)) if scale == "points" else count(abs(round(100 * (math.exp(end) - 1))))
@@ -79,22 +80,21 @@ def _amount(end: float, finding: Finding) -> str:
 
 def figure_value(value: float, question: Question) -> str:
     """A figure with its unit."""
+    return ms(value) if question.unit == "ms" and math.isfinite(value) else in_unit(question, value)
+
+
+def in_unit(question: Question, value: float) -> str:
+    """Return a value of a table in its unit: 640 ms, 1.20 %, 1.31 ×."""
     if math.isinf(value):
         return INFINITE
-    if question.kind == "rate":
+    if question.scale == "points":
         return f"{share(value)}{NBSP}%"
-    unit = CATALOGUE[question.metric].unit
-    return ms(value) if unit == "ms" else f"{three(value)}{NBSP}{unit}"
+    return three(value) if question.unit == "n" else f"{three(value)}{NBSP}{question.unit}"
 
 
 def is_time(question: Question) -> bool:
     """Whether it is a time of which less is better."""
-    return CATALOGUE[question.metric].unit == "ms" and is_lower(question)
-
-
-def _is_long(question: Question) -> bool:
-    """Whether more of it is longer."""
-    return question.kind != "rate" and is_time(question)
+    return question.unit == "ms" and is_lower(question)
 
 
 def is_lower(question: Question) -> bool:
@@ -190,7 +190,7 @@ def row(finding: Finding, colour: int, *, usable: bool = True) -> FindingRow:
     question, few = finding.question, few_cell(finding)
     difference = None if few else finding.difference
     unit = question.shown_unit
-    scale = 100.0 if question.kind == "rate" else 1.0
+    scale = 100.0 if question.scale == "points" else 1.0
     ends = (difference.d * scale, difference.low * scale, difference.high * scale) if difference else (math.nan,) * 3
     holm = usable and is_after_holm(finding)
     word = finding.verdict.word if usable else "inconclusive"
@@ -218,7 +218,7 @@ def row(finding: Finding, colour: int, *, usable: bool = True) -> FindingRow:
         outcome=f"{shown_word(word, question.metric, peers=finding.peers)}{' (Holm)' if holm else ''}"
         if usable
         else UNJUDGED,
-        within=verdicts.within(word, value, scale_of(question), accepted, known),
+        within=verdicts.within(word, value, question.scale, accepted, known),
         why=_why(finding) if usable else "",
         known=known if usable else "",
         after_holm=holm,
@@ -239,7 +239,7 @@ def few_cell(finding: Finding) -> str:
 def is_after_holm(finding: Finding) -> bool:
     """Whether the bar lies beyond the margin and the verdict is inconclusive all the same."""
     difference, verdict = finding.difference, finding.verdict
-    return bool(difference and difference.worse_low > 0 and verdict.reason == NOT_AFTER_HOLM)
+    return bool(difference and difference.worse.low > 0 and verdict.reason == NOT_AFTER_HOLM)
 
 
 def definition(metric: str) -> str:
@@ -255,7 +255,7 @@ def _values(finding: Finding) -> tuple[str, str]:
         return NONE, NONE
     told = []
     for value, few in zip((difference.baseline, difference.candidate), finding.lacks, strict=True):
-        if question.kind == "rate":  # of too few turns 3 of 4
+        if question.scale == "points":  # of too few turns 3 of 4
             told.append(f"{round(value * few.there)} of {few.there}" if few else share(value))
         else:
             told.append(NOTHING if few else INFINITE if value == math.inf else three(value))
@@ -270,9 +270,9 @@ def with_unit(value: str, unit: str) -> str:
 def _place(question: Question, difference: Difference | None) -> float:
     """How far the margin lies from "same". With `plus`, which counts at this baseline: both must be exceeded."""
     margin = question.margin
-    if question.kind == "rate":
+    if question.scale == "points":
         return 100 * margin.points
-    if scale_of(question) == "slope":
+    if question.scale == "slope":
         return margin.plus
     plus = margin.plus / difference.baseline if difference and 0 < difference.baseline < math.inf else 0.0
     return math.log1p(max(margin.ratio, plus))

@@ -111,7 +111,7 @@ def settling(inconclusive: Sequence[Finding]) -> str:
 def _about(finding: Finding) -> str:
     """Return `about 370`; of a metric with too few turns to decide, `at least 100`."""
     reason = finding.verdict.reason
-    return f"{'at least' if reason and reason.kind == 'too few' else 'about'} {count(int(finding.needed))}"
+    return f"{'at least' if reason and reason.kind == 'too_few' else 'about'} {count(int(finding.needed))}"
 
 
 def at_twice(measured: Sequence[Measured], level: float = LEVEL) -> str:
@@ -171,7 +171,7 @@ def _inconclusive(finding: Finding, primary: Sequence[Finding]) -> str:
         now = _now(finding, range_of(finding, longer=False))
         worse = f"{finding.candidate} is {found.known} than {finding.baseline}: {now}"
         return f"{worse}. Whether this exceeds the margin of {found.margin_text} is inconclusive{after}."
-    if reason and reason.kind == "none seen":
+    if reason and reason.kind == "none_seen":
         passed = listed([figure(f.question) for f in primary if f.verdict.passes])
         passes = (
             f"{finding.candidate} passes on {passed}; its {name}" if passed else f"The {name} of {finding.candidate}"
@@ -181,9 +181,9 @@ def _inconclusive(finding: Finding, primary: Sequence[Finding]) -> str:
     if lead:
         return f"{inconclusive} ({lead}): {rest}."
     if finding.difference is None or math.isnan(finding.difference.d):
-        if reason is not None and reason.kind == "not exact":
+        if reason is not None and reason.kind == "uncertain":
             return f"{inconclusive}: {name} is {rest}."
-        absent = reason is not None and reason.kind in ("no turns", "no figure", "no ratio", "no_analysis")
+        absent = reason is not None and reason.kind in ("no_turns", "no_value", "no_ratio", "no_analysis")
         return f"{inconclusive}: {rest}." if absent else f"{inconclusive}: {name}: {rest or 'no estimate'}."
     may = f"{inconclusive}: {name} may be {range_of(finding)} and the margin is {found.margin_text}"
     return f"{may} ({rest})." if rest else f"{may}."
@@ -237,7 +237,7 @@ def speaker(primary: Sequence[Finding]) -> Finding:
 
 def _priority(finding: Finding) -> tuple[bool, bool, float]:
     reason, undecided = finding.verdict.reason, finding.verdict.word == "inconclusive"
-    unseen = reason is not None and reason.kind == "none seen"
+    unseen = reason is not None and reason.kind == "none_seen"
     return not unseen, undecided and finding.known == "worse", _reach(finding)
 
 
@@ -249,7 +249,7 @@ def _reach(finding: Finding) -> float:
     found, margin = finding.difference, finding.question.margin
     if found is None:
         return math.inf
-    bound = {"regressed": found.worse_low, "improved": found.better_low}.get(finding.verdict.word, found.worse_high)
+    bound = {"regressed": found.worse.low, "improved": found.better.low}.get(finding.verdict.word, found.worse.high)
     if finding.look is not None:
         bound = found.d if is_lower(finding.question) else -found.d
     accepted = {"points": margin.points, "slope": margin.plus, "ratio": math.log1p(margin.ratio)}[found.scale]
@@ -277,7 +277,7 @@ def _undecided(finding: Finding) -> str:
     """Return `ttfa p95, 10 to 23 % longer (margin 20 %)`; of a rate of which none was seen, what it may still be."""
     name, found, reason = figure(finding.question), finding.difference, finding.verdict.reason
     lead, rest = verdicts.parts(reason)
-    if reason and reason.kind == "none seen":
+    if reason and reason.kind == "none_seen":
         return f"{name}: {lead or rest}"
     if found is None or math.isnan(found.d) or few_cell(finding):
         return f"{name}: {lead or rest}" if lead or rest else name

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-LABEL, TEXT, COUNT, NUMBER, FLAG = "category", "string[pyarrow]", "Int64", "float64", "bool"
-"""The dtypes of labels, sentences, whole numbers and numbers that may be missing, and of what is true or false."""
+TEXT, COUNT, NUMBER, FLAG = "string[pyarrow]", "Int64", "float64", "bool"
+"""The dtypes of texts, whole numbers and numbers that may be missing, and of what is true or false."""
 Dtypes = Mapping[str, Any]
 """The columns of a frame, in their order, with their dtypes."""
 
@@ -20,13 +20,15 @@ def dtypes_of(*parts: tuple[str, Sequence[str]]) -> dict[str, str]:
 
 def frame_of(rows: Sequence[Mapping[str, Any]], dtypes: Dtypes) -> pd.DataFrame:
     """A row for each of these; a column that a row does not name is missing there."""
-    columns = {name: _column([row.get(name) for row in rows], dtype) for name, dtype in dtypes.items()}
+    columns = {name: pd.array([row.get(name) for row in rows], dtype=dtype) for name, dtype in dtypes.items()}
     return pd.DataFrame(columns, copy=False)
 
 
-def _column(values: Sequence[Any], dtype: Any) -> Any:
-    if isinstance(dtype, pd.CategoricalDtype) or dtype == LABEL:
-        # the categories are texts even if there are none: else a file of them has a column of no type
-        known = {value for value in values if not pd.isna(value)}
-        return pd.Categorical(values, pd.Index(sorted(known), dtype=TEXT))
-    return pd.array(values, dtype=dtype)
+USE = dtypes_of((FLAG, ("published", "usable")), (TEXT, ("reason",)))
+"""What every frame says of a value: whether there is one, whether it may be used, and why not."""
+
+
+def use(*missing: str, published: bool, invalid: str = "") -> dict[str, Any]:
+    """The columns of USE. `missing`: why there is no value; `invalid`: why one may not be used."""
+    reason = "; ".join(filter(None, (*missing, invalid)))
+    return {"published": published, "usable": published and not invalid, "reason": reason}

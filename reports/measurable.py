@@ -1,22 +1,20 @@
-"""Says which thresholds can never be judged by a run of a script, before the run; pure.
+"""Refuses thresholds that a run of a script can never be judged by, before the run; pure.
 
-`scripts`: what each of its scripts lacks, as `bench.load.planning.lacking` has it; None of one of which nobody knows.
+`scripts`: what each script lacks, as `bench.load.planning.lacking` returns it; None if that is unknown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.errors import UsageError
 from bench.metrics import CATALOGUE, HEADLINE, REGULAR
-from reports.question import RATES
+from reports.rate_metrics import RATES
 from reports.thresholds import GATED, Threshold, near, quoted
 
-Lacking = Sequence[Mapping[str, Any] | None]
 
-
-def refuse_unmeasurable(threshold: Threshold, scripts: Lacking, named: str = "") -> None:
+def refuse_unmeasurable(threshold: Threshold, scripts: Sequence[Mapping[str, Any] | None], named: str = "") -> None:
     """Raise UsageError for a threshold that no turn or session of these scripts can be judged by.
 
     `named`: the threshold as the user wrote it.
@@ -25,20 +23,24 @@ def refuse_unmeasurable(threshold: Threshold, scripts: Lacking, named: str = "")
     if len(known) < len(scripts) or not known:
         return
     written = named or threshold.written
-    steps = list(dict.fromkeys(_step(script, turn, known) for script in known for turn in script["turns"]))
-    refuse_unknown_step(threshold, steps, written)
-    reasons = [_lacks(threshold.metric, rows) for rows in _rows(threshold, known)]
-    reasons = [why or _apart(threshold, rows) for why, rows in zip(reasons, _rows(threshold, known), strict=True)]
+    several = len({script["name"] for script in known}) > 1
+    rows = [  # with the step as reports call it: with the name of its script if there are several
+        (f"{script['name']}: {turn['step']}" if several else str(turn["step"]), turn["lacks"])
+        for script in known
+        for turn in script["turns"]
+    ]
+    refuse_unknown_step(threshold, list(dict.fromkeys(step for step, _ in rows)), written)
+    of_turns = [lacks for step, lacks in rows if threshold.step in ("", step)]
+    judged = [script["session"] for script in known] if GATED[threshold.metric].of_sessions else of_turns
+    reasons = [_no_value(threshold.metric, lacks) or _other_turn_type(threshold, lacks) for lacks in judged]
     if not reasons or not all(reasons):
         return
-    others = [
-        name for name in HEADLINE if any(not _lacks(name, turn["lacks"]) for one in known for turn in one["turns"])
-    ]
-    instead = f", such as {others[0]}" if others else ""
+    instead = next((f", such as {name}" for name in HEADLINE if any(not _no_value(name, row) for _, row in rows)), "")
     at = f" of step {threshold.step}" if threshold.step else ""
+    names = ", ".join(dict.fromkeys(str(script["name"]) for script in known))
     raise UsageError(
-        f"{written} can never be judged{at}, because {reasons[0]} in {_listed(known)}: ask for another "
-        f"measure{instead}, or change the script"
+        f"{written} can never be judged{at}, because {reasons[0]} in {names}: ask for another "
+        f"metric{instead}, or change the script"
     )
 
 
@@ -49,29 +51,8 @@ def refuse_unknown_step(threshold: Threshold, steps: Sequence[str], written: str
         raise UsageError(f"{written}: there is no step {named} these are: {', '.join(steps)}")
 
 
-def _listed(scripts: Sequence[Mapping[str, Any]]) -> str:
-    return ", ".join(dict.fromkeys(str(script["name"]) for script in scripts))
-
-
-def _step(script: Mapping[str, Any], turn: Mapping[str, Any], scripts: Sequence[Mapping[str, Any]]) -> str:
-    """The step as reports call it: with the name of its script where there are several."""
-    several = len({one["name"] for one in scripts}) > 1
-    return f"{script['name']}: {turn['step']}" if several else str(turn["step"])
-
-
-def _rows(threshold: Threshold, scripts: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, str]]:
-    """What each row lacks that could be judged: sessions, or turns of the step."""
-    for script in scripts:
-        if GATED[threshold.metric].of_sessions:
-            yield script["session"]
-            continue
-        for turn in script["turns"]:
-            if threshold.step in ("", _step(script, turn, scripts)):
-                yield turn["lacks"]
-
-
-def _lacks(metric: str, lacks: Mapping[str, str]) -> str:
-    """Return why such a row has no value of a metric; "" where it may have one."""
+def _no_value(metric: str, lacks: Mapping[str, str]) -> str:
+    """Return why such a turn or session has no value of a metric; "" if it may have one."""
     if metric in RATES:
         rate = RATES[metric]
         return lacks.get(rate.column, "") or lacks.get(rate.words, "")
@@ -81,7 +62,7 @@ def _lacks(metric: str, lacks: Mapping[str, str]) -> str:
     return lacks.get(of.end, "") or lacks.get(of.column, "") or lacks.get(of.less, "") or begin
 
 
-def _apart(threshold: Threshold, lacks: Mapping[str, str]) -> str:
-    """Return why a row is not of the turn type that is asked for; "" where it may have them."""
+def _other_turn_type(threshold: Threshold, lacks: Mapping[str, str]) -> str:
+    """Return why such a turn is not of the turn type of a threshold; "" if it may be."""
     names = [] if threshold.turn_type in ("", REGULAR) else threshold.turn_type.split("+")
     return next(filter(None, (lacks.get(f"turn_type:{name}", "") for name in names)), "")

@@ -1,273 +1,268 @@
-"""A question to a baseline and a candidate: which figure of which turns, which margin, whether it decides; pure.
-
-Turns lie in strata that are never pooled: latency counts from an instant, the turn's origin, and a turn may have
-traits: it called functions, or followed an interruption. Turns without any are plain.
-"""
+"""What is asked of a target: a statistic of a metric, of which turns, with which margin; pure."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple, Protocol
 
-from bench import metrics
+import numpy as np
+
 from bench.errors import UsageError
-from bench.metrics import CATALOGUE, REGULAR
+from bench.metrics import CATALOGUE, SLOPE
 from bench.metrics import Better as Direction
 from reports.records import Known, Record, about
-from reports.statistics.differences import Better, Margin
-
-ORIGINS = {"request_sent": "request sent", "speech_end": "end of speech"}
-"""What latency is measured from, in the order in which reports show it, and its words."""
-STARTED_BY = {"request_sent": "turns with response.create", "speech_end": "VAD turns"}
-"""What started the response, in words: for metrics that count from the end of speech whatever the origin."""
-TURN_TYPES = {
-    "function_calls": "with function calls",
-    "after_interruption": "after an interruption",
-    "after_truncation": "after a truncation",
-    "filler": "with fillers on",
-}
-"""What sets turns of one step apart (`bench.metrics.TURN_TYPES`), and its words."""
-SINCE = {measured_from: f"from {instant}" for measured_from, instant in ORIGINS.items()}
-
-
-Traits = Annotated[Known, about("the type of the turns; null of regular ones")]
-
-
-class Stratum(NamedTuple):
-    """Turns that may be pooled: their latency counts from one instant, and they have the same turn type.
-
-    `measured_from` is empty where origins are not told apart, `turn_type` of regular turns.
-    """
-
-    measured_from: str = ""
-    turn_type: str = ""
-
-    @property
-    def key(self) -> str:
-        """The name in documents: requested, request_sent+function_calls."""
-        return "+".join(filter(None, self))
-
-    @property
-    def since(self) -> str:
-        """From request sent, with function calls: which turns of a metric that is measured from their origin."""
-        return _joined(SINCE.get(self.measured_from, ""), self.turn_type_words)
-
-    @property
-    def turns(self) -> str:
-        """VAD turns with function calls: which turns, whatever is measured of them."""
-        started = STARTED_BY.get(self.measured_from, "turns" if self.turn_type else f"{REGULAR} turns")
-        return started + (f"{',' if ' with ' in started else ''} {self.turn_type_words}" if self.turn_type else "")
-
-    def turns_among(self, others: Collection[Stratum]) -> str:
-        """Return which turns, without what started the response if that is the same in all of them."""
-        started = self.measured_from if len({other.measured_from for other in others}) > 1 else ""
-        return self._replace(measured_from=started).turns
-
-    @property
-    def turn_type_words(self) -> str:
-        """With function calls, after an interruption; empty for plain turns."""
-        return turn_type_words(self.turn_type)
-
-    def covers(self, other: Stratum) -> bool:
-        """Whether turns of the other stratum are of this one."""
-        return self.measured_from in ("", other.measured_from) and self.turn_type == other.turn_type
-
-    def among(self, others: Collection[Stratum], origins: Mapping[str, str]) -> str:
-        """What tells it from the others: from request sent, plain. `origins`: the words of each; empty if alone."""
-        return _joined(
-            origins.get(self.measured_from, "") if len({other.measured_from for other in others}) > 1 else "",
-            (self.turn_type_words or REGULAR) if len({other.turn_type for other in others}) > 1 else "",
-        )
-
-
-def turn_type_words(turn_type: str) -> str:
-    """With function calls, after an interruption; empty for plain turns."""
-    return ", ".join(TURN_TYPES.get(name, name) for name in turn_type.split("+"))
-
-
-NO_STRATUM = Stratum()
-"""Of figures that tell nothing apart."""
-
-
-def _joined(*parts: str) -> str:
-    return ", ".join(filter(None, parts))
-
-
-def in_order(turn_type: Collection[str]) -> tuple[str, ...]:
-    """Traits in the order in which reports show them, plain turns first."""
-    place = {name: at for at, name in enumerate(("", *metrics.TURN_TYPES))}
-    last = len(place)
-    return tuple(
-        sorted(turn_type, key=lambda several: ([place.get(name, last) for name in several.split("+")], several))
-    )
-
-
-class Wait(Record, frozen=True):
-    """The main metric of one stratum and target."""
-
-    metric: str
-    measured_from: Known
-    turn_type: Traits
-    target: str
-
-    @property
-    def stratum(self) -> Stratum:
-        return Stratum(self.measured_from, self.turn_type)
-
-
-Kind = Literal["quantile", "mean", "rate", "centre"]
-"""`centre`: the typical change over all steps (`reports.statistics.centre`), of arms in pairs."""
-
-
-@dataclass(frozen=True)
-class RateMetric:
-    """A share of turns. `column`: of turns, where it is true of those that are counted and null of all others.
-
-    `words`: the column that counts the words of turns, where it is a share of words, and `column` counts its events.
-    """
-
-    name: str
-    sentence: str
-    better: Direction = "lower"
-    column: str = ""
-    words: str = ""
-
-    @property
-    def trials(self) -> Literal["turns", "words"]:
-        """What it is a share of: turns, or words."""
-        return "words" if self.words else "turns"
-
-
-RATES = {
-    rate.name: rate
-    for rate in (
-        RateMetric(
-            "failure_rate",
-            "Turns that failed or did not start, of the planned turns; unfinished ones are excluded.",
-        ),
-        RateMetric("throttle_rate", "Turns that the service throttled, of the turns that ended."),
-        RateMetric(
-            "stall_rate",
-            "Replies in which the simulated player ran dry, of the turns that succeeded with audio.",
-        ),
-        RateMetric(
-            "yield_rate",
-            "Interruptions after which the player was silent within 2 s, of those that found a reply to stop.",
-            "higher",
-            "yielded",
-        ),
-        RateMetric(
-            "false_yield_rate",
-            "Backchannels, noises and asides that stopped the reply within 1 s, of all that were played into one.",
-            "lower",
-            "false_yield",
-        ),
-        RateMetric(
-            "truncation_correct_rate",
-            "Interrupted replies of which the service retained nothing beyond what was played, of those that were "
-            "checked.",
-            "higher",
-            "truncation_correct",
-        ),
-        RateMetric(
-            "false_reply_rate",
-            "Sounds during silence that the service replied to, by the turns that follow them, of all such turns.",
-            "lower",
-            "false_reply",
-        ),
-        RateMetric(
-            "cut_off_rate",
-            "Turns in which a reply was played before the caller's speech had ended, of the VAD turns.",
-            "lower",
-            "cut_off",
-        ),
-        RateMetric(
-            "preamble_rate",
-            "Turns in which audio came before the answer, of the good turns with audio.",
-            "neither",
-            "preamble",
-        ),
-        RateMetric(
-            "task_success_rate",
-            "Turns that did what their script calls success, of those of which it says what that is.",
-            "higher",
-            "task_success",
-        ),
-        RateMetric(
-            "input_wer",
-            "Word errors of the service's transcription of the caller's speech, of the words that are said in it.",
-            column="input_word_errors",
-            words="input_words",
-        ),
-        RateMetric(
-            "reply_wer",
-            "Word errors of replies, by their transcripts or texts, of the words that they should say.",
-            column="reply_word_errors",
-            words="reply_words",
-        ),
-    )
-}
-"""Shares of turns, by name; the other names are those of `bench.metrics`."""
-OF_COLUMNS = tuple(rate for rate in RATES.values() if rate.column)
-TRIALS = 10
-"""Of fewer turns, or words, a rate is no figure, but two counts."""
+from reports.statistics.arms import Arms
+from reports.statistics.differences import Better, Difference, Inference, Margin, Scale
+from reports.statistics.interim import InterimStatistic
+from reports.statistics.looks import pairs_needed
+from reports.statistics.power import Pilot
+from reports.statistics.quantiles import Lack, Sample
+from reports.statistics.rates import PerCluster
+from reports.statistics.target_counts import TargetCounts
+from reports.statistics.threshold_estimate import ThresholdEstimate
+from reports.statistics.verdicts import Reason
+from reports.stored import Baseline
+from reports.strata import NO_STRATUM, Stratum
 
 MARGINS = {0.5: 0.10, 0.9: 0.15, 0.95: 0.20, 0.99: 0.30}
 """Accepted by default, by quantile; another quantile takes that of the next higher one here."""
 POINTS = 0.01
+NO_MARGIN = Margin()
+
+
+class Source(Protocol):
+    """The turns of one target, by cluster: its sessions, or pairs of sessions."""
+
+    @property
+    def sessions(self) -> int:
+        """How many clusters there are."""
+
+    @property
+    def paired(self) -> bool:
+        """Whether they are pairs."""
+
+    @property
+    def step_names(self) -> list[str]: ...
+
+    def sample(self, question: Question) -> Sample:
+        """Return the values of a metric, failed turns as +inf."""
+
+    def totals(self, question: Question) -> PerCluster:
+        """Return the sum of the values of a metric and their number, by cluster."""
+
+    def counts(self, question: Question) -> PerCluster:
+        """Return the events and the trials of a rate, by cluster."""
+
+    def worst_bound(self, question: Question) -> float:
+        """Return how far a value of a metric is off at most; inf if that is not known."""
+
+
+class Sources(Protocol):
+    """A baseline and a candidate, clustered alike."""
+
+    @property
+    def base(self) -> Source: ...
+
+    @property
+    def candidate(self) -> Source: ...
+
+    def arms(self, question: Question, samples: tuple[Sample, Sample]) -> Arms:
+        """Return both samples, with their steps if the candidate's are weighted to the baseline's shares."""
+
+
+class MeasuredDifferences(NamedTuple):
+    """What a comparison finds of some questions of one statistic and metric."""
+
+    counts: tuple[TargetCounts, TargetCounts]
+    differences: Sequence[Difference | None]
+    """one for each question; None where a target has no such value"""
+
+
+class StoredComparison(NamedTuple):
+    """What a comparison with stored runs finds. `runs`: how many of them have the value."""
+
+    runs: int
+    counts: tuple[TargetCounts, TargetCounts]
+    """of the stored runs the smallest numbers, which say whether they suffice"""
+    difference: Difference | None
+
+
+class Statistic(ABC):
+    """What is computed of a metric: a quantile, a mean, a rate, or a typical change.
+
+    Each is one class, which says how it is named, measured, held against a limit, compared with a baseline, tested at
+    an interim analysis, and compared with stored runs. What it cannot do raises UsageError that says what to do.
+    """
+
+    kind: ClassVar[str]
+    """its name in JSON"""
+    per_stratum: ClassVar[bool] = False
+    """whether it is computed of each stratum by itself if turns have several"""
+
+    @property
+    def p(self) -> float | None:
+        """Which quantile it is; None if it is none."""
+        return None
+
+    @property
+    def aggregate(self) -> str:
+        """How a threshold writes it: p(95), rate, avg."""
+        return self.kind
+
+    @classmethod
+    def aggregates(cls, unit: str) -> tuple[str, ...]:
+        """Return how a threshold on a metric of this unit may write it; nothing if no threshold may."""
+        return ()
+
+    @classmethod
+    def read(cls, aggregate: str) -> Statistic | None:
+        """Return the statistic that a threshold names; None if the text is no aggregate of this class."""
+        return None
+
+    @abstractmethod
+    def title(self, metric: str) -> str:
+        """Return the name of the statistic of a metric: ttfa p95."""
+
+    def unit(self, metric: str) -> str:
+        return CATALOGUE[metric].unit
+
+    def shown_unit(self, metric: str) -> str:
+        """Return its unit as people read it."""
+        return self.unit(metric)
+
+    def better(self, metric: str) -> Direction:
+        """Return which way is better, if any."""
+        return CATALOGUE[metric].better
+
+    def scale(self, metric: str) -> Scale:
+        """Return how its differences are shown."""
+        return "slope" if CATALOGUE[metric].unit == SLOPE else "ratio"
+
+    @abstractmethod
+    def counts(self, source: Source, question: Question) -> TargetCounts:
+        """Return how many turns and sessions of a target it is of."""
+
+    @abstractmethod
+    def value(self, source: Source, question: Question) -> float:
+        """Return its value on a target; NaN without turns."""
+
+    @abstractmethod
+    def compare(self, both: Sources, group: Sequence[Question], how: Inference) -> MeasuredDifferences:
+        """Compare a candidate with its baseline. `group`: questions that differ in p and margin alone."""
+
+    def shortfall(self, metric: str, turns: int, sessions: int) -> Lack | None:
+        """Return what there is too little of for its value to be shown."""
+        return None
+
+    def nothing_seen(self, question: Question, found: Difference, candidate: TargetCounts) -> Reason | None:
+        """Return why a comparison is inconclusive if the candidate had none of the events that are counted."""
+        return None
+
+    def estimate(self, source: Source, question: Question) -> ThresholdEstimate:
+        """Return its value on a target, with the bounds that decide against a limit."""
+        raise UsageError(f"{question.name} has no limit: compare it with a baseline")
+
+    def explain_limit(self, question: Question, found: ThresholdEstimate, limit: float) -> Reason | None:
+        """Return why a limit within the bounds is inconclusive, if there is more to say than that."""
+        return None
+
+    def worst_bound(self, source: Source, question: Question) -> float:
+        """Return how far its value is off at most; inf if that is not known."""
+        return math.inf
+
+    def default_margin(self, metric: str) -> Margin:
+        """Return how much worse is accepted if nobody says it."""
+        raise UsageError(f"{self.title(metric)} has no default margin: give one")
+
+    def sessions_to_pass(self, margin: Margin, error: float) -> int | None:
+        """Return the sessions that it takes to pass even if nothing fails; None if no number does."""
+        return 0
+
+    def min_sessions(self, source: Source, question: Question) -> int:
+        """Return the sessions like these that it takes to decide anything."""
+        return pairs_needed(None, 1.0)
+
+    def pilot(self, sources: Sequence[Source], question: Question, effect: float, rng: np.random.Generator) -> Pilot:
+        """Return what a pilot run, of one target or of two in pairs, says of the error of a difference."""
+        raise UsageError(f"{question.name} has no sample size to plan for: plan for {question.metric}:p95")
+
+    def interim(
+        self, both: Sources, group: Sequence[Question], draws: int, rng: np.random.Generator, error: float
+    ) -> list[InterimStatistic]:
+        """Return what an interim analysis sees. `error`: of the tests of drift; the others are as in `compare`."""
+        raise UsageError(f"{question_names(group)} cannot be tested at an interim analysis: use rtbench compare")
+
+    def against_stored(
+        self, source: Source, question: Question, runs: Sequence[Baseline], rng: np.random.Generator, how: Inference
+    ) -> StoredComparison:
+        """Compare a target with stored runs."""
+        raise UsageError(f"{question.name}: stored baselines do not hold it; name a run as the baseline")
+
+
+def question_names(questions: Sequence[Question]) -> str:
+    return ", ".join(one.name for one in questions)
 
 
 @dataclass(frozen=True)
 class Question:
-    """A figure of both arms. `p`: of a quantile. `stratum`: where a run has turns of several; None for all there is.
+    """A statistic of a metric. `stratum`: if a run has turns of several; None for all there is.
 
     `step`: of one step alone; empty for all.
     """
 
     metric: str
-    kind: Kind
-    margin: Margin
-    p: float | None = None
+    statistic: Statistic
+    margin: Margin = NO_MARGIN
     primary: bool = False
     stratum: Stratum | None = None
     step: str = ""
 
     @property
+    def kind(self) -> str:
+        return self.statistic.kind
+
+    @property
+    def p(self) -> float | None:
+        return self.statistic.p
+
+    @property
     def name(self) -> str:
         """ttfa p95, failure_rate, audio_speed mean."""
-        shown = f"{self.metric} {self.step}".rstrip()
-        if self.kind == "rate":
-            return shown
-        if self.kind == "centre":
-            return f"{shown}_typical_change"
-        return f"{shown} mean" if self.p is None else f"{shown} p{self.p * 100:g}"
+        return self.statistic.title(f"{self.metric} {self.step}".rstrip())
 
     @property
     def unit(self) -> str:
-        return "share" if self.kind == "rate" else CATALOGUE[self.metric].unit
+        return self.statistic.unit(self.metric)
 
     @property
     def shown_unit(self) -> str:
-        """Its unit where people read it: rates are in per cent."""
-        return "%" if self.kind == "rate" else self.unit
+        """Its unit as people read it: rates are in per cent."""
+        return self.statistic.shown_unit(self.metric)
+
+    @property
+    def scale(self) -> Scale:
+        """How its differences are shown."""
+        return self.statistic.scale(self.metric)
 
     @property
     def better(self) -> Direction:
         """Which way is better, if any."""
-        return (RATES if self.kind == "rate" else CATALOGUE)[self.metric].better
+        return self.statistic.better(self.metric)
 
     @property
-    def asked(self) -> tuple[str, Kind, float | None, str, str]:
+    def asked(self) -> tuple[str, str, float | None, str, str]:
         """What an `AskedFigure` begins with."""
         return (self.metric, self.kind, self.p, *(self.stratum or NO_STRATUM))
 
 
 class AskedFigure(Record, frozen=True):
-    """Which figure a document tells of."""
+    """Which statistic of which metric and turns a value is."""
 
     metric: str
-    kind: Kind
+    kind: Annotated[str, about("quantile, mean, rate, or typical_change")]
     p: float | None
     measured_from: Annotated[Known, about("what the turns count from, where a run has several")]
     turn_type: Annotated[Known, about("which turns they are; null of plain ones, and where a run has no others")]

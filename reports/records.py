@@ -7,16 +7,30 @@
 
 Here alone it is ruled how a number is written that does not exist, NaN or infinite: as null.
 
-Documents that the measuring half writes have schemas in few words: a record requires its keys but those of `more`, and
-allows others. `misfit` says whether a document that is read is made so: readers need types, and skip missing keys.
+A reader of what the measuring half wrote needs the types of values, and skips missing keys: `optional_keys`.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, cast
+from functools import reduce
+from operator import or_
+from types import UnionType
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    NotRequired,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 import msgspec
 
@@ -39,6 +53,7 @@ if TYPE_CHECKING:
     Number: TypeAlias = float
     Rounded: TypeAlias = float
     Known: TypeAlias = str
+    Positive: TypeAlias = int
 else:
 
     class Number(float):
@@ -52,8 +67,13 @@ else:
 
         __slots__ = ()
 
+    class Positive(int):
+        """A count; null where it is 0."""
 
-ABSENT: dict[type, object] = {Number: math.nan, Rounded: math.nan, Known: ""}
+        __slots__ = ()
+
+
+ABSENT: dict[type, object] = {Number: math.nan, Rounded: math.nan, Known: "", Positive: 0}
 """What null stands for."""
 Read = TypeVar("Read", bound=msgspec.Struct)
 
@@ -114,103 +134,36 @@ def schema_of(kind: Any, name: str, title: str) -> dict[str, Any]:
 
 def _builtin(value: Any) -> Any:
     """A text, or a number of numpy's or of the types above, as Python's own."""
-    return str(value) if isinstance(value, str) else float(value) if isinstance(value, float) else value.item()
+    if isinstance(value, str | float | int):
+        return next(plain(value) for plain in (str, float, int) if isinstance(value, plain))
+    return value.item()
 
 
 def _plain(value: Any) -> Any:
     """What JSON has for a value of the types above."""
     if isinstance(value, Known):
         return str(value) or None
+    if isinstance(value, Positive):
+        return int(value) or None
     return float(f"{value:.{DIGITS}g}" if isinstance(value, Rounded) else value) if math.isfinite(value) else None
 
 
 def _schema(kind: type) -> dict[str, Any]:
+    if issubclass(kind, Positive):
+        return {"type": ["integer", "null"], "minimum": 0}
     return {"type": ["string" if issubclass(kind, str) else "number", "null"]}
 
 
-Schema = dict[str, Any]
-
-TEXT: Schema = {"type": "string"}
-NUMBER: Schema = {"type": "number"}
-WHOLE: Schema = {"type": "integer"}
-COUNT: Schema = {"type": "integer", "minimum": 0}
-FLAG: Schema = {"type": "boolean"}
-
-
-def record(keys: Mapping[str, Schema], more: Mapping[str, Schema] | None = None) -> Schema:
-    """An object with these keys; `more` are those that need not be there."""
-    return {"type": "object", "required": list(keys), "properties": {**keys, **(more or {})}}
-
-
-def each(names: Iterable[str], schema: Schema) -> dict[str, Schema]:
-    """Keys of one kind."""
-    return dict.fromkeys(names, schema)
-
-
-def many(items: Schema) -> Schema:
-    return {"type": "array", "items": items}
-
-
-def one_of(*words: object) -> Schema:
-    return {"enum": list(words)}
-
-
-def maybe(schema: Schema) -> Schema:
-    """The same, or null."""
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-def file_schema(name: str, title: str, schema: Schema) -> Schema:
-    """A schema as it stands in a file."""
-    return {"$schema": DRAFT, "$id": f"rtbench:{name}", "title": title} | schema
-
-
-MOST = 2**63
-"""What is larger is no instant and no count: it fits into no column."""
-KINDS: dict[str, tuple[type, ...]] = {
-    "object": (dict,),
-    "array": (list,),
-    "string": (str,),
-    "integer": (int,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "null": (type(None),),
-}
-CALLED = {"object": "an object", "array": "a list", "string": "text", "integer": "a whole number", "number": "a number"}
-
-
-def misfit(value: Any, schema: dict[str, Any]) -> str:
-    """Where the first value stands that is not of its schema's type or range, and what it must be; "" where none is.
-
-    Which keys there must be is not asked.
-    """
-    return _misfit(value, schema, "", schema.get("$defs", {}))
-
-
-def _misfit(value: Any, schema: dict[str, Any], at: str, types: dict[str, Any]) -> str:
-    """The same of the value at a place; `types` are those that schemas refer to."""
-    schema = types[schema["$ref"].removeprefix("#/$defs/")] if "$ref" in schema else schema
-    in_reach = abs(value) < MOST if isinstance(value, int) else not isinstance(value, float) or math.isfinite(value)
-    if not in_reach:  # JSON has no infinity and no NaN, though Python reads them
-        return f"{at or 'it'} must be a number that can be reckoned with"
-    if choices := schema.get("anyOf"):
-        misfits = [_misfit(value, choice, at, types) for choice in choices]
-        return "" if "" in misfits else misfits[0]
-    if "enum" in schema:
-        allowed = ", ".join(map(str, schema["enum"]))
-        return "" if value in schema["enum"] else f"{at} must be one of {allowed}"
-    kind = schema.get("type")
-    if kind is not None and not (kind == "boolean" if isinstance(value, bool) else isinstance(value, KINDS[kind])):
-        return f"{at or 'it'} must be {CALLED.get(kind, kind)}"
-    if "minimum" in schema and value < schema["minimum"]:
-        return f"{at or 'it'} must be {schema['minimum']} or more"
-    if isinstance(value, list):
-        inner = (_misfit(part, schema.get("items", {}), f"{at}[{place}]", types) for place, part in enumerate(value))
-        return next(filter(None, inner), "")
-    if isinstance(value, dict):
-        known, others = schema.get("properties", {}), schema.get("additionalProperties", {})
-        spare = known.keys() - set(schema.get("required", ()))  # null there is as good as nothing
-        parts = [(key, part) for key, part in value.items() if part is not None or key not in spare]
-        inner = (_misfit(part, known.get(key, others), f"{at}.{key}" if at else key, types) for key, part in parts)
-        return next(filter(None, inner), "")
-    return ""
+def optional_keys(kind: Any) -> Any:
+    """Return the type of the same values, where a key may be missing, and one that is not required may be null."""
+    if is_typeddict(kind) or (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+        hints = get_type_hints(kind, include_extras=True)
+        return TypedDict(kind.__name__, {key: optional_keys(hint) for key, hint in hints.items()}, total=False)  # type: ignore[operator]
+    origin, inner = get_origin(kind), tuple(map(optional_keys, get_args(kind)))
+    if origin is NotRequired:
+        return inner[0] | None
+    if origin is Annotated:
+        return Annotated[inner[0], *kind.__metadata__]
+    if origin is UnionType:
+        return reduce(or_, inner)
+    return origin[inner] if origin in (list, dict) else kind

@@ -39,8 +39,8 @@ from bench.run.part import parts
 from bench.units import NS_PER_MS, NS_PER_S
 from bench.untrusted.sanitize import SUSPECT, escape_control, excerpt
 from reports.exactness import Inexact, inexact_of
-from reports.question import OF_COLUMNS
-from reports.records import misfit
+from reports.rate_metrics import OF_COLUMNS
+from reports.records import optional_keys
 
 TURN_METRICS = tuple(m for m in CATALOGUE.values() if m.scope == "turn")
 SESSION_METRICS = tuple(m for m in CATALOGUE.values() if m.scope in ("session", "harness") and (m.end or m.column))
@@ -104,7 +104,8 @@ WIDTHS = tuple((2 ** (kind.bit_width - 1) - 1, kind) for kind in (pa.int8(), pa.
 """The largest number that each type of whole numbers holds."""
 CLASSES = pd.CategoricalDtype(["success", "failed", "unfinished"])
 
-RUN = msgspec.json.schema(RunDocument)
+RUN = optional_keys(RunDocument)
+INT64_MAX = 2**63 - 1
 TOGETHER = 8
 """So many columns of a million turns are read at once."""
 Columns: TypeAlias = dict[str, Any]
@@ -154,14 +155,16 @@ class RunFrames:
 
 
 def load_frames(path: Path | str, *, all_columns: bool = True) -> RunFrames:
-    """The run in a folder, without BOUNDS; `all_columns=False` reads of the turns only what a report needs.
+    """The run in a folder, without BOUNDS; `all_columns=False` reads of the turns only what any report needs, and their
+    run.
 
     Raises UsageError where the folder is no run, or its files cannot be read.
     """
 
     def turns(folder: Path, document: Mapping[str, Any]) -> pd.DataFrame:
-        every = [name for name in SCHEMAS["turns"].names if name not in BOUNDS]
-        return _derived(_columns(folder, every if all_columns else _reported(document), _array))
+        few = {"run_id", *OF_REPORTS["turns"], *OF_HOSTS}
+        names = [name for name in SCHEMAS["turns"].names if (name not in BOUNDS if all_columns else name in few)]
+        return _derived(_columns(folder, names, _array))
 
     return _load(Path(path), turns, SCHEMAS["sessions"].names)
 
@@ -243,18 +246,22 @@ def _table(path: Path, name: TableName, columns: list[str] | None = None) -> pa.
 
 def document_of(path: Path) -> dict[str, Any]:
     """What run.json of a folder says, every text as it may be shown. Raises UsageError where the folder is no run."""
-    document: dict[str, Any] = _shown(run_folder.read_document(path))
-    if wrong := misfit(document, RUN):
-        raise UsageError(f"{path / 'run.json'} is damaged: {excerpt(wrong, 200)}")
+    try:
+        document: dict[str, Any] = _shown(run_folder.read_document(path))
+        msgspec.convert(document, RUN)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{path / 'run.json'} is damaged: {excerpt(str(error), 200)}") from None
     return document
 
 
 def _shown(value: Any) -> Any:
-    """Whatever JSON holds, with every text in it as it may be shown."""
+    """Whatever JSON holds, with every text in it as it may be shown. Raises ValidationError for what fits no column."""
     if isinstance(value, dict):
         return {escape_control(key): _shown(part) for key, part in value.items()}
     if isinstance(value, list):
         return [_shown(part) for part in value]
+    if isinstance(value, int) and abs(value) > INT64_MAX:
+        raise msgspec.ValidationError(f"{value} is too large for a number")
     return escape_control(value) if isinstance(value, str) else value
 
 

@@ -18,10 +18,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.metrics import BYTES_PER_S, CATALOGUE, Metric, is_throttled
-from reports.question import RATES, STARTED_BY, Stratum
+from reports.rate_metrics import RATES
 from reports.runs import RunFrames
 from reports.statistics.counting import Floats, Integers, order_of_codes, order_of_values, split
 from reports.statistics.quantiles import Sample, sample
+from reports.strata import STARTED_BY, Stratum
 from reports.turns import FAILED, GOOD, UNFINISHED, Flags, Pool, Turns, column_of, of_rows, turns_of
 
 ALWAYS = "response_total"

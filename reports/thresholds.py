@@ -20,9 +20,16 @@ from bench.manual import see
 from bench.metrics import BYTES_PER_S, CATALOGUE, ORIGIN, REGULAR, SLOPE, TURN_TYPES, Better, turn_type_of
 from bench.untrusted.sanitize import excerpt
 from bench.yaml_file import Value, read_yaml
-from reports.question import ORIGINS, RATES, Kind, Question, Stratum
+from reports.question import Question, Statistic
+from reports.rate_metrics import RATES
+from reports.statistic_types.mean import Mean
+from reports.statistic_types.quantile import Quantile
+from reports.statistic_types.rate import Rate
 from reports.statistics.differences import Margin
+from reports.strata import ORIGINS, Stratum
 
+STATISTICS: tuple[type[Statistic], ...] = (Quantile, Mean, Rate)
+"""What a threshold may be about."""
 Unit = Literal["ms", "×", "n", "%", "ms/1k tokens", "B/s", "share"]
 OTHERS = {
     "max": "a single turn decides it, and it grows with the number of turns: use a quantile such as p(99)",
@@ -48,9 +55,7 @@ class Gated:
     @property
     def aggregates(self) -> tuple[str, ...]:
         """What a threshold may ask of it."""
-        if self.unit == "share":
-            return ("rate",)
-        return ("p(N)", "med") if self.unit in ("ms", SLOPE) else ("p(N)", "med", "avg")
+        return tuple(name for statistic in STATISTICS for name in statistic.aggregates(self.unit))
 
 
 GATED = {
@@ -181,7 +186,6 @@ SIGNS: dict[str, Sign] = {"<": "<", "<=": "<=", ">": ">", ">=": ">="}
 FILTERS = ("step", "target", "turn_type", "measured_from")
 SHAPE = 'write a metric with one text or a list of texts, such as ttfa: ["p(95)<800"]'
 _PARTS = re.compile(r"([^<>=!~]*)([<>=!~]+)(.*)", re.DOTALL)
-_QUANTILE = re.compile(r"p\(\s*(\d{1,18}(?:\.\d{1,18})?|\.\d{1,18})\s*\)")
 _NAMED = re.compile(r"([^{}]*)(?:\{([^{}]*)\})?")
 
 
@@ -191,8 +195,7 @@ class Threshold:
 
     text: str
     metric: str
-    kind: Kind
-    p: float | None
+    statistic: Statistic
     sign: Sign
     limit: float | None
     margin: Margin | None
@@ -204,10 +207,14 @@ class Threshold:
     """The instant that latency counts from, one of `ORIGINS`; empty for each of them by itself."""
 
     @property
+    def p(self) -> float | None:
+        return self.statistic.p
+
+    @property
     def about(self) -> Question:
         """The figure that it is a threshold of."""
         stratum = Stratum(turn_type="" if self.turn_type == REGULAR else self.turn_type) if self.turn_type else None
-        return Question(self.metric, self.kind, Margin(), self.p, stratum=stratum, step=self.step)
+        return Question(self.metric, self.statistic, stratum=stratum, step=self.step)
 
     @property
     def question(self) -> Question:
@@ -239,7 +246,7 @@ def parse(metric: str, text: str) -> Threshold:
     if match is None:
         raise UsageError(f"{quoted(text)} is no threshold: write an aggregate, a sign and a limit, {WRITTEN[of.unit]}")
     aggregate, sign, rest = (part.strip() for part in match.groups())
-    kind, p = _aggregate(aggregate, of)
+    statistic = _statistic(aggregate, of)
     if sign not in SIGNS:
         raise UsageError(f"{quoted(text)} has the operator {quoted(sign)}; allowed: {', '.join(SIGNS)}")
     for of_turns in ("step", "turn_type", "measured_from"):
@@ -260,8 +267,7 @@ def parse(metric: str, text: str) -> Threshold:
     return Threshold(
         text=text.strip(),
         metric=name,
-        kind=kind,
-        p=p,
+        statistic=statistic,
         sign=SIGNS[sign],
         limit=None if relative else limit_of(rest, of),
         margin=read_margin(rest, of) if relative else None,
@@ -345,21 +351,15 @@ def _turn_type(text: str) -> str:
     return text if text == REGULAR else turn_type_of(names)
 
 
-def _aggregate(text: str, of: Gated) -> tuple[Kind, float | None]:
-    """(kind, p of a quantile) of an aggregate of this metric."""
-    quantile = _QUANTILE.fullmatch(text)
+def _statistic(text: str, of: Gated) -> Statistic:
+    """Return the statistic that an aggregate of this metric names."""
     if text in OTHERS:
         raise UsageError(f"{text} of {of.name} cannot be a threshold: {OTHERS[text]}")
     if text == "avg" and of.unit == "ms":
         raise UsageError(f"avg of {of.name} cannot be a threshold: one timeout moves it; use med or p(95)")
-    known = "p(N)" if quantile else text
-    if known not in of.aggregates:
-        meant = re.fullmatch(r"p(\d{1,2}(?:\.\d{1,3})?)", text)
-        hint = f"; did you mean p({meant[1]})?" if meant and "p(N)" in of.aggregates else ";"
-        raise UsageError(f"{quoted(text)} is no aggregate of {of.name}{hint} allowed: {', '.join(of.aggregates)}")
-    if quantile is None:
-        return ("rate", None) if text == "rate" else ("mean", None) if text == "avg" else ("quantile", 0.5)
-    p = float(Fraction(quantile[1]) / 100)
-    if not 0 < p < 1:
-        raise UsageError(f"{quoted(text)} is no quantile: N of p(N) lies between 0 and 100")
-    return "quantile", p
+    for statistic in STATISTICS:
+        if statistic.aggregates(of.unit) and (found := statistic.read(text)) is not None:
+            return found
+    meant = re.fullmatch(r"p(\d{1,2}(?:\.\d{1,3})?)", text)
+    hint = f"; did you mean p({meant[1]})?" if meant and "p(N)" in of.aggregates else ";"
+    raise UsageError(f"{quoted(text)} is no aggregate of {of.name}{hint} allowed: {', '.join(of.aggregates)}")

@@ -20,9 +20,9 @@ from bench.metrics import CATALOGUE, REGULAR
 from bench.run.histograms import MAX_STEPS, OTHER_STEP
 from bench.run.measured import floats, origin_ns, values_ns
 from bench.units import NS_PER_MS
-from reports.question import ORIGINS, SINCE, Stratum, in_order
 from reports.runs import RunFrames, sequence
 from reports.statistics.counting import Floats, Integers
+from reports.strata import ORIGINS, SINCE, Stratum, in_order
 
 PLACES: tuple[list[str], ...] = (["target", "script", "turn"], ["script", "turn"], ["target", "script"], ["script"], [])
 """What tells which step a lost turn would have had, the surest first: turns of a call are numbered from 1."""

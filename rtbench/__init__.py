@@ -25,11 +25,9 @@ if TYPE_CHECKING:
     from bench.errors import RtbenchError, ScriptError, UsageError
     from bench.load.planning.tasks import Turn
     from bench.load.user import RealtimeUser, script
-    from reports.api import Run, load
-    from reports.comparisons.comparison import compare
-    from reports.gate.check import check
+    from reports.api.run import Run, load
+    from reports.api.verdicts import check, compare, trend
     from reports.statistics.quantiles import QuantileEstimate, Sample, quantiles
-    from reports.trends.trend import trend
 
 __all__ = [
     "QuantileEstimate",
@@ -52,10 +50,8 @@ PLACES = {
     "bench.errors": ("RtbenchError", "ScriptError", "UsageError"),
     "bench.load.planning.tasks": ("Turn",),
     "bench.load.user": ("RealtimeUser", "script"),
-    "reports.api": ("Run", "load"),
-    "reports.comparisons.comparison": ("compare",),
-    "reports.gate.check": ("check",),
-    "reports.trends.trend": ("trend",),
+    "reports.api.run": ("Run", "load"),
+    "reports.api.verdicts": ("check", "compare", "trend"),
     "reports.statistics.quantiles": ("QuantileEstimate", "Sample", "quantiles"),
 }
 """The modules that the names come from."""

@@ -44,13 +44,14 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "reports": (
         "numbers", "render", "records", "statistics",
-        "question", "thresholds", "measurable", "exactness", "frames",
-        "runs", "arguments", "turns", "samples",
-        "export", "summary", "api", "wording", "finding", "finding_rows", "finding_sentences",
+        "strata", "rate_metrics", "stored", "question", "statistic_types",
+        "thresholds", "measurable", "exactness", "frames",
+        "runs", "turns", "samples",
+        "export", "summary", "wording", "finding", "finding_rows", "finding_sentences", "finding_entry",
         "run_report", "text",
-        "sides", "sample_size", "looks", "comparisons", "gate", "trends",
+        "sides", "session_prices", "sample_size", "looks", "comparisons", "gate", "trends", "api",
     ),
-    "rtbench": ("locust_run", "load_search", "calibrate", "capacity", "cli"),
+    "rtbench": ("locust_run", "load_search", "simulator_profile", "calibrate", "capacity", "cli"),
 }  # fmt: skip
 """The modules of each package from the lowest layer up: a module imports only from its own layer and those before."""
 
@@ -130,7 +131,7 @@ CLOCKS = {
 DRAWING = (
     "reports.run_report.bar_charts", "reports.run_report.charts", "reports.run_report.time_panels",
     "reports.run_report.speech_timeline", "reports.render.svg",
-    "reports.comparisons.forest", "reports.trends.figure",
+    "reports.comparisons.forest", "reports.trends.plot",
 )  # fmt: skip
 COMPUTING = ("pandas", "pathlib", "scipy", "reports.runs", "reports.samples", "reports.sides")
 """What a module that draws has no need of: it is handed a frame."""

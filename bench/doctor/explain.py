@@ -16,6 +16,8 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
+import msgspec
+
 from bench.metrics import UNFINISHED
 from bench.observe.observation import reason
 from bench.protocol.base import Dialect
@@ -44,6 +46,25 @@ class Finding:
     result: FindingState
     message: str
     remedy: str = ""
+
+
+class CheckedTarget(msgspec.Struct, frozen=True):
+    """A target, with its findings."""
+
+    name: str
+    url: str
+    dialect: str
+    service: str
+    findings: list[Finding]
+
+
+class DoctorDocument(msgspec.Struct, frozen=True):
+    """What `rtbench doctor --json` prints."""
+
+    schema: Literal[3]
+    result: Literal["pass", "fail"]
+    machine: list[Finding]
+    targets: list[CheckedTarget]
 
 
 def warning_unless(good: bool, name: str, message: str, remedy: str) -> Finding:

@@ -31,7 +31,7 @@ from bench.run.document import HostEntry
 from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, header
 from bench.run.part import FACTS, HISTOGRAMS, TRANSCRIPT, Facts, rows_of
 from bench.run.provenance import named_host
-from bench.run.rows import IDENTITY, Second, Words, said_row, session_row, turn_columns, turn_row
+from bench.run.rows import IDENTITY, Second, Words, session_row, transcript_line, turn_columns, turn_row
 from bench.run.spool import Batches, Spool, columns_of
 from bench.transport.received import DeltaArrival, Received
 from bench.units import NS_PER_S, NS_PER_US
@@ -357,9 +357,8 @@ class SessionRecord:
         recorder.histograms.record_several(self._gaps, [gap_ns // NS_PER_US for gap_ns in turn.gaps_ns])
         recorder._tables["turns"].append(turn_row(self._identity(), turn, recorder._utc_offset_ns))
         if recorder._transcript is not None:
-            ids = {"session_id": self.labels.session_id, "service_session_id": self.service_session_id or None}
-            said = recorder._words.cleaned_row(ids | said_row(turn))
-            recorder._said.append(json.dumps(said, ensure_ascii=False) + "\n")
+            line = transcript_line(self.labels.session_id, self.service_session_id, turn)
+            recorder._said.append(json.dumps(recorder._words.cleaned_row(line), ensure_ascii=False) + "\n")
 
     def session_ended(self, session: SessionObservation) -> None:
         recorder, labels, facts = self._recorder, self.labels, self._recorder._facts

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import msgspec
 
@@ -180,9 +180,24 @@ def _longest_gaps(gaps_ns: Sequence[int]) -> tuple[int | None, int | None]:
     return gaps[-1], gaps[-(-95 * len(gaps) // 100) - 1]
 
 
-def said_row(turn: TurnObservation) -> dict[str, Any]:
-    """Make a line of what was said in a turn: the caller's words as the service heard them, and the reply's."""
+class TranscriptLine(TypedDict):
+    """A line of transcripts.jsonl: what the caller said in a turn, as the service transcribed it, and the reply."""
+
+    session_id: str
+    service_session_id: str | None
+    turn: Annotated[int, msgspec.Meta(ge=0)]
+    step: str
+    response_id: str | None
+    item_id: str | None
+    input_text: str | None
+    reply_text: str | None
+
+
+def transcript_line(session_id: str, service_session_id: str, turn: TurnObservation) -> TranscriptLine:
+    """Make the line of a turn."""
     return {
+        "session_id": session_id,
+        "service_session_id": service_session_id or None,
         "turn": turn.turn,
         "step": turn.step,
         "response_id": turn.response_id or None,

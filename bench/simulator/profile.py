@@ -5,7 +5,7 @@ Delays have distributions (`delay.py`), and are drawn from a generator that is s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from importlib import resources
@@ -38,7 +38,7 @@ from bench.simulator.delay import DELAY, Delay, DelayDrift, LogNormal
 from bench.simulator.faults.kinds import FAULTS, Fault
 from bench.simulator.quota import UNLIMITED, QuotaLimits
 from bench.units import NS_PER_MS
-from bench.yaml_file import Value, read_yaml
+from bench.yaml_file import PlainValue, Value, read_yaml
 
 RATE_LIMITS = ("none", "after_created", "after_done", "both")
 EFFORTS = ("minimal", "low", "medium", "high", "xhigh")
@@ -286,11 +286,24 @@ def load_profile(path: Path) -> Profile:
 
     What it leaves out is as in the default profile. Raises UsageError with its place.
     """
-    base, name = default_profile(), path.stem
     if str(path) in PRESETS and not path.exists():
-        name = str(path)
-        settings = _preset_settings(name)
-    else:
-        settings = PROFILE.read(read_yaml(path, "the profile"))
+        return _profile(str(path), _preset_settings(str(path)))
+    return _profile(path.stem, PROFILE.read(read_yaml(path, "the profile")))
+
+
+def measured_profile(
+    name: str, delays_ms: Mapping[str, Sequence[float]], generation_speed: float | None = None
+) -> Profile:
+    """The default profile with measured delays, each by its quantiles at equal shares; of no values it has its own."""
+    settings: dict[str, Any] = {
+        "delays_ms": {key: {"quantiles": values} for key, values in delays_ms.items() if values}
+    }
+    if generation_speed is not None:
+        settings["generation_speed"] = generation_speed
+    return _profile(name, PROFILE.read(PlainValue("the profile", settings)))
+
+
+def _profile(name: str, settings: dict[str, Any]) -> Profile:
+    base = default_profile()
     delays = replace(base.delays, **settings.pop("delays_ms", {}))
     return replace(base, name=name, delays=delays, **settings)

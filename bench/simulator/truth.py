@@ -10,7 +10,7 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -22,8 +22,105 @@ from bench.simulator.wire import ArrivalSpan, Outgoing, json_string
 from bench.units import NS_PER_MS, NS_PER_S
 from bench.untrusted.safe_io import JsonError, read_json
 
-SCHEMA = 4
+SCHEMA: Literal[4] = 4
 BLOCK_LINES = 256
+NonNegative = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class TruthHead(msgspec.Struct, frozen=True):
+    """The first line."""
+
+    schema: Literal[4]
+    simulated: Annotated[bool, msgspec.Meta(extra_json_schema={"const": True})]
+    profile: str
+    seed: int
+
+
+class SentEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that was sent. `TruthLog.sent` writes it by hand."""
+
+    session: str
+    direction: Literal["out"]
+    type: str
+    due_ns: int
+    send_start_ns: int
+    send_end_ns: int | None
+    response: str | None
+    audio_bytes: NonNegative
+    frame_bytes: NonNegative
+    item: str = ""
+    call: str = ""
+    audible_at_byte: NonNegative | None = None
+    speech_at_byte: NonNegative = 0
+    status: str = ""
+    input_tokens: NonNegative = 0
+    cached_tokens: NonNegative = 0
+    utterance: Literal["greeting", "filler", "answer", ""] = ""
+
+
+class ReceivedEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """An event that was received."""
+
+    session: str
+    direction: Literal["in"]
+    type: str
+    at_ns: int
+    earliest_ns: int
+    timestamp_source: Literal["kernel", "userspace"]
+    event_id: str | None
+    response: str | None
+    from_byte: NonNegative | None = None
+    to_byte: NonNegative | None = None
+    not_simulated: Sequence[str] | None = None
+    item: str | None = None
+    call: str | None = None
+    audio_end_ms: NonNegative | None = None
+
+
+class OpenedSession(msgspec.Struct, frozen=True):
+    """A session that was opened. `token`: the number of its token; null if it signed in by key."""
+
+    session: str
+    direction: Literal["open"]
+    at_ns: int
+    token: NonNegative | None
+
+
+class RefusedSession(msgspec.Struct, frozen=True):
+    """A session that was refused. `status`: of HTTP, or the close code."""
+
+    direction: Literal["refused"]
+    at_ns: int
+    status: int
+    code: str
+
+
+class FaultEntry(msgspec.Struct, frozen=True):
+    """A fault that was injected. `connection`: counted from 1 by each worker."""
+
+    session: str | None
+    direction: Literal["fault"]
+    type: str
+    place: str
+    at_ns: int
+    connection: NonNegative
+    response: str | None
+
+
+class WorkerEnd(msgspec.Struct, frozen=True):
+    """The last line of a worker. Lateness is that of the events that were sent."""
+
+    direction: Literal["end"]
+    sessions: NonNegative
+    events: NonNegative
+    late_p50_ms: float
+    late_p99_ms: float
+    late_max_ms: float
+    cpu_s: float
+
+
+TRUTH_LINES = (TruthHead, SentEvent, ReceivedEvent, OpenedSession, RefusedSession, FaultEntry, WorkerEnd)
+"""The types of lines of a log."""
 
 
 class TruthLog:
@@ -37,8 +134,7 @@ class TruthLog:
         except OSError as error:
             raise UsageError(f"{path}: the ground-truth log cannot be written: {error.strerror}") from error
         self._lines: list[str] = []
-        head = {"schema": SCHEMA, "simulated": True, "profile": profile, "seed": seed}
-        self._write(head)
+        self._write(TruthHead(SCHEMA, True, profile, seed))
         self.flush()  # before workers are forked
 
     def sent(self, session: str, event: Outgoing, handed_ns: int, taken_ns: int | None, wire_bytes: int) -> None:
@@ -51,51 +147,46 @@ class TruthLog:
         )
 
     def received(self, session: str, event: EventReceipt, arrival: ArrivalSpan) -> None:
-        line = {
-            "session": session,
-            "direction": "in",
-            "type": event.type,
-            "at_ns": arrival.at_ns,
-            "earliest_ns": arrival.since_ns,
-            "timestamp_source": "kernel" if arrival.stamped else "userspace",
-            "event_id": event.event_id,
-            "response": event.response_id,
-        }
-        further = {
-            "from_byte": event.from_byte,
-            "to_byte": event.to_byte,
-            "not_simulated": event.not_simulated or None,
-            "item": event.item_id,
-            "call": event.call_id,
-            "audio_end_ms": event.audio_end_ms,
-        }
-        self._write(line | {key: value for key, value in further.items() if value is not None})
+        self._write(
+            ReceivedEvent(
+                session=session,
+                direction="in",
+                type=event.type,
+                at_ns=arrival.at_ns,
+                earliest_ns=arrival.since_ns,
+                timestamp_source="kernel" if arrival.stamped else "userspace",
+                event_id=event.event_id,
+                response=event.response_id,
+                from_byte=event.from_byte,
+                to_byte=event.to_byte,
+                not_simulated=event.not_simulated or None,
+                item=event.item_id,
+                call=event.call_id,
+                audio_end_ms=event.audio_end_ms,
+            )
+        )
 
     def opened(self, session: str, token: int | None, at_ns: int) -> None:
-        self._write({"session": session, "direction": "open", "at_ns": at_ns, "token": token})
+        self._write(OpenedSession(session, "open", at_ns, token))
 
     def refused(self, status: int, code: str, at_ns: int) -> None:
-        self._write({"direction": "refused", "at_ns": at_ns, "status": status, "code": code})
+        self._write(RefusedSession("refused", at_ns, status, code))
 
     def struck(self, struck: InjectedFault) -> None:
         fault = struck.fault
-        line = {
-            "session": struck.session_id,
-            "direction": "fault",
-            "type": fault.kind,
-            "place": fault.at,
-            "at_ns": struck.at_ns,
-        }
-        self._write(line | {"connection": struck.connection, "response": struck.response_id})
+        self._write(
+            FaultEntry(
+                struck.session_id, "fault", fault.kind, fault.at, struck.at_ns, struck.connection, struck.response_id
+            )
+        )
 
     def ended(self, tally: Served) -> None:
         late = tally.lateness
-        line = {"direction": "end", "sessions": tally.sessions, "events": late.count}
-        line |= {"late_p50_ms": late.quantile_ms(0.5), "late_p99_ms": late.quantile_ms(0.99)}
-        self._write(line | {"late_max_ms": late.max_ns / NS_PER_MS, "cpu_s": round(tally.cpu_s, 3)})
+        p50_ms, p99_ms, max_ms = late.quantile_ms(0.5), late.quantile_ms(0.99), late.max_ns / NS_PER_MS
+        self._write(WorkerEnd("end", tally.sessions, late.count, p50_ms, p99_ms, max_ms, round(tally.cpu_s, 3)))
         self.flush()
 
-    def _write(self, line: dict[str, Any]) -> None:
+    def _write(self, line: msgspec.Struct) -> None:
         self._add(msgspec.json.encode(line).decode() + "\n")
 
     def _add(self, line: str) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pandas as pd
@@ -18,36 +17,37 @@ from msgspec import Meta
 
 from bench.errors import UsageError
 from bench.untrusted.sanitize import escape_control
-from reports.api import Run
-from reports.arguments import folder_of_run
 from reports.comparisons.measuring import Shift, measured, shift_of, step_changes
-from reports.finding import RESULT_OF_STATUS, ExitStatus, Finding, Measured, arm_of_sample, judge, provisional
+from reports.finding import RESULT_OF_STATUS, ExitStatus, Finding, Measured, judge, provisional
 from reports.finding_sentences import at_twice
-from reports.frames import COUNT, FLAG, LABEL, NUMBER, TEXT, dtypes_of, frame_of
+from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
 from reports.looks.decide import decision_of
 from reports.looks.decision import Decision
 from reports.numbers import NBSP, NONE, listed, percent, plural
-from reports.question import NO_STRATUM, Question
+from reports.question import Question
 from reports.records import Closed, Count, about
 from reports.runs import run_id_of
 from reports.sides.fairness import FairnessCheck, causes_of, checks_of, notices_on, one_run, refuse_other_definitions
 from reports.sides.questions import by_stratum, default_questions
-from reports.sides.side import Side, are_peers, as_floats, counts_of, known_targets, matched_to_the_first, sides_of
+from reports.sides.side import Side, are_peers, known_targets, matched_to_the_first
+from reports.statistic_types.rate import Rate
 from reports.statistics.baselines import RATE_RUN_SD, RUN_SD
-from reports.statistics.differences import LEVEL, Inference, Margin
+from reports.statistics.differences import LEVEL, Inference
 from reports.statistics.rates import any_event, newcombe
 from reports.statistics.resample import DRAWS, seed_of
+from reports.statistics.target_counts import of_sample
 from reports.statistics.verdicts import OWN_DRIFT
+from reports.strata import NO_STRATUM
 from reports.wording.notices import inexact_line
 from reports.wording.validity import Cause
-from reports.wording.verdicts import as_share, difference_interval, said, scale_of
+from reports.wording.verdicts import as_share, difference_interval, said
 
 CHOSEN = (
     "{} was ended by interim analyses, so a test of a fixed size errs more often than its confidence says; "
     "`rtbench check {}` shows what they decided."
 )
 NAME = "sessions with a failed turn"
-FAILURES = Question("failure_rate", "rate", Margin())
+FAILURES = Question("failure_rate", Rate())
 
 
 def any_failure(each: Sequence[tuple[Side, Side]], level: float) -> list[FairnessCheck]:
@@ -56,7 +56,7 @@ def any_failure(each: Sequence[tuple[Side, Side]], level: float) -> list[Fairnes
     `each`: the baseline with every candidate, whose text says as well between which percentage points the difference
     lies.
     """
-    shares = [[any_event(as_floats(counts_of(side, FAILURES))) for side in two] for two in each]
+    shares = [[any_event(side.counts(FAILURES)) for side in two] for two in each]
     if not any(one.value > 0 for two in shares for one in two):
         return []
     base = shares[0][0]
@@ -83,15 +83,15 @@ BURSTING = (
     "of 30 metrics without any."
 )
 DTYPES = dtypes_of(
-    (LABEL, ("candidate", "title", "metric", "measured_from", "turn_type", "step")),
+    (TEXT, ("run_id", "candidate", "title", "metric", "measured_from", "turn_type", "step")),
     (NUMBER, ("p",)),
-    (LABEL, ("unit",)),
+    (TEXT, ("unit",)),
     (FLAG, ("primary",)),
-    (LABEL, ("verdict",)),
-    (FLAG, ("passes", "provisional")),
+    (TEXT, ("verdict",)),
+    (FLAG, ("passes", "provisional", "published", "usable")),
     (TEXT, ("reason",)),
     (NUMBER, ("baseline", "value", "difference", "low", "high")),
-    (LABEL, ("scale",)),
+    (TEXT, ("scale",)),
     (COUNT, ("baseline_turns", "turns", "baseline_sessions", "sessions", "baseline_failed", "failed", "more_sessions")),
 )
 """The columns of a comparison's frame with their dtypes."""
@@ -170,10 +170,13 @@ class Comparison:
         """A row for each finding, gated ones first, then for the p50 of each step.
 
         `difference`, `low` and `high` are of `scale`: of a ratio shares of the baseline (0.2 is +20 %), of points
-        shares, of a slope in the unit of the metric; NaN where an end is open. `verdict` is `not_evaluated` if the
-        comparison is not fair: then no value may be used.
+        shares, of a slope in the unit of the metric; NaN where an end is open. If the comparison is not fair, `usable`
+        is false and `verdict` is `not_evaluated`. `run_id` is that of the candidate.
         """
-        rows = [_row(one, judged=not self.unfair) for one in (*self.findings, *self.steps)]
+        texts = [cause.text for cause in self.causes] or [check.name for check in self.unfair]
+        invalid = "; ".join(texts).replace(NBSP, " ")
+        run_ids = {side.label: run_id_of(side.run) for side in self.sides}
+        rows = [_row(one, run_ids[one.candidate], invalid) for one in (*self.findings, *self.steps)]
         return frame_of(rows, DTYPES)
 
     def __repr__(self) -> str:
@@ -194,7 +197,7 @@ class Comparison:
         return 0 if all(finding.verdict.passes for finding in self.primary) else 3
 
 
-def _row(finding: Finding, *, judged: bool) -> dict[str, Any]:
+def _row(finding: Finding, run_id: str, invalid: str) -> dict[str, Any]:
     """A finding as `Comparison.to_frame` has it; without the figures that compare.json has not either."""
     question, verdict = finding.question, finding.verdict
     stratum = question.stratum or NO_STRATUM
@@ -202,10 +205,12 @@ def _row(finding: Finding, *, judged: bool) -> dict[str, Any]:
     base, value = (told.baseline, told.candidate) if told else (None, None)
     ends = [as_share(d, told.scale, told.candidate) for d in (told.d, told.low, told.high)] if told else [None] * 3
     texts = (finding.candidate, question.name, question.metric, stratum.measured_from, stratum.turn_type, question.step)
-    word, passes = (verdict.word, verdict.passes) if judged else ("not_evaluated", False)
+    word, passes = ("not_evaluated", False) if invalid else (verdict.word, verdict.passes)
     arms = (n for both in (finding.turns, finding.sessions, finding.failed) for n in both)
-    row = (*texts, question.p, question.unit, question.primary, word, passes, verdict.provisional, said(verdict.reason))
-    return dict(zip(DTYPES, (*row, base, value, *ends, scale_of(question), *arms, verdict.more_sessions), strict=True))
+    why = use(said(verdict.reason), published=told is not None, invalid=invalid)
+    gate = question.primary, word, passes, verdict.provisional
+    row = (run_id, *texts, question.p, question.unit, *gate, *why.values())
+    return dict(zip(DTYPES, (*row, base, value, *ends, question.scale, *arms, verdict.more_sessions), strict=True))
 
 
 CONFIDENCE = 1 - LEVEL
@@ -219,17 +224,6 @@ def level_of(confidence: float) -> float:
     if not 0.5 < confidence < 1:
         raise UsageError(f"confidence lies between 0.5 and 1, such as 0.95, not {confidence:g}")
     return round(1 - confidence, 12)  # 0.05, which binary fractions do not hold exactly
-
-
-def compare(baseline: Run | Path | str, *candidates: Run | Path | str, confidence: float = CONFIDENCE) -> Comparison:
-    """What `rtbench compare` says: each a run, or `RUN:TARGET`; of one interleaved run alone its targets are compared.
-
-    `confidence`: of each verdict; a service that is exactly at its margin is called worse in 1 − confidence of runs.
-    Verdicts rest on one-sided bounds, so `low` and `high` are the ends of a two-sided interval of
-    2 · confidence − 1: 90 % for 0.95. Raises UsageError as the command does, and writes nothing.
-    """
-    level_of(confidence)
-    return compared(sides_of([folder_of_run(side) for side in (baseline, *candidates)]), confidence=confidence)
 
 
 def compared(
@@ -323,12 +317,12 @@ def notices_of_comparison(
 
 def _steps(each: Sequence[tuple[Side, Side]], asked: Sequence[Question], how: Inference) -> Iterable[Finding]:
     """Every step of the main metric, candidate by candidate."""
-    main = next((one for one in asked if one.primary and one.kind == "quantile"), None)
+    main = next((one for one in asked if one.primary and one.p is not None), None)
     if main is None:
         return
     for base, side in each:
         for one in step_changes(base, side, main, how):
-            arms = arm_of_sample(one.arms[0]), arm_of_sample(one.arms[1])
+            arms = of_sample(one.arms[0]), of_sample(one.arms[1])
             yield Finding(one.question, side.label, one.difference, one.verdict, arms, baseline=base.label, unit="pair")
 
 

@@ -16,7 +16,6 @@ from reports.finding_rows import FindingRow, is_lower, row
 from reports.numbers import NBSP, three
 from reports.question import Question
 from reports.statistics.differences import LEVEL, Scale
-from reports.wording.verdicts import scale_of
 
 Axis = Literal["lower", "higher", "points", "more points", "slope"]
 TITLES: dict[Axis, str] = {
@@ -65,7 +64,7 @@ def axis_of(question: Question) -> Axis:
         "ratio": ("lower", "higher"),
         "slope": ("slope", "slope"),
     }
-    return axes[scale_of(question)][not is_lower(question)]
+    return axes[question.scale][not is_lower(question)]
 
 
 def finding_row(finding: Finding, comparison: Comparison, colour: int = 1) -> FindingRow:

@@ -12,11 +12,11 @@ from scipy.special import ndtr, stdtrit  # type: ignore[import-untyped, unused-i
 
 from reports.finding_sentences import shown
 from reports.looks.decision import Decision
-from reports.looks.sequence import End, InterimStatistic, Look
+from reports.looks.sequence import End, Look
 from reports.numbers import NBSP, NONE, count
 from reports.question import Question
 from reports.render.blocks import MARKS, Cell, Column, Table, make_row
-from reports.statistics.differences import Scale
+from reports.statistics.interim import InterimStatistic
 from reports.wording.verdicts import as_share, difference_interval, figure, margin, said, signed
 
 REASONS: dict[End, str] = {
@@ -60,18 +60,14 @@ def _estimate(gate: Question, look: Look, seen: InterimStatistic) -> str:
         return NONE
     known = math.isfinite(seen.se) and math.isfinite(seen.df) and math.isfinite(look.c)
     reach = float(stdtrit(seen.df, float(ndtr(look.c)))) * seen.se if known else math.inf
-    scale = _scale(gate)
+    scale = gate.scale
     low, high = as_share(seen.d - reach, scale), as_share(seen.d + reach, scale)
     return f"{_said(gate, seen.d)} ({difference_interval(low, high, scale)})"
 
 
 def _said(gate: Question, value: float) -> str:
     """+47 %, +1.2 points; without a number if it has no end."""
-    return signed(as_share(value, _scale(gate)), _scale(gate))
-
-
-def _scale(gate: Question) -> Scale:
-    return "points" if gate.kind == "rate" else "ratio"
+    return signed(as_share(value, gate.scale), gate.scale)
 
 
 def verdict_lines(decision: Decision) -> list[str]:

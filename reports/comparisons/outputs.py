@@ -1,11 +1,10 @@
 """A comparison as JSON, as a terminal has it, and its files.
 
-compare.json is versioned, see compare.schema.json; what does not exist is null.
+compare.json is versioned; what does not exist is null.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,13 +16,12 @@ from reports.comparisons import sentences
 from reports.comparisons.comparison import Comparison, Method
 from reports.comparisons.forest_rows import finding_row
 from reports.comparisons.page import comparison_page
-from reports.finding import RESULT_OF_STATUS, ExitStatus, Finding, Result
-from reports.finding_rows import FindingRow, few_cell, with_unit
-from reports.finding_sentences import sentence
+from reports.finding import RESULT_OF_STATUS, ExitStatus, Result
+from reports.finding_entry import ComparisonEntry, entry_of
+from reports.finding_rows import FindingRow, with_unit
 from reports.looks.decision import decision_sentence
 from reports.numbers import NBSP, count, listed, percent, plural, span
-from reports.question import AskedFigure
-from reports.records import Closed, Count, Known, Rounded, Version, about, data_of, text_of
+from reports.records import Closed, Count, Known, Version, about, data_of, text_of
 from reports.render import blocks
 from reports.render.blocks import MARKS, Fact, with_marker
 from reports.render.files import PagePaths, write_page
@@ -31,10 +29,9 @@ from reports.render.markers import marker_char
 from reports.render.terminal import Badges, Grid, Part, render_lines
 from reports.runs import all_called, labels_of, run_id_of
 from reports.sides.fairness import Fairness, definitions_version
-from reports.statistics.differences import Difference, Margin, Scale
 from reports.statistics.verdicts import ORDERS, Word
 from reports.wording.validity import ValidityEntry, validity_entry
-from reports.wording.verdicts import as_share, figure, said
+from reports.wording.verdicts import figure
 
 COMPARE_VERSION: Literal[3] = 3
 
@@ -50,72 +47,6 @@ class ComparedSide(Closed, frozen=True):
     turns: Count
     pairs_incomplete: Annotated[Count, about("pairs that were not whole and do not count")]
     simulated: bool
-
-
-class FigureDifference(Closed, frozen=True):
-    """Candidate against baseline, with its bounds."""
-
-    scale: Annotated[Scale, about("ratio: candidate / baseline − 1; points: candidate − baseline, of shares")]
-    confidence: Annotated[float, about("of each one-sided bound")]
-    baseline: Annotated[Rounded, about("in the unit of the metric; null among the failed turns")]
-    candidate: Rounded
-    estimate: Annotated[Rounded, about("on the scale: 0.2 is +20 %, or 20 points")]
-    low: Annotated[Rounded, about("lower one-sided bound; null if it is unbounded")]
-    high: Rounded
-    se: Annotated[Rounded, about("standard error, of a ratio of its logarithm")]
-    df: Rounded
-    worse_low: Annotated[
-        Rounded,
-        about(
-            "lower bound of how far the candidate is worse than the margin, of a ratio as a logarithm: above 0 it is"
-        ),
-    ]
-    worse_high: Rounded
-    better_low: Rounded
-    p_worse: Rounded
-    p_better: Rounded
-    baseline_in_failures: bool
-    candidate_in_failures: bool
-
-
-class OfBoth(Closed, frozen=True):
-    """A number of each arm."""
-
-    baseline: Count
-    candidate: Count
-
-
-class SharesOfBoth(Closed, frozen=True):
-    """A share of each arm's; null of rates."""
-
-    baseline: Rounded
-    candidate: Rounded
-
-
-class ComparedFigure(AskedFigure, frozen=True, forbid_unknown_fields=True):
-    """One finding; values in the unit of its metric, rates as shares."""
-
-    candidate: str
-    title: str
-    step: Known
-    unit: str
-    primary: bool
-    margin: Margin
-    verdict: Word
-    passes: bool
-    direction: Annotated[
-        Literal["worse", "better"] | None,
-        about("the direction in which the whole interval differs; null if it contains no difference"),
-    ]
-    provisional: Annotated[bool, about("run-to-run variation was assumed, or the latency of one target drifted")]
-    reason: Annotated[Known, about("why it is inconclusive, where the interval does not say it")]
-    more_sessions: Annotated[int | None, about("about how many more sessions per target, or pairs, the verdict needs")]
-    sentence: str
-    difference: Annotated[FigureDifference | None, about("null if a target has no such value")]
-    turns: OfBoth
-    sessions: OfBoth
-    failed: OfBoth
-    completed_share: Annotated[SharesOfBoth, about("of the planned turns, the share that has a value")]
 
 
 class FairnessEntry(Closed, frozen=True):
@@ -153,9 +84,9 @@ class CompareDocument(Closed, frozen=True):
         dict[str, Word | None],
         about("by candidate, the worst first: of its primary metrics together; null if it has none"),
     ]
-    comparisons: list[ComparedFigure]
+    comparisons: list[ComparisonEntry]
     steps: Annotated[
-        list[ComparedFigure],
+        list[ComparisonEntry],
         about("p50 of each step, not gated, Holm's correction over them; of each candidate the worst first"),
     ]
     sequential: Annotated[
@@ -199,8 +130,8 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
                 for side in comparison.sides
             ],
             verdicts=dict(sentences.candidates(comparison)),
-            comparisons=[_finding(finding, comparison) for finding in comparison.findings],
-            steps=[_finding(finding, comparison) for finding in comparison.steps],
+            comparisons=[entry_of(finding) for finding in comparison.findings],
+            steps=[entry_of(finding) for finding in comparison.steps],
             sequential=None
             if (decision := comparison.decision) is None
             else PlannedDecision(
@@ -216,56 +147,6 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
             method=comparison.method,
             notices=list(comparison.notices),
         )
-    )
-
-
-def _finding(finding: Finding, comparison: Comparison) -> ComparedFigure:
-    question, difference, verdict = finding.question, finding.difference, finding.verdict
-    return ComparedFigure(
-        *question.asked,
-        candidate=finding.candidate,
-        title=figure(question),
-        step=question.step,
-        unit=question.unit,
-        primary=question.primary,
-        margin=question.margin,
-        verdict=verdict.word,
-        passes=verdict.passes,
-        direction=finding.known or None,
-        provisional=verdict.provisional,
-        reason=said(verdict.reason),
-        more_sessions=verdict.more_sessions,
-        sentence=sentence(finding),
-        difference=None if difference is None or few_cell(finding) else _difference(difference),
-        turns=OfBoth(*finding.turns),
-        sessions=OfBoth(*finding.sessions),
-        failed=OfBoth(*finding.failed),
-        completed_share=SharesOfBoth(*finding.reached),
-    )
-
-
-def _difference(difference: Difference) -> FigureDifference:
-    estimate, low, high = (
-        math.nan if (end := as_share(d, difference.scale, difference.candidate)) is None else end
-        for d in (difference.d, difference.low, difference.high)
-    )
-    return FigureDifference(
-        scale=difference.scale,
-        confidence=round(1 - difference.level, 12),
-        baseline=difference.baseline,
-        candidate=difference.candidate,
-        estimate=estimate,
-        low=low,
-        high=high,
-        se=difference.se,
-        df=difference.df,
-        worse_low=difference.worse_low,
-        worse_high=difference.worse_high,
-        better_low=difference.better_low,
-        p_worse=difference.p_worse,
-        p_better=difference.p_better,
-        baseline_in_failures=math.isinf(difference.baseline),
-        candidate_in_failures=math.isinf(difference.candidate),
     )
 
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import cast
 
 import msgspec
 import numpy as np
@@ -24,83 +24,31 @@ from bench.metrics import CATALOGUE, SLOPE
 from bench.untrusted import safe_io
 from bench.untrusted.safe_io import JsonError, read_json, replace_text
 from reports.numbers import NBSP, count, moment, plural, three
-from reports.question import NO_STRATUM, RATES, Question, Stratum
+from reports.question import Question
+from reports.rate_metrics import RATES
 from reports.runs import labels_of, run_id_of
 from reports.sides.fairness import throttled_cause, throttled_share
 from reports.sides.questions import by_stratum
-from reports.sides.side import Side, counts_of, sample_of
+from reports.sides.side import Side
 from reports.sides.workload import conditions_of
+from reports.statistic_types.quantile import Quantile
+from reports.statistic_types.rate import Rate
 from reports.statistics.baselines import KNOWN
-from reports.statistics.differences import Margin
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import Ratio, ratio_of
 from reports.statistics.resample import quantile_draws, seed_of, variance
+from reports.stored import PS, SCHEMA, Baseline, StoredQuantiles, StoredRate
+from reports.strata import NO_STRATUM, Stratum
 from reports.summary.arms import FAIR
 from reports.summary.trust import validity_of
 from reports.wording.validity import of_run
 from reports.wording.words import INFINITE
 
-SCHEMA = 2
-PS = (0.5, 0.75, 0.9, 0.95, 0.99)
 NEWEST = 10
 """Number of stored runs, the newest ones, that make a baseline."""
 DRAWS = 2_000
 """Resamples for a variance; bounds, which need more of them, are not made of these."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
-
-
-class Quantiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One metric's quantiles at PS. `values`: null among failed turns. `variances` are of logs, between sessions.
-
-    `endless`: the share of resamples whose quantile lies among the failed turns.
-    """
-
-    metric: str
-    measured_from: str
-    n: int
-    failed: int
-    sessions: int
-    values: tuple[float | None, ...]
-    variances: tuple[float | None, ...]
-    infinite: tuple[float, ...]
-    turn_type: str = ""
-    """Older files have none."""
-
-    @property
-    def stratum(self) -> Stratum:
-        """Both empty where the run had turns of one stratum."""
-        return Stratum(self.measured_from, self.turn_type)
-
-
-class StoredRate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A share of turns with its variance between sessions; null with fewer than two of them."""
-
-    name: str
-    share: float
-    variance: float | None
-    n: int
-    sessions: int
-
-
-class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is stored of one target of one run."""
-
-    schema: Annotated[int, msgspec.Meta(ge=1)]
-    run_id: str
-    scenario: str
-    target: str
-    started_utc_ns: int
-    tool: str
-    valid: Literal[True]
-    simulated: bool
-    sessions: int
-    turns: int
-    quantile_levels: tuple[float, ...]
-    conditions: dict[str, str]
-    quantiles: tuple[Quantiles, ...]
-    rates: tuple[StoredRate, ...]
-    labels: dict[str, str]
-    """As the run's `--label` gave them."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +71,7 @@ def baseline_of(side: Side) -> Baseline:
     if causes := of_run(verdict, document, side.run.folder):
         raise UsageError(f"{side.run.folder} is no baseline: {causes[0].line}".replace(NBSP, " "))
     turns = int(side.here.sum())
-    failures = counts_of(side, Question("failure_rate", "rate", Margin()))
+    failures = side.counts(Question("failure_rate", Rate()))
     if not turns or failures[0].sum() == failures[1].sum():
         what = "no turn of it succeeded" if turns else "it has no turns"
         raise UsageError(f"{side.run.folder} is no baseline of {side.name or 'anything'}: {what}")
@@ -132,14 +80,14 @@ def baseline_of(side: Side) -> Baseline:
     rates: list[StoredRate] = []
     for name in RATES:
         rate = ratio_of_side(side, name)
-        if rate.turns and not side.inexact(Question(name, "rate", Margin())):
+        if rate.turns and not side.inexact(Question(name, Rate())):
             rates.append(StoredRate(name, _figure(rate.value), _rounded(rate.variance), int(rate.turns), rate.clusters))
-    quantiles: list[Quantiles] = []
+    quantiles: list[StoredQuantiles] = []
     rng = np.random.default_rng(seed_of(run_id_of(side.run), side.name))
     for metric in CATALOGUE.values():
         if metric.scope in ("turn", "session") and metric.unit != SLOPE:
-            for question in by_stratum(Question(metric.name, "quantile", Margin(), 0.5), [side]):
-                sample = sample_of(side, question)
+            for question in by_stratum(Question(metric.name, Quantile(0.5)), [side]):
+                sample = side.sample(question)
                 if sample.succeeded.size and not side.inexact(question):
                     quantiles.append(_stored(metric.name, question.stratum or NO_STRATUM, sample, side.sessions, rng))
     return Baseline(
@@ -154,10 +102,10 @@ def scenario_of(side: Side) -> str:
     return str(side.run.metadata.get("scenario") or "run")
 
 
-def _stored(metric: str, stratum: Stratum, sample: Sample, clusters: int, rng: np.random.Generator) -> Quantiles:
+def _stored(metric: str, stratum: Stratum, sample: Sample, clusters: int, rng: np.random.Generator) -> StoredQuantiles:
     values = [quantile(sample.values, p) for p in PS]
     drawn = quantile_draws(sample, PS, clusters=clusters, draws=DRAWS, rng=rng)
-    return Quantiles(
+    return StoredQuantiles(
         metric,
         stratum.measured_from,
         sample.n,
@@ -172,8 +120,7 @@ def _stored(metric: str, stratum: Stratum, sample: Sample, clusters: int, rng: n
 
 def ratio_of_side(side: Side, name: str) -> Ratio:
     """A rate of a target."""
-    events, turns = counts_of(side, Question(name, "rate", Margin()))
-    return ratio_of((events.astype(np.float64), turns.astype(np.float64)), words=bool(RATES[name].words))
+    return ratio_of(side.counts(Question(name, Rate())), words=bool(RATES[name].words))
 
 
 def _rounded(value: float) -> float | None:

@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from bench.errors import UsageError
 from bench.run.document import INTERRUPTED
-from reports.api import Run
-from reports.arguments import folder_of_run, given_texts, in_python
 from reports.finding_sentences import answer
-from reports.gate import by_limit
-from reports.gate.by_limit import TAIL
-from reports.gate.by_stored import against_stored_runs
-from reports.gate.items import PASSED, Checked, Item, OnInconclusive
+from reports.gate.absolute import limit_results
 from reports.gate.relative import (
     BaselineAnswers,
     OtherRun,
@@ -26,20 +21,22 @@ from reports.gate.relative import (
     baseline_named,
     by_looks,
     judged,
-    relative_items,
+    relative_results,
     was_planned,
 )
+from reports.gate.results import PASSED, Checked, OnInconclusive, ThresholdResult
+from reports.gate.stored_runs import against_stored_runs
 from reports.numbers import listed, percent
-from reports.question import SINCE
 from reports.runs import RunFrames, labels_of, load_for_report, run_id_of
 from reports.sides.fairness import own_causes, throttled_cause, throttled_share
 from reports.sides.questions import instants_of
 from reports.sides.side import ABSENT, Side, targets_of
-from reports.sides.workload import allowed
+from reports.statistics.threshold_estimate import TAIL
 from reports.statistics.verdicts import OWN_DRIFT, unequal
+from reports.strata import SINCE
 from reports.summary.arms import FAIR
 from reports.summary.trust import noticed, validity_of
-from reports.thresholds import Threshold, near, parse, read_thresholds
+from reports.thresholds import Threshold, near, parse
 from reports.turns import measured_sessions
 from reports.wording.notices import inexact_line, run_notices
 from reports.wording.validity import Cause, of_run
@@ -73,46 +70,10 @@ INTERRUPTED_RUN = (
 UNUSED = 'No threshold is relative, so the baseline was not used: write one against it, such as ttfa: "p(95)<+20%".'
 
 
-def check(
-    run: Run | Path | str,
-    thresholds: Path | str | Mapping[str, str | Sequence[str]] | None = None,
-    *,
-    baseline: Run | Path | str | None = None,
-    on_inconclusive: OnInconclusive = "fail",
-    allow_different: str | Sequence[str] = (),
-) -> Checked:
-    """What `rtbench check` says: of a file of thresholds, or of such as {"ttfa": ["p(95)<800", "med<+10%"]}.
-
-    `allow_different`: conditions in which stored baselines may differ. Raises UsageError as the command does; writes
-    nothing.
-    """
-    if on_inconclusive not in (choices := get_args(OnInconclusive)):
-        raise UsageError(f"on_inconclusive is one of {', '.join(choices)}, not {on_inconclusive!r}")
-    named, against = Path(folder_of_run(run)), None if baseline is None else folder_of_run(baseline)
-    with in_python("thresholds", "baseline", "allow_different", "on_inconclusive"):
-        may_differ = allowed(",".join(given_texts(allow_different, "conditions")))
-        return checked(named, _limits(thresholds), against, on_inconclusive=on_inconclusive, allow=may_differ)
-
-
-def _limits(thresholds: Path | str | Mapping[str, str | Sequence[str]] | None) -> tuple[Threshold, ...]:
-    """Those of a file, or of metrics with their texts. Raises UsageError for anything else."""
-    if isinstance(thresholds, Path | str):
-        return read_thresholds(Path(thresholds))
-    if thresholds is not None and not isinstance(thresholds, Mapping):
-        raise UsageError(
-            f'thresholds are a file or such as {{"ttfa": "p(95)<800"}}, not of the type {type(thresholds).__name__}'
-        )
-    several = {
-        name: given_texts(one, f'thresholds of {name}, such as "p(95)<800",')
-        for name, one in (thresholds or {}).items()
-    }
-    return tuple(parse(name, text) for name, limits in several.items() for text in limits)
-
-
 def checked(
     folder: Path,
     thresholds: Sequence[Threshold] = (),
-    baseline: str | None = None,
+    baseline: str | RunFrames | None = None,
     *,
     on_inconclusive: OnInconclusive = "fail",
     allow: Sequence[str] = (),
@@ -127,7 +88,7 @@ def checked(
 def check_of(
     run: RunFrames,
     thresholds: Sequence[Threshold] = (),
-    baseline: str | None = None,
+    baseline: str | RunFrames | None = None,
     *,
     on_inconclusive: OnInconclusive = "fail",
     allow: Sequence[str] = (),
@@ -137,13 +98,13 @@ def check_of(
     thresholds = thresholds or recorded_thresholds(run.metadata)
     refuse_unknown_targets(thresholds, [side.name for side in sides])
     _refuse_unknown_steps(thresholds, run, sides)
-    absolute = [threshold for threshold in thresholds if threshold.limit is not None]
+    limits_of = [threshold for threshold in thresholds if threshold.limit is not None]
     answers = _answers(run, sides, thresholds, baseline, allow)
-    limits = [item for threshold in absolute for side in sides for item in by_limit.limit_results(threshold, side)]
+    limits = [item for threshold in limits_of for side in sides for item in limit_results(threshold, side)]
     findings = judged(answers.answers)
-    undecided = answers.decision is not None and not answers.decision.ended and not absolute
+    undecided = answers.decision is not None and not answers.decision.ended and not limits_of
     unusable = [] if undecided else _unusable(run, sides)
-    items = (*limits, *relative_items(answers.answers, findings), *answers.items)
+    items = (*limits, *relative_results(answers.answers, findings), *answers.items)
     told = findings and not any(answer.unstored for answer in answers.answers)
     found = Checked(
         run_id=run_id_of(run),
@@ -160,7 +121,7 @@ def check_of(
             *_several_instants(thresholds, sides),
             *_drifting(limits),
             *unequal_lengths(items),
-            *broken_by_chance(limits),
+            *failed_by_chance(limits),
             *_notices(run, sides, answers.told),
             *filter(None, [inexact_line(run, {item.metric for item in items if not item.relative})]),
         ),
@@ -192,31 +153,33 @@ def _several_instants(thresholds: Sequence[Threshold], sides: Sequence[Side]) ->
             yield f"{threshold.written} is tested {each}; add {{measured_from:{instants[0]}}} to test one of them."
 
 
-def _drifting(limits: Sequence[Item]) -> Iterable[str]:
+def _drifting(limits: Sequence[ThresholdResult]) -> Iterable[str]:
     """Limits on what drifted while the run went on."""
     if names := listed(list(dict.fromkeys(f"{item.title} of {item.target}" for item in limits if item.provisional))):
         yield DRIFTING.format(names)
 
 
-def unequal_lengths(items: Sequence[Item]) -> Iterable[str]:
-    """Figures whose sessions are worth far fewer than they are."""
-    few = [
-        item for item in items if item.effective_sessions is not None and item.effective_sessions < LIKE * item.sessions
-    ]
-    if told := dict.fromkeys(
-        f"{unequal(item.sessions, item.effective_sessions or 0.0)} for {item.title}" for item in few
-    ):
-        yield UNEQUAL.format("; ".join(told))
+def unequal_lengths(results: Sequence[ThresholdResult]) -> Iterable[str]:
+    """Yield the metrics whose sessions count as far fewer than they are."""
+    few: dict[str, None] = {}
+    for one in results:
+        arms = one.finding.arms if one.finding else (one.counts,)
+        counts = min((arm for arm in arms if arm), key=lambda arm: arm.effective_sessions, default=None)
+        sessions = one.counts.sessions if one.counts else 0
+        if counts and one.result != "not_evaluated" and counts.effective_sessions < LIKE * sessions:
+            few[f"{unequal(sessions, counts.effective_sessions)} for {one.title}"] = None
+    if few:
+        yield UNEQUAL.format("; ".join(few))
 
 
-def broken_by_chance(limits: Sequence[Item]) -> Iterable[str]:
-    """How often chance breaks some limit, where one of several is broken."""
+def failed_by_chance(limits: Sequence[ThresholdResult]) -> Iterable[str]:
+    """Yield how often chance alone fails one of several limits, if one failed."""
     judged = [item for item in limits if item.result != "not_evaluated"]
     if len(judged) > 1 and any(item.result == "fail" for item in judged):
         yield FAMILY.format(len(judged), 100 * (1 - (1 - TAIL) ** len(judged)))
 
 
-def _too_throttled(sides: Sequence[Side], items: Sequence[Item]) -> Iterable[Cause]:
+def _too_throttled(sides: Sequence[Side], items: Sequence[ThresholdResult]) -> Iterable[Cause]:
     """Why a run says nothing: of its targets that are judged, those of which more than 1 % was throttled.
 
     Where a threshold is about `throttled` itself, that one decides. Of a target that was compared the comparison
@@ -264,12 +227,13 @@ def _answers(
     run: RunFrames,
     sides: Sequence[Side],
     thresholds: Sequence[Threshold],
-    baseline: str | None,
+    baseline: str | RunFrames | None,
     allow: Sequence[str],
 ) -> BaselineAnswers:
     """What the baseline says; nothing where it is not asked."""
     names = [side.name for side in sides]
-    base = baseline_named(baseline, run.folder, run.metadata, names)
+    named = str(baseline.folder) if isinstance(baseline, RunFrames) else baseline
+    base = baseline_named(named, run.folder, run.metadata, names)
     relative = [threshold for threshold in thresholds if threshold.margin is not None]
     if allow and not isinstance(base, StoredRuns):
         raise UsageError(
@@ -288,7 +252,8 @@ def _answers(
         case SameRun():
             return against_targets(sides, base, thresholds)
         case OtherRun():
-            return against_run(sides, base, thresholds)
+            other = baseline if isinstance(baseline, RunFrames) else load_for_report(base.folder)
+            return against_run(sides, base, thresholds, other)
         case StoredRuns():
             return against_stored_runs(sides, base, thresholds, allow)
     return BaselineAnswers()
@@ -307,7 +272,7 @@ def _interrupted(run: RunFrames) -> Iterable[str]:
         yield INTERRUPTED_RUN
 
 
-def _unguarded(sides: Sequence[Side], items: Sequence[Item]) -> Iterable[Side]:
+def _unguarded(sides: Sequence[Side], items: Sequence[ThresholdResult]) -> Iterable[Side]:
     """Targets that failed too often to pass by their waits alone, where no threshold is about failures.
 
     A target without an item is the baseline of others: what is asked of their failures is asked of its own, too.

@@ -10,10 +10,11 @@ azure-pipelines-task-lib, `taskcommand.ts`).
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from junitparser.junitparser import FinalResult
@@ -24,30 +25,32 @@ from bench.run.presence import is_run
 from bench.untrusted.safe_io import replace_text
 from bench.untrusted.sanitize import escape_control
 from reports.finding import ExitStatus, Result
-from reports.gate.items import Checked, Item, OnInconclusive
+from reports.finding_entry import ComparisonEntry, entry_of
+from reports.gate.results import Checked, OnInconclusive, ThresholdResult
+from reports.gate.results import row_of as flat_row
 from reports.gate.sentences import (
+    baseline_text,
     beside,
     check_badges,
     check_causes,
     check_glyph,
     check_headline,
+    completed_text,
     ending,
-    in_unit,
     interval_text,
     is_judged,
-    item_said,
-    item_word,
     limit_text,
     mark,
-    reached_text,
     reason,
     remarks,
-    shown_of,
+    result_sentence,
+    shown_result,
     value_text,
+    verdict_text,
 )
 from reports.looks.decision import analyses, write_decision
 from reports.numbers import NBSP, count, plural, shortened
-from reports.records import Known, Record, data_of, text_of
+from reports.records import Closed, Count, Known, Record, Rounded, about, data_of, text_of
 from reports.render.blocks import (
     MARKS,
     Block,
@@ -67,6 +70,8 @@ from reports.render.blocks import (
 )
 from reports.render.markdown import markdown_blocks
 from reports.render.terminal import Grid, Part, render_lines
+from reports.statistics.target_counts import NO_TURNS
+from reports.thresholds import Sign
 from reports.wording.validity import ValidityEntry, validity_entry
 from reports.wording.words import observed
 
@@ -86,25 +91,29 @@ def _parts(checked: Checked) -> Iterable[Block]:
     yield Paragraph(" · ".join([*_head(checked), ending(checked)]))
     yield from (Paragraph(Strong(f"! {warning}")) for warning in checked.warnings)
     yield _table(shown, checked)
-    yield Paragraph(INTERVALS if items else "")
+    yield Paragraph(_intervals(checked))
     judged = [item for item in checked.thresholds if is_judged(item, checked)]
     reasons = (f"{item.target}: {item.title}: {why}" for item in judged if (why := reason(item)))
     yield Details("Why, and what to do", [Bullets([*beside(checked), *reasons])])
     yield Details(plural(len(more), "more threshold"), [_table(more, checked)])
-    sizes = [(count(item.turns), count(item.sessions), count(item.failed), reached_text(item)) for item in items]
+    sizes = [
+        (*(count(n) for n in (found.turns, found.sessions, found.failed)), completed_text(item))
+        for item in items
+        for found in [item.counts or NO_TURNS]
+    ]
     rows = [[item.title, item.target, *size] for item, size in zip(items, sizes, strict=True)]
     heads = ("metric", "target", "turns", "sessions", "failed", "completed")
     yield Details("Turns, sessions and failures", [table(heads, rows, left=(0, 1))])
 
 
-def _table(items: Sequence[Item], checked: Checked) -> Table:
+def _table(items: Sequence[ThresholdResult], checked: Checked) -> Table:
     return table(
-        ("threshold", "target", "baseline", "value", "interval (90 %)", "limit", "verdict"),
+        ("threshold", "target", "baseline", "value", "interval", "limit", "verdict"),
         (
             [
                 Code(item.threshold),
                 item.target,
-                in_unit(item.unit, item.baseline) if item.relative else "",
+                baseline_text(item),
                 value_text(item),
                 interval_text(item),
                 limit_text(item),
@@ -116,16 +125,24 @@ def _table(items: Sequence[Item], checked: Checked) -> Table:
     )
 
 
-INTERVALS = "90 % intervals = two one-sided 95 % bounds, which decide. A report shows 95 % intervals."
-"""Why a check and a report have different intervals of one figure."""
+INTERVALS = (
+    "Intervals of values are 95 %, as in a report. A threshold passes or fails by one bound, which errs in 5 % of runs."
+)
+DIFFERENCES = "Intervals of differences are 90 %, as in a comparison: their ends are the bounds that decide."
 
 
-def _verdict(item: Item, checked: Checked) -> Inline:
+def _intervals(checked: Checked) -> str:
+    """Return which intervals a check shows, and what decides."""
+    limits, differences = ({one.relative for one in checked.thresholds} >= {way} for way in (False, True))
+    return " ".join([*([INTERVALS] if limits else []), *([DIFFERENCES] if differences else [])])
+
+
+def _verdict(item: ThresholdResult, checked: Checked) -> Inline:
     verdict: Inline = mark(item, checked)
     if not is_judged(item, checked):
         return verdict
     if item.result in ("fail", "not_evaluated"):
-        verdict = (f"{MARKS[item.result].glyph} ", Strong(item_word(item)))
+        verdict = (f"{MARKS[item.result].glyph} ", Strong(verdict_text(item)))
     return (verdict, ", provisional") if item.provisional else verdict
 
 
@@ -149,7 +166,7 @@ def check_text(checked: Checked, width: int = 100, colour: bool = False) -> str:
             make_row([shortened(name, NAMES), value_text(item), interval_text(item), limit_text(item), verdict])
         )
     grid = Grid(rows, (NAME, VERDICT), LAYOUTS, indent="  ")
-    table: list[Part] = [grid, Paragraph(INTERVALS, "soft")] if rows else []
+    table: list[Part] = [grid, Paragraph(_intervals(checked), "soft")] if rows else []
     decided = analyses(checked.decision) if checked.decision else ()
     closing: list[Part] = [
         *(Fact("note:", [remark], indent=6) for remark in beside(checked)),
@@ -172,7 +189,75 @@ def _opening(checked: Checked) -> Iterable[Part]:
         yield Fact("!", [warning], "warn bold", indent=2)
 
 
-SCHEMA = 2
+SCHEMA = 3
+
+
+class LimitEntry(Closed, frozen=True):
+    """A value against its limit, both in the unit of the metric; null where a value does not exist or is infinite."""
+
+    operator: Sign
+    limit: float
+    value: Rounded
+    low: Annotated[Rounded, about("lower end of the interval of 95 %, as in a report")]
+    high: Rounded
+    bound: Annotated[Rounded, about("the bound that decided, with an error of 5 %; null if none did")]
+    in_failures: Annotated[bool, about("whether the value lies among the failed turns; then it is null")]
+
+
+class ThresholdEntry(Closed, frozen=True):
+    """One threshold on one target. An absolute one has a `limit`, a relative one a `comparison`."""
+
+    threshold: str
+    title: str
+    target: str
+    metric: str
+    unit: str
+    result: Result
+    reason_code: Known
+    reason: Annotated[Known, about("why it is inconclusive or not evaluated")]
+    provisional: bool
+    turns: Count
+    sessions: Count
+    failed: Count
+    completed_share: Annotated[Rounded, about("of the planned turns, the share that has a value; null of rates")]
+    effective_sessions: Annotated[Rounded, about("sessions of one length that say as much as these do")]
+    required: Annotated[int | None, about("what the value needs to be shown; null if there is enough")]
+    available: int | None
+    required_unit: Literal["turns", "sessions", "words"] | None
+    limit: LimitEntry | None
+    comparison: Annotated[ComparisonEntry | None, about("as in compare.json")]
+
+
+def threshold_entry(one: ThresholdResult) -> ThresholdEntry:
+    """Return a result as check.json has it."""
+    row, counts = flat_row(one), one.counts or NO_TURNS
+    limit = None
+    if one.limit is not None:
+        value, low, high, bound = (
+            math.nan if row[name] is None else row[name] for name in ("value", "low", "high", "bound")
+        )
+        limit = LimitEntry(*one.limit, value, low, high, bound, row["in_failures"])
+    return ThresholdEntry(
+        threshold=one.threshold,
+        title=one.title,
+        target=one.target,
+        metric=one.metric,
+        unit=one.question.unit,
+        result=one.result,
+        reason_code=row["reason_code"] or "",
+        reason=one.reason_text,
+        provisional=one.provisional,
+        turns=counts.turns,
+        sessions=counts.sessions,
+        failed=counts.failed,
+        completed_share=counts.completed_share,
+        effective_sessions=counts.effective_sessions,
+        required=row["required"],
+        available=row["available"],
+        required_unit=row["required_unit"],
+        limit=limit,
+        comparison=entry_of(one.finding) if one.finding else None,
+    )
 
 
 class CheckDocument(Record, frozen=True):
@@ -190,7 +275,7 @@ class CheckDocument(Record, frozen=True):
     on_inconclusive: OnInconclusive
     observed_s: float
     result_counts: dict[Result, int]
-    thresholds: tuple[Item, ...]
+    thresholds: list[ThresholdEntry]
     differs: tuple[str, ...]
     notices: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -212,7 +297,7 @@ def check_data(checked: Checked) -> dict[str, Any]:
             on_inconclusive=checked.on_inconclusive,
             observed_s=checked.observed_s,
             result_counts={result: len(checked.of(result)) for result in WORST_FIRST},
-            thresholds=checked.thresholds,
+            thresholds=[threshold_entry(one) for one in checked.thresholds],
             differs=checked.differs,
             notices=checked.notices,
             warnings=checked.warnings,
@@ -295,11 +380,11 @@ def github_commands(checked: Checked) -> Iterable[str]:
         return
     yield from (github_command("warning", "rtbench check", warning) for warning in checked.warnings)
     for item in checked.of("fail")[:MOST]:
-        yield github_command("error", f"{item.title} {shown_of(item)}", item_said(item))
+        yield github_command("error", f"{item.title} {shown_result(item)}", result_sentence(item))
     if checked.on_inconclusive != "pass":
         kind = "error" if checked.exit_status == 3 else "warning"
         for item in checked.of("inconclusive")[:MOST]:
-            yield github_command(kind, f"{item.title} {shown_of(item)}", item_said(item))
+            yield github_command(kind, f"{item.title} {shown_result(item)}", result_sentence(item))
 
 
 def github_refusal(error: str) -> str:
@@ -323,10 +408,10 @@ def azure_commands(checked: Checked, comment: Path) -> Iterable[str]:
         yield azure_command("task.logissue", {"type": "error"}, check_headline(checked))
     else:
         for item in checked.of("fail"):
-            yield azure_command("task.logissue", {"type": "error"}, item_said(item))
+            yield azure_command("task.logissue", {"type": "error"}, result_sentence(item))
         kind = "error" if checked.exit_status == 3 else "warning"
         for item in checked.of("inconclusive") if checked.on_inconclusive != "pass" else ():
-            yield azure_command("task.logissue", {"type": kind}, item_said(item))
+            yield azure_command("task.logissue", {"type": kind}, result_sentence(item))
     yield from (azure_command("task.logissue", {"type": "warning"}, warning) for warning in checked.warnings)
     yield azure_command("task.uploadsummary", {}, str(comment.resolve()))
     if checked.warns:
@@ -354,16 +439,16 @@ _NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def junit_xml(checked: Checked) -> str:
-    """The file's text. Broken: a failure; inconclusive: one or skipped; what says nothing: an error, in every case."""
+    """Return the file's text. Failed thresholds are failures, inconclusive ones too or skipped, invalid ones errors."""
     suite = TestSuite("rtbench check")
     suite.add_property("run", _plain(checked.run_id))
     suite.add_property("simulated", "yes" if checked.simulated else "no")
-    void = " ".join(remarks(checked)) if checked.causes or checked.differs else ""
+    invalid = " ".join(remarks(checked)) if checked.causes or checked.differs else ""
     if not checked.thresholds:
-        suite.add_testcase(_case("run", checked, [Error(_plain(void or "nothing was checked"), "invalid")]))
+        suite.add_testcase(_case("run", checked, [Error(_plain(invalid or "nothing was checked"), "invalid")]))
     for item in checked.thresholds:
         suite.add_testcase(
-            _case(f"{item.threshold} [{item.target}, {item.title}]", checked, _results(item, checked, void))
+            _case(f"{item.threshold} [{item.target}, {item.title}]", checked, _results(item, checked, invalid))
         )
     return _text(suite)
 
@@ -391,12 +476,12 @@ def _case(name: str, checked: Checked, results: list[FinalResult]) -> TestCase:
     return case
 
 
-def _results(item: Item, checked: Checked, void: str) -> list[FinalResult]:
-    text = _plain(item_said(item))
-    if void or item.result == "not_evaluated":
-        return [Error(_plain(void) or text, "invalid")]
+def _results(item: ThresholdResult, checked: Checked, invalid: str) -> list[FinalResult]:
+    text = _plain(result_sentence(item))
+    if invalid or item.result == "not_evaluated":
+        return [Error(_plain(invalid) or text, "invalid")]
     if item.result == "fail":
-        return [Failure(text, item.verdict or item.result)]
+        return [Failure(text, item.finding.verdict.word if item.finding else item.result)]
     if item.result == "inconclusive":
         return [Failure(text, item.result) if checked.on_inconclusive == "fail" else Skipped(text, item.result)]
     return []

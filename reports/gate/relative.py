@@ -1,13 +1,14 @@
 """Relative thresholds: what is asked of a candidate, what a baseline answered, and the items that come of it.
 
 A baseline that is a run, or a target of the same run, is measured as `reports.comparisons` does; stored ones:
-`reports.gate.by_stored`. A run of `--until-decided` stopped at a moment that its figures chose, and a test that takes
+`reports.gate.stored_runs`. A run of `--until-decided` stopped at a moment that its figures chose, and a test that takes
 its size as given finds differences too often. So there its looks answer: the verdicts are those of
 `reports.looks.decide`, each with the interval and the corrected estimate of the look that decided it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -26,12 +27,12 @@ from reports.comparisons.comparison import (
 )
 from reports.finding import Finding, Measured, judge, provisional
 from reports.finding_sentences import at_twice
-from reports.gate.items import Item, compared_item, not_exact, without_few
+from reports.gate.results import ThresholdResult, compared_result
 from reports.looks.decide import decision_of, leading, sides_of_pairs
 from reports.looks.decision import Decision, analysis_place, decision_headline
 from reports.numbers import listed, plural
 from reports.question import Question
-from reports.runs import RunFrames, load_for_report
+from reports.runs import RunFrames
 from reports.sides.fairness import causes_of, deciding_checks, one_run, one_seed, refuse_other_definitions
 from reports.sides.questions import asked_by, by_default
 from reports.sides.side import (
@@ -45,7 +46,7 @@ from reports.sides.side import (
     targets_of,
 )
 from reports.statistics.differences import LEVEL
-from reports.statistics.verdicts import OWN_DRIFT_LOOKS
+from reports.statistics.verdicts import OWN_DRIFT_LOOKS, Reason, Verdict
 from reports.summary.drift import PoolDrift
 from reports.thresholds import Threshold, near, quoted
 from reports.wording.remarks import drift_suspected
@@ -106,7 +107,7 @@ class BaselineAnswers:
     differs: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     against: str = ""
-    items: tuple[Item, ...] = ()
+    items: tuple[ThresholdResult, ...] = ()
     sentence: str = ""
     told: tuple[Path, ...] = ()
     decision: Decision | None = None
@@ -136,8 +137,7 @@ def asked_of(thresholds: Sequence[Threshold], sides: Sequence[Side], targets: Se
 def _default(question: Question) -> str:
     """A default gate as it would be written."""
     accepted = margin(question.margin, question.metric, sign=True).replace("\u00a0", "")
-    of = "rate" if question.p is None else f"p({question.p * 100:g})"
-    return f"{question.metric}: {of}<{accepted.replace('point', 'pt').replace('pts', 'pt')}"
+    return f"{question.metric}: {question.statistic.aggregate}<{accepted.replace('point', 'pt').replace('pts', 'pt')}"
 
 
 def judged(answers: Sequence[BaselineAnswer]) -> list[Finding]:
@@ -150,17 +150,19 @@ def judged(answers: Sequence[BaselineAnswer]) -> list[Finding]:
     ]
 
 
-def relative_items(answers: Sequence[BaselineAnswer], findings: Sequence[Finding]) -> Iterable[Item]:
-    """The answers as they were judged."""
+def relative_results(answers: Sequence[BaselineAnswer], findings: Sequence[Finding]) -> Iterable[ThresholdResult]:
+    """Yield the answers as they were judged."""
     for answer, finding in zip(answers, findings, strict=True):
-        item = compared_item(answer.written, finding)
-        item = without_few(item, finding.question, list(zip(finding.turns, finding.sessions, strict=True)))
-        unstored = answer.unstored and item.turns
-        yield (
-            replace(item, result="inconclusive", verdict="inconclusive", reason=answer.unstored, sentence="")
-            if unstored
-            else item
-        )
+        result = compared_result(answer.written, finding)
+        if answer.unstored and finding.turns[1]:
+            reason = Reason("not_stored", text=answer.unstored)
+            result = replace(
+                result,
+                result="inconclusive",
+                reason=reason,
+                finding=replace(finding, verdict=Verdict("inconclusive", reason)),
+            )
+        yield result
 
 
 def mark_provisional(answers: BaselineAnswers, targets: Sequence[Side], before: Sequence[Side] = ()) -> BaselineAnswers:
@@ -262,9 +264,9 @@ def against_run(
     targets: Sequence[Side],
     base: OtherRun,
     thresholds: Sequence[Threshold],
+    other: RunFrames,
 ) -> BaselineAnswers:
     """Each target against the one of the same label in another run, or against its only one."""
-    other = load_for_report(base.folder)
     others = targets_of(other)
     partners: dict[str, list[Side]] = {}
     for side in targets:
@@ -394,7 +396,7 @@ def _asked(threshold: Threshold, candidate: str) -> tuple[Question, str]:
     return threshold.question, "" if threshold.target == candidate else threshold.target
 
 
-def _items(decision: Decision) -> Iterable[Item]:
+def _items(decision: Decision) -> Iterable[ThresholdResult]:
     """Yield an item for each gate. Before the first analysis there are gates and nothing is known of them."""
     ended = leading(decision.run.sessions, ended=decision.run.metadata.get("state") == "ended")
 
@@ -413,6 +415,7 @@ def _items(decision: Decision) -> Iterable[Item]:
             for one in decision.plan.thresholds
             if one.question in asked and one.measured_from in ("", gate.stratum.measured_from if gate.stratum else "")
         )
-        item = compared_item(written, finding)
-        why = "; ".join(filter(None, (side.inexact(gate) for side in first(size))))
-        yield not_exact(item, why) if why else item
+        if why := "; ".join(filter(None, (side.inexact(gate) for side in first(size)))):
+            uncertain = Verdict("inconclusive", Reason("uncertain", text=why))
+            finding = replace(finding, inexact=why, difference=None, verdict=uncertain, corrected=math.nan)
+        yield compared_result(written, finding)

@@ -2,218 +2,197 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
-from bench.metrics import SLOPE
-from reports.finding_rows import NOT_JUDGED, shown_word
-from reports.gate.items import FAILED, INCONCLUSIVE, PASSED, VOID, Checked, Item
+from reports import finding_sentences
+from reports.finding_rows import NOT_JUDGED, in_unit, row, with_unit
+from reports.gate.results import FAILED, INCONCLUSIVE, INVALID, PASSED, Checked, ThresholdResult
 from reports.numbers import NBSP, NONE, count, percent, plural, three
 from reports.render.blocks import MARKS, with_marker
-from reports.statistics.differences import Scale
 from reports.summary.trust import WORDS
 from reports.wording import validity
 from reports.wording.validity import Cause
-from reports.wording.verdicts import difference_interval, known_word, share, signed, within
+from reports.wording.verdicts import as_share, margin, signed
 from reports.wording.words import INFINITE, few_words, interval
 
-
-def in_unit(unit: str, value: float | None) -> str:
-    """A figure in its unit: 640 ms, 1.20 %, 1.31 ×."""
-    if value is None:
-        return "–"
-    if unit == "share":
-        return f"{share(value)}{NBSP}%"
-    return three(value) if unit == "n" else f"{three(value)}{NBSP}{unit}"
+NOTHING = "–"
 
 
-def value_text(item: Item) -> str:
-    """The figure, or ∞ where it lies among the failures."""
-    if item.required and _without_figure(item):
-        return few_text(item)
-    return INFINITE if item.in_failures else in_unit(item.unit, item.value)
+def value_text(one: ThresholdResult) -> str:
+    """Return the value on the target: 640 ms; ∞ if it lies among the failures; n/a (20 sessions; needs 40)."""
+    if one.finding is not None:
+        found = row(one.finding, 1)
+        return with_unit(found.values[1], found.unit) if one.finding.difference else NOTHING
+    if few := one.shortfall:
+        return f"n/a ({few_words(few.there, few.of.removesuffix('s'), few.needs)})"
+    return in_unit(one.question, one.estimate.value) if one.estimate and one.estimate.counts.turns else NOTHING
 
 
-def reached_text(item: Item) -> str:
-    """71.2 %: the share of what was wanted that has the figure; a dash where it is not one of a wait."""
-    return NONE if item.completed_share is None else percent(item.completed_share, 1)
+def baseline_text(one: ThresholdResult) -> str:
+    """Return the value on the baseline of a relative threshold."""
+    if one.finding is None or one.finding.difference is None:
+        return ""
+    found = row(one.finding, 1)
+    return with_unit(found.values[0], found.unit)
 
 
-def few_text(item: Item) -> str:
-    """n/a (440 turns; needs 500), n/a (20 sessions; needs 40)."""
-    return f"n/a ({few_words(item.available or 0, item.required_unit.removesuffix('s'), item.required or 0)})"
-
-
-def _without_figure(item: Item) -> bool:
-    """Whether it is the target itself that has too few of them, and not its baseline."""
-    return (item.sessions if item.required_unit == "sessions" else item.turns) < (item.required or 0)
-
-
-def interval_text(item: Item) -> str:
-    """590 to 690 ms; +4 % (−3 to +12 %); 4,000 ms to open. What lies in the failed share is ∞."""
-    if item.required:
-        return "–" if _without_figure(item) else few_text(item)
-    told = (item.baseline, item.difference) if item.relative else (item.value, item.in_failures or None)
-    if item.result == "not_evaluated" or all(figure is None for figure in (*told, item.low, item.high)):
-        return "–"
-    if item.low_infinite:
+def interval_text(one: ThresholdResult) -> str:
+    """Return the interval of the value, or the difference with its own: 590 to 690 ms; +4 % (−3 to +12 %)."""
+    if one.finding is not None:
+        return row(one.finding, 1).told if one.finding.difference else NOTHING
+    if one.estimate is None or one.shortfall or not one.estimate.counts.turns:
+        return NOTHING
+    if one.estimate.low == math.inf:
         return INFINITE
-    if item.relative and item.baseline == 0 and item.value and item_scale(item) == "ratio":
-        return "no ratio to 0"
-    if not item.relative:
-        return interval(item.low, item.high, partial(in_unit, item.unit))
-    apart = INFINITE if item.in_failures and item.baseline is not None else "–"
-    apart = apart if item.difference is None else signed(item.difference, item_scale(item))
-    return f"{apart} ({difference_interval(item.low, item.high, item_scale(item))})"
+    return interval(one.estimate.low, one.estimate.high, partial(in_unit, one.question))
 
 
-def corrected_text(item: Item) -> str:
-    """+45 %: the difference without what stopping early adds; empty where no look decided."""
-    return "" if item.corrected is None else signed(item.corrected, item_scale(item))
+def completed_text(one: ThresholdResult) -> str:
+    """Return the share of the planned turns that have the value; a dash for what is no latency."""
+    share = one.counts.completed_share if one.counts else math.nan
+    return NONE if math.isnan(share) else percent(share, 1)
 
 
-def item_scale(item: Item) -> Scale:
-    """How its differences are told."""
-    scales: dict[str, Scale] = {"share": "points", SLOPE: "slope"}
-    return scales.get(item.unit, "ratio")
+def corrected_text(one: ThresholdResult) -> str:
+    """Return the difference without what stopping early adds: +45 %; empty if no interim analysis decided."""
+    found = one.finding
+    corrected = as_share(found.corrected, found.question.scale) if found else None
+    return "" if corrected is None or found is None else signed(corrected, found.question.scale)
 
 
-def limit_text(item: Item) -> str:
-    """The limit with its sign as it was written: < 800 ms; the margin of a relative one."""
-    if item.relative:
-        return item.margin
-    sign = {"<=": "≤", ">=": "≥"}.get(item.operator, item.operator)
-    limit = (
-        f"{three(100 * item.limit)}{NBSP}%" if item.unit == "share" and item.limit else in_unit(item.unit, item.limit)
-    )
-    return f"{sign}{NBSP}{limit}"
+def limit_text(one: ThresholdResult) -> str:
+    """Return the limit with its sign as it was written: < 800 ms; the margin of a relative one."""
+    if one.limit is None:
+        return margin(one.question.margin, one.metric, sign=True)
+    sign, limit = {"<=": "≤", ">=": "≥"}.get(one.limit.operator, one.limit.operator), one.limit.value
+    text = f"{three(100 * limit)}{NBSP}%" if one.question.scale == "points" and limit else in_unit(one.question, limit)
+    return f"{sign}{NBSP}{text}"
 
 
 MEANINGS = {
     PASSED: "pass",
     FAILED: "a threshold failed or a metric regressed",
     INCONCLUSIVE: "inconclusive",
-    VOID: "not evaluated",
+    INVALID: "not evaluated",
 }
 
 
 def check_glyph(checked: Checked) -> str:
     """The glyph of the whole check's verdict."""
-    bad = checked.exit_status in (VOID, FAILED)
+    bad = checked.exit_status in (INVALID, FAILED)
     return MARKS["fail" if bad else "inconclusive" if checked.of("inconclusive") else "pass"].glyph
 
 
 def check_headline(checked: Checked) -> str:
     """One sentence that tells the verdict: that of the comparison, where what decides was compared."""
-    if checked.exit_status == VOID:
-        if why := _why_void(checked):
+    if checked.exit_status == INVALID:
+        if why := _invalid_reasons(checked):
             return f"{validity.LEAD if checked.causes else 'no verdict'}: {_first(why, 'reason')}"
-        return f"no verdict: {_first([item_said(item) for item in checked.of('not_evaluated')], 'threshold')}"
+        return f"no verdict: {_first([result_sentence(one) for one in checked.of('not_evaluated')], 'threshold')}"
     deciding = checked.of("fail") or checked.of("inconclusive") or checked.thresholds
-    if checked.answer and all(item.relative for item in deciding):
+    if checked.answer and all(one.relative for one in deciding):
         return checked.answer.removesuffix(".")
     if failed := checked.of("fail"):
-        return _first([item_said(item) for item in failed], "threshold")
-    if unsure := checked.of("inconclusive"):
-        return f"inconclusive: {_first([unsettled(item) for item in unsure], 'threshold')}"
+        return _first([result_sentence(one) for one in failed], "threshold")
+    if inconclusive := checked.of("inconclusive"):
+        return f"inconclusive: {_first([undecided(one) for one in inconclusive], 'threshold')}"
     if len(checked.thresholds) == 1:
         return "pass: 1 of 1 threshold"
     return f"pass: all {plural(len(checked.thresholds), 'threshold')}"
 
 
-def item_said(item: Item) -> str:
-    """Return an item in a sentence: ttfa p95 of b is over its limit: 1,580 ms (1,420 to 1,690 ms), limit < 800 ms."""
-    word = (
-        f"is {'over' if item.operator in ('<', '<=') else 'under'} its limit"
-        if item.result == "fail" and not item.relative
-        else shown_of(item)
-    )
-    if item.result == "not_evaluated":
-        return f"{item.title} of {item.target} has no data: {item.reason}"
-    if item.sentence:
-        return item.sentence
-    why = f" ({item.reason})" if item.reason else ""
-    return f"{item.title} of {item.target} {word}{why}: {figures_text(item)}{more(item)}"
+def result_sentence(one: ThresholdResult) -> str:
+    """Return a result in a sentence: ttfa p95 of b is over its limit: 1,580 ms (1,420 to 1,690 ms), limit < 800 ms."""
+    if one.result == "not_evaluated":
+        return f"{one.title} of {one.target} has no data: {one.reason_text}"
+    if one.finding is not None and one.finding.difference and not one.shortfall:
+        return finding_sentences.sentence(one.finding)
+    word = shown_result(one)
+    if one.result == "fail" and one.limit is not None:
+        word = f"is {'over' if one.limit.operator in ('<', '<=') else 'under'} its limit"
+        return f"{one.title} of {one.target} {word}: {', '.join(filter(None, (figures_text(one), one.reason_text)))}"
+    why = f" ({one.reason_text})" if one.reason_text else ""
+    return f"{one.title} of {one.target} {word}{why}: {figures_text(one)}{more(one)}"
 
 
-def figures_text(item: Item) -> str:
-    """1,580 ms (1,420 to 1,690 ms), limit < 800 ms; +65 % (+47 to +87 %), margin +20 %.
-
-    Of a run that was ended by a look with the corrected difference.
-    """
-    if item.required:
-        return f"{few_text(item)}, {'margin' if item.relative else 'limit'} {limit_text(item)}"
-    if item.relative:
-        corrected = f", corrected {corrected_text(item)}" if corrected_text(item) else ""
-        return f"{interval_text(item)}{corrected}, margin {limit_text(item)}"
-    return f"{value_text(item)} ({interval_text(item)}), limit {limit_text(item)}"
+def figures_text(one: ThresholdResult) -> str:
+    """Return what was measured and what was asked: 1,580 ms (1,420 to 1,690 ms), limit < 800 ms."""
+    if one.finding is not None:
+        return f"{interval_text(one)}, margin {limit_text(one)}"
+    if one.shortfall:
+        return f"{value_text(one)}, limit {limit_text(one)}"
+    return f"{value_text(one)} ({interval_text(one)}), limit {limit_text(one)}"
 
 
-def unsettled(item: Item) -> str:
-    """ttfa p95 of b, too few turns to decide: p95 needs 400, this run has 120."""
-    why = item.reason or figures_text(item)
-    return f"{item.title} of {item.target}: {why}{more(item)}"
+def undecided(one: ThresholdResult) -> str:
+    """Return why a result is inconclusive: ttfa p95 of b: too few turns to decide: p95 needs 400, this run has 120."""
+    return f"{one.title} of {one.target}: {one.reason_text or figures_text(one)}{more(one)}"
 
 
-def more(item: Item) -> str:
-    """How many sessions would settle it, where the reason does not say it."""
-    if item.more_sessions is None or item.reason or item.result != "inconclusive":
+def more(one: ThresholdResult) -> str:
+    """Return how many sessions would settle it, if the reason does not say it."""
+    found = one.finding
+    if found is None or found.verdict.more_sessions is None or one.reason_text or one.result != "inconclusive":
         return ""
-    return f"; about {count(item.sessions + item.more_sessions)} sessions per target are needed"
+    return f"; about {count(found.sessions[1] + found.verdict.more_sessions)} sessions per target are needed"
 
 
-def reason(item: Item) -> str:
-    """Why an item is what it is, where its figures do not say it; empty else."""
-    corrected = f"corrected {corrected_text(item)}, analysis {item.analysis}" if corrected_text(item) else ""
-    reached = "" if item.completed_share in (None, 1.0) else f"{reached_text(item)} of the planned turns have it"
-    return "; ".join(filter(None, (corrected, f"{item.reason}{more(item)}".removeprefix("; "), reached)))
+def reason(one: ThresholdResult) -> str:
+    """Return why a result is what it is, if its values do not say it."""
+    corrected = corrected_text(one)
+    corrected = f"corrected {corrected}, analysis {one.finding.look}" if corrected and one.finding else ""
+    share = one.counts.completed_share if one.counts else math.nan
+    completed = "" if math.isnan(share) or share == 1 else f"{completed_text(one)} of the planned turns have it"
+    return "; ".join(filter(None, (corrected, f"{one.reason_text}{more(one)}".removeprefix("; "), completed)))
 
 
 def ending(checked: Checked) -> str:
     """Return `exit status 1: a threshold failed or a metric regressed`."""
-    unsure, meaning = len(checked.of("inconclusive")), MEANINGS[checked.exit_status]
-    if checked.exit_status == PASSED and unsure == len(checked.thresholds):
+    inconclusive, meaning = len(checked.of("inconclusive")), MEANINGS[checked.exit_status]
+    if checked.exit_status == PASSED and inconclusive == len(checked.thresholds):
         meaning = f"inconclusive, accepted by --on-inconclusive {checked.on_inconclusive}"
-    elif checked.exit_status == PASSED and unsure:
-        meaning = f"pass, {count(unsure)} inconclusive accepted by --on-inconclusive {checked.on_inconclusive}"
+    elif checked.exit_status == PASSED and inconclusive:
+        meaning = f"pass, {count(inconclusive)} inconclusive accepted by --on-inconclusive {checked.on_inconclusive}"
     return f"exit status {checked.exit_status}: {meaning}"
 
 
 def remarks(checked: Checked) -> list[str]:
     """Why a check says nothing, and what else to know."""
-    return [*_why_void(checked), *checked.notices]
+    return [*_invalid_reasons(checked), *checked.notices]
 
 
 def beside(checked: Checked) -> list[str]:
     """What to know beside the headline, which tells the first reason of a check that says nothing."""
-    return [*_why_void(checked)[1:], *checked.notices]
+    return [*_invalid_reasons(checked)[1:], *checked.notices]
 
 
-def is_judged(item: Item, checked: Checked) -> bool:
-    """Whether an item counts at all: of a run that is invalid, or was not compared fairly, none does.
+def is_judged(one: ThresholdResult, checked: Checked) -> bool:
+    """Return whether a result counts: none does of a run that is invalid, or that was not compared fairly.
 
-    Where stored baselines were made under other conditions, limits still do.
+    If stored baselines were made under other conditions, absolute thresholds still do.
     """
-    return not (checked.causes or (checked.differs and item.relative))
+    return not (checked.causes or (checked.differs and one.relative))
 
 
-def mark(item: Item, checked: Checked) -> str:
-    """✓ equivalent (within 40 %); – not evaluated, where the run says nothing."""
-    return f"{MARKS[item.result].glyph} {item_word(item)}" if is_judged(item, checked) else NOT_JUDGED
+def mark(one: ThresholdResult, checked: Checked) -> str:
+    """Return the verdict with its sign: ✓ equivalent (within 40 %)."""
+    return f"{MARKS[one.result].glyph} {verdict_text(one)}" if is_judged(one, checked) else NOT_JUDGED
 
 
-def item_word(item: Item) -> str:
-    """equivalent (slower, within 40 %)."""
-    accepted = limit_text(item).lstrip("+−")
-    known = known_word(item.direction, item.metric)
-    return f"{shown_of(item)}{within(item.verdict or '', item.difference, item_scale(item), accepted, known)}"
+def verdict_text(one: ThresholdResult) -> str:
+    """Return the verdict: equivalent (slower, within 20 %)."""
+    return shown_result(one) + (row(one.finding, 1).within if one.finding and one.finding.difference else "")
 
 
-def shown_of(item: Item) -> str:
-    """Return the verdict on a relative threshold as screens show it: slower, not regressed."""
-    return shown_word(item.verdict or item.result, item.metric, peers=item.peers)
+def shown_result(one: ThresholdResult) -> str:
+    """Return the result as screens show it; of a comparison its verdict: slower, not regressed."""
+    if one.finding is None or one.result == "not_evaluated":
+        return one.result.replace("_", " ")
+    return finding_sentences.shown(one.finding)
 
 
-def _why_void(checked: Checked) -> list[str]:
+def _invalid_reasons(checked: Checked) -> list[str]:
     return [cause.line for cause in check_causes(checked)]
 
 

@@ -24,47 +24,34 @@ import pandas as pd
 from bench.errors import UsageError
 from bench.run.document import INTERRUPTED
 from reports import runs
-from reports.finding import Arm, Finding
+from reports.finding import Finding
 from reports.looks.decision import Decision, write_decision
 from reports.looks.plan import DecisionPlan, plan_of, refuse_other_targets
-from reports.looks.sequence import (
-    GateResult,
-    InterimStatistic,
-    LookCourse,
-    mean_seen,
-    quantiles_seen,
-    rate_seen,
-    run_looks,
-    untestable,
-)
-from reports.question import Question, better_of
+from reports.looks.sequence import GateResult, LookCourse, run_looks
+from reports.question import Question
 from reports.runs import RunFrames, run_id_of
 from reports.samples import samples_of
 from reports.sides.fairness import TURNS, VALID, causes_of, deciding_checks
+from reports.sides.mix import ComparedSides
 from reports.sides.questions import asked_by
 from reports.sides.side import (
     ABSENT,
     Side,
     are_peers,
-    as_floats,
     by_pair,
-    counts_of,
     inexact,
     known_targets,
-    sample_of,
-    totals_of,
 )
-from reports.statistics.arms import Arms
 from reports.statistics.counting import Integers
-from reports.statistics.differences import estimated
-from reports.statistics.quantiles import quantile
+from reports.statistics.differences import Difference
+from reports.statistics.interim import InterimStatistic, untestable
 from reports.statistics.resample import seed_of
 from reports.statistics.serial import EARLY, FOUND
+from reports.statistics.target_counts import NO_TURNS
 from reports.statistics.verdicts import Reason, Verdict
 from reports.summary.trust import validity_of
 from reports.turns import measured_rows
 from reports.wording.validity import Cause, of_run
-from reports.wording.verdicts import scale_of
 
 AT_THE_END = (VALID, TURNS)
 """Checks that a look does not ask: the harness is judged once the run has ended, and turns may still come."""
@@ -133,16 +120,16 @@ def _findings(
     found = []
     for gate, ruling in zip(gates, course.rulings or [unseen] * len(gates), strict=True):
         sides = first(course.looks[ruling.look].pairs if course.rulings else pairs)
-        values = [_value_of(side, gate) for side in sides] or [(math.nan, Arm(0, 0, 0))] * ARMS
-        (base, base_arm), (candidate, candidate_arm) = values
-        there = base_arm.turns > 0 and candidate_arm.turns > 0
+        base, candidate = [gate.statistic.value(side, gate) for side in sides] or [math.nan] * ARMS
+        base_counts, counts = [gate.statistic.counts(side, gate) for side in sides] or [NO_TURNS] * ARMS
+        there = base_counts.turns > 0 and counts.turns > 0
         found.append(
             Finding(
                 gate,
                 targets[1],
-                estimated(scale_of(gate), base, candidate, ruling.d, ruling.low, ruling.high) if there else None,
+                Difference(gate.scale, base, candidate, ruling.d, ruling.low, ruling.high) if there else None,
                 Verdict(ruling.word, ruling.reason, ruling.provisional),
-                (base_arm, candidate_arm),
+                (base_counts, counts),
                 look=ruling.look + 1 if ruling.look >= 0 else None,
                 corrected=ruling.corrected,
                 baseline=targets[0],
@@ -151,22 +138,6 @@ def _findings(
             )
         )
     return tuple(found)
-
-
-def _value_of(side: Side, gate: Question) -> tuple[float, Arm]:
-    """Return the metric's value on one target, and the turns and sessions that it is of; NaN without any."""
-    if gate.kind == "rate":
-        events, turns = counts_of(side, gate)
-        arm = Arm(int(turns.sum()), int(np.count_nonzero(turns)), int(events.sum()))
-        return (float(events.sum() / turns.sum()) if arm.turns else math.nan), arm
-    sample = sample_of(side, gate)
-    if gate.kind == "mean":
-        amounts, turns = totals_of(side, gate)
-        arm = Arm(int(turns.sum()), int(np.count_nonzero(turns)), sample.failed, sample.completed_share)
-        return (float(amounts.sum() / turns.sum()) if arm.turns else math.nan), arm
-    assert gate.p is not None, "a quantile has a p"
-    arm = Arm(sample.n, int(np.unique(sample.sessions).size), sample.failed, sample.completed_share)
-    return (quantile(sample.values, gate.p) if arm.turns else math.nan), arm
 
 
 def end_of(document: dict[str, Any]) -> Literal["", "by hand", "blind"]:
@@ -190,26 +161,16 @@ def _seen(
 ) -> list[InterimStatistic]:
     """Every gate; the quantiles of one metric share their draws. `error`: of the tests of own drift."""
     seen_of: dict[Question, InterimStatistic] = {}
-    base, cand = sides
     for gate in gates:
         if gate in seen_of:
             continue
         if unfit := inexact(sides, gate):
-            seen_of[gate] = untestable(Reason("not exact", text=unfit))
+            seen_of[gate] = untestable(Reason("uncertain", text=unfit))
             continue
-        if gate.kind == "rate":
-            counts = [as_floats(counts_of(side, gate)) for side in sides]
-            seen_of[gate] = rate_seen(counts[0], counts[1], gate.margin, gate.metric, better_of(gate), error)
-        elif gate.kind == "mean":
-            totals = [as_floats(totals_of(side, gate)) for side in sides]
-            seen_of[gate] = mean_seen(totals[0], totals[1], gate.margin, better_of(gate), error)
-        else:
-            of = gate.metric, gate.kind, gate.stratum, gate.step
-            alike = [one for one in gates if (one.metric, one.kind, one.stratum, one.step) == of]
-            asked = [(one.p, one.margin) for one in alike if one.p is not None]
-            arms = Arms(sample_of(base, gate), sample_of(cand, gate), (base.sessions, base.sessions), paired=True)
-            seen = quantiles_seen(arms, asked, better_of(gate), rng, draws=plan.bootstrap_samples, error=error)
-            seen_of |= dict(zip(alike, seen, strict=True))
+        of = gate.metric, gate.kind, gate.stratum, gate.step
+        group = [one for one in gates if (one.metric, one.kind, one.stratum, one.step) == of]
+        seen = gate.statistic.interim(ComparedSides(*sides), group, plan.bootstrap_samples, rng, error)
+        seen_of |= dict(zip(group, seen, strict=True))
     return [seen_of[gate] for gate in gates]
 
 

@@ -16,7 +16,7 @@ from bench.untrusted.safe_io import replace_text
 from reports.finding import ExitStatus, Finding
 from reports.finding_sentences import answer, answer_details
 from reports.looks.plan import DecisionPlan
-from reports.looks.sequence import End, GateResult, InterimStatistic, Look, LookCourse
+from reports.looks.sequence import End, GateResult, Look, LookCourse
 from reports.numbers import NBSP, NONE, count, plural
 from reports.question import AskedFigure, Question
 from reports.records import Closed, Known, Number, about, data_of, text_of
@@ -24,6 +24,7 @@ from reports.render.blocks import Paragraph, make_row
 from reports.render.terminal import Grid, Part
 from reports.runs import RunFrames, run_id_of
 from reports.statistics.differences import Margin, Order, Scale
+from reports.statistics.interim import InterimStatistic
 from reports.statistics.verdicts import Word
 from reports.wording.validity import Cause, do_not_use, texts
 from reports.wording.verdicts import figure, said
@@ -304,7 +305,7 @@ def _gate(decision: Decision, at: int, ruling: GateResult) -> DecidedGate:
         name=gate.name,
         step=gate.step,
         margin=gate.margin,
-        scale="points" if gate.kind == "rate" else "ratio",
+        scale=gate.scale,
         verdict=ruling.word,
         reason=said(ruling.reason),
         provisional=ruling.provisional,

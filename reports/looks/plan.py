@@ -18,13 +18,13 @@ from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 
 from bench.errors import UsageError
 from bench.metrics import SLOPE
-from reports.finding import none_seen
-from reports.looks.sequence import DRAWS, Schedule
+from reports.looks.sequence import Schedule
 from reports.measurable import refuse_unknown_step, refuse_unmeasurable
 from reports.numbers import NBSP, count
 from reports.records import Closed
+from reports.statistic_types.quantile import DRAWS
+from reports.statistic_types.rate import none_seen
 from reports.statistics.looks import SPENDING, critical_values, first_look, look_sizes, pairs_needed
-from reports.statistics.unseen import sessions_without
 from reports.statistics.verdicts import turns_to_decide
 from reports.thresholds import GATED, Threshold, by_metric, parse, read_thresholds
 from reports.wording.verdicts import said
@@ -136,12 +136,10 @@ def planned(asked: dict[str, Any]) -> dict[str, Any]:
 
 def _cannot_pass(gate: Threshold, pairs: int, every: int, first: int) -> str:
     """Why a rate cannot pass in so many pairs, though none fails, and how many it takes; empty where it can."""
-    if gate.question.kind != "rate":
-        return ""
-    level, points = _last_level(look_sizes(pairs, every, first)), gate.question.margin.points
+    level, margin = _last_level(look_sizes(pairs, every, first)), gate.question.margin
     enough: int | None = pairs
     while enough is not None:
-        needed = sessions_without(points, _last_level(look_sizes(enough, every, first)))
+        needed = gate.statistic.sessions_to_pass(margin, _last_level(look_sizes(enough, every, first)))
         if needed is not None and needed <= enough:
             break
         enough = needed

@@ -14,92 +14,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-import numpy as np
-from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
-from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
-
-from reports.finding import none_seen
-from reports.question import RATES
 from reports.statistics import looks
-from reports.statistics.arms import Arms, arm_draws
-from reports.statistics.counting import Floats
-from reports.statistics.differences import Better, Inference, Margin, Order, beyond, log_ratio
-from reports.statistics.quantiles import Sample, kish, quantile
-from reports.statistics.rates import (
-    ArmSums,
-    PerCluster,
-    complement,
-    upper_of_points,
-)
-from reports.statistics.resample import variance
-from reports.statistics.serial import FOUND, PARTS, by_order, by_parts, mean_by_order, part_variance, rate_by_order
-from reports.statistics.unseen import sessions_without
-from reports.statistics.verdicts import BECAUSE_OF, NOT_AFTER_HOLM, Reason, Word, floor_reason, step_down
+from reports.statistics.interim import WIDER, InterimStatistic
+from reports.statistics.verdicts import NOT_AFTER_HOLM, Reason, Word, step_down
 
 End = Literal[
     "regressed", "not_regressed", "futility", "final_analysis", "invalid", "pending", "stopped_by_user", "no_analysis"
 ]
 """Why there was no further look. `waiting`: there will be; `no look`: the run ended before the first was complete."""
-
-
-REACH = 8.0
-"""Critical values are looked for up to here."""
-WIDER = 1e-6
-"""So much nearer to 0 is what another bound says than what the standard error does."""
-
-
-@dataclass(frozen=True)
-class InterimStatistic:
-    """One gate at one look, on the scale of its difference (log of a ratio, or points).
-
-    `d`: candidate against baseline; `excess`: how far beyond the margin, on the bad side; `upper`: the upper bound of
-    that at a critical value. `better`: 1 where less is better, −1 where more is. `untested`: why it cannot be tested
-    yet, None where it can. `unsettled`: why it has not passed at a critical value, where the interval does not say it.
-    `order`: found in an arm; then the error is that of parts of the run.
-    """
-
-    d: float
-    excess: float
-    se: float
-    df: float
-    upper: Callable[[float], float]
-    better: int = 1
-    untested: Reason | None = None
-    unsettled: Callable[[float], Reason | None] = lambda c: None
-    order: Order | None = None
-
-    @property
-    def z(self) -> float:
-        """What the gate's standard error says, which is what makes it worse."""
-        return math.nan if self.untested else looks.z_of(self.excess, self.se, self.df)
-
-    @property
-    def z_within(self) -> float:
-        """What its upper bound says, which is what lets it pass: below −c where upper(c) lies below 0.
-
-        It is z where the bound is the standard error's, and nearer to 0 for a rate with few failures.
-        """
-        if self.untested or self.z >= 0 or self.upper(REACH) < 0:
-            return self.z
-        return -float(brentq(self.upper, 0.0, REACH)) if self.upper(0.0) < 0 else 0.0
-
-
-def by_se(
-    d: float, excess: float, se: float, df: float, better: int = 1, *, order: Order | None = None
-) -> InterimStatistic:
-    """A gate whose upper bound is the standard error's."""
-    return InterimStatistic(
-        d, excess, se, df, lambda c: excess + looks.spread_of_level(c, df) * se, better, order=order
-    )
-
-
-def untestable(reason: Reason, d: float = math.nan) -> InterimStatistic:
-    """A gate that cannot be tested at this look."""
-    return InterimStatistic(d, math.nan, math.nan, math.nan, lambda c: math.inf, untested=reason)
 
 
 @dataclass(frozen=True)
@@ -270,7 +196,7 @@ def _why(seen: InterimStatistic, c: float, end: End, schedule: Schedule) -> Reas
         return NOT_AFTER_HOLM
     if why := seen.unsettled(c):
         return why
-    return Reason("would stay", needed=schedule.pairs) if end == "futility" else None
+    return Reason("would_stay_inconclusive", needed=schedule.pairs) if end == "futility" else None
 
 
 def _estimates(
@@ -297,127 +223,3 @@ def _corrected(seen: InterimStatistic, t: Sequence[float], bounds: Sequence[floa
     if not z or not math.isfinite(z) or seen.z_within - z > WIDER:
         return seen.excess
     return looks.distance(z, seen.excess / z, t, bounds)
-
-
-DRAWS = 2_000
-ENDLESS = 0.01
-"""Share of endless draws from which on a quantile is not tested."""
-
-
-def quantiles_seen(
-    arms: Arms,
-    asked: Sequence[tuple[float, Margin]],
-    better: Better,
-    rng: np.random.Generator,
-    *,
-    draws: int = DRAWS,
-    error: float = FOUND,
-) -> list[InterimStatistic]:
-    """Quantiles of one metric, with the standard errors of the same resampled pairs.
-
-    Pairs without a value are drawn too, and are not counted in the degrees of freedom. If an arm drifts, or
-    its tail comes in bursts, parts of the run are drawn; `error` is that of the tests of it.
-    """
-    ps = [p for p, _ in asked]
-    drawn = arm_draws(arms, ps, draws=draws, rng=rng)
-    by_pairs = [
-        _quantile_seen((arms.base, arms.cand), p, margin, (drawn[0][:, at], drawn[1][:, at]), better)
-        for at, (p, margin) in enumerate(asked)
-    ]
-    for order, places in by_order(arms, ps, error).items():
-        drawn = arm_draws(by_parts(arms, PARTS[order]), [ps[at] for at in places], draws=draws, rng=rng)
-        for column, at in enumerate(places):
-            apart = beyond((drawn[0][:, column], drawn[1][:, column]), asked[at][1], better)
-            by_pairs[at] = _by_parts(by_pairs[at], apart, order)
-    return by_pairs
-
-
-def _by_parts(seen: InterimStatistic, drawn: Floats, order: Order) -> InterimStatistic:
-    """Return the same gate by the error of parts of the run, if that is the larger one."""
-    se = math.sqrt(part_variance(drawn, PARTS[order]))
-    if seen.untested or math.isnan(se):
-        return replace(seen if seen.untested else untestable(BECAUSE_OF[order], seen.d), order=order)
-    return by_se(seen.d, seen.excess, max(se, seen.se), PARTS[order] - 1, seen.better, order=order)
-
-
-def _quantile_seen(
-    arms: tuple[Sample, Sample], p: float, margin: Margin, drawn: tuple[Floats, Floats], better: Better
-) -> InterimStatistic:
-    base, cand = (np.array([quantile(arm.values, p)]) for arm in arms)
-    d = float(log_ratio(cand, base)[0])
-    effective_sessions = [kish(np.bincount(arm.sessions)) for arm in arms]
-    sessions = [np.unique(arm.sessions).size for arm in arms]
-    if few := floor_reason(p, [arm.n for arm in arms], sessions, "pair", effective_sessions=effective_sessions):
-        return untestable(few, d)
-    excess = float(beyond((base, cand), margin, better)[0])
-    se = math.sqrt(variance(beyond(drawn, margin, better), 1 - ENDLESS))
-    if not math.isfinite(excess) or math.isnan(se):
-        return untestable(Reason("failed share, decides"), d)
-    together = kish(np.bincount(np.concatenate([arm.sessions for arm in arms])))
-    return by_se(d, excess, se, together - 1, 1 if better == "lower" else -1)
-
-
-def rate_seen(
-    base: PerCluster,
-    cand: PerCluster,
-    margin: Margin,
-    metric: str = "failure_rate",
-    better: Better = "lower",
-    error: float = FOUND,
-) -> InterimStatistic:
-    """A rate; one of which more is better by what it leaves.
-
-    Few failures make its standard error too small, so its upper bound is that of the rule for rates.
-    """
-    if few := _few_clusters(base, cand):
-        return untestable(few)
-    if better == "higher":
-        left = rate_seen(complement(base), complement(cand), margin, metric, error=error)
-        return replace(left, d=-left.d, better=-1, unsettled=lambda c: None)
-    words = bool(RATES[metric].words)
-    sums = ArmSums(base, cand, paired=True, words=words)
-    difference, (one, other) = rate_by_order(sums, margin, "lower", Inference(), error), sums.ratios
-
-    def upper(c: float) -> float:
-        return upper_of_points(one, other, difference.se, difference.df, float(ndtr(-c))) - margin.points
-
-    def unsettled(c: float) -> Reason | None:
-        if other.value:
-            return None
-        level = float(ndtr(-c))
-        needed = None if one.value else sessions_without(margin.points, level, other.clusters / other.longest)
-        return none_seen(metric, other.clusters, level, needed, other.longest)
-
-    return InterimStatistic(
-        difference.d,
-        difference.d - margin.points,
-        difference.se,
-        difference.df,
-        upper,
-        unsettled=unsettled,
-        order=difference.order,
-    )
-
-
-def mean_seen(
-    base: PerCluster, cand: PerCluster, margin: Margin, better: Better, error: float = FOUND
-) -> InterimStatistic:
-    """A mean of good turns."""
-    if few := _few_clusters(base, cand):
-        return untestable(few)
-    difference = mean_by_order(ArmSums(base, cand, paired=True), margin, better, Inference(), error)
-    arms = np.array([difference.baseline]), np.array([difference.candidate])
-    excess = float(beyond(arms, margin, better)[0])
-    if not math.isfinite(excess):
-        return untestable(Reason("not positive"), difference.d)
-    return by_se(
-        difference.d, excess, difference.se, difference.df, 1 if better == "lower" else -1, order=difference.order
-    )
-
-
-def _few_clusters(base: PerCluster, cand: PerCluster) -> Reason | None:
-    """A rate or a mean needs pairs that have turns in both arms."""
-    arms = base[1], cand[1]
-    return floor_reason(
-        None, (), [int(np.count_nonzero(n)) for n in arms], "pair", effective_sessions=[kish(n) for n in arms]
-    )

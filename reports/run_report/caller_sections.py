@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterable, Sequence
 
 from reports.numbers import NONE, change, clock, count, ms, percent, plural, three
-from reports.question import Stratum
 from reports.render.blocks import (
     Block,
     Cell,
@@ -41,10 +40,11 @@ from reports.render.svg import HALF, WIDE, plot_figure
 from reports.run_report import bar_charts, charts, speech_timeline
 from reports.run_report.metric_tables import metrics, target_cell
 from reports.samples import HEARD
+from reports.strata import Stratum
 from reports.summary.figures import ALL, Figures
 from reports.summary.groups import Waits, one_thing
 from reports.summary.segments import Breakdown
-from reports.summary.single_turns import SlowTurn, Talk
+from reports.summary.single_turns import SlowTurn, Talk, talks, talks_of_steps
 from reports.summary.summary import Summary
 from reports.wording import groups, remarks, settings, words
 from reports.wording.breakdown import segment_title
@@ -155,9 +155,10 @@ def _table(summary: Summary, rows: Sequence[Breakdown], head: str = "step") -> T
 
 def hearing(summary: Summary) -> Section | None:
     """How replies sounded and how well the caller was heard; None where nothing of it was measured."""
-    replies, callers, played = _rows(summary, REPLIES), _rows(summary, DETECTED), summary.talks
+    run, heard = summary.run, summary.samples[HEARD]
+    replies, callers, played = _rows(summary, REPLIES), _rows(summary, DETECTED), talks(run, heard)
     panes = [("heard-all", "all steps", _timeline(played))] if played else []
-    for place, (step, mine) in enumerate(summary.talks_of_steps.items() if played else ()):
+    for place, (step, mine) in enumerate(talks_of_steps(run, heard).items() if played else ()):
         panes.append((f"heard-{place}", step, _timeline(mine)))
     blocks: list[Block] = [Tabs(TIMELINE, panes)] if panes else []
     if replies or callers:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from bench.metrics import CATALOGUE
 from bench.units import byte_unit
 from reports.numbers import NONE, clock, count, listed, ms, percent, plural, quantity, span, three
-from reports.question import RATES, TRIALS, Stratum
+from reports.rate_metrics import RATES, TRIALS
 from reports.render.blocks import (
     Block,
     Bullets,
@@ -38,6 +38,7 @@ from reports.run_report import bar_charts, charts, time_panels
 from reports.run_report.histogram import histogram
 from reports.run_report.metric_tables import metrics, quantile_cells, target_cell
 from reports.samples import HEARD
+from reports.strata import Stratum
 from reports.summary import curves
 from reports.summary.figures import ALL, SLOPES
 from reports.summary.histograms import FEWEST, histogram_of

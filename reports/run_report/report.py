@@ -14,7 +14,7 @@ from markupsafe import Markup
 from bench.metrics import CATALOGUE, DEFINITIONS_VERSION
 from bench.untrusted.sanitize import escape_control
 from reports.numbers import NBSP, count, moment, plural, three
-from reports.question import RATES
+from reports.rate_metrics import RATES
 from reports.render.blocks import (
     MARKS,
     MEASURED_AGAINST,

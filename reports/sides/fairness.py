@@ -17,7 +17,7 @@ from reports.numbers import NBSP, NONE, count, listed, percent, plural, shortene
 from reports.runs import hosts_of
 from reports.sides.mix import ShareChange, changed_shares
 from reports.sides.questions import by_default
-from reports.sides.side import ABSENT, Side, matched_to_the_first, sample_of
+from reports.sides.side import ABSENT, Side, matched_to_the_first
 from reports.sides.workload import differing_between, scripts, setting_text, workload
 from reports.statistics.serial import are_alike
 from reports.summary.arms import FAIR, arms_of, interleaving_of
@@ -305,7 +305,7 @@ def one_seed(sides: Sequence[Side]) -> Iterable[str]:
     question = next(by_default(sides))
     first = sides[0]
     for side in sides[1:]:
-        same = sample_of(first, question).succeeded, sample_of(side, question).succeeded
+        same = first.sample(question).succeeded, side.sample(question).succeeded
         if first.simulated and side.simulated and are_alike(*same):
             yield (
                 f"{first.label} and {side.label} gave the same values: their {question.metric} is closer together "

@@ -81,8 +81,19 @@ def _codes(side: Side, labels: Sequence[str]) -> Integers:
     return np.array([labels.index(label) for label in side.turns.labels], dtype=np.int64)
 
 
-def arms_of(base: Side, cand: Side, question: Question, samples: tuple[Sample, Sample]) -> Arms:
-    """Return both samples of a question, with their steps if the candidate's are weighted to the baseline's shares."""
+@dataclass(frozen=True)
+class ComparedSides:
+    """A baseline and a candidate, clustered alike."""
+
+    base: Side
+    candidate: Side
+
+    def arms(self, question: Question, samples: tuple[Sample, Sample]) -> Arms:
+        """Return both samples, with their steps if the candidate's are weighted to the baseline's shares."""
+        return _weighted(self.base, self.candidate, question, samples)
+
+
+def _weighted(base: Side, cand: Side, question: Question, samples: tuple[Sample, Sample]) -> Arms:
     arms = Arms(*samples, (base.sessions, cand.sessions), base.paired)
     metric = CATALOGUE[question.metric]
     if question.step or metric.scope != "turn" or metric.unit == SLOPE:

@@ -7,11 +7,17 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from bench.metrics import CATALOGUE, ORIGIN
-from reports.question import MARGINS, OF_COLUMNS, ORIGINS, POINTS, Question, Stratum, margin_of
+from reports.question import MARGINS, POINTS, Question, margin_of
+from reports.rate_metrics import OF_COLUMNS
 from reports.samples import HEARD
 from reports.sides.side import Side
+from reports.statistic_types.mean import Mean
+from reports.statistic_types.quantile import Quantile
+from reports.statistic_types.rate import Rate
+from reports.statistic_types.typical_change import TypicalChange
 from reports.statistics.differences import Margin
 from reports.statistics.verdicts import turns_to_decide
+from reports.strata import ORIGINS, Stratum
 from reports.thresholds import Threshold
 
 MAIN = "ttfa"
@@ -37,7 +43,7 @@ def by_stratum(question: Question, sides: Sequence[Side]) -> list[Question]:
     started the response. Rates are. Without a stratum in common the baseline's is asked for, and has no answer. So is,
     of what is gated, any stratum that the baseline has and another side lacks: a gate does not vanish.
     """
-    if question.kind not in ("quantile", "mean") or CATALOGUE[question.metric].scope != "turn":
+    if not question.statistic.per_stratum or CATALOGUE[question.metric].scope != "turn":
         return [question]
     if question.stratum is not None and question.stratum.measured_from:
         return [question]
@@ -128,22 +134,22 @@ def by_default(sides: Sequence[Side]) -> Iterator[Question]:
     main = _main(sides, strata[0]) if strata else HEARD if begun else MAIN
     first = _asked(strata[0], begun) if strata else None
     mains = [(first, main), *((_asked(stratum, begun), sides[0].mains[stratum]) for stratum in lacked)]
-    primary = [Question(name, "quantile", margin_of(p), p, True, at) for at, name in mains for p in (0.5, 0.95)]
+    primary = [Question(name, Quantile(p), margin_of(p), True, at) for at, name in mains for p in (0.5, 0.95)]
     yield from (asked for question in primary for asked in by_stratum(question, sides))
-    yield Question("failure_rate", "rate", Margin(points=POINTS), primary=True)
+    yield Question("failure_rate", Rate(), Margin(points=POINTS), primary=True)
     others = [(_asked(stratum, begun), _main(sides, stratum)) for stratum in strata[1:]]
     paired = all(side.paired for side in sides)
-    centre = [Question(main, "centre", Margin(ratio=MARGINS[0.5]), stratum=first)] if paired else []
+    centre = [Question(main, TypicalChange(), Margin(ratio=MARGINS[0.5]), stratum=first)] if paired else []
     beside = [
-        *(Question(name, "quantile", margin_of(p, name), p) for name, p in BESIDE if name != main),
-        Question("latency_slope", "quantile", Margin(plus=SLOPE_MS), 0.5, stratum=first),
-        *(Question(name, "rate", Margin(points=POINTS)) for name in ("stall_rate", "throttle_rate", *COMPARED)),
-        Question("audio_speed", "mean", margin_of(0.5, "audio_speed")),
+        *(Question(name, Quantile(p), margin_of(p, name)) for name, p in BESIDE if name != main),
+        Question("latency_slope", Quantile(0.5), Margin(plus=SLOPE_MS), stratum=first),
+        *(Question(name, Rate(), Margin(points=POINTS)) for name in ("stall_rate", "throttle_rate", *COMPARED)),
+        Question("audio_speed", Mean(), margin_of(0.5, "audio_speed")),
     ]
     rest = [
         *(one for one in centre if int(sides[0].steps(one).sum()) > 1),
-        *(Question(main, "quantile", margin_of(p), p, stratum=first) for p in (0.9, 0.99)),
-        *(Question(name, "quantile", margin_of(p), p, stratum=at) for at, name in others for p in (0.5, 0.95)),
+        *(Question(main, Quantile(p), margin_of(p), stratum=first) for p in (0.9, 0.99)),
+        *(Question(name, Quantile(p), margin_of(p), stratum=at) for at, name in others for p in (0.5, 0.95)),
         *(
             asked
             for question in beside
@@ -170,5 +176,6 @@ def _main(sides: Sequence[Side], stratum: Stratum) -> str:
 def _known(question: Question, sides: Sequence[Side]) -> bool:
     """Whether the baseline and another side have the figure; nothing is said of throttling where there was none."""
     if question.metric == "throttle_rate":
-        return any(side.events(question) for side in sides)
-    return sides[0].has(question) and any(side.has(question) for side in sides[1:])
+        return any(side.counts(question)[0].any() for side in sides)
+    base, *others = (question.statistic.counts(side, question).turns for side in sides)
+    return base > 0 and any(others)

@@ -24,12 +24,13 @@ from bench.run.presence import is_folder
 from bench.units import NS_PER_S
 from bench.untrusted.sanitize import escape_control
 from reports import exactness, runs
-from reports.question import Question, Stratum, better_of
+from reports.question import Question
 from reports.runs import RunFrames, hosts_of, run_id_of
 from reports.samples import ALWAYS, Samples, is_wait, rate_counts, samples_of, session_sample
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import NOTHING, Sample
-from reports.statistics.rates import complement
+from reports.statistics.rates import PerCluster
+from reports.strata import Stratum
 from reports.summary.drift import PoolDrift, drifts
 from reports.summary.figures import slope_sample
 from reports.summary.outcomes import OF_SESSION, Outcomes, outcomes_of
@@ -132,30 +133,86 @@ class Side:
             wanted &= np.array([question.step in named for named in names], dtype=bool)
         return wanted & self.turns.steps_in(question.stratum) if question.stratum is not None else wanted
 
-    def has(self, question: Question) -> bool:
-        """Whether there is anything of it to compare."""
-        if question.kind == "rate":
-            return bool(counts_of(self, question)[1].any())
-        return bool(sample_of(self, question).n)
+    def sample(self, question: Question) -> Sample:
+        """Return the values of a metric, ascending, failed ones as +inf, with the cluster of each.
+
+        A question that names no stratum takes turns of any: where a run has several, ask for one.
+        """
+        metric = CATALOGUE[question.metric]
+        if metric.unit == SLOPE:
+            # a value of each session, by its turns of one stratum: of the commonest where the question names none
+            if self.target == ABSENT:
+                return NOTHING
+            stratum = question.stratum or max(self.begun, key=self.begun.__getitem__)
+            main = next((name for one, name in self.mains.items() if stratum.covers(one)), ALWAYS)
+            slopes = slope_sample(self.samples[main], self.target, self.turns.steps_in(stratum), question.metric)
+            clusters = self.clusters.of_code[slopes.sessions]
+            return Sample(slopes.values[clusters >= 0], clusters[clusters >= 0])
+        if metric.scope == "session":
+            # a metric of sessions, of which each is one value of its cluster
+            frame = self.session_rows
+            sample = session_sample(frame, question.metric) if column_of(question.metric) in frame.columns else None
+            if sample is None:
+                return NOTHING
+            return Sample(sample.values, self.clusters.of_row[sample.sessions], sample.failed, sample.unfinished)
+        if self.target == ABSENT or metric.scope != "turn":
+            return NOTHING
+        drawn, steps = self.samples[question.metric], self.steps(question)
+        sample, lost = drawn.of(self.target, steps), self._lost(steps & drawn.applies[self.target])
+        clusters = self.clusters.of_code[sample.sessions]
+        if (clusters >= 0).all():
+            return replace(sample, sessions=clusters)
+        kept = clusters >= 0
+        values = sample.values[kept]
+        failed = int(np.isinf(values).sum()) if is_wait(metric) else sample.failed
+        return Sample(values, clusters[kept], failed, sample.unfinished, int(lost.sum()))
+
+    def counts(self, question: Question) -> PerCluster:
+        """Return the events and the trials of a rate in each cluster, in turns or in words."""
+        turns, steps = self.turns, self.steps(question)
+        mine = self.here & steps[turns.step] if turns.rows.size else self.here
+        events, of = (self._sums(mine & ~np.isnan(one), one) for one in rate_counts(turns, question.metric))
+        lost = self._lost(steps) if question.metric == "failure_rate" else 0
+        return events + lost, of + lost
+
+    def totals(self, question: Question) -> PerCluster:
+        """Return the sum and the number of the values of a mean in each cluster. Failed turns have no value."""
+        sample = self.sample(question)
+        good = sample.succeeded
+        clusters, size = sample.sessions[: good.size], self.clusters.count
+        totals: Floats = np.bincount(clusters, good, minlength=size).astype(np.float64)
+        return totals, np.bincount(clusters, minlength=size).astype(np.float64)
+
+    def _sums(self, turns: Flags, numbers: Floats) -> Floats:
+        """Return the sum of the numbers of these turns in each cluster."""
+        clusters = self.clusters.of_code[self.turns.session[turns]]
+        return np.bincount(clusters, numbers[turns], minlength=self.clusters.count).astype(np.float64)
+
+    def _lost(self, steps: Flags) -> Integers:
+        """Return the turns of some steps that were planned and did not start, in each cluster."""
+        if not steps.size:  # no turn of the run was begun
+            return np.bincount(self.clusters.of_row, lost_of(self.session_rows), self.clusters.count).astype(np.int64)
+        clusters = self.clusters.of_code[self.turns.lost.sessions_of(self.target, steps)]
+        return np.bincount(clusters[clusters >= 0], minlength=self.clusters.count)
 
     def inexact(self, question: Question) -> str:
         """Why nothing may be decided by its figure; empty where it may."""
         return exactness.why(self.run.inexact, self.name, question.metric)
 
-    def off(self, question: Question) -> float:
-        """Return how far values of a quantile's metric are off at most, in its unit.
+    @property
+    def step_names(self) -> list[str]:
+        """The steps of the run by name, each once: one name may stand for steps of several strata."""
+        return list(dict.fromkeys(self.turns.steps))
 
-        inf if that is not known, of rates, and if values may be of another question.
+    def worst_bound(self, question: Question) -> float:
+        """Return how far a value of a metric is off at most, in its unit.
+
+        inf if that is not known, and if values may be of another question.
         """
         early = any(
             one.is_early for one in self.run.inexact if (one.target, one.metric) == (self.name, question.metric)
         )
-        told = question.kind == "quantile" and not early
-        return worst_bound(self.run.folder, CATALOGUE[question.metric], self.name) if told else math.inf
-
-    def events(self, question: Question) -> int:
-        """Number of events that a rate counts."""
-        return int(counts_of(self, question)[0].sum())
+        return math.inf if early else worst_bound(self.run.folder, CATALOGUE[question.metric], self.name)
 
 
 def inexact(sides: Sequence[Side], question: Question) -> str:
@@ -163,8 +220,8 @@ def inexact(sides: Sequence[Side], question: Question) -> str:
     return "; ".join(f"{why} on {side.label}" for side in sides if (why := side.inexact(question)))
 
 
-def sides_of(named: Sequence[str | Path]) -> tuple[Side, ...]:
-    """The sides that a user names: `RUN` (all of its targets), `RUN:TARGET`. The first one is the baseline.
+def sides_of(named: Sequence[str | Path | RunFrames]) -> tuple[Side, ...]:
+    """The sides that a user names: a run (all of its targets), or `RUN:TARGET`. The first one is the baseline.
 
     Their clusters are pairs where all of them are targets of one interleaved run, else sessions. Raises UsageError
     where a run or target is unknown, or fewer than two are named.
@@ -241,84 +298,6 @@ def drifts_of(side: Side) -> list[PoolDrift]:
     return list(drifts(side.run, side.samples))
 
 
-def sample_of(side: Side, question: Question) -> Sample:
-    """The values of a quantile's or mean's metric, ascending, failed ones as +inf, with each value's cluster.
-
-    A question that names no stratum takes turns of any: where a run has several, ask for one.
-    """
-    metric = CATALOGUE[question.metric]
-    if metric.unit == SLOPE:
-        # a value of each session, by its turns of one stratum: of the commonest where the question names none
-        if side.target == ABSENT:
-            return NOTHING
-        stratum = question.stratum or max(side.begun, key=side.begun.__getitem__)
-        main = next((name for one, name in side.mains.items() if stratum.covers(one)), ALWAYS)
-        slopes = slope_sample(side.samples[main], side.target, side.turns.steps_in(stratum), question.metric)
-        clusters = side.clusters.of_code[slopes.sessions]
-        return Sample(slopes.values[clusters >= 0], clusters[clusters >= 0])
-    if metric.scope == "session":
-        # a metric of sessions, of which each is one value of its cluster
-        frame = side.session_rows
-        sample = session_sample(frame, question.metric) if column_of(question.metric) in frame.columns else None
-        if sample is None:
-            return NOTHING
-        return Sample(sample.values, side.clusters.of_row[sample.sessions], sample.failed, sample.unfinished)
-    if side.target == ABSENT or metric.scope != "turn":
-        return NOTHING
-    drawn, steps = side.samples[question.metric], side.steps(question)
-    sample, lost = drawn.of(side.target, steps), _lost(side, steps & drawn.applies[side.target])
-    clusters = side.clusters.of_code[sample.sessions]
-    if (clusters >= 0).all():
-        return replace(sample, sessions=clusters)
-    kept = clusters >= 0
-    values = sample.values[kept]
-    failed = int(np.isinf(values).sum()) if is_wait(metric) else sample.failed
-    return Sample(values, clusters[kept], failed, sample.unfinished, int(lost.sum()))
-
-
-def counts_of(side: Side, question: Question) -> tuple[Integers, Integers]:
-    """Events and trials of a rate in each cluster, in turns or in words."""
-    turns, steps = side.turns, side.steps(question)
-    mine = side.here & steps[turns.step] if turns.rows.size else side.here
-    events, of = (_sums(side, mine & ~np.isnan(one), one) for one in rate_counts(turns, question.metric))
-    lost = _lost(side, steps) if question.metric == "failure_rate" else 0
-    return events + lost, of + lost
-
-
-def against_of(side: Side, question: Question) -> tuple[Floats, Floats]:
-    """Adverse events (fewer are better) and trials of a rate in each cluster."""
-    counts = as_floats(counts_of(side, question))
-    return complement(counts) if better_of(question) == "higher" else counts
-
-
-def as_floats(by_cluster: tuple[Floats | Integers, Integers]) -> tuple[Floats, Floats]:
-    """Sums and numbers by cluster as the statistics take them."""
-    return by_cluster[0].astype(np.float64), by_cluster[1].astype(np.float64)
-
-
-def _sums(side: Side, turns: Flags, numbers: Floats) -> Integers:
-    """The sum of whole numbers of these turns in each cluster."""
-    clusters = side.clusters.of_code[side.turns.session[turns]]
-    return np.bincount(clusters, numbers[turns], minlength=side.clusters.count).astype(np.int64)
-
-
-def _lost(side: Side, steps: Flags) -> Integers:
-    """Turns that were wanted and never begun, of some steps, in each cluster."""
-    if not steps.size:  # no turn of the run was begun
-        return np.bincount(side.clusters.of_row, lost_of(side.session_rows), side.clusters.count).astype(np.int64)
-    clusters = side.clusters.of_code[side.turns.lost.sessions_of(side.target, steps)]
-    return np.bincount(clusters[clusters >= 0], minlength=side.clusters.count)
-
-
-def totals_of(side: Side, question: Question) -> tuple[Floats, Integers]:
-    """Sum and number of the values of a mean in each cluster. Failed turns have no value."""
-    sample = sample_of(side, question)
-    good = sample.succeeded
-    clusters, size = sample.sessions[: good.size], side.clusters.count
-    totals: Floats = np.bincount(clusters, good, minlength=size).astype(np.float64)
-    return totals, np.bincount(clusters, minlength=size)
-
-
 ABSENT = -1
 """The place of a target that no row of its run names."""
 
@@ -383,7 +362,7 @@ def session_rows_of(run: RunFrames, turns: Turns, target: int) -> Integers:
     return mine
 
 
-def named_sides(named: Sequence[str | Path]) -> list[tuple[RunFrames, str]]:
+def named_sides(named: Sequence[str | Path | RunFrames]) -> list[tuple[RunFrames, str]]:
     """Every side as its run, each of which is read once, and its target.
 
     Raises UsageError where a run or target is unknown, where it is not clear which target is meant, or fewer than two
@@ -391,12 +370,16 @@ def named_sides(named: Sequence[str | Path]) -> list[tuple[RunFrames, str]]:
     """
     read: dict[Path, RunFrames] = {}
     sides: list[tuple[RunFrames, str]] = []
-    for one in named:
-        folder, target = parted(one)
-        run = read.setdefault(folder.resolve(), read.get(folder.resolve()) or runs.load_for_report(folder))
-        sides += [(run, name) for name in _targets(run, target, str(one), alone=len(named) == 1)]
+    texts = [str(one.folder) if isinstance(one, RunFrames) else str(one) for one in named]
+    for one, text in zip(named, texts, strict=True):
+        if isinstance(one, RunFrames):
+            run, target = one, None
+        else:
+            folder, target = parted(one)
+            run = read.setdefault(folder.resolve(), read.get(folder.resolve()) or runs.load_for_report(folder))
+        sides += [(run, name) for name in _targets(run, target, text, alone=len(named) == 1)]
     if len(sides) < 2:
-        one = str(named[0]) if named else "nothing"
+        one = texts[0] if named else "nothing"
         raise UsageError(f"a comparison needs two targets, and {one} is one: name another run, or RUN:TARGET")
     return sides
 

@@ -25,6 +25,7 @@ import numpy as np
 from reports.statistics.counting import Floats
 from reports.statistics.differences import (
     Better,
+    Bounds,
     Difference,
     Inference,
     Margin,
@@ -107,23 +108,19 @@ def _with_nothing(candidate: Stored, logs: Floats, margin: Margin, better: Bette
     above it.
     """
     at_nothing = np.isneginf(logs)
-    found = Difference(
-        "ratio", 0.0 if at_nothing.any() else math.exp(float(logs.mean())), math.exp(candidate.log_q),
-        math.nan, -math.inf, math.inf, math.nan, math.nan, -math.inf, math.inf, -math.inf, 1.0, 1.0, level,
-    )  # fmt: skip
+    baseline = 0.0 if at_nothing.any() else math.exp(float(logs.mean()))
+    found = Difference("ratio", baseline, math.exp(candidate.log_q), math.nan, -math.inf, math.inf, level=level)
     if candidate.log_q > -math.inf or candidate.above > level:
         return found
     if at_nothing.all():
         inside = -math.log1p(margin.ratio)
-        return replace(
-            found, d=0.0, low=0.0, high=0.0, worse_low=inside, worse_high=inside, better_low=inside, better_high=inside
-        )
+        same = Bounds(inside, inside)
+        return replace(found, d=0.0, low=0.0, high=0.0, worse=same, better=same)
     if at_nothing.any():  # no more than any of them, and no ratio to tell how much less
-        return replace(found, high=0.0, worse_high=-math.inf if better == "lower" else math.inf)
-    less = replace(found, d=-math.inf, high=-math.inf)
-    if better == "higher":
-        return replace(less, worse_low=math.inf, p_worse=0.0, better_high=-math.inf)
-    return replace(less, worse_high=-math.inf, better_low=math.inf, p_better=0.0)
+        return replace(found, high=0.0, worse=Bounds(high=-math.inf if better == "lower" else math.inf))
+    below, above = Bounds(high=-math.inf), Bounds(low=math.inf, p=0.0)
+    worse, good = (above, below) if better == "higher" else (below, above)
+    return replace(found, d=-math.inf, high=-math.inf, worse=worse, better=good)
 
 
 def rate_against_stored(
@@ -163,13 +160,14 @@ def _with_endless(found: Difference, endless: float, base_open: bool, better: Be
     """The bounds, where resamples of either side lie among the failed turns (of waits: less is better)."""
     if better == "higher" or not (endless or base_open or math.isinf(found.candidate)):
         return found
+    worse, good = found.worse, found.better
     if base_open:
-        found = replace(found, low=-math.inf, worse_low=-math.inf, p_worse=1.0, better_high=math.inf)
+        found = replace(found, low=-math.inf)
+        worse, good = Bounds(high=worse.high), replace(good, high=math.inf)
     if endless >= 1 - level and not base_open:
-        return replace(
-            found, low=math.inf, high=math.inf, worse_low=math.inf, worse_high=math.inf, better_low=-math.inf,
-            better_high=-math.inf, p_worse=max(0.0, 1 - endless), p_better=1.0,
-        )  # fmt: skip
-    if endless > level:
-        return replace(found, high=math.inf, worse_high=math.inf, better_low=-math.inf, p_better=1.0)
-    return found
+        found = replace(found, low=math.inf, high=math.inf)
+        worse, good = Bounds(math.inf, math.inf, max(0.0, 1 - endless)), Bounds(high=-math.inf)
+    elif endless > level:
+        found = replace(found, high=math.inf)
+        worse, good = replace(worse, high=math.inf), replace(good, low=-math.inf, p=1.0)
+    return replace(found, worse=worse, better=good)

@@ -200,9 +200,8 @@ def slope_differences(
     ]
 
 
-def _in_units(difference: Difference, baseline: float, candidate: float) -> Difference:
-    scaled = {
-        name: K * getattr(difference, name)
-        for name in ("d", "low", "high", "se", "worse_low", "worse_high", "better_low", "better_high")
-    }
-    return replace(difference, scale="slope", baseline=baseline, candidate=candidate, **scaled)
+def _in_units(found: Difference, baseline: float, candidate: float) -> Difference:
+    return replace(
+        found, scale="slope", baseline=baseline, candidate=candidate, d=K * found.d, low=K * found.low,
+        high=K * found.high, se=K * found.se, worse=found.worse.times(K), better=found.better.times(K),
+    )  # fmt: skip

@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
@@ -55,13 +55,27 @@ class Margin:
 
 
 @dataclass(frozen=True)
+class Bounds:
+    """One-sided bounds of a quantity, each at the level, and the p-value of "it is not above 0"."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    p: float = 1.0
+
+    def or_wider(self, other: Bounds) -> Bounds:
+        return Bounds(min(self.low, other.low), max(self.high, other.high), max(self.p, other.p))
+
+    def times(self, factor: float) -> Bounds:
+        return replace(self, low=factor * self.low, high=factor * self.high)
+
+
+@dataclass(frozen=True)
 class Difference:
     """Candidate against baseline. `d`, `low`, `high`: log of the ratio, or the difference of rates or of slopes; ±inf
     where open.
 
-    `worse_low`, `worse_high`: the same bounds of how far the candidate is beyond the margin, on the bad side: above 0
-    it is. `better_low`: the lower bound of how far it is beyond the margin on the good side. `p_worse`, `p_better`:
-    p-values of "not beyond the margin", on either side.
+    `worse`, `better`: how far the candidate is beyond the margin on the bad and on the good side: above 0 it is, below
+    0 it is not. Where nothing but the interval is known, they are open.
     """
 
     scale: Scale
@@ -70,39 +84,17 @@ class Difference:
     d: float
     low: float
     high: float
-    se: float
-    df: float
-    worse_low: float
-    worse_high: float
-    better_low: float
-    p_worse: float
-    p_better: float
+    se: float = math.nan
+    df: float = math.nan
+    worse: Bounds = Bounds()
+    better: Bounds = Bounds()
     level: float = LEVEL
     more_sessions: int | None = None
     """about so many more in each arm would settle it; None where it is settled, or where no number would"""
-    better_high: float = math.inf
-    """the upper bound of how far it is beyond the margin on the good side: below 0 it is not"""
     assumed: float = 0.0
     """the part of `se`² that was assumed of the spread between runs"""
     order: Order | None = None
     """found in an arm: then parts of the run were counted in the place of sessions or pairs"""
-
-
-def estimated(scale: Scale, baseline: float, candidate: float, d: float, low: float, high: float) -> Difference:
-    """A difference that was judged elsewhere: its figures and its interval, and nothing of how far beyond a margin."""
-    unknown = math.nan
-    return Difference(
-        scale, baseline, candidate, d, low, high, unknown, unknown, -math.inf, math.inf, -math.inf, 1.0, 1.0
-    )
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """One-sided bounds of a quantity, each at the level, and the p-value of "it is not above 0"."""
-
-    low: float = -math.inf
-    high: float = math.inf
-    p: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -175,7 +167,7 @@ def _difference(
     more = None if settled(bad) else more_sessions(apart, error, how.level)
     return Difference(
         "ratio", float(base[0]), float(cand[0]), float(log_ratio(cand, base)[0]), interval.low, interval.high,
-        error.se, df, bad.low, bad.high, nice.low, bad.p, nice.p, how.level, more, nice.high, how.between,
+        error.se, df, bad, nice, how.level, more, how.between,
     )  # fmt: skip
 
 
@@ -248,17 +240,19 @@ def at_twice_the_spread(found: Difference) -> Difference:
     if not (found.assumed > 0 and found.se > 0):
         return found
     times = math.sqrt(1 + 3 * found.assumed / found.se**2)
-    ends: dict[str, Any] = {}
-    for names in (("low", "high"), ("worse_low", "worse_high"), ("better_low", "better_high")):
-        low, high = (getattr(found, name) for name in names)
+
+    def wider(bounds: Bounds) -> Bounds:
+        low, high, p = bounds.low, bounds.high, bounds.p
         if math.isfinite(high - low):
             more = (times - 1) * (high - low) / 2
-            ends |= zip(names, (low - more, high + more), strict=True)
-    p_worse, p_better = (
-        float(stdtr(found.df, float(stdtrit(found.df, p)) / times)) if 0 < p < 1 else p
-        for p in (found.p_worse, found.p_better)
-    )
-    return replace(found, **ends, se=times * found.se, p_worse=p_worse, p_better=p_better, assumed=4 * found.assumed)
+            low, high = low - more, high + more
+        return Bounds(low, high, float(stdtr(found.df, float(stdtrit(found.df, p)) / times)) if 0 < p < 1 else p)
+
+    interval = wider(Bounds(found.low, found.high))
+    return replace(
+        found, low=interval.low, high=interval.high, worse=wider(found.worse), better=wider(found.better),
+        se=times * found.se, assumed=4 * found.assumed,
+    )  # fmt: skip
 
 
 def settled(bad: Bounds) -> bool:

@@ -1,198 +1,183 @@
-"""How many sessions a question needs, from a pilot run and without assuming any distribution; pure.
+"""Sample size by power, from a pilot run and without assuming any distribution; pure.
 
-For two equal arms, a candidate that is truly worse by `effect`, a margin of `margin` and the standard error SE_0 of one
-arm's figure over the G_0 sessions of a pilot:
+For two equal targets, a candidate that is truly worse by `effect`, a margin, and the standard error SE_0 of the metric
+of one target over the G_0 sessions of a pilot, each target needs G sessions:
 
     G = 2 · G_0 · SE_0² · s² / (effect − margin)²          quantiles: all on the log scale
 
-s is how many standard errors the effect must lie beyond the margin. Of a rate it is z_{1−a} + z_power. Of a wait there
-is a test for drift, which takes 4.5 % of runs without any for ordered, and these are judged by their quarters:
+s is the number of standard errors from the margin to the effect. For a rate it is z_{1−a} + z_power. A latency is
+tested for drift: 4.5 % of runs without drift are taken for ordered, and these are judged by their quarters:
 
     power = 95.5 % · Φ(s − z_{1−a}) + 4.5 % · P(t_3(s) > t_{3, 1−a})         t_3(s): noncentral
 
-From p90 on there is also one for bursts, which takes 2.7 % for ordered; these are judged by their sixths (t_5).
+From p90 on it is tested for bursts, too: 2.7 % are taken for ordered, and are judged by their sixths (t_5). a is the
+error of the strictest of m primary metrics after Holm, 5 % / m, because it is not known which one is rejected first.
 
-a is the error that the strictest of m gates has after Holm, 5 % / m: which of them turns red first is not known before.
+If the pilot has both targets in pairs, 2 · SE_0² is the variance of their difference. G of a latency is inflated by
+1.1, because a plan that is too small loses more power than one that is too large gains; from p90 on by 1.25, because
+the standard error of a tail is underestimated. A plan is as uncertain as its pilot, so it is a range: 5 to 95 % of
+bootstrap samples of the pilot. Their standard errors are those of order statistics one standard error on either side
+of the quantile, which needs no bootstrap within the bootstrap.
 
-Where the pilot has both arms in pairs, 2 · SE_0² is the variance of their difference. Of a wait the result is taken
-× 1.1, because a plan that came out small loses more power than one that came out large wins, and from p90 on × 1.25,
-for the standard error of a tail is itself estimated too low. A plan scatters as its pilot does, so it is a
-range: the same for the pilot's sessions drawn anew, 5 to 95 %. For this the standard error is that of order statistics
-one standard error apart on either side of the quantile, which needs no resampling within resamples.
-
-A run's spread lies between sessions and between the turns of one: one-way variance components by the analysis of
-variance, for sessions of n_g values with means x_g, N of them in all:
+The variance of a run is split by one-way analysis of variance, for G sessions of n_g values with means x_g, N in all:
 
     v_t = ΣΣ(x − x_g)² / (N − G)     v_s = (Σ n_g (x_g − x̄)² / (G − 1) − v_t) / n₀     n₀ = (N − Σ n_g² / N) / (G − 1)
 
-A negative v_s is 0. The components of a quantile are those of its influence values p − 1{x ≤ q}; the density that
-belongs to them falls out of every ratio. A constant changes no variance, so 1{x > q} serves as well.
+A negative v_s is 0. The components of a quantile are those of its influence values p − 1{x ≤ q}, whose density cancels
+in every ratio. A constant changes no variance, so 1{x > q} serves as well.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
 from scipy.special import nctdtr, ndtr, ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-from reports.statistics.arms import Arms, arm_draws
 from reports.statistics.counting import Floats, Integers, packed
 from reports.statistics.quantiles import QuantileEstimate, Sample, quantile
 from reports.statistics.rates import ratio_of
-from reports.statistics.resample import quantile_draws, variance, weights
+from reports.statistics.resample import draws_of, variance, weights
 from reports.statistics.serial import BATCHES, QUARTERS
 
 LEVEL = 0.05
-GATES = 3
-"""Number of gates of a check by default: p50, p95 and failures."""
+PRIMARY_METRICS = 3
+"""The default number of primary metrics of a check: p50, p95 and failures."""
 ORDERED, BURSTING = 0.045, 0.027
-"""The shares of runs without any drift, and without any burst, that are taken for ordered."""
+"""The shares of runs without drift, and without bursts, that are taken for ordered."""
 FARTHEST = 35.0
-"""Standard errors up to which an effect is looked for."""
+"""The largest number of standard errors from a margin to an effect."""
 TAIL_FROM, TAIL, MIDDLE = 0.9, 1.25, 1.1
-LEAST_SESSIONS = 20
+MIN_SESSIONS = 20
 BETTER_SESSIONS = 200
-DRAWS, REDRAWN = 2_000, 200
+DRAWS, BOOTSTRAP_SAMPLES = 2_000, 200
 FINITE = 0.9
-"""The least share of draws that must be finite: a quantile that is endless in more of them cannot be planned for."""
+"""The minimum share of finite draws: a quantile that is infinite in more of them cannot be planned for."""
 RANGE = (0.05, 0.95)
 FEW_EVENTS = 5
-"""With fewer failures nothing was seen of how they cluster, and a correlation is assumed."""
+"""With fewer failures their clustering is unknown, and a correlation is assumed."""
 ASSUMED = 0.2
 """The assumed correlation. The range of a plan takes it from 0 (failures alone) to 1 (whole sessions)."""
 
 
 @dataclass(frozen=True)
 class Pilot:
-    """What a pilot says of a difference: its variance if both arms had one session (or there were one pair).
+    """The variance of a difference if both targets had one session, or if there were one pair; NaN if it is unknown.
 
-    `redrawn`: the same for the pilot's sessions drawn anew. NaN where there is none.
+    `bootstrap`: the same for the pilot's sessions drawn anew. `drifts`: whether the metric is a latency, which is
+    tested for drift, and no rate.
     """
 
     variance: float
-    redrawn: Floats
+    bootstrap: Floats
     sessions: int
     tail: bool = False
-    waits: bool = True
-    """of waits, which are searched for drift, and not of a rate"""
+    drifts: bool = True
 
     def needed(self, distance: float, power: float, level: float = LEVEL) -> tuple[int, int, int]:
-        """Sessions in each arm: least, likely, most. `distance`: from the margin to the effect, above 0."""
-        beyond = float(brentq(lambda shift: self._found(shift, level) - power, 0, FARTHEST))
-        factor = (beyond / distance) ** 2 * self._more
+        """Return the sessions of each target: low, likely, high. `distance`: from the margin to the effect, above 0."""
+        # a tenth of the time of a small run's report, which needs no size
+        from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
+
+        shift = float(brentq(lambda shift: self._power_at(shift, level) - power, 0, FARTHEST))
+        factor = (shift / distance) ** 2 * self._inflation
         likely = self.variance * factor
-        ends = (
-            np.quantile(self.redrawn[np.isfinite(self.redrawn)], RANGE) * factor if self.redrawn.size else [likely] * 2
+        finite = self.bootstrap[np.isfinite(self.bootstrap)]
+        low, high = np.quantile(finite, RANGE) * factor if self.bootstrap.size else (likely, likely)
+        low, likely, high = (
+            max(MIN_SESSIONS, math.ceil(size - 1e-9))
+            for size in (min(likely, float(low)), likely, max(likely, float(high)))
         )
-        least, most = min(likely, float(ends[0])), max(likely, float(ends[1]))
-        return tuple(max(LEAST_SESSIONS, math.ceil(size - 1e-9)) for size in (least, likely, most))  # type: ignore[return-value]
+        return low, likely, high
 
     def power(self, sessions: int, distance: float, level: float = LEVEL) -> float:
-        """The chance that so many sessions in each arm find it."""
-        se = math.sqrt(self.variance * self._more / sessions)
-        return self._found(min(distance / se, FARTHEST), level) if se > 0 else 1.0
+        """Return the probability that as many sessions of each target find it."""
+        se = math.sqrt(self.variance * self._inflation / sessions)
+        return self._power_at(min(distance / se, FARTHEST), level) if se > 0 else 1.0
 
     @property
-    def _more(self) -> float:
-        """Factor on the number of sessions for the uncertainty of the pilot itself."""
-        return (TAIL if self.tail else MIDDLE) if self.waits else 1.0
+    def _inflation(self) -> float:
+        """The factor on the number of sessions for the uncertainty of the pilot itself."""
+        return (TAIL if self.tail else MIDDLE) if self.drifts else 1.0
 
-    def _found(self, shift: float, level: float) -> float:
-        """The chance to call an effect so many standard errors beyond its margin."""
+    def _power_at(self, shift: float, level: float) -> float:
+        """Return the probability to find an effect that lies this many standard errors beyond its margin."""
         plain = float(ndtr(shift - float(ndtri(1 - level))))
-        ordered = {} if not self.waits else {QUARTERS: ORDERED} | ({BATCHES: BURSTING} if self.tail else {})
-        few = sum(
-            share * (1 - float(nctdtr(of - 1, shift, float(stdtrit(of - 1, 1 - level)))))
-            for of, share in ordered.items()
+        ordered = {} if not self.drifts else {QUARTERS: ORDERED} | ({BATCHES: BURSTING} if self.tail else {})
+        of_ordered = sum(
+            share * (1 - float(nctdtr(parts - 1, shift, float(stdtrit(parts - 1, 1 - level)))))
+            for parts, share in ordered.items()
         )
-        return (1 - sum(ordered.values())) * plain + few
+        return (1 - sum(ordered.values())) * plain + of_ordered
 
 
 def distance_of(effect: float, margin: float) -> float:
-    """From a ratio's margin to its effect, on the log scale; both as shares, 0.1 is 10 %."""
+    """Return the distance from a ratio's margin to its effect on the log scale; both are shares, 0.1 is 10 %."""
     return math.log1p(effect) - math.log1p(margin)
 
 
-def pilot_of_quantile(sample: Sample, p: float, clusters: int, rng: np.random.Generator) -> Pilot:
-    """From one arm: two arms have twice its variance."""
-    drawn = np.log(quantile_draws(sample, (p,), clusters=clusters, draws=DRAWS, rng=rng)[:, 0])
-    anew = _redrawn((sample,), p, clusters, rng)
-    itself = 2 * clusters * variance(drawn, FINITE)
-    return Pilot(itself, itself * anew, clusters, p >= TAIL_FROM)
-
-
-def pilot_of_pairs(base: Sample, cand: Sample, p: float, pairs: int, rng: np.random.Generator) -> Pilot:
-    """From both arms of a run whose sessions began in pairs, under the same draws."""
-    low, high = arm_draws(Arms(base, cand, (pairs, pairs), paired=True), (p,), draws=DRAWS, rng=rng)
+def pilot_of_quantile(samples: Sequence[Sample], p: float, clusters: int, rng: np.random.Generator) -> Pilot:
+    """From one target, as two have twice its variance; or from both targets of a run in pairs, under the same draws."""
+    logs = [np.log(drawn[:, 0]) for drawn in draws_of(samples, (p,), clusters, DRAWS, rng)]
     with np.errstate(invalid="ignore"):
-        drawn = (np.log(high) - np.log(low))[:, 0]
-    anew = _redrawn((base, cand), p, pairs, rng)
-    itself = pairs * variance(drawn, FINITE)
-    return Pilot(itself, itself * anew, pairs, p >= TAIL_FROM)
+        drawn = logs[1] - logs[0] if len(logs) == 2 else logs[0]
+    found = (1 if len(logs) == 2 else 2) * clusters * variance(drawn, FINITE)
+    # the variances of both targets of pairs are added up, because what they share is a part of both
+    itself = sum(_order_variance(sample, p, np.ones(clusters)) for sample in samples)
+    multiples = [
+        sum(_order_variance(sample, p, chosen.astype(np.float64)) for sample in samples) / itself
+        if itself > 0
+        else math.nan
+        for rows in weights(clusters, BOOTSTRAP_SAMPLES, rng, portion=BOOTSTRAP_SAMPLES)
+        for chosen in rows
+    ]
+    return Pilot(found, found * np.array(multiples), clusters, p >= TAIL_FROM)
 
 
 def pilot_of_rate(events: Floats, turns: Floats, effect: float, rng: np.random.Generator) -> Pilot:
-    """For a rate that rises by `effect` (points); `events` and `turns` of each session of one arm.
+    """For a rate that rises by `effect` (points); `events` and `turns` of each session of one target.
 
-    A rate near 0 says little of how it varies, so the variance is that of a share, r (1 − r) · deff / turns, at both
-    arms' rates; deff is the pilot's, or 1 + 0.2 (k − 1) where it saw next to no event. Then sessions drawn anew would
-    be as innocent: the correlation is drawn evenly from 0 to 1, and the rate from the Beta distribution that is left,
-    with n / deff turns.
+    A sample with a rate near 0 underestimates its variance, so the variance is that of a share, r (1 − r) · deff /
+    turns, at the rates of both targets. deff is the pilot's, or 1 + 0.2 (k − 1) if the pilot has hardly any event. A
+    bootstrap would have none either: then the correlation is drawn uniformly from 0 to 1, and the rate from its Beta
+    posterior with n / deff turns.
     """
     size, n, x, deff = events.size, float(turns.sum()), float(events.sum()), _rate_deff(events, turns)
     if x < FEW_EVENTS:
-        deffs = _deff(rng.random(REDRAWN), n / size)
+        deffs = _deff(rng.random(BOOTSTRAP_SAMPLES), n / size)
         rates = rng.beta(x + 0.5, np.maximum(0.0, n / deffs - x) + 0.5)
         drawn = [_rate_variance(rate, effect) * one / n * size for rate, one in zip(rates, deffs, strict=True)]
     else:
         drawn = [
             _rate_variance(one.sum() / of.sum(), effect) * _rate_deff(one, of) / of.sum() * size
-            for chosen in rng.integers(0, size, (REDRAWN, size))
+            for chosen in rng.integers(0, size, (BOOTSTRAP_SAMPLES, size))
             for one, of in [(events[chosen], turns[chosen])]
         ]
-    return Pilot(_rate_variance(x / n, effect) * deff / n * size, np.array(drawn), size, waits=False)
+    return Pilot(_rate_variance(x / n, effect) * deff / n * size, np.array(drawn), size, drifts=False)
 
 
 def _rate_variance(rate: float, effect: float) -> float:
-    """Of one turn of either arm."""
+    """Return the variance of one turn of either target, added up."""
     rates = np.clip([rate, rate + effect], 0.0, 1.0)
     return float((rates * (1 - rates)).sum())
 
 
 def _rate_deff(events: Floats, turns: Floats) -> float:
-    """How much wider than independent turns sessions make a rate; at least 1."""
+    """Return the design effect of sessions on a rate, at least 1."""
     n, x = float(turns.sum()), float(events.sum())
     return _deff(ASSUMED, n / events.size) if x < FEW_EVENTS or x == n else ratio_of((events, turns)).deff
 
 
-def _deff(together: Floats | float, turns: float) -> Any:
-    """The design effect of so many turns a session at this correlation: a number, or one for each."""
-    return 1 + together * (turns - 1)
-
-
-def _redrawn(arms: tuple[Sample, ...], p: float, clusters: int, rng: np.random.Generator) -> Floats:
-    """The variance of the pilot's sessions drawn anew, as multiples of that of the pilot itself.
-
-    Arms of pairs are drawn together; their variances are added up, for what they share is a part of both.
-    """
-    itself = sum(_order_variance(arm, p, np.ones(clusters)) for arm in arms)
-    drawn = [
-        sum(_order_variance(arm, p, chosen.astype(np.float64)) for arm in arms) / itself if itself > 0 else math.nan
-        for rows in weights(clusters, REDRAWN, rng, portion=REDRAWN)
-        for chosen in rows
-    ]
-    return np.array(drawn)
+def _deff(correlation: Floats | float, turns: float) -> Any:
+    """Return the design effect of this many turns per session: a number, or one for each correlation."""
+    return 1 + correlation * (turns - 1)
 
 
 def _order_variance(sample: Sample, p: float, weight: Floats) -> float:
-    """Variance of the log of a weighted quantile: (half the distance of the values one standard error of F away)².
-
-    Half a rank is kept on either side, so that ties do not make it 0.
-    """
+    """Return the variance of the log of a weighted quantile: (half the distance of the values at F(q) ± SE)²."""
     if not sample.n:
         return math.nan
     mine = weight[sample.sessions]
@@ -212,8 +197,8 @@ def _order_variance(sample: Sample, p: float, weight: Floats) -> float:
 
 
 @dataclass(frozen=True)
-class Components:
-    """Variance between sessions, and between the turns of one; NaN where nothing can be said."""
+class VarianceComponents:
+    """The variance between sessions, and between the turns of one; NaN if it is unknown."""
 
     of_sessions: float
     of_turns: float
@@ -227,11 +212,10 @@ class Components:
 
 @dataclass(frozen=True)
 class Spread:
-    """What the size of a comparison hangs on; each report prints its own. NaN where there is too little to tell.
+    """The variability that a sample size depends on; NaN if it is unknown.
 
-    `sigma`: sd of the log of successful waits; `icc`: the share of its square that lies between sessions; `deff50`,
-    `deff95`: how much wider than independent turns the sessions make p50 and p95; `effective_sessions`: sessions by
-    Kish.
+    `sigma`: sd of the log of successful latencies. `icc`: the share of its square between sessions. `deff50`, `deff95`:
+    the design effects of sessions on p50 and p95. `effective_sessions`: sessions by Kish.
     """
 
     sigma: float
@@ -241,40 +225,37 @@ class Spread:
     effective_sessions: float
 
 
-def components(values: Floats, clusters: Integers) -> Components:
-    """Of values, with the code of the session beside each."""
+def components(values: Floats, clusters: Integers) -> VarianceComponents:
+    """Return the components of values, given the code of the session of each."""
     code, groups = packed(clusters)
     many, n = np.bincount(code), values.size
     if groups < 2 or n <= groups:
-        return Components(math.nan, math.nan)
+        return VarianceComponents(math.nan, math.nan)
     mean = np.bincount(code, values) / many
     of_turns = float(((values - mean[code]) ** 2).sum()) / (n - groups)
     between = float((many * (mean - values.mean()) ** 2).sum()) / (groups - 1)
     typical = (n - float((many.astype(np.float64) ** 2).sum()) / n) / (groups - 1)
-    return Components(max(0.0, (between - of_turns) / typical), of_turns)
+    return VarianceComponents(max(0.0, (between - of_turns) / typical), of_turns)
 
 
-def components_at(sample: Sample, p: float) -> Components:
-    """Components of variance of being above the p-quantile; infinite values are above it."""
+def components_at(sample: Sample, p: float) -> VarianceComponents:
+    """Return the components of being above the p-quantile, as infinite values are."""
     if not sample.n:
-        return Components(math.nan, math.nan)
+        return VarianceComponents(math.nan, math.nan)
     return components((sample.values > quantile(sample.values, p)).astype(np.float64), sample.sessions)
 
 
 def spread_of(sample: Sample, p50: QuantileEstimate, p95: QuantileEstimate) -> Spread:
-    """The figures for planning that a run has to offer, of a sample and two of its quantiles.
-
-    Zeros and failures have no log, and are left out of it.
-    """
-    there = np.isfinite(sample.values) & (sample.values > 0)
-    logs = np.log(sample.values[there])
+    """Return the variability of a sample, given two of its quantiles. Zeros and failures have no log."""
+    positive = np.isfinite(sample.values) & (sample.values > 0)
+    logs = np.log(sample.values[positive])
     sigma = float(logs.std(ddof=1)) if logs.size > 1 else math.nan
-    return Spread(sigma, components(logs, sample.sessions[there]).icc, p50.deff, p95.deff, p50.effective_sessions)
+    return Spread(sigma, components(logs, sample.sessions[positive]).icc, p50.deff, p95.deff, p50.effective_sessions)
 
 
 @dataclass(frozen=True)
-class Price:
-    """What a session of k turns costs, in any unit: `session` + `turn` · k + `history` · k (k − 1) / 2.
+class SessionPrice:
+    """The price of a session of k turns in any unit: `session` + `turn` · k + `history` · k (k − 1) / 2.
 
     `history`: what each turn adds to every later one, because the conversation so far is billed again.
     """
@@ -287,12 +268,12 @@ class Price:
         return self.session + self.turn * turns + self.history * turns * (turns - 1) / 2
 
 
-def cheapest_turns(parts: Components, price: Price, most: int = 10) -> int | None:
-    """Turns per session at which a figure costs least for its precision: (v_s + v_t / k) · price(k) is smallest.
+def cheapest_turns(parts: VarianceComponents, price: SessionPrice, max_turns: int = 10) -> int | None:
+    """Return the turns per session that minimize the price of a precision, (v_s + v_t / k) · price(k).
 
-    At most `most`; None where the components or the price are not known.
+    None if the components or the price are unknown.
     """
-    costs = [(parts.of_sessions + parts.of_turns / turns) * price.of(turns) for turns in range(1, most + 1)]
+    costs = [(parts.of_sessions + parts.of_turns / turns) * price.of(turns) for turns in range(1, max_turns + 1)]
     if not all(math.isfinite(cost) and cost > 0 for cost in costs):
         return None
     return int(np.argmin(costs)) + 1

@@ -31,13 +31,15 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 from scipy.special import betaincinv, ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from bench.errors import UsageError
 from bench.metrics import BEYOND, sessions_to_publish
+from reports.records import Count, Positive, Record, Rounded, about
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.lengths import differ_by_length
 from reports.statistics.unseen import lower_share, upper_share
@@ -86,31 +88,32 @@ class Sample:
         return self.succeeded.size / self.planned if self.planned else math.nan
 
 
-@dataclass(frozen=True)
-class QuantileEstimate:
-    """A quantile with its interval, in the unit of the metric; NaN where the sample is empty, ±inf for open ends."""
+class QuantileEstimate(Record, frozen=True):
+    """A quantile with its interval, in the unit of the metric: what is computed is what pages print and JSON holds.
+
+    `value` is +inf if the quantile lies among failed turns, NaN if the sample is empty; `low` is −inf and `high` +inf
+    if the interval has no end on that side. JSON has null for all of them: `in_failures` and `status` say why.
+    """
 
     p: float
-    value: float
-    low: float
-    high: float
-    deff: float
-    status: Status
-    """"unbounded": published, with an interval that has no end on one side"""
-    required: int
-    """sessions of "too_few_sessions" and (to close it) "unbounded", turns of "too_few_turns"; 0 where it lacks none"""
-    sessions: int = 0
-    """those with a value"""
+    value: Rounded
+    low: Rounded
+    high: Rounded
+    deff: Annotated[Rounded, about("design effect")]
+    status: Annotated[Status, about("unbounded: printed, with an interval that has no end above or below")]
+    required: Annotated[Positive, about("sessions of too_few_sessions and unbounded, turns of too_few_turns")]
+    sessions: Annotated[Count, about("those with a value")] = 0
+    effective_sessions: Annotated[Rounded, about("these as Kish counts them")] = 0.0
+    by_length: Annotated[bool, about("long sessions differ from short ones, and few have many of the turns")] = False
+    in_failures: Annotated[bool, about("the quantile is infinite, because it lies among failed turns")] = False
+    reported: Annotated[bool, about("may be compared: it has an interval with two ends")] = False
+    successes: Annotated[Rounded, about("the same quantile of successful turns alone")] = math.nan
 
-    effective_sessions: float = 0.0
-    """these as Kish counts them"""
-
-    by_length: bool = False
-    """long sessions differ from short ones, and few have many of the turns (`reports.statistics.lengths`)"""
-
-    @property
-    def reported(self) -> bool:
-        return self.status == "reported"
+    def published(self) -> QuantileEstimate:
+        """Return the same without the numbers that may not be printed; infinity may be."""
+        if self.bounded:
+            return self
+        return replace(self, value=self.value if self.in_failures else math.nan, low=math.nan, high=math.nan)
 
     @property
     def bounded(self) -> bool:
@@ -186,19 +189,23 @@ def quantiles(
         ]
     if unseen and (by_length or fails_together(sample, of_session)):
         error = (1 - confidence) / 2
-        most = [upper_with_unseen(sample, of_session, p, error) for p in ps]
-        first = [lower_with_unseen(sample, of_session, p, error) if by_length else math.inf for p in ps]
         ends = [
-            (min(low, lower), max(high, upper)) for (low, high), lower, upper in zip(ends, first, most, strict=True)
+            (
+                lower_with_unseen(sample, of_session, p, error, low) if by_length else low,
+                upper_with_unseen(sample, of_session, p, error, high),
+            )
+            for p, (low, high) in zip(ps, ends, strict=True)
         ]
-    found = []
+    found, succeeded = [], sample.succeeded
     for p, deff, (low, high), turns in zip(ps, deffs, ends, needs, strict=True):
-        status = _status(
-            sample, p, (low, high), turns, clusters, sessions_to_publish(p, sample.n, clusters, effective_sessions)
-        )
+        needed = sessions_to_publish(p, sample.n, clusters, effective_sessions)
+        value, (status, required) = quantile(sample.values, p), _status(sample, p, (low, high), turns, clusters, needed)
         found.append(
             QuantileEstimate(
-                p, quantile(sample.values, p), low, high, deff, *status, clusters, effective_sessions, by_length
+                *(p, value, low, high, deff, status, required, clusters, effective_sessions, by_length),
+                in_failures=value == math.inf,
+                reported=status == "reported",
+                successes=quantile(succeeded, p),
             )
         )
     return found
@@ -210,26 +217,36 @@ def fails_together(sample: Sample, of_session: Integers) -> bool:
     return bool(((failed > 1) & (2 * failed >= of_session)).any())
 
 
-def upper_with_unseen(sample: Sample, of_session: Integers, p: float, error: float) -> float:
-    """Return the upper end of the p-quantile with one session more that was not seen; +inf if there is none."""
+def upper_with_unseen(sample: Sample, of_session: Integers, p: float, error: float, high: float) -> float:
+    """Return the upper end of the p-quantile with one session more that was not seen, at least `high`; +inf if there is
+    none.
+    """
 
     def holds(place: int) -> bool:
         above = np.searchsorted(sample.values, sample.values[place], side="right")
         return upper_share(*_share_from(int(above), sample, of_session), error) <= 1 - p
 
-    first, succeeded = rank(p, sample.n) - 1, sample.succeeded.size
+    succeeded, known = sample.succeeded.size, int(np.searchsorted(sample.values, high))
+    if high == math.inf or holds(known):
+        return high
+    first = max(rank(p, sample.n) - 1, known + 1)
     place = first + bisect_left(range(first, succeeded), True, key=holds)
     return float(sample.values[place]) if place < succeeded else math.inf
 
 
-def lower_with_unseen(sample: Sample, of_session: Integers, p: float, error: float) -> float:
-    """Return the lower end of the p-quantile with one session more that was not seen; −inf if there is none."""
+def lower_with_unseen(sample: Sample, of_session: Integers, p: float, error: float, low: float) -> float:
+    """Return the lower end of the p-quantile with one session more that was not seen, at most `low`; −inf if there is
+    none.
+    """
 
     def fails(place: int) -> bool:
         first = np.searchsorted(sample.values, sample.values[place])
         return lower_share(*_share_from(int(first), sample, of_session), error) < 1 - p
 
-    place = bisect_left(range(rank(p, sample.n)), True, key=fails)
+    known = int(np.searchsorted(sample.values, low))
+    if low == -math.inf or not fails(known):
+        return low
+    place = bisect_left(range(known), True, key=fails)
     return float(sample.values[place - 1]) if place else -math.inf
 
 

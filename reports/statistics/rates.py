@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import ndtri  # type: ignore[import-untyped, unused-ignore]
+from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.counting import Floats
 from reports.statistics.differences import (
@@ -96,6 +96,12 @@ class Ratio:
         if self.value > 1:
             return self._student(level).low
         return lower_share(self.value, self.square, self.longest, level)
+
+    def reach(self, level: float) -> float:
+        """Return t · SE at a one-sided error; inf of one session, which says nothing of others."""
+        if self.clusters < 2:
+            return math.inf
+        return float(stdtrit(self.effective_sessions - 1, 1 - level)) * math.sqrt(self.variance)
 
     def unseen(self, level: float) -> float:
         """The upper bound of a rate of which as much was measured, and none was seen; 0 of words."""
@@ -182,8 +188,7 @@ def log_difference(
     interval, bad, good = (student(value, error.se, error.df, level) for value in (d, apart, good_by))
     more = None if settled(bad) else more_sessions(apart, error, level)
     return Difference(
-        "ratio", *values, d, interval.low, interval.high, error.se, error.df,
-        bad.low, bad.high, good.low, bad.p, good.p, level, more, good.high, error.assumed,
+        "ratio", *values, d, interval.low, interval.high, error.se, error.df, bad, good, level, more, error.assumed,
     )  # fmt: skip
 
 
@@ -255,8 +260,7 @@ def points_difference(
     elif not settled(bad):
         more = _more_to_pass((base, cand), error, margin, level)
     return Difference(
-        "points", base.value, cand.value, d, simple.low, high, se, df,
-        bad.low, bad.high, good.low, bad.p, good.p, level, more, good.high, error.assumed,
+        "points", base.value, cand.value, d, simple.low, high, se, df, bad, good, level, more, error.assumed,
     )  # fmt: skip
 
 

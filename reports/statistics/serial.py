@@ -42,6 +42,7 @@ from reports.statistics.arms import Arms, arm_draws
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.differences import (
     Better,
+    Bounds,
     Difference,
     Inference,
     Margin,
@@ -246,13 +247,13 @@ def rate_by_order(arms: ArmSums, margin: Margin, better: Better, how: Inference,
 
 def _wider(usual: Difference, parts: Difference, order: Order) -> Difference:
     """Return the wider bounds of two of one difference; the error is that of the parts if it is the larger one."""
-    least = {name: min(getattr(usual, name), getattr(parts, name)) for name in ("low", "worse_low", "better_low")}
-    most = {
-        name: max(getattr(usual, name), getattr(parts, name))
-        for name in ("high", "worse_high", "better_high", "p_worse", "p_better")
-    }
+    interval = Bounds(usual.low, usual.high).or_wider(Bounds(parts.low, parts.high))
+    worse, better = usual.worse.or_wider(parts.worse), usual.better.or_wider(parts.better)
     se = parts.se if math.isnan(parts.se) else max(usual.se, parts.se)
-    return replace(usual, **least, **most, se=se, df=parts.df, more_sessions=None, order=order)
+    return replace(
+        usual, low=interval.low, high=interval.high, worse=worse, better=better,
+        se=se, df=parts.df, more_sessions=None, order=order,
+    )  # fmt: skip
 
 
 def by_parts(arms: Arms, parts: int) -> Arms:

@@ -17,9 +17,10 @@ from typing import Literal
 from reports.statistics.differences import LEVEL, Difference, Order
 
 ReasonKind = Literal[
-    "too few", "unequal", "no turns", "no figure", "no ratio", "not exact", "failed share",
-    "failed share, decides", "after Holm", "drift", "bursts",
-    "none seen", "not positive", "would stay", "no_analysis",
+    "too_few", "unequal", "no_turns", "no_value", "no_value_here", "no_ratio", "uncertain", "in_failures",
+    "failure_rate_decides", "after_holm", "drift", "bursts", "none_seen", "no_event", "not_positive",
+    "would_stay_inconclusive", "no_analysis", "nothing_measured", "nothing_succeeded", "within_bounds", "no_step",
+    "not_stored",
 ]  # fmt: skip
 Counted = Literal["session", "pair", "turn"]
 
@@ -30,7 +31,8 @@ class Reason:
 
     `needed` of a `unit` where an arm has fewer: `there`, in each of `arms` where they are named; `p`: of a quantile.
     `effective_sessions`: what sessions of unequal length count as. `metric`, `upper` and `needed`: of a rate of which
-    none was seen in `there` sessions, and that may still be up to `upper`. `text`: why a figure is not exact.
+    none was seen in `there` sessions, and that may still be up to `upper`. `text`: why a metric is uncertain.
+    `about_sessions`: of turns of one target, about as many sessions have enough of them.
     """
 
     kind: ReasonKind
@@ -43,18 +45,19 @@ class Reason:
     metric: str = ""
     upper: float = 0.0
     text: str = ""
+    about_sessions: int = 0
 
 
-NOT_AFTER_HOLM = Reason("after Holm")
+NOT_AFTER_HOLM = Reason("after_holm")
 BECAUSE_OF: dict[Order, Reason] = {"drift": Reason("drift"), "bursts": Reason("bursts")}
-FAILED_SHARE = Reason("failed share")
+IN_FAILURES = Reason("in_failures")
 
 
 def too_few(
     unit: Counted, needed: int, there: Sequence[int], arms: Sequence[str] = (), p: float | None = None
 ) -> Reason:
     """Of those that are needed in each arm."""
-    return Reason("too few", unit, needed, tuple(there), tuple(arms), p)
+    return Reason("too_few", unit, needed, tuple(there), tuple(arms), p)
 
 
 Word = Literal["regressed", "improved", "equivalent", "not_regressed", "inconclusive"]
@@ -160,8 +163,8 @@ def verdicts(
         if found is not None and gate and not floor
     ]
     of_tested = [found for index in tested if (found := differences[index]) is not None]
-    worse = dict(zip(tested, holm([found.p_worse for found in of_tested], level), strict=True))
-    better = dict(zip(tested, holm([found.p_better for found in of_tested], level), strict=True))
+    worse = dict(zip(tested, holm([found.worse.p for found in of_tested], level), strict=True))
+    better = dict(zip(tested, holm([found.better.p for found in of_tested], level), strict=True))
     judged = [
         _verdict(found, floor, worse.get(index, True), better.get(index, True))
         for index, (found, floor) in enumerate(zip(differences, floors, strict=True))
@@ -181,15 +184,15 @@ def _doubted(verdict: Verdict, order: Order) -> Verdict:
 def _verdict(found: Difference | None, floor: Reason | None, worse: bool, better: bool) -> Verdict:
     """`worse`, `better`: whether Holm lets it be said; True where no correction is due."""
     if found is None:
-        return Verdict("inconclusive", floor or Reason("no figure"))
+        return Verdict("inconclusive", floor or Reason("no_value"))
     if floor:
         return Verdict("inconclusive", floor)
     if both_infinite(found):
-        return Verdict("inconclusive", FAILED_SHARE)
-    if found.worse_low > 0:
+        return Verdict("inconclusive", IN_FAILURES)
+    if found.worse.low > 0:
         return Verdict("regressed") if worse else Verdict("inconclusive", NOT_AFTER_HOLM)
-    if found.better_low > 0 and better:
+    if found.better.low > 0 and better:
         return Verdict("improved")
-    if found.worse_high < 0:
-        return Verdict("equivalent" if found.better_high < 0 else "not_regressed")
+    if found.worse.high < 0:
+        return Verdict("equivalent" if found.better.high < 0 else "not_regressed")
     return Verdict("inconclusive", more_sessions=found.more_sessions)

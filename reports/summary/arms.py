@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pandas as pd
@@ -17,8 +16,8 @@ from bench.units import NS_PER_MS
 from bench.untrusted.safe_io import JsonError, read_json
 from bench.untrusted.sanitize import escape_control
 from reports.numbers import listed, shortened
-from reports.question import Stratum
-from reports.records import Count, Known, Record, about
+from reports.records import Count, Known, Record, Rounded, about
+from reports.strata import Stratum, Traits
 from reports.summary.figures import Figures
 
 TOLD = (0.5, 0.95)
@@ -68,19 +67,24 @@ class Interleaving(Record, frozen=True):
     max_start_gap_ms: Annotated[float, about("the longest from the first start of a pair to its last")]
 
 
-@dataclass(frozen=True)
-class ArmsQuantile:
-    """One published quantile of several arms; the first one is what the others are set against."""
+class ArmsQuantile(Record, frozen=True):
+    """A quantile that several targets report, as multiples of the first one's, which is the baseline."""
 
     metric: str
-    stratum: Stratum
+    measured_from: Known
+    turn_type: Traits
     p: float
-    targets: tuple[str, ...]
-    values_ms: tuple[float, ...]
+    baseline: str
+    ratios: dict[str, Rounded]
 
     @property
-    def ratios(self) -> tuple[float, ...]:
-        return tuple(value / self.values_ms[0] for value in self.values_ms)
+    def stratum(self) -> Stratum:
+        return Stratum(self.measured_from, self.turn_type)
+
+    @property
+    def others(self) -> list[tuple[str, float]]:
+        """The targets that are no baseline, each with its ratio."""
+        return [(target, ratio) for target, ratio in self.ratios.items() if target != self.baseline]
 
 
 def arms_of(document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequence[str]) -> tuple[RunArm, ...]:
@@ -198,7 +202,8 @@ def arms_differences(answers: Iterable[Figures]) -> Iterable[ArmsQuantile]:
         groups.setdefault((figures.metric, figures.stratum), []).append(figures)
     for (metric, stratum), group in groups.items():
         for p in TOLD:
-            told = [figures for figures in group if figures.at(p).reported and figures.at(p).value > 0]
-            if len(told) > 1:
-                values = tuple(figures.at(p).value for figures in told)
-                yield ArmsQuantile(metric, stratum, p, tuple(figures.target for figures in told), values)
+            values = {one.target: one.at(p).value for one in group if one.at(p).reported and one.at(p).value > 0}
+            if len(values) > 1:
+                baseline = next(iter(values))
+                ratios = {target: value / values[baseline] for target, value in values.items()}
+                yield ArmsQuantile(metric, *stratum, p, baseline, ratios)

@@ -19,7 +19,6 @@ from collections.abc import Iterable
 import numpy as np
 
 from reports.exactness import why
-from reports.question import Wait
 from reports.records import Rounded
 from reports.runs import RunFrames
 from reports.samples import Samples
@@ -28,6 +27,7 @@ from reports.statistics.counting import Floats, Integers, distinct, order_of_val
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.resample import seed_of
+from reports.strata import Wait
 from reports.summary.trust import simulator_late_ms, validity_of
 from reports.turns import Pool
 

@@ -7,8 +7,7 @@ The input of a turn's first response is all of the conversation so far; only mea
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Sequence
 from typing import Annotated, Literal
 
 import numpy as np
@@ -21,67 +20,66 @@ from bench.run import histograms as hdr
 from bench.run.histograms import MEASURED, Key
 from bench.run.measured import CARRIED, floats
 from bench.units import NS_PER_S
-from reports.exactness import why
-from reports.question import NO_STRATUM, OF_COLUMNS, TRIALS, Stratum
-from reports.records import Count, Record, Rounded, about
+from reports.exactness import Inexact, why
+from reports.rate_metrics import OF_COLUMNS, TRIALS
+from reports.records import Count, Known, Record, Rounded, about
 from reports.runs import RunFrames
 from reports.samples import Sampled, Samples, rate_counts, session_sample
 from reports.statistics.centre import theil_sen
 from reports.statistics.counting import Floats, distinct, packed
-from reports.statistics.quantiles import CONFIDENCE, QuantileEstimate, Sample, quantile, quantiles
+from reports.statistics.quantiles import CONFIDENCE, QuantileEstimate, Sample, quantiles
 from reports.statistics.rates import ratio_of
+from reports.strata import NO_STRATUM, Wait
 from reports.turns import FAILED, UNFINISHED, Flags, Pool, Turns, column_of, lost_of, place_of, session_codes
 
 ALL = "all"
 PS = (0.5, 0.9, 0.95, 0.99)
 
 
-@dataclass(frozen=True)
-class Figures:
-    """A metric of a target and step. Quantiles are of `n` values, `failed` ones among them as +inf if it is a wait.
+class Figures(Wait, frozen=True, kw_only=True):
+    """A metric of a target and step. Quantiles are of `n` values; failed turns are +inf if the metric is a latency."""
 
-    `lost`: those of the failed that were wanted and never begun. `reached`: the share of the `wanted` that has a value,
-    NaN of nothing.
-    """
-
-    metric: str
+    title: Annotated[str, about("the target, with what distinguishes these turns from others of the run")]
     unit: str
-    target: str
-    stratum: Stratum
-    """of which turns it is; without an origin where the metric does not tell origins apart"""
-    title: str
-    """the target, with what tells this stratum from others of the run"""
     step: str
-    n: int
-    failed: int
-    not_started: int
-    unfinished: int
-    planned: int
-    completed_share: float
-    quantiles: tuple[QuantileEstimate, ...]
-    successes: tuple[float, ...]
-    """the same quantiles of good turns alone"""
-    low: float
-    high: float
-    """smallest and largest good value"""
-    uncertain_because: str = ""
-    """why it is not to be used; empty where it may"""
+    n: Count
+    failed: Count
+    not_started: Annotated[Count, about("those of the failed that did not start")]
+    unfinished: Count
+    planned: Annotated[Count, about("values, and all that failed")]
+    completed_share: Annotated[Rounded, about("share of the planned that has a value; null if none was planned")]
+    p50: QuantileEstimate
+    p90: QuantileEstimate
+    p95: QuantileEstimate
+    p99: QuantileEstimate
+    low: Annotated[Rounded, about("smallest successful value")] = field(name="min")
+    high: Annotated[Rounded, about("largest successful value")] = field(name="max")
+    uncertain_because: Annotated[Known, about("why the values are uncertain in this run; null if they are not")] = ""
+
+    @property
+    def quantiles(self) -> tuple[QuantileEstimate, ...]:
+        return self.p50, self.p90, self.p95, self.p99
 
     def at(self, p: float) -> QuantileEstimate:
         return self.quantiles[PS.index(p)]
 
 
-def figures(sample: Sample, metric: str, target: str, step: str = ALL, pool: Pool | None = None) -> Figures:
-    """The quantiles of one sample; `pool` says which of the target's turns it is of."""
-    good = sample.succeeded
-    low, high = (float(good[0]), float(good[-1])) if good.size else (np.nan, np.nan)
-    stratum, label = (pool.stratum, pool.label) if pool else (NO_STRATUM, target)
+def figures(
+    sample: Sample,
+    metric: str,
+    target: str,
+    uncertain: Iterable[Inexact] = (),
+    step: str = ALL,
+    pool: Pool | None = None,
+) -> Figures:
+    """Summarize a sample of a target's turns or sessions. `uncertain`: metrics of the run; `pool`: which turns."""
+    good, (p50, p90, p95, p99) = sample.succeeded, (estimate.published() for estimate in quantiles(sample, PS))
     return Figures(
-        metric=metric,
-        unit=CATALOGUE[metric].unit,
+        metric,
+        *(pool.stratum if pool else NO_STRATUM),
         target=target,
-        stratum=stratum,
-        title=label,
+        title=pool.label if pool else target,
+        unit=CATALOGUE[metric].unit,
         step=step,
         n=sample.n,
         failed=sample.failed,
@@ -89,23 +87,28 @@ def figures(sample: Sample, metric: str, target: str, step: str = ALL, pool: Poo
         unfinished=sample.unfinished,
         planned=sample.planned,
         completed_share=sample.completed_share,
-        quantiles=tuple(quantiles(sample, PS)),
-        successes=tuple(quantile(good, p) for p in PS),
-        low=low,
-        high=high,
+        p50=p50,
+        p90=p90,
+        p95=p95,
+        p99=p99,
+        low=float(good[0]) if good.size else math.nan,
+        high=float(good[-1]) if good.size else math.nan,
+        uncertain_because=why(uncertain, target, metric),
     )
 
 
-def turn_figures(one: Sampled) -> Iterable[Figures]:
+def turn_figures(one: Sampled, uncertain: Collection[Inexact]) -> Iterable[Figures]:
     """A metric of turns: of each of its pools, and of each step in there that has it."""
     for pool in one.pools():
         label, name = one.turns.targets[pool.target], one.metric.name
-        yield figures(one.of(pool.target, pool.steps), name, label, pool=pool)
+        yield figures(one.of(pool.target, pool.steps), name, label, uncertain, pool=pool)
         for step, of_step in one.by_step(pool.target, pool.steps):
-            yield figures(of_step, name, label, one.turns.steps[step], pool)
+            yield figures(of_step, name, label, uncertain, one.turns.steps[step], pool)
 
 
-def session_figures(sessions: pd.DataFrame, targets: Sequence[str], names: Sequence[str]) -> Iterable[Figures]:
+def session_figures(
+    sessions: pd.DataFrame, targets: Sequence[str], names: Sequence[str], uncertain: Collection[Inexact] = ()
+) -> Iterable[Figures]:
     """Measures of sessions, each of the targets that have it."""
     columns = list(dict.fromkeys([*map(column_of, names), "outcome_class", "turns_started"]))
     measured, target = sessions[columns], sessions["target"]
@@ -114,13 +117,7 @@ def session_figures(sessions: pd.DataFrame, targets: Sequence[str], names: Seque
         for label, rows in of_target.items():
             sample = session_sample(rows, name)
             if sample is not None:
-                yield figures(sample, name, label)
-
-
-def with_mark(run: RunFrames, figures: Figures) -> Figures:
-    """The same, with why they are not to be used where they are not exact in this run."""
-    inexact = why(run.inexact, figures.target, figures.metric)
-    return replace(figures, uncertain_because=inexact) if inexact else figures
+                yield figures(sample, name, label, uncertain)
 
 
 SLOPES = {"latency_slope": False, "latency_slope_uncached": True}
@@ -143,7 +140,7 @@ def slope_sample(waits: Sampled, target: int, steps: Flags, name: str) -> Sample
     return theil_sen(at_k[known], values[known], waits.turns.session[index[known]], SPAN_K)
 
 
-def slopes(samples: Samples) -> Iterable[Figures]:
+def slopes(samples: Samples, uncertain: Collection[Inexact]) -> Iterable[Figures]:
     """Of each pool by its main metric; nothing of one without a session whose conversation grows enough."""
     turns = samples.turns
     if np.isnan(turns.column("context_tokens")).all():
@@ -152,10 +149,10 @@ def slopes(samples: Samples) -> Iterable[Figures]:
         for name in SLOPES:
             sample = slope_sample(samples[samples.mains[pool.stratum]], pool.target, pool.steps, name)
             if sample.n:
-                yield figures(sample, name, turns.targets[pool.target], pool=pool)
+                yield figures(sample, name, turns.targets[pool.target], uncertain, pool=pool)
 
 
-class Rate(Record, frozen=True):
+class ShareEstimate(Record, frozen=True):
     """So many of a number, as a share with its interval; null of nothing."""
 
     count: Count
@@ -200,7 +197,7 @@ def turn_rates(turns: Turns) -> Iterable[TurnRate]:
                 )  # fmt: skip
 
 
-def failure_rates(turns: Turns, sessions: pd.DataFrame) -> Iterable[Rate]:
+def failure_rates(turns: Turns, sessions: pd.DataFrame) -> Iterable[ShareEstimate]:
     """Failed and lost turns, of the turns wanted, of each target. `sessions`: those measured.
 
     A session that never began a turn is a session like others: all of its turns failed.
@@ -214,19 +211,19 @@ def failure_rates(turns: Turns, sessions: pd.DataFrame) -> Iterable[Rate]:
         yield ratio_in(events, of, np.concatenate([turns.session[mine], codes[theirs]]), CONFIDENCE)
 
 
-def rate_of(events: Flags, sessions: npt.NDArray[np.integer], confidence: float) -> Rate:
+def rate_of(events: Flags, sessions: npt.NDArray[np.integer], confidence: float) -> ShareEstimate:
     """How many turns, or sessions, are events, with the interval that their sessions give it at this confidence."""
     return ratio_in(events, np.ones(events.size), sessions, confidence)
 
 
-def ratio_in(events: Floats | Flags, of: Floats, sessions: npt.NDArray[np.integer], confidence: float) -> Rate:
+def ratio_in(events: Floats | Flags, of: Floats, sessions: npt.NDArray[np.integer], confidence: float) -> ShareEstimate:
     """The same where a turn, or a session, has several events, `of` so many."""
     if not events.size:
-        return Rate(0, 0, math.nan, math.nan, math.nan)
+        return ShareEstimate(0, 0, math.nan, math.nan, math.nan)
     codes, _ = packed(sessions)
     ratio = ratio_of((np.bincount(codes, events).astype(np.float64), np.bincount(codes, of).astype(np.float64)))
     tail = (1 - confidence) / 2
-    return Rate(int(events.sum()), int(of.sum()), ratio.value, ratio.lower(tail), ratio.upper(tail))
+    return ShareEstimate(int(events.sum()), int(of.sum()), ratio.value, ratio.lower(tail), ratio.upper(tail))
 
 
 CANCELLED_SPLIT = "cancelled:turn_detected"
@@ -335,18 +332,23 @@ def pooled(run: RunFrames, metric: str) -> Distribution:
 
 
 def _distribution(run: RunFrames, metric: str, target: str, step: str, keys: list[Key]) -> Distribution:
-    """Quantiles of the histograms of these keys that belong to the measured phase, added up."""
-    total, unit = hdr.empty(metric), CATALOGUE[metric].unit
+    n, (p50, p90, p95, p99), high = histogram_quantiles(run, metric, keys, PS)
+    beside = run.histograms.out_of_range[metric], run.histograms.negative[metric]
+    return Distribution(metric, CATALOGUE[metric].unit, target, step, n, p50, p90, p95, p99, high, *beside)
+
+
+def histogram_quantiles(
+    run: RunFrames, metric: str, keys: Iterable[Key], ps: Sequence[float]
+) -> tuple[int, list[float], float]:
+    """The count, quantiles and maximum of the histograms of these keys that belong to the measured phase, added up."""
+    total, scale = hdr.empty(metric), 1000.0 if CATALOGUE[metric].unit == "ms" else 1.0
     for key in keys:
         one = run.histograms.get(key)
         if key.phase == MEASURED and one is not None:
             total.add(one)
-    scale = 1000.0 if unit == "ms" else 1.0
     n = int(total.get_total_count())
-    p50, p90, p95, p99 = ((hdr.quantile(total, p) or 0) / scale if n else np.nan for p in PS)
-    high = total.get_max_value() / scale if n else np.nan
-    beside = run.histograms.out_of_range[metric], run.histograms.negative[metric]
-    return Distribution(metric, unit, target, step, n, p50, p90, p95, p99, high, *beside)
+    values = [(hdr.quantile(total, p) or 0) / scale if n else np.nan for p in ps]
+    return n, values, total.get_max_value() / scale if n else np.nan
 
 
 def throughputs(run: RunFrames, targets: Sequence[str]) -> Iterable[Throughput]:

@@ -20,15 +20,16 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from msgspec import field as renamed
 
 from bench.units import NS_PER_S
 from reports.numbers import NBSP, count_step, three
-from reports.question import Stratum
+from reports.records import Count, Rounded, about
 from reports.runs import RunFrames, hosts_of, sequence
 from reports.samples import Sampled, Samples
 from reports.statistics.counting import (
@@ -44,7 +45,8 @@ from reports.statistics.counting import (
     split,
 )
 from reports.statistics.quantiles import CONFIDENCE, NOTHING, QuantileEstimate, quantiles
-from reports.summary.figures import Rate, rate_of
+from reports.strata import Stratum, Wait
+from reports.summary.figures import ShareEstimate, rate_of
 from reports.turns import FAILED, UNFINISHED, Flags, Pool, Turns, measured_sessions
 
 
@@ -204,25 +206,40 @@ SURE = 0.98
 """The confidence of the intervals of two places that are compared."""
 
 
-@dataclass(frozen=True)
-class Group:
-    """The turns of one pool at one place; waits in ms, +inf in the failed share."""
+class GroupEntry(Wait, frozen=True, kw_only=True):
+    """The turns of one target that a key groups: by their number, the age of their session when they started, the
+    tokens that their first response read, the calls in progress, the host that recorded them, or the region that
+    answered them.
+    """
 
-    place: Place
-    turns: int
-    """those begun"""
-    lost: int
-    """those wanted and never begun"""
-    sessions: int
-    """those that have a turn here, or lost one"""
-    failed: Rate
-    """failed turns and lost ones, of those wanted: the end of the run did not cut them"""
-    n: int
-    """turns with a wait, which failed and lost ones have too"""
+    by: Annotated[str, about("turn, age, context, calls, host, region")]
+    name: str
+    low: Annotated[
+        Rounded, about("from where the group reaches: a number, seconds, tokens or calls; null of names")
+    ] = renamed(name="from")
+    high: Annotated[Rounded, about("to where; null: without an end, and of names")] = renamed(name="to")
+    turns: Annotated[Count, about("those that started")]
+    sessions: Annotated[Count, about("those that have a turn here, or one that did not start")]
+    failed: Annotated[
+        ShareEstimate, about("turns that failed or did not start, of the planned turns that are not unfinished")
+    ] = renamed(name="turns_failed")
+    unopened: Annotated[
+        ShareEstimate | None, about("of the sessions that began here; null where that is not known")
+    ] = renamed(name="sessions_unopened")
+    n: Annotated[Count, about("turns with a latency, which is infinite for those that failed or did not start")]
     p50: QuantileEstimate
     p95: QuantileEstimate
-    unopened: Rate | None = None
-    """of sessions that began here, those that did not open; None where the key knows nothing of it"""
+    lost: Annotated[Count, about("planned turns that did not start")] = renamed(name="not_started")
+    unplaced: Annotated[
+        Count,
+        about("turns not started of this target, instant and turn type whose group is unknown; the same in each row"),
+    ] = renamed(name="not_started_unplaced")
+
+
+class Group(GroupEntry, frozen=True, kw_only=True):
+    """The same, with its place on the axis of its key."""
+
+    place: Place
 
     def at(self, p: float) -> QuantileEstimate:
         return self.p50 if p == self.p50.p else self.p95
@@ -400,14 +417,13 @@ def waits_by(run: RunFrames, samples: Samples) -> tuple[tuple[Waits, ...], tuple
 
 def _waits(by: str, one: Sampled, pool: Pool, places: Places, confidence: float) -> Waits:
     """With intervals of this confidence."""
-    groups = tuple(_groups(one, pool, places, confidence))
-    target = one.turns.targets[pool.target]
+    target, unplaced = one.turns.targets[pool.target], int((places.lost[one.turns.lost_in(pool)] < 0).sum())
+    groups = tuple(_groups(by, one, pool, places, confidence, unplaced))
     name, axis = one.metric.name, (places.end, places.compared)
-    unplaced = int((places.lost[one.turns.lost_in(pool)] < 0).sum())
     return Waits(by, name, target, pool.label, pool.target, pool.stratum, *axis, places.places, groups, unplaced)
 
 
-def _groups(one: Sampled, pool: Pool, places: Places, confidence: float) -> Iterable[Group]:
+def _groups(by: str, one: Sampled, pool: Pool, places: Places, confidence: float, unplaced: int) -> Iterable[Group]:
     turns = one.turns
     mine, never_begun = np.flatnonzero(turns.of(pool)), np.flatnonzero(turns.lost_in(pool))
     here_by = dict(split(places.place[mine] + 1))  # 0 is no place
@@ -419,18 +435,28 @@ def _groups(one: Sampled, pool: Pool, places: Places, confidence: float) -> Iter
             sessions = np.append(turns.session[ended], turns.lost.session[lost])
             sample = samples.get(at, NOTHING)
             packed_sample = replace(sample, sessions=packed(sample.sessions)[0])
-            p50, p95 = quantiles(packed_sample, (0.5, 0.95), confidence)
+            p50, p95 = (each.published() for each in quantiles(packed_sample, (0.5, 0.95), confidence))
             never = places.unopened[places.began == at] if places.began is not None else None
             yield Group(
-                place,
-                here.size,
-                lost.size,
-                distinct(np.append(turns.session[here], turns.lost.session[lost])).size,
-                rate_of(np.append(turns.kind[ended] == FAILED, np.ones(lost.size, dtype=bool)), sessions, confidence),
-                sample.n,
-                p50,
-                p95,
-                None if never is None else rate_of(never, np.arange(never.size), confidence),
+                one.metric.name,
+                *pool.stratum,
+                target=turns.targets[pool.target],
+                by=by,
+                name=place.name,
+                low=place.low,
+                high=place.high,
+                place=place,
+                turns=here.size,
+                sessions=distinct(np.append(turns.session[here], turns.lost.session[lost])).size,
+                failed=rate_of(
+                    np.append(turns.kind[ended] == FAILED, np.ones(lost.size, dtype=bool)), sessions, confidence
+                ),
+                unopened=None if never is None else rate_of(never, np.arange(never.size), confidence),
+                n=sample.n,
+                p50=p50,
+                p95=p95,
+                lost=lost.size,
+                unplaced=unplaced,
             )
 
 

@@ -22,9 +22,9 @@ import numpy.typing as npt
 from bench.metrics import REGULAR
 from bench.units import NS_PER_S
 from reports.numbers import log_range, time_step
-from reports.question import Stratum
 from reports.statistics.counting import Floats, Integers, order_of_codes, order_of_values, packed, split
 from reports.statistics.quantiles import Sample, quantile, quantiles
+from reports.strata import Stratum
 from reports.summary.drift import by_step
 from reports.summary.summary import Summary
 from reports.turns import FAILED, GOOD, Flags, Pool, place_of

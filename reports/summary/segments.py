@@ -17,10 +17,10 @@ from msgspec import field
 
 from bench.metrics import MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, segments
 from bench.units import NS_PER_MS
-from reports.question import Traits
 from reports.records import Count, Record, Rounded, about
 from reports.statistics.counting import Integers
 from reports.statistics.quantiles import quantile
+from reports.strata import Traits
 from reports.summary.figures import ALL
 from reports.turns import Turns
 

@@ -23,12 +23,12 @@ from bench.run.measured import origin_ns
 from bench.units import NS_PER_MS, NS_PER_S
 from bench.untrusted.safe_io import JsonError, open_file, read_json
 from bench.untrusted.sanitize import escape_control, excerpt
-from reports.question import Stratum, Wait
 from reports.records import Count, Known, Rounded, about
 from reports.runs import RunFrames, records, response_ids
-from reports.samples import Sampled
+from reports.samples import HEARD, Sampled, Samples
 from reports.statistics.counting import Integers
 from reports.statistics.quantiles import rank
+from reports.strata import Stratum, Wait
 from reports.turns import Turns, values_of
 
 LONGEST_TEXT = 200
@@ -70,6 +70,13 @@ class Listing(NamedTuple):
     one: Sampled
     stratum: Stratum
     without: str = ""
+
+
+def listings_of(samples: Samples) -> Iterable[Listing]:
+    """By what callers hear, if they hear it; turns without a voice_to_voice by their main metric."""
+    for stratum in samples.turns.strata:
+        yield Listing(samples[HEARD], stratum)
+        yield Listing(samples[samples.mains[stratum]], stratum, without=HEARD)
 
 
 def slowest_turns(

@@ -1,4 +1,4 @@
-"""One run in plain data: what the terminal, report.md, summary.json and report.html say, computed once.
+"""One run in plain data, computed once: what the terminal, report.md, summary.json and report.html say.
 
 Times are in ms, rates in B/s. Quantiles of turns and sessions come from rows, those of events from histograms.
 """
@@ -6,20 +6,21 @@ Times are in ms, rates in B/s. Quantiles of turns and sessions come from rows, t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Annotated, NamedTuple
 
 import pandas as pd
+from msgspec.structs import asdict
 
 from bench.run.measured import CARRIED
 from bench.units import NS_PER_S
-from reports.question import Stratum
+from reports.records import Count, about
 from reports.runs import SESSION_METRICS, TURN_METRICS, RunFrames, called, labels_of
 from reports.samples import ANSWER_HEARD, HEARD, Samples, sampled, samples_of
 from reports.statistics.counting import distinct
 from reports.statistics.power import Spread, spread_of
 from reports.statistics.quantiles import NOTHING
+from reports.strata import Stratum
 from reports.summary.arms import (
     ArmsQuantile,
     Interleaving,
@@ -35,7 +36,7 @@ from reports.summary.figures import (
     Counts,
     Distribution,
     Figures,
-    Rate,
+    ShareEstimate,
     Throughput,
     TurnRate,
     events,
@@ -48,14 +49,13 @@ from reports.summary.figures import (
     turn_counts,
     turn_figures,
     turn_rates,
-    with_mark,
 )
 from reports.summary.groups import Apart, Waits, waits_by
 from reports.summary.load import Arriving, Quota, arriving_of, quota_of
 from reports.summary.money import Money, money_of
 from reports.summary.outcomes import Outcomes, outcomes_of
 from reports.summary.segments import Band, Breakdown, around, breakdowns
-from reports.summary.single_turns import Listing, SlowTurn, Talk, slowest_turns, talks, talks_of_steps
+from reports.summary.single_turns import SlowTurn, listings_of, slowest_turns
 from reports.summary.trust import (
     Host,
     Incidents,
@@ -81,35 +81,28 @@ DRAWN = ("ttfa", "ttft", HEARD, "response_total", "transcript_total")
 CONNECTING = tuple(metric.name for metric in SESSION_METRICS if metric.scope == "session")
 
 
-@dataclass(frozen=True)
-class CallerWait:
-    """What a caller of one target waits for, by a metric that counts from one instant."""
+class CallerWait(Figures, frozen=True, kw_only=True):
+    """What a caller of one target waits for, by a metric that is measured from one instant: turns and values."""
 
-    turns: int
-    sessions: int
-    failed: int
-    lost: int
-    """wanted and never begun"""
-    wanted: int
-    """begun or lost, without those that the end of the run cut"""
-    figures: Figures
+    turns: Count
+    sessions: Count
+    turns_failed: Count
+    turns_not_started: Annotated[Count, about("planned turns that did not start")]
+    turns_planned: Annotated[Count, about("those that started or should have, without unfinished ones")]
 
     @property
     def unmet(self) -> int:
-        """Failed turns and lost ones."""
-        return self.failed + self.lost
-
-    @property
-    def target(self) -> str:
-        return self.figures.target
+        """Turns that failed or did not start."""
+        return self.turns_failed + self.turns_not_started
 
     @property
     def label(self) -> str:
-        return self.figures.title
+        return self.title
 
     @property
-    def stratum(self) -> Stratum:
-        return self.figures.stratum
+    def figures(self) -> Figures:
+        """The metric."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -131,22 +124,77 @@ class Window:
         return max(0.0, self.length_s - self.warmup_s)
 
 
-class TurnMetric(NamedTuple):
-    """What is said of a metric of turns: its pools, each with the steps that have it, and the figures of all."""
-
-    pools: tuple[Pool, ...]
-    figures: tuple[Figures, ...]
-
-
-@dataclass(frozen=True, eq=False, repr=False)  # noqa: PLR0904 - a row for each thing that a report says
+@dataclass(frozen=True, eq=False, repr=False)
 class Summary:
-    """One run. What is said of it is computed when it is first asked for, of rows that were all read before."""
+    """One run: what is said of it, and what it was computed from, which curves and drawings need."""
 
     run: RunFrames
     samples: Samples
     """of DRAWN and of the main metrics; of a million turns one takes 12 MB, so no other outlives its figures"""
-    told: dict[str, TurnMetric] = field(default_factory=dict)
-    """the metrics of turns that were asked for before"""
+    sessions: pd.DataFrame
+    """the measured ones"""
+    scenario: str
+    labels: dict[str, str]
+    simulated: bool
+    window: Window
+    validity: RunValidity
+    setup: Setup
+    metrics: tuple[Figures, ...]
+    """all metrics of turns, of each pool and step"""
+    drawn: tuple[str, ...]
+    """the metrics whose percentiles are drawn, those that any turn was to have"""
+    answers: tuple[CallerWait, ...]
+    """by the main metrics, one for each target and stratum"""
+    heard: tuple[CallerWait, ...]
+    """by voice_to_voice, if there are spoken turns and it is not their main metric"""
+    answered: tuple[CallerWait, ...]
+    """by answer_voice_to_voice, of scripts that say how long an answer is"""
+    read: tuple[CallerWait, ...]
+    """by transcript_first, one for each target and stratum whose replies have a transcript"""
+    greeted: tuple[CallerWait, ...]
+    """by greeting, if services speak first; a call is a turn here"""
+    differences: tuple[ArmsQuantile, ...]
+    spreads: tuple[tuple[Figures, Spread], ...]
+    """how latencies vary, of each answer with more than one value: what the size of a comparison depends on"""
+    drifts: tuple[PoolDrift, ...]
+    """the earlier half of the turns against the later half, of targets with enough sessions"""
+    slopes: tuple[Figures, ...]
+    """how the main metrics grow with the conversation, of each stratum and target that tells it"""
+    waits: tuple[Waits, ...]
+    """the main waits of each target and stratum by turn number, age, context, calls in progress and host"""
+    apart: tuple[Apart, ...]
+    """which groups of them surely differ, so that figures of the whole run are of a mixture"""
+    breakdowns: tuple[Breakdown, ...]
+    bands: tuple[Band, ...]
+    """segments of the turns around p50 and p95 of voice_to_voice, of each target with enough of them"""
+    slowest: tuple[SlowTurn, ...]
+    """by what callers hear, if they hear it; turns without a voice_to_voice by their main metric"""
+    slowest_of_steps: tuple[SlowTurn, ...]
+    """of each step on each target"""
+    outcomes: Outcomes
+    failures: tuple[ShareEstimate, ...]
+    """of each target, of the turns wanted"""
+    rates: tuple[TurnRate, ...]
+    """those that columns of turns tell, if there are any"""
+    counts: tuple[Counts, ...]
+    connecting: tuple[Figures, ...]
+    carried: tuple[Figures, ...]
+    """what sessions carried, in bytes per second"""
+    events: tuple[Distribution, ...]
+    harness: tuple[Distribution, ...]
+    throughput: tuple[Throughput, ...]
+    hosts: tuple[Host, ...]
+    """those that recorded the run, if there are several"""
+    machines: tuple[Machine, ...]
+    """who had the cores of each host"""
+    arms: tuple[RunArm, ...]
+    interleaving: Interleaving | None
+    money: Money
+    quota: Quota
+    arriving: Arriving | None
+    """None in a closed loop"""
+    incidents: Incidents
+    noticed: Noticed
 
     @property
     def turns(self) -> Turns:
@@ -158,7 +206,7 @@ class Summary:
 
     @property
     def mains(self) -> Mapping[Stratum, str]:
-        """The main metric of each stratum: ttfa where there is audio, else ttft; of agents voice_to_voice."""
+        """The main metric of each stratum: ttfa if there is audio, else ttft; of agents voice_to_voice."""
         return self.samples.mains
 
     @property
@@ -167,281 +215,159 @@ class Summary:
         return self.mains[self.turns.strata[self.turns.commonest]]
 
     @property
-    def simulated(self) -> bool:
-        return self.run.simulated
-
-    @property
-    def scenario(self) -> str:
-        return str(self.run.metadata.get("scenario") or self.run.metadata.get("run_id") or self.run.folder_name)
-
-    @property
-    def labels(self) -> dict[str, str]:
-        return labels_of(self.run.metadata)
-
-    @property
     def called(self) -> str:
         """The scenario with the run's labels."""
         return called(self.scenario, self.labels)
-
-    @cached_property
-    def sessions(self) -> pd.DataFrame:
-        """The measured ones."""
-        return measured_sessions(self.run)
-
-    @cached_property
-    def window(self) -> Window:
-        return window_of(self.run, self.turns, self.sessions)
-
-    @cached_property
-    def validity(self) -> RunValidity:
-        return validity_of(self.run.metadata)
-
-    @cached_property
-    def setup(self) -> Setup:
-        return setup_of(self.run.metadata, self.turns)
-
-    def of_turns(self, name: str) -> TurnMetric:
-        """A metric of turns; it has figures where it applies to any turn, or is a main one."""
-        if name not in self.told:
-            main = name in self.mains.values()
-            one = self.samples[name] if main or name in DRAWN else sampled(self.turns, name, self.mains)
-            pools = tuple(replace(pool, steps=pool.steps & one.applies[pool.target]) for pool in one.pools())
-            figures = turn_figures(one) if main or one.applies.any() else ()
-            self.told[name] = TurnMetric(pools, tuple(with_mark(self.run, each) for each in figures))
-        return self.told[name]
-
-    @cached_property
-    def metrics(self) -> tuple[Figures, ...]:
-        """All metrics of turns, of each pool and step."""
-        return tuple(figures for metric in TURN_METRICS for figures in self.of_turns(metric.name).figures)
-
-    @property
-    def drawn(self) -> list[str]:
-        """The metrics whose percentiles are drawn, those that any turn was to have."""
-        return [name for name in DRAWN if self.of_turns(name).figures]
-
-    @cached_property
-    def answers(self) -> tuple[CallerWait, ...]:
-        """By the main metrics, one for each target and stratum."""
-        return tuple(self._answer(pool, self.mains[pool.stratum]) for pool in self.turns.pools)
-
-    @cached_property
-    def heard(self) -> tuple[CallerWait, ...]:
-        """By voice_to_voice, where there are spoken turns and it is not their main metric."""
-        return tuple(self._beside(HEARD))
-
-    @cached_property
-    def answered(self) -> tuple[CallerWait, ...]:
-        """By answer_voice_to_voice, of scripts that say how long an answer is."""
-        scripts = self.run.metadata.get("scripts") or []
-        defined = any(script.get("answer_min_ms") for script in scripts)
-        return tuple(self._beside(ANSWER_HEARD)) if defined else ()
-
-    @cached_property
-    def read(self) -> tuple[CallerWait, ...]:
-        """By transcript_first, one for each target and stratum whose replies have a transcript."""
-        return tuple(self._beside(READ))
-
-    @property
-    def greeted(self) -> tuple[CallerWait, ...]:
-        """By greeting, where services speak first; a call is a turn here."""
-        greetings = [figures for figures in self.connecting if figures.metric == GREETING]
-        return tuple(CallerWait(f.planned, f.planned, f.failed, 0, f.planned, f) for f in greetings)
-
-    def _beside(self, metric: str) -> Iterable[CallerWait]:
-        """By a metric of turns of which it is not the main one, with the steps that have it: typed turns are no part
-        of voice_to_voice.
-        """
-        for pool in self.of_turns(metric).pools:
-            if any(main != metric for stratum, main in self.mains.items() if pool.stratum.covers(stratum)):
-                yield self._answer(pool, metric)
-
-    def _answer(self, pool: Pool, metric: str) -> CallerWait:
-        """Of all turns of the pool: where some failed before they could have the metric, they count as well. Where
-        callers hear the reply and no more is told, those of the steps that they hear.
-        """
-        turns, label = self.turns, self.turns.targets[pool.target]
-        if metric in (HEARD, ANSWER_HEARD):
-            pool = replace(pool, steps=pool.steps & self.samples[metric].applies[pool.target])
-        mine = turns.of(pool)
-        alone = sum(other.target == pool.target for other in turns.pools) == 1
-        opened = int((self.sessions["target"] == label).sum()) if len(self.sessions) and alone else 0
-        ended, failed = (int((mine & kind).sum()) for kind in (turns.kind != UNFINISHED, turns.kind == FAILED))
-        # where no turn of the run was begun, nothing tells the step of a lost one
-        lost = (
-            int(turns.lost_by_group[pool.target][pool.steps].sum()) if turns.steps else self.outcomes.lost[pool.target]
-        )
-        of = label, pool.stratum, ALL
-        known = (f for f in self.of_turns(metric).figures if (f.target, f.stratum, f.step) == of)
-        told = next(known, None) or with_mark(self.run, figures(NOTHING, metric, label, pool=pool))
-        played = distinct(turns.session[mine]).size
-        return CallerWait(int(mine.sum()), max(opened, played), failed, lost, ended + lost, told)
-
-    @cached_property
-    def differences(self) -> tuple[ArmsQuantile, ...]:
-        return tuple(arms_differences(answer.figures for answer in (*self.answers, *self.heard)))
-
-    @cached_property
-    def spreads(self) -> tuple[tuple[Figures, Spread], ...]:
-        """How waits scatter, of each answer: what the size of a comparison hangs on."""
-        pools = [self.samples[self.mains[p.stratum]].of(p.target, p.steps) for p in self.turns.pools]
-        told = [(answer.figures, sample) for answer, sample in zip(self.answers, pools, strict=True) if sample.n > 1]
-        return tuple((figures, spread_of(sample, figures.at(0.5), figures.at(0.95))) for figures, sample in told)
-
-    @cached_property
-    def drifts(self) -> tuple[PoolDrift, ...]:
-        """The earlier half of the turns against the later half, of targets with enough sessions."""
-        return tuple(drifts(self.run, self.samples))
-
-    @cached_property
-    def slopes(self) -> tuple[Figures, ...]:
-        """How the main metrics grow with the conversation, of each stratum and target that tells it."""
-        return tuple(with_mark(self.run, each) for each in slopes(self.samples))
-
-    @cached_property
-    def _groups(self) -> tuple[tuple[Waits, ...], tuple[Apart, ...]]:
-        return waits_by(self.run, self.samples)
-
-    @property
-    def waits(self) -> tuple[Waits, ...]:
-        """The main waits of each target and stratum by turn number, age, context, calls in progress and host."""
-        return self._groups[0]
-
-    @property
-    def apart(self) -> tuple[Apart, ...]:
-        """Which groups of them surely differ, so that figures of the whole run are of a mixture."""
-        return self._groups[1]
 
     def waits_by(self, by: str) -> list[list[Waits]]:
         """The waits by one key, those of each stratum together."""
         of_strata = ([one for one in self.waits if (one.by, one.stratum) == (by, s)] for s in self.turns.strata)
         return [waits for waits in of_strata if waits]
 
-    @cached_property
-    def breakdowns(self) -> tuple[Breakdown, ...]:
-        return breakdowns(self.turns)
-
-    @cached_property
-    def bands(self) -> tuple[Band, ...]:
-        """Segments of the turns around p50 and p95 of voice_to_voice, of each target with enough of them."""
-        return around(self.turns)
-
-    @cached_property
-    def talks(self) -> tuple[Talk, ...]:
-        """A few turns as the caller heard them; where event logs are kept, with the places of their stall_count."""
-        return talks(self.run, self.samples[HEARD])
-
-    @cached_property
-    def talks_of_steps(self) -> dict[str, tuple[Talk, ...]]:
-        """The same of each step."""
-        return talks_of_steps(self.run, self.samples[HEARD])
-
-    @cached_property
-    def _slow(self) -> tuple[tuple[SlowTurn, ...], tuple[SlowTurn, ...]]:
-        """By what callers hear, where they hear it; turns without a voice_to_voice by their main metric."""
-        listings = [
-            listing
-            for stratum in self.turns.strata
-            for listing in (
-                Listing(self.samples[HEARD], stratum),
-                Listing(self.samples[self.mains[stratum]], stratum, without=HEARD),
-            )
-        ]
-        return slowest_turns(self.run, listings, self.window.started_utc_ns)
-
-    @property
-    def slowest(self) -> tuple[SlowTurn, ...]:
-        return self._slow[0]
-
-    @property
-    def slowest_of_steps(self) -> tuple[SlowTurn, ...]:
-        """Of each step on each target."""
-        return self._slow[1]
-
-    @cached_property
-    def outcomes(self) -> Outcomes:
-        return outcomes_of(self.turns, self.sessions)
-
-    @cached_property
-    def failures(self) -> tuple[Rate, ...]:
-        """Of each target, of the turns wanted."""
-        return tuple(failure_rates(self.turns, self.sessions))
-
-    @cached_property
-    def rates(self) -> tuple[TurnRate, ...]:
-        """Those that columns of turns tell, where there are any."""
-        return tuple(turn_rates(self.turns))
-
-    @cached_property
-    def counts(self) -> tuple[Counts, ...]:
-        return tuple(turn_counts(self.turns))
-
-    @cached_property
-    def connecting(self) -> tuple[Figures, ...]:
-        return tuple(with_mark(self.run, each) for each in session_figures(self.sessions, self.targets, CONNECTING))
-
-    @cached_property
-    def carried(self) -> tuple[Figures, ...]:
-        """What sessions carried, in bytes per second."""
-        return tuple(session_figures(self.sessions, self.targets, tuple(CARRIED)))
-
-    @cached_property
-    def events(self) -> tuple[Distribution, ...]:
-        return tuple(events(self.run, self.targets))
-
-    @cached_property
-    def harness(self) -> tuple[Distribution, ...]:
-        return tuple(one for name in HARNESS if (one := pooled(self.run, name)).n)
-
-    @cached_property
-    def throughput(self) -> tuple[Throughput, ...]:
-        return tuple(throughputs(self.run, self.targets))
-
-    @cached_property
-    def hosts(self) -> tuple[Host, ...]:
-        """Those that recorded the run, where there are several."""
-        return tuple(hosts_in(self.run, self.turns, self.sessions))
-
-    @cached_property
-    def machines(self) -> tuple[Machine, ...]:
-        """Who had the cores of each host."""
-        return tuple(machines(self.run))
-
-    @cached_property
-    def arms(self) -> tuple[RunArm, ...]:
-        return arms_of(self.run.metadata, self.sessions, self.targets)
-
-    @cached_property
-    def interleaving(self) -> Interleaving | None:
-        return interleaving_of(self.run.metadata, self.sessions, len(self.targets))
-
-    @cached_property
-    def money(self) -> Money:
-        return money_of(self.run, self.targets)
-
-    @cached_property
-    def quota(self) -> Quota:
-        return quota_of(self.run, self.targets, self.window.started_utc_ns, self.window.length_s)
-
-    @cached_property
-    def arriving(self) -> Arriving | None:
-        """None in a closed loop."""
-        began_s = self.window.started_utc_ns / NS_PER_S
-        warm_s = float(self.run.metadata.get("warmup_s") or 0.0)
-        return arriving_of(self.run, self.targets, began_s + warm_s, began_s + self.window.length_s)
-
-    @cached_property
-    def incidents(self) -> Incidents:
-        return incidents_of(self.run.metadata, self.window.started_utc_ns)
-
-    @cached_property
-    def noticed(self) -> Noticed:
-        return noticed(self.run, self.turns, self.sessions)
-
 
 def summarise(run: RunFrames) -> Summary:
-    """Everything that is said of a run. Raises UsageError where its rows name no target."""
-    return Summary(run, samples_of(run))
+    """Compute everything that is said of a run. Raises UsageError if its rows name no target."""
+    samples, sessions, metadata = samples_of(run), measured_sessions(run), run.metadata
+    turns, mains, targets = samples.turns, samples.mains, samples.turns.targets
+    window, outcomes = window_of(run, turns, sessions), outcomes_of(turns, sessions)
+    results = Results(run, samples, sessions, outcomes, {})
+    metrics = tuple(figures for metric in TURN_METRICS for figures in results.metric(metric.name).figures)
+    answers, heard = tuple(results.of(pool, mains[pool.stratum]) for pool in turns.pools), results.of_others(HEARD)
+    defines_answers = any(script.get("answer_min_ms") for script in metadata.get("scripts") or [])
+    connecting = tuple(session_figures(sessions, targets, CONNECTING, run.inexact))
+    waits, apart = waits_by(run, samples)
+    slowest, slowest_of_steps = slowest_turns(run, listings_of(samples), window.started_utc_ns)
+    began_s = window.started_utc_ns / NS_PER_S
+    return Summary(
+        run=run,
+        samples=samples,
+        sessions=sessions,
+        scenario=str(metadata.get("scenario") or metadata.get("run_id") or run.folder_name),
+        labels=labels_of(metadata),
+        simulated=run.simulated,
+        window=window,
+        validity=validity_of(metadata),
+        setup=setup_of(metadata, turns),
+        metrics=metrics,
+        drawn=tuple(name for name in DRAWN if results.metric(name).figures),
+        answers=answers,
+        heard=heard,
+        answered=results.of_others(ANSWER_HEARD) if defines_answers else (),
+        read=results.of_others(READ),
+        greeted=tuple(_greeted(calls) for calls in connecting if calls.metric == GREETING),
+        differences=tuple(arms_differences((*answers, *heard))),
+        spreads=tuple(_spreads(samples, answers)),
+        drifts=tuple(drifts(run, samples)),
+        slopes=tuple(slopes(samples, run.inexact)),
+        waits=waits,
+        apart=apart,
+        breakdowns=breakdowns(turns),
+        bands=around(turns),
+        slowest=slowest,
+        slowest_of_steps=slowest_of_steps,
+        outcomes=outcomes,
+        failures=tuple(failure_rates(turns, sessions)),
+        rates=tuple(turn_rates(turns)),
+        counts=tuple(turn_counts(turns)),
+        connecting=connecting,
+        carried=tuple(session_figures(sessions, targets, tuple(CARRIED))),
+        events=tuple(events(run, targets)),
+        harness=tuple(one for name in HARNESS if (one := pooled(run, name)).n),
+        throughput=tuple(throughputs(run, targets)),
+        hosts=tuple(hosts_in(run, turns, sessions)),
+        machines=tuple(machines(run)),
+        arms=arms_of(metadata, sessions, targets),
+        interleaving=interleaving_of(metadata, sessions, len(targets)),
+        money=money_of(run, targets),
+        quota=quota_of(run, targets, window.started_utc_ns, window.length_s),
+        arriving=arriving_of(run, targets, began_s + float(metadata.get("warmup_s") or 0.0), began_s + window.length_s),
+        incidents=incidents_of(metadata, window.started_utc_ns),
+        noticed=noticed(run, turns, sessions),
+    )
+
+
+class TurnMetric(NamedTuple):
+    """A metric of turns: its pools, each with the steps that have it, and the figures of all."""
+
+    pools: tuple[Pool, ...]
+    figures: tuple[Figures, ...]
+
+
+@dataclass(frozen=True)
+class Results:
+    """What callers wait for, by any metric of turns."""
+
+    run: RunFrames
+    samples: Samples
+    sessions: pd.DataFrame
+    outcomes: Outcomes
+    known: dict[str, TurnMetric]
+
+    def metric(self, name: str) -> TurnMetric:
+        """A metric of turns; it has figures if it applies to any turn, or is a main one."""
+        if name not in self.known:
+            samples, main = self.samples, name in self.samples.mains.values()
+            one = samples[name] if main or name in DRAWN else sampled(samples.turns, name, samples.mains)
+            pools = tuple(replace(pool, steps=pool.steps & one.applies[pool.target]) for pool in one.pools())
+            figures = turn_figures(one, self.run.inexact) if main or one.applies.any() else ()
+            self.known[name] = TurnMetric(pools, tuple(figures))
+        return self.known[name]
+
+    def of_others(self, metric: str) -> tuple[CallerWait, ...]:
+        """By a metric of turns of which it is not the main one, with the steps that have it: typed turns are no part
+        of voice_to_voice.
+        """
+        mains = self.samples.mains.items()
+        return tuple(
+            self.of(pool, metric)
+            for pool in self.metric(metric).pools
+            if any(main != metric for stratum, main in mains if pool.stratum.covers(stratum))
+        )
+
+    def of(self, pool: Pool, metric: str) -> CallerWait:
+        """Of all turns of the pool: if some failed before they could have the metric, they count as well. If
+        callers hear the reply and no more is told, those of the steps that they hear.
+        """
+        turns, label = self.samples.turns, self.samples.turns.targets[pool.target]
+        if metric in (HEARD, ANSWER_HEARD):
+            pool = replace(pool, steps=pool.steps & self.samples[metric].applies[pool.target])
+        mine = turns.of(pool)
+        alone = sum(other.target == pool.target for other in turns.pools) == 1
+        opened = int((self.sessions["target"] == label).sum()) if len(self.sessions) and alone else 0
+        ended, failed = (int((mine & kind).sum()) for kind in (turns.kind != UNFINISHED, turns.kind == FAILED))
+        # if no turn of the run started, nothing tells the step of one that did not
+        lost = (
+            int(turns.lost_by_group[pool.target][pool.steps].sum()) if turns.steps else self.outcomes.lost[pool.target]
+        )
+        of = label, pool.stratum, ALL
+        known = (f for f in self.metric(metric).figures if (f.target, f.stratum, f.step) == of)
+        told = next(known, None) or figures(NOTHING, metric, label, self.run.inexact, pool=pool)
+        return CallerWait(
+            **asdict(told),
+            turns=int(mine.sum()),
+            sessions=max(opened, distinct(turns.session[mine]).size),
+            turns_failed=failed,
+            turns_not_started=lost,
+            turns_planned=ended + lost,
+        )
+
+
+def _greeted(calls: Figures) -> CallerWait:
+    return CallerWait(
+        **asdict(calls),
+        turns=calls.planned,
+        sessions=calls.planned,
+        turns_failed=calls.failed,
+        turns_not_started=0,
+        turns_planned=calls.planned,
+    )
+
+
+def _spreads(samples: Samples, answers: Iterable[CallerWait]) -> Iterable[tuple[Figures, Spread]]:
+    for pool, answer in zip(samples.turns.pools, answers, strict=True):
+        sample = samples[samples.mains[pool.stratum]].of(pool.target, pool.steps)
+        if sample.n > 1:
+            yield answer, spread_of(sample, answer.p50, answer.p95)
 
 
 def window_of(run: RunFrames, turns: Turns, sessions: pd.DataFrame) -> Window:

@@ -5,8 +5,6 @@ Times are in ms, rates in B/s, sums of segments in ns, money in USD.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -16,18 +14,18 @@ from msgspec.structs import replace
 from bench.metrics import DEFINITIONS_VERSION
 from bench.run.document import Check, ValidityStatus
 from reports.exactness import Inexact
-from reports.question import Traits, Wait
 from reports.records import Count, Known, Number, Record, Rounded, Version, about, data_of, text_of
 from reports.render.blocks import Page
 from reports.render.files import PagePaths, write_page
 from reports.run_report.report import run_page
 from reports.runs import RunFrames
 from reports.statistics.power import Spread
-from reports.statistics.quantiles import QuantileEstimate, Status, quantile
+from reports.statistics.quantiles import quantile
+from reports.strata import Wait
 from reports.summary.arms import ArmFacts, ArmsQuantile, Interleaving
 from reports.summary.drift import Drift
-from reports.summary.figures import Counts, Distribution, Figures, Rate, Throughput, TurnRate
-from reports.summary.groups import KEYS, Group, Waits
+from reports.summary.figures import Counts, Distribution, Figures, Throughput, TurnRate
+from reports.summary.groups import GroupEntry
 from reports.summary.load import Arriving, Throttling
 from reports.summary.money import Money
 from reports.summary.outcomes import by_outcome
@@ -42,72 +40,6 @@ from reports.wording.validity import verdict_reason
 SUMMARY_VERSION: Literal[5] = 5
 
 
-class GroupQuantile(Record, frozen=True):
-    """A quantile of a group of turns; null where it is not published, or lies among failed turns."""
-
-    value: Rounded
-    low: Rounded
-    high: Rounded
-    reported: bool
-
-
-class Quantile(Record, frozen=True):
-    """Null where it is not published, or lies among failed turns (censored); an open end is null.
-
-    What is not published must not be compared.
-    """
-
-    value: Rounded = math.nan
-    low: Rounded = math.nan
-    high: Rounded = math.nan
-    deff: Rounded = math.nan
-    in_failures: bool = False
-    reported: bool = False
-    status: Status = "too_few_turns"
-    required: Count | None = None
-    successes: Rounded = math.nan
-
-
-class MetricEntry(Record, frozen=True, kw_only=True):
-    """A metric of a target and step."""
-
-    metric: str
-    unit: str
-    target: str
-    measured_from: Annotated[
-        Literal["request_sent", "speech_end"] | None,
-        about("the instant that latency is measured from, if the metric depends on it"),
-    ] = None
-    turn_type: Traits | None = None
-    step: str
-    n: Count
-    failed: Count
-    unfinished: Count
-    p50: Quantile
-    p90: Quantile
-    p95: Quantile
-    p99: Quantile
-    low: Rounded = field(name="min")
-    high: Rounded = field(name="max")
-    uncertain_because: Annotated[
-        Known | None, about("why the values are uncertain in this run; null if they are not")
-    ] = None
-    not_started: Annotated[Count, about("those of the failed that did not start")] = 0
-    completed_share: Annotated[
-        Rounded | None, about("share of the planned turns that has a value; null if none was planned")
-    ] = None
-
-
-class Answer(MetricEntry, frozen=True, kw_only=True):
-    """What callers of one target wait for, by a metric that counts from one instant: its turns and its figures."""
-
-    turns: Count
-    sessions: Count
-    turns_failed: Count
-    turns_not_started: Count
-    turns_planned: Count
-
-
 class WaitSpread(Wait, frozen=True):
     """sigma: sd of the log of successful waits; icc: the share of its square between sessions; design effects; worth:
     so many sessions of one length tell as much, (Σn)² / Σn².
@@ -118,34 +50,6 @@ class WaitSpread(Wait, frozen=True):
     deff50: Rounded
     deff95: Rounded
     effective_sessions: Rounded
-
-
-class GroupWait(Wait, frozen=True):
-    """The turns of a target that a key puts together: by their number, the age of their session when they began, the
-    tokens that their first response read, the calls in progress, the host that recorded them, or the region that
-    answered them.
-    """
-
-    by: Annotated[str, about(", ".join(KEYS))]
-    name: str
-    low: Annotated[
-        Rounded, about("from where the group reaches: a number, seconds, tokens or calls; null of names")
-    ] = field(name="from")
-    high: Annotated[Rounded, about("to where; null: without an end, and of names")] = field(name="to")
-    turns: Annotated[Count, about("those that started")]
-    sessions: Count
-    turns_failed: Annotated[
-        Rate, about("turns that failed or did not start, of the planned turns that are not unfinished")
-    ]
-    sessions_unopened: Annotated[Rate | None, about("of the sessions that began here; null where that is not known")]
-    n: Annotated[Count, about("turns with a latency, which is infinite for those that failed or did not start")]
-    p50: GroupQuantile
-    p95: GroupQuantile
-    not_started: Annotated[Count, about("planned turns that did not start")] = 0
-    not_started_unplaced: Annotated[
-        Count,
-        about("turns not started of this target, instant and turn type whose group is unknown; the same in each row"),
-    ] = 0
 
 
 class TargetOutcomes(Record, frozen=True, kw_only=True):
@@ -164,17 +68,6 @@ class TargetOutcomes(Record, frozen=True, kw_only=True):
     sessions_with_failure: Count = 0
     failure_rate_low: Annotated[Rounded, about("of the 95 % interval of failures")]
     failure_rate_high: Rounded
-
-
-class ArmsRatios(Record, frozen=True):
-    """A published quantile of several arms, as multiples of the first one's."""
-
-    metric: str
-    measured_from: Known
-    turn_type: Traits
-    p: float
-    baseline: str
-    ratios: dict[str, Rounded]
 
 
 class Limits(Record, frozen=True):
@@ -227,16 +120,16 @@ class SummaryDocument(Record, frozen=True, kw_only=True):
         dict[str, str], about("the same by what latency counts from, and turn type: request_sent+function_calls")
     ]
     playback: PlayedSetup
-    results: list[Answer]
-    voice_to_voice: list[Answer]
-    transcript_first: list[Answer]
-    turn_metrics: list[MetricEntry]
+    results: list[CallerWait]
+    voice_to_voice: list[CallerWait]
+    transcript_first: list[CallerWait]
+    turn_metrics: list[Figures]
     segments: list[Breakdown]
     segments_around: Annotated[list[Band], about("of the turns around this percentile of voice_to_voice")]
     variability: list[WaitSpread]
     drift: list[Drift]
     groups: Annotated[
-        list[GroupWait], about("latencies of groups of turns; groups of a key that is the same for all are left out")
+        list[GroupEntry], about("latencies of groups of turns; groups of a key that is the same for all are left out")
     ]
     hosts: Annotated[list[Host], about("those that recorded the run; empty where it was one")] = field(
         default_factory=list
@@ -246,14 +139,14 @@ class SummaryDocument(Record, frozen=True, kw_only=True):
     rates: Annotated[list[TurnRate], about("of turns that a column says it of; empty where none does")] = field(
         default_factory=list
     )
-    session_metrics: list[MetricEntry]
+    session_metrics: list[Figures]
     event_metrics: list[Distribution]
     load_generator: list[Distribution]
     throughput: list[Throughput]
     outcomes: dict[str, TargetOutcomes]
     target_settings: list[ArmFacts]
     interleaving: Interleaving | None
-    differences: list[ArmsRatios]
+    differences: list[ArmsQuantile]
     cost: Money
     rate_limits: list[Limits]
     arrivals: Annotated[Arriving | None, about("null in a closed loop")]
@@ -294,27 +187,27 @@ def summary_data(summary: Summary) -> dict[str, Any]:
             main_metric=summary.main,
             main_metrics={stratum.key: metric for stratum, metric in summary.mains.items()},
             playback=PlayedSetup(setup.jitter_buffers_ms, setup.vad_chunks_ms, setup.detections, packetisation(setup)),
-            results=[_answer(answer) for answer in summary.answers],
-            voice_to_voice=[_answer(answer) for answer in summary.heard],
-            transcript_first=[_answer(answer) for answer in summary.read],
-            turn_metrics=[MetricEntry(**_figures(figures)) for figures in summary.metrics],
+            results=list(summary.answers),
+            voice_to_voice=list(summary.heard),
+            transcript_first=list(summary.read),
+            turn_metrics=list(summary.metrics),
             segments=list(summary.breakdowns),
             segments_around=list(summary.bands),
             variability=[_spread(*one) for one in summary.spreads],
             drift=list(summary.drifts),
-            groups=[row for waits in summary.waits for row in _groups(waits)],
+            groups=[group for waits in summary.waits for group in waits.groups],
             hosts=list(summary.hosts),
             machines=list(summary.machines),
             counts=list(summary.counts),
             rates=list(summary.rates),
-            session_metrics=[MetricEntry(**_figures(each)) for each in (*summary.connecting, *summary.slopes)],
+            session_metrics=[*summary.connecting, *summary.slopes],
             event_metrics=list(summary.events),
             load_generator=list(summary.harness),
             throughput=list(summary.throughput),
             outcomes={label: _outcomes(summary, place) for place, label in enumerate(summary.targets)},
             target_settings=[replace(arm, compression=Known(arm_fact(arm, "compression"))) for arm in summary.arms],
             interleaving=summary.interleaving,
-            differences=[_ratios(one) for one in summary.differences],
+            differences=list(summary.differences),
             cost=summary.money,
             rate_limits=[_limits(throttling) for throttling in summary.quota.targets],
             arrivals=summary.arriving,
@@ -326,63 +219,9 @@ def summary_data(summary: Summary) -> dict[str, Any]:
     )
 
 
-def _answer(answer: CallerWait) -> Answer:
-    return Answer(
-        turns=answer.turns,
-        sessions=answer.sessions,
-        turns_failed=answer.failed,
-        turns_not_started=answer.lost,
-        turns_planned=answer.wanted,
-        **_figures(answer.figures),
-    )
-
-
-def _figures(figures: Figures) -> dict[str, Any]:
-    """Every field of `MeasureFigures`."""
-    quantiles = zip(figures.quantiles, figures.successes, strict=True)
-    return {
-        "metric": figures.metric,
-        "unit": figures.unit,
-        "target": figures.target,
-        "measured_from": figures.stratum.measured_from or None,
-        "turn_type": figures.stratum.turn_type,
-        "step": figures.step,
-        "n": figures.n,
-        "failed": figures.failed,
-        "unfinished": figures.unfinished,
-        **{f"p{estimate.p * 100:g}": _quantile(estimate, successes) for estimate, successes in quantiles},
-        "low": figures.low,
-        "high": figures.high,
-        "uncertain_because": figures.uncertain_because,
-        "not_started": figures.not_started,
-        "completed_share": figures.completed_share,
-    }
-
-
-def _quantile(estimate: QuantileEstimate, successes: float) -> Quantile:
-    """What may not be told is no number."""
-    ends = (estimate.value, estimate.low, estimate.high) if estimate.bounded else (math.nan,) * 3
-    censored, needs = estimate.value == math.inf, estimate.required or None
-    return Quantile(*ends, estimate.deff, censored, estimate.reported, estimate.status, needs, successes)
-
-
 def _spread(figures: Figures, spread: Spread) -> WaitSpread:
     of = figures.metric, *figures.stratum, figures.target
     return WaitSpread(*of, spread.sigma, spread.icc, spread.deff50, spread.deff95, spread.effective_sessions)
-
-
-def _groups(waits: Waits) -> Iterable[GroupWait]:
-    of = waits.metric, *waits.stratum, waits.target, waits.by
-    for group in waits.groups:
-        place, quantiles = group.place, (_of_group(group, 0.5), _of_group(group, 0.95))
-        counted = group.turns, group.sessions, group.failed, group.unopened, group.n
-        lost = group.lost, waits.unplaced
-        yield GroupWait(*of, place.name, place.low, place.high, *counted, *quantiles, *lost)
-
-
-def _of_group(group: Group, p: float) -> GroupQuantile:
-    estimate, told = group.at(p), group.told(p)
-    return GroupQuantile(*((estimate.value, estimate.low, estimate.high) if told else (math.nan,) * 3), told)
 
 
 def _outcomes(summary: Summary, place: int) -> TargetOutcomes:
@@ -405,11 +244,6 @@ def _outcomes(summary: Summary, place: int) -> TargetOutcomes:
     )
 
 
-def _ratios(one: ArmsQuantile) -> ArmsRatios:
-    ratios = dict(zip(one.targets, one.ratios, strict=True))
-    return ArmsRatios(one.metric, *one.stratum, p=one.p, baseline=one.targets[0], ratios=ratios)
-
-
 def _limits(throttling: Throttling) -> Limits:
     waits_s = np.array(throttling.waits_s)
     return Limits(
@@ -428,8 +262,8 @@ def _limits(throttling: Throttling) -> Limits:
 def write_report(run: RunFrames | Summary, page: Page | None = None) -> PagePaths:
     """Write report.html, report.md and summary.json into the run's folder.
 
-    A run is summarised first, and its page composed; hand in what exists already. Raises UsageError if its folder
-    cannot be written.
+    A run is summarised first; hand in the summary where it is there already. Raises UsageError where its folder cannot
+    be written.
     """
     summary = run if isinstance(run, Summary) else summarise(run)
     paths = PagePaths(*(summary.run.folder / name for name in ("report.html", "report.md", "summary.json")))

@@ -1,4 +1,4 @@
-"""A history as `rtbench trend --json` prints it, on a terminal, and its page as a file."""
+"""A trend as `rtbench trend --json` prints it, on a terminal, and its page as a file."""
 
 from __future__ import annotations
 
@@ -10,43 +10,30 @@ from typing import Annotated, Any, Literal
 from bench.errors import UsageError
 from bench.run.document import ValidityStatus
 from bench.untrusted.safe_io import replace_text
+from reports.numbers import moment
 from reports.question import AskedFigure
 from reports.records import Count, Known, Record, Rounded, about, data_of
-from reports.render.blocks import MARKS, Cell, Fact, Line, Paragraph, make_row
+from reports.render.blocks import MARKS, Cell, Fact, Paragraph, make_row
 from reports.render.terminal import Badges, Grid, Part, render_lines
-from reports.statistics.changes import LEVEL
-from reports.trends.course import Course, Moved, Series
-from reports.trends.entry import Entry
+from reports.statistics.change_points import LEVEL
+from reports.trends.metric_trend import MetricTrend, RunSeries, TrendChange, TrendSegment
 from reports.trends.page import trend_html
-from reports.trends.trend import (
-    Scenario,
-    Trend,
-    begun,
-    change_with_interval,
-    day,
-    doubtful,
-    figure_text,
-    lacking_notes,
-    place,
-    series_notes,
-    trend_headline,
-    unfit,
-    weekdays_notes,
-)
+from reports.trends.sentences import changes_text, day, notes, period, trend_headline, unit_text, value_text
+from reports.trends.trend import ScenarioTrend, Trend
 from reports.wording.verdicts import figure
 
 TREND_VERSION: Literal[2] = 2
 
 
-class TrendFigure(Record, frozen=True):
-    """What a run tells of a figure, with its 95 % interval; null where it is not told."""
+class TrendValue(Record, frozen=True):
+    """A value of a run, with its 95 % interval; null if it is missing."""
 
     title: str
-    value: Annotated[Rounded, about("null also where it lies among failed turns (censored)")]
+    value: Annotated[Rounded, about("null also if it lies among failed turns")]
     low: Rounded
     high: Rounded
     in_failures: bool
-    missing_because: Annotated[Known, about("why there is no figure")]
+    missing_because: Annotated[Known, about("why there is no value")]
 
 
 class TrendRun(Record, frozen=True):
@@ -58,47 +45,24 @@ class TrendRun(Record, frozen=True):
     validity: ValidityStatus
     excluded_because: Annotated[Known, about("why it is not compared")]
     labels: dict[str, str]
-    conditions: Annotated[dict[str, str], about("what it was made under")]
-    values: list[TrendFigure]
+    conditions: Annotated[dict[str, str], about("what it was measured under")]
+    values: list[TrendValue]
 
 
-class TrendChange(Record, frozen=True):
-    """A change between two runs: after against before, as a share; of rates in shares of turns."""
-
-    last_run: Annotated[str, about("the last one before")]
-    first_run: Annotated[str, about("the first one after")]
-    first_started_utc_ns: int
-    change: Rounded
-    low: Rounded
-    high: Rounded
-    runs_before: Annotated[Count, about("that were compared")]
-    runs_after: Count
-    worse: Annotated[bool | None, about("null where neither more nor less is better")]
-    also_changed: Annotated[list[str], about("what else changed there")]
-
-
-class TrendLevel(Record, frozen=True):
-    """The mean of the runs between two changes."""
-
-    value: Rounded
-    first_run: str
-    last_run: str
-
-
-class TrendCourse(AskedFigure, frozen=True):
-    """A figure in the course of a series."""
+class TrendMetric(AskedFigure, frozen=True):
+    """A metric over the runs of a series."""
 
     title: str
     unit: str
     runs: Annotated[Count, about("that were compared")]
     comparisons: Count
     no_change_because: Annotated[Known, about("why no change could be found")]
-    autocorrelation: Annotated[Rounded, about("neighbouring runs, from 0 to 0.9; 0 where nothing stands out")]
+    autocorrelation: Annotated[Rounded, about("of neighbouring runs, 0 to 0.9; 0 without any change, marked or not")]
     weekdays: Annotated[
         list[Rounded],
         about("Monday to Sunday relative to their mean, which is subtracted; empty if they do not differ"),
     ]
-    levels: list[TrendLevel]
+    levels: list[TrendSegment]
     unmarked_changes: Annotated[list[TrendChange], about("what would be changes if neighbouring runs were independent")]
     changes: list[TrendChange]
 
@@ -111,7 +75,7 @@ class TrendSeries(Record, frozen=True):
     name: str
     simulated: bool
     runs: list[TrendRun]
-    metrics: list[TrendCourse]
+    metrics: list[TrendMetric]
 
 
 class TrendDocument(Record, frozen=True):
@@ -125,81 +89,64 @@ class TrendDocument(Record, frozen=True):
 
 
 def trend_data(trend: Trend) -> dict[str, Any]:
-    """The history as lists, dictionaries, strings and numbers."""
+    """Return the trend as lists, dictionaries, strings and numbers."""
     return data_of(
         TrendDocument(
             schema=TREND_VERSION,
             alpha=LEVEL,
             comparisons=trend.comparisons,
-            series=[_series(one, trend) for one in trend.series],
+            series=[_series(one, scenario.of_series(one)) for scenario in trend.scenarios for one in scenario.series],
             notices=list(trend.notices),
         )
     )
 
 
-def _series(series: Series, trend: Trend) -> TrendSeries:
-    courses = [course for course in trend.courses if course.series is series]
+def _series(series: RunSeries, metrics: list[MetricTrend]) -> TrendSeries:
     return TrendSeries(
         scenario=series.scenario,
         target=series.target,
         name=series.name,
         simulated=series.simulated,
-        runs=[_run(entry, courses, place) for place, entry in enumerate(series.entries)],
+        runs=[
+            TrendRun(
+                run_id=point.run_id,
+                name=point.name,
+                started_utc_ns=point.started_utc_ns,
+                validity=point.validity,
+                excluded_because=point.excluded_because,
+                labels=dict(point.labels),
+                conditions=dict(point.conditions),
+                values=[
+                    TrendValue(
+                        figure(metric.spec), run.value, run.low, run.high, math.isinf(run.value), run.missing_because
+                    )
+                    for metric in metrics
+                    for run in [metric.values[place]]
+                ],
+            )
+            for place, point in enumerate(series.points)
+        ],
         metrics=[
-            TrendCourse(
-                *course.question.asked,
-                title=figure(course.question),
-                unit=course.question.unit,
-                runs=len(course.used),
-                comparisons=course.comparisons,
-                no_change_because=course.lacking,
-                autocorrelation=course.alike,
-                weekdays=list(course.weekdays),
-                levels=[TrendLevel(one.value, one.first.run_id, one.last.run_id) for one in course.levels],
-                unmarked_changes=[_change(moved) for moved in course.doubtful],
-                changes=[_change(moved) for moved in course.moved],
+            TrendMetric(
+                *metric.spec.asked,
+                title=figure(metric.spec),
+                unit=metric.spec.unit,
+                runs=len(metric.compared),
+                comparisons=metric.comparisons,
+                no_change_because=metric.no_change_because,
+                autocorrelation=metric.autocorrelation,
+                weekdays=list(metric.weekdays),
+                levels=list(metric.segments),
+                unmarked_changes=list(metric.unmarked_changes),
+                changes=list(metric.changes),
             )
-            for course in courses
+            for metric in metrics
         ],
-    )
-
-
-def _run(entry: Entry, courses: Iterable[Course], place: int) -> TrendRun:
-    told = [(figure(course.question), course.told[place]) for course in courses]
-    return TrendRun(
-        run_id=entry.run_id,
-        name=entry.name,
-        started_utc_ns=entry.started_utc_ns,
-        validity=entry.validity,
-        excluded_because=entry.unfit,
-        labels=dict(entry.labels),
-        conditions=dict(entry.conditions),
-        values=[
-            TrendFigure(
-                name, one.value, one.low, one.high, in_failures=math.isinf(one.value), missing_because=one.lacks
-            )
-            for name, one in told
-        ],
-    )
-
-
-def _change(moved: Moved) -> TrendChange:
-    return TrendChange(
-        last_run=moved.last.run_id,
-        first_run=moved.first.run_id,
-        first_started_utc_ns=moved.first.started_utc_ns,
-        change=moved.share,
-        low=moved.low,
-        high=moved.high,
-        runs_before=moved.before,
-        runs_after=moved.after,
-        worse=moved.worse,
-        also_changed=list(moved.beside),
     )
 
 
 def write_trend(trend: Trend, path: Path) -> Path:
-    """Write the page in one step. Raises UsageError where it cannot be written."""
+    """Write the page in one step. Raises UsageError if it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_text(path, trend_html(trend, path.parent))
@@ -208,59 +155,51 @@ def write_trend(trend: Trend, path: Path) -> Path:
     return path
 
 
-RUN_LEAST = 16
+RUN_NAME_MIN = 16
+"""Letters that are left of a run's name."""
 
 
 def trend_text(trend: Trend, width: int = 100, colour: bool = False) -> str:
-    """The history in at most so many columns; of as many figures as there is room for."""
-    tables = ([*_series_table(scenario, one)] for scenario in trend.scenarios for one in scenario.series)
-    return render_lines((_opening(trend), *tables, _closing(trend)), width, colour)
+    """Return the trend in at most this many columns, with as many metrics as there is room for."""
+    simulated = [("◇ SIMULATED", "sim")] if any(series.simulated for series in trend.series) else []
+    opening: list[Part] = [
+        Paragraph(trend_headline(trend), "bold"),
+        Badges(simulated, f"{trend.runs} runs, {period(trend)}"),
+        *(
+            Fact("changed", [f"{found[0][0].series.name} since {since}: {changes_text(found)}"])
+            for found in trend.changes_by_run
+            for since in [moment(found[0][1].first_started_utc_ns)]
+        ),
+    ]
+    tables = (_table(scenario, series) for scenario in trend.scenarios for series in scenario.series)
+    closing: list[Part] = [
+        *(Fact("note", [note]) for note in notes(trend)),
+        *(Fact("left out", [notice], "warn") for notice in trend.notices),
+    ]
+    return render_lines((opening, *tables, closing), width, colour)
 
 
-def _opening(trend: Trend) -> Iterable[Part]:
-    yield Paragraph(trend_headline(trend), "bold")
-    simulated = [("◇ SIMULATED", "sim")] if any(one.simulated for one in trend.series) else []
-    yield Badges(simulated, f"{trend.runs} runs, {begun(trend)}")
-    for found in trend.places:
-        yield Fact("changed", [place(found)])
-
-
-def _series_table(scenario: Scenario, series: Series) -> Iterable[Part]:
-    courses = [course for _, mine in scenario.figures for course in mine if course.series is series]
+def _table(scenario: ScenarioTrend, series: RunSeries) -> Iterable[Part]:
+    metrics = scenario.of_series(series)
     simulated = "  ◇ SIMULATED" if series.simulated else ""
     yield Paragraph(f"{scenario.name} · {series.name}{simulated}", "bold")
-    units = [f", {one.question.shown_unit}" if one.question.kind != "rate" else "" for one in courses]
-    figures = [f"{figure(one.question)}{unit}" for one, unit in zip(courses, units, strict=True)]
-    heads = ["run", "began, UTC", "verdict", *figures, ""]
+    titles = [", ".join(filter(None, [figure(metric.spec), unit_text(metric.spec)])) for metric in metrics]
+    heads = ["run", "began, UTC", "verdict", *titles, ""]
     last = len(heads) - 1
-    dated = [(0, 1, 2, *range(3, most), last) for most in range(last, 3, -1)]
-    undated = [(0, 2, 3, 4, last)] if len(courses) > 1 else []  # a run's name tells when it began, and p95 nothing else
-    layouts = [*dated[:-1], *undated, dated[-1], (0, 2, 3, last), (0, 3, last)] if courses else []
+    dated = [(0, 1, 2, *range(3, end), last) for end in range(last, 3, -1)]
+    undated = [(0, 2, 3, 4, last)] if len(metrics) > 1 else []  # the name of a run says when it began
+    layouts = [*dated[:-1], *undated, dated[-1], (0, 2, 3, last), (0, 3, last)] if metrics else []
     rows = [make_row([*heads], "soft")]
-    for at, entry in enumerate(series.entries):
-        moved = [
-            f"{figure(course.question)} {change_with_interval(one, course.question)}"
-            for course in courses
-            for one in course.moved
-            if one.first is entry
-        ]
-        told = (figure_text(course.told[at], course.question) for course in courses)
-        cells: Line = [
-            Cell(entry.name, f"changed here: {', '.join(moved)}" if moved else ""),
-            day(entry),
-            Cell(entry.mark, style=MARKS[entry.use].ink),
-            *(Cell(text, style="soft" if entry.unfit else "") for text in told),
-            Cell("↕" if moved else "", style="warn"),
-        ]
-        rows.append(make_row(cells))
-    yield Grid(rows, (0, 1, 2, last), layouts, indent="  ", least=RUN_LEAST, ending=RUN_LEAST // 2)
-
-
-def _closing(trend: Trend) -> Iterable[Part]:
-    held = [*weekdays_notes(trend), *doubtful(trend)]
-    for line in filter(None, [*held, unfit(trend), *series_notes(trend)]):
-        yield Fact("note", [line])
-    for line in lacking_notes(trend):
-        yield Fact("note", [line])
-    for notice in trend.notices:
-        yield Fact("left out", [notice], "warn")
+    for place, point in enumerate(series.points):
+        changes = changes_text([(metric, change) for metric in metrics for change in metric.changes_at(point)])
+        values = (value_text(metric.values[place], metric.spec) for metric in metrics)
+        rows.append(
+            make_row([
+                Cell(point.name, f"changed here: {changes}" if changes else ""),
+                day(point.started_utc_ns),
+                Cell(point.mark, style=MARKS[point.validity_word].ink),
+                *(Cell(text, style="soft" if point.excluded_because else "") for text in values),
+                Cell("↕" if changes else "", style="warn"),
+            ])
+        )  # fmt: skip
+    yield Grid(rows, (0, 1, 2, last), layouts, indent="  ", least=RUN_NAME_MIN, ending=RUN_NAME_MIN // 2)

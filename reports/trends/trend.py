@@ -1,15 +1,12 @@
-"""A history: the runs of folders as series, of each figure its course, and both in words; nothing is written here."""
+"""A trend: the runs of folders as series, and each metric over the runs of each series."""
 
 from __future__ import annotations
 
 import math
 import re
-from calendar import day_abbr
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,166 +15,170 @@ import pandas as pd
 from bench.errors import UsageError
 from bench.metrics import SLOPE
 from bench.run.presence import is_run, run_folders
-from bench.units import NS_PER_S
 from bench.untrusted.sanitize import escape_control
-from reports.api import Run
-from reports.arguments import folder_of_run, given_texts, in_python
-from reports.frames import COUNT, LABEL, NUMBER, TEXT, dtypes_of, frame_of
-from reports.numbers import NBSP, NONE, moment, percent, plural, three
-from reports.question import NO_STRATUM, Question, Stratum
+from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
+from reports.numbers import NBSP, plural
+from reports.question import Question
+from reports.runs import RunFrames
 from reports.samples import HEARD
-from reports.statistics.changes import ENOUGH, SIDE
-from reports.statistics.differences import Margin
+from reports.statistic_types.quantile import Quantile
+from reports.statistic_types.rate import Rate
+from reports.strata import NO_STRATUM, Stratum
 from reports.thresholds import primary, quoted
-from reports.trends.course import Course, Moved, Series, course_of, series_of, with_changes
-from reports.trends.entry import SHOWN, Entry, RunFigure, entries_of, stored_in
-from reports.wording import verdicts
-from reports.wording.verdicts import NOTHING, difference_interval, scale_of, signed
-from reports.wording.words import INFINITE, interval
+from reports.trends.metric_trend import MetricTrend, RunSeries, TrendChange, metric_trend, series_of, with_changes
+from reports.trends.trend_point import QUANTILE_LEVELS, TrendPoint, points_of_run, stored_points
 
-MAINS = ("ttfa", "ttft")
+MAIN_METRICS = ("ttfa", "ttft")
 HEADLINE = (0.5, 0.95)
 
 
 def trend_question(text: str) -> Question:
-    """ttfa:p95, voice_to_voice:med, failure_rate. Raises UsageError that says what is allowed."""
+    """Parse ttfa:p95, voice_to_voice:med, failure_rate. Raises UsageError that says what is allowed."""
     name, _, aggregate = text.partition(":")
-    of = primary(name.strip())
-    if of.unit == "share":
+    metric = primary(name.strip())
+    if metric.unit == "share":
         if aggregate not in ("", "rate"):
-            raise UsageError(f"{of.name} is a rate: write --metric {of.name}")
-        return Question(of.name, "rate", Margin())
-    if of.unit == SLOPE or of.signed:
-        raise UsageError(f"{of.name} may be 0 or less, and a history compares by ratios: choose another metric")
+            raise UsageError(f"{metric.name} is a rate: write --metric {metric.name}")
+        return Question(metric.name, Rate())
+    if metric.unit == SLOPE or metric.signed:
+        raise UsageError(f"{metric.name} may be 0 or less, and a trend compares by ratios: choose another metric")
     match = re.fullmatch(r"p\(?(\d+(?:\.\d+)?)\)?|(med)", aggregate.strip() or "p50")
     p = (0.5 if match[2] else float(match[1]) / 100) if match else 0.0
-    if p not in SHOWN:
-        known = ", ".join(f"{of.name}:p{100 * known:g}" for known in SHOWN)
-        raise UsageError(f"{quoted(text)} is in no summary of a run: allowed are {known}")
-    return Question(of.name, "quantile", Margin(), p)
+    if p not in QUANTILE_LEVELS:
+        allowed = ", ".join(f"{metric.name}:p{100 * level:g}" for level in QUANTILE_LEVELS)
+        raise UsageError(f"{quoted(text)} is in no summary of a run: allowed are {allowed}")
+    return Question(metric.name, Quantile(p))
 
 
-def headline_questions(entries: Sequence[Entry]) -> list[Question]:
-    """p50 and p95 of the latencies of callers, and the failure rate."""
-    told = {of.metric for entry in entries for of in entry.quantiles}
-    main = next((name for name in MAINS if name in told), MAINS[0])
-    waits = [main, *([HEARD] if HEARD in told else [])]
+def headline_questions(points: Sequence[TrendPoint]) -> list[Question]:
+    """Return p50 and p95 of the latencies of callers, and the failure rate."""
+    known = {key.metric for point in points for key in point.quantiles}
+    main = next((name for name in MAIN_METRICS if name in known), MAIN_METRICS[0])
+    latencies = [main, *([HEARD] if HEARD in known else [])]
     return [
-        *(Question(name, "quantile", Margin(), p) for name in waits for p in HEADLINE),
-        Question("failure_rate", "rate", Margin()),
+        *(Question(name, Quantile(p)) for name in latencies for p in HEADLINE),
+        Question("failure_rate", Rate()),
     ]
 
 
-def of_turns(question: Question, entries: Iterable[Entry]) -> Question:
-    """The question about the commonest turns that these runs have of its metric; as it is where they are all alike."""
+def of_commonest_turns(spec: Question, points: Iterable[TrendPoint]) -> Question:
+    """Return the question about the commonest turns of its metric, if the runs have several kinds of turns."""
     turns = Counter[Stratum]()
-    for entry in entries:
-        for of, quantiles in entry.quantiles.items():
-            if of.metric == question.metric:
-                turns[of.stratum] += max(told.n for told in quantiles.values())
-    if question.kind == "rate" or len(turns) < 2:
-        return question
+    for point in points:
+        for key, quantiles in point.quantiles.items():
+            if key.metric == spec.metric:
+                turns[key.stratum] += max(run.n for run in quantiles.values())
+    if spec.p is None or len(turns) < 2:
+        return spec
     (commonest, _), *_ = turns.most_common(1)
-    return Question(question.metric, question.kind, question.margin, question.p, stratum=commonest)
+    return replace(spec, stratum=commonest)
 
 
 DTYPES = dtypes_of(
-    (LABEL, ("scenario", "series", "target", "run_id", "validity")),
-    (TEXT, ("excluded_because",)),
+    (TEXT, ("scenario", "series", "target", "run_id", "validity")),
     ("datetime64[ns, UTC]", ("start",)),
-    (LABEL, ("title", "metric")),
+    (TEXT, ("title", "metric")),
     (NUMBER, ("p",)),
-    (LABEL, ("measured_from", "turn_type", "unit")),
+    (TEXT, ("measured_from", "turn_type", "unit")),
     (NUMBER, ("value", "low", "high")),
     (COUNT, ("n",)),
-    (TEXT, ("missing_because",)),
+    (FLAG, ("published", "usable")),
+    (TEXT, ("reason",)),
     (NUMBER, ("change", "change_low", "change_high")),
 )
-"""The columns of a history's frame with their dtypes."""
+"""The columns of a trend's frame with their dtypes."""
 
 
 @dataclass(frozen=True)
-class Scenario:
-    """The series of one scenario, and of each figure the course of each series that tells it."""
+class ScenarioTrend:
+    """The series of one scenario, and of each metric the trend in each series that reports it."""
 
     name: str
-    series: tuple[Series, ...]
-    figures: tuple[tuple[Question, tuple[Course, ...]], ...]
+    series: tuple[RunSeries, ...]
+    metrics: tuple[tuple[Question, tuple[MetricTrend, ...]], ...]
+
+    def of_series(self, series: RunSeries) -> list[MetricTrend]:
+        return [trend for _, trends in self.metrics for trend in trends if trend.series is series]
 
 
 @dataclass(frozen=True)
 class Trend:
-    """`notices`: what was left out, and why. `comparisons`: so many were made."""
+    """`notices`: what was left out, and why."""
 
-    scenarios: tuple[Scenario, ...]
+    scenarios: tuple[ScenarioTrend, ...]
     notices: tuple[str, ...] = ()
 
     @property
-    def series(self) -> list[Series]:
+    def series(self) -> list[RunSeries]:
         return [series for scenario in self.scenarios for series in scenario.series]
 
     @property
-    def entries(self) -> list[Entry]:
-        """All of them, the oldest first."""
-        return sorted((one for series in self.series for one in series.entries), key=lambda one: one.started_utc_ns)
+    def points(self) -> list[TrendPoint]:
+        """Every point, the oldest first."""
+        return sorted((one for series in self.series for one in series.points), key=lambda one: one.started_utc_ns)
 
     @property
     def runs(self) -> int:
-        return len({(entry.run_id, entry.started_utc_ns) for entry in self.entries})
+        return len({(point.run_id, point.started_utc_ns) for point in self.points})
 
     @property
-    def courses(self) -> list[Course]:
-        return [course for scenario in self.scenarios for _, courses in scenario.figures for course in courses]
+    def metrics(self) -> list[MetricTrend]:
+        return [trend for scenario in self.scenarios for _, trends in scenario.metrics for trend in trends]
 
     @property
     def comparisons(self) -> int:
-        return sum(course.comparisons for course in self.courses)
+        return sum(metric.comparisons for metric in self.metrics)
 
     @property
-    def moved(self) -> list[tuple[Course, Moved]]:
+    def changes(self) -> list[tuple[MetricTrend, TrendChange]]:
         """Every change, the newest first."""
-        found = [(course, moved) for course in self.courses for moved in course.moved]
-        return sorted(found, key=lambda one: -one[1].first.started_utc_ns)
+        found = [(metric, change) for metric in self.metrics for change in metric.changes]
+        return sorted(found, key=lambda one: -one[1].first_started_utc_ns)
+
+    @property
+    def changes_by_run(self) -> list[list[tuple[MetricTrend, TrendChange]]]:
+        """The same, grouped by series and run."""
+        groups: dict[tuple[int, str, int], list[tuple[MetricTrend, TrendChange]]] = {}
+        for metric, change in self.changes:
+            run = id(metric.series), change.first_run, change.first_started_utc_ns
+            groups.setdefault(run, []).append((metric, change))
+        return list(groups.values())
 
     def to_frame(self) -> pd.DataFrame:
-        """A row for each figure of each run: its value with its 95 % interval, in `unit`, as the run's report has it.
+        """Return a row for each metric of each run: its value with its 95 % interval in `unit`, as in the run's report.
 
-        `lacks` says why there is none, and `unfit` why a run is not compared. Where the level changed with a run,
-        `change` is by how much, after against before (of rates in shares), with its interval; else it is NaN.
+        A value is `usable` if its run is compared; `reason` says why not. Where the level changed with a run, `change`
+        is by how much, after against before (of rates in shares), with its interval; else it is NaN.
         """
-        return frame_of([row for course in self.courses for row in _rows(course)], DTYPES)
+        return frame_of([row for metric in self.metrics for row in _rows(metric)], DTYPES)
 
     def __repr__(self) -> str:
-        """History(12 runs, 3 figures, 1 change)."""
-        figures = len({(course.series.scenario, course.question) for course in self.courses})
-        counted = plural(self.runs, "run"), plural(figures, "metric"), plural(len(self.moved), "change")
-        return f"History({', '.join(counted)})".replace(NBSP, " ")
-
-    @property
-    def places(self) -> list[list[tuple[Course, Moved]]]:
-        """The same, those of one series at one run together."""
-        found: dict[tuple[int, int], list[tuple[Course, Moved]]] = {}
-        for course, moved in self.moved:
-            found.setdefault((id(course.series), id(moved.first)), []).append((course, moved))
-        return list(found.values())
+        """Trend(12 runs, 3 metrics, 1 change)."""
+        specs = len({(metric.series.scenario, metric.spec) for metric in self.metrics})
+        counted = plural(self.runs, "run"), plural(specs, "metric"), plural(len(self.changes), "change")
+        return f"Trend({', '.join(counted)})".replace(NBSP, " ")
 
 
-def _rows(course: Course) -> Iterable[dict[str, Any]]:
-    question, series = course.question, course.series
-    stratum = question.stratum or NO_STRATUM
-    moved = {id(one.first): one for one in course.moved}
-    for entry, told in zip(series.entries, course.told, strict=True):
-        change = moved.get(id(entry))
-        of_run = (series.scenario, series.name, entry.target, entry.run_id, entry.validity, entry.unfit)
-        figure = (question.name, question.metric, question.p, stratum.measured_from, stratum.turn_type, question.unit)
-        values = (told.value, told.low, told.high, told.n, told.lacks)
-        changed = (change.share, change.low, change.high) if change else (None,) * 3
-        start = pd.Timestamp(entry.started_utc_ns, unit="ns", tz="UTC")
-        yield dict(zip(DTYPES, (*of_run, start, *figure, *values, *changed), strict=True))
+def _rows(metric: MetricTrend) -> Iterable[dict[str, Any]]:
+    spec, series = metric.spec, metric.series
+    for point, run in zip(series.points, metric.values, strict=True):
+        change = next(iter(metric.changes_at(point)), None)
+        values = (
+            *(series.scenario, series.name, point.target, point.run_id, point.validity),
+            pd.Timestamp(point.started_utc_ns, unit="ns", tz="UTC"),
+            *(spec.name, spec.metric, spec.p, *(spec.stratum or NO_STRATUM), spec.unit),
+            *(run.value, run.low, run.high, run.n),
+            *use(run.missing_because, published=not math.isnan(run.value), invalid=point.excluded_because).values(),
+            *((change.change, change.low, change.high) if change else (None, None, None)),
+        )
+        yield dict(zip(DTYPES, values, strict=True))
 
 
 def in_folders(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
-    """(run folders, folders of stored baselines) that these are, or hold. Raises UsageError where one is no folder."""
+    """Return the run folders that these are or hold, and the folders of stored baselines.
+
+    Raises UsageError if one is no folder.
+    """
     runs: list[Path] = []
     stored: list[Path] = []
     for folder in folders:
@@ -187,210 +188,60 @@ def in_folders(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     return runs, stored
 
 
-def trend(*folders: Run | Path | str, metrics: str | Sequence[str] = ()) -> Trend:
-    """What `rtbench trend` shows of folders of runs or of stored baselines, or of runs.
+def trend_of(runs: Sequence[Path | RunFrames], stored: Sequence[Path], questions: Sequence[Question] = ()) -> Trend:
+    """Of run folders or runs that were read, and of folders of stored baselines. `questions`: what is asked, the
+    headline figures if empty.
 
-    `metrics`: `ttfa:p95`, `failure_rate`, …; without any the latencies and the failure rate. Raises UsageError as the
-    command does, and writes nothing.
+    `notices` name what cannot be read. Raises UsageError if nothing is left.
     """
-    with in_python(metric="metrics"):
-        questions = [trend_question(text) for text in given_texts(metrics, "metrics")]
-        return trend_of(*in_folders([Path(folder_of_run(one)) for one in folders]), questions)
-
-
-def trend_of(runs: Sequence[Path], stored: Sequence[Path], questions: Sequence[Question] = ()) -> Trend:
-    """Of run folders and folders of stored baselines. `questions`: what is asked, the headline figures if empty.
-
-    What cannot be read is named in `notices`. Raises UsageError where nothing is left.
-    """
-    entries: list[Entry] = []
+    points: list[TrendPoint] = []
     notices: list[str] = []
     for run in runs:
         try:
-            entries += entries_of(run)
+            points += points_of_run(run)
         except UsageError as problem:
             notices.append(escape_control(str(problem)))
     for folder in stored:
-        kept, problems = stored_in(folder)
-        entries += kept
+        found, problems = stored_points(folder)
+        points += found
         notices += problems
-    if not entries:
+    if not points:
         more = f" (and {len(notices) - 1} more)" if len(notices) > 1 else ""
         first = f": {notices[0]}{more}" if notices else ""
-        where = ", ".join(str(path) for path in (*stored, *dict.fromkeys(run.parent for run in runs)))
+        parents = dict.fromkeys(run.parent for run in runs if isinstance(run, Path))
+        where = ", ".join(str(path) for path in (*stored, *parents))
         raise UsageError(f"there is no run to show in {where or 'these folders'}{first}")
-    return told_by(entries, questions, notices)
+    return trend_of_points(points, questions, notices)
 
 
-def told_by(entries: Sequence[Entry], questions: Sequence[Question] = (), notices: Sequence[str] = ()) -> Trend:
-    """The history of entries that were read; pure."""
-    found: dict[tuple[str, int, str, str], Entry] = {}
-    again = 0  # of a target of a run the first that is met is shown
-    for entry in entries:
-        key = entry.run_id, entry.started_utc_ns, entry.scenario, entry.target
-        again += found.setdefault(key, entry) is not entry
-    series = series_of(list(found.values()))
-    runs = Counter(one.scenario for one in series for _ in one.entries)
-    names = [name for name, _ in runs.most_common()]
-    asked: dict[str, list[Question]] = {}
-    for name in names:
-        mine = [entry for one in series if one.scenario == name for entry in one.entries]
-        asked[name] = list(dict.fromkeys(of_turns(one, mine) for one in questions or headline_questions(mine)))
-    courses = with_changes([course_of(one, question) for one in series for question in asked[one.scenario]])
-    scenarios = [
-        Scenario(
-            name,
-            tuple(one for one in series if one.scenario == name),
-            tuple((question, told) for question in asked[name] if (told := _of(courses, name, question))),
-        )
+def trend_of_points(
+    points: Sequence[TrendPoint], questions: Sequence[Question] = (), notices: Sequence[str] = ()
+) -> Trend:
+    """Return the trend of points that were read; the first one of a target of a run is shown."""
+    once: dict[tuple[str, int, str, str], TrendPoint] = {}
+    for point in points:
+        once.setdefault((point.run_id, point.started_utc_ns, point.scenario, point.target), point)
+    by_scenario: dict[str, list[RunSeries]] = {}
+    for series in series_of(list(once.values())):
+        by_scenario.setdefault(series.scenario, []).append(series)
+    runs = {name: [point for one in series for point in one.points] for name, series in by_scenario.items()}
+    names = sorted(by_scenario, key=lambda name: -len(runs[name]))
+    specs = {
+        name: dict.fromkeys(of_commonest_turns(one, runs[name]) for one in questions or headline_questions(runs[name]))
         for name in names
-    ]
+    }
+    metrics = with_changes([
+        metric_trend(one, spec) for name, series in by_scenario.items() for one in series for spec in specs[name]
+    ])  # fmt: skip
+    scenarios = []
+    for name in names:
+        reported = [
+            metric
+            for metric in metrics
+            if metric.series.scenario == name and not all(math.isnan(run.value) for run in metric.values)
+        ]
+        by_spec = [(spec, tuple(metric for metric in reported if metric.spec == spec)) for spec in specs[name]]
+        scenarios.append(ScenarioTrend(name, tuple(by_scenario[name]), tuple(one for one in by_spec if one[1])))
+    again = len(points) - len(once)
     twice = f"{plural(again, 'target')} of runs that are there twice: each is shown once."
     return Trend(tuple(scenarios), (*notices, *([twice] if again else [])))
-
-
-def _of(courses: Sequence[Course], scenario: str, question: Question) -> tuple[Course, ...]:
-    """The courses of a figure that any run tells."""
-    return tuple(
-        course
-        for course in courses
-        if course.series.scenario == scenario
-        and course.question == question
-        and any(told.value == told.value for told in course.told)
-    )
-
-
-def told_value(told: RunFigure, question: Question) -> str:
-    """612, ∞, n/a; of a rate 0.8 %."""
-    return NOTHING if math.isnan(told.value) else shown_number(told.value, question)
-
-
-def shown_number(number: float, question: Question) -> str:
-    """A figure in its unit, which stands beside it unless it is a rate."""
-    if math.isinf(number):
-        return INFINITE
-    return percent(number, 1) if question.kind == "rate" else three(number)
-
-
-def told_range(told: RunFigure, question: Question) -> str:
-    """590 – 640; why there is no figure; nothing where no interval is told."""
-    if told.lacks:
-        return told.lacks
-    if math.isnan(told.low) or math.isinf(told.value):
-        return ""
-    return interval(told.low, told.high, partial(shown_number, question=question), " – ")
-
-
-def figure_text(told: RunFigure, question: Question) -> str:
-    """612 (590 – 640); n/a (needs 40 sessions)."""
-    beside = told_range(told, question)
-    return f"{told_value(told, question)} ({beside})" if beside else told_value(told, question)
-
-
-def moved_by(moved: Moved, question: Question) -> str:
-    """+12 %, +1.5 points."""
-    return signed(moved.share, scale_of(question))
-
-
-def change_with_interval(moved: Moved, question: Question) -> str:
-    """+12 % (+4 to +21 %)."""
-    return f"{moved_by(moved, question)} ({difference_interval(moved.low, moved.high, scale_of(question))})"
-
-
-def change_sentence(course: Course, moved: Moved) -> str:
-    """ttfa p50 of sim: +12 % (+4 to +21 %) since 12 Nov 2026, 02:00 UTC."""
-    since = moment(moved.first.started_utc_ns)
-    return f"{_named(course)}: {change_with_interval(moved, course.question)} since {since}"
-
-
-def place(found: Sequence[tuple[Course, Moved]]) -> str:
-    """sim since 12 Nov 2026, 02:00 UTC: ttfa p50 +12 % (+4 to +21 %), ttfa p95 +15 % (+2 to +30 %)."""
-    course, moved = found[0]
-    told = [f"{verdicts.figure(one.question)} {change_with_interval(by, one.question)}" for one, by in found]
-    return f"{course.series.name} since {moment(moved.first.started_utc_ns)}: {', '.join(told)}"
-
-
-def _named(course: Course) -> str:
-    return f"{verdicts.figure(course.question)} of {course.series.name}"
-
-
-def trend_headline(trend: Trend) -> str:
-    """The newest change, or that there is none, or that there are too few runs to say so."""
-    if places := trend.places:
-        newest, *more = places[0]
-        others = f", with {plural(len(more), 'more change')}" if more else ""
-        told = f"{change_sentence(*newest)}{others}."
-        return told if len(places) == 1 else f"{plural(len(places), 'change')}; the newest: {told}"
-    if trend.comparisons:
-        return f"No change that {plural(trend.runs, 'run')} can tell."
-    return f"Too few runs to tell a change: it takes {ENOUGH} that may be compared, {SIDE} before and after it."
-
-
-def day(entry: Entry) -> str:
-    """2026-11-12 02:00, which sorts."""
-    return f"{datetime.fromtimestamp(entry.started_utc_ns / NS_PER_S, UTC):%Y-%m-%d %H:%M}"
-
-
-def begun(trend: Trend) -> str:
-    """3 Oct 2026, 02:00 UTC to 22 Nov 2026, 02:00 UTC."""
-    entries = trend.entries
-    ends = [moment(one.started_utc_ns) for one in (entries[0], entries[-1])]
-    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
-
-
-def unfit(trend: Trend) -> str:
-    """3 of 42 entries are shown and not compared: INVALID …"""
-    marks = [entry.mark for entry in trend.entries if entry.unfit]
-    if not marks:
-        return ""
-    counted = [f"{marks.count(mark)} {mark}" for mark in dict.fromkeys(marks)]
-    return f"{plural(len(marks), 'entry is', 'entries are')} shown and not compared: {', '.join(counted)}."
-
-
-def lacking_notes(trend: Trend) -> list[str]:
-    """Which series, or figures of one, have too few runs to compare, and how many of how many; often nothing."""
-    each = []
-    for series in trend.series:
-        courses = [course for course in trend.courses if course.series is series]
-        most, runs = max((len(course.used) for course in courses), default=0), plural(len(series.entries), "run")
-        name = f"{series.scenario}, {series.name}"
-        if most < ENOUGH:
-            each.append(f"{name}: {most} of {runs}")
-        else:
-            few = [course for course in courses if course.lacking and course.used]
-            each += [f"{verdicts.figure(one.question)} of {name}: {len(one.used)} of {runs}" for one in few]
-    return [f"A change takes {ENOUGH} runs that can be compared. There are: {'; '.join(each)}."] if each else []
-
-
-def weekdays_notes(trend: Trend) -> list[str]:
-    """Whose weekdays differ, from the least to the most, in one sentence."""
-    told = []
-    for course in trend.courses:
-        if course.weekdays:
-            ends = (course.weekdays.index(end(course.weekdays)) for end in (min, max))
-            least, most = (f"{day_abbr[at]} {signed(course.weekdays[at], scale_of(course.question))}" for at in ends)
-            told.append(f"{_named(course)} ({least}, {most})")
-    return [f"Weekdays differ, and that is taken off before changes are looked for: {'; '.join(told)}."] if told else []
-
-
-def doubtful(trend: Trend) -> list[str]:
-    """What may have changed, and is not marked."""
-    return [
-        f"{_named(course)} may have changed by {moved_by(moved, course.question)} by "
-        f"{moment(moved.first.started_utc_ns)}, and has no mark: neighbouring runs are autocorrelated "
-        f"({course.alike:.2f}), so {plural(len(course.used), 'run')} count as {course.effective_sessions}."
-        for course in trend.courses
-        for moved in course.doubtful
-    ]
-
-
-def series_notes(trend: Trend) -> list[str]:
-    """Which targets have several series, as their runs were not made in the same way, in one sentence."""
-    series = Counter((scenario.name, one.target) for scenario in trend.scenarios for one in scenario.series)
-    told = [f"{target} in {name} ({number})" for (name, target), number in series.items() if number > 1]
-    return [f"Runs that are not comparable are series of their own: {', '.join(told)}."] if told else []
-
-
-def level(course: Course) -> str:
-    """612: where the figure stands since its last change."""
-    return shown_number(course.levels[-1].value, course.question) if course.levels else NONE

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from reports.numbers import NBSP, count, listed, ms, percent, plural, together
 from reports.render.blocks import Block, Cell, Column, Head, Line, Paragraph, Row, Table, table
-from reports.summary.figures import Rate
+from reports.summary.figures import ShareEstimate
 from reports.summary.groups import Apart, Group, Waits
 from reports.summary.summary import Summary
 from reports.wording import words
@@ -78,7 +78,7 @@ def waits_table(of: Sequence[Waits], targets: Sequence[str]) -> Table:
     return table(heads, rows)
 
 
-def share_cell(rate: Rate, more: str = "") -> Cell:
+def share_cell(rate: ShareEstimate, more: str = "") -> Cell:
     """90 %, and below it 360 of 400, 320 never began."""
     return Cell(percent(rate.count, rate.total), f"{count(rate.count)} of {count(rate.total)}{more}")
 

@@ -52,14 +52,14 @@ def against(summary: Summary) -> list[str]:
     if len(summary.targets) > 2:
         found = found[:1]
     told: list[str] = []
-    for place, target in enumerate(found[0].targets[1:] if found else (), 1):
+    for place, target in enumerate([name for name, _ in found[0].others] if found else ()):
         parts = []
         for metric, stratum in dict.fromkeys((one.metric, one.stratum) for one in found):
             strata = {one.stratum for one in found if one.metric == metric}
             mine = [one for one in found if (one.metric, one.stratum) == (metric, stratum)]
             of = f"{metric}{f' of {stratum.turns_among(strata)}' if len(strata) > 1 else ''}"
-            parts.append(f"{of} {', '.join(f'p{one.p * 100:g} {change(one.ratios[place])}' for one in mine)}")
-        told.append(f"{target} against {found[0].targets[0]}: {'; '.join(parts)}")
+            parts.append(f"{of} {', '.join(f'p{one.p * 100:g} {change(one.others[place][1])}' for one in mine)}")
+        told.append(f"{target} against {found[0].baseline}: {'; '.join(parts)}")
     return told
 
 

@@ -99,7 +99,7 @@ def _no_median(begun: Sequence[CallerWait]) -> str:
     if any(a.figures.at(0.5).status == "in_failures" for a in begun):
         return f"Half of the turns or more failed: {count(failed)} of {count(turns)}."
     good = [end for a in begun for end in (a.figures.low, a.figures.high) if math.isfinite(end)]
-    if not good and any(answer.wanted > answer.unmet for answer in begun):
+    if not good and any(answer.turns_planned > answer.unmet for answer in begun):
         return "The service did not report when the first output of the turns came that ended well."
     if not good:
         cut = count(sum(a.turns for a in begun))

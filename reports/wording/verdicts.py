@@ -11,7 +11,8 @@ from functools import partial
 
 from bench.metrics import CATALOGUE, SLOPE
 from reports.numbers import NBSP, NONE, change, count, listed, plural, three
-from reports.question import RATES, Question
+from reports.question import Question
+from reports.rate_metrics import RATES
 from reports.statistics.baselines import RATE_RUN_SD, RUN_SD
 from reports.statistics.differences import Difference, Margin, Scale
 from reports.statistics.verdicts import ORDERS, Reason, unequal
@@ -32,13 +33,6 @@ def figure(question: Question) -> str:
         return f"{question.name} of {question.stratum.turns}"
     begins = CATALOGUE[question.metric].begin if question.metric in CATALOGUE else ""
     return f"{question.name} {'' if begins == 'measured_from' else 'of turns '}{since}"
-
-
-def scale_of(question: Question) -> Scale:
-    """How its differences are told."""
-    if question.kind == "rate":
-        return "points"
-    return "slope" if CATALOGUE[question.metric].unit == SLOPE else "ratio"
 
 
 def as_share(d: float, scale: Scale, candidate: float = math.nan) -> float | None:
@@ -155,39 +149,47 @@ def parts(reason: Reason | None) -> tuple[str, str]:
     """Return what is missing and its numbers: (too few turns to decide, p95 needs 400 per target, 96 measured)."""
     if reason is None:
         return "", ""
+    if reason.text:
+        return "", f"nothing succeeded; {reason.text}" if reason.kind == "nothing_succeeded" else reason.text
     match reason.kind:
-        case "too few":
+        case "too_few":
             lead = f"too few {reason.unit}s to decide"
             if reason.unit == "pair":
                 return lead, f"{reason.needed} needed, {min(reason.there):,} measured"
+            needs = f"needs {reason.needed:,}" if reason.p is None else f"p{reason.p * 100:g} needs {reason.needed:,}"
+            if len(reason.there) == 1:  # of one target, against a limit
+                about = f" (about {reason.about_sessions:,} sessions)" if reason.about_sessions else ""
+                return lead, f"{needs}{about}, this run has {reason.there[0]:,}"
             if reason.p is None:
                 return lead, f"{reason.needed} needed per target, {_lacking(reason)}"
-            return lead, f"p{reason.p * 100:g} needs {reason.needed:,} per target, {_lacking(reason)}"
+            return lead, f"{needs} per target, {_lacking(reason)}"
         case "unequal":
             return unequal(reason.there[0], reason.effective_sessions, reason.unit), f"{reason.needed} needed"
-        case "none seen":
-            # (with no failure in 100 sessions the rate may still be up to 2.95 %, about 299 sessions are needed)
+        case "none_seen" | "no_event":
+            # with no failure in 100 sessions the rate may still be up to 2.95 %: about 299 sessions are needed
             noun = NOUNS.get(reason.metric, f"{reason.metric} turn")
             shown = f"with no {noun} in {plural(reason.there[0], 'session')}"
-            bound = f"{shown} the rate may still be up to {share(reason.upper)}{NBSP}%"
+            may_be = "the upper bound is" if reason.kind == "no_event" else "the rate may still be up to"
+            bound = f"{shown} {may_be} {share(reason.upper)}{NBSP}%"
             return (bound, f"about {plural(reason.needed, 'session')} are needed") if reason.needed else ("", bound)
-        case "no turns":
+        case "no_turns":
             return "", f"no {reason.metric} on {listed(list(reason.arms))}"
-        case "not exact":
-            return "", reason.text
         case "no_analysis":
             return "no interim analysis", f"{count(reason.there[0])} of {plural(reason.needed, 'pair')} ended"
-        case "would stay":
+        case "would_stay_inconclusive":
             return "", f"would stay inconclusive at {reason.needed} pairs"
     texts: dict[str, str] = {
-        "no figure": "not measured on both targets",
-        "no ratio": "the stored runs have 0, so there is no ratio",
-        "failed share": "the quantile lies among the failed turns",
-        "failed share, decides": "the quantile lies among the failed turns: failure_rate decides",
-        "after Holm": "beyond the margin on its own, not after Holm’s correction",
+        "no_value": "not measured on both targets",
+        "no_value_here": "the run or its baseline has no such value",
+        "nothing_measured": "nothing was measured",
+        "within_bounds": "the limit lies within the interval",
+        "no_ratio": "the stored runs have 0, so there is no ratio",
+        "in_failures": "the quantile lies among the failed turns",
+        "failure_rate_decides": "the quantile lies among the failed turns: failure_rate decides",
+        "after_holm": "beyond the margin on its own, not after Holm’s correction",
         "drift": ORDERS["drift"],
         "bursts": ORDERS["bursts"],
-        "not positive": "a mean is not positive",
+        "not_positive": "a mean is not positive",
     }
     return "", texts[reason.kind]
 

@@ -11,10 +11,11 @@ from bench.metrics import CATALOGUE, REGULAR
 from bench.run.document import Check, CheckName
 from bench.run.validity import LOAD_GENERATOR_CHECKS
 from reports.numbers import NBSP, NONE, capital, count, listed, ms, percent, plural, span, three
-from reports.question import ORIGINS, RATES, TRIALS, Stratum, turn_type_words
+from reports.rate_metrics import RATES, TRIALS
 from reports.render.blocks import MARKS, Cell, Line, with_marker
 from reports.samples import ANSWER_HEARD, HEARD
 from reports.statistics.quantiles import QuantileEstimate
+from reports.strata import ORIGINS, Stratum, turn_type_words
 from reports.summary.figures import ALL, Counts, Figures, TurnRate
 from reports.summary.segments import Band, Breakdown
 from reports.summary.single_turns import Role, Talk
@@ -113,20 +114,18 @@ def quantile_cell(figures: Figures, p: float, noun: str = "turn") -> Cell:
 
     Without a noun failures are not counted, for a table that has them in a column of its own.
     """
-    estimate = figures.at(p)
-    good = figures.successes[figures.quantiles.index(estimate)]
-    return estimate_cell(estimate, figures.n, figures.failed, noun, good)
+    return estimate_cell(figures.at(p), figures.n, figures.failed, noun)
 
 
-def estimate_cell(estimate: QuantileEstimate, n: int, failed: int, noun: str = "turn", good: float = math.nan) -> Cell:
-    """The same for a quantile of n turns; `good` is that of the successes alone, shown where too many failed."""
+def estimate_cell(estimate: QuantileEstimate, n: int, failed: int, noun: str = "turn") -> Cell:
+    """The same for a quantile of n turns; of the successes alone if too many failed."""
     if estimate.reported:
         return Cell(three(estimate.value), _interval(estimate))
     if not n:
         return Cell("n/a", f"no {noun or 'turn'}")
     failures = f"{count(failed)} of {count(n)} failed" if noun else ""
     if estimate.status == "in_failures":
-        successes = "" if math.isnan(good) else f"successes {three(good)}"
+        successes = f"successes {three(estimate.successes)}" if math.isfinite(estimate.successes) else ""
         return Cell(INFINITE, "; ".join(filter(None, (failures, successes))) or ("all failed" if failed == n else ""))
     if estimate.status == "unbounded":
         return Cell(
@@ -187,7 +186,7 @@ def clock_offset(host: Host) -> str:
 
 def failures(answer: CallerWait) -> Cell:
     """Return the share of the planned turns that failed or did not start over the counts: `52.9 %`, `45 of 85`."""
-    return Cell(percent(answer.unmet, answer.wanted), f"{count(answer.unmet)} of {count(answer.wanted)}")
+    return Cell(percent(answer.unmet, answer.turns_planned), f"{count(answer.unmet)} of {count(answer.turns_planned)}")
 
 
 def reached(figures: Figures) -> Cell:

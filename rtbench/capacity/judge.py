@@ -35,7 +35,7 @@ import numpy as np
 from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from bench.errors import UsageError
-from reports.question import RATES
+from reports.rate_metrics import RATES
 from reports.statistics.rates import PerCluster, Ratio, ratio_of
 from reports.statistics.verdicts import SESSIONS
 from reports.thresholds import SIGNS, Threshold, parse, quoted
@@ -75,7 +75,7 @@ def _allowed(threshold: Threshold, text: str) -> float:
         raise UsageError(f"--slo {quoted(text)} is relative, and there is no baseline here: write a limit, {EXAMPLES}")
     if threshold.target:
         raise UsageError(f"--slo {quoted(text)} names a target, but the search has only one: leave it out")
-    if threshold.kind == "mean":
+    if threshold.p is None and threshold.about.scale != "points":
         raise UsageError(
             f"--slo {quoted(text)} is about a mean, which is no share of turns: write a quantile or a rate"
         )

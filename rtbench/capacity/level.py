@@ -26,9 +26,10 @@ from bench.units import NS_PER_S
 from reports.question import Question
 from reports.runs import RunFrames, load_for_report
 from reports.samples import ALWAYS
-from reports.sides.side import Clusters, Side, as_floats, counts_of, sample_of, targets_of
+from reports.sides.side import Clusters, Side, targets_of
+from reports.statistic_types.quantile import Quantile
+from reports.statistic_types.rate import Rate
 from reports.statistics.counting import Integers
-from reports.statistics.differences import Margin
 from reports.statistics.quantiles import quantiles
 from reports.statistics.rates import PerCluster, complement
 from reports.summary.load import LIMITS, quota_of
@@ -280,8 +281,8 @@ def _ours(document: Any, calls: int, *, sure: bool) -> str:
     return "" if cited is None or cited.get("ended") else "".join(process_advice(concurrency, cited, core_count()))
 
 
-FAILURES = Question("failure_rate", "rate", Margin())
-THROTTLED = Question("throttle_rate", "rate", Margin())
+FAILURES = Question("failure_rate", Rate())
+THROTTLED = Question("throttle_rate", Rate())
 DRAIN_SECONDS, DRAINED_SHARE, DRAINS_S = 5, 0.05, 600.0
 """A limit is being used up where, told in so many seconds at least, more than this share of it went, and nothing would
 be left within so many seconds."""
@@ -343,10 +344,10 @@ def missed(side: Side, slo: Slo, worse: float = 0.0) -> PerCluster:
     `worse`: as if each figure were by so much worse than it was measured, in the unit of the metric.
     """
     threshold = slo.threshold
-    if threshold.kind == "rate":
-        counts = as_floats(counts_of(side, threshold.about))
+    if threshold.p is None:
+        counts = side.counts(threshold.about)
         return complement(counts) if threshold.sign in (">", ">=") else counts
-    sample = sample_of(side, threshold.about)
+    sample = side.sample(threshold.about)
     values, limit = sample.values, threshold.limit
     assert limit is not None, f"{slo.written} is relative"
     limit += worse if threshold.sign in (">", ">=") else -worse
@@ -361,7 +362,7 @@ def missed(side: Side, slo: Slo, worse: float = 0.0) -> PerCluster:
 
 def worst_bounds(side: Side, slos: Sequence[Slo]) -> list[float]:
     """How far a figure that each objective is about can be off at most; 0 for rates, which hang on no stamp."""
-    quantiles = (slo.threshold.kind == "quantile" for slo in slos)
+    quantiles = (slo.threshold.p is not None for slo in slos)
     return [
         worst_bound(side.run.folder, CATALOGUE[slo.threshold.metric], side.name) if is_quantile else 0.0
         for slo, is_quantile in zip(slos, quantiles, strict=True)
@@ -372,15 +373,15 @@ def shares_of(side: Side, slos: Sequence[Slo], error: float, callers: float) -> 
     """The shares of a run that is over."""
     sessions = side.session_rows  # a limit of the service's ended turns, and those that were lost with a session
     limited = np.array([is_throttled(str(outcome)) for outcome in sessions["outcome"]], dtype=bool)
-    throttled = int(counts_of(side, THROTTLED)[0].sum()) + int(lost_of(sessions)[limited].sum())
+    throttled = int(side.counts(THROTTLED)[0].sum()) + int(lost_of(sessions)[limited].sum())
     return [_share(side, slo, share_of(missed(side, slo), error, len(slos), callers), throttled) for slo in slos]
 
 
 def _share(side: Side, slo: Slo, share: Share, throttled: int) -> SloShare:
     missing, threshold = int(missed(side, slo)[0].sum()), slo.threshold
     failed = 0
-    if threshold.kind == "quantile":
-        failed = min(missing, int(np.isinf(sample_of(side, threshold.about).values).sum()))
+    if threshold.p is not None:
+        failed = min(missing, int(np.isinf(side.sample(threshold.about).values).sum()))
     elif threshold.metric in ("failure_rate", "throttle_rate"):
         failed = missing
     causes = {"slow": missing - failed, "failed": failed, "throttled": min(throttled, failed)}
@@ -390,7 +391,7 @@ def _share(side: Side, slo: Slo, share: Share, throttled: int) -> SloShare:
 
 def waits_of(side: Side, metric: str) -> tuple[Interval, Interval]:
     """p50 and p95 of a metric with their 95 % intervals, as far as a report would publish them."""
-    sample = sample_of(side, Question(metric, "quantile", Margin(), 0.5))
+    sample = side.sample(Question(metric, Quantile(0.5)))
     p50, p95 = (
         interval(one.value, one.low, one.high) if one.bounded else Interval(None, None, None)
         for one in quantiles(sample, [0.5, 0.95], 1 - SHOWN)
@@ -406,7 +407,7 @@ def interval(value: float, low: float, high: float) -> Interval:
 
 def failures_of(side: Side) -> Interval:
     """The share of turns that failed or were lost, with its 95 % interval."""
-    share = share_of(as_floats(counts_of(side, FAILURES)), SHOWN / 2, 1, math.inf)
+    share = share_of(side.counts(FAILURES), SHOWN / 2, 1, math.inf)
     return interval(share.value, share.low, share.high)
 
 

@@ -233,7 +233,7 @@ def capacity(
     from rtbench.capacity.search import ERROR, SearchPlan
 
     slos = [slo_of(text) for text in dict.fromkeys(slo)]
-    quantiles = [each.threshold.metric for each in slos if each.threshold.kind == "quantile"]
+    quantiles = [each.threshold.metric for each in slos if each.threshold.p is not None]
     plan = _checked(
         SearchPlan(
             by=LOAD_UNITS[by],

@@ -12,10 +12,10 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
+import msgspec
 import typer
 
 from bench.errors import UsageError
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from bench.target.target import Target
 
 FAILED_STATUS = 1
-JSON_VERSION = 3
 WIDEST = 100
 COLOURS = {"pass": "green", "warning": "yellow", "fail": "red", "skipped": "bright_black"}
 PANEL = "The service and the way to it"
@@ -142,13 +141,14 @@ def _printed(title: str, findings: Iterable[Finding]) -> list[Finding]:
 def _document(
     machine: list[Finding], targets: list[Target], found: list[list[Finding]], failed: bool
 ) -> dict[str, Any]:
-    described = [
-        {"name": target.label, "url": target.public_url, "dialect": target.dialect.name, "service": target.service}
-        | {"findings": list(map(asdict, findings))}
+    from bench.doctor.explain import CheckedTarget, DoctorDocument
+
+    checked = [
+        CheckedTarget(target.label, target.public_url, target.dialect.name, target.service, findings)
         for target, findings in zip(targets, found, strict=True)
     ]
-    result = {"schema": JSON_VERSION, "result": "fail" if failed else "pass"}
-    return result | {"machine": list(map(asdict, machine)), "targets": described}
+    document: dict[str, Any] = msgspec.to_builtins(DoctorDocument(3, "fail" if failed else "pass", machine, checked))
+    return document
 
 
 DEFAULT_WORDS = "Hello, what can you do?"

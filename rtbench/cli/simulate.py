@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
+import msgspec
 import typer
 
 from bench.clock import monotonic_ns
@@ -23,11 +24,8 @@ if TYPE_CHECKING:
     from bench.simulator.profile import Profile
     from bench.simulator.serving.connection import Offer
     from bench.simulator.serving.handshake import TokenIssuer
+    from bench.simulator.serving.ready import ReadyDocument
     from bench.simulator.truth import Served
-
-WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where a client on this machine finds a server on any address
-READY_VERSION = 1
-"""Version of what is said once it listens: the ready file, and the line behind READY."""
 
 
 def simulate(
@@ -86,6 +84,7 @@ def simulate(
     from bench.simulator.faults.kinds import read_line
     from bench.simulator.serving.connection import Offer
     from bench.simulator.serving.handshake import Authenticator, TokenIssuer
+    from bench.simulator.serving.ready import IdentityEntry, ready_document
     from bench.simulator.serving.server import listen
     from bench.simulator.serving.token_issuer import Identity
     from bench.simulator.serving.workers import WorkerDiedError, reserve
@@ -107,15 +106,16 @@ def simulate(
         ca = (ca_out or Path(tempfile.mkdtemp(prefix="rtbench-")) / "ca.pem") if tls else None
         log = TruthLog(ground_truth, chosen.name, seed) if ground_truth else None
         tls_context, authenticator = _tls(ca) if ca else None, Authenticator(key, tokens)
+        bound_port: int = listener.getsockname()[1]
         offer = Offer(chosen, load_replies(), seed, authenticator, tls_context, deflate, log, identity)
-        facts = _facts(host, listener.getsockname()[1], ca)
 
         def ready(endpoint: str | None, pids: list[int]) -> None:
+            tokens_from = IdentityEntry(endpoint, identity.secret) if identity else None
+            document = ready_document(host, bound_port, ca, tokens_from, pids)
             if clients:
-                ws = facts["urls"]["openai"].partition("/v1/")[0]
-                typer.echo("\n".join(to_paste(ws, facts["ca"], keyed=offer.authenticator.closed)))
-            facts["identity"] = {"endpoint": endpoint, "header": identity.secret} if identity else None
-            _announce(facts | {"pids": pids}, chosen, seed, ready_file)
+                ws = document.urls["openai"].partition("/v1/")[0]
+                typer.echo("\n".join(to_paste(ws, document.ca, keyed=offer.authenticator.closed)))
+            _announce(document, chosen, seed, ready_file)
 
         try:
             typer.echo(summary(_served(offer, listener, workers, ready)))
@@ -166,16 +166,12 @@ def _profile(path: Path | None, like: str | None, step: str | None) -> Profile:
         return load_profile(path) if path else default_profile()
     if path is not None:
         raise UsageError("give --profile or --from-run, not both")
-    from reports.export import likeness
     from reports.runs import load_frames
     from reports.sides.side import parted
+    from rtbench.simulator_profile import simulator_profile
 
     folder, target = parted(like)
-    settings = likeness(load_frames(folder), target, step)
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / f"like {folder.name}.yaml"
-        path.write_text(json.dumps(settings), encoding="utf-8")  # which is YAML, too
-        return load_profile(path)
+    return simulator_profile(load_frames(folder), target, step)
 
 
 def _reject_impossible(profile: Profile, tls: bool, tokens: TokenIssuer | None, workers: int) -> None:
@@ -213,41 +209,23 @@ def _tls(ca: Path) -> Any:
         raise UsageError(f"{ca}: the certificate authority cannot be written: {error.strerror}") from error
 
 
-def _facts(host: str, port: int, ca: Path | None) -> dict[str, Any]:
-    """The content of the ready file. The URLs are complete: a client only adds its key."""
-    from bench.simulator.agent_behaviour import WIRES
-    from bench.simulator.wire import AGENT_PATH
-
-    host = WILDCARDS.get(host, host)
-    scheme, place = "wss" if ca else "ws", f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    preview = "api-version=2025-04-01-preview&deployment=gpt-4o-realtime-preview"
-    urls = {
-        "ga": f"{scheme}://{place}/openai/v1/realtime?model=gpt-realtime",
-        "preview": f"{scheme}://{place}/openai/realtime?{preview}",
-        "openai": f"{scheme}://{place}/v1/realtime?model=gpt-realtime",
-        "voice_live": f"{scheme}://{place}/voice-live/realtime?api-version=2026-07-15&model=gpt-realtime",
-        "gpt_live": f"{scheme}://{place}/v1/live/sessions",
-        **{f"agent_{name}": f"{scheme}://{place}{AGENT_PATH}{name}" for name in WIRES},
-    }
-    facts = {"schema": READY_VERSION, "simulated": True, "pid": os.getpid(), "port": port, "tls": ca is not None}
-    return facts | {"ca": str(ca) if ca else None, "urls": urls}
-
-
-def _announce(facts: dict[str, Any], profile: Profile, seed: int, ready_file: Path | None) -> None:
-    identity = facts["identity"]
+def _announce(document: ReadyDocument, profile: Profile, seed: int, ready_file: Path | None) -> None:
+    urls, identity = document.urls, document.identity
+    agents = ", ".join(str(url) for name, url in urls.items() if name.startswith("agent_"))
+    ready = json.dumps(msgspec.to_builtins(document))
     lines = [
         f"SIMULATED Realtime API: delays are assumptions (profile {profile.name}, seed {seed}), not the service's.",
-        f"  Azure GA       {facts['urls']['ga']}",
-        f"  Azure preview  {facts['urls']['preview']}",
-        f"  Voice Live     {facts['urls']['voice_live']}",
-        f"  agents         {', '.join(url for name, url in facts['urls'].items() if name.startswith('agent_'))}",
-        f"  OpenAI         {facts['urls']['openai']}  (preview with the header OpenAI-Beta: realtime=v1)",
-        *([f"  trust          {facts['ca']}"] if facts["ca"] else []),
-        *([f"  tokens         IDENTITY_ENDPOINT={identity['endpoint']}"] if identity else []),
-        *([f"                 IDENTITY_HEADER={identity['header']}"] if identity else []),
+        f"  Azure GA       {urls['ga']}",
+        f"  Azure preview  {urls['preview']}",
+        f"  Voice Live     {urls['voice_live']}",
+        f"  agents         {agents}",
+        f"  OpenAI         {urls['openai']}  (preview with the header OpenAI-Beta: realtime=v1)",
+        *([f"  trust          {document.ca}"] if document.ca else []),
+        *([f"  tokens         IDENTITY_ENDPOINT={identity.endpoint}"] if identity else []),
+        *([f"                 IDENTITY_HEADER={identity.header}"] if identity else []),
         *(f"  fault          {fault}" for fault in profile.faults),
         "  Ctrl-C ends it.",
-        f"READY {json.dumps(facts)}",
+        f"READY {ready}",
     ]
     typer.echo("\n".join(lines))
     sys.stdout.flush()
@@ -255,7 +233,7 @@ def _announce(facts: dict[str, Any], profile: Profile, seed: int, ready_file: Pa
         return
     partial = ready_file.with_name(ready_file.name + ".part")  # whoever waits for the file never reads a part of it
     try:
-        partial.write_text(json.dumps(facts) + "\n")
+        partial.write_text(f"{ready}\n")
         partial.replace(ready_file)
     except OSError as error:
         raise UsageError(f"{ready_file}: the ready file cannot be written: {error.strerror}") from error

@@ -20,7 +20,7 @@ from rtbench.cli.report import FOLDER, RunName, close_if_left, run_named, runs_f
 
 if TYPE_CHECKING:
     from reports.gate import baselines
-    from reports.gate.items import Checked
+    from reports.gate.results import Checked
 
 baseline = typer.Typer(
     name="baseline",
@@ -148,16 +148,16 @@ def sample_size(
     Exit status: 0; 4 where the run that it plans from is INVALID or has no verdict.
     """
     from reports.numbers import NBSP
-    from reports.sample_size import size_data, size_lines, size_question, sized
-    from reports.summary.trust import validity_of
+    from reports.records import data_of
+    from reports.sample_size import power_spec, sample_size, sample_size_lines
 
-    found = sized(_side_named(pilot), size_question(metric, detect, margin, power, primary))
+    found = sample_size(_side_named(pilot), power_spec(metric, detect, margin, power, primary))
     if as_json:
-        print(to_safe_json(size_data(found)))
+        print(to_safe_json(data_of(found)))
     else:
-        for line in size_lines(found):
+        for line in sample_size_lines(found):
             sys.stdout.write(line.replace(NBSP, " ") + "\n")
-    if validity_of(found.run.metadata).status != "valid":
+    if found.validity != "valid":
         raise typer.Exit(INVALID_STATUS)
 
 
@@ -205,7 +205,7 @@ def trend(
         first = folders[0].resolve().parent if is_run(folders[0]) else folders[0]
         page = write_trend(found, out or first / "trend.html")
         sys.stdout.write(f"{trend_text(found, text_width(), colour=wants_colour())}{escape_control(str(page))}\n")
-    if all(entry.unfit for entry in found.entries):
+    if all(point.excluded_because for point in found.points):
         raise typer.Exit(INVALID_STATUS)
 
 
@@ -345,7 +345,7 @@ def show(
 def _stored(folder: Path) -> tuple[list[baselines.StoredBaseline], str]:
     """A folder's baselines, and lines on files that are none there. Raises UsageError where there are none."""
     from reports.gate import baselines
-    from reports.gate.by_stored import each_once
+    from reports.gate.stored_runs import each_once
 
     found, notices = each_once(baselines.read_baselines(folder))
     if not found:

@@ -1,4 +1,4 @@
-"""A hook of mkdocs: makes of the pages of `docs/` those of the site.
+"""A hook of mkdocs: makes of the pages of `docs/` those of the site, and adds the JSON Schemas.
 
 Links that leave `docs/` lead to the repository, whose address is in pyproject.toml.
 """
@@ -11,6 +11,10 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
 from typing import Any
+
+from mkdocs.structure.files import File
+
+from tests.docs.schemas import schema_text, schemas
 
 ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"(?<=]\()(?![a-z]+:|#)([^)\s#]+)(#[^)\s]*)?(?=\))")
@@ -29,6 +33,13 @@ def on_config(config: Any) -> Any:
     """Give the site its address. Without that of the repository, whose figures the theme would load from elsewhere."""
     config["site_url"] = addresses()["Documentation"]
     return config
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the JSON Schema of each file for programs, as `schemas/<name>.schema.json`."""
+    for name, schema in schemas().items():
+        files.append(File.generated(config, f"schemas/{name}.schema.json", content=schema_text(schema)))
+    return files
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:

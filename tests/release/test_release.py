@@ -18,6 +18,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from bench.errors import INVALID_STATUS
+from tests.docs.schemas import schemas
 from tests.simulator_process import ROOT, quick_simulator
 from tests.system.end_to_end.locust_process import GUARD_S, free_port, only_run
 
@@ -42,9 +43,11 @@ rtbench check runs/* --thresholds scenarios/ci.yaml --on-inconclusive warn || [ 
 
 def wheel(folder: Path, **environment: str) -> Path:
     """The wheel of this source, built from its sdist."""
+    source = copy_of_the_source(folder)
+    subprocess.run([sys.executable, "-m", "tests.docs.schemas"], cwd=source, check=True)
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder / "dist"), "."]
     env = os.environ | {"SETUPTOOLS_SCM_PRETEND_VERSION_FOR_RTBENCH": VERSION} | environment
-    done = subprocess.run(command, cwd=copy_of_the_source(folder), env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=source, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr + done.stdout
     (path,) = (folder / "dist").glob("*.whl")
     return path
@@ -166,6 +169,7 @@ def test_the_wheel_holds_the_packages_with_their_data_and_no_tests(built: Path) 
     names = zipfile.ZipFile(built).namelist()
     packages = {"rtbench", "bench", "reports", "scenarios"}
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name and ".data/" not in name} == packages
+    assert {f"reports/schemas/{name}.schema.json" for name in schemas()} <= set(names)
     for page in ("index.md", "check.md", "ci/github-nightly.yml", "ci/files/call.yaml"):
         assert any(name.endswith(f".data/data/share/doc/rtbench/{page}") for name in names)
     shipped = [path for folder in ("bench", "reports", "rtbench", "scenarios") for path in (ROOT / folder).rglob("*")]

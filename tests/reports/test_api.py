@@ -25,6 +25,7 @@ from bench.errors import UsageError
 from bench.run.folder import SCHEMAS, STORED
 from reports.comparisons.comparison import compared
 from reports.comparisons.outputs import comparison_json as compare_json
+from reports.exactness import why
 from reports.gate.check import checked
 from reports.gate.outputs import check_json as check_json
 from reports.sides.side import sides_of
@@ -70,17 +71,15 @@ def run(request: pytest.FixtureRequest) -> reports.Run:
 def as_reported(rows: Iterable[Mapping[Any, Any]]) -> Iterator[dict[str, Any]]:
     """The same figures from rows of quantiles, with the names and the six digits that summary.json uses."""
     for row in rows:
-        status = "reported" if row["status"] in ("uncertain", "invalid") else row["status"]
         yield {
             "n": row["n"],
             "failed": row["failed"],
             "not_started": row["not_started"],
             "unfinished": row["unfinished"],
             "unit": row["unit"],
-            "uncertain_because": row["uncertain_because"] or None,
-            "status": status,
+            "status": row["status"],
             "required": None if row["required"] is pd.NA else row["required"],
-            "reported": status == "reported",
+            "reported": row["status"] == "reported",
             **{end: float(f"{row[end]:.6g}") if np.isfinite(row[end]) else None for end in ("value", "low", "high")},
         }
 
@@ -103,24 +102,41 @@ def test_quantiles_are_those_that_the_report_prints(name: str) -> None:
         told = quantiles(figures["metric"], () if figures["step"] == "all" else ("step",))
         mine = told[figures["target"], figures["measured_from"] or None, figures["step"]]
         expected = [
-            {key: figures[key] for key in ("n", "failed", "not_started", "unfinished", "unit", "uncertain_because")}
+            {key: figures[key] for key in ("n", "failed", "not_started", "unfinished", "unit")}
             | {key: figures[p][key] for key in ("status", "required", "reported", "value", "low", "high")}
             for p in ("p50", "p90", "p95", "p99")
         ]
         assert list(as_reported(mine)) == expected, figures["metric"]
+        assert [row["published"] for row in mine] == [not np.isnan(row["value"]) for row in mine]
+        uncertain = figures["uncertain_because"] or ""
+        assert all(row["reason"].endswith(uncertain) for row in mine)
+        assert [row["usable"] for row in mine] == [row["published"] and not uncertain for row in mine]
         seen += 1
 
     assert seen > 10
 
 
-def test_the_status_says_that_a_figure_is_not_to_be_used(tmp_path: Path) -> None:
+def test_a_value_that_may_not_be_used_says_why_and_keeps_its_status(tmp_path: Path) -> None:
     whole = Plan(sessions=60, turns=5)
-    invalid = reports.load(synthetic.write(tmp_path / "invalid", whole, validity={"status": "invalid"}))
-    assert set(invalid.quantiles("ttfa")["status"][:2]) == {"invalid"}
-    unjudged = reports.load(synthetic.write(tmp_path / "unjudged", whole, validity={"status": "no_verdict"}))
-    assert unjudged.quantiles("ttfa")["status"].iloc[0] == "reported"
+    invalid = reports.load(synthetic.write(tmp_path / "invalid", replace(whole, valid=False)))
+    unjudged = reports.load(synthetic.write(tmp_path / "unjudged", replace(whole, valid=None)))
     inexact = reports.load(synthetic.write(tmp_path / "inexact", replace(whole, inexact=("ttfa",))))
-    assert inexact.quantiles("ttfa")["status"].iloc[0] == "uncertain"
+    said = {
+        run: run.quantiles("ttfa", p=[0.5, 0.999])[["status", "published", "usable", "reason"]].to_numpy().tolist()
+        for run in (invalid, unjudged, inexact)
+    }
+
+    (median, tail), (free, _), (uncertain, _) = said.values()
+    assert median[:3] == ["reported", True, False]
+    assert median[3].startswith("the run is INVALID: ")
+    assert tail == ["too_few_sessions", False, False, f"needs 2,160 sessions; {median[3]}"]
+    assert free == ["reported", True, True, ""]
+    assert uncertain[:3] == ["reported", True, False]
+    assert uncertain[3] == why(inexact.inexact, "sim", "ttfa")
+    for frame in (invalid.rates(), reports.check(invalid, {"ttfa": "med<5000"}).to_frame()):
+        assert frame["published"].all()
+        assert not frame["usable"].any()
+        assert frame["reason"].str.contains("the run is INVALID: ").all()
 
 
 def test_targets_and_strata_are_never_pooled(run: reports.Run) -> None:
@@ -279,6 +295,62 @@ def test_rates_of_groups_are_parts_of_those_of_the_whole(data: st.DataObject) ->
     pd.testing.assert_frame_equal(parts, whole.groupby(["rate", "target"], observed=True)[counted].sum())
 
 
+@pytest.mark.parametrize("name", PLANS)
+def test_the_summarys_frames_are_those_of_summary_json(name: str) -> None:
+    run, _, summary = grown(name)
+
+    metrics = [*summary["turn_metrics"], *summary["session_metrics"]]
+    rows = run.summary().astype(object).where(lambda frame: frame.notna(), None).to_dict("records")
+    assert len(rows) == 4 * len(metrics)
+    for place, figures in enumerate(metrics):
+        mine = rows[4 * place : 4 * place + 4]
+        for key in ("metric", "target", "measured_from", "turn_type"):
+            assert {row[key] for row in mine} == {figures[key] or None}
+        assert {row["step"] or "all" for row in mine} == {figures["step"]}
+        for row in mine:
+            assert row["status"] == figures[f"p{100 * row['p']:g}"]["status"]
+    whole = run.summary()
+    first = whole[whole["step"].isna() & (whole["metric"] == "ttft")].drop(columns="step").reset_index(drop=True)
+    pd.testing.assert_frame_equal(first, run.quantiles("ttft"))
+
+    outcomes = run.outcomes().groupby(["target", "unit", "outcome"])["count"].sum()
+    expected = {
+        (target, unit, outcome): count
+        for target, of in summary["outcomes"].items()
+        for unit in ("turns", "sessions")
+        for outcome, count in of[unit].items()
+    } | {
+        (target, "turns", "not_started"): of["turns_not_started"]
+        for target, of in summary["outcomes"].items()
+        if of["turns_not_started"]
+    }
+    assert outcomes.to_dict() == expected
+
+    costs = run.cost().set_index("target")
+    for row in summary["cost"]["targets"]:
+        mine = costs.loc[row["target"]]
+        assert mine["turns"] == row["turns"]
+        np.testing.assert_allclose(mine["usd"], np.nan if row["usd"] is None else row["usd"], rtol=1e-5)
+        assert mine["output_audio_tokens"] == sum(charge["tokens"]["audio_out"] for charge in row["models"])
+
+
+def test_distributions_are_those_of_summary_json() -> None:
+    run = loaded(PLANS["tails"])
+    summary = json.loads(summary_json(summarise(run)))
+
+    frame = run.distributions(p=[0.5, 0.99])
+    frame["target"] = frame["target"].fillna("all")
+    found = frame.pivot(index=["metric", "per", "target"], columns="p", values="value")
+    sent = [row["per_second"] | {"per": "second"} for row in summary["throughput"]]
+    per_session = [row["per_session"] | {"per": "session"} for row in summary["throughput"]]
+    expected = [row | {"per": "event"} for row in (*summary["event_metrics"], *summary["load_generator"])]
+    rows = {(row["metric"], row["per"], row["target"]): row for row in (*expected, *sent, *per_session) if row["n"]}
+    assert len(rows) > 8
+    assert set(found.index) == set(rows)
+    for key, row in rows.items():
+        np.testing.assert_allclose(found.loc[key], [row["p50"], row["p99"]], rtol=1e-5)
+
+
 def test_of_a_run_without_any_turn_the_failures_are_those_that_were_never_begun(tmp_path: Path) -> None:
     run = reports.load(synthetic.write(tmp_path, Plan(sessions=0, turns=4, refused=5)))
     assert run.quantiles("ttfa").empty
@@ -296,6 +368,45 @@ def test_a_turn_that_was_never_begun_is_asked_for_by_what_is_known_of_it() -> No
     assert whole == 6 * 4
     assert dict(zip(by_host["host"], by_host["not_started"], strict=True)) == {host: 2 * n for host, n in lost.items()}
     assert run.quantiles("ttfa", p=0.5, where=lambda turns: turns["outcome"].notna())["not_started"].sum() == 0
+
+
+def test_rows_are_selected_alike_by_a_query_a_mask_a_function_or_values() -> None:
+    run = loaded(PLANS["warm-up, failures, two origins"])
+    started = run.sessions[run.sessions["turns_not_started"] == 0]["session_id"]
+    run = replace(run, sessions=run.sessions[run.sessions["session_id"].isin(started)].reset_index(drop=True))
+    asked: list[dict[str, Any]] = [
+        {"where": "turn > 1 and target == 'direct'"},
+        {"where": (run.turns["turn"] > 1) & (run.turns["target"] == "direct")},
+        {"where": (run.measured_turns["turn"] > 1) & (run.measured_turns["target"] == "direct")},
+        {"where": lambda turns: (turns["turn"] > 1) & (turns["target"] == "direct")},
+        {"where": run.turns["turn"] > 1, "target": "direct"},
+        {"target": ["direct"], "turn": range(2, 99)},
+    ]
+
+    first, *others = [(run.quantiles("ttfa", **each), run.rates(**each)) for each in asked]
+    assert set(first[0]["target"]) == {"direct"}
+    assert first[0]["n"].sum() < run.quantiles("ttfa", target="direct")["n"].sum()
+    for other in others:
+        for mine, theirs in zip(first, other, strict=True):
+            pd.testing.assert_frame_equal(mine, theirs)
+
+
+def test_a_mask_does_not_leave_out_turns_that_did_not_start_unnoticed() -> None:
+    run = loaded(PLANS["turns that were never begun"])
+
+    with pytest.raises(UsageError, match=r'no value for the 24 turns that did not start: .* where="outcome.notna\(\)"'):
+        run.quantiles("ttfa", where=run.turns["turn"] > 1)
+    assert run.quantiles("ttfa", p=0.5, where="turn > 1")["not_started"].tolist() == [6 * 3]
+    assert run.quantiles("ttfa", p=0.5, where="outcome.notna()")["not_started"].tolist() == [0]
+    assert run.quantiles("ttfa", p=0.5, outcome=None)[["n", "not_started"]].to_numpy().tolist() == [[24, 24]]
+
+
+def test_measured_turns_are_those_of_the_steady_phase() -> None:
+    run = loaded(PLANS["warm-up, failures, two origins"])
+
+    assert 0 < len(run.measured_turns) < len(run.turns)
+    assert set(run.measured_turns["phase"]) == {"measurement"}
+    assert loaded(PLANS["plain"]).measured_turns is loaded(PLANS["plain"]).turns
 
 
 def test_flags_and_moments_are_columns_of_every_table(run: reports.Run) -> None:
@@ -353,7 +464,7 @@ def test_a_check_is_that_of_the_command(nightly: Path, tmp_path: Path) -> None:
     items = json.loads(check_json(checked(run.folder, read_thresholds(file))))["thresholds"]
     assert [row["result"] for row in items] == frame["result"].tolist()
     assert [row["threshold"] for row in items] == frame["threshold"].tolist()
-    values = [np.nan if row["value"] is None else row["value"] for row in items]
+    values = [np.nan if (value := row["limit"]["value"]) is None else value for row in items]
     np.testing.assert_allclose(frame["value"], values, rtol=1e-5)
 
     gates = reports.check(nightly / "run-1", baseline=reports.load(nightly / "run-0"), on_inconclusive="pass")
@@ -362,9 +473,30 @@ def test_a_check_is_that_of_the_command(nightly: Path, tmp_path: Path) -> None:
         reports.check(run, {"ttfa": "p95<800"})
 
 
+def test_a_run_that_was_loaded_is_not_read_again(nightly: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, other = reports.load(nightly / "run-0"), reports.load(nightly / "run-1")
+    fast = replace(run, turns=run.turns[run.turns["ttfa_ms"] < 500].reset_index(drop=True))
+    limits = {"ttfa": "med<500"}
+    expected = [
+        reports.check(nightly / "run-1", baseline=nightly / "run-0").to_frame(),
+        reports.compare(nightly / "run-1").to_frame(),
+        reports.trend(nightly / "run-0", nightly / "run-1").to_frame(),
+    ]
+    monkeypatch.chdir(nightly)
+    monkeypatch.setattr("bench.run.folder.read_table", None)
+    monkeypatch.setattr("bench.run.folder.read_document", None)
+
+    verdicts = reports.check(other, baseline=run), reports.compare(other), reports.trend(run, other)
+    for mine, theirs in zip([one.to_frame() for one in verdicts], expected, strict=True):
+        pd.testing.assert_frame_equal(mine, theirs)
+    assert set(reports.check(run, limits).to_frame()["result"]) == {"fail"}
+    assert reports.check(fast, limits).to_frame()["result"].iloc[0] == "pass"
+    assert (reports.trend(fast, metrics="ttfa:p95").to_frame()["value"] < 500).all()
+
+
 def test_a_trend_is_that_of_the_command(nightly: Path) -> None:
     found = reports.trend(nightly, metrics=["ttfa:p50", "failure_rate"])
-    assert repr(found) == "History(2 runs, 2 metrics, 0 changes)"
+    assert repr(found) == "Trend(2 runs, 2 metrics, 0 changes)"
     frame = found.to_frame()
     assert frame[["run_id", "title"]].drop_duplicates().shape == (4, 2)
     for name in ("run-0", "run-1"):

@@ -97,11 +97,18 @@ REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {
     "a rate": (lambda run: run.quantiles("failure_rate"), "is a rate, which has no quantiles: run.rates"),
     "no metric at all": (lambda run: run.quantiles("nonsense"), "is no metric; `rtbench docs metrics` lists them"),
     "no column": (lambda run: run.quantiles("ttfa", by="nonsense"), "there is no column 'nonsense'"),
-    "flags": (lambda run: run.quantiles("ttfa", where=run.turns["turn"] > 1), "where is a function"),
-    "numbers of rows": (
-        lambda run: run.quantiles("ttfa", where=lambda rows: rows["turn"]),
-        "must return true or false",
+    "rows that are neither": (lambda run: run.quantiles("ttfa", where=["turn"]), "where is a query such as"),
+    "numbers of rows": (lambda run: run.quantiles("ttfa", where=lambda rows: rows["turn"]), "must be true or false"),
+    "a query of numbers": (lambda run: run.quantiles("ttfa", where="turn + 1"), "must be true or false for each row"),
+    "a query that assigns": (lambda run: run.quantiles("ttfa", where="turn = 1"), "must be true or false for each"),
+    "a query that is none": (lambda run: run.quantiles("ttfa", where="turn >"), "where='turn >' cannot be evaluated"),
+    "a query of no column": (lambda run: run.quantiles("ttfa", where="nope > 1"), "'nope' is not defined"),
+    "a query of local names": (lambda run: run.rates(where="turn > @some"), "cannot be evaluated: local variable"),
+    "a mask of other rows": (
+        lambda run: run.quantiles("ttfa", where=run.turns["turn"].head() > 1),
+        "where is a mask without a value for each row: make it of run.turns",
     ),
+    "a value of no column": (lambda run: run.quantiles("ttfa", stepp="greeting"), "'stepp' .* did you mean step?"),
     "columns that are numbers": (lambda run: run.rates(by=5), r"columns are given one by one or as a list, not as 5"),
 }
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from msgspec import structs
 
 import reports
 from bench.run import folder as run_folder
@@ -23,7 +24,7 @@ from reports.run_report import metric_sections
 from reports.run_report.caller_sections import by_load as section
 from reports.runs import load_for_report
 from reports.samples import session_sample
-from reports.summary.figures import Rate
+from reports.summary.figures import ShareEstimate
 from reports.summary.groups import THIN, Apart, Group, Place, Waits, apart, merged
 from reports.summary.load import call_bins
 from reports.summary.summary import Summary, summarise
@@ -114,12 +115,12 @@ def two(few: Group, many: Group) -> list[Apart]:
 def test_what_lies_near_together_is_no_notice_however_sure() -> None:
     one = by_load(summary_of(SLOWER))[0]
     few, many = one.groups[0], one.groups[-1]
-    near = replace(many, p50=few.p50, p95=few.p95, failed=few.failed, unopened=few.unopened)
+    near = structs.replace(many, p50=few.p50, p95=few.p95, failed=few.failed, unopened=few.unopened)
 
     def moved(ratio: float) -> list[Apart]:
         value, high = few.p50.value * ratio, few.p50.high
         ends = (high + 1e-6, high * 2) if ratio > 1 else (0.0, few.p50.low - 1e-6)
-        return two(few, replace(near, p50=replace(few.p50, value=value, low=ends[0], high=ends[1])))
+        return two(few, structs.replace(near, p50=structs.replace(few.p50, value=value, low=ends[0], high=ends[1])))
 
     assert moved(1.09) == []
     assert [found.what for found in moved(1.11)] == ["p50"]
@@ -127,16 +128,16 @@ def test_what_lies_near_together_is_no_notice_however_sure() -> None:
     assert found.low.place == near.place
 
 
-def test_failures_and_refusals_that_come_with_the_load_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failures_and_refusals_that_come_with_the_load_are_told() -> None:
     summary = summary_of(RISING)
     one = by_load(summary)[0]
-    none, many = Rate(0, 28, 0.0, 0.0, 0.1), Rate(30, 100, 0.3, 0.2, 0.4)
-    few = replace(one.groups[0], failed=Rate(1, 200, 0.005, 0.0, 0.03), unopened=none)
-    last = replace(few, place=Place("36–40", 38, 36, 40), failed=Rate(120, 1000, 0.12, 0.1, 0.14), unopened=many)
+    none, many = ShareEstimate(0, 28, 0.0, 0.0, 0.1), ShareEstimate(30, 100, 0.3, 0.2, 0.4)
+    few = structs.replace(one.groups[0], failed=ShareEstimate(1, 200, 0.005, 0.0, 0.03), unopened=none)
+    last = structs.replace(
+        few, place=Place("36–40", 38, 36, 40), failed=ShareEstimate(120, 1000, 0.12, 0.1, 0.14), unopened=many
+    )
     found = tuple(apart(replace(one, groups=(few, last))))
-    monkeypatch.setattr(Summary, "apart", found)
-    monkeypatch.setattr(Summary, "waits", (one,))
-    (notice,) = pooled_notices(summary)
+    (notice,) = pooled_notices(replace(summary, apart=found, waits=(one,)))
 
     assert notice.replace("\xa0", " ") == (
         "0.5 % of the turns failed with 1–10 calls in progress and 12 % with 36–40; "

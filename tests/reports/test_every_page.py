@@ -30,9 +30,9 @@ from reports.run_report.report import run_page
 from reports.sides.side import sides_of
 from reports.summary.summary import summarise
 from reports.text.document import write_report
-from reports.trends.entry import Entry
 from reports.trends.page import trend_html as trend_html
-from reports.trends.trend import told_by
+from reports.trends.trend import trend_of_points
+from reports.trends.trend_point import TrendPoint
 from reports.wording import words
 from reports.wording.sentences import next_step, run_headline, run_second
 from rtbench.capacity.page import capacity_page
@@ -61,8 +61,8 @@ def compared(**changes: Any) -> str:
     return comparison_html(comparison(**changes))
 
 
-def trend(entries: list[Entry]) -> str:
-    return trend_html(told_by(entries), HERE)
+def trend(entries: list[TrendPoint]) -> str:
+    return trend_html(trend_of_points(entries), HERE)
 
 
 def capacity(levels: list[LevelEntry]) -> str:
@@ -250,8 +250,7 @@ def test_the_answer_is_a_sentence(plan: Plan, sentence: str) -> None:
 def test_turns_that_were_starved_are_not_said_to_have_been_cut_by_the_end_of_the_run() -> None:
     summary = summary_of(Plan(abandoned=2))
     turns = (replace(e, outcome=STARVED) if e.outcome == "unfinished" else e for e in summary.outcomes.turns)
-    summary.__dict__["outcomes"] = replace(summary.outcomes, turns=tuple(turns))
-    said = run_second(summary)
+    said = run_second(replace(summary, outcomes=replace(summary.outcomes, turns=tuple(turns))))
 
     assert "2 were left out, because the load generator did not run when a limit ended" in said
     assert "cut by the end" not in said

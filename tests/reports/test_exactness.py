@@ -21,22 +21,27 @@ from reports.comparisons import outputs
 from reports.comparisons import sentences as compare_sentences
 from reports.comparisons.comparison import Comparison, compared
 from reports.exactness import Inexact
-from reports.finding import Arm, Finding
+from reports.finding import Finding
 from reports.finding_rows import row
 from reports.gate import outputs as check_comment
 from reports.gate import outputs as check_text
 from reports.gate import sentences as check_sentences
 from reports.gate.baselines import baseline_of
 from reports.gate.check import check_of, checked
-from reports.gate.items import Checked, compared_item
-from reports.gate.sentences import interval_text, limit_text, unsettled
+from reports.gate.results import Checked, compared_result
+from reports.gate.sentences import interval_text, limit_text, undecided
 from reports.looks.decide import look_at
 from reports.numbers import NBSP, change, ms, three
-from reports.question import Question, Stratum
-from reports.sample_size import size_question, sized
+from reports.question import Question
+from reports.sample_size import power_spec, sample_size
 from reports.sides.side import sides_of
-from reports.statistics.differences import Margin, estimated
+from reports.statistic_types.mean import Mean
+from reports.statistic_types.quantile import Quantile
+from reports.statistic_types.rate import Rate
+from reports.statistics.differences import Difference, Margin
+from reports.statistics.target_counts import TargetCounts
 from reports.statistics.verdicts import Verdict
+from reports.strata import Stratum
 from reports.summary.drift import PoolDrift
 from reports.summary.summary import summarise
 from reports.wording import verdicts
@@ -48,7 +53,7 @@ from tests.reports import shared, synthetic
 from tests.reports.comparisons.build import quick, two
 from tests.reports.edited import edit
 from tests.reports.forms import comparison_html, comparison_markdown, run_text
-from tests.reports.gate.made import ENOUGH, read, run, sides, store, thresholds
+from tests.reports.gate.made import ENOUGH, flat, read, run, sides, store, thresholds
 from tests.reports.planned import TWO, planned_run
 from tests.reports.shared import frames_of, summary_of
 from tests.reports.synthetic import Plan, write
@@ -103,24 +108,26 @@ def test_a_limit_of_it_is_neither_kept_nor_broken(tmp_path: Path, limit: str) ->
     found = checked(run(tmp_path, replace(ENOUGH, inexact=("response_total",))), thresholds(f"response_total: {limit}"))
 
     (item,) = found.thresholds
-    assert (item.result, item.value, item.low, item.high) == ("inconclusive", None, None, None)
-    assert plain(unsettled(item)) == f"response_total p50 of sim: {WHY}"
+    row = flat(item)
+    assert (row.result, row.value, row.low, row.high) == ("inconclusive", None, None, None)
+    assert plain(undecided(item)) == f"response_total p50 of sim: {WHY}"
     assert found.exit_status == 3
 
 
 def test_a_limit_leaves_room_for_how_far_it_can_be_off_where_that_is_known(tmp_path: Path) -> None:
-    exact = checked(run(tmp_path / "exact"), thresholds("response_total: med<9s")).thresholds[0]
-    assert exact.low is not None
-    assert exact.high is not None
-    limits = ("med<9s", "med<1ms", f"med<{exact.high + 20:.0f}")
+    exact = checked(run(tmp_path / "exact"), thresholds("response_total: med<9s")).thresholds[0].estimate
+    assert exact is not None
+    limits = ("med<9s", "med<1ms", f"med<{exact.upper + 20:.0f}")
     folder = off_by(run(tmp_path / "off", replace(ENOUGH, inexact=("response_total",))), 40)
     found = checked(folder, thresholds(*(f"response_total: {limit}" for limit in limits))).thresholds
 
     assert [item.result for item in found] == ["pass", "fail", "inconclusive"]
     for item in found:
-        assert item.value == exact.value
-        assert (item.low, item.high) == (pytest.approx(exact.low - 40), pytest.approx(exact.high + 40))
-        assert "each end leaves room for 40 ms, by which it can be off" in plain(item.reason)
+        assert item.estimate is not None
+        assert (item.estimate.value, item.estimate.low, item.estimate.high) == (exact.value, exact.low, exact.high)
+        ends = item.estimate.lower, item.estimate.upper
+        assert ends == (pytest.approx(exact.lower - 40), pytest.approx(exact.upper + 40))
+        assert "each bound leaves room for 40 ms, by which it can be off" in plain(item.reason_text)
 
 
 def test_stored_runs_neither_hold_it_nor_are_asked_for_it(tmp_path: Path) -> None:
@@ -131,7 +138,7 @@ def test_stored_runs_neither_hold_it_nor_are_asked_for_it(tmp_path: Path) -> Non
 
     found = check_of(read(late), thresholds("response_total: med<+60%"), str(store(tmp_path, 5, plan=exact)))
 
-    assert (found.thresholds[0].result, plain(found.thresholds[0].reason)) == ("inconclusive", WHY)
+    assert (found.thresholds[0].result, plain(found.thresholds[0].reason_text)) == ("inconclusive", WHY)
 
 
 def test_a_look_does_not_decide_by_it(tmp_path: Path) -> None:
@@ -148,8 +155,8 @@ def test_no_size_is_planned_with_it(tmp_path: Path) -> None:
     late = Plan(sessions=120, turns=8, seconds=600, inexact=("response_total",))
 
     with pytest.raises(UsageError, match="response_total p50 is uncertain in this run"):
-        sized(write(tmp_path, late), size_question("response_total:p50", None, None, 0.9))
-    assert sized(tmp_path, size_question("ttfa:p50", None, None, 0.9)).sessions[1] > 0
+        sample_size(write(tmp_path, late), power_spec("response_total:p50", None, None, 0.9))
+    assert sample_size(tmp_path, power_spec("ttfa:p50", None, None, 0.9)).sessions[1] > 0
 
 
 SPOKEN = Plan(sessions=60, turns=10, kinds=("vad",))
@@ -211,7 +218,7 @@ def test_no_threshold_on_the_wait_passes_or_fails(tmp_path: Path, limit: str) ->
     found = checked(write(tmp_path, SPOKEN, validity=VERDICT), thresholds(f"voice_to_voice: {limit}", "ttfa: med<9s"))
 
     assert [item.result for item in found.thresholds] == ["inconclusive", "pass"]
-    assert "started before their question had ended" in plain_of_early_replies(found.thresholds[0].reason)
+    assert "started before their question had ended" in plain_of_early_replies(found.thresholds[0].reason_text)
     assert found.exit_status == 3
 
 
@@ -293,7 +300,7 @@ def test_a_reason_stands_once_in_every_output() -> None:
     assert {name: "– not evaluated" in said for name, said in texts.items()} == dict.fromkeys(texts, True)
 
 
-UNUSABLE_ENOUGH = Arm(4000, 200, 10), Arm(4000, 200, 12)
+UNUSABLE_ENOUGH = TargetCounts(4000, 200, 10), TargetCounts(4000, 200, 12)
 
 
 OPEN = math.inf
@@ -306,13 +313,13 @@ def plain_of_words_of_differences(text: str) -> str:
 @pytest.mark.parametrize(
     ("question", "d", "low", "high", "apart", "ends", "margin"),
     [
-        (Question("ttfa", "quantile", Margin(plus=1500), 0.95), 1.65, 1.47, 1.87, "+65 %", "+47 to +87 %", "1,500 ms"),
+        (Question("ttfa", Quantile(0.95), Margin(plus=1500)), 1.65, 1.47, 1.87, "+65 %", "+47 to +87 %", "1,500 ms"),
         (
-            Question("ttfa", "quantile", Margin(0.2, plus=30), 0.5, stratum=Stratum("speech_end")),
+            Question("ttfa", Quantile(0.5), Margin(0.2, plus=30), stratum=Stratum("speech_end")),
             *(0.96, 0, 1.12, "−4 %", "up to +12 %", "20 % and 30 ms"),
         ),
-        (Question("audio_speed", "mean", Margin(1 / 0.9 - 1)), 0.9, 0.8, 1.01, "−10 %", "−20 to +1 %", "10 %"),
-        (Question("ttfa", "quantile", Margin(0.2), 0.9), 1.1, 0, OPEN, "+10 %", "unbounded", "20 %"),
+        (Question("audio_speed", Mean(), Margin(1 / 0.9 - 1)), 0.9, 0.8, 1.01, "−10 %", "−20 to +1 %", "10 %"),
+        (Question("ttfa", Quantile(0.9), Margin(0.2)), 1.1, 0, OPEN, "+10 %", "unbounded", "20 %"),
     ],
 )
 def test_a_ratio_reads_the_same_wherever_it_is_told(
@@ -323,15 +330,15 @@ def test_a_ratio_reads_the_same_wherever_it_is_told(
 
 
 def test_a_rate_reads_the_same_wherever_it_is_told() -> None:
-    question = Question("failure_rate", "rate", Margin(points=0.01))
+    question = Question("failure_rate", Rate(), Margin(points=0.01))
 
     _alike(question, (0.01, 0.022), [0.012, -0.0005, 0.0246], "+1.20 points", "−0.05 to +2.46", "1 point")
 
 
 def _alike(question: Question, values: tuple[float, float], d: list[float], apart: str, ends: str, margin: str) -> None:
-    difference = estimated(verdicts.scale_of(question), *values, *d)
+    difference = Difference(question.scale, *values, d[0], d[1], d[2])
     finding = Finding(question, "new", difference, Verdict("not_regressed"), UNUSABLE_ENOUGH)
-    compared, item = row(finding, 1), compared_item("as written", finding)
+    compared, item = row(finding, 1), compared_result("as written", finding)
 
     assert (plain_of_words_of_differences(compared.told), plain_of_words_of_differences(compared.margin_text)) == (
         f"{apart} ({ends})",
@@ -366,14 +373,14 @@ def test_a_drift_is_told_as_any_other_difference(low: float, high: float, said: 
 
 
 def test_a_metric_that_does_not_begin_with_the_response_is_of_turns_that_do() -> None:
-    question = Question("voice_to_voice", "quantile", Margin(0.1), 0.5, stratum=Stratum("request_sent"))
+    question = Question("voice_to_voice", Quantile(0.5), Margin(0.1), stratum=Stratum("request_sent"))
 
     assert verdicts.figure(question) == "voice_to_voice p50 of turns from request sent"
 
 
 def test_nothing_left_of_a_wait_is_no_timeout() -> None:
-    gone = estimated("ratio", 120.0, 0.0, -math.inf, -math.inf, -math.inf)
-    ended = estimated("ratio", math.inf, 300.0, -math.inf, -math.inf, -math.inf)
+    gone = Difference("ratio", 120.0, 0.0, -math.inf, -math.inf, -math.inf)
+    ended = Difference("ratio", math.inf, 300.0, -math.inf, -math.inf, -math.inf)
 
     assert plain_of_words_of_differences(verdicts.difference(gone)) == "−100 %"
     assert plain_of_words_of_differences(verdicts.difference(ended)) == "was ∞"

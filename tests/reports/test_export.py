@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,10 +22,8 @@ from bench.run.document import SCHEMA_VERSION
 from bench.run.folder import SCHEMAS
 from bench.run.part import HISTOGRAMS
 from bench.run.spool import path_of
-from bench.simulator.delay import Measured
-from bench.simulator.profile import Profile, default_profile, load_profile
 from reports import export as export_rows
-from reports.export import TABLES, Format, export_log, export_schema, export_tables, likeness, write_csv
+from reports.export import TABLES, Format, export_log, export_schema, export_tables, write_table
 from tests.command_line import call
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -166,7 +162,7 @@ def test_what_cannot_be_written_is_said_in_one_line_and_leaves_nothing(tmp_path:
 def test_any_text_survives_csv(tmp_path_factory: pytest.TempPathFactory, texts: list[str | None]) -> None:
     path = tmp_path_factory.mktemp("csv") / "texts.csv"
     piece = pa.table({"number": pa.array(range(-1, len(texts) - 1)), "text": pa.array(texts, pa.string())})
-    write_csv(path, piece.schema, [piece])
+    write_table(path, "csv", piece.schema, [piece])
     with path.open(encoding="utf-8", newline="") as file:
         found = list(csv.reader(file))
 
@@ -195,61 +191,3 @@ def test_options_that_say_nothing_together_are_refused(tmp_path: Path, options: 
 
     assert isinstance(ended.exception, UsageError)
     assert said in str(ended.exception)
-
-
-LIKENESS_PLAN = Plan(sessions=40, turns=3, targets=("west", "east"), failed=0.1, kinds=("typed",))
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthetic.write(tmp_path_factory.mktemp("run"), LIKENESS_PLAN)
-
-
-def profile_of(settings: dict[str, Any], scratch: Path) -> Profile:
-    (scratch / "like.yaml").write_text(json.dumps(settings))
-    return load_profile(scratch / "like.yaml")
-
-
-def test_first_audio_comes_as_it_came_in_the_good_turns_of_the_target(folder: Path, tmp_path: Path) -> None:
-    run = reports.load(folder)
-    good = run.turns[(run.turns["target"] == "west") & (run.turns["outcome"] == "ok")]
-    took_ms = (good["first_audio_at_ns"] - good["request_sent_at_ns"]).to_numpy(dtype=float) / 1e6
-
-    delay = profile_of(likeness(run, "west"), tmp_path).delays.first_audio
-    assert isinstance(delay, Measured)
-    assert delay.quantiles_ms[0] == pytest.approx(took_ms.min(), abs=0.001)
-    assert delay.quantiles_ms[-1] == pytest.approx(took_ms.max(), abs=0.001)
-    rng = np.random.default_rng(1)
-    drawn = [delay.draw_ms(rng) for _ in range(5_000)]
-    assert np.median(drawn) == pytest.approx(np.median(took_ms), rel=0.02)
-
-
-def test_the_turns_may_be_of_one_step(folder: Path) -> None:
-    run = reports.load(folder)
-    steps = sorted(run.turns["step"].unique())
-    each = [likeness(run, "west", step)["delays_ms"]["first_audio"]["quantiles"] for step in steps]
-
-    assert len(each) == 3
-    assert len({json.dumps(quantiles) for quantiles in each}) == 3
-
-
-def test_what_rows_cannot_tell_is_as_in_the_default_profile(folder: Path, tmp_path: Path) -> None:
-    profile = profile_of(likeness(reports.load(folder), "west"), tmp_path)
-
-    assert profile.delays.function_named == default_profile().delays.function_named
-    assert profile.delays.speech_stopped == default_profile().delays.speech_stopped
-
-
-@pytest.mark.parametrize(
-    ("target", "step", "said"),
-    [
-        (None, None, "has several targets: name one"),
-        ("north", None, "has no target north: it has west, east"),
-        ("west", "nowhere", "has 0 good turns of nowhere, and --from-run needs 5"),
-    ],
-)
-def test_what_cannot_be_likened_is_refused_in_one_line(
-    folder: Path, target: str | None, step: str | None, said: str
-) -> None:
-    with pytest.raises(UsageError, match=said):
-        likeness(reports.load(folder), target, step)

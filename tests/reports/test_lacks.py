@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from bench.metrics import sessions_to_publish
 from reports.numbers import NBSP
-from reports.question import NO_STRATUM
 from reports.render.blocks import Cell
 from reports.run_report import bar_charts
 from reports.statistics.quantiles import QuantileEstimate, lack, quantiles, sample
+from reports.strata import NO_STRATUM
 from reports.summary.curves import PUBLISHED, curves
 from reports.summary.figures import Figures
 from reports.summary.summary import Summary
@@ -176,13 +176,29 @@ OPEN = QuantileEstimate(0.95, 1450.0, 1210.0, math.inf, 3.0, "unbounded", 60, 40
 INTO_FAILURES = QuantileEstimate(0.95, 1450.0, 1210.0, math.inf, 3.0, "unbounded", 0, 40, 40.0)
 
 
-P50 = QuantileEstimate(0.5, 620.0, 590.0, 660.0, 2.0, "reported", 0, 40, 40.0)
+P50 = QuantileEstimate(0.5, 620.0, 590.0, 660.0, 2.0, "reported", 0, 40, 40.0, reported=True)
 
 
 def figures(tail: QuantileEstimate) -> Figures:
-    quantiles = P50, QuantileEstimate(0.9, math.nan, -math.inf, math.inf, 3.0, "too_few_sessions", 9), tail, tail
     return Figures(
-        "ttfa", "ms", "sim", NO_STRATUM, "sim", "all", 400, 7, 0, 0, 400, 0.98, quantiles, (0.0,) * 4, 300.0, 1900.0
+        "ttfa",
+        *NO_STRATUM,
+        target="sim",
+        title="sim",
+        unit="ms",
+        step="all",
+        n=400,
+        failed=7,
+        not_started=0,
+        unfinished=0,
+        planned=400,
+        completed_share=0.98,
+        p50=P50,
+        p90=QuantileEstimate(0.9, math.nan, math.nan, math.nan, 3.0, "too_few_sessions", 9),
+        p95=tail,
+        p99=tail,
+        low=300.0,
+        high=1900.0,
     )
 
 
@@ -196,7 +212,7 @@ def test_a_quantile_without_an_upper_end_is_told_by_its_lower_one_and_why() -> N
 
 def test_an_open_interval_is_drawn_from_its_end_to_an_arrow_at_the_edge() -> None:
     ends = bar_charts.interval_scale([figures(OPEN)])
-    closed = QuantileEstimate(0.95, 1450.0, 1210.0, 1600.0, 3.0, "reported", 0, 40, 40.0)
+    closed = QuantileEstimate(0.95, 1450.0, 1210.0, 1600.0, 3.0, "reported", 0, 40, 40.0, reported=True)
 
     assert ends[1] < math.inf
     assert bar_charts.interval_plot(figures(OPEN), 0, ends).count("<path") == 2 + bar_charts.interval_plot(

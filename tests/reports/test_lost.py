@@ -120,7 +120,7 @@ def test_turns_not_started_are_endless_waits_of_their_session() -> None:
     sample = summary.samples["ttfa"].of(0, summary.turns.pools[0].steps)
     lost = np.isinf(sample.values)
 
-    assert (answer.turns, answer.wanted, answer.lost) == (240, 360, 120)
+    assert (answer.turns, answer.turns_planned, answer.turns_not_started) == (240, 360, 120)
     assert (answer.figures.n, answer.figures.failed, answer.figures.not_started) == (360, 120, 120)
     assert np.unique(sample.sessions[lost]).size == 30
     assert not np.isin(sample.sessions[lost], sample.sessions[~lost]).any()
@@ -134,7 +134,7 @@ def test_turns_not_started_count_where_turns_of_their_number_count_from() -> Non
     """Sessions wanted a spoken turn and a typed one in turn."""
     plan = Plan(sessions=60, turns=4, kinds=("vad", "typed"), targets=("a", "dead"), paired=True)
     summary = build(plan, dead="dead")
-    lost = {(answer.target, answer.stratum.measured_from): answer.lost for answer in summary.answers}
+    lost = {(answer.target, answer.stratum.measured_from): answer.turns_not_started for answer in summary.answers}
 
     assert lost == {
         ("a", "request_sent"): 0,
@@ -142,7 +142,7 @@ def test_turns_not_started_count_where_turns_of_their_number_count_from() -> Non
         ("dead", "request_sent"): 60,
         ("dead", "speech_end"): 60,
     }
-    assert [answer.lost for answer in summary.heard if answer.target == "dead"] == [60]
+    assert [answer.turns_not_started for answer in summary.heard if answer.target == "dead"] == [60]
 
 
 def test_turns_that_no_session_ever_began_are_those_of_the_commonest_step(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_turns_that_no_session_ever_began_are_those_of_the_commonest_step(tmp_pa
     edit(tmp_path, "sessions", lambda _, row: row | cut)
     summary = summarise(load_for_report(tmp_path))
 
-    assert sum(answer.lost for answer in summary.answers) == summary.outcomes.lost[0] == 60
+    assert sum(answer.turns_not_started for answer in summary.answers) == summary.outcomes.lost[0] == 60
 
 
 @given(st.data())
@@ -271,10 +271,10 @@ def test_every_lost_turn_is_in_one_group_or_counted_beside_them(broken: Summary,
     waits, (answer,) = only_of_never_begun(broken, by), broken.answers
     lost = sum(group.lost for group in waits.groups)
 
-    assert answer.lost == sessions_of_blue(broken) * (PLAN.turns - BEGUN) > 0
-    assert lost + waits.unplaced == answer.lost
+    assert answer.turns_not_started == sessions_of_blue(broken) * (PLAN.turns - BEGUN) > 0
+    assert lost + waits.unplaced == answer.turns_not_started
     assert bool(waits.unplaced) is (by == "context")
-    assert sum(group.failed.count for group in waits.groups) + waits.unplaced >= answer.lost
+    assert sum(group.failed.count for group in waits.groups) + waits.unplaced >= answer.turns_not_started
     for group in waits.groups:
         assert group.failed.total == group.turns + group.lost
 
@@ -325,8 +325,12 @@ def test_turns_not_started_are_failures_over_the_time_of_the_run(broken: Summary
     assert frame is not None
     (panel,) = frame.panels
 
-    assert (panel.turns, panel.failed, panel.lost) == (answer.wanted, answer.unmet, answer.lost)
-    assert sum(bin_.turns for bin_ in panel.bins) == answer.wanted
+    assert (panel.turns, panel.failed, panel.lost) == (
+        answer.turns_planned,
+        answer.unmet,
+        answer.turns_not_started,
+    )
+    assert sum(bin_.turns for bin_ in panel.bins) == answer.turns_planned
     assert sum(bin_.failed for bin_ in panel.bins) == answer.unmet
     by_step = steps_over_time(broken, broken.turns.strata[0])
     assert by_step is not None
@@ -353,7 +357,7 @@ def test_a_half_of_a_run_that_loses_its_turns_has_no_finite_median_to_drift_from
 
 def test_summary_json_counts_the_turns_that_never_began_in_each_group(broken: Summary) -> None:
     rows = summary_data(broken)["groups"]
-    lost = broken.answers[0].lost
+    lost = broken.answers[0].turns_not_started
 
     for by in KEYS:
         mine = [row for row in rows if row["by"] == by]

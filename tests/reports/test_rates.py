@@ -18,29 +18,30 @@ from bench.errors import UsageError
 from bench.metrics import is_throttled
 from bench.run.folder import SCHEMAS
 from bench.run.measured import CARRIED
+from reports.gate.absolute import limit_results
 from reports.gate.baselines import baseline_of
-from reports.gate.by_limit import limit_results
 from reports.gate.check import checked
 from reports.looks.plan import planned
-from reports.looks.sequence import rate_seen
-from reports.question import OF_COLUMNS, RATES, Question, better_of
+from reports.question import Question, better_of
+from reports.rate_metrics import OF_COLUMNS, RATES
 from reports.records import data_of
 from reports.run_report import caller_sections
 from reports.runs import load_for_report, load_frames
-from reports.sample_size import size_question
+from reports.sample_size import power_spec
 from reports.samples import session_sample
-from reports.sides.side import Side, counts_of, sides_of, targets_of
+from reports.sides.side import Side, sides_of, targets_of
+from reports.statistic_types.rate import Rate, rate_seen
 from reports.statistics.differences import Margin
 from reports.statistics.rates import ArmSums, complement, rate_difference, ratio_of
 from reports.summary.outcomes import limited
 from reports.summary.summary import Summary, summarise
 from reports.thresholds import parse
-from reports.trends.entry import entries_of, entry_of
+from reports.trends.trend_point import point_of_baseline, points_of_run
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick, run
 from tests.reports.edited import Row, edit, edited
 from tests.reports.forms import run_text
-from tests.reports.gate.made import ENOUGH, thresholds
+from tests.reports.gate.made import ENOUGH, flat, thresholds
 from tests.reports.gate.made import run as run_of_carried
 from tests.reports.shared import summary_of, write_summary
 from tests.reports.synthetic import Plan
@@ -82,7 +83,7 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[Side, ...]:
 
 def test_only_turns_of_which_something_is_said_are_counted(sides: tuple[Side, ...]) -> None:
     west, _ = sides
-    events, trials = counts_of(west, Question("yield_rate", "rate", POINT))
+    events, trials = west.counts(Question("yield_rate", Rate(), POINT))
 
     assert trials.tolist() == [2] * 40
     assert events.sum() == pytest.approx(0.9 * 80, abs=4)
@@ -96,7 +97,7 @@ def test_a_turn_whose_words_were_not_counted_has_no_share_of_wrong_ones(tmp_path
 
     (told,) = (one for one in summarise(load_frames(name)).rates if one.target == "west")
     assert (told.count, told.total) == (40, 160)
-    assert [sum(counts) for counts in counts_of(west, Question(rate.name, "rate", POINT))] == [40, 160]
+    assert [sum(counts) for counts in west.counts(Question(rate.name, Rate(), POINT))] == [40, 160]
 
 
 def test_fewer_than_ten_turns_are_two_counts_and_decide_nothing(tmp_path: Path) -> None:
@@ -128,7 +129,7 @@ def test_what_more_is_better_of_is_judged_as_what_it_leaves(paired: bool) -> Non
 
     assert (found.baseline, found.candidate) == pytest.approx((1 - left.baseline, 1 - left.candidate))
     assert (found.d, found.low, found.high) == (-left.d, -left.high, -left.low)
-    assert (found.worse_low, found.worse_high, found.p_worse) == (left.worse_low, left.worse_high, left.p_worse)
+    assert (found.worse.low, found.worse.high, found.worse.p) == (left.worse.low, left.worse.high, left.worse.p)
 
 
 def test_a_look_judges_what_more_is_better_of_as_what_it_leaves() -> None:
@@ -145,7 +146,7 @@ def test_what_no_run_saw_fail_is_not_proved_never_to_fail(tmp_path: Path) -> Non
     west = sides_of([write(tmp_path, 1.1)])[0]
     (item,) = limit_results(parse("yield_rate", "rate>99%"), west)
 
-    assert item.value == 1.0
+    assert flat(item).value == 1.0
     assert item.result == "inconclusive"
 
 
@@ -163,8 +164,9 @@ def test_a_limit_on_few_turns_is_not_decided_by_them(tmp_path: Path) -> None:
     (side,) = targets_of(load_frames(name))
     (item,) = limit_results(parse("cut_off_rate", "rate<2%"), side)
 
-    assert (item.result, item.value, item.required, item.available) == ("inconclusive", None, 10, 9)
-    assert item.reason == "too few turns to decide: 0 of 9, and a rate needs 10"
+    row = flat(item)
+    assert (row.result, row.value, row.required, row.available) == ("inconclusive", None, 10, 9)
+    assert item.reason_text == "too few turns to decide: 0 of 9, and a rate needs 10"
 
 
 def test_a_margin_of_a_rate_of_which_more_is_better_is_less() -> None:
@@ -185,7 +187,7 @@ def test_failures_have_the_interval_of_their_sessions_and_a_refused_session_is_o
     assert rates[0].high - rates[0].low > 1.5 * (rates[1].high - rates[1].low)
 
 
-WER = Question("input_wer", "rate", Margin(points=0.01))
+WER = Question("input_wer", Rate(), Margin(points=0.01))
 
 
 def misheard(index: int, row: Row) -> Row:
@@ -207,7 +209,7 @@ def name(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_errors_and_words_are_those_of_all_turns_together(name: str) -> None:
     west, _ = sides_of([name])
-    errors, words = counts_of(west, WER)
+    errors, words = west.counts(WER)
 
     assert words.tolist() == [42] * 40
     assert errors.sum() / words.sum() == pytest.approx((1 + 2.5) / 42)  # and not the mean of 1/2 and 1/16
@@ -250,7 +252,7 @@ def test_a_run_of_text_has_no_rate_of_audio(tmp_path: Path) -> None:
     text = run_of_carried(tmp_path, replace(ENOUGH, text=True))
     found = checked(text, thresholds("audio_received: med>1kB/s", "wire_received: med>1kB/s"))
 
-    assert [(item.verdict or item.result) for item in found.thresholds][1] == "pass"
+    assert found.thresholds[1].result == "pass"
     assert found.thresholds[0].result != "pass"
     assert found.exit_status == 4
 
@@ -283,13 +285,13 @@ def shares(folder: Path) -> dict[str, float]:
     checked = rtbench.check(run, {"throttle_rate": "rate<0.5"}).to_frame()
     rates = run.rates().set_index("rate")
     (side,) = targets_of(run)
-    (entry,) = entries_of(folder)
+    (entry,) = points_of_run(folder)
     return {
         "check": checked["value"][0],
         "rates": rates["value"]["throttle_rate"],
         "the rule of 1 %": side.outcomes.throttled(0),
         "history of run folders": entry.rates["throttle_rate"].value,
-        "history of stored baselines": entry_of(baseline_of(side)).rates["throttle_rate"].value,
+        "history of stored baselines": point_of_baseline(baseline_of(side)).rates["throttle_rate"].value,
     }
 
 
@@ -304,9 +306,9 @@ def test_a_run_is_throttled_if_more_than_a_hundredth_of_what_ended_was(
     tmp_path: Path, throttled: int, use: str
 ) -> None:
     folder = cut_run(tmp_path, throttled, 300)
-    (entry,) = entries_of(folder)
+    (entry,) = points_of_run(folder)
 
-    assert entry.use == use
+    assert entry.validity_word == use
     assert rtbench.check(folder, {"ttfa": "p(50)<5000"}).exit_status == (0 if use == "VALID" else 4)
 
 
@@ -409,7 +411,7 @@ def test_what_has_no_logarithm_is_neither_stored_nor_planned_with(folder: Path, 
     stored = baseline_of(sides_of([folder])[0])
     assert not any("slope" in row.metric for row in stored.quantiles)
     with pytest.raises(UsageError, match="is a slope"):
-        size_question("latency_slope", None, None, 0.8)
+        power_spec("latency_slope", None, None, 0.8)
     file = tmp_path / "gates.yaml"
     file.write_text('latency_slope: ["med<+10ms"]\n')
     with pytest.raises(UsageError, match="interim analyses decide nothing by a slope"):

@@ -183,7 +183,9 @@ def test_simulated_is_said_by_the_document_or_by_any_row(tmp_path: Path) -> None
 
 def test_a_count_below_nought_is_said_in_a_line(tmp_path: Path) -> None:
     incident = {"at_utc_ns": synthetic.BEGAN_NS, "worker": -1, "kind": "token", "text": "no answer"}
-    with pytest.raises(UsageError, match=r"run\.json is damaged: incidents\[0\]\.worker must be 0 or more"):
+    with pytest.raises(
+        UsageError, match=r"run\.json is damaged: Expected `int` >= 0 - at `\$\.incidents\[0\]\.worker`"
+    ):
         reports.load(synthetic.write(tmp_path, Plan(), incidents=[incident]))
 
 

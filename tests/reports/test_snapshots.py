@@ -25,8 +25,8 @@ from bench.run.validity import EARLY_REPLIES
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.outputs import comparison_essentials, comparison_text
 from reports.gate.check import check_of
-from reports.gate.items import Checked
 from reports.gate.outputs import check_markdown, check_text
+from reports.gate.results import Checked
 from reports.looks.decide import decision_of
 from reports.looks.decision import Decision, analyses, decision_sentence
 from reports.looks.sequence import End
@@ -35,12 +35,12 @@ from reports.render.markdown import render_markdown
 from reports.render.terminal import render_lines
 from reports.run_report.report import run_page
 from reports.runs import load_for_report
-from reports.sample_size import size_lines, size_question, sized
+from reports.sample_size import power_spec, sample_size, sample_size_lines
 from reports.statistics.verdicts import Word
 from reports.summary.summary import Summary, summarise
 from reports.trends.outputs import trend_text
 from reports.trends.page import trend_html
-from reports.trends.trend import told_by
+from reports.trends.trend import trend_of_points
 from reports.wording.sentences import run_essentials
 from reports.wording.validity import Cause
 from tests.reports import synthetic
@@ -220,10 +220,12 @@ def page_words(name: str) -> str:
 
 def size_words(metric: str) -> str:
     path = synthetic.write(folder() / "pilot", Plan(sessions=120, turns=8, seconds=600, usage=True), **told(Plan()))
-    return joined({"terminal": "\n".join(size_lines(sized(str(path), size_question(metric, None, None, 0.9))))})
+    return joined(
+        {"terminal": "\n".join(sample_size_lines(sample_size(str(path), power_spec(metric, None, None, 0.9))))}
+    )
 
 
-EVERY = (made.KEPT, made.BROKEN, made.REGRESSED, made.UNSURE, made.NO_DATA)
+EVERY = (made.PASSED, made.FAILED, made.REGRESSED, made.INCONCLUSIVE, made.NO_DATA)
 OTHERS: dict[str, Callable[[], str]] = {
     "comparison": lambda: comparison_words(invented.comparison()),
     "comparison, three targets": lambda: first_words(invented.comparison("gateway", "canary", checks=())),
@@ -246,15 +248,15 @@ OTHERS: dict[str, Callable[[], str]] = {
         quick(two(Plan(sessions=60, turns=10), Plan(sessions=40, turns=10, failed=0.1), labels={"commit": "1a2b"}))),
     "check": lambda: check_words(made.check(*EVERY, baseline="before", warnings=("33 % failed",))),
     "check, invalid": lambda: check_words(
-        made.check(made.KEPT, made.BROKEN, causes=(Cause("no_data", "the run was not evaluated: it was killed"),))),
+        made.check(made.PASSED, made.FAILED, causes=(Cause("no_data", "the run was not evaluated: it was killed"),))),
     "check, other conditions": lambda: check_words(
-        made.check(made.KEPT, made.REGRESSED, differs=("sim: model: a here, b in the baseline",))),
-    "check, pass": lambda: check_words(made.check(made.KEPT)),
-    "check, failed": lambda: check_words(made.check(made.BROKEN, made.BROKEN)),
+        made.check(made.PASSED, made.REGRESSED, differs=("sim: model: a here, b in the baseline",))),
+    "check, pass": lambda: check_words(made.check(made.PASSED)),
+    "check, failed": lambda: check_words(made.check(made.FAILED, made.FAILED)),
     "check, regressed": lambda: check_words(made.check(made.REGRESSED)),
-    "check, inconclusive": lambda: check_words(made.check(replace(made.UNSURE, more_sessions=1, reason=""))),
+    "check, inconclusive": lambda: check_words(made.check(made.INCONCLUSIVE)),
     "check, analyses": lambda: check_words(check_of(decided(TIGHT).run)),
-    "check, accepted": lambda: check_words(made.check(made.KEPT, made.UNSURE, on_inconclusive="warn")),
+    "check, accepted": lambda: check_words(made.check(made.PASSED, made.INCONCLUSIVE, on_inconclusive="warn")),
     "check, targets": lambda: check_words(
         check_of(made.read(made.PAIRED), made.thresholds("ttfa: med<5s", "ttfa: p(95)<+50%", "failure_rate: rate<2%"))),
     "decision, passed": lambda: decision_words(decided(LOOSE)),
@@ -269,7 +271,7 @@ OTHERS: dict[str, Callable[[], str]] = {
 
 
 def trend_words(entries: list[Any]) -> str:
-    trend = told_by(entries)
+    trend = trend_of_points(entries)
     return joined({"terminal": trend_text(trend), "page": words(trend_html(trend, Path("/runs")))})
 
 
@@ -296,7 +298,7 @@ PAGES: dict[str, tuple[Callable[[], str], str]] = {
     "arriving ": (lambda: run_html(arriving()), "calls-"),
     "six targets ": (lambda: run_html(RUNS["six targets"]()), "spread-1"),
     "comparison ": (lambda: comparison_html(invented.comparison("gateway", "canary", checks=())), ""),
-    "trend ": (lambda: trend_html(told_by([*stepped(12, 12), invalid(30)]), Path("/runs")), ""),
+    "trend ": (lambda: trend_html(trend_of_points([*stepped(12, 12), invalid(30)]), Path("/runs")), ""),
 }
 NUMBER = re.compile(r"-?\d+\.\d+")
 ATTRIBUTE = re.compile(r' (?:d|x|y|x1|x2|y1|y2|cx|cy|r|width|height|points)="[^"]*"')

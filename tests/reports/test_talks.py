@@ -27,8 +27,8 @@ from reports.run_report import speech_timeline
 from reports.run_report.caller_sections import hearing
 from reports.runs import load_for_report, response_ids
 from reports.samples import HEARD
-from reports.summary.single_turns import Talk, stretches, talks
-from reports.summary.summary import summarise
+from reports.summary.single_turns import Talk, stretches, talks, talks_of_steps
+from reports.summary.summary import Summary, summarise
 from reports.wording.words import talk_name
 from tests.reports import synthetic
 from tests.reports.edited import edit
@@ -53,8 +53,12 @@ TALK = Talk(
 )
 
 
+def talks_in(summary: Summary) -> tuple[Talk, ...]:
+    return talks(summary.run, summary.samples[HEARD])
+
+
 def test_the_median_the_slowest_two_and_the_longest_stall_are_drawn(tmp_path: Path) -> None:
-    found = summary_in(tmp_path, Plan(sessions=60, turns=10, failed=0.05)).talks
+    found = talks_in(summary_in(tmp_path, Plan(sessions=60, turns=10, failed=0.05)))
     good = reports.load(tmp_path).turns.query("outcome_class == 'success'")
     waits = sorted(good["voice_to_voice_ms"])
 
@@ -67,7 +71,8 @@ def test_the_median_the_slowest_two_and_the_longest_stall_are_drawn(tmp_path: Pa
 
 
 def test_of_each_step_each_targets_median_and_slowest_turn_are_drawn(tmp_path: Path) -> None:
-    found = summary_in(tmp_path, Plan(sessions=40, turns=5, targets=("a", "b"), failed=0.1)).talks_of_steps
+    summary = summary_in(tmp_path, Plan(sessions=40, turns=5, targets=("a", "b"), failed=0.1))
+    found = talks_of_steps(summary.run, summary.samples[HEARD])
     good = reports.load(tmp_path).turns.query("outcome_class == 'success'")
 
     assert set(found) == set(good["step"])
@@ -81,7 +86,7 @@ def test_of_each_step_each_targets_median_and_slowest_turn_are_drawn(tmp_path: P
 
 
 def test_instants_count_from_the_end_of_speech(tmp_path: Path) -> None:
-    (median, *_) = summary_in(tmp_path, Plan(sessions=20)).talks
+    (median, *_) = talks_in(summary_in(tmp_path, Plan(sessions=20)))
     turns = reports.load(tmp_path).turns
     row = turns[(turns["session_id"] == median.session) & (turns["turn"] == median.turn)].iloc[0]
 
@@ -99,7 +104,7 @@ def test_a_run_that_goes_on_meanwhile_changes_no_turn(tmp_path: Path) -> None:
     scripts = synthetic.document(plan, synthetic.rows(plan))["scripts"]
     run_folder.write_document(folder, run_folder.read_document(folder) | {"scripts": scripts})
     before = summarise(load_for_report(folder))
-    expected, names = before.talks, [slow.response for slow in before.slowest]
+    expected, names = talks_in(before), [slow.response for slow in before.slowest]
     spool = path_of(folder, 0, "turns.arrows")
     spool.rename(path_of(folder, 1, "turns.arrows"))
     with pa.ipc.open_stream(path_of(folder, 1, "turns.arrows").read_bytes()) as stream:
@@ -115,9 +120,9 @@ def test_a_run_that_goes_on_meanwhile_changes_no_turn(tmp_path: Path) -> None:
 
 
 def test_typed_turns_and_failures_have_no_timeline() -> None:
-    assert summary_of(Plan(text=True)).talks == ()
-    assert summary_of(Plan(kinds=("typed",))).talks == ()
-    assert summary_of(Plan(failed=1.0)).talks == ()
+    assert talks_in(summary_of(Plan(text=True))) == ()
+    assert talks_in(summary_of(Plan(kinds=("typed",)))) == ()
+    assert talks_in(summary_of(Plan(failed=1.0))) == ()
     assert hearing(summary_of(Plan(text=True))) is None
 
 
@@ -129,14 +134,14 @@ def test_a_buffer_that_no_script_can_have_is_none(tmp_path: Path, buffer_ms: flo
     def ends_s(value: float) -> list[float]:
         scripts = [script | {"jitter_buffer_ms": value} for script in document["scripts"]]
         run_folder.write_document(folder, document | {"scripts": scripts})
-        return [talk.end_s for talk in summarise(load_for_report(folder)).talks]
+        return [talk.end_s for talk in talks_in(summarise(load_for_report(folder)))]
 
     assert ends_s(buffer_ms) == pytest.approx(ends_s(0), nan_ok=True)
 
 
 def test_an_unknown_format_leaves_the_replys_end_open(tmp_path: Path) -> None:
     summary = summarise(load_for_report(synthetic.write(tmp_path, Plan(), scripts=[])))
-    (median, *_) = summary.talks
+    (median, *_) = talks_in(summary)
 
     assert math.isnan(median.end_s)
     assert "length not known" in speech_timeline.speech([median]).svg()
@@ -269,7 +274,7 @@ def stalled(folder: Path, stall_ms: int) -> None:
 
 def test_a_stall_is_placed_where_the_log_tells_it(tmp_path: Path) -> None:
     stalled(tmp_path, 300)
-    (talk,) = summarise(reports.load(tmp_path)).talks
+    (talk,) = talks_in(summarise(reports.load(tmp_path)))
 
     assert talk_name(talk) == "median turn, longest stall"
     assert len(talk.heard) == 2

@@ -9,17 +9,21 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from reports.comparisons.comparison import Comparison, Method
-from reports.finding import Arm, Finding
+from reports.finding import Finding
 from reports.looks.decision import Decision
 from reports.looks.plan import DecisionPlan
-from reports.looks.sequence import End, GateResult, InterimStatistic, Look, LookCourse, by_se
-from reports.question import Kind, Question
+from reports.looks.sequence import End, GateResult, Look, LookCourse
+from reports.question import Question
 from reports.sides.fairness import FairnessCheck
 from reports.sides.side import Side, sides_of
-from reports.statistics.differences import Difference, Margin, estimated
-from reports.statistics.verdicts import FAILED_SHARE, NOT_AFTER_HOLM, Reason, Verdict, Word, too_few
+from reports.statistic_types.mean import Mean
+from reports.statistic_types.quantile import Quantile
+from reports.statistic_types.rate import Rate
+from reports.statistics.differences import Bounds, Difference, Margin
+from reports.statistics.interim import InterimStatistic, by_se
+from reports.statistics.target_counts import TargetCounts
+from reports.statistics.verdicts import IN_FAILURES, NOT_AFTER_HOLM, Reason, Verdict, Word, too_few
 from reports.wording.validity import Cause
-from reports.wording.verdicts import scale_of
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
@@ -27,13 +31,14 @@ from tests.reports.synthetic import Plan
 def ratio(base: float, candidate: float, low: float, high: float, margin: float = 0.2) -> Difference:
     """A difference of values whose interval ends at these multiples."""
     d, a, b, m = (math.log(x) if x < math.inf else math.inf for x in (candidate / base, low, high, 1 + margin))
-    return Difference("ratio", base, candidate, d, a, b, 0.05, 99, a - m, b - m, -m - b, 0.01, 0.9)
+    return Difference("ratio", base, candidate, d, a, b, 0.05, 99, Bounds(a - m, b - m, 0.01), Bounds(-m - b, p=0.9))
 
 
 def points(base: float, candidate: float, low: float, high: float, margin: float = 0.01) -> Difference:
     """A difference of rates."""
     d = candidate - base
-    return Difference("points", base, candidate, d, low, high, 0.01, 99, low - margin, high - margin, -1, 0.5, 0.5)
+    worse, better = Bounds(low - margin, high - margin, 0.5), Bounds(-1, p=0.5)
+    return Difference("points", base, candidate, d, low, high, 0.01, 99, worse, better)
 
 
 def finding(
@@ -51,17 +56,19 @@ def finding(
 ) -> Finding:
     """The answer to a question about a quantile, or without `p` about a rate, or the mean of a metric."""
     rate = difference is not None and difference.scale == "points"
-    kind: Kind = "rate" if rate else "mean" if p is None else "quantile"
+    statistic = Rate() if rate else Mean() if p is None else Quantile(p)
     accepted = margin or (Margin(points=0.01) if rate else Margin(0.2))
-    question = Question(metric, kind, accepted, p, primary, **asked)
-    arms = Arm(2000, 200, 22), Arm(2000, 200, 11)
+    question = Question(metric, statistic, accepted, primary, **asked)
+    arms = TargetCounts(2000, 200, 22), TargetCounts(2000, 200, 11)
     verdict = Verdict(word, reason, False, more)
     return Finding(question, candidate, difference, verdict, arms, baseline="direct", unit="pair")
 
 
 def findings(candidate: str = "gateway") -> tuple[Finding, ...]:
     """One of each verdict and of each kind, the gated ones first."""
-    endless = Difference("ratio", 600, math.inf, math.inf, 0.2, math.inf, 0.1, 9, 0.1, math.inf, -1, 0.2, 0.9)
+    endless = Difference(
+        "ratio", 600, math.inf, math.inf, 0.2, math.inf, 0.1, 9, Bounds(0.1, math.inf, 0.2), Bounds(-1, p=0.9)
+    )
     few = too_few("turn", 2_000, (1_200, 1_200), p=0.99)
     made = [
         ("ttfa", 0.95, "regressed", ratio(1600, 2640, 1.47, 1.87), {"primary": True}),
@@ -71,7 +78,7 @@ def findings(candidate: str = "gateway") -> tuple[Finding, ...]:
         ("ttfa", 0.99, "inconclusive", ratio(1180, 6330, 0.5, 30), {"reason": few}),
         ("response_total", 0.5, "inconclusive", ratio(2520, 3480, 1.21, 1.49), {"reason": NOT_AFTER_HOLM}),
         ("connect_total", 0.5, "improved", ratio(324, 243, 0.71, 0.79), {}),
-        ("input_transcript", 0.95, "inconclusive", endless, {"reason": FAILED_SHARE}),
+        ("input_transcript", 0.95, "inconclusive", endless, {"reason": IN_FAILURES}),
         ("audio_speed", None, "not_regressed", ratio(3.1, 3.0, 0.95, 1.02), {}),
         ("session_ready", 0.5, "inconclusive", None, {"reason": too_few("session", 20, (8, 8))}),
     ]
@@ -112,8 +119,8 @@ def comparison(*candidates: str, checks: tuple[FairnessCheck, ...] = CHECKS, **c
 
 LOOKS = (50, 100, 150, 200, 250)
 GATES = (
-    Question("ttfa", "quantile", Margin(0.2), 0.95, primary=True),
-    Question("failure_rate", "rate", Margin(points=0.01), primary=True),
+    Question("ttfa", Quantile(0.95), Margin(0.2), primary=True),
+    Question("failure_rate", Rate(), Margin(points=0.01), primary=True),
 )
 RULINGS = (
     GateResult("regressed", None, 2, math.log(1.47), math.log(1.21), math.log(1.7), math.log(1.45)),
@@ -149,8 +156,11 @@ def _found(gate: Question, ruling: GateResult) -> Finding:
     """The finding of an interim analysis, of a baseline of 1.6 s, or of 1 % of the turns."""
     base = 0.01 if gate.kind == "rate" else 1600.0
     candidate = base + ruling.d if gate.kind == "rate" else base * math.exp(ruling.d)
-    difference = estimated(scale_of(gate), base, candidate, ruling.d, ruling.low, ruling.high)
-    arms, verdict = (Arm(2000, 200, 22), Arm(2000, 200, 11)), Verdict(ruling.word, ruling.reason, ruling.provisional)
+    difference = Difference(gate.scale, base, candidate, ruling.d, ruling.low, ruling.high)
+    arms, verdict = (
+        (TargetCounts(2000, 200, 22), TargetCounts(2000, 200, 11)),
+        Verdict(ruling.word, ruling.reason, ruling.provisional),
+    )
     return Finding(
         gate, "gateway", difference, verdict, arms, look=ruling.look + 1, baseline="direct", unit="pair", peers=True
     )

@@ -14,19 +14,23 @@ import numpy as np
 import pytest
 
 from bench.errors import UsageError
-from reports.comparisons import comparison as comparison_module
 from reports.comparisons import outputs
 from reports.comparisons.comparison import Comparison, drift_notices
 from reports.comparisons.outputs import comparison_essentials, comparison_text
-from reports.finding import Arm, Finding, Measured
+from reports.finding import Finding, Measured
 from reports.gate.check import check_of
 from reports.looks.decision import decision_headline
 from reports.question import Question, margin_of
 from reports.sides.fairness import FairnessCheck
-from reports.sides.side import Side, among, sample_of, sides_of
+from reports.sides.side import Side, among, sides_of
+from reports.statistic_types.mean import Mean
+from reports.statistic_types.quantile import Quantile
+from reports.statistic_types.rate import Rate
 from reports.statistics.baselines import RUN_SD
 from reports.statistics.differences import Margin
 from reports.statistics.quantiles import quantile
+from reports.statistics.target_counts import TargetCounts
+from tests.docs.schemas import schemas
 from tests.reports.comparisons.build import quick, run, targets, two
 from tests.reports.comparisons.invented import GATES as DECIDED_GATES
 from tests.reports.comparisons.invented import ratio
@@ -38,9 +42,9 @@ from tests.reports.synthetic import Plan
 
 RUN = Plan(sessions=60, turns=10)
 PAIRED = Plan(sessions=120, turns=10, targets=("west", "east"), paired=True)
-TTFA = Question("ttfa", "quantile", margin_of(0.5), 0.5, primary=True)
-FAILURES = Question("failure_rate", "rate", Margin(points=0.01), primary=True)
-GATES = [TTFA, replace(TTFA, p=0.95, margin=margin_of(0.95)), FAILURES]
+TTFA = Question("ttfa", Quantile(0.5), margin_of(0.5), primary=True)
+FAILURES = Question("failure_rate", Rate(), Margin(points=0.01), primary=True)
+GATES = [TTFA, replace(TTFA, statistic=Quantile(0.95), margin=margin_of(0.95)), FAILURES]
 
 
 def of(comparison: Comparison, name: str, candidate: str = "") -> Finding:
@@ -53,11 +57,11 @@ def of(comparison: Comparison, name: str, candidate: str = "") -> Finding:
 
 def test_figures_are_those_of_the_arms() -> None:
     sides = two(RUN, Plan(sessions=60, turns=10, median_ms=900))
-    found = of(quick(sides, questions=[replace(TTFA, p=0.95)]), "ttfa p95").difference
+    found = of(quick(sides, questions=[replace(TTFA, statistic=Quantile(0.95))]), "ttfa p95").difference
 
     assert found is not None
     for side, value in zip(sides, (found.baseline, found.candidate), strict=True):
-        assert value == quantile(sample_of(side, replace(TTFA, p=0.95)).values, 0.95)
+        assert value == quantile(side.sample(replace(TTFA, statistic=Quantile(0.95))).values, 0.95)
     assert found.d == pytest.approx(np.log(found.candidate / found.baseline))
     assert found.low < found.d < found.high
 
@@ -181,9 +185,9 @@ def test_a_comparison_is_the_same_each_time_and_whatever_else_is_asked() -> None
 
 def test_questions_of_ones_own_are_answered_in_their_order() -> None:
     asked = [
-        Question("failure_rate", "rate", Margin(points=0.05), primary=True),
-        Question("ttfa", "quantile", Margin(ratio=0.2, plus=30), 0.75, primary=True, step="greeting"),
-        Question("audio_speed", "mean", Margin(ratio=0.1), primary=True),
+        Question("failure_rate", Rate(), Margin(points=0.05), primary=True),
+        Question("ttfa", Quantile(0.75), Margin(ratio=0.2, plus=30), primary=True, step="greeting"),
+        Question("audio_speed", Mean(), Margin(ratio=0.1), primary=True),
     ]
     comparison = quick(two(RUN), questions=asked)
 
@@ -216,8 +220,8 @@ def _later(row: Row, by_ns: int) -> Row:
 
 def test_a_drift_of_what_is_not_gated_stands_at_its_row_alone() -> None:
     apart = replace(ratio(100, 101, 0.98, 1.02), order="drift")
-    asked = Question("audio_received", "quantile", Margin(0.1), 0.5)
-    arms = Arm(80, 80, 0), Arm(80, 80, 0)
+    asked = Question("audio_received", Quantile(0.5), Margin(0.1))
+    arms = TargetCounts(80, 80, 0), TargetCounts(80, 80, 0)
     informs, gates = (Measured(replace(asked, primary=primary), "new", apart, arms) for primary in (False, True))
 
     assert list(drift_notices([informs])) == []
@@ -242,7 +246,7 @@ def slowed(times: float, step: str = "") -> Comparison:
 
 
 def centre_of(found: Comparison) -> Finding:
-    return next(one for one in found.findings if one.question.kind == "centre")
+    return next(one for one in found.findings if one.question.kind == "typical_change")
 
 
 def d_of(finding: Finding) -> float:
@@ -290,12 +294,12 @@ def test_two_runs_and_scripts_of_one_step_have_neither() -> None:
 
     for found in (apart, short):
         assert found.steps == ()
-        assert not any(one.question.kind == "centre" for one in found.findings)
+        assert not any(one.question.kind == "typical_change" for one in found.findings)
         assert "worst step" not in comparison_text(found)
 
 
 SHORT = replace(DECIDED_TWO, sessions=60)
-SCHEMA = json.loads((Path(comparison_module.__file__).parent / "compare.schema.json").read_text(encoding="utf-8"))
+SCHEMA = schemas()["compare"]
 
 
 def run_of(folder: Path, gates: dict[str, list[str]], plan: Plan = DECIDED_TWO, **document: Any) -> str:

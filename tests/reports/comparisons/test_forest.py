@@ -20,17 +20,17 @@ from reports.comparisons.comparison import Comparison
 from reports.comparisons.forest_rows import ForestPanel, panels
 from reports.comparisons.interim import interim_analyses
 from reports.comparisons.measuring import RatioCurve, Shift
-from reports.finding import Arm, Finding
+from reports.finding import Finding
 from reports.finding_rows import FindingRow
 from reports.looks.decision import Decision
-from reports.looks.sequence import by_se, untestable
-from reports.question import Stratum
 from reports.render.svg import HALF, WIDE
-from reports.sides.side import sample_of
 from reports.statistics.arms import Arms
 from reports.statistics.differences import Inference, Margin, quantile_differences
+from reports.statistics.interim import by_se, untestable
 from reports.statistics.quantiles import quantile
+from reports.statistics.target_counts import TargetCounts
 from reports.statistics.verdicts import BECAUSE_OF
+from reports.strata import Stratum
 from tests.reports.comparisons.invented import comparison, decision, finding, findings, look, points, ratio
 
 NBSP = "\u00a0"
@@ -84,7 +84,7 @@ GONE = replace(ratio(100, 100, 1, 1), baseline=math.inf, d=-math.inf, low=-math.
 
 
 FEW = replace(finding("ttfa", 0.99, "inconclusive", ratio(1180, 6330, 0.5, 30)),
-              arms=(Arm(3000, 300, 22), Arm(440, 44, 11)))  # fmt: skip
+              arms=(TargetCounts(3000, 300, 22), TargetCounts(440, 44, 11)))  # fmt: skip
 
 
 NAMED = {one.question.name: one for one in findings()}
@@ -201,7 +201,7 @@ def test_the_grid_ends_where_fewer_than_twenty_turns_lie_beyond(n: int) -> None:
 def test_the_difference_by_percentile_is_that_of_the_verdicts() -> None:
     made = comparison()
     (drawn,) = shift_in(made).ratios
-    base, cand = (sample_of(side, shift_in(made).question) for side in made.sides)
+    base, cand = (side.sample(shift_in(made).question) for side in made.sides)
 
     for p, difference in zip(drawn.ps, drawn.differences, strict=True):
         assert difference.d == pytest.approx(math.log(quantile(cand.values, p) / quantile(base.values, p)))

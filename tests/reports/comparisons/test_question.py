@@ -10,14 +10,17 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
-from reports.question import Question, Stratum, margin_of
+from reports.question import Question, margin_of
 from reports.runs import load_for_report
 from reports.sides import fairness
 from reports.sides.fairness import FairnessCheck, checks_of, notices_on, refuse_other_definitions
 from reports.sides.questions import by_stratum, default_questions
-from reports.sides.side import Side, among, sample_of, sides_of, targets_of
+from reports.sides.side import Side, among, sides_of, targets_of
 from reports.sides.workload import differing_between, workload
+from reports.statistic_types.quantile import Quantile
+from reports.statistic_types.rate import Rate
 from reports.statistics.differences import Margin
+from reports.strata import Stratum
 from tests.reports.comparisons.build import PAIRED, RUN, one_and_other, quick, run, targets, two
 from tests.reports.edited import edit
 from tests.reports.shared import folder as shared_folder
@@ -82,8 +85,8 @@ def test_sides_without_a_common_origin_are_gated_by_what_callers_hear() -> None:
 def test_a_question_is_taken_apart_only_where_there_are_several_origins() -> None:
     mixed, plain = targets(MIXED), targets(PAIRED)
     wait, rate = (
-        Question("ttfa", "quantile", margin_of(0.5), 0.5),
-        Question("failure_rate", "rate", Margin(points=0.01)),
+        Question("ttfa", Quantile(0.5), margin_of(0.5)),
+        Question("failure_rate", Rate(), Margin(points=0.01)),
     )
 
     assert [one.stratum for one in by_stratum(wait, mixed)] == [REQUESTED, SPEECH_END]
@@ -94,7 +97,7 @@ def test_a_question_is_taken_apart_only_where_there_are_several_origins() -> Non
 def test_what_is_gated_keeps_the_origins_of_the_baseline() -> None:
     both, vad = Plan(sessions=20, turns=5, kinds=("vad", "manual")), Plan(sessions=20, turns=5)
     sides = two(both, vad)
-    wait = Question("ttfa", "quantile", margin_of(0.5), 0.5)
+    wait = Question("ttfa", Quantile(0.5), margin_of(0.5))
     primary = [(one.p, one.stratum) for one in default_questions(sides) if one.primary and one.metric == "ttfa"]
 
     assert [one.stratum for one in by_stratum(replace(wait, primary=True), sides)] == [SPEECH_END, REQUESTED]
@@ -104,7 +107,7 @@ def test_what_is_gated_keeps_the_origins_of_the_baseline() -> None:
 
 def test_a_step_has_the_origins_of_its_own_turns() -> None:
     sides = targets(MIXED)
-    asked = Question("ttfa", "quantile", margin_of(0.5), 0.5, primary=True, step="greeting")
+    asked = Question("ttfa", Quantile(0.5), margin_of(0.5), primary=True, step="greeting")
 
     assert by_stratum(asked, sides) == [asked]
 
@@ -143,7 +146,7 @@ def test_traits_have_questions_of_their_own_without_the_origin_that_all_have() -
 
 def test_a_trait_that_the_candidate_lacks_does_not_make_a_gate_vanish() -> None:
     sides = two_with_traits("one")
-    wait = Question("ttfa", "quantile", margin_of(0.5), 0.5)
+    wait = Question("ttfa", Quantile(0.5), margin_of(0.5))
 
     assert [one.stratum for one in by_stratum(replace(wait, primary=True), sides)] == [PLAIN, CALLS]
     assert [one.stratum for one in by_stratum(wait, sides)] == [PLAIN]
@@ -163,17 +166,17 @@ def test_a_trait_that_a_baseline_had_in_few_turns_gates_nothing(tmp_path: Path) 
 
 def test_sides_with_no_trait_in_common_are_never_pooled() -> None:
     sides = two_with_traits("one", turns=(1, 2, 3, 4, 5))
-    heard = Question("voice_to_voice", "quantile", margin_of(0.5), 0.5, primary=True)
+    heard = Question("voice_to_voice", Quantile(0.5), margin_of(0.5), primary=True)
 
     assert [one.stratum for one in by_stratum(heard, sides)] == [CALLS]
-    assert not sample_of(sides[1], replace(heard, stratum=CALLS)).n
+    assert not sides[1].sample(replace(heard, stratum=CALLS)).n
 
 
 def test_a_question_of_a_trait_is_asked_of_each_origin(tmp_path: Path) -> None:
     run(tmp_path, MIXED)
     edit(tmp_path, "turns", lambda _, row: row | ({"turn_type": "function_calls"} if row["turn"] < 3 else {}))
     sides = sides_of([tmp_path])
-    asked = Question("ttfa", "quantile", margin_of(0.5), 0.5, stratum=CALLS)
+    asked = Question("ttfa", Quantile(0.5), margin_of(0.5), stratum=CALLS)
 
     assert [one.stratum for one in by_stratum(asked, sides)] == [
         Stratum("request_sent", "function_calls"), Stratum("speech_end", "function_calls"),
@@ -191,11 +194,11 @@ def test_a_step_of_two_traits_is_asked_for_by_its_label(tmp_path: Path) -> None:
         lambda i, row: row | ({"turn_type": "function_calls"} if row["turn"] == 3 and i // 10 % 2 else {}),
     )
     side = sides_of([tmp_path])[0]
-    step = Question("ttfa", "quantile", margin_of(0.5), 0.5, step="order_status")
+    step = Question("ttfa", Quantile(0.5), margin_of(0.5), step="order_status")
 
     apart = by_stratum(step, [side])
     assert {one.stratum for one in apart} == {PLAIN, CALLS}
-    assert sum(sample_of(side, one).n for one in apart) == sample_of(side, step).n == 40
+    assert sum(side.sample(one).n for one in apart) == side.sample(step).n == 40
 
 
 SETTINGS = {"num_users": 10, "spawn_rate": 5.0, "session_pause": 1.0}

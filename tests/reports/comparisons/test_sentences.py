@@ -15,15 +15,17 @@ from reports.comparisons import sentences
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.forest_rows import finding_row
 from reports.comparisons.outputs import comparison_json, comparison_text
-from reports.finding import RESULT_OF_STATUS, Arm, Finding, Measured, judge, none_seen
+from reports.finding import RESULT_OF_STATUS, Finding, Measured, judge
 from reports.numbers import NBSP
 from reports.question import Question
 from reports.sides import fairness
 from reports.sides.fairness import FairnessCheck
 from reports.sides.side import sides_of
-from reports.statistics.differences import Difference, Margin
+from reports.statistic_types.rate import Rate, none_seen
+from reports.statistics.differences import Bounds, Difference, Margin
 from reports.statistics.rates import ArmSums, rate_difference
-from reports.statistics.verdicts import FAILED_SHARE, NOT_AFTER_HOLM, Reason, Verdict, too_few
+from reports.statistics.target_counts import TargetCounts
+from reports.statistics.verdicts import IN_FAILURES, NOT_AFTER_HOLM, Reason, Verdict, too_few
 from reports.wording.validity import Cause
 from reports.wording.verdicts import figure
 from reports.wording.verdicts import said as said_of_unseen
@@ -50,10 +52,13 @@ def primary(metric: str, p: float | None, word: str, difference: Difference | No
 
 
 UNSEEN = primary("failure_rate", None, "inconclusive", points(0, 0, 0, 0.0149), more=99,
-               reason=Reason("none seen", needed=299, there=(200,), metric="failure_rate", upper=0.0149))  # fmt: skip
+               reason=Reason("none_seen", needed=299, there=(200,), metric="failure_rate", upper=0.0149))  # fmt: skip
 TAIL, MEDIAN = primary("ttfa", 0.95, "regressed", WORSE), primary("ttfa", 0.5, "regressed", WORSE)
-FAILING = Difference("ratio", 1600, math.inf, math.inf, 0.7, math.inf, 0.1, 9, 0.5, math.inf, -1, 0.001, 0.9)
-ENDLESS = Difference("ratio", math.inf, math.inf, math.nan, -math.inf, math.inf, 0.1, 9, *(math.nan,) * 5)
+FAILING = Difference(
+    "ratio", 1600, math.inf, math.inf, 0.7, math.inf, 0.1, 9, Bounds(0.5, math.inf, 0.001), Bounds(-1, p=0.9)
+)
+UNKNOWN = Bounds(math.nan, math.nan, math.nan)
+ENDLESS = Difference("ratio", math.inf, math.inf, math.nan, -math.inf, math.inf, 0.1, 9, UNKNOWN, UNKNOWN)
 FEW = too_few("turn", 400, (100, 100), p=0.95)
 FINE = primary("ttfa", 0.5, "equivalent", ratio(1000, 990, 0.97, 1.01))
 OPEN = ratio(1000, 1120, 1.05, 1.29)
@@ -105,10 +110,10 @@ SAID: dict[str, tuple[list[Finding], str | None, str | None]] = {
         "gateway is slower than direct: one turn in twenty now takes longer than 2.64 s, 47 to 87 % more (ttfa p95). "
         "Whether this exceeds the margin of 20 % is inconclusive after Holm’s correction.", None),
     "a quantile among the failed turns of both arms is named": (
-        [tail("inconclusive", ENDLESS, reason=FAILED_SHARE)],
+        [tail("inconclusive", ENDLESS, reason=IN_FAILURES)],
         "Inconclusive on gateway: ttfa p95: the quantile lies among the failed turns.", None),
     "a figure that one arm has not": (
-        [tail("inconclusive", None, reason=Reason("no turns", arms=("gateway",), metric="ttfa"))],
+        [tail("inconclusive", None, reason=Reason("no_turns", arms=("gateway",), metric="ttfa"))],
         "Inconclusive on gateway: no ttfa on gateway.", ""),
     "so many sessions would settle it": (
         [replace(tail("inconclusive", OPEN, more=260), unit="session")], None,
@@ -308,7 +313,7 @@ def test_figures_of_two_origins_are_told_apart_however_narrow_the_terminal(many:
 
 
 POINT = Margin(points=0.01)
-FAILURES = Question("failure_rate", "rate", POINT)
+FAILURES = Question("failure_rate", Rate(), POINT)
 
 
 def told(sessions: int, failed: int = 0, question: Question = FAILURES) -> Verdict:
@@ -317,7 +322,7 @@ def told(sessions: int, failed: int = 0, question: Question = FAILURES) -> Verdi
     found = rate_difference(
         ArmSums((clean, turns), (np.where(np.arange(sessions) < failed, 1.0, 0.0), turns), paired=False), POINT
     )
-    arm = Arm(10 * sessions, sessions, failed)
+    arm = TargetCounts(10 * sessions, sessions, failed)
     (judged,) = judge([Measured(replace(question, primary=True), "new", found, (arm, arm))], "old")
     return judged.verdict
 
@@ -339,7 +344,7 @@ def test_what_passes_and_what_showed_some_says_nothing_of_it(sessions: int, fail
 
 
 def test_every_rate_has_its_own_word_and_a_margin_of_nothing_no_number() -> None:
-    assert said_of_unseen(told(100, question=Question("stall_rate", "rate", POINT)).reason).startswith(
+    assert said_of_unseen(told(100, question=Question("stall_rate", Rate(), POINT)).reason).startswith(
         "with no stalled reply in"
     )
     assert said_of_unseen(none_seen("throttled", 600, 0.05, None, 600)).replace("\u00a0", " ") == (

@@ -22,8 +22,11 @@ from reports.comparisons.measuring import measured
 from reports.question import Question, margin_of
 from reports.runs import load_for_report
 from reports.sides.fairness import checks_of, notices_on
-from reports.sides.mix import arms_of, changed_shares
-from reports.sides.side import Side, counts_of, folder_of, sample_of, sides_of, targets_of, totals_of
+from reports.sides.mix import ComparedSides, changed_shares
+from reports.sides.side import Side, folder_of, sides_of, targets_of
+from reports.statistic_types.mean import Mean
+from reports.statistic_types.quantile import Quantile
+from reports.statistic_types.rate import Rate
 from reports.statistics.differences import Inference, Margin
 from reports.summary.summary import summarise
 from rtbench.cli.verdicts import check
@@ -31,7 +34,7 @@ from tests.reports.comparisons.build import DRAWS, PAIRED, RUN, quick, run, targ
 from tests.reports.edited import edit
 from tests.reports.synthetic import STEPS, Plan
 
-FAILURES = Question("failure_rate", "rate", Margin(points=0.01))
+FAILURES = Question("failure_rate", Rate(), Margin(points=0.01))
 
 
 FAILING = Plan(sessions=12, turns=5, failed=0.2)
@@ -41,14 +44,14 @@ REFUSED = Plan(sessions=20, turns=5, refused=3)
 
 
 def asks(metric: str = "ttfa", p: float = 0.95, **more: Any) -> Question:
-    return Question(metric, "quantile", margin_of(p), p, **more)
+    return Question(metric, Quantile(p), margin_of(p), **more)
 
 
 @pytest.mark.parametrize("plan", [replace(FAILING, failed=0.0), FAILING])
 def test_a_sample_is_that_of_the_report_with_clusters_from_zero(plan: Plan) -> None:
     side = targets(plan)[0]
     told = next(answer for answer in summarise(side.run).answers)
-    found = sample_of(side, asks())
+    found = side.sample(asks())
 
     assert (found.n, found.failed) == (told.figures.n, told.figures.failed)
     assert (np.diff(found.values[: found.succeeded.size]) >= 0).all()
@@ -59,7 +62,7 @@ def test_a_sample_is_that_of_the_report_with_clusters_from_zero(plan: Plan) -> N
 
 def test_each_value_keeps_its_session() -> None:
     side = targets(RUN)[0]
-    found = sample_of(side, asks())
+    found = side.sample(asks())
     of_session = reports.load(side.run.folder).turns.groupby("session_id", observed=True)["ttfa_ms"]
     names = side.session_rows["session_id"].astype(str).tolist()
 
@@ -70,7 +73,7 @@ def test_each_value_keeps_its_session() -> None:
 
 def test_targets_of_an_interleaved_run_have_pairs_as_clusters() -> None:
     west, east = targets(PAIRED)
-    found = sample_of(east, asks())
+    found = east.sample(asks())
     pair_of = east.run.sessions.set_index("session_id")["pair"]
     turns = reports.load(east.run.folder).turns
     frame = turns[turns["target"] == "east"]
@@ -91,8 +94,8 @@ def test_only_whole_pairs_count(tmp_path: Path) -> None:
         assert (side.clusters.count, side.clusters.cut, side.sessions) == (38, 2, 38)
         assert side.clusters.pairs is not None
         assert side.clusters.pairs[0] == 2
-        assert sample_of(side, asks()).n == counts_of(side, FAILURES)[1].sum() == 38 * 5
-        assert sample_of(side, asks("connect_total")).n == 38
+        assert side.sample(asks()).n == side.counts(FAILURES)[1].sum() == 38 * 5
+        assert side.sample(asks("connect_total")).n == 38
 
 
 def test_a_pair_is_whole_with_a_session_of_each_side_that_is_compared(tmp_path: Path) -> None:
@@ -109,15 +112,15 @@ def test_warm_up_is_left_out() -> None:
 
     assert 0 < warm < 40
     assert side.clusters.count == 40 - warm
-    assert sample_of(side, asks()).n == (40 - warm) * 5
-    assert sample_of(side, asks("session_ready")).n == 40 - warm
+    assert side.sample(asks()).n == (40 - warm) * 5
+    assert side.sample(asks("session_ready")).n == 40 - warm
 
 
 def test_abandoned_turns_are_in_no_sample_and_no_rate() -> None:
     side = targets(Plan(sessions=10, turns=4, abandoned=6))[0]
 
-    assert sample_of(side, asks("response_total")).n == 34
-    assert counts_of(side, FAILURES)[1].sum() == 34
+    assert side.sample(asks("response_total")).n == 34
+    assert side.counts(FAILURES)[1].sum() == 34
 
 
 def test_turns_of_a_session_without_a_row_count_as_a_cluster(tmp_path: Path) -> None:
@@ -126,14 +129,14 @@ def test_turns_of_a_session_without_a_row_count_as_a_cluster(tmp_path: Path) -> 
     (side,) = targets_of(load_for_report(tmp_path))
 
     assert side.clusters.count == 40
-    assert sample_of(side, asks()).n == 200
-    assert set(sample_of(side, asks()).sessions) == set(range(40))
+    assert side.sample(asks()).n == 200
+    assert set(side.sample(asks()).sessions) == set(range(40))
 
 
 def test_failures_are_failed_and_turns_not_started_of_those_wanted() -> None:
     side = targets(Plan(sessions=20, turns=5, failed=0.2, refused=3))[0]
     outcomes = summarise(side.run).outcomes
-    events, wanted = counts_of(side, FAILURES)
+    events, wanted = side.counts(FAILURES)
 
     assert events.sum() == outcomes.unmet[0]
     assert wanted.sum() == outcomes.wanted[0]
@@ -144,16 +147,16 @@ def test_failures_are_failed_and_turns_not_started_of_those_wanted() -> None:
 
 def test_turns_not_started_are_those_of_the_step_that_they_would_have_been() -> None:
     side = targets(REFUSED)[0]
-    question = Question("failure_rate", "rate", Margin(points=0.01), step="opening_hours")
+    question = Question("failure_rate", Rate(), Margin(points=0.01), step="opening_hours")
 
-    assert [int(part.sum()) for part in counts_of(side, question)] == [3, 23]
+    assert [int(part.sum()) for part in side.counts(question)] == [3, 23]
 
 
 def test_stalls_are_of_replies_played_and_throttling_of_turns_that_ended() -> None:
     side = targets(Plan(sessions=40, turns=5, failed=0.3, abandoned=10))[0]
     told = summarise(side.run).counts[0]
-    stalled, replies = counts_of(side, Question("stall_rate", "rate", Margin(points=0.01)))
-    throttled, ended = counts_of(side, Question("throttle_rate", "rate", Margin(points=0.01)))
+    stalled, replies = side.counts(Question("stall_rate", Rate(), Margin(points=0.01)))
+    throttled, ended = side.counts(Question("throttle_rate", Rate(), Margin(points=0.01)))
     outcomes = side.run.turns["outcome"].astype(str)
 
     assert (stalled.sum(), replies.sum()) == (told.stalled, told.replies)
@@ -163,7 +166,7 @@ def test_stalls_are_of_replies_played_and_throttling_of_turns_that_ended() -> No
 
 def test_totals_of_a_mean_are_of_good_turns_by_cluster() -> None:
     side = targets(Plan(sessions=40, turns=5, targets=("west", "east"), failed=0.2, paired=True))[1]
-    totals, numbers = totals_of(side, Question("audio_speed", "mean", Margin(ratio=0.1)))
+    totals, numbers = side.totals(Question("audio_speed", Mean(), Margin(ratio=0.1)))
     good = side.run.turns[(side.run.turns["target"] == "east") & (side.run.turns["outcome"] == "ok")]["audio_speed"]
 
     assert numbers.size == totals.size == 20
@@ -173,7 +176,7 @@ def test_totals_of_a_mean_are_of_good_turns_by_cluster() -> None:
 
 def test_a_refused_session_has_no_end_of_connecting() -> None:
     side = targets(REFUSED)[0]
-    found = sample_of(side, asks("connect_total"))
+    found = side.sample(asks("connect_total"))
     refused = side.clusters.of_row[(side.session_rows["turns_started"] == 0).to_numpy()]
 
     assert (found.n, found.failed, int(np.isinf(found.values).sum())) == (23, 3, 3)
@@ -193,8 +196,8 @@ def test_a_target_without_a_row_has_empty_samples(tmp_path: Path) -> None:
     folder = run(tmp_path, Plan(sessions=4, targets=("west",)), targets=[{"name": "west"}, {"name": "silent"}])
     silent = sides_of([folder])[1]
 
-    assert silent.sessions == sample_of(silent, asks()).n == sample_of(silent, asks("connect_total")).n == 0
-    assert counts_of(silent, FAILURES)[1].sum() == 0
+    assert silent.sessions == silent.sample(asks()).n == silent.sample(asks("connect_total")).n == 0
+    assert silent.counts(FAILURES)[1].sum() == 0
 
 
 MIXED_OF_MIXES = Plan(sessions=150, turns=10, mix=(0.0, 0.0, 0.4, 0.0, 0.6), failed=0.01)
@@ -203,7 +206,7 @@ MIXED_OF_MIXES = Plan(sessions=150, turns=10, mix=(0.0, 0.0, 0.4, 0.0, 0.6), fai
 MORE_SLOW = replace(MIXED_OF_MIXES, mix=(0.0, 0.0, 0.6, 0.0, 0.4), seed=8)
 
 
-P50 = Question("ttfa", "quantile", Margin(ratio=0.1), 0.5)
+P50 = Question("ttfa", Quantile(0.5), Margin(ratio=0.1))
 
 
 def test_a_candidate_with_more_of_a_slow_step_has_not_regressed() -> None:
@@ -211,7 +214,7 @@ def test_a_candidate_with_more_of_a_slow_step_has_not_regressed() -> None:
     (found,) = measured(base, cand, [P50], Inference(draws=DRAWS))
     assert found.difference is not None
 
-    plain = sample_of(cand, P50)
+    plain = cand.sample(P50)
     assert plain.succeeded[plain.n // 2] > 1.15 * found.difference.baseline
     assert abs(found.difference.d) < 0.05
     assert found.difference.low < 0 < found.difference.high
@@ -238,14 +241,14 @@ def test_shares_that_differ_by_chance_are_weighted_and_not_stated() -> None:
     base, cand = two(MIXED_OF_MIXES, replace(MIXED_OF_MIXES, seed=11))
 
     assert changed_shares(base, cand) == []
-    assert arms_of(base, cand, P50, (sample_of(base, P50), sample_of(cand, P50))).steps is not None
+    assert ComparedSides(base, cand).arms(P50, (base.sample(P50), cand.sample(P50))).steps is not None
 
 
 @pytest.mark.parametrize("made", [two, targets, lambda: two(Plan(sessions=60, turns=3, refused=4))])
 def test_the_same_steps_in_turn_are_not_weighted(made: Callable[[], tuple[Side, ...]]) -> None:
     base, cand = made()
 
-    assert arms_of(base, cand, P50, (sample_of(base, P50), sample_of(cand, P50))).steps is None
+    assert ComparedSides(base, cand).arms(P50, (base.sample(P50), cand.sample(P50))).steps is None
     assert changed_shares(base, cand) == []
 
 
@@ -253,19 +256,19 @@ def test_a_question_about_one_step_and_one_of_sessions_have_no_shares() -> None:
     base, cand = two(MIXED_OF_MIXES, MORE_SLOW)
 
     for question in (replace(P50, step=STEPS[2]), replace(P50, metric="session_ready")):
-        samples = sample_of(base, question), sample_of(cand, question)
-        assert arms_of(base, cand, question, samples).steps is None
+        samples = base.sample(question), cand.sample(question)
+        assert ComparedSides(base, cand).arms(question, samples).steps is None
 
 
 def test_the_steps_stand_beside_their_values() -> None:
     """Of a script with other latencies for each step, the values of a step are those of its own sample."""
     base, cand = two(replace(MIXED_OF_MIXES, refused=5), MORE_SLOW)
-    samples = sample_of(base, P50), sample_of(cand, P50)
-    arms = arms_of(base, cand, P50, samples)
+    samples = base.sample(P50), cand.sample(P50)
+    arms = ComparedSides(base, cand).arms(P50, samples)
     assert arms.steps is not None
 
     for side, sample, steps in zip((base, cand), samples, arms.steps, strict=True):
-        of_step = sample_of(side, replace(P50, step=STEPS[2]))
+        of_step = side.sample(replace(P50, step=STEPS[2]))
         slow = steps[sample.values == of_step.values[0]][0]
         assert sample.values[steps == slow].tolist() == of_step.values.tolist()
 

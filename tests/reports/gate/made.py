@@ -6,17 +6,24 @@ import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from bench.metrics import CATALOGUE
-from reports.gate.baselines import Baseline, baseline_of, save
-from reports.gate.items import Checked, Item
+from reports.finding import Finding, Result
+from reports.gate.baselines import baseline_of, save
+from reports.gate.results import Checked, Limit, ThresholdResult, compared_result, row_of
 from reports.runs import RunFrames
 from reports.sides.side import Side, targets_of
+from reports.statistics.target_counts import TargetCounts
+from reports.statistics.threshold_estimate import ThresholdEstimate, no_estimate
+from reports.statistics.verdicts import Reason, Verdict
+from reports.stored import Baseline
 from reports.thresholds import Threshold, parse
 from tests.reports import synthetic
+from tests.reports.comparisons.invented import ratio
 from tests.reports.shared import frames_of
 from tests.reports.synthetic import Plan
 
@@ -63,6 +70,9 @@ def store(folder: Path, count: int, *, plan: Plan = ENOUGH, step: float = 0.0) -
     return folder / "baselines"
 
 
+SIXTY = TargetCounts(600, 60, 0)
+
+
 def sides(plan: Plan = ENOUGH, **document: Any) -> tuple[Side, ...]:
     """The targets of such a run."""
     return targets_of(read(plan, **document))
@@ -73,18 +83,50 @@ def thresholds(*written: str) -> list[Threshold]:
     return [parse(*one.split(": ", 1)) for one in written]
 
 
-KEPT = Item(
-    "ttfa: p(95)<800", "ttfa p95", "sim", "ms", "pass", None, 640.0, 590.0, 690.0, limit=800.0, turns=600, sessions=60
-)
-BROKEN = replace(KEPT, result="fail", value=940.0, low=880.0, high=1010.0)
-UNSURE = replace(KEPT, threshold="ttfa: med<500", title="ttfa p50", result="inconclusive", reason="too few turns")
-NO_DATA = replace(KEPT, result="not_evaluated", value=None, low=None, high=None, reason="nothing was measured")
-REGRESSED = Item(
-    "ttfa: p(95)<+20%", "ttfa p95", "after", "ms", "fail", "regressed", 2640.0, 0.47, 0.87,
-    baseline=1600.0, difference=0.65, margin="+20\u00a0%",
+def limited(
+    threshold: str,
+    ends: tuple[float, float, float],
+    result: Result = "pass",
+    reason: Reason | None = None,
+    counts: TargetCounts = SIXTY,
+    **changes: Any,
+) -> ThresholdResult:
+    """Return an absolute threshold on `sim` with this value and interval, whose ends are the bounds as well."""
+    (asked,) = thresholds(threshold)
+    assert asked.limit is not None
+    estimate, limit = ThresholdEstimate(*ends, *ends[1:], counts), Limit(asked.sign, asked.limit)
+    one = ThresholdResult(asked.written, "sim", asked.about, result, reason, limit=limit, estimate=estimate)
+    return replace(one, **changes)
+
+
+MEASURED = (640.0, 590.0, 690.0)
+PASSED = limited("ttfa: p(95)<800", MEASURED)
+FAILED = limited("ttfa: p(95)<800", (940.0, 880.0, 1010.0), "fail")
+INCONCLUSIVE = limited("ttfa: med<500", MEASURED, "inconclusive", Reason("too_few", text="too few turns"))
+NO_DATA = replace(PASSED, result="not_evaluated", estimate=no_estimate(), reason=Reason("nothing_measured"))
+REGRESSED = compared_result(
+    "ttfa: p(95)<+20%",
+    Finding(
+        replace(thresholds("ttfa: p(95)<+20%")[0].question, primary=True),
+        "after",
+        ratio(1600, 2640, 1.47, 1.87),
+        Verdict("regressed"),
+        (SIXTY, SIXTY),
+        baseline="before",
+    ),
 )  # fmt: skip
 
 
-def check(*items: Item, **changes: Any) -> Checked:
+def flat(one: ThresholdResult) -> SimpleNamespace:
+    """Return a result by the columns of a check's frame."""
+    return SimpleNamespace(**row_of(one))
+
+
+def verdicts(found: Checked) -> list[str]:
+    """Return the verdict of each relative threshold, the result of each other one."""
+    return [row.verdict or row.result for row in map(flat, found.thresholds)]
+
+
+def check(*items: ThresholdResult, **changes: Any) -> Checked:
     """A check of a valid run."""
     return replace(Checked("r1", "voice_turns", True, "valid", items, (), (), (), ""), **changes)

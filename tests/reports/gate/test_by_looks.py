@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
-from reports.gate.by_limit import limit_results
-from reports.gate.check import broken_by_chance, check_of, unequal_lengths
-from reports.gate.items import Checked, Item
+from reports.gate.absolute import limit_results
+from reports.gate.check import check_of, failed_by_chance, unequal_lengths
+from reports.gate.results import Checked, ThresholdResult
 from reports.looks.decide import decision_of
 from reports.looks.decision import decision_data
 from reports.runs import RunFrames
+from reports.sides.side import Side
+from reports.statistics.target_counts import TargetCounts
 from tests.reports.gate import made
-from tests.reports.gate.made import sides, thresholds
+from tests.reports.gate.made import PASSED, flat, limited, sides, thresholds
 from tests.reports.planned import LOOSE, TIGHT, UNDECIDED, planned
 from tests.reports.statistics.unequal import heavy, sampled
 
@@ -34,10 +36,8 @@ def test_a_run_of_looks_is_checked_by_its_looks(gates: dict[str, list[str]], sta
     decision, found = decision_of(looked_at(gates)), check_of(looked_at(gates))
 
     assert found.exit_status == decision.exit_status == status
-    assert [(item.verdict or item.result) for item in found.thresholds] == [
-        ruling.word for ruling in decision.course.rulings
-    ]
-    for item, gate in zip(found.thresholds, decision_data(decision)["primary_metrics"], strict=True):
+    assert made.verdicts(found) == [ruling.word for ruling in decision.course.rulings]
+    for item, gate in zip(map(flat, found.thresholds), decision_data(decision)["primary_metrics"], strict=True):
         shown = math.log1p if gate["scale"] == "ratio" else float
         for name, value in (("low", item.low), ("high", item.high), ("corrected", item.corrected)):
             assert value is not None
@@ -50,8 +50,8 @@ def test_limits_are_held_against_the_whole_run_beside_the_looks() -> None:
     found = check_of(looked_at(LOOSE), limits)
 
     assert found.exit_status == 1
-    assert {(item.verdict or item.result) for item in found.thresholds if item.relative} == {"not_regressed"}
-    assert [(item.verdict or item.result) for item in found.thresholds if not item.relative] == ["fail", "fail"]
+    assert {flat(one).verdict for one in found.thresholds if one.relative} == {"not_regressed"}
+    assert [one.result for one in found.thresholds if not one.relative] == ["fail", "fail"]
 
 
 def test_the_gates_of_the_plan_may_name_the_candidate() -> None:
@@ -91,22 +91,22 @@ def test_another_run_as_the_baseline_is_compared_as_ever(tmp_path: Path) -> None
     found = check_of(looked_at(TIGHT), made.thresholds("ttfa: p(50)<+50%"), f"{other}:before")
 
     assert found.baseline == "before of other"
-    assert [item.analysis for item in found.thresholds] == [None, None]
+    assert [flat(one).analysis for one in found.thresholds] == [None, None]
 
 
 def test_a_run_that_ended_before_its_first_look_is_inconclusive() -> None:
     found = check_of(looked_at(LOOSE, looks=(400,)))
 
     assert found.exit_status == 3
-    assert {(item.verdict or item.result) for item in found.thresholds} == {"inconclusive"}
-    assert found.thresholds[0].reason == "no interim analysis: 120 of 400\u00a0pairs ended"
+    assert set(made.verdicts(found)) == {"inconclusive"}
+    assert found.thresholds[0].reason_text == "no interim analysis: 120 of 400\u00a0pairs ended"
     assert "there was none" in found.baseline
 
 
 def test_a_gate_without_a_value_is_no_data() -> None:
     found = check_of(looked_at({"ttfa{step:ghost}": ["p(50)<+20%"]}))
 
-    assert (found.exit_status, (found.thresholds[0].verdict or found.thresholds[0].result)) == (4, "not_evaluated")
+    assert (found.exit_status, found.thresholds[0].result) == (4, "not_evaluated")
 
 
 MIXED = replace(made.PAIRED, targets=("only",), paired=False, kinds=("vad", "manual"))
@@ -141,53 +141,39 @@ def test_an_instant_that_no_turn_counts_from_is_no_data() -> None:
         made.read(replace(MIXED, kinds=("vad",))), made.thresholds("ttfa{measured_from:request_sent}: med<5s")
     )
 
-    assert [(item.verdict or item.result) for item in vad.thresholds] == ["not_evaluated"]
-
-
-KEPT = Item(
-    "ttfa: p(95)<900",
-    "ttfa p95",
-    "sim",
-    "ms",
-    "pass",
-    None,
-    800.0,
-    780.0,
-    820.0,
-    limit=900.0,
-    sessions=60,
-    effective_sessions=60.0,
-)
+    assert [one.result for one in vad.thresholds] == ["not_evaluated"]
 
 
 def test_sessions_of_unequal_length_are_said_beside_the_verdicts_on_them() -> None:
-    (notice,) = unequal_lengths(
-        [replace(KEPT, effective_sessions=26.2), KEPT, replace(KEPT, title="ttfa p50", effective_sessions=None)]
-    )
+    def counted(effective_sessions: float, threshold: str = "ttfa: p(95)<900") -> ThresholdResult:
+        return limited(threshold, (800.0, 780.0, 820.0), counts=TargetCounts(600, 60, 0, 1.0, effective_sessions, 60.0))
+
+    (notice,) = unequal_lengths([counted(26.2), counted(60.0), counted(58.0, "ttfa: p(50)<900")])
 
     assert notice.startswith(
         "Sessions of unequal length count as fewer: 60 sessions of unequal length count as 26 for ttfa p95."
     )
-    assert list(unequal_lengths([replace(KEPT, effective_sessions=58.0)])) == []
+    assert list(unequal_lengths([counted(58.0)])) == []
+    assert list(unequal_lengths([replace(counted(26.2), result="not_evaluated")])) == []
 
 
 def test_of_several_limits_of_which_one_is_broken_it_is_said_how_often_chance_breaks_one() -> None:
-    broken = replace(KEPT, result="fail")
+    failed = replace(PASSED, result="fail")
 
-    assert "Each of the 4 limits" in (notice := next(iter(broken_by_chance([broken, KEPT, KEPT, KEPT]))))
+    assert "Each of the 4 limits" in (notice := next(iter(failed_by_chance([failed, PASSED, PASSED, PASSED]))))
     assert "in 5 to 19 % of runs" in notice
-    assert list(broken_by_chance([KEPT, KEPT])) == list(broken_by_chance([broken])) == []
+    assert list(failed_by_chance([PASSED, PASSED])) == list(failed_by_chance([failed])) == []
 
 
 def test_a_limit_that_depends_on_few_long_sessions_states_the_quantile_with_equal_weights(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("reports.gate.by_limit.sample_of", lambda side, question: sampled(heavy(400), 0.6))
+    monkeypatch.setattr(Side, "sample", lambda self, question: sampled(heavy(400), 0.6))
     (threshold,), (side,) = thresholds("ttfa: p(50)<1200"), sides()
     (item,) = limit_results(threshold, side)
 
     assert item.result == "inconclusive"
-    assert item.reason == (
-        "the limit lies within the interval. Long sessions differ from short ones, and few sessions have many of the "
-        "turns; with equal weight for each session it is 1,020\u00a0ms (998 to 1,060\u00a0ms)"
+    assert item.reason_text == (
+        "the limit lies within the interval; Long sessions differ from short ones, and few sessions have many of the "
+        "turns; with equal weight for each session it is 1,020\u00a0ms (994 to 1,060\u00a0ms)"
     )

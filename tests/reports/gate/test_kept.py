@@ -15,17 +15,37 @@ from hypothesis import strategies as st
 from scipy.special import ndtri
 
 from bench.errors import UsageError
-from reports.gate.by_limit import LimitEstimate, estimate_mean, estimate_quantile, estimate_rate, judge_limit
+from reports.gate.absolute import judge_limit, limit_results
 from reports.gate.check import check_of, checked
-from reports.gate.items import Item, OnInconclusive, without_few
 from reports.gate.plan import planned_thresholds
+from reports.gate.results import OnInconclusive, ThresholdResult, compared_result
 from reports.gate.sentences import interval_text, limit_text, value_text
-from reports.question import Question
+from reports.statistic_types.mean import estimate_mean
+from reports.statistic_types.quantile import Quantile, estimate_quantile
+from reports.statistic_types.rate import estimate_rate
 from reports.statistics.differences import Margin
 from reports.statistics.quantiles import Sample, sample
+from reports.statistics.target_counts import TargetCounts
+from reports.statistics.threshold_estimate import ThresholdEstimate, no_estimate
+from reports.statistics.verdicts import Reason, Verdict
 from reports.wording import verdicts
 from reports.wording.validity import Cause
-from tests.reports.gate.made import BROKEN, ENOUGH, KEPT, NO_DATA, UNSURE, check, read, run, thresholds
+from tests.reports.gate.made import (
+    ENOUGH,
+    FAILED,
+    INCONCLUSIVE,
+    MEASURED,
+    NO_DATA,
+    PASSED,
+    REGRESSED,
+    check,
+    flat,
+    limited,
+    read,
+    run,
+    sides,
+    thresholds,
+)
 
 rng = np.random.default_rng(5)
 
@@ -40,14 +60,14 @@ def turns(sessions: int, each: int, failed: int = 0) -> Sample:
 def test_a_limit_beyond_the_interval_is_kept_one_below_it_broken_one_inside_is_neither() -> None:
     figure = estimate_quantile(turns(40, 25), 0.95, 40)
 
-    assert figure.low < figure.value == 950 < figure.high
-    assert judge_limit(figure, "<", figure.high + 1) == ("pass", "")
-    assert judge_limit(figure, "<", figure.low - 1) == ("fail", "")
+    assert figure.lower < figure.value == 950 < figure.upper
+    assert judge_limit(figure, "<", figure.upper + 1) == ("pass", None)
+    assert judge_limit(figure, "<", figure.lower - 1) == ("fail", None)
     assert judge_limit(figure, "<", 950)[0] == "inconclusive"
 
 
 def test_a_limit_that_is_met_exactly_is_kept_where_the_sign_allows_it() -> None:
-    figure = LimitEstimate(5.0, 5.0, 5.0, 400, 40)
+    figure = ThresholdEstimate(5.0, 5.0, 5.0, 5.0, 5.0, TargetCounts(400, 40, 0))
 
     assert [judge_limit(figure, sign, 5.0)[0] for sign in ("<", "<=", ">", ">=")] == ["fail", "pass", "fail", "pass"]  # type: ignore[arg-type]
 
@@ -66,21 +86,22 @@ def test_below_the_floor_nothing_is_decided_however_clear_it_looks(
 ) -> None:
     figure = estimate_quantile(turns(sessions, each), p, sessions)
 
-    assert judge_limit(figure, "<", 1e9) == ("inconclusive", said)
-    assert judge_limit(figure, "<", 1e-9) == ("inconclusive", said)
+    for limit in (1e9, 1e-9):
+        result, reason = judge_limit(figure, "<", limit)
+        assert (result, verdicts.said(reason)) == ("inconclusive", said)
 
 
 def test_of_a_metric_of_sessions_it_is_sessions_that_are_missing() -> None:
     figure = estimate_quantile(turns(100, 1), 0.95, 100, "session")
 
-    assert figure.missing == "too few sessions to decide: p95 needs 400, this run has 100"
+    assert verdicts.said(figure.reason) == "too few sessions to decide: p95 needs 400, this run has 100"
 
 
 def test_a_quantile_among_the_failures_breaks_every_limit() -> None:
     figure = estimate_quantile(turns(40, 25, failed=200), 0.95, 40)
 
-    assert (figure.value, figure.failed) == (math.inf, 200)
-    assert judge_limit(figure, "<", 1e9) == ("fail", "")
+    assert (figure.value, figure.counts.failed) == (math.inf, 200)
+    assert judge_limit(figure, "<", 1e9) == ("fail", None)
 
 
 def test_nothing_measured_and_nothing_succeeded_are_no_data() -> None:
@@ -101,8 +122,8 @@ def test_the_end_of_a_rate_is_the_wider_one_of_student_and_wilson() -> None:
     se = math.sqrt(30 / 29 * float(((events - share * 10) ** 2).sum())) / 300
 
     assert figure.value == pytest.approx(share)
-    assert figure.high > share + 1.699 * se  # t of 29 degrees of freedom
-    assert figure.low == max(0.0, share - 1.6991270265334972 * se)
+    assert figure.upper > share + 1.699 * se  # t of 29 degrees of freedom
+    assert figure.lower == max(0.0, share - 1.6991270265334972 * se)
 
 
 def test_a_mean_has_the_error_of_sessions_and_not_of_turns() -> None:
@@ -111,7 +132,8 @@ def test_a_mean_has_the_error_of_sessions_and_not_of_turns() -> None:
     se = level.std(ddof=1) / math.sqrt(50)
 
     assert figure.value == pytest.approx(level.mean())
-    assert figure.high - figure.value == pytest.approx(1.6765508926168529 * se)  # t of 49 degrees of freedom
+    assert figure.upper - figure.value == pytest.approx(1.6765508926168529 * se)  # t of 49 degrees of freedom
+    assert figure.high - figure.value == pytest.approx(2.0095752371292397 * se)
 
 
 @pytest.mark.parametrize("p", [0.5, 0.95])
@@ -134,8 +156,9 @@ def test_a_rate_lies_within_its_interval_and_that_within_0_and_1(sessions: list[
     events = np.array([float(min(pair)) for pair in sessions])
     figure = estimate_rate((events, n))
 
-    if figure.turns:
+    if figure.counts.turns:
         assert 0 <= figure.low <= figure.value <= figure.high <= 1
+        assert 0 <= figure.lower <= figure.value <= figure.upper <= 1
 
 
 def test_a_limit_on_what_drifts_while_the_run_goes_on_is_held_against_its_quarters() -> None:
@@ -145,7 +168,7 @@ def test_a_limit_on_what_drifts_while_the_run_goes_on_is_held_against_its_quarte
     figures = [estimate_quantile(one, 0.5, 100) for one in (steady, rising)]
 
     assert [figure.order for figure in figures] == [None, "drift"]
-    assert math.log(figures[1].high / figures[1].low) > 3 * math.log(figures[0].high / figures[0].low)
+    assert math.log(figures[1].upper / figures[1].lower) > 3 * math.log(figures[0].upper / figures[0].lower)
 
 
 LACKING = [{"name": "mine", "session": {}, "turns": [{"step": "greeting", "lacks": {"speech_end": "nobody speaks"}}]}]
@@ -237,14 +260,16 @@ def test_a_file_replaces_the_thresholds_of_the_scripts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("items", "status"),
     [
-        ([KEPT], 0),
-        ([KEPT, BROKEN], 1),
-        ([UNSURE, BROKEN], 1),
-        ([BROKEN, UNSURE, NO_DATA], 4),
+        ([PASSED], 0),
+        ([PASSED, FAILED], 1),
+        ([INCONCLUSIVE, FAILED], 1),
+        ([FAILED, INCONCLUSIVE, NO_DATA], 4),
         ([], 4),
     ],
 )
-def test_what_is_void_wins_over_what_is_broken_and_that_over_what_is_not_known(items: list[Item], status: int) -> None:
+def test_what_is_void_wins_over_what_is_broken_and_that_over_what_is_not_known(
+    items: list[ThresholdResult], status: int
+) -> None:
     assert check(*items).exit_status == status
 
 
@@ -252,64 +277,96 @@ def test_what_is_void_wins_over_what_is_broken_and_that_over_what_is_not_known(i
     "changes", [{"causes": (Cause("send_delay", "the run is invalid"),)}, {"differs": ("model: a here, b there",)}]
 )
 def test_an_invalid_run_and_an_unlike_baseline_void_the_whole_check(changes: dict[str, Any]) -> None:
-    assert check(KEPT, **changes).exit_status == check(BROKEN, **changes).exit_status == 4
+    assert check(PASSED, **changes).exit_status == check(FAILED, **changes).exit_status == 4
 
 
 @pytest.mark.parametrize(("asked", "status", "warns"), [("fail", 3, False), ("warn", 0, True), ("pass", 0, False)])
 def test_what_becomes_of_the_inconclusive_can_be_asked(asked: OnInconclusive, status: int, warns: bool) -> None:
-    found = check(KEPT, UNSURE, on_inconclusive=asked)
+    found = check(PASSED, INCONCLUSIVE, on_inconclusive=asked)
 
     assert (found.exit_status, found.warns) == (status, warns)
-    assert check(UNSURE, BROKEN, on_inconclusive=asked).exit_status == 1
-    assert check(UNSURE, NO_DATA, on_inconclusive=asked).exit_status == 4
+    assert check(INCONCLUSIVE, FAILED, on_inconclusive=asked).exit_status == 1
+    assert check(INCONCLUSIVE, NO_DATA, on_inconclusive=asked).exit_status == 4
 
 
-def test_a_figure_that_is_withheld_has_no_interval_and_one_session_is_one() -> None:
-    withheld = replace(KEPT, result="inconclusive", value=None, low=None, high=None, reason="uncertain in this run")
-    few = replace(withheld, required=40, available=1, required_unit="sessions", sessions=1)
+def test_a_value_that_is_withheld_has_no_interval_and_one_session_is_one() -> None:
+    withheld = replace(PASSED, result="inconclusive", estimate=None, reason=Reason("uncertain", text="uncertain"))
+    few = limited("ttfa: p(95)<800", MEASURED, "inconclusive", counts=TargetCounts(10, 1, 0))
+    assert few.estimate is not None
+    few = replace(few, estimate=replace(few.estimate, required=40))
 
-    assert (interval_text(withheld), value_text(few)) == ("–", "n/a (1\u00a0session; needs 40)")
+    assert (interval_text(withheld), value_text(withheld)) == ("–", "–")
+    assert (interval_text(few), value_text(few)) == ("–", "n/a (1\u00a0session; needs 40)")
 
 
-def test_figures_are_written_in_their_unit() -> None:
-    rate = Item(
-        "failure_rate: rate<2%", "failure rate", "sim", "share", "pass", None, 0.008, 0.0044, 0.0125, limit=0.02
-    )
-    speed = Item("audio_speed: p(5)>=1.2", "audio_speed p5", "sim", "×", "pass", None, 2.5, 2.4, None, 1.2, ">=")
-    lost = Item(
-        "ttfa: p(99)<3s", "ttfa p99", "sim", "ms", "fail", None, None, 4000.0, None, limit=3000.0, in_failures=True
-    )
+def test_values_are_written_in_their_unit() -> None:
+    shown = [
+        limited("failure_rate: rate<2%", (0.008, 0.0044, 0.0125)),
+        limited("audio_speed: p(5)>=1.2", (2.5, 2.4, math.inf)),
+        limited("ttfa: p(99)<3s", (math.inf, 4000.0, math.inf), "fail"),
+    ]
 
-    assert [value_text(one) for one in (rate, speed, lost)] == ["0.80\u00a0%", "2.5\u00a0×", "∞"]
-    assert [interval_text(one) for one in (rate, speed, lost)] == [
+    assert [value_text(one) for one in shown] == ["0.80\u00a0%", "2.5\u00a0×", "∞"]
+    assert [interval_text(one) for one in shown] == [
         "0.44 to 1.25\u00a0%",
         "from 2.4\u00a0×, no upper bound",
         "from 4,000\u00a0ms, no upper bound",
     ]
-    assert [limit_text(one) for one in (rate, speed, lost)] == [
-        "<\u00a02\u00a0%",
-        "≥\u00a01.2\u00a0×",
-        "<\u00a03,000\u00a0ms",
-    ]
+    assert [limit_text(one) for one in shown] == ["<\u00a02\u00a0%", "≥\u00a01.2\u00a0×", "<\u00a03,000\u00a0ms"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "decided"),
+    [
+        ("<900", ""),
+        ("<650", "decided by the upper bound, 645 ms"),
+        ("<600", "decided by the lower bound, 610 ms"),
+    ],
+)
+def test_a_limit_within_the_interval_is_decided_by_a_bound_that_is_named(
+    monkeypatch: pytest.MonkeyPatch, limit: str, decided: str
+) -> None:
+    estimate = replace(PASSED.estimate or no_estimate(), lower=610.0, upper=645.0)
+    monkeypatch.setattr(Quantile, "estimate", lambda *_: estimate)
+    (threshold,) = thresholds(f"ttfa: p(95){limit}")
+    (one,) = limit_results(threshold, sides()[0])
+
+    assert one.reason_text.replace("\u00a0", " ") == decided
+
+
+def test_bounds_beyond_the_interval_are_named_if_the_limit_lies_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    estimate = replace(PASSED.estimate or no_estimate(), lower=500.0, upper=900.0)
+    monkeypatch.setattr(Quantile, "estimate", lambda *_: estimate)
+    (one,) = limit_results(thresholds("ttfa: p(95)<800")[0], sides()[0])
+
+    assert one.result == "inconclusive"
+    assert one.reason_text.replace("\u00a0", " ") == (
+        "the limit lies between the bounds of parts of the run, 500 and 900 ms"
+    )
 
 
 @pytest.mark.parametrize(
     ("arms", "left"),
     [
-        ([(440, 44)], (None, None, False)),
-        ([(440, 44), (3_000, 300)], (None, 3_000.0, True)),
         ([(3_000, 300), (440, 44)], (2_500.0, None, False)),
+        ([(440, 44), (3_000, 300)], (None, None, True)),
     ],
 )
-def test_of_a_quantile_that_an_arm_is_too_small_for_only_the_other_arm_s_figure_is_left(
+def test_of_a_quantile_that_a_target_is_too_small_for_only_the_value_of_the_other_is_left(
     arms: list[tuple[int, int]], left: tuple[float | None, float | None, bool]
 ) -> None:
-    item = replace(UNSURE, value=3_000.0, low=1.0, high=2.0, baseline=2_500.0, difference=0.2, more_sessions=9,
-                   in_failures=True, low_infinite=True)  # fmt: skip
-    few = without_few(item, Question("ttfa", "quantile", Margin(), 0.99), arms)
+    assert REGRESSED.finding is not None
+    found = REGRESSED.finding
+    first, second = (TargetCounts(*counts, failed=0) for counts in arms)
+    difference = replace(found.difference, baseline=2_500.0, candidate=math.inf)  # type: ignore[type-var]
+    asked = replace(found.question, statistic=Quantile(0.99))
+    finding = replace(
+        found, question=asked, difference=difference, verdict=Verdict("inconclusive"), arms=(first, second)
+    )
+    few = flat(compared_result("ttfa: p(99)<+20%", finding))
 
     assert (few.baseline, few.value, few.in_failures) == left
-    assert (few.low, few.high, few.low_infinite, few.difference, few.more_sessions) == (None, None, False, None, None)
+    assert (few.low, few.high, few.difference) == (None, None, None)
     assert (few.required, few.available, few.required_unit) == (198, 44, "sessions")
 
 

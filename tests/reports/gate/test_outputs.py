@@ -17,24 +17,30 @@ from junitparser import JUnitXml
 from bench.errors import UsageError
 from bench.untrusted.sanitize import escape_control
 from reports.gate import outputs
-from reports.gate.items import Checked
 from reports.gate.outputs import check_data, check_markdown, check_text, junit_xml
+from reports.gate.results import Checked, ThresholdResult, compared_result
+from reports.statistics.differences import Difference, Margin
+from reports.statistics.verdicts import Verdict
 from reports.wording.validity import Cause
 from tests.command_line import call, call_or_raise
-from tests.reports.gate.made import BROKEN, ENOUGH, KEPT, NO_DATA, PAIRED, REGRESSED, UNSURE, check, run, stored
+from tests.reports.comparisons.invented import ratio
+from tests.reports.gate.made import ENOUGH, FAILED, INCONCLUSIVE, NO_DATA, PAIRED, PASSED, REGRESSED, check, run, stored
 from tests.reports.synthetic import Plan
 
 pytestmark = pytest.mark.usefixtures("no_ci")
 
 
-VOID = check(KEPT, BROKEN, causes=(Cause("no_data", "the run was not evaluated: it was killed"),))
+INVALID = check(PASSED, FAILED, causes=(Cause("no_data", "the run was not evaluated: it was killed"),))
 
 
 def test_the_comment_tells_the_verdict_first_and_ten_thresholds_worst_first() -> None:
-    lines = check_markdown(check(*[KEPT] * 12, REGRESSED, UNSURE)).splitlines()
+    lines = check_markdown(check(*[PASSED] * 12, REGRESSED, INCONCLUSIVE)).splitlines()
     rows = [line for line in lines[: lines.index("</details>")] if line.startswith("| `")]
 
-    assert lines[0] == "### ✕ ttfa p95 of after regressed: +65 % (+47 to +87 %), margin +20 %"
+    assert lines[0] == (
+        "### ✕ after regressed: one turn in twenty now takes longer than 2.64 s, 65 % more than on before (ttfa p95). "
+        "With 95 % confidence it is at least 47 % longer; the margin is 20 %"
+    )
     assert lines[1].startswith("✓ VALID · ◇ SIMULATED · voice\\_turns")
     assert lines[1].endswith("exit status 1: a threshold failed or a metric regressed")
     assert [row.split("|")[-2].strip() for row in rows][:3] == ["✕ **regressed**", "? inconclusive", "✓ pass"]
@@ -45,11 +51,11 @@ def test_the_comment_tells_the_verdict_first_and_ten_thresholds_worst_first() ->
 @pytest.mark.parametrize(
     ("found", "results"),
     [
-        (check(KEPT, BROKEN, UNSURE, NO_DATA), ["", "", "", "Error"]),
-        (check(KEPT, BROKEN, UNSURE), ["", "Failure", "Failure"]),
-        (check(KEPT, UNSURE, on_inconclusive="warn"), ["", "Skipped"]),
-        (check(KEPT, UNSURE, on_inconclusive="pass"), ["", "Skipped"]),
-        (VOID, ["Error", "Error"]),
+        (check(PASSED, FAILED, INCONCLUSIVE, NO_DATA), ["", "", "", "Error"]),
+        (check(PASSED, FAILED, INCONCLUSIVE), ["", "Failure", "Failure"]),
+        (check(PASSED, INCONCLUSIVE, on_inconclusive="warn"), ["", "Skipped"]),
+        (check(PASSED, INCONCLUSIVE, on_inconclusive="pass"), ["", "Skipped"]),
+        (INVALID, ["Error", "Error"]),
         (check(causes=(Cause("no_data", "the run has no turns and no sessions"),)), ["Error"]),
     ],
 )
@@ -64,7 +70,7 @@ def test_junit_has_a_case_for_each_threshold(found: Checked, results: list[str])
 
 
 def test_junit_says_what_was_broken_and_by_how_much() -> None:
-    root = ElementTree.fromstring(junit_xml(check(BROKEN, KEPT)))
+    root = ElementTree.fromstring(junit_xml(check(FAILED, PASSED)))
     failure = root.find(".//failure")
 
     assert failure is not None
@@ -75,12 +81,12 @@ def test_junit_says_what_was_broken_and_by_how_much() -> None:
 @given(st.text())
 def test_any_label_makes_xml_that_can_be_read(label: str) -> None:
     ElementTree.fromstring(
-        junit_xml(check(replace(BROKEN, target=label, threshold=f"ttfa{{step:{label}}}: p(95)<800")))
+        junit_xml(check(replace(FAILED, target=label, threshold=f"ttfa{{step:{label}}}: p(95)<800")))
     )
 
 
 def test_warnings_are_loud_on_every_output() -> None:
-    found = check(KEPT, warnings=("33 % failed",))
+    found = check(PASSED, warnings=("33 % failed",))
 
     assert "\n! 33 % failed\n" in check_text(found)
     assert "\n\n**! 33 % failed**\n" in check_markdown(found)
@@ -90,16 +96,18 @@ def test_warnings_are_loud_on_every_output() -> None:
 
 
 def test_github_is_told_errors_and_warnings() -> None:
-    assert list(outputs.github_commands(check(KEPT, BROKEN, UNSURE))) == [
+    assert list(outputs.github_commands(check(PASSED, FAILED, INCONCLUSIVE))) == [
         "::error title=ttfa p95 fail::ttfa p95 of sim is over its limit: 940 ms (880 to 1,010 ms), limit < 800 ms",
         "::warning title=ttfa p50 inconclusive::ttfa p50 of sim inconclusive (too few turns): "
-        "640 ms (590 to 690 ms), limit < 800 ms",
+        "640 ms (590 to 690 ms), limit < 500 ms",
     ]
-    assert [line.split()[0] for line in outputs.github_commands(check(UNSURE))] == ["::error"]
-    assert [line.split()[0] for line in outputs.github_commands(check(UNSURE, on_inconclusive="warn"))] == ["::warning"]
-    assert list(outputs.github_commands(check(UNSURE, on_inconclusive="pass"))) == []
+    assert [line.split()[0] for line in outputs.github_commands(check(INCONCLUSIVE))] == ["::error"]
+    assert [line.split()[0] for line in outputs.github_commands(check(INCONCLUSIVE, on_inconclusive="warn"))] == [
+        "::warning"
+    ]
+    assert list(outputs.github_commands(check(INCONCLUSIVE, on_inconclusive="pass"))) == []
     assert "ttfa p95 of sim has no data: nothing was measured" in next(iter(outputs.github_commands(check(NO_DATA))))
-    assert list(outputs.github_commands(VOID)) == [
+    assert list(outputs.github_commands(INVALID)) == [
         "::error title=rtbench check::Do not use these results: the run was not evaluated: it was killed"
     ]
 
@@ -107,13 +115,13 @@ def test_github_is_told_errors_and_warnings() -> None:
 def test_azure_is_told_issues_the_summary_and_that_there_are_issues(tmp_path: Path) -> None:
     comment = tmp_path / "check.md"
     failed, warned = (list(outputs.azure_commands(found, comment)) for found in (
-        check(KEPT, BROKEN), check(KEPT, UNSURE, on_inconclusive="warn")))  # fmt: skip
+        check(PASSED, FAILED), check(PASSED, INCONCLUSIVE, on_inconclusive="warn")))  # fmt: skip
 
     assert failed[0].startswith("##vso[task.logissue type=error;]ttfa p95 of sim is over its limit: 940 ms")
     assert failed[1:] == [f"##vso[task.uploadsummary]{comment}"]
     assert warned[0].startswith("##vso[task.logissue type=warning;]ttfa p50 of sim inconclusive")
     assert warned[-1].startswith("##vso[task.complete result=SucceededWithIssues;]inconclusive: ttfa p50")
-    assert list(outputs.azure_commands(check(KEPT), comment)) == [f"##vso[task.uploadsummary]{comment}"]
+    assert list(outputs.azure_commands(check(PASSED), comment)) == [f"##vso[task.uploadsummary]{comment}"]
 
 
 def test_azure_escapes_messages_and_properties_by_its_rules() -> None:
@@ -148,17 +156,24 @@ def test_a_file_that_cannot_be_written_is_said_in_a_line(tmp_path: Path) -> None
     (tmp_path / "file").write_text("", encoding="utf-8")
 
     with pytest.raises(UsageError, match=r"junit\.xml cannot be written"):
-        outputs.write_check(check(KEPT), tmp_path, tmp_path / "file" / "junit.xml")
+        outputs.write_check(check(PASSED), tmp_path, tmp_path / "file" / "junit.xml")
     with pytest.raises(UsageError, match="GITHUB_STEP_SUMMARY"):
-        outputs.append_summary(check(KEPT), tmp_path)
+        outputs.append_summary(check(PASSED), tmp_path)
 
 
 def test_what_is_equivalent_within_a_wide_margin_says_so() -> None:
-    far = replace(REGRESSED, result="pass", verdict="equivalent", difference=0.29, margin="+40\u00a0%")
+    far, near = (_equivalent(ratio(1600, 1600 * by, 0.9, 1.3)) for by in (1.29, 1.03))
 
     assert "✓ equivalent (within 40 %)" in check_text(check(far))
     assert "✓ equivalent (within 40 %)" in check_markdown(check(far))
-    assert "within" not in check_text(check(replace(far, difference=0.03)))
+    assert "(within" not in check_text(check(near))
+
+
+def _equivalent(difference: Difference) -> ThresholdResult:
+    assert REGRESSED.finding is not None
+    question = replace(REGRESSED.question, margin=Margin(ratio=0.4))
+    found = replace(REGRESSED.finding, question=question, difference=difference, verdict=Verdict("equivalent"))
+    return compared_result("ttfa: p(95)<+40%", found)
 
 
 def limits(folder: Path, text: str) -> Path:

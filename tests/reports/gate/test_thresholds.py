@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from bench.errors import UsageError
 from bench.metrics import CATALOGUE, SLOPE
 from reports.measurable import refuse_unmeasurable
-from reports.question import Stratum
 from reports.statistics.differences import Margin
+from reports.strata import Stratum
 from reports.thresholds import GATED, parse, read_thresholds
 
 ROOT = Path(__file__).parents[3]
@@ -35,7 +35,7 @@ def test_a_limit_is_read_in_the_unit_of_its_metric(
 ) -> None:
     found = parse(metric, text)
 
-    assert (found.kind, found.p, found.limit, found.margin) == (kind, p, limit, None)
+    assert (found.statistic.kind, found.p, found.limit, found.margin) == (kind, p, limit, None)
 
 
 @pytest.mark.parametrize(

@@ -21,22 +21,23 @@ from bench.errors import UsageError
 from bench.run.folder import SCHEMAS
 from bench.run.part import rows_of
 from bench.run.spool import path_of
-from reports.looks import decide as plan_decide
 from reports.looks.__main__ import look
 from reports.looks.decide import decision_of, end_of, look_at
 from reports.looks.decision import Decision, decision_sentence
-from reports.looks.sequence import InterimStatistic, LookCourse, Schedule, by_se, run_looks, untestable
-from reports.question import Stratum
+from reports.looks.sequence import LookCourse, Schedule, run_looks
+from reports.statistics.interim import InterimStatistic, by_se, untestable
 from reports.statistics.looks import critical_values, distance, spread_of_level
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Reason, too_few
+from reports.strata import Stratum
 from rtbench.cli.verdicts import OnInconclusive, check
+from tests.docs.schemas import schemas
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit
 from tests.reports.planned import LOOSE, TIGHT, TWO, UNDECIDED, planned, planned_run
 from tests.reports.shared import frames_of
 from tests.reports.synthetic import Plan
 
-SCHEMA = json.loads((Path(plan_decide.__file__).parent / "decision.schema.json").read_text())
+SCHEMA = schemas()["decision"]
 
 
 def decided(gates: dict[str, list[str]], plan: Plan = TWO, **changes: Any) -> Decision:
@@ -418,7 +419,7 @@ def test_a_run_gives_up_where_it_would_stay_inconclusive() -> None:
 
     assert found.reason == "futility"
     assert 2 <= len(found.looks) < 9
-    assert found.rulings[0].reason == Reason("would stay", needed=500)
+    assert found.rulings[0].reason == Reason("would_stay_inconclusive", needed=500)
 
 
 def test_a_gate_that_cannot_be_tested_yet_is_waited_for() -> None:

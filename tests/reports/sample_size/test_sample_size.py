@@ -12,18 +12,19 @@ import jsonschema
 import pytest
 import typer
 
-import reports
 from bench.errors import UsageError
 from reports.question import margin_of
+from reports.records import data_of
 from reports.runs import load_for_report
-from reports.sample_size import Size, size_data, size_lines, size_question, sized_of
+from reports.sample_size import SampleSize, power_spec, sample_size_lines, sample_size_of
 from reports.sides.side import parted
 from rtbench.cli.verdicts import sample_size as command
+from tests.docs.schemas import schemas
 from tests.reports import synthetic
 from tests.reports.shared import folder as shared_folder
 from tests.reports.synthetic import Plan
 
-SCHEMA = json.loads((Path(reports.__file__).parent / "schemas" / "sample-size.schema.json").read_text())
+SCHEMA = schemas()["sample-size"]
 ONE = Plan(sessions=120, turns=8, seconds=600, usage=True)
 TWO = Plan(sessions=240, turns=10, targets=("east", "west"), seconds=600, paired=True)
 
@@ -49,14 +50,14 @@ def size_of(
     margin: str | None = "10%",
     power: float = 0.9,
     gates: int = 3,
-) -> Size:
-    asked = size_question(metric, detect, margin, power, gates)
+) -> SampleSize:
+    asked = power_spec(metric, detect, margin, power, gates)
     where, target = parted(folder)
-    return sized_of(loaded(where), asked, target, str(folder))
+    return sample_size_of(loaded(where), asked, target, str(folder))
 
 
-def text(size: Size) -> str:
-    return "\n".join(size_lines(size)).replace("\u00a0", " ")
+def text(size: SampleSize) -> str:
+    return "\n".join(sample_size_lines(size)).replace("\u00a0", " ")
 
 
 def test_the_size_is_a_range_with_its_time_and_its_money() -> None:
@@ -93,10 +94,10 @@ def test_larger_effects_less_power_and_the_middle_need_fewer() -> None:
 def test_a_paired_run_of_two_targets_plans_pairs(tmp_path: Path) -> None:
     found = size_of(run(tmp_path, TWO))
 
-    assert found.targets == ("east", "west")
-    assert found.pilot.sessions == 120
+    assert found.targets == ["east", "west"]
+    assert found.pilot_sessions == 120
     assert " pairs (" in text(found)
-    assert size_of(f"{tmp_path}:west").targets == ("west",)
+    assert size_of(f"{tmp_path}:west").targets == ["west"]
 
 
 def test_the_price_of_a_pair_is_that_of_both_its_sessions(tmp_path: Path) -> None:
@@ -111,18 +112,18 @@ def test_a_run_without_prices_says_so(tmp_path: Path) -> None:
 
     assert math.isnan(found.usd[1])
     assert "cost unknown" in text(found)
-    assert found.cheapest_by_usd is None
-    assert found.cheapest_by_time is not None
+    assert found.cheapest_turns_by_usd is None
+    assert found.cheapest_turns_by_time is not None
 
 
 def test_failures_are_planned_in_points(tmp_path: Path) -> None:
     found = size_of(pilot(), "failure_rate", None, None)
 
-    assert (found.asked.effect, found.asked.margin) == (0.03, 0.01)
+    assert (found.detect, found.margin) == (0.03, 0.01)
     assert found.sessions[0] <= found.sessions[1] < found.sessions[2]
     assert "failure_rate: to find +3 points against a margin of 1 point" in text(found)
     assert "To pass at that margin at least 299 sessions per target are needed, even if nothing fails" in text(found)
-    assert size_data(found)["sessions_to_pass"] == 299
+    assert found.sessions_to_pass == 299
     assert "To pass" not in text(size_of(pilot()))
     more = size_of(run(tmp_path / "failing", Plan(**(vars(ONE) | {"failed": 0.05}))), "failure_rate", None, None)
     assert more.sessions[1] > found.sessions[1]
@@ -177,7 +178,7 @@ def test_a_pilot_plans_the_same_twice_and_its_json_follows_its_schema(
 
     assert json.loads(capsys.readouterr().out) == first
     jsonschema.validate(first, SCHEMA)
-    jsonschema.validate(size_data(size_of(tmp_path, "failure_rate", None, None)), SCHEMA)
+    jsonschema.validate(data_of(size_of(tmp_path, "failure_rate", None, None)), SCHEMA)
 
 
 def test_a_plan_from_an_invalid_run_ends_the_command_as_one_that_may_not_be_used(tmp_path: Path) -> None:
@@ -194,7 +195,7 @@ def test_a_plan_from_an_invalid_run_ends_the_command_as_one_that_may_not_be_used
 def test_a_size_is_planned_for_the_margin_of_the_gate_unless_another_is_named(
     metric: str, margin: float, effect: float
 ) -> None:
-    asked = size_question(metric, None, None, 0.9)
+    asked = power_spec(metric, None, None, 0.9)
 
     assert (asked.margin, asked.effect) == (margin, effect)
     assert asked.question.margin == margin_of(asked.question.p or math.nan)

@@ -164,13 +164,13 @@ def test_arms_differ_by_their_medians_also_below_zero(base: float, cand: float, 
     assert found.scale == "slope"
     assert found.d == pytest.approx(found.candidate - found.baseline)
     assert found.low < found.d < found.high
-    assert (found.worse_low > 0) == worse
-    assert (found.worse_high < 0) == (not worse)
+    assert (found.worse.low > 0) == worse
+    assert (found.worse.high < 0) == (not worse)
 
 
 def test_a_margin_is_in_the_unit_of_the_slope() -> None:
     base = arm(10, 1)
     cand = Sample(base.values + 12, base.sessions)
 
-    assert differ(base, cand, plus=40).worse_high < 0
-    assert differ(base, cand, plus=0).worse_low > 0
+    assert differ(base, cand, plus=40).worse.high < 0
+    assert differ(base, cand, plus=0).worse.low > 0

@@ -63,8 +63,8 @@ def test_a_difference_that_no_resample_contradicts_has_a_p_value_below_that_of_t
     found = difference(base, cand, draws=500)
     nearer = difference(base, cand / 1.5, draws=500)
 
-    assert found.p_worse < nearer.p_worse < 1e-5
-    assert found.p_better == pytest.approx(1, abs=1e-3)
+    assert found.worse.p < nearer.worse.p < 1e-5
+    assert found.better.p == pytest.approx(1, abs=1e-3)
 
 
 def test_the_interval_is_the_expanded_percentile_one() -> None:
@@ -84,11 +84,11 @@ def test_the_interval_is_the_expanded_percentile_one() -> None:
     assert found.df == pytest.approx(df)
     assert found.low == pytest.approx(np.quantile(apart, tail, method="inverted_cdf"))
     assert found.high == pytest.approx(np.quantile(apart, 1 - tail, method="inverted_cdf"))
-    assert found.p_worse == pytest.approx(scipy.stats.t.cdf(z * math.sqrt(39 / 40), df))
-    assert found.worse_low == pytest.approx(found.low - math.log(1.1))
-    assert found.worse_high == pytest.approx(found.high - math.log(1.1))
-    assert found.better_low == pytest.approx(-found.high - math.log(1.1), abs=1e-3)
-    assert found.better_high == pytest.approx(-found.low - math.log(1.1), abs=1e-3)
+    assert found.worse.p == pytest.approx(scipy.stats.t.cdf(z * math.sqrt(39 / 40), df))
+    assert found.worse.low == pytest.approx(found.low - math.log(1.1))
+    assert found.worse.high == pytest.approx(found.high - math.log(1.1))
+    assert found.better.low == pytest.approx(-found.high - math.log(1.1), abs=1e-3)
+    assert found.better.high == pytest.approx(-found.low - math.log(1.1), abs=1e-3)
     assert found.se == pytest.approx(apart.std(ddof=1))
 
 
@@ -110,8 +110,8 @@ def test_pairs_that_drift_together_do_not_differ() -> None:
 
     assert found.se == pytest.approx(0, abs=1e-12)
     assert found.low == pytest.approx(math.log(1.2))
-    assert found.worse_low > 0
-    assert found.p_worse < 0.01
+    assert found.worse.low > 0
+    assert found.worse.p < 0.01
     assert difference(base, base * 1.2).se > 0.03
 
 
@@ -122,8 +122,8 @@ def test_arms_swapped_mirror_the_difference(margin: Margin) -> None:
 
     assert back.d == pytest.approx(-there.d)
     assert (back.low, back.high) == pytest.approx((-there.high, -there.low))
-    assert (back.better_low, back.better_high) == pytest.approx((there.worse_low, there.worse_high))
-    assert back.p_better == pytest.approx(there.p_worse)
+    assert (back.better.low, back.better.high) == pytest.approx((there.worse.low, there.worse.high))
+    assert back.better.p == pytest.approx(there.worse.p)
 
 
 @pytest.mark.parametrize("margin", [TEN, Margin(ratio=0.1, plus=90.0)])
@@ -133,9 +133,9 @@ def test_where_more_is_better_worse_is_downwards(margin: Margin) -> None:
     higher = difference(base, cand, margin=margin, paired=True, better="higher")
 
     assert higher.d == pytest.approx(-lower.d)
-    assert (higher.worse_low, higher.worse_high) == pytest.approx((lower.worse_low, lower.worse_high))
-    assert (higher.p_worse, higher.p_better) == (lower.p_worse, lower.p_better)
-    assert higher.worse_low > 0
+    assert (higher.worse.low, higher.worse.high) == pytest.approx((lower.worse.low, lower.worse.high))
+    assert (higher.worse.p, higher.better.p) == (lower.worse.p, lower.better.p)
+    assert higher.worse.low > 0
 
 
 def test_a_change_of_unit_changes_nothing_but_the_figures() -> None:
@@ -144,7 +144,7 @@ def test_a_change_of_unit_changes_nothing_but_the_figures() -> None:
 
     assert s.baseline == ms.baseline * 0.5
     assert s.low == pytest.approx(ms.low)
-    assert s.p_worse == ms.p_worse
+    assert s.worse.p == ms.worse.p
 
 
 def test_the_order_of_turns_inside_sessions_changes_nothing() -> None:
@@ -195,9 +195,9 @@ def test_a_quantile_that_fell_among_the_failed_turns_is_worse_than_any_margin() 
     found = difference(base, with_failed(cand, 0.5), p=0.9)
 
     assert (found.candidate, found.d, found.low, found.high) == (math.inf,) * 4
-    assert found.worse_low == math.inf
-    assert found.p_worse < 0.001
-    assert found.p_better == 1
+    assert found.worse.low == math.inf
+    assert found.worse.p < 0.001
+    assert found.better.p == 1
 
 
 def test_a_quantile_at_the_edge_of_the_failed_turns_is_open_upwards() -> None:
@@ -217,8 +217,8 @@ def test_endless_in_both_arms_says_nothing() -> None:
 
     assert math.isnan(found.d)
     assert (found.low, found.high) == (-math.inf, math.inf)
-    assert (found.worse_low, found.worse_high) == (-math.inf, math.inf)
-    assert (found.p_worse, found.p_better) == (1, 1)
+    assert (found.worse.low, found.worse.high) == (-math.inf, math.inf)
+    assert (found.worse.p, found.better.p) == (1, 1)
     assert found.more_sessions is None
 
 
@@ -227,15 +227,15 @@ def test_draws_that_are_endless_in_both_arms_open_both_ends() -> None:
     found = difference(with_failed(base, 0.1), with_failed(cand, 0.1), p=0.9)
 
     assert (found.low, found.high) == (-math.inf, math.inf)
-    assert found.p_worse > 0.5
-    assert found.p_better > 0.5
+    assert found.worse.p > 0.5
+    assert found.better.p > 0.5
 
 
 def test_one_session_says_nothing_about_sessions() -> None:
     base, cand = build_arms()
     found = difference(base, 3 * cand[:1])
 
-    assert (found.low, found.high, found.p_worse) == (-math.inf, math.inf, 1)
+    assert (found.low, found.high, found.worse.p) == (-math.inf, math.inf, 1)
 
 
 def test_two_sessions_leave_fewer_than_one_draw_beyond_and_so_open_ends() -> None:
@@ -243,7 +243,7 @@ def test_two_sessions_leave_fewer_than_one_draw_beyond_and_so_open_ends() -> Non
     found = difference(base[:2], 3 * cand[:2], paired=True)
 
     assert (found.low, found.high) == (-math.inf, math.inf)
-    assert found.p_worse > 0.05
+    assert found.worse.p > 0.05
 
 
 def test_sessions_without_a_value_are_drawn_and_do_not_count() -> None:
@@ -263,7 +263,7 @@ def test_an_arm_without_a_value_leaves_everything_open() -> None:
 
     assert math.isnan(found.candidate)
     assert math.isnan(found.d)
-    assert (found.low, found.high, found.p_worse, found.p_better) == (-math.inf, math.inf, 1, 1)
+    assert (found.low, found.high, found.worse.p, found.better.p) == (-math.inf, math.inf, 1, 1)
 
 
 def test_spread_from_run_to_run_widens_the_interval_by_its_own_variance_twice() -> None:
@@ -282,8 +282,8 @@ def test_spread_from_run_to_run_is_one_and_the_same_in_the_interval_and_at_the_m
     if better == "higher":
         bad, good = good, bad
 
-    assert (found.worse_low, found.worse_high) == pytest.approx([end - math.log(1.1) for end in bad], abs=2e-3)
-    assert (found.better_low, found.better_high) == pytest.approx([end - math.log(1.1) for end in good], abs=2e-3)
+    assert (found.worse.low, found.worse.high) == pytest.approx([end - math.log(1.1) for end in bad], abs=2e-3)
+    assert (found.better.low, found.better.high) == pytest.approx([end - math.log(1.1) for end in good], abs=2e-3)
 
 
 def test_a_pair_counts_where_either_of_its_sessions_has_a_value() -> None:
@@ -354,7 +354,7 @@ def test_two_arms_alike_seldom_differ(paired: bool) -> None:
             "lower",
             Inference(draws=150, seed=rng),
         )
-        worse += [difference.worse_low > 0 for difference in found]
+        worse += [difference.worse.low > 0 for difference in found]
 
     assert (worse / PAIRS >= 0.015).all()
     assert (worse / PAIRS <= 0.085).all()
@@ -366,6 +366,6 @@ def test_clustered_failures_alike_seldom_differ() -> None:
     worse = 0
     for _ in range(COUNTED):
         base, cand = ((failures(rng, 60, 0.03).sum(axis=1), turns) for _ in range(2))
-        worse += rate_difference(ArmSums(base, cand, paired=False), Margin()).worse_low > 0
+        worse += rate_difference(ArmSums(base, cand, paired=False), Margin()).worse.low > 0
 
     assert 0.025 <= worse / COUNTED <= 0.075

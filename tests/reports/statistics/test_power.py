@@ -11,15 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.statistics.power import (
-    Components,
     Pilot,
-    Price,
+    SessionPrice,
     Spread,
+    VarianceComponents,
     cheapest_turns,
     components,
     components_at,
     distance_of,
-    pilot_of_pairs,
     pilot_of_quantile,
     pilot_of_rate,
     spread_of,
@@ -37,7 +36,7 @@ def arm(sessions: int, rng: np.random.Generator, shift: float = 0.0, drift: Any 
 
 
 def test_the_size_of_a_known_variance_is_the_formulas() -> None:
-    pilot = Pilot(variance=2.0, redrawn=np.array([2.0]), sessions=200, waits=False)
+    pilot = Pilot(variance=2.0, bootstrap=np.array([2.0]), sessions=200, drifts=False)
     least, likely, most = pilot.needed(0.2, 0.8)
 
     assert least == likely == most == math.ceil(2.0 * (1.6449 + 0.8416) ** 2 / 0.04)
@@ -46,14 +45,14 @@ def test_the_size_of_a_known_variance_is_the_formulas() -> None:
 
 def test_one_of_three_gates_takes_half_as_many_sessions_again_as_one_alone() -> None:
     """z_{1 - 0.05/3} = 2.128 in the place of 1.645."""
-    pilot = Pilot(variance=2.0, redrawn=np.array([2.0]), sessions=200, waits=False)
+    pilot = Pilot(variance=2.0, bootstrap=np.array([2.0]), sessions=200, drifts=False)
 
     assert pilot.needed(0.2, 0.8, 0.05 / 3)[1] == math.ceil(2.0 * (2.1280 + 0.8416) ** 2 / 0.04)
     assert pilot.power(442, 0.2, 0.05 / 3) == pytest.approx(0.8, abs=0.005)
 
 
 def test_waits_take_some_more_for_the_runs_that_are_taken_to_drift() -> None:
-    waits, rate = (Pilot(2.0, np.array([2.0]), 200, waits=waits).needed(0.2, 0.8)[1] for waits in (True, False))
+    waits, rate = (Pilot(2.0, np.array([2.0]), 200, drifts=drifts).needed(0.2, 0.8)[1] for drifts in (True, False))
 
     assert 1.02 * rate < waits / 1.1 < 1.05 * rate
 
@@ -83,10 +82,10 @@ def test_a_pilots_variance_is_that_of_the_normal_formula(p: float, density: floa
     deff = {0.5: 1 + 9 * 0.194, 0.95: 1 + 9 * 0.11}[p]
     expected = 2 * SIGMA**2 * p * (1 - p) * deff / 10 / density**2
     rng = np.random.default_rng(4)
-    found = [pilot_of_quantile(arm(200, rng), p, 200, rng) for _ in range(20)]
+    found = [pilot_of_quantile((arm(200, rng),), p, 200, rng) for _ in range(20)]
 
     assert np.median([pilot.variance for pilot in found]) == pytest.approx(expected, rel=0.2)
-    held = [np.quantile(one.redrawn, 0.05) < expected < np.quantile(one.redrawn, 0.95) for one in found]
+    held = [np.quantile(one.bootstrap, 0.05) < expected < np.quantile(one.bootstrap, 0.95) for one in found]
     assert sum(held) >= 12
 
 
@@ -94,7 +93,7 @@ def test_pairs_that_share_a_drift_need_fewer_than_their_arms_alone() -> None:
     rng = np.random.default_rng(2)
     drift = rng.normal(0, 0.4, 300)
     base, cand = arm(300, rng, drift=drift), arm(300, rng, drift=drift)
-    together, apart = pilot_of_pairs(base, cand, 0.5, 300, rng), pilot_of_quantile(base, 0.5, 300, rng)
+    together, apart = pilot_of_quantile((base, cand), 0.5, 300, rng), pilot_of_quantile((base,), 0.5, 300, rng)
 
     assert together.variance < 0.7 * apart.variance
 
@@ -102,7 +101,7 @@ def test_pairs_that_share_a_drift_need_fewer_than_their_arms_alone() -> None:
 def test_a_quantile_in_the_failed_share_cannot_be_planned_for() -> None:
     failed = sample(np.where(np.arange(400) % 10 == 0, np.inf, 600.0 + np.arange(400)), np.repeat(np.arange(40), 10))
 
-    assert math.isnan(pilot_of_quantile(failed, 0.95, 40, np.random.default_rng(1)).variance)
+    assert math.isnan(pilot_of_quantile((failed,), 0.95, 40, np.random.default_rng(1)).variance)
 
 
 def test_clustered_failures_need_more_sessions_and_none_at_all_assume_some_clustering() -> None:
@@ -184,19 +183,19 @@ def test_sessions_weigh_less_on_a_tail_than_on_the_middle() -> None:
 
 @pytest.mark.parametrize(("opening", "turns"), [(0.5, 4), (1, 6), (3, 11), (10, 20)])
 def test_what_a_session_costs_to_open_decides_how_long_it_should_be(opening: float, turns: int) -> None:
-    parts = Components(0.025, 0.975)  # a p95 with ICC 0.3
+    parts = VarianceComponents(0.025, 0.975)  # a p95 with ICC 0.3
 
-    assert cheapest_turns(parts, Price(opening, 1.0), most=40) == pytest.approx(turns, abs=1)
+    assert cheapest_turns(parts, SessionPrice(opening, 1.0), max_turns=40) == pytest.approx(turns, abs=1)
 
 
 def test_history_that_is_billed_again_makes_short_sessions_cheaper() -> None:
-    parts = Components(0.025, 0.975)
-    found = [cheapest_turns(parts, Price(1.0, 1.0, history), most=40) for history in (0.0, 0.05, 0.2)]
+    parts = VarianceComponents(0.025, 0.975)
+    found = [cheapest_turns(parts, SessionPrice(1.0, 1.0, history), max_turns=40) for history in (0.0, 0.05, 0.2)]
 
     assert found == [6, 4, 3]
 
 
 def test_no_more_turns_are_advised_than_asked_for_and_none_without_a_price() -> None:
-    assert cheapest_turns(Components(0.01, 0.99), Price(20.0, 1.0)) == 10
-    assert cheapest_turns(Components(0.01, 0.99), Price(math.nan, 1.0)) is None
-    assert cheapest_turns(Components(math.nan, math.nan), Price(1.0, 1.0)) is None
+    assert cheapest_turns(VarianceComponents(0.01, 0.99), SessionPrice(20.0, 1.0)) == 10
+    assert cheapest_turns(VarianceComponents(0.01, 0.99), SessionPrice(math.nan, 1.0)) is None
+    assert cheapest_turns(VarianceComponents(math.nan, math.nan), SessionPrice(1.0, 1.0)) is None

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.on_the_margin import failing
-from reports.gate.by_limit import estimate_rate
+from reports.statistic_types.rate import estimate_rate
 from reports.statistics.differences import Inference, Margin, StandardError
 from reports.statistics.quantiles import fails_together, kish, quantiles, sample, upper_with_unseen
 from reports.statistics.rates import (
@@ -74,9 +74,9 @@ def test_the_difference_of_means_is_the_log_of_their_ratio_with_its_linearised_e
 
     assert found.d == pytest.approx(math.log(other.value / one.value))
     assert (found.low, found.high) == pytest.approx((found.d - reach, found.d + reach))
-    assert found.worse_low == pytest.approx(found.low - math.log(1.05))
-    assert found.better_high == pytest.approx(-found.low - math.log(1.05))
-    assert found.p_worse == pytest.approx(scipy.stats.t.sf((found.d - math.log(1.05)) / found.se, df))
+    assert found.worse.low == pytest.approx(found.low - math.log(1.05))
+    assert found.better.high == pytest.approx(-found.low - math.log(1.05))
+    assert found.worse.p == pytest.approx(scipy.stats.t.sf((found.d - math.log(1.05)) / found.se, df))
 
 
 def test_means_of_pairs_lose_what_the_pairs_have_in_common() -> None:
@@ -104,9 +104,9 @@ def test_of_means_of_which_more_is_better_less_is_worse() -> None:
     higher = mean_difference(ArmSums(base, cand, paired=False), Margin(ratio=0.1), "higher", Inference())
     lower = mean_difference(ArmSums(cand, base, paired=False), Margin(ratio=0.1), "lower", Inference())
 
-    assert higher.worse_low == pytest.approx(lower.worse_low)
-    assert higher.worse_low > 0
-    assert higher.p_worse == pytest.approx(lower.p_worse)
+    assert higher.worse.low == pytest.approx(lower.worse.low)
+    assert higher.worse.low > 0
+    assert higher.worse.p == pytest.approx(lower.worse.p)
 
 
 def test_means_across_runs_are_given_the_spread_between_runs() -> None:
@@ -122,7 +122,7 @@ def test_a_mean_of_nothing_leaves_everything_open(paired: bool) -> None:
     base = build_amounts()
     for none in (by_session(*[(0, 10)] * 50), by_session(*[(0, 0)] * 50)):
         found = mean_difference(ArmSums(base, none, paired=paired), Margin(), "lower", Inference())
-        assert (found.low, found.high, found.p_worse, found.p_better) == (-math.inf, math.inf, 1, 1)
+        assert (found.low, found.high, found.worse.p, found.better.p) == (-math.inf, math.inf, 1, 1)
 
 
 def test_a_rate_is_worse_by_its_session_error_and_t() -> None:
@@ -135,8 +135,8 @@ def test_a_rate_is_worse_by_its_session_error_and_t() -> None:
     assert found.d == pytest.approx(0.075 - 0.004)
     assert found.se == pytest.approx(se)
     assert found.low == pytest.approx(found.d - scipy.stats.t.ppf(0.95, df) * se)
-    assert found.worse_low == pytest.approx(found.low - 0.01)
-    assert found.p_worse == pytest.approx(scipy.stats.t.sf((found.d - 0.01) / se, df))
+    assert found.worse.low == pytest.approx(found.low - 0.01)
+    assert found.worse.p == pytest.approx(scipy.stats.t.sf((found.d - 0.01) / se, df))
 
 
 def test_a_rate_is_not_worse_only_by_the_widest_of_three_bounds() -> None:
@@ -161,12 +161,12 @@ def test_no_failure_at_all_proves_little_about_few_clustered_turns() -> None:
     clean = build_failures(30, 0)
     found = rate_difference(ArmSums(clean, clean, paired=False), POINT)
 
-    assert (found.d, found.se, found.p_worse) == (0, 0, 1)
+    assert (found.d, found.se, found.worse.p) == (0, 0, 1)
     assert found.high == pytest.approx(1 - 0.05 ** (1 / 30))
-    assert found.worse_high > 0
+    assert found.worse.high > 0
     for sessions, within in ((298, False), (299, True)):
         alike = build_failures(sessions, 0)
-        assert (rate_difference(ArmSums(alike, alike, paired=False), POINT).worse_high < 0) == within
+        assert (rate_difference(ArmSums(alike, alike, paired=False), POINT).worse.high < 0) == within
 
 
 def test_where_all_fails_in_the_candidate_a_baseline_that_may_fail_less_is_no_proof_either() -> None:
@@ -184,8 +184,8 @@ def test_rates_swapped_mirror_what_is_said_of_either_side() -> None:
     )
 
     assert back.d == -there.d
-    assert (back.better_low, back.p_better) == pytest.approx((there.worse_low, there.p_worse))
-    assert back.better_high == pytest.approx(there.worse_high)
+    assert (back.better.low, back.better.p) == pytest.approx((there.worse.low, there.worse.p))
+    assert back.better.high == pytest.approx(there.worse.high)
 
 
 def test_failures_that_hit_both_sessions_of_a_pair_do_not_differ() -> None:
@@ -208,17 +208,17 @@ def test_pairs_without_a_turn_in_either_arm_do_not_count() -> None:
 def test_a_total_failure_is_worse_without_a_doubt() -> None:
     found = rate_difference(ArmSums(build_failures(50, 0), build_failures(50, 50, events=10), paired=False), POINT)
 
-    assert (found.d, found.p_worse) == (1, 0)
-    assert found.worse_low == pytest.approx(0.99)
+    assert (found.d, found.worse.p) == (1, 0)
+    assert found.worse.low == pytest.approx(0.99)
 
 
 def test_an_arm_without_turns_leaves_a_rate_open() -> None:
     found = rate_difference(ArmSums(build_failures(50, 1), by_session(), paired=False), POINT)
 
     assert math.isnan(found.d)
-    assert (found.worse_low, found.worse_high, found.p_worse) == (-math.inf, math.inf, 1)
+    assert (found.worse.low, found.worse.high, found.worse.p) == (-math.inf, math.inf, 1)
     assert (
-        rate_difference(ArmSums(build_failures(50, 1), by_session((10, 10)), paired=False), POINT).worse_low
+        rate_difference(ArmSums(build_failures(50, 1), by_session((10, 10)), paired=False), POINT).worse.low
         == -math.inf
     )
 
@@ -228,9 +228,9 @@ def test_bounds_of_rates_are_in_order(base: list[tuple[int, int]], cand: list[tu
     found = rate_difference(ArmSums(by_session(*base), by_session(*cand), paired=False), POINT)
 
     assert found.low <= found.d <= found.high
-    assert found.worse_low <= found.worse_high
-    assert found.better_low <= found.better_high
-    assert not (found.worse_low > 0 and found.better_low > 0)
+    assert found.worse.low <= found.worse.high
+    assert found.better.low <= found.better.high
+    assert not (found.worse.low > 0 and found.better.low > 0)
 
 
 def test_wilsons_limits_are_those_of_the_textbook() -> None:
@@ -274,9 +274,9 @@ def test_the_sessions_that_a_passing_rate_lacks_bring_its_bound_below_the_margin
     one, other = (ratio_of(arm).grown(found.more_sessions, sessions) for arm in (base, cand))
     times = 1 + found.more_sessions / sessions
 
-    assert found.worse_high > 0
+    assert found.worse.high > 0
     error = StandardError(found.se / math.sqrt(times), found.df * times, sessions)
-    assert points_difference(one, other, error, POINT).worse_high < 0
+    assert points_difference(one, other, error, POINT).worse.high < 0
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_a_candidate_on_its_margin_seldom_passes_however_failures_cluster(
     """Nominal 5 %, with three standard errors; `make benchmark PARTS=statistics` has many more of these."""
     rng, times = np.random.default_rng([sessions, int(1000 * after)]), trials(200, 400)
     arms = ((failing(rng, rate, sessions, 10, together) for rate in (before, after)) for _ in range(times))
-    passed = sum(rate_difference(ArmSums(base, cand, paired=False), POINT).worse_high < 0 for base, cand in arms)
+    passed = sum(rate_difference(ArmSums(base, cand, paired=False), POINT).worse.high < 0 for base, cand in arms)
 
     assert passed <= 0.05 * times + 3 * math.sqrt(0.05 * 0.95 * times)
 
@@ -303,7 +303,7 @@ def test_a_candidate_on_its_margin_seldom_passes_however_failures_cluster(
 def test_what_fails_alike_in_two_per_cent_of_turns_still_passes_where_there_is_enough_of_it() -> None:
     rng, times = np.random.default_rng(3), trials(100, 200)
     arms = ((failing(rng, 0.02, 400, 10, 0.1), failing(rng, 0.02, 400, 10, 0.1)) for _ in range(times))
-    passed = sum(rate_difference(ArmSums(base, cand, paired=False), POINT).worse_high < 0 for base, cand in arms)
+    passed = sum(rate_difference(ArmSums(base, cand, paired=False), POINT).worse.high < 0 for base, cand in arms)
 
     assert passed >= 0.6 * times
 
@@ -353,7 +353,7 @@ def test_the_upper_end_of_a_quantile_of_sessions_alike_inside_is_clopper_and_pea
         one for one in range(200) if scipy.stats.binomtest(one, 200).proportion_ci(0.9, method="exact").high <= 1 - p
     ]
 
-    found = upper_with_unseen(alike, np.full(200, 10), p, 0.05)
+    found = upper_with_unseen(alike, np.full(200, 10), p, 0.05, -math.inf)
 
     assert found == each[199 - max(above)]
 
@@ -381,7 +381,7 @@ def test_a_failure_more_never_lowers_the_upper_end_of_a_quantile(failed: list[in
 
     def upper(of: list[int]) -> float:
         lost = np.where(np.arange(11) < np.array(of)[:, None], np.inf, values)
-        return upper_with_unseen(sample(lost.ravel(), sessions, failed=sum(of)), of_session, p, 0.05)
+        return upper_with_unseen(sample(lost.ravel(), sessions, failed=sum(of)), of_session, p, 0.05, -math.inf)
 
     assert upper([many + (at == where) for at, many in enumerate(failed)]) >= upper(failed)
 
@@ -456,8 +456,8 @@ def test_failures_that_both_arms_have_are_no_proof_that_one_is_not_worse(alone: 
         for events in (0 * failed, failed)
     )
 
-    assert none.worse_high == pytest.approx(0.000277, abs=1e-6)
-    assert some.worse_high >= none.worse_high
+    assert none.worse.high == pytest.approx(0.000277, abs=1e-6)
+    assert some.worse.high >= none.worse.high
 
 
 def test_the_session_that_was_not_seen_is_as_long_as_the_longest() -> None:

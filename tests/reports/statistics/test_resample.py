@@ -187,8 +187,8 @@ def test_a_candidate_that_plays_more_of_a_slow_step_is_no_slower() -> None:
     )
     (found,) = quantile_differences(arms, asked, "lower", Inference())
 
-    assert plain.worse_low > 0
-    assert found.worse_high < 0
+    assert plain.worse.low > 0
+    assert found.worse.high < 0
     assert abs(found.d) < 0.05
 
 

@@ -10,7 +10,8 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.gate.by_limit import estimate_quantile, judge_limit
+from reports.gate.absolute import judge_limit
+from reports.statistic_types.quantile import estimate_quantile
 from reports.statistics.arms import Arms
 from reports.statistics.by_session import with_equal_weights
 from reports.statistics.counting import Floats, Integers, ranks
@@ -102,7 +103,7 @@ def decided(drifts_apart: bool, repetitions: int = 60) -> tuple[float, float]:
         for place, method in enumerate((quantile_differences, waits_by_order)):
             arms = Arms(base, cand, (PAIRS, PAIRS), paired=True)
             (difference,) = method(arms, [(0.5, Margin(ratio=0.1))], "lower", Inference(draws=400, seed=rng))
-            found[place] += difference.worse_low > 0 or difference.worse_high < 0
+            found[place] += difference.worse.low > 0 or difference.worse.high < 0
     return float(found[0] / repetitions), float(found[1] / repetitions)
 
 
@@ -171,7 +172,7 @@ def test_failures_that_come_in_bursts_are_counted_by_parts_of_the_run(paired: bo
 
     assert (found.order, found.d) == ("bursts", plain.d)
     assert found.high - found.low > 1.5 * (plain.high - plain.low)
-    assert (found.worse_low < plain.worse_low, found.p_worse > plain.p_worse) == (True, True)
+    assert (found.worse.low < plain.worse.low, found.worse.p > plain.worse.p) == (True, True)
 
 
 def test_failures_in_no_order_are_counted_by_sessions() -> None:
@@ -289,5 +290,5 @@ def test_a_threshold_on_it_states_the_quantile_with_equal_weights() -> None:
     figure = estimate_quantile(one, 0.95, 400)
 
     assert judge_limit(figure, "<", figure.value * 1.5)[0] == "inconclusive"
-    assert figure.by_session == with_equal_weights(one.values, one.sessions, 0.95, 0.9)
+    assert figure.by_session == with_equal_weights(one.values, one.sessions, 0.95, 0.95)
     assert estimate_quantile(sampled(np.full(400, 10), 0.6), 0.95, 400).by_session is None

@@ -20,10 +20,10 @@ from reports.statistics.baselines import (
     rate_against_stored,
     stored_quantile,
 )
-from reports.statistics.differences import Better, Difference, Inference, Margin, at_twice_the_spread
+from reports.statistics.differences import Better, Bounds, Difference, Inference, Margin, at_twice_the_spread
 from reports.statistics.rates import Ratio
 from reports.statistics.verdicts import (
-    FAILED_SHARE,
+    IN_FAILURES,
     NOT_AFTER_HOLM,
     Reason,
     Verdict,
@@ -39,12 +39,20 @@ from tests.reports.statistics.arms import Floats, arm, waits
 p_values = st.lists(st.floats(0, 1), max_size=12)
 
 
-def build_difference(low: float = -0.02, high: float = 0.02, margin: float = 0.1, **changes: Any) -> Difference:
+def build_difference(
+    low: float = -0.02,
+    high: float = 0.02,
+    margin: float = 0.1,
+    *,
+    p_worse: float = 0.0,
+    p_better: float = 0.0,
+    **changes: Any,
+) -> Difference:
     values: dict[str, Any] = {
         "scale": "ratio", "baseline": 600.0, "candidate": 610.0, "d": (low + high) / 2, "low": low, "high": high,
-        "se": 0.01, "df": 100.0, "worse_low": low - margin, "worse_high": high - margin, "better_low": -high - margin,
-        "better_high": -low - margin, "p_worse": 0.001 if low > margin else 0.9,
-        "p_better": 0.001 if high < -margin else 0.9,
+        "se": 0.01, "df": 100.0,
+        "worse": Bounds(low - margin, high - margin, p_worse or (0.001 if low > margin else 0.9)),
+        "better": Bounds(-high - margin, -low - margin, p_better or (0.001 if high < -margin else 0.9)),
     }  # fmt: skip
     return Difference(**{**values, **changes})
 
@@ -151,12 +159,12 @@ def test_a_quantile_among_the_failed_turns_of_both_arms_decides_nothing() -> Non
 
     assert both_infinite(both)
     assert not both_infinite(build_difference(candidate=math.inf))
-    assert judge(both) == [Verdict("inconclusive", FAILED_SHARE)]
+    assert judge(both) == [Verdict("inconclusive", IN_FAILURES)]
 
 
 def test_a_figure_that_an_arm_lacks_is_inconclusive_never_green() -> None:
-    assert judge(None) == [Verdict("inconclusive", Reason("no figure"))]
-    assert judge(None, floor=FAILED_SHARE) == [Verdict("inconclusive", FAILED_SHARE)]
+    assert judge(None) == [Verdict("inconclusive", Reason("no_value"))]
+    assert judge(None, floor=IN_FAILURES) == [Verdict("inconclusive", IN_FAILURES)]
 
 
 def said_of(*counts: Any, **arms: Any) -> str:
@@ -211,8 +219,8 @@ def test_of_five_runs_that_differ_their_own_spread_decides() -> None:
     assert found.se == pytest.approx(se)
     assert found.df == 4
     assert found.low == pytest.approx(0.3 - scipy.stats.t.ppf(0.95, 4) * se)
-    assert found.worse_low == pytest.approx(found.low - math.log(1.1))
-    assert found.p_worse == pytest.approx(scipy.stats.t.sf((0.3 - math.log(1.1)) / se, 4))
+    assert found.worse.low == pytest.approx(found.low - math.log(1.1))
+    assert found.worse.p == pytest.approx(scipy.stats.t.sf((0.3 - math.log(1.1)) / se, 4))
 
 
 def test_of_five_runs_that_agree_the_sessions_decide_and_no_spread_is_assumed() -> None:
@@ -242,32 +250,32 @@ def test_more_sessions_of_the_candidate_do_not_narrow_the_spread_of_runs() -> No
 def test_where_more_is_better_less_is_worse() -> None:
     higher, lower = against(runs(0.0), d=-0.4, better="higher"), against(runs(0.0), d=0.4)
 
-    assert (higher.worse_low, higher.p_worse) == pytest.approx((lower.worse_low, lower.p_worse))
+    assert (higher.worse.low, higher.worse.p) == pytest.approx((lower.worse.low, lower.worse.p))
 
 
 def test_a_candidate_among_its_failed_turns_is_worse_only_if_its_resamples_are() -> None:
     surely = against(runs(0.0), d=math.inf, variance=0.0, endless=1.0)
     unsure = against(runs(0.0), d=math.inf, endless=0.6)
 
-    assert (surely.low, surely.worse_low, surely.p_worse, surely.p_better) == (math.inf, math.inf, 0, 1)
-    assert (unsure.worse_low, unsure.worse_high, unsure.p_worse) == (-math.inf, math.inf, 1)
+    assert (surely.low, surely.worse.low, surely.worse.p, surely.better.p) == (math.inf, math.inf, 0, 1)
+    assert (unsure.worse.low, unsure.worse.high, unsure.worse.p) == (-math.inf, math.inf, 1)
 
 
 def test_a_candidate_at_the_edge_of_its_failed_turns_does_not_pass() -> None:
     near, edge = against(runs(0.0), d=-0.2), against(runs(0.0), d=-0.2, endless=0.1)
 
-    assert near.worse_high < 0
-    assert (edge.worse_low, edge.worse_high) == (near.worse_low, math.inf)
-    assert edge.better_low == -math.inf
+    assert near.worse.high < 0
+    assert (edge.worse.low, edge.worse.high) == (near.worse.low, math.inf)
+    assert edge.better.low == -math.inf
 
 
 @pytest.mark.parametrize("broken", [Stored(math.inf, 0.0, 1.0), Stored(LOG, 0.001, 0.2)])
 def test_stored_runs_among_their_failed_turns_make_nothing_worse(broken: Stored) -> None:
     found = against([broken, *runs(0.0, 0.0, 0.0, 0.0)])
 
-    assert (found.worse_low, found.p_worse) == (-math.inf, 1)
+    assert (found.worse.low, found.worse.p) == (-math.inf, 1)
     both = against([broken, *runs(0.0)], d=math.inf, variance=0.0, endless=1.0)
-    assert (both.worse_low, both.worse_high) == (-math.inf, math.inf)
+    assert (both.worse.low, both.worse.high) == (-math.inf, math.inf)
 
 
 def test_a_stored_quantile_holds_its_log_its_variance_and_what_is_endless() -> None:
@@ -344,7 +352,7 @@ def test_rates_of_five_runs_are_judged_by_their_spread_and_of_fewer_by_an_assume
     assert few.d == pytest.approx(0.04)
     assumed = (0.3 * 0.05 * 0.95) ** 2 + sum((0.3 * s * (1 - s)) ** 2 for s in shares[:3]) / 9
     assert few.se == pytest.approx(math.sqrt(0.0001 + 0.00001 / 3 + assumed))
-    assert few.worse_low == pytest.approx(few.d - 0.01 - scipy.stats.t.ppf(0.95, few.df) * few.se)
+    assert few.worse.low == pytest.approx(few.d - 0.01 - scipy.stats.t.ppf(0.95, few.df) * few.se)
 
 
 def test_no_failure_in_any_run_is_no_proof_for_a_small_candidate() -> None:
@@ -364,5 +372,5 @@ def test_at_twice_the_spread_between_runs_bounds_and_p_values_are_wider_by_what_
     twice = at_twice_the_spread(found)
 
     assert (twice.se, twice.df, twice.assumed) == pytest.approx((doubled.se, doubled.df, doubled.assumed))
-    assert (twice.worse_low, twice.p_worse) == pytest.approx((doubled.worse_low, doubled.p_worse), rel=0.05)
+    assert (twice.worse.low, twice.worse.p) == pytest.approx((doubled.worse.low, doubled.worse.p), rel=0.05)
     assert at_twice_the_spread(against(runs(0.0), run_sd=0.0)).se == against(runs(0.0), run_sd=0.0).se

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from reports.question import NO_STRATUM, Stratum
-from reports.trends.entry import Entry, FigureKey, RunFigure
+from reports.strata import NO_STRATUM, Stratum
+from reports.trends.trend_point import MetricKey, RunValue, TrendPoint
 from tests.reports import synthetic
 from tests.reports.shared import folder as shared_folder
 from tests.reports.shared import write_summary
@@ -28,11 +28,11 @@ WORKLOAD = {
 }  # fmt: skip
 
 
-def told(value: float, spread: float = 0.05) -> RunFigure:
-    return RunFigure(value, value * math.exp(-2 * spread), value * math.exp(2 * spread), spread**2, 400)
+def told(value: float, spread: float = 0.05) -> RunValue:
+    return RunValue(value, value * math.exp(-2 * spread), value * math.exp(2 * spread), spread**2, 400)
 
 
-def entry(number: int, p50: float = 600.0, failures: float = 0.0, **changes: Any) -> Entry:
+def entry(number: int, p50: float = 600.0, failures: float = 0.0, **changes: Any) -> TrendPoint:
     """The run of a night; `conditions` are added to those of all."""
     made: dict[str, Any] = {
         "run_id": f"run-{number:03}",
@@ -41,26 +41,26 @@ def entry(number: int, p50: float = 600.0, failures: float = 0.0, **changes: Any
         "scenario": "voice_turns",
         "target": "gateway",
         "validity": "valid",
-        "why": "",
+        "reason": "",
         "labels": {},
-        "quantiles": {FigureKey("ttfa", changes.pop("stratum", NO_STRATUM)): {0.5: told(p50), 0.95: told(2 * p50)}},
-        "rates": {"failure_rate": RunFigure(failures, n=400)},
+        "quantiles": {MetricKey("ttfa", changes.pop("stratum", NO_STRATUM)): {0.5: told(p50), 0.95: told(2 * p50)}},
+        "rates": {"failure_rate": RunValue(failures, n=400)},
     }
-    return Entry(**(made | changes | {"conditions": WORKLOAD | changes.get("conditions", {})}))
+    return TrendPoint(**(made | changes | {"conditions": WORKLOAD | changes.get("conditions", {})}))
 
 
-def nights(levels: Sequence[float], seed: int = 1, **changes: Any) -> list[Entry]:
+def nights(levels: Sequence[float], seed: int = 1, **changes: Any) -> list[TrendPoint]:
     """A run for each level, which differ by chance besides."""
     own = np.exp(np.random.default_rng(seed).normal(0, SPREAD, len(levels)))
     return [entry(number, level * by, **changes) for number, (level, by) in enumerate(zip(levels, own, strict=True))]
 
 
-def stepped(before: int, after: int, times: float = 1.4, **changes: Any) -> list[Entry]:
+def stepped(before: int, after: int, times: float = 1.4, **changes: Any) -> list[TrendPoint]:
     return nights([600.0] * before + [600.0 * times] * after, **changes)
 
 
-def invalid(number: int, p50: float = 600.0, **changes: Any) -> Entry:
-    return entry(number, p50, **({"validity": "invalid", "why": "audio was sent late"} | changes))
+def invalid(number: int, p50: float = 600.0, **changes: Any) -> TrendPoint:
+    return entry(number, p50, **({"validity": "invalid", "reason": "audio was sent late"} | changes))
 
 
 TYPED = Stratum("", "function_calls")

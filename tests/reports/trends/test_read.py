@@ -12,22 +12,22 @@ import pytest
 import typer
 from jsonschema import Draft202012Validator
 
-import reports
 from bench.errors import UsageError
 from bench.run.document import SCHEMA_VERSION
 from reports import runs
 from reports.gate import baselines
-from reports.question import NO_STRATUM
 from reports.sides.side import Side, targets_of
 from reports.sides.workload import conditions_of
-from reports.trends.entry import SHOWN, FigureKey, entries_of, entry_of, stored_in
+from reports.strata import NO_STRATUM
 from reports.trends.trend import trend_of
+from reports.trends.trend_point import QUANTILE_LEVELS, MetricKey, point_of_baseline, points_of_run, stored_points
 from rtbench.cli.verdicts import trend
+from tests.docs.schemas import schemas
 from tests.reports.synthetic import Plan
 from tests.reports.trends.made import folder_of, kept, many
 
 PLAN = Plan(sessions=60, turns=10, targets=("direct", "gateway"), failed=0.01)
-TTFA = FigureKey("ttfa", NO_STRATUM)
+TTFA = MetricKey("ttfa", NO_STRATUM)
 
 
 @cache
@@ -39,7 +39,7 @@ def sides() -> tuple[Side, ...]:
 def test_an_entry_tells_what_the_report_tells(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "run", plan=PLAN, labels={"commit": "1a2b"})
     summary = json.loads((folder / "summary.json").read_text())
-    direct, gateway = entries_of(folder)
+    direct, gateway = points_of_run(folder)
     p50 = direct.quantiles[TTFA][0.5]
     row = next(row for row in summary["turn_metrics"] if (row["metric"], row["target"]) == ("ttfa", "direct"))
 
@@ -49,20 +49,20 @@ def test_an_entry_tells_what_the_report_tells(tmp_path: Path) -> None:
     assert direct.rates["failure_rate"].low < direct.rates["failure_rate"].value < direct.rates["failure_rate"].high
     assert direct.labels == {"commit": "1a2b"}
     assert direct.report == folder / "report.html"
-    assert (direct.word, direct.unfit, direct.simulated) == ("VALID", "", True)
+    assert (direct.mark, direct.excluded_because, direct.simulated) == ("✓\u00a0VALID", "", True)
 
 
 def test_conditions_are_those_of_a_check_against_stored_runs() -> None:
-    assert [entry.conditions for entry in entries_of(kept(PLAN))] == [conditions_of(side) for side in sides()]
+    assert [entry.conditions for entry in points_of_run(kept(PLAN))] == [conditions_of(side) for side in sides()]
 
 
 def test_a_stored_baseline_is_the_same_entry_with_much_the_same_intervals() -> None:
-    for side, entry in zip(sides(), entries_of(kept(PLAN)), strict=True):
-        stored = entry_of(baselines.baseline_of(side))
+    for side, entry in zip(sides(), points_of_run(kept(PLAN)), strict=True):
+        stored = point_of_baseline(baselines.baseline_of(side))
         assert (stored.run_id, stored.target, stored.scenario) == (entry.run_id, entry.target, entry.scenario)
         assert stored.conditions == entry.conditions
         assert stored.rates["failure_rate"].value == pytest.approx(entry.rates["failure_rate"].value, rel=1e-4)
-        for p in SHOWN:
+        for p in QUANTILE_LEVELS:
             one, other = entry.quantiles[TTFA][p], stored.quantiles[TTFA][p]
             assert math.isnan(one.value) == math.isnan(other.value)
             if math.isfinite(one.value):
@@ -72,14 +72,14 @@ def test_a_stored_baseline_is_the_same_entry_with_much_the_same_intervals() -> N
 
 
 def test_invalid_and_throttled_runs_say_why_they_are_not_compared(tmp_path: Path) -> None:
-    (invalid,) = entries_of(folder_of(tmp_path / "invalid", plan=Plan(valid=False)))
-    (throttled,) = entries_of(folder_of(tmp_path / "throttled", plan=Plan(sessions=40, failed=0.5)))
-    (unjudged,) = entries_of(folder_of(tmp_path / "unjudged", plan=Plan(valid=None)))
+    (invalid,) = points_of_run(folder_of(tmp_path / "invalid", plan=Plan(valid=False)))
+    (throttled,) = points_of_run(folder_of(tmp_path / "throttled", plan=Plan(sessions=40, failed=0.5)))
+    (unjudged,) = points_of_run(folder_of(tmp_path / "unjudged", plan=Plan(valid=None)))
 
-    assert invalid.unfit == "INVALID: audio was sent late"
-    assert "was throttled, the limit is 1" in throttled.unfit
-    assert (throttled.mark, unjudged.word) == ("?\u00a0INVALID (throttled)", "NO VERDICT")
-    assert unjudged.unfit
+    assert invalid.excluded_because == "INVALID: audio was sent late"
+    assert "was throttled, the limit is 1" in throttled.excluded_because
+    assert (throttled.mark, unjudged.mark) == ("?\u00a0INVALID (throttled)", "?\u00a0NO VERDICT")
+    assert unjudged.excluded_because
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"scenario": 3}', b"\xff\xfe"])
@@ -89,7 +89,7 @@ def test_a_run_that_cannot_be_read_is_named_and_the_others_are_shown(tmp_path: P
     (found[2] / "summary.json").unlink()
     trend = trend_of(found, [])
 
-    assert [entry.run_id for entry in trend.entries] == ["run-000"]
+    assert [entry.run_id for entry in trend.points] == ["run-000"]
     assert [str(found[1]) in trend.notices[0], str(found[2]) in trend.notices[1]] == [True, True]
     assert all("rtbench report" in notice for notice in trend.notices)
 
@@ -105,7 +105,7 @@ def test_where_no_run_can_be_read_the_error_names_the_first(tmp_path: Path) -> N
 def test_a_damaged_stored_baseline_is_named_and_the_others_are_shown(tmp_path: Path) -> None:
     stored = baselines.save(baselines.baseline_of(sides()[0]), tmp_path / "baselines")
     (stored.parent / "other.json").write_text("{}")
-    entries, notices = stored_in(tmp_path / "baselines")
+    entries, notices = stored_points(tmp_path / "baselines")
 
     assert [entry.run_id for entry in entries] == ["run"]
     assert "other.json is no stored baseline" in notices[0]
@@ -116,10 +116,10 @@ def test_a_run_and_its_stored_baseline_are_one_entry(tmp_path: Path) -> None:
         baselines.save(baselines.baseline_of(side), tmp_path / "baselines")
     trend = trend_of([kept(PLAN)], [tmp_path / "baselines"])
 
-    assert [entry.report is not None for entry in trend.entries] == [True, True]
+    assert [entry.report is not None for entry in trend.points] == [True, True]
 
 
-SCHEMA = json.loads((Path(reports.__file__).parent / "trends" / "trend.schema.json").read_text(encoding="utf-8"))
+SCHEMA = schemas()["trend"]
 
 
 def shown(capsys: pytest.CaptureFixture[str], *folders: Path, **options: Any) -> list[str]:

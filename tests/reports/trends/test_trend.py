@@ -16,80 +16,82 @@ from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from bench.units import NS_PER_S
-from reports.question import NO_STRATUM, Stratum
-from reports.statistics.changes import comparisons
-from reports.trends.course import Course, days_of, series_of
-from reports.trends.entry import Entry, FigureKey, RunFigure, missing
-from reports.trends.figure import ticks
+from reports.statistics.change_points import number_of_comparisons
+from reports.strata import NO_STRATUM, Stratum
+from reports.trends.metric_trend import MetricTrend, days_of, series_of
 from reports.trends.outputs import trend_text
-from reports.trends.page import MOST, OTHERS, filters_of, trend_html, trend_page
+from reports.trends.page import OTHERS, VALUES_MAX, filters_of, trend_html, trend_page
+from reports.trends.plot import ticks
+from reports.trends.sentences import (
+    change_sentence,
+    change_size,
+    few_runs_notes,
+    trend_headline,
+    unmarked_notes,
+    weekday_notes,
+)
 from reports.trends.trend import (
     Trend,
-    change_sentence,
-    doubtful,
-    lacking_notes,
-    moved_by,
-    told_by,
-    trend_headline,
+    trend_of_points,
     trend_question,
-    weekdays_notes,
 )
+from reports.trends.trend_point import MetricKey, RunValue, TrendPoint
 from tests.reports.synthetic import BEGAN_NS
 from tests.reports.trends.made import DAY_NS, TYPED, entry, invalid, nights, stepped, told
 
 
-def first(entries: Sequence[Entry], metric: str = "ttfa:p50") -> Course:
-    return told_by(entries, [trend_question(metric)]).courses[0]
+def first(entries: Sequence[TrendPoint], metric: str = "ttfa:p50") -> MetricTrend:
+    return trend_of_points(entries, [trend_question(metric)]).metrics[0]
 
 
-def told_p50(of: Entry) -> float:
-    return of.quantiles[FigureKey("ttfa", NO_STRATUM)][0.5].value
+def told_p50(of: TrendPoint) -> float:
+    return of.quantiles[MetricKey("ttfa", NO_STRATUM)][0.5].value
 
 
 def marks(trend: Trend) -> list[str]:
-    return [moved.first.run_id for _, moved in trend.moved]
+    return [change.first_run for _, change in trend.changes]
 
 
 def test_a_change_is_marked_between_two_runs_with_what_else_changed_there() -> None:
     runs = [*stepped(15, 0), *stepped(15, 15, conditions={"model": "gpt-realtime-2"})[15:]]
-    ((course, moved),) = told_by(runs, [trend_question("ttfa:p50")]).moved
+    ((metric, change),) = trend_of_points(runs, [trend_question("ttfa:p50")]).changes
 
-    assert (moved.last.run_id, moved.first.run_id) == ("run-014", "run-015")
-    assert 0 < moved.low < moved.share < moved.high
-    assert moved.share == pytest.approx(0.4, abs=0.06)
-    assert (moved.before, moved.after, moved.worse) == (15, 14, True)
-    assert moved.beside == ("model: gpt-realtime → gpt-realtime-2",)
-    assert [level.value for level in course.levels] == pytest.approx([600, 840], rel=0.05)
-    assert change_sentence(course, moved).startswith("ttfa p50 of gateway: +")
+    assert (change.last_run, change.first_run) == ("run-014", "run-015")
+    assert 0 < change.low < change.change < change.high
+    assert change.change == pytest.approx(0.4, abs=0.06)
+    assert (change.runs_before, change.runs_after, change.worse) == (15, 14, True)
+    assert change.also_changed == ["model: gpt-realtime → gpt-realtime-2"]
+    assert [level.value for level in metric.segments] == pytest.approx([600, 840], rel=0.05)
+    assert change_sentence(metric, change).startswith("ttfa p50 of gateway: +")
 
 
 def test_an_invalid_run_is_shown_and_never_compared() -> None:
     runs = [*stepped(6, 6), *(invalid(number, 5000.0) for number in range(20, 40))]
-    course = first(runs)
+    metric = first(runs)
 
-    assert len(course.told) == 32
-    assert course.used == tuple(range(12))
-    assert course.told[-1].value == 5000.0
-    assert len(course.moved) == 1 == len(first(runs[:12]).moved)
+    assert len(metric.values) == 32
+    assert metric.compared == tuple(range(12))
+    assert metric.values[-1].value == 5000.0
+    assert len(metric.changes) == 1 == len(first(runs[:12]).changes)
 
 
-@pytest.mark.parametrize("one", [RunFigure(math.inf, n=40), missing("needs 40 sessions"), told(0.0)])
-def test_a_figure_that_no_ratio_can_be_made_of_is_not_compared(one: RunFigure) -> None:
-    odd = entry(30, quantiles={FigureKey("ttfa", NO_STRATUM): {0.5: one}})
+@pytest.mark.parametrize("one", [RunValue(math.inf, n=40), RunValue(missing_because="needs 40 sessions"), told(0.0)])
+def test_a_figure_that_no_ratio_can_be_made_of_is_not_compared(one: RunValue) -> None:
+    odd = entry(30, quantiles={MetricKey("ttfa", NO_STRATUM): {0.5: one}})
 
-    assert first([*nights([600.0] * 12), odd]).used == tuple(range(12))
+    assert first([*nights([600.0] * 12), odd]).compared == tuple(range(12))
 
 
 def test_ten_runs_five_on_either_side_are_enough_for_a_large_change() -> None:
-    assert marks(told_by(stepped(5, 5, 3.0), [trend_question("ttfa:p50")])) == ["run-005"]
+    assert marks(trend_of_points(stepped(5, 5, 3.0), [trend_question("ttfa:p50")])) == ["run-005"]
 
 
 def test_slower_weekends_hide_no_change_and_are_told_once() -> None:
     runs = stepped(42, 14, 1.1)
     weekend = [datetime.fromtimestamp(one.started_utc_ns / NS_PER_S, UTC).weekday() >= 5 for one in runs]
     slower = [entry(n, told_p50(one) * 1.3**late) for n, (one, late) in enumerate(zip(runs, weekend, strict=True))]
-    trend = told_by(slower)
-    (said,) = weekdays_notes(trend)
+    trend = trend_of_points(slower)
+    (said,) = weekday_notes(trend)
 
     assert "run-042" in marks(trend)
     assert [0.1 < own < 0.3 for own in first(slower).weekdays] == [False] * 5 + [True] * 2
@@ -116,67 +118,68 @@ def test_a_job_around_midnight_has_a_day_for_each_of_its_runs(minutes: list[int]
 
 
 def test_where_nothing_changed_it_is_said_of_how_many_runs() -> None:
-    assert trend_headline(told_by(nights([600.0] * 20))) == "No change that 20\u00a0runs can tell."
+    assert trend_headline(trend_of_points(nights([600.0] * 20))) == "No change that 20\u00a0runs can tell."
 
 
 def test_all_figures_of_all_series_share_one_error() -> None:
     runs = [*nights([600.0] * 12), *nights([600.0] * 12, target="other")]
 
-    assert told_by(runs).comparisons == 6 * comparisons(12)
-    assert told_by(runs, [trend_question("failure_rate")]).comparisons == 2 * comparisons(12)
+    assert trend_of_points(runs).comparisons == 6 * number_of_comparisons(12)
+    assert trend_of_points(runs, [trend_question("failure_rate")]).comparisons == 2 * number_of_comparisons(12)
 
 
 def test_series_are_searched_each_by_itself() -> None:
     slow = [entry(one, 1200.0, conditions={"load: users": "50"}) for one in range(12, 24)]
 
-    assert not told_by([*nights([600.0] * 12), *slow]).moved
+    assert not trend_of_points([*nights([600.0] * 12), *slow]).changes
 
 
 def test_a_rate_changes_by_points() -> None:
     runs = [entry(number, failures=0.001 * (number % 3) + (0.06 if number >= 12 else 0)) for number in range(24)]
-    ((course, moved),) = told_by(runs, [trend_question("failure_rate")]).moved
+    ((metric, change),) = trend_of_points(runs, [trend_question("failure_rate")]).changes
 
-    assert moved_by(moved, course.question) == "+5.99\u00a0points"
+    assert change_size(change, metric.spec) == "+5.99\u00a0points"
 
 
 def test_a_rise_of_failures_by_less_than_a_point_is_none() -> None:
     runs = [entry(number, failures=0.009 if number >= 12 else 0) for number in range(24)]
 
-    assert not told_by(runs, [trend_question("failure_rate")]).moved
+    assert not trend_of_points(runs, [trend_question("failure_rate")]).changes
 
 
 def test_the_headline_figures_are_waits_and_failures() -> None:
-    heard = {FigureKey(name, NO_STRATUM): {0.5: told(600.0), 0.95: told(900.0)} for name in ("ttfa", "voice_to_voice")}
-    (scenario,) = told_by([entry(0, quantiles=heard)]).scenarios
+    heard = {MetricKey(name, NO_STRATUM): {0.5: told(600.0), 0.95: told(900.0)} for name in ("ttfa", "voice_to_voice")}
+    (scenario,) = trend_of_points([entry(0, quantiles=heard)]).scenarios
 
-    assert [question.name for question, _ in scenario.figures] == [
+    assert [question.name for question, _ in scenario.metrics] == [
         "ttfa p50", "ttfa p95", "voice_to_voice p50", "voice_to_voice p95", "failure_rate",
     ]  # fmt: skip
 
 
 def test_turns_of_several_kinds_are_never_pooled_and_the_commonest_are_shown() -> None:
-    mixed = {FigureKey("ttfa", NO_STRATUM): {0.5: told(600.0)}, FigureKey("ttfa", TYPED): {0.5: RunFigure(900.0, n=10)}}
-    course = first([entry(0, quantiles=mixed), entry(1, quantiles=mixed)])
+    mixed = {MetricKey("ttfa", NO_STRATUM): {0.5: told(600.0)}, MetricKey("ttfa", TYPED): {0.5: RunValue(900.0, n=10)}}
+    metric = first([entry(0, quantiles=mixed), entry(1, quantiles=mixed)])
 
-    assert [one.value for one in course.told] == [600.0, 600.0]
-    assert course.question.stratum == NO_STRATUM
+    assert [one.value for one in metric.values] == [600.0, 600.0]
+    assert metric.spec.stratum == NO_STRATUM
 
 
 def test_a_run_that_is_there_twice_is_shown_once_and_it_is_said() -> None:
-    trend = told_by([entry(0), entry(1), entry(0)])
+    trend = trend_of_points([entry(0), entry(1), entry(0)])
 
-    assert [run.run_id for run in trend.entries] == ["run-000", "run-001"]
+    assert [run.run_id for run in trend.points] == ["run-000", "run-001"]
     assert "1\u00a0target of runs that are there twice" in trend.notices[0]
 
 
 def test_neighbours_that_are_alike_hold_a_change_back_and_that_is_said() -> None:
-    rng, found = np.random.default_rng(3), []
+    rng = np.random.default_rng(3)
+    found: list[str] = []
     for _ in range(40):
         level = np.zeros(40)
         for at in range(1, 40):
             level[at] = 0.75 * level[at - 1] + rng.normal(0, 0.07)
-        trend = told_by([entry(n, 600 * math.exp(by)) for n, by in enumerate(level)], [trend_question("ttfa:p50")])
-        found += doubtful(trend)
+        runs = [entry(n, 600 * math.exp(by)) for n, by in enumerate(level)]
+        found += unmarked_notes(trend_of_points(runs, [trend_question("ttfa:p50")]))
 
     assert found
     assert all(
@@ -213,9 +216,9 @@ def test_a_series_is_only_said_to_lack_runs_if_fewer_can_be_compared_than_a_chan
     sizes: list[int], spoilt: int
 ) -> None:
     runs = [one for at, size in enumerate(sizes) for one in nights([600.0] * size, target=f"t{at}")]
-    trend = told_by([*runs, *(invalid(20 + number, target="t0") for number in range(spoilt))])
+    trend = trend_of_points([*runs, *(invalid(20 + number, target="t0") for number in range(spoilt))])
 
-    for text in lacking_notes(trend):
+    for text in few_runs_notes(trend):
         for used, of in re.findall(r"(\d+) of (\d+)", text):
             assert int(used) < 10
             assert int(used) <= int(of)
@@ -235,7 +238,7 @@ ENTRIES = st.lists(
 )  # fmt: skip
 
 
-def of(number: int, **conditions: str) -> Entry:
+def of(number: int, **conditions: str) -> TrendPoint:
     return entry(number, conditions={key.replace("_", " "): text for key, text in conditions.items()})
 
 
@@ -243,14 +246,14 @@ def started(a_second: str) -> dict[str, str]:
     return {"load: users started a second": a_second}
 
 
-def names(entries: list[Entry]) -> list[str]:
+def names(entries: list[TrendPoint]) -> list[str]:
     return [one.name for one in series_of(entries)]
 
 
 UPGRADED = {"model": "m2", "region": "eastus2", "voice": "cedar", "client version": "0.2.0", "API version": "v2"}
 
 
-NAMES: dict[str, tuple[list[Entry], list[str]]] = {
+NAMES: dict[str, tuple[list[TrendPoint], list[str]]] = {
     "another load begins another series which is named by it":
         ([entry(0), entry(1, conditions={"load: users": "50"})], ["gateway (10 users)", "gateway (50 users)"]),
     "another script as well":
@@ -271,14 +274,14 @@ NAMES: dict[str, tuple[list[Entry], list[str]]] = {
 
 
 @pytest.mark.parametrize(("entries", "called"), NAMES.values(), ids=NAMES)
-def test_a_series_is_called_by_its_target_and_what_sets_it_apart(entries: list[Entry], called: list[str]) -> None:
+def test_a_series_is_called_by_its_target_and_what_sets_it_apart(entries: list[TrendPoint], called: list[str]) -> None:
     assert names(entries) == called
 
 
 def test_a_run_that_is_made_as_runs_before_the_last_one_goes_on_with_their_series() -> None:
     found = series_of([entry(0), entry(1, conditions={"load: users": "50"}), entry(2)])
 
-    assert [(len(one.entries), one.usable) for one in found] == [(2, 2), (1, 1)]
+    assert [len(one.points) for one in found] == [2, 1]
 
 
 def test_simulated_runs_are_never_with_measured_ones() -> None:
@@ -288,29 +291,29 @@ def test_simulated_runs_are_never_with_measured_ones() -> None:
 
 
 @given(ENTRIES)
-def test_every_run_is_in_one_series_and_names_differ(entries: list[Entry]) -> None:
+def test_every_run_is_in_one_series_and_names_differ(entries: list[TrendPoint]) -> None:
     found = series_of(entries)
 
-    assert sorted(id(run) for one in found for run in one.entries) == sorted(map(id, entries))
+    assert sorted(id(run) for one in found for run in one.points) == sorted(map(id, entries))
     assert len({(one.scenario, one.name) for one in found}) == len(found)
     for one in found:
-        began = [run.started_utc_ns for run in one.entries]
+        began = [run.started_utc_ns for run in one.points]
         assert began == sorted(began)
         for key in ("load: users", "script and audio"):
-            assert len({run.conditions[key] for run in one.entries} - {""}) <= 1
+            assert len({run.conditions[key] for run in one.points} - {""}) <= 1
 
 
 HERE = Path("/somewhere/runs")
 
 
-def page(entries: list[Entry]) -> str:
-    return trend_html(told_by(entries), HERE)
+def page(entries: list[TrendPoint]) -> str:
+    return trend_html(trend_of_points(entries), HERE)
 
 
 def test_a_filter_hides_the_marks_and_rows_of_its_value_and_the_lines_to_them() -> None:
     runs = [entry(number, conditions={"model": "new" if number == 2 else "old"}) for number in range(4)]
     found = page(runs)
-    (model,) = trend_page(told_by(runs), HERE).filters
+    (model,) = trend_page(trend_of_points(runs), HERE).filters
     new = dict(model.values)["new"]
 
     assert (model.name, [value for value, _ in model.values]) == ("model", ["new", "old"])
@@ -330,7 +333,7 @@ def test_of_many_values_the_rarest_share_a_box() -> None:
     runs = [entry(number, labels={"build": str(number // 2)}) for number in range(40)]
     (build,) = filters_of(runs).shown
 
-    assert len(build.values) == MOST
+    assert len(build.values) == VALUES_MAX
     assert build.values[-1][0] == OTHERS
     assert filters_of(runs).of(runs[0]) == build.values[-1][1]
 
@@ -343,7 +346,7 @@ def test_a_run_without_a_label_has_a_box_of_its_own() -> None:
 
 
 def test_scenarios_have_sections_that_their_filter_hides() -> None:
-    made = trend_page(told_by([entry(n, scenario=s) for n in range(3) for s in ("calls", "typed")]), HERE)
+    made = trend_page(trend_of_points([entry(n, scenario=s) for n in range(3) for s in ("calls", "typed")]), HERE)
     (scenario,) = made.filters
 
     assert [section.style for section in made.sections[:2]] == [hidden for _, hidden in scenario.values]
@@ -385,7 +388,7 @@ def test_ticks_ascend_inside_the_axis_and_are_no_more_than_asked(low: float, len
 def test_a_terminal_of_100_columns_shows_p95_rather_than_when_a_run_began() -> None:
     """The run's name tells that."""
     slow = nights([1_600.0] * 3, name="20261120T091400Z-voice_turns")
-    lines = trend_text(told_by(slow), 100).splitlines()
+    lines = trend_text(trend_of_points(slow), 100).splitlines()
     head = next(line for line in lines if "verdict" in line)
 
     assert "ttfa p50, ms" in head
@@ -400,12 +403,12 @@ def test_a_terminal_of_100_columns_shows_p95_rather_than_when_a_run_began() -> N
 def test_every_row_of_a_terminal_is_a_run_of_its_own(scenario: str, strata: list[Stratum], width: int) -> None:
     """Runs of one day: their names begin alike, and end alike."""
     runs = []
-    waits = {FigureKey("ttfa", stratum): {0.5: told(1_600.0), 0.95: told(3_200.0)} for stratum in strata}
+    waits = {MetricKey("ttfa", stratum): {0.5: told(1_600.0), 0.95: told(3_200.0)} for stratum in strata}
     for one in nights([1_600.0] * 4, quantiles=waits):
         began_ns = BEGAN_NS + (one.started_utc_ns - BEGAN_NS) // 4320  # 20 s apart
         stamp = f"{datetime.fromtimestamp(began_ns / 1e9, UTC):%Y%m%dT%H%M%SZ}"
         runs.append(replace(one, name=f"{stamp}-{scenario}", started_utc_ns=began_ns))
-    lines = trend_text(told_by(runs), width).splitlines()
+    lines = trend_text(trend_of_points(runs), width).splitlines()
     named = [line.split()[0] for line in lines if line.startswith("  2026")]
 
     assert len(named) == len(set(named)) == 4

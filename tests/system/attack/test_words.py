@@ -20,10 +20,8 @@ from bench.run import folder as files
 from bench.run.document import RunDocument
 from bench.run.part import FACTS
 from bench.run.spool import path_of
-from reports.gate.baselines import Baseline
-from reports.records import misfit
-from reports.runs import RUN
-from reports.trends.entry import _Summary as Summary
+from reports.stored import Baseline
+from reports.trends.trend_point import _Summary as Summary
 from tests.attack.hostile_files import places, with_value
 from tests.examples import some
 from tests.reports import synthetic
@@ -113,7 +111,7 @@ def with_evil_keys(value: Any) -> Any:
 
 
 def is_run(document: Any) -> bool:
-    return not misfit(document, RUN) and fits(RunDocument)(document)
+    return fits(RunDocument)(document)
 
 
 def fits(kind: Any) -> Callable[[Any], bool]:

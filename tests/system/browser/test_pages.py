@@ -17,10 +17,12 @@ import pytest
 import reports
 from reports.comparisons.comparison import Comparison, compared
 from reports.comparisons.forest_rows import panels
-from reports.question import Question, Stratum
+from reports.question import Question
 from reports.runs import load_for_report
 from reports.sides.side import sides_of
+from reports.statistic_types.quantile import Quantile
 from reports.statistics.differences import Margin
+from reports.strata import Stratum
 from reports.summary.summary import summarise
 from reports.text.document import write_report
 from reports.wording.words import quantile_cell
@@ -60,8 +62,8 @@ FOUND = """(() => {
 })()"""
 """Texts that lie over others by more than 3 pixels in height and 1 across, or leave their figure."""
 DECIDED_BY_BOTH = (
-    Question("ttfa", "quantile", Margin(0.02), 0.5, True, Stratum("request_sent", "")),
-    Question("ttfa", "quantile", Margin(0.2), 0.5, True, Stratum("speech_end", "")),
+    Question("ttfa", Quantile(0.5), Margin(0.02), True, Stratum("request_sent", "")),
+    Question("ttfa", Quantile(0.5), Margin(0.2), True, Stratum("speech_end", "")),
 )
 
 BOTTOM = """(text => {

@@ -18,11 +18,10 @@ from bench.run import lock
 from bench.run.close import writer_is_gone
 from bench.run.part import FACTS
 from bench.run.spool import path_of
+from tests.docs.schemas import schemas
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 from tests.run.builders import build_run, rtbench, run, under_way
-
-SCHEMA = Path(__file__).parents[3] / "reports" / "schemas" / "runs.schema.json"
 
 
 @pytest.fixture
@@ -40,7 +39,7 @@ def test_json_is_as_its_schema_says(tmp_path: Path, ended_pid: int) -> None:
     under_way(tmp_path / "elsewhere", pid=1, host="elsewhere")
     said = json.loads(rtbench("runs", tmp_path, "--json").stdout)
 
-    Draft202012Validator(json.loads(SCHEMA.read_text())).validate(said)
+    Draft202012Validator(schemas()["runs"]).validate(said)
     assert {each["name"]: each["under_way"] for each in said["runs"]} == {
         "run": False,
         "live": True,

@@ -7,24 +7,22 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.stats import kruskal
 
-from reports.statistics.changes import (
+from reports.statistics.change_points import (
     ENOUGH,
     SIDE,
-    Searched,
+    ChangePoints,
     _marked,
     autocorrelation,
-    changes,
-    kruskal_wallis,
+    find_changes,
     levels,
+    remove_weekdays,
     variance_of,
     weekdays,
     windows,
-    without,
 )
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import quantiles, sample
@@ -38,10 +36,10 @@ def marks(values: Floats, variance: float = 0.0, among: int = 1) -> list[int]:
     return [one.at for one in searched(values, variance, among).changes]
 
 
-def searched(values: Floats, variance: float = 0.0, among: int = 1, first: int = 0) -> Searched:
+def searched(values: Floats, variance: float = 0.0, among: int = 1, first: int = 0) -> ChangePoints:
     """Of nights, the first of which has this number."""
     spread, days = np.full(values.size, variance), first + np.arange(values.size)
-    return changes(values, spread, days, among=among, least=LEAST)
+    return find_changes(values, spread, days, among=among, min_change=LEAST)
 
 
 def nights(rng: np.random.Generator, runs: int, spread: float = 0.05, alike: float = 0.0) -> Floats:
@@ -191,7 +189,7 @@ def test_weekdays_are_known_by_what_lies_around_them(missing: str) -> None:
     seen = np.unique((days + 3) % 7)
 
     assert found[seen] == pytest.approx(WEEKEND[seen] - WEEKEND[seen].mean(), abs=0.015)
-    assert np.ptp(without(weekly(days, rng, 0.0), days, tuple(found))) < 0.05
+    assert np.ptp(remove_weekdays(weekly(days, rng, 0.0), days, tuple(found))) < 0.05
 
 
 def test_weekdays_that_do_not_differ_are_left_as_they_are() -> None:
@@ -213,11 +211,11 @@ def test_weekdays_are_unknown_before_three_weeks_and_of_one_weekday(days: Intege
 def test_what_likeness_of_neighbours_holds_back_is_told() -> None:
     rng = np.random.default_rng(9)
     found = [searched(nights(rng, 40, 0.1, 0.6)) for _ in range(200)]
-    held = [one for one in found if one.doubtful]
+    held = [one for one in found if one.unmarked]
 
     assert len(held) >= 6
-    assert all(one.alike > 0 and one.effective_sessions(40) < 40 for one in held)
-    assert all(not {mark.at for mark in one.doubtful} & {mark.at for mark in one.changes} for one in found)
+    assert all(one.autocorrelation > 0 and one.effective_runs(40) < 40 for one in held)
+    assert all(not {mark.at for mark in one.unmarked} & {mark.at for mark in one.changes} for one in found)
 
 
 def test_neighbours_are_found_to_be_as_alike_as_they_were_made() -> None:
@@ -245,16 +243,8 @@ def test_a_published_interval_tells_its_variance_to_a_fifth() -> None:
     assert variance_of(0.0, 0.0, 5.0) == 0
 
 
-@given(st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=12), min_size=2, max_size=7))
-def test_groups_are_compared_as_scipy_compares_them_ties_and_all(groups: list[list[int]]) -> None:
-    assume(len({value for group in groups for value in group}) > 1)
-    values = [np.array(group, dtype=np.float64) for group in groups]
-
-    assert kruskal_wallis(values) == pytest.approx(kruskal(*values).pvalue)
-
-
-def test_groups_of_one_value_do_not_differ() -> None:
-    assert kruskal_wallis([np.zeros(5), np.zeros(5)]) == 1.0
+def test_weekdays_of_one_value_do_not_differ() -> None:
+    assert weekdays(np.zeros(8 * 7), np.arange(8 * 7)) == ()
 
 
 def test_weekdays_of_a_rate_that_is_mostly_0_are_seen() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,40 +9,23 @@ from pathlib import Path
 import numpy as np
 
 from bench.errors import UsageError
-from bench.metrics import CATALOGUE, SLOPE
 from bench.untrusted.sanitize import escape_control
-from reports.finding import Arm, Measured, arm_of_sample
-from reports.gate.baselines import (
-    NEWEST,
-    PS,
-    Quantiles,
-    StoredBaseline,
-    StoredRate,
-    baseline_folder,
-    ratio_of_side,
-    read_baselines,
-    scenario_of,
-)
+from reports.finding import Measured
+from reports.gate.baselines import NEWEST, StoredBaseline, baseline_folder, read_baselines, scenario_of
 from reports.gate.relative import BaselineAnswer, BaselineAnswers, StoredRuns, asked_of, mark_provisional
 from reports.numbers import NBSP, listed, plural
-from reports.question import NO_STRATUM, RATES, Question, better_of
+from reports.question import Question
 from reports.runs import run_id_of
 from reports.sides.fairness import throttled_cause, throttled_share
-from reports.sides.side import Side, identity_of_run, sample_of
+from reports.sides.side import Side, identity_of_run
 from reports.sides.workload import conditions_of, differing_conditions
 from reports.statistics.baselines import (
     KNOWN,
     RATE_RUN_SD,
     RUN_SD,
-    Stored,
-    against_stored,
-    rate_against_stored,
-    stored_quantile,
 )
-from reports.statistics.differences import Difference, Inference
-from reports.statistics.rates import Ratio
+from reports.statistics.differences import Inference
 from reports.statistics.resample import seed_of
-from reports.statistics.verdicts import floor_reason
 from reports.summary.arms import FAIR
 from reports.thresholds import Threshold, near
 from reports.wording.validity import Cause
@@ -157,85 +139,18 @@ def against_stored_runs(
         differs += [f"{side.name}: {line}" for line in stored.differs]
         notices += stored.notices
         against += [f"{plural(len(stored.runs), 'stored run')} of {base.target or side.name}"] if stored.runs else []
-        answers += [
-            _answer(one.written, side, one.question, stored)
-            for one in asked_of(mine, [side], names)
-            if _storable(one.question)
-        ]
+        answers += [_answer(one.written, side, one.question, stored) for one in asked_of(mine, [side], names)]
     answered = BaselineAnswers(tuple(answers), tuple(causes), tuple(differs), tuple(notices), listed(against))
     return mark_provisional(answered, sides)
 
 
-def _storable(question: Question) -> bool:
-    """Raises UsageError for what stored runs do not tell."""
+def _answer(written: str, side: Side, question: Question, stored: Eligible) -> BaselineAnswer:
+    """Return what stored runs say of a target; provisional if there are too few of them to tell their spread."""
     if question.step:
         raise UsageError(f"{question.name}: stored baselines have no values per step; name a run as the baseline")
-    if CATALOGUE[question.metric].unit == SLOPE if question.kind == "quantile" else False:
-        raise UsageError(f"{question.name}: stored baselines hold no slopes; name a run as the baseline")
-    if question.kind == "mean":
-        raise UsageError(f"{question.name}: stored baselines hold no means; name a run as the baseline, or gate p(50)")
-    if question.p is not None and question.p not in PS:
-        known = ", ".join(f"p({p * 100:g})" for p in PS)
-        raise UsageError(f"{question.name}: stored baselines hold {known}; name a run as the baseline")
-    return True
-
-
-def _answer(written: str, side: Side, question: Question, stored: Eligible) -> BaselineAnswer:
-    """One question of a target; provisional where there are too few stored runs to tell their spread."""
-    rows, difference, now = (_rate if question.kind == "rate" else _quantile)(side, question, stored.runs)
+    runs = [one.baseline for one in stored.runs]
+    rng = np.random.default_rng(seed_of(run_id_of(side.run), *(one.run_id for one in runs)))
+    found = question.statistic.against_stored(side, question, runs, rng, ASSUMING)
     unfit = side.inexact(question)
-    turns, sessions = (min(sizes, default=0) for sizes in ([r.n for r in rows], [r.sessions for r in rows]))
-    failed = sum(row.failed for row in rows if isinstance(row, Quantiles))
-    least = Arm(turns, sessions, failed)  # the smallest stored run says whether they suffice
-    measured = Measured(question, side.name, None if unfit else difference, (least, now), unfit)
-    return BaselineAnswer(written, measured, provisional=len(rows) < KNOWN, unstored=stored.unstored)
-
-
-StoredFound = tuple[Sequence[Quantiles | StoredRate], Difference | None, Arm]
-"""What is stored of a figure, the difference from it, and what the run that is checked has of it."""
-
-
-def _rate(side: Side, question: Question, runs: Sequence[StoredBaseline]) -> StoredFound:
-    rows = [rate for one in runs for rate in one.baseline.rates if rate.name == question.metric]
-    now = ratio_of_side(side, question.metric)
-    words = bool(RATES[question.metric].words)
-    then = [
-        Ratio(row.share, math.nan if row.variance is None else row.variance, row.n, row.sessions, words=words)
-        for row in rows
-    ]
-    there = bool(rows and now.turns)
-    difference = None
-    if there:
-        difference = rate_against_stored(now, then, question.margin, better=better_of(question), how=ASSUMING)
-    failed = round(now.value * now.turns) if now.turns else 0
-    return (
-        rows,
-        difference,
-        Arm(int(now.turns), now.clusters, failed, effective_sessions=now.effective_sessions, longest=now.longest),
-    )
-
-
-def _quantile(side: Side, question: Question, runs: Sequence[StoredBaseline]) -> StoredFound:
-    assert question.p is not None, "a quantile has a p"
-    sample, place = sample_of(side, question), PS.index(question.p)
-    rng = np.random.default_rng(seed_of(run_id_of(side.run), *(one.baseline.run_id for one in runs)))
-    now = stored_quantile(sample, question.p, side.sessions, rng) if sample.n else None
-    arm = arm_of_sample(sample)
-    # what the runs say of a quantile's metric; a run that is too small for it is left out where others are not
-    rows = [
-        row
-        for one in runs
-        for row in one.baseline.quantiles
-        if (row.metric, row.stratum) == (question.metric, question.stratum or NO_STRATUM)
-    ]
-    rows = [row for row in rows if not floor_reason(question.p, (row.n,), (row.sessions,))] or rows
-    then: list[Stored] = []
-    for row in rows:
-        value, variance = row.values[place], row.variances[place]
-        log = math.inf if value is None else math.log(value) if value > 0 else -math.inf
-        then.append(Stored(log, variance or 0.0, row.infinite[place]))
-    difference = None
-    if now and then:
-        clusters = arm.effective_sessions, sum(row.sessions for row in rows)
-        difference = against_stored(now, then, clusters, question.margin, better_of(question), ASSUMING)
-    return rows, difference, arm
+    measured = Measured(question, side.name, None if unfit else found.difference, found.counts, unfit)
+    return BaselineAnswer(written, measured, provisional=found.runs < KNOWN, unstored=stored.unstored)

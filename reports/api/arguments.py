@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from bench.errors import UsageError
+from bench.metrics import CATALOGUE
 from reports.runs import RunFrames
 
 
-def folder_of_run(run: RunFrames | Path | str) -> str:
-    """Its folder, with the target if one is named: what commands take. Raises UsageError for anything else."""
+def given_run(run: RunFrames | Path | str) -> RunFrames | str:
+    """A run that was loaded, or the path of its folder, with the target if one is named."""
     if isinstance(run, RunFrames):
-        return str(run.folder)
+        return run
     if isinstance(run, Path | str):
         return str(run)
     raise UsageError(f"a run is one that was loaded, or the path of its folder, not {_shown(run)}")
@@ -31,6 +32,13 @@ def given_texts(given: str | Sequence[str] | None, what: str) -> tuple[str, ...]
         if not isinstance(one, str):
             raise UsageError(f"{what} are texts, not {_shown(one)}")
     return found
+
+
+def metric_named(given: str) -> str:
+    """The metric `ttfa`, which its column `ttfa_ms` may stand for. Raises UsageError for what is no text."""
+    (text,) = given_texts((given,), "metrics")
+    name = text.removesuffix("_ms")
+    return name if name in CATALOGUE and CATALOGUE[name].unit == "ms" else text
 
 
 def quantile_levels(given: float | Sequence[float]) -> tuple[float, ...]:

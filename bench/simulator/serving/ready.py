@@ -1,0 +1,68 @@
+"""The ready file of `rtbench simulate`: what clients need to reach it. The same document stands behind READY."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, TypedDict
+
+import msgspec
+
+from bench.simulator.wire import AGENT_PATH
+
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where a client on this machine finds a server on any address
+
+
+class Urls(TypedDict):
+    """The complete address of each service and agent: a client only adds its key."""
+
+    ga: str
+    preview: str
+    openai: str
+    voice_live: str
+    gpt_live: str
+    agent_pcm: str
+    agent_twilio: str
+    agent_acs: str
+
+
+class IdentityEntry(msgspec.Struct, frozen=True):
+    """Where tokens are issued, and the header that a client sends there."""
+
+    endpoint: str | None
+    header: str
+
+
+class ReadyDocument(msgspec.Struct, frozen=True):
+    """A ready file. `ca`: the file of the certificate authority to trust; `pids`: of the processes that serve."""
+
+    schema: Literal[1]
+    simulated: Annotated[bool, msgspec.Meta(extra_json_schema={"const": True})]
+    pid: int
+    port: int
+    tls: bool
+    ca: str | None
+    urls: Urls
+    identity: IdentityEntry | None
+    pids: list[int]
+
+
+def ready_document(
+    host: str, port: int, ca: Path | None, identity: IdentityEntry | None, pids: list[int]
+) -> ReadyDocument:
+    """Make the document of this process, which listens there."""
+    host = WILDCARDS.get(host, host)
+    scheme, place = "wss" if ca else "ws", f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    agents = f"{scheme}://{place}{AGENT_PATH}"
+    urls: Urls = {
+        "ga": f"{scheme}://{place}/openai/v1/realtime?model=gpt-realtime",
+        "preview": f"{scheme}://{place}/openai/realtime"
+        "?api-version=2025-04-01-preview&deployment=gpt-4o-realtime-preview",
+        "openai": f"{scheme}://{place}/v1/realtime?model=gpt-realtime",
+        "voice_live": f"{scheme}://{place}/voice-live/realtime?api-version=2026-07-15&model=gpt-realtime",
+        "gpt_live": f"{scheme}://{place}/v1/live/sessions",
+        "agent_pcm": f"{agents}pcm",
+        "agent_twilio": f"{agents}twilio",
+        "agent_acs": f"{agents}acs",
+    }
+    return ReadyDocument(1, True, os.getpid(), port, ca is not None, str(ca) if ca else None, urls, identity, pids)

@@ -1,0 +1,249 @@
+"""Runs in Python: what `rtbench` offers, over what reports are made of. `docs/api.md` describes it.
+
+import rtbench
+run = rtbench.load("runs/20261120T091400Z-voice_turns")
+run.quantiles("ttfa", p=[0.5, 0.95])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bench.errors import UsageError
+from bench.manual import see
+from bench.metrics import CATALOGUE
+from reports import runs
+from reports.api.arguments import given_run, metric_named, quantile_levels
+from reports.api.selection import RowFilter, Selection, Where, columns_of, lost_rows, selected, selected_turns
+from reports.api.tables import (
+    QUANTILE,
+    RATE,
+    STRATUM,
+    cost_frame,
+    distribution_frame,
+    dtypes_of_labels,
+    outcome_frame,
+    quantile_row,
+    rate_row,
+    summary_frame,
+)
+from reports.frames import frame_of
+from reports.rate_metrics import RATES
+from reports.samples import OF_SAMPLE, Samples, rate_counts, samples_of, session_sample
+from reports.statistics.counting import split
+from reports.statistics.quantiles import NOTHING, Sample, quantiles
+from reports.strata import NO_STRATUM, Stratum
+from reports.summary.figures import PS, SLOPES, slope_sample
+from reports.summary.summary import Summary, summarise
+from reports.thresholds import near
+from reports.turns import Turns, column_of, measured_sessions, target_labels
+
+
+class _Group(NamedTuple):
+    """The turns, or sessions, of one figure. `keys`: what else tells them apart from others."""
+
+    target: str
+    stratum: Stratum
+    keys: Mapping[str, Any]
+    sample: Sample
+
+
+class Run(runs.RunFrames):
+    """A run as it was read, with the figures that its report prints."""
+
+    def sample(self, metric: str, *, where: Where | None = None, **values: object) -> Sample:
+        """The values of a metric that its quantiles are made of, in the metric's unit, each with its session.
+
+        Rows are selected as in `quantiles`. Raises UsageError if they must not be pooled: turns of several targets, or
+        of several strata.
+        """
+        groups = list(self._groups(metric_named(metric), (), RowFilter(where, values)))
+        if len(groups) > 1:
+            each = "; ".join(", ".join(filter(None, (one.target, *one.stratum))) for one in groups)
+            of = {"target": groups[0].target, **groups[0].stratum._asdict()}
+            one = ", ".join(f"{name}={value!r}" for name, value in of.items() if value)
+            raise UsageError(f"{metric} has several samples, which are not to be pooled: {each}. Select one: {one}")
+        return groups[0].sample if groups else NOTHING
+
+    def quantiles(
+        self,
+        metric: str,
+        *,
+        p: float | Sequence[float] = PS,
+        by: str | Sequence[str] = (),
+        where: Where | None = None,
+        **values: object,
+    ) -> pd.DataFrame:
+        """Quantiles of a metric of turns or sessions with their 95 % intervals, a row each, as the report prints them.
+
+        Each target, each stratum, and each group of the columns `by` has its rows. `where` is a query, a mask, or a
+        function that makes a mask of the frame, which includes turns that did not start; `values` are values of
+        columns, such as target="direct" or step=["greeting", "order"].
+
+        `value`, `low` and `high` are in `unit`. They are NaN where the report prints n/a, for too few turns or
+        sessions: `status` says which, `required` how many it takes. `value` is inf if the quantile lies among failed
+        turns; an end of ±inf is unbounded. A value is `published` unless it is NaN, and `usable` unless the run is
+        invalid or the metric uncertain; `reason` says why not. Raises UsageError.
+        """
+        name, ps, columns = metric_named(metric), quantile_levels(p), columns_of(by)
+        rows = [
+            quantile_row(self, name, group.target, group.stratum, group.keys, group.sample, estimate)
+            for group in self._groups(name, columns, RowFilter(where, values))
+            for estimate in quantiles(group.sample, ps)
+        ]
+        of_sessions = name not in SLOPES and CATALOGUE[name].scope == "session"
+        labels = dtypes_of_labels(self.sessions if of_sessions else self.turns, (*STRATUM, *columns))
+        return frame_of(rows, labels | QUANTILE)
+
+    def rates(self, *, by: str | Sequence[str] = (), where: Where | None = None, **values: object) -> pd.DataFrame:
+        """Shares of turns, or of words, with their 95 % intervals over sessions, a row for each rate and target.
+
+        `by`, `where` and `values` are those of `quantiles`. Turns of all strata are pooled, as in the report; `by` may
+        name `measured_from` and `turn_type`. `value`, `low` and `high` are shares, NaN where the report prints n/a.
+        """
+        turns, columns = self._turns, columns_of(by)
+        lost = lost_rows(self, turns, ("target", "session_id"))
+        chosen = selected_turns(self, turns, columns, RowFilter(where, values))
+        codes = pd.Series(turns.session_of_row, index=self.sessions["session_id"].astype(str))
+        begun = np.array([turns.target, chosen.of_row, turns.session])
+        at_target = pd.Categorical(lost["target"], turns.targets).codes
+        never = np.array([at_target, chosen.of_lost, codes[lost["session_id"].astype(str)]], dtype=np.int64)
+        rows = []
+        for name in RATES:
+            counts, places = np.array(rate_counts(turns, name)), begun
+            if name == "failure_rate":  # each of those never begun is one that failed
+                counts, places = np.hstack([counts, np.ones((2, len(lost)))]), np.hstack([begun, never])
+            (events, of), (target, group, session) = counts, places
+            kept = np.flatnonzero(~np.isnan(of) & (group >= 0))
+            for _, same in split((target * len(chosen.keys) + group)[kept]):
+                at = kept[same]
+                label = turns.targets[target[at[0]]]
+                keys = {"target": label, **_keys(chosen, group[at[0]])}
+                rows.append(keys | rate_row(self, name, label, events[at], of[at], session[at]))
+        return frame_of(rows, dtypes_of_labels(self.turns, ("run_id", "target", *columns)) | RATE)
+
+    def summary(self) -> pd.DataFrame:
+        """The quantiles of each metric of turns and sessions that the report has, with a row for each step, too."""
+        return summary_frame(self._summary)
+
+    def outcomes(self) -> pd.DataFrame:
+        """How many turns and sessions of each target ended in which way; turns that did not start are among them."""
+        return outcome_frame(self._summary)
+
+    def cost(self) -> pd.DataFrame:
+        """What each target's turns and sessions cost, those of the warm-up among them; NaN without a price."""
+        return cost_frame(self._summary)
+
+    def distributions(self, *, p: float | Sequence[float] = PS) -> pd.DataFrame:
+        """Quantiles of what has no rows: metrics of events and of the load generator, and bytes per second or session.
+
+        A metric of the load generator has rows of all targets together, too; their `target` is missing.
+        """
+        return distribution_frame(self, target_labels(self), quantile_levels(p))
+
+    @property
+    def measured_turns(self) -> pd.DataFrame:
+        """The rows of `turns` without those of the warm-up, by their index."""
+        measured = self.turns["measured"]
+        return self.turns if measured.all() else self.turns[measured]
+
+    @cached_property
+    def uncertainty(self) -> pd.DataFrame:
+        """How far each instant of a turn can be off, in ns: a row for each of `turns`, in their order, read when asked.
+
+        `<instant>_uncertainty_ns`: how much earlier an arrival, or later a send, may really have been;
+        `stall_duration_uncertainty_ns` of its stalls. Missing if unknown. Raises UsageError where it cannot be read.
+        """
+        return runs.bounds_of(self)
+
+    @cached_property
+    def _samples(self) -> Samples:
+        return samples_of(self)
+
+    @cached_property
+    def _summary(self) -> Summary:
+        return summarise(self)
+
+    @property
+    def _turns(self) -> Turns:
+        return self._samples.turns
+
+    def _groups(self, name: str, by: Sequence[str], where: RowFilter) -> Iterable[_Group]:
+        """Raises UsageError where rows do not have the metric."""
+        scope = CATALOGUE[name].scope if name in CATALOGUE else ""
+        if scope == "turn" or name in SLOPES:
+            return self._of_turns(name, by, where)
+        if scope == "session" and column_of(name) in self.sessions.columns:
+            return self._of_sessions(name, by, where)
+        if name in RATES:
+            raise UsageError(f"{name!r} is a rate, which has no quantiles: run.rates() has it")
+        if name in CATALOGUE:
+            raise UsageError(f"{name!r} is no metric of turns or sessions: run.histograms has what there is of it")
+        raise UsageError(f"{name!r} is no metric{near(name, CATALOGUE)} {see('metrics')} lists them")
+
+    def _of_turns(self, name: str, by: Sequence[str], where: RowFilter) -> Iterable[_Group]:
+        turns = self._turns
+        others = [column for column in by if column != "step"]
+        chosen = selected_turns(self, turns, others, where)
+        if name in SLOPES:
+            if "step" in by:
+                raise UsageError(f"{name} is of whole conversations: it has no steps")
+            yield from self._slopes(name, chosen)
+            return
+        one = self._samples[name]
+        for pool in one.pools():
+            of_steps = [pool.steps]
+            if "step" in by:
+                places = np.flatnonzero(pool.steps & one.applies[pool.target])
+                of_steps = [np.arange(len(turns.steps)) == place for place in places]
+            for steps in of_steps:
+                step = {"step": turns.steps[int(np.flatnonzero(steps)[0])]} if "step" in by else {}
+                found = dict(one.by_group(pool.target, steps, chosen.of_row, chosen.of_lost))
+                for group in [0] if chosen.every else found:
+                    keys = step | _keys(chosen, group)
+                    yield _Group(turns.targets[pool.target], pool.stratum, keys, found.get(group, NOTHING))
+
+    def _slopes(self, name: str, chosen: Selection) -> Iterable[_Group]:
+        """Of each pool by its main metric; nothing of one without a session whose conversation grows enough."""
+        turns, samples = self._turns, self._samples
+        for pool in turns.pools:
+            waits = samples[samples.mains[pool.stratum]]
+            for group in range(len(chosen.keys)):
+                mine = chosen.of_row[waits.index] == group
+                sample = slope_sample(
+                    replace(waits, values=waits.values[mine], index=waits.index[mine]), pool.target, pool.steps, name
+                )
+                if sample.n:
+                    yield _Group(turns.targets[pool.target], pool.stratum, _keys(chosen, group), sample)
+
+    def _of_sessions(self, name: str, by: Sequence[str], where: RowFilter) -> Iterable[_Group]:
+        sessions = measured_sessions(self)
+        chosen = selected(sessions, sessions.iloc[:0], by, where)
+        for target in target_labels(self):
+            mine = (sessions["target"] == target).to_numpy()
+            of_target, groups = sessions.loc[mine, [column_of(name), *OF_SAMPLE]], chosen.of_row[mine]
+            for group in np.unique(groups[groups >= 0]):
+                if (sample := session_sample(of_target, name, groups == group)) is not None:
+                    yield _Group(target, NO_STRATUM, _keys(chosen, group), sample)
+
+
+def _keys(chosen: Selection, group: int) -> dict[str, Any]:
+    """What tells a group apart, by column."""
+    return {str(name): column.iloc[group] for name, column in chosen.keys.items()}
+
+
+def load(path: Path | str, *, all_columns: bool = True) -> Run:
+    """The run in a folder; `all_columns=False` reads of the turns only what a report needs: four fifths of the memory.
+
+    Raises UsageError where the folder is no run, or its files cannot be read.
+    """
+    given = given_run(path)
+    folder = given if isinstance(given, str) else given.folder
+    return Run(**vars(runs.load_frames(folder, all_columns=all_columns)))

@@ -1,0 +1,188 @@
+"""The rows that a user selects, and the group that each of them is in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from tokenize import TokenError
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.errors import UsageError
+from bench.manual import see
+from reports.api.arguments import given_texts
+from reports.runs import RunFrames
+from reports.statistics.counting import Integers
+from reports.thresholds import near
+from reports.turns import FAILED, OF_LOST, Flags, Turns, lost_of, measured_sessions, turn_numbers
+
+Where = Callable[[pd.DataFrame], Any] | str | pd.Series
+"""Selects rows of a frame: "turn > 1", a mask `run.turns["turn"] > 1`, or a function that makes one of a frame."""
+OF_SESSION = (
+    *("run_id", "session_id", "service_session_id", "target", "block", "pair", "phase"),
+    *("scenario", "script", "worker", "host", "simulated"),
+)
+"""What a turn has of its session."""
+ALL_TOGETHER = pd.DataFrame(index=range(1))
+"""The keys of one group, which nothing tells apart."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The group that each row is in, −1 where it is not asked for; `keys`: for each group what tells it apart.
+
+    `of_row`: of measured turns, or sessions; `of_lost`: of turns that were never begun.
+    """
+
+    keys: pd.DataFrame
+    of_row: Integers
+    of_lost: Integers
+    every: bool
+    """whether nothing was left out, nor told apart: then there is one group, whatever is in it"""
+
+
+@dataclass(frozen=True)
+class RowFilter:
+    """The rows that fulfil `where` and have these values, by column; all rows without either."""
+
+    where: Where | None = None
+    values: Mapping[str, object] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return self.where is not None or bool(self.values)
+
+    @property
+    def columns(self) -> Sequence[str] | None:
+        """The columns that it reads; None if it may read any."""
+        return tuple(self.values) if self.where is None or isinstance(self.where, pd.Series) else None
+
+    def rows_of(self, frame: pd.DataFrame) -> Flags:
+        flags = np.ones(len(frame), dtype=bool)
+        if not len(frame):
+            return flags
+        if self.where is not None:
+            flags &= _flags(_fulfilling(frame, self.where), frame)
+        for name, value in self.values.items():
+            flags &= _having(frame[name], value)
+        return flags
+
+
+def _fulfilling(frame: pd.DataFrame, where: Where) -> Any:
+    """Raises UsageError for anything that selects no rows of the frame."""
+    if isinstance(where, pd.Series):
+        if not frame.index.isin(where.index).all():
+            raise UsageError(
+                "where is a mask without a value for each row: make it of run.turns (for a metric of sessions, of "
+                'run.sessions), or write where="turn > 1"'
+            )
+        return where.reindex(frame.index)
+    if isinstance(where, str):
+        try:
+            return frame.eval(where, engine="python", local_dict={}, global_dict={})
+        except (ArithmeticError, AttributeError, LookupError, NameError, NotImplementedError, SyntaxError, TokenError,
+                TypeError, ValueError) as error:  # fmt: skip
+            problem = str(error).split("\n", 1)[0]
+            raise UsageError(f'where={where!r} cannot be evaluated: {problem}; write such as "turn > 1"') from None
+    if callable(where):
+        return where(frame)
+    raise UsageError('where is a query such as "turn > 1", a mask, or a function that makes a mask of a frame')
+
+
+def _flags(found: Any, frame: pd.DataFrame) -> Flags:
+    mask = pd.Series(found) if np.ndim(found) == 1 else None
+    if mask is None or len(mask) != len(frame) or not pd.api.types.is_bool_dtype(mask.dtype):
+        raise UsageError("where must be true or false for each row of its frame")
+    flags: Flags = mask.astype("boolean").fillna(value=False).to_numpy(dtype=bool)
+    return flags
+
+
+def _having(column: pd.Series[Any], value: object) -> Flags:
+    """The rows with this value, or one of these; None stands for a missing one."""
+    values: list[Any] = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+    there = [one for one in values if not pd.isna(one)]
+    flags: Flags = column.isin(there).to_numpy(dtype=bool)
+    return flags if len(there) == len(values) else flags | column.isna().to_numpy(dtype=bool)
+
+
+def columns_of(by: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The columns that a user names, each once, without `target`, which is always among them."""
+    return tuple(name for name in dict.fromkeys(given_texts(by, "columns")) if name != "target")
+
+
+STEP_KEYS = ("label", "name")
+"""What a script calls the column `step`."""
+
+
+def selected(rows: pd.DataFrame, lost: pd.DataFrame, by: Sequence[str], where: RowFilter) -> Selection:
+    """Raises UsageError if a column is unknown, or `where` does not select rows."""
+    for name in (*by, *where.values):
+        if name not in rows.columns:
+            close = "; did you mean step?" if name in STEP_KEYS else near(name, list(rows.columns))
+            page = see("run-folder", "turnsparquet")
+            raise UsageError(f"there is no column {name!r} to group or select rows by{close} {page} lists them")
+    if len(lost) and isinstance(where.where, pd.Series):
+        raise UsageError(
+            f"where is a mask, which has no value for the {len(lost):,} turns that did not start: write a query such "
+            'as where="turn > 1", or select turns that started by where="outcome.notna()"'
+        )
+    frames = (rows, lost)
+    chosen = [where.rows_of(frame) for frame in frames]
+    groups = [np.where(mask, 0, -1).astype(np.int64) for mask in chosen]
+    keys = ALL_TOGETHER
+    if by:
+        kept = [frame.loc[mask, list(by)] for frame, mask in zip(frames, chosen, strict=True)]
+        together = pd.concat(kept, ignore_index=True) if len(kept[1]) else kept[0].reset_index(drop=True)
+        codes = together.groupby(list(by), observed=True, dropna=False).ngroup().to_numpy()
+        _, first = np.unique(codes, return_index=True)
+        keys = together.iloc[first].reset_index(drop=True)
+        groups[0][chosen[0]], groups[1][chosen[1]] = np.split(codes, [len(kept[0])])
+    return Selection(keys, groups[0], groups[1], every=not where and not by)
+
+
+def selected_turns(run: RunFrames, turns: Turns, by: Sequence[str], where: RowFilter) -> Selection:
+    """The same of the measured turns of a run, and of those that were never begun."""
+    if not where and not by:
+        lost = int(lost_of(measured_sessions(run, OF_LOST)).sum())
+        return Selection(ALL_TOGETHER, np.zeros_like(turns.step), np.zeros(lost, dtype=np.int64), every=True)
+    columns = None if where.columns is None else (*by, *where.columns)
+    frame = _with_columns(turns, columns)
+    # all columns of a million turns are a GB: they are copied only where some turns are of the warm-up
+    rows = frame if turns.rows.size == len(frame) else frame.iloc[turns.rows]
+    return selected(_as_taken(turns, rows, turns.target, turns.step), lost_rows(run, turns, columns), by, where)
+
+
+def _with_columns(turns: Turns, columns: Sequence[str] | None) -> pd.DataFrame:
+    return turns.frame if columns is None else turns.frame[[name for name in columns if name in turns.frame]]
+
+
+def lost_rows(run: RunFrames, turns: Turns, columns: Sequence[str] | None) -> pd.DataFrame:
+    """Turns that were wanted and never begun, as rows with these columns or all."""
+    sessions = measured_sessions(run, list(dict.fromkeys((*OF_SESSION, *OF_LOST))))
+    lost = lost_of(sessions)
+    mine = sessions.iloc[np.repeat(np.arange(len(sessions)), lost)]
+    rows = _with_columns(turns, columns).iloc[:0].reindex(range(len(mine)))
+    known = {name: mine[name].array for name in OF_SESSION}
+    classes = pd.Categorical.from_codes(np.full(len(mine), FAILED), turns.frame["outcome_class"].cat.categories)
+    number = pd.array(turn_numbers(sessions, lost), "Int64")
+    rows = rows.assign(**known, turn=number, measured=True, outcome_class=classes)
+    return _as_taken(turns, rows, turns.lost.target, turns.lost.step) if turns.lost.step.size else rows
+
+
+def _as_taken(turns: Turns, rows: pd.DataFrame, target: Integers, step: Integers) -> pd.DataFrame:
+    strata = [turns.strata[place] for place in turns.stratum]
+    of_step = {
+        "step": turns.steps,
+        "measured_from": [s.measured_from for s in strata],
+        "turn_type": [s.turn_type or None for s in strata],
+    }
+    columns = {name: _labels(labels, step) for name, labels in of_step.items()}
+    return rows.assign(target=pd.Categorical.from_codes(target, pd.Index(turns.targets, dtype=object)), **columns)
+
+
+def _labels(of_step: Sequence[str | None], step: Integers) -> pd.Categorical[Any]:
+    """The label of each row by its step; labels are in the order of the steps."""
+    labels = list(dict.fromkeys(label for label in of_step if label is not None))
+    codes = np.array([-1 if label is None else labels.index(label) for label in of_step], dtype=np.int64)
+    return pd.Categorical.from_codes(codes[step] if codes.size else step, pd.Index(labels, dtype=object))

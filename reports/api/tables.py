@@ -1,0 +1,230 @@
+"""The frames of values that a run has: their columns, and their rows from what its report prints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from bench.columns import token_column
+from bench.metrics import CATALOGUE
+from bench.remedies import remedy_of
+from bench.run.histograms import MEASURED, Key
+from bench.run.measured import CARRIED
+from reports.exactness import why
+from reports.frames import COUNT, NUMBER, TEXT, USE, dtypes_of, frame_of, use
+from reports.rate_metrics import RATES, TRIALS
+from reports.runs import RunFrames, run_id_of
+from reports.statistics.counting import Floats, Integers, distinct
+from reports.statistics.quantiles import CONFIDENCE, QuantileEstimate, Sample
+from reports.strata import Stratum
+from reports.summary.figures import ALL, HARNESS, PER_EVENT, Figures, histogram_quantiles, ratio_in
+from reports.summary.money import KINDS, Cost
+from reports.summary.outcomes import Ending
+from reports.summary.summary import Summary
+from reports.summary.trust import validity_of
+from reports.wording.validity import verdict_reason
+
+STRATUM = ("run_id", "target", "measured_from", "turn_type")
+"""The labels of every quantile: values that differ in any of them are never pooled."""
+STATUS = USE | dtypes_of((TEXT, ("status",)), (COUNT, ("required",)))
+QUANTILE = (
+    dtypes_of(
+        (TEXT, ("metric",)),
+        (COUNT, ("n", "failed", "not_started", "unfinished")),
+        (NUMBER, ("p", "value", "low", "high")),
+        (TEXT, ("unit",)),
+    )
+    | STATUS
+)
+"""The columns of a frame of quantiles, behind those of labels, with their dtypes."""
+RATE = (
+    dtypes_of(
+        (TEXT, ("rate",)),
+        (COUNT, ("count", "total")),
+        (TEXT, ("unit",)),
+        (COUNT, ("sessions",)),
+        (NUMBER, ("value", "low", "high")),
+    )
+    | STATUS
+)
+"""The same of a frame of rates."""
+OUTCOME = dtypes_of(
+    (TEXT, ("run_id", "target", "unit", "outcome", "outcome_class")),
+    (COUNT, ("count",)),
+    (TEXT, ("service_message", "remedy")),
+)
+TOKENS = {token_column(kind): kind for kind in KINDS}
+PRICED = ("usd", "usd_per_turn", "usd_per_session", "usd_per_minute", "unattributed_usd", "minutes")
+PAID = ("turns", "turns_priced", "turns_without_usage", "sessions", "unattributed_sessions")
+COST = dtypes_of(
+    (TEXT, ("run_id", "target", "models")),
+    (NUMBER, PRICED),
+    (COUNT, (*PAID, *TOKENS)),
+    (NUMBER, ("unplayed_audio_s", "unplayed_audio_usd")),
+)
+DISTRIBUTION = dtypes_of(
+    (TEXT, ("run_id", "target", "metric", "per")),
+    (COUNT, ("n",)),
+    (NUMBER, ("p", "value")),
+    (TEXT, ("unit",)),
+)
+PER = {"run": "second", "session": "session"}
+"""What a value of a rate is of, by the step of its histogram."""
+
+
+def dtypes_of_labels(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
+    """The dtypes of labels: those of the columns of the frame, and texts of categories."""
+    texts = {name for name in names if name in STRATUM or isinstance(frame.dtypes[name], pd.CategoricalDtype)}
+    return {name: TEXT if name in texts else frame.dtypes[name] for name in names}
+
+
+def _use(run: RunFrames, target: str, metric: str, missing: str) -> dict[str, Any]:
+    """The columns of USE of a value. `missing`: why there is none; empty if there is one."""
+    validity = validity_of(run.metadata)
+    invalid = f"the run is INVALID: {verdict_reason(validity)}" if validity.status == "invalid" else ""
+    uncertain = why(run.inexact, target, metric)
+    return use(missing, published=not missing, invalid="; ".join(filter(None, (invalid, uncertain))))
+
+
+def quantile_row(
+    run: RunFrames,
+    metric: str,
+    target: str,
+    stratum: Stratum,
+    keys: Mapping[str, Any],
+    sample: Sample | Figures,
+    estimate: QuantileEstimate,
+) -> dict[str, Any]:
+    """A row of QUANTILE with its labels. `keys`: what else the sample is of."""
+    known = estimate.bounded or estimate.status == "in_failures"
+    missing = f"needs {estimate.required:,} {estimate.status.removeprefix('too_few_')}"
+    return {
+        "run_id": run_id_of(run),
+        "target": target,
+        "measured_from": stratum.measured_from or None,
+        "turn_type": stratum.turn_type or None,
+        **keys,
+        "metric": metric,
+        "n": sample.n,
+        "failed": sample.failed,
+        "not_started": sample.not_started,
+        "unfinished": sample.unfinished,
+        "p": estimate.p,
+        "value": estimate.value if known else None,
+        "low": estimate.low if estimate.bounded else None,
+        "high": estimate.high if estimate.bounded else None,
+        "unit": CATALOGUE[metric].unit,
+        **_use(run, target, metric, "" if known else missing),
+        "status": estimate.status,
+        "required": estimate.required or None,
+    }
+
+
+def rate_row(run: RunFrames, name: str, target: str, events: Floats, of: Floats, sessions: Integers) -> dict[str, Any]:
+    """A row of RATE with its run. `events`: of each turn, `of` so many."""
+    share, rate = ratio_in(events, of, sessions, CONFIDENCE), RATES[name]
+    few = bool(rate.column) and share.total < TRIALS
+    value, low, high = (math.nan,) * 3 if few else (share.share, share.low, share.high)
+    return {
+        "run_id": run_id_of(run),
+        "rate": name,
+        "count": share.count,
+        "total": share.total,
+        "unit": rate.trials,
+        "sessions": distinct(sessions).size,
+        "value": value,
+        "low": low,
+        "high": high,
+        **_use(run, target, name, f"needs {TRIALS:,} {rate.trials}" if few else ""),
+        "status": f"too_few_{rate.trials}" if few else "reported",
+        "required": TRIALS if few else None,
+    }
+
+
+def summary_frame(summary: Summary) -> pd.DataFrame:
+    """`turn_metrics` and `session_metrics` of summary.json, a row for each quantile."""
+    rows = [
+        quantile_row(
+            summary.run,
+            figures.metric,
+            figures.target,
+            figures.stratum,
+            {"step": None if figures.step == ALL else figures.step},
+            figures,
+            estimate,
+        )
+        for figures in (*summary.metrics, *summary.connecting, *summary.slopes)
+        for estimate in figures.quantiles
+    ]
+    return frame_of(rows, dtypes_of((TEXT, (*STRATUM, "step"))) | QUANTILE)
+
+
+def outcome_frame(summary: Summary) -> pd.DataFrame:
+    """`outcomes` of summary.json, a row for each outcome."""
+    return frame_of([row for place in range(len(summary.targets)) for row in _endings(summary, place)], OUTCOME)
+
+
+def _endings(summary: Summary, place: int) -> Iterable[dict[str, Any]]:
+    outcomes = summary.outcomes
+    kinds: tuple[tuple[str, Sequence[Ending]], ...] = (("turns", outcomes.turns), ("sessions", outcomes.sessions))
+    of = {"run_id": run_id_of(summary.run), "target": summary.targets[place]}
+    for unit, endings in kinds:
+        for ending in endings:
+            if ending.counts[place]:
+                yield of | {
+                    "unit": unit,
+                    "outcome": ending.outcome,
+                    "outcome_class": ending.kind,
+                    "count": ending.counts[place],
+                    "service_message": ending.said,
+                    "remedy": remedy_of(ending.outcome, ending.said),
+                }
+    if outcomes.lost[place]:
+        yield of | {
+            "unit": "turns",
+            "outcome": "not_started",
+            "outcome_class": "failed",
+            "count": outcomes.lost[place],
+            "service_message": "",
+            "remedy": "",
+        }
+
+
+def cost_frame(summary: Summary) -> pd.DataFrame:
+    """`cost.targets` of summary.json."""
+    return frame_of([_cost(cost) | {"run_id": run_id_of(summary.run)} for cost in summary.money.targets], COST)
+
+
+def _cost(cost: Cost) -> dict[str, Any]:
+    return {
+        "target": cost.target,
+        "models": ", ".join(charge.model for charge in cost.models),
+        **{name: getattr(cost, name) for name in (*PRICED, *PAID)},
+        **{column: cost.tokens(kind) for column, kind in TOKENS.items()},
+        "unplayed_audio_s": cost.unplayed_audio.seconds,
+        "unplayed_audio_usd": cost.unplayed_audio.usd,
+    }
+
+
+def distribution_frame(run: RunFrames, targets: Sequence[str], ps: Sequence[float]) -> pd.DataFrame:
+    """`event_metrics`, `load_generator` and `throughput` of summary.json, with any quantiles."""
+    named = {Key("", target).tag.split("|")[1]: target for target in targets}
+    keys: dict[tuple[str, str, str | None], list[Key]] = {}
+    for key, _ in run.histograms.items():
+        per = PER.get(key.step) if key.metric in CARRIED else "event" if key.metric in PER_EVENT else None
+        if key.phase == MEASURED and per:
+            if key.target in named:
+                keys.setdefault((key.metric, per, named[key.target]), []).append(key)
+            if key.metric in HARNESS:
+                keys.setdefault((key.metric, per, None), []).append(key)
+    rows = []
+    for (metric, per, target), mine in keys.items():
+        n, values, _ = histogram_quantiles(run, metric, mine, ps)
+        of = {"run_id": run_id_of(run), "target": target, "metric": metric, "per": per, "n": n}
+        rows += [
+            of | {"p": p, "value": v, "unit": CATALOGUE[metric].unit} for p, v in zip(ps, values, strict=True) if n
+        ]
+    return frame_of(rows, DISTRIBUTION)

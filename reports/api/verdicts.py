@@ -1,0 +1,87 @@
+"""`rtbench.compare`, `check` and `trend`: what the commands of these names find, in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import get_args
+
+from bench.errors import UsageError
+from reports.api.arguments import given_run, given_texts, in_python
+from reports.api.run import Run
+from reports.comparisons.comparison import CONFIDENCE, Comparison, compared, level_of
+from reports.gate.check import check_of
+from reports.gate.results import Checked, OnInconclusive
+from reports.runs import RunFrames, load_for_report
+from reports.sides.side import sides_of
+from reports.sides.workload import allowed
+from reports.thresholds import Threshold, parse, read_thresholds
+from reports.trends.trend import Trend, in_folders, trend_of, trend_question
+
+
+def compare(baseline: Run | Path | str, *candidates: Run | Path | str, confidence: float = CONFIDENCE) -> Comparison:
+    """What `rtbench compare` says: each a run, or `RUN:TARGET`; of one interleaved run alone its targets are compared.
+
+    `confidence`: of each verdict; a service that is exactly at its margin is called worse in 1 − confidence of runs.
+    Verdicts rest on one-sided bounds, so `low` and `high` are the ends of a two-sided interval of
+    2 · confidence − 1: 90 % for 0.95. Raises UsageError as the command does, and writes nothing.
+    """
+    level_of(confidence)
+    return compared(sides_of([given_run(side) for side in (baseline, *candidates)]), confidence=confidence)
+
+
+def check(
+    run: Run | Path | str,
+    thresholds: Path | str | Mapping[str, str | Sequence[str]] | None = None,
+    *,
+    baseline: Run | Path | str | None = None,
+    on_inconclusive: OnInconclusive = "fail",
+    allow_different: str | Sequence[str] = (),
+) -> Checked:
+    """What `rtbench check` says: of a file of thresholds, or of such as {"ttfa": ["p(95)<800", "med<+10%"]}.
+
+    `allow_different`: conditions in which stored baselines may differ. Raises UsageError as the command does; writes
+    nothing.
+    """
+    if on_inconclusive not in (choices := get_args(OnInconclusive)):
+        raise UsageError(f"on_inconclusive is one of {', '.join(choices)}, not {on_inconclusive!r}")
+    given, against = given_run(run), None if baseline is None else given_run(baseline)
+    with in_python("thresholds", "baseline", "allow_different", "on_inconclusive"):
+        may_differ = allowed(",".join(given_texts(allow_different, "conditions")))
+        limits, frames = _limits(thresholds), load_for_report(Path(given)) if isinstance(given, str) else given
+        return check_of(frames, limits, against, on_inconclusive=on_inconclusive, allow=may_differ)
+
+
+def _limits(thresholds: Path | str | Mapping[str, str | Sequence[str]] | None) -> tuple[Threshold, ...]:
+    """Those of a file, or of metrics with their texts. Raises UsageError for anything else."""
+    if isinstance(thresholds, Path | str):
+        return read_thresholds(Path(thresholds))
+    if thresholds is not None and not isinstance(thresholds, Mapping):
+        raise UsageError(
+            f'thresholds are a file or such as {{"ttfa": "p(95)<800"}}, not of the type {type(thresholds).__name__}'
+        )
+    several = {
+        name: given_texts(one, f'thresholds of {name}, such as "p(95)<800",')
+        for name, one in (thresholds or {}).items()
+    }
+    return tuple(parse(name, text) for name, limits in several.items() for text in limits)
+
+
+def trend(*folders: Run | Path | str, metrics: str | Sequence[str] = ()) -> Trend:
+    """What `rtbench trend` shows of folders of runs or of stored baselines, or of runs.
+
+    `metrics`: `ttfa:p95`, `failure_rate`, …; without any the latencies and the failure rate. Raises UsageError as the
+    command does, and writes nothing.
+    """
+    with in_python(metric="metrics"):
+        questions = [trend_question(text) for text in given_texts(metrics, "metrics")]
+        runs: list[Path | RunFrames] = []
+        stored: list[Path] = []
+        for given in map(given_run, folders):
+            if isinstance(given, RunFrames):
+                runs.append(given)
+            else:
+                found, baselines = in_folders([Path(given)])
+                runs += found
+                stored += baselines
+        return trend_of(runs, stored, questions)

@@ -1,0 +1,140 @@
+"""A metric of a candidate against its baseline, as compare.json and check.json have it."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from reports.finding import Finding
+from reports.finding_rows import few_cell
+from reports.finding_sentences import sentence
+from reports.question import AskedFigure
+from reports.records import Closed, Count, Known, Rounded, about
+from reports.statistics.differences import Difference, Margin, Scale
+from reports.statistics.verdicts import Word
+from reports.wording.verdicts import as_share, figure, said
+
+
+class DifferenceEntry(Closed, frozen=True):
+    """Candidate against baseline, with its bounds."""
+
+    scale: Annotated[Scale, about("ratio: candidate / baseline − 1; points: candidate − baseline, of shares")]
+    confidence: Annotated[float, about("of each one-sided bound")]
+    baseline: Annotated[Rounded, about("in the unit of the metric; null among the failed turns")]
+    candidate: Rounded
+    estimate: Annotated[Rounded, about("on the scale: 0.2 is +20 %, or 20 points")]
+    low: Annotated[Rounded, about("lower one-sided bound; null if it is unbounded")]
+    high: Rounded
+    se: Annotated[Rounded, about("standard error, of a ratio of its logarithm")]
+    df: Rounded
+    worse_low: Annotated[
+        Rounded,
+        about(
+            "lower bound of how far the candidate is worse than the margin, of a ratio as a logarithm: above 0 it is"
+        ),
+    ]
+    worse_high: Rounded
+    better_low: Rounded
+    p_worse: Rounded
+    p_better: Rounded
+    baseline_in_failures: bool
+    candidate_in_failures: bool
+
+
+class CountsEntry(Closed, frozen=True):
+    """A number of each target."""
+
+    baseline: Count
+    candidate: Count
+
+
+class SharesEntry(Closed, frozen=True):
+    """A share of each target; null of rates."""
+
+    baseline: Rounded
+    candidate: Rounded
+
+
+class ComparisonEntry(AskedFigure, frozen=True, forbid_unknown_fields=True):
+    """One metric of a candidate against its baseline; values in the unit of its metric, rates as shares."""
+
+    candidate: str
+    title: str
+    step: Known
+    unit: str
+    primary: bool
+    margin: Margin
+    verdict: Word
+    passes: bool
+    direction: Annotated[
+        Literal["worse", "better"] | None,
+        about("the direction in which the whole interval differs; null if it contains no difference"),
+    ]
+    provisional: Annotated[bool, about("run-to-run variation was assumed, or the latency of one target drifted")]
+    reason_code: Known
+    reason: Annotated[Known, about("why it is inconclusive, if the interval does not say it")]
+    more_sessions: Annotated[int | None, about("about how many more sessions per target, or pairs, the verdict needs")]
+    sentence: str
+    difference: Annotated[DifferenceEntry | None, about("null if a target has no such value")]
+    turns: CountsEntry
+    sessions: CountsEntry
+    failed: CountsEntry
+    completed_share: Annotated[SharesEntry, about("of the planned turns, the share that has a value")]
+    effective_sessions: Annotated[SharesEntry, about("sessions of one length that say as much as these do")]
+    analysis: Annotated[int | None, about("the interim analysis that decided, from 1")]
+    corrected: Annotated[Rounded, about("of an interim analysis, the estimate without what stopping early adds")]
+
+
+def entry_of(finding: Finding) -> ComparisonEntry:
+    """Return a finding as documents have it."""
+    question, difference, verdict = finding.question, finding.difference, finding.verdict
+    return ComparisonEntry(
+        *question.asked,
+        candidate=finding.candidate,
+        title=figure(question),
+        step=question.step,
+        unit=question.unit,
+        primary=question.primary,
+        margin=question.margin,
+        verdict=verdict.word,
+        passes=verdict.passes,
+        direction=finding.known or None,
+        provisional=verdict.provisional,
+        reason_code=verdict.reason.kind if verdict.reason else "",
+        reason=said(verdict.reason),
+        more_sessions=verdict.more_sessions,
+        sentence=sentence(finding),
+        difference=None if difference is None or few_cell(finding) else _difference(difference),
+        turns=CountsEntry(*finding.turns),
+        sessions=CountsEntry(*finding.sessions),
+        failed=CountsEntry(*finding.failed),
+        completed_share=SharesEntry(*finding.reached),
+        effective_sessions=SharesEntry(*(counts.effective_sessions for counts in finding.arms)),
+        analysis=finding.look,
+        corrected=math.nan if (corrected := as_share(finding.corrected, question.scale)) is None else corrected,
+    )
+
+
+def _difference(difference: Difference) -> DifferenceEntry:
+    estimate, low, high = (
+        math.nan if (end := as_share(d, difference.scale, difference.candidate)) is None else end
+        for d in (difference.d, difference.low, difference.high)
+    )
+    return DifferenceEntry(
+        scale=difference.scale,
+        confidence=round(1 - difference.level, 12),
+        baseline=difference.baseline,
+        candidate=difference.candidate,
+        estimate=estimate,
+        low=low,
+        high=high,
+        se=difference.se,
+        df=difference.df,
+        worse_low=difference.worse.low,
+        worse_high=difference.worse.high,
+        better_low=difference.better.low,
+        p_worse=difference.worse.p,
+        p_better=difference.better.p,
+        baseline_in_failures=math.isinf(difference.baseline),
+        candidate_in_failures=math.isinf(difference.candidate),
+    )

@@ -1,0 +1,113 @@
+"""Absolute thresholds: a value of one target by all of its sessions, against a limit.
+
+Each statistic says which bounds decide (`reports.statistic_types`). If a metric is uncertain in the run, each bound is
+moved by how far one of its values is off at most.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+
+from reports.finding import Result
+from reports.finding_rows import in_unit
+from reports.gate.results import Limit, ThresholdResult
+from reports.numbers import NBSP, three
+from reports.question import Question
+from reports.sides.questions import asked_by
+from reports.sides.side import Side
+from reports.statistics.threshold_estimate import ThresholdEstimate
+from reports.statistics.verdicts import Reason
+from reports.thresholds import Sign, Threshold, near
+from reports.wording.verdicts import said
+from reports.wording.words import interval
+
+BY_LENGTH = "Long sessions differ from short ones, and few sessions have many of the turns"
+WITHIN_BOUNDS = Reason("within_bounds")
+
+
+def judge_limit(found: ThresholdEstimate, sign: Sign, limit: float) -> tuple[Result, Reason | None]:
+    """Return whether a limit is met, and why that is not known."""
+    if not found.counts.turns:
+        return "not_evaluated", Reason("nothing_measured")
+    if found.reason:
+        if found.nothing_succeeded:
+            return "not_evaluated", Reason("nothing_succeeded", text=said(found.reason))
+        return "inconclusive", found.reason
+    meets = _MEETS[sign]
+    ends = [meets(found.lower, limit), meets(found.upper, limit)]
+    if all(ends):
+        return "pass", None
+    return ("inconclusive", WITHIN_BOUNDS) if any(ends) else ("fail", None)
+
+
+_MEETS: dict[Sign, Callable[[float, float], bool]] = {
+    "<": lambda value, limit: value < limit,
+    "<=": lambda value, limit: value <= limit,
+    ">": lambda value, limit: value > limit,
+    ">=": lambda value, limit: value >= limit,
+}
+
+
+def limit_results(threshold: Threshold, side: Side) -> list[ThresholdResult]:
+    """Return the results of an absolute threshold on a target; one for each stratum."""
+    if threshold.target not in ("", side.name):
+        return []
+    results = [_result(threshold, side, question, found) for question, found in limit_estimates(side, threshold)]
+    steps = side.turns.steps
+    if threshold.step and threshold.step not in steps:
+        there = ", ".join(steps) or "none"
+        text = f"no turn of a step {threshold.step} was measured{near(threshold.step, steps)} there are: {there}"
+        return [replace(one, reason=Reason("no_step", text=text)) for one in results]
+    return results
+
+
+def _result(threshold: Threshold, side: Side, question: Question, found: ThresholdEstimate) -> ThresholdResult:
+    assert threshold.limit is not None, f"{threshold.text} is relative"
+    why, notes, limit = side.inexact(question), [], Limit(threshold.sign, threshold.limit)
+    if why and found.counts.turns:
+        off = question.statistic.worst_bound(side, question)
+        if math.isinf(off):
+            uncertain = Reason("uncertain", text=why)
+            return ThresholdResult(threshold.written, side.name, question, "inconclusive", uncertain, limit=limit)
+        found = replace(found, lower=found.lower - off, upper=found.upper + off)
+        notes.append(f"each bound leaves room for {three(off)}{NBSP}{question.unit}, by which it can be off at most")
+    result, reason = judge_limit(found, *limit)
+    if reason == WITHIN_BOUNDS:
+        reason = question.statistic.explain_limit(question, found, limit.value) or reason
+        if reason == WITHIN_BOUNDS and not found.low <= limit.value <= found.high:
+            bounds = interval(found.lower, found.upper, partial(in_unit, question), " and ")
+            reason = Reason("within_bounds", text=f"the limit lies between the bounds of parts of the run, {bounds}")
+        if found.by_session:
+            value, low, high = found.by_session
+            shown = f"{in_unit(question, value)} ({interval(low, high, partial(in_unit, question))})"
+            notes.insert(0, f"{BY_LENGTH}; with equal weight for each session it is {shown}")
+    bound = math.nan
+    if result in ("pass", "fail"):
+        bound = found.upper if (result == "pass") == (limit.operator in ("<", "<=")) else found.lower
+        if found.low <= limit.value <= found.high:
+            notes.insert(0, _decided(question, result, limit, bound))
+    one = ThresholdResult(threshold.written, side.name, question, result, reason, "; ".join(notes), limit, found, bound)
+    few = one.shortfall
+    if few and question.p is None:
+        events = round(found.value * found.counts.turns)
+        text = f"too few {few.of} to decide: {events} of {few.there}, and a rate needs {few.needs}"
+        return replace(one, reason=Reason("too_few", text=text))
+    return one
+
+
+def _decided(question: Question, result: Result, limit: Limit, bound: float) -> str:
+    """Return which bound decided, of a limit that lies within the interval that is shown."""
+    which = "upper" if (result == "pass") == (limit.operator in ("<", "<=")) else "lower"
+    return f"decided by the {which} bound, {in_unit(question, bound)}"
+
+
+def limit_estimates(side: Side, threshold: Threshold) -> Iterable[tuple[Question, ThresholdEstimate]]:
+    """Return what a threshold limits, of a target; one for each stratum if its turns have several."""
+    by_question = [
+        (question, question.statistic.estimate(side, question))
+        for question in asked_by(threshold, threshold.about, [side])
+    ]
+    return [pair for pair in by_question if pair[1].counts.turns] or by_question[:1]

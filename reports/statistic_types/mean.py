@@ -1,0 +1,105 @@
+"""A mean over turns; failed turns have no part in it, and are counted. Its bounds are x ± t · SE between sessions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from bench.errors import UsageError
+from bench.metrics import SLOPE
+from reports.question import MeasuredDifferences, Question, Source, Sources, Statistic, StoredComparison, better_of
+from reports.statistics.differences import Better, Inference, Margin, beyond
+from reports.statistics.interim import InterimStatistic, by_se, few_pairs, untestable
+from reports.statistics.quantiles import CONFIDENCE
+from reports.statistics.rates import ArmSums, PerCluster, ratio_of
+from reports.statistics.serial import FOUND, mean_by_order
+from reports.statistics.target_counts import TargetCounts, of_turns
+from reports.statistics.threshold_estimate import TAIL, ThresholdEstimate, few_sessions, no_estimate
+from reports.statistics.verdicts import Reason
+from reports.stored import Baseline
+
+
+@dataclass(frozen=True)
+class Mean(Statistic):
+    """The mean of a metric."""
+
+    kind: ClassVar[str] = "mean"
+    per_stratum: ClassVar[bool] = True
+
+    @property
+    def aggregate(self) -> str:
+        return "avg"
+
+    @classmethod
+    def aggregates(cls, unit: str) -> tuple[str, ...]:
+        return () if unit in ("share", "ms", SLOPE) else ("avg",)
+
+    @classmethod
+    def read(cls, aggregate: str) -> Mean | None:
+        return cls() if aggregate == "avg" else None
+
+    def title(self, metric: str) -> str:
+        return f"{metric} mean"
+
+    def counts(self, source: Source, question: Question) -> TargetCounts:
+        sample = source.sample(question)
+        return of_turns(source.totals(question)[1], sample.failed, sample.completed_share)
+
+    def value(self, source: Source, question: Question) -> float:
+        amounts, turns = source.totals(question)
+        return float(amounts.sum() / turns.sum()) if turns.any() else math.nan
+
+    def compare(self, both: Sources, group: Sequence[Question], how: Inference) -> MeasuredDifferences:
+        base, candidate = both.base, both.candidate
+        counts = self.counts(base, group[0]), self.counts(candidate, group[0])
+        if not (counts[0].turns and counts[1].turns):
+            return MeasuredDifferences(counts, [None] * len(group))
+        sums = ArmSums(base.totals(group[0]), candidate.totals(group[0]), base.paired)
+        return MeasuredDifferences(counts, [mean_by_order(sums, one.margin, better_of(one), how) for one in group])
+
+    def estimate(self, source: Source, question: Question) -> ThresholdEstimate:
+        found, sample = estimate_mean(source.totals(question)), source.sample(question)
+        counts = replace(found.counts, failed=sample.failed, completed_share=sample.completed_share)
+        return replace(found, counts=counts)
+
+    def interim(
+        self, both: Sources, group: Sequence[Question], draws: int, rng: np.random.Generator, error: float
+    ) -> list[InterimStatistic]:
+        base, candidate = both.base.totals(group[0]), both.candidate.totals(group[0])
+        return [mean_seen(base, candidate, one.margin, better_of(one), error) for one in group]
+
+    def against_stored(
+        self, source: Source, question: Question, runs: Sequence[Baseline], rng: np.random.Generator, how: Inference
+    ) -> StoredComparison:
+        raise UsageError(f"{question.name}: stored baselines hold no means; name a run as the baseline, or gate p(50)")
+
+
+def estimate_mean(arm: PerCluster) -> ThresholdEstimate:
+    """Return a mean with its bounds, from its total and the number of turns in each session."""
+    mean = ratio_of(arm)
+    if not mean.turns:
+        return no_estimate()
+    counts = TargetCounts(int(mean.turns), mean.clusters, 0, math.nan, mean.effective_sessions, mean.longest)
+    shown, reach = mean.reach((1 - CONFIDENCE) / 2), mean.reach(TAIL)
+    ends = mean.value - shown, mean.value + shown, mean.value - reach, mean.value + reach
+    return ThresholdEstimate(mean.value, *ends, counts, few_sessions(counts))
+
+
+def mean_seen(
+    base: PerCluster, cand: PerCluster, margin: Margin, better: Better, error: float = FOUND
+) -> InterimStatistic:
+    """Return a mean of good turns at an interim analysis."""
+    if few := few_pairs(base, cand):
+        return untestable(few)
+    difference = mean_by_order(ArmSums(base, cand, paired=True), margin, better, Inference(), error)
+    arms = np.array([difference.baseline]), np.array([difference.candidate])
+    excess = float(beyond(arms, margin, better)[0])
+    if not math.isfinite(excess):
+        return untestable(Reason("not_positive"), difference.d)
+    return by_se(
+        difference.d, excess, difference.se, difference.df, 1 if better == "lower" else -1, order=difference.order
+    )

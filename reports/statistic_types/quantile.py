@@ -1,0 +1,269 @@
+"""A quantile of a metric's values; failed turns are infinite.
+
+Against a limit decide its bounds of order statistics with a design effect (`reports.statistics.quantiles`). If sessions
+drift or events come in bursts, these are the wider ones of sessions and of parts of the run.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from bench.errors import UsageError
+from bench.metrics import CATALOGUE, SLOPE
+from bench.untrusted.sanitize import excerpt
+from reports.question import (
+    MeasuredDifferences,
+    Question,
+    Source,
+    Sources,
+    Statistic,
+    StoredComparison,
+    better_of,
+    margin_of,
+)
+from reports.statistics.arms import Arms, arm_draws
+from reports.statistics.baselines import Stored, against_stored, stored_quantile
+from reports.statistics.by_session import with_equal_weights
+from reports.statistics.centre import slope_differences
+from reports.statistics.counting import Floats
+from reports.statistics.differences import Better, Inference, Margin, Order, beyond, log_ratio
+from reports.statistics.interim import InterimStatistic, by_se, untestable
+from reports.statistics.looks import pairs_needed
+from reports.statistics.power import Pilot, pilot_of_quantile
+from reports.statistics.quantiles import CONFIDENCE, Lack, Sample, kish, lack, quantile, quantiles, sessions_needed
+from reports.statistics.resample import variance
+from reports.statistics.serial import (
+    FOUND,
+    PARTS,
+    by_order,
+    by_parts,
+    in_parts,
+    order_of,
+    part_variance,
+    waits_by_order,
+)
+from reports.statistics.target_counts import TargetCounts, of_sample
+from reports.statistics.threshold_estimate import BOUNDS, ThresholdEstimate, few_sessions
+from reports.statistics.verdicts import BECAUSE_OF, Reason, floor_reason, turns_to_decide
+from reports.stored import PS, Baseline
+from reports.strata import NO_STRATUM
+
+_WRITTEN = re.compile(r"p\(\s*(\d{1,18}(?:\.\d{1,18})?|\.\d{1,18})\s*\)")
+DRAWS = 2_000
+"""Resamples of an interim analysis."""
+INFINITE = 0.01
+"""The share of resamples among failures from which on a quantile is not tested."""
+
+
+@dataclass(frozen=True)
+class Quantile(Statistic):
+    """The p-quantile of a metric."""
+
+    kind: ClassVar[str] = "quantile"
+    per_stratum: ClassVar[bool] = True
+    at: float
+
+    @property
+    def p(self) -> float:
+        return self.at
+
+    @property
+    def aggregate(self) -> str:
+        return f"p({self.p * 100:g})"
+
+    @classmethod
+    def aggregates(cls, unit: str) -> tuple[str, ...]:
+        return () if unit == "share" else ("p(N)", "med")
+
+    @classmethod
+    def read(cls, aggregate: str) -> Quantile | None:
+        if aggregate == "med":
+            return Quantile(0.5)
+        match = _WRITTEN.fullmatch(aggregate)
+        if match is None:
+            return None
+        p = float(Fraction(match[1]) / 100)
+        if not 0 < p < 1:
+            raise UsageError(f'"{excerpt(aggregate, 60)}" is no quantile: N of p(N) lies between 0 and 100')
+        return Quantile(p)
+
+    def title(self, metric: str) -> str:
+        return f"{metric} p{self.p * 100:g}"
+
+    def counts(self, source: Source, question: Question) -> TargetCounts:
+        return of_sample(source.sample(question))
+
+    def value(self, source: Source, question: Question) -> float:
+        return quantile(source.sample(question).values, self.p)
+
+    def shortfall(self, metric: str, turns: int, sessions: int) -> Lack | None:
+        return lack(self.p, turns, sessions)
+
+    def compare(self, both: Sources, group: Sequence[Question], how: Inference) -> MeasuredDifferences:
+        samples = both.base.sample(group[0]), both.candidate.sample(group[0])
+        counts = of_sample(samples[0]), of_sample(samples[1])
+        if not (counts[0].turns and counts[1].turns):
+            return MeasuredDifferences(counts, [None] * len(group))
+        differences = slope_differences if group[0].scale == "slope" else waits_by_order
+        return MeasuredDifferences(
+            counts, differences(both.arms(group[0], samples), _asked(group), better_of(group[0]), how)
+        )
+
+    def default_margin(self, metric: str) -> Margin:
+        return margin_of(self.p, metric)
+
+    def min_sessions(self, source: Source, question: Question) -> int:
+        sample = source.sample(question)
+        shown = sessions_needed(self.p, np.bincount(sample.sessions))
+        return max(pairs_needed(self.p, sample.n / source.sessions), shown)
+
+    def pilot(self, sources: Sequence[Source], question: Question, effect: float, rng: np.random.Generator) -> Pilot:
+        samples = [source.sample(question) for source in sources]
+        if not all(sample.n for sample in samples):
+            return Pilot(math.nan, np.zeros(0), sources[0].sessions)
+        return pilot_of_quantile(samples, self.p, sources[0].sessions, rng)
+
+    def estimate(self, source: Source, question: Question) -> ThresholdEstimate:
+        scope: Literal["turn", "session"] = "session" if CATALOGUE[question.metric].scope == "session" else "turn"
+        sample = source.sample(question)
+        return estimate_quantile(sample, self.p, int(np.unique(sample.sessions).size), scope)
+
+    def worst_bound(self, source: Source, question: Question) -> float:
+        return source.worst_bound(question)
+
+    def interim(
+        self, both: Sources, group: Sequence[Question], draws: int, rng: np.random.Generator, error: float
+    ) -> list[InterimStatistic]:
+        base, candidate = both.base, both.candidate
+        arms = Arms(base.sample(group[0]), candidate.sample(group[0]), (base.sessions, base.sessions), paired=True)
+        return quantiles_seen(arms, _asked(group), better_of(group[0]), rng, draws=draws, error=error)
+
+    def against_stored(
+        self, source: Source, question: Question, runs: Sequence[Baseline], rng: np.random.Generator, how: Inference
+    ) -> StoredComparison:
+        if CATALOGUE[question.metric].unit == SLOPE:
+            raise UsageError(f"{question.name}: stored baselines hold no slopes; name a run as the baseline")
+        if self.p not in PS:
+            known = ", ".join(f"p({p * 100:g})" for p in PS)
+            raise UsageError(f"{question.name}: stored baselines hold {known}; name a run as the baseline")
+        sample, place = source.sample(question), PS.index(self.p)
+        now = stored_quantile(sample, self.p, source.sessions, rng) if sample.n else None
+        counts = of_sample(sample)
+        stratum = question.stratum or NO_STRATUM
+        rows = [row for one in runs for row in one.quantiles if (row.metric, row.stratum) == (question.metric, stratum)]
+        # a run that is too small for the quantile is left out if others are not
+        rows = [row for row in rows if not floor_reason(self.p, (row.n,), (row.sessions,))] or rows
+        then = [Stored(_log(row.values[place]), row.variances[place] or 0.0, row.infinite[place]) for row in rows]
+        difference = None
+        if now and then:
+            clusters = counts.effective_sessions, sum(row.sessions for row in rows)
+            difference = against_stored(now, then, clusters, question.margin, better_of(question), how)
+        smallest = TargetCounts(
+            min((row.n for row in rows), default=0),
+            min((row.sessions for row in rows), default=0),
+            sum(row.failed for row in rows),
+        )
+        return StoredComparison(len(rows), (smallest, counts), difference)
+
+
+def _asked(group: Sequence[Question]) -> list[tuple[float, Margin]]:
+    return [(one.p, one.margin) for one in group if one.p is not None]
+
+
+def _log(value: float | None) -> float:
+    """Return the log of a stored quantile, which is null among failed turns."""
+    return math.inf if value is None else math.log(value) if value > 0 else -math.inf
+
+
+def estimate_quantile(
+    sample: Sample, p: float, sessions: int, unit: Literal["turn", "session"] = "turn"
+) -> ThresholdEstimate:
+    """Return a quantile with its bounds.
+
+    `sessions`: those with a value, whose codes are in the order of their start. `unit`: what the sample has one value
+    of.
+    """
+    clusters = int(sample.sessions.max(initial=-1)) + 1
+    shown = quantiles(sample, [p], CONFIDENCE)[0]
+    estimate, order = quantiles(sample, [p], BOUNDS)[0], order_of(sample, clusters, p)
+    lower, upper = estimate.low, estimate.high
+    if order:
+        of_parts = quantiles(in_parts(sample, clusters, PARTS[order]), [p], BOUNDS, unseen=False)[0]
+        lower, upper = min(lower, of_parts.low), max(upper, of_parts.high)
+    counts = TargetCounts(
+        sample.n, sessions, sample.failed, sample.completed_share, estimate.effective_sessions, math.nan
+    )
+    required = sessions_needed(p, np.bincount(sample.sessions))
+    reason = few_sessions(counts)
+    if sessions < required:
+        reason = Reason("too_few", "session", required, (sessions,), p=p)
+    if 0 < sample.n < (turns := turns_to_decide(p)):
+        deciding = max(required, math.ceil(turns * sessions / sample.n))
+        about = deciding if unit == "turn" else 0
+        reason = Reason("too_few", unit, turns, (sample.n,), p=p, about_sessions=about)
+        required = deciding if sessions < required else required
+    by_session = with_equal_weights(sample.values, sample.sessions, p, CONFIDENCE) if shown.by_length else None
+    return ThresholdEstimate(
+        estimate.value, shown.low, shown.high, lower, upper, counts, reason, not sample.succeeded.size, required, order,
+        by_session,
+    )  # fmt: skip
+
+
+def quantiles_seen(
+    arms: Arms,
+    asked: Sequence[tuple[float, Margin]],
+    better: Better,
+    rng: np.random.Generator,
+    *,
+    draws: int = DRAWS,
+    error: float = FOUND,
+) -> list[InterimStatistic]:
+    """Return quantiles of one metric at an interim analysis, with the standard errors of the same resampled pairs.
+
+    Pairs without a value are drawn too, and are not counted in the degrees of freedom. If a target drifts, or its tail
+    comes in bursts, parts of the run are drawn; `error` is that of the tests of it.
+    """
+    ps = [p for p, _ in asked]
+    drawn = arm_draws(arms, ps, draws=draws, rng=rng)
+    by_pairs = [
+        _quantile_seen((arms.base, arms.cand), p, margin, (drawn[0][:, at], drawn[1][:, at]), better)
+        for at, (p, margin) in enumerate(asked)
+    ]
+    for order, places in by_order(arms, ps, error).items():
+        drawn = arm_draws(by_parts(arms, PARTS[order]), [ps[at] for at in places], draws=draws, rng=rng)
+        for column, at in enumerate(places):
+            excess = beyond((drawn[0][:, column], drawn[1][:, column]), asked[at][1], better)
+            by_pairs[at] = _by_parts(by_pairs[at], excess, order)
+    return by_pairs
+
+
+def _by_parts(seen: InterimStatistic, drawn: Floats, order: Order) -> InterimStatistic:
+    """Return the same by the error of parts of the run, if that is the larger one."""
+    se = math.sqrt(part_variance(drawn, PARTS[order]))
+    if seen.untested or math.isnan(se):
+        return replace(seen if seen.untested else untestable(BECAUSE_OF[order], seen.d), order=order)
+    return by_se(seen.d, seen.excess, max(se, seen.se), PARTS[order] - 1, seen.better, order=order)
+
+
+def _quantile_seen(
+    arms: tuple[Sample, Sample], p: float, margin: Margin, drawn: tuple[Floats, Floats], better: Better
+) -> InterimStatistic:
+    base, cand = (np.array([quantile(arm.values, p)]) for arm in arms)
+    d = float(log_ratio(cand, base)[0])
+    effective_sessions = [kish(np.bincount(arm.sessions)) for arm in arms]
+    sessions = [np.unique(arm.sessions).size for arm in arms]
+    if few := floor_reason(p, [arm.n for arm in arms], sessions, "pair", effective_sessions=effective_sessions):
+        return untestable(few, d)
+    excess = float(beyond((base, cand), margin, better)[0])
+    se = math.sqrt(variance(beyond(drawn, margin, better), 1 - INFINITE))
+    if not math.isfinite(excess) or math.isnan(se):
+        return untestable(Reason("failure_rate_decides"), d)
+    together = kish(np.bincount(np.concatenate([arm.sessions for arm in arms])))
+    return by_se(d, excess, se, together - 1, 1 if better == "lower" else -1)

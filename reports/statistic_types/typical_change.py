@@ -1,0 +1,67 @@
+"""The typical change over all steps, of targets in pairs (`reports.statistics.centre`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from reports.question import MeasuredDifferences, Question, Source, Sources, Statistic
+from reports.statistics.centre import ArmWaits, Change, centre, logs_of, trimmed_mean
+from reports.statistics.differences import Difference, Inference, Margin, StandardError
+from reports.statistics.quantiles import Sample
+from reports.statistics.rates import log_difference
+from reports.statistics.target_counts import TargetCounts, of_sample
+
+
+@dataclass(frozen=True)
+class TypicalChange(Statistic):
+    """By how much a typical turn changed, whatever its step."""
+
+    kind: ClassVar[str] = "typical_change"
+
+    def title(self, metric: str) -> str:
+        return f"{metric}_typical_change"
+
+    def counts(self, source: Source, question: Question) -> TargetCounts:
+        return of_sample(source.sample(question))
+
+    def value(self, source: Source, question: Question) -> float:
+        """Return the trimmed mean of the logs, as a time."""
+        return math.exp(trimmed_mean(logs_of(source.sample(question).values)))
+
+    def compare(self, both: Sources, group: Sequence[Question], how: Inference) -> MeasuredDifferences:
+        base, candidate = both.base, both.candidate
+        counts = self.counts(base, group[0]), self.counts(candidate, group[0])
+        change = Change(math.nan, math.nan)
+        if base.paired and counts[0].turns and counts[1].turns:
+            change = centre(step_latencies(base, group[0]), step_latencies(candidate, group[0]), base.sessions)
+        if math.isnan(change.d):
+            return MeasuredDifferences(counts, [None] * len(group))
+        typical = self.value(base, group[0])
+        values = typical, typical * math.exp(change.d)
+        return MeasuredDifferences(
+            counts, [by_change(change, base.sessions, values, one.margin, how.level) for one in group]
+        )
+
+
+def step_latencies(source: Source, question: Question) -> ArmWaits:
+    """Return a metric of a target, with the step and the pair of each value."""
+    parts = [(at, step_sample(source, question, step)) for at, step in enumerate(source.step_names)]
+    return ArmWaits(
+        np.concatenate([np.zeros(0), *(sample.values for _, sample in parts)]),
+        np.concatenate([np.zeros(0, np.int64), *(np.full(sample.values.size, at) for at, sample in parts)]),
+        np.concatenate([np.zeros(0, np.int64), *(sample.sessions for _, sample in parts)]),
+    )
+
+
+def step_sample(source: Source, question: Question, step: str) -> Sample:
+    return source.sample(replace(question, step=step))
+
+
+def by_change(change: Change, pairs: int, values: tuple[float, float], margin: Margin, level: float) -> Difference:
+    """Return a change over pairs as a difference of these values, of which less is better, with bounds d ∓ t·SE."""
+    return log_difference(values, StandardError(change.se, pairs - 1.0, pairs), margin, "lower", level)

@@ -1,0 +1,237 @@
+"""Change points in the level of a metric over many runs, and their sizes; pure.
+
+The run is the unit: an unchanged service differs from run to run by more than its sessions explain. At each place
+between two runs the mean of the 5, 10, 20 … runs before it, and of all of them, is compared with the mean of the 5, 7,
+10, 14 … runs after it. For a of R runs and b of S runs, s² the variance around both means, V_r the variance of run r
+between its sessions, and c the cost of autocorrelation:
+
+    SE = max( s·√((1/R + 1/S) · c),  √(mean(V_a)/R + mean(V_b)/S) )     c = (1 + f)/(1 − f)     df = (R + S)/c − 2
+
+A place is marked if |b − a| > t · SE at the level of this comparison, and |b − a| > `min_change`. The clearest place is
+marked first, and no window reaches across a place that is marked.
+
+A trend is read night after night, so every comparison is made once, in the night of its last run: the end of the series
+cuts no window short. Each night of a year has the same share of the error probability, which its comparisons in all
+series share (Bonferroni). So the level holds for those who read it every night.
+
+f is the autocorrelation of neighbouring runs: the mean of two estimates, plus half a standard error, 1/(2√n). Of
+differences between runs one and two places apart E(y₂ − y₀)² / E(y₁ − y₀)² = 1 + f, whatever the level. The correlation
+r of neighbours around the means between changes is f as well, but for (1 + 3r)·k/n that k means of n runs take from it
+(Kendall). These means are those between the changes that f = 0 would mark, so that a change is not taken for
+autocorrelation.
+
+The effect of weekdays is subtracted first if they differ: of each day the distance from the mean of the seven days
+around it, and of each weekday the median of these distances, which neither a bad night nor a step moves far
+(Kruskal-Wallis test).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
+
+from reports.statistics.baselines import KNOWN
+from reports.statistics.counting import Floats, Integers
+
+LEVEL = 0.05
+"""The probability of any mark in unchanged series, over all series that are read together, in YEAR nights."""
+YEAR = 365
+"""The minimum number of runs that share the level."""
+SIDE = KNOWN
+"""The minimum number of runs on either side of a place: from here on their variance is known."""
+ENOUGH = 2 * SIDE
+AUTOCORRELATION_MAX = 0.9
+DF_MIN = 2.0
+WEEK, WEEKS = 7, 3
+"""Days, and the minimum number of values of each weekday."""
+THURSDAY = 3
+"""The weekday of day 0, 1 January 1970."""
+
+
+@dataclass(frozen=True)
+class ChangePoint:
+    """A change between run `at` − 1 and run `at`. `d`: after − before. `before`, `after`: the numbers of compared runs.
+
+    `low` and `high` hold at the level that all comparisons share, so they exclude 0.
+    """
+
+    at: int
+    d: float
+    low: float
+    high: float
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class ChangePoints:
+    """The changes of a series, in its order. `unmarked`: what would be one if neighbours were independent."""
+
+    changes: tuple[ChangePoint, ...] = ()
+    unmarked: tuple[ChangePoint, ...] = ()
+    autocorrelation: float = 0.0
+    weekdays: tuple[float, ...] = ()
+    """the effects of Monday to Sunday that were subtracted; empty if they do not differ"""
+
+    def effective_runs(self, runs: int) -> int:
+        """Return the number of independent runs that this many runs count as."""
+        return round(runs / _cost(self.autocorrelation))
+
+
+@lru_cache(64)
+def windows(runs: int) -> Integers:
+    """Return every comparison of this many runs: (first run before, first run after, one behind the last run after)."""
+    widths = [round(SIDE * 2 ** (k / 2)) for k in range(64) if SIDE * 2 ** (k / 2) <= runs]
+    before, at, after = np.array(np.meshgrid([*widths[::2], runs], np.arange(SIDE, runs), widths), int).reshape(3, -1)
+    there = ((before <= at) | (before == runs)) & (at + after <= runs)
+    rows: Integers = np.unique(np.stack([np.maximum(at - before, 0), at, at + after])[:, there].T, axis=0)
+    return rows
+
+
+def number_of_comparisons(runs: int) -> int:
+    """Return the number of comparisons that a series of this many runs has had."""
+    return len(windows(runs))
+
+
+def find_changes(values: Floats, variances: Floats, days: Integers, *, among: int, min_change: float) -> ChangePoints:
+    """Search a series. `values`, `variances`: of each run, the latter between its sessions. `days`: since 1970.
+
+    `among`: the number of series that share the level.
+    """
+    if values.size < ENOUGH:
+        return ChangePoints()
+    own = weekdays(values, days)
+    centred = remove_weekdays(values, days, own)
+    centred = centred - centred.mean()
+    candidates = _marked(centred, variances, 0.0, among, min_change)
+    if not candidates:
+        return ChangePoints(weekdays=own)
+    correlation = autocorrelation(centred, [change.at for change in candidates])
+    found = _marked(centred, variances, correlation, among, min_change)
+    near = {change.at + by for change in found for by in range(1 - SIDE, SIDE)}
+    return ChangePoints(tuple(found), tuple(one for one in candidates if one.at not in near), correlation, own)
+
+
+def weekdays(values: Floats, days: Integers) -> tuple[float, ...]:
+    """Return the effects of Monday to Sunday relative to their mean; empty if they do not differ.
+
+    A weekday counts from WEEKS values on, and a day if the seven days around it are complete.
+    """
+    seen, runs = np.unique(days, return_inverse=True)
+    by_day = np.full(int(seen[-1] - seen[0]) + 1, np.nan)
+    by_day[seen - seen[0]] = np.bincount(runs, values) / np.bincount(runs)
+    weekday = (np.arange(by_day.size) + seen[0] + THURSDAY) % WEEK
+    usual = np.array([np.isfinite(by_day[weekday == day]).sum() >= WEEKS for day in range(WEEK)])
+    if usual.sum() < 2 or by_day.size < WEEK * WEEKS:
+        return ()
+    counted = np.where(usual[weekday], by_day, np.nan)
+    weeks = np.lib.stride_tricks.sliding_window_view(counted, WEEK)
+    means = np.where(np.isfinite(weeks).sum(axis=1) == usual.sum(), np.nansum(weeks, axis=1) / usual.sum(), np.nan)
+    distances = counted - means[np.clip(np.arange(counted.size) - WEEK // 2, 0, means.size - 1)]
+    groups = [one[np.isfinite(one)] for one in (distances[weekday == day] for day in np.flatnonzero(usual))]
+    if min(map(len, groups)) < WEEKS or not _differ(groups):
+        return ()
+    own = np.zeros(WEEK)
+    own[usual] = [np.median(one) for one in groups]
+    own[usual] -= own[usual].mean()
+    return tuple(own.tolist())
+
+
+def remove_weekdays(values: Floats, days: Integers, own: Sequence[float]) -> Floats:
+    """Subtract the effects of weekdays."""
+    return values - np.array(own)[(days + THURSDAY) % WEEK] if own else values
+
+
+def _differ(groups: Sequence[Floats]) -> bool:
+    """Return whether groups differ, by Kruskal and Wallis's test with its correction for ties."""
+    from scipy.stats import kruskal  # type: ignore[import-untyped, unused-ignore]  # takes a third of a second
+
+    rounded = [one.round(12) for one in groups]
+    return bool(np.ptp(np.concatenate(rounded))) and float(kruskal(*rounded).pvalue) < LEVEL
+
+
+def autocorrelation(values: Floats, places: Sequence[int]) -> float:
+    """Return the autocorrelation of neighbours if the level may have changed at these places."""
+    estimates = _by_differences(values, places), _by_correlation(values, places)
+    return float(np.clip(sum(estimates) / 2 + 0.5 / math.sqrt(values.size), 0.0, AUTOCORRELATION_MAX))
+
+
+def _by_differences(values: Floats, places: Sequence[int]) -> float:
+    """Estimate it from differences that do not reach across a place."""
+    one, two = ((values[distance:] - values[:-distance]) ** 2 for distance in (1, 2))
+    at = np.array(places, dtype=np.int64)
+    near, next_but_one = np.delete(one, at - 1), np.delete(two, np.concatenate([at - 2, at - 1]))
+    return float(next_but_one.mean() / near.mean()) - 1 if near.any() else 0.0
+
+
+def _by_correlation(values: Floats, places: Sequence[int]) -> float:
+    """Estimate it from neighbours between two places, around their mean."""
+    parts = [part - part.mean() for part in np.split(values, places)]
+    squares = sum(float((part**2).sum()) for part in parts)
+    if not squares:
+        return 0.0
+    found = sum(float((part[1:] * part[:-1]).sum()) for part in parts) / squares
+    return found + (1 + 3 * max(found, 0.0)) * len(parts) / values.size
+
+
+def levels(values: Floats, found: Sequence[ChangePoint]) -> list[float]:
+    """Return the mean before the first change, between two of them, and after the last."""
+    return [float(part.mean()) for part in np.split(values, [change.at for change in found])]
+
+
+def _marked(values: Floats, variances: Floats, correlation: float, among: int, min_change: float) -> list[ChangePoint]:
+    every = windows(values.size)
+    shares = LEVEL / max(YEAR, values.size) / among / np.bincount(every[:, 2])[every[:, 2]]
+    difference, se, df = _compared(values, variances, every, correlation)
+    size = np.abs(difference)
+    far = (size > max(min_change, 0.0)) & (size >= -ndtri(shares / 2) * se)  # t is slow, and beyond z
+    (first, at, end), difference, size = every[far].T, difference[far], size[far]
+    reach = stdtrit(df[far], 1 - shares[far] / 2) * se[far]
+    with np.errstate(divide="ignore"):
+        clear = size / reach
+    found = []
+    while clear.size and clear.max() > 1:
+        here = int(clear.argmax())
+        place, d, ends = int(at[here]), float(difference[here]), float(reach[here])
+        found.append(ChangePoint(place, d, d - ends, d + ends, place - int(first[here]), int(end[here]) - place))
+        clear[(first < place) & (place < end)] = 0.0
+    return sorted(found, key=lambda change: change.at)
+
+
+def _compared(values: Floats, variances: Floats, every: Integers, correlation: float) -> tuple[Floats, Floats, Floats]:
+    """Return after − before of every comparison, its standard error, and the degrees of freedom of that."""
+    first, at, end = every.T
+    before, after = at - first, end - at
+    runs = before + after
+    sums = _sums(values, first, at), _sums(values, at, end)
+    squares = _sums(values**2, first, end) - sums[0] ** 2 / before - sums[1] ** 2 / after
+    cost = _cost(correlation)
+    between = np.maximum(squares, 0.0) / (runs - 2) * cost * (1 / before + 1 / after)
+    within = _sums(variances, first, at) / before**2 + _sums(variances, at, end) / after**2
+    se = np.sqrt(np.maximum(between, within))
+    return sums[1] / after - sums[0] / before, se, np.maximum(DF_MIN, runs / cost - 2)
+
+
+def _cost(correlation: float) -> float:
+    """Return the number of runs that count as an independent one."""
+    return (1 + correlation) / (1 - correlation)
+
+
+def _sums(values: Floats, first: Integers, end: Integers) -> Floats:
+    reached = np.concatenate([[0.0], np.cumsum(values)])
+    total: Floats = reached[end] - reached[first]
+    return total
+
+
+def variance_of(low: float, value: float, high: float) -> float:
+    """Return the variance of the log of a quantile from its 95 % interval, whose lower end may be open; 0 of 0."""
+    if not (value > 0 and high < math.inf):
+        return 0.0
+    ends = (low, high) if low > 0 else (value, high)
+    width = math.log(ends[1] / ends[0]) * (1.0 if low > 0 else 2.0)
+    return (width / (2 * float(ndtri(0.975)))) ** 2

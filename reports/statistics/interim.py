@@ -1,0 +1,79 @@
+"""What one metric has shown at an interim analysis, and when it passes or fails there; pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
+
+from reports.statistics import looks
+from reports.statistics.differences import Order
+from reports.statistics.quantiles import kish
+from reports.statistics.rates import PerCluster
+from reports.statistics.verdicts import Reason, floor_reason
+
+REACH = 8.0
+"""Critical values are looked for up to here."""
+WIDER = 1e-6
+"""So much nearer to 0 is what another bound says than what the standard error does."""
+
+
+@dataclass(frozen=True)
+class InterimStatistic:
+    """One metric at one analysis, on the scale of its difference (log of a ratio, or points).
+
+    `d`: candidate against baseline; `excess`: how far beyond the margin, on the bad side; `upper`: the upper bound of
+    that at a critical value. `better`: 1 where less is better, −1 where more is. `untested`: why it cannot be tested
+    yet, None where it can. `unsettled`: why it has not passed at a critical value, where the interval does not say it.
+    `order`: found in a target; then the error is that of parts of the run.
+    """
+
+    d: float
+    excess: float
+    se: float
+    df: float
+    upper: Callable[[float], float]
+    better: int = 1
+    untested: Reason | None = None
+    unsettled: Callable[[float], Reason | None] = lambda c: None
+    order: Order | None = None
+
+    @property
+    def z(self) -> float:
+        """What the standard error says: it fails by this."""
+        return math.nan if self.untested else looks.z_of(self.excess, self.se, self.df)
+
+    @property
+    def z_within(self) -> float:
+        """What the upper bound says: it passes by this. It is below −c if upper(c) lies below 0.
+
+        It is z where the bound is the standard error's, and nearer to 0 for a rate with few failures.
+        """
+        if self.untested or self.z >= 0 or self.upper(REACH) < 0:
+            return self.z
+        return -float(brentq(self.upper, 0.0, REACH)) if self.upper(0.0) < 0 else 0.0
+
+
+def by_se(
+    d: float, excess: float, se: float, df: float, better: int = 1, *, order: Order | None = None
+) -> InterimStatistic:
+    """Return a metric whose upper bound is that of the standard error."""
+    return InterimStatistic(
+        d, excess, se, df, lambda c: excess + looks.spread_of_level(c, df) * se, better, order=order
+    )
+
+
+def untestable(reason: Reason, d: float = math.nan) -> InterimStatistic:
+    """Return a metric that cannot be tested at this analysis."""
+    return InterimStatistic(d, math.nan, math.nan, math.nan, lambda c: math.inf, untested=reason)
+
+
+def few_pairs(base: PerCluster, cand: PerCluster) -> Reason | None:
+    """Return that a rate or a mean has too few pairs with turns on both targets to be tested."""
+    arms = base[1], cand[1]
+    return floor_reason(
+        None, (), [int(np.count_nonzero(n)) for n in arms], "pair", effective_sessions=[kish(n) for n in arms]
+    )

@@ -1,0 +1,48 @@
+"""How many turns and sessions of a target a value is of; pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from reports.statistics.counting import Floats, Integers
+from reports.statistics.quantiles import Sample, kish
+
+
+@dataclass(frozen=True)
+class TargetCounts:
+    """What one target has of a metric: turns, the sessions (or pairs) that hold one, and how many of the turns failed.
+
+    `completed_share`: of a quantile or mean, the share of the planned turns that have a value; NaN of rates.
+    `effective_sessions`: sessions as Kish counts them; `sessions_if_all_longest`: turns as a multiple of those of the
+    longest session. Left out, sessions are equally long.
+    """
+
+    turns: int
+    sessions: int
+    failed: int
+    completed_share: float = math.nan
+    effective_sessions: float = math.nan
+    sessions_if_all_longest: float = math.nan
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.effective_sessions):
+            equal = float(self.sessions)
+            vars(self).update(effective_sessions=equal, sessions_if_all_longest=equal)
+
+
+NO_TURNS = TargetCounts(0, 0, 0)
+
+
+def of_turns(turns: Integers | Floats, failed: int, completed_share: float = math.nan) -> TargetCounts:
+    """Return the counts from the number of turns of each session."""
+    n, sessions = int(turns.sum()), int(np.count_nonzero(turns))
+    longest = n / float(turns.max()) if n else 0.0
+    return TargetCounts(n, sessions, failed, completed_share, kish(turns), longest)
+
+
+def of_sample(sample: Sample) -> TargetCounts:
+    """Return the counts of the values of a quantile's metric."""
+    return of_turns(np.bincount(sample.sessions), sample.failed, sample.completed_share)

@@ -1,0 +1,56 @@
+"""One value of one target, held against a limit; pure.
+
+A report shows a value with its two-sided interval of 95 %; so does a check. What decides is one bound, with an error of
+5 %: the limit is met if the bound on its far side meets it, and missed if the bound on its near side does. Such a bound
+lies within the interval unless sessions drift or events come in bursts, which make it wider.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from reports.statistics.by_session import BySession
+from reports.statistics.differences import LEVEL, Order
+from reports.statistics.target_counts import NO_TURNS, TargetCounts
+from reports.statistics.verdicts import Reason, floor_reason
+
+TAIL = LEVEL
+"""The error of each bound."""
+BOUNDS = 1 - 2 * TAIL
+"""The confidence of both bounds together."""
+
+
+@dataclass(frozen=True)
+class ThresholdEstimate:
+    """A value in its unit with its interval and the bounds that decide; NaN without turns, ±inf for open ends and among
+    failures.
+
+    `reason`: why it decides nothing; None if it may. `required`: of a quantile, the sessions that it needs to be shown
+    at all. `order`: found in the sessions; the bounds are then those of parts of the run. `by_session`: of a quantile
+    that depends on few long sessions, the one with equal weight for each.
+    """
+
+    value: float
+    low: float
+    high: float
+    lower: float
+    upper: float
+    counts: TargetCounts
+    reason: Reason | None = None
+    nothing_succeeded: bool = False
+    required: int = 0
+    order: Order | None = None
+    by_session: BySession | None = None
+
+
+def no_estimate() -> ThresholdEstimate:
+    """Return what is known of a metric without any turn."""
+    ends = -math.inf, math.inf
+    return ThresholdEstimate(math.nan, *ends, *ends, NO_TURNS, few_sessions(NO_TURNS))
+
+
+def few_sessions(counts: TargetCounts, unit: Literal["session", "pair"] = "session") -> Reason | None:
+    """Return that there are too few sessions to decide anything, or that they count as too few."""
+    return floor_reason(None, (), (counts.sessions,), unit, (), (counts.effective_sessions,))

@@ -1,0 +1,259 @@
+"""One metric over a series of comparable runs: the value of each run, and the runs with which its level changed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import numpy as np
+
+from bench.units import NS_PER_S
+from reports.numbers import NONE, plural, shortened
+from reports.question import POINTS, Question
+from reports.records import Count, Record, Rounded, about
+from reports.sides.workload import OF_LOAD, differing_between, group_of
+from reports.statistics.change_points import (
+    ENOUGH,
+    SIDE,
+    ChangePoint,
+    find_changes,
+    levels,
+    number_of_comparisons,
+    remove_weekdays,
+)
+from reports.statistics.counting import Integers
+from reports.strata import NO_STRATUM
+from reports.summary import drift
+from reports.trends.trend_point import MetricKey, RunValue, TrendPoint
+from reports.wording.verdicts import as_share
+
+FREE = ("service", "model", "region", "api_version", "voice", "client_version")
+"""Conditions that may change within a series: a trend is read to see what changes with them."""
+USERS, SPAWN_RATE = (f"load: {OF_LOAD[option]}" for option in ("num_users", "spawn_rate"))
+CONDITIONS_MAX, CONDITION_LENGTH_MAX = 2, 40
+"""The conditions that name a series among those of its target, and the letters of each."""
+
+
+@dataclass(frozen=True)
+class RunSeries:
+    """Comparable runs of a target, the oldest first. `name`: the target, and how the series differs from its others."""
+
+    scenario: str
+    target: str
+    name: str
+    points: tuple[TrendPoint, ...]
+
+    @property
+    def simulated(self) -> bool:
+        return self.points[0].simulated
+
+
+def series_of(points: Sequence[TrendPoint]) -> list[RunSeries]:
+    """Return the series by scenario, and by target in the order in which the first runs name the targets.
+
+    A run whose workload differs from that of each series of its target begins another series. A setting that only one
+    of two runs has is no difference.
+    """
+    by_target: dict[tuple[str, str], list[tuple[dict[str, str], list[TrendPoint]]]] = {}
+    for point in sorted(points, key=lambda one: (one.started_utc_ns, one.run_id)):
+        workload = {key: text for key, text in point.conditions.items() if text and group_of(key) not in FREE}
+        groups = by_target.setdefault((point.scenario, point.target), [])
+        for known, members in groups:
+            if not differing_between([known, workload]):
+                known.update(workload)
+                members.append(point)
+                break
+        else:
+            groups.append((workload, [point]))
+    return [
+        RunSeries(scenario, target, name, tuple(members))
+        for (scenario, target), groups in sorted(by_target.items(), key=lambda one: one[0][0])
+        for name, (_, members) in zip(_names(target, [known for known, _ in groups]), groups, strict=True)
+    ]
+
+
+def _names(target: str, workloads: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return sim; of several sim (8 users), sim (50 users)."""
+    differing = differing_between(workloads)
+    if USERS in differing:  # the spawn rate follows the number of users
+        differing.pop(SPAWN_RATE, None)
+    names: list[str] = []
+    for place in range(len(workloads)):
+        parts = [_phrase(key, texts[place]) for key, texts in differing.items() if texts[place] != NONE]
+        if len(parts) > CONDITIONS_MAX:
+            parts[CONDITIONS_MAX:] = [f"{len(parts) - CONDITIONS_MAX} more"]
+        name = f"{target} ({', '.join(parts)})" if parts else target
+        names.append(f"{name}, series {place + 1}" if name in names else name)
+    return names
+
+
+def _phrase(key: str, text: str) -> str:
+    """Return a condition in words: simulated; 8 users; voice marin."""
+    if key == "simulated":
+        return "simulated" if text == "yes" else "a real service"
+    name = key.removeprefix("load: ")
+    if text == "1":
+        name = name.replace("users", "user", 1).replace("processes", "process", 1)
+    return f"{text} {name}" if text.isdecimal() else f"{name} {shortened(text, CONDITION_LENGTH_MAX)}"
+
+
+class TrendChange(Record, frozen=True):
+    """A change between two runs: after against before, as a share; of rates in shares of turns."""
+
+    last_run: Annotated[str, about("the last one before")]
+    last_started_utc_ns: int
+    first_run: Annotated[str, about("the first one after")]
+    first_started_utc_ns: int
+    change: Rounded
+    low: Rounded
+    high: Rounded
+    runs_before: Annotated[Count, about("that were compared")]
+    runs_after: Count
+    worse: Annotated[bool | None, about("null if neither more nor less is better")]
+    also_changed: Annotated[list[str], about("conditions that changed there: model: a → b")]
+
+
+class TrendSegment(Record, frozen=True):
+    """The mean of the runs between two changes, without the effect of weekdays; of latencies the geometric mean."""
+
+    value: Rounded
+    first_run: str
+    first_started_utc_ns: int
+    last_run: str
+    last_started_utc_ns: int
+
+
+@dataclass(frozen=True)
+class MetricTrend:
+    """`values`: one for each point of the series. `compared`: the places of the runs that are compared.
+
+    `unmarked_changes`: what would be changes if neighbouring runs were independent. `effective_runs`: the number of
+    independent runs that the compared runs count as. `weekdays`: Monday to Sunday relative to their mean, which is
+    subtracted; empty if they do not differ.
+    """
+
+    spec: Question
+    series: RunSeries
+    values: tuple[RunValue, ...]
+    compared: tuple[int, ...]
+    changes: tuple[TrendChange, ...] = ()
+    unmarked_changes: tuple[TrendChange, ...] = ()
+    segments: tuple[TrendSegment, ...] = ()
+    autocorrelation: float = 0.0
+    effective_runs: int = 0
+    weekdays: tuple[float, ...] = ()
+
+    @property
+    def comparisons(self) -> int:
+        return number_of_comparisons(len(self.compared))
+
+    @property
+    def no_change_because(self) -> str:
+        """7 runs to compare, and a change takes 10; empty if there are enough."""
+        if len(self.compared) >= ENOUGH:
+            return ""
+        runs = plural(len(self.compared), "run")
+        return f"{runs} to compare, and a change takes {ENOUGH}: {SIDE} before and after it"
+
+    def changes_at(self, point: TrendPoint) -> list[TrendChange]:
+        """Return the change that begins with this run, if there is one."""
+        return [change for change in self.changes if (change.first_run, change.first_started_utc_ns) == _run(point)]
+
+
+def metric_trend(series: RunSeries, spec: Question) -> MetricTrend:
+    """Return the value of each run, before changes are searched."""
+    values = tuple(_value(point, spec) for point in series.points)
+    compared = tuple(
+        place
+        for place, (point, run) in enumerate(zip(series.points, values, strict=True))
+        if not point.excluded_because and math.isfinite(run.value) and (spec.kind == "rate" or run.value > 0)
+    )
+    return MetricTrend(spec, series, values, compared)
+
+
+def _value(point: TrendPoint, spec: Question) -> RunValue:
+    not_reported = RunValue(missing_because="not reported")
+    if spec.kind == "rate":
+        return point.rates.get(spec.metric, not_reported)
+    quantiles = point.quantiles.get(MetricKey(spec.metric, spec.stratum or NO_STRATUM), {})
+    if not quantiles and spec.stratum is None:  # all turns of the run are of one kind, whatever it is
+        of_metric = [values for key, values in point.quantiles.items() if key.metric == spec.metric]
+        quantiles = of_metric[0] if len(of_metric) == 1 else {}
+    return quantiles.get(spec.p or 0.0, not_reported)
+
+
+def with_changes(trends: Sequence[MetricTrend]) -> list[MetricTrend]:
+    """Search the changes of trends that share one error probability."""
+    searched = sum(not trend.no_change_because for trend in trends)
+    return [_with_changes(trend, searched) if trend.compared else trend for trend in trends]
+
+
+def _with_changes(trend: MetricTrend, searched: int) -> MetricTrend:
+    points, rate = [trend.series.points[place] for place in trend.compared], trend.spec.kind == "rate"
+    runs, scale = [trend.values[place] for place in trend.compared], trend.spec.scale
+    values = np.array([run.value if rate else math.log(run.value) for run in runs])
+    variances = np.array([run.variance for run in runs])
+    days = days_of(np.array([point.started_utc_ns for point in points], dtype=np.int64))
+    min_change = POINTS if rate else math.log1p(drift.APART)
+    found = find_changes(values, variances, days, among=searched, min_change=min_change)
+    starts = [0, *(change.at for change in found.changes)]
+    means = levels(remove_weekdays(values, days, found.weekdays), found.changes)
+    segments = [
+        TrendSegment(mean if rate else math.exp(mean), *_run(points[start]), *_run(points[end - 1]))
+        for mean, start, end in zip(means, starts, [*starts[1:], len(points)], strict=True)
+    ]
+    return replace(
+        trend,
+        changes=tuple(_change(trend.spec, change, points) for change in found.changes),
+        unmarked_changes=tuple(_change(trend.spec, change, points) for change in found.unmarked),
+        segments=tuple(segments),
+        autocorrelation=found.autocorrelation,
+        effective_runs=found.effective_runs(len(points)),
+        weekdays=tuple(as_share(own, scale) or 0.0 for own in found.weekdays),
+    )
+
+
+def _run(point: TrendPoint) -> tuple[str, int]:
+    return point.run_id, point.started_utc_ns
+
+
+def _change(spec: Question, found: ChangePoint, points: Sequence[TrendPoint]) -> TrendChange:
+    last, first = points[found.at - 1], points[found.at]
+    change, low, high = (as_share(d, spec.scale) or 0.0 for d in (found.d, found.low, found.high))
+    both = [
+        (key, last.conditions.get(key, ""), first.conditions.get(key, ""))
+        for key in dict.fromkeys([*last.conditions, *first.conditions])
+        if group_of(key) in FREE
+    ]
+    return TrendChange(
+        *_run(last),
+        *_run(first),
+        change=change,
+        low=low,
+        high=high,
+        runs_before=found.before,
+        runs_after=found.after,
+        worse=None if spec.better == "neither" else (found.d > 0) == (spec.better == "lower"),
+        also_changed=[f"{key}: {was or NONE} → {now or NONE}" for key, was, now in both if was != now],
+    )
+
+
+DAY_H = 24
+NS_PER_HOUR = 3_600 * NS_PER_S
+
+
+def days_of(started_utc_ns: Integers) -> Integers:
+    """Return the day of each run since 1970, from which its weekday follows.
+
+    Days begin at midnight UTC unless runs start within an hour of it: a nightly job that has to queue would fall on one
+    day now and on the next another time. Then days begin at the hour around which the fewest runs start, the farthest
+    from midnight, and are named after the calendar day of most of the runs.
+    """
+    hours = started_utc_ns // NS_PER_HOUR % DAY_H
+    starts = np.bincount(hours, minlength=DAY_H)
+    near = starts + np.roll(starts, 1)
+    cut = min(range(DAY_H), key=lambda hour: (near[hour], hour > 0, -min(hour, DAY_H - hour)))
+    days: Integers = (started_utc_ns - cut * NS_PER_HOUR) // (DAY_H * NS_PER_HOUR)
+    return days + int(2 * np.count_nonzero(hours < cut) > hours.size)

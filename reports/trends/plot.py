@@ -1,0 +1,176 @@
+"""A metric over time as a plot: each run with its interval, and the changes between runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import count, islice, pairwise, takewhile
+
+from bench.units import NS_PER_S
+from reports.numbers import log_range, moment, ms, percent, plural
+from reports.render.markers import COLOURS, colour_class, marker_shape
+from reports.render.svg import WIDE, PixelScale, Plot, empty_plot, identity, linear_ticks, log_scale, log_ticks
+from reports.trends.metric_trend import MetricTrend
+from reports.trends.sentences import change_sentence, change_size, number_text, value_text
+from reports.trends.trend_point import TrendPoint
+from reports.wording.verdicts import figure
+
+STEPS = (*(timedelta(minutes=minutes) for minutes in (1, 5, 15, 30, 60, 180, 360, 720)),
+         *(timedelta(days=days) for days in (1, 2, 7, 14)))  # fmt: skip
+STEPS_MONTHS = (1, 2, 3, 6, 12, 24, 60, 120)
+MONDAY = datetime(2018, 1, 1, tzinfo=UTC)
+"""Steps count from here, so that weeks begin on a Monday."""
+
+
+def ticks(low_s: float, high_s: float, max_ticks: int) -> list[tuple[float, str]]:
+    """Return instants (seconds, UTC) with their text, at most this many: 14:05, 12 Nov, Nov 2026, 2026."""
+    for instants, text in _steps(datetime.fromtimestamp(low_s, UTC)):
+        before_end = takewhile(lambda at: at.timestamp() <= high_s, islice(instants, max_ticks + 2))
+        found = [at for at in before_end if at.timestamp() >= low_s]
+        if len(found) <= max_ticks:
+            return [(at.timestamp(), text(at)) for at in found]
+    return []
+
+
+def _steps(low: datetime) -> Iterator[tuple[Iterator[datetime], Callable[[datetime], str]]]:
+    """Yield the instants of each step from the last one before `low`, from the finest step to the coarsest."""
+
+    def day(at: datetime) -> str:
+        return f"{at.day} {at:%b}"
+
+    def clock(at: datetime) -> str:
+        return f"{at:%H:%M}" if at.hour or at.minute else day(at)
+
+    for step in STEPS:
+        first = low - (low - MONDAY) % step
+        yield (first + number * step for number in count()), (clock if step < timedelta(days=1) else day)
+    month = low.year * 12 + low.month - 1
+    for months in STEPS_MONTHS:
+        instants = (
+            datetime(number // 12, number % 12 + 1, 1, tzinfo=UTC) for number in count(month - month % months, months)
+        )
+        yield instants, (lambda at: f"{at:%b %Y}") if months < 12 else (lambda at: str(at.year))
+
+
+ROOM_S = 3600.0
+"""What lies on either side of a single run."""
+LABEL_HEIGHT, LABEL_WIDTH, LABEL_ROWS = 15, 62.0, 3
+"""Of the labels of changes, which stand in several rows if they would meet."""
+RATE_MAX_MIN = 0.01
+"""An axis of rates reaches to a percentage point at least."""
+RADIUS, CROSS = 4.0, 4.5
+
+
+def plot_over_time(
+    metrics: Sequence[MetricTrend], numbers: Mapping[str, int], classes: Callable[[TrendPoint], str]
+) -> Plot:
+    """Plot each run as a mark with its interval, levels as lines, and changes as broken lines between two runs.
+
+    `numbers`: of each series by its name, its place among those of the page. `classes`: the filters that hide a point.
+    """
+    changes = sum(len(metric.changes) for metric in metrics)
+    counts = "; ".join(
+        f"{one.series.name}: {plural(len(one.compared), 'run')} compared, {plural(len(one.changes), 'change')}"
+        for one in metrics
+    )
+    plot = empty_plot(
+        WIDE,
+        300,
+        [(numbers[metric.series.name], metric.series.name) for metric in metrics],
+        left=60,
+        right=20,
+        top=12 + LABEL_HEIGHT * min(LABEL_ROWS, changes),
+        title=f"{figure(metrics[0].spec)} over time",
+        desc=f"Horizontal: when runs began, UTC. {counts}.",
+    )
+    started = sorted({point.started_utc_ns for metric in metrics for point in metric.series.points})
+    low, high = started[0] / NS_PER_S, started[-1] / NS_PER_S
+    room = (high - low) * 0.02 or ROOM_S
+    x = PixelScale(identity, low - room, high + room, plot.x0, plot.x1)
+    texts = dict(ticks(x.low, x.high, 10))
+    plot.x_axis(x, list(texts), texts.__getitem__, "when runs began, UTC")
+    y = _value_axis(metrics, plot)
+    for metric in metrics:
+        number = numbers[metric.series.name]
+        with plot.of(number):
+            _runs(plot, metric, number, x, y, classes)
+            for level in metric.segments if not metric.no_change_because else ():
+                instants = level.first_started_utc_ns, level.last_started_utc_ns
+                ends = [(x(at / NS_PER_S), y.clip(level.value)) for at in instants]
+                plot.path(ends, f"curve {colour_class(number)}{' again' if number >= COLOURS else ''}")
+    _changes(plot, metrics, numbers, x)
+    lines = []
+    for metric in metrics:
+        read: dict[int, str] = {}
+        for point, run in zip(metric.series.points, metric.values, strict=True):
+            mark = f", {point.mark}" if point.excluded_because else ""  # 612 (590 – 640), ✕ INVALID
+            read[point.started_utc_ns] = f"{value_text(run, metric.spec)}{mark}"
+        lines.append((metric.series.name, read))
+    plot.read_lines([(at, x(at / NS_PER_S), moment(at)) for at in started], lines)
+    return plot
+
+
+def _value_axis(metrics: Sequence[MetricTrend], plot: Plot) -> PixelScale:
+    """Return the axis of the runs that are compared, with their intervals; other values are clipped to it."""
+    runs = [metric.values[place] for metric in metrics for place in metric.compared]
+    runs = runs or [run for metric in metrics for run in metric.values]
+    ends = [end for run in runs for end in (run.value, run.low, run.high) if math.isfinite(end)]
+    spec, unit = metrics[0].spec, metrics[0].spec.shown_unit
+    if spec.kind == "rate":
+        scale = PixelScale(identity, 0.0, max([RATE_MAX_MIN, *ends]), plot.y0, plot.y1)
+        plot.y_axis(scale, linear_ticks(0.0, scale.high, 5), lambda share: percent(share, 1))
+        return scale
+    scale = log_scale(*log_range(ends), plot.y0, plot.y1)
+    write = ms if unit == "ms" else lambda value: f"{number_text(value, spec)} {unit}"
+    plot.y_axis(scale, log_ticks(scale.low, scale.high), write)
+    return scale
+
+
+def _runs(
+    plot: Plot, metric: MetricTrend, number: int, x: PixelScale, y: PixelScale, classes: Callable[[TrendPoint], str]
+) -> None:
+    """Draw the runs that are compared, connected in their order, and the others unconnected.
+
+    INVALID is a cross; NO VERDICT, throttled, or among failed turns a ring.
+    """
+    points, colour, mark = metric.series.points, colour_class(number), marker_shape(number)
+    places = [
+        (x(point.started_utc_ns / NS_PER_S), y.clip(run.value))
+        for point, run in zip(points, metric.values, strict=True)
+    ]
+    for before, after in pairwise(metric.compared):
+        with plot.among(" ".join(dict.fromkeys(f"{classes(points[before])} {classes(points[after])}".split()))):
+            plot.line(*places[before], *places[after], f"run {colour}")
+    for place, (point, run) in enumerate(zip(points, metric.values, strict=True)):
+        if math.isnan(run.value):
+            continue
+        at, value = places[place]
+        tip = f"{point.name}: {value_text(run, metric.spec)}, {point.excluded_because or point.mark}"
+        with plot.among(classes(point)):
+            if place in metric.compared:
+                if not math.isnan(run.low):
+                    plot.line(at, y.clip(run.low), at, y.clip(run.high), f"whisker thin {colour}")
+                plot.dot(at, value, mark, f"mark {colour}", RADIUS, tip)
+            elif point.validity == "invalid":
+                cross = f"l{2 * CROSS} {2 * CROSS}m0 {-2 * CROSS}l{-2 * CROSS} {2 * CROSS}"
+                plot.dot(at, value, mark, "k0", RADIUS, tip)
+                plot.add(f'<path d="M{at - CROSS:.1f} {value - CROSS:.1f}{cross}" class="unfit"/>')
+            else:
+                plot.dot(at, value, mark, f"mark open {colour}", RADIUS, tip)
+
+
+def _changes(plot: Plot, metrics: Sequence[MetricTrend], numbers: Mapping[str, int], x: PixelScale) -> None:
+    """Draw each change with its size above, in rows so that sizes do not meet."""
+    free = [-math.inf] * LABEL_ROWS
+    changes = [(metric, change) for metric in metrics for change in metric.changes]
+    for metric, change in sorted(changes, key=lambda one: one[1].first_started_utc_ns):
+        at = (x(change.last_started_utc_ns / NS_PER_S) + x(change.first_started_utc_ns / NS_PER_S)) / 2
+        row = next((row for row, end in enumerate(free) if end < at), LABEL_ROWS - 1)
+        free[row] = at + LABEL_WIDTH
+        colour = {True: "w-regressed", False: "w-improved", None: ""}[change.worse]
+        top, anchor = plot.y1 - LABEL_HEIGHT * row, "end" if at > plot.x1 - 60 else "start"
+        with plot.of(numbers[metric.series.name]):
+            plot.line(at, plot.y0, at, top - 4, "moved")
+            plot.text(at + 4, top - 5, change_size(change, metric.spec), f"num {colour}", anchor)
+            plot.rect(at - 4, plot.y1, 8, plot.y0 - plot.y1, "k0", change_sentence(metric, change))

@@ -1,0 +1,174 @@
+"""A trend in words: values, changes, the headline, and notes; the same in a terminal and on the page."""
+
+from __future__ import annotations
+
+import math
+from calendar import day_abbr
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from functools import partial
+
+from bench.units import NS_PER_S
+from reports.numbers import moment, percent, plural, three
+from reports.question import Question
+from reports.statistics.change_points import ENOUGH, SIDE
+from reports.trends.metric_trend import MetricTrend, TrendChange
+from reports.trends.trend import Trend
+from reports.trends.trend_point import RunValue
+from reports.wording import verdicts
+from reports.wording.verdicts import NOTHING, difference_interval, signed
+from reports.wording.words import INFINITE, interval
+
+
+def unit_text(spec: Question) -> str:
+    """Return the unit that stands beside the values of a metric; "" of a rate, whose values have theirs."""
+    return "" if spec.kind == "rate" else spec.shown_unit
+
+
+def number_text(number: float, spec: Question) -> str:
+    """Return a value without its unit: 612, ∞, n/a; of a rate 0.8 %."""
+    if math.isnan(number):
+        return NOTHING
+    if math.isinf(number):
+        return INFINITE
+    return percent(number, 1) if spec.kind == "rate" else three(number)
+
+
+def interval_text(run: RunValue, spec: Question) -> str:
+    """Return 590 – 640, or why there is no value; "" if there is no interval."""
+    if run.missing_because:
+        return run.missing_because
+    if math.isnan(run.low) or math.isinf(run.value):
+        return ""
+    return interval(run.low, run.high, partial(number_text, spec=spec), " – ")
+
+
+def value_text(run: RunValue, spec: Question) -> str:
+    """Return 612 (590 – 640); n/a (needs 40 sessions)."""
+    below = interval_text(run, spec)
+    return f"{number_text(run.value, spec)} ({below})" if below else number_text(run.value, spec)
+
+
+def change_size(change: TrendChange, spec: Question) -> str:
+    """Return +12 %; +1.5 points."""
+    return signed(change.change, spec.scale)
+
+
+def change_interval(change: TrendChange, spec: Question) -> str:
+    """Return +4 to +21 %."""
+    return difference_interval(change.low, change.high, spec.scale)
+
+
+def change_text(change: TrendChange, spec: Question) -> str:
+    """Return +12 % (+4 to +21 %)."""
+    return f"{change_size(change, spec)} ({change_interval(change, spec)})"
+
+
+def changes_text(found: Sequence[tuple[MetricTrend, TrendChange]]) -> str:
+    """Return ttfa p50 +12 % (+4 to +21 %), ttfa p95 +15 % (+2 to +30 %)."""
+    return ", ".join(f"{verdicts.figure(one.spec)} {change_text(change, one.spec)}" for one, change in found)
+
+
+def change_sentence(metric: MetricTrend, change: TrendChange) -> str:
+    """Return ttfa p50 of sim: +12 % (+4 to +21 %) since 12 Nov 2026, 02:00 UTC."""
+    since = moment(change.first_started_utc_ns)
+    return f"{metric_name(metric)}: {change_text(change, metric.spec)} since {since}"
+
+
+def metric_name(metric: MetricTrend) -> str:
+    """Return ttfa p50 of sim."""
+    return f"{verdicts.figure(metric.spec)} of {metric.series.name}"
+
+
+def trend_headline(trend: Trend) -> str:
+    """Return the newest change, or that there is none, or that there are too few runs to find one."""
+    if groups := trend.changes_by_run:
+        newest, *more = groups[0]
+        others = f", with {plural(len(more), 'more change')}" if more else ""
+        sentence = f"{change_sentence(*newest)}{others}."
+        return sentence if len(groups) == 1 else f"{plural(len(groups), 'change')}; the newest: {sentence}"
+    if trend.comparisons:
+        return f"No change that {plural(trend.runs, 'run')} can tell."
+    return f"Too few runs to tell a change: it takes {ENOUGH} that may be compared, {SIDE} before and after it."
+
+
+def day(utc_ns: int) -> str:
+    """Return 2026-11-12 02:00, which sorts."""
+    return f"{datetime.fromtimestamp(utc_ns / NS_PER_S, UTC):%Y-%m-%d %H:%M}"
+
+
+def period(trend: Trend) -> str:
+    """Return 3 Oct 2026, 02:00 UTC to 22 Nov 2026, 02:00 UTC."""
+    points = trend.points
+    return " to ".join(dict.fromkeys(moment(point.started_utc_ns) for point in (points[0], points[-1])))
+
+
+def notes(trend: Trend) -> list[str]:
+    """Return what else a reader has to know."""
+    return [
+        *excluded_notes(trend),
+        *series_notes(trend),
+        *weekday_notes(trend),
+        *unmarked_notes(trend),
+        *few_runs_notes(trend),
+    ]
+
+
+def excluded_notes(trend: Trend) -> Iterator[str]:
+    """Yield how many points are not compared, by their validity."""
+    if marks := Counter(point.mark for point in trend.points if point.excluded_because):
+        counted = ", ".join(f"{number} {mark}" for mark, number in marks.items())
+        yield f"{plural(marks.total(), 'entry is', 'entries are')} shown and not compared: {counted}."
+
+
+def series_notes(trend: Trend) -> Iterator[str]:
+    """Yield which targets have several series."""
+    numbers = Counter((series.scenario, series.target) for series in trend.series)
+    several = [f"{target} in {scenario} ({number})" for (scenario, target), number in numbers.items() if number > 1]
+    if several:
+        yield f"Runs that are not comparable are series of their own: {', '.join(several)}."
+
+
+def weekday_notes(trend: Trend) -> Iterator[str]:
+    """Yield which metrics differ between weekdays, with the lowest and the highest day."""
+    differing = []
+    for metric in trend.metrics:
+        if metric.weekdays:
+            ends = (metric.weekdays.index(end(metric.weekdays)) for end in (min, max))
+            low, high = (f"{day_abbr[at]} {signed(metric.weekdays[at], metric.spec.scale)}" for at in ends)
+            differing.append(f"{metric_name(metric)} ({low}, {high})")
+    if differing:
+        yield f"Weekdays differ, and that is taken off before changes are looked for: {'; '.join(differing)}."
+
+
+def unmarked_notes(trend: Trend) -> Iterator[str]:
+    """Yield each change that autocorrelation leaves unmarked."""
+    for metric in trend.metrics:
+        for change in metric.unmarked_changes:
+            yield (
+                f"{metric_name(metric)} may have changed by {change_size(change, metric.spec)} by "
+                f"{moment(change.first_started_utc_ns)}, and has no mark: neighbouring runs are autocorrelated "
+                f"({metric.autocorrelation:.2f}), so {plural(len(metric.compared), 'run')} count as "
+                f"{metric.effective_runs}."
+            )
+
+
+def few_runs_notes(trend: Trend) -> Iterator[str]:
+    """Yield which series, or which of their metrics, have too few runs to compare."""
+    few = []
+    for scenario in trend.scenarios:
+        for series in scenario.series:
+            metrics, name = scenario.of_series(series), f"{series.scenario}, {series.name}"
+            most = max((len(metric.compared) for metric in metrics), default=0)
+            runs = plural(len(series.points), "run")
+            if most < ENOUGH:
+                few.append(f"{name}: {most} of {runs}")
+                continue
+            few += [
+                f"{verdicts.figure(metric.spec)} of {name}: {len(metric.compared)} of {runs}"
+                for metric in metrics
+                if metric.no_change_because and metric.compared
+            ]
+    if few:
+        yield f"A change takes {ENOUGH} runs that can be compared. There are: {'; '.join(few)}."

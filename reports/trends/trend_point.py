@@ -1,0 +1,267 @@
+"""A point of a trend: the values of one target of a run, read from the run's summary or from a stored baseline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
+
+from bench.errors import UsageError
+from bench.run.document import ValidityStatus
+from bench.untrusted import safe_io
+from bench.untrusted.safe_io import JsonError
+from bench.untrusted.sanitize import escape_control
+from reports.gate.baselines import StoredBaseline, read_file
+from reports.gate.stored_runs import each_once
+from reports.numbers import NBSP, count, plural
+from reports.records import read_document
+from reports.render.blocks import with_marker
+from reports.runs import RunFrames, document_of, labels_of
+from reports.sides.workload import conditions_in
+from reports.statistics.change_points import variance_of
+from reports.statistics.quantiles import QuantileEstimate, lack
+from reports.stored import PS, Baseline, StoredQuantiles
+from reports.strata import Stratum
+from reports.summary.arms import FAIR, ArmFacts
+from reports.summary.figures import ALL, Counts, Figures, TurnRate
+from reports.summary.outcomes import limited, most_limited
+from reports.summary.summary import summarise
+from reports.summary.trust import WORDS, validity_of
+from reports.text.document import TargetOutcomes, summary_json
+from reports.wording.validity import over_the_limit, verdict_reason
+
+QUANTILE_LEVELS = (0.5, 0.9, 0.95, 0.99)
+"""The quantiles that are both in a run's summary and in a stored baseline."""
+
+
+class MetricKey(NamedTuple):
+    """A metric and the turns that it is of."""
+
+    metric: str
+    stratum: Stratum
+
+
+@dataclass(frozen=True)
+class RunValue:
+    """A statistic of one run in its unit, with its 95 % interval; ∞ among failed turns, NaN if it is missing.
+
+    `variance`: of its log (of a rate: of the rate) between the sessions of the run, 0 if it is unknown. `n`: its turns.
+    """
+
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    variance: float = 0.0
+    n: int = 0
+    missing_because: str = ""
+
+
+@dataclass(frozen=True)
+class TrendPoint:
+    """One target of one run. `reason`: why its values are not compared; empty if they are."""
+
+    run_id: str
+    name: str
+    """the run's folder, or its id if it has none"""
+    started_utc_ns: int
+    scenario: str
+    target: str
+    validity: ValidityStatus
+    reason: str
+    labels: Mapping[str, str]
+    conditions: Mapping[str, str]
+    quantiles: Mapping[MetricKey, Mapping[float, RunValue]]
+    rates: Mapping[str, RunValue]
+    report: Path | None = None
+
+    @property
+    def simulated(self) -> bool:
+        return self.conditions["simulated"] == "yes"
+
+    @property
+    def excluded_because(self) -> str:
+        """INVALID: audio was sent late; empty if its values are compared."""
+        return self.reason if self.validity == "valid" else f"{WORDS[self.validity]}: {self.reason}"
+
+    @property
+    def validity_word(self) -> str:
+        """VALID, INVALID, NO VERDICT, or INVALID (throttled)."""
+        throttled = self.validity == "valid" and self.reason
+        return "INVALID (throttled)" if throttled else WORDS[self.validity]
+
+    @property
+    def mark(self) -> str:
+        """✓ VALID."""
+        return with_marker(self.validity_word).replace(" ", NBSP, 1)
+
+
+class _Summary(msgspec.Struct):
+    """The keys of summary.json that a trend shows."""
+
+    scenario: str
+    targets: list[str]
+    outcomes: dict[str, TargetOutcomes]
+    turn_metrics: list[Figures]
+    session_metrics: list[Figures]
+    counts: list[Counts]
+    target_settings: list[ArmFacts]
+    rates: list[TurnRate]
+
+
+def points_of_run(run: Path | RunFrames) -> list[TrendPoint]:
+    """Return a point for each target of a run: of a folder by the summary that its report wrote, else by its rows.
+
+    Raises UsageError if the folder is no run or has no summary.
+    """
+    if isinstance(run, RunFrames):
+        folder, document = run.folder, run.metadata
+        summary = read_document(summary_json(summarise(run)).encode(), _Summary)
+    else:
+        folder, document, summary = run, document_of(run), _summary(run)
+    verdict, report = validity_of(document), folder / "report.html"
+    return [
+        TrendPoint(
+            run_id=str(document.get("run_id") or escape_control(folder.name)),
+            name=escape_control(folder.resolve().name),
+            started_utc_ns=int(document.get("started_utc_ns") or 0),
+            scenario=escape_control(summary.scenario),
+            target=escape_control(target),
+            validity=verdict.status,
+            reason=_throttled(summary.outcomes.get(target))
+            if verdict.status == "valid"
+            else escape_control(verdict_reason(verdict)),
+            labels=labels_of(document),
+            conditions=conditions_in(
+                document, escape_control(target), _facts(summary, target), simulated=bool(document.get("simulated"))
+            ),
+            quantiles=_quantiles(summary, target),
+            rates=dict(_rates(summary, target)),
+            report=report if report.exists() else None,
+        )
+        for target in summary.targets
+    ]
+
+
+def _summary(folder: Path) -> _Summary:
+    path = folder / "summary.json"
+    try:
+        return read_document(safe_io.read_file(path), _Summary)
+    except FileNotFoundError:
+        raise UsageError(f"{folder} has no summary.json: run `rtbench report {folder}` to write it") from None
+    except (OSError, JsonError) as error:
+        raise UsageError(f"{path} cannot be read ({error}): run `rtbench report {folder}` to write it anew") from None
+
+
+def _facts(summary: _Summary, target: str) -> ArmFacts:
+    facts = next((one for one in summary.target_settings if one.target == target), ArmFacts(target=target))
+    escaped = {name: escape_control(getattr(facts, name) or "") for name in ("model", "region", "voice")}
+    return msgspec.structs.replace(facts, **escaped)
+
+
+def _throttled(outcomes: TargetOutcomes | None) -> str:
+    """Return "3.1 % was throttled", of the turns or the sessions, whichever is more; "" up to the limit."""
+    share = most_limited(outcomes.turns, outcomes.sessions) if outcomes else 0.0
+    return over_the_limit(share) if share > FAIR else ""
+
+
+def _quantiles(summary: _Summary, target: str) -> dict[MetricKey, dict[float, RunValue]]:
+    """Return the quantiles by metric and turns.
+
+    The key of a metric names the instant that it is measured from only if the metric has several.
+    """
+    rows = [
+        row for row in (*summary.turn_metrics, *summary.session_metrics) if row.target == target and row.step == ALL
+    ]
+    instants: dict[str, set[str]] = {}
+    for row in rows:
+        instants.setdefault(row.metric, set()).add(row.measured_from or "")
+    found = {}
+    for row in rows:
+        measured_from = (row.measured_from or "") if len(instants[row.metric]) > 1 else ""
+        quantiles = zip(QUANTILE_LEVELS, (row.p50, row.p90, row.p95, row.p99), strict=True)
+        key = MetricKey(row.metric, Stratum(measured_from, row.turn_type or ""))
+        found[key] = {p: _of_summary(row, quantile) for p, quantile in quantiles}
+    return found
+
+
+def _of_summary(row: Figures, quantile: QuantileEstimate) -> RunValue:
+    if row.uncertain_because:
+        return RunValue(n=row.n, missing_because=escape_control(row.uncertain_because))
+    if quantile.in_failures:
+        return RunValue(math.inf, n=row.n)
+    if not quantile.reported or math.isnan(quantile.value):
+        why = "the interval is unbounded" if quantile.status == "unbounded" else "too few turns"
+        if quantile.required:
+            why = f"needs {count(quantile.required)} {'turns' if quantile.status == 'too_few_turns' else 'sessions'}"
+        return RunValue(n=row.n, missing_because=why)
+    low = -math.inf if math.isnan(quantile.low) else quantile.low
+    high = math.inf if math.isnan(quantile.high) else quantile.high
+    return RunValue(quantile.value, low, high, variance_of(low, quantile.value, high), row.n)
+
+
+def _rates(summary: _Summary, target: str) -> Iterable[tuple[str, RunValue]]:
+    outcomes = summary.outcomes.get(target)
+    if outcomes and not math.isnan(outcomes.failure_rate):
+        low, high = outcomes.failure_rate_low, outcomes.failure_rate_high
+        yield "failure_rate", RunValue(outcomes.failure_rate, low, high, n=outcomes.turns_planned)
+        throttled, ended = limited(outcomes.turns)
+        if ended:
+            yield "throttle_rate", RunValue(throttled / ended, n=ended)
+    for counts in summary.counts:
+        if counts.target == target and counts.replies:
+            yield "stall_rate", RunValue(counts.stalled / counts.replies, n=counts.replies)
+    for rate in summary.rates:
+        if rate.target == target:
+            few = f"too few: {plural(rate.total, 'turn')}" if math.isnan(rate.value) else ""
+            ends = (math.nan, math.nan) if few else (rate.low, rate.high)
+            yield rate.rate, RunValue(rate.value, *ends, n=rate.total, missing_because=few)
+
+
+def stored_points(folder: Path) -> tuple[list[TrendPoint], list[str]]:
+    """Return a point for each stored baseline of a folder, and why files that look like baselines are left out."""
+    stored, notices = [], []
+    for path in sorted(folder.glob("*/*/*.json")):
+        try:
+            stored.append(StoredBaseline(path, read_file(path)))
+        except UsageError as problem:
+            notices.append(escape_control(str(problem)))
+    once, left_out = each_once(stored)
+    return [point_of_baseline(one.baseline) for one in once], [*notices, *left_out]
+
+
+def point_of_baseline(baseline: Baseline) -> TrendPoint:
+    """Return the point of a stored baseline, which is always valid: only valid runs are stored."""
+    return TrendPoint(
+        run_id=baseline.run_id,
+        name=escape_control(baseline.run_id),
+        started_utc_ns=baseline.started_utc_ns,
+        scenario=escape_control(baseline.scenario),
+        target=escape_control(baseline.target),
+        validity="valid",
+        reason="",
+        labels={escape_control(key): escape_control(value) for key, value in baseline.labels.items()},
+        conditions={escape_control(key): escape_control(value) for key, value in baseline.conditions.items()}
+        | {"simulated": "yes" if baseline.simulated else "no"},
+        quantiles={
+            MetricKey(row.metric, row.stratum): {p: _of_baseline(row, p) for p in QUANTILE_LEVELS}
+            for row in baseline.quantiles
+        },
+        rates={rate.name: RunValue(rate.share, variance=rate.variance or 0.0, n=rate.n) for rate in baseline.rates},
+    )
+
+
+def _of_baseline(row: StoredQuantiles, p: float) -> RunValue:
+    """Return a stored quantile with the interval that its variance gives: q · exp(∓ t · SE)."""
+    place = PS.index(p)
+    value, variance = row.values[place], row.variances[place] or 0.0
+    if value is None:
+        return RunValue(math.inf, n=row.n)
+    if few := lack(p, row.n, row.sessions):
+        return RunValue(n=row.n, missing_because=f"needs {few.needs:,} {few.of}")
+    factor = math.exp(float(stdtrit(max(1, row.sessions - 1), 0.975)) * math.sqrt(variance))
+    return RunValue(value, value / factor, value * factor, variance, row.n)

@@ -1,0 +1,91 @@
+"""`rtbench simulate --from-run`: a profile of the simulator with delays as a run measured them.
+
+Each delay becomes the quantiles of what the good, measured turns (or sessions) had, at equal shares. They contain the
+way to the service, as what a client waits for does. Draws are independent of each other, as all of the simulator's are.
+
+The simulator may not import `reports`, which knows which turns are measured and good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bench.errors import UsageError
+from bench.simulator.profile import Profile, measured_profile
+from bench.units import NS_PER_MS
+from reports.runs import RunFrames
+from reports.turns import target_labels
+
+MIN_TURNS = 5
+MAX_STEPS = 100
+"""Of the quantiles; there are no more than values."""
+MIN_MS = 0.001
+TURN_DELAYS: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "committed": (("request_sent",), "committed"),
+    "vad_committed": (("speech_stopped",), "committed"),
+    "input_transcribed": (("committed",), "input_transcribed"),
+    "response_created": (("request_sent", "committed"), "response_created"),
+    "first_text": (("request_sent", "committed"), "first_text"),
+    "first_audio": (("request_sent", "committed"), "first_audio"),
+    "function_named": (("request_sent", "committed"), "function_call_added"),
+    "transcript_lead": (("first_transcript",), "first_audio"),
+    "response_done": (("last_audio",), "response_done"),
+}
+"""Of each delay of a turn: the first of these instants that the turn has, and the instant that ends it."""
+SESSION_DELAYS = {
+    "session_created": (("opened",), "session_created"),
+    "session_updated": (("update_sent",), "session_updated"),
+}
+
+
+def simulator_profile(run: RunFrames, target: str | None = None, step: str | None = None) -> Profile:
+    """Return the profile of a run. `target`, `step`: of turns of these alone.
+
+    Raises UsageError if the run has no such target, several and none is named, or too few good turns.
+    """
+    labels = target_labels(run)
+    if target is None and len(labels) > 1:
+        raise UsageError(
+            f"{run.folder} has several targets: name one, {' or '.join(f'{run.folder}:{t}' for t in labels)}"
+        )
+    if target is not None and target not in labels:
+        raise UsageError(f"{run.folder} has no target {target}: it has {', '.join(labels) or 'none at all'}")
+    turns, sessions = (_good(frame, target) for frame in (run.turns, run.sessions))
+    if step is not None:
+        turns = turns[turns["step"] == step]
+    if len(turns) < MIN_TURNS:
+        which = f" of {step}" if step else ""
+        raise UsageError(f"{run.folder.name} has {len(turns)} good turns{which}, and --from-run needs {MIN_TURNS}")
+    calling = turns["function_calls"].fillna(0) > 0
+    delays = {name: _quantiles(turns if name == "function_named" else turns[~calling], *delay)
+              for name, delay in TURN_DELAYS.items()}  # fmt: skip
+    delays |= {name: _quantiles(sessions, *delay) for name, delay in SESSION_DELAYS.items()}
+    speed = turns["audio_speed"].median()
+    generation_speed = None if np.isnan(speed) else round(float(np.clip(speed, 0.1, 1_000)), 3)
+    return measured_profile(f"like {run.folder.name}", delays, generation_speed)
+
+
+def _good(frame: pd.DataFrame, target: str | None) -> pd.DataFrame:
+    mine = True if target is None else frame["target"] == target
+    return frame[frame["measured"] & (frame["outcome_class"] == "success") & mine]
+
+
+def _quantiles(frame: pd.DataFrame, begins: tuple[str, ...], end: str) -> list[float]:
+    """Return quantiles of the delay at equal shares; none if too few rows have it."""
+    begin = _instant(frame, begins[0])
+    for other in begins[1:]:
+        begin = np.where(np.isnan(begin), _instant(frame, other), begin)
+    took_ms = (_instant(frame, end) - begin) / NS_PER_MS
+    took_ms = took_ms[took_ms >= 0]  # NaN is not, either
+    if took_ms.size < MIN_TURNS:
+        return []
+    shares = np.linspace(0, 1, min(MAX_STEPS, took_ms.size - 1) + 1)
+    return [round(float(value), 3) for value in np.maximum(np.quantile(took_ms, shares), MIN_MS)]
+
+
+def _instant(frame: pd.DataFrame, name: str) -> npt.NDArray[np.float64]:
+    return frame[f"{name}_at_ns"].to_numpy(dtype=float)

@@ -1,0 +1,67 @@
+"""A run makes a profile of the simulator, whose delays are those that it measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import reports
+from bench.errors import UsageError
+from bench.simulator.delay import Measured
+from bench.simulator.profile import default_profile
+from rtbench.simulator_profile import simulator_profile
+from tests.reports import synthetic
+from tests.reports.synthetic import Plan
+
+PLAN = Plan(sessions=40, turns=3, targets=("west", "east"), failed=0.1, kinds=("typed",))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return synthetic.write(tmp_path_factory.mktemp("run"), PLAN)
+
+
+def test_first_audio_comes_as_it_came_in_the_good_turns_of_the_target(folder: Path) -> None:
+    run = reports.load(folder)
+    good = run.turns[(run.turns["target"] == "west") & (run.turns["outcome"] == "ok")]
+    took_ms = (good["first_audio_at_ns"] - good["request_sent_at_ns"]).to_numpy(dtype=float) / 1e6
+
+    delay = simulator_profile(run, "west").delays.first_audio
+    assert isinstance(delay, Measured)
+    assert delay.quantiles_ms[0] == pytest.approx(took_ms.min(), abs=0.001)
+    assert delay.quantiles_ms[-1] == pytest.approx(took_ms.max(), abs=0.001)
+    rng = np.random.default_rng(1)
+    drawn = [delay.draw_ms(rng) for _ in range(5_000)]
+    assert np.median(drawn) == pytest.approx(np.median(took_ms), rel=0.02)
+
+
+def test_the_turns_may_be_of_one_step(folder: Path) -> None:
+    run = reports.load(folder)
+    steps = sorted(run.turns["step"].unique())
+    each = [simulator_profile(run, "west", step).delays.first_audio for step in steps]
+
+    assert len(set(each)) == 3
+
+
+def test_what_rows_cannot_tell_is_as_in_the_default_profile(folder: Path) -> None:
+    profile = simulator_profile(reports.load(folder), "west")
+
+    assert profile.delays.function_named == default_profile().delays.function_named
+    assert profile.delays.speech_stopped == default_profile().delays.speech_stopped
+
+
+@pytest.mark.parametrize(
+    ("target", "step", "said"),
+    [
+        (None, None, "has several targets: name one"),
+        ("north", None, "has no target north: it has west, east"),
+        ("west", "nowhere", "has 0 good turns of nowhere, and --from-run needs 5"),
+    ],
+)
+def test_a_run_that_makes_no_profile_is_refused_in_one_line(
+    folder: Path, target: str | None, step: str | None, said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        simulator_profile(reports.load(folder), target, step)
