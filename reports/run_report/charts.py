@@ -24,11 +24,15 @@ def percentiles(curves: Sequence[Curve], metric: str, w: int = WIDE) -> Plot:
     """Latency over percentiles on an axis of nines; beyond the place where a curve meets the band, turns failed."""
     half = w < WIDE
     failing = [curve for curve in curves if curve.failed]
+    many = len(failing) > LABELLED  # their shares have no room in the band of failed turns
     spoken = [f"{curve.target}: {count(curve.n)} turns, {count(curve.failed)} failed" for curve in curves]
     plot = empty_plot(
         w,
         304 if half else 374,
-        _named(curves),
+        [
+            (c.colour, f"{shortened(c.target)} {percent(c.failed, c.n)}" if many and c.failed else shortened(c.target))
+            for c in curves
+        ],
         left=56,
         right=14 if half else 84,
         top=10 + (15 * len(failing) if len(failing) <= LABELLED else 0),
@@ -52,7 +56,11 @@ def percentiles(curves: Sequence[Curve], metric: str, w: int = WIDE) -> Plot:
         with plot.of(curve.colour):
             _curve(plot, curve, x, y, bands=len(curves) <= COLOURS)
             if len(curves) > COLOURS:
-                _marks(plot, curve, x, y)
+                for estimate in curve.points:  # marks tell more curves than colours apart
+                    if estimate.p in MARKED and estimate.p <= curve.solid_to and estimate.value < math.inf:
+                        style = f"mark {colour_class(curve.colour)}"
+                        at = x.clip(estimate.p), y.clip(estimate.value)
+                        plot.dot(*at, marker_shape(curve.colour), style, 4, curve.target)
     for row, curve in enumerate(sorted(failing, key=lambda c: -c.failed / c.n)):  # labels in rows: they never overlap
         with plot.of(curve.colour):
             _meets_failed_band(plot, curve, x, half=half, row=row, of=len(failing))
@@ -74,23 +82,6 @@ def _curve(plot: Plot, curve: Curve, x: PixelScale, y: PixelScale, *, bands: boo
     share = 1 - curve.failed / curve.n
     if curve.failed and shown and share <= x.high:
         plot.line(x(share), y.clip(shown[-1].value), x(share), plot.y1 + FAILED_BAND, f"curve thin {cls}")
-
-
-def _marks(plot: Plot, curve: Curve, x: PixelScale, y: PixelScale) -> None:
-    """A curve's mark at the percentiles of the tables: more curves than colours are told apart by it."""
-    for estimate in curve.points:
-        if estimate.p in MARKED and estimate.p <= curve.solid_to and estimate.value < math.inf:
-            at = x.clip(estimate.p), y.clip(estimate.value)
-            plot.dot(*at, marker_shape(curve.colour), f"mark {colour_class(curve.colour)}", 4, curve.target)
-
-
-def _named(curves: Sequence[Curve]) -> list[tuple[int, str]]:
-    """The legend; with the shares of failed turns where the band of failed turns has no room for them."""
-    many = sum(curve.failed > 0 for curve in curves) > LABELLED
-    return [
-        (c.colour, f"{shortened(c.target)} {percent(c.failed, c.n)}" if many and c.failed else shortened(c.target))
-        for c in curves
-    ]
 
 
 def _meets_failed_band(plot: Plot, curve: Curve, x: PixelScale, *, half: bool, row: int, of: int) -> None:
@@ -146,6 +137,9 @@ def wait_lines(of: Sequence[Waits], w: int) -> Plot:
     by, words = of[0].by, key_words(of[0].by)
     shares = any(group.unopened is not None for waits in of for group in waits.groups)
     counted = (len(of) if len(of) <= COLOURS else 1) if shares or any(waits.thinned for waits in of) else 0
+    ends = [(waits.target, waits.told[0].p50.value, waits.told[-1].p50.value) for waits in of if waits.told]
+    spoken = [f"{target}: p50 {ms(first)} at first, {ms(last)} at last" for target, first, last in ends]
+    spoken += [f"{waits.target}: too few turns" for waits in of if not waits.told]
     plot = empty_plot(
         w,
         (WAITS + GAP + SHARES + 64 if shares else 290) + COUNTS * counted,
@@ -155,7 +149,7 @@ def wait_lines(of: Sequence[Waits], w: int) -> Plot:
         top=22 if shares else 10,
         bottom=42 + COUNTS * counted,
         title=f"{of[0].metric}{' and failures' if shares else ''} by {words.axis}",
-        desc="Median with 95 % interval, and 95th percentile dashed. " + "; ".join(map(_spoken_waits, of)) + ".",
+        desc="Median with 95 % interval, and 95th percentile dashed. " + "; ".join(spoken) + ".",
     )
     low = 0.0 if by in ("age", "calls") else 1.0
     x = PixelScale(identity, low, max(*(waits.end for waits in of), low + 1e-3), plot.x0 + 10, plot.x1)
@@ -180,13 +174,6 @@ def wait_lines(of: Sequence[Waits], w: int) -> Plot:
     plot.y1 = top
     _read_waits(plot, of, x)
     return plot
-
-
-def _spoken_waits(waits: Waits) -> str:
-    if not waits.told:
-        return f"{waits.target}: too few turns"
-    first, last = waits.told[0], waits.told[-1]
-    return f"{waits.target}: p50 {ms(first.p50.value)} at first, {ms(last.p50.value)} at last"
 
 
 def _waits(plot: Plot, of: Sequence[Waits], x: PixelScale) -> None:
@@ -214,16 +201,11 @@ def _waits(plot: Plot, of: Sequence[Waits], x: PixelScale) -> None:
             named = (("p50", middle), ("p95", tail))
             ends += [(points[-1][1], points[-1][0], label, waits.colour) for label, points in named if points]
     if len(of) <= 2:
-        label_ends(plot, ends)
-
-
-def label_ends(plot: Plot, ends: list[LineEnd]) -> None:
-    """Names of the lines at their right ends, moved apart."""
-    below = -math.inf
-    for height, at, label, colour in sorted(ends):
-        below = max(height + 4, below + APART)
-        with plot.of(colour):
-            plot.text(at + 8, below, label, f"lab {colour_class(colour, 't')}")
+        below = -math.inf
+        for height, at, label, colour in sorted(ends):  # moved apart
+            below = max(height + 4, below + APART)
+            with plot.of(colour):
+                plot.text(at + 8, below, label, f"lab {colour_class(colour, 't')}")
 
 
 def _shares(plot: Plot, of: Sequence[Waits], x: PixelScale) -> None:

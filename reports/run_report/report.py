@@ -124,6 +124,7 @@ def run_page(summary: Summary) -> Page:
             broken.append((Strong("What to do:"), f" {remedy}"))
     second = " ".join(filter(None, (sentences.largest_part_of(summary), sentences.run_second(summary))))
     texts = (decided(summary.run), second, sentences.way_out(summary))
+    longer = [Command(f"for {run.figure}", run.command) for run in sentences.longer_runs(summary) if run.command]
     return Page(
         title=f"{verdict.word}{' · SIMULATED' if summary.simulated else ''} · {summary.scenario}, {began}",
         badges=[judged, *([SIMULATED] if summary.simulated else [])],
@@ -131,7 +132,7 @@ def run_page(summary: Summary) -> Page:
         headline=sentences.run_headline(summary),
         lead=[*([Banner(broken)] if broken else []), *(Paragraph(coded(text), "lead") for text in texts if text)],
         answer=[*_answers(summary), *_facts(summary)],
-        next=_next(summary),
+        next=[*fact("next step", [coded(sentences.next_step(summary))]), *longer],
         sections=[
             replace(one, folded=one.anchor not in opened)
             for one in (*shown, Section("how", "Definitions", "What do the words mean?", meant))
@@ -218,12 +219,6 @@ def _facts(summary: Summary) -> list[Block]:
         *(context_sections.uncertain_metrics(summary) if context_sections.doubts_answers(summary) else []),
         *([Bullets(noted, shown=NOTED)] if noted else []),
     ]
-
-
-def _next(summary: Summary) -> list[Block]:
-    """What to do with the values, and the commands of longer runs."""
-    longer = [Command(f"for {run.figure}", run.command) for run in sentences.longer_runs(summary) if run.command]
-    return [*fact("next step", [coded(sentences.next_step(summary))]), *longer]
 
 
 def sections_of(summary: Summary) -> Iterable[Section]:

@@ -48,7 +48,12 @@ def speech(talks: Sequence[Talk]) -> Plot:
     x = PixelScale(identity, -low, min(LONGEST_S, max([1.0, *ends])), plot.x0, plot.x1)
     step = time_step(x.high - x.low, 9) if x.high > 2 else nice(x.high / 4)
     before = [-s for s in even_ticks(-x.low, step)[:0:-1]]
-    plot.x_axis(x, [*before, *even_ticks(x.high, step)], _tick, grid=True)
+    plot.x_axis(
+        x,
+        [*before, *even_ticks(x.high, step)],
+        lambda s: f"{'+' if s > 0 else ''}{three(s)}{NBSP}s" if s else "0",
+        grid=True,
+    )
     for row, talk in enumerate(talks):
         top = plot.y1 + 4 + row * PITCH
         if row:
@@ -91,10 +96,6 @@ def talk_numbers(talk: Talk) -> list[str]:
 
 def _s(seconds: float) -> str:
     return ms(1e3 * seconds)
-
-
-def _tick(seconds: float) -> str:
-    return f"{'+' if seconds > 0 else ''}{three(seconds)}{NBSP}s" if seconds else "0"
 
 
 def _talk(plot: Plot, talk: Talk, x: PixelScale, call: float, reply: float) -> None:

@@ -48,12 +48,19 @@ def time_panels(frame: OverTime) -> Plot:
         with plot.along_run():
             if frame.warmup_s:
                 plot.rect(plot.x0, plot.y1, x.clip(frame.warmup_s) - plot.x0, plot.y0 - plot.y1, "veil")
-    if frame.warmup_s:
-        _warm_up(plot, x.clip(frame.warmup_s))
+    warm = x.clip(frame.warmup_s) if frame.warmup_s else plot.x0
+    if warm - plot.x0 > 60:  # what the veil of the first panel means, if there is room
+        for line, text in enumerate(("warm-up,", "not counted")):
+            plot.text((plot.x0 + warm) / 2, 24 + FAILED_BAND + 14 + 16 * line, text, "tiny whole", "middle")
     plot.y0 = ground
     if has_active:
         plot.y1 = ground - foot
-        _active(plot, frame, x)
+        at, sessions = frame.active
+        plot.text(plot.x0, plot.y1 - 6, "active sessions", "lab")
+        y = plot.count_axis(float(sessions.max()))
+        with plot.along_run():
+            upper = [(x.clip(t), y(n)) for t, n in zip(at, sessions, strict=True)]
+            plot.band([(x.clip(t), y(0)) for t in at], upper, "area")
     plot.run_axis(x, 10)
     plot.y1 = 24
     begins = sorted({bin_.begin_s for panel in frame.panels for bin_ in panel.bins})
@@ -116,22 +123,6 @@ def _values(plot: Plot, panel: Panel, frame: OverTime, x: PixelScale, y: PixelSc
 
 def _points(panel: Panel, quantile: str, frame: OverTime, x: PixelScale, y: PixelScale) -> list[Point]:
     return [(x.clip(begin_s + frame.bin_s / 2), y.clip(value)) for begin_s, value in panel.line(quantile)]
-
-
-def _warm_up(plot: Plot, edge: float) -> None:
-    """What the veil of the first panel means, where there is room."""
-    if edge - plot.x0 > 60:
-        for line, text in enumerate(("warm-up,", "not counted")):
-            plot.text((plot.x0 + edge) / 2, 24 + FAILED_BAND + 14 + 16 * line, text, "tiny whole", "middle")
-
-
-def _active(plot: Plot, frame: OverTime, x: PixelScale) -> None:
-    at, sessions = frame.active
-    plot.text(plot.x0, plot.y1 - 6, "active sessions", "lab")
-    y = plot.count_axis(float(sessions.max()))
-    upper = [(x.clip(t), y(n)) for t, n in zip(at, sessions, strict=True)]
-    with plot.along_run():
-        plot.band([(x.clip(t), y(0)) for t in at], upper, "area")
 
 
 def _read_bin(bin_: Bin) -> str:

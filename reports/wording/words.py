@@ -128,22 +128,12 @@ def estimate_cell(estimate: QuantileEstimate, n: int, failed: int, noun: str = "
         successes = f"successes {three(estimate.successes)}" if math.isfinite(estimate.successes) else ""
         return Cell(INFINITE, "; ".join(filter(None, (failures, successes))) or ("all failed" if failed == n else ""))
     if estimate.status == "unbounded":
-        return Cell(
-            f"{bound(estimate)}{three(estimate.told)}", _open(estimate, failures or "failures"), _no_bound(estimate)
-        )
+        lacks = f"no {'upper' if math.isfinite(estimate.low) else 'lower'} bound"
+        why = f": {'long sessions differ' if estimate.by_length else failures or 'failures'}"
+        needs = f"; needs {plural(estimate.required, 'session')}" if estimate.required else why
+        return Cell(f"{bound(estimate)}{three(estimate.told)}", f"{lacks}{needs}", lacks)
     units = (n, noun or "turn") if estimate.status == "too_few_turns" else (estimate.sessions, "session")
     return Cell("n/a", few_words(*units, estimate.required), f"needs {plural(estimate.required, units[1])}")
-
-
-def _no_bound(estimate: QuantileEstimate) -> str:
-    return f"no {'upper' if math.isfinite(estimate.low) else 'lower'} bound"
-
-
-def _open(estimate: QuantileEstimate, failed: str) -> str:
-    """Return why an interval lacks an end: unequal sessions, how many would bound it, or the failures in it."""
-    if estimate.required:
-        return f"{_no_bound(estimate)}; needs {plural(estimate.required, 'session')}"
-    return f"{_no_bound(estimate)}: {'long sessions differ' if estimate.by_length else failed}"
 
 
 def bound(estimate: QuantileEstimate) -> str:
@@ -174,14 +164,9 @@ def inexact_rows(summary: Summary) -> list[Line]:
 def host_facts(host: Host) -> list[str]:
     """Return its name, workers, p99 of four delays of the load generator in ms, clock and calibration."""
     p99s = [getattr(host, f"{name}_p99_ms") for name in LOAD_GENERATOR_CHECKS]
-    return [host.name, count(host.workers), *map(three, p99s), clock_offset(host), host.calibrated or "no"]
-
-
-def clock_offset(host: Host) -> str:
-    """+1.2 ± 0.3 ms; a dash where nobody compared its clock with the leader's."""
-    if math.isnan(host.clock_offset_ms):
-        return NONE
-    return f"{three(host.clock_offset_ms)} ± {three(host.clock_offset_error_ms)}{NBSP}ms"
+    offset = f"{three(host.clock_offset_ms)} ± {three(host.clock_offset_error_ms)}{NBSP}ms"
+    clock = NONE if math.isnan(host.clock_offset_ms) else offset
+    return [host.name, count(host.workers), *map(three, p99s), clock, host.calibrated or "no"]
 
 
 def failures(answer: CallerWait) -> Cell:
