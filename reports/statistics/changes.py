@@ -17,7 +17,7 @@ comparisons in all series share (Bonferroni). So it holds for whoever looks ever
 f is how alike neighbours are: the mean of two estimates, and half a standard error, 1/(2√n). Of differences between
 runs one and two apart E(y₂ − y₀)² / E(y₁ − y₀)² = 1 + f, whatever the level. The correlation r of neighbours around
 the means between changes is f as well, but for (1 + 3r)·k/n that k means of n runs take from it (Kendall). What is
-marked with f = 0 are the changes here, so that a change is not taken for likeness.
+marked with f = 0 are the changes here, so that a change is not taken for autocorrelation.
 
 Weekdays are taken off first, where they differ: of each day the distance from the mean of the seven days around it,
 and of each weekday the median of these, which neither a bad night nor a step moves far (Kruskal and Wallis's test).
@@ -121,17 +121,17 @@ def weekdays(figures: Floats, days: Integers) -> tuple[float, ...]:
     Weekdays that are never measured count as none, and days with others missing around them tell nothing.
     """
     seen, runs = np.unique(days, return_inverse=True)
-    told = np.full(int(seen[-1] - seen[0]) + 1, np.nan)
-    told[seen - seen[0]] = np.bincount(runs, figures) / np.bincount(runs)
-    weekday = (np.arange(told.size) + seen[0] + THURSDAY) % WEEK
-    usual = np.array([np.isfinite(told[weekday == day]).sum() >= WEEKS for day in range(WEEK)])
-    if usual.sum() < 2 or told.size < WEEK * WEEKS:
+    of_day = np.full(int(seen[-1] - seen[0]) + 1, np.nan)
+    of_day[seen - seen[0]] = np.bincount(runs, figures) / np.bincount(runs)
+    weekday = (np.arange(of_day.size) + seen[0] + THURSDAY) % WEEK
+    usual = np.array([np.isfinite(of_day[weekday == day]).sum() >= WEEKS for day in range(WEEK)])
+    if usual.sum() < 2 or of_day.size < WEEK * WEEKS:
         return ()
-    kept = np.where(usual[weekday], told, np.nan)
-    weeks = np.lib.stride_tricks.sliding_window_view(kept, WEEK)
+    usual_days = np.where(usual[weekday], of_day, np.nan)
+    weeks = np.lib.stride_tricks.sliding_window_view(usual_days, WEEK)
     means = np.where(np.isfinite(weeks).sum(axis=1) == usual.sum(), np.nansum(weeks, axis=1) / usual.sum(), np.nan)
-    apart = kept - means[np.clip(np.arange(kept.size) - WEEK // 2, 0, means.size - 1)]
-    groups = [one[np.isfinite(one)] for one in (apart[weekday == day] for day in np.flatnonzero(usual))]
+    distances = usual_days - means[np.clip(np.arange(usual_days.size) - WEEK // 2, 0, means.size - 1)]
+    groups = [one[np.isfinite(one)] for one in (distances[weekday == day] for day in np.flatnonzero(usual))]
     if min(map(len, groups)) < WEEKS or not _differ(groups):
         return ()
     own = np.zeros(WEEK)
@@ -157,7 +157,7 @@ def _differ(groups: Sequence[Floats]) -> bool:
 def autocorrelation(figures: Floats, places: Sequence[int]) -> float:
     """How alike neighbours are, from 0 to ALIKE_MOST, where the level may have changed at these places."""
     # by differences, of those that do not reach across a place
-    one, two = ((figures[apart:] - figures[:-apart]) ** 2 for apart in (1, 2))
+    one, two = ((figures[by:] - figures[:-by]) ** 2 for by in (1, 2))
     at = np.array(places, dtype=np.int64)
     near, next_but_one = np.delete(one, at - 1), np.delete(two, np.concatenate([at - 2, at - 1]))
     by_differences = float(next_but_one.mean() / near.mean()) - 1 if near.any() else 0.0
@@ -179,16 +179,18 @@ def levels(figures: Floats, found: Sequence[ChangePoint]) -> list[float]:
 def _marked(figures: Floats, variances: Floats, alike: float, among: int, least: float) -> list[ChangePoint]:
     every = windows(figures.size)
     shares = LEVEL / max(YEAR, figures.size) / among / np.bincount(every[:, 2])[every[:, 2]]
-    apart, errors, df = _compared(figures, variances, every, alike)
-    far = (np.abs(apart) > max(least, 0.0)) & (np.abs(apart) >= -ndtri(shares / 2) * errors)  # t is dear, and beyond z
-    (first, at, end), apart = every[far].T, apart[far]
+    distances, errors, df = _compared(figures, variances, every, alike)
+    far = (np.abs(distances) > max(least, 0.0)) & (
+        np.abs(distances) >= -ndtri(shares / 2) * errors
+    )  # t is dear, and beyond z
+    (first, at, end), distances = every[far].T, distances[far]
     reach = stdtrit(df[far], 1 - shares[far] / 2) * errors[far]
     with np.errstate(divide="ignore"):
-        clear = np.abs(apart) / reach
+        clear = np.abs(distances) / reach
     found = []
     while clear.size and clear.max() > 1:
         here = int(clear.argmax())
-        place, d, ends = int(at[here]), float(apart[here]), float(reach[here])
+        place, d, ends = int(at[here]), float(distances[here]), float(reach[here])
         found.append(ChangePoint(place, d, d - ends, d + ends, place - int(first[here]), int(end[here]) - place))
         clear[(first < place) & (place < end)] = 0.0
     return sorted(found, key=lambda change: change.at)

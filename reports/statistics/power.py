@@ -185,7 +185,7 @@ def _redrawn(arms: tuple[Sample, ...], p: float, clusters: int, rng: np.random.G
 def _order_variance(sample: Sample, p: float, weight: Floats) -> float:
     """Variance of the log of a weighted quantile: (half the distance of the values one standard error of F away)².
 
-    Half a rank is kept on either side, so that ties do not make it 0.
+    At least half a rank is counted on either side, so that ties do not make it 0.
     """
     if not sample.n:
         return math.nan
@@ -236,7 +236,7 @@ class Spread:
 
 
 def components(values: Floats, clusters: Integers) -> VarianceComponents:
-    """Of values, with the code of the session beside each."""
+    """Return those of values. `clusters`: the code of the session of each."""
     code, groups = packed(clusters)
     many, n = np.bincount(code), values.size
     if groups < 2 or n <= groups:
