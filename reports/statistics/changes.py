@@ -180,9 +180,8 @@ def _marked(figures: Floats, variances: Floats, alike: float, among: int, least:
     every = windows(figures.size)
     shares = LEVEL / max(YEAR, figures.size) / among / np.bincount(every[:, 2])[every[:, 2]]
     distances, errors, df = _compared(figures, variances, every, alike)
-    far = (np.abs(distances) > max(least, 0.0)) & (
-        np.abs(distances) >= -ndtri(shares / 2) * errors
-    )  # t is dear, and beyond z
+    size = np.abs(distances)
+    far = (size > max(least, 0.0)) & (size >= -ndtri(shares / 2) * errors)  # t takes long to compute, and is beyond z
     (first, at, end), distances = every[far].T, distances[far]
     reach = stdtrit(df[far], 1 - shares[far] / 2) * errors[far]
     with np.errstate(divide="ignore"):
