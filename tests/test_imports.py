@@ -45,7 +45,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "reports": (
         "blocks", "numbers", "records", "statistics",
         "strata", "rate_metrics", "stored", "question", "statistic_types",
-        "thresholds", "measurable", "exactness", "frames",
+        "thresholds", "metric_option", "measurable", "exactness", "frames",
         "runs", "turns", "samples",
         "export", "summary", "wording", "finding", "finding_rows", "finding_sentences", "finding_entry",
         "page", "text", "notebook",

@@ -25,7 +25,7 @@ from reports.page.calls import by_load as section
 from reports.runs import load_for_report
 from reports.samples import session_sample
 from reports.summary.figures import ShareEstimate
-from reports.summary.groups import THIN, Apart, Group, Place, Waits, apart, merged
+from reports.summary.groups import THIN, Apart, Group, Place, Waits, group_differences, merged
 from reports.summary.load import call_bins
 from reports.summary.summary import Summary, summarise
 from reports.wording.notices import pooled_notices
@@ -109,7 +109,7 @@ def test_false_alarms_are_rare() -> None:
 
 
 def two(few: Group, many: Group) -> list[Apart]:
-    return list(apart(replace(by_load(summary_of(SLOWER))[0], groups=(few, many))))
+    return list(group_differences(replace(by_load(summary_of(SLOWER))[0], groups=(few, many))))
 
 
 def test_what_lies_near_together_is_no_notice_however_sure() -> None:
@@ -136,7 +136,7 @@ def test_failures_and_refusals_that_come_with_the_load_are_told() -> None:
     last = structs.replace(
         few, place=Place("36–40", 38, 36, 40), failed=ShareEstimate(120, 1000, 0.12, 0.1, 0.14), unopened=many
     )
-    found = tuple(apart(replace(one, groups=(few, last))))
+    found = tuple(group_differences(replace(one, groups=(few, last))))
     (notice,) = pooled_notices(replace(summary, apart=found, waits=(one,)))
 
     assert notice.replace("\xa0", " ") == (

@@ -21,7 +21,7 @@ from reports.page import calls, circumstances
 from reports.page.circumstances import money
 from reports.records import data_of
 from reports.runs import RunFrames, load_for_report
-from reports.summary.money import KINDS, Money, as_prices, money_of
+from reports.summary.money import KINDS, Money, money_of
 from reports.summary.summary import Summary, summarise
 from reports.text.terminal import report_text
 from reports.turns import target_labels
@@ -299,11 +299,6 @@ def test_transcription_is_said_to_be_apart_where_there_was_some() -> None:
 
     assert "Input transcription is billed separately and not in this amount." in said(spoken)
     assert "transcription" not in said(typed)
-
-
-@pytest.mark.parametrize("entry", [None, [1, 2, 3, 4, 5, 6], {"text_input": 1}, OWN | {"audio_output": "64"}])
-def test_what_is_no_six_prices_is_none(entry: object) -> None:
-    assert as_prices(entry) is None
 
 
 LIMITED = Plan(sessions=60, turns=5, targets=("a", "b"), failed=0.1, seconds=150, limited=True)

@@ -112,7 +112,7 @@ def test_a_rate_of_which_more_is_better_regresses_downwards(sides: tuple[Side, .
     comparison = quick(sides)
     finding = next(f for f in comparison.findings if f.question.metric == "yield_rate")
 
-    assert finding.verdict.word == "regressed"
+    assert finding.verdict.name == "regressed"
     assert finding.difference is not None
     assert finding.difference.baseline == pytest.approx(0.9, abs=0.05)
     assert finding.difference.d == pytest.approx(-0.45, abs=0.08)
@@ -390,7 +390,7 @@ def test_a_run_of_short_conversations_says_nothing_of_it(tmp_path: Path) -> None
 def test_a_steeper_candidate_regresses(folder: Path) -> None:
     finding = next(f for f in quick(sides_of([folder])).findings if f.question.metric == "latency_slope")
 
-    assert finding.verdict.word == "regressed"
+    assert finding.verdict.name == "regressed"
     assert finding.difference is not None
     assert finding.difference.d == pytest.approx(STEEP, abs=15)
 

@@ -19,13 +19,13 @@ import rtbench
 from bench.errors import UsageError
 from bench.metrics import is_throttled
 from reports.comparisons.measuring import measured
-from reports.question import Question, margin_of
+from reports.question import Question
 from reports.runs import load_for_report
 from reports.sides.fairness import checks_of, notices_on
 from reports.sides.mix import ComparedSides, changed_shares
 from reports.sides.side import Side, folder_of, sides_of, targets_of
 from reports.statistic_types.mean import Mean
-from reports.statistic_types.quantile import Quantile
+from reports.statistic_types.quantile import Quantile, margin_of
 from reports.statistic_types.rate import Rate
 from reports.statistics.differences import Inference, Margin
 from reports.summary.summary import summarise
