@@ -57,13 +57,15 @@ class Sampled:
         here = np.flatnonzero(wanted.ravel()[self.turns.group[self.index]])
         return self.values[here], self.index[here]
 
-    def of(self, target: int, steps: Flags) -> Sample:
-        """The sample of some steps of a target."""
-        return self._sample(*self.part(target, steps), target, steps)
+    def of(self, target: int, steps: Flags, part: tuple[Floats, Integers] | None = None) -> Sample:
+        """The sample of some steps of a target; `part` if it is known."""
+        return self._sample(*(part or self.part(target, steps)), target, steps)
 
-    def by_step(self, target: int, steps: Flags) -> Iterable[tuple[int, Sample]]:
-        """(step, its sample) of those steps of a target that have the metric."""
-        values, index = self.part(target, steps)
+    def by_step(
+        self, target: int, steps: Flags, part: tuple[Floats, Integers] | None = None
+    ) -> Iterable[tuple[int, Sample]]:
+        """(step, its sample) of those steps of a target that have the metric; `part` if it is known."""
+        values, index = part or self.part(target, steps)
         step = self.turns.step[index]
         order, ends = order_of_codes(step), np.cumsum(np.bincount(step, minlength=steps.size))
         for place in np.flatnonzero(self.applies[target] & steps):

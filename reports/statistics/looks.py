@@ -28,7 +28,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
 from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.counting import Floats
@@ -93,6 +92,8 @@ def _nodes(grid: int) -> tuple[Floats, Floats]:
 
 def _bound(at: Floats, mass: Floats, sd: float, increment: float) -> float:
     """Where a path at `at`, moving on by a normal step, lies above with this probability."""
+    from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
+
     return float(brentq(lambda bound: mass @ ndtr((at - bound) / sd) - increment, -10, 12, xtol=1e-10))
 
 
@@ -175,6 +176,8 @@ def distance(z: float, se: float, t: Sequence[float], c: Sequence[float]) -> flo
 def _drift(s: float, t: Sequence[float], c: Sequence[float]) -> float:
     """The drift at which ending so high is as likely as not. `s`: not below 0."""
     plain, width = s / t[-1], AWAY / math.sqrt(t[0])
+    from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
+
     return float(brentq(lambda w: above(w, s, t, c) - 0.5, plain - width, plain + width, xtol=1e-6))
 
 

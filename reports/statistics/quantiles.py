@@ -266,6 +266,8 @@ def _design_effects(sample: Sample, of_session: Integers, ps: Sequence[float]) -
     effects: dict[float, float] = {}
     reached, below = 0, np.zeros_like(of_session)
     at_once = max(1, COUNTS_AT_ONCE // of_session.size)
+    sizes = of_session.astype(np.float64)
+    others = sizes.sum() - sizes
     for some in (ps[first : first + at_once] for first in range(0, len(ps), at_once)):
         ends = sample.values.searchsorted([quantile(sample.values, p) for p in some], side="right")
         place = np.repeat(np.arange(len(some)), np.diff(ends, prepend=reached)) * of_session.size
@@ -274,21 +276,25 @@ def _design_effects(sample: Sample, of_session: Integers, ps: Sequence[float]) -
         for of_one in each:  # ten times as fast as numpy's cumsum where sessions are many
             of_one += below
             below = of_one
-        effects |= zip(some, design_effect(of_session, each, np.array(some)).tolist(), strict=True)
+        effects |= zip(some, design_effect(sizes, others, each, np.array(some)).tolist(), strict=True)
         reached = ends[-1]
     return effects
 
 
-def design_effect(of_session: Integers, below: Integers, p: float | Floats) -> Floats:
+def design_effect(of_session: Floats, others: Floats, below: Integers, p: float | Floats) -> Floats:
     """How much wider than independent turns the sessions make it; NaN with fewer than two sessions.
 
-    `below` has the sessions' counts in its last axis, and a row for each p where these are several.
+    `others`: for each session, the turns of all others. `below` has the sessions' counts in its last axis, and a row
+    for each p where these are several.
     """
-    n, clusters = int(of_session.sum()), int(np.count_nonzero(of_session))
+    n, clusters = float(of_session.sum()), int(np.count_nonzero(of_session))
     if clusters < 2:
         return np.full(below.shape[:-1], math.nan)
-    share = below.sum(axis=-1, keepdims=True) / n
-    squares = (((below - share * of_session) / (n - of_session)) ** 2).sum(axis=-1)
+    errors = below.sum(axis=-1, keepdims=True) / n * of_session
+    np.subtract(below, errors, out=errors)  # in place, because there may be a hundred thousand sessions
+    errors /= others
+    errors *= errors
+    squares = errors.sum(axis=-1)
     effects: Floats = np.maximum(1.0, (clusters - 1) / clusters * squares * n / (p * (1 - p)))
     return effects
 
