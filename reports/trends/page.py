@@ -122,7 +122,7 @@ def trend_page(trend: Trend, folder: Path) -> Page:
     rates = {name: RATES[name].sentence for name in names if name in RATES}
     defined = {name: CATALOGUE[name].sentence for name in names if name not in RATES} | rates | METHOD
     scenarios = ", ".join(scenario.name for scenario in trend.scenarios)
-    more = [f"{plural(len(trend.notices), 'notice')} at the end of the page."] if trend.notices else []
+    more = [f"See {plural(len(trend.notices), 'notice')} at the end of the page."] if trend.notices else []
     lead = [*sentences.notes(trend), *more]
     left_out = Section("left-out", "Excluded runs", "What could not be shown?", [Bullets(trend.notices)])
     return Page(
