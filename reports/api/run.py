@@ -23,10 +23,10 @@ from reports import runs
 from reports.api import tables
 from reports.api.arguments import given_run, metric_named, quantile_levels
 from reports.api.selection import RowFilter, Selection, Where, columns_of, lost_rows, selected, selected_turns
-from reports.blocks import marked
 from reports.frames import frame_of, joined
 from reports.notebook import frame_html
 from reports.rate_metrics import RATES
+from reports.render.blocks import with_marker
 from reports.samples import OF_SAMPLE, Samples, rate_counts, samples_of, session_sample
 from reports.statistics.counting import split
 from reports.statistics.quantiles import NOTHING, Sample, quantiles
@@ -150,7 +150,7 @@ class Run(runs.RunFrames):
         """The main metrics of each target."""
         frame = joined([self.quantiles(metric) for metric in dict.fromkeys(self._samples.mains.values())])
         columns = ("target", "measured_from", "turn_type", "metric", "n", "p", "value", "low", "high", "unit", "reason")
-        badges = [marked(validity_of(self.metadata).word), *(["◇ SIMULATED"] if self.simulated else [])]
+        badges = [with_marker(validity_of(self.metadata).word), *(["◇ SIMULATED"] if self.simulated else [])]
         return frame_html(" · ".join((repr(self), *badges)), frame, columns)
 
     @cached_property

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.metrics import CATALOGUE
-from reports.blocks import (
+from reports.numbers import NBSP, NONE, plural, shortened
+from reports.question import Question
+from reports.rate_metrics import RATES
+from reports.render.blocks import (
     MARKS,
     MEASURED_AGAINST,
     SIMULATED,
@@ -20,8 +23,8 @@ from reports.blocks import (
     Code,
     Column,
     Definitions,
+    Details,
     Filter,
-    Fold,
     Head,
     Inline,
     Line,
@@ -30,14 +33,11 @@ from reports.blocks import (
     Paragraph,
     Section,
     Term,
-    row_of,
+    make_row,
     table,
 )
-from reports.numbers import NBSP, NONE, plural, shortened
-from reports.page.poured import poured
-from reports.page.svg import plot_figure
-from reports.question import Question
-from reports.rate_metrics import RATES
+from reports.render.html import render_html
+from reports.render.svg import plot_figure
 from reports.statistics.change_points import ENOUGH, SIDE, YEAR
 from reports.trends import sentences
 from reports.trends.metric_trend import MetricTrend
@@ -110,7 +110,7 @@ METHOD = {
 
 def trend_html(trend: Trend, folder: Path) -> str:
     """Return the page as one file that needs no other. `folder`: its place, from which reports are linked."""
-    return poured(trend_page(trend, folder))
+    return render_html(trend_page(trend, folder))
 
 
 def trend_page(trend: Trend, folder: Path) -> Page:
@@ -193,7 +193,7 @@ def _changes(trend: Trend, numbers: Mapping[str, int]) -> Block:
             ),
             "; ".join(change.also_changed) or "nothing else that is recorded",
         ]
-        rows.append(row_of(cells, target=numbers[series.name]))
+        rows.append(make_row(cells, target=numbers[series.name]))
     return table(heads, rows, "facts", stacked=True)
 
 
@@ -221,7 +221,7 @@ def _section(
         f"scenario-{place + 1}",
         f"{scenario.name}: metrics over time",
         "How did the metrics change from run to run?",
-        [*(plots or [nothing]), Fold("Every run", [_runs(scenario, numbers, filters, folder)], open=True)],
+        [*(plots or [nothing]), Details("Every run", [_runs(scenario, numbers, filters, folder)], open=True)],
         filters.classes.get(("scenario", scenario.name), ""),
     )
 
@@ -250,7 +250,7 @@ def _runs(scenario: ScenarioTrend, numbers: Mapping[str, int], filters: Filters,
             Cell(point.mark, point.reason, style=f"{MARKS[point.validity_word].ink}-ink"),
             *(_value(by_spec[spec], place) if spec in by_spec else Cell(NONE) for spec, _ in scenario.metrics),
         ]
-        rows.append(row_of(cells, style=filters.of(point), target=number))
+        rows.append(make_row(cells, style=filters.of(point), target=number))
     return table(heads, rows, stacked=True)
 
 
