@@ -9,11 +9,11 @@ import math
 from dataclasses import dataclass
 
 from bench.metrics import CATALOGUE, REGULAR, SLOPE
-from reports.blocks import MARKS
 from reports.finding import Finding
 from reports.numbers import NBSP, NONE, count, ms, shortened, three
 from reports.question import Question, better_of
 from reports.rate_metrics import RATES
+from reports.render.blocks import MARKS
 from reports.statistics.differences import FAR, Difference, Scale
 from reports.statistics.verdicts import NOT_AFTER_HOLM, VerdictName
 from reports.wording import verdicts

@@ -116,6 +116,11 @@ def listed(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
 
 
+def capital(text: str) -> str:
+    """Return the text with a capital letter."""
+    return f"{text[:1].upper()}{text[1:]}"
+
+
 def shortened(label: str, length: int = 18) -> str:
     """A label that fits beside a figure. A variant's own name, behind the dot, is what tells it from others."""
     if len(label) <= length:

@@ -25,7 +25,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal, NamedTuple
 
-from reports.page.svg import Plot, shape, tone
+from reports.render.markers import colour_class, marker_shape
+from reports.render.svg import Plot
 
 MAX_TRIES = 2
 """How often a load is played that gives no verdict, or stays inconclusive."""
@@ -229,11 +230,17 @@ class LoadPoint(NamedTuple):
 
 def draw_curve(plot: Plot, colour: int, points: Sequence[LoadPoint]) -> None:
     """Draw a line through loads, with a mark and an interval at each; the mark of what was not good is hollow."""
-    plot.path([(point.x, point.y) for point in points if point.joined], f"curve s{tone(colour)}")
+    plot.path([(point.x, point.y) for point in points if point.joined], f"curve {colour_class(colour)}")
     for point in points:
         if point.ends is not None:
-            plot.line(point.x, point.ends[0], point.x, point.ends[1], f"curve s{tone(colour)}")
-        plot.dot(point.x, point.y, shape(colour), f"mark{'' if point.good else ' open'} s{tone(colour)}", tip=point.tip)
+            plot.line(point.x, point.ends[0], point.x, point.ends[1], f"curve {colour_class(colour)}")
+        plot.dot(
+            point.x,
+            point.y,
+            marker_shape(colour),
+            f"mark{'' if point.good else ' open'} {colour_class(colour)}",
+            tip=point.tip,
+        )
 
 
 def row(cells: Iterable[str], columns: Sequence[tuple[str, int]]) -> str:

@@ -43,12 +43,12 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "gpt_live_behaviour", "agent_behaviour", "truth", "serving",
     ),
     "reports": (
-        "blocks", "numbers", "records", "statistics",
+        "numbers", "render", "records", "statistics",
         "strata", "rate_metrics", "stored", "question", "statistic_types",
         "thresholds", "metric_option", "measurable", "exactness", "frames",
         "runs", "turns", "samples",
         "export", "summary", "wording", "finding", "finding_rows", "finding_sentences", "finding_entry",
-        "page", "text", "notebook",
+        "run_report", "text", "notebook",
         "sides", "session_prices", "sample_size", "looks", "comparisons", "gate", "trends", "api",
     ),
     "rtbench": ("locust_run", "load_search", "simulator_profile", "calibrate", "capacity", "cli"),
@@ -129,7 +129,8 @@ CLOCKS = {
 
 
 DRAWING = (
-    "reports.page.bars", "reports.page.charts", "reports.page.panels", "reports.page.speech", "reports.page.svg",
+    "reports.run_report.bar_charts", "reports.run_report.charts", "reports.run_report.time_panels",
+    "reports.run_report.speech_timeline", "reports.render.svg",
     "reports.comparisons.forest", "reports.trends.plot",
 )  # fmt: skip
 COMPUTING = ("pandas", "pathlib", "scipy", "reports.runs", "reports.samples", "reports.sides")

@@ -37,8 +37,9 @@ from bench.simulator.serving.handshake import Authenticator
 from bench.simulator.serving.server import Server, ServerWorker, listen
 from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, WireDialect
 from benchmarks.fuzz.spoiling import LEVELS, dumped, spoilt_bytes, spoilt_document
+from reports.render.terminal import render_page
+from reports.run_report.report import run_page
 from reports.summary.summary import summarise
-from reports.text.terminal import report_text
 from tests.attack.hostile_files import READERS, check
 from tests.helpers import (
     receive,
@@ -324,7 +325,7 @@ def _spoilt_rows(rows: pa.Table, random: Random) -> pa.Table:
 
 def _shown(folder: Path) -> str:
     """What the terminal shows of a run."""
-    return report_text(summarise(rtbench.load(folder, all_columns=False)))
+    return render_page(run_page(summarise(rtbench.load(folder, all_columns=False))))
 
 
 def _remove(path: Path) -> None:

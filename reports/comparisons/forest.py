@@ -12,20 +12,18 @@ from reports.comparisons.forest_rows import HIGHER, LINEAR, Axis, ForestPanel
 from reports.comparisons.measuring import RatioCurve
 from reports.finding_rows import FindingRow
 from reports.numbers import NBSP, change, nines, shortened, three
-from reports.page.svg import (
-    COLOURS,
+from reports.render.markers import COLOURS, colour_class, marker_char
+from reports.render.svg import (
     HALF,
     LETTER,
     WIDE,
     PixelScale,
     Plot,
     clean,
-    frame,
-    glyph,
+    empty_plot,
     identity,
     linear_ticks,
     log_scale,
-    tone,
 )
 from reports.statistics.differences import Difference
 from reports.wording.words import interval
@@ -81,7 +79,12 @@ def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
     for name, rows in groups:
         if titled:
             plot.line(0, top, plot.w, top, "grid")
-            plot.text(0, top + 20, f"{glyph(rows[0].colour)} {shortened(name, 40)}", f"dl t{tone(rows[0].colour)}")
+            plot.text(
+                0,
+                top + 20,
+                f"{marker_char(rows[0].colour)} {shortened(name, 40)}",
+                f"dl {colour_class(rows[0].colour, 't')}",
+            )
             top += GROUP
         for row in rows:
             plot.line(0, top, plot.w, top, "grid")
@@ -238,7 +241,7 @@ def curves_sentence(ratios: Sequence[RatioCurve]) -> str:
 
 def by_percentile(ratios: Sequence[RatioCurve], metric: str) -> Plot:
     """The candidates' quantiles as multiples of the baseline's, over percentiles by nines."""
-    plot = frame(
+    plot = empty_plot(
         HALF,
         304,
         [(ratio.colour, shortened(ratio.candidate)) for ratio in ratios],
@@ -261,7 +264,7 @@ def by_percentile(ratios: Sequence[RatioCurve], metric: str) -> Plot:
     plot.line(plot.x0, y(1), plot.x1, y(1), "zero")
     plot.text(plot.x0 - 6, y(1) + 4, "same", "tick", "end")
     for ratio in ratios:
-        cls = f"s{tone(ratio.colour)}"
+        cls = colour_class(ratio.colour)
         points = [(p, found) for p, found in zip(ratio.ps, ratio.differences, strict=True) if not math.isnan(found.d)]
         if len(ratios) < COLOURS:
             lower = [(x(p), y.clip(_multiple(found.low))) for p, found in points]

@@ -10,12 +10,12 @@ import math
 
 from scipy.special import ndtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-from reports.blocks import MARKS, Cell, Column, Table, row_of
 from reports.finding_sentences import shown
 from reports.looks.decision import Decision
 from reports.looks.sequence import End, Look
 from reports.numbers import NBSP, NONE, count
 from reports.question import Question
+from reports.render.blocks import MARKS, Cell, Column, Table, make_row
 from reports.statistics.interim import InterimStatistic
 from reports.wording.verdicts import as_share, difference_interval, figure, margin, said, signed
 
@@ -46,7 +46,7 @@ def interim_analyses(decision: Decision) -> Table | None:
             )
             for at, (gate, ruling) in enumerate(zip(decision.gates, rulings, strict=True))
         ]
-        rows.append(row_of([f"{k + 1} of {len(decision.plan.analyses)}", count(look.pairs), *cells]))
+        rows.append(make_row([f"{k + 1} of {len(decision.plan.analyses)}", count(look.pairs), *cells]))
     return Table(tuple(head), tuple(rows), stacked=True)
 
 

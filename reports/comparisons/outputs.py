@@ -12,8 +12,6 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from bench.errors import INVALID_STATUS
-from reports import blocks
-from reports.blocks import MARKS, marked
 from reports.comparisons import sentences
 from reports.comparisons.comparison import Comparison, Method
 from reports.comparisons.forest_rows import finding_row
@@ -23,13 +21,15 @@ from reports.finding_entry import ComparisonEntry, entry_of
 from reports.finding_rows import FindingRow, with_unit
 from reports.looks.decision import decision_sentence
 from reports.numbers import NBSP, count, listed, percent, plural, span
-from reports.page.poured import Paths, write_page
-from reports.page.svg import glyph
 from reports.records import Closed, Count, Known, Version, about, data_of, text_of
+from reports.render import blocks
+from reports.render.blocks import MARKS, Fact, with_marker
+from reports.render.files import PagePaths, write_page
+from reports.render.markers import marker_char
+from reports.render.terminal import Badges, Grid, Part, render_lines
 from reports.runs import all_called, labels_of, run_id_of
 from reports.sides.fairness import Fairness, definitions_version
 from reports.statistics.verdicts import ORDERS, VerdictName
-from reports.text.lines import Badges, Grid, Named, Part, lines_of
 from reports.wording.validity import ValidityEntry, validity_entry
 from reports.wording.verdicts import figure
 
@@ -150,16 +150,16 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
     )
 
 
-def write_comparison(comparison: Comparison, folder: Path) -> Paths:
+def write_comparison(comparison: Comparison, folder: Path) -> PagePaths:
     """Write compare.html, .md and .json. Raises UsageError where the folder cannot be written."""
-    paths = Paths(*(folder / f"compare.{ending}" for ending in ("html", "md", "json")))
+    paths = PagePaths(*(folder / f"compare.{ending}" for ending in ("html", "md", "json")))
     return write_page(comparison_page(comparison), comparison_json(comparison), paths, "the comparison")
 
 
 def comparison_text(comparison: Comparison, width: int = 100, colour: bool = False) -> str:
     """The comparison as text: the verdict first."""
     table = [_table(comparison)] if comparison.findings else []
-    return lines_of((_opening(comparison), table, _closing(comparison)), width, colour)
+    return render_lines((_opening(comparison), table, _closing(comparison)), width, colour)
 
 
 def comparison_essentials(comparison: Comparison) -> str:
@@ -173,11 +173,14 @@ def badges_of(comparison: Comparison) -> list[tuple[str, str]]:
     """Each badge with its style: the verdict, whether it may be used, simulated, provisional."""
     if comparison.unfair or (comparison.exit_status == INVALID_STATUS and comparison.decision is not None):
         status = sentences.unusable_status(comparison)
-        judged = [(marked(status), MARKS[status].ink)]
+        judged = [(with_marker(status), MARKS[status].ink)]
     else:
         status = sentences.verdict(comparison) or "NO VERDICT"
         shown = sentences.verdict_shown(comparison) or status
-        judged = [(f"{MARKS[status].glyph} {shown.upper()}", MARKS[status].ink), (marked("VALID"), MARKS["VALID"].ink)]
+        judged = [
+            (f"{MARKS[status].glyph} {shown.upper()}", MARKS[status].ink),
+            (with_marker("VALID"), MARKS["VALID"].ink),
+        ]
     simulated = [("◇ SIMULATED", "sim")] if comparison.simulated else []
     doubted = any(finding.verdict.provisional for finding in comparison.primary) and not comparison.unfair
     assumed = [("PROVISIONAL", "warn")] if doubted else []
@@ -221,12 +224,16 @@ def _table(comparison: Comparison) -> Grid:
     heads = ("metric", "baseline", "candidate", difference, "margin", "verdict", "verdict")
     rows: list[blocks.Row] = []
     for label, _ in sentences.candidates(comparison):
-        title = f"{glyph(places[label])} {label} against {glyph(0)} {comparison.sides[0].label}"
-        rows += [*([blocks.row_of([""])] if rows else []), blocks.row_of([title]), blocks.row_of(list(heads), "soft")]
+        title = f"{marker_char(places[label])} {label} against {marker_char(0)} {comparison.sides[0].label}"
+        rows += [
+            *([blocks.make_row([""])] if rows else []),
+            blocks.make_row([title]),
+            blocks.make_row(list(heads), "soft"),
+        ]
         own = [row for row in findings if row.candidate == label]
         rows += [_line(row) for row in own if row.finding.question.primary]
         others = [_line(row) for row in own if not row.finding.question.primary]
-        rows += [*([blocks.row_of([blocks.Cell("secondary", style="soft")])] if others else []), *others]
+        rows += [*([blocks.make_row([blocks.Cell("secondary", style="soft")])] if others else []), *others]
     return Grid(rows, (FIGURE, JUDGED, VERDICT), LAYOUTS, indent="  ", stacked=STACKED)
 
 
@@ -234,7 +241,7 @@ def _line(row: FindingRow) -> blocks.Row:
     values = [with_unit(value, row.unit) for value in row.values]
     style = MARKS[row.verdict_name].ink if row.finding.question.primary else "soft"
     verdicts = [blocks.Cell(one, style=style) for one in (row.judged, row.starred)]
-    return blocks.row_of([figure(row.finding.question), *values, row.told, row.margin_text, *verdicts])
+    return blocks.make_row([figure(row.finding.question), *values, row.told, row.margin_text, *verdicts])
 
 
 def _closing(comparison: Comparison) -> Iterable[Part]:
@@ -245,24 +252,24 @@ def _closing(comparison: Comparison) -> Iterable[Part]:
     spoken = sentences.candidates(comparison)[0][0]
     for row in (finding_row(finding, comparison) for finding in comparison.primary):
         if row.why and comparison.decision is None and row.candidate != spoken:
-            yield Named("undecided", [f"{figure(row.finding.question)} on {row.candidate}: {row.why}"])
+            yield Fact("undecided", [f"{figure(row.finding.question)} on {row.candidate}: {row.why}"])
     for worst in sentences.worst_steps(comparison):
-        yield Named("worst step", [worst])
+        yield Fact("worst step", [worst])
     base, reached = comparison.sides[0].label, list[str]()
     for finding in comparison.primary:
         if min(finding.reached) < 1:  # ttfa by 71.2 % of the planned turns on a, 99 % on b
             first, second = (percent(share, 1) for share in finding.reached)
             metric, of = finding.question.metric, f"{first} of the planned turns on {base}"
             reached.append(f"{metric} in {of}, {second} on {finding.candidate}")
-    yield Named("completed", list(dict.fromkeys(reached)))
+    yield Fact("completed", list(dict.fromkeys(reached)))
     documents = [side.run.metadata for side in comparison.sides]
     if any(labels_of(document) for document in documents):
-        yield Named("of", [listed(all_called(documents))])
-    yield Named("fair", [f"✓ {check.name}" for check in comparison.checks if check.result == "pass"])
-    yield Named("not fair", [f"✕ {check.name}" for check in comparison.unfair], "bad")
+        yield Fact("of", [listed(all_called(documents))])
+    yield Fact("fair", [f"✓ {check.name}" for check in comparison.checks if check.result == "pass"])
+    yield Fact("not fair", [f"✕ {check.name}" for check in comparison.unfair], "bad")
     for check in comparison.checks:
         if check.result == "informational" and len(set(check.texts)) > 1:
             texts = [f"{side.label} {text}" for side, text in zip(comparison.sides, check.texts, strict=True)]
-            yield Named("differs", [f"{check.name}: {', '.join(texts)}"])
+            yield Fact("differs", [f"{check.name}: {', '.join(texts)}"])
     for notice in (sentences.assumption(comparison), *comparison.notices):
-        yield Named("note", [notice])
+        yield Fact("note", [notice])

@@ -6,36 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from bench.untrusted.sanitize import escape_control
-from reports.blocks import (
-    MARKS,
-    MEASURED_AGAINST,
-    SIMULATED,
-    Alarm,
-    Badge,
-    Beside,
-    Block,
-    Bullets,
-    Cell,
-    Code,
-    Column,
-    Definitions,
-    Figure,
-    Fold,
-    Head,
-    Inline,
-    Judged,
-    Page,
-    Paragraph,
-    Reading,
-    Row,
-    Section,
-    Strong,
-    Table,
-    Term,
-    note,
-    row_of,
-    table,
-)
 from reports.comparisons import forest, interim, sentences
 from reports.comparisons.comparison import Comparison, Design
 from reports.comparisons.forest_rows import ForestPanel, panels
@@ -46,8 +16,38 @@ from reports.finding_rows import FindingRow, definition, shown_verdict, with_uni
 from reports.finding_sentences import WORST, overall
 from reports.looks.decision import Decision
 from reports.numbers import NBSP, count, listed, moment, percent, plural, three
-from reports.page.charts import percentiles
-from reports.page.svg import HALF, drawing, plot_figure
+from reports.render.blocks import (
+    MARKS,
+    MEASURED_AGAINST,
+    SIMULATED,
+    Badge,
+    Banner,
+    Block,
+    Bullets,
+    Cell,
+    Code,
+    Column,
+    Definitions,
+    Details,
+    Figure,
+    Head,
+    Inline,
+    Page,
+    Paragraph,
+    ReadingGuide,
+    Row,
+    Section,
+    SideBySide,
+    Strong,
+    Table,
+    Term,
+    VerdictText,
+    make_row,
+    note,
+    table,
+)
+from reports.render.svg import HALF, drawing, plot_figure
+from reports.run_report.charts import percentiles
 from reports.runs import all_called
 from reports.wording import validity, words
 from reports.wording.words import observed, since
@@ -171,7 +171,7 @@ def _lead(comparison: Comparison) -> list[Block]:
     about = [listed(all_called(documents)), " and ".join(began), DESIGNS[comparison.method.design]]
     about += [_sizes(comparison), observed(comparison.method.observed_s)]
     return [
-        *([Alarm([(Strong("What to do:"), f" {remedies}")])] if remedies else []),
+        *([Banner([(Strong("What to do:"), f" {remedies}")])] if remedies else []),
         *([Paragraph(second, "lead")] if second else []),
         Paragraph(" · ".join(filter(None, about)), "meta"),
         *([Bullets(notices)] if notices else []),
@@ -228,7 +228,7 @@ def _answer(comparison: Comparison) -> Section:
     defined = [word for word in VERDICTS if any(_shown(row) == word for row in rows)] + ["margin", "interval"]
     defined += ["Holm"] if any(row.after_holm for row in rows) else []
     defined += ["provisional"] if any(row.finding.verdict.provisional for row in rows) else []
-    blocks.append(Reading(("What they are: ", _terms(figures), ". What the words mean: ", _terms(defined), ".")))
+    blocks.append(ReadingGuide(("What they are: ", _terms(figures), ". What the words mean: ", _terms(defined), ".")))
     primary, others = ([row for row in rows if row.finding.question.primary == of] for of in (True, False))
     primary.sort(key=lambda row: WORST.index(row.verdict_name) > 1)
     first, more = primary[:ROWS_MOST], primary[ROWS_MOST:]
@@ -239,7 +239,7 @@ def _answer(comparison: Comparison) -> Section:
         "Step with the largest change. Secondary": steps,
     }
     folds = [
-        Fold(title, [*(_drawings(folded) if mine is others else ()), _numbers(comparison, mine)])
+        Details(title, [*(_drawings(folded) if mine is others else ()), _numbers(comparison, mine)])
         for title, mine in parts.items()
         if mine
     ]
@@ -294,13 +294,13 @@ def _row(row: FindingRow, style: str, *, several: bool) -> Row:
     figures = [*(with_unit(value, row.unit) for value in row.values), row.change, row.interval]
     counts = [" / ".join(map(count, numbers)) for numbers in (finding.turns, finding.sessions, finding.failed)]
     counts.append(" / ".join(percent(share, 1) for share in finding.reached))
-    return row_of(
+    return make_row(
         [
             Cell((Term(metric), rest), row.which),
             *([Cell(row.candidate, target=row.colour)] if several else []),
             *(Cell(text, style=style) for text in figures),
             Cell(row.margin_text, style="nowrap"),
-            Cell(Judged(row.judged, row.verdict_name), row.why),
+            Cell(VerdictText(row.judged, row.verdict_name), row.why),
             *(Cell(text, style="nowrap") for text in counts),
         ]
     )
@@ -317,7 +317,7 @@ def _looks(decision: Decision | None) -> Section | None:
     if not decision or table is None:
         return None
     lines = Bullets(tuple(interim.verdict_lines(decision)))
-    blocks: list[Block] = [Paragraph(interim.end_reason(decision)), lines, Reading(BOUNDS), table]
+    blocks: list[Block] = [Paragraph(interim.end_reason(decision)), lines, ReadingGuide(BOUNDS), table]
     return Section("analyses", "Interim analyses", "When was it decided?", blocks)
 
 
@@ -333,7 +333,7 @@ def _percentiles(comparison: Comparison) -> Section | None:
     of_step = f", {question.step}" if question.step else ""
     read = (Term(metric), f"{counted}{of_step}. Shaded: 95 % interval. Dotted: too few turns or sessions.")
     waits = plot_figure(percentiles(shift.curves, metric, HALF), read, head="Latency, one curve per target")
-    curves: list[Block] = [Beside([waits, _differences(comparison, shift)])]
+    curves: list[Block] = [SideBySide([waits, _differences(comparison, shift)])]
     return Section("shift", "Shift by percentile", "Which turns got slower?", curves)
 
 
@@ -367,7 +367,7 @@ def _fair(comparison: Comparison) -> Section:
     for check in comparison.checks:
         word, style = words.result(check.result)
         remedy = check.remedy if check.result == "fail" else ""
-        rows.append(row_of([check.name, *check.texts, Cell(word, remedy, style=f"{style}-ink")]))
+        rows.append(make_row([check.name, *check.texts, Cell(word, remedy, style=f"{style}-ink")]))
     checks = table(heads, rows, "facts", stacked=True)
     nothing = Paragraph("Nothing was checked.")
     return Section(

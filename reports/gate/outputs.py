@@ -24,22 +24,6 @@ from bench.errors import UsageError
 from bench.run.presence import is_run
 from bench.untrusted.safe_io import replace_text
 from bench.untrusted.sanitize import escape_control
-from reports.blocks import (
-    MARKS,
-    Block,
-    Bullets,
-    Cell,
-    Code,
-    Fold,
-    Heading,
-    Inline,
-    Paragraph,
-    Row,
-    Strong,
-    Table,
-    row_of,
-    table,
-)
 from reports.finding import ExitStatus, Result
 from reports.finding_entry import ComparisonEntry, entry_of
 from reports.gate.results import Checked, OnInconclusive, ThresholdResult
@@ -66,11 +50,27 @@ from reports.gate.sentences import (
 )
 from reports.looks.decision import analyses, write_decision
 from reports.numbers import NBSP, count, plural, shortened
-from reports.page.poured import markdown_blocks
 from reports.records import Closed, Count, Known, Record, Rounded, about, data_of, text_of
+from reports.render.blocks import (
+    MARKS,
+    Block,
+    Bullets,
+    Cell,
+    Code,
+    Details,
+    Fact,
+    Heading,
+    Inline,
+    Paragraph,
+    Row,
+    Strong,
+    Table,
+    make_row,
+    table,
+)
+from reports.render.markdown import markdown_blocks
+from reports.render.terminal import Grid, Part, render_lines
 from reports.statistics.target_counts import NO_TURNS
-from reports.text import lines
-from reports.text.lines import Grid, Named, Part
 from reports.thresholds import Sign
 from reports.wording.validity import ValidityEntry, validity_entry
 from reports.wording.words import observed
@@ -94,8 +94,8 @@ def _parts(checked: Checked) -> Iterable[Block]:
     yield Paragraph(_intervals(checked))
     judged = [item for item in checked.thresholds if is_judged(item, checked)]
     reasons = (f"{item.target}: {item.title}: {why}" for item in judged if (why := reason(item)))
-    yield Fold("Why, and what to do", [Bullets([*beside(checked), *reasons])])
-    yield Fold(plural(len(more), "more threshold"), [_table(more, checked)])
+    yield Details("Why, and what to do", [Bullets([*beside(checked), *reasons])])
+    yield Details(plural(len(more), "more threshold"), [_table(more, checked)])
     sizes = [
         (*(count(n) for n in (found.turns, found.sessions, found.failed)), completed_text(item))
         for item in items
@@ -103,7 +103,7 @@ def _parts(checked: Checked) -> Iterable[Block]:
     ]
     rows = [[item.title, item.target, *size] for item, size in zip(items, sizes, strict=True)]
     heads = ("metric", "target", "turns", "sessions", "failed", "completed")
-    yield Fold("Turns, sessions and failures", [table(heads, rows, left=(0, 1))])
+    yield Details("Turns, sessions and failures", [table(heads, rows, left=(0, 1))])
 
 
 def _table(items: Sequence[ThresholdResult], checked: Checked) -> Table:
@@ -162,15 +162,17 @@ def check_text(checked: Checked, width: int = 100, colour: bool = False) -> str:
         verdict = Cell(
             mark(item, checked), reason(item) if judged else "", style=MARKS[item.result].ink if judged else "soft"
         )
-        rows.append(row_of([shortened(name, NAMES), value_text(item), interval_text(item), limit_text(item), verdict]))
+        rows.append(
+            make_row([shortened(name, NAMES), value_text(item), interval_text(item), limit_text(item), verdict])
+        )
     grid = Grid(rows, (NAME, VERDICT), LAYOUTS, indent="  ")
     table: list[Part] = [grid, Paragraph(_intervals(checked), "soft")] if rows else []
     decided = analyses(checked.decision) if checked.decision else ()
     closing: list[Part] = [
-        *(Named("note:", [remark], indent=6) for remark in beside(checked)),
+        *(Fact("note:", [remark], indent=6) for remark in beside(checked)),
         Paragraph(ending(checked)),
     ]
-    return lines.lines_of((_opening(checked), table, decided, closing), width, colour)
+    return render_lines((_opening(checked), table, decided, closing), width, colour)
 
 
 def _head(checked: Checked) -> list[str]:
@@ -181,10 +183,10 @@ def _head(checked: Checked) -> list[str]:
 
 
 def _opening(checked: Checked) -> Iterable[Part]:
-    yield Named(check_glyph(checked), [check_headline(checked)], "bold", indent=2)
+    yield Fact(check_glyph(checked), [check_headline(checked)], "bold", indent=2)
     yield Paragraph(" · ".join(_head(checked)))
     for warning in checked.warnings:
-        yield Named("!", [warning], "warn bold", indent=2)
+        yield Fact("!", [warning], "warn bold", indent=2)
 
 
 SCHEMA = 3

@@ -6,10 +6,10 @@ import math
 from functools import partial
 
 from reports import finding_sentences
-from reports.blocks import MARKS, marked
 from reports.finding_rows import NOT_JUDGED, in_unit, row, with_unit
 from reports.gate.results import FAILED, INCONCLUSIVE, INVALID, PASSED, Checked, ThresholdResult
 from reports.numbers import NBSP, NONE, count, percent, plural, three
+from reports.render.blocks import MARKS, with_marker
 from reports.summary.trust import WORDS
 from reports.wording import validity
 from reports.wording.validity import Cause
@@ -208,7 +208,7 @@ def check_badges(checked: Checked) -> list[str]:
     """✓ VALID, ◇ SIMULATED."""
     usable = not (checked.causes and checked.baseline)
     return [
-        marked(validity.run_word(WORDS[checked.validity], usable=usable)),
+        with_marker(validity.run_word(WORDS[checked.validity], usable=usable)),
         *(["◇ SIMULATED"] if checked.simulated else []),
     ]
 

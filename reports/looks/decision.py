@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal
 
 from bench.errors import UsageError
 from bench.untrusted.safe_io import replace_text
-from reports.blocks import Paragraph, row_of
 from reports.finding import ExitStatus, Finding
 from reports.finding_sentences import answer, answer_details
 from reports.looks.plan import DecisionPlan
@@ -21,11 +20,12 @@ from reports.looks.sequence import End, GateResult, Look, LookCourse
 from reports.numbers import NBSP, NONE, count, plural
 from reports.question import AskedFigure, Question
 from reports.records import Closed, Known, Number, about, data_of, text_of
+from reports.render.blocks import Paragraph, make_row
+from reports.render.terminal import Grid, Part
 from reports.runs import RunFrames, run_id_of
 from reports.statistics.differences import Margin, Order, Scale
 from reports.statistics.interim import InterimStatistic
 from reports.statistics.verdicts import VerdictName
-from reports.text.lines import Grid, Part
 from reports.wording.validity import Cause, do_not_use, texts
 from reports.wording.verdicts import figure, said
 
@@ -149,13 +149,13 @@ def analyses(decision: Decision) -> Iterable[Part]:
     if decision.invalid and not decision.stopped_by_analysis:
         yield Paragraph(FOR_INFORMATION)
     # ✓ from the analysis at which a metric passed, ✕ where it failed
-    rows = [row_of(["analysis", "pairs", "fail above", "pass below", *map(figure, decision.gates)])]
+    rows = [make_row(["analysis", "pairs", "fail above", "pass below", *map(figure, decision.gates)])]
     for k, look in enumerate(decision.course.looks):
         cells = [
             f"{_z(seen)}{_mark(ruling, k, len(decision.course.looks))}"
             for seen, ruling in zip(look.seen, decision.course.rulings, strict=True)
         ]
-        rows.append(row_of([f"{k + 1}", count(look.pairs), _signed(look.c_first), _signed(-look.c), *cells]))
+        rows.append(make_row([f"{k + 1}", count(look.pairs), _signed(look.c_first), _signed(-look.c), *cells]))
     yield Grid(rows)
     unspread = any(not seen.untested and seen.se == 0 for look in decision.course.looks for seen in look.seen)
     yield Paragraph(f"z-scores relative to the margin{UNSPREAD if unspread else ''}.", "soft")

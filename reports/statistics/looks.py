@@ -63,7 +63,7 @@ def critical_values(t: Sequence[float], a: float) -> list[float]:
     """The critical value of each look, for one-sided error `a`. `t`: rising fractions of N, each in (0, 1].
 
     The last look takes all of `a` that is left, so a run that ends early, blind to its result, hands in the looks that
-    it held. Paths still under way are kept as a density on Gauss-Legendre nodes below the bound.
+    it held. Paths still under way are a density on Gauss-Legendre nodes below the bound.
     """
     return list(_critical_values(tuple(t), a))
 
@@ -85,7 +85,7 @@ def _critical_values(t: tuple[float, ...], a: float) -> tuple[float, ...]:
 
 @lru_cache(maxsize=4)
 def _nodes(grid: int) -> tuple[Floats, Floats]:
-    """Gauss-Legendre nodes and their weights, kept: 200 of them take 100 ms."""
+    """Gauss-Legendre nodes and their weights, cached: 200 of them take 100 ms."""
     nodes, weights = np.polynomial.legendre.leggauss(grid)
     return nodes, weights
 

@@ -53,7 +53,7 @@ Status = Literal["reported", "in_failures", "too_few_turns", "too_few_sessions",
 
 @dataclass(frozen=True)
 class Sample:
-    """Values of one metric, ascending, failed ones as +inf at the end; beside each the code of its session.
+    """Values of one metric, ascending, failed ones as +inf at the end, and the code of the session of each.
 
     `failed` and `censored` are counted whether or not they are among the values; `lost` are those of the failed that
     were wanted and never begun.
@@ -116,12 +116,12 @@ class QuantileEstimate(Record, frozen=True):
 
     @property
     def bounded(self) -> bool:
-        """Whether it has an interval that may be told, closed or open."""
+        """Whether it has an interval, closed or open."""
         return self.status in ("reported", "unbounded")
 
     @property
     def lacks(self) -> bool:
-        """Whether it has too few turns or sessions to be told."""
+        """Whether it has too few turns or sessions to be reported."""
         return self.status in ("too_few_turns", "too_few_sessions")
 
     @property
@@ -134,13 +134,13 @@ NOTHING = Sample(np.zeros(0), np.zeros(0, dtype=np.int64))
 
 
 def kish(turns: Floats | Integers) -> float:
-    """Sessions that are worth as many as there are, were they equally long: (Σn)² / Σn²; 0 of nothing."""
+    """The effective number of sessions, which equally long ones would be: (Σn)² / Σn²; 0 of nothing."""
     squares = float(np.square(turns, dtype=np.float64).sum())
     return float(turns.sum()) ** 2 / squares if squares else 0.0
 
 
 def sample(values: Floats, sessions: Integers, *, failed: int = 0, censored: int = 0) -> Sample:
-    """Sort values, keeping the session of each beside it."""
+    """Sort values, and their sessions with them."""
     order = np.argsort(values, kind="stable")
     return Sample(values[order], sessions[order], failed, censored)
 

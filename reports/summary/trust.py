@@ -20,8 +20,8 @@ from msgspec import convert
 
 from bench.run.document import Check, Validity, ValidityStatus
 from bench.units import NS_PER_MS, NS_PER_S
-from reports.blocks import MARKS
 from reports.records import Count, Known, Record, Rounded, about
+from reports.render.blocks import MARKS
 from reports.runs import RunFrames, hosts_of
 from reports.statistics.counting import Floats
 from reports.statistics.quantiles import quantile

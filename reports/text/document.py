@@ -13,9 +13,10 @@ from msgspec.structs import replace
 from bench.metrics import DEFINITIONS_VERSION
 from bench.run.document import Check, ValidityStatus
 from reports.exactness import Inexact
-from reports.page.page import run_page
-from reports.page.poured import Paths, write_page
 from reports.records import Count, Known, Number, Record, Rounded, Version, about, data_of, text_of
+from reports.render.blocks import Page
+from reports.render.files import PagePaths, write_page
+from reports.run_report.report import run_page
 from reports.runs import RunFrames
 from reports.statistics.power import Spread
 from reports.strata import Wait
@@ -192,12 +193,12 @@ def _spread(figures: Figures, spread: Spread) -> WaitSpread:
     return WaitSpread(*of, spread.sigma, spread.icc, spread.deff50, spread.deff95, spread.effective_sessions)
 
 
-def write_report(run: RunFrames | Summary) -> Paths:
+def write_report(run: RunFrames | Summary, page: Page | None = None) -> PagePaths:
     """Write report.html, report.md and summary.json into the run's folder.
 
     A run is summarised first; hand in the summary where it is there already. Raises UsageError where its folder cannot
     be written.
     """
     summary = run if isinstance(run, Summary) else summarise(run)
-    paths = Paths(*(summary.run.folder / name for name in ("report.html", "report.md", "summary.json")))
-    return write_page(run_page(summary), summary_json(summary), paths, "the report")
+    paths = PagePaths(*(summary.run.folder / name for name in ("report.html", "report.md", "summary.json")))
+    return write_page(page or run_page(summary), summary_json(summary), paths, "the report")

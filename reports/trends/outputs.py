@@ -10,15 +10,15 @@ from typing import Annotated, Any, Literal
 from bench.errors import UsageError
 from bench.run.document import ValidityStatus
 from bench.untrusted.safe_io import replace_text
-from reports.blocks import MARKS, Cell, Paragraph, row_of
 from reports.numbers import moment
 from reports.question import AskedFigure
 from reports.records import Count, Known, Record, Rounded, about, data_of
+from reports.render.blocks import MARKS, Cell, Fact, Paragraph, make_row
+from reports.render.terminal import Badges, Grid, Part, render_lines
 from reports.statistics.change_points import LEVEL
-from reports.text.lines import Badges, Grid, Named, Part, lines_of
 from reports.trends.metric_trend import MetricTrend, RunSeries, TrendChange, TrendSegment
 from reports.trends.page import trend_html
-from reports.trends.sentences import changes_text, day, notes, period, trend_headline, unit_text, value_text
+from reports.trends.sentences import changes_text, day, headline, notes, period, unit_text, value_text
 from reports.trends.trend import ScenarioTrend, Trend
 from reports.wording.verdicts import figure
 
@@ -163,20 +163,20 @@ def trend_text(trend: Trend, width: int = 100, colour: bool = False) -> str:
     """Return the trend in at most this many columns, with as many metrics as there is room for."""
     simulated = [("◇ SIMULATED", "sim")] if any(series.simulated for series in trend.series) else []
     opening: list[Part] = [
-        Paragraph(trend_headline(trend), "bold"),
+        Paragraph(headline(trend), "bold"),
         Badges(simulated, f"{trend.runs} runs, {period(trend)}"),
         *(
-            Named("changed", [f"{found[0][0].series.name} since {since}: {changes_text(found)}"])
+            Fact("changed", [f"{found[0][0].series.name} since {since}: {changes_text(found)}"])
             for found in trend.changes_by_run
             for since in [moment(found[0][1].first_started_utc_ns)]
         ),
     ]
     tables = (_table(scenario, series) for scenario in trend.scenarios for series in scenario.series)
     closing: list[Part] = [
-        *(Named("note", [note]) for note in notes(trend)),
-        *(Named("left out", [notice], "warn") for notice in trend.notices),
+        *(Fact("note", [note]) for note in notes(trend)),
+        *(Fact("left out", [notice], "warn") for notice in trend.notices),
     ]
-    return lines_of((opening, *tables, closing), width, colour)
+    return render_lines((opening, *tables, closing), width, colour)
 
 
 def _table(scenario: ScenarioTrend, series: RunSeries) -> Iterable[Part]:
@@ -189,12 +189,12 @@ def _table(scenario: ScenarioTrend, series: RunSeries) -> Iterable[Part]:
     dated = [(0, 1, 2, *range(3, end), last) for end in range(last, 3, -1)]
     undated = [(0, 2, 3, 4, last)] if len(metrics) > 1 else []  # the name of a run says when it began
     layouts = [*dated[:-1], *undated, dated[-1], (0, 2, 3, last), (0, 3, last)] if metrics else []
-    rows = [row_of([*heads], "soft")]
+    rows = [make_row([*heads], "soft")]
     for place, point in enumerate(series.points):
         changes = changes_text([(metric, change) for metric in metrics for change in metric.changes_at(point)])
         values = (value_text(metric.values[place], metric.spec) for metric in metrics)
         rows.append(
-            row_of([
+            make_row([
                 Cell(point.name, f"changed here: {changes}" if changes else ""),
                 day(point.started_utc_ns),
                 Cell(point.mark, style=MARKS[point.validity_word].ink),

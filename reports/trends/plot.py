@@ -9,19 +9,8 @@ from itertools import count, islice, pairwise, takewhile
 
 from bench.units import NS_PER_S
 from reports.numbers import log_range, moment, ms, percent, plural
-from reports.page.svg import (
-    COLOURS,
-    WIDE,
-    PixelScale,
-    Plot,
-    frame,
-    identity,
-    linear_ticks,
-    log_scale,
-    log_ticks,
-    shape,
-    tone,
-)
+from reports.render.markers import COLOURS, colour_class, marker_shape
+from reports.render.svg import WIDE, PixelScale, Plot, empty_plot, identity, linear_ticks, log_scale, log_ticks
 from reports.trends.metric_trend import MetricTrend
 from reports.trends.sentences import change_sentence, change_size, number_text, value_text
 from reports.trends.trend_point import TrendPoint
@@ -85,7 +74,7 @@ def plot_over_time(
         f"{one.series.name}: {plural(len(one.compared), 'run')} compared, {plural(len(one.changes), 'change')}"
         for one in metrics
     )
-    plot = frame(
+    plot = empty_plot(
         WIDE,
         300,
         [(numbers[metric.series.name], metric.series.name) for metric in metrics],
@@ -109,7 +98,7 @@ def plot_over_time(
             for level in metric.segments if not metric.no_change_because else ():
                 instants = level.first_started_utc_ns, level.last_started_utc_ns
                 ends = [(x(at / NS_PER_S), y.clip(level.value)) for at in instants]
-                plot.path(ends, f"curve s{tone(number)}{' again' if number >= COLOURS else ''}")
+                plot.path(ends, f"curve {colour_class(number)}{' again' if number >= COLOURS else ''}")
     _changes(plot, metrics, numbers, x)
     lines = []
     for metric in metrics:
@@ -145,7 +134,7 @@ def _runs(
 
     INVALID is a cross; NO VERDICT, throttled, or among failed turns a ring.
     """
-    points, colour, mark = metric.series.points, f"s{tone(number)}", shape(number)
+    points, colour, mark = metric.series.points, colour_class(number), marker_shape(number)
     places = [
         (x(point.started_utc_ns / NS_PER_S), y.clip(run.value))
         for point, run in zip(points, metric.values, strict=True)

@@ -16,11 +16,11 @@ from bench.run.document import ValidityStatus
 from bench.untrusted import safe_io
 from bench.untrusted.safe_io import JsonError
 from bench.untrusted.sanitize import escape_control
-from reports.blocks import marked
 from reports.gate.baselines import StoredBaseline, read_file
 from reports.gate.stored_runs import each_once
 from reports.numbers import NBSP, count, plural
 from reports.records import read_document
+from reports.render.blocks import with_marker
 from reports.runs import RunFrames, document_of, labels_of
 from reports.sides.workload import conditions_in
 from reports.statistics.change_points import variance_of
@@ -97,7 +97,7 @@ class TrendPoint:
     @property
     def mark(self) -> str:
         """✓ VALID."""
-        return marked(self.validity_word).replace(" ", NBSP, 1)
+        return with_marker(self.validity_word).replace(" ", NBSP, 1)
 
 
 class RunSummary(msgspec.Struct):

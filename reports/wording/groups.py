@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from reports.blocks import Block, Cell, Column, Head, Line, Paragraph, Row, Table, table
 from reports.numbers import NBSP, count, listed, ms, percent, plural, together
+from reports.render.blocks import Block, Cell, Column, Head, Line, Paragraph, Row, Table, table
 from reports.summary.figures import ShareEstimate
 from reports.summary.groups import Apart, Group, Waits
+from reports.summary.summary import Summary
 from reports.wording import words
 from reports.wording.words import interval
 
@@ -49,10 +50,6 @@ def key_words(by: str) -> KeyWords:
     return OTHERWISE.get(by, KeyWords(by, f"By {by}", by))
 
 
-HEAD, TARGET, TURNS, SESSIONS, P50, P95, FAILED, UNOPENED = range(8)
-"""Places of the table's columns; the last is there where the key knows of sessions that did not open."""
-
-
 def waits_caption(waits: Waits) -> str:
     """ttfa from response.create: what the waits of a table are of."""
     return words.counted(waits.metric, waits.stratum)
@@ -61,41 +58,34 @@ def waits_caption(waits: Waits) -> str:
 def waits_table(of: Sequence[Waits], targets: Sequence[str]) -> Table:
     """A row for each group of these, which are of one key and measure, in ms."""
     opening = any(group.unopened is not None for waits in of for group in waits.groups)
-    heads: list[Head] = [Column(key_words(of[0].by).head, left=True), Column("target", left=True), "turns", "sessions"]
-    heads += ["p50", "p95", "failed", *(["not opened"] if opening else [])]
+    heads: list[Head] = [
+        Column(key_words(of[0].by).head, left=True),
+        Column("target", left=True, leave_out=0 if len(of) > 1 else 1),
+        Column("turns", leave_out=4),
+        Column("sessions", leave_out=2),
+        Column("p50", shorten=5, leave_out=6),
+        Column("p95", shorten=5),
+        Column("failed", shorten=1),
+        *([Column("not opened", shorten=1, leave_out=3)] if opening else []),
+    ]
     rows: list[Row | Line] = []
     for waits, group in ((one, group) for one in of for group in one.groups):
         target = Cell(waits.target, target=targets.index(waits.target))
-        quantiles = [Cell(*quantile_cell(group, p)) for p in (0.5, 0.95)]
-        shares = [Cell(*share_cell(group.failed, lost_words(group)))]
-        shares += [Cell(*share_cell(group.unopened))] if group.unopened is not None else []
+        quantiles = [words.estimate_cell(group.at(p), group.n, group.failed.count, "") for p in (0.5, 0.95)]
+        shares = [share_cell(group.failed, lost_words(group))]
+        shares += [share_cell(group.unopened)] if group.unopened is not None else []
         rows.append([group.place.name, target, count(group.turns), count(group.sessions), *quantiles, *shares])
     return table(heads, rows)
 
 
-def share_cell(rate: ShareEstimate, more: str = "") -> words.Shown:
+def share_cell(rate: ShareEstimate, more: str = "") -> Cell:
     """90 %, and below it 360 of 400, 320 never began."""
-    return words.Shown(percent(rate.count, rate.total), f"{count(rate.count)} of {count(rate.total)}{more}")
+    return Cell(percent(rate.count, rate.total), f"{count(rate.count)} of {count(rate.total)}{more}")
 
 
 def lost_words(group: Group) -> str:
     """How many turns of a group never began, as the end of a sentence; empty if all did."""
     return f", {count(group.lost)} never began" if group.lost else ""
-
-
-def quantile_cell(group: Group, p: float) -> words.Shown:
-    """A quantile with its interval, or why there is none; the failed turns stand beside it."""
-    return words.estimate_cell(group.at(p), group.n, group.failed.count, "")
-
-
-def brief_cells(waits: Waits, group: Group) -> Iterable[Cell]:
-    """The same cells for a terminal: intervals beside figures, and nothing of why there is none."""
-    yield from map(Cell, (group.place.name, waits.target, count(group.turns), count(group.sessions)))
-    for p in (0.5, 0.95):
-        figure, interval = quantile_cell(group, p)
-        yield Cell(f"{figure} ({interval.replace(' – ', '–')})" if group.at(p).reported else figure)
-    rates = (rate for rate in (group.failed, group.unopened) if rate is not None)
-    yield from (Cell(percent(rate.count, rate.total)) for rate in rates)
 
 
 RATES = {
@@ -138,6 +128,13 @@ def waits_blocks(of: Sequence[Waits], targets: Sequence[str]) -> list[Block]:
     what = f"{waits_caption(of[0])}, in ms, with 95 % intervals over sessions."
     unplaced = [Paragraph(said, "q gap")] if (said := unplaced_words(of)) else []
     return [Paragraph(what, "q gap"), waits_table(of, targets), *unplaced]
+
+
+def compared_blocks(summary: Summary, by: str) -> list[Block]:
+    """The groups of a key of which a value of the whole run would be a mixture; nothing of other keys."""
+    pools = summary.waits_by(by)
+    compared = any(waits.compared for of in pools for waits in of)
+    return [block for of in pools for block in waits_blocks(of, summary.targets)] if compared else []
 
 
 def unplaced_words(of: Sequence[Waits]) -> str:

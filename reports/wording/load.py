@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from reports.numbers import count, listed, plural
 from reports.summary.summary import Summary
 from reports.wording import remarks, words
@@ -34,18 +32,12 @@ def _played(summary: Summary) -> str:
     """58 calls, 217 turns: text_turns 183, voice_turns 34; the measured ones, by script if there are several."""
     calls, turns = sum(summary.outcomes.opened), sum(summary.outcomes.begun)
     said = f"{plural(calls, 'call')}, {plural(turns, 'turn')}"
-    scripts = list(_scripts(summary))
-    if len(scripts) < 2:
-        return said
-    named = [f"{name} {count(number)}" for name, number in scripts[:NAMED]]
-    more = len(scripts) - NAMED
-    return f"{said}: {', '.join([*named, *([f'{more} other scripts'] if more > 0 else [])])}"
-
-
-def _scripts(summary: Summary) -> Iterable[tuple[str, int]]:
-    """The scripts by their measured turns, the commonest first."""
     frame = summary.turns.frame
-    if "script" in frame:
-        for name, number in frame["script"].iloc[summary.turns.rows].value_counts().items():
-            if number:
-                yield str(name), int(number)
+    if "script" not in frame:
+        return said
+    scripts = frame["script"].iloc[summary.turns.rows].value_counts()
+    named = [f"{name} {count(number)}" for name, number in scripts.items() if number]
+    if len(named) < 2:
+        return said
+    more = [f"{len(named) - NAMED} other scripts"] if len(named) > NAMED else []
+    return f"{said}: {', '.join([*named[:NAMED], *more])}"

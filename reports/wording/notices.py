@@ -62,20 +62,16 @@ def unfair(outcomes: Outcomes, targets: Sequence[str]) -> Iterable[str]:
     """Why arms may not be fit to be compared: they failed, or were throttled, differently."""
     if len(targets) < 2:
         return
-    failures = dict(_known(targets, [outcomes.failures(place) for place in range(len(targets))]))
+    failures, throttled = (
+        {name: share for name, share in zip(targets, shares, strict=True) if not math.isnan(share)}
+        for shares in zip(*((outcomes.failures(at), outcomes.throttled(at)) for at in range(len(targets))), strict=True)
+    )
     if failures and max(failures.values()) - min(failures.values()) > FAIR:
-        ends = [min(failures, key=lambda name: failures[name]), max(failures, key=lambda name: failures[name])]
-        shares = [f"{name} {percent(failures[name], 1)}" for name in ends]
-        ends_said = " to ".join(shares)
-        yield FAILURES_DIFFER.format(ends_said)
-    throttled = dict(_known(targets, [outcomes.throttled(place) for place in range(len(targets))]))
+        ends = min(failures, key=failures.__getitem__), max(failures, key=failures.__getitem__)
+        yield FAILURES_DIFFER.format(" to ".join(f"{name} {percent(failures[name], 1)}" for name in ends))
     shares = [f"{name} {percent(share, 1)}" for name, share in throttled.items() if share > FAIR]
     if shares:
         yield f"More than 1{NBSP}% was throttled ({', '.join(shares)}): such targets cannot be compared."
-
-
-def _known(targets: Sequence[str], shares: Sequence[float]) -> Iterable[tuple[str, float]]:
-    return ((name, share) for name, share in zip(targets, shares, strict=True) if not math.isnan(share))
 
 
 def run_notices(run: RunFrames, known: Noticed) -> Iterable[str]:

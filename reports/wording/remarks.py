@@ -11,21 +11,7 @@ from msgspec.structs import replace
 
 from bench.money import dollars
 from bench.units import NS_PER_MS
-from reports.numbers import (
-    NBSP,
-    NONE,
-    change,
-    clock,
-    count,
-    listed,
-    ms,
-    percent,
-    plural,
-    quantity,
-    span,
-    three,
-    usd,
-)
+from reports.numbers import NBSP, NONE, change, clock, count, listed, ms, percent, plural, quantity, span, three, usd
 from reports.runs import RunFrames
 from reports.statistics.power import Spread
 from reports.statistics.quantiles import quantile
@@ -36,7 +22,7 @@ from reports.summary.money import Cost, Money, Waste
 from reports.summary.summary import Summary
 from reports.summary.trust import Incident, Incidents, Machine, late_ms
 from reports.wording.settings import arm_fact
-from reports.wording.words import bound, interval
+from reports.wording.words import as_sentence, bound, interval
 
 WOULD = "SIMULATED: nothing was billed. This is what the same tokens would cost."
 TRANSCRIPTION = "Input transcription is billed separately and not in this amount."
@@ -64,22 +50,17 @@ def against(summary: Summary) -> list[str]:
     """
     found = summary.differences if summary.validity.status != "invalid" else ()
     if len(summary.targets) > 2:
-        return [
-            f"{one.metric} p{one.p * 100:g} against {one.baseline}: "
-            + ", ".join(f"{name} {change(ratio)}" for name, ratio in one.others)
-            for one in found[:1]
-        ]
-    kinds = list(dict.fromkeys((one.metric, one.stratum) for one in found))
-    told = []
-    for metric, stratum in kinds:
-        strata = {other for name, other in kinds if name == metric}
-        parts = [
-            f"p{one.p * 100:g} {change(one.others[0][1])}"
-            for one in found
-            if (one.metric, one.stratum) == (metric, stratum)
-        ]
-        told.append(f"{metric}{f' of {stratum.turns_among(strata)}' if len(strata) > 1 else ''} {', '.join(parts)}")
-    return [f"{found[0].others[0][0]} against {found[0].baseline}: {'; '.join(told)}"] if told else []
+        found = found[:1]
+    told: list[str] = []
+    for place, target in enumerate([name for name, _ in found[0].others] if found else ()):
+        parts = []
+        for metric, stratum in dict.fromkeys((one.metric, one.stratum) for one in found):
+            strata = {one.stratum for one in found if one.metric == metric}
+            mine = [one for one in found if (one.metric, one.stratum) == (metric, stratum)]
+            of = f"{metric}{f' of {stratum.turns_among(strata)}' if len(strata) > 1 else ''}"
+            parts.append(f"{of} {', '.join(f'p{one.p * 100:g} {change(one.others[place][1])}' for one in mine)}")
+        told.append(f"{target} against {found[0].baseline}: {'; '.join(parts)}")
+    return told
 
 
 def amounts(money: Money) -> list[str]:
@@ -179,26 +160,12 @@ def money_notes(found: Money, *, simulated: bool) -> Iterable[str]:
         yield "All turns of the run count, warm-up and failed ones too."
 
 
-def limits(quota: Quota) -> str:
-    """sweden: 3 turns and 1 session throttled, asked 4 times to wait (p50 1.2 s, longest 20 s), …."""
-    several = len(quota.targets) > 1
-    said = {
-        one.target: _limited(one.turns, one.sessions, one.waits_s, one.start_delay_s, one.backed_off)
-        for one in quota.targets
-    }
-    return "; ".join(f"{target}: {text}" if several else text for target, text in said.items() if text)
-
-
 def limits_in_all(quota: Quota) -> str:
-    """The same of all targets together."""
+    """3 turns and 1 session throttled, asked 4 times to wait (p50 1.2 s, longest 20 s), …: all targets together."""
     waits_s = sorted(wait for one in quota.targets for wait in one.waits_s)
     turns, sessions = sum(one.turns for one in quota.targets), sum(one.sessions for one in quota.targets)
     held_s = sum(one.start_delay_s for one in quota.targets if one.start_delay_s > 0)
     backed_off = sum(one.backed_off for one in quota.targets)
-    return _limited(turns, sessions, waits_s, held_s, backed_off)
-
-
-def _limited(turns: int, sessions: int, waits_s: Sequence[float], held_s: float, backed_off: float) -> str:
     counted = [plural(n, noun) for n, noun in ((turns, "turn"), (sessions, "session")) if n]
     parts = [f"{listed(counted)} throttled"] if counted else []
     if waits_s:
@@ -320,7 +287,7 @@ def machine(summary: Summary) -> str:
     told = [_had_cores(one, summary) for one in summary.machines] if summary.validity.status == "invalid" else []
     several = len(told) > 1
     return " ".join(
-        f"On {one.host}: {said}." if several else f"{said[:1].upper()}{said[1:]}."
+        f"On {one.host}: {said}." if several else as_sentence(said)
         for one, said in zip(summary.machines, told, strict=False)
     )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from reports.numbers import NBSP, count, listed, plural, three
+from reports.numbers import NBSP, capital, count, listed, plural, three
+from reports.render.blocks import Inline, Term
 from reports.summary.arms import DEFLATE, RunArm
 from reports.summary.trust import Setup, found_values
 from reports.wording.breakdown import AUDIBLE, STOPPED, WORDS
@@ -38,19 +39,16 @@ def packetisation(setup: Setup) -> str:
         return ""
     return (
         "The service hears the end of speech only with the chunk that holds it and with the silence after it. "
-        f"So of VAD turns, {chunks(setup)}: {listed(list(GROWS))}. Compare only runs of one chunk size."
+        f"So of VAD turns, {_chunk(setup)} packetisation: {listed(list(GROWS))}. Compare only runs of one chunk size."
     )
 
 
-def chunks(setup: Setup) -> str:
-    """The same in short."""
-    if not setup.vad_chunks_ms:
-        return ""
-    return f"{contained_chunk(setup)} packetisation"
+def packetisation_note(setup: Setup) -> Inline:
+    """The same in short; empty without VAD turns."""
+    return (f"{capital(_chunk(setup))} ", Term("packetisation"), ".") if setup.vad_chunks_ms else ""
 
 
-def contained_chunk(setup: Setup) -> str:
-    """What `chunks` says before its last word, which has a definition."""
+def _chunk(setup: Setup) -> str:
     return f"metrics from the end of speech contain up to one chunk ({_ms(setup.vad_chunks_ms)}) of"
 
 
@@ -76,7 +74,7 @@ def contained(setup: Setup) -> str:
     noticed = [f"{WORDS[STOPPED].title} contains {part}" for part in waited_for]
     buffered = _buffers(setup.jitter_buffers_ms) if setup.jitter_buffers_ms else "simulated player’s jitter buffer"
     audible = f"{WORDS[AUDIBLE].title} is the {buffered} and the reply’s own opening silence"
-    return " ".join(f"{said[:1].upper()}{said[1:]}." for said in (*noticed, audible))
+    return " ".join(f"{capital(said)}." for said in (*noticed, audible))
 
 
 def _buffers(values_ms: tuple[float, ...]) -> str:

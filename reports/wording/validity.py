@@ -100,7 +100,7 @@ def texts(causes: Iterable[Cause]) -> list[str]:
 def remedies(causes: Iterable[Cause]) -> str:
     """What to do, as sentences; empty where nobody knows."""
     known = dict.fromkeys(cause.remedy.rstrip(". ") for cause in causes if cause.remedy)
-    return " ".join(f"{remedy[:1].upper()}{remedy[1:]}." for remedy in known)
+    return " ".join(map(as_sentence, known))
 
 
 def run_called(labels: Sequence[str], *, only: bool) -> str:

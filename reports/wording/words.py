@@ -10,9 +10,9 @@ from typing import NamedTuple
 from bench.metrics import CATALOGUE, REGULAR
 from bench.run.document import Check, CheckName
 from bench.run.validity import LOAD_GENERATOR_CHECKS
-from reports.blocks import MARKS, Line, marked
-from reports.numbers import NBSP, NONE, count, listed, ms, percent, plural, span, three
+from reports.numbers import NBSP, NONE, capital, count, listed, ms, percent, plural, span, three
 from reports.rate_metrics import RATES, TRIALS
+from reports.render.blocks import MARKS, Cell, Line, with_marker
 from reports.samples import ANSWER_HEARD, HEARD
 from reports.statistics.quantiles import QuantileEstimate
 from reports.strata import ORIGINS, Stratum, turn_type_words
@@ -38,32 +38,16 @@ class CheckWords(NamedTuple):
 
 
 CHECKS: dict[CheckName, CheckWords] = {
-    "timestamp_uncertainty": CheckWords(
-        "Timestamps are accurate",
-        "timestamps are too uncertain",
-        "the load generator fell behind incoming data",
-        "timestamps may be off by {}",
-    ),
-    "event_loop_delay": CheckWords(
-        "Event loop keeps up",
-        "the event loop was delayed",
-        "the load generator could not keep up",
-        "event loop delayed by up to {}",
-    ),
-    "send_delay": CheckWords(
-        "Audio is sent on time",
-        "audio was sent late",
-        "the load generator could not keep up",
-        "audio sent up to {} late",
-    ),
-    "start_delay": CheckWords(
-        "Calls start on time",
-        "calls started late",
-        "the load was not the one that was planned",
-        "calls started up to {} late",
-    ),
+    "timestamp_uncertainty": CheckWords("Timestamps are accurate", "timestamps are too uncertain",
+        "the load generator fell behind incoming data", "timestamps may be off by {}"),
+    "event_loop_delay": CheckWords("Event loop keeps up", "the event loop was delayed",
+        "the load generator could not keep up", "event loop delayed by up to {}"),
+    "send_delay": CheckWords("Audio is sent on time", "audio was sent late",
+        "the load generator could not keep up", "audio sent up to {} late"),
+    "start_delay": CheckWords("Calls start on time", "calls started late",
+        "the load was not the one that was planned", "calls started up to {} late"),
     "missing_data": CheckWords("Data is complete", "data is missing", "data is missing", "{} of the turns missing"),
-}
+}  # fmt: skip
 RECEIVE_DELAY = "events handled up to {} after they arrived"
 SLOPE_OF_ALL = "latency_slope"
 KINDS = {"ttfa": "audio", "ttft": "text"}
@@ -78,7 +62,7 @@ COMPARABLE = (
 
 def run_badges(summary: Summary) -> list[str]:
     """✓ VALID, ◇ SIMULATED: whether a run's figures may be used, and whose they are."""
-    verdict = marked(summary.validity.word)
+    verdict = with_marker(summary.validity.word)
     return [verdict, "◇ SIMULATED"] if summary.simulated else [verdict]
 
 
@@ -86,7 +70,7 @@ def result(result: str) -> tuple[str, str]:
     """Return the result of a check as screens print it, ✓ pass, ✕ fail, – not evaluated, and the style of it."""
     if result not in ("pass", "fail"):
         return f"– {result.replace('_', ' ')}", "soft"
-    return marked(result), MARKS[result].ink
+    return with_marker(result), MARKS[result].ink
 
 
 FAILED_TURNS = (
@@ -125,45 +109,31 @@ def few_words(there: int, noun: str, needs: int) -> str:
     return f"{plural(there, noun)}; needs {count(needs)}"
 
 
-class Shown(NamedTuple):
-    """A figure and what belongs below it."""
-
-    figure: str
-    below: str
-
-
-def cell(figures: Figures, p: float, noun: str = "turn") -> Shown:
+def quantile_cell(figures: Figures, p: float, noun: str = "turn") -> Cell:
     """A quantile as it may be published: `986` over `969 – 1,010`, or why there is none.
 
     Without a noun failures are not counted, for a table that has them in a column of its own.
     """
-    estimate = figures.at(p)
-    return estimate_cell(estimate, figures.n, figures.failed, noun, estimate.successes)
+    return estimate_cell(figures.at(p), figures.n, figures.failed, noun)
 
 
-def estimate_cell(estimate: QuantileEstimate, n: int, failed: int, noun: str = "turn", good: float = math.nan) -> Shown:
-    """The same for a quantile of n turns; `good` is that of the successes alone, shown where too many failed."""
+def estimate_cell(estimate: QuantileEstimate, n: int, failed: int, noun: str = "turn") -> Cell:
+    """The same for a quantile of n turns; of the successes alone if too many failed."""
     if estimate.reported:
-        return Shown(three(estimate.value), _interval(estimate))
+        return Cell(three(estimate.value), _interval(estimate))
     if not n:
-        return Shown("n/a", f"no {noun or 'turn'}")
+        return Cell("n/a", f"no {noun or 'turn'}")
+    failures = f"{count(failed)} of {count(n)} failed" if noun else ""
     if estimate.status == "in_failures":
-        beside = "" if math.isnan(good) else f"; successes {three(good)}"
-        return Shown(INFINITE, f"{count(failed)} of {count(n)} failed{beside}")
-    if estimate.status == "too_few_turns":
-        return Shown("n/a", few_words(n, noun or "turn", estimate.required))
-    if estimate.status == "too_few_sessions":
-        return Shown("n/a", few_words(estimate.sessions, "session", estimate.required))
-    open_ = _open(estimate, f"{count(failed)} of {count(n)} failed" if noun else "failures")
-    return Shown(f"{bound(estimate)}{three(estimate.told)}", open_)
-
-
-def _open(estimate: QuantileEstimate, failed: str) -> str:
-    """Return why an interval lacks an end: unequal sessions, how many would bound it, or the failures in it."""
-    lacks = f"no {'upper' if math.isfinite(estimate.low) else 'lower'} bound"
-    if estimate.required:
-        return f"{lacks}; needs {plural(estimate.required, 'session')}"
-    return f"{lacks}: {'long sessions differ' if estimate.by_length else failed}"
+        successes = f"successes {three(estimate.successes)}" if math.isfinite(estimate.successes) else ""
+        return Cell(INFINITE, "; ".join(filter(None, (failures, successes))) or ("all failed" if failed == n else ""))
+    if estimate.status == "unbounded":
+        lacks = f"no {'upper' if math.isfinite(estimate.low) else 'lower'} bound"
+        why = f": {'long sessions differ' if estimate.by_length else failures or 'failures'}"
+        needs = f"; needs {plural(estimate.required, 'session')}" if estimate.required else why
+        return Cell(f"{bound(estimate)}{three(estimate.told)}", f"{lacks}{needs}", lacks)
+    units = (n, noun or "turn") if estimate.status == "too_few_turns" else (estimate.sessions, "session")
+    return Cell("n/a", few_words(*units, estimate.required), f"needs {plural(estimate.required, units[1])}")
 
 
 def bound(estimate: QuantileEstimate) -> str:
@@ -194,67 +164,24 @@ def inexact_rows(summary: Summary) -> list[Line]:
 def host_facts(host: Host) -> list[str]:
     """Return its name, workers, p99 of four delays of the load generator in ms, clock and calibration."""
     p99s = [getattr(host, f"{name}_p99_ms") for name in LOAD_GENERATOR_CHECKS]
-    return [host.name, count(host.workers), *map(three, p99s), clock_offset(host), host.calibrated or "no"]
+    offset = f"{three(host.clock_offset_ms)} ± {three(host.clock_offset_error_ms)}{NBSP}ms"
+    clock = NONE if math.isnan(host.clock_offset_ms) else offset
+    return [host.name, count(host.workers), *map(three, p99s), clock, host.calibrated or "no"]
 
 
-def clock_offset(host: Host) -> str:
-    """+1.2 ± 0.3 ms; a dash where nobody compared its clock with the leader's."""
-    if math.isnan(host.clock_offset_ms):
-        return NONE
-    return f"{three(host.clock_offset_ms)} ± {three(host.clock_offset_error_ms)}{NBSP}ms"
+def failures(answer: CallerWait) -> Cell:
+    """Return the share of the planned turns that failed or did not start over the counts: `52.9 %`, `45 of 85`."""
+    return Cell(percent(answer.unmet, answer.turns_planned), f"{count(answer.unmet)} of {count(answer.turns_planned)}")
 
 
-def aside(estimate: QuantileEstimate, n: int) -> str:
-    """Return `(969–1,010)`, or in short why there is no interval: (needs 40 sessions). Nothing beside infinity."""
-    if estimate.reported:
-        return f"({_interval(estimate, '–')})"
-    if not n:
-        return "(no turn)"
-    needs = count(estimate.required)
-    short = {
-        "too_few_turns": f"(needs {needs})",
-        "too_few_sessions": f"(needs {needs} sessions)",
-        "unbounded": "(no upper bound)",
-    }
-    return short.get(estimate.status, "")
-
-
-def answer_cell(figures: Figures, p: float) -> Shown:
-    """A cell of the first table, which has the number of turns and those that failed beside it."""
-    estimate = figures.at(p)
-    shown = estimate_cell(estimate, figures.n, figures.failed, "")
-    if estimate.status == "in_failures":
-        if math.isfinite(estimate.successes):
-            return Shown(shown.figure, f"successes {three(estimate.successes)}")
-        return Shown(shown.figure, "none started" if figures.not_started == figures.n else "all failed")
-    return (
-        Shown(shown.figure, _open(estimate, plural(figures.failed, "failure")))
-        if estimate.status == "unbounded"
-        else shown
-    )
-
-
-def failures(answer: CallerWait) -> Shown:
-    """Return the share of the planned turns that failed or did not start, and the counts: `52.9 %`, `45 of 85`."""
-    return Shown(percent(answer.unmet, answer.turns_planned), f"{count(answer.unmet)} of {count(answer.turns_planned)}")
-
-
-def reached(figures: Figures) -> Shown:
+def reached(figures: Figures) -> Cell:
     """Return the share of the planned turns with the metric, and how many lack it: `71.2 %`, `115 failed, …`."""
     never = f", {count(figures.not_started)} not started" if figures.not_started else ""
-    return Shown(
-        percent(figures.completed_share, 1), f"{count(figures.failed)} failed{never}" if figures.failed else ""
-    )
+    return Cell(percent(figures.completed_share, 1), f"{count(figures.failed)} failed{never}" if figures.failed else "")
 
 
 def _interval(estimate: QuantileEstimate, between: str = " – ") -> str:
     return interval(estimate.low, estimate.high, three, between)
-
-
-def inline(figures: Figures, p: float) -> str:
-    """A cell in one line: `986 (969 – 1,010)`, `n/a (20 sessions; needs 40)`."""
-    figure, below = cell(figures, p)
-    return f"{figure} ({below})" if below else figure
 
 
 def cause(summary: Summary) -> str:
@@ -276,16 +203,6 @@ def check_value(check: Check, value: float | None) -> str:
 def check_failure(check: Check) -> str:
     """Return what it means that a check failed: audio was sent late."""
     return CHECKS[check.name].failure
-
-
-def check_line(check: Check) -> str:
-    """Return `Check failed: audio was sent late`."""
-    return f"Check failed: {check_failure(check)}"
-
-
-def check_details(check: Check) -> str:
-    """Return the rest of the sentence: (send_delay p99 14.2 ms, limit 10 ms; a tenth of a chunk)."""
-    return f"({check_values(check)})."
 
 
 def check_values(check: Check) -> str:
@@ -335,12 +252,6 @@ class Answers(NamedTuple):
         """ttfa from end of speech."""
         return f"{self.metric} from {self.measured_from}"
 
-    def counts(self, answer: CallerWait) -> str:
-        """78 turns, 24 sessions; of greetings 24 sessions."""
-        if self.metric == GREETING:
-            return plural(answer.sessions, "session")
-        return f"{plural(answer.turns, 'turn')}, {plural(answer.sessions, 'session')}"
-
     def apart(self, answer: CallerWait) -> str:
         """What tells a row from the others of its target: with function calls; not exact in this run."""
         turn_type = answer.stratum.turn_type_words or (
@@ -374,7 +285,7 @@ def tables(summary: Summary) -> list[Answers]:
 
 def as_sentence(text: str) -> str:
     """With a capital letter and a full stop; empty where there is no text."""
-    return f"{text[:1].upper()}{text[1:]}." if text else ""
+    return f"{capital(text)}." if text else ""
 
 
 def counted(metric: str, stratum: Stratum) -> str:
@@ -401,9 +312,10 @@ def whose(figures: Figures) -> str:
     return f"{shown} · uncertain in this run" if figures.uncertain_because else shown
 
 
-def stalled(counts: Counts) -> str:
-    """3 of 40 replies stalled (7.5 %)."""
-    return f"{count(counts.stalled)} of {replies(counts.replies)} stalled ({percent(counts.stalled, counts.replies)})"
+def stalled(stalled: int, replies: int) -> str:
+    """3 of 40 replies stalled while playing (7.5 %)."""
+    of = f"{count(stalled)} of {plural(replies, 'reply', 'replies')}"
+    return f"{of} stalled while playing ({percent(stalled, replies)})"
 
 
 def rate_events(rate: TurnRate) -> str:
@@ -412,11 +324,11 @@ def rate_events(rate: TurnRate) -> str:
     return f"{count(rate.count)} of {count(rate.total)}{words}"
 
 
-def rate_cell(rate: TurnRate) -> Shown:
+def rate_cell(rate: TurnRate) -> Cell:
     """`92.5 %` over `79.6 to 98.4 %`; `n/a` over `needs 10 turns`."""
     if not rate.published:
-        return Shown("n/a", f"needs {TRIALS} {rate.unit}")
-    return Shown(percent(rate.value, 1), interval(rate.low, rate.high, partial(percent, whole=1)))
+        return Cell("n/a", f"needs {TRIALS} {rate.unit}")
+    return Cell(percent(rate.value, 1), interval(rate.low, rate.high, partial(percent, whole=1)))
 
 
 OF_EVERY_TURN = frozenset({"cut_off_rate", "preamble_rate"})
@@ -432,8 +344,8 @@ def rate_lines(summary: Summary) -> list[str]:
     for rate in summary.rates:
         if rate.rate in OF_EVERY_TURN and not rate.count:
             continue
-        figure, ends = rate_cell(rate)
-        shown = f"{figure} ({ends}; {rate_events(rate)})" if rate.published else rate_events(rate)
+        cell = rate_cell(rate)
+        shown = f"{cell.text} ({cell.below}; {rate_events(rate)})" if rate.published else rate_events(rate)
         lines.append(f"{f'{rate.target}: ' if len(summary.targets) > 1 else ''}{rate.rate} {shown}")
     return lines
 
@@ -442,11 +354,13 @@ def medians(summary: Summary, names: Sequence[str]) -> list[str]:
     """barge_in_yield p50 on direct 110 ms (104 – 120), max 180 ms: of these metrics, by target where several."""
     shown = [f for name in names for f in summary.metrics if f.metric == name and f.step == ALL]
     named = len({f.title for f in shown}) > 1
-    return [
-        f"{f.metric} p50{f' on {f.title}' if named else ''} {inline(f, 0.5)}, max {three(f.high)}{NBSP}{f.unit}"
-        + (f", completed by {reached(f).figure}" if f.failed else "")
-        for f in shown
-    ]
+    said = []
+    for f in shown:
+        cell, where = quantile_cell(f, 0.5), f" on {f.title}" if named else ""
+        value = f"{cell.text} ({cell.below})" if cell.below else f"{cell.text}"
+        reached_by = f", completed by {reached(f).text}" if f.failed else ""
+        said.append(f"{f.metric} p50{where} {value}, max {three(f.high)}{NBSP}{f.unit}{reached_by}")
+    return said
 
 
 def slope_lines(summary: Summary) -> list[str]:
@@ -458,10 +372,6 @@ def slope_lines(summary: Summary) -> list[str]:
         f"{three(f.at(0.5).value)}{NBSP}{f.unit} ({_interval(f.at(0.5))})"
         for f in slopes
     ]
-
-
-def replies(number: int) -> str:
-    return f"{count(number)}{NBSP}{'reply' if number == 1 else 'replies'}"
 
 
 def detection(counts: Counts) -> list[str]:

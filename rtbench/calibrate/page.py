@@ -11,9 +11,9 @@ from typing import Literal
 
 from bench.run.calibration import EXACT_MS, LIMIT_MS, Calibration, LoadStep, SessionKind, Spread
 from bench.units import BYTES_PER_MB
-from reports.blocks import SIMULATED, Line, Page, Paragraph, Section, table
 from reports.numbers import NONE, count, log_range, ms, plural, three
-from reports.page.svg import WIDE, Plot, frame, log_scale, log_ticks, plot_figure
+from reports.render.blocks import SIMULATED, Line, Page, Paragraph, Section, table
+from reports.render.svg import WIDE, Plot, empty_plot, log_scale, log_ticks, plot_figure
 from reports.statistics.quantiles import turns_to_publish
 from reports.wording.words import as_sentence
 from rtbench.calibrate.ladder import CAUSES, conclusions, few_turns
@@ -154,7 +154,7 @@ def _share(cores: float | None) -> str:
 def picture(steps: Sequence[LoadStep], kinds: Sequence[SessionKind]) -> Plot:
     """Draw the error's p99 over sessions, both logarithmic, with the two limits."""
     shown = [step for step in steps if step.worst_p99_ms and step.result not in CAUSES]
-    plot = frame(
+    plot = empty_plot(
         WIDE,
         364,
         list(enumerate(kinds)),

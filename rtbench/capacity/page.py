@@ -8,9 +8,19 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Sequence
 
-from reports.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
 from reports.numbers import NBSP, NONE, count, log_range, ms, percent, plural, span, three, usd
-from reports.page.svg import WIDE, PixelScale, Plot, frame, identity, linear_ticks, log_scale, log_ticks, plot_figure
+from reports.render.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
+from reports.render.svg import (
+    WIDE,
+    PixelScale,
+    Plot,
+    empty_plot,
+    identity,
+    linear_ticks,
+    log_scale,
+    log_ticks,
+    plot_figure,
+)
 from reports.wording.words import as_sentence
 from rtbench.capacity.conclude import UNITS, unit
 from rtbench.capacity.judge import slo_of
@@ -232,7 +242,7 @@ def _frame(named: Sequence[tuple[int, str]], title: str, levels: Sequence[LevelE
         f"p95 {_text(level.latency_p95, ms)}, {as_percent(level.failure_rate)} failed"
         for level in levels
     )
-    return frame(WIDE, HEIGHT, list(named), left=64, right=24, top=18, title=title, desc=description)
+    return empty_plot(WIDE, HEIGHT, list(named), left=64, right=24, top=18, title=title, desc=description)
 
 
 def _text(interval: Interval, write: Callable[[float], str]) -> str:

@@ -65,12 +65,13 @@ def docs(
 
 
 def _list_pages() -> None:
-    from reports.text.lines import Named, lines_of
+    from reports.render.blocks import Fact
+    from reports.render.terminal import render_lines
 
     index = (manual.folder() / manual.INDEX).read_text(encoding="utf-8")
     for group, pages in groupby(manual.entries(index), key=lambda entry: entry.group):
-        rows = [Named(entry.name, [entry.about], indent=NAME_WIDTH) for entry in pages]
-        sys.stdout.write(f"{group}\n" + lines_of([rows], text_width(), wants_colour()) + "\n")
+        rows = [Fact(entry.name, [entry.about], indent=NAME_WIDTH) for entry in pages]
+        sys.stdout.write(f"{group}\n" + render_lines([rows], text_width(), wants_colour()) + "\n")
     sys.stdout.write("`rtbench docs NAME` prints a page, `rtbench docs NAME#SECTION` a section of it.\n")
 
 

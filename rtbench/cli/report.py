@@ -67,13 +67,15 @@ def report(
         _side_by_side(list(dict.fromkeys(runs)))
         return
     from reports.numbers import NBSP
+    from reports.render.terminal import render_page
+    from reports.run_report.report import run_page
     from reports.text.document import write_report
-    from reports.text.terminal import report_text
     from reports.wording.sentences import run_essentials
 
     summary = summarised(runs[0])
-    paths = write_report(summary)
-    sys.stdout.write(report_text(summary, text_width(), colour=wants_colour()))
+    page = run_page(summary)
+    paths = write_report(summary, page)
+    sys.stdout.write(render_page(page, text_width(), colour=wants_colour()))
     essentials = run_essentials(summary).replace(NBSP, " ")
     sys.stdout.write(f"{essentials}\n{escape_control(str(paths.html))}\n")
 
@@ -81,8 +83,8 @@ def report(
 def _side_by_side(runs: list[Path]) -> None:
     """One run after the other: only the rows of the table are kept of each."""
     from bench.run.folder import read_document
+    from reports.run_report.several_runs import RunRow, rows_of, several
     from reports.text.document import write_report
-    from reports.text.terminal import RunRow, rows_of, several
 
     for run in runs:
         read_document(run)  # what is no run is said before anything is written

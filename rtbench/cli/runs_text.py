@@ -9,9 +9,9 @@ from bench.run.document import ValidityStatus
 from bench.run.kept import KeptRun, KeptRuns
 from bench.units import NS_PER_S
 from bench.untrusted.sanitize import escape_control, one_line
-from reports.blocks import Cell, Paragraph, row_of
 from reports.numbers import NONE, count, quantity, shortened
-from reports.text.lines import Grid, Part, lines_of
+from reports.render.blocks import Cell, Paragraph, make_row
+from reports.render.terminal import Grid, Part, render_lines
 
 HEADS = ("run", "began, UTC", "targets", "sessions", "verdict", "size")
 LEFT = (0, 1, 2, 4)
@@ -22,7 +22,7 @@ NAME_LEAST, TARGETS_MOST = 24, 24
 
 def table(kept: KeptRuns, width: int = 100, *, colour: bool = False) -> str:
     """A row for each run, with its labels below it; then what could not be read."""
-    return lines_of(
+    return render_lines(
         (_runs(kept), (Paragraph(f"not shown: {one_line(notice)}", "warn") for notice in kept.notices)), width, colour
     )
 
@@ -31,8 +31,8 @@ def _runs(kept: KeptRuns) -> Iterator[Part]:
     if not kept.runs:
         yield Paragraph(f"{escape_control(kept.folder)} has no runs")
         return
-    rows = (row_of([*_cells(run)]) for run in kept.runs)
-    yield Grid([row_of([*HEADS]), *rows], LEFT, LAYOUTS, least=NAME_LEAST, ending=NAME_LEAST // 2)
+    rows = (make_row([*_cells(run)]) for run in kept.runs)
+    yield Grid([make_row([*HEADS]), *rows], LEFT, LAYOUTS, least=NAME_LEAST, ending=NAME_LEAST // 2)
 
 
 def _cells(run: KeptRun) -> Iterator[Cell | str]:

@@ -141,7 +141,7 @@ def _problem(found: Calibration, folder: Path) -> str:
     """Save data and page; why that cannot be, "" where it can, or where there is a fuller one of this machine."""
     from bench.run.calibration import load_calibration, save_calibration
     from bench.untrusted.safe_io import replace_text
-    from reports.page.poured import poured
+    from reports.render.html import render_html
     from rtbench.calibrate.ladder import is_coarse
     from rtbench.calibrate.page import calibration_page
 
@@ -154,7 +154,7 @@ def _problem(found: Calibration, folder: Path) -> str:
         return ""
     try:
         page = save_calibration(found, folder).with_suffix(".html")
-        replace_text(page, poured(calibration_page(found)))
+        replace_text(page, render_html(calibration_page(found)))
     except UsageError as error:
         return str(error)
     except OSError as error:
@@ -341,11 +341,11 @@ def _searched(search: Search, ready: PreparedSearch, folder: Path, json_file: Pa
 def _save(outcome: Capacity, folder: Path, json_file: Path | None) -> None:
     """Write capacity.json and the page. Raises UsageError where that cannot be."""
     from bench.untrusted.safe_io import replace_text
-    from reports.page.poured import poured
+    from reports.render.html import render_html
     from rtbench.capacity.page import capacity_page
     from rtbench.capacity.search import json_of
 
-    files = {folder / "capacity.json": json_of(outcome), folder / "capacity.html": poured(capacity_page(outcome))}
+    files = {folder / "capacity.json": json_of(outcome), folder / "capacity.html": render_html(capacity_page(outcome))}
     if json_file is not None:
         files[json_file] = json_of(outcome)
     for path, text in files.items():

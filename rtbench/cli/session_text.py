@@ -19,7 +19,8 @@ from bench.target.target import Target
 from bench.units import NS_PER_MS
 from bench.untrusted.sanitize import escape_control
 from reports.numbers import NBSP, count, three
-from reports.text.lines import Direction, WaterfallRow, folded, inked, message, waterfall
+from reports.render.terminal import coloured
+from reports.render.waterfall import Direction, WaterfallRow, folded, message, waterfall
 
 SAID = {
     Kind.TEXT_DELTA: "text delta",
@@ -176,7 +177,7 @@ def _opening(replayed: Replayed, width: int, *, colour: bool, again: bool) -> It
     )
     if is_simulated(session.headers, session.effective_settings):
         badge = "◇ SIMULATED"
-        title += " " * max(3, width - len(title) - len(badge)) + inked(badge, "sim", colour)
+        title += " " * max(3, width - len(title) - len(badge)) + coloured(badge, "sim", colour)
     yield title
     session_id, run_id = about.get("session_id"), about.get("run_id")
     if session_id and run_id and session_id != run_id:  # a probe is no session of a run

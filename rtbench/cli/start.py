@@ -193,13 +193,13 @@ def quickstart(
 def options() -> None:
     """Print the options of a run that this tool adds to Locust's own, with their variables and what they are for."""
     from bench.load.planning.run_options import add_options
-    from reports.blocks import Paragraph
-    from reports.text.lines import Named, lines_of
+    from reports.render.blocks import Fact, Paragraph
+    from reports.render.terminal import render_lines
 
     listed = OptionList()
     add_options(listed)
-    rows = (Named(name, [f"{purpose}. {variable}"], indent=INDENT) for name, variable, purpose in listed)
-    sys.stdout.write(lines_of([[Paragraph(INTRODUCTION)], rows], text_width(), wants_colour()))
+    rows = (Fact(name, [f"{purpose}. {variable}"], indent=INDENT) for name, variable, purpose in listed)
+    sys.stdout.write(render_lines([[Paragraph(INTRODUCTION)], rows], text_width(), wants_colour()))
 
 
 class OptionList(list[tuple[str, str, str]]):

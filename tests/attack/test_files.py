@@ -15,10 +15,10 @@ import rtbench
 from benchmarks.fuzz.spoiling import HOSTILE, WRONG, dumped
 from reports.summary.summary import summarise
 from reports.text.document import write_report
-from reports.text.terminal import report_text
 from tests.attack.hostile_files import LOG, READERS, check, places, read_log, with_value
 from tests.examples import some
 from tests.reports import synthetic
+from tests.reports.forms import run_text
 from tests.reports.synthetic import Plan
 
 
@@ -75,7 +75,7 @@ def run(scratch: Path) -> Path:
 def tell(folder: Path) -> None:
     """All that a report of one run tells."""
     summary = summarise(rtbench.load(folder, all_columns=False))
-    report_text(summary)
+    run_text(summary)
     write_report(summary)
 
 

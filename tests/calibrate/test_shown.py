@@ -5,7 +5,7 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 from bench.run.calibration import KINDS, Calibration, LoadStep
-from reports.page.poured import poured
+from reports.render.html import render_html
 from rtbench.calibrate.ladder import calibration_of
 from rtbench.calibrate.page import calibration_page, error_lines, picture, step_heads, step_lines
 from tests.calibrate.builders import build_step, steps_of_both
@@ -49,12 +49,12 @@ def test_a_step_without_figures_is_shown_all_the_same() -> None:
 
     assert step_lines(bare)[1:] == ["    the run ended with status -9"]
     assert list(error_lines([bare]))[1:] == []
-    assert "<td>✕ the run ended with status -9</td>" in poured(calibration_page(build_calibration([bare])))
+    assert "<td>✕ the run ended with status -9</td>" in render_html(calibration_page(build_calibration([bare])))
 
 
 def test_what_the_figures_of_a_step_lack_is_said() -> None:
     step = build_step(100, turns=120, unmatched=1)
-    page = poured(calibration_page(build_calibration([step])))
+    page = render_html(calibration_page(build_calibration([step])))
 
     assert step_lines(step)[1:] == ["    p99 of 120 turns", "    1\u00a0turn could not be compared"]
     assert "✓ p99 of 120 turns; 1\u00a0turn could not be compared" in page
@@ -68,7 +68,7 @@ def test_p999_is_shown_of_as_many_turns_as_carry_it() -> None:
 
 
 def test_the_page_has_the_answer_the_picture_and_every_load() -> None:
-    page = poured(calibration_page(build_calibration(STEPS)))
+    page = render_html(calibration_page(build_calibration(STEPS)))
 
     assert "Trust this machine up to 100 sessions per process." in page
     assert "Linux &lt;6&gt;" in page

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from reports.page.poured import poured
+from reports.render.html import render_html
 from rtbench.capacity.conclude import conclude
 from rtbench.capacity.page import capacity_page, failure_picture, wait_picture
 from rtbench.capacity.search import Answer, Capacity, Interval, LevelEntry
@@ -29,7 +29,7 @@ def searched(levels: list[LevelEntry]) -> Capacity:
 
 
 def test_the_answer_stands_above_and_every_level_below() -> None:
-    page = poured(capacity_page(searched(LEVELS)))
+    page = render_html(capacity_page(searched(LEVELS)))
 
     assert "Passes at 8 and fails at 16 concurrent calls (ttfa p(95)&lt;800)." in page
     assert "A longer run confirmed 8." in page
@@ -73,7 +73,7 @@ def test_the_breaking_point_is_a_band_between_what_holds_and_what_breaks() -> No
 
 
 def test_a_search_that_found_nothing_has_a_page() -> None:
-    page = poured(capacity_page(searched([])))
+    page = render_html(capacity_page(searched([])))
 
     assert "No level of concurrent calls passed or failed" in page
     assert "<svg" not in page

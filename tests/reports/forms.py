@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from reports.blocks import Page, Section
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.page import comparison_page
-from reports.page.page import run_page
-from reports.page.poured import markdown_blocks, markdown_text, poured
+from reports.render.blocks import Page, Section
+from reports.render.html import render_html
+from reports.render.markdown import markdown_blocks, render_markdown
+from reports.render.terminal import render_page
+from reports.run_report.report import run_page
 from reports.summary.summary import Summary
 
 
 def run_html(summary: Summary) -> str:
-    return poured(run_page(summary))
+    return render_html(run_page(summary))
+
+
+def run_text(summary: Summary, width: int = 100) -> str:
+    return render_page(run_page(summary), width)
 
 
 def run_forms(summary: Summary) -> tuple[str, str]:
     """Both, of one page: to make it takes longer than to write either."""
     page = run_page(summary)
-    return poured(page), markdown_text(page)
+    return render_html(page), render_markdown(page)
 
 
 def section_html(section: Section | None) -> str:
     """One section alone, where a test asks what it says: some thirtieth of a page. No text where the run has none."""
-    return poured(Page("", (), "", (), (section,))) if section else ""
+    return render_html(Page("", (), "", (), (section,))) if section else ""
 
 
 def section_markdown(section: Section | None) -> str:
@@ -30,8 +36,8 @@ def section_markdown(section: Section | None) -> str:
 
 
 def comparison_html(comparison: Comparison) -> str:
-    return poured(comparison_page(comparison))
+    return render_html(comparison_page(comparison))
 
 
 def comparison_markdown(comparison: Comparison) -> str:
-    return markdown_text(comparison_page(comparison))
+    return render_markdown(comparison_page(comparison))

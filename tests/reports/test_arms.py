@@ -25,7 +25,6 @@ from reports.summary.groups import Group
 from reports.summary.summary import Summary, summarise
 from reports.summary.trust import noticed
 from reports.text.document import summary_data
-from reports.text.terminal import report_text
 from reports.turns import turns_of
 from reports.wording import remarks
 from reports.wording.notices import notices, run_notices
@@ -34,6 +33,7 @@ from reports.wording.settings import arm_fact
 from reports.wording.validity import trusted
 from tests.reports import shared, synthetic
 from tests.reports.edited import Row, edit, edited
+from tests.reports.forms import run_text
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
@@ -108,7 +108,7 @@ def test_an_invalid_run_tells_no_differences() -> None:
     summary = summary_of_arms(Plan(sessions=240, targets=("a", "b"), valid=False))
 
     assert summary.differences
-    assert "against a" not in report_text(summary)
+    assert "against a" not in run_text(summary)
     assert not remarks.against(summary)
     assert "no test was made" not in next_step(summary)
 

@@ -12,41 +12,42 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports import numbers
-from reports.blocks import (
-    Alarm,
+from reports.numbers import NBSP, log_range, nice, time_step
+from reports.render.blocks import (
     Badge,
-    Beside,
+    Banner,
     Block,
     Bullets,
     Cell,
     Code,
     Column,
     Definitions,
+    Details,
     Drawing,
     Figure,
-    Fold,
     Heading,
-    Judged,
     Page,
-    Panes,
     Paragraph,
-    Reading,
+    ReadingGuide,
     Section,
+    SideBySide,
     Strong,
+    Tabs,
     Term,
+    VerdictText,
     coded,
-    row_of,
+    make_row,
     table,
 )
-from reports.numbers import NBSP, log_range, nice, time_step
-from reports.page.poured import environment, markdown_blocks, markdown_text
-from reports.page.poured import poured as page_html
-from reports.page.svg import (
-    SHAPES,
+from reports.render.html import environment
+from reports.render.html import render_html as page_html
+from reports.render.markdown import markdown_blocks, render_markdown
+from reports.render.markers import SHAPES
+from reports.render.svg import (
     PixelScale,
     Plot,
+    empty_plot,
     even_ticks,
-    frame,
     identity,
     linear_ticks,
     log_scale,
@@ -58,7 +59,7 @@ EVIL = "<i>&"
 PAGE = '{% from "blocks.html.j2" import section with context %}{{ section(s) }}'
 
 
-def poured(*blocks: Block) -> str:
+def render_html(*blocks: Block) -> str:
     made = Section("here", "Here", "What is it?", blocks)
     return environment().from_string(PAGE).render(s=made, defs={"ttfa": "Time to first audio."})
 
@@ -67,23 +68,25 @@ def poured(*blocks: Block) -> str:
     "block",
     [
         Paragraph(EVIL),
-        Paragraph((EVIL, Term(EVIL), Code(EVIL), Strong(EVIL), Judged(EVIL, "regressed"))),
+        Paragraph((EVIL, Term(EVIL), Code(EVIL), Strong(EVIL), VerdictText(EVIL, "regressed"))),
         Heading(EVIL),
         Bullets([EVIL, (EVIL, Strong(EVIL))]),
-        Alarm([EVIL, (Strong(EVIL), EVIL)]),
+        Banner([EVIL, (Strong(EVIL), EVIL)]),
         Definitions([(EVIL, EVIL)]),
         Definitions([(EVIL, EVIL)], linked=False),
-        Fold(EVIL, [Paragraph(EVIL)]),
+        Details(EVIL, [Paragraph(EVIL)]),
         Figure("", EVIL, EVIL, [[EVIL]], [Paragraph(EVIL)]),
-        Beside([Figure("", EVIL), Figure("", EVIL)]),
-        Panes(EVIL, [("a", EVIL, Figure("")), ("b", EVIL, Figure(""))]),
-        table([EVIL, Column(EVIL)], [[EVIL, Cell(EVIL, EVIL)], row_of([EVIL, EVIL], ids=[(EVIL, EVIL)])], stacked=True),
+        SideBySide([Figure("", EVIL), Figure("", EVIL)]),
+        Tabs(EVIL, [("a", EVIL, Figure("")), ("b", EVIL, Figure(""))]),
+        table(
+            [EVIL, Column(EVIL)], [[EVIL, Cell(EVIL, EVIL)], make_row([EVIL, EVIL], ids=[(EVIL, EVIL)])], stacked=True
+        ),
         table([Column(EVIL, below=EVIL)], [[EVIL]], caption=EVIL),
     ],
     ids=lambda block: type(block).__name__,
 )
 def test_a_text_stays_a_text_wherever_it_stands(block: Block) -> None:
-    page = poured(block)
+    page = render_html(block)
 
     assert "&lt;i&gt;&amp;" in page
     assert EVIL not in page
@@ -100,7 +103,7 @@ def test_a_text_stays_a_text_in_every_part_of_a_page() -> None:
 
 
 def test_a_page_of_several_sections_lists_their_headings_and_shows_the_panes_of_all() -> None:
-    panes = Panes("", [("a", "A", Figure("")), ("b", "B", Figure(""))])
+    panes = Tabs("", [("a", "A", Figure("")), ("b", "B", Figure(""))])
     page = Page("", [], "", [], [Section("one", "One", "First?", [panes]), Section("two", "Two", "")])
 
     assert page.tabs == ["a", "b"]
@@ -111,7 +114,7 @@ def test_a_page_of_several_sections_lists_their_headings_and_shows_the_panes_of_
 
 
 def test_a_word_with_a_definition_leads_to_it_and_another_does_not() -> None:
-    page = poured(Paragraph((Term("ttfa"), Term("unknown"))))
+    page = render_html(Paragraph((Term("ttfa"), Term("unknown"))))
 
     assert re.findall(r'<a class="d" href="([^"]+)">', page) == ["#def-ttfa"]
     assert "unknown" in page
@@ -121,20 +124,20 @@ def test_the_heads_of_a_table_are_said_with_each_cell_where_rows_become_cards() 
     lines = table(["step", "p50"], [["greeting", "480"]])
     cards = table(["step", "p50"], [["greeting", "480"]], stacked=True)
 
-    assert 'data-l="p50"' not in poured(lines)
-    assert 'role="cell" data-l="p50">480' in poured(cards)
-    assert poured(lines).count('<th scope="col"') == poured(cards).count('<th scope="col"') == 2
+    assert 'data-l="p50"' not in render_html(lines)
+    assert 'role="cell" data-l="p50">480' in render_html(cards)
+    assert render_html(lines).count('<th scope="col"') == render_html(cards).count('<th scope="col"') == 2
 
 
 def test_a_cell_has_the_colour_and_the_mark_of_its_target_and_what_belongs_below_it() -> None:
-    page = poured(table(["", "p50"], [[Cell("gateway", target=1, marked=True), Cell("480", "470 – 490")]]))
+    page = render_html(table(["", "p50"], [[Cell("gateway", target=1, marked=True), Cell("480", "470 – 490")]]))
 
     assert '<th scope="row" class="t1"><span class="key" aria-hidden="true">◆</span>gateway</th>' in page
     assert "<td>480<small>470 – 490</small></td>" in page
 
 
 def test_a_figure_that_is_not_drawn_leaves_its_words_and_no_frame() -> None:
-    page = poured(Figure("", "too few turns"))
+    page = render_html(Figure("", "too few turns"))
 
     assert "too few turns" in page
     assert 'class="pan"' not in page
@@ -143,9 +146,11 @@ def test_a_figure_that_is_not_drawn_leaves_its_words_and_no_frame() -> None:
 def test_the_numbers_of_a_figure_are_folded_away_unless_they_are_all_that_there_is() -> None:
     numbers = [table(["p50"], [["480 ms"]])]
 
-    assert "<details><summary>Data table</summary>" in poured(Figure("<svg>", numbers=numbers))
-    assert "<details><summary>Data table</summary>" in poured(Figure("", below=[Drawing("<svg>")], numbers=numbers))
-    assert "<details open><summary>Data table</summary>" in poured(Figure("", "Too few.", numbers=numbers))
+    assert "<details><summary>Data table</summary>" in render_html(Figure("<svg>", numbers=numbers))
+    assert "<details><summary>Data table</summary>" in render_html(
+        Figure("", below=[Drawing("<svg>")], numbers=numbers)
+    )
+    assert "<details open><summary>Data table</summary>" in render_html(Figure("", "Too few.", numbers=numbers))
 
 
 MARKUP_EVIL = "<i>&*a*|[b](c)\n`"
@@ -158,7 +163,7 @@ MARKUP_EVIL = "<i>&*a*|[b](c)\n`"
         Paragraph((MARKUP_EVIL, Term(MARKUP_EVIL), Code(MARKUP_EVIL), Strong(MARKUP_EVIL))),
         Bullets([MARKUP_EVIL, (MARKUP_EVIL, Strong(MARKUP_EVIL))]),
         table([MARKUP_EVIL], [[MARKUP_EVIL], [Cell(MARKUP_EVIL, style="struck")]]),
-        Fold("title", [Paragraph(MARKUP_EVIL)]),
+        Details("title", [Paragraph(MARKUP_EVIL)]),
     ],
     ids=lambda block: type(block).__name__,
 )
@@ -171,20 +176,20 @@ def test_a_text_stays_a_text_wherever_it_stands_of_markup(block: Block) -> None:
     assert not re.search(r"(?<!\\)[`|]", re.sub(r"^\| | \|$|^\|--:\|$|^\|---\|$", "", text, flags=re.M))
 
 
-EMPTY: list[Block] = [Paragraph(""), Bullets([]), table(["a"], []), Fold("b", [Bullets([]), table(["c"], [])])]
+EMPTY: list[Block] = [Paragraph(""), Bullets([]), table(["a"], []), Details("b", [Bullets([]), table(["c"], [])])]
 PRICED: list[list[Any]] = [["direct", "4,000", Cell(f"986{NBSP}ms", style="struck"), ("✕ ", Strong("broken"))]]
 NUMBERS = [table(["p", Column("drawn", drawn=True)], [["p50", "<svg>"]])]
-GROWING = Figure("<svg>", "Lines.", "Waits", [["1 s"]], [Paragraph("They grow."), Reading("Red: bad.")], NUMBERS)
-SPANNED = [row_of(["a", Cell("b", columns=2)], ids=[("session", Code("s1"))]), row_of(["c", "d", "e"])]
+GROWING = Figure("<svg>", "Lines.", "Waits", [["1 s"]], [Paragraph("They grow."), ReadingGuide("Red: bad.")], NUMBERS)
+SPANNED = [make_row(["a", Cell("b", columns=2)], ids=[("session", Code("s1"))]), make_row(["c", "d", "e"])]
 POURED: dict[str, tuple[list[Block], str]] = {
     "the title of a fold is no HTML":
-        ([Fold("<i>& voice_to_voice", [Paragraph("a")])],
+        ([Details("<i>& voice_to_voice", [Paragraph("a")])],
          "<details><summary>&lt;i&gt;&amp; voice_to_voice</summary>\n\na\n\n</details>\n"),
     "parts have a blank line between them unless they belong together":
         ([Heading("a"), Paragraph("b"), Paragraph("c"), Bullets(["d", "e"]), Paragraph("f")],
          "### a\nb\n\nc\n- d\n- e\n\nf\n"),
     "folds have none":
-        ([Fold("a", [Paragraph("b")]), Fold("c", [Paragraph("d")])],
+        ([Details("a", [Paragraph("b")]), Details("c", [Paragraph("d")])],
          "<details><summary>a</summary>\n\nb\n\n</details>\n<details><summary>c</summary>\n\nd\n\n</details>\n"),
     "what has nothing in it is left out": ([Paragraph("a"), *EMPTY, Paragraph("b")], "a\n\nb\n"),
     "figures stand on the right and texts on the left":
@@ -197,13 +202,13 @@ POURED: dict[str, tuple[list[Block], str]] = {
     "in the place of a figure stand its numbers":
         ([GROWING], "### Waits\nThey grow.\n\n| p |\n|---|\n| p50 |\n"),
     "and of several the first one's":
-        ([Panes("Which?", [("a", "A", GROWING), ("b", "B", Figure("<svg>", below=[Paragraph("Not seen.")]))])],
+        ([Tabs("Which?", [("a", "A", GROWING), ("b", "B", Figure("<svg>", below=[Paragraph("Not seen.")]))])],
          "### Waits\nThey grow.\n\n| p |\n|---|\n| p50 |\n"),
     "a heading stands above what follows a figure of no words":
         ([Heading("Above nothing"), Figure("<svg>"), Drawing("<svg>"), Paragraph("a")], "### Above nothing\na\n"),
     "what is read off a figure alone is left out":
-        ([Paragraph("a"), Heading("Above nothing"), Beside([Figure("<svg>", "Lines.")]), Reading("b")], "a\n"),
-    "what a page shows twice stands once": ([Paragraph("a"), Fold("again", [Paragraph("b")], again=True)], "a\n"),
+        ([Paragraph("a"), Heading("Above nothing"), SideBySide([Figure("<svg>", "Lines.")]), ReadingGuide("b")], "a\n"),
+    "what a page shows twice stands once": ([Paragraph("a"), Details("again", [Paragraph("b")], again=True)], "a\n"),
     "names and ids of a row are a column and a wide cell takes its columns":
         ([table(["x", "y", "z"], SPANNED, caption="What it is of")],
          "What it is of\n\n| x | y | z | ids |\n|---|--:|--:|---|\n| a | b |  | session `s1` |\n| c | d | e |  |\n"),
@@ -220,13 +225,15 @@ def test_blocks_are_poured(blocks: list[Block], text: str) -> None:
 def test_a_page_is_poured_with_its_answer_open_and_its_sections_folded() -> None:
     sections = [
         Section("answer", "Differences", "What changed?", [Paragraph("All.")]),
-        Section("cost", "Cost", "What did it cost?", [Paragraph("Nothing."), Fold("Prices", [Paragraph("None.")])]),
+        Section("cost", "Cost", "What did it cost?", [Paragraph("Nothing."), Details("Prices", [Paragraph("None.")])]),
         Section("how", "Definitions", "What do words mean?", [Definitions([("p50", "The median.")])]),
     ]
     badges = [Badge("ok", "✓", "VALID", "2 checks passed"), Badge("sim", "◇", "SIMULATED", "")]
-    page = Page("", badges, "It is quick.", [Alarm(["First.", "Second."])], sections, beside="voice", footer="The end.")
+    page = Page(
+        "", badges, "It is quick.", [Banner(["First.", "Second."])], sections, beside="voice", footer="The end."
+    )
 
-    assert markdown_text(page) == (
+    assert render_markdown(page) == (
         "### ✓ It is quick.\n**✓ VALID** 2 checks passed · **◇ SIMULATED** · voice\n\nFirst.\n\nSecond.\n\nAll.\n\n"
         "<details><summary>Cost</summary>\n\nNothing.\n\n"
         "<details open><summary>Prices</summary>\n\nNone.\n\n</details>\n\n</details>\n\nThe end.\n"
@@ -333,25 +340,9 @@ def test_ticks_of_an_axis_of_time_are_told_apart() -> None:
     assert [numbers.instant(s, 30).replace(NBSP, " ") for s in (0, 30, 60, 150)] == ["0", "30 s", "1:00", "2:30"]
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_many_marks_are_one_element(shape: str) -> None:
-    plot = Plot(100, 50, left=0, right=0, top=0, bottom=0, title="marks")
-    plot.dots([(10, 20), (30, 40)], shape, "specks s0", 2.6)
-    (mark,) = ET.fromstring(plot.svg())
-
-    assert mark.get("d", "").count("M") == mark.get("d", "").count("Z") == 2
-
-
-def test_no_marks_are_no_element() -> None:
-    plot = Plot(100, 50, left=0, right=0, top=0, bottom=0, title="marks")
-    plot.dots([], "circle", "specks s0", 2.6)
-
-    assert plot.parts == []
-
-
 @pytest.mark.parametrize(("names", "rows"), [([], 0), (["direct"], 1), (["a", "b"], 1), (["long " * 6] * 4, 4)])
 def test_a_frame_grows_by_the_rows_of_its_legend_and_its_axes_stay_as_large(names: list[str], rows: int) -> None:
-    plot = frame(400, 200, list(enumerate(names)), left=50, right=10, title="Waits", desc="")
+    plot = empty_plot(400, 200, list(enumerate(names)), left=50, right=10, title="Waits", desc="")
 
     assert plot.h == 200 + 16 * rows
     assert (plot.y0 - plot.y1, plot.svg().count("<text")) == (200 - 10 - 42, len(names))

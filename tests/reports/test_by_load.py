@@ -20,8 +20,8 @@ from bench.run.folder import SCHEMAS, TableName
 from bench.run.part import rows_of
 from bench.run.spool import path_of
 from benchmarks.by_load import CHANGING, levels_of
-from reports.page import sections
-from reports.page.calls import by_load as section
+from reports.run_report import metric_sections
+from reports.run_report.caller_sections import by_load as section
 from reports.runs import load_for_report
 from reports.samples import session_sample
 from reports.summary.figures import ShareEstimate
@@ -283,7 +283,7 @@ def test_a_load_that_ends_by_itself_is_offered_until_it_ends(tmp_path: Path) -> 
     assert summary.arriving is not None
 
     assert summary.arriving.targets[0].duration_s == 30.0
-    assert "Calls.txt." in text(section_html(sections.arriving(summary)))
+    assert "Calls.txt." in text(section_html(metric_sections.arriving(summary)))
 
 
 def test_a_call_whose_first_turn_failed_waits_without_an_end(tmp_path: Path) -> None:

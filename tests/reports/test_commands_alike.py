@@ -20,11 +20,11 @@ from bench.run.event_log import EventLog, LoggedTimeline
 from bench.run.replay import Replayed, replay_log
 from reports.runs import load_for_report
 from reports.summary.summary import summarise
-from reports.text.terminal import report_text
 from rtbench.cli.report import report
 from rtbench.cli.session_text import session_text
 from tests.command_line import call_or_raise
 from tests.reports import synthetic
+from tests.reports.forms import run_text
 from tests.reports.planned import TIGHT, planned
 from tests.reports.shared import write_summary
 from tests.reports.synthetic import Plan
@@ -150,7 +150,7 @@ def test_the_figures_side_by_side_are_those_of_each_run_alone(
     report([*map(str, runs)])
     together = capsys.readouterr().out.splitlines()
     for run in runs:
-        alone = report_text(summarise(load_for_report(run)))
+        alone = run_text(summarise(load_for_report(run)))
         row = next(line for line in together if line.startswith(f"{run.name} ")).split()
         assert all(figure in alone for figure in row[2:5])
     assert together[0] == "voice_to_voice, ms"

@@ -17,18 +17,17 @@ import rtbench
 from bench.columns import token_column
 from bench.money import Prices, cost_usd
 from bench.run.recorder import SIMULATOR_WAS_LATE
-from reports.page import calls, circumstances
-from reports.page.circumstances import money
 from reports.records import data_of
+from reports.run_report import caller_sections, context_sections
+from reports.run_report.context_sections import money
 from reports.runs import RunFrames, load_for_report
 from reports.summary.money import KINDS, Money, money_of
 from reports.summary.summary import Summary, summarise
-from reports.text.terminal import report_text
 from reports.turns import target_labels
-from reports.wording.remarks import cost, incident_lines, limits, limits_in_all, money_notes, round_trips
+from reports.wording.remarks import cost, incident_lines, limits_in_all, money_notes, round_trips
 from tests.reports import synthetic
 from tests.reports.edited import edit, edited
-from tests.reports.forms import run_forms, section_html, section_markdown
+from tests.reports.forms import run_forms, run_text, section_html, section_markdown
 from tests.reports.shared import summary_in, summary_of
 from tests.reports.synthetic import BEGAN_NS, PRICES, Plan
 
@@ -281,7 +280,7 @@ def test_a_run_without_usage_says_nothing_of_money() -> None:
 
     assert money(summary) is None
     assert cost(summary.money) == []
-    assert "cost " not in report_text(summary)
+    assert "cost " not in run_text(summary)
     assert data_of(summary.money)["usd"] is None
 
 
@@ -313,10 +312,11 @@ def test_throttled_turns_and_the_waits_asked_for_are_counted(tmp_path: Path) -> 
     assert (one.turns, one.sessions, one.start_delay_s) == (len(mine), 0, 48.2)
     assert len(one.waits_s) == len(mine) > 1
     assert one.waits_s[-1] == mine["retry_after_ns"].max() / 1e9
-    assert (
-        limits(summary.quota).replace(NBSP, " ").startswith(f"a: {len(mine)} turns throttled, asked {len(mine)} times")
-    )
-    assert "starts held for 48 s in all" in limits_in_all(summary.quota).replace(NBSP, " ")
+    both = sum(one.turns for one in summary.quota.targets)
+    said = limits_in_all(summary.quota).replace(NBSP, " ")
+    assert said.startswith(f"{both} turns throttled, asked {both} times to wait")
+    assert f">{len(mine)}</td>" in section_html(context_sections.quota(summary))
+    assert "starts held for 48 s in all" in said
 
 
 def test_calls_that_were_delayed_after_refused_ones_are_counted(tmp_path: Path) -> None:
@@ -326,7 +326,7 @@ def test_calls_that_were_delayed_after_refused_ones_are_counted(tmp_path: Path) 
     held = edited(folder, lambda at, row: row | {"calls_backed_off": int(at < 3)}, "seconds").quota
 
     assert (held.targets[0].backed_off, held.any) == (3, True)
-    assert limits(held).replace(NBSP, " ") == "3 calls held back after refused ones"
+    assert limits_in_all(held).replace(NBSP, " ") == "3 calls held back after refused ones"
 
 
 def test_a_throttled_session_counts_as_well(tmp_path: Path) -> None:
@@ -334,9 +334,9 @@ def test_a_throttled_session_counts_as_well(tmp_path: Path) -> None:
     throttled = {"outcome": "throttled:handshake", "retry_after_ns": 20 * 10**9}
     summary = edited(refused, lambda _, row: row | ({} if row["outcome"] == "ok" else throttled), "sessions")
 
-    said = limits(summary.quota).replace(NBSP, " ")
+    said = limits_in_all(summary.quota).replace(NBSP, " ")
     assert said == "2 sessions throttled, asked 2 times to wait (p50 20 s, longest 20 s)"
-    assert "Did the service limit the rate?" in section_html(circumstances.quota(summary))
+    assert "Did the service limit the rate?" in section_html(context_sections.quota(summary))
 
 
 def test_what_remained_is_the_least_of_each_bin(tmp_path: Path) -> None:
@@ -360,7 +360,7 @@ def test_incidents_whose_words_were_not_kept_are_counted() -> None:
     summary = summary_of(Plan(), incidents=[incident(1)], totals={"incident_counts": {"auth_refresh": 240}})
 
     assert incident_lines(summary, 3)[-1] == "in all: auth refresh × 240"
-    assert "auth refresh × 240. The words of 1 were recorded." in section_html(circumstances.incidents(summary))
+    assert "auth refresh × 240. The words of 1 were recorded." in section_html(context_sections.incidents(summary))
 
 
 def test_behind_a_proxy_there_is_no_wait_without_the_round_trip() -> None:
@@ -371,7 +371,7 @@ def test_behind_a_proxy_there_is_no_wait_without_the_round_trip() -> None:
     assert ("ttfa_minus_rtt", "b") not in told
     assert ("network_rtt", "b") in told
     assert "on b to the proxy" in round_trips(summary)
-    assert "on b to the proxy" in section_html(calls.network(summary))
+    assert "on b to the proxy" in section_html(caller_sections.network(summary))
     assert "to the proxy and not beyond" in round_trips(summary_of(Plan(proxied=("sim",))))
 
 
@@ -386,7 +386,7 @@ def test_a_simulator_that_was_late_is_noted_if_that_matters_for_the_figures(
     median = min(answer.figures.at(0.5).value for answer in summary.answers)
 
     assert 0.01 * median == pytest.approx(5.7, abs=0.5)
-    for form in (report_text(summary), *run_forms(summary)):
+    for form in (run_text(summary), *run_forms(summary)):
         said = " ".join(form.replace("\u00a0", " ").split())
         assert ("6.3 ms" in said) == shown
         assert ("of the shortest median" in said) == shown

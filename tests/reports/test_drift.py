@@ -11,17 +11,16 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from reports.page import sections
+from reports.run_report import metric_sections
 from reports.runs import load_for_report
 from reports.samples import samples_of
 from reports.summary.drift import PoolDrift, drifts, is_suspected
 from reports.summary.summary import Summary, summarise
-from reports.text.terminal import report_text
 from reports.wording.remarks import drift_said
 from tests.examples import trials
 from tests.reports import synthetic
 from tests.reports.edited import slowed
-from tests.reports.forms import section_html
+from tests.reports.forms import run_text, section_html
 from tests.reports.shared import frames_of
 from tests.reports.synthetic import Plan
 
@@ -39,8 +38,8 @@ def test_no_drift_is_suspected_where_there_is_none(tmp_path: Path) -> None:
     assert [one.label for one in summary.drifts] == ["direct", "gateway"]
     assert not any(one.suspected for one in summary.drifts)
     assert all(one.low < one.ratio < one.high for one in summary.drifts)
-    assert "No drift is suspected" in section_html(sections.time(summary))
-    assert "\ndrift" not in report_text(summary)
+    assert "No drift is suspected" in section_html(metric_sections.time(summary))
+    assert "\ndrift" not in run_text(summary)
 
 
 def test_drift_is_suspected_of_the_target_that_has_it(tmp_path: Path) -> None:
@@ -49,8 +48,8 @@ def test_drift_is_suspected_of_the_target_that_has_it(tmp_path: Path) -> None:
 
     assert (direct.suspected, gateway.suspected) == (False, True)
     assert gateway.ratio / direct.ratio == pytest.approx(1.6, rel=0.2)
-    assert "Drift suspected on gateway" in section_html(sections.time(summary))
-    told = report_text(summary, width=200).replace("\u00a0", " ")
+    assert "Drift suspected on gateway" in section_html(metric_sections.time(summary))
+    told = run_text(summary, width=200).replace("\u00a0", " ")
     assert "\ndrift           suspected, later half of the turns against the earlier half, p50 by step (98 %" in told
     assert " interval): gateway +" in told
 
@@ -113,7 +112,7 @@ def test_too_few_sessions_say_nothing(tmp_path: Path) -> None:
 
     assert summary.drifts == ()
     assert drift_said(summary.drifts) == ""
-    assert "drift is suspected" not in section_html(sections.time(summary))
+    assert "drift is suspected" not in section_html(metric_sections.time(summary))
 
 
 @pytest.mark.parametrize(

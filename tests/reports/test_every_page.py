@@ -23,13 +23,13 @@ import rtbench
 from bench.metrics import STARVED
 from bench.run.folder import read_document, write_document
 from bench.untrusted.sanitize import escape_control
-from reports.page import calls, sections
-from reports.page.page import run_page
-from reports.page.poured import markdown_text, plain, poured
+from reports.render.html import render_html
+from reports.render.markdown import plain, render_markdown
+from reports.run_report import caller_sections, metric_sections
+from reports.run_report.report import run_page
 from reports.sides.side import sides_of
 from reports.summary.summary import summarise
 from reports.text.document import write_report
-from reports.text.terminal import report_text
 from reports.trends.page import trend_html as trend_html
 from reports.trends.trend import trend_of_points
 from reports.trends.trend_point import TrendPoint
@@ -43,7 +43,7 @@ from tests.reports.comparisons.build import quick
 from tests.reports.comparisons.invented import CHECKS, comparison, sides
 from tests.reports.comparisons.invented import PAGES as COMPARISONS
 from tests.reports.edited import Row, edit
-from tests.reports.forms import comparison_html, section_html
+from tests.reports.forms import comparison_html, run_text, section_html
 from tests.reports.shared import folder, page_of, summary_of
 from tests.reports.synthetic import Plan
 from tests.reports.trends.made import entry, invalid, stepped
@@ -66,7 +66,7 @@ def trend(entries: list[TrendPoint]) -> str:
 
 
 def capacity(levels: list[LevelEntry]) -> str:
-    return poured(capacity_page(searched(levels)))
+    return render_html(capacity_page(searched(levels)))
 
 
 TWO = Plan(sessions=120, turns=10, targets=("direct", "gateway"), failed=0.02, seconds=300, warmup_s=40)
@@ -165,7 +165,7 @@ def run_of(label: str) -> str:
     """Its page and its Markdown."""
     plan = Plan(sessions=4, turns=2, targets=(label, 'a"b\x07'))
     told = run_page(summary_of(plan, scenario=label, notices=[label], settings={label: label}))
-    return poured(told) + markdown_text(told)
+    return render_html(told) + render_markdown(told)
 
 
 def comparison_of(label: str) -> str:
@@ -240,8 +240,7 @@ FOLD = re.compile(r"<details(?! open)[^>]*>(?:(?!<details).)*?</details>", re.S)
     ("plan", "sentence"),
     [
         (Plan(kinds=("typed",)), "The first audio of the reply comes "),
-        (Plan(sessions=8, turns=2, kinds=("vad", "typed")),
-         "Too few sessions for a median (8 turns in 8 sessions; it takes 9 sessions); their first audio came "),
+        (Plan(sessions=8, turns=2, kinds=("vad", "typed")), "Too few sessions for a median: ttfa of 16 turns was "),
     ],
 )  # fmt: skip
 def test_the_answer_is_a_sentence(plan: Plan, sentence: str) -> None:
@@ -258,11 +257,11 @@ def test_turns_that_were_starved_are_not_said_to_have_been_cut_by_the_end_of_the
 
 
 def test_few_turns_are_dots_and_many_are_shades() -> None:
-    few, many = (section_html(sections.time(summary_of(PLANS[name]))) for name in ("small", "many turns"))
+    few, many = (section_html(metric_sections.time(summary_of(PLANS[name]))) for name in ("small", "many turns"))
 
-    assert few.count('class="speck s0"') == 40
+    assert few.count('class="point s0"') == 40
     assert 'class="cell s0 k5"' in many
-    assert 'class="speck s0"' not in many
+    assert 'class="point s0"' not in many
 
 
 def test_what_only_some_readers_need_is_folded_and_all_the_rest_is_not() -> None:
@@ -271,7 +270,7 @@ def test_what_only_some_readers_need_is_folded_and_all_the_rest_is_not() -> None
 
     for text in ('id="def-ttfa"', "<dt>scripts", "connect_upgrade</a>", "wire_sent</a>", "timestamp_uncertainty</a>"):
         assert text not in unfolded, text
-    for text in ('class="answer', "sessions with any failure", 'id="how"', "<b>Throughput</b>", "<b>Next</b>"):
+    for text in ('class="answer', "sessions with any failure", 'id="how"', "<b>Throughput</b>", "<b>Next step</b>"):
         assert text in unfolded, text
     assert "timestamp_uncertainty</a>" in FOLD.sub("", FOLD.sub("", page_of(Plan(valid=False))))
 
@@ -287,7 +286,7 @@ def test_of_each_group_of_tabs_one_is_chosen() -> None:
 
 def test_only_the_first_table_of_slow_turns_is_unfolded() -> None:
     summary = summary_of(PLANS["mixed"])
-    section = section_html(calls.slowest(summary))
+    section = section_html(caller_sections.slowest(summary))
 
     assert section.count("<table") > 1
     rows = len(summary.slowest) + 2 * len(summary.slowest_of_steps)  # those of steps with all of their instants
@@ -314,8 +313,8 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     summary = summarise(rtbench.load(folder))
     paths = write_report(summary)
     return {
-        "terminal": report_text(summary),
-        "narrow terminal": report_text(summary, 60),
+        "terminal": run_text(summary),
+        "narrow terminal": run_text(summary, 60),
         "report.md": paths.markdown.read_text(),
         "report.html": paths.html.read_text(),
         "summary.json": paths.json.read_text(),
@@ -373,7 +372,7 @@ def test_a_folder_s_name_is_shown_harmless_in_the_next_step_and_in_every_text(tm
     write_document(folder, {key: value for key, value in document.items() if key not in ("run_id", "scenario")})
     summary = summarise(rtbench.load(folder))
     paths = write_report(summary)
-    texts = report_text(summary), paths.markdown.read_text(), paths.html.read_text()
+    texts = run_text(summary), paths.markdown.read_text(), paths.html.read_text()
 
     assert next_step(summary) == escape_control(next_step(summary))
     assert escape_control(f"runs{name}/run{name}") in next_step(summary)

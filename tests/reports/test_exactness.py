@@ -44,7 +44,6 @@ from reports.statistics.verdicts import Verdict
 from reports.strata import Stratum
 from reports.summary.drift import PoolDrift
 from reports.summary.summary import summarise
-from reports.text.terminal import report_text
 from reports.wording import verdicts
 from reports.wording.notices import inexact_line, notices
 from reports.wording.remarks import drift_suspected
@@ -53,7 +52,7 @@ from reports.wording.words import interval
 from tests.reports import shared, synthetic
 from tests.reports.comparisons.build import quick, two
 from tests.reports.edited import edit
-from tests.reports.forms import comparison_html, comparison_markdown
+from tests.reports.forms import comparison_html, comparison_markdown, run_text
 from tests.reports.gate.made import ENOUGH, flat, read, run, sides, store, thresholds
 from tests.reports.planned import TWO, planned_run
 from tests.reports.shared import frames_of, summary_of
@@ -223,14 +222,14 @@ def test_no_threshold_on_the_wait_passes_or_fails(tmp_path: Path, limit: str) ->
     assert found.exit_status == 3
 
 
-def test_an_answer_that_the_script_defines_has_a_row_and_a_sentence_of_its_own() -> None:
+def test_an_answer_that_the_script_defines_has_a_row_of_its_own() -> None:
     document = frames_of(SPOKEN).metadata
     scripts = [script | {"answer_min_ms": 700.0} for script in document["scripts"]]
     frames = frames_of(SPOKEN, scripts=scripts)
     frames.turns["answer_audible_at_ns"] = frames.turns["first_audible_at_ns"] + 2_000_000_000
-    text = plain_of_early_replies(report_text(summarise(frames)))
+    text = plain_of_early_replies(run_text(summarise(frames)))
 
-    assert "Callers hear the answer 2." in text
+    assert re.search(r"sample of the answer, .*? 600( \(60 sessions\))? +2,\d+ \(", text)
     assert "answer_voice_to_voice" in text
 
 

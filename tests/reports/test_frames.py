@@ -21,10 +21,10 @@ from bench.metrics import VAD_SEGMENTS, segments
 from bench.run.folder import SCHEMAS
 from bench.run.histograms import Histograms
 from reports.numbers import NBSP
-from reports.page import sections
-from reports.page.bars import segment_bars as draw
-from reports.page.calls import along as section
-from reports.page.charts import wait_lines
+from reports.run_report import metric_sections
+from reports.run_report.bar_charts import segment_bars as draw
+from reports.run_report.caller_sections import along as section
+from reports.run_report.charts import wait_lines
 from reports.runs import RunFrames, session_frame, turn_frame
 from reports.samples import HEARD
 from reports.statistics.quantiles import Sample, lack
@@ -36,7 +36,7 @@ from reports.summary.over_time import DOTS, over_time, steps_over_time
 from reports.summary.segments import Band, Breakdown, Segment, around, breakdowns
 from reports.summary.summary import Summary, summarise
 from reports.turns import turns_of
-from reports.wording.sentences import run_headline
+from reports.wording.sentences import largest_part_of
 from reports.wording.words import breakdown_title
 from tests.reports import synthetic
 from tests.reports.forms import section_html
@@ -372,7 +372,7 @@ def told(plan: Plan, *bands: Band, detection: dict[str, Any] | None = None) -> s
     summary = summary_of(
         plan, scripts=[{"name": "voice_turns", "turn_detection": "server_vad", "turn_detection_settings": given}]
     )
-    return run_headline(replace(summary, bands=bands)).replace(NBSP, " ")
+    return largest_part_of(replace(summary, bands=bands)).replace(NBSP, " ")
 
 
 @pytest.mark.parametrize(
@@ -447,5 +447,5 @@ def test_a_histogram_of_equal_values_has_a_bin_for_them(monkeypatch: pytest.Monk
 def test_too_few_turns_have_no_histogram() -> None:
     summary = summary_of(Plan(sessions=1, turns=2))
 
-    assert sections.distributions(summary) is None
-    assert "Latency distribution" in section_html(sections.distributions(summary_of(Plan())))
+    assert metric_sections.distributions(summary) is None
+    assert "Latency distribution" in section_html(metric_sections.distributions(summary_of(Plan())))

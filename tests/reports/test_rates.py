@@ -21,10 +21,10 @@ from reports.gate.absolute import limit_results
 from reports.gate.baselines import baseline_of
 from reports.gate.check import checked
 from reports.looks.plan import planned
-from reports.page import calls
 from reports.question import Question, better_of
 from reports.rate_metrics import OF_COLUMNS, RATES
 from reports.records import data_of
+from reports.run_report import caller_sections
 from reports.runs import load_for_report, load_frames
 from reports.sample_size import power_spec
 from reports.samples import session_sample
@@ -34,12 +34,12 @@ from reports.statistics.differences import Margin
 from reports.statistics.rates import ArmSums, complement, rate_difference, ratio_of
 from reports.summary.outcomes import limited
 from reports.summary.summary import Summary, summarise
-from reports.text.terminal import report_text
 from reports.thresholds import parse
 from reports.trends.trend_point import point_of_baseline, points_of_run
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick, run
 from tests.reports.edited import Row, edit, edited
+from tests.reports.forms import run_text
 from tests.reports.gate.made import ENOUGH, flat, thresholds
 from tests.reports.gate.made import run as run_of_carried
 from tests.reports.shared import summary_of, write_summary
@@ -105,7 +105,7 @@ def test_fewer_than_ten_turns_are_two_counts_and_decide_nothing(tmp_path: Path) 
 
     (row,) = map(data_of, few.rates)
     assert (row["count"], row["total"], row["value"]) == (1, 9, None)
-    assert "cut_off_rate 1 of 9" in report_text(few).replace("\u00a0", " ")
+    assert "cut_off_rate 1 of 9" in run_text(few).replace("\u00a0", " ")
 
 
 def test_a_rate_of_which_more_is_better_regresses_downwards(sides: tuple[Side, ...]) -> None:
@@ -384,7 +384,7 @@ def test_a_run_of_short_conversations_says_nothing_of_it(tmp_path: Path) -> None
     assert short.slopes == ()
     assert "context" not in {waits.by for waits in short.waits}
     for summary in (short, summary_of(Plan(sessions=20, turns=5))):
-        assert calls.context(summary) is None
+        assert caller_sections.context(summary) is None
 
 
 def test_a_steeper_candidate_regresses(folder: Path) -> None:

@@ -30,14 +30,14 @@ from reports.gate.results import Checked
 from reports.looks.decide import decision_of
 from reports.looks.decision import Decision, analyses, decision_sentence
 from reports.looks.sequence import End
-from reports.page.page import run_page
-from reports.page.poured import markdown_text, poured
+from reports.render.html import render_html
+from reports.render.markdown import render_markdown
+from reports.render.terminal import render_lines
+from reports.run_report.report import run_page
 from reports.runs import load_for_report
 from reports.sample_size import power_spec, sample_size, sample_size_lines
 from reports.statistics.verdicts import VerdictName
 from reports.summary.summary import Summary, summarise
-from reports.text.lines import lines_of
-from reports.text.terminal import report_text
 from reports.trends.outputs import trend_text
 from reports.trends.page import trend_html
 from reports.trends.trend import trend_of_points
@@ -47,7 +47,7 @@ from tests.reports import synthetic
 from tests.reports.comparisons import invented
 from tests.reports.comparisons.build import quick, targets, two
 from tests.reports.edited import Row, edit
-from tests.reports.forms import comparison_html, comparison_markdown, run_html
+from tests.reports.forms import comparison_html, comparison_markdown, run_html, run_text
 from tests.reports.gate import made
 from tests.reports.planned import LOOSE, TIGHT, TWO, UNDECIDED, planned
 from tests.reports.shared import folder, frames_of, summary_of
@@ -169,10 +169,10 @@ FULL = ("rich", "mixed", "eventful", "a target without a turn", "two places", "c
 def run_words(name: str) -> str:
     summary = RUNS[name]()
     page = run_page(summary)
-    markdown = markdown_text(page)
-    whole = re.sub(r'<section id="slow".*?</section>', "", poured(page), flags=re.S)  # every instant of each turn
+    markdown = render_markdown(page)
+    whole = re.sub(r'<section id="slow".*?</section>', "", render_html(page), flags=re.S)  # every instant of each turn
     return joined({
-        "last line": run_essentials(summary), "terminal": report_text(summary),
+        "last line": run_essentials(summary), "terminal": run_text(summary),
         "page": words(whole if name == "rich" else whole.partition("<section")[0]),
         "markdown": markdown if name in FULL else markdown.partition("<details>")[0],
     })  # fmt: skip
@@ -197,7 +197,7 @@ def check_words(found: Checked) -> str:
 
 
 def decision_words(found: Decision) -> str:
-    return joined({"sentence": decision_sentence(found), "terminal": lines_of([analyses(found)])})
+    return joined({"sentence": decision_sentence(found), "terminal": render_lines([analyses(found)])})
 
 
 def decided(gates: dict[str, list[str]], **document: Any) -> Decision:

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from reports.blocks import Figure
-from reports.page.sections import time
+from reports.render.blocks import Figure
+from reports.run_report.metric_sections import time
 from reports.statistics.quantiles import quantile
 from reports.summary.over_time import PoolSeries, bin_length, over_time, pool_series, slowest_window
 from reports.summary.summary import Summary

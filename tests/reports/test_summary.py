@@ -20,9 +20,9 @@ from bench.metrics import outcome_class
 from bench.remedies import remedy_of
 from bench.run.folder import SCHEMAS
 from bench.run.histograms import MAX_STEPS, OTHER_STEP, Histograms
-from reports.blocks import Paragraph
 from reports.numbers import NBSP
-from reports.page.circumstances import health
+from reports.render.blocks import Paragraph
+from reports.run_report.context_sections import health
 from reports.runs import RunFrames, load_for_report, session_frame, turn_frame
 from reports.sides.fairness import notices_on
 from reports.sides.side import sides_of

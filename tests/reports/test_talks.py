@@ -23,8 +23,8 @@ from bench.protocol.openai import FORMATS
 from bench.run import folder as run_folder
 from bench.run import replay
 from bench.run.spool import path_of
-from reports.page import speech
-from reports.page.calls import hearing
+from reports.run_report import speech_timeline
+from reports.run_report.caller_sections import hearing
 from reports.runs import load_for_report, response_ids
 from reports.samples import HEARD
 from reports.summary.single_turns import Talk, stretches, talks, talks_of_steps
@@ -144,16 +144,16 @@ def test_an_unknown_format_leaves_the_replys_end_open(tmp_path: Path) -> None:
     (median, *_) = talks_in(summary)
 
     assert math.isnan(median.end_s)
-    assert "length not known" in speech.speech([median]).svg()
-    assert "its end is not known" in speech.talk_numbers(median)
+    assert "length not known" in speech_timeline.speech([median]).svg()
+    assert "its end is not known" in speech_timeline.talk_numbers(median)
 
 
 @pytest.mark.parametrize(("wait_s", "end_s", "broken"), [(1.0, 19.0, False), (1.0, 25.0, True), (31.0, 40.0, True)])
 def test_what_lasts_beyond_the_axis_is_broken_off_and_says_so(wait_s: float, end_s: float, broken: bool) -> None:
     talk = replace(TALK, wait_s=wait_s, end_s=end_s)
-    drawn = speech.speech([talk]).svg().replace("\u00a0", " ")
+    drawn = speech_timeline.speech([talk]).svg().replace("\u00a0", " ")
 
-    assert speech.breaks([talk]) == broken
+    assert speech_timeline.breaks([talk]) == broken
     assert ('class="broken"' in drawn) == broken
     assert (f">to {end_s:g} s<" in drawn or f">reply from {wait_s:g} s<" in drawn) == broken
     assert "+25 s" not in drawn
@@ -161,7 +161,7 @@ def test_what_lasts_beyond_the_axis_is_broken_off_and_says_so(wait_s: float, end
 
 def test_marks_stay_on_the_axis() -> None:
     talk = replace(TALK, speech_s=30.0, wait_s=60.0, first_delta_s=55.0, end_s=math.nan, stall_s=3.0, stall_count=2)
-    plot = speech.speech([talk])
+    plot = speech_timeline.speech([talk])
 
     for x in (float(part.split('"')[1]) for part in plot.parts if part.startswith("<rect")):
         assert plot.x0 <= x <= plot.x1
@@ -175,17 +175,17 @@ def test_no_text_of_the_timeline_runs_off_its_edge(silent_s: float, end_s: float
         replace(TALK, barge_in_s=silent_s - 0.1, silent_s=silent_s, end_s=end_s),
         replace(TALK, called_s=silent_s - 0.3, asked_on_s=silent_s, answer_s=silent_s + 0.2, end_s=end_s),
     ]
-    plot = speech.speech(talks)
+    plot = speech_timeline.speech(talks)
     texts = re.findall(r'<text x="([\d.]+)" [^>]* text-anchor="(\w+)">([^<]*)<', plot.svg())
 
     assert texts
     for x, anchor, text in texts:
-        assert float(x) + (speech.LETTER * len(text) if anchor == "start" else 0) <= plot.w, text
+        assert float(x) + (speech_timeline.LETTER * len(text) if anchor == "start" else 0) <= plot.w, text
 
 
 def test_every_placed_stall_is_hatched() -> None:
     talk = replace(TALK, stall_s=0.7, stall_count=2, heard=((0.96, 2.0), (2.4, 4.0), (4.3, 6.0)))
-    drawn = speech.speech([talk]).svg().replace("\u00a0", " ")
+    drawn = speech_timeline.speech([talk]).svg().replace("\u00a0", " ")
 
     assert drawn.count('class="hatch"') == 2
     assert "2 stalls, 700 ms" in drawn

@@ -23,7 +23,7 @@ from reports.comparisons.measuring import RatioCurve, Shift
 from reports.finding import Finding
 from reports.finding_rows import FindingRow
 from reports.looks.decision import Decision
-from reports.page.svg import HALF, WIDE
+from reports.render.svg import HALF, WIDE
 from reports.statistics.arms import Arms
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.interim import by_se, untestable

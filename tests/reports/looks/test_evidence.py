@@ -82,7 +82,7 @@ def test_a_rate_without_an_event_says_how_many_pairs_would_rule_it_out(failed: f
     why = seen.unsettled(1.645)
 
     assert why is not None
-    assert (why.kind, why.needed, why.there) == ("none seen", needed or 0, (PAIRS,))
+    assert (why.kind, why.needed, why.there) == ("none_seen", needed or 0, (PAIRS,))
 
 
 def test_a_mean_needs_pairs_and_values_above_0() -> None:

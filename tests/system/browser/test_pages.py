@@ -25,7 +25,7 @@ from reports.statistics.differences import Margin
 from reports.strata import Stratum
 from reports.summary.summary import summarise
 from reports.text.document import write_report
-from reports.wording.words import answer_cell
+from reports.wording.words import quantile_cell
 from tests.reports import synthetic
 from tests.reports.comparisons import invented
 from tests.reports.edited import edited
@@ -136,7 +136,7 @@ def _agent(folder: Path) -> Shown:
 
 def _run(folder: Path, valid: str) -> Shown:
     summary = summarise(rtbench.load(folder, all_columns=False))
-    p95 = answer_cell(summary.answers[0].figures, 0.95).figure
+    p95 = str(quantile_cell(summary.answers[0].figures, 0.95, "").text)
     return Shown(write_report(summary).html, (valid, "SIMULATED", p95))
 
 

@@ -17,7 +17,7 @@ from bench.run.part import FACTS, HISTOGRAMS, rows_of
 from bench.run.spool import path_of
 from reports.runs import load_for_report
 from reports.summary.summary import summarise
-from reports.text.terminal import report_text
+from tests.reports.forms import run_text
 from tests.system.run.parts import build_part
 
 
@@ -87,7 +87,7 @@ def test_a_worker_whose_part_is_damaged_is_named_and_all_else_is_reported(damage
     missing = expected - len(turns)
     assert entry["turns"] is None or entry["turns"] >= missing
     assert document["validity"]["status"] != "valid" or missing == 0
-    said = report_text(summarise(load_for_report(folder)))
+    said = run_text(summarise(load_for_report(folder)))
     assert "left damaged data" in " ".join(said.split())
 
 

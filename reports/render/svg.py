@@ -21,14 +21,12 @@ from typing import Any, TypeVar
 
 from markupsafe import Markup
 
-from reports.blocks import Drawing, Figure, Inline
 from reports.numbers import count, instant, nice, shortened, time_step
+from reports.render.blocks import Drawing, Figure, Inline
+from reports.render.markers import colour_class, marker_char
 
 WIDE, HALF = 1080, 524
 """Widths of figures, in pixels: one across the page, and one of two side by side."""
-COLOURS = 4
-SHAPES = ("circle", "diamond", "triangle", "square", "wedge", "cross", "star", "hexagon")
-GLYPHS = "●◆▲■▼✚★⬢"
 LEGEND_PITCH, LEGEND_LETTERS = 16, 32
 LEGEND_LEFT, LEGEND_RIGHT = 56, 356
 """Where a legend begins and ends, in pixels: all of it is seen on a phone before the figure is scrolled."""
@@ -44,21 +42,6 @@ _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 def clean(text: object) -> str:
     """Text for XML: escaped, without the characters that XML has no place for."""
     return escape(_FORBIDDEN.sub("", str(text)))
-
-
-def tone(target: int) -> int:
-    """The number of a target's colour."""
-    return target % COLOURS
-
-
-def glyph(target: int) -> str:
-    """A target's mark in text."""
-    return GLYPHS[target % len(GLYPHS)]
-
-
-def shape(target: int) -> str:
-    """A target's mark in a drawing."""
-    return SHAPES[target % len(SHAPES)]
 
 
 def identity(value: float) -> float:
@@ -172,20 +155,9 @@ class Plot:
         else:
             self.add(f'<path d="{_outline(x, y, shape, r)}" class="{cls}">{title}</path>')
 
-    def speck(self, x: float, y: float, cls: str) -> None:
+    def point(self, x: float, y: float, cls: str) -> None:
         """A dot that stays round where the axis is stretched: a line of no length with round ends."""
-        self.add(f'<path d="M{x:.1f} {y:.1f}h0" class="speck {cls}"/>')
-
-    def dots(self, points: Iterable[Point], shape: str, cls: str, r: float) -> None:
-        """Many marks of one kind as one path: a tenth of the text that single ones take."""
-        outline = "".join(
-            f"M{x - r:.1f} {y:.1f}a{r} {r} 0 1 0 {2 * r:.1f} 0a{r} {r} 0 1 0 {-2 * r:.1f} 0Z"
-            if shape == "circle"
-            else _outline(x, y, shape, r)
-            for x, y in points
-        )
-        if outline:
-            self.add(f'<path d="{outline}" class="{cls}"/>')
+        self.add(f'<path d="M{x:.1f} {y:.1f}h0" class="point {cls}"/>')
 
     def y_axis(self, scale: PixelScale, ticks: Sequence[float], write: Callable[[float], str]) -> None:
         for value in ticks:
@@ -260,7 +232,7 @@ class Plot:
         )
 
 
-def frame(
+def empty_plot(
     w: int,
     h: int,
     named: Sequence[LegendEntry],
@@ -273,7 +245,7 @@ def frame(
     desc: str,
 ) -> Plot:
     """An empty figure below its legend (● direct ◆ gateway), which adds to `h` and `top` the rows that it takes."""
-    entries = [(target, f"{glyph(target)} {shortened(name, LEGEND_LETTERS)}") for target, name in named]
+    entries = [(target, f"{marker_char(target)} {shortened(name, LEGEND_LETTERS)}") for target, name in named]
     begin = float(min(left, LEGEND_LEFT))
     rows = in_rows(entries, LEGEND_RIGHT - begin, _width)
     above = LEGEND_PITCH * len(rows)
@@ -281,7 +253,7 @@ def frame(
     for row, mine in enumerate(rows):
         x = begin
         for target, text in mine:
-            plot.text(x, 14 + LEGEND_PITCH * row, text, f"dl t{tone(target)} n{target}")
+            plot.text(x, 14 + LEGEND_PITCH * row, text, f"dl {colour_class(target, 't')} n{target}")
             x += _width(text)
     return plot
 

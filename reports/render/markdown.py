@@ -1,115 +1,44 @@
-"""Pages as HTML, by one template and one set of macros, and as Markdown, without figures and what a page shows twice.
-
-Each form escapes its texts here and nowhere else. A page's files are both, and what programs read.
-"""
+"""A page or blocks as Markdown, without figures and what a page shows twice. All texts are escaped here."""
 
 from __future__ import annotations
 
 import html
-import os
 import re
 from collections.abc import Iterable
-from functools import cache
 from itertools import pairwise
-from pathlib import Path
-from typing import NamedTuple
-from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context, select_autoescape
-from jinja2.runtime import Context
-from markupsafe import Markup, escape
-
-from bench.errors import UsageError
-from bench.untrusted.safe_io import replace_text
 from bench.untrusted.sanitize import escape_control
-from reports.blocks import (
-    Alarm,
-    Beside,
+from reports.numbers import NBSP, capital
+from reports.render.blocks import (
+    Banner,
     Block,
     Bullets,
     Cell,
     Code,
     Column,
+    Command,
+    Details,
+    Fact,
     Figure,
-    Fold,
     Heading,
     Inline,
-    Judged,
-    Link,
     Page,
-    Panes,
     Paragraph,
+    SideBySide,
     Strong,
     Table,
-    Term,
-    kinds,
+    Tabs,
+    more_notes,
 )
-from reports.numbers import NBSP
-from reports.page.svg import GLYPHS, tone
-
-
-@cache
-def environment() -> Environment:
-    """Templates of this package; everything is escaped, what is missing is an error."""
-    made = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=select_autoescape(("html.j2",)),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
-    made.filters["kind"] = kinds
-    made.globals |= {"glyphs": GLYPHS, "say": _say, "look": _look, "tone": _tone}
-    return made
-
-
-@pass_context
-def _say(context: Context, text: Inline) -> Markup:
-    """A text, in which the names of what has a definition lead to it."""
-    match text:
-        case str():
-            return escape(text)
-        case Term(name):
-            anchor = name.replace(" ", "-")
-            return (
-                Markup('<a class="d" href="#def-{}">{}</a>').format(anchor, name)
-                if name in context["defs"]
-                else escape(name)
-            )
-        case Code(code):
-            return Markup("<code>{}</code>").format(code)
-        case Link(words, path):
-            return Markup('<a href="{}">{}</a>').format(quote(os.fsencode(path)), _say(context, words))
-        case Strong(words):
-            return Markup("<b>{}</b>").format(words)
-        case Judged(words, word):
-            return Markup('<span class="fig v-ink v-{}">{}</span>').format(word.replace(" ", "-"), words)
-    return Markup("").join(_say(context, part) for part in text)
-
-
-def _look(*classes: str) -> Markup:
-    """The attribute of those of the classes that are not empty."""
-    named = " ".join(filter(None, classes))
-    return Markup(' class="{}"').format(named) if named else Markup("")
-
-
-def _tone(target: int | None) -> str:
-    """The class of a target's colour."""
-    return "" if target is None else f"t{tone(target)}"
-
-
-def poured(page: Page) -> str:
-    """The page: one file that needs nothing else."""
-    return environment().get_template("page.html.j2").render(page=page, defs=page.definitions, tabs=page.tabs)
-
 
 ANSWER = "answer"
 """The section that is not folded away."""
-CLOSE: set[tuple[type, type]] = {(Heading, Paragraph), (Paragraph, Bullets), (Fold, Fold)}
+CLOSE: set[tuple[type, type]] = {(Heading, Paragraph), (Paragraph, Bullets), (Details, Details)}
 """Blocks that follow each other without a blank line."""
 MARKUP = re.compile(r"[\\|`*\[_]")
 
 
-def markdown_text(page: Page) -> str:
+def render_markdown(page: Page) -> str:
     """The text of a file: the headline, the badges, the answer, and each section folded away."""
     opening: list[Inline] = []
     for badge in page.badges:
@@ -119,15 +48,16 @@ def markdown_text(page: Page) -> str:
         Paragraph((*opening, page.beside) if page.beside else tuple(opening[:-1])),
         *page.lead,
         *(page.answer or ()),
+        *page.next,
     ]
     for section in page.sections:
-        blocks += section.blocks if section.anchor == ANSWER else [Fold(section.heading, section.blocks)]
+        blocks += section.blocks if section.anchor == ANSWER else [Details(section.heading, section.blocks)]
     return markdown_blocks([*blocks, Paragraph(page.footer)])
 
 
 def markdown_blocks(blocks: Iterable[Block]) -> str:
     """The text of blocks; what has no rows, texts or blocks is left out."""
-    return f"{_poured(blocks)}\n".replace(NBSP, " ")
+    return f"{_rendered(blocks)}\n".replace(NBSP, " ")
 
 
 def plain(text: str) -> str:
@@ -135,11 +65,11 @@ def plain(text: str) -> str:
     return html.escape(MARKUP.sub(r"\\\g<0>", escape_control(text)), quote=False)
 
 
-def _poured(blocks: Iterable[Block], within: bool = False) -> str:
+def _rendered(blocks: Iterable[Block], within: bool = False) -> str:
     """`within`: in a fold, where the folds are open. Of a heading above nothing nothing is left."""
-    poured = [(type(block), text) for block in _without_figures(blocks) if (text := _block(block, within))]
-    kinds = [kind for kind, _ in poured] + [Heading]
-    shown = [part for part, after in zip(poured, kinds[1:], strict=True) if (part[0], after) != (Heading, Heading)]
+    parts = [(type(block), text) for block in _without_figures(blocks) if (text := _block(block, within))]
+    kinds = [kind for kind, _ in parts] + [Heading]
+    shown = [part for part, after in zip(parts, kinds[1:], strict=True) if (part[0], after) != (Heading, Heading)]
     gaps = ["\n" if (one, other) in CLOSE else "\n\n" for (one, _), (other, _) in pairwise(shown)]
     return "".join(f"{text}{gap}" for (_, text), gap in zip(shown, [*gaps, ""], strict=False))
 
@@ -147,8 +77,8 @@ def _poured(blocks: Iterable[Block], within: bool = False) -> str:
 def _without_figures(blocks: Iterable[Block]) -> Iterable[Block]:
     """The blocks, with what stands for a figure in its place: of several panes the one that is shown first."""
     for block in blocks:
-        figure = block.panes[0][2] if isinstance(block, Panes) else block
-        if isinstance(figure, Beside):
+        figure = block.panes[0][2] if isinstance(block, Tabs) else block
+        if isinstance(figure, SideBySide):
             yield from _without_figures(figure.figures)
         elif isinstance(figure, Figure):
             yield from _without_figures([*([Heading(figure.head)] if figure.head else []), *figure.below])
@@ -163,13 +93,19 @@ def _block(block: Block, within: bool) -> str:
             return f"{'####' if within else '###'} {plain(text)}"
         case Paragraph(text):
             return _inline(text)
-        case Bullets(texts):
-            return "\n".join(f"- {_inline(text)}" for text in texts)
-        case Alarm(lines):
+        case Bullets(texts, shown=shown):
+            listed = "\n".join(f"- {_inline(text)}" for text in texts[:shown])
+            more = Bullets(texts[shown:]) if shown is not None and len(texts) > shown else None
+            return f"{listed}\n\n{_block(Details(more_notes(texts[shown:]), [more]), within)}" if more else listed
+        case Fact(name, texts) if texts:
+            return f"**{plain(capital(name))}** {' · '.join(map(_inline, texts))}"
+        case Command(title, text):
+            return f"**{plain(capital(title))}** {_inline(Code(text))}"
+        case Banner(lines):
             return "\n\n".join(map(_inline, lines))
         case Table(rows=rows) if rows:
             return _table(block)
-        case Fold(title, blocks, again=False) if body := _poured(blocks, within=True):
+        case Details(title, blocks, again=False) if body := _rendered(blocks, within=True):
             opened = " open" if within else ""
             return f"<details{opened}><summary>{html.escape(title, quote=False)}</summary>\n\n{body}\n\n</details>"
     return ""
@@ -209,23 +145,3 @@ def _inline(inline: Inline) -> str:
                 plain(text) if set("`|\n\r") & set(text) else f"`{escape_control(text)}`"
             )  # what would end it is no code
     return "".join(map(_inline, inline)) if type(inline) is tuple else _inline(inline[0])
-
-
-class Paths(NamedTuple):
-    """Where a page was written."""
-
-    html: Path
-    markdown: Path
-    json: Path
-
-
-def write_page(page: Page, json: str, paths: Paths, what: str) -> Paths:
-    """Write the three files, each in one step. Raises UsageError, of `what`, where their folder cannot be written."""
-    texts = poured(page), markdown_text(page), json
-    try:
-        paths.html.parent.mkdir(parents=True, exist_ok=True)
-        for path, content in zip(paths, texts, strict=True):
-            replace_text(path, content)
-    except OSError as error:
-        raise UsageError(f"{what} cannot be written to {paths.html.parent}: {error.strerror}") from None
-    return paths

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from reports.numbers import NBSP, ms, nice, shortened, three, time_step
-from reports.page.svg import WIDE, PixelScale, Plot, even_ticks, glyph, identity, tone
+from reports.render.markers import colour_class, marker_char
+from reports.render.svg import WIDE, PixelScale, Plot, even_ticks, identity
 from reports.summary.single_turns import Talk
 from reports.wording.words import talk_name
 
@@ -47,15 +48,20 @@ def speech(talks: Sequence[Talk]) -> Plot:
     x = PixelScale(identity, -low, min(LONGEST_S, max([1.0, *ends])), plot.x0, plot.x1)
     step = time_step(x.high - x.low, 9) if x.high > 2 else nice(x.high / 4)
     before = [-s for s in even_ticks(-x.low, step)[:0:-1]]
-    plot.x_axis(x, [*before, *even_ticks(x.high, step)], _tick, grid=True)
+    plot.x_axis(
+        x,
+        [*before, *even_ticks(x.high, step)],
+        lambda s: f"{'+' if s > 0 else ''}{three(s)}{NBSP}s" if s else "0",
+        grid=True,
+    )
     for row, talk in enumerate(talks):
         top = plot.y1 + 4 + row * PITCH
         if row:
             plot.line(0, top - 2, plot.x1, top - 2, "grid")
         with plot.of(talk.colour):
             plot.text(0, top + 28, talk_name(talk), "rowlab")
-            name = f"{glyph(talk.colour)} {shortened(talk.target, 20)}"
-            plot.text(0, top + 45, name, f"lab t{tone(talk.colour)}")
+            name = f"{marker_char(talk.colour)} {shortened(talk.target, 20)}"
+            plot.text(0, top + 45, name, f"lab {colour_class(talk.colour, 't')}")
             plot.text(0, top + 61, f"{shortened(talk.step, 20)}, turn {talk.turn}", "lab")
             _talk(plot, talk, x, top + 34, top + 76)
     room = x(0) - plot.x0 > LETTER * len("end of speech") / 2
@@ -90,10 +96,6 @@ def talk_numbers(talk: Talk) -> list[str]:
 
 def _s(seconds: float) -> str:
     return ms(1e3 * seconds)
-
-
-def _tick(seconds: float) -> str:
-    return f"{'+' if seconds > 0 else ''}{three(seconds)}{NBSP}s" if seconds else "0"
 
 
 def _talk(plot: Plot, talk: Talk, x: PixelScale, call: float, reply: float) -> None:
@@ -154,7 +156,7 @@ def _interruption(plot: Plot, talk: Talk, x: PixelScale, call: float, reply: flo
 
 def _reply(plot: Plot, talk: Talk, x: PixelScale, lane: float) -> None:
     """What was heard, as one bar with its stall_count hatched; of a preamble and an answer where each begins."""
-    cls, end_s = f"replyw s{tone(talk.colour)}", talk.end_s
+    cls, end_s = f"replyw {colour_class(talk.colour)}", talk.end_s
     if talk.wait_s >= x.high:
         _broken(plot, plot.x1 - 6, lane)
         plot.text(plot.x1 - 16, lane + 4, f"reply from {_s(talk.wait_s)}", "dl", "end")

@@ -5,19 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports.numbers import count, ms, percent, plural, shortened
-from reports.page.svg import (
-    COLOURS,
-    WIDE,
-    PixelScale,
-    Plot,
-    Point,
-    frame,
-    identity,
-    linear_ticks,
-    log_scale,
-    log_ticks,
-    tone,
-)
+from reports.render.markers import COLOURS, colour_class
+from reports.render.svg import WIDE, PixelScale, Plot, Point, empty_plot, identity, linear_ticks, log_scale, log_ticks
 from reports.statistics.quantiles import QuantileEstimate
 from reports.summary.histograms import Histogram, HistogramTarget
 from reports.wording.words import bound
@@ -35,7 +24,7 @@ def histogram(found: Histogram, metric: str) -> Plot:
     targets, alone = found.targets, len(found.targets) == 1
     failing = any(one.failed for one in targets)
     marked = [one for one in targets if len(targets) <= NAMED and _published(one)]
-    plot = frame(
+    plot = empty_plot(
         WIDE,
         300 + 14 * len(marked),
         [] if alone else [(one.colour, shortened(one.target)) for one in targets],
@@ -64,7 +53,7 @@ def histogram(found: Histogram, metric: str) -> Plot:
         with plot.of(one.colour):
             for estimate in _published(one):
                 at = x.clip(estimate.told)
-                plot.line(at, height + 3, at, plot.y0, f"curve thin s{tone(one.colour)}")
+                plot.line(at, height + 3, at, plot.y0, f"curve thin {colour_class(one.colour)}")
     for one, height in zip(marked, heights, strict=True):
         with plot.of(one.colour):
             _quantile_names(plot, one, x, height)
@@ -97,7 +86,7 @@ def _spoken(one: HistogramTarget) -> str:
 def _bars(plot: Plot, one: HistogramTarget, places: Sequence[float], y: PixelScale) -> None:
     for left, right, share in zip(places, places[1:], one.shares.tolist(), strict=False):
         if share:
-            plot.rect(left, y(share), max(right - left - 1, 0.6), plot.y0 - y(share), f"bin s{tone(one.colour)}")
+            plot.rect(left, y(share), max(right - left - 1, 0.6), plot.y0 - y(share), f"bin {colour_class(one.colour)}")
 
 
 def _outline(plot: Plot, one: HistogramTarget, places: Sequence[float], y: PixelScale) -> None:
@@ -105,7 +94,7 @@ def _outline(plot: Plot, one: HistogramTarget, places: Sequence[float], y: Pixel
     for left, right, share in zip(places, places[1:], one.shares.tolist(), strict=False):
         steps += [(left, y(share)), (right, y(share))]
     steps.append((places[-1], plot.y0))
-    style = f"s{tone(one.colour)}"
+    style = colour_class(one.colour)
     plot.path(steps, f"band {style}", close=True)
     plot.path(steps, f"curve {style}{' again' if one.colour >= COLOURS else ''}")
 
@@ -133,5 +122,5 @@ def _quantile_names(plot: Plot, one: HistogramTarget, x: PixelScale, height: flo
         text = f"p{estimate.p * 100:g} {bound(estimate)}{ms(estimate.told)}"
         left = at > (plot.x0 + plot.x1) * 0.75
         place = at if left else max(at, last + NAME)
-        plot.text(place, height, text, f"lab t{tone(one.colour)}", "end" if left else "start")
+        plot.text(place, height, text, f"lab {colour_class(one.colour, 't')}", "end" if left else "start")
         last = place

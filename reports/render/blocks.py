@@ -1,7 +1,6 @@
-"""What a document is made of: blocks, which say what stands there and not how it looks in any form.
+"""The blocks of a document, which say what it contains and not how any form shows it.
 
-A document builds its blocks once. `page/poured` makes HTML of them, or Markdown, which has no
-figures; a terminal has blocks of its own, in `text/lines`. Texts are plain: who pours them, escapes.
+A document is composed once. `html`, `markdown`, and `terminal` render it. Texts are plain: a renderer escapes them.
 """
 
 from __future__ import annotations
@@ -36,23 +35,24 @@ class Strong(NamedTuple):
     text: str
 
 
-class Judged(NamedTuple):
+class VerdictText(NamedTuple):
     """A verdict with its mark, in the colour of its word."""
 
     text: str
     word: str
 
 
-Inline = str | Term | Code | Link | Strong | Judged | tuple["Inline", ...]
+Inline = str | Term | Code | Link | Strong | VerdictText | tuple["Inline", ...]
 """A text, or parts that follow each other without a space."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in one place of a table."""
+    """What one place of a table contains. `brief`: what a terminal shows in the place of `below`, if not the same."""
 
     text: Inline
     below: Inline = ""
+    brief: str | None = None
     target: int | None = None
     """shown in the colour of this target"""
     marked: bool = False
@@ -64,7 +64,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A column by its head; figures stand on the right, texts on the left."""
+    """A column by its head; numbers are aligned on the right, texts on the left.
+
+    `shorten`, `leave_out`: in which order, from 1 on, columns of a table that is too wide for a terminal lose what is
+    below their cells, and are left out; 0: never.
+    """
 
     head: Inline
     left: bool = False
@@ -74,6 +78,8 @@ class Column:
     below: str = ""
     drawn: bool = False
     """its cells are drawings, which only a page has"""
+    shorten: int = 0
+    leave_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -114,7 +120,26 @@ class Paragraph:
 
 
 @dataclass(frozen=True)
-class Reading:
+class Fact:
+    """A name and the texts beside it; nothing if there are no texts. On a terminal at most so many lines."""
+
+    name: str
+    texts: Sequence[Inline]
+    style: str = ""
+    indent: int = 16
+    max_lines: int | None = None
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command, which no form wraps, so that it can be pasted; `title`: what it is for."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class ReadingGuide:
     """How figures are read: nothing where none is drawn."""
 
     text: Inline
@@ -129,14 +154,15 @@ class Heading:
 
 @dataclass(frozen=True)
 class Bullets:
-    """Texts of one kind, one below the other."""
+    """Texts of one kind, one below the other; on a page those after the first `shown` are folded away."""
 
     texts: Sequence[Inline]
     style: str = "note"
+    shown: int | None = None
 
 
 @dataclass(frozen=True)
-class Alarm:
+class Banner:
     """What must be read before anything else, line by line."""
 
     lines: Sequence[Inline]
@@ -151,14 +177,18 @@ class Definitions:
 
 
 @dataclass(frozen=True)
-class Fold:
-    """Blocks that are shown on demand; `open`: they are at first. `again`: rows that another table of the page has."""
+class Details:
+    """Blocks that are shown on demand; `open`: they are at first. `again`: rows that another table of the page has.
+
+    `stated`: the title is a statement, which a terminal shows.
+    """
 
     title: str
     blocks: Sequence[Block]
     open: bool = False
     style: str = ""
     again: bool = False
+    stated: bool = False
 
 
 @dataclass(frozen=True)
@@ -187,21 +217,24 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Beside:
+class SideBySide:
     """Figures that stand side by side, where there is room."""
 
     figures: Sequence[Figure]
 
 
 @dataclass(frozen=True)
-class Panes:
+class Tabs:
     """Figures one of which is shown, by the name that a reader chooses: (key, name, figure)."""
 
     caption: Inline
     panes: Sequence[tuple[str, str, Figure]]
 
 
-Block = Table | Paragraph | Reading | Heading | Bullets | Alarm | Definitions | Fold | Drawing | Figure | Beside | Panes
+Block = (
+    Table | Paragraph | Fact | Command | ReadingGuide | Heading | Bullets | Banner | Definitions | Details
+    | Drawing | Figure | SideBySide | Tabs
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -209,6 +242,7 @@ class Section:
     """A part of a document under a heading that can be searched for; `question`: what it answers, below the heading.
 
     `style`: the filter that hides it. `folded`: a page shows its heading and question, and the rest on demand.
+    `brief`: what a terminal shows of it.
     """
 
     anchor: str
@@ -217,6 +251,7 @@ class Section:
     blocks: Sequence[Block] = field(default_factory=tuple)
     style: str = ""
     folded: bool = False
+    brief: Sequence[Block] = ()
 
 
 @dataclass(frozen=True)
@@ -258,6 +293,8 @@ class Page:
     sections: Sequence[Section]
     answer: Sequence[Block] | None = None
     """None where a section is called so"""
+    next: Sequence[Block] = ()
+    """what to do next: below the answer of a page, at the end of a terminal"""
     definitions: Mapping[str, str] = field(default_factory=dict)
     """what terms lead to, by their names"""
     beside: str = ""
@@ -274,12 +311,12 @@ class Page:
         """The keys of all panes, which the style sheet shows and hides by."""
         return [key for panes in self._panes() for key, _, _ in panes.panes]
 
-    def _panes(self) -> Iterable[Panes]:
+    def _panes(self) -> Iterable[Tabs]:
         blocks = [block for section in self.sections for block in section.blocks]
         while blocks:
             block = blocks.pop(0)
-            blocks[:0] = block.blocks if isinstance(block, Fold) else ()
-            if isinstance(block, Panes):
+            blocks[:0] = block.blocks if isinstance(block, Details) else ()
+            if isinstance(block, Tabs):
                 yield block
 
 
@@ -302,11 +339,11 @@ def table(
     columns = tuple(
         head if isinstance(head, Column) else Column(head, left=place in texts) for place, head in enumerate(heads)
     )
-    lines = tuple(row if isinstance(row, Row) else row_of(row) for row in rows)
+    lines = tuple(row if isinstance(row, Row) else make_row(row) for row in rows)
     return Table(columns, lines, stacked, style, caption, answers)
 
 
-def row_of(
+def make_row(
     cells: Sequence[Cell | Inline],
     style: str = "",
     ids: Sequence[tuple[str, Inline]] = (),
@@ -328,7 +365,7 @@ def kinds(block: object) -> str:
     return type(block).__name__
 
 
-class Mark(NamedTuple):
+class VerdictMarker(NamedTuple):
     """A sign, the style of a badge on a page, and that of a word on a terminal."""
 
     glyph: str
@@ -336,11 +373,11 @@ class Mark(NamedTuple):
     ink: str
 
 
-GOOD, BAD, UNSURE = Mark("✓", "ok", "good"), Mark("✕", "no", "bad"), Mark("?", "hm", "warn")
+GOOD, BAD, UNSURE = VerdictMarker("✓", "ok", "good"), VerdictMarker("✕", "no", "bad"), VerdictMarker("?", "hm", "warn")
 MARKS = {
     # of a figure that is compared
-    **{"regressed": BAD, "improved": Mark("+", "in", "good"), "not_regressed": GOOD},
-    **{"equivalent": Mark("≈", "eq", "good"), "inconclusive": UNSURE},
+    **{"regressed": BAD, "improved": VerdictMarker("+", "in", "good"), "not_regressed": GOOD},
+    **{"equivalent": VerdictMarker("≈", "eq", "good"), "inconclusive": UNSURE},
     # of a run, of a comparison
     **{"VALID": GOOD, "INVALID": BAD, "NO VERDICT": UNSURE, "INVALID (throttled)": UNSURE},
     **{"VALID COMPARISON": GOOD, "INVALID COMPARISON": BAD, "PENDING": UNSURE},
@@ -349,7 +386,12 @@ MARKS = {
 }
 
 
-def marked(word: str) -> str:
+def more_notes(texts: Sequence[Inline]) -> str:
+    """Return the title of the notes that are folded away."""
+    return f"{len(texts)} more note{'' if len(texts) == 1 else 's'}"
+
+
+def with_marker(word: str) -> str:
     """Return a verdict with its sign: ✓ VALID, ✓ not regressed."""
     return f"{MARKS[word].glyph} {word.replace('_', ' ')}"
 
@@ -357,6 +399,12 @@ def marked(word: str) -> str:
 def note(text: Inline) -> list[Block]:
     """A remark; nothing where there is no text."""
     return [Paragraph(text, "note")] if text else []
+
+
+def fact(name: str, texts: Iterable[Inline], max_lines: int | None = None) -> list[Block]:
+    """A name with the texts beside it; nothing if there are none."""
+    present = [text for text in texts if text]
+    return [Fact(name, present, max_lines=max_lines)] if present else []
 
 
 def line(text: Inline) -> list[Block]:

@@ -16,30 +16,31 @@ from bench.money import dollars
 from bench.run.document import Check
 from bench.run.validity import LOAD_GENERATOR_CHECKS
 from bench.units import NS_PER_S
-from reports.blocks import (
+from reports.numbers import NBSP, NONE, clock, count, ms, percent, span, three
+from reports.render.blocks import (
     Block,
     Cell,
     Column,
-    Fold,
+    Details,
     Head,
     Inline,
     Line,
     Paragraph,
-    Reading,
+    ReadingGuide,
     Row,
     Section,
     Strong,
     Term,
     coded,
+    fact,
     line,
+    make_row,
     note,
-    row_of,
     table,
 )
-from reports.numbers import NONE, clock, count, ms, percent, span, three
-from reports.page import panels
-from reports.page.sections import capital, marked_target, of_target, quantiles
-from reports.page.svg import plot_figure
+from reports.render.svg import plot_figure
+from reports.run_report import time_panels
+from reports.run_report.metric_tables import quantiles, target_cell
 from reports.statistics.quantiles import quantile
 from reports.summary.figures import measured_seconds
 from reports.summary.load import Throttling
@@ -53,8 +54,6 @@ POOLED = (
     "{} hosts recorded this run. Values elsewhere are of all of them together; where hosts differ, of the mixture. "
     "No latency depends on a host’s clock; seconds and blocks do, by its offset against the leader’s."
 )
-NAMED = 2
-"""So many targets are named one by one in a sentence."""
 
 
 def arms(summary: Summary) -> Section | None:
@@ -67,28 +66,19 @@ def arms(summary: Summary) -> Section | None:
     interleaved = remarks.interleaved(summary.interleaving) if summary.interleaving else ""
     own = FACTS["variant_settings"]
     facts: list[Row] = []
-    for fact, texts in known:
+    for name, texts in known:
         differs = "differs" if len(set(texts)) > 1 else ""
-        cells = [text or ("none" if fact == own else NONE) for text in texts]
-        facts.append(row_of([Cell(fact, differs), *cells], differs))
+        cells = [text or ("none" if name == own else NONE) for text in texts]
+        facts.append(make_row([Cell(name, differs), *cells], differs))
     settings = table([Column("setting", style="vh"), *columns], facts, style="facts")
-    return Section("targets", "Targets", "What was measured?", [*line(interleaved), settings])
-
-
-def whole_cost(summary: Summary) -> list[str]:
-    """0.42 USD in all, …; nothing where nothing has a price."""
-    return remarks.cost(summary.money, simulated=summary.simulated) if _shown(summary.money) else []
-
-
-def _shown(money: Money) -> bool:
-    """Whether usage was told, or a budget set."""
-    return bool(money.told) or money.budget_usd is not None
+    brief = fact("targets", [interleaved])
+    return Section("targets", "Targets", "What was measured?", [*line(interleaved), settings], brief=brief)
 
 
 def money(summary: Summary) -> Section | None:
     """Tokens and what they cost; None where no usage was told, and no budget set."""
     found = summary.money
-    if not _shown(found):
+    if not found.told and found.budget_usd is None:
         return None
     said = words.as_sentence(", ".join(remarks.amounts(found)))
     simulated = (Strong("◇ SIMULATED."), " ") if summary.simulated else ""
@@ -96,31 +86,24 @@ def money(summary: Summary) -> Section | None:
     if found.targets:
         costs = table(
             (*COSTS, *(["image input"] if found.has_images else []), *OF_COSTS),
-            [_cost(summary, *cost) for cost in enumerate(found.targets)],
+            [_cost(summary, cost) for cost in found.targets],
         )
         blocks += [costs, Paragraph(TOKENS, "note")]
     if found.unplayed_audio is not None:
         wasted = [
-            row_of([marked_target(summary, at), *remarks.wasted(cost.unplayed_audio)])
-            for at, cost in enumerate(found.targets)
+            make_row([target_cell(summary, cost.target, marked=True), *remarks.wasted(cost.unplayed_audio)])
+            for cost in found.targets
         ]
         blocks.append(table(("target", *remarks.WASTES), wasted))
     blocks += [Paragraph(text, "note") for text in remarks.money_notes(summary.money, simulated=summary.simulated)]
-    prices = [_prices(summary, place, charge) for place, cost in enumerate(found.targets) for charge in cost.models]
-    blocks += [Fold("Prices", [table((*PRICES, *_shown_prices(found).values()), prices)])] if prices else []
+    prices = [_prices(summary, cost.target, charge) for cost in found.targets for charge in cost.models]
+    blocks += [Details("Prices", [table((*PRICES, *_shown_prices(found).values()), prices)])] if prices else []
     return Section("money", "Cost", "What did it cost?", blocks)
 
 
 COSTS = (
-    "target",
-    "USD",
-    "USD per turn",
-    "per session",
-    "per minute",
-    "turns",
-    "turns without usage",
-    "text input",
-    "audio input",
+    *("target", "USD", "USD per turn", "per session", "per minute"),
+    *("turns", "turns without usage", "text input", "audio input"),
 )
 OF_COSTS = ("cached, of input", "text output", "audio output")
 TOKENS = (
@@ -141,34 +124,23 @@ def _shown_prices(money: Money) -> dict[str, str]:
     return OF_TOKENS | (OF_IMAGES if money.has_images else {}) | (OF_MINUTES if money.by_minute else {})
 
 
-def _prices(summary: Summary, place: int, charge: Charge) -> Line:
+def _prices(summary: Summary, target: str, charge: Charge) -> Line:
     found = summary.money
     prices = [getattr(charge.prices, name, None) for name in _shown_prices(found)]
     shown = [NONE if price is None else f"{price:g}" for price in prices]
     table_of = f"{found.prices.name or 'table'}{f', as of {found.prices.as_of}' if found.prices.as_of else ''}"
-    return [
-        marked_target(summary, place),
-        charge.model,
-        {"own": "the target’s own", "table": table_of}.get(charge.source, "no price known"),
-        *shown,
-    ]
+    source = {"own": "the target’s own", "table": table_of}.get(charge.source, "no price known")
+    return [target_cell(summary, target, marked=True), charge.model, source, *shown]
 
 
-def _cost(summary: Summary, place: int, cost: Cost) -> Line:
+def _cost(summary: Summary, cost: Cost) -> Line:
     rates = (cost.usd_per_turn, cost.usd_per_session, cost.usd_per_minute)
     amounts = [NONE if math.isnan(cost.usd) else dollars(cost.usd), *map(three, rates)]
     read = summary.money.kinds_read
     taken, made = ([count(cost.tokens(kind)) for kind in kinds] for kinds in (read, OUTPUT))
     cached = percent(cost.tokens(*CACHED), cost.tokens(*INPUT))
-    return [
-        marked_target(summary, place),
-        *amounts,
-        count(cost.turns),
-        count(cost.turns_without_usage),
-        *taken,
-        cached,
-        *made,
-    ]
+    turns = count(cost.turns), count(cost.turns_without_usage)
+    return [target_cell(summary, cost.target, marked=True), *amounts, *turns, *taken, cached, *made]
 
 
 def quota(summary: Summary) -> Section | None:
@@ -183,12 +155,12 @@ def quota(summary: Summary) -> Section | None:
         read = told if any(target.remaining for target in found.targets) else ""
         red = f"Red: throttled turns and sessions in each {span(found.bin_s)}. "
         read += red if any(target.counts.any() for target in found.targets) else ""
-        drawn = [plot_figure(panels.limit_panels(found), f"{read}Warm-up is shown too.")]
-    limits = table(LIMITS, [_limits(summary, *one) for one in enumerate(found.targets)])
-    few = len(summary.targets) <= NAMED  # of more the table tells them apart
-    said = capital(remarks.limits(found), summary) if few else words.as_sentence(remarks.limits_in_all(found))
-    what = Paragraph(said or "Nothing was throttled.")
-    return Section("limits", "Rate limits", "Did the service limit the rate?", [what, *drawn, limits])
+        drawn = [plot_figure(time_panels.limit_panels(found), f"{read}Warm-up is shown too.")]
+    limits = table(LIMITS, [_limits(summary, one) for one in found.targets])
+    said = remarks.limits_in_all(found)
+    what = Paragraph(words.as_sentence(said) or "Nothing was throttled.")
+    brief = fact("rate limits", [said])
+    return Section("limits", "Rate limits", "Did the service limit the rate?", [what, *drawn, limits], brief=brief)
 
 
 LIMITS = (
@@ -198,11 +170,11 @@ LIMITS = (
 )
 
 
-def _limits(summary: Summary, place: int, one: Throttling) -> Line:
+def _limits(summary: Summary, one: Throttling) -> Line:
     waits = np.array(one.waits_s)
     least = {part.limit: percent(float(part.share.min()), 1) for part in one.remaining}
     return [
-        marked_target(summary, place),
+        target_cell(summary, one.target, marked=True),
         *(count(number) for number in (one.turns, one.sessions, len(one.waits_s))),
         ms(1000 * quantile(waits, 0.5)) if waits.size else NONE,
         ms(1000 * waits[-1]) if waits.size else NONE,
@@ -210,6 +182,10 @@ def _limits(summary: Summary, place: int, one: Throttling) -> Line:
         count(one.backed_off),
         *(least.get(limit, NONE) for limit in ("tokens", "requests")),
     ]
+
+
+INCIDENTS = 3
+"""Incidents that a terminal shows, at most."""
 
 
 def incidents(summary: Summary) -> Section | None:
@@ -227,13 +203,18 @@ def incidents(summary: Summary) -> Section | None:
     more = f" The words of {count(len(rows))} were recorded." if found.total > len(rows) else ""
     heads = ("when", "worker", Column("what", left=True), Column("in words", left=True))
     blocks: list[Block] = [Paragraph(f"{remarks.incident_kinds(found)}.{more}"), table(heads, rows)]
-    return Section("incidents", "Incidents", "What else happened?", blocks) if rows else None
+    brief = [block for text in remarks.incident_lines(summary, INCIDENTS) for block in fact("incident", [text], 2)]
+    return Section("incidents", "Incidents", "What else happened?", blocks, brief=brief) if rows else None
 
 
 def uncertain_metrics(summary: Summary) -> list[Block]:
     """Which measures are not exact in this run, and by how much; nothing where all are."""
     line = inexact_line(summary.run)
-    return [Fold(line, [table(words.INEXACT_HEADS, words.inexact_rows(summary))], style="note")] if line else []
+    return (
+        [Details(line, [table(words.INEXACT_HEADS, words.inexact_rows(summary))], style="note", stated=True)]
+        if line
+        else []
+    )
 
 
 def doubts_answers(summary: Summary) -> bool:
@@ -280,11 +261,20 @@ def health(summary: Summary) -> Section:
         Paragraph(line),
         *([] if doubts_answers(summary) else uncertain_metrics(summary)),
         *_checks(verdict.checks),
-        *([Fold("What the load generator measured of itself", body)] if rows else []),
+        *([Details("What the load generator measured of itself", body)] if rows else []),
         *_spreads(summary),
         *note(coded(" ".join(said))),
     ]
-    return Section("health", "Load generator health", "Can these results be trusted?", blocks)
+    receive = [f"{three(row.p99)}{NBSP}ms" for row in summary.harness if row.metric == "receive_delay"]
+    brief = fact(
+        "load generator",
+        [
+            *(words.check_in_words(check) for check in verdict.checks if check.value is not None),
+            *(f"{words.RECEIVE_DELAY.format(value)} (p99)" for value in receive),
+            *map(coded, validity.trust(summary.run)),
+        ],
+    )
+    return Section("health", "Load generator health", "Can these results be trusted?", blocks, brief=brief)
 
 
 def hosts(summary: Summary) -> Section | None:
@@ -300,7 +290,8 @@ def hosts(summary: Summary) -> Section | None:
         Paragraph("What each load generator measured of itself: p99, in ms.", "q gap"),
         table(own, [[*words.host_facts(host)] for host in summary.hosts]),
     ]
-    return Section("hosts", "Results by host", "Do the hosts agree?", blocks)
+    brief = groups.compared_blocks(summary, "host")
+    return Section("hosts", "Results by host", "Do the hosts agree?", blocks, brief=brief)
 
 
 def _checks(checks: Sequence[Check]) -> list[Block]:
@@ -313,7 +304,7 @@ def _checks(checks: Sequence[Check]) -> list[Block]:
     )
     what: list[Block] = [
         Paragraph("These checks decide whether a run is valid."),
-        Reading("The mark on each bar is the limit."),
+        ReadingGuide("The mark on each bar is the limit."),
     ]
     bar = Markup('<div class="bar{}"><i style="width:{}%"></i><b></b></div>')  # how much of the limit was used
     rows: list[Line] = []
@@ -337,11 +328,7 @@ def _spreads(summary: Summary) -> list[Block]:
     """What says how large a comparison must be."""
     effect: Inline = (Term("design effect"), ", p50")
     rows: list[Row | Line] = [
-        [
-            words.named(f),
-            of_target(summary, summary.targets.index(f.target), words.whose(f)),
-            *remarks.spread_figures(spread),
-        ]
+        [words.named(f), target_cell(summary, f.target, words.whose(f)), *remarks.spread_figures(spread)]
         for f, spread in summary.spreads
     ]
     what = Paragraph("How latencies scatter, on which the size of a comparison depends:", "q gap")

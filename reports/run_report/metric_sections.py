@@ -6,39 +6,41 @@ from collections.abc import Iterable, Sequence
 
 from bench.metrics import CATALOGUE
 from bench.units import byte_unit
-from reports.blocks import (
+from reports.numbers import NONE, clock, count, listed, ms, percent, plural, quantity, span, three
+from reports.rate_metrics import RATES, TRIALS
+from reports.render.blocks import (
     Block,
     Bullets,
     Cell,
     Code,
     Column,
+    Details,
     Figure,
-    Fold,
     Head,
     Heading,
-    Inline,
     Line,
-    Panes,
     Paragraph,
     Row,
     Section,
     Table,
+    Tabs,
     Term,
     coded,
+    fact,
     line,
+    make_row,
     note,
-    row_of,
     table,
 )
-from reports.numbers import NONE, clock, count, listed, ms, percent, plural, quantity, span, three
-from reports.page import bars, charts, panels
-from reports.page.histogram import histogram
-from reports.page.svg import COLOURS, plot_figure
-from reports.rate_metrics import RATES, TRIALS
+from reports.render.markers import COLOURS
+from reports.render.svg import plot_figure
+from reports.run_report import bar_charts, charts, time_panels
+from reports.run_report.histogram import histogram
+from reports.run_report.metric_tables import metrics, quantile_cells, target_cell
 from reports.samples import HEARD
 from reports.strata import Stratum
 from reports.summary import curves
-from reports.summary.figures import ALL, PS, SLOPES, Distribution, Figures
+from reports.summary.figures import ALL, SLOPES
 from reports.summary.histograms import FEWEST, histogram_of
 from reports.summary.load import call_bins
 from reports.summary.outcomes import Ending
@@ -46,12 +48,11 @@ from reports.summary.over_time import OverTime, over_time, steps_over_time
 from reports.summary.summary import Summary
 from reports.turns import Pool
 from reports.wording import remarks, words
-from reports.wording.settings import contained_chunk
+from reports.wording.sentences import way_out
 from reports.wording.validity import ending_words, remedy_line
-from reports.wording.words import cell, interval
+from reports.wording.words import interval
 
 READ_ACROSS = "Read across: 95 % of the turns were faster than the curve above p95."
-QUANTILES = ("p50", "p90", "p95", "p99", "max")
 OF_CALLS = ("greeting", "session_duration", "service_time", "response_time", "renewal_gap", "idle_prompt", *SLOPES)
 """Measures of sessions that are no part of connecting."""
 CARRIED_HEADS = (
@@ -68,10 +69,10 @@ def spread(summary: Summary) -> Section | None:
         return None
     banded = "Shaded: 95 % interval." if len(summary.targets) <= COLOURS else "95 % intervals stand in the numbers."
     unmet = any(summary.outcomes.unmet)
-    failed = "Where a curve meets the red shelf, all turns beyond failed or did not start." if unmet else ""
+    failed = "Where a curve meets the red band, all turns beyond failed or did not start." if unmet else ""
     read = (READ_ACROSS, banded, failed, "Dotted: too few turns or sessions.")
     question = "How long is the latency of most turns, and of the slowest?"
-    return Section("spread", "Latency percentiles", question, [Panes(" ".join(filter(None, read)), panes)])
+    return Section("spread", "Latency percentiles", question, [Tabs(" ".join(filter(None, read)), panes)])
 
 
 def distributions(summary: Summary) -> Section | None:
@@ -85,7 +86,7 @@ def distributions(summary: Summary) -> Section | None:
     read = "Each bar or step: the share of turns in a range of latencies. Dotted: p50 and p95, if published."
     if any(summary.outcomes.unmet):
         read += " Turns that failed or did not start have no latency: their bar is on the right."
-    return Section("distribution", "Latency distribution", "How are the latencies spread?", [Panes(read, panes)])
+    return Section("distribution", "Latency distribution", "How are the latencies spread?", [Tabs(read, panes)])
 
 
 def _panes(summary: Summary) -> Iterable[tuple[str, list[Pool], str, str]]:
@@ -118,10 +119,10 @@ def _percentiles(drawn: Sequence[curves.Curve]) -> Table:
     for p in curves.PUBLISHED:
         if any(p in points for points in by_p):
             cells = (
-                words.estimate_cell(points[p], curve.n, curve.failed) if p in points else words.Shown(NONE, "")
+                words.estimate_cell(points[p], curve.n, curve.failed) if p in points else NONE
                 for points, curve in zip(by_p, drawn, strict=True)
             )
-            rows.append([f"p{p * 100:g}", *cells_of(cells)])
+            rows.append([f"p{p * 100:g}", *cells])
     return table(["percentile", *(f"{curve.target}, ms" for curve in drawn)], rows)
 
 
@@ -133,8 +134,9 @@ def time(summary: Summary) -> Section | None:
     question = "Did latency change during the run?" if frame.drawable else "When did turns fail?"
     drift = remarks.drift_said(summary.drifts)
     below = note((Term("drift"), f": {drift}")) if drift else []
-    shown = plot_figure(panels.time_panels(frame), " ".join(filter(None, _reading(summary, frame))), below=below)
-    return Section("time", "Latency over time", question, [shown])
+    shown = plot_figure(time_panels.time_panels(frame), " ".join(filter(None, _reading(summary, frame))), below=below)
+    brief = fact("drift", [remarks.drift_suspected(summary.drifts)])
+    return Section("time", "Latency over time", question, [shown], brief=brief)
 
 
 def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
@@ -153,7 +155,7 @@ def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
             yield f"Solid line: p50 of each {span(frame.bin_s)}{tail}."
     lost = sum(panel.lost for panel in frame.panels)
     if any(panel.failed for panel in frame.panels):
-        shaded = any(panel.failures_s.size > panels.TICKS_MOST for panel in frame.panels)
+        shaded = any(panel.failures_s.size > time_panels.TICKS_MOST for panel in frame.panels)
         yield f"Red: {'share of failed turns' if shaded else 'failed turns'}."
     if lost:
         yield f"{plural(lost, 'turn')} did not start: failed turns at the instant at which their session ended."
@@ -179,12 +181,12 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[Block]:
     caption = words.slowest_step(summary, stratum)
     heads = ("step", Column("target", left=True), "p50, ms", "p90", "p95", "p99", "max", "turns planned", "completed")
     lines: list[Row | Line] = [
-        [f.step, of_target(summary, place), *quantile_cells(f)] for _, group in groups for place, f in group
+        [f.step, target_cell(summary, f.target), *quantile_cells(f)] for _, group in groups for _, f in group
     ]
     numbers = [table(heads, lines)]
     yield Heading(words.named(rows[0]))
     if published:
-        plot = bars.step_bars(groups, summary.mains[stratum])
+        plot = bar_charts.step_bars(groups, summary.mains[stratum])
         yield plot_figure(plot, f"{caption} Bars: 95 % intervals over sessions.", stops=(), numbers=numbers)
     else:
         yield Figure("", caption, numbers=numbers)
@@ -192,7 +194,7 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[Block]:
         said = f"p50 of the turns that began within each {span(course.bin_s)}, all steps on one scale."
         if any(summary.outcomes.lost):
             said += " A turn that did not start counts as a failed one when its session ended."
-        yield Fold("Each step over time", [plot_figure(panels.step_panels(course), said)], open=True)
+        yield Details("Each step over time", [plot_figure(time_panels.step_panels(course), said)], open=True)
 
 
 def others(summary: Summary) -> Section | None:
@@ -204,7 +206,7 @@ def others(summary: Summary) -> Section | None:
         return None
     blocks = [
         *line(counted_metrics({f.metric for f in of_turns}, {one.metric for one in of_events})),
-        Fold("All metrics", [metrics(summary, of_turns, of_events)]),
+        Details("All metrics", [metrics(summary, of_turns, of_events)]),
     ]
     return Section("all", "All metrics", "What was measured?", blocks)
 
@@ -223,11 +225,10 @@ def rates(summary: Summary) -> Section | None:
     heads = ("rate", Column("target", left=True), "share", "counted", "sessions", Column("better", left=True))
     rows: list[Row | Line] = []
     for rate in summary.rates:
-        figure, interval = words.rate_cell(rate)
-        target = of_target(summary, summary.targets.index(rate.target))
+        target = target_cell(summary, rate.target)
         counted = words.rate_events(rate)
         better = {"lower": "less", "higher": "more", "neither": NONE}[RATES[rate.rate].better]
-        rows.append([Term(rate.rate), target, Cell(figure, interval), counted, count(rate.sessions), better])
+        rows.append([Term(rate.rate), target, words.rate_cell(rate), counted, count(rate.sessions), better])
     few = (
         f" Of fewer than {TRIALS} turns only the counts stand here."
         if not all(r.published for r in summary.rates)
@@ -237,7 +238,12 @@ def rates(summary: Summary) -> Section | None:
     if any(RATES[rate.rate].words for rate in summary.rates):
         of += "; a word error rate is of words, and can be over 100 %"
     blocks = [table(heads, rows), *note(f"Shares with 95 % intervals over sessions, of {of}.{few}")]
-    return Section("rates", "Rates", "How often did each of these happen?", blocks)
+    brief = fact("rates", words.rate_lines(summary))
+    return Section("rates", "Rates", "How often did each of these happen?", blocks, brief=brief)
+
+
+ENDINGS, QUOTED, REMEDIES = 5, 3, 2
+"""Numbers of outcomes, messages of services, and remedies that a terminal shows."""
 
 
 def outcomes(summary: Summary) -> Section | None:
@@ -251,19 +257,11 @@ def outcomes(summary: Summary) -> Section | None:
         ("started, total", [count(n) for n in found.begun], "every turn has one outcome"),
         ("failed, total", [count(n) for n in found.failed], ""),
         ("not started", [count(n) for n in found.lost], "planned, but their session had ended"),
-        (
-            "failure_rate",
-            rates,
-            "(failed + not started) ÷ planned, without those unfinished or starved",
-        ),
-        (
-            "sessions with any failure",
-            [count(n) for n in found.with_failure],
-            f"of {opened}",
-        ),
+        ("failure_rate", rates, "(failed + not started) ÷ planned, without those unfinished or starved"),
+        ("sessions with any failure", [count(n) for n in found.with_failure], f"of {opened}"),
     ]
     heads: list[Head] = ["outcome", *summary.targets, Column("what it means", left=True, style="narrowout")]
-    together = [row_of([name, *n, meaning], "" if place else "sum") for place, (name, n, meaning) in enumerate(sums)]
+    together = [make_row([name, *n, meaning], "" if place else "sum") for place, (name, n, meaning) in enumerate(sums)]
     blocks: list[Block] = [
         Paragraph(
             f"{plural(sum(found.begun), 'turn')} started in the measured phase, one outcome each; "
@@ -273,13 +271,24 @@ def outcomes(summary: Summary) -> Section | None:
     ]
     if found.sessions:
         blocks += [Heading("Session outcomes"), table(heads, [*map(_ending, found.sessions)])]
-    if remedies := found.remedies():
+    remedies = found.remedies()
+    if remedies:
         blocks += [Heading("What to do"), Bullets([coded(remedy_line(remedy)) for remedy in remedies])]
-    return Section("outcomes", "Turn outcomes", "How did the turns end?", blocks)
+    endings = [f"{ending.outcome} {count(sum(ending.counts))}" for ending in found.turns]
+    shown = endings if len(endings) <= ENDINGS else [*endings[: ENDINGS - 1], f"{len(endings) - ENDINGS + 1} others"]
+    lost = [f"not started {count(sum(found.lost))}"] if sum(found.lost) else []
+    said = [f"{ending.outcome}: {ending.said}" for ending in found.quoted()[:QUOTED]]
+    advice = map(remedy_line, remedies[bool(way_out(summary)) : REMEDIES])  # the first may be said above
+    brief = [
+        *fact("outcomes", [*shown, *lost]),
+        *(block for text in said for block in fact("service says", [text])),
+        *(block for text in advice for block in fact("what to do", [coded(text)])),
+    ]
+    return Section("outcomes", "Turn outcomes", "How did the turns end?", blocks, brief=brief)
 
 
 def _ending(ending: Ending) -> Row:
-    return row_of([Code(ending.outcome), *(count(n) for n in ending.counts), ending_words(ending)])
+    return make_row([Code(ending.outcome), *(count(n) for n in ending.counts), ending_words(ending)])
 
 
 def connect(summary: Summary) -> Section | None:
@@ -298,18 +307,10 @@ def connect(summary: Summary) -> Section | None:
             f"From the start of connecting to session.created, p50: {', '.join(medians_told)}." if medians_told else ""
         ),
         *line(remarks.auth_wait(summary)),
-        *([Fold("Data table", [_sessions(summary, whole)], open=True)] if whole else []),
-        *([Fold("Phases", [_sessions(summary, parts)])] if parts else []),
+        *([Details("Data table", [metrics(summary, whole)], open=True)] if whole else []),
+        *([Details("Phases", [metrics(summary, parts)])] if parts else []),
     ]
     return Section("connect", "Connecting", "How long does connecting take?", blocks)
-
-
-def _sessions(summary: Summary, rows: Sequence[Figures]) -> Table:
-    heads = ("metric, ms", Column("target", left=True), *QUANTILES, "sessions", "completed")
-    return table(
-        heads,
-        [[Term(f.metric), of_target(summary, summary.targets.index(f.target)), *quantile_cells(f)] for f in rows],
-    )
 
 
 def flow(summary: Summary) -> Section | None:
@@ -335,12 +336,12 @@ def _carried(summary: Summary) -> list[Block]:
     for figures in summary.carried:
         median = figures.at(0.5)
         ends = interval(median.low / size, median.high / size, three, " – ")
-        shown = words.Shown(f"{words.bound(median)}{three(median.told / size)}", ends)
-        cells = cells_of([shown if median.bounded else words.cell(figures, 0.5, "")])
-        of_sessions[figures.metric, figures.target] = [*cells, three(figures.high / size)]
+        shown = Cell(f"{words.bound(median)}{three(median.told / size)}", ends)
+        cell = shown if median.bounded else words.quantile_cell(figures, 0.5, "")
+        of_sessions[figures.metric, figures.target] = [cell, three(figures.high / size)]
     rows: list[Row | Line] = []
     for rate in rates:
-        target = of_target(summary, summary.targets.index(rate.target))
+        target = target_cell(summary, rate.target)
         over_run = (rate.mean_bytes_per_s, rate.per_second.p50, rate.per_second.high)
         of_run = [quantity(rate.total_bytes), *(three(value / size) for value in over_run)]
         rows.append([Term(rate.metric), target, *of_run, *of_sessions.get((rate.metric, rate.target), (NONE, NONE))])
@@ -351,17 +352,6 @@ def _carried(summary: Summary) -> list[Block]:
 ARRIVED = (
     *("target", "offered", "blocked", "not started", "delayed", "started", "failed to connect", "completed"),
     *("erlangs offered", "carried", "max concurrent", "mean call duration, s", "start_delay p50, ms", "p99"),
-)
-FIRST_WAITS = (
-    "first latency, ms",
-    Column("target", left=True),
-    "p50",
-    "p90",
-    "p95",
-    "p99",
-    "max",
-    "sessions",
-    "completed",
 )
 READING_ARRIVALS = (
     "Calls that arrived in each bin; red: those that arrived while all slots were busy. service_time is measured from "
@@ -375,20 +365,17 @@ def arriving(summary: Summary) -> Section | None:
     if frame is None:
         return None
     waits = [f for f in summary.connecting if f.metric in remarks.WAITS]
-    rows: list[Line] = [
-        [Term(f.metric), of_target(summary, summary.targets.index(f.target)), *quantile_cells(f)] for f in waits
-    ]
     several = len(frame.targets) > 1
     loads = (
         f"{f'{one.target}: ' if several else ''}{words.as_sentence(remarks.offered_load(frame, one))}"
         for one in frame.targets
     )
     arrived: list[Line] = []
-    for place, one in enumerate(frame.targets):
+    for one in frame.targets:
         blocked = f"{count(one.blocked)} ({percent(one.blocked, one.offered)})" if one.blocked else "0"
         arrived.append(
             [
-                marked_target(summary, place),
+                target_cell(summary, one.target, marked=True),
                 count(one.offered),
                 blocked,
                 *map(count, (one.not_started, one.delayed, one.started, one.connect_failed, one.completed)),
@@ -400,79 +387,10 @@ def arriving(summary: Summary) -> Section | None:
         )
     blocks: list[Block] = [
         *line(" ".join([words.as_sentence(remarks.asked(frame)), *loads])),
-        plot_figure(panels.arrivals(call_bins(summary.run)), READING_ARRIVALS),
+        plot_figure(time_panels.arrivals(call_bins(summary.run)), READING_ARRIVALS),
         table(ARRIVED, arrived),
-        *([table(FIRST_WAITS, rows)] if rows else []),
+        *([metrics(summary, waits)] if waits else []),
         *note(remarks.divided(summary.run, frame)),
     ]
-    return Section("calls", "Open-loop arrivals", "What load was offered, and what became of it?", blocks)
-
-
-def grown(summary: Summary) -> Inline:
-    """By how much the caller's chunks make measures longer; empty where they do not."""
-    lead = contained_chunk(summary.setup)
-    return (f"{lead[:1].upper()}{lead[1:]} ", Term("packetisation"), ".") if summary.setup.vad_chunks_ms else ""
-
-
-def of_target(summary: Summary, place: int, text: Inline = "") -> Cell:
-    """A text about a target in its colour; the target's name unless another text is given."""
-    return Cell(text or summary.targets[place], target=place)
-
-
-def marked_target(summary: Summary, place: int) -> Cell:
-    """The name of a target with its mark."""
-    return Cell(summary.targets[place], target=place, marked=True)
-
-
-def cells_of(cells: Iterable[words.Shown]) -> list[Cell]:
-    """Figures with what belongs below them."""
-    return [Cell(cell.figure, cell.below) for cell in cells]
-
-
-def capital(said: str, summary: Summary) -> str:
-    """A sentence, with a capital letter unless it begins with a target's name."""
-    return f"{said}." if said and len(summary.targets) > 1 else words.as_sentence(said)
-
-
-METRICS = (
-    "metric",
-    Column("target", left=True),
-    "p50",
-    "p90",
-    "p95",
-    "p99",
-    "max",
-    "planned",
-    "completed",
-    "unfinished",
-)
-
-
-def metrics(summary: Summary, rows: Sequence[Figures], events: Sequence[Distribution] = ()) -> Table:
-    """A line for each metric of turns or sessions, then for each that is counted at every event."""
-    lines: list[Line] = []
-    for figures in rows:
-        since = words.since(figures.metric, figures.stratum)
-        head = Cell(Term(figures.metric), f"{figures.unit},{since}" if since else figures.unit)
-        target = of_target(summary, summary.targets.index(figures.target), words.whose(figures))
-        lines.append([head, target, *quantile_cells(figures), count(figures.unfinished)])
-    for one in events:
-        counted = ((one.negative, "negative"), (one.out_of_range, "out of range"))
-        beside = ", ".join(f"{count(n)} {word}" for n, word in counted if n) or NONE
-        head = Cell(Term(one.metric), f"{one.unit}, every event")
-        target = of_target(
-            summary, summary.targets.index(one.target) if one.target in summary.targets else 0, one.target
-        )
-        lines.append([head, target, *quantiles(one), count(one.n), Cell(beside, columns=2)])
-    return table(METRICS, lines)
-
-
-def quantiles(one: Distribution) -> list[Inline]:
-    """p50, p90, p95, p99 and the largest value."""
-    return [three(value) for value in (one.p50, one.p90, one.p95, one.p99, one.high)]
-
-
-def quantile_cells(figures: Figures) -> Line:
-    """p50, p90, p95, p99, the largest value, and how many were wanted and reached it."""
-    shown = cells_of(cell(figures, p, "") for p in PS)
-    return [*shown, three(figures.high), count(figures.planned), *cells_of([words.reached(figures)])]
+    brief = fact("calls", remarks.lines(summary))
+    return Section("calls", "Open-loop arrivals", "What load was offered, and what became of it?", blocks, brief=brief)

@@ -6,41 +6,33 @@ import math
 from collections.abc import Sequence
 
 from reports.numbers import count, log_range, ms, nines, percent, shortened, three
-from reports.page.svg import (
-    COLOURS,
-    WIDE,
-    PixelScale,
-    Plot,
-    Point,
-    frame,
-    identity,
-    linear_ticks,
-    log_scale,
-    log_ticks,
-    shape,
-    tone,
-)
+from reports.render.markers import COLOURS, colour_class, marker_shape
+from reports.render.svg import WIDE, PixelScale, Plot, Point, empty_plot, identity, linear_ticks, log_scale, log_ticks
 from reports.statistics.quantiles import QuantileEstimate
 from reports.summary.curves import Curve
 from reports.summary.groups import Waits
 from reports.wording.groups import described, key_words
 from reports.wording.words import interval
 
-SHELF = 12
+FAILED_BAND = 12
 MARKED = (0.5, 0.75, 0.9, 0.95, 0.99)
 LABELLED = 2
-"""Up to so many failing targets are named on the shelf; the shares of more stand in the legend."""
+"""Up to so many failing targets are named in the band of failed turns; the shares of more stand in the legend."""
 
 
 def percentiles(curves: Sequence[Curve], metric: str, w: int = WIDE) -> Plot:
-    """Latency over percentiles on an axis of nines; a curve that meets the shelf has only failed turns beyond."""
+    """Latency over percentiles on an axis of nines; beyond the place where a curve meets the band, turns failed."""
     half = w < WIDE
     failing = [curve for curve in curves if curve.failed]
+    many = len(failing) > LABELLED  # their shares have no room in the band of failed turns
     spoken = [f"{curve.target}: {count(curve.n)} turns, {count(curve.failed)} failed" for curve in curves]
-    plot = frame(
+    plot = empty_plot(
         w,
         304 if half else 374,
-        _named(curves),
+        [
+            (c.colour, f"{shortened(c.target)} {percent(c.failed, c.n)}" if many and c.failed else shortened(c.target))
+            for c in curves
+        ],
         left=56,
         right=14 if half else 84,
         top=10 + (15 * len(failing) if len(failing) <= LABELLED else 0),
@@ -49,13 +41,13 @@ def percentiles(curves: Sequence[Curve], metric: str, w: int = WIDE) -> Plot:
     )
     low, high = log_range(end for curve in curves for e in curve.points for end in (e.value, e.low, e.high))
     end = min(0.9999, max(0.9, 1 - 1 / max(curve.n for curve in curves)))
-    if len(failing) == len(curves):  # nothing but the shelf lies far beyond the last good turn
+    if len(failing) == len(curves):  # nothing but failed turns lies far beyond the last good turn
         end = min(end, max(0.96, 1 - min(curve.failed / curve.n for curve in curves) / 3))
     x = PixelScale(nines, 0.0, end, plot.x0, plot.x1)
     y = log_scale(low, high, plot.y0, plot.y1 + 20)
     plot.y_axis(y, log_ticks(low, high, 5 if half else 7), ms)
     if failing:
-        plot.rect(plot.x0, plot.y1, plot.x1 - plot.x0, SHELF, "shelf")
+        plot.rect(plot.x0, plot.y1, plot.x1 - plot.x0, FAILED_BAND, "failed-band")
         plot.text(plot.x0 + 5, plot.y1 + 10, "failed turns", "tiny")
     wanted = (0.5, 0.9, 0.99, 0.999, 0.9999) if half else (0.0, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 0.9999)
     ticks = [p for p in wanted if p <= end + 1e-9]
@@ -64,10 +56,14 @@ def percentiles(curves: Sequence[Curve], metric: str, w: int = WIDE) -> Plot:
         with plot.of(curve.colour):
             _curve(plot, curve, x, y, bands=len(curves) <= COLOURS)
             if len(curves) > COLOURS:
-                _marks(plot, curve, x, y)
+                for estimate in curve.points:  # marks tell more curves than colours apart
+                    if estimate.p in MARKED and estimate.p <= curve.solid_to and estimate.value < math.inf:
+                        style = f"mark {colour_class(curve.colour)}"
+                        at = x.clip(estimate.p), y.clip(estimate.value)
+                        plot.dot(*at, marker_shape(curve.colour), style, 4, curve.target)
     for row, curve in enumerate(sorted(failing, key=lambda c: -c.failed / c.n)):  # labels in rows: they never overlap
         with plot.of(curve.colour):
-            _meets_shelf(plot, curve, x, half=half, row=row, of=len(failing))
+            _meets_failed_band(plot, curve, x, half=half, row=row, of=len(failing))
     ps = sorted({e.p for curve in curves for e in curve.points if e.p <= x.high})
     lines = [(curve.target, {e.p: _read(e, curve) for e in curve.points}) for curve in curves]
     plot.read_lines([(p, x(p), _name(p)) for p in ps], lines)
@@ -78,44 +74,33 @@ def _curve(plot: Plot, curve: Curve, x: PixelScale, y: PixelScale, *, bands: boo
     shown = [e for e in curve.points if e.value < math.inf and e.p <= x.high]
     solid = [e for e in shown if e.p <= curve.solid_to]
     banded = [e for e in curve.points if e.p <= min(curve.solid_to, x.high) and not math.isnan(e.deff)]
-    cls = f"s{tone(curve.colour)}"
+    cls = colour_class(curve.colour)
     if bands:
         plot.band([(x(e.p), y.clip(e.low)) for e in banded], [(x(e.p), y.clip(e.high)) for e in banded], f"band {cls}")
     plot.path([(x(e.p), y.clip(e.value)) for e in solid], f"curve {cls}{' again' if curve.colour >= COLOURS else ''}")
     plot.path([(x(e.p), y.clip(e.value)) for e in solid[-1:] + shown[len(solid) :]], f"curve thin {cls}")
     share = 1 - curve.failed / curve.n
     if curve.failed and shown and share <= x.high:
-        plot.line(x(share), y.clip(shown[-1].value), x(share), plot.y1 + SHELF, f"curve thin {cls}")
+        plot.line(x(share), y.clip(shown[-1].value), x(share), plot.y1 + FAILED_BAND, f"curve thin {cls}")
 
 
-def _marks(plot: Plot, curve: Curve, x: PixelScale, y: PixelScale) -> None:
-    """A curve's mark at the percentiles of the tables: more curves than colours are told apart by it."""
-    for estimate in curve.points:
-        if estimate.p in MARKED and estimate.p <= curve.solid_to and estimate.value < math.inf:
-            at = x.clip(estimate.p), y.clip(estimate.value)
-            plot.dot(*at, shape(curve.colour), f"mark s{tone(curve.colour)}", 4, curve.target)
-
-
-def _named(curves: Sequence[Curve]) -> list[tuple[int, str]]:
-    """The legend; with the shares of failed turns where the shelf has no room for them."""
-    many = sum(curve.failed > 0 for curve in curves) > LABELLED
-    return [
-        (c.colour, f"{shortened(c.target)} {percent(c.failed, c.n)}" if many and c.failed else shortened(c.target))
-        for c in curves
-    ]
-
-
-def _meets_shelf(plot: Plot, curve: Curve, x: PixelScale, *, half: bool, row: int, of: int) -> None:
-    """Where a curve meets the shelf, and the share of failed turns."""
+def _meets_failed_band(plot: Plot, curve: Curve, x: PixelScale, *, half: bool, row: int, of: int) -> None:
+    """Where a curve meets the band of failed turns, and the share of failed turns."""
     at = x.clip(1 - curve.failed / curve.n)
     tip = f"{curve.target}: {count(curve.failed)} of {count(curve.n)} turns failed"
-    plot.dot(at, plot.y1 + 6, shape(curve.colour), f"mark s{tone(curve.colour)}", 4, tip)
+    plot.dot(at, plot.y1 + 6, marker_shape(curve.colour), f"mark {colour_class(curve.colour)}", 4, tip)
     if of > LABELLED:
         return
     text = f"{shortened(curve.target, 12 if half else 18)} {percent(curve.failed, curve.n)} failed"
     left = at > (plot.x0 + plot.x1) / 2
     lift = 5 if of == 1 else 5 + 15 * max(0, 1 - row)
-    plot.text(at + (4 if left else -4), plot.y1 - lift, text, f"lab t{tone(curve.colour)}", "end" if left else "start")
+    plot.text(
+        at + (4 if left else -4),
+        plot.y1 - lift,
+        text,
+        f"lab {colour_class(curve.colour, 't')}",
+        "end" if left else "start",
+    )
 
 
 def _name(p: float) -> str:
@@ -152,7 +137,10 @@ def wait_lines(of: Sequence[Waits], w: int) -> Plot:
     by, words = of[0].by, key_words(of[0].by)
     shares = any(group.unopened is not None for waits in of for group in waits.groups)
     counted = (len(of) if len(of) <= COLOURS else 1) if shares or any(waits.thinned for waits in of) else 0
-    plot = frame(
+    ends = [(waits.target, waits.told[0].p50.value, waits.told[-1].p50.value) for waits in of if waits.told]
+    spoken = [f"{target}: p50 {ms(first)} at first, {ms(last)} at last" for target, first, last in ends]
+    spoken += [f"{waits.target}: too few turns" for waits in of if not waits.told]
+    plot = empty_plot(
         w,
         (WAITS + GAP + SHARES + 64 if shares else 290) + COUNTS * counted,
         [(waits.colour, shortened(waits.target, 24)) for waits in of] if len(of) > 1 else (),
@@ -161,7 +149,7 @@ def wait_lines(of: Sequence[Waits], w: int) -> Plot:
         top=22 if shares else 10,
         bottom=42 + COUNTS * counted,
         title=f"{of[0].metric}{' and failures' if shares else ''} by {words.axis}",
-        desc="Median with 95 % interval, and 95th percentile dashed. " + "; ".join(map(_spoken_waits, of)) + ".",
+        desc="Median with 95 % interval, and 95th percentile dashed. " + "; ".join(spoken) + ".",
     )
     low = 0.0 if by in ("age", "calls") else 1.0
     x = PixelScale(identity, low, max(*(waits.end for waits in of), low + 1e-3), plot.x0 + 10, plot.x1)
@@ -188,13 +176,6 @@ def wait_lines(of: Sequence[Waits], w: int) -> Plot:
     return plot
 
 
-def _spoken_waits(waits: Waits) -> str:
-    if not waits.told:
-        return f"{waits.target}: too few turns"
-    first, last = waits.told[0], waits.told[-1]
-    return f"{waits.target}: p50 {ms(first.p50.value)} at first, {ms(last.p50.value)} at last"
-
-
 def _waits(plot: Plot, of: Sequence[Waits], x: PixelScale) -> None:
     drawn = [end for waits in of for group in waits.told for end in (group.p50.low, group.p50.high)]
     drawn += [group.p95.value for waits in of for group in waits.tails]
@@ -204,7 +185,7 @@ def _waits(plot: Plot, of: Sequence[Waits], x: PixelScale) -> None:
     ends: list[LineEnd] = []
     for waits in of:
         with plot.of(waits.colour):
-            cls = f"s{tone(waits.colour)}"
+            cls = colour_class(waits.colour)
             middle: list[Point] = [(x(group.place.at), y.clip(group.p50.value)) for group in waits.told]
             tail: list[Point] = [(x(group.place.at), y.clip(group.p95.value)) for group in waits.tails]
             if len(of) <= COLOURS:
@@ -216,20 +197,15 @@ def _waits(plot: Plot, of: Sequence[Waits], x: PixelScale) -> None:
             plot.path(middle, f"curve {cls}")
             plot.path(tail, f"curve t-tail {cls}")
             for at, height in middle:
-                plot.dot(at, height, shape(waits.colour), f"mark {cls}", 3)
+                plot.dot(at, height, marker_shape(waits.colour), f"mark {cls}", 3)
             named = (("p50", middle), ("p95", tail))
             ends += [(points[-1][1], points[-1][0], label, waits.colour) for label, points in named if points]
     if len(of) <= 2:
-        label_ends(plot, ends)
-
-
-def label_ends(plot: Plot, ends: list[LineEnd]) -> None:
-    """Names of the lines at their right ends, moved apart."""
-    below = -math.inf
-    for height, at, label, colour in sorted(ends):
-        below = max(height + 4, below + APART)
-        with plot.of(colour):
-            plot.text(at + 8, below, label, f"lab t{tone(colour)}")
+        below = -math.inf
+        for height, at, label, colour in sorted(ends):  # moved apart
+            below = max(height + 4, below + APART)
+            with plot.of(colour):
+                plot.text(at + 8, below, label, f"lab {colour_class(colour, 't')}")
 
 
 def _shares(plot: Plot, of: Sequence[Waits], x: PixelScale) -> None:
@@ -249,9 +225,9 @@ def _shares(plot: Plot, of: Sequence[Waits], x: PixelScale) -> None:
             moved = BESIDE * (kind * len(of) + row - (slots - 1) / 2)
             with plot.of(waits.colour):
                 for at, rate in ((x(place) + moved, rate) for place, rate in rates if rate.total):
-                    plot.line(at, y(rate.low), at, y(rate.high), f"whisker s{tone(waits.colour)}")
-                    style = f"mark s{tone(waits.colour)}{' open' if kind else ''}"
-                    plot.dot(at, y(rate.share), shape(waits.colour), style, 4)
+                    plot.line(at, y(rate.low), at, y(rate.high), f"whisker {colour_class(waits.colour)}")
+                    style = f"mark {colour_class(waits.colour)}{' open' if kind else ''}"
+                    plot.dot(at, y(rate.share), marker_shape(waits.colour), style, 4)
 
 
 def _counts(plot: Plot, of: Sequence[Waits], x: PixelScale, *, named: bool) -> None:
@@ -262,7 +238,7 @@ def _counts(plot: Plot, of: Sequence[Waits], x: PixelScale, *, named: bool) -> N
         rows = [(-1, {place: sum(row.get(place, 0) for _, row in rows) for place in places})]
     for line, (colour, row) in enumerate(rows):
         height = plot.y0 + 17 + COUNTS * (line + 1)
-        plot.text(plot.x0 - 20, height, "turns", f"tiny t{tone(colour)}" if colour >= 0 else "tiny", "end")
+        plot.text(plot.x0 - 20, height, "turns", f"tiny {colour_class(colour, 't')}" if colour >= 0 else "tiny", "end")
         ends = -math.inf
         for place in sorted(row, key=lambda place: place.at):
             number = count(row[place]) if row[place] < 10_000 else f"{three(row[place] / 1000)}k"

@@ -6,37 +6,39 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from reports.blocks import (
-    Beside,
+from reports.numbers import NONE, change, clock, count, ms, percent, plural, three
+from reports.render.blocks import (
     Block,
     Cell,
     Code,
     Column,
     Definitions,
+    Details,
     Figure,
-    Fold,
     Head,
     Heading,
     Inline,
     Line,
     Link,
-    Panes,
     Paragraph,
-    Reading,
+    ReadingGuide,
     Row,
     Section,
+    SideBySide,
     Strong,
     Table,
+    Tabs,
     Term,
+    fact,
     line,
+    make_row,
     note,
-    row_of,
     table,
 )
-from reports.numbers import NONE, change, clock, count, ms, percent, plural, three
-from reports.page import bars, charts, speech
-from reports.page.sections import capital, grown, metrics, of_target
-from reports.page.svg import COLOURS, HALF, WIDE, plot_figure
+from reports.render.markers import COLOURS
+from reports.render.svg import HALF, WIDE, plot_figure
+from reports.run_report import bar_charts, charts, speech_timeline
+from reports.run_report.metric_tables import metrics, target_cell
 from reports.samples import HEARD
 from reports.strata import Stratum
 from reports.summary.figures import ALL, Figures
@@ -93,6 +95,10 @@ SHARED = ("network_rtt", "ttfa_minus_rtt")
 NETWORK = ("network_rtt", "request_ack", "ttfa_minus_rtt", "retransmits")
 
 
+BRIEF_ROWS = 4
+"""Lines of one kind on a terminal, at most."""
+
+
 def segments(summary: Summary) -> Section | None:
     """The segments of voice_to_voice, stacked and in a table; None where nothing tells where a wait lies."""
     rows, bands = [row for row in summary.breakdowns if len(row.segments) > 1], summary.bands
@@ -103,9 +109,9 @@ def segments(summary: Summary) -> Section | None:
     )
     said = ", in ms, over good turns; they add up to its mean exactly."
     said += negative if any(segment.total_ns < 0 for row in rows for segment in row.segments) else ""
-    said += " The first bars; all are in the table." if len(rows) > bars.ROWS_MOST else ""
+    said += " The first bars; all are in the table." if len(rows) > bar_charts.ROWS_MOST else ""
     every: list[Block] = [
-        plot_figure(bars.segment_bars(rows, summary.targets), ("Mean segments of ", Term(HEARD), said)),
+        plot_figure(bar_charts.segment_bars(rows, summary.targets), ("Mean segments of ", Term(HEARD), said)),
         _table(summary, rows),
     ]
     notes = [n for n in (settings.packetisation(summary.setup), words.COMPARABLE) if n]
@@ -114,20 +120,22 @@ def segments(summary: Summary) -> Section | None:
     if bands:  # typical and slow turns, and each bar in numbers
         slow = " and around p95 (p93.5 to p96.5)" if any(band.p > 0.5 for band in bands) else ""
         of = f" of the good turns around its median (p45 to p55){slow}; they add up to the mean of these turns."
-        drawn, caption = bars.segment_bars(bands, summary.targets), ("Mean segments of ", Term(HEARD), of)
+        drawn, caption = bar_charts.segment_bars(bands, summary.targets), ("Mean segments of ", Term(HEARD), of)
         around = plot_figure(drawn, caption, stops=(), numbers=[_table(summary, bands, "around")])
-        shown = [around, Fold("All turns, step by step", every, style="gap")]
+        shown = [around, Details("All turns, step by step", every, style="gap")]
     blocks: list[Block] = [
         *shown,
         *note(settings.contained(summary.setup)),
-        Fold("What the segments mean", meant, style="note"),
+        Details("What the segments mean", meant, style="note"),
     ]
-    return Section("segments", "Latency breakdown", "Where does the latency come from?", blocks)
+    alone = [row for row in rows if row.step == ALL and len(summary.targets) == 1][:BRIEF_ROWS]
+    brief = [block for row in alone for block in fact("breakdown", [words.breakdown(row, summary)])]
+    return Section("segments", "Latency breakdown", "Where does the latency come from?", blocks, brief=brief)
 
 
 def _table(summary: Summary, rows: Sequence[Breakdown], head: str = "step") -> Table:
     """Mean segments, in ms, of the steps or bands of turns that `rows` are."""
-    names = bars.names_of(rows)
+    names = bar_charts.names_of(rows)
     heads: list[Head] = [head, Column("target", left=True), "turns", *names, "total, ms"]
     lines: list[Row | Line] = []
     for row in rows:
@@ -136,7 +144,7 @@ def _table(summary: Summary, rows: Sequence[Breakdown], head: str = "step") -> T
         lines.append(
             [
                 words.breakdown_title(row),
-                of_target(summary, summary.targets.index(row.target)),
+                target_cell(summary, row.target),
                 count(row.turns),
                 *parts,
                 Strong(three(row.mean_ms)),
@@ -152,27 +160,34 @@ def hearing(summary: Summary) -> Section | None:
     panes = [("heard-all", "all steps", _timeline(played))] if played else []
     for place, (step, mine) in enumerate(talks_of_steps(run, heard).items() if played else ()):
         panes.append((f"heard-{place}", step, _timeline(mine)))
-    blocks: list[Block] = [Panes(TIMELINE, panes)] if panes else []
+    blocks: list[Block] = [Tabs(TIMELINE, panes)] if panes else []
     if replies or callers:
-        stalled = _each(summary, {c.target: [words.stalled(c)] for c in summary.counts if c.replies})
+        stalled = _each(summary, {c.target: [words.stalled(c.stalled, c.replies)] for c in summary.counts if c.replies})
         gaps = [one for one in summary.events if one.metric == "delta_gap"]
         blocks += line(f"{stalled}: the simulated player ran dry within the reply." if stalled else "")
         if replies:
-            blocks += [Fold("Metrics of replies", [metrics(summary, replies, gaps)], open=not played, again=True)]
+            blocks += [Details("Metrics of replies", [metrics(summary, replies, gaps)], open=not played, again=True)]
         if callers:
             wrong = _each(summary, {c.target: words.detection(c) for c in summary.counts})
             vad = any(c.end_detected for c in summary.counts)
             right = "No turn was cut at a pause, and no end of speech detected too early." if vad else ""
             blocks += [Heading("Turn detection"), Paragraph(f"{wrong}." if wrong else right)]
-            blocks += [Fold("Metrics of turn detection", [metrics(summary, callers)], open=not played, again=True)]
-            blocks += note(grown(summary))
-    return Section("heard", "Audio playback", "What did the caller hear?", blocks) if blocks else None
+            blocks += [Details("Metrics of turn detection", [metrics(summary, callers)], open=not played, again=True)]
+            blocks += note(settings.packetisation_note(summary.setup))
+    named = len(summary.targets) > 1
+    faults = [(counts.target, fault) for counts in summary.counts[:BRIEF_ROWS] for fault in words.detection(counts)]
+    brief = [
+        *fact("detection", [f"{target}: {fault}" if named else fault for target, fault in faults]),
+        *fact("note", [settings.packetisation_note(summary.setup)]),
+    ]
+    return Section("heard", "Audio playback", "What did the caller hear?", blocks, brief=brief) if blocks else None
 
 
 def interruptions(summary: Summary) -> Section | None:
     """How replies ended that were interrupted, or heard a sound; None where none was."""
     question = "How soon is the reply silent when the caller interrupts?"
-    return _conversation(summary, "interruptions", "Interruptions", question, INTERRUPTED)
+    brief = fact("interrupted", words.medians(summary, ("barge_in_yield", "unplayed_audio")))
+    return _conversation(summary, "interruptions", "Interruptions", question, INTERRUPTED, brief)
 
 
 def interrupts(summary: Summary) -> bool:
@@ -185,12 +200,17 @@ def functions(summary: Summary) -> Section | None:
     """What the calls of functions took, on the service's side and on ours; None where none was called."""
     if not _rows(summary, ("function_call_done",)):
         return None
-    return _conversation(summary, "functions", "Function calls", "How long do function calls take?", CALLED)
+    question = "How long do function calls take?"
+    names = ("function_call_done", "function_execution", "function_answer_ttfa")
+    brief = fact("functions", words.medians(summary, names))
+    return _conversation(summary, "functions", "Function calls", question, CALLED, brief)
 
 
-def _conversation(summary: Summary, anchor: str, title: str, question: str, names: tuple[str, ...]) -> Section | None:
+def _conversation(
+    summary: Summary, anchor: str, title: str, question: str, names: tuple[str, ...], brief: list[Block]
+) -> Section | None:
     rows = _rows(summary, names)
-    return Section(anchor, title, question, [metrics(summary, rows)]) if rows else None
+    return Section(anchor, title, question, [metrics(summary, rows)], brief=brief) if rows else None
 
 
 def _rows(summary: Summary, names: tuple[str, ...]) -> list[Figures]:
@@ -208,18 +228,22 @@ def _each(summary: Summary, said: dict[str, list[str]]) -> str:
 
 def _timeline(played: Sequence[Talk]) -> Figure:
     """A few turns as they were heard."""
-    said = [LANES, *([NOTICED] if speech.has_triangles(played) else [])]
+    said = [LANES, *([NOTICED] if speech_timeline.has_triangles(played) else [])]
     if any(talk.asked_on_s > talk.called_s for talk in played):
         said.append("Dark amber: our own functions run.")
     if any(talk.stall_s for talk in played):
         unplaced = UNPLACED if any(talk.stall_s and not talk.heard for talk in played) else ""
         said.append(f"Hatched red: the player ran dry and the caller heard a gap{unplaced}.")
-    if speech.breaks(played):
-        said.append(f"The axis ends at {speech.LONGEST_S:g} s: a bar with two strokes goes on, to the time next to it.")
+    if speech_timeline.breaks(played):
+        said.append(
+            f"The axis ends at {speech_timeline.LONGEST_S:g} s: a bar with two strokes goes on, to the time next to it."
+        )
     logs = [(f" {words.talk_name(talk)} ", _log(talk.event_log)) for talk in played if talk.event_log]
     named = [(" Event logs:" if not place else ",", *log) for place, log in enumerate(logs)]
-    below = [Reading((" ".join(said), *named, "." if logs else ""))]
-    return plot_figure(speech.speech(played), stops=[speech.talk_numbers(talk) for talk in played], below=below)
+    below = [ReadingGuide((" ".join(said), *named, "." if logs else ""))]
+    return plot_figure(
+        speech_timeline.speech(played), stops=[speech_timeline.talk_numbers(talk) for talk in played], below=below
+    )
 
 
 def along(summary: Summary) -> Section | None:
@@ -231,7 +255,7 @@ def along(summary: Summary) -> Section | None:
     tails = "; dashed: p95" if any(waits.tails for frame in shown for waits in frame) else ""
     alike = f"{ALIKE} " if one_thing(summary.turns, summary.run.sessions) else ""
     by_step = "In a fixed script a turn’s number is its step as well: compare with the steps."
-    blocks = [*_lines(summary, shown), Reading(f"Solid: p50{banded}{tails}. {alike}{by_step}")]
+    blocks = [*_lines(summary, shown), ReadingGuide(f"Solid: p50{banded}{tails}. {alike}{by_step}")]
     return Section("along", "Latency by turn number and session age", "Does latency change along a session?", blocks)
 
 
@@ -245,10 +269,11 @@ def context(summary: Summary) -> Section | None:
     blocks = [
         *_lines(summary, drawn),
         *line("; ".join(words.slope_lines(summary))),
-        *([Fold("Data table", [metrics(summary, rows)], open=not drawn, again=True)] if rows else []),
+        *([Details("Data table", [metrics(summary, rows)], open=not drawn, again=True)] if rows else []),
         *note(CONTEXT),
     ]
-    return Section("context", "Latency by conversation length", "How does latency grow with the conversation?", blocks)
+    question, brief = "How does latency grow with the conversation?", fact("slope", words.slope_lines(summary))
+    return Section("context", "Latency by conversation length", question, blocks, brief=brief)
 
 
 def by_load(summary: Summary) -> Section | None:
@@ -259,7 +284,8 @@ def by_load(summary: Summary) -> Section | None:
         read, numbers = BY_LOAD.format(groups.waits_caption(pools[0])), groups.waits_blocks(pools, summary.targets)
         figures.append(plot_figure(charts.wait_lines(pools, WIDE), read, stops=(), numbers=numbers))
     blocks: list[Block] = [*figures, *note(TOGETHER)]
-    return Section("load", "Latency by concurrency", "Does latency depend on the load?", blocks) if figures else None
+    question, brief = "Does latency depend on the load?", groups.compared_blocks(summary, "calls")
+    return Section("load", "Latency by concurrency", question, blocks, brief=brief) if figures else None
 
 
 DRAWN = ("turn", "age", "context", "calls", "host")
@@ -271,7 +297,8 @@ def by_others(summary: Summary) -> Iterable[Section]:
     for by in dict.fromkeys(waits.by for waits in summary.waits if waits.by not in DRAWN):
         blocks = [block for of in summary.waits_by(by) for block in groups.waits_blocks(of, summary.targets)]
         named = groups.key_words(by)
-        yield Section(by, f"Latency by {named.head}", f"Does latency depend on the {named.head}?", blocks)
+        question, brief = f"Does latency depend on the {named.head}?", groups.compared_blocks(summary, by)
+        yield Section(by, f"Latency by {named.head}", question, blocks, brief=brief)
 
 
 def _drawable(summary: Summary, *keys: str) -> list[list[Waits]]:
@@ -288,7 +315,7 @@ def _lines(summary: Summary, frames: Sequence[Sequence[Waits]]) -> list[Block]:
         width = HALF if len(mine) > 1 else WIDE
         if mine:
             blocks += [Heading(words.counted(summary.mains[stratum], stratum))]
-            blocks += [Beside([plot_figure(charts.wait_lines(frame, width), _caption(frame)) for frame in mine])]
+            blocks += [SideBySide([plot_figure(charts.wait_lines(frame, width), _caption(frame)) for frame in mine])]
     return blocks
 
 
@@ -326,10 +353,12 @@ def network(summary: Summary) -> Section | None:
         for c in summary.counts
         if c.turns_with_tcp_info
     }
-    said = filter(None, (_network_shares(summary, rows), remarks.round_trips(summary)))
+    sent = _each(summary, resent)
+    sent = f"{sent}." if sent and len(summary.targets) > 1 else words.as_sentence(sent)
+    said = filter(None, (_network_shares(summary, rows), remarks.round_trips(summary), sent))
     blocks: list[Block] = [
-        Paragraph(f"{' '.join(said)} {capital(_each(summary, resent), summary)}"),
-        Fold("Network metrics", [metrics(summary, rows)], open=True, again=True),
+        Paragraph(" ".join(said)),
+        Details("Network metrics", [metrics(summary, rows)], open=True, again=True),
     ]
     return Section("network", "Network", "How much of the latency is the network?", blocks)
 
@@ -355,11 +384,11 @@ def slowest(summary: Summary) -> Section | None:
         before, after = (of_turns, "") if metric == HEARD else ("", f" {stratum.since}")
         caption = (f"Good turns{before} by ", Term(metric), f"{after}.", "" if blocks else f" {BELOW_EACH}")
         body = _slow_turns(summary, stratum, metric, caption, f"slow-{place}")
-        blocks += [Fold(f"The slowest by {metric}{before}{after}", [body])] if blocks else [body]
+        blocks += [Details(f"The slowest by {metric}{before}{after}", [body])] if blocks else [body]
     return Section("slow", "Slowest turns", "Which turns were the slowest?", blocks) if blocks else None
 
 
-def _slow_turns(summary: Summary, stratum: Stratum, metric: str, caption: Inline, key: str) -> Panes:
+def _slow_turns(summary: Summary, stratum: Stratum, metric: str, caption: Inline, key: str) -> Tabs:
     """A pane of all steps, then one for each step."""
 
     def pane(name: str, title: str, rows: Sequence[SlowTurn]) -> tuple[str, str, Figure]:
@@ -373,7 +402,7 @@ def _slow_turns(summary: Summary, stratum: Stratum, metric: str, caption: Inline
     panes = [pane("all", "all steps", mine(summary.slowest))]
     for place, step in enumerate(steps if len(steps) > 1 else ()):
         panes.append(pane(str(place), step, [slow for slow in of_steps if slow.step == step]))
-    return Panes(caption, panes)
+    return Tabs(caption, panes)
 
 
 def _slow_table(summary: Summary, stratum: Stratum, metric: str, rows: Sequence[SlowTurn]) -> Table:
@@ -387,11 +416,11 @@ def _slow_table(summary: Summary, stratum: Stratum, metric: str, rows: Sequence[
         place = summary.targets.index(slow.target)
         resent = f"{count(slow.retransmits)} sent again" if slow.retransmits else ""
         cells: Line = [f"{slow.step}, {slow.turn}"]
-        cells += [of_target(summary, place)] if targets else []
+        cells += [target_cell(summary, slow.target)] if targets else []
         cells += [Strong(ms(slow.value_ms)), *([ms(slow.ttfa_ms)] if heard else []), ms(slow.created_ms)]
         cells += [Cell(ms(slow.network_rtt_ms), resent)] if network else []
         cells.append(clock(slow.at_s, long=summary.window.length_s > 180))
-        row = Fold("its row in turns.parquet", [Definitions(slow.row, linked=False)], style="row")
+        row = Details("its row in turns.parquet", [Definitions(slow.row, linked=False)], style="row")
         ids = (
             ("session", slow.session),
             ("request", slow.request),
@@ -401,7 +430,7 @@ def _slow_table(summary: Summary, stratum: Stratum, metric: str, rows: Sequence[
         )
         named: list[tuple[str, Inline]] = [(name, Code(value)) for name, value in ids if value]
         named += [("events", _log(slow.event_log))] if slow.event_log else []
-        lines.append(row_of(cells, ids=named, target=place, more=[row]))
+        lines.append(make_row(cells, ids=named, target=place, more=[row]))
     return table(heads, lines, stacked=True, style="slow")
 
 

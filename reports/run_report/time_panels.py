@@ -7,18 +7,19 @@ import math
 import numpy as np
 
 from reports.numbers import NBSP, clock, count, listed, ms, percent, plural, shortened, span
-from reports.page.svg import WIDE, PixelScale, Plot, Point, frame, glyph, identity, log_scale, log_ticks, tone
+from reports.render.markers import colour_class, marker_char
+from reports.render.svg import WIDE, PixelScale, Plot, Point, empty_plot, identity, log_scale, log_ticks
 from reports.summary.load import CallBins, Quota, Throttling
 from reports.summary.over_time import ROWS, Bin, OverTime, Panel, StepsOverTime
 
-SHELF = 12
+FAILED_BAND = 12
 TICKS_MOST = 300
 """Failures that are drawn one by one; of more, their share in each bin is a shade."""
 
 
 def time_panels(frame: OverTime) -> Plot:
-    """A panel per target: turns as dots or shade, p50 and p95 by bin, failures on the shelf; active sessions below."""
-    tall, gap, foot = 150 if frame.drawable else SHELF, 34, 52
+    """A panel per target: turns as dots or shade, p50 and p95 by bin, failures above; active sessions below."""
+    tall, gap, foot = 150 if frame.drawable else FAILED_BAND, 34, 52
     many = len(frame.panels)
     has_active = frame.active[0].size > 0
     plot = Plot(
@@ -30,7 +31,7 @@ def time_panels(frame: OverTime) -> Plot:
         bottom=30,
         title=f"{listed(list(frame.metrics))} over time",
         desc="One panel per target, and per origin where there are several. "
-        "Lines are the median and the 95th percentile, ticks on the shelf failed turns. "
+        "Lines are the median and the 95th percentile, ticks in the band above failed turns. "
         + "; ".join(
             f"{p.label}: {count(p.turns)} turns, {count(p.failed)} failed"
             + (f", {count(p.lost)} of them never began" if p.lost else "")
@@ -47,12 +48,19 @@ def time_panels(frame: OverTime) -> Plot:
         with plot.along_run():
             if frame.warmup_s:
                 plot.rect(plot.x0, plot.y1, x.clip(frame.warmup_s) - plot.x0, plot.y0 - plot.y1, "veil")
-    if frame.warmup_s:
-        _warm_up(plot, x.clip(frame.warmup_s))
+    warm = x.clip(frame.warmup_s) if frame.warmup_s else plot.x0
+    if warm - plot.x0 > 60:  # what the veil of the first panel means, if there is room
+        for line, text in enumerate(("warm-up,", "not counted")):
+            plot.text((plot.x0 + warm) / 2, 24 + FAILED_BAND + 14 + 16 * line, text, "tiny whole", "middle")
     plot.y0 = ground
     if has_active:
         plot.y1 = ground - foot
-        _active(plot, frame, x)
+        at, sessions = frame.active
+        plot.text(plot.x0, plot.y1 - 6, "active sessions", "lab")
+        y = plot.count_axis(float(sessions.max()))
+        with plot.along_run():
+            upper = [(x.clip(t), y(n)) for t, n in zip(at, sessions, strict=True)]
+            plot.band([(x.clip(t), y(0)) for t in at], upper, "area")
     plot.run_axis(x, 10)
     plot.y1 = 24
     begins = sorted({bin_.begin_s for panel in frame.panels for bin_ in panel.bins})
@@ -64,15 +72,15 @@ def time_panels(frame: OverTime) -> Plot:
 
 
 def _panel(plot: Plot, panel: Panel, frame: OverTime, x: PixelScale) -> None:
-    rail = SHELF if panel.failures_s.size else 0
-    name = f"{glyph(panel.colour)} {shortened(panel.label, 60)}"
-    plot.text(plot.x0, plot.y1 - 6, name, f"dl t{tone(panel.colour)}")
+    rail = FAILED_BAND if panel.failures_s.size else 0
+    name = f"{marker_char(panel.colour)} {shortened(panel.label, 60)}"
+    plot.text(plot.x0, plot.y1 - 6, name, f"dl {colour_class(panel.colour, 't')}")
     if frame.drawable:
         _values(plot, panel, frame, x, log_scale(frame.low, frame.high, plot.y0, plot.y1 + rail + 4))
     if rail:
         with plot.along_run():
             # failed turns above the others: each a tick, or where there are many, their share in each bin as a shade
-            plot.rect(plot.x0, plot.y1, plot.x1 - plot.x0, rail, "shelf")
+            plot.rect(plot.x0, plot.y1, plot.x1 - plot.x0, rail, "failed-band")
             if panel.failures_s.size <= TICKS_MOST:
                 for at in panel.failures_s:
                     plot.line(x.clip(at), plot.y1 + 1, x.clip(at), plot.y1 + rail - 1, "fail")
@@ -85,12 +93,9 @@ def _panel(plot: Plot, panel: Panel, frame: OverTime, x: PixelScale) -> None:
 
 
 def _values(plot: Plot, panel: Panel, frame: OverTime, x: PixelScale, y: PixelScale) -> None:
-    cls = f"s{tone(panel.colour)}"
+    cls = colour_class(panel.colour)
     plot.y_axis(y, log_ticks(frame.low, frame.high, 4), ms)
-    lines = {
-        "mid": ("p50", _points(panel, "p50", frame, x, y)),
-        "tail": ("p95", _points(panel, "p95", frame, x, y)),
-    }
+    lines = {"mid": ("p50", _points(panel, "p50", frame, x, y)), "tail": ("p95", _points(panel, "p95", frame, x, y))}
     with plot.along_run():
         if panel.dots is None:
             # shades by the square root of the count, or rare slow turns vanish
@@ -105,35 +110,19 @@ def _values(plot: Plot, panel: Panel, frame: OverTime, x: PixelScale, y: PixelSc
                     plot.add(f'<path d="{boxes}" class="cell {cls} k{shade}"/>')
         else:
             for at, value in zip(*panel.dots, strict=True):
-                plot.speck(x.clip(at), y.clip(value), cls)
+                plot.point(x.clip(at), y.clip(value), cls)
         for style, (_, points) in lines.items():
             plot.path(points, "halo" if panel.dots is None else "halo thin")
             plot.path(points, f"curve t-{style} {cls}")
     for label, points in lines.values():
         if points:
-            below = plot.y1 + (2 * SHELF if panel.failures_s.size else 0)
+            below = plot.y1 + (2 * FAILED_BAND if panel.failures_s.size else 0)
             at_end = points[-1][0] + 6, max(points[-1][1] + 4, below)
-            plot.text(*at_end, label, f"lab t{tone(panel.colour)} whole")
+            plot.text(*at_end, label, f"lab {colour_class(panel.colour, 't')} whole")
 
 
 def _points(panel: Panel, quantile: str, frame: OverTime, x: PixelScale, y: PixelScale) -> list[Point]:
     return [(x.clip(begin_s + frame.bin_s / 2), y.clip(value)) for begin_s, value in panel.line(quantile)]
-
-
-def _warm_up(plot: Plot, edge: float) -> None:
-    """What the veil of the first panel means, where there is room."""
-    if edge - plot.x0 > 60:
-        for line, text in enumerate(("warm-up,", "not counted")):
-            plot.text((plot.x0 + edge) / 2, 24 + SHELF + 14 + 16 * line, text, "tiny whole", "middle")
-
-
-def _active(plot: Plot, frame: OverTime, x: PixelScale) -> None:
-    at, sessions = frame.active
-    plot.text(plot.x0, plot.y1 - 6, "active sessions", "lab")
-    y = plot.count_axis(float(sessions.max()))
-    upper = [(x.clip(t), y(n)) for t, n in zip(at, sessions, strict=True)]
-    with plot.along_run():
-        plot.band([(x.clip(t), y(0)) for t in at], upper, "area")
 
 
 def _read_bin(bin_: Bin) -> str:
@@ -150,7 +139,7 @@ TALL, GAP = 62, 26
 def step_panels(course: StepsOverTime) -> Plot:
     """For each step the medians of its bins, a line for each target, all on one scale."""
     named = sorted({(one.target, shortened(course.targets[one.target], 24)) for one in course.courses})
-    plot = frame(
+    plot = empty_plot(
         WIDE,
         len(course.steps) * (TALL + GAP) + 30,
         named if len(named) > 1 else (),
@@ -173,9 +162,9 @@ def step_panels(course: StepsOverTime) -> Plot:
             if one.step == step:
                 points = [(x.clip(bin_.begin_s + course.bin_s / 2), y.clip(bin_.p50)) for bin_ in one.bins]
                 with plot.of(one.target), plot.along_run():
-                    plot.path(points, f"curve s{tone(one.target)}")
+                    plot.path(points, f"curve {colour_class(one.target)}")
                     for at, height in points:
-                        plot.speck(at, height, f"solid s{tone(one.target)}")
+                        plot.point(at, height, f"solid {colour_class(one.target)}")
     plot.y0, plot.y1 = ground, top
     plot.run_axis(x, 10)
     _read(plot, course, x)
@@ -240,7 +229,7 @@ def limit_panels(frame: Quota) -> Plot:
 
 
 def _target(plot: Plot, one: Throttling, place: int, bin_s: float, x: PixelScale, top: float) -> None:
-    plot.text(plot.x0, top + 24, f"{glyph(place)} {shortened(one.target, 60)}", f"dl t{tone(place)}")
+    plot.text(plot.x0, top + 24, f"{marker_char(place)} {shortened(one.target, 60)}", f"dl {colour_class(place, 't')}")
     top += BETWEEN_TARGETS
     if one.remaining:
         plot.y1, plot.y0 = int(top), int(top) + SHARE
@@ -251,13 +240,13 @@ def _target(plot: Plot, one: Throttling, place: int, bin_s: float, x: PixelScale
         for part in one.remaining:
             points = [(x.clip(at), y(share)) for at, share in zip(part.at_s, part.share, strict=True)]
             with plot.along_run():
-                plot.path(points, f"curve {STYLES[part.limit]} s{tone(place)}")
+                plot.path(points, f"curve {STYLES[part.limit]} {colour_class(place)}")
                 if len(points) == 1:
-                    plot.dot(*points[0], "circle", f"mark s{tone(place)}", 3)
+                    plot.dot(*points[0], "circle", f"mark {colour_class(place)}", 3)
             ends.append((points[-1], part.limit))
         for row, (end, limit) in enumerate(sorted(ends, key=lambda end: end[0][1])):
             below = min(y for (_, y), _ in ends) + 14 * row
-            plot.text(plot.x1 + 6, max(end[1], below) + 4, limit, f"lab t{tone(place)} whole")
+            plot.text(plot.x1 + 6, max(end[1], below) + 4, limit, f"lab {colour_class(place, 't')} whole")
         top += SHARE + APART
     if one.counts.any():
         plot.y1, plot.y0 = int(top), int(top) + COUNT

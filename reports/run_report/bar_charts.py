@@ -7,20 +7,18 @@ from collections.abc import Sequence
 
 from bench.metrics import VAD_SEGMENTS
 from reports.numbers import log_range, ms, plural, shortened, three
-from reports.page.svg import (
+from reports.render.markers import colour_class, marker_char, marker_shape
+from reports.render.svg import (
     WIDE,
     PixelScale,
     Plot,
     clean,
-    frame,
-    glyph,
+    empty_plot,
     identity,
     in_rows,
     linear_ticks,
     log_scale,
     log_ticks,
-    shape,
-    tone,
 )
 from reports.statistics.quantiles import QuantileEstimate
 from reports.summary.figures import Figures
@@ -29,7 +27,7 @@ from reports.wording.breakdown import segment_title
 from reports.wording.words import bound, breakdown_title
 
 STEPS_MOST = 32
-STRIP = 250
+INTERVALS = 250
 ARROW = 4
 NAMED = 35
 """Half of the width that a line's name takes, in pixels."""
@@ -44,7 +42,7 @@ def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, Figures]]]], metric:
     targets = {colour: figures.target for _, group in rows for colour, figures in group}
     pitch = 16 + 18 * max(1, len(targets))
     left = int(min(300, max(100, 20 + 7.9 * max(len(step) for step, _ in rows))))  # room for the names, within reason
-    plot = frame(
+    plot = empty_plot(
         WIDE,
         len(rows) * pitch + 50,
         sorted(targets.items()) if len(targets) > 1 else (),
@@ -83,7 +81,7 @@ def _step(plot: Plot, figures: Figures, colour: int, x: PixelScale, y: float, st
         told = f"{bound(estimate)}{ms(estimate.told)}"
         tip = f"{figures.target}, {step}, p{estimate.p * 100:g}: {told}, {figures.n} turns"
         open_ = "" if estimate.p == 0.5 else " open"
-        plot.dot(x.clip(estimate.told), y, shape(colour), f"mark s{tone(colour)}{open_}", 4.2, tip)
+        plot.dot(x.clip(estimate.told), y, marker_shape(colour), f"mark {colour_class(colour)}{open_}", 4.2, tip)
     if not shown:
         few = (
             f"{figures.n} turn{'' if figures.n == 1 else 's'}: too few"
@@ -95,32 +93,35 @@ def _step(plot: Plot, figures: Figures, colour: int, x: PixelScale, y: float, st
 
 def _interval(plot: Plot, estimate: QuantileEstimate, x: PixelScale, y: float, colour: int) -> None:
     """From end to end; where there is none an arrow at the edge."""
-    low, high, cls = x.clip(estimate.low), x.clip(estimate.high), f"whisker s{tone(colour)}"
+    low, high, cls = x.clip(estimate.low), x.clip(estimate.high), f"whisker {colour_class(colour)}"
     plot.line(low, y, high, y, cls)
     for end, at, way in ((estimate.low, low, 1), (estimate.high, high, -1)):
         if math.isinf(end):
             plot.path([(at + way * ARROW, y - ARROW), (at, y), (at + way * ARROW, y + ARROW)], cls)
 
 
-def strip_scale(figures: Sequence[Figures]) -> tuple[float, float]:
+def interval_scale(figures: Sequence[Figures]) -> tuple[float, float]:
     """One scale for the strips of all targets."""
     shown = [e for f in figures for e in f.quantiles if e.bounded and e.p != 0.9]
     return log_range(end for e in shown for end in (e.low, e.told, e.high))
 
 
-def strip_axis(ends: tuple[float, float]) -> str:
+def interval_axis(ends: tuple[float, float]) -> str:
     """The ticks above the strips; the figures stand in the table, so this is for the eye alone."""
-    x = log_scale(*ends, 14, STRIP - 14)
+    x = log_scale(*ends, 14, INTERVALS - 14)
     ticks = "".join(
         f'<text x="{x(t):.1f}" y="12" class="tick" text-anchor="middle">{clean(ms(t))}</text>'
         for t in log_ticks(*ends, 3)
     )
-    return f'<svg class="strip" viewBox="0 0 {STRIP} 16" width="{STRIP}" height="16" aria-hidden="true">{ticks}</svg>'
+    size = f'viewBox="0 0 {INTERVALS} 16" width="{INTERVALS}" height="16"'
+    return f'<svg class="intervals" {size} aria-hidden="true">{ticks}</svg>'
 
 
-def strip(figures: Figures, colour: int, ends: tuple[float, float]) -> str:
+def interval_plot(figures: Figures, colour: int, ends: tuple[float, float]) -> str:
     """The intervals of p50, p95 and p99 on a common scale, for a cell of the table."""
-    plot = Plot(STRIP, 30, left=14, right=14, top=2, bottom=2, title=f"Intervals of p50, p95, p99 of {figures.target}")
+    plot = Plot(
+        INTERVALS, 30, left=14, right=14, top=2, bottom=2, title=f"Intervals of p50, p95, p99 of {figures.target}"
+    )
     x = log_scale(*ends, plot.x0, plot.x1)
     for tick in log_ticks(*ends, 3):
         plot.line(x(tick), 2, x(tick), 28, "grid")
@@ -129,10 +130,10 @@ def strip(figures: Figures, colour: int, ends: tuple[float, float]) -> str:
         if estimate.bounded:
             _interval(plot, estimate, x, 15, colour)
             open_ = "" if estimate.p == 0.5 else " open"
-            plot.dot(x.clip(estimate.told), 15, shape(colour), f"mark s{tone(colour)}{open_}", 4)
+            plot.dot(x.clip(estimate.told), 15, marker_shape(colour), f"mark {colour_class(colour)}{open_}", 4)
     if any(estimate.status == "in_failures" for estimate in shown):
-        plot.path([(x(ends[1]) + 2, 10), (x(ends[1]) + 8, 15), (x(ends[1]) + 2, 20)], f"whisker s{tone(colour)}")
-    return plot.svg("strip")
+        plot.path([(x(ends[1]) + 2, 10), (x(ends[1]) + 8, 15), (x(ends[1]) + 2, 20)], f"whisker {colour_class(colour)}")
+    return plot.svg("intervals")
 
 
 PITCH = 42
@@ -215,7 +216,7 @@ def _bar(
 ) -> None:
     x = PixelScale(identity, *ends, plot.x0, plot.x1)
     y = plot.y1 + 20 + row * PITCH
-    plot.text(plot.x0, y - 5, f"{glyph(colour)} {label}", f"rowlab t{tone(colour)}")
+    plot.text(plot.x0, y - 5, f"{marker_char(colour)} {label}", f"rowlab {colour_class(colour, 't')}")
     right, left, whole = 0.0, 0.0, sum(value for _, _, value in parts)
     for shade, name, value in parts:
         begin = right if value > 0 else left + value

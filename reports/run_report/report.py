@@ -13,45 +13,46 @@ from markupsafe import Markup
 
 from bench.metrics import CATALOGUE, DEFINITIONS_VERSION
 from bench.untrusted.sanitize import escape_control
-from reports.blocks import (
+from reports.numbers import NBSP, count, moment, plural, three
+from reports.rate_metrics import RATES
+from reports.render.blocks import (
     MARKS,
     MEASURED_AGAINST,
     SIMULATED,
-    Alarm,
     Badge,
+    Banner,
     Block,
     Bullets,
     Cell,
     Code,
     Column,
+    Command,
     Definitions,
-    Fold,
+    Details,
     Head,
     Inline,
     Line,
     Page,
     Paragraph,
-    Reading,
+    ReadingGuide,
     Row,
     Section,
     Strong,
     Term,
     coded,
+    fact,
+    make_row,
     note,
-    row_of,
     table,
 )
-from reports.numbers import NBSP, count, moment, plural, three
-from reports.page import bars, calls, circumstances, sections
-from reports.page.sections import grown
-from reports.rate_metrics import RATES
+from reports.run_report import bar_charts, caller_sections, context_sections, metric_sections
 from reports.summary.summary import CallerWait, Summary
 from reports.wording import remarks, sentences, settings, words
 from reports.wording.load import load_line
 from reports.wording.notices import decided, inexact_line, notices
 from reports.wording.validity import verdict_count
 from reports.wording.verdicts import NOTHING
-from reports.wording.words import INFINITE, answer_cell
+from reports.wording.words import INFINITE
 
 METHOD = {
     "service time": "Latency that is measured from the turn's own start, not from the start that a schedule planned.",
@@ -83,7 +84,7 @@ OPEN = {"distribution", "spread", "calls", "time", "segments", "heard", "outcome
 """The sections that a reader sees without asking: the page without the others is a few screens long."""
 DOUBTED = OPEN | {"health"}
 """The same of a run that is not valid."""
-STRIP_MARKS = "Filled mark p50, open marks p95 and p99, bars are 95 % intervals over sessions."
+INTERVAL_MARKS = "Filled mark p50, open marks p95 and p99, bars are 95 % intervals over sessions."
 ENDLESS = "Failed turns count as infinite latency, as do turns that did not start: neither improves a value."
 READING = (
     "“Failed turns” are turns that failed and turns that were planned and did not start, of all turns planned. A "
@@ -104,12 +105,12 @@ def run_page(summary: Summary) -> Page:
     shown = list(sections_of(summary))
     definitions = _definitions(summary, flow=any(section.anchor == "flow" for section in shown))
     meant: list[Block] = [
-        Reading("A word with a dotted line says it where it stands; here are all of them."),
-        Fold(f"{len(definitions)} definitions", [Definitions(list(definitions.items()))]),
-        Fold("Settings of this run", [Definitions(list(run_settings(summary)), linked=False)]),
+        ReadingGuide("A word with a dotted line says it where it stands; here are all of them."),
+        Details(f"{len(definitions)} definitions", [Definitions(list(definitions.items()))]),
+        Details("Settings of this run", [Definitions(list(run_settings(summary)), linked=False)]),
     ]
     opened = OPEN if verdict.status == "valid" else DOUBTED
-    opened |= {"interruptions"} if calls.interrupts(summary) else set()
+    opened |= {"interruptions"} if caller_sections.interrupts(summary) else set()
     made_from: Inline = ("Made from the run folder ", Code(escape_control(summary.run.folder.resolve().name)))
     files: Inline = (Code("summary.json"), "; ", Code("turns.parquet"), " has a row per turn")
     version = summary.run.metadata.get("definitions_version") or DEFINITIONS_VERSION
@@ -118,18 +119,20 @@ def run_page(summary: Summary) -> Page:
     # what forbids the figures, then what went wrong, and what to do about it
     broken: list[Inline] = []
     for check, remedy in words.with_remedies(summary.validity.failed):
-        broken.append((Strong(words.check_line(check)), f" {words.check_details(check)}"))
+        broken.append((Strong(f"Check failed: {words.check_failure(check)}"), f" ({words.check_values(check)})."))
         if remedy:
             broken.append((Strong("What to do:"), f" {remedy}"))
-    second = " ".join(filter(None, (sentences.run_beside(summary), sentences.run_second(summary))))
+    second = " ".join(filter(None, (sentences.largest_part_of(summary), sentences.run_second(summary))))
     texts = (decided(summary.run), second, sentences.way_out(summary))
+    longer = [Command(f"for {run.figure}", run.command) for run in sentences.longer_runs(summary) if run.command]
     return Page(
         title=f"{verdict.word}{' · SIMULATED' if summary.simulated else ''} · {summary.scenario}, {began}",
         badges=[judged, *([SIMULATED] if summary.simulated else [])],
         beside=f"{summary.called} · {began} · {load_line(summary)}",
         headline=sentences.run_headline(summary),
-        lead=[*([Alarm(broken)] if broken else []), *(Paragraph(coded(text), "lead") for text in texts if text)],
-        answer=[*_answers(summary), *_beside_answers(summary)],
+        lead=[*([Banner(broken)] if broken else []), *(Paragraph(coded(text), "lead") for text in texts if text)],
+        answer=[*_answers(summary), *_facts(summary)],
+        next=[*fact("next step", [coded(sentences.next_step(summary))]), *longer],
         sections=[
             replace(one, folded=one.anchor not in opened)
             for one in (*shown, Section("how", "Definitions", "What do the words mean?", meant))
@@ -146,33 +149,41 @@ def _answers(summary: Summary) -> list[Block]:
     if not groups:
         return []
     figures = [answer.figures for group in groups for answer in group.rows]
-    ends = bars.strip_scale(figures) if any(e.bounded for f in figures for e in f.quantiles) else None
+    ends = bar_charts.interval_scale(figures) if any(e.bounded for f in figures for e in f.quantiles) else None
     tail = any(figure.at(0.99).bounded for figure in figures)
-    heads: list[Head] = ["metric", "p50", "p95", *(["p99"] if tail else []), "max", "failed turns"]
+    heads: list[Head] = [
+        Column("target", style="vh"),
+        Column("turns", shorten=1, leave_out=5),
+        Column("p50", shorten=7),
+        Column("p95", shorten=6, leave_out=8),
+        *([Column("p99", shorten=4, leave_out=4)] if tail else []),
+        Column("max", leave_out=3),
+        Column("failed turns", shorten=2),
+    ]
     if ends:
-        axis = Markup(f'{bars.strip_axis(ends)}<span class="vh">intervals</span>')
+        axis = Markup(f'{bar_charts.interval_axis(ends)}<span class="vh">intervals</span>')
         heads.append(Column(axis, left=True, style="wideonly", drawn=True))
-    alone = len(summary.targets) == 1
-    caption = f"{f'{summary.targets[0]}, in' if alone else 'In'} ms, with 95{NBSP}% intervals over sessions"
-    least = min(
-        (figure.at(0.99).required for figure in figures if figure.at(0.99).status == "too_few_sessions"), default=0
-    )
-    caption += f"; p99 needs {count(least)} sessions" if least and not tail else ""
     ps = (0.5, 0.95, 0.99) if tail else (0.5, 0.95)
-    if any(answer_cell(figure, p).figure == INFINITE for figure in figures for p in ps):
-        caption += f"; {INFINITE}: a failed turn counts as infinite latency"
     rows: list[Line | Row] = []
     for group in groups:
-        if not alone:
-            of: Inline = (Term(group.metric), f" from {group.measured_from}, to {group.end}")
-            rows.append(row_of([Cell(of, columns=len(heads))], "of"))
+        of: Inline = (Term(group.metric), f" from {group.measured_from}, to {group.end}")
+        rows.append(make_row([Cell(of, columns=len(heads))], "of"))
         rows += [_answer(summary, group, answer, ends, ps) for answer in group.rows]
+    caption = f"In ms, with 95{NBSP}% intervals over sessions; max of successful turns"
+    least = [f.at(0.99).required for f in figures if f.at(0.99).status == "too_few_sessions"]
+    caption += f"; p99 needs {count(min(least))} sessions" if least and not tail else ""
+    if any(figure.at(p).status == "in_failures" for figure in figures for p in ps):
+        caption += f"; {INFINITE}: a failed turn counts as infinite latency"
     style = "struck" if summary.validity.status == "invalid" else ""
-    chunked = note(grown(summary)) if summary.setup.vad_chunks_ms else []
-    reading = [*([Reading(STRIP_MARKS)] if ends else []), *note(ENDLESS), *chunked, *note(READING)]
+    reading = [
+        *([ReadingGuide(INTERVAL_MARKS)] if ends else []),
+        *note(ENDLESS),
+        *note(settings.packetisation_note(summary.setup)),
+        *note(READING),
+    ]
     return [
         table(heads, rows, style, stacked=True, caption=caption, answers=True),
-        Fold("How to read this table", reading, style="note"),
+        Details("How to read this table", reading, style="note"),
     ]
 
 
@@ -181,80 +192,64 @@ WORDS = {NOTHING: "na", INFINITE: "endless"}
 
 
 def _answer(
-    summary: Summary,
-    group: words.Answers,
-    answer: CallerWait,
-    ends: tuple[float, float] | None,
-    ps: Sequence[float],
+    summary: Summary, group: words.Answers, answer: CallerWait, ends: tuple[float, float] | None, ps: Sequence[float]
 ) -> Line:
-    """Named by its target; in a run of one target by its metric."""
-    target, failed, apart = summary.targets.index(answer.target), words.failures(answer), group.apart(answer)
-    beside = f" · {apart}" if apart else ""
-    name = (
-        Cell((Term(group.metric), f" from {group.measured_from}{beside}"), f"to {group.end}; {group.counts(answer)}")
-        if len(summary.targets) == 1
-        else Cell(f"{answer.target}{beside}", group.counts(answer), target, marked=True)
-    )
-    shown = [answer_cell(answer.figures, p) for p in ps]
+    target, apart = summary.targets.index(answer.target), group.apart(answer)
+    cells = [words.quantile_cell(answer.figures, p, "") for p in ps]
     return [
-        name,
-        *(Cell(cell.figure, cell.below, style=WORDS.get(cell.figure, "")) for cell in shown),
-        Cell(three(answer.figures.high), "of successful turns"),
-        Cell(failed.figure, f"{failed.below} turns"),
-        *([Cell(Markup(bars.strip(answer.figures, target, ends)), style="hide")] if ends else []),
+        Cell(f"{answer.target}{f' · {apart}' if apart else ''}", target=target, marked=True),
+        Cell(count(answer.turns), plural(answer.sessions, "session")),
+        *(replace(cell, style=WORDS.get(str(cell.text), "")) for cell in cells),
+        three(answer.figures.high),
+        words.failures(answer),
+        *([Cell(Markup(bar_charts.interval_plot(answer.figures, target, ends)), style="hide")] if ends else []),
     ]
 
 
-def _beside_answers(summary: Summary) -> list[Block]:
-    """What belongs to the figures that the run was made for, in a line each, and what to know beside them."""
-    facts = {
-        "Differences": "; ".join(remarks.against(summary)),
-        "Next": sentences.next_step(summary),
-        "Machine": remarks.machine(summary),
-        "Throughput": "; ".join(remarks.throughput(summary)),
-        "Cost": ", ".join(circumstances.whole_cost(summary)),
-    }
+def _facts(summary: Summary) -> list[Block]:
+    """What belongs to the values that the run was made for, and what to know about them."""
     shown = {answer.figures.metric for group in words.tables(summary) for answer in group.rows}
     inexact = inexact_line(summary.run, shown)
     noted = [notice for notice in notices(summary) if notice != inexact]
-    more = [Fold(f"{plural(len(noted) - NOTED, 'more note')}", [Bullets(noted[NOTED:])], style="note")]
     return [
-        *(Paragraph((Strong(name), " ", *coded(said)), "fact") for name, said in facts.items() if said),
-        *(circumstances.uncertain_metrics(summary) if circumstances.doubts_answers(summary) else []),
-        *([Bullets(noted[:NOTED])] if noted else []),
-        *(more if len(noted) > NOTED else []),
+        *fact("differences", remarks.against(summary)),
+        *fact("machine", [remarks.machine(summary)]),
+        *fact("throughput", remarks.throughput(summary)),
+        *fact("cost", remarks.cost(summary.money, simulated=summary.simulated)),
+        *(context_sections.uncertain_metrics(summary) if context_sections.doubts_answers(summary) else []),
+        *([Bullets(noted, shown=NOTED)] if noted else []),
     ]
 
 
 def sections_of(summary: Summary) -> Iterable[Section]:
     """The page below its answer, in the order of a reader's questions; without those that this run has no answer to."""
     each = (
-        sections.distributions(summary),
-        sections.spread(summary),
-        sections.arriving(summary),
-        sections.time(summary),
-        calls.by_load(summary),
-        calls.segments(summary),
-        calls.hearing(summary),
-        calls.interruptions(summary),
-        calls.functions(summary),
-        sections.rates(summary),
-        sections.steps(summary),
-        calls.along(summary),
-        calls.context(summary),
-        sections.outcomes(summary),
-        circumstances.quota(summary),
-        circumstances.money(summary),
-        sections.connect(summary),
-        calls.network(summary),
-        sections.flow(summary),
-        sections.others(summary),
-        *calls.by_others(summary),
-        circumstances.hosts(summary),
-        circumstances.health(summary),
-        circumstances.incidents(summary),
-        calls.slowest(summary),
-        circumstances.arms(summary),
+        metric_sections.distributions(summary),
+        metric_sections.spread(summary),
+        metric_sections.arriving(summary),
+        metric_sections.time(summary),
+        caller_sections.by_load(summary),
+        caller_sections.segments(summary),
+        caller_sections.hearing(summary),
+        caller_sections.interruptions(summary),
+        caller_sections.functions(summary),
+        metric_sections.rates(summary),
+        metric_sections.steps(summary),
+        caller_sections.along(summary),
+        caller_sections.context(summary),
+        metric_sections.outcomes(summary),
+        context_sections.quota(summary),
+        context_sections.money(summary),
+        metric_sections.connect(summary),
+        caller_sections.network(summary),
+        metric_sections.flow(summary),
+        metric_sections.others(summary),
+        *caller_sections.by_others(summary),
+        context_sections.hosts(summary),
+        context_sections.health(summary),
+        context_sections.incidents(summary),
+        caller_sections.slowest(summary),
+        context_sections.arms(summary),
     )
     return filter(None, each)
 

@@ -1,0 +1,32 @@
+"""The files of a page: HTML, Markdown, and what programs read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.errors import UsageError
+from bench.untrusted.safe_io import replace_text
+from reports.render.blocks import Page
+from reports.render.html import render_html
+from reports.render.markdown import render_markdown
+
+
+class PagePaths(NamedTuple):
+    """Where a page was written."""
+
+    html: Path
+    markdown: Path
+    json: Path
+
+
+def write_page(page: Page, json: str, paths: PagePaths, what: str) -> PagePaths:
+    """Write the three files, each in one step. Raises UsageError, of `what`, where their folder cannot be written."""
+    texts = render_html(page), render_markdown(page), json
+    try:
+        paths.html.parent.mkdir(parents=True, exist_ok=True)
+        for path, content in zip(paths, texts, strict=True):
+            replace_text(path, content)
+    except OSError as error:
+        raise UsageError(f"{what} cannot be written to {paths.html.parent}: {error.strerror}") from None
+    return paths

@@ -1,0 +1,77 @@
+"""A page as HTML, by one template and one set of macros. All its texts are escaped here and nowhere else."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context, select_autoescape
+from jinja2.runtime import Context
+from markupsafe import Markup, escape
+
+from reports.numbers import capital
+from reports.render.blocks import Code, Inline, Link, Page, Strong, Term, VerdictText, kinds, more_notes
+from reports.render.markers import GLYPHS, colour_class
+
+
+@cache
+def environment() -> Environment:
+    """Templates of this package; everything is escaped, what is missing is an error."""
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=select_autoescape(("html.j2",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    made.filters["kind"] = kinds
+    made.globals |= {
+        "glyphs": GLYPHS,
+        "capital": capital,
+        "more_notes": more_notes,
+        "say": _say,
+        "look": _look,
+        "colour": _colour,
+    }
+    return made
+
+
+@pass_context
+def _say(context: Context, text: Inline) -> Markup:
+    """A text, in which the names of what has a definition lead to it."""
+    match text:
+        case str():
+            return escape(text)
+        case Term(name):
+            anchor = name.replace(" ", "-")
+            return (
+                Markup('<a class="d" href="#def-{}">{}</a>').format(anchor, name)
+                if name in context["defs"]
+                else escape(name)
+            )
+        case Code(code):
+            return Markup("<code>{}</code>").format(code)
+        case Link(words, path):
+            return Markup('<a href="{}">{}</a>').format(quote(os.fsencode(path)), _say(context, words))
+        case Strong(words):
+            return Markup("<b>{}</b>").format(words)
+        case VerdictText(words, word):
+            return Markup('<span class="fig v-ink v-{}">{}</span>').format(word.replace(" ", "-"), words)
+    return Markup("").join(_say(context, part) for part in text)
+
+
+def _look(*classes: str) -> Markup:
+    """The attribute of those of the classes that are not empty."""
+    named = " ".join(filter(None, classes))
+    return Markup(' class="{}"').format(named) if named else Markup("")
+
+
+def _colour(target: int | None) -> str:
+    """The class of a target's colour."""
+    return "" if target is None else colour_class(target, "t")
+
+
+def render_html(page: Page) -> str:
+    """Return the page: one file that needs nothing else."""
+    return environment().get_template("page.html.j2").render(page=page, defs=page.definitions, tabs=page.tabs)

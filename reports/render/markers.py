@@ -1,0 +1,22 @@
+"""The colour and the marker of a target: the same in drawings, tables, legends, and on a terminal."""
+
+from __future__ import annotations
+
+COLOURS = 4
+SHAPES = ("circle", "diamond", "triangle", "square", "wedge", "cross", "star", "hexagon")
+GLYPHS = "●◆▲■▼✚★⬢"
+
+
+def colour_class(target: int, of: str = "s") -> str:
+    """Return the class of a target's colour: s0 for strokes and fills, t0 for texts; colours repeat after four."""
+    return f"{of}{target % COLOURS}"
+
+
+def marker_char(target: int) -> str:
+    """Return a target's marker in text."""
+    return GLYPHS[target % len(GLYPHS)]
+
+
+def marker_shape(target: int) -> str:
+    """Return a target's marker in a drawing."""
+    return SHAPES[target % len(SHAPES)]

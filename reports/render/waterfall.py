@@ -1,0 +1,112 @@
+"""A session's messages down the page, time across it, for a terminal.
+
+     +12.4  ← response.created                   ░░░░●
+     +31.0  ← audio delta × 11, 4,800–28,800 B   │   ░░░░████████
+
+● a message · █ from the first to the last of several that are one row · ░ the wait for it · │ where time counts from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from reports.numbers import count
+from reports.render.terminal import coloured, cut
+
+Direction = Literal["→", "←", "♪", "·"]
+"""Sent, received, heard by the caller; or something that is no message."""
+
+NAME_LEAST, BARS_LEAST = 20, 14
+BESIDE = "   "
+WHOLE_MS = 1_000.0
+"""From so much time across on, offsets are whole milliseconds."""
+
+
+@dataclass(frozen=True)
+class WaterfallRow:
+    """One or more messages of one name.
+
+    `at_ms`, `until_ms`: of the first and of the last. `since_ms`: when the wait for the first began, None where nobody
+    waits for it. `smallest`, `largest`: bytes of audio in one. `style`: a key of INKS, or nothing.
+    """
+
+    at_ms: float
+    way: Direction
+    name: str
+    until_ms: float
+    since_ms: float | None = None
+    count: int = 1
+    smallest: int = 0
+    largest: int = 0
+    style: str = ""
+
+    @property
+    def label(self) -> str:
+        """audio delta × 11, 4,800–28,800 B."""
+        times = f"{self.name} × {count(self.count)}" if self.count > 1 else self.name
+        least = "" if self.smallest == self.largest else f"{count(self.smallest)}–"
+        return f"{times}, {least}{count(self.largest)} B" if self.largest else times
+
+
+def message(at_ms: float, way: Direction, name: str, audio_bytes: int = 0, style: str = "") -> WaterfallRow:
+    """The row of a single message."""
+    return WaterfallRow(at_ms, way, name, at_ms, smallest=audio_bytes, largest=audio_bytes, style=style)
+
+
+def folded(rows: Iterable[tuple[object, WaterfallRow]]) -> list[WaterfallRow]:
+    """Rows with one key become one, at the place of the first; a key of None stands for itself."""
+    gathered: dict[object, WaterfallRow] = {}
+    for number, (key, row) in enumerate(rows):
+        place = ("alone", number) if key is None else key
+        if (first := gathered.get(place)) is not None:
+            smallest, largest = min(first.smallest, row.smallest), max(first.largest, row.largest)
+            both = first.count + row.count
+            row = replace(first, until_ms=row.until_ms, count=both, smallest=smallest, largest=largest)
+        gathered[place] = row
+    return list(gathered.values())
+
+
+def waterfall(rows: Sequence[WaterfallRow], width: int, *, colour: bool = False) -> list[str]:
+    """The rows by their time, in lines of at most `width` columns; one that is cut ends in `…`."""
+    if not rows:
+        return []
+    rows = sorted(rows, key=lambda row: row.at_ms)
+    begin = min(0.0, rows[0].at_ms)
+    end = max(0.0, *(row.until_ms for row in rows))
+    offsets: list[str] = []
+    for row in rows:
+        text = f"{row.at_ms:+,.0f}" if (end - begin >= WHOLE_MS) else f"{row.at_ms:+,.1f}"
+        offsets.append(text.lstrip("+-") if float(text.replace(",", "")) == 0 else text.replace("-", "−"))
+    left = max(map(len, offsets)) + len("  ← ")
+    names = min(max(len(row.label) for row in rows), max(NAME_LEAST, width - left - len(BESIDE) - BARS_LEAST))
+    scale = _Scale(begin, end, max(1, width - left - names - len(BESIDE)))
+    lines = [
+        f"{offset:>{left - 4}}  {row.way} {cut(row.label, names, 0):<{names}}{BESIDE}{scale.bar(row)}".rstrip()
+        for offset, row in zip(offsets, rows, strict=True)
+    ]
+    return [coloured(line, row.style, colour) for line, row in zip(lines, rows, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Time from `begin` to `end` (ms) over so many columns."""
+
+    begin: float
+    end: float
+    columns: int
+
+    def place(self, ms: float) -> int:
+        share = (ms - self.begin) / (self.end - self.begin) if self.end > self.begin else 0.0
+        return round(min(max(share, 0.0), 1.0) * (self.columns - 1))
+
+    def bar(self, row: WaterfallRow) -> str:
+        cells = [" "] * self.columns
+        cells[self.place(0.0)] = "│"
+        first, last = self.place(row.at_ms), self.place(row.until_ms)
+        if row.since_ms is not None:
+            since = self.place(row.since_ms)
+            cells[since:first] = "░" * (first - since)
+        cells[first : last + 1] = "●" if row.count == 1 else "█" * (last - first + 1)
+        return "".join(cells)

@@ -1,0 +1,49 @@
+"""Tables of metrics and cells of targets, which the sections of a report share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reports.numbers import NONE, count, three
+from reports.render.blocks import Cell, Column, Inline, Line, Table, Term, table
+from reports.summary.figures import PS, Distribution, Figures
+from reports.summary.summary import Summary
+from reports.wording import words
+
+METRICS = (
+    *("metric", Column("target", left=True), "p50", "p90", "p95", "p99", "max"),
+    *("planned", "completed", "unfinished"),
+)
+
+
+def metrics(summary: Summary, rows: Sequence[Figures], events: Sequence[Distribution] = ()) -> Table:
+    """A line for each metric of turns or sessions, then for each that is counted at every event."""
+    lines: list[Line] = []
+    for figures in rows:
+        since = words.since(figures.metric, figures.stratum)
+        head = Cell(Term(figures.metric), f"{figures.unit},{since}" if since else figures.unit)
+        target = target_cell(summary, figures.target, words.whose(figures))
+        lines.append([head, target, *quantile_cells(figures), count(figures.unfinished)])
+    for one in events:
+        counted = ((one.negative, "negative"), (one.out_of_range, "out of range"))
+        more = ", ".join(f"{count(n)} {word}" for n, word in counted if n) or NONE
+        head = Cell(Term(one.metric), f"{one.unit}, every event")
+        lines.append([head, target_cell(summary, one.target), *quantiles(one), count(one.n), Cell(more, columns=2)])
+    return table(METRICS, lines)
+
+
+def quantiles(one: Distribution) -> list[Inline]:
+    """p50, p90, p95, p99 and the largest value."""
+    return [three(value) for value in (one.p50, one.p90, one.p95, one.p99, one.high)]
+
+
+def quantile_cells(figures: Figures) -> Line:
+    """p50, p90, p95, p99, the largest value, and how many were planned and completed."""
+    shown = [words.quantile_cell(figures, p, "") for p in PS]
+    return [*shown, three(figures.high), count(figures.planned), words.reached(figures)]
+
+
+def target_cell(summary: Summary, target: str, text: str = "", *, marked: bool = False) -> Cell:
+    """The name of a target, or a text about it, in its colour; with its marker if that is wanted."""
+    place = summary.targets.index(target) if target in summary.targets else 0
+    return Cell(text or target, target=place, marked=marked)
