@@ -154,7 +154,7 @@ def _grid_of(table: Table) -> Grid:
             rows.append(Row((Cell(row.cells[0].text, style="soft"),)))
             continue
         cells = [cell for place, _ in columns for cell in _both(row.cells[place])]
-        rows.append(Row(tuple(cells), row.style))
+        rows.append(Row(tuple(cells), row.style, more=row.more))
     shown = {place: 2 * at for at, (place, _) in enumerate(columns)}
     layouts = [tuple(shown.values())]
     for step in range(1, 1 + max(max(column.shorten, column.leave_out) for _, column in columns)):
@@ -222,8 +222,9 @@ def _grid(block: Grid, width: int, colour: bool) -> Iterable[str]:
             padded[-1] = padded[-1].rstrip()
             line = (" " * GAP).join(coloured(text, styles[at], colour) for text, at in zip(padded, places, strict=True))
             yield coloured(line.rstrip(), row.style, colour)
-        for cell in row.cells:
-            yield from _fact(Fact("", [cell.below], "soft", BELOW), width, colour)
+        below = [cell.below for cell in row.cells] + [block.text for block in row.more if isinstance(block, Paragraph)]
+        for text in below:
+            yield from _fact(Fact("", [text], "soft", BELOW), width, colour)
 
 
 def _label(cell: Cell) -> str:

@@ -242,8 +242,10 @@ def check(
     Exit status: 0 passed, 1 regressed or over a threshold, 2 bad thresholds or arguments, 3 inconclusive or not decided
     yet, 4 invalid or no data.
     """
-    from reports.gate import outputs
     from reports.gate.check import checked
+    from reports.gate.document import refuse, write_check
+    from reports.gate.report import check_page
+    from reports.render.terminal import render_page
     from reports.sides.workload import allowed
     from reports.thresholds import read_thresholds
 
@@ -255,10 +257,10 @@ def check(
         found = checked(run, limits, baseline, on_inconclusive=on_inconclusive.value, allow=may_differ)
     except RtbenchError as error:
         tell_ci_of_refusal(str(error))
-        outputs.refuse(str(error), run, junit)
+        refuse(str(error), run, junit)
         raise
-    paths = outputs.write_check(found, run, junit)
-    sys.stdout.write(outputs.check_text(found, text_width(), colour=wants_colour()))
+    paths = write_check(found, run, junit)
+    sys.stdout.write(render_page(check_page(found), text_width(), colour=wants_colour()))
     tell_ci(found, paths.markdown)
     sys.stdout.write(f"{escape_control(str(paths.markdown))}\n")
     if found.exit_status:
@@ -280,24 +282,25 @@ def _whole_run(name: str) -> Path:
 
 def tell_ci_of_refusal(error: str) -> None:
     """An annotation, in the words of the CI system that runs this."""
-    from reports.gate import outputs
+    from reports.gate import ci
 
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        sys.stdout.write(f"{outputs.github_refusal(error)}\n")
+        sys.stdout.write(f"{ci.github_refusal(error)}\n")
     if os.environ.get("TF_BUILD") == "True":
-        sys.stdout.write(f"{outputs.azure_refusal(error)}\n")
+        sys.stdout.write(f"{ci.azure_refusal(error)}\n")
 
 
 def tell_ci(found: Checked, comment: Path) -> None:
     """Annotations, and the comment where the CI system shows it, in the words of the one that runs this."""
-    from reports.gate import outputs
+    from reports.gate import ci
+    from reports.gate.document import append_summary
 
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        sys.stdout.writelines(f"{line}\n" for line in outputs.github_commands(found))
+        sys.stdout.writelines(f"{line}\n" for line in ci.github_commands(found))
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        outputs.append_summary(found, Path(summary))
+        append_summary(found, Path(summary))
     if os.environ.get("TF_BUILD") == "True":
-        sys.stdout.writelines(f"{line}\n" for line in outputs.azure_commands(found, comment))
+        sys.stdout.writelines(f"{line}\n" for line in ci.azure_commands(found, comment))
 
 
 @baseline.command()

@@ -28,7 +28,7 @@ from reports.comparisons.comparison import compared
 from reports.comparisons.outputs import comparison_json as compare_json
 from reports.exactness import why
 from reports.gate.check import checked
-from reports.gate.outputs import check_json as check_json
+from reports.gate.document import check_json
 from reports.sides.side import sides_of
 from reports.summary.summary import summarise
 from reports.text.document import summary_json

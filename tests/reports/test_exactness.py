@@ -23,16 +23,17 @@ from reports.comparisons.comparison import Comparison, compared
 from reports.exactness import Inexact
 from reports.finding import Finding
 from reports.finding_rows import row
-from reports.gate import outputs as check_comment
-from reports.gate import outputs as check_text
 from reports.gate import sentences as check_sentences
 from reports.gate.baselines import baseline_of
 from reports.gate.check import check_of, checked
+from reports.gate.report import check_page
 from reports.gate.results import Checked, compared_result
 from reports.gate.sentences import interval_text, limit_text, undecided
 from reports.looks.decide import look_at
 from reports.numbers import NBSP, change, ms, three
 from reports.question import Question
+from reports.render.markdown import render_markdown
+from reports.render.terminal import render_page
 from reports.sample_size import power_spec, sample_size
 from reports.sides.side import sides_of
 from reports.statistic_types.mean import Mean
@@ -290,8 +291,8 @@ def test_a_reason_stands_once_in_every_output() -> None:
         "compare": outputs.comparison_text(comparison),
         "compare.md": comparison_markdown(comparison).replace("\\", ""),
         "compare.html": plain_of_unusable(comparison_html(comparison)),
-        "check": check_text.check_text(check),
-        "check.md": check_comment.check_markdown(check).replace("\\", ""),
+        "check": render_page(check_page(check)),
+        "check.md": render_markdown(check_page(check)).replace("\\", ""),
     }
 
     assert {name: " ".join(said.split()).count(UNUSABLE_LATE) for name, said in texts.items()} == dict.fromkeys(

@@ -25,14 +25,14 @@ from bench.run.validity import EARLY_REPLIES
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.outputs import comparison_essentials, comparison_text
 from reports.gate.check import check_of
-from reports.gate.outputs import check_markdown, check_text
+from reports.gate.report import check_page
 from reports.gate.results import Checked
 from reports.looks.decide import decision_of
 from reports.looks.decision import Decision, analyses, decision_sentence
 from reports.looks.sequence import End
 from reports.render.html import render_html
 from reports.render.markdown import render_markdown
-from reports.render.terminal import render_lines
+from reports.render.terminal import render_lines, render_page
 from reports.run_report.report import run_page
 from reports.runs import load_for_report
 from reports.sample_size import power_spec, sample_size, sample_size_lines
@@ -193,7 +193,7 @@ def first_words(made_of: Comparison) -> str:
 
 
 def check_words(found: Checked) -> str:
-    return joined({"terminal": check_text(found), "markdown": check_markdown(found)})
+    return joined({"terminal": render_page(check_page(found)), "markdown": render_markdown(check_page(found))})
 
 
 def decision_words(found: Decision) -> str:
