@@ -200,12 +200,13 @@ def check_causes(checked: Checked) -> list[Cause]:
 
 
 def check_badges(checked: Checked) -> list[Badge]:
-    """Return the result, whether the run is valid, and whether it was simulated."""
+    """Return the result of a valid run, whether it is valid, and whether it was simulated."""
     usable = not (checked.causes and checked.baseline)
     result, run = RESULT_OF_STATUS[checked.exit_status], validity.run_word(WORDS[checked.validity], usable=usable)
     mark = MARKS["inconclusive" if result == "pass" and checked.of("inconclusive") else result]
-    badges = [Badge(mark.badge, mark.glyph, result.replace("_", " ").upper(), "")]
-    badges.append(Badge(MARKS[run].badge, MARKS[run].glyph, run, ""))
+    badges = [Badge(MARKS[run].badge, MARKS[run].glyph, run, "")]
+    if run == "VALID":
+        badges.insert(0, Badge(mark.badge, mark.glyph, result.replace("_", " ").upper(), ""))
     return [*badges, SIMULATED] if checked.simulated else badges
 
 

@@ -76,11 +76,18 @@ Part = Block | Badges | Grid
 
 
 def render_page(page: Page, width: int = 100, colour: bool = False) -> str:
-    """Return a page in at most so many columns: its answer, and what is brief of its sections."""
+    """Return a page in at most so many columns: its answer, what is brief of its sections, and its notes."""
     badges = Badges([(f"{badge.glyph} {badge.word}", badge.style) for badge in page.badges], page.beside, last=True)
-    opening = [badges, Paragraph(page.headline, "bold"), *page.lead]
+    notes = [block for block in page.lead if isinstance(block, Bullets)]
+    opening = [badges, Paragraph(page.headline, "bold"), *(block for block in page.lead if block not in notes)]
     briefs = [block for section in page.sections for block in section.brief]
-    return render_lines((opening, *_around_tables([*(page.answer or ()), *briefs]), page.next), width, colour)
+    return render_lines((opening, *_around_tables([*(page.answer or ()), *briefs, *notes]), page.next), width, colour)
+
+
+def essentials(page: Page) -> str:
+    """Return a page in one line: its badges, and what is beside them."""
+    badges = (f"{badge.glyph} {badge.word}" for badge in page.badges)
+    return " · ".join(filter(None, (*badges, page.beside))).replace(NBSP, " ")
 
 
 def _around_tables(blocks: Iterable[Block]) -> list[list[Block]]:

@@ -81,8 +81,10 @@ def compare(
     """
     if on_inconclusive is not None and not fail_on_regression:
         raise UsageError("--on-inconclusive needs --fail-on-regression: add it, or leave --on-inconclusive out")
-    from reports.comparisons import outputs
     from reports.comparisons.comparison import compared, level_of
+    from reports.comparisons.document import write_comparison
+    from reports.comparisons.page import comparison_page
+    from reports.render.terminal import essentials, render_page
     from reports.sides.side import folder_of, sides_of
 
     level_of(confidence)  # before any folder is written to
@@ -91,9 +93,9 @@ def compare(
         close_if_left(folder)
     found = sides_of(sides)
     comparison = compared(found, confidence=confidence)
-    paths = outputs.write_comparison(comparison, out or found[-1].run.folder)
-    sys.stdout.write(outputs.comparison_text(comparison, text_width(), colour=wants_colour()))
-    sys.stdout.write(f"{outputs.comparison_essentials(comparison)}\n{escape_control(str(paths.html))}\n")
+    page, paths = comparison_page(comparison), write_comparison(comparison, out or found[-1].run.folder)
+    sys.stdout.write(render_page(page, text_width(), colour=wants_colour()))
+    sys.stdout.write(f"{essentials(page)}\n{escape_control(str(paths.html))}\n")
     if comparison.exit_status == INVALID_STATUS or (fail_on_regression and comparison.exit_status == FAILED_STATUS):
         raise typer.Exit(comparison.exit_status)
     if comparison.exit_status == INCONCLUSIVE_STATUS and on_inconclusive is OnInconclusive.WARN:

@@ -24,7 +24,7 @@ from bench.run.replay import AnyLine
 from bench.run.rows import TranscriptLine
 from bench.simulator.serving.ready import ReadyDocument
 from bench.simulator.truth import TRUTH_LINES
-from reports.comparisons.outputs import CompareDocument
+from reports.comparisons.document import CompareDocument
 from reports.gate.document import CheckDocument
 from reports.looks.decision import DecisionDocument
 from reports.records import schema_of

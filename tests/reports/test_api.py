@@ -25,7 +25,7 @@ from bench.columns import BOUNDS
 from bench.errors import UsageError
 from bench.run.folder import SCHEMAS, STORED
 from reports.comparisons.comparison import compared
-from reports.comparisons.outputs import comparison_json as compare_json
+from reports.comparisons.document import comparison_json as compare_json
 from reports.exactness import why
 from reports.gate.check import checked
 from reports.gate.document import check_json

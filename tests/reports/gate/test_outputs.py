@@ -47,17 +47,19 @@ def markdown(found: Checked) -> str:
 
 def test_the_comment_tells_the_verdict_first_and_ten_thresholds_worst_first() -> None:
     lines = markdown(check(*[PASSED] * 12, REGRESSED, INCONCLUSIVE)).splitlines()
-    rows = [line for line in lines[: lines.index("</details>")] if line.startswith("| `")]
+    rows = [
+        line for line in lines[: lines.index("<details><summary>4 more rows</summary>")] if line.startswith("| ttfa")
+    ]
 
     assert lines[0] == (
         "### ✕ after regressed: one turn in twenty now takes longer than 2.64 s, 65 % more than on before (ttfa p95). "
         "With 95 % confidence it is at least 47 % longer; the margin is 20 %"
     )
-    assert lines[1].startswith("✓ VALID · ◇ SIMULATED · voice\\_turns")
-    assert lines[1].endswith("exit status 1: a threshold failed or a metric regressed")
+    assert lines[1].startswith("**✕ FAIL** · **✓ VALID** · **◇ SIMULATED**")
+    assert "exit status 1: a threshold failed or a metric regressed" in lines
     assert [row.split("|")[-2].strip() for row in rows][:3] == ["✕ **regressed**", "? inconclusive", "✓ pass"]
     assert len(rows) == 10
-    assert "<details><summary>4 more thresholds</summary>" in lines
+    assert "<details><summary>4 more rows</summary>" in lines
 
 
 @pytest.mark.parametrize(
