@@ -9,7 +9,7 @@ from dataclasses import replace
 from bench.metrics import CATALOGUE, ORIGIN
 from reports.question import MARGINS, OF_COLUMNS, ORIGINS, POINTS, Question, Stratum, margin_of
 from reports.samples import HEARD
-from reports.sides.side import Side
+from reports.sides.side import Side, counts_of
 from reports.statistics.differences import Margin
 from reports.statistics.verdicts import turns_to_decide
 from reports.thresholds import Threshold
@@ -166,5 +166,5 @@ def _main(sides: Sequence[Side], stratum: Stratum) -> str:
 def _known(question: Question, sides: Sequence[Side]) -> bool:
     """Whether the baseline and another side have the figure; nothing is said of throttling where there was none."""
     if question.metric == "throttle_rate":
-        return any(side.events(question) for side in sides)
+        return any(counts_of(side, question)[0].any() for side in sides)
     return sides[0].has(question) and any(side.has(question) for side in sides[1:])

@@ -153,10 +153,6 @@ class Side:
         bounded = question.kind == "quantile" and not early
         return worst_bound(self.run.folder, CATALOGUE[question.metric], self.name) if bounded else math.inf
 
-    def events(self, question: Question) -> int:
-        """Number of events that a rate counts."""
-        return int(counts_of(self, question)[0].sum())
-
 
 def inexact(sides: Sequence[Side], question: Question) -> str:
     """Why sides may not be compared by a figure: it is not exact in a run of theirs; empty where they may."""

@@ -133,21 +133,34 @@ def quantiles_of(arm: Ready, drawn: Weights) -> Floats:
         cell = (upto < ranks).sum(axis=0) - 1
         within = np.flatnonzero((cell >= 0) & (cell < edges.size - 1))
         missing = ranks[within] - upto[cell[within], within]
-        found[within, column] = _in_cell(arm.sample, drawn, edges, cell[within], within, missing)
+        found[within, column] = in_cells(arm.sample, edges, cell[within], within, missing, drawn)
         for outside in np.flatnonzero((turns > 0) & ((cell < 0) | (cell == edges.size - 1))):
             passed = np.cumsum(drawn[arm.sample.sessions, outside], dtype=np.float64)
             found[outside, column] = arm.sample.values[np.searchsorted(passed, ranks[outside])]
     return found
 
 
-def _in_cell(
-    sample: Sample, drawn: Weights, edges: Integers, cell: Integers, resample: Integers, missing: Floats
+def in_cells(
+    sample: Sample,
+    edges: Integers,
+    cell: Integers,
+    resample: Integers,
+    missing: Floats,
+    drawn: Weights,
+    of_steps: tuple[Floats, Integers] | None = None,
 ) -> Floats:
-    """The value at which the turns that are still missing to the rank are reached, each resample in its own cell."""
+    """Return the value of each resample, in its own cell, at which the weight that is missing to its rank is reached.
+
+    `of_steps`: the weight of each step (row) in each resample, and the step of each value; by default all weigh 1.
+    """
     width = int(np.diff(edges).max(initial=0))
     if not width:
         return np.zeros(0)
     places = np.minimum(edges[cell][:, None] + np.arange(width), sample.n - 1)
-    passed = np.cumsum(drawn[sample.sessions[places], resample[:, None]], axis=1, dtype=np.float64)
-    found: Floats = sample.values[edges[cell] + (passed < missing[:, None]).sum(axis=1)]
+    weights = drawn[sample.sessions[places], resample[:, None]]
+    if of_steps is not None:
+        weights = weights * of_steps[0][of_steps[1][places], resample[:, None]]
+    passed = np.cumsum(weights, axis=1, dtype=np.float64)
+    last = np.minimum((passed < missing[:, None]).sum(axis=1), edges[cell + 1] - edges[cell] - 1)
+    found: Floats = sample.values[edges[cell] + last]
     return found
