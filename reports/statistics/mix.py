@@ -85,12 +85,9 @@ class Mixed:
         for column, (p, edges, turns_of_cells) in enumerate(windows):
             counts = (turns_of_cells @ drawn).reshape(self.many, edges.size, -1)
             upto = np.cumsum(np.einsum("skd,sd->kd", counts, weights), axis=0)
-            cell = (upto < p - SLACK).sum(axis=0) - 1
-            within = np.flatnonzero((cell >= 0) & (cell < edges.size - 1))
-            missing = p - SLACK - upto[cell[within], within]
-            of_steps = weights, self.steps
-            found[within, column] = in_cells(self.sample, edges, cell[within], within, missing, drawn, of_steps)
-            for outside in np.flatnonzero((turns.sum(axis=0) > 0) & ((cell < 0) | (cell == edges.size - 1))):
-                each = drawn[self.sample.sessions, outside] * weights[self.steps, outside]
-                found[outside, column] = self.sample.values[_first(np.cumsum(each), p)]
+            ranks = np.full(drawn.shape[1], p - SLACK)
+            found[:, column], outside = in_cells(self.sample, edges, upto, ranks, drawn, (weights, self.steps))
+            for resample in outside[turns.sum(axis=0)[outside] > 0].tolist():
+                each = drawn[self.sample.sessions, resample] * weights[self.steps, resample]
+                found[resample, column] = self.sample.values[_first(np.cumsum(each), p)]
         return found
