@@ -44,12 +44,8 @@ def _say(context: Context, text: Inline) -> Markup:
         case str():
             return escape(text)
         case Term(name):
-            anchor = name.replace(" ", "-")
-            return (
-                Markup('<a class="d" href="#def-{}">{}</a>').format(anchor, name)
-                if name in context["defs"]
-                else escape(name)
-            )
+            link = Markup('<a class="d" href="#def-{}">{}</a>').format(name.replace(" ", "-"), name)
+            return link if name in context["defs"] else escape(name)
         case Code(code):
             return Markup("<code>{}</code>").format(code)
         case Link(words, path):

@@ -64,7 +64,12 @@ FLOWS = ("audio_sent", "audio_received", "wire_sent", "wire_received")
 
 def spread(summary: Summary) -> Section | None:
     """A pane of percentile curves for each metric that has one, the main ones first; None where there is none."""
-    panes = list(_percentile_panes(summary))
+    panes = []
+    for name, pools, key, title in _panes(summary):
+        drawn = curves.curves(summary.samples[name], pools)
+        if any(curve.n - curve.failed >= FEWEST for curve in drawn):
+            figure = plot_figure(charts.percentiles(drawn, title), stops=(), numbers=[_percentiles(drawn)])
+            panes.append((key, title, figure))
     if not panes:
         return None
     banded = "Shaded: 95 % interval." if len(summary.targets) <= COLOURS else "95 % intervals stand in the numbers."
@@ -103,14 +108,6 @@ def _panes(summary: Summary) -> Iterable[tuple[str, list[Pool], str, str]]:
             which = stratum.since if CATALOGUE[name].begin == "measured_from" else f"of {stratum.turns_among(strata)}"
             title = f"{name} {which}" if len(strata) > 1 or CATALOGUE[name].begin == "measured_from" else name
             yield name, [p for p in pools if p.stratum == stratum], f"{name}-{stratum.key}".replace("+", "-"), title
-
-
-def _percentile_panes(summary: Summary) -> Iterable[tuple[str, str, Figure]]:
-    """(key, title, figure) of each metric; strata have panes of their own."""
-    for name, pools, key, title in _panes(summary):
-        drawn = curves.curves(summary.samples[name], pools)
-        if any(curve.n - curve.failed >= FEWEST for curve in drawn):
-            yield key, title, plot_figure(charts.percentiles(drawn, title), stops=(), numbers=[_percentiles(drawn)])
 
 
 def _percentiles(drawn: Sequence[curves.Curve]) -> Table:
