@@ -217,7 +217,7 @@ def failing(rng: np.random.Generator, case: Failing, many: npt.NDArray[np.int64]
 
 
 def words() -> Iterable[Row]:
-    """Word errors, of sessions whose words go in hundreds: a limit that is the truth."""
+    """VerdictName errors, of sessions whose words go in hundreds: a limit that is the truth."""
     for sessions, unequal, grows in ((40, False, False), (100, False, False), (100, True, False), (40, True, True),
                                      (100, True, True)):  # fmt: skip
         what = f"{'unequal' if unequal else 'equal'}{', long ones err more' if grows else ''}"
@@ -256,7 +256,7 @@ def comparisons() -> Iterable[Row]:
                     Inference(draws=DRAWS, seed=rng),
                 )
                 (verdict,) = verdicts(found, [True], [None])
-                called["regressed"] += verdict.word == "regressed"
+                called["regressed"] += verdict.name == "regressed"
                 called["passed"] += verdict.passes
             for word, times in called.items():
                 yield at_most(f"pairs on the margin, {what}, p{p * 100:g}: {word}", times, COMPARED)
@@ -282,7 +282,7 @@ def families() -> Iterable[Row]:
 
 
 def orders() -> Iterable[Row]:
-    """Bounds where turns fail one by one: 290 pairs do not pass at one point because some failed."""
+    """OneSidedBounds where turns fail one by one: 290 pairs do not pass at one point because some failed."""
     turns = np.full(290, 10.0)
     alone = [np.where(np.arange(290) < failed, 1.0, 0.0) for failed in (0, 1, 2, 4, 8, 16, 32)]
     uppers = [ratio_of((events, turns)).upper(NOMINAL) for events in alone]

@@ -95,7 +95,7 @@ def _met(case: Case) -> bool:
 
 def _called(found: list[Difference]) -> tuple[bool, bool]:
     (verdict,) = verdicts(found, [True], [None])
-    return verdict.word == "regressed", verdict.passes
+    return verdict.name == "regressed", verdict.passes
 
 
 def _turns(sample: Sample, steps: Integers) -> Floats:

@@ -127,7 +127,7 @@ def ties() -> Iterable[Row]:
                 "lower",
                 Inference(draws=DRAWS, seed=rng),
             )
-            words[verdicts(found, [True], [None])[0].word] += 1
+            words[verdicts(found, [True], [None])[0].name] += 1
         what, passed = f"clock of {CLOCK_MS} ms, p{p * 100:g}", LOOKED - words["regressed"] - words["inconclusive"]
         yield at_most(f"{what} {times - 1:+.0%}, margin {ratio:.0%}: passes", passed, LOOKED)
         if times == 1 + ratio:

@@ -130,7 +130,7 @@ def _counted(case: Case, method: Any) -> Floats:
         found = method(both, asked, "lower", Inference(run_sd=case.run_sd, draws=DRAWS, seed=rng))
         words = verdicts(found, [True] * len(found), [None] * len(found))
         each = [called for one in found for called in (one.worse.low > 0, one.worse.high < 0)]
-        ends = all(word.passes for word in words), any(word.word == "regressed" for word in words)
+        ends = all(word.passes for word in words), any(word.name == "regressed" for word in words)
         counted += [*each, *ends, found[0].order is not None]
     shares: Floats = counted / REPETITIONS
     return shares

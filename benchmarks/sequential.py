@@ -216,7 +216,7 @@ def _found(p: float, effect: float, margin: float, power: float, gates: int, see
         none = np.zeros(size), np.full(size, float(TURNS))
         found.append(rate_difference(ArmSums(none, none, paired=True), Margin(points=POINTS)))
     judged = verdicts(found, [True] * len(found), [None] * len(found))
-    return judged[[p for p, _ in asked].index(p)].word == "regressed"
+    return judged[[p for p, _ in asked].index(p)].name == "regressed"
 
 
 def _sample(rng: np.random.Generator, sessions: int, factor: float) -> Sample:

@@ -155,7 +155,7 @@ def ended(rng: np.random.Generator, after: Service, sessions: int) -> int:
     counts = (sessions * TURNS,) * 2, (sessions,) * 2
     floors = [*(floor_reason(p, *counts) for p, _ in GATES), floor_reason(None, *counts)]
     words = verdicts(found, [True] * len(found), floors)
-    if any(verdict.word == "regressed" for verdict in words):
+    if any(verdict.name == "regressed" for verdict in words):
         return 1
     return 0 if all(verdict.passes for verdict in words) else 3
 

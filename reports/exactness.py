@@ -5,7 +5,7 @@ The verdict says it. Where a run has none yet, for it is under way, its rows do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +14,7 @@ from bench.run import folder as files
 from bench.run.evidence import early_replies, exactness
 from bench.run.validity import EARLY_REPLIES, uncertain_metrics
 from reports.numbers import NBSP, three
-from reports.records import Known, Record, about
+from reports.records import Known, Record, about, entries_of
 
 GOES_WITH = {"stall_rate": "stall_duration", "stall_count": "stall_duration"}
 """Rates and counts that are as exact as a metric."""
@@ -63,31 +63,14 @@ class Inexact(Record, frozen=True):
 
 
 def inexact_of(folder: Path, document: Mapping[str, Any]) -> tuple[Inexact, ...]:
-    """The uncertain metrics of a run."""
+    """Return the uncertain metrics of a run: by its document, or by its rows if that has no validity yet."""
     validity = document.get("validity")
-    told = validity.get("uncertain_metrics") if isinstance(validity, Mapping) else None
-    entries: Sequence[Mapping[str, Any]]
     if validity is None:
         rows = files.row_reader(folder)
         entries = uncertain_metrics(exactness(rows), early_replies(rows, document))
     else:
-        entries = told if isinstance(told, list) else []
-    read: list[Inexact] = []
-    for entry in entries:
-        if isinstance(entry, Mapping) and str(entry.get("metric")) in CATALOGUE:
-            figure, limit = entry.get("value"), entry.get("limit")
-            read.append(
-                Inexact(
-                    str(entry.get("target") or ""),
-                    str(entry["metric"]),
-                    float(figure) if isinstance(figure, int | float) else None,
-                    float(limit) if isinstance(limit, int | float) else 0.0,
-                    str(entry.get("unit") or ""),
-                    str(entry.get("host") or ""),
-                    str(entry.get("reason") or ""),
-                )
-            )
-    return tuple(read)
+        entries = validity.get("uncertain_metrics") or []
+    return tuple(one for one in entries_of(entries, Inexact) if one.metric in CATALOGUE)
 
 
 def why(metrics: Iterable[Inexact], target: str, metric: str) -> str:

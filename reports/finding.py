@@ -90,7 +90,7 @@ class Finding:
         NaN where it is settled, or where it does not hang on their number. Of too few it is the least number.
         """
         verdict, reason = self.verdict, self.verdict.reason
-        if verdict.word != "inconclusive":
+        if verdict.name != "inconclusive":
             return math.nan
         if reason and reason.kind == "too_few":
             each = [n / g for n, g in zip(self.turns, self.sessions, strict=True) if g] if reason.unit == "turn" else []
@@ -121,7 +121,7 @@ class Finding:
     @property
     def lacks(self) -> tuple[Lack | None, Lack | None]:
         """What either arm has too few of for its figure to be printed; nothing where it is decided all the same."""
-        if self.difference is None or self.verdict.word != "inconclusive":
+        if self.difference is None or self.verdict.name != "inconclusive":
             return None, None
         question = self.question
         counts = zip(self.turns, self.sessions, strict=True)
@@ -157,7 +157,7 @@ def judge(measured: Sequence[Measured], baseline: str, *, level: float = LEVEL) 
 
 def _with_unseen(one: Measured, verdict: Verdict) -> Verdict:
     """Return the verdict with why it is inconclusive if the candidate showed none of a rate."""
-    if verdict.word != "inconclusive" or verdict.reason or not one.difference:
+    if verdict.name != "inconclusive" or verdict.reason or not one.difference:
         return verdict
     return replace(verdict, reason=one.question.statistic.nothing_seen(one.question, one.difference, one.arms[1]))
 

@@ -11,7 +11,7 @@ from reports.finding_sentences import sentence
 from reports.question import AskedFigure
 from reports.records import Closed, Count, Known, Rounded, about
 from reports.statistics.differences import Difference, Margin, Scale
-from reports.statistics.verdicts import Word
+from reports.statistics.verdicts import VerdictName
 from reports.wording.verdicts import as_share, figure, said
 
 
@@ -64,7 +64,7 @@ class ComparisonEntry(AskedFigure, frozen=True, forbid_unknown_fields=True):
     unit: str
     primary: bool
     margin: Margin
-    verdict: Word
+    verdict: VerdictName
     passes: bool
     direction: Annotated[
         Literal["worse", "better"] | None,
@@ -96,7 +96,7 @@ def entry_of(finding: Finding) -> ComparisonEntry:
         unit=question.unit,
         primary=question.primary,
         margin=question.margin,
-        verdict=verdict.word,
+        verdict=verdict.name,
         passes=verdict.passes,
         direction=finding.known or None,
         provisional=verdict.provisional,

@@ -15,7 +15,7 @@ from reports.question import Question, better_of
 from reports.rate_metrics import RATES
 from reports.render.blocks import MARKS
 from reports.statistics.differences import FAR, Difference, Scale
-from reports.statistics.verdicts import NOT_AFTER_HOLM, Word
+from reports.statistics.verdicts import NOT_AFTER_HOLM, VerdictName
 from reports.wording import verdicts
 from reports.wording.verdicts import NOTHING, as_share, interval_of, share
 from reports.wording.words import INFINITE
@@ -31,7 +31,7 @@ def which_turns(question: Question) -> tuple[str, bool]:
     return (f"{words} {noun}s", True) if words.endswith("the") else (words.replace("one", f"one {noun}", 1), False)
 
 
-PEERS_WORDS: dict[str, tuple[str, str]] = {
+BETWEEN_PEERS: dict[str, tuple[str, str]] = {
     "regressed": ("slower", "worse"),
     "improved": ("faster", "better"),
     "not_regressed": ("not slower", "not worse"),
@@ -39,11 +39,11 @@ PEERS_WORDS: dict[str, tuple[str, str]] = {
 """What a verdict is called between two services: of a latency, of every other metric."""
 
 
-def shown_word(word: str, metric: str, *, peers: bool) -> str:
+def shown_verdict(name: str, metric: str, *, peers: bool) -> str:
     """Return a verdict as screens show it: slower, not regressed. `peers`: as of `Finding`."""
-    if not peers or word not in PEERS_WORDS:
-        return word.replace("_", " ")
-    return PEERS_WORDS[word][0 if verdicts.is_latency(metric) else 1]
+    if not peers or name not in BETWEEN_PEERS:
+        return name.replace("_", " ")
+    return BETWEEN_PEERS[name][0 if verdicts.is_latency(metric) else 1]
 
 
 def size(d: float, finding: Finding, *, longer: bool = False) -> str:
@@ -132,7 +132,7 @@ class FindingRow:
     low: float
     high: float
     margin: float
-    word: Word
+    verdict_name: VerdictName
     outcome: str
     within: str
     why: str
@@ -165,7 +165,7 @@ class FindingRow:
     @property
     def signed(self) -> str:
         """? inconclusive (Holm): the outcome with its sign, and not whether it is provisional."""
-        return NOT_JUDGED if self.outcome == UNJUDGED else f"{MARKS[self.word].glyph} {self.outcome}"
+        return NOT_JUDGED if self.outcome == UNJUDGED else f"{MARKS[self.verdict_name].glyph} {self.outcome}"
 
     @property
     def judged(self) -> str:
@@ -193,10 +193,10 @@ def row(finding: Finding, colour: int, *, usable: bool = True) -> FindingRow:
     scale = 100.0 if question.scale == "points" else 1.0
     ends = (difference.d * scale, difference.low * scale, difference.high * scale) if difference else (math.nan,) * 3
     holm = usable and is_after_holm(finding)
-    word = finding.verdict.word if usable else "inconclusive"
+    name = finding.verdict.name if usable else "inconclusive"
     value = as_share(finding.difference.d, finding.difference.scale) if finding.difference else None
     accepted = verdicts.margin(question.margin, question.metric)
-    known = verdicts.known_word(finding.known, question.metric)
+    known = verdicts.direction_text(finding.known, question.metric)
     # an arm drifts by itself in this figure; that two runs differ is said of all figures together
     doubted = finding.verdict.provisional and finding.difference is not None and finding.difference.order is not None
     return FindingRow(
@@ -214,11 +214,11 @@ def row(finding: Finding, colour: int, *, usable: bool = True) -> FindingRow:
         low=ends[1],
         high=ends[2],
         margin=_place(question, difference),
-        word=word,
-        outcome=f"{shown_word(word, question.metric, peers=finding.peers)}{' (Holm)' if holm else ''}"
+        verdict_name=name,
+        outcome=f"{shown_verdict(name, question.metric, peers=finding.peers)}{' (Holm)' if holm else ''}"
         if usable
         else UNJUDGED,
-        within=verdicts.within(word, value, question.scale, accepted, known),
+        within=verdicts.within(name, value, question.scale, accepted, known),
         why=_why(finding) if usable else "",
         known=known if usable else "",
         after_holm=holm,
@@ -281,7 +281,7 @@ def _place(question: Question, difference: Difference | None) -> float:
 def _why(finding: Finding) -> str:
     """slower; it takes about 370 pairs: what is known of an inconclusive figure, and what would settle it."""
     verdict, needed = finding.verdict, finding.needed
-    if verdict.word != "inconclusive":
+    if verdict.name != "inconclusive":
         return ""
     takes = verdicts.said(verdict.reason)
     if not verdict.reason and not math.isnan(needed):
@@ -292,4 +292,4 @@ def _why(finding: Finding) -> str:
             else f"more than {count(FAR * max(finding.sessions))}"
         )
         takes = f"it takes {many} {units}"
-    return "; ".join(filter(None, (verdicts.known_word(finding.known, finding.question.metric), takes)))
+    return "; ".join(filter(None, (verdicts.direction_text(finding.known, finding.question.metric), takes)))

@@ -19,17 +19,17 @@ from reports.finding_rows import (
     is_time,
     range_of,
     row,
-    shown_word,
+    shown_verdict,
     size,
     which_turns,
 )
 from reports.numbers import NBSP, count, listed, three
 from reports.statistics.differences import FAR, LEVEL, at_twice_the_spread
-from reports.statistics.verdicts import NOT_AFTER_HOLM, Word
+from reports.statistics.verdicts import NOT_AFTER_HOLM, VerdictName
 from reports.wording import verdicts
 from reports.wording.verdicts import NOTHING, figure, share
 
-WORST: tuple[Word, ...] = ("regressed", "inconclusive", "improved", "not_regressed", "equivalent")
+WORST: tuple[VerdictName, ...] = ("regressed", "inconclusive", "improved", "not_regressed", "equivalent")
 """The order in which one verdict speaks for several primary metrics."""
 NO_PRIMARY = "There is no verdict, because no primary metric was asked for."
 HAPPENS = {"failure_rate": "fail or do not start", "throttle_rate": "are throttled", "stall_rate": "stall"}
@@ -38,13 +38,13 @@ RUNS_DIFFER = (
 )
 
 
-def overall(primary: Sequence[Finding]) -> Word | None:
+def overall(primary: Sequence[Finding]) -> VerdictName | None:
     """Return the verdict on several primary metrics together; None if there is none."""
-    words = {finding.verdict.word for finding in primary}
-    return next((word for word in WORST if word in words), None)
+    found = {finding.verdict.name for finding in primary}
+    return next((verdict for verdict in WORST if verdict in found), None)
 
 
-def worst_first(primary: Sequence[Finding]) -> list[tuple[Word | None, list[Finding]]]:
+def worst_first(primary: Sequence[Finding]) -> list[tuple[VerdictName | None, list[Finding]]]:
     """Group the primary metrics by candidate, each group with its verdict, the worst candidate first."""
     found = [[f for f in primary if f.candidate == label] for label in dict.fromkeys(f.candidate for f in primary)]
     return [(overall(mine), mine) for mine in sorted(found, key=_rank)]
@@ -57,20 +57,20 @@ def overall_shown(primary: Sequence[Finding]) -> str:
 
 def shown(finding: Finding) -> str:
     """Return the finding's verdict as screens show it."""
-    return shown_word(finding.verdict.word, finding.question.metric, peers=finding.peers)
+    return shown_verdict(finding.verdict.name, finding.question.metric, peers=finding.peers)
 
 
 def _rank(primary: Sequence[Finding]) -> tuple[int, float]:
-    word = overall(primary)
-    assert word is not None, "a candidate has a primary metric"
+    verdict = overall(primary)
+    assert verdict is not None, "a candidate has a primary metric"
     reach = _reach(speaker(primary))
-    return WORST.index(word), reach if word == "improved" else -reach
+    return WORST.index(verdict), reach if verdict == "improved" else -reach
 
 
 def answer(primary: Sequence[Finding]) -> str:
     """Return what primary metrics say together, in a sentence: of several candidates that of the worst."""
-    word, mine = worst_first(primary)[0] if primary else (None, [])
-    return NO_PRIMARY if word is None else _opening(word, speaker(mine), mine)
+    verdict, mine = worst_first(primary)[0] if primary else (None, [])
+    return NO_PRIMARY if verdict is None else _opening(verdict, speaker(mine), mine)
 
 
 def answer_details(primary: Sequence[Finding], *, settle: bool = True) -> str:
@@ -80,11 +80,11 @@ def answer_details(primary: Sequence[Finding], *, settle: bool = True) -> str:
     """
     if not primary:
         return ""
-    (word, mine), *others = worst_first(primary)
+    (verdict, mine), *others = worst_first(primary)
     spoken = speaker(mine)
     parts = [_sure(spoken), *_others(mine, spoken)]
-    if word == "inconclusive" and settle:
-        parts.append(settling([finding for finding in mine if finding.verdict.word == word]))
+    if verdict == "inconclusive" and settle:
+        parts.append(settling([finding for finding in mine if finding.verdict.name == verdict]))
     parts += [f"{found[0].candidate}: {shown(speaker(found))}." for _, found in others]
     return " ".join(filter(None, parts))
 
@@ -122,36 +122,36 @@ def at_twice(measured: Sequence[Measured], level: float = LEVEL) -> str:
     ]
     both = (judge(some, "the baseline", level=level) for some in (primary, doubled))
     others = [
-        f"{figure(was.question)} would be {shown_word(now.verdict.word, was.question.metric, peers=False)}"
+        f"{figure(was.question)} would be {shown_verdict(now.verdict.name, was.question.metric, peers=False)}"
         for was, now in zip(*both, strict=True)
-        if now.verdict.word != was.verdict.word
+        if now.verdict.name != was.verdict.name
     ]
     return f"At twice that spread {listed(others)}." if others else "At twice that spread no verdict would change."
 
 
 def sentence(finding: Finding) -> str:
     """Return one finding in words, its verdict first."""
-    word = finding.verdict.word
-    rest = settling([finding]) if word == "inconclusive" and not finding.verdict.reason else _sure(finding)
-    return " ".join(filter(None, (_opening(word, finding, [finding]), rest)))
+    verdict = finding.verdict.name
+    rest = settling([finding]) if verdict == "inconclusive" and not finding.verdict.reason else _sure(finding)
+    return " ".join(filter(None, (_opening(verdict, finding, [finding]), rest)))
 
 
-def _opening(word: Word, finding: Finding, primary: Sequence[Finding]) -> str:
+def _opening(verdict: VerdictName, finding: Finding, primary: Sequence[Finding]) -> str:
     """`finding` speaks for all of `primary`."""
     found, name, label, base = row(finding, 1), figure(finding.question), finding.candidate, finding.baseline
-    if word == "regressed":
+    if verdict == "regressed":
         verb = f"is {shown(finding)} than {base}" if finding.peers else "regressed"
         return f"{label} {verb}: {_now(finding, _more(finding))}."
-    if word in ("not_regressed", "equivalent") and finding.known == "worse":
+    if verdict in ("not_regressed", "equivalent") and finding.known == "worse":
         within = f"but within the margin of {found.margin_text}"
         return f"{label} is {found.known} than {base}, {within}: {name} is {_change(finding)}."
-    if word == "not_regressed":
+    if verdict == "not_regressed":
         verb = f"is {shown(finding)} than {base}" if finding.peers else "has not regressed"
         return f"{label} {verb}: {name} differs by {found.change}, which is within the margin of {found.margin_text}."
-    if word == "equivalent":
+    if verdict == "equivalent":
         than = f" to {base}" if finding.peers else ""
         return f"{label} is equivalent{than}: {name} differs by {found.change}, within ±{found.margin_text}."
-    if word == "improved":
+    if verdict == "improved":
         verb = f"is {shown(finding)} than {base}" if finding.peers else "improved"
         return f"{label} {verb}: {name} is {_change(finding)}{'' if finding.peers else f' than on {base}'}."
     return _inconclusive(finding, primary)
@@ -192,7 +192,7 @@ def _inconclusive(finding: Finding, primary: Sequence[Finding]) -> str:
 def _sure(finding: Finding) -> str:
     """Return how sure it is that a metric regressed."""
     found = finding.difference
-    if found is None or finding.verdict.word != "regressed":
+    if found is None or finding.verdict.name != "regressed":
         return ""
     sure = f"With {three(100 * (1 - found.level))}{NBSP}% confidence it is at least"
     bound = found.low if is_lower(finding.question) else found.high
@@ -231,12 +231,12 @@ def speaker(primary: Sequence[Finding]) -> Finding:
 
     Of inconclusive ones first what is known to be worse, and last a rate of which none was seen.
     """
-    word = overall(primary)
-    return max((finding for finding in primary if finding.verdict.word == word), key=_priority)
+    verdict = overall(primary)
+    return max((finding for finding in primary if finding.verdict.name == verdict), key=_priority)
 
 
 def _priority(finding: Finding) -> tuple[bool, bool, float]:
-    reason, undecided = finding.verdict.reason, finding.verdict.word == "inconclusive"
+    reason, undecided = finding.verdict.reason, finding.verdict.name == "inconclusive"
     unseen = reason is not None and reason.kind == "none_seen"
     return not unseen, undecided and finding.known == "worse", _reach(finding)
 
@@ -249,7 +249,7 @@ def _reach(finding: Finding) -> float:
     found, margin = finding.difference, finding.question.margin
     if found is None:
         return math.inf
-    bound = {"regressed": found.worse.low, "improved": found.better.low}.get(finding.verdict.word, found.worse.high)
+    bound = {"regressed": found.worse.low, "improved": found.better.low}.get(finding.verdict.name, found.worse.high)
     if finding.look is not None:
         bound = found.d if is_lower(finding.question) else -found.d
     accepted = {"points": margin.points, "slope": margin.plus, "ratio": math.log1p(margin.ratio)}[found.scale]
@@ -258,13 +258,13 @@ def _reach(finding: Finding) -> float:
 
 def _others(mine: Sequence[Finding], spoken: Finding) -> Iterable[str]:
     """Yield the other primary metrics, verdict by verdict: Also regressed: ttfa p50 +57 %. Improved: …."""
-    for word in WORST:
-        others = [finding for finding in mine if finding.verdict.word == word and finding is not spoken]
-        for verdict in dict.fromkeys(map(shown, others)):
-            each = [finding for finding in others if shown(finding) == verdict]
-            lead = f"{'Also ' if word == spoken.verdict.word else ''}{verdict}"
-            texts = "; ".join(map(_undecided, each)) if word == "inconclusive" else ", ".join(map(_changed, each))
-            yield f"{lead[:1].upper()}{lead[1:]}: {texts}."
+    for verdict in WORST:
+        others = [finding for finding in mine if finding.verdict.name == verdict and finding is not spoken]
+        for text in dict.fromkeys(map(shown, others)):
+            each = [finding for finding in others if shown(finding) == text]
+            lead = f"{'Also ' if verdict == spoken.verdict.name else ''}{text}"
+            details = "; ".join(map(_undecided, each)) if verdict == "inconclusive" else ", ".join(map(_changed, each))
+            yield f"{lead[:1].upper()}{lead[1:]}: {details}."
 
 
 def _changed(finding: Finding) -> str:

@@ -32,3 +32,17 @@ def use(*missing: str, published: bool, invalid: str = "") -> dict[str, Any]:
     """The columns of USE. `missing`: why there is no value; `invalid`: why one may not be used."""
     reason = "; ".join(filter(None, (*missing, invalid)))
     return {"published": published, "usable": published and not invalid, "reason": reason}
+
+
+def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The rows of frames of the same columns; the categories of a column are those of all frames.
+
+    `pd.concat` alone makes a text for each row of categoricals that differ.
+    """
+    kinds: dict[str, pd.CategoricalDtype] = {}
+    for name in map(str, frames[0].select_dtypes("category")):
+        several = [frame.dtypes[name] for frame in frames]
+        if any(kind != several[0] for kind in several):
+            labels = dict.fromkeys(label for kind in several for label in kind.categories)
+            kinds[name] = pd.CategoricalDtype(pd.Index(list(labels)))
+    return pd.concat([frame.astype(kinds) for frame in frames], ignore_index=True)

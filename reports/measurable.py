@@ -32,7 +32,12 @@ def refuse_unmeasurable(threshold: Threshold, scripts: Sequence[Mapping[str, Any
     refuse_unknown_step(threshold, list(dict.fromkeys(step for step, _ in rows)), written)
     of_turns = [lacks for step, lacks in rows if threshold.step in ("", step)]
     judged = [script["session"] for script in known] if GATED[threshold.metric].of_sessions else of_turns
-    reasons = [_no_value(threshold.metric, lacks) or _other_turn_type(threshold, lacks) for lacks in judged]
+    turn_types = [] if threshold.turn_type in ("", REGULAR) else threshold.turn_type.split("+")
+    reasons = [
+        _no_value(threshold.metric, lacks)
+        or next(filter(None, (lacks.get(f"turn_type:{one}") for one in turn_types)), "")
+        for lacks in judged
+    ]
     if not reasons or not all(reasons):
         return
     instead = next((f", such as {name}" for name in HEADLINE if any(not _no_value(name, row) for _, row in rows)), "")
@@ -60,9 +65,3 @@ def _no_value(metric: str, lacks: Mapping[str, str]) -> str:
     begins = [lacks.get(name, "") for name in of.begins]
     begin = begins[0] if begins and all(begins) else ""
     return lacks.get(of.end, "") or lacks.get(of.column, "") or lacks.get(of.less, "") or begin
-
-
-def _other_turn_type(threshold: Threshold, lacks: Mapping[str, str]) -> str:
-    """Return why such a turn is not of the turn type of a threshold; "" if it may be."""
-    names = [] if threshold.turn_type in ("", REGULAR) else threshold.turn_type.split("+")
-    return next(filter(None, (lacks.get(f"turn_type:{name}", "") for name in names)), "")

@@ -27,8 +27,6 @@ from reports.statistics.verdicts import Reason
 from reports.stored import Baseline
 from reports.strata import NO_STRATUM, Stratum
 
-MARGINS = {0.5: 0.10, 0.9: 0.15, 0.95: 0.20, 0.99: 0.30}
-"""Accepted by default, by quantile; another quantile takes that of the next higher one here."""
 POINTS = 0.01
 NO_MARGIN = Margin()
 
@@ -266,18 +264,6 @@ class AskedFigure(Record, frozen=True):
     p: float | None
     measured_from: Annotated[Known, about("what the turns count from, where a run has several")]
     turn_type: Annotated[Known, about("which turns they are; null of plain ones, and where a run has no others")]
-
-
-def accepted_at(p: float) -> float:
-    """How much worse a quantile may be by default, as a share."""
-    return next((ratio for known, ratio in MARGINS.items() if p <= known), MARGINS[0.99])
-
-
-def margin_of(p: float, metric: str = "") -> Margin:
-    """The default margin of a quantile: so much more; of a metric of which more is better, so much less."""
-    share = accepted_at(p)
-    higher = metric in CATALOGUE and CATALOGUE[metric].better == "higher"
-    return Margin(ratio=1 / (1 - share) - 1 if higher else share)
 
 
 def better_of(question: Question) -> Better:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import or_
 from types import UnionType
@@ -118,7 +119,18 @@ def read_document(data: bytes, kind: type[Read]) -> Read:
 
     Raises JsonError for what is no such document.
     """
-    return cast("Read", read_json(data, kind, made=lambda kind, value: kind(ABSENT[kind] if value is None else value)))
+    return cast("Read", read_json(data, kind, made=_made))
+
+
+def entries_of(data: Sequence[Mapping[str, Any]], kind: type[Read]) -> list[Read]:
+    """Return objects of a document that was read, as records. Raises msgspec.ValidationError if one is of another
+    type.
+    """
+    return msgspec.convert(data, list[kind], dec_hook=_made)  # type: ignore[valid-type]
+
+
+def _made(kind: type, value: Any) -> Any:
+    return kind(ABSENT[kind] if value is None else value)
 
 
 def text_of(data: dict[str, Any]) -> str:

@@ -10,7 +10,6 @@ it, and `reports.turns` derives a metric when it is asked for.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -191,8 +190,7 @@ def _reported(document: Mapping[str, Any]) -> list[str]:
 
 def hosts_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The hosts that recorded a finalized run."""
-    hosts = document.get("hosts")
-    return [host for host in hosts if isinstance(host, dict)] if isinstance(hosts, list) else []
+    return document.get("hosts") or []
 
 
 def bounds_of(run: RunFrames) -> pd.DataFrame:
@@ -406,13 +404,9 @@ def read_histograms(path: Path, document: dict[str, Any]) -> Histograms:
     if not final.exists():
         return all_histograms(run_folder.row_reader(path), parts(path))
     histograms, totals = hdr.read(final), document.get("totals") or {}
-    histograms.out_of_range.update(_counter(totals.get("out_of_range")))
-    histograms.negative.update(_counter(totals.get("negative")))
+    histograms.out_of_range.update(totals.get("out_of_range") or {})
+    histograms.negative.update(totals.get("negative") or {})
     return histograms
-
-
-def _counter(value: object) -> Counter[str]:
-    return Counter({str(key): int(number) for key, number in value.items()} if isinstance(value, dict) else {})
 
 
 def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
@@ -452,8 +446,7 @@ def sequence(frame: pd.DataFrame, name: str) -> list[str]:
 
 def labels_of(document: Mapping[str, Any]) -> dict[str, str]:
     """The labels of a run's document, as `--label` gave them; none where it has none."""
-    labels = document.get("labels")
-    return {str(key): str(value) for key, value in labels.items()} if isinstance(labels, dict) else {}
+    return document.get("labels") or {}
 
 
 def run_id_of(run: RunFrames) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,22 +16,15 @@ from bench.metrics import SLOPE
 from bench.run.document import ValidityStatus
 from bench.units import S_PER_MINUTE
 from reports import runs
+from reports.metric_option import metric_option
 from reports.numbers import NBSP, NONE, count, plural, span, three, usd
-from reports.question import Question, Statistic
+from reports.question import Question
 from reports.records import Closed, Number, about
 from reports.runs import RunFrames, run_id_of
 from reports.samples import samples_of
 from reports.session_prices import price_in_seconds, price_in_usd, usd_per_session
 from reports.sides.questions import by_stratum, common_strata
-from reports.sides.side import (
-    ABSENT,
-    Side,
-    by_pair,
-    by_session,
-    known_targets,
-    parted,
-    refuse_unknown,
-)
+from reports.sides.side import ABSENT, Side, matched, parted, refuse_unknown, targets_of
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
 from reports.statistics.differences import Margin
@@ -49,7 +42,7 @@ from reports.statistics.quantiles import quantiles
 from reports.statistics.resample import seed_of
 from reports.summary.summary import window_of
 from reports.summary.trust import WORDS, validity_of
-from reports.thresholds import STATISTICS, Gated, primary, quoted
+from reports.thresholds import quoted
 from reports.turns import measured_sessions
 from reports.wording.verdicts import figure
 
@@ -90,12 +83,10 @@ def power_spec(
     metric: str, detect: str | None, margin: str | None, power: float, primary_metrics: int = PRIMARY_METRICS
 ) -> PowerSpec:
     """Parse the options of the command. Raises UsageError that says what is allowed."""
-    name, _, aggregate = metric.partition(":")
-    of = primary(name.strip())
+    of, statistic = metric_option(metric, "p95")
     if of.unit == SLOPE:
-        raise UsageError(f"{name} is a slope, and has no size to plan for: plan for ttfa")
-    statistic = _statistic(of, aggregate)
-    rate = statistic.scale(name) == "points"
+        raise UsageError(f"{of.name} is a slope, and has no size to plan for: plan for ttfa")
+    rate = statistic.scale(of.name) == "points"
     default = statistic.default_margin("")
     accepted = _share(margin, "--margin") if margin else default.points if rate else default.ratio
     effect = _share(detect, "--detect") if detect else EFFECT_POINTS if rate else TIMES_MARGIN * accepted
@@ -109,21 +100,8 @@ def power_spec(
         raise UsageError(f"--power must be from 0.5 to 0.99, not {power:g}")
     if primary_metrics < 1:
         raise UsageError(f"--primary must be 1 or more, not {primary_metrics}: a check of one metric has 1")
-    question = Question(name, statistic, Margin(points=accepted) if rate else Margin(ratio=accepted))
+    question = Question(of.name, statistic, Margin(points=accepted) if rate else Margin(ratio=accepted))
     return PowerSpec(question, effect, power, primary_metrics)
-
-
-def _statistic(of: Gated, aggregate: str) -> Statistic:
-    """Return the statistic of `p95`, `p(95)`, `med`, `rate`; without one p95, or the rate of a rate."""
-    written = re.sub(r"^p(\d.*)$", r"p(\1)", aggregate)
-    for statistic in STATISTICS:
-        if names := statistic.aggregates(of.unit):
-            text = written or ("p(95)" if "p(N)" in names else names[0])
-            if (found := statistic.read(text)) is not None:
-                return found
-    if of.unit == "share":
-        raise UsageError(f"{of.name} is a rate: write --metric {of.name}")
-    raise UsageError(f"{quoted(aggregate)} is no quantile: write --metric {of.name}:p95")
 
 
 def _share(text: str, option: str) -> float:
@@ -202,7 +180,11 @@ def sample_size_of(run: RunFrames, asked: PowerSpec, target: str | None, named: 
     pilot = question.statistic.pilot(sides, question, asked.effect, np.random.default_rng(seed_of(run_id_of(run))))
     if not math.isfinite(pilot.variance):
         raise UsageError(f"{named} has no {question.name} to plan with: too few turns have it, or too many failed")
-    sample = base.sample(_latency(base, question))
+    latency = question
+    if question.scale == "points":  # the variability of the main metric is reported
+        stratum = next(iter(common_strata([base])), None)
+        latency = Question(base.mains[stratum] if stratum else "ttfa", Quantile(0.5), stratum=stratum)
+    sample = base.sample(latency)
     minimum = question.statistic.min_sessions(base, question)
     low, likely, high = (max(minimum, size) for size in pilot.needed(asked.distance, asked.power, asked.level))
     measured_s = window_of(run, base.turns, measured_sessions(run)).measured_s
@@ -245,30 +227,17 @@ def sample_size_of(run: RunFrames, asked: PowerSpec, target: str | None, named: 
     )
 
 
-def _sides(run: RunFrames, target: str | None) -> tuple[Side, ...]:
+def _sides(run: RunFrames, target: str | None) -> Sequence[Side]:
     """Return both targets of an interleaved run of two, else the one that is named, or the only one."""
-    known, samples = known_targets(run), samples_of(run)
-    turns = samples.turns
     if target is not None:
         refuse_unknown(run, target)
-    names = known if target is None else [target]
-    places = [turns.targets.index(name) if name in turns.targets else ABSENT for name in names]
-    pairs = by_pair(run, turns, places) if len(names) == 2 and run.metadata.get("interleaved") else None
-    if pairs is None and len(names) > 1:
-        choices = " or ".join(f"{run.folder}:{name}" for name in names)
-        raise UsageError(f"{run.folder} has {len(names)} targets: say which one the plan is for, {choices}")
-    clusters = pairs or [by_session(run, turns, place) for place in places]
-    return tuple(
-        Side(run, samples, place, name, name, own) for place, name, own in zip(places, names, clusters, strict=True)
-    )
-
-
-def _latency(base: Side, question: Question) -> Question:
-    """Return the question whose variability is reported: the metric itself, or for a rate the main metric."""
-    if question.scale != "points":
-        return question
-    stratum = next(iter(common_strata([base])), None)
-    return Question(base.mains[stratum] if stratum else "ttfa", Quantile(0.5), Margin(), stratum=stratum)
+    sides = [side for side in targets_of(run) if target in (None, side.name)]
+    if len(sides) == 2 and (pairs := matched(*sides))[0].paired:
+        return pairs
+    if len(sides) > 1:
+        choices = " or ".join(f"{run.folder}:{side.name}" for side in sides)
+        raise UsageError(f"{run.folder} has {len(sides)} targets: say which one the plan is for, {choices}")
+    return sides or [Side(run, samples_of(run), ABSENT, "")]
 
 
 def sample_size_lines(size: SampleSize) -> Iterable[str]:

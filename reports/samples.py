@@ -10,7 +10,7 @@ left out, counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -23,7 +23,7 @@ from reports.runs import RunFrames
 from reports.statistics.counting import Floats, Integers, order_of_codes, order_of_values, split
 from reports.statistics.quantiles import Sample, sample
 from reports.strata import STARTED_BY, Stratum
-from reports.turns import FAILED, GOOD, UNFINISHED, Flags, Pool, Turns, column_of, of_rows, turns_of
+from reports.turns import FAILED, GOOD, UNFINISHED, Flags, Pool, Turns, column_of, of_rows, pool_label, turns_of
 
 ALWAYS = "response_total"
 HEARD = "voice_to_voice"
@@ -81,7 +81,7 @@ class Sampled:
         failed, censored = (
             np.bincount(of_turn[mine & (turns.kind == kind)], minlength=size) for kind in (FAILED, UNFINISHED)
         )
-        lost_here = (turns.lost.target == target) & steps[turns.lost.step]
+        lost_here = turns.lost.of(target, steps)
         never = np.flatnonzero(lost_here & (of_lost >= 0))
         lost, counts_lost = np.bincount(of_lost[never], minlength=size), is_wait(self.metric)
         values, index = self.part(target, steps)
@@ -104,7 +104,8 @@ class Sampled:
     def _sample(self, values: Floats, index: Integers, target: int, steps: Flags) -> Sample:
         """Of turns that were begun these values; with them those that never were."""
         failed, censored = (int(counts[target][steps].sum()) for counts in (self.failed, self.censored))
-        sessions, lost = self.turns.session[index], self.turns.lost.sessions_of(target, steps & self.applies[target])
+        never = self.turns.lost
+        sessions, lost = self.turns.session[index], never.session[never.of(target, steps & self.applies[target])]
         if lost.size and is_wait(self.metric):
             values, sessions = np.append(values, np.full(lost.size, np.inf)), np.append(sessions, lost)
         return Sample(values, sessions, failed + lost.size, censored, lost.size)
@@ -124,16 +125,11 @@ class Sampled:
                 yield from kept
             elif begin == "speech_end":
                 strata = [pool.stratum for pool in kept]
-                yield from (replace(pool, label=_named(label, pool.stratum, strata, STARTED_BY)) for pool in kept)
+                yield from (replace(pool, label=pool_label(label, pool.stratum, strata, STARTED_BY)) for pool in kept)
             else:
                 strata = list(dict.fromkeys(Stratum("", pool.stratum.turn_type) for pool in kept))
                 for stratum in strata:
-                    yield Pool(target, stratum, _named(label, stratum, strata, {}), self.turns.steps_in(stratum))
-
-
-def _named(label: str, stratum: Stratum, among: Sequence[Stratum], origins: Mapping[str, str]) -> str:
-    apart = stratum.among(among, origins)
-    return f"{label} · {apart}" if apart else label
+                    yield Pool(target, stratum, pool_label(label, stratum, strata, {}), self.turns.steps_in(stratum))
 
 
 def sampled(turns: Turns, name: str, mains: Mapping[Stratum, str]) -> Sampled:

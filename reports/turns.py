@@ -7,6 +7,7 @@ label under which turns are of several is several steps, and where steps differ,
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ from reports.runs import RunFrames, sequence
 from reports.statistics.counting import Floats, Integers
 from reports.strata import ORIGINS, SINCE, Stratum, in_order
 
+Flags = npt.NDArray[np.bool_]
 PLACES: tuple[list[str], ...] = (["target", "script", "turn"], ["script", "turn"], ["target", "script"], ["script"], [])
 """What tells which step a lost turn would have had, the surest first: turns of a call are numbered from 1."""
 
@@ -46,9 +48,9 @@ class Lost:
     at_utc_ns: npt.NDArray[np.int64]
     """the end of its session; the start if no end was recorded"""
 
-    def sessions_of(self, target: int, steps: npt.NDArray[np.bool_]) -> Integers:
-        """The session of each that was to be of some steps of a target."""
-        mine: Integers = self.session[(self.target == target) & steps[self.step]]
+    def of(self, target: int, steps: Flags) -> Flags:
+        """Which of them were to be of some steps of a target."""
+        mine: Flags = (self.target == target) & steps[self.step]
         return mine
 
 
@@ -108,7 +110,6 @@ def _number(column: pd.Series[float]) -> npt.NDArray[np.float64]:
     return numbers
 
 
-Flags = npt.NDArray[np.bool_]
 Scalar = TypeVar("Scalar", bound=np.generic)
 GOOD, FAILED, UNFINISHED = 0, 1, 2
 UNNAMED = "unnamed"
@@ -123,6 +124,12 @@ class Pool:
     label: str
     """the target, with what tells this stratum from others of the run"""
     steps: Flags
+
+
+def pool_label(target: str, stratum: Stratum, among: Sequence[Stratum], origins: Mapping[str, str]) -> str:
+    """Return the target's label, with what tells its stratum from others."""
+    apart = stratum.among(among, origins)
+    return f"{target} · {apart}" if apart else target
 
 
 @dataclass(frozen=True)
@@ -176,8 +183,9 @@ class Turns:
             places = np.unique(self.stratum[wanted[index]]) if wanted[index].any() else [self.commonest]
             for place in places:
                 stratum = self.strata[int(place)]
-                apart = stratum.among(self.strata, SINCE)
-                pools.append(Pool(index, stratum, f"{label} · {apart}" if apart else label, self.stratum == place))
+                pools.append(
+                    Pool(index, stratum, pool_label(label, stratum, self.strata, SINCE), self.stratum == place)
+                )
         return tuple(pools)
 
     @property
@@ -236,8 +244,7 @@ class Turns:
 
     def lost_in(self, pool: Pool) -> Flags:
         """Which of the lost turns are of a pool."""
-        mine: Flags = (self.lost.target == pool.target) & pool.steps[self.lost.step]
-        return mine
+        return self.lost.of(pool.target, pool.steps)
 
 
 def values_of(rows: pd.DataFrame, metric: str, origins_ns: Floats | None = None) -> Floats:

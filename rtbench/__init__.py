@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bench.errors import RtbenchError, ScriptError, UsageError
     from bench.load.planning.tasks import Turn
     from bench.load.user import RealtimeUser, script
+    from reports.api.many import Runs, load_many
     from reports.api.run import Run, load
     from reports.api.verdicts import check, compare, trend
     from reports.statistics.quantiles import QuantileEstimate, Sample, quantiles
@@ -34,6 +35,7 @@ __all__ = [
     "RealtimeUser",
     "RtbenchError",
     "Run",
+    "Runs",
     "Sample",
     "ScriptError",
     "Turn",
@@ -41,6 +43,7 @@ __all__ = [
     "check",
     "compare",
     "load",
+    "load_many",
     "quantiles",
     "script",
     "trend",
@@ -50,6 +53,7 @@ PLACES = {
     "bench.errors": ("RtbenchError", "ScriptError", "UsageError"),
     "bench.load.planning.tasks": ("Turn",),
     "bench.load.user": ("RealtimeUser", "script"),
+    "reports.api.many": ("Runs", "load_many"),
     "reports.api.run": ("Run", "load"),
     "reports.api.verdicts": ("check", "compare", "trend"),
     "reports.statistics.quantiles": ("QuantileEstimate", "Sample", "quantiles"),

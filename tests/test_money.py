@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import reports
+import rtbench
 from bench.doctor.service_findings import replied
 from bench.load.execution.progress import Spending
 from bench.money import Prices, Tariff, Terms, cost_usd, dollars, prices_of, tariff_of
@@ -207,7 +207,7 @@ def test_a_turn_has_one_price_wherever_it_is_told(
 
 def reported(folder: Path, answered: str | None, terms: Terms) -> RunFrames:
     """A run whose sessions were answered by that model."""
-    run = reports.load(synthetic.write(folder, Plan(sessions=2, usage=True)), all_columns=False)
+    run = rtbench.load(synthetic.write(folder, Plan(sessions=2, usage=True)), all_columns=False)
     entry = {"name": "sim", "model": terms.asked, "dialect": "ga" if terms.listed else "voice-live"}
     own = {"prices": asdict(terms.own)} if terms.own else {}
     models = {name: asdict(prices) for name, prices in LISTED.items()}

@@ -32,7 +32,7 @@ from bench.untrusted.safe_io import DEEPEST, JsonError, open_file, read_file, re
 from reports.gate.baselines import read_file as read_baseline
 from reports.summary.arms import transcription_model
 from reports.summary.single_turns import stretches
-from reports.trends.trend_point import _summary as read_summary
+from reports.trends.trend_point import read_summary
 from tests.attack.hostile_files import LOG, read_log
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import reports
+import rtbench
 from bench.errors import UsageError
 from bench.simulator.delay import Measured
 from bench.simulator.profile import default_profile
@@ -24,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_first_audio_comes_as_it_came_in_the_good_turns_of_the_target(folder: Path) -> None:
-    run = reports.load(folder)
+    run = rtbench.load(folder)
     good = run.turns[(run.turns["target"] == "west") & (run.turns["outcome"] == "ok")]
     took_ms = (good["first_audio_at_ns"] - good["request_sent_at_ns"]).to_numpy(dtype=float) / 1e6
 
@@ -38,7 +38,7 @@ def test_first_audio_comes_as_it_came_in_the_good_turns_of_the_target(folder: Pa
 
 
 def test_the_turns_may_be_of_one_step(folder: Path) -> None:
-    run = reports.load(folder)
+    run = rtbench.load(folder)
     steps = sorted(run.turns["step"].unique())
     each = [simulator_profile(run, "west", step).delays.first_audio for step in steps]
 
@@ -46,7 +46,7 @@ def test_the_turns_may_be_of_one_step(folder: Path) -> None:
 
 
 def test_what_rows_cannot_tell_is_as_in_the_default_profile(folder: Path) -> None:
-    profile = simulator_profile(reports.load(folder), "west")
+    profile = simulator_profile(rtbench.load(folder), "west")
 
     assert profile.delays.function_named == default_profile().delays.function_named
     assert profile.delays.speech_stopped == default_profile().delays.speech_stopped
@@ -64,4 +64,4 @@ def test_a_run_that_makes_no_profile_is_refused_in_one_line(
     folder: Path, target: str | None, step: str | None, said: str
 ) -> None:
     with pytest.raises(UsageError, match=said):
-        simulator_profile(reports.load(folder), target, step)
+        simulator_profile(rtbench.load(folder), target, step)

@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from websockets.frames import Opcode
 
-import reports
+import rtbench
 from bench.protocol.openai_ga import GA
 from bench.run.close import close
 from bench.run.folder import read_table
@@ -325,7 +325,7 @@ def _spoilt_rows(rows: pa.Table, random: Random) -> pa.Table:
 
 def _shown(folder: Path) -> str:
     """What the terminal shows of a run."""
-    return render_page(run_page(summarise(reports.load(folder, all_columns=False))))
+    return render_page(run_page(summarise(rtbench.load(folder, all_columns=False))))
 
 
 def _remove(path: Path) -> None:

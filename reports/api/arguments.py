@@ -71,14 +71,12 @@ def in_python(*parameters: str, **called: str) -> Iterator[None]:
     `parameters` have the name of their option; `called`: option → parameter, if the two differ.
     """
     names = {name.replace("_", "-"): name for name in parameters} | called
-    options = re.compile(rf"--({'|'.join(names)})\b([ =](?=[A-Z\"]))?")
-
-    def parameter(found: re.Match[str]) -> str:
-        return names[found[1]] + ("=" if found[2] else "")
-
+    option = f"--({'|'.join(names)})"
     try:
         yield
     except UsageError as error:
         if type(error) is not UsageError:  # at a place of a file, which is of no function
             raise
-        raise UsageError(options.sub(parameter, str(error))) from None
+        text = re.sub(rf"write {option} (\S+)", lambda found: f'write {names[found[1]]}="{found[2]}"', str(error))
+        text = re.sub(rf"{option}\b[ =](?=[A-Z\"])", lambda found: f"{names[found[1]]}=", text)
+        raise UsageError(re.sub(rf"{option}\b", lambda found: names[found[1]], text)) from None

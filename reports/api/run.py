@@ -20,28 +20,20 @@ from bench.errors import UsageError
 from bench.manual import see
 from bench.metrics import CATALOGUE
 from reports import runs
+from reports.api import tables
 from reports.api.arguments import given_run, metric_named, quantile_levels
 from reports.api.selection import RowFilter, Selection, Where, columns_of, lost_rows, selected, selected_turns
-from reports.api.tables import (
-    QUANTILE,
-    RATE,
-    STRATUM,
-    cost_frame,
-    distribution_frame,
-    dtypes_of_labels,
-    outcome_frame,
-    quantile_row,
-    rate_row,
-    summary_frame,
-)
-from reports.frames import frame_of
+from reports.frames import frame_of, joined
+from reports.notebook import frame_html
 from reports.rate_metrics import RATES
+from reports.render.blocks import with_marker
 from reports.samples import OF_SAMPLE, Samples, rate_counts, samples_of, session_sample
 from reports.statistics.counting import split
 from reports.statistics.quantiles import NOTHING, Sample, quantiles
 from reports.strata import NO_STRATUM, Stratum
 from reports.summary.figures import PS, SLOPES, slope_sample
 from reports.summary.summary import Summary, summarise
+from reports.summary.trust import validity_of
 from reports.thresholds import near
 from reports.turns import Turns, column_of, measured_sessions, target_labels
 
@@ -94,13 +86,13 @@ class Run(runs.RunFrames):
         """
         name, ps, columns = metric_named(metric), quantile_levels(p), columns_of(by)
         rows = [
-            quantile_row(self, name, group.target, group.stratum, group.keys, group.sample, estimate)
+            tables.quantile_row(self, name, group.target, group.stratum, group.keys, group.sample, estimate)
             for group in self._groups(name, columns, RowFilter(where, values))
             for estimate in quantiles(group.sample, ps)
         ]
         of_sessions = name not in SLOPES and CATALOGUE[name].scope == "session"
-        labels = dtypes_of_labels(self.sessions if of_sessions else self.turns, (*STRATUM, *columns))
-        return frame_of(rows, labels | QUANTILE)
+        labels = tables.dtypes_of_labels(self.sessions if of_sessions else self.turns, (*tables.STRATUM, *columns))
+        return frame_of(rows, labels | tables.QUANTILE)
 
     def rates(self, *, by: str | Sequence[str] = (), where: Where | None = None, **values: object) -> pd.DataFrame:
         """Shares of turns, or of words, with their 95 % intervals over sessions, a row for each rate and target.
@@ -126,33 +118,40 @@ class Run(runs.RunFrames):
                 at = kept[same]
                 label = turns.targets[target[at[0]]]
                 keys = {"target": label, **_keys(chosen, group[at[0]])}
-                rows.append(keys | rate_row(self, name, label, events[at], of[at], session[at]))
-        return frame_of(rows, dtypes_of_labels(self.turns, ("run_id", "target", *columns)) | RATE)
+                rows.append(keys | tables.rate_row(self, name, label, events[at], of[at], session[at]))
+        return frame_of(rows, tables.dtypes_of_labels(self.turns, ("run_id", "target", *columns)) | tables.RATE)
 
     def summary(self) -> pd.DataFrame:
         """The quantiles of each metric of turns and sessions that the report has, with a row for each step, too."""
-        return summary_frame(self._summary)
+        return tables.summary_frame(self._summary)
 
     def outcomes(self) -> pd.DataFrame:
         """How many turns and sessions of each target ended in which way; turns that did not start are among them."""
-        return outcome_frame(self._summary)
+        return tables.outcome_frame(self._summary)
 
     def cost(self) -> pd.DataFrame:
         """What each target's turns and sessions cost, those of the warm-up among them; NaN without a price."""
-        return cost_frame(self._summary)
+        return tables.cost_frame(self._summary)
 
     def distributions(self, *, p: float | Sequence[float] = PS) -> pd.DataFrame:
         """Quantiles of what has no rows: metrics of events and of the load generator, and bytes per second or session.
 
         A metric of the load generator has rows of all targets together, too; their `target` is missing.
         """
-        return distribution_frame(self, target_labels(self), quantile_levels(p))
+        return tables.distribution_frame(self, target_labels(self), quantile_levels(p))
 
     @property
     def measured_turns(self) -> pd.DataFrame:
         """The rows of `turns` without those of the warm-up, by their index."""
         measured = self.turns["measured"]
         return self.turns if measured.all() else self.turns[measured]
+
+    def _repr_html_(self) -> str:
+        """The main metrics of each target."""
+        frame = joined([self.quantiles(metric) for metric in dict.fromkeys(self._samples.mains.values())])
+        columns = ("target", "measured_from", "turn_type", "metric", "n", "p", "value", "low", "high", "unit", "reason")
+        badges = [with_marker(validity_of(self.metadata).word), *(["◇ SIMULATED"] if self.simulated else [])]
+        return frame_html(" · ".join((repr(self), *badges)), frame, columns)
 
     @cached_property
     def uncertainty(self) -> pd.DataFrame:
@@ -185,7 +184,7 @@ class Run(runs.RunFrames):
         if name in RATES:
             raise UsageError(f"{name!r} is a rate, which has no quantiles: run.rates() has it")
         if name in CATALOGUE:
-            raise UsageError(f"{name!r} is no metric of turns or sessions: run.histograms has what there is of it")
+            raise UsageError(f"{name!r} is no metric of turns or sessions: run.distributions() has it")
         raise UsageError(f"{name!r} is no metric{near(name, CATALOGUE)} {see('metrics')} lists them")
 
     def _of_turns(self, name: str, by: Sequence[str], where: RowFilter) -> Iterable[_Group]:

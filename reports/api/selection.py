@@ -45,7 +45,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class RowFilter:
-    """The rows that fulfil `where` and have these values, by column; all rows without either."""
+    """The rows that fulfil `where` and have these values, by column, or one of several; None is a missing one."""
 
     where: Where | None = None
     values: Mapping[str, object] = field(default_factory=dict)
@@ -63,47 +63,41 @@ class RowFilter:
         if not len(frame):
             return flags
         if self.where is not None:
-            flags &= _flags(_fulfilling(frame, self.where), frame)
+            flags &= _matching(frame, self.where)
         for name, value in self.values.items():
-            flags &= _having(frame[name], value)
+            several: list[Any] = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+            there = [one for one in several if not pd.isna(one)]
+            missing = len(there) < len(several)
+            flags &= (frame[name].isin(there) | (frame[name].isna() & missing)).to_numpy(dtype=bool)
         return flags
 
 
-def _fulfilling(frame: pd.DataFrame, where: Where) -> Any:
+def _matching(frame: pd.DataFrame, where: Where) -> Flags:
     """Raises UsageError for anything that selects no rows of the frame."""
+    found: Any
     if isinstance(where, pd.Series):
         if not frame.index.isin(where.index).all():
             raise UsageError(
                 "where is a mask without a value for each row: make it of run.turns (for a metric of sessions, of "
                 'run.sessions), or write where="turn > 1"'
             )
-        return where.reindex(frame.index)
-    if isinstance(where, str):
+        found = where.reindex(frame.index)
+    elif isinstance(where, str):
         try:
-            return frame.eval(where, engine="python", local_dict={}, global_dict={})
+            found = frame.eval(where, engine="python", local_dict={}, global_dict={})
         except (ArithmeticError, AttributeError, LookupError, NameError, NotImplementedError, SyntaxError, TokenError,
                 TypeError, ValueError) as error:  # fmt: skip
             problem = str(error).split("\n", 1)[0]
             raise UsageError(f'where={where!r} cannot be evaluated: {problem}; write such as "turn > 1"') from None
-    if callable(where):
-        return where(frame)
-    raise UsageError('where is a query such as "turn > 1", a mask, or a function that makes a mask of a frame')
-
-
-def _flags(found: Any, frame: pd.DataFrame) -> Flags:
+    elif callable(where):
+        found = where(frame)
+    else:
+        raise UsageError('where is a query such as "turn > 1", a mask, or a function that makes a mask of a frame')
     mask = pd.Series(found) if np.ndim(found) == 1 else None
     if mask is None or len(mask) != len(frame) or not pd.api.types.is_bool_dtype(mask.dtype):
         raise UsageError("where must be true or false for each row of its frame")
     flags: Flags = mask.astype("boolean").fillna(value=False).to_numpy(dtype=bool)
     return flags
-
-
-def _having(column: pd.Series[Any], value: object) -> Flags:
-    """The rows with this value, or one of these; None stands for a missing one."""
-    values: list[Any] = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
-    there = [one for one in values if not pd.isna(one)]
-    flags: Flags = column.isin(there).to_numpy(dtype=bool)
-    return flags if len(there) == len(values) else flags | column.isna().to_numpy(dtype=bool)
 
 
 def columns_of(by: str | Sequence[str] | None) -> tuple[str, ...]:

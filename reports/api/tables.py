@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -21,8 +21,7 @@ from reports.statistics.counting import Floats, Integers, distinct
 from reports.statistics.quantiles import CONFIDENCE, QuantileEstimate, Sample
 from reports.strata import Stratum
 from reports.summary.figures import ALL, HARNESS, PER_EVENT, Figures, histogram_quantiles, ratio_in
-from reports.summary.money import KINDS, Cost
-from reports.summary.outcomes import Ending
+from reports.summary.money import KINDS
 from reports.summary.summary import Summary
 from reports.summary.trust import validity_of
 from reports.wording.validity import verdict_reason
@@ -164,49 +163,33 @@ def summary_frame(summary: Summary) -> pd.DataFrame:
 
 def outcome_frame(summary: Summary) -> pd.DataFrame:
     """`outcomes` of summary.json, a row for each outcome."""
-    return frame_of([row for place in range(len(summary.targets)) for row in _endings(summary, place)], OUTCOME)
-
-
-def _endings(summary: Summary, place: int) -> Iterable[dict[str, Any]]:
-    outcomes = summary.outcomes
-    kinds: tuple[tuple[str, Sequence[Ending]], ...] = (("turns", outcomes.turns), ("sessions", outcomes.sessions))
-    of = {"run_id": run_id_of(summary.run), "target": summary.targets[place]}
-    for unit, endings in kinds:
-        for ending in endings:
-            if ending.counts[place]:
-                yield of | {
-                    "unit": unit,
-                    "outcome": ending.outcome,
-                    "outcome_class": ending.kind,
-                    "count": ending.counts[place],
-                    "service_message": ending.said,
-                    "remedy": remedy_of(ending.outcome, ending.said),
-                }
-    if outcomes.lost[place]:
-        yield of | {
-            "unit": "turns",
-            "outcome": "not_started",
-            "outcome_class": "failed",
-            "count": outcomes.lost[place],
-            "service_message": "",
-            "remedy": "",
-        }
+    outcomes, rows = summary.outcomes, list[dict[str, Any]]()
+    for place, target in enumerate(summary.targets):
+        of = {"run_id": run_id_of(summary.run), "target": target}
+        rows += [
+            of
+            | {"unit": unit, "outcome": ending.outcome, "outcome_class": ending.kind, "count": ending.counts[place]}
+            | {"service_message": ending.said, "remedy": remedy_of(ending.outcome, ending.said)}
+            for unit, endings in (("turns", outcomes.turns), ("sessions", outcomes.sessions))
+            for ending in endings
+            if ending.counts[place]
+        ]
+        if lost := outcomes.lost[place]:
+            rows.append(of | {"unit": "turns", "outcome": "not_started", "outcome_class": "failed", "count": lost})
+    return frame_of(rows, OUTCOME)
 
 
 def cost_frame(summary: Summary) -> pd.DataFrame:
     """`cost.targets` of summary.json."""
-    return frame_of([_cost(cost) | {"run_id": run_id_of(summary.run)} for cost in summary.money.targets], COST)
-
-
-def _cost(cost: Cost) -> dict[str, Any]:
-    return {
-        "target": cost.target,
-        "models": ", ".join(charge.model for charge in cost.models),
-        **{name: getattr(cost, name) for name in (*PRICED, *PAID)},
-        **{column: cost.tokens(kind) for column, kind in TOKENS.items()},
-        "unplayed_audio_s": cost.unplayed_audio.seconds,
-        "unplayed_audio_usd": cost.unplayed_audio.usd,
-    }
+    rows = [
+        {"run_id": run_id_of(summary.run), "target": cost.target}
+        | {"models": ", ".join(charge.model for charge in cost.models)}
+        | {name: getattr(cost, name) for name in (*PRICED, *PAID)}
+        | {column: cost.tokens(kind) for column, kind in TOKENS.items()}
+        | {"unplayed_audio_s": cost.unplayed_audio.seconds, "unplayed_audio_usd": cost.unplayed_audio.usd}
+        for cost in summary.money.targets
+    ]
+    return frame_of(rows, COST)
 
 
 def distribution_frame(run: RunFrames, targets: Sequence[str], ps: Sequence[float]) -> pd.DataFrame:

@@ -23,6 +23,7 @@ from reports.finding_sentences import at_twice
 from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
 from reports.looks.decide import decision_of
 from reports.looks.decision import Decision
+from reports.notebook import frame_html
 from reports.numbers import NBSP, NONE, listed, percent, plural
 from reports.question import Question
 from reports.records import Closed, Count, about
@@ -185,6 +186,10 @@ class Comparison:
         counted = plural(len(self.findings), "metric").replace(NBSP, " ")
         return f"Comparison({listed(candidates)} against {base}: {RESULT_OF_STATUS[self.exit_status]}, {counted})"
 
+    def _repr_html_(self) -> str:
+        columns = ("title", "candidate", "verdict", "baseline", "value", "unit", "difference", "low", "high", "reason")
+        return frame_html(repr(self), self.to_frame(), columns, [cause.line for cause in self.causes])
+
     @property
     def exit_status(self) -> ExitStatus:
         """As `rtbench check` exits: 4 invalid, 1 regressed, 3 inconclusive, 0 every gated figure passes."""
@@ -192,7 +197,7 @@ class Comparison:
             return 4
         if self.decision is not None:
             return self.decision.exit_status
-        if any(finding.verdict.word == "regressed" for finding in self.primary):
+        if any(finding.verdict.name == "regressed" for finding in self.primary):
             return 1
         return 0 if all(finding.verdict.passes for finding in self.primary) else 3
 
@@ -205,10 +210,10 @@ def _row(finding: Finding, run_id: str, invalid: str) -> dict[str, Any]:
     base, value = (told.baseline, told.candidate) if told else (None, None)
     ends = [as_share(d, told.scale, told.candidate) for d in (told.d, told.low, told.high)] if told else [None] * 3
     texts = (finding.candidate, question.name, question.metric, stratum.measured_from, stratum.turn_type, question.step)
-    word, passes = ("not_evaluated", False) if invalid else (verdict.word, verdict.passes)
+    judged, passes = ("not_evaluated", False) if invalid else (verdict.name, verdict.passes)
     arms = (n for both in (finding.turns, finding.sessions, finding.failed) for n in both)
     why = use(said(verdict.reason), published=told is not None, invalid=invalid)
-    gate = question.primary, word, passes, verdict.provisional
+    gate = question.primary, judged, passes, verdict.provisional
     row = (run_id, *texts, question.p, question.unit, *gate, *why.values())
     return dict(zip(DTYPES, (*row, base, value, *ends, question.scale, *arms, verdict.more_sessions), strict=True))
 
@@ -278,7 +283,7 @@ def compared(
 
 def questions_to(sides: Sequence[Side], questions: Sequence[Question] | None) -> list[Question]:
     """Each question once, as it may be asked of these sides; without any those that are asked by default."""
-    asked = default_questions(sides) if questions is None else questions
+    asked = list(default_questions(sides)) if questions is None else questions
     return list(dict.fromkeys(one for question in asked for one in by_stratum(question, sides)))
 
 

@@ -98,7 +98,7 @@ def ends(panel: ForestPanel) -> tuple[float, float]:
     """Where the axis ends: around margins, dots, and the intervals of what is gated or settled. The interval of a
     figure that nobody gates and that says nothing, such as a p99 of few turns, is cut where it would crush the others.
     """
-    telling = [row for row in panel.rows if row.finding.question.primary or row.word != "inconclusive"]
+    telling = [row for row in panel.rows if row.finding.question.primary or row.verdict_name != "inconclusive"]
     dots = [row.d for row in panel.rows if math.isfinite(row.d)]
     reach = [end for row in telling for end in (row.low, row.high) if math.isfinite(end)]
     least = max(row.margin for row in panel.rows) or (0.5 if panel.axis in LINEAR else 0.05)
@@ -149,7 +149,7 @@ def _bar_with_margin(plot: Plot, row: FindingRow, x: PixelScale, axis: Axis, mid
     plot.line(x(0), middle - 14, x(0), middle + 14, "zero")
     if math.isnan(row.d):
         return
-    ink = f"v-{row.word.replace(' ', '-')}"
+    ink = f"v-{row.verdict_name.replace(' ', '-')}"
     plot.line(x.clip(row.low), middle, x.clip(row.high), middle, f"ci {ink}")
     for end, beyond, tip in ((x.low, row.low < x.low, 1), (x.high, row.high > x.high, -1)):
         if beyond:  # the axis
@@ -162,7 +162,7 @@ def _bar_with_margin(plot: Plot, row: FindingRow, x: PixelScale, axis: Axis, mid
 
 def _texts(plot: Plot, row: FindingRow, top: float) -> None:
     """Beside the bar: what it is and both values on the left, the difference and the verdict on the right."""
-    middle, cls = top + PITCH / 2, f"dl w-{row.word.replace(' ', '-')}"
+    middle, cls = top + PITCH / 2, f"dl w-{row.verdict_name.replace(' ', '-')}"
     measured, upper = _measured(row), middle + (-2 if row.beside else 4)
     plot.add(f"<g><title>{clean(row.definition)}</title>")  # one hover away
     room = LEFT - 26 - VALUE_LETTER * len(measured)
@@ -181,7 +181,7 @@ def _texts(plot: Plot, row: FindingRow, top: float) -> None:
 def _texts_around(plot: Plot, row: FindingRow, top: float) -> None:
     """Above the bar what it is and the verdict; below it both values and the difference, then the margin and why."""
     plot.text(0, top + 18, shortened(row.name, 24), "rowlab")
-    plot.text(plot.w, top + 18, row.signed, f"dl w-{row.word.replace(' ', '-')}", "end")
+    plot.text(plot.w, top + 18, row.signed, f"dl w-{row.verdict_name.replace(' ', '-')}", "end")
     plot.text(0, top + 71, _measured(row), "num")
     plot.text(plot.w, top + 71, row.short, "num", "end")
     plot.text(0, top + 87, ", ".join(filter(None, (f"margin {row.margin_text}", row.beside))), "tiny")

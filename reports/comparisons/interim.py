@@ -42,7 +42,7 @@ def interim_analyses(decision: Decision) -> Table | None:
         cells = [
             Cell(
                 _estimate(gate, look, look.seen[at]),
-                MARKS[ruling.word].glyph + NBSP + shown(decision.findings[at]) if ruling.look == k else "",
+                MARKS[ruling.verdict].glyph + NBSP + shown(decision.findings[at]) if ruling.look == k else "",
             )
             for at, (gate, ruling) in enumerate(zip(decision.gates, rulings, strict=True))
         ]
@@ -77,9 +77,9 @@ def verdict_lines(decision: Decision) -> list[str]:
         gate, look = decision.gates[at], decision.course.looks[ruling.look]
         seen = look.seen[at]
         why = f" ({said(ruling.reason)})" if ruling.reason else ""
-        verdict = f"{MARKS[ruling.word].glyph} {figure(gate)} {shown(decision.findings[at])}{why}"
+        verdict = f"{MARKS[ruling.verdict].glyph} {figure(gate)} {shown(decision.findings[at])}{why}"
         estimate = f": {_said(gate, seen.d)}" if _is_estimated(seen) else ""
-        early = math.isfinite(ruling.corrected) and ruling.word != "inconclusive"
+        early = math.isfinite(ruling.corrected) and ruling.verdict != "inconclusive"
         better = f", corrected for the early stop {_said(gate, ruling.corrected)}" if early else ""
         allowed = f"; the margin is {margin(gate.margin, gate.metric)}"
         lines.append(f"{verdict} at {count(look.pairs)}{NBSP}pairs{estimate}{better}{allowed}.")

@@ -29,7 +29,7 @@ from reports.render.markers import marker_char
 from reports.render.terminal import Badges, Grid, Part, render_lines
 from reports.runs import all_called, labels_of, run_id_of
 from reports.sides.fairness import Fairness, definitions_version
-from reports.statistics.verdicts import ORDERS, Word
+from reports.statistics.verdicts import ORDERS, VerdictName
 from reports.wording.validity import ValidityEntry, validity_entry
 from reports.wording.verdicts import figure
 
@@ -81,7 +81,7 @@ class CompareDocument(Closed, frozen=True):
     definitions_version: Version
     compared: Annotated[list[ComparedSide], Meta(min_length=2)]
     verdicts: Annotated[
-        dict[str, Word | None],
+        dict[str, VerdictName | None],
         about("by candidate, the worst first: of its primary metrics together; null if it has none"),
     ]
     comparisons: list[ComparisonEntry]
@@ -172,12 +172,15 @@ def comparison_essentials(comparison: Comparison) -> str:
 def badges_of(comparison: Comparison) -> list[tuple[str, str]]:
     """Each badge with its style: the verdict, whether it may be used, simulated, provisional."""
     if comparison.unfair or (comparison.exit_status == INVALID_STATUS and comparison.decision is not None):
-        word = sentences.unusable_word(comparison)
-        judged = [(with_marker(word), MARKS[word].ink)]
+        status = sentences.unusable_status(comparison)
+        judged = [(with_marker(status), MARKS[status].ink)]
     else:
-        word = sentences.verdict(comparison) or "NO VERDICT"
-        shown = sentences.verdict_shown(comparison) or word
-        judged = [(f"{MARKS[word].glyph} {shown.upper()}", MARKS[word].ink), (with_marker("VALID"), MARKS["VALID"].ink)]
+        status = sentences.verdict(comparison) or "NO VERDICT"
+        shown = sentences.verdict_shown(comparison) or status
+        judged = [
+            (f"{MARKS[status].glyph} {shown.upper()}", MARKS[status].ink),
+            (with_marker("VALID"), MARKS["VALID"].ink),
+        ]
     simulated = [("◇ SIMULATED", "sim")] if comparison.simulated else []
     doubted = any(finding.verdict.provisional for finding in comparison.primary) and not comparison.unfair
     assumed = [("PROVISIONAL", "warn")] if doubted else []
@@ -236,7 +239,7 @@ def _table(comparison: Comparison) -> Grid:
 
 def _line(row: FindingRow) -> blocks.Row:
     values = [with_unit(value, row.unit) for value in row.values]
-    style = MARKS[row.word].ink if row.finding.question.primary else "soft"
+    style = MARKS[row.verdict_name].ink if row.finding.question.primary else "soft"
     verdicts = [blocks.Cell(one, style=style) for one in (row.judged, row.starred)]
     return blocks.make_row([figure(row.finding.question), *values, row.told, row.margin_text, *verdicts])
 

@@ -11,8 +11,8 @@ from reports.comparisons.comparison import Comparison, Design
 from reports.comparisons.forest_rows import ForestPanel, panels
 from reports.comparisons.forest_rows import finding_row as row_of_finding
 from reports.comparisons.measuring import BEYOND, Shift
-from reports.comparisons.sentences import decision_word, verdict_shown
-from reports.finding_rows import FindingRow, definition, shown_word, with_unit
+from reports.comparisons.sentences import decision_verdict, verdict_shown
+from reports.finding_rows import FindingRow, definition, shown_verdict, with_unit
 from reports.finding_sentences import WORST, overall
 from reports.looks.decision import Decision
 from reports.numbers import NBSP, count, listed, moment, percent, plural, three
@@ -135,7 +135,7 @@ def comparison_page(comparison: Comparison) -> Page:
     judged = [check for check in comparison.checks if check.result != "informational"]
     if comparison.unfair:  # which has no verdict
         beside = f"{len(comparison.unfair)} of {plural(len(judged), 'check')} failed"
-        badges = [_badge(sentences.unusable_word(comparison), beside)]
+        badges = [_badge(sentences.unusable_status(comparison), beside)]
     else:
         beside = f"{plural(len(judged), 'check')} passed" if judged else "nothing was checked"
         badges = [_verdict_badge(comparison), _badge("VALID COMPARISON", beside)]
@@ -188,16 +188,16 @@ def _verdict_badge(comparison: Comparison) -> Badge:
     if (decision := comparison.decision) is not None:
         beside = f"analysis {len(decision.course.looks)} of {len(decision.plan.analyses)}"
         if decision.invalid:
-            return _badge(sentences.unusable_word(comparison), beside)
+            return _badge(sentences.unusable_status(comparison), beside)
         waiting = decision.course.reason == "pending"
         if waiting:
             return _badge("PENDING", beside)
-        return _badge(decision_word(decision), beside, verdict_shown(comparison))
+        return _badge(decision_verdict(decision), beside, verdict_shown(comparison))
     primary, word = comparison.primary, overall(comparison.primary)
     if word is None:
         return _badge("NO VERDICT", "no primary metric")
     verdicts = [finding.verdict for finding in primary]  # better than not regressed has not regressed either
-    same = sum(one.word == word or (word == "not_regressed" and one.passes) for one in verdicts)
+    same = sum(one.name == word or (word == "not_regressed" and one.passes) for one in verdicts)
     provisional = "provisional · " if any(one.provisional for one in verdicts) else ""
     return _badge(word, f"{provisional}{same} of {plural(len(primary), 'primary metric')}", verdict_shown(comparison))
 
@@ -213,7 +213,7 @@ def _sizes(comparison: Comparison) -> str:
 
 
 def _shown(row: FindingRow) -> str:
-    return shown_word(row.word, row.finding.question.metric, peers=row.finding.peers)
+    return shown_verdict(row.verdict_name, row.finding.question.metric, peers=row.finding.peers)
 
 
 def _answer(comparison: Comparison) -> Section:
@@ -230,7 +230,7 @@ def _answer(comparison: Comparison) -> Section:
     defined += ["provisional"] if any(row.finding.verdict.provisional for row in rows) else []
     blocks.append(ReadingGuide(("What they are: ", _terms(figures), ". What the words mean: ", _terms(defined), ".")))
     primary, others = ([row for row in rows if row.finding.question.primary == of] for of in (True, False))
-    primary.sort(key=lambda row: WORST.index(row.word) > 1)
+    primary.sort(key=lambda row: WORST.index(row.verdict_name) > 1)
     first, more = primary[:ROWS_MOST], primary[ROWS_MOST:]
     steps = [row_of_finding(step, comparison) for step in comparison.steps]
     parts = {
@@ -300,7 +300,7 @@ def _row(row: FindingRow, style: str, *, several: bool) -> Row:
             *([Cell(row.candidate, target=row.colour)] if several else []),
             *(Cell(text, style=style) for text in figures),
             Cell(row.margin_text, style="nowrap"),
-            Cell(VerdictText(row.judged, row.word), row.why),
+            Cell(VerdictText(row.judged, row.verdict_name), row.why),
             *(Cell(text, style="nowrap") for text in counts),
         ]
     )

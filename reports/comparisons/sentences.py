@@ -8,7 +8,7 @@ from reports.comparisons.comparison import Comparison
 from reports.comparisons.forest_rows import finding_row
 from reports.finding_sentences import answer, answer_details, overall, overall_shown, worst_first
 from reports.looks.decision import Decision, decision_details, decision_headline
-from reports.statistics.verdicts import Word
+from reports.statistics.verdicts import VerdictName
 from reports.summary.trust import validity_of
 from reports.wording import validity
 from reports.wording.verdicts import SPREAD, figure
@@ -23,24 +23,24 @@ PROVISIONAL = (
 )
 
 
-def candidates(comparison: Comparison) -> list[tuple[str, Word | None]]:
+def candidates(comparison: Comparison) -> list[tuple[str, VerdictName | None]]:
     """Each candidate with its verdict, the worst first; among equals by how far one lies beyond its margin."""
     if comparison.decision is not None:
-        return [(comparison.sides[1].label, decision_word(comparison.decision))]
-    found = {mine[0].candidate: word for word, mine in worst_first(comparison.primary)}
+        return [(comparison.sides[1].label, decision_verdict(comparison.decision))]
+    found = {mine[0].candidate: verdict for verdict, mine in worst_first(comparison.primary)}
     return [*found.items(), *((side.label, None) for side in comparison.sides[1:] if side.label not in found)]
 
 
-def verdict(comparison: Comparison) -> Word | None:
+def verdict(comparison: Comparison) -> VerdictName | None:
     """Return the verdict of the whole comparison: that of interim analyses if there were any."""
-    return decision_word(comparison.decision) if comparison.decision is not None else overall(comparison.primary)
+    return decision_verdict(comparison.decision) if comparison.decision is not None else overall(comparison.primary)
 
 
 def verdict_shown(comparison: Comparison) -> str:
     """Return the same as screens show it: slower, not regressed; empty if there is none."""
     if comparison.decision is not None:
-        word = decision_word(comparison.decision)
-        return overall_shown([one for one in comparison.decision.findings if one.verdict.word == word]) or word
+        verdict = decision_verdict(comparison.decision)
+        return overall_shown([one for one in comparison.decision.findings if one.verdict.name == verdict]) or verdict
     return overall_shown(worst_first(comparison.primary)[0][1]) if comparison.primary else ""
 
 
@@ -62,7 +62,7 @@ def comparison_second(comparison: Comparison) -> str:
     return answer_details(comparison.primary)
 
 
-def unusable_word(comparison: Comparison) -> str:
+def unusable_status(comparison: Comparison) -> str:
     """INVALID, NO VERDICT: of a candidate's run that is; else INVALID COMPARISON."""
     found = [validity_of(side.run.metadata) for side in comparison.sides[1:]]
     unfit = next((one for one in found if one.status != "valid"), found[0])
@@ -92,7 +92,7 @@ def worst_steps(comparison: Comparison) -> list[str]:
     return found
 
 
-def decision_word(decision: Decision) -> Word:
+def decision_verdict(decision: Decision) -> VerdictName:
     """The verdict of all gates together."""
     reason = decision.course.reason
     if reason == "regressed" or reason == "not_regressed":

@@ -481,7 +481,7 @@ def _results(item: ThresholdResult, checked: Checked, invalid: str) -> list[Fina
     if invalid or item.result == "not_evaluated":
         return [Error(_plain(invalid) or text, "invalid")]
     if item.result == "fail":
-        return [Failure(text, item.finding.verdict.word if item.finding else item.result)]
+        return [Failure(text, item.finding.verdict.name if item.finding else item.result)]
     if item.result == "inconclusive":
         return [Failure(text, item.result) if checked.on_inconclusive == "fail" else Skipped(text, item.result)]
     return []

@@ -34,7 +34,7 @@ from reports.numbers import listed, plural
 from reports.question import Question
 from reports.runs import RunFrames
 from reports.sides.fairness import causes_of, deciding_checks, one_run, one_seed, refuse_other_definitions
-from reports.sides.questions import asked_by, by_default
+from reports.sides.questions import asked_by, default_questions
 from reports.sides.side import (
     Side,
     among,
@@ -130,7 +130,7 @@ def asked_of(thresholds: Sequence[Threshold], sides: Sequence[Side], targets: Se
             for threshold in relative
             for question in asked_by(threshold, threshold.question, sides)
         ]
-    defaults = list(takewhile(lambda question: question.primary, by_default(sides)))
+    defaults = list(takewhile(lambda question: question.primary, default_questions(sides)))
     return [AskedThreshold(_default(question), question) for question in defaults]
 
 

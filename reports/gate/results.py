@@ -14,13 +14,14 @@ from reports import finding_sentences
 from reports.finding import RESULT_OF_STATUS, ExitStatus, Finding, Result
 from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
 from reports.looks.decision import Decision
+from reports.notebook import frame_html
 from reports.numbers import NBSP, plural
 from reports.question import Question
 from reports.runs import called
 from reports.statistics.quantiles import Lack
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.threshold_estimate import ThresholdEstimate
-from reports.statistics.verdicts import Reason, Word
+from reports.statistics.verdicts import Reason, VerdictName
 from reports.thresholds import Sign
 from reports.wording import verdicts
 from reports.wording.validity import Cause
@@ -52,7 +53,7 @@ DTYPES = dtypes_of(
     (TEXT, ("required_unit", "sentence")),
 )
 """The columns of a check's frame with their dtypes."""
-RESULTS: dict[Word, Result] = {
+RESULTS: dict[VerdictName, Result] = {
     "improved": "pass",
     "equivalent": "pass",
     "not_regressed": "pass",
@@ -171,7 +172,7 @@ def row_of(one: ThresholdResult) -> dict[str, Any]:
 
 def _of_finding(found: Finding) -> dict[str, Any]:
     row: dict[str, Any] = {
-        "verdict": found.verdict.word,
+        "verdict": found.verdict.name,
         "margin": verdicts.margin(found.question.margin, found.question.metric, sign=True),
         "direction": found.known or None,
         "analysis": found.look,
@@ -245,6 +246,10 @@ class Checked:
         counted = plural(len(self.thresholds), "threshold").replace(NBSP, " ")
         return f"Checked({self.run_id}: {RESULT_OF_STATUS[self.exit_status]}, {counted})"
 
+    def _repr_html_(self) -> str:
+        columns = ("threshold", "target", "result", "verdict", "value", "low", "high", "unit", "difference", "reason")
+        return frame_html(repr(self), self.to_frame(), columns, [cause.line for cause in self.causes])
+
     @property
     def called(self) -> str:
         """The scenario with the run's labels."""
@@ -276,7 +281,7 @@ class Checked:
 def compared_result(threshold: str, finding: Finding) -> ThresholdResult:
     """Return the result of a relative threshold. A target without the value is no data."""
     there = finding.difference is not None or bool(finding.inexact)
-    result: Result = RESULTS[finding.verdict.word] if there else "not_evaluated"
+    result: Result = RESULTS[finding.verdict.name] if there else "not_evaluated"
     reason = finding.verdict.reason if there else Reason("no_value_here")
     return ThresholdResult(threshold, finding.candidate, finding.question, result, reason, finding=finding)
 

@@ -108,12 +108,12 @@ def result_sentence(one: ThresholdResult) -> str:
         return f"{one.title} of {one.target} has no data: {one.reason_text}"
     if one.finding is not None and one.finding.difference and not one.shortfall:
         return finding_sentences.sentence(one.finding)
-    word = shown_result(one)
+    verdict = shown_result(one)
     if one.result == "fail" and one.limit is not None:
-        word = f"is {'over' if one.limit.operator in ('<', '<=') else 'under'} its limit"
-        return f"{one.title} of {one.target} {word}: {', '.join(filter(None, (figures_text(one), one.reason_text)))}"
+        verdict = f"is {'over' if one.limit.operator in ('<', '<=') else 'under'} its limit"
+        return f"{one.title} of {one.target} {verdict}: {', '.join(filter(None, (figures_text(one), one.reason_text)))}"
     why = f" ({one.reason_text})" if one.reason_text else ""
-    return f"{one.title} of {one.target} {word}{why}: {figures_text(one)}{more(one)}"
+    return f"{one.title} of {one.target} {verdict}{why}: {figures_text(one)}{more(one)}"
 
 
 def figures_text(one: ThresholdResult) -> str:

@@ -91,7 +91,7 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
         return _seen(first(size), asked, plan, np.random.default_rng([seed, size]), error)
 
     def unfit(size: int) -> tuple[Cause, ...]:
-        return _broken(first(size), besides=AT_THE_END)
+        return _causes(first(size), besides=AT_THE_END)
 
     course = run_looks(plan.schedule(len(asked)), see, complete, end_of(run.metadata), unfit=unfit)
     if course.reason == "invalid":
@@ -128,7 +128,7 @@ def _findings(
                 gate,
                 targets[1],
                 Difference(gate.scale, base, candidate, ruling.d, ruling.low, ruling.high) if there else None,
-                Verdict(ruling.word, ruling.reason, ruling.provisional),
+                Verdict(ruling.verdict, ruling.reason, ruling.provisional),
                 (base_counts, counts),
                 look=ruling.look + 1 if ruling.look >= 0 else None,
                 corrected=ruling.corrected,
@@ -180,10 +180,10 @@ def _invalid(run: RunFrames, sides: Sequence[Side]) -> tuple[Cause, ...]:
         causes = of_run(validity_of(run.metadata), run.metadata, run.folder)
         return causes or (Cause("no_data", "no pair of sessions ended"),)
     given_up = run.metadata.get("aborted_because")  # while it ran; a later verdict does not change it
-    return _broken(sides) or ((Cause("aborted", str(given_up)),) if given_up else ())
+    return _causes(sides) or ((Cause("aborted", str(given_up)),) if given_up else ())
 
 
-def _broken(sides: Sequence[Side], besides: Sequence[str] = ()) -> tuple[Cause, ...]:
+def _causes(sides: Sequence[Side], besides: Sequence[str] = ()) -> tuple[Cause, ...]:
     """Why the sides may not be compared, but for the checks `besides`; none where it is fair."""
     return causes_of(check for check in deciding_checks(sides) if check.name not in besides)
 

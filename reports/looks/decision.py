@@ -25,7 +25,7 @@ from reports.render.terminal import Grid, Part
 from reports.runs import RunFrames, run_id_of
 from reports.statistics.differences import Margin, Order, Scale
 from reports.statistics.interim import InterimStatistic
-from reports.statistics.verdicts import Word
+from reports.statistics.verdicts import VerdictName
 from reports.wording.validity import Cause, do_not_use, texts
 from reports.wording.verdicts import figure, said
 
@@ -172,9 +172,9 @@ def _signed(z: float) -> str:
 
 
 def _mark(ruling: GateResult, look: int, held: int) -> str:
-    if ruling.word == "not_regressed" and look >= ruling.look:
+    if ruling.verdict == "not_regressed" and look >= ruling.look:
         return " ✓"
-    return " ✕" if ruling.word == "regressed" and look == held - 1 else "  "
+    return " ✕" if ruling.verdict == "regressed" and look == held - 1 else "  "
 
 
 SCHEMA: Literal[2] = 2
@@ -211,7 +211,7 @@ class DecidedGate(AskedFigure, frozen=True, forbid_unknown_fields=True, kw_only=
     step: Known
     margin: Margin
     scale: Scale
-    verdict: Word
+    verdict: VerdictName
     reason: Known
     provisional: Annotated[bool, about("at an analysis that was made, one target had drifted or had bursts")] = False
     analysis: int
@@ -306,7 +306,7 @@ def _gate(decision: Decision, at: int, ruling: GateResult) -> DecidedGate:
         step=gate.step,
         margin=gate.margin,
         scale=gate.scale,
-        verdict=ruling.word,
+        verdict=ruling.verdict,
         reason=said(ruling.reason),
         provisional=ruling.provisional,
         analysis=ruling.look + 1,

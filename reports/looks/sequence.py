@@ -4,7 +4,7 @@ At look k, with the first g_k pairs in order of their start, every gate has a z:
 lies beyond the margin. `c_k(a)` is the critical value of `reports.statistics.looks`.
 
     regressed       z ≥ c_k(a / number of gates), the others by Holm's step-down          the run stops, exit status 1
-    not regressed   the upper bound at c_k(a) lies below the margin; a pass is kept       all of them: it stops, 0
+    not regressed   the upper bound at c_k(a) lies below the margin; a pass is final      all of them: it stops, 0
     futile          it would stay inconclusive at N, and no arm drifts by itself          it stops, 3
     the last look   nothing of these                                                      it stops, 3
     invalid         the arms may not be compared, whatever the gates say                  it stops, 4
@@ -20,7 +20,7 @@ from typing import Literal
 
 from reports.statistics import looks
 from reports.statistics.interim import WIDER, InterimStatistic
-from reports.statistics.verdicts import NOT_AFTER_HOLM, Reason, Word, step_down
+from reports.statistics.verdicts import NOT_AFTER_HOLM, Reason, VerdictName, step_down
 
 End = Literal[
     "regressed", "not_regressed", "futility", "final_analysis", "invalid", "pending", "stopped_by_user", "no_analysis"
@@ -56,7 +56,7 @@ class Look:
 class GateResult:
     """The answer of one gate: by which look (from 0), at which critical value; bounds and corrected estimate of d."""
 
-    word: Word
+    verdict: VerdictName
     reason: Reason | None
     look: int
     d: float
@@ -160,10 +160,10 @@ def _reason(
     return "futility" if looks.futile(still_open, chances) else None
 
 
-def _chances(seen: InterimStatistic, t: float, final: tuple[float, float]) -> looks.Chances:
+def _chances(seen: InterimStatistic, t: float, final: tuple[float, float]) -> looks.ConditionalPower:
     """Of passing by what the upper bound says, of red by what the standard error says."""
     passing, red = (looks.chances(z, t, *final) for z in (seen.z_within, seen.z))
-    return looks.Chances(passing.passing, red.red)
+    return looks.ConditionalPower(passing.passing, red.red)
 
 
 def _course(
@@ -179,12 +179,12 @@ def _course(
     for gate, at in enumerate(passed):
         k = len(held) - 1 if at is None or gate in worse else at
         seen, c = held[k].seen[gate], held[k].c
-        word: Word = "regressed" if gate in worse else "inconclusive" if at is None else "not_regressed"
-        why = None if word != "inconclusive" else _why(seen, c, reason, schedule)
+        verdict: VerdictName = "regressed" if gate in worse else "inconclusive" if at is None else "not_regressed"
+        why = None if verdict != "inconclusive" else _why(seen, c, reason, schedule)
         drifted = any(look.seen[gate].order for look in held)
         stopped_by = ladder[0] if gate in worse else ladder[-1]  # what would have ended the run at an earlier look
         estimates = _estimates(seen, c, schedule.shares[: k + 1], stopped_by[: k + 1])
-        rulings.append(GateResult(word, why, k, seen.d, *estimates, provisional=drifted))
+        rulings.append(GateResult(verdict, why, k, seen.d, *estimates, provisional=drifted))
     return LookCourse(tuple(held), reason, tuple(rulings))
 
 

@@ -16,7 +16,7 @@ from bench.errors import UsageError
 from reports.numbers import NBSP, NONE, count, listed, percent, plural, shortened
 from reports.runs import hosts_of
 from reports.sides.mix import ShareChange, changed_shares
-from reports.sides.questions import by_default
+from reports.sides.questions import default_questions
 from reports.sides.side import ABSENT, Side, matched_to_the_first
 from reports.sides.workload import differing_between, scripts, setting_text, workload
 from reports.statistics.serial import are_alike
@@ -83,7 +83,7 @@ def checks_of(sides: Sequence[Side]) -> tuple[FairnessCheck, ...]:
     """The lines of "Was the comparison fair?": first what decides, then what is said for information."""
     mixes = _mixes(sides)
     deciding = deciding_checks(sides, "same scripts" if any(mixes) else SAME)
-    return (*deciding, *_sizes(sides), *_shares(mixes), *_compared(sides), *_around(sides))
+    return (*deciding, *_informational(sides, mixes))
 
 
 def deciding_checks(sides: Sequence[Side], same: str = SAME) -> tuple[FairnessCheck, ...]:
@@ -210,37 +210,25 @@ def _simulated(sides: Sequence[Side]) -> FairnessCheck:
     return FairnessCheck(SERVICE, texts, _fair(fair), () if fair else (cause,))
 
 
-def _sizes(sides: Sequence[Side]) -> Iterable[FairnessCheck]:
-    """How much there is of each arm."""
-    unit = "pair" if sides[0].paired else "session"
-    yield FairnessCheck("sessions", tuple(plural(side.sessions, unit) for side in sides), "informational")
-    failed = [percent(side.outcomes.unmet[side.target], side.outcomes.wanted[side.target]) if side.target != ABSENT
-              else NONE for side in sides]  # fmt: skip
-    yield FairnessCheck("failed or not started", tuple(failed), "informational")
-
-
-def _shares(mixes: Sequence[ShareChange | None]) -> Iterable[FairnessCheck]:
-    """Yield the shares of the steps that differ most, if any differ."""
+def _informational(sides: Sequence[Side], mixes: Sequence[ShareChange | None]) -> Iterable[FairnessCheck]:
+    """How much there is of each arm, the shares of the steps that differ most, what sides differ in by what their run
+    tells of them, which is what is compared, and the tool and the machine if they are not the same.
+    """
+    rows = {"sessions": tuple(plural(side.sessions, "pair" if sides[0].paired else "session") for side in sides)}
+    rows["failed or not started"] = tuple(
+        percent(side.outcomes.unmet[side.target], side.outcomes.wanted[side.target]) if side.target != ABSENT else NONE
+        for side in sides
+    )
     if first := next(filter(None, mixes), None):
         shares = [f"{one.step} {percent(one.shares[1], 1)}" if one else "as the first" for one in mixes]
-        yield FairnessCheck(
-            "shares of steps", (f"{first.step} {percent(first.shares[0], 1)}", *shares), "informational"
-        )
-
-
-def _compared(sides: Sequence[Side]) -> Iterable[FairnessCheck]:
-    """What the sides differ in, by what their run tells of them: that is what is compared."""
+        rows["shares of steps"] = (f"{first.step} {percent(first.shares[0], 1)}", *shares)
     facts = [arms_of(side.run.metadata, side.session_rows, [side.name])[0] for side in sides]
     for key, fact in FACTS.items():
         texts = tuple(arm_fact(told, key) or NONE for told in facts)
         if len(set(texts)) > 1:
-            yield FairnessCheck(fact, texts, "informational")
-
-
-def _around(sides: Sequence[Side]) -> Iterable[FairnessCheck]:
-    """The tool and the machine, where they are not the same."""
-    surroundings = differing_between([_surroundings(side) for side in sides])
-    yield from (FairnessCheck(name, texts, "informational") for name, texts in surroundings.items())
+            rows[fact] = texts
+    for rows_of in (rows, differing_between([_surroundings(side) for side in sides])):
+        yield from (FairnessCheck(name, texts, "informational") for name, texts in rows_of.items())
 
 
 def _surroundings(side: Side) -> dict[str, str]:
@@ -277,7 +265,8 @@ def notices_on(sides: Sequence[Side]) -> Iterable[str]:
     if first.clusters.cut:
         cut = first.clusters.cut
         yield f"{plural(cut, 'pair')} without a session of each target {'is' if cut == 1 else 'are'} excluded."
-    if first.paired and (late := _cut_by_the_end(sides)):
+    cut_rows = [side.clusters.of_row[(side.session_rows["outcome_class"] == "unfinished").to_numpy()] for side in sides]
+    if first.paired and (late := int(np.unique(np.concatenate(cut_rows)).size)):
         yield (
             f"{plural(late, 'pair')} of the {count(first.sessions)} {'was' if late == 1 else 'were'} cut by the end of "
             "the run: the turns that they finished count here, and interim analyses exclude such pairs."
@@ -294,15 +283,9 @@ def notices_on(sides: Sequence[Side]) -> Iterable[str]:
         yield from (f"{where}{notice}" for notice in said_of_run)
 
 
-def _cut_by_the_end(sides: Sequence[Side]) -> int:
-    """Pairs of which a session was still playing its script when the run ended."""
-    cut = [side.clusters.of_row[(side.session_rows["outcome_class"] == "unfinished").to_numpy()] for side in sides]
-    return int(np.unique(np.concatenate(cut)).size)
-
-
 def one_seed(sides: Sequence[Side]) -> Iterable[str]:
     """The notice that two simulators share a seed and drew the same delays: comparing them says nothing."""
-    question = next(by_default(sides))
+    question = next(default_questions(sides))
     first = sides[0]
     for side in sides[1:]:
         same = first.sample(question).succeeded, side.sample(question).succeeded

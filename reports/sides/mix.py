@@ -99,7 +99,7 @@ def _weighted(base: Side, cand: Side, question: Question, samples: tuple[Sample,
     if question.step or metric.scope != "turn" or metric.unit == SLOPE:
         return arms
     labels = sorted({*base.turns.labels, *cand.turns.labels})
-    if len(labels) < 2 or _distance(*(_planned(side, question, labels) for side in (base, cand))) <= MATTERS:
+    if len(labels) < 2 or _distance(base, cand, question, labels) <= MATTERS:
         return arms
     steps = [_codes(side, labels)[_steps_of_values(side, question)] for side in (base, cand)]
     turns = np.array([np.bincount(one, minlength=len(labels)) for one in steps])
@@ -108,17 +108,15 @@ def _weighted(base: Side, cand: Side, question: Question, samples: tuple[Sample,
     return replace(arms, steps=(first, second)) if np.unique(first).size > 1 else arms
 
 
-def _distance(first: Floats, second: Floats) -> float:
-    """Return how much of the turns has another step; 0 of nothing."""
+def _distance(base: Side, cand: Side, question: Question, labels: Sequence[str]) -> float:
+    """Return how much of the planned turns that a question is about has another step; 0 of nothing."""
+    first, second = (
+        np.bincount(_codes(side, labels), side.planned_by_step * side.steps(question), len(labels))
+        for side in (base, cand)
+    )
     if not (first.any() and second.any()):
         return 0.0
     return float(np.abs(first / first.sum() - second / second.sum()).sum()) / 2
-
-
-def _planned(side: Side, question: Question, labels: Sequence[str]) -> Floats:
-    """Return how many turns that a question is about were planned of each step."""
-    counts = side.planned_by_step * side.steps(question)
-    return np.bincount(_codes(side, labels), counts, len(labels)).astype(np.float64)
 
 
 def _steps_of_values(side: Side, question: Question) -> Integers:
@@ -127,8 +125,8 @@ def _steps_of_values(side: Side, question: Question) -> Integers:
     _, index = drawn.part(side.target, asked)
     steps, session = turns.step[index], turns.session[index]
     if is_wait(drawn.metric):
-        lost, wanted = turns.lost, asked & drawn.applies[side.target]
-        mine = (lost.target == side.target) & wanted[lost.step]
+        lost = turns.lost
+        mine = lost.of(side.target, asked & drawn.applies[side.target])
         steps, session = np.append(steps, lost.step[mine]), np.append(session, lost.session[mine])
     counted: Integers = steps[side.clusters.of_code[session] >= 0]
     return counted

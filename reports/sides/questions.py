@@ -7,12 +7,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from bench.metrics import CATALOGUE, ORIGIN
-from reports.question import MARGINS, POINTS, Question, margin_of
+from reports.question import POINTS, Question
 from reports.rate_metrics import OF_COLUMNS
 from reports.samples import HEARD
 from reports.sides.side import Side
 from reports.statistic_types.mean import Mean
-from reports.statistic_types.quantile import Quantile
+from reports.statistic_types.quantile import MARGINS, Quantile, margin_of
 from reports.statistic_types.rate import Rate
 from reports.statistic_types.typical_change import TypicalChange
 from reports.statistics.differences import Margin
@@ -115,19 +115,14 @@ def _lacked(baseline: Mapping[Stratum, int], common: Sequence[Stratum]) -> list[
     ]
 
 
-def default_questions(sides: Sequence[Side]) -> list[Question]:
+def default_questions(sides: Sequence[Side]) -> Iterator[Question]:
     """What is asked where the user asks for nothing in particular, the gated ones first.
 
     Gated are p50 and p95 of the main metric, by the commonest stratum that all sides have, and the failures; and by
     strata that the baseline has and another side lacks. Where sides have no stratum in common, what callers hear takes
     its place: it has one definition whatever starts the reply. Beside them are the waits of all strata, and all else of
-    that one's turn type.
+    that one's turn type. They come one by one: what the sides have beside what is gated takes long to find.
     """
-    return list(by_default(sides))
-
-
-def by_default(sides: Sequence[Side]) -> Iterator[Question]:
-    """The same one by one: what the sides have beside what is gated takes long to find."""
     strata = common_strata(sides)
     begun = {stratum for side in sides for stratum, n in side.begun.items() if n}
     lacked = _lacked(sides[0].begun, strata) if strata else []

@@ -170,8 +170,10 @@ class Side:
     def counts(self, question: Question) -> PerCluster:
         """Return the events and the trials of a rate in each cluster, in turns or in words."""
         turns, steps = self.turns, self.steps(question)
-        mine = self.here & steps[turns.step] if turns.rows.size else self.here
-        events, of = (self._sums(mine & ~np.isnan(one), one) for one in rate_counts(turns, question.metric))
+        counts = rate_counts(turns, question.metric)
+        mine = self.here & ~np.isnan(counts[0]) & (steps[turns.step] if turns.rows.size else True)
+        clusters, many = self.clusters.of_code[turns.session[mine]], self.clusters.count
+        events, of = (np.bincount(clusters, one[mine], many).astype(np.float64) for one in counts)
         lost = self._lost(steps) if question.metric == "failure_rate" else 0
         return events + lost, of + lost
 
@@ -183,16 +185,12 @@ class Side:
         totals: Floats = np.bincount(clusters, good, minlength=size).astype(np.float64)
         return totals, np.bincount(clusters, minlength=size).astype(np.float64)
 
-    def _sums(self, turns: Flags, numbers: Floats) -> Floats:
-        """Return the sum of the numbers of these turns in each cluster."""
-        clusters = self.clusters.of_code[self.turns.session[turns]]
-        return np.bincount(clusters, numbers[turns], minlength=self.clusters.count).astype(np.float64)
-
     def _lost(self, steps: Flags) -> Integers:
         """Return the turns of some steps that were planned and did not start, in each cluster."""
         if not steps.size:  # no turn of the run was begun
             return np.bincount(self.clusters.of_row, lost_of(self.session_rows), self.clusters.count).astype(np.int64)
-        clusters = self.clusters.of_code[self.turns.lost.sessions_of(self.target, steps)]
+        lost = self.turns.lost
+        clusters = self.clusters.of_code[lost.session[lost.of(self.target, steps)]]
         return np.bincount(clusters[clusters >= 0], minlength=self.clusters.count)
 
     def inexact(self, question: Question) -> str:
@@ -342,15 +340,13 @@ def by_pair(run: RunFrames, turns: Turns, targets: Sequence[int]) -> tuple[Clust
     if not whole.size:
         return None
     cut = reduce(np.union1d, known).size - whole.size
-    return tuple(_paired(turns, mine, number, whole, int(cut)) for mine, number in zip(rows, numbers, strict=True))
-
-
-def _paired(turns: Turns, rows: Integers, numbers: Integers, whole: Integers, cut: int) -> Clusters:
-    kept = np.isin(numbers, whole)
-    rows, of_row = rows[kept], np.searchsorted(whole, numbers[kept])
-    of_code = np.full(turns.sessions, -1, dtype=np.int64)
-    of_code[turns.session_of_row[rows]] = of_row
-    return Clusters(whole.size, of_code, rows, of_row, whole.astype(np.int64), cut)
+    found = []
+    for mine, number in zip(rows, numbers, strict=True):
+        kept = np.isin(number, whole)
+        of_row, of_code = np.searchsorted(whole, number[kept]), np.full(turns.sessions, -1, dtype=np.int64)
+        of_code[turns.session_of_row[mine[kept]]] = of_row
+        found.append(Clusters(whole.size, of_code, mine[kept], of_row, whole.astype(np.int64), int(cut)))
+    return tuple(found)
 
 
 def session_rows_of(run: RunFrames, turns: Turns, target: int) -> Integers:

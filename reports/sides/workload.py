@@ -173,7 +173,7 @@ def conditions_of(side: Side) -> dict[str, str]:
 
 def conditions_in(document: Mapping[str, Any], target: str, facts: ArmFacts, *, simulated: bool) -> dict[str, str]:
     """The same from a run's document; `facts`: what sessions were told, such as the voice."""
-    entry: Mapping[str, Any] = next((one for one in document.get("targets") or [] if one.get("name") == target), {})
+    entry = _entry(document, target)
     own = entry.get("session")
     asked = parse_qs(urlsplit(str(entry.get("url") or "")).query).get("api-version")
     # baselines that were stored before these were conditions say nothing of them, and set none
@@ -205,14 +205,13 @@ def differing_conditions(
 
     model: gpt-realtime-2 here, gpt-realtime in the baseline (--allow-different model).
     """
-    return {
-        (
-            name := key.removeprefix("load: ")
-        ): f"{name}: {now.get(key) or UNKNOWN} here, {then.get(key) or UNKNOWN} in the baseline"
-        + ("" if group_of(key) in FIXED else f" (--allow-different {group_of(key)})")
-        for key in dict.fromkeys([*now, *then])
-        if group_of(key) not in allowed and now.get(key, "") != then.get(key, "")
-    }
+    found = {}
+    for key in dict.fromkeys([*now, *then]):
+        name, group = key.removeprefix("load: "), group_of(key)
+        if group not in allowed and now.get(key, "") != then.get(key, ""):
+            option = "" if group in FIXED else f" (--allow-different {group})"
+            found[name] = f"{name}: {now.get(key) or UNKNOWN} here, {then.get(key) or UNKNOWN} in the baseline{option}"
+    return found
 
 
 def group_of(key: str) -> str:

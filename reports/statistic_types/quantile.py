@@ -18,18 +18,9 @@ import numpy as np
 from bench.errors import UsageError
 from bench.metrics import CATALOGUE, SLOPE
 from bench.untrusted.sanitize import excerpt
-from reports.question import (
-    MeasuredDifferences,
-    Question,
-    Source,
-    Sources,
-    Statistic,
-    StoredComparison,
-    better_of,
-    margin_of,
-)
+from reports.question import MeasuredDifferences, Question, Source, Sources, Statistic, StoredComparison, better_of
 from reports.statistics.arms import Arms, arm_draws
-from reports.statistics.baselines import Stored, against_stored, stored_quantile
+from reports.statistics.baselines import StoredValue, against_stored, stored_quantile
 from reports.statistics.by_session import with_equal_weights
 from reports.statistics.centre import slope_differences
 from reports.statistics.counting import Floats
@@ -55,6 +46,8 @@ from reports.statistics.verdicts import BECAUSE_OF, Reason, floor_reason, turns_
 from reports.stored import PS, Baseline
 from reports.strata import NO_STRATUM
 
+MARGINS = {0.5: 0.10, 0.9: 0.15, 0.95: 0.20, 0.99: 0.30}
+"""Accepted by default, by quantile; another quantile takes that of the next higher one here."""
 _WRITTEN = re.compile(r"p\(\s*(\d{1,18}(?:\.\d{1,18})?|\.\d{1,18})\s*\)")
 DRAWS = 2_000
 """Resamples of an interim analysis."""
@@ -160,7 +153,7 @@ class Quantile(Statistic):
         rows = [row for one in runs for row in one.quantiles if (row.metric, row.stratum) == (question.metric, stratum)]
         # a run that is too small for the quantile is left out if others are not
         rows = [row for row in rows if not floor_reason(self.p, (row.n,), (row.sessions,))] or rows
-        then = [Stored(_log(row.values[place]), row.variances[place] or 0.0, row.infinite[place]) for row in rows]
+        then = [StoredValue(_log(row.values[place]), row.variances[place] or 0.0, row.infinite[place]) for row in rows]
         difference = None
         if now and then:
             clusters = counts.effective_sessions, sum(row.sessions for row in rows)
@@ -171,6 +164,18 @@ class Quantile(Statistic):
             sum(row.failed for row in rows),
         )
         return StoredComparison(len(rows), (smallest, counts), difference)
+
+
+def accepted_at(p: float) -> float:
+    """How much worse a quantile may be by default, as a share."""
+    return next((ratio for known, ratio in MARGINS.items() if p <= known), MARGINS[0.99])
+
+
+def margin_of(p: float, metric: str = "") -> Margin:
+    """The default margin of a quantile: so much more; of a metric of which more is better, so much less."""
+    share = accepted_at(p)
+    higher = metric in CATALOGUE and CATALOGUE[metric].better == "higher"
+    return Margin(ratio=1 / (1 - share) - 1 if higher else share)
 
 
 def _asked(group: Sequence[Question]) -> list[tuple[float, Margin]]:

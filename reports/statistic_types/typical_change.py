@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from reports.question import MeasuredDifferences, Question, Source, Sources, Statistic
-from reports.statistics.centre import ArmWaits, Change, centre, logs_of, trimmed_mean
+from reports.statistics.centre import LogRatio, StepLatencies, centre, logs_of, trimmed_mean
 from reports.statistics.differences import Difference, Inference, Margin, StandardError
 from reports.statistics.quantiles import Sample
 from reports.statistics.rates import log_difference
@@ -36,7 +36,7 @@ class TypicalChange(Statistic):
     def compare(self, both: Sources, group: Sequence[Question], how: Inference) -> MeasuredDifferences:
         base, candidate = both.base, both.candidate
         counts = self.counts(base, group[0]), self.counts(candidate, group[0])
-        change = Change(math.nan, math.nan)
+        change = LogRatio(math.nan, math.nan)
         if base.paired and counts[0].turns and counts[1].turns:
             change = centre(step_latencies(base, group[0]), step_latencies(candidate, group[0]), base.sessions)
         if math.isnan(change.d):
@@ -48,10 +48,10 @@ class TypicalChange(Statistic):
         )
 
 
-def step_latencies(source: Source, question: Question) -> ArmWaits:
+def step_latencies(source: Source, question: Question) -> StepLatencies:
     """Return a metric of a target, with the step and the pair of each value."""
     parts = [(at, step_sample(source, question, step)) for at, step in enumerate(source.step_names)]
-    return ArmWaits(
+    return StepLatencies(
         np.concatenate([np.zeros(0), *(sample.values for _, sample in parts)]),
         np.concatenate([np.zeros(0, np.int64), *(np.full(sample.values.size, at) for at, sample in parts)]),
         np.concatenate([np.zeros(0, np.int64), *(sample.sessions for _, sample in parts)]),
@@ -62,6 +62,6 @@ def step_sample(source: Source, question: Question, step: str) -> Sample:
     return source.sample(replace(question, step=step))
 
 
-def by_change(change: Change, pairs: int, values: tuple[float, float], margin: Margin, level: float) -> Difference:
+def by_change(change: LogRatio, pairs: int, values: tuple[float, float], margin: Margin, level: float) -> Difference:
     """Return a change over pairs as a difference of these values, of which less is better, with bounds d ∓ t·SE."""
     return log_difference(values, StandardError(change.se, pairs - 1.0, pairs), margin, "lower", level)

@@ -25,10 +25,10 @@ import numpy as np
 from reports.statistics.counting import Floats
 from reports.statistics.differences import (
     Better,
-    Bounds,
     Difference,
     Inference,
     Margin,
+    OneSidedBounds,
     StandardError,
     log_variance,
     welch,
@@ -46,7 +46,7 @@ odds of a rate.
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredValue:
     """A figure of one run: the log of a quantile (−inf of 0), and its variance from the sessions in the run.
 
     `endless`: the share of resamples whose quantile lies among the failed turns; they are not in the variance.
@@ -61,7 +61,7 @@ class Stored:
 
 def stored_quantile(
     sample: Sample, p: float, clusters: int, rng: np.random.Generator, draws: int = DRAWS
-) -> Stored | None:
+) -> StoredValue | None:
     """A quantile as a later candidate or baseline needs it; None where there is none, or it is below 0."""
     value = quantile(sample.values, p)
     if not value >= 0:
@@ -69,13 +69,13 @@ def stored_quantile(
     drawn = quantile_draws(sample, [p], clusters=clusters, draws=draws, rng=rng)[:, 0]
     endless = float(np.isinf(drawn).mean())
     if not value:
-        return Stored(-math.inf, 0.0, endless, float((drawn > 0).mean()))
-    return Stored(math.log(value), log_variance(drawn), endless)
+        return StoredValue(-math.inf, 0.0, endless, float((drawn > 0).mean()))
+    return StoredValue(math.log(value), log_variance(drawn), endless)
 
 
 def against_stored(
-    candidate: Stored,
-    stored: Sequence[Stored],
+    candidate: StoredValue,
+    stored: Sequence[StoredValue],
     clusters: tuple[float, int],
     margin: Margin,
     better: Better,
@@ -103,7 +103,7 @@ def no_ratio(difference: Difference) -> bool:
     return math.isnan(difference.d) and difference.baseline == 0 < difference.candidate
 
 
-def _with_nothing(candidate: Stored, logs: Floats, margin: Margin, better: Better, level: float) -> Difference:
+def _with_nothing(candidate: StoredValue, logs: Floats, margin: Margin, better: Better, level: float) -> Difference:
     """Where the candidate is 0, or a stored run. Its 0 is one for sure if not more than the level of its resamples lie
     above it.
     """
@@ -114,11 +114,11 @@ def _with_nothing(candidate: Stored, logs: Floats, margin: Margin, better: Bette
         return found
     if at_nothing.all():
         inside = -math.log1p(margin.ratio)
-        same = Bounds(inside, inside)
+        same = OneSidedBounds(inside, inside)
         return replace(found, d=0.0, low=0.0, high=0.0, worse=same, better=same)
     if at_nothing.any():  # no more than any of them, and no ratio to tell how much less
-        return replace(found, high=0.0, worse=Bounds(high=-math.inf if better == "lower" else math.inf))
-    below, above = Bounds(high=-math.inf), Bounds(low=math.inf, p=0.0)
+        return replace(found, high=0.0, worse=OneSidedBounds(high=-math.inf if better == "lower" else math.inf))
+    below, above = OneSidedBounds(high=-math.inf), OneSidedBounds(low=math.inf, p=0.0)
     worse, good = (above, below) if better == "higher" else (below, above)
     return replace(found, d=-math.inf, high=-math.inf, worse=worse, better=good)
 
@@ -163,10 +163,10 @@ def _with_endless(found: Difference, endless: float, base_open: bool, better: Be
     worse, good = found.worse, found.better
     if base_open:
         found = replace(found, low=-math.inf)
-        worse, good = Bounds(high=worse.high), replace(good, high=math.inf)
+        worse, good = OneSidedBounds(high=worse.high), replace(good, high=math.inf)
     if endless >= 1 - level and not base_open:
         found = replace(found, low=math.inf, high=math.inf)
-        worse, good = Bounds(math.inf, math.inf, max(0.0, 1 - endless)), Bounds(high=-math.inf)
+        worse, good = OneSidedBounds(math.inf, math.inf, max(0.0, 1 - endless)), OneSidedBounds(high=-math.inf)
     elif endless > level:
         found = replace(found, high=math.inf)
         worse, good = replace(worse, high=math.inf), replace(good, low=-math.inf, p=1.0)

@@ -47,7 +47,7 @@ LEAST_TURNS = 20
 
 
 @dataclass(frozen=True)
-class ArmWaits:
+class StepLatencies:
     """Waits of one arm with the step and the pair of each, as codes from 0; failed ones are +inf."""
 
     values: Floats
@@ -56,7 +56,7 @@ class ArmWaits:
 
 
 @dataclass(frozen=True)
-class Change:
+class LogRatio:
     """The log of a ratio of candidate to baseline with its standard error over pairs; NaN where undefined."""
 
     d: float
@@ -68,23 +68,31 @@ class StepMedian:
     """One step's own ratio of medians. `p_worse`: of "not worse than the margin"."""
 
     step: int
-    change: Change
+    change: LogRatio
     p_worse: float
 
 
-def centre(base: ArmWaits, cand: ArmWaits, pairs: int) -> Change:
+def centre(base: StepLatencies, cand: StepLatencies, pairs: int) -> LogRatio:
     """The typical change over all steps, `ttfa_typical_change`. Undefined from 10 % failures on, where the rate
     decides.
 
     The centre of each step is that of both arms together, and is held fixed in the standard error.
     """
-    middle = _centres(base, cand)
+    values, steps = np.r_[base.values, cand.values], np.r_[base.steps, cand.steps]
+    middle = np.zeros(int(steps.max(initial=-1)) + 1)  # of each step the centre, 0 for one that has none
+    for step in np.unique(steps):
+        middle[step] = trimmed_mean(np.sort(logs_of(values[steps == step])))
+    middle = np.nan_to_num(middle, posinf=0.0, neginf=0.0)
     logs = [logs_of(arm.values) - middle[arm.steps] for arm in (base, cand)]
     first, second = (trimmed_mean(np.sort(one)) for one in logs)
     if pairs < 2 or not (math.isfinite(first) and math.isfinite(second)):
-        return Change(math.nan, math.nan)
-    parts = [_parts(one, arm.pairs, pairs) for one, arm in zip(logs, (base, cand), strict=True)]
-    return Change(second - first, math.sqrt(pairs / (pairs - 1) * float(((parts[1] - parts[0]) ** 2).sum())))
+        return LogRatio(math.nan, math.nan)
+    parts = []  # what each pair contributes to the error of the trimmed mean
+    for one, arm in zip(logs, (base, cand), strict=True):
+        ascending = np.sort(one)
+        held = np.clip(one, quantile(ascending, TRIM), quantile(ascending, 1 - TRIM))
+        parts.append(np.bincount(arm.pairs, held - held.mean(), pairs) / (1 - 2 * TRIM) / one.size)
+    return LogRatio(second - first, math.sqrt(pairs / (pairs - 1) * float(((parts[1] - parts[0]) ** 2).sum())))
 
 
 def logs_of(values: Floats) -> Floats:
@@ -104,54 +112,34 @@ def trimmed_mean(ascending: Floats) -> float:
 
 
 def worst_step(
-    base: ArmWaits,
-    cand: ArmWaits,
+    base: StepLatencies,
+    cand: StepLatencies,
     pairs: int,
     rng: np.random.Generator,
     *,
     draws: int,
 ) -> list[StepMedian]:
-    """Each step's own median against WORST_MARGIN, the likeliest to be worse first. Steps of few turns are left out."""
+    """Each step's own median against WORST_MARGIN, the likeliest to be worse first.
+
+    Left out are steps of few turns, and those of which a median is endless. Draws in which one is endless or missing
+    are left out of the spread; with few left it is undefined.
+    """
     found = []
     for step in np.intersect1d(base.steps, cand.steps):
         first, second = (
             sample(arm.values[here], arm.pairs[here]) for arm in (base, cand) for here in [arm.steps == step]
         )
-        if min(first.n, second.n) < LEAST_TURNS:
+        medians = [quantile(one.values, 0.5) for one in (first, second)]
+        if min(first.n, second.n) < LEAST_TURNS or not all(map(math.isfinite, medians)):
             continue
-        change = _median_change(first, second, pairs, rng, draws)
+        low, high = arm_draws(Arms(first, second, (pairs, pairs), paired=True), (0.5,), draws=draws, rng=rng)
+        with np.errstate(invalid="ignore"):
+            drawn = (np.log(high) - np.log(low))[:, 0]
+        change = LogRatio(math.log(medians[1] / medians[0]), math.sqrt(variance(drawn, 0.5)))
         if change.se > 0:
             p_worse = float(stdtr(pairs - 1, (math.log1p(WORST_MARGIN) - change.d) / change.se))
             found.append(StepMedian(int(step), change, p_worse))
     return sorted(found, key=lambda one: one.p_worse)
-
-
-def _centres(base: ArmWaits, cand: ArmWaits) -> Floats:
-    """The trimmed mean of the logs of each step, both arms together; 0 for a step that has none."""
-    values, steps = np.r_[base.values, cand.values], np.r_[base.steps, cand.steps]
-    found = np.zeros(int(steps.max(initial=-1)) + 1)
-    for step in np.unique(steps):
-        found[step] = trimmed_mean(np.sort(logs_of(values[steps == step])))
-    return np.nan_to_num(found, posinf=0.0, neginf=0.0)
-
-
-def _parts(values: Floats, codes: Integers, pairs: int) -> Floats:
-    """What each pair contributes to the error of the trimmed mean."""
-    ascending = np.sort(values)
-    held = np.clip(values, quantile(ascending, TRIM), quantile(ascending, 1 - TRIM))
-    parts: Floats = np.bincount(codes, held - held.mean(), pairs) / (1 - 2 * TRIM) / values.size
-    return parts
-
-
-def _median_change(base: Sample, cand: Sample, pairs: int, rng: np.random.Generator, draws: int) -> Change:
-    """Draws in which a median is endless or missing are left out of the spread; with few left it is undefined."""
-    medians = [quantile(one.values, 0.5) for one in (base, cand)]
-    if not all(map(math.isfinite, medians)):
-        return Change(math.nan, math.nan)
-    low, high = arm_draws(Arms(base, cand, (pairs, pairs), paired=True), (0.5,), draws=draws, rng=rng)
-    with np.errstate(invalid="ignore"):
-        drawn = (np.log(high) - np.log(low))[:, 0]
-    return Change(math.log(medians[1] / medians[0]), math.sqrt(variance(drawn, 0.5)))
 
 
 POINTS = 4
@@ -195,13 +183,10 @@ def slope_differences(
     by_ratio = [(p, Margin(ratio=math.expm1(margin.plus / K))) for p, margin in asked]
     differences = waits_by_order(replace(arms, base=base, cand=cand), by_ratio, better, replace(how, run_sd=0.0))
     return [
-        _in_units(difference, quantile(arms.base.values, p), quantile(arms.cand.values, p))
-        for difference, (p, _) in zip(differences, asked, strict=True)
-    ]
-
-
-def _in_units(found: Difference, baseline: float, candidate: float) -> Difference:
-    return replace(
-        found, scale="slope", baseline=baseline, candidate=candidate, d=K * found.d, low=K * found.low,
-        high=K * found.high, se=K * found.se, worse=found.worse.times(K), better=found.better.times(K),
-    )  # fmt: skip
+        replace(
+            found, scale="slope", baseline=quantile(arms.base.values, p), candidate=quantile(arms.cand.values, p),
+            d=K * found.d, low=K * found.low, high=K * found.high, se=K * found.se,
+            worse=found.worse.times(K), better=found.better.times(K),
+        )
+        for found, (p, _) in zip(differences, asked, strict=True)
+    ]  # fmt: skip

@@ -55,17 +55,17 @@ class Margin:
 
 
 @dataclass(frozen=True)
-class Bounds:
+class OneSidedBounds:
     """One-sided bounds of a quantity, each at the level, and the p-value of "it is not above 0"."""
 
     low: float = -math.inf
     high: float = math.inf
     p: float = 1.0
 
-    def or_wider(self, other: Bounds) -> Bounds:
-        return Bounds(min(self.low, other.low), max(self.high, other.high), max(self.p, other.p))
+    def or_wider(self, other: OneSidedBounds) -> OneSidedBounds:
+        return OneSidedBounds(min(self.low, other.low), max(self.high, other.high), max(self.p, other.p))
 
-    def times(self, factor: float) -> Bounds:
+    def times(self, factor: float) -> OneSidedBounds:
         return replace(self, low=factor * self.low, high=factor * self.high)
 
 
@@ -86,8 +86,8 @@ class Difference:
     high: float
     se: float = math.nan
     df: float = math.nan
-    worse: Bounds = Bounds()
-    better: Bounds = Bounds()
+    worse: OneSidedBounds = OneSidedBounds()
+    better: OneSidedBounds = OneSidedBounds()
     level: float = LEVEL
     more_sessions: int | None = None
     """about so many more in each arm would settle it; None where it is settled, or where no number would"""
@@ -140,35 +140,27 @@ def quantile_differences(
     """
     rng = np.random.default_rng(how.seed)
     first, second = arm_draws(arms, [p for p, _ in asked], draws=how.draws, rng=rng)
-    noise = rng.normal(0, math.sqrt(2) * how.run_sd, how.draws) if how.run_sd else np.zeros(how.draws)
-    return [_difference(arms, one, (first[:, at], second[:, at]), noise, better, how) for at, one in enumerate(asked)]
-
-
-def _difference(
-    arms: Arms,
-    asked: tuple[float, Margin],
-    drawn: tuple[Floats, Floats],
-    noise: Floats,
-    better: Better,
-    how: Inference,
-) -> Difference:
-    """One quantile. `drawn`: its values in the resamples of both arms; `noise`: what lies between two runs there."""
-    p, margin = asked
+    noise = rng.normal(0, math.sqrt(2) * how.run_sd, how.draws) if how.run_sd else np.zeros(how.draws)  # between runs
     drift = noise if better == "lower" else -noise
-    ratio = log_ratio(drawn[1], drawn[0]) + noise
-    worse, good = beyond(drawn, margin, better) + drift, beyond((drawn[1], drawn[0]), margin, better) - drift
-    df = welch([] if arms.paired else [log_variance(values) for values in drawn], arms.effective_sessions)
-    interval, bad, nice = (
-        _expanded(values, min(arms.effective_sessions), df, how.level) for values in (ratio, worse, good)
-    )
-    error = StandardError(math.sqrt(variance(ratio)), df, arms.most, how.between)
-    base, cand = (np.array([value]) for value in arms.values(p))
-    apart = float(beyond((base, cand), margin, better)[0])
-    more = None if settled(bad) else more_sessions(apart, error, how.level)
-    return Difference(
-        "ratio", float(base[0]), float(cand[0]), float(log_ratio(cand, base)[0]), interval.low, interval.high,
-        error.se, df, bad, nice, how.level, more, how.between,
-    )  # fmt: skip
+    found = []
+    for at, (p, margin) in enumerate(asked):
+        drawn = first[:, at], second[:, at]
+        ratio = log_ratio(drawn[1], drawn[0]) + noise
+        apart, good_by = beyond(drawn, margin, better) + drift, beyond(drawn[::-1], margin, better) - drift
+        df = welch([] if arms.paired else [log_variance(values) for values in drawn], arms.effective_sessions)
+        interval, worse, good = (
+            _expanded(values, min(arms.effective_sessions), df, how.level) for values in (ratio, apart, good_by)
+        )
+        error = StandardError(math.sqrt(variance(ratio)), df, arms.most, how.between)
+        base, cand = (np.array([value]) for value in arms.values(p))
+        more = None
+        if not settled(worse):
+            more = more_sessions(float(beyond((base, cand), margin, better)[0]), error, how.level)
+        found.append(Difference(
+            "ratio", float(base[0]), float(cand[0]), float(log_ratio(cand, base)[0]), interval.low, interval.high,
+            error.se, df, worse, good, how.level, more, how.between,
+        ))  # fmt: skip
+    return found
 
 
 def log_ratio(more: Floats, less: Floats, margin: Margin = Margin()) -> Floats:
@@ -202,14 +194,14 @@ def welch(variances: Sequence[float], clusters: Sequence[float]) -> float:
     return float(sum(variances) ** 2 / squares) if squares else float(sum(clusters) - len(clusters))
 
 
-def _expanded(drawn: Floats, clusters: float, df: float, level: float) -> Bounds:
+def _expanded(drawn: Floats, clusters: float, df: float, level: float) -> OneSidedBounds:
     """Return the expanded percentile interval of resampled values, and their p-value.
 
     If no resample lies on the good side, their number bounds the p-value from below: 1/(n + 1). With many primary
     metrics none could then fail after Holm's correction. So the tail of Student's t is used if it is smaller.
     """
     if clusters < 2:
-        return Bounds()
+        return OneSidedBounds()
     widen, unknown = math.sqrt(clusters / (clusters - 1)), np.isnan(drawn)
     tail = float(ndtr(-widen * float(stdtrit(df, 1 - level))))
     others = np.count_nonzero(~(drawn > 0))
@@ -218,18 +210,18 @@ def _expanded(drawn: Floats, clusters: float, df: float, level: float) -> Bounds
         values = np.minimum(drawn, finite.max())
         p = min(p, student(float(values.mean()), float(values.std(ddof=1)) * widen, df, level).p)
     if tail * drawn.size < 1:
-        return Bounds(p=p)
+        return OneSidedBounds(p=p)
     low = quantile(np.sort(np.where(unknown, -np.inf, drawn)), tail)
-    return Bounds(low, quantile(np.sort(np.where(unknown, np.inf, drawn)), 1 - tail), p)
+    return OneSidedBounds(low, quantile(np.sort(np.where(unknown, np.inf, drawn)), 1 - tail), p)
 
 
-def student(value: float, se: float, df: float, level: float = LEVEL) -> Bounds:
+def student(value: float, se: float, df: float, level: float = LEVEL) -> OneSidedBounds:
     """value ∓ t·SE, and its p-value; open where either is not known."""
     if not (math.isfinite(value) and math.isfinite(se) and df > 0):
-        return Bounds()
+        return OneSidedBounds()
     reach = float(stdtrit(df, 1 - level)) * se
     p = float(stdtr(df, -value / se)) if se else float(value <= 0)
-    return Bounds(value - reach, value + reach, p)
+    return OneSidedBounds(value - reach, value + reach, p)
 
 
 def at_twice_the_spread(found: Difference) -> Difference:
@@ -241,21 +233,23 @@ def at_twice_the_spread(found: Difference) -> Difference:
         return found
     times = math.sqrt(1 + 3 * found.assumed / found.se**2)
 
-    def wider(bounds: Bounds) -> Bounds:
+    def wider(bounds: OneSidedBounds) -> OneSidedBounds:
         low, high, p = bounds.low, bounds.high, bounds.p
         if math.isfinite(high - low):
             more = (times - 1) * (high - low) / 2
             low, high = low - more, high + more
-        return Bounds(low, high, float(stdtr(found.df, float(stdtrit(found.df, p)) / times)) if 0 < p < 1 else p)
+        return OneSidedBounds(
+            low, high, float(stdtr(found.df, float(stdtrit(found.df, p)) / times)) if 0 < p < 1 else p
+        )
 
-    interval = wider(Bounds(found.low, found.high))
+    interval = wider(OneSidedBounds(found.low, found.high))
     return replace(
         found, low=interval.low, high=interval.high, worse=wider(found.worse), better=wider(found.better),
         se=times * found.se, assumed=4 * found.assumed,
     )  # fmt: skip
 
 
-def settled(bad: Bounds) -> bool:
+def settled(bad: OneSidedBounds) -> bool:
     """Whether the interval lies on one side of the margin; one that ends on it does not."""
     return bad.low > 0 or bad.high < 0
 

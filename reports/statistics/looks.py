@@ -120,29 +120,29 @@ def spread_of_level(c: float, df: float) -> float:
 
 
 @dataclass(frozen=True)
-class Chances:
+class ConditionalPower:
     """What a gate may still become at N, from a look on; the drift is taken one standard error in favour of each."""
 
     passing: float
     red: float
 
 
-UNKNOWN = Chances(1.0, 1.0)
+UNKNOWN = ConditionalPower(1.0, 1.0)
 """Chances of a gate that could not be tested yet."""
 
 
-def chances(z: float, t: float, c_pass: float, c_red: float) -> Chances:
+def chances(z: float, t: float, c_pass: float, c_red: float) -> ConditionalPower:
     """`c_pass`, `c_red`: critical values of the last look, at level a and at a divided by the number of gates."""
     if t >= 1 or not math.isfinite(z):
-        return Chances(float(z <= -c_pass), float(z >= c_red))
+        return ConditionalPower(float(z <= -c_pass), float(z >= c_red))
     at, left = z * math.sqrt(t), 1 - t
     drift, error = at / t, 1 / math.sqrt(t)
     passing = ndtr((-c_pass - at - (drift - error) * left) / math.sqrt(left))
     red = ndtr(-(c_red - at - (drift + error) * left) / math.sqrt(left))
-    return Chances(float(passing), float(red))
+    return ConditionalPower(float(passing), float(red))
 
 
-def futile(open_gates: Sequence[Chances], all_gates: Sequence[Chances]) -> bool:
+def futile(open_gates: Sequence[ConditionalPower], all_gates: Sequence[ConditionalPower]) -> bool:
     """Whether the verdict would stay inconclusive: some gate that has not passed hardly will, and none turns red.
 
     It ends a run sooner, and changes the error of no verdict.

@@ -28,12 +28,6 @@ SLACK = 1e-9
 """What sums of weights forgive."""
 
 
-def turns_by_step(sample: Sample, steps: Integers, many: int, clusters: int) -> Integers:
-    """Return the turns of each step (row) in each cluster (column). `steps`: of each value, below `many`."""
-    flat = np.bincount(steps * clusters + sample.sessions, minlength=many * clusters)
-    return flat.reshape(many, clusters)
-
-
 class Cells(NamedTuple):
     """Cells of values near a quantile. `counts`: turns by cluster, of each step below the cells and in each of them."""
 
@@ -59,8 +53,8 @@ class Mixed:
 
     def __init__(self, base: Sample, cand: Sample, steps: tuple[Integers, Integers], clusters: tuple[int, int]):
         self.many = 1 + max(int(one.max(initial=0)) for one in steps)
-        self.base_turns, self.turns = (
-            turns_by_step(sample, one, self.many, size)
+        self.base_turns, self.turns = (  # of each step (row) in each cluster (column)
+            np.bincount(one * size + sample.sessions, minlength=self.many * size).reshape(self.many, size)
             for sample, one, size in zip((base, cand), steps, clusters, strict=True)
         )
         self.sample, self.steps = cand, steps[1]

@@ -32,7 +32,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.special import nctdtr, ndtr, ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
@@ -147,7 +146,7 @@ def pilot_of_rate(events: Floats, turns: Floats, effect: float, rng: np.random.G
     """
     size, n, x, deff = events.size, float(turns.sum()), float(events.sum()), _rate_deff(events, turns)
     if x < FEW_EVENTS:
-        deffs = _deff(rng.random(BOOTSTRAP_SAMPLES), n / size)
+        deffs = 1 + rng.random(BOOTSTRAP_SAMPLES) * (n / size - 1)
         rates = rng.beta(x + 0.5, np.maximum(0.0, n / deffs - x) + 0.5)
         drawn = [_rate_variance(rate, effect) * one / n * size for rate, one in zip(rates, deffs, strict=True)]
     else:
@@ -168,12 +167,7 @@ def _rate_variance(rate: float, effect: float) -> float:
 def _rate_deff(events: Floats, turns: Floats) -> float:
     """Return the design effect of sessions on a rate, at least 1."""
     n, x = float(turns.sum()), float(events.sum())
-    return _deff(ASSUMED, n / events.size) if x < FEW_EVENTS or x == n else ratio_of((events, turns)).deff
-
-
-def _deff(correlation: Floats | float, turns: float) -> Any:
-    """Return the design effect of this many turns per session: a number, or one for each correlation."""
-    return 1 + correlation * (turns - 1)
+    return 1 + ASSUMED * (n / events.size - 1) if x < FEW_EVENTS or x == n else ratio_of((events, turns)).deff
 
 
 def _order_variance(sample: Sample, p: float, weight: Floats) -> float:

@@ -22,7 +22,7 @@ p·n_g turns ≤ q, and that is no difference between sessions.
 Whole sessions that fail are rare and weigh much: v is too small in a run with few of them by chance. So, if half of the
 turns of a session failed, and two or more, the upper end is at least the least value x at which the share of turns
 above x, with one session more that was not seen (`reports.statistics.unseen`), has its upper bound at the error a/2
-below 1 − p. If long sessions differ from short ones (`reports.statistics.lengths`), both ends allow for such a session.
+below 1 − p. If long sessions differ from short ones, both ends allow for such a session.
 """
 
 from __future__ import annotations
@@ -41,8 +41,7 @@ from bench.errors import UsageError
 from bench.metrics import BEYOND, sessions_to_publish
 from reports.records import Count, Positive, Record, Rounded, about
 from reports.statistics.counting import Floats, Integers
-from reports.statistics.lengths import differ_by_length
-from reports.statistics.unseen import lower_share, upper_share
+from reports.statistics.unseen import differ_by_length, lower_share, upper_share
 
 CONFIDENCE = 0.95
 """Of the two-sided interval: it holds the true value in this share of runs."""

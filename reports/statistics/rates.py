@@ -33,10 +33,10 @@ from reports.statistics.differences import (
     LEVEL,
     POWER,
     Better,
-    Bounds,
     Difference,
     Inference,
     Margin,
+    OneSidedBounds,
     StandardError,
     beyond,
     log_ratio,
@@ -111,7 +111,7 @@ class Ratio:
         """The rate of all turns that are no event."""
         return replace(self, value=1 - self.value, square=1 - 2 * self.value + self.square)
 
-    def _student(self, level: float) -> Bounds:
+    def _student(self, level: float) -> OneSidedBounds:
         """The plain bounds, of a rate above 1, which is no share: words may have more errors than there are words."""
         return student(self.value, math.sqrt(self.variance), self.effective_sessions - 1, level)
 
@@ -308,8 +308,14 @@ def any_event(arm: PerCluster) -> Ratio:
 
 
 def newcombe(base: Ratio, cand: Ratio, level: float = LEVEL) -> tuple[float, float]:
-    """Newcombe's interval of the difference of two shares."""
-    return -_newcombe(cand, base, level), _newcombe(base, cand, level)
+    """Newcombe's interval of the difference of two shares, from Wilson's limits of either."""
+    z = float(ndtri(1 - level))
+
+    def upper(low: Ratio, high: Ratio) -> float:
+        ends = (wilson(arm.value, arm.turns, side * z) - arm.value for arm, side in ((high, 1), (low, -1)))
+        return high.value - low.value + math.hypot(*ends)
+
+    return -upper(cand, base), upper(base, cand)
 
 
 def _parts(arm: PerCluster) -> Floats:
@@ -325,13 +331,6 @@ def _parts(arm: PerCluster) -> Floats:
 
 def _spread(parts: Floats, clusters: int) -> float:
     return (clusters - 1) / clusters * float((parts**2).sum()) if clusters > 1 else math.nan
-
-
-def _newcombe(low: Ratio, high: Ratio, level: float) -> float:
-    """Newcombe's upper bound of high − low, from Wilson's limits of either."""
-    z = float(ndtri(1 - level))
-    ends = (wilson(arm.value, arm.turns, side * z) - arm.value for arm, side in ((high, 1), (low, -1)))
-    return high.value - low.value + math.hypot(*ends)
 
 
 def wilson(share: float, n: float, z: float) -> float:

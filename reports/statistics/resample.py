@@ -100,7 +100,12 @@ def ready(sample: Sample, ps: Sequence[float], clusters: int) -> Ready:
     turns = np.bincount(sample.sessions, minlength=clusters)
     exact = clusters * int(turns.max(initial=0)) < EXACT
     edges = tuple(edges_of(sample, p, turns) for p in ps)
-    rows = [csr_matrix(turns[None, :]), *(part for cut in edges for part in _cells(sample, cut, clusters))]
+    rows = [csr_matrix(turns[None, :])]
+    for cut in edges:
+        inside, cell = sample.sessions[cut[0] : cut[-1]], np.repeat(np.arange(cut.size - 1), np.diff(cut))
+        below = np.bincount(sample.sessions[: cut[0]], minlength=clusters)
+        there = np.ones(inside.size, dtype=np.int64)
+        rows += [csr_matrix(below[None, :]), csr_matrix((there, (cell, inside)), shape=(cut.size - 1, clusters))]
     return Ready(sample, tuple(ps), edges, vstack(rows).tocsr().astype(np.float32 if exact else np.float64))
 
 
@@ -114,15 +119,6 @@ def edges_of(sample: Sample, p: float, turns: Integers) -> Integers:
     reach = REACH * max(spread, math.sqrt(p * (1 - p) / n))
     first, last = max(0, math.floor((p - reach) * n) - 2), min(n, math.ceil((p + reach) * n) + 2)
     return np.unique(np.linspace(first, last, math.ceil(math.sqrt(last - first)) + 1).astype(np.int64))
-
-
-def _cells(sample: Sample, edges: Integers, clusters: int) -> tuple[Any, Any]:
-    """Turns by cluster below the window, in one row, and in each of its cells."""
-    below = np.bincount(sample.sessions[: edges[0]], minlength=clusters)
-    inside = sample.sessions[edges[0] : edges[-1]]
-    cell = np.repeat(np.arange(edges.size - 1), np.diff(edges))
-    there = np.ones(inside.size, dtype=np.int64)
-    return csr_matrix(below[None, :]), csr_matrix((there, (cell, inside)), shape=(edges.size - 1, clusters))
 
 
 def quantiles_of(arm: Ready, drawn: Weights) -> Floats:

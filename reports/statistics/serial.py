@@ -42,10 +42,10 @@ from reports.statistics.arms import Arms, arm_draws
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.differences import (
     Better,
-    Bounds,
     Difference,
     Inference,
     Margin,
+    OneSidedBounds,
     Order,
     StandardError,
     log_ratio,
@@ -91,23 +91,15 @@ def is_ordered(series: Floats, error: float = FOUND) -> bool:
     n = x.size
     if n < LEAST or not np.ptp(x) > 0:
         return False
-    return min(_slow(x, n), _quick(x, n)) < error
-
-
-def _slow(x: Floats, n: int) -> float:
-    quarter = part_of(n)
-    many, sums = np.bincount(quarter), np.bincount(quarter, x - x.mean())
-    between = float((sums**2 / many).sum())
-    within = float(((x - x.mean()) ** 2).sum()) - between
-    if within <= 0:
-        return 0.0
-    return float(fdtrc(QUARTERS - 1, n - QUARTERS, between / (QUARTERS - 1) / (within / (n - QUARTERS))))
-
-
-def _quick(x: Floats, n: int) -> float:
-    off = x - x.mean()
-    neighbours = float((off[1:] * off[:-1]).sum() / (off**2).sum())
-    return float(ndtr(-(neighbours + 1 / n) * math.sqrt(n)))
+    off, quarter = x - x.mean(), part_of(n)
+    squares = float((off**2).sum())
+    between = float((np.bincount(quarter, off) ** 2 / np.bincount(quarter)).sum())
+    within = squares - between
+    ratio = between / (QUARTERS - 1) / (within / (n - QUARTERS)) if within > 0 else math.inf
+    slow = float(fdtrc(QUARTERS - 1, n - QUARTERS, ratio))
+    neighbours = float((off[1:] * off[:-1]).sum() / squares)
+    quick = float(ndtr(-(neighbours + 1 / n) * math.sqrt(n)))
+    return min(slow, quick) < error
 
 
 def cluster_levels(sample: Sample, clusters: int) -> Floats:
@@ -141,34 +133,16 @@ FINITE = 0.99
 """The least share of draws that must be finite for a bound by parts of a run."""
 
 
-def waits_drift(arms: Arms, error: float = FOUND) -> bool:
-    """Whether an arm drifts by itself: of pairs, how far their arms lie apart; else either arm."""
-    first, second = cluster_levels(arms.base, arms.clusters[0]), cluster_levels(arms.cand, arms.clusters[1])
-    return _is_own_order(first, second, error, paired=arms.paired)
-
-
-def tails_burst(arms: Arms, p: float, error: float = FOUND) -> bool:
-    """Whether the turns beyond the pooled p-quantile come in bursts in one arm. The median has `waits_drift`."""
-    if p == 0.5:
-        return False
-    pooled = quantile(np.sort(np.concatenate([arms.base.values, arms.cand.values])), p)
-    first, second = (
-        shares_beyond(arm, of, pooled) for arm, of in zip((arms.base, arms.cand), arms.clusters, strict=True)
-    )
-    return _is_own_order(first, second, OF_BURSTS * error, paired=arms.paired)
-
-
-def rates_burst(arms: ArmSums, error: float = FOUND) -> bool:
-    """Whether the events of a rate come in bursts in one arm."""
+def shares(arm: PerCluster) -> Floats:
+    """Return the share of events in each cluster; NaN of a cluster without any turn."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        first, second = (events / turns for events, turns in (arms.base, arms.cand))
-    return _is_own_order(first, second, OF_BURSTS * error, paired=arms.paired)
+        found: Floats = arm[0] / arm[1]
+    return found
 
 
 def shares_burst(arm: PerCluster) -> bool:
     """Whether the events of one arm come in bursts."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return is_ordered(arm[0] / arm[1], OF_BURSTS * FOUND)
+    return is_ordered(shares(arm), OF_BURSTS * FOUND)
 
 
 def order_of(sample: Sample, clusters: int, p: float) -> Order | None:
@@ -184,13 +158,6 @@ def _is_own_order(first: Floats, second: Floats, error: float, *, paired: bool) 
     with np.errstate(invalid="ignore"):
         series = [second - first] if paired else [first, second]
     return any(is_ordered(one, error / len(series)) for one in series)
-
-
-def means_drift(arms: ArmSums, error: float = FOUND) -> bool:
-    """The same of the means of an amount in each cluster, as shares of their arm's own."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        first, second = (amounts / turns / (amounts.sum() / turns.sum()) for amounts, turns in (arms.base, arms.cand))
-    return _is_own_order(first, second, error, paired=arms.paired)
 
 
 def waits_by_order(
@@ -214,19 +181,33 @@ def waits_by_order(
 
 
 def by_order(arms: Arms, ps: Sequence[float], error: float = FOUND) -> dict[Order, list[int]]:
-    """Return the places of the quantiles that are counted by parts of the run, by what was found."""
-    if waits_drift(arms, error):
+    """Return the places of the quantiles that are counted by parts of the run, by what was found.
+
+    All of them if an arm drifts; of others but the median those whose turns beyond it come in bursts in one arm.
+    """
+    samples = tuple(zip((arms.base, arms.cand), arms.clusters, strict=True))
+    first, second = (cluster_levels(sample, clusters) for sample, clusters in samples)
+    if _is_own_order(first, second, error, paired=arms.paired):
         return {"drift": list(range(len(ps)))}
-    bursts = [at for at, p in enumerate(ps) if tails_burst(arms, p, error)]
+    pooled = np.sort(np.concatenate([arms.base.values, arms.cand.values]))
+    bursts = []
+    for at, p in enumerate(ps):
+        if p == 0.5:
+            continue
+        first, second = (shares_beyond(sample, clusters, quantile(pooled, p)) for sample, clusters in samples)
+        if _is_own_order(first, second, OF_BURSTS * error, paired=arms.paired):
+            bursts.append(at)
     return {"bursts": bursts} if bursts else {}
 
 
 def mean_by_order(arms: ArmSums, margin: Margin, better: Better, how: Inference, error: float = FOUND) -> Difference:
     """As `mean_difference`, by quarters if an arm drifts. `error`: of the tests of that."""
     usual = mean_difference(arms, margin, better, how)
-    if not means_drift(arms, error):
+    with np.errstate(divide="ignore", invalid="ignore"):  # means of clusters, as shares of their arm's own
+        first, second = (amounts / turns / (amounts.sum() / turns.sum()) for amounts, turns in (arms.base, arms.cand))
+    if not _is_own_order(first, second, error, paired=arms.paired):
         return usual
-    return _wider(usual, mean_difference(sums_by_parts(arms, QUARTERS), margin, better, how), "drift")
+    return _wider(usual, mean_difference(_sums_by_parts(arms, QUARTERS), margin, better, how), "drift")
 
 
 def rate_by_order(arms: ArmSums, margin: Margin, better: Better, how: Inference, error: float = FOUND) -> Difference:
@@ -239,15 +220,15 @@ def rate_by_order(arms: ArmSums, margin: Margin, better: Better, how: Inference,
         return mirrored(rate_by_order(left, margin, "lower", how, error))
     between = between_runs([ratio.value for ratio in arms.ratios], how.rate_run_sd)
     usual = rate_difference(arms, margin, level=how.level, error=with_runs(error_of_rates(arms), between))
-    if not rates_burst(arms, error):
+    if not _is_own_order(shares(arms.base), shares(arms.cand), OF_BURSTS * error, paired=arms.paired):
         return usual
-    batched = with_runs(error_of_rates(sums_by_parts(arms, BATCHES)), between)
+    batched = with_runs(error_of_rates(_sums_by_parts(arms, BATCHES)), between)
     return _wider(usual, rate_difference(arms, margin, level=how.level, error=batched), "bursts")
 
 
 def _wider(usual: Difference, parts: Difference, order: Order) -> Difference:
     """Return the wider bounds of two of one difference; the error is that of the parts if it is the larger one."""
-    interval = Bounds(usual.low, usual.high).or_wider(Bounds(parts.low, parts.high))
+    interval = OneSidedBounds(usual.low, usual.high).or_wider(OneSidedBounds(parts.low, parts.high))
     worse, better = usual.worse.or_wider(parts.worse), usual.better.or_wider(parts.better)
     se = parts.se if math.isnan(parts.se) else max(usual.se, parts.se)
     return replace(
@@ -267,7 +248,7 @@ def part_variance(drawn: Floats, parts: int) -> float:
     return variance(drawn, FINITE) * parts / (parts - 1)
 
 
-def sums_by_parts(arms: ArmSums, parts: int) -> ArmSums:
+def _sums_by_parts(arms: ArmSums, parts: int) -> ArmSums:
     """Return the same sums, by parts of the run."""
     return replace(arms, base=by_part(arms.base, parts), cand=by_part(arms.cand, parts))
 

@@ -60,7 +60,7 @@ def too_few(
     return Reason("too_few", unit, needed, tuple(there), tuple(arms), p)
 
 
-Word = Literal["regressed", "improved", "equivalent", "not_regressed", "inconclusive"]
+VerdictName = Literal["regressed", "improved", "equivalent", "not_regressed", "inconclusive"]
 
 SESSIONS = 20
 BEYOND = 20
@@ -80,7 +80,7 @@ class Verdict:
     assumed, not known, or a target drifted or had bursts.
     """
 
-    word: Word
+    name: VerdictName
     reason: Reason | None = None
     provisional: bool = False
     more_sessions: int | None = None
@@ -88,7 +88,7 @@ class Verdict:
     @property
     def passes(self) -> bool:
         """Whether a gate is kept: it did not get worse by more than the margin."""
-        return self.word in ("improved", "equivalent", "not_regressed")
+        return self.name in ("improved", "equivalent", "not_regressed")
 
 
 def floor_reason(
@@ -165,20 +165,14 @@ def verdicts(
     of_tested = [found for index in tested if (found := differences[index]) is not None]
     worse = dict(zip(tested, holm([found.worse.p for found in of_tested], level), strict=True))
     better = dict(zip(tested, holm([found.better.p for found in of_tested], level), strict=True))
-    judged = [
-        _verdict(found, floor, worse.get(index, True), better.get(index, True))
-        for index, (found, floor) in enumerate(zip(differences, floors, strict=True))
-    ]
-    return [
-        _doubted(verdict, found.order) if found is not None and found.order else verdict
-        for verdict, found in zip(judged, differences, strict=True)
-    ]
-
-
-def _doubted(verdict: Verdict, order: Order) -> Verdict:
-    """Mark a verdict provisional because of an order: parts of a run underrate what is slower than they are."""
-    reason = verdict.reason or (BECAUSE_OF[order] if verdict.word == "inconclusive" else None)
-    return replace(verdict, provisional=True, reason=reason)
+    judged = []
+    for index, (found, floor) in enumerate(zip(differences, floors, strict=True)):
+        verdict = _verdict(found, floor, worse.get(index, True), better.get(index, True))
+        if found is not None and found.order:  # parts of a run underrate what is slower than they are
+            reason = verdict.reason or (BECAUSE_OF[found.order] if verdict.name == "inconclusive" else None)
+            verdict = replace(verdict, provisional=True, reason=reason)
+        judged.append(verdict)
+    return judged
 
 
 def _verdict(found: Difference | None, floor: Reason | None, worse: bool, better: bool) -> Verdict:

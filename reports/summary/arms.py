@@ -89,7 +89,7 @@ class ArmsQuantile(Record, frozen=True):
 
 def arms_of(document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequence[str]) -> tuple[RunArm, ...]:
     """What each target was, by the document and by what its sessions were told."""
-    known = {str(entry.get("name")): entry for entry in document.get("targets") or [] if isinstance(entry, dict)}
+    known = {entry.get("name"): entry for entry in document.get("targets") or []}
     told = sessions[OF_FACTS]
     of = {label: told[(sessions["target"] == label).to_numpy()] for label in targets}
     return tuple(_arm(label, known.get(label, {}), of[label]) for label in targets)

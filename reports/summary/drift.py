@@ -76,32 +76,36 @@ def is_suspected(ratio: float, low: float, high: float, apart: float = APART) ->
     return (low > 1 or high < 1) and abs(ratio - 1) > apart
 
 
-def by_step(ascending: Floats, steps: Integers) -> Floats:
-    """Each value as a multiple of its step's median; failed ones stay endless, and all is NaN beside a median of 0."""
+def relative_latencies(samples: Samples, pool: Pool) -> tuple[Floats, Integers, Floats] | None:
+    """(latency as a multiple of the median of its step, session, instant in ns) of each turn of a pool, by its main
+    metric, ascending. Turns that failed or did not start are infinite; the latter have the end of their session.
+
+    None if the pool has no turn, or a step's median is 0.
+    """
+    one, turns = samples[samples.mains[pool.stratum]], samples.turns
+    ascending, index = one.part(pool.target, pool.steps)
+    lost = np.flatnonzero(turns.lost_in(pool) & one.applies[pool.target][turns.lost.step])
+    ascending = np.append(ascending, np.full(lost.size, np.inf))
     relative = ascending.copy()
-    for _, rows in split(steps):
+    for _, rows in split(np.append(turns.step[index], turns.lost.step[lost])):
         median = quantile(ascending[rows], 0.5)
         good = rows[np.isfinite(ascending[rows])]
         relative[good] = ascending[good] / median if median > 0 else np.nan
-    return relative
+    if not relative.size or np.isnan(relative).any():
+        return None
+    sessions = np.append(turns.session[index], turns.lost.session[lost])
+    at_ns: Floats = np.append(turns.column("start_utc_ns")[index], turns.lost.at_utc_ns[lost]).astype(np.float64)
+    order = order_of_values(relative)
+    return relative[order], sessions[order], at_ns[order]
 
 
 def _halves(samples: Samples, pool: Pool) -> Arms | None:
-    """The waits of the earlier and of the later half of a pool's turns, as multiples of their step's median.
-
-    None if there are too few sessions in either half, or a step's median is 0.
-    """
-    one, turns = samples[samples.mains[pool.stratum]], samples.turns
-    values, index = one.part(pool.target, pool.steps)
-    lost = np.flatnonzero(turns.lost_in(pool) & one.applies[pool.target][turns.lost.step])
-    values = np.append(values, np.full(lost.size, np.inf))
-    relative = by_step(values, np.append(turns.step[index], turns.lost.step[lost]))
-    if not relative.size or np.isnan(relative).any():
+    """The latencies of the earlier and of the later half of a pool's turns; None if either has too few sessions."""
+    if (found := relative_latencies(samples, pool)) is None:
         return None
-    at_ns = np.append(turns.column("start_utc_ns")[index], turns.lost.at_utc_ns[lost])
-    order = order_of_values(relative)
-    values, later = relative[order], (at_ns > np.median(at_ns))[order]
-    codes, sessions = packed(np.append(turns.session[index], turns.lost.session[lost])[order])
+    values, session, at_ns = found
+    later = at_ns > np.median(at_ns)
+    codes, sessions = packed(session)
     first, last = (Sample(values[half], codes[half]) for half in (~later, later))
     if min(distinct(half.sessions).size for half in (first, last)) < SESSIONS:
         return None

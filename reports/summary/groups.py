@@ -33,11 +33,9 @@ from reports.records import Count, Rounded, about
 from reports.runs import RunFrames, hosts_of, sequence
 from reports.samples import Sampled, Samples
 from reports.statistics.counting import (
-    CallCounts,
     CallCourse,
     Floats,
     Integers,
-    Nanoseconds,
     call_course,
     distinct,
     load_changed,
@@ -102,21 +100,27 @@ def by_calls(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
     """From few calls to many; None where the load of the target neither changed nor was meant to by the stages, and
     where the pool has turns enough for one level alone.
     """
-    begun = turns.rows.size
+    target, begun = turns.targets[pool.target], turns.rows.size
     own = np.append(turns.target, turns.lost.target) == pool.target
     if not own.any():
         return None
+    started_ns = turns.frame["start_utc_ns"].to_numpy(dtype=np.int64)
+    counted_ns = (started_ns + np.nan_to_num(turns.origins_ns).astype(np.int64))[turns.rows]
     # a session is no more in progress when it has ended
-    at_ns = np.append(_counted_at_ns(turns), turns.lost.at_utc_ns - 1)
-    course = _course(run, turns.targets[pool.target])
-    if not _has_stages(run) and not load_changed(course.between(int(at_ns[own].min()), int(at_ns[own].max()))):
+    at_ns = np.append(counted_ns, turns.lost.at_utc_ns - 1)
+    course = _course(run, target)
+    stages = run.metadata.get("stages") or (run.metadata.get("arrivals") or {}).get("stages") or []
+    planned = {level for stage in stages for level in (stage["from"], stage["to"])}
+    if len(planned) < 2 and not load_changed(course.between(int(at_ns[own].min()), int(at_ns[own].max()))):
         return None
     count, mine = np.maximum(course.at(at_ns), 1), np.append(turns.of(pool), turns.lost_in(pool))
     step = count_step(int(count[mine].max(initial=1)), MOST)
     levels = merged(np.bincount((count[mine] - 1) // step)) if mine.any() else []
     if len(levels) < 2:
         return None
-    opened_at, unopened = _openings(run, turns.targets[pool.target], course)
+    wanted = ["start_utc_ns", "session_updated_at_ns", "outcome_class"]
+    sessions = _columns(measured_sessions(run, [*wanted, "target"]), wanted, target)
+    opened_at = course.at(sessions["start_utc_ns"].to_numpy(dtype=np.int64))
     level_of = np.full(int(max(count.max(), opened_at.max(initial=1))) // step + 1, -1)
     for at, (first, last) in enumerate(levels):
         level_of[first : last + 1] = at
@@ -133,22 +137,8 @@ def by_calls(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
         end=places[-1].high,
         compared="ends",
         began=began,
-        unopened=unopened,
+        unopened=(sessions["session_updated_at_ns"].isna() & (sessions["outcome_class"] == "failed")).to_numpy(),
     )
-
-
-def _has_stages(run: RunFrames) -> bool:
-    """Whether the run was asked for a load that goes from one level to another."""
-    arrivals = run.metadata.get("arrivals") or {}
-    stages = run.metadata.get("stages") or arrivals.get("stages") or []
-    return len({level for stage in stages for level in (stage["from"], stage["to"])}) > 1
-
-
-def _counted_at_ns(turns: Turns) -> Nanoseconds:
-    """The instant of each turn at which calls in progress are counted; ns since 1970."""
-    begun_ns = turns.frame["start_utc_ns"].to_numpy(dtype=np.int64)
-    at_ns: Nanoseconds = (begun_ns + np.nan_to_num(turns.origins_ns).astype(np.int64))[turns.rows]
-    return at_ns
 
 
 def _course(run: RunFrames, target: str) -> CallCourse:
@@ -168,14 +158,6 @@ def _course(run: RunFrames, target: str) -> CallCourse:
 def _columns(frame: pd.DataFrame, names: list[str], target: str) -> pd.DataFrame:
     """These columns of a target's rows."""
     return frame[names][(frame["target"] == target).to_numpy()]
-
-
-def _openings(run: RunFrames, target: str, course: CallCourse) -> tuple[CallCounts, Flags]:
-    """Of each measured session of a target: calls in progress as it began, and whether it failed before it opened."""
-    wanted = ["start_utc_ns", "session_updated_at_ns", "outcome_class"]
-    sessions = _columns(measured_sessions(run, [*wanted, "target"]), wanted, target)
-    never = sessions["session_updated_at_ns"].isna() & (sessions["outcome_class"] == "failed")
-    return course.at(sessions["start_utc_ns"].to_numpy(dtype=np.int64)), never.to_numpy()
 
 
 def merged(turns: npt.NDArray[np.integer]) -> list[tuple[int, int]]:
@@ -411,7 +393,7 @@ def waits_by(run: RunFrames, samples: Samples) -> tuple[tuple[Waits, ...], tuple
                 waits = _waits(by, one, pool, places, CONFIDENCE)
                 found += [waits] if waits.groups else []
                 if places.compared:
-                    differing += [*apart(_waits(by, one, pool, places, places.sure))]
+                    differing += [*group_differences(_waits(by, one, pool, places, places.sure))]
     return tuple(found), tuple(differing)
 
 
@@ -460,7 +442,7 @@ def _groups(by: str, one: Sampled, pool: Pool, places: Places, confidence: float
             )
 
 
-def apart(waits: Waits) -> Iterable[Apart]:
+def group_differences(waits: Waits) -> Iterable[Apart]:
     """The pool's groups that surely differ, of p95 or else p50, and of each rate.
 
     So a figure of the whole run is one of the mixture, and may mislead.

@@ -74,14 +74,13 @@ class CallBins:
 def arriving_of(run: RunFrames, targets: Sequence[str], measured_from_s: float, ended_s: float) -> Arriving | None:
     """What was offered; None in a closed loop. Both instants are seconds since 1970."""
     arrivals = run.metadata.get("arrivals")
-    if not isinstance(arrivals, dict):
+    if arrivals is None:
         return None
     began_s = int(arrivals.get("started_utc_ns") or 0) / NS_PER_S
     lasts_s = arrivals.get("duration_s")
     begin_s = max(began_s, measured_from_s)
     end_s = ended_s if lasts_s is None else min(ended_s, began_s + float(lasts_s))
-    scripts = [script for script in run.metadata.get("scripts") or [] if isinstance(script, dict)]
-    thinking = {float(s["think_s"]) for s in scripts if isinstance(s.get("think_s"), int | float)}
+    thinking = {float(s["think_s"]) for s in run.metadata.get("scripts") or [] if s.get("think_s") is not None}
     return Arriving(
         pattern=str(arrivals.get("pattern")),
         per_s=arrivals.get("per_s"),
@@ -105,6 +104,9 @@ def _offered(run: RunFrames, label: str, arrivals: dict[str, Any], begin_s: floa
     length_s = max(0.0, end_s - begin_s)
     per_s = offered / length_s if length_s else math.nan
     call_s = float(np.nansum(lasted_s)) / ended if ended else math.nan
+    from_s = every["start_utc_ns"].to_numpy(dtype=np.float64) / NS_PER_S
+    to_s = from_s + every["ended_at_ns"].to_numpy(dtype=np.float64, na_value=np.nan) / NS_PER_S
+    within = np.clip(np.nan_to_num(to_s, nan=end_s), begin_s, end_s) - np.clip(from_s, begin_s, end_s)
     return Offered(
         target=label,
         offered=offered,
@@ -118,21 +120,11 @@ def _offered(run: RunFrames, label: str, arrivals: dict[str, Any], begin_s: floa
         per_s=per_s,
         call_duration_s=call_s,
         offered_erlangs=per_s * call_s,
-        carried_erlangs=_carried(every, begin_s, end_s),
+        carried_erlangs=float(within.sum()) / length_s if length_s else math.nan,
         max_concurrent=int(arrivals.get("max_concurrent") or 0),
-        start_delay_p50_ms=quantile(lags, 0.5) if lags.size else float("nan"),
-        start_delay_p99_ms=quantile(lags, 0.99) if lags.size else float("nan"),
+        start_delay_p50_ms=quantile(lags, 0.5),
+        start_delay_p99_ms=quantile(lags, 0.99),
     )
-
-
-def _carried(sessions: pd.DataFrame, begin_s: float, end_s: float) -> float:
-    """The calls in progress on average between two instants."""
-    if end_s <= begin_s:
-        return float("nan")
-    from_s = sessions["start_utc_ns"].to_numpy(dtype=np.float64) / NS_PER_S
-    to_s = from_s + sessions["ended_at_ns"].to_numpy(dtype=np.float64, na_value=np.nan) / NS_PER_S
-    within = np.clip(np.nan_to_num(to_s, nan=end_s), begin_s, end_s) - np.clip(from_s, begin_s, end_s)
-    return float(within.sum()) / (end_s - begin_s)
 
 
 def call_bins(run: RunFrames) -> CallBins:
@@ -172,6 +164,20 @@ class Remaining:
     share: Floats
 
 
+class RateLimits(Record, frozen=True):
+    """What the service limited, and what remained of each limit at least, as a share."""
+
+    target: str
+    throttled_turns: Count
+    throttled_sessions: Count
+    retry_after_count: Count
+    retry_after_p50_s: Rounded
+    retry_after_max_s: Rounded
+    start_delay_s: Rounded
+    calls_backed_off: Annotated[Count, about("calls held back after refused ones, in a closed loop")]
+    min_remaining: dict[str, Rounded]
+
+
 @dataclass(frozen=True)
 class Throttling:
     """One target's limits over the run."""
@@ -189,6 +195,21 @@ class Throttling:
     counts: Floats
     """throttled turns and sessions, by bin"""
     remaining: tuple[Remaining, ...]
+
+    @property
+    def limits(self) -> RateLimits:
+        waits_s = np.array(self.waits_s)
+        return RateLimits(
+            self.target,
+            self.turns,
+            self.sessions,
+            waits_s.size,
+            quantile(waits_s, 0.5),
+            quantile(waits_s, 1.0),
+            self.start_delay_s,
+            self.backed_off,
+            {part.limit: part.share.min() for part in self.remaining},
+        )
 
     @property
     def any(self) -> bool:
@@ -225,31 +246,26 @@ def quota_of(run: RunFrames, targets: Sequence[str], started_utc_ns: int, length
     bin_s = time_step(length_s, BINS)
     place = np.maximum(at_s // bin_s, 0).astype(np.int64)
     bins = int(length_s // bin_s) + 1
+    holds = run.metadata.get("start_delays_s") or {}
     found = []
     for label in targets:
         mine = (seconds["target"] == label).to_numpy()
-        found.append(_throttling(run, label, seconds[mine], place[mine], bins, bin_s))
+        theirs, places = seconds[mine], place[mine]
+        (turns, turn_waits), (sessions, session_waits) = (_limited(frame, label) for frame in (run.turns, run.sessions))
+        throttled = np.nan_to_num(theirs["throttled"].to_numpy(dtype=np.float64))
+        found.append(
+            Throttling(
+                label,
+                turns,
+                sessions,
+                tuple(float(wait) for wait in np.sort(np.concatenate([turn_waits, session_waits])) / NS_PER_S),
+                float(holds.get(label, math.nan)),
+                int(np.nansum(floats(theirs, "calls_backed_off"))),
+                np.bincount(places, throttled, bins).astype(np.float64),
+                tuple(_remaining(theirs, places, bins, bin_s)),
+            )
+        )
     return Quota(tuple(found), bin_s, length_s)
-
-
-def _throttling(
-    run: RunFrames, label: str, seconds: pd.DataFrame, place: Integers, bins: int, bin_s: float
-) -> Throttling:
-    (turns, turn_waits), (sessions, session_waits) = (_limited(frame, label) for frame in (run.turns, run.sessions))
-    waits = np.concatenate([turn_waits, session_waits])
-    holds = run.metadata.get("start_delays_s")
-    held = holds.get(label) if isinstance(holds, dict) else None
-    throttled = np.nan_to_num(seconds["throttled"].to_numpy(dtype=np.float64))
-    return Throttling(
-        label,
-        turns,
-        sessions,
-        tuple(float(wait) for wait in np.sort(waits) / NS_PER_S),
-        float(held) if isinstance(held, int | float) else float("nan"),
-        int(np.nansum(floats(seconds, "calls_backed_off"))),
-        np.bincount(place, throttled, bins).astype(np.float64),
-        tuple(_remaining(seconds, place, bins, bin_s)),
-    )
 
 
 def _limited(frame: pd.DataFrame, label: str) -> tuple[int, Floats]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+from msgspec import convert
 
 from bench.columns import token_column
 from bench.money import UNLISTED_DIALECTS, Prices, Tariff, Terms, audio_out_usd, cost_usd, tariff_of
@@ -70,6 +71,11 @@ class Bills:
         of_sessions = open_ns.to_numpy(dtype=np.float64, na_value=0.0) / NS_PER_MINUTE
         minutes: Floats = np.r_[np.zeros(len(self.run.turns)), of_sessions]
         return minutes
+
+    def conversation_minutes(self, sessions: Integers) -> float:
+        """How long these sessions were open."""
+        theirs = self.run.sessions[self.run.sessions["session_id"].isin(self.ids[sessions]).to_numpy()]
+        return float((theirs["ended_at_ns"] - theirs["opened_at_ns"]).sum()) / NS_PER_MINUTE
 
 
 def bills_of(run: RunFrames, targets: Sequence[str]) -> Bills:
@@ -254,7 +260,7 @@ class Money(Record, frozen=True, kw_only=True):
 
 
 def _per(usd: float, number: float) -> float:
-    return usd / number if number else float("nan")
+    return usd / number if number else math.nan
 
 
 def money_of(run: RunFrames, targets: Sequence[str]) -> Money:
@@ -275,17 +281,11 @@ def money_of(run: RunFrames, targets: Sequence[str]) -> Money:
         unplayed_audio=waste if waste.replies else None,
         models_without_price=tuple(dict.fromkeys(c.model for cost in costs for c in cost.models if c.prices is None)),
         prices=PriceTable(str(prices.get("name") or ""), str(prices.get("as_of") or "")),
-        budget_usd=_number(document.get("budget_usd")),
-        estimate_usd=(float(estimate[0]), float(estimate[1]))
-        if isinstance(estimate, list) and len(estimate) == 2
-        else None,
+        budget_usd=document.get("budget_usd"),
+        estimate_usd=(estimate[0], estimate[1]) if estimate else None,
         input_transcription_extra=not bool(np.isnan(values_of(run.turns, "input_transcript")).all()),
         targets=costs,
     )
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
 
 
 def _costs(run: RunFrames, targets: Sequence[str]) -> Iterable[Cost]:
@@ -333,7 +333,7 @@ def _costs(run: RunFrames, targets: Sequence[str]) -> Iterable[Cost]:
             charges,
             silent,
             sessions.size,
-            _minutes(run, bills.ids[sessions]),
+            bills.conversation_minutes(sessions),
             _together([wastes[g] for g in here]),
         )
 
@@ -381,36 +381,25 @@ def _wastes(bills: Bills, group: Integers, prices: Sequence[Prices | None]) -> l
 
 def _tariffs(run: RunFrames, targets: Sequence[str], models: Sequence[str]) -> list[Tariff]:
     """What each target's turns of each model are priced by, target by target."""
-    entries = {str(e.get("name")): e for e in run.metadata.get("targets") or [] if isinstance(e, dict)}
+    entries = {entry.get("name"): entry for entry in run.metadata.get("targets") or []}
     priced = (run.metadata.get("prices") or {}).get("models") or {}
-    table = {str(name): found for name, entry in priced.items() if (found := as_prices(entry))}
-    every = [entries.get(label, {}) for label in targets]
-    return [tariff_of(table, of_target, model) for of_target in map(_terms, every) for model in models]
+    table = {name: _prices(entry) for name, entry in priced.items()}
+    terms = [
+        Terms(
+            str(entry.get("model") or ""),
+            _prices(own) if (own := entry.get("prices")) else None,
+            entry.get("dialect") not in UNLISTED_DIALECTS,
+        )
+        for entry in (entries.get(label, {}) for label in targets)
+    ]
+    return [tariff_of(table, of_target, model) for of_target in terms for model in models]
 
 
-def _terms(entry: Mapping[str, Any]) -> Terms:
-    listed = entry.get("dialect") not in UNLISTED_DIALECTS
-    return Terms(str(entry.get("model") or ""), as_prices(entry.get("prices")), listed)
+def _prices(entry: Mapping[str, Any]) -> Prices:
+    return replace(convert(entry, Prices))  # convert leaves defaults to the class, where JSON does not find them
 
 
 def _summed(values: Floats, group: Integers, size: int) -> Floats:
     """Of each group; what nobody told counts as none."""
     sums: Floats = np.bincount(group, np.nan_to_num(values), size).astype(np.float64)
     return sums
-
-
-def _minutes(run: RunFrames, names: pd.Index[str]) -> float:
-    """How long these sessions were open."""
-    open_ns = run.sessions[["ended_at_ns", "opened_at_ns"]]
-    mine = open_ns[run.sessions["session_id"].isin(names).to_numpy()]
-    return float((mine["ended_at_ns"] - mine["opened_at_ns"]).sum()) / 60e9
-
-
-def as_prices(entry: object) -> Prices | None:
-    """Prices by name; None if one that has no default is missing."""
-    if not isinstance(entry, dict):
-        return None
-    given = {one.name: _number(entry.get(one.name)) for one in fields(Prices)}
-    if any(given[one.name] is None for one in fields(Prices) if one.default is MISSING):
-        return None
-    return Prices(**{name: price for name, price in given.items() if price is not None})

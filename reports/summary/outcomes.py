@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
+from msgspec import field
 
 from bench.metrics import GOOD as GOOD_OUTCOMES
 from bench.metrics import SERVICE_SAID, is_throttled, outcome_class
 from bench.remedies import remedy_of
+from reports.records import Count, Record, Rounded, about
 from reports.statistics.counting import Integers
+from reports.summary.figures import ShareEstimate
 from reports.turns import FAILED, UNFINISHED, Turns, lost_of
 
 SAYING = ["outcome", "outcome_class", "detail"]
@@ -39,6 +43,24 @@ class Remedy:
     text: str
 
 
+class TargetOutcomes(Record, frozen=True, kw_only=True):
+    """How the turns and sessions of one target ended."""
+
+    turns: dict[str, Count]
+    sessions: dict[str, Count]
+    service_message: dict[str, str] = field(default_factory=dict)
+    turns_started: Count
+    turns_failed: Count = 0
+    turns_unfinished: Count = 0
+    turns_not_started: Count = 0
+    turns_planned: Count
+    failure_rate: Rounded
+    sessions_started: Count
+    sessions_with_failure: Count = 0
+    failure_rate_low: Annotated[Rounded, about("of the 95 % interval of failures")]
+    failure_rate_high: Rounded
+
+
 @dataclass(frozen=True)
 class Outcomes:
     """All endings; each tuple has a number per target. The endings of turns sum to `begun`."""
@@ -56,6 +78,24 @@ class Outcomes:
     """sessions begun"""
     with_failure: tuple[int, ...]
     """sessions with any failed turn, and sessions that failed themselves"""
+
+    def of_target(self, place: int, failures: ShareEstimate) -> TargetOutcomes:
+        endings = *self.turns, *self.sessions
+        return TargetOutcomes(
+            turns=by_outcome(self.turns, place),
+            sessions=by_outcome(self.sessions, place),
+            service_message={ending.outcome: ending.said for ending in endings if ending.said and ending.counts[place]},
+            turns_started=self.begun[place],
+            turns_failed=self.failed[place],
+            turns_unfinished=self.unfinished[place],
+            turns_not_started=self.lost[place],
+            turns_planned=self.wanted[place],
+            failure_rate=self.failures(place),
+            failure_rate_low=failures.low,
+            failure_rate_high=failures.high,
+            sessions_started=self.opened[place],
+            sessions_with_failure=self.with_failure[place],
+        )
 
     def quoted(self) -> list[Ending]:
         """What failed and was given a reason, sessions first, each reason once."""

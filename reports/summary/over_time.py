@@ -22,10 +22,10 @@ import numpy.typing as npt
 from bench.metrics import REGULAR
 from bench.units import NS_PER_S
 from reports.numbers import log_range, time_step
-from reports.statistics.counting import Floats, Integers, order_of_codes, order_of_values, packed, split
+from reports.statistics.counting import Floats, Integers, order_of_codes, packed, split
 from reports.statistics.quantiles import Sample, quantile, quantiles
 from reports.strata import Stratum
-from reports.summary.drift import by_step
+from reports.summary.drift import relative_latencies
 from reports.summary.summary import Summary
 from reports.turns import FAILED, GOOD, Flags, Pool, place_of
 
@@ -38,7 +38,7 @@ APART = 1.05
 
 
 @dataclass(frozen=True)
-class Stretch:
+class SlowWindow:
     """Turns of one pool that began within one bin. `ratio`: their median latency as a multiple of the whole run's."""
 
     label: str
@@ -47,7 +47,7 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class PoolCourse:
+class PoolSeries:
     """Measured turns of one pool: latencies ascending, failed and lost ones as +inf; beside each its session and when
     it began. A latency is a multiple of the median of its step.
     """
@@ -58,29 +58,13 @@ class PoolCourse:
     at_s: Floats
 
 
-def courses(summary: Summary) -> list[PoolCourse]:
+def pool_series(summary: Summary) -> Iterable[PoolSeries]:
     """Of each pool by its main metric; those whose median is finite."""
-    turns, found = summary.turns, []
-    at_s = (turns.column("start_utc_ns") - summary.window.started_utc_ns) / NS_PER_S
-    for pool, answer in zip(turns.pools, summary.answers, strict=True):
-        one, median = summary.samples[summary.mains[pool.stratum]], answer.figures.at(0.5).value
-        if math.isfinite(median):
-            ascending, places = one.part(pool.target, pool.steps)
-            lost = lost_places(summary, pool)
-            ascending = np.append(ascending, np.full(lost.size, np.inf))
-            values = by_step(ascending, np.append(turns.step[places], turns.lost.step[lost]))
-            if np.isnan(values).any():
-                continue
-            order = order_of_values(values)
-            found.append(
-                PoolCourse(
-                    answer.label,
-                    values[order],
-                    np.append(turns.session[places], turns.lost.session[lost])[order],
-                    np.append(at_s[places], lost_s(summary, lost))[order],
-                )
-            )
-    return found
+    for pool, answer in zip(summary.turns.pools, summary.answers, strict=True):
+        if (found := relative_latencies(summary.samples, pool)) is not None:
+            values, sessions, at_ns = found
+            if quantile(values, 0.5) < math.inf:
+                yield PoolSeries(answer.label, values, sessions, (at_ns - summary.window.started_utc_ns) / NS_PER_S)
 
 
 def lost_places(summary: Summary, pool: Pool) -> Integers:
@@ -95,27 +79,25 @@ def lost_s(summary: Summary, lost: Integers) -> Floats:
     return seconds
 
 
-def slowest_stretch(found: Iterable[PoolCourse], bin_s: float) -> Stretch | None:
+def slowest_window(found: Iterable[PoolSeries], bin_s: float) -> SlowWindow | None:
     """The stretch of the largest ratio among those that are slower than chance would make them; None without any."""
-    parts = [(course, *part) for course in found for part in _parts(course, bin_s)]
-    if len(parts) < STRETCHES:
+    windows: list[tuple[PoolSeries, float, Sample]] = []
+    for series in found:
+        # values stay ascending within each window
+        for place, mine in split(np.maximum(series.at_s // bin_s, 0).astype(np.int64)):
+            if mine.size >= TURNS:
+                sample = Sample(series.values[mine], packed(series.sessions[mine])[0])
+                windows.append((series, place * bin_s, sample))
+    if len(windows) < STRETCHES:
         return None
-    confidence = 1 - ERROR / len(parts)
+    confidence = 1 - ERROR / len(windows)
     slow = []
-    for course, begin_s, sample in parts:
-        (p50,), median = quantiles(sample, (0.5,), confidence, unseen=False), quantile(course.values, 0.5)
+    for series, begin_s, sample in windows:
+        (p50,), median = quantiles(sample, (0.5,), confidence, unseen=False), quantile(series.values, 0.5)
         ratio = p50.value / median
         if p50.low > median and APART <= ratio < math.inf:
-            slow.append(Stretch(course.label, begin_s, ratio))
-    return max(slow, key=lambda stretch: stretch.ratio, default=None)
-
-
-def _parts(course: PoolCourse, bin_s: float) -> Iterable[tuple[float, Sample]]:
-    """The begin and the turns of each stretch with enough of them."""
-    # values stay ascending within each stretch
-    for place, mine in split(np.maximum(course.at_s // bin_s, 0).astype(np.int64)):
-        if mine.size >= TURNS:
-            yield place * bin_s, Sample(course.values[mine], packed(course.sessions[mine])[0])
+            slow.append(SlowWindow(series.label, begin_s, ratio))
+    return max(slow, key=lambda window: window.ratio, default=None)
 
 
 CELLS, ROWS = 69, 26
@@ -177,7 +159,7 @@ class OverTime:
     panels: tuple[Panel, ...]
     active: tuple[Floats, Floats]
     """seconds, sessions active then"""
-    slowest: Stretch | None
+    slowest: SlowWindow | None
     """where chance alone would hardly make it so slow"""
 
     @property
@@ -206,7 +188,7 @@ def over_time(summary: Summary) -> OverTime | None:
     for pool, values, lost in pools:
         mine = ~np.isnan(values)
         panels.append(_panel(pool, at_s[mine], values[mine], counted[mine], lost, length, bin_s, ends))
-    slow = slowest_stretch(courses(summary), bin_s)
+    slow = slowest_window(pool_series(summary), bin_s)
     metrics = tuple(dict.fromkeys(summary.mains[pool.stratum] for pool, *_ in pools))
     return OverTime(metrics, length, summary.window.warmup_s, bin_s, *ends, tuple(panels), active(summary), slow)
 

@@ -74,13 +74,12 @@ class Band(Breakdown, frozen=True, kw_only=True):
 
 def _whole(target: str, step: str, turn_type: str, turns: int, sums: Iterable[tuple[str, str, int]]) -> Breakdown:
     """A breakdown of so many turns, from each segment's instants and its sum."""
-    parts = tuple(Segment(begin, end, _name(begin, end), ns, ns / turns / NS_PER_MS) for begin, end, ns in sums)
+    parts = []
+    for begin, end, ns in sums:
+        name = SEGMENT_NAMES[end] if (begin, end) in WHOLE else f"{SEGMENT_NAMES[begin]} → {SEGMENT_NAMES[end]}"
+        parts.append(Segment(begin, end, name, ns, ns / turns / NS_PER_MS))
     total_ns = sum(part.total_ns for part in parts)
-    return Breakdown(target, step, turn_type, turns, total_ns, total_ns / turns / NS_PER_MS, parts)
-
-
-def _name(begin: str, end: str) -> str:
-    return SEGMENT_NAMES[end] if (begin, end) in WHOLE else f"{SEGMENT_NAMES[begin]} → {SEGMENT_NAMES[end]}"
+    return Breakdown(target, step, turn_type, turns, total_ns, total_ns / turns / NS_PER_MS, tuple(parts))
 
 
 class Piece(NamedTuple):

@@ -34,6 +34,8 @@ from reports.turns import Turns, values_of
 LONGEST_TEXT = 200
 COLUMNS = SCHEMAS["turns"].names
 MOST = 8
+OF_SLOW = ["session_id", "service_session_id", "request_id", "region", "event_log"]
+"""Columns of the sessions of slow turns."""
 OF_STEP, OF_STEPS = 3, 96
 """So many of each step on each target, and so many of all steps: of many steps fewer each."""
 
@@ -120,12 +122,17 @@ def _slow(run: RunFrames, listed: Sequence[tuple[Listing, Integers]], started_ut
     wanted, at = np.unique([turns.rows[listing.one.index[place]] for listing, place in told], return_inverse=True)
     rows = turns.frame.iloc[wanted]
     stored = records(rows)
-    sessions = _sessions(run, {str(turn["session_id"]) for turn in stored})
+    theirs = run.sessions["session_id"].isin({str(turn["session_id"]) for turn in stored}).to_numpy()
+    sessions = {str(row["session_id"]): row for row in records(run.sessions[OF_SLOW].iloc[np.flatnonzero(theirs)])}
     responses = response_ids(run, wanted.tolist())
     metrics = {name: values_of(rows, name) for name in ("ttfa", "voice_to_voice", "network_rtt", "retransmits")}
     created = rows["response_created_at_ns"].to_numpy(dtype=np.float64, na_value=np.nan) - origin_ns(rows)
     shown = [
-        tuple((name, _written(turn[name])) for name in COLUMNS if name in turn and turn[name] == turn[name])
+        tuple(
+            (name, f"{value:g}" if isinstance(value, float) else excerpt(str(value), LONGEST_TEXT))
+            for name in COLUMNS
+            if name in turn and (value := turn[name]) == value
+        )
         for turn in stored
     ]
     slow = []
@@ -157,18 +164,6 @@ def _slow(run: RunFrames, listed: Sequence[tuple[Listing, Integers]], started_ut
         )
         slow.append(of)
     return tuple(slow)
-
-
-def _written(value: object) -> str:
-    """A stored value as it is; texts of others as they may be shown."""
-    return f"{value:g}" if isinstance(value, float) else excerpt(str(value), LONGEST_TEXT)
-
-
-def _sessions(run: RunFrames, wanted: set[str]) -> dict[str, dict[str, Any]]:
-    """What is known of a few sessions, by their names."""
-    names = ["session_id", "service_session_id", "request_id", "region", "event_log"]
-    found = np.flatnonzero(run.sessions["session_id"].isin(wanted).to_numpy())
-    return {str(row["session_id"]): row for row in records(run.sessions[names].iloc[found])}
 
 
 def _text(row: dict[str, Any], name: str) -> str:
@@ -223,16 +218,11 @@ def _deltas(log: Path, begin_ns: int, end_ns: int) -> Iterable[tuple[int, int]]:
                 continue
             with suppress(JsonError):
                 line: _Line = read_json(text, _Line)
-                size = _size(line)
-                if line.action == "received" and begin_ns <= line.at_ns <= end_ns and size > 0:
+                # the audio was cut, or kept as base64
+                size = line.audio.bytes if line.audio else len(line.event.delta) * 3 // 4 - line.event.delta.count("=")
+                received = line.action == "received" and begin_ns <= line.at_ns <= end_ns
+                if received and line.event.type.endswith("audio.delta") and size > 0:
                     yield line.at_ns, size
-
-
-def _size(line: _Line) -> int:
-    """Decoded bytes of a delta whose audio was cut, or kept as base64; 0 of what is no audio delta."""
-    if not line.event.type.endswith("audio.delta"):
-        return 0
-    return line.audio.bytes if line.audio else len(line.event.delta) * 3 // 4 - line.event.delta.count("=")
 
 
 BYTES_PER_S = {

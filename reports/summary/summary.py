@@ -230,9 +230,9 @@ def summarise(run: RunFrames) -> Summary:
     samples, sessions, metadata = samples_of(run), measured_sessions(run), run.metadata
     turns, mains, targets = samples.turns, samples.mains, samples.turns.targets
     window, outcomes = window_of(run, turns, sessions), outcomes_of(turns, sessions)
-    results = Results(run, samples, sessions, outcomes, {})
-    metrics = tuple(figures for metric in TURN_METRICS for figures in results.metric(metric.name).figures)
-    answers, heard = tuple(results.of(pool, mains[pool.stratum]) for pool in turns.pools), results.of_others(HEARD)
+    caller = _CallerWaits(run, samples, sessions, outcomes, {})
+    metrics = tuple(figures for metric in TURN_METRICS for figures in caller.metric(metric.name).figures)
+    answers, heard = tuple(caller.of(pool, mains[pool.stratum]) for pool in turns.pools), caller.of_others(HEARD)
     defines_answers = any(script.get("answer_min_ms") for script in metadata.get("scripts") or [])
     connecting = tuple(session_figures(sessions, targets, CONNECTING, run.inexact))
     waits, apart = waits_by(run, samples)
@@ -249,11 +249,11 @@ def summarise(run: RunFrames) -> Summary:
         validity=validity_of(metadata),
         setup=setup_of(metadata, turns),
         metrics=metrics,
-        drawn=tuple(name for name in DRAWN if results.metric(name).figures),
+        drawn=tuple(name for name in DRAWN if caller.metric(name).figures),
         answers=answers,
         heard=heard,
-        answered=results.of_others(ANSWER_HEARD) if defines_answers else (),
-        read=results.of_others(READ),
+        answered=caller.of_others(ANSWER_HEARD) if defines_answers else (),
+        read=caller.of_others(READ),
         greeted=tuple(_greeted(calls) for calls in connecting if calls.metric == GREETING),
         differences=tuple(arms_differences((*answers, *heard))),
         spreads=tuple(_spreads(samples, answers)),
@@ -294,7 +294,7 @@ class TurnMetric(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Results:
+class _CallerWaits:
     """What callers wait for, by any metric of turns."""
 
     run: RunFrames

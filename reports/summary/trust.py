@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
-from msgspec import ValidationError, convert
+from msgspec import convert
 
 from bench.run.document import Check, Validity, ValidityStatus
 from bench.units import NS_PER_MS, NS_PER_S
@@ -67,12 +67,8 @@ class RunValidity:
 
 
 def validity_of(document: dict[str, Any]) -> RunValidity:
-    """Return the validity that a run's document has; a run without one, or with one that cannot be read, has no
-    verdict."""
-    try:
-        found = convert(document.get("validity") or {"status": "no_verdict"}, Validity)
-    except ValidationError:
-        found = Validity("no_verdict")
+    """Return the validity that a run's document has; a run without one has no verdict."""
+    found = convert(document.get("validity") or {"status": "no_verdict"}, Validity)
     not_judged = _not_judged(document, found) if found.status == "no_verdict" else None
     return RunValidity(found.status, tuple(found.reasons), tuple(found.checks), not_judged)
 
@@ -150,7 +146,7 @@ def machines(run: RunFrames) -> Iterable[Machine]:
     """Each host whose cores were watched."""
     for entry in hosts_of(run.metadata):
         watched = entry.get("cpu_use")
-        if isinstance(watched, Mapping):
+        if watched is not None:
             shares = {name: _or_nan(watched.get(name)) for name in SHARES}
             own, programs = shares["this_run"], shares["all_programs"]
             others = max(0.0, programs - own) if own == own else math.nan
@@ -184,7 +180,7 @@ def _p99(values: Floats) -> float:
 
 
 def _or_nan(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    return math.nan if value is None else float(value)
 
 
 FILLER = "filler"
@@ -262,16 +258,11 @@ def incidents_of(document: Mapping[str, Any], started_utc_ns: int) -> Incidents:
     """A worker keeps the words of its first hundred, and counts them all; what is no incident is passed over."""
     read: list[Incident] = []
     for entry in document.get("incidents") or []:
-        if isinstance(entry, dict):
-            at_s = (int(entry.get("at_utc_ns") or started_utc_ns) - started_utc_ns) / NS_PER_S
-            read.append(
-                Incident(
-                    at_s, int(entry.get("worker") or 0), str(entry.get("kind") or ""), str(entry.get("text") or "")
-                )
-            )
+        at_s = (entry.get("at_utc_ns", started_utc_ns) - started_utc_ns) / NS_PER_S
+        read.append(Incident(at_s, entry.get("worker", 0), entry.get("kind", ""), entry.get("text", "")))
     kept = tuple(sorted(read, key=lambda one: one.at_s))
     told = (document.get("totals") or {}).get("incident_counts") or {}
-    counted = Counter(one.kind for one in kept) | Counter({str(kind): int(n) for kind, n in told.items()})
+    counted = Counter(one.kind for one in kept) | Counter(told)
     return Incidents(kept, dict(counted))
 
 
@@ -290,18 +281,16 @@ class Setup(Record, frozen=True):
 
 def setup_of(document: dict[str, Any], turns: Turns) -> Setup:
     """Return the settings of a run's scripts."""
-    scripts = [script for script in document.get("scripts") or [] if isinstance(script, dict)]
+    scripts = document.get("scripts") or []
     # speech of a measured turn that began, at a microphone's pace
     spoken = ~np.isnan(turns.instant("speech_start")) | ~np.isnan(turns.instant("speech_end"))
     begun = {str(name) for name in turns.frame["script"].iloc[turns.rows[spoken]].unique()}
     vad = [s for s in scripts if s.get("turn_detection") in BY_SERVICE and str(s.get("name")) in begun]
-    found = [
-        script["turn_detection_settings"] for script in vad if isinstance(script.get("turn_detection_settings"), dict)
-    ]
+    found = [settings for script in vad if (settings := script.get("turn_detection_settings")) is not None]
     detections = tuple(one for place, one in enumerate(found) if one not in found[:place])
     return Setup(found_values(scripts, "jitter_buffer_ms"), found_values(vad, "chunk_ms"), detections)
 
 
 def found_values(settings: Iterable[dict[str, Any]], key: str) -> tuple[float, ...]:
     found = (setting.get(key) for setting in settings)
-    return tuple(sorted({float(value) for value in found if isinstance(value, int | float)}))
+    return tuple(sorted({float(value) for value in found if value is not None}))

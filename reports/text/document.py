@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from msgspec import field
 from msgspec.structs import replace
 
@@ -20,15 +19,14 @@ from reports.render.files import PagePaths, write_page
 from reports.run_report.report import run_page
 from reports.runs import RunFrames
 from reports.statistics.power import Spread
-from reports.statistics.quantiles import quantile
 from reports.strata import Wait
 from reports.summary.arms import ArmFacts, ArmsQuantile, Interleaving
 from reports.summary.drift import Drift
 from reports.summary.figures import Counts, Distribution, Figures, Throughput, TurnRate
 from reports.summary.groups import GroupEntry
-from reports.summary.load import Arriving, Throttling
+from reports.summary.load import Arriving, RateLimits
 from reports.summary.money import Money
-from reports.summary.outcomes import by_outcome
+from reports.summary.outcomes import TargetOutcomes
 from reports.summary.segments import Band, Breakdown
 from reports.summary.single_turns import Slow
 from reports.summary.summary import CallerWait, Summary, summarise
@@ -50,38 +48,6 @@ class WaitSpread(Wait, frozen=True):
     deff50: Rounded
     deff95: Rounded
     effective_sessions: Rounded
-
-
-class TargetOutcomes(Record, frozen=True, kw_only=True):
-    """How the turns and sessions of one target ended."""
-
-    turns: dict[str, Count]
-    sessions: dict[str, Count]
-    service_message: dict[str, str] = field(default_factory=dict)
-    turns_started: Count
-    turns_failed: Count = 0
-    turns_unfinished: Count = 0
-    turns_not_started: Count = 0
-    turns_planned: Count
-    failure_rate: Rounded
-    sessions_started: Count
-    sessions_with_failure: Count = 0
-    failure_rate_low: Annotated[Rounded, about("of the 95 % interval of failures")]
-    failure_rate_high: Rounded
-
-
-class Limits(Record, frozen=True):
-    """What the service limited, and what remained of each limit at least, as a share."""
-
-    target: str
-    throttled_turns: Count
-    throttled_sessions: Count
-    retry_after_count: Count
-    retry_after_p50_s: Rounded
-    retry_after_max_s: Rounded
-    start_delay_s: Rounded
-    calls_backed_off: Annotated[Count, about("calls held back after refused ones, in a closed loop")]
-    min_remaining: dict[str, Rounded]
 
 
 class PlayedSetup(Setup, frozen=True):
@@ -148,7 +114,7 @@ class SummaryDocument(Record, frozen=True, kw_only=True):
     interleaving: Interleaving | None
     differences: list[ArmsQuantile]
     cost: Money
-    rate_limits: list[Limits]
+    rate_limits: list[RateLimits]
     arrivals: Annotated[Arriving | None, about("null in a closed loop")]
     incidents: list[Incident]
     incident_counts: dict[str, Count]
@@ -204,12 +170,15 @@ def summary_data(summary: Summary) -> dict[str, Any]:
             event_metrics=list(summary.events),
             load_generator=list(summary.harness),
             throughput=list(summary.throughput),
-            outcomes={label: _outcomes(summary, place) for place, label in enumerate(summary.targets)},
+            outcomes={
+                label: summary.outcomes.of_target(place, summary.failures[place])
+                for place, label in enumerate(summary.targets)
+            },
             target_settings=[replace(arm, compression=Known(arm_fact(arm, "compression"))) for arm in summary.arms],
             interleaving=summary.interleaving,
             differences=list(summary.differences),
             cost=summary.money,
-            rate_limits=[_limits(throttling) for throttling in summary.quota.targets],
+            rate_limits=[throttling.limits for throttling in summary.quota.targets],
             arrivals=summary.arriving,
             incidents=list(summary.incidents.kept),
             incident_counts=dict(summary.incidents.counts),
@@ -222,41 +191,6 @@ def summary_data(summary: Summary) -> dict[str, Any]:
 def _spread(figures: Figures, spread: Spread) -> WaitSpread:
     of = figures.metric, *figures.stratum, figures.target
     return WaitSpread(*of, spread.sigma, spread.icc, spread.deff50, spread.deff95, spread.effective_sessions)
-
-
-def _outcomes(summary: Summary, place: int) -> TargetOutcomes:
-    outcomes = summary.outcomes
-    endings = *outcomes.turns, *outcomes.sessions
-    return TargetOutcomes(
-        turns=by_outcome(outcomes.turns, place),
-        sessions=by_outcome(outcomes.sessions, place),
-        service_message={ending.outcome: ending.said for ending in endings if ending.said and ending.counts[place]},
-        turns_started=outcomes.begun[place],
-        turns_failed=outcomes.failed[place],
-        turns_unfinished=outcomes.unfinished[place],
-        turns_not_started=outcomes.lost[place],
-        turns_planned=outcomes.wanted[place],
-        failure_rate=outcomes.failures(place),
-        failure_rate_low=summary.failures[place].low,
-        failure_rate_high=summary.failures[place].high,
-        sessions_started=outcomes.opened[place],
-        sessions_with_failure=outcomes.with_failure[place],
-    )
-
-
-def _limits(throttling: Throttling) -> Limits:
-    waits_s = np.array(throttling.waits_s)
-    return Limits(
-        throttling.target,
-        throttling.turns,
-        throttling.sessions,
-        waits_s.size,
-        quantile(waits_s, 0.5),
-        quantile(waits_s, 1.0),
-        throttling.start_delay_s,
-        throttling.backed_off,
-        {part.limit: part.share.min() for part in throttling.remaining},
-    )
 
 
 def write_report(run: RunFrames | Summary, page: Page | None = None) -> PagePaths:

@@ -168,20 +168,20 @@ def metric_trend(series: RunSeries, spec: Question) -> MetricTrend:
     compared = tuple(
         place
         for place, (point, run) in enumerate(zip(series.points, values, strict=True))
-        if not point.excluded_because and math.isfinite(run.value) and (spec.kind == "rate" or run.value > 0)
+        if not point.excluded_because and math.isfinite(run.value) and (spec.scale == "points" or run.value > 0)
     )
     return MetricTrend(spec, series, values, compared)
 
 
 def _value(point: TrendPoint, spec: Question) -> RunValue:
     not_reported = RunValue(missing_because="not reported")
-    if spec.kind == "rate":
+    if spec.p is None:
         return point.rates.get(spec.metric, not_reported)
     quantiles = point.quantiles.get(MetricKey(spec.metric, spec.stratum or NO_STRATUM), {})
     if not quantiles and spec.stratum is None:  # all turns of the run are of one kind, whatever it is
         of_metric = [values for key, values in point.quantiles.items() if key.metric == spec.metric]
         quantiles = of_metric[0] if len(of_metric) == 1 else {}
-    return quantiles.get(spec.p or 0.0, not_reported)
+    return quantiles.get(spec.p, not_reported)
 
 
 def with_changes(trends: Sequence[MetricTrend]) -> list[MetricTrend]:
@@ -191,17 +191,17 @@ def with_changes(trends: Sequence[MetricTrend]) -> list[MetricTrend]:
 
 
 def _with_changes(trend: MetricTrend, searched: int) -> MetricTrend:
-    points, rate = [trend.series.points[place] for place in trend.compared], trend.spec.kind == "rate"
-    runs, scale = [trend.values[place] for place in trend.compared], trend.spec.scale
-    values = np.array([run.value if rate else math.log(run.value) for run in runs])
+    points, logs = [trend.series.points[place] for place in trend.compared], trend.spec.scale == "ratio"
+    runs = [trend.values[place] for place in trend.compared]
+    values = np.array([math.log(run.value) if logs else run.value for run in runs])
     variances = np.array([run.variance for run in runs])
     days = days_of(np.array([point.started_utc_ns for point in points], dtype=np.int64))
-    min_change = POINTS if rate else math.log1p(drift.APART)
+    min_change = math.log1p(drift.APART) if logs else POINTS
     found = find_changes(values, variances, days, among=searched, min_change=min_change)
     starts = [0, *(change.at for change in found.changes)]
     means = levels(remove_weekdays(values, days, found.weekdays), found.changes)
     segments = [
-        TrendSegment(mean if rate else math.exp(mean), *_run(points[start]), *_run(points[end - 1]))
+        TrendSegment(math.exp(mean) if logs else mean, *_run(points[start]), *_run(points[end - 1]))
         for mean, start, end in zip(means, starts, [*starts[1:], len(points)], strict=True)
     ]
     return replace(
@@ -211,7 +211,7 @@ def _with_changes(trend: MetricTrend, searched: int) -> MetricTrend:
         segments=tuple(segments),
         autocorrelation=found.autocorrelation,
         effective_runs=found.effective_runs(len(points)),
-        weekdays=tuple(as_share(own, scale) or 0.0 for own in found.weekdays),
+        weekdays=tuple(as_share(own, trend.spec.scale) or 0.0 for own in found.weekdays),
     )
 
 

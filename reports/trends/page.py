@@ -102,18 +102,20 @@ def filters_of(points: Sequence[TrendPoint], without: Collection[str] = ()) -> F
 
 
 METHOD = {
-    "change": "A place between two runs at which the level of a value moved: the runs before it and after it differ "
-    f"by more than runs of one level do, and by more than 5{NBSP}% (rates: by a percentage point). {SIDE} runs at "
-    f"least are before it and after it.",
-    "correction": f"{YEAR} runs share one error, and so do all values and series of the page: where nothing changes, "
-    f"at most 5{NBSP}% of pages that are made anew after each of these runs ever have a mark, as long as neighbouring "
-    "runs have an autocorrelation of at most 0.5. The intervals of changes are as wide as that takes.",
-    "level": "The mean of the runs between two changes, for latencies the geometric one, without what is their "
-    "weekdays' own. It is shown from ten runs on.",
-    "interval": f"95{NBSP}% of a run by itself, as in its report. It says nothing of how runs differ.",
+    "change": "A place between two runs where the level changed: the runs before it and after it differ by more than "
+    f"runs of one level do, and by more than 5{NBSP}% (rates: by a percentage point). At least {SIDE} runs are before "
+    "it, and after it.",
+    "correction": f"{YEAR} runs share one error probability, and so do all metrics and series of the page: if nothing "
+    f"changes, at most 5{NBSP}% of pages that are made again after each of these runs ever have a mark, as long as the "
+    "autocorrelation of neighbouring runs is at most 0.5. The intervals of changes are as wide as that takes.",
+    "level": "The mean of the runs between two changes, without the effect of weekdays; of latencies the geometric "
+    "mean. It is shown from ten runs on.",
+    "interval": f"The 95{NBSP}% interval of a run by itself, as in its report. It does not include the differences "
+    "between runs.",
     "series": "Runs of a target that may be compared: of one scenario, with the same scripts, load, warm-up and "
     "settings.",
 }
+"""The terms of the page."""
 
 
 def trend_html(trend: Trend, folder: Path) -> str:
@@ -126,18 +128,17 @@ def trend_page(trend: Trend, folder: Path) -> Page:
     numbers = {name: number for number, name in enumerate(dict.fromkeys(one.name for one in trend.series))}
     by_name = all(one.name == one.target for one in trend.series)  # then series are what switches targets off
     filters = filters_of(trend.points, ("target",) if by_name else ())
-    specs = [metric.spec for metric in trend.metrics]
-    metrics = {one.metric: CATALOGUE[one.metric].sentence for one in specs if one.kind != "rate"}
-    rates = {one.metric: RATES[one.metric].sentence for one in specs if one.kind == "rate"}
-    defined = metrics | rates | METHOD
-    names = ", ".join(scenario.name for scenario in trend.scenarios)
-    more = [f"{plural(len(trend.notices), 'thing')} could not be shown: see the end of the page."]
-    lead = [*notes(trend), *(more if trend.notices else [])]
+    names = list(dict.fromkeys(metric.spec.metric for metric in trend.metrics))
+    rates = {name: RATES[name].sentence for name in names if name in RATES}
+    defined = {name: CATALOGUE[name].sentence for name in names if name not in RATES} | rates | METHOD
+    scenarios = ", ".join(scenario.name for scenario in trend.scenarios)
+    more = [f"{plural(len(trend.notices), 'notice')} at the end of the page."] if trend.notices else []
+    lead = [*notes(trend), *more]
     left_out = Section("left-out", "Excluded runs", "What could not be shown?", [Bullets(trend.notices)])
     return Page(
-        title=f"{names} · {plural(trend.runs, 'run')} over time",
+        title=f"{scenarios} · {plural(trend.runs, 'run')} over time",
         badges=list(_badges(trend)),
-        beside=f"{names} · {period(trend)}",
+        beside=f"{scenarios} · {period(trend)}",
         headline=trend_headline(trend),
         lead=[Bullets(lead)] if lead else [],
         answer=[_changes(trend, numbers)] if trend.changes else None,
@@ -161,10 +162,10 @@ def trend_page(trend: Trend, folder: Path) -> Page:
 def _badges(trend: Trend) -> Iterable[Badge]:
     if found := trend.changes:
         worse = sum(change.worse is True for _, change in found)
-        counts = f"{worse} of {plural(len(found), 'figure')} for the worse"
+        counts = f"{worse} of {plural(len(found), 'metric')} worse"
         yield Badge("no" if worse else "in", "↕", plural(len(trend.changes_by_run), "CHANGE", "CHANGES"), counts)
     elif trend.comparisons:
-        yield Badge("eq", "≈", "NO CHANGE", f"that {plural(trend.runs, 'run')} can tell")
+        yield Badge("eq", "≈", "NO CHANGE", f"in {plural(trend.runs, 'run')}")
     else:
         yield Badge("hm", "?", "TOO FEW RUNS", f"a change takes {ENOUGH}")
     simulated = {(one.run_id, one.started_utc_ns) for one in trend.points if one.simulated}
@@ -194,7 +195,7 @@ def _changes(trend: Trend, numbers: Mapping[str, int]) -> Block:
                 style={True: "bad-ink", False: "good-ink", None: ""}[change.worse],
             ),
             Cell(day(change.first_started_utc_ns), f"{change.runs_before} runs before, {change.runs_after} after"),
-            "; ".join(change.also_changed) or "nothing that these runs record",
+            "; ".join(change.also_changed) or "nothing else that is recorded",
         ]
         rows.append(make_row(cells, target=numbers[series.name]))
     return table(heads, rows, "facts", stacked=True)
@@ -203,7 +204,7 @@ def _changes(trend: Trend, numbers: Mapping[str, int]) -> Block:
 def _title(spec: Question) -> Inline:
     """Return the name of a metric, linked to its definition."""
     name = figure(spec)
-    return name if spec.kind == "rate" else (Term(spec.metric), name.removeprefix(spec.metric))
+    return name if spec.metric in RATES else (Term(spec.metric), name.removeprefix(spec.metric))
 
 
 def _section(

@@ -117,7 +117,7 @@ def _value_axis(metrics: Sequence[MetricTrend], plot: Plot) -> PixelScale:
     runs = runs or [run for metric in metrics for run in metric.values]
     ends = [end for run in runs for end in (run.value, run.low, run.high) if math.isfinite(end)]
     spec, unit = metrics[0].spec, metrics[0].spec.shown_unit
-    if spec.kind == "rate":
+    if spec.scale == "points":
         scale = PixelScale(identity, 0.0, max([RATE_MAX_MIN, *ends]), plot.y0, plot.y1)
         plot.y_axis(scale, linear_ticks(0.0, scale.high, 5), lambda share: percent(share, 1))
         return scale

@@ -23,7 +23,7 @@ from reports.wording.words import INFINITE, interval
 
 def unit_text(spec: Question) -> str:
     """Return the unit that stands beside the values of a metric; "" of a rate, whose values have theirs."""
-    return "" if spec.kind == "rate" else spec.shown_unit
+    return "" if spec.unit == "share" else spec.shown_unit
 
 
 def number_text(number: float, spec: Question) -> str:
@@ -32,7 +32,7 @@ def number_text(number: float, spec: Question) -> str:
         return NOTHING
     if math.isinf(number):
         return INFINITE
-    return percent(number, 1) if spec.kind == "rate" else three(number)
+    return percent(number, 1) if spec.unit == "share" else three(number)
 
 
 def interval_text(run: RunValue, spec: Question) -> str:
@@ -89,8 +89,8 @@ def trend_headline(trend: Trend) -> str:
         sentence = f"{change_sentence(*newest)}{others}."
         return sentence if len(groups) == 1 else f"{plural(len(groups), 'change')}; the newest: {sentence}"
     if trend.comparisons:
-        return f"No change that {plural(trend.runs, 'run')} can tell."
-    return f"Too few runs to tell a change: it takes {ENOUGH} that may be compared, {SIDE} before and after it."
+        return f"No change found in {plural(trend.runs, 'run')}."
+    return f"Too few runs to find a change: it takes {ENOUGH} that can be compared, {SIDE} before and {SIDE} after it."
 
 
 def day(utc_ns: int) -> str:
@@ -139,7 +139,7 @@ def weekday_notes(trend: Trend) -> Iterator[str]:
             low, high = (f"{day_abbr[at]} {signed(metric.weekdays[at], metric.spec.scale)}" for at in ends)
             differing.append(f"{metric_name(metric)} ({low}, {high})")
     if differing:
-        yield f"Weekdays differ, and that is taken off before changes are looked for: {'; '.join(differing)}."
+        yield f"Weekdays differ, and their effect is subtracted before changes are searched: {'; '.join(differing)}."
 
 
 def unmarked_notes(trend: Trend) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,8 @@ from bench.metrics import SLOPE
 from bench.run.presence import is_run, run_folders
 from bench.untrusted.sanitize import escape_control
 from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
+from reports.metric_option import metric_option
+from reports.notebook import frame_html
 from reports.numbers import NBSP, plural
 from reports.question import Question
 from reports.runs import RunFrames
@@ -24,7 +25,7 @@ from reports.samples import HEARD
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
 from reports.strata import NO_STRATUM, Stratum
-from reports.thresholds import primary, quoted
+from reports.thresholds import quoted
 from reports.trends.metric_trend import MetricTrend, RunSeries, TrendChange, metric_trend, series_of, with_changes
 from reports.trends.trend_point import QUANTILE_LEVELS, TrendPoint, points_of_run, stored_points
 
@@ -34,20 +35,13 @@ HEADLINE = (0.5, 0.95)
 
 def trend_question(text: str) -> Question:
     """Parse ttfa:p95, voice_to_voice:med, failure_rate. Raises UsageError that says what is allowed."""
-    name, _, aggregate = text.partition(":")
-    metric = primary(name.strip())
-    if metric.unit == "share":
-        if aggregate not in ("", "rate"):
-            raise UsageError(f"{metric.name} is a rate: write --metric {metric.name}")
-        return Question(metric.name, Rate())
+    metric, statistic = metric_option(text, "p50")
     if metric.unit == SLOPE or metric.signed:
         raise UsageError(f"{metric.name} may be 0 or less, and a trend compares by ratios: choose another metric")
-    match = re.fullmatch(r"p\(?(\d+(?:\.\d+)?)\)?|(med)", aggregate.strip() or "p50")
-    p = (0.5 if match[2] else float(match[1]) / 100) if match else 0.0
-    if p not in QUANTILE_LEVELS:
+    if statistic.scale(metric.name) != "points" and statistic.p not in QUANTILE_LEVELS:
         allowed = ", ".join(f"{metric.name}:p{100 * level:g}" for level in QUANTILE_LEVELS)
         raise UsageError(f"{quoted(text)} is in no summary of a run: allowed are {allowed}")
-    return Question(metric.name, Quantile(p))
+    return Question(metric.name, statistic)
 
 
 def headline_questions(points: Sequence[TrendPoint]) -> list[Question]:
@@ -68,7 +62,7 @@ def of_commonest_turns(spec: Question, points: Iterable[TrendPoint]) -> Question
         for key, quantiles in point.quantiles.items():
             if key.metric == spec.metric:
                 turns[key.stratum] += max(run.n for run in quantiles.values())
-    if spec.p is None or len(turns) < 2:
+    if not spec.statistic.per_stratum or len(turns) < 2:
         return spec
     (commonest, _), *_ = turns.most_common(1)
     return replace(spec, stratum=commonest)
@@ -147,8 +141,8 @@ class Trend:
     def to_frame(self) -> pd.DataFrame:
         """Return a row for each metric of each run: its value with its 95 % interval in `unit`, as in the run's report.
 
-        A value is `usable` if its run is compared; `reason` says why not. Where the level changed with a run, `change`
-        is by how much, after against before (of rates in shares), with its interval; else it is NaN.
+        A value is `usable` if its run is compared; `reason` says why not. If the level changed with a run, `change` is
+        after against before (of rates in shares), with its interval; else it is NaN.
         """
         return frame_of([row for metric in self.metrics for row in _rows(metric)], DTYPES)
 
@@ -157,6 +151,10 @@ class Trend:
         specs = len({(metric.series.scenario, metric.spec) for metric in self.metrics})
         counted = plural(self.runs, "run"), plural(specs, "metric"), plural(len(self.changes), "change")
         return f"Trend({', '.join(counted)})".replace(NBSP, " ")
+
+    def _repr_html_(self) -> str:
+        columns = ("scenario", "target", "run_id", "title", "value", "low", "high", "unit", "change", "reason")
+        return frame_html(repr(self), self.to_frame(), columns, self.notices)
 
 
 def _rows(metric: MetricTrend) -> Iterable[dict[str, Any]]:
@@ -189,10 +187,10 @@ def in_folders(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def trend_of(runs: Sequence[Path | RunFrames], stored: Sequence[Path], questions: Sequence[Question] = ()) -> Trend:
-    """Of run folders or runs that were read, and of folders of stored baselines. `questions`: what is asked, the
-    headline figures if empty.
+    """Return the trend of run folders or runs that were read, and of folders of stored baselines.
 
-    `notices` name what cannot be read. Raises UsageError if nothing is left.
+    Without questions it is that of the headline metrics. `notices` name what cannot be read. Raises UsageError if
+    nothing is left.
     """
     points: list[TrendPoint] = []
     notices: list[str] = []
@@ -243,5 +241,5 @@ def trend_of_points(
         by_spec = [(spec, tuple(metric for metric in reported if metric.spec == spec)) for spec in specs[name]]
         scenarios.append(ScenarioTrend(name, tuple(by_scenario[name]), tuple(one for one in by_spec if one[1])))
     again = len(points) - len(once)
-    twice = f"{plural(again, 'target')} of runs that are there twice: each is shown once."
+    twice = f"{plural(again, 'target')} of runs found more than once: each is shown once."
     return Trend(tuple(scenarios), (*notices, *([twice] if again else [])))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
@@ -29,10 +29,10 @@ from reports.stored import PS, Baseline, StoredQuantiles
 from reports.strata import Stratum
 from reports.summary.arms import FAIR, ArmFacts
 from reports.summary.figures import ALL, Counts, Figures, TurnRate
-from reports.summary.outcomes import limited, most_limited
+from reports.summary.outcomes import TargetOutcomes, limited, most_limited
 from reports.summary.summary import summarise
 from reports.summary.trust import WORDS, validity_of
-from reports.text.document import TargetOutcomes, summary_json
+from reports.text.document import summary_json
 from reports.wording.validity import over_the_limit, verdict_reason
 
 QUANTILE_LEVELS = (0.5, 0.9, 0.95, 0.99)
@@ -100,7 +100,7 @@ class TrendPoint:
         return with_marker(self.validity_word).replace(" ", NBSP, 1)
 
 
-class _Summary(msgspec.Struct):
+class RunSummary(msgspec.Struct):
     """The keys of summary.json that a trend shows."""
 
     scenario: str
@@ -119,57 +119,49 @@ def points_of_run(run: Path | RunFrames) -> list[TrendPoint]:
     Raises UsageError if the folder is no run or has no summary.
     """
     if isinstance(run, RunFrames):
-        folder, document = run.folder, run.metadata
-        summary = read_document(summary_json(summarise(run)).encode(), _Summary)
-    else:
-        folder, document, summary = run, document_of(run), _summary(run)
-    verdict, report = validity_of(document), folder / "report.html"
-    return [
-        TrendPoint(
-            run_id=str(document.get("run_id") or escape_control(folder.name)),
-            name=escape_control(folder.resolve().name),
-            started_utc_ns=int(document.get("started_utc_ns") or 0),
-            scenario=escape_control(summary.scenario),
-            target=escape_control(target),
-            validity=verdict.status,
-            reason=_throttled(summary.outcomes.get(target))
-            if verdict.status == "valid"
-            else escape_control(verdict_reason(verdict)),
-            labels=labels_of(document),
-            conditions=conditions_in(
-                document, escape_control(target), _facts(summary, target), simulated=bool(document.get("simulated"))
-            ),
-            quantiles=_quantiles(summary, target),
-            rates=dict(_rates(summary, target)),
-            report=report if report.exists() else None,
-        )
-        for target in summary.targets
-    ]
+        summary = read_document(summary_json(summarise(run)).encode(), RunSummary)
+        return [_point(run.folder, run.metadata, summary, target) for target in summary.targets]
+    document, summary = document_of(run), read_summary(run)
+    return [_point(run, document, summary, target) for target in summary.targets]
 
 
-def _summary(folder: Path) -> _Summary:
+def _point(folder: Path, document: dict[str, Any], summary: RunSummary, target: str) -> TrendPoint:
+    name, verdict, report = escape_control(target), validity_of(document), folder / "report.html"
+    outcomes = summary.outcomes.get(target)
+    throttled = most_limited(outcomes.turns, outcomes.sessions) if outcomes else 0.0
+    reason = over_the_limit(throttled) if throttled > FAIR else ""
+    facts = next((one for one in summary.target_settings if one.target == target), ArmFacts(target=target))
+    facts = msgspec.structs.replace(
+        facts, **{fact: escape_control(getattr(facts, fact) or "") for fact in ("model", "region", "voice")}
+    )
+    return TrendPoint(
+        run_id=str(document.get("run_id") or escape_control(folder.name)),
+        name=escape_control(folder.resolve().name),
+        started_utc_ns=int(document.get("started_utc_ns") or 0),
+        scenario=escape_control(summary.scenario),
+        target=name,
+        validity=verdict.status,
+        reason=reason if verdict.status == "valid" else escape_control(verdict_reason(verdict)),
+        labels=labels_of(document),
+        conditions=conditions_in(document, name, facts, simulated=bool(document.get("simulated"))),
+        quantiles=_quantiles(summary, target),
+        rates=dict(_rates(summary, target)),
+        report=report if report.exists() else None,
+    )
+
+
+def read_summary(folder: Path) -> RunSummary:
+    """Read what a run's report wrote. Raises UsageError that says how to write it."""
     path = folder / "summary.json"
     try:
-        return read_document(safe_io.read_file(path), _Summary)
+        return read_document(safe_io.read_file(path), RunSummary)
     except FileNotFoundError:
         raise UsageError(f"{folder} has no summary.json: run `rtbench report {folder}` to write it") from None
     except (OSError, JsonError) as error:
         raise UsageError(f"{path} cannot be read ({error}): run `rtbench report {folder}` to write it anew") from None
 
 
-def _facts(summary: _Summary, target: str) -> ArmFacts:
-    facts = next((one for one in summary.target_settings if one.target == target), ArmFacts(target=target))
-    escaped = {name: escape_control(getattr(facts, name) or "") for name in ("model", "region", "voice")}
-    return msgspec.structs.replace(facts, **escaped)
-
-
-def _throttled(outcomes: TargetOutcomes | None) -> str:
-    """Return "3.1 % was throttled", of the turns or the sessions, whichever is more; "" up to the limit."""
-    share = most_limited(outcomes.turns, outcomes.sessions) if outcomes else 0.0
-    return over_the_limit(share) if share > FAIR else ""
-
-
-def _quantiles(summary: _Summary, target: str) -> dict[MetricKey, dict[float, RunValue]]:
+def _quantiles(summary: RunSummary, target: str) -> dict[MetricKey, dict[float, RunValue]]:
     """Return the quantiles by metric and turns.
 
     The key of a metric names the instant that it is measured from only if the metric has several.
@@ -204,7 +196,7 @@ def _of_summary(row: Figures, quantile: QuantileEstimate) -> RunValue:
     return RunValue(quantile.value, low, high, variance_of(low, quantile.value, high), row.n)
 
 
-def _rates(summary: _Summary, target: str) -> Iterable[tuple[str, RunValue]]:
+def _rates(summary: RunSummary, target: str) -> Iterable[tuple[str, RunValue]]:
     outcomes = summary.outcomes.get(target)
     if outcomes and not math.isnan(outcomes.failure_rate):
         low, high = outcomes.failure_rate_low, outcomes.failure_rate_high

@@ -110,7 +110,7 @@ def margin(accepted: Margin, metric: str, *, sign: bool = False) -> str:
     return " and ".join(f"{'+' if sign else ''}{part}" for part in parts)
 
 
-def known_word(known: str, metric: str) -> str:
+def direction_text(known: str, metric: str) -> str:
     """Return slower or faster of a latency, worse or better of all else: where a whole interval lies."""
     return {"worse": "slower", "better": "faster"}.get(known, known) if is_latency(metric) else known
 

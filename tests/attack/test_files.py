@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import reports
+import rtbench
 from benchmarks.fuzz.spoiling import HOSTILE, WRONG, dumped
 from reports.summary.summary import summarise
 from reports.text.document import write_report
@@ -74,7 +74,7 @@ def run(scratch: Path) -> Path:
 
 def tell(folder: Path) -> None:
     """All that a report of one run tells."""
-    summary = summarise(reports.load(folder, all_columns=False))
+    summary = summarise(rtbench.load(folder, all_columns=False))
     run_text(summary)
     write_report(summary)
 

@@ -1,15 +1,16 @@
-"""What `import reports` offers a data person: frames of one shape whatever the run, and the report's own figures."""
+"""What `import rtbench` offers a pandas user: frames of one shape whatever the run, and the report's own values."""
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import reports
+import rtbench
 from bench.columns import BOUNDS
 from bench.errors import UsageError
 from bench.run.folder import SCHEMAS, STORED
@@ -34,6 +35,7 @@ from reports.text.document import summary_json
 from reports.thresholds import read_thresholds
 from reports.turns import target_labels
 from tests.reports import shared, synthetic
+from tests.reports.edited import edit
 from tests.reports.shared import write_summary
 from tests.reports.synthetic import Plan
 
@@ -59,12 +61,12 @@ half = settings(max_examples=settings.default.max_examples // 2)
 
 
 @cache
-def loaded(plan: Plan) -> reports.Run:
-    return reports.load(synthetic.write(shared.folder(), plan))
+def loaded(plan: Plan) -> rtbench.Run:
+    return rtbench.load(synthetic.write(shared.folder(), plan))
 
 
 @pytest.fixture(scope="module", params=PLANS)
-def run(request: pytest.FixtureRequest) -> reports.Run:
+def run(request: pytest.FixtureRequest) -> rtbench.Run:
     return loaded(PLANS[request.param])
 
 
@@ -118,9 +120,9 @@ def test_quantiles_are_those_that_the_report_prints(name: str) -> None:
 
 def test_a_value_that_may_not_be_used_says_why_and_keeps_its_status(tmp_path: Path) -> None:
     whole = Plan(sessions=60, turns=5)
-    invalid = reports.load(synthetic.write(tmp_path / "invalid", replace(whole, valid=False)))
-    unjudged = reports.load(synthetic.write(tmp_path / "unjudged", replace(whole, valid=None)))
-    inexact = reports.load(synthetic.write(tmp_path / "inexact", replace(whole, inexact=("ttfa",))))
+    invalid = rtbench.load(synthetic.write(tmp_path / "invalid", replace(whole, valid=False)))
+    unjudged = rtbench.load(synthetic.write(tmp_path / "unjudged", replace(whole, valid=None)))
+    inexact = rtbench.load(synthetic.write(tmp_path / "inexact", replace(whole, inexact=("ttfa",))))
     said = {
         run: run.quantiles("ttfa", p=[0.5, 0.999])[["status", "published", "usable", "reason"]].to_numpy().tolist()
         for run in (invalid, unjudged, inexact)
@@ -133,13 +135,13 @@ def test_a_value_that_may_not_be_used_says_why_and_keeps_its_status(tmp_path: Pa
     assert free == ["reported", True, True, ""]
     assert uncertain[:3] == ["reported", True, False]
     assert uncertain[3] == why(inexact.inexact, "sim", "ttfa")
-    for frame in (invalid.rates(), reports.check(invalid, {"ttfa": "med<5000"}).to_frame()):
+    for frame in (invalid.rates(), rtbench.check(invalid, {"ttfa": "med<5000"}).to_frame()):
         assert frame["published"].all()
         assert not frame["usable"].any()
         assert frame["reason"].str.contains("the run is INVALID: ").all()
 
 
-def test_targets_and_strata_are_never_pooled(run: reports.Run) -> None:
+def test_targets_and_strata_are_never_pooled(run: rtbench.Run) -> None:
     apart = run.quantiles("response_total", p=0.5)
     by_step = run.quantiles("response_total", p=0.5, by="step")
     assert set(by_step["target"]) == set(apart["target"]) == set(target_labels(run))
@@ -160,9 +162,9 @@ ALIKE = ("run_id", "scenario", "simulated", "phase", "measured")
 
 
 @cache
-def grown(name: str) -> tuple[reports.Run, list[Printed], dict[str, Any]]:
+def grown(name: str) -> tuple[rtbench.Run, list[Printed], dict[str, Any]]:
     """A run of two hosts whose turns tell rates, what its summary.json prints of groups of turns, and all of it."""
-    run = reports.load(synthetic.write(shared.folder(), PLANS[name]))
+    run = rtbench.load(synthetic.write(shared.folder(), PLANS[name]))
     rng = np.random.default_rng(5)
     recorded = dict(zip(run.sessions["session_id"], rng.choice(["red", "blue"], len(run.sessions)), strict=True))
     for frame in (run.turns, run.sessions):
@@ -352,7 +354,7 @@ def test_distributions_are_those_of_summary_json() -> None:
 
 
 def test_of_a_run_without_any_turn_the_failures_are_those_that_were_never_begun(tmp_path: Path) -> None:
-    run = reports.load(synthetic.write(tmp_path, Plan(sessions=0, turns=4, refused=5)))
+    run = rtbench.load(synthetic.write(tmp_path, Plan(sessions=0, turns=4, refused=5)))
     assert run.quantiles("ttfa").empty
     rates = run.rates(by="turn", where=lambda turns: turns["turn"] > 1)
     assert rates[["rate", "turn", "count", "total"]].to_numpy().tolist() == [
@@ -409,12 +411,20 @@ def test_measured_turns_are_those_of_the_steady_phase() -> None:
     assert loaded(PLANS["plain"]).measured_turns is loaded(PLANS["plain"]).turns
 
 
-def test_flags_and_moments_are_columns_of_every_table(run: reports.Run) -> None:
+def test_flags_and_moments_are_columns_of_every_table(run: rtbench.Run) -> None:
     for frame in (run.turns, run.sessions):
         assert (frame["start"].astype("int64") == frame["start_utc_ns"]).all()
         assert (frame["measured"] == (frame["phase"].isna() | (frame["phase"] == "measurement"))).all()
     assert (run.seconds["start"].astype("int64") == run.seconds["second"] * 10**9).all()
     assert run.turns["start"].dt.tz is not None
+
+
+def run_named(folder: Path, plan: Plan, **changes: Any) -> Path:
+    """A run whose id is the name of its folder, in its rows, too."""
+    synthetic.write(folder, plan, run_id=folder.name, **changes)
+    for table in SCHEMAS:
+        edit(folder, table, lambda _, row: row | {"run_id": folder.name})
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -423,14 +433,14 @@ def nightly(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("nightly")
     for seed in range(2):
         plan = Plan(sessions=80, turns=4, targets=("a", "b"), paired=True, seed=seed, failed=0.03)
-        path = synthetic.write(folder / f"run-{seed}", plan, run_id=f"run-{seed}", interleaved=True)
+        path = run_named(folder / f"run-{seed}", plan, interleaved=True)
         write_summary(path)
     return folder
 
 
 def test_a_comparison_is_that_of_the_command(nightly: Path) -> None:
-    run = reports.load(nightly / "run-0")
-    comparison = reports.compare(run)
+    run = rtbench.load(nightly / "run-0")
+    comparison = rtbench.compare(run)
     written = json.loads(compare_json(compared(sides_of([run.folder]))))
     assert repr(comparison) == f"Comparison(b against a: inconclusive, {len(written['comparisons'])} metrics)"
     frame = comparison.to_frame()
@@ -447,55 +457,111 @@ def test_a_comparison_is_that_of_the_command(nightly: Path) -> None:
             ends = [row[end] for end in ("difference", "low", "high")]
             np.testing.assert_allclose(ends, [told[end] for end in ("estimate", "low", "high")], rtol=1e-4, atol=1e-6)
 
-    other = reports.compare(f"{run.folder}:a", f"{nightly / 'run-1'}:a", confidence=0.9)
+    other = rtbench.compare(f"{run.folder}:a", f"{nightly / 'run-1'}:a", confidence=0.9)
     assert repr(other).startswith("Comparison(a (run-1) against a (run-0): ")
     assert other.method.confidence == 0.9
     assert other.method.level == 0.1
 
 
 def test_a_check_is_that_of_the_command(nightly: Path, tmp_path: Path) -> None:
-    run, limits = reports.load(nightly / "run-0"), {"ttfa": ["p(95)<800", "med<500"], "failure_rate": "rate<0.01"}
+    run, limits = rtbench.load(nightly / "run-0"), {"ttfa": ["p(95)<800", "med<500"], "failure_rate": "rate<0.01"}
     file = tmp_path / "ci.yaml"
     file.write_text('ttfa: ["p(95)<800", "med<500"]\nfailure_rate: rate<0.01\n', encoding="utf-8")
-    found = reports.check(run, limits)
+    found = rtbench.check(run, limits)
     assert repr(found) == "Checked(run-0: fail, 6 thresholds)"
     frame = found.to_frame()
-    pd.testing.assert_frame_equal(frame, reports.check(run.folder, file).to_frame())
+    pd.testing.assert_frame_equal(frame, rtbench.check(run.folder, file).to_frame())
     items = json.loads(check_json(checked(run.folder, read_thresholds(file))))["thresholds"]
     assert [row["result"] for row in items] == frame["result"].tolist()
     assert [row["threshold"] for row in items] == frame["threshold"].tolist()
     values = [np.nan if (value := row["limit"]["value"]) is None else value for row in items]
     np.testing.assert_allclose(frame["value"], values, rtol=1e-5)
 
-    gates = reports.check(nightly / "run-1", baseline=reports.load(nightly / "run-0"), on_inconclusive="pass")
+    gates = rtbench.check(nightly / "run-1", baseline=rtbench.load(nightly / "run-0"), on_inconclusive="pass")
     assert gates.baseline
     with pytest.raises(UsageError, match="no aggregate of ttfa"):
-        reports.check(run, {"ttfa": "p95<800"})
+        rtbench.check(run, {"ttfa": "p95<800"})
 
 
 def test_a_run_that_was_loaded_is_not_read_again(nightly: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, other = reports.load(nightly / "run-0"), reports.load(nightly / "run-1")
-    fast = replace(run, turns=run.turns[run.turns["ttfa_ms"] < 500].reset_index(drop=True))
+    run, other = rtbench.load(nightly / "run-0"), rtbench.load(nightly / "run-1")
+    fast = replace(run, turns=run.turns[run.turns["ttfa_ms"] < 500])
     limits = {"ttfa": "med<500"}
     expected = [
-        reports.check(nightly / "run-1", baseline=nightly / "run-0").to_frame(),
-        reports.compare(nightly / "run-1").to_frame(),
-        reports.trend(nightly / "run-0", nightly / "run-1").to_frame(),
+        rtbench.check(nightly / "run-1", baseline=nightly / "run-0").to_frame(),
+        rtbench.compare(nightly / "run-1").to_frame(),
+        rtbench.trend(nightly / "run-0", nightly / "run-1").to_frame(),
     ]
     monkeypatch.chdir(nightly)
     monkeypatch.setattr("bench.run.folder.read_table", None)
     monkeypatch.setattr("bench.run.folder.read_document", None)
 
-    verdicts = reports.check(other, baseline=run), reports.compare(other), reports.trend(run, other)
+    verdicts = rtbench.check(other, baseline=run), rtbench.compare(other), rtbench.trend(run, other)
     for mine, theirs in zip([one.to_frame() for one in verdicts], expected, strict=True):
         pd.testing.assert_frame_equal(mine, theirs)
-    assert set(reports.check(run, limits).to_frame()["result"]) == {"fail"}
-    assert reports.check(fast, limits).to_frame()["result"].iloc[0] == "pass"
-    assert (reports.trend(fast, metrics="ttfa:p95").to_frame()["value"] < 500).all()
+    assert set(rtbench.check(run, limits).to_frame()["result"]) == {"fail"}
+    assert rtbench.check(fast, limits).to_frame()["result"].iloc[0] == "pass"
+    assert (rtbench.trend(fast, metrics="ttfa:p95").to_frame()["value"] < 500).all()
+
+
+def test_many_runs_are_one_frame_that_says_of_which_run_a_row_is(nightly: Path) -> None:
+    runs = rtbench.load_many(nightly)
+    one, other = runs
+    assert repr(runs) == "Runs(2 runs: run-0, run-1)"
+    assert [run.folder for run in runs] == [nightly / "run-0", nightly / "run-1"]
+    for paths in (f"{nightly}/run-*", [nightly / "run-0", str(nightly / "run-1")], iter([nightly])):
+        assert [run.folder for run in rtbench.load_many(cast("Any", paths))] == [nightly / "run-0", nightly / "run-1"]
+
+    for table in ("turns", "measured_turns", "sessions", "seconds"):
+        whole, first = getattr(runs, table), getattr(one, table)
+        assert list(map(str, whole.dtypes)) == list(map(str, first.dtypes))
+        assert whole["run_id"].value_counts().to_dict() == {
+            "run-0": len(first),
+            "run-1": len(getattr(other, table)),
+        }
+    frames = {
+        "quantiles": {"metric": "ttfa", "by": "step", "where": "turn > 1", "target": "a"},
+        "rates": {"by": "host"},
+        **dict[str, dict[str, Any]].fromkeys(("summary", "outcomes", "cost", "distributions"), {}),
+    }
+    for name, asked in frames.items():
+        parts = [getattr(run, name)(**asked) for run in runs]
+        pd.testing.assert_frame_equal(getattr(runs, name)(**asked), pd.concat(parts, ignore_index=True))
+        assert set(parts[0]["run_id"]) == {"run-0"}
+
+
+def test_runs_of_different_labels_keep_their_categories(tmp_path: Path) -> None:
+    for name in ("east", "west"):
+        run_named(tmp_path / name, Plan(sessions=9, targets=(name,)))
+    turns = rtbench.load_many(tmp_path, all_columns=False).turns
+
+    assert str(turns["target"].dtype) == str(turns["run_id"].dtype) == "category"
+    assert turns.groupby("run_id", observed=True)["target"].unique().map(list).to_dict() == {
+        "east": ["east"],
+        "west": ["west"],
+    }
+
+
+def test_runs_that_cannot_be_one_frame_are_refused(nightly: Path, tmp_path: Path) -> None:
+    shutil.copytree(nightly / "run-0", tmp_path / "copy")
+    runs = rtbench.load_many(nightly)
+    for paths, said in (
+        ([nightly, tmp_path], "run-0 and .*copy are both the run run-0: load one of them"),
+        (tmp_path / "copy" / "turns.parquet", "there is no run in .*turns.parquet"),
+        (f"{tmp_path}/x*", "there is no run in "),
+        ([], "no folder of a run is given"),
+        ([5], r"a run is one that was loaded, or the path of its folder, not 5 \(int\)"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            rtbench.load_many(cast("Any", paths))
+    with pytest.raises(UsageError, match="where is a mask, which is of one run"):
+        runs.quantiles("ttfa", where=runs.turns["turn"] > 1)
+    with pytest.raises(UsageError, match="there is no run, so there is no frame"):
+        rtbench.Runs().rates()
 
 
 def test_a_trend_is_that_of_the_command(nightly: Path) -> None:
-    found = reports.trend(nightly, metrics=["ttfa:p50", "failure_rate"])
+    found = rtbench.trend(nightly, metrics=["ttfa:p50", "failure_rate"])
     assert repr(found) == "Trend(2 runs, 2 metrics, 0 changes)"
     frame = found.to_frame()
     assert frame[["run_id", "title"]].drop_duplicates().shape == (4, 2)
@@ -513,7 +579,7 @@ def test_bounds_are_read_when_they_are_asked_for_a_row_for_each_turn(tmp_path: P
     stored = stored.assign(first_audio_uncertainty_ns=error_ns, request_sent_uncertainty_ns=7)
     bounds = pa.Table.from_pandas(stored, STORED["turns"]["uncertainty"], preserve_index=False)
     pq.write_table(bounds, folder / "uncertainty.parquet")
-    run = reports.load(folder)
+    run = rtbench.load(folder)
     assert not set(run.turns.columns) & set(BOUNDS)
     assert run.uncertainty.columns.tolist() == ["session_id", "turn", *BOUNDS]
     assert set(BOUNDS) == {
@@ -523,7 +589,7 @@ def test_bounds_are_read_when_they_are_asked_for_a_row_for_each_turn(tmp_path: P
     assert run.uncertainty["first_audio_uncertainty_ns"].tolist() == error_ns.tolist()
     assert run.uncertainty["barge_in_response_done_uncertainty_ns"].isna().all()  # nobody knows: never 0
 
-    killed = reports.load(synthetic.write_killed(tmp_path / "killed", Plan(sessions=12, turns=3)))
+    killed = rtbench.load(synthetic.write_killed(tmp_path / "killed", Plan(sessions=12, turns=3)))
     assert killed.uncertainty["turn"].tolist() == killed.turns["turn"].tolist()
     assert killed.uncertainty["session_id"].tolist() == killed.turns["session_id"].tolist()
     assert str(killed.uncertainty["first_audio_uncertainty_ns"].dtype) == "Int64"
@@ -531,12 +597,7 @@ def test_bounds_are_read_when_they_are_asked_for_a_row_for_each_turn(tmp_path: P
 
 def test_bounds_of_a_run_that_is_under_way_are_those_of_the_turns_that_were_read(tmp_path: Path) -> None:
     folder = synthetic.write_killed(tmp_path, Plan(sessions=12, turns=3))
-    run = reports.load(folder)
+    run = rtbench.load(folder)
     vars(run)["turns"] = run.turns.iloc[1::2].reset_index(drop=True)  # as if the others had been written since
     assert run.uncertainty["turn"].tolist() == run.turns["turn"].tolist()
     assert run.uncertainty["session_id"].tolist() == run.turns["session_id"].tolist()
-
-
-def test_no_module_takes_the_place_of_a_function() -> None:
-    folder = Path(reports.__file__).parent
-    assert not [name for name in reports.__all__ if (folder / name).exists() or (folder / f"{name}.py").exists()]

@@ -85,7 +85,10 @@ REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {
     "folders in a list": (lambda run: given.trend([run]), "a run is one that was loaded, or the path"),
     "no path": (lambda run: given.load(5), r"a run is one that was loaded, or the path of its folder, not 5 \(int\)"),
     "a metric that is none": (lambda run: given.trend(run, metrics="t"), 'there is no metric "t"'),
-    "an aggregate of a rate": (lambda run: given.trend(run, metrics="failure_rate:p50"), "write metrics failure_rate"),
+    "an aggregate of a rate": (
+        lambda run: given.trend(run, metrics="failure_rate:p50"),
+        'is a rate: write metrics="failure_rate"$',
+    ),
     "measures that are numbers": (lambda run: given.trend(run, metrics=[5]), r"metrics are texts, not 5 \(int\)"),
     "a quantile in per cent": (lambda run: run.quantiles("ttfa", p=95), "between 0 and 1, such as 0.95, not 95"),
     "a quantile as text": (lambda run: run.quantiles("ttfa", p="0.95"), "quantiles are given one by one or as a list"),
@@ -93,7 +96,10 @@ REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {
         lambda run: run.quantiles("ttfa", p=["0.95"]),
         "between 0 and 1, such as 0.95, not '0.95'",
     ),
-    "a metric of events": (lambda run: run.quantiles("delta_gap"), "is no metric of turns or sessions: run.histograms"),
+    "a metric of events": (
+        lambda run: run.quantiles("delta_gap"),
+        "is no metric of turns or sessions: run.distributions",
+    ),
     "a rate": (lambda run: run.quantiles("failure_rate"), "is a rate, which has no quantiles: run.rates"),
     "no metric at all": (lambda run: run.quantiles("nonsense"), "is no metric; `rtbench docs metrics` lists them"),
     "no column": (lambda run: run.quantiles("ttfa", by="nonsense"), "there is no column 'nonsense'"),

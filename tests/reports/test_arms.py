@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import reports
+import rtbench
 from bench.run import folder as files
 from bench.run.merging.merge import merge_runs
 from reports.runs import load_for_report
@@ -188,7 +188,7 @@ def hosted(summary: Summary) -> tuple[Group, ...]:
 
 
 def test_each_host_has_the_figures_of_its_own_rows(apart: Summary) -> None:
-    turns = reports.load(apart.run.folder).turns
+    turns = rtbench.load(apart.run.folder).turns
     for host in apart.hosts:
         mine = turns[(turns["host"] == host.name) & (turns["outcome_class"] == "success")]
         (wait,) = (group for group in hosted(apart) if group.place.name == host.name)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from msgspec import structs
 
-import reports
+import rtbench
 from bench.run import folder as run_folder
 from bench.run.document import SCHEMA_VERSION
 from bench.run.folder import SCHEMAS, TableName
@@ -25,7 +25,7 @@ from reports.run_report.caller_sections import by_load as section
 from reports.runs import load_for_report
 from reports.samples import session_sample
 from reports.summary.figures import ShareEstimate
-from reports.summary.groups import THIN, Apart, Group, Place, Waits, apart, merged
+from reports.summary.groups import THIN, Apart, Group, Place, Waits, group_differences, merged
 from reports.summary.load import call_bins
 from reports.summary.summary import Summary, summarise
 from reports.wording.notices import pooled_notices
@@ -46,7 +46,7 @@ CONSTANT = Plan(turns=6, seconds=120, stages=((120, 20),))
 
 def counted(summary: Summary, target: str) -> list[int]:
     """Calls in progress at the origin of each turn of a target, one by one."""
-    run = reports.load(summary.run.folder)
+    run = rtbench.load(summary.run.folder)
     calls, turns = (frame[frame["target"] == target] for frame in (run.sessions, run.turns))
     starts_ns = calls["start_utc_ns"].to_numpy(dtype=np.int64)
     ends_ns = starts_ns + calls["ended_at_ns"].to_numpy(dtype=np.int64)
@@ -109,7 +109,7 @@ def test_false_alarms_are_rare() -> None:
 
 
 def two(few: Group, many: Group) -> list[Apart]:
-    return list(apart(replace(by_load(summary_of(SLOWER))[0], groups=(few, many))))
+    return list(group_differences(replace(by_load(summary_of(SLOWER))[0], groups=(few, many))))
 
 
 def test_what_lies_near_together_is_no_notice_however_sure() -> None:
@@ -136,7 +136,7 @@ def test_failures_and_refusals_that_come_with_the_load_are_told() -> None:
     last = structs.replace(
         few, place=Place("36–40", 38, 36, 40), failed=ShareEstimate(120, 1000, 0.12, 0.1, 0.14), unopened=many
     )
-    found = tuple(apart(replace(one, groups=(few, last))))
+    found = tuple(group_differences(replace(one, groups=(few, last))))
     (notice,) = pooled_notices(replace(summary, apart=found, waits=(one,)))
 
     assert notice.replace("\xa0", " ") == (
@@ -158,7 +158,7 @@ def test_sessions_that_did_not_open_stand_at_the_load_that_they_met() -> None:
 
 def test_calls_of_the_warm_up_are_in_progress_and_not_told() -> None:
     summary = summary_of(replace(RISING, warmup_s=130.0))
-    rows = reports.load(summary.run.folder).turns.query("target == 'direct'")
+    rows = rtbench.load(summary.run.folder).turns.query("target == 'direct'")
     calls = np.array(counted(summary, "direct"))[rows["measured"].to_numpy()]
 
     turns = [((calls >= level.place.low) & (calls <= level.place.high)).sum() for level in by_load(summary)[0].groups]
@@ -267,7 +267,7 @@ def test_loads_are_calls_in_progress_on_average(tmp_path: Path) -> None:
     summary = build(tmp_path)
     assert summary.arriving is not None
     (one,) = summary.arriving.targets
-    sessions = reports.load(tmp_path).sessions
+    sessions = rtbench.load(tmp_path).sessions
     lasted_s = sessions["session_duration_ms"].to_numpy() / 1000
 
     assert one.duration_s == pytest.approx(summary.window.length_s - 1)
@@ -287,7 +287,7 @@ def test_a_load_that_ends_by_itself_is_offered_until_it_ends(tmp_path: Path) -> 
 
 def test_a_call_whose_first_turn_failed_waits_without_an_end(tmp_path: Path) -> None:
     build(tmp_path)
-    sessions = reports.load(tmp_path).sessions
+    sessions = rtbench.load(tmp_path).sessions
     sessions.loc[:9, ["first_reply_at_ns", "service_time_ms"]] = np.nan, np.nan
     sample = session_sample(sessions, "service_time")
 
@@ -297,7 +297,7 @@ def test_a_call_whose_first_turn_failed_waits_without_an_end(tmp_path: Path) -> 
 
 def test_think_times_stand_beside_the_load(tmp_path: Path) -> None:
     synthetic.write(tmp_path / "first", PLAN)
-    scripts = [script | {"think_s": 12.0} for script in reports.load(tmp_path / "first").metadata["scripts"]]
+    scripts = [script | {"think_s": 12.0} for script in rtbench.load(tmp_path / "first").metadata["scripts"]]
     summary = build(tmp_path / "run", scripts=scripts)
 
     assert text(lines(summary)[1]).endswith("; callers think for 12 s of a call")

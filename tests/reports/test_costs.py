@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-import reports
+import rtbench
 from bench.columns import token_column
 from bench.money import Prices, cost_usd
 from bench.run.recorder import SIMULATOR_WAS_LATE
@@ -21,7 +21,7 @@ from reports.records import data_of
 from reports.run_report import caller_sections, context_sections
 from reports.run_report.context_sections import money
 from reports.runs import RunFrames, load_for_report
-from reports.summary.money import KINDS, Money, as_prices, money_of
+from reports.summary.money import KINDS, Money, money_of
 from reports.summary.summary import Summary, summarise
 from reports.turns import target_labels
 from reports.wording.remarks import cost, incident_lines, limits_in_all, money_notes, round_trips
@@ -195,7 +195,7 @@ def test_waste_whose_tokens_nobody_knows_is_counted_and_in_no_amount(column: str
 def test_a_minute_is_one_of_conversation(tmp_path: Path) -> None:
     """Of sessions that had a priced turn, from the opened connection to the end."""
     one = build(tmp_path, Plan(usage=True, refused=3)).money.targets[0]
-    sessions = reports.load(tmp_path).sessions.iloc[:10]
+    sessions = rtbench.load(tmp_path).sessions.iloc[:10]
     minutes = (sessions["ended_at_ns"] - sessions["opened_at_ns"]).sum() / 60e9
 
     assert one.sessions == 10
@@ -208,7 +208,7 @@ BY_MINUTE = dict.fromkeys(OWN, 0) | {"usd_per_minute": 0.05}
 
 
 def opened_minutes(folder: Path, target: str) -> float:
-    sessions = reports.load(folder).sessions
+    sessions = rtbench.load(folder).sessions
     mine = sessions[(sessions["target"] == target) & sessions["session_updated_at_ns"].notna()]
     return float((mine["ended_at_ns"] - mine["opened_at_ns"]).sum()) / 60e9
 
@@ -300,17 +300,12 @@ def test_transcription_is_said_to_be_apart_where_there_was_some() -> None:
     assert "transcription" not in said(typed)
 
 
-@pytest.mark.parametrize("entry", [None, [1, 2, 3, 4, 5, 6], {"text_input": 1}, OWN | {"audio_output": "64"}])
-def test_what_is_no_six_prices_is_none(entry: object) -> None:
-    assert as_prices(entry) is None
-
-
 LIMITED = Plan(sessions=60, turns=5, targets=("a", "b"), failed=0.1, seconds=150, limited=True)
 
 
 def test_throttled_turns_and_the_waits_asked_for_are_counted(tmp_path: Path) -> None:
     summary = summary_in(tmp_path, LIMITED, start_delays_s={"a": 48.2, "b": 0})
-    turns = reports.load(tmp_path).turns
+    turns = rtbench.load(tmp_path).turns
     mine = turns[(turns["target"] == "a") & (turns["outcome"] == "throttled:response")]
     one = summary.quota.targets[0]
 
@@ -348,7 +343,7 @@ def test_what_remained_is_the_least_of_each_bin(tmp_path: Path) -> None:
     summary = summary_in(tmp_path, LIMITED)
     one = summary.quota.targets[0]
     tokens = next(part for part in one.remaining if part.limit == "tokens")
-    seconds = reports.load(tmp_path).seconds
+    seconds = rtbench.load(tmp_path).seconds
     share = seconds["tokens_remaining"] / seconds["tokens_limit"]
 
     assert {part.limit for part in one.remaining} == {"tokens", "requests"}

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-import reports
+import rtbench
 from bench.metrics import STARVED
 from bench.run.folder import read_document, write_document
 from bench.untrusted.sanitize import escape_control
@@ -310,7 +310,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     )
     for table in ("turns", "sessions"):
         edit(folder, table, said_by_the_service)
-    summary = summarise(reports.load(folder))
+    summary = summarise(rtbench.load(folder))
     paths = write_report(summary)
     return {
         "terminal": run_text(summary),
@@ -370,7 +370,7 @@ def test_a_folder_s_name_is_shown_harmless_in_the_next_step_and_in_every_text(tm
     folder = synthetic.write(tmp_path / f"runs{name}" / f"run{name}", plan)
     document = read_document(folder)
     write_document(folder, {key: value for key, value in document.items() if key not in ("run_id", "scenario")})
-    summary = summarise(reports.load(folder))
+    summary = summarise(rtbench.load(folder))
     paths = write_report(summary)
     texts = run_text(summary), paths.markdown.read_text(), paths.html.read_text()
 

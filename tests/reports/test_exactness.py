@@ -98,7 +98,7 @@ def test_a_comparison_leaves_it_out_and_says_why() -> None:
     comparison = quick(two(Plan(sessions=60, turns=10), replace(LATE, median_ms=1_200, seed=8)))
     found = next(one for one in comparison.findings if one.question.metric == "response_total")
 
-    assert (found.verdict.word, found.difference) == ("inconclusive", None)
+    assert (found.verdict.name, found.difference) == ("inconclusive", None)
     assert plain(said(found.verdict.reason)) == f"{WHY} on sim (other)"
     assert comparison.exit_status == 1  # ttfa is exact, and regressed
 
@@ -147,7 +147,7 @@ def test_a_look_does_not_decide_by_it(tmp_path: Path) -> None:
 
     assert look_at(planned_run(tmp_path / "exact", gates)).exit_status == 1
     found = look_at(planned_run(tmp_path / "late", gates, late))
-    assert (found.exit_status, found.course.rulings[0].word) == (3, "inconclusive")
+    assert (found.exit_status, found.course.rulings[0].verdict) == (3, "inconclusive")
     assert WHY in plain(said(found.course.rulings[0].reason))
 
 

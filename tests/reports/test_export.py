@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import reports
+import rtbench
 from bench.columns import BOUNDS
 from bench.errors import UsageError
 from bench.run import folder as run_folder
@@ -42,15 +42,15 @@ def read_back(path: Path, table: run_folder.TableName, form: Format) -> pa.Table
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> reports.Run:
+def run(tmp_path_factory: pytest.TempPathFactory) -> rtbench.Run:
     """One that nothing is written into."""
-    return reports.load(synthetic.write(tmp_path_factory.mktemp("kept") / "run", PLAN))
+    return rtbench.load(synthetic.write(tmp_path_factory.mktemp("kept") / "run", PLAN))
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 @pytest.mark.parametrize("table", TABLES)
 def test_a_table_reads_back_with_its_types_and_the_metrics_that_a_frame_has(
-    tmp_path: Path, run: reports.Run, table: run_folder.TableName, form: Format
+    tmp_path: Path, run: rtbench.Run, table: run_folder.TableName, form: Format
 ) -> None:
     written = export_tables(run.folder, form, tmp_path / "out")[TABLES.index(table)]
     found, frame = read_back(written.path, table, form), getattr(run, table)
@@ -68,7 +68,7 @@ def test_a_table_reads_back_with_its_types_and_the_metrics_that_a_frame_has(
             np.testing.assert_array_equal(values.to_numpy(dtype=float), frame[name].to_numpy(dtype=float))
 
 
-def test_rows_are_the_same_however_many_are_taken_at_once(run: reports.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_the_same_however_many_are_taken_at_once(run: rtbench.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = pa.concat_tables(export_rows.rows(run.folder, "turns"))
     monkeypatch.setattr(export_rows, "AT_ONCE", 7)
     pieces = list(export_rows.rows(run.folder, "turns"))
@@ -81,7 +81,7 @@ def test_a_run_that_is_not_closed_gives_the_rows_and_histograms_of_its_spool(tmp
     folder = synthetic.write_killed(tmp_path / "run", Plan(sessions=20, turns=4))
     first = path_of(folder, 0, HISTOGRAMS)
     path_of(folder, 1, HISTOGRAMS).write_text(first.read_text())
-    run = reports.load(folder)
+    run = rtbench.load(folder)
     turns, _, _ = export_tables(folder, "parquet", tmp_path / "out")
     log = export_log(folder, tmp_path / "out")
 
@@ -94,7 +94,7 @@ def test_a_run_that_is_not_closed_gives_the_rows_and_histograms_of_its_spool(tmp
     assert (folder / "spool").is_dir()
 
 
-def test_the_log_of_a_run_that_ended_is_its_own_letter_by_letter(tmp_path: Path, run: reports.Run) -> None:
+def test_the_log_of_a_run_that_ended_is_its_own_letter_by_letter(tmp_path: Path, run: rtbench.Run) -> None:
     written = export_log(run.folder, tmp_path)
     assert written.path.read_bytes() == run_folder.histograms_path(run.folder).read_bytes()
 

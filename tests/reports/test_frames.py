@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-import reports
+import rtbench
 from bench.metrics import VAD_SEGMENTS, segments
 from bench.run.folder import SCHEMAS
 from bench.run.histograms import Histograms
@@ -88,7 +88,7 @@ def test_a_run_without_values_has_nothing_to_draw() -> None:
 
 def test_the_slowest_turns_have_the_services_names() -> None:
     summary = summary_of(Plan(sessions=30, failed=0.1))
-    turns = reports.load(summary.run.folder).turns
+    turns = rtbench.load(summary.run.folder).turns
     found = summary.slowest
 
     good = turns[turns["outcome"] == "ok"].nlargest(8, "voice_to_voice_ms")
@@ -109,7 +109,7 @@ def test_a_slow_turn_names_the_log_of_its_session() -> None:
 
 def test_of_each_step_and_target_the_slowest_turns_are_told_with_their_rows() -> None:
     summary = summary_of(Plan(sessions=40, turns=10, targets=("a", "b"), failed=0.1))
-    turns = reports.load(summary.run.folder).turns.query("outcome == 'ok'")
+    turns = rtbench.load(summary.run.folder).turns.query("outcome == 'ok'")
     found = summary.slowest_of_steps
 
     assert len(found) == 3 * 2 * 5
@@ -146,7 +146,7 @@ def test_each_step_has_the_median_of_each_bin_on_each_target() -> None:
     summary = summary_of(TWO)
     frame = steps_over_time(summary, summary.turns.strata[0])
     assert frame is not None
-    turns = reports.load(summary.run.folder).turns
+    turns = rtbench.load(summary.run.folder).turns
     at_s = (turns["start_utc_ns"] - summary.window.started_utc_ns) / 1e9
 
     assert set(frame.steps) == set(STEPS)
@@ -318,7 +318,7 @@ def test_segments_add_up_to_the_nanosecond(turns: list[dict[str, int]]) -> None:
 
 @pytest.mark.parametrize("kinds", [("vad",), ("manual",), ("vad", "typed", "manual")])
 def test_their_means_add_up_to_the_mean_of_voice_to_voice(tmp_path: Path, kinds: tuple[str, ...]) -> None:
-    run = reports.load(
+    run = rtbench.load(
         synthetic.write(tmp_path, Plan(sessions=40, turns=5, targets=("a", "b"), kinds=kinds, failed=0.1))
     )
     rows, good = list(breakdowns(turns_of(run))), run.turns[run.turns["outcome"] == "ok"]
@@ -336,7 +336,7 @@ def test_their_means_add_up_to_the_mean_of_voice_to_voice(tmp_path: Path, kinds:
 
 
 def test_typical_and_slow_turns_add_up_to_their_own_mean(tmp_path: Path) -> None:
-    run = reports.load(
+    run = rtbench.load(
         synthetic.write(tmp_path, Plan(sessions=80, turns=10, targets=("direct", "gateway"), failed=0.03))
     )
     good = run.turns[run.turns["outcome_class"] == "success"]

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import rtbench
 from reports.runs import load_for_report
 from reports.summary.groups import KEYS, Waits
-from reports.summary.over_time import courses, over_time, steps_over_time
+from reports.summary.over_time import over_time, pool_series, steps_over_time
 from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_data
 from reports.turns import lost_of, turns_not_started
@@ -335,7 +335,7 @@ def test_turns_not_started_are_failures_over_the_time_of_the_run(broken: Summary
     by_step = steps_over_time(broken, broken.turns.strata[0])
     assert by_step is not None
     assert sum(bin_.turns for course in by_step.courses for bin_ in course.bins) > answer.turns
-    assert [course.values.size for course in courses(broken)] in ([], [answer.figures.n])
+    assert [course.values.size for course in pool_series(broken)] in ([], [answer.figures.n])
 
 
 def test_a_half_of_a_run_that_loses_its_turns_has_no_finite_median_to_drift_from(tmp_path: Path) -> None:

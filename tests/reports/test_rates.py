@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import reports
 import rtbench
 from bench.errors import UsageError
 from bench.metrics import is_throttled
@@ -113,7 +112,7 @@ def test_a_rate_of_which_more_is_better_regresses_downwards(sides: tuple[Side, .
     comparison = quick(sides)
     finding = next(f for f in comparison.findings if f.question.metric == "yield_rate")
 
-    assert finding.verdict.word == "regressed"
+    assert finding.verdict.name == "regressed"
     assert finding.difference is not None
     assert finding.difference.baseline == pytest.approx(0.9, abs=0.05)
     assert finding.difference.d == pytest.approx(-0.45, abs=0.08)
@@ -228,7 +227,7 @@ def test_more_errors_than_words_have_an_interval_too() -> None:
 
 
 def test_a_sessions_rate_is_its_bytes_over_its_length(tmp_path: Path) -> None:
-    sessions = reports.load(run_of_carried(tmp_path, replace(ENOUGH, refused=3))).sessions
+    sessions = rtbench.load(run_of_carried(tmp_path, replace(ENOUGH, refused=3))).sessions
     lasted_s = (sessions["ended_at_ns"] - sessions["opened_at_ns"]).to_numpy(dtype=float, na_value=np.nan) / 1e9
     for name, column in CARRIED.items():
         opened = sessions["session_updated_at_ns"].notna().to_numpy()
@@ -240,7 +239,7 @@ def test_a_sessions_rate_is_its_bytes_over_its_length(tmp_path: Path) -> None:
 
 
 def test_what_a_session_carried_counts_whether_it_failed_or_not(tmp_path: Path) -> None:
-    sessions = reports.load(run_of_carried(tmp_path, replace(ENOUGH, refused=3))).sessions
+    sessions = rtbench.load(run_of_carried(tmp_path, replace(ENOUGH, refused=3))).sessions
     failed = sessions.assign(outcome_class=sessions["outcome_class"].where(sessions.index % 2 == 0, "failed"))
     sample = session_sample(failed, "audio_received")
 
@@ -391,7 +390,7 @@ def test_a_run_of_short_conversations_says_nothing_of_it(tmp_path: Path) -> None
 def test_a_steeper_candidate_regresses(folder: Path) -> None:
     finding = next(f for f in quick(sides_of([folder])).findings if f.question.metric == "latency_slope")
 
-    assert finding.verdict.word == "regressed"
+    assert finding.verdict.name == "regressed"
     assert finding.difference is not None
     assert finding.difference.d == pytest.approx(STEEP, abs=15)
 

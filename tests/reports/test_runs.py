@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import reports
+import rtbench
 from bench.columns import BOUNDS
 from bench.errors import UsageError
 from bench.run import folder as run_folder
@@ -39,7 +39,7 @@ def one_row(table: run_folder.TableName, **values: object) -> pa.Table:
 
 
 def test_metrics_are_the_differences_of_their_instants(tmp_path: Path) -> None:
-    run = reports.load(synthetic.write(tmp_path, Plan(failed=0.2)))
+    run = rtbench.load(synthetic.write(tmp_path, Plan(failed=0.2)))
 
     for metric in TURN_METRICS:
         if not metric.column:
@@ -68,7 +68,7 @@ def test_latency_counts_from_the_instant_that_the_row_names(measured_from: str |
 
 
 def test_an_upgrade_without_tls_counts_from_tcp(tmp_path: Path) -> None:
-    run = reports.load(synthetic.write(tmp_path, Plan(tls=False)))
+    run = rtbench.load(synthetic.write(tmp_path, Plan(tls=False)))
 
     assert run.sessions["connect_tls_ms"].isna().all()
     expected = (run.sessions["opened_at_ns"] - run.sessions["tcp_done_at_ns"]) / 1e6
@@ -94,7 +94,7 @@ def test_a_report_is_the_same_of_narrow_columns(tmp_path: Path, write: Callable[
 def test_a_metric_that_is_asked_for_is_that_of_the_frame(tmp_path: Path) -> None:
     plan = Plan(sessions=40, targets=("east", "west"), kinds=("vad", "manual", "typed"), failed=0.2, proxied=("west",))
     folder = synthetic.write(tmp_path, plan)
-    frame, turns = reports.load(folder).turns, turns_of(load_for_report(folder))
+    frame, turns = rtbench.load(folder).turns, turns_of(load_for_report(folder))
 
     for metric in TURN_METRICS:
         expected = frame[column_of(metric.name)].to_numpy(dtype=np.float64, na_value=np.nan)
@@ -129,13 +129,13 @@ def test_a_table_is_the_same_however_many_columns_are_read_at_once(
     every = turn_frame(run_folder.read_table(tmp_path, "turns"))
     monkeypatch.setattr("reports.runs.TOGETHER", together)
 
-    run = reports.load(tmp_path)
+    run = rtbench.load(tmp_path)
     pd.testing.assert_frame_equal(run.turns, every.drop(columns=list(BOUNDS)))
     pd.testing.assert_frame_equal(run.uncertainty[list(BOUNDS)], every[list(BOUNDS)])
 
 
 def test_a_killed_run_is_read_up_to_its_last_whole_batch(tmp_path: Path) -> None:
-    run = reports.load(synthetic.write_killed(tmp_path, Plan(sessions=20, turns=4)))
+    run = rtbench.load(synthetic.write_killed(tmp_path, Plan(sessions=20, turns=4)))
 
     assert not run.finalized
     assert 0 < len(run.turns) < 80
@@ -150,7 +150,7 @@ def test_workers_histograms_are_added_up(tmp_path: Path) -> None:
     path_of(tmp_path, 1, HISTOGRAMS).write_text(first.read_text())
     path_of(tmp_path, 0, FACTS).write_text('{"negative": {"delta_gap": 3}}')
     path_of(tmp_path, 1, FACTS).write_text('{"negative": {"delta_')
-    found = reports.load(tmp_path).histograms
+    found = rtbench.load(tmp_path).histograms
 
     histogram = found.get(Key("delta_gap", "sim"))
     assert histogram is not None
@@ -162,7 +162,7 @@ def test_workers_histograms_are_added_up(tmp_path: Path) -> None:
 def test_columns_that_are_read_later_are_refused_where_they_are_damaged(
     tmp_path: Path, read: Callable[[runs.RunFrames], object]
 ) -> None:
-    run = reports.load(synthetic.write(tmp_path, Plan(sessions=3)), all_columns=False)
+    run = rtbench.load(synthetic.write(tmp_path, Plan(sessions=3)), all_columns=False)
     for file, name in (("turns", "response_id"), ("uncertainty", "first_audio_uncertainty_ns")):
         path = run.folder / f"{file}.parquet"
         rows = pq.read_table(path)
@@ -175,10 +175,10 @@ def test_columns_that_are_read_later_are_refused_where_they_are_damaged(
 
 def test_simulated_is_said_by_the_document_or_by_any_row(tmp_path: Path) -> None:
     plan = Plan(simulated=False)
-    assert not reports.load(synthetic.write(tmp_path / "real", plan)).simulated
-    assert reports.load(synthetic.write(tmp_path / "document", plan, simulated=True)).simulated
+    assert not rtbench.load(synthetic.write(tmp_path / "real", plan)).simulated
+    assert rtbench.load(synthetic.write(tmp_path / "document", plan, simulated=True)).simulated
     rows = synthetic.write(tmp_path / "rows", replace(plan, simulated=True), simulated=None)
-    assert reports.load(rows).simulated
+    assert rtbench.load(rows).simulated
 
 
 def test_a_count_below_nought_is_said_in_a_line(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_a_count_below_nought_is_said_in_a_line(tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match=r"run\.json is damaged: Expected `int` >= 0 - at `\$\.incidents\[0\]\.worker`"
     ):
-        reports.load(synthetic.write(tmp_path, Plan(), incidents=[incident]))
+        rtbench.load(synthetic.write(tmp_path, Plan(), incidents=[incident]))
 
 
 def test_a_run_without_any_row_is_a_run(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_run_without_any_row_is_a_run(tmp_path: Path) -> None:
     )
     for name, schema in SCHEMAS.items():
         pq.write_table(schema.empty_table(), tmp_path / f"{name}.parquet")
-    run = reports.load(tmp_path)
+    run = rtbench.load(tmp_path)
 
     assert (len(run.turns), len(run.sessions), len(run.seconds)) == (0, 0, 0)
 
@@ -215,7 +215,7 @@ STORED = Path(__file__).parent / "stored"
 
 
 def test_the_paired_run_has_two_targets_in_pairs_and_what_a_caller_heard() -> None:
-    summary = summarise(reports.load(STORED))
+    summary = summarise(rtbench.load(STORED))
 
     assert summary.targets == ("east", "west")
     assert summary.interleaving is not None
@@ -233,13 +233,13 @@ def test_a_folder_of_another_format_is_refused(tmp_path: Path, schema: int, writ
     (folder / "run.json").write_text(json.dumps(document | {"schema": schema}), encoding="utf-8")
 
     with pytest.raises(UsageError, match=writer):
-        reports.load(folder)
+        rtbench.load(folder)
 
 
 def test_the_event_log_of_a_stored_session_is_played_again() -> None:
     (log,) = (STORED / "events").iterdir()
     (turn,) = replay_log(log).turns
-    row = reports.load(STORED).turns.query("session_id == 'w0-000000'").iloc[0]
+    row = rtbench.load(STORED).turns.query("session_id == 'w0-000000'").iloc[0]
 
     assert turn.outcome == row["outcome"] == "ok"
     assert turn.instants["first_audio"] - turn.start_ns == row["first_audio_at_ns"]

@@ -36,7 +36,7 @@ from reports.render.terminal import render_lines
 from reports.run_report.report import run_page
 from reports.runs import load_for_report
 from reports.sample_size import power_spec, sample_size, sample_size_lines
-from reports.statistics.verdicts import Word
+from reports.statistics.verdicts import VerdictName
 from reports.summary.summary import Summary, summarise
 from reports.trends.outputs import trend_text
 from reports.trends.page import trend_html
@@ -204,7 +204,7 @@ def decided(gates: dict[str, list[str]], **document: Any) -> Decision:
     return decision_of(frames_of(TWO, **(told(TWO) | {"sequential_plan": planned(gates)} | document)))
 
 
-def judged(*verdicts: Word) -> Comparison:
+def judged(*verdicts: VerdictName) -> Comparison:
     findings = [invented.finding("ttfa", 0.5, word, invented.ratio(600, 610, 0.98, 1.05), primary=True)
                 for word in verdicts]  # fmt: skip
     return invented.comparison(findings=tuple(findings))

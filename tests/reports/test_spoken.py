@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import reports
+import rtbench
 from bench.run.folder import SCHEMAS, row_reader
 from bench.run.histograms import Histograms, Key
 from bench.run.measured import record_rows
@@ -171,7 +171,7 @@ def test_a_request_s_acknowledgement_stands_beside_the_network_s_round_trip_and_
 
 def test_what_turn_detection_and_the_network_did_is_counted(tmp_path: Path) -> None:
     summary = summary_of(Plan(sessions=20, kinds=("vad", "typed"), early=6, failed=0.1, unattributed_commits=2))
-    turns = reports.load(summary.run.folder).turns
+    turns = rtbench.load(summary.run.folder).turns
     (counts,) = summary.counts
 
     assert (counts.end_detected_early, counts.turns_split, counts.splits) == (3, 3, 3)

@@ -13,7 +13,7 @@ import pytest
 from reports.render.blocks import Figure
 from reports.run_report.metric_sections import time
 from reports.statistics.quantiles import quantile
-from reports.summary.over_time import PoolCourse, bin_length, courses, over_time, slowest_stretch
+from reports.summary.over_time import PoolSeries, bin_length, over_time, pool_series, slowest_window
 from reports.summary.summary import Summary
 from tests.examples import trials
 from tests.reports import synthetic
@@ -32,7 +32,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 
 def course(seed: int, drift: Callable[[Floats], Floats] = np.ones_like, *, sessions: int, turns: int, gap_s: float,
-           between: float, label: str = "sim") -> PoolCourse:  # fmt: skip
+           between: float, label: str = "sim") -> PoolSeries:  # fmt: skip
     """A run whose waits are lognormal within and between sessions, times what the instant makes of them."""
     rng = np.random.default_rng(seed)
     session = np.repeat(np.arange(sessions), turns)
@@ -40,15 +40,15 @@ def course(seed: int, drift: Callable[[Floats], Floats] = np.ones_like, *, sessi
     level = rng.normal(0, between, sessions)[session]
     waits_ms = 600 * np.exp(level + rng.normal(0, 0.34, session.size)) * drift(at_s)
     order = np.argsort(waits_ms)
-    return PoolCourse(label, waits_ms[order] / quantile(waits_ms[order], 0.5), session[order], at_s[order])
+    return PoolSeries(label, waits_ms[order] / quantile(waits_ms[order], 0.5), session[order], at_s[order])
 
 
-def bin_of(one: PoolCourse) -> float:
+def bin_of(one: PoolSeries) -> float:
     """As the figure of the run over time has it."""
     return bin_length(float(one.at_s.max()), one.values.size)
 
 
-def largest_ratio(one: PoolCourse) -> float:
+def largest_ratio(one: PoolSeries) -> float:
     """Of any stretch with ten turns: what a caption would say that asks for no interval."""
     place = one.at_s // bin_of(one)
     counted = [np.median(one.values[place == at]) for at in np.unique(place) if (place == at).sum() >= 10]
@@ -60,14 +60,14 @@ def test_without_drift_hardly_any_run_has_a_stretch_told(shape: str) -> None:
     runs = [course(seed, **SHAPES[shape]) for seed in range(RUNS)]
 
     assert np.median([largest_ratio(one) for one in runs]) > 1.1
-    assert sum(slowest_stretch([one], bin_of(one)) is not None for one in runs) <= 0.05 * RUNS
+    assert sum(slowest_window([one], bin_of(one)) is not None for one in runs) <= 0.05 * RUNS
 
 
 def test_without_drift_several_arms_are_not_told_more_often_than_one() -> None:
     shape = SHAPES["short sessions"]
     runs = [[course(4 * seed + arm, label=f"arm {arm}", **shape) for arm in range(4)] for seed in range(RUNS // 2)]
 
-    assert sum(slowest_stretch(arms, bin_of(arms[0])) is not None for arms in runs) <= 0.05 * RUNS / 2
+    assert sum(slowest_window(arms, bin_of(arms[0])) is not None for arms in runs) <= 0.05 * RUNS / 2
 
 
 def slow_minutes(at_s: Floats) -> Floats:
@@ -83,7 +83,7 @@ def test_drift_is_told_with_its_place(drift: Callable[[Floats], Floats], least_s
     shape, found = SHAPES["short sessions"], []
     for seed in range(20):
         one = course(seed, drift, **shape)
-        found.append(slowest_stretch([course(1_000 + seed, label="other", **shape), one], bin_of(one)))
+        found.append(slowest_window([course(1_000 + seed, label="other", **shape), one], bin_of(one)))
 
     told = [stretch for stretch in found if stretch is not None]
     assert len(told) >= 0.9 * len(found)
@@ -96,7 +96,7 @@ def test_failed_turns_make_no_stretch_endless() -> None:
     one = course(1, slow_minutes, **SHAPES["short sessions"])
     failed = np.where(slow_minutes(one.at_s) > 1, np.inf, one.values)
     order = np.argsort(failed, kind="stable")
-    found = slowest_stretch([PoolCourse("sim", failed[order], one.sessions[order], one.at_s[order])], bin_of(one))
+    found = slowest_window([PoolSeries("sim", failed[order], one.sessions[order], one.at_s[order])], bin_of(one))
 
     assert found is None or np.isfinite(found.ratio)
 
@@ -104,8 +104,8 @@ def test_failed_turns_make_no_stretch_endless() -> None:
 def test_a_run_of_a_few_turns_has_no_stretch() -> None:
     one = course(1, slow_minutes, sessions=4, turns=5, gap_s=4.0, between=0.2)
 
-    assert slowest_stretch([one], bin_of(one)) is None
-    assert slowest_stretch([], 10.0) is None
+    assert slowest_window([one], bin_of(one)) is None
+    assert slowest_window([], 10.0) is None
 
 
 def test_a_slow_step_is_no_slow_stretch_where_all_sessions_begin_together() -> None:
@@ -134,7 +134,7 @@ def drifted(folder: Path, factor: float) -> Summary:
     return edited(synthetic.write(folder, PLAN), later)
 
 
-def test_the_page_tells_the_slowest_stretch_of_a_run_that_drifted(tmp_path: Path) -> None:
+def test_the_page_tells_the_slowest_window_of_a_run_that_drifted(tmp_path: Path) -> None:
     section = time(drifted(tmp_path, 2.0))
 
     assert section is not None
@@ -151,4 +151,4 @@ def test_the_page_tells_no_stretch_of_a_run_that_did_not_drift_but_in_its_warm_u
 
     assert section is not None
     assert "Slowest" not in str(section)
-    assert sum(one.values.size for one in courses(summary)) == summary.turns.rows.size
+    assert sum(one.values.size for one in pool_series(summary)) == summary.turns.rows.size

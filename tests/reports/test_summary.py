@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-import reports
+import rtbench
 from bench.metrics import outcome_class
 from bench.remedies import remedy_of
 from bench.run.folder import SCHEMAS
@@ -57,7 +57,7 @@ def noticed_of(plan: Plan = SMALL, **changes: Any) -> list[str]:
 
 def test_figures_are_those_of_the_rows(tmp_path: Path) -> None:
     summary = summary_in(tmp_path, Plan(sessions=40, turns=5, targets=("a", "b"), failed=0.05))
-    turns = reports.load(tmp_path).turns
+    turns = rtbench.load(tmp_path).turns
     mine = turns[turns["target"] == "b"]
     endless = np.where(mine["outcome"] == "ok", mine["ttfa_ms"], np.inf)
 
@@ -105,7 +105,7 @@ def test_an_interrupted_turn_counts_for_what_it_has(tmp_path: Path) -> None:
 
 def test_outcomes_sum_to_what_was_begun_and_turns_not_started_stand_apart() -> None:
     summary = summary_of(Plan(sessions=20, failed=0.3, abandoned=3, refused=2))
-    outcomes, rows = summary.outcomes, reports.load(summary.run.folder)
+    outcomes, rows = summary.outcomes, rtbench.load(summary.run.folder)
     bad = {name for frame in (rows.turns, rows.sessions)
            for name in frame.loc[frame["outcome_class"] == "failed", "session_id"].astype(str)}  # fmt: skip
 
@@ -413,7 +413,7 @@ def test_waits_for_a_token_are_those_of_the_sessions_that_figures_are_of(summari
 
 
 def test_a_wait_for_a_token_in_the_measured_phase_is_said(tmp_path: Path) -> None:
-    summary = summarise(reports.load(synthetic.write(tmp_path, replace(PLAN, auth_waits=PLAN.sessions))))
+    summary = summarise(rtbench.load(synthetic.write(tmp_path, replace(PLAN, auth_waits=PLAN.sessions))))
 
     assert auth_wait(summary).startswith(f"{len(summary.sessions)} of {len(summary.sessions)}{NBSP}sessions waited")
     assert len(summary.sessions) < PLAN.sessions

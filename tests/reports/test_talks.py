@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import reports
+import rtbench
 from bench.observe.reply import Player
 from bench.protocol.openai import FORMATS
 from bench.run import folder as run_folder
@@ -59,7 +59,7 @@ def talks_in(summary: Summary) -> tuple[Talk, ...]:
 
 def test_the_median_the_slowest_two_and_the_longest_stall_are_drawn(tmp_path: Path) -> None:
     found = talks_in(summary_in(tmp_path, Plan(sessions=60, turns=10, failed=0.05)))
-    good = reports.load(tmp_path).turns.query("outcome_class == 'success'")
+    good = rtbench.load(tmp_path).turns.query("outcome_class == 'success'")
     waits = sorted(good["voice_to_voice_ms"])
 
     roles = [talk_name(talk) for talk in found]
@@ -73,7 +73,7 @@ def test_the_median_the_slowest_two_and_the_longest_stall_are_drawn(tmp_path: Pa
 def test_of_each_step_each_targets_median_and_slowest_turn_are_drawn(tmp_path: Path) -> None:
     summary = summary_in(tmp_path, Plan(sessions=40, turns=5, targets=("a", "b"), failed=0.1))
     found = talks_of_steps(summary.run, summary.samples[HEARD])
-    good = reports.load(tmp_path).turns.query("outcome_class == 'success'")
+    good = rtbench.load(tmp_path).turns.query("outcome_class == 'success'")
 
     assert set(found) == set(good["step"])
     for step, talks_ in found.items():
@@ -87,7 +87,7 @@ def test_of_each_step_each_targets_median_and_slowest_turn_are_drawn(tmp_path: P
 
 def test_instants_count_from_the_end_of_speech(tmp_path: Path) -> None:
     (median, *_) = talks_in(summary_in(tmp_path, Plan(sessions=20)))
-    turns = reports.load(tmp_path).turns
+    turns = rtbench.load(tmp_path).turns
     row = turns[(turns["session_id"] == median.session) & (turns["turn"] == median.turn)].iloc[0]
 
     end_ns = row["speech_end_at_ns"]
@@ -274,7 +274,7 @@ def stalled(folder: Path, stall_ms: int) -> None:
 
 def test_a_stall_is_placed_where_the_log_tells_it(tmp_path: Path) -> None:
     stalled(tmp_path, 300)
-    (talk,) = talks_in(summarise(reports.load(tmp_path)))
+    (talk,) = talks_in(summarise(rtbench.load(tmp_path)))
 
     assert talk_name(talk) == "median turn, longest stall"
     assert len(talk.heard) == 2
@@ -284,7 +284,7 @@ def test_a_stall_is_placed_where_the_log_tells_it(tmp_path: Path) -> None:
 
 
 def test_a_real_log_is_read() -> None:
-    run = reports.load(STORED)
+    run = rtbench.load(STORED)
     log = next((STORED / "events").glob("*.jsonl"))
     turn = run.turns[(run.turns["session_id"] == log.stem) & run.turns["ttfa_ms"].notna()]
     row = turn.iloc[0]

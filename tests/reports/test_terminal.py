@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import reports
+import rtbench
 from reports.numbers import NBSP
 from reports.render.blocks import Cell, Fact, Paragraph, make_row
 from reports.render.terminal import Badges, Grid, Part, coloured, render_lines, render_page
@@ -128,7 +128,7 @@ LINE = "calibrated on 2026-11-20: error p99 ≤ 1 ms up to 400 voice sessions pe
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFrames:
     folder = tmp_path_factory.mktemp("run")
     write(folder, Plan(sessions=10))
-    loaded = reports.load(folder)
+    loaded = rtbench.load(folder)
     return replace(loaded, seconds=loaded.seconds.assign(events=120))
 
 

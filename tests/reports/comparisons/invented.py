@@ -19,10 +19,10 @@ from reports.sides.side import Side, sides_of
 from reports.statistic_types.mean import Mean
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
-from reports.statistics.differences import Bounds, Difference, Margin
+from reports.statistics.differences import Difference, Margin, OneSidedBounds
 from reports.statistics.interim import InterimStatistic, by_se
 from reports.statistics.target_counts import TargetCounts
-from reports.statistics.verdicts import IN_FAILURES, NOT_AFTER_HOLM, Reason, Verdict, Word, too_few
+from reports.statistics.verdicts import IN_FAILURES, NOT_AFTER_HOLM, Reason, Verdict, VerdictName, too_few
 from reports.wording.validity import Cause
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -31,20 +31,22 @@ from tests.reports.synthetic import Plan
 def ratio(base: float, candidate: float, low: float, high: float, margin: float = 0.2) -> Difference:
     """A difference of values whose interval ends at these multiples."""
     d, a, b, m = (math.log(x) if x < math.inf else math.inf for x in (candidate / base, low, high, 1 + margin))
-    return Difference("ratio", base, candidate, d, a, b, 0.05, 99, Bounds(a - m, b - m, 0.01), Bounds(-m - b, p=0.9))
+    return Difference(
+        "ratio", base, candidate, d, a, b, 0.05, 99, OneSidedBounds(a - m, b - m, 0.01), OneSidedBounds(-m - b, p=0.9)
+    )
 
 
 def points(base: float, candidate: float, low: float, high: float, margin: float = 0.01) -> Difference:
     """A difference of rates."""
     d = candidate - base
-    worse, better = Bounds(low - margin, high - margin, 0.5), Bounds(-1, p=0.5)
+    worse, better = OneSidedBounds(low - margin, high - margin, 0.5), OneSidedBounds(-1, p=0.5)
     return Difference("points", base, candidate, d, low, high, 0.01, 99, worse, better)
 
 
 def finding(
     metric: str,
     p: float | None,
-    word: Word,
+    word: VerdictName,
     difference: Difference | None,
     *,
     primary: bool = False,
@@ -67,7 +69,16 @@ def finding(
 def findings(candidate: str = "gateway") -> tuple[Finding, ...]:
     """One of each verdict and of each kind, the gated ones first."""
     endless = Difference(
-        "ratio", 600, math.inf, math.inf, 0.2, math.inf, 0.1, 9, Bounds(0.1, math.inf, 0.2), Bounds(-1, p=0.9)
+        "ratio",
+        600,
+        math.inf,
+        math.inf,
+        0.2,
+        math.inf,
+        0.1,
+        9,
+        OneSidedBounds(0.1, math.inf, 0.2),
+        OneSidedBounds(-1, p=0.9),
     )
     few = too_few("turn", 2_000, (1_200, 1_200), p=0.99)
     made = [
@@ -159,7 +170,7 @@ def _found(gate: Question, ruling: GateResult) -> Finding:
     difference = Difference(gate.scale, base, candidate, ruling.d, ruling.low, ruling.high)
     arms, verdict = (
         (TargetCounts(2000, 200, 22), TargetCounts(2000, 200, 11)),
-        Verdict(ruling.word, ruling.reason, ruling.provisional),
+        Verdict(ruling.verdict, ruling.reason, ruling.provisional),
     )
     return Finding(
         gate, "gateway", difference, verdict, arms, look=ruling.look + 1, baseline="direct", unit="pair", peers=True

@@ -20,11 +20,11 @@ from reports.comparisons.outputs import comparison_essentials, comparison_text
 from reports.finding import Finding, Measured
 from reports.gate.check import check_of
 from reports.looks.decision import decision_headline
-from reports.question import Question, margin_of
+from reports.question import Question
 from reports.sides.fairness import FairnessCheck
 from reports.sides.side import Side, among, sides_of
 from reports.statistic_types.mean import Mean
-from reports.statistic_types.quantile import Quantile
+from reports.statistic_types.quantile import Quantile, margin_of
 from reports.statistic_types.rate import Rate
 from reports.statistics.baselines import RUN_SD
 from reports.statistics.differences import Margin
@@ -92,7 +92,7 @@ def test_two_runs_come_to_words_and_a_status(
 ) -> None:
     comparison = quick(two(first, second), **({} if asked is None else {"questions": asked}))
 
-    assert {finding.question.name: finding.verdict.word for finding in comparison.primary} == words
+    assert {finding.question.name: finding.verdict.name for finding in comparison.primary} == words
     assert comparison.exit_status == status
 
 
@@ -100,7 +100,7 @@ def test_failures_regress_by_points() -> None:
     sides = two(RUN, Plan(sessions=60, turns=10, failed=0.2))
     finding = of(quick(sides, questions=[FAILURES]), "failure_rate")
 
-    assert finding.verdict.word == "regressed"
+    assert finding.verdict.name == "regressed"
     assert finding.difference is not None
     assert finding.difference.scale == "points"
     assert finding.difference.d == pytest.approx(finding.failed[1] / finding.turns[1])
@@ -258,7 +258,7 @@ def test_the_centre_tells_a_change_of_all_steps() -> None:
     before, after = centre_of(plain()), centre_of(slowed(1.5))
 
     assert d_of(after) - d_of(before) == pytest.approx(math.log(1.5), abs=0.02)
-    assert after.verdict.word == "regressed"
+    assert after.verdict.name == "regressed"
     assert after.difference is not None
     assert after.difference.candidate / after.difference.baseline == pytest.approx(math.exp(d_of(after)))
     assert (after.question.name, after.question.primary, after.question.margin.ratio) == (
@@ -273,7 +273,7 @@ def test_the_slowed_step_is_the_worst_one_and_is_named() -> None:
     slow = names[-1]
     found = slowed(2.0, slow)
 
-    assert [found.steps[0].question.step, found.steps[0].verdict.word] == [slow, "regressed"]
+    assert [found.steps[0].question.step, found.steps[0].verdict.name] == [slow, "regressed"]
     assert {one.question.step for one in found.steps} == set(names)
     assert not any(one.question.primary for one in found.steps)
     assert f"worst step {slow} of east, ttfa p50 +" in " ".join(comparison_text(found).split())

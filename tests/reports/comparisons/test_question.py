@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
-from reports.question import Question, margin_of
+from reports.question import Question
 from reports.runs import load_for_report
 from reports.sides import fairness
 from reports.sides.fairness import FairnessCheck, checks_of, notices_on, refuse_other_definitions
 from reports.sides.questions import by_stratum, default_questions
 from reports.sides.side import Side, among, sides_of, targets_of
 from reports.sides.workload import differing_between, workload
-from reports.statistic_types.quantile import Quantile
+from reports.statistic_types.quantile import Quantile, margin_of
 from reports.statistic_types.rate import Rate
 from reports.statistics.differences import Margin
 from reports.strata import Stratum
@@ -43,7 +43,7 @@ def test_margins_are_those_of_the_quantile_or_the_next_higher_one() -> None:
 
 
 def test_gated_are_the_median_the_tail_and_the_failures() -> None:
-    asked = default_questions(two())
+    asked = list(default_questions(two()))
     primary = [(one.name, one.margin.ratio, one.margin.points) for one in asked if one.primary]
 
     assert primary == [("ttfa p50", 0.1, 0), ("ttfa p95", 0.2, 0), ("failure_rate", 0, 0.01)]
@@ -52,19 +52,19 @@ def test_gated_are_the_median_the_tail_and_the_failures() -> None:
 
 
 def test_what_one_side_alone_has_is_not_asked() -> None:
-    asked = default_questions(two(RUN, Plan(sessions=20, turns=5, kinds=("typed",))))
+    asked = list(default_questions(two(RUN, Plan(sessions=20, turns=5, kinds=("typed",)))))
 
     assert not any(one.metric == "input_transcript" for one in asked)
 
 
 def test_throttling_is_asked_for_where_there_was_any() -> None:
-    asked = default_questions(two(RUN, Plan(sessions=40, turns=5, failed=0.2)))
+    asked = list(default_questions(two(RUN, Plan(sessions=40, turns=5, failed=0.2))))
 
     assert "throttle_rate" in [one.name for one in asked]
 
 
 def test_turns_of_several_origins_have_questions_of_their_own() -> None:
-    asked = default_questions(targets(MIXED))
+    asked = list(default_questions(targets(MIXED)))
     of_main = {(one.p, one.stratum, one.primary) for one in asked if one.metric == "ttfa"}
 
     assert {(0.5, REQUESTED, True), (0.95, REQUESTED, True), (0.5, SPEECH_END, False)} <= of_main
@@ -76,7 +76,7 @@ def test_turns_of_several_origins_have_questions_of_their_own() -> None:
 
 def test_sides_without_a_common_origin_are_gated_by_what_callers_hear() -> None:
     vad, manual = Plan(sessions=20, turns=5), Plan(sessions=20, turns=5, kinds=("manual",))
-    asked = default_questions(two(vad, manual))
+    asked = list(default_questions(two(vad, manual)))
 
     assert [one.name for one in asked if one.primary] == ["voice_to_voice p50", "voice_to_voice p95", "failure_rate"]
     assert not any(one.metric in ("ttfa", "response_total") for one in asked)
@@ -135,7 +135,7 @@ def two_with_traits(*names: str, turns: tuple[int, ...] = (3,)) -> tuple[Side, .
 
 
 def test_traits_have_questions_of_their_own_without_the_origin_that_all_have() -> None:
-    asked = default_questions(two_with_traits("one", "other"))
+    asked = list(default_questions(two_with_traits("one", "other")))
 
     assert [(q.metric, q.stratum, q.primary) for q in asked if q.metric == "ttfa" and q.p == 0.5] == [
         ("ttfa", PLAIN, True), ("ttfa", CALLS, False),
@@ -152,14 +152,14 @@ def test_a_trait_that_the_candidate_lacks_does_not_make_a_gate_vanish() -> None:
     assert [one.stratum for one in by_stratum(wait, sides)] == [PLAIN]
     primary = [one.stratum for one in default_questions(sides) if one.primary and one.p == 0.95]
     assert primary == [PLAIN, CALLS]
-    words = {f.question.stratum: f.verdict.word for f in quick(sides).primary if f.question.p == 0.95}
+    words = {f.question.stratum: f.verdict.name for f in quick(sides).primary if f.question.p == 0.95}
     assert words[CALLS] == "inconclusive"
 
 
 def test_a_trait_that_a_baseline_had_in_few_turns_gates_nothing(tmp_path: Path) -> None:
     run(tmp_path)
     edit(tmp_path, "turns", lambda i, row: row | ({"turn_type": "after_truncation"} if i < 39 else {}))
-    asked = default_questions(among([*targets_of(load_for_report(tmp_path)), two()[1]]))
+    asked = list(default_questions(among([*targets_of(load_for_report(tmp_path)), two()[1]])))
 
     assert {question.stratum for question in asked if question.primary and question.kind == "quantile"} == {PLAIN}
 

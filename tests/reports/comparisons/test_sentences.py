@@ -22,7 +22,7 @@ from reports.sides import fairness
 from reports.sides.fairness import FairnessCheck
 from reports.sides.side import sides_of
 from reports.statistic_types.rate import Rate, none_seen
-from reports.statistics.differences import Bounds, Difference, Margin
+from reports.statistics.differences import Difference, Margin, OneSidedBounds
 from reports.statistics.rates import ArmSums, rate_difference
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.verdicts import IN_FAILURES, NOT_AFTER_HOLM, Reason, Verdict, too_few
@@ -55,9 +55,18 @@ UNSEEN = primary("failure_rate", None, "inconclusive", points(0, 0, 0, 0.0149), 
                reason=Reason("none_seen", needed=299, there=(200,), metric="failure_rate", upper=0.0149))  # fmt: skip
 TAIL, MEDIAN = primary("ttfa", 0.95, "regressed", WORSE), primary("ttfa", 0.5, "regressed", WORSE)
 FAILING = Difference(
-    "ratio", 1600, math.inf, math.inf, 0.7, math.inf, 0.1, 9, Bounds(0.5, math.inf, 0.001), Bounds(-1, p=0.9)
+    "ratio",
+    1600,
+    math.inf,
+    math.inf,
+    0.7,
+    math.inf,
+    0.1,
+    9,
+    OneSidedBounds(0.5, math.inf, 0.001),
+    OneSidedBounds(-1, p=0.9),
 )
-UNKNOWN = Bounds(math.nan, math.nan, math.nan)
+UNKNOWN = OneSidedBounds(math.nan, math.nan, math.nan)
 ENDLESS = Difference("ratio", math.inf, math.inf, math.nan, -math.inf, math.inf, 0.1, 9, UNKNOWN, UNKNOWN)
 FEW = too_few("turn", 400, (100, 100), p=0.95)
 FINE = primary("ttfa", 0.5, "equivalent", ratio(1000, 990, 0.97, 1.01))
@@ -330,7 +339,7 @@ def told(sessions: int, failed: int = 0, question: Question = FAILURES) -> Verdi
 def test_no_failure_in_too_few_sessions_says_what_that_leaves_and_what_it_needs() -> None:
     verdict = told(100)
 
-    assert verdict.word == "inconclusive"
+    assert verdict.name == "inconclusive"
     assert verdict.more_sessions == 199
     assert (
         said_of_unseen(verdict.reason).replace("\u00a0", " ")

@@ -15,17 +15,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import reports
+import rtbench
 from bench.errors import UsageError
 from bench.metrics import is_throttled
 from reports.comparisons.measuring import measured
-from reports.question import Question, margin_of
+from reports.question import Question
 from reports.runs import load_for_report
 from reports.sides.fairness import checks_of, notices_on
 from reports.sides.mix import ComparedSides, changed_shares
 from reports.sides.side import Side, folder_of, sides_of, targets_of
 from reports.statistic_types.mean import Mean
-from reports.statistic_types.quantile import Quantile
+from reports.statistic_types.quantile import Quantile, margin_of
 from reports.statistic_types.rate import Rate
 from reports.statistics.differences import Inference, Margin
 from reports.summary.summary import summarise
@@ -63,7 +63,7 @@ def test_a_sample_is_that_of_the_report_with_clusters_from_zero(plan: Plan) -> N
 def test_each_value_keeps_its_session() -> None:
     side = targets(RUN)[0]
     found = side.sample(asks())
-    of_session = reports.load(side.run.folder).turns.groupby("session_id", observed=True)["ttfa_ms"]
+    of_session = rtbench.load(side.run.folder).turns.groupby("session_id", observed=True)["ttfa_ms"]
     names = side.session_rows["session_id"].astype(str).tolist()
 
     for cluster, name in enumerate(names):
@@ -75,7 +75,7 @@ def test_targets_of_an_interleaved_run_have_pairs_as_clusters() -> None:
     west, east = targets(PAIRED)
     found = east.sample(asks())
     pair_of = east.run.sessions.set_index("session_id")["pair"]
-    turns = reports.load(east.run.folder).turns
+    turns = rtbench.load(east.run.folder).turns
     frame = turns[turns["target"] == "east"]
     expected = {float(ms): int(pair_of[name]) for ms, name in zip(frame["ttfa_ms"], frame["session_id"], strict=True)}
 

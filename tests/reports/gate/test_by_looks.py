@@ -36,7 +36,7 @@ def test_a_run_of_looks_is_checked_by_its_looks(gates: dict[str, list[str]], sta
     decision, found = decision_of(looked_at(gates)), check_of(looked_at(gates))
 
     assert found.exit_status == decision.exit_status == status
-    assert made.verdicts(found) == [ruling.word for ruling in decision.course.rulings]
+    assert made.verdicts(found) == [ruling.verdict for ruling in decision.course.rulings]
     for item, gate in zip(map(flat, found.thresholds), decision_data(decision)["primary_metrics"], strict=True):
         shown = math.log1p if gate["scale"] == "ratio" else float
         for name, value in (("low", item.low), ("high", item.high), ("corrected", item.corrected)):

@@ -15,7 +15,7 @@ from reports.gate.relative import ASSUMED, BaselineAnswer, judged
 from reports.gate.sentences import interval_text, reason, value_text
 from reports.question import Question
 from reports.statistic_types.quantile import Quantile
-from reports.statistics.differences import Bounds, Difference, Margin
+from reports.statistics.differences import Difference, Margin, OneSidedBounds
 from reports.statistics.target_counts import TargetCounts
 from tests.reports.gate.made import ENOUGH, PAIRED, flat, read, run, store, stored, thresholds, verdicts
 from tests.reports.planned import planned
@@ -179,7 +179,9 @@ def test_several_targets_find_their_own_in_another_run(tmp_path: Path) -> None:
 def answer(p_worse: float) -> BaselineAnswer:
     """A figure that lies over its margin, by this p-value."""
     question = Question("ttfa", Quantile(0.5), Margin(ratio=0.1), primary=True)
-    over = Difference("ratio", 500, 600, 0.18, 0.12, 0.24, 0.03, 99, Bounds(0.02, 0.14, p_worse), Bounds(-0.3))
+    over = Difference(
+        "ratio", 500, 600, 0.18, 0.12, 0.24, 0.03, 99, OneSidedBounds(0.02, 0.14, p_worse), OneSidedBounds(-0.3)
+    )
     return BaselineAnswer(
         "ttfa: med<+10%", Measured(question, "sim", over, (TargetCounts(999, 99, 0), TargetCounts(999, 99, 0)))
     )
@@ -203,9 +205,9 @@ def test_each_run_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_holm_is_over_all_relative_thresholds() -> None:
-    assert [one.verdict.word for one in judged([answer(0.04)])] == ["regressed"]
-    assert [one.verdict.word for one in judged([answer(0.04), answer(0.03)])] == ["inconclusive", "inconclusive"]
-    assert [one.verdict.word for one in judged([answer(0.04), answer(0.02)])] == ["regressed", "regressed"]
+    assert [one.verdict.name for one in judged([answer(0.04)])] == ["regressed"]
+    assert [one.verdict.name for one in judged([answer(0.04), answer(0.03)])] == ["inconclusive", "inconclusive"]
+    assert [one.verdict.name for one in judged([answer(0.04), answer(0.02)])] == ["regressed", "regressed"]
 
 
 def test_an_invalid_baseline_voids_the_check(tmp_path: Path) -> None:

@@ -303,7 +303,7 @@ def test_a_margin_of_two_parts_must_be_exceeded_in_both() -> None:
 def test_the_same_gate_written_twice_is_seen_once_and_counted_twice() -> None:
     found = decided({"ttfa": ["p(50)<+60%", "med<+60%"]})
 
-    assert [ruling.word for ruling in found.course.rulings] == ["not_regressed"] * 2
+    assert [ruling.verdict for ruling in found.course.rulings] == ["not_regressed"] * 2
     assert found.course.looks[0].seen[0] is found.course.looks[0].seen[1]
 
 
@@ -333,7 +333,7 @@ def test_a_gate_far_beyond_its_margin_ends_the_run_at_once() -> None:
     found = course([[at(4.0), at(0.0)], [at(9.0), at(9.0)]])
 
     assert (found.reason, len(found.looks), found.stopped) == ("regressed", 1, True)
-    assert [ruling.word for ruling in found.rulings] == ["regressed", "inconclusive"]
+    assert [ruling.verdict for ruling in found.rulings] == ["regressed", "inconclusive"]
 
 
 def test_the_first_gate_to_be_called_worse_must_reach_the_bound_of_all_of_them() -> None:
@@ -348,7 +348,7 @@ def test_the_others_are_labelled_by_holms_step_down() -> None:
     second, third = critical(1, 2) + 0.01, critical(1) - 0.01
     found = course([[at(third), at(second), at(5.0)]])
 
-    assert [ruling.word for ruling in found.rulings] == ["inconclusive", "regressed", "regressed"]
+    assert [ruling.verdict for ruling in found.rulings] == ["inconclusive", "regressed", "regressed"]
 
 
 def test_the_corrected_estimate_of_a_gate_that_is_worse_allows_for_the_bound_that_would_have_ended_the_run() -> None:
@@ -358,7 +358,7 @@ def test_the_corrected_estimate_of_a_gate_that_is_worse_allows_for_the_bound_tha
     (regressed, *_) = found.rulings
     family, alone = ([critical(k, gates) for k in (1, 2)] for gates in (3, 1))
 
-    assert regressed.word == "regressed"
+    assert regressed.verdict == "regressed"
     assert regressed.corrected == pytest.approx(MARGIN + distance(z, 0.05, shares, family))
     assert regressed.corrected > MARGIN + distance(z, 0.05, shares, alone) + 1e-4
 
@@ -375,7 +375,7 @@ def test_a_pass_does_not_hide_what_is_seen_later() -> None:
     found = course([[at(-3.5), at(0.0)], [at(6.0), at(0.0)]])
 
     assert found.reason == "regressed"
-    assert (found.rulings[0].word, found.rulings[0].look) == ("regressed", 1)
+    assert (found.rulings[0].verdict, found.rulings[0].look) == ("regressed", 1)
 
 
 @pytest.mark.parametrize("z", [9.0, 0.0, -9.0])
@@ -427,7 +427,7 @@ def test_a_gate_that_cannot_be_tested_yet_is_waited_for() -> None:
     found = course([[at(-5.0), few]] * 4)
 
     assert found.reason == "pending"
-    assert found.rulings[1].word == "inconclusive"
+    assert found.rulings[1].verdict == "inconclusive"
     assert found.rulings[1].reason == few.untested
     assert math.isinf(found.rulings[1].low)
 
@@ -435,7 +435,7 @@ def test_a_gate_that_cannot_be_tested_yet_is_waited_for() -> None:
 def test_the_last_look_ends_in_any_case() -> None:
     found = course([[at(-1.0)], [at(-1.5)]], sizes=(250, 500))
 
-    assert (found.reason, found.rulings[0].word) == ("final_analysis", "inconclusive")
+    assert (found.reason, found.rulings[0].verdict) == ("final_analysis", "inconclusive")
 
 
 def test_an_end_that_nobody_chose_gives_the_last_complete_look_all_that_is_left() -> None:
@@ -465,8 +465,8 @@ def test_the_interval_that_is_printed_agrees_with_the_verdict(seed: int, better:
     bad_side = found.low if better == 1 else -found.high
     good_side = found.high if better == 1 else -found.low
 
-    assert (found.word == "regressed") == (bad_side > MARGIN)
-    assert (found.word == "not_regressed") == (good_side < MARGIN)
+    assert (found.verdict == "regressed") == (bad_side > MARGIN)
+    assert (found.verdict == "not_regressed") == (good_side < MARGIN)
     assert found.low <= found.d <= found.high
     assert found.low <= found.corrected <= found.high
 
@@ -483,7 +483,7 @@ def test_a_first_look_at_twenty_pairs_says_what_it_saw() -> None:
     double, margin = math.log(2.0), math.log(1.1)
     found = run_looks(Schedule(200, (20, 200), 1), lambda _: [by_se(double, double - margin, 0.08, 19)], 1).rulings[0]
 
-    assert found.word == "regressed"
+    assert found.verdict == "regressed"
     assert math.expm1(found.corrected) == pytest.approx(1.0)
 
 
@@ -493,7 +493,7 @@ def test_a_rate_that_passes_by_a_wider_bound_than_its_standard_errors_is_not_cor
     open_ = [by_se(0.0, -0.01, 0.01, DF)]
     moved, kept = (course([open_, open_, [one]], sizes=(50, 100, 150)).rulings[0] for one in (waits, rate))
 
-    assert (moved.word, kept.word) == ("not_regressed", "not_regressed")
+    assert (moved.verdict, kept.verdict) == ("not_regressed", "not_regressed")
     assert moved.corrected > 0.0
     assert kept.corrected == 0.0
 
@@ -543,7 +543,7 @@ def test_a_rate_that_can_no_longer_pass_gives_up_though_nothing_fails() -> None:
     none = InterimStatistic(0.0, -0.01, 0.0, 49.0, lambda c: 1 - 0.5 ** ((1 + c) / 50) - 0.01)
 
     found = course([[none]], sizes=(50, 100))
-    assert (found.reason, found.rulings[0].word) == ("futility", "inconclusive")
+    assert (found.reason, found.rulings[0].verdict) == ("futility", "inconclusive")
     assert course([[none]]).reason == "pending"
 
 

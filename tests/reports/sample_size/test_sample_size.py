@@ -13,11 +13,11 @@ import pytest
 import typer
 
 from bench.errors import UsageError
-from reports.question import margin_of
 from reports.records import data_of
 from reports.runs import load_for_report
 from reports.sample_size import SampleSize, power_spec, sample_size_lines, sample_size_of
 from reports.sides.side import parted
+from reports.statistic_types.quantile import margin_of
 from rtbench.cli.verdicts import sample_size as command
 from tests.docs.schemas import schemas
 from tests.reports import synthetic
@@ -199,3 +199,19 @@ def test_a_size_is_planned_for_the_margin_of_the_gate_unless_another_is_named(
 
     assert (asked.margin, asked.effect) == (margin, effect)
     assert asked.question.margin == margin_of(asked.question.p or math.nan)
+
+
+def test_a_run_in_which_nothing_started_is_refused_as_one_without_sessions(tmp_path: Path) -> None:
+    folder = run(tmp_path, Plan(sessions=0), targets=[])
+
+    with pytest.raises(UsageError, match="has 0 sessions: a pilot needs 20"):
+        size_of(folder)
+
+
+def test_a_size_says_whether_its_pilot_may_be_used(tmp_path: Path) -> None:
+    folder = run(tmp_path, Plan(sessions=120, turns=8, seconds=600, valid=False), simulated=False)
+    plain, invalid = (data_of(size_of(one, "failure_rate", None, None)) for one in (pilot(), folder))
+
+    assert [(one["validity"], one["simulated"]) for one in (plain, invalid)] == [("valid", True), ("invalid", False)]
+    assert plain["sessions_per_min"] == pytest.approx(12)
+    assert plain["title"] == "failure_rate"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from reports.statistics import centre as centre_of_slopes
 from reports.statistics.arms import Arms
-from reports.statistics.centre import ArmWaits, centre, slope_differences, theil_sen, trimmed_mean, worst_step
+from reports.statistics.centre import StepLatencies, centre, slope_differences, theil_sen, trimmed_mean, worst_step
 from reports.statistics.differences import Difference, Inference, Margin
 from reports.statistics.quantiles import Sample
 from reports.statistics.verdicts import holm
@@ -20,19 +20,19 @@ from reports.statistics.verdicts import holm
 STEPS = 10
 
 
-def waits(pairs: int, seed: int, change: float = 0.0, worse: int | None = None, failed: float = 0.0) -> ArmWaits:
+def waits(pairs: int, seed: int, change: float = 0.0, worse: int | None = None, failed: float = 0.0) -> StepLatencies:
     """Ten steps a session; `change` of the log of all of them, or of one that is named."""
     rng = np.random.default_rng(seed)
     steps, codes = np.tile(np.arange(STEPS), pairs), np.repeat(np.arange(pairs), STEPS)
     log = rng.normal(0, 0.24, pairs)[codes] + np.linspace(-0.4, 0.4, STEPS)[steps] + rng.normal(0, 0.36, codes.size)
     log += np.where((steps == worse) | (worse is None), change, 0.0)
     values = np.where(rng.random(codes.size) < failed, np.inf, 600 * np.exp(log))
-    return ArmWaits(values, steps, codes)
+    return StepLatencies(values, steps, codes)
 
 
 def test_a_change_of_every_step_is_read_as_it_is() -> None:
     base = waits(60, 1)
-    slower = ArmWaits(base.values * 1.3, base.steps, base.pairs)
+    slower = StepLatencies(base.values * 1.3, base.steps, base.pairs)
     found = centre(base, slower, 60)
 
     assert found.d == pytest.approx(math.log(1.3), abs=0.01)
@@ -68,10 +68,12 @@ def test_few_failures_are_trimmed_and_many_leave_it_undefined() -> None:
 def test_replies_that_outran_their_caller_are_the_earliest_and_are_trimmed_as_such() -> None:
     base, cand = waits(100, 1), waits(100, 2)
     early = np.random.default_rng(3).random(cand.values.size) < 0.05
-    outran, least = (ArmWaits(np.where(early, value, cand.values), cand.steps, cand.pairs) for value in (-40.0, 1e-9))
+    outran, least = (
+        StepLatencies(np.where(early, value, cand.values), cand.steps, cand.pairs) for value in (-40.0, 1e-9)
+    )
 
     assert centre(base, outran, 100).d == pytest.approx(centre(base, least, 100).d)
-    assert math.isnan(centre(base, ArmWaits(-cand.values, cand.steps, cand.pairs), 100).d)
+    assert math.isnan(centre(base, StepLatencies(-cand.values, cand.steps, cand.pairs), 100).d)
 
 
 def test_a_trimmed_mean_takes_values_at_its_edges_in_part() -> None:
@@ -96,8 +98,8 @@ def test_no_step_is_blamed_where_nothing_changed() -> None:
 
 def test_steps_of_few_turns_and_steps_of_one_arm_are_left_out() -> None:
     assert not worst_step(waits(19, 1), waits(19, 2, 1.0), 19, np.random.default_rng(1), draws=100)
-    alone = ArmWaits(np.ones(40), np.full(40, 3), np.arange(40))
-    other = ArmWaits(np.ones(40), np.full(40, 5), np.arange(40))
+    alone = StepLatencies(np.ones(40), np.full(40, 3), np.arange(40))
+    other = StepLatencies(np.ones(40), np.full(40, 5), np.arange(40))
     assert not worst_step(alone, other, 40, np.random.default_rng(1), draws=100)
 
 

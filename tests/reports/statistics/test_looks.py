@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reports.statistics import looks
 from reports.statistics.looks import (
     UNKNOWN,
-    Chances,
+    ConditionalPower,
     above,
     chances,
     critical_values,
@@ -133,11 +133,11 @@ def test_chances_mirror_each_other() -> None:
 
 
 def test_a_run_gives_up_only_where_nothing_may_become_of_it() -> None:
-    never, maybe = Chances(0.05, 0.05), Chances(0.5, 0.05)
+    never, maybe = ConditionalPower(0.05, 0.05), ConditionalPower(0.5, 0.05)
 
     assert futile([never], [never, maybe])
     assert not futile([maybe], [maybe, never])
-    assert not futile([never], [never, Chances(0.01, 0.4)])
+    assert not futile([never], [never, ConditionalPower(0.01, 0.4)])
     assert not futile([UNKNOWN], [UNKNOWN])
     assert not futile([], [never])
     assert looks.HOPELESS == 0.1

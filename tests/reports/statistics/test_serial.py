@@ -16,7 +16,6 @@ from reports.statistics.arms import Arms
 from reports.statistics.by_session import with_equal_weights
 from reports.statistics.counting import Floats, Integers, ranks
 from reports.statistics.differences import Inference, Margin, quantile_differences
-from reports.statistics.lengths import differ_by_length
 from reports.statistics.quantiles import quantile, quantiles, sample
 from reports.statistics.rates import ArmSums, PerCluster, rate_difference
 from reports.statistics.serial import (
@@ -29,6 +28,7 @@ from reports.statistics.serial import (
     rate_by_order,
     waits_by_order,
 )
+from reports.statistics.unseen import differ_by_length
 from tests.reports.statistics.arms import TURNS, arm, waits
 from tests.reports.statistics.unequal import codes, heavy, sampled
 

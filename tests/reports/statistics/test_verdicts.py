@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from reports.statistics.baselines import (
     RATE_RUN_SD,
     RUN_SD,
-    Stored,
+    StoredValue,
     against_stored,
     no_ratio,
     rate_against_stored,
     stored_quantile,
 )
-from reports.statistics.differences import Better, Bounds, Difference, Inference, Margin, at_twice_the_spread
+from reports.statistics.differences import Better, Difference, Inference, Margin, OneSidedBounds, at_twice_the_spread
 from reports.statistics.rates import Ratio
 from reports.statistics.verdicts import (
     IN_FAILURES,
@@ -51,8 +51,8 @@ def build_difference(
     values: dict[str, Any] = {
         "scale": "ratio", "baseline": 600.0, "candidate": 610.0, "d": (low + high) / 2, "low": low, "high": high,
         "se": 0.01, "df": 100.0,
-        "worse": Bounds(low - margin, high - margin, p_worse or (0.001 if low > margin else 0.9)),
-        "better": Bounds(-high - margin, -low - margin, p_better or (0.001 if high < -margin else 0.9)),
+        "worse": OneSidedBounds(low - margin, high - margin, p_worse or (0.001 if low > margin else 0.9)),
+        "better": OneSidedBounds(-high - margin, -low - margin, p_better or (0.001 if high < -margin else 0.9)),
     }  # fmt: skip
     return Difference(**{**values, **changes})
 
@@ -77,11 +77,11 @@ def judge(*found: Difference | None, primary: bool = True, floor: Reason | None 
 def test_the_interval_and_the_margin_make_the_word(low: float, high: float, word: str, passes: bool) -> None:
     (verdict,) = judge(build_difference(low, high))
 
-    assert (verdict.word, verdict.passes, verdict.reason) == (word, passes, None)
+    assert (verdict.name, verdict.passes, verdict.reason) == (word, passes, None)
 
 
 def test_exactly_on_the_margin_is_not_below_it() -> None:
-    assert [verdict.word for verdict in judge(build_difference(-0.3, 0.1), build_difference(-0.1, 0.05))] == [
+    assert [verdict.name for verdict in judge(build_difference(-0.3, 0.1), build_difference(-0.1, 0.05))] == [
         "inconclusive",
         "not_regressed",
     ]
@@ -127,16 +127,16 @@ def test_a_gated_figure_over_its_margin_has_regressed_only_after_holm() -> None:
     rest = [build_difference(), build_difference()]
     found = judge(over, *rest)
 
-    assert (found[0].word, found[0].reason) == ("inconclusive", NOT_AFTER_HOLM)
-    assert [verdict.word for verdict in found[1:]] == ["equivalent", "equivalent"]
-    assert judge(over)[0].word == "regressed"
+    assert (found[0].name, found[0].reason) == ("inconclusive", NOT_AFTER_HOLM)
+    assert [verdict.name for verdict in found[1:]] == ["equivalent", "equivalent"]
+    assert judge(over)[0].name == "regressed"
 
 
 def test_figures_that_are_not_gated_are_judged_alone_and_cost_the_others_nothing() -> None:
     over = build_difference(0.11, 0.3, p_worse=0.04)
     found = verdicts([over, over, build_difference()], [True, False, False], [None] * 3)
 
-    assert [verdict.word for verdict in found] == ["regressed", "regressed", "equivalent"]
+    assert [verdict.name for verdict in found] == ["regressed", "regressed", "equivalent"]
 
 
 def test_figures_below_their_floor_cost_the_others_nothing() -> None:
@@ -150,8 +150,8 @@ def test_an_improvement_is_claimed_only_after_holm_and_passes_without() -> None:
     under = build_difference(-0.3, -0.11, p_better=0.04)
     found = judge(under, build_difference(), build_difference())
 
-    assert found[0].word == "not_regressed"
-    assert judge(under)[0].word == "improved"
+    assert found[0].name == "not_regressed"
+    assert judge(under)[0].name == "improved"
 
 
 def test_a_quantile_among_the_failed_turns_of_both_arms_decides_nothing() -> None:
@@ -194,7 +194,7 @@ LOG = math.log(600)
 
 
 def against(
-    stored: list[Stored],
+    stored: list[StoredValue],
     d: float = 0.3,
     variance: float = 0.001,
     *,
@@ -202,12 +202,12 @@ def against(
     run_sd: float = RUN_SD,
     **shares: float,
 ) -> Difference:
-    candidate = Stored(LOG + d, variance, **shares)
+    candidate = StoredValue(LOG + d, variance, **shares)
     return against_stored(candidate, stored, (100, 100 * len(stored)), TEN, better, Inference(run_sd=run_sd))
 
 
-def runs(*offsets: float, variance: float = 0.001) -> list[Stored]:
-    return [Stored(LOG + offset, variance) for offset in offsets]
+def runs(*offsets: float, variance: float = 0.001) -> list[StoredValue]:
+    return [StoredValue(LOG + offset, variance) for offset in offsets]
 
 
 def test_of_five_runs_that_differ_their_own_spread_decides() -> None:
@@ -269,8 +269,8 @@ def test_a_candidate_at_the_edge_of_its_failed_turns_does_not_pass() -> None:
     assert edge.better.low == -math.inf
 
 
-@pytest.mark.parametrize("broken", [Stored(math.inf, 0.0, 1.0), Stored(LOG, 0.001, 0.2)])
-def test_stored_runs_among_their_failed_turns_make_nothing_worse(broken: Stored) -> None:
+@pytest.mark.parametrize("broken", [StoredValue(math.inf, 0.0, 1.0), StoredValue(LOG, 0.001, 0.2)])
+def test_stored_runs_among_their_failed_turns_make_nothing_worse(broken: StoredValue) -> None:
     found = against([broken, *runs(0.0, 0.0, 0.0, 0.0)])
 
     assert (found.worse.low, found.worse.p) == (-math.inf, 1)
@@ -306,12 +306,12 @@ def test_a_quantile_of_0_is_stored_with_how_often_it_is_more() -> None:
     values[18:] = 0.0
     edge = stored_quantile(arm(values), 0.5, 40, np.random.default_rng(1), draws=500)
 
-    assert found == Stored(-math.inf, 0.0, 0.0, 0.0)
+    assert found == StoredValue(-math.inf, 0.0, 0.0, 0.0)
     assert edge is not None
     assert 0.1 < edge.above < 0.5
 
 
-NOTHING = Stored(-math.inf, 0.0)
+NOTHING = StoredValue(-math.inf, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -325,19 +325,19 @@ NOTHING = Stored(-math.inf, 0.0)
         ([NOTHING, *runs(0.0)], "higher", 0.0, "inconclusive"),
     ],
 )
-def test_a_candidate_at_0(stored: list[Stored], better: Better, above: float, word: str) -> None:
+def test_a_candidate_at_0(stored: list[StoredValue], better: Better, above: float, word: str) -> None:
     found = against(stored, d=-math.inf, variance=0.0, better=better, above=above)
 
-    assert verdicts([found], [True], [None])[0].word == word
+    assert verdicts([found], [True], [None])[0].name == word
     assert not no_ratio(found)
 
 
 @pytest.mark.parametrize("stored", [[NOTHING] * 5, [NOTHING, *runs(0.0, 0.0, 0.0, 0.0)]])
-def test_a_candidate_above_0_has_no_ratio_to_a_stored_0(stored: list[Stored]) -> None:
+def test_a_candidate_above_0_has_no_ratio_to_a_stored_0(stored: list[StoredValue]) -> None:
     found = against(stored, d=0.0)
 
     assert no_ratio(found)
-    assert verdicts([found], [True], [None])[0].word == "inconclusive"
+    assert verdicts([found], [True], [None])[0].name == "inconclusive"
 
 
 def test_rates_of_five_runs_are_judged_by_their_spread_and_of_fewer_by_an_assumed_one() -> None:

@@ -28,7 +28,7 @@ WORKLOAD = {
 }  # fmt: skip
 
 
-def told(value: float, spread: float = 0.05) -> RunValue:
+def run_value(value: float, spread: float = 0.05) -> RunValue:
     return RunValue(value, value * math.exp(-2 * spread), value * math.exp(2 * spread), spread**2, 400)
 
 
@@ -43,7 +43,9 @@ def entry(number: int, p50: float = 600.0, failures: float = 0.0, **changes: Any
         "validity": "valid",
         "reason": "",
         "labels": {},
-        "quantiles": {MetricKey("ttfa", changes.pop("stratum", NO_STRATUM)): {0.5: told(p50), 0.95: told(2 * p50)}},
+        "quantiles": {
+            MetricKey("ttfa", changes.pop("stratum", NO_STRATUM)): {0.5: run_value(p50), 0.95: run_value(2 * p50)}
+        },
         "rates": {"failure_rate": RunValue(failures, n=400)},
     }
     return TrendPoint(**(made | changes | {"conditions": WORKLOAD | changes.get("conditions", {})}))

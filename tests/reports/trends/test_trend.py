@@ -37,7 +37,7 @@ from reports.trends.trend import (
 )
 from reports.trends.trend_point import MetricKey, RunValue, TrendPoint
 from tests.reports.synthetic import BEGAN_NS
-from tests.reports.trends.made import DAY_NS, TYPED, entry, invalid, nights, stepped, told
+from tests.reports.trends.made import DAY_NS, TYPED, entry, invalid, nights, run_value, stepped
 
 
 def first(entries: Sequence[TrendPoint], metric: str = "ttfa:p50") -> MetricTrend:
@@ -75,7 +75,9 @@ def test_an_invalid_run_is_shown_and_never_compared() -> None:
     assert len(metric.changes) == 1 == len(first(runs[:12]).changes)
 
 
-@pytest.mark.parametrize("one", [RunValue(math.inf, n=40), RunValue(missing_because="needs 40 sessions"), told(0.0)])
+@pytest.mark.parametrize(
+    "one", [RunValue(math.inf, n=40), RunValue(missing_because="needs 40 sessions"), run_value(0.0)]
+)
 def test_a_figure_that_no_ratio_can_be_made_of_is_not_compared(one: RunValue) -> None:
     odd = entry(30, quantiles={MetricKey("ttfa", NO_STRATUM): {0.5: one}})
 
@@ -118,7 +120,7 @@ def test_a_job_around_midnight_has_a_day_for_each_of_its_runs(minutes: list[int]
 
 
 def test_where_nothing_changed_it_is_said_of_how_many_runs() -> None:
-    assert trend_headline(trend_of_points(nights([600.0] * 20))) == "No change that 20\u00a0runs can tell."
+    assert trend_headline(trend_of_points(nights([600.0] * 20))) == "No change found in 20\u00a0runs."
 
 
 def test_all_figures_of_all_series_share_one_error() -> None:
@@ -148,7 +150,10 @@ def test_a_rise_of_failures_by_less_than_a_point_is_none() -> None:
 
 
 def test_the_headline_figures_are_waits_and_failures() -> None:
-    heard = {MetricKey(name, NO_STRATUM): {0.5: told(600.0), 0.95: told(900.0)} for name in ("ttfa", "voice_to_voice")}
+    heard = {
+        MetricKey(name, NO_STRATUM): {0.5: run_value(600.0), 0.95: run_value(900.0)}
+        for name in ("ttfa", "voice_to_voice")
+    }
     (scenario,) = trend_of_points([entry(0, quantiles=heard)]).scenarios
 
     assert [question.name for question, _ in scenario.metrics] == [
@@ -157,7 +162,10 @@ def test_the_headline_figures_are_waits_and_failures() -> None:
 
 
 def test_turns_of_several_kinds_are_never_pooled_and_the_commonest_are_shown() -> None:
-    mixed = {MetricKey("ttfa", NO_STRATUM): {0.5: told(600.0)}, MetricKey("ttfa", TYPED): {0.5: RunValue(900.0, n=10)}}
+    mixed = {
+        MetricKey("ttfa", NO_STRATUM): {0.5: run_value(600.0)},
+        MetricKey("ttfa", TYPED): {0.5: RunValue(900.0, n=10)},
+    }
     metric = first([entry(0, quantiles=mixed), entry(1, quantiles=mixed)])
 
     assert [one.value for one in metric.values] == [600.0, 600.0]
@@ -168,7 +176,7 @@ def test_a_run_that_is_there_twice_is_shown_once_and_it_is_said() -> None:
     trend = trend_of_points([entry(0), entry(1), entry(0)])
 
     assert [run.run_id for run in trend.points] == ["run-000", "run-001"]
-    assert "1\u00a0target of runs that are there twice" in trend.notices[0]
+    assert "1\u00a0target of runs found more than once" in trend.notices[0]
 
 
 def test_neighbours_that_are_alike_hold_a_change_back_and_that_is_said() -> None:
@@ -403,7 +411,7 @@ def test_a_terminal_of_100_columns_shows_p95_rather_than_when_a_run_began() -> N
 def test_every_row_of_a_terminal_is_a_run_of_its_own(scenario: str, strata: list[Stratum], width: int) -> None:
     """Runs of one day: their names begin alike, and end alike."""
     runs = []
-    waits = {MetricKey("ttfa", stratum): {0.5: told(1_600.0), 0.95: told(3_200.0)} for stratum in strata}
+    waits = {MetricKey("ttfa", stratum): {0.5: run_value(1_600.0), 0.95: run_value(3_200.0)} for stratum in strata}
     for one in nights([1_600.0] * 4, quantiles=waits):
         began_ns = BEGAN_NS + (one.started_utc_ns - BEGAN_NS) // 4320  # 20 s apart
         stamp = f"{datetime.fromtimestamp(began_ns / 1e9, UTC):%Y%m%dT%H%M%SZ}"

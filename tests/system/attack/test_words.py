@@ -21,7 +21,7 @@ from bench.run.document import RunDocument
 from bench.run.part import FACTS
 from bench.run.spool import path_of
 from reports.stored import Baseline
-from reports.trends.trend_point import _Summary as Summary
+from reports.trends.trend_point import RunSummary
 from tests.attack.hostile_files import places, with_value
 from tests.examples import some
 from tests.reports import synthetic
@@ -258,7 +258,7 @@ def test_words_of_a_summary_and_of_stored_baselines_steer_nobody(spoken_run: Pat
     told("report", spoken_run)
     told("baseline", "save", spoken_run, "--baselines-dir", tmp_path / "baselines")
     for path, kind in (
-        (spoken_run / "summary.json", Summary),
+        (spoken_run / "summary.json", RunSummary),
         *((path, Baseline) for path in tmp_path.glob("baselines/*/*/*.json")),
     ):
         path.write_text(json.dumps(spoken(json.loads(path.read_text()), fits(kind))))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-import reports
+import rtbench
 from reports.comparisons.comparison import Comparison, compared
 from reports.comparisons.forest_rows import panels
 from reports.question import Question
@@ -135,7 +135,7 @@ def _agent(folder: Path) -> Shown:
 
 
 def _run(folder: Path, valid: str) -> Shown:
-    summary = summarise(reports.load(folder, all_columns=False))
+    summary = summarise(rtbench.load(folder, all_columns=False))
     p95 = str(quantile_cell(summary.answers[0].figures, 0.95, "").text)
     return Shown(write_report(summary).html, (valid, "SIMULATED", p95))
 

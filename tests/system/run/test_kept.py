@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-import reports
 from bench.run import folder as files
 from bench.run import lock
 from bench.run.close import writer_is_gone
 from bench.run.part import FACTS
 from bench.run.spool import path_of
+from reports.api.run import load
 from tests.docs.schemas import schemas
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -73,7 +73,7 @@ def test_the_command_closes_a_run_that_was_killed_and_leaves_one_that_is_under_w
     files.write_document(folder, begun | {"writer": {"host": socket.gethostname(), "pid": pid}})
     if live:
         lock.hold(folder)
-    expected = len(reports.load(folder).turns)
+    expected = len(load(folder).turns)
     ended = rtbench("export", folder, "--format", "csv")
 
     assert ended.exit_code == 0, ended.exception

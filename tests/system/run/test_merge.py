@@ -16,7 +16,7 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-import reports
+import rtbench
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import UsageError
 from bench.run import folder as files
@@ -356,7 +356,7 @@ def test_rows_that_no_run_holds_are_refused_by_every_reader_in_the_same_words(
 ) -> None:
     folder = closed(build_part(tmp_path))
     DAMAGES[damage](folder)
-    readers: list[Callable[[Path], object]] = [reports.load, load_for_report]
+    readers: list[Callable[[Path], object]] = [rtbench.load, load_for_report]
     for read_run in (*readers, lambda run: merge_runs([run], tmp_path / "merged")):
         with pytest.raises(UsageError, match=why):
             read_run(folder)

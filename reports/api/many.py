@@ -1,0 +1,116 @@
+"""Several runs, each of whose frames has the rows of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from glob import glob
+from pathlib import Path
+
+import pandas as pd
+
+from bench.errors import UsageError
+from bench.run.presence import is_folder, is_run, run_folders
+from reports.api.arguments import given_run
+from reports.api.run import Run, load
+from reports.api.selection import Where
+from reports.frames import joined
+from reports.numbers import NBSP, plural
+from reports.runs import run_id_of
+from reports.summary.figures import PS
+
+
+class Runs(tuple[Run, ...]):
+    """Runs in their order. A frame has the columns that it has of one run; `run_id` says of which run a row is."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Runs(3 runs: 20261120T091400Z-voice_turns, …)."""
+        return f"Runs({plural(len(self), 'run')}: {', '.join(map(run_id_of, self))})".replace(NBSP, " ")
+
+    @property
+    def turns(self) -> pd.DataFrame:
+        return self._frame(lambda run: run.turns)
+
+    @property
+    def measured_turns(self) -> pd.DataFrame:
+        return self._frame(lambda run: run.measured_turns)
+
+    @property
+    def sessions(self) -> pd.DataFrame:
+        return self._frame(lambda run: run.sessions)
+
+    @property
+    def seconds(self) -> pd.DataFrame:
+        return self._frame(lambda run: run.seconds)
+
+    def quantiles(
+        self,
+        metric: str,
+        *,
+        p: float | Sequence[float] = PS,
+        by: str | Sequence[str] = (),
+        where: Where | None = None,
+        **values: object,
+    ) -> pd.DataFrame:
+        """Those of each run."""
+        _refuse_mask(where)
+        return self._frame(lambda run: run.quantiles(metric, p=p, by=by, where=where, **values))
+
+    def rates(self, *, by: str | Sequence[str] = (), where: Where | None = None, **values: object) -> pd.DataFrame:
+        """Those of each run."""
+        _refuse_mask(where)
+        return self._frame(lambda run: run.rates(by=by, where=where, **values))
+
+    def summary(self) -> pd.DataFrame:
+        return self._frame(lambda run: run.summary())
+
+    def outcomes(self) -> pd.DataFrame:
+        return self._frame(lambda run: run.outcomes())
+
+    def cost(self) -> pd.DataFrame:
+        return self._frame(lambda run: run.cost())
+
+    def distributions(self, *, p: float | Sequence[float] = PS) -> pd.DataFrame:
+        return self._frame(lambda run: run.distributions(p=p))
+
+    def _frame(self, frame_of_run: Callable[[Run], pd.DataFrame]) -> pd.DataFrame:
+        if not self:
+            raise UsageError("there is no run, so there is no frame")
+        return joined([frame_of_run(run) for run in self])
+
+
+def _refuse_mask(where: Where | None) -> None:
+    """Raise UsageError for a mask, whose index is that of one run."""
+    if isinstance(where, pd.Series):
+        raise UsageError(
+            'where is a mask, which is of one run: of several runs, write a query such as where="turn > 1"'
+        )
+
+
+def load_many(paths: Path | str | Iterable[Path | str], *, all_columns: bool = True) -> Runs:
+    """The runs in folders: each a run, a folder that holds runs, or a pattern such as "runs/*".
+
+    Raises UsageError if there is no run, one cannot be read, or two have the same run_id.
+    """
+    given = [paths] if isinstance(paths, Path | str) or not isinstance(paths, Iterable) else paths
+    found = Runs(load(folder, all_columns=all_columns) for path in given for folder in _folders(path))
+    if not found:
+        raise UsageError("no folder of a run is given")
+    folders: dict[str, Path] = {}
+    for run in found:
+        if (other := folders.setdefault(run_id_of(run), run.folder)) is not run.folder:
+            raise UsageError(f"{other} and {run.folder} are both the run {run_id_of(run)}: load one of them")
+    return found
+
+
+def _folders(path: Path | str) -> list[Path]:
+    text = given_run(path)
+    assert isinstance(text, str), "a run has no path"
+    if is_folder(folder := Path(text)):
+        found = [folder] if is_run(folder) else sorted(run_folders(folder))
+    else:
+        found = [Path(one) for one in sorted(glob(text)) if is_run(Path(one))]
+    if not found:
+        raise UsageError(f"there is no run in {text}")
+    return found

@@ -1,0 +1,37 @@
+"""A frame as a notebook shows it: a headline and a small table, by the macros that render pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from reports.numbers import count, three
+from reports.render.blocks import MARKS, Block, Cell, Column, Paragraph, Strong, make_row, note, table, with_marker
+from reports.render.html import environment
+
+MAX_ROWS = 24
+
+
+def frame_html(headline: str, frame: pd.DataFrame, columns: Sequence[str], notes: Sequence[str] = ()) -> str:
+    """The first rows of these columns, without columns that are empty."""
+    shown = frame[list(columns)].head(MAX_ROWS)
+    shown = shown.loc[:, [bool((column.notna() & (column != "")).any()) for _, column in shown.items()]]
+    texts = [not pd.api.types.is_numeric_dtype(column.dtype) for _, column in shown.items()]
+    heads = [Column(str(name).replace("_", " "), left=text) for name, text in zip(shown, texts, strict=True)]
+    rows = [make_row([Cell(_text(value)) for value in row]) for row in shown.itertuples(index=False)]
+    more = f"{count(len(frame) - MAX_ROWS)} more rows are in the frame." if len(frame) > MAX_ROWS else ""
+    blocks: list[Block] = [Paragraph(Strong(headline))]
+    blocks += [part for text in notes for part in note(text)]
+    blocks += [table(heads, rows)] if rows else []
+    rendered: Any = environment().get_template("blocks.html.j2").make_module({"defs": ()})
+    return str(rendered.render([*blocks, *note(more)]))
+
+
+def _text(value: object) -> str:
+    if pd.isna(value):  # type: ignore[call-overload]
+        return ""
+    if isinstance(value, float):
+        return three(value)
+    return with_marker(value) if isinstance(value, str) and value in MARKS else str(value)

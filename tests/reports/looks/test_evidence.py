@@ -1,0 +1,106 @@
+"""What an interim analysis knows of a metric: quantiles, rates and means, also if one target drifts or has bursts."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from reports.statistic_types.mean import mean_seen
+from reports.statistic_types.quantile import quantiles_seen
+from reports.statistic_types.rate import rate_seen
+from reports.statistics.arms import Arms
+from reports.statistics.counting import Floats
+from reports.statistics.differences import Margin
+from reports.statistics.rates import complement
+from reports.statistics.verdicts import SESSIONS, Reason
+from tests.reports.statistics.arms import arm, waits
+
+PAIRS, TURNS = 120, 10
+EVEN = np.full(PAIRS, float(TURNS))
+BURST = np.where(np.arange(PAIRS) // 20 == 2, 6.0, 0.0)
+"""Failures of a pair: all of them in one sixth of the run."""
+
+
+def pairs_of(baseline: Floats, candidate: Floats) -> Arms:
+    return Arms(arm(baseline), arm(candidate), (len(baseline), len(candidate)), paired=True)
+
+
+@pytest.mark.parametrize(("drift", "order"), [(1.0, None), (2.0, "drift")])
+def test_a_target_that_drifts_has_the_error_of_parts_of_the_run(drift: float, order: str | None) -> None:
+    rng = np.random.default_rng(4)
+    slower = waits(rng, PAIRS) * np.linspace(1, drift, PAIRS)[:, None]
+    arms, asked = pairs_of(waits(rng, PAIRS), slower), [(0.5, Margin(ratio=0.1))]
+
+    (seen,) = quantiles_seen(arms, asked, "lower", np.random.default_rng(1))
+    (plain,) = quantiles_seen(arms, asked, "lower", np.random.default_rng(1), error=0.0)
+
+    assert seen.order == order
+    assert (seen.d, seen.excess) == (plain.d, plain.excess)
+    assert seen.se > plain.se if order else seen.se == plain.se
+
+
+def test_a_quantile_that_cannot_be_tested_names_what_the_order_shows() -> None:
+    rng = np.random.default_rng(4)
+    few = slice(0, SESSIONS - 1)
+    arms = pairs_of(waits(rng, PAIRS)[few], waits(rng, PAIRS)[few])
+
+    (seen,) = quantiles_seen(arms, [(0.5, Margin(ratio=0.1))], "lower", rng)
+
+    assert seen.untested == Reason("too_few", "pair", SESSIONS, (SESSIONS - 1, SESSIONS - 1))
+    assert math.isnan(seen.z)
+
+
+def test_failures_in_one_burst_have_the_error_of_parts_of_the_run() -> None:
+    base, orders = (np.zeros(PAIRS), EVEN), (BURST, np.random.default_rng(2).permutation(BURST))
+    burst, even = (rate_seen(base, (events, EVEN), Margin(points=0.01)) for events in orders)
+
+    assert (burst.order, even.order) == ("bursts", None)
+    assert burst.d == even.d
+    assert burst.se > even.se
+
+
+def test_a_rate_of_which_more_is_better_is_judged_by_what_it_leaves() -> None:
+    base, cand = (np.full(PAIRS, 9.0), EVEN), (np.full(PAIRS, 8.0), EVEN)
+
+    more = rate_seen(base, cand, Margin(points=0.01), "yield_rate", "higher")
+    less = rate_seen(complement(base), complement(cand), Margin(points=0.01), "yield_rate")
+
+    assert (more.d, more.better) == (pytest.approx(-0.1), -1)
+    assert (less.d, less.better) == (pytest.approx(0.1), 1)
+    assert more.excess == less.excess == pytest.approx(0.09)
+
+
+@pytest.mark.parametrize(("failed", "needed"), [(0.0, 299), (1.0, None)])
+def test_a_rate_without_an_event_says_how_many_pairs_would_rule_it_out(failed: float, needed: int | None) -> None:
+    """If the baseline has events, no number of pairs does."""
+    base = np.zeros(PAIRS)
+    base[0] = failed
+
+    seen = rate_seen((base, EVEN), (np.zeros(PAIRS), EVEN), Margin(points=0.01))
+    why = seen.unsettled(1.645)
+
+    assert why is not None
+    assert (why.kind, why.needed, why.there) == ("none_seen", needed or 0, (PAIRS,))
+
+
+def test_a_mean_needs_pairs_and_values_above_0() -> None:
+    one = np.ones(PAIRS)
+    sums = (one * TURNS, EVEN)
+
+    assert mean_seen(sums, (0 * one, EVEN), Margin(ratio=0.1), "lower").untested == Reason("not_positive")
+    few = (one[: SESSIONS - 1], EVEN[: SESSIONS - 1])
+    assert (mean_seen(few, few, Margin(ratio=0.1), "lower").untested or Reason("drift")).kind == "too_few"
+    assert rate_seen(few, few, Margin(points=0.1)).untested is not None
+
+
+@pytest.mark.parametrize("better", ["lower", "higher"])
+def test_a_mean_is_tested_by_the_log_of_its_ratio(better: str) -> None:
+    noise = np.random.default_rng(3).normal(0, 0.01, (2, PAIRS))
+    base, cand = ((TURNS * factor * (1 + one), EVEN) for factor, one in zip((1.0, 1.2), noise, strict=True))
+
+    seen = mean_seen(base, cand, Margin(ratio=0.1), better)  # type: ignore[arg-type]
+
+    assert seen.d == pytest.approx(math.log(1.2), abs=0.01)
+    assert (seen.z > 3) == (better == "lower")
