@@ -12,7 +12,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
 from reports.numbers import capital
-from reports.render.blocks import Code, Inline, Link, Page, Strong, Term, VerdictText, kinds, more_notes
+from reports.render.blocks import Code, Inline, Link, Page, Strong, Term, VerdictText, more_notes
 from reports.render.markers import GLYPHS, colour_class
 
 
@@ -25,7 +25,7 @@ def environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    made.filters["kind"] = kinds
+    made.filters["kind"] = lambda block: type(block).__name__
     made.globals |= {
         "glyphs": GLYPHS,
         "capital": capital,

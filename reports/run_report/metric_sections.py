@@ -138,7 +138,7 @@ def time(summary: Summary) -> Section | None:
 
 def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
     """What the figure over time is of, and how to read it."""
-    shown = dict.fromkeys(words.named(answer.figures) for answer in summary.answers if answer.turns)
+    shown = dict.fromkeys(words.row_title(answer.figures) for answer in summary.answers if answer.turns)
     yield f"{listed(list(shown))}."
     if (slow := frame.slowest) is not None:
         where = f" on {slow.label}" if len(frame.panels) > 1 else ""
@@ -181,7 +181,7 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[Block]:
         [f.step, target_cell(summary, f.target), *quantile_cells(f)] for _, group in groups for _, f in group
     ]
     numbers = [table(heads, lines)]
-    yield Heading(words.named(rows[0]))
+    yield Heading(words.row_title(rows[0]))
     if published:
         plot = bar_charts.step_bars(groups, summary.mains[stratum])
         yield plot_figure(plot, f"{caption} Bars: 95 % intervals over sessions.", stops=(), numbers=numbers)
