@@ -51,7 +51,7 @@ from reports.render.svg import HALF, drawing, plot_figure
 from reports.run_report.charts import percentiles
 from reports.runs import all_called
 from reports.wording import validity, words
-from reports.wording.words import since
+from reports.wording.words import measured_from_text
 
 VERDICTS = {
     "regressed": "The whole interval is worse than the margin.",
@@ -336,7 +336,7 @@ def _percentiles(comparison: Comparison) -> Section | None:
     question, metric = shift.question, shift.question.metric
     every = {stratum for side in comparison.sides for stratum in side.turns.strata}
     mine = [stratum for stratum in every if question.stratum is None or question.stratum.covers(stratum)]
-    counted = since(metric, mine[0]) if len(mine) == 1 else ""
+    counted = measured_from_text(metric, mine[0]) if len(mine) == 1 else ""
     of_step = f", {question.step}" if question.step else ""
     read = (Term(metric), f"{counted}{of_step}. Shaded: 95 % interval. Dotted: too few turns or sessions.")
     waits = plot_figure(percentiles(shift.curves, metric, HALF), read, head="Latency, one curve per target")

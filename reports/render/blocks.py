@@ -362,11 +362,6 @@ def coded(text: str) -> Inline:
     return tuple(Code(part) if place % 2 else part for place, part in enumerate(text.split("`")))
 
 
-def kinds(block: object) -> str:
-    """The name of a block's kind, by which templates choose how to pour it."""
-    return type(block).__name__
-
-
 class VerdictMarker(NamedTuple):
     """A sign, the style of a badge on a page, and that of a word on a terminal."""
 

@@ -146,7 +146,6 @@ def _inline(inline: Inline) -> str:
         case Strong(text):
             return f"**{_inline(text)}**"
         case Code(text):
-            return (
-                plain(text) if set("`|\n\r") & set(text) else f"`{escape_control(text)}`"
-            )  # what would end it is no code
+            # what would end it is no code
+            return plain(text) if set("`|\n\r") & set(text) else f"`{escape_control(text)}`"
     return "".join(map(_inline, inline)) if type(inline) is tuple else _inline(inline[0])

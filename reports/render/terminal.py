@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from bench.untrusted.sanitize import escape_control
 from reports.numbers import NBSP, shortened
 from reports.render.blocks import (
     Banner,
@@ -146,8 +147,9 @@ def _lines(block: Part, width: int, colour: bool) -> Iterable[str]:
 
 def _badges(block: Badges, width: int, colour: bool) -> list[str]:
     badges = BETWEEN_BADGES.join(coloured(text, style, colour) for text, style in block.badges)
-    space = width - len(BETWEEN_BADGES.join(text for text, _ in block.badges)) - len(block.text)
-    texts = _wrapped(block.text.replace(NBSP, " "), width)
+    text = _text(block.text)
+    space = width - len(BETWEEN_BADGES.join(word for word, _ in block.badges)) - len(text)
+    texts = _wrapped(text.replace(NBSP, " "), width)
     lines = [*texts, badges] if block.last else [badges, *texts]
     return lines if space < 3 else [(" " * space).join(lines)]
 
@@ -185,8 +187,9 @@ def _both(cell: Cell) -> tuple[Cell, Cell]:
 
 
 def _text(inline: Inline) -> str:
+    """A text without control characters, which are escaped here alone."""
     if isinstance(inline, str):
-        return inline
+        return escape_control(inline)
     return "".join(map(_text, inline)) if type(inline) is tuple else _text(inline[0])
 
 
