@@ -12,7 +12,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
 from reports.numbers import capital
-from reports.render.blocks import Code, Inline, Link, Page, Strong, Term, VerdictText, kinds, more_notes
+from reports.render.blocks import Code, Inline, Link, Page, Strong, Term, VerdictText, more_notes
 from reports.render.markers import GLYPHS, colour_class
 
 
@@ -25,7 +25,7 @@ def environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    made.filters["kind"] = kinds
+    made.filters["kind"] = lambda block: type(block).__name__
     made.globals |= {
         "glyphs": GLYPHS,
         "capital": capital,
@@ -44,12 +44,8 @@ def _say(context: Context, text: Inline) -> Markup:
         case str():
             return escape(text)
         case Term(name):
-            anchor = name.replace(" ", "-")
-            return (
-                Markup('<a class="d" href="#def-{}">{}</a>').format(anchor, name)
-                if name in context["defs"]
-                else escape(name)
-            )
+            link = Markup('<a class="d" href="#def-{}">{}</a>').format(name.replace(" ", "-"), name)
+            return link if name in context["defs"] else escape(name)
         case Code(code):
             return Markup("<code>{}</code>").format(code)
         case Link(words, path):

@@ -314,7 +314,7 @@ def _lines(summary: Summary, frames: Sequence[Sequence[Waits]]) -> list[Block]:
         mine = [frame for frame in frames if frame[0].stratum == stratum]
         width = HALF if len(mine) > 1 else WIDE
         if mine:
-            blocks += [Heading(words.counted(summary.mains[stratum], stratum))]
+            blocks += [Heading(words.metric_title(summary.mains[stratum], stratum))]
             blocks += [SideBySide([plot_figure(charts.wait_lines(frame, width), _caption(frame)) for frame in mine])]
     return blocks
 

@@ -116,7 +116,7 @@ OF_TOKENS = {
     **{"audio_input": "audio in", "audio_cached_input": "cached", "audio_output": "audio out"},
 }
 OF_IMAGES = {"image_input": "image in", "image_cached_input": "cached"}
-OF_MINUTES = {"usd_per_minute": "USD a minute"}
+OF_MINUTES = {"usd_per_minute": "USD per minute"}
 
 
 def _shown_prices(money: Money) -> dict[str, str]:
@@ -328,7 +328,7 @@ def _spreads(summary: Summary) -> list[Block]:
     """What says how large a comparison must be."""
     effect: Inline = (Term("design effect"), ", p50")
     rows: list[Row | Line] = [
-        [words.named(f), target_cell(summary, f.target, words.whose(f)), *remarks.spread_figures(spread)]
+        [words.row_title(f), target_cell(summary, f.target, words.row_target(f)), *remarks.spread_figures(spread)]
         for f, spread in summary.spreads
     ]
     what = Paragraph("How latencies scatter, on which the size of a comparison depends:", "q gap")

@@ -64,7 +64,12 @@ FLOWS = ("audio_sent", "audio_received", "wire_sent", "wire_received")
 
 def spread(summary: Summary) -> Section | None:
     """A pane of percentile curves for each metric that has one, the main ones first; None where there is none."""
-    panes = list(_percentile_panes(summary))
+    panes = []
+    for name, pools, key, title in _panes(summary):
+        drawn = curves.curves(summary.samples[name], pools)
+        if any(curve.n - curve.failed >= FEWEST for curve in drawn):
+            figure = plot_figure(charts.percentiles(drawn, title), stops=(), numbers=[_percentiles(drawn)])
+            panes.append((key, title, figure))
     if not panes:
         return None
     banded = "Shaded: 95 % interval." if len(summary.targets) <= COLOURS else "95 % intervals stand in the numbers."
@@ -105,14 +110,6 @@ def _panes(summary: Summary) -> Iterable[tuple[str, list[Pool], str, str]]:
             yield name, [p for p in pools if p.stratum == stratum], f"{name}-{stratum.key}".replace("+", "-"), title
 
 
-def _percentile_panes(summary: Summary) -> Iterable[tuple[str, str, Figure]]:
-    """(key, title, figure) of each metric; strata have panes of their own."""
-    for name, pools, key, title in _panes(summary):
-        drawn = curves.curves(summary.samples[name], pools)
-        if any(curve.n - curve.failed >= FEWEST for curve in drawn):
-            yield key, title, plot_figure(charts.percentiles(drawn, title), stops=(), numbers=[_percentiles(drawn)])
-
-
 def _percentiles(drawn: Sequence[curves.Curve]) -> Table:
     by_p = [{e.p: e for e in curve.points} for curve in drawn]
     rows: list[Row | Line] = []
@@ -141,7 +138,7 @@ def time(summary: Summary) -> Section | None:
 
 def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
     """What the figure over time is of, and how to read it."""
-    shown = dict.fromkeys(words.named(answer.figures) for answer in summary.answers if answer.turns)
+    shown = dict.fromkeys(words.row_title(answer.figures) for answer in summary.answers if answer.turns)
     yield f"{listed(list(shown))}."
     if (slow := frame.slowest) is not None:
         where = f" on {slow.label}" if len(frame.panels) > 1 else ""
@@ -184,7 +181,7 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[Block]:
         [f.step, target_cell(summary, f.target), *quantile_cells(f)] for _, group in groups for _, f in group
     ]
     numbers = [table(heads, lines)]
-    yield Heading(words.named(rows[0]))
+    yield Heading(words.row_title(rows[0]))
     if published:
         plot = bar_charts.step_bars(groups, summary.mains[stratum])
         yield plot_figure(plot, f"{caption} Bars: 95 % intervals over sessions.", stops=(), numbers=numbers)

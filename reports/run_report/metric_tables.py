@@ -20,9 +20,9 @@ def metrics(summary: Summary, rows: Sequence[Figures], events: Sequence[Distribu
     """A line for each metric of turns or sessions, then for each that is counted at every event."""
     lines: list[Line] = []
     for figures in rows:
-        since = words.since(figures.metric, figures.stratum)
+        since = words.measured_from_text(figures.metric, figures.stratum)
         head = Cell(Term(figures.metric), f"{figures.unit},{since}" if since else figures.unit)
-        target = target_cell(summary, figures.target, words.whose(figures))
+        target = target_cell(summary, figures.target, words.row_target(figures))
         lines.append([head, target, *quantile_cells(figures), count(figures.unfinished)])
     for one in events:
         counted = ((one.negative, "negative"), (one.out_of_range, "out of range"))

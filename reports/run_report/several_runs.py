@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from bench.untrusted.sanitize import escape_control
 from reports.numbers import NONE, count, shortened
-from reports.render.blocks import Paragraph, make_row
+from reports.render.blocks import Inline, Paragraph, make_row
 from reports.render.terminal import Grid, render_lines
 from reports.summary.summary import Summary
 from reports.wording import words
@@ -20,39 +19,24 @@ RUN_LEAST, TARGET_MOST = 12, 24
 WARNING = "Each row is a separate run: `rtbench compare` tests whether their differences are more than chance."
 
 
-@dataclass(frozen=True)
-class RunRow:
-    """The cells of one target of one run; `head` says what it counts, rows of one head stand together."""
-
-    head: str
-    cells: tuple[str, ...]
-
-
-def rows_of(summary: Summary) -> list[RunRow]:
-    """The rows of one run; of a run without turns one that says so."""
+def rows_of(summary: Summary) -> list[tuple[str, list[Inline]]]:
+    """The rows of one run, each after what it counts; of a run without turns one that says so."""
     run, valid = escape_control(summary.run.folder.resolve().name), " ".join(words.run_badges(summary))
     if not sum(summary.outcomes.begun):
-        return [RunRow("no turns", (run, NONE, "0", *("n/a",) * 3, "n/a", valid))]
-    return [
-        RunRow(
-            f"{words.named(answer.figures)}, ms",
-            (
-                *(run, shortened(answer.target, TARGET_MOST), count(answer.turns)),
-                *(str(words.quantile_cell(answer.figures, p).text) for p in (0.5, 0.95, 0.99)),
-                *(str(words.failures(answer).text), valid),
-            ),
-        )
-        for group in words.tables(summary)
-        for answer in group.rows
-    ]
+        return [("no turns", [run, NONE, "0", *("n/a",) * 4, valid])]
+    rows: list[tuple[str, list[Inline]]] = []
+    for answer in (answer for group in words.tables(summary) for answer in group.rows):
+        quantiles = (words.quantile_cell(answer.figures, p).text for p in (0.5, 0.95, 0.99))
+        cells = [shortened(answer.target, TARGET_MOST), count(answer.turns), *quantiles, words.failures(answer).text]
+        rows.append((f"{words.row_title(answer.figures)}, ms", [run, *cells, valid]))
+    return rows
 
 
-def several(rows: Sequence[RunRow], pages: Sequence[Path], width: int = 100) -> str:
+def several(rows: Sequence[tuple[str, list[Inline]]], pages: Sequence[Path], width: int = 100) -> str:
     """The table, and where each run's own report was written; lines of at most so many columns, paths apart."""
-    heads = dict.fromkeys(row.head for row in rows)
     tables = []
-    for head in heads:
-        shown = [make_row(list(cells)) for cells in (RUN_HEADS, *(row.cells for row in rows if row.head == head))]
+    for head in dict.fromkeys(head for head, _ in rows):
+        shown = [make_row(cells) for cells in (RUN_HEADS, *(cells for title, cells in rows if title == head))]
         # what is too wide loses letters of the runs' names, from their beginning: the scenario is at their end
         tables.append((Paragraph(head), Grid(shown, RUN_LEFT, least=RUN_LEAST)))
     return "\n".join((render_lines(tables, width), WARNING, *map(str, pages), ""))

@@ -156,12 +156,6 @@ AWAY = 12.0
 """The drift is looked for within so many standard errors of the plain one."""
 
 
-def look_bounds(d: float, se: float, df: float, c: float) -> tuple[float, float]:
-    """d ∓ T⁻¹(Φ(c)) · SE, `c` being the critical value of the look that decided."""
-    half = spread_of_level(c, df) * se
-    return d - half, d + half
-
-
 def distance(z: float, se: float, t: Sequence[float], c: Sequence[float]) -> float:
     """The corrected distance from the margin, on the scale of `se`.
 

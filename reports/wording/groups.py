@@ -52,7 +52,7 @@ def key_words(by: str) -> KeyWords:
 
 def waits_caption(waits: Waits) -> str:
     """ttfa from response.create: what the waits of a table are of."""
-    return words.counted(waits.metric, waits.stratum)
+    return words.metric_title(waits.metric, waits.stratum)
 
 
 def waits_table(of: Sequence[Waits], targets: Sequence[str]) -> Table:

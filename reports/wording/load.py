@@ -17,7 +17,7 @@ def load_line(summary: Summary) -> str:
 
 
 def _offered(summary: Summary) -> str:
-    """8 users; poisson, 30/min asked for; up to 20 users in stages; empty if the run does not say."""
+    """8 users; poisson, 30/min; up to 20 users in stages; empty if the run does not say."""
     if summary.arriving is not None:
         return remarks.asked(summary.arriving)
     settings = summary.run.metadata.get("settings") or {}

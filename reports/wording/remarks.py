@@ -31,7 +31,7 @@ WASTE = (
     "Audio of interrupted replies that came and was never played is paid for: its tokens are the same share of the "
     "turn’s tokens of audio as its length is of the audio that came."
 )
-WASTES = ("interrupted replies", "audio never played, s", "its tokens", "USD", "an interruption")
+WASTES = ("interrupted replies", "audio never played, s", "its tokens", "USD", "USD per interruption")
 """The heads of `wasted`."""
 PER_REPLY = "At equal prices targets differ by the length of their replies, not by region."
 NAMED = 6
@@ -64,18 +64,18 @@ def against(summary: Summary) -> list[str]:
 
 
 def amounts(money: Money) -> list[str]:
-    """2.31 USD for 400 turns · 0.0058 USD a turn · 0.034 USD a minute of conversation · no price for gpt-x.
+    """2.31 USD for 400 turns · 0.0058 USD per turn · 0.034 USD per minute of conversation · no price for gpt-x.
 
     After the first, where there is any: 0.12 USD of it for answers that belong to no turn (3 sessions), 0.04 USD of it
     for audio that 12 interruptions wasted (0.0033 each). Of several arms each first, with its own rate: sweden 0.87 USD
-    (0.0109 a turn).
+    (0.0109 per turn).
     """
     missing = [unpriced(money)] if money.models_without_price else []
     if math.isnan(money.usd):
         return missing
     arms = [
         f"{cost.target} "
-        f"{usd(cost.usd)}{'' if math.isnan(cost.usd_per_turn) else f' ({three(cost.usd_per_turn)} a turn)'}"
+        f"{usd(cost.usd)}{'' if math.isnan(cost.usd_per_turn) else f' ({three(cost.usd_per_turn)} per turn)'}"
         for cost in (_priced(money) if len(money.targets) > 1 else ())
     ]
     told = [*(arms if len(arms) <= NAMED else [])]
@@ -86,8 +86,8 @@ def amounts(money: Money) -> list[str]:
     if (waste := money.unplayed_audio) is not None and waste.usd:
         wasted = f"{plural(waste.replies_priced, 'interruption')} wasted ({three(waste.usd_per_reply)} each)"
         told.append(f"{usd(waste.usd)} of it for audio that {wasted}")
-    rates = {"a turn": money.per_turn, "a minute of conversation": money.per_minute} if not arms else {}
-    told += [f"{three(rate)}{NBSP}USD {of}" for of, rate in rates.items() if not math.isnan(rate)]
+    rates = {"turn": money.per_turn, "minute of conversation": money.per_minute} if not arms else {}
+    told += [f"{three(rate)}{NBSP}USD per {of}" for of, rate in rates.items() if not math.isnan(rate)]
     return told + missing
 
 
@@ -173,9 +173,9 @@ def limits_in_all(quota: Quota) -> str:
         median = quantile(np.array(waits_s), 0.5)
         parts.append(f"asked {times} to wait (p50 {ms(1000 * median)}, longest {ms(1000 * waits_s[-1])})")
     if held_s > 0:
-        parts.append(f"starts held for {span(held_s)} in all")
+        parts.append(f"starts delayed by {span(held_s)} in all")
     if backed_off > 0:
-        parts.append(f"{plural(int(backed_off), 'call')} held back after refused ones")
+        parts.append(f"{plural(int(backed_off), 'call')} delayed after failures to connect")
     return ", ".join(parts)
 
 
@@ -329,11 +329,11 @@ def rate(per_s: float) -> str:
 
 
 def calls_counted(one: Offered) -> str:
-    """39 calls arrived, 36 started, 3 blocked (7.7 %), 2 held, 1 refused, 33 completed."""
+    """39 calls arrived, 36 started, 3 blocked (7.7 %), 2 delayed, 1 failed to connect, 33 completed."""
     parts = [f"{plural(one.offered, 'call')} arrived", f"{count(one.started)} started"]
     if one.blocked:
         parts.append(f"{count(one.blocked)} blocked ({percent(one.blocked, one.offered)})")
-    counts = ((one.not_started, "cut off before their start"), (one.delayed, "held"), (one.connect_failed, "refused"))
+    counts = ((one.not_started, "not started"), (one.delayed, "delayed"), (one.connect_failed, "failed to connect"))
     parts += [f"{count(number)} {word}" for number, word in counts if number]
     return ", ".join([*parts, f"{count(one.completed)} completed"])
 
@@ -349,8 +349,8 @@ def offered_load(frame: Arriving, one: Offered) -> str:
 
 
 def asked(frame: Arriving) -> str:
-    """poisson, 30/min asked for."""
-    return frame.pattern if frame.per_s is None else f"{frame.pattern}, {rate(frame.per_s)} asked for"
+    """poisson, 30/min."""
+    return frame.pattern if frame.per_s is None else f"{frame.pattern}, {rate(frame.per_s)}"
 
 
 def first_waits(summary: Summary, target: str) -> Iterable[str]:

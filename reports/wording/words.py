@@ -288,27 +288,27 @@ def as_sentence(text: str) -> str:
     return f"{capital(text)}." if text else ""
 
 
-def counted(metric: str, stratum: Stratum) -> str:
+def metric_title(metric: str, stratum: Stratum) -> str:
     """ttfa from end of speech: what is measured from a turn's origin is not told without it."""
-    return f"{metric}{since(metric, stratum)}"
+    return f"{metric}{measured_from_text(metric, stratum)}"
 
 
-def since(metric: str, stratum: Stratum) -> str:
+def measured_from_text(metric: str, stratum: Stratum) -> str:
     """` from end of speech`; nothing for a metric that counts from an instant of its own."""
     return f" {stratum.since}" if CATALOGUE[metric].begin == "measured_from" and stratum.since else ""
 
 
-def named(figures: Figures) -> str:
-    """What the row is of, as `counted`."""
-    return counted(figures.metric, figures.stratum)
+def row_title(figures: Figures) -> str:
+    """What the row is of, as `metric_title`."""
+    return metric_title(figures.metric, figures.stratum)
 
 
-def whose(figures: Figures) -> str:
-    """The row's target; with what tells it from another row of the target, where `named` does not.
+def row_target(figures: Figures) -> str:
+    """The row's target; with what tells it from another row of the target, where `row_title` does not.
 
     With a mark where the metric is not exact in this run.
     """
-    shown = figures.target if since(figures.metric, figures.stratum) else figures.title
+    shown = figures.target if measured_from_text(figures.metric, figures.stratum) else figures.title
     return f"{shown} · uncertain in this run" if figures.uncertain_because else shown
 
 

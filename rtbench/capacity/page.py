@@ -108,9 +108,9 @@ def _wrapped(text: str, indent: str, first: str = "") -> list[str]:
 
 
 HEIGHT, MAIN = 300, "the main metric"
-LEVELS = ("level", "answer", "in progress", "sessions", "turns", "p50, ms", "p95, ms", "failed, %",
-          "limits left", "cost", "took", "run")  # fmt: skip
-SHARES = ("objective", "level", "turns that missed it", "allowed", "turns", "slow", "failed", "throttled")
+LEVELS = ("level", "result", "concurrency", "sessions", "turns", "p50, ms", "p95, ms", "failed, %",
+          "rate limits left", "cost", "duration", "run")  # fmt: skip
+SHARES = ("SLO", "level", "SLO violations", "allowed", "turns", "slow", "failed", "throttled")
 WAITS = (
     "with 95 % intervals by session; lines across are the objectives' limits. Hollow marks: levels that did not pass. "
     "The band lies between the highest level that passes and the lowest that fails: the breaking point lies there."

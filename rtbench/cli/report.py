@@ -83,13 +83,12 @@ def report(
 def _side_by_side(runs: list[Path]) -> None:
     """One run after the other: only the rows of the table are kept of each."""
     from bench.run.folder import read_document
-    from reports.run_report.several_runs import RunRow, rows_of, several
+    from reports.run_report.several_runs import rows_of, several
     from reports.text.document import write_report
 
     for run in runs:
         read_document(run)  # what is no run is said before anything is written
-    rows: list[RunRow] = []
-    pages: list[Path] = []
+    rows, pages = [], list[Path]()
     for run in runs:
         summary = summarised(run)
         pages.append(write_report(summary).html)

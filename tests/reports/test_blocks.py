@@ -1,4 +1,4 @@
-"""Blocks, as they are poured into a page and into Markdown; scales, ticks and how numbers are written."""
+"""Blocks, as they are rendered in a page and in Markdown; scales, ticks and how numbers are written."""
 
 from __future__ import annotations
 
@@ -218,11 +218,11 @@ POURED: dict[str, tuple[list[Block], str]] = {
 
 
 @pytest.mark.parametrize(("blocks", "text"), POURED.values(), ids=POURED)
-def test_blocks_are_poured(blocks: list[Block], text: str) -> None:
+def test_blocks_are_rendered(blocks: list[Block], text: str) -> None:
     assert markdown_blocks(blocks) == text
 
 
-def test_a_page_is_poured_with_its_answer_open_and_its_sections_folded() -> None:
+def test_a_page_is_rendered_with_its_answer_open_and_its_sections_folded() -> None:
     sections = [
         Section("answer", "Differences", "What changed?", [Paragraph("All.")]),
         Section("cost", "Cost", "What did it cost?", [Paragraph("Nothing."), Details("Prices", [Paragraph("None.")])]),

@@ -236,7 +236,7 @@ def test_calls_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
     assert one.start_delay_p50_ms == pytest.approx(3.0)
     said = text(lines(summary)[0])
     assert said.startswith("134 calls arrived, 125 started, 9 blocked (6.7 %), ")
-    assert said.endswith("5 refused, 120 completed")
+    assert said.endswith("5 failed to connect, 120 completed")
 
 
 def test_a_call_that_goes_on_in_another_session_is_one_call(tmp_path: Path) -> None:

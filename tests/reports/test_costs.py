@@ -316,7 +316,7 @@ def test_throttled_turns_and_the_waits_asked_for_are_counted(tmp_path: Path) -> 
     said = limits_in_all(summary.quota).replace(NBSP, " ")
     assert said.startswith(f"{both} turns throttled, asked {both} times to wait")
     assert f">{len(mine)}</td>" in section_html(context_sections.quota(summary))
-    assert "starts held for 48 s in all" in said
+    assert "starts delayed by 48 s in all" in said
 
 
 def test_calls_that_were_delayed_after_refused_ones_are_counted(tmp_path: Path) -> None:
@@ -326,7 +326,7 @@ def test_calls_that_were_delayed_after_refused_ones_are_counted(tmp_path: Path) 
     held = edited(folder, lambda at, row: row | {"calls_backed_off": int(at < 3)}, "seconds").quota
 
     assert (held.targets[0].backed_off, held.any) == (3, True)
-    assert limits_in_all(held).replace(NBSP, " ") == "3 calls held back after refused ones"
+    assert limits_in_all(held).replace(NBSP, " ") == "3 calls delayed after failures to connect"
 
 
 def test_a_throttled_session_counts_as_well(tmp_path: Path) -> None:

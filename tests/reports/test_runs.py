@@ -200,7 +200,10 @@ def test_a_document_with_a_wrong_value_is_refused_in_a_line(
 
 
 def test_a_document_may_miss_keys_and_a_key_that_is_not_required_may_be_null(tmp_path: Path) -> None:
-    assert len(rtbench.load(synthetic.write(tmp_path, Plan(), hosts=None, labels=None, prices=None)).turns)
+    missing = {"targets": [{"name": "sim"}], "validity": {"status": "valid", "checks": [{"name": "send_delay"}]}}
+    null = {"hosts": None, "labels": None, "prices": {"models": {"a": {"usd_per_minute": None}}}}
+
+    assert len(rtbench.load(synthetic.write(tmp_path, Plan(), **missing, **null)).turns)
 
 
 def test_a_run_without_any_row_is_a_run(tmp_path: Path) -> None:
