@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
 from functools import reduce
 from operator import or_
 from types import UnionType
@@ -168,14 +169,25 @@ def _schema(kind: type) -> dict[str, Any]:
 
 def optional_keys(kind: Any) -> Any:
     """Return the type of the same values, where a key may be missing, and one that is not required may be null."""
-    if is_typeddict(kind) or (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
-        hints = get_type_hints(kind, include_extras=True)
-        return TypedDict(kind.__name__, {key: optional_keys(hint) for key, hint in hints.items()}, total=False)  # type: ignore[operator]
-    origin, inner = get_origin(kind), tuple(map(optional_keys, get_args(kind)))
+    origin, inner = get_origin(kind), get_args(kind)
     if origin is NotRequired:
-        return inner[0] | None
+        return optional_keys(inner[0])
     if origin is Annotated:
-        return Annotated[inner[0], *kind.__metadata__]
+        return Annotated[optional_keys(inner[0]), *kind.__metadata__]
     if origin is UnionType:
-        return reduce(or_, inner)
-    return origin[inner] if origin in (list, dict) else kind
+        return reduce(or_, map(optional_keys, inner))
+    if origin in (list, dict):
+        return origin[tuple(map(optional_keys, inner))]
+    if is_dataclass(kind):
+        optional = {field.name for field in fields(kind) if field.default is not MISSING}
+    elif isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        optional = {field.name for field in msgspec.structs.fields(kind) if not field.required}
+    elif not is_typeddict(kind):
+        return kind
+    else:
+        optional = set()
+    keys = {}
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        may_be_null = name in optional or get_origin(hint) is NotRequired
+        keys[name] = optional_keys(hint) | None if may_be_null else optional_keys(hint)
+    return TypedDict(kind.__name__, keys, total=False)  # type: ignore[operator]

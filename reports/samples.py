@@ -4,7 +4,7 @@ Good turns enter with their value; one without it (an `ok` turn without text has
 Failed turns, and turns that were wanted and never begun, enter as +inf wherever the metric *applies*: where any good
 turn of the same target and step has it, else any good turn of that step at another target, else, when nothing of the
 step ever succeeded, where it is the main metric or response_total. Of metrics that are no waiting time (audio_speed,
-transcript_lead, stall, request_ack) endlessness says nothing: such turns are counted beside them. Censored turns are
+transcript_lead, stall, request_ack) infinity says nothing: such turns are counted separately. Censored turns are
 left out, counted.
 """
 
@@ -42,14 +42,14 @@ class Sampled:
     turns: Turns
     values: Floats
     index: Integers
-    """beside each value, its place in `turns`"""
+    """the place in `turns` of each value"""
     failed: npt.NDArray[np.int64]
     censored: npt.NDArray[np.int64]
     applies: Flags
     """by target (row) and step (column)"""
 
     def part(self, target: int, steps: Flags) -> tuple[Floats, Integers]:
-        """The values of some steps of a target, ascending, and beside each its place in `turns`."""
+        """The values of some steps of a target, ascending, and the place in `turns` of each."""
         wanted = np.zeros_like(self.applies)
         wanted[target] = steps
         if wanted.all():
@@ -57,13 +57,15 @@ class Sampled:
         here = np.flatnonzero(wanted.ravel()[self.turns.group[self.index]])
         return self.values[here], self.index[here]
 
-    def of(self, target: int, steps: Flags) -> Sample:
-        """The sample of some steps of a target."""
-        return self._sample(*self.part(target, steps), target, steps)
+    def of(self, target: int, steps: Flags, part: tuple[Floats, Integers] | None = None) -> Sample:
+        """The sample of some steps of a target; `part` if it is known."""
+        return self._sample(*(part or self.part(target, steps)), target, steps)
 
-    def by_step(self, target: int, steps: Flags) -> Iterable[tuple[int, Sample]]:
-        """(step, its sample) of those steps of a target that have the metric."""
-        values, index = self.part(target, steps)
+    def by_step(
+        self, target: int, steps: Flags, part: tuple[Floats, Integers] | None = None
+    ) -> Iterable[tuple[int, Sample]]:
+        """(step, its sample) of those steps of a target that have the metric; `part` if it is known."""
+        values, index = part or self.part(target, steps)
         step = self.turns.step[index]
         order, ends = order_of_codes(step), np.cumsum(np.bincount(step, minlength=steps.size))
         for place in np.flatnonzero(self.applies[target] & steps):
@@ -111,23 +113,23 @@ class Sampled:
         return Sample(values, sessions, failed + lost.size, censored, lost.size)
 
     def pools(self) -> Iterable[Pool]:
-        """What may be pooled of this metric, of each target that has it.
+        """Yield what may be pooled of this metric, of each target that has it.
 
-        Traits stand apart always. What counts from the turn's origin stands apart by origin, too. What counts from
-        the end of speech counts from one instant; yet who starts the response, the script or the service, makes two
+        Turn types are never pooled, nor are turns whose metric is measured from different instants. What is measured
+        from the end of speech has one instant; yet who starts the response, the script or the service, makes two
         things of it.
         """
         begin = self.metric.begin
         for target, label in enumerate(self.turns.targets):
             mine = [pool for pool in self.turns.pools if pool.target == target]
-            kept = [p for p in mine if (p.steps & self.applies[target]).any()]
+            having = [p for p in mine if (p.steps & self.applies[target]).any()]
             if begin == "measured_from":
-                yield from kept
+                yield from having
             elif begin == "speech_end":
-                strata = [pool.stratum for pool in kept]
-                yield from (replace(pool, label=pool_label(label, pool.stratum, strata, STARTED_BY)) for pool in kept)
+                strata = [pool.stratum for pool in having]
+                yield from (replace(pool, label=pool_label(label, pool.stratum, strata, STARTED_BY)) for pool in having)
             else:
-                strata = list(dict.fromkeys(Stratum("", pool.stratum.turn_type) for pool in kept))
+                strata = list(dict.fromkeys(Stratum("", pool.stratum.turn_type) for pool in having))
                 for stratum in strata:
                     yield Pool(target, stratum, pool_label(label, stratum, strata, {}), self.turns.steps_in(stratum))
 
@@ -169,7 +171,7 @@ class Samples:
 def samples_of(run: RunFrames) -> Samples:
     """Of the measured turns. Raises UsageError where rows name no target.
 
-    The main metric is ttfa where there is audio, else ttft; voice_to_voice where nothing but what is heard is told;
+    The main metric is ttfa where there is audio, else ttft; voice_to_voice where the service reports nothing but audio;
     where nothing succeeded, what the scripts asked for.
     """
     turns = turns_of(run)

@@ -27,7 +27,7 @@ from reports.strata import ORIGINS, SINCE, Stratum, in_order
 
 Flags = npt.NDArray[np.bool_]
 PLACES: tuple[list[str], ...] = (["target", "script", "turn"], ["script", "turn"], ["target", "script"], ["script"], [])
-"""What tells which step a lost turn would have had, the surest first: turns of a call are numbered from 1."""
+"""Keys by which the step of a lost turn is looked up, the surest first: turns of a call are numbered from 1."""
 
 
 @dataclass(frozen=True)
@@ -122,14 +122,14 @@ class Pool:
     target: int
     stratum: Stratum
     label: str
-    """the target, with what tells this stratum from others of the run"""
+    """the target, and how this stratum differs from others of the run"""
     steps: Flags
 
 
 def pool_label(target: str, stratum: Stratum, among: Sequence[Stratum], origins: Mapping[str, str]) -> str:
-    """Return the target's label, with what tells its stratum from others."""
-    apart = stratum.among(among, origins)
-    return f"{target} · {apart}" if apart else target
+    """Return the target's label, and how its stratum differs from others."""
+    differing = stratum.among(among, origins)
+    return f"{target} · {differing}" if differing else target
 
 
 @dataclass(frozen=True)
@@ -358,7 +358,7 @@ def _codes(column: pd.Series[Any]) -> tuple[list[str], Integers]:
 def _script_steps(frame: pd.DataFrame, rows: Integers) -> tuple[list[str], Integers]:
     """Labels of steps and each row's code. Steps of two scripts are two steps, whatever their labels.
 
-    Of each script the labels with the most measured turns stand by themselves, the others share one.
+    Of each script the labels with the most measured turns are steps of their own, the others share one.
     """
     labels, codes = _codes(frame["step"])
     scripts, script = _codes(frame["script"])
@@ -433,7 +433,7 @@ def _steps(
 ) -> tuple[list[tuple[str, str, int]], Integers]:
     """Measured steps, script by script, by the earliest turn that has them; and the step of every row.
 
-    A step is (name, label, place of its stratum). A label of several strata is several steps, named apart.
+    A step is (name, label, place of its stratum). A label of several strata is several steps, with names of their own.
     """
     first = np.full(len(labels) * len(strata), np.inf)
     whole = codes * len(strata) + place
@@ -447,8 +447,8 @@ def _steps(
     )
     step_of = np.full(max(1, first.size), -1, dtype=np.int32)
     step_of[[code * len(strata) + at for code, at in order]] = np.arange(len(order))
-    apart = [strata[at].among(of_label[code], SINCE) for code, at in order]
+    differing = [strata[at].among(of_label[code], SINCE) for code, at in order]
     names = [
-        f"{labels[code]}, {words}" if words else labels[code] for (code, _), words in zip(order, apart, strict=True)
+        f"{labels[code]}, {words}" if words else labels[code] for (code, _), words in zip(order, differing, strict=True)
     ]
     return [(name, labels[code], at) for name, (code, at) in zip(names, order, strict=True)], step_of[whole]

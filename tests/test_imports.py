@@ -83,7 +83,7 @@ NAMED_IN = {
     "openai": (),
     "jiwer": ("bench.observe.observation",),
     "opentelemetry": ("bench.load.runners.exporter",),
-    "junitparser": ("reports.gate.outputs",),
+    "junitparser": ("reports.gate.ci",),
     "ruamel": ("bench.yaml_file",),
 }  # fmt: skip
 

@@ -137,7 +137,9 @@ def test_where_nobody_tells_who_has_the_cores_the_load_does(monkeypatch: pytest.
 
 
 LACKING = {"status": "invalid", "uncertain_metrics": []} | {
-    "checks": [{"name": "missing_data", "value": 23.0, "limit": 1.0, "result": "fail", "unit": "%"}]
+    "checks": [
+        {"name": "missing_data", "value": 23.0, "limit": 1.0, "result": "fail", "note": "", "remedy": "", "unit": "%"}
+    ]
 }
 BUSY = {"name": "red", "workers": 1} | {
     "cpu_use": {"cores": 2, "this_run": 0.1, "all_programs": 0.97, "total_max": 1.0}

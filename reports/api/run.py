@@ -22,7 +22,7 @@ from bench.metrics import CATALOGUE
 from reports import runs
 from reports.api import tables
 from reports.api.arguments import given_run, metric_named, quantile_levels
-from reports.api.selection import RowFilter, Selection, Where, columns_of, lost_rows, selected, selected_turns
+from reports.api.selection import RowFilter, Selection, Where, columns_of, rows_not_started, selected, selected_turns
 from reports.frames import frame_of, joined
 from reports.notebook import frame_html
 from reports.rate_metrics import RATES
@@ -39,7 +39,7 @@ from reports.turns import Turns, column_of, measured_sessions, target_labels
 
 
 class _Group(NamedTuple):
-    """The turns, or sessions, of one figure. `keys`: what else tells them apart from others."""
+    """The turns, or sessions, of one value. `keys`: its labels by column, but for target and stratum."""
 
     target: str
     stratum: Stratum
@@ -101,17 +101,20 @@ class Run(runs.RunFrames):
         name `measured_from` and `turn_type`. `value`, `low` and `high` are shares, NaN where the report prints n/a.
         """
         turns, columns = self._turns, columns_of(by)
-        lost = lost_rows(self, turns, ("target", "session_id"))
+        absent = rows_not_started(self, turns, ("target", "session_id"))
         chosen = selected_turns(self, turns, columns, RowFilter(where, values))
         codes = pd.Series(turns.session_of_row, index=self.sessions["session_id"].astype(str))
-        begun = np.array([turns.target, chosen.of_row, turns.session])
-        at_target = pd.Categorical(lost["target"], turns.targets).codes
-        never = np.array([at_target, chosen.of_lost, codes[lost["session_id"].astype(str)]], dtype=np.int64)
+        started = np.array([turns.target, chosen.of_row, turns.session])
+        at_target = pd.Categorical(absent["target"], turns.targets).codes
+        not_started = np.array(
+            [at_target, chosen.of_not_started, codes[absent["session_id"].astype(str)]], dtype=np.int64
+        )
         rows = []
         for name in RATES:
-            counts, places = np.array(rate_counts(turns, name)), begun
-            if name == "failure_rate":  # each of those never begun is one that failed
-                counts, places = np.hstack([counts, np.ones((2, len(lost)))]), np.hstack([begun, never])
+            counts, places = np.array(rate_counts(turns, name)), started
+            if name == "failure_rate":  # each turn that did not start is one that failed
+                counts = np.hstack([counts, np.ones((2, len(absent)))])
+                places = np.hstack([started, not_started])
             (events, of), (target, group, session) = counts, places
             kept = np.flatnonzero(~np.isnan(of) & (group >= 0))
             for _, same in split((target * len(chosen.keys) + group)[kept]):
@@ -204,7 +207,7 @@ class Run(runs.RunFrames):
                 of_steps = [np.arange(len(turns.steps)) == place for place in places]
             for steps in of_steps:
                 step = {"step": turns.steps[int(np.flatnonzero(steps)[0])]} if "step" in by else {}
-                found = dict(one.by_group(pool.target, steps, chosen.of_row, chosen.of_lost))
+                found = dict(one.by_group(pool.target, steps, chosen.of_row, chosen.of_not_started))
                 for group in [0] if chosen.every else found:
                     keys = step | _keys(chosen, group)
                     yield _Group(turns.targets[pool.target], pool.stratum, keys, found.get(group, NOTHING))
@@ -234,7 +237,7 @@ class Run(runs.RunFrames):
 
 
 def _keys(chosen: Selection, group: int) -> dict[str, Any]:
-    """What tells a group apart, by column."""
+    """The labels of a group, by column."""
     return {str(name): column.iloc[group] for name, column in chosen.keys.items()}
 
 

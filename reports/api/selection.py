@@ -25,22 +25,22 @@ OF_SESSION = (
     *("scenario", "script", "worker", "host", "simulated"),
 )
 """What a turn has of its session."""
-ALL_TOGETHER = pd.DataFrame(index=range(1))
-"""The keys of one group, which nothing tells apart."""
+ONE_GROUP = pd.DataFrame(index=range(1))
+"""The keys of one group, which has no labels."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The group that each row is in, −1 where it is not asked for; `keys`: for each group what tells it apart.
+    """The group of each row, −1 of one that is not selected. `keys`: the labels of each group, a row each.
 
-    `of_row`: of measured turns, or sessions; `of_lost`: of turns that were never begun.
+    `of_row`: of measured turns, or sessions; `of_not_started`: of turns that did not start.
     """
 
     keys: pd.DataFrame
     of_row: Integers
-    of_lost: Integers
+    of_not_started: Integers
     every: bool
-    """whether nothing was left out, nor told apart: then there is one group, whatever is in it"""
+    """whether all rows are selected, in one group, which is there even without a row"""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,10 @@ STEP_KEYS = ("label", "name")
 
 
 def selected(rows: pd.DataFrame, lost: pd.DataFrame, by: Sequence[str], where: RowFilter) -> Selection:
-    """Raises UsageError if a column is unknown, or `where` does not select rows."""
+    """Select and group rows, and turns that did not start.
+
+    Raises UsageError if a column is unknown, or `where` does not select rows.
+    """
     for name in (*by, *where.values):
         if name not in rows.columns:
             close = "; did you mean step?" if name in STEP_KEYS else near(name, list(rows.columns))
@@ -124,7 +127,7 @@ def selected(rows: pd.DataFrame, lost: pd.DataFrame, by: Sequence[str], where: R
     frames = (rows, lost)
     chosen = [where.rows_of(frame) for frame in frames]
     groups = [np.where(mask, 0, -1).astype(np.int64) for mask in chosen]
-    keys = ALL_TOGETHER
+    keys = ONE_GROUP
     if by:
         kept = [frame.loc[mask, list(by)] for frame, mask in zip(frames, chosen, strict=True)]
         together = pd.concat(kept, ignore_index=True) if len(kept[1]) else kept[0].reset_index(drop=True)
@@ -136,23 +139,25 @@ def selected(rows: pd.DataFrame, lost: pd.DataFrame, by: Sequence[str], where: R
 
 
 def selected_turns(run: RunFrames, turns: Turns, by: Sequence[str], where: RowFilter) -> Selection:
-    """The same of the measured turns of a run, and of those that were never begun."""
+    """Select measured turns of a run, and turns that did not start."""
     if not where and not by:
         lost = int(lost_of(measured_sessions(run, OF_LOST)).sum())
-        return Selection(ALL_TOGETHER, np.zeros_like(turns.step), np.zeros(lost, dtype=np.int64), every=True)
+        return Selection(ONE_GROUP, np.zeros_like(turns.step), np.zeros(lost, dtype=np.int64), every=True)
     columns = None if where.columns is None else (*by, *where.columns)
     frame = _with_columns(turns, columns)
     # all columns of a million turns are a GB: they are copied only where some turns are of the warm-up
     rows = frame if turns.rows.size == len(frame) else frame.iloc[turns.rows]
-    return selected(_as_taken(turns, rows, turns.target, turns.step), lost_rows(run, turns, columns), by, where)
+    return selected(
+        _with_steps(turns, rows, turns.target, turns.step), rows_not_started(run, turns, columns), by, where
+    )
 
 
 def _with_columns(turns: Turns, columns: Sequence[str] | None) -> pd.DataFrame:
     return turns.frame if columns is None else turns.frame[[name for name in columns if name in turns.frame]]
 
 
-def lost_rows(run: RunFrames, turns: Turns, columns: Sequence[str] | None) -> pd.DataFrame:
-    """Turns that were wanted and never begun, as rows with these columns or all."""
+def rows_not_started(run: RunFrames, turns: Turns, columns: Sequence[str] | None) -> pd.DataFrame:
+    """Return the planned turns that did not start, as rows with these columns or all."""
     sessions = measured_sessions(run, list(dict.fromkeys((*OF_SESSION, *OF_LOST))))
     lost = lost_of(sessions)
     mine = sessions.iloc[np.repeat(np.arange(len(sessions)), lost)]
@@ -161,10 +166,11 @@ def lost_rows(run: RunFrames, turns: Turns, columns: Sequence[str] | None) -> pd
     classes = pd.Categorical.from_codes(np.full(len(mine), FAILED), turns.frame["outcome_class"].cat.categories)
     number = pd.array(turn_numbers(sessions, lost), "Int64")
     rows = rows.assign(**known, turn=number, measured=True, outcome_class=classes)
-    return _as_taken(turns, rows, turns.lost.target, turns.lost.step) if turns.lost.step.size else rows
+    return _with_steps(turns, rows, turns.lost.target, turns.lost.step) if turns.lost.step.size else rows
 
 
-def _as_taken(turns: Turns, rows: pd.DataFrame, target: Integers, step: Integers) -> pd.DataFrame:
+def _with_steps(turns: Turns, rows: pd.DataFrame, target: Integers, step: Integers) -> pd.DataFrame:
+    """Return the rows with the labels of their target, step and stratum."""
     strata = [turns.strata[place] for place in turns.stratum]
     of_step = {
         "step": turns.steps,

@@ -15,7 +15,7 @@ from reports.comparisons.sentences import decision_verdict, verdict_shown
 from reports.finding_rows import FindingRow, definition, shown_verdict, with_unit
 from reports.finding_sentences import WORST, overall
 from reports.looks.decision import Decision
-from reports.numbers import NBSP, count, listed, moment, percent, plural, three
+from reports.numbers import NBSP, count, listed, moment, percent, plural, span, three
 from reports.render.blocks import (
     MARKS,
     MEASURED_AGAINST,
@@ -42,6 +42,7 @@ from reports.render.blocks import (
     Table,
     Term,
     VerdictText,
+    fact,
     make_row,
     note,
     table,
@@ -50,7 +51,7 @@ from reports.render.svg import HALF, drawing, plot_figure
 from reports.run_report.charts import percentiles
 from reports.runs import all_called
 from reports.wording import validity, words
-from reports.wording.words import measured_from_text, observed
+from reports.wording.words import measured_from_text
 
 VERDICTS = {
     "regressed": "The whole interval is worse than the margin.",
@@ -140,12 +141,15 @@ def comparison_page(comparison: Comparison) -> Page:
         beside = f"{plural(len(judged), 'check')} passed" if judged else "nothing was checked"
         badges = [_verdict_badge(comparison), _badge("VALID COMPARISON", beside)]
     badges += [SIMULATED] if comparison.simulated else []
+    if not comparison.unfair and any(finding.verdict.provisional for finding in comparison.primary):
+        badges.append(Badge(MARKS["inconclusive"].badge, MARKS["inconclusive"].glyph, "PROVISIONAL", ""))
     told = [badges[0].word, *(["SIMULATED"] if comparison.simulated else [])]
     first, *others = [side.label for side in comparison.sides]
     files: Inline = ("The same verdicts are in ", Code("compare.json"), f". {method(comparison)} All times UTC.")
     return Page(
         title=f"{' · '.join(told)} · {listed(others)} against {first}",
         badges=badges,
+        beside=f"{listed(others)} against {first} · {design(comparison)}",
         headline=sentences.comparison_headline(comparison),
         lead=_lead(comparison),
         sections=list(filter(None, sections)),
@@ -155,10 +159,15 @@ def comparison_page(comparison: Comparison) -> Page:
     )
 
 
-DESIGNS: dict[Design, str] = {
-    "pairs": "interleaved in one run, in pairs",
-    "sessions": "sessions of each target",
-}
+def design(comparison: Comparison) -> str:
+    """Return the size: 200 pairs over 10 min, interleaved in one run; 100 sessions per target; 100 and 120 sessions."""
+    sizes = [side.sessions for side in comparison.sides]
+    over = f" over {span(comparison.method.observed_s)}" if comparison.method.observed_s else ""
+    if comparison.method.design == "pairs":
+        return f"{plural(sizes[0], 'pair')}{over}, interleaved in one run"
+    if len(set(sizes)) == 1:
+        return f"{plural(sizes[0], 'session')} per target{over}"
+    return f"{listed([count(size) for size in sizes])} sessions{over}"
 
 
 def _lead(comparison: Comparison) -> list[Block]:
@@ -168,8 +177,7 @@ def _lead(comparison: Comparison) -> list[Block]:
     notices = [*filter(None, [sentences.assumption(comparison)]), *comparison.notices]
     documents = [side.run.metadata for side in comparison.sides]
     began = dict.fromkeys(moment(int(d["started_utc_ns"])) for d in documents if d.get("started_utc_ns"))
-    about = [listed(all_called(documents)), " and ".join(began), DESIGNS[comparison.method.design]]
-    about += [_sizes(comparison), observed(comparison.method.observed_s)]
+    about = [listed(all_called(documents)), " and ".join(began), _sizes(comparison)]
     return [
         *([Banner([(Strong("What to do:"), f" {remedies}")])] if remedies else []),
         *([Paragraph(second, "lead")] if second else []),
@@ -198,8 +206,7 @@ def _verdict_badge(comparison: Comparison) -> Badge:
         return _badge("NO VERDICT", "no primary metric")
     verdicts = [finding.verdict for finding in primary]  # better than not regressed has not regressed either
     same = sum(one.name == word or (word == "not_regressed" and one.passes) for one in verdicts)
-    provisional = "provisional · " if any(one.provisional for one in verdicts) else ""
-    return _badge(word, f"{provisional}{same} of {plural(len(primary), 'primary metric')}", verdict_shown(comparison))
+    return _badge(word, f"{same} of {plural(len(primary), 'primary metric')}", verdict_shown(comparison))
 
 
 def _sizes(comparison: Comparison) -> str:
@@ -247,7 +254,10 @@ def _answer(comparison: Comparison) -> Section:
     shown: Block = Paragraph("There is no metric that both targets have.")
     if drawn:
         shown = Figure("", forest.reading(drawn), below=blocks, numbers=numbers)
-    return Section("answer", "Differences", "What changed, and by how much?", [shown, *folds])
+    brief: list[Block] = [_numbers(comparison, primary)] if primary else []
+    brief += [Paragraph("secondary metrics", "soft"), _numbers(comparison, others)] if others else []
+    brief += fact("worst step", sentences.worst_steps(comparison))
+    return Section("answer", "Differences", "What changed, and by how much?", [shown, *folds], brief=brief)
 
 
 def _panels_of(every: Iterable[ForestPanel], *, primary: bool) -> tuple[ForestPanel, ...]:
@@ -269,19 +279,16 @@ def _terms(names: Iterable[str]) -> Inline:
 
 def _numbers(comparison: Comparison, rows: Sequence[FindingRow]) -> Table:
     several, (base, candidate) = len(comparison.sides) > 2, comparison.sides[:2]
-    verdict, interval = Column("verdict", left=True), f"{_interval(comparison)} interval"
-    heads: list[Head] = ["metric", *([Column("candidate", left=True)] if several else [])]
+    verdict, interval = Column("verdict", left=True, shorten=2), f"{_interval(comparison)} interval"
+    heads: list[Head] = [Column("metric", leave_out=3), *([Column("candidate", left=True)] if several else [])]
     heads += [
         Column(base.label, below="baseline"),
         "its value" if several else Column(candidate.label, below="candidate"),
         "difference",
         interval,
-        "margin",
+        Column("margin", leave_out=4),
         verdict,
-        "turns",
-        "sessions",
-        "failed",
-        "completed",
+        *(Column(head, leave_out=1) for head in ("turns", "sessions", "failed", "completed")),
     ]
     style = "fig nowrap struck" if comparison.unfair else "fig nowrap"
     return table(heads, [_row(row, style, several=several) for row in rows])
@@ -370,6 +377,13 @@ def _fair(comparison: Comparison) -> Section:
         rows.append(make_row([check.name, *check.texts, Cell(word, remedy, style=f"{style}-ink")]))
     checks = table(heads, rows, "facts", stacked=True)
     nothing = Paragraph("Nothing was checked.")
-    return Section(
-        "fair", "Comparability checks", "Was the comparison fair?", [checks if comparison.checks else nothing]
-    )
+    brief = [
+        *fact("fair", [f"✓ {check.name}" for check in comparison.checks if check.result == "pass"]),
+        *fact("not fair", [f"✕ {check.name}" for check in comparison.unfair]),
+    ]
+    for check in comparison.checks:
+        if check.result == "informational" and len(set(check.texts)) > 1:
+            texts = [f"{side.label} {text}" for side, text in zip(comparison.sides, check.texts, strict=True)]
+            brief += fact("differs", [f"{check.name}: {', '.join(texts)}"])
+    blocks = [checks if comparison.checks else nothing]
+    return Section("fair", "Comparability checks", "Was the comparison fair?", blocks, brief=brief)

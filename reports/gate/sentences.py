@@ -6,10 +6,11 @@ import math
 from functools import partial
 
 from reports import finding_sentences
+from reports.finding import RESULT_OF_STATUS
 from reports.finding_rows import NOT_JUDGED, in_unit, row, with_unit
 from reports.gate.results import FAILED, INCONCLUSIVE, INVALID, PASSED, Checked, ThresholdResult
 from reports.numbers import NBSP, NONE, count, percent, plural, three
-from reports.render.blocks import MARKS, with_marker
+from reports.render.blocks import MARKS, SIMULATED, Badge
 from reports.summary.trust import WORDS
 from reports.wording import validity
 from reports.wording.validity import Cause
@@ -76,12 +77,6 @@ MEANINGS = {
     INCONCLUSIVE: "inconclusive",
     INVALID: "not evaluated",
 }
-
-
-def check_glyph(checked: Checked) -> str:
-    """The glyph of the whole check's verdict."""
-    bad = checked.exit_status in (INVALID, FAILED)
-    return MARKS["fail" if bad else "inconclusive" if checked.of("inconclusive") else "pass"].glyph
 
 
 def check_headline(checked: Checked) -> str:
@@ -158,12 +153,12 @@ def ending(checked: Checked) -> str:
 
 
 def remarks(checked: Checked) -> list[str]:
-    """Why a check says nothing, and what else to know."""
+    """Return why a check is invalid, and what else to know."""
     return [*_invalid_reasons(checked), *checked.notices]
 
 
-def beside(checked: Checked) -> list[str]:
-    """What to know beside the headline, which tells the first reason of a check that says nothing."""
+def further_remarks(checked: Checked) -> list[str]:
+    """Return what the headline does not say: it has the first reason of an invalid check."""
     return [*_invalid_reasons(checked)[1:], *checked.notices]
 
 
@@ -204,13 +199,15 @@ def check_causes(checked: Checked) -> list[Cause]:
     return [*checked.causes, *([Cause("conditions_differ", text, remedy)] if differs else [])]
 
 
-def check_badges(checked: Checked) -> list[str]:
-    """✓ VALID, ◇ SIMULATED."""
+def check_badges(checked: Checked) -> list[Badge]:
+    """Return the result of a valid run, whether it is valid, and whether it was simulated."""
     usable = not (checked.causes and checked.baseline)
-    return [
-        with_marker(validity.run_word(WORDS[checked.validity], usable=usable)),
-        *(["◇ SIMULATED"] if checked.simulated else []),
-    ]
+    result, run = RESULT_OF_STATUS[checked.exit_status], validity.run_word(WORDS[checked.validity], usable=usable)
+    mark = MARKS["inconclusive" if result == "pass" and checked.of("inconclusive") else result]
+    badges = [Badge(MARKS[run].badge, MARKS[run].glyph, run, "")]
+    if run == "VALID":
+        badges.insert(0, Badge(mark.badge, mark.glyph, result.replace("_", " ").upper(), ""))
+    return [*badges, SIMULATED] if checked.simulated else badges
 
 
 def _first(texts: list[str], noun: str) -> str:

@@ -20,8 +20,7 @@ from reports.looks.sequence import End, GateResult, Look, LookCourse
 from reports.numbers import NBSP, NONE, count, plural
 from reports.question import AskedFigure, Question
 from reports.records import Closed, Known, Number, about, data_of, text_of
-from reports.render.blocks import Paragraph, make_row
-from reports.render.terminal import Grid, Part
+from reports.render.blocks import Block, Paragraph, make_row, table
 from reports.runs import RunFrames, run_id_of
 from reports.statistics.differences import Margin, Order, Scale
 from reports.statistics.interim import InterimStatistic
@@ -142,21 +141,21 @@ def analysis_place(decision: Decision) -> str:
     return f"{kind} analysis{NBSP}{held} of {planned}, {plural(decision.used, 'pair')}"
 
 
-def analyses(decision: Decision) -> Iterable[Part]:
+def analyses(decision: Decision) -> Iterable[Block]:
     """Yield the interim analyses, with the score of each primary metric beside its bounds: how the run was decided."""
     if not decision.course.looks:
         return
     if decision.invalid and not decision.stopped_by_analysis:
         yield Paragraph(FOR_INFORMATION)
     # ✓ from the analysis at which a metric passed, ✕ where it failed
-    rows = [make_row(["analysis", "pairs", "fail above", "pass below", *map(figure, decision.gates)])]
+    rows = []
     for k, look in enumerate(decision.course.looks):
         cells = [
             f"{_z(seen)}{_mark(ruling, k, len(decision.course.looks))}"
             for seen, ruling in zip(look.seen, decision.course.rulings, strict=True)
         ]
         rows.append(make_row([f"{k + 1}", count(look.pairs), _signed(look.c_first), _signed(-look.c), *cells]))
-    yield Grid(rows)
+    yield table(("analysis", "pairs", "fail above", "pass below", *map(figure, decision.gates)), rows)
     unspread = any(not seen.untested and seen.se == 0 for look in decision.course.looks for seen in look.seen)
     yield Paragraph(f"z-scores relative to the margin{UNSPREAD if unspread else ''}.", "soft")
 

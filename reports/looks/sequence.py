@@ -206,7 +206,7 @@ def _estimates(
     if seen.untested:
         return -math.inf, math.inf, math.nan
     margin = seen.better * seen.d - seen.excess
-    low, high = looks.look_bounds(seen.excess, seen.se, seen.df, c)[0], seen.upper(c)
+    low, high = seen.excess - looks.spread_of_level(c, seen.df) * seen.se, seen.upper(c)
     ends = sorted(seen.better * (end + margin) for end in (low, high))
     if not math.isfinite(seen.excess):
         return ends[0], ends[1], seen.d

@@ -100,7 +100,7 @@ class Row:
 class Table:
     """Rows under heads. `stacked`: where there is no room, a row becomes a card with the heads beside its cells.
 
-    `answers`: its figures are what the document is read for.
+    `answers`: its figures are what the document is read for. `shown`: rows after these are folded away in Markdown.
     """
 
     columns: tuple[Column, ...]
@@ -109,6 +109,7 @@ class Table:
     style: str = ""
     caption: Inline = ""
     answers: bool = False
+    shown: int | None = None
 
 
 @dataclass(frozen=True)
@@ -333,6 +334,7 @@ def table(
     stacked: bool = False,
     caption: Inline = "",
     answers: bool = False,
+    shown: int | None = None,
 ) -> Table:
     """A table from heads and rows whose plain parts are texts; `left`: places of further columns of text."""
     texts = {place % len(heads) for place in left}
@@ -340,7 +342,7 @@ def table(
         head if isinstance(head, Column) else Column(head, left=place in texts) for place, head in enumerate(heads)
     )
     lines = tuple(row if isinstance(row, Row) else make_row(row) for row in rows)
-    return Table(columns, lines, stacked, style, caption, answers)
+    return Table(columns, lines, stacked, style, caption, answers, shown)
 
 
 def make_row(

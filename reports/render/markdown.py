@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import pairwise
 
 from bench.untrusted.sanitize import escape_control
@@ -103,6 +104,10 @@ def _block(block: Block, within: bool) -> str:
             return f"**{plain(capital(title))}** {_inline(Code(text))}"
         case Banner(lines):
             return "\n\n".join(map(_inline, lines))
+        case Table(rows=rows, shown=shown) if shown is not None and len(rows) > shown:
+            rest = replace(block, rows=rows[shown:], shown=None)
+            folded = _block(Details(f"{len(rest.rows)} more row{'s'[len(rest.rows) == 1 :]}", [rest]), within)
+            return f"{_table(replace(block, rows=rows[:shown]))}\n\n{folded}"
         case Table(rows=rows) if rows:
             return _table(block)
         case Details(title, blocks, again=False) if body := _rendered(blocks, within=True):

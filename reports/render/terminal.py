@@ -77,11 +77,18 @@ Part = Block | Badges | Grid
 
 
 def render_page(page: Page, width: int = 100, colour: bool = False) -> str:
-    """Return a page in at most so many columns: its answer, and what is brief of its sections."""
+    """Return a page in at most so many columns: its answer, what is brief of its sections, and its notes."""
     badges = Badges([(f"{badge.glyph} {badge.word}", badge.style) for badge in page.badges], page.beside, last=True)
-    opening = [badges, Paragraph(page.headline, "bold"), *page.lead]
+    notes = [block for block in page.lead if isinstance(block, Bullets)]
+    opening = [badges, Paragraph(page.headline, "bold"), *(block for block in page.lead if block not in notes)]
     briefs = [block for section in page.sections for block in section.brief]
-    return render_lines((opening, *_around_tables([*(page.answer or ()), *briefs]), page.next), width, colour)
+    return render_lines((opening, *_around_tables([*(page.answer or ()), *briefs, *notes]), page.next), width, colour)
+
+
+def essentials(page: Page) -> str:
+    """Return a page in one line: its badges, and what is beside them."""
+    badges = (f"{badge.glyph} {badge.word}" for badge in page.badges)
+    return " · ".join(filter(None, (*badges, page.beside))).replace(NBSP, " ")
 
 
 def _around_tables(blocks: Iterable[Block]) -> list[list[Block]]:
@@ -156,7 +163,7 @@ def _grid_of(table: Table) -> Grid:
             rows.append(Row((Cell(row.cells[0].text, style="soft"),)))
             continue
         cells = [cell for place, _ in columns for cell in _both(row.cells[place])]
-        rows.append(Row(tuple(cells), row.style))
+        rows.append(Row(tuple(cells), row.style, more=row.more))
     shown = {place: 2 * at for at, (place, _) in enumerate(columns)}
     layouts = [tuple(shown.values())]
     for step in range(1, 1 + max(max(column.shorten, column.leave_out) for _, column in columns)):
@@ -225,8 +232,9 @@ def _grid(block: Grid, width: int, colour: bool) -> Iterable[str]:
             padded[-1] = padded[-1].rstrip()
             line = (" " * GAP).join(coloured(text, styles[at], colour) for text, at in zip(padded, places, strict=True))
             yield coloured(line.rstrip(), row.style, colour)
-        for cell in row.cells:
-            yield from _fact(Fact("", [cell.below], "soft", BELOW), width, colour)
+        below = [cell.below for cell in row.cells] + [block.text for block in row.more if isinstance(block, Paragraph)]
+        for text in below:
+            yield from _fact(Fact("", [text], "soft", BELOW), width, colour)
 
 
 def _label(cell: Cell) -> str:

@@ -173,18 +173,18 @@ def _same_work(sides: Sequence[Side], same: str) -> Iterable[FairnessCheck]:
     """Yield one line, called `same`, if the workload is the same, else one for everything that is not."""
     part = scripts if one_run(sides) else workload
     arms = [part(side.run.metadata, side.name) for side in sides]
-    apart = differing_between(arms)
-    for name, texts in apart.items():
+    differing = differing_between(arms)
+    for name, texts in differing.items():
         shown = tuple(shortened(text, LONGEST) for text in texts)
         each = ", ".join(f"{side.label} {text}" for side, text in zip(sides, shown, strict=True))
         remedy = "run both targets with the same scripts, audio, load and warm-up"
         yield FairnessCheck(
             name, shown, "fail", (Cause("workload_differs", f"the targets differ in {name} ({each})", remedy),)
         )
-    if not apart:
+    if not differing:
         shown = ("scripts", "users") if any("users" in arm for arm in arms) else ("scripts",)
-        told = ["; ".join(f"{name} {arm[name]}" for name in shown if name in arm) or "not recorded" for arm in arms]
-        yield FairnessCheck(same, tuple(told), "pass")
+        works = ["; ".join(f"{name} {arm[name]}" for name in shown if name in arm) or "not recorded" for arm in arms]
+        yield FairnessCheck(same, tuple(works), "pass")
 
 
 def _mixes(sides: Sequence[Side]) -> list[ShareChange | None]:
@@ -211,8 +211,8 @@ def _simulated(sides: Sequence[Side]) -> FairnessCheck:
 
 
 def _informational(sides: Sequence[Side], mixes: Sequence[ShareChange | None]) -> Iterable[FairnessCheck]:
-    """How much there is of each arm, the shares of the steps that differ most, what sides differ in by what their run
-    tells of them, which is what is compared, and the tool and the machine if they are not the same.
+    """Yield the size of each arm, the shares of the step that differ most, and what differs: settings of the targets,
+    which is what is compared, the tool, and the machine.
     """
     rows = {"sessions": tuple(plural(side.sessions, "pair" if sides[0].paired else "session") for side in sides)}
     rows["failed or not started"] = tuple(
@@ -224,7 +224,7 @@ def _informational(sides: Sequence[Side], mixes: Sequence[ShareChange | None]) -
         rows["shares of steps"] = (f"{first.step} {percent(first.shares[0], 1)}", *shares)
     facts = [arms_of(side.run.metadata, side.session_rows, [side.name])[0] for side in sides]
     for key, fact in FACTS.items():
-        texts = tuple(arm_fact(told, key) or NONE for told in facts)
+        texts = tuple(arm_fact(of_arm, key) or NONE for of_arm in facts)
         if len(set(texts)) > 1:
             rows[fact] = texts
     for rows_of in (rows, differing_between([_surroundings(side) for side in sides])):

@@ -59,8 +59,8 @@ def differing(turns: tuple[Floats, Floats], *, paired: bool) -> dict[int, tuple[
         sums = ArmSums((first, of_base), (second, of_cand), paired)
         base, cand = sums.ratios
         shares = base.value, cand.value
-        error, apart = error_of_rates(sums), abs(shares[1] - shares[0])
-        if apart >= POINT and 2 * stdtr(error.df, -apart / max(error.se, 1e-12)) < FOUND / len(turns[0]):
+        error, distance = error_of_rates(sums), abs(shares[1] - shares[0])
+        if distance >= POINT and 2 * stdtr(error.df, -distance / max(error.se, 1e-12)) < FOUND / len(turns[0]):
             found[step] = shares
     return found
 

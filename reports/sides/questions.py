@@ -22,18 +22,18 @@ from reports.thresholds import Threshold
 
 MAIN = "ttfa"
 """The main metric of sides without any turn."""
-BESIDE = (
+SECONDARY = (
     *((HEARD, 0.5), (HEARD, 0.95), ("response_total", 0.5), ("transcript_total", 0.5), ("input_transcript", 0.5)),
     *(("connect_total", 0.5), ("session_ready", 0.5), ("audio_sent", 0.5), ("audio_received", 0.5)),
 )
-"""Quantiles that are compared beside those of the main metric."""
+"""Quantiles that are compared in addition to those of the main metric."""
 
 
 SLOPE_MS = 10.0
 """So much steeper a wait may become with 1,000 tokens: 0.1 s in a conversation of 10,000."""
 COMPARED = tuple(rate.name for rate in OF_COLUMNS if rate.better != "neither")
 ORIGINS_APART = {"measured_from": (True,), "speech_end": (True, False)}
-"""Whether origins are told apart, by what a metric begins with; then whether, where sides have nothing in common."""
+"""By the start of a metric, whether `measured_from` separates strata; then also if sides have none in common."""
 
 
 def by_stratum(question: Question, sides: Sequence[Side]) -> list[Question]:
@@ -85,7 +85,7 @@ def instants_of(threshold: Threshold, sides: Sequence[Side]) -> list[str]:
 
 
 def _counted(begun: Sequence[Mapping[Stratum, int]], *, origins: bool) -> list[Counter[Stratum]]:
-    """How many turns each side has of each stratum, without origins where they are all one, or not told apart."""
+    """How many turns each side has of each stratum, without origins where they are all one, or do not matter."""
     several = origins and len({stratum.measured_from for of in begun for stratum, n in of.items() if n}) > 1
     merged = [Counter[Stratum]() for _ in begun]
     for turns, sums in zip(begun, merged, strict=True):
@@ -121,7 +121,8 @@ def default_questions(sides: Sequence[Side]) -> Iterator[Question]:
     Gated are p50 and p95 of the main metric, by the commonest stratum that all sides have, and the failures; and by
     strata that the baseline has and another side lacks. Where sides have no stratum in common, what callers hear takes
     its place: it has one definition whatever starts the reply. Beside them are the waits of all strata, and all else of
-    that one's turn type. They come one by one: what the sides have beside what is gated takes long to find.
+    that one's turn type. They come one by one, because it takes long to find
+    which secondary ones the sides have.
     """
     strata = common_strata(sides)
     begun = {stratum for side in sides for stratum, n in side.begun.items() if n}
@@ -135,8 +136,8 @@ def default_questions(sides: Sequence[Side]) -> Iterator[Question]:
     others = [(_asked(stratum, begun), _main(sides, stratum)) for stratum in strata[1:]]
     paired = all(side.paired for side in sides)
     centre = [Question(main, TypicalChange(), Margin(ratio=MARGINS[0.5]), stratum=first)] if paired else []
-    beside = [
-        *(Question(name, Quantile(p), margin_of(p, name)) for name, p in BESIDE if name != main),
+    secondary = [
+        *(Question(name, Quantile(p), margin_of(p, name)) for name, p in SECONDARY if name != main),
         Question("latency_slope", Quantile(0.5), Margin(plus=SLOPE_MS), stratum=first),
         *(Question(name, Rate(), Margin(points=POINTS)) for name in ("stall_rate", "throttle_rate", *COMPARED)),
         Question("audio_speed", Mean(), margin_of(0.5, "audio_speed")),
@@ -147,7 +148,7 @@ def default_questions(sides: Sequence[Side]) -> Iterator[Question]:
         *(Question(name, Quantile(p), margin_of(p), stratum=at) for at, name in others for p in (0.5, 0.95)),
         *(
             asked
-            for question in beside
+            for question in secondary
             for asked in by_stratum(question, sides)
             if question.metric == HEARD or not (asked.stratum and first) or asked.stratum.turn_type == first.turn_type
         ),

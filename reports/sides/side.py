@@ -248,7 +248,7 @@ def targets_of(run: RunFrames) -> tuple[Side, ...]:
 
 
 def among(chosen: Sequence[Side]) -> tuple[Side, ...]:
-    """Targets as the sides of one comparison: with labels that tell them apart, and in pairs where they ran so.
+    """Targets as the sides of one comparison: with different labels, and in pairs if they ran so.
 
     Raises UsageError where one would be compared with itself, or with a copy of its run.
     """
@@ -302,7 +302,7 @@ ABSENT = -1
 
 @dataclass(frozen=True, eq=False)
 class Clusters:
-    """The clusters of one side, numbered from 0; −1 stands for what is in none of them."""
+    """The clusters of one side, numbered from 0; −1: in none of them."""
 
     count: int
     of_code: Integers
@@ -342,10 +342,10 @@ def by_pair(run: RunFrames, turns: Turns, targets: Sequence[int]) -> tuple[Clust
     cut = reduce(np.union1d, known).size - whole.size
     found = []
     for mine, number in zip(rows, numbers, strict=True):
-        kept = np.isin(number, whole)
-        of_row, of_code = np.searchsorted(whole, number[kept]), np.full(turns.sessions, -1, dtype=np.int64)
-        of_code[turns.session_of_row[mine[kept]]] = of_row
-        found.append(Clusters(whole.size, of_code, mine[kept], of_row, whole.astype(np.int64), int(cut)))
+        counts = np.isin(number, whole)
+        of_row, of_code = np.searchsorted(whole, number[counts]), np.full(turns.sessions, -1, dtype=np.int64)
+        of_code[turns.session_of_row[mine[counts]]] = of_row
+        found.append(Clusters(whole.size, of_code, mine[counts], of_row, whole.astype(np.int64), int(cut)))
     return tuple(found)
 
 
@@ -386,7 +386,7 @@ def folder_of(one: str | Path) -> Path:
 
 
 def identity_of_run(run: RunFrames) -> tuple[str, int]:
-    """What tells a run from all others, and not from its copies: its id, and when it began (UTC, ns).
+    """Return what identifies a run, and its copies: its id, and when it started (UTC, ns).
 
     Ids are of a second, and runs on two machines may begin in the same one.
     """

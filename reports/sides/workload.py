@@ -42,7 +42,7 @@ OF_SCRIPTS = {
     "variables": "rows of variables",
     TIMEOUTS: "timeouts, s",
 }
-"""What a document says of a script beside its digest, and its words."""
+"""Settings of a script in a document, without its digest, and their texts."""
 OF_VARIANTS = {
     "turn_detection": ("turn_detection", "turn_detection_settings"),
     "input_format": ("input_format",),
@@ -85,7 +85,7 @@ def warmup(document: Mapping[str, Any]) -> dict[str, str]:
 
 
 def load_conditions(document: Mapping[str, Any], target: str) -> dict[str, str]:
-    """How many sessions there were at once. An option that was not set is told as such."""
+    """How many sessions there were at once. An option that was not set is "none"."""
     settings, entry = document.get("settings") or {}, _entry(document, target)
     found = {words: setting_text(settings.get(name)) for name, words in OF_LOAD.items() if settings}
     found |= {words: demand(document[key]) for key, words in OF_DEMAND.items() if document.get(key)}
@@ -97,15 +97,15 @@ def demand(entry: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
     """How calls arrive, or the stages of a load, in words; not when that was."""
     if not isinstance(entry, Mapping):
         return "; ".join(setting_text(dict(stage)) for stage in entry)
-    told = {key: value for key, value in entry.items() if key != "started_utc_ns"}
-    return setting_text(told | ({"stages": demand(told["stages"])} if told.get("stages") else {}))
+    settings = {key: value for key, value in entry.items() if key != "started_utc_ns"}
+    return setting_text(settings | ({"stages": demand(settings["stages"])} if settings.get("stages") else {}))
 
 
 def differing_between(arms: Sequence[Mapping[str, str]]) -> dict[str, tuple[str, ...]]:
     """What is not the same in all arms that say it: the text of each arm, a dash where it is not said."""
     names = dict.fromkeys(name for arm in arms for name in arm)
-    apart = [name for name in names if len({arm[name] for arm in arms if name in arm}) > 1]
-    return {name: tuple(arm.get(name, NONE) for arm in arms) for name in apart}
+    differing = [name for name in names if len({arm[name] for arm in arms if name in arm}) > 1]
+    return {name: tuple(arm.get(name, NONE) for arm in arms) for name in differing}
 
 
 def _entry(document: Mapping[str, Any], target: str) -> Mapping[str, Any]:
@@ -124,8 +124,8 @@ def scripts(document: Mapping[str, Any], target: str) -> dict[str, str]:
     for script in mine:
         whose = f" of {script.get('name')}" if several else ""
         found[f"script and audio{whose}"] = str(script.get("digest") or "").removeprefix("sha256:")[:DIGEST]
-        told = {key: script[key] for key in OF_SCRIPTS if key in script and key not in varied}
-        found |= {f"{OF_SCRIPTS[key]}{whose}": _setting(key, value) for key, value in told.items()}
+        settings = {key: script[key] for key in OF_SCRIPTS if key in script and key not in varied}
+        found |= {f"{OF_SCRIPTS[key]}{whose}": _setting(key, value) for key, value in settings.items()}
     return found
 
 
@@ -172,7 +172,7 @@ def conditions_of(side: Side) -> dict[str, str]:
 
 
 def conditions_in(document: Mapping[str, Any], target: str, facts: ArmFacts, *, simulated: bool) -> dict[str, str]:
-    """The same from a run's document; `facts`: what sessions were told, such as the voice."""
+    """The same from a run's document; `facts`: settings of its sessions, such as the voice."""
     entry = _entry(document, target)
     own = entry.get("session")
     asked = parse_qs(urlsplit(str(entry.get("url") or "")).query).get("api-version")

@@ -1,4 +1,4 @@
-"""Changes within sessions and steps, beside the pooled quantiles: the typical change, the worst step, slopes; pure.
+"""Changes within sessions and steps, in addition to pooled quantiles: the typical change, the worst step, slopes; pure.
 
 The pooled p50 asks what a caller in the middle feels. `centre` asks how much the typical turn changed, whatever its
 step: it reads the same wherever a change sits, and needs fewer sessions. Logs are centred by step, and a mean between

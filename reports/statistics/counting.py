@@ -73,7 +73,7 @@ def packed(codes: Integers) -> tuple[Integers, int]:
 
 
 def split(codes: Integers) -> Iterable[tuple[int, Integers]]:
-    """Each code that occurs, ascending, and where it stands."""
+    """Each code that occurs, ascending, and its positions."""
     order = order_of_codes(codes)
     ascending = codes[order].astype(np.int64)
     starts = np.flatnonzero(np.diff(ascending, prepend=-1))
@@ -87,7 +87,7 @@ CallCounts = npt.NDArray[np.int32]
 KEPT_UP = 0.4
 """The share of the time that had no more calls than those which the run kept up."""
 APART, BY_CHANCE = 0.25, 1.7
-"""The excess that tells of a change: as a share of these calls, and in √(these calls + 1)."""
+"""The excess that shows a change: as a share of these calls, and in √(these calls + 1)."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How far one figure of two arms lies apart, with its interval, and how surely that is beyond a margin; pure.
+"""The difference of one metric between two arms, with its interval, and how surely it is beyond a margin; pure.
 
 Quantiles and means are compared by the log of their ratio, rates by their difference. Sessions are the sampling unit,
 or pairs of sessions where they began together: then both arms are resampled by the same draws.
@@ -146,10 +146,10 @@ def quantile_differences(
     for at, (p, margin) in enumerate(asked):
         drawn = first[:, at], second[:, at]
         ratio = log_ratio(drawn[1], drawn[0]) + noise
-        apart, good_by = beyond(drawn, margin, better) + drift, beyond(drawn[::-1], margin, better) - drift
+        bad_by, good_by = beyond(drawn, margin, better) + drift, beyond(drawn[::-1], margin, better) - drift
         df = welch([] if arms.paired else [log_variance(values) for values in drawn], arms.effective_sessions)
         interval, worse, good = (
-            _expanded(values, min(arms.effective_sessions), df, how.level) for values in (ratio, apart, good_by)
+            _expanded(values, min(arms.effective_sessions), df, how.level) for values in (ratio, bad_by, good_by)
         )
         error = StandardError(math.sqrt(variance(ratio)), df, arms.most, how.between)
         base, cand = (np.array([value]) for value in arms.values(p))
@@ -170,9 +170,9 @@ def log_ratio(more: Floats, less: Floats, margin: Margin = Margin()) -> Floats:
     """
     accepted = np.maximum((1 + margin.ratio) * less, less + margin.plus)
     with np.errstate(divide="ignore", invalid="ignore"):
-        apart = np.log(more) - np.log(accepted)
-    apart = np.where((more == 0) & (accepted == 0), -math.log1p(margin.ratio), apart)
-    return np.round(apart, 12)  # exactly on the margin is not beyond it, whatever the last bit says
+        ratio = np.log(more) - np.log(accepted)
+    ratio = np.where((more == 0) & (accepted == 0), -math.log1p(margin.ratio), ratio)
+    return np.round(ratio, 12)  # exactly on the margin is not beyond it, whatever the last bit says
 
 
 def beyond(arms: tuple[Floats, Floats], margin: Margin, better: Better) -> Floats:
@@ -254,11 +254,11 @@ def settled(bad: OneSidedBounds) -> bool:
     return bad.low > 0 or bad.high < 0
 
 
-def more_sessions(apart: float, error: StandardError, level: float = LEVEL) -> int | None:
+def more_sessions(distance: float, error: StandardError, level: float = LEVEL) -> int | None:
     """About so many more in each arm settle it with a power of 80 %, if the truth lies as far from the margin as the
     estimate: SE² falls with their number down to the part that is fixed. To two digits.
     """
-    wanted = (apart / float(ndtri(1 - level) + ndtri(POWER))) ** 2 - error.fixed
+    wanted = (distance / float(ndtri(1 - level) + ndtri(POWER))) ** 2 - error.fixed
     if not (math.isfinite(wanted) and math.isfinite(error.se)) or wanted <= 0:
         return None
     more = max(1.0, error.clusters * ((error.se**2 - error.fixed) / wanted - 1))

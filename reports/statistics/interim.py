@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics import looks
 from reports.statistics.differences import Order
@@ -54,6 +53,8 @@ class InterimStatistic:
         """
         if self.untested or self.z >= 0 or self.upper(REACH) < 0:
             return self.z
+        from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
+
         return -float(brentq(self.upper, 0.0, REACH)) if self.upper(0.0) < 0 else 0.0
 
 

@@ -28,7 +28,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
 from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.counting import Floats
@@ -64,7 +63,7 @@ def critical_values(t: Sequence[float], a: float) -> list[float]:
     """The critical value of each look, for one-sided error `a`. `t`: rising fractions of N, each in (0, 1].
 
     The last look takes all of `a` that is left, so a run that ends early, blind to its result, hands in the looks that
-    it held. Paths still under way are kept as a density on Gauss-Legendre nodes below the bound.
+    it held. Paths still under way are a density on Gauss-Legendre nodes below the bound.
     """
     return list(_critical_values(tuple(t), a))
 
@@ -86,13 +85,15 @@ def _critical_values(t: tuple[float, ...], a: float) -> tuple[float, ...]:
 
 @lru_cache(maxsize=4)
 def _nodes(grid: int) -> tuple[Floats, Floats]:
-    """Gauss-Legendre nodes and their weights, kept: 200 of them take 100 ms."""
+    """Gauss-Legendre nodes and their weights, cached: 200 of them take 100 ms."""
     nodes, weights = np.polynomial.legendre.leggauss(grid)
     return nodes, weights
 
 
 def _bound(at: Floats, mass: Floats, sd: float, increment: float) -> float:
     """Where a path at `at`, moving on by a normal step, lies above with this probability."""
+    from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
+
     return float(brentq(lambda bound: mass @ ndtr((at - bound) / sd) - increment, -10, 12, xtol=1e-10))
 
 
@@ -155,12 +156,6 @@ AWAY = 12.0
 """The drift is looked for within so many standard errors of the plain one."""
 
 
-def look_bounds(d: float, se: float, df: float, c: float) -> tuple[float, float]:
-    """d ∓ T⁻¹(Φ(c)) · SE, `c` being the critical value of the look that decided."""
-    half = spread_of_level(c, df) * se
-    return d - half, d + half
-
-
 def distance(z: float, se: float, t: Sequence[float], c: Sequence[float]) -> float:
     """The corrected distance from the margin, on the scale of `se`.
 
@@ -175,6 +170,8 @@ def distance(z: float, se: float, t: Sequence[float], c: Sequence[float]) -> flo
 def _drift(s: float, t: Sequence[float], c: Sequence[float]) -> float:
     """The drift at which ending so high is as likely as not. `s`: not below 0."""
     plain, width = s / t[-1], AWAY / math.sqrt(t[0])
+    from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
+
     return float(brentq(lambda w: above(w, s, t, c) - 0.5, plain - width, plain + width, xtol=1e-6))
 
 

@@ -22,7 +22,7 @@ from scipy.sparse import csr_matrix  # type: ignore[import-untyped, unused-ignor
 
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import Sample
-from reports.statistics.resample import Weights, edges_of
+from reports.statistics.resample import Weights, edges_of, in_cells
 
 SLACK = 1e-9
 """What sums of weights forgive."""
@@ -85,23 +85,9 @@ class Mixed:
         for column, (p, edges, turns_of_cells) in enumerate(windows):
             counts = (turns_of_cells @ drawn).reshape(self.many, edges.size, -1)
             upto = np.cumsum(np.einsum("skd,sd->kd", counts, weights), axis=0)
-            cell = (upto < p - SLACK).sum(axis=0) - 1
-            within = np.flatnonzero((cell >= 0) & (cell < edges.size - 1))
-            missing = p - SLACK - upto[cell[within], within]
-            found[within, column] = self._in_cell(drawn, weights, edges, cell[within], within, missing)
-            for outside in np.flatnonzero((turns.sum(axis=0) > 0) & ((cell < 0) | (cell == edges.size - 1))):
-                each = drawn[self.sample.sessions, outside] * weights[self.steps, outside]
-                found[outside, column] = self.sample.values[_first(np.cumsum(each), p)]
-        return found
-
-    def _in_cell(
-        self, drawn: Weights, weights: Floats, edges: Integers, cell: Integers, resample: Integers, missing: Floats
-    ) -> Floats:
-        """The value at which the weight that is missing to p is reached, each resample in its own cell."""
-        width = int(np.diff(edges).max(initial=0))
-        places = np.minimum(edges[cell][:, None] + np.arange(max(1, width)), self.sample.n - 1)
-        each = drawn[self.sample.sessions[places], resample[:, None]] * weights[self.steps[places], resample[:, None]]
-        passed = np.cumsum(each, axis=1)
-        last = np.minimum((passed < missing[:, None]).sum(axis=1), edges[cell + 1] - edges[cell] - 1)
-        found: Floats = self.sample.values[edges[cell] + last]
+            ranks = np.full(drawn.shape[1], p - SLACK)
+            found[:, column], outside = in_cells(self.sample, edges, upto, ranks, drawn, (weights, self.steps))
+            for resample in outside[turns.sum(axis=0)[outside] > 0].tolist():
+                each = drawn[self.sample.sessions, resample] * weights[self.steps, resample]
+                found[resample, column] = self.sample.values[_first(np.cumsum(each), p)]
         return found

@@ -53,7 +53,7 @@ Status = Literal["reported", "in_failures", "too_few_turns", "too_few_sessions",
 
 @dataclass(frozen=True)
 class Sample:
-    """Values of one metric, ascending, failed ones as +inf at the end; beside each the code of its session.
+    """Values of one metric, ascending, failed ones as +inf at the end, and the code of the session of each.
 
     `failed` and `censored` are counted whether or not they are among the values; `lost` are those of the failed that
     were wanted and never begun.
@@ -116,12 +116,12 @@ class QuantileEstimate(Record, frozen=True):
 
     @property
     def bounded(self) -> bool:
-        """Whether it has an interval that may be told, closed or open."""
+        """Whether it has an interval, closed or open."""
         return self.status in ("reported", "unbounded")
 
     @property
     def lacks(self) -> bool:
-        """Whether it has too few turns or sessions to be told."""
+        """Whether it has too few turns or sessions to be reported."""
         return self.status in ("too_few_turns", "too_few_sessions")
 
     @property
@@ -134,13 +134,13 @@ NOTHING = Sample(np.zeros(0), np.zeros(0, dtype=np.int64))
 
 
 def kish(turns: Floats | Integers) -> float:
-    """Sessions that are worth as many as there are, were they equally long: (Σn)² / Σn²; 0 of nothing."""
+    """The effective number of sessions, which equally long ones would be: (Σn)² / Σn²; 0 of nothing."""
     squares = float(np.square(turns, dtype=np.float64).sum())
     return float(turns.sum()) ** 2 / squares if squares else 0.0
 
 
 def sample(values: Floats, sessions: Integers, *, failed: int = 0, censored: int = 0) -> Sample:
-    """Sort values, keeping the session of each beside it."""
+    """Sort values, and their sessions with them."""
     order = np.argsort(values, kind="stable")
     return Sample(values[order], sessions[order], failed, censored)
 
@@ -266,6 +266,8 @@ def _design_effects(sample: Sample, of_session: Integers, ps: Sequence[float]) -
     effects: dict[float, float] = {}
     reached, below = 0, np.zeros_like(of_session)
     at_once = max(1, COUNTS_AT_ONCE // of_session.size)
+    sizes = of_session.astype(np.float64)
+    others = sizes.sum() - sizes
     for some in (ps[first : first + at_once] for first in range(0, len(ps), at_once)):
         ends = sample.values.searchsorted([quantile(sample.values, p) for p in some], side="right")
         place = np.repeat(np.arange(len(some)), np.diff(ends, prepend=reached)) * of_session.size
@@ -274,21 +276,25 @@ def _design_effects(sample: Sample, of_session: Integers, ps: Sequence[float]) -
         for of_one in each:  # ten times as fast as numpy's cumsum where sessions are many
             of_one += below
             below = of_one
-        effects |= zip(some, design_effect(of_session, each, np.array(some)).tolist(), strict=True)
+        effects |= zip(some, design_effect(sizes, others, each, np.array(some)).tolist(), strict=True)
         reached = ends[-1]
     return effects
 
 
-def design_effect(of_session: Integers, below: Integers, p: float | Floats) -> Floats:
+def design_effect(of_session: Floats, others: Floats, below: Integers, p: float | Floats) -> Floats:
     """How much wider than independent turns the sessions make it; NaN with fewer than two sessions.
 
-    `below` has the sessions' counts in its last axis, and a row for each p where these are several.
+    `others`: for each session, the turns of all others. `below` has the sessions' counts in its last axis, and a row
+    for each p where these are several.
     """
-    n, clusters = int(of_session.sum()), int(np.count_nonzero(of_session))
+    n, clusters = float(of_session.sum()), int(np.count_nonzero(of_session))
     if clusters < 2:
         return np.full(below.shape[:-1], math.nan)
-    share = below.sum(axis=-1, keepdims=True) / n
-    squares = (((below - share * of_session) / (n - of_session)) ** 2).sum(axis=-1)
+    errors = below.sum(axis=-1, keepdims=True) / n * of_session
+    np.subtract(below, errors, out=errors)  # in place, because there may be a hundred thousand sessions
+    errors /= others
+    errors *= errors
+    squares = errors.sum(axis=-1)
     effects: Floats = np.maximum(1.0, (clusters - 1) / clusters * squares * n / (p * (1 - p)))
     return effects
 

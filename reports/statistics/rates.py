@@ -184,9 +184,9 @@ def log_difference(
     """Difference of two figures, the baseline's first, whose log ratio has this standard error."""
     base, cand = (np.array([value]) for value in values)
     d = float(log_ratio(cand, base)[0])
-    apart, good_by = (float(beyond(arms, margin, better)[0]) for arms in ((base, cand), (cand, base)))
-    interval, bad, good = (student(value, error.se, error.df, level) for value in (d, apart, good_by))
-    more = None if settled(bad) else more_sessions(apart, error, level)
+    bad_by, good_by = (float(beyond(arms, margin, better)[0]) for arms in ((base, cand), (cand, base)))
+    interval, bad, good = (student(value, error.se, error.df, level) for value in (d, bad_by, good_by))
+    more = None if settled(bad) else more_sessions(bad_by, error, level)
     return Difference(
         "ratio", *values, d, interval.low, interval.high, error.se, error.df, bad, good, level, more, error.assumed,
     )  # fmt: skip

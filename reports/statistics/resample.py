@@ -130,24 +130,36 @@ def quantiles_of(arm: Ready, drawn: Weights) -> Floats:
         upto = np.cumsum(sums[row : row + edges.size], axis=0, dtype=np.float64)
         row += edges.size
         ranks = np.ceil(p * turns - 1e-9)  # as `rank` has it
-        cell = (upto < ranks).sum(axis=0) - 1
-        within = np.flatnonzero((cell >= 0) & (cell < edges.size - 1))
-        missing = ranks[within] - upto[cell[within], within]
-        found[within, column] = _in_cell(arm.sample, drawn, edges, cell[within], within, missing)
-        for outside in np.flatnonzero((turns > 0) & ((cell < 0) | (cell == edges.size - 1))):
-            passed = np.cumsum(drawn[arm.sample.sessions, outside], dtype=np.float64)
-            found[outside, column] = arm.sample.values[np.searchsorted(passed, ranks[outside])]
+        found[:, column], outside = in_cells(arm.sample, edges, upto, ranks, drawn)
+        for resample in outside[turns[outside] > 0].tolist():
+            passed = np.cumsum(drawn[arm.sample.sessions, resample], dtype=np.float64)
+            found[resample, column] = arm.sample.values[np.searchsorted(passed, ranks[resample])]
     return found
 
 
-def _in_cell(
-    sample: Sample, drawn: Weights, edges: Integers, cell: Integers, resample: Integers, missing: Floats
-) -> Floats:
-    """The value at which the turns that are still missing to the rank are reached, each resample in its own cell."""
-    width = int(np.diff(edges).max(initial=0))
-    if not width:
-        return np.zeros(0)
-    places = np.minimum(edges[cell][:, None] + np.arange(width), sample.n - 1)
-    passed = np.cumsum(drawn[sample.sessions[places], resample[:, None]], axis=1, dtype=np.float64)
-    found: Floats = sample.values[edges[cell] + (passed < missing[:, None]).sum(axis=1)]
-    return found
+def in_cells(
+    sample: Sample,
+    edges: Integers,
+    upto: Floats,
+    ranks: Floats,
+    drawn: Weights,
+    of_steps: tuple[Floats, Integers] | None = None,
+) -> tuple[Floats, Integers]:
+    """Return the value at which each resample reaches its rank, NaN if no cell has it; and the resamples without one.
+
+    `upto`: the weight below the cells, and that up to the end of each (row), in each resample. `of_steps`: the weight
+    of each step (row) in each resample, and the step of each value; by default all weigh 1.
+    """
+    cell = (upto < ranks).sum(axis=0) - 1
+    inside = (cell >= 0) & (cell < edges.size - 1)
+    found, resample, cell = np.full(cell.size, np.nan), np.flatnonzero(inside), cell[inside]
+    if resample.size:
+        places = np.minimum(edges[cell][:, None] + np.arange(int(np.diff(edges).max())), sample.n - 1)
+        weights = drawn[sample.sessions[places], resample[:, None]]
+        if of_steps is not None:
+            weights = weights * of_steps[0][of_steps[1][places], resample[:, None]]
+        missing = ranks[resample] - upto[cell, resample]
+        passed = np.cumsum(weights, axis=1, dtype=np.float64)
+        last = np.minimum((passed < missing[:, None]).sum(axis=1), edges[cell + 1] - edges[cell] - 1)
+        found[resample] = sample.values[edges[cell] + last]
+    return found, np.flatnonzero(~inside)

@@ -2,7 +2,7 @@
 
 Sessions, or pairs of them, are resampled as if any order of them were as likely. What all pairs share cancels inside
 them; a drift that one arm has for itself does not, and then a hundred pairs of ten minutes tell of ten minutes. So a
-series with a number for each pair in the order of their start (how far its arms lie apart), or for each session of an
+series with a number for each pair in the order of their start (the difference of its arms), or for each session of an
 arm, is put to two tests of "no order", each at 2.5 %:
 
     slow    one-way analysis of variance over the quarters of the series, F(3, n − 4)
@@ -275,6 +275,6 @@ def kolmogorov_distance(one: Floats, other: Floats) -> float:
     """λ of two samples that are not empty, in any order."""
     a, b = np.sort(one), np.sort(other)
     at = np.concatenate([a, b])
-    apart = np.searchsorted(a, at, side="right") / a.size - np.searchsorted(b, at, side="right") / b.size
+    distances = np.searchsorted(a, at, side="right") / a.size - np.searchsorted(b, at, side="right") / b.size
     least = min(a.size, b.size)
-    return (float(np.abs(apart).max()) + 1 / least) * math.sqrt(a.size * b.size / (a.size + b.size))
+    return (float(np.abs(distances).max()) + 1 / least) * math.sqrt(a.size * b.size / (a.size + b.size))

@@ -87,7 +87,7 @@ class Verdict:
 
     @property
     def passes(self) -> bool:
-        """Whether a gate is kept: it did not get worse by more than the margin."""
+        """Whether it did not get worse by more than the margin."""
         return self.name in ("improved", "equivalent", "not_regressed")
 
 

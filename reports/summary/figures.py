@@ -101,8 +101,9 @@ def turn_figures(one: Sampled, uncertain: Collection[Inexact]) -> Iterable[Figur
     """A metric of turns: of each of its pools, and of each step in there that has it."""
     for pool in one.pools():
         label, name = one.turns.targets[pool.target], one.metric.name
-        yield figures(one.of(pool.target, pool.steps), name, label, uncertain, pool=pool)
-        for step, of_step in one.by_step(pool.target, pool.steps):
+        part = one.part(pool.target, pool.steps)
+        yield figures(one.of(pool.target, pool.steps, part), name, label, uncertain, pool=pool)
+        for step, of_step in one.by_step(pool.target, pool.steps, part):
             yield figures(of_step, name, label, uncertain, one.turns.steps[step], pool)
 
 

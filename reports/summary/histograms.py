@@ -64,13 +64,18 @@ def histogram_of(one: Sampled, pools: Sequence[Pool]) -> Histogram | None:
         HistogramTarget(
             one.turns.targets[target],
             target,
-            np.histogram(_positive(sample), edges)[0],
+            _counts(_positive(sample), edges),
             sample.failed,
             tuple(quantiles(sample, (0.5, 0.95))),
         )
         for target, sample in found
     )
     return Histogram(edges, targets)
+
+
+def _counts(ascending: Floats, edges: Floats) -> Integers:
+    """How many values each bin has; the last edge is of the last bin."""
+    return np.diff([*ascending.searchsorted(edges[:-1]), ascending.searchsorted(edges[-1], "right")])
 
 
 def _positive(sample: Sample) -> Floats:

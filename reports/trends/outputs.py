@@ -18,7 +18,7 @@ from reports.render.terminal import Badges, Grid, Part, render_lines
 from reports.statistics.change_points import LEVEL
 from reports.trends.metric_trend import MetricTrend, RunSeries, TrendChange, TrendSegment
 from reports.trends.page import trend_html
-from reports.trends.sentences import changes_text, day, notes, period, trend_headline, unit_text, value_text
+from reports.trends.sentences import changes_text, day, headline, notes, period, unit_text, value_text
 from reports.trends.trend import ScenarioTrend, Trend
 from reports.wording.verdicts import figure
 
@@ -163,7 +163,7 @@ def trend_text(trend: Trend, width: int = 100, colour: bool = False) -> str:
     """Return the trend in at most this many columns, with as many metrics as there is room for."""
     simulated = [("◇ SIMULATED", "sim")] if any(series.simulated for series in trend.series) else []
     opening: list[Part] = [
-        Paragraph(trend_headline(trend), "bold"),
+        Paragraph(headline(trend), "bold"),
         Badges(simulated, f"{trend.runs} runs, {period(trend)}"),
         *(
             Fact("changed", [f"{found[0][0].series.name} since {since}: {changes_text(found)}"])

@@ -1,4 +1,4 @@
-"""trend.html: a history as a page of blocks. Nothing is computed here."""
+"""trend.html: a trend as a page of blocks. Nothing is computed here."""
 
 from __future__ import annotations
 
@@ -39,19 +39,9 @@ from reports.render.blocks import (
 from reports.render.html import render_html
 from reports.render.svg import plot_figure
 from reports.statistics.change_points import ENOUGH, SIDE, YEAR
+from reports.trends import sentences
 from reports.trends.metric_trend import MetricTrend
 from reports.trends.plot import plot_over_time
-from reports.trends.sentences import (
-    change_interval,
-    change_size,
-    day,
-    interval_text,
-    notes,
-    number_text,
-    period,
-    trend_headline,
-    unit_text,
-)
 from reports.trends.trend import ScenarioTrend, Trend
 from reports.trends.trend_point import TrendPoint
 from reports.wording.verdicts import figure
@@ -132,14 +122,14 @@ def trend_page(trend: Trend, folder: Path) -> Page:
     rates = {name: RATES[name].sentence for name in names if name in RATES}
     defined = {name: CATALOGUE[name].sentence for name in names if name not in RATES} | rates | METHOD
     scenarios = ", ".join(scenario.name for scenario in trend.scenarios)
-    more = [f"{plural(len(trend.notices), 'notice')} at the end of the page."] if trend.notices else []
-    lead = [*notes(trend), *more]
+    more = [f"See {plural(len(trend.notices), 'notice')} at the end of the page."] if trend.notices else []
+    lead = [*sentences.notes(trend), *more]
     left_out = Section("left-out", "Excluded runs", "What could not be shown?", [Bullets(trend.notices)])
     return Page(
         title=f"{scenarios} · {plural(trend.runs, 'run')} over time",
         badges=list(_badges(trend)),
-        beside=f"{scenarios} · {period(trend)}",
-        headline=trend_headline(trend),
+        beside=f"{scenarios} · {sentences.period(trend)}",
+        headline=sentences.headline(trend),
         lead=[Bullets(lead)] if lead else [],
         answer=[_changes(trend, numbers)] if trend.changes else None,
         sections=[
@@ -184,17 +174,23 @@ def _changes(trend: Trend, numbers: Mapping[str, int]) -> Block:
     rows = []
     for metric, change in trend.changes:
         spec, series, at = metric.spec, metric.series, metric.changes.index(change)
-        before, after = (Cell(number_text(one.value, spec), unit_text(spec)) for one in metric.segments[at : at + 2])
+        before, after = (
+            Cell(sentences.number_text(one.value, spec), sentences.unit_text(spec))
+            for one in metric.segments[at : at + 2]
+        )
         cells: Line = [
             Cell(_title(spec), f"{series.scenario} · {series.name}" if len(trend.scenarios) > 1 else series.name),
             before,
             after,
             Cell(
-                change_size(change, spec),
-                change_interval(change, spec),
+                sentences.change_size(change, spec),
+                sentences.change_interval(change, spec),
                 style={True: "bad-ink", False: "good-ink", None: ""}[change.worse],
             ),
-            Cell(day(change.first_started_utc_ns), f"{change.runs_before} runs before, {change.runs_after} after"),
+            Cell(
+                sentences.day(change.first_started_utc_ns),
+                f"{change.runs_before} runs before, {change.runs_after} after",
+            ),
             "; ".join(change.also_changed) or "nothing else that is recorded",
         ]
         rows.append(make_row(cells, target=numbers[series.name]))
@@ -212,7 +208,7 @@ def _section(
 ) -> Section:
     plots: list[Block] = []
     for spec, metrics in scenario.metrics:
-        unit = unit_text(spec)
+        unit = sentences.unit_text(spec)
         caption: Inline = (
             _title(spec),
             (", with the ", Term("interval"), f" of each run{f', in {unit}' if unit else ''}"),
@@ -234,7 +230,7 @@ def _runs(scenario: ScenarioTrend, numbers: Mapping[str, int], filters: Filters,
     """Return a table of each run and series, the newest first."""
     heads: list[Head] = [
         "run", Column("series", left=True), Column("began, UTC", left=True), Column("verdict", left=True),
-        *(Column(figure(spec), below=unit_text(spec)) for spec, _ in scenario.metrics),
+        *(Column(figure(spec), below=sentences.unit_text(spec)) for spec, _ in scenario.metrics),
     ]  # fmt: skip
     found = sorted(
         ((series, place, point) for series in scenario.series for place, point in enumerate(series.points)),
@@ -250,7 +246,7 @@ def _runs(scenario: ScenarioTrend, numbers: Mapping[str, int], filters: Filters,
                 " · ".join(f"{key} {value}" for key, value in point.labels.items()),
             ),
             Cell(series.name, target=number, marked=True),
-            day(point.started_utc_ns),
+            sentences.day(point.started_utc_ns),
             Cell(point.mark, point.reason, style=f"{MARKS[point.validity_word].ink}-ink"),
             *(_value(by_spec[spec], place) if spec in by_spec else Cell(NONE) for spec, _ in scenario.metrics),
         ]
@@ -261,6 +257,6 @@ def _runs(scenario: ScenarioTrend, numbers: Mapping[str, int], filters: Filters,
 def _value(metric: MetricTrend, place: int) -> Cell:
     """Return the value of a run with its interval, and the change that begins with this run."""
     point, run, spec = metric.series.points[place], metric.values[place], metric.spec
-    changes = [f"↕ {change_size(change, spec)}" for change in metric.changes_at(point)]
-    below = " ".join(filter(None, [interval_text(run, spec), *changes]))
-    return Cell(number_text(run.value, spec), below, style="soft-ink" if point.excluded_because else "")
+    changes = [f"↕ {sentences.change_size(change, spec)}" for change in metric.changes_at(point)]
+    below = " ".join(filter(None, [sentences.interval_text(run, spec), *changes]))
+    return Cell(sentences.number_text(run.value, spec), below, style="soft-ink" if point.excluded_because else "")

@@ -81,7 +81,7 @@ def metric_name(metric: MetricTrend) -> str:
     return f"{verdicts.figure(metric.spec)} of {metric.series.name}"
 
 
-def trend_headline(trend: Trend) -> str:
+def headline(trend: Trend) -> str:
     """Return the newest change, or that there is none, or that there are too few runs to find one."""
     if groups := trend.changes_by_run:
         newest, *more = groups[0]

@@ -81,8 +81,10 @@ def compare(
     """
     if on_inconclusive is not None and not fail_on_regression:
         raise UsageError("--on-inconclusive needs --fail-on-regression: add it, or leave --on-inconclusive out")
-    from reports.comparisons import outputs
     from reports.comparisons.comparison import compared, level_of
+    from reports.comparisons.document import write_comparison
+    from reports.comparisons.page import comparison_page
+    from reports.render.terminal import essentials, render_page
     from reports.sides.side import folder_of, sides_of
 
     level_of(confidence)  # before any folder is written to
@@ -91,9 +93,9 @@ def compare(
         close_if_left(folder)
     found = sides_of(sides)
     comparison = compared(found, confidence=confidence)
-    paths = outputs.write_comparison(comparison, out or found[-1].run.folder)
-    sys.stdout.write(outputs.comparison_text(comparison, text_width(), colour=wants_colour()))
-    sys.stdout.write(f"{outputs.comparison_essentials(comparison)}\n{escape_control(str(paths.html))}\n")
+    page, paths = comparison_page(comparison), write_comparison(comparison, out or found[-1].run.folder)
+    sys.stdout.write(render_page(page, text_width(), colour=wants_colour()))
+    sys.stdout.write(f"{essentials(page)}\n{escape_control(str(paths.html))}\n")
     if comparison.exit_status == INVALID_STATUS or (fail_on_regression and comparison.exit_status == FAILED_STATUS):
         raise typer.Exit(comparison.exit_status)
     if comparison.exit_status == INCONCLUSIVE_STATUS and on_inconclusive is OnInconclusive.WARN:
@@ -242,8 +244,10 @@ def check(
     Exit status: 0 passed, 1 regressed or over a threshold, 2 bad thresholds or arguments, 3 inconclusive or not decided
     yet, 4 invalid or no data.
     """
-    from reports.gate import outputs
     from reports.gate.check import checked
+    from reports.gate.document import refuse, write_check
+    from reports.gate.report import check_page
+    from reports.render.terminal import render_page
     from reports.sides.workload import allowed
     from reports.thresholds import read_thresholds
 
@@ -255,10 +259,10 @@ def check(
         found = checked(run, limits, baseline, on_inconclusive=on_inconclusive.value, allow=may_differ)
     except RtbenchError as error:
         tell_ci_of_refusal(str(error))
-        outputs.refuse(str(error), run, junit)
+        refuse(str(error), run, junit)
         raise
-    paths = outputs.write_check(found, run, junit)
-    sys.stdout.write(outputs.check_text(found, text_width(), colour=wants_colour()))
+    paths = write_check(found, run, junit)
+    sys.stdout.write(render_page(check_page(found), text_width(), colour=wants_colour()))
     tell_ci(found, paths.markdown)
     sys.stdout.write(f"{escape_control(str(paths.markdown))}\n")
     if found.exit_status:
@@ -280,24 +284,25 @@ def _whole_run(name: str) -> Path:
 
 def tell_ci_of_refusal(error: str) -> None:
     """An annotation, in the words of the CI system that runs this."""
-    from reports.gate import outputs
+    from reports.gate import ci
 
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        sys.stdout.write(f"{outputs.github_refusal(error)}\n")
+        sys.stdout.write(f"{ci.github_refusal(error)}\n")
     if os.environ.get("TF_BUILD") == "True":
-        sys.stdout.write(f"{outputs.azure_refusal(error)}\n")
+        sys.stdout.write(f"{ci.azure_refusal(error)}\n")
 
 
 def tell_ci(found: Checked, comment: Path) -> None:
     """Annotations, and the comment where the CI system shows it, in the words of the one that runs this."""
-    from reports.gate import outputs
+    from reports.gate import ci
+    from reports.gate.document import append_summary
 
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        sys.stdout.writelines(f"{line}\n" for line in outputs.github_commands(found))
+        sys.stdout.writelines(f"{line}\n" for line in ci.github_commands(found))
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        outputs.append_summary(found, Path(summary))
+        append_summary(found, Path(summary))
     if os.environ.get("TF_BUILD") == "True":
-        sys.stdout.writelines(f"{line}\n" for line in outputs.azure_commands(found, comment))
+        sys.stdout.writelines(f"{line}\n" for line in ci.azure_commands(found, comment))
 
 
 @baseline.command()

@@ -24,8 +24,8 @@ from bench.run.replay import AnyLine
 from bench.run.rows import TranscriptLine
 from bench.simulator.serving.ready import ReadyDocument
 from bench.simulator.truth import TRUTH_LINES
-from reports.comparisons.outputs import CompareDocument
-from reports.gate.outputs import CheckDocument
+from reports.comparisons.document import CompareDocument
+from reports.gate.document import CheckDocument
 from reports.looks.decision import DecisionDocument
 from reports.records import schema_of
 from reports.sample_size import SampleSize

@@ -40,7 +40,7 @@ LOCUST = (
     "import locust.main, rtbench, azure.identity, pandas, pyarrow.dataset, pyarrow.pandas_compat, bench.run.close\n"
     "import inspect; inspect.stack()"
 )
-REPORT = "import bench.run.close, reports.comparisons.outputs, reports.gate.outputs, reports.looks.decide"
+REPORT = "import bench.run.close, reports.comparisons.document, reports.gate.document, reports.looks.decide"
 REPORT += CALLED.format(stored=str(STORED), words=["report", "{folder}/run"])
 VOICES = """
 from bench.simulator import voice

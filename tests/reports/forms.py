@@ -39,5 +39,9 @@ def comparison_html(comparison: Comparison) -> str:
     return render_html(comparison_page(comparison))
 
 
+def comparison_text(comparison: Comparison, width: int = 100) -> str:
+    return render_page(comparison_page(comparison), width)
+
+
 def comparison_markdown(comparison: Comparison) -> str:
     return render_markdown(comparison_page(comparison))

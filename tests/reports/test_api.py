@@ -25,10 +25,10 @@ from bench.columns import BOUNDS
 from bench.errors import UsageError
 from bench.run.folder import SCHEMAS, STORED
 from reports.comparisons.comparison import compared
-from reports.comparisons.outputs import comparison_json as compare_json
+from reports.comparisons.document import comparison_json as compare_json
 from reports.exactness import why
 from reports.gate.check import checked
-from reports.gate.outputs import check_json as check_json
+from reports.gate.document import check_json
 from reports.sides.side import sides_of
 from reports.summary.summary import summarise
 from reports.text.document import summary_json

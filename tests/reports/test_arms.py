@@ -20,7 +20,8 @@ from bench.run.merging.merge import merge_runs
 from reports.runs import load_for_report
 from reports.sides.side import by_session, sides_of
 from reports.statistics.quantiles import quantile, sample
-from reports.summary.groups import NOT_TOLD, Group
+from reports.summary.group_keys import NOT_TOLD
+from reports.summary.groups import Group
 from reports.summary.summary import Summary, summarise
 from reports.summary.trust import noticed
 from reports.text.document import summary_data

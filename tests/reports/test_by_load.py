@@ -25,7 +25,8 @@ from reports.run_report.caller_sections import by_load as section
 from reports.runs import load_for_report
 from reports.samples import session_sample
 from reports.summary.figures import ShareEstimate
-from reports.summary.groups import THIN, Apart, Group, Place, Waits, group_differences, merged
+from reports.summary.group_keys import THIN, Place, merged
+from reports.summary.groups import Apart, Group, Waits, group_differences
 from reports.summary.load import call_bins
 from reports.summary.summary import Summary, summarise
 from reports.wording.notices import pooled_notices

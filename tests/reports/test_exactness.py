@@ -17,22 +17,23 @@ from bench.errors import UsageError
 from bench.run.evidence import early_replies
 from bench.run.folder import TableName
 from bench.run.validity import EARLY_REPLIES, EarlyReplies
-from reports.comparisons import outputs
 from reports.comparisons import sentences as compare_sentences
 from reports.comparisons.comparison import Comparison, compared
+from reports.comparisons.page import comparison_page
 from reports.exactness import Inexact
 from reports.finding import Finding
 from reports.finding_rows import row
-from reports.gate import outputs as check_comment
-from reports.gate import outputs as check_text
 from reports.gate import sentences as check_sentences
 from reports.gate.baselines import baseline_of
 from reports.gate.check import check_of, checked
+from reports.gate.report import check_page
 from reports.gate.results import Checked, compared_result
 from reports.gate.sentences import interval_text, limit_text, undecided
 from reports.looks.decide import look_at
 from reports.numbers import NBSP, change, ms, three
 from reports.question import Question
+from reports.render.markdown import render_markdown
+from reports.render.terminal import render_page
 from reports.sample_size import power_spec, sample_size
 from reports.sides.side import sides_of
 from reports.statistic_types.mean import Mean
@@ -52,7 +53,7 @@ from reports.wording.words import interval
 from tests.reports import shared, synthetic
 from tests.reports.comparisons.build import quick, two
 from tests.reports.edited import edit
-from tests.reports.forms import comparison_html, comparison_markdown, run_text
+from tests.reports.forms import comparison_html, comparison_markdown, comparison_text, run_text
 from tests.reports.gate.made import ENOUGH, flat, read, run, sides, store, thresholds
 from tests.reports.planned import TWO, planned_run
 from tests.reports.shared import frames_of, summary_of
@@ -274,7 +275,9 @@ def test_compare_and_check_say_the_same_of_a_run_that_may_not_be_used(
 
     assert reason.replace(NBSP, " ").startswith(begins)
     assert headline.startswith(reason)
-    assert check_sentences.check_badges(check)[0] == outputs.badges_of(comparison)[0][0] == mark
+    assert [
+        f"{page.badges[0].glyph} {page.badges[0].word}" for page in (check_page(check), comparison_page(comparison))
+    ] == [mark] * 2
     assert (comparison.exit_status, check.exit_status) == (4, 4)
 
 
@@ -287,11 +290,11 @@ def test_compare_and_check_of_one_run_say_the_same_headline() -> None:
 def test_a_reason_stands_once_in_every_output() -> None:
     comparison, check = both(replace(PAIRS, valid=False))
     texts = {
-        "compare": outputs.comparison_text(comparison),
+        "compare": comparison_text(comparison),
         "compare.md": comparison_markdown(comparison).replace("\\", ""),
         "compare.html": plain_of_unusable(comparison_html(comparison)),
-        "check": check_text.check_text(check),
-        "check.md": check_comment.check_markdown(check).replace("\\", ""),
+        "check": render_page(check_page(check)),
+        "check.md": render_markdown(check_page(check)).replace("\\", ""),
     }
 
     assert {name: " ".join(said.split()).count(UNUSABLE_LATE) for name, said in texts.items()} == dict.fromkeys(

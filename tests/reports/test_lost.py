@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 import rtbench
 from reports.runs import load_for_report
-from reports.summary.groups import KEYS, Waits
+from reports.summary.group_keys import KEYS
+from reports.summary.groups import Waits
 from reports.summary.over_time import over_time, pool_series, steps_over_time
 from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_data

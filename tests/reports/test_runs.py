@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -181,12 +183,27 @@ def test_simulated_is_said_by_the_document_or_by_any_row(tmp_path: Path) -> None
     assert rtbench.load(rows).simulated
 
 
-def test_a_count_below_nought_is_said_in_a_line(tmp_path: Path) -> None:
-    incident = {"at_utc_ns": synthetic.BEGAN_NS, "worker": -1, "kind": "token", "text": "no answer"}
-    with pytest.raises(
-        UsageError, match=r"run\.json is damaged: Expected `int` >= 0 - at `\$\.incidents\[0\]\.worker`"
-    ):
-        rtbench.load(synthetic.write(tmp_path, Plan(), incidents=[incident]))
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"incidents": [{"worker": -1}]}, "Expected `int` >= 0 - at `$.incidents[0].worker`"),
+        ({"incidents": [{"worker": 2**63}]}, f"{2**63} is too large for a number"),
+        ({"hosts": [{"calibration": {"kind": 7}}]}, "Expected `str`, got `int` - at `$.hosts[0].calibration.kind`"),
+        ({"targets": None}, "Expected `array`, got `null` - at `$.targets`"),
+    ],
+)
+def test_a_document_with_a_wrong_value_is_refused_in_a_line(
+    tmp_path: Path, change: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(UsageError, match=re.escape(f"run.json is damaged: {problem}")):
+        rtbench.load(synthetic.write(tmp_path, Plan(), **change))
+
+
+def test_a_document_may_miss_keys_and_a_key_that_is_not_required_may_be_null(tmp_path: Path) -> None:
+    missing = {"targets": [{"name": "sim"}], "validity": {"status": "valid", "checks": [{"name": "send_delay"}]}}
+    null = {"hosts": None, "labels": None, "prices": {"models": {"a": {"usd_per_minute": None}}}}
+
+    assert len(rtbench.load(synthetic.write(tmp_path, Plan(), **missing, **null)).turns)
 
 
 def test_a_run_without_any_row_is_a_run(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from msgspec import inspect
 from bench.run import folder as run_folder
 from bench.run.calibration import load_calibration, save_calibration
 from bench.run.document import SCHEMA_VERSION
-from reports.comparisons.outputs import CompareDocument
-from reports.gate.outputs import CheckDocument
+from reports.comparisons.document import CompareDocument
+from reports.gate.document import CheckDocument
 from reports.looks.decision import DecisionDocument
 from reports.records import Known, Number, Record, Rounded, data_of, read_document, text_of
 from reports.runs import load_for_report

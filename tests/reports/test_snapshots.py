@@ -23,16 +23,16 @@ import pytest
 
 from bench.run.validity import EARLY_REPLIES
 from reports.comparisons.comparison import Comparison
-from reports.comparisons.outputs import comparison_essentials, comparison_text
+from reports.comparisons.page import comparison_page
 from reports.gate.check import check_of
-from reports.gate.outputs import check_markdown, check_text
+from reports.gate.report import check_page
 from reports.gate.results import Checked
 from reports.looks.decide import decision_of
 from reports.looks.decision import Decision, analyses, decision_sentence
 from reports.looks.sequence import End
 from reports.render.html import render_html
 from reports.render.markdown import render_markdown
-from reports.render.terminal import render_lines
+from reports.render.terminal import essentials, render_lines, render_page
 from reports.run_report.report import run_page
 from reports.runs import load_for_report
 from reports.sample_size import power_spec, sample_size, sample_size_lines
@@ -47,7 +47,7 @@ from tests.reports import synthetic
 from tests.reports.comparisons import invented
 from tests.reports.comparisons.build import quick, targets, two
 from tests.reports.edited import Row, edit
-from tests.reports.forms import comparison_html, comparison_markdown, run_html, run_text
+from tests.reports.forms import comparison_html, comparison_markdown, comparison_text, run_html, run_text
 from tests.reports.gate import made
 from tests.reports.planned import LOOSE, TIGHT, TWO, UNDECIDED, planned
 from tests.reports.shared import folder, frames_of, summary_of
@@ -187,13 +187,13 @@ def comparison_words(made_of: Comparison) -> str:
 def first_words(made_of: Comparison) -> str:
     """What its terminal and the top of its page say."""
     return joined({
-        "last line": comparison_essentials(made_of), "terminal": comparison_text(made_of),
+        "last line": essentials(comparison_page(made_of)), "terminal": comparison_text(made_of),
         "top of the page": words(comparison_html(made_of).partition("<section")[0]),
     })  # fmt: skip
 
 
 def check_words(found: Checked) -> str:
-    return joined({"terminal": check_text(found), "markdown": check_markdown(found)})
+    return joined({"terminal": render_page(check_page(found)), "markdown": render_markdown(check_page(found))})
 
 
 def decision_words(found: Decision) -> str:

@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 
 from bench.errors import UsageError
-from reports.comparisons import outputs
+from reports.comparisons import document
 from reports.comparisons.comparison import Comparison, drift_notices
-from reports.comparisons.outputs import comparison_essentials, comparison_text
+from reports.comparisons.page import comparison_page
 from reports.finding import Finding, Measured
 from reports.gate.check import check_of
 from reports.looks.decision import decision_headline
 from reports.question import Question
+from reports.render.terminal import essentials
 from reports.sides.fairness import FairnessCheck
 from reports.sides.side import Side, among, sides_of
 from reports.statistic_types.mean import Mean
@@ -35,6 +36,7 @@ from tests.reports.comparisons.build import quick, run, targets, two
 from tests.reports.comparisons.invented import GATES as DECIDED_GATES
 from tests.reports.comparisons.invented import ratio
 from tests.reports.edited import Row, edit, waiting
+from tests.reports.forms import comparison_text
 from tests.reports.planned import LOOSE, TIGHT, UNDECIDED, planned
 from tests.reports.planned import TWO as DECIDED_TWO
 from tests.reports.shared import folder as shared_folder
@@ -324,7 +326,7 @@ def test_what_the_analyses_decided_is_the_status_of_compare_and_check(
 
 
 def test_the_file_and_the_page_tell_the_decision(tight: Comparison, tmp_path: Path) -> None:
-    paths = outputs.write_comparison(tight, tmp_path)
+    paths = document.write_comparison(tight, tmp_path)
     data = json.loads(paths.json.read_text(encoding="utf-8"))
 
     jsonschema.validate(data, SCHEMA)
@@ -363,5 +365,5 @@ def test_a_variant_is_a_candidate_of_the_target_that_it_is_a_variant_of(tmp_path
     entries = [{"name": "east"}, {"name": "west", "variant_of": "east"}]
     found = quick(sides_of([run_of(tmp_path / "run", TIGHT, targets=entries)]))
 
-    assert comparison_essentials(found).startswith("✕ REGRESSED")
+    assert essentials(comparison_page(found)).startswith("✕ REGRESSED")
     assert "west regressed: half of the turns now take longer than " in comparison_text(found)

@@ -13,8 +13,8 @@ import pytest
 from reports import finding_sentences
 from reports.comparisons import sentences
 from reports.comparisons.comparison import Comparison
+from reports.comparisons.document import comparison_json
 from reports.comparisons.forest_rows import finding_row
-from reports.comparisons.outputs import comparison_json, comparison_text
 from reports.finding import RESULT_OF_STATUS, Finding, Measured, judge
 from reports.numbers import NBSP
 from reports.question import Question
@@ -27,12 +27,11 @@ from reports.statistics.rates import ArmSums, rate_difference
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.verdicts import IN_FAILURES, NOT_AFTER_HOLM, Reason, Verdict, too_few
 from reports.wording.validity import Cause
-from reports.wording.verdicts import figure
 from reports.wording.verdicts import said as said_of_unseen
 from tests.reports import synthetic
 from tests.reports.comparisons.build import PAIRED, RUN, quick, run, targets, two
 from tests.reports.comparisons.invented import comparison, finding, points, ratio
-from tests.reports.forms import comparison_markdown
+from tests.reports.forms import comparison_markdown, comparison_text
 from tests.reports.synthetic import Plan
 
 WORSE = ratio(1600, 2640, 1.47, 1.87)
@@ -273,10 +272,8 @@ def test_a_terminal_shows_both_values_and_the_interval_of_each_figure_however_na
     for found in many:
         lines = comparison_text(found, width).splitlines()
         for row in (finding_row(one, found) for one in found.findings):
-            values = [value.replace(NBSP, " ") for value in (*row.values, row.told)]
-            begins = [
-                at for at, line in enumerate(lines) if f"{line} ".startswith(f"  {figure(row.finding.question)} ")
-            ]
+            values = [value.replace(NBSP, " ") for value in (*row.values, row.change, row.interval)]
+            begins = [at for at, line in enumerate(lines) if f"{line} ".startswith(f"  {row.name} ")]
             shown = (" ".join(lines[at : at + 3]) for at in begins)
             assert any(all(value in text for value in values) for text in shown)
 

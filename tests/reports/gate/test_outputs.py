@@ -16,9 +16,13 @@ from junitparser import JUnitXml
 
 from bench.errors import UsageError
 from bench.untrusted.sanitize import escape_control
-from reports.gate import outputs
-from reports.gate.outputs import check_data, check_markdown, check_text, junit_xml
+from reports.gate import ci
+from reports.gate.ci import junit_xml
+from reports.gate.document import append_summary, check_data, write_check
+from reports.gate.report import check_page
 from reports.gate.results import Checked, ThresholdResult, compared_result
+from reports.render.markdown import render_markdown
+from reports.render.terminal import render_page
 from reports.statistics.differences import Difference, Margin
 from reports.statistics.verdicts import Verdict
 from reports.wording.validity import Cause
@@ -33,19 +37,29 @@ pytestmark = pytest.mark.usefixtures("no_ci")
 INVALID = check(PASSED, FAILED, causes=(Cause("no_data", "the run was not evaluated: it was killed"),))
 
 
+def text(found: Checked) -> str:
+    return render_page(check_page(found))
+
+
+def markdown(found: Checked) -> str:
+    return render_markdown(check_page(found))
+
+
 def test_the_comment_tells_the_verdict_first_and_ten_thresholds_worst_first() -> None:
-    lines = check_markdown(check(*[PASSED] * 12, REGRESSED, INCONCLUSIVE)).splitlines()
-    rows = [line for line in lines[: lines.index("</details>")] if line.startswith("| `")]
+    lines = markdown(check(*[PASSED] * 12, REGRESSED, INCONCLUSIVE)).splitlines()
+    rows = [
+        line for line in lines[: lines.index("<details><summary>4 more rows</summary>")] if line.startswith("| ttfa")
+    ]
 
     assert lines[0] == (
         "### ✕ after regressed: one turn in twenty now takes longer than 2.64 s, 65 % more than on before (ttfa p95). "
         "With 95 % confidence it is at least 47 % longer; the margin is 20 %"
     )
-    assert lines[1].startswith("✓ VALID · ◇ SIMULATED · voice\\_turns")
-    assert lines[1].endswith("exit status 1: a threshold failed or a metric regressed")
+    assert lines[1].startswith("**✕ FAIL** · **✓ VALID** · **◇ SIMULATED**")
+    assert "exit status 1: a threshold failed or a metric regressed" in lines
     assert [row.split("|")[-2].strip() for row in rows][:3] == ["✕ **regressed**", "? inconclusive", "✓ pass"]
     assert len(rows) == 10
-    assert "<details><summary>4 more thresholds</summary>" in lines
+    assert "<details><summary>4 more rows</summary>" in lines
 
 
 @pytest.mark.parametrize(
@@ -88,51 +102,51 @@ def test_any_label_makes_xml_that_can_be_read(label: str) -> None:
 def test_warnings_are_loud_on_every_output() -> None:
     found = check(PASSED, warnings=("33 % failed",))
 
-    assert "\n! 33 % failed\n" in check_text(found)
-    assert "\n\n**! 33 % failed**\n" in check_markdown(found)
-    assert "::warning title=rtbench check::33 %25 failed" in list(outputs.github_commands(found))
-    assert any("type=warning;]33 %AZP25 failed" in line for line in outputs.azure_commands(found, Path("check.md")))
+    assert "\n! 33 % failed\n" in text(found)
+    assert "\n\n**! 33 % failed**\n" in markdown(found)
+    assert "::warning title=rtbench check::33 %25 failed" in list(ci.github_commands(found))
+    assert any("type=warning;]33 %AZP25 failed" in line for line in ci.azure_commands(found, Path("check.md")))
     assert check_data(found)["warnings"] == ["33 % failed"]
 
 
 def test_github_is_told_errors_and_warnings() -> None:
-    assert list(outputs.github_commands(check(PASSED, FAILED, INCONCLUSIVE))) == [
+    assert list(ci.github_commands(check(PASSED, FAILED, INCONCLUSIVE))) == [
         "::error title=ttfa p95 fail::ttfa p95 of sim is over its limit: 940 ms (880 to 1,010 ms), limit < 800 ms",
         "::warning title=ttfa p50 inconclusive::ttfa p50 of sim inconclusive (too few turns): "
         "640 ms (590 to 690 ms), limit < 500 ms",
     ]
-    assert [line.split()[0] for line in outputs.github_commands(check(INCONCLUSIVE))] == ["::error"]
-    assert [line.split()[0] for line in outputs.github_commands(check(INCONCLUSIVE, on_inconclusive="warn"))] == [
+    assert [line.split()[0] for line in ci.github_commands(check(INCONCLUSIVE))] == ["::error"]
+    assert [line.split()[0] for line in ci.github_commands(check(INCONCLUSIVE, on_inconclusive="warn"))] == [
         "::warning"
     ]
-    assert list(outputs.github_commands(check(INCONCLUSIVE, on_inconclusive="pass"))) == []
-    assert "ttfa p95 of sim has no data: nothing was measured" in next(iter(outputs.github_commands(check(NO_DATA))))
-    assert list(outputs.github_commands(INVALID)) == [
+    assert list(ci.github_commands(check(INCONCLUSIVE, on_inconclusive="pass"))) == []
+    assert "ttfa p95 of sim has no data: nothing was measured" in next(iter(ci.github_commands(check(NO_DATA))))
+    assert list(ci.github_commands(INVALID)) == [
         "::error title=rtbench check::Do not use these results: the run was not evaluated: it was killed"
     ]
 
 
 def test_azure_is_told_issues_the_summary_and_that_there_are_issues(tmp_path: Path) -> None:
     comment = tmp_path / "check.md"
-    failed, warned = (list(outputs.azure_commands(found, comment)) for found in (
+    failed, warned = (list(ci.azure_commands(found, comment)) for found in (
         check(PASSED, FAILED), check(PASSED, INCONCLUSIVE, on_inconclusive="warn")))  # fmt: skip
 
     assert failed[0].startswith("##vso[task.logissue type=error;]ttfa p95 of sim is over its limit: 940 ms")
     assert failed[1:] == [f"##vso[task.uploadsummary]{comment}"]
     assert warned[0].startswith("##vso[task.logissue type=warning;]ttfa p50 of sim inconclusive")
     assert warned[-1].startswith("##vso[task.complete result=SucceededWithIssues;]inconclusive: ttfa p50")
-    assert list(outputs.azure_commands(check(PASSED), comment)) == [f"##vso[task.uploadsummary]{comment}"]
+    assert list(ci.azure_commands(check(PASSED), comment)) == [f"##vso[task.uploadsummary]{comment}"]
 
 
 def test_azure_escapes_messages_and_properties_by_its_rules() -> None:
-    assert outputs.azure_command("task.logissue", {"type": "a;b]c%\n"}, "50 %; [x]\r\n") == (
+    assert ci.azure_command("task.logissue", {"type": "a;b]c%\n"}, "50 %; [x]\r\n") == (
         "##vso[task.logissue type=a%3Bb%5Dc%AZP25%0A;]50 %AZP25; [x]%0D%0A"
     )
 
 
 @given(st.text(), st.text())
 def test_a_command_is_one_line_from_which_the_text_can_be_had_back_as_it_may_be_shown(title: str, message: str) -> None:
-    whole = outputs.github_command("error", title, message)
+    whole = ci.github_command("error", title, message)
     head, said = whole.removeprefix("::error title=").split("::", 1)
     plain = [
         "".join(
@@ -145,7 +159,7 @@ def test_a_command_is_one_line_from_which_the_text_can_be_had_back_as_it_may_be_
     assert "\n" not in whole
     assert "\r" not in whole
     assert [unquote(head), unquote(said)] == plain
-    other = outputs.azure_command("task.logissue", {"type": title}, message)
+    other = ci.azure_command("task.logissue", {"type": title}, message)
     inside, _, rest = other.removeprefix("##vso[task.logissue type=").partition("]")
     assert "\n" not in other
     assert unquote(inside.removesuffix(";").replace("%AZP25", "%25")) == plain[0]
@@ -156,17 +170,17 @@ def test_a_file_that_cannot_be_written_is_said_in_a_line(tmp_path: Path) -> None
     (tmp_path / "file").write_text("", encoding="utf-8")
 
     with pytest.raises(UsageError, match=r"junit\.xml cannot be written"):
-        outputs.write_check(check(PASSED), tmp_path, tmp_path / "file" / "junit.xml")
+        write_check(check(PASSED), tmp_path, tmp_path / "file" / "junit.xml")
     with pytest.raises(UsageError, match="GITHUB_STEP_SUMMARY"):
-        outputs.append_summary(check(PASSED), tmp_path)
+        append_summary(check(PASSED), tmp_path)
 
 
 def test_what_is_equivalent_within_a_wide_margin_says_so() -> None:
     far, near = (_equivalent(ratio(1600, 1600 * by, 0.9, 1.3)) for by in (1.29, 1.03))
 
-    assert "✓ equivalent (within 40 %)" in check_text(check(far))
-    assert "✓ equivalent (within 40 %)" in check_markdown(check(far))
-    assert "(within" not in check_text(check(near))
+    assert "✓ equivalent (within 40 %)" in text(check(far))
+    assert "✓ equivalent (within 40 %)" in markdown(check(far))
+    assert "(within" not in text(check(near))
 
 
 def _equivalent(difference: Difference) -> ThresholdResult:

@@ -26,7 +26,7 @@ from reports.trends.sentences import (
     change_sentence,
     change_size,
     few_runs_notes,
-    trend_headline,
+    headline,
     unmarked_notes,
     weekday_notes,
 )
@@ -120,7 +120,7 @@ def test_a_job_around_midnight_has_a_day_for_each_of_its_runs(minutes: list[int]
 
 
 def test_where_nothing_changed_it_is_said_of_how_many_runs() -> None:
-    assert trend_headline(trend_of_points(nights([600.0] * 20))) == "No change found in 20\u00a0runs."
+    assert headline(trend_of_points(nights([600.0] * 20))) == "No change found in 20\u00a0runs."
 
 
 def test_all_figures_of_all_series_share_one_error() -> None:

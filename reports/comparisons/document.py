@@ -1,0 +1,146 @@
+"""compare.json, and the other files of a comparison.
+
+compare.json is versioned; what does not exist is null.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from reports.comparisons import sentences
+from reports.comparisons.comparison import Comparison, Method
+from reports.comparisons.page import comparison_page
+from reports.finding import RESULT_OF_STATUS, ExitStatus, Result
+from reports.finding_entry import ComparisonEntry, entry_of
+from reports.looks.decision import decision_sentence
+from reports.records import Closed, Count, Known, Version, about, data_of, text_of
+from reports.render.files import PagePaths, write_page
+from reports.runs import run_id_of
+from reports.sides.fairness import Fairness, definitions_version
+from reports.statistics.verdicts import VerdictName
+from reports.wording.validity import ValidityEntry, validity_entry
+
+COMPARE_VERSION: Literal[3] = 3
+
+
+class ComparedSide(Closed, frozen=True):
+    """An arm."""
+
+    title: str
+    target: Known
+    run_id: str
+    folder: Annotated[str, about("name of the run's folder")]
+    sessions: Annotated[Count, about("sessions that count; of an interleaved run those of whole pairs")]
+    turns: Count
+    pairs_incomplete: Annotated[Count, about("pairs that were not whole and do not count")]
+    simulated: bool
+
+
+class FairnessEntry(Closed, frozen=True):
+    """A line of whether the comparison was fair."""
+
+    name: str
+    texts: Annotated[list[str], about("one for each target")]
+    result: Fairness
+    remedy: Known
+
+
+class PlannedDecision(Closed, frozen=True):
+    """What planned looks decided; decision.json has all of it."""
+
+    sentence: str
+    exit_status: ExitStatus
+    analysis: Annotated[int, about("interim analyses made so far")]
+    analyses: Annotated[int, about("interim analyses planned")]
+    pairs: Annotated[int, about("pairs in the verdict")]
+
+
+class CompareDocument(Closed, frozen=True):
+    """A comparison of arms. The first side is the baseline. What does not exist is null."""
+
+    schema: Literal[3]
+    result: Annotated[
+        Result, about("fail: a primary metric regressed; pass: each passes; not_evaluated: the comparison is not fair")
+    ]
+    validity: Annotated[ValidityEntry, about("whether the targets may be compared; if not, no value may be used")]
+    simulated: bool
+    headline: str
+    definitions_version: Version
+    compared: Annotated[list[ComparedSide], Meta(min_length=2)]
+    verdicts: Annotated[
+        dict[str, VerdictName | None],
+        about("by candidate, the worst first: of its primary metrics together; null if it has none"),
+    ]
+    comparisons: list[ComparisonEntry]
+    steps: Annotated[
+        list[ComparisonEntry],
+        about("p50 of each step, not gated, Holm's correction over them; of each candidate the worst first"),
+    ]
+    sequential: Annotated[
+        PlannedDecision | None,
+        about(
+            "the result of interim analyses, which is then the verdict of the whole; the comparisons are of "
+            "one test over all pairs"
+        ),
+    ]
+    fairness_checks: list[FairnessEntry]
+    method: Method
+    notices: list[str]
+
+
+def comparison_json(comparison: Comparison) -> str:
+    """The file's text."""
+    return text_of(comparison_data(comparison))
+
+
+def comparison_data(comparison: Comparison) -> dict[str, Any]:
+    """The comparison as lists, dictionaries, strings and numbers; an open or endless bound is null."""
+    return data_of(
+        CompareDocument(
+            schema=COMPARE_VERSION,
+            result=RESULT_OF_STATUS[comparison.exit_status],
+            validity=validity_entry("valid", comparison.causes),
+            simulated=comparison.simulated,
+            headline=sentences.comparison_headline(comparison),
+            definitions_version=definitions_version(comparison.sides[0]),
+            compared=[
+                ComparedSide(
+                    title=side.label,
+                    target=side.name,
+                    run_id=run_id_of(side.run),
+                    folder=side.run.folder_name,
+                    sessions=side.sessions,
+                    turns=int(side.here.sum()),
+                    pairs_incomplete=side.clusters.cut,
+                    simulated=side.simulated,
+                )
+                for side in comparison.sides
+            ],
+            verdicts=dict(sentences.candidates(comparison)),
+            comparisons=[entry_of(finding) for finding in comparison.findings],
+            steps=[entry_of(finding) for finding in comparison.steps],
+            sequential=None
+            if (decision := comparison.decision) is None
+            else PlannedDecision(
+                decision_sentence(decision),
+                decision.exit_status,
+                len(decision.course.looks),
+                len(decision.plan.analyses),
+                decision.used,
+            ),
+            fairness_checks=[
+                FairnessEntry(one.name, list(one.texts), one.result, one.remedy) for one in comparison.checks
+            ],
+            method=comparison.method,
+            notices=list(comparison.notices),
+        )
+    )
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> PagePaths:
+    """Write compare.html, .md and .json. Raises UsageError where the folder cannot be written."""
+    paths = PagePaths(*(folder / f"compare.{ending}" for ending in ("html", "md", "json")))
+    return write_page(comparison_page(comparison), comparison_json(comparison), paths, "the comparison")

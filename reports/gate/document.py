@@ -1,0 +1,208 @@
+"""The files of a check: check.json and check.md, and JUnit XML if it is asked for."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from msgspec import Meta
+
+from bench.errors import UsageError
+from bench.run.presence import is_run
+from bench.untrusted.safe_io import replace_text
+from reports.finding import ExitStatus, Result
+from reports.finding_entry import ComparisonEntry, entry_of
+from reports.gate.ci import junit_refusal, junit_xml
+from reports.gate.report import WORST_FIRST, check_page
+from reports.gate.results import Checked, OnInconclusive, ThresholdResult
+from reports.gate.results import row_of as flat_row
+from reports.gate.sentences import (
+    check_causes,
+    check_headline,
+)
+from reports.looks.decision import write_decision
+from reports.records import Closed, Count, Known, Record, Rounded, about, data_of, text_of
+from reports.render.markdown import render_markdown
+from reports.statistics.target_counts import NO_TURNS
+from reports.thresholds import Sign
+from reports.wording.validity import ValidityEntry, validity_entry
+
+SCHEMA = 3
+
+
+class LimitEntry(Closed, frozen=True):
+    """A value against its limit, both in the unit of the metric; null where a value does not exist or is infinite."""
+
+    operator: Sign
+    limit: float
+    value: Rounded
+    low: Annotated[Rounded, about("lower end of the interval of 95 %, as in a report")]
+    high: Rounded
+    bound: Annotated[Rounded, about("the bound that decided, with an error of 5 %; null if none did")]
+    in_failures: Annotated[bool, about("whether the value lies among the failed turns; then it is null")]
+
+
+class ThresholdEntry(Closed, frozen=True):
+    """One threshold on one target. An absolute one has a `limit`, a relative one a `comparison`."""
+
+    threshold: str
+    title: str
+    target: str
+    metric: str
+    unit: str
+    result: Result
+    reason_code: Known
+    reason: Annotated[Known, about("why it is inconclusive or not evaluated")]
+    provisional: bool
+    turns: Count
+    sessions: Count
+    failed: Count
+    completed_share: Annotated[Rounded, about("of the planned turns, the share that has a value; null of rates")]
+    effective_sessions: Annotated[Rounded, about("sessions of one length that say as much as these do")]
+    required: Annotated[int | None, about("what the value needs to be shown; null if there is enough")]
+    available: int | None
+    required_unit: Literal["turns", "sessions", "words"] | None
+    limit: LimitEntry | None
+    comparison: Annotated[ComparisonEntry | None, about("as in compare.json")]
+
+
+def threshold_entry(one: ThresholdResult) -> ThresholdEntry:
+    """Return a result as check.json has it."""
+    row, counts = flat_row(one), one.counts or NO_TURNS
+    limit = None
+    if one.limit is not None:
+        value, low, high, bound = (
+            math.nan if row[name] is None else row[name] for name in ("value", "low", "high", "bound")
+        )
+        limit = LimitEntry(*one.limit, value, low, high, bound, row["in_failures"])
+    return ThresholdEntry(
+        threshold=one.threshold,
+        title=one.title,
+        target=one.target,
+        metric=one.metric,
+        unit=one.question.unit,
+        result=one.result,
+        reason_code=row["reason_code"] or "",
+        reason=one.reason_text,
+        provisional=one.provisional,
+        turns=counts.turns,
+        sessions=counts.sessions,
+        failed=counts.failed,
+        completed_share=counts.completed_share,
+        effective_sessions=counts.effective_sessions,
+        required=row["required"],
+        available=row["available"],
+        required_unit=row["required_unit"],
+        limit=limit,
+        comparison=entry_of(one.finding) if one.finding else None,
+    )
+
+
+class CheckDocument(Record, frozen=True):
+    """The file. `exit_status`: 0 pass, 1 fail, 3 inconclusive, 4 invalid or without data."""
+
+    schema: Annotated[int, Meta(ge=1)]
+    exit_status: ExitStatus
+    headline: str
+    run_id: str
+    scenario: str
+    labels: dict[str, str]
+    simulated: bool
+    validity: ValidityEntry
+    baseline: Known
+    on_inconclusive: OnInconclusive
+    observed_s: float
+    result_counts: dict[Result, int]
+    thresholds: list[ThresholdEntry]
+    differs: tuple[str, ...]
+    notices: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def check_data(checked: Checked) -> dict[str, Any]:
+    """The check as lists, dictionaries, strings and numbers."""
+    return data_of(
+        CheckDocument(
+            schema=SCHEMA,
+            exit_status=checked.exit_status,
+            headline=check_headline(checked).replace("\u00a0", " "),
+            run_id=checked.run_id,
+            scenario=checked.scenario,
+            labels=dict(checked.labels),
+            simulated=checked.simulated,
+            validity=validity_entry(checked.validity, check_causes(checked)),
+            baseline=checked.baseline,
+            on_inconclusive=checked.on_inconclusive,
+            observed_s=checked.observed_s,
+            result_counts={result: len(checked.of(result)) for result in WORST_FIRST},
+            thresholds=[threshold_entry(one) for one in checked.thresholds],
+            differs=checked.differs,
+            notices=checked.notices,
+            warnings=checked.warnings,
+        )
+    )
+
+
+def check_json(checked: Checked) -> str:
+    """The file's text."""
+    return text_of(check_data(checked))
+
+
+class CheckPaths(NamedTuple):
+    """Where a check was written."""
+
+    json: Path
+    markdown: Path
+
+
+def write_check(checked: Checked, folder: Path, junit: Path | None = None) -> CheckPaths:
+    """Write the files, each in one step, and decision.json anew. Raises UsageError for one that cannot be written."""
+    paths = paths_in(folder)
+    if checked.decision:
+        write_decision(checked.decision, folder)
+    texts = [(paths.json, check_json(checked)), (paths.markdown, render_markdown(check_page(checked)))]
+    for path, text in [*texts, *([(junit, junit_xml(checked))] if junit else [])]:
+        _write(path, text)
+    return paths
+
+
+def refuse(error: str, folder: Path, junit: Path | None = None) -> None:
+    """Nothing was checked: an earlier check's files are removed, which would be taken for this one's; JUnit says why.
+
+    Raises UsageError for a file that cannot be removed or written.
+    """
+    try:
+        there = is_run(folder)
+    except UsageError:
+        there = False  # `error` is about the same folder
+    if there:
+        for path in paths_in(folder):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as cause:
+                raise UsageError(f"{path} is of an earlier check and cannot be removed: {cause.strerror}") from None
+    if junit:
+        _write(junit, junit_refusal(error))
+
+
+def paths_in(folder: Path) -> CheckPaths:
+    """Where a run's check is written."""
+    return CheckPaths(folder / "check.json", folder / "check.md")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(path, text)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def append_summary(checked: Checked, path: Path) -> None:
+    """Add the comment to the summary of a GitHub step, after what other steps wrote there."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(render_markdown(check_page(checked)) + "\n")
+    except OSError as error:
+        raise UsageError(f"GITHUB_STEP_SUMMARY {path} cannot be written: {error.strerror}") from None

@@ -1,0 +1,123 @@
+"""A check as a page, which a terminal and Markdown show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reports.finding import Result
+from reports.gate.results import Checked, ThresholdResult
+from reports.gate.sentences import (
+    baseline_text,
+    check_badges,
+    check_headline,
+    completed_text,
+    ending,
+    further_remarks,
+    interval_text,
+    is_judged,
+    limit_text,
+    mark,
+    reason,
+    value_text,
+    verdict_text,
+)
+from reports.looks.decision import analyses
+from reports.numbers import count
+from reports.render.blocks import (
+    MARKS,
+    Bullets,
+    Cell,
+    Column,
+    Head,
+    Page,
+    Paragraph,
+    Section,
+    Strong,
+    Table,
+    make_row,
+    note,
+    table,
+)
+from reports.statistics.target_counts import NO_TURNS
+from reports.wording.words import observed
+
+WORST_FIRST: tuple[Result, ...] = ("fail", "not_evaluated", "inconclusive", "pass")
+ROWS_SHOWN = 10
+"""Thresholds that a comment shows at once."""
+INTERVALS = (
+    "Intervals of values are 95 %, as in a report. A threshold passes or fails by one bound, which errs in 5 % of runs."
+)
+DIFFERENCES = "Intervals of differences are 90 %, as in a comparison: their ends are the bounds that decide."
+
+
+def check_page(checked: Checked) -> Page:
+    """Compose a check: the verdict first, then each threshold, the worst first."""
+    results = sorted(checked.thresholds, key=lambda one: WORST_FIRST.index(one.result))
+    against = f"against {checked.baseline}" if checked.baseline else ""
+    head = [checked.called, checked.run_id, against, observed(checked.observed_s)]
+    notes = further_remarks(checked)
+    decided = list(analyses(checked.decision)) if checked.decision else []
+    reasons = [f"{one.target}: {one.title}: {why}" for one in results if (why := _reason(one, checked))]
+    return Page(
+        title=f"{checked.called}: {check_headline(checked)}",
+        badges=check_badges(checked),
+        beside=" · ".join(filter(None, head)),
+        headline=check_headline(checked),
+        lead=[Paragraph(Strong(f"! {warning}"), "warn bold") for warning in checked.warnings],
+        answer=[_table(results, checked), Paragraph(_intervals(checked), "soft")] if results else [],
+        sections=[
+            Section("analyses", "Interim analyses", "How was the run decided?", decided, brief=decided),
+            Section("why", "Why, and what to do", "", [Bullets([*notes, *reasons])], brief=[Bullets(notes)]),
+            Section("sizes", "Turns, sessions and failures", "", [_sizes(results)]),
+        ],
+        next=[Paragraph(ending(checked))],
+    )
+
+
+def _table(results: Sequence[ThresholdResult], checked: Checked) -> Table:
+    several, relative = len({one.target for one in results}) > 1, any(one.relative for one in results)
+    heads: list[Head] = [
+        Column("metric", left=True),
+        *([Column("target", left=True)] if several else []),
+        *([Column("baseline", leave_out=1)] if relative else []),
+        *("value", "interval", "limit"),
+        Column("verdict", left=True),
+    ]
+    rows = []
+    for one in results:
+        cells = [
+            Cell(one.title),
+            *([Cell(one.target)] if several else []),
+            *([Cell(baseline_text(one))] if relative else []),
+            *(Cell(text) for text in (value_text(one), interval_text(one), limit_text(one))),
+            _verdict(one, checked),
+        ]
+        rows.append(make_row(cells, more=note(_reason(one, checked))))
+    return table(heads, rows, shown=ROWS_SHOWN)
+
+
+def _verdict(one: ThresholdResult, checked: Checked) -> Cell:
+    if not is_judged(one, checked):
+        return Cell(mark(one, checked), style="soft")
+    style, verdict = MARKS[one.result].ink, verdict_text(one)
+    shown = Strong(verdict) if one.result in ("fail", "not_evaluated") else verdict
+    return Cell((f"{MARKS[one.result].glyph} ", shown, ", provisional" if one.provisional else ""), style=style)
+
+
+def _reason(one: ThresholdResult, checked: Checked) -> str:
+    return reason(one) if is_judged(one, checked) else ""
+
+
+def _intervals(checked: Checked) -> str:
+    """Return which intervals a check shows, and what decides."""
+    limits, differences = ({one.relative for one in checked.thresholds} >= {way} for way in (False, True))
+    return " ".join([*([INTERVALS] if limits else []), *([DIFFERENCES] if differences else [])])
+
+
+def _sizes(results: Sequence[ThresholdResult]) -> Table:
+    rows = []
+    for one in results:
+        counts = one.counts or NO_TURNS
+        numbers = (count(n) for n in (counts.turns, counts.sessions, counts.failed))
+        rows.append([one.title, one.target, *numbers, completed_text(one)])
+    return table(("metric", "target", "turns", "sessions", "failed", "completed"), rows, left=(0, 1))

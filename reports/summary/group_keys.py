@@ -1,0 +1,275 @@
+"""Where each turn of a pool lies by a key: its number, the age and the context of its session, the calls in progress,
+the host, the region; pure. A new breakdown is one key and its row of KEYS.
+
+What did not start has the number that it would have had, the host and the region of its session, and the instant at
+which its session ended. A key that cannot place such a turn leaves it out, counted.
+
+Calls in progress are the sessions of one target, those of the warm-up too, from their start (before they connect) to
+their end. A turn counts as many as there were at the instant that its latency counts from, or, where it did not get so
+far, at its start; one that was never begun as many as there were when its session ended, which is one of them; a
+session as many as there were at its own start.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bench.units import NS_PER_S
+from reports.numbers import NBSP, count_step, three
+from reports.runs import RunFrames, hosts_of, sequence
+from reports.statistics.counting import CallCourse, Floats, Integers, call_course, distinct, load_changed
+from reports.turns import Flags, Pool, Turns, measured_sessions
+
+SURE = 0.98
+"""The confidence of the intervals of two places that are compared."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A group's name, where it lies on the axis of its key, and from where to where it reaches; NaN: of no number."""
+
+    name: str
+    at: float
+    low: float = math.nan
+    high: float = math.nan
+
+
+Compared = Literal["ends", "pairs"]
+"""Which places are held against each other: the first and the last, or of all pairs the two that lie farthest apart."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """The places of a key, and at which of them each measured turn stands: −1 at none.
+
+    `compared`: where a figure of the whole run is one of their mixture; None where it is not.
+    """
+
+    places: tuple[Place, ...]
+    place: Integers
+    lost: Integers
+    """the place of each turn that was never begun, −1 if it is not known"""
+    end: float
+    """where the axis ends"""
+    every: bool = False
+    """places without a turn are told as well"""
+    compared: Compared | None = None
+    began: Integers | None = None
+    """at which place each measured session of the target began, where the key knows it"""
+    unopened: Flags = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    """beside each of them, whether it failed before it opened"""
+
+    @property
+    def sure(self) -> float:
+        """The confidence of intervals that must have nothing in common; of pairs it grows with their number."""
+        return SURE if self.compared == "ends" else 1 - (1 - SURE) / math.comb(len(self.places), 2)
+
+
+MOST = 8
+"""Levels of calls in progress, at most."""
+THIN = 40
+"""A level of fewer turns stands together with its neighbour."""
+ENDLESS_NS = np.iinfo(np.int64).max
+
+
+def by_calls(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
+    """From few calls to many; None where the load of the target neither changed nor was meant to by the stages, and
+    where the pool has turns enough for one level alone.
+    """
+    target, begun = turns.targets[pool.target], turns.rows.size
+    own = np.append(turns.target, turns.lost.target) == pool.target
+    if not own.any():
+        return None
+    started_ns = turns.frame["start_utc_ns"].to_numpy(dtype=np.int64)
+    counted_ns = (started_ns + np.nan_to_num(turns.origins_ns).astype(np.int64))[turns.rows]
+    # a session is no more in progress when it has ended
+    at_ns = np.append(counted_ns, turns.lost.at_utc_ns - 1)
+    course = _course(run, target)
+    stages = run.metadata.get("stages") or (run.metadata.get("arrivals") or {}).get("stages") or []
+    planned = {level for stage in stages for level in (stage["from"], stage["to"])}
+    if len(planned) < 2 and not load_changed(course.between(int(at_ns[own].min()), int(at_ns[own].max()))):
+        return None
+    count, mine = np.maximum(course.at(at_ns), 1), np.append(turns.of(pool), turns.lost_in(pool))
+    step = count_step(int(count[mine].max(initial=1)), MOST)
+    levels = merged(np.bincount((count[mine] - 1) // step)) if mine.any() else []
+    if len(levels) < 2:
+        return None
+    wanted = ["start_utc_ns", "session_updated_at_ns", "outcome_class"]
+    sessions = _columns(measured_sessions(run, [*wanted, "target"]), wanted, target)
+    opened_at = course.at(sessions["start_utc_ns"].to_numpy(dtype=np.int64))
+    level_of = np.full(int(max(count.max(), opened_at.max(initial=1))) // step + 1, -1)
+    for at, (first, last) in enumerate(levels):
+        level_of[first : last + 1] = at
+    place, began = (level_of[(of - 1) // step] for of in (count, opened_at))
+    places = []
+    for at, (first, last) in enumerate(levels):
+        least, most = first * step + 1, (last + 1) * step
+        name = f"{least:,}–{most:,}" if most > least else f"{least:,}"
+        places.append(Place(name, float(count[mine & (place == at)].mean()), least, most))
+    return Places(
+        tuple(places),
+        place[:begun],
+        place[begun:],
+        end=places[-1].high,
+        compared="ends",
+        began=began,
+        unopened=(sessions["session_updated_at_ns"].isna() & (sessions["outcome_class"] == "failed")).to_numpy(),
+    )
+
+
+def _course(run: RunFrames, target: str) -> CallCourse:
+    """The calls of a target in progress. A session that a kill cut has no row: its call goes on from its first turn."""
+    sessions = _columns(run.sessions, ["session_id", "start_utc_ns", "ended_at_ns"], target)
+    starts_ns = sessions["start_utc_ns"].to_numpy(dtype=np.int64)
+    length_ns = sessions["ended_at_ns"].to_numpy(dtype=np.float64, na_value=np.nan)
+    ends_ns = np.where(np.isnan(length_ns), ENDLESS_NS, starts_ns + np.nan_to_num(length_ns).astype(np.int64))
+    if run.metadata.get("state") == "ended":
+        return call_course(starts_ns, ends_ns)
+    turns = _columns(run.turns, ["session_id", "start_utc_ns"], target)
+    cut = turns[~turns["session_id"].isin(sessions["session_id"]).to_numpy()]
+    cut_ns = cut.groupby("session_id", observed=True)["start_utc_ns"].min().to_numpy(dtype=np.int64)
+    return call_course(np.append(starts_ns, cut_ns), np.append(ends_ns, np.full_like(cut_ns, ENDLESS_NS)))
+
+
+def _columns(frame: pd.DataFrame, names: list[str], target: str) -> pd.DataFrame:
+    """These columns of a target's rows."""
+    return frame[names][(frame["target"] == target).to_numpy()]
+
+
+def merged(turns: npt.NDArray[np.integer]) -> list[tuple[int, int]]:
+    """(first, last) of the places that stand together, from the number of turns at each place.
+
+    As long as there is a thin one, the thinnest joins its thinner neighbour; places without a turn are left out.
+    """
+    ranges = [(place, place, int(turns[place])) for place in np.flatnonzero(turns).tolist()]
+    while len(ranges) > 1 and min(n for *_, n in ranges) < THIN:
+        thin = min(range(len(ranges)), key=lambda at: ranges[at][2])
+        beside = [at for at in (thin - 1, thin + 1) if 0 <= at < len(ranges)]
+        low = min(thin, min(beside, key=lambda at: ranges[at][2]))
+        (first, _, n), (_, last, more) = ranges[low : low + 2]
+        ranges[low : low + 2] = [(first, last, n + more)]
+    return [(first, last) for first, last, _ in ranges]
+
+
+NUMBERED = 10
+"""Turns after this number stand together."""
+AGES = 12
+CONTEXTS = (2_000, 4_000, 8_000, 16_000, 32_000)
+"""Up to so many input tokens turns stand together; the last place is for more."""
+
+
+def by_turn(run: RunFrames, turns: Turns, pool: Pool) -> Places:
+    """By the turn's number in its session, those after the tenth together."""
+    number, lost = np.nan_to_num(turns.column("turn")), turns.lost.number
+    most = int(min(NUMBERED + 1, max(number.max(initial=1), lost.max(initial=1))))
+    places = tuple(Place(str(n), n, n, n) for n in range(1, min(most, NUMBERED) + 1))
+    if most > NUMBERED:
+        places += (Place(f"{most}+", most, most, math.inf),)
+    place, place_of_lost = (np.clip(numbers, 1, most).astype(np.int64) - 1 for numbers in (number, lost))
+    return Places(places, place, place_of_lost, end=most)
+
+
+def by_age(run: RunFrames, turns: Turns, pool: Pool) -> Places:
+    """By how long ago the session began when the turn did: twelve equal parts up to the oldest of this stratum.
+
+    A turn that was never begun has the age at which its session ended.
+    """
+    began_ns = measured_sessions(run, ["start_utc_ns"])["start_utc_ns"].to_numpy(dtype=np.int64)
+    lost_s = (turns.lost.at_utc_ns - began_ns[turns.lost.place]) / NS_PER_S
+    age_s = np.append(ages(turns, run.sessions), np.maximum(lost_s, 0.0))
+    age_s[~pool.steps[np.append(turns.step, turns.lost.step)]] = np.nan
+    end = max(1e-3, float(np.nanmax(age_s, initial=0.0)))
+    place = np.where(np.isnan(age_s), -1, np.minimum(np.nan_to_num(age_s) / end * AGES, AGES - 1)).astype(np.int64)
+    edges = np.linspace(0.0, end, AGES + 1).tolist()
+    names = [f"{three(low)} to {three(high)}{NBSP}s" for low, high in pairwise(edges)]
+    ends = zip(names, pairwise(edges), strict=True)
+    places = tuple(Place(name, (low + high) / 2, low, high) for name, (low, high) in ends)
+    return Places(places, place[: turns.rows.size], place[turns.rows.size :], end=end)
+
+
+def by_context(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
+    """By the input tokens of the turn's first response; None where all turns of the stratum have the same place.
+
+    Nobody knows them of a turn that was never begun.
+    """
+    tokens = np.where(pool.steps[turns.step], turns.column("context_tokens"), np.nan)
+    place = np.where(np.isnan(tokens), -1, np.searchsorted(CONTEXTS, np.nan_to_num(tokens))).astype(np.int64)
+    there = np.unique(place[place >= 0])
+    if there.size < 2:
+        return None
+    short = [f"{edge // 1000}k" for edge in CONTEXTS]
+    names = (f"to {short[0]}", *(f"{low} to {high}" for low, high in pairwise(short)), f"over {short[-1]}")
+    most = int(there[-1]) + 1
+    ends = list(zip(names, pairwise((0, *CONTEXTS, math.inf)), strict=True))[:most]
+    places = tuple(Place(name, at, *edges) for at, (name, edges) in enumerate(ends, 1))
+    return Places(places, place, np.full_like(turns.lost.step, -1), end=most)
+
+
+def by_host(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
+    """By the host that recorded the turn, in the order of their names; None where one recorded all.
+
+    A machine in another region waits longer, and one that is busy stamps later: what all hosts come to together is a
+    figure of the mixture.
+    """
+    names = [str(entry.get("name")) for entry in hosts_of(run.metadata)]
+    if len(names) < 2:
+        return None
+    known = pd.Index(names)
+    codes = known.get_indexer(pd.Index(turns.frame["host"].astype(object)))[turns.rows]
+    of_session = known.get_indexer(pd.Index(measured_sessions(run, ["host"])["host"].astype(object)))
+    return _named(names, codes, of_session[turns.lost.place], every=True)
+
+
+NOT_TOLD = "not reported"
+
+
+def by_region(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
+    """By the region that the service said it answered a session from; None where one answered all of the target's.
+
+    One deployment may be served from several. Nobody knows the region of a session that never began a turn, unless
+    the service said it.
+    """
+    names = [*sequence(run.sessions, "region"), NOT_TOLD]
+    of_session = np.full(turns.sessions, NOT_TOLD, dtype=object)
+    of_session[turns.session_of_row] = run.sessions["region"].astype(object).fillna(NOT_TOLD)
+    code = pd.Index(names).get_indexer(pd.Index(of_session))
+    begun, lost = code[turns.session], code[turns.lost.session]
+    lost[(lost == len(names) - 1) & ~np.isin(turns.lost.session, turns.session)] = -1
+    mine = np.append(begun[turns.of(pool)], lost[turns.lost_in(pool) & (lost >= 0)])
+    there = distinct(mine)
+    place = np.full(len(names) + 1, -1)  # the last one is of no region
+    place[there] = np.arange(there.size)
+    return _named([names[at] for at in there], place[begun], place[lost]) if there.size > 1 else None
+
+
+def _named(names: Sequence[str], begun: Integers, lost: Integers, *, every: bool = False) -> Places:
+    """Places that have names and no order; of each turn, begun or never begun, its place among the names."""
+    places = tuple(Place(name, at) for at, name in enumerate(names))
+    return Places(places, begun.astype(np.int64), lost.astype(np.int64), end=len(names), every=every, compared="pairs")
+
+
+KEYS: dict[str, Callable[[RunFrames, Turns, Pool], Places | None]] = {
+    "turn": by_turn,
+    "age": by_age,
+    "context": by_context,
+    "calls": by_calls,
+    "host": by_host,
+    "region": by_region,
+}
+
+
+def ages(turns: Turns, sessions: pd.DataFrame) -> Floats:
+    """Of each measured turn: seconds from its session's start to its own; NaN where the session has no row."""
+    began = pd.Series(sessions["start_utc_ns"].to_numpy(dtype=np.float64), index=sessions["session_id"].astype(str))
+    of_category = began[~began.index.duplicated()].reindex(turns.frame["session_id"].cat.categories.astype(str))
+    # whole numbers of ns exceed what a float holds exactly by some 100 ns: nothing to an age in seconds
+    age_s: Floats = (turns.column("start_utc_ns") - of_category.to_numpy()[turns.session]) / NS_PER_S
+    return np.maximum(age_s, 0.0)
