@@ -35,7 +35,7 @@ from reports.wording.notices import notices
 from reports.wording.settings import arm_fact, packetisation
 from reports.wording.validity import verdict_reason
 
-SUMMARY_VERSION: Literal[5] = 5
+SUMMARY_VERSION: Literal[6] = 6
 
 
 class WaitSpread(Wait, frozen=True):
