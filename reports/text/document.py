@@ -69,7 +69,7 @@ class JudgedRun(Record, frozen=True):
 class SummaryDocument(Record, frozen=True, kw_only=True):
     """What is said of a run."""
 
-    schema: Literal[5]
+    schema: Literal[6]
     definitions_version: Version
     run_id: str | None
     scenario: str | None
