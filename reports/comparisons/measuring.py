@@ -20,10 +20,7 @@ from reports.sides.mix import ComparedSides
 from reports.sides.side import Side, inexact
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.typical_change import by_change, step_latencies, step_sample
-from reports.statistics.centre import (
-    WORST_MARGIN,
-    worst_step,
-)
+from reports.statistics.centre import WORST_MARGIN, worst_step
 from reports.statistics.differences import Difference, Inference, Margin, quantile_differences
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.verdicts import Verdict, verdicts

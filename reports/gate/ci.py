@@ -18,12 +18,7 @@ from junitparser.junitparser import FinalResult
 
 from bench.untrusted.sanitize import escape_control
 from reports.gate.results import Checked, ThresholdResult
-from reports.gate.sentences import (
-    check_headline,
-    remarks,
-    result_sentence,
-    shown_result,
-)
+from reports.gate.sentences import check_headline, remarks, result_sentence, shown_result
 from reports.numbers import NBSP
 
 MOST = 10

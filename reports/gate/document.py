@@ -17,10 +17,7 @@ from reports.gate.ci import junit_refusal, junit_xml
 from reports.gate.report import WORST_FIRST, check_page
 from reports.gate.results import Checked, OnInconclusive, ThresholdResult
 from reports.gate.results import row_of as flat_row
-from reports.gate.sentences import (
-    check_causes,
-    check_headline,
-)
+from reports.gate.sentences import check_causes, check_headline
 from reports.looks.decision import write_decision
 from reports.records import Closed, Count, Known, Record, Rounded, about, data_of, text_of
 from reports.render.markdown import render_markdown

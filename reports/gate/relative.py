@@ -19,12 +19,7 @@ from typing import Any
 from bench.errors import UsageError
 from bench.run.presence import is_folder, is_run
 from bench.untrusted.sanitize import escape_control
-from reports.comparisons.comparison import (
-    inference,
-    measurements,
-    notices_of,
-    notices_of_comparison,
-)
+from reports.comparisons.comparison import inference, measurements, notices_of, notices_of_comparison
 from reports.finding import Finding, Measured, judge, provisional
 from reports.finding_sentences import at_twice
 from reports.gate.results import ThresholdResult, compared_result
@@ -261,10 +256,7 @@ def against_targets(targets: Sequence[Side], base: SameRun, thresholds: Sequence
 
 
 def against_run(
-    targets: Sequence[Side],
-    base: OtherRun,
-    thresholds: Sequence[Threshold],
-    other: RunFrames,
+    targets: Sequence[Side], base: OtherRun, thresholds: Sequence[Threshold], other: RunFrames
 ) -> BaselineAnswers:
     """Each target against the one of the same label in another run, or against its only one."""
     others = targets_of(other)

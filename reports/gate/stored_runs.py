@@ -19,11 +19,7 @@ from reports.runs import run_id_of
 from reports.sides.fairness import throttled_cause, throttled_share
 from reports.sides.side import Side, identity_of_run
 from reports.sides.workload import conditions_of, differing_conditions
-from reports.statistics.baselines import (
-    KNOWN,
-    RATE_RUN_SD,
-    RUN_SD,
-)
+from reports.statistics.baselines import KNOWN, RATE_RUN_SD, RUN_SD
 from reports.statistics.differences import Inference
 from reports.statistics.resample import seed_of
 from reports.summary.arms import FAIR
@@ -114,10 +110,7 @@ def _matching(
 
 
 def against_stored_runs(
-    sides: Sequence[Side],
-    base: StoredRuns,
-    thresholds: Sequence[Threshold],
-    allowed: Sequence[str] = (),
+    sides: Sequence[Side], base: StoredRuns, thresholds: Sequence[Threshold], allowed: Sequence[str] = ()
 ) -> BaselineAnswers:
     """Each target against its stored runs. Raises UsageError for a threshold on what stored runs do not hold.
 

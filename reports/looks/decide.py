@@ -34,14 +34,7 @@ from reports.samples import samples_of
 from reports.sides.fairness import TURNS, VALID, causes_of, deciding_checks
 from reports.sides.mix import ComparedSides
 from reports.sides.questions import asked_by
-from reports.sides.side import (
-    ABSENT,
-    Side,
-    are_peers,
-    by_pair,
-    inexact,
-    known_targets,
-)
+from reports.sides.side import ABSENT, Side, are_peers, by_pair, inexact, known_targets
 from reports.statistics.counting import Integers
 from reports.statistics.differences import Difference
 from reports.statistics.interim import InterimStatistic, untestable
