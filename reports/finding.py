@@ -20,16 +20,15 @@ from reports.statistics.verdicts import BECAUSE_OF, NOT_AFTER_HOLM, Reason, Verd
 
 @dataclass(frozen=True)
 class Measured:
-    """A figure of both arms, the baseline first, of which nothing is said yet.
-
-    `difference` is None where an arm has no such figure, or where it is not exact in a run: `inexact` says why.
-    """
+    """A figure of both targets, the baseline first, of which nothing is said yet."""
 
     question: Question
     candidate: str
     difference: Difference | None
+    """None if a target has no such figure, or it is uncertain in a run"""
     arms: tuple[TargetCounts, TargetCounts]
     inexact: str = ""
+    """why it is uncertain"""
     unit: Literal["session", "pair"] = "session"
 
     def floor(self, baseline: str) -> Reason | None:
@@ -51,25 +50,17 @@ RESULT_OF_STATUS: dict[ExitStatus, Result] = {0: "pass", 1: "fail", 3: "inconclu
 """The result that each exit status of a verdict stands for."""
 
 
-@dataclass(frozen=True)
-class Finding:
+@dataclass(frozen=True, kw_only=True)
+class Finding(Measured):
     """The answer to one question about one candidate."""
 
-    question: Question
-    candidate: str
-    difference: Difference | None
-    """None where an arm has no such figure"""
     verdict: Verdict
-    arms: tuple[TargetCounts, TargetCounts]
-    inexact: str = ""
-    """why nothing is said of it: the figure is not exact in a run; then there is no difference"""
     look: int | None = None
-    """the planned look that decided it, from 1"""
+    """the interim analysis that decided it, from 1"""
     corrected: float = math.nan
-    """of a look: the difference without what stopping early adds to it"""
+    """of an interim analysis: the difference without what stopping early adds to it"""
     baseline: str = "the baseline"
     """what it is called"""
-    unit: Literal["session", "pair"] = "session"
     peers: bool = False
     """whether two services are compared, neither the other's baseline: slower and faster, not regressed and improved"""
 
@@ -119,14 +110,23 @@ class Finding:
         return self.arms[0].completed_share, self.arms[1].completed_share
 
     @property
-    def lacks(self) -> tuple[Lack | None, Lack | None]:
-        """What either arm has too few of for its figure to be printed; nothing where it is decided all the same."""
+    def shortfalls(self) -> tuple[Lack | None, Lack | None]:
+        """What either target has too few of for its value to be shown; nothing if it is decided all the same."""
         if self.difference is None or self.verdict.name != "inconclusive":
             return None, None
-        question = self.question
-        counts = zip(self.turns, self.sessions, strict=True)
-        base, candidate = (question.statistic.shortfall(question.metric, *one) for one in counts)
+        statistic, metric = self.question.statistic, self.question.metric
+        base, candidate = (statistic.shortfall(metric, arm.turns, arm.sessions) for arm in self.arms)
         return base, candidate
+
+    @property
+    def shortfall(self) -> Lack | None:
+        """That of the target that has less of what it needs."""
+        return min(filter(None, self.shortfalls), key=lambda one: one.there / one.needs, default=None)
+
+    @property
+    def published(self) -> Difference | None:
+        """The difference; None as well if a value may not be shown."""
+        return None if self.shortfall else self.difference
 
 
 def judge(measured: Sequence[Measured], baseline: str, *, level: float = LEVEL) -> list[Finding]:
@@ -141,16 +141,7 @@ def judge(measured: Sequence[Measured], baseline: str, *, level: float = LEVEL) 
         level=level,
     )
     return [
-        Finding(
-            one.question,
-            one.candidate,
-            one.difference,
-            _with_unseen(one, verdict),
-            one.arms,
-            one.inexact,
-            baseline=baseline,
-            unit=one.unit,
-        )
+        Finding(**vars(one), verdict=_with_unseen(one, verdict), baseline=baseline)
         for one, verdict in zip(measured, judged, strict=True)
     ]
 

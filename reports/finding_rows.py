@@ -158,11 +158,6 @@ class FindingRow:
         return f"{self.signed}{' (provisional)' if self.doubted else ''}"
 
     @property
-    def starred(self) -> str:
-        """≈ equivalent*: the same where there is little room."""
-        return f"{self.signed}{'*' if self.doubted else ''}"
-
-    @property
     def signed(self) -> str:
         """? inconclusive (Holm): the outcome with its sign, and not whether it is provisional."""
         return NOT_JUDGED if self.outcome == UNJUDGED else f"{MARKS[self.verdict_name].glyph} {self.outcome}"
@@ -187,8 +182,7 @@ class FindingRow:
 
 def row(finding: Finding, colour: int, *, usable: bool = True) -> FindingRow:
     """A finding in words. `colour`: the candidate's place among the sides; one that is not `usable` has no verdict."""
-    question, few = finding.question, few_cell(finding)
-    difference = None if few else finding.difference
+    question, difference = finding.question, finding.published
     unit = question.shown_unit
     scale = 100.0 if question.scale == "points" else 1.0
     ends = (difference.d * scale, difference.low * scale, difference.high * scale) if difference else (math.nan,) * 3
@@ -208,7 +202,7 @@ def row(finding: Finding, colour: int, *, usable: bool = True) -> FindingRow:
         values=_values(finding),
         unit=unit if finding.difference else "",
         change=verdicts.difference(difference),
-        interval=few or verdicts.interval_of(difference),
+        interval=few_cell(finding) or verdicts.interval_of(difference),
         margin_text=accepted,
         d=ends[0],
         low=ends[1],
@@ -227,13 +221,15 @@ def row(finding: Finding, colour: int, *, usable: bool = True) -> FindingRow:
     )
 
 
+def shares_of(found: Difference) -> list[float | None]:
+    """Return a difference and the ends of its interval as documents have them: 0.2 is +20 %; None if it has no end."""
+    return [as_share(d, found.scale, found.candidate) for d in (found.d, found.low, found.high)]
+
+
 def few_cell(finding: Finding) -> str:
     """needs 198 sessions: of a quantile that an arm has too few sessions or turns for; else empty."""
-    lacks = [one for one in finding.lacks if one is not None]
-    if not lacks:
-        return ""
-    least = min(lacks, key=lambda one: one.there / one.needs)
-    return f"needs {count(least.needs)}{NBSP}{least.of}"
+    few = finding.shortfall
+    return f"needs {count(few.needs)}{NBSP}{few.of}" if few else ""
 
 
 def is_after_holm(finding: Finding) -> bool:
@@ -254,7 +250,7 @@ def _values(finding: Finding) -> tuple[str, str]:
     if difference is None:
         return NONE, NONE
     told = []
-    for value, few in zip((difference.baseline, difference.candidate), finding.lacks, strict=True):
+    for value, few in zip((difference.baseline, difference.candidate), finding.shortfalls, strict=True):
         if question.scale == "points":  # of too few turns 3 of 4
             told.append(f"{round(value * few.there)} of {few.there}" if few else share(value))
         else:

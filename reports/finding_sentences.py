@@ -13,7 +13,6 @@ from dataclasses import replace
 from reports.finding import Finding, Measured, judge
 from reports.finding_rows import (
     ONE_IN,
-    few_cell,
     figure_value,
     is_lower,
     is_time,
@@ -279,7 +278,7 @@ def _undecided(finding: Finding) -> str:
     lead, rest = verdicts.parts(reason)
     if reason and reason.kind == "none_seen":
         return f"{name}: {lead or rest}"
-    if found is None or math.isnan(found.d) or few_cell(finding):
+    if found is None or math.isnan(found.d) or finding.shortfall:
         return f"{name}: {lead or rest}" if lead or rest else name
     margin = f"margin {row(finding, 1).margin_text}"
     return f"{name}, {range_of(finding)} ({'; '.join(filter(None, (margin, verdicts.said(reason))))})"

@@ -9,7 +9,7 @@ its size as given finds differences too often. So there its looks answer: the ve
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import takewhile
@@ -326,11 +326,6 @@ def _answers_of_comparison(
     causes = [cause for cause in causes_of(deciding_checks(sides)) if cause.folder != candidates[0].run.folder]
     runs = tuple(dict.fromkeys(side.run.folder for side in sides))
     return BaselineAnswers(tuple(answers), tuple(causes), notices=notices_of_comparison(sides, measured), told=runs)
-
-
-def was_planned(document: Mapping[str, Any]) -> bool:
-    """Whether a run was started with looks."""
-    return document.get("sequential_plan") is not None
 
 
 def by_looks(

@@ -12,6 +12,7 @@ import pandas as pd
 from bench.run.document import ValidityStatus
 from reports import finding_sentences
 from reports.finding import RESULT_OF_STATUS, ExitStatus, Finding, Result
+from reports.finding_rows import shares_of
 from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
 from reports.looks.decision import Decision
 from reports.notebook import frame_html
@@ -119,8 +120,7 @@ class ThresholdResult:
     def shortfall(self) -> Lack | None:
         """What there is too little of for the value to be shown; of a comparison on the target that has less of it."""
         if self.finding is not None:
-            found = [one for one in self.finding.lacks if one is not None]
-            return min(found, key=lambda one: one.there / one.needs, default=None)
+            return self.finding.shortfall
         if self.estimate is None or self.result != "inconclusive" or not self.estimate.counts.turns:
             return None
         counts = self.estimate.counts
@@ -181,7 +181,7 @@ def _of_finding(found: Finding) -> dict[str, Any]:
         "more_sessions": found.verdict.more_sessions,
         "effective_sessions": min(counts.effective_sessions for counts in found.arms),
     }
-    difference, (base_few, few) = found.difference, found.lacks
+    difference, (base_few, few) = found.difference, found.shortfalls
     if difference is None:
         return row
     if not base_few:
@@ -189,9 +189,7 @@ def _of_finding(found: Finding) -> dict[str, Any]:
     if not few:
         row |= {"value": finite(difference.candidate), "in_failures": difference.candidate == math.inf}
     if not (base_few or few):
-        ends = (difference.d, difference.low, difference.high)
-        shares = [as_share(end, difference.scale, difference.candidate) for end in ends]
-        row |= dict(zip(("difference", "low", "high"), shares, strict=True))
+        row |= dict(zip(("difference", "low", "high"), shares_of(difference), strict=True))
     return row
 
 

@@ -62,6 +62,11 @@ def refuse_other_targets(gates: Iterable[Threshold], targets: Sequence[str]) -> 
             raise UsageError(f"{gate.written}: {why}; a gate may name the candidate alone, {candidate}, or no target")
 
 
+def was_planned(document: Mapping[str, Any]) -> bool:
+    """Return whether a run was started with interim analyses."""
+    return document.get("sequential_plan") is not None
+
+
 def plan_of(document: Mapping[str, Any], run: str) -> DecisionPlan:
     """The plan in a run's document. `run`: how the user named it.
 

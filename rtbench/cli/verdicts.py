@@ -244,7 +244,7 @@ def check(
     Exit status: 0 passed, 1 regressed or over a threshold, 2 bad thresholds or arguments, 3 inconclusive or not decided
     yet, 4 invalid or no data.
     """
-    from reports.gate.check import checked
+    from reports.gate.check import check_of
     from reports.gate.document import refuse, write_check
     from reports.gate.report import check_page
     from reports.render.terminal import render_page
@@ -256,7 +256,7 @@ def check(
         run = _whole_run(name)
         limits, may_differ = read_thresholds(thresholds) if thresholds else (), allowed(allow_different)
         close_if_left(run)
-        found = checked(run, limits, baseline, on_inconclusive=on_inconclusive.value, allow=may_differ)
+        found = check_of(run, limits, baseline, on_inconclusive=on_inconclusive.value, allow=may_differ)
     except RtbenchError as error:
         tell_ci_of_refusal(str(error))
         refuse(str(error), run, junit)
