@@ -27,7 +27,7 @@ from reports import runs
 from reports.finding import Finding
 from reports.looks.decision import Decision, write_decision
 from reports.looks.plan import DecisionPlan, plan_of, refuse_other_targets
-from reports.looks.sequence import GateResult, LookCourse, run_looks
+from reports.looks.sequence import GateResult, LookCourse, Schedule, run_looks
 from reports.question import Question
 from reports.runs import RunFrames, run_id_of
 from reports.samples import samples_of
@@ -51,9 +51,9 @@ AT_THE_END = (VALID, TURNS)
 
 
 def look_at(folder: Path) -> Decision:
-    """The decision of a run that is under way or has ended, which is written to decision.json as well.
+    """Return the decision of a run that goes on or has ended, and write it to decision.json.
 
-    Raises UsageError where the folder is no run, was started without a plan, or cannot be written to.
+    Raises UsageError if the folder is no run, was started without a plan, or cannot be written to.
     """
     decision = decision_of(runs.load_for_report(folder), str(folder))
     write_decision(decision, folder)
@@ -61,7 +61,7 @@ def look_at(folder: Path) -> Decision:
 
 
 def decision_of(run: RunFrames, named: str = "the run") -> Decision:
-    """The same of a run that was read; writes nothing."""
+    """Return the decision of a run that was read."""
     plan = plan_of(run.metadata, named)
     known = known_targets(run)
     if len(known) != ARMS or not run.metadata.get("interleaved"):
@@ -75,7 +75,12 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
         return sides_of_pairs(run, targets, pairs[:size])
 
     refuse_other_targets(plan.thresholds, targets)
-    asked = _gates(plan, first(min(plan.analyses[0], int(pairs.size))))
+    early = first(min(plan.analyses[0], int(pairs.size)))  # whose strata are asked about at every analysis
+    asked = tuple(
+        one
+        for threshold in plan.thresholds
+        for one in (asked_by(threshold, threshold.question, early) if early else [threshold.question])
+    )
     seed = seed_of(run_id_of(run))
     complete = sum(size <= pairs.size for size in plan.analyses)
 
@@ -84,9 +89,10 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
         return _seen(first(size), asked, plan, np.random.default_rng([seed, size]), error)
 
     def unfit(size: int) -> tuple[Cause, ...]:
-        return _causes(first(size), besides=AT_THE_END)
+        return causes_of(check for check in deciding_checks(first(size)) if check.name not in AT_THE_END)
 
-    course = run_looks(plan.schedule(len(asked)), see, complete, end_of(run.metadata), unfit=unfit)
+    schedule = Schedule(plan.pairs, plan.analyses, len(asked), plan.alpha)
+    course = run_looks(schedule, see, complete, end_of(run.metadata), unfit=unfit)
     if course.reason == "invalid":
         invalid = unfit(course.looks[-1].pairs)
     else:
@@ -140,15 +146,6 @@ def end_of(document: dict[str, Any]) -> Literal["", "by hand", "blind"]:
     return "by hand" if document["state"] == "killed" or document.get("stop_reason") == INTERRUPTED else "blind"
 
 
-def _gates(plan: DecisionPlan, sides: Sequence[Side]) -> tuple[Question, ...]:
-    """What is asked, of each stratum that the pairs of the first look have; the same at every look."""
-    return tuple(
-        one
-        for threshold in plan.thresholds
-        for one in (asked_by(threshold, threshold.question, sides) if sides else [threshold.question])
-    )
-
-
 def _seen(
     sides: Sequence[Side], gates: Sequence[Question], plan: DecisionPlan, rng: np.random.Generator, error: float
 ) -> list[InterimStatistic]:
@@ -173,12 +170,7 @@ def _invalid(run: RunFrames, sides: Sequence[Side]) -> tuple[Cause, ...]:
         causes = of_run(validity_of(run.metadata), run.metadata, run.folder)
         return causes or (Cause("no_data", "no pair of sessions ended"),)
     given_up = run.metadata.get("aborted_because")  # while it ran; a later verdict does not change it
-    return _causes(sides) or ((Cause("aborted", str(given_up)),) if given_up else ())
-
-
-def _causes(sides: Sequence[Side], besides: Sequence[str] = ()) -> tuple[Cause, ...]:
-    """Why the sides may not be compared, but for the checks `besides`; none where it is fair."""
-    return causes_of(check for check in deciding_checks(sides) if check.name not in besides)
+    return causes_of(deciding_checks(sides)) or ((Cause("aborted", str(given_up)),) if given_up else ())
 
 
 ARMS = 2

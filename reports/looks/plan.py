@@ -18,7 +18,6 @@ from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 
 from bench.errors import UsageError
 from bench.metrics import SLOPE
-from reports.looks.sequence import Schedule
 from reports.measurable import refuse_unknown_step, refuse_unmeasurable
 from reports.numbers import NBSP, count
 from reports.records import Closed
@@ -48,9 +47,6 @@ class DecisionPlan(Closed, frozen=True):
             if one.margin is None:
                 raise UsageError(f"the decision's gate {one.text} is no margin: write one against the baseline, <+20%")
         return read
-
-    def schedule(self, gates: int) -> Schedule:
-        return Schedule(self.pairs, self.analyses, gates, self.alpha)
 
 
 def refuse_other_targets(gates: Iterable[Threshold], targets: Sequence[str]) -> None:
@@ -121,8 +117,10 @@ def planned(asked: dict[str, Any]) -> dict[str, Any]:
     """
     gates = _gates(asked["thresholds"], asked.get("of_scripts", {}), asked["metric"])
     refuse_other_targets(gates, asked["targets"])
+    steps = [_steps(script, len(asked["scripts"])) for script in asked["scripts"]]
     for gate in gates:
-        _check_step(gate, asked["scripts"])
+        if None not in steps:
+            refuse_unknown_step(gate, list(dict.fromkeys(step for each in steps for step in each or ())), gate.written)
         refuse_unmeasurable(gate, asked.get("lacking", ()))
     needed = [pairs_needed(gate.p, _values(gate, asked["scripts"])) for gate in gates]
     _check_length(gates, needed, asked["pairs"])
@@ -179,15 +177,8 @@ def _gates(file: str | None, of_scripts: Mapping[str, Sequence[str]], metric: st
     return gates
 
 
-def _check_step(gate: Threshold, scripts: Sequence[Mapping[str, Any]]) -> None:
-    """Raises UsageError for a step that no script has; where a script's are not known before, it may have any."""
-    known = list(dict.fromkeys(label for script in scripts for label in _steps(script, len(scripts)) or ()))
-    if not any(script["steps"] is None for script in scripts):
-        refuse_unknown_step(gate, known, gate.written)
-
-
 def _steps(script: Mapping[str, Any], scripts: int) -> list[str] | None:
-    """The steps of a script as reports call them: with its name where there are several."""
+    """Return the steps of a script as reports call them, with its name if there are several; None if unknown."""
     steps: list[str] | None = script["steps"]
     return steps if steps is None or scripts == 1 else [f"{script['name']}: {label}" for label in steps]
 

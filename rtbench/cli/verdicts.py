@@ -287,9 +287,9 @@ def tell_ci_of_refusal(error: str) -> None:
     from reports.gate import ci
 
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        sys.stdout.write(f"{ci.github_refusal(error)}\n")
+        sys.stdout.write(f"{ci.github_command('error', error)}\n")
     if os.environ.get("TF_BUILD") == "True":
-        sys.stdout.write(f"{ci.azure_refusal(error)}\n")
+        sys.stdout.write(f"{ci.azure_command('task.logissue', {'type': 'error'}, error)}\n")
 
 
 def tell_ci(found: Checked, comment: Path) -> None:

@@ -28,7 +28,7 @@ from reports.comparisons.comparison import compared
 from reports.comparisons.document import comparison_json as compare_json
 from reports.exactness import why
 from reports.gate.check import check_of
-from reports.gate.document import check_json
+from reports.gate.document import check_data
 from reports.sides.side import sides_of
 from reports.summary.summary import summarise
 from reports.text.document import summary_json
@@ -471,7 +471,7 @@ def test_a_check_is_that_of_the_command(nightly: Path, tmp_path: Path) -> None:
     assert repr(found) == "Checked(run-0: fail, 6 thresholds)"
     frame = found.to_frame()
     pd.testing.assert_frame_equal(frame, rtbench.check(run.folder, file).to_frame())
-    items = json.loads(check_json(check_of(run.folder, read_thresholds(file))))["thresholds"]
+    items = check_data(check_of(run.folder, read_thresholds(file)))["thresholds"]
     assert [row["result"] for row in items] == frame["result"].tolist()
     assert [row["threshold"] for row in items] == frame["threshold"].tolist()
     values = [np.nan if (value := row["limit"]["value"]) is None else value for row in items]
