@@ -118,11 +118,10 @@ def _lacked(baseline: Mapping[Stratum, int], common: Sequence[Stratum]) -> list[
 def default_questions(sides: Sequence[Side]) -> Iterator[Question]:
     """What is asked where the user asks for nothing in particular, the gated ones first.
 
-    Gated are p50 and p95 of the main metric, by the commonest stratum that all sides have, and the failures; and by
-    strata that the baseline has and another side lacks. Where sides have no stratum in common, what callers hear takes
-    its place: it has one definition whatever starts the reply. Beside them are the waits of all strata, and all else of
-    that one's turn type. They come one by one, because it takes long to find
-    which secondary ones the sides have.
+    Primary are p50 and p95 of the main metric, by the commonest stratum that all sides have and by those that the
+    baseline has and another side lacks, and the failure rate. If sides have no stratum in common, what callers hear
+    takes its place, which has one definition whatever starts the reply. Secondary are the waits of all strata, and all
+    else of the first one's turn type. They come one by one, because it takes long to find which of them sides have.
     """
     strata = common_strata(sides)
     begun = {stratum for side in sides for stratum, n in side.begun.items() if n}

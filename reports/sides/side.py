@@ -207,9 +207,8 @@ class Side:
 
         inf if that is not known, and if values may be of another question.
         """
-        early = any(
-            one.is_early for one in self.run.inexact if (one.target, one.metric) == (self.name, question.metric)
-        )
+        of = self.name, question.metric
+        early = any(one.is_early for one in self.run.inexact if (one.target, one.metric) == of)
         return math.inf if early else worst_bound(self.run.folder, CATALOGUE[question.metric], self.name)
 
 
@@ -228,10 +227,8 @@ def sides_of(named: Sequence[str | Path | RunFrames]) -> tuple[Side, ...]:
     targets = {id(run): targets_of(run) for run, _ in chosen}
     sides = []
     for run, name in chosen:
-        there = targets[id(run)]
-        # a run of which nothing was begun names no targets: a side with nothing in it
-        other = there[0] if there else Side(run, samples_of(run), ABSENT, name)
-        sides.append(next((side for side in there if side.name == name), other))
+        there = targets[id(run)] or (Side(run, samples_of(run), ABSENT, name),)  # nothing was begun in a run of none
+        sides.append(next((side for side in there if side.name == name), there[0]))
     return among(sides)
 
 
@@ -262,9 +259,9 @@ def among(chosen: Sequence[Side]) -> tuple[Side, ...]:
 
 
 def matched(base: Side, cand: Side) -> tuple[Side, Side]:
-    """Two sides clustered as they would be by themselves: what a third one lacks takes nothing from them."""
-    clusters = _clusters_of((base, cand))
-    return replace(base, clusters=clusters[0]), replace(cand, clusters=clusters[1])
+    """Return two sides clustered as they would be by themselves, whatever a third one lacks."""
+    of_base, of_cand = _clusters_of((base, cand))
+    return replace(base, clusters=of_base), replace(cand, clusters=of_cand)
 
 
 def matched_to_the_first(sides: Sequence[Side]) -> list[tuple[Side, Side]]:
@@ -380,18 +377,12 @@ def named_sides(named: Sequence[str | Path | RunFrames]) -> list[tuple[RunFrames
     return sides
 
 
-def folder_of(one: str | Path) -> Path:
-    """The folder of what a user names, `RUN` or `RUN:TARGET`."""
-    return parted(one)[0]
-
-
 def identity_of_run(run: RunFrames) -> tuple[str, int]:
     """Return what identifies a run, and its copies: its id, and when it started (UTC, ns).
 
     Ids are of a second, and runs on two machines may begin in the same one.
     """
-    document = run.metadata
-    return run_id_of(run), int(document.get("started_utc_ns") or 0)
+    return run_id_of(run), int(run.metadata.get("started_utc_ns") or 0)
 
 
 def known_targets(run: RunFrames) -> list[str]:
@@ -442,10 +433,8 @@ def refuse_the_same(sides: Iterable[tuple[RunFrames, str]]) -> None:
     for run, _ in sides:
         folder, whole = run.folder.resolve(), identity_of_run(run)
         if folders.setdefault(whole, folder) != folder:
-            raise UsageError(
-                f"{folder} is a copy of {folders[whole]}: both are the run {whole[0]}, and a run cannot be "
-                "compared with itself"
-            )
+            same = f"{folder} is a copy of {folders[whole]}: both are the run {whole[0]}"
+            raise UsageError(f"{same}, and a run cannot be compared with itself")
 
 
 def side_labels(sides: Iterable[tuple[RunFrames, str]]) -> list[str]:

@@ -85,11 +85,11 @@ def compare(
     from reports.comparisons.document import write_comparison
     from reports.comparisons.page import comparison_page
     from reports.render.terminal import essentials, render_page
-    from reports.sides.side import folder_of, sides_of
+    from reports.sides.side import parted, sides_of
 
     level_of(confidence)  # before any folder is written to
     sides = [_side_named(name) for name in names or [""]]
-    for folder in dict.fromkeys(folder_of(side) for side in sides):
+    for folder in dict.fromkeys(parted(side)[0] for side in sides):
         close_if_left(folder)
     found = sides_of(sides)
     comparison = compared(found, confidence=confidence)
