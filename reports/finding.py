@@ -38,8 +38,8 @@ class Measured:
         names = [baseline, self.candidate]
         if lacking := [name for name, arm in zip(names, self.arms, strict=True) if not arm.turns]:
             return Reason("no_turns", arms=tuple(lacking), metric=self.question.metric)
-        turns, sessions = [arm.turns for arm in self.arms], [arm.sessions for arm in self.arms]
-        effective_sessions = [arm.effective_sessions for arm in self.arms]
+        counts = [(arm.turns, arm.sessions, arm.effective_sessions) for arm in self.arms]
+        turns, sessions, effective_sessions = zip(*counts, strict=True)
         few = floor_reason(self.question.p, turns, sessions, self.unit, names, effective_sessions)
         return few or (Reason("no_ratio") if self.difference and no_ratio(self.difference) else None)
 
@@ -86,9 +86,9 @@ class Finding(Measured):
         if reason and reason.kind == "too_few":
             each = [n / g for n, g in zip(self.turns, self.sessions, strict=True) if g] if reason.unit == "turn" else []
             return math.ceil(reason.needed / min(each, default=1.0))
-        if self.difference is not None and verdict.more_sessions:
-            return max(self.sessions) + verdict.more_sessions
         found = self.difference
+        if found is not None and verdict.more_sessions:
+            return max(self.sessions) + verdict.more_sessions
         bounded = found is not None and math.isfinite(found.low) and math.isfinite(found.high)
         return math.inf if bounded and (not reason or reason.kind == "none_seen") else math.nan
 
@@ -130,7 +130,7 @@ class Finding(Measured):
 
 
 def judge(measured: Sequence[Measured], baseline: str, *, level: float = LEVEL) -> list[Finding]:
-    """Each with its verdict. Holm's correction is over those that are gated and may decide.
+    """Return each with its verdict. Holm's correction is over the primary ones that may decide.
 
     `baseline`: what it is called where a reason names an arm.
     """
@@ -140,17 +140,13 @@ def judge(measured: Sequence[Measured], baseline: str, *, level: float = LEVEL) 
         [one.floor(baseline) for one in measured],
         level=level,
     )
-    return [
-        Finding(**vars(one), verdict=_with_unseen(one, verdict), baseline=baseline)
-        for one, verdict in zip(measured, judged, strict=True)
-    ]
-
-
-def _with_unseen(one: Measured, verdict: Verdict) -> Verdict:
-    """Return the verdict with why it is inconclusive if the candidate showed none of a rate."""
-    if verdict.name != "inconclusive" or verdict.reason or not one.difference:
-        return verdict
-    return replace(verdict, reason=one.question.statistic.nothing_seen(one.question, one.difference, one.arms[1]))
+    found = []
+    for one, verdict in zip(measured, judged, strict=True):
+        if verdict.name == "inconclusive" and not verdict.reason and one.difference:
+            unseen = one.question.statistic.nothing_seen(one.question, one.difference, one.arms[1])
+            verdict = replace(verdict, reason=unseen)
+        found.append(Finding(**vars(one), verdict=verdict, baseline=baseline))
+    return found
 
 
 def provisional(finding: Finding) -> Finding:

@@ -115,11 +115,9 @@ def _about(finding: Finding) -> str:
 
 def at_twice(measured: Sequence[Measured], level: float = LEVEL) -> str:
     """Return which primary verdicts would be others if runs differed twice as much as was assumed."""
-    primary = [one for one in measured if one.question.primary and one.difference]
-    doubled = [
-        replace(one, difference=at_twice_the_spread(one.difference) if one.difference else None) for one in primary
-    ]
-    both = (judge(some, "the baseline", level=level) for some in (primary, doubled))
+    primary = [(one, one.difference) for one in measured if one.question.primary and one.difference]
+    doubled = [replace(one, difference=at_twice_the_spread(difference)) for one, difference in primary]
+    both = (judge(some, "the baseline", level=level) for some in ([one for one, _ in primary], doubled))
     others = [
         f"{figure(was.question)} would be {shown_verdict(now.verdict.name, was.question.metric, peers=False)}"
         for was, now in zip(*both, strict=True)
@@ -172,10 +170,10 @@ def _inconclusive(finding: Finding, primary: Sequence[Finding]) -> str:
         return f"{worse}. Whether this exceeds the margin of {found.margin_text} is inconclusive{after}."
     if reason and reason.kind == "none_seen":
         passed = listed([figure(f.question) for f in primary if f.verdict.passes])
-        passes = (
+        which = (
             f"{finding.candidate} passes on {passed}; its {name}" if passed else f"The {name} of {finding.candidate}"
         )
-        return f"{passes} is inconclusive: {lead or rest}, and the margin is {found.margin_text}."
+        return f"{which} is inconclusive: {lead or rest}, and the margin is {found.margin_text}."
     inconclusive = f"Inconclusive on {finding.candidate}"
     if lead:
         return f"{inconclusive} ({lead}): {rest}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import pandas as pd
 
@@ -31,11 +31,10 @@ from reports.wording.verdicts import figure as figure_name
 
 OnInconclusive = Literal["fail", "pass", "warn"]
 
-PASSED: Literal[0]
-FAILED: Literal[1]
-INCONCLUSIVE: Literal[3]
-INVALID: Literal[4]
-PASSED, FAILED, INCONCLUSIVE, INVALID = 0, 1, 3, 4
+PASSED: Final = 0
+FAILED: Final = 1
+INCONCLUSIVE: Final = 3
+INVALID: Final = 4
 """Exit statuses, beside 2 for what cannot be asked so."""
 DTYPES = dtypes_of(
     (TEXT, ("run_id", "threshold", "title", "target", "metric", "unit", "result", "verdict")),
@@ -161,10 +160,9 @@ def row_of(one: ThresholdResult) -> dict[str, Any]:
         row |= {"required": few.needs, "available": few.there, "required_unit": few.of}
     if one.limit is not None:
         row |= {"operator": one.limit.operator, "limit": one.limit.value, "bound": finite(one.bound)}
-        if one.estimate is not None and few is None:
-            found_ends = (one.estimate.value, one.estimate.low, one.estimate.high)
-            row |= dict(zip(("value", "low", "high"), map(finite, found_ends), strict=True))
-            row["in_failures"] = one.estimate.value == math.inf
+        if (estimate := one.estimate) is not None and few is None:
+            row |= {"value": finite(estimate.value), "low": finite(estimate.low), "high": finite(estimate.high)}
+            row["in_failures"] = estimate.value == math.inf
     if found is not None:
         row |= _of_finding(found)
     return row
@@ -182,14 +180,12 @@ def _of_finding(found: Finding) -> dict[str, Any]:
         "effective_sessions": min(counts.effective_sessions for counts in found.arms),
     }
     difference, (base_few, few) = found.difference, found.shortfalls
-    if difference is None:
-        return row
-    if not base_few:
+    if difference and not base_few:
         row["baseline"] = finite(difference.baseline)
-    if not few:
+    if difference and not few:
         row |= {"value": finite(difference.candidate), "in_failures": difference.candidate == math.inf}
-    if not (base_few or few):
-        row |= dict(zip(("difference", "low", "high"), shares_of(difference), strict=True))
+    if found.published:
+        row |= dict(zip(("difference", "low", "high"), shares_of(found.published), strict=True))
     return row
 
 
