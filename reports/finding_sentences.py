@@ -138,7 +138,9 @@ def _opening(verdict: VerdictName, finding: Finding, primary: Sequence[Finding])
     found, name, label, base = row(finding, 1), figure(finding.question), finding.candidate, finding.baseline
     if verdict == "regressed":
         verb = f"is {shown(finding)} than {base}" if finding.peers else "regressed"
-        return f"{label} {verb}: {_now(finding, _more(finding))}."
+        assert finding.difference is not None, "what regressed has a difference"
+        more = f"{size(finding.difference.d, finding)} than on {base}"
+        return f"{label} {verb}: {_now(finding, more)}."
     if verdict in ("not_regressed", "equivalent") and finding.known == "worse":
         within = f"but within the margin of {found.margin_text}"
         return f"{label} is {found.known} than {base}, {within}: {name} is {_change(finding)}."
@@ -197,12 +199,6 @@ def _sure(finding: Finding) -> str:
     return f"{least} margin is {row(finding, 1).margin_text}."
 
 
-def _more(finding: Finding) -> str:
-    """Return `65 % more than on direct`."""
-    assert finding.difference is not None, "what regressed has a difference"
-    return f"{size(finding.difference.d, finding)} than on {finding.baseline}"
-
-
 def _now(finding: Finding, more: str) -> str:
     """Return `one turn in twenty now takes longer than 2.64 s, 65 % more than on direct (ttfa p95)`.
 
@@ -233,9 +229,9 @@ def speaker(primary: Sequence[Finding]) -> Finding:
 
 
 def _priority(finding: Finding) -> tuple[bool, bool, float]:
-    reason, undecided = finding.verdict.reason, finding.verdict.name == "inconclusive"
+    reason, is_worse = finding.verdict.reason, finding.known == "worse"
     unseen = reason is not None and reason.kind == "none_seen"
-    return not unseen, undecided and finding.known == "worse", _reach(finding)
+    return not unseen, is_worse and finding.verdict.name == "inconclusive", _reach(finding)
 
 
 def _reach(finding: Finding) -> float:
@@ -260,14 +256,9 @@ def _others(mine: Sequence[Finding], spoken: Finding) -> Iterable[str]:
         for text in dict.fromkeys(map(shown, others)):
             each = [finding for finding in others if shown(finding) == text]
             lead = f"{'Also ' if verdict == spoken.verdict.name else ''}{text}"
-            details = "; ".join(map(_undecided, each)) if verdict == "inconclusive" else ", ".join(map(_changed, each))
+            changes = (f"{figure(one.question)} {row(one, 1).change}".removesuffix(f" {NOTHING}") for one in each)
+            details = "; ".join(map(_undecided, each)) if verdict == "inconclusive" else ", ".join(changes)
             yield f"{lead[:1].upper()}{lead[1:]}: {details}."
-
-
-def _changed(finding: Finding) -> str:
-    """Return `ttfa p50 +57 %`."""
-    change = row(finding, 1).change
-    return f"{figure(finding.question)}{f' {change}' if change != NOTHING else ''}"
 
 
 def _undecided(finding: Finding) -> str:

@@ -289,6 +289,11 @@ def placed_thresholds(root: Value) -> list[tuple[Value, Threshold]]:
     return thresholds
 
 
+def parse_all(texts: Mapping[str, Iterable[str]]) -> list[Threshold]:
+    """Return the thresholds of a table as `by_metric` makes it. Raises UsageError for one that cannot be read."""
+    return [parse(metric, str(text)) for metric, of_metric in texts.items() for text in of_metric]
+
+
 def by_metric(thresholds: Iterable[Threshold]) -> dict[str, list[str]]:
     """The texts of thresholds by metric and filters, as JSON holds them; each once."""
     texts: dict[str, list[str]] = {}

@@ -53,10 +53,8 @@ FAILURES = Question("failure_rate", Rate())
 
 
 def any_failure(each: Sequence[tuple[Side, Side]], level: float) -> list[FairnessCheck]:
-    """A line for information, none where nothing failed. A turn that was wanted and never begun counts as failed.
-
-    `each`: the baseline with every candidate, whose text says as well between which percentage points the difference
-    lies.
+    """Return a line for information if any turn failed, or did not start. `each`: the baseline with every candidate,
+    whose text has the interval of the difference in percentage points.
     """
     shares = [[any_event(side.counts(FAILURES)) for side in two] for two in each]
     if not any(one.value > 0 for two in shares for one in two):
@@ -121,8 +119,7 @@ class Method(Closed, frozen=True):
     ] = 0.0
 
     def __post_init__(self) -> None:
-        """Raises UsageError for a confidence that no verdict has: msgspec checks what is decoded alone."""
-        level_of(self.confidence)
+        level_of(self.confidence)  # msgspec checks only what it decodes
 
     @property
     def level(self) -> float:
@@ -222,10 +219,7 @@ CONFIDENCE = 1 - LEVEL
 
 
 def level_of(confidence: float) -> float:
-    """The one-sided error of bounds of this confidence: 0.05 of 0.95.
-
-    Raises UsageError if it is none that a verdict may have.
-    """
+    """Return the one-sided error of bounds: 0.05 of 0.95. Raises UsageError for a confidence that no verdict has."""
     if not 0.5 < confidence < 1:
         raise UsageError(f"confidence lies between 0.5 and 1, such as 0.95, not {confidence:g}")
     return round(1 - confidence, 12)  # 0.05, which binary fractions do not hold exactly
@@ -323,9 +317,9 @@ def drift_notices(measured: Sequence[Measured]) -> Iterable[str]:
 
 
 def decision_on(sides: Sequence[Side]) -> Decision | None:
-    """The decision of the one run whose targets these are, in its order; None where there is none to take.
+    """Return the decision of the run whose targets these are, in its order; None if it has no plan.
 
-    Raises UsageError where the run's plan cannot be followed.
+    Raises UsageError if the plan cannot be followed.
     """
     run = sides[0].run
     if not one_run(sides) or not was_planned(run.metadata) or not run.metadata.get("interleaved"):

@@ -211,10 +211,6 @@ def _sizes(comparison: Comparison) -> str:
     return f"{counts[0]} sessions, {counts[1]} turns"
 
 
-def _shown(row: FindingRow) -> str:
-    return shown_verdict(row.verdict_name, row.finding.question.metric, peers=row.finding.peers)
-
-
 def _answer(comparison: Comparison) -> Section:
     """The forest plots of primary metrics, how to read them, and their numbers; secondary metrics are folded away."""
     every = panels(comparison)
@@ -224,7 +220,8 @@ def _answer(comparison: Comparison) -> Section:
     blocks: list[Block] = [*_drawings(drawn)]
     blocks += [Paragraph(f"Worst step: {step}.", "note") for step in sentences.worst_steps(comparison)]
     figures = dict.fromkeys(row.finding.question.metric for panel in drawn for row in panel.rows)
-    defined = [word for word in VERDICTS if any(_shown(row) == word for row in rows)] + ["margin", "interval"]
+    named = [shown_verdict(row.verdict_name, row.finding.question.metric, peers=row.finding.peers) for row in rows]
+    defined = [*(word for word in VERDICTS if word in named), "margin", "interval"]
     defined += ["Holm"] if any(row.after_holm for row in rows) else []
     defined += ["provisional"] if any(row.finding.verdict.provisional for row in rows) else []
     blocks.append(ReadingGuide(("What they are: ", _terms(figures), ". What the words mean: ", _terms(defined), ".")))

@@ -65,10 +65,9 @@ class StoredBaseline:
 
 
 def baseline_of(side: Side) -> Baseline:
-    """What is to be stored of a target. Raises UsageError for a run that is invalid, without a verdict or without
-    data."""
-    document, verdict = side.run.metadata, validity_of(side.run.metadata)
-    if causes := of_run(verdict, document, side.run.folder):
+    """Return what is stored of a target. Raises UsageError for a run that is invalid, without a verdict or data."""
+    document = side.run.metadata
+    if causes := of_run(validity_of(document), document, side.run.folder):
         raise UsageError(f"{side.run.folder} is no baseline: {causes[0].line}".replace(NBSP, " "))
     turns = int(side.here.sum())
     failures = side.counts(Question("failure_rate", Rate()))
@@ -149,7 +148,7 @@ def as_text(baseline: Baseline) -> str:
 
 
 def safe(name: str) -> str:
-    """A name of a file or folder; one that had to be changed has a mark of its own, so that two never meet."""
+    """Return a name of a file or folder; one that is changed has a hash, so that no two are equal."""
     kept = _UNSAFE.sub("-", name)[:80]
     kept = "-" + kept[1:] if kept.startswith(".") else kept
     if kept == name and name:

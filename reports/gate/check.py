@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from bench.errors import UsageError
 from bench.run.document import INTERRUPTED
@@ -26,7 +25,7 @@ from reports.statistics.verdicts import OWN_DRIFT, unequal
 from reports.strata import SINCE
 from reports.summary.arms import FAIR
 from reports.summary.trust import noticed, validity_of
-from reports.thresholds import Threshold, near, parse
+from reports.thresholds import Threshold, near, parse_all
 from reports.turns import measured_sessions
 from reports.wording.notices import inexact_line, run_notices
 from reports.wording.validity import Cause, of_run
@@ -75,7 +74,7 @@ def check_of(
     """
     run = load_for_report(run) if isinstance(run, Path) else run
     sides = targets_of(run)
-    thresholds = thresholds or recorded_thresholds(run.metadata)
+    thresholds = thresholds or parse_all(run.metadata.get("thresholds") or {})
     refuse_unknown_targets(thresholds, [side.name for side in sides])
     _refuse_unknown_steps(thresholds, run, sides)
     absolute = [threshold for threshold in thresholds if threshold.limit is not None]
@@ -90,6 +89,10 @@ def check_of(
     unguarded = _unguarded(sides, items)
     interrupted = str(run.metadata.get("stop_reason") or "").startswith(INTERRUPTED)
     warnings = (INTERRUPTED_RUN,) if interrupted else ()
+    notices: Iterable[str] = ()
+    if sides and run.folder not in answers.told:  # a comparison has them
+        notices = run_notices(run, noticed(run, sides[0].turns, measured_sessions(run)))
+    drifted = listed(list(dict.fromkeys(f"{item.title} of {item.target}" for item in limits if item.provisional)))
     found = Checked(
         run_id=run_id_of(run),
         scenario=str(run.metadata.get("scenario") or run.folder_name),
@@ -101,10 +104,10 @@ def check_of(
         notices=(
             *answers.notices,
             *_several_instants(thresholds, sides),
-            *_drifting(limits),
+            *([DRIFTING.format(drifted)] if drifted else []),
             *unequal_lengths(items),
             *failed_by_chance(limits),
-            *_notices(run, sides, answers.told),
+            *notices,
             *filter(None, [inexact_line(run, {item.metric for item in items if not item.relative})]),
         ),
         baseline=answers.against,
@@ -132,12 +135,6 @@ def _several_instants(thresholds: Sequence[Threshold], sides: Sequence[Side]) ->
             yield f"{threshold.written} is tested {each}; add {{measured_from:{instants[0]}}} to test one of them."
 
 
-def _drifting(limits: Sequence[ThresholdResult]) -> Iterable[str]:
-    """Yield the limits on what drifted during the run."""
-    if names := listed(list(dict.fromkeys(f"{item.title} of {item.target}" for item in limits if item.provisional))):
-        yield DRIFTING.format(names)
-
-
 def unequal_lengths(results: Sequence[ThresholdResult]) -> Iterable[str]:
     """Yield the metrics whose sessions count as far fewer than they are."""
     few: dict[str, None] = {}
@@ -159,22 +156,15 @@ def failed_by_chance(limits: Sequence[ThresholdResult]) -> Iterable[str]:
 
 
 def _too_throttled(sides: Sequence[Side], items: Sequence[ThresholdResult]) -> Iterable[Cause]:
-    """Why a run says nothing: of its targets that are judged, those of which more than 1 % was throttled.
+    """Yield why a run is invalid: its judged targets of which more than 1 % was throttled.
 
-    Where a threshold is about `throttled` itself, that one decides. Of a target that was compared the comparison
-    says it.
+    A threshold on the throttle rate decides instead. Of a target that was compared the comparison says it.
     """
     judged, compared = ({item.target for item in items if item.relative == relative} for relative in (False, True))
     decided = {item.target for item in items if not item.relative and item.metric == THROTTLED}
     for side in sides:
         if side.name in judged - decided - compared and throttled_share(side) > FAIR:
             yield throttled_cause(side)
-
-
-def recorded_thresholds(document: Mapping[str, Any]) -> tuple[Threshold, ...]:
-    """The thresholds that a run was started with. Raises UsageError if they cannot be read."""
-    recorded = document.get("thresholds") or {}
-    return tuple(parse(metric, str(text)) for metric, texts in recorded.items() for text in texts)
 
 
 def refuse_unknown_targets(thresholds: Iterable[Threshold], names: Sequence[str]) -> None:
@@ -271,10 +261,3 @@ def _unusable(run: RunFrames, sides: Sequence[Side]) -> list[Cause]:
     """Why the run's figures may not be used. One without data is never green, nor one of whose targets one has none."""
     causes = own_causes(sides) or of_run(validity_of(run.metadata), run.metadata, run.folder)
     return [*causes, *([] if sides else [Cause("no_data", "the run has no turns and no sessions")])]
-
-
-def _notices(run: RunFrames, sides: Sequence[Side], told: Sequence[Path]) -> list[str]:
-    """What to read before the run's figures, where a comparison has not said it."""
-    if not sides or run.folder in told:
-        return []
-    return [*run_notices(run, noticed(run, sides[0].turns, measured_sessions(run)))]

@@ -148,7 +148,7 @@ def write_check(checked: Checked, folder: Path, junit: Path | None = None) -> Ch
 
 
 def refuse(error: str, folder: Path, junit: Path | None = None) -> None:
-    """Nothing was checked: an earlier check's files are removed, which would be taken for this one's; JUnit says why.
+    """Remove an earlier check's files, which would be taken for this one's, and write to JUnit why nothing was checked.
 
     Raises UsageError for a file that cannot be removed or written.
     """

@@ -213,9 +213,9 @@ Against = SameRun | OtherRun | StoredRuns
 
 
 def baseline_named(text: str | None, run: Path, document: dict[str, Any], targets: Sequence[str]) -> Against | None:
-    """What `--baseline` names; without it the first target of an interleaved run, else None.
+    """Return what `--baseline` names; without it the first of several interleaved `targets`, else None.
 
-    `targets`: those of the run. Raises UsageError where nothing is named so.
+    Raises UsageError if nothing has that name.
     """
     several = bool(document.get("interleaved")) and len(targets) > 1
     if text is None:

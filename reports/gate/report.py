@@ -45,6 +45,8 @@ def check_page(checked: Checked) -> Page:
     headline, remarks = sentences.check_headline(checked), sentences.remarks(checked)
     notes = remarks[1:] if len(remarks) > len(checked.notices) else remarks  # the headline has the first reason
     decided = list(analyses(checked.decision)) if checked.decision else []
+    intervals = [INTERVALS] if any(not one.relative for one in results) else []
+    intervals += [DIFFERENCES] if any(one.relative for one in results) else []
     reasons = [f"{one.target}: {one.title}: {why}" for one in results if (why := _reason(one, checked))]
     return Page(
         title=f"{checked.called}: {headline}",
@@ -52,7 +54,7 @@ def check_page(checked: Checked) -> Page:
         beside=" · ".join(filter(None, head)),
         headline=headline,
         lead=[Paragraph(Strong(f"! {warning}"), "warn bold") for warning in checked.warnings],
-        answer=[_table(results, checked), Paragraph(_intervals(checked), "soft")] if results else [],
+        answer=[_table(results, checked), Paragraph(" ".join(intervals), "soft")] if results else [],
         sections=[
             Section("analyses", "Interim analyses", "How was the run decided?", decided, brief=decided),
             Section("why", "Why, and what to do", "", [Bullets([*notes, *reasons])], brief=[Bullets(notes)]),
@@ -89,12 +91,6 @@ def _verdict(one: ThresholdResult, checked: Checked) -> Cell:
 
 def _reason(one: ThresholdResult, checked: Checked) -> str:
     return sentences.reason(one) if sentences.is_judged(one, checked) else ""
-
-
-def _intervals(checked: Checked) -> str:
-    """Return which intervals a check shows, and what decides."""
-    limits, differences = ({one.relative for one in checked.thresholds} >= {way} for way in (False, True))
-    return " ".join([*([INTERVALS] if limits else []), *([DIFFERENCES] if differences else [])])
 
 
 def _sizes(results: Sequence[ThresholdResult]) -> Table:

@@ -74,8 +74,7 @@ class Limit(NamedTuple):
 class ThresholdResult:
     """One threshold on one target: an estimate against a limit, or a comparison with a baseline.
 
-    `estimate`: None if the metric is uncertain in this run. `bound`: the end that decided, of a threshold that passes
-    or fails. `note`: what else to know.
+    `estimate`: None if the metric is uncertain in this run. `bound`: the end that decided a pass or fail.
     """
 
     threshold: str

@@ -105,10 +105,9 @@ def _matching(
 def against_stored_runs(
     sides: Sequence[Side], base: StoredRuns, thresholds: Sequence[Threshold], allowed: Sequence[str] = ()
 ) -> BaselineAnswers:
-    """Each target against its stored runs. Raises UsageError for a threshold on what stored runs do not hold.
+    """Compare each target with its stored runs. Raises UsageError for a threshold on what stored runs do not hold.
 
-    Stored runs that differ in a condition are left out; where all of them do, that is what is said. A target of which
-    none is stored yet, for it is the first night, is inconclusive.
+    A target without stored runs, for it is the first night, is inconclusive.
     """
     names = [side.name for side in sides]
     answers: list[BaselineAnswer] = []

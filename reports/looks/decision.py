@@ -23,7 +23,6 @@ from reports.records import Closed, Known, Number, about, data_of, text_of
 from reports.render.blocks import Block, Paragraph, make_row, table
 from reports.runs import RunFrames, run_id_of
 from reports.statistics.differences import Margin, Order, Scale
-from reports.statistics.interim import InterimStatistic
 from reports.statistics.verdicts import VerdictName
 from reports.wording.validity import Cause, do_not_use, texts
 from reports.wording.verdicts import figure, said
@@ -149,11 +148,10 @@ def analyses(decision: Decision) -> Iterable[Block]:
         return
     if decision.invalid and not decision.stopped_by_analysis:
         yield Paragraph(FOR_INFORMATION)
-    # ✓ from the analysis at which a metric passed, ✕ where it failed
-    rows = []
+    rows, last = [], len(decision.course.looks) - 1
     for k, look in enumerate(decision.course.looks):
         cells = [
-            f"{_z(seen)}{_mark(ruling, k, len(decision.course.looks))}"
+            ("n/a" if seen.untested else NONE if seen.se == 0 else _signed(seen.z)) + _mark(ruling, k, last=k == last)
             for seen, ruling in zip(look.seen, decision.course.rulings, strict=True)
         ]
         rows.append(make_row([f"{k + 1}", count(look.pairs), _signed(look.c_first), _signed(-look.c), *cells]))
@@ -162,18 +160,15 @@ def analyses(decision: Decision) -> Iterable[Block]:
     yield Paragraph(f"z-scores relative to the margin{UNSPREAD if unspread else ''}.", "soft")
 
 
-def _z(seen: InterimStatistic) -> str:
-    return "n/a" if seen.untested else NONE if seen.se == 0 else _signed(seen.z)
-
-
 def _signed(z: float) -> str:
     return ("+∞" if z > 0 else "−∞") if math.isinf(z) else f"{z:+.2f}".replace("-", "−")
 
 
-def _mark(ruling: GateResult, look: int, held: int) -> str:
+def _mark(ruling: GateResult, look: int, *, last: bool) -> str:
+    """Return ✓ from the analysis at which a metric passed, ✕ where it failed."""
     if ruling.verdict == "not_regressed" and look >= ruling.look:
         return " ✓"
-    return " ✕" if ruling.verdict == "regressed" and look == held - 1 else "  "
+    return " ✕" if ruling.verdict == "regressed" and last else "  "
 
 
 SCHEMA: Literal[2] = 2

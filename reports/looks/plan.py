@@ -25,7 +25,7 @@ from reports.statistic_types.quantile import DRAWS
 from reports.statistic_types.rate import none_seen
 from reports.statistics.looks import SPENDING, critical_values, first_look, look_sizes, pairs_needed
 from reports.statistics.verdicts import turns_to_decide
-from reports.thresholds import GATED, Threshold, by_metric, parse, read_thresholds
+from reports.thresholds import GATED, Threshold, by_metric, parse, parse_all, read_thresholds
 from reports.wording.verdicts import said
 
 
@@ -41,12 +41,12 @@ class DecisionPlan(Closed, frozen=True):
 
     @property
     def thresholds(self) -> tuple[Threshold, ...]:
-        """Raises UsageError where one cannot be read, or sets no figure against the baseline's."""
-        read = tuple(parse(metric, text) for metric, texts in self.primary_metrics.items() for text in texts)
+        """The primary metrics. Raises UsageError if one cannot be read or is not relative."""
+        read = parse_all(self.primary_metrics)
         for one in read:
             if one.margin is None:
                 raise UsageError(f"the decision's gate {one.text} is no margin: write one against the baseline, <+20%")
-        return read
+        return tuple(read)
 
 
 def refuse_other_targets(gates: Iterable[Threshold], targets: Sequence[str]) -> None:
@@ -85,19 +85,11 @@ def plan_of(document: Mapping[str, Any], run: str) -> DecisionPlan:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"the sequential_plan in run.json of {run} cannot be read: {error!r}") from None
-    sizes = (0, *plan.analyses)
-    rising = all(before < after for before, after in pairwise(sizes))
-    if (
-        not plan.analyses
-        or not rising
-        or plan.analyses[-1] > plan.pairs
-        or not 0 < plan.alpha < 0.5
-        or plan.bootstrap_samples < 2
-    ):
-        raise UsageError(
-            f"the sequential_plan in run.json of {run} cannot be followed: its interim analyses must rise up to its "
-            f"pairs"
-        )
+    rising = all(before < after for before, after in pairwise((0, *plan.analyses)))
+    within = bool(plan.analyses) and plan.analyses[-1] <= plan.pairs
+    if not (rising and within and 0 < plan.alpha < 0.5 and plan.bootstrap_samples >= 2):
+        why = "its interim analyses must rise up to its pairs"
+        raise UsageError(f"the sequential_plan in run.json of {run} cannot be followed: {why}")
     if plan.spending != SPENDING:
         raise UsageError(f"{run} spends its error by {plan.spending}; this rtbench knows {SPENDING} alone")
     if not any(plan.primary_metrics.values()):
@@ -160,20 +152,15 @@ def _last_level(sizes: Sequence[int]) -> float:
 
 def _gates(file: str | None, of_scripts: Mapping[str, Sequence[str]], metric: str) -> list[Threshold]:
     """Relative thresholds, by default if there are none; those with a limit are left for `rtbench check`."""
-    written = (
-        [parse(name, text) for name, texts in of_scripts.items() for text in texts]
-        if file is None
-        else read_thresholds(Path(file))
-    )
+    written = parse_all(of_scripts) if file is None else read_thresholds(Path(file))
     gates = [threshold for threshold in written if threshold.margin is not None]
     if not gates and file is None:
         return [*(parse(metric, p + margin) for p, margin in DEFAULT.items()), parse("failure_rate", DEFAULT_FAILURES)]
     if not gates:
         raise UsageError(f'{file} has no relative threshold, such as ttfa: ["p(95)<+20%"]: nothing there to decide')
     if slopes := [gate.written for gate in gates if GATED[gate.metric].unit == SLOPE]:
-        raise UsageError(
-            f"{slopes[0]}: interim analyses decide nothing by a slope; use rtbench compare or check after the run"
-        )
+        why = "interim analyses decide nothing by a slope; use rtbench compare or check after the run"
+        raise UsageError(f"{slopes[0]}: {why}")
     return gates
 
 
@@ -184,9 +171,7 @@ def _steps(script: Mapping[str, Any], scripts: int) -> list[str] | None:
 
 
 def _values(gate: Threshold, scripts: Sequence[Mapping[str, Any]]) -> float:
-    """How many values of a gate's measure a session has at least, as far as is known; of a step of several scripts on
-    average, for each script is taken to be played as often.
-    """
+    """Return the least number of values that a session has, as far as is known; of a step the average over scripts."""
     if GATED[gate.metric].of_sessions:
         return 1
     if not gate.step:

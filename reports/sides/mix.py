@@ -49,10 +49,7 @@ def changed_shares(base: Side, cand: Side) -> list[ShareChange]:
 
 
 def differing(turns: tuple[Floats, Floats], *, paired: bool) -> dict[int, tuple[float, float]]:
-    """Return the shares on both sides of the steps whose share differs significantly.
-
-    `turns`: of each side, by step (row) and cluster (column).
-    """
+    """Return the steps whose shares differ significantly. `turns`: of each side, by step (row) and cluster (column)."""
     found = {}
     of_base, of_cand = (one.sum(axis=0) for one in turns)
     for step, (first, second) in enumerate(zip(*turns, strict=True)):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from pathlib import Path
@@ -160,9 +160,9 @@ class Side:
         drawn, steps = self.samples[question.metric], self.steps(question)
         sample, lost = drawn.of(self.target, steps), self._lost(steps & drawn.applies[self.target])
         clusters = self.clusters.of_code[sample.sessions]
-        if (clusters >= 0).all():
-            return replace(sample, sessions=clusters)
         kept = clusters >= 0
+        if kept.all():
+            return replace(sample, sessions=clusters)
         values = sample.values[kept]
         failed = int(np.isinf(values).sum()) if is_wait(metric) else sample.failed
         return Sample(values, clusters[kept], failed, sample.unfinished, int(lost.sum()))
@@ -318,11 +318,11 @@ def by_session(run: RunFrames, turns: Turns, target: int) -> Clusters:
     """Each session of a target is a cluster, in the order of their start: first those that have a row."""
     rows = session_rows_of(run, turns, target)
     several = run.metadata.get("parts") or len(hosts_of(run.metadata)) > 1
-    clock = "start_utc_ns" if several else "start_ns"  # CLOCK_MONOTONIC, where it was that of one host
+    clock = "start_utc_ns" if several else "start_ns"  # CLOCK_MONOTONIC of one host
     rows = rows[np.argsort(run.sessions[clock].to_numpy()[rows], kind="stable")]
     of_code = np.full(turns.sessions, -1, dtype=np.int64)
     of_code[turns.session_of_row[rows]] = np.arange(rows.size)
-    begun = np.unique(turns.session[turns.target == target]) if target != ABSENT else np.zeros(0, dtype=np.int64)
+    begun = np.unique(turns.session[turns.target == target]) if target != ABSENT else NOBODY
     rowless = begun[of_code[begun] < 0] if begun.size else begun
     of_code[rowless] = rows.size + np.arange(rowless.size)
     return Clusters(int(rows.size + rowless.size), of_code, rows, np.arange(rows.size))
@@ -349,7 +349,7 @@ def by_pair(run: RunFrames, turns: Turns, targets: Sequence[int]) -> tuple[Clust
 def session_rows_of(run: RunFrames, turns: Turns, target: int) -> Integers:
     """The measured rows of a target's sessions."""
     if target == ABSENT:
-        return np.zeros(0, dtype=np.int64)
+        return NOBODY
     rows = measured_rows(run.sessions)
     mine: Integers = rows[(run.sessions["target"].iloc[rows] == turns.targets[target]).to_numpy()]
     return mine
@@ -358,8 +358,7 @@ def session_rows_of(run: RunFrames, turns: Turns, target: int) -> Integers:
 def named_sides(named: Sequence[str | Path | RunFrames]) -> list[tuple[RunFrames, str]]:
     """Every side as its run, each of which is read once, and its target.
 
-    Raises UsageError where a run or target is unknown, where it is not clear which target is meant, or fewer than two
-    sides are named.
+    Raises UsageError if a run or target is unknown, a target is ambiguous, or fewer than two sides are named.
     """
     read: dict[Path, RunFrames] = {}
     sides: list[tuple[RunFrames, str]] = []
@@ -378,10 +377,7 @@ def named_sides(named: Sequence[str | Path | RunFrames]) -> list[tuple[RunFrames
 
 
 def identity_of_run(run: RunFrames) -> tuple[str, int]:
-    """Return what identifies a run, and its copies: its id, and when it started (UTC, ns).
-
-    Ids are of a second, and runs on two machines may begin in the same one.
-    """
+    """Return the id and the start (UTC, ns) of a run: ids are of a second, in which two machines may start runs."""
     return run_id_of(run), int(run.metadata.get("started_utc_ns") or 0)
 
 
@@ -422,9 +418,8 @@ def _targets(run: RunFrames, target: str | None, named: str, *, alone: bool) -> 
     return known or [""]
 
 
-def refuse_the_same(sides: Iterable[tuple[RunFrames, str]]) -> None:
-    """Raises UsageError where a side would be compared with itself, or with a copy of its run."""
-    sides = list(sides)
+def refuse_the_same(sides: Sequence[tuple[RunFrames, str]]) -> None:
+    """Raise UsageError if a side would be compared with itself, or with a copy of its run."""
     seen = Counter((run.folder.resolve(), target) for run, target in sides)
     for (folder, target), times in seen.items():
         if times > 1:
@@ -437,9 +432,8 @@ def refuse_the_same(sides: Iterable[tuple[RunFrames, str]]) -> None:
             raise UsageError(f"{same}, and a run cannot be compared with itself")
 
 
-def side_labels(sides: Iterable[tuple[RunFrames, str]]) -> list[str]:
-    """The targets' labels; of those that several sides have, with the run's folder, if need be with all of its path."""
-    sides = list(sides)
+def side_labels(sides: Sequence[tuple[RunFrames, str]]) -> list[str]:
+    """Return the targets' labels; if several sides have one, with the run's folder, if need be with all of its path."""
     labels = [target for _, target in sides]
     for of_run in (lambda run: run.folder_name, lambda run: escape_control(str(run.folder.resolve()))):
         times = Counter(labels)

@@ -197,10 +197,7 @@ def conditions_in(document: Mapping[str, Any], target: str, facts: ArmFacts, *, 
 def differing_conditions(
     now: Mapping[str, str], then: Mapping[str, str], allowed: Sequence[str] = ()
 ) -> dict[str, str]:
-    """What differs and may not, by name.
-
-    model: gpt-realtime-2 here, gpt-realtime in the baseline (--allow-different model).
-    """
+    """Return what differs and may not, by name: model: gpt-realtime-2 here, gpt-realtime in the baseline (…)."""
     found = {}
     for key in dict.fromkeys([*now, *then]):
         name, group = key.removeprefix("load: "), group_of(key)

@@ -185,10 +185,9 @@ def _log(value: float | None) -> float:
 def estimate_quantile(
     sample: Sample, p: float, sessions: int, unit: Literal["turn", "session"] = "turn"
 ) -> ThresholdEstimate:
-    """Return a quantile with its bounds.
+    """Return a quantile with its bounds. `unit`: what the sample has one value of.
 
-    `sessions`: those with a value, whose codes are in the order of their start. `unit`: what the sample has one value
-    of.
+    `sessions`: those with a value, whose codes are in the order of their start.
     """
     clusters = int(sample.sessions.max(initial=-1)) + 1
     shown = quantiles(sample, [p], CONFIDENCE)[0]

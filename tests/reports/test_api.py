@@ -25,7 +25,7 @@ from bench.columns import BOUNDS
 from bench.errors import UsageError
 from bench.run.folder import SCHEMAS, STORED
 from reports.comparisons.comparison import compared
-from reports.comparisons.document import comparison_json as compare_json
+from reports.comparisons.document import comparison_data
 from reports.exactness import why
 from reports.gate.check import check_of
 from reports.gate.document import check_data
@@ -441,7 +441,7 @@ def nightly(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_comparison_is_that_of_the_command(nightly: Path) -> None:
     run = rtbench.load(nightly / "run-0")
     comparison = rtbench.compare(run)
-    written = json.loads(compare_json(compared(sides_of([run.folder]))))
+    written = comparison_data(compared(sides_of([run.folder])))
     assert repr(comparison) == f"Comparison(b against a: inconclusive, {len(written['comparisons'])} metrics)"
     frame = comparison.to_frame()
     assert len(frame) == len(written["comparisons"]) + len(written["steps"])
