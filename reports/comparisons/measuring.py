@@ -7,7 +7,7 @@ that no verdict depends on what else was asked.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from reports.finding import Finding, Measured
 from reports.numbers import nines
-from reports.question import Question
+from reports.question import Question, by_sample
 from reports.sides.mix import ComparedSides
 from reports.sides.side import Side, inexact
 from reports.statistic_types.quantile import Quantile
@@ -64,12 +64,8 @@ STEP_DRAWS = 2_000
 def measured(base: Side, cand: Side, questions: Sequence[Question], how: Inference) -> list[Measured]:
     """In the order of the questions; without the difference of a figure that is not exact in a run."""
     by_question: dict[Question, Measured] = {}
-    # of questions that need the same sample
-    groups: dict[tuple[Hashable, ...], list[Question]] = {}
-    for one in dict.fromkeys(questions):
-        groups.setdefault((one.kind, one.metric, one.stratum, one.step), []).append(one)
     unit: Literal["session", "pair"] = "pair" if base.paired else "session"
-    for group in groups.values():
+    for group in by_sample(dict.fromkeys(questions)):
         counts, differences = group[0].statistic.compare(ComparedSides(base, cand), group, how)
         for question, difference in zip(group, differences, strict=True):
             unfit = inexact((base, cand), question)

@@ -85,10 +85,10 @@ class BaselineAnswer:
 
 @dataclass(frozen=True)
 class BaselineAnswers:
-    """All that a baseline has to say. `causes`, `differs`, `notices`, `against`: as in `Checked`.
+    """All that a baseline says. `causes`, `differs`, `notices`, `against`: as in `Checked`.
 
-    `items`: verdicts that were made already, by looks, with the `sentence` that says them; `answers` still want theirs.
-    `told`: runs whose own notices are among `notices`. `decision`: what the looks found.
+    `answers` have no verdicts yet; `items` have those of interim analyses, which `sentence` and `decision` say too.
+    `told`: runs whose own notices are among `notices`.
     """
 
     answers: tuple[BaselineAnswer, ...] = ()
@@ -113,9 +113,8 @@ def asked_of(
     relative = [threshold for threshold in thresholds if threshold.margin is not None]
     for threshold in relative:
         if threshold.target and threshold.target not in targets:
-            raise UsageError(
-                f"{threshold.written}: {threshold.target} is no candidate; these are: {', '.join(targets)}"
-            )
+            what = f"{threshold.target} is no candidate; these are: {', '.join(targets)}"
+            raise UsageError(f"{threshold.written}: {what}")
     if thresholds:
         return [
             (threshold.written, question, threshold.target)
