@@ -180,7 +180,7 @@ class FindingRow:
 
 def row(finding: Finding, colour: int, *, usable: bool = True) -> FindingRow:
     """A finding in words. `colour`: the candidate's place among the sides; one that is not `usable` has no verdict."""
-    question, difference = finding.question, finding.published
+    question, difference, few = finding.question, finding.published, finding.shortfall
     scale = 100.0 if question.scale == "points" else 1.0
     d, low, high = (difference.d, difference.low, difference.high) if difference else (math.nan,) * 3
     found, verdict = finding.difference, finding.verdict
@@ -200,7 +200,7 @@ def row(finding: Finding, colour: int, *, usable: bool = True) -> FindingRow:
         values=_values(finding),
         unit=question.shown_unit if found else "",
         change=verdicts.difference(difference),
-        interval=few_cell(finding) or verdicts.interval_of(difference),
+        interval=f"needs {count(few.needs)}{NBSP}{few.of}" if few else verdicts.interval_of(difference),
         margin_text=accepted,
         d=d * scale,
         low=low * scale,
@@ -220,12 +220,6 @@ def row(finding: Finding, colour: int, *, usable: bool = True) -> FindingRow:
 def shares_of(found: Difference) -> list[float | None]:
     """Return a difference and the ends of its interval as documents have them: 0.2 is +20 %; None if it has no end."""
     return [as_share(d, found.scale, found.candidate) for d in (found.d, found.low, found.high)]
-
-
-def few_cell(finding: Finding) -> str:
-    """needs 198 sessions: of a quantile that an arm has too few sessions or turns for; else empty."""
-    few = finding.shortfall
-    return f"needs {count(few.needs)}{NBSP}{few.of}" if few else ""
 
 
 def definition(metric: str) -> str:

@@ -1,9 +1,4 @@
-"""A comparison in plain data: what compare.json, the terminal, the comment and the page say, computed once.
-
-How many sessions had any failed turn, beside the rate of failed turns: a caller counts bad calls, not bad turns.
-
-Sessions do not cluster, so the share is plainly binomial, and Newcombe's interval of a difference holds as it stands.
-"""
+"""A comparison in plain data: what compare.json, the terminal, the comment and the page say, computed once."""
 
 from __future__ import annotations
 
@@ -53,20 +48,18 @@ FAILURES = Question("failure_rate", Rate())
 
 
 def any_failure(each: Sequence[tuple[Side, Side]], level: float) -> list[FairnessCheck]:
-    """Return a line for information if any turn failed, or did not start. `each`: the baseline with every candidate,
-    whose text has the interval of the difference in percentage points.
+    """Return how many sessions had a failed turn, if any had: a caller counts bad calls, not bad turns.
+
+    `each`: the baseline with every candidate, whose text has the interval of the difference. Sessions do not cluster,
+    so the share is binomial, and Newcombe's interval holds.
     """
     shares = [[any_event(side.counts(FAILURES)) for side in two] for two in each]
     if not any(one.value > 0 for two in shares for one in two):
         return []
-    base = shares[0][0]
-    texts = [percent(base.value, 1) if base.clusters else NONE]
-    for one, other in shares:
+    texts = [percent(one.value, 1) if one.clusters else NONE for one in (shares[0][0], *(other for _, other in shares))]
+    for place, (one, other) in enumerate(shares, start=1):
         if one.clusters and other.clusters:
-            ends = difference_interval(*newcombe(one, other, level), "points")
-            texts.append(f"{percent(other.value, 1)} ({ends} points)")
-        else:
-            texts.append(percent(other.value, 1) if other.clusters else NONE)
+            texts[place] += f" ({difference_interval(*newcombe(one, other, level), 'points')} points)"
     return [FairnessCheck(NAME, tuple(texts), "informational")]
 
 

@@ -148,13 +148,9 @@ def row_of(one: ThresholdResult) -> dict[str, Any]:
         "in_failures": False,
     }
     if counts is not None:
-        row |= {
-            "turns": counts.turns,
-            "sessions": counts.sessions,
-            "failed": counts.failed,
-            "completed_share": finite(counts.completed_share),
-            "effective_sessions": finite(counts.effective_sessions),
-        }
+        row |= {"turns": counts.turns, "sessions": counts.sessions, "failed": counts.failed}
+        row["completed_share"] = finite(counts.completed_share)
+        row["effective_sessions"] = finite(counts.effective_sessions)
     if few is not None:
         row |= {"required": few.needs, "available": few.there, "required_unit": few.of}
     if one.limit is not None:

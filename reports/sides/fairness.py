@@ -64,7 +64,7 @@ SHARES = (
 
 
 def refuse_other_definitions(sides: Sequence[Side]) -> None:
-    """Raises UsageError where figures of the same name mean different things."""
+    """Raise UsageError if values of the same name mean different things."""
     versions = {side.label: definitions_version(side) for side in sides}
     if len(set(versions.values())) > 1:
         each = listed([f"{label} by version {version}" for label, version in versions.items()])
@@ -237,13 +237,11 @@ def _surroundings(side: Side) -> dict[str, str]:
 
 
 def notices_on(sides: Sequence[Side]) -> Iterable[str]:
-    """What to read before the figures: of the comparison, then of each run."""
+    """Yield what to read before the values: of the comparison, then of each run."""
     sizes = [side.sessions for side in sides]
     if min(sizes) and max(sizes) > UNEQUAL * min(sizes):
-        yield (
-            f"One target has more than {UNEQUAL} times the sessions of another ({listed([count(n) for n in sizes])}): "
-            "error rates of tail percentiles are not reliable then."
-        )
+        more = f"One target has more than {UNEQUAL} times the sessions of another ({listed([count(n) for n in sizes])})"
+        yield f"{more}: error rates of tail percentiles are not reliable then."
     for side, change in zip(sides[1:], _mixes(sides), strict=True):
         if change:
             was, now = (percent(share, 1) for share in change.shares)
@@ -252,8 +250,7 @@ def notices_on(sides: Sequence[Side]) -> Iterable[str]:
     begun = measured_sessions(first.run)
     if first.paired and (found := interleaving_of(first.run.metadata, begun, len(first.turns.targets))):
         yield interleaved(found)
-    if first.clusters.cut:
-        cut = first.clusters.cut
+    if cut := first.clusters.cut:
         yield f"{plural(cut, 'pair')} without a session of each target {'is' if cut == 1 else 'are'} excluded."
     cut_rows = [side.clusters.of_row[(side.session_rows["outcome_class"] == "unfinished").to_numpy()] for side in sides]
     if first.paired and (late := int(np.unique(np.concatenate(cut_rows)).size)):
@@ -264,8 +261,7 @@ def notices_on(sides: Sequence[Side]) -> Iterable[str]:
     shares = {side.label: side.outcomes.failures(side.target) for side in sides if side.target != ABSENT}
     known = {label: share for label, share in shares.items() if share == share}
     if known and max(known.values()) - min(known.values()) > FAIR:
-        shown = listed([f"{label} {percent(share, 1)}" for label, share in known.items()])
-        yield FAILURES_DIFFER.format(shown)
+        yield FAILURES_DIFFER.format(listed([f"{label} {percent(share, 1)}" for label, share in known.items()]))
     yield from one_seed(sides)
     for side in {id(side.run): side for side in sides}.values():
         where = "" if one_run(sides) else f"{side.label}: "
@@ -274,10 +270,9 @@ def notices_on(sides: Sequence[Side]) -> Iterable[str]:
 
 
 def one_seed(sides: Sequence[Side]) -> Iterable[str]:
-    """The notice that two simulators share a seed and drew the same delays: comparing them says nothing."""
-    question = next(default_questions(sides))
-    first = sides[0]
-    for side in sides[1:]:
+    """Yield that two simulators share a seed and drew the same delays: comparing them says nothing."""
+    question, (first, *others) = next(default_questions(sides)), sides
+    for side in others:
         same = first.sample(question).succeeded, side.sample(question).succeeded
         if first.simulated and side.simulated and are_alike(*same):
             yield (

@@ -47,8 +47,7 @@ def by_stratum(question: Question, sides: Sequence[Side]) -> list[Question]:
         return [question]
     if question.stratum is not None and question.stratum.measured_from:
         return [question]
-    begun: list[Counter[Stratum]] = []
-    common: list[Stratum] = []
+    begun, common = list[Counter[Stratum]](), list[Stratum]()
     for origins in ORIGINS_APART.get(CATALOGUE[question.metric].begin, (False,)):
         begun = _counted([side.begun_of(question) for side in sides], origins=origins)
         common = _common(begun)
@@ -169,7 +168,7 @@ def _main(sides: Sequence[Side], stratum: Stratum) -> str:
 
 
 def _known(question: Question, sides: Sequence[Side]) -> bool:
-    """Whether the baseline and another side have the figure; nothing is said of throttling where there was none."""
+    """Return whether the baseline and another side have the value; of throttling, whether there was any."""
     if question.metric == "throttle_rate":
         return any(side.counts(question)[0].any() for side in sides)
     base, *others = (question.statistic.counts(side, question).turns for side in sides)
