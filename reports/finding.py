@@ -20,16 +20,15 @@ from reports.statistics.verdicts import BECAUSE_OF, NOT_AFTER_HOLM, Reason, Verd
 
 @dataclass(frozen=True)
 class Measured:
-    """A figure of both arms, the baseline first, of which nothing is said yet.
-
-    `difference` is None where an arm has no such figure, or where it is not exact in a run: `inexact` says why.
-    """
+    """A figure of both targets, the baseline first, of which nothing is said yet."""
 
     question: Question
     candidate: str
     difference: Difference | None
+    """None if a target has no such figure, or it is uncertain in a run"""
     arms: tuple[TargetCounts, TargetCounts]
     inexact: str = ""
+    """why it is uncertain"""
     unit: Literal["session", "pair"] = "session"
 
     def floor(self, baseline: str) -> Reason | None:
@@ -39,8 +38,8 @@ class Measured:
         names = [baseline, self.candidate]
         if lacking := [name for name, arm in zip(names, self.arms, strict=True) if not arm.turns]:
             return Reason("no_turns", arms=tuple(lacking), metric=self.question.metric)
-        turns, sessions = [arm.turns for arm in self.arms], [arm.sessions for arm in self.arms]
-        effective_sessions = [arm.effective_sessions for arm in self.arms]
+        counts = [(arm.turns, arm.sessions, arm.effective_sessions) for arm in self.arms]
+        turns, sessions, effective_sessions = zip(*counts, strict=True)
         few = floor_reason(self.question.p, turns, sessions, self.unit, names, effective_sessions)
         return few or (Reason("no_ratio") if self.difference and no_ratio(self.difference) else None)
 
@@ -51,25 +50,17 @@ RESULT_OF_STATUS: dict[ExitStatus, Result] = {0: "pass", 1: "fail", 3: "inconclu
 """The result that each exit status of a verdict stands for."""
 
 
-@dataclass(frozen=True)
-class Finding:
+@dataclass(frozen=True, kw_only=True)
+class Finding(Measured):
     """The answer to one question about one candidate."""
 
-    question: Question
-    candidate: str
-    difference: Difference | None
-    """None where an arm has no such figure"""
     verdict: Verdict
-    arms: tuple[TargetCounts, TargetCounts]
-    inexact: str = ""
-    """why nothing is said of it: the figure is not exact in a run; then there is no difference"""
     look: int | None = None
-    """the planned look that decided it, from 1"""
+    """the interim analysis that decided it, from 1"""
     corrected: float = math.nan
-    """of a look: the difference without what stopping early adds to it"""
+    """of an interim analysis: the difference without what stopping early adds to it"""
     baseline: str = "the baseline"
     """what it is called"""
-    unit: Literal["session", "pair"] = "session"
     peers: bool = False
     """whether two services are compared, neither the other's baseline: slower and faster, not regressed and improved"""
 
@@ -95,9 +86,9 @@ class Finding:
         if reason and reason.kind == "too_few":
             each = [n / g for n, g in zip(self.turns, self.sessions, strict=True) if g] if reason.unit == "turn" else []
             return math.ceil(reason.needed / min(each, default=1.0))
-        if self.difference is not None and verdict.more_sessions:
-            return max(self.sessions) + verdict.more_sessions
         found = self.difference
+        if found is not None and verdict.more_sessions:
+            return max(self.sessions) + verdict.more_sessions
         bounded = found is not None and math.isfinite(found.low) and math.isfinite(found.high)
         return math.inf if bounded and (not reason or reason.kind == "none_seen") else math.nan
 
@@ -119,18 +110,27 @@ class Finding:
         return self.arms[0].completed_share, self.arms[1].completed_share
 
     @property
-    def lacks(self) -> tuple[Lack | None, Lack | None]:
-        """What either arm has too few of for its figure to be printed; nothing where it is decided all the same."""
+    def shortfalls(self) -> tuple[Lack | None, Lack | None]:
+        """What either target has too few of for its value to be shown; nothing if it is decided all the same."""
         if self.difference is None or self.verdict.name != "inconclusive":
             return None, None
-        question = self.question
-        counts = zip(self.turns, self.sessions, strict=True)
-        base, candidate = (question.statistic.shortfall(question.metric, *one) for one in counts)
+        statistic, metric = self.question.statistic, self.question.metric
+        base, candidate = (statistic.shortfall(metric, arm.turns, arm.sessions) for arm in self.arms)
         return base, candidate
+
+    @property
+    def shortfall(self) -> Lack | None:
+        """That of the target that has less of what it needs."""
+        return min(filter(None, self.shortfalls), key=lambda one: one.there / one.needs, default=None)
+
+    @property
+    def published(self) -> Difference | None:
+        """The difference; None as well if a value may not be shown."""
+        return None if self.shortfall else self.difference
 
 
 def judge(measured: Sequence[Measured], baseline: str, *, level: float = LEVEL) -> list[Finding]:
-    """Each with its verdict. Holm's correction is over those that are gated and may decide.
+    """Return each with its verdict. Holm's correction is over the primary ones that may decide.
 
     `baseline`: what it is called where a reason names an arm.
     """
@@ -140,26 +140,13 @@ def judge(measured: Sequence[Measured], baseline: str, *, level: float = LEVEL) 
         [one.floor(baseline) for one in measured],
         level=level,
     )
-    return [
-        Finding(
-            one.question,
-            one.candidate,
-            one.difference,
-            _with_unseen(one, verdict),
-            one.arms,
-            one.inexact,
-            baseline=baseline,
-            unit=one.unit,
-        )
-        for one, verdict in zip(measured, judged, strict=True)
-    ]
-
-
-def _with_unseen(one: Measured, verdict: Verdict) -> Verdict:
-    """Return the verdict with why it is inconclusive if the candidate showed none of a rate."""
-    if verdict.name != "inconclusive" or verdict.reason or not one.difference:
-        return verdict
-    return replace(verdict, reason=one.question.statistic.nothing_seen(one.question, one.difference, one.arms[1]))
+    found = []
+    for one, verdict in zip(measured, judged, strict=True):
+        if verdict.name == "inconclusive" and not verdict.reason and one.difference:
+            unseen = one.question.statistic.nothing_seen(one.question, one.difference, one.arms[1])
+            verdict = replace(verdict, reason=unseen)
+        found.append(Finding(**vars(one), verdict=verdict, baseline=baseline))
+    return found
 
 
 def provisional(finding: Finding) -> Finding:

@@ -6,7 +6,7 @@ import math
 from typing import Annotated, Literal
 
 from reports.finding import Finding
-from reports.finding_rows import few_cell
+from reports.finding_rows import shares_of
 from reports.finding_sentences import sentence
 from reports.question import AskedFigure
 from reports.records import Closed, Count, Known, Rounded, about
@@ -87,7 +87,7 @@ class ComparisonEntry(AskedFigure, frozen=True, forbid_unknown_fields=True):
 
 def entry_of(finding: Finding) -> ComparisonEntry:
     """Return a finding as documents have it."""
-    question, difference, verdict = finding.question, finding.difference, finding.verdict
+    question, difference, verdict = finding.question, finding.published, finding.verdict
     return ComparisonEntry(
         *question.asked,
         candidate=finding.candidate,
@@ -104,7 +104,7 @@ def entry_of(finding: Finding) -> ComparisonEntry:
         reason=said(verdict.reason),
         more_sessions=verdict.more_sessions,
         sentence=sentence(finding),
-        difference=None if difference is None or few_cell(finding) else _difference(difference),
+        difference=_difference(difference) if difference else None,
         turns=CountsEntry(*finding.turns),
         sessions=CountsEntry(*finding.sessions),
         failed=CountsEntry(*finding.failed),
@@ -116,10 +116,7 @@ def entry_of(finding: Finding) -> ComparisonEntry:
 
 
 def _difference(difference: Difference) -> DifferenceEntry:
-    estimate, low, high = (
-        math.nan if (end := as_share(d, difference.scale, difference.candidate)) is None else end
-        for d in (difference.d, difference.low, difference.high)
-    )
+    estimate, low, high = (math.nan if end is None else end for end in shares_of(difference))
     return DifferenceEntry(
         scale=difference.scale,
         confidence=round(1 - difference.level, 12),

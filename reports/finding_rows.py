@@ -15,6 +15,7 @@ from reports.question import Question, better_of
 from reports.rate_metrics import RATES
 from reports.render.blocks import MARKS
 from reports.statistics.differences import FAR, Difference, Scale
+from reports.statistics.quantiles import Lack
 from reports.statistics.verdicts import NOT_AFTER_HOLM, VerdictName
 from reports.wording import verdicts
 from reports.wording.verdicts import NOTHING, as_share, interval_of, share
@@ -113,15 +114,13 @@ NOT_JUDGED = f"– {UNJUDGED}"
 class FindingRow:
     """One finding. `d`, `low`, `high` and `margin` are places on the axis: logs of a ratio, or percentage points.
 
-    `d` is NaN where there is no difference. `why`: what an inconclusive verdict lacks; empty for the others.
-    `doubted`: provisional, because an arm drifts by itself.
+    `d` is NaN if there is no difference. `why`: why a verdict is inconclusive. `doubted`: provisional, because one
+    target drifts.
     `within`: ` (slower, within 20 %)`, where "equivalent" alone would be read as no change. `known`: slower, or worse.
     """
 
     name: str
     which: str
-    definition: str
-    candidate: str
     colour: int
     values: tuple[str, str]
     unit: str
@@ -158,11 +157,6 @@ class FindingRow:
         return f"{self.signed}{' (provisional)' if self.doubted else ''}"
 
     @property
-    def starred(self) -> str:
-        """≈ equivalent*: the same where there is little room."""
-        return f"{self.signed}{'*' if self.doubted else ''}"
-
-    @property
     def signed(self) -> str:
         """? inconclusive (Holm): the outcome with its sign, and not whether it is provisional."""
         return NOT_JUDGED if self.outcome == UNJUDGED else f"{MARKS[self.verdict_name].glyph} {self.outcome}"
@@ -181,71 +175,57 @@ class FindingRow:
     def measured(self) -> str:
         """1,600 → 2,640 ms; empty where there is no difference."""
         base, candidate = self.values
-        told = {base, candidate} - {NONE, NOTHING}
-        return f"{base} → {with_unit(candidate, self.unit)}" if told else ""
+        return "" if {base, candidate} <= {NONE, NOTHING} else f"{base} → {with_unit(candidate, self.unit)}"
 
 
 def row(finding: Finding, colour: int, *, usable: bool = True) -> FindingRow:
     """A finding in words. `colour`: the candidate's place among the sides; one that is not `usable` has no verdict."""
-    question, few = finding.question, few_cell(finding)
-    difference = None if few else finding.difference
-    unit = question.shown_unit
+    question, difference, few = finding.question, finding.published, finding.shortfall
     scale = 100.0 if question.scale == "points" else 1.0
-    ends = (difference.d * scale, difference.low * scale, difference.high * scale) if difference else (math.nan,) * 3
-    holm = usable and is_after_holm(finding)
-    name = finding.verdict.name if usable else "inconclusive"
-    value = as_share(finding.difference.d, finding.difference.scale) if finding.difference else None
+    d, low, high = (difference.d, difference.low, difference.high) if difference else (math.nan,) * 3
+    found, verdict = finding.difference, finding.verdict
+    # the bar lies beyond the margin, and the verdict is inconclusive all the same
+    holm = usable and found is not None and found.worse.low > 0 and verdict.reason == NOT_AFTER_HOLM
+    name = verdict.name if usable else "inconclusive"
+    value = as_share(found.d, found.scale) if found else None
     accepted = verdicts.margin(question.margin, question.metric)
     known = verdicts.direction_text(finding.known, question.metric)
+    outcome = shown_verdict(name, question.metric, peers=finding.peers) + (" (Holm)" if holm else "")
     # an arm drifts by itself in this figure; that two runs differ is said of all figures together
-    doubted = finding.verdict.provisional and finding.difference is not None and finding.difference.order is not None
+    doubted = usable and verdict.provisional and found is not None and found.order is not None
     return FindingRow(
         name=question.name,
         which="" if question.stratum is None else question.stratum.since or REGULAR,
-        definition=definition(question.metric),
-        candidate=finding.candidate,
         colour=colour,
         values=_values(finding),
-        unit=unit if finding.difference else "",
+        unit=question.shown_unit if found else "",
         change=verdicts.difference(difference),
-        interval=few or verdicts.interval_of(difference),
+        interval=f"needs {count(few.needs)}{NBSP}{few.of}" if few else verdicts.interval_of(difference),
         margin_text=accepted,
-        d=ends[0],
-        low=ends[1],
-        high=ends[2],
+        d=d * scale,
+        low=low * scale,
+        high=high * scale,
         margin=_place(question, difference),
         verdict_name=name,
-        outcome=f"{shown_verdict(name, question.metric, peers=finding.peers)}{' (Holm)' if holm else ''}"
-        if usable
-        else UNJUDGED,
+        outcome=outcome if usable else UNJUDGED,
         within=verdicts.within(name, value, question.scale, accepted, known),
         why=_why(finding) if usable else "",
         known=known if usable else "",
         after_holm=holm,
-        doubted=usable and doubted,
+        doubted=doubted,
         finding=finding,
     )
 
 
-def few_cell(finding: Finding) -> str:
-    """needs 198 sessions: of a quantile that an arm has too few sessions or turns for; else empty."""
-    lacks = [one for one in finding.lacks if one is not None]
-    if not lacks:
-        return ""
-    least = min(lacks, key=lambda one: one.there / one.needs)
-    return f"needs {count(least.needs)}{NBSP}{least.of}"
-
-
-def is_after_holm(finding: Finding) -> bool:
-    """Whether the bar lies beyond the margin and the verdict is inconclusive all the same."""
-    difference, verdict = finding.difference, finding.verdict
-    return bool(difference and difference.worse.low > 0 and verdict.reason == NOT_AFTER_HOLM)
+def shares_of(found: Difference) -> list[float | None]:
+    """Return a difference and the ends of its interval as documents have them: 0.2 is +20 %; None if it has no end."""
+    return [as_share(d, found.scale, found.candidate) for d in (found.d, found.low, found.high)]
 
 
 def definition(metric: str) -> str:
     """What a figure is, in the words of the catalogue; empty for an unknown one."""
-    known = CATALOGUE.get(metric)
-    return known.sentence if known else RATES[metric].sentence if metric in RATES else ""
+    known = CATALOGUE.get(metric) or RATES.get(metric)
+    return known.sentence if known else ""
 
 
 def _values(finding: Finding) -> tuple[str, str]:
@@ -253,13 +233,14 @@ def _values(finding: Finding) -> tuple[str, str]:
     difference, question = finding.difference, finding.question
     if difference is None:
         return NONE, NONE
-    told = []
-    for value, few in zip((difference.baseline, difference.candidate), finding.lacks, strict=True):
-        if question.scale == "points":  # of too few turns 3 of 4
-            told.append(f"{round(value * few.there)} of {few.there}" if few else share(value))
-        else:
-            told.append(NOTHING if few else INFINITE if value == math.inf else three(value))
-    return told[0], told[1]
+    base_few, few = finding.shortfalls
+    return _value(difference.baseline, base_few, question), _value(difference.candidate, few, question)
+
+
+def _value(value: float, few: Lack | None, question: Question) -> str:
+    if question.scale == "points":  # of too few turns 3 of 4
+        return f"{round(value * few.there)} of {few.there}" if few else share(value)
+    return NOTHING if few else INFINITE if value == math.inf else three(value)
 
 
 def with_unit(value: str, unit: str) -> str:
@@ -285,11 +266,7 @@ def _why(finding: Finding) -> str:
         return ""
     takes = verdicts.said(verdict.reason)
     if not verdict.reason and not math.isnan(needed):
-        units = f"{finding.unit}s{'' if finding.unit == 'pair' else ' per target'}"
-        many = (
-            f"about {count(int(needed))}"
-            if math.isfinite(needed)
-            else f"more than {count(FAR * max(finding.sessions))}"
-        )
-        takes = f"it takes {many} {units}"
+        more_than = f"more than {count(FAR * max(finding.sessions))}"
+        many = f"about {count(int(needed))}" if math.isfinite(needed) else more_than
+        takes = f"it takes {many} {'pairs' if finding.unit == 'pair' else 'sessions per target'}"
     return "; ".join(filter(None, (verdicts.direction_text(finding.known, finding.question.metric), takes)))

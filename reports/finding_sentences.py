@@ -13,7 +13,6 @@ from dataclasses import replace
 from reports.finding import Finding, Measured, judge
 from reports.finding_rows import (
     ONE_IN,
-    few_cell,
     figure_value,
     is_lower,
     is_time,
@@ -116,11 +115,9 @@ def _about(finding: Finding) -> str:
 
 def at_twice(measured: Sequence[Measured], level: float = LEVEL) -> str:
     """Return which primary verdicts would be others if runs differed twice as much as was assumed."""
-    primary = [one for one in measured if one.question.primary and one.difference]
-    doubled = [
-        replace(one, difference=at_twice_the_spread(one.difference) if one.difference else None) for one in primary
-    ]
-    both = (judge(some, "the baseline", level=level) for some in (primary, doubled))
+    primary = [(one, one.difference) for one in measured if one.question.primary and one.difference]
+    doubled = [replace(one, difference=at_twice_the_spread(difference)) for one, difference in primary]
+    both = (judge(some, "the baseline", level=level) for some in ([one for one, _ in primary], doubled))
     others = [
         f"{figure(was.question)} would be {shown_verdict(now.verdict.name, was.question.metric, peers=False)}"
         for was, now in zip(*both, strict=True)
@@ -141,7 +138,9 @@ def _opening(verdict: VerdictName, finding: Finding, primary: Sequence[Finding])
     found, name, label, base = row(finding, 1), figure(finding.question), finding.candidate, finding.baseline
     if verdict == "regressed":
         verb = f"is {shown(finding)} than {base}" if finding.peers else "regressed"
-        return f"{label} {verb}: {_now(finding, _more(finding))}."
+        assert finding.difference is not None, "what regressed has a difference"
+        more = f"{size(finding.difference.d, finding)} than on {base}"
+        return f"{label} {verb}: {_now(finding, more)}."
     if verdict in ("not_regressed", "equivalent") and finding.known == "worse":
         within = f"but within the margin of {found.margin_text}"
         return f"{label} is {found.known} than {base}, {within}: {name} is {_change(finding)}."
@@ -173,10 +172,10 @@ def _inconclusive(finding: Finding, primary: Sequence[Finding]) -> str:
         return f"{worse}. Whether this exceeds the margin of {found.margin_text} is inconclusive{after}."
     if reason and reason.kind == "none_seen":
         passed = listed([figure(f.question) for f in primary if f.verdict.passes])
-        passes = (
+        which = (
             f"{finding.candidate} passes on {passed}; its {name}" if passed else f"The {name} of {finding.candidate}"
         )
-        return f"{passes} is inconclusive: {lead or rest}, and the margin is {found.margin_text}."
+        return f"{which} is inconclusive: {lead or rest}, and the margin is {found.margin_text}."
     inconclusive = f"Inconclusive on {finding.candidate}"
     if lead:
         return f"{inconclusive} ({lead}): {rest}."
@@ -198,12 +197,6 @@ def _sure(finding: Finding) -> str:
     bound = found.low if is_lower(finding.question) else found.high
     least = f"{sure} {size(bound, finding, longer=True)}; the" if math.isfinite(bound) else "The"
     return f"{least} margin is {row(finding, 1).margin_text}."
-
-
-def _more(finding: Finding) -> str:
-    """Return `65 % more than on direct`."""
-    assert finding.difference is not None, "what regressed has a difference"
-    return f"{size(finding.difference.d, finding)} than on {finding.baseline}"
 
 
 def _now(finding: Finding, more: str) -> str:
@@ -236,9 +229,9 @@ def speaker(primary: Sequence[Finding]) -> Finding:
 
 
 def _priority(finding: Finding) -> tuple[bool, bool, float]:
-    reason, undecided = finding.verdict.reason, finding.verdict.name == "inconclusive"
+    reason, is_worse = finding.verdict.reason, finding.known == "worse"
     unseen = reason is not None and reason.kind == "none_seen"
-    return not unseen, undecided and finding.known == "worse", _reach(finding)
+    return not unseen, is_worse and finding.verdict.name == "inconclusive", _reach(finding)
 
 
 def _reach(finding: Finding) -> float:
@@ -263,14 +256,9 @@ def _others(mine: Sequence[Finding], spoken: Finding) -> Iterable[str]:
         for text in dict.fromkeys(map(shown, others)):
             each = [finding for finding in others if shown(finding) == text]
             lead = f"{'Also ' if verdict == spoken.verdict.name else ''}{text}"
-            details = "; ".join(map(_undecided, each)) if verdict == "inconclusive" else ", ".join(map(_changed, each))
+            changes = (f"{figure(one.question)} {row(one, 1).change}".removesuffix(f" {NOTHING}") for one in each)
+            details = "; ".join(map(_undecided, each)) if verdict == "inconclusive" else ", ".join(changes)
             yield f"{lead[:1].upper()}{lead[1:]}: {details}."
-
-
-def _changed(finding: Finding) -> str:
-    """Return `ttfa p50 +57 %`."""
-    change = row(finding, 1).change
-    return f"{figure(finding.question)}{f' {change}' if change != NOTHING else ''}"
 
 
 def _undecided(finding: Finding) -> str:
@@ -279,7 +267,7 @@ def _undecided(finding: Finding) -> str:
     lead, rest = verdicts.parts(reason)
     if reason and reason.kind == "none_seen":
         return f"{name}: {lead or rest}"
-    if found is None or math.isnan(found.d) or few_cell(finding):
+    if found is None or math.isnan(found.d) or finding.shortfall:
         return f"{name}: {lead or rest}" if lead or rest else name
     margin = f"margin {row(finding, 1).margin_text}"
     return f"{name}, {range_of(finding)} ({'; '.join(filter(None, (margin, verdicts.said(reason))))})"

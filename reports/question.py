@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, NamedTuple, Protocol
 
@@ -237,7 +237,6 @@ class Question:
 
     @property
     def shown_unit(self) -> str:
-        """Its unit as people read it: rates are in per cent."""
         return self.statistic.shown_unit(self.metric)
 
     @property
@@ -254,6 +253,14 @@ class Question:
     def asked(self) -> tuple[str, str, float | None, str, str]:
         """What an `AskedFigure` begins with."""
         return (self.metric, self.kind, self.p, *(self.stratum or NO_STRATUM))
+
+
+def by_sample(questions: Iterable[Question]) -> list[list[Question]]:
+    """Group questions that need the same sample."""
+    groups: dict[tuple[object, ...], list[Question]] = {}
+    for one in questions:
+        groups.setdefault((one.kind, one.metric, one.stratum, one.step), []).append(one)
+    return list(groups.values())
 
 
 class AskedFigure(Record, frozen=True):

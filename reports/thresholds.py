@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, NamedTuple, cast
 
 from bench.errors import Mistakes, UsageError
 from bench.manual import see
@@ -74,9 +74,8 @@ def primary(name: str) -> Gated:
     if name in GATED:
         return GATED[name]
     if name in CATALOGUE:
-        raise UsageError(
-            f"{name} cannot be a threshold: it is counted over events, so its spread between sessions is unknown"
-        )
+        why = "it is counted over events, so its spread between sessions is unknown"
+        raise UsageError(f"{name} cannot be a threshold: {why}")
     raise UsageError(f"there is no metric {quoted(name)}{near(name, GATED)} {see('metrics')} lists them")
 
 
@@ -95,29 +94,29 @@ _NUMBER = r"\d{1,18}(?:\.\d{1,18})?|\.\d{1,18}"  # of more digits int refuses to
 _LIMIT = re.compile(rf"(-?(?:{_NUMBER}))\s*([A-Za-z%×/]*)")
 _STEP = re.compile(rf"([+-])\s*({_NUMBER})\s*([a-z%×]*)")
 _AND = re.compile(r"\s+and\s+")
-UNITS: dict[Unit, dict[str, Fraction]] = {
-    "ms": {"": Fraction(1), "ms": Fraction(1), "s": Fraction(1000)},
-    "×": {"": Fraction(1), "x": Fraction(1), "×": Fraction(1)},
-    "n": {"": Fraction(1)},
-    "%": {"": Fraction(1), "%": Fraction(1)},
-    SLOPE: {"": Fraction(1), "ms": Fraction(1)},
-    BYTES_PER_S: {"": Fraction(1), "B/s": Fraction(1), "kB/s": Fraction(1_000), "MB/s": Fraction(1_000_000)},
-    "share": {"": Fraction(1), "%": Fraction(1, 100)},
+
+
+class LimitForm(NamedTuple):
+    """How a limit in a unit may be written: each suffix with its factor, examples of limits, and a whole threshold."""
+
+    factors: Mapping[str, int | Fraction]
+    limits: str
+    threshold: str
+
+
+FORMS: dict[Unit, LimitForm] = {
+    "ms": LimitForm({"": 1, "ms": 1, "s": 1000}, "800, 800ms or 0.8s", "p(95)<800"),
+    "×": LimitForm({"": 1, "x": 1, "×": 1}, "1.2", "p(5)>1.2"),
+    "n": LimitForm({"": 1}, "2", "p(95)<2"),
+    "%": LimitForm({"": 1, "%": 1}, "80 or 80%", "med>60"),
+    SLOPE: LimitForm({"": 1, "ms": 1}, "20 or 20ms", "med<20"),
+    BYTES_PER_S: LimitForm(
+        {"": 1, "B/s": 1, "kB/s": 1_000, "MB/s": 1_000_000}, "30000, 30kB/s or 0.03MB/s", "med>30kB/s"
+    ),
+    "share": LimitForm({"": 1, "%": Fraction(1, 100)}, "0.01 or 1%", "rate<0.01"),
 }
-"""How a limit of each unit may be written, and what it is multiplied by."""
-POINTS = {"": Fraction(1), "pt": Fraction(1, 100)}
+POINTS: Mapping[str, int | Fraction] = {"": 1, "pt": Fraction(1, 100)}
 """How the margin of a rate may be written."""
-EXAMPLES: dict[Unit, str] = {
-    "ms": "800, 800ms or 0.8s", "×": "1.2", "n": "2", "%": "80 or 80%", SLOPE: "20 or 20ms", "share": "0.01 or 1%",
-    BYTES_PER_S: "30000, 30kB/s or 0.03MB/s",
-}  # fmt: skip
-
-
-WRITTEN: dict[Unit, str] = {
-    "share": "rate<0.01", "×": "p(5)>1.2", "n": "p(95)<2", "%": "med>60", "ms": "p(95)<800", SLOPE: "med<20",
-    BYTES_PER_S: "med>30kB/s",
-}  # fmt: skip
-"""Of each unit a threshold, for who wrote none."""
 
 
 def is_relative(text: str) -> bool:
@@ -127,10 +126,10 @@ def is_relative(text: str) -> bool:
 
 def limit_of(text: str, primary: Gated) -> float:
     """An absolute limit in the metric's unit."""
-    match, units = _LIMIT.fullmatch(text), UNITS[primary.unit]
-    if not match or match[2] not in units:
-        raise UsageError(f"{quoted(text)} is no limit of {primary.name}: write it as {EXAMPLES[primary.unit]}")
-    limit = float(Fraction(match[1]) * units[match[2]])
+    match, form = _LIMIT.fullmatch(text), FORMS[primary.unit]
+    if not match or match[2] not in form.factors:
+        raise UsageError(f"{quoted(text)} is no limit of {primary.name}: write it as {form.limits}")
+    limit = float(Fraction(match[1]) * form.factors[match[2]])
     if primary.unit == "share" and not 0 <= limit <= 1:
         raise UsageError(f"{quoted(text)} is no limit of {primary.name}: a rate is from 0 to 1, such as 0.01 or 1%")
     return limit
@@ -164,7 +163,7 @@ def _size(sign: str, number: Fraction, unit: str, primary: Gated) -> tuple[str, 
     if unit == "%":
         return ("ratio", float(1 / (1 - number / 100) - 1)) if number < 100 else None
     if unit in ("ms", "s") and primary.unit == "ms" and primary.better == "lower":
-        return "plus", float(number * UNITS["ms"][unit])
+        return "plus", float(number * FORMS["ms"].factors[unit])
     return None
 
 
@@ -223,11 +222,6 @@ class Threshold:
         return replace(self.about, margin=self.margin, primary=True)
 
     @property
-    def figure(self) -> str:
-        """ttfa p95, failure_rate: what it is a threshold of, without the target."""
-        return self.about.name
-
-    @property
     def written(self) -> str:
         """ttfa{step:greeting}: p(95)<800."""
         return f"{self.filtered}: {self.text}"
@@ -244,7 +238,8 @@ def parse(metric: str, text: str) -> Threshold:
     name, filters = _named(metric)
     of, match = primary(name), _PARTS.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"{quoted(text)} is no threshold: write an aggregate, a sign and a limit, {WRITTEN[of.unit]}")
+        how = f"write an aggregate, a sign and a limit, {FORMS[of.unit].threshold}"
+        raise UsageError(f"{quoted(text)} is no threshold: {how}")
     aggregate, sign, rest = (part.strip() for part in match.groups())
     statistic = _statistic(aggregate, of)
     if sign not in SIGNS:
@@ -292,6 +287,11 @@ def placed_thresholds(root: Value) -> list[tuple[Value, Threshold]]:
     if not thresholds:
         raise root.error(f"{root.name} holds no threshold: {SHAPE}")
     return thresholds
+
+
+def parse_all(texts: Mapping[str, Iterable[str]]) -> list[Threshold]:
+    """Return the thresholds of a table as `by_metric` makes it. Raises UsageError for one that cannot be read."""
+    return [parse(metric, str(text)) for metric, of_metric in texts.items() for text in of_metric]
 
 
 def by_metric(thresholds: Iterable[Threshold]) -> dict[str, list[str]]:
@@ -344,11 +344,13 @@ def _named(text: str) -> tuple[str, dict[str, str]]:
 
 def _turn_type(text: str) -> str:
     """Return a turn type with its parts in their order."""
+    if text == REGULAR:
+        return text
     names = [name.strip() for name in text.split("+")]
-    if text != REGULAR and not set(names) <= set(TURN_TYPES):
+    if not set(names) <= set(TURN_TYPES):
         known = f"{REGULAR}, {', '.join(TURN_TYPES)}, or several with + between them"
         raise UsageError(f"{quoted(text)} is no turn type; allowed: {known}")
-    return text if text == REGULAR else turn_type_of(names)
+    return turn_type_of(names)
 
 
 def _statistic(text: str, of: Gated) -> Statistic:

@@ -1,9 +1,4 @@
-"""A comparison in plain data: what compare.json, the terminal, the comment and the page say, computed once.
-
-How many sessions had any failed turn, beside the rate of failed turns: a caller counts bad calls, not bad turns.
-
-Sessions do not cluster, so the share is plainly binomial, and Newcombe's interval of a difference holds as it stands.
-"""
+"""A comparison in plain data: what compare.json, the terminal, the comment and the page say, computed once."""
 
 from __future__ import annotations
 
@@ -19,10 +14,12 @@ from bench.errors import UsageError
 from bench.untrusted.sanitize import escape_control
 from reports.comparisons.measuring import Shift, measured, shift_of, step_changes
 from reports.finding import RESULT_OF_STATUS, ExitStatus, Finding, Measured, judge, provisional
+from reports.finding_rows import shares_of
 from reports.finding_sentences import at_twice
 from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
 from reports.looks.decide import decision_of
 from reports.looks.decision import Decision
+from reports.looks.plan import was_planned
 from reports.notebook import frame_html
 from reports.numbers import NBSP, NONE, listed, percent, plural
 from reports.question import Question
@@ -36,12 +33,11 @@ from reports.statistics.baselines import RATE_RUN_SD, RUN_SD
 from reports.statistics.differences import LEVEL, Inference
 from reports.statistics.rates import any_event, newcombe
 from reports.statistics.resample import DRAWS, seed_of
-from reports.statistics.target_counts import of_sample
 from reports.statistics.verdicts import OWN_DRIFT
 from reports.strata import NO_STRATUM
 from reports.wording.notices import inexact_line
 from reports.wording.validity import Cause
-from reports.wording.verdicts import as_share, difference_interval, said
+from reports.wording.verdicts import difference_interval, said
 
 CHOSEN = (
     "{} was ended by interim analyses, so a test of a fixed size errs more often than its confidence says; "
@@ -52,22 +48,18 @@ FAILURES = Question("failure_rate", Rate())
 
 
 def any_failure(each: Sequence[tuple[Side, Side]], level: float) -> list[FairnessCheck]:
-    """A line for information, none where nothing failed. A turn that was wanted and never begun counts as failed.
+    """Return how many sessions had a failed turn, if any had: a caller counts bad calls, not bad turns.
 
-    `each`: the baseline with every candidate, whose text says as well between which percentage points the difference
-    lies.
+    `each`: the baseline with every candidate, whose text has the interval of the difference. Sessions do not cluster,
+    so the share is binomial, and Newcombe's interval holds.
     """
     shares = [[any_event(side.counts(FAILURES)) for side in two] for two in each]
     if not any(one.value > 0 for two in shares for one in two):
         return []
-    base = shares[0][0]
-    texts = [percent(base.value, 1) if base.clusters else NONE]
-    for one, other in shares:
+    texts = [percent(one.value, 1) if one.clusters else NONE for one in (shares[0][0], *(other for _, other in shares))]
+    for place, (one, other) in enumerate(shares, start=1):
         if one.clusters and other.clusters:
-            ends = difference_interval(*newcombe(one, other, level), "points")
-            texts.append(f"{percent(other.value, 1)} ({ends} points)")
-        else:
-            texts.append(percent(other.value, 1) if other.clusters else NONE)
+            texts[place] += f" ({difference_interval(*newcombe(one, other, level), 'points')} points)"
     return [FairnessCheck(NAME, tuple(texts), "informational")]
 
 
@@ -120,8 +112,7 @@ class Method(Closed, frozen=True):
     ] = 0.0
 
     def __post_init__(self) -> None:
-        """Raises UsageError for a confidence that no verdict has: msgspec checks what is decoded alone."""
-        level_of(self.confidence)
+        level_of(self.confidence)  # msgspec checks only what it decodes
 
     @property
     def level(self) -> float:
@@ -206,26 +197,22 @@ def _row(finding: Finding, run_id: str, invalid: str) -> dict[str, Any]:
     """A finding as `Comparison.to_frame` has it; without the figures that compare.json has not either."""
     question, verdict = finding.question, finding.verdict
     stratum = question.stratum or NO_STRATUM
-    told = None if any(finding.lacks) else finding.difference
-    base, value = (told.baseline, told.candidate) if told else (None, None)
-    ends = [as_share(d, told.scale, told.candidate) for d in (told.d, told.low, told.high)] if told else [None] * 3
+    found = finding.published
+    values = [found.baseline, found.candidate, *shares_of(found)] if found else [None] * 5
     texts = (finding.candidate, question.name, question.metric, stratum.measured_from, stratum.turn_type, question.step)
     judged, passes = ("not_evaluated", False) if invalid else (verdict.name, verdict.passes)
     arms = (n for both in (finding.turns, finding.sessions, finding.failed) for n in both)
-    why = use(said(verdict.reason), published=told is not None, invalid=invalid)
+    why = use(said(verdict.reason), published=found is not None, invalid=invalid)
     gate = question.primary, judged, passes, verdict.provisional
     row = (run_id, *texts, question.p, question.unit, *gate, *why.values())
-    return dict(zip(DTYPES, (*row, base, value, *ends, question.scale, *arms, verdict.more_sessions), strict=True))
+    return dict(zip(DTYPES, (*row, *values, question.scale, *arms, verdict.more_sessions), strict=True))
 
 
 CONFIDENCE = 1 - LEVEL
 
 
 def level_of(confidence: float) -> float:
-    """The one-sided error of bounds of this confidence: 0.05 of 0.95.
-
-    Raises UsageError if it is none that a verdict may have.
-    """
+    """Return the one-sided error of bounds: 0.05 of 0.95. Raises UsageError for a confidence that no verdict has."""
     if not 0.5 < confidence < 1:
         raise UsageError(f"confidence lies between 0.5 and 1, such as 0.95, not {confidence:g}")
     return round(1 - confidence, 12)  # 0.05, which binary fractions do not hold exactly
@@ -248,16 +235,17 @@ def compared(
     level = level_of(confidence)
     refuse_other_definitions(sides)
     decision = decision_on(sides) if questions is None else None
-    asked = questions_to(sides, questions)
+    every = default_questions(sides) if questions is None else questions
+    asked = list(dict.fromkeys(one for question in every for one in by_stratum(question, sides)))
     how = inference(sides, level, draws, run_sd)
     each = matched_to_the_first(sides)
+    main = next((one for one in asked if one.primary and one.p is not None), None) if questions is None else None
     figures = sorted(measurements(each, asked, how), key=lambda one: not one.question.primary)
     findings = judge(figures, sides[0].label, level=level)
+    names, base = {side.label: side.name for side in sides}, sides[0]
     if one_run(sides):
-        names = {side.label: side.name for side in sides}
-        base = sides[0]
         findings = [replace(one, peers=are_peers(base.run, base.name, names[one.candidate])) for one in findings]
-    tested = [one for one in figures if one.question.primary and one.difference and not one.floor(sides[0].label)]
+    tested = [one for one in figures if one.question.primary and one.difference and not one.floor(base.label)]
     return Comparison(
         sides=tuple(sides),
         findings=tuple(findings if one_run(sides) else map(provisional, findings)),
@@ -266,7 +254,7 @@ def compared(
             design="pairs" if all(base.paired for base, _ in each) else "sessions",
             unit=min(side.sessions for two in each for side in two),
             bootstrap_samples=draws,
-            seed=seed_of_sides(sides),
+            seed=seed_of(run_id_of(base.run)),
             confidence=confidence,
             holm=len(tested),
             run_sd=how.run_sd,
@@ -277,28 +265,17 @@ def compared(
         simulated=any(side.simulated for side in sides),
         decision=decision,
         at_twice="" if one_run(sides) else at_twice(figures, level),
-        steps=tuple(_steps(each, asked, how)) if questions is None else (),
+        steps=tuple(one for two in each for one in step_changes(*two, main, how)) if main else (),
     )
-
-
-def questions_to(sides: Sequence[Side], questions: Sequence[Question] | None) -> list[Question]:
-    """Each question once, as it may be asked of these sides; without any those that are asked by default."""
-    asked = list(default_questions(sides)) if questions is None else questions
-    return list(dict.fromkeys(one for question in asked for one in by_stratum(question, sides)))
 
 
 def inference(
     sides: Sequence[Side], level: float = LEVEL, draws: int = DRAWS, run_sd: float | None = None
 ) -> Inference:
-    """How these sides are compared."""
-    one = one_run(sides)
-    spread = run_sd if run_sd is not None else 0.0 if one else RUN_SD
-    return Inference(level, spread, 0.0 if one else RATE_RUN_SD, draws, seed_of_sides(sides))
-
-
-def seed_of_sides(sides: Sequence[Side]) -> int:
-    """That of the baseline's run."""
-    return seed_of(run_id_of(sides[0].run))
+    """Return how these sides are compared, with the seed of the baseline's run."""
+    assumed = (0.0, 0.0) if one_run(sides) else (RUN_SD, RATE_RUN_SD)
+    spread = assumed[0] if run_sd is None else run_sd
+    return Inference(level, spread, assumed[1], draws, seed_of(run_id_of(sides[0].run)))
 
 
 def measurements(each: Sequence[tuple[Side, Side]], asked: Sequence[Question], how: Inference) -> list[Measured]:
@@ -320,17 +297,6 @@ def notices_of_comparison(
     return (*notices_on(sides), *uncertain, *drift_notices(measured), *notices_of(sides, decision))
 
 
-def _steps(each: Sequence[tuple[Side, Side]], asked: Sequence[Question], how: Inference) -> Iterable[Finding]:
-    """Every step of the main metric, candidate by candidate."""
-    main = next((one for one in asked if one.primary and one.p is not None), None)
-    if main is None:
-        return
-    for base, side in each:
-        for one in step_changes(base, side, main, how):
-            arms = of_sample(one.arms[0]), of_sample(one.arms[1])
-            yield Finding(one.question, side.label, one.difference, one.verdict, arms, baseline=base.label, unit="pair")
-
-
 def drift_notices(measured: Sequence[Measured]) -> Iterable[str]:
     """Yield which primary metrics drifted, or had bursts, on one target; of secondary ones their verdict says it."""
     unit = "pairs" if all(one.unit == "pair" for one in measured) else "sessions"
@@ -344,12 +310,12 @@ def drift_notices(measured: Sequence[Measured]) -> Iterable[str]:
 
 
 def decision_on(sides: Sequence[Side]) -> Decision | None:
-    """The decision of the one run whose targets these are, in its order; None where there is none to take.
+    """Return the decision of the run whose targets these are, in its order; None if it has no plan.
 
-    Raises UsageError where the run's plan cannot be followed.
+    Raises UsageError if the plan cannot be followed.
     """
     run = sides[0].run
-    if not one_run(sides) or not _planned(sides[0]) or not run.metadata.get("interleaved"):
+    if not one_run(sides) or not was_planned(run.metadata) or not run.metadata.get("interleaved"):
         return None
     if [side.name for side in sides] != list(known_targets(run)):
         return None
@@ -360,9 +326,5 @@ def notices_of(sides: Sequence[Side], decision: Decision | None) -> list[str]:
     """That a run was ended by its looks, where it is compared in another way than they did."""
     if decision is not None:
         return []
-    folders = dict.fromkeys(side.run.folder for side in sides if _planned(side))
+    folders = dict.fromkeys(side.run.folder for side in sides if was_planned(side.run.metadata))
     return [CHOSEN.format(escape_control(folder.name), escape_control(str(folder))) for folder in folders]
-
-
-def _planned(side: Side) -> bool:
-    return side.run.metadata.get("sequential_plan") is not None

@@ -1,7 +1,4 @@
-"""compare.json, and the other files of a comparison.
-
-compare.json is versioned; what does not exist is null.
-"""
+"""compare.json, and the other files of a comparison."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from reports.comparisons.comparison import Comparison, Method
 from reports.comparisons.page import comparison_page
 from reports.finding import RESULT_OF_STATUS, ExitStatus, Result
 from reports.finding_entry import ComparisonEntry, entry_of
-from reports.looks.decision import decision_sentence
+from reports.looks.decision import Decision, decision_sentence
 from reports.records import Closed, Count, Known, Version, about, data_of, text_of
 from reports.render.files import PagePaths, write_page
 from reports.runs import run_id_of
@@ -91,13 +88,8 @@ class CompareDocument(Closed, frozen=True):
     notices: list[str]
 
 
-def comparison_json(comparison: Comparison) -> str:
-    """The file's text."""
-    return text_of(comparison_data(comparison))
-
-
 def comparison_data(comparison: Comparison) -> dict[str, Any]:
-    """The comparison as lists, dictionaries, strings and numbers; an open or endless bound is null."""
+    """Return compare.json as lists, dictionaries, strings and numbers."""
     return data_of(
         CompareDocument(
             schema=COMPARE_VERSION,
@@ -122,15 +114,7 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
             verdicts=dict(sentences.candidates(comparison)),
             comparisons=[entry_of(finding) for finding in comparison.findings],
             steps=[entry_of(finding) for finding in comparison.steps],
-            sequential=None
-            if (decision := comparison.decision) is None
-            else PlannedDecision(
-                decision_sentence(decision),
-                decision.exit_status,
-                len(decision.course.looks),
-                len(decision.plan.analyses),
-                decision.used,
-            ),
+            sequential=_planned(comparison.decision) if comparison.decision else None,
             fairness_checks=[
                 FairnessEntry(one.name, list(one.texts), one.result, one.remedy) for one in comparison.checks
             ],
@@ -140,7 +124,12 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
     )
 
 
+def _planned(decision: Decision) -> PlannedDecision:
+    held, planned = len(decision.course.looks), len(decision.plan.analyses)
+    return PlannedDecision(decision_sentence(decision), decision.exit_status, held, planned, decision.used)
+
+
 def write_comparison(comparison: Comparison, folder: Path) -> PagePaths:
     """Write compare.html, .md and .json. Raises UsageError where the folder cannot be written."""
     paths = PagePaths(*(folder / f"compare.{ending}" for ending in ("html", "md", "json")))
-    return write_page(comparison_page(comparison), comparison_json(comparison), paths, "the comparison")
+    return write_page(comparison_page(comparison), text_of(comparison_data(comparison)), paths, "the comparison")

@@ -10,7 +10,7 @@ from itertools import groupby
 from bench.metrics import SLOPE
 from reports.comparisons.forest_rows import HIGHER, LINEAR, Axis, ForestPanel
 from reports.comparisons.measuring import RatioCurve
-from reports.finding_rows import FindingRow
+from reports.finding_rows import FindingRow, definition
 from reports.numbers import NBSP, change, nines, shortened, three
 from reports.render.markers import COLOURS, colour_class, marker_char
 from reports.render.svg import (
@@ -51,7 +51,7 @@ def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
         lines = len(_reason_lines(row, narrow=narrow))
         return NARROW_PITCH + LINE * lines if narrow else PITCH + LINE * max(0, lines - 1)
 
-    groups = [(name, list(rows)) for name, rows in groupby(panel.rows, key=lambda row: row.candidate)]
+    groups = [(name, list(rows)) for name, rows in groupby(panel.rows, key=lambda row: row.finding.candidate)]
     titled = GROUP * len(groups) if len(groups) > 1 else 0
     plot = Plot(
         NARROW if narrow else WIDE,
@@ -62,7 +62,7 @@ def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
         bottom=FOOT,
         title="Differences with their margins" + (", narrow" if narrow else ""),
         desc="; ".join(
-            (f"{row.candidate}, " if len(groups) > 1 else "")
+            (f"{row.finding.candidate}, " if len(groups) > 1 else "")
             + f"{row.name}: {row.told}, margin {row.margin_text}, {row.outcome}"
             for row in panel.rows
         )
@@ -79,12 +79,8 @@ def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
     for name, rows in groups:
         if titled:
             plot.line(0, top, plot.w, top, "grid")
-            plot.text(
-                0,
-                top + 20,
-                f"{marker_char(rows[0].colour)} {shortened(name, 40)}",
-                f"dl {colour_class(rows[0].colour, 't')}",
-            )
+            marked = f"{marker_char(rows[0].colour)} {shortened(name, 40)}"
+            plot.text(0, top + 20, marked, f"dl {colour_class(rows[0].colour, 't')}")
             top += GROUP
         for row in rows:
             plot.line(0, top, plot.w, top, "grid")
@@ -151,11 +147,9 @@ def _bar_with_margin(plot: Plot, row: FindingRow, x: PixelScale, axis: Axis, mid
         return
     ink = f"v-{row.verdict_name.replace(' ', '-')}"
     plot.line(x.clip(row.low), middle, x.clip(row.high), middle, f"ci {ink}")
-    for end, beyond, tip in ((x.low, row.low < x.low, 1), (x.high, row.high > x.high, -1)):
+    for end, beyond, tip in ((x(x.low), row.low < x.low, 7), (x(x.high), row.high > x.high, -7)):
         if beyond:  # the axis
-            plot.path(
-                [(x(end) + 7 * tip, middle - 6), (x(end), middle), (x(end) + 7 * tip, middle + 6)], f"ci {ink} arrow"
-            )
+            plot.path([(end + tip, middle - 6), (end, middle), (end + tip, middle + 6)], f"ci {ink} arrow")
     if x.low <= row.d <= x.high:
         plot.dot(x(row.d), middle, "circle", f"dotv {ink}", 5.5, f"{row.name}: {row.short}")
 
@@ -164,7 +158,7 @@ def _texts(plot: Plot, row: FindingRow, top: float) -> None:
     """Beside the bar: what it is and both values on the left, the difference and the verdict on the right."""
     middle, cls = top + PITCH / 2, f"dl w-{row.verdict_name.replace(' ', '-')}"
     measured, upper = _measured(row), middle + (-2 if row.beside else 4)
-    plot.add(f"<g><title>{clean(row.definition)}</title>")  # one hover away
+    plot.add(f"<g><title>{clean(definition(row.finding.question.metric))}</title>")  # one hover away
     room = LEFT - 26 - VALUE_LETTER * len(measured)
     plot.text(0, upper, shortened(row.name, min(27, int(room / NAME_LETTER))), "rowlab")
     plot.add("</g>")
@@ -204,19 +198,16 @@ def reading(panels: Sequence[ForestPanel]) -> str:
     """How to read the bars, in sentences."""
     rows = [row for panel in panels for row in panel.rows]
     bound = f"{three(100 * (1 - panels[0].level))}{NBSP}%"
-    said = (
+    parts = [
         f"Bar: {panels[0].interval} interval of the difference, so each end is a one-sided {bound} bound. Grey zone: "
         "the margin, which is accepted. A bar wholly beyond the dashed line has regressed; one that ends before it has "
         "not."
-    )
-    endless = any(not math.isfinite(end) for row in rows if not math.isnan(row.d) for end in (row.low, row.high))
-    holm = any(row.after_holm for row in rows)
-    parts = (
-        said,
-        "An arrow: the interval has no end there, or lies beyond the picture." if endless else "",
-        "(Holm): beyond the line, yet not after the correction for several primary metrics." if holm else "",
-    )
-    return " ".join(filter(None, parts))
+    ]
+    if any(not math.isfinite(end) for row in rows if not math.isnan(row.d) for end in (row.low, row.high)):
+        parts.append("An arrow: the interval has no end there, or lies beyond the picture.")
+    if any(row.after_holm for row in rows):
+        parts.append("(Holm): beyond the line, yet not after the correction for several primary metrics.")
+    return " ".join(parts)
 
 
 CUT = 8.0

@@ -7,7 +7,7 @@ that no verdict depends on what else was asked.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,35 +15,23 @@ import numpy as np
 
 from reports.finding import Finding, Measured
 from reports.numbers import nines
-from reports.question import Question
+from reports.question import Question, by_sample
 from reports.sides.mix import ComparedSides
 from reports.sides.side import Side, inexact
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.typical_change import by_change, step_latencies, step_sample
-from reports.statistics.centre import (
-    WORST_MARGIN,
-    worst_step,
-)
+from reports.statistics.centre import WORST_MARGIN, worst_step
 from reports.statistics.differences import Difference, Inference, Margin, quantile_differences
 from reports.statistics.quantiles import Sample, quantile
-from reports.statistics.verdicts import Verdict, verdicts
+from reports.statistics.target_counts import of_sample
+from reports.statistics.verdicts import verdicts
 from reports.summary.curves import Curve, curve_of
 
 
-@dataclass(frozen=True)
-class StepChange:
-    """One step of both arms, which are the samples. `question`: p50 of the step."""
+def step_changes(base: Side, cand: Side, about: Question, how: Inference) -> list[Finding]:
+    """Judge the p50 of each step with enough turns, the likeliest to be worse first.
 
-    question: Question
-    difference: Difference
-    verdict: Verdict
-    arms: tuple[Sample, Sample]
-
-
-def step_changes(base: Side, cand: Side, about: Question, how: Inference) -> list[StepChange]:
-    """Every step with turns enough, the likeliest to be worse first; none where arms are not paired, or of one step.
-
-    `about`: names the metric and the stratum.
+    None if the sides are not paired, or only one step has enough. `about`: names the metric and the stratum.
     """
     if not base.paired:
         return []
@@ -55,15 +43,18 @@ def step_changes(base: Side, cand: Side, about: Question, how: Inference) -> lis
         return []
     labels = [base.step_names[one.step] for one in medians]
     samples = [(step_sample(base, asked, label), step_sample(cand, asked, label)) for label in labels]
-    apart = []
+    differences = []
     for one, (first, second) in zip(medians, samples, strict=True):
         values = quantile(first.values, 0.5), quantile(second.values, 0.5)
-        apart.append(by_change(one.change, base.sessions, values, asked.margin, how.level))
-    judged = verdicts(apart, [True] * len(apart), [None] * len(apart), level=how.level)
-    return [
-        StepChange(replace(asked, step=label), difference, verdict, pair)
-        for label, difference, verdict, pair in zip(labels, apart, judged, samples, strict=True)
-    ]
+        differences.append(by_change(one.change, base.sessions, values, asked.margin, how.level))
+    judged = verdicts(differences, [True] * len(labels), [None] * len(labels), level=how.level)
+    found = []
+    for label, difference, verdict, (first, second) in zip(labels, differences, judged, samples, strict=True):
+        question, counts = replace(asked, step=label), (of_sample(first), of_sample(second))
+        found.append(
+            Finding(question, cand.label, difference, counts, "", "pair", verdict=verdict, baseline=base.label)
+        )
+    return found
 
 
 STEP_DRAWS = 2_000
@@ -73,12 +64,8 @@ STEP_DRAWS = 2_000
 def measured(base: Side, cand: Side, questions: Sequence[Question], how: Inference) -> list[Measured]:
     """In the order of the questions; without the difference of a figure that is not exact in a run."""
     by_question: dict[Question, Measured] = {}
-    # questions that need the same sample
-    groups: dict[tuple[Hashable, ...], list[Question]] = {}
-    for one in dict.fromkeys(questions):
-        groups.setdefault((one.kind, one.metric, one.stratum, one.step), []).append(one)
     unit: Literal["session", "pair"] = "pair" if base.paired else "session"
-    for group in groups.values():
+    for group in by_sample(dict.fromkeys(questions)):
         counts, differences = group[0].statistic.compare(ComparedSides(base, cand), group, how)
         for question, difference in zip(group, differences, strict=True):
             unfit = inexact((base, cand), question)
@@ -106,11 +93,6 @@ class RatioCurve:
     def at(self, p: float) -> Difference | None:
         return next((d for q, d in zip(self.ps, self.differences, strict=True) if abs(p - q) < 1e-9), None)
 
-    @property
-    def drawable(self) -> bool:
-        """Whether it has any value."""
-        return any(math.isfinite(difference.d) for difference in self.differences)
-
 
 @dataclass(frozen=True)
 class Shift:
@@ -135,7 +117,7 @@ def shift_of(sides: Sequence[Side], findings: Sequence[Finding], how: Inference)
         return None
     asked = [f.question.p for f in findings if f.question.p and f.question.metric == question.metric]
     ratios = ratio_curves(sides, question, samples, asked, how)
-    return Shift(question, curves, tuple(ratio for ratio in ratios if ratio.drawable))
+    return Shift(question, curves, tuple(one for one in ratios if any(math.isfinite(d.d) for d in one.differences)))
 
 
 def main_question(findings: Sequence[Finding]) -> Question | None:

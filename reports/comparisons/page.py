@@ -8,8 +8,7 @@ from dataclasses import replace
 from bench.untrusted.sanitize import escape_control
 from reports.comparisons import forest, interim, sentences
 from reports.comparisons.comparison import Comparison, Design
-from reports.comparisons.forest_rows import ForestPanel, panels
-from reports.comparisons.forest_rows import finding_row as row_of_finding
+from reports.comparisons.forest_rows import ForestPanel, finding_row, panels
 from reports.comparisons.measuring import BEYOND, Shift
 from reports.comparisons.sentences import decision_verdict, verdict_shown
 from reports.finding_rows import FindingRow, definition, shown_verdict, with_unit
@@ -80,7 +79,6 @@ RESAMPLED: dict[Design, str] = {
     "pairs": "pairs of sessions that started together, one of each target, are resampled together",
     "sessions": "whole sessions are resampled, of each target separately",
 }
-UNITS: dict[Design, str] = {"pairs": "pairs", "sessions": "sessions"}
 
 
 def definitions(comparison: Comparison) -> dict[str, str]:
@@ -105,7 +103,7 @@ def method(comparison: Comparison) -> str:
     method = comparison.method
     parts = [
         f"Seed {method.seed}",
-        f"{count(method.bootstrap_samples)} resamples of {UNITS[method.design]} ({count(method.unit)})",
+        f"{count(method.bootstrap_samples)} resamples of {method.design} ({count(method.unit)})",
         f"{three(100 * method.confidence)}{NBSP}% confidence one-sided",
         f"Holm over {plural(method.holm, 'primary metric')}",
     ]
@@ -126,13 +124,8 @@ BOUNDS = "In parentheses: the bounds that decide at the analysis. The verdict is
 def comparison_page(comparison: Comparison) -> Page:
     """What the page says: the verdict, the bars behind it, the looks, the percentiles, and whether all was fair."""
     defined = definitions(comparison)
-    sections = (
-        _answer(comparison),
-        _looks(comparison.decision),
-        _percentiles(comparison),
-        _fair(comparison),
-        Section("how", "Definitions and method", "", [Definitions(list(defined.items()))]),
-    )
+    how = Section("how", "Definitions and method", "", [Definitions(list(defined.items()))])
+    sections = (_answer(comparison), _looks(comparison.decision), _percentiles(comparison), _fair(comparison), how)
     judged = [check for check in comparison.checks if check.result != "informational"]
     if comparison.unfair:  # which has no verdict
         beside = f"{len(comparison.unfair)} of {plural(len(judged), 'check')} failed"
@@ -142,7 +135,7 @@ def comparison_page(comparison: Comparison) -> Page:
         badges = [_verdict_badge(comparison), _badge("VALID COMPARISON", beside)]
     badges += [SIMULATED] if comparison.simulated else []
     if not comparison.unfair and any(finding.verdict.provisional for finding in comparison.primary):
-        badges.append(Badge(MARKS["inconclusive"].badge, MARKS["inconclusive"].glyph, "PROVISIONAL", ""))
+        badges.append(_badge("inconclusive", "", "PROVISIONAL"))
     told = [badges[0].word, *(["SIMULATED"] if comparison.simulated else [])]
     first, *others = [side.label for side in comparison.sides]
     files: Inline = ("The same verdicts are in ", Code("compare.json"), f". {method(comparison)} All times UTC.")
@@ -197,8 +190,7 @@ def _verdict_badge(comparison: Comparison) -> Badge:
         beside = f"analysis {len(decision.course.looks)} of {len(decision.plan.analyses)}"
         if decision.invalid:
             return _badge(sentences.unusable_status(comparison), beside)
-        waiting = decision.course.reason == "pending"
-        if waiting:
+        if decision.course.reason == "pending":
             return _badge("PENDING", beside)
         return _badge(decision_verdict(decision), beside, verdict_shown(comparison))
     primary, word = comparison.primary, overall(comparison.primary)
@@ -219,10 +211,6 @@ def _sizes(comparison: Comparison) -> str:
     return f"{counts[0]} sessions, {counts[1]} turns"
 
 
-def _shown(row: FindingRow) -> str:
-    return shown_verdict(row.verdict_name, row.finding.question.metric, peers=row.finding.peers)
-
-
 def _answer(comparison: Comparison) -> Section:
     """The forest plots of primary metrics, how to read them, and their numbers; secondary metrics are folded away."""
     every = panels(comparison)
@@ -232,14 +220,15 @@ def _answer(comparison: Comparison) -> Section:
     blocks: list[Block] = [*_drawings(drawn)]
     blocks += [Paragraph(f"Worst step: {step}.", "note") for step in sentences.worst_steps(comparison)]
     figures = dict.fromkeys(row.finding.question.metric for panel in drawn for row in panel.rows)
-    defined = [word for word in VERDICTS if any(_shown(row) == word for row in rows)] + ["margin", "interval"]
+    named = [shown_verdict(row.verdict_name, row.finding.question.metric, peers=row.finding.peers) for row in rows]
+    defined = [*(word for word in VERDICTS if word in named), "margin", "interval"]
     defined += ["Holm"] if any(row.after_holm for row in rows) else []
     defined += ["provisional"] if any(row.finding.verdict.provisional for row in rows) else []
     blocks.append(ReadingGuide(("What they are: ", _terms(figures), ". What the words mean: ", _terms(defined), ".")))
     primary, others = ([row for row in rows if row.finding.question.primary == of] for of in (True, False))
     primary.sort(key=lambda row: WORST.index(row.verdict_name) > 1)
     first, more = primary[:ROWS_MOST], primary[ROWS_MOST:]
-    steps = [row_of_finding(step, comparison) for step in comparison.steps]
+    steps = [finding_row(step, comparison) for step in comparison.steps]
     parts = {
         f"{plural(len(more), 'more primary metric')}": more,
         plural(len(others), "secondary metric"): others,
@@ -304,7 +293,7 @@ def _row(row: FindingRow, style: str, *, several: bool) -> Row:
     return make_row(
         [
             Cell((Term(metric), rest), row.which),
-            *([Cell(row.candidate, target=row.colour)] if several else []),
+            *([Cell(row.finding.candidate, target=row.colour)] if several else []),
             *(Cell(text, style=style) for text in figures),
             Cell(row.margin_text, style="nowrap"),
             Cell(VerdictText(row.judged, row.verdict_name), row.why),
@@ -359,17 +348,11 @@ def _differences(comparison: Comparison, shift: Shift) -> Figure:
 
 def _fair(comparison: Comparison) -> Section:
     """What was checked, with a text for each side."""
-    sides = [
-        Column(
-            side.label,
-            left=True,
-            target=place,
-            marked=True,
-            below=f"{'candidate' if place else 'baseline'}, {escape_control(side.run.folder.resolve().name)}",
-        )
-        for place, side in enumerate(comparison.sides)
-    ]
-    heads: list[Head] = ["check", *sides, Column("result", left=True)]
+    heads: list[Head] = ["check"]
+    for place, side in enumerate(comparison.sides):
+        below = f"{'candidate' if place else 'baseline'}, {escape_control(side.run.folder.resolve().name)}"
+        heads.append(Column(side.label, left=True, target=place, marked=True, below=below))
+    heads.append(Column("result", left=True))
     rows = []
     for check in comparison.checks:
         word, style = words.result(check.result)

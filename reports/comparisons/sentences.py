@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.forest_rows import finding_row
-from reports.finding_sentences import answer, answer_details, overall, overall_shown, worst_first
+from reports.finding_sentences import answer, answer_details, overall_shown, worst_first
 from reports.looks.decision import Decision, decision_details, decision_headline
 from reports.statistics.verdicts import VerdictName
 from reports.summary.trust import validity_of
@@ -31,13 +31,8 @@ def candidates(comparison: Comparison) -> list[tuple[str, VerdictName | None]]:
     return [*found.items(), *((side.label, None) for side in comparison.sides[1:] if side.label not in found)]
 
 
-def verdict(comparison: Comparison) -> VerdictName | None:
-    """Return the verdict of the whole comparison: that of interim analyses if there were any."""
-    return decision_verdict(comparison.decision) if comparison.decision is not None else overall(comparison.primary)
-
-
 def verdict_shown(comparison: Comparison) -> str:
-    """Return the same as screens show it: slower, not regressed; empty if there is none."""
+    """Return the verdict as screens show it, of interim analyses if there were any: slower; empty if there is none."""
     if comparison.decision is not None:
         verdict = decision_verdict(comparison.decision)
         return overall_shown([one for one in comparison.decision.findings if one.verdict.name == verdict]) or verdict
@@ -70,11 +65,9 @@ def unusable_status(comparison: Comparison) -> str:
 
 
 def assumption(comparison: Comparison) -> str:
-    """What was assumed where two runs were compared; empty where nothing was, and where there is no verdict at all."""
+    """Return what was assumed of two runs; empty if nothing was, and if there is no verdict."""
     assumed = comparison.method.run_sd and any(finding.verdict.provisional for finding in comparison.findings)
-    if comparison.unfair or not assumed:
-        return ""
-    return PROVISIONAL.format(comparison.at_twice)
+    return PROVISIONAL.format(comparison.at_twice) if assumed and not comparison.unfair else ""
 
 
 def worst_steps(comparison: Comparison) -> list[str]:
@@ -83,11 +76,11 @@ def worst_steps(comparison: Comparison) -> list[str]:
     for side in comparison.sides[1:]:
         mine = [finding for finding in comparison.steps if finding.candidate == side.label]
         if mine:
-            told = finding_row(mine[0], comparison)
-            asked = replace(mine[0].question, step="")
+            shown, question = finding_row(mine[0], comparison), mine[0].question
             found.append(
-                f"{mine[0].question.step} of {side.label}, {figure(asked)} {told.told}, margin {told.margin_text}: "
-                f"{told.verdict}; the worst of {len(mine)} steps; its interval is not corrected for that; secondary"
+                f"{question.step} of {side.label}, {figure(replace(question, step=''))} {shown.told}, margin "
+                f"{shown.margin_text}: {shown.verdict}; the worst of {len(mine)} steps; its interval is not corrected "
+                "for that; secondary"
             )
     return found
 

@@ -7,9 +7,10 @@ moved by how far one of its values is off at most.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from operator import ge, gt, le, lt
 
 from reports.finding import Result
 from reports.finding_rows import in_unit
@@ -43,19 +44,17 @@ def judge_limit(found: ThresholdEstimate, sign: Sign, limit: float) -> tuple[Res
     return ("inconclusive", WITHIN_BOUNDS) if any(ends) else ("fail", None)
 
 
-_MEETS: dict[Sign, Callable[[float, float], bool]] = {
-    "<": lambda value, limit: value < limit,
-    "<=": lambda value, limit: value <= limit,
-    ">": lambda value, limit: value > limit,
-    ">=": lambda value, limit: value >= limit,
-}
+_MEETS: dict[Sign, Callable[[float, float], bool]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
 
 
 def limit_results(threshold: Threshold, side: Side) -> list[ThresholdResult]:
     """Return the results of an absolute threshold on a target; one for each stratum."""
     if threshold.target not in ("", side.name):
         return []
-    results = [_result(threshold, side, question, found) for question, found in limit_estimates(side, threshold)]
+    questions = asked_by(threshold, threshold.about, [side])
+    estimates = [(question, question.statistic.estimate(side, question)) for question in questions]
+    measured = [one for one in estimates if one[1].counts.turns] or estimates[:1]
+    results = [_result(threshold, side, question, found) for question, found in measured]
     steps = side.turns.steps
     if threshold.step and threshold.step not in steps:
         there = ", ".join(steps) or "none"
@@ -86,9 +85,11 @@ def _result(threshold: Threshold, side: Side, question: Question, found: Thresho
             notes.insert(0, f"{BY_LENGTH}; with equal weight for each session it is {shown}")
     bound = math.nan
     if result in ("pass", "fail"):
-        bound = found.upper if (result == "pass") == (limit.operator in ("<", "<=")) else found.lower
-        if found.low <= limit.value <= found.high:
-            notes.insert(0, _decided(question, result, limit, bound))
+        is_upper = (result == "pass") == (limit.operator in ("<", "<="))
+        bound = found.upper if is_upper else found.lower
+        if found.low <= limit.value <= found.high:  # the interval that is shown
+            which = "upper" if is_upper else "lower"
+            notes.insert(0, f"decided by the {which} bound, {in_unit(question, bound)}")
     one = ThresholdResult(threshold.written, side.name, question, result, reason, "; ".join(notes), limit, found, bound)
     few = one.shortfall
     if few and question.p is None:
@@ -96,18 +97,3 @@ def _result(threshold: Threshold, side: Side, question: Question, found: Thresho
         text = f"too few {few.of} to decide: {events} of {few.there}, and a rate needs {few.needs}"
         return replace(one, reason=Reason("too_few", text=text))
     return one
-
-
-def _decided(question: Question, result: Result, limit: Limit, bound: float) -> str:
-    """Return which bound decided, of a limit that lies within the interval that is shown."""
-    which = "upper" if (result == "pass") == (limit.operator in ("<", "<=")) else "lower"
-    return f"decided by the {which} bound, {in_unit(question, bound)}"
-
-
-def limit_estimates(side: Side, threshold: Threshold) -> Iterable[tuple[Question, ThresholdEstimate]]:
-    """Return what a threshold limits, of a target; one for each stratum if its turns have several."""
-    by_question = [
-        (question, question.statistic.estimate(side, question))
-        for question in asked_by(threshold, threshold.about, [side])
-    ]
-    return [pair for pair in by_question if pair[1].counts.turns] or by_question[:1]

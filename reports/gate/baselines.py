@@ -35,7 +35,7 @@ from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
 from reports.statistics.baselines import KNOWN
 from reports.statistics.quantiles import Sample, quantile
-from reports.statistics.rates import Ratio, ratio_of
+from reports.statistics.rates import ratio_of
 from reports.statistics.resample import quantile_draws, seed_of, variance
 from reports.stored import PS, SCHEMA, Baseline, StoredQuantiles, StoredRate
 from reports.strata import NO_STRATUM, Stratum
@@ -65,10 +65,9 @@ class StoredBaseline:
 
 
 def baseline_of(side: Side) -> Baseline:
-    """What is to be stored of a target. Raises UsageError for a run that is invalid, without a verdict or without
-    data."""
-    document, verdict = side.run.metadata, validity_of(side.run.metadata)
-    if causes := of_run(verdict, document, side.run.folder):
+    """Return what is stored of a target. Raises UsageError for a run that is invalid, without a verdict or data."""
+    document = side.run.metadata
+    if causes := of_run(validity_of(document), document, side.run.folder):
         raise UsageError(f"{side.run.folder} is no baseline: {causes[0].line}".replace(NBSP, " "))
     turns = int(side.here.sum())
     failures = side.counts(Question("failure_rate", Rate()))
@@ -79,8 +78,9 @@ def baseline_of(side: Side) -> Baseline:
         raise UsageError(f"{side.run.folder} is no baseline: {throttled_cause(side).line}".replace(NBSP, " "))
     rates: list[StoredRate] = []
     for name in RATES:
-        rate = ratio_of_side(side, name)
-        if rate.turns and not side.inexact(Question(name, Rate())):
+        question = Question(name, Rate())
+        rate = ratio_of(side.counts(question), words=bool(RATES[name].words))
+        if rate.turns and not side.inexact(question):
             rates.append(StoredRate(name, _figure(rate.value), _rounded(rate.variance), int(rate.turns), rate.clusters))
     quantiles: list[StoredQuantiles] = []
     rng = np.random.default_rng(seed_of(run_id_of(side.run), side.name))
@@ -118,11 +118,6 @@ def _stored(metric: str, stratum: Stratum, sample: Sample, clusters: int, rng: n
     )
 
 
-def ratio_of_side(side: Side, name: str) -> Ratio:
-    """A rate of a target."""
-    return ratio_of(side.counts(Question(name, Rate())), words=bool(RATES[name].words))
-
-
 def _rounded(value: float) -> float | None:
     return _figure(value) if math.isfinite(value) else None
 
@@ -153,7 +148,7 @@ def as_text(baseline: Baseline) -> str:
 
 
 def safe(name: str) -> str:
-    """A name of a file or folder; one that had to be changed has a mark of its own, so that two never meet."""
+    """Return a name of a file or folder; one that is changed has a hash, so that no two are equal."""
     kept = _UNSAFE.sub("-", name)[:80]
     kept = "-" + kept[1:] if kept.startswith(".") else kept
     if kept == name and name:
@@ -162,14 +157,14 @@ def safe(name: str) -> str:
 
 
 def baseline_folder(folder: Path, scenario: str, target: str) -> Path:
-    """Where baselines of a scenario and target stand."""
+    """Return the folder of the baselines of a scenario and target."""
     return folder / safe(scenario) / safe(target)
 
 
 def read_baselines(folder: Path, scenario: str | None = None, target: str | None = None) -> list[StoredBaseline]:
     """Stored baselines, the newest first. Raises UsageError for a file that is none, or of a newer version."""
-    of = (safe(scenario) if scenario is not None else "*", safe(target) if target is not None else "*")
-    stored = [StoredBaseline(path, read_file(path)) for path in sorted(folder.glob(f"{of[0]}/{of[1]}/*.json"))]
+    place = "/".join("*" if name is None else safe(name) for name in (scenario, target))
+    stored = [StoredBaseline(path, read_file(path)) for path in sorted(folder.glob(f"{place}/*.json"))]
     return sorted(stored, key=lambda one: (one.baseline.started_utc_ns, one.baseline.run_id), reverse=True)
 
 
@@ -197,12 +192,11 @@ def list_baselines(stored: Sequence[StoredBaseline]) -> str:
     groups: dict[str, list[StoredBaseline]] = {}
     for one in stored:
         groups.setdefault(f"{one.baseline.scenario}/{one.baseline.target}", []).append(one)
-    size = max(len(name) for name in groups)
-    lines = [
-        f"{name.ljust(size)}  {plural(len(runs), 'run')}, the newest of {moment(runs[0].baseline.started_utc_ns)}"
-        f"{f'; {PROVISIONAL}' if len(runs) < KNOWN else ''}"
-        for name, runs in sorted(groups.items())
-    ]
+    size, lines = max(map(len, groups)), []
+    for name, runs in sorted(groups.items()):
+        few = f"; {PROVISIONAL}" if len(runs) < KNOWN else ""
+        newest = moment(runs[0].baseline.started_utc_ns)
+        lines.append(f"{name.ljust(size)}  {plural(len(runs), 'run')}, the newest of {newest}{few}")
     return _plain_text(lines)
 
 

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from bench.errors import UsageError
 from bench.run.document import INTERRUPTED
 from reports.finding_sentences import answer
+from reports.gate import relative
 from reports.gate.absolute import limit_results
-from reports.gate.relative import (
-    BaselineAnswers,
-    OtherRun,
-    SameRun,
-    StoredRuns,
-    against_run,
-    against_targets,
-    baseline_named,
-    by_looks,
-    judged,
-    relative_results,
-    was_planned,
-)
+from reports.gate.relative import BaselineAnswers
 from reports.gate.results import PASSED, Checked, OnInconclusive, ThresholdResult
 from reports.gate.stored_runs import against_stored_runs
+from reports.looks.plan import was_planned
 from reports.numbers import listed, percent
 from reports.runs import RunFrames, labels_of, load_for_report, run_id_of
 from reports.sides.fairness import own_causes, throttled_cause, throttled_share
@@ -36,7 +25,7 @@ from reports.statistics.verdicts import OWN_DRIFT, unequal
 from reports.strata import SINCE
 from reports.summary.arms import FAIR
 from reports.summary.trust import noticed, validity_of
-from reports.thresholds import Threshold, near, parse
+from reports.thresholds import Threshold, near, parse_all
 from reports.turns import measured_sessions
 from reports.wording.notices import inexact_line, run_notices
 from reports.wording.validity import Cause, of_run
@@ -67,11 +56,12 @@ INTERRUPTED_RUN = (
     "the run was interrupted before its planned end: the verdict covers the turns until then, and whoever ended it may "
     "have seen the results"
 )
+"""A warning of a run that was ended by a signal: it did not pass for what was planned."""
 UNUSED = 'No threshold is relative, so the baseline was not used: write one against it, such as ttfa: "p(95)<+20%".'
 
 
-def checked(
-    folder: Path,
+def check_of(
+    run: Path | RunFrames,
     thresholds: Sequence[Threshold] = (),
     baseline: str | RunFrames | None = None,
     *,
@@ -80,69 +70,61 @@ def checked(
 ) -> Checked:
     """Check a run. Without thresholds those recorded with the run apply, or else default gates against the baseline.
 
-    Raises UsageError where nothing is asked, a relative threshold has no baseline, or a target is unknown.
+    Raises UsageError if nothing is asked, a relative threshold has no baseline, or a target is unknown.
     """
-    return check_of(load_for_report(folder), thresholds, baseline, on_inconclusive=on_inconclusive, allow=allow)
-
-
-def check_of(
-    run: RunFrames,
-    thresholds: Sequence[Threshold] = (),
-    baseline: str | RunFrames | None = None,
-    *,
-    on_inconclusive: OnInconclusive = "fail",
-    allow: Sequence[str] = (),
-) -> Checked:
-    """The same of a run that was read."""
+    run = load_for_report(run) if isinstance(run, Path) else run
     sides = targets_of(run)
-    thresholds = thresholds or recorded_thresholds(run.metadata)
+    thresholds = thresholds or parse_all(run.metadata.get("thresholds") or {})
     refuse_unknown_targets(thresholds, [side.name for side in sides])
     _refuse_unknown_steps(thresholds, run, sides)
-    limits_of = [threshold for threshold in thresholds if threshold.limit is not None]
+    absolute = [threshold for threshold in thresholds if threshold.limit is not None]
     answers = _answers(run, sides, thresholds, baseline, allow)
-    limits = [item for threshold in limits_of for side in sides for item in limit_results(threshold, side)]
-    findings = judged(answers.answers)
-    undecided = answers.decision is not None and not answers.decision.ended and not limits_of
-    unusable = [] if undecided else _unusable(run, sides)
-    items = (*limits, *relative_results(answers.answers, findings), *answers.items)
-    told = findings and not any(answer.unstored for answer in answers.answers)
+    limits = [item for threshold in absolute for side in sides for item in limit_results(threshold, side)]
+    findings = relative.judged(answers.answers)
+    undecided = answers.decision is not None and not answers.decision.ended and not absolute
+    causes = [*([] if undecided else _unusable(run, sides)), *answers.causes]
+    items = (*limits, *relative.relative_results(answers.answers, findings), *answers.items)
+    causes += _too_throttled(sides, items)
+    stored = findings and not any(answer.unstored for answer in answers.answers)
+    unguarded = _unguarded(sides, items)
+    interrupted = str(run.metadata.get("stop_reason") or "").startswith(INTERRUPTED)
+    warnings = (INTERRUPTED_RUN,) if interrupted else ()
+    notices: Iterable[str] = ()
+    if sides and run.folder not in answers.told:  # a comparison has them
+        notices = run_notices(run, noticed(run, sides[0].turns, measured_sessions(run)))
+    drifted = listed(list(dict.fromkeys(f"{item.title} of {item.target}" for item in limits if item.provisional)))
     found = Checked(
         run_id=run_id_of(run),
         scenario=str(run.metadata.get("scenario") or run.folder_name),
         simulated=run.simulated,
         validity=validity_of(run.metadata).status,
         thresholds=items,
-        causes=tuple(
-            {cause.line: cause for cause in (*unusable, *answers.causes, *_too_throttled(sides, items))}.values()
-        ),
+        causes=tuple({cause.line: cause for cause in causes}.values()),
         differs=answers.differs,
         notices=(
             *answers.notices,
             *_several_instants(thresholds, sides),
-            *_drifting(limits),
+            *([DRIFTING.format(drifted)] if drifted else []),
             *unequal_lengths(items),
             *failed_by_chance(limits),
-            *_notices(run, sides, answers.told),
+            *notices,
             *filter(None, [inexact_line(run, {item.metric for item in items if not item.relative})]),
         ),
         baseline=answers.against,
-        answer=answer(findings) if told else answers.sentence,
+        answer=answer(findings) if stored else answers.sentence,
         on_inconclusive=on_inconclusive,
         labels=labels_of(run.metadata),
         observed_s=round(min((side.observed_s for side in sides), default=0.0), 1),
         decision=answers.decision,
-        warnings=(*_interrupted(run), *(_warning(side, sides) for side in _unguarded(sides, items))),
+        warnings=(*warnings, *(_warning(side, sides) for side in unguarded)),
     )
     omitted = tuple(
         Cause("not_started", _warning(side, sides))
-        for side in _unguarded(sides, items)
+        for side in unguarded
         if side.outcomes.lost[side.target] / side.outcomes.wanted[side.target] > OMITTED
     )
-    return (
-        replace(found, causes=omitted, warnings=tuple(_interrupted(run)))
-        if omitted and found.exit_status == PASSED
-        else found
-    )
+    fails = omitted and found.exit_status == PASSED
+    return replace(found, causes=omitted, warnings=warnings) if fails else found
 
 
 def _several_instants(thresholds: Sequence[Threshold], sides: Sequence[Side]) -> Iterable[str]:
@@ -151,12 +133,6 @@ def _several_instants(thresholds: Sequence[Threshold], sides: Sequence[Side]) ->
         if instants := instants_of(threshold, sides):
             each = listed([SINCE[instant] for instant in instants])
             yield f"{threshold.written} is tested {each}; add {{measured_from:{instants[0]}}} to test one of them."
-
-
-def _drifting(limits: Sequence[ThresholdResult]) -> Iterable[str]:
-    """Limits on what drifted while the run went on."""
-    if names := listed(list(dict.fromkeys(f"{item.title} of {item.target}" for item in limits if item.provisional))):
-        yield DRIFTING.format(names)
 
 
 def unequal_lengths(results: Sequence[ThresholdResult]) -> Iterable[str]:
@@ -180,22 +156,15 @@ def failed_by_chance(limits: Sequence[ThresholdResult]) -> Iterable[str]:
 
 
 def _too_throttled(sides: Sequence[Side], items: Sequence[ThresholdResult]) -> Iterable[Cause]:
-    """Why a run says nothing: of its targets that are judged, those of which more than 1 % was throttled.
+    """Yield why a run is invalid: its judged targets of which more than 1 % was throttled.
 
-    Where a threshold is about `throttled` itself, that one decides. Of a target that was compared the comparison
-    says it.
+    A threshold on the throttle rate decides instead. Of a target that was compared the comparison says it.
     """
     judged, compared = ({item.target for item in items if item.relative == relative} for relative in (False, True))
     decided = {item.target for item in items if not item.relative and item.metric == THROTTLED}
     for side in sides:
         if side.name in judged - decided - compared and throttled_share(side) > FAIR:
             yield throttled_cause(side)
-
-
-def recorded_thresholds(document: Mapping[str, Any]) -> tuple[Threshold, ...]:
-    """The thresholds that a run was started with. Raises UsageError if they cannot be read."""
-    recorded = document.get("thresholds") or {}
-    return tuple(parse(metric, str(text)) for metric, texts in recorded.items() for text in texts)
 
 
 def refuse_unknown_targets(thresholds: Iterable[Threshold], names: Sequence[str]) -> None:
@@ -230,31 +199,30 @@ def _answers(
     baseline: str | RunFrames | None,
     allow: Sequence[str],
 ) -> BaselineAnswers:
-    """What the baseline says; nothing where it is not asked."""
-    names = [side.name for side in sides]
+    """Return what the baseline says; nothing if it is not asked."""
     named = str(baseline.folder) if isinstance(baseline, RunFrames) else baseline
-    base = baseline_named(named, run.folder, run.metadata, names)
-    relative = [threshold for threshold in thresholds if threshold.margin is not None]
-    if allow and not isinstance(base, StoredRuns):
+    base = relative.baseline_named(named, run.folder, run.metadata, [side.name for side in sides])
+    asked = [threshold for threshold in thresholds if threshold.margin is not None]
+    if allow and not isinstance(base, relative.StoredRuns):
         raise UsageError(
             f"--allow-different {','.join(allow)} says in what stored runs may differ, and none are the baseline: "
             "leave it out, or name a folder of `rtbench baseline save` by --baseline"
         )
     if base is None:
-        refuse_without_baseline(relative)
-    if base is None and not thresholds:
-        raise UsageError(f"there is nothing to check: give --thresholds FILE, or {REMEDY}")
-    if thresholds and not relative:
+        refuse_without_baseline(asked)
+        if not thresholds:
+            raise UsageError(f"there is nothing to check: give --thresholds FILE, or {REMEDY}")
+    if thresholds and not asked:
         return BaselineAnswers(notices=(UNUSED,) if baseline else ())
     match base:
-        case SameRun() if was_planned(run.metadata):
-            return by_looks(run, sides, base, relative)
-        case SameRun():
-            return against_targets(sides, base, thresholds)
-        case OtherRun():
+        case relative.SameRun() if was_planned(run.metadata):
+            return relative.by_looks(run, sides, base, asked)
+        case relative.SameRun():
+            return relative.against_targets(sides, base, thresholds)
+        case relative.OtherRun():
             other = baseline if isinstance(baseline, RunFrames) else load_for_report(base.folder)
-            return against_run(sides, base, thresholds, other)
-        case StoredRuns():
+            return relative.against_run(sides, base, thresholds, other)
+        case relative.StoredRuns():
             return against_stored_runs(sides, base, thresholds, allow)
     return BaselineAnswers()
 
@@ -266,45 +234,30 @@ def refuse_without_baseline(thresholds: Iterable[Threshold]) -> None:
             raise UsageError(f"{threshold.written} is relative, and there is no baseline: {REMEDY}")
 
 
-def _interrupted(run: RunFrames) -> Iterable[str]:
-    """Warn of a run that somebody ended by a signal: it did not pass for what was planned."""
-    if str(run.metadata.get("stop_reason") or "").startswith(INTERRUPTED):
-        yield INTERRUPTED_RUN
-
-
-def _unguarded(sides: Sequence[Side], items: Sequence[ThresholdResult]) -> Iterable[Side]:
-    """Targets that failed too often to pass by their waits alone, where no threshold is about failures.
+def _unguarded(sides: Sequence[Side], items: Sequence[ThresholdResult]) -> list[Side]:
+    """Return the targets that failed too often to pass by their waits alone, where no threshold is about failures.
 
     A target without an item is the baseline of others: what is asked of their failures is asked of its own, too.
     """
     guarded = {item.target for item in items if item.metric == FAILURES}
     compared = any(item.relative for item in items if item.target in guarded)
     asked = {item.target for item in items}
-    for side in sides:
-        if side.name in guarded or (compared and side.name not in asked) or side.target == ABSENT:
-            continue
-        if side.outcomes.failures(side.target) > FAIR:
-            yield side
+    about = asked - guarded if compared else {side.name for side in sides} - guarded
+    return [
+        side
+        for side in sides
+        if side.name in about and side.target != ABSENT and side.outcomes.failures(side.target) > FAIR
+    ]
 
 
 def _warning(side: Side, sides: Sequence[Side]) -> str:
-    found, whose = side.outcomes, f" of {side.name}" if len(sides) > 1 else ""
-    share = percent(found.unmet[side.target], found.wanted[side.target])
-    lost = "did not start" if found.lost[side.target] == found.unmet[side.target] else "failed or did not start"
-    return (
-        f"{share} of the planned turns{whose} {lost}, and no threshold is about failures: add failure_rate: "
-        f'["rate<0.01"]'
-    )
+    found, at, whose = side.outcomes, side.target, f" of {side.name}" if len(sides) > 1 else ""
+    failed = "did not start" if found.lost[at] == found.unmet[at] else "failed or did not start"
+    what = f"{percent(found.unmet[at], found.wanted[at])} of the planned turns{whose} {failed}"
+    return f'{what}, and no threshold is about failures: add failure_rate: ["rate<0.01"]'
 
 
 def _unusable(run: RunFrames, sides: Sequence[Side]) -> list[Cause]:
     """Why the run's figures may not be used. One without data is never green, nor one of whose targets one has none."""
     causes = own_causes(sides) or of_run(validity_of(run.metadata), run.metadata, run.folder)
     return [*causes, *([] if sides else [Cause("no_data", "the run has no turns and no sessions")])]
-
-
-def _notices(run: RunFrames, sides: Sequence[Side], told: Sequence[Path]) -> list[str]:
-    """What to read before the run's figures, where a comparison has not said it."""
-    if not sides or run.folder in told:
-        return []
-    return [*run_notices(run, noticed(run, sides[0].turns, measured_sessions(run)))]

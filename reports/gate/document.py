@@ -17,10 +17,7 @@ from reports.gate.ci import junit_refusal, junit_xml
 from reports.gate.report import WORST_FIRST, check_page
 from reports.gate.results import Checked, OnInconclusive, ThresholdResult
 from reports.gate.results import row_of as flat_row
-from reports.gate.sentences import (
-    check_causes,
-    check_headline,
-)
+from reports.gate.sentences import check_causes, check_headline
 from reports.looks.decision import write_decision
 from reports.records import Closed, Count, Known, Record, Rounded, about, data_of, text_of
 from reports.render.markdown import render_markdown
@@ -70,31 +67,19 @@ class ThresholdEntry(Closed, frozen=True):
 def threshold_entry(one: ThresholdResult) -> ThresholdEntry:
     """Return a result as check.json has it."""
     row, counts = flat_row(one), one.counts or NO_TURNS
+    same = {name: row[name] for name in ThresholdEntry.__struct_fields__ if name in row and not hasattr(counts, name)}
     limit = None
     if one.limit is not None:
-        value, low, high, bound = (
-            math.nan if row[name] is None else row[name] for name in ("value", "low", "high", "bound")
-        )
+        known = (math.nan if row[name] is None else row[name] for name in ("value", "low", "high", "bound"))
+        value, low, high, bound = known
         limit = LimitEntry(*one.limit, value, low, high, bound, row["in_failures"])
     return ThresholdEntry(
-        threshold=one.threshold,
-        title=one.title,
-        target=one.target,
-        metric=one.metric,
-        unit=one.question.unit,
-        result=one.result,
-        reason_code=row["reason_code"] or "",
-        reason=one.reason_text,
-        provisional=one.provisional,
+        **same | {"reason_code": row["reason_code"] or "", "limit": limit},
         turns=counts.turns,
         sessions=counts.sessions,
         failed=counts.failed,
         completed_share=counts.completed_share,
         effective_sessions=counts.effective_sessions,
-        required=row["required"],
-        available=row["available"],
-        required_unit=row["required_unit"],
-        limit=limit,
         comparison=entry_of(one.finding) if one.finding else None,
     )
 
@@ -144,11 +129,6 @@ def check_data(checked: Checked) -> dict[str, Any]:
     )
 
 
-def check_json(checked: Checked) -> str:
-    """The file's text."""
-    return text_of(check_data(checked))
-
-
 class CheckPaths(NamedTuple):
     """Where a check was written."""
 
@@ -161,27 +141,26 @@ def write_check(checked: Checked, folder: Path, junit: Path | None = None) -> Ch
     paths = paths_in(folder)
     if checked.decision:
         write_decision(checked.decision, folder)
-    texts = [(paths.json, check_json(checked)), (paths.markdown, render_markdown(check_page(checked)))]
+    texts = [(paths.json, text_of(check_data(checked))), (paths.markdown, render_markdown(check_page(checked)))]
     for path, text in [*texts, *([(junit, junit_xml(checked))] if junit else [])]:
         _write(path, text)
     return paths
 
 
 def refuse(error: str, folder: Path, junit: Path | None = None) -> None:
-    """Nothing was checked: an earlier check's files are removed, which would be taken for this one's; JUnit says why.
+    """Remove an earlier check's files, which would be taken for this one's, and write to JUnit why nothing was checked.
 
     Raises UsageError for a file that cannot be removed or written.
     """
     try:
-        there = is_run(folder)
+        earlier = paths_in(folder) if is_run(folder) else ()
     except UsageError:
-        there = False  # `error` is about the same folder
-    if there:
-        for path in paths_in(folder):
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as cause:
-                raise UsageError(f"{path} is of an earlier check and cannot be removed: {cause.strerror}") from None
+        earlier = ()  # `error` is about the same folder
+    for path in earlier:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as cause:
+            raise UsageError(f"{path} is of an earlier check and cannot be removed: {cause.strerror}") from None
     if junit:
         _write(junit, junit_refusal(error))
 

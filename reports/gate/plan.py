@@ -23,10 +23,9 @@ KEY = "thresholds"
 
 
 def planned_thresholds(asked: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The thresholds by metric, as run.json holds them. Those of a file replace those of the scripts.
+    """Return the thresholds by metric, as run.json holds them. Those of a file replace those of the scripts.
 
-    Raises UsageError for those that cannot be read, or that the run can never be judged by, and for a baseline that is
-    none.
+    Raises UsageError if one cannot be read or the run can never be judged by it, and if there is no such baseline.
     """
     targets, baseline = asked["targets"], asked["baseline"]
     # the run has no folder yet, so no folder that is there is its own

@@ -9,9 +9,8 @@ its size as given finds differences too often. So there its looks answer: the ve
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -19,16 +18,12 @@ from typing import Any
 from bench.errors import UsageError
 from bench.run.presence import is_folder, is_run
 from bench.untrusted.sanitize import escape_control
-from reports.comparisons.comparison import (
-    inference,
-    measurements,
-    notices_of,
-    notices_of_comparison,
-)
+from reports import exactness
+from reports.comparisons.comparison import inference, measurements, notices_of, notices_of_comparison
 from reports.finding import Finding, Measured, judge, provisional
 from reports.finding_sentences import at_twice
 from reports.gate.results import ThresholdResult, compared_result
-from reports.looks.decide import decision_of, leading, sides_of_pairs
+from reports.looks.decide import decision_of
 from reports.looks.decision import Decision, analysis_place, decision_headline
 from reports.numbers import listed, plural
 from reports.question import Question
@@ -58,20 +53,14 @@ ASSUMED = (
     "Provisional: fewer than five stored runs do not show how much runs differ by chance, so a spread of "
     f"{SPREAD} was assumed. {{}} Store five to drop this."
 )
-DRIFTED_LOOKS = "provisional: one target drifted or had bursts,"
+DRIFTED_LOOKS = (
+    "{}: provisional: one target drifted or had bursts, so parts of the run were counted, not pairs. On the margin "
+    f"{OWN_DRIFT_LOOKS}."
+)
 DRIFTED = (
     "{}Drift of the steady phase is {}. What a run measured at one time then says less of another: such verdicts are "
     "provisional."
 )
-
-
-@dataclass(frozen=True)
-class AskedThreshold:
-    """A question to candidates: with its threshold as it was written, of all targets or of one."""
-
-    written: str
-    question: Question
-    target: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,10 +85,10 @@ class BaselineAnswer:
 
 @dataclass(frozen=True)
 class BaselineAnswers:
-    """All that a baseline has to say. `causes`, `differs`, `notices`, `against`: as in `Checked`.
+    """All that a baseline says. `causes`, `differs`, `notices`, `against`: as in `Checked`.
 
-    `items`: verdicts that were made already, by looks, with the `sentence` that says them; `answers` still want theirs.
-    `told`: runs whose own notices are among `notices`. `decision`: what the looks found.
+    `answers` have no verdicts yet; `items` have those of interim analyses, which `sentence` and `decision` say too.
+    `told`: runs whose own notices are among `notices`.
     """
 
     answers: tuple[BaselineAnswer, ...] = ()
@@ -113,25 +102,27 @@ class BaselineAnswers:
     decision: Decision | None = None
 
 
-def asked_of(thresholds: Sequence[Threshold], sides: Sequence[Side], targets: Sequence[str]) -> list[AskedThreshold]:
-    """The relative thresholds as questions to these sides, of each stratum one; without any the default gates.
+def asked_of(
+    thresholds: Sequence[Threshold], sides: Sequence[Side], targets: Sequence[str]
+) -> list[tuple[str, Question, str]]:
+    """Return the relative thresholds as questions to these sides, of each stratum one; without any the default gates.
 
-    `targets`: the candidates. Raises UsageError for a threshold of a target that is none of them.
+    A threshold as it was written, its question, and the candidate that it is of, empty for all. `targets`: the
+    candidates. Raises UsageError for a threshold of a target that is none of them.
     """
     relative = [threshold for threshold in thresholds if threshold.margin is not None]
     for threshold in relative:
         if threshold.target and threshold.target not in targets:
-            raise UsageError(
-                f"{threshold.written}: {threshold.target} is no candidate; these are: {', '.join(targets)}"
-            )
+            what = f"{threshold.target} is no candidate; these are: {', '.join(targets)}"
+            raise UsageError(f"{threshold.written}: {what}")
     if thresholds:
         return [
-            AskedThreshold(threshold.written, question, threshold.target)
+            (threshold.written, question, threshold.target)
             for threshold in relative
             for question in asked_by(threshold, threshold.question, sides)
         ]
-    defaults = list(takewhile(lambda question: question.primary, default_questions(sides)))
-    return [AskedThreshold(_default(question), question) for question in defaults]
+    defaults = takewhile(lambda question: question.primary, default_questions(sides))
+    return [(_default(question), question, "") for question in defaults]
 
 
 def _default(question: Question) -> str:
@@ -221,9 +212,9 @@ Against = SameRun | OtherRun | StoredRuns
 
 
 def baseline_named(text: str | None, run: Path, document: dict[str, Any], targets: Sequence[str]) -> Against | None:
-    """What `--baseline` names; without it the first target of an interleaved run, else None.
+    """Return what `--baseline` names; without it the first of several interleaved `targets`, else None.
 
-    `targets`: those of the run. Raises UsageError where nothing is named so.
+    Raises UsageError if nothing has that name.
     """
     several = bool(document.get("interleaved")) and len(targets) > 1
     if text is None:
@@ -251,8 +242,7 @@ def baseline_named(text: str | None, run: Path, document: dict[str, Any], target
 def against_targets(targets: Sequence[Side], base: SameRun, thresholds: Sequence[Threshold]) -> BaselineAnswers:
     """The other targets of an interleaved run against one of them."""
     (baseline,) = (side for side in targets if side.name == base.target)
-    candidates = [side for side in targets if side is not baseline]
-    found = _answers_of_comparison(baseline, candidates, thresholds)
+    found = _answers_of_comparison(baseline, [side for side in targets if side is not baseline], thresholds)
     answers = tuple(
         replace(answer, peers=not base.declared and are_peers(baseline.run, base.target, answer.target))
         for answer in found.answers
@@ -261,10 +251,7 @@ def against_targets(targets: Sequence[Side], base: SameRun, thresholds: Sequence
 
 
 def against_run(
-    targets: Sequence[Side],
-    base: OtherRun,
-    thresholds: Sequence[Threshold],
-    other: RunFrames,
+    targets: Sequence[Side], base: OtherRun, thresholds: Sequence[Threshold], other: RunFrames
 ) -> BaselineAnswers:
     """Each target against the one of the same label in another run, or against its only one."""
     others = targets_of(other)
@@ -272,14 +259,12 @@ def against_run(
     for side in targets:
         if not thresholds or any(t.margin is not None and t.target in ("", side.name) for t in thresholds):
             partners.setdefault(_partner(base, side.name, [other.name for other in others]), []).append(side)
-    parts = [
-        _answers_of_comparison(
-            _known(other, others, partner),
-            mine,
-            [t for t in thresholds if not t.target or t.target in [side.name for side in mine]],
-        )
-        for partner, mine in partners.items()
-    ]
+    parts = []
+    for partner, mine in partners.items():
+        refuse_unknown(other, partner)
+        about = ["", *(side.name for side in mine)]
+        baseline = next(side for side in others if side.name == partner)
+        parts.append(_answers_of_comparison(baseline, mine, [one for one in thresholds if one.target in about]))
     answers = BaselineAnswers(
         answers=tuple(answer for part in parts for answer in part.answers),
         causes=tuple(dict.fromkeys(cause for part in parts for cause in part.causes)),
@@ -304,11 +289,6 @@ def _partner(base: OtherRun, target: str, known: Sequence[str]) -> str:
     )
 
 
-def _known(run: RunFrames, others: Sequence[Side], partner: str) -> Side:
-    refuse_unknown(run, partner)
-    return next(other for other in others if other.name == partner)
-
-
 def _answers_of_comparison(
     baseline: Side, candidates: Sequence[Side], thresholds: Sequence[Threshold]
 ) -> BaselineAnswers:
@@ -318,27 +298,22 @@ def _answers_of_comparison(
     asked = asked_of(thresholds, sides, names)
     refuse_other_definitions(sides)
     each, how = matched_to_the_first(sides), inference(sides, LEVEL)
-    measured = measurements(each, list(dict.fromkeys(threshold.question for threshold in asked)), how)
+    measured = measurements(each, list(dict.fromkeys(question for _, question, _ in asked)), how)
     by_question = {(figure.question, figure.candidate): figure for figure in measured}
     answers = [
         BaselineAnswer(
-            threshold.written,
-            replace(by_question[threshold.question, side.label], candidate=side.name),
+            written,
+            replace(by_question[question, side.label], candidate=side.name),
             provisional=not one_run(sides),
             baseline=baseline.name,
         )
-        for threshold in asked
+        for written, question, target in asked
         for side in sides[1:]
-        if threshold.target in ("", side.name)
+        if target in ("", side.name)
     ]
     causes = [cause for cause in causes_of(deciding_checks(sides)) if cause.folder != candidates[0].run.folder]
     runs = tuple(dict.fromkeys(side.run.folder for side in sides))
     return BaselineAnswers(tuple(answers), tuple(causes), notices=notices_of_comparison(sides, measured), told=runs)
-
-
-def was_planned(document: Mapping[str, Any]) -> bool:
-    """Whether a run was started with looks."""
-    return document.get("sequential_plan") is not None
 
 
 def by_looks(
@@ -352,23 +327,18 @@ def by_looks(
     if base.declared:
         decision = replace(decision, findings=tuple(replace(one, peers=False) for one in decision.findings))
     _refuse_others(decision, base, thresholds, str(run.folder))
-    notices: list[str] = []
     stopped = f"stopped at {analysis_place(decision)}" if decision.course.looks else "there was none"
     rulings = zip(decision.gates, decision.course.rulings, strict=False)
     drifting = [figure_name(gate) for gate, ruling in rulings if ruling.provisional]
-    if drifting:
-        counted = "so parts of the run were counted, not pairs"
-        notices.append(f"{listed(drifting)}: {DRIFTED_LOOKS} {counted}. On the margin {OWN_DRIFT_LOOKS}.")
+    notices = [DRIFTED_LOOKS.format(listed(drifting))] if drifting else []
     if decision.course.looks and decision.after:
         notices.append(f"{plural(decision.after, 'whole pair')} ended after that analysis; the verdict excludes them.")
+    notices += one_seed(among([side for name in decision.targets for side in targets if side.name == name]))
     return BaselineAnswers(
         items=tuple(_items(decision)),
         sentence=decision_headline(decision),
         causes=decision.invalid,
-        notices=(
-            *notices,
-            *one_seed(among([side for name in decision.targets for side in targets if side.name == name])),
-        ),
+        notices=tuple(notices),
         against=f"{base.target}, in the same run, by its interim analyses: {stopped}",
         decision=decision,
     )
@@ -398,15 +368,7 @@ def _asked(threshold: Threshold, candidate: str) -> tuple[Question, str]:
 
 def _items(decision: Decision) -> Iterable[ThresholdResult]:
     """Yield an item for each gate. Before the first analysis there are gates and nothing is known of them."""
-    ended = leading(decision.run.sessions, ended=decision.run.metadata.get("state") == "ended")
-
-    @cache
-    def first(size: int) -> tuple[Side, ...]:
-        return sides_of_pairs(decision.run, decision.targets, ended[:size])
-
-    for at, (gate, finding) in enumerate(zip(decision.gates, decision.findings, strict=True)):
-        rulings = decision.course.rulings
-        size = decision.course.looks[rulings[at].look].pairs if rulings else decision.pairs
+    for gate, finding in zip(decision.gates, decision.findings, strict=True):
         of_traits = gate.stratum and gate.stratum._replace(measured_from="")
         # a threshold gives several gates if turns are measured from several instants
         asked = [replace(gate, stratum=stratum) for stratum in (gate.stratum, of_traits, None)]
@@ -415,7 +377,8 @@ def _items(decision: Decision) -> Iterable[ThresholdResult]:
             for one in decision.plan.thresholds
             if one.question in asked and one.measured_from in ("", gate.stratum.measured_from if gate.stratum else "")
         )
-        if why := "; ".join(filter(None, (side.inexact(gate) for side in first(size)))):
+        uncertain_on = (exactness.why(decision.run.inexact, target, gate.metric) for target in decision.targets)
+        if decision.pairs and (why := "; ".join(filter(None, uncertain_on))):
             uncertain = Verdict("inconclusive", Reason("uncertain", text=why))
             finding = replace(finding, inexact=why, difference=None, verdict=uncertain, corrected=math.nan)
         yield compared_result(written, finding)

@@ -5,22 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports.finding import Result
+from reports.finding_rows import NOT_JUDGED
+from reports.gate import sentences
 from reports.gate.results import Checked, ThresholdResult
-from reports.gate.sentences import (
-    baseline_text,
-    check_badges,
-    check_headline,
-    completed_text,
-    ending,
-    further_remarks,
-    interval_text,
-    is_judged,
-    limit_text,
-    mark,
-    reason,
-    value_text,
-    verdict_text,
-)
 from reports.looks.decision import analyses
 from reports.numbers import count
 from reports.render.blocks import (
@@ -55,22 +42,25 @@ def check_page(checked: Checked) -> Page:
     results = sorted(checked.thresholds, key=lambda one: WORST_FIRST.index(one.result))
     against = f"against {checked.baseline}" if checked.baseline else ""
     head = [checked.called, checked.run_id, against, observed(checked.observed_s)]
-    notes = further_remarks(checked)
+    headline, remarks = sentences.check_headline(checked), sentences.remarks(checked)
+    notes = remarks[1:] if len(remarks) > len(checked.notices) else remarks  # the headline has the first reason
     decided = list(analyses(checked.decision)) if checked.decision else []
+    intervals = [INTERVALS] if any(not one.relative for one in results) else []
+    intervals += [DIFFERENCES] if any(one.relative for one in results) else []
     reasons = [f"{one.target}: {one.title}: {why}" for one in results if (why := _reason(one, checked))]
     return Page(
-        title=f"{checked.called}: {check_headline(checked)}",
-        badges=check_badges(checked),
+        title=f"{checked.called}: {headline}",
+        badges=sentences.check_badges(checked),
         beside=" · ".join(filter(None, head)),
-        headline=check_headline(checked),
+        headline=headline,
         lead=[Paragraph(Strong(f"! {warning}"), "warn bold") for warning in checked.warnings],
-        answer=[_table(results, checked), Paragraph(_intervals(checked), "soft")] if results else [],
+        answer=[_table(results, checked), Paragraph(" ".join(intervals), "soft")] if results else [],
         sections=[
             Section("analyses", "Interim analyses", "How was the run decided?", decided, brief=decided),
             Section("why", "Why, and what to do", "", [Bullets([*notes, *reasons])], brief=[Bullets(notes)]),
             Section("sizes", "Turns, sessions and failures", "", [_sizes(results)]),
         ],
-        next=[Paragraph(ending(checked))],
+        next=[Paragraph(sentences.ending(checked))],
     )
 
 
@@ -85,33 +75,22 @@ def _table(results: Sequence[ThresholdResult], checked: Checked) -> Table:
     ]
     rows = []
     for one in results:
-        cells = [
-            Cell(one.title),
-            *([Cell(one.target)] if several else []),
-            *([Cell(baseline_text(one))] if relative else []),
-            *(Cell(text) for text in (value_text(one), interval_text(one), limit_text(one))),
-            _verdict(one, checked),
-        ]
-        rows.append(make_row(cells, more=note(_reason(one, checked))))
+        texts = [one.title, *([one.target] if several else []), *([sentences.baseline_text(one)] if relative else [])]
+        texts += [sentences.value_text(one), sentences.interval_text(one), sentences.limit_text(one)]
+        rows.append(make_row([*map(Cell, texts), _verdict(one, checked)], more=note(_reason(one, checked))))
     return table(heads, rows, shown=ROWS_SHOWN)
 
 
 def _verdict(one: ThresholdResult, checked: Checked) -> Cell:
-    if not is_judged(one, checked):
-        return Cell(mark(one, checked), style="soft")
-    style, verdict = MARKS[one.result].ink, verdict_text(one)
+    if not sentences.is_judged(one, checked):
+        return Cell(NOT_JUDGED, style="soft")
+    style, verdict = MARKS[one.result].ink, sentences.verdict_text(one)
     shown = Strong(verdict) if one.result in ("fail", "not_evaluated") else verdict
     return Cell((f"{MARKS[one.result].glyph} ", shown, ", provisional" if one.provisional else ""), style=style)
 
 
 def _reason(one: ThresholdResult, checked: Checked) -> str:
-    return reason(one) if is_judged(one, checked) else ""
-
-
-def _intervals(checked: Checked) -> str:
-    """Return which intervals a check shows, and what decides."""
-    limits, differences = ({one.relative for one in checked.thresholds} >= {way} for way in (False, True))
-    return " ".join([*([INTERVALS] if limits else []), *([DIFFERENCES] if differences else [])])
+    return sentences.reason(one) if sentences.is_judged(one, checked) else ""
 
 
 def _sizes(results: Sequence[ThresholdResult]) -> Table:
@@ -119,5 +98,5 @@ def _sizes(results: Sequence[ThresholdResult]) -> Table:
     for one in results:
         counts = one.counts or NO_TURNS
         numbers = (count(n) for n in (counts.turns, counts.sessions, counts.failed))
-        rows.append([one.title, one.target, *numbers, completed_text(one)])
+        rows.append([one.title, one.target, *numbers, sentences.completed_text(one)])
     return table(("metric", "target", "turns", "sessions", "failed", "completed"), rows, left=(0, 1))

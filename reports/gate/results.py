@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import pandas as pd
 
 from bench.run.document import ValidityStatus
 from reports import finding_sentences
 from reports.finding import RESULT_OF_STATUS, ExitStatus, Finding, Result
+from reports.finding_rows import shares_of
 from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
 from reports.looks.decision import Decision
 from reports.notebook import frame_html
@@ -30,11 +31,10 @@ from reports.wording.verdicts import figure as figure_name
 
 OnInconclusive = Literal["fail", "pass", "warn"]
 
-PASSED: Literal[0]
-FAILED: Literal[1]
-INCONCLUSIVE: Literal[3]
-INVALID: Literal[4]
-PASSED, FAILED, INCONCLUSIVE, INVALID = 0, 1, 3, 4
+PASSED: Final = 0
+FAILED: Final = 1
+INCONCLUSIVE: Final = 3
+INVALID: Final = 4
 """Exit statuses, beside 2 for what cannot be asked so."""
 DTYPES = dtypes_of(
     (TEXT, ("run_id", "threshold", "title", "target", "metric", "unit", "result", "verdict")),
@@ -74,8 +74,7 @@ class Limit(NamedTuple):
 class ThresholdResult:
     """One threshold on one target: an estimate against a limit, or a comparison with a baseline.
 
-    `estimate`: None if the metric is uncertain in this run. `bound`: the end that decided, of a threshold that passes
-    or fails. `note`: what else to know.
+    `estimate`: None if the metric is uncertain in this run. `bound`: the end that decided a pass or fail.
     """
 
     threshold: str
@@ -119,8 +118,7 @@ class ThresholdResult:
     def shortfall(self) -> Lack | None:
         """What there is too little of for the value to be shown; of a comparison on the target that has less of it."""
         if self.finding is not None:
-            found = [one for one in self.finding.lacks if one is not None]
-            return min(found, key=lambda one: one.there / one.needs, default=None)
+            return self.finding.shortfall
         if self.estimate is None or self.result != "inconclusive" or not self.estimate.counts.turns:
             return None
         counts = self.estimate.counts
@@ -150,21 +148,16 @@ def row_of(one: ThresholdResult) -> dict[str, Any]:
         "in_failures": False,
     }
     if counts is not None:
-        row |= {
-            "turns": counts.turns,
-            "sessions": counts.sessions,
-            "failed": counts.failed,
-            "completed_share": finite(counts.completed_share),
-            "effective_sessions": finite(counts.effective_sessions),
-        }
+        row |= {"turns": counts.turns, "sessions": counts.sessions, "failed": counts.failed}
+        row["completed_share"] = finite(counts.completed_share)
+        row["effective_sessions"] = finite(counts.effective_sessions)
     if few is not None:
         row |= {"required": few.needs, "available": few.there, "required_unit": few.of}
     if one.limit is not None:
         row |= {"operator": one.limit.operator, "limit": one.limit.value, "bound": finite(one.bound)}
-        if one.estimate is not None and few is None:
-            found_ends = (one.estimate.value, one.estimate.low, one.estimate.high)
-            row |= dict(zip(("value", "low", "high"), map(finite, found_ends), strict=True))
-            row["in_failures"] = one.estimate.value == math.inf
+        if (estimate := one.estimate) is not None and few is None:
+            row |= {"value": finite(estimate.value), "low": finite(estimate.low), "high": finite(estimate.high)}
+            row["in_failures"] = estimate.value == math.inf
     if found is not None:
         row |= _of_finding(found)
     return row
@@ -181,17 +174,13 @@ def _of_finding(found: Finding) -> dict[str, Any]:
         "more_sessions": found.verdict.more_sessions,
         "effective_sessions": min(counts.effective_sessions for counts in found.arms),
     }
-    difference, (base_few, few) = found.difference, found.lacks
-    if difference is None:
-        return row
-    if not base_few:
+    difference, (base_few, few) = found.difference, found.shortfalls
+    if difference and not base_few:
         row["baseline"] = finite(difference.baseline)
-    if not few:
+    if difference and not few:
         row |= {"value": finite(difference.candidate), "in_failures": difference.candidate == math.inf}
-    if not (base_few or few):
-        ends = (difference.d, difference.low, difference.high)
-        shares = [as_share(end, difference.scale, difference.candidate) for end in ends]
-        row |= dict(zip(("difference", "low", "high"), shares, strict=True))
+    if found.published:
+        row |= dict(zip(("difference", "low", "high"), shares_of(found.published), strict=True))
     return row
 
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from reports import finding_sentences
 from reports.finding import RESULT_OF_STATUS
-from reports.finding_rows import NOT_JUDGED, in_unit, row, with_unit
+from reports.finding_rows import in_unit, row, with_unit
 from reports.gate.results import FAILED, INCONCLUSIVE, INVALID, PASSED, Checked, ThresholdResult
 from reports.numbers import NBSP, NONE, count, percent, plural, three
 from reports.render.blocks import MARKS, SIMULATED, Badge
@@ -32,10 +32,8 @@ def value_text(one: ThresholdResult) -> str:
 
 def baseline_text(one: ThresholdResult) -> str:
     """Return the value on the baseline of a relative threshold."""
-    if one.finding is None or one.finding.difference is None:
-        return ""
-    found = row(one.finding, 1)
-    return with_unit(found.values[0], found.unit)
+    found = row(one.finding, 1) if one.finding and one.finding.difference else None
+    return with_unit(found.values[0], found.unit) if found else ""
 
 
 def interval_text(one: ThresholdResult) -> str:
@@ -53,13 +51,6 @@ def completed_text(one: ThresholdResult) -> str:
     """Return the share of the planned turns that have the value; a dash for what is no latency."""
     share = one.counts.completed_share if one.counts else math.nan
     return NONE if math.isnan(share) else percent(share, 1)
-
-
-def corrected_text(one: ThresholdResult) -> str:
-    """Return the difference without what stopping early adds: +45 %; empty if no interim analysis decided."""
-    found = one.finding
-    corrected = as_share(found.corrected, found.question.scale) if found else None
-    return "" if corrected is None or found is None else signed(corrected, found.question.scale)
 
 
 def limit_text(one: ThresholdResult) -> str:
@@ -82,8 +73,9 @@ MEANINGS = {
 def check_headline(checked: Checked) -> str:
     """One sentence that tells the verdict: that of the comparison, where what decides was compared."""
     if checked.exit_status == INVALID:
-        if why := _invalid_reasons(checked):
-            return f"{validity.LEAD if checked.causes else 'no verdict'}: {_first(why, 'reason')}"
+        if causes := check_causes(checked):
+            why = _first([cause.line for cause in causes], "reason")
+            return f"{validity.LEAD if checked.causes else 'no verdict'}: {why}"
         return f"no verdict: {_first([result_sentence(one) for one in checked.of('not_evaluated')], 'threshold')}"
     deciding = checked.of("fail") or checked.of("inconclusive") or checked.thresholds
     if checked.answer and all(one.relative for one in deciding):
@@ -92,9 +84,8 @@ def check_headline(checked: Checked) -> str:
         return _first([result_sentence(one) for one in failed], "threshold")
     if inconclusive := checked.of("inconclusive"):
         return f"inconclusive: {_first([undecided(one) for one in inconclusive], 'threshold')}"
-    if len(checked.thresholds) == 1:
-        return "pass: 1 of 1 threshold"
-    return f"pass: all {plural(len(checked.thresholds), 'threshold')}"
+    many = len(checked.thresholds)
+    return f"pass: all {plural(many, 'threshold')}" if many > 1 else "pass: 1 of 1 threshold"
 
 
 def result_sentence(one: ThresholdResult) -> str:
@@ -103,21 +94,19 @@ def result_sentence(one: ThresholdResult) -> str:
         return f"{one.title} of {one.target} has no data: {one.reason_text}"
     if one.finding is not None and one.finding.difference and not one.shortfall:
         return finding_sentences.sentence(one.finding)
-    verdict = shown_result(one)
     if one.result == "fail" and one.limit is not None:
         verdict = f"is {'over' if one.limit.operator in ('<', '<=') else 'under'} its limit"
         return f"{one.title} of {one.target} {verdict}: {', '.join(filter(None, (figures_text(one), one.reason_text)))}"
     why = f" ({one.reason_text})" if one.reason_text else ""
-    return f"{one.title} of {one.target} {verdict}{why}: {figures_text(one)}{more(one)}"
+    return f"{one.title} of {one.target} {shown_result(one)}{why}: {figures_text(one)}{more(one)}"
 
 
 def figures_text(one: ThresholdResult) -> str:
     """Return what was measured and what was asked: 1,580 ms (1,420 to 1,690 ms), limit < 800 ms."""
     if one.finding is not None:
         return f"{interval_text(one)}, margin {limit_text(one)}"
-    if one.shortfall:
-        return f"{value_text(one)}, limit {limit_text(one)}"
-    return f"{value_text(one)} ({interval_text(one)}), limit {limit_text(one)}"
+    interval = "" if one.shortfall else f" ({interval_text(one)})"
+    return f"{value_text(one)}{interval}, limit {limit_text(one)}"
 
 
 def undecided(one: ThresholdResult) -> str:
@@ -135,11 +124,13 @@ def more(one: ThresholdResult) -> str:
 
 def reason(one: ThresholdResult) -> str:
     """Return why a result is what it is, if its values do not say it."""
-    corrected = corrected_text(one)
-    corrected = f"corrected {corrected}, analysis {one.finding.look}" if corrected and one.finding else ""
+    parts, found = [f"{one.reason_text}{more(one)}".removeprefix("; ")], one.finding
+    if found and (corrected := as_share(found.corrected, found.question.scale)) is not None:
+        parts.insert(0, f"corrected {signed(corrected, found.question.scale)}, analysis {found.look}")
     share = one.counts.completed_share if one.counts else math.nan
-    completed = "" if math.isnan(share) or share == 1 else f"{completed_text(one)} of the planned turns have it"
-    return "; ".join(filter(None, (corrected, f"{one.reason_text}{more(one)}".removeprefix("; "), completed)))
+    if not math.isnan(share) and share != 1:
+        parts.append(f"{completed_text(one)} of the planned turns have it")
+    return "; ".join(filter(None, parts))
 
 
 def ending(checked: Checked) -> str:
@@ -153,13 +144,8 @@ def ending(checked: Checked) -> str:
 
 
 def remarks(checked: Checked) -> list[str]:
-    """Return why a check is invalid, and what else to know."""
-    return [*_invalid_reasons(checked), *checked.notices]
-
-
-def further_remarks(checked: Checked) -> list[str]:
-    """Return what the headline does not say: it has the first reason of an invalid check."""
-    return [*_invalid_reasons(checked)[1:], *checked.notices]
+    """Return why a check is invalid, and what else to know. The headline has the first reason."""
+    return [*(cause.line for cause in check_causes(checked)), *checked.notices]
 
 
 def is_judged(one: ThresholdResult, checked: Checked) -> bool:
@@ -168,11 +154,6 @@ def is_judged(one: ThresholdResult, checked: Checked) -> bool:
     If stored baselines were made under other conditions, absolute thresholds still do.
     """
     return not (checked.causes or (checked.differs and one.relative))
-
-
-def mark(one: ThresholdResult, checked: Checked) -> str:
-    """Return the verdict with its sign: ✓ equivalent (within 40 %)."""
-    return f"{MARKS[one.result].glyph} {verdict_text(one)}" if is_judged(one, checked) else NOT_JUDGED
 
 
 def verdict_text(one: ThresholdResult) -> str:
@@ -185,10 +166,6 @@ def shown_result(one: ThresholdResult) -> str:
     if one.finding is None or one.result == "not_evaluated":
         return one.result.replace("_", " ")
     return finding_sentences.shown(one.finding)
-
-
-def _invalid_reasons(checked: Checked) -> list[str]:
-    return [cause.line for cause in check_causes(checked)]
 
 
 def check_causes(checked: Checked) -> list[Cause]:

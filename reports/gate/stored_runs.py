@@ -19,11 +19,7 @@ from reports.runs import run_id_of
 from reports.sides.fairness import throttled_cause, throttled_share
 from reports.sides.side import Side, identity_of_run
 from reports.sides.workload import conditions_of, differing_conditions
-from reports.statistics.baselines import (
-    KNOWN,
-    RATE_RUN_SD,
-    RUN_SD,
-)
+from reports.statistics.baselines import KNOWN, RATE_RUN_SD, RUN_SD
 from reports.statistics.differences import Inference
 from reports.statistics.resample import seed_of
 from reports.summary.arms import FAIR
@@ -46,12 +42,11 @@ class Eligible:
     unstored: str = ""
 
 
-def eligible(side: Side, folder: Path, allowed: Sequence[str] = (), target: str = "") -> Eligible:
-    """The baseline that a folder of stored runs gives. `allowed`: conditions in which they may differ.
+def eligible(side: Side, folder: Path, allowed: Sequence[str], target: str) -> Eligible:
+    """Return the baseline that a folder of stored runs gives. `allowed`: conditions in which they may differ.
 
-    `target`: whose stored runs are meant, those of the side's own label if empty. Raises UsageError for an unknown one.
+    `target`: whose stored runs are meant. Raises UsageError for an unknown one.
     """
-    target = target or side.name
     files, left_out = each_once(read_baselines(folder, scenario_of(side), target))
     if not files and target != side.name:
         known = sorted({one.baseline.target for one in read_baselines(folder, scenario_of(side))})
@@ -65,14 +60,10 @@ def eligible(side: Side, folder: Path, allowed: Sequence[str] = (), target: str 
     notices = [*left_out, *([itself] if len(stored) < len(files) else [])]
     if not stored:
         place = escape_control(str(baseline_folder(folder, scenario_of(side), target)))
-        none = (
-            f"the only run that is stored in {place} is the one that is checked"
-            if files
-            else (f"no run is stored in {place} yet")
-        )
-        unstored = (
-            f"{none}: save {'another' if files else 'a good one'} by `rtbench baseline save RUN --baselines-dir {kept}`"
-        )
+        none, what = f"no run is stored in {place} yet", "a good one"
+        if files:
+            none, what = f"the only run that is stored in {place} is the one that is checked", "another"
+        unstored = f"{none}: save {what} by `rtbench baseline save RUN --baselines-dir {kept}`"
         return Eligible(notices=tuple(notices), unstored=unstored)
     runs, differs, unlike = _matching(side, stored, allowed)
     return Eligible(tuple(runs), tuple(differs), (*notices, *unlike))
@@ -102,10 +93,8 @@ def _matching(
     limited = [any(rate.name == "throttle_rate" and rate.share > FAIR for rate in one.baseline.rates) for one in stored]
     same = [one for one, lines, bad in zip(stored, apart, limited, strict=True) if not lines and not bad]
     if not same:
-        why = list(apart[0].values()) or [
-            f"{stored[0].baseline.run_id} was throttled in more than 1{NBSP}% of its turns"
-        ]
-        return [], why, []
+        throttled = f"{stored[0].baseline.run_id} was throttled in more than 1{NBSP}% of its turns"
+        return [], list(apart[0].values()) or [throttled], []
     out = len(stored) - len(same)
     seen = sorted({name for lines in apart for name in lines})
     seen += ["throttle_rate"] if any(limited) else []
@@ -114,22 +103,16 @@ def _matching(
 
 
 def against_stored_runs(
-    sides: Sequence[Side],
-    base: StoredRuns,
-    thresholds: Sequence[Threshold],
-    allowed: Sequence[str] = (),
+    sides: Sequence[Side], base: StoredRuns, thresholds: Sequence[Threshold], allowed: Sequence[str] = ()
 ) -> BaselineAnswers:
-    """Each target against its stored runs. Raises UsageError for a threshold on what stored runs do not hold.
+    """Compare each target with its stored runs. Raises UsageError for a threshold on what stored runs do not hold.
 
-    Stored runs that differ in a condition are left out; where all of them do, that is what is said. A target of which
-    none is stored yet, for it is the first night, is inconclusive.
+    A target without stored runs, for it is the first night, is inconclusive.
     """
     names = [side.name for side in sides]
     answers: list[BaselineAnswer] = []
     causes: list[Cause] = []
-    differs: list[str] = []
-    notices: list[str] = []
-    against: list[str] = []
+    differs, notices, against = list[str](), list[str](), list[str]()
     for side in sides:
         mine = [one for one in thresholds if one.margin is not None and one.target in ("", side.name)]
         if thresholds and not mine:
@@ -139,7 +122,7 @@ def against_stored_runs(
         differs += [f"{side.name}: {line}" for line in stored.differs]
         notices += stored.notices
         against += [f"{plural(len(stored.runs), 'stored run')} of {base.target or side.name}"] if stored.runs else []
-        answers += [_answer(one.written, side, one.question, stored) for one in asked_of(mine, [side], names)]
+        answers += [_answer(written, side, question, stored) for written, question, _ in asked_of(mine, [side], names)]
     answered = BaselineAnswers(tuple(answers), tuple(causes), tuple(differs), tuple(notices), listed(against))
     return mark_provisional(answered, sides)
 

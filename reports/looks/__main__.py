@@ -14,15 +14,8 @@ from typing import Any
 from bench.errors import USAGE_STATUS, UsageError
 
 
-def asked_plan(asked: str) -> dict[str, Any]:
-    """The plan as run.json holds it. Raises UsageError for thresholds that cannot be used."""
-    from reports.looks.plan import planned
-
-    return planned(json.loads(asked))
-
-
 def look(folder: str) -> dict[str, Any]:
-    """What a look finds. Raises UsageError for a run that has no plan, or cannot be read."""
+    """Return what an interim analysis finds. Raises UsageError for a run that has no plan, or cannot be read."""
     from reports.looks.decide import look_at
     from reports.looks.decision import decision_sentence
 
@@ -36,11 +29,16 @@ def look(folder: str) -> dict[str, Any]:
     }
 
 
-VERBS = {"plan": asked_plan, "look": look}
-
 if __name__ == "__main__":
+    verb, asked = sys.argv[1:]
     try:
-        print(json.dumps(VERBS[sys.argv[1]](sys.argv[2]), ensure_ascii=False))
+        if verb == "plan":
+            from reports.looks.plan import planned
+
+            found = planned(json.loads(asked))
+        else:
+            found = look(asked)
+        print(json.dumps(found, ensure_ascii=False))
     except UsageError as error:
         print(error, file=sys.stderr)
         sys.exit(USAGE_STATUS)

@@ -12,7 +12,7 @@ or that the end of the run cut, is where the looks end.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -27,21 +27,14 @@ from reports import runs
 from reports.finding import Finding
 from reports.looks.decision import Decision, write_decision
 from reports.looks.plan import DecisionPlan, plan_of, refuse_other_targets
-from reports.looks.sequence import GateResult, LookCourse, run_looks
-from reports.question import Question
+from reports.looks.sequence import GateResult, Schedule, run_looks
+from reports.question import Question, by_sample
 from reports.runs import RunFrames, run_id_of
 from reports.samples import samples_of
 from reports.sides.fairness import TURNS, VALID, causes_of, deciding_checks
 from reports.sides.mix import ComparedSides
 from reports.sides.questions import asked_by
-from reports.sides.side import (
-    ABSENT,
-    Side,
-    are_peers,
-    by_pair,
-    inexact,
-    known_targets,
-)
+from reports.sides.side import ABSENT, Side, are_peers, by_pair, inexact, known_targets
 from reports.statistics.counting import Integers
 from reports.statistics.differences import Difference
 from reports.statistics.interim import InterimStatistic, untestable
@@ -58,9 +51,9 @@ AT_THE_END = (VALID, TURNS)
 
 
 def look_at(folder: Path) -> Decision:
-    """The decision of a run that is under way or has ended, which is written to decision.json as well.
+    """Return the decision of a run that goes on or has ended, and write it to decision.json.
 
-    Raises UsageError where the folder is no run, was started without a plan, or cannot be written to.
+    Raises UsageError if the folder is no run, was started without a plan, or cannot be written to.
     """
     decision = decision_of(runs.load_for_report(folder), str(folder))
     write_decision(decision, folder)
@@ -68,7 +61,7 @@ def look_at(folder: Path) -> Decision:
 
 
 def decision_of(run: RunFrames, named: str = "the run") -> Decision:
-    """The same of a run that was read; writes nothing."""
+    """Return the decision of a run that was read."""
     plan = plan_of(run.metadata, named)
     known = known_targets(run)
     if len(known) != ARMS or not run.metadata.get("interleaved"):
@@ -78,66 +71,61 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
     pairs = leading(run.sessions, ended=run.metadata.get("state") == "ended")
 
     @cache
-    def first(size: int) -> tuple[Side, ...]:
-        return sides_of_pairs(run, targets, pairs[:size])
+    def first(held: int) -> tuple[Side, ...]:
+        return sides_of_pairs(run, targets, pairs[:held])
 
     refuse_other_targets(plan.thresholds, targets)
-    asked = _gates(plan, first(min(plan.analyses[0], int(pairs.size))))
+    size = int(pairs.size)
+    early = first(min(plan.analyses[0], size))  # whose strata are asked about at every analysis
+    asked = tuple(
+        one
+        for threshold in plan.thresholds
+        for one in (asked_by(threshold, threshold.question, early) if early else [threshold.question])
+    )
     seed = seed_of(run_id_of(run))
-    complete = sum(size <= pairs.size for size in plan.analyses)
+    complete = sum(planned <= size for planned in plan.analyses)
 
-    def see(size: int) -> list[InterimStatistic]:
-        error = EARLY if size < plan.analyses[-1] else FOUND
-        return _seen(first(size), asked, plan, np.random.default_rng([seed, size]), error)
+    def see(held: int) -> list[InterimStatistic]:
+        error = EARLY if held < plan.analyses[-1] else FOUND
+        return _seen(first(held), asked, plan, np.random.default_rng([seed, held]), error)
 
-    def unfit(size: int) -> tuple[Cause, ...]:
-        return _causes(first(size), besides=AT_THE_END)
+    def unfit(held: int) -> tuple[Cause, ...]:
+        return causes_of(check for check in deciding_checks(first(held)) if check.name not in AT_THE_END)
 
-    course = run_looks(plan.schedule(len(asked)), see, complete, end_of(run.metadata), unfit=unfit)
+    schedule = Schedule(plan.pairs, plan.analyses, len(asked), plan.alpha)
+    course = run_looks(schedule, see, complete, end_of(run.metadata), unfit=unfit)
     if course.reason == "invalid":
         invalid = unfit(course.looks[-1].pairs)
     else:
-        invalid = _invalid(run, first(int(pairs.size))) if ended else ()
-    findings = _findings(run, targets, plan, asked, course, int(pairs.size), first)
-    return Decision(run, targets, plan, asked, course, int(pairs.size), seed, ended, invalid, findings)
+        invalid = _invalid(run, first(size)) if ended else ()
+    too_early = Reason("no_analysis", "pair", plan.analyses[0], (size,))
+    unseen = GateResult("inconclusive", too_early, -1, math.nan, -math.inf, math.inf, math.nan)
+    findings = [
+        _finding(run, targets, gate, ruling, first(course.looks[ruling.look].pairs if course.rulings else size))
+        for gate, ruling in zip(asked, course.rulings or [unseen] * len(asked), strict=True)
+    ]
+    return Decision(run, targets, plan, asked, course, size, seed, ended, invalid, tuple(findings))
 
 
-def _findings(
-    run: RunFrames,
-    targets: tuple[str, str],
-    plan: DecisionPlan,
-    gates: Sequence[Question],
-    course: LookCourse,
-    pairs: int,
-    first: Callable[[int], tuple[Side, ...]],
-) -> tuple[Finding, ...]:
-    """Return what the analyses found of each gate, with the values that both targets had by then.
-
-    Before the first analysis nothing is known.
-    """
-    before_any = Reason("no_analysis", "pair", plan.analyses[0], (pairs,))
-    unseen = GateResult("inconclusive", before_any, -1, math.nan, -math.inf, math.inf, math.nan)
-    found = []
-    for gate, ruling in zip(gates, course.rulings or [unseen] * len(gates), strict=True):
-        sides = first(course.looks[ruling.look].pairs if course.rulings else pairs)
-        base, candidate = [gate.statistic.value(side, gate) for side in sides] or [math.nan] * ARMS
-        base_counts, counts = [gate.statistic.counts(side, gate) for side in sides] or [NO_TURNS] * ARMS
-        there = base_counts.turns > 0 and counts.turns > 0
-        found.append(
-            Finding(
-                gate,
-                targets[1],
-                Difference(gate.scale, base, candidate, ruling.d, ruling.low, ruling.high) if there else None,
-                Verdict(ruling.verdict, ruling.reason, ruling.provisional),
-                (base_counts, counts),
-                look=ruling.look + 1 if ruling.look >= 0 else None,
-                corrected=ruling.corrected,
-                baseline=targets[0],
-                unit="pair",
-                peers=are_peers(run, *targets),
-            )
-        )
-    return tuple(found)
+def _finding(
+    run: RunFrames, targets: tuple[str, str], gate: Question, ruling: GateResult, sides: Sequence[Side]
+) -> Finding:
+    """Return what the analyses found of a gate. `sides`: with the pairs of the analysis that decided it."""
+    base, candidate = [gate.statistic.value(side, gate) for side in sides] or [math.nan] * ARMS
+    base_counts, counts = [gate.statistic.counts(side, gate) for side in sides] or [NO_TURNS] * ARMS
+    there = base_counts.turns > 0 and counts.turns > 0
+    return Finding(
+        gate,
+        targets[1],
+        Difference(gate.scale, base, candidate, ruling.d, ruling.low, ruling.high) if there else None,
+        (base_counts, counts),
+        unit="pair",
+        verdict=Verdict(ruling.verdict, ruling.reason, ruling.provisional),
+        look=ruling.look + 1 if ruling.look >= 0 else None,
+        corrected=ruling.corrected,
+        baseline=targets[0],
+        peers=are_peers(run, *targets),
+    )
 
 
 def end_of(document: dict[str, Any]) -> Literal["", "by hand", "blind"]:
@@ -147,29 +135,16 @@ def end_of(document: dict[str, Any]) -> Literal["", "by hand", "blind"]:
     return "by hand" if document["state"] == "killed" or document.get("stop_reason") == INTERRUPTED else "blind"
 
 
-def _gates(plan: DecisionPlan, sides: Sequence[Side]) -> tuple[Question, ...]:
-    """What is asked, of each stratum that the pairs of the first look have; the same at every look."""
-    return tuple(
-        one
-        for threshold in plan.thresholds
-        for one in (asked_by(threshold, threshold.question, sides) if sides else [threshold.question])
-    )
-
-
 def _seen(
     sides: Sequence[Side], gates: Sequence[Question], plan: DecisionPlan, rng: np.random.Generator, error: float
 ) -> list[InterimStatistic]:
     """Every gate; the quantiles of one metric share their draws. `error`: of the tests of own drift."""
     seen_of: dict[Question, InterimStatistic] = {}
-    for gate in gates:
-        if gate in seen_of:
-            continue
-        if unfit := inexact(sides, gate):
-            seen_of[gate] = untestable(Reason("uncertain", text=unfit))
-            continue
-        of = gate.metric, gate.kind, gate.stratum, gate.step
-        group = [one for one in gates if (one.metric, one.kind, one.stratum, one.step) == of]
-        seen = gate.statistic.interim(ComparedSides(*sides), group, plan.bootstrap_samples, rng, error)
+    for group in by_sample(gates):
+        if unfit := inexact(sides, group[0]):
+            seen = [untestable(Reason("uncertain", text=unfit))] * len(group)
+        else:
+            seen = group[0].statistic.interim(ComparedSides(*sides), group, plan.bootstrap_samples, rng, error)
         seen_of |= dict(zip(group, seen, strict=True))
     return [seen_of[gate] for gate in gates]
 
@@ -180,12 +155,7 @@ def _invalid(run: RunFrames, sides: Sequence[Side]) -> tuple[Cause, ...]:
         causes = of_run(validity_of(run.metadata), run.metadata, run.folder)
         return causes or (Cause("no_data", "no pair of sessions ended"),)
     given_up = run.metadata.get("aborted_because")  # while it ran; a later verdict does not change it
-    return _causes(sides) or ((Cause("aborted", str(given_up)),) if given_up else ())
-
-
-def _causes(sides: Sequence[Side], besides: Sequence[str] = ()) -> tuple[Cause, ...]:
-    """Why the sides may not be compared, but for the checks `besides`; none where it is fair."""
-    return causes_of(check for check in deciding_checks(sides) if check.name not in besides)
+    return causes_of(deciding_checks(sides)) or ((Cause("aborted", str(given_up)),) if given_up else ())
 
 
 ARMS = 2

@@ -23,7 +23,6 @@ from reports.records import Closed, Known, Number, about, data_of, text_of
 from reports.render.blocks import Block, Paragraph, make_row, table
 from reports.runs import RunFrames, run_id_of
 from reports.statistics.differences import Margin, Order, Scale
-from reports.statistics.interim import InterimStatistic
 from reports.statistics.verdicts import VerdictName
 from reports.wording.validity import Cause, do_not_use, texts
 from reports.wording.verdicts import figure, said
@@ -35,8 +34,8 @@ STATUSES: dict[End, ExitStatus] = {"not_regressed": 0, "regressed": 1}
 class Decision:
     """What may be said of a run by its plan, now. `gates`: what is asked, in the order of the course's rulings.
 
-    `pairs`: measured pairs that have ended, in a row from the first; `invalid`: why the figures may not be used, none
-    where they may, or the run has not ended.
+    `pairs`: measured pairs that have ended, in a row from the first. `invalid`: why the figures of a run that ended
+    may not be used.
     """
 
     run: RunFrames
@@ -109,17 +108,19 @@ def decision_details(decision: Decision) -> str:
     """Return what follows the headline: its confidence, the other metrics, and which analysis stopped the run."""
     if not decision.stopped_by_analysis:
         return ""
-    drifted = any(ruling.provisional for ruling in decision.course.rulings)
-    found = [] if decision.invalid else [answer_details(decision.findings, settle=False), DRIFTED if drifted else ""]
-    return " ".join(filter(None, (*found, _stop(decision))))
+    drifted = not decision.invalid and any(ruling.provisional for ruling in decision.course.rulings)
+    return " ".join(filter(None, (_details(decision), DRIFTED if drifted else "", _stop(decision))))
+
+
+def _details(decision: Decision) -> str:
+    """Return the confidence and the other metrics; empty if no analysis decided, or the run is invalid."""
+    decided = decision.stopped_by_analysis and not decision.invalid
+    return answer_details(decision.findings, settle=False) if decided else ""
 
 
 def outcome(decision: Decision) -> str:
     """Return the answer and its confidence without the analysis that gave it."""
-    details = (
-        "" if decision.invalid or not decision.stopped_by_analysis else answer_details(decision.findings, settle=False)
-    )
-    return " ".join(filter(None, (decision_headline(decision), details)))
+    return " ".join(filter(None, (decision_headline(decision), _details(decision))))
 
 
 def _stop(decision: Decision) -> str:
@@ -147,11 +148,10 @@ def analyses(decision: Decision) -> Iterable[Block]:
         return
     if decision.invalid and not decision.stopped_by_analysis:
         yield Paragraph(FOR_INFORMATION)
-    # ✓ from the analysis at which a metric passed, ✕ where it failed
-    rows = []
+    rows, last = [], len(decision.course.looks) - 1
     for k, look in enumerate(decision.course.looks):
         cells = [
-            f"{_z(seen)}{_mark(ruling, k, len(decision.course.looks))}"
+            ("n/a" if seen.untested else NONE if seen.se == 0 else _signed(seen.z)) + _mark(ruling, k, last=k == last)
             for seen, ruling in zip(look.seen, decision.course.rulings, strict=True)
         ]
         rows.append(make_row([f"{k + 1}", count(look.pairs), _signed(look.c_first), _signed(-look.c), *cells]))
@@ -160,20 +160,15 @@ def analyses(decision: Decision) -> Iterable[Block]:
     yield Paragraph(f"z-scores relative to the margin{UNSPREAD if unspread else ''}.", "soft")
 
 
-def _z(seen: InterimStatistic) -> str:
-    if seen.untested:
-        return "n/a"
-    return NONE if seen.se == 0 else _signed(seen.z)
-
-
 def _signed(z: float) -> str:
     return ("+∞" if z > 0 else "−∞") if math.isinf(z) else f"{z:+.2f}".replace("-", "−")
 
 
-def _mark(ruling: GateResult, look: int, held: int) -> str:
+def _mark(ruling: GateResult, look: int, *, last: bool) -> str:
+    """Return ✓ from the analysis at which a metric passed, ✕ where it failed."""
     if ruling.verdict == "not_regressed" and look >= ruling.look:
         return " ✓"
-    return " ✕" if ruling.verdict == "regressed" and look == held - 1 else "  "
+    return " ✕" if ruling.verdict == "regressed" and last else "  "
 
 
 SCHEMA: Literal[2] = 2
@@ -261,13 +256,12 @@ def write_decision(decision: Decision, folder: Path) -> Path:
 def decision_data(decision: Decision) -> dict[str, Any]:
     """The decision as lists, dictionaries, strings and numbers."""
     run, course = decision.run, decision.course
-    baseline, candidate = decision.targets
     return data_of(
         DecisionDocument(
             schema=SCHEMA,
             run_id=run_id_of(run),
-            baseline=baseline,
-            candidate=candidate,
+            baseline=decision.targets[0],
+            candidate=decision.targets[1],
             simulated=run.simulated,
             ended=decision.ended,
             stopped=decision.stopped,
@@ -282,23 +276,20 @@ def decision_data(decision: Decision) -> dict[str, Any]:
             plan=decision.plan,
             seed=decision.seed,
             analyses=[_look(decision, look) for look in course.looks],
-            primary_metrics=[_gate(decision, at, ruling) for at, ruling in enumerate(course.rulings)],
+            primary_metrics=[_gate(decision, *both) for both in zip(decision.gates, course.rulings, strict=False)],
         )
     )
 
 
 def _look(decision: Decision, look: Look) -> HeldLook:
     gates = [
-        SeenGate(
-            gate.name, seen.d, seen.excess, seen.se, seen.df, seen.z, untested=said(seen.untested), order=seen.order
-        )
+        SeenGate(gate.name, seen.d, seen.excess, seen.se, seen.df, seen.z, said(seen.untested), seen.order)
         for gate, seen in zip(decision.gates, look.seen, strict=True)
     ]
     return HeldLook(look.pairs, look.pairs / decision.plan.pairs, look.c, look.c_first, gates)
 
 
-def _gate(decision: Decision, at: int, ruling: GateResult) -> DecidedGate:
-    gate = decision.gates[at]
+def _gate(decision: Decision, gate: Question, ruling: GateResult) -> DecidedGate:
     return DecidedGate(
         *gate.asked,
         name=gate.name,

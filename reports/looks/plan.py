@@ -18,7 +18,6 @@ from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 
 from bench.errors import UsageError
 from bench.metrics import SLOPE
-from reports.looks.sequence import Schedule
 from reports.measurable import refuse_unknown_step, refuse_unmeasurable
 from reports.numbers import NBSP, count
 from reports.records import Closed
@@ -26,7 +25,7 @@ from reports.statistic_types.quantile import DRAWS
 from reports.statistic_types.rate import none_seen
 from reports.statistics.looks import SPENDING, critical_values, first_look, look_sizes, pairs_needed
 from reports.statistics.verdicts import turns_to_decide
-from reports.thresholds import GATED, Threshold, by_metric, parse, read_thresholds
+from reports.thresholds import GATED, Threshold, by_metric, parse, parse_all, read_thresholds
 from reports.wording.verdicts import said
 
 
@@ -42,15 +41,12 @@ class DecisionPlan(Closed, frozen=True):
 
     @property
     def thresholds(self) -> tuple[Threshold, ...]:
-        """Raises UsageError where one cannot be read, or sets no figure against the baseline's."""
-        read = tuple(parse(metric, text) for metric, texts in self.primary_metrics.items() for text in texts)
+        """The primary metrics. Raises UsageError if one cannot be read or is not relative."""
+        read = parse_all(self.primary_metrics)
         for one in read:
             if one.margin is None:
                 raise UsageError(f"the decision's gate {one.text} is no margin: write one against the baseline, <+20%")
-        return read
-
-    def schedule(self, gates: int) -> Schedule:
-        return Schedule(self.pairs, self.analyses, gates, self.alpha)
+        return tuple(read)
 
 
 def refuse_other_targets(gates: Iterable[Threshold], targets: Sequence[str]) -> None:
@@ -60,6 +56,11 @@ def refuse_other_targets(gates: Iterable[Threshold], targets: Sequence[str]) -> 
         if gate.target not in ("", candidate):
             why = f"{baseline} is the baseline" if gate.target == baseline else f"there is no target {gate.target}"
             raise UsageError(f"{gate.written}: {why}; a gate may name the candidate alone, {candidate}, or no target")
+
+
+def was_planned(document: Mapping[str, Any]) -> bool:
+    """Return whether a run was started with interim analyses."""
+    return document.get("sequential_plan") is not None
 
 
 def plan_of(document: Mapping[str, Any], run: str) -> DecisionPlan:
@@ -84,19 +85,11 @@ def plan_of(document: Mapping[str, Any], run: str) -> DecisionPlan:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"the sequential_plan in run.json of {run} cannot be read: {error!r}") from None
-    sizes = (0, *plan.analyses)
-    rising = all(before < after for before, after in pairwise(sizes))
-    if (
-        not plan.analyses
-        or not rising
-        or plan.analyses[-1] > plan.pairs
-        or not 0 < plan.alpha < 0.5
-        or plan.bootstrap_samples < 2
-    ):
-        raise UsageError(
-            f"the sequential_plan in run.json of {run} cannot be followed: its interim analyses must rise up to its "
-            f"pairs"
-        )
+    rising = all(before < after for before, after in pairwise((0, *plan.analyses)))
+    within = bool(plan.analyses) and plan.analyses[-1] <= plan.pairs
+    if not (rising and within and 0 < plan.alpha < 0.5 and plan.bootstrap_samples >= 2):
+        why = "its interim analyses must rise up to its pairs"
+        raise UsageError(f"the sequential_plan in run.json of {run} cannot be followed: {why}")
     if plan.spending != SPENDING:
         raise UsageError(f"{run} spends its error by {plan.spending}; this rtbench knows {SPENDING} alone")
     if not any(plan.primary_metrics.values()):
@@ -116,8 +109,10 @@ def planned(asked: dict[str, Any]) -> dict[str, Any]:
     """
     gates = _gates(asked["thresholds"], asked.get("of_scripts", {}), asked["metric"])
     refuse_other_targets(gates, asked["targets"])
+    steps = [_steps(script, len(asked["scripts"])) for script in asked["scripts"]]
     for gate in gates:
-        _check_step(gate, asked["scripts"])
+        if None not in steps:
+            refuse_unknown_step(gate, list(dict.fromkeys(step for each in steps for step in each or ())), gate.written)
         refuse_unmeasurable(gate, asked.get("lacking", ()))
     needed = [pairs_needed(gate.p, _values(gate, asked["scripts"])) for gate in gates]
     _check_length(gates, needed, asked["pairs"])
@@ -157,40 +152,26 @@ def _last_level(sizes: Sequence[int]) -> float:
 
 def _gates(file: str | None, of_scripts: Mapping[str, Sequence[str]], metric: str) -> list[Threshold]:
     """Relative thresholds, by default if there are none; those with a limit are left for `rtbench check`."""
-    written = (
-        [parse(name, text) for name, texts in of_scripts.items() for text in texts]
-        if file is None
-        else read_thresholds(Path(file))
-    )
+    written = parse_all(of_scripts) if file is None else read_thresholds(Path(file))
     gates = [threshold for threshold in written if threshold.margin is not None]
     if not gates and file is None:
         return [*(parse(metric, p + margin) for p, margin in DEFAULT.items()), parse("failure_rate", DEFAULT_FAILURES)]
     if not gates:
         raise UsageError(f'{file} has no relative threshold, such as ttfa: ["p(95)<+20%"]: nothing there to decide')
     if slopes := [gate.written for gate in gates if GATED[gate.metric].unit == SLOPE]:
-        raise UsageError(
-            f"{slopes[0]}: interim analyses decide nothing by a slope; use rtbench compare or check after the run"
-        )
+        why = "interim analyses decide nothing by a slope; use rtbench compare or check after the run"
+        raise UsageError(f"{slopes[0]}: {why}")
     return gates
 
 
-def _check_step(gate: Threshold, scripts: Sequence[Mapping[str, Any]]) -> None:
-    """Raises UsageError for a step that no script has; where a script's are not known before, it may have any."""
-    known = list(dict.fromkeys(label for script in scripts for label in _steps(script, len(scripts)) or ()))
-    if not any(script["steps"] is None for script in scripts):
-        refuse_unknown_step(gate, known, gate.written)
-
-
 def _steps(script: Mapping[str, Any], scripts: int) -> list[str] | None:
-    """The steps of a script as reports call them: with its name where there are several."""
+    """Return the steps of a script as reports call them, with its name if there are several; None if unknown."""
     steps: list[str] | None = script["steps"]
     return steps if steps is None or scripts == 1 else [f"{script['name']}: {label}" for label in steps]
 
 
 def _values(gate: Threshold, scripts: Sequence[Mapping[str, Any]]) -> float:
-    """How many values of a gate's measure a session has at least, as far as is known; of a step of several scripts on
-    average, for each script is taken to be played as often.
-    """
+    """Return the least number of values that a session has, as far as is known; of a step the average over scripts."""
     if GATED[gate.metric].of_sessions:
         return 1
     if not gate.step:

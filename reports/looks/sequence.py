@@ -138,13 +138,7 @@ def _evaluate_looks(
 
 
 def _reason(
-    look: Look,
-    passed: Sequence[int | None],
-    worse: frozenset[int],
-    t: float,
-    *,
-    last: bool,
-    final: tuple[float, float],
+    look: Look, passed: Sequence[int | None], worse: frozenset[int], t: float, *, last: bool, final: tuple[float, float]
 ) -> End | None:
     """Why this look ends the run; None where it does not."""
     if worse:

@@ -64,12 +64,12 @@ SHARES = (
 
 
 def refuse_other_definitions(sides: Sequence[Side]) -> None:
-    """Raises UsageError where figures of the same name mean different things."""
+    """Raise UsageError if values of the same name mean different things."""
     versions = {side.label: definitions_version(side) for side in sides}
     if len(set(versions.values())) > 1:
-        versions_told = listed([f"{label} by version {version}" for label, version in versions.items()])
+        each = listed([f"{label} by version {version}" for label, version in versions.items()])
         raise UsageError(
-            f"these runs cannot be compared: their metrics are defined differently ({versions_told}); "
+            f"these runs cannot be compared: their metrics are defined differently ({each}); "
             "run the one of the lower version again with this rtbench"
         )
 
@@ -93,9 +93,7 @@ def deciding_checks(sides: Sequence[Side], same: str = SAME) -> tuple[FairnessCh
         _measured(sides),
         _throttled(sides),
         *_same_work(sides, same),
-        FairnessCheck(
-            "definitions of metrics", tuple(f"version {definitions_version(side)}" for side in sides), "pass"
-        ),
+        _check("definitions of metrics", (f"version {definitions_version(side)}" for side in sides), fair=True),
         _simulated(sides),
     )
 
@@ -110,8 +108,8 @@ def own_causes(sides: Sequence[Side]) -> tuple[Cause, ...]:
     return causes_of((_valid(sides), _measured(sides)))
 
 
-def _fair(holds: bool) -> Fairness:
-    return "pass" if holds else "fail"
+def _check(name: str, texts: Iterable[str], causes: Iterable[Cause] = (), *, fair: bool) -> FairnessCheck:
+    return FairnessCheck(name, tuple(texts), "pass" if fair else "fail", tuple(causes))
 
 
 def _valid(sides: Sequence[Side]) -> FairnessCheck:
@@ -128,18 +126,16 @@ def _valid(sides: Sequence[Side]) -> FairnessCheck:
             labels = [side.label for side in mine]
             causes += of_run(verdicts[folder], run.metadata, folder, run_called(labels, only=len(runs) == 1))
     marks = [f"{verdicts[side.run.folder].glyph} {verdicts[side.run.folder].word}" for side in sides]
-    return FairnessCheck(
-        VALID, tuple(marks), _fair(all(verdict.status == "valid" for verdict in verdicts.values())), tuple(causes)
-    )
+    return _check(VALID, marks, causes, fair=all(verdict.status == "valid" for verdict in verdicts.values()))
 
 
 def _measured(sides: Sequence[Side]) -> FairnessCheck:
     """Turns that were begun; a side without one has nothing to compare."""
     begun = [int(side.here.sum()) for side in sides]
-    numbers = tuple(plural(n, "turn") if n else NO_TURN for n in begun)
+    numbers = [plural(n, "turn") if n else NO_TURN for n in begun]
     lacking = [side for side, n in zip(sides, begun, strict=True) if not n]
     causes = [_no_turns(side) for side in lacking if not taken_by_warm_up(side.run.metadata)]
-    return FairnessCheck(TURNS, numbers, _fair(not lacking), tuple(causes))
+    return _check(TURNS, numbers, causes, fair=not lacking)
 
 
 def _no_turns(side: Side) -> Cause:
@@ -147,9 +143,8 @@ def _no_turns(side: Side) -> Cause:
     ends = side.session_rows["outcome"].dropna().value_counts()
     endings = {str(name): int(n) for name, n in ends.items() if n}
     ended = f": {ended_as(endings)}" if endings else ""
-    return Cause(
-        "no_data", f"{side.label} has no turns{ended}", "see why no turn started: rtbench report", side.run.folder
-    )
+    remedy = "see why no turn started: rtbench report"
+    return Cause("no_data", f"{side.label} has no turns{ended}", remedy, side.run.folder)
 
 
 def throttled_share(side: Side) -> float:
@@ -165,8 +160,8 @@ def throttled_cause(side: Side) -> Cause:
 
 def _throttled(sides: Sequence[Side]) -> FairnessCheck:
     over = [side for side in sides if throttled_share(side) > FAIR]
-    shares = tuple(percent(throttled_share(side), 1) for side in sides)
-    return FairnessCheck(THROTTLED, shares, _fair(not over), tuple(map(throttled_cause, over)))
+    shares = (percent(throttled_share(side), 1) for side in sides)
+    return _check(THROTTLED, shares, map(throttled_cause, over), fair=not over)
 
 
 def _same_work(sides: Sequence[Side], same: str) -> Iterable[FairnessCheck]:
@@ -175,16 +170,15 @@ def _same_work(sides: Sequence[Side], same: str) -> Iterable[FairnessCheck]:
     arms = [part(side.run.metadata, side.name) for side in sides]
     differing = differing_between(arms)
     for name, texts in differing.items():
-        shown = tuple(shortened(text, LONGEST) for text in texts)
+        shown = [shortened(text, LONGEST) for text in texts]
         each = ", ".join(f"{side.label} {text}" for side, text in zip(sides, shown, strict=True))
         remedy = "run both targets with the same scripts, audio, load and warm-up"
-        yield FairnessCheck(
-            name, shown, "fail", (Cause("workload_differs", f"the targets differ in {name} ({each})", remedy),)
-        )
+        cause = Cause("workload_differs", f"the targets differ in {name} ({each})", remedy)
+        yield _check(name, shown, [cause], fair=False)
     if not differing:
-        shown = ("scripts", "users") if any("users" in arm for arm in arms) else ("scripts",)
-        works = ["; ".join(f"{name} {arm[name]}" for name in shown if name in arm) or "not recorded" for arm in arms]
-        yield FairnessCheck(same, tuple(works), "pass")
+        named = ("scripts", "users")
+        works = ("; ".join(f"{name} {arm[name]}" for name in named if name in arm) or "not recorded" for arm in arms)
+        yield _check(same, works, fair=True)
 
 
 def _mixes(sides: Sequence[Side]) -> list[ShareChange | None]:
@@ -198,16 +192,12 @@ def one_run(sides: Sequence[Side]) -> bool:
 
 
 def _simulated(sides: Sequence[Side]) -> FairnessCheck:
-    simulated = [side.simulated for side in sides]
-    fair = len(set(simulated)) == 1
-    texts = tuple("◇ SIMULATED" if one else "a real service" for one in simulated)
-    alone = listed([side.label for side in sides if side.simulated])
-    cause = Cause(
-        "simulated_differs",
-        f"only {alone} {'was' if sum(simulated) == 1 else 'were'} simulated",
-        "measure both targets in the same way",
-    )
-    return FairnessCheck(SERVICE, texts, _fair(fair), () if fair else (cause,))
+    simulated = [side.label for side in sides if side.simulated]
+    fair = len(simulated) in (0, len(sides))
+    texts = ("◇ SIMULATED" if side.label in simulated else "a real service" for side in sides)
+    only = f"only {listed(simulated)} {'was' if len(simulated) == 1 else 'were'} simulated"
+    cause = Cause("simulated_differs", only, "measure both targets in the same way")
+    return _check(SERVICE, texts, () if fair else (cause,), fair=fair)
 
 
 def _informational(sides: Sequence[Side], mixes: Sequence[ShareChange | None]) -> Iterable[FairnessCheck]:
@@ -247,13 +237,11 @@ def _surroundings(side: Side) -> dict[str, str]:
 
 
 def notices_on(sides: Sequence[Side]) -> Iterable[str]:
-    """What to read before the figures: of the comparison, then of each run."""
+    """Yield what to read before the values: of the comparison, then of each run."""
     sizes = [side.sessions for side in sides]
     if min(sizes) and max(sizes) > UNEQUAL * min(sizes):
-        yield (
-            f"One target has more than {UNEQUAL} times the sessions of another ({listed([count(n) for n in sizes])}): "
-            "error rates of tail percentiles are not reliable then."
-        )
+        more = f"One target has more than {UNEQUAL} times the sessions of another ({listed([count(n) for n in sizes])})"
+        yield f"{more}: error rates of tail percentiles are not reliable then."
     for side, change in zip(sides[1:], _mixes(sides), strict=True):
         if change:
             was, now = (percent(share, 1) for share in change.shares)
@@ -262,8 +250,7 @@ def notices_on(sides: Sequence[Side]) -> Iterable[str]:
     begun = measured_sessions(first.run)
     if first.paired and (found := interleaving_of(first.run.metadata, begun, len(first.turns.targets))):
         yield interleaved(found)
-    if first.clusters.cut:
-        cut = first.clusters.cut
+    if cut := first.clusters.cut:
         yield f"{plural(cut, 'pair')} without a session of each target {'is' if cut == 1 else 'are'} excluded."
     cut_rows = [side.clusters.of_row[(side.session_rows["outcome_class"] == "unfinished").to_numpy()] for side in sides]
     if first.paired and (late := int(np.unique(np.concatenate(cut_rows)).size)):
@@ -274,8 +261,7 @@ def notices_on(sides: Sequence[Side]) -> Iterable[str]:
     shares = {side.label: side.outcomes.failures(side.target) for side in sides if side.target != ABSENT}
     known = {label: share for label, share in shares.items() if share == share}
     if known and max(known.values()) - min(known.values()) > FAIR:
-        shown = listed([f"{label} {percent(share, 1)}" for label, share in known.items()])
-        yield FAILURES_DIFFER.format(shown)
+        yield FAILURES_DIFFER.format(listed([f"{label} {percent(share, 1)}" for label, share in known.items()]))
     yield from one_seed(sides)
     for side in {id(side.run): side for side in sides}.values():
         where = "" if one_run(sides) else f"{side.label}: "
@@ -284,10 +270,9 @@ def notices_on(sides: Sequence[Side]) -> Iterable[str]:
 
 
 def one_seed(sides: Sequence[Side]) -> Iterable[str]:
-    """The notice that two simulators share a seed and drew the same delays: comparing them says nothing."""
-    question = next(default_questions(sides))
-    first = sides[0]
-    for side in sides[1:]:
+    """Yield that two simulators share a seed and drew the same delays: comparing them says nothing."""
+    question, (first, *others) = next(default_questions(sides)), sides
+    for side in others:
         same = first.sample(question).succeeded, side.sample(question).succeeded
         if first.simulated and side.simulated and are_alike(*same):
             yield (

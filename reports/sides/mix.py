@@ -40,7 +40,7 @@ class ShareChange:
 
 def changed_shares(base: Side, cand: Side) -> list[ShareChange]:
     """Return the steps whose shares differ significantly, the largest difference first."""
-    labels = sorted({*base.turns.labels, *cand.turns.labels})
+    labels = _labels(base, cand)
     if ABSENT in (base.target, cand.target) or len(labels) < 2:
         return []
     found = differing((_by_step(base, labels), _by_step(cand, labels)), paired=base.paired)
@@ -49,19 +49,15 @@ def changed_shares(base: Side, cand: Side) -> list[ShareChange]:
 
 
 def differing(turns: tuple[Floats, Floats], *, paired: bool) -> dict[int, tuple[float, float]]:
-    """Return the shares on both sides of the steps whose share differs significantly.
-
-    `turns`: of each side, by step (row) and cluster (column).
-    """
+    """Return the steps whose shares differ significantly. `turns`: of each side, by step (row) and cluster (column)."""
     found = {}
     of_base, of_cand = (one.sum(axis=0) for one in turns)
     for step, (first, second) in enumerate(zip(*turns, strict=True)):
         sums = ArmSums((first, of_base), (second, of_cand), paired)
         base, cand = sums.ratios
-        shares = base.value, cand.value
-        error, distance = error_of_rates(sums), abs(shares[1] - shares[0])
+        error, distance = error_of_rates(sums), abs(cand.value - base.value)
         if distance >= POINT and 2 * stdtr(error.df, -distance / max(error.se, 1e-12)) < FOUND / len(turns[0]):
-            found[step] = shares
+            found[step] = base.value, cand.value
     return found
 
 
@@ -74,6 +70,10 @@ def _by_step(side: Side, labels: Sequence[str]) -> Floats:
     row = _codes(side, labels)[steps[cluster >= 0]]
     counts = np.bincount(row * size + cluster[cluster >= 0], minlength=len(labels) * size)
     return counts.reshape(len(labels), size).astype(np.float64)
+
+
+def _labels(base: Side, cand: Side) -> list[str]:
+    return sorted({*base.turns.labels, *cand.turns.labels})
 
 
 def _codes(side: Side, labels: Sequence[str]) -> Integers:
@@ -90,22 +90,19 @@ class ComparedSides:
 
     def arms(self, question: Question, samples: tuple[Sample, Sample]) -> Arms:
         """Return both samples, with their steps if the candidate's are weighted to the baseline's shares."""
-        return _weighted(self.base, self.candidate, question, samples)
-
-
-def _weighted(base: Side, cand: Side, question: Question, samples: tuple[Sample, Sample]) -> Arms:
-    arms = Arms(*samples, (base.sessions, cand.sessions), base.paired)
-    metric = CATALOGUE[question.metric]
-    if question.step or metric.scope != "turn" or metric.unit == SLOPE:
-        return arms
-    labels = sorted({*base.turns.labels, *cand.turns.labels})
-    if len(labels) < 2 or _distance(base, cand, question, labels) <= MATTERS:
-        return arms
-    steps = [_codes(side, labels)[_steps_of_values(side, question)] for side in (base, cand)]
-    turns = np.array([np.bincount(one, minlength=len(labels)) for one in steps])
-    groups = np.where(own := (turns >= LEAST).all(axis=0), np.cumsum(own), 0)
-    first, second = (groups[one] for one in steps)
-    return replace(arms, steps=(first, second)) if np.unique(first).size > 1 else arms
+        both = self.base, self.candidate
+        arms = Arms(*samples, (self.base.sessions, self.candidate.sessions), self.base.paired)
+        metric = CATALOGUE[question.metric]
+        if question.step or metric.scope != "turn" or metric.unit == SLOPE:
+            return arms
+        labels = _labels(*both)
+        if len(labels) < 2 or _distance(*both, question, labels) <= MATTERS:
+            return arms
+        steps = [_codes(side, labels)[_steps_of_values(side, question)] for side in both]
+        turns = np.array([np.bincount(one, minlength=len(labels)) for one in steps])
+        groups = np.where(own := (turns >= LEAST).all(axis=0), np.cumsum(own), 0)
+        first, second = (groups[one] for one in steps)
+        return replace(arms, steps=(first, second)) if np.unique(first).size > 1 else arms
 
 
 def _distance(base: Side, cand: Side, question: Question, labels: Sequence[str]) -> float:

@@ -47,8 +47,7 @@ def by_stratum(question: Question, sides: Sequence[Side]) -> list[Question]:
         return [question]
     if question.stratum is not None and question.stratum.measured_from:
         return [question]
-    begun: list[Counter[Stratum]] = []
-    common: list[Stratum] = []
+    begun, common = list[Counter[Stratum]](), list[Stratum]()
     for origins in ORIGINS_APART.get(CATALOGUE[question.metric].begin, (False,)):
         begun = _counted([side.begun_of(question) for side in sides], origins=origins)
         common = _common(begun)
@@ -118,11 +117,10 @@ def _lacked(baseline: Mapping[Stratum, int], common: Sequence[Stratum]) -> list[
 def default_questions(sides: Sequence[Side]) -> Iterator[Question]:
     """What is asked where the user asks for nothing in particular, the gated ones first.
 
-    Gated are p50 and p95 of the main metric, by the commonest stratum that all sides have, and the failures; and by
-    strata that the baseline has and another side lacks. Where sides have no stratum in common, what callers hear takes
-    its place: it has one definition whatever starts the reply. Beside them are the waits of all strata, and all else of
-    that one's turn type. They come one by one, because it takes long to find
-    which secondary ones the sides have.
+    Primary are p50 and p95 of the main metric, by the commonest stratum that all sides have and by those that the
+    baseline has and another side lacks, and the failure rate. If sides have no stratum in common, what callers hear
+    takes its place, which has one definition whatever starts the reply. Secondary are the waits of all strata, and all
+    else of the first one's turn type. They come one by one, because it takes long to find which of them sides have.
     """
     strata = common_strata(sides)
     begun = {stratum for side in sides for stratum, n in side.begun.items() if n}
@@ -170,7 +168,7 @@ def _main(sides: Sequence[Side], stratum: Stratum) -> str:
 
 
 def _known(question: Question, sides: Sequence[Side]) -> bool:
-    """Whether the baseline and another side have the figure; nothing is said of throttling where there was none."""
+    """Return whether the baseline and another side have the value; of throttling, whether there was any."""
     if question.metric == "throttle_rate":
         return any(side.counts(question)[0].any() for side in sides)
     base, *others = (question.statistic.counts(side, question).turns for side in sides)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from pathlib import Path
@@ -160,9 +160,9 @@ class Side:
         drawn, steps = self.samples[question.metric], self.steps(question)
         sample, lost = drawn.of(self.target, steps), self._lost(steps & drawn.applies[self.target])
         clusters = self.clusters.of_code[sample.sessions]
-        if (clusters >= 0).all():
-            return replace(sample, sessions=clusters)
         kept = clusters >= 0
+        if kept.all():
+            return replace(sample, sessions=clusters)
         values = sample.values[kept]
         failed = int(np.isinf(values).sum()) if is_wait(metric) else sample.failed
         return Sample(values, clusters[kept], failed, sample.unfinished, int(lost.sum()))
@@ -207,9 +207,8 @@ class Side:
 
         inf if that is not known, and if values may be of another question.
         """
-        early = any(
-            one.is_early for one in self.run.inexact if (one.target, one.metric) == (self.name, question.metric)
-        )
+        of = self.name, question.metric
+        early = any(one.is_early for one in self.run.inexact if (one.target, one.metric) == of)
         return math.inf if early else worst_bound(self.run.folder, CATALOGUE[question.metric], self.name)
 
 
@@ -228,10 +227,8 @@ def sides_of(named: Sequence[str | Path | RunFrames]) -> tuple[Side, ...]:
     targets = {id(run): targets_of(run) for run, _ in chosen}
     sides = []
     for run, name in chosen:
-        there = targets[id(run)]
-        # a run of which nothing was begun names no targets: a side with nothing in it
-        other = there[0] if there else Side(run, samples_of(run), ABSENT, name)
-        sides.append(next((side for side in there if side.name == name), other))
+        there = targets[id(run)] or (Side(run, samples_of(run), ABSENT, name),)  # nothing was begun in a run of none
+        sides.append(next((side for side in there if side.name == name), there[0]))
     return among(sides)
 
 
@@ -262,9 +259,9 @@ def among(chosen: Sequence[Side]) -> tuple[Side, ...]:
 
 
 def matched(base: Side, cand: Side) -> tuple[Side, Side]:
-    """Two sides clustered as they would be by themselves: what a third one lacks takes nothing from them."""
-    clusters = _clusters_of((base, cand))
-    return replace(base, clusters=clusters[0]), replace(cand, clusters=clusters[1])
+    """Return two sides clustered as they would be by themselves, whatever a third one lacks."""
+    of_base, of_cand = _clusters_of((base, cand))
+    return replace(base, clusters=of_base), replace(cand, clusters=of_cand)
 
 
 def matched_to_the_first(sides: Sequence[Side]) -> list[tuple[Side, Side]]:
@@ -321,11 +318,11 @@ def by_session(run: RunFrames, turns: Turns, target: int) -> Clusters:
     """Each session of a target is a cluster, in the order of their start: first those that have a row."""
     rows = session_rows_of(run, turns, target)
     several = run.metadata.get("parts") or len(hosts_of(run.metadata)) > 1
-    clock = "start_utc_ns" if several else "start_ns"  # CLOCK_MONOTONIC, where it was that of one host
+    clock = "start_utc_ns" if several else "start_ns"  # CLOCK_MONOTONIC of one host
     rows = rows[np.argsort(run.sessions[clock].to_numpy()[rows], kind="stable")]
     of_code = np.full(turns.sessions, -1, dtype=np.int64)
     of_code[turns.session_of_row[rows]] = np.arange(rows.size)
-    begun = np.unique(turns.session[turns.target == target]) if target != ABSENT else np.zeros(0, dtype=np.int64)
+    begun = np.unique(turns.session[turns.target == target]) if target != ABSENT else NOBODY
     rowless = begun[of_code[begun] < 0] if begun.size else begun
     of_code[rowless] = rows.size + np.arange(rowless.size)
     return Clusters(int(rows.size + rowless.size), of_code, rows, np.arange(rows.size))
@@ -352,7 +349,7 @@ def by_pair(run: RunFrames, turns: Turns, targets: Sequence[int]) -> tuple[Clust
 def session_rows_of(run: RunFrames, turns: Turns, target: int) -> Integers:
     """The measured rows of a target's sessions."""
     if target == ABSENT:
-        return np.zeros(0, dtype=np.int64)
+        return NOBODY
     rows = measured_rows(run.sessions)
     mine: Integers = rows[(run.sessions["target"].iloc[rows] == turns.targets[target]).to_numpy()]
     return mine
@@ -361,8 +358,7 @@ def session_rows_of(run: RunFrames, turns: Turns, target: int) -> Integers:
 def named_sides(named: Sequence[str | Path | RunFrames]) -> list[tuple[RunFrames, str]]:
     """Every side as its run, each of which is read once, and its target.
 
-    Raises UsageError where a run or target is unknown, where it is not clear which target is meant, or fewer than two
-    sides are named.
+    Raises UsageError if a run or target is unknown, a target is ambiguous, or fewer than two sides are named.
     """
     read: dict[Path, RunFrames] = {}
     sides: list[tuple[RunFrames, str]] = []
@@ -380,18 +376,9 @@ def named_sides(named: Sequence[str | Path | RunFrames]) -> list[tuple[RunFrames
     return sides
 
 
-def folder_of(one: str | Path) -> Path:
-    """The folder of what a user names, `RUN` or `RUN:TARGET`."""
-    return parted(one)[0]
-
-
 def identity_of_run(run: RunFrames) -> tuple[str, int]:
-    """Return what identifies a run, and its copies: its id, and when it started (UTC, ns).
-
-    Ids are of a second, and runs on two machines may begin in the same one.
-    """
-    document = run.metadata
-    return run_id_of(run), int(document.get("started_utc_ns") or 0)
+    """Return the id and the start (UTC, ns) of a run: ids are of a second, in which two machines may start runs."""
+    return run_id_of(run), int(run.metadata.get("started_utc_ns") or 0)
 
 
 def known_targets(run: RunFrames) -> list[str]:
@@ -431,9 +418,8 @@ def _targets(run: RunFrames, target: str | None, named: str, *, alone: bool) -> 
     return known or [""]
 
 
-def refuse_the_same(sides: Iterable[tuple[RunFrames, str]]) -> None:
-    """Raises UsageError where a side would be compared with itself, or with a copy of its run."""
-    sides = list(sides)
+def refuse_the_same(sides: Sequence[tuple[RunFrames, str]]) -> None:
+    """Raise UsageError if a side would be compared with itself, or with a copy of its run."""
     seen = Counter((run.folder.resolve(), target) for run, target in sides)
     for (folder, target), times in seen.items():
         if times > 1:
@@ -442,15 +428,12 @@ def refuse_the_same(sides: Iterable[tuple[RunFrames, str]]) -> None:
     for run, _ in sides:
         folder, whole = run.folder.resolve(), identity_of_run(run)
         if folders.setdefault(whole, folder) != folder:
-            raise UsageError(
-                f"{folder} is a copy of {folders[whole]}: both are the run {whole[0]}, and a run cannot be "
-                "compared with itself"
-            )
+            same = f"{folder} is a copy of {folders[whole]}: both are the run {whole[0]}"
+            raise UsageError(f"{same}, and a run cannot be compared with itself")
 
 
-def side_labels(sides: Iterable[tuple[RunFrames, str]]) -> list[str]:
-    """The targets' labels; of those that several sides have, with the run's folder, if need be with all of its path."""
-    sides = list(sides)
+def side_labels(sides: Sequence[tuple[RunFrames, str]]) -> list[str]:
+    """Return the targets' labels; if several sides have one, with the run's folder, if need be with all of its path."""
     labels = [target for _, target in sides]
     for of_run in (lambda run: run.folder_name, lambda run: escape_control(str(run.folder.resolve()))):
         times = Counter(labels)

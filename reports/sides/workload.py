@@ -89,8 +89,9 @@ def load_conditions(document: Mapping[str, Any], target: str) -> dict[str, str]:
     settings, entry = document.get("settings") or {}, _entry(document, target)
     found = {words: setting_text(settings.get(name)) for name, words in OF_LOAD.items() if settings}
     found |= {words: demand(document[key]) for key, words in OF_DEMAND.items() if document.get(key)}
-    limit = {"connection starts a minute": setting_text(entry["connect_rate"])} if "connect_rate" in entry else {}
-    return found | limit
+    if "connect_rate" in entry:
+        found["connection starts a minute"] = setting_text(entry["connect_rate"])
+    return found
 
 
 def demand(entry: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
@@ -104,7 +105,7 @@ def demand(entry: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
 def differing_between(arms: Sequence[Mapping[str, str]]) -> dict[str, tuple[str, ...]]:
     """What is not the same in all arms that say it: the text of each arm, a dash where it is not said."""
     names = dict.fromkeys(name for arm in arms for name in arm)
-    differing = [name for name in names if len({arm[name] for arm in arms if name in arm}) > 1]
+    differing = (name for name in names if len({arm[name] for arm in arms if name in arm}) > 1)
     return {name: tuple(arm.get(name, NONE) for arm in arms) for name in differing}
 
 
@@ -119,10 +120,9 @@ def scripts(document: Mapping[str, Any], target: str) -> dict[str, str]:
     mine = [script for script in scripts if script["target"] == target]
     own = _entry(document, target).get("session") or {}
     varied = {key for setting in own for key in OF_VARIANTS.get(setting, ())}
-    several = len(mine) > 1
     found = {"scripts": ", ".join(sorted(str(script.get("name")) for script in mine))} if mine else {}
     for script in mine:
-        whose = f" of {script.get('name')}" if several else ""
+        whose = f" of {script.get('name')}" if len(mine) > 1 else ""
         found[f"script and audio{whose}"] = str(script.get("digest") or "").removeprefix("sha256:")[:DIGEST]
         settings = {key: script[key] for key in OF_SCRIPTS if key in script and key not in varied}
         found |= {f"{OF_SCRIPTS[key]}{whose}": _setting(key, value) for key, value in settings.items()}
@@ -177,7 +177,7 @@ def conditions_in(document: Mapping[str, Any], target: str, facts: ArmFacts, *, 
     own = entry.get("session")
     asked = parse_qs(urlsplit(str(entry.get("url") or "")).query).get("api-version")
     # baselines that were stored before these were conditions say nothing of them, and set none
-    later = (OF_SCRIPTS[EXTRA], OF_SCRIPTS[FILLERS])
+    later, played = (OF_SCRIPTS[EXTRA], OF_SCRIPTS[FILLERS]), scripts(document, target)
     return {
         "service": str(entry.get("service") or ""),
         "model": facts.model or "",
@@ -188,11 +188,7 @@ def conditions_in(document: Mapping[str, Any], target: str, facts: ArmFacts, *, 
         "simulated": "yes" if simulated else "no",
         "definitions": str(document.get("definitions_version") or DEFINITIONS_VERSION),
         **({SETTINGS: setting_text(own)} if own else {}),
-        **{
-            words: text
-            for words, text in scripts(document, target).items()
-            if text != "none" or not words.startswith(later)
-        },
+        **{words: text for words, text in played.items() if text != "none" or not words.startswith(later)},
         **warmup(document),
         **{f"load: {words}": text for words, text in load_conditions(document, target).items()},
     }
@@ -201,10 +197,7 @@ def conditions_in(document: Mapping[str, Any], target: str, facts: ArmFacts, *, 
 def differing_conditions(
     now: Mapping[str, str], then: Mapping[str, str], allowed: Sequence[str] = ()
 ) -> dict[str, str]:
-    """What differs and may not, by name.
-
-    model: gpt-realtime-2 here, gpt-realtime in the baseline (--allow-different model).
-    """
+    """Return what differs and may not, by name: model: gpt-realtime-2 here, gpt-realtime in the baseline (…)."""
     found = {}
     for key in dict.fromkeys([*now, *then]):
         name, group = key.removeprefix("load: "), group_of(key)
@@ -236,7 +229,6 @@ def allowed(text: str) -> tuple[str, ...]:
                 f"--allow-different {name}: runs that differ in it cannot be compared; save a new baseline"
             )
         if name not in ALLOWABLE:
-            raise UsageError(
-                f"--allow-different {quoted(name)} is unknown{near(name, ALLOWABLE)} allowed: {', '.join(ALLOWABLE)}"
-            )
+            what = f"{quoted(name)} is unknown{near(name, ALLOWABLE)}"
+            raise UsageError(f"--allow-different {what} allowed: {', '.join(ALLOWABLE)}")
     return names

@@ -166,14 +166,9 @@ class Quantile(Statistic):
         return StoredComparison(len(rows), (smallest, counts), difference)
 
 
-def accepted_at(p: float) -> float:
-    """How much worse a quantile may be by default, as a share."""
-    return next((ratio for known, ratio in MARGINS.items() if p <= known), MARGINS[0.99])
-
-
 def margin_of(p: float, metric: str = "") -> Margin:
     """The default margin of a quantile: so much more; of a metric of which more is better, so much less."""
-    share = accepted_at(p)
+    share = next((ratio for known, ratio in MARGINS.items() if p <= known), MARGINS[0.99])
     higher = metric in CATALOGUE and CATALOGUE[metric].better == "higher"
     return Margin(ratio=1 / (1 - share) - 1 if higher else share)
 
@@ -190,10 +185,9 @@ def _log(value: float | None) -> float:
 def estimate_quantile(
     sample: Sample, p: float, sessions: int, unit: Literal["turn", "session"] = "turn"
 ) -> ThresholdEstimate:
-    """Return a quantile with its bounds.
+    """Return a quantile with its bounds. `unit`: what the sample has one value of.
 
-    `sessions`: those with a value, whose codes are in the order of their start. `unit`: what the sample has one value
-    of.
+    `sessions`: those with a value, whose codes are in the order of their start.
     """
     clusters = int(sample.sessions.max(initial=-1)) + 1
     shown = quantiles(sample, [p], CONFIDENCE)[0]

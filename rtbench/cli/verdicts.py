@@ -85,11 +85,11 @@ def compare(
     from reports.comparisons.document import write_comparison
     from reports.comparisons.page import comparison_page
     from reports.render.terminal import essentials, render_page
-    from reports.sides.side import folder_of, sides_of
+    from reports.sides.side import parted, sides_of
 
     level_of(confidence)  # before any folder is written to
     sides = [_side_named(name) for name in names or [""]]
-    for folder in dict.fromkeys(folder_of(side) for side in sides):
+    for folder in dict.fromkeys(parted(side)[0] for side in sides):
         close_if_left(folder)
     found = sides_of(sides)
     comparison = compared(found, confidence=confidence)
@@ -244,7 +244,7 @@ def check(
     Exit status: 0 passed, 1 regressed or over a threshold, 2 bad thresholds or arguments, 3 inconclusive or not decided
     yet, 4 invalid or no data.
     """
-    from reports.gate.check import checked
+    from reports.gate.check import check_of
     from reports.gate.document import refuse, write_check
     from reports.gate.report import check_page
     from reports.render.terminal import render_page
@@ -256,7 +256,7 @@ def check(
         run = _whole_run(name)
         limits, may_differ = read_thresholds(thresholds) if thresholds else (), allowed(allow_different)
         close_if_left(run)
-        found = checked(run, limits, baseline, on_inconclusive=on_inconclusive.value, allow=may_differ)
+        found = check_of(run, limits, baseline, on_inconclusive=on_inconclusive.value, allow=may_differ)
     except RtbenchError as error:
         tell_ci_of_refusal(str(error))
         refuse(str(error), run, junit)
@@ -287,9 +287,9 @@ def tell_ci_of_refusal(error: str) -> None:
     from reports.gate import ci
 
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        sys.stdout.write(f"{ci.github_refusal(error)}\n")
+        sys.stdout.write(f"{ci.github_command('error', error)}\n")
     if os.environ.get("TF_BUILD") == "True":
-        sys.stdout.write(f"{ci.azure_refusal(error)}\n")
+        sys.stdout.write(f"{ci.azure_command('task.logissue', {'type': 'error'}, error)}\n")
 
 
 def tell_ci(found: Checked, comment: Path) -> None:

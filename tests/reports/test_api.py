@@ -25,10 +25,10 @@ from bench.columns import BOUNDS
 from bench.errors import UsageError
 from bench.run.folder import SCHEMAS, STORED
 from reports.comparisons.comparison import compared
-from reports.comparisons.document import comparison_json as compare_json
+from reports.comparisons.document import comparison_data
 from reports.exactness import why
-from reports.gate.check import checked
-from reports.gate.document import check_json
+from reports.gate.check import check_of
+from reports.gate.document import check_data
 from reports.sides.side import sides_of
 from reports.summary.summary import summarise
 from reports.text.document import summary_json
@@ -441,7 +441,7 @@ def nightly(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_comparison_is_that_of_the_command(nightly: Path) -> None:
     run = rtbench.load(nightly / "run-0")
     comparison = rtbench.compare(run)
-    written = json.loads(compare_json(compared(sides_of([run.folder]))))
+    written = comparison_data(compared(sides_of([run.folder])))
     assert repr(comparison) == f"Comparison(b against a: inconclusive, {len(written['comparisons'])} metrics)"
     frame = comparison.to_frame()
     assert len(frame) == len(written["comparisons"]) + len(written["steps"])
@@ -471,7 +471,7 @@ def test_a_check_is_that_of_the_command(nightly: Path, tmp_path: Path) -> None:
     assert repr(found) == "Checked(run-0: fail, 6 thresholds)"
     frame = found.to_frame()
     pd.testing.assert_frame_equal(frame, rtbench.check(run.folder, file).to_frame())
-    items = json.loads(check_json(checked(run.folder, read_thresholds(file))))["thresholds"]
+    items = check_data(check_of(run.folder, read_thresholds(file)))["thresholds"]
     assert [row["result"] for row in items] == frame["result"].tolist()
     assert [row["threshold"] for row in items] == frame["threshold"].tolist()
     values = [np.nan if (value := row["limit"]["value"]) is None else value for row in items]

@@ -25,7 +25,7 @@ from reports.finding import Finding
 from reports.finding_rows import row
 from reports.gate import sentences as check_sentences
 from reports.gate.baselines import baseline_of
-from reports.gate.check import check_of, checked
+from reports.gate.check import check_of
 from reports.gate.report import check_page
 from reports.gate.results import Checked, compared_result
 from reports.gate.sentences import interval_text, limit_text, undecided
@@ -106,7 +106,9 @@ def test_a_comparison_leaves_it_out_and_says_why() -> None:
 
 @pytest.mark.parametrize("limit", ["med<9s", "med<1ms"])
 def test_a_limit_of_it_is_neither_kept_nor_broken(tmp_path: Path, limit: str) -> None:
-    found = checked(run(tmp_path, replace(ENOUGH, inexact=("response_total",))), thresholds(f"response_total: {limit}"))
+    found = check_of(
+        run(tmp_path, replace(ENOUGH, inexact=("response_total",))), thresholds(f"response_total: {limit}")
+    )
 
     (item,) = found.thresholds
     row = flat(item)
@@ -116,11 +118,11 @@ def test_a_limit_of_it_is_neither_kept_nor_broken(tmp_path: Path, limit: str) ->
 
 
 def test_a_limit_leaves_room_for_how_far_it_can_be_off_where_that_is_known(tmp_path: Path) -> None:
-    exact = checked(run(tmp_path / "exact"), thresholds("response_total: med<9s")).thresholds[0].estimate
+    exact = check_of(run(tmp_path / "exact"), thresholds("response_total: med<9s")).thresholds[0].estimate
     assert exact is not None
     limits = ("med<9s", "med<1ms", f"med<{exact.upper + 20:.0f}")
     folder = off_by(run(tmp_path / "off", replace(ENOUGH, inexact=("response_total",))), 40)
-    found = checked(folder, thresholds(*(f"response_total: {limit}" for limit in limits))).thresholds
+    found = check_of(folder, thresholds(*(f"response_total: {limit}" for limit in limits))).thresholds
 
     assert [item.result for item in found] == ["pass", "fail", "inconclusive"]
     for item in found:
@@ -216,7 +218,7 @@ def test_an_answer_to_a_pause_that_did_not_count_spoils_no_wait_of_a_service_wit
 
 @pytest.mark.parametrize("limit", ["med<9s", "med<1ms"])
 def test_no_threshold_on_the_wait_passes_or_fails(tmp_path: Path, limit: str) -> None:
-    found = checked(write(tmp_path, SPOKEN, validity=VERDICT), thresholds(f"voice_to_voice: {limit}", "ttfa: med<9s"))
+    found = check_of(write(tmp_path, SPOKEN, validity=VERDICT), thresholds(f"voice_to_voice: {limit}", "ttfa: med<9s"))
 
     assert [item.result for item in found.thresholds] == ["inconclusive", "pass"]
     assert "started before their question had ended" in plain_of_early_replies(found.thresholds[0].reason_text)
@@ -247,7 +249,7 @@ RULE = f"Do not use these results: the run is INVALID: {UNUSABLE_LATE}"
 def both(plan: Plan) -> tuple[Comparison, Checked]:
     """The targets of one run, compared and checked."""
     folder = synthetic.write(shared.folder(), plan, interleaved=True)
-    return compared(sides_of([folder])), checked(folder)
+    return compared(sides_of([folder])), check_of(folder)
 
 
 def plain_of_unusable(said: str) -> str:
@@ -340,7 +342,7 @@ def test_a_rate_reads_the_same_wherever_it_is_told() -> None:
 
 def _alike(question: Question, values: tuple[float, float], d: list[float], apart: str, ends: str, margin: str) -> None:
     difference = Difference(question.scale, *values, d[0], d[1], d[2])
-    finding = Finding(question, "new", difference, Verdict("not_regressed"), UNUSABLE_ENOUGH)
+    finding = Finding(question, "new", difference, UNUSABLE_ENOUGH, verdict=Verdict("not_regressed"))
     compared, item = row(finding, 1), compared_result("as written", finding)
 
     assert (plain_of_words_of_differences(compared.told), plain_of_words_of_differences(compared.margin_text)) == (

@@ -19,7 +19,7 @@ from bench.run.folder import SCHEMAS
 from bench.run.measured import CARRIED
 from reports.gate.absolute import limit_results
 from reports.gate.baselines import baseline_of
-from reports.gate.check import checked
+from reports.gate.check import check_of
 from reports.looks.plan import planned
 from reports.question import Question, better_of
 from reports.rate_metrics import OF_COLUMNS, RATES
@@ -249,7 +249,7 @@ def test_what_a_session_carried_counts_whether_it_failed_or_not(tmp_path: Path) 
 
 def test_a_run_of_text_has_no_rate_of_audio(tmp_path: Path) -> None:
     text = run_of_carried(tmp_path, replace(ENOUGH, text=True))
-    found = checked(text, thresholds("audio_received: med>1kB/s", "wire_received: med>1kB/s"))
+    found = check_of(text, thresholds("audio_received: med>1kB/s", "wire_received: med>1kB/s"))
 
     assert found.thresholds[1].result == "pass"
     assert found.thresholds[0].result != "pass"

@@ -63,7 +63,7 @@ def finding(
     question = Question(metric, statistic, accepted, primary, **asked)
     arms = TargetCounts(2000, 200, 22), TargetCounts(2000, 200, 11)
     verdict = Verdict(word, reason, False, more)
-    return Finding(question, candidate, difference, verdict, arms, baseline="direct", unit="pair")
+    return Finding(question, candidate, difference, arms, unit="pair", verdict=verdict, baseline="direct")
 
 
 def findings(candidate: str = "gateway") -> tuple[Finding, ...]:
@@ -173,7 +173,15 @@ def _found(gate: Question, ruling: GateResult) -> Finding:
         Verdict(ruling.verdict, ruling.reason, ruling.provisional),
     )
     return Finding(
-        gate, "gateway", difference, verdict, arms, look=ruling.look + 1, baseline="direct", unit="pair", peers=True
+        gate,
+        "gateway",
+        difference,
+        arms,
+        unit="pair",
+        verdict=verdict,
+        look=ruling.look + 1,
+        baseline="direct",
+        peers=True,
     )
 
 

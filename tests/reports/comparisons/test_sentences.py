@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 from reports import finding_sentences
 from reports.comparisons import sentences
 from reports.comparisons.comparison import Comparison
-from reports.comparisons.document import comparison_json
+from reports.comparisons.document import comparison_data
 from reports.comparisons.forest_rows import finding_row
 from reports.finding import RESULT_OF_STATUS, Finding, Measured, judge
 from reports.numbers import NBSP
@@ -293,12 +292,12 @@ def test_a_comment_has_the_verdict_first_and_at_most_ten_lines_of_table() -> Non
 
 def test_the_document_of_each_comparison_has_its_status_and_all_of_its_findings(many: list[Comparison]) -> None:
     for found in many:
-        data = json.loads(comparison_json(found))
+        data = comparison_data(found)
         assert (data["result"], len(data["comparisons"])) == (RESULT_OF_STATUS[found.exit_status], len(found.findings))
 
 
 def test_the_document_has_the_numbers_of_a_finding() -> None:
-    data = json.loads(comparison_json(comparison("gateway")))
+    data = comparison_data(comparison("gateway"))
     first = data["comparisons"][0]
 
     told = [first[key] for key in ("title", "verdict", "primary", "passes")]

@@ -23,7 +23,7 @@ from reports.question import Question
 from reports.runs import load_for_report
 from reports.sides.fairness import checks_of, notices_on
 from reports.sides.mix import ComparedSides, changed_shares
-from reports.sides.side import Side, folder_of, sides_of, targets_of
+from reports.sides.side import Side, parted, sides_of, targets_of
 from reports.statistic_types.mean import Mean
 from reports.statistic_types.quantile import Quantile, margin_of
 from reports.statistic_types.rate import Rate
@@ -297,14 +297,14 @@ def test_a_folder_and_a_target_may_hold_colons(tmp_path: Path) -> None:
     sides = sides_of([f"{folder}:host:1", f"{folder}:host:2"])
 
     assert [side.name for side in sides] == ["host:1", "host:2"]
-    assert folder_of(f"{folder}:host:1") == folder
-    assert folder_of(str(folder)) == folder
+    assert parted(f"{folder}:host:1")[0] == folder
+    assert parted(str(folder))[0] == folder
 
 
 @given(st.text("ab:. é", min_size=1))
 def test_whatever_a_target_is_called_its_run_is_found(target: str) -> None:
     with TemporaryDirectory() as folder:
-        assert folder_of(f"{folder}:{target}") == Path(folder)
+        assert parted(f"{folder}:{target}")[0] == Path(folder)
 
 
 def test_a_run_without_any_name_of_a_target_is_a_side(tmp_path: Path) -> None:

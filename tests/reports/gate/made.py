@@ -110,8 +110,8 @@ REGRESSED = compared_result(
         replace(thresholds("ttfa: p(95)<+20%")[0].question, primary=True),
         "after",
         ratio(1600, 2640, 1.47, 1.87),
-        Verdict("regressed"),
         (SIXTY, SIXTY),
+        verdict=Verdict("regressed"),
         baseline="before",
     ),
 )  # fmt: skip

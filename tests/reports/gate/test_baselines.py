@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from reports.gate.baselines import baseline_of, describe_baselines, list_baselines, read_baselines, safe, save
-from reports.gate.check import check_of, checked
+from reports.gate.check import check_of
 from reports.gate.results import Checked
 from reports.gate.sentences import interval_text
 from reports.runs import load_for_report
@@ -263,7 +263,7 @@ def test_a_run_that_drifted_makes_verdicts_against_stored_runs_provisional(tmp_p
 
 def test_drift_within_an_interleaved_run_is_harmless(tmp_path: Path) -> None:
     both = replace(MANY, sessions=320, targets=("before", "after"), paired=True)
-    found = checked(slowed(run(tmp_path / "run", both), 1.6), thresholds(*TTFA))
+    found = check_of(slowed(run(tmp_path / "run", both), 1.6), thresholds(*TTFA))
 
     assert not any("steady phase" in notice for notice in found.notices)
     assert not next(item for item in found.thresholds if item.title == "ttfa p50").provisional

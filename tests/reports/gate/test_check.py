@@ -10,7 +10,7 @@ import pytest
 from bench.errors import UsageError
 from bench.run import folder as run_folder
 from reports.finding import Measured
-from reports.gate.check import check_of, checked
+from reports.gate.check import check_of
 from reports.gate.relative import ASSUMED, BaselineAnswer, judged
 from reports.gate.sentences import interval_text, reason, value_text
 from reports.question import Question
@@ -199,7 +199,7 @@ def test_each_run_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     read_document = run_folder.read_document
     monkeypatch.setattr(run_folder, "read_document", lambda folder: read.append(folder) or read_document(folder))
 
-    checked(now, (), {"other": str(other), "itself": None, "stored": str(old), "looks": None}[base])
+    check_of(now, (), {"other": str(other), "itself": None, "stored": str(old), "looks": None}[base])
 
     assert read == [now, *([other] if base == "other" else [])]
 

@@ -16,7 +16,7 @@ from scipy.special import ndtri
 
 from bench.errors import UsageError
 from reports.gate.absolute import judge_limit, limit_results
-from reports.gate.check import check_of, checked
+from reports.gate.check import check_of
 from reports.gate.plan import planned_thresholds
 from reports.gate.results import OnInconclusive, ThresholdResult, compared_result
 from reports.gate.sentences import interval_text, limit_text, value_text
@@ -219,7 +219,7 @@ def test_recorded_thresholds_that_cannot_be_read_are_refused(tmp_path: Path) -> 
     (folder / "run.json").write_text(json.dumps(document | {"thresholds": {"ttfaa": ["med<5s"]}}))
 
     with pytest.raises(UsageError, match="there is no m"):
-        checked(folder)
+        check_of(folder)
 
 
 def of_script(folder: Path, text: str) -> dict[str, Any]:

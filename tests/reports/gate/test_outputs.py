@@ -146,7 +146,7 @@ def test_azure_escapes_messages_and_properties_by_its_rules() -> None:
 
 @given(st.text(), st.text())
 def test_a_command_is_one_line_from_which_the_text_can_be_had_back_as_it_may_be_shown(title: str, message: str) -> None:
-    whole = ci.github_command("error", title, message)
+    whole = ci.github_command("error", message, title)
     head, said = whole.removeprefix("::error title=").split("::", 1)
     plain = [
         "".join(
