@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from bench.untrusted.sanitize import escape_control
 from reports.numbers import NBSP, shortened
@@ -82,24 +83,15 @@ def render_page(page: Page, width: int = 100, colour: bool = False) -> str:
     notes = [block for block in page.lead if isinstance(block, Bullets)]
     opening = [badges, Paragraph(page.headline, "bold"), *(block for block in page.lead if block not in notes)]
     briefs = [block for section in page.sections for block in section.brief]
-    return render_lines((opening, *_around_tables([*(page.answer or ()), *briefs, *notes]), page.next), width, colour)
+    body = [*(page.answer or ()), *briefs, *notes]
+    parts = (list(part) for _, part in groupby(body, key=lambda block: isinstance(block, Table) and id(block)))
+    return render_lines((opening, *parts, page.next), width, colour)  # a table is a part by itself
 
 
 def essentials(page: Page) -> str:
     """Return a page in one line: its badges, and what is beside them."""
     badges = (f"{badge.glyph} {badge.word}" for badge in page.badges)
     return " · ".join(filter(None, (*badges, page.beside))).replace(NBSP, " ")
-
-
-def _around_tables(blocks: Iterable[Block]) -> list[list[Block]]:
-    """Each table by itself, and the blocks between tables together."""
-    parts: list[list[Block]] = [[]]
-    for block in blocks:
-        if isinstance(block, Table):
-            parts += [[block], []]
-        else:
-            parts[-1].append(block)
-    return parts
 
 
 def render_lines(parts: Iterable[Iterable[Part]], width: int = 100, colour: bool = False) -> str:
@@ -119,30 +111,28 @@ def _lines(block: Part, width: int, colour: bool) -> Iterable[str]:
     """The lines of a block; none of one that only a page shows."""
     match block:
         case Paragraph(text, style):
-            return (coloured(line, style, colour) for line in _wrapped(_text(text), width))
+            yield from (coloured(line, style, colour) for line in _wrapped(_text(text), width))
         case Heading(text):
-            return _lines(Paragraph(text, "soft"), width, colour)
+            yield from _lines(Paragraph(text, "soft"), width, colour)
         case Banner(lines):
-            return (line for text in lines for line in _lines(Paragraph(text, "bad"), width, colour))
+            for text in lines:
+                yield from _lines(Paragraph(text, "bad"), width, colour)
         case Bullets(texts):
-            return (line for text in texts for line in _fact(Fact("note", [text]), width, colour))
+            for text in texts:
+                yield from _fact(Fact("note", [text]), width, colour)
         case Details(title, stated=True):
-            return _fact(Fact("note", [title]), width, colour)
+            yield from _fact(Fact("note", [title]), width, colour)
         case Fact():
-            return _fact(block, width, colour)
+            yield from _fact(block, width, colour)
         case Command(title, text):
-            return [f"{'':<{INDENT}}{title}:", text]
+            yield from (f"{'':<{INDENT}}{title}:", text)
         case Table(rows=rows) if rows:
-            return (
-                line
-                for part in (Paragraph(block.caption, "soft"), _grid_of(block))
-                for line in _lines(part, width, colour)
-            )
+            yield from _lines(Paragraph(block.caption, "soft"), width, colour)
+            yield from _grid(_grid_of(block), width, colour)
         case Grid():
-            return _grid(block, width, colour)
+            yield from _grid(block, width, colour)
         case Badges():
-            return _badges(block, width, colour)
-    return ()
+            yield from _badges(block, width, colour)
 
 
 def _badges(block: Badges, width: int, colour: bool) -> list[str]:

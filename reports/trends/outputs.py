@@ -20,6 +20,7 @@ from reports.trends.metric_trend import MetricTrend, RunSeries, TrendChange, Tre
 from reports.trends.page import trend_html
 from reports.trends.sentences import changes_text, day, headline, notes, period, unit_text, value_text
 from reports.trends.trend import ScenarioTrend, Trend
+from reports.trends.trend_point import RunValue
 from reports.wording.verdicts import figure
 
 TREND_VERSION: Literal[2] = 2
@@ -116,13 +117,7 @@ def _series(series: RunSeries, metrics: list[MetricTrend]) -> TrendSeries:
                 excluded_because=point.excluded_because,
                 labels=dict(point.labels),
                 conditions=dict(point.conditions),
-                values=[
-                    TrendValue(
-                        figure(metric.spec), run.value, run.low, run.high, math.isinf(run.value), run.missing_because
-                    )
-                    for metric in metrics
-                    for run in [metric.values[place]]
-                ],
+                values=[_value(figure(metric.spec), metric.values[place]) for metric in metrics],
             )
             for place, point in enumerate(series.points)
         ],
@@ -143,6 +138,10 @@ def _series(series: RunSeries, metrics: list[MetricTrend]) -> TrendSeries:
             for metric in metrics
         ],
     )
+
+
+def _value(title: str, run: RunValue) -> TrendValue:
+    return TrendValue(title, run.value, run.low, run.high, math.isinf(run.value), run.missing_because)
 
 
 def write_trend(trend: Trend, path: Path) -> Path:

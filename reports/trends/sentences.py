@@ -106,13 +106,8 @@ def period(trend: Trend) -> str:
 
 def notes(trend: Trend) -> list[str]:
     """Return what else a reader has to know."""
-    return [
-        *excluded_notes(trend),
-        *series_notes(trend),
-        *weekday_notes(trend),
-        *unmarked_notes(trend),
-        *few_runs_notes(trend),
-    ]
+    kinds = (excluded_notes, series_notes, weekday_notes, unmarked_notes, few_runs_notes)
+    return [note for kind in kinds for note in kind(trend)]
 
 
 def excluded_notes(trend: Trend) -> Iterator[str]:
