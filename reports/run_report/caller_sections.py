@@ -1,5 +1,4 @@
-"""The sections of the page on what a caller lives through: where the wait comes from, what was heard, the network, the
-slowest turns. Nothing is computed here."""
+"""The sections of the page on what a caller experiences: latency, audio, the network, the slowest turns."""
 
 from __future__ import annotations
 
@@ -137,19 +136,12 @@ def _table(summary: Summary, rows: Sequence[Breakdown], head: str = "step") -> T
     """Mean segments, in ms, of the steps or bands of turns that `rows` are."""
     names = bar_charts.names_of(rows)
     heads: list[Head] = [head, Column("target", left=True), "turns", *names, "total, ms"]
-    lines: list[Row | Line] = []
+    lines: list[Line] = []
     for row in rows:
         means = {segment_title(segment): three(segment.mean_ms) for segment in row.segments}
+        title, target = words.breakdown_title(row), target_cell(summary, row.target)
         parts = [means.get(name, NONE) for name in names]
-        lines.append(
-            [
-                words.breakdown_title(row),
-                target_cell(summary, row.target),
-                count(row.turns),
-                *parts,
-                Strong(three(row.mean_ms)),
-            ]
-        )
+        lines.append([title, target, count(row.turns), *parts, Strong(three(row.mean_ms))])
     return table(heads, lines, stacked=True)
 
 
@@ -185,9 +177,11 @@ def hearing(summary: Summary) -> Section | None:
 
 def interruptions(summary: Summary) -> Section | None:
     """How replies ended that were interrupted, or heard a sound; None where none was."""
+    rows = _rows(summary, INTERRUPTED)
     question = "How soon is the reply silent when the caller interrupts?"
     brief = fact("interrupted", words.medians(summary, ("barge_in_yield", "unplayed_audio")))
-    return _conversation(summary, "interruptions", "Interruptions", question, INTERRUPTED, brief)
+    blocks = [metrics(summary, rows)]
+    return Section("interruptions", "Interruptions", question, blocks, brief=brief) if rows else None
 
 
 def interrupts(summary: Summary) -> bool:
@@ -200,17 +194,10 @@ def functions(summary: Summary) -> Section | None:
     """What the calls of functions took, on the service's side and on ours; None where none was called."""
     if not _rows(summary, ("function_call_done",)):
         return None
-    question = "How long do function calls take?"
     names = ("function_call_done", "function_execution", "function_answer_ttfa")
-    brief = fact("functions", words.medians(summary, names))
-    return _conversation(summary, "functions", "Function calls", question, CALLED, brief)
-
-
-def _conversation(
-    summary: Summary, anchor: str, title: str, question: str, names: tuple[str, ...], brief: list[Block]
-) -> Section | None:
-    rows = _rows(summary, names)
-    return Section(anchor, title, question, [metrics(summary, rows)], brief=brief) if rows else None
+    question, brief = "How long do function calls take?", fact("functions", words.medians(summary, names))
+    blocks = [metrics(summary, _rows(summary, CALLED))]
+    return Section("functions", "Function calls", question, blocks, brief=brief)
 
 
 def _rows(summary: Summary, names: tuple[str, ...]) -> list[Figures]:
@@ -235,15 +222,13 @@ def _timeline(played: Sequence[Talk]) -> Figure:
         unplaced = UNPLACED if any(talk.stall_s and not talk.heard for talk in played) else ""
         said.append(f"Hatched red: the player ran dry and the caller heard a gap{unplaced}.")
     if speech_timeline.breaks(played):
-        said.append(
-            f"The axis ends at {speech_timeline.LONGEST_S:g} s: a bar with two strokes goes on, to the time next to it."
-        )
+        ends = f"The axis ends at {speech_timeline.LONGEST_S:g} s"
+        said.append(f"{ends}: a bar with two strokes goes on, to the time next to it.")
     logs = [(f" {words.talk_name(talk)} ", _log(talk.event_log)) for talk in played if talk.event_log]
     named = [(" Event logs:" if not place else ",", *log) for place, log in enumerate(logs)]
     below = [ReadingGuide((" ".join(said), *named, "." if logs else ""))]
-    return plot_figure(
-        speech_timeline.speech(played), stops=[speech_timeline.talk_numbers(talk) for talk in played], below=below
-    )
+    stops = [speech_timeline.talk_numbers(talk) for talk in played]
+    return plot_figure(speech_timeline.speech(played), stops=stops, below=below)
 
 
 def along(summary: Summary) -> Section | None:
@@ -330,10 +315,9 @@ def _caption(frame: Sequence[Waits]) -> Inline:
         named = len(frame) > 1
         changes = [f"{f'{of} ' if named else ''}{change(b.p50.value / a.p50.value)}" for of, (a, b) in told.items()]
         moved = f"p50 of {where}: {', '.join(changes)}."
-    thinned = (
-        "." if frame[0].by == "context" else ", because they become fewer, and those left are of sessions that lasted."
-    )
-    shown = f" Below the axis: turns{thinned}" if any(waits.thinned for waits in frame) else ""
+    because = ", because they become fewer, and those left are of sessions that lasted"
+    thinned = f" Below the axis: turns{because if frame[0].by != 'context' else ''}."
+    shown = thinned if any(waits.thinned for waits in frame) else ""
     unplaced = f" {said}" if (said := groups.unplaced_words(frame)) else ""
     return (Strong(f"{groups.key_words(frame[0].by).title}."), f" {moved}", shown, unplaced)
 
@@ -343,23 +327,16 @@ def network(summary: Summary) -> Section | None:
     rows = _rows(summary, NETWORK)
     if not any(figures.metric == "network_rtt" for figures in rows):
         return None
-    resent = {
-        c.target: [
-            f"{plural(c.retransmits, 'TCP segment')} sent again in {count(c.turns_with_retransmits)} of "
-            f"{plural(c.turns_with_tcp_info, 'turn')}"
-            if c.retransmits
-            else f"nothing was sent again in {plural(c.turns_with_tcp_info, 'turn')}"
-        ]
-        for c in summary.counts
-        if c.turns_with_tcp_info
-    }
+    resent: dict[str, list[str]] = {}
+    for c in summary.counts:
+        if c.turns_with_tcp_info:
+            again = f"{plural(c.retransmits, 'TCP segment')} sent again in {count(c.turns_with_retransmits)} of"
+            nothing = "nothing was sent again in"
+            resent[c.target] = [f"{again if c.retransmits else nothing} {plural(c.turns_with_tcp_info, 'turn')}"]
     sent = _each(summary, resent)
     sent = f"{sent}." if sent and len(summary.targets) > 1 else words.as_sentence(sent)
-    said = filter(None, (_network_shares(summary, rows), remarks.round_trips(summary), sent))
-    blocks: list[Block] = [
-        Paragraph(" ".join(said)),
-        Details("Network metrics", [metrics(summary, rows)], open=True, again=True),
-    ]
+    said = " ".join(filter(None, (_network_shares(summary, rows), remarks.round_trips(summary), sent)))
+    blocks: list[Block] = [Paragraph(said), Details("Network metrics", [metrics(summary, rows)], open=True, again=True)]
     return Section("network", "Network", "How much of the latency is the network?", blocks)
 
 
@@ -391,18 +368,16 @@ def slowest(summary: Summary) -> Section | None:
 def _slow_turns(summary: Summary, stratum: Stratum, metric: str, caption: Inline, key: str) -> Tabs:
     """A pane of all steps, then one for each step."""
 
-    def pane(name: str, title: str, rows: Sequence[SlowTurn]) -> tuple[str, str, Figure]:
-        return f"{key}-{name}", title, Figure("", below=[_slow_table(summary, stratum, metric, rows)])
-
-    def mine(turns: Sequence[SlowTurn]) -> list[SlowTurn]:
-        return [slow for slow in turns if (slow.stratum, slow.metric) == (stratum, metric)]
-
-    of_steps = mine(summary.slowest_of_steps)
+    every, of_steps = (
+        [slow for slow in turns if (slow.stratum, slow.metric) == (stratum, metric)]
+        for turns in (summary.slowest, summary.slowest_of_steps)
+    )
     steps = [step for step in summary.turns.steps if any(slow.step == step for slow in of_steps)]
-    panes = [pane("all", "all steps", mine(summary.slowest))]
+    panes = [("all", "all steps", every)]
     for place, step in enumerate(steps if len(steps) > 1 else ()):
-        panes.append(pane(str(place), step, [slow for slow in of_steps if slow.step == step]))
-    return Tabs(caption, panes)
+        panes.append((str(place), step, [slow for slow in of_steps if slow.step == step]))
+    tables = ((name, title, _slow_table(summary, stratum, metric, rows)) for name, title, rows in panes)
+    return Tabs(caption, [(f"{key}-{name}", title, Figure("", below=[shown])) for name, title, shown in tables])
 
 
 def _slow_table(summary: Summary, stratum: Stratum, metric: str, rows: Sequence[SlowTurn]) -> Table:
@@ -422,11 +397,8 @@ def _slow_table(summary: Summary, stratum: Stratum, metric: str, rows: Sequence[
         cells.append(clock(slow.at_s, long=summary.window.length_s > 180))
         row = Details("its row in turns.parquet", [Definitions(slow.row, linked=False)], style="row")
         ids = (
-            ("session", slow.session),
-            ("request", slow.request),
-            ("response", slow.response),
-            ("the service’s session", slow.service_session),
-            ("region", slow.region),
+            *(("session", slow.session), ("request", slow.request), ("response", slow.response)),
+            *(("the service’s session", slow.service_session), ("region", slow.region)),
         )
         named: list[tuple[str, Inline]] = [(name, Code(value)) for name, value in ids if value]
         named += [("events", _log(slow.event_log))] if slow.event_log else []

@@ -1,7 +1,4 @@
-"""report.html: the summary as a page of blocks, from its headline to its definitions. Nothing is computed here.
-
-The sections that stand below the answer are made in `sections`, `calls` and `circumstances`.
-"""
+"""report.html: the summary as a page of blocks, from its headline to its definitions. Nothing is computed here."""
 
 from __future__ import annotations
 
@@ -67,8 +64,7 @@ METHOD = {
     "effective sessions": "(Σn)² ÷ Σn² of sessions with n turns: the number of sessions of equal length that say as "
     "much. Of sixty sessions of which one has half of the turns it is 4.",
     "drift": "The later half of the turns against the earlier half, by the median of latencies as multiples of their "
-    "step’s median, so that it does not matter which steps lie in which half. It is suspected if the 98 % "
-    "interval of "
+    "step’s median, so that it does not matter which steps lie in which half. It is suspected if the 98 % interval of "
     "the ratio of both medians (of all targets together) excludes 1 and they differ by more than 5 %; each half needs "
     "20 sessions. It is not suspected in an invalid run.",
     "n/a": "A percentile is published only with sessions enough to bound it: with ten turns each p90 takes 20, p95 40, "
@@ -99,9 +95,8 @@ def run_page(summary: Summary) -> Page:
     """What the page says, in the order of a reader's questions."""
     verdict, began = summary.validity, moment(summary.window.started_utc_ns)
     word = verdict.word if verdict.status == "no_verdict" else f"{verdict.word} RUN"
-    judged = Badge(
-        MARKS[verdict.word].badge, verdict.glyph, word, KEPT_UP if verdict.status == "valid" else verdict_count(verdict)
-    )
+    why = KEPT_UP if verdict.status == "valid" else verdict_count(verdict)
+    judged = Badge(MARKS[verdict.word].badge, verdict.glyph, word, why)
     shown = list(sections_of(summary))
     definitions = _definitions(summary, flow=any(section.anchor == "flow" for section in shown))
     meant: list[Block] = [
@@ -109,6 +104,7 @@ def run_page(summary: Summary) -> Page:
         Details(f"{len(definitions)} definitions", [Definitions(list(definitions.items()))]),
         Details("Settings of this run", [Definitions(list(run_settings(summary)), linked=False)]),
     ]
+    shown.append(Section("how", "Definitions", "What do the words mean?", meant))
     opened = OPEN if verdict.status == "valid" else DOUBTED
     opened |= {"interruptions"} if caller_sections.interrupts(summary) else set()
     made_from: Inline = ("Made from the run folder ", Code(escape_control(summary.run.folder.resolve().name)))
@@ -133,10 +129,7 @@ def run_page(summary: Summary) -> Page:
         lead=[*([Banner(broken)] if broken else []), *(Paragraph(coded(text), "lead") for text in texts if text)],
         answer=[*_answers(summary), *_facts(summary)],
         next=[*fact("next step", [coded(sentences.next_step(summary))]), *longer],
-        sections=[
-            replace(one, folded=one.anchor not in opened)
-            for one in (*shown, Section("how", "Definitions", "What do the words mean?", meant))
-        ],
+        sections=[replace(section, folded=section.anchor not in opened) for section in shown],
         definitions=definitions,
         footer=(simulated, made_from, ". The same values are in ", files, ends),
         targets=summary.targets if len(summary.targets) > 1 else (),
@@ -269,19 +262,8 @@ def _definitions(summary: Summary, *, flow: bool) -> dict[str, str]:
 
 
 KEYS = (
-    "run_id",
-    "scenario",
-    "labels",
-    "state",
-    "stop_reason",
-    "tool",
-    "targets",
-    "scripts",
-    "settings",
-    "host",
-    "workers",
-    "part_of",
-    "parts",
+    *("run_id", "scenario", "labels", "state", "stop_reason", "tool", "targets"),
+    *("scripts", "settings", "host", "workers", "part_of", "parts"),
 )
 """The parts of run.json that the page shows as they are."""
 
