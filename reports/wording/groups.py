@@ -103,8 +103,7 @@ def apart_words(one: Apart) -> str:
         p = 0.95 if one.what == "p95" else 0.5
         times = together(one.low.at(p).value, one.high.at(p).value)
         return f"{one.what} of {one.of.metric} is {times[0]} {low} and {times[1]} {high}"
-    shares = (percent(getattr(group, one.what).share, 1) for group in (one.low, one.high))
-    first, second = shares
+    first, second = (percent(getattr(group, one.what).share, 1) for group in (one.low, one.high))
     lost = one.what == "failed" and (one.low.lost or one.high.lost)
     return f"{first} of the {RATES['unmet' if lost else one.what]} {low} and {second} {high}"
 

@@ -77,10 +77,8 @@ def _quantiles(told: Sequence[CallerWait], *, named: bool) -> list[str]:
     times = iter(together(*(answer.figures.at(p).told for p in ps for answer in shown[p])))
     said = []
     for p in ps:
-        parts = [
-            f"{words.bound(answer.figures.at(p))}{next(times)}{f' on {answer.target}' if named else ''}"
-            for answer in shown[p]
-        ]
+        of = [(words.bound(answer.figures.at(p)), f" on {answer.target}" if named else "") for answer in shown[p]]
+        parts = [f"{sign}{next(times)}{where}" for sign, where in of]
         said.append(" to ".join(parts) if len(told) > 3 else listed(parts))
     return said
 
@@ -170,10 +168,8 @@ def run_second(summary: Summary) -> str:
     if cut > starved:
         said.append(f"{_were(cut - starved)} cut by the end of the run and left out.")
     if starved:
-        said.append(
-            f"{_were(starved)} left out, because the load generator did not run when a limit ended: it is unknown "
-            "whether the service met it."
-        )
+        why = "because the load generator did not run when a limit ended: it is unknown whether the service met it"
+        said.append(f"{_were(starved)} left out, {why}.")
     if summary.validity.status == "no_verdict":
         said.append(NO_VERDICT.format(verdict_reason(summary.validity)))
     return " ".join(said)
@@ -206,11 +202,9 @@ def longer_runs(summary: Summary) -> list[LongerRun]:
         return []
     told = [answer for answer in summary.answers if answer.figures.at(0.5).bounded]
     short = [] if decided(summary.run) else told or summary.answers
-    needed = {
-        name: max((_to_play(summary, answer, p) for answer in short), default=0)
-        for name, p in (("a median", 0.5), ("p95", 0.95))
-    }
-    return [_longer(summary, name, sessions) for name, sessions in needed.items() if sessions]
+    quantiles = (("a median", 0.5), ("p95", 0.95))
+    needed = [(name, max((_to_play(summary, answer, p) for answer in short), default=0)) for name, p in quantiles]
+    return [_longer(summary, name, sessions) for name, sessions in needed if sessions]
 
 
 def next_step(summary: Summary) -> str:
@@ -323,9 +317,8 @@ def hopeless(summary: Summary) -> list[str]:
 def early_replies(summary: Summary) -> list[str]:
     """Say of each target that too many replies began before their question had ended, and what to do about it."""
     early = {one.target: one for one in summary.run.inexact if one.is_early}
-    heard_alone = {
-        str(entry.get("name")) for entry in summary.run.metadata.get("targets") or [] if entry.get("full_duplex")
-    }
+    targets = summary.run.metadata.get("targets") or []
+    heard_alone = {str(entry.get("name")) for entry in targets if entry.get("full_duplex")}
     return [
         f"{f'{name}: ' if len(summary.targets) > 1 else ''}{one.early}, so latencies may be of the previous question "
         f"and decide nothing: {EARLY_REMEDIES[name in heard_alone]}"

@@ -67,16 +67,11 @@ def of_run(verdict: RunValidity, document: Mapping[str, Any], folder: Path, whos
         remedy = "" if taken_by_warm_up(dict(document)) else remedy  # the reason says what to do
         code = verdict.reasons[0] if verdict.reasons else "no_data"
         return (Cause(code, f"{whose} has no verdict: {verdict_reason(verdict)}", remedy, folder),)
-    broken = [
-        Cause(
-            check.name,
-            f"{whose} is {verdict.word}: {check_failure(check)} ({check_values(check)})",
-            check.remedy,
-            folder,
-        )
-        for check in verdict.failed
+    failed: list[tuple[str, str, str]] = [
+        (check.name, f"{check_failure(check)} ({check_values(check)})", check.remedy) for check in verdict.failed
     ]
-    return tuple(broken) or (Cause("no_data", f"{whose} is {verdict.word}: {verdict_reason(verdict)}", "", folder),)
+    broken = failed or [("no_data", verdict_reason(verdict), "")]
+    return tuple(Cause(code, f"{whose} is {verdict.word}: {why}", remedy, folder) for code, why, remedy in broken)
 
 
 def run_word(verdict: str, *, usable: bool) -> str:
@@ -189,14 +184,8 @@ def cited_line(cited: dict[str, Any]) -> str:
 def beyond_calibration(cited: dict[str, Any], seconds: pd.DataFrame) -> list[str]:
     """What of the run's load in one process was more than was calibrated, and what ended the calibration there."""
     sessions, events_per_s = busiest(seconds)
-    more = [
-        f"{count(was)} {what}"
-        for was, known, what in (
-            (sessions, cited["sessions"], "sessions"),
-            (events_per_s, cited["events_per_s"] * ABOVE_MEAN, "events/s"),
-        )
-        if was > known
-    ]
+    more = [f"{count(sessions)} sessions"] if sessions > cited["sessions"] else []
+    more += [f"{count(events_per_s)} events/s"] if events_per_s > cited["events_per_s"] * ABOVE_MEAN else []
     ended = f" ({cited['ended']}, not the load generator, ended it)" if cited.get("ended") else ""
     return [f"this run went beyond its calibration{ended}: {listed(more)} in one process"] if more else []
 
