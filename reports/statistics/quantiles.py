@@ -1,6 +1,6 @@
 """Quantiles of clustered samples, their intervals, and whether they may be published; pure.
 
-A quantile is the inverse CDF: the smallest x with F(x) ≥ p. Failed turns are +inf; censored ones are not in the sample.
+A quantile is the inverse CDF: the smallest x with F(x) ≥ p. Failed turns are +inf; unfinished ones are not in the sample.
 Sessions are the sampling unit: turns of one session resemble each other, so an interval is that of order statistics
 with a design effect. For G sessions with n_g turns each, S_g of them ≤ q, and F = ΣS_g / n, the share of all:
 
@@ -55,8 +55,8 @@ Status = Literal["reported", "in_failures", "too_few_turns", "too_few_sessions",
 class Sample:
     """Values of one metric, ascending, failed ones as +inf at the end, and the code of the session of each.
 
-    `failed` and `censored` are counted whether or not they are among the values; `lost` are those of the failed that
-    were wanted and never begun.
+    `failed` and `unfinished` are counted whether or not they are among the values; `not_started` are the failed that
+    were planned and did not start.
     """
 
     values: Floats
