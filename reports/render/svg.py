@@ -178,10 +178,10 @@ class Plot:
         step = time_step(scale.high, most)
         self.x_axis(scale, even_ticks(scale.high, step), lambda s: instant(s, step))
 
-    def run_axis(self, scale: PixelScale, most: int) -> None:
+    def run_axis(self, scale: PixelScale) -> None:
         """The same of the run's time, of which a reader may choose a stretch."""
         with self._within('<g class="times">'):
-            self.time_axis(scale, most)
+            self.time_axis(scale, 10)
         self.run = f"{scale.start:g} {scale.end:g} {scale.high:g} {self.y0:g}"
 
     def count_axis(self, most: float) -> PixelScale:

@@ -65,7 +65,7 @@ def time_panels(frame: OverTime) -> Plot:
         with plot.along_run():
             upper = [(x.clip(t), y(n)) for t, n in zip(at, sessions, strict=True)]
             plot.band([(x.clip(t), y(0)) for t in at], upper, "area")
-    plot.run_axis(x, 10)
+    plot.run_axis(x)
     plot.y1 = 24
     lines = [(panel.label, {bin_.begin_s: _read_bin(bin_) for bin_ in panel.bins}) for panel in frame.panels]
     bins = (bin_ for panel in frame.panels for bin_ in panel.bins)
@@ -160,7 +160,7 @@ def step_panels(course: StepsOverTime) -> Plot:
                     for point in points:
                         plot.point(*point, f"solid {colour_class(one.target)}")
     plot.y0, plot.y1 = ground, top
-    plot.run_axis(x, 10)
+    plot.run_axis(x)
     _read(plot, course, x)
     return plot
 
@@ -202,7 +202,7 @@ def limit_panels(frame: Quota) -> Plot:
             _target(plot, one, place, frame.bin_s, x, top)
         top += BETWEEN_TARGETS + _tall(one)
     plot.y0, plot.y1 = ground, 0
-    plot.run_axis(x, 10)
+    plot.run_axis(x)
     stops, rows = [], []
     for bin_ in range(frame.targets[0].counts.size):
         if told := [text for _, one in shown if (text := _limits_in(one, bin_, frame.bin_s))]:
@@ -281,6 +281,6 @@ def arrivals(frame: CallBins) -> Plot:
             beside = f" · {count(blocked)} blocked" if blocked else ""
             said.append(f"from {clock(place * frame.bin_s, long=long)} · {count(calls)} calls{beside}")
     plot.line(plot.x0, plot.y0, plot.x1, plot.y0, "axis")
-    plot.run_axis(x, 10)
+    plot.run_axis(x)
     plot.readout(stops, said)
     return plot
