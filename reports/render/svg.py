@@ -92,17 +92,30 @@ def even_ticks(length: float, step: float) -> list[float]:
 
 
 class Plot:
-    """One drawing. Marks are added in order; `svg` gives the element."""
+    """One drawing. Marks are added in order; `svg` gives the element.
+
+    `named`: the entries of a legend above it (● direct ◆ gateway), whose rows are added to `h` and `top`.
+    """
 
     def __init__(
-        self, w: int, h: int, *, left: int, right: int, top: int, bottom: int, title: str, desc: str = ""
-    ) -> None:
-        self.w, self.h, self.title, self.desc = w, h, title, desc
-        self.x0, self.x1, self.y0, self.y1 = left, w - right, h - bottom, top
+        self, w: int, h: int, named: Sequence[LegendEntry] = (), *, left: int, right: int, top: int = 10,
+        bottom: int = 42, title: str, desc: str = "",
+    ) -> None:  # fmt: skip
+        entries = [(target, f"{marker_char(target)} {shortened(name, LEGEND_LETTERS)}") for target, name in named]
+        begin = float(min(left, LEGEND_LEFT))
+        rows = in_rows(entries, LEGEND_RIGHT - begin, _width)
+        above = LEGEND_PITCH * len(rows)
+        self.w, self.h, self.title, self.desc = w, h + above, title, desc
+        self.x0, self.x1, self.y0, self.y1 = left, w - right, h + above - bottom, top + above
         self.parts: list[str] = []
         self.stops: dict[str, list[Any]] = {}
         self.run = ""
         """where the run's time lies: first and last pixel, seconds, and the height of its axis"""
+        for row, mine in enumerate(rows):
+            x = begin
+            for target, text in mine:
+                self.text(x, 14 + LEGEND_PITCH * row, text, f"dl {colour_class(target, 't')} n{target}")
+                x += _width(text)
 
     def add(self, element: str) -> None:
         self.parts.append(element)
@@ -218,32 +231,6 @@ class Plot:
             f'<svg class="{cls}" viewBox="0 0 {self.w} {self.h}" width="{self.w}" height="{self.h}" role="img" '
             f'aria-label="{label}"{live}>{"".join(self.parts)}</svg>'
         )
-
-
-def empty_plot(
-    w: int,
-    h: int,
-    named: Sequence[LegendEntry],
-    *,
-    left: int,
-    right: int,
-    top: int = 10,
-    bottom: int = 42,
-    title: str,
-    desc: str,
-) -> Plot:
-    """An empty figure below its legend (● direct ◆ gateway), which adds to `h` and `top` the rows that it takes."""
-    entries = [(target, f"{marker_char(target)} {shortened(name, LEGEND_LETTERS)}") for target, name in named]
-    begin = float(min(left, LEGEND_LEFT))
-    rows = in_rows(entries, LEGEND_RIGHT - begin, _width)
-    above = LEGEND_PITCH * len(rows)
-    plot = Plot(w, h + above, left=left, right=right, top=top + above, bottom=bottom, title=title, desc=desc)
-    for row, mine in enumerate(rows):
-        x = begin
-        for target, text in mine:
-            plot.text(x, 14 + LEGEND_PITCH * row, text, f"dl {colour_class(target, 't')} n{target}")
-            x += _width(text)
-    return plot
 
 
 def in_rows(entries: Iterable[LegendEntry], room: float, width: Callable[[str], float]) -> list[list[LegendEntry]]:

@@ -32,13 +32,10 @@ def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, Figures]]]], metric:
     targets = {colour: figures.target for _, group in rows for colour, figures in group}
     pitch = 16 + 18 * max(1, len(targets))
     left = int(min(300, max(100, 20 + 7.9 * max(len(step) for step, _ in rows))))  # room for the names, within reason
-    height, legend, title = (
-        len(rows) * pitch + 50,
-        sorted(targets.items()) if len(targets) > 1 else (),
-        f"{metric} by step",
-    )
+    height, legend = len(rows) * pitch + 50, sorted(targets.items()) if len(targets) > 1 else ()
+    title = f"{metric} by step"
     desc = "For each step of the script the median and the 95th percentile with 95 % intervals."
-    plot = svg.empty_plot(WIDE, height, legend, left=left, right=24, bottom=40, title=title, desc=desc)
+    plot = Plot(WIDE, height, legend, left=left, right=24, bottom=40, title=title, desc=desc)
     shown = [e for _, group in rows for _, figures in group for e in _published(figures)]
     drawn = [end for e in shown for end in (e.told, e.low, e.high) if math.isfinite(end)]
     low, high = log_range(drawn or [f.high for _, group in rows for _, f in group])
@@ -125,14 +122,8 @@ PITCH = 42
 BAR = 18
 SWATCH = 18
 ROWS_MOST = 32
-SHADES = {
-    "speech_stopped": 0,
-    "committed": 1,
-    "response_created": 2,
-    "first_audio": 3,
-    "first_audible": 4,
-    "request_sent": 5,
-}
+INSTANTS = ("speech_stopped", "committed", "response_created", "first_audio", "first_audible", "request_sent")
+SHADES = {instant: shade for shade, instant in enumerate(INSTANTS)}
 """The colour of a segment, by the instant that ends it."""
 
 

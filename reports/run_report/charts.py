@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from reports.numbers import count, log_range, ms, nines, percent, shortened, three
 from reports.render.markers import COLOURS, colour_class, curve_class, marker_shape
-from reports.render.svg import WIDE, PixelScale, Plot, Point, empty_plot, identity, linear_ticks, log_scale, log_ticks
+from reports.render.svg import WIDE, PixelScale, Plot, Point, identity, linear_ticks, log_scale, log_ticks
 from reports.statistics.quantiles import QuantileEstimate
 from reports.summary.curves import Curve
 from reports.summary.groups import Waits
@@ -31,7 +31,7 @@ def percentiles(curves: Sequence[Curve], metric: str, w: int = WIDE) -> Plot:
     named = [(c.colour, f"{shortened(c.target)}{share}") for c, share in zip(curves, shares, strict=True)]
     title, height, right = f"Percentile curve of {metric}", 304 if half else 374, 14 if half else 84
     top = 10 if many else 10 + 15 * len(failing)
-    plot = empty_plot(w, height, named, left=56, right=right, top=top, title=title, desc=desc)
+    plot = Plot(w, height, named, left=56, right=right, top=top, title=title, desc=desc)
     low, high = log_range(end for curve in curves for e in curve.points for end in (e.value, e.low, e.high))
     end = min(0.9999, max(0.9, 1 - 1 / max(curve.n for curve in curves)))
     if len(failing) == len(curves):  # nothing but failed turns lies far beyond the last good turn
@@ -129,7 +129,7 @@ def wait_lines(of: Sequence[Waits], w: int) -> Plot:
     top, bottom = 22 if shares else 10, 42 + COUNTS * counted
     title = f"{of[0].metric}{' and failures' if shares else ''} by {words.axis}"
     desc = f"Median with 95 % interval, and 95th percentile dashed. {'; '.join(spoken)}."
-    plot = empty_plot(w, height, named, left=56, right=44, top=top, bottom=bottom, title=title, desc=desc)
+    plot = Plot(w, height, named, left=56, right=44, top=top, bottom=bottom, title=title, desc=desc)
     low = 0.0 if by in ("age", "calls") else 1.0
     x = PixelScale(identity, low, max(*(waits.end for waits in of), low + 1e-3), plot.x0 + 10, plot.x1)
     ground, top = plot.y0, plot.y1

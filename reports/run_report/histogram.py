@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from reports.numbers import count, ms, percent, plural, shortened
 from reports.render.markers import colour_class, curve_class
-from reports.render.svg import WIDE, PixelScale, Plot, Point, empty_plot, identity, linear_ticks, log_scale, log_ticks
+from reports.render.svg import WIDE, PixelScale, Plot, Point, identity, linear_ticks, log_scale, log_ticks
 from reports.statistics.quantiles import QuantileEstimate
 from reports.summary.histograms import Histogram, HistogramTarget
 from reports.wording.words import bound
@@ -29,7 +29,7 @@ def histogram(found: Histogram, metric: str) -> Plot:
     right, rows = 24 + (FAILED + GAP if failing else 0), 14 * len(marked)
     title = f"Histogram of {metric}"
     desc = f"Horizontal: latency, logarithmic. Vertical: share of turns. {'; '.join(map(_spoken, targets))}."
-    plot = empty_plot(WIDE, 300 + rows, named, left=56, right=right, top=16 + rows, title=title, desc=desc)
+    plot = Plot(WIDE, 300 + rows, named, left=56, right=right, top=16 + rows, title=title, desc=desc)
     x = log_scale(float(found.edges[0]), float(found.edges[-1]), plot.x0, plot.x1)
     top = max(max(float(one.shares.max()), one.failed / one.n) for one in targets)
     y = PixelScale(identity, 0.0, top * 1.04, plot.y0, plot.y1)

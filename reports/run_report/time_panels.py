@@ -9,7 +9,7 @@ import numpy as np
 
 from reports.numbers import NBSP, clock, count, listed, ms, percent, plural, shortened, span
 from reports.render.markers import colour_class, marker_char
-from reports.render.svg import WIDE, PixelScale, Plot, Point, empty_plot, identity, log_scale, log_ticks
+from reports.render.svg import WIDE, PixelScale, Plot, Point, identity, log_scale, log_ticks
 from reports.summary.load import CallBins, Quota, Throttling
 from reports.summary.over_time import ROWS, Bin, OverTime, Panel, StepsOverTime
 
@@ -143,7 +143,7 @@ def step_panels(course: StepsOverTime) -> Plot:
     height, legend = len(course.steps) * (TALL + GAP) + 30, named if len(named) > 1 else ()
     title = f"{course.metric} of each step over time"
     desc = f"One panel for each step: {', '.join(course.steps)}. Lines are medians of turns that began together."
-    plot = empty_plot(WIDE, height, legend, left=56, right=24, top=0, bottom=30, title=title, desc=desc)
+    plot = Plot(WIDE, height, legend, left=56, right=24, top=0, bottom=30, title=title, desc=desc)
     x = PixelScale(identity, 0.0, course.length_s, plot.x0, plot.x1)
     ground, top = plot.y0, plot.y1
     for row, step in enumerate(course.steps):

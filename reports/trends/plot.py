@@ -10,7 +10,7 @@ from itertools import count, islice, pairwise, takewhile
 from bench.units import NS_PER_S
 from reports.numbers import log_range, moment, ms, percent, plural
 from reports.render.markers import colour_class, curve_class, marker_shape
-from reports.render.svg import WIDE, PixelScale, Plot, empty_plot, identity, linear_ticks, log_scale, log_ticks
+from reports.render.svg import WIDE, PixelScale, Plot, identity, linear_ticks, log_scale, log_ticks
 from reports.trends.metric_trend import MetricTrend
 from reports.trends.sentences import change_sentence, change_size, number_text, value_text
 from reports.trends.trend_point import TrendPoint
@@ -76,7 +76,7 @@ def plot_over_time(
     title, desc = f"{figure(metrics[0].spec)} over time", f"Horizontal: when runs began, UTC. {counts}."
     named = [(numbers[metric.series.name], metric.series.name) for metric in metrics]
     top = 12 + LABEL_HEIGHT * min(LABEL_ROWS, changes)
-    plot = empty_plot(WIDE, 300, named, left=60, right=20, top=top, title=title, desc=desc)
+    plot = Plot(WIDE, 300, named, left=60, right=20, top=top, title=title, desc=desc)
     started = sorted({point.started_utc_ns for metric in metrics for point in metric.series.points})
     low, high = started[0] / NS_PER_S, started[-1] / NS_PER_S
     room = (high - low) * 0.02 or ROOM_S

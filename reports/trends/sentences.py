@@ -152,18 +152,14 @@ def unmarked_notes(trend: Trend) -> Iterator[str]:
 def few_runs_notes(trend: Trend) -> Iterator[str]:
     """Yield which series, or which of their metrics, have too few runs to compare."""
     few = []
-    for scenario in trend.scenarios:
-        for series in scenario.series:
-            metrics, name = scenario.of_series(series), f"{series.scenario}, {series.name}"
-            most = max((len(metric.compared) for metric in metrics), default=0)
-            runs = plural(len(series.points), "run")
-            if most < ENOUGH:
-                few.append(f"{name}: {most} of {runs}")
-                continue
-            few += [
-                f"{verdicts.figure(metric.spec)} of {name}: {len(metric.compared)} of {runs}"
-                for metric in metrics
-                if metric.no_change_because and metric.compared
-            ]
+    for series, metrics in trend.by_series:
+        name, runs = f"{series.scenario}, {series.name}", plural(len(series.points), "run")
+        most = max((len(metric.compared) for metric in metrics), default=0)
+        if most < ENOUGH:
+            few.append(f"{name}: {most} of {runs}")
+            continue
+        for metric in metrics:
+            if metric.no_change_because and metric.compared:
+                few.append(f"{verdicts.figure(metric.spec)} of {name}: {len(metric.compared)} of {runs}")
     if few:
         yield f"A change takes {ENOUGH} runs that can be compared. There are: {'; '.join(few)}."

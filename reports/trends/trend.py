@@ -102,6 +102,11 @@ class Trend:
         return [series for scenario in self.scenarios for series in scenario.series]
 
     @property
+    def by_series(self) -> list[tuple[RunSeries, list[MetricTrend]]]:
+        """Every series with the trends of its metrics."""
+        return [(series, scenario.of_series(series)) for scenario in self.scenarios for series in scenario.series]
+
+    @property
     def points(self) -> list[TrendPoint]:
         """Every point, the oldest first."""
         return sorted((one for series in self.series for one in series.points), key=lambda one: one.started_utc_ns)

@@ -61,14 +61,8 @@ def level_lines(level: LevelEntry) -> list[str]:
     """A level: its figures, the share of turns that missed the objective worst off, and why it may say nothing."""
     waits = [three(wait.value) for wait in (level.latency_p50, level.latency_p95)]
     load = f"{'confirm ' if level.confirmation_run else ''}{count(level.load)}"
-    cells = [
-        load,
-        _result(level).replace(NBSP, " "),
-        count(level.sessions),
-        count(level.turns),
-        *waits,
-        as_percent(level.failure_rate),
-    ]
+    result, counts = _result(level).replace(NBSP, " "), (count(level.sessions), count(level.turns))
+    cells = [load, result, *counts, *waits, as_percent(level.failure_rate)]
     worst = max(level.slo_violations, key=lambda share: share.high / share.allowed, default=None)
     allowed = "" if worst is None or len(level.slo_violations) == 1 else f" of {_percents(worst.allowed)} %"
     missed = NONE if worst is None else share_words(worst) + (allowed if worst.value is not None else "")
@@ -234,7 +228,7 @@ def _frame(named: Sequence[tuple[int, str]], title: str, levels: Sequence[LevelE
         f"p95 {_text(level.latency_p95, ms)}, {as_percent(level.failure_rate)} failed"
         for level in levels
     )
-    return svg.empty_plot(WIDE, HEIGHT, list(named), left=64, right=24, top=18, title=title, desc=description)
+    return Plot(WIDE, HEIGHT, list(named), left=64, right=24, top=18, title=title, desc=description)
 
 
 def _text(interval: Interval, write: Write) -> str:
