@@ -266,7 +266,8 @@ def by_load(summary: Summary) -> Section | None:
     of = summary.waits_by("calls")
     figures = []
     for pools in of:
-        read, numbers = BY_LOAD.format(groups.waits_caption(pools[0])), groups.waits_blocks(pools, summary.targets)
+        read = BY_LOAD.format(words.metric_title(pools[0].metric, pools[0].stratum))
+        numbers = groups.waits_blocks(pools, summary.targets)
         figures.append(plot_figure(charts.wait_lines(pools, WIDE), read, stops=(), numbers=numbers))
     blocks: list[Block] = [*figures, *note(TOGETHER)]
     question, brief = "Does latency depend on the load?", groups.compared_blocks(summary, "calls")

@@ -207,7 +207,7 @@ def uncertain_metrics(summary: Summary) -> list[Block]:
 
 def doubts_answers(summary: Summary) -> bool:
     """Whether a metric of the first screen is among them."""
-    shown = {answer.figures.metric for group in words.tables(summary) for answer in group.rows}
+    shown = words.main_metrics(summary)
     return any(one.metric in shown for one in summary.run.inexact)
 
 

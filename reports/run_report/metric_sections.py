@@ -189,18 +189,12 @@ def others(summary: Summary) -> Section | None:
     of_events = [one for one in summary.events if CATALOGUE[one.metric].scope == "event"]
     if not of_turns:
         return None
-    blocks = [
-        *line(counted_metrics({f.metric for f in of_turns}, {one.metric for one in of_events})),
-        Details("All metrics", [metrics(summary, of_turns, of_events)]),
-    ]
+    names, counted = {f.metric for f in of_turns}, {one.metric for one in of_events}
+    parts = [f"{count(len(names))} of turns and sessions"]
+    parts += [f"{count(len(counted))} of every event"] if counted else []
+    said = f"{plural(len(names | counted), 'metric')}: {listed(parts)}, each target and origin by itself."
+    blocks: list[Block] = [Paragraph(said), Details("All metrics", [metrics(summary, of_turns, of_events)])]
     return Section("all", "All metrics", "What was measured?", blocks)
-
-
-def counted_metrics(of_turns: set[str], of_events: set[str]) -> str:
-    """24 measures: 22 of turns, 2 of every event."""
-    parts = [f"{count(len(of_turns))} of turns and sessions"] if of_turns else []
-    parts += [f"{count(len(of_events))} of every event"] if of_events else []
-    return f"{plural(len(of_turns | of_events), 'metric')}: {listed(parts)}, each target and origin by itself."
 
 
 def rates(summary: Summary) -> Section | None:

@@ -115,7 +115,7 @@ def run_page(summary: Summary) -> Page:
     # what forbids the figures, then what went wrong, and what to do about it
     broken: list[Inline] = []
     for check, remedy in words.with_remedies(summary.validity.failed):
-        broken.append((Strong(f"Check failed: {words.check_failure(check)}"), f" ({words.check_values(check)})."))
+        broken.append((Strong(f"Check failed: {words.CHECKS[check.name].failure}"), f" ({words.check_values(check)})."))
         if remedy:
             broken.append((Strong("What to do:"), f" {remedy}"))
     second = " ".join(filter(None, (sentences.largest_part_of(summary), sentences.run_second(summary))))
@@ -201,8 +201,7 @@ def _answer(
 
 def _facts(summary: Summary) -> list[Block]:
     """What belongs to the values that the run was made for, and what to know about them."""
-    shown = {answer.figures.metric for group in words.tables(summary) for answer in group.rows}
-    inexact = inexact_line(summary.run, shown)
+    inexact = inexact_line(summary.run, words.main_metrics(summary))
     noted = [notice for notice in notices(summary) if notice != inexact]
     return [
         *fact("differences", remarks.against(summary)),

@@ -50,11 +50,6 @@ def key_words(by: str) -> KeyWords:
     return OTHERWISE.get(by, KeyWords(by, f"By {by}", by))
 
 
-def waits_caption(waits: Waits) -> str:
-    """ttfa from response.create: what the waits of a table are of."""
-    return words.metric_title(waits.metric, waits.stratum)
-
-
 def waits_table(of: Sequence[Waits], targets: Sequence[str]) -> Table:
     """A row for each group of these, which are of one key and measure, in ms."""
     opening = any(group.unopened is not None for waits in of for group in waits.groups)
@@ -124,7 +119,7 @@ def described(group: Group) -> str:
 
 def waits_blocks(of: Sequence[Waits], targets: Sequence[str]) -> list[Block]:
     """What the waits are of, and their table."""
-    what = f"{waits_caption(of[0])}, in ms, with 95 % intervals over sessions."
+    what = f"{words.metric_title(of[0].metric, of[0].stratum)}, in ms, with 95 % intervals over sessions."
     unplaced = [Paragraph(said, "q gap")] if (said := unplaced_words(of)) else []
     return [Paragraph(what, "q gap"), waits_table(of, targets), *unplaced]
 

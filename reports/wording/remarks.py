@@ -73,12 +73,11 @@ def amounts(money: Money) -> list[str]:
     missing = [unpriced(money)] if money.models_without_price else []
     if math.isnan(money.usd):
         return missing
-    arms = [
-        f"{cost.target} "
-        f"{usd(cost.usd)}{'' if math.isnan(cost.usd_per_turn) else f' ({three(cost.usd_per_turn)} per turn)'}"
-        for cost in (_priced(money) if len(money.targets) > 1 else ())
-    ]
-    told = [*(arms if len(arms) <= NAMED else [])]
+    arms = []
+    for cost in _priced(money) if len(money.targets) > 1 else ():
+        each = "" if math.isnan(cost.usd_per_turn) else f" ({three(cost.usd_per_turn)} per turn)"
+        arms.append(f"{cost.target} {usd(cost.usd)}{each}")
+    told = arms[:] if len(arms) <= NAMED else []
     told.append(f"{usd(money.usd)} {'in all ' if arms else ''}for {plural(money.turns_priced, 'turn')}")
     if money.unattributed_usd:
         sessions = plural(money.unattributed_sessions, "session")

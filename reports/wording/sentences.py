@@ -69,9 +69,7 @@ def _sentence(told: Sequence[CallerWait], *, named: bool, several: bool) -> str:
 
 
 def _quantiles(told: Sequence[CallerWait], *, named: bool) -> list[str]:
-    """Return p50 and p95 in one unit: 0.70 s on east and 0.79 s on west; of more than three the ends; no p95 that one
-    of them lacks.
-    """
+    """Return p50, and p95 if all have it, in one unit: 0.70 s on east and 0.79 s on west; of over three the ends."""
     ps = [p for p in (0.5, 0.95) if all(answer.figures.at(p).bounded for answer in told)]
     shown = {p: told if len(told) <= 3 else _ends(told, p) for p in ps}
     times = iter(together(*(answer.figures.at(p).told for p in ps for answer in shown[p])))
@@ -120,15 +118,12 @@ def run_essentials(summary: Summary) -> str:
     if summary.validity.status == "invalid":
         said = [f"do not use these results: {words.cause(summary)}"]
     else:
-        medians = _with_medians(summary)
-        said = [_essential(told, named=len(summary.targets) > 1, several=len(medians) > 1) for told in medians]
+        medians, said = _with_medians(summary), []
+        for told in medians:
+            quantiles = zip(("p50", "p95"), _quantiles(told, named=len(summary.targets) > 1), strict=False)
+            which = f" of {told[0].stratum.turns}" if len(medians) > 1 else ""
+            said.append(f"{told[0].figures.metric}{which} {', '.join(f'{p} {value}' for p, value in quantiles)}")
     return " · ".join([*words.run_badges(summary), *said, *_counted(summary), *spent])
-
-
-def _essential(told: Sequence[CallerWait], *, named: bool, several: bool) -> str:
-    values = zip(("p50", "p95"), _quantiles(told, named=named), strict=False)
-    which = f" of {told[0].stratum.turns}" if several else ""
-    return f"{told[0].figures.metric}{which} {', '.join(f'{p} {value}' for p, value in values)}"
 
 
 def _counted(summary: Summary) -> list[str]:
@@ -226,9 +221,9 @@ def next_step(summary: Summary) -> str:
 
 
 def _to_play(summary: Summary, answer: CallerWait, p: float) -> int:
-    """How many sessions of its target give so many with a value as the quantile takes; 0 where it lacks none.
+    """How many sessions give a target as many with a value as the quantile takes; 0 if it has enough.
 
-    Sessions are in a run that have no such turn: those of the warm-up, those that never opened, and others' scripts.
+    Some sessions have no such turn: those of the warm-up, those that never opened, and those of other scripts.
     """
     estimate = answer.figures.at(p)
     required = estimate.required if estimate.status == "too_few_sessions" else 0

@@ -189,11 +189,6 @@ def check_value(check: Check, value: float | None) -> str:
     return NONE if value is None else f"{three(value)}{NBSP}{check.unit}"
 
 
-def check_failure(check: Check) -> str:
-    """Return what it means that a check failed: audio was sent late."""
-    return CHECKS[check.name].failure
-
-
 def check_values(check: Check) -> str:
     """Return what was measured by a check: send_delay p99 14.2 ms, limit 10 ms; a tenth of a chunk."""
     named = f"{check.name} p99" if check.unit == "ms" else "turns"
@@ -250,6 +245,11 @@ class Answers(NamedTuple):
         return " · ".join(filter(None, [which, "uncertain in this run" if answer.figures.uncertain_because else ""]))
 
 
+def main_metrics(summary: Summary) -> set[str]:
+    """Return the metrics of the first table."""
+    return {answer.figures.metric for group in tables(summary) for answer in group.rows}
+
+
 def tables(summary: Summary) -> list[Answers]:
     """What the first table has: what is heard, first deltas and transcripts by their origin, greetings."""
     strata = summary.turns.strata
@@ -292,10 +292,7 @@ def row_title(figures: Figures) -> str:
 
 
 def row_target(figures: Figures) -> str:
-    """The row's target; with what tells it from another row of the target, where `row_title` does not.
-
-    With a mark where the metric is not exact in this run.
-    """
+    """The row's target, with what `row_title` does not say of it; and whether the metric is uncertain in this run."""
     shown = figures.target if measured_from_text(figures.metric, figures.stratum) else figures.title
     return f"{shown} · uncertain in this run" if figures.uncertain_because else shown
 
