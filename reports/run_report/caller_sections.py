@@ -103,11 +103,10 @@ def segments(summary: Summary) -> Section | None:
     rows, bands = [row for row in summary.breakdowns if len(row.segments) > 1], summary.bands
     if not rows:
         return None
-    negative = (
-        " A segment below zero, to the left: its events came in another order. The line across such a bar is the sum."
-    )
     said = ", in ms, over good turns; they add up to its mean exactly."
-    said += negative if any(segment.total_ns < 0 for row in rows for segment in row.segments) else ""
+    if any(segment.total_ns < 0 for row in rows for segment in row.segments):
+        said += " A segment below zero, to the left: its events came in another order."
+        said += " The line across such a bar is the sum."
     said += " The first bars; all are in the table." if len(rows) > bar_charts.ROWS_MOST else ""
     every: list[Block] = [
         plot_figure(bar_charts.segment_bars(rows, summary.targets), ("Mean segments of ", Term(HEARD), said)),

@@ -112,13 +112,12 @@ OF_TOKENS = {
     **{"text_input": "text in", "text_cached_input": "cached", "text_output": "text out"},
     **{"audio_input": "audio in", "audio_cached_input": "cached", "audio_output": "audio out"},
 }
-OF_IMAGES = {"image_input": "image in", "image_cached_input": "cached"}
-OF_MINUTES = {"usd_per_minute": "USD per minute"}
 
 
 def _shown_prices(money: Money) -> dict[str, str]:
     """The prices that are shown, with their heads: those of images and of minutes where there were any."""
-    return OF_TOKENS | (OF_IMAGES if money.has_images else {}) | (OF_MINUTES if money.by_minute else {})
+    images = {"image_input": "image in", "image_cached_input": "cached"} if money.has_images else {}
+    return OF_TOKENS | images | ({"usd_per_minute": "USD per minute"} if money.by_minute else {})
 
 
 def _prices(summary: Summary, target: str, charge: Charge) -> Line:
@@ -133,8 +132,7 @@ def _prices(summary: Summary, target: str, charge: Charge) -> Line:
 def _cost(summary: Summary, cost: Cost) -> Line:
     rates = (cost.usd_per_turn, cost.usd_per_session, cost.usd_per_minute)
     amounts = [NONE if math.isnan(cost.usd) else dollars(cost.usd), *map(three, rates)]
-    read = summary.money.kinds_read
-    taken, made = ([count(cost.tokens(kind)) for kind in kinds] for kinds in (read, OUTPUT))
+    taken, made = ([count(cost.tokens(kind)) for kind in kinds] for kinds in (summary.money.kinds_read, OUTPUT))
     cached = percent(cost.tokens(*CACHED), cost.tokens(*INPUT))
     turns = count(cost.turns), count(cost.turns_without_usage)
     return [target_cell(summary, cost.target, marked=True), *amounts, *turns, *taken, cached, *made]
@@ -145,14 +143,15 @@ def quota(summary: Summary) -> Section | None:
     found = summary.quota
     if not found.any:
         return None
-    drawn = []
+    drawn, each = [], f"in each {span(found.bin_s)}"
     if found.drawable:
-        told = f"Lines: the minimum share of a limit that remained in each {span(found.bin_s)}, by the service; "
-        told += "solid tokens, dashed requests. "
-        read = told if any(target.remaining for target in found.targets) else ""
-        red = f"Red: throttled turns and sessions in each {span(found.bin_s)}. "
-        read += red if any(target.counts.any() for target in found.targets) else ""
-        drawn = [plot_figure(time_panels.limit_panels(found), f"{read}Warm-up is shown too.")]
+        lines = (
+            f"Lines: the minimum share of a limit that remained {each}, by the service; solid tokens, dashed requests."
+        )
+        read = [lines] if any(target.remaining for target in found.targets) else []
+        counted = any(target.counts.any() for target in found.targets)
+        read += [f"Red: throttled turns and sessions {each}."] if counted else []
+        drawn = [plot_figure(time_panels.limit_panels(found), " ".join([*read, "Warm-up is shown too."]))]
     limits = table(LIMITS, [_limits(summary, one) for one in found.targets])
     said = remarks.limits_in_all(found)
     what = Paragraph(words.as_sentence(said) or "Nothing was throttled.")

@@ -78,8 +78,7 @@ NOTED = 2
 """Number of remarks below the first table; others are folded away."""
 OPEN = {"distribution", "spread", "calls", "time", "segments", "heard", "outcomes", "incidents"}
 """The sections that a reader sees without asking: the page without the others is a few screens long."""
-DOUBTED = OPEN | {"health"}
-"""The same of a run that is not valid."""
+
 INTERVAL_MARKS = "Filled mark p50, open marks p95 and p99, bars are 95 % intervals over sessions."
 ENDLESS = "Failed turns count as infinite latency, as do turns that did not start: neither improves a value."
 READING = (
@@ -105,7 +104,7 @@ def run_page(summary: Summary) -> Page:
         Details("Settings of this run", [Definitions(list(run_settings(summary)), linked=False)]),
     ]
     shown.append(Section("how", "Definitions", "What do the words mean?", meant))
-    opened = OPEN if verdict.status == "valid" else DOUBTED
+    opened = OPEN | (set() if verdict.status == "valid" else {"health"})
     opened |= {"interruptions"} if caller_sections.interrupts(summary) else set()
     made_from: Inline = ("Made from the run folder ", Code(escape_control(summary.run.folder.resolve().name)))
     files: Inline = (Code("summary.json"), "; ", Code("turns.parquet"), " has a row per turn")

@@ -222,19 +222,12 @@ def lasted(summary: Summary) -> str:
 
 
 class Answers(NamedTuple):
-    """The rows of the first table that are of one metric and count from one instant: a target and stratum each."""
+    """The rows of the first table of one metric from one instant to another: a target and stratum each."""
 
     metric: str
     measured_from: str
-    """from what they count, in words"""
     end: str
-    """until what"""
     rows: Sequence[CallerWait]
-
-    @property
-    def about(self) -> str:
-        """ttfa from end of speech."""
-        return f"{self.metric} from {self.measured_from}"
 
     def apart(self, answer: CallerWait) -> str:
         """What tells a row from the others of its target: with function calls; not exact in this run."""
