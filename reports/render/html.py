@@ -58,7 +58,6 @@ def _look(*classes: str) -> Markup:
 
 
 def _colour(target: int | None) -> str:
-    """The class of a target's colour."""
     return "" if target is None else colour_class(target, "t")
 
 

@@ -27,6 +27,8 @@ from reports.render.markers import colour_class, marker_char
 
 WIDE, HALF = 1080, 524
 """Widths of figures, in pixels: one across the page, and one of two side by side."""
+FAILED_BAND = 12
+"""Height of the band above a plot that failed turns lie in."""
 LEGEND_PITCH, LEGEND_LETTERS = 16, 32
 LEGEND_LEFT, LEGEND_RIGHT = 56, 356
 """Where a legend begins and ends, in pixels: all of it is seen on a phone before the figure is scrolled."""

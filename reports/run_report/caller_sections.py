@@ -90,7 +90,6 @@ CONTEXT = (
     "Input tokens of a turn’s first response are the whole conversation, cached tokens among them. In a fixed script a "
     "longer conversation is a later step as well: compare with the steps, or shuffle them."
 )
-SHARED = ("network_rtt", "ttfa_minus_rtt")
 NETWORK = ("network_rtt", "request_ack", "ttfa_minus_rtt", "retransmits")
 
 
@@ -213,7 +212,6 @@ def _each(summary: Summary, said: dict[str, list[str]]) -> str:
 
 
 def _timeline(played: Sequence[Talk]) -> Figure:
-    """A few turns as they were heard."""
     said = [LANES, *([NOTICED] if speech_timeline.has_triangles(played) else [])]
     if any(talk.asked_on_s > talk.called_s for talk in played):
         said.append("Dark amber: our own functions run.")
@@ -342,10 +340,10 @@ def network(summary: Summary) -> Section | None:
 
 def _network_shares(summary: Summary, rows: Sequence[Figures]) -> str:
     """Return how much of ttfa the round trip is, from the p50 of both: 20.5 ms on direct, 3 % of ttfa."""
-    shares = []
+    shares, shared = [], ("network_rtt", "ttfa_minus_rtt")
     for target in summary.targets:
         of = [f for f in rows if f.target == target and f.at(0.5).bounded]
-        rtt, rest = (next((f.at(0.5).told for f in of if f.metric == name), 0.0) for name in SHARED)
+        rtt, rest = (next((f.at(0.5).told for f in of if f.metric == name), 0.0) for name in shared)
         if rtt and rest:
             named = f" on {target}" if len(summary.targets) > 1 else ""
             shares.append(f"{ms(rtt)}{named}, {percent(rtt, rtt + rest)} of ttfa")

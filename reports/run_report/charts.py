@@ -7,14 +7,13 @@ from collections.abc import Sequence
 
 from reports.numbers import count, log_range, ms, nines, percent, shortened, three
 from reports.render.markers import COLOURS, colour_class, curve_class, marker_shape
-from reports.render.svg import WIDE, PixelScale, Plot, Point, identity, linear_ticks, log_scale, log_ticks
+from reports.render.svg import FAILED_BAND, WIDE, PixelScale, Plot, Point, identity, linear_ticks, log_scale, log_ticks
 from reports.statistics.quantiles import QuantileEstimate
 from reports.summary.curves import Curve
 from reports.summary.groups import Waits
 from reports.wording.groups import described, key_words
 from reports.wording.words import interval
 
-FAILED_BAND = 12
 MARKED = (0.5, 0.75, 0.9, 0.95, 0.99)
 LABELLED = 2
 """Up to so many failing targets are named in the band of failed turns; the shares of more stand in the legend."""

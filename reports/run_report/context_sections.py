@@ -215,7 +215,6 @@ WHOLE_S = 0.5
 
 
 def health(summary: Summary) -> Section:
-    """Whether the figures can be trusted."""
     verdict, document = summary.validity, summary.run.metadata
     line = {
         "no_verdict": f"No verdict: {validity.verdict_reason(verdict)}.",
@@ -292,7 +291,6 @@ def _checks(checks: Sequence[Check]) -> list[Block]:
 
 
 def _spreads(summary: Summary) -> list[Block]:
-    """What says how large a comparison must be."""
     rows: list[Line] = [
         [words.row_title(f), target_cell(summary, f.target, words.row_target(f)), *remarks.spread_figures(spread)]
         for f, spread in summary.spreads

@@ -92,7 +92,6 @@ def _outline(plot: Plot, one: HistogramTarget, places: Sequence[float], y: Pixel
 
 
 def _failed(plot: Plot, one: HistogramTarget, targets: Sequence[HistogramTarget], y: PixelScale) -> None:
-    """The bar of failed turns, beside those of the other targets."""
     width, share = FAILED / len(targets), one.failed / one.n
     if share:
         at = plot.x1 + GAP + width * targets.index(one)

@@ -130,7 +130,6 @@ def time(summary: Summary) -> Section | None:
 
 
 def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
-    """What the figure over time is of, and how to read it."""
     shown = dict.fromkeys(words.row_title(answer.figures) for answer in summary.answers if answer.turns)
     yield f"{listed(list(shown))}."
     if (slow := frame.slowest) is not None:

@@ -199,7 +199,6 @@ def _answer(
 
 
 def _facts(summary: Summary) -> list[Block]:
-    """What belongs to the values that the run was made for, and what to know about them."""
     inexact = inexact_line(summary.run, words.main_metrics(summary))
     noted = [notice for notice in notices(summary) if notice != inexact]
     return [
@@ -246,7 +245,6 @@ def sections_of(summary: Summary) -> Iterable[Section]:
 
 
 def _definitions(summary: Summary, *, flow: bool) -> dict[str, str]:
-    """Definitions of the metrics on this page, in the words of the catalogue."""
     shown = {f.metric for f in (*summary.metrics, *summary.connecting, *summary.slopes)}
     shown |= {distribution.metric for distribution in (*summary.harness, *summary.events)}
     shown |= {rate.metric for rate in summary.throughput if rate.total_bytes and flow}

@@ -9,11 +9,10 @@ import numpy as np
 
 from reports.numbers import NBSP, clock, count, listed, ms, percent, plural, shortened, span
 from reports.render.markers import colour_class, marker_char
-from reports.render.svg import WIDE, PixelScale, Plot, Point, identity, log_scale, log_ticks
+from reports.render.svg import FAILED_BAND, WIDE, PixelScale, Plot, Point, identity, log_scale, log_ticks
 from reports.summary.load import CallBins, Quota, Throttling
 from reports.summary.over_time import ROWS, Bin, OverTime, Panel, StepsOverTime
 
-FAILED_BAND = 12
 TICKS_MOST = 300
 """Failures that are drawn one by one; of more, their share in each bin is a shade."""
 

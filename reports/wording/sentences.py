@@ -140,7 +140,6 @@ def _counted(summary: Summary) -> list[str]:
     return [*dead, f"{plural(sum(found.begun), 'turn')}, {failed} failed"]
 
 
-NO_VERDICT = "Not judged: {}. So it is not known whether the load generator kept up."
 EARLY_REMEDIES = {
     True: "raise the script's reply_silence_ms, or say by answer_min_ms how long an answer is",
     False: "raise silence_duration_ms of the script's turn_detection",
@@ -166,7 +165,8 @@ def run_second(summary: Summary) -> str:
         why = "because the load generator did not run when a limit ended: it is unknown whether the service met it"
         said.append(f"{_were(starved)} left out, {why}.")
     if summary.validity.status == "no_verdict":
-        said.append(NO_VERDICT.format(verdict_reason(summary.validity)))
+        why = verdict_reason(summary.validity)
+        said.append(f"Not judged: {why}. So it is not known whether the load generator kept up.")
     return " ".join(said)
 
 
