@@ -20,7 +20,6 @@ from reports.render.svg import (
     PixelScale,
     Plot,
     clean,
-    empty_plot,
     identity,
     linear_ticks,
     log_scale,
@@ -232,7 +231,7 @@ def curves_sentence(ratios: Sequence[RatioCurve]) -> str:
 
 def by_percentile(ratios: Sequence[RatioCurve], metric: str) -> Plot:
     """The candidates' quantiles as multiples of the baseline's, over percentiles by nines."""
-    plot = empty_plot(
+    plot = Plot(
         HALF,
         304,
         [(ratio.colour, shortened(ratio.candidate)) for ratio in ratios],

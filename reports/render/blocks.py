@@ -310,15 +310,13 @@ class Page:
     @property
     def tabs(self) -> list[str]:
         """The keys of all panes, which the style sheet shows and hides by."""
-        return [key for panes in self._panes() for key, _, _ in panes.panes]
-
-    def _panes(self) -> Iterable[Tabs]:
+        keys: list[str] = []
         blocks = [block for section in self.sections for block in section.blocks]
         while blocks:
             block = blocks.pop(0)
             blocks[:0] = block.blocks if isinstance(block, Details) else ()
-            if isinstance(block, Tabs):
-                yield block
+            keys += [key for key, _, _ in block.panes] if isinstance(block, Tabs) else []
+        return keys
 
 
 Head = Column | Inline
@@ -405,5 +403,5 @@ def fact(name: str, texts: Iterable[Inline], max_lines: int | None = None) -> li
 
 
 def line(text: Inline) -> list[Block]:
-    """What follows is of this; nothing where there is no text."""
+    """A paragraph about what follows; nothing where there is no text."""
     return [Paragraph(text)] if text else []

@@ -26,14 +26,8 @@ def environment() -> Environment:
         trim_blocks=True,
     )
     made.filters["kind"] = lambda block: type(block).__name__
-    made.globals |= {
-        "glyphs": GLYPHS,
-        "capital": capital,
-        "more_notes": more_notes,
-        "say": _say,
-        "look": _look,
-        "colour": _colour,
-    }
+    made.globals |= {"glyphs": GLYPHS, "capital": capital, "more_notes": more_notes}
+    made.globals |= {"say": _say, "look": _look, "colour": _colour}
     return made
 
 
@@ -64,7 +58,6 @@ def _look(*classes: str) -> Markup:
 
 
 def _colour(target: int | None) -> str:
-    """The class of a target's colour."""
     return "" if target is None else colour_class(target, "t")
 
 

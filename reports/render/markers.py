@@ -12,6 +12,11 @@ def colour_class(target: int, of: str = "s") -> str:
     return f"{of}{target % COLOURS}"
 
 
+def curve_class(target: int) -> str:
+    """Return the classes of a target's line, which is dashed if its colour repeats that of another."""
+    return f"curve {colour_class(target)}{' again' if target >= COLOURS else ''}"
+
+
 def marker_char(target: int) -> str:
     """Return a target's marker in text."""
     return GLYPHS[target % len(GLYPHS)]

@@ -15,7 +15,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from html import escape
 from typing import Any, TypeVar
 
@@ -27,12 +27,15 @@ from reports.render.markers import colour_class, marker_char
 
 WIDE, HALF = 1080, 524
 """Widths of figures, in pixels: one across the page, and one of two side by side."""
+FAILED_BAND = 12
+"""Height of the band above a plot that failed turns lie in."""
 LEGEND_PITCH, LEGEND_LETTERS = 16, 32
 LEGEND_LEFT, LEGEND_RIGHT = 56, 356
 """Where a legend begins and ends, in pixels: all of it is seen on a phone before the figure is scrolled."""
 LETTER = 7.2
 """Width of a letter of a tick's label, at most."""
 Point = tuple[float, float]
+Write = Callable[[float], str]
 Stop = TypeVar("Stop")
 LegendEntry = tuple[int, str]
 """An entry of a legend: the number of the target, and its name."""
@@ -91,44 +94,51 @@ def even_ticks(length: float, step: float) -> list[float]:
 
 
 class Plot:
-    """One drawing. Marks are added in order; `svg` gives the element."""
+    """One drawing. Marks are added in order; `svg` gives the element.
+
+    `named`: the entries of a legend above it (● direct ◆ gateway), whose rows are added to `h` and `top`.
+    """
 
     def __init__(
-        self, w: int, h: int, *, left: int, right: int, top: int, bottom: int, title: str, desc: str = ""
-    ) -> None:
-        self.w, self.h, self.title, self.desc = w, h, title, desc
-        self.x0, self.x1, self.y0, self.y1 = left, w - right, h - bottom, top
+        self, w: int, h: int, named: Sequence[LegendEntry] = (), *, left: int, right: int, top: int = 10,
+        bottom: int = 42, title: str, desc: str = "",
+    ) -> None:  # fmt: skip
+        entries = [(target, f"{marker_char(target)} {shortened(name, LEGEND_LETTERS)}") for target, name in named]
+        begin = float(min(left, LEGEND_LEFT))
+        rows = in_rows(entries, LEGEND_RIGHT - begin, _width)
+        above = LEGEND_PITCH * len(rows)
+        self.w, self.h, self.title, self.desc = w, h + above, title, desc
+        self.x0, self.x1, self.y0, self.y1 = left, w - right, h + above - bottom, top + above
         self.parts: list[str] = []
-        self.stops: dict[str, object] | None = None
+        self.stops: dict[str, list[Any]] = {}
         self.run = ""
         """where the run's time lies: first and last pixel, seconds, and the height of its axis"""
+        for row, mine in enumerate(rows):
+            x = begin
+            for target, text in mine:
+                self.text(x, 14 + LEGEND_PITCH * row, text, f"dl {colour_class(target, 't')} n{target}")
+                x += _width(text)
 
     def add(self, element: str) -> None:
         self.parts.append(element)
 
     @contextmanager
-    def of(self, target: int) -> Iterator[None]:
-        """Whatever is added meanwhile is of this target: a reader may switch it off."""
-        self.add(f'<g class="o{target}">')
+    def _within(self, opening: str, closing: str = "</g>") -> Iterator[None]:
+        self.add(opening)
         yield
-        self.add("</g>")
+        self.add(closing)
 
-    @contextmanager
-    def among(self, classes: str) -> Iterator[None]:
-        """Whatever is added meanwhile goes with filters of the page: it is hidden where one of these classes is."""
-        self.add(f'<g class="{classes}">' if classes else "<g>")
-        yield
-        self.add("</g>")
+    def of(self, target: int) -> AbstractContextManager[None]:
+        """Add what follows to a target: a reader may switch it off."""
+        return self._within(f'<g class="o{target}">')
 
-    @contextmanager
-    def along_run(self) -> Iterator[None]:
-        """Whatever is added meanwhile lies on the run's time, between the axes as they are now, and has no text.
+    def among(self, classes: str) -> AbstractContextManager[None]:
+        """Add what follows to filters of the page, each of which hides it by its class."""
+        return self._within(f'<g class="{classes}">' if classes else "<g>")
 
-        It moves when a reader looks at a stretch of the run closely.
-        """
-        self.add(f'<g class="stretch" data-y="{self.y1:g} {self.y0:g}"><g>')
-        yield
-        self.add("</g></g>")
+    def along_run(self) -> AbstractContextManager[None]:
+        """Add what follows, which has no text, to the run's time: it moves when a reader zooms in on the run."""
+        return self._within(f'<g class="stretch" data-y="{self.y1:g} {self.y0:g}"><g>', "</g></g>")
 
     def text(self, x: float, y: float, text: str, cls: str = "", anchor: str = "start") -> None:
         self.add(f'<text x="{x:.1f}" y="{y:.1f}" class="{cls}" text-anchor="{anchor}">{clean(text)}</text>')
@@ -159,20 +169,14 @@ class Plot:
         """A dot that stays round where the axis is stretched: a line of no length with round ends."""
         self.add(f'<path d="M{x:.1f} {y:.1f}h0" class="point {cls}"/>')
 
-    def y_axis(self, scale: PixelScale, ticks: Sequence[float], write: Callable[[float], str]) -> None:
+    def y_axis(self, scale: PixelScale, ticks: Sequence[float], write: Write) -> None:
         for value in ticks:
             y = scale(value)
             self.line(self.x0, y, self.x1, y, "grid")
             self.text(self.x0 - 6, y + 4, write(value), "tick", "end")
 
     def x_axis(
-        self,
-        scale: PixelScale,
-        ticks: Sequence[float],
-        write: Callable[[float], str],
-        label: str = "",
-        *,
-        grid: bool = False,
+        self, scale: PixelScale, ticks: Sequence[float], write: Write, label: str = "", *, grid: bool = False
     ) -> None:
         self.line(self.x0, self.y0, self.x1, self.y0, "axis")
         for value in ticks:
@@ -189,11 +193,10 @@ class Plot:
         step = time_step(scale.high, most)
         self.x_axis(scale, even_ticks(scale.high, step), lambda s: instant(s, step))
 
-    def run_axis(self, scale: PixelScale, most: int) -> None:
+    def run_axis(self, scale: PixelScale) -> None:
         """The same of the run's time, of which a reader may choose a stretch."""
-        self.add('<g class="times">')
-        self.time_axis(scale, most)
-        self.add("</g>")
+        with self._within('<g class="times">'):
+            self.time_axis(scale, 10)
         self.run = f"{scale.start:g} {scale.end:g} {scale.high:g} {self.y0:g}"
 
     def count_axis(self, most: float) -> PixelScale:
@@ -230,32 +233,6 @@ class Plot:
             f'<svg class="{cls}" viewBox="0 0 {self.w} {self.h}" width="{self.w}" height="{self.h}" role="img" '
             f'aria-label="{label}"{live}>{"".join(self.parts)}</svg>'
         )
-
-
-def empty_plot(
-    w: int,
-    h: int,
-    named: Sequence[LegendEntry],
-    *,
-    left: int,
-    right: int,
-    top: int = 10,
-    bottom: int = 42,
-    title: str,
-    desc: str,
-) -> Plot:
-    """An empty figure below its legend (● direct ◆ gateway), which adds to `h` and `top` the rows that it takes."""
-    entries = [(target, f"{marker_char(target)} {shortened(name, LEGEND_LETTERS)}") for target, name in named]
-    begin = float(min(left, LEGEND_LEFT))
-    rows = in_rows(entries, LEGEND_RIGHT - begin, _width)
-    above = LEGEND_PITCH * len(rows)
-    plot = Plot(w, h + above, left=left, right=right, top=top + above, bottom=bottom, title=title, desc=desc)
-    for row, mine in enumerate(rows):
-        x = begin
-        for target, text in mine:
-            plot.text(x, 14 + LEGEND_PITCH * row, text, f"dl {colour_class(target, 't')} n{target}")
-            x += _width(text)
-    return plot
 
 
 def in_rows(entries: Iterable[LegendEntry], room: float, width: Callable[[str], float]) -> list[list[LegendEntry]]:
@@ -295,8 +272,7 @@ def _outline(x: float, y: float, shape: str, r: float) -> str:
 
 def plot_figure(plot: Plot, caption: Inline = "", **more: Any) -> Figure:
     """A drawing with what it says at each stop of its readout, unless `more` has other rows."""
-    said = (plot.stops or {"t": []})["t"]
-    stops = [str(text).split(" · ") for text in said]  # type: ignore[attr-defined]
+    stops = [text.split(" · ") for text in plot.stops.get("t", ())]
     return Figure(Markup(plot.svg()), caption, **{"stops": stops, **more})
 
 

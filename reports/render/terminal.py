@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from bench.untrusted.sanitize import escape_control
 from reports.numbers import NBSP, shortened
@@ -58,9 +59,9 @@ class Grid:
     The first of the layouts that fits is shown: the places of its columns. A first cell of more than `most` letters, or
     one that the layout leaves out, stands above its row.
 
-    If no layout fits and `stacked` is given, a row is several lines below its first cell: the columns of each line.
-    Else first cells are cut to `least` letters at the least, if that is given. `ending` of them are those of their end,
-    all if it is None; others if rows would look alike. If every cut makes rows alike, first cells stand above them.
+    If no layout fits and `least` is given, first cells are cut to so many letters at the least. `ending` of them are
+    those of their end, all if it is None; others if rows would look alike. If every cut makes rows alike, first cells
+    stand above them.
     """
 
     rows: Sequence[Row]
@@ -70,7 +71,6 @@ class Grid:
     most: int | None = None
     least: int | None = None
     ending: int | None = None
-    stacked: Sequence[Sequence[int]] = ()
 
 
 Part = Block | Badges | Grid
@@ -82,24 +82,15 @@ def render_page(page: Page, width: int = 100, colour: bool = False) -> str:
     notes = [block for block in page.lead if isinstance(block, Bullets)]
     opening = [badges, Paragraph(page.headline, "bold"), *(block for block in page.lead if block not in notes)]
     briefs = [block for section in page.sections for block in section.brief]
-    return render_lines((opening, *_around_tables([*(page.answer or ()), *briefs, *notes]), page.next), width, colour)
+    body = [*(page.answer or ()), *briefs, *notes]
+    parts = (list(part) for _, part in groupby(body, key=lambda block: isinstance(block, Table) and id(block)))
+    return render_lines((opening, *parts, page.next), width, colour)  # a table is a part by itself
 
 
 def essentials(page: Page) -> str:
     """Return a page in one line: its badges, and what is beside them."""
     badges = (f"{badge.glyph} {badge.word}" for badge in page.badges)
     return " · ".join(filter(None, (*badges, page.beside))).replace(NBSP, " ")
-
-
-def _around_tables(blocks: Iterable[Block]) -> list[list[Block]]:
-    """Each table by itself, and the blocks between tables together."""
-    parts: list[list[Block]] = [[]]
-    for block in blocks:
-        if isinstance(block, Table):
-            parts += [[block], []]
-        else:
-            parts[-1].append(block)
-    return parts
 
 
 def render_lines(parts: Iterable[Iterable[Part]], width: int = 100, colour: bool = False) -> str:
@@ -119,30 +110,28 @@ def _lines(block: Part, width: int, colour: bool) -> Iterable[str]:
     """The lines of a block; none of one that only a page shows."""
     match block:
         case Paragraph(text, style):
-            return (coloured(line, style, colour) for line in _wrapped(_text(text), width))
+            yield from (coloured(line, style, colour) for line in _wrapped(_text(text), width))
         case Heading(text):
-            return _lines(Paragraph(text, "soft"), width, colour)
+            yield from _lines(Paragraph(text, "soft"), width, colour)
         case Banner(lines):
-            return (line for text in lines for line in _lines(Paragraph(text, "bad"), width, colour))
+            for text in lines:
+                yield from _lines(Paragraph(text, "bad"), width, colour)
         case Bullets(texts):
-            return (line for text in texts for line in _fact(Fact("note", [text]), width, colour))
+            for text in texts:
+                yield from _fact(Fact("note", [text]), width, colour)
         case Details(title, stated=True):
-            return _fact(Fact("note", [title]), width, colour)
+            yield from _fact(Fact("note", [title]), width, colour)
         case Fact():
-            return _fact(block, width, colour)
+            yield from _fact(block, width, colour)
         case Command(title, text):
-            return [f"{'':<{INDENT}}{title}:", text]
+            yield from (f"{'':<{INDENT}}{title}:", text)
         case Table(rows=rows) if rows:
-            return (
-                line
-                for part in (Paragraph(block.caption, "soft"), _grid_of(block))
-                for line in _lines(part, width, colour)
-            )
+            yield from _lines(Paragraph(block.caption, "soft"), width, colour)
+            yield from _grid(_grid_of(block), width, colour)
         case Grid():
-            return _grid(block, width, colour)
+            yield from _grid(block, width, colour)
         case Badges():
-            return _badges(block, width, colour)
-    return ()
+            yield from _badges(block, width, colour)
 
 
 def _badges(block: Badges, width: int, colour: bool) -> list[str]:
@@ -173,9 +162,8 @@ def _grid_of(table: Table) -> Grid:
             elif column.shorten == step and place in shown:
                 shown[place] = 2 * at + 1
         layouts.append(tuple(shown.values()))
-    left = [
-        at for place, (_, column) in enumerate(columns) for at in (2 * place, 2 * place + 1) if column.left or not place
-    ]
+    texts = [place for place, (_, column) in enumerate(columns) if column.left or not place]
+    left = [at for place in texts for at in (2 * place, 2 * place + 1)]
     return Grid(rows, left, layouts, indent="  ", most=FIRST_MOST)
 
 
@@ -222,16 +210,14 @@ def _grid(block: Grid, width: int, colour: bool) -> Iterable[str]:
             yield from (coloured(line, styles[0], colour) for line in _wrapped(cells[0], width) or [""])
             continue
         cells[0] = firsts.get(cells[0], cells[0])
-        lines, indent = ([shown], block.indent) if shown else (block.stacked, block.indent + " " * GAP)
         if len(cells[0]) > sizes[0]:  # it stands above the others
             yield coloured(block.indent + shortened(cells[0].rstrip(), width - len(block.indent)), styles[0], colour)
             cells[0] = styles[0] = ""
-        for places in lines:
-            padded = [cells[at].ljust(sizes[at]) if at in block.left else cells[at].rjust(sizes[at]) for at in places]
-            padded[0] = indent + padded[0]
-            padded[-1] = padded[-1].rstrip()
-            line = (" " * GAP).join(coloured(text, styles[at], colour) for text, at in zip(padded, places, strict=True))
-            yield coloured(line.rstrip(), row.style, colour)
+        padded = [cells[at].ljust(sizes[at]) if at in block.left else cells[at].rjust(sizes[at]) for at in shown]
+        padded[0] = block.indent + padded[0]
+        padded[-1] = padded[-1].rstrip()
+        line = (" " * GAP).join(coloured(text, styles[at], colour) for text, at in zip(padded, shown, strict=True))
+        yield coloured(line.rstrip(), row.style, colour)
         below = [cell.below for cell in row.cells] + [block.text for block in row.more if isinstance(block, Paragraph)]
         for text in below:
             yield from _fact(Fact("", [text], "soft", BELOW), width, colour)
@@ -243,9 +229,7 @@ def _label(cell: Cell) -> str:
 
 
 def _fitting(block: Grid, rows: Sequence[Sequence[str]], width: int) -> tuple[Sequence[int], list[int]]:
-    """The layout that is shown, none of rows that are stacked, and how wide each column is: 0 of a first one that is
-    left out.
-    """
+    """The layout that is shown, and how wide each column is: 0 of a first one that is left out."""
     widest = [max(map(len, column)) for column in zip(*rows, strict=True)]
     if block.most is not None:
         widest[0] = max((len(cells[0]) for cells in rows if len(cells[0]) <= block.most), default=0)
@@ -254,9 +238,7 @@ def _fitting(block: Grid, rows: Sequence[Sequence[str]], width: int) -> tuple[Se
         if over <= 0:
             break
     else:
-        if block.stacked:
-            shown = ()
-        elif block.least is not None:
+        if block.least is not None:
             widest[0] = max(min(widest[0], block.least), widest[0] - over)
     return shown, widest if 0 in shown else [0, *widest[1:]]
 

@@ -81,32 +81,21 @@ def waterfall(rows: Sequence[WaterfallRow], width: int, *, colour: bool = False)
         offsets.append(text.lstrip("+-") if float(text.replace(",", "")) == 0 else text.replace("-", "−"))
     left = max(map(len, offsets)) + len("  ← ")
     names = min(max(len(row.label) for row in rows), max(NAME_LEAST, width - left - len(BESIDE) - BARS_LEAST))
-    scale = _Scale(begin, end, max(1, width - left - names - len(BESIDE)))
-    lines = [
-        f"{offset:>{left - 4}}  {row.way} {cut(row.label, names, 0):<{names}}{BESIDE}{scale.bar(row)}".rstrip()
-        for offset, row in zip(offsets, rows, strict=True)
-    ]
-    return [coloured(line, row.style, colour) for line, row in zip(lines, rows, strict=True)]
+    columns = max(1, width - left - names - len(BESIDE))
 
+    def column(ms: float) -> int:
+        share = (ms - begin) / (end - begin) if end > begin else 0.0
+        return round(min(max(share, 0.0), 1.0) * (columns - 1))
 
-@dataclass(frozen=True)
-class _Scale:
-    """Time from `begin` to `end` (ms) over so many columns."""
-
-    begin: float
-    end: float
-    columns: int
-
-    def place(self, ms: float) -> int:
-        share = (ms - self.begin) / (self.end - self.begin) if self.end > self.begin else 0.0
-        return round(min(max(share, 0.0), 1.0) * (self.columns - 1))
-
-    def bar(self, row: WaterfallRow) -> str:
-        cells = [" "] * self.columns
-        cells[self.place(0.0)] = "│"
-        first, last = self.place(row.at_ms), self.place(row.until_ms)
+    lines = []
+    for offset, row in zip(offsets, rows, strict=True):
+        cells = [" "] * columns
+        cells[column(0.0)] = "│"
+        first, last = column(row.at_ms), column(row.until_ms)
         if row.since_ms is not None:
-            since = self.place(row.since_ms)
+            since = column(row.since_ms)
             cells[since:first] = "░" * (first - since)
         cells[first : last + 1] = "●" if row.count == 1 else "█" * (last - first + 1)
-        return "".join(cells)
+        line = f"{offset:>{left - 4}}  {row.way} {cut(row.label, names, 0):<{names}}{BESIDE}{''.join(cells)}"
+        lines.append(coloured(line.rstrip(), row.style, colour))
+    return lines

@@ -7,19 +7,9 @@ from collections.abc import Sequence
 
 from bench.metrics import VAD_SEGMENTS
 from reports.numbers import log_range, ms, plural, shortened, three
+from reports.render import svg
 from reports.render.markers import colour_class, marker_char, marker_shape
-from reports.render.svg import (
-    WIDE,
-    PixelScale,
-    Plot,
-    clean,
-    empty_plot,
-    identity,
-    in_rows,
-    linear_ticks,
-    log_scale,
-    log_ticks,
-)
+from reports.render.svg import WIDE, PixelScale, Plot, identity, linear_ticks, log_scale, log_ticks
 from reports.statistics.quantiles import QuantileEstimate
 from reports.summary.figures import Figures
 from reports.summary.segments import Breakdown
@@ -42,16 +32,10 @@ def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, Figures]]]], metric:
     targets = {colour: figures.target for _, group in rows for colour, figures in group}
     pitch = 16 + 18 * max(1, len(targets))
     left = int(min(300, max(100, 20 + 7.9 * max(len(step) for step, _ in rows))))  # room for the names, within reason
-    plot = empty_plot(
-        WIDE,
-        len(rows) * pitch + 50,
-        sorted(targets.items()) if len(targets) > 1 else (),
-        left=left,
-        right=24,
-        bottom=40,
-        title=f"{metric} by step",
-        desc="For each step of the script the median and the 95th percentile with 95 % intervals.",
-    )
+    height, legend = len(rows) * pitch + 50, sorted(targets.items()) if len(targets) > 1 else ()
+    title = f"{metric} by step"
+    desc = "For each step of the script the median and the 95th percentile with 95 % intervals."
+    plot = Plot(WIDE, height, legend, left=left, right=24, bottom=40, title=title, desc=desc)
     shown = [e for _, group in rows for _, figures in group for e in _published(figures)]
     drawn = [end for e in shown for end in (e.told, e.low, e.high) if math.isfinite(end)]
     low, high = log_range(drawn or [f.high for _, group in rows for _, f in group])
@@ -80,15 +64,17 @@ def _step(plot: Plot, figures: Figures, colour: int, x: PixelScale, y: float, st
     for estimate in shown:
         told = f"{bound(estimate)}{ms(estimate.told)}"
         tip = f"{figures.target}, {step}, p{estimate.p * 100:g}: {told}, {figures.n} turns"
-        open_ = "" if estimate.p == 0.5 else " open"
-        plot.dot(x.clip(estimate.told), y, marker_shape(colour), f"mark {colour_class(colour)}{open_}", 4.2, tip)
+        _mark(plot, estimate, x, y, colour, 4.2, tip)
     if not shown:
-        few = (
-            f"{figures.n} turn{'' if figures.n == 1 else 's'}: too few"
-            if not figures.failed
-            else f"{figures.failed} of {figures.n} failed"
-        )
-        plot.text(plot.x0 + 6, y + 4, few, "tiny")
+        few = f"{figures.n} turn{'' if figures.n == 1 else 's'}: too few"
+        plot.text(plot.x0 + 6, y + 4, f"{figures.failed} of {figures.n} failed" if figures.failed else few, "tiny")
+
+
+def _mark(
+    plot: Plot, estimate: QuantileEstimate, x: PixelScale, y: float, colour: int, r: float, tip: str = ""
+) -> None:
+    style = f"mark {colour_class(colour)}{'' if estimate.p == 0.5 else ' open'}"
+    plot.dot(x.clip(estimate.told), y, marker_shape(colour), style, r, tip)
 
 
 def _interval(plot: Plot, estimate: QuantileEstimate, x: PixelScale, y: float, colour: int) -> None:
@@ -109,19 +95,16 @@ def interval_scale(figures: Sequence[Figures]) -> tuple[float, float]:
 def interval_axis(ends: tuple[float, float]) -> str:
     """The ticks above the strips; the figures stand in the table, so this is for the eye alone."""
     x = log_scale(*ends, 14, INTERVALS - 14)
-    ticks = "".join(
-        f'<text x="{x(t):.1f}" y="12" class="tick" text-anchor="middle">{clean(ms(t))}</text>'
-        for t in log_ticks(*ends, 3)
-    )
+    texts = ((x(tick), svg.clean(ms(tick))) for tick in log_ticks(*ends, 3))
+    ticks = "".join(f'<text x="{at:.1f}" y="12" class="tick" text-anchor="middle">{text}</text>' for at, text in texts)
     size = f'viewBox="0 0 {INTERVALS} 16" width="{INTERVALS}" height="16"'
     return f'<svg class="intervals" {size} aria-hidden="true">{ticks}</svg>'
 
 
 def interval_plot(figures: Figures, colour: int, ends: tuple[float, float]) -> str:
     """The intervals of p50, p95 and p99 on a common scale, for a cell of the table."""
-    plot = Plot(
-        INTERVALS, 30, left=14, right=14, top=2, bottom=2, title=f"Intervals of p50, p95, p99 of {figures.target}"
-    )
+    title = f"Intervals of p50, p95, p99 of {figures.target}"
+    plot = Plot(INTERVALS, 30, left=14, right=14, top=2, bottom=2, title=title)
     x = log_scale(*ends, plot.x0, plot.x1)
     for tick in log_ticks(*ends, 3):
         plot.line(x(tick), 2, x(tick), 28, "grid")
@@ -129,8 +112,7 @@ def interval_plot(figures: Figures, colour: int, ends: tuple[float, float]) -> s
     for estimate in shown:
         if estimate.bounded:
             _interval(plot, estimate, x, 15, colour)
-            open_ = "" if estimate.p == 0.5 else " open"
-            plot.dot(x.clip(estimate.told), 15, marker_shape(colour), f"mark {colour_class(colour)}{open_}", 4)
+            _mark(plot, estimate, x, 15, colour, 4)
     if any(estimate.status == "in_failures" for estimate in shown):
         plot.path([(x(ends[1]) + 2, 10), (x(ends[1]) + 8, 15), (x(ends[1]) + 2, 20)], f"whisker {colour_class(colour)}")
     return plot.svg("intervals")
@@ -140,14 +122,8 @@ PITCH = 42
 BAR = 18
 SWATCH = 18
 ROWS_MOST = 32
-SHADES = {
-    "speech_stopped": 0,
-    "committed": 1,
-    "response_created": 2,
-    "first_audio": 3,
-    "first_audible": 4,
-    "request_sent": 5,
-}
+INSTANTS = ("speech_stopped", "committed", "response_created", "first_audio", "first_audible", "request_sent")
+SHADES = {instant: shade for shade, instant in enumerate(INSTANTS)}
 """The colour of a segment, by the instant that ends it."""
 
 
@@ -156,25 +132,11 @@ def segment_bars(rows: Sequence[Breakdown], targets: Sequence[str]) -> Plot:
     rows = rows[:ROWS_MOST]
     shades = {segment_title(segment): SHADES[segment.end] for row in rows for segment in row.segments}
     low, high = min(_extent(row, -1) for row in rows), max(_extent(row, 1) for row in rows) or 1.0
-    plot = _plot(
-        len(rows),
-        [(shades[name], name) for name in names_of(rows)],
-        (low, high),
-        title="Breakdown of voice_to_voice",
-        desc="Mean segments from the end of speech to the first audible sample. "
-        + "; ".join(f"{row.target}, {breakdown_title(row)}: {ms(row.mean_ms)}" for row in rows)
-        + ".",
-    )
+    spoken = "; ".join(f"{row.target}, {breakdown_title(row)}: {ms(row.mean_ms)}" for row in rows)
+    plot, x = _plot(len(rows), [(shades[name], name) for name in names_of(rows)], (low, high), spoken)
     for place, row in enumerate(rows):
-        target, title, colour = (
-            shortened(row.target, 40),
-            shortened(breakdown_title(row), 80),
-            targets.index(row.target),
-        )
-        label = f"{target}, {title}: {plural(row.turns, 'turn')}"
-        parts = [(SHADES[segment.end], segment_title(segment), segment.mean_ms) for segment in row.segments]
-        with plot.of(colour):
-            _bar(plot, place, label, colour, (low, high), parts)
+        with plot.of(targets.index(row.target)):
+            _bar(plot, row, plot.y1 + 20 + place * PITCH, targets.index(row.target), x)
     return plot
 
 
@@ -189,9 +151,13 @@ def _extent(row: Breakdown, sign: int) -> float:
     return sum((value for segment in row.segments if (value := segment.mean_ms) * sign > 0), 0.0)
 
 
-def _plot(rows: int, named: Sequence[tuple[int, str]], ends: tuple[float, float], *, title: str, desc: str) -> Plot:
+def _plot(
+    rows: int, named: Sequence[tuple[int, str]], ends: tuple[float, float], spoken: str
+) -> tuple[Plot, PixelScale]:
     """An empty figure with its axis, and what each colour means above it."""
-    lines = in_rows(named, WIDE - 8, _width) or [[]]
+    title = "Breakdown of voice_to_voice"
+    desc = f"Mean segments from the end of speech to the first audible sample. {spoken}."
+    lines = svg.in_rows(named, WIDE - 8, _width) or [[]]
     top = 12 + SWATCH * len(lines)
     plot = Plot(WIDE, top + 28 + PITCH * rows, left=4, right=70, top=top, bottom=28, title=title, desc=desc)
     x = PixelScale(identity, *ends, plot.x0, plot.x1)
@@ -204,21 +170,19 @@ def _plot(rows: int, named: Sequence[tuple[int, str]], ends: tuple[float, float]
             plot.rect(at, 2 + SWATCH * row, 10, 10, f"g{shade}")
             plot.text(at + 13, 11 + SWATCH * row, name, "lab")
             at += _width(name)
-    return plot
+    return plot, x
 
 
 def _width(name: str) -> float:
     return 13 + len(name) * 7.3 + 10
 
 
-def _bar(
-    plot: Plot, row: int, label: str, colour: int, ends: tuple[float, float], parts: Sequence[tuple[int, str, float]]
-) -> None:
-    x = PixelScale(identity, *ends, plot.x0, plot.x1)
-    y = plot.y1 + 20 + row * PITCH
+def _bar(plot: Plot, row: Breakdown, y: float, colour: int, x: PixelScale) -> None:
+    label = f"{shortened(row.target, 40)}, {shortened(breakdown_title(row), 80)}: {plural(row.turns, 'turn')}"
     plot.text(plot.x0, y - 5, f"{marker_char(colour)} {label}", f"rowlab {colour_class(colour, 't')}")
-    right, left, whole = 0.0, 0.0, sum(value for _, _, value in parts)
-    for shade, name, value in parts:
+    right, left, whole = 0.0, 0.0, sum(segment.mean_ms for segment in row.segments)
+    for segment in row.segments:
+        shade, name, value = SHADES[segment.end], segment_title(segment), segment.mean_ms
         begin = right if value > 0 else left + value
         right, left = right + max(value, 0.0), left + min(value, 0.0)
         width = x(begin + abs(value)) - x(begin)

@@ -1,5 +1,4 @@
-"""The sections of the page on what a caller lives through: where the wait comes from, what was heard, the network, the
-slowest turns. Nothing is computed here."""
+"""The sections of the page on what a caller experiences: latency, audio, the network, the slowest turns."""
 
 from __future__ import annotations
 
@@ -91,7 +90,6 @@ CONTEXT = (
     "Input tokens of a turn’s first response are the whole conversation, cached tokens among them. In a fixed script a "
     "longer conversation is a later step as well: compare with the steps, or shuffle them."
 )
-SHARED = ("network_rtt", "ttfa_minus_rtt")
 NETWORK = ("network_rtt", "request_ack", "ttfa_minus_rtt", "retransmits")
 
 
@@ -104,11 +102,10 @@ def segments(summary: Summary) -> Section | None:
     rows, bands = [row for row in summary.breakdowns if len(row.segments) > 1], summary.bands
     if not rows:
         return None
-    negative = (
-        " A segment below zero, to the left: its events came in another order. The line across such a bar is the sum."
-    )
     said = ", in ms, over good turns; they add up to its mean exactly."
-    said += negative if any(segment.total_ns < 0 for row in rows for segment in row.segments) else ""
+    if any(segment.total_ns < 0 for row in rows for segment in row.segments):
+        said += " A segment below zero, to the left: its events came in another order."
+        said += " The line across such a bar is the sum."
     said += " The first bars; all are in the table." if len(rows) > bar_charts.ROWS_MOST else ""
     every: list[Block] = [
         plot_figure(bar_charts.segment_bars(rows, summary.targets), ("Mean segments of ", Term(HEARD), said)),
@@ -137,19 +134,12 @@ def _table(summary: Summary, rows: Sequence[Breakdown], head: str = "step") -> T
     """Mean segments, in ms, of the steps or bands of turns that `rows` are."""
     names = bar_charts.names_of(rows)
     heads: list[Head] = [head, Column("target", left=True), "turns", *names, "total, ms"]
-    lines: list[Row | Line] = []
+    lines: list[Line] = []
     for row in rows:
         means = {segment_title(segment): three(segment.mean_ms) for segment in row.segments}
+        title, target = words.breakdown_title(row), target_cell(summary, row.target)
         parts = [means.get(name, NONE) for name in names]
-        lines.append(
-            [
-                words.breakdown_title(row),
-                target_cell(summary, row.target),
-                count(row.turns),
-                *parts,
-                Strong(three(row.mean_ms)),
-            ]
-        )
+        lines.append([title, target, count(row.turns), *parts, Strong(three(row.mean_ms))])
     return table(heads, lines, stacked=True)
 
 
@@ -185,9 +175,11 @@ def hearing(summary: Summary) -> Section | None:
 
 def interruptions(summary: Summary) -> Section | None:
     """How replies ended that were interrupted, or heard a sound; None where none was."""
+    rows = _rows(summary, INTERRUPTED)
     question = "How soon is the reply silent when the caller interrupts?"
     brief = fact("interrupted", words.medians(summary, ("barge_in_yield", "unplayed_audio")))
-    return _conversation(summary, "interruptions", "Interruptions", question, INTERRUPTED, brief)
+    blocks = [metrics(summary, rows)]
+    return Section("interruptions", "Interruptions", question, blocks, brief=brief) if rows else None
 
 
 def interrupts(summary: Summary) -> bool:
@@ -200,17 +192,10 @@ def functions(summary: Summary) -> Section | None:
     """What the calls of functions took, on the service's side and on ours; None where none was called."""
     if not _rows(summary, ("function_call_done",)):
         return None
-    question = "How long do function calls take?"
     names = ("function_call_done", "function_execution", "function_answer_ttfa")
-    brief = fact("functions", words.medians(summary, names))
-    return _conversation(summary, "functions", "Function calls", question, CALLED, brief)
-
-
-def _conversation(
-    summary: Summary, anchor: str, title: str, question: str, names: tuple[str, ...], brief: list[Block]
-) -> Section | None:
-    rows = _rows(summary, names)
-    return Section(anchor, title, question, [metrics(summary, rows)], brief=brief) if rows else None
+    question, brief = "How long do function calls take?", fact("functions", words.medians(summary, names))
+    blocks = [metrics(summary, _rows(summary, CALLED))]
+    return Section("functions", "Function calls", question, blocks, brief=brief)
 
 
 def _rows(summary: Summary, names: tuple[str, ...]) -> list[Figures]:
@@ -227,7 +212,6 @@ def _each(summary: Summary, said: dict[str, list[str]]) -> str:
 
 
 def _timeline(played: Sequence[Talk]) -> Figure:
-    """A few turns as they were heard."""
     said = [LANES, *([NOTICED] if speech_timeline.has_triangles(played) else [])]
     if any(talk.asked_on_s > talk.called_s for talk in played):
         said.append("Dark amber: our own functions run.")
@@ -235,15 +219,13 @@ def _timeline(played: Sequence[Talk]) -> Figure:
         unplaced = UNPLACED if any(talk.stall_s and not talk.heard for talk in played) else ""
         said.append(f"Hatched red: the player ran dry and the caller heard a gap{unplaced}.")
     if speech_timeline.breaks(played):
-        said.append(
-            f"The axis ends at {speech_timeline.LONGEST_S:g} s: a bar with two strokes goes on, to the time next to it."
-        )
+        ends = f"The axis ends at {speech_timeline.LONGEST_S:g} s"
+        said.append(f"{ends}: a bar with two strokes goes on, to the time next to it.")
     logs = [(f" {words.talk_name(talk)} ", _log(talk.event_log)) for talk in played if talk.event_log]
     named = [(" Event logs:" if not place else ",", *log) for place, log in enumerate(logs)]
     below = [ReadingGuide((" ".join(said), *named, "." if logs else ""))]
-    return plot_figure(
-        speech_timeline.speech(played), stops=[speech_timeline.talk_numbers(talk) for talk in played], below=below
-    )
+    stops = [speech_timeline.talk_numbers(talk) for talk in played]
+    return plot_figure(speech_timeline.speech(played), stops=stops, below=below)
 
 
 def along(summary: Summary) -> Section | None:
@@ -281,7 +263,8 @@ def by_load(summary: Summary) -> Section | None:
     of = summary.waits_by("calls")
     figures = []
     for pools in of:
-        read, numbers = BY_LOAD.format(groups.waits_caption(pools[0])), groups.waits_blocks(pools, summary.targets)
+        read = BY_LOAD.format(words.metric_title(pools[0].metric, pools[0].stratum))
+        numbers = groups.waits_blocks(pools, summary.targets)
         figures.append(plot_figure(charts.wait_lines(pools, WIDE), read, stops=(), numbers=numbers))
     blocks: list[Block] = [*figures, *note(TOGETHER)]
     question, brief = "Does latency depend on the load?", groups.compared_blocks(summary, "calls")
@@ -330,10 +313,9 @@ def _caption(frame: Sequence[Waits]) -> Inline:
         named = len(frame) > 1
         changes = [f"{f'{of} ' if named else ''}{change(b.p50.value / a.p50.value)}" for of, (a, b) in told.items()]
         moved = f"p50 of {where}: {', '.join(changes)}."
-    thinned = (
-        "." if frame[0].by == "context" else ", because they become fewer, and those left are of sessions that lasted."
-    )
-    shown = f" Below the axis: turns{thinned}" if any(waits.thinned for waits in frame) else ""
+    because = ", because they become fewer, and those left are of sessions that lasted"
+    thinned = f" Below the axis: turns{because if frame[0].by != 'context' else ''}."
+    shown = thinned if any(waits.thinned for waits in frame) else ""
     unplaced = f" {said}" if (said := groups.unplaced_words(frame)) else ""
     return (Strong(f"{groups.key_words(frame[0].by).title}."), f" {moved}", shown, unplaced)
 
@@ -343,32 +325,25 @@ def network(summary: Summary) -> Section | None:
     rows = _rows(summary, NETWORK)
     if not any(figures.metric == "network_rtt" for figures in rows):
         return None
-    resent = {
-        c.target: [
-            f"{plural(c.retransmits, 'TCP segment')} sent again in {count(c.turns_with_retransmits)} of "
-            f"{plural(c.turns_with_tcp_info, 'turn')}"
-            if c.retransmits
-            else f"nothing was sent again in {plural(c.turns_with_tcp_info, 'turn')}"
-        ]
-        for c in summary.counts
-        if c.turns_with_tcp_info
-    }
+    resent: dict[str, list[str]] = {}
+    for c in summary.counts:
+        if c.turns_with_tcp_info:
+            again = f"{plural(c.retransmits, 'TCP segment')} sent again in {count(c.turns_with_retransmits)} of"
+            nothing = "nothing was sent again in"
+            resent[c.target] = [f"{again if c.retransmits else nothing} {plural(c.turns_with_tcp_info, 'turn')}"]
     sent = _each(summary, resent)
     sent = f"{sent}." if sent and len(summary.targets) > 1 else words.as_sentence(sent)
-    said = filter(None, (_network_shares(summary, rows), remarks.round_trips(summary), sent))
-    blocks: list[Block] = [
-        Paragraph(" ".join(said)),
-        Details("Network metrics", [metrics(summary, rows)], open=True, again=True),
-    ]
+    said = " ".join(filter(None, (_network_shares(summary, rows), remarks.round_trips(summary), sent)))
+    blocks: list[Block] = [Paragraph(said), Details("Network metrics", [metrics(summary, rows)], open=True, again=True)]
     return Section("network", "Network", "How much of the latency is the network?", blocks)
 
 
 def _network_shares(summary: Summary, rows: Sequence[Figures]) -> str:
     """Return how much of ttfa the round trip is, from the p50 of both: 20.5 ms on direct, 3 % of ttfa."""
-    shares = []
+    shares, shared = [], ("network_rtt", "ttfa_minus_rtt")
     for target in summary.targets:
         of = [f for f in rows if f.target == target and f.at(0.5).bounded]
-        rtt, rest = (next((f.at(0.5).told for f in of if f.metric == name), 0.0) for name in SHARED)
+        rtt, rest = (next((f.at(0.5).told for f in of if f.metric == name), 0.0) for name in shared)
         if rtt and rest:
             named = f" on {target}" if len(summary.targets) > 1 else ""
             shares.append(f"{ms(rtt)}{named}, {percent(rtt, rtt + rest)} of ttfa")
@@ -391,18 +366,16 @@ def slowest(summary: Summary) -> Section | None:
 def _slow_turns(summary: Summary, stratum: Stratum, metric: str, caption: Inline, key: str) -> Tabs:
     """A pane of all steps, then one for each step."""
 
-    def pane(name: str, title: str, rows: Sequence[SlowTurn]) -> tuple[str, str, Figure]:
-        return f"{key}-{name}", title, Figure("", below=[_slow_table(summary, stratum, metric, rows)])
-
-    def mine(turns: Sequence[SlowTurn]) -> list[SlowTurn]:
-        return [slow for slow in turns if (slow.stratum, slow.metric) == (stratum, metric)]
-
-    of_steps = mine(summary.slowest_of_steps)
+    every, of_steps = (
+        [slow for slow in turns if (slow.stratum, slow.metric) == (stratum, metric)]
+        for turns in (summary.slowest, summary.slowest_of_steps)
+    )
     steps = [step for step in summary.turns.steps if any(slow.step == step for slow in of_steps)]
-    panes = [pane("all", "all steps", mine(summary.slowest))]
+    panes = [("all", "all steps", every)]
     for place, step in enumerate(steps if len(steps) > 1 else ()):
-        panes.append(pane(str(place), step, [slow for slow in of_steps if slow.step == step]))
-    return Tabs(caption, panes)
+        panes.append((str(place), step, [slow for slow in of_steps if slow.step == step]))
+    tables = ((name, title, _slow_table(summary, stratum, metric, rows)) for name, title, rows in panes)
+    return Tabs(caption, [(f"{key}-{name}", title, Figure("", below=[shown])) for name, title, shown in tables])
 
 
 def _slow_table(summary: Summary, stratum: Stratum, metric: str, rows: Sequence[SlowTurn]) -> Table:
@@ -422,11 +395,8 @@ def _slow_table(summary: Summary, stratum: Stratum, metric: str, rows: Sequence[
         cells.append(clock(slow.at_s, long=summary.window.length_s > 180))
         row = Details("its row in turns.parquet", [Definitions(slow.row, linked=False)], style="row")
         ids = (
-            ("session", slow.session),
-            ("request", slow.request),
-            ("response", slow.response),
-            ("the service’s session", slow.service_session),
-            ("region", slow.region),
+            *(("session", slow.session), ("request", slow.request), ("response", slow.response)),
+            *(("the service’s session", slow.service_session), ("region", slow.region)),
         )
         named: list[tuple[str, Inline]] = [(name, Code(value)) for name, value in ids if value]
         named += [("events", _log(slow.event_log))] if slow.event_log else []

@@ -6,15 +6,14 @@ import math
 from collections.abc import Sequence
 
 from reports.numbers import count, log_range, ms, nines, percent, shortened, three
-from reports.render.markers import COLOURS, colour_class, marker_shape
-from reports.render.svg import WIDE, PixelScale, Plot, Point, empty_plot, identity, linear_ticks, log_scale, log_ticks
+from reports.render.markers import COLOURS, colour_class, curve_class, marker_shape
+from reports.render.svg import FAILED_BAND, WIDE, PixelScale, Plot, Point, identity, linear_ticks, log_scale, log_ticks
 from reports.statistics.quantiles import QuantileEstimate
 from reports.summary.curves import Curve
 from reports.summary.groups import Waits
 from reports.wording.groups import described, key_words
 from reports.wording.words import interval
 
-FAILED_BAND = 12
 MARKED = (0.5, 0.75, 0.9, 0.95, 0.99)
 LABELLED = 2
 """Up to so many failing targets are named in the band of failed turns; the shares of more stand in the legend."""
@@ -26,19 +25,12 @@ def percentiles(curves: Sequence[Curve], metric: str, w: int = WIDE) -> Plot:
     failing = [curve for curve in curves if curve.failed]
     many = len(failing) > LABELLED  # their shares have no room in the band of failed turns
     spoken = [f"{curve.target}: {count(curve.n)} turns, {count(curve.failed)} failed" for curve in curves]
-    plot = empty_plot(
-        w,
-        304 if half else 374,
-        [
-            (c.colour, f"{shortened(c.target)} {percent(c.failed, c.n)}" if many and c.failed else shortened(c.target))
-            for c in curves
-        ],
-        left=56,
-        right=14 if half else 84,
-        top=10 + (15 * len(failing) if len(failing) <= LABELLED else 0),
-        title=f"Percentile curve of {metric}",
-        desc=f"Horizontal: percentile on a logarithmic scale. Vertical: latency, logarithmic. {'; '.join(spoken)}.",
-    )
+    desc = f"Horizontal: percentile on a logarithmic scale. Vertical: latency, logarithmic. {'; '.join(spoken)}."
+    shares = [f" {percent(c.failed, c.n)}" if many and c.failed else "" for c in curves]
+    named = [(c.colour, f"{shortened(c.target)}{share}") for c, share in zip(curves, shares, strict=True)]
+    title, height, right = f"Percentile curve of {metric}", 304 if half else 374, 14 if half else 84
+    top = 10 if many else 10 + 15 * len(failing)
+    plot = Plot(w, height, named, left=56, right=right, top=top, title=title, desc=desc)
     low, high = log_range(end for curve in curves for e in curve.points for end in (e.value, e.low, e.high))
     end = min(0.9999, max(0.9, 1 - 1 / max(curve.n for curve in curves)))
     if len(failing) == len(curves):  # nothing but failed turns lies far beyond the last good turn
@@ -77,7 +69,7 @@ def _curve(plot: Plot, curve: Curve, x: PixelScale, y: PixelScale, *, bands: boo
     cls = colour_class(curve.colour)
     if bands:
         plot.band([(x(e.p), y.clip(e.low)) for e in banded], [(x(e.p), y.clip(e.high)) for e in banded], f"band {cls}")
-    plot.path([(x(e.p), y.clip(e.value)) for e in solid], f"curve {cls}{' again' if curve.colour >= COLOURS else ''}")
+    plot.path([(x(e.p), y.clip(e.value)) for e in solid], curve_class(curve.colour))
     plot.path([(x(e.p), y.clip(e.value)) for e in solid[-1:] + shown[len(solid) :]], f"curve thin {cls}")
     share = 1 - curve.failed / curve.n
     if curve.failed and shown and share <= x.high:
@@ -92,15 +84,9 @@ def _meets_failed_band(plot: Plot, curve: Curve, x: PixelScale, *, half: bool, r
     if of > LABELLED:
         return
     text = f"{shortened(curve.target, 12 if half else 18)} {percent(curve.failed, curve.n)} failed"
-    left = at > (plot.x0 + plot.x1) / 2
     lift = 5 if of == 1 else 5 + 15 * max(0, 1 - row)
-    plot.text(
-        at + (4 if left else -4),
-        plot.y1 - lift,
-        text,
-        f"lab {colour_class(curve.colour, 't')}",
-        "end" if left else "start",
-    )
+    beside, anchor = (4, "end") if at > (plot.x0 + plot.x1) / 2 else (-4, "start")
+    plot.text(at + beside, plot.y1 - lift, text, f"lab {colour_class(curve.colour, 't')}", anchor)
 
 
 def _name(p: float) -> str:
@@ -125,9 +111,6 @@ APART = 14
 BESIDE = 7
 """Marks of shares at one place stand so far beside each other."""
 
-LineEnd = tuple[float, float, str, int]
-"""Where a line ends: height, place, label, colour."""
-
 
 def wait_lines(of: Sequence[Waits], w: int) -> Plot:
     """p50 with its interval and p95 (dashed) of each pool, by the places of their key.
@@ -140,17 +123,12 @@ def wait_lines(of: Sequence[Waits], w: int) -> Plot:
     ends = [(waits.target, waits.told[0].p50.value, waits.told[-1].p50.value) for waits in of if waits.told]
     spoken = [f"{target}: p50 {ms(first)} at first, {ms(last)} at last" for target, first, last in ends]
     spoken += [f"{waits.target}: too few turns" for waits in of if not waits.told]
-    plot = empty_plot(
-        w,
-        (WAITS + GAP + SHARES + 64 if shares else 290) + COUNTS * counted,
-        [(waits.colour, shortened(waits.target, 24)) for waits in of] if len(of) > 1 else (),
-        left=56,
-        right=44,
-        top=22 if shares else 10,
-        bottom=42 + COUNTS * counted,
-        title=f"{of[0].metric}{' and failures' if shares else ''} by {words.axis}",
-        desc="Median with 95 % interval, and 95th percentile dashed. " + "; ".join(spoken) + ".",
-    )
+    named = [(waits.colour, shortened(waits.target, 24)) for waits in of] if len(of) > 1 else ()
+    height = (WAITS + GAP + SHARES + 64 if shares else 290) + COUNTS * counted
+    top, bottom = 22 if shares else 10, 42 + COUNTS * counted
+    title = f"{of[0].metric}{' and failures' if shares else ''} by {words.axis}"
+    desc = f"Median with 95 % interval, and 95th percentile dashed. {'; '.join(spoken)}."
+    plot = Plot(w, height, named, left=56, right=44, top=top, bottom=bottom, title=title, desc=desc)
     low = 0.0 if by in ("age", "calls") else 1.0
     x = PixelScale(identity, low, max(*(waits.end for waits in of), low + 1e-3), plot.x0 + 10, plot.x1)
     ground, top = plot.y0, plot.y1
@@ -182,17 +160,15 @@ def _waits(plot: Plot, of: Sequence[Waits], x: PixelScale) -> None:
     low, high = log_range(value for value in drawn if math.isfinite(value))
     y = log_scale(low, high, plot.y0, plot.y1 + 6)
     plot.y_axis(y, log_ticks(low, high, 6), ms)
-    ends: list[LineEnd] = []
+    ends: list[tuple[float, float, str, int]] = []  # of a line: height, place, label, colour
     for waits in of:
         with plot.of(waits.colour):
             cls = colour_class(waits.colour)
             middle: list[Point] = [(x(group.place.at), y.clip(group.p50.value)) for group in waits.told]
             tail: list[Point] = [(x(group.place.at), y.clip(group.p95.value)) for group in waits.tails]
             if len(of) <= COLOURS:
-                lower, upper = (
-                    [(x(group.place.at), y.clip(end)) for group, end in zip(waits.told, ends, strict=True)]
-                    for ends in ([g.p50.low for g in waits.told], [g.p50.high for g in waits.told])
-                )
+                lower = [(x(group.place.at), y.clip(group.p50.low)) for group in waits.told]
+                upper = [(x(group.place.at), y.clip(group.p50.high)) for group in waits.told]
                 plot.band(lower, upper, f"band {cls}")
             plot.path(middle, f"curve {cls}")
             plot.path(tail, f"curve t-tail {cls}")

@@ -84,11 +84,8 @@ def money(summary: Summary) -> Section | None:
     simulated = (Strong("◇ SIMULATED."), " ") if summary.simulated else ""
     blocks: list[Block] = [Paragraph((simulated, said))]
     if found.targets:
-        costs = table(
-            (*COSTS, *(["image input"] if found.has_images else []), *OF_COSTS),
-            [_cost(summary, cost) for cost in found.targets],
-        )
-        blocks += [costs, Paragraph(TOKENS, "note")]
+        heads = (*COSTS, *(["image input"] if found.has_images else []), *OF_COSTS)
+        blocks += [table(heads, [_cost(summary, cost) for cost in found.targets]), Paragraph(TOKENS, "note")]
     if found.unplayed_audio is not None:
         wasted = [
             make_row([target_cell(summary, cost.target, marked=True), *remarks.wasted(cost.unplayed_audio)])
@@ -115,13 +112,12 @@ OF_TOKENS = {
     **{"text_input": "text in", "text_cached_input": "cached", "text_output": "text out"},
     **{"audio_input": "audio in", "audio_cached_input": "cached", "audio_output": "audio out"},
 }
-OF_IMAGES = {"image_input": "image in", "image_cached_input": "cached"}
-OF_MINUTES = {"usd_per_minute": "USD per minute"}
 
 
 def _shown_prices(money: Money) -> dict[str, str]:
     """The prices that are shown, with their heads: those of images and of minutes where there were any."""
-    return OF_TOKENS | (OF_IMAGES if money.has_images else {}) | (OF_MINUTES if money.by_minute else {})
+    images = {"image_input": "image in", "image_cached_input": "cached"} if money.has_images else {}
+    return OF_TOKENS | images | ({"usd_per_minute": "USD per minute"} if money.by_minute else {})
 
 
 def _prices(summary: Summary, target: str, charge: Charge) -> Line:
@@ -136,8 +132,7 @@ def _prices(summary: Summary, target: str, charge: Charge) -> Line:
 def _cost(summary: Summary, cost: Cost) -> Line:
     rates = (cost.usd_per_turn, cost.usd_per_session, cost.usd_per_minute)
     amounts = [NONE if math.isnan(cost.usd) else dollars(cost.usd), *map(three, rates)]
-    read = summary.money.kinds_read
-    taken, made = ([count(cost.tokens(kind)) for kind in kinds] for kinds in (read, OUTPUT))
+    taken, made = ([count(cost.tokens(kind)) for kind in kinds] for kinds in (summary.money.kinds_read, OUTPUT))
     cached = percent(cost.tokens(*CACHED), cost.tokens(*INPUT))
     turns = count(cost.turns), count(cost.turns_without_usage)
     return [target_cell(summary, cost.target, marked=True), *amounts, *turns, *taken, cached, *made]
@@ -148,14 +143,15 @@ def quota(summary: Summary) -> Section | None:
     found = summary.quota
     if not found.any:
         return None
-    drawn = []
+    drawn, each = [], f"in each {span(found.bin_s)}"
     if found.drawable:
-        told = f"Lines: the minimum share of a limit that remained in each {span(found.bin_s)}, by the service; "
-        told += "solid tokens, dashed requests. "
-        read = told if any(target.remaining for target in found.targets) else ""
-        red = f"Red: throttled turns and sessions in each {span(found.bin_s)}. "
-        read += red if any(target.counts.any() for target in found.targets) else ""
-        drawn = [plot_figure(time_panels.limit_panels(found), f"{read}Warm-up is shown too.")]
+        lines = (
+            f"Lines: the minimum share of a limit that remained {each}, by the service; solid tokens, dashed requests."
+        )
+        read = [lines] if any(target.remaining for target in found.targets) else []
+        counted = any(target.counts.any() for target in found.targets)
+        read += [f"Red: throttled turns and sessions {each}."] if counted else []
+        drawn = [plot_figure(time_panels.limit_panels(found), " ".join([*read, "Warm-up is shown too."]))]
     limits = table(LIMITS, [_limits(summary, one) for one in found.targets])
     said = remarks.limits_in_all(found)
     what = Paragraph(words.as_sentence(said) or "Nothing was throttled.")
@@ -191,15 +187,10 @@ INCIDENTS = 3
 def incidents(summary: Summary) -> Section | None:
     """What happened beside the measuring; None where nothing did."""
     found, long = remarks.incidents_that_matter(summary), summary.window.length_s > 180
-    rows: list[Row | Line] = [
-        [
-            clock(one.at_s, long=long),
-            count(one.worker),
-            Cell(remarks.incident_kind(one.kind), style="nowrap"),
-            Cell(one.text, style="wrap"),
-        ]
-        for one in found.kept
-    ]
+    rows: list[Line] = []
+    for one in found.kept:
+        kind, text = Cell(remarks.incident_kind(one.kind), style="nowrap"), Cell(one.text, style="wrap")
+        rows.append([clock(one.at_s, long=long), count(one.worker), kind, text])
     more = f" The words of {count(len(rows))} were recorded." if found.total > len(rows) else ""
     heads = ("when", "worker", Column("what", left=True), Column("in words", left=True))
     blocks: list[Block] = [Paragraph(f"{remarks.incident_kinds(found)}.{more}"), table(heads, rows)]
@@ -209,17 +200,13 @@ def incidents(summary: Summary) -> Section | None:
 
 def uncertain_metrics(summary: Summary) -> list[Block]:
     """Which measures are not exact in this run, and by how much; nothing where all are."""
-    line = inexact_line(summary.run)
-    return (
-        [Details(line, [table(words.INEXACT_HEADS, words.inexact_rows(summary))], style="note", stated=True)]
-        if line
-        else []
-    )
+    title, rows = inexact_line(summary.run), words.inexact_rows(summary)
+    return [Details(title, [table(words.INEXACT_HEADS, rows)], style="note", stated=True)] if title else []
 
 
 def doubts_answers(summary: Summary) -> bool:
     """Whether a metric of the first screen is among them."""
-    shown = {answer.figures.metric for group in words.tables(summary) for answer in group.rows}
+    shown = words.main_metrics(summary)
     return any(one.metric in shown for one in summary.run.inexact)
 
 
@@ -228,7 +215,6 @@ WHOLE_S = 0.5
 
 
 def health(summary: Summary) -> Section:
-    """Whether the figures can be trusted."""
     verdict, document = summary.validity, summary.run.metadata
     line = {
         "no_verdict": f"No verdict: {validity.verdict_reason(verdict)}.",
@@ -266,14 +252,9 @@ def health(summary: Summary) -> Section:
         *note(coded(" ".join(said))),
     ]
     receive = [f"{three(row.p99)}{NBSP}ms" for row in summary.harness if row.metric == "receive_delay"]
-    brief = fact(
-        "load generator",
-        [
-            *(words.check_in_words(check) for check in verdict.checks if check.value is not None),
-            *(f"{words.RECEIVE_DELAY.format(value)} (p99)" for value in receive),
-            *map(coded, validity.trust(summary.run)),
-        ],
-    )
+    shown: list[Inline] = [words.check_in_words(check) for check in verdict.checks if check.value is not None]
+    shown += [f"{words.RECEIVE_DELAY.format(value)} (p99)" for value in receive]
+    brief = fact("load generator", [*shown, *map(coded, validity.trust(summary.run))])
     return Section("health", "Load generator health", "Can these results be trusted?", blocks, brief=brief)
 
 
@@ -286,59 +267,35 @@ def hosts(summary: Summary) -> Section | None:
         blocks += groups.waits_blocks(of, summary.targets)
     delays = map(Term, LOAD_GENERATOR_CHECKS)
     own: list[Head] = ["host", "workers", *delays, "clock offset", Column("calibrated", left=True)]
-    blocks += [
-        Paragraph("What each load generator measured of itself: p99, in ms.", "q gap"),
-        table(own, [[*words.host_facts(host)] for host in summary.hosts]),
-    ]
+    what = Paragraph("What each load generator measured of itself: p99, in ms.", "q gap")
+    blocks += [what, table(own, [[*words.host_facts(host)] for host in summary.hosts])]
     brief = groups.compared_blocks(summary, "host")
     return Section("hosts", "Results by host", "Do the hosts agree?", blocks, brief=brief)
 
 
 def _checks(checks: Sequence[Check]) -> list[Block]:
-    heads = (
-        "check",
-        "value",
-        "limit",
-        Column("used", left=True, style="narrowout", drawn=True),
-        Column("result", left=True),
-    )
-    what: list[Block] = [
-        Paragraph("These checks decide whether a run is valid."),
-        ReadingGuide("The mark on each bar is the limit."),
-    ]
+    used, result = Column("used", left=True, style="narrowout", drawn=True), Column("result", left=True)
+    what = Paragraph("These checks decide whether a run is valid.")
+    guide = ReadingGuide("The mark on each bar is the limit.")
     bar = Markup('<div class="bar{}"><i style="width:{}%"></i><b></b></div>')  # how much of the limit was used
     rows: list[Line] = []
     for check in checks:
         word, style = words.result(check.result)
         failed = check.result == "fail"
         about: Inline = (Term(check.name), f"{', ' if check.note else ''}{check.note}")
-        rows.append(
-            [
-                Cell(words.CHECKS[check.name].title, about),
-                words.check_value(check, check.value),
-                words.check_value(check, check.limit),
-                bar.format(" x" if failed else "", round(min(100.0, check.used * 80), 1)),
-                Cell(word, check.remedy if failed else "", style=f"{style}-ink wrap"),
-            ]
-        )
-    return [*what, table(heads, rows)] if checks else []
+        values = (words.check_value(check, value) for value in (check.value, check.limit))
+        drawn = bar.format(" x" if failed else "", round(min(100.0, check.used * 80), 1))
+        shown = Cell(word, check.remedy if failed else "", style=f"{style}-ink wrap")
+        rows.append([Cell(words.CHECKS[check.name].title, about), *values, drawn, shown])
+    return [what, guide, table(("check", "value", "limit", used, result), rows)] if checks else []
 
 
 def _spreads(summary: Summary) -> list[Block]:
-    """What says how large a comparison must be."""
-    effect: Inline = (Term("design effect"), ", p50")
-    rows: list[Row | Line] = [
+    rows: list[Line] = [
         [words.row_title(f), target_cell(summary, f.target, words.row_target(f)), *remarks.spread_figures(spread)]
         for f, spread in summary.spreads
     ]
     what = Paragraph("How latencies scatter, on which the size of a comparison depends:", "q gap")
-    heads = (
-        "metric",
-        Column("target", left=True),
-        Term("sigma"),
-        Term("ICC"),
-        effect,
-        "p95",
-        Term("effective sessions"),
-    )
+    effects: tuple[Inline, ...] = ((Term("design effect"), ", p50"), "p95", Term("effective sessions"))
+    heads = ("metric", Column("target", left=True), Term("sigma"), Term("ICC"), *effects)
     return [what, table(heads, rows)] if rows else []

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from reports.numbers import count, ms, percent, plural, shortened
-from reports.render.markers import COLOURS, colour_class
-from reports.render.svg import WIDE, PixelScale, Plot, Point, empty_plot, identity, linear_ticks, log_scale, log_ticks
+from reports.render.markers import colour_class, curve_class
+from reports.render.svg import WIDE, PixelScale, Plot, Point, identity, linear_ticks, log_scale, log_ticks
 from reports.statistics.quantiles import QuantileEstimate
 from reports.summary.histograms import Histogram, HistogramTarget
 from reports.wording.words import bound
@@ -24,16 +25,11 @@ def histogram(found: Histogram, metric: str) -> Plot:
     targets, alone = found.targets, len(found.targets) == 1
     failing = any(one.failed for one in targets)
     marked = [one for one in targets if len(targets) <= NAMED and _published(one)]
-    plot = empty_plot(
-        WIDE,
-        300 + 14 * len(marked),
-        [] if alone else [(one.colour, shortened(one.target)) for one in targets],
-        left=56,
-        right=24 + (FAILED + GAP if failing else 0),
-        top=16 + 14 * len(marked),
-        title=f"Histogram of {metric}",
-        desc="Horizontal: latency, logarithmic. Vertical: share of turns. " + "; ".join(map(_spoken, targets)) + ".",
-    )
+    named = [] if alone else [(one.colour, shortened(one.target)) for one in targets]
+    right, rows = 24 + (FAILED + GAP if failing else 0), 14 * len(marked)
+    title = f"Histogram of {metric}"
+    desc = f"Horizontal: latency, logarithmic. Vertical: share of turns. {'; '.join(map(_spoken, targets))}."
+    plot = Plot(WIDE, 300 + rows, named, left=56, right=right, top=16 + rows, title=title, desc=desc)
     x = log_scale(float(found.edges[0]), float(found.edges[-1]), plot.x0, plot.x1)
     top = max(max(float(one.shares.max()), one.failed / one.n) for one in targets)
     y = PixelScale(identity, 0.0, top * 1.04, plot.y0, plot.y1)
@@ -57,18 +53,15 @@ def histogram(found: Histogram, metric: str) -> Plot:
     for one, height in zip(marked, heights, strict=True):
         with plot.of(one.colour):
             _quantile_names(plot, one, x, height)
-    middles = [(places[k] + places[k + 1]) / 2 for k in range(len(places) - 1)]
-    names = [f"{ms(float(low))} to {ms(float(high))}" for low, high in zip(found.edges, found.edges[1:], strict=False)]
-    stops: list[tuple[int, float, str]] = [(k, at, names[k]) for k, at in enumerate(middles)]
-    lines = [
-        (one.target, {k: _share(number, one.n) for k, number in enumerate(one.counts.tolist()) if number})
-        for one in targets
-    ]
+    middles = [(left + right) / 2 for left, right in pairwise(places)]
+    names = [f"{ms(float(low))} to {ms(float(high))}" for low, high in pairwise(found.edges)]
+    stops = [(k, at, name) for k, (at, name) in enumerate(zip(middles, names, strict=True))]
     if failing:
-        beyond = len(middles)
-        stops.append((beyond, plot.x1 + GAP + FAILED / 2, "failed"))
-        for (_, texts), one in zip(lines, targets, strict=True):
-            texts[beyond] = _share(one.failed, one.n)
+        stops.append((len(middles), plot.x1 + GAP + FAILED / 2, "failed"))
+    lines = []
+    for one in targets:
+        texts = {k: _share(number, one.n) for k, number in enumerate(one.counts.tolist()) if number}
+        lines.append((one.target, texts | ({len(middles): _share(one.failed, one.n)} if failing else {})))
     plot.read_lines(stops, lines)
     return plot
 
@@ -84,25 +77,22 @@ def _spoken(one: HistogramTarget) -> str:
 
 
 def _bars(plot: Plot, one: HistogramTarget, places: Sequence[float], y: PixelScale) -> None:
-    for left, right, share in zip(places, places[1:], one.shares.tolist(), strict=False):
+    for (left, right), share in zip(pairwise(places), one.shares.tolist(), strict=True):
         if share:
             plot.rect(left, y(share), max(right - left - 1, 0.6), plot.y0 - y(share), f"bin {colour_class(one.colour)}")
 
 
 def _outline(plot: Plot, one: HistogramTarget, places: Sequence[float], y: PixelScale) -> None:
     steps: list[Point] = [(places[0], plot.y0)]
-    for left, right, share in zip(places, places[1:], one.shares.tolist(), strict=False):
+    for (left, right), share in zip(pairwise(places), one.shares.tolist(), strict=True):
         steps += [(left, y(share)), (right, y(share))]
     steps.append((places[-1], plot.y0))
-    style = colour_class(one.colour)
-    plot.path(steps, f"band {style}", close=True)
-    plot.path(steps, f"curve {style}{' again' if one.colour >= COLOURS else ''}")
+    plot.path(steps, f"band {colour_class(one.colour)}", close=True)
+    plot.path(steps, curve_class(one.colour))
 
 
 def _failed(plot: Plot, one: HistogramTarget, targets: Sequence[HistogramTarget], y: PixelScale) -> None:
-    """The bar of failed turns, beside those of the other targets."""
-    width = FAILED / len(targets)
-    share = one.failed / one.n
+    width, share = FAILED / len(targets), one.failed / one.n
     if share:
         at = plot.x1 + GAP + width * targets.index(one)
         tip = f"{one.target}: {_share(one.failed, one.n)} failed"

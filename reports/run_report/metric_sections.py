@@ -55,11 +55,7 @@ from reports.wording.words import interval
 READ_ACROSS = "Read across: 95 % of the turns were faster than the curve above p95."
 OF_CALLS = ("greeting", "session_duration", "service_time", "response_time", "renewal_gap", "idle_prompt", *SLOPES)
 """Measures of sessions that are no part of connecting."""
-CARRIED_HEADS = (
-    *("rate", Column("target", left=True), "total", "mean", "p50 of seconds", "peak"),
-    *("p50 of sessions", "max"),
-)
-FLOWS = ("audio_sent", "audio_received", "wire_sent", "wire_received")
+CARRIED = ("rate", Column("target", left=True), "total", "mean", "p50 of seconds", "peak", "p50 of sessions", "max")
 
 
 def spread(summary: Summary) -> Section | None:
@@ -112,14 +108,11 @@ def _panes(summary: Summary) -> Iterable[tuple[str, list[Pool], str, str]]:
 
 def _percentiles(drawn: Sequence[curves.Curve]) -> Table:
     by_p = [{e.p: e for e in curve.points} for curve in drawn]
-    rows: list[Row | Line] = []
-    for p in curves.PUBLISHED:
-        if any(p in points for points in by_p):
-            cells = (
-                words.estimate_cell(points[p], curve.n, curve.failed) if p in points else NONE
-                for points, curve in zip(by_p, drawn, strict=True)
-            )
-            rows.append([f"p{p * 100:g}", *cells])
+    rows: list[Line] = []
+    for p in (p for p in curves.PUBLISHED if any(p in points for points in by_p)):
+        of_curves = zip(by_p, drawn, strict=True)
+        cells = (words.estimate_cell(e[p], curve.n, curve.failed) if p in e else NONE for e, curve in of_curves)
+        rows.append([f"p{p * 100:g}", *cells])
     return table(["percentile", *(f"{curve.target}, ms" for curve in drawn)], rows)
 
 
@@ -137,7 +130,6 @@ def time(summary: Summary) -> Section | None:
 
 
 def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
-    """What the figure over time is of, and how to read it."""
     shown = dict.fromkeys(words.row_title(answer.figures) for answer in summary.answers if answer.turns)
     yield f"{listed(list(shown))}."
     if (slow := frame.slowest) is not None:
@@ -167,20 +159,15 @@ def steps(summary: Summary) -> Section | None:
 
 def _steps(summary: Summary, stratum: Stratum) -> Iterable[Block]:
     rows = words.steps_of(summary, stratum)
-    groups = [
-        (step, [(summary.targets.index(f.target), f) for f in rows if f.step == step])
-        for step in summary.turns.steps
-        if any(f.step == step for f in rows)
-    ]
+    of_steps = ((step, [f for f in rows if f.step == step]) for step in summary.turns.steps)
+    groups = [(step, [(summary.targets.index(f.target), f) for f in group]) for step, group in of_steps if group]
     if not groups:
         return
     published = any(e.bounded for f in rows for e in f.quantiles)
     caption = words.slowest_step(summary, stratum)
     heads = ("step", Column("target", left=True), "p50, ms", "p90", "p95", "p99", "max", "turns planned", "completed")
-    lines: list[Row | Line] = [
-        [f.step, target_cell(summary, f.target), *quantile_cells(f)] for _, group in groups for _, f in group
-    ]
-    numbers = [table(heads, lines)]
+    shown = (f for _, group in groups for _, f in group)
+    numbers = [table(heads, [[f.step, target_cell(summary, f.target), *quantile_cells(f)] for f in shown])]
     yield Heading(words.row_title(rows[0]))
     if published:
         plot = bar_charts.step_bars(groups, summary.mains[stratum])
@@ -201,18 +188,12 @@ def others(summary: Summary) -> Section | None:
     of_events = [one for one in summary.events if CATALOGUE[one.metric].scope == "event"]
     if not of_turns:
         return None
-    blocks = [
-        *line(counted_metrics({f.metric for f in of_turns}, {one.metric for one in of_events})),
-        Details("All metrics", [metrics(summary, of_turns, of_events)]),
-    ]
+    names, counted = {f.metric for f in of_turns}, {one.metric for one in of_events}
+    parts = [f"{count(len(names))} of turns and sessions"]
+    parts += [f"{count(len(counted))} of every event"] if counted else []
+    said = f"{plural(len(names | counted), 'metric')}: {listed(parts)}, each target and origin by itself."
+    blocks: list[Block] = [Paragraph(said), Details("All metrics", [metrics(summary, of_turns, of_events)])]
     return Section("all", "All metrics", "What was measured?", blocks)
-
-
-def counted_metrics(of_turns: set[str], of_events: set[str]) -> str:
-    """24 measures: 22 of turns, 2 of every event."""
-    parts = [f"{count(len(of_turns))} of turns and sessions"] if of_turns else []
-    parts += [f"{count(len(of_events))} of every event"] if of_events else []
-    return f"{plural(len(of_turns | of_events), 'metric')}: {listed(parts)}, each target and origin by itself."
 
 
 def rates(summary: Summary) -> Section | None:
@@ -220,17 +201,13 @@ def rates(summary: Summary) -> Section | None:
     if not summary.rates:
         return None
     heads = ("rate", Column("target", left=True), "share", "counted", "sessions", Column("better", left=True))
-    rows: list[Row | Line] = []
+    rows: list[Line] = []
     for rate in summary.rates:
-        target = target_cell(summary, rate.target)
-        counted = words.rate_events(rate)
+        shown: Line = [words.rate_cell(rate), words.rate_events(rate), count(rate.sessions)]
         better = {"lower": "less", "higher": "more", "neither": NONE}[RATES[rate.rate].better]
-        rows.append([Term(rate.rate), target, words.rate_cell(rate), counted, count(rate.sessions), better])
-    few = (
-        f" Of fewer than {TRIALS} turns only the counts stand here."
-        if not all(r.published for r in summary.rates)
-        else ""
-    )
+        rows.append([Term(rate.rate), target_cell(summary, rate.target), *shown, better])
+    every = all(rate.published for rate in summary.rates)
+    few = "" if every else f" Of fewer than {TRIALS} turns only the counts stand here."
     of = "all turns"
     if any(RATES[rate.rate].words for rate in summary.rates):
         of += "; a word error rate is of words, and can be over 100 %"
@@ -259,13 +236,9 @@ def outcomes(summary: Summary) -> Section | None:
     ]
     heads: list[Head] = ["outcome", *summary.targets, Column("what it means", left=True, style="narrowout")]
     together = [make_row([name, *n, meaning], "" if place else "sum") for place, (name, n, meaning) in enumerate(sums)]
-    blocks: list[Block] = [
-        Paragraph(
-            f"{plural(sum(found.begun), 'turn')} started in the measured phase, one outcome each; "
-            f"{count(sum(found.lost))} not started."
-        ),
-        table(heads, [*map(_ending, found.turns), *together]),
-    ]
+    started = f"{plural(sum(found.begun), 'turn')} started in the measured phase, one outcome each"
+    every = table(heads, [*map(_ending, found.turns), *together])
+    blocks: list[Block] = [Paragraph(f"{started}; {count(sum(found.lost))} not started."), every]
     if found.sessions:
         blocks += [Heading("Session outcomes"), table(heads, [*map(_ending, found.sessions)])]
     remedies = found.remedies()
@@ -297,12 +270,10 @@ def connect(summary: Summary) -> Section | None:
     whole, parts = ([f for f in rows if (f.metric in phases) == of_phase] for of_phase in (False, True))
     told = [figures for figures in rows if figures.metric == "session_ready" and figures.at(0.5).bounded]
     named = len({figures.target for figures in rows}) > 1
-    medians = [(figures.target, figures.at(0.5)) for figures in told]
-    medians_told = [f"{f'{target} ' if named else ''}{words.bound(one)}{ms(one.told)}" for target, one in medians]
+    medians = [(f"{figures.target} " if named else "", figures.at(0.5)) for figures in told]
+    p50s = ", ".join(f"{target}{words.bound(one)}{ms(one.told)}" for target, one in medians)
     blocks = [
-        *line(
-            f"From the start of connecting to session.created, p50: {', '.join(medians_told)}." if medians_told else ""
-        ),
+        *line(f"From the start of connecting to session.created, p50: {p50s}." if p50s else ""),
         *line(remarks.auth_wait(summary)),
         *([Details("Data table", [metrics(summary, whole)], open=True)] if whole else []),
         *([Details("Phases", [metrics(summary, parts)])] if parts else []),
@@ -313,11 +284,14 @@ def connect(summary: Summary) -> Section | None:
 def flow(summary: Summary) -> Section | None:
     """Bytes each way; None if nothing was sent or received."""
     compression = [block for said in remarks.compression(summary) for block in note(said)]
-    sums = {name: sum(r.total_bytes for r in summary.throughput if r.metric == name) for name in FLOWS}
-    audio_sent, audio_received, wire_sent, wire_received = (quantity(total) for total in sums.values())
-    audio = f"{audio_sent} of decoded audio sent, {audio_received} received" if any(list(sums.values())[:2]) else ""
-    wire = f"{wire_sent} of WebSocket frames sent, {wire_received} received" if any(list(sums.values())[2:]) else ""
-    said = "; ".join(filter(None, (audio, wire)))
+    parts = []
+    for kind, what in (("audio", "decoded audio"), ("wire", "WebSocket frames")):
+        sent, received = (
+            sum(rate.total_bytes for rate in summary.throughput if rate.metric == f"{kind}_{way}")
+            for way in ("sent", "received")
+        )
+        parts += [f"{quantity(sent)} of {what} sent, {quantity(received)} received"] if sent or received else []
+    said = "; ".join(parts)
     volume = line(f"{said}, over the measured phase." if said else "")
     blocks = [*volume, *_carried(summary), *compression]
     return Section("flow", "Throughput", "How much was sent and received?", blocks) if summary.throughput else None
@@ -343,7 +317,7 @@ def _carried(summary: Summary) -> list[Block]:
         of_run = [quantity(rate.total_bytes), *(three(value / size) for value in over_run)]
         rows.append([Term(rate.metric), target, *of_run, *of_sessions.get((rate.metric, rate.target), (NONE, NONE))])
     said = f"Rates in {unit}/s. Peak: the target’s busiest second. Sessions: over their length, with 95 % intervals."
-    return [table(CARRIED_HEADS, rows), *note(said)]
+    return [table(CARRIED, rows), *note(said)]
 
 
 ARRIVED = (
@@ -362,26 +336,16 @@ def arriving(summary: Summary) -> Section | None:
     if frame is None:
         return None
     waits = [f for f in summary.connecting if f.metric in remarks.WAITS]
-    several = len(frame.targets) > 1
-    loads = (
-        f"{f'{one.target}: ' if several else ''}{words.as_sentence(remarks.offered_load(frame, one))}"
-        for one in frame.targets
-    )
-    arrived: list[Line] = []
+    loads, arrived = list[str](), list[Line]()
     for one in frame.targets:
+        name = f"{one.target}: " if len(frame.targets) > 1 else ""
+        loads.append(name + words.as_sentence(remarks.offered_load(frame, one)))
         blocked = f"{count(one.blocked)} ({percent(one.blocked, one.offered)})" if one.blocked else "0"
-        arrived.append(
-            [
-                target_cell(summary, one.target, marked=True),
-                count(one.offered),
-                blocked,
-                *map(count, (one.not_started, one.delayed, one.started, one.connect_failed, one.completed)),
-                *map(three, (one.offered_erlangs, one.carried_erlangs)),
-                count(one.max_concurrent),
-                three(one.call_duration_s),
-                *map(three, (one.start_delay_p50_ms, one.start_delay_p99_ms)),
-            ]
-        )
+        counts = map(count, (one.not_started, one.delayed, one.started, one.connect_failed, one.completed))
+        erlangs = map(three, (one.offered_erlangs, one.carried_erlangs))
+        times = map(three, (one.call_duration_s, one.start_delay_p50_ms, one.start_delay_p99_ms))
+        target = target_cell(summary, one.target, marked=True)
+        arrived.append([target, count(one.offered), blocked, *counts, *erlangs, count(one.max_concurrent), *times])
     blocks: list[Block] = [
         *line(" ".join([words.as_sentence(remarks.asked(frame)), *loads])),
         plot_figure(time_panels.arrivals(call_bins(summary.run)), READING_ARRIVALS),

@@ -1,7 +1,4 @@
-"""report.html: the summary as a page of blocks, from its headline to its definitions. Nothing is computed here.
-
-The sections below the answer are made in `metric_sections`, `caller_sections` and `context_sections`.
-"""
+"""report.html: the summary as a page of blocks, from its headline to its definitions. Nothing is computed here."""
 
 from __future__ import annotations
 
@@ -67,8 +64,7 @@ METHOD = {
     "effective sessions": "(Σn)² ÷ Σn² of sessions with n turns: the number of sessions of equal length that say as "
     "much. Of sixty sessions of which one has half of the turns it is 4.",
     "drift": "The later half of the turns against the earlier half, by the median of latencies as multiples of their "
-    "step’s median, so that it does not matter which steps lie in which half. It is suspected if the 98 % "
-    "interval of "
+    "step’s median, so that it does not matter which steps lie in which half. It is suspected if the 98 % interval of "
     "the ratio of both medians (of all targets together) excludes 1 and they differ by more than 5 %; each half needs "
     "20 sessions. It is not suspected in an invalid run.",
     "n/a": "A percentile is published only with sessions enough to bound it: with ten turns each p90 takes 20, p95 40, "
@@ -82,8 +78,7 @@ NOTED = 2
 """Number of remarks below the first table; others are folded away."""
 OPEN = {"distribution", "spread", "calls", "time", "segments", "heard", "outcomes", "incidents"}
 """The sections that a reader sees without asking: the page without the others is a few screens long."""
-DOUBTED = OPEN | {"health"}
-"""The same of a run that is not valid."""
+
 INTERVAL_MARKS = "Filled mark p50, open marks p95 and p99, bars are 95 % intervals over sessions."
 ENDLESS = "Failed turns count as infinite latency, as do turns that did not start: neither improves a value."
 READING = (
@@ -99,9 +94,8 @@ def run_page(summary: Summary) -> Page:
     """What the page says, in the order of a reader's questions."""
     verdict, began = summary.validity, moment(summary.window.started_utc_ns)
     word = verdict.word if verdict.status == "no_verdict" else f"{verdict.word} RUN"
-    judged = Badge(
-        MARKS[verdict.word].badge, verdict.glyph, word, KEPT_UP if verdict.status == "valid" else verdict_count(verdict)
-    )
+    why = KEPT_UP if verdict.status == "valid" else verdict_count(verdict)
+    judged = Badge(MARKS[verdict.word].badge, verdict.glyph, word, why)
     shown = list(sections_of(summary))
     definitions = _definitions(summary, flow=any(section.anchor == "flow" for section in shown))
     meant: list[Block] = [
@@ -109,7 +103,8 @@ def run_page(summary: Summary) -> Page:
         Details(f"{len(definitions)} definitions", [Definitions(list(definitions.items()))]),
         Details("Settings of this run", [Definitions(list(run_settings(summary)), linked=False)]),
     ]
-    opened = OPEN if verdict.status == "valid" else DOUBTED
+    shown.append(Section("how", "Definitions", "What do the words mean?", meant))
+    opened = OPEN | (set() if verdict.status == "valid" else {"health"})
     opened |= {"interruptions"} if caller_sections.interrupts(summary) else set()
     made_from: Inline = ("Made from the run folder ", Code(escape_control(summary.run.folder.resolve().name)))
     files: Inline = (Code("summary.json"), "; ", Code("turns.parquet"), " has a row per turn")
@@ -119,7 +114,7 @@ def run_page(summary: Summary) -> Page:
     # what forbids the figures, then what went wrong, and what to do about it
     broken: list[Inline] = []
     for check, remedy in words.with_remedies(summary.validity.failed):
-        broken.append((Strong(f"Check failed: {words.check_failure(check)}"), f" ({words.check_values(check)})."))
+        broken.append((Strong(f"Check failed: {words.CHECKS[check.name].failure}"), f" ({words.check_values(check)})."))
         if remedy:
             broken.append((Strong("What to do:"), f" {remedy}"))
     second = " ".join(filter(None, (sentences.largest_part_of(summary), sentences.run_second(summary))))
@@ -133,10 +128,7 @@ def run_page(summary: Summary) -> Page:
         lead=[*([Banner(broken)] if broken else []), *(Paragraph(coded(text), "lead") for text in texts if text)],
         answer=[*_answers(summary), *_facts(summary)],
         next=[*fact("next step", [coded(sentences.next_step(summary))]), *longer],
-        sections=[
-            replace(one, folded=one.anchor not in opened)
-            for one in (*shown, Section("how", "Definitions", "What do the words mean?", meant))
-        ],
+        sections=[replace(section, folded=section.anchor not in opened) for section in shown],
         definitions=definitions,
         footer=(simulated, made_from, ". The same values are in ", files, ends),
         targets=summary.targets if len(summary.targets) > 1 else (),
@@ -207,9 +199,7 @@ def _answer(
 
 
 def _facts(summary: Summary) -> list[Block]:
-    """What belongs to the values that the run was made for, and what to know about them."""
-    shown = {answer.figures.metric for group in words.tables(summary) for answer in group.rows}
-    inexact = inexact_line(summary.run, shown)
+    inexact = inexact_line(summary.run, words.main_metrics(summary))
     noted = [notice for notice in notices(summary) if notice != inexact]
     return [
         *fact("differences", remarks.against(summary)),
@@ -255,7 +245,6 @@ def sections_of(summary: Summary) -> Iterable[Section]:
 
 
 def _definitions(summary: Summary, *, flow: bool) -> dict[str, str]:
-    """Definitions of the metrics on this page, in the words of the catalogue."""
     shown = {f.metric for f in (*summary.metrics, *summary.connecting, *summary.slopes)}
     shown |= {distribution.metric for distribution in (*summary.harness, *summary.events)}
     shown |= {rate.metric for rate in summary.throughput if rate.total_bytes and flow}
@@ -269,19 +258,8 @@ def _definitions(summary: Summary, *, flow: bool) -> dict[str, str]:
 
 
 KEYS = (
-    "run_id",
-    "scenario",
-    "labels",
-    "state",
-    "stop_reason",
-    "tool",
-    "targets",
-    "scripts",
-    "settings",
-    "host",
-    "workers",
-    "part_of",
-    "parts",
+    *("run_id", "scenario", "labels", "state", "stop_reason", "tool", "targets"),
+    *("scripts", "settings", "host", "workers", "part_of", "parts"),
 )
 """The parts of run.json that the page shows as they are."""
 

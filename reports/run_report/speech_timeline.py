@@ -26,34 +26,21 @@ TRIANGLES = (("end of turn detected", "noticed_s", 0), ("first audio delta", "fi
 
 def speech(talks: Sequence[Talk]) -> Plot:
     """Two lanes for each turn on one scale of time: the caller, the wait, and the reply with its stall_count."""
-    plot = Plot(
-        WIDE,
-        34 + len(talks) * PITCH + 34,
-        left=190,
-        right=60,
-        top=34,
-        bottom=34,
-        title="Speech timeline",
-        desc="The caller’s speech, the latency and the reply of a few turns, aligned at the end of speech. "
-        + ". ".join(
-            f"{talk_name(talk)}: {talk.step} on {talk.target}, {_s(talk.wait_s)} of latency"
-            + (f", {_s(talk.stall_s)} of stall_count" if talk.stall_s else "")
-            for talk in talks
-        )
-        + ".",
+    spoken = ". ".join(
+        f"{talk_name(talk)}: {talk.step} on {talk.target}, {_s(talk.wait_s)} of latency"
+        + (f", {_s(talk.stall_s)} of stall_count" if talk.stall_s else "")
+        for talk in talks
     )
-    spoken = max((talk.speech_s for talk in talks if talk.speech_s == talk.speech_s), default=0.0)
+    desc = f"The caller’s speech, the latency and the reply of a few turns, aligned at the end of speech. {spoken}."
+    height = 34 + len(talks) * PITCH + 34
+    plot = Plot(WIDE, height, left=190, right=60, top=34, bottom=34, title="Speech timeline", desc=desc)
+    speech_s = max((talk.speech_s for talk in talks if talk.speech_s == talk.speech_s), default=0.0)
     ends = [end for talk in talks for end in (talk.wait_s * 1.1, talk.answer_s * 1.1, talk.end_s) if end == end]
-    low = min(max(0.4, spoken), SPOKEN_S)
+    low = min(max(0.4, speech_s), SPOKEN_S)
     x = PixelScale(identity, -low, min(LONGEST_S, max([1.0, *ends])), plot.x0, plot.x1)
     step = time_step(x.high - x.low, 9) if x.high > 2 else nice(x.high / 4)
-    before = [-s for s in even_ticks(-x.low, step)[:0:-1]]
-    plot.x_axis(
-        x,
-        [*before, *even_ticks(x.high, step)],
-        lambda s: f"{'+' if s > 0 else ''}{three(s)}{NBSP}s" if s else "0",
-        grid=True,
-    )
+    ticks = [*(-s for s in even_ticks(-x.low, step)[:0:-1]), *even_ticks(x.high, step)]
+    plot.x_axis(x, ticks, lambda s: f"{'+' if s > 0 else ''}{three(s)}{NBSP}s" if s else "0", grid=True)
     for row, talk in enumerate(talks):
         top = plot.y1 + 4 + row * PITCH
         if row:
@@ -136,9 +123,8 @@ def _functions(plot: Plot, talk: Talk, x: PixelScale, lane: float) -> None:
     if not talk.asked_on_s > talk.called_s or talk.called_s >= x.high:
         return
     begin, took = x(talk.called_s), _s(talk.asked_on_s - talk.called_s)
-    plot.rect(
-        begin, lane - LANE / 2 + 4, max(3.0, x.clip(talk.asked_on_s) - begin), LANE - 8, "own", f"our functions {took}"
-    )
+    width = max(3.0, x.clip(talk.asked_on_s) - begin)
+    plot.rect(begin, lane - LANE / 2 + 4, width, LANE - 8, "own", f"our functions {took}")
     _beside(plot, begin, lane - LANE / 2, lane - LANE / 2, f"functions {took}", "tiny")
 
 
@@ -147,9 +133,8 @@ def _interruption(plot: Plot, talk: Talk, x: PixelScale, call: float, reply: flo
     if talk.silent_s != talk.silent_s or talk.barge_in_s >= x.high:
         return
     begin, silent, took = x(talk.barge_in_s), x.clip(talk.silent_s), _s(talk.silent_s - talk.barge_in_s)
-    plot.rect(
-        begin, call - LANE / 2, max(3.0, silent - begin), LANE, "caller", f"the caller interrupts: silent after {took}"
-    )
+    tip = f"the caller interrupts: silent after {took}"
+    plot.rect(begin, call - LANE / 2, max(3.0, silent - begin), LANE, "caller", tip)
     plot.line(silent, call - LANE / 2 - 4, silent, reply + LANE / 2 + 6, "zero")
     _beside(plot, silent + 6, call + LANE / 2 + 12, call + 4, f"interrupts, silent after {took}", "dl")
 
@@ -162,13 +147,13 @@ def _reply(plot: Plot, talk: Talk, x: PixelScale, lane: float) -> None:
         plot.text(plot.x1 - 16, lane + 4, f"reply from {_s(talk.wait_s)}", "dl", "end")
         return
     if math.isnan(end_s):
-        plot.rect(x(talk.wait_s), lane - LANE / 2, 6, LANE, cls, "the reply; how long it was is not known")
         in_parts = talk.in_parts and talk.answer_s < x.high
-        named = "preamble" if in_parts else "length not known"
-        _beside(plot, x(talk.wait_s) + 12, lane - LANE / 2 - 5, lane + 4, named, "tiny")
-        if in_parts:
-            plot.rect(x(talk.answer_s), lane - LANE / 2, 6, LANE, cls, f"the answer from {_s(talk.answer_s)}")
-            _beside(plot, x(talk.answer_s) + 12, lane - LANE / 2 - 5, lane + 4, "answer", "tiny")
+        name = "preamble" if in_parts else "length not known"
+        marks = [(talk.wait_s, "the reply; how long it was is not known", name)]
+        marks += [(talk.answer_s, f"the answer from {_s(talk.answer_s)}", "answer")] if in_parts else []
+        for at_s, tip, name in marks:
+            plot.rect(x(at_s), lane - LANE / 2, 6, LANE, cls, tip)
+            _beside(plot, x(at_s) + 12, lane - LANE / 2 - 5, lane + 4, name, "tiny")
         return
     begin, end = x(talk.wait_s), x.clip(end_s)
     tip = f"the reply plays from {_s(talk.wait_s)} to {_s(end_s)}"
@@ -198,14 +183,13 @@ def _gaps(talk: Talk, x: PixelScale, begin: float, end: float) -> list[tuple[flo
 def _hatched(plot: Plot, x: float, y: float, w: float, h: float) -> None:
     """A rectangle with diagonal lines: a pattern would be a reference, and the page has none."""
     plot.rect(x, y, w, h, "stall")
-    lines = []
-    for step in range(int((w + h) / 5) + 1):
-        offset = 5.0 * step
+    lines = ""
+    for offset in even_ticks(w + h, 5.0):
         left, right = max(0.0, offset - h), min(w, offset)
         if right > left:
-            lines.append(f"M{x + left:.1f} {y + offset - left:.1f}L{x + right:.1f} {y + offset - right:.1f}")
+            lines += f"M{x + left:.1f} {y + offset - left:.1f}L{x + right:.1f} {y + offset - right:.1f}"
     if lines:
-        plot.add(f'<path d="{"".join(lines)}" class="hatch"/>')
+        plot.add(f'<path d="{lines}" class="hatch"/>')
 
 
 def _broken(plot: Plot, x: float, lane: float) -> None:

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
 from reports.numbers import NBSP, clock, count, listed, ms, percent, plural, shortened, span
 from reports.render.markers import colour_class, marker_char
-from reports.render.svg import WIDE, PixelScale, Plot, Point, empty_plot, identity, log_scale, log_ticks
+from reports.render.svg import FAILED_BAND, WIDE, PixelScale, Plot, Point, identity, log_scale, log_ticks
 from reports.summary.load import CallBins, Quota, Throttling
 from reports.summary.over_time import ROWS, Bin, OverTime, Panel, StepsOverTime
 
-FAILED_BAND = 12
 TICKS_MOST = 300
 """Failures that are drawn one by one; of more, their share in each bin is a shade."""
+
+
+def _run_plot(height: int, top: int, title: str, desc: str) -> Plot:
+    return Plot(WIDE, height, left=56, right=66, top=top, bottom=30, title=title, desc=desc)
+
+
+def _begins(bins: Iterable[Bin], bin_s: float, length_s: float, x: PixelScale) -> list[tuple[float, float, str]]:
+    """The stops of a readout: a bin's beginning, the place of its middle, and when it begins, in words."""
+    begins = sorted({bin_.begin_s for bin_ in bins})
+    return [(begin, x.clip(begin + bin_s / 2), f"from {clock(begin, long=length_s > 180)}") for begin in begins]
 
 
 def time_panels(frame: OverTime) -> Plot:
@@ -22,22 +32,15 @@ def time_panels(frame: OverTime) -> Plot:
     tall, gap, foot = 150 if frame.drawable else FAILED_BAND, 34, 52
     many = len(frame.panels)
     has_active = frame.active[0].size > 0
-    plot = Plot(
-        WIDE,
-        24 + many * (tall + gap) + (foot + 8 if has_active else -gap + 8) + 30,
-        left=56,
-        right=66,
-        top=24,
-        bottom=30,
-        title=f"{listed(list(frame.metrics))} over time",
-        desc="One panel per target, and per origin where there are several. "
-        "Lines are the median and the 95th percentile, ticks in the band above failed turns. "
-        + "; ".join(
-            f"{p.label}: {count(p.turns)} turns, {count(p.failed)} failed"
-            + (f", {count(p.lost)} of them never began" if p.lost else "")
-            for p in frame.panels
-        ),
+    height = 24 + many * (tall + gap) + (foot + 8 if has_active else -gap + 8) + 30
+    desc = "One panel per target, and per origin where there are several. "
+    desc += "Lines are the median and the 95th percentile, ticks in the band above failed turns. "
+    desc += "; ".join(
+        f"{p.label}: {count(p.turns)} turns, {count(p.failed)} failed"
+        + (f", {count(p.lost)} of them never began" if p.lost else "")
+        for p in frame.panels
     )
+    plot = _run_plot(height, 24, f"{listed(list(frame.metrics))} over time", desc)
     x = PixelScale(identity, 0.0, frame.length_s, plot.x0, plot.x1)
     ground = plot.y0
     for row, panel in enumerate(frame.panels):
@@ -61,13 +64,11 @@ def time_panels(frame: OverTime) -> Plot:
         with plot.along_run():
             upper = [(x.clip(t), y(n)) for t, n in zip(at, sessions, strict=True)]
             plot.band([(x.clip(t), y(0)) for t in at], upper, "area")
-    plot.run_axis(x, 10)
+    plot.run_axis(x)
     plot.y1 = 24
-    begins = sorted({bin_.begin_s for panel in frame.panels for bin_ in panel.bins})
     lines = [(panel.label, {bin_.begin_s: _read_bin(bin_) for bin_ in panel.bins}) for panel in frame.panels]
-    long = frame.length_s > 180
-    places = [(begin, x.clip(begin + frame.bin_s / 2), f"from {clock(begin, long=long)}") for begin in begins]
-    plot.read_lines(places, lines)
+    bins = (bin_ for panel in frame.panels for bin_ in panel.bins)
+    plot.read_lines(_begins(bins, frame.bin_s, frame.length_s, x), lines)
     return plot
 
 
@@ -126,9 +127,8 @@ def _points(panel: Panel, quantile: str, frame: OverTime, x: PixelScale, y: Pixe
 
 
 def _read_bin(bin_: Bin) -> str:
-    said = [
-        f"{word} {'failed' if v == math.inf else ms(v)}" for word, v in (("p50", bin_.p50), ("p95", bin_.p95)) if v == v
-    ]
+    quantiles = (("p50", bin_.p50), ("p95", bin_.p95))
+    said = [f"{word} {'failed' if v == math.inf else ms(v)}" for word, v in quantiles if v == v]
     failed = f", {bin_.failed} failed" if bin_.failed else ""
     return ", ".join([*said, f"{bin_.turns} turn{'' if bin_.turns == 1 else 's'}{failed}"])
 
@@ -139,17 +139,10 @@ TALL, GAP = 62, 26
 def step_panels(course: StepsOverTime) -> Plot:
     """For each step the medians of its bins, a line for each target, all on one scale."""
     named = sorted({(one.target, shortened(course.targets[one.target], 24)) for one in course.courses})
-    plot = empty_plot(
-        WIDE,
-        len(course.steps) * (TALL + GAP) + 30,
-        named if len(named) > 1 else (),
-        left=56,
-        right=24,
-        top=0,
-        bottom=30,
-        title=f"{course.metric} of each step over time",
-        desc=f"One panel for each step: {', '.join(course.steps)}. Lines are medians of turns that began together.",
-    )
+    height, legend = len(course.steps) * (TALL + GAP) + 30, named if len(named) > 1 else ()
+    title = f"{course.metric} of each step over time"
+    desc = f"One panel for each step: {', '.join(course.steps)}. Lines are medians of turns that began together."
+    plot = Plot(WIDE, height, legend, left=56, right=24, top=0, bottom=30, title=title, desc=desc)
     x = PixelScale(identity, 0.0, course.length_s, plot.x0, plot.x1)
     ground, top = plot.y0, plot.y1
     for row, step in enumerate(course.steps):
@@ -163,19 +156,16 @@ def step_panels(course: StepsOverTime) -> Plot:
                 points = [(x.clip(bin_.begin_s + course.bin_s / 2), y.clip(bin_.p50)) for bin_ in one.bins]
                 with plot.of(one.target), plot.along_run():
                     plot.path(points, f"curve {colour_class(one.target)}")
-                    for at, height in points:
-                        plot.point(at, height, f"solid {colour_class(one.target)}")
+                    for point in points:
+                        plot.point(*point, f"solid {colour_class(one.target)}")
     plot.y0, plot.y1 = ground, top
-    plot.run_axis(x, 10)
+    plot.run_axis(x)
     _read(plot, course, x)
     return plot
 
 
 def _read(plot: Plot, course: StepsOverTime, x: PixelScale) -> None:
     """At each bin a line for each step: greeting ● 480 ms ◆ 510 ms."""
-    begins = sorted({bin_.begin_s for one in course.courses for bin_ in one.bins})
-    long = course.length_s > 180
-    places = [(begin, x.clip(begin + course.bin_s / 2), f"from {clock(begin, long=long)}") for begin in begins]
     lines = []
     for step in course.steps:
         texts: dict[float, str] = {}
@@ -185,7 +175,8 @@ def _read(plot: Plot, course: StepsOverTime, x: PixelScale) -> None:
                 said += "failed" if bin_.p50 == math.inf else ms(bin_.p50)
                 texts[bin_.begin_s] = f"{texts[bin_.begin_s]}, {said}" if bin_.begin_s in texts else said
         lines.append((step, texts))
-    plot.read_lines(places, lines)
+    bins = (bin_ for one in course.courses for bin_ in one.bins)
+    plot.read_lines(_begins(bins, course.bin_s, course.length_s, x), lines)
 
 
 SHARE, COUNT, BETWEEN_TARGETS, APART = 64, 46, 50, 28
@@ -200,17 +191,9 @@ def limit_panels(frame: Quota) -> Plot:
         least = [f"at least {percent(float(part.share.min()), 1)} of {part.limit} remained" for part in one.remaining]
         throttled = f"{plural(one.turns, 'turn')} and {plural(one.sessions, 'session')} throttled"
         spoken.append(f"{one.target}: {', '.join([throttled, *least])}")
-    plot = Plot(
-        WIDE,
-        sum(BETWEEN_TARGETS + _tall(one) for _, one in shown) + 30,
-        left=56,
-        right=66,
-        top=0,
-        bottom=30,
-        title="Limits of the service over time",
-        desc="For each target the minimum share of its limits that remained, and what was throttled. "
-        + "; ".join(spoken),
-    )
+    height = sum(BETWEEN_TARGETS + _tall(one) for _, one in shown) + 30
+    desc = "For each target the minimum share of its limits that remained, and what was throttled. "
+    plot = _run_plot(height, 0, "Limits of the service over time", desc + "; ".join(spoken))
     x = PixelScale(identity, 0.0, frame.duration_s, plot.x0, plot.x1)
     ground, top = plot.y0, 0.0
     for place, one in shown:
@@ -218,7 +201,7 @@ def limit_panels(frame: Quota) -> Plot:
             _target(plot, one, place, frame.bin_s, x, top)
         top += BETWEEN_TARGETS + _tall(one)
     plot.y0, plot.y1 = ground, 0
-    plot.run_axis(x, 10)
+    plot.run_axis(x)
     stops, rows = [], []
     for bin_ in range(frame.targets[0].counts.size):
         if told := [text for _, one in shown if (text := _limits_in(one, bin_, frame.bin_s))]:
@@ -278,16 +261,8 @@ def _limits_in(one: Throttling, place: int, bin_s: float) -> str:
 def arrivals(frame: CallBins) -> Plot:
     """Calls over time: those that were taken, and those that were blocked above them."""
     length_s = frame.bin_s * frame.calls.size
-    plot = Plot(
-        WIDE,
-        180,
-        left=56,
-        right=66,
-        top=26,
-        bottom=30,
-        title="Calls that arrived over time",
-        desc=f"{count(frame.calls.sum())} calls, {count(frame.blocked.sum())} of them blocked.",
-    )
+    desc = f"{count(frame.calls.sum())} calls, {count(frame.blocked.sum())} of them blocked."
+    plot = _run_plot(180, 26, "Calls that arrived over time", desc)
     x = PixelScale(identity, 0.0, length_s, plot.x0, plot.x1)
     plot.text(plot.x0, plot.y1 - 9, f"calls each {span(frame.bin_s)}", "lab")
     y = plot.count_axis(float(frame.calls.max(initial=1.0)))
@@ -305,6 +280,6 @@ def arrivals(frame: CallBins) -> Plot:
             beside = f" · {count(blocked)} blocked" if blocked else ""
             said.append(f"from {clock(place * frame.bin_s, long=long)} · {count(calls)} calls{beside}")
     plot.line(plot.x0, plot.y0, plot.x1, plot.y0, "axis")
-    plot.run_axis(x, 10)
+    plot.run_axis(x)
     plot.readout(stops, said)
     return plot

@@ -14,15 +14,8 @@ from reports.numbers import NONE, plural, shortened
 from reports.question import POINTS, Question
 from reports.records import Count, Record, Rounded, about
 from reports.sides.workload import OF_LOAD, differing_between, group_of
-from reports.statistics.change_points import (
-    ENOUGH,
-    SIDE,
-    ChangePoint,
-    find_changes,
-    levels,
-    number_of_comparisons,
-    remove_weekdays,
-)
+from reports.statistics import change_points
+from reports.statistics.change_points import ENOUGH, SIDE, ChangePoint
 from reports.statistics.counting import Integers
 from reports.strata import NO_STRATUM
 from reports.summary import drift
@@ -147,7 +140,7 @@ class MetricTrend:
 
     @property
     def comparisons(self) -> int:
-        return number_of_comparisons(len(self.compared))
+        return change_points.number_of_comparisons(len(self.compared))
 
     @property
     def no_change_because(self) -> str:
@@ -197,18 +190,18 @@ def _with_changes(trend: MetricTrend, searched: int) -> MetricTrend:
     variances = np.array([run.variance for run in runs])
     days = days_of(np.array([point.started_utc_ns for point in points], dtype=np.int64))
     min_change = math.log1p(drift.APART) if logs else POINTS
-    found = find_changes(values, variances, days, among=searched, min_change=min_change)
+    found = change_points.find_changes(values, variances, days, among=searched, min_change=min_change)
     starts = [0, *(change.at for change in found.changes)]
-    means = levels(remove_weekdays(values, days, found.weekdays), found.changes)
-    segments = [
-        TrendSegment(math.exp(mean) if logs else mean, *_run(points[start]), *_run(points[end - 1]))
-        for mean, start, end in zip(means, starts, [*starts[1:], len(points)], strict=True)
-    ]
+    level_values = change_points.remove_weekdays(values, days, found.weekdays)
+    means = change_points.levels(level_values, found.changes)
     return replace(
         trend,
         changes=tuple(_change(trend.spec, change, points) for change in found.changes),
         unmarked_changes=tuple(_change(trend.spec, change, points) for change in found.unmarked),
-        segments=tuple(segments),
+        segments=tuple(
+            TrendSegment(math.exp(mean) if logs else mean, *_run(points[start]), *_run(points[end - 1]))
+            for mean, start, end in zip(means, starts, [*starts[1:], len(points)], strict=True)
+        ),
         autocorrelation=found.autocorrelation,
         effective_runs=found.effective_runs(len(points)),
         weekdays=tuple(as_share(own, trend.spec.scale) or 0.0 for own in found.weekdays),
@@ -222,11 +215,8 @@ def _run(point: TrendPoint) -> tuple[str, int]:
 def _change(spec: Question, found: ChangePoint, points: Sequence[TrendPoint]) -> TrendChange:
     last, first = points[found.at - 1], points[found.at]
     change, low, high = (as_share(d, spec.scale) or 0.0 for d in (found.d, found.low, found.high))
-    both = [
-        (key, last.conditions.get(key, ""), first.conditions.get(key, ""))
-        for key in dict.fromkeys([*last.conditions, *first.conditions])
-        if group_of(key) in FREE
-    ]
+    free = [key for key in dict.fromkeys([*last.conditions, *first.conditions]) if group_of(key) in FREE]
+    both = [(key, last.conditions.get(key, ""), first.conditions.get(key, "")) for key in free]
     return TrendChange(
         *_run(last),
         *_run(first),

@@ -13,13 +13,14 @@ from bench.untrusted.safe_io import replace_text
 from reports.numbers import moment
 from reports.question import AskedFigure
 from reports.records import Count, Known, Record, Rounded, about, data_of
-from reports.render.blocks import MARKS, Cell, Fact, Paragraph, make_row
+from reports.render.blocks import MARKS, Cell, Fact, Line, Paragraph, make_row
 from reports.render.terminal import Badges, Grid, Part, render_lines
 from reports.statistics.change_points import LEVEL
 from reports.trends.metric_trend import MetricTrend, RunSeries, TrendChange, TrendSegment
 from reports.trends.page import trend_html
 from reports.trends.sentences import changes_text, day, headline, notes, period, unit_text, value_text
-from reports.trends.trend import ScenarioTrend, Trend
+from reports.trends.trend import Trend
+from reports.trends.trend_point import RunValue
 from reports.wording.verdicts import figure
 
 TREND_VERSION: Literal[2] = 2
@@ -90,15 +91,8 @@ class TrendDocument(Record, frozen=True):
 
 def trend_data(trend: Trend) -> dict[str, Any]:
     """Return the trend as lists, dictionaries, strings and numbers."""
-    return data_of(
-        TrendDocument(
-            schema=TREND_VERSION,
-            alpha=LEVEL,
-            comparisons=trend.comparisons,
-            series=[_series(one, scenario.of_series(one)) for scenario in trend.scenarios for one in scenario.series],
-            notices=list(trend.notices),
-        )
-    )
+    series = [_series(one, metrics) for one, metrics in trend.by_series]
+    return data_of(TrendDocument(TREND_VERSION, LEVEL, trend.comparisons, series, list(trend.notices)))
 
 
 def _series(series: RunSeries, metrics: list[MetricTrend]) -> TrendSeries:
@@ -116,13 +110,7 @@ def _series(series: RunSeries, metrics: list[MetricTrend]) -> TrendSeries:
                 excluded_because=point.excluded_because,
                 labels=dict(point.labels),
                 conditions=dict(point.conditions),
-                values=[
-                    TrendValue(
-                        figure(metric.spec), run.value, run.low, run.high, math.isinf(run.value), run.missing_because
-                    )
-                    for metric in metrics
-                    for run in [metric.values[place]]
-                ],
+                values=[_value(figure(metric.spec), metric.values[place]) for metric in metrics],
             )
             for place, point in enumerate(series.points)
         ],
@@ -145,6 +133,10 @@ def _series(series: RunSeries, metrics: list[MetricTrend]) -> TrendSeries:
     )
 
 
+def _value(title: str, run: RunValue) -> TrendValue:
+    return TrendValue(title, run.value, run.low, run.high, math.isinf(run.value), run.missing_because)
+
+
 def write_trend(trend: Trend, path: Path) -> Path:
     """Write the page in one step. Raises UsageError if it cannot be written."""
     try:
@@ -165,13 +157,12 @@ def trend_text(trend: Trend, width: int = 100, colour: bool = False) -> str:
     opening: list[Part] = [
         Paragraph(headline(trend), "bold"),
         Badges(simulated, f"{trend.runs} runs, {period(trend)}"),
-        *(
-            Fact("changed", [f"{found[0][0].series.name} since {since}: {changes_text(found)}"])
-            for found in trend.changes_by_run
-            for since in [moment(found[0][1].first_started_utc_ns)]
-        ),
     ]
-    tables = (_table(scenario, series) for scenario in trend.scenarios for series in scenario.series)
+    for found in trend.changes_by_run:
+        metric, change = found[0]
+        since = f"{metric.series.name} since {moment(change.first_started_utc_ns)}"
+        opening.append(Fact("changed", [f"{since}: {changes_text(found)}"]))
+    tables = (_table(series, metrics) for series, metrics in trend.by_series)
     closing: list[Part] = [
         *(Fact("note", [note]) for note in notes(trend)),
         *(Fact("left out", [notice], "warn") for notice in trend.notices),
@@ -179,10 +170,9 @@ def trend_text(trend: Trend, width: int = 100, colour: bool = False) -> str:
     return render_lines((opening, *tables, closing), width, colour)
 
 
-def _table(scenario: ScenarioTrend, series: RunSeries) -> Iterable[Part]:
-    metrics = scenario.of_series(series)
+def _table(series: RunSeries, metrics: list[MetricTrend]) -> Iterable[Part]:
     simulated = "  ◇ SIMULATED" if series.simulated else ""
-    yield Paragraph(f"{scenario.name} · {series.name}{simulated}", "bold")
+    yield Paragraph(f"{series.scenario} · {series.name}{simulated}", "bold")
     titles = [", ".join(filter(None, [figure(metric.spec), unit_text(metric.spec)])) for metric in metrics]
     heads = ["run", "began, UTC", "verdict", *titles, ""]
     last = len(heads) - 1
@@ -193,13 +183,12 @@ def _table(scenario: ScenarioTrend, series: RunSeries) -> Iterable[Part]:
     for place, point in enumerate(series.points):
         changes = changes_text([(metric, change) for metric in metrics for change in metric.changes_at(point)])
         values = (value_text(metric.values[place], metric.spec) for metric in metrics)
-        rows.append(
-            make_row([
-                Cell(point.name, f"changed here: {changes}" if changes else ""),
-                day(point.started_utc_ns),
-                Cell(point.mark, style=MARKS[point.validity_word].ink),
-                *(Cell(text, style="soft" if point.excluded_because else "") for text in values),
-                Cell("↕" if changes else "", style="warn"),
-            ])
-        )  # fmt: skip
+        cells: Line = [
+            Cell(point.name, f"changed here: {changes}" if changes else ""),
+            day(point.started_utc_ns),
+            Cell(point.mark, style=MARKS[point.validity_word].ink),
+            *(Cell(text, style="soft" if point.excluded_because else "") for text in values),
+            Cell("↕" if changes else "", style="warn"),
+        ]
+        rows.append(make_row(cells))
     yield Grid(rows, (0, 1, 2, last), layouts, indent="  ", least=RUN_NAME_MIN, ending=RUN_NAME_MIN // 2)

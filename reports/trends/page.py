@@ -174,23 +174,15 @@ def _changes(trend: Trend, numbers: Mapping[str, int]) -> Block:
     rows = []
     for metric, change in trend.changes:
         spec, series, at = metric.spec, metric.series, metric.changes.index(change)
-        before, after = (
-            Cell(sentences.number_text(one.value, spec), sentences.unit_text(spec))
-            for one in metric.segments[at : at + 2]
-        )
+        unit = sentences.unit_text(spec)
+        levels = [Cell(sentences.number_text(one.value, spec), unit) for one in metric.segments[at : at + 2]]
+        runs = f"{change.runs_before} runs before, {change.runs_after} after"
+        ink = {True: "bad-ink", False: "good-ink", None: ""}[change.worse]
         cells: Line = [
             Cell(_title(spec), f"{series.scenario} · {series.name}" if len(trend.scenarios) > 1 else series.name),
-            before,
-            after,
-            Cell(
-                sentences.change_size(change, spec),
-                sentences.change_interval(change, spec),
-                style={True: "bad-ink", False: "good-ink", None: ""}[change.worse],
-            ),
-            Cell(
-                sentences.day(change.first_started_utc_ns),
-                f"{change.runs_before} runs before, {change.runs_after} after",
-            ),
+            *levels,
+            Cell(sentences.change_size(change, spec), sentences.change_interval(change, spec), style=ink),
+            Cell(sentences.day(change.first_started_utc_ns), runs),
             "; ".join(change.also_changed) or "nothing else that is recorded",
         ]
         rows.append(make_row(cells, target=numbers[series.name]))
@@ -240,11 +232,9 @@ def _runs(scenario: ScenarioTrend, numbers: Mapping[str, int], filters: Filters,
     for series, place, point in found:
         number, report = numbers[series.name], os.path.relpath(point.report, folder) if point.report else ""
         by_spec = {metric.spec: metric for metric in scenario.of_series(series)}
+        labels = " · ".join(f"{key} {value}" for key, value in point.labels.items())
         cells: Line = [
-            Cell(
-                Link(point.name, report) if report else point.name,
-                " · ".join(f"{key} {value}" for key, value in point.labels.items()),
-            ),
+            Cell(Link(point.name, report) if report else point.name, labels),
             Cell(series.name, target=number, marked=True),
             sentences.day(point.started_utc_ns),
             Cell(point.mark, point.reason, style=f"{MARKS[point.validity_word].ink}-ink"),

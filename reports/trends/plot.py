@@ -9,8 +9,8 @@ from itertools import count, islice, pairwise, takewhile
 
 from bench.units import NS_PER_S
 from reports.numbers import log_range, moment, ms, percent, plural
-from reports.render.markers import COLOURS, colour_class, marker_shape
-from reports.render.svg import WIDE, PixelScale, Plot, empty_plot, identity, linear_ticks, log_scale, log_ticks
+from reports.render.markers import colour_class, curve_class, marker_shape
+from reports.render.svg import WIDE, PixelScale, Plot, identity, linear_ticks, log_scale, log_ticks
 from reports.trends.metric_trend import MetricTrend
 from reports.trends.sentences import change_sentence, change_size, number_text, value_text
 from reports.trends.trend_point import TrendPoint
@@ -47,9 +47,8 @@ def _steps(low: datetime) -> Iterator[tuple[Iterator[datetime], Callable[[dateti
         yield (first + number * step for number in count()), (clock if step < timedelta(days=1) else day)
     month = low.year * 12 + low.month - 1
     for months in STEPS_MONTHS:
-        instants = (
-            datetime(number // 12, number % 12 + 1, 1, tzinfo=UTC) for number in count(month - month % months, months)
-        )
+        numbers = count(month - month % months, months)
+        instants = (datetime(number // 12, number % 12 + 1, 1, tzinfo=UTC) for number in numbers)
         yield instants, (lambda at: f"{at:%b %Y}") if months < 12 else (lambda at: str(at.year))
 
 
@@ -74,16 +73,10 @@ def plot_over_time(
         f"{one.series.name}: {plural(len(one.compared), 'run')} compared, {plural(len(one.changes), 'change')}"
         for one in metrics
     )
-    plot = empty_plot(
-        WIDE,
-        300,
-        [(numbers[metric.series.name], metric.series.name) for metric in metrics],
-        left=60,
-        right=20,
-        top=12 + LABEL_HEIGHT * min(LABEL_ROWS, changes),
-        title=f"{figure(metrics[0].spec)} over time",
-        desc=f"Horizontal: when runs began, UTC. {counts}.",
-    )
+    title, desc = f"{figure(metrics[0].spec)} over time", f"Horizontal: when runs began, UTC. {counts}."
+    named = [(numbers[metric.series.name], metric.series.name) for metric in metrics]
+    top = 12 + LABEL_HEIGHT * min(LABEL_ROWS, changes)
+    plot = Plot(WIDE, 300, named, left=60, right=20, top=top, title=title, desc=desc)
     started = sorted({point.started_utc_ns for metric in metrics for point in metric.series.points})
     low, high = started[0] / NS_PER_S, started[-1] / NS_PER_S
     room = (high - low) * 0.02 or ROOM_S
@@ -98,7 +91,7 @@ def plot_over_time(
             for level in metric.segments if not metric.no_change_because else ():
                 instants = level.first_started_utc_ns, level.last_started_utc_ns
                 ends = [(x(at / NS_PER_S), y.clip(level.value)) for at in instants]
-                plot.path(ends, f"curve {colour_class(number)}{' again' if number >= COLOURS else ''}")
+                plot.path(ends, curve_class(number))
     _changes(plot, metrics, numbers, x)
     lines = []
     for metric in metrics:

@@ -106,13 +106,8 @@ def period(trend: Trend) -> str:
 
 def notes(trend: Trend) -> list[str]:
     """Return what else a reader has to know."""
-    return [
-        *excluded_notes(trend),
-        *series_notes(trend),
-        *weekday_notes(trend),
-        *unmarked_notes(trend),
-        *few_runs_notes(trend),
-    ]
+    kinds = (excluded_notes, series_notes, weekday_notes, unmarked_notes, few_runs_notes)
+    return [note for kind in kinds for note in kind(trend)]
 
 
 def excluded_notes(trend: Trend) -> Iterator[str]:
@@ -157,18 +152,14 @@ def unmarked_notes(trend: Trend) -> Iterator[str]:
 def few_runs_notes(trend: Trend) -> Iterator[str]:
     """Yield which series, or which of their metrics, have too few runs to compare."""
     few = []
-    for scenario in trend.scenarios:
-        for series in scenario.series:
-            metrics, name = scenario.of_series(series), f"{series.scenario}, {series.name}"
-            most = max((len(metric.compared) for metric in metrics), default=0)
-            runs = plural(len(series.points), "run")
-            if most < ENOUGH:
-                few.append(f"{name}: {most} of {runs}")
-                continue
-            few += [
-                f"{verdicts.figure(metric.spec)} of {name}: {len(metric.compared)} of {runs}"
-                for metric in metrics
-                if metric.no_change_because and metric.compared
-            ]
+    for series, metrics in trend.by_series:
+        name, runs = f"{series.scenario}, {series.name}", plural(len(series.points), "run")
+        most = max((len(metric.compared) for metric in metrics), default=0)
+        if most < ENOUGH:
+            few.append(f"{name}: {most} of {runs}")
+            continue
+        for metric in metrics:
+            if metric.no_change_because and metric.compared:
+                few.append(f"{verdicts.figure(metric.spec)} of {name}: {len(metric.compared)} of {runs}")
     if few:
         yield f"A change takes {ENOUGH} runs that can be compared. There are: {'; '.join(few)}."

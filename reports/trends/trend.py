@@ -48,11 +48,8 @@ def headline_questions(points: Sequence[TrendPoint]) -> list[Question]:
     """Return p50 and p95 of the latencies of callers, and the failure rate."""
     known = {key.metric for point in points for key in point.quantiles}
     main = next((name for name in MAIN_METRICS if name in known), MAIN_METRICS[0])
-    latencies = [main, *([HEARD] if HEARD in known else [])]
-    return [
-        *(Question(name, Quantile(p)) for name in latencies for p in HEADLINE),
-        Question("failure_rate", Rate()),
-    ]
+    latencies = [main, HEARD] if HEARD in known else [main]
+    return [*(Question(name, Quantile(p)) for name in latencies for p in HEADLINE), Question("failure_rate", Rate())]
 
 
 def of_commonest_turns(spec: Question, points: Iterable[TrendPoint]) -> Question:
@@ -62,10 +59,8 @@ def of_commonest_turns(spec: Question, points: Iterable[TrendPoint]) -> Question
         for key, quantiles in point.quantiles.items():
             if key.metric == spec.metric:
                 turns[key.stratum] += max(run.n for run in quantiles.values())
-    if not spec.statistic.per_stratum or len(turns) < 2:
-        return spec
-    (commonest, _), *_ = turns.most_common(1)
-    return replace(spec, stratum=commonest)
+    several = spec.statistic.per_stratum and len(turns) > 1
+    return replace(spec, stratum=turns.most_common(1)[0][0]) if several else spec
 
 
 DTYPES = dtypes_of(
@@ -105,6 +100,11 @@ class Trend:
     @property
     def series(self) -> list[RunSeries]:
         return [series for scenario in self.scenarios for series in scenario.series]
+
+    @property
+    def by_series(self) -> list[tuple[RunSeries, list[MetricTrend]]]:
+        """Every series with the trends of its metrics."""
+        return [(series, scenario.of_series(series)) for scenario in self.scenarios for series in scenario.series]
 
     @property
     def points(self) -> list[TrendPoint]:
@@ -177,8 +177,7 @@ def in_folders(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
 
     Raises UsageError if one is no folder.
     """
-    runs: list[Path] = []
-    stored: list[Path] = []
+    runs, stored = list[Path](), list[Path]()
     for folder in folders:
         inside = [folder] if is_run(folder) else sorted(run_folders(folder))
         runs += inside
@@ -192,8 +191,7 @@ def trend_of(runs: Sequence[Path | RunFrames], stored: Sequence[Path], questions
     Without questions it is that of the headline metrics. `notices` name what cannot be read. Raises UsageError if
     nothing is left.
     """
-    points: list[TrendPoint] = []
-    notices: list[str] = []
+    points, notices = list[TrendPoint](), list[str]()
     for run in runs:
         try:
             points += points_of_run(run)
@@ -228,18 +226,16 @@ def trend_of_points(
         name: dict.fromkeys(of_commonest_turns(one, runs[name]) for one in questions or headline_questions(runs[name]))
         for name in names
     }
-    metrics = with_changes([
-        metric_trend(one, spec) for name, series in by_scenario.items() for one in series for spec in specs[name]
-    ])  # fmt: skip
+    every = [metric_trend(one, spec) for name, series in by_scenario.items() for one in series for spec in specs[name]]
+    metrics = with_changes(every)
+    reported = [metric for metric in metrics if not all(math.isnan(run.value) for run in metric.values)]
     scenarios = []
     for name in names:
-        reported = [
-            metric
-            for metric in metrics
-            if metric.series.scenario == name and not all(math.isnan(run.value) for run in metric.values)
-        ]
-        by_spec = [(spec, tuple(metric for metric in reported if metric.spec == spec)) for spec in specs[name]]
-        scenarios.append(ScenarioTrend(name, tuple(by_scenario[name]), tuple(one for one in by_spec if one[1])))
+        of_specs = (
+            (spec, [m for m in reported if (m.series.scenario, m.spec) == (name, spec)]) for spec in specs[name]
+        )
+        by_spec = tuple((spec, tuple(trends)) for spec, trends in of_specs if trends)
+        scenarios.append(ScenarioTrend(name, tuple(by_scenario[name]), by_spec))
     again = len(points) - len(once)
     twice = f"{plural(again, 'target')} of runs found more than once: each is shown once."
     return Trend(tuple(scenarios), (*notices, *([twice] if again else [])))

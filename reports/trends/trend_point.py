@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,8 +92,7 @@ class TrendPoint:
     @property
     def validity_word(self) -> str:
         """VALID, INVALID, NO VERDICT, or INVALID (throttled)."""
-        throttled = self.validity == "valid" and self.reason
-        return "INVALID (throttled)" if throttled else WORDS[self.validity]
+        return "INVALID (throttled)" if self.validity == "valid" and self.reason else WORDS[self.validity]
 
     @property
     def mark(self) -> str:
@@ -131,9 +131,8 @@ def _point(folder: Path, document: dict[str, Any], summary: RunSummary, target: 
     throttled = most_limited(outcomes.turns, outcomes.sessions) if outcomes else 0.0
     reason = over_the_limit(throttled) if throttled > FAIR else ""
     facts = next((one for one in summary.target_settings if one.target == target), ArmFacts(target=target))
-    facts = msgspec.structs.replace(
-        facts, **{fact: escape_control(getattr(facts, fact) or "") for fact in ("model", "region", "voice")}
-    )
+    shown = {fact: escape_control(getattr(facts, fact) or "") for fact in ("model", "region", "voice")}
+    facts = msgspec.structs.replace(facts, **shown)
     return TrendPoint(
         run_id=str(document.get("run_id") or escape_control(folder.name)),
         name=escape_control(folder.resolve().name),
@@ -166,15 +165,12 @@ def _quantiles(summary: RunSummary, target: str) -> dict[MetricKey, dict[float, 
 
     The key of a metric names the instant that it is measured from only if the metric has several.
     """
-    rows = [
-        row for row in (*summary.turn_metrics, *summary.session_metrics) if row.target == target and row.step == ALL
-    ]
-    instants: dict[str, set[str]] = {}
-    for row in rows:
-        instants.setdefault(row.metric, set()).add(row.measured_from or "")
+    metrics = (*summary.turn_metrics, *summary.session_metrics)
+    rows = [row for row in metrics if row.target == target and row.step == ALL]
+    instants = Counter(metric for metric, _ in {(row.metric, row.measured_from or "") for row in rows})
     found = {}
     for row in rows:
-        measured_from = (row.measured_from or "") if len(instants[row.metric]) > 1 else ""
+        measured_from = (row.measured_from or "") if instants[row.metric] > 1 else ""
         quantiles = zip(QUANTILE_LEVELS, (row.p50, row.p90, row.p95, row.p99), strict=True)
         key = MetricKey(row.metric, Stratum(measured_from, row.turn_type or ""))
         found[key] = {p: _of_summary(row, quantile) for p, quantile in quantiles}
@@ -236,15 +232,18 @@ def point_of_baseline(baseline: Baseline) -> TrendPoint:
         target=escape_control(baseline.target),
         validity="valid",
         reason="",
-        labels={escape_control(key): escape_control(value) for key, value in baseline.labels.items()},
-        conditions={escape_control(key): escape_control(value) for key, value in baseline.conditions.items()}
-        | {"simulated": "yes" if baseline.simulated else "no"},
+        labels=_escaped(baseline.labels),
+        conditions=_escaped(baseline.conditions) | {"simulated": "yes" if baseline.simulated else "no"},
         quantiles={
             MetricKey(row.metric, row.stratum): {p: _of_baseline(row, p) for p in QUANTILE_LEVELS}
             for row in baseline.quantiles
         },
         rates={rate.name: RunValue(rate.share, variance=rate.variance or 0.0, n=rate.n) for rate in baseline.rates},
     )
+
+
+def _escaped(texts: Mapping[str, str]) -> dict[str, str]:
+    return {escape_control(key): escape_control(value) for key, value in texts.items()}
 
 
 def _of_baseline(row: StoredQuantiles, p: float) -> RunValue:

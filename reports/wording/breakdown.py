@@ -75,9 +75,8 @@ def _largest(summary: Summary, answer: CallerWait) -> WaitPart | None:
     if row is None or len(row.segments) < 2:
         return None
     silence_ms = _silence_ms(summary, answer.target)
-    return max(
-        (part for segment in row.segments for part in _parts(segment, silence_ms)), key=lambda part: part.size_ms
-    )
+    parts = (part for segment in row.segments for part in _parts(segment, silence_ms))
+    return max(parts, key=lambda part: part.size_ms)
 
 
 def _of(rows: Iterable[Breakdown], answer: CallerWait) -> Iterable[Breakdown]:
@@ -100,9 +99,7 @@ def _parts(segment: Segment, silence_ms: float | None) -> Iterable[WaitPart]:
 
 
 def _silence_ms(summary: Summary, target: str) -> float | None:
-    """Return the silence_duration_ms that the scripts set for a target; None if any leaves it to the service or two
-    differ.
-    """
+    """Return the silence_duration_ms of the scripts of a target; None if any leaves it to the service or two differ."""
     scripts = [script for script in summary.run.metadata.get("scripts") or [] if isinstance(script, dict)]
     mine = [script.get("turn_detection_settings") for script in scripts if script.get("target") in (None, target)]
     detections = [one for one in mine if isinstance(one, dict) and one in summary.setup.detections]

@@ -50,11 +50,6 @@ def key_words(by: str) -> KeyWords:
     return OTHERWISE.get(by, KeyWords(by, f"By {by}", by))
 
 
-def waits_caption(waits: Waits) -> str:
-    """ttfa from response.create: what the waits of a table are of."""
-    return words.metric_title(waits.metric, waits.stratum)
-
-
 def waits_table(of: Sequence[Waits], targets: Sequence[str]) -> Table:
     """A row for each group of these, which are of one key and measure, in ms."""
     opening = any(group.unopened is not None for waits in of for group in waits.groups)
@@ -103,8 +98,7 @@ def apart_words(one: Apart) -> str:
         p = 0.95 if one.what == "p95" else 0.5
         times = together(one.low.at(p).value, one.high.at(p).value)
         return f"{one.what} of {one.of.metric} is {times[0]} {low} and {times[1]} {high}"
-    shares = (percent(getattr(group, one.what).share, 1) for group in (one.low, one.high))
-    first, second = shares
+    first, second = (percent(getattr(group, one.what).share, 1) for group in (one.low, one.high))
     lost = one.what == "failed" and (one.low.lost or one.high.lost)
     return f"{first} of the {RATES['unmet' if lost else one.what]} {low} and {second} {high}"
 
@@ -125,7 +119,7 @@ def described(group: Group) -> str:
 
 def waits_blocks(of: Sequence[Waits], targets: Sequence[str]) -> list[Block]:
     """What the waits are of, and their table."""
-    what = f"{waits_caption(of[0])}, in ms, with 95 % intervals over sessions."
+    what = f"{words.metric_title(of[0].metric, of[0].stratum)}, in ms, with 95 % intervals over sessions."
     unplaced = [Paragraph(said, "q gap")] if (said := unplaced_words(of)) else []
     return [Paragraph(what, "q gap"), waits_table(of, targets), *unplaced]
 

@@ -33,10 +33,9 @@ DECIDED = ("regressed", "not_regressed")
 
 def notices(summary: Summary) -> list[str]:
     """What is to be read before the figures: of the run, of its arms, and where pooled figures mislead."""
-    shown = {answer.figures.metric for group in words.tables(summary) for answer in group.rows}
     return [
         *run_notices(summary.run, summary.noticed),
-        *filter(None, [inexact_line(summary.run, shown)]),
+        *filter(None, [inexact_line(summary.run, words.main_metrics(summary))]),
         *unfair(summary.outcomes, summary.targets),
         *pooled_notices(summary),
     ]

@@ -73,12 +73,11 @@ def amounts(money: Money) -> list[str]:
     missing = [unpriced(money)] if money.models_without_price else []
     if math.isnan(money.usd):
         return missing
-    arms = [
-        f"{cost.target} "
-        f"{usd(cost.usd)}{'' if math.isnan(cost.usd_per_turn) else f' ({three(cost.usd_per_turn)} per turn)'}"
-        for cost in (_priced(money) if len(money.targets) > 1 else ())
-    ]
-    told = [*(arms if len(arms) <= NAMED else [])]
+    arms = []
+    for cost in _priced(money) if len(money.targets) > 1 else ():
+        each = "" if math.isnan(cost.usd_per_turn) else f" ({three(cost.usd_per_turn)} per turn)"
+        arms.append(f"{cost.target} {usd(cost.usd)}{each}")
+    told = arms[:] if len(arms) <= NAMED else []
     told.append(f"{usd(money.usd)} {'in all ' if arms else ''}for {plural(money.turns_priced, 'turn')}")
     if money.unattributed_usd:
         sessions = plural(money.unattributed_sessions, "session")
@@ -211,11 +210,9 @@ def incidents_that_matter(summary: Summary) -> Incidents:
 def incident_lines(summary: Summary, most: int) -> list[str]:
     """The first few with time and worker; where there are more, how many of each kind."""
     found = incidents_that_matter(summary)
-    long = summary.window.length_s > 180
-    first = [
-        f"{clock(one.at_s, long=long)} worker {one.worker} {incident_kind(one.kind)}: {one.text}"
-        for one in found.kept[:most]
-    ]
+    times = [clock(one.at_s, long=summary.window.length_s > 180) for one in found.kept[:most]]
+    shown = zip(times, found.kept, strict=False)
+    first = [f"{at} worker {one.worker} {incident_kind(one.kind)}: {one.text}" for at, one in shown]
     return [*first, f"in all: {incident_kinds(found)}"] if found.total > len(first) else first
 
 
@@ -239,14 +236,12 @@ def proxied(summary: Summary) -> tuple[str, ...]:
 def round_trips(summary: Summary) -> str:
     """Where the network's figures end."""
     behind = proxied(summary)
+    where = f"to the nearest TLS terminator; on {listed(list(behind))} to the proxy, so there is no ttfa_minus_rtt"
     if not behind:
-        return "Round trips as the kernel saw them, to the nearest TLS terminator."
-    if len(behind) == len(summary.targets):
-        return "Round trips as the kernel saw them, to the proxy and not beyond; so there is no ttfa_minus_rtt."
-    return (
-        f"Round trips as the kernel saw them, to the nearest TLS terminator; on {listed(list(behind))} to the proxy, "
-        "so there is no ttfa_minus_rtt."
-    )
+        where = "to the nearest TLS terminator"
+    elif len(behind) == len(summary.targets):
+        where = "to the proxy and not beyond; so there is no ttfa_minus_rtt"
+    return f"Round trips as the kernel saw them, {where}."
 
 
 def compression(summary: Summary) -> list[str]:
@@ -284,12 +279,9 @@ def machine(summary: Summary) -> str:
     On red: load 7.2 to 14.6 on 4 cores; other programs had 61 % of them, this run 12 %, the hypervisor took 3 % (9 % in
     its worst seconds); in the worst seconds all together had 99 %.
     """
-    told = [_had_cores(one, summary) for one in summary.machines] if summary.validity.status == "invalid" else []
-    several = len(told) > 1
-    return " ".join(
-        f"On {one.host}: {said}." if several else as_sentence(said)
-        for one, said in zip(summary.machines, told, strict=False)
-    )
+    machines = summary.machines if summary.validity.status == "invalid" else ()
+    told = [(one.host, _had_cores(one, summary)) for one in machines]
+    return " ".join(f"On {host}: {said}." if len(told) > 1 else as_sentence(said) for host, said in told)
 
 
 WORTH_NAMING = 0.01
@@ -303,9 +295,8 @@ def _had_cores(one: Machine, summary: Summary) -> str:
     if math.isnan(one.other_programs):
         return f"{cores}; who had them is not known on this system"
     simulator = " (the simulator among them, where it ran here)" if summary.simulated else ""
-    own, others, stolen, most = (
-        percent(share, 1) for share in (one.this_run, one.other_programs, one.steal, one.total_max)
-    )
+    shares = (one.this_run, one.other_programs, one.steal, one.total_max)
+    own, others, stolen, most = (percent(share, 1) for share in shares)
     worst = f" ({percent(one.steal_max, 1)} in its worst seconds)" if one.steal_max >= WORTH_NAMING else ""
     return (
         f"{cores}; other programs had {others} of them{simulator}, this run {own}, the hypervisor took "
@@ -357,9 +348,8 @@ def first_waits(summary: Summary, target: str) -> Iterable[str]:
     """service_time p50 198 ms, p95 380 ms; response_time …; of what may be published."""
     for figures in summary.connecting:
         if figures.metric in WAITS and figures.target == target:
-            told = [
-                f"p{e.p * 100:g} {bound(e)}{ms(e.told)}" for e in figures.quantiles if e.bounded and e.p in (0.5, 0.95)
-            ]
+            shown = [e for e in map(figures.at, (0.5, 0.95)) if e.bounded]
+            told = [f"p{e.p * 100:g} {bound(e)}{ms(e.told)}" for e in shown]
             if told:
                 yield f"{figures.metric} {', '.join(told)}"
 
@@ -385,9 +375,8 @@ def interleaved(one: Interleaving) -> str:
     """Interleaved: 120 pairs; sessions of a pair began within 12 ms of each other."""
     pair = "pair" if one.targets == 2 else "group"
     many = plural(one.pairs, "pair") if one.targets == 2 else f"{plural(one.pairs, 'group')} of {one.targets}"
-    cut = (
-        f", {count(one.incomplete)} more {'was' if one.incomplete == 1 else 'were'} not whole" if one.incomplete else ""
-    )
+    were = "was" if one.incomplete == 1 else "were"
+    cut = f", {count(one.incomplete)} more {were} not whole" if one.incomplete else ""
     unopened = f", in {count(one.not_opened)} a session never opened" if one.not_opened else ""
     began = f"sessions of a {pair} began within {ms(max(one.max_start_gap_ms, 0.1))} of each other"
     return f"Interleaved: {many}{cut}{unopened}; {began}."
@@ -401,11 +390,8 @@ def drift_said(found: Sequence[PoolDrift]) -> str:
     parts = [f"{f'{one.label} ' if named else ''}{_drift(one)}" for one in found]
     drifted = [one.label for one in found if one.suspected]
     where = f" on {listed(drifted)}" if named else ""
-    end = (
-        f"Drift suspected{where}: look at the run over time."
-        if drifted
-        else f"No drift is suspected: it takes more than 5{NBSP}%, an interval that excludes 0, and certain values."
-    )
+    end = f"No drift is suspected: it takes more than 5{NBSP}%, an interval that excludes 0, and certain values."
+    end = f"Drift suspected{where}: look at the run over time." if drifted else end
     return f"Later half of the turns against the earlier half, {HOW_DRIFT}: {', '.join(parts)}. {end}"
 
 
@@ -423,8 +409,6 @@ def _drift(one: PoolDrift) -> str:
 
 def spread_figures(spread: Spread) -> tuple[str, ...]:
     """Sigma, ICC and the design effects of p50 and p95, each in two digits; what its sessions count as."""
-    told = (spread.sigma, spread.icc, spread.deff50, spread.deff95)
-    return (
-        *(three(float(f"{value:.2g}")) if math.isfinite(value) else NONE for value in told),
-        three(spread.effective_sessions),
-    )
+    values = (spread.sigma, spread.icc, spread.deff50, spread.deff95)
+    told = (three(float(f"{value:.2g}")) if math.isfinite(value) else NONE for value in values)
+    return *told, three(spread.effective_sessions)

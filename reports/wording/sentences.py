@@ -69,18 +69,14 @@ def _sentence(told: Sequence[CallerWait], *, named: bool, several: bool) -> str:
 
 
 def _quantiles(told: Sequence[CallerWait], *, named: bool) -> list[str]:
-    """Return p50 and p95 in one unit: 0.70 s on east and 0.79 s on west; of more than three the ends; no p95 that one
-    of them lacks.
-    """
+    """Return p50, and p95 if all have it, in one unit: 0.70 s on east and 0.79 s on west; of over three the ends."""
     ps = [p for p in (0.5, 0.95) if all(answer.figures.at(p).bounded for answer in told)]
     shown = {p: told if len(told) <= 3 else _ends(told, p) for p in ps}
     times = iter(together(*(answer.figures.at(p).told for p in ps for answer in shown[p])))
     said = []
     for p in ps:
-        parts = [
-            f"{words.bound(answer.figures.at(p))}{next(times)}{f' on {answer.target}' if named else ''}"
-            for answer in shown[p]
-        ]
+        of = [(words.bound(answer.figures.at(p)), f" on {answer.target}" if named else "") for answer in shown[p]]
+        parts = [f"{sign}{next(times)}{where}" for sign, where in of]
         said.append(" to ".join(parts) if len(told) > 3 else listed(parts))
     return said
 
@@ -122,15 +118,12 @@ def run_essentials(summary: Summary) -> str:
     if summary.validity.status == "invalid":
         said = [f"do not use these results: {words.cause(summary)}"]
     else:
-        medians = _with_medians(summary)
-        said = [_essential(told, named=len(summary.targets) > 1, several=len(medians) > 1) for told in medians]
+        medians, said = _with_medians(summary), []
+        for told in medians:
+            quantiles = zip(("p50", "p95"), _quantiles(told, named=len(summary.targets) > 1), strict=False)
+            which = f" of {told[0].stratum.turns}" if len(medians) > 1 else ""
+            said.append(f"{told[0].figures.metric}{which} {', '.join(f'{p} {value}' for p, value in quantiles)}")
     return " · ".join([*words.run_badges(summary), *said, *_counted(summary), *spent])
-
-
-def _essential(told: Sequence[CallerWait], *, named: bool, several: bool) -> str:
-    values = zip(("p50", "p95"), _quantiles(told, named=named), strict=False)
-    which = f" of {told[0].stratum.turns}" if several else ""
-    return f"{told[0].figures.metric}{which} {', '.join(f'{p} {value}' for p, value in values)}"
 
 
 def _counted(summary: Summary) -> list[str]:
@@ -147,7 +140,6 @@ def _counted(summary: Summary) -> list[str]:
     return [*dead, f"{plural(sum(found.begun), 'turn')}, {failed} failed"]
 
 
-NO_VERDICT = "Not judged: {}. So it is not known whether the load generator kept up."
 EARLY_REMEDIES = {
     True: "raise the script's reply_silence_ms, or say by answer_min_ms how long an answer is",
     False: "raise silence_duration_ms of the script's turn_detection",
@@ -170,12 +162,11 @@ def run_second(summary: Summary) -> str:
     if cut > starved:
         said.append(f"{_were(cut - starved)} cut by the end of the run and left out.")
     if starved:
-        said.append(
-            f"{_were(starved)} left out, because the load generator did not run when a limit ended: it is unknown "
-            "whether the service met it."
-        )
+        why = "because the load generator did not run when a limit ended: it is unknown whether the service met it"
+        said.append(f"{_were(starved)} left out, {why}.")
     if summary.validity.status == "no_verdict":
-        said.append(NO_VERDICT.format(verdict_reason(summary.validity)))
+        why = verdict_reason(summary.validity)
+        said.append(f"Not judged: {why}. So it is not known whether the load generator kept up.")
     return " ".join(said)
 
 
@@ -206,11 +197,9 @@ def longer_runs(summary: Summary) -> list[LongerRun]:
         return []
     told = [answer for answer in summary.answers if answer.figures.at(0.5).bounded]
     short = [] if decided(summary.run) else told or summary.answers
-    needed = {
-        name: max((_to_play(summary, answer, p) for answer in short), default=0)
-        for name, p in (("a median", 0.5), ("p95", 0.95))
-    }
-    return [_longer(summary, name, sessions) for name, sessions in needed.items() if sessions]
+    quantiles = (("a median", 0.5), ("p95", 0.95))
+    needed = [(name, max((_to_play(summary, answer, p) for answer in short), default=0)) for name, p in quantiles]
+    return [_longer(summary, name, sessions) for name, sessions in needed if sessions]
 
 
 def next_step(summary: Summary) -> str:
@@ -232,9 +221,9 @@ def next_step(summary: Summary) -> str:
 
 
 def _to_play(summary: Summary, answer: CallerWait, p: float) -> int:
-    """How many sessions of its target give so many with a value as the quantile takes; 0 where it lacks none.
+    """How many sessions give a target as many with a value as the quantile takes; 0 if it has enough.
 
-    Sessions are in a run that have no such turn: those of the warm-up, those that never opened, and others' scripts.
+    Some sessions have no such turn: those of the warm-up, those that never opened, and those of other scripts.
     """
     estimate = answer.figures.at(p)
     required = estimate.required if estimate.status == "too_few_sessions" else 0
@@ -323,9 +312,8 @@ def hopeless(summary: Summary) -> list[str]:
 def early_replies(summary: Summary) -> list[str]:
     """Say of each target that too many replies began before their question had ended, and what to do about it."""
     early = {one.target: one for one in summary.run.inexact if one.is_early}
-    heard_alone = {
-        str(entry.get("name")) for entry in summary.run.metadata.get("targets") or [] if entry.get("full_duplex")
-    }
+    targets = summary.run.metadata.get("targets") or []
+    heard_alone = {str(entry.get("name")) for entry in targets if entry.get("full_duplex")}
     return [
         f"{f'{name}: ' if len(summary.targets) > 1 else ''}{one.early}, so latencies may be of the previous question "
         f"and decide nothing: {EARLY_REMEDIES[name in heard_alone]}"

@@ -62,11 +62,8 @@ def contained(setup: Setup) -> str:
         who_sets = "the script sets" if len(silences_ms) == 1 else "scripts set"
         waited_for.append(f"the {_ms(silences_ms)} of silence_duration_ms that {who_sets}")
     if any(one.get("silence_duration_ms") is None for one in silent):
-        waited_for.append(
-            "the service’s own silence_duration_ms, which no script sets"
-            if not silences_ms
-            else ("the service’s own silence_duration_ms where a script sets none")
-        )
+        unset = " where a script sets none" if silences_ms else ", which no script sets"
+        waited_for.append(f"the service’s own silence_duration_ms{unset}")
     eager = dict.fromkeys(str(one.get("eagerness")) for one in setup.detections if one.get("type") == "semantic_vad")
     for eagerness in eager:
         set_ = "the service’s own eagerness" if eagerness == "None" else f"the eagerness {eagerness} that a script sets"

@@ -17,7 +17,7 @@ from reports.runs import RunFrames, hosts_of
 from reports.summary.outcomes import Ending, Remedy
 from reports.summary.summary import Summary
 from reports.summary.trust import NotJudged, RunValidity, busiest, taken_by_warm_up
-from reports.wording.words import as_sentence, check_failure, check_values
+from reports.wording.words import CHECKS, as_sentence, check_values
 
 LEAD = "Do not use these results"
 RUN = "the run"
@@ -67,23 +67,15 @@ def of_run(verdict: RunValidity, document: Mapping[str, Any], folder: Path, whos
         remedy = "" if taken_by_warm_up(dict(document)) else remedy  # the reason says what to do
         code = verdict.reasons[0] if verdict.reasons else "no_data"
         return (Cause(code, f"{whose} has no verdict: {verdict_reason(verdict)}", remedy, folder),)
-    broken = [
-        Cause(
-            check.name,
-            f"{whose} is {verdict.word}: {check_failure(check)} ({check_values(check)})",
-            check.remedy,
-            folder,
-        )
-        for check in verdict.failed
+    failed: list[tuple[str, str, str]] = [
+        (check.name, f"{CHECKS[check.name].failure} ({check_values(check)})", check.remedy) for check in verdict.failed
     ]
-    return tuple(broken) or (Cause("no_data", f"{whose} is {verdict.word}: {verdict_reason(verdict)}", "", folder),)
+    broken = failed or [("no_data", verdict_reason(verdict), "")]
+    return tuple(Cause(code, f"{whose} is {verdict.word}: {why}", remedy, folder) for code, why, remedy in broken)
 
 
 def run_word(verdict: str, *, usable: bool) -> str:
-    """INVALID or NO VERDICT of the run itself; of one that is valid INVALID COMPARISON where it is not usable.
-
-    `verdict`: the run's, as a word.
-    """
+    """Return the verdict of a run, or INVALID COMPARISON if it is VALID and not usable."""
     return "INVALID COMPARISON" if verdict == "VALID" and not usable else verdict
 
 
@@ -129,7 +121,7 @@ def verdict_reason(verdict: RunValidity) -> str:
         return why_not_judged(verdict.not_judged)
     if verdict.status == "valid":
         return "every check that applies passed"
-    return "; ".join(map(check_failure, verdict.failed)) or "a check failed"
+    return "; ".join(CHECKS[check.name].failure for check in verdict.failed) or "a check failed"
 
 
 def why_not_judged(found: NotJudged) -> str:
@@ -189,14 +181,8 @@ def cited_line(cited: dict[str, Any]) -> str:
 def beyond_calibration(cited: dict[str, Any], seconds: pd.DataFrame) -> list[str]:
     """What of the run's load in one process was more than was calibrated, and what ended the calibration there."""
     sessions, events_per_s = busiest(seconds)
-    more = [
-        f"{count(was)} {what}"
-        for was, known, what in (
-            (sessions, cited["sessions"], "sessions"),
-            (events_per_s, cited["events_per_s"] * ABOVE_MEAN, "events/s"),
-        )
-        if was > known
-    ]
+    more = [f"{count(sessions)} sessions"] if sessions > cited["sessions"] else []
+    more += [f"{count(events_per_s)} events/s"] if events_per_s > cited["events_per_s"] * ABOVE_MEAN else []
     ended = f" ({cited['ended']}, not the load generator, ended it)" if cited.get("ended") else ""
     return [f"this run went beyond its calibration{ended}: {listed(more)} in one process"] if more else []
 
@@ -288,8 +274,7 @@ def ending_words(ending: Ending) -> str:
 
 
 def ended_as(sessions: Mapping[str, int]) -> str:
-    """3 sessions ended as connect_failed:401; of several outcomes 5 sessions ended as 3 × connect_failed:401 and 2 ×
-    connect_failed:dns."""
+    """3 sessions ended as connect_failed:401; 5 sessions ended as 3 × connect_failed:401 and 2 × connect_failed:dns."""
     ends = [f"{count(n)} × {outcome}" for outcome, n in sessions.items()] if len(sessions) > 1 else [*sessions]
     return f"{plural(sum(sessions.values()), 'session')} ended as {listed(ends)}"
 

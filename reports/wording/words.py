@@ -26,15 +26,13 @@ from reports.wording.breakdown import segment_title
 
 
 class CheckWords(NamedTuple):
-    """The words for a validity check: its `title` if it passes, and if it fails what failed and what follows from that.
-
-    `value` has a place for the measured value.
-    """
+    """The words for a validity check: if it passes, if it fails, and what follows then."""
 
     title: str
     failure: str
     consequence: str
     value: str
+    """with a place for the measured value"""
 
 
 CHECKS: dict[CheckName, CheckWords] = {
@@ -80,7 +78,6 @@ FAILED_TURNS = (
 """What the definitions of a page say of them."""
 INFINITE = "∞"
 """A quantile among the failed turns."""
-INFINITE_NOTE = f"{INFINITE}: a failed turn counts as infinite latency."
 UNBOUNDED = "unbounded"
 """An interval of which the samples bound neither end."""
 
@@ -148,17 +145,11 @@ INEXACT_HEADS = ("metric", "target", "host", "uncertainty (p99)", "limit")
 
 def inexact_rows(summary: Summary) -> list[Line]:
     """A line for each metric that is not exact in this run, on each host where they are told apart."""
-    return [
-        [
-            one.metric,
-            one.target,
-            one.host or "all",
-            "without limit" if one.value is None else f"{three(one.value)}{NBSP}{one.unit}",
-            f"{three(one.limit)}{NBSP}{one.unit}",
-        ]
-        for one in summary.run.inexact
-        if not one.is_early
-    ]
+    rows: list[Line] = []
+    for one in (one for one in summary.run.inexact if not one.is_early):
+        value = "without limit" if one.value is None else f"{three(one.value)}{NBSP}{one.unit}"
+        rows.append([one.metric, one.target, one.host or "all", value, f"{three(one.limit)}{NBSP}{one.unit}"])
+    return rows
 
 
 def host_facts(host: Host) -> list[str]:
@@ -180,8 +171,8 @@ def reached(figures: Figures) -> Cell:
     return Cell(percent(figures.completed_share, 1), f"{count(figures.failed)} failed{never}" if figures.failed else "")
 
 
-def _interval(estimate: QuantileEstimate, between: str = " – ") -> str:
-    return interval(estimate.low, estimate.high, three, between)
+def _interval(estimate: QuantileEstimate) -> str:
+    return interval(estimate.low, estimate.high, three, " – ")
 
 
 def cause(summary: Summary) -> str:
@@ -190,19 +181,12 @@ def cause(summary: Summary) -> str:
         return "a check failed"
     first = summary.validity.failed[0]
     why = CHECKS[first.name].consequence
-    if first.name != "timestamp_uncertainty":
-        return why
-    return f"{why}, and {check_in_words(first)}"
+    return f"{why}, and {check_in_words(first)}" if first.name == "timestamp_uncertainty" else why
 
 
 def check_value(check: Check, value: float | None) -> str:
     """Return a value in a check's unit: 14.2 ms."""
     return NONE if value is None else f"{three(value)}{NBSP}{check.unit}"
-
-
-def check_failure(check: Check) -> str:
-    """Return what it means that a check failed: audio was sent late."""
-    return CHECKS[check.name].failure
 
 
 def check_values(check: Check) -> str:
@@ -238,28 +222,25 @@ def lasted(summary: Summary) -> str:
 
 
 class Answers(NamedTuple):
-    """The rows of the first table that are of one metric and count from one instant: a target and stratum each."""
+    """The rows of the first table of one metric from one instant to another: a target and stratum each."""
 
     metric: str
     measured_from: str
-    """from what they count, in words"""
     end: str
-    """until what"""
     rows: Sequence[CallerWait]
-
-    @property
-    def about(self) -> str:
-        """ttfa from end of speech."""
-        return f"{self.metric} from {self.measured_from}"
 
     def apart(self, answer: CallerWait) -> str:
         """What tells a row from the others of its target: with function calls; not exact in this run."""
-        turn_type = answer.stratum.turn_type_words or (
-            REGULAR if len({row.stratum.turn_type for row in self.rows}) > 1 else ""
-        )
-        by_origin = CATALOGUE[self.metric].begin == "measured_from"
-        which = turn_type if by_origin else answer.label.removeprefix(answer.target).lstrip(" ·")
+        which = answer.label.removeprefix(answer.target).lstrip(" ·")
+        if CATALOGUE[self.metric].begin == "measured_from":
+            several = len({row.stratum.turn_type for row in self.rows}) > 1
+            which = answer.stratum.turn_type_words or (REGULAR if several else "")
         return " · ".join(filter(None, [which, "uncertain in this run" if answer.figures.uncertain_because else ""]))
+
+
+def main_metrics(summary: Summary) -> set[str]:
+    """Return the metrics of the first table."""
+    return {answer.figures.metric for group in tables(summary) for answer in group.rows}
 
 
 def tables(summary: Summary) -> list[Answers]:
@@ -304,10 +285,7 @@ def row_title(figures: Figures) -> str:
 
 
 def row_target(figures: Figures) -> str:
-    """The row's target; with what tells it from another row of the target, where `row_title` does not.
-
-    With a mark where the metric is not exact in this run.
-    """
+    """The row's target, with what `row_title` does not say of it; and whether the metric is uncertain in this run."""
     shown = figures.target if measured_from_text(figures.metric, figures.stratum) else figures.title
     return f"{shown} · uncertain in this run" if figures.uncertain_because else shown
 
@@ -382,10 +360,8 @@ def detection(counts: Counts) -> list[str]:
         beside = f" ({count(counts.splits)} extra {commits})" if counts.splits else ""
         faults.append(f"{plural(counts.turns_split, 'turn')} cut at a pause{beside}")
     if counts.end_detected_early:
-        faults.append(
-            f"end of speech detected too early in {count(counts.end_detected_early)} of "
-            f"{plural(counts.end_detected, 'turn')}"
-        )
+        early = f"{count(counts.end_detected_early)} of {plural(counts.end_detected, 'turn')}"
+        faults.append(f"end of speech detected too early in {early}")
     return faults
 
 
@@ -393,19 +369,14 @@ def slowest_step(summary: Summary, stratum: Stratum) -> str:
     """Slowest step by p50: order_status on direct (785 ms)."""
     slowest = []
     for label in summary.targets:
-        rows = [f for f in steps_of(summary, stratum) if f.target == label]
-        published = [f for f in rows if f.at(0.5).reported]
+        published = [f for f in steps_of(summary, stratum) if f.target == label and f.at(0.5).reported]
         if len(published) > 1:
             top = max(published, key=lambda f: f.at(0.5).value)
             where = f" on {label}" if len(summary.targets) > 1 else ""
             slowest.append(f"{top.step}{where} ({ms(top.at(0.5).value)})")
-    if len(slowest) > 3:
-        return "Steps in the order of the script."
-    return (
-        f"Slowest step by p50: {listed(slowest)}."
-        if slowest
-        else "Too few turns of a step to rank steps by their median."
-    )
+    if not slowest:
+        return "Too few turns of a step to rank steps by their median."
+    return f"Slowest step by p50: {listed(slowest)}." if len(slowest) <= 3 else "Steps in the order of the script."
 
 
 def steps_of(summary: Summary, stratum: Stratum) -> list[Figures]:

@@ -12,8 +12,8 @@ from typing import Literal
 from bench.run.calibration import EXACT_MS, LIMIT_MS, Calibration, LoadStep, SessionKind, Spread
 from bench.units import BYTES_PER_MB
 from reports.numbers import NONE, count, log_range, ms, plural, three
-from reports.render.blocks import SIMULATED, Line, Page, Paragraph, Section, table
-from reports.render.svg import WIDE, Plot, empty_plot, log_scale, log_ticks, plot_figure
+from reports.render.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
+from reports.render.svg import WIDE, Plot, log_scale, log_ticks, plot_figure
 from reports.statistics.quantiles import turns_to_publish
 from reports.wording.words import as_sentence
 from rtbench.calibrate.ladder import CAUSES, conclusions, few_turns
@@ -28,10 +28,8 @@ NAME = 30
 
 def step_heads(kind: SessionKind) -> list[str]:
     """The heads of the columns above the lines of a kind's steps."""
-    return [
-        f"{kind} sessions; times in ms, delays and timestamp uncertainty p99",
-        row((head for head, _ in STEP), STEP),
-    ]
+    heads = row((head for head, _ in STEP), STEP)
+    return [f"{kind} sessions; times in ms, delays and timestamp uncertainty p99", heads]
 
 
 def step_lines(step: LoadStep) -> list[str]:
@@ -88,10 +86,11 @@ def calibration_page(calibration: Calibration) -> Page:
     *lines, answer = conclusions(calibration)
     steps, way = calibration.steps, "over TLS" if calibration.tls else "without TLS"
     facts = " · ".join(f"{name} {value}" for name, value in calibration.machine.items())
-    loads = table(
-        LOADS, [_load(step) for step in steps], caption="Delays and timestamp uncertainty: p50, p99 and p99.9, ms"
-    )
+    caption = "Delays and timestamp uncertainty: p50, p99 and p99.9, ms"
+    loads = table(LOADS, [_load(step) for step in steps], caption=caption)
     rows = [row for named in ("errors", "instants") for row in _errors(steps, calibration.kinds, named)]
+    errors = table(ERRORS, rows, caption="|value − truth|, ms")
+    drawn: list[Block] = [Paragraph(PICTURE), plot_figure(picture(steps, calibration.kinds))]
     return Page(
         title=f"Calibration, {calibration.date_utc}",
         badges=[SIMULATED],
@@ -101,19 +100,9 @@ def calibration_page(calibration: Calibration) -> Page:
             Paragraph(f"{calibration.date_utc}, {way} · {facts}", "meta"),
         ],
         sections=[
-            Section(
-                "answer",
-                "Errors by load level",
-                "How wrong are the results at which load?",
-                [Paragraph(PICTURE), plot_figure(picture(steps, calibration.kinds))],
-            ),
+            Section("answer", "Errors by load level", "How wrong are the results at which load?", drawn),
             Section("loads", "Load levels", "What did each load take?", [loads]),
-            Section(
-                "metrics",
-                "Errors by metric",
-                "How wrong is each metric at each load?",
-                [table(ERRORS, rows, caption="|value − truth|, ms")],
-            ),
+            Section("metrics", "Errors by metric", "How wrong is each metric at each load?", [errors]),
         ],
     )
 
@@ -154,16 +143,9 @@ def _share(cores: float | None) -> str:
 def picture(steps: Sequence[LoadStep], kinds: Sequence[SessionKind]) -> Plot:
     """Draw the error's p99 over sessions, both logarithmic, with the two limits."""
     shown = [step for step in steps if step.worst_p99_ms and step.result not in CAUSES]
-    plot = empty_plot(
-        WIDE,
-        364,
-        list(enumerate(kinds)),
-        left=56,
-        right=60,
-        top=18,
-        title="Error of the values over sessions per process",
-        desc="; ".join(f"{s.kind} {s.sessions}: {ms(s.worst_p99_ms or 0)}" for s in shown),
-    )
+    title = "Error of the values over sessions per process"
+    desc = "; ".join(f"{step.kind} {step.sessions}: {ms(step.worst_p99_ms or 0)}" for step in shown)
+    plot = Plot(WIDE, 364, list(enumerate(kinds)), left=56, right=60, top=18, title=title, desc=desc)
     x = log_scale(*log_range(step.sessions for step in shown), plot.x0, plot.x1)
     y = log_scale(*log_range([*LIMITS, *(step.worst_p99_ms or math.nan for step in shown)]), plot.y0, plot.y1)
     plot.y_axis(y, log_ticks(y.low, y.high, 7), ms)

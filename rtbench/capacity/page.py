@@ -6,21 +6,12 @@ The page has the answer, waits and failures over the load, and every level.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from reports.numbers import NBSP, NONE, count, log_range, ms, percent, plural, span, three, usd
+from reports.render import svg
 from reports.render.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
-from reports.render.svg import (
-    WIDE,
-    PixelScale,
-    Plot,
-    empty_plot,
-    identity,
-    linear_ticks,
-    log_scale,
-    log_ticks,
-    plot_figure,
-)
+from reports.render.svg import WIDE, PixelScale, Plot, Write, identity, linear_ticks, log_scale, log_ticks
 from reports.wording.words import as_sentence
 from rtbench.capacity.conclude import UNITS, unit
 from rtbench.capacity.judge import slo_of
@@ -69,9 +60,9 @@ def level_heads(plan: SearchPlan) -> str:
 def level_lines(level: LevelEntry) -> list[str]:
     """A level: its figures, the share of turns that missed the objective worst off, and why it may say nothing."""
     waits = [three(wait.value) for wait in (level.latency_p50, level.latency_p95)]
-    word = f"{SYMBOLS[level.result][0]} {RESULTS.get(level.result, level.result)}"
     load = f"{'confirm ' if level.confirmation_run else ''}{count(level.load)}"
-    cells = [load, word, count(level.sessions), count(level.turns), *waits, as_percent(level.failure_rate)]
+    result, counts = _result(level).replace(NBSP, " "), (count(level.sessions), count(level.turns))
+    cells = [load, result, *counts, *waits, as_percent(level.failure_rate)]
     worst = max(level.slo_violations, key=lambda share: share.high / share.allowed, default=None)
     allowed = "" if worst is None or len(level.slo_violations) == 1 else f" of {_percents(worst.allowed)} %"
     missed = NONE if worst is None else share_words(worst) + (allowed if worst.value is not None else "")
@@ -130,12 +121,14 @@ def capacity_page(capacity: Capacity) -> Page:
         method += f"; each by intervals between sessions, wrong with a chance of {chance} at most over all levels and "
         method += "interim analyses together"
     facts = f"{capacity.date_utc} · {capacity.scenario} · {capacity.target}"
+    shown = table(LEVELS, [_level(level) for level in levels], caption="In brackets 95 % intervals")
+    slos = table(SHARES, _shares(levels))
     drawn = [level for level in levels if level.turns]
     waits: list[Block] = [Paragraph(f"p50 and p95 of {plan.metric or MAIN}, {WAITS}")]
     failed: list[Block] = [Paragraph("The share of turns that failed or did not start.")]
     if drawn:
-        waits.append(plot_figure(wait_picture(capacity, drawn)))
-        failed.append(plot_figure(failure_picture(capacity, drawn)))
+        waits.append(svg.plot_figure(wait_picture(capacity, drawn)))
+        failed.append(svg.plot_figure(failure_picture(capacity, drawn)))
     return Page(
         title=f"Capacity, {capacity.date_utc}",
         badges=[SIMULATED] if capacity.simulated else [],
@@ -149,18 +142,8 @@ def capacity_page(capacity: Capacity) -> Page:
         sections=[
             Section("answer", "Latency by load level", "What is the latency at which load?", waits),
             Section("failures", "Failures by load level", "What fails at which load?", failed),
-            Section(
-                "levels",
-                "Load levels",
-                "What did each level show?",
-                [table(LEVELS, [_level(level) for level in levels], caption="In brackets 95 % intervals")],
-            ),
-            Section(
-                "objectives",
-                "SLO results by level",
-                "Which SLO was met at which level?",
-                [table(SHARES, _shares(levels))],
-            ),
+            Section("levels", "Load levels", "What did each level show?", [shown]),
+            Section("objectives", "SLO results by level", "Which SLO was met at which level?", [slos]),
         ],
     )
 
@@ -168,10 +151,8 @@ def capacity_page(capacity: Capacity) -> Page:
 def _level(level: LevelEntry) -> Line:
     left = ", ".join(f"{name} {percent(part, 1)}" for name, part in level.rate_limits_remaining.items())
     return [
-        f"{count(level.load)}{' (confirmation run)' if level.confirmation_run else ''}",
-        ": ".join(
-            filter(None, (f"{SYMBOLS[level.result][0]}{NBSP}{RESULTS.get(level.result, level.result)}", level.why))
-        ),
+        _named(level),
+        ": ".join(filter(None, (_result(level), level.why))),
         three(level.in_progress),
         count(level.sessions),
         count(level.turns),
@@ -185,18 +166,25 @@ def _level(level: LevelEntry) -> Line:
     ]
 
 
+def _named(level: LevelEntry) -> str:
+    return f"{count(level.load)}{' (confirmation run)' if level.confirmation_run else ''}"
+
+
+def _result(level: LevelEntry) -> str:
+    return f"{SYMBOLS[level.result][0]}{NBSP}{RESULTS.get(level.result, level.result)}"
+
+
 def _shares(levels: Sequence[LevelEntry]) -> list[Line]:
+    every = [(share, level) for level in levels for share in level.slo_violations]
+    slos = list(dict.fromkeys(share.slo for share, _ in every))
     return [
-        [share.slo, f"{count(level.load)}{' (confirmation run)' if level.confirmation_run else ''}", share_words(share),
-         percent(share.allowed, 1), count(share.turns), count(share.slow), count(share.failed), count(share.throttled)]
-        for slo in dict.fromkeys(share.slo for level in levels for share in level.slo_violations)
-        for level in levels
-        for share in level.slo_violations
-        if share.slo == slo
+        [share.slo, _named(level), share_words(share), percent(share.allowed, 1),
+         *map(count, (share.turns, share.slow, share.failed, share.throttled))]
+        for share, level in sorted(every, key=lambda one: slos.index(one[0].slo))
     ]  # fmt: skip
 
 
-def _with_ends(interval: Interval, write: Callable[[float], str]) -> str:
+def _with_ends(interval: Interval, write: Write) -> str:
     if interval.value is None:
         return NONE
     low, high = (NONE if end is None else write(end) for end in (interval.low, interval.high))
@@ -207,9 +195,8 @@ def wait_picture(capacity: Capacity, levels: Sequence[LevelEntry]) -> Plot:
     """Draw p50 and p95 over the load, both logarithmic, with their intervals and the limits of the objectives."""
     plan = capacity.plan
     plot = _frame([(0, "p50"), (1, "p95")], f"{plan.metric or MAIN} over {UNITS[plan.by][1]}", levels, capacity)
-    ends = [
-        end for level in levels for of in (level.latency_p50, level.latency_p95) for end in (of.value, of.low, of.high)
-    ]
+    waits = [wait for level in levels for wait in (level.latency_p50, level.latency_p95)]
+    ends = [end for wait in waits for end in (wait.value, wait.low, wait.high)]
     x = _load_axis(plot, capacity, levels)
     limits = [slo.threshold.limit or 0.0 for slo in map(slo_of, plan.slos) if slo.threshold.metric == plan.metric]
     y = log_scale(*log_range(end for end in [*ends, *limits] if end), plot.y0, plot.y1)
@@ -225,9 +212,8 @@ def wait_picture(capacity: Capacity, levels: Sequence[LevelEntry]) -> Plot:
 def failure_picture(capacity: Capacity, levels: Sequence[LevelEntry]) -> Plot:
     """Draw the share of failed turns over the load."""
     plot = _frame([(0, "failed")], f"Failures over {UNITS[capacity.plan.by][1]}", levels, capacity)
-    top = max(
-        (end for level in levels for end in (level.failure_rate.value, level.failure_rate.high) if end), default=0.01
-    )
+    rates = [level.failure_rate for level in levels]
+    top = max((end for rate in rates for end in (rate.value, rate.high) if end), default=0.01)
     x = _load_axis(plot, capacity, levels)
     y = PixelScale(identity, 0.0, min(1.0, top * 1.05), plot.y0, plot.y1)
     plot.y_axis(y, linear_ticks(0.0, min(1.0, top), 5), lambda share: percent(share, 1))
@@ -242,10 +228,10 @@ def _frame(named: Sequence[tuple[int, str]], title: str, levels: Sequence[LevelE
         f"p95 {_text(level.latency_p95, ms)}, {as_percent(level.failure_rate)} failed"
         for level in levels
     )
-    return empty_plot(WIDE, HEIGHT, list(named), left=64, right=24, top=18, title=title, desc=description)
+    return Plot(WIDE, HEIGHT, list(named), left=64, right=24, top=18, title=title, desc=description)
 
 
-def _text(interval: Interval, write: Callable[[float], str]) -> str:
+def _text(interval: Interval, write: Write) -> str:
     return NONE if interval.value is None else write(interval.value)
 
 
@@ -264,12 +250,7 @@ def _bracket_band(plot: Plot, x: PixelScale, capacity: Capacity) -> None:
 
 
 def _curve(
-    plot: Plot,
-    x: PixelScale,
-    y: PixelScale,
-    colour: int,
-    points: Sequence[tuple[LevelEntry, Interval]],
-    write: Callable[[float], str],
+    plot: Plot, x: PixelScale, y: PixelScale, colour: int, points: Sequence[tuple[LevelEntry, Interval]], write: Write
 ) -> None:
     """Draw a line through the levels, with a mark and an interval at each; the confirmation run is to the right.
 
@@ -283,9 +264,6 @@ def _curve(
             which = ", the confirmation run" if level.confirmation_run else ""
             tip = f"{count(level.load)}{which}, {level.result}: {_with_ends(at, write)}"
             across = x(level.load) + (6 if level.confirmation_run else 0)
-            marks.append(
-                LoadPoint(
-                    across, y.clip(at.value), level.result == "pass", tip, ends, joined=level is later.get(level.load)
-                )
-            )
+            joined = level is later.get(level.load)
+            marks.append(LoadPoint(across, y.clip(at.value), level.result == "pass", tip, ends, joined=joined))
     draw_curve(plot, colour, marks)

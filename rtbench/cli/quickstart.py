@@ -109,7 +109,7 @@ def looked(summary: Summary) -> str:
     failures = []
     for check in summary.validity.failed:
         value, limit = (words.check_value(check, number) for number in (check.value, check.limit))
-        failures.append(f"{words.check_failure(check)} ({check.name} {value}, limit {limit})")
+        failures.append(f"{words.CHECKS[check.name].failure} ({check.name} {value}, limit {limit})")
     remedy = listed(list(dict.fromkeys(check.remedy for check in summary.validity.failed)))
     return (
         f"The tool works: {plural(turns, 'turn')} were played and measured; {how}.\n"

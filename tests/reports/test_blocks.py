@@ -46,7 +46,6 @@ from reports.render.markers import SHAPES
 from reports.render.svg import (
     PixelScale,
     Plot,
-    empty_plot,
     even_ticks,
     identity,
     linear_ticks,
@@ -342,7 +341,7 @@ def test_ticks_of_an_axis_of_time_are_told_apart() -> None:
 
 @pytest.mark.parametrize(("names", "rows"), [([], 0), (["direct"], 1), (["a", "b"], 1), (["long " * 6] * 4, 4)])
 def test_a_frame_grows_by_the_rows_of_its_legend_and_its_axes_stay_as_large(names: list[str], rows: int) -> None:
-    plot = empty_plot(400, 200, list(enumerate(names)), left=50, right=10, title="Waits", desc="")
+    plot = Plot(400, 200, list(enumerate(names)), left=50, right=10, title="Waits", desc="")
 
     assert plot.h == 200 + 16 * rows
     assert (plot.y0 - plot.y1, plot.svg().count("<text")) == (200 - 10 - 42, len(names))

@@ -197,7 +197,6 @@ EVERY: dict[str, Part] = {
     "last badges": Badges([("✓ VALID", "good")], "a run of the first of May, an hour and a half", last=True),
     "a grid": Grid(ROWS, (0,), LAYOUTS, indent="  ", most=16),
     "a grid of cut names": Grid(ROWS, (0,), LAYOUTS[:2], least=8, ending=4),
-    "a stacked grid": Grid(ROWS, (0,), LAYOUTS[:1], indent="  ", stacked=((1, 3), (2,))),
 }
 
 
@@ -290,18 +289,6 @@ def test_names_that_no_cut_tells_from_one_another_stand_above_their_rows() -> No
 
     assert len(lines) == 2 * len(names)
     assert {line.strip() for line in lines[1::2]} == {"391 (372–415)"}
-
-
-def test_a_table_without_room_is_stacked_and_loses_no_column() -> None:
-    grid = Grid(ROWS, (0,), LAYOUTS[:1], indent="  ", stacked=((1, 3), (2,)))
-
-    assert render_lines([[grid]], 40).splitlines()[3:7] == [
-        "  ● direct",
-        "    4,000  986",
-        "           986 (969–1,010)",
-        "  ◆ gatew….of_the_north_with_a_long_name",
-    ]
-    assert len(render_lines([[grid]], 100).splitlines()) == len(ROWS) + 1  # one of them has a text below
 
 
 def test_a_style_of_two_words_is_both() -> None:
