@@ -104,15 +104,10 @@ def moved(at: Floats, mass: Floats, to: Floats, sd: float) -> Floats:
 
 
 def z_of(excess: float, se: float, df: float) -> float:
-    """How many standard errors beyond the margin, as a normal deviate: Φ⁻¹(T_df(excess / SE)).
-
-    Without any spread it is ±inf; exactly on the margin 0.
-    """
+    """Return the standard errors beyond the margin as a normal deviate, Φ⁻¹(T_df(excess / SE)); ±inf without spread."""
     if se == 0 or math.isinf(excess):
         return math.copysign(math.inf, excess) if excess else 0.0
-    tail = -abs(excess / se)
-    z = float(ndtri(stdtr(df, tail)))
-    return math.copysign(z, excess)
+    return math.copysign(float(ndtri(stdtr(df, -abs(excess / se)))), excess)
 
 
 def spread_of_level(c: float, df: float) -> float:
@@ -144,10 +139,7 @@ def chances(z: float, t: float, c_pass: float, c_red: float) -> ConditionalPower
 
 
 def futile(open_gates: Sequence[ConditionalPower], all_gates: Sequence[ConditionalPower]) -> bool:
-    """Whether the verdict would stay inconclusive: some gate that has not passed hardly will, and none turns red.
-
-    It ends a run sooner, and changes the error of no verdict.
-    """
+    """Return whether some gate that has not passed hardly will, and none turns red. It changes no verdict's error."""
     return any(one.passing < HOPELESS for one in open_gates) and all(one.red < HOPELESS for one in all_gates)
 
 

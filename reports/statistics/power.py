@@ -66,8 +66,7 @@ ASSUMED = 0.2
 class Pilot:
     """The variance of a difference if both targets had one session, or if there were one pair; NaN if it is unknown.
 
-    `bootstrap`: the same for the pilot's sessions drawn anew. `drifts`: whether the metric is a latency, which is
-    tested for drift, and no rate.
+    `bootstrap`: the same for the pilot's sessions drawn anew. `drifts`: the metric is a latency, and tested for drift.
     """
 
     variance: float
@@ -263,11 +262,6 @@ class SessionPrice:
 
 
 def cheapest_turns(parts: VarianceComponents, price: SessionPrice, max_turns: int = 10) -> int | None:
-    """Return the turns per session that minimize the price of a precision, (v_s + v_t / k) · price(k).
-
-    None if the components or the price are unknown.
-    """
+    """Return the turns per session of the least (v_s + v_t / k) · price(k); None if components or price are unknown."""
     costs = [(parts.of_sessions + parts.of_turns / turns) * price.of(turns) for turns in range(1, max_turns + 1)]
-    if not all(math.isfinite(cost) and cost > 0 for cost in costs):
-        return None
-    return int(np.argmin(costs)) + 1
+    return int(np.argmin(costs)) + 1 if all(math.isfinite(cost) and cost > 0 for cost in costs) else None
