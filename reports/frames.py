@@ -35,10 +35,7 @@ def use(*missing: str, published: bool, invalid: str = "") -> dict[str, Any]:
 
 
 def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """The rows of frames of the same columns; the categories of a column are those of all frames.
-
-    `pd.concat` alone makes a text for each row of categoricals that differ.
-    """
+    """Return the rows of frames of the same columns. `pd.concat` alone makes texts of categoricals that differ."""
     kinds: dict[str, pd.CategoricalDtype] = {}
     for name in map(str, frames[0].select_dtypes("category")):
         several = [frame.dtypes[name] for frame in frames]

@@ -89,10 +89,7 @@ class Closed(Record, frozen=True, forbid_unknown_fields=True):
 
 
 def data_of(document: Record) -> dict[str, Any]:
-    """A document as lists, dictionaries, strings and numbers.
-
-    Raises msgspec.ValidationError where a field is not of its type.
-    """
+    """Return a document as lists, dictionaries, strings and numbers. Raises ValidationError if a type is wrong."""
     plain = msgspec.to_builtins(document, enc_hook=_builtin)
     try:
         return _through_json(plain, type(document))
@@ -116,17 +113,12 @@ def _unicode(value: Any) -> Any:
 
 
 def read_document(data: bytes, kind: type[Read]) -> Read:
-    """A document of this type, or of one that has some of its fields; what is null there does not exist.
-
-    Raises JsonError for what is no such document.
-    """
+    """Read a document of this type, or of one with some of its fields; null is no value. Raises JsonError."""
     return cast("Read", read_json(data, kind, made=_made))
 
 
 def entries_of(data: Sequence[Mapping[str, Any]], kind: type[Read]) -> list[Read]:
-    """Return objects of a document that was read, as records. Raises msgspec.ValidationError if one is of another
-    type.
-    """
+    """Return objects of a document that was read, as records. Raises ValidationError if a type is wrong."""
     return msgspec.convert(data, list[kind], dec_hook=_made)  # type: ignore[valid-type]
 
 

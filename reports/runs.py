@@ -45,39 +45,14 @@ TURN_METRICS = tuple(m for m in CATALOGUE.values() if m.scope == "turn")
 SESSION_METRICS = tuple(m for m in CATALOGUE.values() if m.scope in ("session", "harness") and (m.end or m.column))
 
 REPORTED = (
-    *(
-        "session_id",
-        "target",
-        "phase",
-        "outcome",
-        "detail",
-        "script",
-        "step",
-        "turn",
-        "measured_from",
-        "turn_type",
-        "start_utc_ns",
-        "simulated",
-    ),
+    *("session_id", "target", "phase", "outcome", "detail", "script", "step", "turn", "measured_from", "turn_type"),
+    *("start_utc_ns", "simulated", "start_ns", "last_audible_at_ns", "ended_at_ns", "audio_bytes_received"),
     *(f"{name}_at_ns" for name in ("speech_start", *VAD_SEGMENTS)),
-    *(
-        "start_ns",
-        "last_audible_at_ns",
-        "ended_at_ns",
-        "audio_bytes_received",
-        "unplayed_audio_ns",
-        "received_audio_ns",
-    ),
-    *("uncertain_gaps", "rtt_scope", "retry_after_ns", "context_tokens", "context_cached_tokens"),
+    *("unplayed_audio_ns", "received_audio_ns", "uncertain_gaps", "rtt_scope", "retry_after_ns"),
+    *("context_tokens", "context_cached_tokens"),
     *(name for rate in OF_COLUMNS for name in (rate.column, rate.words) if name),
-    *(
-        "input_text_tokens",
-        "input_audio_tokens",
-        "input_cached_tokens",
-        "input_cached_text_tokens",
-        "input_cached_audio_tokens",
-    ),
-    *("output_text_tokens", "output_audio_tokens", "input_image_tokens", "input_cached_image_tokens"),
+    *("input_text_tokens", "input_audio_tokens", "input_image_tokens", "output_text_tokens", "output_audio_tokens"),
+    *("input_cached_tokens", "input_cached_text_tokens", "input_cached_audio_tokens", "input_cached_image_tokens"),
 )
 """Columns of a turn that a report needs, beside those of its metrics."""
 UNREPORTED = frozenset(
@@ -154,10 +129,9 @@ class RunFrames:
 
 
 def load_frames(path: Path | str, *, all_columns: bool = True) -> RunFrames:
-    """The run in a folder, without BOUNDS; `all_columns=False` reads of the turns only what any report needs, and their
-    run.
+    """Read a run without BOUNDS; of its turns only run_id and what any report needs if `all_columns` is False.
 
-    Raises UsageError where the folder is no run, or its files cannot be read.
+    Raises UsageError if the folder is no run, or its files cannot be read.
     """
 
     def turns(folder: Path, document: Mapping[str, Any]) -> pd.DataFrame:
@@ -169,23 +143,18 @@ def load_frames(path: Path | str, *, all_columns: bool = True) -> RunFrames:
 
 
 def load_for_report(path: Path) -> RunFrames:
-    """The run in a folder, with the columns OF_REPORTS: whole numbers of turns in the narrowest dtype of Arrow that
-    holds them, and no metrics of turns (`Turns.value` derives them).
+    """Read OF_REPORTS of a run: numbers of turns in the narrowest dtype, and no metrics (`Turns.value` derives them).
 
-    Raises UsageError where the folder is no run, or its files cannot be read.
+    Raises UsageError if the folder is no run, or its files cannot be read.
     """
 
     def turns(folder: Path, document: Mapping[str, Any]) -> pd.DataFrame:
-        columns = _columns(folder, _reported(document), _narrow)
+        names = [*OF_REPORTS["turns"], *(OF_HOSTS if len(hosts_of(document)) > 1 else ())]
+        columns = _columns(folder, names, _narrow)
         columns |= {"measured": _measured(columns), "outcome_class": _classes(columns)}
         return pd.DataFrame(columns, copy=False)
 
     return _load(path, turns, OF_REPORTS["sessions"])
-
-
-def _reported(document: Mapping[str, Any]) -> list[str]:
-    """The columns of turns that reports read of a run."""
-    return [*OF_REPORTS["turns"], *(OF_HOSTS if len(hosts_of(document)) > 1 else ())]
 
 
 def hosts_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -264,10 +233,7 @@ def _shown(value: Any) -> Any:
 
 
 def _columns(path: Path, names: list[str], converted: Convert) -> Columns:
-    """Columns of the turns, from a large Parquet a few at a time: all of them in Arrow would take as much memory again.
-
-    A spool may grow meanwhile, so it is read at once.
-    """
+    """Read columns of the turns, of a large Parquet a few at a time for memory. A spool may grow: it is read once."""
     parquet = path / "turns.parquet"
     size = TOGETHER if parquet.exists() and parquet.stat().st_size > run_folder.SMALL_BYTES else len(names)
     columns: Columns = {}
@@ -277,9 +243,7 @@ def _columns(path: Path, names: list[str], converted: Convert) -> Columns:
 
 
 def turn_frame(table: pa.Table) -> pd.DataFrame:
-    """Turns with `start`, `measured`, `outcome_class`, `measured_from_at_ns`, `<measure>_ms` for each metric in ms,
-    and the shares in percent.
-    """
+    """Add `start`, `measured`, `outcome_class`, `measured_from_at_ns`, `<metric>_ms`, and the shares in percent."""
     return _derived(_arrays(table))
 
 
@@ -301,15 +265,10 @@ def _derived(stored: Columns) -> pd.DataFrame:
 
 
 def session_frame(table: pa.Table) -> pd.DataFrame:
-    """Sessions with `start`, `measured`, `outcome_class`, `<measure>_ms` for each metric of a session, and in bytes
-    per second what each carried.
-    """
+    """Add `start`, `measured`, `outcome_class`, `<metric>_ms`, and in bytes per second what each session carried."""
     columns = _arrays(table)
-    known = {
-        "start": _moments(columns["start_utc_ns"]),
-        "measured": _measured(columns),
-        "outcome_class": _classes(columns),
-    }
+    known = {"start": _moments(columns["start_utc_ns"]), "measured": _measured(columns)}
+    known |= {"outcome_class": _classes(columns)}
     metrics = {f"{metric.name}_ms": values_ns(table, metric) / NS_PER_MS for metric in SESSION_METRICS}
     carried = {name: bytes_per_s(table, name) for name in CARRIED}
     return pd.DataFrame(columns | known | metrics | carried, copy=False)
@@ -378,17 +337,13 @@ def _kind(labels: pa.Array) -> pd.CategoricalDtype | None:
 
 
 def _arrays(table: pa.Table, converted: Convert = _array) -> Columns:
-    """Columns that repeat as categoricals, the others converted. A frame is made of all columns at once: for a hundred
-    of a small run that takes half of what `to_pandas` does, and each that is put in later counts all others anew.
-    """
+    """Return columns that repeat as categoricals, the others converted: twice as fast as `to_pandas` of small runs."""
     named = zip(table.column_names, table.columns, strict=True)
     return {name: _labels(column) if name in LABELS else converted(column) for name, column in named}
 
 
 def _narrow(column: pa.ChunkedArray) -> pd.arrays.ArrowExtensionArray:
-    """A column in Arrow, whole numbers in the first of WIDTHS that holds them all: a million rows take one to eight MB,
-    of nulls one.
-    """
+    """Return a column in Arrow, whole numbers in the first of WIDTHS that holds them all: 1 to 8 MB of a million."""
     if column.type != pa.int64():
         return pd.arrays.ArrowExtensionArray(column.combine_chunks())
     if column.null_count == len(column):
@@ -419,10 +374,9 @@ def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def response_ids(run: RunFrames, rows: Sequence[int]) -> list[str]:
-    """The service's ids of the responses of a few rows of `run.turns`; empty where there is none.
+    """Return the service's ids of the responses of a few rows of `run.turns`; empty if there is none.
 
-    In a spool, which may have grown meanwhile, a row stands elsewhere: there it is found by its session and turn.
-    Raises UsageError where they cannot be read.
+    A spool may have grown: there a row is found by its session and turn. Raises UsageError if they cannot be read.
     """
     if run.finalized:
         with _reading(run.folder):
@@ -462,8 +416,5 @@ def called(name: str, labels: Mapping[str, str]) -> str:
 
 def all_called(documents: Iterable[Mapping[str, Any]]) -> list[str]:
     """What several runs are called, without what is said twice."""
-    return list(
-        dict.fromkeys(
-            called(str(document["scenario"]), labels_of(document)) for document in documents if document.get("scenario")
-        )
-    )
+    named = (document for document in documents if document.get("scenario"))
+    return list(dict.fromkeys(called(str(document["scenario"]), labels_of(document)) for document in named))

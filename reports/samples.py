@@ -35,7 +35,7 @@ ANSWER_HEARD = "answer_voice_to_voice"
 class Sampled:
     """One metric's values, ascending over the whole run: samples of any part need no further sort.
 
-    `values`, `index` and `failed` are of turns that were begun; a sample holds those that never were as well.
+    `values`, `index` and `failed` are of turns that started; a sample also holds those that did not.
     """
 
     metric: Metric
@@ -73,10 +73,7 @@ class Sampled:
             yield int(place), self._sample(values[here], index[here], target, np.arange(steps.size) == place)
 
     def by_group(self, target: int, steps: Flags, of_turn: Integers, of_lost: Integers) -> Iterable[tuple[int, Sample]]:
-        """(group, its sample) of some steps of a target, for each group that has anything of it.
-
-        `of_turn`: the group of each turn, `of_lost` of each that was never begun; −1 where it is in none.
-        """
+        """Yield each group that has anything of some steps of a target, with its sample. −1 in `of_turn`: in none."""
         turns, steps = self.turns, steps & self.applies[target]
         size = 1 + max(of_turn.max(initial=-1), of_lost.max(initial=-1))
         mine = (turns.target == target) & steps[turns.step] & (of_turn >= 0)
@@ -115,9 +112,8 @@ class Sampled:
     def pools(self) -> Iterable[Pool]:
         """Yield what may be pooled of this metric, of each target that has it.
 
-        Turn types are never pooled, nor are turns whose metric is measured from different instants. What is measured
-        from the end of speech has one instant; yet who starts the response, the script or the service, makes two
-        things of it.
+        Turn types are never pooled, nor are turns whose metric is measured from different instants, nor responses that
+        the script and the service start.
         """
         begin = self.metric.begin
         for target, label in enumerate(self.turns.targets):
@@ -169,10 +165,10 @@ class Samples:
 
 
 def samples_of(run: RunFrames) -> Samples:
-    """Of the measured turns. Raises UsageError where rows name no target.
+    """Return the samples of measured turns. Raises UsageError if rows name no target.
 
-    The main metric is ttfa where there is audio, else ttft; voice_to_voice where the service reports nothing but audio;
-    where nothing succeeded, what the scripts asked for.
+    The main metric is ttfa if there is audio, else ttft; voice_to_voice if the service reports nothing but audio; if
+    nothing succeeded, what the scripts asked for.
     """
     turns = turns_of(run)
     asked = {script.get("output") for script in run.metadata.get("scripts") or []}
@@ -222,9 +218,7 @@ def session_sample(frame: pd.DataFrame, name: str, chosen: Flags | None = None) 
 
 
 def rate_counts(turns: Turns, name: str) -> tuple[Floats, Floats]:
-    """Events and trials of a rate in each turn: a turn is one trial, words are many. Both are NaN for a
-    turn that does not count. Turns that were never begun are not here: each of them is one more failure.
-    """
+    """Return events and trials (words, or 1) of a rate in each turn that started; NaN if the turn does not count."""
     rate, every = RATES[name], np.ones(turns.rows.size)
     if rate.column:
         values = turns.column(rate.column)

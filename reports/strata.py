@@ -92,10 +92,8 @@ def _joined(*parts: str) -> str:
 def in_order(turn_type: Collection[str]) -> tuple[str, ...]:
     """Traits in the order in which reports show them, plain turns first."""
     place = {name: at for at, name in enumerate(("", *metrics.TURN_TYPES))}
-    last = len(place)
-    return tuple(
-        sorted(turn_type, key=lambda several: ([place.get(name, last) for name in several.split("+")], several))
-    )
+    places = {several: [place.get(name, len(place)) for name in several.split("+")] for several in turn_type}
+    return tuple(sorted(turn_type, key=lambda several: (places[several], several)))
 
 
 class Wait(Record, frozen=True):

@@ -32,11 +32,7 @@ PLACES: tuple[list[str], ...] = (["target", "script", "turn"], ["script", "turn"
 
 @dataclass(frozen=True)
 class Lost:
-    """Lost turns as arrays of one length: the code of each one's session, and of the target and the step it was to be.
-
-    Which of several steps it would have been is known if others began the turn of that number. A lost turn has no
-    start: its instant is the end of its session, which is when it was lost.
-    """
+    """Turns that did not start, as arrays of one length: codes of each one's session, target, and step."""
 
     session: Integers
     target: Integers
@@ -62,11 +58,9 @@ def lost_of(sessions: pd.DataFrame) -> npt.NDArray[np.int64]:
 
 
 def turns_not_started(begun: pd.DataFrame, sessions: pd.DataFrame, target: Integers, session: Integers) -> Lost:
-    """Each lost turn, by the steps of turns that were begun.
+    """Return the turns that did not start. Each has the commonest step of its place among the turns that started.
 
-    `begun` has target (a code), script, turn and step (a code) of each; `target` and `session` are codes of the rows of
-    `sessions`. A lost turn has the commonest step of its place; where no turn of that number was begun, of its
-    target and script.
+    `begun` has target (a code), script, turn and step (a code); `target` and `session` are codes of rows of `sessions`.
     """
     lost = lost_of(sessions)
     if not (lost.any() and len(begun)):
@@ -156,7 +150,6 @@ class Turns:
     stratum: Integers
     """of each step, its place among `strata`"""
     lost: Lost
-    """turns that were wanted and never begun"""
 
     @cached_property
     def group(self) -> Integers:
@@ -179,13 +172,11 @@ class Turns:
         """For each target one pool for each stratum that it wanted turns of; where it has none, the commonest."""
         wanted = self.by_group(np.ones(self.rows.size, dtype=bool)) + self.lost_by_group > 0
         pools = []
-        for index, label in enumerate(self.targets):
-            places = np.unique(self.stratum[wanted[index]]) if wanted[index].any() else [self.commonest]
-            for place in places:
+        for index, target in enumerate(self.targets):
+            for place in np.unique(self.stratum[wanted[index]]) if wanted[index].any() else [self.commonest]:
                 stratum = self.strata[int(place)]
-                pools.append(
-                    Pool(index, stratum, pool_label(label, stratum, self.strata, SINCE), self.stratum == place)
-                )
+                label = pool_label(target, stratum, self.strata, SINCE)
+                pools.append(Pool(index, stratum, label, self.stratum == place))
         return tuple(pools)
 
     @property
@@ -299,11 +290,10 @@ def turns_of(run: RunFrames) -> Turns:
     place, strata = _strata(frame, codes, len(labels), kind, rows)
     steps, step_of_row = _steps(frame, rows, labels, codes, place, strata)
     there = sorted({at for _, _, at in steps}) or [0]
-    sessions = session_codes(frame, run.sessions)
+    sessions, measured = session_codes(frame, run.sessions), measured_sessions(run, OF_LOST)
     target, session = of_rows(place_of(frame["target"], targets), rows), frame["session_id"].cat.codes.to_numpy()
-    step = of_rows(step_of_row, rows)
+    step, planned_at = of_rows(step_of_row, rows), place_of(measured["target"], targets)
     begun = frame[["script", "turn"]].iloc[rows].assign(target=target, step=step)
-    wanted = measured_sessions(run, OF_LOST)
     return Turns(
         frame=frame,
         rows=rows,
@@ -318,9 +308,7 @@ def turns_of(run: RunFrames) -> Turns:
         kind=of_rows(kind, rows),
         strata=tuple(strata[at] for at in there),
         stratum=np.searchsorted(there, np.array([at for _, _, at in steps], dtype=np.int64)),
-        lost=turns_not_started(
-            begun, wanted, place_of(wanted["target"], targets), of_rows(sessions, measured_rows(run.sessions))
-        ),
+        lost=turns_not_started(begun, measured, planned_at, of_rows(sessions, measured_rows(run.sessions))),
     )
 
 
@@ -356,10 +344,7 @@ def _codes(column: pd.Series[Any]) -> tuple[list[str], Integers]:
 
 
 def _script_steps(frame: pd.DataFrame, rows: Integers) -> tuple[list[str], Integers]:
-    """Labels of steps and each row's code. Steps of two scripts are two steps, whatever their labels.
-
-    Of each script the labels with the most measured turns are steps of their own, the others share one.
-    """
+    """Return the labels of steps and each row's code. Steps of two scripts are two steps, whatever their labels."""
     labels, codes = _codes(frame["step"])
     scripts, script = _codes(frame["script"])
     labels, codes = _pooled(labels, codes, script, rows)
@@ -385,11 +370,10 @@ def _pooled(labels: list[str], codes: Integers, script: Integers, rows: Integers
 def _strata(
     frame: pd.DataFrame, codes: Integers, labels: int, kind: Integers, rows: Integers
 ) -> tuple[Integers, tuple[Stratum, ...]]:
-    """The place of each row's stratum among all that there may be, which are the second.
+    """Return the place of each row's stratum among all that there may be, and these.
 
-    A label's turns are of what its measured turns surely are: good ones, any that got as far as response.create, and
-    any that named a turn type. A failed turn may have ended before it was clear who would end it, or whether it would
-    call functions; where it names nothing that its label surely has, it is taken for what is commoner there.
+    A failed turn may end before it is clear what starts its response, or whether it calls functions. So sure are only
+    good turns, those that got as far as response.create, and those that name a turn type.
     """
     good, turn_type = kind[rows] == GOOD, in_order({"", *sequence(frame, "turn_type")} - {REGULAR})
     measured_from = place_of(frame["measured_from"], tuple(ORIGINS))
@@ -401,10 +385,9 @@ def _strata(
 
 
 def _taken(codes: Integers, labels: int, named: Integers, kinds: int, rows: Integers, sure: Flags) -> Integers:
-    """What each row is taken to be: what it names (−1: nothing), where measured rows of its label surely are that.
+    """Return what each row counts as: what it names (−1: nothing), if measured rows of its label surely are that.
 
-    Else the commoner of what they surely are; of a label of which none is sure what its rows name; where they name
-    nothing, what is commonest in the run.
+    Else the commonest of what they surely are, then of what they name, then of what rows of the run name.
     """
     every = _table(codes[rows], labels, named[rows], kinds)
     surely = _table(codes[rows[sure]], labels, named[rows[sure]], kinds)
@@ -424,16 +407,10 @@ def _table(codes: Integers, labels: int, named: Integers, kinds: int) -> npt.NDA
 
 
 def _steps(
-    frame: pd.DataFrame,
-    rows: Integers,
-    labels: list[str],
-    codes: Integers,
-    place: Integers,
-    strata: tuple[Stratum, ...],
+    frame: pd.DataFrame, rows: Integers, labels: list[str], codes: Integers, place: Integers, strata: Sequence[Stratum]
 ) -> tuple[list[tuple[str, str, int]], Integers]:
-    """Measured steps, script by script, by the earliest turn that has them; and the step of every row.
-
-    A step is (name, label, place of its stratum). A label of several strata is several steps, with names of their own.
+    """Return the measured steps, script by script, by their earliest turn, as (name, label, place of the stratum); and
+    the step of every row. A label of several strata is several steps, with names of their own.
     """
     first = np.full(len(labels) * len(strata), np.inf)
     whole = codes * len(strata) + place
@@ -442,13 +419,11 @@ def _steps(
     of_label = defaultdict[int, list[Stratum]](list)
     for code, at in present:
         of_label[code].append(strata[at])
-    order = sorted(
-        present, key=lambda one: (labels[one[0]].rpartition(": ")[0], first[one[0] * len(strata) + one[1]], one)
-    )
+    present.sort(key=lambda one: (labels[one[0]].rpartition(": ")[0], first[one[0] * len(strata) + one[1]], one))
     step_of = np.full(max(1, first.size), -1, dtype=np.int32)
-    step_of[[code * len(strata) + at for code, at in order]] = np.arange(len(order))
-    differing = [strata[at].among(of_label[code], SINCE) for code, at in order]
-    names = [
-        f"{labels[code]}, {words}" if words else labels[code] for (code, _), words in zip(order, differing, strict=True)
-    ]
-    return [(name, labels[code], at) for name, (code, at) in zip(names, order, strict=True)], step_of[whole]
+    step_of[[code * len(strata) + at for code, at in present]] = np.arange(len(present))
+    steps = []
+    for code, at in present:
+        differing = strata[at].among(of_label[code], SINCE)
+        steps.append((f"{labels[code]}, {differing}" if differing else labels[code], labels[code], at))
+    return steps, step_of[whole]

@@ -219,9 +219,8 @@ class Run(runs.RunFrames):
             waits = samples[samples.mains[pool.stratum]]
             for group in range(len(chosen.keys)):
                 mine = chosen.of_row[waits.index] == group
-                sample = slope_sample(
-                    replace(waits, values=waits.values[mine], index=waits.index[mine]), pool.target, pool.steps, name
-                )
+                of_group = replace(waits, values=waits.values[mine], index=waits.index[mine])
+                sample = slope_sample(of_group, pool.target, pool.steps, name)
                 if sample.n:
                     yield _Group(turns.targets[pool.target], pool.stratum, _keys(chosen, group), sample)
 

@@ -29,26 +29,11 @@ from reports.wording.validity import verdict_reason
 STRATUM = ("run_id", "target", "measured_from", "turn_type")
 """The labels of every quantile: values that differ in any of them are never pooled."""
 STATUS = USE | dtypes_of((TEXT, ("status",)), (COUNT, ("required",)))
-QUANTILE = (
-    dtypes_of(
-        (TEXT, ("metric",)),
-        (COUNT, ("n", "failed", "not_started", "unfinished")),
-        (NUMBER, ("p", "value", "low", "high")),
-        (TEXT, ("unit",)),
-    )
-    | STATUS
-)
+COUNTED, ENDS, UNIT = (COUNT, ("n", "failed", "not_started", "unfinished")), ("value", "low", "high"), (TEXT, ("unit",))
+QUANTILE = dtypes_of((TEXT, ("metric",)), COUNTED, (NUMBER, ("p", *ENDS)), UNIT) | STATUS
 """The columns of a frame of quantiles, behind those of labels, with their dtypes."""
-RATE = (
-    dtypes_of(
-        (TEXT, ("rate",)),
-        (COUNT, ("count", "total")),
-        (TEXT, ("unit",)),
-        (COUNT, ("sessions",)),
-        (NUMBER, ("value", "low", "high")),
-    )
-    | STATUS
-)
+SEEN = (COUNT, ("count", "total"))
+RATE = dtypes_of((TEXT, ("rate",)), SEEN, UNIT, (COUNT, ("sessions",)), (NUMBER, ENDS)) | STATUS
 """The same of a frame of rates."""
 OUTCOME = dtypes_of(
     (TEXT, ("run_id", "target", "unit", "outcome", "outcome_class")),
@@ -64,12 +49,7 @@ COST = dtypes_of(
     (COUNT, (*PAID, *TOKENS)),
     (NUMBER, ("unplayed_audio_s", "unplayed_audio_usd")),
 )
-DISTRIBUTION = dtypes_of(
-    (TEXT, ("run_id", "target", "metric", "per")),
-    (COUNT, ("n",)),
-    (NUMBER, ("p", "value")),
-    (TEXT, ("unit",)),
-)
+DISTRIBUTION = dtypes_of((TEXT, ("run_id", "target", "metric", "per")), (COUNT, ("n",)), (NUMBER, ("p", "value")), UNIT)
 PER = {"run": "second", "session": "session"}
 """What a value of a rate is of, by the step of its histogram."""
 

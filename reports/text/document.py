@@ -39,9 +39,7 @@ SUMMARY_VERSION: Literal[5] = 5
 
 
 class WaitSpread(Wait, frozen=True):
-    """sigma: sd of the log of successful waits; icc: the share of its square between sessions; design effects; worth:
-    so many sessions of one length tell as much, (Σn)² / Σn².
-    """
+    """How the latencies of `Wait` vary, as `reports.statistics.power.Spread` has it."""
 
     sigma: Rounded
     icc: Rounded
@@ -194,11 +192,7 @@ def _spread(figures: Figures, spread: Spread) -> WaitSpread:
 
 
 def write_report(run: RunFrames | Summary, page: Page | None = None) -> PagePaths:
-    """Write report.html, report.md and summary.json into the run's folder.
-
-    A run is summarised first; hand in the summary where it is there already. Raises UsageError where its folder cannot
-    be written.
-    """
+    """Write report.html, report.md and summary.json into the run's folder. Raises UsageError if that fails."""
     summary = run if isinstance(run, Summary) else summarise(run)
     paths = PagePaths(*(summary.run.folder / name for name in ("report.html", "report.md", "summary.json")))
     return write_page(page or run_page(summary), summary_json(summary), paths, "the report")
