@@ -35,7 +35,7 @@ from reports.wording.notices import notices
 from reports.wording.settings import arm_fact, packetisation
 from reports.wording.validity import verdict_reason
 
-SUMMARY_VERSION: Literal[5] = 5
+SUMMARY_VERSION: Literal[6] = 6
 
 
 class WaitSpread(Wait, frozen=True):
@@ -67,7 +67,7 @@ class JudgedRun(Record, frozen=True):
 class SummaryDocument(Record, frozen=True, kw_only=True):
     """What is said of a run."""
 
-    schema: Literal[5]
+    schema: Literal[6]
     definitions_version: Version
     run_id: str | None
     scenario: str | None

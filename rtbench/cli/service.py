@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
-import msgspec
 import typer
 
 from bench.errors import UsageError
@@ -141,6 +140,8 @@ def _printed(title: str, findings: Iterable[Finding]) -> list[Finding]:
 def _document(
     machine: list[Finding], targets: list[Target], found: list[list[Finding]], failed: bool
 ) -> dict[str, Any]:
+    import msgspec
+
     from bench.doctor.explain import CheckedTarget, DoctorDocument
 
     checked = [

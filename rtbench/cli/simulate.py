@@ -10,7 +10,6 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-import msgspec
 import typer
 
 from bench.clock import monotonic_ns
@@ -210,6 +209,8 @@ def _tls(ca: Path) -> Any:
 
 
 def _announce(document: ReadyDocument, profile: Profile, seed: int, ready_file: Path | None) -> None:
+    import msgspec
+
     urls, identity = document.urls, document.identity
     agents = ", ".join(str(url) for name, url in urls.items() if name.startswith("agent_"))
     ready = json.dumps(msgspec.to_builtins(document))

@@ -152,3 +152,10 @@ def test_the_page_tells_no_stretch_of_a_run_that_did_not_drift_but_in_its_warm_u
     assert section is not None
     assert "Slowest" not in str(section)
     assert sum(one.values.size for one in pool_series(summary)) == summary.turns.rows.size
+
+
+def test_windows_are_searched_if_the_median_of_the_run_has_too_few_sessions_to_be_printed() -> None:
+    summary = summary_of(Plan(sessions=3, turns=60))
+
+    assert summary.answers[0].p50.status == "too_few_sessions"
+    assert [one.values.size for one in pool_series(summary)] == [summary.turns.rows.size]
