@@ -119,9 +119,8 @@ class Run(runs.RunFrames):
             kept = np.flatnonzero(~np.isnan(of) & (group >= 0))
             for _, same in split((target * len(chosen.keys) + group)[kept]):
                 at = kept[same]
-                label = turns.targets[target[at[0]]]
-                keys = {"target": label, **_keys(chosen, group[at[0]])}
-                rows.append(keys | tables.rate_row(self, name, label, events[at], of[at], session[at]))
+                row = tables.rate_row(self, name, turns.targets[target[at[0]]], events[at], of[at], session[at])
+                rows.append(_keys(chosen, group[at[0]]) | row)
         return frame_of(rows, tables.dtypes_of_labels(self.turns, ("run_id", "target", *columns)) | tables.RATE)
 
     def summary(self) -> pd.DataFrame:

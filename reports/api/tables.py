@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+from msgspec.structs import asdict
 
 from bench.columns import token_column
 from bench.metrics import CATALOGUE
@@ -17,10 +17,10 @@ from reports.exactness import why
 from reports.frames import COUNT, NUMBER, TEXT, USE, dtypes_of, frame_of, use
 from reports.rate_metrics import RATES, TRIALS
 from reports.runs import RunFrames, run_id_of
-from reports.statistics.counting import Floats, Integers, distinct
-from reports.statistics.quantiles import CONFIDENCE, QuantileEstimate, Sample
+from reports.statistics.counting import Floats, Integers
+from reports.statistics.quantiles import QuantileEstimate, Sample
 from reports.strata import Stratum
-from reports.summary.figures import ALL, HARNESS, PER_EVENT, Figures, histogram_quantiles, ratio_in
+from reports.summary.figures import ALL, HARNESS, PER_EVENT, Figures, histogram_quantiles, turn_rate
 from reports.summary.money import KINDS
 from reports.summary.summary import Summary
 from reports.summary.trust import validity_of
@@ -103,20 +103,13 @@ def quantile_row(
 
 
 def rate_row(run: RunFrames, name: str, target: str, events: Floats, of: Floats, sessions: Integers) -> dict[str, Any]:
-    """A row of RATE with its run. `events`: of each turn, `of` so many."""
-    share, rate = ratio_in(events, of, sessions, CONFIDENCE), RATES[name]
-    few = bool(rate.column) and share.total < TRIALS
-    value, low, high = (math.nan,) * 3 if few else (share.share, share.low, share.high)
+    """Return a row of RATE with its run and target. `events`: of each turn, `of` so many."""
+    rate = RATES[name]
+    found = turn_rate(rate, target, events, of, sessions)
+    few = bool(rate.column) and not found.published
     return {
         "run_id": run_id_of(run),
-        "rate": name,
-        "count": share.count,
-        "total": share.total,
-        "unit": rate.trials,
-        "sessions": distinct(sessions).size,
-        "value": value,
-        "low": low,
-        "high": high,
+        **asdict(found),
         **_use(run, target, name, f"needs {TRIALS:,} {rate.trials}" if few else ""),
         "status": f"too_few_{rate.trials}" if few else "reported",
         "required": TRIALS if few else None,

@@ -113,10 +113,7 @@ def _halves(samples: Samples, pool: Pool) -> Arms | None:
 
 
 def _ratio(arms: Arms, pools: int, rng: np.random.Generator) -> tuple[float, float, float] | None:
-    """The median of the later half over that of the earlier one, and its interval; open ends are 0 and inf.
-
-    `pools`: how many intervals are to hold together.
-    """
+    """Return the ratio of the halves' medians with its interval, one of `pools`; open ends are 0 and inf."""
     draws = pools * max(DRAWS_LEAST, min(DRAWS, WEIGHTS // arms.clusters[0]))
     how = Inference(ERROR / 2 / pools, draws=draws, seed=rng)
     (found,) = quantile_differences(arms, [(0.5, Margin())], "lower", how)

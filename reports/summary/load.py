@@ -145,13 +145,8 @@ def call_bins(run: RunFrames) -> CallBins:
 
 
 LIMITS = ("tokens", "requests")
-OF_SECOND = [
-    "second",
-    "target",
-    "throttled",
-    "calls_backed_off",
-    *(f"{name}_{end}" for name in LIMITS for end in ("remaining", "limit")),
-]
+OF_LIMITS = [f"{name}_{end}" for name in LIMITS for end in ("remaining", "limit")]
+OF_SECOND = ["second", "target", "throttled", "calls_backed_off", *OF_LIMITS]
 """Columns of the seconds that are told here."""
 
 
@@ -199,17 +194,9 @@ class Throttling:
     @property
     def limits(self) -> RateLimits:
         waits_s = np.array(self.waits_s)
-        return RateLimits(
-            self.target,
-            self.turns,
-            self.sessions,
-            waits_s.size,
-            quantile(waits_s, 0.5),
-            quantile(waits_s, 1.0),
-            self.start_delay_s,
-            self.backed_off,
-            {part.limit: part.share.min() for part in self.remaining},
-        )
+        waits = waits_s.size, quantile(waits_s, 0.5), quantile(waits_s, 1.0)
+        least = {part.limit: part.share.min() for part in self.remaining}
+        return RateLimits(self.target, self.turns, self.sessions, *waits, self.start_delay_s, self.backed_off, least)
 
     @property
     def any(self) -> bool:
@@ -253,18 +240,11 @@ def quota_of(run: RunFrames, targets: Sequence[str], started_utc_ns: int, length
         theirs, places = seconds[mine], place[mine]
         (turns, turn_waits), (sessions, session_waits) = (_limited(frame, label) for frame in (run.turns, run.sessions))
         throttled = np.nan_to_num(theirs["throttled"].to_numpy(dtype=np.float64))
-        found.append(
-            Throttling(
-                label,
-                turns,
-                sessions,
-                tuple(float(wait) for wait in np.sort(np.concatenate([turn_waits, session_waits])) / NS_PER_S),
-                float(holds.get(label, math.nan)),
-                int(np.nansum(floats(theirs, "calls_backed_off"))),
-                np.bincount(places, throttled, bins).astype(np.float64),
-                tuple(_remaining(theirs, places, bins, bin_s)),
-            )
-        )
+        waits_s = tuple((np.sort(np.concatenate([turn_waits, session_waits])) / NS_PER_S).tolist())
+        held_s, backed_off = float(holds.get(label, math.nan)), int(np.nansum(floats(theirs, "calls_backed_off")))
+        counts = np.bincount(places, throttled, bins).astype(np.float64)
+        remaining = tuple(_remaining(theirs, places, bins, bin_s))
+        found.append(Throttling(label, turns, sessions, waits_s, held_s, backed_off, counts, remaining))
     return Quota(tuple(found), bin_s, length_s)
 
 

@@ -141,10 +141,7 @@ def by_outcome(endings: Iterable[Ending], target: int) -> dict[str, int]:
 
 
 def limited(endings: Mapping[str, int]) -> tuple[int, int]:
-    """How many turns, or sessions, the service throttled, and how many ended, by outcome.
-
-    Those that the end of the run cut did not end: nobody knows whether they would have been throttled.
-    """
+    """Return how many turns, or sessions, the service throttled, and how many ended, which unfinished ones did not."""
     throttled = sum(n for outcome, n in endings.items() if is_throttled(outcome))
     return throttled, sum(n for outcome, n in endings.items() if outcome_class(outcome) != "unfinished")
 
@@ -184,10 +181,7 @@ def outcomes_of(turns: Turns, sessions: pd.DataFrame) -> Outcomes:
 
 
 def said_of(rows: pd.DataFrame) -> dict[str, str]:
-    """The commonest `detail` of each failed outcome, of rows that have the columns SAYING.
-
-    One with words of the service's goes before those that say nothing of the cause.
-    """
+    """Return the commonest `detail` of each failed outcome, first of those in the service's words. `rows`: SAYING."""
     failed = ((rows["outcome_class"] == "failed") & rows["detail"].notna()).to_numpy()
     if not failed.any():
         return {}
@@ -211,9 +205,8 @@ def _endings(names: list[str], codes: Integers, target: Integers, size: int) -> 
     totals = {label: table[[i for i, name in enumerate(labels) if name == label]].sum(axis=0) for label in set(labels)}
     found = [Ending(name, outcome_class(name), tuple(map(int, n))) for name, n in totals.items() if n.any()]
     order = {"success": 0, "failed": 1, "unfinished": 2}
-    return tuple(
-        sorted(found, key=lambda e: (order[e.kind], e.outcome not in GOOD_OUTCOMES, -sum(e.counts), e.outcome))
-    )
+    found.sort(key=lambda e: (order[e.kind], e.outcome not in GOOD_OUTCOMES, -sum(e.counts), e.outcome))
+    return tuple(found)
 
 
 def _with_failure(turns: Turns, sessions: pd.DataFrame, of_session: Integers, size: int) -> tuple[int, ...]:

@@ -48,9 +48,7 @@ class SlowWindow:
 
 @dataclass(frozen=True)
 class PoolSeries:
-    """Measured turns of one pool: latencies ascending, failed and lost ones as +inf; beside each its session and when
-    it began. A latency is a multiple of the median of its step.
-    """
+    """Measured turns of a pool: latencies as multiples of their step's median, ascending, failures as +inf."""
 
     label: str
     values: Floats
@@ -201,10 +199,7 @@ def began_s(summary: Summary) -> Floats:
 
 
 def bin_length(length_s: float, turns: int) -> float:
-    """At most 60 bins, and so few that some 80 turns of a target fall into one: its p95 has 4 above it.
-
-    A run too small for that gets a dozen bins, for its median alone.
-    """
+    """Return that of at most 60 bins of some 80 turns of a target, whose p95 has 4 above it; of at least 12 bins."""
     return time_step(length_s, max(12, min(60, turns // 80)))
 
 
@@ -224,15 +219,9 @@ def drawn(summary: Summary, pool: Pool) -> Floats:
 
 
 def _panel(
-    pool: Pool,
-    at_s: Floats,
-    values: Floats,
-    counted: Flags,
-    lost_s: Floats,
-    length_s: float,
-    bin_s: float,
+    pool: Pool, at_s: Floats, values: Floats, counted: Flags, lost_s: Floats, length_s: float, bin_s: float,
     ends: tuple[float, float],
-) -> Panel:
+) -> Panel:  # fmt: skip
     """`lost_s`: when each lost turn was lost."""
     at_s, values = np.append(at_s, lost_s), np.append(values, np.full(lost_s.size, np.inf))
     counted = np.append(counted, np.ones(lost_s.size, dtype=bool))
@@ -246,17 +235,10 @@ def _panel(
             part = first + np.flatnonzero(good[first : first + AT_ONCE])
             waits = np.maximum(values[part], ends[0])
             cells += np.histogram2d(at_s[part], np.log(waits), edges)[0].astype(np.int64)
-    return Panel(
-        pool.label,
-        pool.target,
-        int(counted.sum()),
-        int((counted & ~good).sum()),
-        lost_s.size,
-        tuple(bins_of(at_s, values, bin_s)),
-        np.unique(np.round(failures / length_s * 800)) / 800 * length_s,
-        (at_s[good], values[good]) if few else None,
-        cells,
-    )
+    counts = int(counted.sum()), int((counted & ~good).sum()), lost_s.size
+    bins, dots = tuple(bins_of(at_s, values, bin_s)), (at_s[good], values[good]) if few else None
+    failures_s = np.unique(np.round(failures / length_s * 800)) / 800 * length_s
+    return Panel(pool.label, pool.target, *counts, bins, failures_s, dots, cells)
 
 
 def bins_of(at_s: Floats, values: Floats, bin_s: float) -> Iterable[Bin]:

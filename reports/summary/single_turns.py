@@ -87,9 +87,8 @@ def slowest_turns(
     """The slowest good turns of each listing, and those of each step on each target; none where these are too many."""
     falling = [(listing, _falling(listing)) for listing in listings]
     slowest = [(listing, places[:MOST]) for listing, places in falling]
-    told = _slow(
-        run, [*slowest, *((listing, _of_steps(listing.one, places)) for listing, places in falling)], started_utc_ns
-    )
+    of_steps = [(listing, _of_steps(listing.one, places)) for listing, places in falling]
+    told = _slow(run, [*slowest, *of_steps], started_utc_ns)
     most = sum(places.size for _, places in slowest)
     return told[:most], told[most:]
 
@@ -176,10 +175,7 @@ Playing = tuple[int, int]
 
 
 def stretches(log: Path, begin_ns: int, end_ns: int, bytes_per_s: int, buffer_ns: int) -> tuple[Playing, ...]:
-    """What was played of the deltas that came from `begin_ns` to `end_ns`; between two stretches lies a stall.
-
-    Empty where the log is not there or tells of no such delta.
-    """
+    """Return what was played of the deltas from `begin_ns` to `end_ns`, between stalls; nothing if no log has them."""
     found: list[Playing] = []
     began_ns, played = 0, 0
     for at_ns, size in _deltas(log, begin_ns, end_ns):
@@ -225,14 +221,8 @@ def _deltas(log: Path, begin_ns: int, end_ns: int) -> Iterable[tuple[int, int]]:
                     yield line.at_ns, size
 
 
-BYTES_PER_S = {
-    "pcm16": 48_000,
-    "pcm16@8000": 16_000,
-    "pcm16@16000": 32_000,
-    "pcm16@48000": 96_000,
-    "g711_ulaw": 8_000,
-    "g711_alaw": 8_000,
-}
+BYTES_PER_S = {"pcm16": 48_000, "pcm16@8000": 16_000, "pcm16@16000": 32_000, "pcm16@48000": 96_000}
+BYTES_PER_S |= {"g711_ulaw": 8_000, "g711_alaw": 8_000}
 """Of decoded audio, by the script's format of output."""
 LONGEST_BUFFER_MS = 2_000
 """What a script can ask of the player."""
@@ -288,11 +278,7 @@ class Talk:
 
 
 def talks(run: RunFrames, heard: Sampled) -> tuple[Talk, ...]:
-    """The median turn, the slowest two, the one with the longest stall, the median of those that were interrupted and
-    of those with function calls; empty where nobody spoke and was answered.
-
-    Of good turns with a voice_to_voice (`heard`), all targets together.
-    """
+    """Return the turns of each Role among good ones with a voice_to_voice (`heard`), of all targets; empty of none."""
     turns = heard.turns
     places = heard.index[np.isfinite(heard.values)]  # ascending by voice_to_voice
     if not places.size:
@@ -338,9 +324,8 @@ def talks_of_steps(run: RunFrames, heard: Sampled) -> dict[str, tuple[Talk, ...]
 def _talks(run: RunFrames, turns: Turns, chosen: Collection[tuple[Role, int]], longest: int = -1) -> Iterable[Talk]:
     """`chosen`: (role, place among the turns); `longest`: the place of the one with the longest stall."""
     settings = {str(script.get("name")): script for script in run.metadata.get("scripts") or []}
-    logs = set(
-        run.sessions["session_id"][run.sessions["event_log"].eq(True).to_numpy(bool, na_value=False)].astype(str)
-    )
+    logged = run.sessions["event_log"].eq(True).to_numpy(bool, na_value=False)
+    logs = set(run.sessions["session_id"][logged].astype(str))
     rows = turns.frame.iloc[turns.rows[[place for _, place in chosen]]]
     waits, stall_count = values_of(rows, "voice_to_voice"), values_of(rows, "stall_duration")
     for (role, place), turn, wait_ms, stall_ms in zip(chosen, records(rows), waits, stall_count, strict=True):

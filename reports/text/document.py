@@ -18,7 +18,6 @@ from reports.render.blocks import Page
 from reports.render.files import PagePaths, write_page
 from reports.run_report.report import run_page
 from reports.runs import RunFrames
-from reports.statistics.power import Spread
 from reports.strata import Wait
 from reports.summary.arms import ArmFacts, ArmsQuantile, Interleaving
 from reports.summary.drift import Drift
@@ -141,11 +140,8 @@ def summary_data(summary: Summary) -> dict[str, Any]:
             duration_s=window.length_s,
             warmup_s=window.warmup_s,
             validity=JudgedRun(
-                validity.status,
-                list(validity.reasons),
-                verdict_reason(validity),
-                validity.checks,
-                list(summary.run.inexact),
+                *(validity.status, list(validity.reasons), verdict_reason(validity), validity.checks),
+                uncertain_metrics=list(summary.run.inexact),
             ),
             targets=list(summary.targets),
             main_metric=summary.main,
@@ -157,7 +153,7 @@ def summary_data(summary: Summary) -> dict[str, Any]:
             turn_metrics=list(summary.metrics),
             segments=list(summary.breakdowns),
             segments_around=list(summary.bands),
-            variability=[_spread(*one) for one in summary.spreads],
+            variability=[WaitSpread(f.metric, *f.stratum, f.target, **vars(spread)) for f, spread in summary.spreads],
             drift=list(summary.drifts),
             groups=[group for waits in summary.waits for group in waits.groups],
             hosts=list(summary.hosts),
@@ -184,11 +180,6 @@ def summary_data(summary: Summary) -> dict[str, Any]:
             notices=notices(summary),
         )
     )
-
-
-def _spread(figures: Figures, spread: Spread) -> WaitSpread:
-    of = figures.metric, *figures.stratum, figures.target
-    return WaitSpread(*of, spread.sigma, spread.icc, spread.deff50, spread.deff95, spread.effective_sessions)
 
 
 def write_report(run: RunFrames | Summary, page: Page | None = None) -> PagePaths:
