@@ -118,11 +118,10 @@ def _array(column: pd.Series[float], name: str) -> pa.Array:
 
 def _stored(folder: Path, table: TableName) -> Iterator[pa.Table]:
     """Yield all stored columns, from Parquet or else the spool, which has a batch for each second and worker."""
-    batches = (
-        run_folder.stored_batches(folder, table, SCHEMAS[table].names, AT_ONCE)
-        if (folder / f"{table}.parquet").exists()
-        else run_folder.spooled_batches(folder, table)
-    )
+    if (folder / f"{table}.parquet").exists():
+        batches = run_folder.stored_batches(folder, table, SCHEMAS[table].names, AT_ONCE)
+    else:
+        batches = run_folder.spooled_batches(folder, table)
     for whole in run_folder.grouped(batches, AT_ONCE):
         for first in range(0, len(whole), AT_ONCE):
             yield whole.slice(first, AT_ONCE)

@@ -55,18 +55,15 @@ REPORTED = (
     *("input_cached_tokens", "input_cached_text_tokens", "input_cached_audio_tokens", "input_cached_image_tokens"),
 )
 """Columns of a turn that a report needs, beside those of its metrics."""
-UNREPORTED = frozenset(
-    (
-        *("run_id", "scenario", "worker", "turns_planned", "turns_ended", "turns_succeeded", "variables_row"),
-        *("events", "unknown_events", "service_errors", "timestamp_fallbacks", "close_code", "close_reason"),
-        *names_of(SESSIONS, "width", "error"),
-    )
-)
+UNREPORTED = {
+    *("run_id", "scenario", "worker", "turns_planned", "turns_ended", "turns_succeeded", "variables_row"),
+    *("events", "unknown_events", "service_errors", "timestamp_fallbacks", "close_code", "close_reason"),
+    *names_of(SESSIONS, "width", "error"),
+}
 """Columns of a session that no report needs."""
+_OF_METRICS = {name for metric in TURN_METRICS for name in metric.columns}
 OF_REPORTS: dict[TableName, list[str]] = {
-    "turns": [
-        name for name in SCHEMAS["turns"].names if name in {*REPORTED, *(n for m in TURN_METRICS for n in m.columns)}
-    ],
+    "turns": [name for name in SCHEMAS["turns"].names if name in {*REPORTED, *_OF_METRICS}],
     "sessions": [name for name in SCHEMAS["sessions"].names if name not in UNREPORTED],
 }
 """The columns that reports read."""
@@ -85,11 +82,8 @@ TOGETHER = 8
 Columns: TypeAlias = dict[str, Any]
 """What pandas makes a frame of: an array of as many values for each name."""
 Convert: TypeAlias = Callable[[pa.ChunkedArray], Any]
-DTYPES: dict[pa.DataType, Any] = {
-    pa.string(): pd.ArrowDtype(pa.string()),
-    pa.int64(): pd.Int64Dtype(),
-    pa.bool_(): pd.BooleanDtype(),
-}
+DTYPES: dict[pa.DataType, Any] = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
+DTYPES |= {pa.string(): pd.ArrowDtype(pa.string())}
 """What a column of Arrow becomes in pandas, whether or not any of its values is missing."""
 
 

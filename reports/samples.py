@@ -178,10 +178,11 @@ def samples_of(run: RunFrames) -> Samples:
     for name in ("ttfa", "ttft", HEARD):
         there = turns.good & ~np.isnan(turns.value(name))
         having[name] = set(turns.stratum[turns.step[there]].tolist())
-    mains = (
-        next((name for name, places in having.items() if at in places), unknown) for at in range(len(turns.strata))
-    )
-    return Samples(turns, dict(zip(turns.strata, mains, strict=True)))
+    mains = {
+        stratum: next((name for name, places in having.items() if at in places), unknown)
+        for at, stratum in enumerate(turns.strata)
+    }
+    return Samples(turns, mains)
 
 
 def is_wait(metric: Metric) -> bool:

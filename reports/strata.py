@@ -70,10 +70,9 @@ class Stratum(NamedTuple):
 
     def among(self, others: Collection[Stratum], origins: Mapping[str, str]) -> str:
         """What tells it from the others: from request sent, plain. `origins`: the words of each; empty if alone."""
-        return _joined(
-            origins.get(self.measured_from, "") if len({other.measured_from for other in others}) > 1 else "",
-            (self.turn_type_words or REGULAR) if len({other.turn_type for other in others}) > 1 else "",
-        )
+        origin = origins.get(self.measured_from, "") if len({other.measured_from for other in others}) > 1 else ""
+        turn_type = (self.turn_type_words or REGULAR) if len({other.turn_type for other in others}) > 1 else ""
+        return _joined(origin, turn_type)
 
 
 def turn_type_words(turn_type: str) -> str:

@@ -120,9 +120,8 @@ def worst_step(
     """
     found = []
     for step in np.intersect1d(base.steps, cand.steps):
-        first, second = (
-            sample(arm.values[here], arm.pairs[here]) for arm in (base, cand) for here in [arm.steps == step]
-        )
+        at = base.steps == step, cand.steps == step
+        first, second = (sample(arm.values[here], arm.pairs[here]) for arm, here in zip((base, cand), at, strict=True))
         medians = [quantile(one.values, 0.5) for one in (first, second)]
         if min(first.n, second.n) < LEAST_TURNS or not all(map(math.isfinite, medians)):
             continue

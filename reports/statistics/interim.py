@@ -71,7 +71,6 @@ def untestable(reason: Reason, d: float = math.nan) -> InterimStatistic:
 
 def few_pairs(base: PerCluster, cand: PerCluster) -> Reason | None:
     """Return that a rate or a mean has too few pairs with turns on both targets to be tested."""
-    arms = base[1], cand[1]
-    return floor_reason(
-        None, (), [int(np.count_nonzero(n)) for n in arms], "pair", effective_sessions=[kish(n) for n in arms]
-    )
+    turns = base[1], cand[1]
+    pairs = [int(np.count_nonzero(n)) for n in turns]
+    return floor_reason(None, (), pairs, "pair", effective_sessions=[kish(n) for n in turns])

@@ -185,13 +185,9 @@ def quantiles(
         ]
     if unseen and (by_length or fails_together(sample, of_session)):
         error = (1 - confidence) / 2
-        ends = [
-            (
-                lower_with_unseen(sample, of_session, p, error, low) if by_length else low,
-                upper_with_unseen(sample, of_session, p, error, high),
-            )
-            for p, (low, high) in zip(ps, ends, strict=True)
-        ]
+        for place, (p, (low, high)) in enumerate(zip(ps, ends, strict=True)):
+            least = lower_with_unseen(sample, of_session, p, error, low) if by_length else low
+            ends[place] = least, upper_with_unseen(sample, of_session, p, error, high)
     found, succeeded = [], sample.succeeded
     for p, deff, (low, high), turns in zip(ps, deffs, ends, needs, strict=True):
         needed = sessions_to_publish(p, sample.n, clusters, effective_sessions)

@@ -243,13 +243,8 @@ def _named(names: Sequence[str], begun: Integers, lost: Integers, *, every: bool
 
 
 KEYS: dict[str, Callable[[RunFrames, Turns, Pool], Places | None]] = {
-    "turn": by_turn,
-    "age": by_age,
-    "context": by_context,
-    "calls": by_calls,
-    "host": by_host,
-    "region": by_region,
-}
+    "turn": by_turn, "age": by_age, "context": by_context, "calls": by_calls, "host": by_host, "region": by_region,
+}  # fmt: skip
 
 
 def ages(turns: Turns, sessions: pd.DataFrame) -> Floats:

@@ -81,12 +81,8 @@ def arriving_of(run: RunFrames, targets: Sequence[str], measured_from_s: float, 
     begin_s = max(began_s, measured_from_s)
     end_s = ended_s if lasts_s is None else min(ended_s, began_s + float(lasts_s))
     thinking = {float(s["think_s"]) for s in run.metadata.get("scripts") or [] if s.get("think_s") is not None}
-    return Arriving(
-        pattern=str(arrivals.get("pattern")),
-        per_s=arrivals.get("per_s"),
-        think_s=tuple(sorted(thinking)),
-        targets=tuple(_offered(run, label, arrivals, begin_s, end_s) for label in targets),
-    )
+    offered = tuple(_offered(run, label, arrivals, begin_s, end_s) for label in targets)
+    return Arriving(str(arrivals.get("pattern")), arrivals.get("per_s"), tuple(sorted(thinking)), offered)
 
 
 def _offered(run: RunFrames, label: str, arrivals: dict[str, Any], begin_s: float, end_s: float) -> Offered:

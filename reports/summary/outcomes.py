@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -162,19 +162,15 @@ def outcomes_of(turns: Turns, sessions: pd.DataFrame) -> Outcomes:
     lost = lost_of(sessions)
     names = sessions["outcome"].cat
     labels, ends_as = list(names.categories), names.codes.to_numpy()
-    ends = _endings(labels, ends_as, of_session, size)
     said, said_of_sessions = said_of(turns.frame[SAYING].iloc[turns.rows]), said_of(sessions)
     return Outcomes(
-        turns=tuple(
-            replace(ending, said=said.get(ending.outcome, ""))
-            for ending in _endings(list(outcome.categories), codes, turns.target, size)
-        ),
-        sessions=tuple(replace(e, said=said_of_sessions.get(e.outcome, ""), of_session=True) for e in ends),
+        turns=_endings(list(outcome.categories), codes, turns.target, size, said),
+        sessions=_endings(labels, ends_as, of_session, size, said_of_sessions, of_session=True),
         begun=_counts(turns.target, size),
         failed=_counts(turns.target[turns.kind == FAILED], size),
         unfinished=_counts(turns.target[turns.kind == UNFINISHED], size),
         lost=tuple(map(int, np.bincount(of_session, lost, minlength=size))),
-        losses=_endings(labels, np.repeat(ends_as, lost), np.repeat(of_session, lost), size),
+        losses=_endings(labels, np.repeat(ends_as, lost), np.repeat(of_session, lost), size, {}),
         opened=_counts(of_session, size),
         with_failure=_with_failure(turns, sessions, of_session, size),
     )
@@ -197,13 +193,19 @@ def _counts(codes: Integers, size: int) -> tuple[int, ...]:
     return tuple(int(n) for n in np.bincount(codes, minlength=size)[:size])
 
 
-def _endings(names: list[str], codes: Integers, target: Integers, size: int) -> tuple[Ending, ...]:
-    """Good ones first, then failures by their number, censored ones last; rows without an outcome are `unfinished`."""
+def _endings(
+    names: list[str], codes: Integers, target: Integers, size: int, said: Mapping[str, str], *, of_session: bool = False
+) -> tuple[Ending, ...]:
+    """Return successes first, then failures by number, unfinished ones last; rows without an outcome are unfinished."""
     labels = [*names, "unfinished"]
     table = np.zeros((len(labels), size), dtype=np.int64)
     np.add.at(table, (np.where(codes < 0, len(names), codes), target), 1)
     totals = {label: table[[i for i, name in enumerate(labels) if name == label]].sum(axis=0) for label in set(labels)}
-    found = [Ending(name, outcome_class(name), tuple(map(int, n))) for name, n in totals.items() if n.any()]
+    found = [
+        Ending(name, outcome_class(name), tuple(map(int, n)), said.get(name, ""), of_session)
+        for name, n in totals.items()
+        if n.any()
+    ]
     order = {"success": 0, "failed": 1, "unfinished": 2}
     found.sort(key=lambda e: (order[e.kind], e.outcome not in GOOD_OUTCOMES, -sum(e.counts), e.outcome))
     return tuple(found)

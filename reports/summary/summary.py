@@ -77,11 +77,6 @@ class Window:
     """the part before the first measured turn, where there was a warm-up"""
 
     @property
-    def measured_from_s(self) -> int:
-        """The first second (UTC, since 1970) of the measured phase."""
-        return (self.started_utc_ns + int(self.warmup_s * NS_PER_S)) // NS_PER_S
-
-    @property
     def measured_s(self) -> float:
         return max(0.0, self.length_s - self.warmup_s)
 
