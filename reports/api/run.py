@@ -106,9 +106,8 @@ class Run(runs.RunFrames):
         codes = pd.Series(turns.session_of_row, index=self.sessions["session_id"].astype(str))
         started = np.array([turns.target, chosen.of_row, turns.session])
         at_target = pd.Categorical(absent["target"], turns.targets).codes
-        not_started = np.array(
-            [at_target, chosen.of_not_started, codes[absent["session_id"].astype(str)]], dtype=np.int64
-        )
+        of_absent = codes[absent["session_id"].astype(str)]
+        not_started = np.array([at_target, chosen.of_not_started, of_absent], dtype=np.int64)
         rows = []
         for name in RATES:
             counts, places = np.array(rate_counts(turns, name)), started

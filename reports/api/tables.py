@@ -29,8 +29,8 @@ from reports.wording.validity import verdict_reason
 STRATUM = ("run_id", "target", "measured_from", "turn_type")
 """The labels of every quantile: values that differ in any of them are never pooled."""
 STATUS = USE | dtypes_of((TEXT, ("status",)), (COUNT, ("required",)))
-COUNTED, ENDS, UNIT = (COUNT, ("n", "failed", "not_started", "unfinished")), ("value", "low", "high"), (TEXT, ("unit",))
-QUANTILE = dtypes_of((TEXT, ("metric",)), COUNTED, (NUMBER, ("p", *ENDS)), UNIT) | STATUS
+COUNTED, ENDS, UNIT = ("n", "failed", "not_started", "unfinished"), ("value", "low", "high"), (TEXT, ("unit",))
+QUANTILE = dtypes_of((TEXT, ("metric",)), (COUNT, COUNTED), (NUMBER, ("p", *ENDS)), UNIT) | STATUS
 """The columns of a frame of quantiles, behind those of labels, with their dtypes."""
 SEEN = (COUNT, ("count", "total"))
 RATE = dtypes_of((TEXT, ("rate",)), SEEN, UNIT, (COUNT, ("sessions",)), (NUMBER, ENDS)) | STATUS
@@ -69,14 +69,9 @@ def _use(run: RunFrames, target: str, metric: str, missing: str) -> dict[str, An
 
 
 def quantile_row(
-    run: RunFrames,
-    metric: str,
-    target: str,
-    stratum: Stratum,
-    keys: Mapping[str, Any],
-    sample: Sample | Figures,
+    run: RunFrames, metric: str, target: str, stratum: Stratum, keys: Mapping[str, Any], sample: Sample | Figures,
     estimate: QuantileEstimate,
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """A row of QUANTILE with its labels. `keys`: what else the sample is of."""
     known = estimate.bounded or estimate.status == "in_failures"
     missing = f"needs {estimate.required:,} {estimate.status.removeprefix('too_few_')}"
@@ -87,10 +82,7 @@ def quantile_row(
         "turn_type": stratum.turn_type or None,
         **keys,
         "metric": metric,
-        "n": sample.n,
-        "failed": sample.failed,
-        "not_started": sample.not_started,
-        "unfinished": sample.unfinished,
+        **{name: getattr(sample, name) for name in COUNTED},
         "p": estimate.p,
         "value": estimate.value if known else None,
         "low": estimate.low if estimate.bounded else None,
@@ -118,19 +110,10 @@ def rate_row(run: RunFrames, name: str, target: str, events: Floats, of: Floats,
 
 def summary_frame(summary: Summary) -> pd.DataFrame:
     """`turn_metrics` and `session_metrics` of summary.json, a row for each quantile."""
-    rows = [
-        quantile_row(
-            summary.run,
-            figures.metric,
-            figures.target,
-            figures.stratum,
-            {"step": None if figures.step == ALL else figures.step},
-            figures,
-            estimate,
-        )
-        for figures in (*summary.metrics, *summary.connecting, *summary.slopes)
-        for estimate in figures.quantiles
-    ]
+    rows = []
+    for one in (*summary.metrics, *summary.connecting, *summary.slopes):
+        of = one.metric, one.target, one.stratum, {"step": None if one.step == ALL else one.step}
+        rows += [quantile_row(summary.run, *of, one, estimate) for estimate in one.quantiles]
     return frame_of(rows, dtypes_of((TEXT, (*STRATUM, "step"))) | QUANTILE)
 
 

@@ -156,15 +156,12 @@ def distance(z: float, se: float, t: Sequence[float], c: Sequence[float]) -> flo
     """
     if not math.isfinite(z) or len(t) == 1:
         return z * se
-    return math.copysign(1.0, z) * _drift(abs(z) * math.sqrt(t[-1]), t, c) * se * math.sqrt(t[-1])
-
-
-def _drift(s: float, t: Sequence[float], c: Sequence[float]) -> float:
-    """The drift at which ending so high is as likely as not. `s`: not below 0."""
-    plain, width = s / t[-1], AWAY / math.sqrt(t[0])
     from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
 
-    return float(brentq(lambda w: above(w, s, t, c) - 0.5, plain - width, plain + width, xtol=1e-6))
+    s, width = abs(z) * math.sqrt(t[-1]), AWAY / math.sqrt(t[0])
+    plain = s / t[-1]
+    drift = float(brentq(lambda w: above(w, s, t, c) - 0.5, plain - width, plain + width, xtol=1e-6))
+    return math.copysign(1.0, z) * drift * se * math.sqrt(t[-1])
 
 
 def above(w: float, s: float, t: Sequence[float], c: Sequence[float]) -> float:

@@ -85,11 +85,9 @@ class Pilot:
         likely = self.variance * factor
         finite = self.bootstrap[np.isfinite(self.bootstrap)]
         low, high = np.quantile(finite, RANGE) * factor if self.bootstrap.size else (likely, likely)
-        low, likely, high = (
-            max(MIN_SESSIONS, math.ceil(size - 1e-9))
-            for size in (min(likely, float(low)), likely, max(likely, float(high)))
-        )
-        return low, likely, high
+        sizes = min(likely, float(low)), likely, max(likely, float(high))
+        least, middle, most = (max(MIN_SESSIONS, math.ceil(size - 1e-9)) for size in sizes)
+        return least, middle, most
 
     def power(self, sessions: int, distance: float, level: float = LEVEL) -> float:
         """Return the probability that as many sessions of each target find it."""
@@ -125,14 +123,10 @@ def pilot_of_quantile(samples: Sequence[Sample], p: float, clusters: int, rng: n
     found = (1 if len(logs) == 2 else 2) * clusters * variance(drawn, FINITE)
     # the variances of both targets of pairs are added up, because what they share is a part of both
     itself = sum(_order_variance(sample, p, np.ones(clusters)) for sample in samples)
-    multiples = [
-        sum(_order_variance(sample, p, chosen.astype(np.float64)) for sample in samples) / itself
-        if itself > 0
-        else math.nan
-        for rows in weights(clusters, BOOTSTRAP_SAMPLES, rng, portion=BOOTSTRAP_SAMPLES)
-        for chosen in rows
-    ]
-    return Pilot(found, found * np.array(multiples), clusters, p >= TAIL_FROM)
+    (drawn_sessions,) = weights(clusters, BOOTSTRAP_SAMPLES, rng, portion=BOOTSTRAP_SAMPLES)
+    each = [sum(_order_variance(sample, p, one.astype(np.float64)) for sample in samples) for one in drawn_sessions]
+    multiples = np.array(each) / itself if itself > 0 else np.full(len(each), math.nan)
+    return Pilot(found, found * multiples, clusters, p >= TAIL_FROM)
 
 
 def pilot_of_rate(events: Floats, turns: Floats, effect: float, rng: np.random.Generator) -> Pilot:

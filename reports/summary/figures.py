@@ -154,7 +154,7 @@ def slopes(samples: Samples, uncertain: Collection[Inexact]) -> Iterable[Figures
 
 
 class ShareEstimate(Record, frozen=True):
-    """So many of a number, as a share with its interval; null of nothing."""
+    """A share with its interval; null of nothing."""
 
     count: Count
     total: Count

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import field
 from msgspec.structs import replace
 
 from bench.metrics import DEFINITIONS_VERSION
@@ -60,7 +59,7 @@ class JudgedRun(Record, frozen=True):
     reasons: list[str]
     message: str
     checks: tuple[Check, ...]
-    uncertain_metrics: list[Inexact] = field(default_factory=list)
+    uncertain_metrics: tuple[Inexact, ...] = ()
 
 
 class SummaryDocument(Record, frozen=True, kw_only=True):
@@ -94,14 +93,10 @@ class SummaryDocument(Record, frozen=True, kw_only=True):
     groups: Annotated[
         list[GroupEntry], about("latencies of groups of turns; groups of a key that is the same for all are left out")
     ]
-    hosts: Annotated[list[Host], about("those that recorded the run; empty where it was one")] = field(
-        default_factory=list
-    )
-    machines: Annotated[list[Machine], about("who had the cores of each host")] = field(default_factory=list)
+    hosts: Annotated[tuple[Host, ...], about("those that recorded the run; empty where it was one")] = ()
+    machines: Annotated[tuple[Machine, ...], about("who had the cores of each host")] = ()
     counts: list[Counts]
-    rates: Annotated[list[TurnRate], about("of turns that a column says it of; empty where none does")] = field(
-        default_factory=list
-    )
+    rates: Annotated[tuple[TurnRate, ...], about("of turns that a column says it of; empty where none does")] = ()
     session_metrics: list[Figures]
     event_metrics: list[Distribution]
     load_generator: list[Distribution]
@@ -141,7 +136,7 @@ def summary_data(summary: Summary) -> dict[str, Any]:
             warmup_s=window.warmup_s,
             validity=JudgedRun(
                 *(validity.status, list(validity.reasons), verdict_reason(validity), validity.checks),
-                uncertain_metrics=list(summary.run.inexact),
+                uncertain_metrics=summary.run.inexact,
             ),
             targets=list(summary.targets),
             main_metric=summary.main,
@@ -156,10 +151,10 @@ def summary_data(summary: Summary) -> dict[str, Any]:
             variability=[WaitSpread(f.metric, *f.stratum, f.target, **vars(spread)) for f, spread in summary.spreads],
             drift=list(summary.drifts),
             groups=[group for waits in summary.waits for group in waits.groups],
-            hosts=list(summary.hosts),
-            machines=list(summary.machines),
+            hosts=summary.hosts,
+            machines=summary.machines,
             counts=list(summary.counts),
-            rates=list(summary.rates),
+            rates=summary.rates,
             session_metrics=[*summary.connecting, *summary.slopes],
             event_metrics=list(summary.events),
             load_generator=list(summary.harness),
