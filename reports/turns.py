@@ -53,8 +53,7 @@ class Lost:
 def lost_of(sessions: pd.DataFrame) -> npt.NDArray[np.int64]:
     """How many turns each session lost; none where the end of the run cut it."""
     whole = (sessions["outcome_class"] != "unfinished").to_numpy()
-    lost: npt.NDArray[np.int64] = (_number(sessions["turns_not_started"]) * whole).astype(np.int64)
-    return lost
+    return (_number(sessions["turns_not_started"]) * whole).astype(np.int64)
 
 
 def turns_not_started(begun: pd.DataFrame, sessions: pd.DataFrame, target: Integers, session: Integers) -> Lost:
@@ -89,8 +88,7 @@ def turn_numbers(sessions: pd.DataFrame, lost: npt.NDArray[np.int64]) -> npt.NDA
         call = sessions["session_id"].astype(str).str.partition(".")[0].to_numpy()
         order = np.argsort(sessions["start_utc_ns"].to_numpy(), kind="stable")
         begun[order] = pd.Series(begun[order]).groupby(call[order], sort=False).cumsum().to_numpy()
-    numbers: npt.NDArray[np.int64] = np.repeat(begun + 1 - np.cumsum(lost) + lost, lost) + np.arange(lost.sum())
-    return numbers
+    return np.repeat(begun + 1 - np.cumsum(lost) + lost, lost) + np.arange(lost.sum())
 
 
 def _text(column: pd.Series[str]) -> npt.NDArray[np.object_]:
@@ -329,8 +327,7 @@ def place_of(column: pd.Series[Any], labels: tuple[str, ...]) -> Integers:
     """The place of each row's label among these, −1 for any other."""
     place = {label: index for index, label in enumerate(labels)}
     of_category = np.array([*(place.get(str(name), -1) for name in column.cat.categories), -1], dtype=np.int32)
-    codes: Integers = of_category[column.cat.codes.to_numpy()]
-    return codes
+    return of_category[column.cat.codes.to_numpy()]
 
 
 def _codes(column: pd.Series[Any]) -> tuple[list[str], Integers]:
@@ -394,8 +391,7 @@ def _taken(codes: Integers, labels: int, named: Integers, kinds: int, rows: Inte
     known = np.where(surely.any(axis=1, keepdims=True), surely, every)
     commoner = np.where(known.any(axis=1), known.argmax(axis=1), every.sum(axis=0).argmax())
     own = (named >= 0) & (known[codes, np.maximum(named, 0)] > 0)
-    places: Integers = np.where(own, named, commoner[codes])
-    return places
+    return np.where(own, named, commoner[codes])
 
 
 def _table(codes: Integers, labels: int, named: Integers, kinds: int) -> npt.NDArray[np.int64]:

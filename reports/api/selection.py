@@ -96,8 +96,7 @@ def _matching(frame: pd.DataFrame, where: Where) -> Flags:
     mask = pd.Series(found) if np.ndim(found) == 1 else None
     if mask is None or len(mask) != len(frame) or not pd.api.types.is_bool_dtype(mask.dtype):
         raise UsageError("where must be true or false for each row of its frame")
-    flags: Flags = mask.astype("boolean").fillna(value=False).to_numpy(dtype=bool)
-    return flags
+    return mask.astype("boolean").fillna(value=False).to_numpy(dtype=bool)
 
 
 def columns_of(by: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -89,8 +89,7 @@ def windows(runs: int) -> Integers:
     widths = [round(SIDE * 2 ** (k / 2)) for k in range(64) if SIDE * 2 ** (k / 2) <= runs]
     before, at, after = np.array(np.meshgrid([*widths[::2], runs], np.arange(SIDE, runs), widths), int).reshape(3, -1)
     there = ((before <= at) | (before == runs)) & (at + after <= runs)
-    rows: Integers = np.unique(np.stack([np.maximum(at - before, 0), at, at + after])[:, there].T, axis=0)
-    return rows
+    return np.unique(np.stack([np.maximum(at - before, 0), at, at + after])[:, there].T, axis=0)
 
 
 def number_of_comparisons(runs: int) -> int:

@@ -99,8 +99,7 @@ def _bound(at: Floats, mass: Floats, sd: float, increment: float) -> float:
 
 def moved(at: Floats, mass: Floats, to: Floats, sd: float) -> Floats:
     """The density at `to` of what was at `at`, after a normal step."""
-    step: Floats = np.exp(-(((to[:, None] - at) / sd) ** 2) / 2) @ mass / (sd * math.sqrt(2 * math.pi))
-    return step
+    return np.exp(-(((to[:, None] - at) / sd) ** 2) / 2) @ mass / (sd * math.sqrt(2 * math.pi))
 
 
 def z_of(excess: float, se: float, df: float) -> float:

@@ -384,5 +384,4 @@ def _prices(entry: Mapping[str, Any]) -> Prices:
 
 def _summed(values: Floats, group: Integers, size: int) -> Floats:
     """Of each group; what nobody told counts as none."""
-    sums: Floats = np.bincount(group, np.nan_to_num(values), size).astype(np.float64)
-    return sums
+    return np.bincount(group, np.nan_to_num(values), size).astype(np.float64)

@@ -73,8 +73,7 @@ def lost_places(summary: Summary, pool: Pool) -> Integers:
 
 def lost_s(summary: Summary, lost: Integers) -> Floats:
     """When the sessions of these lost turns ended, seconds after the run began."""
-    seconds: Floats = (summary.turns.lost.at_utc_ns[lost] - summary.window.started_utc_ns) / NS_PER_S
-    return seconds
+    return (summary.turns.lost.at_utc_ns[lost] - summary.window.started_utc_ns) / NS_PER_S
 
 
 def slowest_window(found: Iterable[PoolSeries], bin_s: float) -> SlowWindow | None:
@@ -194,8 +193,7 @@ def over_time(summary: Summary) -> OverTime | None:
 def began_s(summary: Summary) -> Floats:
     """When each row of all turns began, seconds after the run did."""
     since_ns = summary.turns.frame["start_utc_ns"].to_numpy(dtype=np.int64) - summary.window.started_utc_ns
-    seconds: Floats = since_ns / NS_PER_S
-    return seconds
+    return since_ns / NS_PER_S
 
 
 def bin_length(length_s: float, turns: int) -> float:

@@ -108,8 +108,7 @@ def _falling(listing: Listing) -> Integers:
     mine = turns.steps_in(listing.stratum)[turns.step]
     if listing.without:
         mine &= np.isnan(turns.value(listing.without))
-    places: Integers = np.flatnonzero(np.isfinite(one.values) & mine[one.index])[::-1]
-    return places
+    return np.flatnonzero(np.isfinite(one.values) & mine[one.index])[::-1]
 
 
 def _slow(run: RunFrames, listed: Sequence[tuple[Listing, Integers]], started_utc_ns: int) -> tuple[SlowTurn, ...]:
