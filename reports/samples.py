@@ -57,6 +57,10 @@ class Sampled:
         here = np.flatnonzero(wanted.ravel()[self.turns.group[self.index]])
         return self.values[here], self.index[here]
 
+    def not_started(self, target: int, steps: Flags) -> Integers:
+        """The places in `turns.lost` of those of some steps of a target that were to have the metric."""
+        return np.flatnonzero(self.turns.lost.of(target, steps & self.applies[target]))
+
     def of(self, target: int, steps: Flags, part: tuple[Floats, Integers] | None = None) -> Sample:
         """The sample of some steps of a target; `part` if it is known."""
         return self._sample(*(part or self.part(target, steps)), target, steps)
@@ -80,8 +84,8 @@ class Sampled:
         failed, censored = (
             np.bincount(of_turn[mine & (turns.kind == kind)], minlength=size) for kind in (FAILED, UNFINISHED)
         )
-        lost_here = turns.lost.of(target, steps)
-        never = np.flatnonzero(lost_here & (of_lost >= 0))
+        lost_here = self.not_started(target, steps)
+        never = lost_here[of_lost[lost_here] >= 0]
         lost, counts_lost = np.bincount(of_lost[never], minlength=size), is_wait(self.metric)
         values, index = self.part(target, steps)
         of_session = np.bincount(turns.session[index], minlength=turns.sessions)
@@ -103,8 +107,7 @@ class Sampled:
     def _sample(self, values: Floats, index: Integers, target: int, steps: Flags) -> Sample:
         """Of turns that were begun these values; with them those that never were."""
         failed, censored = (int(counts[target][steps].sum()) for counts in (self.failed, self.censored))
-        never = self.turns.lost
-        sessions, lost = self.turns.session[index], never.session[never.of(target, steps & self.applies[target])]
+        sessions, lost = self.turns.session[index], self.turns.lost.session[self.not_started(target, steps)]
         if lost.size and is_wait(self.metric):
             values, sessions = np.append(values, np.full(lost.size, np.inf)), np.append(sessions, lost)
         return Sample(values, sessions, failed + lost.size, censored, lost.size)

@@ -191,10 +191,6 @@ class Turns:
         """The metric of each turn in its unit, NaN where it is absent."""
         return of_rows(values_of(self.frame, metric, self.origins_ns), self.rows)
 
-    def value_of_rows(self, metric: str) -> Floats:
-        """The metric of each row of `frame`, those of warm-up too, in its unit; NaN where it is absent."""
-        return values_of(self.frame, metric, self.origins_ns)
-
     def instant(self, name: str) -> Floats:
         """An instant of each turn, ns after its start, NaN where it did not happen."""
         return self.column(f"{name}_at_ns")

@@ -84,7 +84,7 @@ def relative_latencies(samples: Samples, pool: Pool) -> tuple[Floats, Integers, 
     """
     one, turns = samples[samples.mains[pool.stratum]], samples.turns
     ascending, index = one.part(pool.target, pool.steps)
-    lost = np.flatnonzero(turns.lost_in(pool) & one.applies[pool.target][turns.lost.step])
+    lost = one.not_started(pool.target, pool.steps)
     ascending = np.append(ascending, np.full(lost.size, np.inf))
     relative = ascending.copy()
     for _, rows in split(np.append(turns.step[index], turns.lost.step[lost])):

@@ -27,7 +27,7 @@ from reports.statistics.quantiles import Sample, quantile, quantiles
 from reports.strata import Stratum
 from reports.summary.drift import relative_latencies
 from reports.summary.summary import Summary
-from reports.turns import FAILED, GOOD, Flags, Pool, place_of
+from reports.turns import FAILED, GOOD, Flags, Pool, place_of, values_of
 
 ERROR = 0.05
 """How often a run without any change has a stretch told, at most."""
@@ -63,12 +63,6 @@ def pool_series(summary: Summary) -> Iterable[PoolSeries]:
             values, sessions, at_ns = found
             if quantile(values, 0.5) < math.inf:
                 yield PoolSeries(answer.label, values, sessions, (at_ns - summary.window.started_utc_ns) / NS_PER_S)
-
-
-def lost_places(summary: Summary, pool: Pool) -> Integers:
-    """The lost turns of a pool that were to have its main metric, by their places among all lost turns."""
-    applies, lost = summary.samples[summary.mains[pool.stratum]].applies, summary.turns.lost
-    return np.flatnonzero(summary.turns.lost_in(pool) & applies[pool.target][lost.step])
 
 
 def lost_s(summary: Summary, lost: Integers) -> Floats:
@@ -167,9 +161,12 @@ class OverTime:
 
 def over_time(summary: Summary) -> OverTime | None:
     """The main metrics over the run, warm-up included; None without a single value."""
-    at_s = began_s(summary)
-    pools = [(pool, drawn(summary, pool), lost_s(summary, lost_places(summary, pool))) for pool in summary.turns.pools]
-    pools = [(pool, values, lost) for pool, values, lost in pools if lost.size or not np.isnan(values).all()]
+    at_s, pools = began_s(summary), []
+    for pool in summary.turns.pools:
+        one, values = summary.samples[summary.mains[pool.stratum]], drawn(summary, pool)
+        lost = lost_s(summary, one.not_started(pool.target, pool.steps))
+        if lost.size or not np.isnan(values).all():
+            pools.append((pool, values, lost))
     if not pools:
         return None
     ends_s = [float(times.max(initial=0.0)) for times in (at_s, *(lost for *_, lost in pools))]
@@ -204,7 +201,8 @@ def bin_length(length_s: float, turns: int) -> float:
 def drawn(summary: Summary, pool: Pool) -> Floats:
     """For each row of all turns, warm-up too: its wait, +inf where it failed, NaN where it is not drawn here."""
     turns, metric, step = summary.turns, summary.mains[pool.stratum], summary.turns.step_of_row
-    values, kind = turns.value_of_rows(metric), turns.frame["outcome_class"].cat.codes.to_numpy()
+    values = values_of(turns.frame, metric, turns.origins_ns)
+    kind = turns.frame["outcome_class"].cat.codes.to_numpy()
     # a row of a step that no measured turn has is the pool's by the instant and turn type that it names itself
     measured_from, turn_type = pool.stratum
     kinds = turns.frame["turn_type"]
@@ -303,7 +301,8 @@ def steps_over_time(summary: Summary, stratum: Stratum) -> StepsOverTime | None:
     bin_s = time_step(length_s, max(4, min(60, int(np.median(sizes[sizes > 0])) // IN_BIN)))
     courses: list[StepCourse] = []
     for pool in (pool for pool in turns.pools if pool.stratum == stratum):
-        values, every = drawn(summary, pool), lost_places(summary, pool)
+        every = summary.samples[summary.mains[pool.stratum]].not_started(pool.target, pool.steps)
+        values = drawn(summary, pool)
         for step in steps.tolist():
             rows = np.flatnonzero(~np.isnan(values) & (turns.step_of_row == step))
             lost = every[turns.lost.step[every] == step]
