@@ -173,7 +173,7 @@ class Statistic(ABC):
 
     def default_margin(self, metric: str) -> Margin:
         """Return how much worse is accepted if nobody says it."""
-        raise UsageError(f"{self.title(metric)} has no default margin: give one")
+        raise UsageError(f"a {self.kind} has no sample size to plan for: plan for a quantile, such as p50")
 
     def sessions_to_pass(self, margin: Margin, error: float) -> int | None:
         """Return the sessions that it takes to pass even if nothing fails; None if no number does."""
@@ -185,7 +185,7 @@ class Statistic(ABC):
 
     def pilot(self, sources: Sequence[Source], question: Question, effect: float, rng: np.random.Generator) -> Pilot:
         """Return what a pilot run, of one target or of two in pairs, says of the error of a difference."""
-        raise UsageError(f"{question.name} has no sample size to plan for: plan for {question.metric}:p95")
+        raise UsageError(f"a {self.kind} has no sample size to plan for: plan for a quantile, such as p50")
 
     def interim(
         self, both: Sources, group: Sequence[Question], draws: int, rng: np.random.Generator, error: float

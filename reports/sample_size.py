@@ -87,7 +87,7 @@ def power_spec(
     if of.unit == SLOPE:
         raise UsageError(f"{of.name} is a slope, and has no size to plan for: plan for ttfa")
     rate = statistic.scale(of.name) == "points"
-    default = statistic.default_margin("")
+    default = statistic.default_margin("")  # also if one is given: what has none cannot be planned for
     accepted = _share(margin, "--margin") if margin else default.points if rate else default.ratio
     effect = _share(detect, "--detect") if detect else EFFECT_POINTS if rate else TIMES_MARGIN * accepted
     if not effect > accepted:

@@ -1,6 +1,6 @@
 """report.html: the summary as a page of blocks, from its headline to its definitions. Nothing is computed here.
 
-The sections that stand below the answer are made in `sections`, `calls` and `circumstances`.
+The sections below the answer are made in `metric_sections`, `caller_sections` and `context_sections`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Quantiles of clustered samples, their intervals, and whether they may be published; pure.
 
-A quantile is the inverse CDF: the smallest x with F(x) ≥ p. Failed turns are +inf; censored ones are not in the sample.
+A quantile is the inverse CDF: the smallest x with F(x) ≥ p. Failed turns are +inf; unfinished ones are left out.
 Sessions are the sampling unit: turns of one session resemble each other, so an interval is that of order statistics
 with a design effect. For G sessions with n_g turns each, S_g of them ≤ q, and F = ΣS_g / n, the share of all:
 

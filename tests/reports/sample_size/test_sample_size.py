@@ -138,6 +138,7 @@ def test_fewer_sessions_than_a_quantile_may_be_tested_with_are_never_planned() -
     [
         (("ttfa:p95", "10%", "10%"), "an effect of 10 % is not above the margin of 10 %"),
         (("ttfa:rate",), "is no quantile"),
+        (("audio_speed:avg", "20%", "10%"), "a mean has no sample size to plan for"),
         (("failure_rate:p95", None, None), "is a rate"),
         (("ttfa:p95", "plenty"), "is no share"),
         (("ttfa:p95", "20"), "is more than everything"),
