@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 TEXT, COUNT, NUMBER, FLAG = "string[pyarrow]", "Int64", "float64", "bool"
@@ -32,6 +34,12 @@ def use(*missing: str, published: bool, invalid: str = "") -> dict[str, Any]:
     """The columns of USE. `missing`: why there is no value; `invalid`: why one may not be used."""
     reason = "; ".join(filter(None, (*missing, invalid)))
     return {"published": published, "usable": published and not invalid, "reason": reason}
+
+
+def by_label(labels: Any, value: Callable[[str], Any], missing: object, dtype: type) -> npt.NDArray[Any]:
+    """Return the value of each row's label, from the categories and codes of a categorical; `missing` without one."""
+    values: npt.NDArray[Any] = np.array([*(value(str(label)) for label in labels.categories), missing], dtype=dtype)
+    return values.take(np.asarray(labels.codes))
 
 
 def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -38,6 +38,7 @@ from bench.run.part import parts
 from bench.units import NS_PER_MS, NS_PER_S
 from bench.untrusted.sanitize import SUSPECT, escape_control, excerpt
 from reports.exactness import Inexact, inexact_of
+from reports.frames import by_label
 from reports.rate_metrics import OF_COLUMNS
 from reports.records import optional_keys
 
@@ -282,17 +283,14 @@ def _moments(utc_ns: pd.arrays.IntegerArray) -> pd.DatetimeIndex:
 
 def _measured(columns: Columns) -> npt.NDArray[np.bool_]:
     """Which rows are of the measured phase: those of `metric`, and those without a phase."""
-    phase = columns["phase"]
-    flags: npt.NDArray[np.bool_] = np.array([*(name == MEASURED for name in phase.categories), True])[phase.codes]
-    return flags
+    return by_label(columns["phase"], lambda name: name == MEASURED, True, np.bool_)
 
 
 def _classes(columns: Columns) -> pd.Categorical[Any]:
     """The class of each outcome; a row without one did not end: censored."""
-    outcomes, names = columns["outcome"], list(CLASSES.categories)
-    kinds = [outcome_class(str(name)) for name in outcomes.categories]
-    codes = np.array([names.index(kind) for kind in (*kinds, "unfinished")], dtype=np.int8)
-    return pd.Categorical.from_codes(codes[outcomes.codes], dtype=CLASSES, validate=False)
+    code = {name: place for place, name in enumerate(CLASSES.categories)}
+    codes = by_label(columns["outcome"], lambda name: code[outcome_class(name)], code["unfinished"], np.int8)
+    return pd.Categorical.from_codes(codes, dtype=CLASSES, validate=False)
 
 
 def _array(column: pa.ChunkedArray) -> Any:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.metrics import BYTES_PER_S, CATALOGUE, Metric, is_throttled
+from reports.frames import by_label
 from reports.rate_metrics import RATES
 from reports.runs import RunFrames
 from reports.statistics.counting import Floats, Integers, order_of_codes, order_of_values, split
@@ -232,9 +233,8 @@ def rate_counts(turns: Turns, name: str) -> tuple[Floats, Floats]:
         events, of = turns.value("stall_count"), every
         counts = turns.good & ~np.isnan(events)
     elif name == "throttle_rate":
-        outcomes = turns.frame["outcome"].cat
-        limited = np.array([*(is_throttled(str(one)) for one in outcomes.categories), False], dtype=bool)
-        counts, events, of = turns.kind != UNFINISHED, limited[of_rows(outcomes.codes.to_numpy(), turns.rows)], every
+        throttled = by_label(turns.frame["outcome"].cat, is_throttled, False, np.bool_)
+        counts, events, of = turns.kind != UNFINISHED, of_rows(throttled, turns.rows), every
     else:
         counts, events, of = turns.kind != UNFINISHED, turns.kind == FAILED, every
     return np.where(counts, events if rate.words else events > 0, np.nan), np.where(counts, of, np.nan)

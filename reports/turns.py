@@ -21,6 +21,7 @@ from bench.metrics import CATALOGUE, REGULAR
 from bench.run.histograms import MAX_STEPS, OTHER_STEP
 from bench.run.measured import floats, origin_ns, values_ns
 from bench.units import NS_PER_MS
+from reports.frames import by_label
 from reports.runs import RunFrames, sequence
 from reports.statistics.counting import Floats, Integers
 from reports.strata import ORIGINS, SINCE, Stratum, in_order
@@ -65,8 +66,9 @@ def turns_not_started(begun: pd.DataFrame, sessions: pd.DataFrame, target: Integ
     if not (lost.any() and len(begun)):
         return Lost(*np.zeros((6, 0), dtype=np.int64))
     targets, numbers = np.repeat(target, lost), turn_numbers(sessions, lost)
-    places = pd.DataFrame({"target": targets, "script": np.repeat(_text(sessions["script"]), lost), "turn": numbers})
-    counted = begun.assign(script=_text(begun["script"])).groupby([*PLACES[0], "step"]).size().rename("n").reset_index()
+    script, script_begun = (by_label(frame["script"].cat, str, "", object) for frame in (sessions, begun))
+    places = pd.DataFrame({"target": targets, "script": np.repeat(script, lost), "turn": numbers})
+    counted = begun.assign(script=script_begun).groupby([*PLACES[0], "step"]).size().rename("n").reset_index()
     step = pd.Series(np.nan, index=places.index)
     for place in PLACES:
         if step.notna().all():
@@ -89,12 +91,6 @@ def turn_numbers(sessions: pd.DataFrame, lost: npt.NDArray[np.int64]) -> npt.NDA
         order = np.argsort(sessions["start_utc_ns"].to_numpy(), kind="stable")
         begun[order] = pd.Series(begun[order]).groupby(call[order], sort=False).cumsum().to_numpy()
     return np.repeat(begun + 1 - np.cumsum(lost) + lost, lost) + np.arange(lost.sum())
-
-
-def _text(column: pd.Series[str]) -> npt.NDArray[np.object_]:
-    """Names of a categorical; empty where there is none."""
-    names: npt.NDArray[np.object_] = np.array([*map(str, column.cat.categories), ""], dtype=object)
-    return names[column.cat.codes.to_numpy()]
 
 
 def _number(column: pd.Series[float]) -> npt.NDArray[np.float64]:
@@ -322,8 +318,7 @@ def of_rows(values: npt.NDArray[Scalar], rows: Integers) -> npt.NDArray[Scalar]:
 def place_of(column: pd.Series[Any], labels: tuple[str, ...]) -> Integers:
     """The place of each row's label among these, −1 for any other."""
     place = {label: index for index, label in enumerate(labels)}
-    of_category = np.array([*(place.get(str(name), -1) for name in column.cat.categories), -1], dtype=np.int32)
-    return of_category[column.cat.codes.to_numpy()]
+    return by_label(column.cat, lambda name: place.get(name, -1), -1, np.int32)
 
 
 def _codes(column: pd.Series[Any]) -> tuple[list[str], Integers]:

@@ -20,6 +20,7 @@ import pandas as pd
 from bench.metrics import is_throttled
 from bench.run.measured import floats
 from bench.units import NS_PER_S
+from reports.frames import by_label
 from reports.numbers import time_step
 from reports.records import Count, Number, Record, Rounded, about
 from reports.runs import RunFrames
@@ -246,10 +247,9 @@ def quota_of(run: RunFrames, targets: Sequence[str], started_utc_ns: int, length
 
 def _limited(frame: pd.DataFrame, label: str) -> tuple[int, Floats]:
     """How many rows of a target were throttled, and the waits that it was asked for; ns."""
-    mine, outcome = (frame["target"] == label).to_numpy(), frame["outcome"].cat
-    throttled = np.array([*(is_throttled(str(name)) for name in outcome.categories), False])
-    waits = floats(frame, "retry_after_ns")[mine]
-    return int(throttled[outcome.codes.to_numpy()[mine]].sum()), waits[~np.isnan(waits)]
+    mine, waits = (frame["target"] == label).to_numpy(), floats(frame, "retry_after_ns")
+    throttled = by_label(frame["outcome"].cat, is_throttled, False, np.bool_)
+    return int(throttled[mine].sum()), waits[mine & ~np.isnan(waits)]
 
 
 def _remaining(seconds: pd.DataFrame, place: Integers, bins: int, bin_s: float) -> Iterable[Remaining]:
