@@ -39,7 +39,8 @@ def use(*missing: str, published: bool, invalid: str = "") -> dict[str, Any]:
 def by_label(labels: Any, value: Callable[[str], Any], missing: object, dtype: type) -> npt.NDArray[Any]:
     """Return the value of each row's label, from the categories and codes of a categorical; `missing` without one."""
     values: npt.NDArray[Any] = np.array([*(value(str(label)) for label in labels.categories), missing], dtype=dtype)
-    return values.take(np.asarray(labels.codes))
+    of_rows: npt.NDArray[Any] = values[np.asarray(labels.codes)]  # `take` is slower
+    return of_rows
 
 
 def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
