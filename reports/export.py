@@ -91,10 +91,7 @@ def export_schema(table: TableName) -> pa.Schema:
 
 
 def rows(folder: Path, table: TableName) -> Iterator[pa.Table]:
-    """Yield the rows of a run that ended, is under way or was killed, in the order in which they were written.
-
-    Raises OSError or pyarrow.ArrowException if the folder cannot be read.
-    """
+    """Yield the rows of a run in any state, as they were written. Raises OSError or ArrowException if it cannot."""
     for piece in _stored(folder, table):
         if table in DERIVE:
             derived = _derived(piece, table)
@@ -120,15 +117,11 @@ def _array(column: pd.Series[float], name: str) -> pa.Array:
 
 
 def _stored(folder: Path, table: TableName) -> Iterator[pa.Table]:
-    """Yield all stored columns, from Parquet after a clean end and from the spool before one.
-
-    A spool has a batch for each second and worker, often of a few rows.
-    """
-    batches = (
-        run_folder.stored_batches(folder, table, SCHEMAS[table].names, AT_ONCE)
-        if (folder / f"{table}.parquet").exists()
-        else run_folder.spooled_batches(folder, table)
-    )
+    """Yield all stored columns, from Parquet or else the spool, which has a batch for each second and worker."""
+    if (folder / f"{table}.parquet").exists():
+        batches = run_folder.stored_batches(folder, table, SCHEMAS[table].names, AT_ONCE)
+    else:
+        batches = run_folder.spooled_batches(folder, table)
     for whole in run_folder.grouped(batches, AT_ONCE):
         for first in range(0, len(whole), AT_ONCE):
             yield whole.slice(first, AT_ONCE)
@@ -139,10 +132,7 @@ AS_IT_IS = "surrogateescape"
 
 
 def write_log(path: Path, folder: Path, metric: str | None) -> int:
-    """Write the log, of one metric alone if it is named, and return the number of histograms.
-
-    Raises UsageError if the run has no histogram of that metric.
-    """
+    """Write the log, or that of one metric, and return the number of histograms. Raises UsageError if there is none."""
     lines = list(_lines(folder))
     metrics = [_metric_of(line) for line in lines if line.startswith("Tag=")]
     if metric is not None:
@@ -195,12 +185,12 @@ def export_tables(folder: Path, form: Format, out: Path | None = None, *, force:
     Raises UsageError if the folder is no run, a file exists and `force` is not given, or a file cannot be written.
     """
     place = _place(folder, out, [f"{table}.{form}" for table in TABLES], force=force)
-    return [
-        ExportedFile(path, _write(folder, path, write), "rows")
-        for table in TABLES
-        for path in [place / f"{table}.{form}"]
-        for write in [partial(write_table, form=form, schema=export_schema(table), pieces=rows(folder, table))]
-    ]
+    files = []
+    for table in TABLES:
+        path = place / f"{table}.{form}"
+        write = partial(write_table, form=form, schema=export_schema(table), pieces=rows(folder, table))
+        files.append(ExportedFile(path, _write(folder, path, write), "rows"))
+    return files
 
 
 def export_log(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 TEXT, COUNT, NUMBER, FLAG = "string[pyarrow]", "Int64", "float64", "bool"
@@ -34,11 +36,15 @@ def use(*missing: str, published: bool, invalid: str = "") -> dict[str, Any]:
     return {"published": published, "usable": published and not invalid, "reason": reason}
 
 
-def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """The rows of frames of the same columns; the categories of a column are those of all frames.
+def by_label(labels: Any, value: Callable[[str], Any], missing: object, dtype: type) -> npt.NDArray[Any]:
+    """Return the value of each row's label, from the categories and codes of a categorical; `missing` without one."""
+    values: npt.NDArray[Any] = np.array([*(value(str(label)) for label in labels.categories), missing], dtype=dtype)
+    of_rows: npt.NDArray[Any] = values[np.asarray(labels.codes)]  # `take` is slower
+    return of_rows
 
-    `pd.concat` alone makes a text for each row of categoricals that differ.
-    """
+
+def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the rows of frames of the same columns. `pd.concat` alone makes texts of categoricals that differ."""
     kinds: dict[str, pd.CategoricalDtype] = {}
     for name in map(str, frames[0].select_dtypes("category")):
         several = [frame.dtypes[name] for frame in frames]

@@ -14,25 +14,13 @@ from __future__ import annotations
 
 import json
 import math
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import reduce
 from operator import or_
 from types import UnionType
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    NotRequired,
-    TypeAlias,
-    TypedDict,
-    TypeVar,
-    cast,
-    get_args,
-    get_origin,
-    get_type_hints,
-    is_typeddict,
-)
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypeAlias, TypedDict, TypeVar, cast
 
 import msgspec
 
@@ -89,10 +77,7 @@ class Closed(Record, frozen=True, forbid_unknown_fields=True):
 
 
 def data_of(document: Record) -> dict[str, Any]:
-    """A document as lists, dictionaries, strings and numbers.
-
-    Raises msgspec.ValidationError where a field is not of its type.
-    """
+    """Return a document as lists, dictionaries, strings and numbers. Raises ValidationError if a type is wrong."""
     plain = msgspec.to_builtins(document, enc_hook=_builtin)
     try:
         return _through_json(plain, type(document))
@@ -116,17 +101,12 @@ def _unicode(value: Any) -> Any:
 
 
 def read_document(data: bytes, kind: type[Read]) -> Read:
-    """A document of this type, or of one that has some of its fields; what is null there does not exist.
-
-    Raises JsonError for what is no such document.
-    """
+    """Read a document of this type, or of one with some of its fields; null is no value. Raises JsonError."""
     return cast("Read", read_json(data, kind, made=_made))
 
 
 def entries_of(data: Sequence[Mapping[str, Any]], kind: type[Read]) -> list[Read]:
-    """Return objects of a document that was read, as records. Raises msgspec.ValidationError if one is of another
-    type.
-    """
+    """Return objects of a document that was read, as records. Raises ValidationError if a type is wrong."""
     return msgspec.convert(data, list[kind], dec_hook=_made)  # type: ignore[valid-type]
 
 
@@ -169,7 +149,7 @@ def _schema(kind: type) -> dict[str, Any]:
 
 def optional_keys(kind: Any) -> Any:
     """Return the type of the same values, where a key may be missing, and one that is not required may be null."""
-    origin, inner = get_origin(kind), get_args(kind)
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin is NotRequired:
         return optional_keys(inner[0])
     if origin is Annotated:
@@ -182,12 +162,12 @@ def optional_keys(kind: Any) -> Any:
         optional = {field.name for field in fields(kind) if field.default is not MISSING}
     elif isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         optional = {field.name for field in msgspec.structs.fields(kind) if not field.required}
-    elif not is_typeddict(kind):
+    elif not typing.is_typeddict(kind):
         return kind
     else:
         optional = set()
     keys = {}
-    for name, hint in get_type_hints(kind, include_extras=True).items():
-        may_be_null = name in optional or get_origin(hint) is NotRequired
+    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+        may_be_null = name in optional or typing.get_origin(hint) is NotRequired
         keys[name] = optional_keys(hint) | None if may_be_null else optional_keys(hint)
     return TypedDict(kind.__name__, keys, total=False)  # type: ignore[operator]

@@ -38,6 +38,7 @@ from bench.run.part import parts
 from bench.units import NS_PER_MS, NS_PER_S
 from bench.untrusted.sanitize import SUSPECT, escape_control, excerpt
 from reports.exactness import Inexact, inexact_of
+from reports.frames import by_label
 from reports.rate_metrics import OF_COLUMNS
 from reports.records import optional_keys
 
@@ -45,53 +46,25 @@ TURN_METRICS = tuple(m for m in CATALOGUE.values() if m.scope == "turn")
 SESSION_METRICS = tuple(m for m in CATALOGUE.values() if m.scope in ("session", "harness") and (m.end or m.column))
 
 REPORTED = (
-    *(
-        "session_id",
-        "target",
-        "phase",
-        "outcome",
-        "detail",
-        "script",
-        "step",
-        "turn",
-        "measured_from",
-        "turn_type",
-        "start_utc_ns",
-        "simulated",
-    ),
+    *("session_id", "target", "phase", "outcome", "detail", "script", "step", "turn", "measured_from", "turn_type"),
+    *("start_utc_ns", "simulated", "start_ns", "last_audible_at_ns", "ended_at_ns", "audio_bytes_received"),
     *(f"{name}_at_ns" for name in ("speech_start", *VAD_SEGMENTS)),
-    *(
-        "start_ns",
-        "last_audible_at_ns",
-        "ended_at_ns",
-        "audio_bytes_received",
-        "unplayed_audio_ns",
-        "received_audio_ns",
-    ),
-    *("uncertain_gaps", "rtt_scope", "retry_after_ns", "context_tokens", "context_cached_tokens"),
+    *("unplayed_audio_ns", "received_audio_ns", "uncertain_gaps", "rtt_scope", "retry_after_ns"),
+    *("context_tokens", "context_cached_tokens"),
     *(name for rate in OF_COLUMNS for name in (rate.column, rate.words) if name),
-    *(
-        "input_text_tokens",
-        "input_audio_tokens",
-        "input_cached_tokens",
-        "input_cached_text_tokens",
-        "input_cached_audio_tokens",
-    ),
-    *("output_text_tokens", "output_audio_tokens", "input_image_tokens", "input_cached_image_tokens"),
+    *("input_text_tokens", "input_audio_tokens", "input_image_tokens", "output_text_tokens", "output_audio_tokens"),
+    *("input_cached_tokens", "input_cached_text_tokens", "input_cached_audio_tokens", "input_cached_image_tokens"),
 )
 """Columns of a turn that a report needs, beside those of its metrics."""
-UNREPORTED = frozenset(
-    (
-        *("run_id", "scenario", "worker", "turns_planned", "turns_ended", "turns_succeeded", "variables_row"),
-        *("events", "unknown_events", "service_errors", "timestamp_fallbacks", "close_code", "close_reason"),
-        *names_of(SESSIONS, "width", "error"),
-    )
-)
+UNREPORTED = {
+    *("run_id", "scenario", "worker", "turns_planned", "turns_ended", "turns_succeeded", "variables_row"),
+    *("events", "unknown_events", "service_errors", "timestamp_fallbacks", "close_code", "close_reason"),
+    *names_of(SESSIONS, "width", "error"),
+}
 """Columns of a session that no report needs."""
+_OF_METRICS = {name for metric in TURN_METRICS for name in metric.columns}
 OF_REPORTS: dict[TableName, list[str]] = {
-    "turns": [
-        name for name in SCHEMAS["turns"].names if name in {*REPORTED, *(n for m in TURN_METRICS for n in m.columns)}
-    ],
+    "turns": [name for name in SCHEMAS["turns"].names if name in {*REPORTED, *_OF_METRICS}],
     "sessions": [name for name in SCHEMAS["sessions"].names if name not in UNREPORTED],
 }
 """The columns that reports read."""
@@ -110,11 +83,8 @@ TOGETHER = 8
 Columns: TypeAlias = dict[str, Any]
 """What pandas makes a frame of: an array of as many values for each name."""
 Convert: TypeAlias = Callable[[pa.ChunkedArray], Any]
-DTYPES: dict[pa.DataType, Any] = {
-    pa.string(): pd.ArrowDtype(pa.string()),
-    pa.int64(): pd.Int64Dtype(),
-    pa.bool_(): pd.BooleanDtype(),
-}
+DTYPES: dict[pa.DataType, Any] = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
+DTYPES |= {pa.string(): pd.ArrowDtype(pa.string())}
 """What a column of Arrow becomes in pandas, whether or not any of its values is missing."""
 
 
@@ -154,10 +124,9 @@ class RunFrames:
 
 
 def load_frames(path: Path | str, *, all_columns: bool = True) -> RunFrames:
-    """The run in a folder, without BOUNDS; `all_columns=False` reads of the turns only what any report needs, and their
-    run.
+    """Read a run without BOUNDS; of its turns only run_id and what any report needs if `all_columns` is False.
 
-    Raises UsageError where the folder is no run, or its files cannot be read.
+    Raises UsageError if the folder is no run, or its files cannot be read.
     """
 
     def turns(folder: Path, document: Mapping[str, Any]) -> pd.DataFrame:
@@ -169,23 +138,18 @@ def load_frames(path: Path | str, *, all_columns: bool = True) -> RunFrames:
 
 
 def load_for_report(path: Path) -> RunFrames:
-    """The run in a folder, with the columns OF_REPORTS: whole numbers of turns in the narrowest dtype of Arrow that
-    holds them, and no metrics of turns (`Turns.value` derives them).
+    """Read OF_REPORTS of a run: numbers of turns in the narrowest dtype, and no metrics (`Turns.value` derives them).
 
-    Raises UsageError where the folder is no run, or its files cannot be read.
+    Raises UsageError if the folder is no run, or its files cannot be read.
     """
 
     def turns(folder: Path, document: Mapping[str, Any]) -> pd.DataFrame:
-        columns = _columns(folder, _reported(document), _narrow)
+        names = [*OF_REPORTS["turns"], *(OF_HOSTS if len(hosts_of(document)) > 1 else ())]
+        columns = _columns(folder, names, _narrow)
         columns |= {"measured": _measured(columns), "outcome_class": _classes(columns)}
         return pd.DataFrame(columns, copy=False)
 
     return _load(path, turns, OF_REPORTS["sessions"])
-
-
-def _reported(document: Mapping[str, Any]) -> list[str]:
-    """The columns of turns that reports read of a run."""
-    return [*OF_REPORTS["turns"], *(OF_HOSTS if len(hosts_of(document)) > 1 else ())]
 
 
 def hosts_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -264,10 +228,7 @@ def _shown(value: Any) -> Any:
 
 
 def _columns(path: Path, names: list[str], converted: Convert) -> Columns:
-    """Columns of the turns, from a large Parquet a few at a time: all of them in Arrow would take as much memory again.
-
-    A spool may grow meanwhile, so it is read at once.
-    """
+    """Read columns of the turns, of a large Parquet a few at a time for memory. A spool may grow: it is read once."""
     parquet = path / "turns.parquet"
     size = TOGETHER if parquet.exists() and parquet.stat().st_size > run_folder.SMALL_BYTES else len(names)
     columns: Columns = {}
@@ -277,9 +238,7 @@ def _columns(path: Path, names: list[str], converted: Convert) -> Columns:
 
 
 def turn_frame(table: pa.Table) -> pd.DataFrame:
-    """Turns with `start`, `measured`, `outcome_class`, `measured_from_at_ns`, `<measure>_ms` for each metric in ms,
-    and the shares in percent.
-    """
+    """Add `start`, `measured`, `outcome_class`, `measured_from_at_ns`, `<metric>_ms`, and the shares in percent."""
     return _derived(_arrays(table))
 
 
@@ -301,15 +260,10 @@ def _derived(stored: Columns) -> pd.DataFrame:
 
 
 def session_frame(table: pa.Table) -> pd.DataFrame:
-    """Sessions with `start`, `measured`, `outcome_class`, `<measure>_ms` for each metric of a session, and in bytes
-    per second what each carried.
-    """
+    """Add `start`, `measured`, `outcome_class`, `<metric>_ms`, and in bytes per second what each session carried."""
     columns = _arrays(table)
-    known = {
-        "start": _moments(columns["start_utc_ns"]),
-        "measured": _measured(columns),
-        "outcome_class": _classes(columns),
-    }
+    known = {"start": _moments(columns["start_utc_ns"]), "measured": _measured(columns)}
+    known |= {"outcome_class": _classes(columns)}
     metrics = {f"{metric.name}_ms": values_ns(table, metric) / NS_PER_MS for metric in SESSION_METRICS}
     carried = {name: bytes_per_s(table, name) for name in CARRIED}
     return pd.DataFrame(columns | known | metrics | carried, copy=False)
@@ -329,17 +283,14 @@ def _moments(utc_ns: pd.arrays.IntegerArray) -> pd.DatetimeIndex:
 
 def _measured(columns: Columns) -> npt.NDArray[np.bool_]:
     """Which rows are of the measured phase: those of `metric`, and those without a phase."""
-    phase = columns["phase"]
-    flags: npt.NDArray[np.bool_] = np.array([*(name == MEASURED for name in phase.categories), True])[phase.codes]
-    return flags
+    return by_label(columns["phase"], lambda name: name == MEASURED, True, np.bool_)
 
 
 def _classes(columns: Columns) -> pd.Categorical[Any]:
     """The class of each outcome; a row without one did not end: censored."""
-    outcomes, names = columns["outcome"], list(CLASSES.categories)
-    kinds = [outcome_class(str(name)) for name in outcomes.categories]
-    codes = np.array([names.index(kind) for kind in (*kinds, "unfinished")], dtype=np.int8)
-    return pd.Categorical.from_codes(codes[outcomes.codes], dtype=CLASSES, validate=False)
+    code = {name: place for place, name in enumerate(CLASSES.categories)}
+    codes = by_label(columns["outcome"], lambda name: code[outcome_class(name)], code["unfinished"], np.int8)
+    return pd.Categorical.from_codes(codes, dtype=CLASSES, validate=False)
 
 
 def _array(column: pa.ChunkedArray) -> Any:
@@ -378,17 +329,13 @@ def _kind(labels: pa.Array) -> pd.CategoricalDtype | None:
 
 
 def _arrays(table: pa.Table, converted: Convert = _array) -> Columns:
-    """Columns that repeat as categoricals, the others converted. A frame is made of all columns at once: for a hundred
-    of a small run that takes half of what `to_pandas` does, and each that is put in later counts all others anew.
-    """
+    """Return columns that repeat as categoricals, the others converted: twice as fast as `to_pandas` of small runs."""
     named = zip(table.column_names, table.columns, strict=True)
     return {name: _labels(column) if name in LABELS else converted(column) for name, column in named}
 
 
 def _narrow(column: pa.ChunkedArray) -> pd.arrays.ArrowExtensionArray:
-    """A column in Arrow, whole numbers in the first of WIDTHS that holds them all: a million rows take one to eight MB,
-    of nulls one.
-    """
+    """Return a column in Arrow, whole numbers in the first of WIDTHS that holds them all: 1 to 8 MB of a million."""
     if column.type != pa.int64():
         return pd.arrays.ArrowExtensionArray(column.combine_chunks())
     if column.null_count == len(column):
@@ -419,10 +366,9 @@ def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def response_ids(run: RunFrames, rows: Sequence[int]) -> list[str]:
-    """The service's ids of the responses of a few rows of `run.turns`; empty where there is none.
+    """Return the service's ids of the responses of a few rows of `run.turns`; empty if there is none.
 
-    In a spool, which may have grown meanwhile, a row stands elsewhere: there it is found by its session and turn.
-    Raises UsageError where they cannot be read.
+    A spool may have grown: there a row is found by its session and turn. Raises UsageError if they cannot be read.
     """
     if run.finalized:
         with _reading(run.folder):
@@ -462,8 +408,5 @@ def called(name: str, labels: Mapping[str, str]) -> str:
 
 def all_called(documents: Iterable[Mapping[str, Any]]) -> list[str]:
     """What several runs are called, without what is said twice."""
-    return list(
-        dict.fromkeys(
-            called(str(document["scenario"]), labels_of(document)) for document in documents if document.get("scenario")
-        )
-    )
+    named = (document for document in documents if document.get("scenario"))
+    return list(dict.fromkeys(called(str(document["scenario"]), labels_of(document)) for document in named))

@@ -272,18 +272,14 @@ def sample_size_lines(size: SampleSize) -> Iterable[str]:
     percent = three(round(100 * size.power_of_pilot))
     yield f"With the size of this run, {plural(size.pilot_sessions, noun)}, the power is {percent}{NBSP}%."
     if size.sessions_to_pass:
-        yield (
-            f"To pass at that margin at least {count(size.sessions_to_pass)} {targets} are needed, even if nothing "
-            "fails: a session may fail as a whole."
-        )
+        needed = f"at least {count(size.sessions_to_pass)} {targets} are needed, even if nothing fails"
+        yield f"To pass at that margin {needed}: a session may fail as a whole."
     sigma, icc, deff_p50, deff_p95 = (
         NONE if math.isnan(value) else three(float(f"{value:.2g}"))
         for value in (size.sigma, size.icc, size.deff_p50, size.deff_p95)
     )
-    yield (
-        f"Pilot: {plural(size.pilot_sessions, noun)} of {three(size.turns_per_session)} turns: "
-        f"sigma {sigma}, ICC {icc}, design effect {deff_p50} at p50 and {deff_p95} at p95."
-    )
+    varies = f"sigma {sigma}, ICC {icc}, design effect {deff_p50} at p50 and {deff_p95} at p95"
+    yield f"Pilot: {plural(size.pilot_sessions, noun)} of {three(size.turns_per_session)} turns: {varies}."
     cheapest = [
         f"{turns}{' or more' if turns == 10 else ''} by {what}"
         for turns, what in ((size.cheapest_turns_by_time, "time"), (size.cheapest_turns_by_usd, "money"))

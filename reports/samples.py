@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.metrics import BYTES_PER_S, CATALOGUE, Metric, is_throttled
+from reports.frames import by_label
 from reports.rate_metrics import RATES
 from reports.runs import RunFrames
 from reports.statistics.counting import Floats, Integers, order_of_codes, order_of_values, split
@@ -35,7 +36,7 @@ ANSWER_HEARD = "answer_voice_to_voice"
 class Sampled:
     """One metric's values, ascending over the whole run: samples of any part need no further sort.
 
-    `values`, `index` and `failed` are of turns that were begun; a sample holds those that never were as well.
+    `values`, `index` and `failed` are of turns that started; a sample also holds those that did not.
     """
 
     metric: Metric
@@ -57,6 +58,10 @@ class Sampled:
         here = np.flatnonzero(wanted.ravel()[self.turns.group[self.index]])
         return self.values[here], self.index[here]
 
+    def not_started(self, target: int, steps: Flags) -> Integers:
+        """The places in `turns.lost` of those of some steps of a target that were to have the metric."""
+        return np.flatnonzero(self.turns.lost.of(target, steps & self.applies[target]))
+
     def of(self, target: int, steps: Flags, part: tuple[Floats, Integers] | None = None) -> Sample:
         """The sample of some steps of a target; `part` if it is known."""
         return self._sample(*(part or self.part(target, steps)), target, steps)
@@ -73,18 +78,15 @@ class Sampled:
             yield int(place), self._sample(values[here], index[here], target, np.arange(steps.size) == place)
 
     def by_group(self, target: int, steps: Flags, of_turn: Integers, of_lost: Integers) -> Iterable[tuple[int, Sample]]:
-        """(group, its sample) of some steps of a target, for each group that has anything of it.
-
-        `of_turn`: the group of each turn, `of_lost` of each that was never begun; −1 where it is in none.
-        """
+        """Yield each group that has anything of some steps of a target, with its sample. −1 in `of_turn`: in none."""
         turns, steps = self.turns, steps & self.applies[target]
         size = 1 + max(of_turn.max(initial=-1), of_lost.max(initial=-1))
         mine = (turns.target == target) & steps[turns.step] & (of_turn >= 0)
         failed, censored = (
             np.bincount(of_turn[mine & (turns.kind == kind)], minlength=size) for kind in (FAILED, UNFINISHED)
         )
-        lost_here = turns.lost.of(target, steps)
-        never = np.flatnonzero(lost_here & (of_lost >= 0))
+        lost_here = self.not_started(target, steps)
+        never = lost_here[of_lost[lost_here] >= 0]
         lost, counts_lost = np.bincount(of_lost[never], minlength=size), is_wait(self.metric)
         values, index = self.part(target, steps)
         of_session = np.bincount(turns.session[index], minlength=turns.sessions)
@@ -106,8 +108,7 @@ class Sampled:
     def _sample(self, values: Floats, index: Integers, target: int, steps: Flags) -> Sample:
         """Of turns that were begun these values; with them those that never were."""
         failed, censored = (int(counts[target][steps].sum()) for counts in (self.failed, self.censored))
-        never = self.turns.lost
-        sessions, lost = self.turns.session[index], never.session[never.of(target, steps & self.applies[target])]
+        sessions, lost = self.turns.session[index], self.turns.lost.session[self.not_started(target, steps)]
         if lost.size and is_wait(self.metric):
             values, sessions = np.append(values, np.full(lost.size, np.inf)), np.append(sessions, lost)
         return Sample(values, sessions, failed + lost.size, censored, lost.size)
@@ -115,9 +116,8 @@ class Sampled:
     def pools(self) -> Iterable[Pool]:
         """Yield what may be pooled of this metric, of each target that has it.
 
-        Turn types are never pooled, nor are turns whose metric is measured from different instants. What is measured
-        from the end of speech has one instant; yet who starts the response, the script or the service, makes two
-        things of it.
+        Turn types are never pooled, nor are turns whose metric is measured from different instants, nor responses that
+        the script and the service start.
         """
         begin = self.metric.begin
         for target, label in enumerate(self.turns.targets):
@@ -169,10 +169,10 @@ class Samples:
 
 
 def samples_of(run: RunFrames) -> Samples:
-    """Of the measured turns. Raises UsageError where rows name no target.
+    """Return the samples of measured turns. Raises UsageError if rows name no target.
 
-    The main metric is ttfa where there is audio, else ttft; voice_to_voice where the service reports nothing but audio;
-    where nothing succeeded, what the scripts asked for.
+    The main metric is ttfa if there is audio, else ttft; voice_to_voice if the service reports nothing but audio; if
+    nothing succeeded, what the scripts asked for.
     """
     turns = turns_of(run)
     asked = {script.get("output") for script in run.metadata.get("scripts") or []}
@@ -182,10 +182,11 @@ def samples_of(run: RunFrames) -> Samples:
     for name in ("ttfa", "ttft", HEARD):
         there = turns.good & ~np.isnan(turns.value(name))
         having[name] = set(turns.stratum[turns.step[there]].tolist())
-    mains = (
-        next((name for name, places in having.items() if at in places), unknown) for at in range(len(turns.strata))
-    )
-    return Samples(turns, dict(zip(turns.strata, mains, strict=True)))
+    mains = {
+        stratum: next((name for name, places in having.items() if at in places), unknown)
+        for at, stratum in enumerate(turns.strata)
+    }
+    return Samples(turns, mains)
 
 
 def is_wait(metric: Metric) -> bool:
@@ -222,9 +223,7 @@ def session_sample(frame: pd.DataFrame, name: str, chosen: Flags | None = None) 
 
 
 def rate_counts(turns: Turns, name: str) -> tuple[Floats, Floats]:
-    """Events and trials of a rate in each turn: a turn is one trial, words are many. Both are NaN for a
-    turn that does not count. Turns that were never begun are not here: each of them is one more failure.
-    """
+    """Return events and trials (words, or 1) of a rate in each turn that started; NaN if the turn does not count."""
     rate, every = RATES[name], np.ones(turns.rows.size)
     if rate.column:
         values = turns.column(rate.column)
@@ -234,9 +233,8 @@ def rate_counts(turns: Turns, name: str) -> tuple[Floats, Floats]:
         events, of = turns.value("stall_count"), every
         counts = turns.good & ~np.isnan(events)
     elif name == "throttle_rate":
-        outcomes = turns.frame["outcome"].cat
-        limited = np.array([*(is_throttled(str(one)) for one in outcomes.categories), False], dtype=bool)
-        counts, events, of = turns.kind != UNFINISHED, limited[of_rows(outcomes.codes.to_numpy(), turns.rows)], every
+        throttled = by_label(turns.frame["outcome"].cat, is_throttled, False, np.bool_)
+        counts, events, of = turns.kind != UNFINISHED, of_rows(throttled, turns.rows), every
     else:
         counts, events, of = turns.kind != UNFINISHED, turns.kind == FAILED, every
     return np.where(counts, events if rate.words else events > 0, np.nan), np.where(counts, of, np.nan)

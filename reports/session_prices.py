@@ -38,18 +38,14 @@ def price_in_seconds(side: Side) -> SessionPrice:
         return UNKNOWN
     ended = sessions["ended_at_ns"].to_numpy(dtype=np.float64)[succeeded]
     opening = float(opened[succeeded].mean())
-    return _price(
-        opening / NS_PER_S,
-        (float(ended.sum()) - opening * succeeded.sum()) / float(started[succeeded].sum()) / NS_PER_S,
-    )
+    per_turn = (float(ended.sum()) - opening * succeeded.sum()) / float(started[succeeded].sum())
+    return _price(opening / NS_PER_S, per_turn / NS_PER_S)
 
 
 def price_in_usd(side: Side) -> SessionPrice:
     """Return the cost of a session by its turns: their tokens, and the minutes that they take if these are billed."""
-    charges = next(
-        (one.models for one in money_of(side.run, side.turns.targets).targets if one.target == side.name), ()
-    )
-    prices = next((charge.prices for charge in charges if charge.prices), None)
+    costs = [cost for cost in money_of(side.run, side.turns.targets).targets if cost.target == side.name]
+    prices = next((charge.prices for cost in costs[:1] for charge in cost.models if charge.prices), None)
     if prices is None:
         return UNKNOWN
     tokens = _usd_of_tokens(side, prices) if prices.of_tokens else SessionPrice(0.0, 0.0)

@@ -70,10 +70,9 @@ class Stratum(NamedTuple):
 
     def among(self, others: Collection[Stratum], origins: Mapping[str, str]) -> str:
         """What tells it from the others: from request sent, plain. `origins`: the words of each; empty if alone."""
-        return _joined(
-            origins.get(self.measured_from, "") if len({other.measured_from for other in others}) > 1 else "",
-            (self.turn_type_words or REGULAR) if len({other.turn_type for other in others}) > 1 else "",
-        )
+        origin = origins.get(self.measured_from, "") if len({other.measured_from for other in others}) > 1 else ""
+        turn_type = (self.turn_type_words or REGULAR) if len({other.turn_type for other in others}) > 1 else ""
+        return _joined(origin, turn_type)
 
 
 def turn_type_words(turn_type: str) -> str:
@@ -92,10 +91,8 @@ def _joined(*parts: str) -> str:
 def in_order(turn_type: Collection[str]) -> tuple[str, ...]:
     """Traits in the order in which reports show them, plain turns first."""
     place = {name: at for at, name in enumerate(("", *metrics.TURN_TYPES))}
-    last = len(place)
-    return tuple(
-        sorted(turn_type, key=lambda several: ([place.get(name, last) for name in several.split("+")], several))
-    )
+    places = {several: [place.get(name, len(place)) for name in several.split("+")] for several in turn_type}
+    return tuple(sorted(turn_type, key=lambda several: (places[several], several)))
 
 
 class Wait(Record, frozen=True):

@@ -21,6 +21,7 @@ from bench.metrics import CATALOGUE, REGULAR
 from bench.run.histograms import MAX_STEPS, OTHER_STEP
 from bench.run.measured import floats, origin_ns, values_ns
 from bench.units import NS_PER_MS
+from reports.frames import by_label
 from reports.runs import RunFrames, sequence
 from reports.statistics.counting import Floats, Integers
 from reports.strata import ORIGINS, SINCE, Stratum, in_order
@@ -32,11 +33,7 @@ PLACES: tuple[list[str], ...] = (["target", "script", "turn"], ["script", "turn"
 
 @dataclass(frozen=True)
 class Lost:
-    """Lost turns as arrays of one length: the code of each one's session, and of the target and the step it was to be.
-
-    Which of several steps it would have been is known if others began the turn of that number. A lost turn has no
-    start: its instant is the end of its session, which is when it was lost.
-    """
+    """Turns that did not start, as arrays of one length: codes of each one's session, target, and step."""
 
     session: Integers
     target: Integers
@@ -57,23 +54,21 @@ class Lost:
 def lost_of(sessions: pd.DataFrame) -> npt.NDArray[np.int64]:
     """How many turns each session lost; none where the end of the run cut it."""
     whole = (sessions["outcome_class"] != "unfinished").to_numpy()
-    lost: npt.NDArray[np.int64] = (_number(sessions["turns_not_started"]) * whole).astype(np.int64)
-    return lost
+    return (_number(sessions["turns_not_started"]) * whole).astype(np.int64)
 
 
 def turns_not_started(begun: pd.DataFrame, sessions: pd.DataFrame, target: Integers, session: Integers) -> Lost:
-    """Each lost turn, by the steps of turns that were begun.
+    """Return the turns that did not start. Each has the commonest step of its place among the turns that started.
 
-    `begun` has target (a code), script, turn and step (a code) of each; `target` and `session` are codes of the rows of
-    `sessions`. A lost turn has the commonest step of its place; where no turn of that number was begun, of its
-    target and script.
+    `begun` has target (a code), script, turn and step (a code); `target` and `session` are codes of rows of `sessions`.
     """
     lost = lost_of(sessions)
     if not (lost.any() and len(begun)):
         return Lost(*np.zeros((6, 0), dtype=np.int64))
     targets, numbers = np.repeat(target, lost), turn_numbers(sessions, lost)
-    places = pd.DataFrame({"target": targets, "script": np.repeat(_text(sessions["script"]), lost), "turn": numbers})
-    counted = begun.assign(script=_text(begun["script"])).groupby([*PLACES[0], "step"]).size().rename("n").reset_index()
+    script, script_begun = (by_label(frame["script"].cat, str, "", object) for frame in (sessions, begun))
+    places = pd.DataFrame({"target": targets, "script": np.repeat(script, lost), "turn": numbers})
+    counted = begun.assign(script=script_begun).groupby([*PLACES[0], "step"]).size().rename("n").reset_index()
     step = pd.Series(np.nan, index=places.index)
     for place in PLACES:
         if step.notna().all():
@@ -95,14 +90,7 @@ def turn_numbers(sessions: pd.DataFrame, lost: npt.NDArray[np.int64]) -> npt.NDA
         call = sessions["session_id"].astype(str).str.partition(".")[0].to_numpy()
         order = np.argsort(sessions["start_utc_ns"].to_numpy(), kind="stable")
         begun[order] = pd.Series(begun[order]).groupby(call[order], sort=False).cumsum().to_numpy()
-    numbers: npt.NDArray[np.int64] = np.repeat(begun + 1 - np.cumsum(lost) + lost, lost) + np.arange(lost.sum())
-    return numbers
-
-
-def _text(column: pd.Series[str]) -> npt.NDArray[np.object_]:
-    """Names of a categorical; empty where there is none."""
-    names: npt.NDArray[np.object_] = np.array([*map(str, column.cat.categories), ""], dtype=object)
-    return names[column.cat.codes.to_numpy()]
+    return np.repeat(begun + 1 - np.cumsum(lost) + lost, lost) + np.arange(lost.sum())
 
 
 def _number(column: pd.Series[float]) -> npt.NDArray[np.float64]:
@@ -156,7 +144,6 @@ class Turns:
     stratum: Integers
     """of each step, its place among `strata`"""
     lost: Lost
-    """turns that were wanted and never begun"""
 
     @cached_property
     def group(self) -> Integers:
@@ -179,13 +166,11 @@ class Turns:
         """For each target one pool for each stratum that it wanted turns of; where it has none, the commonest."""
         wanted = self.by_group(np.ones(self.rows.size, dtype=bool)) + self.lost_by_group > 0
         pools = []
-        for index, label in enumerate(self.targets):
-            places = np.unique(self.stratum[wanted[index]]) if wanted[index].any() else [self.commonest]
-            for place in places:
+        for index, target in enumerate(self.targets):
+            for place in np.unique(self.stratum[wanted[index]]) if wanted[index].any() else [self.commonest]:
                 stratum = self.strata[int(place)]
-                pools.append(
-                    Pool(index, stratum, pool_label(label, stratum, self.strata, SINCE), self.stratum == place)
-                )
+                label = pool_label(target, stratum, self.strata, SINCE)
+                pools.append(Pool(index, stratum, label, self.stratum == place))
         return tuple(pools)
 
     @property
@@ -201,10 +186,6 @@ class Turns:
     def value(self, metric: str) -> Floats:
         """The metric of each turn in its unit, NaN where it is absent."""
         return of_rows(values_of(self.frame, metric, self.origins_ns), self.rows)
-
-    def value_of_rows(self, metric: str) -> Floats:
-        """The metric of each row of `frame`, those of warm-up too, in its unit; NaN where it is absent."""
-        return values_of(self.frame, metric, self.origins_ns)
 
     def instant(self, name: str) -> Floats:
         """An instant of each turn, ns after its start, NaN where it did not happen."""
@@ -299,11 +280,10 @@ def turns_of(run: RunFrames) -> Turns:
     place, strata = _strata(frame, codes, len(labels), kind, rows)
     steps, step_of_row = _steps(frame, rows, labels, codes, place, strata)
     there = sorted({at for _, _, at in steps}) or [0]
-    sessions = session_codes(frame, run.sessions)
+    sessions, measured = session_codes(frame, run.sessions), measured_sessions(run, OF_LOST)
     target, session = of_rows(place_of(frame["target"], targets), rows), frame["session_id"].cat.codes.to_numpy()
-    step = of_rows(step_of_row, rows)
+    step, planned_at = of_rows(step_of_row, rows), place_of(measured["target"], targets)
     begun = frame[["script", "turn"]].iloc[rows].assign(target=target, step=step)
-    wanted = measured_sessions(run, OF_LOST)
     return Turns(
         frame=frame,
         rows=rows,
@@ -318,9 +298,7 @@ def turns_of(run: RunFrames) -> Turns:
         kind=of_rows(kind, rows),
         strata=tuple(strata[at] for at in there),
         stratum=np.searchsorted(there, np.array([at for _, _, at in steps], dtype=np.int64)),
-        lost=turns_not_started(
-            begun, wanted, place_of(wanted["target"], targets), of_rows(sessions, measured_rows(run.sessions))
-        ),
+        lost=turns_not_started(begun, measured, planned_at, of_rows(sessions, measured_rows(run.sessions))),
     )
 
 
@@ -340,9 +318,7 @@ def of_rows(values: npt.NDArray[Scalar], rows: Integers) -> npt.NDArray[Scalar]:
 def place_of(column: pd.Series[Any], labels: tuple[str, ...]) -> Integers:
     """The place of each row's label among these, −1 for any other."""
     place = {label: index for index, label in enumerate(labels)}
-    of_category = np.array([*(place.get(str(name), -1) for name in column.cat.categories), -1], dtype=np.int32)
-    codes: Integers = of_category[column.cat.codes.to_numpy()]
-    return codes
+    return by_label(column.cat, lambda name: place.get(name, -1), -1, np.int32)
 
 
 def _codes(column: pd.Series[Any]) -> tuple[list[str], Integers]:
@@ -356,10 +332,7 @@ def _codes(column: pd.Series[Any]) -> tuple[list[str], Integers]:
 
 
 def _script_steps(frame: pd.DataFrame, rows: Integers) -> tuple[list[str], Integers]:
-    """Labels of steps and each row's code. Steps of two scripts are two steps, whatever their labels.
-
-    Of each script the labels with the most measured turns are steps of their own, the others share one.
-    """
+    """Return the labels of steps and each row's code. Steps of two scripts are two steps, whatever their labels."""
     labels, codes = _codes(frame["step"])
     scripts, script = _codes(frame["script"])
     labels, codes = _pooled(labels, codes, script, rows)
@@ -385,11 +358,10 @@ def _pooled(labels: list[str], codes: Integers, script: Integers, rows: Integers
 def _strata(
     frame: pd.DataFrame, codes: Integers, labels: int, kind: Integers, rows: Integers
 ) -> tuple[Integers, tuple[Stratum, ...]]:
-    """The place of each row's stratum among all that there may be, which are the second.
+    """Return the place of each row's stratum among all that there may be, and these.
 
-    A label's turns are of what its measured turns surely are: good ones, any that got as far as response.create, and
-    any that named a turn type. A failed turn may have ended before it was clear who would end it, or whether it would
-    call functions; where it names nothing that its label surely has, it is taken for what is commoner there.
+    A failed turn may end before it is clear what starts its response, or whether it calls functions. So sure are only
+    good turns, those that got as far as response.create, and those that name a turn type.
     """
     good, turn_type = kind[rows] == GOOD, in_order({"", *sequence(frame, "turn_type")} - {REGULAR})
     measured_from = place_of(frame["measured_from"], tuple(ORIGINS))
@@ -401,18 +373,16 @@ def _strata(
 
 
 def _taken(codes: Integers, labels: int, named: Integers, kinds: int, rows: Integers, sure: Flags) -> Integers:
-    """What each row is taken to be: what it names (−1: nothing), where measured rows of its label surely are that.
+    """Return what each row counts as: what it names (−1: nothing), if measured rows of its label surely are that.
 
-    Else the commoner of what they surely are; of a label of which none is sure what its rows name; where they name
-    nothing, what is commonest in the run.
+    Else the commonest of what they surely are, then of what they name, then of what rows of the run name.
     """
     every = _table(codes[rows], labels, named[rows], kinds)
     surely = _table(codes[rows[sure]], labels, named[rows[sure]], kinds)
     known = np.where(surely.any(axis=1, keepdims=True), surely, every)
     commoner = np.where(known.any(axis=1), known.argmax(axis=1), every.sum(axis=0).argmax())
     own = (named >= 0) & (known[codes, np.maximum(named, 0)] > 0)
-    places: Integers = np.where(own, named, commoner[codes])
-    return places
+    return np.where(own, named, commoner[codes])
 
 
 def _table(codes: Integers, labels: int, named: Integers, kinds: int) -> npt.NDArray[np.int64]:
@@ -424,16 +394,10 @@ def _table(codes: Integers, labels: int, named: Integers, kinds: int) -> npt.NDA
 
 
 def _steps(
-    frame: pd.DataFrame,
-    rows: Integers,
-    labels: list[str],
-    codes: Integers,
-    place: Integers,
-    strata: tuple[Stratum, ...],
+    frame: pd.DataFrame, rows: Integers, labels: list[str], codes: Integers, place: Integers, strata: Sequence[Stratum]
 ) -> tuple[list[tuple[str, str, int]], Integers]:
-    """Measured steps, script by script, by the earliest turn that has them; and the step of every row.
-
-    A step is (name, label, place of its stratum). A label of several strata is several steps, with names of their own.
+    """Return the measured steps, script by script, by their earliest turn, as (name, label, place of the stratum); and
+    the step of every row. A label of several strata is several steps, with names of their own.
     """
     first = np.full(len(labels) * len(strata), np.inf)
     whole = codes * len(strata) + place
@@ -442,13 +406,11 @@ def _steps(
     of_label = defaultdict[int, list[Stratum]](list)
     for code, at in present:
         of_label[code].append(strata[at])
-    order = sorted(
-        present, key=lambda one: (labels[one[0]].rpartition(": ")[0], first[one[0] * len(strata) + one[1]], one)
-    )
+    present.sort(key=lambda one: (labels[one[0]].rpartition(": ")[0], first[one[0] * len(strata) + one[1]], one))
     step_of = np.full(max(1, first.size), -1, dtype=np.int32)
-    step_of[[code * len(strata) + at for code, at in order]] = np.arange(len(order))
-    differing = [strata[at].among(of_label[code], SINCE) for code, at in order]
-    names = [
-        f"{labels[code]}, {words}" if words else labels[code] for (code, _), words in zip(order, differing, strict=True)
-    ]
-    return [(name, labels[code], at) for name, (code, at) in zip(names, order, strict=True)], step_of[whole]
+    step_of[[code * len(strata) + at for code, at in present]] = np.arange(len(present))
+    steps = []
+    for code, at in present:
+        differing = strata[at].among(of_label[code], SINCE)
+        steps.append((f"{labels[code]}, {differing}" if differing else labels[code], labels[code], at))
+    return steps, step_of[whole]

@@ -106,9 +106,8 @@ class Run(runs.RunFrames):
         codes = pd.Series(turns.session_of_row, index=self.sessions["session_id"].astype(str))
         started = np.array([turns.target, chosen.of_row, turns.session])
         at_target = pd.Categorical(absent["target"], turns.targets).codes
-        not_started = np.array(
-            [at_target, chosen.of_not_started, codes[absent["session_id"].astype(str)]], dtype=np.int64
-        )
+        of_absent = codes[absent["session_id"].astype(str)]
+        not_started = np.array([at_target, chosen.of_not_started, of_absent], dtype=np.int64)
         rows = []
         for name in RATES:
             counts, places = np.array(rate_counts(turns, name)), started
@@ -119,9 +118,8 @@ class Run(runs.RunFrames):
             kept = np.flatnonzero(~np.isnan(of) & (group >= 0))
             for _, same in split((target * len(chosen.keys) + group)[kept]):
                 at = kept[same]
-                label = turns.targets[target[at[0]]]
-                keys = {"target": label, **_keys(chosen, group[at[0]])}
-                rows.append(keys | tables.rate_row(self, name, label, events[at], of[at], session[at]))
+                row = tables.rate_row(self, name, turns.targets[target[at[0]]], events[at], of[at], session[at])
+                rows.append(_keys(chosen, group[at[0]]) | row)
         return frame_of(rows, tables.dtypes_of_labels(self.turns, ("run_id", "target", *columns)) | tables.RATE)
 
     def summary(self) -> pd.DataFrame:
@@ -219,9 +217,8 @@ class Run(runs.RunFrames):
             waits = samples[samples.mains[pool.stratum]]
             for group in range(len(chosen.keys)):
                 mine = chosen.of_row[waits.index] == group
-                sample = slope_sample(
-                    replace(waits, values=waits.values[mine], index=waits.index[mine]), pool.target, pool.steps, name
-                )
+                of_group = replace(waits, values=waits.values[mine], index=waits.index[mine])
+                sample = slope_sample(of_group, pool.target, pool.steps, name)
                 if sample.n:
                     yield _Group(turns.targets[pool.target], pool.stratum, _keys(chosen, group), sample)
 

@@ -96,8 +96,7 @@ def _matching(frame: pd.DataFrame, where: Where) -> Flags:
     mask = pd.Series(found) if np.ndim(found) == 1 else None
     if mask is None or len(mask) != len(frame) or not pd.api.types.is_bool_dtype(mask.dtype):
         raise UsageError("where must be true or false for each row of its frame")
-    flags: Flags = mask.astype("boolean").fillna(value=False).to_numpy(dtype=bool)
-    return flags
+    return mask.astype("boolean").fillna(value=False).to_numpy(dtype=bool)
 
 
 def columns_of(by: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -110,10 +109,7 @@ STEP_KEYS = ("label", "name")
 
 
 def selected(rows: pd.DataFrame, lost: pd.DataFrame, by: Sequence[str], where: RowFilter) -> Selection:
-    """Select and group rows, and turns that did not start.
-
-    Raises UsageError if a column is unknown, or `where` does not select rows.
-    """
+    """Select and group rows, and turns that did not start. Raises UsageError if a column or `where` does not fit."""
     for name in (*by, *where.values):
         if name not in rows.columns:
             close = "; did you mean step?" if name in STEP_KEYS else near(name, list(rows.columns))
@@ -147,9 +143,8 @@ def selected_turns(run: RunFrames, turns: Turns, by: Sequence[str], where: RowFi
     frame = _with_columns(turns, columns)
     # all columns of a million turns are a GB: they are copied only where some turns are of the warm-up
     rows = frame if turns.rows.size == len(frame) else frame.iloc[turns.rows]
-    return selected(
-        _with_steps(turns, rows, turns.target, turns.step), rows_not_started(run, turns, columns), by, where
-    )
+    rows = _with_steps(turns, rows, turns.target, turns.step)
+    return selected(rows, rows_not_started(run, turns, columns), by, where)
 
 
 def _with_columns(turns: Turns, columns: Sequence[str] | None) -> pd.DataFrame:
@@ -172,13 +167,12 @@ def rows_not_started(run: RunFrames, turns: Turns, columns: Sequence[str] | None
 def _with_steps(turns: Turns, rows: pd.DataFrame, target: Integers, step: Integers) -> pd.DataFrame:
     """Return the rows with the labels of their target, step and stratum."""
     strata = [turns.strata[place] for place in turns.stratum]
-    of_step = {
-        "step": turns.steps,
-        "measured_from": [s.measured_from for s in strata],
-        "turn_type": [s.turn_type or None for s in strata],
-    }
-    columns = {name: _labels(labels, step) for name, labels in of_step.items()}
-    return rows.assign(target=pd.Categorical.from_codes(target, pd.Index(turns.targets, dtype=object)), **columns)
+    return rows.assign(
+        target=pd.Categorical.from_codes(target, pd.Index(turns.targets, dtype=object)),
+        step=_labels(turns.steps, step),
+        measured_from=_labels([stratum.measured_from for stratum in strata], step),
+        turn_type=_labels([stratum.turn_type or None for stratum in strata], step),
+    )
 
 
 def _labels(of_step: Sequence[str | None], step: Integers) -> pd.Categorical[Any]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+from msgspec.structs import asdict
 
 from bench.columns import token_column
 from bench.metrics import CATALOGUE
@@ -17,10 +17,10 @@ from reports.exactness import why
 from reports.frames import COUNT, NUMBER, TEXT, USE, dtypes_of, frame_of, use
 from reports.rate_metrics import RATES, TRIALS
 from reports.runs import RunFrames, run_id_of
-from reports.statistics.counting import Floats, Integers, distinct
-from reports.statistics.quantiles import CONFIDENCE, QuantileEstimate, Sample
+from reports.statistics.counting import Floats, Integers
+from reports.statistics.quantiles import QuantileEstimate, Sample
 from reports.strata import Stratum
-from reports.summary.figures import ALL, HARNESS, PER_EVENT, Figures, histogram_quantiles, ratio_in
+from reports.summary.figures import ALL, HARNESS, PER_EVENT, Figures, histogram_quantiles, turn_rate
 from reports.summary.money import KINDS
 from reports.summary.summary import Summary
 from reports.summary.trust import validity_of
@@ -29,26 +29,11 @@ from reports.wording.validity import verdict_reason
 STRATUM = ("run_id", "target", "measured_from", "turn_type")
 """The labels of every quantile: values that differ in any of them are never pooled."""
 STATUS = USE | dtypes_of((TEXT, ("status",)), (COUNT, ("required",)))
-QUANTILE = (
-    dtypes_of(
-        (TEXT, ("metric",)),
-        (COUNT, ("n", "failed", "not_started", "unfinished")),
-        (NUMBER, ("p", "value", "low", "high")),
-        (TEXT, ("unit",)),
-    )
-    | STATUS
-)
+COUNTED, ENDS, UNIT = ("n", "failed", "not_started", "unfinished"), ("value", "low", "high"), (TEXT, ("unit",))
+QUANTILE = dtypes_of((TEXT, ("metric",)), (COUNT, COUNTED), (NUMBER, ("p", *ENDS)), UNIT) | STATUS
 """The columns of a frame of quantiles, behind those of labels, with their dtypes."""
-RATE = (
-    dtypes_of(
-        (TEXT, ("rate",)),
-        (COUNT, ("count", "total")),
-        (TEXT, ("unit",)),
-        (COUNT, ("sessions",)),
-        (NUMBER, ("value", "low", "high")),
-    )
-    | STATUS
-)
+SEEN = (COUNT, ("count", "total"))
+RATE = dtypes_of((TEXT, ("rate",)), SEEN, UNIT, (COUNT, ("sessions",)), (NUMBER, ENDS)) | STATUS
 """The same of a frame of rates."""
 OUTCOME = dtypes_of(
     (TEXT, ("run_id", "target", "unit", "outcome", "outcome_class")),
@@ -64,12 +49,7 @@ COST = dtypes_of(
     (COUNT, (*PAID, *TOKENS)),
     (NUMBER, ("unplayed_audio_s", "unplayed_audio_usd")),
 )
-DISTRIBUTION = dtypes_of(
-    (TEXT, ("run_id", "target", "metric", "per")),
-    (COUNT, ("n",)),
-    (NUMBER, ("p", "value")),
-    (TEXT, ("unit",)),
-)
+DISTRIBUTION = dtypes_of((TEXT, ("run_id", "target", "metric", "per")), (COUNT, ("n",)), (NUMBER, ("p", "value")), UNIT)
 PER = {"run": "second", "session": "session"}
 """What a value of a rate is of, by the step of its histogram."""
 
@@ -89,14 +69,9 @@ def _use(run: RunFrames, target: str, metric: str, missing: str) -> dict[str, An
 
 
 def quantile_row(
-    run: RunFrames,
-    metric: str,
-    target: str,
-    stratum: Stratum,
-    keys: Mapping[str, Any],
-    sample: Sample | Figures,
+    run: RunFrames, metric: str, target: str, stratum: Stratum, keys: Mapping[str, Any], sample: Sample | Figures,
     estimate: QuantileEstimate,
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """A row of QUANTILE with its labels. `keys`: what else the sample is of."""
     known = estimate.bounded or estimate.status == "in_failures"
     missing = f"needs {estimate.required:,} {estimate.status.removeprefix('too_few_')}"
@@ -107,10 +82,7 @@ def quantile_row(
         "turn_type": stratum.turn_type or None,
         **keys,
         "metric": metric,
-        "n": sample.n,
-        "failed": sample.failed,
-        "not_started": sample.not_started,
-        "unfinished": sample.unfinished,
+        **{name: getattr(sample, name) for name in COUNTED},
         "p": estimate.p,
         "value": estimate.value if known else None,
         "low": estimate.low if estimate.bounded else None,
@@ -123,20 +95,13 @@ def quantile_row(
 
 
 def rate_row(run: RunFrames, name: str, target: str, events: Floats, of: Floats, sessions: Integers) -> dict[str, Any]:
-    """A row of RATE with its run. `events`: of each turn, `of` so many."""
-    share, rate = ratio_in(events, of, sessions, CONFIDENCE), RATES[name]
-    few = bool(rate.column) and share.total < TRIALS
-    value, low, high = (math.nan,) * 3 if few else (share.share, share.low, share.high)
+    """Return a row of RATE with its run and target. `events`: of each turn, `of` so many."""
+    rate = RATES[name]
+    found = turn_rate(rate, target, events, of, sessions)
+    few = bool(rate.column) and not found.published
     return {
         "run_id": run_id_of(run),
-        "rate": name,
-        "count": share.count,
-        "total": share.total,
-        "unit": rate.trials,
-        "sessions": distinct(sessions).size,
-        "value": value,
-        "low": low,
-        "high": high,
+        **asdict(found),
         **_use(run, target, name, f"needs {TRIALS:,} {rate.trials}" if few else ""),
         "status": f"too_few_{rate.trials}" if few else "reported",
         "required": TRIALS if few else None,
@@ -145,19 +110,10 @@ def rate_row(run: RunFrames, name: str, target: str, events: Floats, of: Floats,
 
 def summary_frame(summary: Summary) -> pd.DataFrame:
     """`turn_metrics` and `session_metrics` of summary.json, a row for each quantile."""
-    rows = [
-        quantile_row(
-            summary.run,
-            figures.metric,
-            figures.target,
-            figures.stratum,
-            {"step": None if figures.step == ALL else figures.step},
-            figures,
-            estimate,
-        )
-        for figures in (*summary.metrics, *summary.connecting, *summary.slopes)
-        for estimate in figures.quantiles
-    ]
+    rows = []
+    for one in (*summary.metrics, *summary.connecting, *summary.slopes):
+        of = one.metric, one.target, one.stratum, {"step": None if one.step == ALL else one.step}
+        rows += [quantile_row(summary.run, *of, one, estimate) for estimate in one.quantiles]
     return frame_of(rows, dtypes_of((TEXT, (*STRATUM, "step"))) | QUANTILE)
 
 

@@ -60,10 +60,8 @@ def _limits(thresholds: Path | str | Mapping[str, str | Sequence[str]] | None) -
         raise UsageError(
             f'thresholds are a file or such as {{"ttfa": "p(95)<800"}}, not of the type {type(thresholds).__name__}'
         )
-    several = {
-        name: given_texts(one, f'thresholds of {name}, such as "p(95)<800",')
-        for name, one in (thresholds or {}).items()
-    }
+    given = (thresholds or {}).items()
+    several = {name: given_texts(one, f'thresholds of {name}, such as "p(95)<800",') for name, one in given}
     return tuple(parse(name, text) for name, limits in several.items() for text in limits)
 
 

@@ -62,10 +62,7 @@ class Arms:
 def arm_draws(
     arms: Arms, ps: Sequence[float], *, draws: int = DRAWS, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """Return quantiles of resamples of both arms, the baseline first; of pairs, both arms of a resample hold the same.
-
-    A row for each draw and a column for each p.
-    """
+    """Return quantiles of resamples of both arms, the baseline first: a row for each draw, a column for each p."""
     if arms.steps is not None:
         return _mixed_draws(arms, ps, draws, rng)
     if arms.paired:

@@ -22,17 +22,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from reports.statistics import differences
 from reports.statistics.counting import Floats
-from reports.statistics.differences import (
-    Better,
-    Difference,
-    Inference,
-    Margin,
-    OneSidedBounds,
-    StandardError,
-    log_variance,
-    welch,
-)
+from reports.statistics.differences import Better, Difference, Inference, Margin, OneSidedBounds, StandardError
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import Ratio, between_runs, log_difference, mirrored, points_difference
 from reports.statistics.resample import DRAWS, quantile_draws
@@ -40,9 +32,7 @@ from reports.statistics.resample import DRAWS, quantile_draws
 KNOWN = 5
 """Stored runs from which on their own spread is used."""
 RUN_SD, RATE_RUN_SD = 0.05, 0.3
-"""Assumed of an unchanged service from run to run, of fewer stored runs: sd of the log of a quantile, and of the log
-odds of a rate.
-"""
+"""Assumed from run to run if fewer are stored: sd of the log of a quantile, and of the log odds of a rate."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +60,7 @@ def stored_quantile(
     endless = float(np.isinf(drawn).mean())
     if not value:
         return StoredValue(-math.inf, 0.0, endless, float((drawn > 0).mean()))
-    return StoredValue(math.log(value), log_variance(drawn), endless)
+    return StoredValue(math.log(value), differences.log_variance(drawn), endless)
 
 
 def against_stored(
@@ -81,8 +71,7 @@ def against_stored(
     better: Better,
     how: Inference,
 ) -> Difference:
-    """One figure of a run against the same of stored runs. `clusters`: sessions of the candidate, as Kish counts them,
-    and those of all stored runs.
+    """Compare a figure with that of stored runs. `clusters`: effective sessions of the candidate, and all stored ones.
 
     A point estimate among the failed turns decides nothing: the candidate is worse than any margin only if its
     resamples are, all but the level of them; and not worse only if not more than the level of them are.
@@ -104,9 +93,7 @@ def no_ratio(difference: Difference) -> bool:
 
 
 def _with_nothing(candidate: StoredValue, logs: Floats, margin: Margin, better: Better, level: float) -> Difference:
-    """Where the candidate is 0, or a stored run. Its 0 is one for sure if not more than the level of its resamples lie
-    above it.
-    """
+    """Compare if the candidate or a stored run is 0. It surely is if at most the level of its resamples lie above."""
     at_nothing = np.isneginf(logs)
     baseline = 0.0 if at_nothing.any() else math.exp(float(logs.mean()))
     found = Difference("ratio", baseline, math.exp(candidate.log_q), math.nan, -math.inf, math.inf, level=level)
@@ -142,18 +129,14 @@ def rate_against_stored(
 def _error(
     figures: Floats, inside: tuple[float, float], clusters: tuple[float, float], between: float
 ) -> StandardError:
-    """Of candidate − mean; more sessions are the candidate's. `inside`: variances of the two, from sessions; `between`:
-    what is assumed of few runs.
-    """
+    """Return that of candidate − mean. `inside`: variances from sessions; `between`: what is assumed of few runs."""
     runs, known = figures.size, figures.size >= KNOWN and bool(np.isfinite(figures).all())
     se = math.sqrt(sum(inside) + (0.0 if known else between))
     spread = float(figures.std(ddof=1)) * math.sqrt(1 + 1 / runs) if known else 0.0
     if spread > se:
         return StandardError(spread, float(runs - 1), round(clusters[0]), spread**2, alone=True)
-    assumed = 0.0 if known else between
-    return StandardError(
-        se, welch(inside, clusters), round(clusters[0]), se**2 - inside[0], alone=True, assumed=assumed
-    )
+    df, fixed, assumed = differences.welch(inside, clusters), se**2 - inside[0], 0.0 if known else between
+    return StandardError(se, df, round(clusters[0]), fixed, alone=True, assumed=assumed)
 
 
 def _with_endless(found: Difference, endless: float, base_open: bool, better: Better, level: float) -> Difference:

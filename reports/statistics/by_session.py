@@ -47,6 +47,5 @@ def with_equal_weights(values: Floats, sessions: Integers, p: float, confidence:
     many = min(values.size, effective(p), effective(nearer(p))) * shrink_of(clusters, confidence)
     (low,), (high,) = end_shares([p], np.array([many]), confidence)
     first = int(np.searchsorted(reached, low, side="right")) - 1
-    return BySession(
-        at(p), float(values[first]) if first >= 0 else -math.inf, math.inf if math.isnan(high) else at(high)
-    )
+    lower_end = float(values[first]) if first >= 0 else -math.inf
+    return BySession(at(p), lower_end, math.inf if math.isnan(high) else at(high))

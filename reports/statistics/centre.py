@@ -73,8 +73,7 @@ class StepMedian:
 
 
 def centre(base: StepLatencies, cand: StepLatencies, pairs: int) -> LogRatio:
-    """The typical change over all steps, `ttfa_typical_change`. Undefined from 10 % failures on, where the rate
-    decides.
+    """Return `ttfa_typical_change`, over all steps. It is undefined from 10 % failures on: there the rate decides.
 
     The centre of each step is that of both arms together, and is held fixed in the standard error.
     """
@@ -112,12 +111,7 @@ def trimmed_mean(ascending: Floats) -> float:
 
 
 def worst_step(
-    base: StepLatencies,
-    cand: StepLatencies,
-    pairs: int,
-    rng: np.random.Generator,
-    *,
-    draws: int,
+    base: StepLatencies, cand: StepLatencies, pairs: int, rng: np.random.Generator, *, draws: int
 ) -> list[StepMedian]:
     """Each step's own median against WORST_MARGIN, the likeliest to be worse first.
 
@@ -126,9 +120,8 @@ def worst_step(
     """
     found = []
     for step in np.intersect1d(base.steps, cand.steps):
-        first, second = (
-            sample(arm.values[here], arm.pairs[here]) for arm in (base, cand) for here in [arm.steps == step]
-        )
+        at = base.steps == step, cand.steps == step
+        first, second = (sample(arm.values[here], arm.pairs[here]) for arm, here in zip((base, cand), at, strict=True))
         medians = [quantile(one.values, 0.5) for one in (first, second)]
         if min(first.n, second.n) < LEAST_TURNS or not all(map(math.isfinite, medians)):
             continue
@@ -175,10 +168,7 @@ def theil_sen(x: Floats, y: Floats, sessions: Integers, span: float) -> Sample:
 def slope_differences(
     arms: Arms, asked: Sequence[tuple[float, Margin]], better: Better, how: Inference
 ) -> list[Difference]:
-    """Quantiles of slopes of the candidate against the baseline's, on the scale of slopes; margins count by `plus`.
-
-    Slopes do not spread from run to run by a share of themselves, so no `run_sd` is assumed.
-    """
+    """Compare quantiles of slopes; margins count by `plus`. No `run_sd` is assumed, for that is a share of a value."""
     base, cand = (replace(arm, values=np.exp(np.clip(arm.values / K, -500, 500))) for arm in (arms.base, arms.cand))
     by_ratio = [(p, Margin(ratio=math.expm1(margin.plus / K))) for p, margin in asked]
     differences = waits_by_order(replace(arms, base=base, cand=cand), by_ratio, better, replace(how, run_sd=0.0))

@@ -55,7 +55,7 @@ THURSDAY = 3
 
 @dataclass(frozen=True)
 class ChangePoint:
-    """A change between run `at` − 1 and run `at`. `d`: after − before. `before`, `after`: the numbers of compared runs.
+    """A change by `d` between run `at` − 1 and run `at`. `before`, `after`: the numbers of compared runs.
 
     `low` and `high` hold at the level that all comparisons share, so they exclude 0.
     """
@@ -89,8 +89,7 @@ def windows(runs: int) -> Integers:
     widths = [round(SIDE * 2 ** (k / 2)) for k in range(64) if SIDE * 2 ** (k / 2) <= runs]
     before, at, after = np.array(np.meshgrid([*widths[::2], runs], np.arange(SIDE, runs), widths), int).reshape(3, -1)
     there = ((before <= at) | (before == runs)) & (at + after <= runs)
-    rows: Integers = np.unique(np.stack([np.maximum(at - before, 0), at, at + after])[:, there].T, axis=0)
-    return rows
+    return np.unique(np.stack([np.maximum(at - before, 0), at, at + after])[:, there].T, axis=0)
 
 
 def number_of_comparisons(runs: int) -> int:
@@ -99,10 +98,7 @@ def number_of_comparisons(runs: int) -> int:
 
 
 def find_changes(values: Floats, variances: Floats, days: Integers, *, among: int, min_change: float) -> ChangePoints:
-    """Search a series. `values`, `variances`: of each run, the latter between its sessions. `days`: since 1970.
-
-    `among`: the number of series that share the level.
-    """
+    """Search a series. `variances`: between sessions. `days`: since 1970. `among`: how many series share the level."""
     if values.size < ENOUGH:
         return ChangePoints()
     own = weekdays(values, days)
@@ -157,26 +153,18 @@ def _differ(groups: Sequence[Floats]) -> bool:
 
 def autocorrelation(values: Floats, places: Sequence[int]) -> float:
     """Return the autocorrelation of neighbours if the level may have changed at these places."""
-    estimates = _by_differences(values, places), _by_correlation(values, places)
-    return float(np.clip(sum(estimates) / 2 + 0.5 / math.sqrt(values.size), 0.0, AUTOCORRELATION_MAX))
-
-
-def _by_differences(values: Floats, places: Sequence[int]) -> float:
-    """Estimate it from differences that do not reach across a place."""
+    # from differences that do not reach across a place
     one, two = ((values[distance:] - values[:-distance]) ** 2 for distance in (1, 2))
     at = np.array(places, dtype=np.int64)
     near, next_but_one = np.delete(one, at - 1), np.delete(two, np.concatenate([at - 2, at - 1]))
-    return float(next_but_one.mean() / near.mean()) - 1 if near.any() else 0.0
-
-
-def _by_correlation(values: Floats, places: Sequence[int]) -> float:
-    """Estimate it from neighbours between two places, around their mean."""
+    by_differences = float(next_but_one.mean() / near.mean()) - 1 if near.any() else 0.0
+    # from neighbours between two places, around their mean
     parts = [part - part.mean() for part in np.split(values, places)]
     squares = sum(float((part**2).sum()) for part in parts)
-    if not squares:
-        return 0.0
-    found = sum(float((part[1:] * part[:-1]).sum()) for part in parts) / squares
-    return found + (1 + 3 * max(found, 0.0)) * len(parts) / values.size
+    r = sum(float((part[1:] * part[:-1]).sum()) for part in parts) / squares if squares else 0.0
+    by_correlation = r + (1 + 3 * max(r, 0.0)) * len(parts) / values.size if squares else 0.0
+    found = (by_differences + by_correlation) / 2 + 0.5 / math.sqrt(values.size)
+    return float(np.clip(found, 0.0, AUTOCORRELATION_MAX))
 
 
 def levels(values: Floats, found: Sequence[ChangePoint]) -> list[float]:

@@ -34,8 +34,7 @@ DIGIT = 16
 def ranks(values: Floats | Integers) -> Floats:
     """The rank of each value, from 1; equal values share the mean of theirs."""
     _, place, ties = np.unique(values, return_inverse=True, return_counts=True)
-    found: Floats = (np.cumsum(ties) - (ties - 1) / 2)[place]
-    return found
+    return (np.cumsum(ties) - (ties - 1) / 2)[place]
 
 
 def order_of_values(values: Floats) -> Integers:
@@ -99,8 +98,7 @@ class CallCourse:
 
     def at(self, instants_ns: Nanoseconds) -> CallCounts:
         """How many are in progress: those that begin at the instant too, those that end there no more."""
-        counts: CallCounts = np.append(self.counts, 0)[np.searchsorted(self.at_ns, instants_ns, side="right") - 1]
-        return counts
+        return np.append(self.counts, 0)[np.searchsorted(self.at_ns, instants_ns, side="right") - 1]
 
     def between(self, begin_ns: int, end_ns: int) -> CallCourse:
         """The part from one instant up to another, at which it ends."""

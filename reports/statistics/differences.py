@@ -71,11 +71,10 @@ class OneSidedBounds:
 
 @dataclass(frozen=True)
 class Difference:
-    """Candidate against baseline. `d`, `low`, `high`: log of the ratio, or the difference of rates or of slopes; ±inf
-    where open.
+    """Candidate against baseline. `d`, `low`, `high`: log of the ratio, or difference of rates or slopes; ±inf if open.
 
     `worse`, `better`: how far the candidate is beyond the margin on the bad and on the good side: above 0 it is, below
-    0 it is not. Where nothing but the interval is known, they are open.
+    0 it is not. If nothing but the interval is known, they are open.
     """
 
     scale: Scale
@@ -133,10 +132,9 @@ class StandardError:
 def quantile_differences(
     arms: Arms, asked: Sequence[tuple[float, Margin]], better: Better, how: Inference
 ) -> list[Difference]:
-    """The asked quantiles of the candidate against the baseline's, from resampled sessions or pairs.
+    """Compare quantiles of the candidate with the baseline's, from resampled sessions or pairs.
 
-    Clusters without a value are drawn too, and are not counted in g. A quantile below 0 has no log, and all about it is
-    open.
+    Clusters without a value are drawn too, and not counted in g. A quantile below 0 has no log: all about it is open.
     """
     rng = np.random.default_rng(how.seed)
     first, second = arm_draws(arms, [p for p, _ in asked], draws=how.draws, rng=rng)
@@ -164,10 +162,7 @@ def quantile_differences(
 
 
 def log_ratio(more: Floats, less: Floats, margin: Margin = Margin()) -> Floats:
-    """log more − log max((1+m)·less, less + plus): above 0 where both the share and `plus` are exceeded.
-
-    Nothing in both is no difference; endless in both is NaN, and so is anything below 0.
-    """
+    """Return log more − log max((1+m)·less, less + plus). 0 in both is no difference; +inf in both, or below 0: NaN."""
     accepted = np.maximum((1 + margin.ratio) * less, less + margin.plus)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log(more) - np.log(accepted)

@@ -47,10 +47,7 @@ class InterimStatistic:
 
     @property
     def z_within(self) -> float:
-        """What the upper bound says: it passes by this. It is below −c if upper(c) lies below 0.
-
-        It is z where the bound is the standard error's, and nearer to 0 for a rate with few failures.
-        """
+        """What the upper bound says: below −c if upper(c) < 0. Of a rate with few failures it is nearer to 0 than z."""
         if self.untested or self.z >= 0 or self.upper(REACH) < 0:
             return self.z
         from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
@@ -74,7 +71,6 @@ def untestable(reason: Reason, d: float = math.nan) -> InterimStatistic:
 
 def few_pairs(base: PerCluster, cand: PerCluster) -> Reason | None:
     """Return that a rate or a mean has too few pairs with turns on both targets to be tested."""
-    arms = base[1], cand[1]
-    return floor_reason(
-        None, (), [int(np.count_nonzero(n)) for n in arms], "pair", effective_sessions=[kish(n) for n in arms]
-    )
+    turns = base[1], cand[1]
+    pairs = [int(np.count_nonzero(n)) for n in turns]
+    return floor_reason(None, (), pairs, "pair", effective_sessions=[kish(n) for n in turns])

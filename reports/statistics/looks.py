@@ -99,20 +99,14 @@ def _bound(at: Floats, mass: Floats, sd: float, increment: float) -> float:
 
 def moved(at: Floats, mass: Floats, to: Floats, sd: float) -> Floats:
     """The density at `to` of what was at `at`, after a normal step."""
-    step: Floats = np.exp(-(((to[:, None] - at) / sd) ** 2) / 2) @ mass / (sd * math.sqrt(2 * math.pi))
-    return step
+    return np.exp(-(((to[:, None] - at) / sd) ** 2) / 2) @ mass / (sd * math.sqrt(2 * math.pi))
 
 
 def z_of(excess: float, se: float, df: float) -> float:
-    """How many standard errors beyond the margin, as a normal deviate: Φ⁻¹(T_df(excess / SE)).
-
-    Without any spread it is ±inf; exactly on the margin 0.
-    """
+    """Return the standard errors beyond the margin as a normal deviate, Φ⁻¹(T_df(excess / SE)); ±inf without spread."""
     if se == 0 or math.isinf(excess):
         return math.copysign(math.inf, excess) if excess else 0.0
-    tail = -abs(excess / se)
-    z = float(ndtri(stdtr(df, tail)))
-    return math.copysign(z, excess)
+    return math.copysign(float(ndtri(stdtr(df, -abs(excess / se)))), excess)
 
 
 def spread_of_level(c: float, df: float) -> float:
@@ -144,10 +138,7 @@ def chances(z: float, t: float, c_pass: float, c_red: float) -> ConditionalPower
 
 
 def futile(open_gates: Sequence[ConditionalPower], all_gates: Sequence[ConditionalPower]) -> bool:
-    """Whether the verdict would stay inconclusive: some gate that has not passed hardly will, and none turns red.
-
-    It ends a run sooner, and changes the error of no verdict.
-    """
+    """Return whether some gate that has not passed hardly will, and none turns red. It changes no verdict's error."""
     return any(one.passing < HOPELESS for one in open_gates) and all(one.red < HOPELESS for one in all_gates)
 
 
@@ -164,15 +155,12 @@ def distance(z: float, se: float, t: Sequence[float], c: Sequence[float]) -> flo
     """
     if not math.isfinite(z) or len(t) == 1:
         return z * se
-    return math.copysign(1.0, z) * _drift(abs(z) * math.sqrt(t[-1]), t, c) * se * math.sqrt(t[-1])
-
-
-def _drift(s: float, t: Sequence[float], c: Sequence[float]) -> float:
-    """The drift at which ending so high is as likely as not. `s`: not below 0."""
-    plain, width = s / t[-1], AWAY / math.sqrt(t[0])
     from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
 
-    return float(brentq(lambda w: above(w, s, t, c) - 0.5, plain - width, plain + width, xtol=1e-6))
+    s, width = abs(z) * math.sqrt(t[-1]), AWAY / math.sqrt(t[0])
+    plain = s / t[-1]
+    drift = float(brentq(lambda w: above(w, s, t, c) - 0.5, plain - width, plain + width, xtol=1e-6))
+    return math.copysign(1.0, z) * drift * se * math.sqrt(t[-1])
 
 
 def above(w: float, s: float, t: Sequence[float], c: Sequence[float]) -> float:

@@ -75,10 +75,7 @@ class Mixed:
         return Cells(p, edges, csr_matrix((there, (row, sessions)), shape=(self.many * edges.size, clusters)))
 
     def quantiles(self, windows: Sequence[Cells], drawn: Weights, wanted: Floats) -> Floats:
-        """Return the quantiles of resamples, whose weights are given by cluster (row) and resample (column).
-
-        `wanted`: the baseline's turns by step (row) and resample.
-        """
+        """Return quantiles of resamples. `drawn`: weights by cluster (row); `wanted`: the baseline's turns by step."""
         found = np.full((drawn.shape[1], len(windows)), np.nan)
         turns = self.turns @ drawn
         weights = weights_of(wanted, turns)

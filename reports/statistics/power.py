@@ -66,8 +66,7 @@ ASSUMED = 0.2
 class Pilot:
     """The variance of a difference if both targets had one session, or if there were one pair; NaN if it is unknown.
 
-    `bootstrap`: the same for the pilot's sessions drawn anew. `drifts`: whether the metric is a latency, which is
-    tested for drift, and no rate.
+    `bootstrap`: the same for the pilot's sessions drawn anew. `drifts`: the metric is a latency, and tested for drift.
     """
 
     variance: float
@@ -86,11 +85,9 @@ class Pilot:
         likely = self.variance * factor
         finite = self.bootstrap[np.isfinite(self.bootstrap)]
         low, high = np.quantile(finite, RANGE) * factor if self.bootstrap.size else (likely, likely)
-        low, likely, high = (
-            max(MIN_SESSIONS, math.ceil(size - 1e-9))
-            for size in (min(likely, float(low)), likely, max(likely, float(high)))
-        )
-        return low, likely, high
+        sizes = min(likely, float(low)), likely, max(likely, float(high))
+        least, middle, most = (max(MIN_SESSIONS, math.ceil(size - 1e-9)) for size in sizes)
+        return least, middle, most
 
     def power(self, sessions: int, distance: float, level: float = LEVEL) -> float:
         """Return the probability that as many sessions of each target find it."""
@@ -126,14 +123,10 @@ def pilot_of_quantile(samples: Sequence[Sample], p: float, clusters: int, rng: n
     found = (1 if len(logs) == 2 else 2) * clusters * variance(drawn, FINITE)
     # the variances of both targets of pairs are added up, because what they share is a part of both
     itself = sum(_order_variance(sample, p, np.ones(clusters)) for sample in samples)
-    multiples = [
-        sum(_order_variance(sample, p, chosen.astype(np.float64)) for sample in samples) / itself
-        if itself > 0
-        else math.nan
-        for rows in weights(clusters, BOOTSTRAP_SAMPLES, rng, portion=BOOTSTRAP_SAMPLES)
-        for chosen in rows
-    ]
-    return Pilot(found, found * np.array(multiples), clusters, p >= TAIL_FROM)
+    (drawn_sessions,) = weights(clusters, BOOTSTRAP_SAMPLES, rng, portion=BOOTSTRAP_SAMPLES)
+    each = [sum(_order_variance(sample, p, one.astype(np.float64)) for sample in samples) for one in drawn_sessions]
+    multiples = np.array(each) / itself if itself > 0 else np.full(len(each), math.nan)
+    return Pilot(found, found * multiples, clusters, p >= TAIL_FROM)
 
 
 def pilot_of_rate(events: Floats, turns: Floats, effect: float, rng: np.random.Generator) -> Pilot:
@@ -263,11 +256,6 @@ class SessionPrice:
 
 
 def cheapest_turns(parts: VarianceComponents, price: SessionPrice, max_turns: int = 10) -> int | None:
-    """Return the turns per session that minimize the price of a precision, (v_s + v_t / k) · price(k).
-
-    None if the components or the price are unknown.
-    """
+    """Return the turns per session of the least (v_s + v_t / k) · price(k); None if components or price are unknown."""
     costs = [(parts.of_sessions + parts.of_turns / turns) * price.of(turns) for turns in range(1, max_turns + 1)]
-    if not all(math.isfinite(cost) and cost > 0 for cost in costs):
-        return None
-    return int(np.argmin(costs)) + 1
+    return int(np.argmin(costs)) + 1 if all(math.isfinite(cost) and cost > 0 for cost in costs) else None

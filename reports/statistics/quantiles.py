@@ -55,8 +55,7 @@ Status = Literal["reported", "in_failures", "too_few_turns", "too_few_sessions",
 class Sample:
     """Values of one metric, ascending, failed ones as +inf at the end, and the code of the session of each.
 
-    `failed` and `unfinished` are counted whether or not they are among the values; `not_started` are the failed that
-    were planned and did not start.
+    `failed` and `unfinished` count also those that are not among the values; `not_started` is a part of `failed`.
     """
 
     values: Floats
@@ -168,10 +167,8 @@ def quantiles(
         wrong = next(share for share in (*ps, confidence) if not 0 < share < 1)
         raise UsageError(f"quantiles and their confidence lie between 0 and 1, such as 0.95, not {wrong:g}")
     if not sample.n:
-        return [
-            QuantileEstimate(p, math.nan, -math.inf, math.inf, math.nan, "too_few_turns", turns_to_publish(p))
-            for p in ps
-        ]
+        nothing = math.nan, -math.inf, math.inf, math.nan
+        return [QuantileEstimate(p, *nothing, "too_few_turns", turns_to_publish(p)) for p in ps]
     of_session = np.bincount(sample.sessions)
     effective_sessions, clusters = kish(of_session), int(np.count_nonzero(of_session))
     effects = _design_effects(sample, of_session, sorted({*ps, *map(nearer, ps)}))
@@ -188,13 +185,9 @@ def quantiles(
         ]
     if unseen and (by_length or fails_together(sample, of_session)):
         error = (1 - confidence) / 2
-        ends = [
-            (
-                lower_with_unseen(sample, of_session, p, error, low) if by_length else low,
-                upper_with_unseen(sample, of_session, p, error, high),
-            )
-            for p, (low, high) in zip(ps, ends, strict=True)
-        ]
+        for place, (p, (low, high)) in enumerate(zip(ps, ends, strict=True)):
+            least = lower_with_unseen(sample, of_session, p, error, low) if by_length else low
+            ends[place] = least, upper_with_unseen(sample, of_session, p, error, high)
     found, succeeded = [], sample.succeeded
     for p, deff, (low, high), turns in zip(ps, deffs, ends, needs, strict=True):
         needed = sessions_to_publish(p, sample.n, clusters, effective_sessions)
@@ -217,9 +210,7 @@ def fails_together(sample: Sample, of_session: Integers) -> bool:
 
 
 def upper_with_unseen(sample: Sample, of_session: Integers, p: float, error: float, high: float) -> float:
-    """Return the upper end of the p-quantile with one session more that was not seen, at least `high`; +inf if there is
-    none.
-    """
+    """Return the upper end of the p-quantile with a session that was not seen, at least `high`; +inf if it has none."""
 
     def holds(place: int) -> bool:
         above = np.searchsorted(sample.values, sample.values[place], side="right")
@@ -234,9 +225,7 @@ def upper_with_unseen(sample: Sample, of_session: Integers, p: float, error: flo
 
 
 def lower_with_unseen(sample: Sample, of_session: Integers, p: float, error: float, low: float) -> float:
-    """Return the lower end of the p-quantile with one session more that was not seen, at most `low`; −inf if there is
-    none.
-    """
+    """Return the lower end of the p-quantile with a session that was not seen, at most `low`; −inf if it has none."""
 
     def fails(place: int) -> bool:
         first = np.searchsorted(sample.values, sample.values[place])
@@ -282,10 +271,9 @@ def _design_effects(sample: Sample, of_session: Integers, ps: Sequence[float]) -
 
 
 def design_effect(of_session: Floats, others: Floats, below: Integers, p: float | Floats) -> Floats:
-    """How much wider than independent turns the sessions make it; NaN with fewer than two sessions.
+    """Return how much wider than independent turns the sessions make it; NaN with fewer than two sessions.
 
-    `others`: for each session, the turns of all others. `below` has the sessions' counts in its last axis, and a row
-    for each p where these are several.
+    `others`: for each session, the turns of all others. `below`: by p, if there are several, the sessions' counts.
     """
     n, clusters = float(of_session.sum()), int(np.count_nonzero(of_session))
     if clusters < 2:

@@ -27,25 +27,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
+from reports.statistics import differences
 from reports.statistics.counting import Floats
-from reports.statistics.differences import (
-    FAR,
-    LEVEL,
-    POWER,
-    Better,
-    Difference,
-    Inference,
-    Margin,
-    OneSidedBounds,
-    StandardError,
-    beyond,
-    log_ratio,
-    more_sessions,
-    settled,
-    student,
-    two_digits,
-    welch,
-)
+from reports.statistics.differences import LEVEL, Better, Difference, Inference, Margin, OneSidedBounds, StandardError
 from reports.statistics.quantiles import kish
 from reports.statistics.unseen import lower_share, upper_share
 
@@ -113,7 +97,7 @@ class Ratio:
 
     def _student(self, level: float) -> OneSidedBounds:
         """The plain bounds, of a rate above 1, which is no share: words may have more errors than there are words."""
-        return student(self.value, math.sqrt(self.variance), self.effective_sessions - 1, level)
+        return differences.student(self.value, math.sqrt(self.variance), self.effective_sessions - 1, level)
 
     def grown(self, more: int, of: int) -> Ratio:
         """The same with so many more sessions for each `of` of them."""
@@ -141,9 +125,7 @@ def ratio_of(arm: PerCluster, *, words: bool = False) -> Ratio:
 
 @dataclass(frozen=True)
 class ArmSums:
-    """What the turns of both arms add up to by session, or, where they are `paired`, by pair. `words`: of a rate, it is
-    counted over words.
-    """
+    """What the turns of both arms add up to by session, or by pair. `words`: a rate is counted over words."""
 
     base: PerCluster
     cand: PerCluster
@@ -171,10 +153,9 @@ def mean_difference(arms: ArmSums, margin: Margin, better: Better, how: Inferenc
         within, df = arms.variance_of_pairs(parts), arms.df_of_pairs
     else:
         variances = base.log_variance, cand.log_variance
-        within, df = sum(variances), welch(variances, (base.effective_sessions, cand.effective_sessions))
-    error = StandardError(
-        math.sqrt(within + how.between), df, max(base.clusters, cand.clusters), how.between, assumed=how.between
-    )
+        within, df = sum(variances), differences.welch(variances, (base.effective_sessions, cand.effective_sessions))
+    se, clusters = math.sqrt(within + how.between), max(base.clusters, cand.clusters)
+    error = StandardError(se, df, clusters, how.between, assumed=how.between)
     return log_difference((base.value, cand.value), error, margin, better, how.level)
 
 
@@ -183,10 +164,10 @@ def log_difference(
 ) -> Difference:
     """Difference of two figures, the baseline's first, whose log ratio has this standard error."""
     base, cand = (np.array([value]) for value in values)
-    d = float(log_ratio(cand, base)[0])
-    bad_by, good_by = (float(beyond(arms, margin, better)[0]) for arms in ((base, cand), (cand, base)))
-    interval, bad, good = (student(value, error.se, error.df, level) for value in (d, bad_by, good_by))
-    more = None if settled(bad) else more_sessions(bad_by, error, level)
+    d = float(differences.log_ratio(cand, base)[0])
+    bad_by, good_by = (float(differences.beyond(arms, margin, better)[0]) for arms in ((base, cand), (cand, base)))
+    interval, bad, good = (differences.student(value, error.se, error.df, level) for value in (d, bad_by, good_by))
+    more = None if differences.settled(bad) else differences.more_sessions(bad_by, error, level)
     return Difference(
         "ratio", *values, d, interval.low, interval.high, error.se, error.df, bad, good, level, more, error.assumed,
     )  # fmt: skip
@@ -217,12 +198,7 @@ def mirrored(found: Difference) -> Difference:
 
 
 def rate_difference(
-    arms: ArmSums,
-    margin: Margin,
-    better: Better = "lower",
-    level: float = LEVEL,
-    *,
-    error: StandardError | None = None,
+    arms: ArmSums, margin: Margin, better: Better = "lower", level: float = LEVEL, *, error: StandardError | None = None
 ) -> Difference:
     """Return the candidate's rate minus the baseline's. `error`: in the place of that of sessions."""
     if better == "higher":
@@ -239,25 +215,23 @@ def error_of_rates(arms: ArmSums) -> StandardError:
         se = math.sqrt(arms.variance_of_pairs(_parts(arms.cand) - _parts(arms.base)))
         return StandardError(se, arms.df_of_pairs, clusters)
     variances = base.variance, cand.variance
-    df = welch(variances, (base.effective_sessions, cand.effective_sessions))
+    df = differences.welch(variances, (base.effective_sessions, cand.effective_sessions))
     return StandardError(math.sqrt(sum(variances)), df, clusters)
 
 
 def points_difference(
     base: Ratio, cand: Ratio, error: StandardError, margin: Margin, level: float = LEVEL
 ) -> Difference:
-    """Difference of two rates with this standard error: worse and better are said by SE + t, their denial by the wider
-    rule.
-    """
+    """Return the difference of two rates: worse and better are said by SE + t, their denial by the wider rule."""
     d, se, df = cand.value - base.value, error.se, error.df
-    simple = student(d, se, df, level)
+    simple = differences.student(d, se, df, level)
     high, low = upper_of_points(base, cand, se, df, level), -upper_of_points(cand, base, se, df, level)
-    bad = replace(student(d - margin.points, se, df, level), high=high - margin.points)
-    good = replace(student(-d - margin.points, se, df, level), high=-low - margin.points)
+    bad = replace(differences.student(d - margin.points, se, df, level), high=high - margin.points)
+    good = replace(differences.student(-d - margin.points, se, df, level), high=-low - margin.points)
     more = None
-    if not settled(bad) and d > margin.points:
-        more = more_sessions(d - margin.points, error, level)
-    elif not settled(bad):
+    if not differences.settled(bad) and d > margin.points:
+        more = differences.more_sessions(d - margin.points, error, level)
+    elif not differences.settled(bad):
         more = _more_to_pass((base, cand), error, margin, level)
     return Difference(
         "points", base.value, cand.value, d, simple.low, high, se, df, bad, good, level, more, error.assumed,
@@ -272,16 +246,14 @@ def upper_of_points(base: Ratio, cand: Ratio, se: float, df: float, level: float
 def _upper_bounds(base: Ratio, cand: Ratio, se: float, df: float, level: float) -> Iterator[float]:
     """The three that it is the largest of; the one that takes longest comes last."""
     d = cand.value - base.value
-    yield student(d, se, df, level).high
+    yield differences.student(d, se, df, level).high
     yield d + cand.unseen(level)
     yield d + math.hypot(cand.upper(level) - cand.value, base.value - base.lower(level))
 
 
 def _more_to_pass(arms: tuple[Ratio, Ratio], error: StandardError, margin: Margin, level: float) -> int | None:
-    """About so many more sessions bring the upper bound below the margin with a power of 80 %, if the rates are what
-    they seem. None where more than `FAR` times as many would not.
-
-    The bound has no inverse, so the number is searched for. Without any failure it is exact.
+    """Return about how many more sessions bring the upper bound below the margin with a power of 80 %, if the rates are
+    what they seem; None if `FAR` times as many do not. The bound has no inverse, so the number is searched for.
     """
     base, cand = arms
     clusters, fixed = error.clusters, error.fixed
@@ -291,13 +263,13 @@ def _more_to_pass(arms: tuple[Ratio, Ratio], error: StandardError, margin: Margi
         times = 1 + more / clusters
         now = math.sqrt(fixed + max(0.0, error.se**2 - fixed) / times)
         highs = _upper_bounds(one, other, now, error.df if fixed else error.df * times, level)
-        return all(high + float(ndtri(POWER)) * now < margin.points for high in highs)
+        return all(high + float(ndtri(differences.POWER)) * now < margin.points for high in highs)
 
-    most = FAR * clusters
+    most = differences.FAR * clusters
     if not (math.isfinite(error.se) and clusters and passes(most)):
         return None
     more = bisect_left(range(1, most), True, key=passes) + 1
-    return two_digits(more) if error.se else more
+    return differences.two_digits(more) if error.se else more
 
 
 def any_event(arm: PerCluster) -> Ratio:

@@ -26,9 +26,7 @@ DRAWS = 10_000
 REACH = 6.0
 """Standard errors of p·n that the window reaches to either side."""
 CELLS_AT_ONCE = 250_000
-"""Numbers in the largest array: resamples are made in portions, which is not seen in the result. Larger portions are
-slower: they leave the processor's cache.
-"""
+"""Numbers in the largest array of a portion of resamples. Larger portions leave the processor's cache."""
 EXACT = 2**24
 """Counts below it are exact in single precision."""
 

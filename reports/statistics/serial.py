@@ -38,34 +38,12 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import fdtrc, ndtr  # type: ignore[import-untyped, unused-ignore]
 
+from reports.statistics import differences, rates
 from reports.statistics.arms import Arms, arm_draws
 from reports.statistics.counting import Floats, Integers
-from reports.statistics.differences import (
-    Better,
-    Difference,
-    Inference,
-    Margin,
-    OneSidedBounds,
-    Order,
-    StandardError,
-    log_ratio,
-    log_variance,
-    quantile_differences,
-    welch,
-)
+from reports.statistics.differences import Better, Difference, Inference, Margin, OneSidedBounds, Order, StandardError
 from reports.statistics.quantiles import Sample, quantile
-from reports.statistics.rates import (
-    ArmSums,
-    PerCluster,
-    between_runs,
-    complement,
-    error_of_rates,
-    log_difference,
-    mean_difference,
-    mirrored,
-    rate_difference,
-    with_runs,
-)
+from reports.statistics.rates import ArmSums, PerCluster, mean_difference, rate_difference, with_runs
 from reports.statistics.resample import variance
 
 QUARTERS, BATCHES = 4, 6
@@ -165,25 +143,25 @@ def waits_by_order(
 ) -> list[Difference]:
     """As `quantile_differences`, by parts of the run if an arm drifts, or if its tail comes in bursts."""
     rng = np.random.default_rng(how.seed)
-    found = quantile_differences(arms, asked, better, replace(how, seed=rng))
+    found = differences.quantile_differences(arms, asked, better, replace(how, seed=rng))
     for order, places in by_order(arms, [p for p, _ in asked]).items():
         drawn = arm_draws(by_parts(arms, PARTS[order]), [asked[at][0] for at in places], draws=how.draws, rng=rng)
         for column, at in enumerate(places):
             p, margin = asked[at]
             low, high = (one[:, column] for one in drawn)
-            se = math.sqrt(part_variance(log_ratio(high, low), PARTS[order]) + how.between)
+            se = math.sqrt(part_variance(differences.log_ratio(high, low), PARTS[order]) + how.between)
             df = PARTS[order] - 1.0
             if not arms.paired:
-                df = welch((log_variance(low), log_variance(high)), (PARTS[order], PARTS[order]))
+                df = differences.welch([differences.log_variance(one) for one in (low, high)], [PARTS[order]] * 2)
             error = StandardError(se, df, arms.clusters[0], assumed=how.between)
-            found[at] = _wider(found[at], log_difference(arms.values(p), error, margin, better, how.level), order)
+            by_parts_alone = rates.log_difference(arms.values(p), error, margin, better, how.level)
+            found[at] = _wider(found[at], by_parts_alone, order)
     return found
 
 
 def by_order(arms: Arms, ps: Sequence[float], error: float = FOUND) -> dict[Order, list[int]]:
-    """Return the places of the quantiles that are counted by parts of the run, by what was found.
-
-    All of them if an arm drifts; of others but the median those whose turns beyond it come in bursts in one arm.
+    """Return the places of the quantiles that are counted by parts of the run: all if an arm drifts, else those but the
+    median whose turns beyond it come in bursts in one arm.
     """
     samples = tuple(zip((arms.base, arms.cand), arms.clusters, strict=True))
     first, second = (cluster_levels(sample, clusters) for sample, clusters in samples)
@@ -216,13 +194,13 @@ def rate_by_order(arms: ArmSums, margin: Margin, better: Better, how: Inference,
     The bounds of either arm stay those of its sessions, because parts show less of what was not seen.
     """
     if better == "higher":
-        left = replace(arms, base=complement(arms.base), cand=complement(arms.cand))
-        return mirrored(rate_by_order(left, margin, "lower", how, error))
-    between = between_runs([ratio.value for ratio in arms.ratios], how.rate_run_sd)
-    usual = rate_difference(arms, margin, level=how.level, error=with_runs(error_of_rates(arms), between))
+        left = replace(arms, base=rates.complement(arms.base), cand=rates.complement(arms.cand))
+        return rates.mirrored(rate_by_order(left, margin, "lower", how, error))
+    between = rates.between_runs([ratio.value for ratio in arms.ratios], how.rate_run_sd)
+    usual = rate_difference(arms, margin, level=how.level, error=with_runs(rates.error_of_rates(arms), between))
     if not _is_own_order(shares(arms.base), shares(arms.cand), OF_BURSTS * error, paired=arms.paired):
         return usual
-    batched = with_runs(error_of_rates(_sums_by_parts(arms, BATCHES)), between)
+    batched = with_runs(rates.error_of_rates(_sums_by_parts(arms, BATCHES)), between)
     return _wider(usual, rate_difference(arms, margin, level=how.level, error=batched), "bursts")
 
 

@@ -24,12 +24,11 @@ BOUNDS = 1 - 2 * TAIL
 
 @dataclass(frozen=True)
 class ThresholdEstimate:
-    """A value in its unit with its interval and the bounds that decide; NaN without turns, ±inf for open ends and among
-    failures.
+    """A value with its interval and the bounds that decide; NaN without turns, ±inf for open ends and among failures.
 
-    `reason`: why it decides nothing; None if it may. `required`: of a quantile, the sessions that it needs to be shown
-    at all. `order`: found in the sessions; the bounds are then those of parts of the run. `by_session`: of a quantile
-    that depends on few long sessions, the one with equal weight for each.
+    `reason`: why it decides nothing. `required`: the sessions that a quantile needs to be shown. `order`: found in the
+    sessions; the bounds are then those of parts of the run. `by_session`: with equal weight for each, if few long
+    sessions matter.
     """
 
     value: float

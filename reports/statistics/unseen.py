@@ -40,10 +40,9 @@ SHARE_STEPS = 33
 
 
 def upper_share(share: float, square: float, sessions: float, level: float) -> float:
-    """The upper bound of a share, at this one-sided error. `square`: the mean over turns of the squared share of their
-    session; `sessions`: as long as the longest.
+    """Return the upper bound of a share at a one-sided error; 1 of fewer than two sessions, or of an unknown `square`.
 
-    1 if there are fewer than two sessions, or if `square` is not known.
+    `square`: the mean over turns of the squared share of their session; `sessions`: as long as the longest.
     """
     if not (sessions > 1 and math.isfinite(square)) or share >= 1:
         return 1.0
@@ -71,8 +70,8 @@ def lower_share(share: float, square: float, sessions: float, level: float) -> f
 
 
 def sessions_without(points: float, level: float, longest: float = 1.0) -> int | None:
-    """Return the least number of sessions without any event whose upper bound lies below `points`; None if none does.
-    `longest`: turns of the longest of them, as a multiple of their mean.
+    """Return how many sessions without any event bring the upper bound below `points`; None if none do. `longest`: see
+    `LONGEST`.
     """
     if points <= 0:
         return None
@@ -88,10 +87,7 @@ LEAST = 10
 
 
 def differ_by_length(sessions: Integers) -> bool:
-    """Return whether long sessions differ from short ones, and the longest is so long that it matters.
-
-    `sessions`: the code of each turn's session, in ascending order of the turns' values.
-    """
+    """Return whether long sessions differ from short ones, and the longest matters. `sessions`: by ascending value."""
     turns = np.bincount(sessions)
     lengths = turns[turns > 0]
     if lengths.size < LEAST or lengths.max() < LONGEST * lengths.mean():

@@ -76,9 +76,7 @@ OWN_DRIFT_LOOKS = "such verdicts err in up to 20 % of runs, not 5 %"
 
 @dataclass(frozen=True)
 class Verdict:
-    """`reason`: why it is inconclusive; None where the interval says it all. `provisional`: run-to-run spread was
-    assumed, not known, or a target drifted or had bursts.
-    """
+    """`reason`: why it is inconclusive. `provisional`: run-to-run spread was assumed, or a target drifted or burst."""
 
     name: VerdictName
     reason: Reason | None = None
@@ -99,11 +97,10 @@ def floor_reason(
     arms: Sequence[str] = (),
     effective_sessions: Sequence[float] = (),
 ) -> Reason | None:
-    """Why so few turns and sessions (of each arm that was measured) decide nothing; None where they suffice.
+    """Return why so few turns and sessions (of each arm that was measured) decide nothing; None if they suffice.
 
-    `p` is None for a rate or a mean, which needs sessions alone. Of pairs, `sessions` are the pairs. `arms`: how they
-    are called, to say which of them lack some. `effective_sessions`: sessions as Kish counts them, where they are not
-    equally long.
+    `p` is None for a rate or a mean, which needs sessions alone. `sessions`: or pairs. `arms`: their names.
+    `effective_sessions`: sessions as Kish counts them, if they are not equally long.
     """
     if min(sessions) < SESSIONS:
         return too_few(unit, SESSIONS, sessions, arms)
@@ -153,18 +150,17 @@ def verdicts(
     *,
     level: float = LEVEL,
 ) -> list[Verdict]:
-    """A verdict for each. `floors`: why a figure decides nothing (`floor_reason`), None where it may.
+    """Return a verdict for each. `floors`: why a figure decides nothing (`floor_reason`), None if it may.
 
-    Holm's correction is over those that are gated and may decide; the others are judged each by its own interval.
+    Holm's correction is over those that are primary and may decide; the others are judged each by its own interval.
     """
-    tested = [
-        index
+    tested = {
+        index: found
         for index, (found, gate, floor) in enumerate(zip(differences, primary, floors, strict=True))
         if found is not None and gate and not floor
-    ]
-    of_tested = [found for index in tested if (found := differences[index]) is not None]
-    worse = dict(zip(tested, holm([found.worse.p for found in of_tested], level), strict=True))
-    better = dict(zip(tested, holm([found.better.p for found in of_tested], level), strict=True))
+    }
+    worse = dict(zip(tested, holm([found.worse.p for found in tested.values()], level), strict=True))
+    better = dict(zip(tested, holm([found.better.p for found in tested.values()], level), strict=True))
     judged = []
     for index, (found, floor) in enumerate(zip(differences, floors, strict=True)):
         verdict = _verdict(found, floor, worse.get(index, True), better.get(index, True))

@@ -28,9 +28,7 @@ SEEN = 200
 """Of so many sessions of an arm the effective settings are read."""
 OF_FACTS = ["effective_settings", "model", "region", "opened_at_ns", "response_headers"]
 OF_PAIRS = ["pair", "target", "block", "start_ns", "session_ready_ms", "outcome_class"]
-"""Columns of sessions that tell what an arm was, and how arms were interleaved: to take all sixty takes ten times as
-long.
-"""
+"""Columns of sessions that tell what an arm was, and how arms were interleaved; all sixty take ten times as long."""
 
 
 class ArmFacts(Record, frozen=True, kw_only=True):
@@ -189,10 +187,8 @@ def interleaving_of(document: Mapping[str, Any], sessions: pd.DataFrame, arms: i
     start_ns = calls_ns.groupby(level="pair").agg(["min", "max"]).loc[whole]
     max_start_gap_ms = float((start_ns["max"] - start_ns["min"]).max()) / NS_PER_MS if len(whole) else 0.0
     never = there.loc[there["session_ready_ms"].isna() & (there["outcome_class"] == "failed"), "pair"]
-    unopened = int(whole.isin(never).sum())
-    return Interleaving(
-        arms, len(whole), len(members) - len(whole), int(there["block"].nunique()), unopened, max_start_gap_ms
-    )
+    blocks, unopened = int(there["block"].nunique()), int(whole.isin(never).sum())
+    return Interleaving(arms, len(whole), len(members) - len(whole), blocks, unopened, max_start_gap_ms)
 
 
 def arms_differences(answers: Iterable[Figures]) -> Iterable[ArmsQuantile]:

@@ -84,7 +84,7 @@ def relative_latencies(samples: Samples, pool: Pool) -> tuple[Floats, Integers, 
     """
     one, turns = samples[samples.mains[pool.stratum]], samples.turns
     ascending, index = one.part(pool.target, pool.steps)
-    lost = np.flatnonzero(turns.lost_in(pool) & one.applies[pool.target][turns.lost.step])
+    lost = one.not_started(pool.target, pool.steps)
     ascending = np.append(ascending, np.full(lost.size, np.inf))
     relative = ascending.copy()
     for _, rows in split(np.append(turns.step[index], turns.lost.step[lost])):
@@ -113,10 +113,7 @@ def _halves(samples: Samples, pool: Pool) -> Arms | None:
 
 
 def _ratio(arms: Arms, pools: int, rng: np.random.Generator) -> tuple[float, float, float] | None:
-    """The median of the later half over that of the earlier one, and its interval; open ends are 0 and inf.
-
-    `pools`: how many intervals are to hold together.
-    """
+    """Return the ratio of the halves' medians with its interval, one of `pools`; open ends are 0 and inf."""
     draws = pools * max(DRAWS_LEAST, min(DRAWS, WEIGHTS // arms.clusters[0]))
     how = Inference(ERROR / 2 / pools, draws=draws, seed=rng)
     (found,) = quantile_differences(arms, [(0.5, Margin())], "lower", how)

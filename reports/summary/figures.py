@@ -21,12 +21,12 @@ from bench.run.histograms import MEASURED, Key
 from bench.run.measured import CARRIED, floats
 from bench.units import NS_PER_S
 from reports.exactness import Inexact, why
-from reports.rate_metrics import OF_COLUMNS, TRIALS
+from reports.rate_metrics import OF_COLUMNS, TRIALS, RateMetric
 from reports.records import Count, Known, Record, Rounded, about
 from reports.runs import RunFrames
 from reports.samples import Sampled, Samples, rate_counts, session_sample
 from reports.statistics.centre import theil_sen
-from reports.statistics.counting import Floats, distinct, packed
+from reports.statistics.counting import Floats, Integers, distinct, packed
 from reports.statistics.quantiles import CONFIDENCE, QuantileEstimate, Sample, quantiles
 from reports.statistics.rates import ratio_of
 from reports.strata import NO_STRATUM, Wait
@@ -154,7 +154,7 @@ def slopes(samples: Samples, uncertain: Collection[Inexact]) -> Iterable[Figures
 
 
 class ShareEstimate(Record, frozen=True):
-    """So many of a number, as a share with its interval; null of nothing."""
+    """A share with its interval; null of nothing."""
 
     count: Count
     total: Count
@@ -190,19 +190,19 @@ def turn_rates(turns: Turns) -> Iterable[TurnRate]:
         for place, target in enumerate(turns.targets):
             mine = np.flatnonzero(counted & (turns.target == place))
             if mine.size:
-                sessions = turns.session[mine]
-                one = ratio_in(events[mine], of[mine], sessions, CONFIDENCE)
-                shown = (one.share, one.low, one.high) if one.total >= TRIALS else (math.nan,) * 3
-                yield TurnRate(
-                    rate.name, target, one.count, one.total, rate.trials, distinct(sessions).size, *shown
-                )  # fmt: skip
+                yield turn_rate(rate, target, events[mine], of[mine], turns.session[mine])
+
+
+def turn_rate(rate: RateMetric, target: str, events: Floats, of: Floats, sessions: Integers) -> TurnRate:
+    """Return a rate from the events of each turn, `of` so many, and its session."""
+    one = ratio_in(events, of, sessions, CONFIDENCE)
+    few = bool(rate.column) and one.total < TRIALS
+    shown = (math.nan,) * 3 if few else (one.share, one.low, one.high)
+    return TurnRate(rate.name, target, one.count, one.total, rate.trials, distinct(sessions).size, *shown)
 
 
 def failure_rates(turns: Turns, sessions: pd.DataFrame) -> Iterable[ShareEstimate]:
-    """Failed and lost turns, of the turns wanted, of each target. `sessions`: those measured.
-
-    A session that never began a turn is a session like others: all of its turns failed.
-    """
+    """Yield the share of planned turns of each target that failed or did not start. `sessions`: the measured ones."""
     codes = session_codes(turns.frame, sessions)
     ended, lost, target = turns.kind != UNFINISHED, lost_of(sessions), place_of(sessions["target"], turns.targets)
     for place in range(len(turns.targets)):
@@ -254,7 +254,7 @@ class Counts(Record, frozen=True):
 
 def turn_counts(turns: Turns) -> tuple[Counts, ...]:
     """One for each target."""
-    counts: list[Counts] = []
+    counts = []
     good, stall_count = turns.good, turns.value("stall_count")
     by_a_sound = turns.column("false_yield") > 0
     cancelled = (turns.frame["outcome"] == CANCELLED_SPLIT).to_numpy()[turns.rows] & ~by_a_sound
@@ -322,9 +322,8 @@ def events(run: RunFrames, targets: Sequence[str]) -> Iterable[Distribution]:
 def distribution(run: RunFrames, metric: str, target: str, step: str = ALL) -> Distribution:
     """A histogram's quantiles, of one target."""
     wanted = Key(metric, target, step).tag.split("|")[:3]
-    return _distribution(
-        run, metric, target, step, [key for key, _ in run.histograms.items() if list(key[:3]) == wanted]
-    )
+    keys = [key for key, _ in run.histograms.items() if list(key[:3]) == wanted]
+    return _distribution(run, metric, target, step, keys)
 
 
 def pooled(run: RunFrames, metric: str) -> Distribution:

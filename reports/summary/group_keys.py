@@ -48,10 +48,7 @@ Compared = Literal["ends", "pairs"]
 
 @dataclass(frozen=True)
 class Places:
-    """The places of a key, and at which of them each measured turn stands: −1 at none.
-
-    `compared`: where a figure of the whole run is one of their mixture; None where it is not.
-    """
+    """The places of a key, and that of each measured turn: −1 of none. `compared`: if they are a mixture, else None."""
 
     places: tuple[Place, ...]
     place: Integers
@@ -81,9 +78,7 @@ ENDLESS_NS = np.iinfo(np.int64).max
 
 
 def by_calls(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
-    """From few calls to many; None where the load of the target neither changed nor was meant to by the stages, and
-    where the pool has turns enough for one level alone.
-    """
+    """Return levels of calls; None if the target's load neither changed nor was meant to, or turns are of one level."""
     target, begun = turns.targets[pool.target], turns.rows.size
     own = np.append(turns.target, turns.lost.target) == pool.target
     if not own.any():
@@ -145,9 +140,9 @@ def _columns(frame: pd.DataFrame, names: list[str], target: str) -> pd.DataFrame
 
 
 def merged(turns: npt.NDArray[np.integer]) -> list[tuple[int, int]]:
-    """(first, last) of the places that stand together, from the number of turns at each place.
+    """Return (first, last) of each range of places, from the turns at each place; those without a turn are left out.
 
-    As long as there is a thin one, the thinnest joins its thinner neighbour; places without a turn are left out.
+    As long as a range is thin, the thinnest joins its thinner neighbour.
     """
     ranges = [(place, place, int(turns[place])) for place in np.flatnonzero(turns).tolist()]
     while len(ranges) > 1 and min(n for *_, n in ranges) < THIN:
@@ -178,10 +173,7 @@ def by_turn(run: RunFrames, turns: Turns, pool: Pool) -> Places:
 
 
 def by_age(run: RunFrames, turns: Turns, pool: Pool) -> Places:
-    """By how long ago the session began when the turn did: twelve equal parts up to the oldest of this stratum.
-
-    A turn that was never begun has the age at which its session ended.
-    """
+    """Group by the session's age at the turn's start, or at its own end if there was none: AGES parts to the oldest."""
     began_ns = measured_sessions(run, ["start_utc_ns"])["start_utc_ns"].to_numpy(dtype=np.int64)
     lost_s = (turns.lost.at_utc_ns - began_ns[turns.lost.place]) / NS_PER_S
     age_s = np.append(ages(turns, run.sessions), np.maximum(lost_s, 0.0))
@@ -196,10 +188,7 @@ def by_age(run: RunFrames, turns: Turns, pool: Pool) -> Places:
 
 
 def by_context(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
-    """By the input tokens of the turn's first response; None where all turns of the stratum have the same place.
-
-    Nobody knows them of a turn that was never begun.
-    """
+    """Group by the input tokens of the turn's first response; None if all turns of the stratum have the same place."""
     tokens = np.where(pool.steps[turns.step], turns.column("context_tokens"), np.nan)
     place = np.where(np.isnan(tokens), -1, np.searchsorted(CONTEXTS, np.nan_to_num(tokens))).astype(np.int64)
     there = np.unique(place[place >= 0])
@@ -214,10 +203,8 @@ def by_context(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
 
 
 def by_host(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
-    """By the host that recorded the turn, in the order of their names; None where one recorded all.
-
-    A machine in another region waits longer, and one that is busy stamps later: what all hosts come to together is a
-    figure of the mixture.
+    """Group by the host that recorded the turn; None if one recorded all. One far away waits longer, a busy one stamps
+    later.
     """
     names = [str(entry.get("name")) for entry in hosts_of(run.metadata)]
     if len(names) < 2:
@@ -232,10 +219,9 @@ NOT_TOLD = "not reported"
 
 
 def by_region(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
-    """By the region that the service said it answered a session from; None where one answered all of the target's.
+    """Group by the region that the service says it answers from; None if one answered all sessions of the target.
 
-    One deployment may be served from several. Nobody knows the region of a session that never began a turn, unless
-    the service said it.
+    That of a session that never began a turn is unknown, unless the service said it.
     """
     names = [*sequence(run.sessions, "region"), NOT_TOLD]
     of_session = np.full(turns.sessions, NOT_TOLD, dtype=object)
@@ -257,13 +243,8 @@ def _named(names: Sequence[str], begun: Integers, lost: Integers, *, every: bool
 
 
 KEYS: dict[str, Callable[[RunFrames, Turns, Pool], Places | None]] = {
-    "turn": by_turn,
-    "age": by_age,
-    "context": by_context,
-    "calls": by_calls,
-    "host": by_host,
-    "region": by_region,
-}
+    "turn": by_turn, "age": by_age, "context": by_context, "calls": by_calls, "host": by_host, "region": by_region,
+}  # fmt: skip
 
 
 def ages(turns: Turns, sessions: pd.DataFrame) -> Floats:

@@ -19,11 +19,7 @@ from msgspec import field
 from reports.records import Count, Rounded, about
 from reports.runs import RunFrames
 from reports.samples import Sampled, Samples
-from reports.statistics.counting import (
-    distinct,
-    packed,
-    split,
-)
+from reports.statistics.counting import distinct, packed, split
 from reports.statistics.quantiles import CONFIDENCE, NOTHING, QuantileEstimate, quantiles
 from reports.strata import Stratum, Wait
 from reports.summary.figures import ShareEstimate, rate_of
@@ -163,6 +159,7 @@ def _groups(by: str, one: Sampled, pool: Pool, places: Places, confidence: float
         if here.size or lost.size or places.every:
             ended = here[turns.kind[here] != UNFINISHED]
             sessions = np.append(turns.session[ended], turns.lost.session[lost])
+            failed = np.append(turns.kind[ended] == FAILED, np.ones(lost.size, dtype=bool))
             sample = samples.get(at, NOTHING)
             packed_sample = replace(sample, sessions=packed(sample.sessions)[0])
             p50, p95 = (each.published() for each in quantiles(packed_sample, (0.5, 0.95), confidence))
@@ -178,9 +175,7 @@ def _groups(by: str, one: Sampled, pool: Pool, places: Places, confidence: float
                 place=place,
                 turns=here.size,
                 sessions=distinct(np.append(turns.session[here], turns.lost.session[lost])).size,
-                failed=rate_of(
-                    np.append(turns.kind[ended] == FAILED, np.ones(lost.size, dtype=bool)), sessions, confidence
-                ),
+                failed=rate_of(failed, sessions, confidence),
                 unopened=None if never is None else rate_of(never, np.arange(never.size), confidence),
                 n=sample.n,
                 p50=p50,
@@ -191,10 +186,7 @@ def _groups(by: str, one: Sampled, pool: Pool, places: Places, confidence: float
 
 
 def group_differences(waits: Waits) -> Iterable[Apart]:
-    """The pool's groups that surely differ, of p95 or else p50, and of each rate.
-
-    So a figure of the whole run is one of the mixture, and may mislead.
-    """
+    """Yield the pool's groups that surely differ, by p95 or else p50, and by each rate."""
     ends = waits.compared == "ends" and waits.groups
     groups = (waits.groups[0], waits.groups[-1]) if ends else waits.groups
     for p in (0.95, 0.5):

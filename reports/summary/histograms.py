@@ -56,21 +56,14 @@ def histogram_of(one: Sampled, pools: Sequence[Pool]) -> Histogram | None:
     if max((_positive(sample).size for _, sample in found), default=0) < FEWEST:
         return None
     every = np.concatenate([_positive(sample) for _, sample in found])
-    low, high = log_range((float(every.min()), float(every.max())))
-    edges = np.geomspace(
-        min(low, float(every.min())), max(high, float(every.max())) * (1 + 1e-9), 1 + _bins(every, low, high)
-    )
-    targets = tuple(
-        HistogramTarget(
-            one.turns.targets[target],
-            target,
-            _counts(_positive(sample), edges),
-            sample.failed,
-            tuple(quantiles(sample, (0.5, 0.95))),
-        )
-        for target, sample in found
-    )
-    return Histogram(edges, targets)
+    least, most = float(every.min()), float(every.max())
+    low, high = log_range((least, most))
+    edges = np.geomspace(min(low, least), max(high, most) * (1 + 1e-9), 1 + _bins(every, low, high))
+    targets = []
+    for target, sample in found:
+        counts, estimates = _counts(_positive(sample), edges), tuple(quantiles(sample, (0.5, 0.95)))
+        targets.append(HistogramTarget(one.turns.targets[target], target, counts, sample.failed, estimates))
+    return Histogram(edges, tuple(targets))
 
 
 def _counts(ascending: Floats, edges: Floats) -> Integers:

@@ -20,6 +20,7 @@ import pandas as pd
 from bench.metrics import is_throttled
 from bench.run.measured import floats
 from bench.units import NS_PER_S
+from reports.frames import by_label
 from reports.numbers import time_step
 from reports.records import Count, Number, Record, Rounded, about
 from reports.runs import RunFrames
@@ -81,12 +82,8 @@ def arriving_of(run: RunFrames, targets: Sequence[str], measured_from_s: float, 
     begin_s = max(began_s, measured_from_s)
     end_s = ended_s if lasts_s is None else min(ended_s, began_s + float(lasts_s))
     thinking = {float(s["think_s"]) for s in run.metadata.get("scripts") or [] if s.get("think_s") is not None}
-    return Arriving(
-        pattern=str(arrivals.get("pattern")),
-        per_s=arrivals.get("per_s"),
-        think_s=tuple(sorted(thinking)),
-        targets=tuple(_offered(run, label, arrivals, begin_s, end_s) for label in targets),
-    )
+    offered = tuple(_offered(run, label, arrivals, begin_s, end_s) for label in targets)
+    return Arriving(str(arrivals.get("pattern")), arrivals.get("per_s"), tuple(sorted(thinking)), offered)
 
 
 def _offered(run: RunFrames, label: str, arrivals: dict[str, Any], begin_s: float, end_s: float) -> Offered:
@@ -145,13 +142,8 @@ def call_bins(run: RunFrames) -> CallBins:
 
 
 LIMITS = ("tokens", "requests")
-OF_SECOND = [
-    "second",
-    "target",
-    "throttled",
-    "calls_backed_off",
-    *(f"{name}_{end}" for name in LIMITS for end in ("remaining", "limit")),
-]
+OF_LIMITS = [f"{name}_{end}" for name in LIMITS for end in ("remaining", "limit")]
+OF_SECOND = ["second", "target", "throttled", "calls_backed_off", *OF_LIMITS]
 """Columns of the seconds that are told here."""
 
 
@@ -199,17 +191,9 @@ class Throttling:
     @property
     def limits(self) -> RateLimits:
         waits_s = np.array(self.waits_s)
-        return RateLimits(
-            self.target,
-            self.turns,
-            self.sessions,
-            waits_s.size,
-            quantile(waits_s, 0.5),
-            quantile(waits_s, 1.0),
-            self.start_delay_s,
-            self.backed_off,
-            {part.limit: part.share.min() for part in self.remaining},
-        )
+        waits = waits_s.size, quantile(waits_s, 0.5), quantile(waits_s, 1.0)
+        least = {part.limit: part.share.min() for part in self.remaining}
+        return RateLimits(self.target, self.turns, self.sessions, *waits, self.start_delay_s, self.backed_off, least)
 
     @property
     def any(self) -> bool:
@@ -253,27 +237,19 @@ def quota_of(run: RunFrames, targets: Sequence[str], started_utc_ns: int, length
         theirs, places = seconds[mine], place[mine]
         (turns, turn_waits), (sessions, session_waits) = (_limited(frame, label) for frame in (run.turns, run.sessions))
         throttled = np.nan_to_num(theirs["throttled"].to_numpy(dtype=np.float64))
-        found.append(
-            Throttling(
-                label,
-                turns,
-                sessions,
-                tuple(float(wait) for wait in np.sort(np.concatenate([turn_waits, session_waits])) / NS_PER_S),
-                float(holds.get(label, math.nan)),
-                int(np.nansum(floats(theirs, "calls_backed_off"))),
-                np.bincount(places, throttled, bins).astype(np.float64),
-                tuple(_remaining(theirs, places, bins, bin_s)),
-            )
-        )
+        waits_s = tuple((np.sort(np.concatenate([turn_waits, session_waits])) / NS_PER_S).tolist())
+        held_s, backed_off = float(holds.get(label, math.nan)), int(np.nansum(floats(theirs, "calls_backed_off")))
+        counts = np.bincount(places, throttled, bins).astype(np.float64)
+        remaining = tuple(_remaining(theirs, places, bins, bin_s))
+        found.append(Throttling(label, turns, sessions, waits_s, held_s, backed_off, counts, remaining))
     return Quota(tuple(found), bin_s, length_s)
 
 
 def _limited(frame: pd.DataFrame, label: str) -> tuple[int, Floats]:
     """How many rows of a target were throttled, and the waits that it was asked for; ns."""
-    mine, outcome = (frame["target"] == label).to_numpy(), frame["outcome"].cat
-    throttled = np.array([*(is_throttled(str(name)) for name in outcome.categories), False])
-    waits = floats(frame, "retry_after_ns")[mine]
-    return int(throttled[outcome.codes.to_numpy()[mine]].sum()), waits[~np.isnan(waits)]
+    mine, waits = (frame["target"] == label).to_numpy(), floats(frame, "retry_after_ns")
+    throttled = by_label(frame["outcome"].cat, is_throttled, False, np.bool_)
+    return int(throttled[mine].sum()), waits[mine & ~np.isnan(waits)]
 
 
 def _remaining(seconds: pd.DataFrame, place: Integers, bins: int, bin_s: float) -> Iterable[Remaining]:

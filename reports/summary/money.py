@@ -53,8 +53,8 @@ class Bills:
 
     @property
     def wasted(self) -> tuple[Integers, Floats, Floats]:
-        """(The turns whose reply something stopped, of each the ns of audio that came and were never played, the tokens
-        of those: the same share of the turn's tokens of audio as of its audio; NaN where nobody knows).
+        """The turns whose reply something stopped, and of each the ns of audio that came and were not played, and their
+        tokens: as large a share of the turn's audio tokens as of its audio; NaN if unknown.
         """
         wasted_ns = floats(self.run.turns, "unplayed_audio_ns")
         stopped = np.flatnonzero(~np.isnan(wasted_ns))
@@ -291,9 +291,9 @@ def money_of(run: RunFrames, targets: Sequence[str]) -> Money:
 def _costs(run: RunFrames, targets: Sequence[str]) -> Iterable[Cost]:
     """Tokens are summed for each target and model in one pass, and the sums are priced: a price is linear."""
     bills = bills_of(run, targets)
-    models = bills.models
-    size, group = len(targets) * len(models), bills.target * len(models) + bills.model
-    tariffs = _tariffs(run, targets, models)
+    models = len(bills.models)
+    size, group = len(targets) * models, bills.target * models + bills.model
+    tariffs = _tariffs(run, targets, bills.models)
     prices = [tariff.prices for tariff in tariffs]
     timed = np.array([known is not None and not known.of_tokens for known in prices], dtype=bool)
     by_minute = np.array([known is not None and known.usd_per_minute > 0 for known in prices], dtype=bool)
@@ -303,37 +303,28 @@ def _costs(run: RunFrames, targets: Sequence[str]) -> Iterable[Cost]:
     )
     lasted = bills.minutes
     minutes = np.bincount(group, lasted, size)
-    sums: dict[str, Floats] = {}
-    of_stray: dict[str, Floats] = {}
+    sums, of_stray, first = dict[str, Floats](), dict[str, Floats](), len(run.turns)
     for kind in KINDS:
-        tokens, first = bills.tokens(kind), len(run.turns)
+        tokens = bills.tokens(kind)
         sums[kind], of_stray[kind] = _summed(tokens, group, size), _summed(tokens[first:], group[first:], size)
     wastes = _wastes(bills, group, prices)
     paid = told | (by_minute[group] & (lasted > 0))
     for place, label in enumerate(targets):
-        here = range(place * len(models), (place + 1) * len(models))
+        here = range(place * models, (place + 1) * models)
         charged = [g for g in here if turns[g] or strays[g] or (by_minute[g] and minutes[g])]
         charges = tuple(
             Charge(
-                tariffs[g].model or UNNAMED,
-                int(turns[g]),
-                tariffs[g].source,
+                *(tariffs[g].model or UNNAMED, int(turns[g]), tariffs[g].source),
                 {kind: int(values[g]) for kind, values in sums.items()},
                 {kind: int(values[g]) for kind, values in of_stray.items()},
-                int(strays[g]),
-                float(minutes[g]),
-                tariffs[g].prices,
+                *(int(strays[g]), float(minutes[g]), tariffs[g].prices),
             )
             for g in charged
         )
         sessions = distinct(bills.session[paid & np.isin(group, [g for g in charged if tariffs[g].prices])])
         silent = int(((bills.target == place) & ~told & ~bills.unattributed).sum())
         yield _cost(
-            label,
-            charges,
-            silent,
-            sessions.size,
-            bills.conversation_minutes(sessions),
+            *(label, charges, silent, sessions.size, bills.conversation_minutes(sessions)),
             _together([wastes[g] for g in here]),
         )
 
@@ -366,17 +357,12 @@ def _wastes(bills: Bills, group: Integers, prices: Sequence[Prices | None]) -> l
     group, told = group[stopped], ~np.isnan(tokens)
     replies, with_tokens = (np.bincount(of, minlength=size) for of in (group, group[told]))
     seconds, sums = np.bincount(group, wasted_ns / NS_PER_S, size), _summed(tokens, group, size).round()
-    return [
-        _waste(
-            int(replies[g]),
-            int(with_tokens[g]),
-            int(with_tokens[g]) if known else 0,
-            float(seconds[g]),
-            int(sums[g]),
-            audio_out_usd(known, sums[g]) if known else 0.0,
-        )
-        for g, known in enumerate(prices)
-    ]
+    wastes = []
+    for g, known in enumerate(prices):
+        counts = int(replies[g]), int(with_tokens[g]), int(with_tokens[g]) if known else 0
+        usd = audio_out_usd(known, sums[g]) if known else 0.0
+        wastes.append(_waste(*counts, float(seconds[g]), int(sums[g]), usd))
+    return wastes
 
 
 def _tariffs(run: RunFrames, targets: Sequence[str], models: Sequence[str]) -> list[Tariff]:
@@ -384,15 +370,12 @@ def _tariffs(run: RunFrames, targets: Sequence[str], models: Sequence[str]) -> l
     entries = {entry.get("name"): entry for entry in run.metadata.get("targets") or []}
     priced = (run.metadata.get("prices") or {}).get("models") or {}
     table = {name: _prices(entry) for name, entry in priced.items()}
-    terms = [
-        Terms(
-            str(entry.get("model") or ""),
-            _prices(own) if (own := entry.get("prices")) else None,
-            entry.get("dialect") not in UNLISTED_DIALECTS,
-        )
-        for entry in (entries.get(label, {}) for label in targets)
-    ]
-    return [tariff_of(table, of_target, model) for of_target in terms for model in models]
+    tariffs = []
+    for entry in (entries.get(label, {}) for label in targets):
+        own = _prices(entry["prices"]) if entry.get("prices") else None
+        terms = Terms(str(entry.get("model") or ""), own, entry.get("dialect") not in UNLISTED_DIALECTS)
+        tariffs += [tariff_of(table, terms, model) for model in models]
+    return tariffs
 
 
 def _prices(entry: Mapping[str, Any]) -> Prices:
@@ -401,5 +384,4 @@ def _prices(entry: Mapping[str, Any]) -> Prices:
 
 def _summed(values: Floats, group: Integers, size: int) -> Floats:
     """Of each group; what nobody told counts as none."""
-    sums: Floats = np.bincount(group, np.nan_to_num(values), size).astype(np.float64)
-    return sums
+    return np.bincount(group, np.nan_to_num(values), size).astype(np.float64)

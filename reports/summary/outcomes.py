@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -141,10 +141,7 @@ def by_outcome(endings: Iterable[Ending], target: int) -> dict[str, int]:
 
 
 def limited(endings: Mapping[str, int]) -> tuple[int, int]:
-    """How many turns, or sessions, the service throttled, and how many ended, by outcome.
-
-    Those that the end of the run cut did not end: nobody knows whether they would have been throttled.
-    """
+    """Return how many turns, or sessions, the service throttled, and how many ended, which unfinished ones did not."""
     throttled = sum(n for outcome, n in endings.items() if is_throttled(outcome))
     return throttled, sum(n for outcome, n in endings.items() if outcome_class(outcome) != "unfinished")
 
@@ -165,29 +162,22 @@ def outcomes_of(turns: Turns, sessions: pd.DataFrame) -> Outcomes:
     lost = lost_of(sessions)
     names = sessions["outcome"].cat
     labels, ends_as = list(names.categories), names.codes.to_numpy()
-    ends = _endings(labels, ends_as, of_session, size)
     said, said_of_sessions = said_of(turns.frame[SAYING].iloc[turns.rows]), said_of(sessions)
     return Outcomes(
-        turns=tuple(
-            replace(ending, said=said.get(ending.outcome, ""))
-            for ending in _endings(list(outcome.categories), codes, turns.target, size)
-        ),
-        sessions=tuple(replace(e, said=said_of_sessions.get(e.outcome, ""), of_session=True) for e in ends),
+        turns=_endings(list(outcome.categories), codes, turns.target, size, said),
+        sessions=_endings(labels, ends_as, of_session, size, said_of_sessions, of_session=True),
         begun=_counts(turns.target, size),
         failed=_counts(turns.target[turns.kind == FAILED], size),
         unfinished=_counts(turns.target[turns.kind == UNFINISHED], size),
         lost=tuple(map(int, np.bincount(of_session, lost, minlength=size))),
-        losses=_endings(labels, np.repeat(ends_as, lost), np.repeat(of_session, lost), size),
+        losses=_endings(labels, np.repeat(ends_as, lost), np.repeat(of_session, lost), size, {}),
         opened=_counts(of_session, size),
         with_failure=_with_failure(turns, sessions, of_session, size),
     )
 
 
 def said_of(rows: pd.DataFrame) -> dict[str, str]:
-    """The commonest `detail` of each failed outcome, of rows that have the columns SAYING.
-
-    One with words of the service's goes before those that say nothing of the cause.
-    """
+    """Return the commonest `detail` of each failed outcome, first of those in the service's words. `rows`: SAYING."""
     failed = ((rows["outcome_class"] == "failed") & rows["detail"].notna()).to_numpy()
     if not failed.any():
         return {}
@@ -203,17 +193,22 @@ def _counts(codes: Integers, size: int) -> tuple[int, ...]:
     return tuple(int(n) for n in np.bincount(codes, minlength=size)[:size])
 
 
-def _endings(names: list[str], codes: Integers, target: Integers, size: int) -> tuple[Ending, ...]:
-    """Good ones first, then failures by their number, censored ones last; rows without an outcome are `unfinished`."""
+def _endings(
+    names: list[str], codes: Integers, target: Integers, size: int, said: Mapping[str, str], *, of_session: bool = False
+) -> tuple[Ending, ...]:
+    """Return successes first, then failures by number, unfinished ones last; rows without an outcome are unfinished."""
     labels = [*names, "unfinished"]
     table = np.zeros((len(labels), size), dtype=np.int64)
     np.add.at(table, (np.where(codes < 0, len(names), codes), target), 1)
     totals = {label: table[[i for i, name in enumerate(labels) if name == label]].sum(axis=0) for label in set(labels)}
-    found = [Ending(name, outcome_class(name), tuple(map(int, n))) for name, n in totals.items() if n.any()]
+    found = [
+        Ending(name, outcome_class(name), tuple(map(int, n)), said.get(name, ""), of_session)
+        for name, n in totals.items()
+        if n.any()
+    ]
     order = {"success": 0, "failed": 1, "unfinished": 2}
-    return tuple(
-        sorted(found, key=lambda e: (order[e.kind], e.outcome not in GOOD_OUTCOMES, -sum(e.counts), e.outcome))
-    )
+    found.sort(key=lambda e: (order[e.kind], e.outcome not in GOOD_OUTCOMES, -sum(e.counts), e.outcome))
+    return tuple(found)
 
 
 def _with_failure(turns: Turns, sessions: pd.DataFrame, of_session: Integers, size: int) -> tuple[int, ...]:

@@ -27,7 +27,7 @@ from reports.statistics.quantiles import Sample, quantile, quantiles
 from reports.strata import Stratum
 from reports.summary.drift import relative_latencies
 from reports.summary.summary import Summary
-from reports.turns import FAILED, GOOD, Flags, Pool, place_of
+from reports.turns import FAILED, GOOD, Flags, Pool, place_of, values_of
 
 ERROR = 0.05
 """How often a run without any change has a stretch told, at most."""
@@ -48,9 +48,7 @@ class SlowWindow:
 
 @dataclass(frozen=True)
 class PoolSeries:
-    """Measured turns of one pool: latencies ascending, failed and lost ones as +inf; beside each its session and when
-    it began. A latency is a multiple of the median of its step.
-    """
+    """Measured turns of a pool: latencies as multiples of their step's median, ascending, failures as +inf."""
 
     label: str
     values: Floats
@@ -67,16 +65,9 @@ def pool_series(summary: Summary) -> Iterable[PoolSeries]:
                 yield PoolSeries(answer.label, values, sessions, (at_ns - summary.window.started_utc_ns) / NS_PER_S)
 
 
-def lost_places(summary: Summary, pool: Pool) -> Integers:
-    """The lost turns of a pool that were to have its main metric, by their places among all lost turns."""
-    applies, lost = summary.samples[summary.mains[pool.stratum]].applies, summary.turns.lost
-    return np.flatnonzero(summary.turns.lost_in(pool) & applies[pool.target][lost.step])
-
-
 def lost_s(summary: Summary, lost: Integers) -> Floats:
     """When the sessions of these lost turns ended, seconds after the run began."""
-    seconds: Floats = (summary.turns.lost.at_utc_ns[lost] - summary.window.started_utc_ns) / NS_PER_S
-    return seconds
+    return (summary.turns.lost.at_utc_ns[lost] - summary.window.started_utc_ns) / NS_PER_S
 
 
 def slowest_window(found: Iterable[PoolSeries], bin_s: float) -> SlowWindow | None:
@@ -170,9 +161,12 @@ class OverTime:
 
 def over_time(summary: Summary) -> OverTime | None:
     """The main metrics over the run, warm-up included; None without a single value."""
-    at_s = began_s(summary)
-    pools = [(pool, drawn(summary, pool), lost_s(summary, lost_places(summary, pool))) for pool in summary.turns.pools]
-    pools = [(pool, values, lost) for pool, values, lost in pools if lost.size or not np.isnan(values).all()]
+    at_s, pools = began_s(summary), []
+    for pool in summary.turns.pools:
+        one, values = summary.samples[summary.mains[pool.stratum]], drawn(summary, pool)
+        lost = lost_s(summary, one.not_started(pool.target, pool.steps))
+        if lost.size or not np.isnan(values).all():
+            pools.append((pool, values, lost))
     if not pools:
         return None
     ends_s = [float(times.max(initial=0.0)) for times in (at_s, *(lost for *_, lost in pools))]
@@ -196,22 +190,19 @@ def over_time(summary: Summary) -> OverTime | None:
 def began_s(summary: Summary) -> Floats:
     """When each row of all turns began, seconds after the run did."""
     since_ns = summary.turns.frame["start_utc_ns"].to_numpy(dtype=np.int64) - summary.window.started_utc_ns
-    seconds: Floats = since_ns / NS_PER_S
-    return seconds
+    return since_ns / NS_PER_S
 
 
 def bin_length(length_s: float, turns: int) -> float:
-    """At most 60 bins, and so few that some 80 turns of a target fall into one: its p95 has 4 above it.
-
-    A run too small for that gets a dozen bins, for its median alone.
-    """
+    """Return that of at most 60 bins of some 80 turns of a target, whose p95 has 4 above it; of at least 12 bins."""
     return time_step(length_s, max(12, min(60, turns // 80)))
 
 
 def drawn(summary: Summary, pool: Pool) -> Floats:
     """For each row of all turns, warm-up too: its wait, +inf where it failed, NaN where it is not drawn here."""
     turns, metric, step = summary.turns, summary.mains[pool.stratum], summary.turns.step_of_row
-    values, kind = turns.value_of_rows(metric), turns.frame["outcome_class"].cat.codes.to_numpy()
+    values = values_of(turns.frame, metric, turns.origins_ns)
+    kind = turns.frame["outcome_class"].cat.codes.to_numpy()
     # a row of a step that no measured turn has is the pool's by the instant and turn type that it names itself
     measured_from, turn_type = pool.stratum
     kinds = turns.frame["turn_type"]
@@ -224,15 +215,9 @@ def drawn(summary: Summary, pool: Pool) -> Floats:
 
 
 def _panel(
-    pool: Pool,
-    at_s: Floats,
-    values: Floats,
-    counted: Flags,
-    lost_s: Floats,
-    length_s: float,
-    bin_s: float,
+    pool: Pool, at_s: Floats, values: Floats, counted: Flags, lost_s: Floats, length_s: float, bin_s: float,
     ends: tuple[float, float],
-) -> Panel:
+) -> Panel:  # fmt: skip
     """`lost_s`: when each lost turn was lost."""
     at_s, values = np.append(at_s, lost_s), np.append(values, np.full(lost_s.size, np.inf))
     counted = np.append(counted, np.ones(lost_s.size, dtype=bool))
@@ -246,17 +231,10 @@ def _panel(
             part = first + np.flatnonzero(good[first : first + AT_ONCE])
             waits = np.maximum(values[part], ends[0])
             cells += np.histogram2d(at_s[part], np.log(waits), edges)[0].astype(np.int64)
-    return Panel(
-        pool.label,
-        pool.target,
-        int(counted.sum()),
-        int((counted & ~good).sum()),
-        lost_s.size,
-        tuple(bins_of(at_s, values, bin_s)),
-        np.unique(np.round(failures / length_s * 800)) / 800 * length_s,
-        (at_s[good], values[good]) if few else None,
-        cells,
-    )
+    counts = int(counted.sum()), int((counted & ~good).sum()), lost_s.size
+    bins, dots = tuple(bins_of(at_s, values, bin_s)), (at_s[good], values[good]) if few else None
+    failures_s = np.unique(np.round(failures / length_s * 800)) / 800 * length_s
+    return Panel(pool.label, pool.target, *counts, bins, failures_s, dots, cells)
 
 
 def bins_of(at_s: Floats, values: Floats, bin_s: float) -> Iterable[Bin]:
@@ -323,7 +301,8 @@ def steps_over_time(summary: Summary, stratum: Stratum) -> StepsOverTime | None:
     bin_s = time_step(length_s, max(4, min(60, int(np.median(sizes[sizes > 0])) // IN_BIN)))
     courses: list[StepCourse] = []
     for pool in (pool for pool in turns.pools if pool.stratum == stratum):
-        values, every = drawn(summary, pool), lost_places(summary, pool)
+        every = summary.samples[summary.mains[pool.stratum]].not_started(pool.target, pool.steps)
+        values = drawn(summary, pool)
         for step in steps.tolist():
             rows = np.flatnonzero(~np.isnan(values) & (turns.step_of_row == step))
             lost = every[turns.lost.step[every] == step]

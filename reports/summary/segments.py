@@ -104,10 +104,7 @@ def breakdowns(turns: Turns) -> tuple[Breakdown, ...]:
 
 
 def around(turns: Turns) -> tuple[Band, ...]:
-    """The good turns around p50 (p45 to p55) and p95 (p93.5 to p96.5) of voice_to_voice, of each target.
-
-    Traits stand apart, and turns in which other instants happened, as in `breakdowns`. Empty where there are too few.
-    """
+    """Return the good turns around the percentiles BANDS of voice_to_voice, by target, turn type, and instants."""
     groups: dict[tuple[int, str, int], list[Piece]] = {}
     for piece in _pieces(turns):
         turn_type = turns.strata[turns.stratum[piece.step]].turn_type
@@ -153,16 +150,12 @@ def _summed(turns: Turns, pieces: Sequence[Piece]) -> list[Breakdown]:
         for piece, of in zip(pieces, sums, strict=True):
             if piece.pattern >> bit & 1:
                 of[name] = int(at_ns[piece.places].astype(np.int64).sum())
-    return [
-        _whole(
-            turns.targets[piece.target],
-            turns.steps[piece.step],
-            turns.strata[turns.stratum[piece.step]].turn_type,
-            piece.places.size,
-            segments(of),
-        )
-        for piece, of in zip(pieces, sums, strict=True)
-    ]
+    found = []
+    for piece, of in zip(pieces, sums, strict=True):
+        turn_type = turns.strata[turns.stratum[piece.step]].turn_type
+        names = turns.targets[piece.target], turns.steps[piece.step], turn_type
+        found.append(_whole(*names, piece.places.size, segments(of)))
+    return found
 
 
 def _together(pieces: list[Breakdown]) -> Iterable[Breakdown]:

@@ -87,9 +87,8 @@ def slowest_turns(
     """The slowest good turns of each listing, and those of each step on each target; none where these are too many."""
     falling = [(listing, _falling(listing)) for listing in listings]
     slowest = [(listing, places[:MOST]) for listing, places in falling]
-    told = _slow(
-        run, [*slowest, *((listing, _of_steps(listing.one, places)) for listing, places in falling)], started_utc_ns
-    )
+    of_steps = [(listing, _of_steps(listing.one, places)) for listing, places in falling]
+    told = _slow(run, [*slowest, *of_steps], started_utc_ns)
     most = sum(places.size for _, places in slowest)
     return told[:most], told[most:]
 
@@ -109,8 +108,7 @@ def _falling(listing: Listing) -> Integers:
     mine = turns.steps_in(listing.stratum)[turns.step]
     if listing.without:
         mine &= np.isnan(turns.value(listing.without))
-    places: Integers = np.flatnonzero(np.isfinite(one.values) & mine[one.index])[::-1]
-    return places
+    return np.flatnonzero(np.isfinite(one.values) & mine[one.index])[::-1]
 
 
 def _slow(run: RunFrames, listed: Sequence[tuple[Listing, Integers]], started_utc_ns: int) -> tuple[SlowTurn, ...]:
@@ -127,18 +125,9 @@ def _slow(run: RunFrames, listed: Sequence[tuple[Listing, Integers]], started_ut
     responses = response_ids(run, wanted.tolist())
     metrics = {name: values_of(rows, name) for name in ("ttfa", "voice_to_voice", "network_rtt", "retransmits")}
     created = rows["response_created_at_ns"].to_numpy(dtype=np.float64, na_value=np.nan) - origin_ns(rows)
-    shown = [
-        tuple(
-            (name, f"{value:g}" if isinstance(value, float) else excerpt(str(value), LONGEST_TEXT))
-            for name in COLUMNS
-            if name in turn and (value := turn[name]) == value
-        )
-        for turn in stored
-    ]
     slow = []
     for (listing, place), row in zip(told, at.tolist(), strict=True):
-        one, turn = listing.one, stored[row]
-        index = one.index[place]
+        one, turn, index = listing.one, stored[row], listing.one.index[place]
         session, resent = str(turn["session_id"]), metrics["retransmits"][row]
         known = sessions.get(session, {})
         of = SlowTurn(
@@ -160,7 +149,11 @@ def _slow(run: RunFrames, listed: Sequence[tuple[Listing, Integers]], started_ut
             voice_to_voice_ms=float(metrics["voice_to_voice"][row]),
             created_ms=float(created[row]) / NS_PER_MS,
             network_rtt_ms=float(metrics["network_rtt"][row]),
-            row=shown[row],
+            row=tuple(
+                (name, f"{value:g}" if isinstance(value, float) else excerpt(str(value), LONGEST_TEXT))
+                for name in COLUMNS
+                if name in turn and (value := turn[name]) == value
+            ),
         )
         slow.append(of)
     return tuple(slow)
@@ -176,10 +169,7 @@ Playing = tuple[int, int]
 
 
 def stretches(log: Path, begin_ns: int, end_ns: int, bytes_per_s: int, buffer_ns: int) -> tuple[Playing, ...]:
-    """What was played of the deltas that came from `begin_ns` to `end_ns`; between two stretches lies a stall.
-
-    Empty where the log is not there or tells of no such delta.
-    """
+    """Return what was played of the deltas from `begin_ns` to `end_ns`, between stalls; nothing if no log has them."""
     found: list[Playing] = []
     began_ns, played = 0, 0
     for at_ns, size in _deltas(log, begin_ns, end_ns):
@@ -225,14 +215,8 @@ def _deltas(log: Path, begin_ns: int, end_ns: int) -> Iterable[tuple[int, int]]:
                     yield line.at_ns, size
 
 
-BYTES_PER_S = {
-    "pcm16": 48_000,
-    "pcm16@8000": 16_000,
-    "pcm16@16000": 32_000,
-    "pcm16@48000": 96_000,
-    "g711_ulaw": 8_000,
-    "g711_alaw": 8_000,
-}
+BYTES_PER_S = {"pcm16": 48_000, "pcm16@8000": 16_000, "pcm16@16000": 32_000, "pcm16@48000": 96_000}
+BYTES_PER_S |= {"g711_ulaw": 8_000, "g711_alaw": 8_000}
 """Of decoded audio, by the script's format of output."""
 LONGEST_BUFFER_MS = 2_000
 """What a script can ask of the player."""
@@ -288,11 +272,7 @@ class Talk:
 
 
 def talks(run: RunFrames, heard: Sampled) -> tuple[Talk, ...]:
-    """The median turn, the slowest two, the one with the longest stall, the median of those that were interrupted and
-    of those with function calls; empty where nobody spoke and was answered.
-
-    Of good turns with a voice_to_voice (`heard`), all targets together.
-    """
+    """Return the turns of each Role among good ones with a voice_to_voice (`heard`), of all targets; empty of none."""
     turns = heard.turns
     places = heard.index[np.isfinite(heard.values)]  # ascending by voice_to_voice
     if not places.size:
@@ -338,9 +318,8 @@ def talks_of_steps(run: RunFrames, heard: Sampled) -> dict[str, tuple[Talk, ...]
 def _talks(run: RunFrames, turns: Turns, chosen: Collection[tuple[Role, int]], longest: int = -1) -> Iterable[Talk]:
     """`chosen`: (role, place among the turns); `longest`: the place of the one with the longest stall."""
     settings = {str(script.get("name")): script for script in run.metadata.get("scripts") or []}
-    logs = set(
-        run.sessions["session_id"][run.sessions["event_log"].eq(True).to_numpy(bool, na_value=False)].astype(str)
-    )
+    logged = run.sessions["event_log"].eq(True).to_numpy(bool, na_value=False)
+    logs = set(run.sessions["session_id"][logged].astype(str))
     rows = turns.frame.iloc[turns.rows[[place for _, place in chosen]]]
     waits, stall_count = values_of(rows, "voice_to_voice"), values_of(rows, "stall_duration")
     for (role, place), turn, wait_ms, stall_ms in zip(chosen, records(rows), waits, stall_count, strict=True):
@@ -369,8 +348,9 @@ def _talks(run: RunFrames, turns: Turns, chosen: Collection[tuple[Role, int]], l
             silent_s=_after_speech(turn, "barge_in_silent"),
         )
         last_s = _after_speech(turn, "last_audible")
-        ended = _ended(talk, script, turn) if np.isnan(last_s) else replace(talk, end_s=max(last_s, talk.wait_s))
-        yield _placed(run, ended, turn, script)
+        rate, buffer_s = BYTES_PER_S.get(str(script.get("output_format"))), _buffer_s(script)
+        end_s = _end_s(talk, turn, rate, buffer_s) if np.isnan(last_s) else max(last_s, talk.wait_s)
+        yield _placed(run, replace(talk, end_s=end_s), turn, rate, buffer_s)
 
 
 def _after_speech(turn: dict[str, Any], instant: str) -> float:
@@ -378,27 +358,25 @@ def _after_speech(turn: dict[str, Any], instant: str) -> float:
     return after_s if after_s == after_s else np.nan  # the same one, so that turns can be compared
 
 
-def _ended(talk: Talk, script: dict[str, Any], turn: dict[str, Any]) -> Talk:
-    """With the end of its reply, as far as the length of its audio is known.
+def _end_s(talk: Talk, turn: dict[str, Any], rate: int | None, buffer_s: float) -> float:
+    """Return the end of the reply, by the length of its audio; NaN if that is not known, or not of each of its parts.
 
     The player starts a jitter buffer after the first delta; what it plays before the wait's end is silence.
     """
-    rate = BYTES_PER_S.get(str(script.get("output_format")))
+    if talk.in_parts:
+        return np.nan
     received = float(turn["audio_bytes_received"])
     audio_s = received / rate if received > 0 and rate else np.nan
-    begin_s = min(talk.first_delta_s + _buffer_s(script), talk.wait_s)
-    if talk.in_parts:  # nobody has written down how long either part is
-        return talk
+    begin_s = min(talk.first_delta_s + buffer_s, talk.wait_s)
     end_s = float(np.maximum(talk.wait_s, begin_s + audio_s + talk.stall_s))
-    return replace(talk, end_s=end_s if np.isnan(talk.silent_s) else min(end_s, talk.silent_s))
+    return end_s if np.isnan(talk.silent_s) else min(end_s, talk.silent_s)
 
 
-def _placed(run: RunFrames, talk: Talk, turn: dict[str, Any], script: dict[str, Any]) -> Talk:
-    """With the places of its stall_count, where its event log is kept and tells of as much stalling as the row does."""
-    rate = BYTES_PER_S.get(str(script.get("output_format")))
+def _placed(run: RunFrames, talk: Talk, turn: dict[str, Any], rate: int | None, buffer_s: float) -> Talk:
+    """Return it with the places of its stalls, if its event log tells of as much stalling as the row does."""
     if not (talk.event_log and talk.stall_s and rate and turn["ended_at_ns"] > 0):
         return talk
-    began_ns, buffer_ns = int(turn["start_ns"]), round(_buffer_s(script) * NS_PER_S)
+    began_ns, buffer_ns = int(turn["start_ns"]), round(buffer_s * NS_PER_S)
     log = run.folder / talk.event_log
     played = stretches(log, began_ns, began_ns + int(turn["ended_at_ns"]), rate, buffer_ns)
     speech_end_ns = began_ns + int(turn["speech_end_at_ns"])

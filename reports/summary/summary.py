@@ -21,55 +21,17 @@ from reports.statistics.counting import distinct
 from reports.statistics.power import Spread, spread_of
 from reports.statistics.quantiles import NOTHING
 from reports.strata import Stratum
-from reports.summary.arms import (
-    ArmsQuantile,
-    Interleaving,
-    RunArm,
-    arms_differences,
-    arms_of,
-    interleaving_of,
-)
+from reports.summary import figures, trust
+from reports.summary.arms import ArmsQuantile, Interleaving, RunArm, arms_differences, arms_of, interleaving_of
 from reports.summary.drift import PoolDrift, drifts
-from reports.summary.figures import (
-    ALL,
-    HARNESS,
-    Counts,
-    Distribution,
-    Figures,
-    ShareEstimate,
-    Throughput,
-    TurnRate,
-    events,
-    failure_rates,
-    figures,
-    pooled,
-    session_figures,
-    slopes,
-    throughputs,
-    turn_counts,
-    turn_figures,
-    turn_rates,
-)
+from reports.summary.figures import ALL, HARNESS, Counts, Distribution, Figures, ShareEstimate, Throughput, TurnRate
 from reports.summary.groups import Apart, Waits, waits_by
 from reports.summary.load import Arriving, Quota, arriving_of, quota_of
 from reports.summary.money import Money, money_of
 from reports.summary.outcomes import Outcomes, outcomes_of
 from reports.summary.segments import Band, Breakdown, around, breakdowns
 from reports.summary.single_turns import SlowTurn, listings_of, slowest_turns
-from reports.summary.trust import (
-    Host,
-    Incidents,
-    Machine,
-    Noticed,
-    RunValidity,
-    Setup,
-    hosts_in,
-    incidents_of,
-    machines,
-    noticed,
-    setup_of,
-    validity_of,
-)
+from reports.summary.trust import Host, Incidents, Machine, Noticed, RunValidity, Setup
 from reports.turns import FAILED, UNFINISHED, Pool, Turns, measured_sessions
 
 READ = "transcript_first"
@@ -113,11 +75,6 @@ class Window:
     length_s: float
     warmup_s: float
     """the part before the first measured turn, where there was a warm-up"""
-
-    @property
-    def measured_from_s(self) -> int:
-        """The first second (UTC, since 1970) of the measured phase."""
-        return (self.started_utc_ns + int(self.warmup_s * NS_PER_S)) // NS_PER_S
 
     @property
     def measured_s(self) -> float:
@@ -231,13 +188,14 @@ def summarise(run: RunFrames) -> Summary:
     turns, mains, targets = samples.turns, samples.mains, samples.turns.targets
     window, outcomes = window_of(run, turns, sessions), outcomes_of(turns, sessions)
     caller = _CallerWaits(run, samples, sessions, outcomes, {})
-    metrics = tuple(figures for metric in TURN_METRICS for figures in caller.metric(metric.name).figures)
+    metrics = tuple(one for metric in TURN_METRICS for one in caller.metric(metric.name).figures)
     answers, heard = tuple(caller.of(pool, mains[pool.stratum]) for pool in turns.pools), caller.of_others(HEARD)
     defines_answers = any(script.get("answer_min_ms") for script in metadata.get("scripts") or [])
-    connecting = tuple(session_figures(sessions, targets, CONNECTING, run.inexact))
+    connecting = tuple(figures.session_figures(sessions, targets, CONNECTING, run.inexact))
     waits, apart = waits_by(run, samples)
     slowest, slowest_of_steps = slowest_turns(run, listings_of(samples), window.started_utc_ns)
     began_s = window.started_utc_ns / NS_PER_S
+    measured_from_s, ended_s = began_s + float(metadata.get("warmup_s") or 0.0), began_s + window.length_s
     return Summary(
         run=run,
         samples=samples,
@@ -246,19 +204,23 @@ def summarise(run: RunFrames) -> Summary:
         labels=labels_of(metadata),
         simulated=run.simulated,
         window=window,
-        validity=validity_of(metadata),
-        setup=setup_of(metadata, turns),
+        validity=trust.validity_of(metadata),
+        setup=trust.setup_of(metadata, turns),
         metrics=metrics,
         drawn=tuple(name for name in DRAWN if caller.metric(name).figures),
         answers=answers,
         heard=heard,
         answered=caller.of_others(ANSWER_HEARD) if defines_answers else (),
         read=caller.of_others(READ),
-        greeted=tuple(_greeted(calls) for calls in connecting if calls.metric == GREETING),
+        greeted=tuple(
+            _caller_wait(calls, calls.planned, calls.planned, calls.failed, 0, calls.planned)
+            for calls in connecting
+            if calls.metric == GREETING
+        ),
         differences=tuple(arms_differences((*answers, *heard))),
         spreads=tuple(_spreads(samples, answers)),
         drifts=tuple(drifts(run, samples)),
-        slopes=tuple(slopes(samples, run.inexact)),
+        slopes=tuple(figures.slopes(samples, run.inexact)),
         waits=waits,
         apart=apart,
         breakdowns=breakdowns(turns),
@@ -266,23 +228,23 @@ def summarise(run: RunFrames) -> Summary:
         slowest=slowest,
         slowest_of_steps=slowest_of_steps,
         outcomes=outcomes,
-        failures=tuple(failure_rates(turns, sessions)),
-        rates=tuple(turn_rates(turns)),
-        counts=tuple(turn_counts(turns)),
+        failures=tuple(figures.failure_rates(turns, sessions)),
+        rates=tuple(figures.turn_rates(turns)),
+        counts=tuple(figures.turn_counts(turns)),
         connecting=connecting,
-        carried=tuple(session_figures(sessions, targets, tuple(CARRIED))),
-        events=tuple(events(run, targets)),
-        harness=tuple(one for name in HARNESS if (one := pooled(run, name)).n),
-        throughput=tuple(throughputs(run, targets)),
-        hosts=tuple(hosts_in(run, turns, sessions)),
-        machines=tuple(machines(run)),
+        carried=tuple(figures.session_figures(sessions, targets, tuple(CARRIED))),
+        events=tuple(figures.events(run, targets)),
+        harness=tuple(one for name in HARNESS if (one := figures.pooled(run, name)).n),
+        throughput=tuple(figures.throughputs(run, targets)),
+        hosts=tuple(trust.hosts_in(run, turns, sessions)),
+        machines=tuple(trust.machines(run)),
         arms=arms_of(metadata, sessions, targets),
         interleaving=interleaving_of(metadata, sessions, len(targets)),
         money=money_of(run, targets),
         quota=quota_of(run, targets, window.started_utc_ns, window.length_s),
-        arriving=arriving_of(run, targets, began_s + float(metadata.get("warmup_s") or 0.0), began_s + window.length_s),
-        incidents=incidents_of(metadata, window.started_utc_ns),
-        noticed=noticed(run, turns, sessions),
+        arriving=arriving_of(run, targets, measured_from_s, ended_s),
+        incidents=trust.incidents_of(metadata, window.started_utc_ns),
+        noticed=trust.noticed(run, turns, sessions),
     )
 
 
@@ -309,14 +271,12 @@ class _CallerWaits:
             samples, main = self.samples, name in self.samples.mains.values()
             one = samples[name] if main or name in DRAWN else sampled(samples.turns, name, samples.mains)
             pools = tuple(replace(pool, steps=pool.steps & one.applies[pool.target]) for pool in one.pools())
-            figures = turn_figures(one, self.run.inexact) if main or one.applies.any() else ()
-            self.known[name] = TurnMetric(pools, tuple(figures))
+            found = figures.turn_figures(one, self.run.inexact) if main or one.applies.any() else ()
+            self.known[name] = TurnMetric(pools, tuple(found))
         return self.known[name]
 
     def of_others(self, metric: str) -> tuple[CallerWait, ...]:
-        """By a metric of turns of which it is not the main one, with the steps that have it: typed turns are no part
-        of voice_to_voice.
-        """
+        """Return the waits by a metric of turns that is not their main one, with the steps that have it."""
         mains = self.samples.mains.items()
         return tuple(
             self.of(pool, metric)
@@ -325,8 +285,8 @@ class _CallerWaits:
         )
 
     def of(self, pool: Pool, metric: str) -> CallerWait:
-        """Of all turns of the pool: if some failed before they could have the metric, they count as well. If
-        callers hear the reply and no more is told, those of the steps that they hear.
+        """Return the wait of all turns of the pool, if they failed before they had the metric, too; of what callers
+        hear, of the steps that they hear.
         """
         turns, label = self.samples.turns, self.samples.turns.targets[pool.target]
         if metric in (HEARD, ANSWER_HEARD):
@@ -335,32 +295,19 @@ class _CallerWaits:
         alone = sum(other.target == pool.target for other in turns.pools) == 1
         opened = int((self.sessions["target"] == label).sum()) if len(self.sessions) and alone else 0
         ended, failed = (int((mine & kind).sum()) for kind in (turns.kind != UNFINISHED, turns.kind == FAILED))
-        # if no turn of the run started, nothing tells the step of one that did not
-        lost = (
-            int(turns.lost_by_group[pool.target][pool.steps].sum()) if turns.steps else self.outcomes.lost[pool.target]
-        )
+        lost = self.outcomes.lost[pool.target]
+        if turns.steps:  # a turn of the run started, which tells the steps of those that did not
+            lost = int(turns.lost_by_group[pool.target][pool.steps].sum())
         of = label, pool.stratum, ALL
         known = (f for f in self.metric(metric).figures if (f.target, f.stratum, f.step) == of)
-        told = next(known, None) or figures(NOTHING, metric, label, self.run.inexact, pool=pool)
-        return CallerWait(
-            **asdict(told),
-            turns=int(mine.sum()),
-            sessions=max(opened, distinct(turns.session[mine]).size),
-            turns_failed=failed,
-            turns_not_started=lost,
-            turns_planned=ended + lost,
-        )
+        told = next(known, None) or figures.figures(NOTHING, metric, label, self.run.inexact, pool=pool)
+        sessions = max(opened, distinct(turns.session[mine]).size)
+        return _caller_wait(told, int(mine.sum()), sessions, failed, lost, ended + lost)
 
 
-def _greeted(calls: Figures) -> CallerWait:
-    return CallerWait(
-        **asdict(calls),
-        turns=calls.planned,
-        sessions=calls.planned,
-        turns_failed=calls.failed,
-        turns_not_started=0,
-        turns_planned=calls.planned,
-    )
+def _caller_wait(of: Figures, turns: int, sessions: int, failed: int, lost: int, planned: int) -> CallerWait:
+    known = asdict(of) | {"turns": turns, "sessions": sessions}
+    return CallerWait(**known, turns_failed=failed, turns_not_started=lost, turns_planned=planned)
 
 
 def _spreads(samples: Samples, answers: Iterable[CallerWait]) -> Iterable[tuple[Figures, Spread]]:
@@ -371,9 +318,7 @@ def _spreads(samples: Samples, answers: Iterable[CallerWait]) -> Iterable[tuple[
 
 
 def window_of(run: RunFrames, turns: Turns, sessions: pd.DataFrame) -> Window:
-    """From the document; where a killed run's says no end, up to the last second that was written. `sessions`: measured
-    ones.
-    """
+    """Return when a run was; one that was killed ends with its last written second. `sessions`: the measured ones."""
     known = [frame["start_utc_ns"] for frame in (run.turns, run.sessions) if len(frame)]
     began = int(run.metadata.get("started_utc_ns") or min((starts.min() for starts in known), default=0))
     seconds = [(int(run.seconds["second"].max()) + 1) * NS_PER_S] if len(run.seconds) else []

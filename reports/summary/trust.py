@@ -207,8 +207,7 @@ def noticed(run: RunFrames, turns: Turns, sessions: pd.DataFrame) -> Noticed:
     models: list[tuple[str, str]] = []
     named = sessions[["target", "model", "effective_settings"]].drop_duplicates().astype(object)
     for target, model, settings in named.where(named.notna(), "").itertuples(index=False, name=None):
-        models.append((str(target), str(model)))
-        models.append((str(target), transcription_model(settings)))
+        models += [(str(target), str(model)), (str(target), transcription_model(settings))]
     return Noticed(
         turns=len(run.turns),
         left_out=len(run.turns) - turns.rows.size if turns.rows.size else 0,

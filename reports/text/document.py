@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import field
 from msgspec.structs import replace
 
 from bench.metrics import DEFINITIONS_VERSION
@@ -18,7 +17,6 @@ from reports.render.blocks import Page
 from reports.render.files import PagePaths, write_page
 from reports.run_report.report import run_page
 from reports.runs import RunFrames
-from reports.statistics.power import Spread
 from reports.strata import Wait
 from reports.summary.arms import ArmFacts, ArmsQuantile, Interleaving
 from reports.summary.drift import Drift
@@ -39,9 +37,7 @@ SUMMARY_VERSION: Literal[6] = 6
 
 
 class WaitSpread(Wait, frozen=True):
-    """sigma: sd of the log of successful waits; icc: the share of its square between sessions; design effects; worth:
-    so many sessions of one length tell as much, (Σn)² / Σn².
-    """
+    """How the latencies of `Wait` vary, as `reports.statistics.power.Spread` has it."""
 
     sigma: Rounded
     icc: Rounded
@@ -63,7 +59,7 @@ class JudgedRun(Record, frozen=True):
     reasons: list[str]
     message: str
     checks: tuple[Check, ...]
-    uncertain_metrics: list[Inexact] = field(default_factory=list)
+    uncertain_metrics: tuple[Inexact, ...] = ()
 
 
 class SummaryDocument(Record, frozen=True, kw_only=True):
@@ -97,14 +93,10 @@ class SummaryDocument(Record, frozen=True, kw_only=True):
     groups: Annotated[
         list[GroupEntry], about("latencies of groups of turns; groups of a key that is the same for all are left out")
     ]
-    hosts: Annotated[list[Host], about("those that recorded the run; empty where it was one")] = field(
-        default_factory=list
-    )
-    machines: Annotated[list[Machine], about("who had the cores of each host")] = field(default_factory=list)
+    hosts: Annotated[tuple[Host, ...], about("those that recorded the run; empty where it was one")] = ()
+    machines: Annotated[tuple[Machine, ...], about("who had the cores of each host")] = ()
     counts: list[Counts]
-    rates: Annotated[list[TurnRate], about("of turns that a column says it of; empty where none does")] = field(
-        default_factory=list
-    )
+    rates: Annotated[tuple[TurnRate, ...], about("of turns that a column says it of; empty where none does")] = ()
     session_metrics: list[Figures]
     event_metrics: list[Distribution]
     load_generator: list[Distribution]
@@ -143,11 +135,8 @@ def summary_data(summary: Summary) -> dict[str, Any]:
             duration_s=window.length_s,
             warmup_s=window.warmup_s,
             validity=JudgedRun(
-                validity.status,
-                list(validity.reasons),
-                verdict_reason(validity),
-                validity.checks,
-                list(summary.run.inexact),
+                *(validity.status, list(validity.reasons), verdict_reason(validity), validity.checks),
+                uncertain_metrics=summary.run.inexact,
             ),
             targets=list(summary.targets),
             main_metric=summary.main,
@@ -159,13 +148,13 @@ def summary_data(summary: Summary) -> dict[str, Any]:
             turn_metrics=list(summary.metrics),
             segments=list(summary.breakdowns),
             segments_around=list(summary.bands),
-            variability=[_spread(*one) for one in summary.spreads],
+            variability=[WaitSpread(f.metric, *f.stratum, f.target, **vars(spread)) for f, spread in summary.spreads],
             drift=list(summary.drifts),
             groups=[group for waits in summary.waits for group in waits.groups],
-            hosts=list(summary.hosts),
-            machines=list(summary.machines),
+            hosts=summary.hosts,
+            machines=summary.machines,
             counts=list(summary.counts),
-            rates=list(summary.rates),
+            rates=summary.rates,
             session_metrics=[*summary.connecting, *summary.slopes],
             event_metrics=list(summary.events),
             load_generator=list(summary.harness),
@@ -188,17 +177,8 @@ def summary_data(summary: Summary) -> dict[str, Any]:
     )
 
 
-def _spread(figures: Figures, spread: Spread) -> WaitSpread:
-    of = figures.metric, *figures.stratum, figures.target
-    return WaitSpread(*of, spread.sigma, spread.icc, spread.deff50, spread.deff95, spread.effective_sessions)
-
-
 def write_report(run: RunFrames | Summary, page: Page | None = None) -> PagePaths:
-    """Write report.html, report.md and summary.json into the run's folder.
-
-    A run is summarised first; hand in the summary where it is there already. Raises UsageError where its folder cannot
-    be written.
-    """
+    """Write report.html, report.md and summary.json into the run's folder. Raises UsageError if that fails."""
     summary = run if isinstance(run, Summary) else summarise(run)
     paths = PagePaths(*(summary.run.folder / name for name in ("report.html", "report.md", "summary.json")))
     return write_page(page or run_page(summary), summary_json(summary), paths, "the report")

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import rtbench
+from reports.frames import by_label
 from tests.reports import synthetic
 from tests.reports.edited import edit
 from tests.reports.shared import write_summary
@@ -96,3 +97,10 @@ def test_why_a_figure_is_inconclusive_is_text(made: Made) -> None:
 
     assert (frame["reason"].str.len() > 0).any()
     assert not frame["reason"].str.contains("Reason(", regex=False).any()
+
+
+def test_a_row_has_the_value_of_its_label_and_one_without_a_label_the_value_for_missing() -> None:
+    column = pd.Series(["b", None, "a", "b"], dtype="category")
+    for labels in (column.cat, pd.Categorical(column)):
+        assert by_label(labels, str.upper, "none", object).tolist() == ["B", "none", "A", "B"]
+    assert by_label(pd.Categorical([None, None]), str.upper, "none", object).tolist() == ["none", "none"]
