@@ -20,7 +20,7 @@ from reports.runs import RunFrames, run_id_of
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import QuantileEstimate, Sample
 from reports.strata import Stratum
-from reports.summary.figures import ALL, HARNESS, PER_EVENT, Figures, histogram_quantiles, turn_rate
+from reports.summary.figures import ALL, HARNESS, PER_EVENT, MetricSummary, histogram_quantiles, turn_rate
 from reports.summary.money import KINDS
 from reports.summary.summary import Summary
 from reports.summary.trust import validity_of
@@ -69,7 +69,7 @@ def _use(run: RunFrames, target: str, metric: str, missing: str) -> dict[str, An
 
 
 def quantile_row(
-    run: RunFrames, metric: str, target: str, stratum: Stratum, keys: Mapping[str, Any], sample: Sample | Figures,
+    run: RunFrames, metric: str, target: str, stratum: Stratum, keys: Mapping[str, Any], sample: Sample | MetricSummary,
     estimate: QuantileEstimate,
 ) -> dict[str, Any]:  # fmt: skip
     """A row of QUANTILE with its labels. `keys`: what else the sample is of."""

@@ -11,7 +11,7 @@ from reports.render import svg
 from reports.render.markers import colour_class, marker_char, marker_shape
 from reports.render.svg import WIDE, PixelScale, Plot, identity, linear_ticks, log_scale, log_ticks
 from reports.statistics.quantiles import QuantileEstimate
-from reports.summary.figures import Figures
+from reports.summary.figures import MetricSummary
 from reports.summary.segments import Breakdown
 from reports.wording.breakdown import segment_title
 from reports.wording.words import bound, breakdown_title
@@ -23,7 +23,7 @@ NAMED = 35
 """Half of the width that a line's name takes, in pixels."""
 
 
-def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, Figures]]]], metric: str) -> Plot:
+def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, MetricSummary]]]], metric: str) -> Plot:
     """For each step and target p50 (filled) and p95 (open) with their intervals, where they may be told.
 
     An interval without an end goes on to an arrow at the edge, and its mark stands at its other end.
@@ -53,11 +53,11 @@ def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, Figures]]]], metric:
     return plot
 
 
-def _published(figures: Figures) -> list[QuantileEstimate]:
+def _published(figures: MetricSummary) -> list[QuantileEstimate]:
     return [figures.at(p) for p in (0.5, 0.95) if figures.at(p).bounded]
 
 
-def _step(plot: Plot, figures: Figures, colour: int, x: PixelScale, y: float, step: str) -> None:
+def _step(plot: Plot, figures: MetricSummary, colour: int, x: PixelScale, y: float, step: str) -> None:
     shown = _published(figures)
     for estimate in shown:
         _interval(plot, estimate, x, y, colour)
@@ -86,7 +86,7 @@ def _interval(plot: Plot, estimate: QuantileEstimate, x: PixelScale, y: float, c
             plot.path([(at + way * ARROW, y - ARROW), (at, y), (at + way * ARROW, y + ARROW)], cls)
 
 
-def interval_scale(figures: Sequence[Figures]) -> tuple[float, float]:
+def interval_scale(figures: Sequence[MetricSummary]) -> tuple[float, float]:
     """One scale for the strips of all targets."""
     shown = [e for f in figures for e in f.quantiles if e.bounded and e.p != 0.9]
     return log_range(end for e in shown for end in (e.low, e.told, e.high))
@@ -101,7 +101,7 @@ def interval_axis(ends: tuple[float, float]) -> str:
     return f'<svg class="intervals" {size} aria-hidden="true">{ticks}</svg>'
 
 
-def interval_plot(figures: Figures, colour: int, ends: tuple[float, float]) -> str:
+def interval_plot(figures: MetricSummary, colour: int, ends: tuple[float, float]) -> str:
     """The intervals of p50, p95 and p99 on a common scale, for a cell of the table."""
     title = f"Intervals of p50, p95, p99 of {figures.target}"
     plot = Plot(INTERVALS, 30, left=14, right=14, top=2, bottom=2, title=title)

@@ -40,7 +40,7 @@ from reports.run_report import bar_charts, charts, speech_timeline
 from reports.run_report.metric_tables import metrics, target_cell
 from reports.samples import HEARD
 from reports.strata import Stratum
-from reports.summary.figures import ALL, Figures
+from reports.summary.figures import ALL, MetricSummary
 from reports.summary.groups import Waits, one_thing
 from reports.summary.segments import Breakdown
 from reports.summary.single_turns import SlowTurn, Talk, talks, talks_of_steps
@@ -198,7 +198,7 @@ def functions(summary: Summary) -> Section | None:
     return Section("functions", "Function calls", question, blocks, brief=brief)
 
 
-def _rows(summary: Summary, names: tuple[str, ...]) -> list[Figures]:
+def _rows(summary: Summary, names: tuple[str, ...]) -> list[MetricSummary]:
     """The figures of these metrics, in their order."""
     shown = [f for f in summary.metrics if f.step == ALL and f.metric in names]
     return sorted(shown, key=lambda f: names.index(f.metric))
@@ -338,7 +338,7 @@ def network(summary: Summary) -> Section | None:
     return Section("network", "Network", "How much of the latency is the network?", blocks)
 
 
-def _network_shares(summary: Summary, rows: Sequence[Figures]) -> str:
+def _network_shares(summary: Summary, rows: Sequence[MetricSummary]) -> str:
     """Return how much of ttfa the round trip is, from the p50 of both: 20.5 ms on direct, 3 % of ttfa."""
     shares, shared = [], ("network_rtt", "ttfa_minus_rtt")
     for target in summary.targets:

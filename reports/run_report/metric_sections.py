@@ -92,7 +92,7 @@ def distributions(summary: Summary) -> Section | None:
 
 def _panes(summary: Summary) -> Iterable[tuple[str, list[Pool], str, str]]:
     """(metric, pools, key, title) of each metric and stratum that is drawn, what callers hear first."""
-    heard = any(answer.figures.at(0.5).bounded for answer in summary.heard)
+    heard = any(answer.at(0.5).bounded for answer in summary.heard)
 
     def place(name: str) -> tuple[bool, bool, bool]:
         return not (heard and name == HEARD), name != summary.main, name not in summary.mains.values()
@@ -130,7 +130,7 @@ def time(summary: Summary) -> Section | None:
 
 
 def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
-    shown = dict.fromkeys(words.row_title(answer.figures) for answer in summary.answers if answer.turns)
+    shown = dict.fromkeys(words.row_title(answer) for answer in summary.answers if answer.turns)
     yield f"{listed(list(shown))}."
     if (slow := frame.slowest) is not None:
         where = f" on {slow.label}" if len(frame.panels) > 1 else ""

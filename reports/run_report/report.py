@@ -43,7 +43,7 @@ from reports.render.blocks import (
     table,
 )
 from reports.run_report import bar_charts, caller_sections, context_sections, metric_sections
-from reports.summary.summary import CallerWait, Summary
+from reports.summary.summary import MainResult, Summary
 from reports.wording import remarks, sentences, settings, words
 from reports.wording.load import load_line
 from reports.wording.notices import decided, inexact_line, notices
@@ -140,7 +140,7 @@ def _answers(summary: Summary) -> list[Block]:
     groups = words.tables(summary) if sum(summary.outcomes.begun) else []
     if not groups:
         return []
-    figures = [answer.figures for group in groups for answer in group.rows]
+    figures = [answer for group in groups for answer in group.rows]
     ends = bar_charts.interval_scale(figures) if any(e.bounded for f in figures for e in f.quantiles) else None
     tail = any(figure.at(0.99).bounded for figure in figures)
     heads: list[Head] = [
@@ -184,17 +184,17 @@ WORDS = {NOTHING: "na", INFINITE: "endless"}
 
 
 def _answer(
-    summary: Summary, group: words.Answers, answer: CallerWait, ends: tuple[float, float] | None, ps: Sequence[float]
+    summary: Summary, group: words.Answers, answer: MainResult, ends: tuple[float, float] | None, ps: Sequence[float]
 ) -> Line:
     target, apart = summary.targets.index(answer.target), group.apart(answer)
-    cells = [words.quantile_cell(answer.figures, p, "") for p in ps]
+    cells = [words.quantile_cell(answer, p, "") for p in ps]
     return [
         Cell(f"{answer.target}{f' · {apart}' if apart else ''}", target=target, marked=True),
         Cell(count(answer.turns), plural(answer.sessions, "session")),
         *(replace(cell, style=WORDS.get(str(cell.text), "")) for cell in cells),
-        three(answer.figures.high),
+        three(answer.high),
         words.failures(answer),
-        *([Cell(Markup(bar_charts.interval_plot(answer.figures, target, ends)), style="hide")] if ends else []),
+        *([Cell(Markup(bar_charts.interval_plot(answer, target, ends)), style="hide")] if ends else []),
     ]
 
 

@@ -26,9 +26,9 @@ def rows_of(summary: Summary) -> list[tuple[str, list[Inline]]]:
         return [("no turns", [run, NONE, "0", *("n/a",) * 4, valid])]
     rows: list[tuple[str, list[Inline]]] = []
     for answer in (answer for group in words.tables(summary) for answer in group.rows):
-        quantiles = (words.quantile_cell(answer.figures, p).text for p in (0.5, 0.95, 0.99))
+        quantiles = (words.quantile_cell(answer, p).text for p in (0.5, 0.95, 0.99))
         cells = [shortened(answer.target, TARGET_MOST), count(answer.turns), *quantiles, words.failures(answer).text]
-        rows.append((f"{words.row_title(answer.figures)}, ms", [run, *cells, valid]))
+        rows.append((f"{words.row_title(answer)}, ms", [run, *cells, valid]))
     return rows
 
 

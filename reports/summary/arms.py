@@ -18,7 +18,7 @@ from bench.untrusted.sanitize import escape_control
 from reports.numbers import listed, shortened
 from reports.records import Count, Known, Record, Rounded, about
 from reports.strata import Stratum, Traits
-from reports.summary.figures import Figures
+from reports.summary.figures import MetricSummary
 
 TOLD = (0.5, 0.95)
 FAIR = 0.01
@@ -191,9 +191,9 @@ def interleaving_of(document: Mapping[str, Any], sessions: pd.DataFrame, arms: i
     return Interleaving(arms, len(whole), len(members) - len(whole), blocks, unopened, max_start_gap_ms)
 
 
-def arms_differences(answers: Iterable[Figures]) -> Iterable[ArmsQuantile]:
+def arms_differences(answers: Iterable[MetricSummary]) -> Iterable[ArmsQuantile]:
     """p50 and p95 of the figures that count from one instant, where at least two arms may tell them."""
-    groups: dict[tuple[str, Stratum], list[Figures]] = {}
+    groups: dict[tuple[str, Stratum], list[MetricSummary]] = {}
     for figures in answers:
         groups.setdefault((figures.metric, figures.stratum), []).append(figures)
     for (metric, stratum), group in groups.items():

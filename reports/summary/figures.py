@@ -36,7 +36,7 @@ ALL = "all"
 PS = (0.5, 0.9, 0.95, 0.99)
 
 
-class Figures(Wait, frozen=True, kw_only=True):
+class MetricSummary(Wait, frozen=True, kw_only=True):
     """A metric of a target and step. Quantiles are of `n` values; failed turns are +inf if the metric is a latency."""
 
     title: Annotated[str, about("the target, with what distinguishes these turns from others of the run")]
@@ -71,10 +71,10 @@ def figures(
     uncertain: Iterable[Inexact] = (),
     step: str = ALL,
     pool: Pool | None = None,
-) -> Figures:
+) -> MetricSummary:
     """Summarize a sample of a target's turns or sessions. `uncertain`: metrics of the run; `pool`: which turns."""
     good, (p50, p90, p95, p99) = sample.succeeded, (estimate.published() for estimate in quantiles(sample, PS))
-    return Figures(
+    return MetricSummary(
         metric,
         *(pool.stratum if pool else NO_STRATUM),
         target=target,
@@ -97,7 +97,7 @@ def figures(
     )
 
 
-def turn_figures(one: Sampled, uncertain: Collection[Inexact]) -> Iterable[Figures]:
+def turn_figures(one: Sampled, uncertain: Collection[Inexact]) -> Iterable[MetricSummary]:
     """A metric of turns: of each of its pools, and of each step in there that has it."""
     for pool in one.pools():
         label, name = one.turns.targets[pool.target], one.metric.name
@@ -109,7 +109,7 @@ def turn_figures(one: Sampled, uncertain: Collection[Inexact]) -> Iterable[Figur
 
 def session_figures(
     sessions: pd.DataFrame, targets: Sequence[str], names: Sequence[str], uncertain: Collection[Inexact] = ()
-) -> Iterable[Figures]:
+) -> Iterable[MetricSummary]:
     """Measures of sessions, each of the targets that have it."""
     columns = list(dict.fromkeys([*map(column_of, names), "outcome_class", "turns_started"]))
     measured, target = sessions[columns], sessions["target"]
@@ -141,7 +141,7 @@ def slope_sample(waits: Sampled, target: int, steps: Flags, name: str) -> Sample
     return theil_sen(at_k[known], values[known], waits.turns.session[index[known]], SPAN_K)
 
 
-def slopes(samples: Samples, uncertain: Collection[Inexact]) -> Iterable[Figures]:
+def slopes(samples: Samples, uncertain: Collection[Inexact]) -> Iterable[MetricSummary]:
     """Of each pool by its main metric; nothing of one without a session whose conversation grows enough."""
     turns = samples.turns
     if np.isnan(turns.column("context_tokens")).all():

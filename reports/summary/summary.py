@@ -24,7 +24,16 @@ from reports.strata import Stratum
 from reports.summary import figures, trust
 from reports.summary.arms import ArmsQuantile, Interleaving, RunArm, arms_differences, arms_of, interleaving_of
 from reports.summary.drift import PoolDrift, drifts
-from reports.summary.figures import ALL, HARNESS, Counts, Distribution, Figures, ShareEstimate, Throughput, TurnRate
+from reports.summary.figures import (
+    ALL,
+    HARNESS,
+    Counts,
+    Distribution,
+    MetricSummary,
+    ShareEstimate,
+    Throughput,
+    TurnRate,
+)
 from reports.summary.groups import Apart, Waits, waits_by
 from reports.summary.load import Arriving, Quota, arriving_of, quota_of
 from reports.summary.money import Money, money_of
@@ -43,7 +52,7 @@ DRAWN = ("ttfa", "ttft", HEARD, "response_total", "transcript_total")
 CONNECTING = tuple(metric.name for metric in SESSION_METRICS if metric.scope == "session")
 
 
-class CallerWait(Figures, frozen=True, kw_only=True):
+class MainResult(MetricSummary, frozen=True, kw_only=True):
     """What a caller of one target waits for, by a metric that is measured from one instant: turns and values."""
 
     turns: Count
@@ -60,11 +69,6 @@ class CallerWait(Figures, frozen=True, kw_only=True):
     @property
     def label(self) -> str:
         return self.title
-
-    @property
-    def figures(self) -> Figures:
-        """The metric."""
-        return self
 
 
 @dataclass(frozen=True)
@@ -96,26 +100,26 @@ class Summary:
     window: Window
     validity: RunValidity
     setup: Setup
-    metrics: tuple[Figures, ...]
+    metrics: tuple[MetricSummary, ...]
     """all metrics of turns, of each pool and step"""
     drawn: tuple[str, ...]
     """the metrics whose percentiles are drawn, those that any turn was to have"""
-    answers: tuple[CallerWait, ...]
+    answers: tuple[MainResult, ...]
     """by the main metrics, one for each target and stratum"""
-    heard: tuple[CallerWait, ...]
+    heard: tuple[MainResult, ...]
     """by voice_to_voice, if there are spoken turns and it is not their main metric"""
-    answered: tuple[CallerWait, ...]
+    answered: tuple[MainResult, ...]
     """by answer_voice_to_voice, of scripts that say how long an answer is"""
-    read: tuple[CallerWait, ...]
+    read: tuple[MainResult, ...]
     """by transcript_first, one for each target and stratum whose replies have a transcript"""
-    greeted: tuple[CallerWait, ...]
+    greeted: tuple[MainResult, ...]
     """by greeting, if services speak first; a call is a turn here"""
     differences: tuple[ArmsQuantile, ...]
-    spreads: tuple[tuple[Figures, Spread], ...]
+    spreads: tuple[tuple[MetricSummary, Spread], ...]
     """how latencies vary, of each answer with more than one value: what the size of a comparison depends on"""
     drifts: tuple[PoolDrift, ...]
     """the earlier half of the turns against the later half, of targets with enough sessions"""
-    slopes: tuple[Figures, ...]
+    slopes: tuple[MetricSummary, ...]
     """how the main metrics grow with the conversation, of each stratum and target that tells it"""
     waits: tuple[Waits, ...]
     """the main waits of each target and stratum by turn number, age, context, calls in progress and host"""
@@ -134,8 +138,8 @@ class Summary:
     rates: tuple[TurnRate, ...]
     """those that columns of turns tell, if there are any"""
     counts: tuple[Counts, ...]
-    connecting: tuple[Figures, ...]
-    carried: tuple[Figures, ...]
+    connecting: tuple[MetricSummary, ...]
+    carried: tuple[MetricSummary, ...]
     """what sessions carried, in bytes per second"""
     events: tuple[Distribution, ...]
     harness: tuple[Distribution, ...]
@@ -187,7 +191,7 @@ def summarise(run: RunFrames) -> Summary:
     samples, sessions, metadata = samples_of(run), measured_sessions(run), run.metadata
     turns, mains, targets = samples.turns, samples.mains, samples.turns.targets
     window, outcomes = window_of(run, turns, sessions), outcomes_of(turns, sessions)
-    caller = _CallerWaits(run, samples, sessions, outcomes, {})
+    caller = _MainResults(run, samples, sessions, outcomes, {})
     metrics = tuple(one for metric in TURN_METRICS for one in caller.metric(metric.name).figures)
     answers, heard = tuple(caller.of(pool, mains[pool.stratum]) for pool in turns.pools), caller.of_others(HEARD)
     defines_answers = any(script.get("answer_min_ms") for script in metadata.get("scripts") or [])
@@ -252,11 +256,11 @@ class TurnMetric(NamedTuple):
     """A metric of turns: its pools, each with the steps that have it, and the figures of all."""
 
     pools: tuple[Pool, ...]
-    figures: tuple[Figures, ...]
+    figures: tuple[MetricSummary, ...]
 
 
 @dataclass(frozen=True)
-class _CallerWaits:
+class _MainResults:
     """What callers wait for, by any metric of turns."""
 
     run: RunFrames
@@ -275,7 +279,7 @@ class _CallerWaits:
             self.known[name] = TurnMetric(pools, tuple(found))
         return self.known[name]
 
-    def of_others(self, metric: str) -> tuple[CallerWait, ...]:
+    def of_others(self, metric: str) -> tuple[MainResult, ...]:
         """Return the waits by a metric of turns that is not their main one, with the steps that have it."""
         mains = self.samples.mains.items()
         return tuple(
@@ -284,7 +288,7 @@ class _CallerWaits:
             if any(main != metric for stratum, main in mains if pool.stratum.covers(stratum))
         )
 
-    def of(self, pool: Pool, metric: str) -> CallerWait:
+    def of(self, pool: Pool, metric: str) -> MainResult:
         """Return the wait of all turns of the pool, if they failed before they had the metric, too; of what callers
         hear, of the steps that they hear.
         """
@@ -305,12 +309,12 @@ class _CallerWaits:
         return _caller_wait(told, int(mine.sum()), sessions, failed, lost, ended + lost)
 
 
-def _caller_wait(of: Figures, turns: int, sessions: int, failed: int, lost: int, planned: int) -> CallerWait:
+def _caller_wait(of: MetricSummary, turns: int, sessions: int, failed: int, lost: int, planned: int) -> MainResult:
     known = asdict(of) | {"turns": turns, "sessions": sessions}
-    return CallerWait(**known, turns_failed=failed, turns_not_started=lost, turns_planned=planned)
+    return MainResult(**known, turns_failed=failed, turns_not_started=lost, turns_planned=planned)
 
 
-def _spreads(samples: Samples, answers: Iterable[CallerWait]) -> Iterable[tuple[Figures, Spread]]:
+def _spreads(samples: Samples, answers: Iterable[MainResult]) -> Iterable[tuple[MetricSummary, Spread]]:
     for pool, answer in zip(samples.turns.pools, answers, strict=True):
         sample = samples[samples.mains[pool.stratum]].of(pool.target, pool.steps)
         if sample.n > 1:

@@ -20,14 +20,14 @@ from reports.runs import RunFrames
 from reports.strata import Wait
 from reports.summary.arms import ArmFacts, ArmsQuantile, Interleaving
 from reports.summary.drift import Drift
-from reports.summary.figures import Counts, Distribution, Figures, Throughput, TurnRate
+from reports.summary.figures import Counts, Distribution, MetricSummary, Throughput, TurnRate
 from reports.summary.groups import GroupEntry
 from reports.summary.load import Arriving, RateLimits
 from reports.summary.money import Money
 from reports.summary.outcomes import TargetOutcomes
 from reports.summary.segments import Band, Breakdown
 from reports.summary.single_turns import Slow
-from reports.summary.summary import CallerWait, Summary, summarise
+from reports.summary.summary import MainResult, Summary, summarise
 from reports.summary.trust import Host, Incident, Machine, Setup
 from reports.wording.notices import notices
 from reports.wording.settings import arm_fact, packetisation
@@ -82,10 +82,10 @@ class SummaryDocument(Record, frozen=True, kw_only=True):
         dict[str, str], about("the same by what latency counts from, and turn type: request_sent+function_calls")
     ]
     playback: PlayedSetup
-    results: list[CallerWait]
-    voice_to_voice: list[CallerWait]
-    transcript_first: list[CallerWait]
-    turn_metrics: list[Figures]
+    results: list[MainResult]
+    voice_to_voice: list[MainResult]
+    transcript_first: list[MainResult]
+    turn_metrics: list[MetricSummary]
     segments: list[Breakdown]
     segments_around: Annotated[list[Band], about("of the turns around this percentile of voice_to_voice")]
     variability: list[WaitSpread]
@@ -97,7 +97,7 @@ class SummaryDocument(Record, frozen=True, kw_only=True):
     machines: Annotated[tuple[Machine, ...], about("who had the cores of each host")] = ()
     counts: list[Counts]
     rates: Annotated[tuple[TurnRate, ...], about("of turns that a column says it of; empty where none does")] = ()
-    session_metrics: list[Figures]
+    session_metrics: list[MetricSummary]
     event_metrics: list[Distribution]
     load_generator: list[Distribution]
     throughput: list[Throughput]

@@ -29,7 +29,7 @@ from reports.statistics.quantiles import QuantileEstimate, lack
 from reports.stored import PS, Baseline, StoredQuantiles
 from reports.strata import Stratum
 from reports.summary.arms import FAIR, ArmFacts
-from reports.summary.figures import ALL, Counts, Figures, TurnRate
+from reports.summary.figures import ALL, Counts, MetricSummary, TurnRate
 from reports.summary.outcomes import TargetOutcomes, limited, most_limited
 from reports.summary.summary import summarise
 from reports.summary.trust import WORDS, validity_of
@@ -106,8 +106,8 @@ class RunSummary(msgspec.Struct):
     scenario: str
     targets: list[str]
     outcomes: dict[str, TargetOutcomes]
-    turn_metrics: list[Figures]
-    session_metrics: list[Figures]
+    turn_metrics: list[MetricSummary]
+    session_metrics: list[MetricSummary]
     counts: list[Counts]
     target_settings: list[ArmFacts]
     rates: list[TurnRate]
@@ -177,7 +177,7 @@ def _quantiles(summary: RunSummary, target: str) -> dict[MetricKey, dict[float, 
     return found
 
 
-def _of_summary(row: Figures, quantile: QuantileEstimate) -> RunValue:
+def _of_summary(row: MetricSummary, quantile: QuantileEstimate) -> RunValue:
     if row.uncertain_because:
         return RunValue(n=row.n, missing_because=escape_control(row.uncertain_because))
     if quantile.in_failures:

@@ -9,7 +9,7 @@ from bench.metrics import VAD_SEGMENTS
 from reports.numbers import listed, ms, together
 from reports.summary.figures import ALL
 from reports.summary.segments import WHOLE, Breakdown, Segment
-from reports.summary.summary import CallerWait, Summary
+from reports.summary.summary import MainResult, Summary
 from reports.summary.trust import found_values
 
 
@@ -54,7 +54,7 @@ class WaitPart(NamedTuple):
     what: str
 
 
-def largest_part(summary: Summary, answers: Sequence[CallerWait]) -> str:
+def largest_part(summary: Summary, answers: Sequence[MainResult]) -> str:
     """The largest part of the median, 500 ms, is your silence_duration_ms; empty if unknown or not the same of all."""
     parts = [_largest(summary, answer) for answer in answers]
     known = [part for part in parts if part]
@@ -67,7 +67,7 @@ def largest_part(summary: Summary, answers: Sequence[CallerWait]) -> str:
     return f"The largest part of the median is {what}: {listed(each)}."
 
 
-def _largest(summary: Summary, answer: CallerWait) -> WaitPart | None:
+def _largest(summary: Summary, answer: MainResult) -> WaitPart | None:
     """Return the largest part of the typical turns of a target; None if nothing tells their parts."""
     rows: Sequence[Breakdown] = [band for band in summary.bands if band.p == 0.5]
     rows = [*_of(rows, answer)] or [*_of([row for row in summary.breakdowns if row.step == ALL], answer)]
@@ -79,7 +79,7 @@ def _largest(summary: Summary, answer: CallerWait) -> WaitPart | None:
     return max(parts, key=lambda part: part.size_ms)
 
 
-def _of(rows: Iterable[Breakdown], answer: CallerWait) -> Iterable[Breakdown]:
+def _of(rows: Iterable[Breakdown], answer: MainResult) -> Iterable[Breakdown]:
     """The rows of the turns that an answer is of; if a target has others, the origin tells them apart."""
     stratum, several = answer.stratum, answer.label != answer.target
     for row in rows:

@@ -193,7 +193,7 @@ def incidents_that_matter(summary: Summary) -> Incidents:
 
     How late a simulator was is followed by its share of that median.
     """
-    medians = [answer.figures.at(0.5).value for answer in summary.answers if answer.figures.at(0.5).bounded]
+    medians = [answer.at(0.5).value for answer in summary.answers if answer.at(0.5).bounded]
     shortest, kept, counts = min(medians, default=math.inf), list[Incident](), Counter(summary.incidents.counts)
     for one in summary.incidents.kept:
         late = late_ms(one) if math.isfinite(shortest) else None

@@ -13,7 +13,7 @@ from reports.numbers import capital, count, listed, percent, plural, together, u
 from reports.samples import HEARD
 from reports.statistics.verdicts import turns_to_decide
 from reports.summary.outcomes import Ending
-from reports.summary.summary import CallerWait, Summary
+from reports.summary.summary import MainResult, Summary
 from reports.summary.trust import taken_by_warm_up
 from reports.wording import words
 from reports.wording.breakdown import largest_part
@@ -23,9 +23,9 @@ from reports.wording.validity import ended_as, remedy_line, verdict_reason, why_
 AFTER = {"speech_end": "the end of speech", "request_sent": "the request"}
 
 
-def main_answers(summary: Summary) -> Sequence[CallerWait]:
+def main_answers(summary: Summary) -> Sequence[MainResult]:
     """Return the answers that a run is summed up by: what callers hear if any target has a median of it."""
-    return summary.heard if any(answer.figures.at(0.5).bounded for answer in summary.heard) else summary.answers
+    return summary.heard if any(answer.at(0.5).bounded for answer in summary.heard) else summary.answers
 
 
 def run_headline(summary: Summary) -> str:
@@ -50,16 +50,16 @@ def run_headline(summary: Summary) -> str:
     return " ".join([*said, *(f"{reply}." for reply in early_replies(summary))])
 
 
-def _with_medians(summary: Summary) -> list[list[CallerWait]]:
+def _with_medians(summary: Summary) -> list[list[MainResult]]:
     """The main answers with a median, by stratum."""
-    told = [answer for answer in main_answers(summary) if answer.turns and answer.figures.at(0.5).bounded]
+    told = [answer for answer in main_answers(summary) if answer.turns and answer.at(0.5).bounded]
     strata = dict.fromkeys(answer.stratum for answer in told)
     return [[answer for answer in told if answer.stratum == stratum] for stratum in strata]
 
 
-def _sentence(told: Sequence[CallerWait], *, named: bool, several: bool) -> str:
+def _sentence(told: Sequence[MainResult], *, named: bool, several: bool) -> str:
     """Callers hear the reply 0.70 s after they stop speaking (median voice_to_voice) in VAD turns; p95 1.35 s."""
-    metric, stratum = told[0].figures.metric, told[0].stratum
+    metric, stratum = told[0].metric, told[0].stratum
     lead, since = "Callers hear the reply", "they stop speaking"
     if metric != HEARD:
         lead, since = f"The first {words.KINDS[metric]} of the reply comes", AFTER[stratum.measured_from]
@@ -68,46 +68,46 @@ def _sentence(told: Sequence[CallerWait], *, named: bool, several: bool) -> str:
     return f"{lead} {p50} after {since} (median {metric}){which}{f'; p95 {p95[0]}' if p95 else ''}."
 
 
-def _quantiles(told: Sequence[CallerWait], *, named: bool) -> list[str]:
+def _quantiles(told: Sequence[MainResult], *, named: bool) -> list[str]:
     """Return p50, and p95 if all have it, in one unit: 0.70 s on east and 0.79 s on west; of over three the ends."""
-    ps = [p for p in (0.5, 0.95) if all(answer.figures.at(p).bounded for answer in told)]
+    ps = [p for p in (0.5, 0.95) if all(answer.at(p).bounded for answer in told)]
     shown = {p: told if len(told) <= 3 else _ends(told, p) for p in ps}
-    times = iter(together(*(answer.figures.at(p).told for p in ps for answer in shown[p])))
+    times = iter(together(*(answer.at(p).told for p in ps for answer in shown[p])))
     said = []
     for p in ps:
-        of = [(words.bound(answer.figures.at(p)), f" on {answer.target}" if named else "") for answer in shown[p]]
+        of = [(words.bound(answer.at(p)), f" on {answer.target}" if named else "") for answer in shown[p]]
         parts = [f"{sign}{next(times)}{where}" for sign, where in of]
         said.append(" to ".join(parts) if len(told) > 3 else listed(parts))
     return said
 
 
-def _ends(told: Sequence[CallerWait], p: float) -> list[CallerWait]:
+def _ends(told: Sequence[MainResult], p: float) -> list[MainResult]:
     """The answers with the lowest and the highest value."""
-    ordered = sorted(told, key=lambda answer: answer.figures.at(p).told)
+    ordered = sorted(told, key=lambda answer: answer.at(p).told)
     return [ordered[0], ordered[-1]]
 
 
-def _no_median(begun: Sequence[CallerWait]) -> str:
+def _no_median(begun: Sequence[MainResult]) -> str:
     """Why there is no median, and what there is."""
-    turns, failed = sum(a.figures.n for a in begun), sum(a.figures.failed for a in begun)
+    turns, failed = sum(a.n for a in begun), sum(a.failed for a in begun)
     if failed and failed == turns:
         return f"All turns failed: {count(failed)} of {count(turns)}."
-    if any(a.figures.at(0.5).status == "in_failures" for a in begun):
+    if any(a.at(0.5).status == "in_failures" for a in begun):
         return f"Half of the turns or more failed: {count(failed)} of {count(turns)}."
-    good = [end for a in begun for end in (a.figures.low, a.figures.high) if math.isfinite(end)]
+    good = [end for a in begun for end in (a.low, a.high) if math.isfinite(end)]
     if not good and any(answer.turns_planned > answer.unmet for answer in begun):
         return "The service did not report when the first output of the turns came that ended well."
     if not good:
         cut = count(sum(a.turns for a in begun))
         return f"None of the turns came to an end: {cut} were cut by the end of the run."
     took = " to ".join(dict.fromkeys(together(min(good), max(good))))
-    return f"Too few sessions for a median: {begun[0].figures.metric} of {plural(turns, 'turn')} was {took}."
+    return f"Too few sessions for a median: {begun[0].metric} of {plural(turns, 'turn')} was {took}."
 
 
 def largest_part_of(summary: Summary) -> str:
     """Return what the median of what callers hear consists of for the most part; empty if nothing tells it."""
     medians = _with_medians(summary)
-    if summary.validity.status == "invalid" or len(medians) != 1 or medians[0][0].figures.metric != HEARD:
+    if summary.validity.status == "invalid" or len(medians) != 1 or medians[0][0].metric != HEARD:
         return ""
     return largest_part(summary, medians[0] if len(medians[0]) <= 3 else _ends(medians[0], 0.5))
 
@@ -122,7 +122,7 @@ def run_essentials(summary: Summary) -> str:
         for told in medians:
             quantiles = zip(("p50", "p95"), _quantiles(told, named=len(summary.targets) > 1), strict=False)
             which = f" of {told[0].stratum.turns}" if len(medians) > 1 else ""
-            said.append(f"{told[0].figures.metric}{which} {', '.join(f'{p} {value}' for p, value in quantiles)}")
+            said.append(f"{told[0].metric}{which} {', '.join(f'{p} {value}' for p, value in quantiles)}")
     return " · ".join([*words.run_badges(summary), *said, *_counted(summary), *spent])
 
 
@@ -195,7 +195,7 @@ def longer_runs(summary: Summary) -> list[LongerRun]:
     """The runs that are long enough for a median and for p95, where this one is too short; none of an invalid run."""
     if summary.validity.status == "invalid":
         return []
-    told = [answer for answer in summary.answers if answer.figures.at(0.5).bounded]
+    told = [answer for answer in summary.answers if answer.at(0.5).bounded]
     short = [] if decided(summary.run) else told or summary.answers
     quantiles = (("a median", 0.5), ("p95", 0.95))
     needed = [(name, max((_to_play(summary, answer, p) for answer in short), default=0)) for name, p in quantiles]
@@ -206,7 +206,7 @@ def next_step(summary: Summary) -> str:
     """What to do with the values, in a sentence; of an invalid or failed run its remedy says it."""
     if summary.validity.status == "invalid":
         return ""
-    told = [answer for answer in summary.answers if answer.figures.at(0.5).bounded]
+    told = [answer for answer in summary.answers if answer.at(0.5).bounded]
     plays = ", ".join(f"for {run.figure} play {run.options} or more" for run in longer_runs(summary))
     longer = f"{capital(plays)}. " if plays else ""
     if not told:
@@ -220,15 +220,15 @@ def next_step(summary: Summary) -> str:
     return f"{longer}`rtbench check {run} --thresholds FILE` tests thresholds, `rtbench compare` another run."
 
 
-def _to_play(summary: Summary, answer: CallerWait, p: float) -> int:
+def _to_play(summary: Summary, answer: MainResult, p: float) -> int:
     """How many sessions give a target as many with a value as the quantile takes; 0 if it has enough.
 
     Some sessions have no such turn: those of the warm-up, those that never opened, and those of other scripts.
     """
-    estimate = answer.figures.at(p)
+    estimate = answer.at(p)
     required = estimate.required if estimate.status == "too_few_sessions" else 0
-    if f"p({p * 100:g})" in _tested(summary) and 0 < answer.figures.n < turns_to_decide(p):
-        required = max(required, math.ceil(turns_to_decide(p) * estimate.sessions / answer.figures.n))
+    if f"p({p * 100:g})" in _tested(summary) and 0 < answer.n < turns_to_decide(p):
+        required = max(required, math.ceil(turns_to_decide(p) * estimate.sessions / answer.n))
     if not required or not estimate.sessions:
         return required
     played = int((summary.run.sessions["target"] == answer.target).sum())

@@ -16,10 +16,10 @@ from reports.render.blocks import MARKS, Cell, Line, with_marker
 from reports.samples import ANSWER_HEARD, HEARD
 from reports.statistics.quantiles import QuantileEstimate
 from reports.strata import ORIGINS, Stratum, turn_type_words
-from reports.summary.figures import ALL, Counts, Figures, TurnRate
+from reports.summary.figures import ALL, Counts, MetricSummary, TurnRate
 from reports.summary.segments import Band, Breakdown
 from reports.summary.single_turns import Role, Talk
-from reports.summary.summary import GREETING, READ, CallerWait, Summary
+from reports.summary.summary import GREETING, READ, MainResult, Summary
 from reports.summary.trust import Host
 from reports.wording import settings
 from reports.wording.breakdown import segment_title
@@ -106,7 +106,7 @@ def few_words(there: int, noun: str, needs: int) -> str:
     return f"{plural(there, noun)}; needs {count(needs)}"
 
 
-def quantile_cell(figures: Figures, p: float, noun: str = "turn") -> Cell:
+def quantile_cell(figures: MetricSummary, p: float, noun: str = "turn") -> Cell:
     """A quantile as it may be published: `986` over `969 – 1,010`, or why there is none.
 
     Without a noun failures are not counted, for a table that has them in a column of its own.
@@ -160,12 +160,12 @@ def host_facts(host: Host) -> list[str]:
     return [host.name, count(host.workers), *map(three, p99s), clock, host.calibrated or "no"]
 
 
-def failures(answer: CallerWait) -> Cell:
+def failures(answer: MainResult) -> Cell:
     """Return the share of the planned turns that failed or did not start over the counts: `52.9 %`, `45 of 85`."""
     return Cell(percent(answer.unmet, answer.turns_planned), f"{count(answer.unmet)} of {count(answer.turns_planned)}")
 
 
-def reached(figures: Figures) -> Cell:
+def reached(figures: MetricSummary) -> Cell:
     """Return the share of the planned turns with the metric, and how many lack it: `71.2 %`, `115 failed, …`."""
     never = f", {count(figures.not_started)} not started" if figures.not_started else ""
     return Cell(percent(figures.completed_share, 1), f"{count(figures.failed)} failed{never}" if figures.failed else "")
@@ -227,20 +227,20 @@ class Answers(NamedTuple):
     metric: str
     measured_from: str
     end: str
-    rows: Sequence[CallerWait]
+    rows: Sequence[MainResult]
 
-    def apart(self, answer: CallerWait) -> str:
+    def apart(self, answer: MainResult) -> str:
         """What tells a row from the others of its target: with function calls; not exact in this run."""
         which = answer.label.removeprefix(answer.target).lstrip(" ·")
         if CATALOGUE[self.metric].begin == "measured_from":
             several = len({row.stratum.turn_type for row in self.rows}) > 1
             which = answer.stratum.turn_type_words or (REGULAR if several else "")
-        return " · ".join(filter(None, [which, "uncertain in this run" if answer.figures.uncertain_because else ""]))
+        return " · ".join(filter(None, [which, "uncertain in this run" if answer.uncertain_because else ""]))
 
 
 def main_metrics(summary: Summary) -> set[str]:
     """Return the metrics of the first table."""
-    return {answer.figures.metric for group in tables(summary) for answer in group.rows}
+    return {answer.metric for group in tables(summary) for answer in group.rows}
 
 
 def tables(summary: Summary) -> list[Answers]:
@@ -251,7 +251,7 @@ def tables(summary: Summary) -> list[Answers]:
     answered = f"the first audible sample of the answer, {settings.player(summary.setup)}"
     ends |= {READ: "the first words of the transcript", HEARD: heard}
     every = [
-        Answers(rows[0].figures.metric, ORIGINS[measured_from], ends[rows[0].figures.metric], rows)
+        Answers(rows[0].metric, ORIGINS[measured_from], ends[rows[0].metric], rows)
         for measured_from in dict.fromkeys(stratum.measured_from for stratum in strata)
         for waits in (summary.answers, summary.read)
         if (rows := [a for s in strata if s.measured_from == measured_from for a in waits if a.stratum == s])
@@ -279,12 +279,12 @@ def measured_from_text(metric: str, stratum: Stratum) -> str:
     return f" {stratum.since}" if CATALOGUE[metric].begin == "measured_from" and stratum.since else ""
 
 
-def row_title(figures: Figures) -> str:
+def row_title(figures: MetricSummary) -> str:
     """What the row is of, as `metric_title`."""
     return metric_title(figures.metric, figures.stratum)
 
 
-def row_target(figures: Figures) -> str:
+def row_target(figures: MetricSummary) -> str:
     """The row's target, with what `row_title` does not say of it; and whether the metric is uncertain in this run."""
     shown = figures.target if measured_from_text(figures.metric, figures.stratum) else figures.title
     return f"{shown} · uncertain in this run" if figures.uncertain_because else shown
@@ -379,7 +379,7 @@ def slowest_step(summary: Summary, stratum: Stratum) -> str:
     return f"Slowest step by p50: {listed(slowest)}." if len(slowest) <= 3 else "Steps in the order of the script."
 
 
-def steps_of(summary: Summary, stratum: Stratum) -> list[Figures]:
+def steps_of(summary: Summary, stratum: Stratum) -> list[MetricSummary]:
     """The steps of this stratum, by its main metric."""
     main = summary.mains[stratum]
     return [f for f in summary.metrics if f.metric == main and f.step != ALL and f.stratum == stratum]

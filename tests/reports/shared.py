@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.metrics import CATALOGUE
 from reports.runs import RunFrames, load_for_report
-from reports.summary.figures import Figures
+from reports.summary.figures import MetricSummary
 from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_json
 from tests.reports import synthetic
@@ -41,7 +41,7 @@ def frames_of(plan: Plan, **document: Any) -> RunFrames:
     return replace(kept, metadata=kept.metadata | document)
 
 
-def figures(summary: Summary, metric: str, target: str = "sim", step: str = "all") -> Figures:
+def figures(summary: Summary, metric: str, target: str = "sim", step: str = "all") -> MetricSummary:
     """Those of a metric of all turns, or of those of a step."""
     wanted = (metric, target, step)
     return next(f for f in summary.metrics if (f.metric, f.target, f.step) == wanted)

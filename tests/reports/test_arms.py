@@ -91,7 +91,7 @@ def test_runs_of_one_arm_and_older_runs_are_not_interleaved() -> None:
 def test_differences_are_those_of_the_published_quantiles() -> None:
     summary = summary_of_arms(TWO)
     first = summary.differences[0]
-    medians = [answer.figures.at(0.5).value for answer in summary.answers]
+    medians = [answer.at(0.5).value for answer in summary.answers]
 
     assert (first.metric, first.p, first.baseline) == ("ttfa", 0.5, TWO.targets[0])
     assert first.ratios == {TWO.targets[0]: 1.0, TWO.targets[1]: medians[1] / medians[0]}
@@ -236,7 +236,7 @@ def test_a_metric_that_is_not_exact_on_one_host_is_said_to_be_so_there(tmp_path:
     entry = {"target": "sim", "metric": "ttfa", "value": 31.0, "limit": 20.0, "unit": "ms", "host": "red"}
     verdict = {"status": "valid", "uncertain_metrics": [entry]}
     summary = summarise(load_for_report(synthetic.write(tmp_path / "run", PLAN, validity=verdict)))
-    assert summary.answers[0].figures.uncertain_because.endswith("on red")
+    assert summary.answers[0].uncertain_because.endswith("on red")
     assert [one.host for one in summary.run.inexact] == ["red"]
 
 

@@ -73,7 +73,7 @@ def test_each_turn_stands_at_the_calls_that_were_in_progress() -> None:
         turns = [int(((calls >= level.place.low) & (calls <= level.place.high)).sum()) for level in one.groups]
         assert [level.turns for level in one.groups] == turns
         assert sum(turns) == answer.turns
-        assert sum(level.n for level in one.groups) == answer.figures.n
+        assert sum(level.n for level in one.groups) == answer.n
         assert sum(level.failed.count for level in one.groups) == answer.failed
 
 

@@ -383,7 +383,7 @@ def test_a_simulator_that_was_late_is_noted_if_that_matters_for_the_figures(
     """By 1 % of the shortest median, which is 540 ms here, or more."""
     late = {"at_utc_ns": synthetic.BEGAN_NS, "worker": 0, "kind": "simulator_late", "text": text.format("sim", late_ms)}
     summary = summary_of(Plan(), incidents=[late])
-    median = min(answer.figures.at(0.5).value for answer in summary.answers)
+    median = min(answer.at(0.5).value for answer in summary.answers)
 
     assert 0.01 * median == pytest.approx(5.7, abs=0.5)
     for form in (run_text(summary), *run_forms(summary)):

@@ -50,9 +50,9 @@ def test_curves_pass_through_the_percentiles_that_tables_name() -> None:
 
     assert set(PUBLISHED) <= {float(p) for p in CURVE}
     for curve, answer in zip(found, summary.answers, strict=True):
-        assert (curve.n, curve.failed) == (answer.figures.n, answer.figures.failed)
+        assert (curve.n, curve.failed) == (answer.n, answer.failed)
         named = {e.p: e for e in curve.points}
-        assert all(named[e.p] == e for e in answer.figures.quantiles if e.p in named and not e.lacks)
+        assert all(named[e.p] == e for e in answer.quantiles if e.p in named and not e.lacks)
         assert [e.value for e in curve.points] == sorted(e.value for e in curve.points)
 
 
@@ -69,7 +69,7 @@ def test_the_run_over_time_holds_every_turn_once(sessions: int) -> None:
     drawn = int(panel.cells.sum()) if panel.dots is None else panel.dots[0].size
     assert (panel.dots is None) == (every > DOTS)
     assert drawn == every - failed
-    assert (panel.turns, panel.failed) == (summary.answers[0].figures.n, summary.answers[0].figures.failed)
+    assert (panel.turns, panel.failed) == (summary.answers[0].n, summary.answers[0].failed)
     assert panel.turns < every
 
 
@@ -180,9 +180,9 @@ def test_each_turn_stands_in_one_place(by: str) -> None:
     summary = summary_of(LONG)
 
     for one, answer in zip(waits(summary, by), summary.answers, strict=True):
-        assert sum(group.n for group in one.groups) == answer.figures.n
+        assert sum(group.n for group in one.groups) == answer.n
         assert sum(group.turns for group in one.groups) == answer.turns
-        assert sum(group.failed.count for group in one.groups) == answer.figures.failed
+        assert sum(group.failed.count for group in one.groups) == answer.failed
         assert [group.place for group in one.groups] == list(one.places)
 
 

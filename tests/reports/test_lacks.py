@@ -19,7 +19,7 @@ from reports.run_report import bar_charts
 from reports.statistics.quantiles import QuantileEstimate, lack, quantiles, sample
 from reports.strata import NO_STRATUM
 from reports.summary.curves import PUBLISHED, curves
-from reports.summary.figures import Figures
+from reports.summary.figures import MetricSummary
 from reports.summary.summary import Summary
 from reports.wording.sentences import longer_runs, next_step, run_essentials, run_headline
 from reports.wording.words import estimate_cell
@@ -179,8 +179,8 @@ INTO_FAILURES = QuantileEstimate(0.95, 1450.0, 1210.0, math.inf, 3.0, "unbounded
 P50 = QuantileEstimate(0.5, 620.0, 590.0, 660.0, 2.0, "reported", 0, 40, 40.0, reported=True)
 
 
-def figures(tail: QuantileEstimate) -> Figures:
-    return Figures(
+def figures(tail: QuantileEstimate) -> MetricSummary:
+    return MetricSummary(
         "ttfa",
         *NO_STRATUM,
         target="sim",
@@ -228,7 +228,7 @@ def test_a_median_of_six_sessions_that_are_alike_inside_is_told_everywhere() -> 
     """Few sessions and some failures: its interval has no upper end."""
     summary = summary_of(Plan(sessions=6, turns=10, failed=0.3))
     (answer,) = summary.answers
-    p50 = answer.figures.at(0.5)
+    p50 = answer.at(0.5)
 
     assert p50.status == "unbounded"
     assert "≥\u00a0" in run_headline(summary)

@@ -122,11 +122,11 @@ def test_turns_not_started_are_endless_waits_of_their_session() -> None:
     lost = np.isinf(sample.values)
 
     assert (answer.turns, answer.turns_planned, answer.turns_not_started) == (240, 360, 120)
-    assert (answer.figures.n, answer.figures.failed, answer.figures.not_started) == (360, 120, 120)
+    assert (answer.n, answer.failed, answer.not_started) == (360, 120, 120)
     assert np.unique(sample.sessions[lost]).size == 30
     assert not np.isin(sample.sessions[lost], sample.sessions[~lost]).any()
-    assert answer.figures.at(0.5).reported
-    assert answer.figures.at(0.95).status == "in_failures"
+    assert answer.at(0.5).reported
+    assert answer.at(0.95).status == "in_failures"
     assert (data["results"][0]["not_started"], data["results"][0]["completed_share"]) == (120, 0.666667)
     assert {row["completed_share"] for row in data["turn_metrics"] if row["metric"] == "ttfa"} == {0.666667}
 
@@ -336,7 +336,7 @@ def test_turns_not_started_are_failures_over_the_time_of_the_run(broken: Summary
     by_step = steps_over_time(broken, broken.turns.strata[0])
     assert by_step is not None
     assert sum(bin_.turns for course in by_step.courses for bin_ in course.bins) > answer.turns
-    assert [course.values.size for course in pool_series(broken)] in ([], [answer.figures.n])
+    assert [course.values.size for course in pool_series(broken)] in ([], [answer.n])
 
 
 def test_a_half_of_a_run_that_loses_its_turns_has_no_finite_median_to_drift_from(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_what_a_failed_turn_counts_from_makes_no_difference(tmp_path: Path) -> N
     cut = {"measured_from": "speech_end", "outcome": "closed:1006", "request_sent_at_ns": None}
     (answer,) = edited(tmp_path, lambda index, row: row | (cut if index == 0 else {})).answers
 
-    assert (answer.stratum.measured_from, answer.figures.n, answer.figures.failed) == ("request_sent", 40, 1)
+    assert (answer.stratum.measured_from, answer.n, answer.failed) == ("request_sent", 40, 1)
 
 
 def test_where_nothing_but_sound_is_told_what_is_heard_leads_and_greetings_are_shown(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_each_origin_has_its_own_main_metric(tmp_path: Path) -> None:
     summary = edited(tmp_path, change)
 
     assert summary.mains == {Stratum("request_sent"): "ttft", Stratum("speech_end"): "ttfa"}
-    assert [(a.figures.metric, a.figures.n) for a in summary.answers] == [("ttft", 20), ("ttfa", 20)]
+    assert [(a.metric, a.n) for a in summary.answers] == [("ttft", 20), ("ttfa", 20)]
     assert "Callers hear the reply" in run_headline(summary)
     assert "ttft from request sent, to the first text delta" in run_text(summary)
     assert "ttfa from end of speech, to the first audio delta" in run_text(summary)

@@ -277,7 +277,7 @@ def test_steps_of_two_scripts_are_two_steps(tmp_path: Path) -> None:
 
     assert summary.turns.steps[0] == "text_turns: greeting"
     assert summary.turns.steps[-1] == "voice_turns: refund_policy"
-    assert [(a.stratum.measured_from, a.figures.n) for a in summary.answers] == [
+    assert [(a.stratum.measured_from, a.n) for a in summary.answers] == [
         ("request_sent", 40),
         ("speech_end", 80),
     ]

@@ -53,7 +53,7 @@ def test_a_sample_is_that_of_the_report_with_clusters_from_zero(plan: Plan) -> N
     told = next(answer for answer in summarise(side.run).answers)
     found = side.sample(asks())
 
-    assert (found.n, found.failed) == (told.figures.n, told.figures.failed)
+    assert (found.n, found.failed) == (told.n, told.failed)
     assert (np.diff(found.values[: found.succeeded.size]) >= 0).all()
     assert np.isinf(found.values).sum() == found.failed
     assert set(found.sessions) == set(range(12))
