@@ -25,7 +25,7 @@ LONGEST_HOLD_NS = 600 * NS_PER_S
 
 
 @dataclass(frozen=True)
-class Limits:
+class Timeouts:
     """How long each stage may take before the session or turn ends as `timeout:<stage>`; seconds."""
 
     tcp: float = 5.0

@@ -17,26 +17,26 @@ from typing import Protocol
 from bench.limits import LONGEST_HOLD_NS
 from bench.observe import inputs
 from bench.observe.inputs import (
-    AskForResponse,
+    AcknowledgeMark,
     CallFunction,
-    Cancel,
+    CancelResponse,
     DeliverTurn,
-    GoOn,
     MeasureNetwork,
     Pay,
-    Retrieve,
-    TellPlayed,
-    Truncate,
+    RequestContinuation,
+    RequestResponse,
+    RetrieveItem,
+    TruncateItem,
 )
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
-from bench.plan.functions import CallHandler
+from bench.plan.functions import FunctionRunner
 from bench.plan.prepared import PreparedScript, PreparedTurn
-from bench.plan.turn_plan import Judge
-from bench.protocol.base import Act, ClientMessage
-from bench.protocol.events import DELTAS, Event, Usage
+from bench.plan.turn_plan import SuccessPredicate
+from bench.protocol.base import ClientMessage, MessageKind
+from bench.protocol.events import DELTAS, ServerEvent, TokenUsage
 from bench.transport.interface import SendReceipt, Transport
-from bench.transport.received import DeltaArrival, Received
+from bench.transport.received import MatchedDelta, ReceivedMessage
 
 
 class Microphone:
@@ -105,16 +105,16 @@ LATE_SHARE = 10
 """A chunk is late when it leaves later than this part of its own length."""
 
 
-class Listener(Protocol):
+class SessionListener(Protocol):
     """Callbacks of a session. A class that inherits them overrides those that it needs.
 
     mypy takes a method without a statement for an abstract one: hence the `return`s.
     """
 
-    def received(self, events: Sequence[Event], message: Received, handled_ns: int) -> None:
+    def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
         """A message was handled, and the events in it."""
 
-    def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
+    def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         """Deltas were handled that were matched."""
         return
 
@@ -130,7 +130,7 @@ class Listener(Protocol):
         """A turn is over and awaits nothing more."""
         return
 
-    def paid(self, usage: Usage) -> None:
+    def paid(self, usage: TokenUsage) -> None:
         """Responses are done that told these tokens; whatever they belong to, each is told once."""
         return
 
@@ -139,20 +139,22 @@ class Listener(Protocol):
         return True
 
 
-class Line:
+class SessionIO:
     """The line of one session, over an open transport; a microphone speaks into it while it listens."""
 
-    def __init__(self, script: PreparedScript, transport: Transport, timeline: Timeline, listener: Listener) -> None:
+    def __init__(
+        self, script: PreparedScript, transport: Transport, timeline: Timeline, listener: SessionListener
+    ) -> None:
         self._script, self._transport, self._timeline, self._listener = script, transport, timeline, listener
         self._decode = script.dialect.decode
         self._words = script.dialect.provider and script.dialect.provider.words(transport.handshake.call_id)
         self.microphone = Microphone(script.between)
-        self.functions = CallHandler(script.functions, script.choices)
+        self.functions = FunctionRunner(script.functions, script.choices)
         self._asks_late = bool(script.between) and not script.service_responds
         """Whether the response is asked for once a VAD that starts none has committed all of the speech."""
         self._turn: PreparedTurn | None = None
         """The last turn that is said."""
-        self._judges: dict[int, Judge] = {}
+        self._judges: dict[int, SuccessPredicate] = {}
         """Judges of turns, by their numbers: each says whether its turn has done its task."""
         self._opening: ClientMessage | None = None
         """The first chunk of that turn, until it is sent."""
@@ -199,7 +201,7 @@ class Line:
 
     def _begin(self, turn: PreparedTurn) -> None:
         self.functions.begin(turn.calls, turn.response, turn.plan.event_prefix)
-        self._timeline.tell(inputs.Begun(self._transport.now_ns(), turn.plan))
+        self._timeline.tell(inputs.TurnStarted(self._transport.now_ns(), turn.plan))
         self._listener.turn_began()
 
     # In and out.
@@ -315,12 +317,12 @@ class Line:
         self._hand_over_outputs()
         self.do_work()
 
-    def take_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
+    def take_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         """Tell of deltas of the reply that is listened to."""
         self._timeline.received_deltas(deltas)
         self._listener.received_deltas(deltas)
 
-    def _take(self, message: Received) -> bool:
+    def _take(self, message: ReceivedMessage) -> bool:
         """Handle a message; False where the session need not know of it."""
         if self._ticket:  # first: when the request left moves the instant from which this message is measured
             self._note_transmitted()
@@ -339,7 +341,7 @@ class Line:
     def _notice_close(self) -> None:
         if self._transport.closed is not None:
             code, reason, at_ns, ours, cause, error_ns = self._transport.closed
-            closed = inputs.Closed(code, at_ns, reason, ours=ours, cause=cause, uncertainty_ns=error_ns)
+            closed = inputs.ConnectionClosed(code, at_ns, reason, ours=ours, cause=cause, uncertainty_ns=error_ns)
             self._timeline.tell(closed)
 
     # What the timeline has to be done.
@@ -353,15 +355,15 @@ class Line:
             match work:
                 case Pay(usage):
                     self._listener.paid(usage)
-                case TellPlayed(mark):
+                case AcknowledgeMark(mark):
                     if self._words is not None and (told := self._words.played(mark)) is not None:
                         self.send(told)
-                case Cancel(event_id):
+                case CancelResponse(event_id):
                     self.send(dialect.cancel(event_id))
-                case Truncate(item_id, heard_ms, event_id):
+                case TruncateItem(item_id, heard_ms, event_id):
                     message = dialect.truncate(item_id, heard_ms, event_id)
                     self.send(replace(message, item=item_id, played_ms=heard_ms))
-                case Retrieve(item_id, event_id):
+                case RetrieveItem(item_id, event_id):
                     self.send(replace(dialect.retrieve(item_id, event_id), item=item_id))
                 case MeasureNetwork():
                     if (network := self._transport.network()) is not None:
@@ -371,13 +373,13 @@ class Line:
                     if turn.retry_after_ns is not None:
                         asked_ns = min(turn.retry_after_ns, LONGEST_HOLD_NS)
                         self.asked_until_ns = max(self.asked_until_ns, turn.instants["ended"] + asked_ns)
-                case AskForResponse():
+                case RequestResponse():
                     if self._turn is not None and self._turn.request is not None:
                         self.send(self._turn.request)
                 case CallFunction(call):
                     self.functions.call(call, self._transport.now_ns())
                     self._hand_over_outputs()
-                case GoOn():
+                case RequestContinuation():
                     self._go_on()
 
     def _go_on(self) -> None:
@@ -385,7 +387,9 @@ class Line:
         if self._listener.may_ask():
             self.send(self._script.dialect.request(*self.functions.next_request()))
         else:
-            self._timeline.tell(inputs.Failed("unfinished", self._transport.now_ns(), "the run's money is spent"))
+            self._timeline.tell(
+                inputs.SessionFailed("unfinished", self._transport.now_ns(), "the run's money is spent")
+            )
 
     def _hand_over_outputs(self) -> None:
         """Hand over what functions have returned by now; what belongs to a turn that is over, nobody awaits."""
@@ -396,9 +400,9 @@ class Line:
             if self._timeline.turns.awaits_output(returned.said.call_id):
                 event_id = f"{self.functions.prefix}output-{returned.number}"
                 self.send(self._script.dialect.function_output(returned.said, event_id))
-                answered = inputs.CallAnswered(returned.said.call_id, self._transport.now_ns(), returned.wrong)
+                answered = inputs.FunctionOutputSent(returned.said.call_id, self._transport.now_ns(), returned.wrong)
                 self._timeline.tell(answered)
 
 
 def _is_stamped(message: ClientMessage) -> bool:
-    return message.act is Act.REQUEST or "speech_end" in message.instants
+    return message.act is MessageKind.REQUEST or "speech_end" in message.instants

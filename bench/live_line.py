@@ -27,7 +27,7 @@ def text_width() -> int:
 
 
 @dataclass(frozen=True)
-class LinePart:
+class StatusPart:
     """A piece of the line: the same thing in fewer and fewer words, at last with something left out (`cut`).
 
     Where the line is too long words go first, of the parts of the highest `rank` before others; then whole parts. So
@@ -40,7 +40,7 @@ class LinePart:
     cut: tuple[str, ...] = ()
 
 
-def fitted(parts: Iterable[LinePart], width: int | None = None, *, colour: bool = False) -> str:
+def fitted(parts: Iterable[StatusPart], width: int | None = None, *, colour: bool = False) -> str:
     """The parts as a line of `width` columns at most; None for no limit."""
     left = list(parts)
     while width is not None and left and len(BETWEEN.join(part.forms[0] for part in left)) > width:
@@ -48,7 +48,7 @@ def fitted(parts: Iterable[LinePart], width: int | None = None, *, colour: bool 
     return BETWEEN.join(_inked(part.forms[0], part.style if colour else "") for part in left)
 
 
-def _shorten(parts: list[LinePart]) -> None:
+def _shorten(parts: list[StatusPart]) -> None:
     """One part in fewer words; where there are none, a part cut or left out."""
     wordy = [place for place, part in enumerate(parts) if len(part.forms) > 1]
     place = max(wordy or range(len(parts)), key=lambda place: parts[place].rank)
@@ -65,7 +65,7 @@ def _inked(text: str, style: str) -> str:
     return f"\x1b[{COLOURS[style]}m{text}\x1b[0m" if style else text
 
 
-class LiveLine:
+class StatusLine:
     """Draws on a stream, and is one itself: what is written to it does not run into the line."""
 
     def __init__(self, stream: TextIO, environ: Mapping[str, str]) -> None:

@@ -46,7 +46,7 @@ class Prices:
 
 
 @dataclass(frozen=True)
-class Terms:
+class PricingTerms:
     """What is known of a target before it answers: the model or deployment that is asked for, prices of its own.
 
     `listed`: whether the price table has its service's prices.
@@ -58,7 +58,7 @@ class Terms:
 
 
 @dataclass(frozen=True)
-class Tariff:
+class TurnPricing:
     """What a turn is priced by. `model`: "" where nobody named one; `prices`: None where they are not known."""
 
     model: str
@@ -66,7 +66,7 @@ class Tariff:
     source: Literal["own", "table", ""]
 
 
-def tariff_of(table: Mapping[str, Prices], terms: Terms, answered: str | None) -> Tariff:
+def tariff_of(table: Mapping[str, Prices], terms: PricingTerms, answered: str | None) -> TurnPricing:
     """The model and prices that a turn is paid by: the one way to say it, before, during and after a run.
 
     The model is the one that answered, as the service named it; where it named none, the one that was asked for. The
@@ -74,9 +74,9 @@ def tariff_of(table: Mapping[str, Prices], terms: Terms, answered: str | None) -
     """
     model = answered or terms.asked or ""
     if terms.own is not None:
-        return Tariff(model, terms.own, "own")
+        return TurnPricing(model, terms.own, "own")
     prices = prices_of(table, model) if terms.listed else None
-    return Tariff(model, prices, "table" if prices else "")
+    return TurnPricing(model, prices, "table" if prices else "")
 
 
 def cost_usd(prices: Prices, tokens: Mapping[str, Tokens]) -> Tokens:

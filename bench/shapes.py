@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from bench.errors import Mistakes, UsageError
 from bench.untrusted.sanitize import excerpt
-from bench.yaml_file import TABLE, Value
+from bench.yaml_file import TABLE, LocatedValue
 
 ENTRY, ENTRIES = "entry", "entries"
 T = TypeVar("T")
@@ -26,11 +26,11 @@ END = r"$(?!\n)"
 """End of a regular expression in a schema: `$` also stands before a last line break."""
 
 
-class Shape(ABC, Generic[T]):
+class Validator(ABC, Generic[T]):
     """What a place of a file expects."""
 
     @abstractmethod
-    def read(self, value: Value) -> T:
+    def read(self, value: LocatedValue) -> T:
         """What the value means. Raises UsageError that says what is wrong, where, and what is allowed."""
 
     @abstractmethod
@@ -39,13 +39,13 @@ class Shape(ABC, Generic[T]):
 
 
 @dataclass(frozen=True)
-class Text(Shape[str]):
+class String(Validator[str]):
     """A string. `allowed`: in words; `blank`: whether it may have nothing in it."""
 
     allowed: str = "a string"
     blank: bool = False
 
-    def read(self, value: Value) -> str:
+    def read(self, value: LocatedValue) -> str:
         text = value.content()
         if not isinstance(text, str):
             raise value.unlike(self.allowed, " (put it in quotes)" if value.written else "")
@@ -57,7 +57,7 @@ class Text(Shape[str]):
         return {"type": "string"} | ({} if self.blank else {"pattern": r"\S"})
 
 
-def unicode_text(value: Value, text: str) -> str:
+def unicode_text(value: LocatedValue, text: str) -> str:
     """The text of a value. Raises UsageError where UTF-8 cannot hold it."""
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise value.refuse("must be Unicode text, without surrogates")
@@ -65,14 +65,14 @@ def unicode_text(value: Value, text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Matching(Shape[str]):
+class RegexString(Validator[str]):
     """Text of a regular expression, which `allowed` says in words."""
 
     pattern: str
     allowed: str
 
-    def read(self, value: Value) -> str:
-        text = Text(self.allowed, blank=True).read(value)
+    def read(self, value: LocatedValue) -> str:
+        text = String(self.allowed, blank=True).read(value)
         if not re.fullmatch(self.pattern, text):
             raise value.unlike(self.allowed)
         return text
@@ -82,10 +82,10 @@ class Matching(Shape[str]):
 
 
 @dataclass(frozen=True)
-class Day(Shape[date]):
+class Date(Validator[date]):
     """A date, with or without quotes."""
 
-    def read(self, value: Value) -> date:
+    def read(self, value: LocatedValue) -> date:
         content = value.content()
         try:
             return content if isinstance(content, date) else date.fromisoformat(str(content))
@@ -97,7 +97,7 @@ class Day(Shape[date]):
 
 
 @dataclass(frozen=True)
-class Number(Shape[float]):
+class Number(Validator[float]):
     """A number from `least` to `most`, both included. `unit`: in words, as in `of seconds`."""
 
     least: float
@@ -105,7 +105,7 @@ class Number(Shape[float]):
     unit: str = ""
     words: ClassVar = "a number"
 
-    def read(self, value: Value) -> float:
+    def read(self, value: LocatedValue) -> float:
         number = value.content()
         if not isinstance(number, int | float) or isinstance(number, bool) or not self._holds(number):
             bounds = f"from {self.least:.10g} to {self.most:.10g}"
@@ -120,12 +120,12 @@ class Number(Shape[float]):
 
 
 @dataclass(frozen=True)
-class Whole(Number):
+class Integer(Number):
     """A whole number."""
 
     words: ClassVar = "a whole number"
 
-    def read(self, value: Value) -> int:
+    def read(self, value: LocatedValue) -> int:
         return int(super().read(value))
 
     def _holds(self, number: float) -> bool:
@@ -136,10 +136,10 @@ class Whole(Number):
 
 
 @dataclass(frozen=True)
-class Flag(Shape[bool]):
+class Boolean(Validator[bool]):
     """True or false."""
 
-    def read(self, value: Value) -> bool:
+    def read(self, value: LocatedValue) -> bool:
         flag = value.content()
         if not isinstance(flag, bool):
             raise value.unlike("true or false")
@@ -150,12 +150,12 @@ class Flag(Shape[bool]):
 
 
 @dataclass(frozen=True)
-class Choice(Shape[str]):
+class Choice(Validator[str]):
     """One of some words."""
 
     words: tuple[str, ...]
 
-    def read(self, value: Value) -> str:
+    def read(self, value: LocatedValue) -> str:
         word = value.content()
         if not isinstance(word, str) or word not in self.words:
             raise value.unlike(either(self.words))
@@ -166,12 +166,12 @@ class Choice(Shape[str]):
 
 
 @dataclass(frozen=True)
-class OneOrMore(Shape[tuple[T, ...]]):
+class OneOrMore(Validator[tuple[T, ...]]):
     """A value, or a list of such values."""
 
-    shape: Shape[T]
+    shape: Validator[T]
 
-    def read(self, value: Value) -> tuple[T, ...]:
+    def read(self, value: LocatedValue) -> tuple[T, ...]:
         content = value.content()
         if not isinstance(content, list):
             return (self.shape.read(value),)
@@ -184,7 +184,7 @@ class OneOrMore(Shape[tuple[T, ...]]):
         return {"if": {"type": "array"}, "then": {"items": single, "minItems": 1}, "else": single}
 
 
-def _read_each(shape: Shape[T], items: Iterable[Value]) -> tuple[T, ...]:
+def _read_each(shape: Validator[T], items: Iterable[LocatedValue]) -> tuple[T, ...]:
     """Read the items of a list. Raises what is wrong with any of them."""
     read, mistakes = [], Mistakes()
     for item in items:
@@ -195,12 +195,12 @@ def _read_each(shape: Shape[T], items: Iterable[Value]) -> tuple[T, ...]:
 
 
 @dataclass(frozen=True)
-class ListOf(Shape[tuple[T, ...]]):
+class ListOf(Validator[tuple[T, ...]]):
     """A list of values of one shape; it may be empty."""
 
-    shape: Shape[T]
+    shape: Validator[T]
 
-    def read(self, value: Value) -> tuple[T, ...]:
+    def read(self, value: LocatedValue) -> tuple[T, ...]:
         content = value.content()
         if not isinstance(content, list):
             raise value.unlike("a list")
@@ -211,16 +211,16 @@ class ListOf(Shape[tuple[T, ...]]):
 
 
 @dataclass(frozen=True)
-class ByName(Shape[dict[str, T]]):
+class MapOf(Validator[dict[str, T]]):
     """A mapping of names that match `pattern` to values of one shape; from `least` to `most`, which `allowed` says."""
 
     pattern: str
-    shape: Shape[T]
+    shape: Validator[T]
     allowed: str = "made of `name: settings`"
     least: int = 0
     most: int | None = None
 
-    def read(self, value: Value) -> dict[str, T]:
+    def read(self, value: LocatedValue) -> dict[str, T]:
         entries = value.content()
         if not isinstance(entries, dict) or not self.least <= len(entries) <= (self.most or len(entries)):
             raise value.unlike(self.allowed)
@@ -244,10 +244,10 @@ class ByName(Shape[dict[str, T]]):
 
 
 @dataclass(frozen=True)
-class AnyJson(Shape[Any]):
+class AnyJson(Validator[Any]):
     """Any value that JSON has, kept as it is written."""
 
-    def read(self, value: Value) -> Any:
+    def read(self, value: LocatedValue) -> Any:
         match value.content():
             case dict() as entries:
                 return {key: self.read(entry) for key, entry in entries.items()}
@@ -268,10 +268,10 @@ class AnyJson(Shape[Any]):
 
 
 @dataclass(frozen=True)
-class JsonObject(Shape[dict[str, Any]]):
+class JsonObject(Validator[dict[str, Any]]):
     """A mapping of such values."""
 
-    def read(self, value: Value) -> dict[str, Any]:
+    def read(self, value: LocatedValue) -> dict[str, Any]:
         return {key: AnyJson().read(entry) for key, entry in entries_of(value).items()}
 
     def schema(self) -> Schema:
@@ -279,17 +279,17 @@ class JsonObject(Shape[dict[str, Any]]):
 
 
 @dataclass(frozen=True)
-class Then(Shape[T]):
+class Then(Validator[T]):
     """A value of a shape, and what `make` makes of the value, for errors, and of what was read of it.
 
     `more`: what the schema says beyond that of the shape.
     """
 
-    shape: Shape[Any]
-    make: Callable[[Value, Any], T]
+    shape: Validator[Any]
+    make: Callable[[LocatedValue, Any], T]
     more: Schema = field(default_factory=dict)
 
-    def read(self, value: Value) -> T:
+    def read(self, value: LocatedValue) -> T:
         return self.make(value, self.shape.read(value))
 
     def schema(self) -> Schema:
@@ -304,14 +304,14 @@ class Field(Generic[T]):
     may have put a secret there.
     """
 
-    shape: Shape[T]
+    shape: Validator[T]
     note: str
     required: bool = False
     default: T | None = None
     nothing: bool = False
     quiet: bool = False
 
-    def read(self, value: Value) -> T | None:
+    def read(self, value: LocatedValue) -> T | None:
         if self.nothing and value.content() is None:
             return self.default
         return self.shape.read(value.unquoted() if self.quiet else value)
@@ -340,7 +340,7 @@ def one_of_tables(key: str, tables: Mapping[str, Schema]) -> Schema:
     return {"type": "object", "required": [key], "properties": {key: {"enum": list(tables)}}, "allOf": chosen}
 
 
-class UnfitError(Exception):
+class InvalidCombinationError(Exception):
     """Values of a table are each right, and do not go together: the one at `key` is to be refused."""
 
     def __init__(self, key: str, problem: str) -> None:
@@ -349,7 +349,7 @@ class UnfitError(Exception):
 
 
 @dataclass(frozen=True)
-class Table(Shape[T]):
+class StructOf(Validator[T]):
     """A mapping of the keys of `fields`, and no others. `build` makes the result; it may raise UnfitError.
 
     `nothing`: whether a null is as good as an empty mapping.
@@ -359,16 +359,16 @@ class Table(Shape[T]):
     build: Callable[..., T]
     nothing: bool = True
 
-    def read(self, value: Value) -> T:
+    def read(self, value: LocatedValue) -> T:
         mistakes = Mistakes()
         given = self.gather(value, mistakes)
         mistakes.refuse()
         try:
             return self.build(**given)
-        except UnfitError as error:
+        except InvalidCombinationError as error:
             raise entries_of(value)[error.key].refuse(error.problem) from None
 
-    def gather(self, value: Value, mistakes: Mistakes) -> dict[str, Any]:
+    def gather(self, value: LocatedValue, mistakes: Mistakes) -> dict[str, Any]:
         """Return what could be read of the keys, and the defaults of others, and gather what is wrong."""
         allowed = f"allowed: {', '.join(self.fields)}"
         given = {key: field.default for key, field in self.fields.items() if field.default is not None}
@@ -401,8 +401,8 @@ class Table(Shape[T]):
         } | ({"required": self.required} if self.required else {})
 
 
-def key(
-    shape: Shape[Any],
+def field_key(
+    shape: Validator[Any],
     note: str,
     default: Any = None,
     *,
@@ -419,18 +419,18 @@ def key(
     return field(metadata={ENTRY: entry}) if required else field(default=meant, metadata={ENTRY: entry})
 
 
-def keys(table: Table[Any]) -> Any:
+def field_keys(table: StructOf[Any]) -> Any:
     """A field of such a dataclass for which several keys stand, those of a table, among the keys of the dataclass."""
     return field(default=table.build(), metadata={ENTRIES: table})
 
 
-def table_of(kind: type[T], *, nulls: bool = True) -> Table[T]:
+def struct_of(kind: type[T], *, nulls: bool = True) -> StructOf[T]:
     """The table of a dataclass, of those of its fields that were made by `key` and `keys`.
 
     `nulls`: a key without a default may be null, which says the same as leaving it out; else so may the table itself.
     """
     entries: dict[str, Field[Any]] = {}
-    several: dict[str, Table[Any]] = {}
+    several: dict[str, StructOf[Any]] = {}
     for each in fields(kind):  # type: ignore[arg-type]
         if ENTRY in each.metadata:
             entry = each.metadata[ENTRY]
@@ -446,17 +446,17 @@ def table_of(kind: type[T], *, nulls: bool = True) -> Table[T]:
         }
         return kind(**given, **made)
 
-    return Table(entries, build, nothing=not nulls)
+    return StructOf(entries, build, nothing=not nulls)
 
 
 @dataclass(frozen=True)
-class OrWord(Shape[Any]):
+class OrKeyword(Validator[Any]):
     """A value of the shape, or one word, which stands for a value of its own."""
 
-    shape: Shape[Any]
+    shape: Validator[Any]
     word: str
 
-    def read(self, value: Value) -> Any:
+    def read(self, value: LocatedValue) -> Any:
         return self.word if value.content() == self.word else self.shape.read(value)
 
     def schema(self) -> Schema:
@@ -464,13 +464,13 @@ class OrWord(Shape[Any]):
 
 
 @dataclass(frozen=True)
-class OrTable(Shape[Any]):
+class OrStruct(Validator[Any]):
     """A value of the shape, or a mapping, which says the same at length."""
 
-    shape: Shape[Any]
-    table: Shape[Any]
+    shape: Validator[Any]
+    table: Validator[Any]
 
-    def read(self, value: Value) -> Any:
+    def read(self, value: LocatedValue) -> Any:
         return (self.table if isinstance(value.content(), dict) else self.shape).read(value)
 
     def schema(self) -> Schema:
@@ -478,12 +478,12 @@ class OrTable(Shape[Any]):
 
 
 @dataclass(frozen=True)
-class OneKeyOf(Shape[T]):
+class OneKeyOf(Validator[T]):
     """A mapping that has exactly one of these keys, which says of what table it is."""
 
-    tables: Mapping[str, Table[T]]
+    tables: Mapping[str, StructOf[T]]
 
-    def read(self, value: Value) -> T:
+    def read(self, value: LocatedValue) -> T:
         entries = entries_of(value)
         given = [key for key in entries if key in self.tables]
         if len(given) == 1:
@@ -507,7 +507,7 @@ class OneKeyOf(Shape[T]):
         }
 
 
-def entries_of(value: Value, hint: str = "", *, nothing: bool = True) -> dict[str, Value]:
+def entries_of(value: LocatedValue, hint: str = "", *, nothing: bool = True) -> dict[str, LocatedValue]:
     """The values of a mapping. `nothing`: a null counts as an empty one. Raises UsageError for anything else."""
     content = value.content()
     if content is None and nothing:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 import rtbench
 from bench.doctor.service_findings import replied
-from bench.load.execution.progress import Spending
-from bench.money import Prices, Tariff, Terms, cost_usd, dollars, prices_of, tariff_of
-from bench.protocol.events import Usage
+from bench.load.execution.progress import CostMeter
+from bench.money import Prices, PricingTerms, TurnPricing, cost_usd, dollars, prices_of, tariff_of
+from bench.protocol.events import TokenUsage
 from reports.runs import RunFrames
 from reports.summary.money import UNNAMED, money_of
 from tests.doctor.targets import build_target
@@ -167,25 +167,29 @@ def test_an_amount_is_written_in_cents_or_finer_where_it_is_less_than_one(usd: f
 LISTED = {"gpt-realtime": REALTIME, "gpt-realtime-mini": MINI}
 FLAT = Prices(1, 1, 1, 1, 1, 1)
 CASES = {
-    "the service names it": ("gpt-realtime-2025-08-28", Terms("voice"), "gpt-realtime"),
-    "what answers goes before what was asked for": ("gpt-realtime-mini", Terms("gpt-realtime"), "gpt-realtime-mini"),
-    "what was asked for, where none is named": (None, Terms("gpt-realtime"), "gpt-realtime"),
-    "another model is no reason for the other's price": ("gpt-next", Terms("gpt-realtime"), None),
-    "a deployment's name that is no model's": (None, Terms("voice"), None),
-    "nobody names any": (None, Terms(), None),
-    "a service with tiers of its own": ("gpt-realtime", Terms("gpt-realtime", listed=False), None),
-    "own prices": ("gpt-next", Terms("voice", FLAT), "own"),
-    "own prices without a name": (None, Terms(None, FLAT), "own"),
+    "the service names it": ("gpt-realtime-2025-08-28", PricingTerms("voice"), "gpt-realtime"),
+    "what answers goes before what was asked for": (
+        "gpt-realtime-mini",
+        PricingTerms("gpt-realtime"),
+        "gpt-realtime-mini",
+    ),
+    "what was asked for, where none is named": (None, PricingTerms("gpt-realtime"), "gpt-realtime"),
+    "another model is no reason for the other's price": ("gpt-next", PricingTerms("gpt-realtime"), None),
+    "a deployment's name that is no model's": (None, PricingTerms("voice"), None),
+    "nobody names any": (None, PricingTerms(), None),
+    "a service with tiers of its own": ("gpt-realtime", PricingTerms("gpt-realtime", listed=False), None),
+    "own prices": ("gpt-next", PricingTerms("voice", FLAT), "own"),
+    "own prices without a name": (None, PricingTerms(None, FLAT), "own"),
 }
 
 
 @pytest.mark.parametrize(("answered", "terms", "by"), CASES.values(), ids=CASES.keys())
 def test_a_turn_has_one_price_wherever_it_is_told(
-    tmp_path: Path, answered: str | None, terms: Terms, by: str | None
+    tmp_path: Path, answered: str | None, terms: PricingTerms, by: str | None
 ) -> None:
     prices = FLAT if by == "own" else LISTED.get(by or "")
-    usage = Usage(text_in=100, audio_in=30, text_out=12, audio_out=60)
-    spending = Spending(LISTED, {"sim": terms})
+    usage = TokenUsage(text_in=100, audio_in=30, text_out=12, audio_out=60)
+    spending = CostMeter(LISTED, {"sim": terms})
     spending.add("sim", answered, usage)
     target = replace(build_target(), model=terms.asked, prices=terms.own)
     seen = replied(build_observation(usage=usage), target, tariff_of(LISTED, terms, answered)).message
@@ -205,7 +209,7 @@ def test_a_turn_has_one_price_wherever_it_is_told(
         assert f"${dollars(usd)}" in seen
 
 
-def reported(folder: Path, answered: str | None, terms: Terms) -> RunFrames:
+def reported(folder: Path, answered: str | None, terms: PricingTerms) -> RunFrames:
     """A run whose sessions were answered by that model."""
     run = rtbench.load(synthetic.write(folder, Plan(sessions=2, usage=True)), all_columns=False)
     entry = {"name": "sim", "model": terms.asked, "dialect": "ga" if terms.listed else "voice-live"}
@@ -219,19 +223,19 @@ def reported(folder: Path, answered: str | None, terms: Terms) -> RunFrames:
 
 @given(answered=st.none() | st.sampled_from(["", *LISTED, "x"]), asked=st.none() | st.sampled_from(["", *LISTED, "y"]))
 def test_a_price_is_that_of_the_model_that_is_named_with_it(answered: str | None, asked: str | None) -> None:
-    found = tariff_of(LISTED, Terms(asked), answered)
+    found = tariff_of(LISTED, PricingTerms(asked), answered)
 
-    assert found == Tariff(found.model, LISTED.get(found.model), "table" if found.model in LISTED else "")
+    assert found == TurnPricing(found.model, LISTED.get(found.model), "table" if found.model in LISTED else "")
     assert found.model == (answered or asked or "")
-    assert tariff_of(LISTED, Terms(asked, FLAT), answered).prices is FLAT
+    assert tariff_of(LISTED, PricingTerms(asked, FLAT), answered).prices is FLAT
 
 
 def test_tokens_that_cannot_be_read_have_no_price_anywhere() -> None:
-    unread = Usage(unread=1, audio_out=60)
-    spending = Spending(LISTED, {"sim": Terms("gpt-realtime")})
+    unread = TokenUsage(unread=1, audio_out=60)
+    spending = CostMeter(LISTED, {"sim": PricingTerms("gpt-realtime")})
     spending.add("sim", None, unread)
     seen = replied(
-        build_observation(usage=unread), build_target(), tariff_of(LISTED, Terms("gpt-realtime"), None)
+        build_observation(usage=unread), build_target(), tariff_of(LISTED, PricingTerms("gpt-realtime"), None)
     ).message
 
     assert (spending.usd_at(0), spending.unpriced, spending.unknown_models) == (0.0, 1, set())

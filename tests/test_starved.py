@@ -18,7 +18,7 @@ import pytest
 from websockets.frames import Close, Frame, Opcode
 
 from bench.clock import monotonic_ns
-from bench.limits import Limits
+from bench.limits import Timeouts
 from bench.metrics import STARVED
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.protocol.openai_ga import GA
@@ -29,7 +29,7 @@ from tests.helpers import session_updated as updated
 from tests.transport.test_tcp import GUARD_S, KINDS, Peer, connected_websocket, wait_until_there
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kernel stamps are Linux's")
-LONG = Limits(**dict.fromkeys(vars(Limits()), GUARD_S))
+LONG = Timeouts(**dict.fromkeys(vars(Timeouts()), GUARD_S))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from importlib import resources
 from typing import Any
 
 from bench.clock import utc_ns
-from bench.dial import Dialer, connected
+from bench.dial import Dialer, connect
 from bench.doctor.explain import Finding, printable_finding, signed_by
 from bench.doctor.service_findings import (
     LIMITS,
@@ -30,15 +30,15 @@ from bench.doctor.service_findings import (
 )
 from bench.doctor.surroundings import look_at_network
 from bench.errors import UsageError
-from bench.limits import Limits
-from bench.line import Listener
+from bench.limits import Timeouts
+from bench.line import SessionListener
 from bench.money import Prices, tariff_of
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.prepared import PreparedScript
 from bench.probe import script_of, session_start
 from bench.protocol.audio import AudioFormat
-from bench.protocol.events import Event, Kind
+from bench.protocol.events import EventKind, ServerEvent
 from bench.protocol.rate_limits import RateLimit, limits_in
 from bench.protocol.settings import FULL_DUPLEX
 from bench.session import Session
@@ -48,7 +48,7 @@ from bench.target.target import Target
 from bench.target.tokens import Keyring
 from bench.transport.interface import TcpInfo, Transport
 from bench.transport.names import warm_up
-from bench.transport.received import Received
+from bench.transport.received import ReceivedMessage
 from bench.units import NS_PER_MS, NS_PER_S
 
 SHOWN_OF_CLAIM = 40
@@ -94,7 +94,7 @@ def _examined(target: Target, keyring: Keyring, prices: Mapping[str, Prices], *,
     yield from configuration(target)
     yield (signed := examined_sign_in(target, keyring))
     before = [signed]
-    for finding in look_at_network(target, Limits()):
+    for finding in look_at_network(target, Timeouts()):
         before.append(finding)
         yield finding
     if failed := dict.fromkeys(finding.name for finding in before if finding.result == "fail"):
@@ -103,10 +103,10 @@ def _examined(target: Target, keyring: Keyring, prices: Mapping[str, Prices], *,
         return
     answered = keyring.answered_by(target)
     dialer, claims = Dialer(target, keyring), answered.claims if answered else {}
-    visit = Visit(dialer, prices, claims, keyring.hide)
+    visit = ServiceProbe(dialer, prices, claims, keyring.hide)
     yield from visit.findings(with_turn=with_turn)
     if visit.is_unanswered:  # by an agent that waits for its caller
-        yield from Visit(dialer, prices, claims, keyring.hide, greets=False).answer()
+        yield from ServiceProbe(dialer, prices, claims, keyring.hide, greets=False).answer()
 
 
 def configuration(target: Target) -> Iterator[Finding]:
@@ -151,7 +151,7 @@ def examined_sign_in(target: Target, keyring: Keyring) -> Finding:
     return Finding("sign-in", "pass", said)
 
 
-class Heard(Listener):
+class ProbeListener(SessionListener):
     """Keeps what a session was greeted with, its limits and its turn."""
 
     def __init__(self) -> None:
@@ -160,20 +160,20 @@ class Heard(Listener):
         self.turns: list[TurnObservation] = []
         self.pace = AudioPace()
 
-    def received(self, events: Sequence[Event], message: Received, handled_ns: int) -> None:
+    def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
         for event in events:
-            if event.kind is Kind.SESSION_CREATED:
+            if event.kind is EventKind.SESSION_CREATED:
                 self.greeting = event.session or {}
-            elif event.kind is Kind.RATE_LIMITS and event.limits:
+            elif event.kind is EventKind.RATE_LIMITS and event.limits:
                 self.limits = event.limits
-            elif event.kind is Kind.AUDIO_DELTA:
+            elif event.kind is EventKind.AUDIO_DELTA:
                 self.pace.heard(message.arrival.at_ns, event.payload_bytes)
 
     def turn_ended(self, turn: TurnObservation) -> None:
         self.turns.append(turn)
 
 
-class Visit:
+class ServiceProbe:
     """One connection to a service.
 
     `prices`: by model; `claims`: the public ones of the token that is sent; `hide` takes secrets out of a text.
@@ -192,7 +192,7 @@ class Visit:
         self._dialer, self._target = dialer, dialer.target
         self._prices, self._claims, self._hide = prices, claims, hide
         self._script = _script(self._target, greets=greets)
-        self._heard = Heard()
+        self._heard = ProbeListener()
         self.is_unanswered = False
         """Whether an agent was not asked anything, for it did not greet."""
 
@@ -226,7 +226,7 @@ class Visit:
     def _connected(self, *, turns: int) -> tuple[Timeline, Transport | None]:
         script = self._script
         timeline = Timeline(session_start(script, turns), script.dialect, reply_format=script.output_format.name)
-        return timeline, connected(self._dialer, script.limits, timeline, lambda headers, call_id: None)
+        return timeline, connect(self._dialer, script.limits, timeline, lambda headers, call_id: None)
 
     @property
     def _reply_format(self) -> AudioFormat | None:

@@ -19,18 +19,18 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from bench.metrics import UNFINISHED
-from bench.observe.observation import reason
+from bench.observe.observation import detail_text
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
-from bench.protocol.events import Kind
+from bench.protocol.events import EventKind
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.remedies import CLASSES, ENDLESS, NO_CREDIT, OUT_OF_ORDER, REALTIME_MODELS, remedy_of
-from bench.run.replay import Replayed
+from bench.run.replay import ReplayedSession
 from bench.shapes import either
 from bench.target.address import AZURE_GA, AZURE_PREVIEW, VERSIONS, VOICE_LIVE_PATH, azure_cloud
 from bench.target.options import AgentName
-from bench.target.target import Entra, Target
+from bench.target.target import EntraSignIn, Target
 from bench.untrusted.sanitize import escape_control
 
 FindingState = Literal["pass", "warning", "fail", "skipped"]
@@ -289,15 +289,15 @@ def signed_by(target: Target) -> Signed:
     """How a target is signed in to."""
     if target.auth is None:
         return "nothing"
-    return "entra" if isinstance(target.auth, Entra) else "key"
+    return "entra" if isinstance(target.auth, EntraSignIn) else "key"
 
 
-def hint(replayed: Replayed, target: Target | None = None) -> str:
+def hint(replayed: ReplayedSession, target: Target | None = None) -> str:
     """The first remedy that its end, or one of its turns' ends, has; "" where none is known.
 
     Without a target, as of a log, that of a wrong dialect alone: all others depend on who was called, and how.
     """
-    came = (p.event for p in replayed.passages if p.event is not None and p.event.kind is Kind.SESSION_CREATED)
+    came = (p.event for p in replayed.passages if p.event is not None and p.event.kind is EventKind.SESSION_CREATED)
     greeting = next((event.session for event in came), None) or UNGREETED
     session = replayed.session
     ended = [(session.outcome, session.detail), *((turn.outcome, turn.detail) for turn in replayed.turns)]
@@ -305,7 +305,7 @@ def hint(replayed: Replayed, target: Target | None = None) -> str:
         spoken = DIALECTS[replayed.opened.about["dialect"]]
         remedies = (dialect_remedy(outcome, detail, spoken, greeting) for outcome, detail in ended)
     else:
-        refusals = (Refusal(outcome, reason(outcome, detail), greeting=greeting) for outcome, detail in ended)
+        refusals = (Refusal(outcome, detail_text(outcome, detail), greeting=greeting) for outcome, detail in ended)
         remedies = (explain(refusal, target) for refusal in refusals)
     return next(filter(None, remedies), "")
 

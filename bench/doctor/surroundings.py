@@ -24,7 +24,7 @@ from bench.cpu import BUSY, OTHERS, Priority, available_priority, core_count
 from bench.doctor.explain import Finding, Refusal, explain, warning_unless
 from bench.errors import ConnectError, UsageError
 from bench.installation import tool_version
-from bench.limits import Limits
+from bench.limits import Timeouts
 from bench.remedies import NO_PROXY
 from bench.target.target import Target
 from bench.transport.connect import connect_first, kernel_stamps, open_tcp
@@ -150,7 +150,7 @@ FEW_DAYS = 14
 NAMES_SHOWN = 3
 
 
-def look_at_network(target: Target, limits: Limits) -> Iterator[Finding]:
+def look_at_network(target: Target, limits: Timeouts) -> Iterator[Finding]:
     """Yield the findings from the proxy to TLS. What is behind a step that failed is skipped."""
     path = target.network_path
     if path.proxy is not None:
@@ -171,7 +171,7 @@ def look_at_network(target: Target, limits: Limits) -> Iterator[Finding]:
     yield from _behind(target, limits, reached=reached)
 
 
-def _named(host: str, port: int, limits: Limits, target: Target) -> tuple[Finding, list[Any]]:
+def _named(host: str, port: int, limits: Timeouts, target: Target) -> tuple[Finding, list[Any]]:
     """The name's addresses, and how long looking them up took."""
     try:
         addresses, began_ns, done_ns = look_up(host, port, limits.tcp)
@@ -186,7 +186,7 @@ def _named(host: str, port: int, limits: Limits, target: Target) -> tuple[Findin
     return Finding("dns", "pass", f"{host}: {len(places)} {plural} in {took}: {', '.join(places)}"), addresses
 
 
-def _tried(address: Any, limits: Limits, target: Target) -> Finding:
+def _tried(address: Any, limits: Timeouts, target: Target) -> Finding:
     began_ns = monotonic_ns()
     try:
         connect_first([address], limits.tcp).close()
@@ -195,7 +195,7 @@ def _tried(address: Any, limits: Limits, target: Target) -> Finding:
     return Finding("tcp", "pass", f"{authority(*address[4][:2])} in {_ms(monotonic_ns() - began_ns)}")
 
 
-def _proxied(target: Target, proxy: Proxy, limits: Limits) -> Finding:
+def _proxied(target: Target, proxy: Proxy, limits: Timeouts) -> Finding:
     """The proxy, and the tunnel that it opens: whoever does not reach the one is told nothing of the other."""
     try:
         connect_first(look_up(proxy.host, proxy.port, limits.tcp).addresses, limits.tcp, "proxy").close()
@@ -217,7 +217,7 @@ def _failed(name: str, said: str, error: ConnectError, target: Target) -> Findin
     return Finding(name, "fail", said, explain(Refusal(error.outcome, error.detail), target))
 
 
-def _behind(target: Target, limits: Limits, *, reached: bool) -> Iterator[Finding]:
+def _behind(target: Target, limits: Timeouts, *, reached: bool) -> Iterator[Finding]:
     if not reached:
         yield Finding("tls", "skipped", "the service was not reached")
     elif not target.tls:
@@ -226,7 +226,7 @@ def _behind(target: Target, limits: Limits, *, reached: bool) -> Iterator[Findin
         yield from secured(target, limits)
 
 
-def secured(target: Target, limits: Limits) -> Iterator[Finding]:
+def secured(target: Target, limits: Timeouts) -> Iterator[Finding]:
     """Version, cipher and certificate; where the certificate is not trusted, whose it is all the same."""
     path = target.network_path
     try:
@@ -262,7 +262,7 @@ def _described(certificate: x509.Certificate) -> str:
     return f"{who}, issued by {issuer}, {left}; for {listed or 'no name'}"
 
 
-def _insecure(target: Target, limits: Limits, error: ConnectError) -> Finding:
+def _insecure(target: Target, limits: Timeouts, error: ConnectError) -> Finding:
     """Report a failed connection, with the error's own remedy if it has one, and a certificate that is not trusted."""
     problem, _, remedy = error.detail.partition("; ")
     shown = ""
@@ -275,7 +275,7 @@ def _insecure(target: Target, limits: Limits, error: ConnectError) -> Finding:
     return Finding("tls", "fail", f"{problem}{shown}", remedy or explain(Refusal(error.outcome, error.detail), target))
 
 
-def _agreed(target: Target, limits: Limits, context: ssl.SSLContext) -> tuple[str, x509.Certificate | None]:
+def _agreed(target: Target, limits: Timeouts, context: ssl.SSLContext) -> tuple[str, x509.Certificate | None]:
     """(version and cipher with the time they took, the certificate); raises ConnectError."""
     tcp = open_tcp(target.host, target.port, limits, ConnectTimings(), target.network_path)
     try:

@@ -13,16 +13,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bench.clock import Arrival, Handed
+from bench.clock import Arrival, SendTime
 from bench.observe.inputs import Transmitted
 from bench.observe.observation import Instants
-from bench.protocol.events import Event, Kind
+from bench.protocol.events import EventKind, ServerEvent
 from bench.units import NEVER_NS, NS_PER_MS
 from bench.untrusted.values import LONGEST_TEXT
 
 
 @dataclass(slots=True, eq=False)
-class Sending:
+class SendTimestamps:
     """The transmit stamps of one turn."""
 
     sends: int = 0
@@ -31,7 +31,7 @@ class Sending:
     stamped: set[int] = field(default_factory=set)
     """Tickets of which the kernel has said when the message left."""
 
-    def note(self, handed: Handed, marks: Sequence[str]) -> None:
+    def note(self, handed: SendTime, marks: Sequence[str]) -> None:
         self.sends += 1
         if handed.ticket:
             self.departures[handed.ticket] = handed.at_ns, marks
@@ -58,15 +58,15 @@ UNHEARD_NS = 1_000_000_000
 
 # kind of event → the instant that its arrival marks: of the beginning the first, of all others the last
 SPEECH_INSTANTS = {
-    Kind.SPEECH_STARTED: "speech_started",
-    Kind.SPEECH_STOPPED: "speech_stopped",
-    Kind.COMMITTED: "committed",
-    Kind.INPUT_TRANSCRIBED: "input_transcribed",
+    EventKind.SPEECH_STARTED: "speech_started",
+    EventKind.SPEECH_STOPPED: "speech_stopped",
+    EventKind.COMMITTED: "committed",
+    EventKind.INPUT_TRANSCRIBED: "input_transcribed",
 }
 
 
 @dataclass(slots=True, eq=False)
-class Hearing(Instants):
+class InputSpeech(Instants):
     """What the service has heard of one turn; the fields without a default are `TurnPlan`'s (`trailing_silence_ns`)."""
 
     vad: bool
@@ -89,7 +89,7 @@ class Hearing(Instants):
     failed_transcripts: int = 0
     text: str = ""
 
-    def mark_moments(self, moments: Mapping[str, int], handed: Handed, clock_ns: int) -> list[str]:
+    def mark_moments(self, moments: Mapping[str, int], handed: SendTime, clock_ns: int) -> list[str]:
         """Mark the moments of speech in a message, each so many ns before it was due; return those that are new.
 
         `clock_ns`: how much audio the session has sent with this message.
@@ -105,24 +105,24 @@ class Hearing(Instants):
         del self.clock_ns[instant]
         return self.instants.pop(instant), self.widths_ns.pop(instant)
 
-    def happened(self, event: Event, arrival: Arrival) -> None:
+    def happened(self, event: ServerEvent, arrival: Arrival) -> None:
         kind = event.kind
         instant = SPEECH_INSTANTS[kind]
-        if kind is not Kind.SPEECH_STARTED or instant not in self.instants:
+        if kind is not EventKind.SPEECH_STARTED or instant not in self.instants:
             self.arrived(instant, arrival)
-        if kind is Kind.SPEECH_STARTED:
+        if kind is EventKind.SPEECH_STARTED:
             self.open = self.uncommitted = True
-        elif kind is Kind.SPEECH_STOPPED:
+        elif kind is EventKind.SPEECH_STOPPED:
             self.open = False
             self.heard_to_ns = None if event.audio_ms is None else event.audio_ms * NS_PER_MS
-        elif kind is Kind.COMMITTED:
+        elif kind is EventKind.COMMITTED:
             self.uncommitted, self.committed_item = False, event.item_id
             self.instants.pop("input_transcribed", None)  # that was of what was committed before
 
-    def transcribed(self, event: Event, arrival: Arrival) -> None:
+    def transcribed(self, event: ServerEvent, arrival: Arrival) -> None:
         self.transcripts += 1
-        self.failed_transcripts += event.kind is Kind.INPUT_NOT_TRANSCRIBED
-        if event.kind is Kind.INPUT_TRANSCRIBED:
+        self.failed_transcripts += event.kind is EventKind.INPUT_NOT_TRANSCRIBED
+        if event.kind is EventKind.INPUT_TRANSCRIBED:
             self.text = f"{self.text} {event.text}".strip()[:LONGEST_TEXT]
             if self.committed_item in ("", event.item_id):
                 self.arrived("input_transcribed", arrival)

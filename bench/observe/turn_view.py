@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 
 from bench.metrics import GOOD, ORIGINS, turn_type_of
-from bench.observe.observation import UNJUDGED, TurnObservation, is_done, quality, receive_timestamp_source
+from bench.observe.observation import UNJUDGED, TurnObservation, is_done, receive_timestamp_source, score_turn
 from bench.observe.turn import PendingTurn
-from bench.plan.turn_plan import NO_REFERENCE, Judge
-from bench.protocol.events import Kind
+from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate
+from bench.protocol.events import EventKind
 from bench.units import NEVER_NS
 
 AFTER_BARGE_IN = {"barge_in_last_audio": "last_audio", "barge_in_response_done": "response_done"}
@@ -122,7 +122,7 @@ def _dead_air_ns(turn: PendingTurn) -> int | None:
     return turn.reply.longest_silence_ns(origin_ns)
 
 
-def judged(turn: PendingTurn, judges: dict[int, Judge]) -> bool | None:
+def task_success(turn: PendingTurn, judges: dict[int, SuccessPredicate]) -> bool | None:
     """Whether a turn has done its task, by whoever of these judges it, and is asked once; None where nobody does."""
     judge = judges.pop(turn.plan.number, None)
     return None if judge is None else is_done(turn.outcome, lambda: judge(observation(turn)))
@@ -140,7 +140,7 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
     reference = turn.plan.reference
     words = UNJUDGED
     if reference != NO_REFERENCE:
-        words = quality(reference, turn.outcome, turn.hearing.words, reply.answer_text)
+        words = score_turn(reference, turn.outcome, turn.hearing.words, reply.answer_text)
     known = TurnObservation(
         **{name: getattr(turn, name) for name in SAME},
         turn=turn.plan.number,
@@ -150,9 +150,9 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         errors_ns=_errors_ns(turn),
         widths_ns=_widths_ns(turn),
         timestamp_uncertainty_max_ns=turn.worst_error_ns,
-        audio_deltas=reply.deltas[Kind.AUDIO_DELTA],
-        text_deltas=reply.deltas[Kind.TEXT_DELTA],
-        transcript_deltas=reply.deltas[Kind.TRANSCRIPT_DELTA],
+        audio_deltas=reply.deltas[EventKind.AUDIO_DELTA],
+        text_deltas=reply.deltas[EventKind.TEXT_DELTA],
+        transcript_deltas=reply.deltas[EventKind.TRANSCRIPT_DELTA],
         gaps_ns=tuple(reply.gaps_ns),
         uncertain_gaps=reply.uncertain_gaps,
         audio_speed=reply.audio_speed,

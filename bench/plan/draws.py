@@ -104,7 +104,7 @@ def _numbers(path: Path, text: str) -> Iterator[float]:
         yield float(written)
 
 
-class Choices:
+class SessionChoices:
     """The choices of session `number` (from 0, over all processes), drawn one after another as its steps come."""
 
     def __init__(self, seed: int, number: int) -> None:
@@ -138,7 +138,7 @@ _PLACE = re.compile(rf"(\$+)\{{({_NAME.pattern})\}}")
 
 
 @dataclass(frozen=True)
-class Rows:
+class VariableRows:
     """What a file of variables holds. `digest`: SHA-256 of the file, hex. Every row has the same names."""
 
     path: Path
@@ -150,7 +150,7 @@ class Rows:
         return tuple(self.rows[0])
 
 
-def filled(text: str, row: Mapping[str, str]) -> str:
+def fill_variables(text: str, row: Mapping[str, str]) -> str:
     """A text with the row's value in place of each `${name}`. `$$` before a brace stands for one dollar sign.
 
     Raises UsageError for a name that the row does not have.
@@ -179,7 +179,7 @@ def unknown_name(name: str, there: Iterable[str]) -> str:
     return f"has ${{{name}}}, the variables have only {known} (write $${{{name}}} for the words themselves)"
 
 
-def load_rows(path: Path) -> Rows:
+def load_rows(path: Path) -> VariableRows:
     """The rows of a .csv file whose first line holds the names, or of a .jsonl file of objects.
 
     Raises UsageError, with file and line, unless there is a row, and each row has a value for each name.
@@ -191,7 +191,7 @@ def load_rows(path: Path) -> Rows:
     rows = tuple(read(path, _text(path, content)))
     if not rows:
         raise UsageError(f"{path}: has no row of variables")
-    return Rows(path, hashlib.sha256(content).hexdigest(), rows)
+    return VariableRows(path, hashlib.sha256(content).hexdigest(), rows)
 
 
 def _content(path: Path) -> bytes:

@@ -11,11 +11,11 @@ from typing import Any, get_args
 
 import msgspec
 
-from bench.limits import Limits
+from bench.limits import Timeouts
 from bench.plan.conversation import file_of, load_history, read_once
 from bench.plan.draws import LONGEST_S, LogNormalTimes, ThinkTime, load_rows, load_think_times
-from bench.plan.functions import Function
-from bench.plan.recordings import Background, load_pcm
+from bench.plan.functions import ScriptFunction
+from bench.plan.recordings import BackgroundNoise, load_pcm
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.settings import (
     FULL_DUPLEX,
@@ -29,28 +29,28 @@ from bench.protocol.settings import (
 )
 from bench.shapes import (
     AnyJson,
-    ByName,
+    Boolean,
     Choice,
     Field,
-    Flag,
+    Integer,
+    InvalidCombinationError,
     JsonObject,
-    Matching,
+    MapOf,
     Number,
     OneKeyOf,
     OneOrMore,
-    OrTable,
-    OrWord,
+    OrKeyword,
+    OrStruct,
+    RegexString,
     Schema,
-    Shape,
-    Table,
-    Text,
+    String,
+    StructOf,
     Then,
-    UnfitError,
-    Whole,
+    Validator,
     either,
     one_of_tables,
 )
-from bench.yaml_file import Value
+from bench.yaml_file import LocatedValue
 
 SECONDS = Number(0.001, LONGEST_S, "of seconds")
 FORMAT = Choice(get_args(AudioFormatName))
@@ -62,38 +62,38 @@ WAV = file_of(read_once(load_pcm, MOST_WAVS))
 ROWS = file_of(load_rows)
 THINK_TIMES = file_of(load_think_times)
 HISTORY = file_of(load_history)
-THRESHOLDS = ByName(
+THRESHOLDS = MapOf(
     r"\S[^\n]*",
-    OneOrMore(Text("a threshold, such as p(95)<800")),
+    OneOrMore(String("a threshold, such as p(95)<800")),
     "made of `metric: threshold`, as in ttfa: p(95)<800",
     1,
 )
 """What is asked of a run; `reports.thresholds` knows its metrics and their thresholds."""
 MOST_TOKENS = 1_000_000
-TOKENS = OrWord(Whole(1, MOST_TOKENS, "of tokens (or inf)"), "inf")
+TOKENS = OrKeyword(Integer(1, MOST_TOKENS, "of tokens (or inf)"), "inf")
 
 RESPONSE_FIELDS: dict[str, Field[Any]] = {
     "output": Field(Choice(("audio", "text")), "What the answer consists of."),
-    "instructions": Field(Text(), "The system prompt."),
+    "instructions": Field(String(), "The system prompt."),
     "max_output_tokens": Field(TOKENS, "Longest answer; inf: as long as the model can make it."),
-    "tool_choice": Field(Text(), "auto, none, required, or the name of the function that is to be called."),
+    "tool_choice": Field(String(), "auto, none, required, or the name of the function that is to be called."),
 }
 
-RESPONSE = Table(RESPONSE_FIELDS, ResponseSettings)
+RESPONSE = StructOf(RESPONSE_FIELDS, ResponseSettings)
 
 
-def _texts(shape: Shape[str] = Text()) -> Shape[list[str]]:  # noqa: B008  # a shape is frozen
+def _texts(shape: Validator[str] = String()) -> Validator[list[str]]:  # noqa: B008  # a shape is frozen
     """One text or several, as the list that services want."""
     return Then(OneOrMore(shape), lambda _, texts: list(texts))
 
 
 @dataclass(frozen=True)
-class TypedTable(Shape[dict[str, Any]]):
+class TypedMapValidator(Validator[dict[str, Any]]):
     """A table whose `type` says which other keys it has; it is kept as it is written."""
 
     fields: Mapping[str, Mapping[str, Field[Any]]]
 
-    def read(self, value: Value) -> dict[str, Any]:
+    def read(self, value: LocatedValue) -> dict[str, Any]:
         content = value.content()
         if not isinstance(content, dict) or "type" not in content:
             raise value.refuse(f"needs `type`: {either(self.fields)}")
@@ -103,9 +103,9 @@ class TypedTable(Shape[dict[str, Any]]):
         return one_of_tables("type", {name: table.schema() for name, table in self._tables.items()})
 
     @property
-    def _tables(self) -> dict[str, Table[dict[str, Any]]]:
+    def _tables(self) -> dict[str, StructOf[dict[str, Any]]]:
         return {
-            name: Table(
+            name: StructOf(
                 {"type": Field(Choice((name,)), "Which one.", required=True), **more}, lambda **settings: settings
             )
             for name, more in self.fields.items()
@@ -113,15 +113,15 @@ class TypedTable(Shape[dict[str, Any]]):
 
 
 DETECTION_FIELDS: dict[str, Field[Any]] = {
-    "create_response": Field(Flag(), "Whether the service answers by itself when it has noticed the end of speech."),
-    "interrupt_response": Field(Flag(), "Whether speech stops an answer that is under way."),
+    "create_response": Field(Boolean(), "Whether the service answers by itself when it has noticed the end of speech."),
+    "interrupt_response": Field(Boolean(), "Whether speech stops an answer that is under way."),
 }
 LEVEL_FIELDS: dict[str, Field[Any]] = {
     "threshold": Field(Number(0, 1), "How sure the service must be that it hears speech."),
-    "prefix_padding_ms": Field(Whole(0, 5_000), "Audio from before the speech that is included."),
-    "silence_duration_ms": Field(Whole(0, 10_000), "Silence that ends a turn."),
+    "prefix_padding_ms": Field(Integer(0, 5_000), "Audio from before the speech that is included."),
+    "silence_duration_ms": Field(Integer(0, 10_000), "Silence that ends a turn."),
 }
-END_OF_UTTERANCE = Table(
+END_OF_UTTERANCE = StructOf(
     {
         "model": Field(
             Choice(tuple(f"semantic_detection_v1{variant}" for variant in ("", "_en", "_multilingual"))),
@@ -129,18 +129,18 @@ END_OF_UTTERANCE = Table(
             required=True,
         ),
         "threshold_level": Field(Choice(("low", "medium", "high", "default")), "How sure it must be."),
-        "timeout_ms": Field(Whole(0, 60_000), "The maximum silence."),
+        "timeout_ms": Field(Integer(0, 60_000), "The maximum silence."),
     },
     lambda **settings: settings,
 )
 OF_VOICE_LIVE: dict[str, Field[Any]] = {
     "end_of_utterance_detection": Field(END_OF_UTTERANCE, "A model that says when a turn is over. Voice Live only."),
-    "auto_truncate": Field(Flag(), "Whether the service cuts an answer that speech stops. Voice Live only."),
+    "auto_truncate": Field(Boolean(), "Whether the service cuts an answer that speech stops. Voice Live only."),
 }
 AZURE_FIELDS: dict[str, Field[Any]] = {
     **LEVEL_FIELDS,
-    "speech_duration_ms": Field(Whole(0, 60_000), "The minimum speech that starts a turn."),
-    "remove_filler_words": Field(Flag(), "Whether an um or a so is no speech."),
+    "speech_duration_ms": Field(Integer(0, 60_000), "The minimum speech that starts a turn."),
+    "remove_filler_words": Field(Boolean(), "Whether an um or a so is no speech."),
     **OF_VOICE_LIVE,
     **DETECTION_FIELDS,
 }
@@ -149,13 +149,13 @@ LANGUAGES: dict[str, Field[Any]] = {
 }
 
 
-def _detector(name: str, note: str, more: Mapping[str, Field[Any]]) -> Table[TurnDetection]:
-    return Table({"type": Field(Choice((name,)), note, required=True), **more}, TurnDetection)
+def _detector(name: str, note: str, more: Mapping[str, Field[Any]]) -> StructOf[TurnDetection]:
+    return StructOf({"type": Field(Choice((name,)), note, required=True), **more}, TurnDetection)
 
 
 SERVER_FIELDS = {
     **LEVEL_FIELDS,
-    "idle_timeout_ms": Field(Whole(5_000, 30_000), "Silence after which the service speaks up. GA only."),
+    "idle_timeout_ms": Field(Integer(5_000, 30_000), "Silence after which the service speaks up. GA only."),
     **OF_VOICE_LIVE,
     **DETECTION_FIELDS,
 }
@@ -178,12 +178,12 @@ DETECTION_TABLES = {
 
 
 @dataclass(frozen=True)
-class DetectionShape(Shape[TurnDetection | None]):
+class TurnDetectionValidator(Validator[TurnDetection | None]):
     """The setting that says who ends a turn: a word, or a table whose `type` says which keys it has."""
 
     words: tuple[str, ...] = ("none", *DETECTION_TABLES)
 
-    def read(self, value: Value) -> TurnDetection | None:
+    def read(self, value: LocatedValue) -> TurnDetection | None:
         content = value.content()
         if isinstance(content, dict):
             if "type" not in content:
@@ -203,14 +203,14 @@ class DetectionShape(Shape[TurnDetection | None]):
         return {"if": {"type": "object"}, "then": tables, "else": {"enum": list(self.words)}}
 
 
-NAMED: dict[str, Field[Any]] = {"name": Field(Text(), "The voice's name.", required=True)}
+NAMED: dict[str, Field[Any]] = {"name": Field(String(), "The voice's name.", required=True)}
 AZURE_VOICE: dict[str, Field[Any]] = {
     **NAMED,
     "temperature": Field(Number(0, 1), "How much it varies, of a voice in high definition."),
-    "locale": Field(Text(), "The language that it speaks, as in en-US."),
+    "locale": Field(String(), "The language that it speaks, as in en-US."),
     "prefer_locales": Field(_texts(), "Accents that it prefers, as in en-GB."),
     **{
-        key: Field(Text(), note)
+        key: Field(String(), note)
         for key, note in (
             ("style", "A style, as in cheerful."),
             ("pitch", "How high it is, as in SSML."),
@@ -221,61 +221,65 @@ AZURE_VOICE: dict[str, Field[Any]] = {
         )
     },
 }
-VOICE = OrTable(
-    Text(),
-    TypedTable(
+VOICE = OrStruct(
+    String(),
+    TypedMapValidator(
         {
             "openai": NAMED,
             "azure-standard": AZURE_VOICE,
             "azure-custom": {
                 **AZURE_VOICE,
-                "endpoint_id": Field(Text(), "The endpoint that has the voice.", required=True),
+                "endpoint_id": Field(String(), "The endpoint that has the voice.", required=True),
             },
-            "azure-personal": {**AZURE_VOICE, "model": Field(Text(), "The model that speaks.", required=True)},
+            "azure-personal": {**AZURE_VOICE, "model": Field(String(), "The model that speaks.", required=True)},
             "azure-realtime-native": NAMED,
         }
     ),
 )
 INTERIM: dict[str, Field[Any]] = {
     "triggers": Field(_texts(Choice(("latency", "tool"))), "A long silence, a function that runs."),
-    "latency_threshold_ms": Field(Whole(0, 600_000), "A silence that is longer counts as long."),
+    "latency_threshold_ms": Field(Integer(0, 600_000), "A silence that is longer counts as long."),
 }
-INTERIM_RESPONSE = TypedTable(
+INTERIM_RESPONSE = TypedMapValidator(
     {
         "static_interim_response": {**INTERIM, "texts": Field(_texts(), "What is said, one of these.")},
         "llm_interim_response": {
             **INTERIM,
-            "model": Field(Text(), "The model that says it."),
-            "instructions": Field(Text(), "Its instructions."),
-            "max_completion_tokens": Field(Whole(1, 1_000_000), "The longest filler, in tokens."),
+            "model": Field(String(), "The model that says it."),
+            "instructions": Field(String(), "Its instructions."),
+            "max_completion_tokens": Field(Integer(1, 1_000_000), "The longest filler, in tokens."),
         },
     }
 )
-REASONING = Table(
+REASONING = StructOf(
     {"effort": Field(Choice(get_args(Effort)), "More effort takes longer.", required=True)},
     lambda effort: {"effort": effort},
 )
-RETENTION = Table(
+RETENTION = StructOf(
     {
         "retention_ratio": Field(Number(0, 1), "The share of the conversation that is retained.", required=True),
-        "post_instructions": Field(Whole(0, MOST_TOKENS), "Longest conversation, in tokens, without instructions."),
+        "post_instructions": Field(Integer(0, MOST_TOKENS), "Longest conversation, in tokens, without instructions."),
     },
     lambda retention_ratio, post_instructions=None: (
         {"type": "retention_ratio", "retention_ratio": retention_ratio}
         | ({} if post_instructions is None else {"token_limits": {"post_instructions": post_instructions}})
     ),
 )
-TRUNCATION = OrTable(Choice(("auto", "disabled")), RETENTION)
+TRUNCATION = OrStruct(Choice(("auto", "disabled")), RETENTION)
 
 
-SESSION = Table(
+SESSION = StructOf(
     RESPONSE_FIELDS
     | {
         "voice": Field(VOICE, "A voice of the service; of Voice Live also a table."),
         "temperature": Field(Number(0.6, 1.2), "Preview and Voice Live only."),
-        "input_transcription": Field(Text(), "Model that transcribes the caller's audio; on Azure GA its deployment."),
-        "turn_detection": Field(DetectionShape(), "Who ends a turn of the caller's; none: this tool commits it."),
-        "model": Field(Text(), "The model that answers, where the session says it. GPT-Live only."),
+        "input_transcription": Field(
+            String(), "Model that transcribes the caller's audio; on Azure GA its deployment."
+        ),
+        "turn_detection": Field(
+            TurnDetectionValidator(), "Who ends a turn of the caller's; none: this tool commits it."
+        ),
+        "model": Field(String(), "The model that answers, where the session says it. GPT-Live only."),
         "input_format": Field(FORMAT, "How the caller's audio is sent."),
         "output_format": Field(FORMAT, "How answers come."),
         "noise_reduction": Field(Choice(get_args(NoiseReduction)), "What is done about noise behind the caller."),
@@ -289,19 +293,19 @@ SESSION = Table(
     },
     SessionSettings,
 )
-TIMEOUTS = Table(
+TIMEOUTS = StructOf(
     {
         name: Field(SECONDS, f"Seconds until `timeout:{name}`.", default=default)
-        for name, default in vars(Limits()).items()
+        for name, default in vars(Timeouts()).items()
     },
-    Limits,
+    Timeouts,
 )
-BACKGROUND_NOISE = Table(
+BACKGROUND_NOISE = StructOf(
     {
         "file": Field(WAV, "A WAV of noise, played again and again.", required=True),
         "snr_db": Field(Number(-10, 60), "Signal-to-noise ratio: how many dB louder speech is.", required=True),
     },
-    lambda file, snr_db: Background(file, snr_db),
+    lambda file, snr_db: BackgroundNoise(file, snr_db),
 )
 
 
@@ -310,21 +314,21 @@ def _function(
     parameters: dict[str, Any] | None = None,
     returns: Any = None,
     delay: float | ThinkTime = 0.0,
-) -> Function:
+) -> ScriptFunction:
     several = returns if isinstance(returns, list) and returns else [returns]
     compute = returns if callable(returns) else None
-    return Function(
+    return ScriptFunction(
         FunctionTool(name="", description=description, parameters=parameters or {}), several, compute, delay
     )
 
 
 def _log_normal(median: float, sigma: float, max: float) -> LogNormalTimes:
     if max < median:
-        raise UnfitError("max", f"must not be below the median, which is {median:g} s")
+        raise InvalidCombinationError("max", f"must not be below the median, which is {median:g} s")
     return LogNormalTimes(median, sigma, max)
 
 
-LOG_NORMAL = Table(
+LOG_NORMAL = StructOf(
     {
         "median": Field(SECONDS, "Seconds; half of the pauses are shorter.", required=True),
         "sigma": Field(Number(0, 2), "Standard deviation of the pause's natural logarithm.", required=True),
@@ -332,36 +336,38 @@ LOG_NORMAL = Table(
     },
     _log_normal,
 )
-RECORDED = Table(
+RECORDED = StructOf(
     {"file": Field(THINK_TIMES, "A number of seconds a line; each is as likely as any other.", required=True)},
     lambda file: file,
 )
-DRAWN_TABLES: dict[str, Table[Any]] = {"median": LOG_NORMAL, "file": RECORDED}
+DRAWN_TABLES: dict[str, StructOf[Any]] = {"median": LOG_NORMAL, "file": RECORDED}
 DRAWN = OneKeyOf[ThinkTime](DRAWN_TABLES)
 
 
-class Returns(AnyJson):
+class ResultValidator(AnyJson):
     """What a function returns: JSON, or in Python something to call with its arguments."""
 
-    def read(self, value: Value) -> Any:
+    def read(self, value: LocatedValue) -> Any:
         content = value.content()
         return content if callable(content) else super().read(value)
 
 
-TOOL = Table(
+TOOL = StructOf(
     {
-        "description": Field(Text(), "What the function does, for the model."),
+        "description": Field(String(), "What the function does, for the model."),
         "parameters": Field(JsonObject(), "JSON Schema of its arguments."),
-        "returns": Field(Returns(), "What it returns, JSON or a text; of a list the calls take one after another."),
-        "delay": Field(OrTable(Number(0, LONGEST_S, "of seconds"), DRAWN), "Seconds that it takes.", default=0.0),
+        "returns": Field(
+            ResultValidator(), "What it returns, JSON or a text; of a list the calls take one after another."
+        ),
+        "delay": Field(OrStruct(Number(0, LONGEST_S, "of seconds"), DRAWN), "Seconds that it takes.", default=0.0),
     },
     _function,
 )
-NAME = Matching("[A-Za-z0-9_-]{1,64}", "1 to 64 of the characters A-Z a-z 0-9 _ -")
+NAME = RegexString("[A-Za-z0-9_-]{1,64}", "1 to 64 of the characters A-Z a-z 0-9 _ -")
 
 
-TOOLS: Shape[tuple[Function, ...]] = Then(
-    ByName(NAME.pattern, TOOL, "made of `name of a function: its settings`"),
+TOOLS: Validator[tuple[ScriptFunction, ...]] = Then(
+    MapOf(NAME.pattern, TOOL, "made of `name of a function: its settings`"),
     lambda _, functions: tuple(
         replace(function, tool=msgspec.structs.replace(function.tool, name=name))
         for name, function in functions.items()

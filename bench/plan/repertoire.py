@@ -1,7 +1,7 @@
-"""Everything that sessions of a script may say, encoded once, and what one session says of it.
+"""A script encoded once for all sessions, and the part of it that one session sends; pure.
 
-A `Repertoire` picks for each session its row of variables, one recording where a step has several, and how long pauses
-last. Pure.
+A `CompiledScript` chooses for each session a row of variables, one recording if a step has several, and the length of
+pauses.
 """
 
 from __future__ import annotations
@@ -10,18 +10,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from bench.errors import ScriptError, UsageError
-from bench.plan.draws import Choices
-from bench.plan.prepared import Encoder, PreparedScript, PreparedStep
+from bench.plan.draws import SessionChoices
+from bench.plan.prepared import PreparedScript, PreparedStep, ScriptEncoder
 from bench.plan.script import Script
 from bench.plan.steps import NO_ROW
 from bench.plan.turns import Step
-from bench.protocol.base import MESSAGE_ID, SET_UP_ID, Awaited, Dialect, Feature
+from bench.protocol.base import MESSAGE_ID, SET_UP_ID, AwaitedEvent, Dialect, Feature
 from bench.units import NS_PER_MS, NS_PER_S
 
-EVENLY = (5**0.5 - 1) / 2  # multiples of the golden ratio, modulo 1, are as even as can be whatever their number
+GOLDEN_RATIO_STEP = (
+    5**0.5 - 1
+) / 2  # multiples of the golden ratio, modulo 1, are as even as can be whatever their number
 
 
-class Repertoire:
+class CompiledScript:
     """Everything that sessions of a script may say, in the words of one dialect.
 
     Raises ScriptError for what the dialect cannot say. The speech of the script's own turns is encoded here and kept.
@@ -30,7 +32,7 @@ class Repertoire:
     def __init__(self, script: Script, dialect: Dialect) -> None:
         _refuse_unspeakable(script, dialect)
         self.script, self.dialect = script, dialect
-        self._encoder = Encoder(
+        self._encoder = ScriptEncoder(
             dialect,
             script.session,
             script.background_noise,
@@ -44,11 +46,11 @@ class Repertoire:
         for number, step in self._numbered:
             step.encode_ahead(self._encoder, number)
         varies = script.variables is not None or any(turn.varies for turn in script.turns)
-        self._only = None if varies else self._session(0, Choices(0, 0))
+        self._only = None if varies else self._session(0, SessionChoices(0, 0))
 
     def session(self, number: int, seed: int) -> PreparedScript:
         """What session `number` (from 0, over all processes) says."""
-        choices = Choices(seed, number)
+        choices = SessionChoices(seed, number)
         prepared = self._only or self._session(number, choices)
         if self._only and any(step.draws for step in self.script.steps):
             both = zip(self._numbered, prepared.steps, strict=True)
@@ -56,9 +58,9 @@ class Repertoire:
             prepared = replace(prepared, steps=tuple(steps))
         prepared = replace(prepared, choices=choices) if prepared.functions else prepared
         chunk_ns = prepared.between[0].duration_ns if prepared.between else None
-        return replace(prepared, phase_ns=int(number * EVENLY % 1 * chunk_ns)) if chunk_ns else prepared
+        return replace(prepared, phase_ns=int(number * GOLDEN_RATIO_STEP % 1 * chunk_ns)) if chunk_ns else prepared
 
-    def step(self, step: Step, number: int, choices: Choices, row: Mapping[str, str] = NO_ROW) -> PreparedStep:
+    def step(self, step: Step, number: int, choices: SessionChoices, row: Mapping[str, str] = NO_ROW) -> PreparedStep:
         """A step as its session plays it. `number`: that of the turn, from 1, or of the last turn before a pause.
 
         Raises UsageError for an event that the dialect cannot send.
@@ -67,7 +69,7 @@ class Repertoire:
             raise UsageError(f"{step.verb} {problem}")
         return step.prepared(self._encoder, number, choices, row)
 
-    def _session(self, number: int, choices: Choices) -> PreparedScript:
+    def _session(self, number: int, choices: SessionChoices) -> PreparedScript:
         script = self.script
         rows = script.variables.rows if script.variables else ()
         row = rows[number % len(rows)] if rows else NO_ROW
@@ -75,7 +77,7 @@ class Repertoire:
         steps = tuple(self.step(step, place, choices, row) for place, step in self._numbered)
         set_up = self.dialect.set_up(settings, SET_UP_ID)
         if script.pipelined:
-            set_up = [step for step in set_up if not isinstance(step, Awaited)]
+            set_up = [step for step in set_up if not isinstance(step, AwaitedEvent)]
         return PreparedScript(
             name=script.name,
             dialect=self.dialect,

@@ -28,12 +28,12 @@ from bench.run import folder as files
 from bench.run import lock, spool
 from bench.run.document import KILLED, SCHEMA_VERSION
 from bench.run.evidence import evidence
-from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, header
+from bench.run.histograms import MEASURED, WARMUP, HistogramKey, Histograms, header
 from bench.run.measured import CARRIED, RATED_INSTANTS, all_histograms, bytes_per_s
-from bench.run.part import TRANSCRIPT, AnyPart, Facts, Part, parts
+from bench.run.part import TRANSCRIPT, PartFacts, PartLike, WorkerPart, parts
 from bench.run.provenance import recorded_by
-from bench.run.unknown import OF_SECONDS, OF_SESSIONS, OF_TURNS, UNSEEN_NS, Lost, load_of, lost_entries
-from bench.run.validity import judge
+from bench.run.unknown import OF_SECONDS, OF_SESSIONS, OF_TURNS, UNSEEN_NS, MissingWorker, load_of, missing_entries
+from bench.run.validity import evaluate_checks
 from bench.units import NS_PER_S
 from bench.untrusted.safe_io import fresh_beside, replace_text
 
@@ -65,7 +65,7 @@ def is_under_way(folder: Path, document: dict[str, Any]) -> bool:
     return here and not writer_is_gone(folder, document)
 
 
-def close(folder: Path) -> dict[str, Any]:
+def finalize(folder: Path) -> dict[str, Any]:
     """Turn the parts of all workers into the final files, unless that is done; return run.json as it now is."""
     document = files.read_document(folder)
     if not spool.is_kept(folder):
@@ -79,7 +79,7 @@ def close(folder: Path) -> dict[str, Any]:
     return document
 
 
-def lost_of(document: Mapping[str, Any], parts: Sequence[Part], ends_utc_ns: int) -> list[Lost]:
+def lost_of(document: Mapping[str, Any], parts: Sequence[WorkerPart], ends_utc_ns: int) -> list[MissingWorker]:
     """The workers of a run of which not all is there, once it was read: cut off, killed, or damaged.
 
     `ends_utc_ns`: when the run ended, where its document does not say when it began to.
@@ -94,15 +94,15 @@ def lost_of(document: Mapping[str, Any], parts: Sequence[Part], ends_utc_ns: int
     ends_utc_ns = document.get("stopping_utc_ns") or ends_utc_ns
     load = load_of(document, len(unheard) + len(partial), [*here, *unheard], ends_utc_ns)
     return [
-        *(Lost(each.worker, each.host, load, each.facts.rows or None, each.damage_words) for each in partial),
-        *(Lost(worker, host, load) for worker, host in unheard.items()),
+        *(MissingWorker(each.worker, each.host, load, each.facts.rows or None, each.damage_words) for each in partial),
+        *(MissingWorker(worker, host, load) for worker, host in unheard.items()),
     ]
 
 
 def merge_parts(
     folder: Path,
     document: dict[str, Any],
-    parts: Sequence[AnyPart],
+    parts: Sequence[PartLike],
     missing: Callable[[files.ReadRows, int], list[dict[str, Any]]],
 ) -> dict[str, Any]:
     """Write the final files of a run into its folder, from its parts; return run.json as it then is.
@@ -137,7 +137,7 @@ def merge_parts(
         "totals": _totals(read, facts, histograms),
         "incidents": sorted(itertools.chain(*(each.incidents for each in facts)), key=itemgetter("at_utc_ns")),
     }
-    document["validity"] = to_builtins(judge(*evidence(read, histograms, document)))
+    document["validity"] = to_builtins(evaluate_checks(*evidence(read, histograms, document)))
     # else nobody will take it apart
     if document["missing_workers"] or "parts" in document or len(document["hosts"]) > 1:
         for part in parts:
@@ -149,15 +149,15 @@ def merge_parts(
     return document
 
 
-def _missing(read: files.ReadRows, lost: Sequence[Lost]) -> list[dict[str, Any]]:
+def _missing(read: files.ReadRows, lost: Sequence[MissingWorker]) -> list[dict[str, Any]]:
     """Return the entries of workers of which not all is there; rows are read only if there are any."""
     if not lost:
         return []
     turns, sessions, seconds = read("turns", OF_TURNS), read("sessions", OF_SESSIONS), read("seconds", OF_SECONDS)
-    return lost_entries(lost, turns.to_pandas(), sessions.to_pandas(), seconds.to_pandas())
+    return missing_entries(lost, turns.to_pandas(), sessions.to_pandas(), seconds.to_pandas())
 
 
-def _to_parquet(folder: Path, table: files.TableName, parts: Sequence[AnyPart], *, simulated: bool) -> None:
+def _to_parquet(folder: Path, table: files.TableName, parts: Sequence[PartLike], *, simulated: bool) -> None:
     """Write a table batch by batch, so that memory does not grow with the run; each file is in place in one step."""
     about = {"rtbench.schema": str(SCHEMA_VERSION), "rtbench.simulated": "SIMULATED" if simulated else "no"}
     schemas = {name: schema.with_metadata(about) for name, schema in files.STORED[table].items()}
@@ -176,7 +176,7 @@ def _to_parquet(folder: Path, table: files.TableName, parts: Sequence[AnyPart], 
         os.replace(fresh[name], folder / f"{name}.parquet")
 
 
-def _join_transcripts(folder: Path, parts: Sequence[AnyPart]) -> None:
+def _join_transcripts(folder: Path, parts: Sequence[PartLike]) -> None:
     """Write what was said in all parts into one file, where anybody asked for it."""
     transcripts = [transcript for part in parts if (transcript := part.transcript()) is not None]
     if transcripts:
@@ -198,10 +198,10 @@ def _add_rates(read: files.ReadRows, histograms: Histograms) -> None:
     of, when = (together.index.get_level_values(name) for name in ("target", "phase"))
     for metric, column in CARRIED.items():
         for target, phase, rate in zip(of, when, together[column], strict=True):
-            histograms.record(Key(metric, target, PER_SECOND, phase), int(rate))
+            histograms.record(HistogramKey(metric, target, PER_SECOND, phase), int(rate))
         for target, phase, rate in zip(sessions["target"], phases, bytes_per_s(sessions, metric), strict=True):
             if not np.isnan(rate):
-                histograms.record(Key(metric, target, PER_SESSION, phase), int(rate))
+                histograms.record(HistogramKey(metric, target, PER_SESSION, phase), int(rate))
 
 
 def _receive_timestamp_source(read: files.ReadRows) -> str | None:
@@ -211,7 +211,7 @@ def _receive_timestamp_source(read: files.ReadRows) -> str | None:
     return sources.pop() if len(sources) == 1 else "mixed" if sources else None
 
 
-def _totals(read: files.ReadRows, facts: Sequence[Facts], histograms: Histograms) -> dict[str, Any]:
+def _totals(read: files.ReadRows, facts: Sequence[PartFacts], histograms: Histograms) -> dict[str, Any]:
     turns = read("turns", ["outcome", "phase"])
     sessions = read("sessions", ["outcome", "turns_planned", "turns_not_started", "events"])
     begun = read("seconds", ["turns_started"])["turns_started"]

@@ -30,7 +30,7 @@ from bench.run.document import Check
 from bench.run.histograms import Histograms
 from bench.run.measured import Floats, floats
 from bench.run.provenance import p99s_ms
-from bench.run.validity import EarlyReplies, Evidence, Exactness
+from bench.run.validity import EarlyReplies, MetricUncertainty, ValidityData
 from bench.units import NS_PER_MS
 
 COLUMNS = ["phase", "receive_timestamp_source", "audio_bytes_sent"]
@@ -68,12 +68,12 @@ class MaskedRows(NamedTuple):
     good: npt.NDArray[np.bool_]
 
 
-def evidence(read: files.ReadRows, histograms: Histograms, document: dict[str, Any]) -> list[Evidence]:
+def evidence(read: files.ReadRows, histograms: Histograms, document: dict[str, Any]) -> list[ValidityData]:
     """Gather what the rules of validity look at, from the measured phase: of the run, then of each of several hosts."""
     every_host = document.get("hosts") or []
     hosts = every_host if len(every_host) > 1 else []
-    exact = defaultdict[str, list[Exactness]](list)
-    for one in exactness(read, ["", *(host["name"] for host in hosts)]):
+    exact = defaultdict[str, list[MetricUncertainty]](list)
+    for one in metric_uncertainties(read, ["", *(host["name"] for host in hosts)]):
         exact[one.host].append(one)
     whole = {"name": "", **p99s_ms(histograms)}
     pooled, *apart = (_of_host(read, document, exact[host["name"]], host) for host in (whole, *hosts))
@@ -97,8 +97,8 @@ def evidence(read: files.ReadRows, histograms: Histograms, document: dict[str, A
 
 
 def _of_host(
-    read: files.ReadRows, document: dict[str, Any], exact: Sequence[Exactness], facts: Mapping[str, Any]
-) -> Evidence:
+    read: files.ReadRows, document: dict[str, Any], exact: Sequence[MetricUncertainty], facts: Mapping[str, Any]
+) -> ValidityData:
     """The evidence of one host by its entry of run.json, or of all together by their HARNESS alone."""
     host = facts["name"]
     turns = _rows(read, "turns", COLUMNS, host)
@@ -106,7 +106,7 @@ def _of_host(
     stamped = turns["receive_timestamp_source"].filter(counted).drop_null()
     starts = _starts(read, host)
     chunks = [script["chunk_ms"] for script in document.get("scripts") or [] if script.get("chunk_ms")]
-    return Evidence(
+    return ValidityData(
         metrics=tuple(exact),
         user_stamps_share=pc.mean(pc.not_equal(stamped, "kernel").cast(pa.float64())).as_py() if len(stamped) else None,
         event_loop_delay_p99=facts["event_loop_delay_p99_ms"],
@@ -190,7 +190,7 @@ def _quantile_ms(sessions: pa.Table, name: str, p: float) -> float | None:
     return quantile_or_none(values[~np.isnan(values)], p)
 
 
-def exactness(read: files.ReadRows, hosts: Sequence[str] = ("",)) -> Iterator[Exactness]:
+def metric_uncertainties(read: files.ReadRows, hosts: Sequence[str] = ("",)) -> Iterator[MetricUncertainty]:
     """Compute, for each target and each metric that hangs on arrivals, the bounds of good turns and their median.
 
     Turns that count from different instants are not pooled. Where no turn of a target is good, the bounds are those of
@@ -232,7 +232,7 @@ def _places(read: files.ReadRows, table: files.TableName, hosts: Sequence[str]) 
 
 def _of_metric(
     read: files.ReadRows, metric: Metric, places: Sequence[MaskedRows], origins: Mapping[str, npt.NDArray[np.bool_]]
-) -> Iterator[Exactness]:
+) -> Iterator[MetricUncertainty]:
     values, slack = _values_with_bounds(read, metric)
     onset_ms = np.zeros(len(values))
     if metric.scope == "turn" and metric.end == ONSET:
@@ -250,7 +250,7 @@ def _of_metric(
             of_stamps = None
             if p99 is not None and (found := onset_ms[counted & known]).any():
                 of_stamps = float(np.sort(slack[counted & known] - found)[rank - 1])
-            yield Exactness(target, metric.name, p99, median, metric.unit, host, of_stamps, measured_from)
+            yield MetricUncertainty(target, metric.name, p99, median, metric.unit, host, of_stamps, measured_from)
 
 
 def _values_with_bounds(read: files.ReadRows, metric: Metric) -> tuple[Floats, Floats]:

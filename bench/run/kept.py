@@ -47,7 +47,7 @@ class _Document(msgspec.Struct):
     validity: _Validity = msgspec.field(default_factory=_Validity)
 
 
-class KeptRun(msgspec.Struct, frozen=True):
+class ListedRun(msgspec.Struct, frozen=True):
     """A run by its folder's name. What is counted when a run is closed is null before.
 
     `under_way`: whether somebody may still write to it; null where that is known on another host alone.
@@ -67,20 +67,20 @@ class KeptRun(msgspec.Struct, frozen=True):
     size_bytes: Annotated[int, msgspec.Meta(ge=0, description="of all of its files")]
 
 
-class KeptRuns(msgspec.Struct, frozen=True):
+class RunList(msgspec.Struct, frozen=True):
     """The runs of a folder, newest first; `notices`: the folders that are damaged or cannot be read, and why."""
 
     schema: Literal[2]
     folder: str
-    runs: list[KeptRun]
+    runs: list[ListedRun]
     notices: list[str]
 
 
-def kept_runs(folder: Path) -> KeptRuns:
+def kept_runs(folder: Path) -> RunList:
     """Find the runs whose folders stand in this one. Raises UsageError where it is no folder."""
     notices: list[str] = []
     runs = [_kept(path, document, read) for path, document, read in _readable(folder, notices)]
-    return KeptRuns(SCHEMA, str(folder), sorted(runs, key=lambda run: (-run.started_utc_ns, run.name)), notices)
+    return RunList(SCHEMA, str(folder), sorted(runs, key=lambda run: (-run.started_utc_ns, run.name)), notices)
 
 
 def _readable(folder: Path, problems: list[str]) -> Iterator[tuple[Path, dict[str, Any], _Document]]:
@@ -123,14 +123,14 @@ def newest_run(folder: Path) -> Path:
     return max(began, key=lambda path: began[path])
 
 
-def _kept(folder: Path, document: dict[str, Any], read: _Document) -> KeptRun:
+def _kept(folder: Path, document: dict[str, Any], read: _Document) -> ListedRun:
     closed = read.state in CLOSED
     under_way = is_under_way(folder, document)
     size_bytes = 0
     for path in (Path(parent, name) for parent, _, names in os.walk(folder) for name in names):
         with suppress(OSError):  # of a run that is under way some may go meanwhile
             size_bytes += path.lstat().st_size
-    return KeptRun(
+    return ListedRun(
         name=folder.name,
         started_utc_ns=read.started_utc_ns,
         ended_utc_ns=read.ended_utc_ns,

@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 
 from bench.metrics import CATALOGUE, GOOD, ORIGIN, ORIGINS, Metric, Scope
 from bench.run import folder as files
-from bench.run.histograms import ALL, MEASURED, Histograms, Key, StepLabels, turn_step
-from bench.run.part import AnyPart
+from bench.run.histograms import ALL, MEASURED, HistogramKey, Histograms, StepLabels, turn_step
+from bench.run.part import PartLike
 from bench.units import NS_PER_S, NS_PER_US
 
 CARRIED = {f"{kind}_{way}": f"{kind}_bytes_{way}" for kind in ("wire", "audio") for way in ("sent", "received")}
@@ -32,7 +32,7 @@ Rows: TypeAlias = pd.DataFrame | pa.Table
 def values_ns(rows: Rows, metric: Metric, origins_ns: Floats | None = None) -> Floats:
     """Compute a metric's nanoseconds, or what its column holds; NaN where it is absent. `rows` has `measure.columns`.
 
-    `origins_ns`: what `origin_ns` gives for these rows, where several metrics are computed of them.
+    `origins_ns`: what `measured_from_ns` gives for these rows, where several metrics are computed of them.
     """
     if metric.column:
         values = floats(rows, metric.column)
@@ -45,7 +45,7 @@ def values_ns(rows: Rows, metric: Metric, origins_ns: Floats | None = None) -> F
             for other in others:
                 begin = np.where(np.isnan(begin), other, begin)
         else:
-            begin = origin_ns(rows) if origins_ns is None else origins_ns
+            begin = measured_from_ns(rows) if origins_ns is None else origins_ns
         values = floats(rows, f"{metric.end}_at_ns") - begin
         if metric.is_answer_wait:
             values[values < 0] = np.nan
@@ -65,7 +65,7 @@ def bytes_per_s(sessions: Rows, metric: str) -> Floats:
     return rates
 
 
-def origin_ns(rows: Rows) -> Floats:
+def measured_from_ns(rows: Rows) -> Floats:
     """The instant that latency counts from: the one that the row's `measured_from` names; NaN where it names none."""
     values = np.full(len(rows), np.nan)
     for name in ORIGINS:
@@ -101,11 +101,11 @@ FROM_ROWS = tuple(name for name, metric in CATALOGUE.items() if metric.unit == "
 """The times that rows hold: of turns, of sessions, and of the harness with them."""
 
 Integers = npt.NDArray[np.int64]
-KeyedValues = Sequence[tuple[Key, Integers]]
+KeyedValues = Sequence[tuple[HistogramKey, Integers]]
 """Which rows are counted under which key, which has no metric yet; a key may stand there twice."""
 
 
-def all_histograms(read: files.ReadRows, parts: Iterable[AnyPart]) -> Histograms:
+def all_histograms(read: files.ReadRows, parts: Iterable[PartLike]) -> Histograms:
     """Return the histograms of all parts and of the rows, with what was counted out of range.
 
     A part that is a finalized run has the histograms of its rows and rates, too: they are made again. Raises UsageError
@@ -124,7 +124,7 @@ def all_histograms(read: files.ReadRows, parts: Iterable[AnyPart]) -> Histograms
 def record_rows(read: files.ReadRows, histograms: Histograms) -> None:
     """Record the times of all good turns and of all sessions of a run."""
     of_sessions = _grouped(read("sessions", ["target", "phase"]))
-    sessions = [(Key("", target, ALL, phase or MEASURED), mine) for (target, phase), mine in of_sessions]
+    sessions = [(HistogramKey("", target, ALL, phase or MEASURED), mine) for (target, phase), mine in of_sessions]
     tables: Sequence[tuple[files.TableName, Sequence[Scope], KeyedValues]] = (
         ("turns", ("turn",), list(_good_turns(read))),
         ("sessions", ("session", "harness"), sessions),
@@ -137,7 +137,7 @@ def record_rows(read: files.ReadRows, histograms: Histograms) -> None:
                 histograms.record_all(key._replace(metric=metric.name), values_us[mine[there[mine]]])
 
 
-def _good_turns(read: files.ReadRows) -> Iterator[tuple[Key, Integers]]:
+def _good_turns(read: files.ReadRows) -> Iterator[tuple[HistogramKey, Integers]]:
     """The places of good turns by where they are counted."""
     names = ["worker", "target", "phase", "script", "step", "turn_type", "measured_from"]
     rows = read("turns", [*names, "outcome"])
@@ -147,7 +147,7 @@ def _good_turns(read: files.ReadRows) -> Iterator[tuple[Key, Integers]]:
     labels = {step: of_worker[step[0]].counted(*step[1:]) for step, _ in met}
     for (worker, target, phase, script, step, *stratum), places in _grouped(rows.select(names).take(good)):
         counted = turn_step(script, labels[worker, script, step], *stratum)
-        yield Key("", target, counted, phase or MEASURED), good[places]
+        yield HistogramKey("", target, counted, phase or MEASURED), good[places]
 
 
 def _grouped(labels: pa.Table) -> Iterator[tuple[tuple[Any, ...], Integers]]:

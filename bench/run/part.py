@@ -1,6 +1,6 @@
 """A worker's part of a run: complete by itself, and with those of the other workers the whole of it.
 
-It is made of the streams and documents of a spool (`bench.run.spool`), which a recorder writes and `Part` reads.
+It is made of the streams and documents of a spool (`bench.run.spool`), which a recorder writes and `WorkerPart` reads.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def rows_of(table: str) -> str:
     return f"{table}.arrows"
 
 
-class Facts(msgspec.Struct):
+class PartFacts(msgspec.Struct):
     """What a worker counted beside its rows and histograms, and whether it is done: its last row is written.
 
     Counts are by name; `out_of_range` and `negative` are of values that no histogram holds, by metric. `hosts`: the
@@ -50,11 +50,11 @@ class Facts(msgspec.Struct):
     """Rows of each table, of a worker that is done."""
 
 
-class AnyPart(Protocol):
+class PartLike(Protocol):
     """A part of a run, of which its final files are made: what one worker recorded, or a whole run that was apart."""
 
     @property
-    def facts(self) -> Facts: ...
+    def facts(self) -> PartFacts: ...
 
     def batches(self, table: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """The rows of a table in whole batches, with every column of the schema."""
@@ -69,7 +69,7 @@ class AnyPart(Protocol):
         """Keep each worker's histograms and facts in a run folder, where they are known one by one."""
 
 
-class Part:
+class WorkerPart:
     """What worker number `worker` recorded, from 0, up to its last append, as far as it can be read.
 
     `damage`: what cannot, by the name of the stream or document, as far as it was looked at.
@@ -85,16 +85,16 @@ class Part:
         return self._read(FACTS) is not None
 
     @cached_property
-    def facts(self) -> Facts:
+    def facts(self) -> PartFacts:
         """What the worker wrote last of them; those of one that is not done where they are missing or damaged."""
         data = self._read(FACTS)
         if data is None:
-            return Facts()
+            return PartFacts()
         try:
-            return cast(Facts, read_json(data, Facts))
+            return cast(PartFacts, read_json(data, PartFacts))
         except JsonError as error:
             self._note(FACTS, error)
-            return Facts()
+            return PartFacts()
 
     @property
     def host(self) -> str:
@@ -156,7 +156,7 @@ class Part:
                 self._note(HISTOGRAMS, error)
         return Histograms()
 
-    def keep_documents(self, folder: Path, as_worker: int | None = None, facts: Facts | None = None) -> None:
+    def keep_documents(self, folder: Path, as_worker: int | None = None, facts: PartFacts | None = None) -> None:
         """Keep the worker's histograms and facts in a run folder; under another number, with these facts, if given."""
         worker = self.worker if as_worker is None else as_worker
         spool.keep(folder, worker, FACTS, msgspec.json.encode(self.facts if facts is None else facts))
@@ -205,6 +205,6 @@ def with_columns_of(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([batch[name] for name in schema.names], schema=schema)
 
 
-def parts(folder: Path, place: str = spool.SPOOL) -> Sequence[Part]:
+def parts(folder: Path, place: str = spool.SPOOL) -> Sequence[WorkerPart]:
     """Return the part of each worker that has written any; in `spool.WORKERS` what a closed run keeps of them."""
-    return [Part(folder, worker, place) for worker in spool.workers_in(folder, place)]
+    return [WorkerPart(folder, worker, place) for worker in spool.workers_in(folder, place)]

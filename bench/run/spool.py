@@ -98,7 +98,7 @@ ValueRefused = Callable[[str, Mapping[str, Any], str], None]
 """Hears of a value that its column cannot hold: the column, the row, and why."""
 
 
-class Batches:
+class BatchWriter:
     """Writes the rows of one table, many at once. `refused` hears of values that a column cannot hold: null there."""
 
     def __init__(

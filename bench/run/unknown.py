@@ -42,7 +42,7 @@ class WorkerLoad(NamedTuple):
     peers: frozenset[int] | None = None
 
 
-class Lost(NamedTuple):
+class MissingWorker(NamedTuple):
     """A worker of which not all is there. `rows`: how many it said it had written; `why`: what is damaged."""
 
     worker: int
@@ -52,7 +52,7 @@ class Lost(NamedTuple):
     why: str = ""
 
 
-class Record(NamedTuple):
+class KnownWork(NamedTuple):
     """What is there of a lost worker: rows of turns, and what it had begun up to its last word."""
 
     turns: int = 0
@@ -61,7 +61,7 @@ class Record(NamedTuple):
     until_utc_ns: int = 0
 
 
-def unknown_turns(record: Record, load: WorkerLoad, shortest_ns: int | None, calls: int | None = None) -> int | None:
+def unknown_turns(record: KnownWork, load: WorkerLoad, shortest_ns: int | None, calls: int | None = None) -> int | None:
     """How many turns a worker began at most that have no row; None where there is no bound.
 
     `shortest_ns`: the time from the begin of a turn to that of the next one in its slot at least, None where nothing
@@ -78,7 +78,7 @@ def unknown_turns(record: Record, load: WorkerLoad, shortest_ns: int | None, cal
     return max(0, min(bounds) - record.turns) if bounds else None
 
 
-def unknown_calls(record: Record, of_peers: Collection[int]) -> int | None:
+def unknown_calls(record: KnownWork, of_peers: Collection[int]) -> int | None:
     """How many calls a worker had at most beyond those it told of, by peers that were heard to the end; or None."""
     return max(0, max(of_peers) + 1 - record.calls) if of_peers else None
 
@@ -98,8 +98,8 @@ def shortest_turn_ns(turns: pd.DataFrame, sessions: pd.DataFrame) -> int | None:
     return max(1, min(known)) if known else None
 
 
-def lost_entries(
-    lost: Sequence[Lost], turns: pd.DataFrame, sessions: pd.DataFrame, seconds: pd.DataFrame
+def missing_entries(
+    lost: Sequence[MissingWorker], turns: pd.DataFrame, sessions: pd.DataFrame, seconds: pd.DataFrame
 ) -> list[dict[str, Any]]:
     """What run.json says of lost workers, as `LostEntry` has it. The frames have the columns OF_TURNS and so on."""
     if not lost:
@@ -112,7 +112,7 @@ def lost_entries(
         load = one.load._replace(slots=max(one.load.slots, int(active.max()) if len(active) else 0))
         if load.turns is not None:
             load = load._replace(turns=max(load.turns, most_turns))
-        record = told.get(one.worker, Record())
+        record = told.get(one.worker, KnownWork())
         if not record.until_utc_ns:
             record = record._replace(until_utc_ns=load.started_utc_ns)
         entry = {"worker": one.worker, "host": one.host, "since_utc_ns": record.until_utc_ns}
@@ -129,7 +129,7 @@ def lost_entries(
     return entries
 
 
-def _told(turns: pd.DataFrame, seconds: pd.DataFrame) -> dict[int, Record]:
+def _told(turns: pd.DataFrame, seconds: pd.DataFrame) -> dict[int, KnownWork]:
     counts = turns["worker"].value_counts()
     rows: dict[int, int] = dict(zip(counts.index.tolist(), counts.tolist(), strict=True))
     calls = seconds.groupby(["worker", "target"])["calls_offered"].sum()  # those of one target are those of all
@@ -137,14 +137,14 @@ def _told(turns: pd.DataFrame, seconds: pd.DataFrame) -> dict[int, Record]:
     # each second goes on for half of its length at least
     ends_ns = seconds["second"].astype(np.int64) * NS_PER_S + seconds["duration_ns"].astype(np.int64) // 2
     until_ns = ends_ns.groupby(seconds["worker"]).max()
-    records = {worker: Record(turns=count) for worker, count in rows.items()}
+    records = {worker: KnownWork(turns=count) for worker, count in rows.items()}
     for worker in until_ns.index.tolist():
         facts = int(begun[worker]), int(calls[worker].max()), int(until_ns[worker])
-        records[worker] = Record(rows.get(worker, 0), *facts)
+        records[worker] = KnownWork(rows.get(worker, 0), *facts)
     return records
 
 
-def _calls_of_peers(one: Lost, lost: Sequence[Lost], told: Mapping[int, Record]) -> list[int]:
+def _calls_of_peers(one: MissingWorker, lost: Sequence[MissingWorker], told: Mapping[int, KnownWork]) -> list[int]:
     """The calls of each other worker that had all that came up to the run's end."""
     cut, ends_ns = {other.worker for other in lost}, one.load.ends_utc_ns
     peers = (one.load.peers or frozenset()) - {one.worker}

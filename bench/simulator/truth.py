@@ -15,10 +15,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from bench.errors import UsageError
-from bench.live_line import LinePart, LiveLine, fitted
+from bench.live_line import StatusLine, StatusPart, fitted
 from bench.simulator.behaviour import EventReceipt
 from bench.simulator.faults.injection import InjectedFault
-from bench.simulator.wire import ArrivalSpan, Outgoing, json_string
+from bench.simulator.wire import ArrivalSpan, OutgoingEvent, json_string
 from bench.units import NS_PER_MS, NS_PER_S
 from bench.untrusted.safe_io import JsonError, read_json
 
@@ -123,7 +123,7 @@ TRUTH_LINES = (TruthHead, SentEvent, ReceivedEvent, OpenedSession, RefusedSessio
 """The types of lines of a log."""
 
 
-class TruthLog:
+class GroundTruthLog:
     """Writes the log. Raises UsageError where the file cannot be made."""
 
     def __init__(self, path: Path, profile: str, seed: int) -> None:
@@ -137,7 +137,7 @@ class TruthLog:
         self._write(TruthHead(SCHEMA, True, profile, seed))
         self.flush()  # before workers are forked
 
-    def sent(self, session: str, event: Outgoing, handed_ns: int, taken_ns: int | None, wire_bytes: int) -> None:
+    def sent(self, session: str, event: OutgoingEvent, handed_ns: int, taken_ns: int | None, wire_bytes: int) -> None:
         # by hand: this is written for every delta, and of its strings only ids that clients chose may need escaping
         response = f'"{event.response_id}"' if event.response_id else "null"
         self._add(
@@ -180,7 +180,7 @@ class TruthLog:
             )
         )
 
-    def ended(self, tally: Served) -> None:
+    def ended(self, tally: ServedCounts) -> None:
         late = tally.lateness
         p50_ms, p99_ms, max_ms = late.quantile_ms(0.5), late.quantile_ms(0.99), late.max_ns / NS_PER_MS
         self._write(WorkerEnd("end", tally.sessions, late.count, p50_ms, p99_ms, max_ms, round(tally.cpu_s, 3)))
@@ -204,7 +204,7 @@ class TruthLog:
         self._file.close()
 
 
-def _further(event: Outgoing) -> str:
+def _further(event: OutgoingEvent) -> str:
     item = f',"item":{json_string(event.item_id).decode()}' if event.item_id else ""
     call = f',"call":{json_string(event.call_id).decode()}' if event.call_id else ""
     if event.audio_bytes:
@@ -265,7 +265,7 @@ class LatenessCounts:
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedCounts:
     """What one process served. `struck`: faults; `cpu_s`: CPU time of the process since it listened."""
 
     sessions: int
@@ -275,7 +275,7 @@ class Served:
     lateness: LatenessCounts
 
 
-def summary(parts: Sequence[Served]) -> str:
+def summary(parts: Sequence[ServedCounts]) -> str:
     """The last line of a simulator that served by so many processes."""
     lateness = LatenessCounts()
     for part in parts:
@@ -298,7 +298,7 @@ REDRAW_NS = 500_000_000
 
 
 @dataclass(frozen=True)
-class Standing:
+class ServerProgress:
     """How one process stands. `open`: sessions that are; the others count since it listens, as does the lateness."""
 
     open: int
@@ -311,12 +311,12 @@ class Standing:
 class LiveView:
     """Draws the sum of all processes, where the line is due."""
 
-    def __init__(self, line: LiveLine) -> None:
+    def __init__(self, line: StatusLine) -> None:
         self._line = line
-        self._standings: dict[int, Standing] = {}
+        self._standings: dict[int, ServerProgress] = {}
         self._events, self._shown_ns = 0, 0
 
-    def told(self, worker: int, standing: Standing, now_ns: int) -> None:
+    def told(self, worker: int, standing: ServerProgress, now_ns: int) -> None:
         """Take the standing of the process of that number. `now_ns`: CLOCK_MONOTONIC."""
         self._standings[worker] = standing
         since_ns = now_ns - self._shown_ns
@@ -329,15 +329,15 @@ class LiveView:
         self._line.draw(fitted(parts, self._line.width, colour=self._line.colour))
 
 
-def live_parts(standings: Collection[Standing], events_per_s: float) -> Iterator[LinePart]:
+def live_parts(standings: Collection[ServerProgress], events_per_s: float) -> Iterator[StatusPart]:
     """The line. Of several processes the latest one counts, as in the last line of a simulator."""
     sessions, open_ = sum(each.sessions for each in standings), sum(each.open for each in standings)
     responses = sum(each.responses for each in standings)
     late_ms = max(each.late_p99_ms for each in standings)
-    yield LinePart(3, ("SIMULATED",), "sim")
-    yield LinePart(1, (f"{open_} open of {sessions} sessions", f"{open_} open"))
-    yield LinePart(4, (f"{responses} responses",))
-    yield LinePart(2, (f"{events_per_s:.0f} events/s",))
+    yield StatusPart(3, ("SIMULATED",), "sim")
+    yield StatusPart(1, (f"{open_} open of {sessions} sessions", f"{open_} open"))
+    yield StatusPart(4, (f"{responses} responses",))
+    yield StatusPart(2, (f"{events_per_s:.0f} events/s",))
     if any(each.events for each in standings):
         late = f"p99 ≤ {late_ms:.1f} ms"
-        yield LinePart(0, (f"handed − due {late}", f"late {late}"), "bad" if late_ms > WARN_MS else "")
+        yield StatusPart(0, (f"handed − due {late}", f"late {late}"), "bad" if late_ms > WARN_MS else "")

@@ -38,7 +38,7 @@ class ArrivalSpan(NamedTuple):
     stamped: bool
 
 
-class Outgoing(msgspec.Struct, frozen=True, gc=False):
+class OutgoingEvent(msgspec.Struct, frozen=True, gc=False):
     """A server event and the instant (CLOCK_MONOTONIC, ns) at which the service would hand it over.
 
     What only the ground-truth log says of it: the item and the call that it is about; `audible_byte`, where in the
@@ -174,12 +174,12 @@ def whole_frame(body: bytes) -> bytes:
     return first + b"\x7f" + size.to_bytes(8, "big") + body
 
 
-Render = Callable[[int], Outgoing | None]  # given the due instant; None where there turns out to be nothing to say
+Render = Callable[[int], OutgoingEvent | None]  # given the due instant; None where there turns out to be nothing to say
 OutboxStep = tuple[int, Render]
 
 
 @dataclass(eq=False)
-class Series:
+class PlannedSeries:
     """A series of steps that was planned. `dropped`: what is left of it does not come."""
 
     number: int
@@ -192,14 +192,14 @@ class Outbox:
 
     def __init__(self, ids: Ids, rng: np.random.Generator, *, obfuscated: bool) -> None:
         self.ids, self._rng, self._obfuscated = ids, rng, obfuscated
-        self._heap: list[tuple[int, int, Render, Series]] = []
+        self._heap: list[tuple[int, int, Render, PlannedSeries]] = []
         self._planned = 0
         self.answered_ns = 0  # due instant of the last answer to a client event
 
     def next_due_ns(self) -> int | None:
         return self._heap[0][0] if self._heap else None
 
-    def due(self, now_ns: int) -> Iterator[Outgoing]:
+    def due(self, now_ns: int) -> Iterator[OutgoingEvent]:
         """The events that are due, rendered one by one; what a step changes shows in the steps that follow.
 
         Who takes them may stop in between, and take the others another time.
@@ -215,13 +215,13 @@ class Outbox:
             finally:  # also where whoever takes them stops here: the rest is due another time
                 self._plan_next(series)
 
-    def plan(self, steps: Iterable[OutboxStep]) -> Series:
+    def plan(self, steps: Iterable[OutboxStep]) -> PlannedSeries:
         self._planned += 1
-        series = Series(self._planned, iter(steps))
+        series = PlannedSeries(self._planned, iter(steps))
         self._plan_next(series)
         return series
 
-    def _plan_next(self, series: Series) -> None:
+    def _plan_next(self, series: PlannedSeries) -> None:
         following = None if series.dropped else next(series.steps, None)
         if following is not None:
             heapq.heappush(self._heap, (following[0], series.number, following[1], series))
@@ -242,9 +242,9 @@ class Outbox:
 
     def event(
         self, event_type: str, fields: Json, due_ns: int, *, facts: Json | None = None, response_id: str | None = None
-    ) -> Outgoing:
+    ) -> OutgoingEvent:
         item = fields.get("item", {})
-        return Outgoing(
+        return OutgoingEvent(
             due_ns,
             event_type,
             event_bytes(event_type, self.ids.event(), fields),
@@ -261,6 +261,6 @@ class Outbox:
         letters: Any = self._rng.integers(97, 123, self._rng.integers(*OBFUSCATION_LETTERS, endpoint=True), np.uint8)
         return bytes(letters).decode()
 
-    def error(self, rejected: RejectedError, event_id: str | None, due_ns: int) -> Outgoing:
+    def error(self, rejected: RejectedError, event_id: str | None, due_ns: int) -> OutgoingEvent:
         fields = error_fields(rejected.code, rejected.message, rejected.param, event_id)
         return self.event("error", fields, due_ns)

@@ -16,7 +16,7 @@ import pandas as pd
 from msgspec import convert
 
 from bench.columns import token_column
-from bench.money import UNLISTED_DIALECTS, Prices, Tariff, Terms, audio_out_usd, cost_usd, tariff_of
+from bench.money import UNLISTED_DIALECTS, Prices, PricingTerms, TurnPricing, audio_out_usd, cost_usd, tariff_of
 from bench.run.measured import floats
 from bench.units import NS_PER_MINUTE, NS_PER_S
 from reports.records import Count, Known, Record, Rounded, about
@@ -365,7 +365,7 @@ def _wastes(bills: Bills, group: Integers, prices: Sequence[Prices | None]) -> l
     return wastes
 
 
-def _tariffs(run: RunFrames, targets: Sequence[str], models: Sequence[str]) -> list[Tariff]:
+def _tariffs(run: RunFrames, targets: Sequence[str], models: Sequence[str]) -> list[TurnPricing]:
     """What each target's turns of each model are priced by, target by target."""
     entries = {entry.get("name"): entry for entry in run.metadata.get("targets") or []}
     priced = (run.metadata.get("prices") or {}).get("models") or {}
@@ -373,7 +373,7 @@ def _tariffs(run: RunFrames, targets: Sequence[str], models: Sequence[str]) -> l
     tariffs = []
     for entry in (entries.get(label, {}) for label in targets):
         own = _prices(entry["prices"]) if entry.get("prices") else None
-        terms = Terms(str(entry.get("model") or ""), own, entry.get("dialect") not in UNLISTED_DIALECTS)
+        terms = PricingTerms(str(entry.get("model") or ""), own, entry.get("dialect") not in UNLISTED_DIALECTS)
         tariffs += [tariff_of(table, terms, model) for model in models]
     return tariffs
 

@@ -35,12 +35,22 @@ from bench.plan.recordings import load_pcm
 from bench.protocol.dialects import DIALECTS
 from bench.run import folder as files
 from bench.run import histograms as hdr
-from bench.run.calibration import AGENTS, FIRST_SESSIONS, KINDS, LoadStep, SessionKind, Spread
+from bench.run.calibration import AGENTS, FIRST_SESSIONS, KINDS, LoadStep, Percentiles, SessionKind
 from bench.run.document import Validity
 from bench.simulator.agent_behaviour import WIRES
 from bench.units import NS_PER_MS, NS_PER_S, US_PER_MS, US_PER_S
 from reports.statistics.quantiles import turns_to_publish
-from rtbench.calibrate.deviations import COLUMNS, METRICS, OF_CALLS, Recording, Truth, joined, read_log, spread, spreads
+from rtbench.calibrate.deviations import (
+    COLUMNS,
+    METRICS,
+    OF_CALLS,
+    AgentRecording,
+    GroundTruth,
+    match_rows,
+    read_log,
+    spread,
+    spreads,
+)
 from rtbench.calibrate.ladder import DIED, has_passed, longest, outcome_of, result_of
 from rtbench.load_search import MAX_TRIES, LoadGrid, next_level
 from rtbench.locust_run import LocustRun, environment_without, locust_run, simulator, without_proxies
@@ -59,7 +69,7 @@ class CalibrationPlan:
     """The steps to try, each as long as `pace` has it, or for up to `steady_most_s` if p99 needs more turns."""
 
     grid: LoadGrid
-    pace: Pace
+    pace: LoadStepTiming
     steady_most_s: int
     kinds: Sequence[SessionKind] = KINDS
 
@@ -80,17 +90,19 @@ def plan_of(most: int, *, quick: bool, kinds: Sequence[SessionKind] = KINDS) -> 
     `quick`: loads are four times as large from one to the next, nothing is tried between them, and less long.
     """
     if quick:
-        return CalibrationPlan(LoadGrid(FIRST_SESSIONS, most, precision=3.0, factor=4), Pace(3, 8), 8, kinds)
-    return CalibrationPlan(LoadGrid(FIRST_SESSIONS, most, precision=0.25), Pace(5, 10), 40, kinds)
+        return CalibrationPlan(LoadGrid(FIRST_SESSIONS, most, precision=3.0, factor=4), LoadStepTiming(3, 8), 8, kinds)
+    return CalibrationPlan(LoadGrid(FIRST_SESSIONS, most, precision=0.25), LoadStepTiming(5, 10), 40, kinds)
 
 
-def pace_of(plan: CalibrationPlan, kind: SessionKind, sessions: int) -> Pace:
+def pace_of(plan: CalibrationPlan, kind: SessionKind, sessions: int) -> LoadStepTiming:
     """The pace of a step: so long that p99 has the turns that it needs, where that is not too long."""
     needed_s = math.ceil(turns_to_publish(0.99) * TURN_S[kind] / sessions)
     return replace(plan.pace, steady_s=min(max(needed_s, plan.pace.steady_s), plan.steady_most_s))
 
 
-def climb(kind: SessionKind, grid: LoadGrid, step: Callable[[SessionKind, int], LoadStep]) -> Iterator[LoadStep]:
+def run_load_steps(
+    kind: SessionKind, grid: LoadGrid, step: Callable[[SessionKind, int], LoadStep]
+) -> Iterator[LoadStep]:
     """Play the steps of one kind of session, each by `step`."""
     steps: list[LoadStep] = []
     while (found := next_level(grid, map(result_of, steps))) is not None and not found.confirmation_run:
@@ -106,18 +118,20 @@ def _is_busy(steps: Sequence[LoadStep]) -> bool:
     return results == ["machine_busy"] * MAX_TRIES and not any(map(has_passed, steps))
 
 
-def played(kind: SessionKind, sessions: int, plan: CalibrationPlan, cores: CpuAssignment, *, tls: bool) -> LoadStep:
+def run_load_step(
+    kind: SessionKind, sessions: int, plan: CalibrationPlan, cores: CpuAssignment, *, tls: bool
+) -> LoadStep:
     """Play one step, in a folder that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="rtbench-calibrate-") as scratch:
         pace = pace_of(plan, kind, sessions)
         run = play_load(kind, sessions, pace, cores, Path(scratch), tls=tls)
-        return measured_step(kind, sessions, run, cores.workers)
+        return load_step_entry(kind, sessions, run, cores.workers)
 
 
-def measured_step(kind: SessionKind, sessions: int, played: PlayedRun, workers: int) -> LoadStep:
+def load_step_entry(kind: SessionKind, sessions: int, played: FinishedRun, workers: int) -> LoadStep:
     """Make a step of a run. `workers`: in how many processes was simulated. Nothing is read of a run that died."""
     recording = load_pcm(RECORDING)
-    truth = read_log(played.truth, Recording.of(recording, CALLED_IN[kind]) if kind in CALLED_IN else None)
+    truth = read_log(played.truth, AgentRecording.of(recording, CALLED_IN[kind]) if kind in CALLED_IN else None)
     simulator_died = truth.ended < workers
     outcome, why = DIED if simulator_died else ("fail", played.died)
     step = LoadStep(
@@ -138,7 +152,7 @@ def measured_step(kind: SessionKind, sessions: int, played: PlayedRun, workers: 
     # each call with an agent has one greeting, ahead of the steady part
     greetings = turns.filter(pc.is_null(turns["measured_from"])).to_pylist() if kind in AGENTS else []
     compared = [*rows, *(row for row in greetings if row not in rows)]
-    errors = joined(compared, truth, {RECORDING.name: recording.speech}, COMPARED.get(kind, METRICS))
+    errors = match_rows(compared, truth, {RECORDING.name: recording.speech}, COMPARED.get(kind, METRICS))
     seconds = _steady(files.read_table(played.folder, "seconds"), "second", played, 10**9)
     lost = _lost(files.read_table(played.folder, "sessions", SESSION_COLUMNS))
     validity = convert(document.get("validity") or {"status": "no_verdict"}, Validity)
@@ -153,7 +167,7 @@ def measured_step(kind: SessionKind, sessions: int, played: PlayedRun, workers: 
         events_per_s=_events_per_s(seconds),
         errors=spreads(errors.metrics),
         instants=spreads(errors.instants),
-        load_generator=harness_of(hdr.read(files.histograms_path(played.folder))),
+        load_generator=load_generator_stats(hdr.read(files.histograms_path(played.folder))),
         us_per_event=_us_per_event(seconds),
         simulator_late_p99_ms=_late_p99_ms(truth, rows, played),
         left_out=truth.left_out,
@@ -168,7 +182,7 @@ def _lost(sessions: pa.Table) -> int:
     return sum(1 + row["turns_not_started"] for row in failed)
 
 
-def _steady(table: pa.Table, column: str, played: PlayedRun, unit_ns: int) -> list[dict[str, Any]]:
+def _steady(table: pa.Table, column: str, played: FinishedRun, unit_ns: int) -> list[dict[str, Any]]:
     """The rows of the steady part. `column`: when each begins, in units since 1970; of seconds only whole ones."""
     begin, end = -(-played.begin_utc_ns // unit_ns), played.end_utc_ns // unit_ns
     at = table[column]
@@ -176,7 +190,7 @@ def _steady(table: pa.Table, column: str, played: PlayedRun, unit_ns: int) -> li
     return rows
 
 
-def _late_p99_ms(truth: Truth, rows: Sequence[Row], played: PlayedRun) -> float | None:
+def _late_p99_ms(truth: GroundTruth, rows: Sequence[Row], played: FinishedRun) -> float | None:
     """How late events of the steady part were (p99); the rows say how far UTC is from the log's clock."""
     if not rows:
         return None
@@ -203,7 +217,7 @@ def _us_per_event(seconds: Sequence[Row]) -> float | None:
     return spent_s / events * US_PER_S if events else None
 
 
-def harness_of(histograms: hdr.Histograms) -> dict[str, Spread]:
+def load_generator_stats(histograms: hdr.Histograms) -> dict[str, Percentiles]:
     """What the harness measured of itself in the whole run."""
     found = {}
     for metric in HARNESS:
@@ -214,7 +228,7 @@ def harness_of(histograms: hdr.Histograms) -> dict[str, Spread]:
         tops, counts = hdr.distribution(pooled)
         if len(tops):
             p50, p99, p999, high = ((hdr.quantile(pooled, p) or 0) / US_PER_MS for p in (0.5, 0.99, 0.999, 1.0))
-            found[metric] = Spread(int(np.sum(counts)), p50, p99, p999, high)
+            found[metric] = Percentiles(int(np.sum(counts)), p50, p99, p999, high)
     return found
 
 
@@ -258,7 +272,7 @@ END_S = 120.0
 
 
 @dataclass(frozen=True)
-class Pace:
+class LoadStepTiming:
     """Seconds in which sessions start, and in which all of them are at work."""
 
     ramp_s: int
@@ -266,7 +280,7 @@ class Pace:
 
 
 @dataclass(frozen=True)
-class PlayedRun:
+class FinishedRun:
     """A run that is over, in `folder`, with the simulator's `truth`. Its steady part, UTC in ns, and what it took.
 
     `died`: how it ended where it did not come to its end; its folder is not whole then.
@@ -282,8 +296,8 @@ class PlayedRun:
 
 
 def play_load(
-    kind: SessionKind, sessions: int, pace: Pace, cores: CpuAssignment, scratch: Path, *, tls: bool
-) -> PlayedRun:
+    kind: SessionKind, sessions: int, pace: LoadStepTiming, cores: CpuAssignment, scratch: Path, *, tls: bool
+) -> FinishedRun:
     """Play a load in an empty folder `scratch`. Raises UsageError where a process does not do its part."""
     scenario, truth = _write_scenario(kind, scratch), scratch / "truth.jsonl"
     with ExitStack() as running:
@@ -311,7 +325,7 @@ def _simulated(scratch: Path, truth: Path, workers: int, *, tls: bool) -> list[s
 
 
 def _words(
-    kind: SessionKind, scenario: Path, scratch: Path, sessions: int, pace: Pace, ready: Mapping[str, Any]
+    kind: SessionKind, scenario: Path, scratch: Path, sessions: int, pace: LoadStepTiming, ready: Mapping[str, Any]
 ) -> list[str]:
     """The command line of the run."""
     load = {"-u": sessions, "-r": -(-sessions // pace.ramp_s), "-t": f"{pace.ramp_s + pace.steady_s}s"}
@@ -332,8 +346,8 @@ def _environment(environ: Mapping[str, str], home: Path) -> dict[str, str]:
 
 
 def _watched(
-    run: LocustRun, simulating: int, pace: Pace, cores: CpuAssignment, scratch: Path, truth: Path
-) -> PlayedRun:
+    run: LocustRun, simulating: int, pace: LoadStepTiming, cores: CpuAssignment, scratch: Path, truth: Path
+) -> FinishedRun:
     """Watch the run until it has ended. Raises UsageError where it was refused."""
     folder, process = run.begun(scratch / "runs"), run.process
     steady_ns = run.began_ns(folder) + pace.ramp_s * NS_PER_S
@@ -346,7 +360,7 @@ def _watched(
     died = run.ended(folder, END_S)
     if process.returncode == USAGE_STATUS:
         raise UsageError(died)
-    return PlayedRun(folder, truth, begin_ns, end_ns, used, peak, died)
+    return FinishedRun(folder, truth, begin_ns, end_ns, used, peak, died)
 
 
 def _sleep_until(at_ns: int) -> None:

@@ -25,18 +25,18 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.metrics import CATALOGUE, GOOD
-from bench.plan.recordings import RATE_HZ, Pcm, Speech, encoded
+from bench.plan.recordings import RATE_HZ, Pcm, SpeechSpan, encoded
 from bench.plan.script import Script
 from bench.protocol.audio import AudioFormat
-from bench.protocol.base import Act
-from bench.protocol.events import Kind
+from bench.protocol.base import MessageKind
+from bench.protocol.events import EventKind
 from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
-from bench.run.calibration import Spread
+from bench.run.calibration import Percentiles
 from bench.simulator.agent_behaviour import SILENCE_MS
 from bench.simulator.conversation.input_audio import InputAudio
-from bench.simulator.session.effective import Detection, InputSettings
+from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
 from bench.simulator.truth import read_truth
 from bench.units import NS_PER_MS, NS_PER_S
 
@@ -44,9 +44,9 @@ INPUT = FORMATS["pcm16"]
 """The format of the simulator's input."""
 KINDS = {**PREVIEW.kinds, **GA.kinds}
 """Kinds of the events that the simulator sends, by their names in both dialects."""
-OPENING = {Kind.AUDIO_DELTA: "first_audio", Kind.TRANSCRIPT_DELTA: "first_transcript"}
+OPENING = {EventKind.AUDIO_DELTA: "first_audio", EventKind.TRANSCRIPT_DELTA: "first_transcript"}
 """Kind of an event of a response → the instant of its turn that the first one is."""
-CLOSING = {Kind.TRANSCRIPT_DONE: "transcript_done", Kind.RESPONSE_DONE: "response_done"}
+CLOSING = {EventKind.TRANSCRIPT_DONE: "transcript_done", EventKind.RESPONSE_DONE: "response_done"}
 """Kind of an event of a response → the instant of its turn that the last one is: an answer may be in several items."""
 METRICS = (
     "ttfa",
@@ -82,7 +82,7 @@ Errors = dict[str, list[int]]
 
 
 @dataclass
-class HeardInput:
+class ReceivedAudio:
     """What was heard in one session: each append with where it ends and when it came; where turns and speech are."""
 
     format: AudioFormat = INPUT
@@ -103,22 +103,22 @@ class HeardInput:
         return came_ns - round((self.ends[place] - end) / self.format.bytes_per_s * NS_PER_S)
 
 
-class Recording(NamedTuple):
+class AgentRecording(NamedTuple):
     """What the callers of an agent say, in the format of the calls: where speech is in it, in samples at 24 kHz.
 
     `heard_bytes`: where a detector takes it for over.
     """
 
     format: AudioFormat
-    speech: Speech
+    speech: SpeechSpan
     heard_bytes: int
 
     @classmethod
-    def of(cls, pcm: Pcm, format: AudioFormat) -> Recording:
+    def of(cls, pcm: Pcm, format: AudioFormat) -> AgentRecording:
         """A recording that a microphone sends which is silent behind it."""
         detector = InputAudio()
         detector.silence_ms = SILENCE_MS
-        heard = InputSettings(format, Detection("server_vad", silence_duration_ms=SILENCE_MS), None)
+        heard = InputSettings(format, EffectiveTurnDetection("server_vad", silence_duration_ms=SILENCE_MS), None)
         silence = format.encode(np.zeros(2 * SILENCE_MS * format.rate_hz // 1000, np.int16))
         edges = list(detector.append(encoded(pcm, format) + silence, heard))
         return cls(format, pcm.speech, edges[-1].byte)
@@ -128,8 +128,8 @@ class Recording(NamedTuple):
 class AgentCall:
     """What an agent heard and said in one call, of which all speech is one recording."""
 
-    recording: Recording
-    heard: HeardInput
+    recording: AgentRecording
+    heard: ReceivedAudio
     begins: list[int] = field(default_factory=list)
     """The bytes at which the recording begins."""
     greeted: list[int | None] = field(default_factory=list)
@@ -224,7 +224,7 @@ def _nearest(seen_ns: int | None, true_ns: Iterable[int | None]) -> int | None:
 
 
 @dataclass
-class Truth:
+class GroundTruth:
     """The truth of a run. `replies`: the instants of each response, by its id; `inputs`: by the service's session id.
 
     `recording`: what callers of an agent say; `calls`: by the agent's session, and by their own ids.
@@ -234,9 +234,9 @@ class Truth:
     """
 
     replies: dict[str, dict[str, int | None]] = field(default_factory=lambda: defaultdict(dict))
-    inputs: dict[str, HeardInput] = field(default_factory=lambda: defaultdict(HeardInput))
+    inputs: dict[str, ReceivedAudio] = field(default_factory=lambda: defaultdict(ReceivedAudio))
     calls: dict[str, AgentCall] = field(default_factory=dict)
-    recording: Recording | None = None
+    recording: AgentRecording | None = None
     due_ns: array[int] = field(default_factory=lambda: array("q"))
     late_ns: array[int] = field(default_factory=lambda: array("q"))
     left_out: int = 0
@@ -248,14 +248,14 @@ class Truth:
         return late[(due >= begin_ns) & (due < end_ns)]
 
 
-def read_log(path: Path, recording: Recording | None = None) -> Truth:
+def read_log(path: Path, recording: AgentRecording | None = None) -> GroundTruth:
     """Read the log of a simulator that has ended. `recording`: what callers say, where it is an agent's."""
-    return told(read_truth(path), recording)
+    return parse_truth(read_truth(path), recording)
 
 
-def told(lines: Iterable[Mapping[str, Any]], recording: Recording | None = None) -> Truth:
+def parse_truth(lines: Iterable[Mapping[str, Any]], recording: AgentRecording | None = None) -> GroundTruth:
     """Gather the truth from the lines of a log."""
-    truth = Truth(recording=recording)
+    truth = GroundTruth(recording=recording)
     for line in lines:
         kind = line.get("direction")
         if kind == "out":
@@ -267,7 +267,7 @@ def told(lines: Iterable[Mapping[str, Any]], recording: Recording | None = None)
     return truth
 
 
-def _sent(truth: Truth, line: Mapping[str, Any]) -> None:
+def _sent(truth: GroundTruth, line: Mapping[str, Any]) -> None:
     truth.due_ns.append(line["due_ns"])
     truth.late_ns.append(line["send_start_ns"] - line["due_ns"])
     taken_ns = line["send_end_ns"]
@@ -281,20 +281,20 @@ def _sent(truth: Truth, line: Mapping[str, Any]) -> None:
             truth.replies[line["response"]].setdefault(OPENING[kind], at_ns)
         elif kind in CLOSING:
             truth.replies[line["response"]][CLOSING[kind]] = at_ns
-    elif kind is Kind.SPEECH_STARTED:
+    elif kind is EventKind.SPEECH_STARTED:
         truth.inputs[line["session"]].started.append((line["speech_at_byte"], at_ns))
-    elif kind is Kind.SPEECH_STOPPED:
+    elif kind is EventKind.SPEECH_STOPPED:
         truth.inputs[line["session"]].stopped.append((line["speech_at_byte"], at_ns))
 
 
-def _received(truth: Truth, line: Mapping[str, Any]) -> None:
+def _received(truth: GroundTruth, line: Mapping[str, Any]) -> None:
     at_ns = line["at_ns"] if line["at_ns"] - line["earliest_ns"] <= WIDEST_NS else None
     truth.left_out += at_ns is None
-    if GA.acts.get(line["type"]) is Act.REQUEST:
+    if GA.acts.get(line["type"]) is MessageKind.REQUEST:
         if line["response"]:
             truth.replies[line["response"]]["request_sent"] = at_ns
     elif line["type"] in OPENERS and truth.recording is not None:
-        heard = truth.inputs[line["session"]] = HeardInput(truth.recording.format)
+        heard = truth.inputs[line["session"]] = ReceivedAudio(truth.recording.format)
         name = str(line["event_id"]).removeprefix(STREAM)
         truth.calls[line["session"]] = truth.calls[name] = AgentCall(truth.recording, heard)
     elif "to_byte" in line:
@@ -306,7 +306,7 @@ def _received(truth: Truth, line: Mapping[str, Any]) -> None:
             heard.turns[int(turn)] = line["from_byte"]
 
 
-def instants(truth: Truth, row: Mapping[str, Any], speech: Speech | None) -> dict[str, int]:
+def true_instants(truth: GroundTruth, row: Mapping[str, Any], speech: SpeechSpan | None) -> dict[str, int]:
     """The true instants of the turn of a row, as far as they are known. `speech`: where it is in what was played."""
     found: dict[str, int | None] = dict(truth.replies.get(row["response_id"], {}))
     heard = truth.inputs.get(row["service_session_id"])
@@ -315,7 +315,7 @@ def instants(truth: Truth, row: Mapping[str, Any], speech: Speech | None) -> dic
     return {name: at_ns for name, at_ns in found.items() if at_ns is not None}
 
 
-def _spoken(heard: HeardInput, begin: int, speech: Speech) -> dict[str, int | None]:
+def _spoken(heard: ReceivedAudio, begin: int, speech: SpeechSpan) -> dict[str, int | None]:
     """The instants of a spoken turn. The first sample is recorded when it is over."""
     return {
         "speech_start": heard.recorded_ns(begin + INPUT.sample_bytes * (speech.begin + 1)),
@@ -325,7 +325,7 @@ def _spoken(heard: HeardInput, begin: int, speech: Speech) -> dict[str, int | No
     }
 
 
-class Joined(NamedTuple):
+class MatchedErrors(NamedTuple):
     """The errors of metrics, and of the instants that they are made of.
 
     `unmatched`: good turns of which the truth does not tell every metric that the row has.
@@ -336,9 +336,12 @@ class Joined(NamedTuple):
     unmatched: int
 
 
-def joined(
-    rows: Iterable[Mapping[str, Any]], truth: Truth, speeches: Mapping[str, Speech], metrics_of: Sequence[str] = METRICS
-) -> Joined:
+def match_rows(
+    rows: Iterable[Mapping[str, Any]],
+    truth: GroundTruth,
+    speeches: Mapping[str, SpeechSpan],
+    metrics_of: Sequence[str] = METRICS,
+) -> MatchedErrors:
     """Join the rows of good turns with the truth.
 
     `speeches`: where speech is in each recording, by the name that rows have of it; `metrics_of`: what is compared.
@@ -356,7 +359,7 @@ def joined(
             if (call := truth.calls.get(row["service_session_id"])) is not None:
                 true = {name: at_ns for name, at_ns in call.instants(seen).items() if at_ns is not None}
             else:
-                true = {} if row["vad_splits"] else instants(truth, row, speeches.get(row["audio"] or ""))
+                true = {} if row["vad_splits"] else true_instants(truth, row, speeches.get(row["audio"] or ""))
             told = _measured(true, row["measured_from"], metrics_of)
             measured = _measured(seen, row["measured_from"], metrics_of)
             for name in (name for name in metrics_of if name in told and name in measured):
@@ -364,7 +367,7 @@ def joined(
             for name in (name for name in INSTANTS if name in true and name in seen):
                 instants_[name].append(seen[name] - true[name])
             unmatched += not measured.keys() <= told.keys()
-    return Joined(dict(metrics), dict(instants_), unmatched)
+    return MatchedErrors(dict(metrics), dict(instants_), unmatched)
 
 
 def _measured(at_ns: Mapping[str, int], measured_from: str | None, names: Sequence[str]) -> dict[str, int]:
@@ -376,12 +379,12 @@ def _measured(at_ns: Mapping[str, int], measured_from: str | None, names: Sequen
     return {name: at_ns[end] - at_ns[begin] for name, begin, end in ends if {begin, end} <= at_ns.keys()}
 
 
-def spreads(errors: Errors) -> dict[str, Spread]:
+def spreads(errors: Errors) -> dict[str, Percentiles]:
     """The quantiles of errors by their names: how large they are, whichever way."""
     return {name: spread(np.abs(np.array(values, np.int64)) / NS_PER_MS) for name, values in errors.items() if values}
 
 
-def spread(values_ms: npt.NDArray[np.float64]) -> Spread:
+def spread(values_ms: npt.NDArray[np.float64]) -> Percentiles:
     """Quantiles of at least one value."""
     p50, p99, p999 = (float(np.quantile(values_ms, p, method="inverted_cdf")) for p in (0.5, 0.99, 0.999))
-    return Spread(len(values_ms), p50, p99, p999, float(values_ms.max()))
+    return Percentiles(len(values_ms), p50, p99, p999, float(values_ms.max()))

@@ -20,7 +20,7 @@ from bench.run.calibration import (
     LoadStep,
     Outcome,
     SessionKind,
-    Trusted,
+    TrustedLoad,
     at_least,
 )
 from bench.simulator.truth import LATE_MS
@@ -128,11 +128,11 @@ def is_exact(step: LoadStep) -> bool:
     return has_passed(step) and step.worst_p99_ms is not None and step.worst_p99_ms <= EXACT_MS
 
 
-def _trusted(steps: Sequence[LoadStep], is_good: Callable[[LoadStep], bool]) -> Trusted:
+def _trusted(steps: Sequence[LoadStep], is_good: Callable[[LoadStep], bool]) -> TrustedLoad:
     """Return the largest load below all that were not good."""
     most = _bracket(steps, is_good).highest_pass
     rates = [step.events_per_s for step in steps if step.sessions == most]
-    return Trusted(most, round(rates[-1], 1) if rates else 0.0)
+    return TrustedLoad(most, round(rates[-1], 1) if rates else 0.0)
 
 
 def _bracket(steps: Sequence[LoadStep], is_good: Callable[[LoadStep], bool]) -> Bracket:

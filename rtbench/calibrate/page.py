@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from bench.run.calibration import EXACT_MS, LIMIT_MS, Calibration, LoadStep, SessionKind, Spread
+from bench.run.calibration import EXACT_MS, LIMIT_MS, Calibration, LoadStep, Percentiles, SessionKind
 from bench.units import BYTES_PER_MB
 from reports.numbers import NONE, count, log_range, ms, plural, three
 from reports.render.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
@@ -62,7 +62,7 @@ def error_lines(steps: Sequence[LoadStep]) -> Iterable[str]:
                 yield f"{name:<{NAME}}" + row([count(step.sessions), count(spread.n), *_quantiles(spread)], MEASURE)
 
 
-def _quantiles(spread: Spread | None) -> list[str]:
+def _quantiles(spread: Percentiles | None) -> list[str]:
     """p50, p99, p99.9 and the largest; p99.9 of as many values as carry it."""
     if spread is None:
         return [NONE] * 4

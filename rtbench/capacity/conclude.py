@@ -20,18 +20,18 @@ from rtbench.capacity.search import (
     SCHEMA_VERSION,
     BreakingPoint,
     BreakingPointKind,
-    Capacity,
+    CapacityDocument,
     Ended,
     Interval,
     LevelEntry,
     LoadUnit,
     RoughEstimate,
     SearchPlan,
-    SloShare,
-    early_end,
+    SloEntry,
     grid_of,
     least_time_s,
     results_of,
+    stop_reason,
     verdict_of,
 )
 from rtbench.load_search import Bracket, bracket_of
@@ -61,7 +61,7 @@ def conclude(
     target: str,
     scenario: str,
     interrupted: bool = False,
-) -> Capacity:
+) -> CapacityDocument:
     """Conclude from levels. `interrupted`: whether somebody ended the search."""
     played, contradiction = bracket_of(results_of(levels)), contradiction_of(levels)
     bracket = played if contradiction is None else Bracket()
@@ -74,7 +74,7 @@ def conclude(
     if rough is not None and (holds or not rough.highest_pass) and (breaks or not rough.lowest_fail):
         rough = None  # both ends that it has were shown
     sentence = _sentence(plan, (holds, breaks), rough, edge, reason, contradiction, held=held == "pass")
-    return Capacity(
+    return CapacityDocument(
         schema=SCHEMA_VERSION,
         date_utc=date_utc,
         target=target,
@@ -97,7 +97,7 @@ def conclude(
 
 def _ended(plan: SearchPlan, levels: Sequence[LevelEntry], bracket: Bracket) -> Ended:
     """What ended a search that was not interrupted."""
-    if (early := early_end(plan, levels)) is not None:
+    if (early := stop_reason(plan, levels)) is not None:
         return early
     if bracket.ceiling is not None:
         at = [level.result for level in levels if level.load == bracket.ceiling]
@@ -224,7 +224,7 @@ def breaking_point(level: LevelEntry) -> BreakingPoint:
     return BreakingPoint(kind, worst.slo, _words(kind, worst, level.rate_limits_remaining))
 
 
-def _words(kind: BreakingPointKind, share: SloShare, rate_limits_remaining: Mapping[str, float]) -> str:
+def _words(kind: BreakingPointKind, share: SloEntry, rate_limits_remaining: Mapping[str, float]) -> str:
     """Return `240 of 812 turns were too slow, 3 failed`; of a quota what was left of it, too."""
     turns = plural(share.turns, "turn").replace(NBSP, " ")
     counts = f"{share.slow:,} of {turns} were too slow, {share.failed:,} failed"
@@ -257,7 +257,7 @@ def contradiction_of(levels: Sequence[LevelEntry]) -> str | None:
     return f"{_percent(lower)} at {count(low)} and {_percent(higher)} at {count(high)} missed {lower.slo}"
 
 
-def _z(lower: SloShare, higher: SloShare, typical_deff: float) -> float:
+def _z(lower: SloEntry, higher: SloEntry, typical_deff: float) -> float:
     """Return by how many standard errors the lower load missed more."""
     variance = _variance(lower, typical_deff) + _variance(higher, typical_deff)
     return (_value(lower) - _value(higher)) / math.sqrt(variance)
@@ -287,7 +287,7 @@ def rough_estimate(levels: Sequence[LevelEntry]) -> RoughEstimate | None:
     )
 
 
-def _comparable(levels: Sequence[LevelEntry]) -> tuple[list[int], list[list[SloShare]]]:
+def _comparable(levels: Sequence[LevelEntry]) -> tuple[list[int], list[list[SloEntry]]]:
     """Return the loads of the levels that have a share of each objective, and their shares by objective."""
     found = [
         level
@@ -300,14 +300,14 @@ def _comparable(levels: Sequence[LevelEntry]) -> tuple[list[int], list[list[SloS
     return [level.load for level in found], [list(shares) for shares in by_objective]
 
 
-def _value(share: SloShare) -> float:
+def _value(share: SloEntry) -> float:
     return share.value or 0.0
 
 
-def _percent(share: SloShare) -> str:
+def _percent(share: SloEntry) -> str:
     return f"{percent(_value(share), 1)} of {plural(share.turns, 'turn')}".replace(NBSP, " ")
 
 
-def _variance(share: SloShare, typical_deff: float) -> float:
+def _variance(share: SloEntry, typical_deff: float) -> float:
     p = (_value(share) * share.turns + 1) / (share.turns + 2)
     return max(share.deff, typical_deff) * p * (1 - p) / share.turns

@@ -87,7 +87,7 @@ def _allowed(threshold: Threshold, text: str) -> float:
     return threshold.p if threshold.sign in (">", ">=") else round(1 - threshold.p, 9)
 
 
-class Share(NamedTuple):
+class ViolationShare(NamedTuple):
     """A share of turns with its bounds, each one-sided at its own error; 0 and 1 if fewer than two sessions are known.
 
     Fewer than SESSIONS have bounds as well, and decide nothing. `deff`: how many times the variance of independent
@@ -107,13 +107,13 @@ ROUNDS = 5
 """Calls of every caller that a batch is to hold."""
 
 
-def share_of(missed: PerCluster, error: float, objectives: int, callers: float) -> Share:
+def violation_share(missed: PerCluster, error: float, objectives: int, callers: float) -> ViolationShare:
     """The share of turns that miss an objective. `missed`: such turns, and all turns, of each session, in the order of
     their start. `callers`: so many call at a time; infinite where that is not known.
     """
     ratios = _ratios(missed, callers)
     low, high = _low(ratios, error / objectives), _high(ratios, error)
-    return Share(ratios[0].value, low, high, int(ratios[0].turns), ratios[0].clusters, max(map(_deff, ratios)))
+    return ViolationShare(ratios[0].value, low, high, int(ratios[0].turns), ratios[0].clusters, max(map(_deff, ratios)))
 
 
 def _deff(ratio: Ratio) -> float:
@@ -155,7 +155,7 @@ def _high(ratios: Sequence[Ratio], error: float, under: float = 1.0) -> float:
     return min(1.0, max(high, ratios[0].upper(error)) if high < under else high)
 
 
-def answer_of(
+def analysis_result(
     complete: Sequence[PerCluster], known: Sequence[PerCluster], allowed: Sequence[float], error: float, callers: float
 ) -> Answer:
     """The answer of one look. `allowed`: of each objective.

@@ -36,8 +36,17 @@ from reports.summary.load import LIMITS, quota_of
 from reports.summary.money import money_of
 from reports.thresholds import Sign
 from reports.turns import Flags, lost_of
-from rtbench.capacity.judge import GIVEN_UP, GIVEN_UP_LAST, Share, Slo, answer_of, is_futile, share_of, too_few
-from rtbench.capacity.play import ENDLESS_NS, LevelTask, Locust, PlayedLevel, play_level, worker_count
+from rtbench.capacity.judge import (
+    GIVEN_UP,
+    GIVEN_UP_LAST,
+    Slo,
+    ViolationShare,
+    analysis_result,
+    is_futile,
+    too_few,
+    violation_share,
+)
+from rtbench.capacity.play import ENDLESS_NS, FinishedLevel, LevelTask, LocustCommand, play_level, worker_count
 from rtbench.capacity.search import (
     AFTER_RAMP_S,
     FUTILE_FROM,
@@ -47,9 +56,9 @@ from rtbench.capacity.search import (
     LevelBudget,
     LevelEntry,
     SearchPlan,
-    SloShare,
+    SloEntry,
+    alpha_per_analysis,
     least_ramp_s,
-    look_errors,
 )
 from rtbench.load_search import NextLevel
 
@@ -63,7 +72,7 @@ CARRIED_SHARE = 0.9
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchConfig:
     """What is searched for, and how its levels are played. `max_concurrent`: of calls that arrive, the slots.
 
     `connect_rate`: how many connections may start in a minute; None for no limit. `until_ns`: when the search is
@@ -72,13 +81,13 @@ class Search:
 
     plan: SearchPlan
     slos: Sequence[Slo]
-    locust: Locust
+    locust: LocustCommand
     max_concurrent: int | None = None
     connect_rate: float | None = None
     until_ns: int = ENDLESS_NS
 
 
-def level_of(search: Search, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
+def evaluate_level(search: SearchConfig, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
     """Play a level as a run of its own, and judge it. Raises UsageError where the first run was refused."""
     began_ns = monotonic_ns()
     paced = step.load * 60 / search.connect_rate if search.connect_rate and search.plan.by == "concurrency" else 0
@@ -98,10 +107,10 @@ def level_of(search: Search, number: int, step: NextLevel, given: LevelBudget) -
     return msgspec.structs.replace(level, duration_s=(monotonic_ns() - began_ns) / NS_PER_S)
 
 
-def _played(search: Search, number: int, step: NextLevel, given: LevelBudget, warm_s: float) -> LevelEntry:
+def _played(search: SearchConfig, number: int, step: NextLevel, given: LevelBudget, warm_s: float) -> LevelEntry:
     parts = [(part * given.load_s - warm_s) / (given.load_s - warm_s) for part in LOOKS]
     callers = step.load if search.plan.by == "concurrency" else math.inf
-    looking = _Looking(search.slos, look_errors(given.error), parts, callers, step.confirmation_run, step.last)
+    looking = _Looking(search.slos, alpha_per_analysis(given.error), parts, callers, step.confirmation_run, step.last)
     name = f"{number:02d}-{'hold' if step.confirmation_run else 'level'}-{step.load}"
     ramp_s = warm_s - AFTER_RAMP_S
     task = LevelTask(name, step.load, given.load_s, ramp_s, search.max_concurrent, given.budget_usd)
@@ -137,8 +146,8 @@ class _Looking:
     def is_clear(self, folder: Path, number: int) -> bool:
         """Whether the level may end after a look: its answer is clear, or none is to be expected."""
         side = side_of(folder)
-        shown, allowed = seen(side, self.slos), [slo.allowed for slo in self.slos]
-        answer = answer_of(shown.complete, shown.known, allowed, self.errors[number], self.callers)
+        shown, allowed = interim_counts(side, self.slos), [slo.allowed for slo in self.slos]
+        answer = analysis_result(shown.complete, shown.known, allowed, self.errors[number], self.callers)
         backed_off = partial(_backed_off, side, self.slos, self.errors[number], self.callers)
         if answer == "pass" and (self.hold or _drains(side) or backed_off()):
             answer = "inconclusive"
@@ -151,15 +160,17 @@ class _Looking:
         return self.answer is not None
 
 
-def _judged(search: Search, step: NextLevel, given: LevelBudget, run: PlayedLevel, looking: _Looking) -> LevelEntry:
+def _judged(
+    search: SearchConfig, step: NextLevel, given: LevelBudget, run: FinishedLevel, looking: _Looking
+) -> LevelEntry:
     """A level whose run has come to its end."""
     side = side_of(run.folder)
     check_opened(side.run)
     document, slos = side.run.metadata, search.slos
     error = looking.errors[-1 if looking.answer is None else run.looks - 1]
-    every = [missed(side, slo) for slo in slos]
-    shown = [missed(replace(side, clusters=complete(side)), slo) for slo in slos] if run.cut else every
-    answer = looking.answer or answer_of(shown, every, [slo.allowed for slo in slos], error, looking.callers)
+    every = [violations(side, slo) for slo in slos]
+    shown = [violations(replace(side, clusters=completed_sessions(side)), slo) for slo in slos] if run.cut else every
+    answer = looking.answer or analysis_result(shown, every, [slo.allowed for slo in slos], error, looking.callers)
     calls, blocked_calls = in_progress(side.run), blocked(side.run)
     arrived = blocked_calls + len(side.run.sessions)
     sure = _is_sure(answer, side, slos, error, looking.callers)
@@ -243,7 +254,7 @@ def _backed_off(side: Side, slos: Sequence[Slo], error: float, callers: float) -
 
 def _drains(side: Side) -> str:
     """Why a level that went well says nothing of the time after it: a limit is being used up; "" where none is."""
-    found = draining(side.run, side.name)
+    found = exhausting_limit(side.run, side.name)
     if found is None:
         return ""
     limit, left_s = found
@@ -255,8 +266,8 @@ def _is_sure(answer: Answer, side: Side, slos: Sequence[Slo], error: float, call
     if answer not in ("pass", "fail"):
         return True
     way = 1 if answer == "pass" else -1
-    moved = [missed(side, slo, way * off) for slo, off in zip(slos, worst_bounds(side, slos), strict=True)]
-    return answer_of(moved, moved, [slo.allowed for slo in slos], error, callers) == answer
+    moved = [violations(side, slo, way * off) for slo, off in zip(slos, worst_bounds(side, slos), strict=True)]
+    return analysis_result(moved, moved, [slo.allowed for slo in slos], error, callers) == answer
 
 
 def _ours(document: Any, calls: int, *, sure: bool) -> str:
@@ -300,10 +311,10 @@ class SessionCounts(NamedTuple):
     known: Sequence[PerCluster]
 
 
-def seen(side: Side, slos: Sequence[Slo]) -> SessionCounts:
+def interim_counts(side: Side, slos: Sequence[Slo]) -> SessionCounts:
     """What a run shows that goes on. Sessions of its warm-up do not count."""
-    whole = replace(side, clusters=complete(side))
-    return SessionCounts([missed(whole, slo) for slo in slos], [missed(side, slo) for slo in slos])
+    whole = replace(side, clusters=completed_sessions(side))
+    return SessionCounts([violations(whole, slo) for slo in slos], [violations(side, slo) for slo in slos])
 
 
 def side_of(folder: Path) -> Side:
@@ -312,7 +323,7 @@ def side_of(folder: Path) -> Side:
     return side
 
 
-def complete(side: Side) -> Clusters:
+def completed_sessions(side: Side) -> Clusters:
     """The sessions that began before the oldest one that is still open, of each worker; they are numbered from 0 on.
 
     A run that is over has no more open sessions but those that its end cut.
@@ -338,7 +349,7 @@ def _first_open(ended: Integers) -> int:
     return int(gaps[0]) if gaps.size else ended.size
 
 
-def missed(side: Side, slo: Slo, worse: float = 0.0) -> PerCluster:
+def violations(side: Side, slo: Slo, worse: float = 0.0) -> PerCluster:
     """Counts, by session, the turns that miss an objective, and all that it is about.
 
     `worse`: as if each figure were by so much worse than it was measured, in the unit of the metric.
@@ -369,16 +380,18 @@ def worst_bounds(side: Side, slos: Sequence[Slo]) -> list[float]:
     ]
 
 
-def shares_of(side: Side, slos: Sequence[Slo], error: float, callers: float) -> list[SloShare]:
+def shares_of(side: Side, slos: Sequence[Slo], error: float, callers: float) -> list[SloEntry]:
     """The shares of a run that is over."""
     sessions = side.session_rows  # a limit of the service's ended turns, and those that were lost with a session
     limited = np.array([is_throttled(str(outcome)) for outcome in sessions["outcome"]], dtype=bool)
     throttled = int(side.counts(THROTTLED)[0].sum()) + int(lost_of(sessions)[limited].sum())
-    return [_share(side, slo, share_of(missed(side, slo), error, len(slos), callers), throttled) for slo in slos]
+    return [
+        _share(side, slo, violation_share(violations(side, slo), error, len(slos), callers), throttled) for slo in slos
+    ]
 
 
-def _share(side: Side, slo: Slo, share: Share, throttled: int) -> SloShare:
-    missing, threshold = int(missed(side, slo)[0].sum()), slo.threshold
+def _share(side: Side, slo: Slo, share: ViolationShare, throttled: int) -> SloEntry:
+    missing, threshold = int(violations(side, slo)[0].sum()), slo.threshold
     failed = 0
     if threshold.p is not None:
         failed = min(missing, int(np.isinf(side.sample(threshold.about).values).sum()))
@@ -386,7 +399,7 @@ def _share(side: Side, slo: Slo, share: Share, throttled: int) -> SloShare:
         failed = missing
     causes = {"slow": missing - failed, "failed": failed, "throttled": min(throttled, failed)}
     value = None if math.isnan(share.value) else share.value
-    return SloShare(slo.written, slo.allowed, **share._asdict() | {"value": value} | causes)
+    return SloEntry(slo.written, slo.allowed, **share._asdict() | {"value": value} | causes)
 
 
 def waits_of(side: Side, metric: str) -> tuple[Interval, Interval]:
@@ -407,7 +420,7 @@ def interval(value: float, low: float, high: float) -> Interval:
 
 def failures_of(side: Side) -> Interval:
     """The share of turns that failed or were lost, with its 95 % interval."""
-    share = share_of(side.counts(FAILURES), SHOWN / 2, 1, math.inf)
+    share = violation_share(side.counts(FAILURES), SHOWN / 2, 1, math.inf)
     return interval(share.value, share.low, share.high)
 
 
@@ -432,7 +445,7 @@ def rate_limits_remaining(run: RunFrames, target: str) -> dict[str, float]:
     return {left.limit: float(left.share.min()) for of in quota.targets for left in of.remaining}
 
 
-def draining(run: RunFrames, target: str) -> tuple[str, float] | None:
+def exhausting_limit(run: RunFrames, target: str) -> tuple[str, float] | None:
     """(a limit of the service's that is being used up, seconds until nothing is left of it at this pace); None where
     none is, within DRAINS_S.
 

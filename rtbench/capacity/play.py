@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.clock import monotonic_ns
 from bench.errors import UsageError
-from bench.installation import own_environment, python_command
+from bench.installation import child_environment, python_command
 from bench.load.planning.command_line import locust_files
 from bench.money import dollars
 from bench.run import folder as files
@@ -54,7 +54,7 @@ class LevelTask:
 
 
 @dataclass(frozen=True)
-class Locust:
+class LocustCommand:
     """How runs are started: the Locust file, the options of the service and of the user, and where run folders go."""
 
     file: str
@@ -79,7 +79,7 @@ class Locust:
 
 
 @dataclass(frozen=True)
-class PlayedLevel:
+class FinishedLevel:
     """The run of a level that is over. `died`: how it ended, where it did not come to its end; "" where it did.
 
     `looks`: how often it was looked at while it went on. `cut`: whether turns in flight at its end were abandoned.
@@ -92,8 +92,8 @@ class PlayedLevel:
 
 
 def play_level(
-    locust: Locust, task: LevelTask, is_clear: Callable[[Path, int], bool], until_ns: int = ENDLESS_NS
-) -> PlayedLevel:
+    locust: LocustCommand, task: LevelTask, is_clear: Callable[[Path, int], bool], until_ns: int = ENDLESS_NS
+) -> FinishedLevel:
     """Play a level. `is_clear`: whether the answer is clear at a look, of a folder; looks are numbered from 0.
 
     `until_ns`: when it must be over, on CLOCK_MONOTONIC. Its load ends AROUND_S before that, turns in flight are
@@ -112,7 +112,7 @@ def play_level(
         finally:
             cut = _stopped(run.process, folder, min(END_S, _left_s(until_ns) - CLOSE_S))
             died = run.ended(folder, min(END_S, _left_s(until_ns)))
-    return PlayedLevel(folder, died, looks, cut)
+    return FinishedLevel(folder, died, looks, cut)
 
 
 def _environ(file: str) -> dict[str, str]:
@@ -185,7 +185,7 @@ class PreparedSearch:
     `lacking`: what the scripts can never show (`reports.measurable`).
     """
 
-    locust: Locust
+    locust: LocustCommand
     target: str
     scenario: str
     connect_rate: float | None
@@ -193,7 +193,7 @@ class PreparedSearch:
     lacking: Sequence[Mapping[str, Any] | None] = ()
 
 
-def prepared(
+def prepare_search(
     service_options: ServiceOptions, file: str, plan: SearchPlan, runs: Path, options: Sequence[str], *, yes: bool
 ) -> PreparedSearch:
     """Prepare a search. Raises UsageError for what cannot be, and where a service would be called that costs money."""
@@ -216,7 +216,7 @@ def prepared(
         )
     costs = tuple(forecast["notices"]) if target["loopback"] else (*forecast["notices"], *cost_lines(forecast, plan))
     return PreparedSearch(
-        Locust(file, plan.by, runs, words),
+        LocustCommand(file, plan.by, runs, words),
         target["name"],
         forecast["scenario"],
         forecast["connect_rate"],
@@ -252,7 +252,7 @@ def _forecast(file: str, words: Sequence[str]) -> dict[str, Any]:
     if not Path(file).is_file():
         raise UsageError(f"{file}: no such file")
     command = python_command("bench.load.runners.forecast", "-f", locust_files(Path(file))[0], "--headless", *words)
-    environ = own_environment(_environ(file))
+    environ = child_environment(_environ(file))
     try:
         process = subprocess.run(command, capture_output=True, text=True, env=environ, check=False, timeout=FORECAST_S)
     except subprocess.TimeoutExpired:

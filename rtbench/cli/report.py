@@ -119,7 +119,7 @@ def close_if_left(folder: Path) -> None:
     from bench.run import close
 
     if close.writer_is_gone(folder, document):
-        close.close(folder)
+        close.finalize(folder)
 
 
 def wants_colour() -> bool:
@@ -129,7 +129,7 @@ def wants_colour() -> bool:
     return sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))
 
 
-class Form(StrEnum):
+class ReportFormat(StrEnum):
     """What is written."""
 
     CSV = "csv"
@@ -139,7 +139,9 @@ class Form(StrEnum):
 
 def export(
     name: RunName = "",
-    form: Annotated[Form, typer.Option("--format", help="Write rows as CSV or Parquet, or the histograms.")] = Form.CSV,
+    form: Annotated[
+        ReportFormat, typer.Option("--format", help="Write rows as CSV or Parquet, or the histograms.")
+    ] = ReportFormat.CSV,
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write to this folder (default: export in the run's folder).")
     ] = None,
@@ -159,13 +161,13 @@ def export(
     from reports.runs import document_of
     from reports.summary.trust import validity_of
 
-    if form is not Form.HLOG and metric is not None:
+    if form is not ReportFormat.HLOG and metric is not None:
         raise UsageError("--metric goes with --format hlog: rows have every metric; leave it out")
     if metric is not None and metric not in CATALOGUE:
         raise UsageError(f"there is no metric {metric}: {see('metrics')} lists them")
     run = run_named(name)
     close_if_left(run)
-    if form is Form.HLOG:
+    if form is ReportFormat.HLOG:
         written = [export_log(run, out, metric, force=force)]
     else:
         written = export_tables(run, cast("Format", form.value), out, force=force)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from bench.run.document import ValidityStatus
-from bench.run.kept import KeptRun, KeptRuns
+from bench.run.kept import ListedRun, RunList
 from bench.units import NS_PER_S
 from bench.untrusted.sanitize import escape_control, one_line
 from reports.numbers import NONE, count, quantity, shortened
@@ -20,14 +20,14 @@ LAYOUTS = (range(6), (0, 2, 3, 4, 5), (0, 3, 4, 5))
 NAME_LEAST, TARGETS_MOST = 24, 24
 
 
-def table(kept: KeptRuns, width: int = 100, *, colour: bool = False) -> str:
+def table(kept: RunList, width: int = 100, *, colour: bool = False) -> str:
     """A row for each run, with its labels below it; then what could not be read."""
     return render_lines(
         (_runs(kept), (Paragraph(f"not shown: {one_line(notice)}", "warn") for notice in kept.notices)), width, colour
     )
 
 
-def _runs(kept: KeptRuns) -> Iterator[Part]:
+def _runs(kept: RunList) -> Iterator[Part]:
     if not kept.runs:
         yield Paragraph(f"{escape_control(kept.folder)} has no runs")
         return
@@ -35,7 +35,7 @@ def _runs(kept: KeptRuns) -> Iterator[Part]:
     yield Grid([make_row([*HEADS]), *rows], LEFT, LAYOUTS, least=NAME_LEAST, ending=NAME_LEAST // 2)
 
 
-def _cells(run: KeptRun) -> Iterator[Cell | str]:
+def _cells(run: ListedRun) -> Iterator[Cell | str]:
     labels = " · ".join(f"{key}={value}" for key, value in run.labels.items())
     yield Cell(escape_control(run.name), below=escape_control(labels))
     yield f"{datetime.fromtimestamp(run.started_utc_ns / NS_PER_S, UTC):%Y-%m-%d %H:%M}"
@@ -45,7 +45,7 @@ def _cells(run: KeptRun) -> Iterator[Cell | str]:
     yield quantity(run.size_bytes)
 
 
-def _verdict(run: KeptRun) -> Cell:
+def _verdict(run: ListedRun) -> Cell:
     """Whether its figures may be used; of one that is not closed, what it is doing."""
     simulated = " ◇ SIMULATED" if run.simulated else ""
     if run.under_way:

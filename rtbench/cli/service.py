@@ -25,7 +25,7 @@ from rtbench.cli.report import run_named, wants_colour
 
 if TYPE_CHECKING:
     from bench.doctor.explain import Finding
-    from bench.run.replay import Replayed
+    from bench.run.replay import ReplayedSession
     from bench.target.target import Target
 
 FAILED_STATUS = 1
@@ -286,7 +286,7 @@ def _event_log(name: str) -> Path:
     return logs[0]
 
 
-def print_session(replayed: Replayed, *, again: bool = False, target: Target | None = None) -> None:
+def print_session(replayed: ReplayedSession, *, again: bool = False, target: Target | None = None) -> None:
     """Print a session from close by; `again`: it was played before; `target`: who was called, if that is known."""
     from rtbench.cli.session_text import session_text
 

@@ -11,7 +11,7 @@ from bench.plan.script import load_script
 from bench.run.calibration import AGENTS, KINDS, Outcome, SessionKind
 from bench.simulator.profile import load_profile
 from rtbench.calibrate import climb as climbing
-from rtbench.calibrate.climb import Pace, climb, pace_of, plan_of
+from rtbench.calibrate.climb import LoadStepTiming, pace_of, plan_of, run_load_steps
 from rtbench.calibrate.ladder import longest
 from rtbench.load_search import LoadGrid
 from tests.calibrate.builders import build_step
@@ -22,11 +22,11 @@ from tests.calibrate.builders import build_step
     [("voice", 400, 12), ("voice", 200, 23), ("voice", 5, 40), ("text", 30, 20), ("text", 100, 10)],
 )
 def test_a_step_is_as_long_as_p99_needs_within_a_limit(kind: SessionKind, sessions: int, steady_s: int) -> None:
-    assert pace_of(plan_of(1600, quick=False), kind, sessions) == Pace(5, steady_s)
+    assert pace_of(plan_of(1600, quick=False), kind, sessions) == LoadStepTiming(5, steady_s)
 
 
 def test_a_quick_one_does_not_wait_for_more_turns() -> None:
-    assert pace_of(plan_of(1600, quick=True), "voice", 5) == Pace(3, 8)
+    assert pace_of(plan_of(1600, quick=True), "voice", 5) == LoadStepTiming(3, 8)
 
 
 def test_the_whole_takes_about_ten_minutes_at_most() -> None:
@@ -49,7 +49,9 @@ def test_a_load_that_was_not_good_is_tried_once_more_and_a_busy_machine_ends_it(
     outcomes: list[Outcome], loads: list[int]
 ) -> None:
     given = iter(outcomes)
-    steps = climb("text", LoadGrid(100, 400, precision=0.25), lambda kind, n: build_step(n, next(given), kind=kind))
+    steps = run_load_steps(
+        "text", LoadGrid(100, 400, precision=0.25), lambda kind, n: build_step(n, next(given), kind=kind)
+    )
 
     assert [step.sessions for _, step in zip(loads, steps, strict=False)] == loads
     if outcomes.count("machine_busy") > 1:
@@ -75,7 +77,7 @@ def test_every_kind_of_session_has_a_script_that_can_be_played(kind: SessionKind
 @pytest.mark.parametrize("kind", AGENTS)
 def test_an_agent_is_called_the_way_that_it_is(kind: SessionKind, tmp_path: Path) -> None:
     ready = {"urls": {"ga": "ws://ga", f"agent_{kind}": f"ws://agent/{kind}"}, "ca": None}
-    words = climbing._words(kind, tmp_path / "scenario.py", tmp_path, 10, Pace(5, 10), ready)
+    words = climbing._words(kind, tmp_path / "scenario.py", tmp_path, 10, LoadStepTiming(5, 10), ready)
 
     assert words[words.index("--url") : words.index("--url") + 4] == ["--url", f"ws://agent/{kind}", "--dialect", kind]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bench.run.calibration import KINDS, Calibration, LoadStep, Outcome, SessionKind, Trusted
+from bench.run.calibration import KINDS, Calibration, LoadStep, Outcome, SessionKind, TrustedLoad
 from rtbench.calibrate.ladder import bytes_per_session, calibration_of, conclusions, is_coarse, is_concluded
 from tests.calibrate.builders import build_step, steps_of_both
 
@@ -20,7 +20,7 @@ def test_the_last_line_is_the_answer() -> None:
     found = concluded(steps_of_both((100, "pass"), (200, "pass"), (400, "fail")))
 
     assert conclusions(found)[-1] == LAST
-    assert found.trusted == {"text": Trusted(200, 5000), "voice": Trusted(200, 5000)}
+    assert found.trusted == {"text": TrustedLoad(200, 5000), "voice": TrustedLoad(200, 5000)}
     assert found.ended == {}
     assert is_concluded(found)
 

@@ -10,14 +10,16 @@ import pytest
 from reports.numbers import NBSP
 from rtbench.capacity.conclude import breaking_point, conclude
 from rtbench.capacity.page import closing_lines, level_heads, level_lines, opening
-from rtbench.capacity.search import BreakingPointKind, Capacity, Interval, LevelEntry, SearchPlan
+from rtbench.capacity.search import BreakingPointKind, CapacityDocument, Interval, LevelEntry, SearchPlan
 from tests.capacity.models import build_level, build_plan, build_share
 
 BROKEN = build_level(40, "fail", slo_violations=[build_share()])
 SHOWN = [build_level(32, "pass"), BROKEN, build_level(36, "inconclusive"), build_level(32, "pass", hold=True)]
 
 
-def concluded(levels: list[LevelEntry], plan: SearchPlan | None = None, *, interrupted: bool = False) -> Capacity:
+def concluded(
+    levels: list[LevelEntry], plan: SearchPlan | None = None, *, interrupted: bool = False
+) -> CapacityDocument:
     return conclude(
         plan or build_plan(), levels, date_utc="2026-11-21", target="west", scenario="calls", interrupted=interrupted
     )

@@ -7,7 +7,7 @@ import pytest
 
 from bench.errors import UsageError
 from reports.statistics.rates import PerCluster
-from rtbench.capacity.judge import answer_of, is_futile, share_of, slo_of, too_few
+from rtbench.capacity.judge import analysis_result, is_futile, slo_of, too_few, violation_share
 from tests.examples import trials
 
 
@@ -90,28 +90,28 @@ def drawn(rng: np.random.Generator, p: float, count: int, alike: float = 0.2, tu
 def test_a_level_is_judged_by_its_sessions(missed: list[int], answer: str) -> None:
     seen = sessions(missed)
 
-    assert answer_of([seen], [seen], [0.05], ERROR, 10) == answer
+    assert analysis_result([seen], [seen], [0.05], ERROR, 10) == answer
 
 
 def test_however_many_sessions_miss_alike_one_more_may_not() -> None:
     seen = sessions([5] * 30)
-    share = share_of(seen, ERROR, 1, 10)
+    share = violation_share(seen, ERROR, 1, 10)
 
     assert (share.low, share.high) == (pytest.approx(ERROR ** (1 / 30)), 1.0)
-    assert answer_of([seen], [seen], [0.9], ERROR, 10) == "inconclusive"
+    assert analysis_result([seen], [seen], [0.9], ERROR, 10) == "inconclusive"
 
 
 @pytest.mark.parametrize("count", [2, 7, 21])
 def test_a_share_of_few_sessions_has_bounds_and_decides_nothing(count: int) -> None:
     lengths = np.array([1.0] * (count // 2) + [5.0] * (count - count // 2))
     none, all_ = (np.zeros(count), lengths), (lengths, lengths)
-    clean, missed = share_of(none, ERROR, 1, 10), share_of(all_, ERROR, 1, 10)
+    clean, missed = violation_share(none, ERROR, 1, 10), violation_share(all_, ERROR, 1, 10)
 
     assert 0 == clean.low < clean.high < 1
     assert clean.high == pytest.approx(1 - ERROR ** (lengths.max() / lengths.sum()))
     assert 0 < missed.low < missed.high == 1
-    assert answer_of([none], [none], [0.999], ERROR, 10) == "inconclusive"
-    assert answer_of([all_], [all_], [1e-9], ERROR, 10) == "inconclusive"
+    assert analysis_result([none], [none], [0.999], ERROR, 10) == "inconclusive"
+    assert analysis_result([all_], [all_], [1e-9], ERROR, 10) == "inconclusive"
 
 
 def test_a_level_of_too_few_calls_says_so_and_how_they_count() -> None:
@@ -127,23 +127,23 @@ def test_a_level_of_too_few_calls_says_so_and_how_they_count() -> None:
 def test_a_level_holds_only_if_all_objectives_hold_and_breaks_if_any_breaks() -> None:
     good, bad, few = sessions([0] * 300), sessions([5] * 300), sessions([0] * 10)
 
-    assert answer_of([good, good], [good, good], [0.05, 0.05], ERROR, 10) == "pass"
-    assert answer_of([good, few], [good, few], [0.05, 0.05], ERROR, 10) == "inconclusive"
-    assert answer_of([few, bad], [few, bad], [0.05, 0.05], ERROR, 10) == "fail"
+    assert analysis_result([good, good], [good, good], [0.05, 0.05], ERROR, 10) == "pass"
+    assert analysis_result([good, few], [good, few], [0.05, 0.05], ERROR, 10) == "inconclusive"
+    assert analysis_result([few, bad], [few, bad], [0.05, 0.05], ERROR, 10) == "fail"
 
 
 def test_turns_that_have_ended_can_show_that_a_level_breaks_and_not_that_it_holds() -> None:
     good, few, bad = sessions([0] * 300), sessions([0] * 3), sessions([5] * 30)
 
-    assert answer_of([few], [good], [0.05], ERROR, 10) == "inconclusive"
-    assert answer_of([few], [bad], [0.05], ERROR, 10) == "fail"
+    assert analysis_result([few], [good], [0.05], ERROR, 10) == "inconclusive"
+    assert analysis_result([few], [bad], [0.05], ERROR, 10) == "fail"
 
 
 @pytest.mark.parametrize("p", [0.01, 0.05, 0.5])
 @pytest.mark.parametrize("count", [20, 80, 300])
 def test_at_the_edge_itself_either_answer_is_as_rare_as_its_error(p: float, count: int) -> None:
     rng = np.random.default_rng(7)
-    shares = [share_of(drawn(rng, p, count), ERROR, 1, 10) for _ in range(SEARCHES)]
+    shares = [violation_share(drawn(rng, p, count), ERROR, 1, 10) for _ in range(SEARCHES)]
     tolerated = ERROR + 3 * np.sqrt(ERROR * (1 - ERROR) / SEARCHES)
 
     assert np.mean([share.high < p for share in shares]) <= tolerated
@@ -178,7 +178,7 @@ def test_callers_who_wait_together_are_no_more_than_their_queue() -> None:
     for _ in range(SEARCHES // 5):
         bad = np.repeat(rng.random(bursts) < 0.3, callers)
         seen = sessions(list(rng.binomial(5, np.where(bad, 0.6, 0.02))))
-        share = share_of(seen, ERROR, 1, callers)
+        share = violation_share(seen, ERROR, 1, callers)
         wrong += not share.low <= 0.3 * 0.6 + 0.7 * 0.02 <= share.high
 
     assert wrong / (SEARCHES // 5) <= 4 * ERROR

@@ -23,16 +23,16 @@ from rtbench.capacity.level import (
     _backed_off,
     _Looking,
     check_opened,
-    complete,
-    draining,
+    completed_sessions,
+    exhausting_limit,
     failures_of,
     in_progress,
-    missed,
+    interim_counts,
     rate_limits_remaining,
-    seen,
     shares_of,
     side_of,
     usd_of,
+    violations,
     waits_of,
 )
 from rtbench.capacity.search import Interval
@@ -74,7 +74,7 @@ def side(
     ],
 )
 def test_sessions_are_complete_up_to_the_oldest_that_is_open(pairs: list[int], kept: list[int]) -> None:
-    whole = complete(side(pairs, ["success"] * len(pairs)))
+    whole = completed_sessions(side(pairs, ["success"] * len(pairs)))
 
     assert sorted(pairs[row] for row in whole.rows) == kept
     assert whole.count == len(kept)
@@ -84,7 +84,7 @@ def test_sessions_are_complete_up_to_the_oldest_that_is_open(pairs: list[int], k
 def test_a_call_is_over_when_the_last_of_its_sessions_is() -> None:
     pairs = [0, 1, 2, 1, 3]
 
-    whole = complete(side(pairs, ["success"] * 5, renewed=[1, 4]))
+    whole = completed_sessions(side(pairs, ["success"] * 5, renewed=[1, 4]))
 
     assert [pairs[row] for row in whole.rows] == [0, 1, 2, 1]
 
@@ -92,7 +92,7 @@ def test_a_call_is_over_when_the_last_of_its_sessions_is() -> None:
 def test_each_worker_has_numbers_of_its_own() -> None:
     pairs = [0, 2, 4, 1, 5]  # worker 0 plays the even ones; of worker 1 number 3 is open
 
-    whole = complete(side(pairs, ["success"] * 5, workers=2))
+    whole = completed_sessions(side(pairs, ["success"] * 5, workers=2))
 
     assert sorted(pairs[row] for row in whole.rows) == [0, 1, 2, 4]
 
@@ -100,7 +100,7 @@ def test_each_worker_has_numbers_of_its_own() -> None:
 def test_a_session_that_the_end_cut_is_open_and_one_of_the_warmup_does_not_count() -> None:
     pairs = [0, 1, 2, 3, 4]
 
-    whole = complete(side(pairs, ["success", "failed", "success", "unfinished", "success"], measured_from=1))
+    whole = completed_sessions(side(pairs, ["success", "failed", "success", "unfinished", "success"], measured_from=1))
 
     assert [pairs[row] for row in whole.rows] == [1, 2]
 
@@ -139,18 +139,18 @@ def test_turns_that_miss_an_objective_are_counted_by_session(tmp_path: Path) -> 
     whole, turns = side_of(folder), load_frames(folder).turns
     late = ~(turns["ttfa_ms"].to_numpy() < 700) | (turns["outcome_class"] == "failed").to_numpy()
 
-    events, counted = missed(whole, LATE)
-    failures, _ = missed(whole, FAILED)
+    events, counted = violations(whole, LATE)
+    failures, _ = violations(whole, FAILED)
 
     assert (events.sum(), counted.sum(), counted.size) == (late.sum(), len(turns), 40)
     assert failures.sum() == (turns["outcome_class"] == "failed").sum()
-    assert missed(whole, CONNECT)[1].tolist() == [1.0] * 40
+    assert violations(whole, CONNECT)[1].tolist() == [1.0] * 40
 
 
 def test_turns_that_never_began_miss_each_objective_on_a_wait(tmp_path: Path) -> None:
     refusing = side_of(write(tmp_path / "run", Plan(sessions=71, turns=4, refused=29, median_ms=200)))
 
-    late, counted = missed(refusing, slo_of("ttfa p(95)<5000"))
+    late, counted = violations(refusing, slo_of("ttfa p(95)<5000"))
     (share,) = shares_of(refusing, [slo_of("ttfa p(95)<5000")], 0.01, 10)
 
     assert (late.sum(), counted.sum(), counted.size) == (116, 400, 100)
@@ -162,7 +162,7 @@ def test_turns_that_never_began_miss_each_objective_on_a_wait(tmp_path: Path) ->
 def test_of_a_rate_of_which_more_is_better_those_miss_that_are_not_so(tmp_path: Path) -> None:
     write(tmp_path, Plan(sessions=20, turns=5))
     edit(tmp_path, "turns", lambda i, row: row | ({"yielded": i % 10 == 1} if row["turn"] == 2 else {}))
-    events, counted = missed(side_of(tmp_path), slo_of("yield_rate>90%"))
+    events, counted = violations(side_of(tmp_path), slo_of("yield_rate>90%"))
 
     assert (events.sum(), counted.sum()) == (10, 20)
 
@@ -184,7 +184,9 @@ def test_shares_tell_the_causes_apart(tmp_path: Path) -> None:
 
 
 def test_a_run_that_goes_on_is_read_as_one_that_is_over(tmp_path: Path) -> None:
-    counts = seen(side_of(write_killed(tmp_path / "run", Plan(sessions=20, turns=4, paired=True))), [LATE, FAILED])
+    counts = interim_counts(
+        side_of(write_killed(tmp_path / "run", Plan(sessions=20, turns=4, paired=True))), [LATE, FAILED]
+    )
 
     assert counts.known[0][1].sum() > 0
     assert counts.known[0][1].sum() >= counts.complete[0][1].sum()
@@ -193,7 +195,7 @@ def test_a_run_that_goes_on_is_read_as_one_that_is_over(tmp_path: Path) -> None:
 def test_of_sessions_that_began_after_one_that_is_still_open_no_answer_is_complete(tmp_path: Path) -> None:
     write(tmp_path, Plan(sessions=20, turns=4, paired=True))
     edit(tmp_path, "sessions", lambda _, row: row | {"outcome": "unfinished"} if row["pair"] == 7 else row)
-    counts = seen(side_of(tmp_path), [LATE])
+    counts = interim_counts(side_of(tmp_path), [LATE])
 
     assert [which[0][1].sum() for which in (counts.complete, counts.known)] == [7 * 4, 20 * 4]
 
@@ -269,7 +271,7 @@ def test_a_limit_that_is_being_used_up_is_seen_before_nothing_is_left(
     told = told.assign(
         requests_limit=200, requests_remaining=200 * left(at_s), tokens_limit=np.nan, tokens_remaining=np.nan
     )
-    found = draining(replace(side.run, seconds=told), side.name)
+    found = exhausting_limit(replace(side.run, seconds=told), side.name)
 
     assert (None if found is None else (found[0], round(found[1]))) == (
         None if seconds is None else ("requests", seconds)

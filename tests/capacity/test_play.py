@@ -18,7 +18,7 @@ from bench.clock import utc_ns
 from bench.run.document import SCHEMA_VERSION
 from bench.units import NS_PER_S
 from rtbench.capacity import play as playing
-from rtbench.capacity.play import LevelTask, Locust, play_level
+from rtbench.capacity.play import LevelTask, LocustCommand, play_level
 
 
 class Busy:
@@ -119,7 +119,7 @@ def test_a_wall_clock_that_is_set_moves_no_look_and_no_end_of_a_level(
         return False
 
     task = LevelTask("01-level-4", 4, 160.0, 5.0)
-    played = play_level(Locust("calls.py", "concurrency", tmp_path / "levels"), task, is_clear)
+    played = play_level(LocustCommand("calls.py", "concurrency", tmp_path / "levels"), task, is_clear)
 
     assert looked_s == pytest.approx([10.0, 20.0, 40.0, 80.0])
     assert clocks.now_ns / NS_PER_S - 1_000 == pytest.approx(160.0)

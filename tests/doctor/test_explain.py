@@ -23,7 +23,7 @@ from bench.doctor.explain import (
     lines,
     printable_finding,
 )
-from bench.limits import Limits
+from bench.limits import Timeouts
 from bench.metrics import SERVICE_SAID, TEXT_SESSION, UNHEARD
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
@@ -31,16 +31,16 @@ from bench.protocol.base import Dialect
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.run.event_log import EventLog, LoggedTimeline
-from bench.run.replay import Replayed, replay_log
+from bench.run.replay import ReplayedSession, replay_log
 from bench.simulator.refusals import AZURE, OPENAI, STRAY_VERSION, TOO_MANY_HEADERS
 from bench.simulator.session.service_forms import ga_session
-from bench.target.target import Auth, Entra, Target
+from bench.target.target import Auth, EntraSignIn, Target
 from bench.transport.interface import NetworkPath, Proxy
-from bench.transport.received import Received
+from bench.transport.received import ReceivedMessage
 from tests.doctor.targets import HOST, KEY, build_target
 from tests.helpers import AT_NS, at, message
 
-ENTRA = Entra("https://cognitiveservices.azure.com/.default")
+ENTRA = EntraSignIn("https://cognitiveservices.azure.com/.default")
 SILENT = f"nothing came within the limit first_delta of 30 s; {SERVICE_SAID}"
 
 
@@ -208,13 +208,13 @@ def test_json_has_all_of_it() -> None:
 OTHER = replace(build_target(None, "/v1/realtime?model=x"), host="voice.test", service="other")
 
 
-def played(folder: Path, outcome: str, detail: str, *heard: bytes, spoken: Dialect = GA) -> Replayed:
+def played(folder: Path, outcome: str, detail: str, *heard: bytes, spoken: Dialect = GA) -> ReplayedSession:
     """A session that ended so, after what was heard."""
     log = EventLog(folder / "log.jsonl", hide=str, record_audio=False)
-    timeline = LoggedTimeline(SessionStart(AT_NS, 1, Limits()), spoken, log=log, about={"dialect": spoken.name})
+    timeline = LoggedTimeline(SessionStart(AT_NS, 1, Timeouts()), spoken, log=log, about={"dialect": spoken.name})
     for data in heard:
-        timeline.received(spoken.decode(data), Received(data, Arrival(at(1)), len(data)))
-    timeline.tell(inputs.Failed(outcome, at(5), detail))
+        timeline.received(spoken.decode(data), ReceivedMessage(data, Arrival(at(1)), len(data)))
+    timeline.tell(inputs.SessionFailed(outcome, at(5), detail))
     log.close()
     return replay_log(log.path)
 

@@ -12,7 +12,7 @@ import pytest
 
 from bench.doctor.explain import Finding
 from bench.doctor.surroundings import look_at_network
-from bench.limits import Limits
+from bench.limits import Timeouts
 from bench.remedies import NO_PROXY
 from bench.target.options import ServiceOptions
 from bench.target.target import Target
@@ -23,7 +23,7 @@ from tests.system.end_to_end.proxies import running_proxy
 from tests.transport.test_certificates import HOUR, write_client
 from tests.transport.test_connect import serving
 
-ENOUGH = Limits(tcp=30, tls=30, upgrade=30)
+ENOUGH = Timeouts(tcp=30, tls=30, upgrade=30)
 DIRECTLY = NetworkPath()
 
 

@@ -24,7 +24,7 @@ from bench.doctor.service_findings import (
     service_clock,
     settings_in,
 )
-from bench.money import Tariff
+from bench.money import TurnPricing
 from bench.observe.observation import SessionObservation
 from bench.protocol.base import SIMULATOR_MARK
 from bench.protocol.rate_limits import RateLimit
@@ -62,7 +62,8 @@ FOUND: list[tuple[Callable[[], Finding], str, str]] = [
     (lambda: limits_told((RateLimit("requests", 200, 199, 0.3), RateLimit("tokens", None, 5))), "pass",
      "requests: 199 of 200 left, whole again in 0.3 s; tokens: 5 left"),
     (lambda: limits_told(()), "skipped", ""),
-    (lambda: replied(build_observation(outcome="incomplete:max_output_tokens"), build_target(), Tariff("m", None, "")),
+    (lambda: replied(build_observation(outcome="incomplete:max_output_tokens"), build_target(),
+                     TurnPricing("m", None, "")),
      "fail", "incomplete:max_output_tokens"),
     (lambda: compression(DECLINED, wanted=False), "pass", ""),
     (lambda: compression(DECLINED, wanted=True), "warning", ""),

@@ -15,8 +15,8 @@ from gevent.event import Event
 from bench.clock import monotonic_ns, utc_ns
 from bench.dial import Dialer
 from bench.errors import ConnectError
-from bench.limits import Limits
-from bench.load.execution.arm import Arm, Pacer
+from bench.limits import Timeouts
+from bench.load.execution.arm import StartPacer, TargetState
 from bench.load.execution.live import LiveRun
 from bench.load.execution.pairs import WorkerSlot
 from bench.load.execution.sessions import LocustCallbacks
@@ -33,8 +33,8 @@ from bench.load.lifecycle import (
     UsersStopping,
 )
 from bench.load.planning.load_model import CLOSED_LOOP, LoadModel
-from bench.load.planning.planned import Concurrency, Planned
-from bench.load.planning.plays import loaded_scripts, plays_of_arms
+from bench.load.planning.planned import Concurrency, RunPlan
+from bench.load.planning.plays import load_scripts, plays_of_arms
 from bench.load.planning.run_options import Options
 from bench.load.planning.tasks import SessionTask, script
 from bench.money import Prices
@@ -82,7 +82,7 @@ class FakeDialer:
     answers: Event = field(default_factory=_set)
     dialled: int = 0
 
-    def open(self, limits: Limits, phases: ConnectTimings) -> Switching:
+    def open(self, limits: Timeouts, phases: ConnectTimings) -> Switching:
         self.dialled += 1
         gevent.sleep(0)
         self.answers.wait()
@@ -132,10 +132,12 @@ class Stand:
             replace(HERE, label=label, prices=prices, auth=auth) for label in labels or ("here",)
         ]
         self.dialers = {target.label: FakeDialer() for target in self.targets} | dict(dialers or {})
-        plays = plays_of_arms(loaded_scripts([self.user]), self.targets)
+        plays = plays_of_arms(load_scripts([self.user]), self.targets)
         keyring, options = Keyring(self.targets), replace(Options.of(parsed()), **given)
         arms = [
-            Arm(target.label, plays[target.label], cast(Dialer, self.dialers[target.label]), Pacer(per_minute))
+            TargetState(
+                target.label, plays[target.label], cast(Dialer, self.dialers[target.label]), StartPacer(per_minute)
+            )
             for target in self.targets
         ]
         self.stopped: list[str] = []
@@ -150,7 +152,7 @@ class Stand:
             self.tell,
             fire=lambda exception, **_: self.failures.append(exception) if exception else None,
         )
-        planned = Planned(
+        planned = RunPlan(
             options, tuple(self.targets), plays, sessions, NO_PRICES, Concurrency(1, 1, 1), None, load_model=load_model
         )
         slot = WorkerSlot(utc_ns(), monotonic_ns() if began_ns is None else began_ns, warmup_s, worker, workers)

@@ -15,22 +15,22 @@ from hypothesis import strategies as st
 from bench.load.planning.estimate import (
     HIGH,
     LOW,
-    Quote,
+    SessionCost,
     below_estimate,
     estimate,
     estimate_words,
-    quote,
+    session_cost,
     session_minutes,
     session_usage,
 )
 from bench.money import Prices
 from bench.plan.conversation import History
-from bench.plan.functions import ExpectedCall, Function
-from bench.plan.repertoire import Repertoire
+from bench.plan.functions import ExpectedFunctionCall, ScriptFunction
+from bench.plan.repertoire import CompiledScript
 from bench.plan.script import Script
-from bench.plan.steps import AddMessage, Pause
+from bench.plan.steps import MessageStep, PauseStep
 from bench.plan.turns import Step, TextTurn
-from bench.protocol.events import Usage
+from bench.protocol.events import TokenUsage
 from bench.protocol.openai_ga import GA
 from bench.protocol.settings import FunctionTool, Image, SessionSettings, TurnDetection
 from bench.simulator.profile import FunctionCalls, default_profile
@@ -60,7 +60,7 @@ def script(*steps: Step, **session: Any) -> Script:
     return Script(name="talk", path=Path("talk.yaml"), digest="d1", session=settings, steps=steps)
 
 
-def output_of(usage: Usage) -> tuple[int, int]:
+def output_of(usage: TokenUsage) -> tuple[int, int]:
     return usage.text_out, usage.audio_out
 
 
@@ -71,7 +71,7 @@ def test_a_history_and_messages_are_read_by_every_response_after_them() -> None:
     told = [build_message("x" * 40), build_message("y" * 20, "assistant")]
     began = replace(script(say()), history=History(Path("h.jsonl"), "d2", tuple(told)))
     plain, deep = session_usage(script(say()), HIGH), session_usage(began, HIGH)
-    amid = session_usage(script(say(), AddMessage(told[0]), say()), HIGH)
+    amid = session_usage(script(say(), MessageStep(told[0]), say()), HIGH)
 
     assert deep.text_in == plain.text_in + 15
     assert amid.text_in == session_usage(script(say(), say()), HIGH).text_in + 10
@@ -162,8 +162,8 @@ def test_a_session_without_instructions_has_those_of_the_service() -> None:
     assert session_usage(script(respond(), instructions=None), LOW).text_in == 150
 
 
-FIND = Function(FunctionTool(name="find"), ["x" * 40, "y" * 80], delay=0.5)
-COUNT = Function(FunctionTool(name="count"), compute=lambda: 1)
+FIND = ScriptFunction(FunctionTool(name="find"), ["x" * 40, "y" * 80], delay=0.5)
+COUNT = ScriptFunction(FunctionTool(name="count"), compute=lambda: 1)
 
 
 def agent(*steps: Step, **session: Any) -> Script:
@@ -173,7 +173,7 @@ def agent(*steps: Step, **session: Any) -> Script:
 
 
 def expecting(*calls: str, **arguments: str) -> TextTurn:
-    return replace(say(), expected_calls=tuple(ExpectedCall(name, arguments) for name in calls))
+    return replace(say(), expected_calls=tuple(ExpectedFunctionCall(name, arguments) for name in calls))
 
 
 def without_calls(*steps: Step, **session: Any) -> Script:
@@ -242,17 +242,17 @@ def test_what_the_simulator_bills_lies_within_the_estimate(
         rounds=1 if together else max(1, expected),
         preamble=preamble,
     )
-    asks = replace(speak(*SPEECH) if spoken else say(), expected_calls=(ExpectedCall(ORDER.name),) * expected)
+    asks = replace(speak(*SPEECH) if spoken else say(), expected_calls=(ExpectedFunctionCall(ORDER.name),) * expected)
     made = replace(
-        script(asks, Pause(1), asks, tools=(ORDER,), turn_detection=VAD if spoken else None),
-        tools=(Function(ORDER, [{"place": "out for delivery"}]),),
+        script(asks, PauseStep(1), asks, tools=(ORDER,), turn_detection=VAD if spoken else None),
+        tools=(ScriptFunction(ORDER, [{"place": "out for delivery"}]),),
         history=History(Path("h.jsonl"), "d2", (build_message("x" * 4_000),)) if history else None,
     )
     simulator = Simulator(GA, replace(default_profile(), functions=habits), seed, replies=[ANSWER])
-    talk = talked(Repertoire(made, GA).session(0, 0), simulator)
+    talk = talked(CompiledScript(made, GA).session(0, 0), simulator)
 
     assert [(turn.outcome, turn.function_calls) for turn in talk.turns] == [("ok", expected)] * 2
-    billed = sum((turn.usage for turn in talk.turns if turn.usage), Usage())
+    billed = sum((turn.usage for turn in talk.turns if turn.usage), TokenUsage())
     low, high = (usage_usd(REALTIME, session_usage(made, assumed)) for assumed in (LOW, HIGH))
     assert low <= usage_usd(REALTIME, billed) <= high
 
@@ -273,7 +273,7 @@ sessions = st.fixed_dictionaries(
 def test_low_is_never_more_than_high(
     steps: list[Step], session: dict[str, Any], made_by: Callable[..., Script]
 ) -> None:
-    made = quote(target(), [made_by(*steps, **session)], TABLE, AS_OF)
+    made = session_cost(target(), [made_by(*steps, **session)], TABLE, AS_OF)
 
     assert made.usd is not None
     assert 0 <= made.usd[0] <= made.usd[1]
@@ -281,7 +281,7 @@ def test_low_is_never_more_than_high(
 
 @given(turns, turns.filter(bool))
 def test_more_turns_cost_more(steps: list[Step], more: list[Step]) -> None:
-    fewer, all_ = (quote(target(), [script(*taken)], TABLE, AS_OF).usd for taken in (steps, steps + more))
+    fewer, all_ = (session_cost(target(), [script(*taken)], TABLE, AS_OF).usd for taken in (steps, steps + more))
 
     assert fewer is not None
     assert all_ is not None
@@ -294,7 +294,7 @@ def test_more_turns_cost_more(steps: list[Step], more: list[Step]) -> None:
 
 def test_a_target_with_prices_of_its_own_goes_by_them() -> None:
     twice = Prices(**{kind: 2 * price for kind, price in vars(REALTIME).items() if price})
-    own, usual = (quote(target(prices=prices), [script(say())], TABLE, AS_OF).usd for prices in (twice, None))
+    own, usual = (session_cost(target(prices=prices), [script(say())], TABLE, AS_OF).usd for prices in (twice, None))
 
     assert own is not None
     assert usual is not None
@@ -303,7 +303,9 @@ def test_a_target_with_prices_of_its_own_goes_by_them() -> None:
 
 def test_of_several_scripts_the_estimate_spans_from_the_cheapest_to_the_dearest() -> None:
     short, long = script(say()), script(say(), say(), say())
-    both, cheap, dear = (quote(target(), scripts, TABLE, AS_OF).usd for scripts in ([long, short], [short], [long]))
+    both, cheap, dear = (
+        session_cost(target(), scripts, TABLE, AS_OF).usd for scripts in ([long, short], [short], [long])
+    )
 
     assert both is not None
     assert cheap is not None
@@ -313,30 +315,30 @@ def test_of_several_scripts_the_estimate_spans_from_the_cheapest_to_the_dearest(
 
 def test_a_session_that_is_paid_by_the_minute_costs_its_speech_pauses_and_replies() -> None:
     by_minute = Prices(0, 0, 0, 0, 0, 0, usd_per_minute=0.6)
-    made = script(play(), Pause(4), say(output="text"), respond())
+    made = script(play(), PauseStep(4), say(output="text"), respond())
     spoken_s = made.turns[0].recordings[0].seconds
 
-    usd = quote(target(prices=by_minute), [made], {}, AS_OF).usd
-    both = quote(target(prices=replace(REALTIME, usd_per_minute=0.6)), [made], {}, AS_OF).usd
-    tokens = quote(target(), [made], TABLE, AS_OF).usd
+    usd = session_cost(target(prices=by_minute), [made], {}, AS_OF).usd
+    both = session_cost(target(prices=replace(REALTIME, usd_per_minute=0.6)), [made], {}, AS_OF).usd
+    tokens = session_cost(target(), [made], TABLE, AS_OF).usd
 
     assert usd == pytest.approx([0.01 * (spoken_s + 4 + 2 * each.spoken_s) for each in (LOW, HIGH)])
     assert both == pytest.approx([one + other for one, other in zip(tokens or (), usd or (), strict=True)])
 
 
-def priced(**changes: Any) -> Quote:
+def priced(**changes: Any) -> SessionCost:
     values: dict[str, Any] = {"target": "azure", "model": "gpt-realtime", "usd": (0.05, 0.1375), "spoken": True,
                               "transcribed": False, "basis": "gpt-realtime, prices of 2026-11-01"}  # fmt: skip
-    return Quote(**values | changes)
+    return SessionCost(**values | changes)
 
 
-def quoted(*steps: Step, model: str = "gpt-realtime", service: str = "openai", **session: Any) -> list[Quote]:
-    return [quote(target(service=service, model=model), [script(*steps, **session)], TABLE, AS_OF)]
+def quoted(*steps: Step, model: str = "gpt-realtime", service: str = "openai", **session: Any) -> list[SessionCost]:
+    return [session_cost(target(service=service, model=model), [script(*steps, **session)], TABLE, AS_OF)]
 
 
 UNKNOWN = priced(target="east", model="voice-1", usd=None)
 BASIS = "(gpt-realtime, prices of 2026-11-01)"
-WORDS: dict[str, tuple[list[Quote], int | None, str]] = {
+WORDS: dict[str, tuple[list[SessionCost], int | None, str]] = {
     # (quotes, sessions, the words; …: any)
     "how much for what by which prices":
         ([priced()], 8, f"about 0.40 to 1.10 USD for 8 sessions {BASIS}; replies of 3 to 20 s are assumed"),
@@ -360,7 +362,7 @@ WORDS: dict[str, tuple[list[Quote], int | None, str]] = {
 
 
 @pytest.mark.parametrize(("quotes", "sessions", "words"), WORDS.values(), ids=WORDS)
-def test_the_words_of_an_estimate(quotes: list[Quote], sessions: int | None, words: str) -> None:
+def test_the_words_of_an_estimate(quotes: list[SessionCost], sessions: int | None, words: str) -> None:
     assert re.fullmatch(re.escape(words).replace("…", ".*"), estimate_words(quotes, sessions))
 
 
@@ -380,6 +382,6 @@ def test_the_estimate_of_a_run_is_that_of_all_its_sessions_in_all_its_arms() -> 
     ],
 )  # fmt: skip
 def test_a_budget_below_the_least_estimate_will_not_last(
-    budget_usd: float | None, quotes: list[Quote], sessions: int | None, said: str
+    budget_usd: float | None, quotes: list[SessionCost], sessions: int | None, said: str
 ) -> None:
     assert below_estimate(budget_usd, quotes, sessions) == said

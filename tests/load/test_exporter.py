@@ -18,29 +18,29 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 
 from bench.errors import UsageError
-from bench.load.execution.progress import TARGET_COUNTS, VALUE, WAIT, LiveKey
+from bench.load.execution.progress import TARGET_COUNTS, VALUE, WAIT, LiveMetricKey
 from bench.load.runners import monitor
-from bench.load.runners.exporter import MOST_SCALE, Exported, Instruments, Told
+from bench.load.runners.exporter import MOST_SCALE, ExportedProgress, ExportedRun, Instruments
 from bench.load.runners.monitor import attributes_of, check_installed
 from tests.helpers import resolve_target
 
-RUN = Exported("run-1", "talk", "1.0", {"sweden": {"gen_ai.request.model": "gpt-realtime"}})
+RUN = ExportedRun("run-1", "talk", "1.0", {"sweden": {"gen_ai.request.model": "gpt-realtime"}})
 STEP = "talk.greeting"
-TTFA = LiveKey(WAIT, "ttfa", "request_sent")
+TTFA = LiveMetricKey(WAIT, "ttfa", "request_sent")
 TIMES = [
     (TTFA, [500_000, 700_000]),
     (TTFA._replace(measured_from="speech_end"), [900_000]),
-    (LiveKey(VALUE, "voice_to_voice", "speech_end"), [1_100_000]),
+    (LiveMetricKey(VALUE, "voice_to_voice", "speech_end"), [1_100_000]),
 ]
 
 
-def told(worker: int = 0, **changes: Any) -> Told:
+def told(worker: int = 0, **changes: Any) -> ExportedProgress:
     counts = dict.fromkeys(TARGET_COUNTS, 0.0) | changes.pop("counts", {"sessions_open": 3})
     given = {"worker": worker, "targets": {"sweden": counts}} | changes
-    return msgspec.json.decode(msgspec.json.encode(given), type=Told)
+    return msgspec.json.decode(msgspec.json.encode(given), type=ExportedProgress)
 
 
-def points(*every: Told) -> dict[str, list[tuple[dict[str, Any], Any]]]:
+def points(*every: ExportedProgress) -> dict[str, list[tuple[dict[str, Any], Any]]]:
     """(attributes, point) of each metric after all that was told."""
     reader = InMemoryMetricReader(
         preferred_aggregation={Histogram: ExponentialBucketHistogramAggregation(max_scale=MOST_SCALE)}

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.load.runners import link
-from bench.load.runners.link import LEAST_BYTES, ClockOffset, Lifeline, Shipper, best, offset_of
-from bench.run.replica import CHUNK_BYTES, PartChunk, Receipt, Source, part_file
+from bench.load.runners.link import LEAST_BYTES, ClockOffset, MasterLiveness, PartSender, best, offset_of
+from bench.run.replica import CHUNK_BYTES, ChunkAck, PartChunk, PartSource, part_file
 
 TIMES = st.integers(0, 10**12)
 
@@ -42,7 +42,7 @@ def test_the_quickest_exchange_says_most() -> None:
 
 
 def test_a_master_that_is_silent_for_longer_than_a_worker_is_patient_is_lost() -> None:
-    line = Lifeline()
+    line = MasterLiveness()
     line.patience_s = 3
     looks = [line.is_cut() for _ in range(3)]
     line.heard()
@@ -52,7 +52,7 @@ def test_a_master_that_is_silent_for_longer_than_a_worker_is_patient_is_lost() -
 
 
 def test_a_master_that_lets_go_of_its_lock_is_lost_though_its_folder_was_moved(tmp_path: Path) -> None:
-    folder, line = tmp_path / "run", Lifeline()
+    folder, line = tmp_path / "run", MasterLiveness()
     folder.mkdir()
     master = os.open(folder, os.O_RDONLY)
     fcntl.flock(master, fcntl.LOCK_EX)
@@ -64,7 +64,7 @@ def test_a_master_that_lets_go_of_its_lock_is_lost_though_its_folder_was_moved(t
 
 
 def test_a_worker_on_another_host_goes_by_silence_alone(tmp_path: Path) -> None:
-    line = Lifeline()
+    line = MasterLiveness()
     line.tie(tmp_path)
     line.tie(None)
 
@@ -75,41 +75,41 @@ def test_a_worker_on_another_host_goes_by_silence_alone(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Source:
+def source(tmp_path: Path) -> PartSource:
     path = part_file(tmp_path, 0, "turns.arrows")
     path.parent.mkdir()
     path.write_bytes(bytes(CHUNK_BYTES))
-    return Source(tmp_path, 0, b"key")
+    return PartSource(tmp_path, 0, b"key")
 
 
 def test_chunks_grow_small_where_no_receipt_comes_and_the_end_is_as_long_as_was_said(
-    source: Source, monkeypatch: pytest.MonkeyPatch
+    source: PartSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(link, "AGAIN_S", 0.002)
     sent: list[dict[str, Any]] = []
-    shipper = Shipper(source, sent.append)
+    shipper = PartSender(source, sent.append)
 
     assert gevent.with_timeout(60, shipper.finish, 1.0, timeout_value=None) is False
     assert source.chunk_bytes == LEAST_BYTES
     assert all(chunk["offset"] == 0 for chunk in sent)
 
 
-def test_who_has_lost_its_master_waits_for_no_receipt(source: Source) -> None:
-    shipper = Shipper(source, lambda _: None)
+def test_who_has_lost_its_master_waits_for_no_receipt(source: PartSource) -> None:
+    shipper = PartSender(source, lambda _: None)
     gevent.spawn_later(0.05, shipper.give_up)
 
     assert gevent.with_timeout(60, shipper.finish, 1e6, timeout_value=None) is False
 
 
-def test_chunks_grow_again_with_receipts(source: Source) -> None:
+def test_chunks_grow_again_with_receipts(source: PartSource) -> None:
     source.chunk_bytes = LEAST_BYTES
 
     def send(chunk: dict[str, Any]) -> None:
         taken = msgspec.convert(chunk, PartChunk, builtin_types=(bytes,))
         size = taken.offset + len(zlib.decompress(taken.data))
-        gevent.spawn(shipper.receipt, msgspec.to_builtins(Receipt(taken.name, taken.version, size)))
+        gevent.spawn(shipper.receipt, msgspec.to_builtins(ChunkAck(taken.name, taken.version, size)))
 
-    shipper = Shipper(source, send)
+    shipper = PartSender(source, send)
 
     assert gevent.with_timeout(60, shipper.finish, 1e6, timeout_value=None) is True
     assert source.chunk_bytes > LEAST_BYTES

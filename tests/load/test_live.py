@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
-from bench.load.execution.arm import HOPELESS
+from bench.load.execution.arm import MAX_INITIAL_FAILURES
 from bench.load.execution.live import raise_all
 from bench.load.execution.pairs import order
 from bench.load.lifecycle import ALL_DONE, SignalReceived
-from bench.load.planning.load_model import Arrivals, LoadModel, Recorded
+from bench.load.planning.load_model import Arrivals, LoadModel, RecordedArrivals
 from bench.protocol.openai_ga import GA
 from bench.run.folder import SCHEMAS, create
 from bench.run.part import parts
@@ -271,7 +271,7 @@ def test_what_ends_a_run_or_goes_to_locust_holds_no_secret_not_even_in_its_code(
     secret = Credential("api-key", "a-key-that-nobody-may-see")
     refusal = ConnectError("connect_failed:a-key-that-nobody-may-see", "a-key-that-nobody-may-see is wrong")
     stand = Stand(tmp_path, "west", "east", dialers={"east": FakeDialer(refuses=refusal)}, auth=secret)
-    stand.play(HOPELESS + 2)
+    stand.play(MAX_INITIAL_FAILURES + 2)
 
     assert stand.stopped == [
         "10 sessions to east failed to open and none succeeded; the last: connect_failed:***: *** is wrong"
@@ -462,7 +462,7 @@ def test_of_several_arms_a_fault_is_told_before_locusts_own_words_and_none_is_lo
 
 def arriving(*after_ms: int, slots: int = 2) -> LoadModel:
     """Calls so many milliseconds after they may begin to arrive."""
-    recorded = Recorded(Path("calls.txt"), "", tuple(ms / 1000 for ms in after_ms))
+    recorded = RecordedArrivals(Path("calls.txt"), "", tuple(ms / 1000 for ms in after_ms))
     return LoadModel(Arrivals(1, slots, recorded=recorded))
 
 

@@ -20,12 +20,12 @@ from bench.load.planning import planned as planning
 from bench.load.planning.planned import (
     MOST_OF_RUN,
     Concurrency,
-    Planned,
-    PlayingHost,
+    RunPlan,
+    WorkerHost,
     concurrency,
     hosts_advice,
     peak_users,
-    planned,
+    plan_run,
     process_advice,
     ramp_up_s,
     session_s,
@@ -49,7 +49,7 @@ def plan(
     text: str = "steps:\n  - text: Hello\n",
     run_time: int | None = None,
     shape: object = None,
-) -> Planned:
+) -> RunPlan:
     (folder / "talk.yaml").write_text(text)
     options = parsed(*arguments)
     options.num_users, options.run_time = users, run_time
@@ -59,7 +59,7 @@ def plan(
         shape_class=shape,
         runner=None,
     )
-    return planned(environment)
+    return plan_run(environment)
 
 
 @pytest.fixture(autouse=True)
@@ -414,8 +414,8 @@ def test_a_calibration_is_asked_for_before_more_sessions_than_it_begins_with() -
     assert advice(100, None) == advice(5, None) == advice(200, None, processes=2) == ""
 
 
-def on(name: str, trusted: int | None, workers: int = 2, cores: int = 4) -> PlayingHost:
-    return PlayingHost(name, workers, cores, None if trusted is None else {"sessions": trusted})
+def on(name: str, trusted: int | None, workers: int = 2, cores: int = 4) -> WorkerHost:
+    return WorkerHost(name, workers, cores, None if trusted is None else {"sessions": trusted})
 
 
 def test_hosts_that_carry_the_load_together_are_said_to() -> None:

@@ -14,10 +14,10 @@ from bench.errors import ScriptError, UsageError
 from bench.load.planning.lacking import LACKS, _of_session, _of_turn, lacking
 from bench.load.planning.planned import Concurrency, check_cost, check_descriptors, check_shares
 from bench.load.planning.plays import (
-    loaded_scripts,
+    encode_workload,
+    load_scripts,
     longest_turn_s,
     plays_of_arms,
-    prepared_plays,
     script_facts,
     script_notices,
     target_facts,
@@ -25,16 +25,16 @@ from bench.load.planning.plays import (
 from bench.load.planning.tasks import MAX_REHEARSED, as_sessions, script
 from bench.metrics import TURN_TYPES
 from bench.money import Prices
-from bench.plan.repertoire import Repertoire
+from bench.plan.repertoire import CompiledScript
 from bench.plan.script import Script
-from bench.plan.steps import Sound, SoundSettings
-from bench.plan.turn_plan import Cue
+from bench.plan.steps import SoundSettings, SoundStep
+from bench.plan.turn_plan import InterruptTrigger
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import TurnDetection
 from bench.run.folder import SCHEMAS
 from bench.target.credentials import Credential
-from bench.target.target import Entra
+from bench.target.target import EntraSignIn
 from bench.transport.interface import NetworkPath, Proxy
 from tests.helpers import MS, resolve_target, say
 from tests.load.actors import Actor, actor, tone
@@ -66,8 +66,8 @@ class Shy(Actor):
 LINE = next(n for n, line in enumerate(Path(__file__).read_text().splitlines(), 1) if line.startswith("class Shy"))
 
 
-def plays_of(*classes: type) -> list[Repertoire]:
-    return list(prepared_plays(loaded_scripts(classes), GA).values())
+def plays_of(*classes: type) -> list[CompiledScript]:
+    return list(encode_workload(load_scripts(classes), GA).values())
 
 
 def test_ones_own_host_gets_as_many_sessions_as_are_wanted() -> None:
@@ -112,7 +112,7 @@ def test_the_soft_limit_of_descriptors_is_raised_and_never_lowered() -> None:
 
 def test_one_script_is_prepared_once_for_all_who_play_it(tmp_path: Path) -> None:
     one, other = (actor(name, script(talk(tmp_path))) for name in ("One", "Other"))
-    plays = prepared_plays(loaded_scripts([one, other, object]), GA)
+    plays = encode_workload(load_scripts([one, other, object]), GA)
 
     assert [user for user, _ in plays] == [one, other]
     assert len({id(play) for play in plays.values()}) == 1
@@ -122,7 +122,7 @@ def test_one_script_is_prepared_once_for_all_who_play_it(tmp_path: Path) -> None
 def test_arms_share_what_is_prepared_where_they_say_the_same(tmp_path: Path) -> None:
     quick = replace(HERE, label="quick", session={"voice": "verse"}, session_source="targets.yaml:3")
     preview = replace(HERE, label="preview", dialect=PREVIEW)
-    parts = loaded_scripts([actor("One", script(talk(tmp_path)))])
+    parts = load_scripts([actor("One", script(talk(tmp_path)))])
     arms = plays_of_arms(parts, [HERE, replace(HERE, label="twin"), quick, preview])
 
     one, twin, varied, other = (next(play for play in plays.values()) for plays in arms.values())
@@ -136,7 +136,7 @@ def test_a_setting_of_a_variant_that_its_dialect_lacks_is_refused_at_its_line(tm
     warm = replace(HERE, session={"temperature": 0.8}, session_source="targets.yaml:3")
 
     with pytest.raises(UsageError, match=r"^targets\.yaml:3: talk: temperature needs the preview dialect"):
-        plays_of_arms(loaded_scripts([actor("One", script(talk(tmp_path)))]), [warm])
+        plays_of_arms(load_scripts([actor("One", script(talk(tmp_path)))]), [warm])
 
 
 def test_the_longest_turn_is_the_longest_speech_and_what_may_follow(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_two_scripts_of_one_name_are_refused(tmp_path: Path) -> None:
     one, other = (actor(name, script(talk(tmp_path / name))) for name in ("One", "Other"))
 
     with pytest.raises(UsageError, match="have the same name, talk"):
-        loaded_scripts([one, other])
+        load_scripts([one, other])
 
 
 def test_every_task_of_a_class_is_played_by_its_own_name(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_settings_beside_yaml_scripts_alone_are_refused(tmp_path: Path) -> None:
 
 def test_a_setting_that_a_script_does_not_have_is_refused_at_its_class() -> None:
     with pytest.raises(ScriptError, match=rf"test_plays.py:{LINE}: Shy: session has an unknown key 'voic'; did you"):
-        loaded_scripts([Shy])
+        load_scripts([Shy])
 
 
 def test_a_setting_that_the_dialect_does_not_have_is_refused_for_a_method_too() -> None:
@@ -185,7 +185,7 @@ def test_a_name_that_the_variables_do_not_have_is_refused_before_the_run(tmp_pat
     with pytest.raises(
         ScriptError, match=r"test_plays.py: Caller: a text has \$\{name\}, the variables have only first_name"
     ):
-        loaded_scripts([actor("Caller", order, variables=tmp_path / "rows.csv")])
+        load_scripts([actor("Caller", order, variables=tmp_path / "rows.csv")])
 
 
 def test_a_task_without_an_end_has_no_number_of_turns() -> None:
@@ -210,11 +210,16 @@ TALK = {
         speak(*HALTING), speak(*SPEECH), turn_detection=TurnDetection(silence_duration_ms=200)
     ),
     "interrupted": lambda: converse(
-        speak(*SPEECH), over_reply(speak(*SPEECH), Cue(after_ns=300 * MS)), speak(*SPEECH), turn_detection=VAD
+        speak(*SPEECH),
+        over_reply(speak(*SPEECH), InterruptTrigger(after_ns=300 * MS)),
+        speak(*SPEECH),
+        turn_detection=VAD,
     ),
     "sounds": lambda: converse(
         speak(*SPEECH),
-        Sound(SoundSettings(kind="backchannel", audio=recording(sound(20, 300)), cue=Cue(after_ns=200 * MS))),
+        SoundStep(
+            SoundSettings(kind="backchannel", audio=recording(sound(20, 300)), cue=InterruptTrigger(after_ns=200 * MS))
+        ),
         speak(*SPEECH),
         turn_detection=VAD,
     ),
@@ -222,7 +227,7 @@ TALK = {
 
 
 def scripts_lacking(folder: Path, text: str, *, arrives: bool = False) -> Any:
-    plays = prepared_plays(loaded_scripts([actor("One", script(talk(folder, text)))]), GA)
+    plays = encode_workload(load_scripts([actor("One", script(talk(folder, text)))]), GA)
     (repertoire,) = plays.values()
     return lacking(repertoire, arrives=arrives)
 
@@ -287,7 +292,7 @@ def test_of_a_task_in_python_nobody_knows(tmp_path: Path) -> None:
     def order(caller: Any) -> None:
         caller.text("Hello")
 
-    (repertoire,) = prepared_plays(loaded_scripts([actor("One", order)]), GA).values()
+    (repertoire,) = encode_workload(load_scripts([actor("One", order)]), GA).values()
 
     assert lacking(repertoire, arrives=False) is None
 
@@ -296,11 +301,11 @@ def test_of_a_task_in_python_nobody_knows(tmp_path: Path) -> None:
 
 
 def played_by(*classes: type) -> list[Script]:
-    return list(loaded_scripts(classes).values())
+    return list(load_scripts(classes).values())
 
 
 def facts(*classes: type) -> list[dict[str, Any]]:
-    return script_facts({"here": prepared_plays(loaded_scripts(classes), GA)})
+    return script_facts({"here": encode_workload(load_scripts(classes), GA)})
 
 
 def test_names_in_a_script_without_variables_are_told(tmp_path: Path) -> None:
@@ -361,10 +366,10 @@ def test_facts_say_how_long_a_caller_thinks_where_a_session_has_an_end(tmp_path:
 
 def test_facts_hold_further_settings_as_they_are_played(tmp_path: Path) -> None:
     path = talk(tmp_path, "session: {extra: {a: {b: 1}}}\nsteps:\n  - text: Hello\n")
-    parts = loaded_scripts([actor("One", script(path))])
-    varied = prepared_plays(parts, GA, {"extra": {"a": {"c": None}}}, "targets.yaml:3")
+    parts = load_scripts([actor("One", script(path))])
+    varied = encode_workload(parts, GA, {"extra": {"a": {"c": None}}}, "targets.yaml:3")
 
-    assert [fact["extra"] for fact in script_facts({"here": prepared_plays(parts, GA), "there": varied})] == [
+    assert [fact["extra"] for fact in script_facts({"here": encode_workload(parts, GA), "there": varied})] == [
         {"a": {"b": 1}},
         {"a": {"b": 1, "c": None}},
     ]
@@ -377,9 +382,9 @@ def test_a_script_that_two_classes_play_stands_once_among_the_facts(tmp_path: Pa
 
 
 def test_facts_of_a_script_stand_there_for_each_target(tmp_path: Path) -> None:
-    parts = loaded_scripts([actor("One", script(talk(tmp_path)))])
-    quick = prepared_plays(parts, GA, {"turn_detection": "server_vad"}, "targets.yaml:3")
-    of_plays = script_facts({"here": prepared_plays(parts, PREVIEW), "there": quick})
+    parts = load_scripts([actor("One", script(talk(tmp_path)))])
+    quick = encode_workload(parts, GA, {"turn_detection": "server_vad"}, "targets.yaml:3")
+    of_plays = script_facts({"here": encode_workload(parts, PREVIEW), "there": quick})
 
     assert [(fact["target"], fact["dialect"], fact["turn_detection"]) for fact in of_plays] == [
         ("here", "preview", "none"),
@@ -410,7 +415,7 @@ def test_facts_of_a_target_hold_no_secret() -> None:
 
 
 def test_signing_in_is_called_as_its_option_calls_it() -> None:
-    chain, identity = Entra("scope"), Entra("scope", "managed_identity")
+    chain, identity = EntraSignIn("scope"), EntraSignIn("scope", "managed_identity")
 
     assert [target_facts(replace(HERE, auth=auth), None)["auth"] for auth in (None, chain, identity)] == [
         None,

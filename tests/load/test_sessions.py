@@ -8,19 +8,19 @@ from typing import Any, cast
 import pytest
 
 from bench.errors import ConnectError
-from bench.limits import Limits
+from bench.limits import Timeouts
 from bench.load.execution import sessions
 from bench.load.execution.sessions import RunListener, show_session, show_turn
 from bench.observe.inputs import SessionStart
-from bench.observe.observation import SessionObservation, TurnObservation, reason
+from bench.observe.observation import SessionObservation, TurnObservation, detail_text
 from bench.observe.timeline import Timeline
-from bench.protocol.events import Usage
+from bench.protocol.events import TokenUsage
 from bench.protocol.openai_ga import GA
 from bench.run.histograms import MEASURED, WARMUP
-from bench.run.recorder import Labels
+from bench.run.recorder import RowContext
 from tests.helpers import AT_NS, at, build_observation, build_session
 
-LABELS = Labels("w0-000000", "west", "talk", "talk")
+LABELS = RowContext("w0-000000", "west", "talk", "talk")
 
 
 class Ear:
@@ -42,14 +42,14 @@ def build_played(
     for show in ("show_turn", "show_session"):
         monkeypatch.setattr(sessions, show, getattr(Ear("dashboard", heard), show))
     run = Ear("run", heard, progress=progress, callbacks=Ear("callbacks", heard, fire=None), hide=str)
-    return RunListener(*cast(Any, (record, Timeline(SessionStart(AT_NS, 1, Limits()), GA), arm, run)))
+    return RunListener(*cast(Any, (record, Timeline(SessionStart(AT_NS, 1, Timeouts()), GA), arm, run)))
 
 
 TOLD: dict[str, tuple[Callable[[RunListener], object], list[str]]] = {
     "a turn is recorded before anything acts on it":
         (lambda played: played.turn_ended(build_observation()), ["recorder", "arm", "dashboard", "progress"]),
     "a response is counted before anything acts on its cost":
-        (lambda played: played.paid(Usage(text_in=1)), ["progress", "run"]),
+        (lambda played: played.paid(TokenUsage(text_in=1)), ["progress", "run"]),
     "a session is recorded before anything acts on it":
         (lambda played: played.session_ended(), ["recorder", "progress", "run", "dashboard"]),
 }  # fmt: skip
@@ -130,4 +130,4 @@ def test_what_locust_is_told(ended: TurnObservation | SessionObservation, shown:
     ],
 )
 def test_a_reason_leaves_out_what_its_outcome_says(outcome: str, detail: str, said: str) -> None:
-    assert reason(outcome, detail) == said
+    assert detail_text(outcome, detail) == said

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.columns import SESSION_INSTANTS, TURN_INSTANTS
-from bench.limits import Limits
+from bench.limits import Timeouts
 from bench.metrics import (
     CATALOGUE,
     GOOD,
@@ -277,4 +277,4 @@ def test_every_outcome_has_its_class(outcome: str, kind: str) -> None:
 
 
 def test_a_turn_may_take_as_long_as_one_response_may_unless_the_script_says_how_long() -> None:
-    assert (Limits(response=600).turn, Limits(response=600, turn=20).turn) == (10 + 30 + 600, 20)
+    assert (Timeouts(response=600).turn, Timeouts(response=600, turn=20).turn) == (10 + 30 + 600, 20)

@@ -19,7 +19,7 @@ from bench.plan.draws import (
     LogNormalTimes,
     RecordedTimes,
     ThinkTime,
-    filled,
+    fill_variables,
     load_rows,
     load_think_times,
     names_in,
@@ -237,12 +237,12 @@ def test_variables_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_row_fills_the_places_of_its_names(text: str, result: str) -> None:
-    assert filled(text, ADA) == result
+    assert fill_variables(text, ADA) == result
 
 
 def test_a_name_that_is_not_there_is_refused() -> None:
     with pytest.raises(UsageError, match=r"has \$\{city\}, the variables have only name, order"):
-        filled("In ${city}", ADA)
+        fill_variables("In ${city}", ADA)
 
 
 def test_the_names_of_a_text_are_those_that_are_filled() -> None:
@@ -255,7 +255,7 @@ PIECES = st.lists(st.sampled_from(["$", "{", "}", "${name}", "${order}", "x", " 
 @given(text=PIECES)
 def test_nothing_but_places_and_doubled_dollar_signs_is_changed(text: str) -> None:
     assume(names_in(text) <= ADA.keys())
-    result = filled(text, ADA)
+    result = fill_variables(text, ADA)
 
     if not names_in(text):
         assert result.replace("$", "") == text.replace("$", "")

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
-from bench.limits import Limits
+from bench.limits import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.protocol.openai_ga import GA
 from bench.run import close
 from bench.run.event_log import EventLog, LoggedTimeline
-from bench.run.replay import Replayed, replay_log
+from bench.run.replay import ReplayedSession, replay_log
 from reports.runs import load_for_report
 from reports.summary.summary import summarise
 from rtbench.cli.report import report
@@ -165,12 +165,14 @@ def test_of_several_folders_one_that_is_no_run_is_said_before_anything_is_writte
     assert not (run / "report.html").exists()
 
 
-def logged(path: Path, about: dict[str, Any]) -> Replayed:
+def logged(path: Path, about: dict[str, Any]) -> ReplayedSession:
     """The log of a session in which nothing happened."""
     log = EventLog(path, hide=str, record_audio=False)
     facts = {"dialect": "ga", "script": "voice_turns"} | about
-    timeline = LoggedTimeline(SessionStart(5_000_000_000, 1, Limits(), service_responds=True), GA, log=log, about=facts)
-    timeline.tell(inputs.Finished(6_000_000_000))
+    timeline = LoggedTimeline(
+        SessionStart(5_000_000_000, 1, Timeouts(), service_responds=True), GA, log=log, about=facts
+    )
+    timeline.tell(inputs.ScriptFinished(6_000_000_000))
     log.close()
     return replay_log(path)
 

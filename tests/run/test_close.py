@@ -19,9 +19,9 @@ from bench.columns import BOUNDS, TURN_KEYS
 from bench.errors import UsageError
 from bench.run import folder as files
 from bench.run import lock
-from bench.run.close import close, writer_is_gone
-from bench.run.histograms import Key, distribution, read
-from bench.run.recorder import Labels, Recorder
+from bench.run.close import finalize, writer_is_gone
+from bench.run.histograms import HistogramKey, distribution, read
+from bench.run.recorder import Recorder, RowContext
 from bench.run.spool import Spool
 from tests.helpers import AT_NS, MS, S, at, build_observation, build_session
 from tests.run.builders import BEGAN_NS, build_run, contents, finished, kill, labels, leave, play, tables
@@ -32,7 +32,7 @@ def finished_and_closed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     """A run that nobody has closed yet, and the same closed: whoever changes one has a copy."""
     folder = finished(tmp_path_factory.mktemp("finished"))
     whole = Path(shutil.copytree(folder, folder.parent / "whole"))
-    close(whole)
+    finalize(whole)
     return folder, whole
 
 
@@ -62,10 +62,10 @@ def test_a_close_that_is_cut_before_a_file_of_turns_is_in_place_is_done_again_fr
         replace(old, new)
 
     with patch("bench.run.close.os.replace", cut), pytest.raises(KeyboardInterrupt):
-        close(folder)
+        finalize(folder)
     assert not (folder / "turns.parquet").exists()
     assert tables(folder) == before
-    close(folder)
+    finalize(folder)
     assert tables(folder) == before
     assert not files.no_uncertainty(folder)
 
@@ -128,7 +128,7 @@ def test_rows_that_are_read_a_few_at_a_time_have_their_bounds_however_the_files_
 def test_a_clean_end_turns_the_spool_into_the_final_files(tmp_path: Path) -> None:
     folder = finished(tmp_path)
     before = tables(folder)
-    document = close(folder)
+    document = finalize(folder)
 
     assert {path.name for path in folder.iterdir()} == {
         "run.json",
@@ -167,8 +167,8 @@ def closed_and_killed(folder: Path) -> Path:
     killed = folder.parent / "killed"
     shutil.copytree(folder, killed)
     kill_early(killed)
-    close(folder)
-    close(killed)
+    finalize(folder)
+    finalize(killed)
     return killed
 
 
@@ -179,7 +179,7 @@ def test_a_killed_run_gives_the_same_rows_and_totals_as_a_clean_one(
     unclosed, clean = finished_and_closed
     killed = Path(shutil.copytree(unclosed, tmp_path / "killed"))
     how(killed)
-    ended, cut = files.read_document(clean), close(killed)
+    ended, cut = files.read_document(clean), finalize(killed)
 
     assert tables(killed) == tables(clean)
     assert cut["totals"] == ended["totals"]
@@ -194,7 +194,7 @@ def test_the_histograms_of_turns_and_sessions_are_those_of_the_rows_after_a_kill
     unclosed, clean = finished_and_closed
     killed = Path(shutil.copytree(unclosed, tmp_path / "killed"))
     kill_early(killed)
-    close(killed)
+    finalize(killed)
 
     of_rows = contents(read(killed / "histograms.hlog"))
     whole = contents(read(clean / "histograms.hlog"))
@@ -236,11 +236,11 @@ def test_what_is_counted_is_the_same_after_a_kill(
         recorder.session(labels(number)).session_ended(build_session(**changes))
     recorder.close()
     how(folder)
-    close(folder)
+    finalize(folder)
 
     found = read(files.histograms_path(folder))
     for (metric, step), expected in counted.items():
-        histogram = found.get(Key(metric, "simulator", step))
+        histogram = found.get(HistogramKey(metric, "simulator", step))
         assert histogram is not None
         values = distribution(histogram)[0].tolist()
         assert (histogram.get_total_count() if isinstance(expected, int) else values) == pytest.approx(
@@ -254,7 +254,7 @@ def test_histograms_that_are_older_than_the_rows_are_brought_up_to_date(tmp_path
     for _ in recorder.histogram_slices():
         pass
     play(recorder, 2)
-    close(folder)
+    finalize(folder)
 
     found = contents(read(files.histograms_path(folder)))
     ok = [row for row in tables(folder)["turns"] if row["outcome"] == "ok"]
@@ -311,13 +311,13 @@ def test_values_below_zero_are_counted_once_whether_killed_or_not(tmp_path: Path
     shutil.copytree(folder, killed)
     kill(killed)
 
-    assert close(folder)["totals"]["negative"] == {"transcript_lead": 1}
-    assert close(killed)["totals"]["negative"] == {"transcript_lead": 1}
+    assert finalize(folder)["totals"]["negative"] == {"transcript_lead": 1}
+    assert finalize(killed)["totals"]["negative"] == {"transcript_lead": 1}
 
 
 def test_a_run_that_was_killed_before_its_first_flush_can_be_closed(tmp_path: Path) -> None:
     folder, _ = build_run(tmp_path)
-    document = close(folder)
+    document = finalize(folder)
 
     assert (document["state"], document["validity"]["status"]) == ("killed", "invalid")
     assert document["totals"]["turns"] == {}
@@ -336,7 +336,7 @@ def test_turns_in_flight_when_a_run_is_killed_are_unknown_and_counted(tmp_path: 
             record.turn_ended(build_observation(turn=turn, start_ns=turn * 10 * S))
     recorder.end_second()
     recorder.flush()
-    document = close(folder)
+    document = finalize(folder)
 
     (entry,) = document["missing_workers"]
     assert entry["turns"] >= 4
@@ -351,7 +351,7 @@ def test_one_worker_that_was_killed_makes_a_killed_run(tmp_path: Path) -> None:
         play(recorder, worker=recorders.index(recorder))
     recorders[0].close()
 
-    assert close(folder)["state"] == "killed"
+    assert finalize(folder)["state"] == "killed"
     assert len(tables(folder)["sessions"]) == 6
 
 
@@ -360,7 +360,7 @@ def test_closing_twice_is_harmless(finished_and_closed: tuple[Path, Path]) -> No
     document = files.read_document(folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
-    assert close(folder) == document
+    assert finalize(folder) == document
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
@@ -373,9 +373,9 @@ def test_a_close_that_was_killed_can_be_done_again(
     with monkeypatch.context() as patch:
         patch.setattr(f"bench.run.close.{step}", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            close(folder)
+            finalize(folder)
 
-    assert close(folder)["totals"] == files.read_document(whole)["totals"]
+    assert finalize(folder)["totals"] == files.read_document(whole)["totals"]
     assert tables(folder) == tables(whole)
     assert contents(read(files.histograms_path(folder))) == contents(read(files.histograms_path(whole)))
 
@@ -387,7 +387,7 @@ def interrupt(*_: Any, **__: Any) -> Any:
 def test_the_final_histograms_are_the_exact_sum_of_the_workers(tmp_path: Path) -> None:
     folder = finished(tmp_path, workers=3)
     parts = [contents(read(path)) for path in sorted((folder / "spool").glob("histograms-*.hlog"))]
-    close(folder)
+    finalize(folder)
 
     total = contents(read(files.histograms_path(folder)))
     for tag, counts in parts[0].items():
@@ -413,17 +413,17 @@ def test_rates_are_those_of_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyP
     record.sent(90_000, 0, None)
     recorder.close()
     other.close()
-    close(folder)
+    finalize(folder)
 
     histograms = read(files.histograms_path(folder))
-    run = histograms.get(Key("wire_sent", "simulator", "run"))
+    run = histograms.get(HistogramKey("wire_sent", "simulator", "run"))
     assert run is not None
     assert run.get_total_count() == 1
     assert run.get_max_value() == pytest.approx(1_500 / 0.8, rel=1e-3)  # both workers, over the 0.8 s recorded
-    sessions = histograms.get(Key("wire_sent", "simulator", "session"))
+    sessions = histograms.get(HistogramKey("wire_sent", "simulator", "session"))
     assert sessions is not None
     assert (sessions.get_total_count(), sessions.get_max_value()) == (1, pytest.approx(1_000, rel=1e-3))
-    audio = histograms.get(Key("audio_sent", "simulator", "session"))
+    audio = histograms.get(HistogramKey("audio_sent", "simulator", "session"))
     assert audio is not None
     assert audio.get_max_value() == pytest.approx(2_000, rel=1e-3)
 
@@ -443,11 +443,11 @@ def test_a_step_of_the_wall_clock_takes_no_second_into_the_warm_up_or_out_of_it(
         now[0] += S
         recorder.end_second()
     recorder.close()
-    close(folder)
+    finalize(folder)
 
     rates = {}
     for phase in ("warmup", "measurement"):
-        histogram = read(files.histograms_path(folder)).get(Key("wire_sent", "simulator", "run", phase))
+        histogram = read(files.histograms_path(folder)).get(HistogramKey("wire_sent", "simulator", "run", phase))
         assert histogram is not None
         rates[phase] = (histogram.get_total_count(), histogram.get_min_value(), histogram.get_max_value())
     assert rates == {"warmup": (10, 1_000, 1_000), "measurement": (10, 2_000, pytest.approx(2_000, rel=1e-3))}
@@ -458,7 +458,7 @@ def test_a_simulated_run_says_so_wherever_it_is_read(tmp_path: Path) -> None:
     recorder.session(labels(1)).connected({"x-rtbench-simulator": "1"})
     recorder.close()
 
-    assert close(folder)["simulated"] is True
+    assert finalize(folder)["simulated"] is True
     assert "SIMULATED" in files.histograms_path(folder).read_text()
     assert pq.read_schema(folder / "turns.parquet").metadata[b"rtbench.simulated"] == b"SIMULATED"
 
@@ -484,7 +484,7 @@ def test_the_verdict_is_on_what_was_recorded(
     record.sent(1, 1, lag_ns)
     record.turn_ended(build_observation(errors_ns={"first_audio": error_ns}))
     recorder.close()
-    verdict = close(folder)["validity"]
+    verdict = finalize(folder)["validity"]
 
     assert {rule["name"] for rule in verdict["checks"] if rule["result"] == "fail"} == broken
     assert verdict["status"] == ("invalid" if broken else "valid")
@@ -496,7 +496,7 @@ def test_a_slow_loop_matters_where_stamps_come_from_user_space(tmp_path: Path, u
     recorder.session(labels(1)).turn_ended(build_observation(user_stamps=user))
     recorder.event_loop_delay(90 * MS)
     recorder.close()
-    document = close(folder)
+    document = finalize(folder)
 
     assert {rule["name"] for rule in document["validity"]["checks"] if rule["result"] == "fail"} == broken
     assert document["receive_timestamp_source"] == ("mixed" if user else "kernel")
@@ -515,20 +515,20 @@ def test_how_a_process_keeps_up_in_the_warm_up_is_not_judged(tmp_path: Path, mon
     recorder.event_loop_delay(MS)
     recorder.close()
 
-    rule = close(folder)["validity"]["checks"][1]
+    rule = finalize(folder)["validity"]["checks"][1]
     assert (rule["name"], rule["result"], rule["value"]) == ("event_loop_delay", "pass", pytest.approx(1.0, rel=0.01))
     found = read(files.histograms_path(folder))
-    assert found.get(Key("event_loop_delay", "all", phase="warmup")).get_max_value() >= 900_000  # type: ignore[union-attr]
+    assert found.get(HistogramKey("event_loop_delay", "all", phase="warmup")).get_max_value() >= 900_000  # type: ignore[union-attr]
 
 
 def test_only_the_measured_phase_is_judged(tmp_path: Path) -> None:
     folder, (recorder,) = build_run(tmp_path)
-    warm = Labels("w0-1", "simulator", "s", "s", phase="warmup")
+    warm = RowContext("w0-1", "simulator", "s", "s", phase="warmup")
     recorder.session(warm).turn_ended(build_observation(errors_ns={"first_audio": S}))
     recorder.session(labels(2)).turn_ended(build_observation(errors_ns={"first_audio": 0}))
     recorder.close()
 
-    assert close(folder)["validity"]["status"] == "valid"
+    assert finalize(folder)["validity"]["status"] == "valid"
 
 
 def test_turns_of_the_warm_up_are_counted(tmp_path: Path) -> None:
@@ -537,7 +537,7 @@ def test_turns_of_the_warm_up_are_counted(tmp_path: Path) -> None:
         recorder.session(replace(labels(number), phase=phase)).turn_ended(build_observation())
     recorder.close()
 
-    assert close(folder)["totals"]["warmup_turns"] == 2
+    assert finalize(folder)["totals"]["warmup_turns"] == 2
 
 
 def test_each_target_is_judged_by_its_own_wait(tmp_path: Path) -> None:
@@ -549,7 +549,7 @@ def test_each_target_is_judged_by_its_own_wait(tmp_path: Path) -> None:
     )
     recorder.close()
 
-    verdict = close(folder)["validity"]
+    verdict = finalize(folder)["validity"]
     assert verdict["status"] == "invalid"
     assert verdict["checks"][0]["note"].endswith("of fast")
     assert (verdict["checks"][0]["value"], verdict["checks"][0]["limit"]) == (6.0, 5.0)
@@ -569,7 +569,7 @@ def test_the_incidents_of_all_workers_are_in_the_document_in_their_order(
     for recorder in (first, second):
         recorder.close()
     how(folder)
-    document = close(folder)
+    document = finalize(folder)
 
     assert [(incident["worker"], incident["text"]) for incident in document["incidents"]] == [
         (1, "one"),
@@ -585,7 +585,7 @@ def test_the_incidents_of_all_workers_are_in_the_document_in_their_order(
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
-        close(tmp_path)
+        finalize(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -640,7 +640,7 @@ def test_a_close_that_was_cut_while_it_removed_the_spool_loses_nothing(
     for path in (folder / "spool").glob("turns-*"):
         path.unlink()
 
-    assert close(folder) == document
+    assert finalize(folder) == document
     assert tables(folder)["turns"]
     assert not (folder / "spool").exists()
 
@@ -649,7 +649,7 @@ def test_a_run_whose_workers_ended_but_whose_master_never_closed_it_was_killed(t
     folder = finished(tmp_path)
     files.write_document(folder, files.read_document(folder) | {"state": "running"})
 
-    document = close(folder)
+    document = finalize(folder)
 
     assert document["state"] == "killed"
     assert "killed" in document["stop_reason"]

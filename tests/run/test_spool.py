@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.run import folder as files
-from bench.run.close import close
+from bench.run.close import finalize
 from bench.run.part import parts
 from bench.run.recorder import Recorder
 from bench.run.spool import Spool
@@ -37,7 +37,7 @@ def test_a_part_is_complete_by_itself(tmp_path: Path) -> None:
     folder = run_folder(tmp_path, 3, 5)
     for path in folder.glob("spool/*-3.*"):
         path.unlink()
-    document = close(folder)
+    document = finalize(folder)
 
     assert {row["worker"] for rows in tables(folder).values() for row in rows} == {5}
     assert [incident["text"] for incident in document["incidents"]] == ["of worker 5"]

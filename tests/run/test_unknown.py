@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.run.unknown import (
-    Lost,
-    Record,
+    KnownWork,
+    MissingWorker,
     WorkerLoad,
     load_of,
-    lost_entries,
+    missing_entries,
     shortest_turn_ns,
     unknown_calls,
     unknown_turns,
@@ -44,7 +44,7 @@ def test_the_bound_holds_for_every_history_whenever_the_worker_falls_silent_and_
     truth = sum(at_ns <= ends_ns for slot in begins for at_ns in slot)
     begun = sum(at_ns <= min(until_ns, ends_ns) for slot in begins for at_ns in slot)
     rows = data.draw(st.integers(0, truth))
-    record = Record(turns=rows, turns_started=begun, until_utc_ns=until_ns)
+    record = KnownWork(turns=rows, turns_started=begun, until_utc_ns=until_ns)
     bound = unknown_turns(record, WorkerLoad(0, ends_ns, slots=len(begins)), SHORTEST_NS)
     assert bound is not None
     assert bound >= truth - rows
@@ -56,7 +56,7 @@ def test_the_bound_by_pairs_holds_for_every_history(begins: Begins, until_ns: in
     truth = sum(map(len, begins))
     pairs = sum(-(-len(slot) // turns) for slot in begins)
     begun = sum(at_ns <= until_ns for slot in begins for at_ns in slot)
-    record = Record(turns=begun, turns_started=begun, until_utc_ns=until_ns)
+    record = KnownWork(turns=begun, turns_started=begun, until_utc_ns=until_ns)
     for planned, arrived in ((pairs, None), (None, pairs)):
         load = WorkerLoad(0, 10_000 * S, slots=len(begins), pairs=planned, turns=turns)
         bound = unknown_turns(record, load, SHORTEST_NS, arrived)
@@ -71,7 +71,7 @@ def test_no_call_of_a_lost_worker_is_beyond_the_bound(arrived: int, workers: int
     lost = data.draw(st.integers(0, workers - 1))
     heard = data.draw(st.integers(0, calls[lost]))
     others = [count for worker, count in enumerate(calls) if worker != lost]
-    bound = unknown_calls(Record(calls=heard), others)
+    bound = unknown_calls(KnownWork(calls=heard), others)
     if others:
         assert bound is not None
         assert calls[lost] - heard <= bound <= calls[lost] - heard + 2
@@ -83,11 +83,11 @@ def test_no_call_of_a_lost_worker_is_beyond_the_bound(arrived: int, workers: int
     ("silent_ms", "most"), [(-5, 0), (0, 0), (1, 2), (100, 2), (101, 4), (1_000, 20)], ids=lambda value: str(value)
 )
 def test_turns_that_begin_in_two_slots_are_as_many_as_fit(silent_ms: int, most: int) -> None:
-    assert unknown_turns(Record(until_utc_ns=0), WorkerLoad(0, silent_ms * MS, slots=2), 100 * MS) == most
+    assert unknown_turns(KnownWork(until_utc_ns=0), WorkerLoad(0, silent_ms * MS, slots=2), 100 * MS) == most
 
 
 def test_where_nothing_tells_how_short_a_turn_is_there_is_no_bound() -> None:
-    silent = Record(until_utc_ns=5 * S)
+    silent = KnownWork(until_utc_ns=5 * S)
     assert unknown_turns(silent, WorkerLoad(0, 9 * S, slots=3), None) is None
     assert unknown_turns(silent, WorkerLoad(0, 5 * S, slots=3), None) == 0
     assert unknown_turns(silent, WorkerLoad(0, 9 * S, slots=3, pairs=4, turns=2), None) == 8
@@ -134,21 +134,23 @@ def test_slots_are_the_workers_share_and_what_it_may_have_got_of_those_lost_befo
 def test_a_worker_that_fell_silent_is_counted_to_the_end_of_the_run() -> None:
     rows = turns(("a", 1, 0), ("a", 1, 2 * S), ("b", 0, 0))
     told = seconds((0, 1, 0, 2, 2), (1, 1, 0, 2, 1), (8, 0, 0, 1, 1))
-    (entry,) = lost_entries([Lost(1, "west", WorkerLoad(0, 7 * S + S // 2, slots=2))], rows, sessions(), told)
+    (entry,) = missing_entries(
+        [MissingWorker(1, "west", WorkerLoad(0, 7 * S + S // 2, slots=2))], rows, sessions(), told
+    )
     # 3 had begun of which 2 have rows; in 6 s two slots begin a turn of 2 s three times each
     assert entry == {"worker": 1, "host": "west", "since_utc_ns": S + S // 2, "turns": 1 + 6}
 
 
 def test_a_worker_that_was_done_lacks_what_it_had_written_and_is_not_there() -> None:
-    lost = Lost(0, "west", WorkerLoad(0, 99 * S, slots=2), rows={"turns": 5}, why="turns.arrows: torn")
-    (entry,) = lost_entries([lost], turns(("a", 0, 0), ("a", 0, S)), sessions(), seconds((0, 0, 0, 1, 9)))
+    lost = MissingWorker(0, "west", WorkerLoad(0, 99 * S, slots=2), rows={"turns": 5}, why="turns.arrows: torn")
+    (entry,) = missing_entries([lost], turns(("a", 0, 0), ("a", 0, S)), sessions(), seconds((0, 0, 0, 1, 9)))
     assert (entry["turns"], entry["why"]) == (3, "turns.arrows: torn")
 
 
 def test_calls_that_a_lost_worker_would_have_had_are_counted_with_their_turns() -> None:
     load = WorkerLoad(0, 10 * S, slots=2, turns=3, peers=frozenset({0, 1}))
     told = seconds((0, 0, 4, 1, 4), (9, 0, 6, 1, 4), (0, 1, 4, 1, 2))
-    (entry,) = lost_entries([Lost(1, "west", load)], turns(("a", 1, 0)), sessions(), told)
+    (entry,) = missing_entries([MissingWorker(1, "west", load)], turns(("a", 1, 0)), sessions(), told)
     assert (entry["calls"], entry["turns"]) == (7, 11 * 3 - 1)
 
 
@@ -156,7 +158,7 @@ def test_calls_of_workers_that_were_not_heard_to_the_end_bound_nothing() -> None
     load = WorkerLoad(0, 10 * S, slots=2, turns=3, peers=frozenset({0, 1}))
     told = seconds((0, 0, 4, 1, 4), (2, 0, 6, 1, 4), (0, 1, 4, 1, 2))
     rows = turns(("a", 1, 0), ("a", 1, 5 * S))
-    (entry,) = lost_entries([Lost(1, "west", load)], rows, sessions(), told)
+    (entry,) = missing_entries([MissingWorker(1, "west", load)], rows, sessions(), told)
     assert (entry["calls"], entry["turns"]) == (None, 2 * 2)
-    (entry, _) = lost_entries([Lost(n, "west", load) for n in (1, 0)], rows, sessions(), told)
+    (entry, _) = missing_entries([MissingWorker(n, "west", load) for n in (1, 0)], rows, sessions(), told)
     assert entry["calls"] is None

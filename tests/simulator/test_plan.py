@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.simulator.answering.function_calls import ModelCall
+from bench.simulator.answering.function_calls import GeneratedCall
 from bench.simulator.answering.plan import (
-    Delta,
+    PlannedDelta,
     Planner,
     ResponseContent,
     ResponsePlan,
@@ -23,10 +23,10 @@ from bench.simulator.answering.plan import (
 from bench.simulator.delay import DelayDrift
 from bench.simulator.profile import FunctionCalls
 from bench.simulator.serving.connection import grouped_writes
-from bench.simulator.wire import Ids, Outbox, OutboxStep, Outgoing
+from bench.simulator.wire import Ids, Outbox, OutboxStep, OutgoingEvent
 from tests.simulator.builders import AT_NS, MS, REPLY, build_profile
 
-CALLS = [ModelCall("f", ("{", "}")), ModelCall("g", ("{}",))]
+CALLS = [GeneratedCall("f", ("{", "}")), GeneratedCall("g", ("{}",))]
 REASONING_NS = 700_000_000
 
 
@@ -118,7 +118,7 @@ def test_a_call_takes_a_token_s_time_for_each_token(burst: int) -> None:
 
 @pytest.mark.parametrize("size", [1, 3, 5, 100])
 def test_a_burst_waits_for_its_last_event(size: int) -> None:
-    deltas = [Delta(due, True) for due in range(7)]
+    deltas = [PlannedDelta(due, True) for due in range(7)]
 
     dues = [delta.due_ns for delta in in_bursts(deltas, size)]
 
@@ -133,7 +133,7 @@ def outbox() -> Outbox:
 
 
 def step(due_ns: int, word: str) -> OutboxStep:
-    return due_ns, lambda at_ns: Outgoing(at_ns, word, b"")
+    return due_ns, lambda at_ns: OutgoingEvent(at_ns, word, b"")
 
 
 def due(planned: Outbox, now_ns: int) -> list[tuple[int, str]]:
@@ -180,7 +180,7 @@ def test_a_dropped_series_never_comes() -> None:
 
 @given(instants=st.lists(st.integers(0, 3)).map(sorted), size=st.integers(1, 4))
 def test_only_events_of_one_instant_share_a_write_and_no_more_than_are_allowed(instants: list[int], size: int) -> None:
-    events = [Outgoing(due_ns, "x", b"") for due_ns in instants]
+    events = [OutgoingEvent(due_ns, "x", b"") for due_ns in instants]
 
     groups = [list(group) for group in grouped_writes(iter(events), size)]
 
@@ -191,6 +191,6 @@ def test_only_events_of_one_instant_share_a_write_and_no_more_than_are_allowed(i
 
 @given(instants=st.lists(st.integers(0, 3)).map(sorted))
 def test_events_that_go_out_alone_are_those_that_share_a_write_of_one(instants: list[int]) -> None:
-    events = [Outgoing(due_ns, "x", b"") for due_ns in instants]
+    events = [OutgoingEvent(due_ns, "x", b"") for due_ns in instants]
 
     assert [list(alone) for alone in zip(events, strict=True)] == [list(group) for group in grouped_writes(events, 1)]

@@ -11,25 +11,25 @@ import pytest
 from bench.errors import UsageError
 from bench.simulator.behaviour import EventReceipt
 from bench.simulator.serving.connection import _SimulatedProtocol
-from bench.simulator.truth import BLOCK_LINES, LatenessCounts, Served, TruthLog, read_truth, summary
-from bench.simulator.wire import ArrivalSpan, Outgoing
+from bench.simulator.truth import BLOCK_LINES, GroundTruthLog, LatenessCounts, ServedCounts, read_truth, summary
+from bench.simulator.wire import ArrivalSpan, OutgoingEvent
 from tests.simulator.builders import late
 
 
 def written(path: Path) -> Path:
-    log = TruthLog(path, "default", 5)
+    log = GroundTruthLog(path, "default", 5)
     audio, call = "response.output_audio.delta", "response.function_call_arguments.done"
-    log.sent("sess_1", Outgoing(100, audio, b"{}", "resp_1", 4800, item_id="item_1"), 120, 121, 6600)
-    log.sent("sess_1", Outgoing(130, audio, b"{}", "resp_1", 7200, 2400), 131, 132, 9800)
+    log.sent("sess_1", OutgoingEvent(100, audio, b"{}", "resp_1", 4800, item_id="item_1"), 120, 121, 6600)
+    log.sent("sess_1", OutgoingEvent(130, audio, b"{}", "resp_1", 7200, 2400), 131, 132, 9800)
     log.sent(
         "sess_1",
-        Outgoing(140, "input_audio_buffer.speech_started", b"{}", facts={"speech_at_byte": 960}),
+        OutgoingEvent(140, "input_audio_buffer.speech_started", b"{}", facts={"speech_at_byte": 960}),
         141,
         142,
         200,
     )
-    log.sent("sess_1", Outgoing(100, "session.created", b"{}"), 120, None, 600)
-    named = Outgoing(150, call, b"{}", "resp_1", item_id='an "item"', call_id="call_1")
+    log.sent("sess_1", OutgoingEvent(100, "session.created", b"{}"), 120, None, 600)
+    named = OutgoingEvent(150, call, b"{}", "resp_1", item_id='an "item"', call_id="call_1")
     log.sent("sess_1", named, 151, 152, 300)
     log.received("sess_1", EventReceipt("input_audio_buffer.append", "e\n1", None, 0, 4800), ArrivalSpan(90, 80, True))
     log.received("sess_1", EventReceipt("response.create", None, "resp_1"), ArrivalSpan(95, 95, False))
@@ -38,7 +38,7 @@ def written(path: Path) -> Path:
     log.received(
         "sess_1", EventReceipt("conversation.item.create", None, item_id="i", call_id="c"), ArrivalSpan(97, 97, True)
     )
-    log.ended(Served(1, 0, 0, 1.25, late(0, 2_000_000)))
+    log.ended(ServedCounts(1, 0, 0, 1.25, late(0, 2_000_000)))
     log.close()
     return path
 
@@ -86,12 +86,12 @@ def test_a_log_that_was_cut_anywhere_reads_up_to_its_last_whole_line(tmp_path: P
 
 def test_a_log_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be written"):
-        TruthLog(tmp_path / "no" / "truth.jsonl", "default", 1)
+        GroundTruthLog(tmp_path / "no" / "truth.jsonl", "default", 1)
 
 
 @pytest.mark.parametrize("lines", [1, BLOCK_LINES - 1, BLOCK_LINES, 2 * BLOCK_LINES + 1])
 def test_every_line_is_in_the_log_when_it_is_closed(tmp_path: Path, lines: int) -> None:
-    log = TruthLog(tmp_path / "truth.jsonl", "default", 1)
+    log = GroundTruthLog(tmp_path / "truth.jsonl", "default", 1)
     for number in range(lines):
         log.refused(429, str(number), number)
     log.close()
@@ -101,13 +101,13 @@ def test_every_line_is_in_the_log_when_it_is_closed(tmp_path: Path, lines: int) 
 
 def test_an_older_log_of_that_name_is_replaced(tmp_path: Path) -> None:
     for seed in (1, 2):
-        TruthLog(tmp_path / "truth.jsonl", "default", seed).close()
+        GroundTruthLog(tmp_path / "truth.jsonl", "default", seed).close()
 
     assert [line["seed"] for line in read_truth(tmp_path / "truth.jsonl")] == [2]
 
 
 def test_what_two_write_into_one_log_does_not_mix(tmp_path: Path) -> None:
-    first = TruthLog(tmp_path / "truth.jsonl", "default", 1)
+    first = GroundTruthLog(tmp_path / "truth.jsonl", "default", 1)
     second = copy.copy(first)  # as after a fork
     second._lines = []
 
@@ -125,8 +125,8 @@ def test_what_two_write_into_one_log_does_not_mix(tmp_path: Path) -> None:
 # The simulator says how late it was.
 
 
-def served(lateness: LatenessCounts, *, sessions: int = 1, refused: int = 0, struck: int = 0) -> Served:
-    return Served(sessions, refused, struck, 0.5, lateness)
+def served(lateness: LatenessCounts, *, sessions: int = 1, refused: int = 0, struck: int = 0) -> ServedCounts:
+    return ServedCounts(sessions, refused, struck, 0.5, lateness)
 
 
 def test_a_punctual_simulator_gives_its_figures_without_a_warning() -> None:

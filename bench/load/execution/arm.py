@@ -13,8 +13,8 @@ from typing import Literal
 from bench.dial import Dialer
 from bench.limits import LONGEST_HOLD_NS
 from bench.load.execution.pairs import WorkerSlot
-from bench.load.planning.planned import Planned
-from bench.load.planning.plays import Plays
+from bench.load.planning.planned import RunPlan
+from bench.load.planning.plays import Workload
 from bench.metrics import is_throttled, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.target.tokens import Keyring
@@ -30,7 +30,7 @@ Limited = Literal["connection", "turn"]
 """What a service refuses for its limits."""
 
 
-class Pacer:
+class StartPacer:
     """Paces `per_minute` starts, evenly spaced, for all users of a target in this process; None for no limit.
 
     `phase_ns`: an instant from which all starts are whole intervals away, so that processes take turns; None: any.
@@ -116,26 +116,26 @@ class Pacer:
         return self._held_ns - max(0, self._held_until_ns - now_ns)
 
 
-def earliest_ns(pacers: Sequence[Pacer], now_ns: int) -> int:
+def earliest_ns(pacers: Sequence[StartPacer], now_ns: int) -> int:
     """The instant of the next pair's start: a wait in one arm holds its partners, and the slowest arm paces all."""
     slowest = max(pacers, key=lambda pacer: pacer.interval_ns)
     return slowest.slot_ns(max(pacer.earliest_ns(now_ns) for pacer in pacers))
 
 
-HOPELESS = 10
+MAX_INITIAL_FAILURES = 10
 """Failed connects that end a run in which none has succeeded."""
 
 
-class Arm:
+class TargetState:
     """One target's running state in a process. `plays`: what is said there; `pacer`: when sessions may start."""
 
-    def __init__(self, label: str, plays: Plays, dialer: Dialer, pacer: Pacer) -> None:
+    def __init__(self, label: str, plays: Workload, dialer: Dialer, pacer: StartPacer) -> None:
         self.label, self.plays, self.dialer, self.pacer = label, plays, dialer, pacer
         self.opened = self._failed = 0
 
     @property
     def hopeless(self) -> bool:
-        return self._failed >= HOPELESS and not self.opened
+        return self._failed >= MAX_INITIAL_FAILURES and not self.opened
 
     def note(self, session: SessionObservation, now_ns: int) -> bool:
         """Count a session that is over; returns whether it failed to open. Throttled ones make no arm hopeless."""
@@ -160,16 +160,16 @@ def was_opened(session: SessionObservation) -> bool:
     return "session_updated" in session.instants
 
 
-def arms_of(plan: Planned, keyring: Keyring, slot: WorkerSlot) -> list[Arm]:
+def arms_of(plan: RunPlan, keyring: Keyring, slot: WorkerSlot) -> list[TargetState]:
     """The arms of a run in one of its processes. Raises UsageError for certificates that cannot be used."""
     return [
-        Arm(target.label, plan.plays[target.label], Dialer(target, keyring), pacer_of(rate, slot))
+        TargetState(target.label, plan.plays[target.label], Dialer(target, keyring), pacer_of(rate, slot))
         for target, rate in zip(plan.targets, plan.connect_rates, strict=True)
     ]
 
 
-def pacer_of(per_minute: float | None, slot: WorkerSlot) -> Pacer:
+def pacer_of(per_minute: float | None, slot: WorkerSlot) -> StartPacer:
     """Pace a worker's share of `per_minute` (None: no limit) so that starts are even over all workers, too."""
     if not per_minute or slot.workers == 1:
-        return Pacer(per_minute)
-    return Pacer(per_minute / slot.workers, slot.began_ns + int(slot.worker * 60 * NS_PER_S / per_minute))
+        return StartPacer(per_minute)
+    return StartPacer(per_minute / slot.workers, slot.began_ns + int(slot.worker * 60 * NS_PER_S / per_minute))

@@ -19,20 +19,20 @@ from greenlet import greenlet
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.dial import Cut
-from bench.load.execution.arm import Arm
+from bench.load.execution.arm import TargetState
 from bench.load.execution.back_off import BackOff
-from bench.load.execution.call import Assignment, Call
-from bench.load.execution.pairs import Pair, PairNumbers, WorkerSlot, is_sampled, order
-from bench.load.execution.progress import Progress, ProgressReport, Spending
-from bench.load.execution.sessions import LocustCallbacks, Sessions
-from bench.load.execution.starts import CallLine, Start, Starts
+from bench.load.execution.call import Call, CallAssignment
+from bench.load.execution.pairs import Pair, PairCounter, WorkerSlot, is_sampled, order
+from bench.load.execution.progress import CostMeter, ProgressCounter, ProgressReport
+from bench.load.execution.sessions import LocustCallbacks, SessionRegistry
+from bench.load.execution.starts import CallDispatcher, PairStart, StartScheduler
 from bench.load.lifecycle import ALL_DONE, RunEvent, StopRequested
 from bench.load.planning.load_model import Arrivals
-from bench.load.planning.planned import Planned
+from bench.load.planning.planned import RunPlan
 from bench.load.planning.tasks import Caller, SessionTask, is_locust_word
 from bench.observe.observation import load_scorer
 from bench.run.histograms import MEASURED
-from bench.run.recorder import Labels, Recorder
+from bench.run.recorder import Recorder, RowContext
 from bench.run.spool import Spool
 from bench.target.tokens import Keyring
 from bench.transport.names import warm_up
@@ -57,9 +57,9 @@ class LiveRun:
 
     def __init__(
         self,
-        plan: Planned,
+        plan: RunPlan,
         slot: WorkerSlot,
-        arms: Sequence[Arm],
+        arms: Sequence[TargetState],
         keyring: Keyring,
         spool: Spool,
         callbacks: LocustCallbacks,
@@ -80,8 +80,8 @@ class LiveRun:
             host=plan.host_facts | ({} if slot.ahead_error_ns is None else clock),
         )
         terms = {target.label: target.terms for target in plan.targets}
-        self._progress = Progress(Spending(plan.prices.models, terms))
-        self.sessions = Sessions(
+        self._progress = ProgressCounter(CostMeter(plan.prices.models, terms))
+        self.sessions = SessionRegistry(
             spool, self.recorder, self._progress, plan.options, callbacks, arms=len(arms), hide=keyring.hide
         )
         self._labels = [arm.label for arm in arms]
@@ -91,8 +91,8 @@ class LiveRun:
         """How many are under way, or wait for their start."""
         self._waiting_calls = 0
         """Calls that arrived and were not blocked, and whose sessions have not begun."""
-        self._starts = Starts(arms, lambda: self.sessions.ending)
-        self._numbers = PairNumbers(slot)
+        self._starts = StartScheduler(arms, lambda: self.sessions.ending)
+        self._numbers = PairCounter(slot)
         self._line = self._call_line(plan.load_model.arrivals)
         self._back_off = BackOff(
             np.random.default_rng([plan.options.seed, slot.worker, BACK_OFF]).random,
@@ -143,7 +143,9 @@ class LiveRun:
         if over and not self._open:
             self._callbacks.tell(StopRequested(ALL_DONE))
 
-    def _play_started(self, start: Start, called_ns: int | None, user: type, task: SessionTask, caller: Caller) -> None:
+    def _play_started(
+        self, start: PairStart, called_ns: int | None, user: type, task: SessionTask, caller: Caller
+    ) -> None:
         """Play a pair: its sessions begin one after the other. Raises the first error, with notes of others."""
         try:
             if called_ns is not None:
@@ -170,7 +172,7 @@ class LiveRun:
         finally:
             self._starts.ended(start)
 
-    def _assigned(self, pair: Pair, user: Any, task: SessionTask, caller: Caller) -> list[Assignment]:
+    def _assigned(self, pair: Pair, user: Any, task: SessionTask, caller: Caller) -> list[CallAssignment]:
         """The calls of a pair, in the order in which they are to start."""
         arms, seed, users, assigned = self.arms, self._options.seed, caller.doubles(len(self.arms)), []
         for number in order(len(arms), seed, pair.number):
@@ -178,7 +180,7 @@ class LiveRun:
             repertoire = arm.plays[user, task]
             started = pair.number // self._slot.workers * len(arms) + number
             script = repertoire.session(pair.of_script, seed)
-            labels = Labels(
+            labels = RowContext(
                 session_id=f"w{self._slot.worker}-{started:06d}",
                 target=arm.label,
                 scenario=self._scenarios[user],
@@ -189,17 +191,19 @@ class LiveRun:
                 event_log=is_sampled(pair.number, self._options.record_events),
                 variables_row=script.variables_row,
             )
-            assigned.append(Assignment(arm, repertoire, script, pair, seed, labels, users[number], caller.is_leaving))
+            assigned.append(
+                CallAssignment(arm, repertoire, script, pair, seed, labels, users[number], caller.is_leaving)
+            )
         return assigned
 
     # Calls.
 
-    def _call_line(self, arrivals: Arrivals | None) -> CallLine | None:
+    def _call_line(self, arrivals: Arrivals | None) -> CallDispatcher | None:
         """The line to this process; None where its users call without being asked to."""
         if arrivals is None:
             return None
         slot = self._slot
-        return CallLine(
+        return CallDispatcher(
             (slot.began_ns + after_ns for after_ns in arrivals.share_ns(slot.worker, slot.workers)),
             self._left,
             arrived=self._call_arrived,

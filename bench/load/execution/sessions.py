@@ -9,22 +9,22 @@ import gevent
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
-from bench.load.execution.arm import HOPELESS, Arm, was_opened
+from bench.load.execution.arm import MAX_INITIAL_FAILURES, TargetState, was_opened
 from bench.load.execution.back_off import RefusedCall, refusal_of
-from bench.load.execution.progress import Progress, over_budget, unknown_price
+from bench.load.execution.progress import ProgressCounter, over_budget, unknown_price
 from bench.load.lifecycle import RunEvent, RunLifecycle, RunRefused, StopRequested
 from bench.load.planning.run_options import Options
 from bench.metrics import CATALOGUE, FIRST_DELTAS, outcome_class
 from bench.observe.inputs import SessionStart
-from bench.observe.observation import SessionObservation, TurnObservation, reason
+from bench.observe.observation import SessionObservation, TurnObservation, detail_text
 from bench.observe.timeline import Timeline
 from bench.plan.prepared import PreparedScript
-from bench.protocol.events import Event, Usage
+from bench.protocol.events import ServerEvent, TokenUsage
 from bench.run.event_log import EventLog, LoggedTimeline, about
 from bench.run.histograms import MEASURED
-from bench.run.recorder import Labels, Recorder, SessionRecord
+from bench.run.recorder import Recorder, RowContext, SessionRecorder
 from bench.run.spool import Spool
-from bench.transport.received import DeltaArrival, Received
+from bench.transport.received import MatchedDelta, ReceivedMessage
 from bench.units import NS_PER_MS
 from bench.untrusted.sanitize import escape_control
 
@@ -44,14 +44,14 @@ class LocustCallbacks:
     fire: Fire
 
 
-class Sessions:
+class SessionRegistry:
     """The sessions of one process. `arms`: of each pair; `hide` takes secrets out of texts; `active`: open calls."""
 
     def __init__(
         self,
         spool: Spool,
         recorder: Recorder,
-        progress: Progress,
+        progress: ProgressCounter,
         options: Options,
         callbacks: LocustCallbacks,
         *,
@@ -70,7 +70,7 @@ class Sessions:
         return not self.callbacks.lifecycle.may_start
 
     def begin(
-        self, arm: Arm, script: PreparedScript, labels: Labels, turns_planned: int, **planned: int | None
+        self, arm: TargetState, script: PreparedScript, labels: RowContext, turns_planned: int, **planned: int | None
     ) -> RunListener:
         """Begin the record of a session, with an event log where one is wanted. `planned`: when it was to start."""
         log = None
@@ -105,15 +105,15 @@ class Sessions:
         elif why := over_budget(budget_usd, spending.usd_at(monotonic_ns())):
             self.callbacks.tell(StopRequested(why, spent=True))
 
-    def note_ended(self, arm: Arm, session: SessionObservation) -> ConnectError | None:
+    def note_ended(self, arm: TargetState, session: SessionObservation) -> ConnectError | None:
         """Act on a session that is over; returns why it did not open, where it failed to."""
         hopeless, hide = arm.hopeless, self.hide  # a code of the service's is in the outcome, too
         if not arm.note(session, monotonic_ns()):
             return None
-        error = ConnectError(hide(session.outcome), escape_control(hide(reason(session.outcome, session.detail))))
+        error = ConnectError(hide(session.outcome), escape_control(hide(detail_text(session.outcome, session.detail))))
         if arm.hopeless and not hopeless:
             where = f" to {arm.label}" if self._arms > 1 else ""
-            failed = f"{HOPELESS} sessions{where} failed to open and none succeeded; the last: {error}"
+            failed = f"{MAX_INITIAL_FAILURES} sessions{where} failed to open and none succeeded; the last: {error}"
             self.callbacks.tell(StopRequested(failed))
         return error
 
@@ -122,7 +122,12 @@ class RunListener:
     """A `bench.line.Listener` that passes on what a session does: to its record before anyone else."""
 
     def __init__(
-        self, record: SessionRecord, timeline: Timeline, arm: Arm, sessions: Sessions, log: EventLog | None = None
+        self,
+        record: SessionRecorder,
+        timeline: Timeline,
+        arm: TargetState,
+        sessions: SessionRegistry,
+        log: EventLog | None = None,
     ) -> None:
         self.timeline, self.log = timeline, log
         self._record, self._arm, self._sessions = record, arm, sessions
@@ -135,10 +140,10 @@ class RunListener:
     def connected(self, headers: Mapping[str, str], call_id: str = "") -> None:
         self._record.connected(headers, call_id)
 
-    def received(self, events: Sequence[Event], message: Received, handled_ns: int) -> None:
+    def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
         self._record.received(events, message, handled_ns)
 
-    def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
+    def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         self._record.received_deltas(deltas)
 
     def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
@@ -167,7 +172,7 @@ class RunListener:
         measured = self._record.phase == MEASURED
         sessions.progress.turn_ended(self._arm.label, labels.script, turn, measured=measured)
 
-    def paid(self, usage: Usage) -> None:
+    def paid(self, usage: TokenUsage) -> None:
         self._sessions.progress.spending.add(self._arm.label, self.timeline.facts.model, usage)
         self._sessions.keep_budget()
 
@@ -207,7 +212,7 @@ def show_turn(fire: Fire, script: str, turn: TurnObservation, hide: Callable[[st
         return
     firsts_ns = (turn.metric_ns(CATALOGUE[name]) for name in FIRST_DELTAS.values())
     waited_ns = next(filter(None, firsts_ns), turn.instants["ended"] - turn.start_ns)
-    said = hide(f"{turn.outcome} {reason(turn.outcome, turn.detail)}".strip())
+    said = hide(f"{turn.outcome} {detail_text(turn.outcome, turn.detail)}".strip())
     error = None if kind == "success" else TurnError(escape_control(said))
     _fire(fire, script, turn.step, waited_ns / NS_PER_MS, error, turn.audio_bytes_received)
 

@@ -16,7 +16,7 @@ from gevent.event import AsyncResult
 from gevent.lock import BoundedSemaphore
 
 from bench.clock import monotonic_ns
-from bench.load.execution.arm import Arm, Pacer, earliest_ns
+from bench.load.execution.arm import StartPacer, TargetState, earliest_ns
 from bench.load.planning.tasks import Caller
 from bench.transport.event_loop import LoopMonitor
 from bench.units import NS_PER_S
@@ -27,17 +27,17 @@ LONGEST_SLEEP_S, IDLE_SLEEP_S = 0.5, 0.25
 """The run may end meanwhile, a service ask for a longer wait, or an idle user be asked to leave."""
 
 
-class Start(NamedTuple):
+class PairStart(NamedTuple):
     """A pair's start: when it was meant to be, and by which instant the pacers know it, which may be later."""
 
     intended_ns: int
     taken_ns: int
 
 
-class Starts:
+class StartScheduler:
     """Lets the pairs of one process start one by one. `ending` says that none shall start any more."""
 
-    def __init__(self, arms: Sequence[Arm], ending: Callable[[], bool]) -> None:
+    def __init__(self, arms: Sequence[TargetState], ending: Callable[[], bool]) -> None:
         self._arms, self._ending = arms, ending
         self._door = BoundedSemaphore()
         """Held by the pair that is the next to start."""
@@ -46,7 +46,7 @@ class Starts:
         self._polls = 0
         """How often the loop had polled when the last pair was let go."""
 
-    def wait(self, asked_ns: int) -> Start | None:
+    def wait(self, asked_ns: int) -> PairStart | None:
         """Wait until a pair may start, in the order in which they come; None where the run ended meanwhile.
 
         It is meant to start when it was asked for, or as soon after that as the pacers let it.
@@ -70,7 +70,7 @@ class Starts:
                 for pacer in self._pacers:
                     pacer.take(due_ns)
                 self._let_the_loop_turn()
-                return Start(intended_ns, due_ns)
+                return PairStart(intended_ns, due_ns)
         return None
 
     def _let_the_loop_turn(self) -> None:
@@ -80,13 +80,13 @@ class Starts:
             gevent.sleep(TURN_S)
         self._polls = watch.polls
 
-    def ended(self, start: Start) -> None:
+    def ended(self, start: PairStart) -> None:
         """Let the pacers know that all sessions of the pair that started so are over."""
         for pacer in self._pacers:
             pacer.ended(start.taken_ns)
 
     @property
-    def _pacers(self) -> list[Pacer]:
+    def _pacers(self) -> list[StartPacer]:
         return [arm.pacer for arm in self._arms]
 
     @property
@@ -94,7 +94,7 @@ class Starts:
         return max(0, self._due_ns - monotonic_ns()) / NS_PER_S
 
 
-class CallLine:
+class CallDispatcher:
     """The line of one process. `instants_ns`: when calls arrive, by CLOCK_MONOTONIC, in order.
 
     `most`: so many calls are handed out at most. `arrived` is told of each call, and whether it is

@@ -26,12 +26,12 @@ from dataclasses import dataclass
 import msgspec
 
 from bench.money import Prices, dollars, tariff_of
-from bench.plan.functions import ExpectedCall, Function
+from bench.plan.functions import ExpectedFunctionCall, ScriptFunction
 from bench.plan.recordings import RATE_HZ, Pcm
 from bench.plan.script import Script
 from bench.plan.steps import is_turn
 from bench.plan.turns import ScriptTurn
-from bench.protocol.events import TOKEN_KINDS, Usage
+from bench.protocol.events import TOKEN_KINDS, TokenUsage
 from bench.protocol.settings import Image, Message, SessionSettings, TurnDetection
 from bench.target.target import Target
 from bench.target.target_settings import GIVE_PRICES, usage_usd
@@ -45,13 +45,13 @@ DEFAULT_INSTRUCTIONS_TOKENS = 150
 LONGEST_PIXELS, SHORTEST_PIXELS, TILE_PIXELS = 2_048, 768, 512
 """An image is made to fit into a square of the first, then its shorter side into the second, and is cut into tiles."""
 IMAGE_TOKENS, TILE_TOKENS = 85, 170
-NO_TOKENS = Usage()
+NO_TOKENS = TokenUsage()
 PADDING_MS, SILENCE_MS = 300, {"server_vad": 500, "semantic_vad": 8000}
 """What turn detection adds to speech where a script does not say: padding, and the silence that tells it the end."""
 
 
 @dataclass(frozen=True)
-class Assumed:
+class CostAssumptions:
     """One end of what may come. `spoken_s`, `written`: length of a reply, in seconds of audio and in tokens of text.
 
     `called`: the least tokens of a call's arguments, and of what a function returns that nobody knows before.
@@ -67,12 +67,12 @@ class Assumed:
     calls_freely: bool
 
 
-LOW = Assumed(spoken_s=3.0, written=30, called=0, cached=True, whole_recordings=False, calls_freely=False)
-HIGH = Assumed(spoken_s=20.0, written=150, called=150, cached=False, whole_recordings=True, calls_freely=True)
+LOW = CostAssumptions(spoken_s=3.0, written=30, called=0, cached=True, whole_recordings=False, calls_freely=False)
+HIGH = CostAssumptions(spoken_s=20.0, written=150, called=150, cached=False, whole_recordings=True, calls_freely=True)
 
 
 @dataclass(frozen=True)
-class Quote:
+class SessionCost:
     """What one session of a target may cost, from … to; `usd` is None where no price is known. `target`: its label.
 
     `basis`: the model and the prices that this goes by, in words. `transcribed`: speech is also transcribed, which is
@@ -87,7 +87,7 @@ class Quote:
     transcribed: bool
 
 
-def quote(target: Target, scripts: Collection[Script], table: Mapping[str, Prices], as_of: str) -> Quote:
+def session_cost(target: Target, scripts: Collection[Script], table: Mapping[str, Prices], as_of: str) -> SessionCost:
     """Quote a session from the cheapest script to the dearest, by the target's own prices or the table's of `as_of`."""
     found = tariff_of(table, target.terms, None)
     model, prices = found.model or target.label, found.prices
@@ -97,7 +97,7 @@ def quote(target: Target, scripts: Collection[Script], table: Mapping[str, Price
     if prices and scripts:  # from the cheapest script at its best to the dearest at its worst
         low_usd, high_usd = ([_usd(script, assumed, prices) for script in scripts] for assumed in (LOW, HIGH))
         usd = min(low_usd), max(high_usd)
-    return Quote(
+    return SessionCost(
         target.label,
         model,
         usd,
@@ -107,7 +107,7 @@ def quote(target: Target, scripts: Collection[Script], table: Mapping[str, Price
     )
 
 
-def estimate(quotes: Collection[Quote], sessions: int) -> tuple[float, float] | None:
+def estimate(quotes: Collection[SessionCost], sessions: int) -> tuple[float, float] | None:
     """USD of so many sessions of each, from … to; None where one of them has no price."""
     ranges = [quote.usd for quote in quotes if quote.usd is not None]
     if len(ranges) < len(quotes):
@@ -115,7 +115,7 @@ def estimate(quotes: Collection[Quote], sessions: int) -> tuple[float, float] | 
     return sessions * sum(low for low, _ in ranges), sessions * sum(high for _, high in ranges)
 
 
-def estimate_words(quotes: Collection[Quote], sessions: int | None) -> str:
+def estimate_words(quotes: Collection[SessionCost], sessions: int | None) -> str:
     """The estimate as a sentence. `sessions`: of each target, None for no limit. Targets without a price are named."""
     known, unknown = priced(quotes), [quote for quote in quotes if quote.usd is None]
     usd = estimate(known, sessions or 1)
@@ -134,11 +134,11 @@ def estimate_words(quotes: Collection[Quote], sessions: int | None) -> str:
     return f"{words}; replies of {replies} are assumed{apart}{without if unknown else ''}"
 
 
-def priced(quotes: Iterable[Quote]) -> list[Quote]:
+def priced(quotes: Iterable[SessionCost]) -> list[SessionCost]:
     return [quote for quote in quotes if quote.usd is not None]
 
 
-def below_estimate(budget_usd: float | None, quotes: Collection[Quote], sessions: int | None) -> str:
+def below_estimate(budget_usd: float | None, quotes: Collection[SessionCost], sessions: int | None) -> str:
     """What to say of a budget that a run of so many sessions of each will hardly keep to; "" where it may."""
     usd = None if sessions is None else estimate(priced(quotes), sessions)
     if usd is None or budget_usd is None or budget_usd >= usd[0]:
@@ -147,7 +147,7 @@ def below_estimate(budget_usd: float | None, quotes: Collection[Quote], sessions
     return f"the budget of {dollars(budget_usd)} USD is below {least}: the run will end early"
 
 
-def _no_price(quotes: Iterable[Quote]) -> str:
+def _no_price(quotes: Iterable[SessionCost]) -> str:
     return f"no price of {_listed(quote.model for quote in quotes)} is known: {GIVE_PRICES}"
 
 
@@ -158,12 +158,12 @@ def _listed(names: Iterable[str]) -> str:
 # Tokens of a session.
 
 
-def _usd(script: Script, assumed: Assumed, prices: Prices) -> float:
+def _usd(script: Script, assumed: CostAssumptions, prices: Prices) -> float:
     minutes = session_minutes(script, assumed) * prices.usd_per_minute
     return usage_usd(prices, session_usage(script, assumed)) + minutes
 
 
-def session_minutes(script: Script, assumed: Assumed) -> float:
+def session_minutes(script: Script, assumed: CostAssumptions) -> float:
     functions = {function.tool.name: function for function in script.tools}
     took_s = script.lasts_s
     for turn in script.turns:
@@ -174,7 +174,7 @@ def session_minutes(script: Script, assumed: Assumed) -> float:
     return took_s / S_PER_MINUTE
 
 
-def session_usage(script: Script, assumed: Assumed) -> Usage:
+def session_usage(script: Script, assumed: CostAssumptions) -> TokenUsage:
     functions = {function.tool.name: function for function in script.tools}
     talk = _Conversation(assumed.cached, _messages(script.history.messages if script.history else ()))
     for step in script.steps:
@@ -184,13 +184,13 @@ def session_usage(script: Script, assumed: Assumed) -> Usage:
         if step.recordings:
             committed_s = [_committed_s(pcm, script.session.turn_detection, assumed) for pcm in step.recordings]
             longest = max if assumed.whole_recordings else min
-            talk.held += Usage(audio_in=round(CALLER_TOKENS_PER_S * longest(committed_s)))
+            talk.held += TokenUsage(audio_in=round(CALLER_TOKENS_PER_S * longest(committed_s)))
         before = _reply(step, script.session, LOW) if assumed.calls_freely else NO_TOKENS
         for calls in _rounds(step, script, assumed):
             # the tokens of their arguments, as far as the script says which; the next response reads what they return
             written = (max(_text(msgspec.json.encode(call.arguments).decode()), assumed.called) for call in calls)
-            talk.respond(step, script.session, before + Usage(text_out=sum(written)))
-            talk.held += Usage(text_in=sum(_returned(functions[call.name], assumed) for call in calls))
+            talk.respond(step, script.session, before + TokenUsage(text_out=sum(written)))
+            talk.held += TokenUsage(text_in=sum(_returned(functions[call.name], assumed) for call in calls))
         talk.respond(step, script.session, _reply(step, script.session, assumed))
     return talk.total
 
@@ -200,25 +200,25 @@ class _Conversation:
     """What a session has read and written so far. `held`: all that was said; `known`: what may be `cached` of it."""
 
     cached: bool
-    held: Usage
-    known: Usage = NO_TOKENS
-    total: Usage = NO_TOKENS
+    held: TokenUsage
+    known: TokenUsage = NO_TOKENS
+    total: TokenUsage = NO_TOKENS
 
-    def respond(self, turn: ScriptTurn, session: SessionSettings, written: Usage) -> None:
+    def respond(self, turn: ScriptTurn, session: SessionSettings, written: TokenUsage) -> None:
         """Add a response of a turn, which reads all that was said, unless it has an input of its own."""
         own_input = turn.response.input
         given = turn.response.instructions or session.instructions
         tokens = DEFAULT_INSTRUCTIONS_TOKENS if given is None else _text(given)
         tokens += _text(msgspec.json.encode(session.tools).decode()) if session.tools else 0
-        read = (self.held if own_input is None else _messages(own_input)) + Usage(text_in=tokens)
+        read = (self.held if own_input is None else _messages(own_input)) + TokenUsage(text_in=tokens)
         self.total += (_with_cached(read, self.known) if self.cached else read) + written
         if not turn.response.out_of_band:
-            heard_again = Usage(text_in=written.text_out, audio_in=written.audio_out)
+            heard_again = TokenUsage(text_in=written.text_out, audio_in=written.audio_out)
             self.held += heard_again
             self.known = read + heard_again
 
 
-def _rounds(turn: ScriptTurn, script: Script, assumed: Assumed) -> Sequence[Sequence[ExpectedCall]]:
+def _rounds(turn: ScriptTurn, script: Script, assumed: CostAssumptions) -> Sequence[Sequence[ExpectedFunctionCall]]:
     """The function calls of each response of a turn: those expected, or else asked for, or that may come."""
     choice = turn.response.tool_choice or script.session.tool_choice or "auto"
     declared = {function.tool.name for function in script.tools}
@@ -229,13 +229,13 @@ def _rounds(turn: ScriptTurn, script: Script, assumed: Assumed) -> Sequence[Sequ
     else:
         named = [function for function in script.tools if function.tool.name == choice] or script.tools
         outer = max if assumed.calls_freely else min
-        calls = [ExpectedCall(outer(named, key=lambda function: _returned(function, assumed)).tool.name)]
+        calls = [ExpectedFunctionCall(outer(named, key=lambda function: _returned(function, assumed)).tool.name)]
     if assumed.calls_freely:
         return [[call] for call in calls]
     return [calls] if calls else []
 
 
-def _returned(function: Function, assumed: Assumed) -> int:
+def _returned(function: ScriptFunction, assumed: CostAssumptions) -> int:
     """The tokens of what a function returns; nobody knows what Python will make of its arguments."""
     if function.compute is not None:
         return assumed.called
@@ -243,8 +243,8 @@ def _returned(function: Function, assumed: Assumed) -> int:
     return max(each) if assumed.calls_freely else min(each)
 
 
-def _messages(messages: Iterable[Message]) -> Usage:
-    each = (Usage(text_in=_text(message.text), image_in=_image_tokens(message.image)) for message in messages)
+def _messages(messages: Iterable[Message]) -> TokenUsage:
+    each = (TokenUsage(text_in=_text(message.text), image_in=_image_tokens(message.image)) for message in messages)
     return sum(each, NO_TOKENS)
 
 
@@ -258,7 +258,7 @@ def _image_tokens(image: Image | None) -> int:
     return IMAGE_TOKENS + TILE_TOKENS * max(1, across) * max(1, down)
 
 
-def _with_cached(read: Usage, known: Usage) -> Usage:
+def _with_cached(read: TokenUsage, known: TokenUsage) -> TokenUsage:
     """Input of which so much was there before."""
     both = {f"{kind}_in": min(getattr(read, f"{kind}_in"), getattr(known, f"{kind}_in")) for kind in TOKEN_KINDS}
     cached = {f"cached_{name}": tokens for name, tokens in both.items()}
@@ -269,7 +269,7 @@ def _text(text: str) -> int:
     return -(-len(text) // CHARACTERS_PER_TOKEN)
 
 
-def _committed_s(pcm: Pcm, detection: TurnDetection | None, assumed: Assumed) -> float:
+def _committed_s(pcm: Pcm, detection: TurnDetection | None, assumed: CostAssumptions) -> float:
     if detection is None:
         return pcm.seconds
     if not assumed.whole_recordings:
@@ -279,15 +279,15 @@ def _committed_s(pcm: Pcm, detection: TurnDetection | None, assumed: Assumed) ->
     return pcm.seconds + (padding_ms + silence_ms) / 1000
 
 
-def _reply(turn: ScriptTurn, session: SessionSettings, assumed: Assumed) -> Usage:
+def _reply(turn: ScriptTurn, session: SessionSettings, assumed: CostAssumptions) -> TokenUsage:
     cap = turn.response.max_output_tokens or session.max_output_tokens
     most = None if cap == "inf" else cap
     if not _is_spoken(turn, session):
-        return Usage(text_out=assumed.written if most is None else min(assumed.written, most))
+        return TokenUsage(text_out=assumed.written if most is None else min(assumed.written, most))
     audio = assumed.spoken_s * REPLY_TOKENS_PER_S
     if most is not None:
         audio = min(audio, most / (1 + REPLY_TEXT_SHARE))
-    return Usage(text_out=round(audio * REPLY_TEXT_SHARE), audio_out=round(audio))
+    return TokenUsage(text_out=round(audio * REPLY_TEXT_SHARE), audio_out=round(audio))
 
 
 def _is_spoken(turn: ScriptTurn, session: SessionSettings) -> bool:

@@ -14,12 +14,12 @@ import msgspec
 from bench.cpu import Priority, available_priority, core_count, niceness
 from bench.errors import UsageError
 from bench.installation import tool_version
-from bench.load.planning.estimate import Quote, below_estimate, estimate, estimate_words, quote
+from bench.load.planning.estimate import SessionCost, below_estimate, estimate, estimate_words, session_cost
 from bench.load.planning.lacking import lacking
-from bench.load.planning.load_model import CLOSED_LOOP, LoadModel, asked, course_facts, load_model_of
+from bench.load.planning.load_model import CLOSED_LOOP, LoadModel, course_facts, load_model_of, with_scenario_defaults
 from bench.load.planning.plays import (
-    Plays,
-    loaded_scripts,
+    Workload,
+    load_scripts,
     longest_turn_s,
     plays_of_arms,
     script_facts,
@@ -46,7 +46,7 @@ MOST_OF_RUN = 0.5
 
 
 @dataclass(frozen=True)
-class Planned:
+class RunPlan:
     """A planned run. `plays`: of each target, by its label. `sessions`: with each target, None for no limit.
 
     `calibration`: what is known of this machine for such sessions, as run.json cites it; None where nothing is.
@@ -56,7 +56,7 @@ class Planned:
 
     options: Options
     targets: tuple[Target, ...]
-    plays: Mapping[str, Plays]
+    plays: Mapping[str, Workload]
     sessions: int | None
     prices: PriceTable
     concurrency: Concurrency
@@ -109,13 +109,16 @@ class Planned:
         return kind_of(self.plays, self.targets)
 
     @property
-    def quotes(self) -> list[Quote]:
+    def quotes(self) -> list[SessionCost]:
         """What a session of each target may cost."""
         scripts = {
             label: list({each.script.name: each.script for each in plays.values()}.values())
             for label, plays in self.plays.items()
         }
-        return [quote(target, scripts[target.label], self.prices.models, self.prices.as_of) for target in self.targets]
+        return [
+            session_cost(target, scripts[target.label], self.prices.models, self.prices.as_of)
+            for target in self.targets
+        ]
 
     @property
     def notices(self) -> list[str]:
@@ -201,7 +204,7 @@ class Planned:
         }
 
 
-def kind_of(plays: Mapping[str, Plays], targets: Sequence[Target]) -> SessionKind:
+def kind_of(plays: Mapping[str, Workload], targets: Sequence[Target]) -> SessionKind:
     """What the sessions of these plays do; of those that call an agent, how the first one is called."""
     spoken = any(fact["chunk_ms"] for fact in script_facts(plays))
     calls = (kind for target in targets for kind in AGENTS if target.dialect.name == kind)
@@ -215,12 +218,12 @@ def check_two(targets: Sequence[Target]) -> None:
         raise UsageError(f"--until-decided compares two targets, and this run has {named}: name two with --targets A,B")
 
 
-def planned(environment: Environment) -> Planned:
+def plan_run(environment: Environment) -> RunPlan:
     """Read the scripts, resolve the targets, prepare what is sent. Raises RtbenchError for what the user can mend."""
-    parsed = asked(environment.parsed_options, environment.user_classes)
+    parsed = with_scenario_defaults(environment.parsed_options, environment.user_classes)
     options = Options.of(parsed)
     load_model = load_model_of(options, parsed, environment.user_classes)
-    scripts = loaded_scripts(environment.user_classes, environment)
+    scripts = load_scripts(environment.user_classes, environment)
     if options.history:
         scripts = with_history(scripts, load_history(options.history))
     targets = tuple(resolve_targets(os.environ, options.service_options))
@@ -230,7 +233,7 @@ def planned(environment: Environment) -> Planned:
     users = load_model.users or peak_users(parsed, environment.shape_class)
     sessions = check_cost(targets, users, options.asked_sessions, yes=options.yes)
     tls = any(target.tls for target in targets)
-    return Planned(
+    return RunPlan(
         options,
         targets,
         plays,
@@ -249,7 +252,7 @@ def _warmup_s(
     load_model: LoadModel,
     options: Options,
     targets: Sequence[Target],
-    plays: Mapping[str, Plays],
+    plays: Mapping[str, Workload],
 ) -> float:
     """Raises UsageError where nothing of the run would be measured. A load that changes is measured from its begin."""
     parsed = environment.parsed_options
@@ -363,7 +366,7 @@ def process_advice(concurrency: Concurrency, cited: Mapping[str, Any] | None, co
 
 
 @dataclass(frozen=True)
-class PlayingHost:
+class WorkerHost:
     """A host on which workers of a master play. `cited`: its calibration as run.json has it; None where it has none."""
 
     name: str
@@ -372,7 +375,7 @@ class PlayingHost:
     cited: Mapping[str, Any] | None
 
 
-def hosts_advice(concurrency: Concurrency, hosts: Sequence[PlayingHost]) -> list[str]:
+def hosts_advice(concurrency: Concurrency, hosts: Sequence[WorkerHost]) -> list[str]:
     """The line before a run on several hosts: whether they carry the load together, by what each is trusted with."""
     here, on = concurrency.per_process, f"{len(hosts)} host{'s' * (len(hosts) > 1)}"
     load = f"{here:,} sessions in each of {sum(host.workers for host in hosts)} processes on {on}"

@@ -13,10 +13,10 @@ import msgspec
 from bench.errors import ScriptError, UsageError
 from bench.load.planning.tasks import SessionTask, of_class, rehearsed, script_path, tasks_of
 from bench.plan.conversation import History
-from bench.plan.repertoire import Repertoire
+from bench.plan.repertoire import CompiledScript
 from bench.plan.script import Script, Task, load_script, unfilled_names, varied
 from bench.protocol.base import Dialect
-from bench.target.target import Auth, Entra, Target
+from bench.target.target import Auth, EntraSignIn, Target
 from bench.units import NS_PER_MS
 
 SPARE_S = 5.0
@@ -24,11 +24,11 @@ NO_SETTINGS: Mapping[str, Any] = {}
 
 
 Scripts = Mapping[tuple[Any, SessionTask], Script]
-Plays = Mapping[tuple[Any, SessionTask], Repertoire]
+Workload = Mapping[tuple[Any, SessionTask], CompiledScript]
 """Both by the class of the users and the task."""
 
 
-def loaded_scripts(user_classes: Iterable[Any], environment: object = None) -> Scripts:
+def load_scripts(user_classes: Iterable[Any], environment: object = None) -> Scripts:
     """What each realtime user is to play. Every script is read once; methods are rehearsed by users of the environment.
 
     Raises ScriptError, and UsageError where two different scripts have one name, for rows know a script by its name.
@@ -78,32 +78,32 @@ def with_history(scripts: Scripts, history: History) -> Scripts:
     return {key: changed[script.name] for key, script in scripts.items()}
 
 
-def plays_of_arms(scripts: Scripts, targets: Iterable[Target]) -> dict[str, Plays]:
+def plays_of_arms(scripts: Scripts, targets: Iterable[Target]) -> dict[str, Workload]:
     """Prepare what is played at each target, by its label. Raises UsageError for unfit settings."""
-    prepared: dict[tuple[Dialect, bytes], Plays] = {}
+    prepared: dict[tuple[Dialect, bytes], Workload] = {}
     arms = {}
     for target in targets:
         key = target.dialect, msgspec.json.encode(target.session)
         if key not in prepared:
-            prepared[key] = prepared_plays(scripts, target.dialect, target.session, target.session_source)
+            prepared[key] = encode_workload(scripts, target.dialect, target.session, target.session_source)
         arms[target.label] = prepared[key]
     return arms
 
 
-def prepared_plays(
+def encode_workload(
     scripts: Scripts, dialect: Dialect, session: Mapping[str, Any] = NO_SETTINGS, source: str = ""
-) -> Plays:
+) -> Workload:
     """Prepare every script's messages. `session`, given in `source`, replaces their settings. Raises UsageError."""
-    prepared: dict[str, Repertoire] = {}
+    prepared: dict[str, CompiledScript] = {}
     for (user, _), script in scripts.items():
         if script.name not in prepared:
             prepared[script.name] = _prepared(user, script, dialect, session, source)
     return {key: prepared[script.name] for key, script in scripts.items()}
 
 
-def _prepared(user: type, script: Script, dialect: Dialect, session: Mapping[str, Any], source: str) -> Repertoire:
+def _prepared(user: type, script: Script, dialect: Dialect, session: Mapping[str, Any], source: str) -> CompiledScript:
     try:
-        return Repertoire(varied(script, session, source), dialect)
+        return CompiledScript(varied(script, session, source), dialect)
     except ScriptError as error:
         if session:
             raise UsageError(f"{source}: {script.name}: {error.problem}") from error
@@ -135,7 +135,7 @@ def script_notices(played: Iterable[Script]) -> list[str]:
     return [*unfilled, *unheard]
 
 
-def script_facts(arms: Mapping[str, Plays]) -> list[dict[str, Any]]:
+def script_facts(arms: Mapping[str, Workload]) -> list[dict[str, Any]]:
     """What run.json says of the scripts, of each as it is played in each arm, by the arm's label."""
     played = {
         (label, user.scenario_name(), repertoire.script.name): repertoire
@@ -145,7 +145,7 @@ def script_facts(arms: Mapping[str, Plays]) -> list[dict[str, Any]]:
     return [_facts(label, scenario, repertoire) for (label, scenario, _), repertoire in played.items()]
 
 
-def _facts(target: str, scenario: str, repertoire: Repertoire) -> dict[str, Any]:
+def _facts(target: str, scenario: str, repertoire: CompiledScript) -> dict[str, Any]:
     script, session, first = repertoire.script, repertoire.script.session, repertoire.session(0, 0)
     full_duplex, detection = not repertoire.dialect.has_turn_events, session.turn_detection
     return {
@@ -197,6 +197,6 @@ def target_facts(target: Target, per_minute: float | None) -> dict[str, Any]:
 
 def _auth_fact(auth: Auth) -> str | None:
     """As `--auth` calls it."""
-    if isinstance(auth, Entra):
+    if isinstance(auth, EntraSignIn):
         return "entra" if auth.kind == "default" else auth.kind
     return None if auth is None else "basic" if auth.scheme == "Basic" else "key"

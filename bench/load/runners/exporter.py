@@ -1,8 +1,8 @@
-"""Sends metrics to an OpenTelemetry collector: a process of its own, which is told by lines of JSON how a run stands.
+"""The process that sends metrics to an OpenTelemetry collector. It reads the progress of a run as JSON lines.
 
-The first line is an `Exported`, each later one a `Told`; when they end, the rest is sent. It needs the extra `otel`.
-Where the collector is, and what it is sent with, say the standard variables (OTEL_EXPORTER_OTLP_ENDPOINT and its kin).
-Names: of the GenAI conventions for clients where one fits, else `rtbench.*`.
+The first line is an `ExportedRun`, each later one an `ExportedProgress`. When the input ends, the process sends what is
+left. It needs the extra `otel`. The standard variables configure the collector (OTEL_EXPORTER_OTLP_ENDPOINT and
+others). Metrics have the names of the GenAI conventions for clients if one fits, else `rtbench.*`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from opentelemetry.sdk.metrics.export import MetricExportResult, PeriodicExporti
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.resources import Resource
 
-from bench.load.execution.progress import LiveKey, Outcomes, Times
+from bench.load.execution.progress import LiveMetricKey, Outcomes, Times
 from bench.load.runners.tally import EXPORTED
 from bench.metrics import FIRST_DELTAS, outcome_class
 from bench.units import US_PER_S
@@ -38,7 +38,7 @@ NOT_TAKEN = (
 Attributes = Mapping[str, Any]
 
 
-class Exported(msgspec.Struct, frozen=True):
+class ExportedRun(msgspec.Struct, frozen=True):
     """What is exported of a run. `targets`: the attributes of each, by its label."""
 
     run_id: str
@@ -47,7 +47,7 @@ class Exported(msgspec.Struct, frozen=True):
     targets: Mapping[str, Mapping[str, str]]
 
 
-class Told(msgspec.Struct, frozen=True):
+class ExportedProgress(msgspec.Struct, frozen=True):
     """What is exported of a process's `ProgressReport`, or, without one, whether the load generator is overloaded."""
 
     worker: int = -1
@@ -61,9 +61,9 @@ class Told(msgspec.Struct, frozen=True):
 class Instruments:
     """Keeps a run's metrics."""
 
-    def __init__(self, meter: Meter, run: Exported) -> None:
+    def __init__(self, meter: Meter, run: ExportedRun) -> None:
         self._run = run
-        self._before: dict[int, Told] = {}
+        self._before: dict[int, ExportedProgress] = {}
         self._first_chunk = meter.create_histogram(
             "gen_ai.client.operation.time_to_first_chunk", "s", "From the request to the first delta, of good turns."
         )
@@ -79,11 +79,11 @@ class Instruments:
             "rtbench.load_generator.overloaded", "", "1 where the run would be invalid now, else 0."
         )
 
-    def take(self, told: Told) -> None:
+    def take(self, told: ExportedProgress) -> None:
         if told.late is not None:
             self._late.set(int(told.late))
             return
-        before = self._before.get(told.worker, Told())
+        before = self._before.get(told.worker, ExportedProgress())
         self._before[told.worker] = told
         self._take_counts(told, before)
         for label, steps in told.outcomes.items():
@@ -100,7 +100,7 @@ class Instruments:
     def _of(self, label: str, simulated: bool) -> dict[str, Any]:
         return {"rtbench.target": label, "rtbench.simulated": simulated} | dict(self._run.targets.get(label, {}))
 
-    def _take_counts(self, told: Told, before: Told) -> None:
+    def _take_counts(self, told: ExportedProgress, before: ExportedProgress) -> None:
         for label, counts in told.targets.items():
             if not any(counts.values()):  # whether it is simulated is not known yet
                 continue
@@ -115,7 +115,7 @@ class Instruments:
                 attributes,
             )
 
-    def _take_times(self, attributes: Attributes, times: Iterable[tuple[LiveKey, list[int]]]) -> None:
+    def _take_times(self, attributes: Attributes, times: Iterable[tuple[LiveMetricKey, list[int]]]) -> None:
         for key, values_us in times:
             if key not in EXPORTED:
                 continue
@@ -127,7 +127,7 @@ class Instruments:
                     self._first_chunk.record(wait_s, attributes)
 
 
-class Exporter(OTLPMetricExporter):
+class WarnOnceExporter(OTLPMetricExporter):
     """Says once, in a line on stderr, that nothing is taken."""
 
     def __init__(self, **settings: Any) -> None:
@@ -143,10 +143,10 @@ class Exporter(OTLPMetricExporter):
         return result
 
 
-def provider_of(run: Exported, environ: Mapping[str, str]) -> MeterProvider:
+def provider_of(run: ExportedRun, environ: Mapping[str, str]) -> MeterProvider:
     """What sends metrics every few seconds; times as exponential histograms, unless the environment says otherwise."""
     finest = {Histogram: ExponentialBucketHistogramAggregation(max_scale=MOST_SCALE)}
-    exporter = Exporter(preferred_aggregation=None if AGGREGATION in environ else finest)
+    exporter = WarnOnceExporter(preferred_aggregation=None if AGGREGATION in environ else finest)
     interval_ms = None if INTERVAL in environ else USUAL_INTERVAL_MS
     about = {
         "service.name": environ.get("OTEL_SERVICE_NAME", "rtbench"),
@@ -162,10 +162,10 @@ def send_metrics(lines: Iterable[bytes], environ: Mapping[str, str]) -> None:
     logging.getLogger("opentelemetry").disabled = True  # they say at each attempt what is said once here
     logging.disable()
     told = iter(lines)
-    run = msgspec.json.decode(next(told), type=Exported)
+    run = msgspec.json.decode(next(told), type=ExportedRun)
     provider = provider_of(run, environ)
     instruments = Instruments(provider.get_meter("rtbench", run.version), run)
-    decoder = msgspec.json.Decoder(Told)
+    decoder = msgspec.json.Decoder(ExportedProgress)
     for line in told:
         instruments.take(decoder.decode(line))
     provider.shutdown()

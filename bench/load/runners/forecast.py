@@ -19,12 +19,12 @@ from locust.main import get_locustfiles_locally, merge_locustfiles_content
 
 from bench.errors import USAGE_STATUS, RtbenchError
 from bench.load.planning.estimate import estimate, estimate_words
-from bench.load.planning.planned import Planned, planned, session_s
+from bench.load.planning.planned import RunPlan, plan_run, session_s
 from bench.load.runners import locust_events
 from bench.untrusted.sanitize import one_line
 
 
-def forecast(plan: Planned) -> dict[str, Any]:
+def forecast(plan: RunPlan) -> dict[str, Any]:
     quotes = plan.quotes
     return {
         "scenario": plan.scenario,
@@ -47,7 +47,7 @@ def main() -> None:
     chosen = [classes[name] for name in options.user_classes if name in classes] or list(classes.values())
     environment: Any = Environment(user_classes=chosen, parsed_options=options, shape_class=shape)
     try:
-        print(json.dumps(forecast(planned(environment))))
+        print(json.dumps(forecast(plan_run(environment))))
     except RtbenchError as error:
         print(f"rtbench: {one_line(str(error))}", file=sys.stderr)
         sys.exit(USAGE_STATUS)

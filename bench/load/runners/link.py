@@ -28,7 +28,7 @@ from gevent.event import AsyncResult
 
 from bench.clock import monotonic_ns
 from bench.run import lock
-from bench.run.replica import CHUNK_BYTES, PartChunk, Receipt, Source
+from bench.run.replica import CHUNK_BYTES, ChunkAck, PartChunk, PartSource
 from bench.units import NS_PER_S
 
 PR_SET_PDEATHSIG = 1
@@ -57,7 +57,7 @@ def _on_end_of_parent(number: int) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
 
 
-class Lifeline:
+class MasterLiveness:
     """Tells whether a master lives: by its lock where it shares a disk, and by how long it has been silent."""
 
     def __init__(self) -> None:
@@ -108,10 +108,10 @@ LEAST_BYTES = 4 << 10
 """Least size of a chunk, on a slow link: what else is said comes behind it."""
 
 
-class Shipper:
+class PartSender:
     """Ships the files of one part. `send` hands a chunk to Locust; receipts come by `receipt`."""
 
-    def __init__(self, source: Source, send: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, source: PartSource, send: Callable[[dict[str, Any]], None]) -> None:
         self._source, self._send = source, send
         self._awaited: tuple[PartChunk, AsyncResult] | None = None
         self._given_up = False
@@ -119,7 +119,7 @@ class Shipper:
 
     def receipt(self, data: dict[str, Any]) -> None:
         """Take the master's word on how much it has of a file."""
-        receipt = msgspec.convert(data, Receipt)
+        receipt = msgspec.convert(data, ChunkAck)
         if self._awaited is not None:
             chunk, result = self._awaited
             if (receipt.name, receipt.version) == (chunk.name, chunk.version):
@@ -155,13 +155,13 @@ class Shipper:
                 self._source.note(receipt)
         return True
 
-    def _sent(self, chunk: PartChunk, longest_s: float) -> Receipt | None:
+    def _sent(self, chunk: PartChunk, longest_s: float) -> ChunkAck | None:
         """Send a chunk; its receipt, None where none came in so long."""
         result = AsyncResult()
         self._awaited = chunk, result
         self._send(msgspec.to_builtins(chunk, builtin_types=(bytes,)))
         try:
-            receipt: Receipt | None = result.get(timeout=longest_s)
+            receipt: ChunkAck | None = result.get(timeout=longest_s)
         except gevent.Timeout:
             return None
         finally:

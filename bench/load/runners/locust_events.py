@@ -72,7 +72,7 @@ def register() -> None:
         return
     setattr(events, REGISTERED, True)
     sys.excepthook = say_in_a_line
-    messages.keep_port()  # before there is one
+    messages.accept_workers_only()  # before there is one
     link.tie_forks()  # else a worker looks for a dead master for minutes
     for listener in (add_options, stay_on_loopback, fork_for_allowed_cores):
         events.init_command_line_parser.add_listener(listener)

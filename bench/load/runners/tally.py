@@ -11,12 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from bench.load.execution.progress import BOUND, COUNTS, DESIGN, TARGET_COUNTS, VALUE, WAIT, LiveKey, ProgressReport
+from bench.load.execution.progress import (
+    BOUND,
+    COUNTS,
+    DESIGN,
+    TARGET_COUNTS,
+    VALUE,
+    WAIT,
+    LiveMetricKey,
+    ProgressReport,
+)
 from bench.metrics import CATALOGUE, FIRST_DELTAS, HEADLINE, LEAST_SESSIONS, ORIGINS, sessions_to_publish
 from bench.run.document import Check, Validity, ValidityStatus
 from bench.run.histograms import SPEECH_END, empty, quantile, record_values
 from bench.run.recorder import Traffic
-from bench.run.validity import Evidence, Exactness, judge
+from bench.run.validity import MetricUncertainty, ValidityData, evaluate_checks
 from bench.units import NS_PER_S, US_PER_MS
 
 OK = "OK"
@@ -24,7 +33,7 @@ OK = "OK"
 LIVE_FIGURES = ("ttfa", "ttft", "transcript_first", "voice_to_voice")
 """The headline metrics that live views show."""
 EXPORTED = frozenset(
-    LiveKey(WAIT if metric in FIRST_DELTAS.values() else VALUE, metric, measured_from)
+    LiveMetricKey(WAIT if metric in FIRST_DELTAS.values() else VALUE, metric, measured_from)
     for metric in LIVE_FIGURES
     for measured_from in ORIGINS
 )
@@ -36,7 +45,7 @@ SILENT_NS = 5 * NS_PER_S
 
 
 @dataclass(frozen=True)
-class Wait:
+class LiveLatency:
     """How long the turns of a target took to get what a metric is about.
 
     `turns` contains the `failed` ones. A failed turn waited without end, so a quantile that lands on one is infinite;
@@ -66,7 +75,7 @@ class Wait:
 
 
 @dataclass(frozen=True)
-class TargetStanding:
+class TargetProgress:
     """The progress of one target. Rates are of the last seconds, of all processes that were heard of in them.
 
     `waits`: of each of LIVE_FIGURES, by its origin. `usd` is None where no cost is known. `health` and `verdict`: what
@@ -77,7 +86,7 @@ class TargetStanding:
     sessions_open: int
     turns_succeeded: int
     turns_failed: int
-    waits: tuple[Wait, ...]
+    waits: tuple[LiveLatency, ...]
     rates: Traffic
     usd: float | None
     unpriced: int
@@ -89,7 +98,7 @@ class TargetStanding:
     """What to do if the run is invalid."""
 
 
-class Tally:
+class LiveTotals:
     """Adds up the progress reports of all processes. `chunk_ms`: the shortest paced chunk, None where none is paced;
     `labels`: of the targets, in the order of the run."""
 
@@ -97,7 +106,7 @@ class Tally:
         self._chunk_ms, self._labels = chunk_ms, list(labels)
         self._heard: dict[int, deque[tuple[int, ProgressReport]]] = {}
         """The last reports of each process, without their times, and when they came."""
-        self._times: dict[tuple[str, LiveKey], Any] = {}
+        self._times: dict[tuple[str, LiveMetricKey], Any] = {}
         """Histograms of the times of turns, without those of failed turns, by arm and key."""
 
     def add(self, worker: int, standing: ProgressReport, heard_ns: int = 0) -> None:
@@ -123,7 +132,7 @@ class Tally:
     def total(self) -> ProgressReport:
         """All processes as if they were one, without times."""
         every, targets = self._last, dict[str, Counter[str]]()
-        failures: defaultdict[str, Counter[LiveKey | None]] = defaultdict(Counter)
+        failures: defaultdict[str, Counter[LiveMetricKey | None]] = defaultdict(Counter)
         for standing in every:
             for label, counts in standing.targets.items():
                 targets.setdefault(label, Counter(dict.fromkeys(TARGET_COUNTS, 0))).update(counts)
@@ -140,12 +149,12 @@ class Tally:
             simulated=any(standing.simulated for standing in every),
         )
 
-    def targets(self, now_ns: int) -> list[TargetStanding]:
+    def targets(self, now_ns: int) -> list[TargetProgress]:
         total, judged = self.total, self._judged()
         failed = _first_failed(judged)
         places = {label: place for place, label in enumerate(self._labels)}
         return [
-            TargetStanding(
+            TargetProgress(
                 label,
                 int(counts["sessions_open"]),
                 int(counts["turns_succeeded"]),
@@ -178,45 +187,45 @@ class Tally:
 
     # How long turns waited.
 
-    def figures(self, arm: str) -> list[Wait]:
+    def figures(self, arm: str) -> list[LiveLatency]:
         """What callers of an arm waited for, each of LIVE_FIGURES by its origin.
 
         A failed turn whose step has shown no such value yet is counted with the wait for the first delta alone.
         """
         good, failed = self._turns()
         keys = [
-            [LiveKey(role, metric, measured_from) for role in (WAIT, VALUE)]
+            [LiveMetricKey(role, metric, measured_from) for role in (WAIT, VALUE)]
             for metric, measured_from in product(LIVE_FIGURES, ORIGINS)
         ]
         known = [next((key for key in roles if (good + failed)[arm, key]), None) for roles in keys]
         return [self._wait(arm, key, good[arm, key], failed[arm, key]) for key in known if key is not None]
 
-    def waits(self) -> list[Wait]:
+    def waits(self) -> list[LiveLatency]:
         """What callers waited for: by name, that of most turns first, and then by arm."""
         good, failed = self._turns()
         places = [place for place in good + failed if place[1].role == WAIT]
-        turns: Counter[LiveKey] = Counter()
+        turns: Counter[LiveMetricKey] = Counter()
         for place in places:
             turns[place[1]] += good[place] + failed[place]
         places.sort(key=lambda place: (-turns[place[1]], place[1], place[0]))
         return [self._wait(*place, good[place], failed[place]) for place in places]
 
-    def _turns(self) -> tuple[Counter[tuple[str, LiveKey]], Counter[tuple[str, LiveKey]]]:
+    def _turns(self) -> tuple[Counter[tuple[str, LiveMetricKey]], Counter[tuple[str, LiveMetricKey]]]:
         """Good and failed turns by arm and key; failed ones without a key count with what most turns waited for."""
         good = Counter({place: int(times.get_total_count()) for place, times in self._times.items()})
-        waited: Counter[LiveKey] = Counter()
+        waited: Counter[LiveMetricKey] = Counter()
         for (_, waited_for), count in good.items():
             if waited_for.role == WAIT and count:
                 waited[waited_for] += count
         usual = min(waited, key=lambda key: (-waited[key], key), default=None)
-        failed: Counter[tuple[str, LiveKey]] = Counter()
+        failed: Counter[tuple[str, LiveMetricKey]] = Counter()
         for arm, counts in self.total.failures.items():
             for told, turns in counts:
                 if (key := told or usual) is not None:
                     failed[arm, key] += turns
         return good, failed
 
-    def _wait(self, arm: str, key: LiveKey, good: int, failed: int) -> Wait:
+    def _wait(self, arm: str, key: LiveMetricKey, good: int, failed: int) -> LiveLatency:
         turns, lacking, quantiles_ms = good + failed, [], []
         for p in (0.5, 0.95):
             lacking.append(self._lacking(arm, p, turns))
@@ -224,9 +233,9 @@ class Tally:
             value_ms = self._quantile_ms(arm, key, within / good) if within <= good else None
             quantiles_ms.append(None if lacking[-1] else math.inf if value_ms is None else value_ms)
         p50_ms, p95_ms = quantiles_ms
-        return Wait(arm, key.metric, key.measured_from, turns, failed, p50_ms, p95_ms, tuple(lacking))
+        return LiveLatency(arm, key.metric, key.measured_from, turns, failed, p50_ms, p95_ms, tuple(lacking))
 
-    def _quantile_ms(self, arm: str, key: LiveKey, p: float) -> float | None:
+    def _quantile_ms(self, arm: str, key: LiveMetricKey, p: float) -> float | None:
         times = self._times.get((arm, key))
         value_us = None if times is None else quantile(times, p)
         return None if value_us is None else value_us / US_PER_MS
@@ -260,11 +269,11 @@ class Tally:
         total, metrics = self.total, []
         for arm in sorted({arm for arm, _ in self._times} if target is None else {target}):
             for name, measured_from in product(HEADLINE, ORIGINS):
-                bound_ms = self._quantile_ms(arm, LiveKey(BOUND, name, measured_from), 0.99)
-                p50_ms = self._quantile_ms(arm, LiveKey(VALUE, name, measured_from), 0.5)
+                bound_ms = self._quantile_ms(arm, LiveMetricKey(BOUND, name, measured_from), 0.99)
+                p50_ms = self._quantile_ms(arm, LiveMetricKey(VALUE, name, measured_from), 0.5)
                 if bound_ms is not None:
-                    metrics.append(Exactness(arm, name, bound_ms, p50_ms, measured_from=measured_from))
-        evidence = Evidence(
+                    metrics.append(MetricUncertainty(arm, name, bound_ms, p50_ms, measured_from=measured_from))
+        evidence = ValidityData(
             metrics=tuple(metrics),
             user_stamps_share=total.turns_user_stamped / total.turns_stamped if total.turns_stamped else None,
             event_loop_delay_p99=total.event_loop_delay_p99_ms,
@@ -272,7 +281,7 @@ class Tally:
             chunk=self._chunk_ms,
             paced_audio=total.send_delay_p99_ms is not None,
         )
-        return judge(evidence)
+        return evaluate_checks(evidence)
 
 
 _NOT_FAILED: dict[ValidityStatus, str] = {

@@ -31,7 +31,7 @@ _SESSION_ID = re.compile(r"w(\d{1,9})-(.*)", re.DOTALL | re.ASCII)
 
 
 @dataclass(frozen=True, eq=False)
-class Numbering:
+class RunNumbering:
     """How a run is numbered when it becomes a part of the run `run_id`. `workers`: the new number of each worker."""
 
     run_id: str

@@ -22,12 +22,12 @@ from msgspec.structs import replace
 from bench.errors import UsageError
 from bench.run import folder as files
 from bench.run import spool
-from bench.run.close import CLOSED, close
+from bench.run.close import CLOSED, finalize
 from bench.run.document import KILLED, HostEntry, IncidentEntry, RunDocument
 from bench.run.histograms import Histograms, read
 from bench.run.integrity import repeated, wrong_column
-from bench.run.merging.merged import Numbering, PairStarts, first_starts, worker_of
-from bench.run.part import TRANSCRIPT, Facts, Part, parts
+from bench.run.merging.merged import PairStarts, RunNumbering, first_starts, worker_of
+from bench.run.part import TRANSCRIPT, PartFacts, WorkerPart, parts
 from bench.run.provenance import leader_of, recorded_by
 from bench.untrusted.safe_io import is_regular, open_file, read_json
 from bench.untrusted.sanitize import excerpt
@@ -42,26 +42,26 @@ RunKey = tuple[int, str]
 class DamagedPartError(Exception):
     """A run whose files are incomplete or cannot be read, so that it cannot become a part of another."""
 
-    def __init__(self, part: RunPart, why: str) -> None:
+    def __init__(self, part: SourceRun, why: str) -> None:
         super().__init__(why)
         self.part, self.why = part, why
 
 
-class Extent(NamedTuple):
+class RunExtent(NamedTuple):
     """The size of a run: the rows of each worker in each table, and its pairs."""
 
     rows: dict[int, Counter[str]]
     pairs: dict[int, PairStarts]
 
 
-class RunPart:
+class SourceRun:
     """A run in its folder, of which the workers in `taken` become a part of another run.
 
     Call `finalize` before anything else is read; set `taken`, `numbering` and `complete` before rows are read.
     Raises UsageError if the folder is no run, or has another format. Reading raises DamagedPartError.
     """
 
-    numbering: Numbering
+    numbering: RunNumbering
     taken: frozenset[int]
     complete: bool
     """Whether the run ended by itself and no worker of it is missing in all given folders together."""
@@ -77,7 +77,7 @@ class RunPart:
     def finalize(self) -> None:
         """Write the final files of a run that was killed, as `rtbench report` does. Raises UsageError if it cannot."""
         try:
-            self.document = close(self.folder)
+            self.document = finalize(self.folder)
         except OSError as error:
             raise UsageError(f"{self.folder} cannot be finalized: {error.strerror or error}") from None
 
@@ -117,21 +117,21 @@ class RunPart:
         return {entry["worker"]: entry for entry in self.document.get("missing_workers") or []}
 
     @cached_property
-    def workers(self) -> dict[int, Part]:
+    def workers(self) -> dict[int, WorkerPart]:
         """What the folder has of each worker alone: histograms and facts."""
         return {part.worker: part for part in parts(self.folder, spool.WORKERS)}
 
     # What `bench.run.close.merge_parts` reads of a part.
 
     @property
-    def facts(self) -> Facts:
+    def facts(self) -> PartFacts:
         mine = self._taken_workers
         facts = [part.facts for part in mine] or [self._stored_facts]
         counts: dict[str, Any] = {
             name: dict(sum((Counter(getattr(each, name)) for each in facts), Counter())) for name in COUNTS
         }
         hosts = recorded_by(mine, self.document, self.histograms()) if mine else self.document["hosts"]
-        return Facts(
+        return PartFacts(
             done=self.complete,
             simulated=any(each.simulated for each in facts) or bool(self.document.get("simulated")),
             hosts=cast("list[HostEntry]", hosts),
@@ -141,16 +141,16 @@ class RunPart:
         )
 
     @property
-    def _stored_facts(self) -> Facts:
+    def _stored_facts(self) -> PartFacts:
         """What all workers counted, by run.json."""
         incidents = self.document.get("incidents") or []
-        return msgspec.convert((self.document.get("totals") or {}) | {"incidents": incidents}, Facts)
+        return msgspec.convert((self.document.get("totals") or {}) | {"incidents": incidents}, PartFacts)
 
-    def _incidents(self, facts: Facts) -> list[IncidentEntry]:
+    def _incidents(self, facts: PartFacts) -> list[IncidentEntry]:
         return [self.numbering.incident(incident) for incident in facts.incidents]
 
     @property
-    def _taken_workers(self) -> list[Part]:
+    def _taken_workers(self) -> list[WorkerPart]:
         """The facts of each taken worker; none if they are known only of all together."""
         return [self.workers[number] for number in sorted(self.taken)] if self.taken <= self.workers.keys() else []
 
@@ -236,7 +236,7 @@ class RunPart:
     # Its size.
 
     @cached_property
-    def extent(self) -> Extent:
+    def extent(self) -> RunExtent:
         """The size of the run, after a check that no row is there twice and that run.json has their number."""
         if self.document["state"] not in CLOSED:
             raise DamagedPartError(self, "it was not finalized, and what it was to be made of is gone")
@@ -258,7 +258,7 @@ class RunPart:
             if table in totals and (counted := sum(totals[table].values())) != found[table]:
                 raise DamagedPartError(self, f"it has {found[table]} {table}, and its run.json says {counted}")
         self._stored_histograms()
-        return Extent(rows, {number: first_starts(mine) for number, mine in starts.items()})
+        return RunExtent(rows, {number: first_starts(mine) for number, mine in starts.items()})
 
     @cached_property
     def no_uncertainty(self) -> str:

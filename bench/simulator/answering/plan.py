@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.protocol.audio import AudioFormatName
-from bench.simulator.answering.function_calls import ModelCall
+from bench.simulator.answering.function_calls import GeneratedCall
 from bench.simulator.delay import Delay
 from bench.simulator.profile import Profile
 from bench.simulator.voice import TOKEN_MS, AudioBlock, RecordedReply
@@ -33,7 +33,7 @@ from bench.units import NS_PER_MS, NS_PER_S
 OPENING_NS = 10 * NS_PER_MS  # output item and content part open at most so long before the first delta
 
 
-class Delta(NamedTuple):
+class PlannedDelta(NamedTuple):
     """A delta of a part: its next audio block, or its next text token."""
 
     due_ns: int
@@ -41,22 +41,22 @@ class Delta(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Schedule:
+class DeltaSchedule:
     """Due instants of one part, none before the one above it."""
 
     opening_ns: int
-    deltas: Sequence[Delta]
+    deltas: Sequence[PlannedDelta]
     done_ns: int
 
 
 def audio_schedule(
     profile: Profile, reply: RecordedReply, after_ns: int, first_ns: int, rng: np.random.Generator
-) -> Schedule:
+) -> DeltaSchedule:
     """The schedule of a message whose first block is due at `first_ns`, and nothing of it before `after_ns`."""
     audio, due_ns = [], float(first_ns)
     for index, block in enumerate(reply.blocks["pcm16"]):
         due_ns += block.audio_ms * NS_PER_MS / profile.generation_speed if index else 0
-        audio.append(Delta(int(due_ns), True))
+        audio.append(PlannedDelta(int(due_ns), True))
     lead = min(len(reply.tokens), int(rng.integers(*profile.transcript_lead_deltas, endpoint=True)))
     text_ns = max(after_ns, first_ns - profile.delays.transcript_lead.draw_ns(rng))
     ahead = _spread(lead, text_ns, first_ns)
@@ -68,34 +68,34 @@ def audio_schedule(
 
 def text_schedule(
     profile: Profile, reply: RecordedReply, after_ns: int, first_ns: int, rng: np.random.Generator
-) -> Schedule:
+) -> DeltaSchedule:
     """The same for a message in text alone, which goes on at a steady pace."""
     last_ns = first_ns + int(len(reply.tokens) / profile.text_tokens_per_s * NS_PER_S)
     return _message(profile, after_ns, _spread(len(reply.tokens), first_ns, last_ns), rng)
 
 
-def call_schedule(profile: Profile, tokens: Sequence[str], named_ns: int) -> Schedule:
+def call_schedule(profile: Profile, tokens: Sequence[str], named_ns: int) -> DeltaSchedule:
     """The schedule of a function call that is announced at `named_ns`; each token of its arguments takes its time."""
     pace = profile.functions.arguments_tokens_per_s
-    dues = [Delta(named_ns + int(place / pace * NS_PER_S), False) for place in range(1, len(tokens) + 1)]
+    dues = [PlannedDelta(named_ns + int(place / pace * NS_PER_S), False) for place in range(1, len(tokens) + 1)]
     grouped = in_bursts(dues, profile.events_per_segment)
-    return Schedule(named_ns, grouped, grouped[-1].due_ns)
+    return DeltaSchedule(named_ns, grouped, grouped[-1].due_ns)
 
 
-def _message(profile: Profile, after_ns: int, deltas: list[Delta], rng: np.random.Generator) -> Schedule:
+def _message(profile: Profile, after_ns: int, deltas: list[PlannedDelta], rng: np.random.Generator) -> DeltaSchedule:
     grouped = in_bursts(deltas, profile.events_per_segment)
     first_ns = grouped[0].due_ns
     # between what is ahead of it and its first delta, so that none of them shares an instant
     opening_ns = max(after_ns, first_ns - min(OPENING_NS, (first_ns - after_ns) // 2))
-    return Schedule(opening_ns, grouped, grouped[-1].due_ns + profile.delays.response_done.draw_ns(rng))
+    return DeltaSchedule(opening_ns, grouped, grouped[-1].due_ns + profile.delays.response_done.draw_ns(rng))
 
 
-def _spread(tokens: int, from_ns: int, until_ns: int) -> list[Delta]:
+def _spread(tokens: int, from_ns: int, until_ns: int) -> list[PlannedDelta]:
     """Evenly in [from, until)."""
-    return [Delta(from_ns + int((until_ns - from_ns) / tokens * place), False) for place in range(tokens)]
+    return [PlannedDelta(from_ns + int((until_ns - from_ns) / tokens * place), False) for place in range(tokens)]
 
 
-def in_bursts(deltas: list[Delta], size: int) -> list[Delta]:
+def in_bursts(deltas: list[PlannedDelta], size: int) -> list[PlannedDelta]:
     """Each `size` deltas wait for the last of them, to leave together."""
     if size == 1:
         return deltas
@@ -131,7 +131,7 @@ class ResponseContent(NamedTuple):
     audio: bool
     commentary: RecordedReply | None
     answer: RecordedReply
-    calls: Sequence[ModelCall] = ()
+    calls: Sequence[GeneratedCall] = ()
     filler: RecordedReply | None = None
 
 
@@ -140,15 +140,15 @@ class PlannedMessage:
     """Holds a message to be. `phase` is None where messages do not tell theirs. `filler`: it is said during calls."""
 
     reply: RecordedReply
-    schedule: Schedule
+    schedule: DeltaSchedule
     phase: str | None = None
     filler: bool = False
 
 
 @dataclass(frozen=True)
 class PlannedCall:
-    call: ModelCall
-    schedule: Schedule
+    call: GeneratedCall
+    schedule: DeltaSchedule
 
 
 PlannedPart = PlannedMessage | PlannedCall

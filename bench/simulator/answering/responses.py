@@ -34,9 +34,9 @@ from bench.simulator.answering.plan import (
 from bench.simulator.conversation.client_items import ItemReader
 from bench.simulator.conversation.items import (
     NOTHING,
-    Context,
     ContextExceededError,
     ContextPrefix,
+    ContextUsage,
     Conversation,
     ConversationItem,
     ModelHistory,
@@ -45,17 +45,17 @@ from bench.simulator.conversation.items import (
     sum_of,
 )
 from bench.simulator.profile import Profile, drawn
-from bench.simulator.quota import Quota, Servers
+from bench.simulator.quota import ResponseSlots, ServiceQuota
 from bench.simulator.session.effective import EffectiveSession, OutputSettings
 from bench.simulator.voice import RecordedReply
-from bench.simulator.wire import GA, Json, Outbox, OutboxStep, Outgoing, RejectedError, Series
+from bench.simulator.wire import GA, Json, Outbox, OutboxStep, OutgoingEvent, PlannedSeries, RejectedError
 from bench.units import NS_PER_MS
 
 CAPPED: Json = {"type": "incomplete", "reason": "max_output_tokens"}
 
 
 @dataclass
-class Response:
+class ActiveResponse:
     """A response under way."""
 
     output: OutputSettings
@@ -63,7 +63,7 @@ class Response:
     items: Sequence[OutputItem]  # as planned
     writer: ResponseWriter
     metadata: Json | None
-    context: Context
+    context: ContextUsage
     failure: Json | None  # the error that it ends with at once
 
     status: str = "planned"  # then in_progress, then that of response.done
@@ -113,11 +113,11 @@ class Response:
 
     # Renderers: each is called once, when its event is sent
 
-    def _created(self, due_ns: int) -> Outgoing:
+    def _created(self, due_ns: int) -> OutgoingEvent:
         self.status = "in_progress"
         return self.writer.event("response.created", {"response": self.as_json()}, due_ns)
 
-    def _finished(self, status: str, details: Json | None, due_ns: int) -> Outgoing:
+    def _finished(self, status: str, details: Json | None, due_ns: int) -> OutgoingEvent:
         self.status = status
         output = [item.item.body for item in self.items if item.announced]
         final = {"status_details": details, "usage": self.usage(), "output": output}
@@ -185,14 +185,14 @@ class Composer:
     profile: Profile
     replies: Sequence[RecordedReply]
     rng: np.random.Generator
-    quota: Quota
-    servers: Servers
+    quota: ServiceQuota
+    servers: ResponseSlots
 
     def __post_init__(self) -> None:
         self._history = ModelHistory(self.conversation, self.profile.cache, self.profile.context_limit_tokens)
         self._planner = Planner(self.profile, self.rng)
 
-    def compose(self, wanted: Json, at_ns: int, in_band: bool) -> Response:
+    def compose(self, wanted: Json, at_ns: int, in_band: bool) -> ActiveResponse:
         """The response to be that is asked for at `at_ns`. Raises RejectedError."""
         output = self.session.output(wanted)
         tools = tools_of(self.session.shown | wanted)
@@ -230,17 +230,17 @@ class Composer:
         """The shortest reply there is: what is said ahead of calls or of an answer, and as a filler."""
         return min(self.replies, key=lambda reply: reply.audio_ms)
 
-    def fills_calls(self, answer: Response) -> bool:
+    def fills_calls(self, answer: ActiveResponse) -> bool:
         """Whether something is said while what a response has called runs."""
         called = any(isinstance(item, FunctionCallItem) for item in answer.items)
         return called and answer.in_band and answer.output.audio and self.session.fills_calls
 
-    def filler(self, at_ns: int) -> Response:
+    def filler(self, at_ns: int) -> ActiveResponse:
         """What is said while functions run; it costs nothing."""
         plan = self._planner.filler(self._shortest, at_ns)
         return self._response({}, self.session.output({}), plan, NOTHING, None, in_band=True)
 
-    def _asked(self, wanted: Json, context: Context, at_ns: int) -> ResponseRequest:
+    def _asked(self, wanted: Json, context: ContextUsage, at_ns: int) -> ResponseRequest:
         begin_ns = self.servers.begin_ns(at_ns)
         reading_ns = self.profile.context_latency.ns(context.tokens.sum, context.cached.sum)
         reasoning = self.profile.reasoning_ms.get(self.session.effort(wanted))
@@ -254,10 +254,10 @@ class Composer:
         wanted: Json,
         output: OutputSettings,
         plan: ResponsePlan,
-        context: Context,
+        context: ContextUsage,
         failure: Json | None,
         in_band: bool,
-    ) -> Response:
+    ) -> ActiveResponse:
         conversation, ids = self.conversation, self.conversation.ids
         writer = ResponseWriter(ids.new("resp"), conversation.names, conversation if in_band else None, self.outbox)
         items = [
@@ -266,7 +266,7 @@ class Composer:
             else MessageItem(conversation.promise(), place, part, output, writer)
             for place, part in enumerate(plan.parts)
         ]
-        return Response(output, plan, items, writer, wanted.get("metadata"), context, failure)
+        return ActiveResponse(output, plan, items, writer, wanted.get("metadata"), context, failure)
 
 
 AFTER_CALL_NS = 200 * NS_PER_MS
@@ -274,23 +274,23 @@ AFTER_CALL_NS = 200 * NS_PER_MS
 RATE_LIMITS = {"requests": 1_000, "tokens": 1_000_000}  # a minute; what is shown where nothing is limited
 
 
-class Responses:
+class ResponseManager:
     """Starts, cancels and interrupts. `when_done` is told of each response of the conversation that is done."""
 
-    when_done: Callable[[Response, int], None] | None = None
+    when_done: Callable[[ActiveResponse, int], None] | None = None
 
     def __init__(self, composer: Composer) -> None:
         self._composer, self._outbox, self._profile = composer, composer.outbox, composer.profile
-        self._active: Response | None = None  # of the conversation
-        self._answers: dict[str, tuple[Response, Series]] = {}
+        self._active: ActiveResponse | None = None  # of the conversation
+        self._answers: dict[str, tuple[ActiveResponse, PlannedSeries]] = {}
         self._spent = {"requests": 0, "tokens": 0}
 
     @property
-    def active(self) -> Response | None:
+    def active(self) -> ActiveResponse | None:
         """The conversation's response that is not done yet."""
         return None if self._active is None or self._active.done else self._active
 
-    def create(self, wanted: Json, at_ns: int) -> Response:
+    def create(self, wanted: Json, at_ns: int) -> ActiveResponse:
         """Start the response that was asked for `at_ns`. Raises RejectedError while another one is active."""
         in_band = wanted.get("conversation") != "none"
         if in_band and self.active is not None:
@@ -330,7 +330,7 @@ class Responses:
         self._outbox.plan(chain(answer.ended(due_ns, status, details), self._after_done(answer, due_ns)))
         return True
 
-    def _start(self, answer: Response) -> None:
+    def _start(self, answer: ActiveResponse) -> None:
         self._answers = {key: entry for key, entry in self._answers.items() if not entry[0].done}
         steps = chain(answer.steps(), self._after_done(answer, answer.plan.done_ns))
         self._answers[answer.id] = answer, self._outbox.plan(steps)
@@ -339,13 +339,13 @@ class Responses:
         if self._profile.rate_limits_updated in ("after_created", "both"):
             self._outbox.plan([self._limits_step(answer.plan.created_ns)])
 
-    def _after_done(self, answer: Response, done_ns: int) -> list[OutboxStep]:
+    def _after_done(self, answer: ActiveResponse, done_ns: int) -> list[OutboxStep]:
         steps: list[OutboxStep] = [(done_ns, partial(self._notice_done, answer))]
         if self._profile.rate_limits_updated in ("after_done", "both"):
             steps.append(self._limits_step(done_ns))
         return steps
 
-    def _notice_done(self, answer: Response, done_ns: int) -> None:
+    def _notice_done(self, answer: ActiveResponse, done_ns: int) -> None:
         self._composer.quota.spend(answer.output_tokens().sum, done_ns)
         if not answer.in_band:
             return
@@ -354,7 +354,7 @@ class Responses:
         if self._composer.fills_calls(answer):
             self._outbox.plan([(done_ns + AFTER_CALL_NS, partial(self._fill, answer))])
 
-    def _fill(self, answer: Response, at_ns: int) -> None:
+    def _fill(self, answer: ActiveResponse, at_ns: int) -> None:
         """Say something while what a response has called runs, unless another one was asked for or it was cancelled."""
         if self._active is answer and answer.status == "completed":
             self._active = self._composer.filler(at_ns)
@@ -363,7 +363,7 @@ class Responses:
     def _limits_step(self, after_ns: int) -> OutboxStep:
         return self._outbox.after(after_ns, self._profile.delays.rate_limits_updated), self._rate_limits
 
-    def _rate_limits(self, due_ns: int) -> Outgoing:
+    def _rate_limits(self, due_ns: int) -> OutgoingEvent:
         entries = self._composer.quota.entries(due_ns) or [
             {
                 "name": name,

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs
 from bench.protocol.openai import RATED_FORMATS
 from bench.simulator import refusals, wire
 from bench.simulator.agent_behaviour import WIRES
-from bench.simulator.refusals import Complaint, RefusedUpgrade
+from bench.simulator.refusals import PostUpgradeRefusal, RefusedUpgrade
 from bench.simulator.wire import AGENT_PATH, WireDialect
 
 OBJECT_ID = "00000000-0000-0000-0000-000000000001"
@@ -111,7 +111,7 @@ class AcceptedUpgrade:
 
     dialect: WireDialect
     model: str
-    complaint: Complaint | None = None
+    complaint: PostUpgradeRefusal | None = None
     token: int | None = None
     wire: str = ""
 
@@ -121,7 +121,7 @@ def admit(
     headers: Mapping[str, str],
     authenticator: Authenticator,
     now_s: float,
-    fault: RefusedUpgrade | Complaint | None = None,
+    fault: RefusedUpgrade | PostUpgradeRefusal | None = None,
 ) -> AcceptedUpgrade | RefusedUpgrade:
     """`target` is the request line's path and query; the names of `headers` are in lower case; UTC `now_s`.
 
@@ -185,7 +185,10 @@ def _azure(dialect: WireDialect, deployment: str, query: Mapping[str, str]) -> A
 
 
 def _openai(
-    query: Mapping[str, str], headers: Mapping[str, str], problem: RefusedUpgrade | None, complaint: Complaint | None
+    query: Mapping[str, str],
+    headers: Mapping[str, str],
+    problem: RefusedUpgrade | None,
+    complaint: PostUpgradeRefusal | None,
 ) -> AcceptedUpgrade:
     dialect = wire.OPENAI_PREVIEW if headers.get("openai-beta") == "realtime=v1" else wire.OPENAI_GA
     if complaint is None and problem:

@@ -10,7 +10,7 @@ from bench.protocol.openai import FORMATS, RATED_FORMATS
 from bench.protocol.openai_ga import ga_format
 from bench.simulator.profile import EFFORTS
 from bench.simulator.session import checks
-from bench.simulator.session.checks import CheckTable, EventPlace, Nullable, SettingCheck
+from bench.simulator.session.checks import CheckTable, EventPath, Nullable, SettingCheck
 from bench.simulator.wire import Json, RejectedError
 
 function_name: SettingCheck = checks.short(64, "[a-zA-Z0-9_-]+")
@@ -56,7 +56,7 @@ reasoning = checks.shape({"effort": checks.choice(*EFFORTS)})
 def modalities(*supported: list[str]) -> SettingCheck:
     """What a response is made of: one of these lists."""
 
-    def check(value: Any, place: EventPlace) -> Any:
+    def check(value: Any, place: EventPath) -> Any:
         if value not in supported:
             names = " and ".join(map(str, supported))
             problem = f"Invalid modalities: {value}. Supported are: {names}."

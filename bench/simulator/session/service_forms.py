@@ -19,7 +19,7 @@ from bench.protocol.openai import FORMATS, RATED_FORMATS
 from bench.protocol.openai_ga import ga_format
 from bench.simulator.session import check_tables, checks, effective, voice_live_form
 from bench.simulator.session.check_tables import FUNCTION, PREVIEW_RESPONSE, PREVIEW_SESSION, turn_detection
-from bench.simulator.session.checks import CheckTable, EventPlace, Nullable
+from bench.simulator.session.checks import CheckTable, EventPath, Nullable
 from bench.simulator.session.effective import InputSettings, OutputSettings, SessionForm
 from bench.simulator.wire import GA, QWEN, VOICE_LIVE, XAI, Json, RejectedError, WireDialect
 
@@ -30,7 +30,7 @@ WITHOUT_DETECTION = "gpt-realtime-whisper"
 
 
 def preview_session(session_id: str, model: str, expires_at_s: int) -> Json:
-    return effective.flat_session(session_id, model, expires_at_s, turn_detection(ga=False)({}, EventPlace()))
+    return effective.flat_session(session_id, model, expires_at_s, turn_detection(ga=False)({}, EventPath()))
 
 
 def ga_session(session_id: str, model: str, expires_at_s: int, own: AudioFormat = FORMATS["pcm16"]) -> Json:
@@ -48,7 +48,7 @@ def ga_session(session_id: str, model: str, expires_at_s: int, own: AudioFormat 
                 "format": ga_format(own),
                 "transcription": None,
                 "noise_reduction": None,
-                "turn_detection": turn_detection(ga=True)({}, EventPlace()),
+                "turn_detection": turn_detection(ga=True)({}, EventPath()),
             },
             "output": {"format": ga_format(own), "voice": "alloy", "speed": 1.0},
         },
@@ -175,7 +175,7 @@ IN_SHELL = checks.shape({"type": checks.choice("function"), "function": checks.a
 TRANSCRIBER = Nullable(checks.shape({"model": checks.text}))
 
 
-def _unshelled(value: Any, place: EventPlace) -> Json:
+def _unshelled(value: Any, place: EventPath) -> Json:
     """A function that stands in `function`, as it is kept."""
     shell = IN_SHELL(value, place)
     return {"type": "function", **FUNCTION(shell["function"], place.key("function"))}
