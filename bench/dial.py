@@ -11,10 +11,10 @@ from greenlet import GreenletExit
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
-from bench.limits import Timeouts
 from bench.observe.inputs import Connected, SessionFailed
 from bench.observe.timeline import Timeline
 from bench.target.target import Target
+from bench.timeouts import Timeouts
 from bench.transport.event_loop import LoopMonitor
 from bench.transport.interface import ConnectTimings, OpenTransport, Transport
 from bench.transport.tls import tls_context

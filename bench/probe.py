@@ -12,10 +12,9 @@ import msgspec
 
 from bench.clock import monotonic_ns
 from bench.dial import Dialer, connect
-from bench.line import SessionListener
 from bench.observe.inputs import SessionStart
+from bench.plan.compiled_script import CompiledScript
 from bench.plan.prepared import PreparedScript
-from bench.plan.repertoire import CompiledScript
 from bench.plan.script import build_script, varied
 from bench.plan.steps import step_of
 from bench.protocol.base import Dialect
@@ -23,6 +22,7 @@ from bench.protocol.events import EventKind, ServerEvent, audio_payload
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.recorder import RowContext
 from bench.session import Session
+from bench.session_io import SessionListener
 from bench.target.target import Target
 from bench.target.tokens import Keyring
 from bench.transport.names import warm_up

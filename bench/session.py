@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench.line import SessionIO, SessionListener
 from bench.observe import inputs
 from bench.observe.session_facts import DESCRIPTIONS
 from bench.observe.timeline import Timeline
@@ -35,6 +34,7 @@ from bench.plan.turn_plan import WATCH_NS, InterruptionKind, InterruptTrigger
 from bench.protocol.base import AwaitedEvent, ClientMessage
 from bench.protocol.events import EventKind
 from bench.protocol.settings import FunctionOutput
+from bench.session_io import SessionIO, SessionListener
 from bench.transport.interface import Transport
 from bench.units import NEVER_NS, NS_PER_S
 

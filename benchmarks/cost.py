@@ -21,7 +21,6 @@ from websockets.uri import parse_uri
 
 from bench.clock import Arrival, SendTime, monotonic_ns, utc_ns
 from bench.cpu import pinned_to
-from bench.limits import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
@@ -30,13 +29,14 @@ from bench.protocol.openai_ga import GA
 from bench.run import folder as files
 from bench.run.recorder import Recorder, RowContext
 from bench.run.spool import Spool
+from bench.timeouts import Timeouts
 from bench.transport.interface import TcpInfo, TxTimestamp
 from bench.transport.received import ReceivedMessage, SocketRead
 from bench.transport.websocket import WebSocket
 from bench.units import NEVER_NS
 from benchmarks.harness import quantiles, run_locust, truth_of, turns_of, with_truth
 from benchmarks.watch import cores
-from rtbench.calibrate.climb import PROFILE
+from rtbench.calibrate.load_steps import PROFILE
 from tests.simulator_process import running_simulator
 from tests.system.end_to_end.locust_process import write_scenario
 

@@ -22,7 +22,7 @@ from bench.cpu import allowed_cores, cores_of, pinned_to
 from bench.run import folder as files
 from benchmarks.harness import quantiles, run_locust
 from benchmarks.watched_run import p_ms
-from rtbench.calibrate.deviations import COLUMNS, Errors, match_rows, read_log
+from rtbench.calibrate.ground_truth import COLUMNS, Errors, match_rows, read_log
 from tests.simulator_process import running_simulator
 from tests.system.end_to_end.locust_process import SCENARIO, write_scenario
 

@@ -25,14 +25,14 @@ import numpy as np
 from bench.cpu import allowed_cores, cores_of, pinned_to
 from bench.metrics import CATALOGUE
 from bench.plan.recordings import load_pcm
-from bench.run import evidence
 from bench.run import folder as files
-from bench.run.evidence import metric_uncertainties, quantile_or_none
+from bench.run import validity_data
 from bench.run.validity import STAMP_LIMIT_MS, STAMP_SHARE, MetricUncertainty
+from bench.run.validity_data import metric_uncertainties, quantile_or_none
 from benchmarks.crowd import crowd
 from benchmarks.harness import run_locust
-from rtbench.calibrate.climb import RECORDING
-from rtbench.calibrate.deviations import COLUMNS, GroundTruth, MatchedErrors, match_rows, read_log
+from rtbench.calibrate.ground_truth import COLUMNS, GroundTruth, MatchedErrors, match_rows, read_log
+from rtbench.calibrate.load_steps import RECORDING
 from tests.simulator_process import running_simulator
 from tests.system.end_to_end.locust_process import write_scenario
 
@@ -106,8 +106,8 @@ def errors_ms(folder: Path, told: list[MatchedErrors]) -> dict[str, list[tuple[f
     """(how wrong, bound) of each turn of which the truth is known, by metric."""
     found = {}
     for name in METRICS:
-        rows = files.read_table(folder, "turns", evidence.bound_columns(CATALOGUE[name]))
-        slack = evidence.row_bounds(rows, CATALOGUE[name])
+        rows = files.read_table(folder, "turns", validity_data.bound_columns(CATALOGUE[name]))
+        slack = validity_data.row_bounds(rows, CATALOGUE[name])
         pairs = [
             (abs(one.metrics[name][0]) / 1e6, float(s))
             for one, s in zip(told, slack, strict=True)

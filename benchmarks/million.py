@@ -21,11 +21,11 @@ from bench.columns import TURN_ARRIVALS
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.protocol.events import EventKind, ServerEvent, TokenUsage
 from bench.run import folder as files
-from bench.run.close import finalize
-from bench.run.part import FACTS, HISTOGRAMS
+from bench.run.finalize import finalize
 from bench.run.provenance import opening_document
 from bench.run.recorder import Recorder, RowContext
 from bench.run.spool import Spool, path_of
+from bench.run.worker_part import FACTS, HISTOGRAMS
 from bench.transport.received import ReceivedMessage
 
 TURNS, PER_SESSION, CHECKS = 1_000_000, 10, 10

@@ -12,14 +12,14 @@ from typing import Any, cast
 import numpy as np
 
 from bench.clock import Arrival, monotonic_ns, utc_ns
-from bench.load.execution.arm import StartPacer, TargetState
 from bench.load.execution.progress import CostMeter, ProgressCounter
-from bench.load.execution.sessions import LocustCallbacks, RunListener
+from bench.load.execution.session_registry import LocustCallbacks, RunListener
+from bench.load.execution.target_state import StartPacer, TargetState
 from bench.load.lifecycle import RunLifecycle
-from bench.load.runners.tally import LiveTotals
-from bench.money import Prices, PricingTerms
+from bench.load.runners.live_totals import LiveTotals
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
+from bench.pricing import Prices, PricingTerms
 from bench.protocol.events import EventKind, ServerEvent
 from bench.protocol.openai_ga import GA
 from bench.run.histograms import HistogramKey, Histograms

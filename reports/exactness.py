@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 from bench.metrics import CATALOGUE
 from bench.run import folder as files
-from bench.run.evidence import early_replies, metric_uncertainties
 from bench.run.validity import EARLY_REPLIES, uncertain_metrics
+from bench.run.validity_data import early_replies, metric_uncertainties
 from reports.numbers import NBSP, three
 from reports.records import Known, Record, about, entries_of
 

@@ -13,15 +13,14 @@ from typing import Any, TypeVar
 import msgspec
 
 from bench.clock import Arrival
-from bench.limits import Timeouts
 from bench.load.execution.progress import DESIGN, TARGET_COUNTS, Failures, LiveMetricKey
 from bench.observe import inputs
 from bench.observe.inputs import DeliverTurn, SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
+from bench.plan.compiled_script import CompiledScript
 from bench.plan.prepared import PreparedScript
 from bench.plan.recordings import Pcm, SpeechSpan
-from bench.plan.repertoire import CompiledScript
 from bench.plan.script import Script
 from bench.plan.turn_plan import TurnPlan
 from bench.plan.turns import AudioTurn, RequestTurn, Step, TextTurn
@@ -37,6 +36,7 @@ from bench.session import Session
 from bench.target.options import ServiceOptions
 from bench.target.target import Target
 from bench.target.targets import resolve_targets
+from bench.timeouts import Timeouts
 from bench.transport.interface import CloseInfo, DeltaListener, OnMessage, PacedSender, SendReceipt, Transport
 from bench.transport.received import MatchedDelta, ReceivedMessage
 from tests.memory_transport import MemoryTransport, PeerAnswer

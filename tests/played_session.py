@@ -13,7 +13,6 @@ import pytest
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.dial import Dialer, connect
-from bench.limits import Timeouts
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
@@ -23,6 +22,7 @@ from bench.run import folder as files
 from bench.run.recorder import Recorder, RowContext, SessionRecorder
 from bench.run.spool import Spool
 from bench.session import Session
+from bench.timeouts import Timeouts
 from bench.transport import websocket
 from tests.simulator_process import GUARD_S
 

@@ -15,8 +15,8 @@ import pytest
 
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
+from bench.plan.compiled_script import CompiledScript
 from bench.plan.prepared import PreparedScript
-from bench.plan.repertoire import CompiledScript
 from bench.plan.script import load_script
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.base import BinaryMessage
@@ -25,8 +25,8 @@ from bench.simulator.agent_behaviour import FILLER_MS, WIRES, AgentBehaviour
 from bench.simulator.delay import LogNormal
 from bench.simulator.profile import AgentSettings, Profile, default_profile
 from bench.simulator.quota import ResponseSlots
-from bench.simulator.voice import load_replies
-from bench.simulator.wire import Ids, OutgoingEvent
+from bench.simulator.recorded_replies import load_replies
+from bench.simulator.server_events import Ids, OutgoingEvent
 from bench.units import NS_PER_S
 from tests.helpers import MS, seated
 from tests.memory_transport import LiveTransport, PeerAnswer

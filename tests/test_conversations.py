@@ -17,7 +17,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.limits import MOST_ROUNDS
 from bench.observe.observation import TurnObservation
 from bench.observe.turn import LATE_TRANSCRIPT_NS
 from bench.plan.functions import ScriptFunction
@@ -30,8 +29,9 @@ from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import TurnDetection
 from bench.simulator.profile import FunctionCalls, PreambleSettings, Profile, SpeechDetection, default_profile
-from bench.simulator.voice import TOKEN_MS
-from bench.simulator.wire import VOICE_LIVE
+from bench.simulator.recorded_replies import TOKEN_MS
+from bench.simulator.server_events import VOICE_LIVE
+from bench.timeouts import MOST_ROUNDS
 from tests.helpers import MS, REALTIME, Listening, S, say
 from tests.memory_transport import PeerAnswer
 from tests.test_talking import (

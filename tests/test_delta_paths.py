@@ -20,7 +20,6 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from bench.line import SessionIO
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
@@ -34,6 +33,7 @@ from bench.protocol.settings import FunctionTool, TurnDetection
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.recorder import RowContext
 from bench.run.replay import replay_log
+from bench.session_io import SessionIO
 from bench.transport.interface import CloseInfo
 from tests.examples import thorough
 from tests.helpers import (

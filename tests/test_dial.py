@@ -21,7 +21,6 @@ from websockets.typing import Subprotocol
 
 from bench.dial import Cut, Dialer, connect
 from bench.errors import ConnectError, UsageError
-from bench.limits import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation
@@ -30,6 +29,7 @@ from bench.protocol.openai_ga import GA
 from bench.target.credentials import Credential
 from bench.target.target import Auth, Target
 from bench.target.tokens import Keyring
+from bench.timeouts import Timeouts
 from bench.transport.interface import ConnectTimings, Handshake, NetworkPath, Proxy
 from tests.helpers import AT_NS
 from tests.memory_transport import MemoryTransport

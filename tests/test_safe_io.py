@@ -22,10 +22,10 @@ from bench.protocol.events import FunctionCall
 from bench.protocol.settings import FunctionTool
 from bench.run import calibration, spool
 from bench.run.folder import read_document
-from bench.run.kept import kept_runs
-from bench.run.merging.merged import RunNumbering, first_starts, numbered_by_start
-from bench.run.part import FACTS, PartFacts, WorkerPart
+from bench.run.merging.merged_document import RunNumbering, first_starts, numbered_by_start
 from bench.run.replay import replay_log
+from bench.run.run_list import kept_runs
+from bench.run.worker_part import FACTS, PartFacts, WorkerPart
 from bench.target.identity import public_claims
 from bench.transport.parser import service_words
 from bench.untrusted.safe_io import DEEPEST, JsonError, open_file, read_file, read_json

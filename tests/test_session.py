@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.limits import LONGEST_HOLD_NS, Timeouts
 from bench.observe.observation import TurnObservation
 from bench.plan.conversation import History
 from bench.plan.prepared import PreparedScript
@@ -24,6 +23,7 @@ from bench.protocol.events import ServerEvent
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import TurnDetection
+from bench.timeouts import LONGEST_HOLD_NS, Timeouts
 from bench.transport.interface import CloseInfo, SendReceipt, TcpInfo, TxTimestamp
 from bench.transport.received import ReceivedMessage
 from tests.examples import thorough

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from bench.clock import Arrival
-from bench.limits import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.protocol.dialects import DIALECTS
@@ -17,6 +16,7 @@ from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.run.event_log import EventLog, LoggedTimeline
 from bench.run.replay import replay_log
+from bench.timeouts import Timeouts
 from bench.transport.received import ReceivedMessage
 from rtbench.cli.session_text import _figures, session_text, turn_rows
 from tests.helpers import (

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UsageError
-from bench.plan.repertoire import CompiledScript
+from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import load_script
 from bench.plan.steps import PauseStep
 from bench.target.options import ServiceOptions

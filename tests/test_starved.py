@@ -18,11 +18,11 @@ import pytest
 from websockets.frames import Close, Frame, Opcode
 
 from bench.clock import monotonic_ns
-from bench.limits import Timeouts
 from bench.metrics import STARVED
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.protocol.openai_ga import GA
 from bench.simulator.serving.certificates import loopback_tls
+from bench.timeouts import Timeouts
 from bench.transport.connect import kernel_stamps
 from tests.helpers import MS, Listening, build_script, created, delta, done, reply, say, seated, session_created
 from tests.helpers import session_updated as updated

@@ -9,18 +9,18 @@ from typing import Any, ClassVar
 import pytest
 
 from bench.errors import ScriptError
-from bench.load.planning.estimate import HIGH, session_usage
-from bench.load.planning.plays import encode_workload, load_scripts
+from bench.load.planning.cost_estimate import HIGH, session_usage
 from bench.load.planning.tasks import script as task_of
+from bench.load.planning.workload import encode_workload, load_scripts
 from bench.load.runners.interim_analyses import scripts_of
 from bench.plan import steps as kinds
-from bench.plan.fields import SECONDS
 from bench.plan.prepared import PreparedPause, PreparedScript
 from bench.plan.script import load_script, varied
+from bench.plan.script_keys import SECONDS
 from bench.plan.turns import Step
 from bench.protocol.openai_ga import GA
 from bench.session import HANDLERS, Session
-from bench.shapes import field_key
+from bench.validation import field_key
 from tests.helpers import MS, Played
 from tests.load.actors import actor
 

@@ -23,16 +23,15 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from bench.limits import Timeouts
 from bench.metrics import GOOD, segments
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
+from bench.plan.compiled_script import CompiledScript
 from bench.plan.conversation import History
 from bench.plan.functions import ScriptFunction
 from bench.plan.prepared import PreparedScript, PreparedTurn
 from bench.plan.recordings import BackgroundNoise, Pcm, find_speech
-from bench.plan.repertoire import CompiledScript
 from bench.plan.script import Script
 from bench.plan.steps import (
     EXPECTED_EVENTS,
@@ -59,8 +58,8 @@ from bench.protocol.settings import DetectorName, FunctionTool, SessionSettings,
 from bench.session import Session
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.profile import FunctionCalls, PreambleSettings, Profile, default_profile
-from bench.simulator.voice import RecordedReply, build_reply
-from bench.simulator.wire import (
+from bench.simulator.recorded_replies import RecordedReply, build_reply
+from bench.simulator.server_events import (
     AZURE_GA,
     AZURE_PREVIEW,
     QWEN,
@@ -70,6 +69,7 @@ from bench.simulator.wire import (
     OutgoingEvent,
     WireDialect,
 )
+from bench.timeouts import Timeouts
 from bench.transport.interface import CloseInfo, DeltaListener, OnMessage, PacedSender
 from tests.helpers import (
     FIRST_OF_FAMILIES,

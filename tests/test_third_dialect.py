@@ -18,7 +18,7 @@ import pytest
 from bench.errors import ScriptError
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.plan.repertoire import CompiledScript
+from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import Script
 from bench.plan.turns import Step
 from bench.protocol.audio import PCM16_16K, by_name

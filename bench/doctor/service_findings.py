@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from bench.doctor.explain import (
+from bench.doctor.diagnosis import (
     REMEDIES,
     SIBLINGS,
     UNGREETED,
@@ -25,18 +25,18 @@ from bench.doctor.explain import (
     warning_unless,
 )
 from bench.metrics import NOTHING_AUDIBLE
-from bench.money import TurnPricing, cost_usd, dollars
+from bench.model_retirements import SOON_DAYS, retirement_of
 from bench.observe.observation import SessionObservation, TurnObservation, detail_text
+from bench.pricing import TurnPricing, cost_usd, dollars
 from bench.protocol.agents import OTHER_STREAM
 from bench.protocol.audio import AudioFormat
 from bench.protocol.base import Dialect, is_simulated
 from bench.protocol.rate_limits import RateLimit, wait_of
 from bench.remedies import REALTIME_MODELS
-from bench.retirements import SOON_DAYS, retirement_of
-from bench.shapes import either
 from bench.target.target import Target
 from bench.units import NS_PER_MS, NS_PER_S
 from bench.untrusted.sanitize import top_counts
+from bench.validation import either
 
 MINUTE_S = 60
 CLOSE_S, SKEW_S = 2.0, 60.0

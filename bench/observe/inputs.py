@@ -15,11 +15,11 @@ from typing import Literal
 
 import msgspec
 
-from bench.limits import REPLY_SILENCE_MS, Timeouts
 from bench.observe.observation import TurnObservation
 from bench.plan.turn_plan import InterruptionKind, TurnPlan
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.events import FunctionCall, TokenUsage
+from bench.timeouts import REPLY_SILENCE_MS, Timeouts
 from bench.units import NS_PER_MS
 
 NO_JSON = msgspec.Raw()

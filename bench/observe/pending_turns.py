@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cache
 
-from bench.limits import Timeouts
 from bench.metrics import NO_PAUSE, NOTHING_AUDIBLE, ONLY_FILLERS, UNHEARD
 from bench.observe import inputs
 from bench.observe.turn import ARRIVALS, LATE_TRANSCRIPT_NS, PendingTurn, State, failed_expectation
-from bench.observe.turn_view import all_instants
+from bench.observe.turn_observation import all_instants
 from bench.protocol.events import EventKind, ServiceFailure
+from bench.timeouts import Timeouts
 from bench.transport.interface import TcpInfo
 from bench.units import NS_PER_S
 

@@ -22,10 +22,10 @@ import msgspec
 import numpy as np
 
 from bench.clock import Arrival
-from bench.limits import LONGEST_HOLD_NS
 from bench.observe.onsets import BLOCK_MS, PAUSE_NS, WINDOW, OnsetDetector
 from bench.protocol.audio import UNREADABLE, AudioFormat, SampleStream, audible_place
 from bench.protocol.events import EventKind, PlayoutPosition, ServerEvent, StrippedAudio, audio_payload, said
+from bench.timeouts import LONGEST_HOLD_NS
 from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.untrusted.values import LONGEST_TEXT
 

@@ -20,22 +20,22 @@ from typing import Any
 import msgspec
 
 from bench.clock import Arrival, SendTime
-from bench.limits import MOST_BYTES, MOST_EVENTS, MOST_RESPONSES
 from bench.metrics import EXPECTED, INAUDIBLE, NO_AUDIO, NO_MESSAGE, NOTHING_AUDIBLE, TEXT_SESSION, WHOLE
 from bench.observe import inputs
+from bench.observe.attribution import TRANSCRIPTIONS, Attributor
 from bench.observe.inputs import Action, AnyInput, Input, Sent, SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.observe.ownership import TRANSCRIPTIONS, Attributor
 from bench.observe.pending_turns import STOPS_REPLY, PendingTurns
 from bench.observe.reply import Reply
 from bench.observe.reply_detector import ReplyDetector, SplitSamples
 from bench.observe.session_facts import DESCRIPTIONS, ConversationLength, FalseReplyWatch, SessionFacts
 from bench.observe.turn import PendingTurn, State
-from bench.observe.turn_view import observation, task_success
+from bench.observe.turn_observation import observation, task_success
 from bench.plan.turn_plan import SuccessPredicate
 from bench.protocol.audio import AudioFormat, AudioFormatName, chosen
 from bench.protocol.base import SESSION_PREFIX, Dialect, MessageKind
 from bench.protocol.events import DELTAS, WITH_AUDIO, ErrorScope, EventKind, ServerEvent, ServiceFailure, TokenUsage
+from bench.timeouts import MOST_BYTES, MOST_EVENTS, MOST_RESPONSES
 from bench.transport.interface import BAD_FRAME, TOO_LARGE
 from bench.transport.received import MatchedDelta, ReceivedMessage
 from bench.units import NEVER_NS, NS_PER_S

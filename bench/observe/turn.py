@@ -14,9 +14,8 @@ from enum import Enum, auto
 from typing import Literal
 
 from bench.clock import Arrival, SendTime
-from bench.limits import MOST_ITEMS
 from bench.metrics import EXPECTED, GOOD, STARVED
-from bench.observe.hearing import SPEECH_INSTANTS, InputSpeech, SendTimestamps
+from bench.observe.input_speech import SPEECH_INSTANTS, InputSpeech, SendTimestamps
 from bench.observe.inputs import Transmitted
 from bench.observe.observation import Instants
 from bench.observe.reply import REPLY_INSTANTS, Reply
@@ -24,6 +23,7 @@ from bench.observe.turn_parts import CALL_INSTANTS, Interruption, TruncationChec
 from bench.plan.turn_plan import InterruptionKind, InterruptTrigger, TurnPlan
 from bench.protocol.audio import AudioFormat
 from bench.protocol.events import DELTAS, ErrorScope, EventKind, ServerEvent, ServiceFailure, TokenUsage
+from bench.timeouts import MOST_ITEMS
 from bench.transport.interface import TcpInfo
 from bench.transport.received import MatchedDelta
 

@@ -20,12 +20,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bench.clock import Arrival
-from bench.limits import MOST_CALLS, MOST_ROUNDS
 from bench.observe.inputs import Sent
 from bench.observe.observation import Instants
 from bench.plan.turn_plan import SOUNDS, InterruptionKind
 from bench.protocol.audio import AudioFormat
 from bench.protocol.events import EventKind, FunctionCall, ServerEvent
+from bench.timeouts import MOST_CALLS, MOST_ROUNDS
 from bench.units import NS_PER_MS, NS_PER_S
 
 CALL_INSTANTS = {EventKind.CALL_ADDED: "function_call_added", EventKind.CALL_DONE: "function_call_done"}

@@ -16,8 +16,8 @@ from typing import TypeVar, get_args
 
 from bench.errors import UsageError
 from bench.protocol.settings import Image, Message, MessageRole
-from bench.shapes import Choice, Field, InvalidCombinationError, String, StructOf, Then, Validator
 from bench.untrusted.safe_io import JsonError, read_json
+from bench.validation import Choice, Field, InvalidCombinationError, String, StructOf, Then, Validator
 from bench.yaml_file import LocatedValue, PythonValue, read_text
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from bench.plan.draws import SessionChoices, ThinkTime
+from bench.plan.random_choices import SessionChoices, ThinkTime
 from bench.protocol.events import FunctionCall
 from bench.protocol.settings import FunctionOutput, FunctionTool, ResponseSettings
 from bench.units import NEVER_NS

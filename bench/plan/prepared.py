@@ -13,9 +13,8 @@ from typing import Any, ClassVar, Literal, TypeVar
 import msgspec
 import numpy as np
 
-from bench.limits import REPLY_SILENCE_MS, Timeouts
-from bench.plan.draws import SessionChoices, fill_variables
 from bench.plan.functions import ExpectedFunctionCall, ScriptFunction
+from bench.plan.random_choices import SessionChoices, fill_variables
 from bench.plan.recordings import (
     RATE_HZ,
     AudioChunk,
@@ -34,6 +33,7 @@ from bench.protocol.audio import AudioFormat
 from bench.protocol.base import MESSAGE_ID, NO_INSTANTS, AwaitedEvent, ClientMessage, Dialect, SaidItem
 from bench.protocol.events import FunctionCall
 from bench.protocol.settings import FunctionOutput, Message, ResponseSettings, SessionSettings
+from bench.timeouts import REPLY_SILENCE_MS, Timeouts
 from bench.units import NS_PER_MS, NS_PER_S
 
 Settings = TypeVar("Settings", SessionSettings, ResponseSettings)

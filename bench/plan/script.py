@@ -20,16 +20,16 @@ from typing import Any
 import msgspec
 
 from bench.errors import Mistakes, UsageError
-from bench.limits import REPLY_SILENCE_MS, Timeouts
 from bench.plan.conversation import History
-from bench.plan.draws import RecordedTimes, VariableRows, names_in, unknown_name
-from bench.plan.fields import BACKGROUND_NOISE, HISTORY, ROWS, SECONDS, SESSION, THRESHOLDS, TIMEOUTS, TOOLS
 from bench.plan.functions import ScriptFunction
+from bench.plan.random_choices import RecordedTimes, VariableRows, names_in, unknown_name
 from bench.plan.recordings import BackgroundNoise
+from bench.plan.script_keys import BACKGROUND_NOISE, HISTORY, ROWS, SECONDS, SESSION, THRESHOLDS, TIMEOUTS, TOOLS
 from bench.plan.steps import UNTOLD, PauseStep, StepReader, StepRules, StepsValidator, is_turn
 from bench.plan.turns import CALLS, ScriptTurn, Step, undeclared
 from bench.protocol.settings import SessionSettings, merged
-from bench.shapes import Boolean, Number, Schema, StructOf, field_key, struct_of
+from bench.timeouts import REPLY_SILENCE_MS, Timeouts
+from bench.validation import Boolean, Number, Schema, StructOf, field_key, struct_of
 from bench.yaml_file import LocatedValue, PythonValue, YamlValue, parsed_yaml, read_text
 
 TEMPLATES = ("text", "instructions", "expected_reply", "reply_contains")

@@ -11,8 +11,6 @@ import msgspec
 
 from bench.errors import Mistakes
 from bench.plan.conversation import MESSAGE
-from bench.plan.draws import LONGEST_S, SessionChoices, ThinkTime
-from bench.plan.fields import DRAWN, SECONDS, WAV
 from bench.plan.prepared import (
     PreparedEvent,
     PreparedExpectation,
@@ -23,7 +21,9 @@ from bench.plan.prepared import (
     PreparedTurn,
     ScriptEncoder,
 )
+from bench.plan.random_choices import LONGEST_S, SessionChoices, ThinkTime
 from bench.plan.recordings import Pcm
+from bench.plan.script_keys import DRAWN, SECONDS, WAV
 from bench.plan.turn_plan import WATCH_NS, InterruptTrigger, SoundKind
 from bench.plan.turns import (
     CHUNK,
@@ -39,7 +39,8 @@ from bench.plan.turns import (
 )
 from bench.protocol.base import MESSAGE_ID, Dialect, Feature
 from bench.protocol.settings import Message, SessionSettings
-from bench.shapes import (
+from bench.units import NS_PER_S
+from bench.validation import (
     Boolean,
     Choice,
     Field,
@@ -59,7 +60,6 @@ from bench.shapes import (
     field_keys,
     struct_of,
 )
-from bench.units import NS_PER_S
 from bench.yaml_file import LocatedValue, PythonValue
 
 EXPECTED_EVENTS = (

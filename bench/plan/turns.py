@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from bench.plan.conversation import IMAGE, MESSAGE
-from bench.plan.draws import SessionChoices
-from bench.plan.fields import NAME, RESPONSE, RESPONSE_FIELDS, WAV
 from bench.plan.functions import ExpectedFunctionCall
 from bench.plan.prepared import (
     AS_SESSION,
@@ -25,11 +23,13 @@ from bench.plan.prepared import (
     ScriptEncoder,
     request_event_id,
 )
+from bench.plan.random_choices import SessionChoices
 from bench.plan.recordings import MAX_MINUTES, RATE_HZ, Pcm, SpeechSpan
+from bench.plan.script_keys import NAME, RESPONSE, RESPONSE_FIELDS, WAV
 from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate, TurnPlan, TurnReference, normalized_words
 from bench.protocol.base import Dialect, Feature
 from bench.protocol.settings import FULL_DUPLEX, Image, Message, ResponseSettings, SessionSettings
-from bench.shapes import (
+from bench.validation import (
     Boolean,
     Choice,
     Field,

@@ -75,7 +75,7 @@ class FunctionTool(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a script sets on a session; what each means: `bench/plan/fields.py`. None leaves the service's default."""
+    """Settings that a script sends for a session; `bench/plan/script_keys.py` explains them. None keeps the default."""
 
     output: Output = "audio"
     instructions: str | None = None

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 from msgspec import Meta, Struct
 
 from bench.cpu import CpuUsage
-from bench.money import Prices
+from bench.pricing import Prices
 from bench.protocol.settings import DetectorName
 from bench.target.options import AgentName, DialectName
 

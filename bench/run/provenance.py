@@ -20,7 +20,7 @@ from bench.installation import tool_version
 from bench.metrics import DEFINITIONS_VERSION
 from bench.run.document import SCHEMA_VERSION
 from bench.run.histograms import Histograms, worst_p99_ms
-from bench.run.part import PartLike
+from bench.run.worker_part import PartLike
 from bench.untrusted.sanitize import slug
 
 CPUINFO = Path("/proc/cpuinfo")

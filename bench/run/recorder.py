@@ -1,7 +1,7 @@
 """Makes rows of observations, and histograms of what has no rows: one recorder per worker process and run.
 
 Histograms are of events and of the harness; the times of turns and sessions are in rows, which become histograms when
-they are read (`bench.run.measured`). A recorder knows the catalogue of metrics and its worker's spool, and never
+they are read (`bench.run.metric_values`). A recorder knows the catalogue of metrics and its worker's spool, and never
 sees a socket. Rows are in the spool within a second (`flush`), histograms within ten (`histogram_slices`), whatever
 happens to the process afterwards.
 """
@@ -29,10 +29,10 @@ from bench.protocol.rate_limits import limits_in
 from bench.run import folder as files
 from bench.run.document import HostEntry
 from bench.run.histograms import MEASURED, WARMUP, HistogramKey, Histograms, header
-from bench.run.part import FACTS, HISTOGRAMS, TRANSCRIPT, PartFacts, rows_of
 from bench.run.provenance import named_host
 from bench.run.rows import IDENTITY, SecondCounts, TextSanitizer, session_row, transcript_line, turn_columns, turn_row
 from bench.run.spool import BatchWriter, Spool, columns_of
+from bench.run.worker_part import FACTS, HISTOGRAMS, TRANSCRIPT, PartFacts, rows_of
 from bench.transport.received import MatchedDelta, ReceivedMessage
 from bench.units import NS_PER_S, NS_PER_US
 from bench.untrusted.sanitize import escape_control
@@ -280,7 +280,7 @@ class Recorder:
 
 
 class SessionRecorder:
-    """Records one session; a `bench.line.Listener`."""
+    """Records one session; a `bench.session_io.Listener`."""
 
     def __init__(self, recorder: Recorder, labels: RowContext, target: _Target) -> None:
         self._recorder, self.labels, self.target = recorder, labels, target

@@ -19,8 +19,8 @@ from pathlib import Path
 import msgspec
 
 from bench.run.folder import SCHEMAS
-from bench.run.part import FACTS, HISTOGRAMS, TRANSCRIPT, rows_of
 from bench.run.spool import EVENTS, path_of
+from bench.run.worker_part import FACTS, HISTOGRAMS, TRANSCRIPT, rows_of
 from bench.untrusted.safe_io import replace_text
 
 CHUNK_BYTES = 128 << 10

@@ -21,7 +21,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 from bench.clock import monotonic_ns
 from bench.errors import UsageError
 from bench.run import folder as files
-from bench.run.close import is_under_way
+from bench.run.finalize import is_under_way
 from bench.target.address import split_url
 from bench.target.identity import Fetch, Token, fetch_token
 from bench.target.target import EntraSignIn, is_loopback

@@ -24,9 +24,9 @@ from bench.simulator.behaviour import EventReceipt, ReceiptFields, SimulatedSess
 from bench.simulator.conversation.input_audio import InputAudio
 from bench.simulator.profile import Profile, drawn
 from bench.simulator.quota import ResponseSlots
+from bench.simulator.recorded_replies import RecordedReply, audible_byte, reply_samples
+from bench.simulator.server_events import Ids, Json, Outbox, OutboxStep, OutgoingEvent
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
-from bench.simulator.voice import RecordedReply, audible_byte, reply_samples
-from bench.simulator.wire import Ids, Json, Outbox, OutboxStep, OutgoingEvent
 from bench.units import NS_PER_MS
 
 NamedBody = tuple[str, bytes]

@@ -19,19 +19,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.simulator.answering.responses import Composer, ResponseManager
+from bench.simulator.answering.lifecycle import Composer, ResponseManager
 from bench.simulator.caller_turns import CallerTurns
 from bench.simulator.conversation.client_items import ItemReader, audio_bytes
 from bench.simulator.conversation.items import Conversation
 from bench.simulator.delay import Delay
 from bench.simulator.profile import Profile, drawn
 from bench.simulator.quota import UNLIMITED, ResponseSlots, ServiceQuota
-from bench.simulator.session import checks
-from bench.simulator.session.checks import EventPath
-from bench.simulator.session.effective import EffectiveSession
-from bench.simulator.session.service_forms import form_of
-from bench.simulator.voice import RecordedReply
-from bench.simulator.wire import (
+from bench.simulator.recorded_replies import RecordedReply
+from bench.simulator.server_events import (
     GA,
     PREVIEW,
     VOICE_LIVE,
@@ -43,6 +39,10 @@ from bench.simulator.wire import (
     WireDialect,
     WireNames,
 )
+from bench.simulator.session import checks
+from bench.simulator.session.checks import EventPath
+from bench.simulator.session.effective import EffectiveSession
+from bench.simulator.session.service_forms import form_of
 from bench.untrusted.safe_io import JsonError, read_json
 
 

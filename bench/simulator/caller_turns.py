@@ -16,13 +16,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from bench.simulator.answering.responses import ActiveResponse, Composer, ResponseManager
+from bench.simulator.answering.lifecycle import ActiveResponse, Composer, ResponseManager
 from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
 from bench.simulator.conversation.items import ConversationItem, text_tokens, user_audio_item
 from bench.simulator.delay import Delay
 from bench.simulator.profile import TranscriptSettings, drawn
+from bench.simulator.server_events import (
+    Ids,
+    Json,
+    Outbox,
+    OutboxStep,
+    OutgoingEvent,
+    PlannedSeries,
+    RejectedError,
+    Render,
+)
 from bench.simulator.session.effective import EffectiveTurnDetection
-from bench.simulator.wire import Ids, Json, Outbox, OutboxStep, OutgoingEvent, PlannedSeries, RejectedError, Render
 from bench.units import NS_PER_MS
 
 MISHEARD = "mumble"

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.shapes import Field, InvalidCombinationError, ListOf, Number, OneKeyOf, OrStruct, StructOf, Validator
 from bench.units import NS_PER_MS, NS_PER_S
+from bench.validation import Field, InvalidCombinationError, ListOf, Number, OneKeyOf, OrStruct, StructOf, Validator
 from bench.yaml_file import LocatedValue
 
 NORMAL_P95 = 1.6448536269514722  # the standard normal distribution's 95th percentile

@@ -23,11 +23,11 @@ from bench.simulator.behaviour import ReceiptFields, SimulatedSession
 from bench.simulator.conversation.client_items import audio_bytes
 from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
 from bench.simulator.profile import Profile, drawn
+from bench.simulator.recorded_replies import RecordedReply, audible_byte, reply_samples
+from bench.simulator.server_events import Ids, Json, Outbox, OutgoingEvent, RejectedError
 from bench.simulator.session import checks
 from bench.simulator.session.checks import EventPath
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
-from bench.simulator.voice import RecordedReply, audible_byte, reply_samples
-from bench.simulator.wire import Ids, Json, Outbox, OutgoingEvent, RejectedError
 from bench.units import NS_PER_MS
 
 TICK_MS = 100

@@ -18,7 +18,11 @@ from bench.errors import UsageError
 from bench.manual import see
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.openai import RATED_FORMATS
-from bench.shapes import (
+from bench.simulator.delay import DELAY, Delay, DelayDrift, LogNormal
+from bench.simulator.faults.kinds import FAULTS, Fault
+from bench.simulator.quota import UNLIMITED, QuotaLimits
+from bench.units import NS_PER_MS
+from bench.validation import (
     ENTRY,
     Boolean,
     Choice,
@@ -34,10 +38,6 @@ from bench.shapes import (
     field_key,
     struct_of,
 )
-from bench.simulator.delay import DELAY, Delay, DelayDrift, LogNormal
-from bench.simulator.faults.kinds import FAULTS, Fault
-from bench.simulator.quota import UNLIMITED, QuotaLimits
-from bench.units import NS_PER_MS
 from bench.yaml_file import LocatedValue, PythonValue, read_yaml
 
 RATE_LIMITS = ("none", "after_created", "after_done", "both")

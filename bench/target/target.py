@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote
 
-from bench.money import UNLISTED_DIALECTS, Prices, PricingTerms
+from bench.pricing import UNLISTED_DIALECTS, Prices, PricingTerms
 from bench.protocol.base import CALL_ID, Dialect
 from bench.protocol.openai_preview import PREVIEW
 from bench.target.credentials import Credential

@@ -21,9 +21,11 @@ from typing import Any, Literal, TypeVar, get_args
 import msgspec
 
 from bench.errors import UsageError
-from bench.money import Prices, cost_usd
+from bench.pricing import Prices, cost_usd
 from bench.protocol.events import TokenUsage
-from bench.shapes import (
+from bench.target.options import AUTHS, OPTIONS, SignInName
+from bench.target.services import SERVICES
+from bench.validation import (
     Choice,
     Date,
     Field,
@@ -41,8 +43,6 @@ from bench.shapes import (
     field_key,
     struct_of,
 )
-from bench.target.options import AUTHS, OPTIONS, SignInName
-from bench.target.services import SERVICES
 from bench.yaml_file import LocatedValue, read_yaml
 
 T = TypeVar("T")

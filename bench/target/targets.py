@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from bench.errors import ScriptError, UsageError
 from bench.installation import tool_version
-from bench.money import Prices, prices_of
+from bench.pricing import Prices, prices_of
 from bench.protocol.dialects import VOICE_LIVE
 from bench.protocol.settings import merged
 from bench.target.address import (

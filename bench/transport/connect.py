@@ -23,7 +23,7 @@ from python_socks.sync import Proxy as Negotiator
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
-from bench.limits import Timeouts
+from bench.timeouts import Timeouts
 from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, Proxy, authority
 from bench.transport.names import look_up
 from bench.transport.received import READ_BYTES

@@ -14,8 +14,8 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 
 from bench.clock import SendTime, monotonic_ns
-from bench.limits import Timeouts
 from bench.protocol.events import ServerEvent
+from bench.timeouts import Timeouts
 from bench.transport.received import MatchedDelta, ReceivedMessage
 
 BAD_FRAME, TOO_LARGE = 1002, 1009

@@ -18,8 +18,8 @@ from gevent.threadpool import ThreadPool
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
-from bench.limits import Timeouts
 from bench.metrics import LOOKUPS_FULL
+from bench.timeouts import Timeouts
 from bench.transport.event_loop import HubLocal
 from bench.units import NS_PER_S
 

@@ -22,10 +22,10 @@ from websockets.uri import WebSocketURI, parse_uri
 
 from bench.clock import SendTime, monotonic_ns
 from bench.errors import ConnectError
-from bench.limits import Timeouts
 from bench.metrics import ACCEPT_HEADER
 from bench.protocol.base import BinaryMessage
 from bench.protocol.events import ServerEvent
+from bench.timeouts import Timeouts
 from bench.transport.connect import connect
 from bench.transport.fast.frames import LONGEST, MASK_BYTES, masked_frame
 from bench.transport.fast.reader import MessageReader

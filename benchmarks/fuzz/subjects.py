@@ -29,13 +29,13 @@ from websockets.frames import Opcode
 
 import rtbench
 from bench.protocol.openai_ga import GA
-from bench.run.close import finalize
+from bench.run.finalize import finalize
 from bench.run.folder import read_table
 from bench.simulator.behaviour import Behaviour
+from bench.simulator.server_events import AZURE_GA, AZURE_PREVIEW, WireDialect
 from bench.simulator.serving.connection import ServerConfig
 from bench.simulator.serving.handshake import Authenticator
 from bench.simulator.serving.server import Server, ServerWorker, listen
-from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, WireDialect
 from benchmarks.fuzz.spoiling import LEVELS, dumped, spoilt_bytes, spoilt_document
 from reports.render.terminal import render_page
 from reports.run_report.report import run_page

@@ -12,7 +12,7 @@ from bench.columns import token_column
 from bench.metrics import CATALOGUE
 from bench.remedies import remedy_of
 from bench.run.histograms import MEASURED, HistogramKey
-from bench.run.measured import CARRIED
+from bench.run.metric_values import CARRIED
 from reports.exactness import why
 from reports.frames import COUNT, NUMBER, TEXT, USE, dtypes_of, frame_of, use
 from reports.rate_metrics import RATES, TRIALS

@@ -18,7 +18,7 @@ from msgspec import field
 from bench.metrics import CATALOGUE
 from bench.run import histograms as hdr
 from bench.run.histograms import MEASURED, HistogramKey
-from bench.run.measured import CARRIED, floats
+from bench.run.metric_values import CARRIED, floats
 from bench.units import NS_PER_S
 from reports.exactness import Inexact, why
 from reports.rate_metrics import OF_COLUMNS, TRIALS, RateMetric

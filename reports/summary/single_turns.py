@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from bench.run.folder import SCHEMAS
-from bench.run.measured import measured_from_ns
+from bench.run.metric_values import measured_from_ns
 from bench.units import NS_PER_MS, NS_PER_S
 from bench.untrusted.safe_io import JsonError, open_file, read_json
 from bench.untrusted.sanitize import escape_control, excerpt

@@ -16,7 +16,7 @@ from reports.render.blocks import SIMULATED, Block, Line, Page, Paragraph, Secti
 from reports.render.svg import WIDE, Plot, log_scale, log_ticks, plot_figure
 from reports.statistics.quantiles import turns_to_publish
 from reports.wording.words import as_sentence
-from rtbench.calibrate.ladder import CAUSES, conclusions, few_turns
+from rtbench.calibrate.load_step_search import CAUSES, conclusions, few_turns
 from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, row
 
 STEP = (("sessions", 10), ("events/s", 10), ("turns", 8), ("error p50", 11), ("p99", 8), ("p99.9", 8), ("max", 8),

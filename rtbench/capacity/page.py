@@ -13,8 +13,7 @@ from reports.render import svg
 from reports.render.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
 from reports.render.svg import WIDE, PixelScale, Plot, Write, identity, linear_ticks, log_scale, log_ticks
 from reports.wording.words import as_sentence
-from rtbench.capacity.conclude import UNITS, unit
-from rtbench.capacity.judge import slo_of
+from rtbench.capacity.conclusion import UNITS, unit
 from rtbench.capacity.search import (
     LEAST_S,
     CapacityDocument,
@@ -25,6 +24,7 @@ from rtbench.capacity.search import (
     grid_of,
     least_time_s,
 )
+from rtbench.capacity.slo import slo_of
 from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, row
 
 COLUMNS = 100

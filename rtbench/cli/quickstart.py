@@ -22,7 +22,7 @@ from bench.cpu import busy_reason, core_count, cpu_limit, cpu_times, load_averag
 from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS, UsageError
 from bench.installation import EXAMPLES
 from bench.load.planning.command_line import COMMAND, program
-from bench.load.planning.estimate import estimate_words, session_cost
+from bench.load.planning.cost_estimate import estimate_words, session_cost
 from bench.plan.script import load_script
 from bench.run.document import INTERRUPTED
 from bench.run.validity import LOAD_GENERATOR_CHECKS

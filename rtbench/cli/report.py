@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from bench.errors import UsageError
-from bench.live_line import text_width
 from bench.manual import see
+from bench.status_line import text_width
 from bench.untrusted.sanitize import escape_control
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def run_named(name: str) -> Path:
 
     Raises UsageError where there is none.
     """
-    from bench.run.kept import chosen_run
     from bench.run.presence import file_status
+    from bench.run.run_list import chosen_run
 
     if name and file_status(Path(name)):
         return Path(name)
@@ -116,10 +116,10 @@ def close_if_left(folder: Path) -> None:
     document = read_document(folder)
     if not spool.is_kept(folder):
         return
-    from bench.run import close
+    from bench.run import finalize
 
-    if close.writer_is_gone(folder, document):
-        close.finalize(folder)
+    if finalize.writer_is_gone(folder, document):
+        finalize.finalize(folder)
 
 
 def wants_colour() -> bool:

@@ -23,9 +23,9 @@ from rtbench.cli.service import with_service_options
 if TYPE_CHECKING:
     from bench.cpu import CpuAssignment
     from bench.run.calibration import Calibration, LoadStep
-    from rtbench.calibrate.climb import CalibrationPlan
-    from rtbench.capacity.level import SearchConfig
-    from rtbench.capacity.play import PreparedSearch
+    from rtbench.calibrate.load_steps import CalibrationPlan
+    from rtbench.capacity.level_evaluation import SearchConfig
+    from rtbench.capacity.level_run import PreparedSearch
     from rtbench.capacity.search import CapacityDocument, LevelEntry, LoadUnit, SearchPlan
 
 SPARE_DESCRIPTORS = 100
@@ -52,8 +52,8 @@ def calibrate(
     """
     from bench.cpu import allowed_cores, cores_of
     from bench.run.calibration import KINDS, date_of, file_name, machine
-    from rtbench.calibrate.climb import plan_of
-    from rtbench.calibrate.ladder import calibration_of, conclusions, is_concluded
+    from rtbench.calibrate.load_step_search import calibration_of, conclusions, is_concluded
+    from rtbench.calibrate.load_steps import plan_of
     from rtbench.calibrate.page import error_lines
     from rtbench.locust_run import terminable
 
@@ -126,7 +126,7 @@ def _opening(plan: CalibrationPlan, cores: CpuAssignment, files: Iterable[Path],
 
 def _climb(plan: CalibrationPlan, cores: CpuAssignment, steps: list[LoadStep], *, tls: bool) -> None:
     """Every step into `steps`, each printed as it comes."""
-    from rtbench.calibrate.climb import run_load_step, run_load_steps
+    from rtbench.calibrate.load_steps import run_load_step, run_load_steps
     from rtbench.calibrate.page import step_heads, step_lines
     from rtbench.load_search import SYMBOLS
 
@@ -142,7 +142,7 @@ def _problem(found: Calibration, folder: Path) -> str:
     from bench.run.calibration import load_calibration, save_calibration
     from bench.untrusted.safe_io import replace_text
     from reports.render.html import render_html
-    from rtbench.calibrate.ladder import is_coarse
+    from rtbench.calibrate.load_step_search import is_coarse
     from rtbench.calibrate.page import calibration_page
 
     before = load_calibration(folder / found.file_name)
@@ -229,11 +229,11 @@ def capacity(
     """
     from reports.measurable import refuse_unmeasurable
     from reports.thresholds import quoted
-    from rtbench.capacity.judge import slo_of
-    from rtbench.capacity.level import SearchConfig
+    from rtbench.capacity.level_evaluation import SearchConfig
+    from rtbench.capacity.level_run import prepare_search
     from rtbench.capacity.page import opening
-    from rtbench.capacity.play import prepare_search
     from rtbench.capacity.search import ERROR, SearchPlan
+    from rtbench.capacity.slo import slo_of
 
     slos = [slo_of(text) for text in dict.fromkeys(slo)]
     quantiles = [each.threshold.metric for each in slos if each.threshold.p is not None]
@@ -317,8 +317,8 @@ def _folder(out: Path | None, locustfile: str) -> Path:
 def _searched(search: SearchConfig, ready: PreparedSearch, folder: Path, json_file: Path | None) -> int:
     """Search, say and save what was found, and return the exit status; Ctrl-C keeps what is known."""
     from bench.run.calibration import date_of
-    from rtbench.capacity.conclude import conclude
-    from rtbench.capacity.level import evaluate_level
+    from rtbench.capacity.conclusion import conclude
+    from rtbench.capacity.level_evaluation import evaluate_level
     from rtbench.capacity.page import closing_lines, level_heads, level_lines
     from rtbench.capacity.search import run_levels
     from rtbench.load_search import SYMBOLS

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-from bench.doctor.explain import hint
+from bench.doctor.diagnosis import hint
 from bench.metrics import CATALOGUE, MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, Metric, segments
 from bench.observe.observation import TurnObservation, detail_text
 from bench.observe.turn import ARRIVALS

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from bench.simulator.ground_truth_log import ServedCounts
     from bench.simulator.profile import Profile
     from bench.simulator.serving.connection import ServerConfig
     from bench.simulator.serving.handshake import TokenIssuer
     from bench.simulator.serving.ready import ReadyDocument
-    from bench.simulator.truth import ServedCounts
 
 
 def simulate(
@@ -81,14 +81,14 @@ def simulate(
 ) -> None:
     """Serve a SIMULATED Realtime API on this machine, to try the tool and to check its values."""
     from bench.simulator.faults.kinds import read_line
+    from bench.simulator.ground_truth_log import GroundTruthLog, summary
+    from bench.simulator.recorded_replies import load_replies
     from bench.simulator.serving.connection import ServerConfig
     from bench.simulator.serving.handshake import Authenticator, TokenIssuer
     from bench.simulator.serving.ready import IdentityEntry, ready_document
     from bench.simulator.serving.server import listen
     from bench.simulator.serving.token_issuer import IdentityEndpoint
     from bench.simulator.serving.workers import WorkerDiedError, reserve
-    from bench.simulator.truth import GroundTruthLog, summary
-    from bench.simulator.voice import load_replies
 
     faults = [read_line(line) for line in fault or ()]
     chosen = _profile(profile, from_run, from_run_step).adjusted(ttfa_p50_ms=ttfa_p50_ms, speed=speed, faults=faults)
@@ -130,10 +130,10 @@ def _served(
     offer: ServerConfig, listener: socket.socket, workers: int, ready: Callable[[str | None, list[int]], None]
 ) -> list[ServedCounts]:
     """Serve to the end, with a live line where there is a terminal."""
-    from bench.live_line import StatusLine
+    from bench.simulator.ground_truth_log import LiveView
     from bench.simulator.serving.server import serve
     from bench.simulator.serving.workers import serve_by_workers
-    from bench.simulator.truth import LiveView
+    from bench.status_line import StatusLine
 
     line = StatusLine(sys.stderr, os.environ)
     view = LiveView(line)

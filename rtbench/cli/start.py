@@ -14,7 +14,7 @@ import typer
 
 from bench.errors import UsageError
 from bench.installation import EXAMPLES
-from bench.live_line import text_width
+from bench.status_line import text_width
 from bench.target.options import ServiceOptions
 from bench.untrusted.sanitize import escape_control
 from rtbench.cli.report import wants_colour

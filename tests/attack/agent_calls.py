@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.limits import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
@@ -27,6 +26,7 @@ from bench.protocol.settings import FULL_DUPLEX, TurnDetection
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.recorder import RowContext
 from bench.session import Session
+from bench.timeouts import Timeouts
 from bench.transport.interface import CloseInfo
 from tests.attack.agents import ECHO, HEARD, Deeds, Mouth
 from tests.helpers import MS, Listening, build_script

@@ -15,7 +15,7 @@ from bench.run.calibration import (
     TrustedLoad,
     machine,
 )
-from rtbench.calibrate.deviations import INSTANTS
+from rtbench.calibrate.ground_truth import INSTANTS
 
 SESSION = "sess_1"
 

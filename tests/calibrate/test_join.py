@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bench.metrics import CATALOGUE
 from bench.plan.recordings import SpeechSpan
-from rtbench.calibrate.deviations import match_rows, parse_truth, spreads
+from rtbench.calibrate.ground_truth import match_rows, parse_truth, spreads
 from tests.calibrate.builders import appends, build_row, received, sent
 
 TYPED = [

@@ -12,7 +12,7 @@ import pytest
 from bench.plan.recordings import Pcm, SpeechSpan
 from bench.protocol.audio import G711_ULAW, PCM16_16K, AudioFormat
 from bench.units import NS_PER_MS
-from rtbench.calibrate.deviations import OF_CALLS, AgentRecording, MatchedErrors, match_rows, parse_truth
+from rtbench.calibrate.ground_truth import OF_CALLS, AgentRecording, MatchedErrors, match_rows, parse_truth
 from tests.calibrate.builders import SESSION, build_row, received, sent
 
 CALL = "0a1b"

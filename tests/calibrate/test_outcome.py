@@ -8,8 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from bench.run.calibration import LoadStep, Percentiles
-from bench.simulator.truth import LATE_MS
-from rtbench.calibrate.ladder import FULL, outcome_of
+from bench.simulator.ground_truth_log import LATE_MS
+from rtbench.calibrate.load_step_search import FULL, outcome_of
 
 
 def wrong_by(p99_ms: float) -> dict[str, Percentiles]:

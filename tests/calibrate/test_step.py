@@ -17,7 +17,7 @@ from bench.run import folder as files
 from bench.run import histograms as hdr
 from bench.run.calibration import LoadStep
 from bench.run.document import SCHEMA_VERSION
-from rtbench.calibrate.climb import FinishedRun, load_step_entry
+from rtbench.calibrate.load_steps import FinishedRun, load_step_entry
 from tests.calibrate.builders import received, sent
 
 S, MS = 10**9, 10**6

@@ -13,7 +13,6 @@ import numpy as np
 
 from reports.statistics.counting import Floats
 from reports.statistics.rates import PerCluster
-from rtbench.capacity.judge import GIVEN_UP, GIVEN_UP_LAST, analysis_result, is_futile, violation_share
 from rtbench.capacity.search import (
     AROUND_S,
     ERROR,
@@ -29,6 +28,7 @@ from rtbench.capacity.search import (
     least_ramp_s,
     run_levels,
 )
+from rtbench.capacity.slo import GIVEN_UP, GIVEN_UP_LAST, analysis_result, is_futile, violation_share
 from rtbench.load_search import NextLevel, levels_left
 
 ALLOWED = 0.05

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
-from rtbench.capacity import level as playing
-from rtbench.capacity.judge import slo_of
-from rtbench.capacity.level import HOPELESS, SearchConfig, evaluate_level
-from rtbench.capacity.play import FinishedLevel, LevelTask, LocustCommand
+from rtbench.capacity import level_evaluation as playing
+from rtbench.capacity.level_evaluation import HOPELESS, SearchConfig, evaluate_level
+from rtbench.capacity.level_run import FinishedLevel, LevelTask, LocustCommand
 from rtbench.capacity.search import (
     AROUND_S,
     LEAST_LOAD_S,
@@ -22,6 +21,7 @@ from rtbench.capacity.search import (
     LevelEntry,
     alpha_per_analysis,
 )
+from rtbench.capacity.slo import slo_of
 from rtbench.load_search import NextLevel
 from tests.capacity.models import build_plan
 from tests.reports.synthetic import Plan, write

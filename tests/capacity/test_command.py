@@ -12,10 +12,10 @@ from typer.testing import Result
 
 from bench.errors import UsageError
 from bench.target.options import ServiceOptions
-from rtbench.capacity import level as leveling
-from rtbench.capacity import play as playing
-from rtbench.capacity.level import SearchConfig
-from rtbench.capacity.play import LevelTask, LocustCommand, PreparedSearch, prepare_search
+from rtbench.capacity import level_evaluation as leveling
+from rtbench.capacity import level_run as playing
+from rtbench.capacity.level_evaluation import SearchConfig
+from rtbench.capacity.level_run import LevelTask, LocustCommand, PreparedSearch, prepare_search
 from rtbench.capacity.search import Answer, LevelBudget, LevelEntry
 from rtbench.load_search import NextLevel
 from tests.capacity.models import build_level, build_plan, build_share
@@ -35,9 +35,9 @@ def clear(search: SearchConfig, number: int, step: NextLevel, given: LevelBudget
 
 
 def capacity(monkeypatch: pytest.MonkeyPatch, folder: Path, *options: str, played: Played = clear) -> Result:
-    monkeypatch.setattr(leveling, "level_of", played)
+    monkeypatch.setattr(leveling, "evaluate_level", played)
     locust = LocustCommand("calls.py", "concurrency", folder / "levels")
-    monkeypatch.setattr(playing, "prepared", lambda *_, **__: PreparedSearch(locust, "west", "calls", None, ()))
+    monkeypatch.setattr(playing, "prepare_search", lambda *_, **__: PreparedSearch(locust, "west", "calls", None, ()))
     given = ["capacity", "-f", "calls.py", "--slo", "ttfa p(95)<800", "-o", str(folder / "found"), *options]
     return call(*given)
 
@@ -75,8 +75,8 @@ def test_an_objective_that_nothing_can_judge_is_refused_before_the_first_call(
     lacks = {"name": "talk", "turns": [{"step": "a", "lacks": {"speech_end": "it has no spoken turn"}}], "session": {}}
     locust = LocustCommand("calls.py", "concurrency", tmp_path / "levels")
     ready = PreparedSearch(locust, "west", "calls", None, (), [lacks])
-    monkeypatch.setattr(leveling, "level_of", lambda *_: pytest.fail("a level was played"))
-    monkeypatch.setattr(playing, "prepared", lambda *_, **__: ready)
+    monkeypatch.setattr(leveling, "evaluate_level", lambda *_: pytest.fail("a level was played"))
+    monkeypatch.setattr(playing, "prepare_search", lambda *_, **__: ready)
     slos = ("--slo", "ttfa p(95)<800", "--slo", "voice_to_voice p(95)<1500")
     result = call("capacity", "-f", "calls.py", *slos, "-o", str(tmp_path / "found"))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from reports.render.html import render_html
-from rtbench.capacity.conclude import conclude
+from rtbench.capacity.conclusion import conclude
 from rtbench.capacity.page import capacity_page, failure_picture, wait_picture
 from rtbench.capacity.search import Answer, CapacityDocument, Interval, LevelEntry
 from tests.capacity.models import build_level, build_plan, build_share

@@ -9,8 +9,8 @@ import pytest
 
 from bench.errors import UsageError
 from bench.target.options import ServiceOptions
-from rtbench.capacity import play as playing
-from rtbench.capacity.play import PreparedSearch, calls_most, prepare_search
+from rtbench.capacity import level_run as playing
+from rtbench.capacity.level_run import PreparedSearch, calls_most, prepare_search
 from rtbench.capacity.search import SearchPlan
 from tests.capacity.models import build_plan
 

@@ -15,15 +15,15 @@ from typing import Any, get_args
 import msgspec
 
 import reports
-from bench.doctor.explain import DoctorDocument
+from bench.doctor.diagnosis import DoctorDocument
 from bench.observe.inputs import Input
 from bench.run.calibration import Calibration
 from bench.run.document import CLOSED, RunDocument
-from bench.run.kept import RunList
 from bench.run.replay import AnyLine
 from bench.run.rows import TranscriptLine
+from bench.run.run_list import RunList
+from bench.simulator.ground_truth_log import TRUTH_LINES
 from bench.simulator.serving.ready import ReadyDocument
-from bench.simulator.truth import TRUTH_LINES
 from reports.comparisons.document import CompareDocument
 from reports.gate.document import CheckDocument
 from reports.looks.decision import DecisionDocument

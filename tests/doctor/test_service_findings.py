@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.doctor.examine import configuration
-from bench.doctor.explain import Finding
+from bench.doctor.diagnosis import Finding
+from bench.doctor.service_checks import configuration
 from bench.doctor.service_findings import (
     compression,
     greeted,
@@ -24,8 +24,8 @@ from bench.doctor.service_findings import (
     service_clock,
     settings_in,
 )
-from bench.money import TurnPricing
 from bench.observe.observation import SessionObservation
+from bench.pricing import TurnPricing
 from bench.protocol.base import SIMULATOR_MARK
 from bench.protocol.rate_limits import RateLimit
 from bench.target.credentials import Credential

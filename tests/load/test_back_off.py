@@ -16,16 +16,16 @@ from hypothesis import strategies as st
 from bench import dial
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
-from bench.limits import LONGEST_HOLD_NS
-from bench.load.execution import back_off, live, sessions, starts
-from bench.load.execution.arm import FIRST_WAIT_NS, LONGEST_WAIT_NS, MAX_INITIAL_FAILURES
+from bench.load.execution import back_off, live_run, session_registry, start_scheduler
 from bench.load.execution.back_off import RefusedCall, due_ns, refusal_of
+from bench.load.execution.target_state import FIRST_WAIT_NS, LONGEST_WAIT_NS, MAX_INITIAL_FAILURES
 from bench.load.lifecycle import ALL_DONE
 from bench.load.planning.load_model import Arrivals, LoadModel, RecordedArrivals
+from bench.timeouts import LONGEST_HOLD_NS
 from bench.units import NS_PER_S
 from tests.helpers import build_session
-from tests.load import live_run
-from tests.load.live_run import Caller, FakeDialer, Stand
+from tests.load import fake_live_run
+from tests.load.fake_live_run import Caller, FakeDialer, Stand
 
 NOBODY = ConnectError("connect_failed:tcp", "nobody listens")
 BUSY = ConnectError("connect_failed:503", "busy", {"retry-after": "7"})
@@ -37,7 +37,7 @@ class Skipped:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.waited_ns = 0
         self.on_wait: Callable[[], object] = lambda: None
-        for module in (back_off, dial, live, live_run, sessions, starts):
+        for module in (back_off, dial, live_run, fake_live_run, session_registry, start_scheduler):
             monkeypatch.setattr(module, "monotonic_ns", self.now_ns)
         monkeypatch.setattr(back_off, "gevent", SimpleNamespace(sleep=self.sleep, GreenletExit=gevent.GreenletExit))
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from bench.errors import ConnectError
 from bench.load.execution.call import Call
-from bench.load.execution.sessions import RunListener
+from bench.load.execution.session_registry import RunListener
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
@@ -30,7 +30,7 @@ from bench.session import Session
 from bench.simulator.profile import FunctionCalls, PreambleSettings, Profile, default_profile
 from bench.transport.interface import CloseInfo
 from tests.helpers import MS, Listening, S, Service, build_message, error, respond, say, spoken
-from tests.load.live_run import FakeDialer, Stand
+from tests.load.fake_live_run import FakeDialer, Stand
 from tests.memory_transport import PeerAnswer, VirtualClock
 from tests.test_conversations import ORDER
 from tests.test_talking import (

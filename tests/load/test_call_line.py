@@ -10,7 +10,7 @@ import pytest
 from gevent.queue import Queue
 
 from bench.clock import monotonic_ns
-from bench.load.execution.starts import CallDispatcher
+from bench.load.execution.start_scheduler import CallDispatcher
 from bench.load.planning.tasks import Caller
 from bench.units import NS_PER_MS
 

@@ -23,8 +23,8 @@ from bench.load.planning.tasks import MAX_REHEARSED, TaskRecorder, Turn, run_tas
 from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
 from bench.plan import recordings
-from bench.plan.draws import SessionChoices
-from bench.plan.repertoire import CompiledScript
+from bench.plan.compiled_script import CompiledScript
+from bench.plan.random_choices import SessionChoices
 from bench.plan.script import build_script, load_script
 from bench.plan.steps import MOST_KEPT, StepReader, StepRules, is_turn
 from bench.protocol.openai_ga import GA

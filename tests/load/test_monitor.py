@@ -14,7 +14,7 @@ from gevent.event import Event
 from bench.errors import UsageError
 from bench.load.execution.progress import ProgressReport
 from bench.load.lifecycle import RunState
-from bench.load.planning.planned import RunPlan
+from bench.load.planning.run_plan import RunPlan
 from bench.load.runners.interim_analyses import InterimAnalyses
 from bench.load.runners.monitor import RunMonitor
 from bench.load.runners.role import sign_in

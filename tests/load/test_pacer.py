@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.limits import LONGEST_HOLD_NS
-from bench.load.execution.arm import LONGEST_WAIT_NS, Limited, StartPacer, earliest_ns, pacer_of
 from bench.load.execution.pairs import WorkerSlot
+from bench.load.execution.target_state import LONGEST_WAIT_NS, Limited, StartPacer, earliest_ns, pacer_of
 from bench.simulator.quota import MinuteQuota
+from bench.timeouts import LONGEST_HOLD_NS
 from bench.units import NS_PER_S
 
 MINUTE_NS = 60 * NS_PER_S

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from bench.clock import monotonic_ns
 from bench.dial import Dialer
-from bench.load.execution.arm import MAX_INITIAL_FAILURES, StartPacer, TargetState, earliest_ns
 from bench.load.execution.pairs import block_of, is_sampled, order, phase_of
-from bench.load.execution.starts import PairStart, StartScheduler
-from bench.load.planning.planned import per_minute_of
+from bench.load.execution.start_scheduler import PairStart, StartScheduler
+from bench.load.execution.target_state import MAX_INITIAL_FAILURES, StartPacer, TargetState, earliest_ns
+from bench.load.planning.run_plan import per_minute_of
 from bench.target.tokens import Keyring
 from bench.transport.event_loop import LoopMonitor
 from bench.units import NS_PER_S

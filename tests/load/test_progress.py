@@ -26,8 +26,8 @@ from bench.load.execution.progress import (
     Times,
     unknown_price,
 )
-from bench.load.runners.tally import LiveLatency, LiveTotals
-from bench.money import Prices, PricingTerms
+from bench.load.runners.live_totals import LiveLatency, LiveTotals
+from bench.pricing import Prices, PricingTerms
 from bench.protocol.events import UNREAD, TokenUsage
 from bench.run.histograms import HistogramKey, Histograms
 from bench.run.recorder import Traffic

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from bench.load.planning.run_options import MOST_USERS, SHAPE, Options
-from bench.load.runners.tally import LiveLatency, TargetProgress
+from bench.load.runners.live_totals import LiveLatency, TargetProgress
 from bench.load.runners.web_ui import LOOPBACK_NAMES, as_asked, cross_site_reason, stats
 from bench.run.recorder import Traffic
 from tests.load.options import parsed

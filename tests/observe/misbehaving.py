@@ -8,7 +8,6 @@ from contextlib import suppress
 from random import Random
 
 from bench.clock import Arrival
-from bench.limits import Timeouts
 from bench.metrics import STARVED
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
@@ -16,6 +15,7 @@ from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.protocol.base import Dialect
 from bench.protocol.openai_ga import GA
+from bench.timeouts import Timeouts
 from bench.transport.received import ReceivedMessage
 from benchmarks.fuzz.spoiling import LEVELS, dumped, spoilt_bytes, spoilt_document
 from tests.helpers import (

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from bench.clock import Arrival
-from bench.limits import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
@@ -24,6 +23,7 @@ from bench.protocol.base import BinaryMessage
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.full_duplex import GPT_LIVE, STARTED
 from bench.remedies import remedy_of
+from bench.timeouts import Timeouts
 from bench.transport.received import ReceivedMessage
 from bench.units import NS_PER_MS
 from benchmarks.onsets import FRAME_MS, stream

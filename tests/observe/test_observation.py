@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.columns import SESSION_INSTANTS, TURN_INSTANTS
-from bench.limits import Timeouts
 from bench.metrics import (
     CATALOGUE,
     GOOD,
@@ -20,6 +19,7 @@ from bench.metrics import (
 )
 from bench.observe.observation import receive_timestamp_source, times_ns
 from bench.run.folder import SCHEMAS
+from bench.timeouts import Timeouts
 from tests.examples import thorough
 from tests.helpers import AT_NS, MS, at, build_observation, build_session
 

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.clock import Arrival
-from bench.limits import LONGEST_HOLD_NS, Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.onsets import PAUSE_NS
@@ -24,6 +23,7 @@ from bench.protocol.agents import ACS, PCM
 from bench.protocol.audio import G711_ULAW, PCM16_16K, AudioFormat, Samples
 from bench.protocol.base import BinaryMessage
 from bench.protocol.events import EventKind, PlayoutPosition, ServerEvent, StrippedAudio
+from bench.timeouts import LONGEST_HOLD_NS, Timeouts
 from bench.transport.received import MatchedDelta, ReceivedMessage
 from bench.units import NEVER_NS, NS_PER_MS
 from benchmarks import onsets

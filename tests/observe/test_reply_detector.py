@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.clock import Arrival
-from bench.limits import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
@@ -28,6 +27,7 @@ from bench.protocol.full_duplex import GPT_LIVE
 from bench.protocol.openai_ga import GA
 from bench.run.event_log import EventLog, LoggedTimeline
 from bench.run.replay import replay_log
+from bench.timeouts import Timeouts
 from bench.transport.received import ReceivedMessage
 from benchmarks.onsets import stream
 from tests.helpers import AT_NS, MS, after_ms, at

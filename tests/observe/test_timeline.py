@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 import bench.observe.timeline
 from bench import session as waits
 from bench.clock import Arrival
-from bench.limits import MOST_ITEMS, Timeouts
 from bench.metrics import CATALOGUE, STARVED, outcome_class
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
@@ -25,6 +24,7 @@ from bench.protocol.base import Dialect
 from bench.protocol.events import EMPTY, TokenUsage
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
+from bench.timeouts import MOST_ITEMS, Timeouts
 from bench.transport.interface import CloseCause
 from bench.transport.received import MatchedDelta, ReceivedMessage
 from tests.examples import thorough

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from bench import session as waits
-from bench.limits import Timeouts
 from bench.metrics import CATALOGUE
 from bench.observe import inputs
 from bench.observe.inputs import DeliverTurn, MeasureNetwork, Pay, RequestResponse, SessionStart
@@ -18,6 +17,7 @@ from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.protocol.events import TokenUsage
 from bench.protocol.openai_ga import GA
+from bench.timeouts import Timeouts
 from bench.transport.interface import TcpInfo
 from tests.examples import thorough
 from tests.helpers import (

@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 from ruamel.yaml import YAML
 
 from bench.errors import ScriptError, UsageError
-from bench.limits import Timeouts
-from bench.line import Microphone
 from bench.load.execution.pairs import ORDERS
-from bench.plan.draws import LogNormalTimes, RecordedTimes, SessionChoices, ThinkTime, VariableRows
+from bench.plan.compiled_script import CompiledScript
 from bench.plan.prepared import (
     PreparedEvent,
     PreparedExpectation,
@@ -28,8 +26,8 @@ from bench.plan.prepared import (
     PreparedScript,
     PreparedTurn,
 )
+from bench.plan.random_choices import LogNormalTimes, RecordedTimes, SessionChoices, ThinkTime, VariableRows
 from bench.plan.recordings import BackgroundNoise, Pcm, SpeechSpan
-from bench.plan.repertoire import CompiledScript
 from bench.plan.script import Script, load_script
 from bench.plan.steps import ExpectSettings, ExpectStep, PauseStep, SendStep
 from bench.plan.turns import AudioTurn, RequestTurn, Step, TextTurn
@@ -39,6 +37,8 @@ from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import ResponseSettings, SessionSettings, TurnDetection
+from bench.session_io import Microphone
+from bench.timeouts import Timeouts
 from bench.yaml_file import parsed_yaml
 from tests.examples import few, thorough
 from tests.helpers import FAMILIES, IN_GA, REALTIME, png

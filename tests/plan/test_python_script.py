@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from bench.errors import ScriptError, UsageError
-from bench.plan.fields import SESSION
 from bench.plan.script import build_script, load_script, unfilled_names
+from bench.plan.script_keys import SESSION
 from bench.plan.steps import (
     EXPECTED_EVENTS,
     UNTOLD,

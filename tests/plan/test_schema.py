@@ -17,11 +17,11 @@ from jsonschema.exceptions import best_match
 from ruamel.yaml import YAML
 
 from bench.errors import UsageError
-from bench.limits import Timeouts
 from bench.plan.script import SCRIPT, load_script, script_schema
 from bench.plan.steps import EXPECTED_EVENTS, STEP_TABLES
-from bench.shapes import Integer, Number
 from bench.target.target_settings import targets_schema
+from bench.timeouts import Timeouts
+from bench.validation import Integer, Number
 from bench.yaml_file import PythonValue
 from tests.examples import thorough
 

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from bench.errors import ScriptError, UsageError
-from bench.limits import Timeouts
-from bench.plan.draws import LogNormalTimes, RecordedTimes
+from bench.plan.random_choices import LogNormalTimes, RecordedTimes
 from bench.plan.script import Script, load_script, varied
 from bench.plan.steps import EXPECTED_EVENTS, PauseStep
 from bench.plan.turns import AudioTurn, RequestTurn, TextTurn
 from bench.protocol.events import EventKind
 from bench.protocol.settings import ResponseSettings, SessionSettings, TurnDetection
+from bench.timeouts import Timeouts
 from tests.load.actors import tone
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from bench.errors import ScriptError
-from bench.limits import Timeouts
 from bench.plan.script import load_script
 from bench.plan.turns import TextTurn
+from bench.timeouts import Timeouts
 from bench.untrusted.sanitize import escape_control
 from tests.helpers import png
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import ScriptError
-from bench.plan.repertoire import CompiledScript
+from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import load_script
 from bench.protocol.agents import ACS, PCM, TWILIO
 from bench.protocol.audio import G711_ULAW, AudioFormatName

@@ -12,11 +12,10 @@ from openai.types.live import ServerEvent, SessionStartEvent
 
 from bench.clock import Arrival
 from bench.errors import ScriptError
-from bench.limits import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
-from bench.plan.fields import SESSION
+from bench.plan.script_keys import SESSION
 from bench.plan.steps import ExpectSettings, ExpectStep, InterruptSettings, InterruptStep, MessageStep
 from bench.plan.turns import Step
 from bench.protocol.base import AwaitedEvent, ClientMessage
@@ -25,6 +24,7 @@ from bench.protocol.events import ErrorScope, EventKind
 from bench.protocol.full_duplex import GPT_LIVE
 from bench.protocol.settings import FULL_DUPLEX, SessionSettings, TurnDetection
 from bench.remedies import remedy_of
+from bench.timeouts import Timeouts
 from bench.transport.received import ReceivedMessage
 from bench.yaml_file import PythonValue
 from tests.helpers import AT_NS, at, build_message, build_script, build_turn, event_of, play, respond, say

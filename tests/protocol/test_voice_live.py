@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from azure.ai.voicelive.models import RequestSession, ServerEvent, ServerEventType
 
-from bench.plan.fields import SESSION
+from bench.plan.script_keys import SESSION
 from bench.protocol.base import ClientMessage
 from bench.protocol.dialects import VOICE_LIVE
 from bench.protocol.events import EventKind

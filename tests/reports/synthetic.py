@@ -25,8 +25,8 @@ from bench.run import histograms as hdr
 from bench.run.document import SCHEMA_VERSION
 from bench.run.folder import SCHEMAS, STORED, TableName
 from bench.run.histograms import HistogramKey, Histograms
-from bench.run.part import HISTOGRAMS, rows_of
 from bench.run.spool import path_of
+from bench.run.worker_part import HISTOGRAMS, rows_of
 
 BEGAN_NS = 1_795_166_040_000_000_000  # 20 Nov 2026, 09:14 UTC
 MS = 1_000_000

@@ -23,9 +23,9 @@ from bench.run import folder as run_folder
 from bench.run.document import SCHEMA_VERSION
 from bench.run.folder import SCHEMAS
 from bench.run.histograms import HistogramKey
-from bench.run.part import FACTS, HISTOGRAMS
 from bench.run.replay import replay_log
 from bench.run.spool import path_of
+from bench.run.worker_part import FACTS, HISTOGRAMS
 from reports import runs
 from reports.runs import SESSION_METRICS, TURN_METRICS, load_for_report, response_ids, turn_frame
 from reports.summary.summary import summarise

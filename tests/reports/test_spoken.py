@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import rtbench
 from bench.run.folder import SCHEMAS, row_reader
 from bench.run.histograms import HistogramKey, Histograms
-from bench.run.measured import record_rows
+from bench.run.metric_values import record_rows
 from reports.records import data_of
 from reports.run_report import caller_sections
 from reports.runs import RunFrames, session_frame, turn_frame

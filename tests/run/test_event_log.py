@@ -14,7 +14,6 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bench.clock import Arrival
-from bench.limits import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.protocol.events import EMPTY
@@ -24,6 +23,7 @@ from bench.run import event_log, rows
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport
 from bench.run.replay import AnyLine, LoggedAudio, replay_log
 from bench.target.credentials import Credential
+from bench.timeouts import Timeouts
 from bench.transport.received import MatchedDelta, ReceivedMessage
 from tests.helpers import AT_NS, at, build_message, build_turn, created, delta, done, error, message, session_created
 from tests.memory_transport import MemoryTransport

@@ -14,12 +14,12 @@ import pytest
 from bench.cpu import HYPERVISOR, OTHERS, CpuUsage
 from bench.errors import UsageError
 from bench.run import folder as files
-from bench.run.close import finalize
 from bench.run.document import SCHEMA_VERSION, HostEntry
-from bench.run.part import rows_of
+from bench.run.finalize import finalize
 from bench.run.provenance import named_host
 from bench.run.recorder import Recorder
 from bench.run.spool import BatchWriter, Spool, columns_of, path_of
+from bench.run.worker_part import rows_of
 from bench.untrusted.safe_io import AppendFile
 from tests.helpers import MS, build_observation, build_session
 from tests.run.builders import BEGAN_NS as RUN_BEGAN_NS

@@ -21,12 +21,12 @@ from bench.protocol.events import UNREAD, TokenUsage
 from bench.protocol.openai_ga import GA
 from bench.run import folder as files
 from bench.run.histograms import HistogramKey, Histograms, distribution
-from bench.run.measured import all_histograms
-from bench.run.part import FACTS, parts
+from bench.run.metric_values import all_histograms
 from bench.run.provenance import named_host
 from bench.run.recorder import Recorder, RowContext, SessionRecorder, Traffic
 from bench.run.rows import TURN_COLUMNS, session_row
 from bench.run.spool import Spool, path_of, prepare
+from bench.run.worker_part import FACTS, parts
 from bench.target.credentials import Credential
 from bench.transport.received import ReceivedMessage
 from tests.helpers import (

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from bench.clock import Arrival
 from bench.errors import UsageError
-from bench.limits import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
@@ -28,6 +27,7 @@ from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.run.recorder import RowContext
 from bench.run.replay import SCHEMA_VERSION, AnyLine, replay_log
 from bench.session import Session
+from bench.timeouts import Timeouts
 from bench.transport.interface import TcpInfo
 from bench.transport.received import ReceivedMessage
 from tests.helpers import (

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.run import replica
-from bench.run.part import FACTS
 from bench.run.replica import CHUNK_BYTES, BadChunkError, ChunkAck, PartChunk, PartReplica, PartSource, part_file
 from bench.run.spool import prepare
+from bench.run.worker_part import FACTS
 
 NAMES = ("turns.arrows", "transcripts.jsonl", "events/w3-000001.jsonl", "histograms.hlog", FACTS)
 WORKER, KEY = 3, b"a key of the worker's"

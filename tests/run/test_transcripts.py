@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench.run.close import finalize
+from bench.run.finalize import finalize
 from bench.run.recorder import Recorder, RowContext
 from bench.run.spool import Spool
 from tests.helpers import build_observation, build_session

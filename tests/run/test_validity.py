@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from bench.columns import TURN_ARRIVALS, TURN_SENDS
 from bench.metrics import CATALOGUE, HEADLINE, Slack, bound_ns
-from bench.run import evidence, measured
-from bench.run.close import finalize
+from bench.run import metric_values, validity_data
 from bench.run.document import Check
-from bench.run.evidence import _starved_share, metric_uncertainties, worst_bound
+from bench.run.finalize import finalize
 from bench.run.folder import SCHEMAS, row_reader
 from bench.run.validity import MORE_PROCESSES, MetricUncertainty, ValidityData, evaluate_checks
+from bench.run.validity_data import _starved_share, metric_uncertainties, worst_bound
 from tests.helpers import AT_NS, MS, at, build_observation, build_session, row_of
 from tests.run.builders import build_run, kill, labels, leave
 
@@ -315,7 +315,7 @@ def table(*rows: dict[str, Any]) -> pa.Table:
 
 
 def of(name: str, **row: Any) -> float:
-    return float(evidence.row_bounds(table(row), CATALOGUE[name])[0])
+    return float(validity_data.row_bounds(table(row), CATALOGUE[name])[0])
 
 
 # One metric.
@@ -343,15 +343,15 @@ def test_a_table_says_what_a_turn_says(instants: dict[str, tuple[int, int | None
     row = table(row_of(turn) | {"timestamp_uncertainty_ns": None})
 
     for metric in BETWEEN:
-        found = evidence.row_bounds(row.select(evidence.bound_columns(metric)), metric)[0]
-        value_ns = measured.values_ns(row.select(list(metric.columns)).to_pandas(), metric)[0]
+        found = validity_data.row_bounds(row.select(validity_data.bound_columns(metric)), metric)[0]
+        value_ns = metric_values.values_ns(row.select(list(metric.columns)).to_pandas(), metric)[0]
         said = turn.bound_ns(metric)
         if not np.isnan(value_ns):
             assert (None if np.isnan(found) else round(found * MS)) == said
 
 
 def test_every_metric_that_hangs_on_an_arrival_has_a_bound() -> None:
-    without = {one.name for one in CATALOGUE.values() if one.scope == "turn" and not evidence.bound_columns(one)}
+    without = {one.name for one in CATALOGUE.values() if one.scope == "turn" and not validity_data.bound_columns(one)}
 
     assert without == {"vad_splits", "network_rtt", "retransmits", "stall_count", "barge_in_late_audio", "cached_share"}
 

@@ -16,11 +16,11 @@ from bench.protocol.openai import RATED_FORMATS
 from bench.protocol.openai_ga import ga_format
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.delay import LogNormal
+from bench.simulator.ground_truth_log import LatenessCounts
 from bench.simulator.profile import Profile, default_profile
 from bench.simulator.quota import ResponseSlots, ServiceQuota
-from bench.simulator.truth import LatenessCounts
-from bench.simulator.voice import RATE_HZ, build_reply
-from bench.simulator.wire import AZURE_GA, GA, Ids, WireDialect
+from bench.simulator.recorded_replies import RATE_HZ, build_reply
+from bench.simulator.server_events import AZURE_GA, GA, Ids, WireDialect
 
 AT_NS = 1_000_000_000_000
 MS = 1_000_000

@@ -14,7 +14,7 @@ from bench.simulator.agent_behaviour import FRAME_MS, SILENCE_MS, AgentBehaviour
 from bench.simulator.delay import LogNormal
 from bench.simulator.profile import AgentSettings, Slowdown, default_profile
 from bench.simulator.quota import ResponseSlots
-from bench.simulator.wire import Ids, OutgoingEvent
+from bench.simulator.server_events import Ids, OutgoingEvent
 from tests.simulator.builders import AT_NS, LATER_NS, MS, REPLY, build_profile, sound
 
 SPEECH_MS = 600

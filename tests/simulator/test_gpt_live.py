@@ -12,14 +12,14 @@ import numpy as np
 from openai.types.live import DelegationCreatedEvent
 
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.plan.repertoire import CompiledScript
+from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import load_script
 from bench.protocol.full_duplex import DELEGATED, GPT_LIVE
 from bench.remedies import remedy_of
 from bench.simulator.gpt_live_behaviour import GptLiveBehaviour
 from bench.simulator.profile import default_profile
-from bench.simulator.voice import load_replies
-from bench.simulator.wire import Ids, OutgoingEvent
+from bench.simulator.recorded_replies import load_replies
+from bench.simulator.server_events import Ids, OutgoingEvent
 from tests.helpers import seated
 from tests.memory_transport import LiveTransport, PeerAnswer
 

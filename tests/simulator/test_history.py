@@ -16,7 +16,7 @@ from bench.protocol.openai_ga import ga_format
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.conversation.client_items import IMAGE_TOKENS
 from bench.simulator.profile import ContextLatency, TokenCache
-from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, WireDialect
+from bench.simulator.server_events import AZURE_GA, AZURE_PREVIEW, GA, WireDialect
 from tests.simulator.builders import (
     AT_NS,
     COMMIT,

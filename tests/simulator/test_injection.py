@@ -23,7 +23,7 @@ from bench.simulator.faults.injection import (
 )
 from bench.simulator.faults.kinds import IN_RESPONSE, KINDS, read_line
 from bench.simulator.refusals import PostUpgradeRefusal, RefusedUpgrade
-from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, OutgoingEvent, WireDialect
+from bench.simulator.server_events import AZURE_GA, AZURE_PREVIEW, OutgoingEvent, WireDialect
 from tests.simulator.builders import AT_NS, CREATE, FOREVER_NS, MS, SECOND, build_behaviour
 from tests.simulator.sdk_types import assert_typed
 

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from bench.clock import enable_stamps, monotonic_ns
 from bench.simulator.behaviour import Behaviour, SimulatedSession
+from bench.simulator.server_events import ArrivalSpan
 from bench.simulator.serving import stream
 from bench.simulator.serving.connection import ServerConfig
 from bench.simulator.serving.handshake import AcceptedUpgrade, Authenticator
 from bench.simulator.serving.server import SenderTimer, Server, ServerWorker, Timetable, listen
 from bench.simulator.serving.stream import ServerStream
-from bench.simulator.wire import ArrivalSpan
 from tests.simulator.builders import (
     CREATE,
     LATER_NS,

@@ -12,7 +12,7 @@ from bench.observe.observation import word_errors
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.caller_turns import SimulatedAsr
 from bench.simulator.profile import TranscriptSettings
-from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, OPENAI_GA, OPENAI_PREVIEW, WireDialect
+from bench.simulator.server_events import AZURE_GA, AZURE_PREVIEW, GA, OPENAI_GA, OPENAI_PREVIEW, WireDialect
 from tests.simulator.builders import (
     AT_NS,
     COMMIT,

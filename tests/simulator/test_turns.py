@@ -12,7 +12,7 @@ from bench.protocol.audio import AudioFormatName
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.caller_turns import semantic_silence_ms
 from bench.simulator.profile import FunctionCalls, PreambleSettings, SpeechDetection
-from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, WireDialect
+from bench.simulator.server_events import AZURE_GA, AZURE_PREVIEW, WireDialect
 from tests.simulator.builders import (
     AT_NS,
     BY_CLIENT,

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from bench.errors import UsageError
-from bench.money import Prices
+from bench.pricing import Prices
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.target.credentials import Credential, redacted

@@ -19,8 +19,8 @@ from websockets.sync.server import ServerConnection, serve
 
 from bench.clock import SendTime, monotonic_ns
 from bench.errors import ConnectError
-from bench.limits import Timeouts
 from bench.simulator.serving.certificates import loopback_tls
+from bench.timeouts import Timeouts
 from bench.transport import names as names_of_hosts
 from bench.transport.connect import tunnel
 from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, Proxy, TcpInfo, authority

@@ -15,8 +15,8 @@ import pytest
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
-from bench.limits import Timeouts
 from bench.metrics import LOOKUPS_FULL
+from bench.timeouts import Timeouts
 from bench.transport import names
 from bench.transport.connect import open_tcp
 from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, Proxy

@@ -25,11 +25,11 @@ from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
 from bench.clock import Arrival, SendTime, enable_stamps, monotonic_ns
-from bench.limits import Timeouts
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import DELTAS, StrippedAudio
 from bench.simulator.serving.certificates import loopback_tls
+from bench.timeouts import Timeouts
 from bench.transport.event_loop import LoopMonitor
 from bench.transport.fast import _interpreted, reader
 from bench.transport.fast.frames import leading_texts

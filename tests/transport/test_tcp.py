@@ -31,9 +31,9 @@ from websockets.sync.server import Server, ServerConnection, serve
 
 from bench.clock import APART_NS, Arrival, monotonic_ns
 from bench.errors import ConnectError
-from bench.limits import Timeouts
 from bench.protocol.openai_ga import GA
 from bench.simulator.serving.certificates import loopback_tls
+from bench.timeouts import Timeouts
 from bench.transport import connect as connecting
 from bench.transport import names, tcp, websocket
 from bench.transport.connect import connect, connect_first

@@ -21,10 +21,10 @@ from websockets.uri import parse_uri
 
 from bench.clock import SendTime, monotonic_ns
 from bench.errors import ConnectError
-from bench.limits import Timeouts
 from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
 from bench.session import Session
+from bench.timeouts import Timeouts
 from bench.transport.fast.reader import Sieve
 from bench.transport.interface import ConnectTimings, PacedSender, TcpInfo, TxTimestamp
 from bench.transport.parser import frame_bytes

@@ -10,16 +10,16 @@ import gevent
 
 from bench.clock import monotonic_ns
 from bench.dial import HARNESS_FAULT, Cut, connect
-from bench.load.execution.arm import TargetState
 from bench.load.execution.back_off import RefusedCall
 from bench.load.execution.pairs import Pair
-from bench.load.execution.sessions import RunListener, SessionRegistry
+from bench.load.execution.session_registry import RunListener, SessionRegistry
+from bench.load.execution.target_state import TargetState
 from bench.load.planning.tasks import Caller, CallSteps, SessionEnded, Turn, run_task
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
-from bench.plan.draws import SessionChoices
+from bench.plan.compiled_script import CompiledScript
 from bench.plan.prepared import PreparedEvent, PreparedScript, PreparedStep, PreparedTurn
-from bench.plan.repertoire import CompiledScript
+from bench.plan.random_choices import SessionChoices
 from bench.plan.steps import NO_ROW, StepReader, StepRules
 from bench.plan.turns import Step
 from bench.protocol.base import SaidItem

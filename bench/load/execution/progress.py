@@ -2,7 +2,7 @@
 
 A report holds counts from the process's start, so that one that is lost or comes twice does no harm, and the times of
 the turns that ended since the report before. None of it is a figure of the run: those come from its rows.
-`bench.load.runners.tally` adds up the reports of all processes.
+`bench.load.runners.live_totals` adds up the reports of all processes.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Final, Literal, NamedTuple
 
 from bench.clock import monotonic_ns
 from bench.metrics import CATALOGUE, FIRST_DELTAS, HEADLINE, ORIGINS, OutcomeClass, is_throttled, outcome_class
-from bench.money import Prices, PricingTerms, TurnPricing, dollars, tariff_of
 from bench.observe.observation import SessionObservation, TurnObservation
+from bench.pricing import Prices, PricingTerms, TurnPricing, dollars, tariff_of
 from bench.protocol.events import TokenUsage
 from bench.run.histograms import Histograms, StepLabels, turn_step, worst_p99_ms
 from bench.run.recorder import NO_TRAFFIC, Traffic

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.columns import TURN_INSTANTS
-from bench.observe.turn_view import HEARD, UNTOLD
+from bench.observe.turn_observation import HEARD, UNTOLD
+from bench.plan.compiled_script import CompiledScript
 from bench.plan.prepared import PreparedEvent, PreparedInterruption, PreparedScript, PreparedSound, PreparedTurn
-from bench.plan.repertoire import CompiledScript
 
 UNNAMED = "the service names no turns, so only what is heard of them is known"
 

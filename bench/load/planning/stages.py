@@ -18,7 +18,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from bench.shapes import Field, OneOrMore, Schema, StructOf, Validator
+from bench.validation import Field, OneOrMore, Schema, StructOf, Validator
 from bench.yaml_file import LocatedValue, read_yaml
 
 MOST_PER_S = 10_000.0

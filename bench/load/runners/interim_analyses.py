@@ -17,8 +17,8 @@ from typing import Any
 import gevent
 
 from bench.installation import python_command
-from bench.load.planning.plays import Workload, script_facts
 from bench.load.planning.run_options import Options
+from bench.load.planning.workload import Workload, script_facts
 from bench.load.runners import children
 from bench.load.runners.children import ANSWER_S
 from bench.run.validity import MORE_PROCESSES

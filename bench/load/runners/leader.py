@@ -14,25 +14,25 @@ from locust.argument_parser import get_parser
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS, USAGE_STATUS, UsageError
-from bench.load.execution.arm import TargetState, arms_of
 from bench.load.execution.pairs import WorkerSlot
+from bench.load.execution.target_state import TargetState, arms_of
 from bench.load.lifecycle import RunBegan, RunState, StopRequested
 from bench.load.planning.command_line import repeating_command
 from bench.load.planning.load_model import load_model_of, with_scenario_defaults
-from bench.load.planning.planned import RunPlan, check_two
 from bench.load.planning.run_options import MOST_PAIRS, Environment, Options, is_command
+from bench.load.planning.run_plan import RunPlan, check_two
 from bench.load.planning.stages import LoadSchedule
 from bench.load.runners import finalized_run
 from bench.load.runners.interim_analyses import InterimAnalyses, SequentialPlan, plan_words, scripts_of, sequential_plan
+from bench.load.runners.live_totals import TargetProgress
 from bench.load.runners.monitor import RunMonitor, Telemetry, check_installed
 from bench.load.runners.role import ProcessRole
-from bench.load.runners.tally import TargetProgress
 from bench.load.runners.web_ui import add_tabs, check_port, open_words, restrict_handlers
 from bench.run import folder as files
 from bench.run import lock
 from bench.run.document import GIVEN_UP, INTERRUPTED
-from bench.run.part import parts
 from bench.run.upload import destination_of
+from bench.run.worker_part import parts
 from bench.target.tokens import Keyring, closed_on_failure
 
 

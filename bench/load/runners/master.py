@@ -19,21 +19,21 @@ from locust import runners
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import UsageError
-from bench.load.execution.arm import TargetState
-from bench.load.execution.live import CUT_S, unwritable
+from bench.load.execution.live_run import CUT_S, unwritable
 from bench.load.execution.pairs import WorkerSlot
+from bench.load.execution.target_state import TargetState
 from bench.load.lifecycle import ALL_DONE, RunRefused, RunState, StopRequested
-from bench.load.planning.planned import WorkerHost, hosts_advice
 from bench.load.planning.run_options import Environment
+from bench.load.planning.run_plan import WorkerHost, hosts_advice
 from bench.load.runners import messages
 from bench.load.runners.leader import Leader
-from bench.load.runners.link import EXCHANGES, ClockOffset, best, offset_of
 from bench.load.runners.messages import PartMessage, Pong, WorkerHello, WorkerProgress
+from bench.load.runners.worker_link import EXCHANGES, ClockOffset, best, offset_of
 from bench.run import folder as files
 from bench.run import spool
-from bench.run.part import parts
 from bench.run.provenance import host_name
 from bench.run.replica import BadChunkError, PartReplica
+from bench.run.worker_part import parts
 from bench.target.tokens import Keyring
 from bench.units import NS_PER_S
 

@@ -23,9 +23,9 @@ from bench.errors import UsageError
 from bench.installation import KILLED_S, child_environment, python_command, tool_version
 from bench.load.execution.progress import ProgressReport, over_budget
 from bench.load.lifecycle import RunState
-from bench.load.planning.planned import RunPlan
+from bench.load.planning.run_plan import RunPlan
 from bench.load.runners.interim_analyses import InterimAnalyses
-from bench.load.runners.tally import LiveTotals, TargetProgress
+from bench.load.runners.live_totals import LiveTotals, TargetProgress
 from bench.load.runners.terminal import ENDINGS, RunPhase, TerminalView, left_s, phase
 from bench.target.target import Target
 from bench.units import NS_PER_S
@@ -58,7 +58,7 @@ class Telemetry:
         self._say, self._behind = say, False
         self._lines: Queue[bytes | None] = Queue(MOST_LINES)
         self._child = Popen(
-            python_command("bench.load.runners.exporter"),
+            python_command("bench.load.runners.otel_exporter"),
             stdin=PIPE,
             stdout=DEVNULL,
             stderr=PIPE,

@@ -22,13 +22,13 @@ import gevent
 from bench.cpu import niceness, set_niceness
 from bench.errors import USAGE_STATUS, RtbenchError
 from bench.load import lifecycle
-from bench.load.execution.arm import TargetState
-from bench.load.execution.live import CUT_S, LiveRun, unwritable
+from bench.load.execution.live_run import CUT_S, LiveRun, unwritable
 from bench.load.execution.pairs import WorkerSlot
-from bench.load.execution.sessions import LocustCallbacks
+from bench.load.execution.session_registry import LocustCallbacks
+from bench.load.execution.target_state import TargetState
 from bench.load.lifecycle import RunAction, RunEvent, RunLifecycle, RunState
-from bench.load.planning.planned import RunPlan, check_descriptors, check_shares, plan_run
 from bench.load.planning.run_options import Environment
+from bench.load.planning.run_plan import RunPlan, check_descriptors, check_shares, plan_run
 from bench.load.runners.monitor import RunMonitor
 from bench.load.runners.terminal import TerminalView
 from bench.run import folder as files

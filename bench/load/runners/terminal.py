@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from bench.live_line import StatusLine, StatusPart, fitted
 from bench.load.execution.progress import ProgressReport
 from bench.load.lifecycle import RunState
-from bench.load.runners.tally import OK, LiveLatency, LiveTotals
-from bench.money import dollars
+from bench.load.runners.live_totals import OK, LiveLatency, LiveTotals
+from bench.pricing import dollars
+from bench.status_line import StatusLine, StatusPart, fitted
 from bench.untrusted.sanitize import one_line
 
 FAILED = "∞"

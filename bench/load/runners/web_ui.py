@@ -25,9 +25,9 @@ from werkzeug.datastructures import ImmutableMultiDict
 
 from bench.errors import UsageError
 from bench.load.planning.run_options import LOOPBACK, SHAPE, users_of
-from bench.load.runners.tally import LiveLatency, TargetProgress
+from bench.load.runners.live_totals import LiveLatency, TargetProgress
 from bench.load.runners.terminal import FAILED, UNKNOWN
-from bench.money import dollars
+from bench.pricing import dollars
 from bench.run.document import ValidityStatus
 from bench.units import byte_unit
 

@@ -16,14 +16,14 @@ from locust import runners
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import USAGE_STATUS, UsageError
-from bench.load.execution.arm import arms_of
-from bench.load.execution.live import CUT_S
+from bench.load.execution.live_run import CUT_S
 from bench.load.execution.pairs import WorkerSlot
+from bench.load.execution.target_state import arms_of
 from bench.load.lifecycle import AskMaster, MasterLost, RunAction, RunBegan, RunRefused, RunState
 from bench.load.planning.run_options import Environment, worker_timeout_s
-from bench.load.runners import link, messages
-from bench.load.runners.link import PartSender
+from bench.load.runners import messages, worker_link
 from bench.load.runners.role import LOOK_S, ProcessRole
+from bench.load.runners.worker_link import PartSender
 from bench.run import folder as files
 from bench.run import spool
 from bench.run.provenance import host_name
@@ -49,7 +49,7 @@ class Worker(ProcessRole):
         """This worker's number in the run, and whether it writes into its master's folder."""
         self._shipper: PartSender | None = None
         """None if it shares that folder."""
-        self._master = link.MasterLiveness()
+        self._master = worker_link.MasterLiveness()
         runner = environment.runner
         runner.register_message(messages.DRAIN, self._on_master_drain, concurrent=True)
         runner.register_message(messages.RECEIPT, self._on_receipt)
@@ -87,7 +87,7 @@ class Worker(ProcessRole):
     def _take_part(self, handed: dict[str, Any]) -> None:
         """Go live in a run as its master hands it over. Raises UsageError for what stands against that here."""
         self._master.patience_s = worker_timeout_s(self._parsed) - LEAVE_S  # as its master has it
-        link.outlive_parent()  # what is recorded must reach the disk
+        worker_link.outlive_parent()  # what is recorded must reach the disk
         self._take_own_secrets()
         if not self._shares:
             self._parsed.yes = self._yes

@@ -2,7 +2,7 @@
 
 The parts are finalized runs that share no session; they are not changed. A run that was killed is finalized first. A
 worker's own folder replaces what its master received of it. The result is a run like any other, and
-`bench.run.close.merge_parts` makes its final files.
+`bench.run.finalize.merge_parts` makes its final files.
 """
 
 from __future__ import annotations
@@ -19,9 +19,16 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.installation import tool_version
-from bench.run.close import is_under_way, merge_parts
-from bench.run.merging.merged import Document, RunNumbering, first_starts, merged_document, notices, numbered_by_start
-from bench.run.merging.run_part import DamagedPartError, RunKey, SourceRun
+from bench.run.finalize import is_under_way, merge_parts
+from bench.run.merging.merged_document import (
+    Document,
+    RunNumbering,
+    first_starts,
+    merged_document,
+    notices,
+    numbered_by_start,
+)
+from bench.run.merging.source_run import DamagedPartError, RunKey, SourceRun
 from bench.run.presence import file_status, is_folder, is_run, run_folders
 from bench.run.spool import EVENTS
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from bench.simulator.conversation.items import LETTERS_PER_TEXT_TOKEN, ConversationItem
 from bench.simulator.profile import FunctionCalls, drawn
-from bench.simulator.wire import Json, RejectedError
+from bench.simulator.server_events import Json, RejectedError
 
 DEEPEST = 16  # schemas within schemas; one may refer to itself
 MOST_VALUES = 500

@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from bench.simulator.answering.plan import AUDIO_ANSWER_TEXT_TOKENS, DeltaSchedule, PlannedCall, PlannedMessage
+from bench.simulator.answering.response_plan import AUDIO_ANSWER_TEXT_TOKENS, DeltaSchedule, PlannedCall, PlannedMessage
 from bench.simulator.conversation.items import Conversation, ConversationItem, TokenCounts, message_body
-from bench.simulator.session.effective import OutputSettings
-from bench.simulator.voice import TOKEN_MS, AudioBlock
-from bench.simulator.wire import (
+from bench.simulator.recorded_replies import TOKEN_MS, AudioBlock
+from bench.simulator.server_events import (
     GA,
     DeltaTemplate,
     Json,
@@ -26,6 +25,7 @@ from bench.simulator.wire import (
     WireNames,
     json_string,
 )
+from bench.simulator.session.effective import OutputSettings
 
 
 @dataclass(frozen=True)

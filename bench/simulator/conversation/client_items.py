@@ -15,10 +15,10 @@ from bench.simulator.conversation.items import (
     text_tokens,
     user_audio_tokens,
 )
+from bench.simulator.server_events import GA, PREVIEW, VOICE_LIVE, Json, RejectedError, WireDialect, WireNames
 from bench.simulator.session import checks
-from bench.simulator.session.check_tables import function_name
 from bench.simulator.session.checks import CheckTable, EventPath, SettingCheck
-from bench.simulator.wire import GA, PREVIEW, VOICE_LIVE, Json, RejectedError, WireDialect, WireNames
+from bench.simulator.session.session_schema import function_name
 
 IMAGE_TOKENS = {"low": 85, "high": 765, "auto": 765}  # by detail: an assumption, as for an image of 1024 × 1024
 MOST_AUDIO_BYTES = 15 << 20  # of one event

@@ -16,8 +16,8 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from bench.simulator.profile import TokenCache
-from bench.simulator.voice import TOKEN_MS, AudioBlock
-from bench.simulator.wire import GA, Ids, Json, RejectedError, WireNames
+from bench.simulator.recorded_replies import TOKEN_MS, AudioBlock
+from bench.simulator.server_events import GA, Ids, Json, RejectedError, WireNames
 
 USER_AUDIO_TOKEN_MS = 100
 LETTERS_PER_TEXT_TOKEN = 4

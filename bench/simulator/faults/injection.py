@@ -19,7 +19,7 @@ from msgspec import structs
 
 from bench.simulator.faults.kinds import OF_RESPONSES, Fault
 from bench.simulator.refusals import AZURE, OPENAI, PostUpgradeRefusal, RefusedUpgrade
-from bench.simulator.wire import GA, PREVIEW, Json, OutgoingEvent, error_fields, event_bytes, whole_frame
+from bench.simulator.server_events import GA, PREVIEW, Json, OutgoingEvent, error_fields, event_bytes, whole_frame
 from bench.units import NS_PER_MS, NS_PER_S
 
 

@@ -15,7 +15,9 @@ from http import HTTPStatus
 from typing import Any
 
 from bench.errors import UsageError
-from bench.shapes import (
+from bench.simulator.refusals import AZURE, OPENAI, PostUpgradeRefusal, RefusedUpgrade, throttled
+from bench.units import NS_PER_S
+from bench.validation import (
     Choice,
     Field,
     Integer,
@@ -30,8 +32,6 @@ from bench.shapes import (
     entries_of,
     one_of_tables,
 )
-from bench.simulator.refusals import AZURE, OPENAI, PostUpgradeRefusal, RefusedUpgrade, throttled
-from bench.units import NS_PER_S
 from bench.yaml_file import LocatedValue, PythonValue
 
 

@@ -29,15 +29,15 @@ from bench.simulator import refusals
 from bench.simulator.behaviour import SimulatedSession
 from bench.simulator.faults.injection import DeliverEvent, EndResponse, FaultAction, FaultInjector, StallConnection
 from bench.simulator.faults.kinds import Fault
+from bench.simulator.ground_truth_log import WARN_MS, GroundTruthLog, LatenessCounts
 from bench.simulator.profile import Profile
 from bench.simulator.quota import ServiceQuota
+from bench.simulator.recorded_replies import RecordedReply
 from bench.simulator.refusals import PostUpgradeRefusal, RefusedUpgrade
+from bench.simulator.server_events import ArrivalSpan, Ids, OutgoingEvent, error_fields, event_bytes, whole_frame
 from bench.simulator.serving.handshake import AcceptedUpgrade, Authenticator, admit, is_openai
 from bench.simulator.serving.stream import ServerStream
 from bench.simulator.serving.token_issuer import IdentityEndpoint
-from bench.simulator.truth import WARN_MS, GroundTruthLog, LatenessCounts
-from bench.simulator.voice import RecordedReply
-from bench.simulator.wire import ArrivalSpan, Ids, OutgoingEvent, error_fields, event_bytes, whole_frame
 from bench.units import NS_PER_S
 
 MAX_MESSAGE_BYTES = 32 << 20  # an append may hold 15 MiB, 20 as base64; one with more is an error, and no close

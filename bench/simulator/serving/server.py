@@ -37,13 +37,13 @@ from bench.simulator.behaviour import Behaviour, SimulatedSession
 from bench.simulator.faults.injection import FaultInjector, InjectedFault
 from bench.simulator.faults.kinds import Fault
 from bench.simulator.gpt_live_behaviour import GptLiveBehaviour
+from bench.simulator.ground_truth_log import LatenessCounts, ServedCounts, ServerProgress
 from bench.simulator.quota import ResponseSlots, ServiceQuota
 from bench.simulator.refusals import GOING_AWAY, PostUpgradeRefusal, RefusedUpgrade
+from bench.simulator.server_events import GA, GPT_LIVE, Ids
 from bench.simulator.serving.connection import Connection, ServerConfig, ServerState
 from bench.simulator.serving.handshake import AcceptedUpgrade
 from bench.simulator.serving.token_issuer import served
-from bench.simulator.truth import LatenessCounts, ServedCounts, ServerProgress
-from bench.simulator.wire import GA, GPT_LIVE, Ids
 from bench.units import NS_PER_S
 
 BACKLOG = 1024

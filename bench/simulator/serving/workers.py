@@ -20,9 +20,9 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.installation import KILLED_S
+from bench.simulator.ground_truth_log import ServedCounts, ServerProgress
 from bench.simulator.serving.connection import ServerConfig
 from bench.simulator.serving.server import BACKLOG, TAG_BITS, ServerWorker, TellStanding, listen, serve
-from bench.simulator.truth import ServedCounts, ServerProgress
 
 READY = "ready"
 END_S = 30.0

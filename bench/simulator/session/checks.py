@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
-from bench.simulator.wire import Json, RejectedError
+from bench.simulator.server_events import Json, RejectedError
 
 
 class EventPath(NamedTuple):

@@ -12,8 +12,8 @@ from typing import Any
 
 from bench.protocol.audio import AudioFormat, AudioFormatName
 from bench.protocol.base import SIMULATOR_MARK
+from bench.simulator.server_events import Json, RejectedError
 from bench.simulator.session.checks import CheckTable, EventPath, accepted, ignored, missing
-from bench.simulator.wire import Json, RejectedError
 from bench.units import NS_PER_MS
 
 INSTRUCTIONS = (

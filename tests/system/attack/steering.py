@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 import pytest
 
-from bench.simulator.truth import LatenessCounts, ServedCounts
+from bench.simulator.ground_truth_log import LatenessCounts, ServedCounts
 from rtbench.cli.app import main
 from tests.reports.synthetic import Plan
 

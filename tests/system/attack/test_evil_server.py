@@ -16,7 +16,6 @@ import gevent
 import pytest
 
 from bench.dial import Dialer
-from bench.limits import Timeouts
 from bench.metrics import outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.turns import GreetingTurn
@@ -24,6 +23,7 @@ from bench.protocol.agents import PCM
 from bench.protocol.settings import FULL_DUPLEX, TurnDetection
 from bench.target.target import Target
 from bench.target.tokens import Keyring
+from bench.timeouts import Timeouts
 from bench.transport import tcp
 from bench.untrusted.values import LONGEST_ID, LONGEST_TEXT
 from reports.wording.validity import meaning

@@ -11,8 +11,8 @@ import pytest
 
 from bench.cpu import allowed_cores, cores_of
 from bench.run.calibration import LoadStep, SessionKind
-from rtbench.calibrate.climb import CalibrationPlan, LoadStepTiming, run_load_step
-from rtbench.calibrate.deviations import METRICS, OF_CALLS
+from rtbench.calibrate.ground_truth import METRICS, OF_CALLS
+from rtbench.calibrate.load_steps import CalibrationPlan, LoadStepTiming, run_load_step
 from rtbench.load_search import LoadGrid
 from tests import forked
 

@@ -16,7 +16,7 @@ from bench.protocol.audio import PCM16
 from bench.protocol.full_duplex import APPEND, AUDIO_DELTA
 from bench.run.replay import WireTransfer
 from bench.simulator.conversation.input_audio import FRAME_MS
-from bench.simulator.truth import read_truth
+from bench.simulator.ground_truth_log import read_truth
 from bench.units import NS_PER_MS
 from tests.helpers import resolve_target
 from tests.played_session import GUARD_S, hang_guard

@@ -13,7 +13,7 @@ import pytest
 from bench.probe import probe_target, script_of
 from bench.protocol.audio import PCM16, PCM16_16K, AudioFormat
 from bench.run.replay import ReplayedSession, replay_log
-from bench.simulator.truth import read_truth
+from bench.simulator.ground_truth_log import read_truth
 from bench.target.options import ServiceOptions
 from bench.target.target import Target
 from bench.target.targets import resolve_targets

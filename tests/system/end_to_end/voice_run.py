@@ -15,7 +15,7 @@ from bench.columns import TURN_INSTANTS
 from bench.run import folder as files
 from bench.run.replay import ReplayedSession, replay_log
 from bench.run.rows import session_row
-from bench.simulator.truth import read_truth
+from bench.simulator.ground_truth_log import read_truth
 from tests.helpers import row_of
 from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.bounds import Message, messages

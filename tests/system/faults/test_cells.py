@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 from bench.dial import Dialer
-from bench.limits import Timeouts
 from bench.metrics import STARVED, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.prepared import PreparedScript
@@ -27,8 +26,9 @@ from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import TurnDetection
 from bench.simulator.faults.kinds import EVERYWHERE, KINDS, OF_RESPONSES, read_line
-from bench.simulator.truth import read_truth
+from bench.simulator.ground_truth_log import read_truth
 from bench.target.tokens import Keyring
+from bench.timeouts import Timeouts
 from bench.transport.interface import ConnectTimings, Transport
 from reports.wording.validity import meaning
 from tests.faults.cells import FaultCell, cells

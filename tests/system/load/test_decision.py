@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.load.planning.plays import encode_workload, load_scripts
 from bench.load.planning.run_options import Options
 from bench.load.planning.tasks import script
+from bench.load.planning.workload import encode_workload, load_scripts
 from bench.load.runners.interim_analyses import (
     InterimAnalyses,
     SequentialPlan,

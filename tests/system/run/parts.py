@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.run import folder as files
-from bench.run.close import finalize
+from bench.run.finalize import finalize
 from bench.run.provenance import named_host, opening_document
 from bench.run.recorder import Recorder, RowContext
 from bench.run.spool import EVENTS, SPOOL, Spool

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 
 from bench.run import folder as files
-from bench.run.close import finalize
-from bench.run.part import FACTS, HISTOGRAMS, rows_of
+from bench.run.finalize import finalize
 from bench.run.spool import path_of
+from bench.run.worker_part import FACTS, HISTOGRAMS, rows_of
 from reports.runs import load_for_report
 from reports.summary.summary import summarise
 from tests.reports.forms import run_text

@@ -21,7 +21,7 @@ from bench.clock import monotonic_ns, utc_ns
 from bench.errors import UsageError
 from bench.run import folder as files
 from bench.run import lock
-from bench.run.close import finalize
+from bench.run.finalize import finalize
 from bench.run.histograms import read
 from bench.run.merging.merge import merge_runs
 from bench.run.provenance import named_host, opening_document
@@ -452,7 +452,7 @@ def test_nothing_half_made_stays(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("bench.run.close.replace_text", fail)
+    monkeypatch.setattr("bench.run.finalize.replace_text", fail)
     with pytest.raises((UsageError, KeyboardInterrupt)):
         merge([part], tmp_path / "merged")
     assert [path.name for path in tmp_path.iterdir()] == ["parts"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from bench.run import folder as files
-from bench.run.close import finalize
+from bench.run.finalize import finalize
 from bench.run.histograms import HistogramKey, read
 from bench.run.merging.merge import merge_runs
 from bench.run.provenance import named_host, opening_document
