@@ -46,13 +46,13 @@ Until = Callable[[Timeline, int], int | None]
 
 def turn_end(timeline: Timeline, _: int) -> int | None:
     """The end of the turns that are under way."""
-    return None if timeline.turns.all_over else timeline.wake_ns
+    return None if timeline.turns.all_over else timeline.next_deadline_ns
 
 
 def expected_events(timeline: Timeline, _: int) -> int | None:
     """All events that the script insists on in the current turn, or that turn's end."""
     turn = timeline.turns.current
-    return timeline.wake_ns if turn is not None and turn.expected else None
+    return timeline.next_deadline_ns if turn is not None and turn.expected else None
 
 
 def cue_for(cue: InterruptTrigger) -> Until:
@@ -62,10 +62,10 @@ def cue_for(cue: InterruptTrigger) -> Until:
         turn = timeline.turns.interrupted
         if turn is None or turn.state is State.OVER:
             return None
-        due_ns = turn.cue_ns(cue)
+        due_ns = turn.trigger_ns(cue)
         if due_ns is not None and due_ns <= now_ns:
             return None
-        return min(due_ns or NEVER_NS, timeline.wake_ns)
+        return min(due_ns or NEVER_NS, timeline.next_deadline_ns)
 
     return wait
 
@@ -79,7 +79,7 @@ def late_words(timeline: Timeline, now_ns: int) -> int | None:
     """Whatever may still come of turns that are over: transcripts, words of truncations."""
     if timeline.over:
         return None
-    ended_ns = [t.instants["ended"] for t in timeline.turns.all if t.state is State.OVER and t.awaits_more(now_ns)]
+    ended_ns = [t.instants["ended"] for t in timeline.turns.all if t.state is State.OVER and t.is_incomplete(now_ns)]
     return max(ended_ns) + LATE_TRANSCRIPT_NS if ended_ns else None
 
 
@@ -112,7 +112,7 @@ def history_acked(sent_ns: int) -> Until:
 
 def quiet(timeline: Timeline, _: int) -> int | None:
     """What the service has under way: for so long as it takes between two deltas, from when something came last."""
-    if timeline.over or not timeline.owners.busy:
+    if timeline.over or not timeline.owners.has_pending_work:
         return None
     return timeline.arrived_ns + int(timeline.limits.next_delta * NS_PER_S)
 
@@ -218,7 +218,7 @@ class Session:
         """Wait until the last turn is over and awaits nothing more; the microphone goes on meanwhile."""
         self._await(turn_end, for_turn=True)
         self._await_unless_ending(late_words)
-        self._line.do_work()
+        self._line.run_actions()
 
     def close(self) -> None:
         """Let the last turn end, wait for late transcriptions, close."""
@@ -226,13 +226,13 @@ class Session:
         self._await_unless_ending(late_words)
         if not self._timeline.over:
             self._timeline.tell(inputs.ScriptFinished(self.now_ns))
-        self._line.do_work()  # with the session over, turns that still awaited words are handed out
+        self._line.run_actions()  # with the session over, turns that still awaited words are handed out
         self._line.hang_up()
 
     def abandon(self, outcome: str, detail: str) -> None:
         """Cut the session short: what is in flight ends with this outcome, the connection is dropped, nothing waits."""
         self._timeline.tell(inputs.SessionFailed(outcome, self.now_ns, detail))
-        self._line.do_work()
+        self._line.run_actions()
         self._transport.abort()
 
     # Steps.
@@ -265,7 +265,7 @@ class Session:
         if turn.speech:
             self._speak(turn)
         else:
-            self._line.take_turn(turn)
+            self._line.start_turn(turn)
         for message in (*turn.inputs, *((turn.request,) if turn.request and not turn.plan.vad else ())):
             if not self._timeline.turns.all_over:
                 self._line.send(message)
@@ -280,16 +280,16 @@ class Session:
     def _speak(self, turn: PreparedTurn) -> None:
         if not self._script.between:
             self._line.microphone.open(self.now_ns)
-        self._line.take_turn(turn)
+        self._line.start_turn(turn)
         self._await(self._line.speech_end, for_turn=True)
-        self._line.microphone.hush()  # the rest of it, where the turn is over before all of it is said
+        self._line.microphone.stop_speech()  # the rest of it, where the turn is over before all of it is said
 
     def interrupt(self, interrupt: PreparedInterruption) -> None:
         """Interrupt the reply that is played, as a client does by itself, unless it is over before."""
         if not self._await_cue("client", interrupt.cue, verify=interrupt.verify):
             return
         self._timeline.tell(inputs.ClientInterrupted(self.now_ns))
-        self._line.do_work()
+        self._line.run_actions()
 
     def sound(self, sound: PreparedSound) -> None:
         """Let a sound be heard: while the reply is played, unless that is over before, or in silence."""

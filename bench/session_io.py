@@ -65,7 +65,7 @@ class Microphone:
             self._between, self._place = between, 0
         self._speech[:0] = reversed(chunks)
 
-    def hush(self) -> None:
+    def stop_speech(self) -> None:
         """Drop the speech that is not recorded yet."""
         self._speech.clear()
 
@@ -175,7 +175,7 @@ class SessionIO:
 
     # The turn that is said.
 
-    def take_turn(self, turn: PreparedTurn) -> None:
+    def start_turn(self, turn: PreparedTurn) -> None:
         """Begin a turn: one that is spoken once its first chunk leaves, any other at once."""
         self._turn = turn
         if turn.judge is not None:
@@ -193,7 +193,7 @@ class SessionIO:
 
     def sound_end(self, timeline: Timeline, _: int) -> int | None:
         """The end of what the microphone was given to record, or the session's; a wait, as those of `bench.session`."""
-        return timeline.wake_ns if self.microphone.speaking and not timeline.over else None
+        return timeline.next_deadline_ns if self.microphone.speaking and not timeline.over else None
 
     def speech_end(self, timeline: Timeline, now_ns: int) -> int | None:
         """The end of what is said in a turn, or the turn's: some end before all of it is said."""
@@ -278,7 +278,7 @@ class SessionIO:
             if self.begun is not begun:  # no reply is listened to in passing any more
                 return True
             sent = True
-        return sent and self._timeline.wake_ns < self._wakes_ns
+        return sent and self._timeline.next_deadline_ns < self._wakes_ns
 
     def _offer(self, message: ClientMessage, due_ns: int) -> None:
         """Send a chunk, as much of it as can be sent without waiting."""
@@ -315,7 +315,7 @@ class SessionIO:
         self._finish_offered()
         self._notice_close()
         self._hand_over_outputs()
-        self.do_work()
+        self.run_actions()
 
     def take_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         """Tell of deltas of the reply that is listened to."""
@@ -334,7 +334,7 @@ class SessionIO:
         self._listener.received(events, message, self._transport.now_ns())
         for event in events:
             if self._matches and event.kind in DELTAS and timeline.may_match(event):
-                self._transport.learn(message, event)
+                self._transport.add_template(message, event)
         # Waking costs more than understanding a message: so who waits for the turn's end wakes only where it must.
         return not self._for_turn or timeline.wakes(events, self._wakes_ns, streaming=self.streaming)
 
@@ -346,7 +346,7 @@ class SessionIO:
 
     # What the timeline has to be done.
 
-    def do_work(self) -> None:
+    def run_actions(self) -> None:
         """Do what is to be done now."""
         if self._ticket:  # what is handed out below is not changed any more
             self._note_transmitted()

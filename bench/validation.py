@@ -48,7 +48,7 @@ class String(Validator[str]):
     def read(self, value: LocatedValue) -> str:
         text = value.content()
         if not isinstance(text, str):
-            raise value.unlike(self.allowed, " (put it in quotes)" if value.written else "")
+            raise value.type_error(self.allowed, " (put it in quotes)" if value.written else "")
         if not self.blank and not text.strip():
             raise value.refuse("must not be empty")
         return unicode_text(value, text)
@@ -74,7 +74,7 @@ class RegexString(Validator[str]):
     def read(self, value: LocatedValue) -> str:
         text = String(self.allowed, blank=True).read(value)
         if not re.fullmatch(self.pattern, text):
-            raise value.unlike(self.allowed)
+            raise value.type_error(self.allowed)
         return text
 
     def schema(self) -> Schema:
@@ -90,7 +90,7 @@ class Date(Validator[date]):
         try:
             return content if isinstance(content, date) else date.fromisoformat(str(content))
         except ValueError:
-            raise value.unlike("a date, as in 2026-11-01") from None
+            raise value.type_error("a date, as in 2026-11-01") from None
 
     def schema(self) -> Schema:
         return {"type": "string", "format": "date"}
@@ -109,7 +109,7 @@ class Number(Validator[float]):
         number = value.content()
         if not isinstance(number, int | float) or isinstance(number, bool) or not self._holds(number):
             bounds = f"from {self.least:.10g} to {self.most:.10g}"
-            raise value.unlike(" ".join(filter(None, (self.words, self.unit, bounds))))
+            raise value.type_error(" ".join(filter(None, (self.words, self.unit, bounds))))
         return float(number)
 
     def _holds(self, number: float) -> bool:
@@ -142,7 +142,7 @@ class Boolean(Validator[bool]):
     def read(self, value: LocatedValue) -> bool:
         flag = value.content()
         if not isinstance(flag, bool):
-            raise value.unlike("true or false")
+            raise value.type_error("true or false")
         return flag
 
     def schema(self) -> Schema:
@@ -158,7 +158,7 @@ class Choice(Validator[str]):
     def read(self, value: LocatedValue) -> str:
         word = value.content()
         if not isinstance(word, str) or word not in self.words:
-            raise value.unlike(either(self.words))
+            raise value.type_error(either(self.words))
         return word
 
     def schema(self) -> Schema:
@@ -203,7 +203,7 @@ class ListOf(Validator[tuple[T, ...]]):
     def read(self, value: LocatedValue) -> tuple[T, ...]:
         content = value.content()
         if not isinstance(content, list):
-            raise value.unlike("a list")
+            raise value.type_error("a list")
         return _read_each(self.shape, content)
 
     def schema(self) -> Schema:
@@ -223,7 +223,7 @@ class MapOf(Validator[dict[str, T]]):
     def read(self, value: LocatedValue) -> dict[str, T]:
         entries = value.content()
         if not isinstance(entries, dict) or not self.least <= len(entries) <= (self.most or len(entries)):
-            raise value.unlike(self.allowed)
+            raise value.type_error(self.allowed)
         read, mistakes = {}, Mistakes()
         for name, entry in entries.items():
             with mistakes.gathered():
@@ -261,7 +261,7 @@ class AnyJson(Validator[Any]):
                 return whole
             case float() as number if math.isfinite(number):
                 return number
-        raise value.unlike("what JSON has (text, a number, true, false, null)", "; quotes make anything text")
+        raise value.type_error("what JSON has (text, a number, true, false, null)", "; quotes make anything text")
 
     def schema(self) -> Schema:
         return {}
@@ -513,7 +513,7 @@ def entries_of(value: LocatedValue, hint: str = "", *, nothing: bool = True) -> 
     if content is None and nothing:
         return {}
     if not isinstance(content, dict):
-        raise value.unlike(TABLE, hint)
+        raise value.type_error(TABLE, hint)
     return content
 
 

@@ -68,7 +68,7 @@ class LocatedValue(ABC):
         """The error that this value has such a problem."""
         return self.error(f"{self.name} {problem}")
 
-    def unlike(self, allowed: str, hint: str = "") -> UsageError:
+    def type_error(self, allowed: str, hint: str = "") -> UsageError:
         """The error that this value is not what is allowed."""
         return self.refuse(f"must be {allowed}{'' if self.quiet else f', not {self.shown()}'}{hint}")
 

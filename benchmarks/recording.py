@@ -97,7 +97,7 @@ class Spender:
         self.progress, self.hide = progress, hide
         self.callbacks = LocustCallbacks(RunLifecycle(), tell=lambda _: None, fire=lambda **_: None)
 
-    def keep_budget(self) -> None:
+    def enforce_budget(self) -> None:
         pass
 
     def note_ended(self, *_: object) -> None:

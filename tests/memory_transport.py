@@ -128,7 +128,7 @@ class MemoryTransport:
             elif take(ReceivedMessage(answer, Arrival(at_ns, self.error_ns, self.kernel), frame_bytes(len(answer)))):
                 return
 
-    def learn(self, message: ReceivedMessage, event: ServerEvent) -> None:
+    def add_template(self, message: ReceivedMessage, event: ServerEvent) -> None:
         """Nothing is matched here: each message is understood."""
 
     def _come_about(self, until_ns: int) -> None:
@@ -214,8 +214,8 @@ class Matching(MemoryTransport):
         finally:
             self.reader.end()
 
-    def learn(self, message: ReceivedMessage, event: ServerEvent) -> None:
-        self.reader.learn(message.data, event)
+    def add_template(self, message: ReceivedMessage, event: ServerEvent) -> None:
+        self.reader.add_template(message.data, event)
 
 
 class MatchingTransport(Matching, MemoryTransport):

@@ -147,7 +147,7 @@ class Copy:
         turn = self.script.turns[number]
         if turn.speech and not self.script.between:
             self.line.microphone.open(self.transport.now_ns())
-        self.line.take_turn(turn)
+        self.line.start_turn(turn)
         for sent in (*turn.inputs, *((turn.request,) if turn.request and not turn.plan.vad else ())):
             self.line.send(sent)
 
@@ -159,7 +159,7 @@ class Copy:
 
     def end(self) -> None:
         self.timeline.tell(inputs.SessionFailed("unfinished", self.transport.now_ns(), "the run ended"))
-        self.line.do_work()
+        self.line.run_actions()
 
     def observed(self) -> tuple[Any, ...]:
         heard, timeline = self.listening, self.timeline
@@ -167,7 +167,7 @@ class Copy:
         events = [(event.kind, event.response_id, event.item_id, event.payload_bytes) for event in heard.events]
         return (
             *(heard.turns, events, heard.wire_received, heard.paid_for, heard.began, self.transport.sent),
-            *(timeline.wake_ns, timeline.facts.events, timeline.facts.wire_bytes_received, timeline.over),
+            *(timeline.next_deadline_ns, timeline.facts.events, timeline.facts.wire_bytes_received, timeline.over),
             *(turns.all_over, turns.streaming, turns.answering, due and due[:3]),
         )
 
@@ -322,7 +322,9 @@ class DeltaPaths(RuleBasedStateMachine):
         )
     )
     def cue(self, cue: InterruptTrigger) -> None:
-        cues = [copy.timeline.turns.interrupted and copy.timeline.turns.interrupted.cue_ns(cue) for copy in self.copies]
+        cues = [
+            copy.timeline.turns.interrupted and copy.timeline.turns.interrupted.trigger_ns(cue) for copy in self.copies
+        ]
         assert len(set(cues)) == 1
 
     @precondition(lambda self: self.within_turn)
@@ -346,7 +348,7 @@ class DeltaPaths(RuleBasedStateMachine):
     def _tell(self, noted: Callable[[int], inputs.AnyInput]) -> None:
         for copy in self.copies:
             copy.timeline.tell(noted(copy.transport.now_ns()))
-            copy.line.do_work()
+            copy.line.run_actions()
 
     @invariant()
     def all_are_the_same(self) -> None:

@@ -613,7 +613,7 @@ def last_name(expression: ast.expr) -> str:
     return expression.attr if isinstance(expression, ast.Attribute) else getattr(expression, "id", "")
 
 
-WORDS = {*GA.acts, *GA.kinds, *PREVIEW.kinds, *EFFECTS, *MODALITIES, LONGEST_SESSION[1]} - {
+WORDS = {*GA.message_kinds, *GA.kinds, *PREVIEW.kinds, *EFFECTS, *MODALITIES, LONGEST_SESSION[1]} - {
     "error"
 }  # a word of English
 LIKE_A_NAME = re.compile(r"(session|conversation|response|input_audio_buffer|output_audio_buffer|rate_limits)\.[\w.]+")
@@ -657,4 +657,4 @@ def test_a_dialect_is_handed_on_and_not_named() -> None:
 def test_words_that_nobody_may_know_are_found_where_they_are_known() -> None:
     known = {text for name in MODULES if within(name, "bench.protocol") for text in constants(name)}
 
-    assert known >= {*GA.acts, *EFFECTS, *MODALITIES}
+    assert known >= {*GA.message_kinds, *EFFECTS, *MODALITIES}

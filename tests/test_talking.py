@@ -268,7 +268,7 @@ class Truth:
     def __init__(self, talk: Talked, edges: Mapping[int, tuple[int, int]]) -> None:
         self._said, self._heard, self._turns = talk.simulator.said, talk.simulator.heard, talk.script.turns
         settings, dialect = talk.script.settings, cast("OpenAIDialect", talk.script.dialect)
-        self._heard_as, self._spoken_as = dialect.hears(settings), dialect.speaks(settings)
+        self._heard_as, self._spoken_as = dialect.input_format_for(settings), dialect.output_format_for(settings)
         self._jitter_ns, self._edges = talk.script.jitter_buffer_ns, edges
         self._responses = [sent.response_id for sent in self._said if sent.type == "response.created"]
         self.deltas, self.played = cache(self._deltas), cache(self._played)
@@ -384,7 +384,7 @@ def check(talk: Talked, edges: Mapping[int, tuple[int, int]]) -> None:
             _, metrics["stall_duration"], stall_count = truth.played(turn.turn)
             assert turn.stall_count == stall_count
             assert turn.gaps_ns == tuple(after - before for (before, _), (after, _) in pairwise(deltas))
-            rate = cast("OpenAIDialect", talk.script.dialect).speaks(talk.script.settings).bytes_per_s
+            rate = cast("OpenAIDialect", talk.script.dialect).output_format_for(talk.script.settings).bytes_per_s
             after_first_s = sum(len(data) for _, data in deltas[1:]) / rate
             assert turn.audio_speed == pytest.approx(after_first_s / ((deltas[-1][0] - deltas[0][0]) / S))
         assert turn.audio_bytes_received == sum(len(data) for _, data in deltas)
@@ -448,7 +448,7 @@ TALKS_OF_OTHERS = [
     for dialect in OTHERS
     for way, (detection, _) in WAYS.items()
     if not way.startswith("out of band")
-    if detection is None or dialect.refuses(SessionSettings(turn_detection=detection)) is None
+    if detection is None or dialect.unsupported_setting(SessionSettings(turn_detection=detection)) is None
 ]
 TALKS = [
     pytest.param(way, dialect, id=f"{way}-{dialect.name}")

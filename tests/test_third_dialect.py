@@ -53,7 +53,7 @@ class Walkie(Dialect):
     """A made-up dialect."""
 
     name = "walkie"
-    acts = MappingProxyType(
+    message_kinds = MappingProxyType(
         {
             "tune": MessageKind.SET_UP,
             "type": MessageKind.ITEM,
@@ -65,7 +65,7 @@ class Walkie(Dialect):
     )
     input_formats = output_formats = by_name(PCM16_16K)
 
-    def refuses(self, settings: SessionSettings) -> UnsupportedSetting | None:
+    def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
         if settings.voice is None:
             return None
         return UnsupportedSetting(("voice",), "voice is no setting of the walkie dialect: remove it")
@@ -94,7 +94,7 @@ class Walkie(Dialect):
         return self._message("come in")
 
     def _message(self, name: str, value: object = None) -> ClientMessage:
-        return ClientMessage(self.acts[name], name, msgspec.json.encode({name: value}))
+        return ClientMessage(self.message_kinds[name], name, msgspec.json.encode({name: value}))
 
     def decode(self, message: bytes) -> list[ServerEvent]:
         try:

@@ -129,5 +129,5 @@ def test_a_quiet_value_is_not_quoted_and_neither_is_what_it_holds(tmp_path: Path
     for value in (PythonValue("it", {"a": {"b": "s3cr3t"}}), value_of(tmp_path, "a: {b: s3cr3t}")):
         inner = value.unquoted().nearest("a", "b")
 
-        assert "s3cr3t" in str(value.nearest("a", "b").unlike("a number"))
-        assert str(inner.unlike("a number")).endswith("b must be a number")
+        assert "s3cr3t" in str(value.nearest("a", "b").type_error("a number"))
+        assert str(inner.type_error("a number")).endswith("b must be a number")

@@ -123,7 +123,7 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
             self._rest(IDLE_S)
             return
         try:
-            played = live.play_pair(type(self), task, self)
+            played = live.run_pair(type(self), task, self)
         except UsageError as error:
             self._give_up(error)
         except Exception:  # whatever it is, Locust shows it

@@ -92,7 +92,7 @@ class Attributor:
         """Note that a turn's `input_audio_buffer.commit` was sent."""
         self._committing.append(turn)
 
-    def claim(self, event: ServerEvent, current: PendingTurn | None) -> Attribution:
+    def attribute(self, event: ServerEvent, current: PendingTurn | None) -> Attribution:
         """The owner of an event, by its ids, and what it decides; `current` is the turn that is open."""
         if response_id := event.response_id:
             return self._by_response.get(response_id) or self._adopt(event, current)
@@ -211,7 +211,7 @@ class Attributor:
         return None if request is None else request.turn
 
     @property
-    def busy(self) -> bool:
+    def has_pending_work(self) -> bool:
         return bool(self._under_way or self._unanswered)
 
     def give_up(self) -> None:

@@ -105,7 +105,7 @@ class InputSpeech(Instants):
         del self.clock_ns[instant]
         return self.instants.pop(instant), self.widths_ns.pop(instant)
 
-    def happened(self, event: ServerEvent, arrival: Arrival) -> None:
+    def on_event(self, event: ServerEvent, arrival: Arrival) -> None:
         kind = event.kind
         instant = SPEECH_INSTANTS[kind]
         if kind is not EventKind.SPEECH_STARTED or instant not in self.instants:

@@ -161,7 +161,7 @@ class PendingTurns:
 
     def done(self, now_ns: int, *, session_over: bool) -> list[PendingTurn]:
         """The turns that are over and await nothing more; where the session is, too, nothing more can come."""
-        return [t for t in self.all if t.state is State.OVER and (session_over or not t.awaits_more(now_ns))]
+        return [t for t in self.all if t.state is State.OVER and (session_over or not t.is_incomplete(now_ns))]
 
     def cuts(self) -> Iterator[inputs.CancelResponse | inputs.TruncateItem | inputs.RetrieveItem]:
         """What the service is to be told of a reply that was stopped, and to be asked of those that it has cut."""

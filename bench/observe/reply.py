@@ -228,7 +228,7 @@ class Reply(Instants):
                 self._add_words(event)
         return True
 
-    def sounded(self, delta: MatchedDelta) -> None:
+    def on_sound(self, delta: MatchedDelta) -> None:
         """Note what is heard of the delta that came last, where replies are found in the audio."""
         sound, at_ns, error_ns, payload_bytes = delta.event.payload, delta.at_ns, delta.error_ns, delta.payload_bytes
         if not isinstance(sound, StrippedAudio):
@@ -262,7 +262,7 @@ class Reply(Instants):
         if is_long and (not self.answers or self.answers[-1].number < self.stretch.number):
             self.answers.append(self.stretch)
 
-    def happened(self, event: ServerEvent, arrival: Arrival) -> None:
+    def on_event(self, event: ServerEvent, arrival: Arrival) -> None:
         kind = event.kind
         instant = REPLY_INSTANTS[kind]
         if kind in CLOSING or instant not in self.instants:

@@ -153,7 +153,7 @@ class Timeline:
         facts, turns = self.facts, self.turns
         facts.wire_bytes_sent += sent.wire_bytes
         facts.audio_bytes_sent += sent.audio_bytes
-        act = self._dialect.acts.get(sent.name)
+        act = self._dialect.message_kinds.get(sent.name)
         if act is MessageKind.SET_UP:
             facts.sent("update_sent", sent.at_ns, sent.uncertainty_ns)
             self._length.client_changed()
@@ -196,7 +196,7 @@ class Timeline:
         """Take a message that arrived, with these events in it, after the deadlines that passed before it did."""
         _, arrival, wire_bytes = message
         at_ns, _, kernel = arrival
-        if at_ns > self._wake_ns and at_ns > self.wake_ns:  # the first is NOT_KNOWN or the second, and quicker
+        if at_ns > self._wake_ns and at_ns > self.next_deadline_ns:  # the first is NOT_KNOWN or the second, and quicker
             # what arrives at the deadline itself is in time; without the kernel's stamp it may have come at any time
             self._expire(at_ns - 1, at_ns - arrival.error_ns if kernel else 0)
         facts = self.facts
@@ -241,7 +241,7 @@ class Timeline:
     def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         """Take deltas of the reply under way, as `received` does one after another."""
         facts, turn, last_ns = self.facts, self.turns.current, deltas[-1].at_ns
-        alone = not self.turns.answering or last_ns > self.wake_ns
+        alone = not self.turns.answering or last_ns > self.next_deadline_ns
         many = facts.events + len(deltas) > self._most_events
         # one by one where a turn's end, a deadline or a limit may lie between two of them
         if turn is None or alone or many or self._most_bytes - facts.wire_bytes_received < AT_ONCE_BYTES:
@@ -269,7 +269,7 @@ class Timeline:
             return False
         if event.kind is EventKind.AUDIO_DELTA and not turn.reply.audible:
             return False
-        return self.owners.claim(event, turn).turn is turn
+        return self.owners.attribute(event, turn).turn is turn
 
     def wakes(self, events: Sequence[ServerEvent], until_ns: int, *, streaming: bool) -> bool:
         """Whether a session that sleeps until the turn's end must look at what came, rather than sleep on.
@@ -281,7 +281,7 @@ class Timeline:
             if event.kind in DECISIVE:
                 return True
         turns = self.turns
-        return turns.all_over or streaming is not turns.streaming or self.wake_ns < until_ns
+        return turns.all_over or streaming is not turns.streaming or self.next_deadline_ns < until_ns
 
     def _session_event(self, event: ServerEvent, arrival: Arrival) -> None:
         if event.kind is EventKind.MALFORMED:
@@ -304,7 +304,7 @@ class Timeline:
         # before the claim, by which it is known
         begins = watch is not None and (kind is EventKind.RESPONSE_CREATED or kind in DELTAS)
         is_new = begins and not self.owners.knows(event.response_id)
-        claim = self.owners.claim(event, self.turns.current)
+        claim = self.owners.attribute(event, self.turns.current)
         turn = claim.turn
         if claim.decides is not None and turn is not None:
             turn.claimed(event, claim.decides, claim.requests)
@@ -427,7 +427,7 @@ class Timeline:
     # What ends things.
 
     @property
-    def wake_ns(self) -> int:
+    def next_deadline_ns(self) -> int:
         """An instant until which nothing is due; looked for anew where a deadline may have come nearer, or is reached.
 
         Deltas, which come most often, only put a deadline off.
@@ -445,9 +445,9 @@ class Timeline:
 
     def expire(self, now_ns: int) -> None:
         """Tell the timeline that it is `now_ns`, where something is due by then."""
-        if now_ns >= self.wake_ns:
+        if now_ns >= self.next_deadline_ns:
             self._wake_ns = NOT_KNOWN  # it may have been put off
-            if now_ns >= self.wake_ns:
+            if now_ns >= self.next_deadline_ns:
                 self.tell(inputs.DeadlinePassed(now_ns))
 
     def _expire(self, now_ns: int, earliest_ns: int = NEVER_NS) -> None:
@@ -570,7 +570,7 @@ class Timeline:
         if turn.wants_request(now_ns):
             yield inputs.RequestResponse()
         if turn.calls.whole:
-            for call in turn.calls.take_unmade():
+            for call in turn.calls.pop_new_calls():
                 yield inputs.CallFunction(call)
             if turn.state is State.CALLING and turn.calls.all_answered and not turn.filler:
                 yield inputs.RequestContinuation()  # and not before: no request is taken while a response is under way

@@ -300,7 +300,7 @@ class PendingTurn(Instants):
         if len(self.reply.items) > MOST_ITEMS:  # cues, and all that is observed, go through them one by one
             return "limit_exceeded:items", f"over {MOST_ITEMS} items with audio in one reply"
         if not self.plan.has_turn_events:
-            self.reply.sounded(deltas[-1])
+            self.reply.on_sound(deltas[-1])
         return None
 
     def _advance(self, kind: EventKind) -> None:
@@ -313,14 +313,14 @@ class PendingTurn(Instants):
     def _happened(self, event: ServerEvent, arrival: Arrival) -> Ending | None:
         kind, at_ns = event.kind, arrival.at_ns
         if kind in REPLY_INSTANTS:
-            self.reply.happened(event, arrival)
+            self.reply.on_event(event, arrival)
         elif kind in SPEECH_INSTANTS:
             # it hears the caller go on: the limit within which it must notice the end counts from here
             if kind is EventKind.SPEECH_STARTED and self.state is not State.UNNOTICED:
                 self.unnoticed_ns = at_ns
-            self.hearing.happened(event, arrival)
+            self.hearing.on_event(event, arrival)
         elif kind in CALL_INSTANTS:
-            self.calls.happened(event, arrival)
+            self.calls.on_event(event, arrival)
             self.reply.add_calls(self.calls.whole.values())
             if endless := self.calls.endless:
                 return "limit_exceeded:calls", endless
@@ -452,7 +452,7 @@ class PendingTurn(Instants):
         interruption.noticed(arrival)
         self._stop(arrival.at_ns)
 
-    def cue_ns(self, cue: InterruptTrigger) -> int | None:
+    def trigger_ns(self, cue: InterruptTrigger) -> int | None:
         """When the reply is to be interrupted; None where nobody knows yet."""
         reply = self.reply
         if cue.word:
@@ -485,7 +485,7 @@ class PendingTurn(Instants):
             return
         self.hearing.transcribed(event, arrival)
 
-    def awaits_more(self, now_ns: int) -> bool:
+    def is_incomplete(self, now_ns: int) -> bool:
         """Whether something may still come of this turn, which is over: a transcript, or word of a truncation."""
         if now_ns >= self.instants["ended"] + LATE_TRANSCRIPT_NS:
             return False

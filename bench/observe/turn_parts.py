@@ -53,7 +53,7 @@ class TurnFunctionCalls(Instants):
     last_output_ns: int = 0
     wrong: str = ""
 
-    def happened(self, event: ServerEvent, arrival: Arrival) -> None:
+    def on_event(self, event: ServerEvent, arrival: Arrival) -> None:
         for call in event.calls:
             if event.kind is EventKind.CALL_ADDED:
                 self.names[call.call_id] = call.name
@@ -94,7 +94,7 @@ class TurnFunctionCalls(Instants):
             self.instants.clear()
             self.errors_ns.clear()
 
-    def take_unmade(self) -> list[FunctionCall]:
+    def pop_new_calls(self) -> list[FunctionCall]:
         """The calls that are to be made, each once."""
         unmade = [call for call_id, call in self.whole.items() if call_id not in self.made]
         self.made.update(call.call_id for call in unmade)
@@ -137,7 +137,7 @@ class TruncationCheck:
     failed: bool = False
     """Whether an item was not cut, not shown, or holds more than was heard."""
 
-    def happened(self, event: ServerEvent) -> None:
+    def on_event(self, event: ServerEvent) -> None:
         if event.item_id not in self.heard_ms:
             return
         if event.kind is EventKind.TRUNCATED:
@@ -206,7 +206,7 @@ class Interruption(Instants):
             self.uncut -= 1
             self.arrived("truncated", arrival)
         if self.check is not None:
-            self.check.happened(event)
+            self.check.on_event(event)
 
     def played_out(self, at_ns: int) -> None:
         """Note that the reply was played to its end: where it went on for long, the caller waited for that silence."""

@@ -65,7 +65,7 @@ class CompiledScript:
 
         Raises UsageError for an event that the dialect cannot send.
         """
-        if problem := step.refused_by(self.dialect, self.script.session):
+        if problem := step.unsupported_reason(self.dialect, self.script.session):
             raise UsageError(f"{step.verb} {problem}")
         return step.prepared(self._encoder, number, choices, row)
 
@@ -100,7 +100,7 @@ class CompiledScript:
 
 def _refuse_unspeakable(script: Script, dialect: Dialect) -> None:
     """Raise ScriptError for settings and steps that the dialect cannot say, and for events that undo settings."""
-    refused = dialect.refuses(script.session)
+    refused = dialect.unsupported_setting(script.session)
     if refused is not None:
         raise _at(script, ("session", *refused.setting), refused.problem)
     said_before = script.history.messages if script.history else ()
@@ -116,7 +116,7 @@ def _refuse_unspeakable(script: Script, dialect: Dialect) -> None:
         if is_wanted and feature in dialect.lacks:
             raise _at(script, (key,), f"{name} {feature.value}, {dialect.lacks[feature]}")
     for number, step in enumerate(script.steps, 1):
-        if problem := step.refused_by(dialect, script.session):
+        if problem := step.unsupported_reason(dialect, script.session):
             raise _at(script, ("steps",), f"{step.verb} of step {number} {problem}")
 
 

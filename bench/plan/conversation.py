@@ -39,7 +39,7 @@ def file_of(load: Callable[..., T]) -> Validator[T]:
 
     def made(value: LocatedValue, path: str) -> T:
         if not path.isprintable():
-            raise value.unlike("the path of a file")
+            raise value.type_error("the path of a file")
         try:
             return load(value.folder / path)
         except UsageError as error:

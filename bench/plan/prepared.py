@@ -197,12 +197,12 @@ class PreparedScript:
     @property
     def input_format(self) -> AudioFormat:
         """What the caller's audio is sent as."""
-        return self.dialect.hears(self.settings)
+        return self.dialect.input_format_for(self.settings)
 
     @property
     def output_format(self) -> AudioFormat:
         """What replies come as."""
-        return self.dialect.speaks(self.settings)
+        return self.dialect.output_format_for(self.settings)
 
     @property
     def service_responds(self) -> bool:
@@ -234,8 +234,8 @@ class ScriptEncoder:
     ) -> None:
         self.dialect, self.session, self._background, self._fills = dialect, session, background, fills
         self.jitter_buffer_ns, self.answer_min_ns = jitter_buffer_ns, answer_min_ns
-        self.input_format = dialect.hears(session)
-        self.output_format = dialect.speaks(session)
+        self.input_format = dialect.input_format_for(session)
+        self.output_format = dialect.output_format_for(session)
         self._wires: dict[tuple[str, SpeechSpan], bytes] = {}
         self._encoded: dict[tuple[Any, ...], tuple[ClientMessage, ...]] = {}
         """Messages of recordings by what they are and what they are made of."""

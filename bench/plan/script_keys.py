@@ -195,7 +195,7 @@ class TurnDetectionValidator(Validator[TurnDetection | None]):
                     raise entry.refuse(f"needs {owners[0]}; {chosen} does not support it")
             return DETECTION_TABLES[chosen].read(value)
         if content not in self.words:
-            raise value.unlike(f"{either(self.words)}, or a table with a `type`")
+            raise value.type_error(f"{either(self.words)}, or a table with a `type`")
         return None if content == "none" else DETECTION_TABLES[str(content)].build(type=content)
 
     def schema(self) -> Schema:

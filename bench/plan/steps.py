@@ -374,7 +374,7 @@ class SendStep(Step):
 
     send: Mapping[str, Any] = field_key(EVENT, "An event in the service's own words.", required=True)
 
-    def refused_by(self, dialect: Dialect, session: SessionSettings) -> str:
+    def unsupported_reason(self, dialect: Dialect, session: SessionSettings) -> str:
         return dialect.refuses_event(self.send, session)
 
     def prepared(
@@ -466,7 +466,7 @@ class StepsValidator(Validator[tuple[Step, ...]]):
     def read(self, value: LocatedValue) -> tuple[Step, ...]:
         content = value.content()
         if not isinstance(content, list):
-            raise value.unlike("a list")
+            raise value.type_error("a list")
         steps, turns, mistakes = list[Step](), 0, Mistakes()
         for number, item in enumerate(content, 1):
             with mistakes.gathered():

@@ -131,7 +131,7 @@ class Step(ABC):
         """Why it makes no sense in such a session, with this turn under way, which is never None if `is_of_turn`."""
         yield from ()
 
-    def refused_by(self, dialect: Dialect, session: SessionSettings) -> str:
+    def unsupported_reason(self, dialect: Dialect, session: SessionSettings) -> str:
         """Why the dialect cannot say what it holds; "" where it can."""
         return ""
 

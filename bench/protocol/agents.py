@@ -144,11 +144,11 @@ class Acs(AgentDialect):
     settings = AgentDialect.settings - {"extra"}
     provider = TelephonyProvider(AcsCallCodec, FRAME_MS, HEADERS)
     input_formats = output_formats = by_name(PCM16_16K, PCM16)
-    acts = MappingProxyType({AUDIO_DATA: MessageKind.APPEND})
+    message_kinds = MappingProxyType({AUDIO_DATA: MessageKind.APPEND})
     audio_in = frozenset({"audioData", "AudioData"}), frozenset({"data", "Data"})
 
     def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
-        format = self.hears(settings)
+        format = self.input_format_for(settings)
         metadata = {
             "subscriptionId": CALL_ID,
             "encoding": "PCM",
@@ -266,7 +266,7 @@ class Twilio(AgentDialect):
     title = "an agent behind Twilio"
     provider = TelephonyProvider(TwilioCallCodec, FRAME_MS)
     input_formats = output_formats = by_name(G711_ULAW)
-    acts = MappingProxyType({MEDIA: MessageKind.APPEND})
+    message_kinds = MappingProxyType({MEDIA: MessageKind.APPEND})
     audio_in = frozenset({MEDIA}), frozenset({"payload"})
 
     def refuses_own(self, settings: SessionSettings) -> UnsupportedSetting | None:
@@ -348,7 +348,7 @@ class PcmAgent(AgentDialect):
     one_format = False
     provider = TelephonyProvider(CallCodec)
     input_formats = output_formats = by_name(PCM16_16K, PCM16_8K, PCM16, PCM16_48K, G711_ULAW, G711_ALAW)
-    acts = MappingProxyType({AUDIO: MessageKind.APPEND, TEXT: MessageKind.RAW})
+    message_kinds = MappingProxyType({AUDIO: MessageKind.APPEND, TEXT: MessageKind.RAW})
 
     def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
         """What the script has under `extra` is the first message, for agents that want one."""

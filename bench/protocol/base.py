@@ -183,12 +183,12 @@ class Dialect:
     """The formats of the caller's audio, with their rates; the first is the service's own."""
     output_formats: Mapping[AudioFormatName, AudioFormat]
     """The same of the service's audio."""
-    acts: Mapping[str, MessageKind]
+    message_kinds: Mapping[str, MessageKind]
     """Name of a client message on the wire → what it does."""
     lacks: Mapping[Feature, str] = MappingProxyType({})
     """What it cannot ask for → how an error goes on, with what to do."""
 
-    def refuses(self, settings: SessionSettings) -> UnsupportedSetting | None:
+    def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
         """The first of a session's settings that it cannot say; None where it can say all of them."""
         raise NotImplementedError
 
@@ -202,11 +202,11 @@ class Dialect:
                 return UnsupportedSetting((key,), f"{key} must be one of {', '.join(formats)}{where}, not {name}")
         return None
 
-    def hears(self, settings: SessionSettings) -> AudioFormat:
+    def input_format_for(self, settings: SessionSettings) -> AudioFormat:
         """The format of the caller's audio."""
         return chosen(self.input_formats, settings.input_format)
 
-    def speaks(self, settings: SessionSettings) -> AudioFormat:
+    def output_format_for(self, settings: SessionSettings) -> AudioFormat:
         """The format of the service's audio."""
         return chosen(self.output_formats, settings.output_format)
 

@@ -92,7 +92,7 @@ class VoiceLive(Preview):
     kept = {**Preview.kept, ("avatar",): "an avatar's video is not measured"}  # noqa: RUF012 - as in its base
 
     def formats(self, settings: SessionSettings) -> dict[str, Any]:
-        spoken = self.speaks(settings).name
+        spoken = self.output_format_for(settings).name
         return super().formats(settings) | {"output_audio_format": SPOKEN_FORMATS.get(spoken, spoken)}
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:
@@ -109,8 +109,8 @@ class VoiceLive(Preview):
 class ServerVadOnly(OpenAIDialect):
     """The dialect of services that have no other detection of turns."""
 
-    def refuses(self, settings: SessionSettings) -> UnsupportedSetting | None:
-        refused, wanted = super().refuses(settings), settings.turn_detection
+    def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
+        refused, wanted = super().unsupported_setting(settings), settings.turn_detection
         if refused is not None or wanted is None or wanted.type == "server_vad":
             return refused
         problem = f"the {self.name} dialect does not support {wanted.type}: use server_vad"
@@ -182,7 +182,7 @@ class Qwen(ShelledFunctions):
     kept = {**Preview.kept, ("audio",): "use `input_format` and `output_format`"}  # noqa: RUF012
 
     def formats(self, settings: SessionSettings) -> dict[str, Any]:
-        heard, spoken = self.hears(settings), self.speaks(settings)
+        heard, spoken = self.input_format_for(settings), self.output_format_for(settings)
         if (heard, spoken) == (PCM16_16K, PCM16):
             return {"input_audio_format": "pcm", "output_audio_format": "pcm"}
         return {"audio": {"input": _pcm_format(heard), "output": _pcm_format(spoken)}}
@@ -202,7 +202,7 @@ class Glm(ServerVadOnly, Preview):
     kept = {**Preview.kept, ("beta_fields", "chat_mode"): "only calls with audio are played"}  # noqa: RUF012
 
     def formats(self, settings: SessionSettings) -> dict[str, Any]:
-        rate = self.hears(settings).rate_hz // 1_000
+        rate = self.input_format_for(settings).rate_hz // 1_000
         return {"input_audio_format": f"pcm{rate}", "output_audio_format": "pcm"}
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:
@@ -222,10 +222,10 @@ class StepFun(ServerVadOnly, ShelledFunctions):
     input_formats = by_name(PCM16)
     output_formats = by_name(PCM16)
 
-    def refuses(self, settings: SessionSettings) -> UnsupportedSetting | None:
+    def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
         if settings.output == "text":
             return UnsupportedSetting(("output",), "output must be audio in the stepfun dialect, which always speaks")
-        return super().refuses(settings)
+        return super().unsupported_setting(settings)
 
 
 def _pcm_format(format: AudioFormat) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class FullDuplexDialect(Dialect):
             Feature.TYPED: f"{not_here}: use a recording instead (`audio`)"
         }
 
-    def refuses(self, settings: SessionSettings) -> UnsupportedSetting | None:
+    def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
         if settings.turn_detection != TurnDetection(type=FULL_DUPLEX):
             return UnsupportedSetting(("turn_detection",), f"turn_detection must be {FULL_DUPLEX}: {self.only_duplex}")
         if settings.output == "text":
@@ -79,7 +79,7 @@ class FullDuplexDialect(Dialect):
                 return UnsupportedSetting((name,), f"{name} is no setting of {self.title}: remove it")
         if refused := self.unknown_format(settings):
             return refused
-        if self.one_format and self.hears(settings) is not self.speaks(settings):
+        if self.one_format and self.input_format_for(settings) is not self.output_format_for(settings):
             problem = f"output_format must be input_format: {self.title} has one for both ways"
             return UnsupportedSetting(("output_format",), problem)
         return self.refuses_own(settings)
@@ -158,7 +158,7 @@ class GptLive(FullDuplexDialect):
     )
     only_duplex = "GPT-Live decides by itself when to speak, and takes no commits"
     input_formats = output_formats = by_name(PCM16, PCM16_16K, G711_ULAW, G711_ALAW)
-    acts = MappingProxyType({START: MessageKind.SET_UP, APPEND: MessageKind.APPEND})
+    message_kinds = MappingProxyType({START: MessageKind.SET_UP, APPEND: MessageKind.APPEND})
 
     def refuses_own(self, settings: SessionSettings) -> UnsupportedSetting | None:
         if not (settings.voice is None or isinstance(settings.voice, str)):
@@ -183,7 +183,7 @@ class GptLive(FullDuplexDialect):
             {
                 "model": settings.model or FIRST_MODEL,
                 "instructions": settings.instructions,
-                "audio": {"format": wire_format(self.hears(settings)), **spoken},
+                "audio": {"format": wire_format(self.input_format_for(settings)), **spoken},
             }
         )
 

@@ -103,7 +103,7 @@ class OpenAIDialect(EventReader):
     """
 
     input_formats = output_formats = FORMATS
-    acts = MappingProxyType({name: act for act, name in NAMES.items()})
+    message_kinds = MappingProxyType({name: act for act, name in NAMES.items()})
     family: str
     reply_part: str
     kept: Mapping[Keys, str]
@@ -118,7 +118,7 @@ class OpenAIDialect(EventReader):
 
     # What a session says.
 
-    def refuses(self, settings: SessionSettings) -> UnsupportedSetting | None:
+    def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
         """Formats and settings that the dialect has not, and further ones that would undo what this tool goes by."""
         return (
             self.unknown_format(settings, f" in the {self.name} dialect")
@@ -137,7 +137,7 @@ class OpenAIDialect(EventReader):
     def refuses_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
         """An update of the session may repeat what the first one said, and set what this tool does not go by."""
         session = event.get("session")
-        if self.acts.get(event["type"]) is not MessageKind.SET_UP or not isinstance(session, Mapping):
+        if self.message_kinds.get(event["type"]) is not MessageKind.SET_UP or not isinstance(session, Mapping):
             return ""
         said = self.session(settings)
         others = {key: value for key, value in session.items() if said.get(key) != value}

@@ -262,7 +262,7 @@ class EventReader(Dialect):
 
     def without_audio(self, message: bytes) -> bytes:
         (event,) = self.decode(message)
-        if self.acts.get(event.name) is MessageKind.APPEND:
+        if self.message_kinds.get(event.name) is MessageKind.APPEND:
             fields = _decode_fields(message)
             return msgspec.json.encode({name: value for name, value in fields.items() if name != "audio"})
         if event.kind is EventKind.ITEM_RETRIEVED:

@@ -46,7 +46,7 @@ class Ga(OpenAIDialect):
     def session(self, settings: SessionSettings) -> dict[str, Any]:
         transcription, noise = settings.input_transcription, settings.noise_reduction
         heard = {
-            "format": ga_format(self.hears(settings)),
+            "format": ga_format(self.input_format_for(settings)),
             "turn_detection": settings.turn_detection and settings.turn_detection.given,  # null switches it off
         } | without_none(
             {
@@ -54,7 +54,7 @@ class Ga(OpenAIDialect):
                 "noise_reduction": {"type": noise} if noise else None,
             }
         )
-        spoken = without_none({"format": ga_format(self.speaks(settings)), "voice": settings.voice})
+        spoken = without_none({"format": ga_format(self.output_format_for(settings)), "voice": settings.voice})
         return without_none(
             {
                 "type": "realtime",

@@ -56,7 +56,7 @@ class Preview(OpenAIDialect):
 
     def formats(self, settings: SessionSettings) -> dict[str, Any]:
         """How a session says its formats. A rate is said where it is another than OpenAI's: that service has no key."""
-        heard, spoken = self.hears(settings), self.speaks(settings)
+        heard, spoken = self.input_format_for(settings), self.output_format_for(settings)
         rate_hz = heard.rate_hz if heard.is_pcm and heard is not PCM16 else None
         name = "pcm16" if heard.is_pcm else heard.name
         return {"input_audio_format": name, "output_audio_format": spoken.name} | without_none(

@@ -107,7 +107,7 @@ class LoggedTransport:
         self.handshake = transport.handshake
         self.now_ns, self.listen, self.network = transport.now_ns, transport.listen, transport.network
         self.transmitted, self.close, self.abort = transport.transmitted, transport.close, transport.abort
-        self.learn, self.finish = transport.learn, transport.finish
+        self.add_template, self.finish = transport.add_template, transport.finish
         self.keeps_texts = transport.keeps_texts = True
 
     @property

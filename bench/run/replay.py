@@ -143,7 +143,7 @@ class _Teller:
                 )
             case _:
                 if isinstance(line, inputs.Sent):
-                    act = self._dialect.acts.get(line.name)
+                    act = self._dialect.message_kinds.get(line.name)
                     self.passages.append(
                         WireTransfer(line.at_ns, line.name, line.audio_bytes, line.wire_bytes, act=act)
                     )

@@ -7,7 +7,8 @@
 A part (`bench.run.worker_part`) is made of streams, which only grow, and of documents, which are replaced as a whole.
 Rows gather in memory until they are flushed in batches; a stream is readable up to its last complete batch. A write
 that fails (a full disk) leaves the stream as it was and the rows in memory, so the next attempt continues where the
-last good one ended. Workers on other hosts write the same into a folder of their own, whose files are copied (`bench.run.replica`).
+last good one ended. Workers on other hosts write the same into a folder of their own, whose files are copied
+(`bench.run.replica`).
 
 Event logs are written where they stay, in the run folder's `events/`. A run of several hosts, one of which something is
 missing, and one that was merged keep each worker's documents in `workers/`: their sum cannot be taken apart again.

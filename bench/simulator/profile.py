@@ -85,7 +85,7 @@ class SpanValidator(Validator[tuple[int, int]]):
     def read(self, value: LocatedValue) -> tuple[int, int]:
         items = value.content()
         if not isinstance(items, list) or len(items) != 2:
-            raise value.unlike("[MIN, MAX]")
+            raise value.type_error("[MIN, MAX]")
         least = Integer(self.least, self.most).read(items[0])
         return least, Integer(least, self.most).read(items[1])
 

@@ -111,7 +111,7 @@ class Keyring:
     def answered_by(self, target: Target) -> TokenSource | None:
         """The source of a target's token; None where it has none."""
         sign_in = self._sign_ins.get(target.auth) if isinstance(target.auth, EntraSignIn) else None
-        token = None if sign_in is None else sign_in.newest
+        token = None if sign_in is None else sign_in.current_token
         if token is None or not isinstance(target.auth, EntraSignIn):
             return None
         return TokenSource(token.issuer, target.auth.scope, _left_s(token), dict(token.claims))
@@ -175,14 +175,14 @@ class TokenRenewer:
         return token
 
     @property
-    def newest(self) -> Token | None:
+    def current_token(self) -> Token | None:
         return self.tokens[-1] if self.tokens else None
 
     def close(self) -> None:
         self._closed.set()
 
     def _living(self) -> Token | None:
-        return self.newest if self.newest is not None and _left_s(self.newest) > MARGIN_S else None
+        return self.current_token if self.current_token is not None and _left_s(self.current_token) > MARGIN_S else None
 
     def _renew_for_ever(self) -> None:
         while not self._closed.wait(self._pause_s()):
@@ -191,7 +191,7 @@ class TokenRenewer:
 
     def _pause_s(self) -> float:
         """Half of the time that the token has left, or less where renewing failed; never nothing."""
-        left_s = 0.0 if self.newest is None else max(0.0, _left_s(self.newest) - MARGIN_S)
+        left_s = 0.0 if self.current_token is None else max(0.0, _left_s(self.current_token) - MARGIN_S)
         if not self._failures:
             return max(SHORTEST_PAUSE_S, left_s / 2)
         backoff_s = min(LONGEST_BACKOFF_S, 2.0 ** min(self._failures - 1, 10))
@@ -225,7 +225,7 @@ class TokenRenewer:
     def _keep(self, token: Token) -> None:
         """Use the token, unless it is the old one again, or one that ends earlier."""
         self._failures = 0
-        if self.newest is not None and token.expires_ns <= self.newest.expires_ns:
+        if self.current_token is not None and token.expires_ns <= self.current_token.expires_ns:
             return
         ended_ns, same = monotonic_ns() - LONGEST_SESSION_NS, token.bearer.header()
         # a session may still have been opened with those that have not ended for so long
@@ -239,7 +239,7 @@ class TokenRenewer:
             return
         self._failures += 1
         self._problem = problem
-        left_s = 0.0 if self.newest is None else _left_s(self.newest)
+        left_s = 0.0 if self.current_token is None else _left_s(self.current_token)
         state = f"the token is valid for {left_s:.0f} s more" if left_s > 0 else "no token is valid"
         self._incident(REFRESH, f"{problem} ({state}; next try in {self._pause_s():.1f} s)")
 

@@ -225,7 +225,7 @@ class Transport(Protocol):
         was learned forgotten.
         """
 
-    def learn(self, message: ReceivedMessage, event: ServerEvent) -> None:
+    def add_template(self, message: ReceivedMessage, event: ServerEvent) -> None:
         """Have deltas like this one, which is all that the message says, handed to whoever listens to the reply."""
 
     @property

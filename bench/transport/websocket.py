@@ -255,8 +255,8 @@ class WebSocket:
         for message in came:
             take(message)
 
-    def learn(self, message: ReceivedMessage, event: ServerEvent) -> None:
-        self._reader.learn(message.data, event)
+    def add_template(self, message: ReceivedMessage, event: ServerEvent) -> None:
+        self._reader.add_template(message.data, event)
 
     @property
     def keeps_texts(self) -> bool:

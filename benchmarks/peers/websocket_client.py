@@ -43,7 +43,7 @@ class Caller(User):  # type: ignore[misc]  # Locust is not typed
         self.receive_until("session.updated")
 
     @task  # type: ignore[untyped-decorator]
-    def take_turn(self) -> None:
+    def start_turn(self) -> None:
         self.turn += 1
         self.ws.send(json.dumps(item_create(self.turn)))
         requested_ns = time.perf_counter_ns()

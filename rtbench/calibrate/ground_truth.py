@@ -290,7 +290,7 @@ def _sent(truth: GroundTruth, line: Mapping[str, Any]) -> None:
 def _received(truth: GroundTruth, line: Mapping[str, Any]) -> None:
     at_ns = line["at_ns"] if line["at_ns"] - line["earliest_ns"] <= WIDEST_NS else None
     truth.left_out += at_ns is None
-    if GA.acts.get(line["type"]) is MessageKind.REQUEST:
+    if GA.message_kinds.get(line["type"]) is MessageKind.REQUEST:
         if line["response"]:
             truth.replies[line["response"]]["request_sent"] = at_ns
     elif line["type"] in OPENERS and truth.recording is not None:

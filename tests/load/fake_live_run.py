@@ -78,7 +78,7 @@ class FakeDialer:
     """Connects to a service of its own for each session, or refuses. `answers`: unset while nobody answers."""
 
     service: Callable[[], Service] = Service
-    refuses: ConnectError | None = None
+    unsupported_setting: ConnectError | None = None
     answers: Event = field(default_factory=_set)
     dialled: int = 0
 
@@ -86,8 +86,8 @@ class FakeDialer:
         self.dialled += 1
         gevent.sleep(0)
         self.answers.wait()
-        if self.refuses is not None:
-            raise self.refuses
+        if self.unsupported_setting is not None:
+            raise self.unsupported_setting
         return Switching(self.service())
 
 
@@ -176,7 +176,7 @@ class Stand:
     def play(self, pairs: int = 1) -> bool:
         """So many pairs of one user, one after another; whether the last was played."""
         caller = Caller()
-        return [self.live.play_pair(self.user, self.task, cast(Any, caller)) for _ in range(pairs)][-1]
+        return [self.live.run_pair(self.user, self.task, cast(Any, caller)) for _ in range(pairs)][-1]
 
     def rows(self, table: files.TableName) -> list[dict[str, Any]]:
         """What is recorded; the run is over then."""

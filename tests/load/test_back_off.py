@@ -62,7 +62,7 @@ class Answers(FakeDialer):
         self._answers = itertools.chain(answers, itertools.repeat(answers[-1]))
 
     def open(self, *words: Any) -> Any:
-        self.refuses = next(self._answers)
+        self.unsupported_setting = next(self._answers)
         return super().open(*words)
 
 
@@ -125,8 +125,8 @@ def test_a_call_that_gets_through_ends_the_waits(tmp_path: Path, clock: Skipped)
     before_ns = clock.waited_ns
     assert before_ns > 60 * NS_PER_S
     caller = Caller()
-    stand.live.play_pair(stand.user, stand.task, cast(Any, caller))
-    stand.live.play_pair(stand.user, stand.task, cast(Any, caller))
+    stand.live.run_pair(stand.user, stand.task, cast(Any, caller))
+    stand.live.run_pair(stand.user, stand.task, cast(Any, caller))
 
     assert clock.waited_ns - before_ns <= FIRST_WAIT_NS + back_off.POLL_S * NS_PER_S
 

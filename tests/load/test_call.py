@@ -440,7 +440,7 @@ def test_a_call_whose_next_session_is_refused_ends_without_a_fault_of_ours(tmp_p
     dialer = FakeDialer()
 
     def answer() -> Service:
-        dialer.refuses = refused  # whatever connects next
+        dialer.unsupported_setting = refused  # whatever connects next
         return Service()
 
     dialer.service = answer

@@ -270,7 +270,7 @@ def test_a_session_that_outlives_the_end_of_the_run_is_cut_and_counted_as_that(t
 def test_what_ends_a_run_or_goes_to_locust_holds_no_secret_not_even_in_its_code(tmp_path: Path) -> None:
     secret = Credential("api-key", "a-key-that-nobody-may-see")
     refusal = ConnectError("connect_failed:a-key-that-nobody-may-see", "a-key-that-nobody-may-see is wrong")
-    stand = Stand(tmp_path, "west", "east", dialers={"east": FakeDialer(refuses=refusal)}, auth=secret)
+    stand = Stand(tmp_path, "west", "east", dialers={"east": FakeDialer(unsupported_setting=refusal)}, auth=secret)
     stand.play(MAX_INITIAL_FAILURES + 2)
 
     assert stand.stopped == [
@@ -281,7 +281,7 @@ def test_what_ends_a_run_or_goes_to_locust_holds_no_secret_not_even_in_its_code(
 
 
 def test_a_wait_that_one_arm_is_asked_for_holds_its_partner(tmp_path: Path) -> None:
-    refusing = FakeDialer(refuses=ConnectError("throttled:handshake", "slow down", {"retry-after": "60"}))
+    refusing = FakeDialer(unsupported_setting=ConnectError("throttled:handshake", "slow down", {"retry-after": "60"}))
     stand = Stand(tmp_path, "west", "east", dialers={"east": refusing})
     stand.play()
     waiting = gevent.spawn(stand.play)
@@ -296,7 +296,7 @@ def test_a_wait_that_one_arm_is_asked_for_holds_its_partner(tmp_path: Path) -> N
 
 
 def test_pairs_that_still_waited_for_their_start_when_the_run_ended_are_not_done(tmp_path: Path) -> None:
-    refusing = FakeDialer(refuses=ConnectError("throttled:handshake", "slow down", {"retry-after": "60"}))
+    refusing = FakeDialer(unsupported_setting=ConnectError("throttled:handshake", "slow down", {"retry-after": "60"}))
     stand = Stand(tmp_path, dialers={"here": refusing}, sessions=2)
     stand.play()
     waiting = gevent.spawn(stand.play)
@@ -321,10 +321,10 @@ def _held_shortly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_held_shortly")
 def test_after_a_wait_one_session_starts_alone_and_the_others_once_it_has_opened(tmp_path: Path) -> None:
-    here = FakeDialer(refuses=ConnectError("throttled:handshake", "slow down", {"retry-after-ms": "1"}))
+    here = FakeDialer(unsupported_setting=ConnectError("throttled:handshake", "slow down", {"retry-after-ms": "1"}))
     stand = Stand(tmp_path, dialers={"here": here})
     stand.play()
-    here.refuses, here.answers = None, Event()
+    here.unsupported_setting, here.answers = None, Event()
     users = [gevent.spawn(stand.play) for _ in range(3)]
     wait_for(lambda: here.dialled == 2)
     pacer = stand.live.arms[0].pacer
@@ -332,12 +332,12 @@ def test_after_a_wait_one_session_starts_alone_and_the_others_once_it_has_opened
     for _ in range(100):
         gevent.sleep(0.001)
     assert here.dialled == 2
-    assert pacer.on_trial
+    assert pacer.is_probing
 
     here.answers.set()
     gevent.joinall(users, raise_error=True)
     assert here.dialled == 4
-    assert not pacer.on_trial
+    assert not pacer.is_probing
 
 
 @pytest.mark.usefixtures("_held_shortly")
@@ -346,7 +346,7 @@ def test_a_session_that_cannot_even_be_prepared_leaves_the_start_to_the_next(tmp
     stand.live.arms[0].pacer.throttled("connection", 0, monotonic_ns(), None)
 
     with pytest.raises(KeyError):
-        stand.live.play_pair(type("Stranger", (), {}), stand.task, Caller())
+        stand.live.run_pair(type("Stranger", (), {}), stand.task, Caller())
     assert stand.play()
 
 

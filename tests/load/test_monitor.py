@@ -123,11 +123,11 @@ class Door:
     """As a keyring that opens when it is let, or not at all."""
 
     def __init__(self, refuses: bool = False) -> None:
-        self.may_open, self.refuses = Event(), refuses
+        self.may_open, self.unsupported_setting = Event(), refuses
 
     def open(self) -> None:
         self.may_open.wait()
-        if self.refuses:
+        if self.unsupported_setting:
             raise UsageError("no token")
 
 

@@ -111,7 +111,7 @@ def test_calls_that_go_on_in_another_session_keep_the_pace_and_go_before_those_w
     pacer, now_ns, begun_ns = StartPacer(per_minute), 0, []
     for goes_on, after_ns in asking:
         now_ns, waited_for_ns = now_ns + after_ns, pacer.earliest_ns(now_ns + after_ns)
-        booked_ns = pacer.book(now_ns)
+        booked_ns = pacer.reserve(now_ns)
         assert booked_ns == waited_for_ns
         begun_ns.append(booked_ns)
         if not goes_on:
@@ -123,7 +123,7 @@ def test_calls_that_go_on_in_another_session_keep_the_pace_and_go_before_those_w
 
 def test_a_booked_start_waits_for_as_long_as_the_service_asks_for() -> None:
     pacer = StartPacer(None)
-    booked_ns = pacer.book(5)
+    booked_ns = pacer.reserve(5)
     assert booked_ns == 5
     pacer.throttled("connection", 6, 7, 9 * NS_PER_S)
 
@@ -135,10 +135,10 @@ def test_nothing_is_booked_while_one_is_on_trial() -> None:
     pacer = StartPacer(None)
     again_ns = after_a_wait(pacer)
     pacer.take(again_ns)
-    assert pacer.book(again_ns + 1) is None
+    assert pacer.reserve(again_ns + 1) is None
 
     pacer.passed("connection", again_ns)
-    assert pacer.book(again_ns + 1) is not None
+    assert pacer.reserve(again_ns + 1) is not None
 
 
 # After a wait.
@@ -147,12 +147,12 @@ def test_nothing_is_booked_while_one_is_on_trial() -> None:
 def test_after_a_wait_one_starts_alone_until_it_has_got_through() -> None:
     pacer = StartPacer(None)
     again_ns = after_a_wait(pacer)
-    assert not pacer.on_trial
+    assert not pacer.is_probing
     pacer.take(again_ns)
 
-    assert pacer.on_trial
+    assert pacer.is_probing
     pacer.passed("connection", again_ns)
-    assert not pacer.on_trial
+    assert not pacer.is_probing
 
 
 def test_a_trial_that_told_nothing_is_followed_by_another() -> None:
@@ -160,12 +160,12 @@ def test_a_trial_that_told_nothing_is_followed_by_another() -> None:
     again_ns = after_a_wait(pacer)
     pacer.take(again_ns)
     pacer.ended(again_ns - 1)  # another one, of those from before the wait
-    assert pacer.on_trial
+    assert pacer.is_probing
 
     pacer.ended(again_ns)
-    assert not pacer.on_trial
+    assert not pacer.is_probing
     pacer.take(again_ns + NS_PER_S)
-    assert pacer.on_trial
+    assert pacer.is_probing
 
 
 def test_a_session_that_opens_says_nothing_of_turns_that_were_refused() -> None:
@@ -174,9 +174,9 @@ def test_a_session_that_opens_says_nothing_of_turns_that_were_refused() -> None:
     pacer.take(again_ns)
     pacer.passed("connection", again_ns)
 
-    assert pacer.on_trial
+    assert pacer.is_probing
     pacer.passed("turn", again_ns)
-    assert not pacer.on_trial
+    assert not pacer.is_probing
 
 
 def test_after_a_wait_starts_keep_a_distance_that_shrinks_with_what_gets_through() -> None:

@@ -200,10 +200,10 @@ def test_after_throttled_turns_others_start_once_a_turn_has_got_through() -> Non
     for outcome in ("ok", "unfinished"):
         here.pacer.passed("connection", again_ns)
         here.turn_ended(turn(outcome, start_ns=again_ns - (outcome == "ok")))
-        assert here.pacer.on_trial
+        assert here.pacer.is_probing
 
     here.turn_ended(turn("timeout:response", start_ns=again_ns))
-    assert not here.pacer.on_trial
+    assert not here.pacer.is_probing
 
 
 def test_arms_that_call_one_deployment_share_its_rate() -> None:

@@ -312,9 +312,9 @@ def test_a_filler_that_does_not_end_is_waited_for_no_longer_than_for_any_delta()
     talk.ask(0, functions=True)
     called(talk)
     talk.hear(400, created("rf"), audio("rf", "item_f"))
-    assert talk.timeline.wake_ns == at(300_000), "the function runs"
+    assert talk.timeline.next_deadline_ns == at(300_000), "the function runs"
     talk.timeline.tell(inputs.FunctionOutputSent("c1", at(5_000)))
-    assert talk.timeline.wake_ns == at(7_000)
+    assert talk.timeline.next_deadline_ns == at(7_000)
     talk.hear(6_000, audio("rf", "item_f"))
     talk.timeline.expire(at(8_000))
 

@@ -70,7 +70,7 @@ def cue_ns(talk: Talk, cue: InterruptTrigger) -> int | None:
     """When the reply is to be interrupted, as far as that is known."""
     turn = talk.timeline.turns.interrupted
     assert turn is not None
-    return turn.cue_ns(cue)
+    return turn.trigger_ns(cue)
 
 
 def interrupts(talk: Talk, at_ms: float, number: int = 2) -> None:

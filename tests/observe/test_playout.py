@@ -262,7 +262,7 @@ def test_a_voice_that_begins_among_frames_that_come_late_is_heard_when_its_bound
             if found.response_id == "heard-1" and isinstance(found.payload, StrippedAudio):
                 delta = MatchedDelta(found, came.at_ns, came.error_ns, 0, found.payload_bytes, 0)
                 reply.received_deltas([delta])
-                reply.sounded(delta)
+                reply.on_sound(delta)
 
     size = G711_ULAW.rate_hz * FRAME_MS // 1_000
     heard_ms = max(came_ms[begin // size], begin // size * FRAME_MS) + begin % size / 8

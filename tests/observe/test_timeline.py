@@ -280,7 +280,7 @@ def test_a_reply_that_was_played_to_its_end_by_then_ends_well_whatever_comes_nex
     talk.ask(0)
     talk.timeline.tell(inputs.InterruptionAwaited("client"))
     talk.hear(10, created("r1"), delta(GA, "audio", "r1", base64_of(96_000)), done("r1"))
-    played_ns = talk.timeline.wake_ns
+    played_ns = talk.timeline.next_deadline_ns
     talk.hear(10_000, message("rate_limits.updated", rate_limits=[]), error_ns=9_000 * MS)
 
     turn = talk.only()
@@ -990,7 +990,7 @@ def test_deltas_that_are_told_together_pass_a_deadline_or_a_limit_as_one_by_one(
     at_ms = 50
     for run in runs:
         at_ms = tell_run(together, apart, run, at_ms)
-        assert together.timeline.wake_ns == apart.timeline.wake_ns
+        assert together.timeline.next_deadline_ns == apart.timeline.next_deadline_ns
     for talk in (together, apart):
         talk.hear(at_ms + 1, done("r1"))
         talk.timeline.tell(inputs.ScriptFinished(at(at_ms + 2)))

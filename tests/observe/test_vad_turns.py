@@ -560,7 +560,7 @@ def perform(talk: Talk, step: bytes | str, now_ms: int, number: int) -> bool:
         talk.hear(now_ms, step)
     else:  # whoever sends has waited until then
         timeline.expire(at(now_ms))
-        assert timeline.wake_ns > at(now_ms)
+        assert timeline.next_deadline_ns > at(now_ms)
     begins = step in ("begin", "type") and timeline.turns.all_over and not timeline.over
     if begins and step == "begin":
         talk.begin_speech(now_ms, number, transcription_due=True)
@@ -618,7 +618,7 @@ class Anxious(Timeline):
     """Looks for a deadline at every event."""
 
     @property
-    def wake_ns(self) -> int:
+    def next_deadline_ns(self) -> int:
         due = self.turns.due(self.limits)
         return due[0] if due else 1 << 62
 
@@ -640,7 +640,7 @@ def test_no_deadline_is_missed_by_looking_for_it_no_sooner_than_it_can_be(
         perform(anxious, step, now_ms, begun + 1)
         begun += perform(talk, step, now_ms, begun + 1)
         due = talk.deadline()
-        assert due is None or talk.timeline.wake_ns <= due[0]
+        assert due is None or talk.timeline.next_deadline_ns <= due[0]
 
     for each in (talk, anxious):
         each.timeline.tell(inputs.SessionFailed("unfinished", at(now_ms)))

@@ -585,7 +585,7 @@ def test_an_open_microphone_records_without_a_gap(
     assert microphone.speaking is bool(speech)
     if hushed is not None:
         taken(microphone, hushed)
-        microphone.hush()
+        microphone.stop_speech()
         assert not microphone.speaking
 
     assert taken(microphone, len(chunks)) == chunks
@@ -629,7 +629,7 @@ def test_nothing_drifts_over_any_number_of_turns(
             sent_ns += message.duration_ns or 0
             said += 1
             assert due_ns == sent_ns
-        microphone.hush()
+        microphone.stop_speech()
 
     assert microphone.due_ns is not None
     assert microphone.due_ns > sent_ns

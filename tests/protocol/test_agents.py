@@ -146,15 +146,15 @@ def test_what_a_phone_cannot_say_is_refused() -> None:
 
 
 def test_custom_parameters_are_texts_and_audio_is_mu_law() -> None:
-    number = TWILIO.refuses(SessionSettings(turn_detection=DUPLEX, extra={"retries": 3}))
-    rate = TWILIO.refuses(SessionSettings(turn_detection=DUPLEX, input_format="pcm16"))
+    number = TWILIO.unsupported_setting(SessionSettings(turn_detection=DUPLEX, extra={"retries": 3}))
+    rate = TWILIO.unsupported_setting(SessionSettings(turn_detection=DUPLEX, input_format="pcm16"))
 
     assert number is not None
     assert number.setting == ("extra", "retries")
     assert rate is not None
     assert rate.problem == "input_format must be one of g711_ulaw, not pcm16"
     assert (PROVIDER.frame_ms, next(iter(TWILIO.input_formats.values()))) == (20, G711_ULAW)
-    assert TWILIO.acts["media"] is MessageKind.APPEND
+    assert TWILIO.message_kinds["media"] is MessageKind.APPEND
 
 
 OF_ACS = ACS.provider
@@ -164,7 +164,7 @@ SAID = base64.b64encode(b"\x01\x02" * 320).decode()
 @pytest.mark.parametrize(("name", "rate", "length"), [(None, 16_000, 640), ("pcm16", 24_000, 960)])
 def test_the_first_message_says_what_the_audio_is(name: AudioFormatName | None, rate: int, length: int) -> None:
     settings = SessionSettings(turn_detection=DUPLEX, input_format=name, output_format=name)
-    assert ACS.refuses(settings) is None
+    assert ACS.unsupported_setting(settings) is None
     (metadata,) = ACS.set_up(settings, "e")
 
     assert isinstance(metadata, ClientMessage)
@@ -206,7 +206,7 @@ def test_audio_is_found_however_its_keys_are_written(keys: tuple[str, str, str])
 
 def test_one_rate_holds_for_both_ways() -> None:
     settings = SessionSettings(turn_detection=DUPLEX, input_format="pcm16", output_format="pcm16@16000")
-    refused = ACS.refuses(settings)
+    refused = ACS.unsupported_setting(settings)
 
     assert refused is not None
     assert refused.problem.startswith("output_format must be input_format")
@@ -244,7 +244,7 @@ def test_audio_that_happens_to_hold_the_name_of_the_call_stays_as_it_is() -> Non
 def test_each_way_has_a_format_of_its_own(name: str) -> None:
     settings: Any = {name: "g711_ulaw"}
 
-    assert PCM.refuses(SessionSettings(turn_detection=DUPLEX, **settings)) is None
+    assert PCM.unsupported_setting(SessionSettings(turn_detection=DUPLEX, **settings)) is None
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_each_way_has_a_format_of_its_own(name: str) -> None:
     ],
 )
 def test_it_refuses_settings_that_no_agent_is_told(settings: dict[str, Any], words: str) -> None:
-    refused = PCM.refuses(SessionSettings(**settings))
+    refused = PCM.unsupported_setting(SessionSettings(**settings))
 
     assert refused is not None
     assert refused.problem.startswith(words)

@@ -176,12 +176,12 @@ def test_each_dialect_says_another_rate_of_pcm_in_its_own_place(format: AudioFor
 
 
 def test_a_rate_of_replies_that_a_dialect_cannot_say_is_refused() -> None:
-    refused = PREVIEW.refuses(SessionSettings(output_format="pcm16@16000"))
+    refused = PREVIEW.unsupported_setting(SessionSettings(output_format="pcm16@16000"))
 
     assert refused is not None
     assert refused.setting == ("output_format",)
     assert "not pcm16@16000" in refused.problem
-    assert GA.refuses(SessionSettings(output_format="pcm16@16000")) is None
+    assert GA.unsupported_setting(SessionSettings(output_format="pcm16@16000")) is None
 
 
 @pytest.mark.parametrize(
@@ -264,8 +264,8 @@ def test_the_name_of_every_message_tells_its_act(dialect: Dialect) -> None:
     ]
 
     acts = [act for act in MessageKind if act is not MessageKind.RAW]  # whatever a script names itself
-    assert [dialect.acts[message.name] for message in said] == [message.act for message in said] == acts
-    assert len(dialect.acts) == len(acts)
+    assert [dialect.message_kinds[message.name] for message in said] == [message.act for message in said] == acts
+    assert len(dialect.message_kinds) == len(acts)
 
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
@@ -291,7 +291,7 @@ VAD = TurnDetection(silence_duration_ms=400)
 
 def conflict(dialect: Dialect, settings: SessionSettings) -> tuple[tuple[str, ...], str] | None:
     """(where `extra` sets what the harness goes by, what to do instead), as the dialect refuses it."""
-    refused = dialect.refuses(settings)
+    refused = dialect.unsupported_setting(settings)
     if refused is None:
         return None
     above, *place = refused.setting
@@ -378,7 +378,7 @@ SHELLED = {
 
 
 def refusal(dialect: Dialect, **settings: Any) -> str:
-    refused = dialect.refuses(SessionSettings(**settings))
+    refused = dialect.unsupported_setting(SessionSettings(**settings))
     return "" if refused is None else refused.problem
 
 

@@ -105,7 +105,7 @@ def test_the_end_of_a_session_has_its_reason(reason: str, kind: EventKind, effec
     ],
 )  # fmt: skip
 def test_it_refuses_settings_that_it_has_no_words_for(settings: dict[str, Any], words: str) -> None:
-    refused = GPT_LIVE.refuses(settings_of(settings))
+    refused = GPT_LIVE.unsupported_setting(settings_of(settings))
 
     assert refused is not None
     assert refused.problem.startswith(words)
@@ -114,7 +114,7 @@ def test_it_refuses_settings_that_it_has_no_words_for(settings: dict[str, Any], 
 def test_a_session_may_say_that_its_client_is_delegated_to() -> None:
     extra = {"delegation": {"type": "client", "acknowledgement_delay_ms": 400}, "triggers": []}
 
-    assert GPT_LIVE.refuses(settings_of({"turn_detection": "full_duplex", "extra": extra})) is None
+    assert GPT_LIVE.unsupported_setting(settings_of({"turn_detection": "full_duplex", "extra": extra})) is None
 
 
 def test_an_update_that_delegates_to_a_backend_is_refused() -> None:
@@ -171,7 +171,7 @@ def test_other_dialects_refuse_what_is_its_own_alone() -> None:
     for dialect in DIALECTS.values():
         if dialect.has_turn_events:
             for settings in ({"turn_detection": "full_duplex"}, {"model": "gpt-live-1"}):
-                refused = dialect.refuses(settings_of(settings))
+                refused = dialect.unsupported_setting(settings_of(settings))
                 assert refused is not None
                 assert "needs the GPT-Live dialect" in refused.problem
 

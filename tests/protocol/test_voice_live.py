@@ -78,9 +78,9 @@ def test_its_settings_are_said_in_the_words_of_its_own_client() -> None:
 def test_other_dialects_refuse_what_is_its_own_alone(setting: str, called: str) -> None:
     settings = settings_of({setting: SETTINGS[setting]})
 
-    assert VOICE_LIVE.refuses(settings) is None
+    assert VOICE_LIVE.unsupported_setting(settings) is None
     for dialect, title in ((GA, "GA"), (PREVIEW, "preview")):
-        refused = dialect.refuses(settings)
+        refused = dialect.unsupported_setting(settings)
         assert refused is not None
         assert refused.setting[0] == setting
         problem = f"{called} needs the Voice Live dialect; {title} does not support it"
@@ -97,7 +97,7 @@ def test_other_dialects_refuse_what_is_its_own_alone(setting: str, called: str) 
     ],
 )  # fmt: skip
 def test_it_refuses_what_it_has_not_and_what_nobody_measures(settings: dict[str, Any], words: str) -> None:
-    refused = VOICE_LIVE.refuses(settings_of(settings))
+    refused = VOICE_LIVE.unsupported_setting(settings_of(settings))
 
     assert refused is not None
     assert refused.problem.startswith(words)

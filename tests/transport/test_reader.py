@@ -136,7 +136,7 @@ def reader_of(dialect: Dialect, *messages: bytes) -> reader.MessageReader:
     for message in messages:
         (event,) = dialect.decode(message)
         if event.kind in DELTAS and not event.foreign:
-            made.learn(message, event)
+            made.add_template(message, event)
     return made
 
 
@@ -251,7 +251,7 @@ def test_nothing_is_matched_once_somebody_listened_without_a_reply() -> None:
 
     assert not made.match(text(known), AT_NS, EMPTY_NS, True)
     (event,) = dialect.decode(known)
-    made.learn(known, event)
+    made.add_template(known, event)
     assert made.match(text(known), AT_NS, EMPTY_NS, True)
 
 
@@ -276,7 +276,7 @@ def test_what_was_cut_out_of_a_message_is_not_learned_from() -> None:
     known = said(DIALECTS["ga"], "audio", "event_1", base64_of(30), (",", ":"))
     (event,) = DIALECTS["ga"].decode(known)
     made = reader.MessageReader()
-    made.learn(known, msgspec.structs.replace(event, payload=StrippedAudio(0)))
+    made.add_template(known, msgspec.structs.replace(event, payload=StrippedAudio(0)))
 
     assert not made.match(text(known), AT_NS, EMPTY_NS, True)
 
@@ -637,7 +637,7 @@ def test_however_bytes_are_cut_and_carried_the_same_messages_and_deltas_come_wit
         transport, stream = connection(carried, kind or reader, contexts)
         transport.keeps_texts = keeps_texts
         for known in KNOWN.values():
-            transport.learn(ReceivedMessage(known, Arrival(0), 0), GA.decode(known)[0])
+            transport.add_template(ReceivedMessage(known, Arrival(0), 0), GA.decode(known)[0])
         wire = [frames(stream, name) for name in names]
         if isinstance(stream, EncryptedStream):
             wire = [stream.encrypted(one) for one in wire]
@@ -669,7 +669,7 @@ def test_deltas_are_matched_however_they_are_carried_unless_they_are_compressed(
 ) -> None:
     transport, stream = connection(carried, reader, contexts)
     for known in KNOWN.values():
-        transport.learn(ReceivedMessage(known, Arrival(0), 0), GA.decode(known)[0])
+        transport.add_template(ReceivedMessage(known, Arrival(0), 0), GA.decode(known)[0])
     wire = [frames(stream, name) for name in ("audio", "transcript", "audio")]
     parts = [stream.encrypted(one) if isinstance(stream, EncryptedStream) else one for one in wire]
     reads = [parts[0], parts[1][:30], parts[1][30:] + parts[2]]

@@ -958,7 +958,7 @@ def test_deltas_over_a_real_connection_are_matched_and_all_else_is_handed_on(
         url = f"{'wss' if tls else 'ws'}://127.0.0.1:{server.socket.getsockname()[1]}/v1/realtime"
         context = tls_context(str(ca)) if tls else None
         transport = open_websocket(url, [("api-key", "k")], context, ENOUGH, ConnectTimings())
-        transport.learn(ReceivedMessage(known, Arrival(0), 0), event)
+        transport.add_template(ReceivedMessage(known, Arrival(0), 0), event)
         transport.keeps_texts = keeps_texts
         sent = 0
         while sent < 40 or (not reply.matched and sent < 2_000):  # the kernel stamps when it gets round to it

@@ -184,7 +184,7 @@ def test_deltas_that_are_matched_once_they_are_decrypted_are_due_until_they_are_
     known = delta(GA, "audio", "r1")
     (event,) = GA.decode(known)
     noting, matcher, reply = Noting(reader, contexts), reader.MessageReader(), Reply()
-    matcher.learn(known, event)
+    matcher.add_template(known, event)
     matcher.keeps_texts = True
     matcher.expect(plain=True)
     matcher.begin(reply)

@@ -241,7 +241,7 @@ class Call:
         while True:
             now_ns = monotonic_ns()
             if self._booked_ns is None:
-                self._booked_ns = pacer.book(now_ns)
+                self._booked_ns = pacer.reserve(now_ns)
             if self._booked_ns is not None and pacer.is_due(self._booked_ns, now_ns):
                 return True
             if not waits or self.ending():

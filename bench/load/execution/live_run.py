@@ -108,7 +108,7 @@ class LiveRun:
 
     # Pairs.
 
-    def play_pair(self, user: type, task: SessionTask, caller: Caller) -> bool:
+    def run_pair(self, user: type, task: SessionTask, caller: Caller) -> bool:
         """Play a session in each arm, together, at once or when a call arrives.
 
         False where the run is ending, its sessions are spent, or the caller is to leave. Raises what a task has to say

@@ -95,7 +95,7 @@ class SessionRegistry:
             timeline = LoggedTimeline(start, script.dialect, log=log, about=about(self._spool.run_id, labels, script))
         return RunListener(record, timeline, arm, self, log)
 
-    def keep_budget(self) -> None:
+    def enforce_budget(self) -> None:
         """End the run where its money is spent, or where nobody can say how much of it is."""
         budget_usd, spending = self._options.budget_usd, self.progress.spending
         if budget_usd is None or self.callbacks.lifecycle.is_spent:
@@ -174,7 +174,7 @@ class RunListener:
 
     def paid(self, usage: TokenUsage) -> None:
         self._sessions.progress.spending.add(self._arm.label, self.timeline.facts.model, usage)
-        self._sessions.keep_budget()
+        self._sessions.enforce_budget()
 
     def may_ask(self) -> bool:
         return not self._sessions.callbacks.lifecycle.is_spent

@@ -55,7 +55,7 @@ class StartScheduler:
         with self._door:
             due_ns = monotonic_ns()
             while not self._ending():
-                if any(pacer.on_trial for pacer in self._pacers):
+                if any(pacer.is_probing for pacer in self._pacers):
                     gevent.sleep(TRIAL_POLL_S)
                     asked_ns = due_ns = monotonic_ns()
                     continue

@@ -58,7 +58,7 @@ class StartPacer:
         return at_ns + (self._phase_ns - at_ns) % self.interval_ns
 
     @property
-    def on_trial(self) -> bool:
+    def is_probing(self) -> bool:
         """Whether nothing may start until a session that is under way has got through, or has ended."""
         return self._trial_ns is not None
 
@@ -68,9 +68,9 @@ class StartPacer:
         if self._half_open:
             self._trial_ns = start_ns
 
-    def book(self, now_ns: int) -> int | None:
+    def reserve(self, now_ns: int) -> int | None:
         """Take the next possible start, before all who wait for one, and say when it is; None while one is on trial."""
-        if self.on_trial:
+        if self.is_probing:
             return None
         start_ns = self.slot_ns(self.earliest_ns(now_ns))
         self._keep_apart(start_ns)

@@ -107,7 +107,7 @@ class LevelValidator(Validator[LoadLevel]):
             return LoadLevel("sessions", content)
         per_s = rate_per_s(content) if isinstance(content, str) else None
         if per_s is None:
-            raise value.unlike(f"{RATES}, or a whole number of sessions")
+            raise value.type_error(f"{RATES}, or a whole number of sessions")
         return LoadLevel("arrivals", per_s)
 
     def schema(self) -> Schema:
@@ -123,7 +123,7 @@ class DurationValidator(Validator[float]):
         number = isinstance(content, int | float) and not isinstance(content, bool)
         seconds = span_s(str(content)) if number or isinstance(content, str) else None
         if seconds is None:
-            raise value.unlike(A_SPAN)
+            raise value.type_error(A_SPAN)
         return seconds
 
     def schema(self) -> Schema:

@@ -82,7 +82,7 @@ class MessageReader(TemplateMatcher):
         finally:
             self._reply, self.ready = None, False
 
-    def learn(self, message: bytes, event: ServerEvent) -> None:
+    def add_template(self, message: bytes, event: ServerEvent) -> None:
         """Match deltas like this one from now on; `message` is all that it came in."""
         ids = event.response_id, event.item_id
         # deltas of one kind and item are alike but for the event's id and the payload: one template is enough
