@@ -335,11 +335,13 @@ def _arrays(table: pa.Table, converted: Convert = _array) -> Columns:
 
 
 def _narrow(column: pa.ChunkedArray) -> pd.arrays.ArrowExtensionArray:
-    """Return a column in Arrow, whole numbers in the first of WIDTHS that holds them all: 1 to 8 MB of a million."""
+    """Return a column in Arrow, whole numbers in the first of WIDTHS that holds them all: 1 to 8 MB of a million; of a
+    column without values nothing.
+    """
+    if column.null_count == len(column):
+        return pd.arrays.ArrowExtensionArray(pa.nulls(len(column)))
     if column.type != pa.int64():
         return pd.arrays.ArrowExtensionArray(column.combine_chunks())
-    if column.null_count == len(column):
-        return pd.arrays.ArrowExtensionArray(pa.nulls(len(column), pa.int8()))
     ends = pc.min_max(column).as_py()
     kind = next(kind for most, kind in WIDTHS if max(ends["max"], ~ends["min"]) <= most)
     return pd.arrays.ArrowExtensionArray(column.cast(kind).combine_chunks())
