@@ -259,8 +259,10 @@ def _design_effects(sample: Sample, of_session: Integers, ps: Sequence[float]) -
     others = sizes.sum() - sizes
     for some in (ps[first : first + at_once] for first in range(0, len(ps), at_once)):
         ends = sample.values.searchsorted([quantile(sample.values, p) for p in some], side="right")
-        place = np.repeat(np.arange(len(some)), np.diff(ends, prepend=reached)) * of_session.size
-        counts = np.bincount(place + sample.sessions[reached : ends[-1]], minlength=len(some) * of_session.size)
+        cells = sample.sessions[reached : ends[-1]]
+        if len(some) > 1:
+            cells = cells + np.repeat(np.arange(len(some)), np.diff(ends, prepend=reached)) * of_session.size
+        counts = np.bincount(cells, minlength=len(some) * of_session.size)
         each = counts.reshape(len(some), -1)
         for of_one in each:  # ten times as fast as numpy's cumsum where sessions are many
             of_one += below
