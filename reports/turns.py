@@ -202,13 +202,23 @@ class Turns:
         return flags
 
     @cached_property
+    def failed(self) -> Integers:
+        """The places of those that failed."""
+        return np.flatnonzero(self.kind == FAILED).astype(np.int32)
+
+    @cached_property
+    def unfinished(self) -> Integers:
+        """The places of those that did not end."""
+        return np.flatnonzero(self.kind == UNFINISHED).astype(np.int32)
+
+    @cached_property
     def good_by_group(self) -> npt.NDArray[np.int64]:
-        """How many of them each target (row) has of each step (column)."""
+        """How many turns that succeeded each target (row) has of each step (column)."""
         return self.by_group(self.good)
 
-    def by_group(self, mask: Flags) -> npt.NDArray[np.int64]:
-        """How many turns of the mask each target (row) has of each step (column)."""
-        return self._counted(self.group[mask])
+    def by_group(self, some: Flags | Integers) -> npt.NDArray[np.int64]:
+        """How many of some turns, by a mask or by their places, each target (row) has of each step (column)."""
+        return self._counted(self.group[some])
 
     def _counted(self, groups: Integers) -> npt.NDArray[np.int64]:
         size = len(self.targets) * len(self.steps)

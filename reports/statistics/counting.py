@@ -19,7 +19,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -89,11 +88,10 @@ def packed(codes: Integers) -> tuple[Integers, int]:
 
 def split(codes: Integers) -> Iterable[tuple[int, Integers]]:
     """Each code that occurs, ascending, and its positions."""
-    order = order_of_codes(codes)
-    ascending = codes[order].astype(np.int64)
-    starts = np.flatnonzero(np.diff(ascending, prepend=-1))
-    for begin, end in pairwise([*starts.tolist(), order.size]):
-        yield int(ascending[begin]), order[begin:end]
+    order, counts = order_of_codes(codes), np.bincount(codes)
+    ends = np.cumsum(counts)
+    for code in np.flatnonzero(counts).tolist():
+        yield code, order[ends[code] - counts[code] : ends[code]]
 
 
 Nanoseconds = npt.NDArray[np.int64]
