@@ -43,7 +43,9 @@ def order_of_values(values: Floats) -> Integers:
 
 
 def order_of_codes(codes: Integers) -> Integers:
-    """The order that sorts codes."""
+    """The order that sorts codes: those of sixteen bits by counting, which is quicker still."""
+    if codes.max(initial=0) < 1 << 16:
+        return np.argsort(codes.astype(np.uint16), kind="stable")
     return _order(codes.astype(np.uint64))
 
 
