@@ -41,7 +41,7 @@ class Arrival(NamedTuple):
     kernel: bool = True
 
 
-class Handed(NamedTuple):
+class SendTime(NamedTuple):
     """When something was handed to the kernel: the clock just before the send call, and how long the call took.
 
     `ticket`: by which the kernel will say when it really left; 0 where it was not asked, or cannot say.

@@ -65,14 +65,18 @@ def names_of(columns: Iterable[ColumnGroup], *filled: FilledBy) -> tuple[str, ..
     return tuple(name for some in columns if not filled or some.filled in filled for name in some.names)
 
 
-def stamped(instants: Iterable[InstantGroup], *stamps: Stamp) -> tuple[str, ...]:
+def instants_by_source(instants: Iterable[InstantGroup], *stamps: Stamp) -> tuple[str, ...]:
     """The names of instants, in their order; of those alone that are one of these stamps, where any is given."""
     return tuple(name for some in instants if not stamps or some.stamp in stamps for name in some.names)
 
 
 def _of_instants(instants: tuple[InstantGroup, ...]) -> tuple[ColumnGroup, ...]:
     """The columns of instants, and those of how far they can be off."""
-    at_ns, sends, arrivals = stamped(instants), stamped(instants, "send"), stamped(instants, "arrival")
+    at_ns, sends, arrivals = (
+        instants_by_source(instants),
+        instants_by_source(instants, "send"),
+        instants_by_source(instants, "arrival"),
+    )
     return (
         _whole(
             " ".join(f"{name}_at_ns" for name in at_ns),
@@ -432,9 +436,12 @@ SECONDS = (
     _number("cpu", "share of one core that the worker's process took"),
 )
 
-TURN_INSTANTS, SESSION_INSTANTS = stamped(TURN_MARKS), stamped(SESSION_MARKS)
-TURN_ARRIVALS, TURN_SENDS = stamped(TURN_MARKS, "arrival"), stamped(TURN_MARKS, "send")
-SESSION_ARRIVALS, SESSION_SENDS = stamped(SESSION_MARKS, "arrival"), stamped(SESSION_MARKS, "send")
+TURN_INSTANTS, SESSION_INSTANTS = instants_by_source(TURN_MARKS), instants_by_source(SESSION_MARKS)
+TURN_ARRIVALS, TURN_SENDS = instants_by_source(TURN_MARKS, "arrival"), instants_by_source(TURN_MARKS, "send")
+SESSION_ARRIVALS, SESSION_SENDS = (
+    instants_by_source(SESSION_MARKS, "arrival"),
+    instants_by_source(SESSION_MARKS, "send"),
+)
 TURN_KEYS = ("session_id", "turn")
 """What names a turn in a file of turns."""
 BOUNDS = tuple(name for some in TURNS if some.audit for name in some.names)

@@ -11,10 +11,10 @@ from greenlet import GreenletExit
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
-from bench.limits import Limits
-from bench.observe.inputs import Connected, Failed
+from bench.observe.inputs import Connected, SessionFailed
 from bench.observe.timeline import Timeline
 from bench.target.target import Target
+from bench.timeouts import Timeouts
 from bench.transport.event_loop import LoopMonitor
 from bench.transport.interface import ConnectTimings, OpenTransport, Transport
 from bench.transport.tls import tls_context
@@ -49,7 +49,7 @@ class Dialer:
         path = target.network_path
         self._context = tls_context(path.ca, path.client_cert, path.client_key) if target.tls else None
 
-    def open(self, limits: Limits, phases: ConnectTimings) -> Transport:
+    def open(self, limits: Timeouts, phases: ConnectTimings) -> Transport:
         """Open the transport of the target's scheme. The service's answer, an error or headers, comes without secrets.
 
         Raises ConnectError, as `OpenTransport` does, or `connect_failed:token`.
@@ -72,7 +72,7 @@ class Dialer:
     def _hidden(self, headers: Mapping[str, str]) -> dict[str, str]:
         return {name: self._keyring.hide(value) for name, value in headers.items()}
 
-    def _authorization(self, limits: Limits, phases: ConnectTimings) -> tuple[str, str] | None:
+    def _authorization(self, limits: Timeouts, phases: ConnectTimings) -> tuple[str, str] | None:
         """The header that proves who calls. Only what lasted beyond a poll of the loop was a wait for a token."""
         watch, began_ns = LoopMonitor.of_hub(), monotonic_ns()
         polls = watch.polls
@@ -83,8 +83,8 @@ class Dialer:
                 phases.auth_wait_ns = monotonic_ns() - began_ns
 
 
-def connected(
-    dialer: Dialer, limits: Limits, timeline: Timeline, told: Callable[[Mapping[str, str], str], None]
+def connect(
+    dialer: Dialer, limits: Timeouts, timeline: Timeline, told: Callable[[Mapping[str, str], str], None]
 ) -> Transport | None:
     """Open a connection; None where it was refused, which the timeline knows then.
 
@@ -118,4 +118,4 @@ def _failed(
     timeline: Timeline, phases: ConnectTimings, outcome: str, detail: str, headers: Mapping[str, str] | None = None
 ) -> None:
     timeline.tell(Connected(phases.instants, headers or {}, phases.auth_wait_ns, phases.errors_ns))
-    timeline.tell(Failed(outcome, monotonic_ns(), detail))
+    timeline.tell(SessionFailed(outcome, monotonic_ns(), detail))

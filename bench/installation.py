@@ -50,13 +50,13 @@ def python_command(module: str, *words: str) -> list[str]:
     return [sys.executable, "-P", "-m", module, *words]
 
 
-def own_environment(environ: Mapping[str, str]) -> dict[str, str]:
+def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment in which our packages come before all else of PYTHONPATH, where that is set."""
     path = environ.get("PYTHONPATH")
     return dict(environ) | ({"PYTHONPATH": os.pathsep.join((HOME, path))} if path else {})
 
 
-def end(process: subprocess.Popen[bytes], within_s: float = 0.0) -> None:
+def terminate(process: subprocess.Popen[bytes], within_s: float = 0.0) -> None:
     """Wait so long for a process to end; then kill it, and what it has started where it leads a session of its own."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(within_s)

@@ -97,7 +97,7 @@ class Metric:
     def value_ns(self, instants: Mapping[str, int], column: ColumnValue) -> int | None:
         """The time of one turn or session, by the instants that happened and its columns; None where it is absent.
 
-        `bench.run.measured.values_ns` says the same of whole tables.
+        `bench.run.metric_values.values_ns` says the same of whole tables.
         """
         if self.column:
             return _whole(column(self.column))

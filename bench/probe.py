@@ -11,22 +11,22 @@ from typing import Any
 import msgspec
 
 from bench.clock import monotonic_ns
-from bench.dial import Dialer, connected
-from bench.line import Listener
+from bench.dial import Dialer, connect
 from bench.observe.inputs import SessionStart
+from bench.plan.compiled_script import CompiledScript
 from bench.plan.prepared import PreparedScript
-from bench.plan.repertoire import Repertoire
 from bench.plan.script import build_script, varied
 from bench.plan.steps import step_of
 from bench.protocol.base import Dialect
-from bench.protocol.events import Event, Kind, audio_payload
+from bench.protocol.events import EventKind, ServerEvent, audio_payload
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
-from bench.run.recorder import Labels
+from bench.run.recorder import RowContext
 from bench.session import Session
+from bench.session_io import SessionListener
 from bench.target.target import Target
 from bench.target.tokens import Keyring
 from bench.transport.names import warm_up
-from bench.transport.received import DeltaArrival, Received
+from bench.transport.received import MatchedDelta, ReceivedMessage
 
 SESSION_ID = "probe"
 
@@ -49,26 +49,26 @@ def script_of(
     else:
         turns.append(step_of("text", text=said, name="text"))
     script = build_script(Path(__file__), {"session": dict(session), "timeouts": dict(timeouts)}, turns)
-    return Repertoire(varied(script, target.session, target.session_source), target.dialect).session(0, 0)
+    return CompiledScript(varied(script, target.session, target.session_source), target.dialect).session(0, 0)
 
 
-class ReplyAudio(Listener):
+class ReplyAudioListener(SessionListener):
     """Keeps the audio of each response of a session that is logged."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         self._audio: defaultdict[str, bytearray] = defaultdict(bytearray)
 
-    def received(self, events: Sequence[Event], message: Received, handled_ns: int) -> None:
+    def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
         self._keep(events)
 
-    def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
+    def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         for delta in deltas:  # they bring their messages, for the log
             self._keep(self._dialect.decode(delta.data))
 
-    def _keep(self, events: Sequence[Event]) -> None:
+    def _keep(self, events: Sequence[ServerEvent]) -> None:
         for event in events:
-            if event.kind is Kind.AUDIO_DELTA and isinstance(event.payload, msgspec.Raw):
+            if event.kind is EventKind.AUDIO_DELTA and isinstance(event.payload, msgspec.Raw):
                 self._audio[event.response_id] += audio_payload(event.payload) or b""
 
     def audio(self, response_id: str) -> bytes:
@@ -76,7 +76,7 @@ class ReplyAudio(Listener):
         return bytes(self._audio.get(response_id, b""))
 
 
-def probe_target(target: Target, script: PreparedScript, log_path: Path, *, record_audio: bool) -> ReplyAudio:
+def probe_target(target: Target, script: PreparedScript, log_path: Path, *, record_audio: bool) -> ReplyAudioListener:
     """Play a session and log it; what came of it is in the log (`bench.run.replay`).
 
     Raises UsageError where there is no signing in, or a client certificate cannot be used.
@@ -91,13 +91,13 @@ def probe_target(target: Target, script: PreparedScript, log_path: Path, *, reco
         keyring.close()
 
 
-def _played(dialer: Dialer, script: PreparedScript, log: EventLog) -> ReplyAudio:
-    target, reply = dialer.target, ReplyAudio(script.dialect)
-    labels = Labels(SESSION_ID, target.label, SESSION_ID, script.name)
+def _played(dialer: Dialer, script: PreparedScript, log: EventLog) -> ReplyAudioListener:
+    target, reply = dialer.target, ReplyAudioListener(script.dialect)
+    labels = RowContext(SESSION_ID, target.label, SESSION_ID, script.name)
     try:
         noted = about(SESSION_ID, labels, script) | {"url": target.public_url}
         timeline = LoggedTimeline(session_start(script, len(script.turns)), script.dialect, log=log, about=noted)
-        transport = connected(dialer, script.limits, timeline, lambda headers, call_id: None)
+        transport = connect(dialer, script.limits, timeline, lambda headers, call_id: None)
         if transport is not None:
             Session(script, LoggedTransport(transport, log), timeline, reply, lambda: False).play()
     finally:

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench.line import Line, Listener
 from bench.observe import inputs
 from bench.observe.session_facts import DESCRIPTIONS
 from bench.observe.timeline import Timeline
@@ -31,10 +30,11 @@ from bench.plan.prepared import (
     PreparedStep,
     PreparedTurn,
 )
-from bench.plan.turn_plan import WATCH_NS, Cue, InterruptionKind
-from bench.protocol.base import Awaited, ClientMessage
-from bench.protocol.events import Kind
+from bench.plan.turn_plan import WATCH_NS, InterruptionKind, InterruptTrigger
+from bench.protocol.base import AwaitedEvent, ClientMessage
+from bench.protocol.events import EventKind
 from bench.protocol.settings import FunctionOutput
+from bench.session_io import SessionIO, SessionListener
 from bench.transport.interface import Transport
 from bench.units import NEVER_NS, NS_PER_S
 
@@ -55,7 +55,7 @@ def expected_events(timeline: Timeline, _: int) -> int | None:
     return timeline.wake_ns if turn is not None and turn.expected else None
 
 
-def cue_for(cue: Cue) -> Until:
+def cue_for(cue: InterruptTrigger) -> Until:
     """The instant at which the reply is to be interrupted, or the reply's end."""
 
     def wait(timeline: Timeline, now_ns: int) -> int | None:
@@ -92,7 +92,7 @@ def cut_checks(timeline: Timeline, now_ns: int) -> int | None:
     return until_ns if until_ns > now_ns else None
 
 
-def described(kind: Kind) -> Until:
+def described(kind: EventKind) -> Until:
     """An event by which the service describes the session."""
     mark = DESCRIPTIONS[kind]
     return lambda timeline, _: None if timeline.over or mark in timeline.facts.instants else NEVER_NS
@@ -142,11 +142,11 @@ class Session:
         script: PreparedScript,
         transport: Transport,
         timeline: Timeline,
-        listener: Listener,
+        listener: SessionListener,
         ending: Callable[[], bool],
     ) -> None:
         self._script, self._transport, self._timeline, self._ending = script, transport, timeline, ending
-        self._line = Line(script, transport, timeline, listener)
+        self._line = SessionIO(script, transport, timeline, listener)
 
     def play(self) -> None:
         """Greet, play every step, wait for late transcriptions, close. The outcomes are the timeline's."""
@@ -162,13 +162,13 @@ class Session:
         for step in self._script.set_up:
             if self._timeline.over:
                 break
-            if isinstance(step, Awaited):
+            if isinstance(step, AwaitedEvent):
                 if self._await_in_time(at_most(described(step.kind), until_ns)):
                     # the time that this process takes to go on is added to the limit: the service waits for that
                     until_ns += max(0, self.now_ns - self._timeline.arrived_ns)
                 else:
                     detail = f"{step.name} did not come within the limit session"
-                    self._timeline.tell(inputs.Failed("timeout:session", until_ns, detail))
+                    self._timeline.tell(inputs.SessionFailed("timeout:session", until_ns, detail))
             else:
                 self._line.send(step)
         if self._script.history and not self._timeline.over:
@@ -207,7 +207,7 @@ class Session:
             self._settle()
             self._await_unless_ending(cut_checks)
         if self._ending() and not self._timeline.over:
-            self._timeline.tell(inputs.Failed("unfinished", self.now_ns, "the run ended"))
+            self._timeline.tell(inputs.SessionFailed("unfinished", self.now_ns, "the run ended"))
 
     def _rest(self) -> None:
         """Let the last turn end, for it may be asked to wait then, and wait for so long; the microphone goes on."""
@@ -225,13 +225,13 @@ class Session:
         self._await(turn_end, for_turn=True)
         self._await_unless_ending(late_words)
         if not self._timeline.over:
-            self._timeline.tell(inputs.Finished(self.now_ns))
+            self._timeline.tell(inputs.ScriptFinished(self.now_ns))
         self._line.do_work()  # with the session over, turns that still awaited words are handed out
         self._line.hang_up()
 
     def abandon(self, outcome: str, detail: str) -> None:
         """Cut the session short: what is in flight ends with this outcome, the connection is dropped, nothing waits."""
-        self._timeline.tell(inputs.Failed(outcome, self.now_ns, detail))
+        self._timeline.tell(inputs.SessionFailed(outcome, self.now_ns, detail))
         self._line.do_work()
         self._transport.abort()
 
@@ -239,7 +239,7 @@ class Session:
 
     def _tell_history(self, messages: Sequence[ClientMessage]) -> None:
         """Put what was said before into the conversation, and let the service take it, unless nothing is waited for."""
-        self._timeline.tell(inputs.HistoryBegun(self.now_ns, len(messages)))
+        self._timeline.tell(inputs.HistoryStarted(self.now_ns, len(messages)))
         for message in messages:
             self._line.send(message)
         if not self._script.pipelined:
@@ -254,7 +254,7 @@ class Session:
         """Let the service finish what it has under way for turns that are over, or give it up."""
         longest_ns = self.now_ns + int(self._script.limits.response * NS_PER_S)
         if not self._await_unless_ending(at_most(quiet, longest_ns)):
-            self._timeline.tell(inputs.GaveUp())
+            self._timeline.tell(inputs.StoppedWaiting())
 
     def say(self, turn: PreparedTurn) -> None:
         """Send a turn: its speech, each chunk when it is due; then the rest."""
@@ -288,7 +288,7 @@ class Session:
         """Interrupt the reply that is played, as a client does by itself, unless it is over before."""
         if not self._await_cue("client", interrupt.cue, verify=interrupt.verify):
             return
-        self._timeline.tell(inputs.Interrupted(self.now_ns))
+        self._timeline.tell(inputs.ClientInterrupted(self.now_ns))
         self._line.do_work()
 
     def sound(self, sound: PreparedSound) -> None:
@@ -308,14 +308,14 @@ class Session:
         if self._timeline.over:
             return
         reply_format = self._script.output_format.name
-        self._timeline.tell(inputs.SilenceBroken(reply_format, self._script.jitter_buffer_ns))
+        self._timeline.tell(inputs.SoundStarted(reply_format, self._script.jitter_buffer_ns))
         self._murmur(sound)
         self._await_unless_ending(instant(self.now_ns + WATCH_NS))
         self._settle()
         self._hear_out()
-        self._timeline.tell(inputs.SilenceRestored())
+        self._timeline.tell(inputs.SoundEnded())
 
-    def _await_cue(self, kind: InterruptionKind, cue: Cue, *, verify: bool = False) -> bool:
+    def _await_cue(self, kind: InterruptionKind, cue: InterruptTrigger, *, verify: bool = False) -> bool:
         """Wait until the reply is to be interrupted; False where it is over before."""
         self._timeline.tell(inputs.InterruptionAwaited(kind, verify))
         self._await(cue_for(cue))
@@ -332,7 +332,7 @@ class Session:
     def expect(self, expected: PreparedExpectation) -> None:
         """Wait for the event that the script requires of the turn under way, which fails where it comes too late."""
         until_ns = self.now_ns + int(expected.within_s * NS_PER_S)
-        self._timeline.tell(inputs.Expected(expected.event, until_ns))
+        self._timeline.tell(inputs.EventExpected(expected.event, until_ns))
         self._await(expected_events)
 
     def _await(self, wait: Until, *, for_turn: bool = False) -> None:

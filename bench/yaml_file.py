@@ -32,7 +32,7 @@ TABLE = "made of `key: value`"
 
 
 @dataclass(frozen=True)
-class Value(ABC):
+class LocatedValue(ABC):
     """One value and its place. `name`: what errors call it, such as its key; `quiet`: they quote nothing of it."""
 
     name: str
@@ -93,24 +93,24 @@ class Value(ABC):
         """The same value, which errors do not quote."""
         return replace(self, quiet=True)
 
-    def within(self, *keys: str) -> Value | None:
+    def within(self, *keys: str) -> LocatedValue | None:
         """The value at the end of nested keys; None where there is none."""
         values = self._along(keys)
         return values[-1] if len(values) > len(keys) else None
 
-    def nearest(self, *keys: str) -> Value:
+    def nearest(self, *keys: str) -> LocatedValue:
         """The value at the end of nested keys; where it is not written, the innermost in which it would stand."""
         return self._along(keys)[-1]
 
-    def _along(self, keys: tuple[str, ...]) -> list[Value]:
+    def _along(self, keys: tuple[str, ...]) -> list[LocatedValue]:
         """This value, and those down the keys as far as they are written."""
         content = self.content() if keys else None
         inner = content.get(keys[0]) if isinstance(content, dict) else None
-        return [self, *inner._along(keys[1:])] if isinstance(inner, Value) else [self]
+        return [self, *inner._along(keys[1:])] if isinstance(inner, LocatedValue) else [self]
 
 
 @dataclass(frozen=True)
-class PlainValue(Value):
+class PythonValue(LocatedValue):
     """A value that a Python program gave."""
 
     data: object
@@ -145,7 +145,7 @@ class PlainValue(Value):
 
 
 @dataclass(frozen=True)
-class YamlValue(Value):
+class YamlValue(LocatedValue):
     """A node of a file. `mark`: the node at whose beginning errors point, its key where it has one."""
 
     path: Path
@@ -182,10 +182,10 @@ class YamlValue(Value):
                 return self._entries(self.node)
         return self.node
 
-    def _entries(self, mapping: MappingNode) -> dict[str, Value]:
+    def _entries(self, mapping: MappingNode) -> dict[str, LocatedValue]:
         """The mapping's own entries, and those that it merges in (`<<`), of which the first of a name counts."""
-        own: dict[str, Value] = {}
-        merged: dict[str, Value] = {}
+        own: dict[str, LocatedValue] = {}
+        merged: dict[str, LocatedValue] = {}
         for key, node in mapping.value:
             at_key = replace(self, mark=key)
             if _is_a(key, "merge"):

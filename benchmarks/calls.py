@@ -26,20 +26,20 @@ from unittest.mock import patch
 import numpy as np
 
 from bench.cpu import CpuAssignment, allowed_cores, cores_of
-from bench.installation import end
+from bench.installation import terminate
 from bench.metrics import CATALOGUE
 from bench.plan.recordings import FULL_SCALE, RATE_HZ, load_pcm, to_pcm16
 from bench.protocol.audio import AudioFormat, Samples
 from bench.run import folder as files
 from bench.run.calibration import AGENTS, LoadStep
-from bench.run.evidence import row_bounds
-from bench.simulator import voice
+from bench.run.validity_data import row_bounds
+from bench.simulator import recorded_replies
 from bench.simulator.agent_behaviour import AgentBehaviour
 from bench.target.options import AgentName
 from bench.units import NS_PER_MS
 from benchmarks import onsets
-from rtbench.calibrate import climb
-from rtbench.calibrate.deviations import Recording, joined, read_log
+from rtbench.calibrate import load_steps
+from rtbench.calibrate.ground_truth import AgentRecording, match_rows, read_log
 
 LOADS = (1, 100, 200)
 SOUNDS: Sequence[tuple[str, str, float]] = (
@@ -47,7 +47,7 @@ SOUNDS: Sequence[tuple[str, str, float]] = (
     ("voices", "comfort noise, −60 dBFS", -60), ("tones", onsets.SILENCE, 0), ("tones", "white noise", 20),
 )  # fmt: skip
 """What is said, what lies behind it, and how many dB lower; of comfort noise its level."""
-PACE, LONE_PACE = climb.Pace(5, 30), climb.Pace(1, 180)
+PACE, LONE_PACE = load_steps.LoadStepTiming(5, 30), load_steps.LoadStepTiming(1, 180)
 PROFILE = "generation_speed: 1\ndelays_ms:\n  first_audio: {p50: 150, p95: 300}\n"
 TRUE_TO_MS = 1.0
 """How far the truth itself may be off: half a millisecond at each end."""
@@ -67,12 +67,12 @@ def background(behind: str, level_db: float, format: AudioFormat) -> Samples:
     return to_pcm16(made.astype(np.float32))
 
 
-def tones() -> tuple[voice.RecordedReply, ...]:
+def tones() -> tuple[recorded_replies.RecordedReply, ...]:
     """Tones to be said instead of the recordings, each behind a silence as theirs are."""
     made = onsets.tones(RATE_HZ, np.random.default_rng(1))
-    pairs = zip(made, voice.OPENING_SILENCE_MS, strict=False)
-    opened = (voice.opening_with_silence(to_pcm16(each.astype(np.float32)), ms) for each, ms in pairs)
-    return tuple(voice.build_reply(f"tone {number}", "Beep.", each) for number, each in enumerate(opened))
+    pairs = zip(made, recorded_replies.OPENING_SILENCE_MS, strict=False)
+    opened = (recorded_replies.opening_with_silence(to_pcm16(each.astype(np.float32)), ms) for each, ms in pairs)
+    return tuple(recorded_replies.build_reply(f"tone {number}", "Beep.", each) for number, each in enumerate(opened))
 
 
 def simulate(sound: str, behind: str, level_db: str, *words: str) -> None:
@@ -86,11 +86,11 @@ def simulate(sound: str, behind: str, level_db: str, *words: str) -> None:
         mixed = samples.astype(np.int32) + made[at : at + len(samples)]
         return np.clip(mixed, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
-    for format in climb.CALLED_IN.values() if behind != onsets.SILENCE else ():
+    for format in load_steps.CALLED_IN.values() if behind != onsets.SILENCE else ():
         background(behind, float(level_db), format)  # not while the first call is on
     AgentBehaviour._noisy = noisy  # type: ignore[assignment, method-assign]
     if sound == "tones":
-        voice.load_replies = tones
+        recorded_replies.load_replies = tones
     app(["simulate", *words])
 
 
@@ -110,7 +110,7 @@ def agent(sound: Sequence[str], *options: str) -> Iterator[dict[str, Any]]:
             yield json.loads(ready.read_text())
         finally:
             process.terminate()
-            end(process, ENDS_S)
+            terminate(process, ENDS_S)
 
 
 # What is measured.
@@ -130,30 +130,32 @@ class Played(NamedTuple):
     metrics: dict[str, Compared]
 
 
-def play(kind: AgentName, calls: int, sound: tuple[str, str, float], pace: climb.Pace, cores: CpuAssignment) -> Played:
+def play(
+    kind: AgentName, calls: int, sound: tuple[str, str, float], pace: load_steps.LoadStepTiming, cores: CpuAssignment
+) -> Played:
     said, behind, level_db = sound
     profile = PROFILE if behind == onsets.SILENCE else f"{PROFILE}agent: {{noise_dbfs: -60}}\n"
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         simulator = partial(agent, (said, behind, str(level_db)))
-        with patch.multiple(climb, simulator=simulator, PROFILE=profile):
-            run = climb.play_load(kind, calls, pace, cores, scratch, tls=False)
-        step = climb.measured_step(kind, calls, run, cores.workers)
+        with patch.multiple(load_steps, simulator=simulator, PROFILE=profile):
+            run = load_steps.play_load(kind, calls, pace, cores, scratch, tls=False)
+        step = load_steps.load_step_entry(kind, calls, run, cores.workers)
         return Played(step, {} if run.died else compared(kind, run))
 
 
-def compared(kind: AgentName, run: climb.PlayedRun) -> dict[str, Compared]:
+def compared(kind: AgentName, run: load_steps.FinishedRun) -> dict[str, Compared]:
     """Every figure of a run beside the truth."""
-    recording = load_pcm(climb.RECORDING)
-    truth = read_log(run.truth, Recording.of(recording, climb.CALLED_IN[kind]))
+    recording = load_pcm(load_steps.RECORDING)
+    truth = read_log(run.truth, AgentRecording.of(recording, load_steps.CALLED_IN[kind]))
     turns, sessions = files.read_table(run.folder, "turns"), files.read_table(run.folder, "sessions")
-    metrics = [CATALOGUE[name] for name in climb.COMPARED[kind]]
+    metrics = [CATALOGUE[name] for name in load_steps.COMPARED[kind]]
     tables = {one.name: turns if one.scope == "turn" else sessions for one in metrics}
     bounds = {one.name: row_bounds(tables[one.name], one).tolist() for one in metrics}
     of_call = {name: place for place, name in enumerate(sessions["service_session_id"].to_pylist())}
     found: dict[str, Compared] = {name: Compared([], []) for name in bounds}
     for place, row in enumerate(turns.to_pylist()):
-        for name, errors_ns in joined([row], truth, {}, climb.COMPARED[kind]).metrics.items():
+        for name, errors_ns in match_rows([row], truth, {}, load_steps.COMPARED[kind]).metrics.items():
             row_of = place if tables[name] is turns else of_call[row["service_session_id"]]
             found[name].errors_ms.append(errors_ns[0] / NS_PER_MS)
             found[name].bounds_ms.append(bounds[name][row_of])

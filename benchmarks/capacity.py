@@ -27,7 +27,7 @@ from bench.simulator.delay import LogNormal
 from bench.units import NS_PER_S
 from reports.statistics.counting import Floats
 from reports.statistics.rates import PerCluster
-from rtbench.capacity.conclude import contradiction_of
+from rtbench.capacity.conclusion import contradiction_of
 from rtbench.capacity.search import LevelBudget, LevelEntry, least_ramp_s, results_of
 from rtbench.load_search import Bracket, NextLevel, bracket_of
 from tests.capacity.models import ModelService, PhasedService, Service, build_plan, looked_at, searched

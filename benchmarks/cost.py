@@ -19,24 +19,24 @@ from websockets.client import ClientProtocol
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from bench.clock import Arrival, Handed, monotonic_ns, utc_ns
+from bench.clock import Arrival, SendTime, monotonic_ns, utc_ns
 from bench.cpu import pinned_to
-from bench.limits import Limits
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
 from bench.plan.turn_plan import TurnPlan
 from bench.protocol.openai_ga import GA
 from bench.run import folder as files
-from bench.run.recorder import Labels, Recorder
+from bench.run.recorder import Recorder, RowContext
 from bench.run.spool import Spool
+from bench.timeouts import Timeouts
 from bench.transport.interface import TcpInfo, TxTimestamp
-from bench.transport.received import Read, Received
+from bench.transport.received import ReceivedMessage, SocketRead
 from bench.transport.websocket import WebSocket
 from bench.units import NEVER_NS
 from benchmarks.harness import quantiles, run_locust, truth_of, turns_of, with_truth
 from benchmarks.watch import cores
-from rtbench.calibrate.climb import PROFILE
+from rtbench.calibrate.load_steps import PROFILE
 from tests.simulator_process import running_simulator
 from tests.system.end_to_end.locust_process import write_scenario
 
@@ -53,7 +53,7 @@ TEXT = AUDIO.replace(b"output_audio", b"output_audio_transcript").replace(DELTA.
 class SilentStream:
     """A stream on which nothing happens: reads are handed to the WebSocket by hand."""
 
-    def read(self, until_ns: int) -> Read | None:
+    def read(self, until_ns: int) -> SocketRead | None:
         return None
 
     heard_ns = 0
@@ -61,8 +61,8 @@ class SilentStream:
     def rest(self) -> None:
         pass
 
-    def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
-        return Handed(0)
+    def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:
+        return SendTime(0)
 
     def transmitted(self) -> list[TxTimestamp]:
         return []
@@ -97,17 +97,17 @@ def stations(folder: Path, message: bytes) -> dict[str, Callable[[], object]]:
     )
     wire = frame(message)
     events = GA.decode(message)
-    timeline = Timeline(SessionStart(0, 1, Limits()), GA)
-    timeline.tell(inputs.Begun(monotonic_ns(), TurnPlan(1, "step", "turn-1-", "turn-1-response")))
+    timeline = Timeline(SessionStart(0, 1, Timeouts()), GA)
+    timeline.tell(inputs.TurnStarted(monotonic_ns(), TurnPlan(1, "step", "turn-1-", "turn-1-response")))
     timeline.tell(inputs.Sent("response.create", monotonic_ns(), 1))
-    record = Recorder(Spool(folder, 0), utc_ns()).session(Labels("s", "target", "scenario", "script"))
+    record = Recorder(Spool(folder, 0), utc_ns()).session(RowContext("s", "target", "scenario", "script"))
 
-    def came() -> Received:
-        return Received(message, Arrival(monotonic_ns()), len(wire))
+    def came() -> ReceivedMessage:
+        return ReceivedMessage(message, Arrival(monotonic_ns()), len(wire))
 
     def frames() -> None:
         now_ns = monotonic_ns()
-        socket._take(Read(wire, now_ns, now_ns - 1000, True, True))
+        socket._take(SocketRead(wire, now_ns, now_ns - 1000, True, True))
         socket._came.clear()
 
     return {

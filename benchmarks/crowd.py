@@ -22,7 +22,7 @@ from bench.cpu import allowed_cores, cores_of, pinned_to
 from bench.run import folder as files
 from benchmarks.harness import quantiles, run_locust
 from benchmarks.watched_run import p_ms
-from rtbench.calibrate.deviations import COLUMNS, Errors, joined, read_log
+from rtbench.calibrate.ground_truth import COLUMNS, Errors, match_rows, read_log
 from tests.simulator_process import running_simulator
 from tests.system.end_to_end.locust_process import SCENARIO, write_scenario
 
@@ -78,7 +78,7 @@ def run(scenario: str, busy: int, *options: str) -> Ran:
                 folder_, _, _ = run_locust(scratch / "scenario.py", scratch / "runs", *load, *options)
         rows = files.read_table(folder_, "turns", list(COLUMNS)).to_pylist()
         verdict = files.read_document(folder_)["validity"]
-        errors = joined(rows, read_log(truth), {})
+        errors = match_rows(rows, read_log(truth), {})
         event_loop_delay_ms = p_ms(folder_, "event_loop_delay", 0.5, 0.99)
     waits = [row["first_audio_at_ns"] - row["request_sent_at_ns"] for row in rows if row["outcome"] == "ok"]
     return Ran([wait / 1e6 for wait in waits], errors.metrics, errors.instants, verdict, event_loop_delay_ms)

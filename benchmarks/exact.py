@@ -25,14 +25,14 @@ import numpy as np
 from bench.cpu import allowed_cores, cores_of, pinned_to
 from bench.metrics import CATALOGUE
 from bench.plan.recordings import load_pcm
-from bench.run import evidence
 from bench.run import folder as files
-from bench.run.evidence import exactness, quantile_or_none
-from bench.run.validity import STAMP_LIMIT_MS, STAMP_SHARE, Exactness
+from bench.run import validity_data
+from bench.run.validity import STAMP_LIMIT_MS, STAMP_SHARE, MetricUncertainty
+from bench.run.validity_data import metric_uncertainties, quantile_or_none
 from benchmarks.crowd import crowd
 from benchmarks.harness import run_locust
-from rtbench.calibrate.climb import RECORDING
-from rtbench.calibrate.deviations import COLUMNS, Joined, Truth, joined, read_log
+from rtbench.calibrate.ground_truth import COLUMNS, GroundTruth, MatchedErrors, match_rows, read_log
+from rtbench.calibrate.load_steps import RECORDING
 from tests.simulator_process import running_simulator
 from tests.system.end_to_end.locust_process import write_scenario
 
@@ -87,7 +87,7 @@ def metric(situation: Situation) -> None:
         verdict, told = files.read_document(folder)["validity"], truth_by_row(folder, read_log(truth_log))
         word = verdict["status"]
         print(f"{situation.name}: {situation.callers} callers: {word}; {_first_deltas(folder)}")
-        of_metric = {one.metric: one for one in exactness(files.row_reader(folder))}
+        of_metric = {one.metric: one for one in metric_uncertainties(files.row_reader(folder))}
         wrong = errors_ms(folder, told)
         for name in METRICS:
             if name in wrong:
@@ -95,19 +95,19 @@ def metric(situation: Situation) -> None:
         print(f"  not known to half a millisecond: the truth of {sum(one.unmatched for one in told)} turns", flush=True)
 
 
-def truth_by_row(folder: Path, truth: Truth) -> list[Joined]:
+def truth_by_row(folder: Path, truth: GroundTruth) -> list[MatchedErrors]:
     """Each row of the run beside the truth."""
     speeches = {RECORDING.name: load_pcm(RECORDING).speech}
     rows: list[dict[str, Any]] = files.read_table(folder, "turns", list(COLUMNS)).to_pylist()
-    return [joined([row], truth, speeches) for row in rows]
+    return [match_rows([row], truth, speeches) for row in rows]
 
 
-def errors_ms(folder: Path, told: list[Joined]) -> dict[str, list[tuple[float, float]]]:
+def errors_ms(folder: Path, told: list[MatchedErrors]) -> dict[str, list[tuple[float, float]]]:
     """(how wrong, bound) of each turn of which the truth is known, by metric."""
     found = {}
     for name in METRICS:
-        rows = files.read_table(folder, "turns", evidence.bound_columns(CATALOGUE[name]))
-        slack = evidence.row_bounds(rows, CATALOGUE[name])
+        rows = files.read_table(folder, "turns", validity_data.bound_columns(CATALOGUE[name]))
+        slack = validity_data.row_bounds(rows, CATALOGUE[name])
         pairs = [
             (abs(one.metrics[name][0]) / 1e6, float(s))
             for one, s in zip(told, slack, strict=True)
@@ -118,7 +118,7 @@ def errors_ms(folder: Path, told: list[Joined]) -> dict[str, list[tuple[float, f
     return found
 
 
-def show(name: str, pairs: list[tuple[float, float]], one: Exactness) -> None:
+def show(name: str, pairs: list[tuple[float, float]], one: MetricUncertainty) -> None:
     """A line; the last word of it is `wrong` where the run calls exact what is not."""
     error, slack = (np.array(column) for column in zip(*pairs, strict=True))
     p50, p99 = quantile_or_none(error, 0.5), quantile_or_none(error, 0.99) or 0.0

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.simulator.voice import load_replies
+from bench.simulator.recorded_replies import load_replies
 from rtbench.cli.simulate import CLIENTS
 from tests.clients.cells import NOT_TRIED, PASS, ROWS, STEPS, ClientRow
 from tests.clients.page import ADDRESS, source

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from bench.run import folder as files
-from bench.simulator.truth import read_truth
+from bench.simulator.ground_truth_log import read_truth
 
 
 def run_locust(

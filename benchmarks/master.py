@@ -25,9 +25,9 @@ from locust.rpc.zmqrpc import Client
 
 from bench.load.execution.progress import ProgressReport
 from bench.load.runners.messages import CHUNK, HERE, STANDING, host_facts
-from bench.run.part import rows_of
-from bench.run.replica import Receipt, Source, new_key
+from bench.run.replica import ChunkAck, PartSource, new_key
 from bench.run.spool import path_of, prepare
+from bench.run.worker_part import rows_of
 from benchmarks.harness import quantiles
 from tests.system.end_to_end.locust_process import free_port, write_scenario
 
@@ -47,7 +47,7 @@ class SimulatedWorker:
         self.waits_ms: list[float] = []
         self._run_id, self._number, self._key = "", 0, new_key()
         self._sent_ns = 0
-        self._receipts: list[Receipt] = []
+        self._receipts: list[ChunkAck] = []
 
     def send(self, kind: str, data: object) -> None:
         self._client.send(Message(kind, data, self._id))
@@ -66,7 +66,7 @@ class SimulatedWorker:
                 gevent.spawn(self._ship)
             elif message.type == "rtbench_receipt":
                 self.waits_ms.append((time.monotonic_ns() - self._sent_ns) / 1e6)
-                self._receipts.append(msgspec.convert(message.data, Receipt))
+                self._receipts.append(msgspec.convert(message.data, ChunkAck))
 
     def _beat(self) -> None:
         while True:
@@ -78,7 +78,7 @@ class SimulatedWorker:
 
     def _ship(self) -> None:
         prepare(self._folder)
-        source, rows = Source(self._folder, self._number, self._key), np.random.default_rng(1)
+        source, rows = PartSource(self._folder, self._number, self._key), np.random.default_rng(1)
         while True:
             with path_of(self._folder, self._number, rows_of("turns")).open("ab") as file:
                 file.write(rows.integers(0, 40, self._turns_per_s * TURN_BYTES, dtype=np.uint8).tobytes())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from bench.simulator.truth import read_truth
+from bench.simulator.ground_truth_log import read_truth
 from benchmarks.peers.figures import per_session
 from benchmarks.peers.play import PROFILE
 from benchmarks.peers.truth import truth_of

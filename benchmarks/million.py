@@ -19,14 +19,14 @@ import numpy as np
 from bench.clock import Arrival, monotonic_ns, utc_ns
 from bench.columns import TURN_ARRIVALS
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.protocol.events import Event, Kind, Usage
+from bench.protocol.events import EventKind, ServerEvent, TokenUsage
 from bench.run import folder as files
-from bench.run.close import close
-from bench.run.part import FACTS, HISTOGRAMS
+from bench.run.finalize import finalize
 from bench.run.provenance import opening_document
-from bench.run.recorder import Labels, Recorder
+from bench.run.recorder import Recorder, RowContext
 from bench.run.spool import Spool, path_of
-from bench.transport.received import Received
+from bench.run.worker_part import FACTS, HISTOGRAMS
+from bench.transport.received import ReceivedMessage
 
 TURNS, PER_SESSION, CHECKS = 1_000_000, 10, 10
 STEPS = ("greeting", "opening_hours", "order_status", "refund_policy", "goodbye")
@@ -91,12 +91,12 @@ def record(folder: Path) -> None:
 
 
 def play(recorder: Recorder, first: int, waits: np.ndarray) -> None:
-    record = recorder.session(Labels(f"w0-{first // PER_SESSION:06d}", "sim", "million", "million"))
+    record = recorder.session(RowContext(f"w0-{first // PER_SESSION:06d}", "sim", "million", "million"))
     start_ns = monotonic_ns()
     for turn in range(PER_SESSION):
         record.turn_began()
-        came = Received(b"", Arrival(start_ns), 16_000)
-        record.received((Event(Kind.AUDIO_DELTA, payload_bytes=12_000),), came, start_ns + 40_000)
+        came = ReceivedMessage(b"", Arrival(start_ns), 16_000)
+        record.received((ServerEvent(EventKind.AUDIO_DELTA, payload_bytes=12_000),), came, start_ns + 40_000)
         record.turn_ended(observed(first + turn, turn + 1, start_ns, int(waits[first + turn])))
     instants = {"connect_start": start_ns, "tcp_done": start_ns + MS, "opened": start_ns + 3 * MS,
                 "session_created": start_ns + 9 * MS, "ended": start_ns + 60_000 * MS}  # fmt: skip
@@ -132,7 +132,7 @@ def observed(number: int, turn: int, start_ns: int, wait_ns: int) -> TurnObserva
         uncertain_gaps=0, audio="", audio_speed=3.9, stall_duration_ns=0, stall_count=0, vad_splits=None,
         network_rtt_ns=2 * MS,
         network_rtt_smoothed_ns=3 * MS, retransmits=0, reply_text="", input_text="",
-        usage=Usage(text_in=40, text_out=20, audio_out=60),
+        usage=TokenUsage(text_in=40, text_out=20, audio_out=60),
     )  # fmt: skip
 
 
@@ -149,7 +149,7 @@ def report(folder: Path) -> None:
         command([str(folder)])
 
 
-PARTS = {"record": record, "close": close, "report": report}
+PARTS = {"record": record, "close": finalize, "report": report}
 
 if __name__ == "__main__":
     if sys.argv[1:]:

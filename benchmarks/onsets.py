@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 import bench.simulator
 import scenarios
 from bench.metrics import AUDIBLE
-from bench.observe.onsets import Onsets
+from bench.observe.onsets import OnsetDetector
 from bench.observe.reply_detector import SILENCE_NS
 from bench.plan.recordings import FULL_SCALE, RATE_HZ, load_pcm, to_pcm16
 from bench.protocol.audio import G711_ULAW, PCM16, PCM16_8K, PCM16_16K, AudioFormat, Samples
@@ -171,7 +171,7 @@ def stream(name: str, level_db: float, format: AudioFormat, seed: int, *, of_ton
 
 def found(samples: Samples, rate_hz: int) -> list[tuple[int, int, int]]:
     """(begin, end, bound of the begin in ns) of each reply, as samples."""
-    ear, at, size, replies = Onsets(rate_hz), 0, rate_hz * FRAME_MS // 1_000, list[tuple[int, int, int]]()
+    ear, at, size, replies = OnsetDetector(rate_hz), 0, rate_hz * FRAME_MS // 1_000, list[tuple[int, int, int]]()
     for begin in range(0, len(samples), size):
         frame = samples[begin : begin + size]
         at += len(frame)

@@ -12,21 +12,21 @@ from typing import Any, cast
 import numpy as np
 
 from bench.clock import Arrival, monotonic_ns, utc_ns
-from bench.load.execution.arm import Arm, Pacer
-from bench.load.execution.progress import Progress, Spending
-from bench.load.execution.sessions import LocustCallbacks, RunListener
+from bench.load.execution.progress import CostMeter, ProgressCounter
+from bench.load.execution.session_registry import LocustCallbacks, RunListener
+from bench.load.execution.target_state import StartPacer, TargetState
 from bench.load.lifecycle import RunLifecycle
-from bench.load.runners.tally import Tally
-from bench.money import Prices, Terms
+from bench.load.runners.live_totals import LiveTotals
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
-from bench.protocol.events import Event, Kind
+from bench.pricing import Prices, PricingTerms
+from bench.protocol.events import EventKind, ServerEvent
 from bench.protocol.openai_ga import GA
-from bench.run.histograms import Histograms, Key
-from bench.run.recorder import Labels, Recorder
+from bench.run.histograms import HistogramKey, Histograms
+from bench.run.recorder import Recorder, RowContext
 from bench.run.spool import Spool
 from bench.target.tokens import Keyring
-from bench.transport.received import Received
+from bench.transport.received import ReceivedMessage
 from benchmarks.million import observed
 from tests.helpers import MS, Talk, at, reply, resolve_target
 
@@ -58,14 +58,14 @@ def main() -> None:
 
 
 def value_us() -> float:
-    record = Histograms().recorder(Key("receive_delay", "target"))
+    record = Histograms().recorder(HistogramKey("receive_delay", "target"))
     values = np.random.default_rng(1).lognormal(3, 1, VALUES).astype(int).tolist()
     return cpu_ms(lambda: [record(value) for value in values]) / VALUES * 1000
 
 
 def encodings_ms(count: int) -> list[float]:
     histograms = Histograms()
-    record = histograms.recorder(Key("delta_gap", "target"))
+    record = histograms.recorder(HistogramKey("delta_gap", "target"))
     for value in np.random.default_rng(1).lognormal(10, 1, count).astype(int).tolist():
         record(value)
     return [cpu_ms(lambda: list(histograms.lines(0, 1))) for _ in range(ROUNDS)]
@@ -77,9 +77,9 @@ def recorder_in(folder: Path) -> Recorder:
 
 
 def event_us(recorder: Recorder) -> float:
-    record = recorder.session(Labels("s", "target", "scenario", "script"))
-    events, at_ns = (Event(Kind.AUDIO_DELTA, payload_bytes=12_000),), monotonic_ns()
-    message = Received(b"", Arrival(at_ns), 16_000)
+    record = recorder.session(RowContext("s", "target", "scenario", "script"))
+    events, at_ns = (ServerEvent(EventKind.AUDIO_DELTA, payload_bytes=12_000),), monotonic_ns()
+    message = ReceivedMessage(b"", Arrival(at_ns), 16_000)
 
     def receive() -> None:
         for _ in range(VALUES):
@@ -93,7 +93,7 @@ class Spender:
 
     ending = spent = False
 
-    def __init__(self, progress: Progress, hide: Callable[[str], str]) -> None:
+    def __init__(self, progress: ProgressCounter, hide: Callable[[str], str]) -> None:
         self.progress, self.hide = progress, hide
         self.callbacks = LocustCallbacks(RunLifecycle(), tell=lambda _: None, fire=lambda **_: None)
 
@@ -107,15 +107,15 @@ class Spender:
 def turn_end_us(folder: Path) -> dict[str, float]:
     """CPU of a turn's end by its parts, medians: its observation, what a run does with that, its row in the spool."""
     target = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=gpt-realtime")
-    keyring, terms = Keyring([target]), {target.label: Terms(own=Prices(1, 1, 1, 1, 1, 1))}
+    keyring, terms = Keyring([target]), {target.label: PricingTerms(own=Prices(1, 1, 1, 1, 1, 1))}
     (folder / "spool").mkdir()
-    recorder, progress = Recorder(Spool(folder, 0), utc_ns(), hide=keyring.hide), Progress(Spending({}, terms))
-    total = Tally()
-    arm = Arm(target.label, cast(Any, None), cast(Any, None), Pacer(None))
+    recorder, progress = Recorder(Spool(folder, 0), utc_ns(), hide=keyring.hide), ProgressCounter(CostMeter({}, terms))
+    total = LiveTotals()
+    arm = TargetState(target.label, cast(Any, None), cast(Any, None), StartPacer(None))
     talks, listeners = [Talk() for _ in range(TOGETHER)], []
     for number, talk in enumerate(talks):
         talk.timeline.tell(inputs.Connected({"opened": at(0)}, {}))
-        record = recorder.session(Labels(f"w0-{number:06d}", target.label, "scenario", "script", pair=number))
+        record = recorder.session(RowContext(f"w0-{number:06d}", target.label, "scenario", "script", pair=number))
         listeners.append(RunListener(record, talk.timeline, arm, cast(Any, Spender(progress, keyring.hide))))
     costs_us: dict[str, list[float]] = {"observation": [], "listeners": [], "flush": [], "progress": []}
 
@@ -141,7 +141,7 @@ def play_turn(talk: Talk, number: int) -> None:
     talk.timeline.tell(inputs.NetworkMeasured(3 * MS, 2 * MS, 0, "service"))
     for place, data in enumerate(reply(GA, f"resp_{number}", deltas=DELTAS)):
         arrival = Arrival(at(1000 * number + 100 + 10 * place), 1000)
-        talk.timeline.received(GA.decode(data), Received(data, arrival, len(data)))
+        talk.timeline.received(GA.decode(data), ReceivedMessage(data, arrival, len(data)))
 
 
 def take_all(talks: list[Talk], now_ns: int, taken: list[TurnObservation]) -> None:
@@ -156,7 +156,7 @@ def tell_all(listeners: list[RunListener], turns: list[TurnObservation]) -> None
 
 def take_turns(recorder: Recorder, turns: int) -> None:
     """So many, of one session."""
-    record = recorder.session(Labels("s", "target", "scenario", "script"))
+    record = recorder.session(RowContext("s", "target", "scenario", "script"))
     for number in range(turns):
         record.turn_ended(observed(number, number % PER_SESSION + 1, monotonic_ns(), 600_000_000))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from bench.simulator.truth import read_truth
+from bench.simulator.ground_truth_log import read_truth
 from benchmarks.watch import Watched
 from benchmarks.watched_run import WatchedRun, watched_run
 from tests.simulator_process import ROOT

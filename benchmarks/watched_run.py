@@ -12,7 +12,7 @@ from typing import Any
 from bench.cpu import CpuAssignment, pinned_to
 from bench.run import folder as files
 from bench.run import histograms
-from bench.run.histograms import MEASURED, Histograms, Key, quantile
+from bench.run.histograms import MEASURED, HistogramKey, Histograms, quantile
 from benchmarks.watch import Watched, cores, watched
 from tests.simulator_process import ROOT, running_simulator
 from tests.system.end_to_end.locust_process import write_scenario
@@ -49,7 +49,7 @@ def p_ms(folder: Path, metric: str, *ps: float) -> list[float]:
     return [quantile_ms(found, key, p) for p in ps]
 
 
-def quantile_ms(found: Histograms, key: Key, p: float) -> float:
+def quantile_ms(found: Histograms, key: HistogramKey, p: float) -> float:
     histogram = found.get(key)
     value_us = quantile(histogram, p) if histogram is not None else None
     return float("nan") if value_us is None else value_us / 1000

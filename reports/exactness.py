@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 from bench.metrics import CATALOGUE
 from bench.run import folder as files
-from bench.run.evidence import early_replies, exactness
 from bench.run.validity import EARLY_REPLIES, uncertain_metrics
+from bench.run.validity_data import early_replies, metric_uncertainties
 from reports.numbers import NBSP, three
 from reports.records import Known, Record, about, entries_of
 
@@ -67,7 +67,7 @@ def inexact_of(folder: Path, document: Mapping[str, Any]) -> tuple[Inexact, ...]
     validity = document.get("validity")
     if validity is None:
         rows = files.row_reader(folder)
-        entries = uncertain_metrics(exactness(rows), early_replies(rows, document))
+        entries = uncertain_metrics(metric_uncertainties(rows), early_replies(rows, document))
     else:
         entries = validity.get("uncertain_metrics") or []
     return tuple(one for one in entries_of(entries, Inexact) if one.metric in CATALOGUE)

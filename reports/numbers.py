@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from bench.money import dollars
+from bench.pricing import dollars
 from bench.units import NS_PER_S, byte_unit
 
 NBSP = "\u00a0"

@@ -33,8 +33,8 @@ from bench.run.document import RunDocument
 from bench.run.folder import SCHEMAS, TableName
 from bench.run.histograms import MEASURED, Histograms
 from bench.run.integrity import repeated, wrong_column
-from bench.run.measured import CARRIED, all_histograms, bytes_per_s, origin_ns, values_ns
-from bench.run.part import parts
+from bench.run.metric_values import CARRIED, all_histograms, bytes_per_s, measured_from_ns, values_ns
+from bench.run.worker_part import parts
 from bench.units import NS_PER_MS, NS_PER_S
 from bench.untrusted.sanitize import SUSPECT, escape_control, excerpt
 from reports.exactness import Inexact, inexact_of
@@ -244,7 +244,7 @@ def turn_frame(table: pa.Table) -> pd.DataFrame:
 
 def _derived(stored: Columns) -> pd.DataFrame:
     frame = pd.DataFrame(stored, copy=False)
-    origins_ns = origin_ns(frame)
+    origins_ns = measured_from_ns(frame)
     columns = {
         "start": _moments(stored["start_utc_ns"]),
         "measured": _measured(stored),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bench.money import Prices, cost_usd
+from bench.pricing import Prices, cost_usd
 from bench.units import NS_PER_S, S_PER_MINUTE
 from reports.runs import RunFrames
 from reports.sides.side import ABSENT, Side

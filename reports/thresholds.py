@@ -19,7 +19,7 @@ from bench.errors import Mistakes, UsageError
 from bench.manual import see
 from bench.metrics import BYTES_PER_S, CATALOGUE, ORIGIN, REGULAR, SLOPE, TURN_TYPES, Better, turn_type_of
 from bench.untrusted.sanitize import excerpt
-from bench.yaml_file import Value, read_yaml
+from bench.yaml_file import LocatedValue, read_yaml
 from reports.question import Question, Statistic
 from reports.rate_metrics import RATES
 from reports.statistic_types.mean import Mean
@@ -275,7 +275,7 @@ def read_thresholds(path: Path) -> tuple[Threshold, ...]:
     return tuple(threshold for _, threshold in placed_thresholds(read_yaml(path, "the file")))
 
 
-def placed_thresholds(root: Value) -> list[tuple[Value, Threshold]]:
+def placed_thresholds(root: LocatedValue) -> list[tuple[LocatedValue, Threshold]]:
     """The thresholds of a table in a file or a script, each with its place. Raises UsageError as above."""
     thresholds, mistakes = [], Mistakes()
     for value, metric, text in _entries(root, mistakes):
@@ -304,7 +304,7 @@ def by_metric(thresholds: Iterable[Threshold]) -> dict[str, list[str]]:
     return texts
 
 
-def _entries(root: Value, mistakes: Mistakes) -> Iterator[tuple[Value, str, str]]:
+def _entries(root: LocatedValue, mistakes: Mistakes) -> Iterator[tuple[LocatedValue, str, str]]:
     """(value, measure, text) of each threshold; what is none is gathered, with its place."""
     content = root.content()
     if content is None:

@@ -19,7 +19,7 @@ import pandas as pd
 from bench.errors import UsageError
 from bench.metrics import CATALOGUE, REGULAR
 from bench.run.histograms import MAX_STEPS, OTHER_STEP
-from bench.run.measured import floats, origin_ns, values_ns
+from bench.run.metric_values import floats, measured_from_ns, values_ns
 from bench.units import NS_PER_MS
 from reports.frames import by_label
 from reports.runs import RunFrames, sequence
@@ -181,7 +181,7 @@ class Turns:
     @cached_property
     def origins_ns(self) -> Floats:
         """The instant that the metrics of each row of `frame` count from."""
-        return origin_ns(self.frame)
+        return measured_from_ns(self.frame)
 
     def value(self, metric: str) -> Floats:
         """The metric of each turn in its unit, NaN where it is absent."""

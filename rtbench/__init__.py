@@ -49,7 +49,7 @@ __all__ = [
     "trend",
 ]  # fmt: skip
 
-PLACES = {
+EXPORTS = {
     "bench.errors": ("RtbenchError", "ScriptError", "UsageError"),
     "bench.load.planning.tasks": ("Turn",),
     "bench.load.user": ("RealtimeUser", "script"),
@@ -65,7 +65,7 @@ NAME_TAKEN_STATUS = 2
 
 def __getattr__(name: str) -> Any:
     """Imports what is asked for; ends the process on Windows, and where a module of the user's has a name of ours."""
-    place = next((place for place, names in PLACES.items() if name in names), None)
+    place = next((place for place, names in EXPORTS.items() if name in names), None)
     if place is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     _claim("bench")

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from bench.clock import monotonic_ns, monotonic_of
 from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS, USAGE_STATUS, UsageError
-from bench.installation import end, last_line, own_environment, python_command
+from bench.installation import child_environment, last_line, python_command, terminate
 from bench.run import folder as files
 from bench.units import NS_PER_S
 
@@ -74,7 +74,7 @@ def locust_run(
         process = subprocess.Popen(
             python_command("locust", *words),
             cwd=folder,
-            env=own_environment(environ),
+            env=child_environment(environ),
             stdin=None if log is None else subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -83,7 +83,7 @@ def locust_run(
     try:
         yield LocustRun(process, log, spawned_ns)
     finally:
-        end(process)
+        terminate(process)
 
 
 @contextmanager
@@ -114,14 +114,14 @@ def simulator(*options: str) -> Iterator[dict[str, Any]]:
         command = python_command("rtbench.cli.app", "simulate", "--port", "0", "--ready-file", str(ready), *options)
         with log.open("wb") as output:
             process = subprocess.Popen(
-                command, stdout=output, stderr=output, start_new_session=True, env=own_environment(os.environ)
+                command, stdout=output, stderr=output, start_new_session=True, env=child_environment(os.environ)
             )
         try:
             _awaited(ready.exists, process, "the simulator", log)
             yield json.loads(ready.read_text())
         finally:
             process.send_signal(signal.SIGTERM)
-            end(process, SIMULATOR_ENDS_S)
+            terminate(process, SIMULATOR_ENDS_S)
 
 
 def _awaited(found: Callable[[], T | None], process: subprocess.Popen[bytes], what: str, log: Path | None) -> T:

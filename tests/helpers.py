@@ -13,32 +13,32 @@ from typing import Any, TypeVar
 import msgspec
 
 from bench.clock import Arrival
-from bench.limits import Limits
-from bench.load.execution.progress import DESIGN, TARGET_COUNTS, Failures, LiveKey
+from bench.load.execution.progress import DESIGN, TARGET_COUNTS, Failures, LiveMetricKey
 from bench.observe import inputs
 from bench.observe.inputs import DeliverTurn, SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
+from bench.plan.compiled_script import CompiledScript
 from bench.plan.prepared import PreparedScript
-from bench.plan.recordings import Pcm, Speech
-from bench.plan.repertoire import Repertoire
+from bench.plan.recordings import Pcm, SpeechSpan
 from bench.plan.script import Script
 from bench.plan.turn_plan import TurnPlan
-from bench.plan.turns import AskTurn, Step, TextTurn, WavTurn
+from bench.plan.turns import AudioTurn, RequestTurn, Step, TextTurn
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
-from bench.protocol.events import Event, Usage
-from bench.protocol.openai import OpenAI
+from bench.protocol.events import ServerEvent, TokenUsage
+from bench.protocol.openai import OpenAIDialect
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import Image, Message, MessageRole, ResponseSettings, SessionSettings
-from bench.run.rows import IDENTITY, Words, turn_columns, turn_row
+from bench.run.rows import IDENTITY, TextSanitizer, turn_columns, turn_row
 from bench.session import Session
 from bench.target.options import ServiceOptions
 from bench.target.target import Target
 from bench.target.targets import resolve_targets
+from bench.timeouts import Timeouts
 from bench.transport.interface import CloseInfo, DeltaListener, OnMessage, PacedSender, SendReceipt, Transport
-from bench.transport.received import DeltaArrival, Received
+from bench.transport.received import MatchedDelta, ReceivedMessage
 from tests.memory_transport import MemoryTransport, PeerAnswer
 
 MS = 1_000_000
@@ -46,10 +46,12 @@ S = 1_000_000_000
 AT_NS = 1_000 * S
 """When things begin in tests that bring their own time."""
 
-REALTIME: dict[str, Dialect] = {name: dialect for name, dialect in DIALECTS.items() if isinstance(dialect, OpenAI)}
+REALTIME: dict[str, Dialect] = {
+    name: dialect for name, dialect in DIALECTS.items() if isinstance(dialect, OpenAIDialect)
+}
 """The dialects that have the events of the Realtime API, in one of two spellings."""
 FIRST_OF_FAMILIES: list[Dialect] = [
-    dialect for dialect in DIALECTS.values() if isinstance(dialect, OpenAI) and dialect.family == dialect.name
+    dialect for dialect in DIALECTS.values() if isinstance(dialect, OpenAIDialect) and dialect.family == dialect.name
 ]
 """Of these those that are no other service's variant of one."""
 
@@ -63,7 +65,7 @@ IN_GA, IN_PREVIEW = _spelt_as("response.output_"), _spelt_as("response.")
 FAMILIES: dict[Dialect, dict[str, str]] = {
     dialect: IN_GA if f"{IN_GA['text']}.delta" in dialect.kinds else IN_PREVIEW
     for dialect in REALTIME.values()
-    if isinstance(dialect, OpenAI)
+    if isinstance(dialect, OpenAIDialect)
 }
 OTHER: dict[Dialect, Dialect] = {
     dialect: PREVIEW if families is IN_GA else GA for dialect, families in FAMILIES.items()
@@ -77,7 +79,7 @@ def message(type_: str, **fields: Any) -> bytes:
     return msgspec.json.encode({"type": type_, "event_id": "event_1"} | fields)
 
 
-def event_of(data: bytes, dialect: Dialect) -> Event:
+def event_of(data: bytes, dialect: Dialect) -> ServerEvent:
     """The one event of a message."""
     (event,) = dialect.decode(data)
     return event
@@ -119,7 +121,7 @@ def usage(*, audio_out: int) -> dict[str, Any]:
     }
 
 
-USAGE = Usage(text_in=11, audio_in=12, cached_in=5, cached_text_in=3, cached_audio_in=2, text_out=13, audio_out=20)
+USAGE = TokenUsage(text_in=11, audio_in=12, cached_in=5, cached_text_in=3, cached_audio_in=2, text_out=13, audio_out=20)
 """What `usage(audio_out=20)` says."""
 
 
@@ -210,7 +212,7 @@ class Talk:
     ) -> None:
         self.dialect, self.service_responds = dialect, service_responds
         self.timeline = Timeline(
-            SessionStart(AT_NS, wanted, Limits(**limits), service_responds=service_responds, renewable=renewable),
+            SessionStart(AT_NS, wanted, Timeouts(**limits), service_responds=service_responds, renewable=renewable),
             dialect,
         )
         self.taken: list[TurnObservation] = []
@@ -226,7 +228,7 @@ class Talk:
         self.send(at_ms, "response.create")
 
     def begin(self, at_ms: float, number: int = 1, **changes: Any) -> None:
-        self.timeline.tell(inputs.Begun(at(at_ms), build_turn(number, **changes)))
+        self.timeline.tell(inputs.TurnStarted(at(at_ms), build_turn(number, **changes)))
 
     def begin_speech(self, at_ms: float, number: int = 1, **changes: Any) -> None:
         """A turn begins whose end a VAD is to find, with the chunk whose last sample is the first of speech."""
@@ -249,7 +251,7 @@ class Talk:
 
     def hear(self, at_ms: float, *messages: bytes, error_ns: int = 0, kernel: bool = True) -> None:
         for data in messages:
-            arrived = Received(data, Arrival(at(at_ms), error_ns, kernel), len(data))
+            arrived = ReceivedMessage(data, Arrival(at(at_ms), error_ns, kernel), len(data))
             self.timeline.received(self.dialect.decode(data), arrived)
 
     def take(self, at_ms: float) -> list[TurnObservation]:
@@ -331,28 +333,28 @@ def say(label: str = "say", **response: Any) -> TextTurn:
     return TextTurn("Hello", name=label, response=ResponseSettings(**response))
 
 
-def respond(label: str = "respond", **response: Any) -> AskTurn:
-    return AskTurn(ResponseSettings(**response), name=label)
+def respond(label: str = "respond", **response: Any) -> RequestTurn:
+    return RequestTurn(ResponseSettings(**response), name=label)
 
 
-def play(audio_ms: int = 250, *, chunk_ms: int = 100, paced: bool = True, label: str = "play") -> WavTurn:
-    pcm = Pcm(Path("a.wav"), str(audio_ms), bytes(48 * audio_ms), Speech(0, 24 * audio_ms))
-    return WavTurn((pcm,), name=label, chunk_ms=chunk_ms, paced=paced)
+def play(audio_ms: int = 250, *, chunk_ms: int = 100, paced: bool = True, label: str = "play") -> AudioTurn:
+    pcm = Pcm(Path("a.wav"), str(audio_ms), bytes(48 * audio_ms), SpeechSpan(0, 24 * audio_ms))
+    return AudioTurn((pcm,), name=label, chunk_ms=chunk_ms, paced=paced)
 
 
 def build_script(
     *steps: Step,
     dialect: Dialect = GA,
-    limits: Limits | None = None,
+    limits: Timeouts | None = None,
     keys: Mapping[str, Any] = MappingProxyType({}),
     **session: Any,
 ) -> PreparedScript:
     """A script of these steps. `keys`: those of the script beside its session and its limits."""
-    settings, within = SessionSettings(**session), limits or Limits()
+    settings, within = SessionSettings(**session), limits or Timeouts()
     script = Script(
         name="talk", path=Path("talk.yaml"), digest="d1", session=settings, timeouts=within, steps=steps, **keys
     )
-    return Repertoire(script, dialect).session(0, 0)
+    return CompiledScript(script, dialect).session(0, 0)
 
 
 # A service for `MemoryTransport`.
@@ -425,26 +427,26 @@ class GuardedTransport(MemoryTransport):
     def listen(
         self, until_ns: int, take: OnMessage, reply: DeltaListener | None = None, sender: PacedSender | None = None
     ) -> None:
-        before_ns, came = self.clock.now_ns, list[Received]()
+        before_ns, came = self.clock.now_ns, list[ReceivedMessage]()
         super().listen(until_ns, noting(came, take), reply, sender)
         idle = not came and self.clock.now_ns == before_ns
         self._spins = self._spins + 1 if idle else 0
         assert self._spins < self.SPINS, f"the session spins, waiting until {until_ns} which is now"
 
 
-def noting(came: list[Received], take: OnMessage = lambda _: True) -> OnMessage:
+def noting(came: list[ReceivedMessage], take: OnMessage = lambda _: True) -> OnMessage:
     """Takes messages as `take` does, and notes them."""
 
-    def noted(message: Received) -> bool:
+    def noted(message: ReceivedMessage) -> bool:
         came.append(message)
         return take(message)
 
     return noted
 
 
-def receive(transport: Transport, until_ns: int) -> list[Received]:
+def receive(transport: Transport, until_ns: int) -> list[ReceivedMessage]:
     """What comes together, by an instant."""
-    came: list[Received] = []
+    came: list[ReceivedMessage] = []
     transport.listen(until_ns, noting(came))
     return came
 
@@ -462,7 +464,7 @@ def interrupt_after(transport: MemoryTransport, moments: int) -> None:
     def listen(
         until_ns: int, take: OnMessage, reply: DeltaListener | None = None, sender: PacedSender | None = None
     ) -> None:
-        def take_unless_interrupted(message: Received) -> bool:
+        def take_unless_interrupted(message: ReceivedMessage) -> bool:
             a_moment_passes()
             return take(message)
 
@@ -481,22 +483,22 @@ class Listening:
     """A listener that remembers."""
 
     turns: list[TurnObservation] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
+    events: list[ServerEvent] = field(default_factory=list)
     lags_ns: list[int | None] = field(default_factory=list)
     wire_sent: int = 0
     wire_received: int = 0
     audio_sent: int = 0
     began: int = 0
-    paid_for: list[Usage] = field(default_factory=list)
+    paid_for: list[TokenUsage] = field(default_factory=list)
     spent_after: int = 1 << 30
     """How many responses the money is for."""
     hear_turn: Callable[[TurnObservation], None] = lambda turn: None
 
-    def received(self, events: Sequence[Event], message: Received, handled_ns: int) -> None:
+    def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
         self.events += events
         self.wire_received += message.wire_bytes
 
-    def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
+    def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         self.events += [msgspec.structs.replace(delta.event, payload_bytes=delta.payload_bytes) for delta in deltas]
         self.wire_received += sum(delta.wire_bytes for delta in deltas)
 
@@ -512,7 +514,7 @@ class Listening:
         self.turns.append(turn)
         self.hear_turn(turn)
 
-    def paid(self, usage: Usage) -> None:
+    def paid(self, usage: TokenUsage) -> None:
         self.paid_for.append(usage)
 
     def may_ask(self) -> bool:
@@ -640,7 +642,7 @@ NOBODY = ("", "", None, "", None, None, None, "", "", 0, "", True)
 
 def row_of(turn: TurnObservation, utc_offset_ns: int = 0) -> dict[str, Any]:
     """The columns of a turn's row, without those that say whose it is."""
-    columns = turn_columns([turn_row(NOBODY, turn, utc_offset_ns)], Words(str))
+    columns = turn_columns([turn_row(NOBODY, turn, utc_offset_ns)], TextSanitizer(str))
     return {name: value for name, (value,) in columns.items() if name not in IDENTITY}
 
 
@@ -649,7 +651,7 @@ def present(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if value is not None}
 
 
-def designs(times: Mapping[str, Mapping[LiveKey, list[int]]], failures: Failures) -> dict[str, dict[str, float]]:
+def designs(times: Mapping[str, Mapping[LiveMetricKey, list[int]]], failures: Failures) -> dict[str, dict[str, float]]:
     """What a report counts of arms with these turns, each in a session of its own."""
     turns = {
         arm: max([0, *(len(of) for of in times.get(arm, {}).values())]) + sum(n for _, n in failures.get(arm, ()))

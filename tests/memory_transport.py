@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, Protocol
 
 from websockets.frames import Frame, Opcode
 
-from bench.clock import Arrival, Handed
-from bench.protocol.events import Event
+from bench.clock import Arrival, SendTime
+from bench.protocol.events import ServerEvent
 from bench.transport.fast.frames import MASK_BYTES
 from bench.transport.fast.reader import MessageReader
 from bench.transport.interface import (
@@ -28,7 +28,7 @@ from bench.transport.interface import (
     TxTimestamp,
 )
 from bench.transport.parser import frame_bytes
-from bench.transport.received import Read, Received
+from bench.transport.received import ReceivedMessage, SocketRead
 
 PeerAnswer = tuple[int, bytes | CloseInfo]
 Peer = Callable[[bytes], Iterable[PeerAnswer]]
@@ -83,7 +83,7 @@ class MemoryTransport:
             return None
         self.sent.append((self.clock.now_ns, message))
         self.schedule(self._peer(message))
-        handed = Handed(self.clock.now_ns, ticket=self._ticket() if stamped else 0)
+        handed = SendTime(self.clock.now_ns, ticket=self._ticket() if stamped else 0)
         return SendReceipt(handed, frame_bytes(len(message)) + MASK_BYTES)
 
     def offer(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
@@ -125,10 +125,10 @@ class MemoryTransport:
             self.clock.now_ns = max(self.clock.now_ns, at_ns)
             if isinstance(answer, CloseInfo):
                 self.closed = answer._replace(at_ns=at_ns)
-            elif take(Received(answer, Arrival(at_ns, self.error_ns, self.kernel), frame_bytes(len(answer)))):
+            elif take(ReceivedMessage(answer, Arrival(at_ns, self.error_ns, self.kernel), frame_bytes(len(answer)))):
                 return
 
-    def learn(self, message: Received, event: Event) -> None:
+    def learn(self, message: ReceivedMessage, event: ServerEvent) -> None:
         """Nothing is matched here: each message is understood."""
 
     def _come_about(self, until_ns: int) -> None:
@@ -200,10 +200,10 @@ class Matching(MemoryTransport):
     def listen(
         self, until_ns: int, take: OnMessage, reply: DeltaListener | None = None, sender: PacedSender | None = None
     ) -> None:
-        def read(message: Received) -> bool:
+        def read(message: ReceivedMessage) -> bool:
             at_ns, error_ns, kernel = message.arrival
             frame = Frame(Opcode.TEXT, message.data).serialize(mask=False)
-            came = self.reader.read(Read(frame, at_ns, at_ns - error_ns, kernel, complete=not error_ns))
+            came = self.reader.read(SocketRead(frame, at_ns, at_ns - error_ns, kernel, complete=not error_ns))
             assert isinstance(came, list), "a text frame is read at once"
             self.matched += not came
             return any([take(one) for one in came])
@@ -214,7 +214,7 @@ class Matching(MemoryTransport):
         finally:
             self.reader.end()
 
-    def learn(self, message: Received, event: Event) -> None:
+    def learn(self, message: ReceivedMessage, event: ServerEvent) -> None:
         self.reader.learn(message.data, event)
 
 

@@ -12,42 +12,42 @@ from typing import Any
 import pytest
 
 from bench.clock import monotonic_ns, utc_ns
-from bench.dial import Dialer, connected
-from bench.limits import Limits
+from bench.dial import Dialer, connect
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.prepared import PreparedScript
-from bench.protocol.events import Usage
+from bench.protocol.events import TokenUsage
 from bench.run import folder as files
-from bench.run.recorder import Labels, Recorder, SessionRecord
+from bench.run.recorder import Recorder, RowContext, SessionRecorder
 from bench.run.spool import Spool
 from bench.session import Session
+from bench.timeouts import Timeouts
 from bench.transport import websocket
 from tests.simulator_process import GUARD_S
 
 SHORT_S = 0.4
-LONG = Limits(**dict.fromkeys(vars(Limits()), GUARD_S))
+LONG = Timeouts(**dict.fromkeys(vars(Timeouts()), GUARD_S))
 """A busy machine takes longer than the defaults to come to a handshake's end: no session that is well ends by these."""
 
 
-def short_at(stages: Container[str]) -> Limits:
+def short_at(stages: Container[str]) -> Timeouts:
     """Limits that are long but at those of these that are stages."""
-    return replace(LONG, **{name: SHORT_S for name in vars(Limits()) if name in stages})
+    return replace(LONG, **{name: SHORT_S for name in vars(Timeouts()) if name in stages})
 
 
 def played(dialer: Dialer, script: PreparedScript, folder: Path) -> tuple[SessionObservation, list[TurnObservation]]:
     """What is observed of a session, and of each of its turns. Rows of both are spooled in the folder."""
     (folder / "spool").mkdir(parents=True)
     recorder = Recorder(Spool(folder, 0), utc_ns())
-    record = recorder.session(Labels("s", dialer.target.label, "scenario", "script"))
+    record = recorder.session(RowContext("s", dialer.target.label, "scenario", "script"))
     timeline = Timeline(
         SessionStart(monotonic_ns(), len(script.turns), script.limits, service_responds=script.service_responds),
         script.dialect,
         reply_format=script.output_format.name,
     )
     listener = Recorded(record, timeline)
-    transport = connected(dialer, script.limits, timeline, record.connected)
+    transport = connect(dialer, script.limits, timeline, record.connected)
     if transport is not None:
         Session(script, transport, timeline, listener, lambda: False).play()
     session = timeline.session()
@@ -59,7 +59,7 @@ def played(dialer: Dialer, script: PreparedScript, folder: Path) -> tuple[Sessio
 class Recorded:
     """A listener that records a session, and remembers its turns. All but the first have all the time they need."""
 
-    def __init__(self, record: SessionRecord, timeline: Timeline) -> None:
+    def __init__(self, record: SessionRecorder, timeline: Timeline) -> None:
         self._record, self._timeline = record, timeline
         self.received, self.received_deltas = record.received, record.received_deltas
         self.sent, self.turn_began = record.sent, record.turn_began
@@ -70,7 +70,7 @@ class Recorded:
         self._timeline.limits = LONG
         self.turns.append(turn)
 
-    def paid(self, usage: Usage) -> None:
+    def paid(self, usage: TokenUsage) -> None:
         pass
 
     def may_ask(self) -> bool:

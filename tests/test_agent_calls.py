@@ -15,18 +15,18 @@ import pytest
 
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
+from bench.plan.compiled_script import CompiledScript
 from bench.plan.prepared import PreparedScript
-from bench.plan.repertoire import Repertoire
 from bench.plan.script import load_script
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.base import BinaryMessage
 from bench.protocol.dialects import DIALECTS
 from bench.simulator.agent_behaviour import FILLER_MS, WIRES, AgentBehaviour
 from bench.simulator.delay import LogNormal
-from bench.simulator.profile import AgentManners, Profile, default_profile
-from bench.simulator.quota import Servers
-from bench.simulator.voice import load_replies
-from bench.simulator.wire import Ids, Outgoing
+from bench.simulator.profile import AgentSettings, Profile, default_profile
+from bench.simulator.quota import ResponseSlots
+from bench.simulator.recorded_replies import load_replies
+from bench.simulator.server_events import Ids, OutgoingEvent
 from bench.units import NS_PER_S
 from tests.helpers import MS, seated
 from tests.memory_transport import LiveTransport, PeerAnswer
@@ -45,14 +45,14 @@ steps:
 """
 
 
-def build_profile(manners: AgentManners | None = None, *, ignores: float = 0.0) -> Profile:
+def build_profile(manners: AgentSettings | None = None, *, ignores: float = 0.0) -> Profile:
     profile = default_profile()
     delays = replace(profile.delays, first_audio=LogNormal(300, 300), answer_pause=LogNormal(350, 350))
     return replace(
         profile,
         delays=delays,
         vad=replace(profile.vad, ignored_barge_in_share=ignores),
-        agent=manners or AgentManners(),
+        agent=manners or AgentSettings(),
         generation_speed=3.0,
     )
 
@@ -62,9 +62,9 @@ class Agent:
 
     def __init__(self, way: str, profile: Profile, at_ns: int) -> None:
         rng, ids = np.random.default_rng(1), Ids("a" * 12)
-        self.behaviour = AgentBehaviour(WIRES[way](FORMAT), profile, replies(), rng, ids, Servers())
+        self.behaviour = AgentBehaviour(WIRES[way](FORMAT), profile, replies(), rng, ids, ResponseSlots())
         self.behaviour.open(at_ns)
-        self.said: list[Outgoing] = []
+        self.said: list[OutgoingEvent] = []
 
     def hear(self, message: bytes, at_ns: int) -> None:
         take = self.behaviour.receive_binary if isinstance(message, BinaryMessage) else self.behaviour.receive_text
@@ -119,7 +119,7 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PreparedScrip
     path = tmp_path_factory.mktemp("scripts") / "call.yaml"
     path.write_text(SCRIPT)
     script = load_script(path)
-    return {way: Repertoire(script, DIALECTS[way]).session(0, 0) for way in WAYS}
+    return {way: CompiledScript(script, DIALECTS[way]).session(0, 0) for way in WAYS}
 
 
 def called(way: str, profile: Profile, script: PreparedScript) -> Call:
@@ -133,10 +133,10 @@ def called(way: str, profile: Profile, script: PreparedScript) -> Call:
 
 BYTES_PER_S = {"pcm": 32_000, "twilio": 8_000, "acs": 32_000}
 MANNERS = {
-    "plain": AgentManners(),
-    "fillers": AgentManners(filler=1.0),
-    "faint noise": AgentManners(noise_dbfs=-65.0),
-    "noise": AgentManners(noise_dbfs=-50.0),
+    "plain": AgentSettings(),
+    "fillers": AgentSettings(filler=1.0),
+    "faint noise": AgentSettings(noise_dbfs=-65.0),
+    "noise": AgentSettings(noise_dbfs=-50.0),
 }
 
 

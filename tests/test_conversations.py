@@ -17,21 +17,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.limits import MOST_ROUNDS
 from bench.observe.observation import TurnObservation
 from bench.observe.turn import LATE_TRANSCRIPT_NS
-from bench.plan.functions import Function
-from bench.plan.steps import Interrupt, InterruptSettings, Pause, Sound, SoundSettings
-from bench.plan.turn_plan import Cue
+from bench.plan.functions import ScriptFunction
+from bench.plan.steps import InterruptSettings, InterruptStep, PauseStep, SoundSettings, SoundStep
+from bench.plan.turn_plan import InterruptTrigger
 from bench.plan.turns import Step
 from bench.protocol.base import Dialect
 from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import TurnDetection
-from bench.simulator.profile import AnswerParts, FunctionCalls, Profile, SpeechDetection, default_profile
-from bench.simulator.voice import TOKEN_MS
-from bench.simulator.wire import VOICE_LIVE
+from bench.simulator.profile import FunctionCalls, PreambleSettings, Profile, SpeechDetection, default_profile
+from bench.simulator.recorded_replies import TOKEN_MS
+from bench.simulator.server_events import VOICE_LIVE
+from bench.timeouts import MOST_ROUNDS
 from tests.helpers import MS, REALTIME, Listening, S, say
 from tests.memory_transport import PeerAnswer
 from tests.test_talking import (
@@ -62,7 +62,7 @@ def with_functions(
     **session: Any,
 ) -> Talked:
     """A conversation in which the service may find parcels; each takes so long."""
-    function = Function(ORDER, [{"place": "out for delivery"}], delay=delay_s)
+    function = ScriptFunction(ORDER, [{"place": "out for delivery"}], delay=delay_s)
     script = build_script(*steps, tools=(ORDER,), **session)
     script = replace(script, functions={"find_parcel": function})
     return talked(script, Simulator(GA, profile, seed), listening=listening)
@@ -106,13 +106,13 @@ def audio_of(talk: Talked, response_id: str) -> dict[str, list[tuple[int, int]]]
         rounds=st.integers(1, 3),
         preamble=st.sampled_from([0.0, 1.0]),
     ),
-    parts=st.builds(AnswerParts, share=st.sampled_from([0.0, 1.0]), phases=st.booleans()),
+    parts=st.builds(PreambleSettings, share=st.sampled_from([0.0, 1.0]), phases=st.booleans()),
     delay_s=st.sampled_from([0.0, 0.3]),
     spoken=st.booleans(),
     seed=st.integers(0, 99),
 )
 def test_every_figure_of_a_turn_with_function_calls_is_the_truth(
-    functions: FunctionCalls, parts: AnswerParts, delay_s: float, spoken: bool, seed: int
+    functions: FunctionCalls, parts: PreambleSettings, delay_s: float, spoken: bool, seed: int
 ) -> None:
     profile = replace(default_profile(), functions=functions, preamble=parts)
     session: dict[str, Any] = {"turn_detection": VAD} if spoken else {}
@@ -189,7 +189,7 @@ def test_a_call_of_what_nobody_declared_or_without_its_arguments_is_answered_and
 
 def test_a_function_of_python_gets_the_arguments() -> None:
     asked: list[str] = []
-    function = Function(ORDER, compute=lambda order: asked.append(order) or {"order": order})  # type: ignore[func-returns-value]
+    function = ScriptFunction(ORDER, compute=lambda order: asked.append(order) or {"order": order})  # type: ignore[func-returns-value]
     script = replace(build_script(say(), tools=(ORDER,)), functions={"find_parcel": function})
     talk = talked(script, Simulator(GA, default_profile(), 1))
 
@@ -240,7 +240,7 @@ def interrupted(turn: TurnObservation, talk: Talked, stopped_ns: int) -> int:
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(after_ms=st.integers(0, 1_500), speed=st.sampled_from([1.0, 4.0, 20.0]), seed=st.integers(0, 99))
 def test_every_figure_of_a_reply_that_speech_interrupts_is_the_truth(after_ms: int, speed: float, seed: int) -> None:
-    interrupting = over_reply(speak(*SPEECH), Cue(after_ns=after_ms * MS))
+    interrupting = over_reply(speak(*SPEECH), InterruptTrigger(after_ns=after_ms * MS))
     profile = replace(default_profile(), generation_speed=speed)
     talk = converse(speak(*SPEECH), interrupting, speak(*SPEECH), profile=profile, seed=seed, turn_detection=VAD)
 
@@ -268,7 +268,11 @@ def test_every_figure_of_a_reply_that_the_client_interrupts_is_the_truth(
 ) -> None:
     profile = replace(default_profile(), generation_speed=speed)
     talk = converse(
-        say(), Interrupt(InterruptSettings(cue=Cue(after_ns=after_ms * MS))), say(), profile=profile, seed=seed
+        say(),
+        InterruptStep(InterruptSettings(cue=InterruptTrigger(after_ns=after_ms * MS))),
+        say(),
+        profile=profile,
+        seed=seed,
     )
 
     first, second = talk.turns
@@ -293,11 +297,11 @@ def test_whether_the_service_keeps_nothing_beyond_a_cut_is_the_truth(
     after_ms: int, speed: float, ignored: bool, spoken: bool, dialect: Dialect, seed: int
 ) -> None:
     profile = replace(default_profile(), generation_speed=speed, ignored_truncate_share=float(ignored))
-    cue = Cue(after_ns=after_ms * MS)
+    cue = InterruptTrigger(after_ns=after_ms * MS)
     over = (
         over_reply(speak(*SPEECH), cue, verify=True)
         if spoken
-        else Interrupt(InterruptSettings(cue=cue, verify_truncation=True))
+        else InterruptStep(InterruptSettings(cue=cue, verify_truncation=True))
     )
     talk = converse(speak(*SPEECH), over, say(), profile=profile, seed=seed, dialect=dialect, turn_detection=VAD)
 
@@ -323,9 +327,9 @@ def test_a_service_that_shows_nothing_is_waited_for_no_longer_than_for_a_late_tr
 
     script = build_script(
         say(),
-        Interrupt(InterruptSettings(verify_truncation=True)),
+        InterruptStep(InterruptSettings(verify_truncation=True)),
         say(),
-        Interrupt(InterruptSettings(verify_truncation=True)),
+        InterruptStep(InterruptSettings(verify_truncation=True)),
     )
     talk = talked(script, Secretive(GA, default_profile(), 1))
 
@@ -338,7 +342,9 @@ def test_a_service_that_shows_nothing_is_waited_for_no_longer_than_for_a_late_tr
 @pytest.mark.parametrize(("min_speech_ms", "outcome"), [(0, "cancelled:turn_detected"), (1_000, "ok")])
 def test_a_sound_stops_a_reply_only_where_the_service_takes_it_for_speech(min_speech_ms: int, outcome: str) -> None:
     profile = replace(default_profile(), vad=SpeechDetection(min_speech_ms=min_speech_ms), generation_speed=20.0)
-    cough = Sound(SoundSettings(audio=recording(sound(20, 300, 20)), kind="noise", cue=Cue(after_ns=300 * MS)))
+    cough = SoundStep(
+        SoundSettings(audio=recording(sound(20, 300, 20)), kind="noise", cue=InterruptTrigger(after_ns=300 * MS))
+    )
     patient = speak(30, 1_500)
     talk = converse(patient, cough, patient, profile=profile, turn_detection=VAD)
 
@@ -369,11 +375,11 @@ def test_whether_a_sound_in_silence_got_a_reply_is_the_truth_and_disturbs_no_tur
     profile = replace(default_profile(), vad=SpeechDetection(min_speech_ms=min_speech_ms), generation_speed=speed)
     detection = TurnDetection(silence_duration_ms=silence_ms, create_response=responds)
     heard_ones = [
-        Sound(SoundSettings(audio=recording(sound(20, length_ms, 20)), kind="talking_to_others", during="silence"))
+        SoundStep(SoundSettings(audio=recording(sound(20, length_ms, 20)), kind="talking_to_others", during="silence"))
         for length_ms, _ in sounds
     ]
     between: list[Step] = [
-        step for one, (_, ms) in zip(heard_ones, sounds, strict=True) for step in (one, Pause(ms / 1_000))
+        step for one, (_, ms) in zip(heard_ones, sounds, strict=True) for step in (one, PauseStep(ms / 1_000))
     ]
     patient = speak(30, 6_000, 50)
     steps = [*between, patient] if first else [patient, *between, patient]
@@ -405,14 +411,14 @@ def loud_after(talk: Talked, since_ns: int) -> list[int]:
 
 def test_a_sound_that_a_slow_vad_answers_late_has_had_a_false_reply() -> None:
     slow = TurnDetection(silence_duration_ms=6_000)
-    aside = Sound(SoundSettings(audio=recording(sound(20, 900, 20)), kind="talking_to_others", during="silence"))
+    aside = SoundStep(SoundSettings(audio=recording(sound(20, 900, 20)), kind="talking_to_others", during="silence"))
     talk = converse(speak(30, 1_500, 50), aside, say(), turn_detection=slow)
 
     assert [(turn.outcome, turn.false_reply) for turn in talk.turns] == [("ok", None), ("ok", True)]
 
 
 def test_a_moot_interruption_says_its_words_after_the_reply() -> None:
-    late = over_reply(speak(*SPEECH), Cue(after_ns=60_000 * MS))
+    late = over_reply(speak(*SPEECH), InterruptTrigger(after_ns=60_000 * MS))
     talk = converse(speak(*SPEECH), late, turn_detection=VAD)
 
     first, second = talk.turns
@@ -439,7 +445,7 @@ def test_a_turn_with_fillers_has_the_answer_s_figures_and_is_apart(
     functions = FunctionCalls(share=float(rounds > 0), rounds=max(1, rounds))
     profile = replace(default_profile(), functions=functions)
     setting = {"type": "static_interim_response", "triggers": list(triggers), "latency_threshold_ms": threshold_ms}
-    function = Function(ORDER, [{"place": "depot"}], delay=delay_s)
+    function = ScriptFunction(ORDER, [{"place": "depot"}], delay=delay_s)
     steps, detection = ([speak(*SPEECH)] * 2, VAD) if spoken else ([say(), say()], None)
     script = build_script(*steps, tools=(ORDER,), extra={"interim_response": setting}, dialect=PREVIEW,
                           turn_detection=detection)  # fmt: skip

@@ -20,20 +20,20 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from bench.line import Line
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
-from bench.plan.functions import Function
+from bench.plan.functions import ScriptFunction
 from bench.plan.prepared import PreparedScript
-from bench.plan.recordings import Pcm, Speech
-from bench.plan.turn_plan import Cue, InterruptionKind
-from bench.plan.turns import WavTurn
+from bench.plan.recordings import Pcm, SpeechSpan
+from bench.plan.turn_plan import InterruptionKind, InterruptTrigger
+from bench.plan.turns import AudioTurn
 from bench.protocol.base import Dialect
 from bench.protocol.settings import FunctionTool, TurnDetection
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
-from bench.run.recorder import Labels
+from bench.run.recorder import RowContext
 from bench.run.replay import replay_log
+from bench.session_io import SessionIO
 from bench.transport.interface import CloseInfo
 from tests.examples import thorough
 from tests.helpers import (
@@ -62,7 +62,7 @@ from tests.memory_transport import MatchingTransport, MemoryTransport, VirtualCl
 
 TURNS = 4
 ORDER = FunctionTool(name="order")
-RECORDING = Pcm(Path("a.wav"), "d", bytes(48 * 500), Speech(0, 24 * 400))
+RECORDING = Pcm(Path("a.wav"), "d", bytes(48 * 500), SpeechSpan(0, 24 * 400))
 LATER_MS = st.sampled_from([0, 1, *[20] * 8, *[400] * 4, 9_000, 11_000, 29_000])
 """Time between events: the limits are ten seconds for the next delta, and thirty for the next item."""
 ITEMS = st.sampled_from([*["i1"] * 5, "i2"])
@@ -135,11 +135,11 @@ class Copy:
         start = SessionStart(transport.now_ns(), TURNS, script.limits, service_responds=script.service_responds)
         if log is None:
             self.timeline = Timeline(start, script.dialect)
-            self.line = Line(script, transport, self.timeline, self.listening)
+            self.line = SessionIO(script, transport, self.timeline, self.listening)
         else:
-            labels = about("run", Labels("w0-000001", "here", "talk", "talk"), script)
+            labels = about("run", RowContext("w0-000001", "here", "talk", "talk"), script)
             self.timeline = LoggedTimeline(start, script.dialect, log=log, about=labels)
-            self.line = Line(script, LoggedTransport(transport, log), self.timeline, self.listening)
+            self.line = SessionIO(script, LoggedTransport(transport, log), self.timeline, self.listening)
         if script.between:
             self.line.microphone.open(transport.now_ns())
 
@@ -158,7 +158,7 @@ class Copy:
             self.line.listen(until_ns, for_turn=not turns.all_over and (ends or self.line.microphone.speaking))
 
     def end(self) -> None:
-        self.timeline.tell(inputs.Failed("unfinished", self.transport.now_ns(), "the run ended"))
+        self.timeline.tell(inputs.SessionFailed("unfinished", self.transport.now_ns(), "the run ended"))
         self.line.do_work()
 
     def observed(self) -> tuple[Any, ...]:
@@ -192,10 +192,10 @@ class DeltaPaths(RuleBasedStateMachine):
         waits=SELDOM,
     )
     def open(self, dialect: Dialect, vad: bool, delay_s: float, within: bool, waits: bool) -> None:
-        steps = [WavTurn((RECORDING,), chunk_ms=100, paced=True) if vad else say() for _ in range(TURNS)]
+        steps = [AudioTurn((RECORDING,), chunk_ms=100, paced=True) if vad else say() for _ in range(TURNS)]
         session: dict[str, Any] = {"turn_detection": TurnDetection()} if vad else {}
         script = build_script(*steps, dialect=dialect, tools=(ORDER,), **session)
-        script = replace(script, functions={"order": Function(ORDER, ["depot"], delay=delay_s)})
+        script = replace(script, functions={"order": ScriptFunction(ORDER, ["depot"], delay=delay_s)})
         self.dialect, self.log = dialect, EventLog(self.folder / "log.jsonl", hide=str, record_audio=True)
         for transport, log in ((MemoryTransport, None), (MatchingTransport, None), (MatchingTransport, self.log)):
             greeting = [(MS, session_created()), (2 * MS, session_updated())]
@@ -298,7 +298,7 @@ class DeltaPaths(RuleBasedStateMachine):
     @precondition(lambda self: self.within_turn)
     @rule(event=st.sampled_from(["audio_delta", "transcript_delta", "audio_done"]), within_s=st.sampled_from([1, 60]))
     def expect(self, event: str, within_s: int) -> None:
-        self._tell(lambda now_ns: inputs.Expected(event, now_ns + within_s * S))
+        self._tell(lambda now_ns: inputs.EventExpected(event, now_ns + within_s * S))
 
     @precondition(lambda self: self.within_turn)
     @rule(kind=st.sampled_from(["client", "speech", "noise"]), verify=st.booleans())
@@ -308,11 +308,20 @@ class DeltaPaths(RuleBasedStateMachine):
     @precondition(lambda self: self.within_turn and self.timeline.turns.interruptible)
     @rule()
     def interrupt(self) -> None:
-        self._tell(inputs.Interrupted)
+        self._tell(inputs.ClientInterrupted)
 
     @precondition(lambda self: self.within_turn and self.timeline.turns.interruptible)
-    @rule(cue=st.sampled_from([Cue(word="parcel"), Cue(word="word"), Cue(after_ns=150 * MS), Cue(share=0.5)]))
-    def cue(self, cue: Cue) -> None:
+    @rule(
+        cue=st.sampled_from(
+            [
+                InterruptTrigger(word="parcel"),
+                InterruptTrigger(word="word"),
+                InterruptTrigger(after_ns=150 * MS),
+                InterruptTrigger(share=0.5),
+            ]
+        )
+    )
+    def cue(self, cue: InterruptTrigger) -> None:
         cues = [copy.timeline.turns.interrupted and copy.timeline.turns.interrupted.cue_ns(cue) for copy in self.copies]
         assert len(set(cues)) == 1
 
@@ -324,7 +333,7 @@ class DeltaPaths(RuleBasedStateMachine):
     @precondition(lambda self: self.timeline.turns.all_over)
     @rule()
     def give_up(self) -> None:
-        self._tell(lambda _: inputs.GaveUp())
+        self._tell(lambda _: inputs.StoppedWaiting())
 
     @precondition(lambda self: not self.timeline.over)
     @rule(code=st.sampled_from([1000, 1006, 1011]), closes=SELDOM)

@@ -19,9 +19,8 @@ from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
-from bench.dial import Cut, Dialer, connected
+from bench.dial import Cut, Dialer, connect
 from bench.errors import ConnectError, UsageError
-from bench.limits import Limits
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation
@@ -30,6 +29,7 @@ from bench.protocol.openai_ga import GA
 from bench.target.credentials import Credential
 from bench.target.target import Auth, Target
 from bench.target.tokens import Keyring
+from bench.timeouts import Timeouts
 from bench.transport.interface import ConnectTimings, Handshake, NetworkPath, Proxy
 from tests.helpers import AT_NS
 from tests.memory_transport import MemoryTransport
@@ -37,7 +37,7 @@ from tests.system.end_to_end.proxies import running_proxy
 
 GUARD_S = 30
 STRAIGHT = NetworkPath()
-ENOUGH = Limits(tcp=GUARD_S, tls=GUARD_S, upgrade=GUARD_S)
+ENOUGH = Timeouts(tcp=GUARD_S, tls=GUARD_S, upgrade=GUARD_S)
 START = {"connect_start": AT_NS + 5, "dns_done": AT_NS + 6}
 HEADERS = {"x-ms-region": "here"}
 
@@ -212,7 +212,7 @@ class FakeDialer:
     def __init__(self, end: MemoryTransport | BaseException, auth_wait_ns: int = 0) -> None:
         self._end, self._auth_wait_ns = end, auth_wait_ns
 
-    def open(self, limits: Limits, phases: ConnectTimings) -> MemoryTransport:
+    def open(self, limits: Timeouts, phases: ConnectTimings) -> MemoryTransport:
         phases.instants.update(START)
         phases.auth_wait_ns = self._auth_wait_ns
         if isinstance(self._end, BaseException):
@@ -222,14 +222,14 @@ class FakeDialer:
 
 def session_of(dialer: FakeDialer) -> tuple[Any, SessionObservation, list[Mapping[str, str]]]:
     """What connecting gave (an exception, if it was raised), the session's observation, the headers that were told."""
-    timeline, told = Timeline(SessionStart(AT_NS, 1, Limits()), GA), list[Mapping[str, str]]()
+    timeline, told = Timeline(SessionStart(AT_NS, 1, Timeouts()), GA), list[Mapping[str, str]]()
     result: Any
     try:
-        result = connected(cast(Dialer, dialer), Limits(), timeline, lambda headers, _: told.append(headers))
+        result = connect(cast(Dialer, dialer), Timeouts(), timeline, lambda headers, _: told.append(headers))
     except BaseException as error:
         result = error
     if not timeline.over:
-        timeline.tell(inputs.Finished(AT_NS + 99))
+        timeline.tell(inputs.ScriptFinished(AT_NS + 99))
     return result, timeline.session(), told
 
 

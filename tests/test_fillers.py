@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from bench.observe.observation import TurnObservation
-from bench.plan.recordings import Pcm, Speech
-from bench.plan.turns import HearTurn, Step, WavTurn
+from bench.plan.recordings import Pcm, SpeechSpan
+from bench.plan.turns import AudioTurn, GreetingTurn, Step
 from bench.run.replay import replay_log
 from tests.attack.agent_calls import JITTER_MS, Call, called
 from tests.attack.agents import HEARD, MOUTHS, Deeds, Mouth
@@ -23,8 +23,9 @@ QUESTIONS = 3
 QUESTION = (8_000 * np.sin(np.arange(24 * 1_500) / 8)).astype("<i2").tobytes()
 """Without a pause: an agent of these tests takes one for the end."""
 STEPS: tuple[Step, ...] = (
-    HearTurn(wait_for="greeting"),
-    *[WavTurn(audio=(Pcm(Path("question.wav"), "question", QUESTION, Speech(0, len(QUESTION) // 2)),))] * QUESTIONS,
+    GreetingTurn(wait_for="greeting"),
+    *[AudioTurn(audio=(Pcm(Path("question.wav"), "question", QUESTION, SpeechSpan(0, len(QUESTION) // 2)),))]
+    * QUESTIONS,
 )
 
 

@@ -31,16 +31,16 @@ PACKAGES = ("bench", "reports", "rtbench", "scenarios")
 LAYERS: dict[str, tuple[str, ...]] = {
     "": ("bench", "reports", "rtbench", "scenarios"),
     "bench": (
-        "units", "errors", "installation", "manual", "clock", "columns", "metrics", "limits",
-        "money", "retirements", "remedies", "untrusted", "cpu", "live_line", "yaml_file", "shapes",
+        "units", "errors", "installation", "manual", "clock", "columns", "metrics", "timeouts",
+        "pricing", "model_retirements", "remedies", "untrusted", "cpu", "status_line", "yaml_file", "validation",
         "protocol", "transport", "target", "plan", "observe", "simulator",
-        "dial", "run", "line", "session", "load", "probe", "doctor",
+        "dial", "run", "session_io", "session", "load", "probe", "doctor",
     ),
     "bench.load": ("planning", "lifecycle", "execution", "runners", "user", "rtbench_scripts", "run_files"),
     "bench.simulator": (
-        "refusals", "quota", "delay", "wire", "voice", "faults", "profile",
+        "refusals", "quota", "delay", "server_events", "recorded_replies", "faults", "profile",
         "session", "conversation", "answering", "caller_turns", "behaviour",
-        "gpt_live_behaviour", "agent_behaviour", "truth", "serving",
+        "gpt_live_behaviour", "agent_behaviour", "ground_truth_log", "serving",
     ),
     "reports": (
         "numbers", "render", "records", "statistics",
@@ -56,13 +56,13 @@ LAYERS: dict[str, tuple[str, ...]] = {
 """The modules of each package from the lowest layer up: a module imports only from its own layer and those before."""
 
 REPORTS_MAY_USE = {
-    "bench.columns", "bench.errors", "bench.limits", "bench.metrics",
-    "bench.money",
-    "bench.manual", "bench.remedies", "bench.retirements", "bench.units", "bench.yaml_file",
+    "bench.columns", "bench.errors", "bench.timeouts", "bench.metrics",
+    "bench.pricing",
+    "bench.manual", "bench.remedies", "bench.model_retirements", "bench.units", "bench.yaml_file",
     "bench.untrusted.safe_io", "bench.untrusted.sanitize",
     "bench.run.document", "bench.run.folder",
-    "bench.run.part", "bench.run.presence", "bench.run.integrity",
-    "bench.run.histograms", "bench.run.measured", "bench.run.evidence",
+    "bench.run.worker_part", "bench.run.presence", "bench.run.integrity",
+    "bench.run.histograms", "bench.run.metric_values", "bench.run.validity_data",
     "bench.run.validity",
 }  # fmt: skip
 
@@ -72,8 +72,8 @@ NAMED_IN = {
     "gevent": ("bench.load.execution", "bench.load.runners", "bench.load.user", "bench.transport"),
     "flask": ("bench.load.runners.web_ui",),
     "werkzeug": ("bench.load.runners.web_ui",),
-    "soundfile": ("bench.plan.recordings", "bench.simulator.voice"),
-    "soxr": ("bench.plan.recordings", "bench.simulator.voice"),
+    "soundfile": ("bench.plan.recordings", "bench.simulator.recorded_replies"),
+    "soxr": ("bench.plan.recordings", "bench.simulator.recorded_replies"),
     "hdrh": ("bench.run.histograms",),
     "azure": ("bench.target.identity",),
     "websockets": ("bench.transport.websocket", "bench.transport.parser", "bench.transport.fast.frames",
@@ -82,33 +82,34 @@ NAMED_IN = {
     "requests": (),
     "openai": (),
     "jiwer": ("bench.observe.observation",),
-    "opentelemetry": ("bench.load.runners.exporter",),
+    "opentelemetry": ("bench.load.runners.otel_exporter",),
     "junitparser": ("reports.gate.ci",),
     "ruamel": ("bench.yaml_file",),
 }  # fmt: skip
 
 PURE = (
-    "bench.remedies", "bench.untrusted.sanitize", "bench.untrusted.values", "bench.money", "bench.metrics",
+    "bench.remedies", "bench.untrusted.sanitize", "bench.untrusted.values", "bench.pricing", "bench.metrics",
     "bench.protocol", "bench.observe", "bench.simulator.behaviour",
     "bench.simulator.caller_turns", "bench.simulator.conversation", "bench.simulator.answering",
     "bench.simulator.session", "bench.simulator.quota", "bench.simulator.delay", "bench.simulator.refusals",
-    "bench.simulator.faults", "bench.simulator.wire", "bench.simulator.gpt_live_behaviour",
-    "bench.simulator.serving.handshake", "bench.line",
-    "bench.plan.recordings", "bench.plan.prepared", "bench.plan.repertoire", "bench.run.validity",
+    "bench.simulator.faults", "bench.simulator.server_events", "bench.simulator.gpt_live_behaviour",
+    "bench.simulator.serving.handshake", "bench.session_io",
+    "bench.plan.recordings", "bench.plan.prepared", "bench.plan.compiled_script", "bench.run.validity",
     "bench.load.execution.pairs",
-    "bench.transport.parser", "bench.doctor.explain", "rtbench.calibrate.deviations", "rtbench.calibrate.ladder",
-    "rtbench.load_search", "rtbench.capacity.search", "rtbench.capacity.judge", "rtbench.capacity.conclude",
+    "bench.transport.parser", "bench.doctor.diagnosis", "rtbench.calibrate.ground_truth",
+    "rtbench.calibrate.load_step_search",
+    "rtbench.load_search", "rtbench.capacity.search", "rtbench.capacity.slo", "rtbench.capacity.conclusion",
     "reports.statistics",
 )  # fmt: skip
 IMPURE = {"time", "datetime", "socket", "ssl", "select", "asyncio", "threading", "gevent", "locust", "random", "os"}
-CLOCKLESS_NAMES = {"Arrival", "Handed"}
+CLOCKLESS_NAMES = {"Arrival", "SendTime"}
 """What a pure module may take from `bench.clock`: plain data."""
 
 KNOW_THE_FAST_PATH = {
     "bench.transport.websocket",
     "bench.transport.tcp",
     "bench.transport.tls",
-    "bench.doctor.surroundings",
+    "bench.doctor.machine_checks",
 }
 """Who reads messages, who reads sockets, who decrypts what these bring, and who says whether that was compiled; nobody
 else knows how it is done."""
@@ -138,12 +139,12 @@ COMPUTING = ("pandas", "pathlib", "scipy", "reports.runs", "reports.samples", "r
 
 STARTED = {
     "rtbench.locust_run": {"locust", "rtbench.cli.app"},
-    "rtbench.capacity.play": {"bench.load.runners.forecast"},
+    "rtbench.capacity.level_run": {"bench.load.runners.dry_run"},
     "bench.load.runners.children": {"rtbench.cli.app"},
     "bench.load.runners.finalized_run": {"reports.gate", "rtbench.cli.decision"},
     "bench.load.runners.interim_analyses": {"reports.looks"},
     "rtbench.cli.run": {"bench.load.run_files"},
-    "bench.load.runners.monitor": {"bench.load.runners.exporter"},
+    "bench.load.runners.monitor": {"bench.load.runners.otel_exporter"},
 }
 """Who starts which modules as processes of their own."""
 
@@ -369,8 +370,8 @@ def test_what_draws_a_figure_computes_nothing(name: str) -> None:
 
 LIVE_VIEWS = tuple(
     f"bench.load.{name}"
-    for name in ("execution.sessions", "execution.progress", *(f"runners.{name}" for name in (
-        "exporter", "tally", "terminal", "monitor", "web_ui")))
+    for name in ("execution.session_registry", "execution.progress", *(f"runners.{name}" for name in (
+        "otel_exporter", "live_totals", "terminal", "monitor", "web_ui")))
 )  # fmt: skip
 TAKES_APART = {"partition", "rpartition", "split", "rsplit", "startswith", "removeprefix", "removesuffix"}
 
@@ -626,7 +627,7 @@ MAY_KNOW = (
 MAY_CHOOSE = (
     *MAY_KNOW,
     "bench.target",  # an address tells which dialect is spoken there
-    "rtbench.calibrate.deviations",  # reads what the simulator has sent
+    "rtbench.calibrate.ground_truth",  # reads what the simulator has sent
 )
 """Who may name one dialect; all others take the one that they are handed, or that the table has under a name."""
 

@@ -17,9 +17,9 @@ import pytest
 
 from bench.run import folder as files
 from bench.run.histograms import read
-from bench.run.measured import all_histograms
-from bench.run.part import parts
-from bench.simulator.truth import read_truth
+from bench.run.metric_values import all_histograms
+from bench.run.worker_part import parts
+from bench.simulator.ground_truth_log import read_truth
 from rtbench.cli.app import main
 from tests.hosted_run import hosted_run
 from tests.hosts import available

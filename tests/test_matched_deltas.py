@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from bench.plan.prepared import PreparedScript
-from bench.plan.recordings import Pcm, Speech
-from bench.plan.steps import Expect, ExpectSettings, Interrupt, InterruptSettings
-from bench.plan.turn_plan import Cue
-from bench.plan.turns import WavTurn
+from bench.plan.recordings import Pcm, SpeechSpan
+from bench.plan.steps import ExpectSettings, ExpectStep, InterruptSettings, InterruptStep
+from bench.plan.turn_plan import InterruptTrigger
+from bench.plan.turns import AudioTurn
 from bench.protocol.openai_ga import GA
 from bench.protocol.settings import TurnDetection
 from tests.helpers import (
@@ -70,8 +70,8 @@ def interrupted_at_ms(script: PreparedScript, transport: MemoryTransport) -> tup
     return [turn.outcome for turn in listening.turns], (cancels[0] - begun_ns) / MS if cancels else None
 
 
-def interrupt(**cue: object) -> Interrupt:
-    return Interrupt(interrupt=InterruptSettings(cue=Cue(**cue)))  # type: ignore[arg-type]
+def interrupt(**cue: object) -> InterruptStep:
+    return InterruptStep(interrupt=InterruptSettings(cue=InterruptTrigger(**cue)))  # type: ignore[arg-type]
 
 
 WORDS = ["yes", "there", "is", "one", "parcel", "for", "you"]
@@ -80,7 +80,7 @@ WORDS = ["yes", "there", "is", "one", "parcel", "for", "you"]
 @EACH_TRANSPORT
 def test_a_word_that_came_with_what_was_expected_interrupts_at_once(kind: type[MemoryTransport]) -> None:
     service = Cancellable(turns=[lambda response_id: in_words(response_id, WORDS)])
-    script = build_script(say(), Expect(ExpectSettings("transcript_delta", 2)), interrupt(word="yes"))
+    script = build_script(say(), ExpectStep(ExpectSettings("transcript_delta", 2)), interrupt(word="yes"))
 
     assert interrupted_at_ms(script, kind(service, service.greeting())) == (["interrupted"], 140)
 
@@ -107,12 +107,12 @@ def test_a_reply_that_is_spoken_as_slowly_as_it_is_heard_is_interrupted_in_time(
 def test_a_word_interrupts_a_reply_that_began_while_the_silence_behind_the_speech_is_sent(
     kind: type[MemoryTransport],
 ) -> None:
-    recording = Pcm(Path("a.wav"), "d", bytes(48 * 3_000), Speech(0, 24 * 500))
+    recording = Pcm(Path("a.wav"), "d", bytes(48 * 3_000), SpeechSpan(0, 24 * 500))
     noticed = [(100 * MS, speech_stopped("item_1")), (105 * MS, committed("item_1"))]
     answer = [(200 * MS + at_ns, data) for at_ns, data in in_words("resp_1", [*WORDS, *["and"] * 200, "goodbye"])]
     service = Cancellable(after={"turn-1-append-5": noticed + answer})
     script = build_script(
-        WavTurn((recording,), chunk_ms=100, paced=True), interrupt(word="parcel"), turn_detection=TurnDetection()
+        AudioTurn((recording,), chunk_ms=100, paced=True), interrupt(word="parcel"), turn_detection=TurnDetection()
     )
 
     assert interrupted_at_ms(script, kind(service, service.greeting())) == (["interrupted"], 3_140)

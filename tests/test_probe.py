@@ -8,23 +8,23 @@ import msgspec
 import pytest
 
 from bench.clock import Arrival
-from bench.probe import ReplyAudio
+from bench.probe import ReplyAudioListener
 from bench.protocol.events import EMPTY
 from bench.protocol.openai_ga import GA
-from bench.transport.received import DeltaArrival, Received
+from bench.transport.received import MatchedDelta, ReceivedMessage
 from tests.helpers import AT_NS, delta
 
 
 @pytest.mark.parametrize("matched", [False, True])
 def test_the_audio_of_deltas_is_kept_whether_they_are_matched_or_understood(matched: bool) -> None:
-    reply, said = ReplyAudio(GA), [b"\x01\x02" * 300, b"\x03\x04" * 600]
+    reply, said = ReplyAudioListener(GA), [b"\x01\x02" * 300, b"\x03\x04" * 600]
     for part in said:
         data = delta(GA, "audio", "r1", base64.b64encode(part).decode())
         events = GA.decode(data)
         if matched:
             like_it = msgspec.structs.replace(events[0], payload=EMPTY, payload_bytes=0)
-            reply.received_deltas([DeltaArrival(like_it, AT_NS, 0, 0, len(part), len(data), data)])
+            reply.received_deltas([MatchedDelta(like_it, AT_NS, 0, 0, len(part), len(data), data)])
         else:
-            reply.received(events, Received(data, Arrival(AT_NS), len(data)), AT_NS)
+            reply.received(events, ReceivedMessage(data, Arrival(AT_NS), len(data)), AT_NS)
 
     assert reply.audio("r1") == b"".join(said)

@@ -59,7 +59,7 @@ def test_a_targets_file_is_found_from_wherever_the_run_is_started(
     monkeypatch.chdir(tmp_path)
     started: list[str] = []
 
-    def note(load: quickstart.Load, runs: Path, environ: object, *options: str) -> int:
+    def note(load: quickstart.DemoLoad, runs: Path, environ: object, *options: str) -> int:
         started.extend([*load.options, *options])
         return 0
 
@@ -94,7 +94,7 @@ def test_as_many_sessions_are_played_as_are_asked_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """On a busy machine fewer at a time; on a deployment they are what the estimate is of."""
-    played: list[quickstart.Load] = []
+    played: list[quickstart.DemoLoad] = []
     monkeypatch.setattr(quickstart, "spare_cores", lambda: 0.5)
     monkeypatch.setattr(quickstart, "simulator", lambda: nullcontext({"port": 1, "urls": {"ga": "ws://127.0.0.1:1"}}))
     monkeypatch.setattr(quickstart, "_looked", lambda load, *given: played.append(load) or 0)

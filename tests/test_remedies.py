@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.metrics import ACCEPT_HEADER, SERVICE_SAID, TEXT_SESSION, UNHEARD, outcome_class
-from bench.money import undated
+from bench.model_retirements import RETIREMENTS, Retirement, retirement_of
 from bench.observe.pending_turns import UNNOTICED
+from bench.pricing import undated
 from bench.remedies import REALTIME_MODELS, remedy_of
-from bench.retirements import RETIREMENTS, Retirement, retirement_of
 from bench.target.target_settings import load_price_table
 from tests.faults.cells import cells
 

@@ -24,9 +24,9 @@ def places_in(body: list[ast.stmt]) -> dict[str, tuple[str, ...]]:
 
 
 def test_every_name_is_that_of_the_module_behind_it() -> None:
-    assert sorted(name for names in rtbench.PLACES.values() for name in names) == sorted(rtbench.__all__)
+    assert sorted(name for names in rtbench.EXPORTS.values() for name in names) == sorted(rtbench.__all__)
     assert set(rtbench.__all__) <= set(dir(rtbench))
-    for place, names in rtbench.PLACES.items():
+    for place, names in rtbench.EXPORTS.items():
         for name in names if place != LOCUST else ():
             assert getattr(rtbench, name) is getattr(importlib.import_module(place), name)
 
@@ -34,7 +34,7 @@ def test_every_name_is_that_of_the_module_behind_it() -> None:
 def test_a_type_checker_is_told_of_the_same_names() -> None:
     (checked,) = (node.body for node in TREE.body if isinstance(node, ast.If))
 
-    assert places_in(checked) == rtbench.PLACES
+    assert places_in(checked) == rtbench.EXPORTS
 
 
 def test_nothing_is_imported_before_it_is_asked_for() -> None:

@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 from bench.errors import UsageError
 from bench.installation import is_alive
 from bench.plan.conversation import load_history
-from bench.plan.functions import Function, problem_of
+from bench.plan.functions import ScriptFunction, problem_of
 from bench.protocol.events import FunctionCall
 from bench.protocol.settings import FunctionTool
 from bench.run import calibration, spool
 from bench.run.folder import read_document
-from bench.run.kept import kept_runs
-from bench.run.merging.merged import Numbering, first_starts, numbered_by_start
-from bench.run.part import FACTS, Facts, Part
+from bench.run.merging.merged_document import RunNumbering, first_starts, numbered_by_start
 from bench.run.replay import replay_log
+from bench.run.run_list import kept_runs
+from bench.run.worker_part import FACTS, PartFacts, WorkerPart
 from bench.target.identity import public_claims
 from bench.transport.parser import service_words
 from bench.untrusted.safe_io import DEEPEST, JsonError, open_file, read_file, read_json
@@ -107,11 +107,11 @@ def test_a_file_is_read_as_far_as_it_may_be_large(tmp_path: Path) -> None:
 # Whoever reads the JSON of others.
 
 
-def facts_of(folder: Path, json: bytes) -> Facts:
+def facts_of(folder: Path, json: bytes) -> PartFacts:
     """Of a worker whose spool holds these."""
     spool.prepare(folder)
     spool.path_of(folder, 0, FACTS).write_bytes(json)
-    return Part(folder, 0).facts
+    return WorkerPart(folder, 0).facts
 
 
 def in_file(
@@ -149,7 +149,7 @@ def test_a_file_that_is_nested_too_deep_is_refused_in_one_line(kind: str, json: 
 
 
 NOT_THERE: dict[str, tuple[Callable[[Path, bytes], object], object]] = {
-    "facts of a worker": (facts_of, Facts()),
+    "facts of a worker": (facts_of, PartFacts()),
     "a calibration": (in_file(calibration.load_calibration), None),
     "claims of a token": (lambda _, json: public_claims(f"a.{_base64(json)}.c"), {}),
     "settings of a session": (lambda _, json: transcription_model(json.decode()), ""),
@@ -173,12 +173,12 @@ def test_what_is_nested_too_deep_is_as_if_it_were_not_there(kind: str, json: byt
     assert read(tmp_path, json) == nothing
 
 
-ORDER = Function(FunctionTool(name="order"))
+ORDER = ScriptFunction(FunctionTool(name="order"))
 
 
 def test_facts_with_a_number_that_no_process_has_are_of_no_living_worker(tmp_path: Path) -> None:
     assert not is_alive(2**40)
-    assert facts_of(tmp_path, b'{"pid":%b}' % HUGE) == Facts()
+    assert facts_of(tmp_path, b'{"pid":%b}' % HUGE) == PartFacts()
 
 
 @pytest.mark.parametrize("json", [DEEP, nested(900)], ids=["deep", "less deep"])
@@ -201,7 +201,7 @@ def test_a_folder_with_a_deep_document_leaves_the_other_runs_listed(tmp_path: Pa
 
 @pytest.mark.parametrize("line", [DEEP, b"[" * 500_000])
 def test_a_deep_line_of_a_log_is_no_line(line: bytes) -> None:
-    numbering = Numbering("run", {}, *numbered_by_start([first_starts([])], 0))
+    numbering = RunNumbering("run", {}, *numbered_by_start([first_starts([])], 0))
 
     with pytest.raises(ValueError, match="nested"):
         numbering.log_header(line)

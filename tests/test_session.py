@@ -13,19 +13,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.limits import LONGEST_HOLD_NS, Limits
 from bench.observe.observation import TurnObservation
 from bench.plan.conversation import History
 from bench.plan.prepared import PreparedScript
-from bench.plan.steps import AddMessage, Expect, ExpectSettings, Pause, SendEvent
+from bench.plan.steps import ExpectSettings, ExpectStep, MessageStep, PauseStep, SendStep
 from bench.plan.turns import Step
 from bench.protocol.base import Dialect
-from bench.protocol.events import Event
+from bench.protocol.events import ServerEvent
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import TurnDetection
+from bench.timeouts import LONGEST_HOLD_NS, Timeouts
 from bench.transport.interface import CloseInfo, SendReceipt, TcpInfo, TxTimestamp
-from bench.transport.received import Received
+from bench.transport.received import ReceivedMessage
 from tests.examples import thorough
 from tests.helpers import (
     GREETED_NS,
@@ -156,7 +156,7 @@ def test_a_late_chunk_does_not_delay_those_after_it() -> None:
 
 
 def test_a_pause_is_as_long_as_the_script_says() -> None:
-    played = Played(build_script(say(), Pause(1.7), say()))
+    played = Played(build_script(say(), PauseStep(1.7), say()))
 
     first, second = played.sent_at("conversation.item.create")
     assert first == GREETED_NS
@@ -167,14 +167,14 @@ def test_what_comes_in_a_pause_is_heard() -> None:
     def with_afterthought(response_id: str) -> list[PeerAnswer]:
         return [*spoken(reply(GA, response_id)), (2 * S, message("x.y"))]
 
-    played = Played(build_script(say(), Pause(5), say()), Service(turns=[with_afterthought]))
+    played = Played(build_script(say(), PauseStep(5), say()), Service(turns=[with_afterthought]))
 
     assert played.observation.unknown_events == {"x.y": 1}
 
 
 # Deadlines.
 
-LIMITS = Limits(session=2, first_delta=3, next_delta=1, response=5)
+LIMITS = Timeouts(session=2, first_delta=3, next_delta=1, response=5)
 
 
 class Dawdling(Listening):
@@ -184,7 +184,7 @@ class Dawdling(Listening):
         super().__init__()
         self._clock = transport.clock
 
-    def received(self, events: Sequence[Event], message: Received, handled_ns: int) -> None:
+    def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
         super().received(events, message, handled_ns)
         self._clock.now_ns += 300 * MS
 
@@ -198,12 +198,12 @@ def test_settings_that_left_late_have_what_was_left_of_the_limit_when_the_servic
     transport = GuardedTransport(service)
 
     class Stopped(Listening):
-        def received(self, events: Sequence[Event], message: Received, handled_ns: int) -> None:
+        def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
             super().received(events, message, handled_ns)
             if len(self.events) == 1:
                 transport.clock.now_ns += 3_600 * S
 
-    session, timeline, _ = seated(build_script(say(), limits=Limits(session=2)), transport, Stopped())
+    session, timeline, _ = seated(build_script(say(), limits=Timeouts(session=2)), transport, Stopped())
     session.play()
 
     assert timeline.session().outcome == outcome
@@ -447,7 +447,7 @@ def test_a_session_that_waits_ends_when_the_run_does() -> None:
 
 
 def test_a_run_that_ends_in_a_pause_does_not_wait_for_its_end() -> None:
-    played = Played(build_script(say(), Pause(3_600), say()), ending=lambda ns: ns > 5 * S)
+    played = Played(build_script(say(), PauseStep(3_600), say()), ending=lambda ns: ns > 5 * S)
 
     assert played.observation.outcome == "unfinished"
     assert played.now_ns <= 6 * S
@@ -465,7 +465,7 @@ def test_a_run_that_ends_in_a_pause_does_not_wait_for_its_end() -> None:
     ],
 )
 def test_what_a_script_expects_must_come_in_time(event: str, within_s: float, outcome: str) -> None:
-    played = Played(build_script(say(), Expect(ExpectSettings(event, within_s)), say()))
+    played = Played(build_script(say(), ExpectStep(ExpectSettings(event, within_s)), say()))
 
     assert played.outcomes == [outcome, "ok"]
     if within_s < 1 and outcome != "ok":
@@ -476,14 +476,14 @@ def test_an_expectation_counts_from_when_the_one_before_it_was_met() -> None:
     def slow(response_id: str) -> list[PeerAnswer]:
         return [(300 * MS, created(response_id)), (450 * MS, delta(GA, "audio", response_id)), (S, done(response_id))]
 
-    steps = (say(), Expect(ExpectSettings("response_created", 1)), Expect(ExpectSettings("audio_delta", 0.2)))
+    steps = (say(), ExpectStep(ExpectSettings("response_created", 1)), ExpectStep(ExpectSettings("audio_delta", 0.2)))
     played = Played(build_script(*steps), Service(turns=[slow]))
 
     assert played.outcomes == ["ok"]
 
 
 def test_a_session_goes_on_after_what_it_expected_without_waiting_for_the_rest() -> None:
-    played = Played(build_script(say(), Expect(ExpectSettings("text_delta", 2))), Service(turns=[endless]))
+    played = Played(build_script(say(), ExpectStep(ExpectSettings("text_delta", 2))), Service(turns=[endless]))
 
     assert played.outcomes == ["failed:missing_text_delta"]
     assert played.observation.outcome == "ok"
@@ -514,8 +514,8 @@ TURNS: list[Turn] = [
     lambda r: [(0, done("another"))],
 ]
 STEPS = st.sampled_from([
-    say(), say(output="text"), respond(), play(50), play(250), play(90, paced=False), Pause(0), Pause(0.3),
-    Pause(9),
+    say(), say(output="text"), respond(), play(50), play(250), play(90, paced=False), PauseStep(0), PauseStep(0.3),
+    PauseStep(9),
 ])  # fmt: skip
 
 
@@ -608,7 +608,7 @@ def test_a_service_that_takes_its_time_is_waited_for_as_long_as_it_goes_on() -> 
 
 
 @pytest.mark.parametrize("script", [with_history("By the way"),
-                                    build_script(AddMessage(build_message("By the way")), Pause(1), say())],
+                                    build_script(MessageStep(build_message("By the way")), PauseStep(1), say())],
                          ids=["history", "a message"])  # fmt: skip
 @pytest.mark.parametrize(
     ("answer", "outcome"), [(error("invalid_value", "session-message"), "failed:invalid_value"),
@@ -631,7 +631,7 @@ def test_what_was_said_before_and_is_refused_fails_the_session_for_it_is_not_the
 
 @pytest.mark.parametrize("role", ["system", "assistant", "user"])
 def test_a_message_joins_the_conversation_once_the_turn_before_it_is_over(role: str) -> None:
-    played = Played(build_script(say(), AddMessage(build_message("By the way", role)), say("later")))  # type: ignore[arg-type]
+    played = Played(build_script(say(), MessageStep(build_message("By the way", role)), say("later")))  # type: ignore[arg-type]
 
     types = [event["type"] for _, event in played.sent][1:]
     assert types == [ITEM, REQUEST, ITEM, ITEM, REQUEST]
@@ -642,7 +642,7 @@ def test_a_message_joins_the_conversation_once_the_turn_before_it_is_over(role: 
 
 
 def test_a_message_of_the_users_before_a_spoken_turn_makes_a_turn_of_text_and_speech() -> None:
-    played = Played(build_script(AddMessage(build_message("My number is 4711.")), play(250)))
+    played = Played(build_script(MessageStep(build_message("My number is 4711.")), play(250)))
 
     assert [event["type"] for _, event in played.sent][1:] == [
         ITEM, *["input_audio_buffer.append"] * 3, "input_audio_buffer.commit", REQUEST,
@@ -653,13 +653,13 @@ def test_a_message_of_the_users_before_a_spoken_turn_makes_a_turn_of_text_and_sp
 # Events of the script's own.
 
 
-def ask_aside(**response: object) -> SendEvent:
-    return SendEvent({"type": REQUEST, "response": response})
+def ask_aside(**response: object) -> SendStep:
+    return SendStep({"type": REQUEST, "response": response})
 
 
 def test_an_event_of_the_scripts_own_leaves_at_once_as_it_is_written() -> None:
     event = {"type": "conversation.item.retrieve", "item_id": "item_1"}
-    played = Played(build_script(say(), SendEvent(event), say("later")))
+    played = Played(build_script(say(), SendStep(event), say("later")))
 
     (at_ns, sent), *_ = [(at_ns, sent) for at_ns, sent in played.sent if sent["type"] == event["type"]]
     assert sent == event | {"event_id": "script-1-conversation.item.retrieve"}
@@ -668,7 +668,7 @@ def test_an_event_of_the_scripts_own_leaves_at_once_as_it_is_written() -> None:
 
 
 def test_an_event_of_the_scripts_own_keeps_its_id() -> None:
-    played = Played(build_script(say(), SendEvent({"type": "x", "event_id": "mine"})))
+    played = Played(build_script(say(), SendStep({"type": "x", "event_id": "mine"})))
 
     assert played.sent[-1][1] == {"type": "x", "event_id": "mine"}
 
@@ -700,7 +700,7 @@ def test_a_request_by_an_event_that_is_refused_takes_no_other_turns_response() -
 
 
 def test_what_an_event_of_the_scripts_own_weighs_is_the_sessions() -> None:
-    plain, more = (Played(build_script(say(), *steps)) for steps in ((), (SendEvent({"type": "x"}),)))
+    plain, more = (Played(build_script(say(), *steps)) for steps in ((), (SendStep({"type": "x"}),)))
 
     assert more.turns[0].wire_bytes_sent == plain.turns[0].wire_bytes_sent
     assert more.observation.wire_bytes_sent > plain.observation.wire_bytes_sent

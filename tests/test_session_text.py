@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from bench.clock import Arrival
-from bench.limits import Limits
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.protocol.dialects import DIALECTS
@@ -17,7 +16,8 @@ from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.run.event_log import EventLog, LoggedTimeline
 from bench.run.replay import replay_log
-from bench.transport.received import Received
+from bench.timeouts import Timeouts
+from bench.transport.received import ReceivedMessage
 from rtbench.cli.session_text import _figures, session_text, turn_rows
 from tests.helpers import (
     AT_NS,
@@ -42,21 +42,21 @@ def log(tmp_path: Path) -> EventLog:
 
 @pytest.fixture
 def timeline(log: EventLog) -> LoggedTimeline:
-    return LoggedTimeline(SessionStart(AT_NS, 1, Limits()), GA, log=log, about={"dialect": "ga"})
+    return LoggedTimeline(SessionStart(AT_NS, 1, Timeouts()), GA, log=log, about={"dialect": "ga"})
 
 
 def ask(timeline: LoggedTimeline) -> None:
-    timeline.tell(inputs.Begun(AT_NS, build_turn()))
+    timeline.tell(inputs.TurnStarted(AT_NS, build_turn()))
     timeline.tell(inputs.Sent("response.create", AT_NS, 9))
 
 
 def hear(timeline: LoggedTimeline, *messages: bytes, at_ms: float = 5) -> None:
     for data in messages:
-        timeline.received(GA.decode(data), Received(data, Arrival(at(at_ms)), len(data)))
+        timeline.received(GA.decode(data), ReceivedMessage(data, Arrival(at(at_ms)), len(data)))
 
 
 def lines(timeline: LoggedTimeline, log: EventLog, width: int = 100) -> list[str]:
-    timeline.tell(inputs.Finished(at(9_000)))
+    timeline.tell(inputs.ScriptFinished(at(9_000)))
     timeline.pop_turns(at(9_000))
     log.close()
     return list(session_text(replay_log(log.path), width, colour=False))
@@ -127,8 +127,8 @@ MISSING_TYPE = "Missing required parameter: 'session.type'."
 def test_a_session_in_the_wrong_dialect_hints_at_the_right_one(
     log: EventLog, spoken: str, outcome: str, words: str, speaks: str | None
 ) -> None:
-    timeline = LoggedTimeline(SessionStart(AT_NS, 1, Limits()), DIALECTS[spoken], log=log, about={"dialect": spoken})
-    timeline.tell(inputs.Failed(outcome, at(3), words))
+    timeline = LoggedTimeline(SessionStart(AT_NS, 1, Timeouts()), DIALECTS[spoken], log=log, about={"dialect": spoken})
+    timeline.tell(inputs.SessionFailed(outcome, at(3), words))
 
     text = printed(timeline, log)
     assert ("hint the service speaks" in text) == ("hint" in text) == (speaks is not None)
@@ -166,9 +166,9 @@ def test_what_the_service_had_cached_is_told_as_a_share_of_what_it_read() -> Non
 def spoken(log: EventLog) -> LoggedTimeline:
     """A caller speaks from 0 ms to 900 ms; the reply's first delta comes at 1,400 ms."""
     timeline = LoggedTimeline(
-        SessionStart(AT_NS, 1, Limits(), service_responds=True), GA, log=log, about={"dialect": "ga"}
+        SessionStart(AT_NS, 1, Timeouts(), service_responds=True), GA, log=log, about={"dialect": "ga"}
     )
-    timeline.tell(inputs.Begun(AT_NS, build_turn(vad=True, service_responds=True)))
+    timeline.tell(inputs.TurnStarted(AT_NS, build_turn(vad=True, service_responds=True)))
     for ms in range(100, 1_400, 100):
         moments = {"speech_end": 0} if ms == 900 else {}
         timeline.tell(inputs.Sent("input_audio_buffer.append", at(ms), 9, audio_bytes=4_800, instants=moments))
@@ -228,7 +228,7 @@ def test_what_the_service_says_cannot_steer_the_terminal(timeline: LoggedTimelin
 
 def test_messages_are_in_the_turn_in_which_they_went(timeline: LoggedTimeline, log: EventLog) -> None:
     for number, (begun_ms, heard_ms) in enumerate([(0, 4), (100, 130)], 1):
-        timeline.tell(inputs.Begun(at(begun_ms), build_turn(number, wants_audio=False)))
+        timeline.tell(inputs.TurnStarted(at(begun_ms), build_turn(number, wants_audio=False)))
         timeline.tell(inputs.Sent("response.create", at(begun_ms), 9))
         response = f"r{number}"
         hear(timeline, created(response), delta(GA, "text", response), done(response), at_ms=heard_ms)

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.limits import Limits
 from bench.observe.timeline import Timeline
-from bench.plan.steps import Pause
+from bench.plan.steps import PauseStep
 from bench.plan.turns import Step
 from bench.protocol.openai_ga import GA
 from bench.protocol.settings import TurnDetection
+from bench.timeouts import Timeouts
 from bench.transport.interface import CloseInfo, SendReceipt
 from tests.examples import thorough
 from tests.helpers import (
@@ -99,7 +99,7 @@ def appended(played: Played) -> list[tuple[int, str]]:
     steps=st.lists(
         st.one_of(
             st.builds(play, st.integers(100, 900), chunk_ms=st.integers(20, 200)),
-            st.builds(Pause, st.floats(0, 3)),
+            st.builds(PauseStep, st.floats(0, 3)),
             st.just(say()),
         ),
         min_size=1,
@@ -147,7 +147,7 @@ def test_a_reply_is_heard_out_before_the_caller_speaks_again() -> None:
 
 
 def test_a_pause_counts_from_the_end_of_what_is_heard() -> None:
-    script = build_script(play(200), Pause(0.7), say(), turn_detection=VAD)
+    script = build_script(play(200), PauseStep(0.7), say(), turn_detection=VAD)
     played = Played(script, Hearing(after=hearing(2, audio_ms=3_000)))
 
     (asked_ns,) = played.sent_at("conversation.item.create")
@@ -181,7 +181,7 @@ CUT_SHORT: dict[str, list[PeerAnswer]] = {
 
 
 def test_whoever_is_misunderstood_stops_speaking_and_the_microphone_goes_on() -> None:
-    played = Played(build_script(play(2_000), Pause(1), turn_detection=VAD), Hearing(after=CUT_SHORT))
+    played = Played(build_script(play(2_000), PauseStep(1), turn_detection=VAD), Hearing(after=CUT_SHORT))
 
     sent = appended(played)
     assert played.outcomes == ["cancelled:turn_detected"]
@@ -211,7 +211,7 @@ def test_a_service_that_never_finishes_is_given_up_after_the_limit_of_a_delta() 
     after = {name: answers for name, answers in CUT_SHORT.items() if name == "turn-1-append-1"}
     after["turn-1-append-3"] = CUT_SHORT["turn-1-append-3"][:5]
     after |= {"turn-2-append-2": noticed(2) + answered(2)}
-    script = build_script(play(2_000), play(200), turn_detection=VAD, limits=Limits(next_delta=2))
+    script = build_script(play(2_000), play(200), turn_detection=VAD, limits=Timeouts(next_delta=2))
     played = Played(script, Hearing(after=after))
 
     quiet_ns = GREETED_NS + 400 * MS + 140 * MS + 2 * S
@@ -234,7 +234,7 @@ def test_noise_that_never_ends_holds_up_the_next_turn_no_longer_than_the_limit_o
             ((began_ms + 800) * MS, created(answer)),
             ((began_ms + 2_510) * MS, done(answer, "cancelled", **cancelled)),
         ]
-    script = build_script(play(200), play(200), turn_detection=VAD, limits=Limits(response=20, end_of_turn=3))
+    script = build_script(play(200), play(200), turn_detection=VAD, limits=Timeouts(response=20, end_of_turn=3))
     played = Played(script, Hearing(after=after))
 
     first, second = played.turns
@@ -256,7 +256,7 @@ def test_a_connection_may_go_at_any_moment(at_ms: int, detection: TurnDetection 
         def greeting(self) -> list[PeerAnswer]:
             return [*super().greeting(), closing(at_ms * MS, 1006)]
 
-    script = build_script(play(300), Pause(0.3), say(), play(200), turn_detection=detection)
+    script = build_script(play(300), PauseStep(0.3), say(), play(200), turn_detection=detection)
     played = Played(script, Fragile(after=hearing(3) | {"turn-3-append-2": noticed(3) + answered(3)}))
 
     session = played.observation
@@ -270,7 +270,7 @@ def test_a_connection_may_go_at_any_moment(at_ms: int, detection: TurnDetection 
 @pytest.mark.parametrize("at_ms", range(0, 6_000, 130))
 @pytest.mark.parametrize("detection", [VAD, ASKED])
 def test_a_run_may_end_at_any_moment(at_ms: int, detection: TurnDetection) -> None:
-    script = build_script(play(300), Pause(0.3), play(200), play(100), turn_detection=detection)
+    script = build_script(play(300), PauseStep(0.3), play(200), play(100), turn_detection=detection)
     after = hearing(3, 2, 1, audio_ms=900)
     played = Played(script, Hearing(after=after), ending=lambda ns: ns >= at_ms * MS)
 

@@ -9,7 +9,7 @@ import pytest
 
 import rtbench
 from bench.errors import UsageError
-from bench.simulator.delay import Measured
+from bench.simulator.delay import Empirical
 from bench.simulator.profile import default_profile
 from rtbench.simulator_profile import simulator_profile
 from tests.reports import synthetic
@@ -29,7 +29,7 @@ def test_first_audio_comes_as_it_came_in_the_good_turns_of_the_target(folder: Pa
     took_ms = (good["first_audio_at_ns"] - good["request_sent_at_ns"]).to_numpy(dtype=float) / 1e6
 
     delay = simulator_profile(run, "west").delays.first_audio
-    assert isinstance(delay, Measured)
+    assert isinstance(delay, Empirical)
     assert delay.quantiles_ms[0] == pytest.approx(took_ms.min(), abs=0.001)
     assert delay.quantiles_ms[-1] == pytest.approx(took_ms.max(), abs=0.001)
     rng = np.random.default_rng(1)

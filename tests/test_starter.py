@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UsageError
-from bench.plan.repertoire import Repertoire
+from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import load_script
-from bench.plan.steps import Pause
+from bench.plan.steps import PauseStep
 from bench.target.options import ServiceOptions
 from bench.target.targets import resolve_every_target, resolve_targets
 from reports.statistics import unseen, verdicts
@@ -39,7 +39,7 @@ def test_who_tests_an_agent_gets_its_calls_and_a_target_for_each_way_in_which_it
 
     assert [target.dialect.name for target in targets] == ["twilio", "acs", "pcm", "twilio"]
     assert len(script.steps) == 4
-    assert all(Repertoire(script, target.dialect).session(0, 0).steps for target in targets)
+    assert all(CompiledScript(script, target.dialect).session(0, 0).steps for target in targets)
 
 
 def test_who_tests_an_agent_gets_limits_on_what_is_measured_of_one_and_a_workflow_that_holds_them(
@@ -60,7 +60,7 @@ def test_the_calls_of_the_first_workflow_can_decide_its_thresholds(tmp_path: Pat
     commands = (tmp_path / WORKFLOWS[CiSystem.GITHUB]).read_text()
     (calls,) = (int(number) for number in re.findall(r"--sessions (\d+)", commands))
     script = load_script(tmp_path / "scenarios" / "scripts" / "voice_turns.yaml")
-    turns = calls * sum(not isinstance(step, Pause) for step in script.steps)
+    turns = calls * sum(not isinstance(step, PauseStep) for step in script.steps)
 
     assert calls <= 20, "more to a service need --yes"
     assert "--on-inconclusive warn" in commands

@@ -18,18 +18,18 @@ import pytest
 from websockets.frames import Close, Frame, Opcode
 
 from bench.clock import monotonic_ns
-from bench.limits import Limits
 from bench.metrics import STARVED
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.protocol.openai_ga import GA
 from bench.simulator.serving.certificates import loopback_tls
+from bench.timeouts import Timeouts
 from bench.transport.connect import kernel_stamps
 from tests.helpers import MS, Listening, build_script, created, delta, done, reply, say, seated, session_created
 from tests.helpers import session_updated as updated
 from tests.transport.test_tcp import GUARD_S, KINDS, Peer, connected_websocket, wait_until_there
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kernel stamps are Linux's")
-LONG = Limits(**dict.fromkeys(vars(Limits()), GUARD_S))
+LONG = Timeouts(**dict.fromkeys(vars(Timeouts()), GUARD_S))
 
 
 @pytest.fixture(scope="module")

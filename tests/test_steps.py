@@ -9,18 +9,18 @@ from typing import Any, ClassVar
 import pytest
 
 from bench.errors import ScriptError
-from bench.load.planning.estimate import HIGH, session_usage
-from bench.load.planning.plays import loaded_scripts, prepared_plays
+from bench.load.planning.cost_estimate import HIGH, session_usage
 from bench.load.planning.tasks import script as task_of
+from bench.load.planning.workload import encode_workload, load_scripts
 from bench.load.runners.interim_analyses import scripts_of
 from bench.plan import steps as kinds
-from bench.plan.fields import SECONDS
 from bench.plan.prepared import PreparedPause, PreparedScript
 from bench.plan.script import load_script, varied
+from bench.plan.script_keys import SECONDS
 from bench.plan.turns import Step
 from bench.protocol.openai_ga import GA
 from bench.session import HANDLERS, Session
-from bench.shapes import key
+from bench.validation import field_key
 from tests.helpers import MS, Played
 from tests.load.actors import actor
 
@@ -33,7 +33,7 @@ class Clap(Step):
 
     verb: ClassVar = "clap"
 
-    clap: float = key(SECONDS, "Seconds before the caller claps.", required=True)
+    clap: float = field_key(SECONDS, "Seconds before the caller claps.", required=True)
 
     def prepared(self, *_: Any) -> Any:
         return self
@@ -71,7 +71,7 @@ def written(folder: Path, kind: type[Clap], monkeypatch: pytest.MonkeyPatch, tex
 
 
 def prepared(path: Path) -> PreparedScript:
-    (play,) = prepared_plays(loaded_scripts([actor("Caller", task_of(path))]), GA).values()
+    (play,) = encode_workload(load_scripts([actor("Caller", task_of(path))]), GA).values()
     return play.session(0, seed=1)
 
 
@@ -97,7 +97,7 @@ def test_a_new_kind_of_step_is_no_turn_wherever_turns_are_counted(
     script = load_script(path)
     without = load_script(written(tmp_path, kind, monkeypatch, TALK.replace("  - clap: 0.1\n", "")))
     path.write_text(TALK)
-    plays = prepared_plays(loaded_scripts([actor("Caller", task_of(path))]), GA)
+    plays = encode_workload(load_scripts([actor("Caller", task_of(path))]), GA)
 
     assert [turn.name for turn in script.turns] == ["turn_1", "turn_2"]
     assert [play.script.turns_planned for play in plays.values()] == [2]

@@ -23,53 +23,53 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from bench.limits import Limits
 from bench.metrics import GOOD, segments
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
+from bench.plan.compiled_script import CompiledScript
 from bench.plan.conversation import History
-from bench.plan.functions import Function
+from bench.plan.functions import ScriptFunction
 from bench.plan.prepared import PreparedScript, PreparedTurn
-from bench.plan.recordings import Background, Pcm, find_speech
-from bench.plan.repertoire import Repertoire
+from bench.plan.recordings import BackgroundNoise, Pcm, find_speech
 from bench.plan.script import Script
 from bench.plan.steps import (
     EXPECTED_EVENTS,
-    AddMessage,
-    Expect,
     ExpectSettings,
-    Interrupt,
+    ExpectStep,
     InterruptSettings,
-    Pause,
-    SendEvent,
-    Sound,
+    InterruptStep,
+    MessageStep,
+    PauseStep,
+    SendStep,
     SoundSettings,
+    SoundStep,
 )
-from bench.plan.turn_plan import SOUNDS, Cue
-from bench.plan.turns import Step, WavTurn
+from bench.plan.turn_plan import SOUNDS, InterruptTrigger
+from bench.plan.turns import AudioTurn, Step
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.base import Dialect, Feature
 from bench.protocol.dialects import QWEN as QWEN_DIALECT
 from bench.protocol.dialects import VOICE_LIVE as VOICE_LIVE_DIALECT
 from bench.protocol.dialects import XAI as XAI_DIALECT
-from bench.protocol.openai import FORMATS, OpenAI
+from bench.protocol.openai import FORMATS, OpenAIDialect
 from bench.protocol.openai_ga import GA
 from bench.protocol.settings import DetectorName, FunctionTool, SessionSettings, TurnDetection
 from bench.session import Session
 from bench.simulator.behaviour import Behaviour
-from bench.simulator.profile import AnswerParts, FunctionCalls, Profile, default_profile
-from bench.simulator.voice import RecordedReply, build_reply
-from bench.simulator.wire import (
+from bench.simulator.profile import FunctionCalls, PreambleSettings, Profile, default_profile
+from bench.simulator.recorded_replies import RecordedReply, build_reply
+from bench.simulator.server_events import (
     AZURE_GA,
     AZURE_PREVIEW,
     QWEN,
     VOICE_LIVE,
     XAI,
     Ids,
-    Outgoing,
+    OutgoingEvent,
     WireDialect,
 )
+from bench.timeouts import Timeouts
 from bench.transport.interface import CloseInfo, DeltaListener, OnMessage, PacedSender
 from tests.helpers import (
     FIRST_OF_FAMILIES,
@@ -115,9 +115,9 @@ def recording(samples: np.ndarray[Any, np.dtype[np.int16]]) -> Pcm:
     return Pcm(Path("a.wav"), str(hash(samples.tobytes())), samples.tobytes(), find_speech(samples, RATE_HZ))
 
 
-def speak(*lengths_ms: float, chunk_ms: int = 100, paced: bool = True, level: int = LOUD) -> WavTurn:
+def speak(*lengths_ms: float, chunk_ms: int = 100, paced: bool = True, level: int = LOUD) -> AudioTurn:
     """A turn of `sound`."""
-    return WavTurn((recording(sound(*lengths_ms, level=level)),), name="speak", chunk_ms=chunk_ms, paced=paced)
+    return AudioTurn((recording(sound(*lengths_ms, level=level)),), name="speak", chunk_ms=chunk_ms, paced=paced)
 
 
 REPLIES = [build_reply("long", "I would say so, yes.", sound(170, 1_900, 60, 700, level=900)),
@@ -141,7 +141,7 @@ class Simulator:
         self.behaviour = Behaviour(wire, "gpt-realtime", 4_000_000_000, profile, replies, rng, Ids("a" * 12))
         self.behaviour.open(at_ns)
         self.heard: list[tuple[int, dict[str, Any]]] = []
-        self.said: list[Outgoing] = []
+        self.said: list[OutgoingEvent] = []
 
     def hear(self, message: bytes, at_ns: int) -> None:
         self.heard.append((at_ns, msgspec.json.decode(message)))
@@ -182,24 +182,24 @@ class Talked:
     listening: Listening
 
 
-def over_reply(turn: WavTurn, cue: Cue, *, verify: bool = False) -> Interrupt:
+def over_reply(turn: AudioTurn, cue: InterruptTrigger, *, verify: bool = False) -> InterruptStep:
     """The same words, said while the reply to the turn before is played."""
-    return Interrupt(
+    return InterruptStep(
         InterruptSettings(audio=turn.audio, cue=cue, verify_truncation=verify), name=turn.name, chunk_ms=turn.chunk_ms
     )
 
 
-def build_script(*steps: Step, dialect: Dialect = GA, limits: Limits | None = None,
-                 background: Background | None = None, history: int = 0, pipelined: bool = False,
+def build_script(*steps: Step, dialect: Dialect = GA, limits: Timeouts | None = None,
+                 background: BackgroundNoise | None = None, history: int = 0, pipelined: bool = False,
                  **session: Any) -> PreparedScript:  # fmt: skip
     """`history`: how many messages were said before."""
     wanted = SessionSettings(**{"input_transcription": "whisper-1"} | session)
     before = tuple(build_message(f"Word {number}") for number in range(history))
-    script = Script(name="talk", path=Path("talk.yaml"), digest="d1", session=wanted, timeouts=limits or Limits(),
+    script = Script(name="talk", path=Path("talk.yaml"), digest="d1", session=wanted, timeouts=limits or Timeouts(),
                     steps=steps, background_noise=background,
                     history=History(Path("h.jsonl"), "d2", before) if before else None,
                     pipelined=pipelined)  # fmt: skip
-    return Repertoire(script, dialect).session(0, 0)
+    return CompiledScript(script, dialect).session(0, 0)
 
 
 def talked(
@@ -267,7 +267,7 @@ class Truth:
 
     def __init__(self, talk: Talked, edges: Mapping[int, tuple[int, int]]) -> None:
         self._said, self._heard, self._turns = talk.simulator.said, talk.simulator.heard, talk.script.turns
-        settings, dialect = talk.script.settings, cast("OpenAI", talk.script.dialect)
+        settings, dialect = talk.script.settings, cast("OpenAIDialect", talk.script.dialect)
         self._heard_as, self._spoken_as = dialect.hears(settings), dialect.speaks(settings)
         self._jitter_ns, self._edges = talk.script.jitter_buffer_ns, edges
         self._responses = [sent.response_id for sent in self._said if sent.type == "response.created"]
@@ -291,7 +291,7 @@ class Truth:
         came |= self._of_speech(turn) if turn.kind == "audio" else {}
         return came | {"ended": came["response_done"]}
 
-    def _answer(self, number: int) -> list[Outgoing]:
+    def _answer(self, number: int) -> list[OutgoingEvent]:
         return [sent for sent in self._said if sent.response_id == self._responses[number - 1]]
 
     def _of_speech(self, turn: PreparedTurn) -> dict[str, Exact]:
@@ -384,7 +384,7 @@ def check(talk: Talked, edges: Mapping[int, tuple[int, int]]) -> None:
             _, metrics["stall_duration"], stall_count = truth.played(turn.turn)
             assert turn.stall_count == stall_count
             assert turn.gaps_ns == tuple(after - before for (before, _), (after, _) in pairwise(deltas))
-            rate = cast("OpenAI", talk.script.dialect).speaks(talk.script.settings).bytes_per_s
+            rate = cast("OpenAIDialect", talk.script.dialect).speaks(talk.script.settings).bytes_per_s
             after_first_s = sum(len(data) for _, data in deltas[1:]) / rate
             assert turn.audio_speed == pytest.approx(after_first_s / ((deltas[-1][0] - deltas[0][0]) / S))
         assert turn.audio_bytes_received == sum(len(data) for _, data in deltas)
@@ -422,17 +422,17 @@ SPEECH = (30, 700)
 EDGES = (30 * 24, 730 * 24)
 VAD = TurnDetection(silence_duration_ms=400)
 WAYS: dict[str, tuple[TurnDetection | None, tuple[Step, ...]]] = {
-    "server VAD": (VAD, (speak(*SPEECH, 200), Pause(0.9), speak(*SPEECH, 200, chunk_ms=60))),
+    "server VAD": (VAD, (speak(*SPEECH, 200), PauseStep(0.9), speak(*SPEECH, 200, chunk_ms=60))),
     "semantic VAD": (TurnDetection(type="semantic_vad", eagerness="high"), (speak(*SPEECH), speak(*SPEECH))),
     "VAD and our request": (TurnDetection(create_response=False), (speak(*SPEECH), speak(*SPEECH))),
-    "our commit": (None, (speak(*SPEECH), Pause(0.3), speak(*SPEECH, 100, chunk_ms=20))),
+    "our commit": (None, (speak(*SPEECH), PauseStep(0.3), speak(*SPEECH, 100, chunk_ms=20))),
     "our commit, all at once": (None, (speak(*SPEECH, paced=False), speak(*SPEECH, paced=False))),
     "typed": (None, (say(), say(output="text"), respond())),
-    "text and speech": (VAD, (AddMessage(build_message("I am Ada.")), speak(*SPEECH), speak(*SPEECH))),
-    "text and speech, our commit": (None, (AddMessage(build_message("I am Ada.")), speak(*SPEECH), say())),
+    "text and speech": (VAD, (MessageStep(build_message("I am Ada.")), speak(*SPEECH), speak(*SPEECH))),
+    "text and speech, our commit": (None, (MessageStep(build_message("I am Ada.")), speak(*SPEECH), say())),
     "out of band": (None, (say(), respond(conversation="none", input=(build_message("Is it rude?"),)), say())),
     "out of band beside a VAD": (VAD, (speak(*SPEECH), respond(conversation="none", output="text"), speak(*SPEECH))),
-    "mixed": (VAD, (say(), speak(*SPEECH), Pause(2), say(output="text"), speak(*SPEECH, chunk_ms=200))),
+    "mixed": (VAD, (say(), speak(*SPEECH), PauseStep(2), say(output="text"), speak(*SPEECH, chunk_ms=200))),
 }
 OF_VOICE_LIVE: dict[str, tuple[TurnDetection | None, tuple[Step, ...]]] = {
     name: (
@@ -511,7 +511,7 @@ def test_speech_ends_at_the_same_sample_in_chunks_of_any_size_and_with_any_silen
 
 
 def test_noise_behind_the_speech_moves_nothing() -> None:
-    noise = Background(recording(sound(0, 800, level=500, seed=5)), snr_db=30)
+    noise = BackgroundNoise(recording(sound(0, 800, level=500, seed=5)), snr_db=30)
     talk = converse(speak(*SPEECH, 100), speak(*SPEECH, 100), turn_detection=VAD, background=noise)
 
     assert [turn.outcome for turn in talk.turns] == ["ok", "ok"]
@@ -610,7 +610,7 @@ def test_nobody_asks_before_the_last_word_was_heard(
 
 def test_a_vad_that_hears_nothing_is_a_timeout_of_its_own() -> None:
     deaf = TurnDetection(threshold=1.0)
-    talk = talked(build_script(speak(*SPEECH, level=600), turn_detection=deaf, limits=Limits(end_of_turn=3)),
+    talk = talked(build_script(speak(*SPEECH, level=600), turn_detection=deaf, limits=Timeouts(end_of_turn=3)),
                   Simulator(GA, default_profile(), 1))  # fmt: skip
 
     (turn,) = talk.turns
@@ -622,7 +622,7 @@ def test_a_vad_that_hears_nothing_is_a_timeout_of_its_own() -> None:
 def test_how_late_a_service_speaks_up_by_itself_is_the_truth(speed: float) -> None:
     idle = TurnDetection(silence_duration_ms=400, idle_timeout_ms=5_000)
     profile = replace(default_profile(), generation_speed=speed)
-    talk = converse(speak(*SPEECH), Pause(40), speak(*SPEECH), turn_detection=idle, profile=profile)
+    talk = converse(speak(*SPEECH), PauseStep(40), speak(*SPEECH), turn_detection=idle, profile=profile)
 
     truth = Truth(talk, {1: EDGES, 2: EDGES})
     prompts_ns = [sent.due_ns for sent in talk.simulator.said if sent.type == "input_audio_buffer.timeout_triggered"]
@@ -673,31 +673,31 @@ PCMS = st.builds(
     st.integers(0, 100), st.integers(60, 900), st.integers(0, 700), st.integers(60, 600), st.integers(0, 300),
 )  # fmt: skip
 SPOKEN = st.builds(
-    WavTurn, st.tuples(PCMS), name=st.just("speak"), chunk_ms=st.sampled_from([50, 100, 200]), transcript=st.just(()),
+    AudioTurn, st.tuples(PCMS), name=st.just("speak"), chunk_ms=st.sampled_from([50, 100, 200]), transcript=st.just(()),
     speech=st.none(), paced=st.just(True),
 )  # fmt: skip
 ASIDE = {"conversation": "none", "output": "text"}
 TYPED = st.sampled_from([say(), say(output="text"), respond(), respond(**ASIDE), respond(**ASIDE, input=())])
 BESIDE: st.SearchStrategy[Step] = st.sampled_from([
-    AddMessage(build_message("Be brief.", "system")),
-    AddMessage(build_message("I am.", "assistant")),
-    SendEvent({"type": "conversation.item.retrieve", "item_id": "nobody"}),
-    SendEvent({"type": "response.create", "response": {"conversation": "none", "input": []}}),
+    MessageStep(build_message("Be brief.", "system")),
+    MessageStep(build_message("I am.", "assistant")),
+    SendStep({"type": "conversation.item.retrieve", "item_id": "nobody"}),
+    SendStep({"type": "response.create", "response": {"conversation": "none", "input": []}}),
 ])  # fmt: skip
 STARTS = st.fixed_dictionaries({"history": st.sampled_from([0, 0, 1, 5]), "pipelined": st.booleans()})
-PAUSES = st.builds(Pause, st.sampled_from([0, 0.25, 3]))
+PAUSES = st.builds(PauseStep, st.sampled_from([0, 0.25, 3]))
 EXPECTATIONS = st.builds(
-    Expect, st.builds(ExpectSettings, st.sampled_from(EXPECTED_EVENTS), st.sampled_from([0.05, 0.6, 3.0]))
+    ExpectStep, st.builds(ExpectSettings, st.sampled_from(EXPECTED_EVENTS), st.sampled_from([0.05, 0.6, 3.0]))
 )
-CUES = st.builds(Cue, st.sampled_from([0, 300 * MS, 2 * S]), st.sampled_from([None, None, 0.5]),
+CUES = st.builds(InterruptTrigger, st.sampled_from([0, 300 * MS, 2 * S]), st.sampled_from([None, None, 0.5]),
                     st.sampled_from(["", "", "", "so", "never"]))  # fmt: skip
 INTERRUPTIONS = st.one_of(
-    st.builds(Interrupt, st.builds(InterruptSettings, cue=CUES, verify_truncation=st.booleans())),
+    st.builds(InterruptStep, st.builds(InterruptSettings, cue=CUES, verify_truncation=st.booleans())),
     st.builds(over_reply, SPOKEN, CUES, verify=st.booleans()),
-    st.builds(Sound, st.builds(SoundSettings, audio=PCMS, kind=st.sampled_from(sorted(SOUNDS)), cue=CUES)),
+    st.builds(SoundStep, st.builds(SoundSettings, audio=PCMS, kind=st.sampled_from(sorted(SOUNDS)), cue=CUES)),
 )
 IN_SILENCE = st.builds(
-    Sound,
+    SoundStep,
     st.builds(
         SoundSettings, audio=PCMS, kind=st.sampled_from(sorted(SOUNDS)), during=st.just("silence"), cue=st.none()
     ),
@@ -713,7 +713,7 @@ DETECTIONS = st.one_of(
     ),
     st.builds(TurnDetection, type=st.just("semantic_vad"), create_response=st.booleans()),
 )
-LIMITS = st.builds(Limits, end_of_turn=st.sampled_from([0.5, 3]), first_delta=st.sampled_from([0.3, 3]),
+LIMITS = st.builds(Timeouts, end_of_turn=st.sampled_from([0.5, 3]), first_delta=st.sampled_from([0.3, 3]),
                    next_delta=st.sampled_from([0.2, 1]), response=st.sampled_from([1, 5]))  # fmt: skip
 
 
@@ -784,12 +784,12 @@ def conversations(draw: st.DrawFn) -> Conversation:
     delay_s = draw(st.sampled_from([None, None, 0.0, 0.15, 2.0]))
     start: dict[str, Any] = draw(STARTS) | {"tools": () if delay_s is None else (ORDER,)}
     script = build_script(*steps, dialect=dialect, limits=draw(LIMITS), turn_detection=detection, **start)
-    script = replace(script, functions={ORDER.name: Function(ORDER, [{"place": "depot"}], delay=delay_s or 0.0)})
+    script = replace(script, functions={ORDER.name: ScriptFunction(ORDER, [{"place": "depot"}], delay=delay_s or 0.0)})
     profile = replace(
         default_profile(),
         generation_speed=draw(st.sampled_from([0.7, 4.0])),
         functions=draw(CALLS),
-        preamble=AnswerParts(share=draw(st.sampled_from([0.0, 1.0]))),
+        preamble=PreambleSettings(share=draw(st.sampled_from([0.0, 1.0]))),
         max_session_s=draw(st.sampled_from([3_600, 3_600, 3_600, 3])),
     )
     endless = draw(st.sampled_from([False, False, False, True]))

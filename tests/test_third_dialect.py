@@ -18,17 +18,17 @@ import pytest
 from bench.errors import ScriptError
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.plan.repertoire import Repertoire
+from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import Script
 from bench.plan.turns import Step
 from bench.protocol.audio import PCM16_16K, by_name
-from bench.protocol.base import Act, Awaited, ClientMessage, Dialect, Feature
+from bench.protocol.base import AwaitedEvent, ClientMessage, Dialect, Feature, MessageKind
 from bench.protocol.dialects import DIALECTS
-from bench.protocol.events import Event, Kind, base64_bytes, text_characters
-from bench.protocol.settings import Message, ResponseSettings, SessionSettings, SettingsRefusal
+from bench.protocol.events import EventKind, ServerEvent, base64_bytes, text_characters
+from bench.protocol.settings import Message, ResponseSettings, SessionSettings, UnsupportedSetting
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
-from bench.run.recorder import Labels
-from bench.run.replay import Replayed, replay_log
+from bench.run.recorder import RowContext
+from bench.run.replay import ReplayedSession, replay_log
 from bench.session import Session
 from bench.transport.parser import frame_bytes
 from tests.helpers import MS, Listening, build_script, play, say
@@ -55,23 +55,23 @@ class Walkie(Dialect):
     name = "walkie"
     acts = MappingProxyType(
         {
-            "tune": Act.SET_UP,
-            "type": Act.ITEM,
-            "talk": Act.APPEND,
-            "out": Act.COMMIT,
-            "scratch": Act.CLEAR,
-            "come in": Act.REQUEST,
+            "tune": MessageKind.SET_UP,
+            "type": MessageKind.ITEM,
+            "talk": MessageKind.APPEND,
+            "out": MessageKind.COMMIT,
+            "scratch": MessageKind.CLEAR,
+            "come in": MessageKind.REQUEST,
         }
     )
     input_formats = output_formats = by_name(PCM16_16K)
 
-    def refuses(self, settings: SessionSettings) -> SettingsRefusal | None:
+    def refuses(self, settings: SessionSettings) -> UnsupportedSetting | None:
         if settings.voice is None:
             return None
-        return SettingsRefusal(("voice",), "voice is no setting of the walkie dialect: remove it")
+        return UnsupportedSetting(("voice",), "voice is no setting of the walkie dialect: remove it")
 
-    def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | Awaited]:
-        return self._message("tune", settings.instructions), Awaited(Kind.SESSION_UPDATED, "ready")
+    def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
+        return self._message("tune", settings.instructions), AwaitedEvent(EventKind.SESSION_UPDATED, "ready")
 
     lacks = MappingProxyType({Feature.IMAGE: "and this is a radio"})
 
@@ -79,7 +79,7 @@ class Walkie(Dialect):
         return self._message("type", message.text)
 
     def raw(self, event: Mapping[str, Any], event_id: str) -> ClientMessage:
-        return ClientMessage(Act.RAW, event["type"], msgspec.json.encode({event["type"]: None}))
+        return ClientMessage(MessageKind.RAW, event["type"], msgspec.json.encode({event["type"]: None}))
 
     def append(self, audio: bytes, event_id: str) -> ClientMessage:
         return self._message("talk", base64.b64encode(audio).decode())
@@ -96,19 +96,23 @@ class Walkie(Dialect):
     def _message(self, name: str, value: object = None) -> ClientMessage:
         return ClientMessage(self.acts[name], name, msgspec.json.encode({name: value}))
 
-    def decode(self, message: bytes) -> list[Event]:
+    def decode(self, message: bytes) -> list[ServerEvent]:
         try:
             wire = msgspec.json.decode(message, type=_Wire)
         except msgspec.MsgspecError as error:
-            return [Event(Kind.MALFORMED, reason=str(error))]
-        events = [Event(Kind.SESSION_CREATED, "ready"), Event(Kind.SESSION_UPDATED, "ready")] if wire.ready else []
+            return [ServerEvent(EventKind.MALFORMED, reason=str(error))]
+        events = (
+            [ServerEvent(EventKind.SESSION_CREATED, "ready"), ServerEvent(EventKind.SESSION_UPDATED, "ready")]
+            if wire.ready
+            else []
+        )
         if len(wire.voice):
             size = base64_bytes(wire.voice)
-            events.append(Event(Kind.AUDIO_DELTA, "voice", payload_bytes=size, payload=wire.voice))
+            events.append(ServerEvent(EventKind.AUDIO_DELTA, "voice", payload_bytes=size, payload=wire.voice))
         if len(wire.words):
             size = text_characters(wire.words)
-            events.append(Event(Kind.TRANSCRIPT_DELTA, "words", payload_bytes=size, payload=wire.words))
-        return [*events, Event(Kind.RESPONSE_DONE, "over", status="completed")] if wire.over else events
+            events.append(ServerEvent(EventKind.TRANSCRIPT_DELTA, "words", payload_bytes=size, payload=wire.words))
+        return [*events, ServerEvent(EventKind.RESPONSE_DONE, "over", status="completed")] if wire.over else events
 
     def without_audio(self, message: bytes) -> bytes:
         fields = msgspec.json.decode(message)
@@ -140,20 +144,20 @@ def station(message: bytes) -> Iterable[PeerAnswer]:
             yield 280 * MS, msgspec.json.encode({"voice": LOUD, "words": "that.", "over": True})
 
 
-def walked(*steps: Step, **session: Any) -> Repertoire:
+def walked(*steps: Step, **session: Any) -> CompiledScript:
     script = build_script(*steps)
     settings = SessionSettings(**session)
     walked = Script(
         name=script.name, path=Path("talk.yaml"), digest="d1", session=settings, timeouts=script.limits, steps=steps
     )
-    return Repertoire(walked, WALKIE)
+    return CompiledScript(walked, WALKIE)
 
 
 def played(path: Path, *steps: Step) -> tuple[SessionObservation, list[TurnObservation], MemoryTransport, Listening]:
     """A session over a transport without a network, logged in a file."""
     script, transport, listening = walked(*steps).session(0, 0), MemoryTransport(station), Listening()
     log = EventLog(path, hide=str, record_audio=False)
-    facts = about("run", Labels("s", "here", "talk", script.name), script)
+    facts = about("run", RowContext("s", "here", "talk", script.name), script)
     timeline = LoggedTimeline(
         SessionStart(transport.now_ns(), len(steps), script.limits), script.dialect, log=log, about=facts
     )
@@ -191,7 +195,7 @@ def test_its_speech_is_sent_at_the_dialect_s_rate(tmp_path: Path) -> None:
 def test_its_log_is_told_again_without_its_audio(tmp_path: Path) -> None:
     session, turns, _, listening = played(tmp_path / "log.jsonl", play())
 
-    again: Replayed = replay_log(tmp_path / "log.jsonl")
+    again: ReplayedSession = replay_log(tmp_path / "log.jsonl")
     assert (again.session, list(again.turns)) == (session, turns)
     heard = [passage for passage in again.passages if passage.event is not None]
     assert [passage.event.kind for passage in heard if passage.event] == [event.kind for event in listening.events]

@@ -15,7 +15,7 @@ from bench.simulator.profile import load_profile
 from bench.target.options import ServiceOptions
 from bench.target.target_settings import load_price_table
 from bench.target.targets import resolve_targets
-from bench.yaml_file import PlainValue, Value, read_yaml
+from bench.yaml_file import LocatedValue, PythonValue, read_yaml
 from reports import thresholds as grammar
 
 READERS: dict[str, Callable[[Path], object]] = {
@@ -71,13 +71,13 @@ def test_every_reader_says_that_a_file_is_not_there(tmp_path: Path, kind: str) -
         READERS[kind](tmp_path)
 
 
-def value_of(folder: Path, text: str) -> Value:
+def value_of(folder: Path, text: str) -> LocatedValue:
     path = folder / "any.yaml"
     path.write_text(text, encoding="utf-8")
     return read_yaml(path, "it")
 
 
-def content_of(value: Value) -> object:
+def content_of(value: LocatedValue) -> object:
     """What a value holds, all the way down."""
     content = value.content()
     if isinstance(content, dict):
@@ -126,7 +126,7 @@ def test_a_file_with_nothing_in_it_holds_a_null(tmp_path: Path) -> None:
 
 
 def test_a_quiet_value_is_not_quoted_and_neither_is_what_it_holds(tmp_path: Path) -> None:
-    for value in (PlainValue("it", {"a": {"b": "s3cr3t"}}), value_of(tmp_path, "a: {b: s3cr3t}")):
+    for value in (PythonValue("it", {"a": {"b": "s3cr3t"}}), value_of(tmp_path, "a: {b: s3cr3t}")):
         inner = value.unquoted().nearest("a", "b")
 
         assert "s3cr3t" in str(value.nearest("a", "b").unlike("a number"))

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from bench.doctor.explain import (
+from bench.doctor.diagnosis import (
     REMEDIES,
     SIBLINGS,
     UNGREETED,
@@ -25,18 +25,18 @@ from bench.doctor.explain import (
     warning_unless,
 )
 from bench.metrics import NOTHING_AUDIBLE
-from bench.money import Tariff, cost_usd, dollars
-from bench.observe.observation import SessionObservation, TurnObservation, reason
+from bench.model_retirements import SOON_DAYS, retirement_of
+from bench.observe.observation import SessionObservation, TurnObservation, detail_text
+from bench.pricing import TurnPricing, cost_usd, dollars
 from bench.protocol.agents import OTHER_STREAM
 from bench.protocol.audio import AudioFormat
 from bench.protocol.base import Dialect, is_simulated
 from bench.protocol.rate_limits import RateLimit, wait_of
 from bench.remedies import REALTIME_MODELS
-from bench.retirements import SOON_DAYS, retirement_of
-from bench.shapes import either
 from bench.target.target import Target
 from bench.units import NS_PER_MS, NS_PER_S
 from bench.untrusted.sanitize import top_counts
+from bench.validation import either
 
 MINUTE_S = 60
 CLOSE_S, SKEW_S = 2.0, 60.0
@@ -59,7 +59,7 @@ def refused(
     has cut is known at the end of its words alone.
     """
     wait_ns = wait_of(observed.headers) if observed.retry_after_ns is None else observed.retry_after_ns
-    words = hide(reason(observed.outcome, observed.detail))
+    words = hide(detail_text(observed.outcome, observed.detail))
     said = f"{_simulated(observed.headers)}{observed.outcome}: {words}{_ids(observed.headers)}"
     refusal = Refusal(observed.outcome, words, None if wait_ns is None else wait_ns / NS_PER_S, claims, greeting)
     return Finding(name, "fail", said, explain(refusal, target))
@@ -67,7 +67,7 @@ def refused(
 
 def _failed(name: str, ended: SessionObservation | TurnObservation, remedy: Callable[[str], str]) -> Finding:
     """How a turn, or the session in place of it, failed. `remedy`: what to do, by the words of its reason."""
-    words = reason(ended.outcome, ended.detail)
+    words = detail_text(ended.outcome, ended.detail)
     return Finding(name, "fail", f"{ended.outcome}: {words}" if words else ended.outcome, remedy(words))
 
 
@@ -172,7 +172,9 @@ def _part(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def replied(turn: TurnObservation, target: Target, paid: Tariff, greeting: Mapping[str, Any] = UNGREETED) -> Finding:
+def replied(
+    turn: TurnObservation, target: Target, paid: TurnPricing, greeting: Mapping[str, Any] = UNGREETED
+) -> Finding:
     """How long the turn's first output took, and what it cost. `greeting`: the session as it was described first."""
     if turn.outcome != "ok":
         wait_s = None if turn.retry_after_ns is None else turn.retry_after_ns / NS_PER_S
@@ -189,7 +191,7 @@ def replied(turn: TurnObservation, target: Target, paid: Tariff, greeting: Mappi
     return Finding("turn", "pass", f"{waited}{cost}")
 
 
-def _of_tokens(turn: TurnObservation, paid: Tariff) -> str:
+def _of_tokens(turn: TurnObservation, paid: TurnPricing) -> str:
     if turn.usage is None:
         return "unpriced: the service reported no tokens"
     if turn.usage.unread:

@@ -251,7 +251,7 @@ class RunLifecycle:
         if before is RunState.IDLE:
             return ()
         status = INTERRUPTED_STATUS if reason == INTERRUPTED else USAGE_STATUS
-        return (Say(never_begun(reason)), SetExitStatus(status))
+        return (Say(not_started_text(reason)), SetExitStatus(status))
 
     def _announced(self) -> RunActions:
         """Show the reason, if it is none that everybody expects."""
@@ -260,7 +260,7 @@ class RunLifecycle:
         return (Say(f"the run ends early: {self.reason}"),)
 
 
-def never_begun(reason: str) -> str:
+def not_started_text(reason: str) -> str:
     """Describe a run that ended before all was signed in. `reason`: empty if its time was over."""
     why = reason or "its time was over, or it was stopped,"
     return f"the run never began: {why} while it was still {SIGNING_IN}; no session was opened"

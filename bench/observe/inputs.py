@@ -15,11 +15,11 @@ from typing import Literal
 
 import msgspec
 
-from bench.limits import REPLY_SILENCE_MS, Limits
 from bench.observe.observation import TurnObservation
 from bench.plan.turn_plan import InterruptionKind, TurnPlan
 from bench.protocol.audio import AudioFormatName
-from bench.protocol.events import FunctionCall, Usage
+from bench.protocol.events import FunctionCall, TokenUsage
+from bench.timeouts import REPLY_SILENCE_MS, Timeouts
 from bench.units import NS_PER_MS
 
 NO_JSON = msgspec.Raw()
@@ -40,7 +40,7 @@ class SessionStart(Input, frozen=True):
 
     start_ns: int
     planned: int
-    timeouts: Limits
+    timeouts: Timeouts
     service_responds: bool = False
     intended_ns: int | None = None
     called_ns: int | None = None
@@ -62,7 +62,7 @@ class Connected(Input, frozen=True, tag="connected"):
     call_id: str = ""
 
 
-class Begun(Input, frozen=True, tag="begin"):
+class TurnStarted(Input, frozen=True, tag="begin"):
     """A turn begins; `at_ns` is read before its first send."""
 
     at_ns: int
@@ -92,14 +92,14 @@ class Sent(Input, frozen=True, tag="sent"):
     played_ms: int = 0
 
 
-class HistoryBegun(Input, frozen=True, tag="history"):
+class HistoryStarted(Input, frozen=True, tag="history"):
     """The history is about to be sent: so many `messages` that were said before the first turn."""
 
     at_ns: int
     messages: int
 
 
-class Renews(Input, frozen=True, tag="renews"):
+class ContinuesCall(Input, frozen=True, tag="renews"):
     """The session takes the place of one that was as old as one may be; the first thing that it is told.
 
     `previous_reply_end_ns`: when the caller had heard the last reply in that one; None where none was heard.
@@ -108,7 +108,7 @@ class Renews(Input, frozen=True, tag="renews"):
     previous_reply_end_ns: int | None = None
 
 
-class Renewed(Input, frozen=True, tag="renewed"):
+class ReplacedBySession(Input, frozen=True, tag="renewed"):
     """Another session takes this one's place: it plays what is left of the script."""
 
 
@@ -123,7 +123,7 @@ class Transmitted(Input, frozen=True, tag="transmitted"):
     acknowledged: bool = False
 
 
-class Expected(Input, frozen=True, tag="expect"):
+class EventExpected(Input, frozen=True, tag="expect"):
     """The script insists on an event by an instant. `kind`: the name of a `Kind` in lower case."""
 
     kind: str
@@ -140,24 +140,24 @@ class InterruptionAwaited(Input, frozen=True, tag="await_interruption"):
     verify_truncation: bool = False
 
 
-class Interrupted(Input, frozen=True, tag="interrupt"):
+class ClientInterrupted(Input, frozen=True, tag="interrupt"):
     """The client interrupts the reply by itself, and has stopped its player."""
 
     at_ns: int
 
 
-class SilenceBroken(Input, frozen=True, tag="break_silence"):
+class SoundStarted(Input, frozen=True, tag="break_silence"):
     """Something is about to be heard while nothing is played, which asks for no reply: what is replied is played so."""
 
     reply_format: AudioFormatName = "pcm16"
     jitter_buffer_ns: int = 0
 
 
-class SilenceRestored(Input, frozen=True, tag="restore_silence"):
+class SoundEnded(Input, frozen=True, tag="restore_silence"):
     """A sound in silence was heard, a reply to it was waited for, and nothing is under way any more."""
 
 
-class CallAnswered(Input, frozen=True, tag="call"):
+class FunctionOutputSent(Input, frozen=True, tag="call"):
     """A function's output was handed over. `wrong`: what is wrong with the service's call; "" where nothing is."""
 
     call_id: str
@@ -177,17 +177,17 @@ class NetworkMeasured(Input, frozen=True, tag="measured"):
     scope: Literal["service", "proxy"] = "service"
 
 
-class Expired(Input, frozen=True, tag="expire"):
+class DeadlinePassed(Input, frozen=True, tag="expire"):
     """Something was due by now, and did not come."""
 
     at_ns: int
 
 
-class GaveUp(Input, frozen=True, tag="give_up"):
+class StoppedWaiting(Input, frozen=True, tag="give_up"):
     """What the service has under way is waited for no longer: it belongs to turns that are over."""
 
 
-class Failed(Input, frozen=True, tag="fail"):
+class SessionFailed(Input, frozen=True, tag="fail"):
     """The session ends, and with it every open turn, unless something else ended it before."""
 
     outcome: str
@@ -195,7 +195,7 @@ class Failed(Input, frozen=True, tag="fail"):
     detail: str = ""
 
 
-class Closed(Input, frozen=True, tag="closed"):
+class ConnectionClosed(Input, frozen=True, tag="closed"):
     """The connection is gone; `ours`: we ended it, because what came broke a rule of the protocol or passed a limit.
 
     `cause`, `uncertainty_ns`: as of `bench.transport.interface.CloseInfo`. OpenAI refuses by an error, and a close
@@ -210,7 +210,7 @@ class Closed(Input, frozen=True, tag="closed"):
     uncertainty_ns: int = 0
 
 
-class Finished(Input, frozen=True, tag="finish"):
+class ScriptFinished(Input, frozen=True, tag="finish"):
     """The script was played to its end, and we close."""
 
     at_ns: int
@@ -229,45 +229,45 @@ class TurnsDelivered(Input, frozen=True, tag="deliver"):
 
 AnyInput = (
     Connected
-    | Begun
+    | TurnStarted
     | Sent
-    | HistoryBegun
-    | Renews
-    | Renewed
+    | HistoryStarted
+    | ContinuesCall
+    | ReplacedBySession
     | Transmitted
-    | Expected
+    | EventExpected
     | InterruptionAwaited
-    | Interrupted
-    | SilenceBroken
-    | SilenceRestored
-    | CallAnswered
+    | ClientInterrupted
+    | SoundStarted
+    | SoundEnded
+    | FunctionOutputSent
     | NetworkMeasured
-    | Expired
-    | GaveUp
-    | Failed
-    | Closed
-    | Finished
+    | DeadlinePassed
+    | StoppedWaiting
+    | SessionFailed
+    | ConnectionClosed
+    | ScriptFinished
     | TurnsDelivered
 )
 
 
-class Work(msgspec.Struct, frozen=True):
+class Action(msgspec.Struct, frozen=True):
     """The base of all that there is to do."""
 
 
-class Pay(Work, frozen=True):
+class Pay(Action, frozen=True):
     """Tell of the tokens of responses that are done; whatever they belong to, each is told once."""
 
-    usage: Usage
+    usage: TokenUsage
 
 
-class Cancel(Work, frozen=True):
+class CancelResponse(Action, frozen=True):
     """Have the service end the response under way: its reply was interrupted."""
 
     event_id: str
 
 
-class Truncate(Work, frozen=True):
+class TruncateItem(Action, frozen=True):
     """Tell the service how much of an item was heard of a reply that was stopped, so that it knows what we know."""
 
     item_id: str
@@ -275,38 +275,38 @@ class Truncate(Work, frozen=True):
     event_id: str
 
 
-class Retrieve(Work, frozen=True):
+class RetrieveItem(Action, frozen=True):
     """Have the service show what it keeps of an item that it says it has cut."""
 
     item_id: str
     event_id: str
 
 
-class TellPlayed(Work, frozen=True):
+class AcknowledgeMark(Action, frozen=True):
     """Tell the service that all that came before a mark of its was played, or dropped."""
 
     mark: str
 
 
-class MeasureNetwork(Work, frozen=True):
+class MeasureNetwork(Action, frozen=True):
     """Measure the network: a turn has ended, and nobody has said yet what the way to the peer was like then."""
 
 
-class DeliverTurn(Work, frozen=True):
+class DeliverTurn(Action, frozen=True):
     """Pass on a turn that is over and awaits nothing more."""
 
     turn: TurnObservation
 
 
-class AskForResponse(Work, frozen=True):
+class RequestResponse(Action, frozen=True):
     """Ask for the turn's response: a VAD that starts none has committed all of the speech."""
 
 
-class CallFunction(Work, frozen=True):
+class CallFunction(Action, frozen=True):
     """Have a function called, whose output is told once it is handed over."""
 
     call: FunctionCall
 
 
-class GoOn(Work, frozen=True):
+class RequestContinuation(Action, frozen=True):
     """Ask for the response that goes on from what the functions returned."""

@@ -32,8 +32,8 @@ from bench.metrics import (
     is_throttled,
     outcome_class,
 )
-from bench.plan.turn_plan import Reference, words_of
-from bench.protocol.events import FunctionCall, Usage
+from bench.plan.turn_plan import TurnReference, normalized_words
+from bench.protocol.events import FunctionCall, TokenUsage
 from bench.protocol.rate_limits import wait_in, wait_of
 
 
@@ -56,7 +56,7 @@ class Instants:
             self.instants[instant], self.widths_ns[instant] = at_ns, width_ns
 
 
-class Quality(NamedTuple):
+class TurnScore(NamedTuple):
     """What a turn's words come to, in columns of these names; None where there is nothing to judge by, or to judge.
 
     `input_words`, `reply_words`: of the reference. Their word error rate is the errors divided by these.
@@ -69,10 +69,10 @@ class Quality(NamedTuple):
     task_success: bool | None = None
 
 
-UNJUDGED = Quality()
+UNJUDGED = TurnScore()
 
 
-def quality(reference: Reference, outcome: str, heard: str | None, reply: str) -> Quality:
+def score_turn(reference: TurnReference, outcome: str, heard: str | None, reply: str) -> TurnScore:
     """Judge a turn that is over.
 
     `heard`: the caller's words as the service transcribed them, None where it did not transcribe all of them. `reply`:
@@ -84,19 +84,19 @@ def quality(reference: Reference, outcome: str, heard: str | None, reply: str) -
     known = reference.has_task and (reply or outcome not in GOOD)
 
     def does_task() -> bool:
-        spaced = f" {' '.join(words_of(reply))} "
-        contains = all(f" {' '.join(words_of(text))} " in spaced for text in reference.contains)
+        spaced = f" {' '.join(normalized_words(reply))} "
+        contains = all(f" {' '.join(normalized_words(text))} " in spaced for text in reference.contains)
         return contains and re.search(reference.matches, reply) is not None
 
-    return Quality(*of_input, *of_reply, is_done(outcome, does_task) if known else None)
+    return TurnScore(*of_input, *of_reply, is_done(outcome, does_task) if known else None)
 
 
 def word_errors(reference: str, words: str) -> tuple[int, int]:
     """(words of the reference, errors of the words that are held against it). The reference has a word."""
     import jiwer  # where words are counted alone: it takes 40 ms
 
-    expected = words_of(reference)
-    found = jiwer.process_words(" ".join(expected), " ".join(words_of(words)))
+    expected = normalized_words(reference)
+    found = jiwer.process_words(" ".join(expected), " ".join(normalized_words(words)))
     return len(expected), found.substitutions + found.deletions + found.insertions
 
 
@@ -112,7 +112,7 @@ def is_done(outcome: str, judge: Callable[[], object]) -> bool | None:
 
 
 def _errors(reference: str, words: str | None) -> tuple[int | None, int | None]:
-    return (None, None) if words is None or not words_of(reference) else word_errors(reference, words)
+    return (None, None) if words is None or not normalized_words(reference) else word_errors(reference, words)
 
 
 TIMES = {scope: [m for m in CATALOGUE.values() if m.scope == scope and m.unit == "ms"] for scope in get_args(Scope)}
@@ -165,7 +165,7 @@ class TurnObservation(msgspec.Struct, frozen=True):
     retransmits: int | None
     reply_text: str
     input_text: str
-    usage: Usage | None
+    usage: TokenUsage | None
     reply_parts: tuple[str | FunctionCall, ...] = ()
     """The reply's words and function calls, in the order in which they were whole."""
     rtt_scope: str | None = None
@@ -190,7 +190,7 @@ class TurnObservation(msgspec.Struct, frozen=True):
     received_audio_ns: int = 0
     overlap_ns: int | None = None
     onset_uncertainty_ns: int | None = None
-    quality: Quality = UNJUDGED
+    quality: TurnScore = UNJUDGED
 
     @property
     def measured_from(self) -> str | None:
@@ -273,7 +273,7 @@ class SessionObservation(msgspec.Struct, frozen=True):
     """Commits that no turn of the script made: noise between turns, or the service's idle timeout."""
     idle_prompts: int = 0
     """How often the service spoke up by itself, because the caller was silent for as long as the idle timeout."""
-    stray_usage: Usage | None = None
+    stray_usage: TokenUsage | None = None
     """Usage of responses outside of any turn, or that ended after theirs was over; None where none told any."""
     close_code: int | None = None
     close_reason: str = ""
@@ -311,7 +311,7 @@ def model_of(settings: Mapping[str, Any]) -> str | None:
     return model if isinstance(model, str) and model else None
 
 
-def reason(outcome: str, detail: str) -> str:
+def detail_text(outcome: str, detail: str) -> str:
     """The detail as it stands beside its outcome: a code that ends the one and begins the other is said once."""
     return detail.removeprefix(f"{outcome.partition(':')[2]}: ")
 

@@ -75,7 +75,7 @@ ERRORS_NS = ((500, 45 * NS_PER_MS), (32, 100 * NS_PER_MS), (16, 345 * NS_PER_MS)
 What = Literal["begins", "sounds", "ends"]
 
 
-class SoundMark(NamedTuple):
+class SoundChange(NamedTuple):
     """A mark in a stream: sound begins, goes on or has ended at a sample, so many before the end of what was heard.
 
     `back` of a sound that goes on, or has ended: up to where it is heard. `error_ns`: how far its begin can be off.
@@ -94,7 +94,7 @@ Known = Iterable[tuple[What, int]]
 """What is known by a block, and the sample at which it is."""
 
 
-class Onsets:
+class OnsetDetector:
     """The sound in one stream of samples."""
 
     def __init__(self, rate_hz: int) -> None:
@@ -139,16 +139,16 @@ class Onsets:
         self._last = 0
         """The sample up to which it is heard."""
 
-    def hear(self, samples: Samples, *, sent: bool = True) -> list[SoundMark]:
+    def hear(self, samples: Samples, *, sent: bool = True) -> list[SoundChange]:
         """Take the next samples, which were `sent`, or stand for silence that was not; return what they make known."""
         self._sent = sent
-        marks: list[SoundMark] = []
+        marks: list[SoundChange] = []
         end = self._number * self._size + len(self._left) + len(samples)
         for block in self._cut(samples):
             for what, sample in self._take(*block):
                 if marks and marks[-1].what == what == "sounds":
                     marks.pop()
-                marks.append(SoundMark(what, end - sample, self._error_ns))
+                marks.append(SoundChange(what, end - sample, self._error_ns))
         return marks
 
     def drop(self) -> None:

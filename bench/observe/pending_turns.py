@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cache
 
-from bench.limits import Limits
 from bench.metrics import NO_PAUSE, NOTHING_AUDIBLE, ONLY_FILLERS, UNHEARD
 from bench.observe import inputs
 from bench.observe.turn import ARRIVALS, LATE_TRANSCRIPT_NS, PendingTurn, State, failed_expectation
-from bench.observe.turn_view import all_instants
-from bench.protocol.events import Failure, Kind
+from bench.observe.turn_observation import all_instants
+from bench.protocol.events import EventKind, ServiceFailure
+from bench.timeouts import Timeouts
 from bench.transport.interface import TcpInfo
 from bench.units import NS_PER_S
 
@@ -25,7 +25,7 @@ NO_END = "response.done did not come"
 NOT_OVER = "the turn was not over"
 
 
-def deadline(turn: PendingTurn, limits: Limits) -> tuple[int, str, str] | None:
+def deadline(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str] | None:
     """(instant, outcome, detail) of what ends a turn next if nothing comes; None while nothing is due."""
     deadlines = [(until_ns, *failed_expectation(kind)) for kind, until_ns in turn.expected.items()]
     if turn.state is State.PLAYING:
@@ -44,7 +44,7 @@ def deadline(turn: PendingTurn, limits: Limits) -> tuple[int, str, str] | None:
     return soonest
 
 
-def _timeout(turn: PendingTurn, limits: Limits) -> tuple[int, str, str]:
+def _timeout(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str]:
     has_events, instants = turn.plan.has_turn_events, turn.hearing.instants
     if turn.state is State.UNNOTICED:
         missing = UNNOTICED if "speech_started" in instants else UNHEARD
@@ -149,7 +149,7 @@ class PendingTurns:
         """The instant at which the player has played what came of the last turn's reply; None where nothing did."""
         return self.last.reply.playback_ends_ns or None if self.last is not None else None
 
-    def due(self, limits: Limits) -> tuple[int, str, str, PendingTurn] | None:
+    def due(self, limits: Timeouts) -> tuple[int, str, str, PendingTurn] | None:
         """(instant, outcome, detail, turn) of what ends an open turn if nothing comes; None while nothing is due."""
         first: tuple[int, str, str, PendingTurn] | None = None
         for turn in self.all:
@@ -163,22 +163,22 @@ class PendingTurns:
         """The turns that are over and await nothing more; where the session is, too, nothing more can come."""
         return [t for t in self.all if t.state is State.OVER and (session_over or not t.awaits_more(now_ns))]
 
-    def cuts(self) -> Iterator[inputs.Cancel | inputs.Truncate | inputs.Retrieve]:
+    def cuts(self) -> Iterator[inputs.CancelResponse | inputs.TruncateItem | inputs.RetrieveItem]:
         """What the service is to be told of a reply that was stopped, and to be asked of those that it has cut."""
         stopped = self.interrupted
         if stopped is not None and stopped.interruption is not None and stopped.plan.has_turn_events:
             interruption, prefix = stopped.interruption, stopped.plan.event_prefix
             if interruption.uncancelled:
                 interruption.uncancelled = False
-                yield inputs.Cancel(f"{prefix}{CANCEL}")
+                yield inputs.CancelResponse(f"{prefix}{CANCEL}")
             if interruption.stopped_ns is not None and "truncate_sent" not in interruption.instants:
                 for number, (item_id, heard_ms) in enumerate(stopped.reply.cuts(), 1):
-                    yield inputs.Truncate(item_id, heard_ms, f"{prefix}{number}-{TRUNCATE}")
+                    yield inputs.TruncateItem(item_id, heard_ms, f"{prefix}{number}-{TRUNCATE}")
         for turn in self.all:
             if turn.check is not None and turn.state is State.OVER:
                 for item_id in sorted(turn.check.cut - turn.check.asked):
                     self._retrieves += 1
-                    yield inputs.Retrieve(item_id, f"{turn.plan.event_prefix}{self._retrieves}-{RETRIEVE}")
+                    yield inputs.RetrieveItem(item_id, f"{turn.plan.event_prefix}{self._retrieves}-{RETRIEVE}")
 
     def remove(self, turn: PendingTurn, at_ns: int) -> None:
         """Remove a turn that is delivered; if it had its time, the check of its truncated reply ends."""
@@ -194,11 +194,11 @@ class PendingTurns:
         if self.interrupted is not None:
             self.interrupted.await_interruption(awaited.kind, verify=awaited.verify_truncation)
 
-    def interrupt(self, interrupted: inputs.Interrupted) -> None:
+    def interrupt(self, interrupted: inputs.ClientInterrupted) -> None:
         if self.interrupted is not None:
             self.interrupted.interrupt(interrupted.at_ns)
 
-    def answer_call(self, answered: inputs.CallAnswered) -> None:
+    def answer_call(self, answered: inputs.FunctionOutputSent) -> None:
         if self.last is not None:
             self.last.calls.answered(answered.call_id, answered.at_ns, answered.wrong)
 
@@ -206,9 +206,9 @@ class PendingTurns:
         for turn in self.all:
             turn.transmitted(stamp)
 
-    def expect(self, expected: inputs.Expected) -> None:
+    def expect(self, expected: inputs.EventExpected) -> None:
         """Insist, as the script does, on an event of the current turn by an instant."""
-        kind, turn = Kind[expected.kind.upper()], self.current
+        kind, turn = EventKind[expected.kind.upper()], self.current
         if turn is not None and ARRIVALS[kind] not in all_instants(turn):
             turn.expected[kind] = expected.until_ns
 
@@ -234,7 +234,7 @@ class PendingTurns:
             if "sound_end" in marks:
                 turn.interruption.spoken_ns, _ = hearing.unmark("sound_end")
 
-    def not_stopped(self, failure: Failure) -> None:
+    def not_stopped(self, failure: ServiceFailure) -> None:
         """Take an error that says that a reply was not stopped, or not cut: it may come too late, and harms nobody."""
         for turn in self.all:
             if turn.interruption is None or not failure.event_id.startswith(turn.plan.event_prefix):

@@ -22,13 +22,23 @@ from bench.observe.observation import Instants
 from bench.observe.onsets import PAUSE_NS
 from bench.observe.reply_detector import SILENCE_NS
 from bench.protocol.audio import UNREADABLE, AudioFormat, audible_sample
-from bench.protocol.events import ANSWER, COMMENTARY, EMPTY, CutPayload, Event, FunctionCall, Kind, LinePlace, said
-from bench.transport.received import DeltaArrival
+from bench.protocol.events import (
+    ANSWER,
+    COMMENTARY,
+    EMPTY,
+    EventKind,
+    FunctionCall,
+    PlayoutPosition,
+    ServerEvent,
+    StrippedAudio,
+    said,
+)
+from bench.transport.received import MatchedDelta
 from bench.units import NS_PER_MS, NS_PER_S
 from bench.untrusted.values import LONGEST_TEXT
 
 
-class Player:
+class ItemPlayer:
     """Plays one item of a reply, after what is played before it until `busy_until_ns`."""
 
     def __init__(
@@ -74,7 +84,7 @@ class Player:
         """When so much has been played, of what came; an instant before a stall that is over may be told too late."""
         return self._begins_ns + max(0, length_ns - self._audio.duration_ns(self._bytes_before))
 
-    def add(self, at_ns: int, audio_bytes: int, payload: msgspec.Raw | CutPayload, error_ns: int = 0) -> bool:
+    def add(self, at_ns: int, audio_bytes: int, payload: msgspec.Raw | StrippedAudio, error_ns: int = 0) -> bool:
         """Play a delta that came at `at_ns`, or up to `error_ns` earlier; False where its payload cannot be decoded."""
         # as simple as can be said: players that stretch audio over a gap hide it, each in a way of its own
         if at_ns > self.ends_ns:
@@ -98,25 +108,25 @@ class Player:
 
 
 EXACT_GAP_NS = 1_000_000
-AUDIO_DELTA, TRANSCRIPT_DELTA = Kind.AUDIO_DELTA, Kind.TRANSCRIPT_DELTA
+AUDIO_DELTA, TRANSCRIPT_DELTA = EventKind.AUDIO_DELTA, EventKind.TRANSCRIPT_DELTA
 """Kinds that are compared for each delta: an attribute of an enumeration is slow."""
 
 # kind of event → the instant that its arrival marks: of those that open the first one, of those that close the last
 REPLY_INSTANTS = {
-    Kind.RESPONSE_CREATED: "response_created",
-    Kind.TEXT_DELTA: "first_text",
-    Kind.AUDIO_DELTA: "first_audio",
-    Kind.TRANSCRIPT_DELTA: "first_transcript",
-    Kind.AUDIO_DONE: "audio_done",
-    Kind.TRANSCRIPT_DONE: "transcript_done",
-    Kind.RESPONSE_DONE: "response_done",
+    EventKind.RESPONSE_CREATED: "response_created",
+    EventKind.TEXT_DELTA: "first_text",
+    EventKind.AUDIO_DELTA: "first_audio",
+    EventKind.TRANSCRIPT_DELTA: "first_transcript",
+    EventKind.AUDIO_DONE: "audio_done",
+    EventKind.TRANSCRIPT_DONE: "transcript_done",
+    EventKind.RESPONSE_DONE: "response_done",
 }
-CLOSING = frozenset({Kind.AUDIO_DONE, Kind.TRANSCRIPT_DONE, Kind.RESPONSE_DONE})
+CLOSING = frozenset({EventKind.AUDIO_DONE, EventKind.TRANSCRIPT_DONE, EventKind.RESPONSE_DONE})
 
 
 @dataclass(slots=True, eq=False)
 class ItemAudio:
-    player: Player
+    player: ItemPlayer
     first: Arrival
     first_bytes: int
     last_ns: int
@@ -139,14 +149,14 @@ class Reply(Instants):
     audio: AudioFormat
     jitter_buffer_ns: int
     answer_min_ns: int = 0
-    deltas: Counter[Kind] = field(default_factory=Counter)
+    deltas: Counter[EventKind] = field(default_factory=Counter)
     text: str = ""
     answer_text: str = ""
     """The words of the last item that is no commentary, which has the id `answer_id`."""
     answer_id: str = ""
     read_words: str = ""
     """The end of what was read of its transcript, casefolded."""
-    unread: list[msgspec.Raw | CutPayload] = field(default_factory=list)
+    unread: list[msgspec.Raw | StrippedAudio] = field(default_factory=list)
     """What came of it since, of so many bytes: it is read once somebody looks for a word, as few scripts do."""
     unread_bytes: int = 0
     parts: list[str | FunctionCall] = field(default_factory=list)
@@ -195,7 +205,7 @@ class Reply(Instants):
     def await_another(self) -> None:
         self.created_ns, self.earlier_items = None, len(self.items)
 
-    def received_deltas(self, deltas: Iterable[DeltaArrival]) -> bool:
+    def received_deltas(self, deltas: Iterable[MatchedDelta]) -> bool:
         """Take deltas that are not empty; return False if the audio of one cannot be decoded.
 
         A delta that was matched has no payload in its event: its item is audible, and nobody looks for its words.
@@ -218,10 +228,10 @@ class Reply(Instants):
                 self._add_words(event)
         return True
 
-    def sounded(self, delta: DeltaArrival) -> None:
+    def sounded(self, delta: MatchedDelta) -> None:
         """Note what is heard of the delta that came last, where replies are found in the audio."""
         sound, at_ns, error_ns, payload_bytes = delta.event.payload, delta.at_ns, delta.error_ns, delta.payload_bytes
-        if not isinstance(sound, CutPayload):
+        if not isinstance(sound, StrippedAudio):
             return
         if self.item is None or sound.until is None or sound.audible is None:
             return
@@ -252,7 +262,7 @@ class Reply(Instants):
         if is_long and (not self.answers or self.answers[-1].number < self.stretch.number):
             self.answers.append(self.stretch)
 
-    def happened(self, event: Event, arrival: Arrival) -> None:
+    def happened(self, event: ServerEvent, arrival: Arrival) -> None:
         kind = event.kind
         instant = REPLY_INSTANTS[kind]
         if kind in CLOSING or instant not in self.instants:
@@ -260,7 +270,7 @@ class Reply(Instants):
         if self.created_ns is None:
             self.created_ns = arrival.at_ns
 
-    def _add_words(self, event: Event) -> None:
+    def _add_words(self, event: ServerEvent) -> None:
         self.unread.append(event.payload)
         self.unread_bytes += event.payload_bytes
         if self.unread_bytes > LONGEST_TEXT:
@@ -288,11 +298,11 @@ class Reply(Instants):
         self.parts += new
         self.calls += len(new)
 
-    def _add_audio(self, event: Event, payload_bytes: int, at_ns: int, error_ns: int) -> bool:
+    def _add_audio(self, event: ServerEvent, payload_bytes: int, at_ns: int, error_ns: int) -> bool:
         """Add the audio of a delta to its item, and have it played; return False if it cannot be decoded."""
         item, payload = self.item, event.payload
         if item is None or event.item_id != self.item_id:
-            place = payload.place if isinstance(payload, CutPayload) else None
+            place = payload.place if isinstance(payload, StrippedAudio) else None
             item = self._next_item(event.item_id, payload_bytes, Arrival(at_ns, error_ns), place)
         if self.stopped_ns is not None:
             self.late_bytes += payload_bytes
@@ -309,7 +319,7 @@ class Reply(Instants):
         item.last_ns, item.last_error_ns = at_ns, error_ns
         return item.player.add(at_ns, payload_bytes, payload, error_ns)
 
-    def _next_item(self, item_id: str, payload_bytes: int, first: Arrival, place: LinePlace | None) -> ItemAudio:
+    def _next_item(self, item_id: str, payload_bytes: int, first: Arrival, place: PlayoutPosition | None) -> ItemAudio:
         """The item of this id, which is played behind those before it, and in its `place` where it has one."""
         if self.item is not None:
             self.others_end_ns = max(self.others_end_ns, self.item.player.ends_ns)
@@ -317,7 +327,7 @@ class Reply(Instants):
         if item is None:
             waits_ns, error_ns = (0, first.error_ns) if place is None else (place.waits_ns, place.error_ns)
             heard_ns = first.at_ns + waits_ns
-            player = Player(self.audio, self.jitter_buffer_ns, heard_ns, error_ns, self.playback_ends_ns)
+            player = ItemPlayer(self.audio, self.jitter_buffer_ns, heard_ns, error_ns, self.playback_ends_ns)
             item = ItemAudio(player, first, payload_bytes, *first[:2])
             self.items[item_id] = item
         self.item, self.item_id = item, item_id
@@ -446,7 +456,7 @@ class Reply(Instants):
         return after_first / self.audio.bytes_per_s / (took_ns / NS_PER_S)
 
 
-def _first_audible(players: Iterable[Player]) -> tuple[int, int] | None:
+def _first_audible(players: Iterable[ItemPlayer]) -> tuple[int, int] | None:
     """(when the first audible sample is played, how much earlier that may have been); None where nothing is heard."""
     heard = ((player.first_audible_ns, player.audible_error_ns) for player in players)
     return next(((at_ns, error_ns) for at_ns, error_ns in heard if at_ns is not None), None)

@@ -22,10 +22,10 @@ import msgspec
 import numpy as np
 
 from bench.clock import Arrival
-from bench.limits import LONGEST_HOLD_NS
-from bench.observe.onsets import BLOCK_MS, PAUSE_NS, WINDOW, Onsets
+from bench.observe.onsets import BLOCK_MS, PAUSE_NS, WINDOW, OnsetDetector
 from bench.protocol.audio import UNREADABLE, AudioFormat, SampleStream, audible_place
-from bench.protocol.events import CutPayload, Event, Kind, LinePlace, audio_payload, said
+from bench.protocol.events import EventKind, PlayoutPosition, ServerEvent, StrippedAudio, audio_payload, said
+from bench.timeouts import LONGEST_HOLD_NS
 from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.untrusted.values import LONGEST_TEXT
 
@@ -35,14 +35,14 @@ GAP_NS = 100 * NS_PER_MS
 """Time without any audio from which on it is silence that was not sent; less is a delay on the way."""
 
 
-class Playing(NamedTuple):
+class PlaybackTime(NamedTuple):
     """When a delta is heard, but for the jitter buffer, at the latest; by the stamps up to `error_ns` earlier."""
 
     at_ns: int
     error_ns: int
 
 
-class Playout:
+class PlayoutQueue:
     """The queue of what the caller's end of a line plays.
 
     `until_ns`: when all that came by now will have been played; 0 before anything came.
@@ -67,7 +67,7 @@ class Playout:
         self._waiting: deque[tuple[int, str]] = deque()
         self._played: deque[str] = deque()
 
-    def play(self, at_ns: int, duration_ns: int, error_ns: int = 0) -> Playing:
+    def play(self, at_ns: int, duration_ns: int, error_ns: int = 0) -> PlaybackTime:
         """Put audio behind the rest that came at `at_ns`, or up to `error_ns` earlier."""
         earliest_at_ns = at_ns - error_ns
         # the longer the gap before it, the less of it is a delay: the latest instant has the longest gap
@@ -79,7 +79,7 @@ class Playout:
         if self.until_ns > at_ns + LONGEST_HOLD_NS:
             self.overflow = "audio", f"{LONGEST_HOLD_NS // NS_PER_S} s of audio are queued for playback"
         heard_ns = max(at_ns, latest_ns)
-        return Playing(heard_ns, heard_ns - max(earliest_at_ns, earliest_ns))
+        return PlaybackTime(heard_ns, heard_ns - max(earliest_at_ns, earliest_ns))
 
     def mark(self, at_ns: int, name: str) -> None:
         self._pass(at_ns)
@@ -130,13 +130,13 @@ HELD_NS = 700 * NS_PER_MS
 """Audio that may lie behind a begin that becomes known: more at the begin of a stream than later."""
 
 
-class Held(NamedTuple):
+class HeldDelta(NamedTuple):
     """A delta in which no sound was known, the sample of the stream with which it ends, and when it is heard."""
 
-    event: Event
+    event: ServerEvent
     arrival: Arrival
     end: int
-    playing: Playing
+    playing: PlaybackTime
 
 
 class ReplyDetector:
@@ -147,15 +147,15 @@ class ReplyDetector:
 
     def __init__(self, audio: AudioFormat, silence_ns: int, *, pauses: bool = False) -> None:
         self._silence_ns, self._pauses = silence_ns, pauses
-        self.playout = Playout()
+        self.playout = PlayoutQueue()
         self.audio = audio
         self._stream = SampleStream(audio)
-        self._onsets = Onsets(audio.rate_hz)
+        self._onsets = OnsetDetector(audio.rate_hz)
         self._end = 0
         """Samples that came, with those of silence that were not sent."""
         self._last = 0
         """The sample up to which the reply was heard."""
-        self._held: deque[Held] = deque()
+        self._held: deque[HeldDelta] = deque()
         self._replies = 0
         self._speaking = False
         self._cut = False
@@ -169,7 +169,7 @@ class ReplyDetector:
         """Note that the caller begins to speak, before the reply is over or after it."""
         self._caller_spoke = self._speaking
 
-    def listened(self, events: Sequence[Event], arrival: Arrival) -> Sequence[Event]:
+    def listened(self, events: Sequence[ServerEvent], arrival: Arrival) -> Sequence[ServerEvent]:
         """Return the events of a message with what is heard in audio in its place; those that have it already stay.
 
         Half a sample at the end of a message counts with the message that brings the rest, as in a line that plays
@@ -177,11 +177,15 @@ class ReplyDetector:
         """
         return [self._listened(event, arrival) for event in events]
 
-    def _listened(self, event: Event, arrival: Arrival) -> Event:
-        if event.kind is Kind.CLEARED:
+    def _listened(self, event: ServerEvent, arrival: Arrival) -> ServerEvent:
+        if event.kind is EventKind.CLEARED:
             self._onsets.drop()
             self._stream.rest = b""
-        if event.kind is not Kind.AUDIO_DELTA or event.payload_bytes <= 0 or isinstance(event.payload, CutPayload):
+        if (
+            event.kind is not EventKind.AUDIO_DELTA
+            or event.payload_bytes <= 0
+            or isinstance(event.payload, StrippedAudio)
+        ):
             return event
         data = audio_payload(event.payload)
         if data is None:
@@ -203,7 +207,7 @@ class ReplyDetector:
             elif what == "sounds":
                 audible, until = 0 if audible is None else audible, place
         size = len(samples) * self.audio.sample_bytes
-        return msgspec.structs.replace(event, payload_bytes=size, payload=CutPayload(audible, until, error_ns))
+        return msgspec.structs.replace(event, payload_bytes=size, payload=StrippedAudio(audible, until, error_ns))
 
     def _unsent(self, arrival: Arrival) -> int:
         """How many samples of silence were not sent before a delta that comes now."""
@@ -211,28 +215,30 @@ class ReplyDetector:
         silent_ns = arrival.at_ns - played_ns
         return silent_ns * self.audio.rate_hz // NS_PER_S if played_ns and silent_ns >= GAP_NS else 0
 
-    def events_in(self, events: Iterable[Event], arrival: Arrival) -> Iterator[tuple[Event, Arrival]]:
+    def events_in(self, events: Iterable[ServerEvent], arrival: Arrival) -> Iterator[tuple[ServerEvent, Arrival]]:
         """What `listened` events come to, each with its own arrival; those that were not sent have no name."""
         for event in events:
-            if event.kind is Kind.TRANSCRIPT_DELTA:
+            if event.kind is EventKind.TRANSCRIPT_DELTA:
                 self._words = (self._words + said(event.payload))[:LONGEST_TEXT]
-                yield Event(Kind.NOTED, event.name), arrival
+                yield ServerEvent(EventKind.NOTED, event.name), arrival
             elif (
-                event.kind is Kind.AUDIO_DELTA
+                event.kind is EventKind.AUDIO_DELTA
                 and event.payload_bytes > 0
-                and isinstance(sound := event.payload, CutPayload)
+                and isinstance(sound := event.payload, StrippedAudio)
                 and (sound.audible != UNREADABLE or sound.until is not None)
             ):
                 yield from self._heard(event, sound, arrival)
-            elif event.kind is Kind.MARKED:
+            elif event.kind is EventKind.MARKED:
                 self.playout.mark(arrival.at_ns, event.text)
-                yield Event(Kind.NOTED, event.name), arrival
-            elif event.kind is Kind.CLEARED:
+                yield ServerEvent(EventKind.NOTED, event.name), arrival
+            elif event.kind is EventKind.CLEARED:
                 yield from self._cleared(event, arrival)
             else:
                 yield event, arrival
 
-    def _heard(self, event: Event, sound: CutPayload, arrival: Arrival) -> Iterator[tuple[Event, Arrival]]:
+    def _heard(
+        self, event: ServerEvent, sound: StrippedAudio, arrival: Arrival
+    ) -> Iterator[tuple[ServerEvent, Arrival]]:
         samples, rate_hz = event.payload_bytes // self.audio.sample_bytes, self.audio.rate_hz
         unsent = self._unsent(arrival)
         duration_ns = self.audio.duration_ns(event.payload_bytes)
@@ -244,9 +250,9 @@ class ReplyDetector:
         self._end += samples
         if sound.audible is None or sound.until is None:
             if samples:
-                self._hold(Held(event, arrival, self._end, playing))
+                self._hold(HeldDelta(event, arrival, self._end, playing))
             is_of_reply = self._speaking and not self._cut
-            yield self._of_reply(event) if is_of_reply else Event(Kind.NOTED, event.name), arrival
+            yield self._of_reply(event) if is_of_reply else ServerEvent(EventKind.NOTED, event.name), arrival
             if self._is_over:
                 yield from self._ending(arrival)
             return
@@ -255,7 +261,7 @@ class ReplyDetector:
             yield from self._ending(arrival)
         self._last = self._end - samples + sound.until
         if not self._speaking:
-            yield from self._begin_reply(Held(event, arrival, self._end, playing), sound, begins)
+            yield from self._begin_reply(HeldDelta(event, arrival, self._end, playing), sound, begins)
         else:
             if self._cut:  # with the pause before it
                 self._dropped = True
@@ -289,11 +295,11 @@ class ReplyDetector:
             return NEVER_NS
         return self.playout.until_ns + self._pause_ns + KNOWN_NS - self._silent_ns
 
-    def ended_by(self, now_ns: int) -> Iterator[tuple[Event, Arrival]]:
+    def ended_by(self, now_ns: int) -> Iterator[tuple[ServerEvent, Arrival]]:
         if (over_ns := self.over_ns) <= now_ns:
             yield from self._ending(Arrival(over_ns))
 
-    def _cleared(self, event: Event, arrival: Arrival) -> Iterator[tuple[Event, Arrival]]:
+    def _cleared(self, event: ServerEvent, arrival: Arrival) -> Iterator[tuple[ServerEvent, Arrival]]:
         """What is left of a reply is dropped; one that was played to its end is over before, unless more comes soon."""
         if arrival.at_ns < self.playout.until_ns:
             self._cut = self._dropped = self._speaking
@@ -306,20 +312,20 @@ class ReplyDetector:
         self.playout.clear(arrival.at_ns, arrival.error_ns)
         yield event, arrival
 
-    def _begin_reply(self, last: Held, sound: CutPayload, begins: int) -> Iterator[tuple[Event, Arrival]]:
+    def _begin_reply(self, last: HeldDelta, sound: StrippedAudio, begins: int) -> Iterator[tuple[ServerEvent, Arrival]]:
         """The first deltas of a reply, from the one in which it begins up to the `last`, by which that is known."""
         self._replies += 1
         self._speaking = True
-        known = CutPayload(max(0, sound.audible or 0), sound.until, sound.error_ns)
+        known = StrippedAudio(max(0, sound.audible or 0), sound.until, sound.error_ns)
         first = next((held for held in self._held if held.end > begins), last)
         place = self._place(first, last, begins, sound.error_ns) if self._pauses else None
         deltas = [*self._held_sound(begins, sound), (self._of_reply(last.event, known), last.arrival)]
         for number, (event, arrival) in enumerate(deltas):
-            if number == 0 and isinstance(event.payload, CutPayload):
+            if number == 0 and isinstance(event.payload, StrippedAudio):
                 event = msgspec.structs.replace(event, payload=msgspec.structs.replace(event.payload, place=place))
             yield event, arrival
 
-    def _place(self, first: Held, last: Held, begins: int, error_ns: int) -> LinePlace:
+    def _place(self, first: HeldDelta, last: HeldDelta, begins: int, error_ns: int) -> PlayoutPosition:
         """Where the first delta of a reply stands in the line; with those in which the reply may really begin."""
         off = error_ns * self.audio.rate_hz // NS_PER_S
         near = [
@@ -330,38 +336,38 @@ class ReplyDetector:
         late_ns = [held.playing.at_ns - self._begin_of(held) * NS_PER_S // rate_hz for held in (first, *near)]
         uneven_ns = max(late_ns) - min(late_ns)
         heard_ns, error_ns = first.playing
-        return LinePlace(heard_ns - first.arrival.at_ns, error_ns, uneven_ns)
+        return PlayoutPosition(heard_ns - first.arrival.at_ns, error_ns, uneven_ns)
 
-    def _begin_of(self, held: Held) -> int:
+    def _begin_of(self, held: HeldDelta) -> int:
         return held.end - held.event.payload_bytes // self.audio.sample_bytes
 
-    def _held_sound(self, begins: int, sound: CutPayload) -> Iterator[tuple[Event, Arrival]]:
+    def _held_sound(self, begins: int, sound: StrippedAudio) -> Iterator[tuple[ServerEvent, Arrival]]:
         """The deltas in which a sound turns out to be, which begins at a sample."""
         for held in self._held:
             if held.end > begins:
                 place = max(0, begins - self._begin_of(held))
                 size = held.event.payload_bytes // self.audio.sample_bytes
-                yield self._of_reply(held.event, CutPayload(place, size, sound.error_ns)), held.arrival
+                yield self._of_reply(held.event, StrippedAudio(place, size, sound.error_ns)), held.arrival
 
-    def _hold(self, held: Held) -> None:
+    def _hold(self, held: HeldDelta) -> None:
         self._held.append(held)
         old = self._end - HELD_NS * self.audio.rate_hz // NS_PER_S
         while self._held[0].end < old:
             self._held.popleft()
 
-    def _of_reply(self, event: Event, sound: CutPayload | None = None) -> Event:
+    def _of_reply(self, event: ServerEvent, sound: StrippedAudio | None = None) -> ServerEvent:
         name = f"heard-{self._replies}"
         return msgspec.structs.replace(
             event, response_id=name, item_id=name, payload=event.payload if sound is None else sound
         )
 
-    def _ending(self, arrival: Arrival) -> Iterator[tuple[Event, Arrival]]:
+    def _ending(self, arrival: Arrival) -> Iterator[tuple[ServerEvent, Arrival]]:
         name, words = f"heard-{self._replies}", self._words.strip()
         status, reason = ("cancelled", CAUGHT) if self._dropped else ("completed", "")
         self._speaking = self._cut = self._dropped = self._caller_spoke = False
         self._words = ""
-        yield Event(Kind.TRANSCRIPT_DONE, "", name, name, text=words), arrival
-        yield Event(Kind.RESPONSE_DONE, "", name, status=status, reason=reason), arrival
+        yield ServerEvent(EventKind.TRANSCRIPT_DONE, "", name, name, text=words), arrival
+        yield ServerEvent(EventKind.RESPONSE_DONE, "", name, status=status, reason=reason), arrival
 
 
 class SplitSamples:
@@ -376,15 +382,15 @@ class SplitSamples:
         self.stream: SampleStream | None = None
         """The audio of that item; None while no sample is half."""
 
-    def listened(self, events: Sequence[Event], audio: AudioFormat) -> Sequence[Event]:
+    def listened(self, events: Sequence[ServerEvent], audio: AudioFormat) -> Sequence[ServerEvent]:
         """Return the events of a message; a delta that is not made of whole samples says where it is audible."""
-        audio_events = (event for event in events if event.kind is Kind.AUDIO_DELTA)
+        audio_events = (event for event in events if event.kind is EventKind.AUDIO_DELTA)
         if not any(self.stream is not None or event.payload_bytes % audio.sample_bytes for event in audio_events):
             return events
-        return [self._listened(event, audio) if event.kind is Kind.AUDIO_DELTA else event for event in events]
+        return [self._listened(event, audio) if event.kind is EventKind.AUDIO_DELTA else event for event in events]
 
-    def _listened(self, event: Event, audio: AudioFormat) -> Event:
-        if isinstance(event.payload, CutPayload) or event.payload_bytes <= 0:
+    def _listened(self, event: ServerEvent, audio: AudioFormat) -> ServerEvent:
+        if isinstance(event.payload, StrippedAudio) or event.payload_bytes <= 0:
             return event
         stream = self.stream if self.stream is not None and event.item_id == self._item_id else SampleStream(audio)
         data = audio_payload(event.payload)
@@ -392,4 +398,4 @@ class SplitSamples:
             return event
         place = audible_place(stream.samples(data))
         self._item_id, self.stream = event.item_id, stream if stream.rest else None
-        return msgspec.structs.replace(event, payload=CutPayload(place))
+        return msgspec.structs.replace(event, payload=StrippedAudio(place))

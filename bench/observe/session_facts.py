@@ -14,16 +14,16 @@ from typing import Any
 
 from bench.clock import Arrival
 from bench.metrics import EXPECTED, FIRST_DELTAS, GOOD, SERVICE_SAID, WHOLE
-from bench.observe.inputs import Connected, HistoryBegun, Renewed, Renews, SessionStart
+from bench.observe.inputs import Connected, ContinuesCall, HistoryStarted, ReplacedBySession, SessionStart
 from bench.observe.observation import Instants, SessionObservation, TurnObservation, model_of
 from bench.observe.reply import Reply
-from bench.protocol.events import Event, Failure, Kind, Usage
-from bench.transport.received import DeltaArrival
+from bench.protocol.events import EventKind, ServerEvent, ServiceFailure, TokenUsage
+from bench.transport.received import MatchedDelta
 from bench.units import NS_PER_MS
 
 
 @dataclass(slots=True, eq=False)
-class SilenceWatch:
+class FalseReplyWatch:
     """Watches for replies to one sound that asks for none. `reply`: what comes of them, as the caller hears it."""
 
     reply: Reply
@@ -31,17 +31,17 @@ class SilenceWatch:
     _prompts: int = 0
     """How often the service said that the caller is silent, and has not spoken yet."""
 
-    def received(self, event: Event, arrival: Arrival, *, begins: bool) -> None:
+    def received(self, event: ServerEvent, arrival: Arrival, *, begins: bool) -> None:
         """Take an event that is no turn's. `begins`: it is the first of its response."""
-        if event.kind is Kind.IDLE_TIMEOUT:
+        if event.kind is EventKind.IDLE_TIMEOUT:
             self._prompts += 1
         elif begins and self._prompts:
             self._prompts -= 1
         elif begins:
             self.replied = True
-        if event.kind is Kind.AUDIO_DELTA and event.payload_bytes > 0:
+        if event.kind is EventKind.AUDIO_DELTA and event.payload_bytes > 0:
             self.reply.received_deltas(
-                [DeltaArrival(event, arrival.at_ns, arrival.error_ns, 0, event.payload_bytes, 0)]
+                [MatchedDelta(event, arrival.at_ns, arrival.error_ns, 0, event.payload_bytes, 0)]
             )
 
 
@@ -60,7 +60,7 @@ class ConversationLength:
         """Note that the client deleted something, or gave the session other settings: nobody knows how many tokens."""
         self._tokens = None
 
-    def answered(self, usage: Usage, *, instructed: bool) -> bool:
+    def answered(self, usage: TokenUsage, *, instructed: bool) -> bool:
         """Return whether this response has fewer tokens of input than the one before: the service truncated.
 
         `instructed`: it had instructions of its own in the place of the session's.
@@ -72,9 +72,9 @@ class ConversationLength:
 
 
 UNKNOWN_NAMES = 50
-DESCRIPTIONS: Mapping[Kind, str] = {
-    Kind.SESSION_CREATED: "session_created",
-    Kind.SESSION_UPDATED: "session_updated",
+DESCRIPTIONS: Mapping[EventKind, str] = {
+    EventKind.SESSION_CREATED: "session_created",
+    EventKind.SESSION_UPDATED: "session_updated",
 }
 """The events by which the service describes the session, and the instants that the first of each marks."""
 KEPT = ("model",)
@@ -118,13 +118,13 @@ class SessionFacts(Instants):
     history_acked_ns: int = 0
     """When it took the last one that it has taken; 0 where it has taken none."""
     unknown_events: Counter[str] = field(default_factory=Counter)
-    last_error: Failure | None = None
+    last_error: ServiceFailure | None = None
     """The last of those errors that ended nothing, since the last turn began."""
     billed: set[str] = field(default_factory=set)
     """The responses whose tokens were told."""
-    unpaid: Usage | None = None
+    unpaid: TokenUsage | None = None
     """The tokens of responses since somebody took them, to pay for them."""
-    stray_usage: Usage | None = None
+    stray_usage: TokenUsage | None = None
 
     def __post_init__(self) -> None:
         start = self.start
@@ -165,7 +165,7 @@ class SessionFacts(Instants):
         self.headers, self.auth_wait_ns = connected.headers, connected.auth_wait_ns
         self.service_session_id = connected.call_id
 
-    def described(self, event: Event, arrival: Arrival) -> None:
+    def described(self, event: ServerEvent, arrival: Arrival) -> None:
         """Note the session as the service describes it, which has greeted it or taken its settings."""
         instant = DESCRIPTIONS[event.kind]
         self.instants.setdefault(instant, arrival.at_ns)
@@ -176,7 +176,7 @@ class SessionFacts(Instants):
             self.effective_settings = kept | event.session if kept else event.session
             self.service_session_id = self.service_session_id or event.session_id
 
-    def history_start(self, begun: HistoryBegun) -> None:
+    def history_start(self, begun: HistoryStarted) -> None:
         self.instants["history_start"], self.history_left = begun.at_ns, begun.messages
 
     def item_added(self, arrival: Arrival) -> None:
@@ -197,11 +197,11 @@ class SessionFacts(Instants):
             self.instants["idle_prompt_due"] = played_ns + timeout_ms * NS_PER_MS
             self.arrived("idle_prompt_received", arrival)
 
-    def renews(self, renews: Renews) -> None:
+    def renews(self, renews: ContinuesCall) -> None:
         if renews.previous_reply_end_ns is not None:
             self.instants["previous_reply_end"] = renews.previous_reply_end_ns
 
-    def renewed_by(self, _: Renewed) -> None:
+    def renewed_by(self, _: ReplacedBySession) -> None:
         """Note that another session takes this one's place, and plays the turns that are left."""
         self.turns_planned, self.renewed = self.turns_started, True
 
@@ -210,7 +210,7 @@ class SessionFacts(Instants):
         known = name in self.unknown_events or len(self.unknown_events) < UNKNOWN_NAMES
         self.unknown_events[name if known else "other"] += 1
 
-    def count_error(self, failure: Failure) -> None:
+    def count_error(self, failure: ServiceFailure) -> None:
         self.service_errors += 1
         self.last_error = failure
 

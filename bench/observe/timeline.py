@@ -19,47 +19,61 @@ from typing import Any
 
 import msgspec
 
-from bench.clock import Arrival, Handed
-from bench.limits import MOST_BYTES, MOST_EVENTS, MOST_RESPONSES
+from bench.clock import Arrival, SendTime
 from bench.metrics import EXPECTED, INAUDIBLE, NO_AUDIO, NO_MESSAGE, NOTHING_AUDIBLE, TEXT_SESSION, WHOLE
 from bench.observe import inputs
-from bench.observe.inputs import AnyInput, Input, Sent, SessionStart, Work
+from bench.observe.attribution import TRANSCRIPTIONS, Attributor
+from bench.observe.inputs import Action, AnyInput, Input, Sent, SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.observe.ownership import TRANSCRIPTIONS, Ownership
 from bench.observe.pending_turns import STOPS_REPLY, PendingTurns
 from bench.observe.reply import Reply
 from bench.observe.reply_detector import ReplyDetector, SplitSamples
-from bench.observe.session_facts import DESCRIPTIONS, ConversationLength, SessionFacts, SilenceWatch
+from bench.observe.session_facts import DESCRIPTIONS, ConversationLength, FalseReplyWatch, SessionFacts
 from bench.observe.turn import PendingTurn, State
-from bench.observe.turn_view import judged, observation
-from bench.plan.turn_plan import Judge
+from bench.observe.turn_observation import observation, task_success
+from bench.plan.turn_plan import SuccessPredicate
 from bench.protocol.audio import AudioFormat, AudioFormatName, chosen
-from bench.protocol.base import SESSION_PREFIX, Act, Dialect
-from bench.protocol.events import DELTAS, WITH_AUDIO, Effect, Event, Failure, Kind, Usage
+from bench.protocol.base import SESSION_PREFIX, Dialect, MessageKind
+from bench.protocol.events import DELTAS, WITH_AUDIO, ErrorScope, EventKind, ServerEvent, ServiceFailure, TokenUsage
+from bench.timeouts import MOST_BYTES, MOST_EVENTS, MOST_RESPONSES
 from bench.transport.interface import BAD_FRAME, TOO_LARGE
-from bench.transport.received import DeltaArrival, Received
+from bench.transport.received import MatchedDelta, ReceivedMessage
 from bench.units import NEVER_NS, NS_PER_S
 
 AT_ONCE_BYTES = 1 << 26
 """More than deltas that are handed on together ever have: they are handed on after one read, or soon."""
 NOT_KNOWN = 0
-NO_JUDGES: dict[int, Judge] = {}
-SESSION_KINDS = frozenset({*DESCRIPTIONS, Kind.MALFORMED, Kind.ERROR})
+NO_JUDGES: dict[int, SuccessPredicate] = {}
+SESSION_KINDS = frozenset({*DESCRIPTIONS, EventKind.MALFORMED, EventKind.ERROR})
 """Events that are the whole session's, whatever ids they have."""
 
-NOTICES_CALLER = frozenset({Kind.SPEECH_STARTED, Kind.CLEARED})
+NOTICES_CALLER = frozenset({EventKind.SPEECH_STARTED, EventKind.CLEARED})
 """Events by which a service says that it hears its caller, and a player stops."""
 
 UNTIMED = frozenset(
-    {Kind.ITEM_ADDED, Kind.ITEM_DELETED, Kind.ITEM_RETRIEVED, Kind.NOTED, Kind.RATE_LIMITS, Kind.UNKNOWN}
+    {
+        EventKind.ITEM_ADDED,
+        EventKind.ITEM_DELETED,
+        EventKind.ITEM_RETRIEVED,
+        EventKind.NOTED,
+        EventKind.RATE_LIMITS,
+        EventKind.UNKNOWN,
+    }
 )
 """Events that bring no deadline nearer, and at most put it off."""
 DECISIVE = TRANSCRIPTIONS | {
-    *(Kind.SPEECH_STARTED, Kind.CALL_DONE, Kind.RESPONSE_DONE, Kind.TRUNCATED, Kind.CLEARED, Kind.MARKED),
+    *(
+        EventKind.SPEECH_STARTED,
+        EventKind.CALL_DONE,
+        EventKind.RESPONSE_DONE,
+        EventKind.TRUNCATED,
+        EventKind.CLEARED,
+        EventKind.MARKED,
+    ),
 }
 """Events after which there may be something to do though the turn goes on."""
 
-ENDS_TURN = frozenset({Effect.THROTTLED, Effect.TURN_FAILED})
+ENDS_TURN = frozenset({ErrorScope.THROTTLED, ErrorScope.TURN_FAILED})
 """Effects of errors that end the turn under way also where they name no message of it."""
 UNANSWERED = ("timeout:", EXPECTED)
 """How outcomes begin that say that something did not come in time."""
@@ -81,7 +95,7 @@ class Timeline:
         self.limits, self._dialect, self._renewable = start.timeouts, dialect, start.renewable
         self.facts = SessionFacts(start)
         self.turns = PendingTurns()
-        self.owners = Ownership(service_responds=start.service_responds)
+        self.owners = Attributor(service_responds=start.service_responds)
         self._format = chosen(dialect.output_formats, reply_format)
         self._detector = (
             None
@@ -90,7 +104,7 @@ class Timeline:
         )
         self._split = SplitSamples()
         self.facts.announced = dialect.provider is None
-        self._watch: SilenceWatch | None = None
+        self._watch: FalseReplyWatch | None = None
         self._false_reply: bool | None = None
         """Whether the service replied to a sound in silence since the last turn began; None where there was none."""
         self._length = ConversationLength()
@@ -110,7 +124,7 @@ class Timeline:
             self._wake_ns = NOT_KNOWN
         _NOTED[type(noted)](self, noted)
 
-    def _begin(self, begun: inputs.Begun) -> None:
+    def _begin(self, begun: inputs.TurnStarted) -> None:
         plan, facts = begun.plan, self.facts
         self._format = self._dialect.output_formats[plan.reply_format]
         turn = PendingTurn(plan, begun.at_ns, self._format)
@@ -126,10 +140,10 @@ class Timeline:
         self._most_events, self._most_bytes = facts.events + MOST_EVENTS, facts.wire_bytes_received + MOST_BYTES
         self._responses_left = MOST_RESPONSES
 
-    def _break_silence(self, broken: inputs.SilenceBroken) -> None:
-        self._watch = SilenceWatch(Reply(self._dialect.output_formats[broken.reply_format], broken.jitter_buffer_ns))
+    def _break_silence(self, broken: inputs.SoundStarted) -> None:
+        self._watch = FalseReplyWatch(Reply(self._dialect.output_formats[broken.reply_format], broken.jitter_buffer_ns))
 
-    def _restore_silence(self, _: inputs.SilenceRestored) -> None:
+    def _restore_silence(self, _: inputs.SoundEnded) -> None:
         """Keep what came of a sound for the turn that follows; a client that asks for all replies gets no others."""
         if self._watch is not None and self.owners.service_responds:
             self._false_reply = self._watch.replied or bool(self._false_reply)
@@ -140,25 +154,25 @@ class Timeline:
         facts.wire_bytes_sent += sent.wire_bytes
         facts.audio_bytes_sent += sent.audio_bytes
         act = self._dialect.acts.get(sent.name)
-        if act is Act.SET_UP:
+        if act is MessageKind.SET_UP:
             facts.sent("update_sent", sent.at_ns, sent.uncertainty_ns)
             self._length.client_changed()
-        asks = act is Act.REQUEST
+        asks = act is MessageKind.REQUEST
         # it belongs to no turn, whichever is under way
         if sent.untracked:
             if asks:
                 self.owners.asked_aside(sent.untracked)
             return
         turn, interrupted = turns.current, turns.interrupted
-        if act is Act.TRUNCATE and interrupted is not None and interrupted.interruption is not None:
+        if act is MessageKind.TRUNCATE and interrupted is not None and interrupted.interruption is not None:
             interrupted.interruption.truncate_sent(sent)
-        elif act is Act.RETRIEVE:
+        elif act is MessageKind.RETRIEVE:
             for check in (turn.check for turn in turns.all if turn.check is not None):
                 if sent.item in check.heard_ms:
                     check.asked.add(sent.item)
         if turn is None:
             return
-        handed = Handed(sent.at_ns, sent.uncertainty_ns, sent.ticket)
+        handed = SendTime(sent.at_ns, sent.uncertainty_ns, sent.ticket)
         marks: Sequence[str] = ()
         if sent.instants:
             clock_ns = self._dialect.input_formats[turn.plan.speech_format].duration_ns(facts.audio_bytes_sent)
@@ -173,12 +187,12 @@ class Timeline:
             self._heard = facts.events, self._audio_received
         if asks:
             self.owners.asked(turn)
-        elif act is Act.COMMIT:
+        elif act is MessageKind.COMMIT:
             self.owners.committed(turn)
 
     # What came.
 
-    def received(self, events: Sequence[Event], message: Received) -> None:
+    def received(self, events: Sequence[ServerEvent], message: ReceivedMessage) -> None:
         """Take a message that arrived, with these events in it, after the deadlines that passed before it did."""
         _, arrival, wire_bytes = message
         at_ns, _, kernel = arrival
@@ -218,13 +232,13 @@ class Timeline:
             self._take(event, arrival, wire_bytes)
             wire_bytes = 0  # they are the message's, and counted once
 
-    def listened(self, events: Sequence[Event], arrival: Arrival) -> Sequence[Event]:
+    def listened(self, events: Sequence[ServerEvent], arrival: Arrival) -> Sequence[ServerEvent]:
         """Return a message's events; what is heard replaces audio in which replies, or half samples, are found."""
         if self._detector is None:
             return self._split.listened(events, self._format)
         return self._detector.listened(events, arrival)
 
-    def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
+    def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         """Take deltas of the reply under way, as `received` does one after another."""
         facts, turn, last_ns = self.facts, self.turns.current, deltas[-1].at_ns
         alone = not self.turns.answering or last_ns > self.wake_ns
@@ -234,7 +248,7 @@ class Timeline:
             for event, at_ns, error_ns, _, payload_bytes, wire_bytes, _ in deltas:
                 event = msgspec.structs.replace(event, payload_bytes=payload_bytes)
                 # not self's, which may write down what it is told: that was done before
-                Timeline.received(self, (event,), Received(b"", Arrival(at_ns, error_ns), wire_bytes))
+                Timeline.received(self, (event,), ReceivedMessage(b"", Arrival(at_ns, error_ns), wire_bytes))
             return
         wire_bytes = turn.wire_bytes_received
         turn.received_deltas(deltas)
@@ -242,7 +256,7 @@ class Timeline:
         facts.events += len(deltas)
         self.arrived_ns = last_ns
 
-    def may_match(self, event: Event) -> bool:
+    def may_match(self, event: ServerEvent) -> bool:
         """Whether of deltas like this one, which came last, only the arrival and the length are needed.
 
         They are the current turn's, the script expects nothing more of it, and audio can be heard already. It is for
@@ -253,11 +267,11 @@ class Timeline:
             return False
         if event.payload_bytes <= 0:  # an empty delta begins no item: nothing is known of the deltas after it
             return False
-        if event.kind is Kind.AUDIO_DELTA and not turn.reply.audible:
+        if event.kind is EventKind.AUDIO_DELTA and not turn.reply.audible:
             return False
         return self.owners.claim(event, turn).turn is turn
 
-    def wakes(self, events: Sequence[Event], until_ns: int, *, streaming: bool) -> bool:
+    def wakes(self, events: Sequence[ServerEvent], until_ns: int, *, streaming: bool) -> bool:
         """Whether a session that sleeps until the turn's end must look at what came, rather than sleep on.
 
         It must after what may bring work, at the turn's end, where the end is due before `until_ns`, and where that a
@@ -269,26 +283,26 @@ class Timeline:
         turns = self.turns
         return turns.all_over or streaming is not turns.streaming or self.wake_ns < until_ns
 
-    def _session_event(self, event: Event, arrival: Arrival) -> None:
-        if event.kind is Kind.MALFORMED:
+    def _session_event(self, event: ServerEvent, arrival: Arrival) -> None:
+        if event.kind is EventKind.MALFORMED:
             self._fail("protocol_error:json", arrival.at_ns, event.reason)
-        elif event.kind is Kind.ERROR:
-            self._error(event.failure or Failure(), arrival.at_ns)
+        elif event.kind is EventKind.ERROR:
+            self._error(event.failure or ServiceFailure(), arrival.at_ns)
         else:
             self.facts.described(event, arrival)
             if event.session and self._dialect.fills_waits(event.session):
                 for turn in self.turns.open:
                     turn.may_be_filled = True
 
-    def _take(self, event: Event, arrival: Arrival, wire_bytes: int) -> None:
+    def _take(self, event: ServerEvent, arrival: Arrival, wire_bytes: int) -> None:
         kind, watch = event.kind, self._watch
         if kind in SESSION_KINDS:
             self._session_event(event, arrival)
             return
-        if kind is Kind.UNKNOWN:
+        if kind is EventKind.UNKNOWN:
             self.facts.count_unknown(event.name)
         # before the claim, by which it is known
-        begins = watch is not None and (kind is Kind.RESPONSE_CREATED or kind in DELTAS)
+        begins = watch is not None and (kind is EventKind.RESPONSE_CREATED or kind in DELTAS)
         is_new = begins and not self.owners.knows(event.response_id)
         claim = self.owners.claim(event, self.turns.current)
         turn = claim.turn
@@ -311,35 +325,35 @@ class Timeline:
             return
         elif kind in TRANSCRIPTIONS:
             turn.note_transcript(event, arrival)
-        elif kind is Kind.TRUNCATED or kind is Kind.ITEM_RETRIEVED:
+        elif kind is EventKind.TRUNCATED or kind is EventKind.ITEM_RETRIEVED:
             turn.take_word_of_cut(event, arrival)
         elif turn.state is not State.OVER:
             self._open_turn_event(turn, event, arrival, wire_bytes)
 
-    def _happened(self, event: Event, arrival: Arrival, turn: PendingTurn | None) -> None:
+    def _happened(self, event: ServerEvent, arrival: Arrival, turn: PendingTurn | None) -> None:
         """Note what an event that is no delta says of the session, whosesoever it is."""
         kind = event.kind
-        if kind is Kind.COMMITTED and turn is not None:
+        if kind is EventKind.COMMITTED and turn is not None:
             turn.hearing.commits += 1
         if self.owners.note(event, turn) and turn is not None:
             turn.hearing.answered += 1
-        if kind is Kind.ITEM_ADDED:
+        if kind is EventKind.ITEM_ADDED:
             self.facts.item_added(arrival)
-        elif kind is Kind.ITEM_DELETED or kind is Kind.TRUNCATED:
+        elif kind is EventKind.ITEM_DELETED or kind is EventKind.TRUNCATED:
             self._length.client_changed()
-        elif kind is Kind.IDLE_TIMEOUT:
+        elif kind is EventKind.IDLE_TIMEOUT:
             played_ns = self.playback_ends_ns if self.turns.all_over else 0
             self.facts.idle_prompt_received(
                 arrival, played_ns, self._dialect.idle_timeout_ms(self.facts.effective_settings)
             )
-        elif kind is Kind.RESPONSE_DONE:
+        elif kind is EventKind.RESPONSE_DONE:
             self._heard = self.facts.events, self._audio_received
             self._responses_left -= 1
             if self._responses_left < 0:
                 detail = f"over {MOST_RESPONSES} responses since the turn began"
                 self._fail("limit_exceeded:responses", arrival.at_ns, detail)
 
-    def _bill(self, response_id: str, usage: Usage, turn: PendingTurn | None) -> None:
+    def _bill(self, response_id: str, usage: TokenUsage, turn: PendingTurn | None) -> None:
         """Add a response's tokens, once, to its open turn, also if it does not count; else to the session."""
         facts = self.facts
         if response_id:
@@ -355,7 +369,7 @@ class Timeline:
         else:
             facts.stray_usage = usage if facts.stray_usage is None else facts.stray_usage + usage
 
-    def _open_turn_event(self, turn: PendingTurn, event: Event, arrival: Arrival, wire_bytes: int) -> None:
+    def _open_turn_event(self, turn: PendingTurn, event: ServerEvent, arrival: Arrival, wire_bytes: int) -> None:
         """Pass an event to its open turn. A breach of the protocol ends the session; all other ends are the turn's."""
         before, between_items = turn.state, turn.between_items
         ending = turn.received(event, arrival, wire_bytes)
@@ -370,23 +384,23 @@ class Timeline:
         if turn.state is not before or (between_items and not turn.between_items):
             self._wake_ns = NOT_KNOWN
 
-    def _error(self, failure: Failure, at_ns: int) -> None:
+    def _error(self, failure: ServiceFailure, at_ns: int) -> None:
         """Take an error: fatal to the session, to the turn whose message it names, or only counted."""
         cause, effect = failure.cause or "unknown", failure.effect
-        if effect is Effect.EXPIRED:
+        if effect is ErrorScope.EXPIRED:
             self._expire_session(at_ns, failure.detail)
-        elif effect is Effect.FATAL:
+        elif effect is ErrorScope.FATAL:
             self._fail(f"failed:{cause}" if self.facts.ready else f"connect_failed:{cause}", at_ns, failure.detail)
         elif failure.event_id.startswith(SESSION_PREFIX):
             self._fail(f"failed:{cause}", at_ns, failure.detail)
-        elif effect is Effect.UNANSWERED and not failure.event_id and self.owners.service_responds:
+        elif effect is ErrorScope.UNANSWERED and not failure.event_id and self.owners.service_responds:
             if (unanswered := self.owners.drop_answer()) is not None:
                 unanswered.hearing.answered += 1
             self.facts.count_error(failure)
         else:
             self._error_of_a_turn(failure, at_ns)
 
-    def _error_of_a_turn(self, failure: Failure, at_ns: int) -> None:
+    def _error_of_a_turn(self, failure: ServiceFailure, at_ns: int) -> None:
         """Drop the request or commit that the error answers, or doubt them, and end the open turn that it is of.
 
         That is the one whose message it names, or by its effect the current one.
@@ -407,7 +421,7 @@ class Timeline:
         if turn is None:
             self.facts.count_error(failure)
         else:
-            throttled = failure.effect is Effect.THROTTLED
+            throttled = failure.effect is ErrorScope.THROTTLED
             turn.end("throttled:error" if throttled else f"failed:{failure.cause or 'unknown'}", at_ns, failure.detail)
 
     # What ends things.
@@ -434,7 +448,7 @@ class Timeline:
         if now_ns >= self.wake_ns:
             self._wake_ns = NOT_KNOWN  # it may have been put off
             if now_ns >= self.wake_ns:
-                self.tell(inputs.Expired(now_ns))
+                self.tell(inputs.DeadlinePassed(now_ns))
 
     def _expire(self, now_ns: int, earliest_ns: int = NEVER_NS) -> None:
         """End what is due by `now_ns`, at the instant at which it was due. A timeout ends the session, too.
@@ -490,7 +504,7 @@ class Timeline:
             self.facts.end("renewed", at_ns, detail)  # the first outcome stays; turns under way fail all the same
         self._fail("session_expired", at_ns, detail)
 
-    def _close(self, closed: inputs.Closed) -> None:
+    def _close(self, closed: inputs.ConnectionClosed) -> None:
         code, at_ns, reason = closed.code, closed.at_ns, closed.reason
         # a limit that surely passed before the end is the earlier cause
         self._expire(at_ns - 1, at_ns - closed.uncertainty_ns)
@@ -499,7 +513,7 @@ class Timeline:
         if self._dialect.is_expiry(code, reason):
             self._expire_session(at_ns, reason)
         elif error and not self.facts.ready:  # a service that refuses a session says why, and then closes it
-            throttled = error.effect is Effect.THROTTLED
+            throttled = error.effect is ErrorScope.THROTTLED
             outcome = "throttled:error" if throttled else f"connect_failed:{error.cause or 'unknown'}"
             self._fail(outcome, at_ns, error.detail)
         elif code == BAD_FRAME:
@@ -530,7 +544,7 @@ class Timeline:
 
     # What is to be done.
 
-    def work(self, now_ns: int, heard_ns: int, judges: dict[int, Judge] = NO_JUDGES) -> Iterator[Work]:
+    def work(self, now_ns: int, heard_ns: int, judges: dict[int, SuccessPredicate] = NO_JUDGES) -> Iterator[Action]:
         """What the session has to do now, one after another: what is told of one decides on those behind it.
 
         `heard_ns`: all that arrived by then was told. `judges`: as of `pop_turns`.
@@ -542,7 +556,7 @@ class Timeline:
             yield inputs.Pay(usage)
         if self._detector is not None and not self.over:
             for mark in self._detector.playout.played_by(now_ns):
-                yield inputs.TellPlayed(mark)
+                yield inputs.AcknowledgeMark(mark)
         if turns.interrupted is not None and not self.over:
             yield from turns.cuts()
         if len(turns.all) > 1 or (turns.all and turns.all[0].state is State.OVER):  # only the last of them can be open
@@ -554,18 +568,18 @@ class Timeline:
         if turn is None or self.over:
             return
         if turn.wants_request(now_ns):
-            yield inputs.AskForResponse()
+            yield inputs.RequestResponse()
         if turn.calls.whole:
             for call in turn.calls.take_unmade():
                 yield inputs.CallFunction(call)
             if turn.state is State.CALLING and turn.calls.all_answered and not turn.filler:
-                yield inputs.GoOn()  # and not before: no request is taken while a response is under way
+                yield inputs.RequestContinuation()  # and not before: no request is taken while a response is under way
 
-    def pop_turns(self, now_ns: int, judges: dict[int, Judge] = NO_JUDGES) -> list[TurnObservation]:
+    def pop_turns(self, now_ns: int, judges: dict[int, SuccessPredicate] = NO_JUDGES) -> list[TurnObservation]:
         """Return the turns that are over and await nothing more. `judges`: by turn number, each is asked once."""
         if done := self.turns.done(now_ns, session_over=self.over):
             # an input like all others, so that the replay of a log delivers the same turns at the same instants
-            answers = {turn.plan.number: judged(turn, judges) for turn in done} if judges else {}
+            answers = {turn.plan.number: task_success(turn, judges) for turn in done} if judges else {}
             tasks_done = {number: answer for number, answer in answers.items() if answer is not None}
             self.tell(inputs.TurnsDelivered(now_ns, [turn.plan.number for turn in done], tasks_done))
         return self.pop_delivered()
@@ -588,23 +602,23 @@ class Timeline:
 
 _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
     inputs.Connected: lambda timeline, connected: timeline.facts.connected(connected),
-    inputs.Begun: Timeline._begin,
+    inputs.TurnStarted: Timeline._begin,
     Sent: Timeline._sent,
-    inputs.HistoryBegun: lambda timeline, begun: timeline.facts.history_start(begun),
-    inputs.Renews: lambda timeline, renews: timeline.facts.renews(renews),
-    inputs.Renewed: lambda timeline, renewed: timeline.facts.renewed_by(renewed),
+    inputs.HistoryStarted: lambda timeline, begun: timeline.facts.history_start(begun),
+    inputs.ContinuesCall: lambda timeline, renews: timeline.facts.renews(renews),
+    inputs.ReplacedBySession: lambda timeline, renewed: timeline.facts.renewed_by(renewed),
     inputs.Transmitted: lambda timeline, stamp: timeline.turns.transmitted(stamp),
-    inputs.Expected: lambda timeline, expected: timeline.turns.expect(expected),
+    inputs.EventExpected: lambda timeline, expected: timeline.turns.expect(expected),
     inputs.InterruptionAwaited: lambda timeline, awaited: timeline.turns.await_interruption(awaited),
-    inputs.Interrupted: lambda timeline, interrupted: timeline.turns.interrupt(interrupted),
-    inputs.SilenceBroken: Timeline._break_silence,
-    inputs.SilenceRestored: Timeline._restore_silence,
-    inputs.CallAnswered: lambda timeline, answered: timeline.turns.answer_call(answered),
+    inputs.ClientInterrupted: lambda timeline, interrupted: timeline.turns.interrupt(interrupted),
+    inputs.SoundStarted: Timeline._break_silence,
+    inputs.SoundEnded: Timeline._restore_silence,
+    inputs.FunctionOutputSent: lambda timeline, answered: timeline.turns.answer_call(answered),
     inputs.NetworkMeasured: lambda timeline, network: timeline.turns.measured(network),
-    inputs.Expired: lambda timeline, expired: timeline._expire(expired.at_ns),
-    inputs.GaveUp: lambda timeline, _: timeline.owners.give_up(),
-    inputs.Failed: lambda timeline, failed: timeline._fail(failed.outcome, failed.at_ns, failed.detail),
-    inputs.Closed: Timeline._close,
-    inputs.Finished: lambda timeline, finished: timeline.facts.end("ok", finished.at_ns),
+    inputs.DeadlinePassed: lambda timeline, expired: timeline._expire(expired.at_ns),
+    inputs.StoppedWaiting: lambda timeline, _: timeline.owners.give_up(),
+    inputs.SessionFailed: lambda timeline, failed: timeline._fail(failed.outcome, failed.at_ns, failed.detail),
+    inputs.ConnectionClosed: Timeline._close,
+    inputs.ScriptFinished: lambda timeline, finished: timeline.facts.end("ok", finished.at_ns),
     inputs.TurnsDelivered: Timeline._deliver,
 }

@@ -13,19 +13,19 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Literal
 
-from bench.clock import Arrival, Handed
-from bench.limits import MOST_ITEMS
+from bench.clock import Arrival, SendTime
 from bench.metrics import EXPECTED, GOOD, STARVED
-from bench.observe.hearing import SPEECH_INSTANTS, Hearing, Sending
+from bench.observe.input_speech import SPEECH_INSTANTS, InputSpeech, SendTimestamps
 from bench.observe.inputs import Transmitted
 from bench.observe.observation import Instants
 from bench.observe.reply import REPLY_INSTANTS, Reply
-from bench.observe.turn_parts import CALL_INSTANTS, Calls, CutCheck, Interruption
-from bench.plan.turn_plan import Cue, InterruptionKind, TurnPlan
+from bench.observe.turn_parts import CALL_INSTANTS, Interruption, TruncationCheck, TurnFunctionCalls
+from bench.plan.turn_plan import InterruptionKind, InterruptTrigger, TurnPlan
 from bench.protocol.audio import AudioFormat
-from bench.protocol.events import DELTAS, Effect, Event, Failure, Kind, Usage
+from bench.protocol.events import DELTAS, ErrorScope, EventKind, ServerEvent, ServiceFailure, TokenUsage
+from bench.timeouts import MOST_ITEMS
 from bench.transport.interface import TcpInfo
-from bench.transport.received import DeltaArrival
+from bench.transport.received import MatchedDelta
 
 LATE_TRANSCRIPT_NS = 5_000_000_000
 Decision = Literal["answers", "fills", "speaks"]
@@ -35,7 +35,7 @@ Ending = tuple[str, str]
 
 
 class State(Enum):
-    __hash__ = object.__hash__  # as that of `Kind` and `Dialect`
+    __hash__ = object.__hash__  # as that of `EventKind` and `Dialect`
 
     SENDING = auto()
     """The caller is speaking, or typing."""
@@ -55,13 +55,13 @@ REPLYING = DELTAS | CALL_INSTANTS.keys()
 # state → kind of event → next state. What is not listed changes nothing. Sending response.create turns SENDING into
 # WAITING, the end of speech before a service with VAD turns it into UNNOTICED, and an outcome turns every state into
 # OVER.
-NEXT_STATE: dict[State, dict[Kind, State]] = {
-    State.UNNOTICED: {Kind.SPEECH_STOPPED: State.WAITING} | dict.fromkeys(REPLYING, State.ANSWERING),
-    State.WAITING: {Kind.SPEECH_STARTED: State.UNNOTICED} | dict.fromkeys(REPLYING, State.ANSWERING),
+NEXT_STATE: dict[State, dict[EventKind, State]] = {
+    State.UNNOTICED: {EventKind.SPEECH_STOPPED: State.WAITING} | dict.fromkeys(REPLYING, State.ANSWERING),
+    State.WAITING: {EventKind.SPEECH_STARTED: State.UNNOTICED} | dict.fromkeys(REPLYING, State.ANSWERING),
 }
 
-ITEM_EDGES = frozenset({Kind.OUTPUT_ADDED, Kind.OUTPUT_DONE, Kind.CALL_ADDED})
-WHOLE_TEXTS = frozenset({Kind.TEXT_DONE, Kind.TRANSCRIPT_DONE})
+ITEM_EDGES = frozenset({EventKind.OUTPUT_ADDED, EventKind.OUTPUT_DONE, EventKind.CALL_ADDED})
+WHOLE_TEXTS = frozenset({EventKind.TEXT_DONE, EventKind.TRANSCRIPT_DONE})
 ARRIVALS = SPEECH_INSTANTS | REPLY_INSTANTS | CALL_INSTANTS
 
 
@@ -75,15 +75,15 @@ class PendingTurn(Instants):
     plan: TurnPlan
     start_ns: int
     format: AudioFormat
-    hearing: Hearing = field(init=False)
+    hearing: InputSpeech = field(init=False)
     reply: Reply = field(init=False)
-    calls: Calls = field(init=False)
+    calls: TurnFunctionCalls = field(init=False)
     interruption: Interruption | None = None
     passed_sound: bool | None = None
     """Whether a sound that was heard before that has stopped the reply: it has not; None where there was none."""
     interrupts: Interruption | None = None
     """The interruption of the turn before, which this turn's speech is."""
-    sending: Sending = field(default_factory=Sending)
+    sending: SendTimestamps = field(default_factory=SendTimestamps)
     state: State = State.SENDING
     outcome: str = ""
     detail: str = ""
@@ -104,7 +104,7 @@ class PendingTurn(Instants):
     """When all was said, or asked for, to which the whole turn is the answer; 0 before."""
     doubted: str = ""
     """Which limit may have passed before what the turn went on by: nobody knows, for this process did not run."""
-    expected: dict[Kind, int] = field(default_factory=dict)
+    expected: dict[EventKind, int] = field(default_factory=dict)
     """Events that the script insists on, each with the instant by which it must have come."""
     progress_ns: int = 0
     worst_error_ns: int = 0
@@ -116,8 +116,8 @@ class PendingTurn(Instants):
     events: int = 0
     unknown_events: int = 0
     late_chunks: int = 0
-    usage: Usage | None = None
-    context: Usage | None = None
+    usage: TokenUsage | None = None
+    context: TokenUsage | None = None
     """Usage of the first response that told what it read."""
     false_reply: bool | None = None
     """Whether the service replied, before it, to what asks for no reply; None where nothing was heard."""
@@ -132,9 +132,9 @@ class PendingTurn(Instants):
     retransmits: int | None = None
 
     def __post_init__(self) -> None:
-        self.hearing = Hearing(self.plan.vad, self.plan.trailing_silence_ns)
+        self.hearing = InputSpeech(self.plan.vad, self.plan.trailing_silence_ns)
         self.reply = self._new_reply()
-        self.calls = Calls(self.plan.expected_calls)
+        self.calls = TurnFunctionCalls(self.plan.expected_calls)
         if self.plan.greeting:
             self.state, self.unnoticed_ns, self.said_ns = State.WAITING, self.start_ns, self.start_ns
 
@@ -155,14 +155,14 @@ class PendingTurn(Instants):
         return sum(reply.audio_bytes for reply in (*self.dropped, self.reply))
 
     @property
-    def check(self) -> CutCheck | None:
+    def check(self) -> TruncationCheck | None:
         """The check of what the service keeps of its reply, which was cut; None where the script wants none."""
         return self.interruption.check if self.interruption is not None else None
 
     # What was sent.
 
     def count_sent(
-        self, handed: Handed, wire_bytes: int, audio_bytes: int, *, marks: Sequence[str], asks: bool, late: bool
+        self, handed: SendTime, wire_bytes: int, audio_bytes: int, *, marks: Sequence[str], asks: bool, late: bool
     ) -> None:
         """Count a message that was handed to the kernel; it `marks` instants of speech, `asks` for the response."""
         self.wire_bytes_sent += wire_bytes
@@ -181,7 +181,7 @@ class PendingTurn(Instants):
             self.progress_ns = max(self.progress_ns, handed.at_ns)
             self.state = self._state_after_speech()
 
-    def _asked(self, handed: Handed) -> None:
+    def _asked(self, handed: SendTime) -> None:
         """Note that a response was asked for: the turn's, or the one after its functions have returned."""
         if self.state is State.CALLING:
             self.instants["answer_request_sent"] = handed.at_ns
@@ -226,7 +226,7 @@ class PendingTurn(Instants):
         first = self.plan.request_event_id
         return f"{first}-{self.calls.rounds + 1}" if self.calls.rounds else first
 
-    def claimed(self, event: Event, decides: Decision, requests: int) -> None:
+    def claimed(self, event: ServerEvent, decides: Decision, requests: int) -> None:
         """Take what the first event of a response or item decides. `requests`: how many a response answers."""
         if decides == "speaks":
             self.item_id = event.item_id
@@ -243,8 +243,8 @@ class PendingTurn(Instants):
     def streaming(self) -> bool:
         """Whether the first delta of each kind that the reply is made of came, and its audio can be heard."""
         if self.plan.wants_audio:
-            return self.reply.audible and Kind.TRANSCRIPT_DELTA in self.reply.deltas
-        return Kind.TEXT_DELTA in self.reply.deltas
+            return self.reply.audible and EventKind.TRANSCRIPT_DELTA in self.reply.deltas
+        return EventKind.TEXT_DELTA in self.reply.deltas
 
     def wants_request(self, now_ns: int) -> bool:
         """Whether the service has committed the caller's speech and leaves asking for the response to the client."""
@@ -253,7 +253,7 @@ class PendingTurn(Instants):
 
     # What came.
 
-    def received(self, event: Event, arrival: Arrival, wire_bytes: int) -> Ending | None:
+    def received(self, event: ServerEvent, arrival: Arrival, wire_bytes: int) -> Ending | None:
         """Count an event of this open turn, mark its instant, move on; outcome and detail where it ends the turn."""
         (at_ns, error_ns, kernel), kind = arrival, event.kind
         sent = event.name != "" or self.plan.has_turn_events  # else it was found in the audio
@@ -261,15 +261,15 @@ class PendingTurn(Instants):
         if kind in DELTAS:
             if not event.payload_bytes:  # neither sound nor words: it is no first delta of anything
                 return None
-            return self._deltas((DeltaArrival(event, at_ns, error_ns, 0, event.payload_bytes, wire_bytes),))
+            return self._deltas((MatchedDelta(event, at_ns, error_ns, 0, event.payload_bytes, wire_bytes),))
         ending = self._happened(event, arrival)
-        self.unknown_events += kind is Kind.UNKNOWN
+        self.unknown_events += kind is EventKind.UNKNOWN
         if kind in ITEM_EDGES:
             self.between_items = True
         self._advance(kind)
         return ending
 
-    def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
+    def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         """Count deltas of this open turn's reply, which goes on, as `received` does one after another."""
         worst_error_ns = max([delta.error_ns for delta in deltas])
         wire_bytes = sum([delta.wire_bytes for delta in deltas])
@@ -289,7 +289,7 @@ class PendingTurn(Instants):
         if last_ns > self.progress_ns:
             self.progress_ns = last_ns
 
-    def _deltas(self, deltas: Sequence[DeltaArrival]) -> Ending | None:
+    def _deltas(self, deltas: Sequence[MatchedDelta]) -> Ending | None:
         """Take one delta that was decoded, or several that were matched: these have a length and no payload."""
         self.between_items = False
         if self.expected or self.state is not State.ANSWERING:
@@ -303,20 +303,20 @@ class PendingTurn(Instants):
             self.reply.sounded(deltas[-1])
         return None
 
-    def _advance(self, kind: Kind) -> None:
+    def _advance(self, kind: EventKind) -> None:
         """Move to the state that follows an event; one that the script insists on has come."""
         if self.expected:
             self.expected.pop(kind, None)
         if self.state in NEXT_STATE:
             self.state = NEXT_STATE[self.state].get(kind, self.state)
 
-    def _happened(self, event: Event, arrival: Arrival) -> Ending | None:
+    def _happened(self, event: ServerEvent, arrival: Arrival) -> Ending | None:
         kind, at_ns = event.kind, arrival.at_ns
         if kind in REPLY_INSTANTS:
             self.reply.happened(event, arrival)
         elif kind in SPEECH_INSTANTS:
             # it hears the caller go on: the limit within which it must notice the end counts from here
-            if kind is Kind.SPEECH_STARTED and self.state is not State.UNNOTICED:
+            if kind is EventKind.SPEECH_STARTED and self.state is not State.UNNOTICED:
                 self.unnoticed_ns = at_ns
             self.hearing.happened(event, arrival)
         elif kind in CALL_INSTANTS:
@@ -324,19 +324,19 @@ class PendingTurn(Instants):
             self.reply.add_calls(self.calls.whole.values())
             if endless := self.calls.endless:
                 return "limit_exceeded:calls", endless
-        elif kind is Kind.OUTPUT_ADDED and event.phase:
+        elif kind is EventKind.OUTPUT_ADDED and event.phase:
             self.reply.phases[event.item_id] = event.phase
         if event.text and kind in WHOLE_TEXTS:
             self.reply.add_text(event.text, event.item_id)
-        if kind is Kind.RESPONSE_DONE and event.response_id in self.fillers:
+        if kind is EventKind.RESPONSE_DONE and event.response_id in self.fillers:
             self.filler = ""
             self.reply.await_another()
             return None
-        return self._ending(event, arrival) if kind is Kind.RESPONSE_DONE else None
+        return self._ending(event, arrival) if kind is EventKind.RESPONSE_DONE else None
 
-    def _ending(self, event: Event, arrival: Arrival) -> Ending | None:
+    def _ending(self, event: ServerEvent, arrival: Arrival) -> Ending | None:
         """How a turn ends whose response is done; None where another one is to come."""
-        failure = event.failure or Failure()
+        failure = event.failure or ServiceFailure()
         if event.status == "completed":
             return self._completion(event, arrival)
         # the caller went on after a pause, which the service had answered, and it gave way: its answer is still to come
@@ -354,10 +354,10 @@ class PendingTurn(Instants):
             return f"{event.status}:{event.reason or 'unknown'}", ""
         if not failure.cause and event.status not in ("", "failed"):
             return "failed:unknown_status", f"the status of the response is {event.status}"
-        throttled = failure.effect is Effect.THROTTLED
+        throttled = failure.effect is ErrorScope.THROTTLED
         return "throttled:response" if throttled else f"failed:{failure.cause or 'unknown'}", failure.detail
 
-    def _completion(self, event: Event, arrival: Arrival) -> Ending | None:
+    def _completion(self, event: ServerEvent, arrival: Arrival) -> Ending | None:
         """How a turn ends whose response was completed: well, if with the kind of output that was asked for."""
         at_ns = arrival.at_ns
         service_responds = self.plan.vad and self.plan.service_responds
@@ -380,9 +380,9 @@ class PendingTurn(Instants):
         if self.expected:
             return failed_expectation(next(iter(self.expected)))
         # audio that is paid for and never came was spelt in a way that this dialect does not know
-        if self.plan.wants_audio and Kind.AUDIO_DELTA not in self.reply.deltas:
+        if self.plan.wants_audio and EventKind.AUDIO_DELTA not in self.reply.deltas:
             return ("protocol_error:dialect" if event.usage and event.usage.audio_out else "failed:no_audio"), ""
-        if not self.plan.wants_audio and Kind.TEXT_DELTA not in self.reply.deltas:
+        if not self.plan.wants_audio and EventKind.TEXT_DELTA not in self.reply.deltas:
             return "failed:no_text", ""
         if self.interruption is not None and self.reply.last_sound is not None:
             self.interruption.fell_quiet(self.reply.falls_silent_ns, self.reply.last_sound)
@@ -432,7 +432,7 @@ class PendingTurn(Instants):
             return
         if self.interruption is not None:
             self.passed_sound = self.interruption.false_yield
-        self.interruption = Interruption(kind, check=CutCheck(self.format) if verify else None)
+        self.interruption = Interruption(kind, check=TruncationCheck(self.format) if verify else None)
 
     def interrupt(self, at_ns: int) -> None:
         """Stop the player, as the client does that interrupts the reply by itself."""
@@ -452,7 +452,7 @@ class PendingTurn(Instants):
         interruption.noticed(arrival)
         self._stop(arrival.at_ns)
 
-    def cue_ns(self, cue: Cue) -> int | None:
+    def cue_ns(self, cue: InterruptTrigger) -> int | None:
         """When the reply is to be interrupted; None where nobody knows yet."""
         reply = self.reply
         if cue.word:
@@ -474,12 +474,12 @@ class PendingTurn(Instants):
         wanted = self.interruption is not None and self.interruption.is_wanted
         return ("interrupted", "") if wanted else ("cancelled:turn_detected", "")
 
-    def take_word_of_cut(self, event: Event, arrival: Arrival) -> None:
+    def take_word_of_cut(self, event: ServerEvent, arrival: Arrival) -> None:
         """Take the service's word that it has cut an item of the reply, or what it keeps of it."""
         if self.interruption is not None:
             self.interruption.take_word_of_cut(event, arrival)
 
-    def note_transcript(self, event: Event, arrival: Arrival) -> None:
+    def note_transcript(self, event: ServerEvent, arrival: Arrival) -> None:
         """Take a transcription of the caller's audio that came, or failed; one that is too late is left out."""
         if self.state is State.OVER and arrival.at_ns >= self.instants["ended"] + LATE_TRANSCRIPT_NS:
             return
@@ -495,6 +495,6 @@ class PendingTurn(Instants):
         return due and self.hearing.transcripts < max(1, self.hearing.commits)
 
 
-def failed_expectation(kind: Kind) -> Ending:
+def failed_expectation(kind: EventKind) -> Ending:
     event = kind.name.lower()
     return EXPECTED + event, f"the script expects {event}, and it did not come in time"

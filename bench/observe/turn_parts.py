@@ -20,19 +20,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bench.clock import Arrival
-from bench.limits import MOST_CALLS, MOST_ROUNDS
 from bench.observe.inputs import Sent
 from bench.observe.observation import Instants
 from bench.plan.turn_plan import SOUNDS, InterruptionKind
 from bench.protocol.audio import AudioFormat
-from bench.protocol.events import Event, FunctionCall, Kind
+from bench.protocol.events import EventKind, FunctionCall, ServerEvent
+from bench.timeouts import MOST_CALLS, MOST_ROUNDS
 from bench.units import NS_PER_MS, NS_PER_S
 
-CALL_INSTANTS = {Kind.CALL_ADDED: "function_call_added", Kind.CALL_DONE: "function_call_done"}
+CALL_INSTANTS = {EventKind.CALL_ADDED: "function_call_added", EventKind.CALL_DONE: "function_call_done"}
 
 
 @dataclass(slots=True, eq=False)
-class Calls(Instants):
+class TurnFunctionCalls(Instants):
     """The function calls of one turn. `expected`: how often the script expects each; None where it does not say."""
 
     expected: Mapping[str, int] | None = None
@@ -53,14 +53,14 @@ class Calls(Instants):
     last_output_ns: int = 0
     wrong: str = ""
 
-    def happened(self, event: Event, arrival: Arrival) -> None:
+    def happened(self, event: ServerEvent, arrival: Arrival) -> None:
         for call in event.calls:
-            if event.kind is Kind.CALL_ADDED:
+            if event.kind is EventKind.CALL_ADDED:
                 self.names[call.call_id] = call.name
             else:
                 self._complete(call, arrival)
         instant = CALL_INSTANTS[event.kind]
-        if not self.rounds and (event.kind is Kind.CALL_DONE or instant not in self.instants):
+        if not self.rounds and (event.kind is EventKind.CALL_DONE or instant not in self.instants):
             self.arrived(instant, arrival)
 
     def _complete(self, call: FunctionCall, arrival: Arrival) -> None:
@@ -68,7 +68,7 @@ class Calls(Instants):
         self.whole.setdefault(call.call_id, FunctionCall(call.call_id, name, call.arguments))
         self.last_done_ns = arrival.at_ns
 
-    def end_response(self, event: Event, arrival: Arrival) -> bool:
+    def end_response(self, event: ServerEvent, arrival: Arrival) -> bool:
         """Take the end of a response; whether it called functions, so that another one is to come."""
         for call in event.calls:
             if call.call_id not in self.whole:  # of a service that sends no events of calls
@@ -124,7 +124,7 @@ STEP_NS = 50 * NS_PER_MS
 
 
 @dataclass(slots=True, eq=False)
-class CutCheck:
+class TruncationCheck:
     """The check of one reply, whose audio has this format."""
 
     audio: AudioFormat
@@ -137,10 +137,10 @@ class CutCheck:
     failed: bool = False
     """Whether an item was not cut, not shown, or holds more than was heard."""
 
-    def happened(self, event: Event) -> None:
+    def happened(self, event: ServerEvent) -> None:
         if event.item_id not in self.heard_ms:
             return
-        if event.kind is Kind.TRUNCATED:
+        if event.kind is EventKind.TRUNCATED:
             self.cut.add(event.item_id)
         elif event.item_id in self.asked:
             kept_ns = self.audio.duration_ns(event.payload_bytes)
@@ -181,7 +181,7 @@ class Interruption(Instants):
     """Whether the client has stopped the player, and its response goes on that is to be cancelled."""
     uncut: int = 0
     """How many items were truncated, and the service has not said so."""
-    check: CutCheck | None = None
+    check: TruncationCheck | None = None
     """Whether the service keeps nothing beyond the cut; None where the script does not ask."""
 
     @property
@@ -201,8 +201,8 @@ class Interruption(Instants):
             self.check.heard_ms[sent.item] = sent.played_ms
         self.sent("truncate_sent", sent.at_ns, sent.uncertainty_ns)
 
-    def take_word_of_cut(self, event: Event, arrival: Arrival) -> None:
-        if event.kind is Kind.TRUNCATED:
+    def take_word_of_cut(self, event: ServerEvent, arrival: Arrival) -> None:
+        if event.kind is EventKind.TRUNCATED:
             self.uncut -= 1
             self.arrived("truncated", arrival)
         if self.check is not None:

@@ -16,9 +16,9 @@ from typing import TypeVar, get_args
 
 from bench.errors import UsageError
 from bench.protocol.settings import Image, Message, MessageRole
-from bench.shapes import Choice, Field, Shape, Table, Text, Then, UnfitError
 from bench.untrusted.safe_io import JsonError, read_json
-from bench.yaml_file import PlainValue, Value, read_text
+from bench.validation import Choice, Field, InvalidCombinationError, String, StructOf, Then, Validator
+from bench.yaml_file import LocatedValue, PythonValue, read_text
 
 T = TypeVar("T")
 MOST_MESSAGES = 10_000
@@ -34,10 +34,10 @@ Size = tuple[int, int]
 """Width and height in pixels."""
 
 
-def file_of(load: Callable[..., T]) -> Shape[T]:
+def file_of(load: Callable[..., T]) -> Validator[T]:
     """The path of a file, seen from the folder of whatever names it; `load` makes of it what it holds."""
 
-    def made(value: Value, path: str) -> T:
+    def made(value: LocatedValue, path: str) -> T:
         if not path.isprintable():
             raise value.unlike("the path of a file")
         try:
@@ -45,7 +45,7 @@ def file_of(load: Callable[..., T]) -> Shape[T]:
         except UsageError as error:
             raise value.refuse(str(error)) from None
 
-    return Then(Text(), made)
+    return Then(String(), made)
 
 
 def read_once(load: Callable[[Path], T], most: int) -> Callable[[Path], T]:
@@ -135,15 +135,15 @@ class History:
 
 def _message(role: MessageRole, text: str, image: Image | None = None) -> Message:
     if image is not None and role != "user":
-        raise UnfitError("image", f"goes with a message of the user's, not of the role {role}")
+        raise InvalidCombinationError("image", f"goes with a message of the user's, not of the role {role}")
     return Message(role=role, text=text, image=image)
 
 
 IMAGE = file_of(read_once(load_image, most=32))
-MESSAGE = Table(
+MESSAGE = StructOf(
     {
         "role": Field(Choice(get_args(MessageRole)), "Whose message it is.", required=True),
-        "text": Field(Text(), "Its words.", required=True),
+        "text": Field(String(), "Its words.", required=True),
         "image": Field(IMAGE, "A PNG or JPEG that goes with it. GA only."),
     },
     _message,
@@ -168,7 +168,7 @@ def load_history(path: Path) -> History:
 
 def _read_line(path: Path, number: int, line: str) -> Message:
     try:
-        return MESSAGE.read(PlainValue("the message", read_json(line), path.parent))
+        return MESSAGE.read(PythonValue("the message", read_json(line), path.parent))
     except JsonError:
         raise UsageError(f'{path}:{number}: must be JSON, as in {{"role": "user", "text": "Hello"}}') from None
     except UsageError as error:

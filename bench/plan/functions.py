@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from bench.plan.draws import Choices, ThinkTime
+from bench.plan.random_choices import SessionChoices, ThinkTime
 from bench.protocol.events import FunctionCall
 from bench.protocol.settings import FunctionOutput, FunctionTool, ResponseSettings
 from bench.units import NEVER_NS
@@ -27,7 +27,7 @@ Compute = Callable[..., Any]
 
 
 @dataclass(frozen=True)
-class Function:
+class ScriptFunction:
     """A function of a script. `returns`: what it returns, call by call, again and again; `compute`: instead of that.
 
     `delay`: how long it takes, in seconds, or how that is drawn for each call.
@@ -50,7 +50,7 @@ class Function:
 
 
 @dataclass(frozen=True)
-class ExpectedCall:
+class ExpectedFunctionCall:
     """A call that a script expects of a turn, with these arguments among others."""
 
     name: str
@@ -63,7 +63,7 @@ class ExpectedCall:
 
 
 def problem_of(
-    call: FunctionCall, functions: Mapping[str, Function], expected: Sequence[ExpectedCall] | None
+    call: FunctionCall, functions: Mapping[str, ScriptFunction], expected: Sequence[ExpectedFunctionCall] | None
 ) -> tuple[str, dict[str, Any] | None]:
     """(what is wrong with a call, or "", its arguments, None where it cannot be made).
 
@@ -93,7 +93,7 @@ def error_of(problem: str) -> str:
     return json.dumps({"error": problem})
 
 
-class Returned(NamedTuple):
+class FunctionResult(NamedTuple):
     """What a call returns at an instant. `number`: of the call in its turn, from 1; `wrong`: what is wrong with it."""
 
     due_ns: int
@@ -102,14 +102,14 @@ class Returned(NamedTuple):
     wrong: str
 
 
-class CallHandler:
+class FunctionRunner:
     """The calls of a session's turns, one turn after another."""
 
-    def __init__(self, functions: Mapping[str, Function], choices: Choices) -> None:
+    def __init__(self, functions: Mapping[str, ScriptFunction], choices: SessionChoices) -> None:
         self._functions, self._choices = functions, choices
         self._made: Counter[str] = Counter()
-        self._waiting: list[Returned] = []
-        self._expected: Sequence[ExpectedCall] | None = None
+        self._waiting: list[FunctionResult] = []
+        self._expected: Sequence[ExpectedFunctionCall] | None = None
         self._response = ResponseSettings()
         self._requests = 1
         self.prefix = NO_TURN
@@ -119,7 +119,7 @@ class CallHandler:
         self.outputs: dict[str, FunctionOutput] = {}
         """What was returned, by the ids of the calls, until somebody takes it out."""
 
-    def begin(self, expected: Sequence[ExpectedCall] | None, response: ResponseSettings, prefix: str) -> None:
+    def begin(self, expected: Sequence[ExpectedFunctionCall] | None, response: ResponseSettings, prefix: str) -> None:
         """A turn begins, whose ids have this prefix: what is still due belongs to one that is over."""
         self._waiting.clear()
         self._expected, self._response = expected, msgspec.structs.replace(response, tool_choice=None)
@@ -137,7 +137,7 @@ class CallHandler:
             delay_ns = self._choices.delay_ns(function.delay)
         self._made[call.name] += 1
         said = FunctionOutput(call_id=call.call_id, output=output)
-        self._waiting.append(Returned(now_ns + delay_ns, self.called, said, wrong))
+        self._waiting.append(FunctionResult(now_ns + delay_ns, self.called, said, wrong))
         self._waiting.sort()
 
     @property
@@ -145,7 +145,7 @@ class CallHandler:
         """When the next function returns."""
         return self._waiting[0].due_ns if self._waiting else NEVER_NS
 
-    def returned(self, now_ns: int) -> list[Returned]:
+    def returned(self, now_ns: int) -> list[FunctionResult]:
         """Take what has been returned by now, each once."""
         done = [returned for returned in self._waiting if returned.due_ns <= now_ns]
         del self._waiting[: len(done)]

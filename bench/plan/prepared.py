@@ -1,7 +1,7 @@
-"""Encodes what a session sends, before the first session opens: what is left for a session is to pace and to send.
+"""Encoding of what a session sends, before the first session opens, so that a session only paces and sends.
 
-Here stands what sessions are handed, and the `Encoder` that makes messages of words and recordings. Which messages a
-step is made of, its class says (`steps.py`); `repertoire.py` picks from them what one session says.
+This module has the encoded turns, and the `ScriptEncoder` that makes messages from texts and recordings. The class of a
+step decides which messages the step needs (`steps.py`). `repertoire.py` chooses what one session sends.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ from typing import Any, ClassVar, Literal, TypeVar
 import msgspec
 import numpy as np
 
-from bench.limits import REPLY_SILENCE_MS, Limits
-from bench.plan.draws import Choices, filled
-from bench.plan.functions import ExpectedCall, Function
+from bench.plan.functions import ExpectedFunctionCall, ScriptFunction
+from bench.plan.random_choices import SessionChoices, fill_variables
 from bench.plan.recordings import (
     RATE_HZ,
-    Background,
-    Chunk,
+    AudioChunk,
+    BackgroundNoise,
     Pcm,
-    Speech,
+    SpeechSpan,
     chunks,
     encoded,
     last_stretch,
@@ -29,11 +28,12 @@ from bench.plan.recordings import (
     noise_alone,
     silence,
 )
-from bench.plan.turn_plan import Cue, Judge, Reference, SoundKind, TurnPlan
+from bench.plan.turn_plan import InterruptTrigger, SoundKind, SuccessPredicate, TurnPlan, TurnReference
 from bench.protocol.audio import AudioFormat
-from bench.protocol.base import MESSAGE_ID, NO_INSTANTS, Awaited, ClientMessage, Dialect, SaidItem
+from bench.protocol.base import MESSAGE_ID, NO_INSTANTS, AwaitedEvent, ClientMessage, Dialect, SaidItem
 from bench.protocol.events import FunctionCall
 from bench.protocol.settings import FunctionOutput, Message, ResponseSettings, SessionSettings
+from bench.timeouts import REPLY_SILENCE_MS, Timeouts
 from bench.units import NS_PER_MS, NS_PER_S
 
 Settings = TypeVar("Settings", SessionSettings, ResponseSettings)
@@ -67,10 +67,10 @@ class PreparedTurn:
     between: tuple[ClientMessage, ...]
     inputs: tuple[ClientMessage, ...]
     request: ClientMessage | None
-    judge: Judge | None = None
+    judge: SuccessPredicate | None = None
     response: ResponseSettings = AS_SESSION
-    calls: tuple[ExpectedCall, ...] | None = None
-    interrupts: Cue | None = None
+    calls: tuple[ExpectedFunctionCall, ...] | None = None
+    interrupts: InterruptTrigger | None = None
     verifies: bool = False
     said: Message | None = None
 
@@ -109,7 +109,7 @@ class PreparedSound:
     plays_turn: ClassVar[Literal[False]] = False
 
     kind: SoundKind
-    cue: Cue | None
+    cue: InterruptTrigger | None
     chunks: tuple[ClientMessage, ...]
     between: tuple[ClientMessage, ...]
 
@@ -126,7 +126,7 @@ class PreparedInterruption:
     plays_turn: ClassVar[Literal[False]] = False
     within_turn: ClassVar[Literal[True]] = True
 
-    cue: Cue
+    cue: InterruptTrigger
     verify: bool = False
 
 
@@ -168,8 +168,8 @@ class PreparedScript:
 
     name: str
     dialect: Dialect
-    limits: Limits
-    set_up: tuple[ClientMessage | Awaited, ...]
+    limits: Timeouts
+    set_up: tuple[ClientMessage | AwaitedEvent, ...]
     settings: SessionSettings
     steps: tuple[PreparedStep, ...]
     between: tuple[ClientMessage, ...]
@@ -178,8 +178,8 @@ class PreparedScript:
     variables_row: int | None = None
     history: tuple[ClientMessage, ...] = ()
     pipelined: bool = False
-    functions: Mapping[str, Function] = field(default_factory=dict)
-    choices: Choices = field(default_factory=lambda: Choices(0, 0))
+    functions: Mapping[str, ScriptFunction] = field(default_factory=dict)
+    choices: SessionChoices = field(default_factory=lambda: SessionChoices(0, 0))
     """What differs from other sessions and is drawn while it goes on: how long functions take."""
     said_before: tuple[SaidItem, ...] = ()
     renew_after_ns: int | None = None
@@ -215,7 +215,7 @@ class PreparedScript:
         return self.renew_after_ns is not None
 
 
-class Encoder:
+class ScriptEncoder:
     """Encodes what callers say in the words of one dialect, each recording once.
 
     `fills`: there are variables, so `${name}` in a text stands for one. `jitter_buffer_ns`: audio that the simulated
@@ -226,7 +226,7 @@ class Encoder:
         self,
         dialect: Dialect,
         session: SessionSettings,
-        background: Background | None = None,
+        background: BackgroundNoise | None = None,
         *,
         jitter_buffer_ns: int = 0,
         answer_min_ns: int = 0,
@@ -236,11 +236,11 @@ class Encoder:
         self.jitter_buffer_ns, self.answer_min_ns = jitter_buffer_ns, answer_min_ns
         self.input_format = dialect.hears(session)
         self.output_format = dialect.speaks(session)
-        self._wires: dict[tuple[str, Speech], bytes] = {}
+        self._wires: dict[tuple[str, SpeechSpan], bytes] = {}
         self._encoded: dict[tuple[Any, ...], tuple[ClientMessage, ...]] = {}
         """Messages of recordings by what they are and what they are made of."""
         self._sounds = 0
-        self._tails_ns: dict[tuple[str, Speech], int] = {}
+        self._tails_ns: dict[tuple[str, SpeechSpan], int] = {}
 
     @property
     def detects(self) -> bool:
@@ -249,7 +249,7 @@ class Encoder:
 
     def filled(self, text: str, row: Mapping[str, str]) -> str:
         """A text with the variables of a session."""
-        return filled(text, row) if self._fills else text
+        return fill_variables(text, row) if self._fills else text
 
     def message(self, message: Message, row: Mapping[str, str]) -> Message:
         """A message with the variables of a session."""
@@ -261,7 +261,7 @@ class Encoder:
             return settings
         return msgspec.structs.replace(settings, instructions=self.filled(settings.instructions, row))
 
-    def reference(self, reference: Reference, row: Mapping[str, str]) -> Reference:
+    def reference(self, reference: TurnReference, row: Mapping[str, str]) -> TurnReference:
         """What a turn is held against, with the variables of its session."""
         contains = tuple(self.filled(text, row) for text in reference.contains)
         return replace(reference, reply=self.filled(reference.reply, row), contains=contains)
@@ -341,7 +341,7 @@ class Encoder:
         return self._wires[key]
 
     def _appends(
-        self, pieces: Sequence[Chunk], pcm: Pcm, event_id: str, instants: tuple[str, ...] | None
+        self, pieces: Sequence[AudioChunk], pcm: Pcm, event_id: str, instants: tuple[str, ...] | None
     ) -> Iterator[ClientMessage]:
         """The messages of a recording; those that hold an edge of its speech say where.
 
@@ -355,7 +355,7 @@ class Encoder:
             moments = {name: recorded_ns - at_ns for name, at_ns in edges.items() if begin_ns < at_ns <= recorded_ns}
             yield replace(self._append(chunk, f"{event_id}-{number}", paced=paced), instants=moments or NO_INSTANTS)
 
-    def _append(self, chunk: Chunk, event_id: str, *, paced: bool) -> ClientMessage:
+    def _append(self, chunk: AudioChunk, event_id: str, *, paced: bool) -> ClientMessage:
         message = self.dialect.append(chunk.data, event_id)
         return replace(message, duration_ns=chunk.duration_ns if paced else None, audio_bytes=len(chunk.data))
 

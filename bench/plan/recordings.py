@@ -45,14 +45,14 @@ Windows = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
-class Speech:
+class SpeechSpan:
     """Where speech is, in samples: `begin` is the first of it, `end` the one after its last."""
 
     begin: int
     end: int
 
 
-def find_speech(samples: NDArray[np.int16], rate_hz: int) -> Speech:
+def find_speech(samples: NDArray[np.int16], rate_hz: int) -> SpeechSpan:
     """The speech of a recording of one channel, from its first sound to its last, pauses included.
 
     Speech that comes within 1 ms of the recording's edge reaches it. A silent recording is taken for speech as a whole.
@@ -61,19 +61,19 @@ def find_speech(samples: NDArray[np.int16], rate_hz: int) -> Speech:
     power = samples.astype(np.float64) ** 2
     energies = _window_energies(power, per_ms)
     if not energies.any():
-        return Speech(0, len(samples))
+        return SpeechSpan(0, len(samples))
     floor = _level(energies[_sounding(energies, energies.max() / DEPTH)]) / DEPTH
     windows = _sounding(energies, floor)
     loud = np.flatnonzero(power >= floor)  # every window that sounds holds at least one
     begin = loud[np.searchsorted(loud, (windows[0] + 1 - WINDOW_MS) * per_ms)]
     end = loud[np.searchsorted(loud, (windows[-1] + 1) * per_ms) - 1] + 1
-    return Speech(
+    return SpeechSpan(
         begin=0 if begin < per_ms else int(begin),
         end=len(samples) if end > len(samples) - per_ms else int(end),
     )
 
 
-def last_stretch(samples: NDArray[np.int16], speech: Speech, rate_hz: int) -> Speech:
+def last_stretch(samples: NDArray[np.int16], speech: SpeechSpan, rate_hz: int) -> SpeechSpan:
     """The end of some speech, from its last pause of 100 ms or more on; all of it where there is none."""
     per_ms = rate_hz // 1_000
     energies = _window_energies(samples[speech.begin : speech.end].astype(np.float64) ** 2, per_ms)
@@ -81,7 +81,7 @@ def last_stretch(samples: NDArray[np.int16], speech: Speech, rate_hz: int) -> Sp
     pauses = np.flatnonzero(np.diff(loud) > PAUSE_MS - WINDOW_MS)
     if not pauses.size:
         return speech
-    return Speech(min(speech.begin + int(loud[pauses[-1] + 1]) * per_ms, speech.end - 1), speech.end)
+    return SpeechSpan(min(speech.begin + int(loud[pauses[-1] + 1]) * per_ms, speech.end - 1), speech.end)
 
 
 def _window_energies(power: NDArray[np.float64], per_ms: int) -> NDArray[np.float64]:
@@ -129,7 +129,7 @@ class Pcm:
     path: Path
     digest: str
     data: bytes = field(repr=False)
-    speech: Speech
+    speech: SpeechSpan
 
     @property
     def samples(self) -> int:
@@ -141,7 +141,7 @@ class Pcm:
 
 
 @dataclass(frozen=True)
-class Chunk:
+class AudioChunk:
     """A piece of audio as it goes onto the wire. `duration_ns`: how long it sounds."""
 
     data: bytes = field(repr=False)
@@ -179,7 +179,7 @@ def encoded(pcm: Pcm, format: AudioFormat) -> bytes:
     return format.encode(samples)
 
 
-def chunks(audio: bytes, format: AudioFormat, chunk_ms: int, *, whole: bool) -> Iterator[Chunk]:
+def chunks(audio: bytes, format: AudioFormat, chunk_ms: int, *, whole: bool) -> Iterator[AudioChunk]:
     """Audio of the wire in pieces of `chunk_ms` milliseconds, the last of which may be shorter.
 
     `whole`: it is filled up with silence instead, as by a microphone that goes on.
@@ -189,13 +189,13 @@ def chunks(audio: bytes, format: AudioFormat, chunk_ms: int, *, whole: bool) -> 
         data = audio[begin : begin + len(quiet.data)]
         if whole:
             data += quiet.data[len(data) :]
-        yield Chunk(data, format.duration_ns(len(data)))
+        yield AudioChunk(data, format.duration_ns(len(data)))
 
 
-def silence(format: AudioFormat, chunk_ms: int) -> Chunk:
+def silence(format: AudioFormat, chunk_ms: int) -> AudioChunk:
     """A chunk of digital silence."""
     data = format.encode(np.zeros(format.rate_hz * chunk_ms // 1_000, np.int16))
-    return Chunk(data, format.duration_ns(len(data)))
+    return AudioChunk(data, format.duration_ns(len(data)))
 
 
 def write_wav(path: Path, audio: bytes, format: AudioFormat) -> None:
@@ -287,20 +287,20 @@ def _refuse_unfit(path: Path, pcm: NDArray[np.int16]) -> None:
 
 
 @dataclass(frozen=True)
-class Background:
+class BackgroundNoise:
     """Noise, and how many dB the speech stands above it."""
 
     noise: Pcm
     snr_db: float
 
 
-def mixed(pcm: Pcm, background: Background) -> Pcm:
+def mixed(pcm: Pcm, background: BackgroundNoise) -> Pcm:
     """Speech with noise behind all of it, clipped. `speech` stays what was found without noise."""
     noise = _noise(pcm, background, 0, pcm.samples)
     return replace(pcm, data=to_pcm16(_floats(pcm) + noise).tobytes())
 
 
-def noise_alone(pcm: Pcm, background: Background, seconds: float) -> bytes:
+def noise_alone(pcm: Pcm, background: BackgroundNoise, seconds: float) -> bytes:
     """The noise that goes on after `mixed(pcm, background)` has ended, as PCM16 at 24 kHz.
 
     `pcm` is the audio without noise: its speech sets the level.
@@ -308,7 +308,7 @@ def noise_alone(pcm: Pcm, background: Background, seconds: float) -> bytes:
     return to_pcm16(_noise(pcm, background, pcm.samples, round(seconds * RATE_HZ))).tobytes()
 
 
-def _noise(pcm: Pcm, background: Background, begin: int, count: int) -> NDArray[np.float32]:
+def _noise(pcm: Pcm, background: BackgroundNoise, begin: int, count: int) -> NDArray[np.float32]:
     """`count` samples of the looped noise from number `begin` on, at the level that the speech of `pcm` asks for."""
     speech = _floats(pcm)[pcm.speech.begin : pcm.speech.end]
     noise = _floats(background.noise)

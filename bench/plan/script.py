@@ -20,17 +20,17 @@ from typing import Any
 import msgspec
 
 from bench.errors import Mistakes, UsageError
-from bench.limits import REPLY_SILENCE_MS, Limits
 from bench.plan.conversation import History
-from bench.plan.draws import RecordedTimes, Rows, names_in, unknown_name
-from bench.plan.fields import BACKGROUND_NOISE, HISTORY, ROWS, SECONDS, SESSION, THRESHOLDS, TIMEOUTS, TOOLS
-from bench.plan.functions import Function
-from bench.plan.recordings import Background
-from bench.plan.steps import UNTOLD, Pause, Rules, StepReader, Steps, is_turn
+from bench.plan.functions import ScriptFunction
+from bench.plan.random_choices import RecordedTimes, VariableRows, names_in, unknown_name
+from bench.plan.recordings import BackgroundNoise
+from bench.plan.script_keys import BACKGROUND_NOISE, HISTORY, ROWS, SECONDS, SESSION, THRESHOLDS, TIMEOUTS, TOOLS
+from bench.plan.steps import UNTOLD, PauseStep, StepReader, StepRules, StepsValidator, is_turn
 from bench.plan.turns import CALLS, ScriptTurn, Step, undeclared
 from bench.protocol.settings import SessionSettings, merged
-from bench.shapes import Flag, Number, Schema, Table, key, table_of
-from bench.yaml_file import PlainValue, Value, YamlValue, parsed_yaml, read_text
+from bench.timeouts import REPLY_SILENCE_MS, Timeouts
+from bench.validation import Boolean, Number, Schema, StructOf, field_key, struct_of
+from bench.yaml_file import LocatedValue, PythonValue, YamlValue, parsed_yaml, read_text
 
 TEMPLATES = ("text", "instructions", "expected_reply", "reply_contains")
 """The keys of texts in which variables are filled."""
@@ -54,38 +54,44 @@ class Script:
     name: str
     path: Path
     digest: str
-    session: SessionSettings = key(SESSION, "Sent once, as session.update.", absent=SessionSettings())
-    timeouts: Limits = key(TIMEOUTS, "How long each stage may take.", absent=Limits())
-    variables: Rows | None = key(ROWS, "A .csv or .jsonl file, one row of which fills ${name} in a session's texts.")
-    background_noise: Background | None = key(BACKGROUND_NOISE, "Noise behind the caller's voice.")
-    tools: tuple[Function, ...] = key(TOOLS, "Functions that the service may call, and what they return.", absent=())
-    jitter_buffer_ms: float = key(Number(0, 2_000), "Audio that the simulated player buffers before it plays.", 50.0)
-    reply_silence_ms: float = key(
+    session: SessionSettings = field_key(SESSION, "Sent once, as session.update.", absent=SessionSettings())
+    timeouts: Timeouts = field_key(TIMEOUTS, "How long each stage may take.", absent=Timeouts())
+    variables: VariableRows | None = field_key(
+        ROWS, "A .csv or .jsonl file, one row of which fills ${name} in a session's texts."
+    )
+    background_noise: BackgroundNoise | None = field_key(BACKGROUND_NOISE, "Noise behind the caller's voice.")
+    tools: tuple[ScriptFunction, ...] = field_key(
+        TOOLS, "Functions that the service may call, and what they return.", absent=()
+    )
+    jitter_buffer_ms: float = field_key(
+        Number(0, 2_000), "Audio that the simulated player buffers before it plays.", 50.0
+    )
+    reply_silence_ms: float = field_key(
         Number(300, 30_000),
         "Silence that ends a reply, of a service that does not say when its reply is over (agents, GPT-Live).",
         float(REPLY_SILENCE_MS),
     )
-    answer_min_ms: float = key(
+    answer_min_ms: float = field_key(
         Number(0, 60_000),
         "Sound at least this long is the answer and shorter sound a filler, of such a service; 0: no such difference.",
         0.0,
     )
-    history: History | None = key(HISTORY, "A .jsonl file of messages that were said before the first turn.")
-    pipelined: bool = key(Flag(), "Send the settings and the first turn before the service greets.", False)
-    renew_after: float | None = key(
+    history: History | None = field_key(HISTORY, "A .jsonl file of messages that were said before the first turn.")
+    pipelined: bool = field_key(Boolean(), "Send the settings and the first turn before the service greets.", False)
+    renew_after: float | None = field_key(
         SECONDS, "The age at which a session goes on in a new one, or when the service ends it."
     )
-    thresholds: Mapping[str, tuple[str, ...]] | None = key(
+    thresholds: Mapping[str, tuple[str, ...]] | None = field_key(
         THRESHOLDS, "What a run is checked by, as in a file of --thresholds."
     )
-    steps: tuple[Step, ...] = key(Steps(), "What the caller does, in this order.", required=True)
+    steps: tuple[Step, ...] = field_key(StepsValidator(), "What the caller does, in this order.", required=True)
     task: Task | None = field(default=None, repr=False, compare=False)
     """The task that takes the steps in a session, of a script in Python; `steps` are those of its rehearsal."""
     reader: StepReader = field(default_factory=lambda: StepReader(Path()), repr=False, compare=False)
     """Reads what the task says."""
     whole: bool = True
     """Whether a session has no more steps: a rehearsal comes to an end where a task has none."""
-    written: Value | None = field(default=None, repr=False, compare=False)
+    written: LocatedValue | None = field(default=None, repr=False, compare=False)
     """What its file holds, for the places of errors that are known once there is a dialect; None of one in Python."""
 
     @property
@@ -114,7 +120,7 @@ class Script:
         return sum(step.lasts_s for step in self.steps)
 
 
-SCRIPT: Table[dict[str, Any]] = Table(table_of(Script, nulls=False).fields, dict)
+SCRIPT: StructOf[dict[str, Any]] = StructOf(struct_of(Script, nulls=False).fields, dict)
 SETTINGS = replace(SCRIPT, fields={name: entry for name, entry in SCRIPT.fields.items() if name != "steps"})
 """What a class of tasks in Python can say of them."""
 
@@ -161,7 +167,7 @@ def build_script(path: Path, settings: Mapping[str, Any], steps: Iterable[Step],
 
 def script_settings(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Read those keys of a script's file that are given. Raises UsageError; paths are seen from `folder`."""
-    return SETTINGS.read(PlainValue("the script", settings, folder))
+    return SETTINGS.read(PythonValue("the script", settings, folder))
 
 
 def session_of(parts: Mapping[str, Any]) -> SessionSettings:
@@ -189,7 +195,7 @@ def varied(script: Script, session: Mapping[str, Any], source: str) -> Script:
         was, wanted = own.turn_detection, given.get(DETECTION)
         if isinstance(wanted, Mapping) and was is not None and wanted.get("type", was.type) == was.type:
             given[DETECTION] = was.given | dict(wanted)  # of another type the script's own keys say nothing
-        read = SESSION.read(PlainValue("session", given))
+        read = SESSION.read(PythonValue("session", given))
         settings = {name: getattr(read, name) for name in given} | {"extra": merged(own.extra, read.extra)}
         changed = replace(script, session=msgspec.structs.replace(own, **settings), written=None)
         check_steps(changed)
@@ -228,13 +234,13 @@ def _digest(text: str, parts: Mapping[str, Any]) -> str:
     wavs = [pcm.digest for step in parts["steps"] for pcm in step.recordings]
     noise = [parts["background_noise"].noise.digest] if "background_noise" in parts else []
     rows = [parts["variables"].digest] if "variables" in parts else []
-    pauses = [step.pause for step in parts["steps"] if isinstance(step, Pause)]
+    pauses = [step.pause for step in parts["steps"] if isinstance(step, PauseStep)]
     times = [pause.digest for pause in pauses if isinstance(pause, RecordedTimes)]
     files = wavs + noise + rows + times + images + history
     return hashlib.sha256(text.encode() + bytes.fromhex("".join(files))).hexdigest()
 
 
-def _undeclared(root: Value) -> Iterator[UsageError]:
+def _undeclared(root: LocatedValue) -> Iterator[UsageError]:
     """An error for each function that a turn expects to be called and that the script does not declare."""
     for step in _items(root.within("steps")):
         with contextlib.suppress(UsageError):  # which is an error of its own
@@ -249,7 +255,7 @@ def _undeclared(root: Value) -> Iterator[UsageError]:
 
 def _senseless(script: Script) -> Iterator[tuple[int, str, str]]:
     """(its number from 0, its key, why) of each step that makes no sense in its script."""
-    rules = Rules(script.session)
+    rules = StepRules(script.session)
     for number, step in enumerate(script.steps):
         for place, problem in rules.problems(step):
             yield number, place, problem
@@ -257,7 +263,7 @@ def _senseless(script: Script) -> Iterator[tuple[int, str, str]]:
             yield number, step.verb, UNTOLD
 
 
-def _unfillable(text: str, variables: Rows | None) -> Iterator[str]:
+def _unfillable(text: str, variables: VariableRows | None) -> Iterator[str]:
     """The problem of each name in a text that the variables do not have."""
     if variables is not None:
         for name in sorted(names_in(text) - set(variables.names)):
@@ -270,7 +276,7 @@ def _texts(script: Script) -> Iterator[str]:
     yield from filter(None, (script.session.instructions, *texts))
 
 
-def _templates(value: Value) -> Iterator[Value]:
+def _templates(value: LocatedValue) -> Iterator[LocatedValue]:
     """Every text in which variables are filled, of a script that was read."""
     content = _content(value)
     for inner in content.values() if isinstance(content, dict) else _items(value):
@@ -280,12 +286,12 @@ def _templates(value: Value) -> Iterator[Value]:
             yield from _templates(inner)
 
 
-def _items(value: Value | None) -> list[Value]:
+def _items(value: LocatedValue | None) -> list[LocatedValue]:
     content = _content(value) if value else None
     return content if isinstance(content, list) else []
 
 
-def _content(value: Value) -> object:
+def _content(value: LocatedValue) -> object:
     """What a value holds; None if it cannot be read, which is an error of its own."""
     try:
         return value.content()

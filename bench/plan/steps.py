@@ -11,10 +11,7 @@ import msgspec
 
 from bench.errors import Mistakes
 from bench.plan.conversation import MESSAGE
-from bench.plan.draws import LONGEST_S, Choices, ThinkTime
-from bench.plan.fields import DRAWN, SECONDS, WAV
 from bench.plan.prepared import (
-    Encoder,
     PreparedEvent,
     PreparedExpectation,
     PreparedInterruption,
@@ -22,45 +19,48 @@ from bench.plan.prepared import (
     PreparedSound,
     PreparedStep,
     PreparedTurn,
+    ScriptEncoder,
 )
+from bench.plan.random_choices import LONGEST_S, SessionChoices, ThinkTime
 from bench.plan.recordings import Pcm
-from bench.plan.turn_plan import WATCH_NS, Cue, SoundKind
+from bench.plan.script_keys import DRAWN, SECONDS, WAV
+from bench.plan.turn_plan import WATCH_NS, InterruptTrigger, SoundKind
 from bench.plan.turns import (
     CHUNK,
     CHUNK_NOTE,
     NOT_FIRST,
-    AskTurn,
-    HearTurn,
+    AudioTurn,
+    AudioTurnBase,
+    GreetingTurn,
+    RequestTurn,
     ScriptTurn,
-    SpokenTurn,
     Step,
     TextTurn,
-    WavTurn,
 )
 from bench.protocol.base import MESSAGE_ID, Dialect, Feature
 from bench.protocol.settings import Message, SessionSettings
-from bench.shapes import (
+from bench.units import NS_PER_S
+from bench.validation import (
+    Boolean,
     Choice,
     Field,
-    Flag,
+    InvalidCombinationError,
     JsonObject,
     Number,
     OneKeyOf,
     OneOrMore,
-    OrTable,
+    OrStruct,
     Schema,
-    Shape,
-    Table,
-    Text,
+    String,
+    StructOf,
     Then,
-    UnfitError,
+    Validator,
     either,
-    key,
-    keys,
-    table_of,
+    field_key,
+    field_keys,
+    struct_of,
 )
-from bench.units import NS_PER_S
-from bench.yaml_file import PlainValue, Value
+from bench.yaml_file import LocatedValue, PythonValue
 
 EXPECTED_EVENTS = (
     "speech_started",
@@ -85,29 +85,31 @@ NO_ROW: Mapping[str, str] = {}
 # What happens while a reply is played.
 
 
-def _cue(after: float | None = None, after_share: float | None = None, after_text: str | None = None) -> Cue | None:
+def _cue(
+    after: float | None = None, after_share: float | None = None, after_text: str | None = None
+) -> InterruptTrigger | None:
     """When something happens; None where nothing is said of that."""
     times = {"after": after, "after_share": after_share, "after_text": after_text}
     given = [name for name, value in times.items() if value is not None]
     if len(given) > 1:
-        raise UnfitError(
+        raise InvalidCombinationError(
             given[1], f"sets the instant, and so does {given[0]}: give one of after, after_share and after_text"
         )
-    return Cue(round((after or 0) * NS_PER_S), after_share, after_text or "") if given else None
+    return InterruptTrigger(round((after or 0) * NS_PER_S), after_share, after_text or "") if given else None
 
 
-CUE = Table(
+CUE = StructOf(
     {
         "after": Field(Number(0, LONGEST_S, "of seconds"), "Once so many seconds of the reply were played."),
         "after_share": Field(Number(0, 1), "Once such a share of the reply was played: 0.5 for half of it."),
-        "after_text": Field(Text(), "Once this came in the reply's transcript."),
+        "after_text": Field(String(), "Once this came in the reply's transcript."),
     },
     _cue,
 )
-AT_ONCE = Cue()
+AT_ONCE = InterruptTrigger()
 
 
-def _cue_features(cue: Cue | None) -> Iterator[Feature]:
+def _cue_features(cue: InterruptTrigger | None) -> Iterator[Feature]:
     if cue is not None and (cue.word or cue.share is not None):
         yield Feature.CUE
 
@@ -116,20 +118,22 @@ def _cue_features(cue: Cue | None) -> Iterator[Feature]:
 class InterruptSettings:
     """What stands under `interrupt`."""
 
-    audio: tuple[Pcm, ...] = key(OneOrMore(WAV), "What the caller says; without it the client interrupts.", absent=())
-    verify_truncation: bool = key(Flag(), "Check that the service keeps nothing beyond what was heard.", False)
-    cue: Cue | None = keys(CUE)
+    audio: tuple[Pcm, ...] = field_key(
+        OneOrMore(WAV), "What the caller says; without it the client interrupts.", absent=()
+    )
+    verify_truncation: bool = field_key(Boolean(), "Check that the service keeps nothing beyond what was heard.", False)
+    cue: InterruptTrigger | None = field_keys(CUE)
 
 
 @dataclass(frozen=True)
-class Interrupt(SpokenTurn):
+class InterruptStep(AudioTurnBase):
     """An interruption of the reply to the turn before: by what the caller says, a turn, or by the client alone."""
 
     verb: ClassVar = "interrupt"
     within_turn: ClassVar = True
 
-    interrupt: InterruptSettings = key(
-        table_of(InterruptSettings, nulls=False), "When the reply is interrupted, and by what words.", required=True
+    interrupt: InterruptSettings = field_key(
+        struct_of(InterruptSettings, nulls=False), "When the reply is interrupted, and by what words.", required=True
     )
 
     def __post_init__(self) -> None:
@@ -145,7 +149,7 @@ class Interrupt(SpokenTurn):
         problem = "belongs to a turn, and an interruption without words is none: give `audio` under `interrupt`"
         for name, value in of_turn.items():
             if value:
-                raise UnfitError(name, problem)
+                raise InvalidCombinationError(name, problem)
 
     @property
     def plays_turn(self) -> bool:
@@ -169,12 +173,14 @@ class Interrupt(SpokenTurn):
         elif self.plays_turn and session.turn_detection is None:
             yield self.verb, UNHEARD
 
-    def prepared(self, encoder: Encoder, number: int, choices: Choices, row: Mapping[str, str]) -> PreparedStep:
+    def prepared(
+        self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
+    ) -> PreparedStep:
         if not self.plays_turn:
             return PreparedInterruption(self.interrupt.cue or AT_ONCE, self.interrupt.verify_truncation)
         return super().prepared(encoder, number, choices, row)
 
-    def prepared_turn(self, encoder: Encoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
+    def prepared_turn(self, encoder: ScriptEncoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
         turn = super().prepared_turn(encoder, number, choice, row)
         return replace(turn, interrupts=self.interrupt.cue or AT_ONCE, verifies=self.interrupt.verify_truncation)
 
@@ -183,30 +189,32 @@ class Interrupt(SpokenTurn):
 class SoundSettings:
     """What stands under `sound`."""
 
-    audio: Pcm = key(WAV, "A WAV of what is heard.", required=True)
-    kind: SoundKind = key(
+    audio: Pcm = field_key(WAV, "A WAV of what is heard.", required=True)
+    kind: SoundKind = field_key(
         Choice(get_args(SoundKind)), "A word of assent, a noise, words to somebody else.", required=True
     )
-    during: Literal["reply", "silence"] = key(
+    during: Literal["reply", "silence"] = field_key(
         Choice(("reply", "silence")), "While a reply is played, or nothing is.", "reply"
     )
-    chunk_ms: int = key(CHUNK, CHUNK_NOTE, 100)
-    cue: Cue | None = keys(CUE)
+    chunk_ms: int = field_key(CHUNK, CHUNK_NOTE, 100)
+    cue: InterruptTrigger | None = field_keys(CUE)
 
     def __post_init__(self) -> None:
         if self.during == "silence" and self.cue is not None:
             given = "after_share" if self.cue.share is not None else "after_text" if self.cue.word else "after"
-            raise UnfitError(given, "needs a reply, and during silence there is none: remove one of the two")
+            raise InvalidCombinationError(
+                given, "needs a reply, and during silence there is none: remove one of the two"
+            )
 
 
 @dataclass(frozen=True)
-class Sound(Step):
+class SoundStep(Step):
     """A sound that is meant neither to interrupt a reply nor to get one."""
 
     verb: ClassVar = "sound"
 
-    sound: SoundSettings = key(
-        table_of(SoundSettings, nulls=False), "What is heard, and is no interruption.", required=True
+    sound: SoundSettings = field_key(
+        struct_of(SoundSettings, nulls=False), "What is heard, and is no interruption.", required=True
     )
 
     @property
@@ -235,7 +243,9 @@ class Sound(Step):
         elif session.turn_detection is None:
             yield self.verb, UNHEARD
 
-    def prepared(self, encoder: Encoder, number: int, choices: Choices, row: Mapping[str, str]) -> PreparedStep:
+    def prepared(
+        self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
+    ) -> PreparedStep:
         heard, cue = self.sound, (self.sound.cue or AT_ONCE) if self.within_turn else None
         chunks = encoder.sound(heard.audio, heard.chunk_ms)
         return PreparedSound(heard.kind, cue, chunks, encoder.between(heard.audio, heard.chunk_ms))
@@ -245,13 +255,13 @@ class Sound(Step):
 
 
 @dataclass(frozen=True)
-class Pause(Step):
+class PauseStep(Step):
     """Silence of the caller's: so many seconds, or as many as are drawn for the session."""
 
     verb: ClassVar = "pause"
 
-    pause: float | ThinkTime = key(
-        OrTable(SECONDS, DRAWN),
+    pause: float | ThinkTime = field_key(
+        OrStruct(SECONDS, DRAWN),
         "Seconds in which the caller says nothing, or their distribution, from which each session takes one.",
         required=True,
     )
@@ -264,7 +274,9 @@ class Pause(Step):
     def think_s(self) -> float:
         return self.pause.mean_s if isinstance(self.pause, ThinkTime) else self.pause
 
-    def prepared(self, encoder: Encoder, number: int, choices: Choices, row: Mapping[str, str]) -> PreparedStep:
+    def prepared(
+        self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
+    ) -> PreparedStep:
         pause = self.pause
         return PreparedPause(choices.pause_ns(pause) if isinstance(pause, ThinkTime) else round(pause * NS_PER_S))
 
@@ -279,19 +291,19 @@ WITHIN = (
 class ExpectSettings:
     """What stands under `expect`."""
 
-    event: str = key(Choice(EXPECTED_EVENTS), "What the turn before must get, or has already.", required=True)
-    within: float = key(SECONDS, WITHIN, required=True)
+    event: str = field_key(Choice(EXPECTED_EVENTS), "What the turn before must get, or has already.", required=True)
+    within: float = field_key(SECONDS, WITHIN, required=True)
 
 
 @dataclass(frozen=True)
-class Expect(Step):
+class ExpectStep(Step):
     """An event that the turn before must get."""
 
     verb: ClassVar = "expect"
     within_turn: ClassVar = True
 
-    expect: ExpectSettings = key(
-        table_of(ExpectSettings, nulls=False), "An event that the turn before must get.", required=True
+    expect: ExpectSettings = field_key(
+        struct_of(ExpectSettings, nulls=False), "An event that the turn before must get.", required=True
     )
 
     def features(self) -> Iterator[Feature]:
@@ -311,17 +323,19 @@ class Expect(Step):
             if holds:
                 yield "event", f"{event} can never come: the turn before it {why}"
 
-    def prepared(self, encoder: Encoder, number: int, choices: Choices, row: Mapping[str, str]) -> PreparedStep:
+    def prepared(
+        self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
+    ) -> PreparedStep:
         return PreparedExpectation(self.expect.event, self.expect.within)
 
 
 @dataclass(frozen=True)
-class AddMessage(Step):
+class MessageStep(Step):
     """A message that joins the conversation, and asks for no answer."""
 
     verb: ClassVar = "message"
 
-    message: Message = key(MESSAGE, "A message that asks for no answer.", required=True)
+    message: Message = field_key(MESSAGE, "A message that asks for no answer.", required=True)
 
     @property
     def said(self) -> tuple[Message, ...]:
@@ -331,13 +345,15 @@ class AddMessage(Step):
         yield from super().features()
         yield Feature.MESSAGE
 
-    def prepared(self, encoder: Encoder, number: int, choices: Choices, row: Mapping[str, str]) -> PreparedStep:
+    def prepared(
+        self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
+    ) -> PreparedStep:
         said = encoder.message(self.message, row)
         message = encoder.dialect.message(said, MESSAGE_ID)
         return PreparedEvent(self.within_turn, message, said)
 
 
-def _typed(value: Value, event: dict[str, Any]) -> dict[str, Any]:
+def _typed(value: LocatedValue, event: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(event.get("type"), str) or not event["type"]:
         raise value.refuse("needs `type`, as text: which event it is")
     return event
@@ -349,19 +365,21 @@ EVENT = Then(JsonObject(), _typed, {"type": "object", "properties": TYPED, "requ
 
 
 @dataclass(frozen=True)
-class SendEvent(Step):
+class SendStep(Step):
     """An event in the words of the dialect, sent at once; it is no turn's, whatever it asks for."""
 
     verb: ClassVar = "send"
     within_turn: ClassVar = True
     is_of_turn: ClassVar = False
 
-    send: Mapping[str, Any] = key(EVENT, "An event in the service's own words.", required=True)
+    send: Mapping[str, Any] = field_key(EVENT, "An event in the service's own words.", required=True)
 
     def refused_by(self, dialect: Dialect, session: SessionSettings) -> str:
         return dialect.refuses_event(self.send, session)
 
-    def prepared(self, encoder: Encoder, number: int, choices: Choices, row: Mapping[str, str]) -> PreparedStep:
+    def prepared(
+        self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
+    ) -> PreparedStep:
         event_id = str(self.send.get("event_id") or f"script-{number}-{self.send['type']}")
         message = replace(encoder.dialect.raw(self.send, event_id), untracked=event_id)
         return PreparedEvent(self.within_turn, message)
@@ -369,21 +387,21 @@ class SendEvent(Step):
 
 KINDS: tuple[type[Step], ...] = (
     TextTurn,
-    WavTurn,
-    AskTurn,
-    HearTurn,
-    Interrupt,
-    Sound,
-    Pause,
-    Expect,
-    AddMessage,
-    SendEvent,
+    AudioTurn,
+    RequestTurn,
+    GreetingTurn,
+    InterruptStep,
+    SoundStep,
+    PauseStep,
+    ExpectStep,
+    MessageStep,
+    SendStep,
 )
 
 
-def step_table(kind: type[Step]) -> Table[Step]:
+def step_table(kind: type[Step]) -> StructOf[Step]:
     """The table of a kind: its verb first, and the keys that go with that."""
-    table = table_of(kind, nulls=False)
+    table = struct_of(kind, nulls=False)
     return replace(table, fields={kind.verb: table.fields[kind.verb]} | dict(table.fields))
 
 
@@ -412,10 +430,10 @@ def step_of(verb: str, folder: Path = Path(), **given: Any) -> Step:
         beside = {name for name in given if name in table.fields}
         under = {name: given.pop(name) for name in given.keys() - beside}
         given = {verb: under} | given
-    return table.read(PlainValue(verb, given, folder))
+    return table.read(PythonValue(verb, given, folder))
 
 
-class Rules:
+class StepRules:
     """Judges the steps of a session, one after another, by what stands before them: for YAML, and for Python live."""
 
     def __init__(self, session: SessionSettings) -> None:
@@ -442,10 +460,10 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Steps(Shape[tuple[Step, ...]]):
+class StepsValidator(Validator[tuple[Step, ...]]):
     """A list of steps, at least one of which is a turn. A turn without a name is called `turn_<number>`."""
 
-    def read(self, value: Value) -> tuple[Step, ...]:
+    def read(self, value: LocatedValue) -> tuple[Step, ...]:
         content = value.content()
         if not isinstance(content, list):
             raise value.unlike("a list")

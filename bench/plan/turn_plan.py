@@ -17,7 +17,7 @@ _WORD = re.compile(r"\w+(?:'\w+)*")
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
+class TurnReference:
     """What a turn is held against; of a field that is empty nothing is known.
 
     `words`: what the caller says. `reply`: what the reply should say. A turn has done its task where its reply matches
@@ -42,8 +42,8 @@ class Reference:
         return bool(self.matches or self.contains)
 
 
-NO_REFERENCE = Reference()
-Judge = Callable[[Any], object]
+NO_REFERENCE = TurnReference()
+SuccessPredicate = Callable[[Any], object]
 """A function of a Python program that says whether a turn that ended well has done its task, by its observation."""
 
 
@@ -78,7 +78,7 @@ class TurnPlan:
     out_of_band: bool = False
     functions: bool = False
     expected_calls: Mapping[str, int] | None = None
-    reference: Reference = NO_REFERENCE
+    reference: TurnReference = NO_REFERENCE
     instructed: bool = False
     fillers: bool = False
     has_turn_events: bool = True
@@ -86,7 +86,7 @@ class TurnPlan:
     answer_min_ns: int = 0
 
 
-def words_of(text: str) -> list[str]:
+def normalized_words(text: str) -> list[str]:
     """The words of a text as they are compared: without case and punctuation, numbers as they are written.
 
     Unicode's compatibility forms (NFKC) are one word with what they stand for. A hyphen parts words, an apostrophe
@@ -104,7 +104,7 @@ SOUNDS: frozenset[str] = frozenset(get_args(SoundKind))
 
 
 @dataclass(frozen=True)
-class Cue:
+class InterruptTrigger:
     """The cue for an interruption: so much, or such a share, of the reply was played, or a word of it came."""
 
     after_ns: int = 0

@@ -14,43 +14,43 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from bench.plan.conversation import IMAGE, MESSAGE
-from bench.plan.draws import Choices
-from bench.plan.fields import NAME, RESPONSE, RESPONSE_FIELDS, WAV
-from bench.plan.functions import ExpectedCall
+from bench.plan.functions import ExpectedFunctionCall
 from bench.plan.prepared import (
     AS_SESSION,
-    Encoder,
     InputKind,
     PreparedStep,
     PreparedTurn,
+    ScriptEncoder,
     request_event_id,
 )
-from bench.plan.recordings import MAX_MINUTES, RATE_HZ, Pcm, Speech
-from bench.plan.turn_plan import NO_REFERENCE, Judge, Reference, TurnPlan, words_of
+from bench.plan.random_choices import SessionChoices
+from bench.plan.recordings import MAX_MINUTES, RATE_HZ, Pcm, SpeechSpan
+from bench.plan.script_keys import NAME, RESPONSE, RESPONSE_FIELDS, WAV
+from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate, TurnPlan, TurnReference, normalized_words
 from bench.protocol.base import Dialect, Feature
 from bench.protocol.settings import FULL_DUPLEX, Image, Message, ResponseSettings, SessionSettings
-from bench.shapes import (
-    ByName,
+from bench.validation import (
+    Boolean,
     Choice,
     Field,
-    Flag,
+    Integer,
+    InvalidCombinationError,
     JsonObject,
     ListOf,
-    Matching,
+    MapOf,
     Number,
     OneKeyOf,
     OneOrMore,
-    OrTable,
-    Shape,
-    Table,
-    Text,
+    OrStruct,
+    RegexString,
+    String,
+    StructOf,
     Then,
-    UnfitError,
-    Whole,
-    key,
-    keys,
+    Validator,
+    field_key,
+    field_keys,
 )
-from bench.yaml_file import Value
+from bench.yaml_file import LocatedValue
 
 UNPACED = "must be true with turn detection, because audio that is sent all at once has no instant at which speech ends"
 
@@ -135,22 +135,24 @@ class Step(ABC):
         """Why the dialect cannot say what it holds; "" where it can."""
         return ""
 
-    def encode_ahead(self, encoder: Encoder, number: int) -> None:
+    def encode_ahead(self, encoder: ScriptEncoder, number: int) -> None:
         """Encode, as turn `number`, what is not to be encoded while sessions go on."""
         return
 
     @abstractmethod
-    def prepared(self, encoder: Encoder, number: int, choices: Choices, row: Mapping[str, str]) -> PreparedStep:
+    def prepared(
+        self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
+    ) -> PreparedStep:
         """What a session plays. `number`: of the turn, from 1, or of the last one before; `row`: its variables."""
 
 
-def _with_word(value: Value, text: str) -> str:
-    if not words_of(text):
+def _with_word(value: LocatedValue, text: str) -> str:
+    if not normalized_words(text):
         raise value.refuse("has no word in it")
     return text
 
 
-def _pattern(value: Value, text: str) -> str:
+def _pattern(value: LocatedValue, text: str) -> str:
     try:
         re.compile(text)
     except re.error as error:
@@ -158,38 +160,40 @@ def _pattern(value: Value, text: str) -> str:
     return text
 
 
-WORDS = Then(Text(), _with_word)
-PATTERN = Then(Text(), _pattern, {"format": "regex"})
-STEP_NAME = Matching("[A-Za-z0-9._-]{1,64}", "1 to 64 of the characters A-Z a-z 0-9 . _ -")
+WORDS = Then(String(), _with_word)
+PATTERN = Then(String(), _pattern, {"format": "regex"})
+STEP_NAME = RegexString("[A-Za-z0-9._-]{1,64}", "1 to 64 of the characters A-Z a-z 0-9 . _ -")
 MATCHES = Field(PATTERN, "A regular expression that is searched for in the reply's words.", required=True)
 CONTAINS = Field(OneOrMore(WORDS), "Words that stand in the reply, all of several.", required=True)
-SUCCESS = OneKeyOf[Reference](
+SUCCESS = OneKeyOf[TurnReference](
     {
-        "reply_matches": Table({"reply_matches": MATCHES}, lambda reply_matches: Reference(matches=reply_matches)),
-        "reply_contains": Table(
-            {"reply_contains": CONTAINS}, lambda reply_contains: Reference(contains=reply_contains)
+        "reply_matches": StructOf(
+            {"reply_matches": MATCHES}, lambda reply_matches: TurnReference(matches=reply_matches)
+        ),
+        "reply_contains": StructOf(
+            {"reply_contains": CONTAINS}, lambda reply_contains: TurnReference(contains=reply_contains)
         ),
     }
 )
-REFERENCE = Table(
+REFERENCE = StructOf(
     {
         "expected_reply": Field(WORDS, "What the reply should say: its word error rate is held against this."),
         "success": Field(SUCCESS, "When the turn has done its task."),
     },
     lambda expected_reply="", success=NO_REFERENCE: replace(success, reply=expected_reply),
 )
-CALL = Table(
+CALL = StructOf(
     {
         "name": Field(NAME, "The function's name.", required=True),
         "arguments": Field(JsonObject(), "Arguments that the call must have; it may have others."),
     },
-    lambda name, arguments=None: ExpectedCall(name, arguments or {}),
+    lambda name, arguments=None: ExpectedFunctionCall(name, arguments or {}),
 )
 
 
-CALLS: Shape[tuple[ExpectedCall, ...]] = Then(
-    OneOrMore(OrTable(NAME, CALL)),
-    lambda _, calls: tuple(ExpectedCall(call) if isinstance(call, str) else call for call in calls),
+CALLS: Validator[tuple[ExpectedFunctionCall, ...]] = Then(
+    OneOrMore(OrStruct(NAME, CALL)),
+    lambda _, calls: tuple(ExpectedFunctionCall(call) if isinstance(call, str) else call for call in calls),
 )
 """One call or several, by their names alone or with arguments."""
 
@@ -205,13 +209,13 @@ class ScriptTurn(Step):
 
     kind: ClassVar[InputKind]
 
-    name: str = key(STEP_NAME, "The turn's name in reports.", absent="")
-    reference: Reference = keys(REFERENCE)
-    expected_calls: tuple[ExpectedCall, ...] | None = key(
+    name: str = field_key(STEP_NAME, "The turn's name in reports.", absent="")
+    reference: TurnReference = field_keys(REFERENCE)
+    expected_calls: tuple[ExpectedFunctionCall, ...] | None = field_key(
         CALLS, "The function calls that this turn must lead to, and no others."
     )
     """None where any will do."""
-    judge: Judge | None = None
+    judge: SuccessPredicate | None = None
 
     @property
     def plays_turn(self) -> bool:
@@ -247,10 +251,12 @@ class ScriptTurn(Step):
             if call.name not in known:  # such a call fails its turn
                 yield "expected_calls", undeclared(call.name)
 
-    def prepared(self, encoder: Encoder, number: int, choices: Choices, row: Mapping[str, str]) -> PreparedStep:
+    def prepared(
+        self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
+    ) -> PreparedStep:
         return self.prepared_turn(encoder, number, choices.recording(), row)
 
-    def prepared_turn(self, encoder: Encoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
+    def prepared_turn(self, encoder: ScriptEncoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
         """The turn as the `number`th (from 1) of its session, of which a number chooses the recording."""
         prefix = f"turn-{number}-"  # its last dash keeps turn 1 apart from turn 10
         dialect = encoder.dialect
@@ -293,9 +299,9 @@ class TextTurn(ScriptTurn):
     verb: ClassVar = "text"
     kind: ClassVar[InputKind] = "text"
 
-    text: str = key(Text(), "The caller's words, as text.", required=True)
-    image: Image | None = key(IMAGE, "A PNG or JPEG that goes with it. GA only.")
-    response: ResponseSettings = keys(RESPONSE)
+    text: str = field_key(String(), "The caller's words, as text.", required=True)
+    image: Image | None = field_key(IMAGE, "A PNG or JPEG that goes with it. GA only.")
+    response: ResponseSettings = field_keys(RESPONSE)
 
     @property
     def said(self) -> tuple[Message, ...]:
@@ -305,14 +311,16 @@ class TextTurn(ScriptTurn):
         yield from super().features()
         yield Feature.TYPED
 
-    def prepared_turn(self, encoder: Encoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
+    def prepared_turn(self, encoder: ScriptEncoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
         turn, said = super().prepared_turn(encoder, number, choice, row), encoder.message(self.said[0], row)
         item = encoder.dialect.message(said, f"{turn.plan.event_prefix}item")
         return replace(turn, inputs=(item,), said=said)
 
 
-METADATA = ByName(".{1,64}", Matching(".{0,512}", "at most 512 characters"), "at most 15 words by their names", most=15)
-ASKED = Table(
+METADATA = MapOf(
+    ".{1,64}", RegexString(".{0,512}", "at most 512 characters"), "at most 15 words by their names", most=15
+)
+ASKED = StructOf(
     RESPONSE_FIELDS
     | {
         "conversation": Field(Choice(("auto", "none")), "none: the answer becomes no part of the conversation."),
@@ -324,13 +332,13 @@ ASKED = Table(
 
 
 @dataclass(frozen=True)
-class AskTurn(ScriptTurn):
+class RequestTurn(ScriptTurn):
     """A turn without words of the caller: only a response is asked for."""
 
     verb: ClassVar = "request_response"
     kind: ClassVar[InputKind] = "none"
 
-    request_response: ResponseSettings = key(ASKED, "Requests a response without new input.", required=True)
+    request_response: ResponseSettings = field_key(ASKED, "Requests a response without new input.", required=True)
 
     @property
     def response(self) -> ResponseSettings:
@@ -352,7 +360,7 @@ NOT_FIRST = "is what is heard before any other turn: put it first"
 
 
 @dataclass(frozen=True)
-class HearTurn(ScriptTurn):
+class GreetingTurn(ScriptTurn):
     """A turn in which the service speaks first, unasked."""
 
     verb: ClassVar = "wait_for"
@@ -360,38 +368,40 @@ class HearTurn(ScriptTurn):
     is_first: ClassVar = True
     response: ClassVar = AS_SESSION
 
-    wait_for: str = key(Choice(("greeting",)), "The caller is silent until the service has greeted it.", required=True)
+    wait_for: str = field_key(
+        Choice(("greeting",)), "The caller is silent until the service has greeted it.", required=True
+    )
 
     def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
         yield from super().problems(session, turn)
         if session.turn_detection is None or session.turn_detection.type != FULL_DUPLEX:
             yield self.verb, NOT_ASKED
 
-    def prepared_turn(self, encoder: Encoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
+    def prepared_turn(self, encoder: ScriptEncoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
         turn = super().prepared_turn(encoder, number, choice, row)
         return replace(turn, plan=replace(turn.plan, greeting=True, answer_min_ns=0))
 
 
-CHUNK = Whole(20, 200)
+CHUNK = Integer(20, 200)
 CHUNK_NOTE = "Milliseconds of audio in a message."
 POSITION = Number(0, MAX_MINUTES * 60, "of seconds")
-SPEECH = Table(
+SPEECH = StructOf(
     {
         "start": Field(POSITION, "Where speech starts in the WAV, in seconds.", required=True),
         "end": Field(POSITION, "Where it ends.", required=True),
     },
-    lambda start, end: Speech(round(start * RATE_HZ), round(end * RATE_HZ)),
+    lambda start, end: SpeechSpan(round(start * RATE_HZ), round(end * RATE_HZ)),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpokenTurn(ScriptTurn):
+class AudioTurnBase(ScriptTurn):
     """A turn of the caller's words as audio: one of its recordings in each session, without any noise."""
 
     kind: ClassVar[InputKind] = "audio"
 
-    chunk_ms: int = key(CHUNK, CHUNK_NOTE, 100)
-    response: ResponseSettings = keys(RESPONSE)
+    chunk_ms: int = field_key(CHUNK, CHUNK_NOTE, 100)
+    response: ResponseSettings = field_keys(RESPONSE)
 
     @property
     def is_paced(self) -> bool:
@@ -402,12 +412,12 @@ class SpokenTurn(ScriptTurn):
     def lasts_s(self) -> float:
         return max((pcm.seconds for pcm in self.recordings), default=0.0) if self.is_paced else 0.0
 
-    def encode_ahead(self, encoder: Encoder, number: int) -> None:
+    def encode_ahead(self, encoder: ScriptEncoder, number: int) -> None:
         for pcm in self.recordings:
             encoder.speech(pcm, self.chunk_ms, paced=self.is_paced, number=number, keep=True)
             encoder.between(pcm, self.chunk_ms)
 
-    def prepared_turn(self, encoder: Encoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
+    def prepared_turn(self, encoder: ScriptEncoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
         turn, choice = super().prepared_turn(encoder, number, choice, row), choice % len(self.recordings)
         pcm, words = self.recordings[choice], self.transcript[choice] if self.transcript else ""
         messages = encoder.speech(pcm, self.chunk_ms, paced=self.is_paced, number=number)
@@ -425,29 +435,31 @@ class SpokenTurn(ScriptTurn):
 
 
 @dataclass(frozen=True)
-class WavTurn(SpokenTurn):
+class AudioTurn(AudioTurnBase):
     """A spoken turn that waits until the turn before it was heard."""
 
     verb: ClassVar = "audio"
 
-    audio: tuple[Pcm, ...] = key(OneOrMore(WAV), "The caller's words: a WAV, or one of several.", required=True)
-    transcript: tuple[str, ...] = key(
+    audio: tuple[Pcm, ...] = field_key(OneOrMore(WAV), "The caller's words: a WAV, or one of several.", required=True)
+    transcript: tuple[str, ...] = field_key(
         OneOrMore(WORDS), "What is said in the WAV, or in each: for the word error rate.", absent=()
     )
-    speech: Speech | None = key(SPEECH, "Where speech is, instead of what is found in the WAV.")
-    paced: bool = key(Flag(), "Send as a microphone would, else all at once.", True)
+    speech: SpeechSpan | None = field_key(SPEECH, "Where speech is, instead of what is found in the WAV.")
+    paced: bool = field_key(Boolean(), "Send as a microphone would, else all at once.", True)
 
     def __post_init__(self) -> None:
         if self.transcript and len(self.transcript) != len(self.audio):
             count = f"`audio` has {len(self.audio)}, and there are {len(self.transcript)}"
-            raise UnfitError("transcript", f"must be those of each WAV: {count}")
+            raise InvalidCombinationError("transcript", f"must be those of each WAV: {count}")
         if self.speech is None:
             return
         if len(self.audio) > 1:
-            raise UnfitError("speech", f"is for one WAV, and `audio` has {len(self.audio)}")
+            raise InvalidCombinationError("speech", f"is for one WAV, and `audio` has {len(self.audio)}")
         if not self.speech.begin < self.speech.end <= self.audio[0].samples:
             length = f"{self.audio[0].path} lasts {self.audio[0].seconds:.3f} s"
-            raise UnfitError("speech", f"must start before it ends, and end with the WAV at the latest; {length}")
+            raise InvalidCombinationError(
+                "speech", f"must start before it ends, and end with the WAV at the latest; {length}"
+            )
 
     @property
     def is_paced(self) -> bool:

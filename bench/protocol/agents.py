@@ -19,17 +19,17 @@ from bench.protocol.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_8K, PCM16_16
 from bench.protocol.base import (
     BINARY,
     CALL_ID,
-    Act,
-    Awaited,
+    AwaitedEvent,
     BinaryMessage,
-    CallWords,
+    CallCodec,
     ClientMessage,
     Feature,
-    Provider,
+    MessageKind,
+    TelephonyProvider,
 )
-from bench.protocol.events import EMPTY, Event, Kind, base64_bytes
-from bench.protocol.full_duplex import Duplex
-from bench.protocol.settings import SessionSettings, SettingsRefusal
+from bench.protocol.events import EMPTY, EventKind, ServerEvent, base64_bytes
+from bench.protocol.full_duplex import FullDuplexDialect
+from bench.protocol.settings import SessionSettings, UnsupportedSetting
 from bench.untrusted.values import LONGEST_ID, LONGEST_WORDS
 
 OTHER_STREAM = " of another stream"
@@ -42,7 +42,7 @@ _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
-class Agent(Duplex):
+class AgentDialect(FullDuplexDialect):
     """The part of a `bench.protocol.base.Dialect` that they share.
 
     `audio_in`: the objects of a text message in which audio is, and the names that it has there.
@@ -57,19 +57,19 @@ class Agent(Duplex):
         super().__init__()
         self.lacks = {**self.lacks, Feature.CUE: "which an agent does not report: give `after`, in seconds"}
 
-    def read_text(self, message: bytes) -> Event:
+    def read_text(self, message: bytes) -> ServerEvent:
         """The event of a text message. Raises one of UNREADABLE."""
         raise NotImplementedError
 
-    def read_binary(self, message: BinaryMessage) -> Event:
+    def read_binary(self, message: BinaryMessage) -> ServerEvent:
         """The event of a binary message."""
-        return Event(Kind.MALFORMED, reason="a binary message came, but only text is expected")
+        return ServerEvent(EventKind.MALFORMED, reason="a binary message came, but only text is expected")
 
-    def decode(self, message: bytes) -> Sequence[Event]:
+    def decode(self, message: bytes) -> Sequence[ServerEvent]:
         try:
             return (self.read_binary(message) if isinstance(message, BinaryMessage) else self.read_text(message),)
         except UNREADABLE as error:
-            return (Event(Kind.MALFORMED, reason=str(error)[:200]),)
+            return (ServerEvent(EventKind.MALFORMED, reason=str(error)[:200]),)
 
     def without_audio(self, message: bytes) -> bytes:
         objects, names = self.audio_in
@@ -111,15 +111,15 @@ class _AcsWire(msgspec.Struct):
 _decode_acs = msgspec.json.Decoder(_AcsWire).decode
 
 
-class TimedCall(CallWords):
+class AcsCallCodec(CallCodec):
     """The words of a call that says of its audio when it was recorded."""
 
     def __init__(self, call_id: str) -> None:
         super().__init__(call_id)
         self._audio_ms = 0
 
-    def written(self, act: Act, data: bytes) -> bytes:
-        if act is not Act.APPEND:
+    def written(self, act: MessageKind, data: bytes) -> bytes:
+        if act is not MessageKind.APPEND:
             return super().written(act, data)
         minutes, milliseconds = divmod(self._audio_ms, 60_000)
         hours, minutes = divmod(minutes, 60)
@@ -129,7 +129,7 @@ class TimedCall(CallWords):
         return b"".join((head.encode(), data, b"}"))
 
 
-class Acs(Agent):
+class Acs(AgentDialect):
     """Bidirectional audio streaming of Call Automation, of agents behind Azure Communication Services.
 
     Messages: Azure's "Audio streaming quickstart", and `StreamingData` of @azure/communication-call-automation:
@@ -141,13 +141,13 @@ class Acs(Agent):
 
     name = "acs"
     title = "an agent behind Azure Communication Services"
-    settings = Agent.settings - {"extra"}
-    provider = Provider(TimedCall, FRAME_MS, HEADERS)
+    settings = AgentDialect.settings - {"extra"}
+    provider = TelephonyProvider(AcsCallCodec, FRAME_MS, HEADERS)
     input_formats = output_formats = by_name(PCM16_16K, PCM16)
-    acts = MappingProxyType({AUDIO_DATA: Act.APPEND})
+    acts = MappingProxyType({AUDIO_DATA: MessageKind.APPEND})
     audio_in = frozenset({"audioData", "AudioData"}), frozenset({"data", "Data"})
 
-    def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | Awaited]:
+    def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
         format = self.hears(settings)
         metadata = {
             "subscriptionId": CALL_ID,
@@ -163,21 +163,21 @@ class Acs(Agent):
 
     def append(self, audio: bytes, event_id: str) -> ClientMessage:
         said = {"participantRawID": CALLER, "data": base64.b64encode(audio).decode(), "silent": not any(audio)}
-        return ClientMessage(Act.APPEND, AUDIO_DATA, msgspec.json.encode(said)[1:])
+        return ClientMessage(MessageKind.APPEND, AUDIO_DATA, msgspec.json.encode(said)[1:])
 
-    def read_text(self, message: bytes) -> Event:
+    def read_text(self, message: bytes) -> ServerEvent:
         wire = _decode_acs(message)
         name, audio = (wire.kind or wire.capital_kind)[:LONGEST_ID], wire.audio or wire.capital_audio or _AcsAudio()
         kind = name[:1].upper() + name[1:]
         if kind == AUDIO_DATA:
             payload = audio.data if len(audio.data) else audio.capital_data
-            return Event(Kind.AUDIO_DELTA, name, payload_bytes=base64_bytes(payload), payload=payload)
-        return Event(Kind.CLEARED if kind == STOP_AUDIO else Kind.UNKNOWN, name)
+            return ServerEvent(EventKind.AUDIO_DELTA, name, payload_bytes=base64_bytes(payload), payload=payload)
+        return ServerEvent(EventKind.CLEARED if kind == STOP_AUDIO else EventKind.UNKNOWN, name)
 
 
 def _acs_message(kind: str, fields: Mapping[str, Any]) -> ClientMessage:
     said = {"kind": kind, kind[0].lower() + kind[1:]: fields}
-    return ClientMessage(Act.RAW, kind, msgspec.json.encode(said))
+    return ClientMessage(MessageKind.RAW, kind, msgspec.json.encode(said))
 
 
 ACS = Acs()
@@ -190,7 +190,7 @@ STREAM, CALL, ACCOUNT = f"MZ{CALL_ID}", f"CA{CALL_ID}", f"AC{0:032}"
 """The ids of a stream, of its call and of whose it is, which are a kind and 32 hexadecimal digits."""
 NUMBER = b"{number}"
 """What stands for the number of a message."""
-OF_STREAM = frozenset({Kind.AUDIO_DELTA, Kind.MARKED, Kind.CLEARED})
+OF_STREAM = frozenset({EventKind.AUDIO_DELTA, EventKind.MARKED, EventKind.CLEARED})
 OF_CALL = {"accountSid": ACCOUNT, "callSid": CALL}
 
 
@@ -212,7 +212,7 @@ class _TwilioWire(msgspec.Struct):
 _decode_twilio = msgspec.json.Decoder(_TwilioWire).decode
 
 
-class NumberedCall(CallWords):
+class TwilioCallCodec(CallCodec):
     """The words of a call that numbers what it says, and its audio by pieces and by time."""
 
     def __init__(self, call_id: str) -> None:
@@ -220,8 +220,8 @@ class NumberedCall(CallWords):
         self._stream = STREAM.replace(CALL_ID, call_id)
         self._said = self._pieces = self._audio_ms = 0
 
-    def written(self, act: Act, data: bytes) -> bytes:
-        if act is not Act.APPEND:
+    def written(self, act: MessageKind, data: bytes) -> bytes:
+        if act is not MessageKind.APPEND:
             named = super().written(act, data)
             if NUMBER not in named:
                 return named
@@ -236,11 +236,11 @@ class NumberedCall(CallWords):
         self._audio_ms += FRAME_MS
         return b"".join((head.encode(), data, f'"}},"streamSid":"{self._stream}"}}'.encode()))
 
-    def heard(self, events: Sequence[Event]) -> Sequence[Event]:
+    def heard(self, events: Sequence[ServerEvent]) -> Sequence[ServerEvent]:
         (event,) = events
         if event.session_id == self._stream or event.kind not in OF_STREAM:
             return events
-        return (Event(Kind.UNKNOWN, f"{event.name}{OTHER_STREAM}"),)
+        return (ServerEvent(EventKind.UNKNOWN, f"{event.name}{OTHER_STREAM}"),)
 
     def played(self, mark: str) -> ClientMessage:
         name = msgspec.json.encode(mark).replace(b"{", b"\\u007b")  # an agent's words leave no room for ours
@@ -250,7 +250,7 @@ class NumberedCall(CallWords):
         return _twilio_message(STOP, OF_CALL)
 
 
-class Twilio(Agent):
+class Twilio(AgentDialect):
     """Twilio's Media Streams, in both directions (`<Connect><Stream>`).
 
     Messages: Twilio, "Media Streams - WebSocket messages": `connected`, `start`, `media` (G.711 µ-law, 8 kHz, 20 ms),
@@ -264,18 +264,20 @@ class Twilio(Agent):
 
     name = "twilio"
     title = "an agent behind Twilio"
-    provider = Provider(NumberedCall, FRAME_MS)
+    provider = TelephonyProvider(TwilioCallCodec, FRAME_MS)
     input_formats = output_formats = by_name(G711_ULAW)
-    acts = MappingProxyType({MEDIA: Act.APPEND})
+    acts = MappingProxyType({MEDIA: MessageKind.APPEND})
     audio_in = frozenset({MEDIA}), frozenset({"payload"})
 
-    def refuses_own(self, settings: SessionSettings) -> SettingsRefusal | None:
+    def refuses_own(self, settings: SessionSettings) -> UnsupportedSetting | None:
         wrong = next((name for name, value in settings.extra.items() if not isinstance(value, str)), None)
         if wrong is None:
             return None
-        return SettingsRefusal(("extra", wrong), f"extra must hold custom parameters, which are texts: quote {wrong}")
+        return UnsupportedSetting(
+            ("extra", wrong), f"extra must hold custom parameters, which are texts: quote {wrong}"
+        )
 
-    def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | Awaited]:
+    def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
         start = {
             **OF_CALL,
             "streamSid": STREAM,
@@ -284,30 +286,32 @@ class Twilio(Agent):
             "customParameters": settings.extra,
         }
         greeting = {"event": CONNECTED, "protocol": "Call", "version": "1.0.0"}
-        return ClientMessage(Act.RAW, CONNECTED, msgspec.json.encode(greeting)), _twilio_message(START, start)
+        return ClientMessage(MessageKind.RAW, CONNECTED, msgspec.json.encode(greeting)), _twilio_message(START, start)
 
     def raw(self, event: Mapping[str, Any], event_id: str) -> ClientMessage:
         return _twilio_message(DTMF, {"track": "inbound_track", "digit": event["digit"]})
 
     def append(self, audio: bytes, event_id: str) -> ClientMessage:
-        return ClientMessage(Act.APPEND, MEDIA, base64.b64encode(audio))
+        return ClientMessage(MessageKind.APPEND, MEDIA, base64.b64encode(audio))
 
-    def read_text(self, message: bytes) -> Event:
+    def read_text(self, message: bytes) -> ServerEvent:
         wire = _decode_twilio(message)
         name, stream = wire.event[:LONGEST_ID], wire.stream[:LONGEST_ID]
         if name == MEDIA:
             payload = EMPTY if wire.media is None else wire.media.payload
             size = base64_bytes(payload)
-            return Event(Kind.AUDIO_DELTA, name, payload_bytes=size, payload=payload, session_id=stream)
+            return ServerEvent(EventKind.AUDIO_DELTA, name, payload_bytes=size, payload=payload, session_id=stream)
         if name == MARK:
-            return Event(Kind.MARKED, name, text=(wire.mark or _Mark()).name[:LONGEST_WORDS], session_id=stream)
-        return Event(Kind.CLEARED if name == CLEAR else Kind.UNKNOWN, name, session_id=stream)
+            return ServerEvent(
+                EventKind.MARKED, name, text=(wire.mark or _Mark()).name[:LONGEST_WORDS], session_id=stream
+            )
+        return ServerEvent(EventKind.CLEARED if name == CLEAR else EventKind.UNKNOWN, name, session_id=stream)
 
 
 def _twilio_message(name: str, fields: Mapping[str, Any]) -> ClientMessage:
     """A message that is numbered, and says which stream it is of, once a call says it."""
     said = {"event": name, "sequenceNumber": NUMBER.decode(), name: fields, "streamSid": STREAM}
-    return ClientMessage(Act.RAW, name, msgspec.json.encode(said))
+    return ClientMessage(MessageKind.RAW, name, msgspec.json.encode(said))
 
 
 TWILIO = Twilio()
@@ -330,7 +334,7 @@ class _PcmWire(msgspec.Struct):
 _decode_pcm = msgspec.json.Decoder(_PcmWire).decode
 
 
-class PcmAgent(Agent):
+class PcmAgent(AgentDialect):
     """Binary messages of audio as it is, both ways: a plain WebSocket.
 
     So do voicebench, pipecat with its serializer of Vonage's audio, and many agents that somebody made for themselves.
@@ -342,11 +346,11 @@ class PcmAgent(Agent):
     name = "pcm"
     title = "an agent on a plain WebSocket"
     one_format = False
-    provider = Provider(CallWords)
+    provider = TelephonyProvider(CallCodec)
     input_formats = output_formats = by_name(PCM16_16K, PCM16_8K, PCM16, PCM16_48K, G711_ULAW, G711_ALAW)
-    acts = MappingProxyType({AUDIO: Act.APPEND, TEXT: Act.RAW})
+    acts = MappingProxyType({AUDIO: MessageKind.APPEND, TEXT: MessageKind.RAW})
 
-    def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | Awaited]:
+    def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
         """What the script has under `extra` is the first message, for agents that want one."""
         return (self.raw(settings.extra, event_id),) if settings.extra else ()
 
@@ -354,21 +358,23 @@ class PcmAgent(Agent):
         return ""
 
     def raw(self, event: Mapping[str, Any], event_id: str) -> ClientMessage:
-        return ClientMessage(Act.RAW, TEXT, msgspec.json.encode(event))
+        return ClientMessage(MessageKind.RAW, TEXT, msgspec.json.encode(event))
 
     def append(self, audio: bytes, event_id: str) -> ClientMessage:
-        return ClientMessage(Act.APPEND, AUDIO, BinaryMessage(audio))
+        return ClientMessage(MessageKind.APPEND, AUDIO, BinaryMessage(audio))
 
-    def read_binary(self, message: BinaryMessage) -> Event:
+    def read_binary(self, message: BinaryMessage) -> ServerEvent:
         encoded = b'"' + binascii.b2a_base64(message, newline=False) + b'"'
-        return Event(Kind.AUDIO_DELTA, AUDIO, payload_bytes=len(message), payload=msgspec.Raw(encoded))
+        return ServerEvent(EventKind.AUDIO_DELTA, AUDIO, payload_bytes=len(message), payload=msgspec.Raw(encoded))
 
-    def read_text(self, message: bytes) -> Event:
+    def read_text(self, message: bytes) -> ServerEvent:
         wire = _decode_pcm(message)
         if len(wire.binary):
-            return Event(Kind.AUDIO_DELTA, AUDIO, payload_bytes=base64_bytes(wire.binary), payload=wire.binary)
+            return ServerEvent(
+                EventKind.AUDIO_DELTA, AUDIO, payload_bytes=base64_bytes(wire.binary), payload=wire.binary
+            )
         clears = CLEAR_WORD in (bytes(wire.action), bytes(wire.event), bytes(wire.type))
-        return Event(Kind.CLEARED if clears else Kind.NOTED, TEXT)
+        return ServerEvent(EventKind.CLEARED if clears else EventKind.NOTED, TEXT)
 
     def without_audio(self, message: bytes) -> bytes:
         return msgspec.json.encode({BINARY: ""}) if isinstance(message, BinaryMessage) else message

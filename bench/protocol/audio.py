@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.metrics import AUDIBLE
-from bench.protocol.events import CutPayload, audio_payload
+from bench.protocol.events import StrippedAudio, audio_payload
 from bench.units import NS_PER_S
 
 try:
@@ -133,9 +133,9 @@ G711_ULAW = AudioFormat("g711_ulaw", G711_RATE_HZ, 1, _encoder(ulaw), _decoder(_
 G711_ALAW = AudioFormat("g711_alaw", G711_RATE_HZ, 1, _encoder(alaw), _decoder(_alaw_table()))
 
 
-def audible_sample(payload: msgspec.Raw | CutPayload, audio: AudioFormat) -> int | None:
+def audible_sample(payload: msgspec.Raw | StrippedAudio, audio: AudioFormat) -> int | None:
     """The first audible sample of a delta; None where there is none, UNREADABLE where the payload is no base64."""
-    if isinstance(payload, CutPayload):
+    if isinstance(payload, StrippedAudio):
         return payload.audible
     if first_audible_pcm is None or not audio.is_pcm:
         return decoded_audible(payload, audio)

@@ -1,8 +1,8 @@
-"""What a dialect is: how a client says to one kind of service what every client has to say, and reads what it answers.
+"""The base class of dialects. A dialect encodes a client's messages for one kind of service and decodes its events.
 
-Whoever plays a session, observes it or prepares it speaks of acts (`Act`), of kinds of events (`bench.protocol.events`)
-and of settings (`bench.protocol.settings`). Only a dialect knows how they are spelt. One that is added is a file beside
-`openai_ga.py` and a row of the table in `dialects.py`.
+Code that prepares, runs, or observes a session uses message kinds (`MessageKind`), event kinds
+(`bench.protocol.events`), and settings (`bench.protocol.settings`). Only a dialect knows their form on the wire. A new
+dialect is one file in this folder and one row of the table in `dialects.py`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from bench.protocol.audio import AudioFormat, AudioFormatName, chosen
-from bench.protocol.events import Event, FunctionCall, Kind
-from bench.protocol.settings import FunctionOutput, Message, ResponseSettings, SessionSettings, SettingsRefusal
+from bench.protocol.events import EventKind, FunctionCall, ServerEvent
+from bench.protocol.settings import FunctionOutput, Message, ResponseSettings, SessionSettings, UnsupportedSetting
 
 SaidItem = Message | FunctionCall | FunctionOutput
 """An item of a conversation, as a client can say it again."""
@@ -35,7 +35,7 @@ MESSAGE_ID = f"{SESSION_PREFIX}message"
 """The client's id of a message that is no turn's."""
 
 
-class Act(Enum):
+class MessageKind(Enum):
     """What a client message does, in words that hold for every dialect."""
 
     __hash__ = object.__hash__  # Enum's own is a function in Python
@@ -85,7 +85,7 @@ class ClientMessage:
     that a message is about which truncates one, after so many ms that were heard, or retrieves it.
     """
 
-    act: Act
+    act: MessageKind
     name: str
     data: bytes = field(repr=False)
     duration_ns: int | None = None
@@ -96,10 +96,10 @@ class ClientMessage:
     played_ms: int = 0
 
 
-class Awaited(NamedTuple):
+class AwaitedEvent(NamedTuple):
     """An event that must have come before the session is set up any further. `name`: what its dialect calls it."""
 
-    kind: Kind
+    kind: EventKind
     name: str
 
 
@@ -125,19 +125,19 @@ CALL_ID = "{uuid}"
 """What stands for the id of the call, or connection, in what is sent, in a header and in a query."""
 
 
-class CallWords:
+class CallCodec:
     """What one session says in its own name: its ids, numbers and times. It has a memory, as no dialect has."""
 
     def __init__(self, call_id: str) -> None:
         self.call_id = call_id
 
-    def written(self, act: Act, data: bytes) -> bytes:
+    def written(self, act: MessageKind, data: bytes) -> bytes:
         """A message that was encoded for all sessions, as this one sends it next."""
         if isinstance(data, BinaryMessage):
             return data
         return data.replace(CALL_ID.encode(), self.call_id.encode())
 
-    def heard(self, events: Sequence[Event]) -> Sequence[Event]:
+    def heard(self, events: Sequence[ServerEvent]) -> Sequence[ServerEvent]:
         """The events of a message, as the call takes them: unknown ones where the message is not for this call."""
         return events
 
@@ -150,7 +150,7 @@ class CallWords:
         return None
 
 
-class Provider(NamedTuple):
+class TelephonyProvider(NamedTuple):
     """How a provider of telephony carries calls to an agent, which says of none that it is open: its connection is.
 
     `words`: what one call says in its own name, by its id. `frame_ms`: how long each piece of the caller's audio is;
@@ -158,7 +158,7 @@ class Provider(NamedTuple):
     the id of the call.
     """
 
-    words: Callable[[str], CallWords]
+    words: Callable[[str], CallCodec]
     frame_ms: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
 
@@ -173,7 +173,7 @@ class Dialect:
 
     name: str
     """What users call it, as in `--dialect ga`."""
-    provider: Provider | None = None
+    provider: TelephonyProvider | None = None
     """What stands between the caller and an agent; None of a service that is called as it is."""
     has_turn_events = True
     """Whether events name turns and responses; else audio comes all the time, and replies are found in it."""
@@ -183,23 +183,23 @@ class Dialect:
     """The formats of the caller's audio, with their rates; the first is the service's own."""
     output_formats: Mapping[AudioFormatName, AudioFormat]
     """The same of the service's audio."""
-    acts: Mapping[str, Act]
+    acts: Mapping[str, MessageKind]
     """Name of a client message on the wire → what it does."""
     lacks: Mapping[Feature, str] = MappingProxyType({})
     """What it cannot ask for → how an error goes on, with what to do."""
 
-    def refuses(self, settings: SessionSettings) -> SettingsRefusal | None:
+    def refuses(self, settings: SessionSettings) -> UnsupportedSetting | None:
         """The first of a session's settings that it cannot say; None where it can say all of them."""
         raise NotImplementedError
 
-    def unknown_format(self, settings: SessionSettings, where: str = "") -> SettingsRefusal | None:
+    def unknown_format(self, settings: SessionSettings, where: str = "") -> UnsupportedSetting | None:
         """Refuse an audio format that it has not; `where`: said of the formats that it has."""
         for key, name, formats in (
             ("input_format", settings.input_format, self.input_formats),
             ("output_format", settings.output_format, self.output_formats),
         ):
             if name is not None and name not in formats:
-                return SettingsRefusal((key,), f"{key} must be one of {', '.join(formats)}{where}, not {name}")
+                return UnsupportedSetting((key,), f"{key} must be one of {', '.join(formats)}{where}, not {name}")
         return None
 
     def hears(self, settings: SessionSettings) -> AudioFormat:
@@ -212,7 +212,7 @@ class Dialect:
 
     # What a session says.
 
-    def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | Awaited]:
+    def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
         """What opens a session, in its order: messages to send, and events to wait for before going on.
 
         The last one is an event of `Kind.SESSION_UPDATED`, from which on the session is ready.
@@ -229,7 +229,7 @@ class Dialect:
 
     def raw(self, event: Mapping[str, Any], event_id: str) -> ClientMessage:
         """An event as a script writes it; one without an id gets this one."""
-        return ClientMessage(Act.RAW, event["type"], msgspec.json.encode({"event_id": event_id, **event}))
+        return ClientMessage(MessageKind.RAW, event["type"], msgspec.json.encode({"event_id": event_id, **event}))
 
     def append(self, audio: bytes, event_id: str) -> ClientMessage:
         """A piece of what the caller says aloud, in the session's input format."""
@@ -269,7 +269,7 @@ class Dialect:
 
     # How the service is read.
 
-    def decode(self, message: bytes) -> Sequence[Event]:
+    def decode(self, message: bytes) -> Sequence[ServerEvent]:
         """The events in one message, at most one of them with audio; none where it tells nothing.
 
         Never raises: what cannot be read is one event of `Kind.MALFORMED`.

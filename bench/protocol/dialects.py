@@ -23,13 +23,13 @@ from bench.protocol.audio import (
     by_name,
 )
 from bench.protocol.base import Dialect, Feature
-from bench.protocol.events import Kind
+from bench.protocol.events import EventKind
 from bench.protocol.full_duplex import GPT_LIVE
-from bench.protocol.openai import VOICE_LIVE_NAME, OpenAI
+from bench.protocol.openai import VOICE_LIVE_NAME, OpenAIDialect
 from bench.protocol.openai_events import FILLERS
 from bench.protocol.openai_ga import GA, Ga
 from bench.protocol.openai_preview import PREVIEW, Preview
-from bench.protocol.settings import Output, SessionSettings, SettingsRefusal, without_none
+from bench.protocol.settings import Output, SessionSettings, UnsupportedSetting, without_none
 
 UNKNOWN: Mapping[Feature, str] = MappingProxyType(
     dict.fromkeys(
@@ -71,7 +71,7 @@ OF_VOICE_LIVE = dict.fromkeys(
         "response.mcp_call.completed",
         "response.mcp_call.failed",
     ),
-    Kind.NOTED,
+    EventKind.NOTED,
 )
 SPOKEN_FORMATS: Mapping[AudioFormatName, str] = {PCM16_8K.name: "pcm16_8000hz", PCM16_16K.name: "pcm16_16000hz"}
 """How formats of answers are said whose rate stands in their name; the others are called as everywhere."""
@@ -106,18 +106,18 @@ class VoiceLive(Preview):
         )
 
 
-class ServerVadAlone(OpenAI):
+class ServerVadOnly(OpenAIDialect):
     """The dialect of services that have no other detection of turns."""
 
-    def refuses(self, settings: SessionSettings) -> SettingsRefusal | None:
+    def refuses(self, settings: SessionSettings) -> UnsupportedSetting | None:
         refused, wanted = super().refuses(settings), settings.turn_detection
         if refused is not None or wanted is None or wanted.type == "server_vad":
             return refused
         problem = f"the {self.name} dialect does not support {wanted.type}: use server_vad"
-        return SettingsRefusal(("turn_detection", "type"), problem)
+        return UnsupportedSetting(("turn_detection", "type"), problem)
 
 
-class Xai(ServerVadAlone, Ga):
+class Xai(ServerVadOnly, Ga):
     """xAI's Grok Voice Agent: GA, but that voice and turn detection stand at the top of the session.
 
     It ignores them where GA has them (xAI's voice guide; livekit-plugins-xai 1.8.9, `_wrap_session_update`; pipecat
@@ -125,9 +125,9 @@ class Xai(ServerVadAlone, Ga):
     """
 
     name = "xai"
-    own = dict.fromkeys(("conversation.item.input_audio_transcription.updated", "ping"), Kind.NOTED) | {
-        "response.text.delta": Kind.TEXT_DELTA,  # of text it has either spelling
-        "response.text.done": Kind.TEXT_DONE,
+    own = dict.fromkeys(("conversation.item.input_audio_transcription.updated", "ping"), EventKind.NOTED) | {
+        "response.text.delta": EventKind.TEXT_DELTA,  # of text it has either spelling
+        "response.text.done": EventKind.TEXT_DONE,
     }
     lacks = UNKNOWN
     kept = {  # noqa: RUF012 - as in the dialects that it is made of
@@ -175,7 +175,7 @@ class Qwen(ShelledFunctions):
     """
 
     name = "qwen"
-    own = dict.fromkeys(("conversation.item.input_audio_transcription.text", "session.finished"), Kind.NOTED)
+    own = dict.fromkeys(("conversation.item.input_audio_transcription.text", "session.finished"), EventKind.NOTED)
     lacks = UNKNOWN
     input_formats = by_name(PCM16_16K, PCM16_8K, PCM16, PCM16_48K)
     output_formats = by_name(PCM16, PCM16_8K, PCM16_16K, PCM16_48K)
@@ -188,14 +188,14 @@ class Qwen(ShelledFunctions):
         return {"audio": {"input": _pcm_format(heard), "output": _pcm_format(spoken)}}
 
 
-class Glm(ServerVadAlone, Preview):
+class Glm(ServerVadOnly, Preview):
     """Zhipu's GLM-Realtime: the preview's names, `client_vad` for turns that the client ends, and `beta_fields`.
 
     `pcm16` and `pcm24` are 16 and 24 kHz there, and replies are `pcm`, 24 kHz (MetaGLM/glm-realtime-sdk).
     """
 
     name = "glm"
-    own = dict.fromkeys(("heartbeat", "response.function_call.simple_browser"), Kind.NOTED)
+    own = dict.fromkeys(("heartbeat", "response.function_call.simple_browser"), EventKind.NOTED)
     lacks = UNKNOWN
     input_formats = by_name(PCM16_16K, PCM16)
     output_formats = by_name(PCM16)
@@ -211,7 +211,7 @@ class Glm(ServerVadAlone, Preview):
         return session | {"beta_fields": {"chat_mode": "audio"}}
 
 
-class StepFun(ServerVadAlone, ShelledFunctions):
+class StepFun(ServerVadOnly, ShelledFunctions):
     """StepFun's Realtime API: preview with PCM at 24 kHz only, functions in a shell, and replies always as audio.
 
     Source: livekit-plugins-stepfun.
@@ -222,9 +222,9 @@ class StepFun(ServerVadAlone, ShelledFunctions):
     input_formats = by_name(PCM16)
     output_formats = by_name(PCM16)
 
-    def refuses(self, settings: SessionSettings) -> SettingsRefusal | None:
+    def refuses(self, settings: SessionSettings) -> UnsupportedSetting | None:
         if settings.output == "text":
-            return SettingsRefusal(("output",), "output must be audio in the stepfun dialect, which always speaks")
+            return UnsupportedSetting(("output",), "output must be audio in the stepfun dialect, which always speaks")
         return super().refuses(settings)
 
 

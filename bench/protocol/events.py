@@ -18,7 +18,7 @@ from msgspec.structs import astuple
 from bench.protocol.rate_limits import RateLimit
 
 
-class Kind(Enum):
+class EventKind(Enum):
     """What an event is, in words that hold for every dialect."""
 
     __hash__ = object.__hash__  # Enum's own is a function in Python, and a kind is looked up at every event
@@ -72,13 +72,13 @@ QUOTE, PADDING = b'"='
 EMPTY = msgspec.Raw()
 COMMENTARY, ANSWER = "commentary", "final_answer"
 """What an item is, where the service tells: said on the way, or the answer."""
-DELTAS = frozenset({Kind.TEXT_DELTA, Kind.AUDIO_DELTA, Kind.TRANSCRIPT_DELTA})
-WITH_AUDIO = frozenset({Kind.AUDIO_DELTA, Kind.ITEM_RETRIEVED})
+DELTAS = frozenset({EventKind.TEXT_DELTA, EventKind.AUDIO_DELTA, EventKind.TRANSCRIPT_DELTA})
+WITH_AUDIO = frozenset({EventKind.AUDIO_DELTA, EventKind.ITEM_RETRIEVED})
 TOKEN_KINDS = ("text", "audio", "image")
 """The kinds of input, in the order in which cached tokens without a kind are taken for them; no output is an image."""
 
 
-class Usage(msgspec.Struct, frozen=True):
+class TokenUsage(msgspec.Struct, frozen=True):
     """Tokens of one response, or of several together; cached ones are a part of the input."""
 
     text_in: int = 0
@@ -98,15 +98,15 @@ class Usage(msgspec.Struct, frozen=True):
         """All tokens that were read, the cached ones among them."""
         return self.text_in + self.audio_in + self.image_in
 
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(*(mine + more for mine, more in zip(astuple(self), astuple(other), strict=True)))
+    def __add__(self, other: TokenUsage) -> TokenUsage:
+        return TokenUsage(*(mine + more for mine, more in zip(astuple(self), astuple(other), strict=True)))
 
 
-UNREAD = Usage(unread=1)
+UNREAD = TokenUsage(unread=1)
 """The usage of a response whose tokens were told and cannot be read."""
 
 
-class Effect(Enum):
+class ErrorScope(Enum):
     """What an error comes to, in words that hold for every dialect."""
 
     NONE = auto()
@@ -123,14 +123,14 @@ class Effect(Enum):
     """A VAD has committed speech while a response was under way, and starts none for it."""
 
 
-class Failure(msgspec.Struct, frozen=True):
+class ServiceFailure(msgspec.Struct, frozen=True):
     """An error, or what a failed response failed of. `event_id` names the client message that it answers."""
 
     type: str = ""
     code: str = ""
     message: str = ""
     event_id: str = ""
-    effect: Effect = Effect.NONE
+    effect: ErrorScope = ErrorScope.NONE
 
     @property
     def cause(self) -> str:
@@ -152,7 +152,7 @@ class FunctionCall(msgspec.Struct, frozen=True):
     arguments: str = ""
 
 
-class LinePlace(NamedTuple):
+class PlayoutPosition(NamedTuple):
     """Where a delta stands in the line of a caller, who hears one after the other.
 
     `waits_ns`: how long what came before it is still played when it comes. `error_ns`: how far off the instant at
@@ -164,7 +164,7 @@ class LinePlace(NamedTuple):
     uneven_ns: int
 
 
-class CutPayload(msgspec.Struct, frozen=True):
+class StrippedAudio(msgspec.Struct, frozen=True):
     """What is left of an audio payload that was cut: the sample at which it becomes audible, None where it does not.
 
     Where replies are found in the audio, that is where sound begins, which may be before this payload, or 0 if it goes
@@ -175,10 +175,10 @@ class CutPayload(msgspec.Struct, frozen=True):
     audible: int | None = None
     until: int | None = None
     error_ns: int = 0
-    place: LinePlace | None = None
+    place: PlayoutPosition | None = None
 
 
-class Event(msgspec.Struct, frozen=True):
+class ServerEvent(msgspec.Struct, frozen=True):
     """One server event. Fields that its kind does not have keep their defaults.
 
     `payload_bytes`: decoded bytes of audio, of a delta or of an item that was retrieved (-1: not base64); characters of
@@ -195,20 +195,20 @@ class Event(msgspec.Struct, frozen=True):
     of outcomes, and so are words, as the codes of `failure` are.
     """
 
-    kind: Kind
+    kind: EventKind
     name: str = ""
     response_id: str = ""
     item_id: str = ""
     payload_bytes: int = 0
-    payload: msgspec.Raw | CutPayload = EMPTY
+    payload: msgspec.Raw | StrippedAudio = EMPTY
     text: str = ""
     audio_ms: int | None = None
     foreign: bool = False
     status: str = ""
     reason: str = ""
     request: str = ""
-    failure: Failure | None = None
-    usage: Usage | None = None
+    failure: ServiceFailure | None = None
+    usage: TokenUsage | None = None
     limits: tuple[RateLimit, ...] = ()
     session: dict[str, Any] | None = None
     session_id: str = ""
@@ -236,7 +236,7 @@ def audio_payload(raw: msgspec.Raw) -> bytes | None:
     return audio if len(audio) == max(0, base64_bytes(raw)) else None  # else binascii has overlooked some padding
 
 
-def said(payload: msgspec.Raw | CutPayload) -> str:
+def said(payload: msgspec.Raw | StrippedAudio) -> str:
     """The text of a delta; "" where it is none."""
     try:
         return msgspec.json.decode(payload, type=str) if isinstance(payload, msgspec.Raw) and len(payload) else ""

@@ -14,8 +14,16 @@ from typing import Any, ClassVar
 import msgspec
 
 from bench.protocol.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_16K, AudioFormat, by_name
-from bench.protocol.base import Act, Awaited, ClientMessage, Dialect, Feature
-from bench.protocol.events import EMPTY, Effect, Event, Failure, Kind, base64_bytes, text_characters
+from bench.protocol.base import AwaitedEvent, ClientMessage, Dialect, Feature, MessageKind
+from bench.protocol.events import (
+    EMPTY,
+    ErrorScope,
+    EventKind,
+    ServerEvent,
+    ServiceFailure,
+    base64_bytes,
+    text_characters,
+)
 from bench.protocol.openai import GPT_LIVE_NAME
 from bench.protocol.openai_events import LONGEST_SESSION, failure_of
 from bench.protocol.openai_ga import ga_format
@@ -23,8 +31,8 @@ from bench.protocol.settings import (
     FULL_DUPLEX,
     Keys,
     SessionSettings,
-    SettingsRefusal,
     TurnDetection,
+    UnsupportedSetting,
     merged,
     undone,
     without_none,
@@ -39,7 +47,7 @@ UNSPEAKABLE = (
 """What none of them can be asked for."""
 
 
-class Duplex(Dialect):
+class FullDuplexDialect(Dialect):
     """The part of a dialect that they share.
 
     `title`: what users know it by; `settings`: those of a session that it has words for; `only_duplex`: why its turn
@@ -60,23 +68,23 @@ class Duplex(Dialect):
             Feature.TYPED: f"{not_here}: use a recording instead (`audio`)"
         }
 
-    def refuses(self, settings: SessionSettings) -> SettingsRefusal | None:
+    def refuses(self, settings: SessionSettings) -> UnsupportedSetting | None:
         if settings.turn_detection != TurnDetection(type=FULL_DUPLEX):
-            return SettingsRefusal(("turn_detection",), f"turn_detection must be {FULL_DUPLEX}: {self.only_duplex}")
+            return UnsupportedSetting(("turn_detection",), f"turn_detection must be {FULL_DUPLEX}: {self.only_duplex}")
         if settings.output == "text":
-            return SettingsRefusal(("output",), f"output must be audio: {self.title} speaks")
+            return UnsupportedSetting(("output",), f"output must be audio: {self.title} speaks")
         unset = SessionSettings()
         for name in settings.__struct_fields__:
             if name not in self.settings and getattr(settings, name) != getattr(unset, name):
-                return SettingsRefusal((name,), f"{name} is no setting of {self.title}: remove it")
+                return UnsupportedSetting((name,), f"{name} is no setting of {self.title}: remove it")
         if refused := self.unknown_format(settings):
             return refused
         if self.one_format and self.hears(settings) is not self.speaks(settings):
             problem = f"output_format must be input_format: {self.title} has one for both ways"
-            return SettingsRefusal(("output_format",), problem)
+            return UnsupportedSetting(("output_format",), problem)
         return self.refuses_own(settings)
 
-    def refuses_own(self, settings: SessionSettings) -> SettingsRefusal | None:
+    def refuses_own(self, settings: SessionSettings) -> UnsupportedSetting | None:
         """The first of the settings that this one cannot say, beyond what holds for all of them."""
         return None
 
@@ -135,7 +143,7 @@ _decode_wire = msgspec.json.Decoder(_Wire).decode
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-class GptLive(Duplex):
+class GptLive(FullDuplexDialect):
     """GPT-Live, a model that listens while it speaks: OpenAI's /v1/live/sessions, Azure's /openai/v1/live/sessions.
 
     Names and fields: the Live API's client and server events, as openai-python 3.51 to 3.54 has them (`types/live`).
@@ -150,22 +158,24 @@ class GptLive(Duplex):
     )
     only_duplex = "GPT-Live decides by itself when to speak, and takes no commits"
     input_formats = output_formats = by_name(PCM16, PCM16_16K, G711_ULAW, G711_ALAW)
-    acts = MappingProxyType({START: Act.SET_UP, APPEND: Act.APPEND})
+    acts = MappingProxyType({START: MessageKind.SET_UP, APPEND: MessageKind.APPEND})
 
-    def refuses_own(self, settings: SessionSettings) -> SettingsRefusal | None:
+    def refuses_own(self, settings: SessionSettings) -> UnsupportedSetting | None:
         if not (settings.voice is None or isinstance(settings.voice, str)):
-            return SettingsRefusal(("voice",), "voice must be the name of a voice at GPT-Live")
+            return UnsupportedSetting(("voice",), "voice must be the name of a voice at GPT-Live")
         if (backend := _backend(settings.extra)) is not None:
             key, problem = backend
-            return SettingsRefusal(("extra", key), f"extra must not set {problem}")
+            return UnsupportedSetting(("extra", key), f"extra must not set {problem}")
         return undone(self._session(settings), settings.extra, KEPT)
 
     # What a session says.
 
-    def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | Awaited]:
+    def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
         """The client begins; nobody greets."""
-        start = self._message(Act.SET_UP, START, event_id, session=merged(self._session(settings), settings.extra))
-        return start, Awaited(Kind.SESSION_UPDATED, STARTED)
+        start = self._message(
+            MessageKind.SET_UP, START, event_id, session=merged(self._session(settings), settings.extra)
+        )
+        return start, AwaitedEvent(EventKind.SESSION_UPDATED, STARTED)
 
     def _session(self, settings: SessionSettings) -> dict[str, Any]:
         spoken = {"output": {"voice": settings.voice}} if settings.voice else {}
@@ -185,41 +195,48 @@ class GptLive(Duplex):
         return "starts another session" if event["type"] == START else ""
 
     def append(self, audio: bytes, event_id: str) -> ClientMessage:
-        return self._message(Act.APPEND, APPEND, event_id, audio=base64.b64encode(audio).decode("ascii"))
+        return self._message(MessageKind.APPEND, APPEND, event_id, audio=base64.b64encode(audio).decode("ascii"))
 
-    def _message(self, act: Act, name: str, event_id: str, **fields: Any) -> ClientMessage:
+    def _message(self, act: MessageKind, name: str, event_id: str, **fields: Any) -> ClientMessage:
         return ClientMessage(act, name, msgspec.json.encode({"type": name, "event_id": event_id} | fields))
 
     # How the service is read.
 
-    def decode(self, message: bytes) -> Sequence[Event]:
+    def decode(self, message: bytes) -> Sequence[ServerEvent]:
         try:
             wire = _decode_wire(message)
             name = wire.type[:LONGEST_ID]
             if name == AUDIO_DELTA:
-                return (Event(Kind.AUDIO_DELTA, name, payload_bytes=base64_bytes(wire.delta), payload=wire.delta),)
+                return (
+                    ServerEvent(
+                        EventKind.AUDIO_DELTA, name, payload_bytes=base64_bytes(wire.delta), payload=wire.delta
+                    ),
+                )
             if name == TRANSCRIPT_DELTA:
                 size = text_characters(wire.delta)
-                return (Event(Kind.TRANSCRIPT_DELTA, name, payload_bytes=size, payload=wire.delta),)
+                return (ServerEvent(EventKind.TRANSCRIPT_DELTA, name, payload_bytes=size, payload=wire.delta),)
             if name == STARTED:
                 session = shortened_settings(object_in(wire.session), len(wire.session)) or None
-                kinds = (Kind.SESSION_CREATED, Kind.SESSION_UPDATED)
+                kinds = (EventKind.SESSION_CREATED, EventKind.SESSION_UPDATED)
                 return tuple(
-                    Event(kind, STARTED, session=session, session_id=text_of(session or {}, "id")) for kind in kinds
+                    ServerEvent(kind, STARTED, session=session, session_id=text_of(session or {}, "id"))
+                    for kind in kinds
                 )
             if name == CLOSED:
                 return (_closed(wire),)
             if name == DELEGATED:
                 return (_delegated(wire),)
             if name == ERROR:
-                return (Event(Kind.ERROR, name, failure=failure_of(object_in(wire.error), "client_event_id")),)
-            return (Event(Kind.NOTED if name in NOTED else Kind.UNKNOWN, name),)
+                return (
+                    ServerEvent(EventKind.ERROR, name, failure=failure_of(object_in(wire.error), "client_event_id")),
+                )
+            return (ServerEvent(EventKind.NOTED if name in NOTED else EventKind.UNKNOWN, name),)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            return (Event(Kind.MALFORMED, reason=str(error)[:200]),)
+            return (ServerEvent(EventKind.MALFORMED, reason=str(error)[:200]),)
 
     def without_audio(self, message: bytes) -> bytes:
         (event, *_) = self.decode(message)
-        if event.kind is not Kind.AUDIO_DELTA and event.name != APPEND:
+        if event.kind is not EventKind.AUDIO_DELTA and event.name != APPEND:
             return message
         fields = _decode_fields(message)
         return msgspec.json.encode({name: value for name, value in fields.items() if name not in ("audio", "delta")})
@@ -243,22 +260,24 @@ def _backend(session: Mapping[str, Any]) -> tuple[str, str] | None:
     return ("triggers", f"triggers: {UNCOUNTED}") if session.get("triggers") else None
 
 
-def _delegated(wire: _Wire) -> Event:
+def _delegated(wire: _Wire) -> ServerEvent:
     """The service has handed on a task, and may say so; the answer comes once somebody has done it."""
     target = slug(text_of(object_in(wire.delegation), "target")) or "unknown"
     why = "this tool answers none" if target == CLIENT else "its tokens are not counted"
     words = f"the service delegated a task (to: {target}), and {why}: what it says then is no answer to its caller"
-    return Event(Kind.ERROR, DELEGATED, failure=Failure("delegation", "delegation", words, effect=Effect.FATAL))
+    return ServerEvent(
+        EventKind.ERROR, DELEGATED, failure=ServiceFailure("delegation", "delegation", words, effect=ErrorScope.FATAL)
+    )
 
 
-def _closed(wire: _Wire) -> Event:
+def _closed(wire: _Wire) -> ServerEvent:
     """The session is over: as we asked, or because the service ends it."""
     reason = slug(string_in(wire.reason)[:LONGEST_ID]) or "unknown"
     if reason == ASKED_TO_CLOSE:
-        return Event(Kind.NOTED, CLOSED)
-    effect = Effect.EXPIRED if reason == EXPIRED else Effect.FATAL
+        return ServerEvent(EventKind.NOTED, CLOSED)
+    effect = ErrorScope.EXPIRED if reason == EXPIRED else ErrorScope.FATAL
     words = f"the service closed the session: {reason}"
-    return Event(Kind.ERROR, CLOSED, failure=Failure("session_closed", reason, words, effect=effect))
+    return ServerEvent(EventKind.ERROR, CLOSED, failure=ServiceFailure("session_closed", reason, words, effect=effect))
 
 
 GPT_LIVE = GptLive()

@@ -22,8 +22,8 @@ from bench.protocol.audio import (
     PCM16_48K,
     by_name,
 )
-from bench.protocol.base import Act, Awaited, ClientMessage
-from bench.protocol.events import FunctionCall, Kind
+from bench.protocol.base import AwaitedEvent, ClientMessage, MessageKind
+from bench.protocol.events import EventKind, FunctionCall
 from bench.protocol.openai_events import FILLERS, FUNCTION_CALL, REQUEST_KEY, EventReader
 from bench.protocol.settings import (
     FULL_DUPLEX,
@@ -33,7 +33,7 @@ from bench.protocol.settings import (
     Output,
     ResponseSettings,
     SessionSettings,
-    SettingsRefusal,
+    UnsupportedSetting,
     conflict,
     merged,
     undone,
@@ -45,15 +45,15 @@ FORMATS = by_name(PCM16, G711_ULAW, G711_ALAW)
 RATED_FORMATS = {**FORMATS, **by_name(PCM16_8K, PCM16_16K, PCM16_48K)}
 """What can be said where a format has its rate beside it: OpenAI's own formats, and those of servers like it."""
 NAMES = {
-    Act.SET_UP: "session.update",
-    Act.ITEM: "conversation.item.create",
-    Act.APPEND: "input_audio_buffer.append",
-    Act.COMMIT: "input_audio_buffer.commit",
-    Act.CLEAR: "input_audio_buffer.clear",
-    Act.REQUEST: "response.create",
-    Act.CANCEL: "response.cancel",
-    Act.TRUNCATE: "conversation.item.truncate",
-    Act.RETRIEVE: "conversation.item.retrieve",
+    MessageKind.SET_UP: "session.update",
+    MessageKind.ITEM: "conversation.item.create",
+    MessageKind.APPEND: "input_audio_buffer.append",
+    MessageKind.COMMIT: "input_audio_buffer.commit",
+    MessageKind.CLEAR: "input_audio_buffer.clear",
+    MessageKind.REQUEST: "response.create",
+    MessageKind.CANCEL: "response.cancel",
+    MessageKind.TRUNCATE: "conversation.item.truncate",
+    MessageKind.RETRIEVE: "conversation.item.retrieve",
 }
 TOOL_CHOICES = ("auto", "none", "required")
 """What may stand for a choice of functions; anything else is the name of one."""
@@ -61,7 +61,7 @@ GA_NAME, PREVIEW_NAME, VOICE_LIVE_NAME, GPT_LIVE_NAME = "ga", "preview", "voice-
 TITLES = {GA_NAME: "GA", PREVIEW_NAME: "preview", VOICE_LIVE_NAME: "Voice Live", GPT_LIVE_NAME: "GPT-Live"}
 
 
-class Owned(NamedTuple):
+class DialectSetting(NamedTuple):
     """A setting that not every dialect has.
 
     `keys`: below a script's `session`; `owners`: the names of the dialects that have it; `called`: how errors call it;
@@ -75,27 +75,27 @@ class Owned(NamedTuple):
 
 
 OWNED = (
-    Owned(("temperature",), (PREVIEW_NAME, VOICE_LIVE_NAME), "temperature"),
-    Owned(("turn_detection", "idle_timeout_ms"), (GA_NAME,), "idle_timeout_ms"),
-    Owned(("reasoning",), (GA_NAME, VOICE_LIVE_NAME), "reasoning"),
-    Owned(("truncation",), (GA_NAME,), "truncation"),
-    Owned(("model",), (GPT_LIVE_NAME,), "model"),
-    Owned(("turn_detection", "type"), (GPT_LIVE_NAME,), FULL_DUPLEX, lambda name: name == FULL_DUPLEX),
-    Owned(
+    DialectSetting(("temperature",), (PREVIEW_NAME, VOICE_LIVE_NAME), "temperature"),
+    DialectSetting(("turn_detection", "idle_timeout_ms"), (GA_NAME,), "idle_timeout_ms"),
+    DialectSetting(("reasoning",), (GA_NAME, VOICE_LIVE_NAME), "reasoning"),
+    DialectSetting(("truncation",), (GA_NAME,), "truncation"),
+    DialectSetting(("model",), (GPT_LIVE_NAME,), "model"),
+    DialectSetting(("turn_detection", "type"), (GPT_LIVE_NAME,), FULL_DUPLEX, lambda name: name == FULL_DUPLEX),
+    DialectSetting(
         ("turn_detection", "type"), (VOICE_LIVE_NAME,), "Azure's semantic VAD", lambda name: name.startswith("azure_")
     ),
-    Owned(("turn_detection", "auto_truncate"), (VOICE_LIVE_NAME,), "auto_truncate"),
-    Owned(("turn_detection", "end_of_utterance_detection"), (VOICE_LIVE_NAME,), "end_of_utterance_detection"),
-    Owned(("voice",), (VOICE_LIVE_NAME,), "a voice as a table", lambda voice: isinstance(voice, Mapping)),
-    Owned(
+    DialectSetting(("turn_detection", "auto_truncate"), (VOICE_LIVE_NAME,), "auto_truncate"),
+    DialectSetting(("turn_detection", "end_of_utterance_detection"), (VOICE_LIVE_NAME,), "end_of_utterance_detection"),
+    DialectSetting(("voice",), (VOICE_LIVE_NAME,), "a voice as a table", lambda voice: isinstance(voice, Mapping)),
+    DialectSetting(
         ("noise_reduction",), (VOICE_LIVE_NAME,), "Azure's noise suppression", lambda name: name.startswith("azure_")
     ),
-    Owned(("echo_cancellation",), (VOICE_LIVE_NAME,), "echo_cancellation"),
-    Owned((FILLERS,), (VOICE_LIVE_NAME,), FILLERS),
+    DialectSetting(("echo_cancellation",), (VOICE_LIVE_NAME,), "echo_cancellation"),
+    DialectSetting((FILLERS,), (VOICE_LIVE_NAME,), FILLERS),
 )
 
 
-class OpenAI(EventReader):
+class OpenAIDialect(EventReader):
     """What a `bench.protocol.base.Dialect` of the Realtime API is, but for what differs.
 
     `family`: the name of the dialect whose settings it has; `reply_part`: the type of a text part in the assistant's
@@ -118,7 +118,7 @@ class OpenAI(EventReader):
 
     # What a session says.
 
-    def refuses(self, settings: SessionSettings) -> SettingsRefusal | None:
+    def refuses(self, settings: SessionSettings) -> UnsupportedSetting | None:
         """Formats and settings that the dialect has not, and further ones that would undo what this tool goes by."""
         return (
             self.unknown_format(settings, f" in the {self.name} dialect")
@@ -126,34 +126,34 @@ class OpenAI(EventReader):
             or undone(self.session(settings), settings.extra, self.kept)
         )
 
-    def _lacks(self, settings: SessionSettings) -> SettingsRefusal | None:
+    def _lacks(self, settings: SessionSettings) -> UnsupportedSetting | None:
         owned = next((owned for owned in OWNED if self.family not in owned.owners and _is_set(settings, owned)), None)
         if owned is None:
             return None
         owner = owned.owners[0]
         problem = f"{owned.called} needs the {TITLES[owner]} dialect; {TITLES[self.family]} does not support it"
-        return SettingsRefusal(owned.keys, f"{problem}: remove it, or use --dialect {owner}")
+        return UnsupportedSetting(owned.keys, f"{problem}: remove it, or use --dialect {owner}")
 
     def refuses_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
         """An update of the session may repeat what the first one said, and set what this tool does not go by."""
         session = event.get("session")
-        if self.acts.get(event["type"]) is not Act.SET_UP or not isinstance(session, Mapping):
+        if self.acts.get(event["type"]) is not MessageKind.SET_UP or not isinstance(session, Mapping):
             return ""
         said = self.session(settings)
         others = {key: value for key, value in session.items() if said.get(key) != value}
         undoing = conflict(said, others, self.kept)
         return "" if undoing is None else undoing.problem
 
-    def set_up(self, settings: SessionSettings, event_id: str) -> tuple[ClientMessage | Awaited, ...]:
+    def set_up(self, settings: SessionSettings, event_id: str) -> tuple[ClientMessage | AwaitedEvent, ...]:
         """The service greets, is told the settings, and has taken them."""
         return (
-            Awaited(Kind.SESSION_CREATED, "session.created"),
-            self._message(Act.SET_UP, event_id, session=merged(self.session(settings), settings.extra)),
-            Awaited(Kind.SESSION_UPDATED, "session.updated"),
+            AwaitedEvent(EventKind.SESSION_CREATED, "session.created"),
+            self._message(MessageKind.SET_UP, event_id, session=merged(self.session(settings), settings.extra)),
+            AwaitedEvent(EventKind.SESSION_UPDATED, "session.updated"),
         )
 
     def message(self, message: Message, event_id: str) -> ClientMessage:
-        return self._message(Act.ITEM, event_id, item=self._item(message))
+        return self._message(MessageKind.ITEM, event_id, item=self._item(message))
 
     def _item(self, message: Message) -> dict[str, Any]:
         kind = self.reply_part if message.role == "assistant" else "input_text"
@@ -163,13 +163,13 @@ class OpenAI(EventReader):
         return {"type": "message", "role": message.role, "content": content}
 
     def append(self, audio: bytes, event_id: str) -> ClientMessage:
-        return self._message(Act.APPEND, event_id, audio=base64.b64encode(audio).decode("ascii"))
+        return self._message(MessageKind.APPEND, event_id, audio=base64.b64encode(audio).decode("ascii"))
 
     def commit(self, event_id: str) -> ClientMessage:
-        return self._message(Act.COMMIT, event_id)
+        return self._message(MessageKind.COMMIT, event_id)
 
     def clear(self, event_id: str) -> ClientMessage:
-        return self._message(Act.CLEAR, event_id)
+        return self._message(MessageKind.CLEAR, event_id)
 
     def request(self, settings: ResponseSettings, event_id: str) -> ClientMessage:
         metadata = settings.metadata
@@ -186,26 +186,28 @@ class OpenAI(EventReader):
                 "tool_choice": chosen_tool(settings.tool_choice),
             }
         )
-        return self._message(Act.REQUEST, event_id, **({"response": response} if response else {}))
+        return self._message(MessageKind.REQUEST, event_id, **({"response": response} if response else {}))
 
     def function_call(self, call: FunctionCall, event_id: str) -> ClientMessage:
         item = {"type": FUNCTION_CALL, "call_id": call.call_id, "name": call.name, "arguments": call.arguments}
-        return self._message(Act.ITEM, event_id, item=item)
+        return self._message(MessageKind.ITEM, event_id, item=item)
 
     def function_output(self, returned: FunctionOutput, event_id: str) -> ClientMessage:
         item = {"type": "function_call_output", "call_id": returned.call_id, "output": returned.output}
-        return self._message(Act.ITEM, event_id, item=item)
+        return self._message(MessageKind.ITEM, event_id, item=item)
 
     def cancel(self, event_id: str) -> ClientMessage:
-        return self._message(Act.CANCEL, event_id)
+        return self._message(MessageKind.CANCEL, event_id)
 
     def truncate(self, item_id: str, audio_end_ms: int, event_id: str) -> ClientMessage:
-        return self._message(Act.TRUNCATE, event_id, item_id=item_id, content_index=0, audio_end_ms=audio_end_ms)
+        return self._message(
+            MessageKind.TRUNCATE, event_id, item_id=item_id, content_index=0, audio_end_ms=audio_end_ms
+        )
 
     def retrieve(self, item_id: str, event_id: str) -> ClientMessage:
-        return self._message(Act.RETRIEVE, event_id, item_id=item_id)
+        return self._message(MessageKind.RETRIEVE, event_id, item_id=item_id)
 
-    def _message(self, act: Act, event_id: str, **fields: Any) -> ClientMessage:
+    def _message(self, act: MessageKind, event_id: str, **fields: Any) -> ClientMessage:
         name = NAMES[act]
         return ClientMessage(act, name, msgspec.json.encode({"type": name, "event_id": event_id} | fields))
 
@@ -228,7 +230,7 @@ def chosen_tool(choice: str | None) -> str | dict[str, str] | None:
     return choice if choice is None or choice in TOOL_CHOICES else {"type": "function", "name": choice}
 
 
-def _is_set(settings: SessionSettings, owned: Owned) -> bool:
+def _is_set(settings: SessionSettings, owned: DialectSetting) -> bool:
     """Whether a setting is not left to the service, and is one that not every dialect has."""
     value: Any = settings
     for key in owned.keys:

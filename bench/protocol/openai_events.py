@@ -16,18 +16,18 @@ from typing import Annotated, Any
 
 import msgspec
 
-from bench.protocol.base import Act, Dialect
+from bench.protocol.base import Dialect, MessageKind
 from bench.protocol.events import (
     DELTAS,
     EMPTY,
     TOKEN_KINDS,
     UNREAD,
-    Effect,
-    Event,
-    Failure,
+    ErrorScope,
+    EventKind,
     FunctionCall,
-    Kind,
-    Usage,
+    ServerEvent,
+    ServiceFailure,
+    TokenUsage,
     base64_bytes,
     text_characters,
 )
@@ -47,27 +47,27 @@ from bench.untrusted.values import (
 )
 
 SHARED_KINDS = {
-    "session.created": Kind.SESSION_CREATED,
-    "conversation.created": Kind.SESSION_CREATED,  # some servers greet with it alone
-    "session.updated": Kind.SESSION_UPDATED,
-    "input_audio_buffer.speech_started": Kind.SPEECH_STARTED,
-    "input_audio_buffer.speech_stopped": Kind.SPEECH_STOPPED,
-    "input_audio_buffer.committed": Kind.COMMITTED,
-    "input_audio_buffer.timeout_triggered": Kind.IDLE_TIMEOUT,
-    "conversation.item.created": Kind.ITEM_ADDED,
-    "conversation.item.added": Kind.ITEM_ADDED,
-    "conversation.item.deleted": Kind.ITEM_DELETED,
-    "conversation.item.input_audio_transcription.completed": Kind.INPUT_TRANSCRIBED,
-    "conversation.item.input_audio_transcription.failed": Kind.INPUT_NOT_TRANSCRIBED,
-    "response.created": Kind.RESPONSE_CREATED,
-    "response.done": Kind.RESPONSE_DONE,
-    "response.output_item.added": Kind.OUTPUT_ADDED,
-    "response.output_item.done": Kind.OUTPUT_DONE,
-    "response.function_call_arguments.done": Kind.CALL_DONE,
-    "conversation.item.truncated": Kind.TRUNCATED,
-    "conversation.item.retrieved": Kind.ITEM_RETRIEVED,
-    "rate_limits.updated": Kind.RATE_LIMITS,
-    "error": Kind.ERROR,
+    "session.created": EventKind.SESSION_CREATED,
+    "conversation.created": EventKind.SESSION_CREATED,  # some servers greet with it alone
+    "session.updated": EventKind.SESSION_UPDATED,
+    "input_audio_buffer.speech_started": EventKind.SPEECH_STARTED,
+    "input_audio_buffer.speech_stopped": EventKind.SPEECH_STOPPED,
+    "input_audio_buffer.committed": EventKind.COMMITTED,
+    "input_audio_buffer.timeout_triggered": EventKind.IDLE_TIMEOUT,
+    "conversation.item.created": EventKind.ITEM_ADDED,
+    "conversation.item.added": EventKind.ITEM_ADDED,
+    "conversation.item.deleted": EventKind.ITEM_DELETED,
+    "conversation.item.input_audio_transcription.completed": EventKind.INPUT_TRANSCRIBED,
+    "conversation.item.input_audio_transcription.failed": EventKind.INPUT_NOT_TRANSCRIBED,
+    "response.created": EventKind.RESPONSE_CREATED,
+    "response.done": EventKind.RESPONSE_DONE,
+    "response.output_item.added": EventKind.OUTPUT_ADDED,
+    "response.output_item.done": EventKind.OUTPUT_DONE,
+    "response.function_call_arguments.done": EventKind.CALL_DONE,
+    "conversation.item.truncated": EventKind.TRUNCATED,
+    "conversation.item.retrieved": EventKind.ITEM_RETRIEVED,
+    "rate_limits.updated": EventKind.RATE_LIMITS,
+    "error": EventKind.ERROR,
 } | dict.fromkeys(
     (
         "conversation.item.done",
@@ -78,19 +78,19 @@ SHARED_KINDS = {
         "response.content_part.done",
         "response.function_call_arguments.delta",
     ),
-    Kind.NOTED,
+    EventKind.NOTED,
 )
 
 
-def part_kinds(text: str, audio: str, transcript: str) -> dict[str, Kind]:
+def part_kinds(text: str, audio: str, transcript: str) -> dict[str, EventKind]:
     """The kinds of the events that a response's parts come in, by name; the arguments: how their names begin."""
     return {
-        f"{text}.delta": Kind.TEXT_DELTA,
-        f"{text}.done": Kind.TEXT_DONE,
-        f"{audio}.delta": Kind.AUDIO_DELTA,
-        f"{audio}.done": Kind.AUDIO_DONE,
-        f"{transcript}.delta": Kind.TRANSCRIPT_DELTA,
-        f"{transcript}.done": Kind.TRANSCRIPT_DONE,
+        f"{text}.delta": EventKind.TEXT_DELTA,
+        f"{text}.done": EventKind.TEXT_DONE,
+        f"{audio}.delta": EventKind.AUDIO_DELTA,
+        f"{audio}.done": EventKind.AUDIO_DONE,
+        f"{transcript}.delta": EventKind.TRANSCRIPT_DELTA,
+        f"{transcript}.done": EventKind.TRANSCRIPT_DONE,
     }
 
 
@@ -99,24 +99,24 @@ def part_kinds(text: str, audio: str, transcript: str) -> dict[str, Kind]:
 PREVIEW_PARTS = part_kinds("response.text", "response.audio", "response.audio_transcript")
 GA_PARTS = part_kinds("response.output_text", "response.output_audio", "response.output_audio_transcript")
 EFFECTS = {
-    "session_expired": Effect.EXPIRED,
-    "beta_api_shape_disabled": Effect.FATAL,
-    "invalid_api_key": Effect.FATAL,
-    "missing_model": Effect.FATAL,
-    "invalid_model": Effect.FATAL,
-    "model_not_found": Effect.FATAL,
-    "rate_limit_exceeded": Effect.THROTTLED,
-    "insufficient_quota": Effect.THROTTLED,
-    "server_error": Effect.TURN_FAILED,
-    "inference_not_authorized_error": Effect.TURN_FAILED,
-    "conversation_already_has_active_response": Effect.UNANSWERED,
+    "session_expired": ErrorScope.EXPIRED,
+    "beta_api_shape_disabled": ErrorScope.FATAL,
+    "invalid_api_key": ErrorScope.FATAL,
+    "missing_model": ErrorScope.FATAL,
+    "invalid_model": ErrorScope.FATAL,
+    "model_not_found": ErrorScope.FATAL,
+    "rate_limit_exceeded": ErrorScope.THROTTLED,
+    "insufficient_quota": ErrorScope.THROTTLED,
+    "server_error": ErrorScope.TURN_FAILED,
+    "inference_not_authorized_error": ErrorScope.TURN_FAILED,
+    "conversation_already_has_active_response": ErrorScope.UNANSWERED,
 }
 """What an error comes to, by its code or, where it has none, by its type."""
 REQUEST_KEY = "rtbench_request"
 """The key of a response's metadata under which the service gives back the event id of the request that it answers."""
 FUNCTION_CALL = "function_call"
 """The type of an item that calls a function."""
-OF_OUTPUT = frozenset({Kind.OUTPUT_ADDED, Kind.OUTPUT_DONE, Kind.CALL_ADDED, Kind.CALL_DONE})
+OF_OUTPUT = frozenset({EventKind.OUTPUT_ADDED, EventKind.OUTPUT_DONE, EventKind.CALL_ADDED, EventKind.CALL_DONE})
 MODALITIES = ("output_modalities", "modalities")
 """What a session's kinds of output are called, in either dialect."""
 IDLE_TIMEOUT = ("audio", "input", "turn_detection", "idle_timeout_ms")
@@ -218,16 +218,16 @@ class EventReader(Dialect):
     further events.
     """
 
-    parts: Mapping[str, Kind]
-    others: Mapping[str, Kind]
-    own: Mapping[str, Kind] = MappingProxyType({})
+    parts: Mapping[str, EventKind]
+    others: Mapping[str, EventKind]
+    own: Mapping[str, EventKind] = MappingProxyType({})
 
     def __init__(self) -> None:
-        self.kinds: Mapping[str, Kind] = {**SHARED_KINDS, **self.parts, **self.own}
+        self.kinds: Mapping[str, EventKind] = {**SHARED_KINDS, **self.parts, **self.own}
         self._kind_of = self.kinds.get
         self._foreign = frozenset(name for name, kind in self.others.items() if kind in DELTAS)
 
-    def decode(self, message: bytes) -> tuple[Event, ...]:
+    def decode(self, message: bytes) -> tuple[ServerEvent, ...]:
         """The one event of a message."""
         try:
             try:
@@ -235,38 +235,42 @@ class EventReader(Dialect):
             except msgspec.ValidationError:
                 wire = _loose(message)
             kind = self._kind_of(wire.type)
-            if kind is Kind.AUDIO_DELTA:  # first, for it is most of the traffic
+            if kind is EventKind.AUDIO_DELTA:  # first, for it is most of the traffic
                 delta = _unescaped(wire.delta) if b"\\" in message else wire.delta
                 size = base64_bytes(delta)
-                return (Event(kind, wire.type, wire.response_id or "", wire.item_id or "", size, delta),)
+                return (ServerEvent(kind, wire.type, wire.response_id or "", wire.item_id or "", size, delta),)
             if kind in DELTAS:
                 delta = wire.delta
                 size = text_characters(delta)
-                return (Event(kind, wire.type, wire.response_id or "", wire.item_id or "", size, delta),)
+                return (ServerEvent(kind, wire.type, wire.response_id or "", wire.item_id or "", size, delta),)
             if kind is None:  # of no known name, or in the other dialect's spelling
                 foreign = wire.type in self._foreign
-                return (Event(Kind.UNKNOWN, wire.type, wire.response_id or "", wire.item_id or "", foreign=foreign),)
-            if kind is Kind.RATE_LIMITS:
-                return (Event(kind, wire.type, limits=rate_limits(_decode_limits(message).rate_limits)),)
-            if kind is Kind.ITEM_RETRIEVED:
+                return (
+                    ServerEvent(
+                        EventKind.UNKNOWN, wire.type, wire.response_id or "", wire.item_id or "", foreign=foreign
+                    ),
+                )
+            if kind is EventKind.RATE_LIMITS:
+                return (ServerEvent(kind, wire.type, limits=rate_limits(_decode_limits(message).rate_limits)),)
+            if kind is EventKind.ITEM_RETRIEVED:
                 return (_retrieved(wire, _parts(_decode_object(message))),)
-            if kind is Kind.OUTPUT_ADDED and wire.item is not None and wire.item.type == FUNCTION_CALL:
-                kind = Kind.CALL_ADDED
+            if kind is EventKind.OUTPUT_ADDED and wire.item is not None and wire.item.type == FUNCTION_CALL:
+                kind = EventKind.CALL_ADDED
             return (_described(kind, wire),)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            return (Event(Kind.MALFORMED, reason=str(error)[:200]),)
+            return (ServerEvent(EventKind.MALFORMED, reason=str(error)[:200]),)
 
     def without_audio(self, message: bytes) -> bytes:
         (event,) = self.decode(message)
-        if self.acts.get(event.name) is Act.APPEND:
+        if self.acts.get(event.name) is MessageKind.APPEND:
             fields = _decode_fields(message)
             return msgspec.json.encode({name: value for name, value in fields.items() if name != "audio"})
-        if event.kind is Kind.ITEM_RETRIEVED:
+        if event.kind is EventKind.ITEM_RETRIEVED:
             whole = _decode_object(message)
             for part in _parts(whole):
                 part.pop("audio", None)
             return msgspec.json.encode(whole)
-        if event.kind is Kind.AUDIO_DELTA or event.foreign:
+        if event.kind is EventKind.AUDIO_DELTA or event.foreign:
             return msgspec.json.encode({"type": event.name, "response_id": event.response_id, "item_id": event.item_id})
         return message
 
@@ -297,15 +301,15 @@ def _unescaped(raw: msgspec.Raw) -> msgspec.Raw:
     return msgspec.Raw(b'"' + value.encode() + b'"') if isinstance(value, str) else raw
 
 
-def _described(kind: Kind, wire: _Wire) -> Event:
+def _described(kind: EventKind, wire: _Wire) -> ServerEvent:
     """An event that is no delta: ids, status and whatever object it carries."""
-    event = Event(
+    event = ServerEvent(
         kind,
         wire.type,
         wire.response_id or "",
         wire.item_id or (wire.item.id if wire.item else ""),
         text=(wire.transcript or wire.text or "")[:LONGEST_TEXT],
-        audio_ms=wire.audio_start_ms if kind is Kind.SPEECH_STARTED else wire.audio_end_ms,
+        audio_ms=wire.audio_start_ms if kind is EventKind.SPEECH_STARTED else wire.audio_end_ms,
     )
     if kind in OF_OUTPUT:
         return msgspec.structs.replace(event, phase=slug((wire.item and wire.item.phase) or ""), calls=_call(wire))
@@ -313,7 +317,7 @@ def _described(kind: Kind, wire: _Wire) -> Event:
         return event
     response, session = object_in(wire.response), shortened_settings(object_in(wire.session), len(wire.session)) or None
     details = part_of(response, "status_details")
-    error = object_in(wire.error) if kind is Kind.ERROR else part_of(details, "error")
+    error = object_in(wire.error) if kind is EventKind.ERROR else part_of(details, "error")
     return msgspec.structs.replace(
         event,
         response_id=event.response_id or text_of(response, "id"),
@@ -321,8 +325,8 @@ def _described(kind: Kind, wire: _Wire) -> Event:
         reason=slug(text_of(details, "reason")),
         request=text_of(part_of(response, "metadata"), REQUEST_KEY),
         failure=failure_of(error) if error else None,
-        usage=_usage(response.get("usage")) if kind is Kind.RESPONSE_DONE else None,
-        calls=tuple(_calls(response)) if kind is Kind.RESPONSE_DONE else (),
+        usage=_usage(response.get("usage")) if kind is EventKind.RESPONSE_DONE else None,
+        calls=tuple(_calls(response)) if kind is EventKind.RESPONSE_DONE else (),
         session=session,
         session_id=text_of(session or {}, "id"),
     )
@@ -334,12 +338,12 @@ def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
     return [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
 
 
-def _retrieved(wire: _Wire, parts: Sequence[dict[str, Any]]) -> Event:
+def _retrieved(wire: _Wire, parts: Sequence[dict[str, Any]]) -> ServerEvent:
     """What the service keeps of an item: how much audio, and which words."""
     sizes = [base64_bytes(msgspec.Raw(msgspec.json.encode(part.get("audio")))) for part in parts]
     words = (text_of(part, name, LONGEST_TEXT) for part in parts for name in ("transcript", "text"))
-    return Event(
-        Kind.ITEM_RETRIEVED,
+    return ServerEvent(
+        EventKind.ITEM_RETRIEVED,
         wire.type,
         item_id=wire.item_id or (wire.item.id if wire.item else ""),
         payload_bytes=-1 if min(sizes, default=0) < 0 else sum(sizes),
@@ -364,19 +368,19 @@ def _calls(response: Mapping[str, Any]) -> Iterator[FunctionCall]:
             yield FunctionCall(call_id, text_of(item, "name"), text_of(item, "arguments", LONGEST_ARGUMENTS))
 
 
-def failure_of(error: Mapping[str, Any], id_name: str = "event_id") -> Failure:
+def failure_of(error: Mapping[str, Any], id_name: str = "event_id") -> ServiceFailure:
     """An error as the service tells it. `id_name`: where it gives back the client's own id of a message."""
     kind, code = (slug(text_of(error, name)) for name in ("type", "code"))
-    effect = EFFECTS.get(code or kind, Effect.NONE)
-    return Failure(kind, code, text_of(error, "message", LONGEST_WORDS), text_of(error, id_name), effect)
+    effect = EFFECTS.get(code or kind, ErrorScope.NONE)
+    return ServiceFailure(kind, code, text_of(error, "message", LONGEST_WORDS), text_of(error, id_name), effect)
 
 
-def _usage(usage: Any) -> Usage | None:
+def _usage(usage: Any) -> TokenUsage | None:
     """The tokens of a response; None where none are told, `UNREAD` where they cannot be read."""
     if usage is None or usage == {}:
         return None
     try:
-        return Usage(**tokens_in(usage))
+        return TokenUsage(**tokens_in(usage))
     except UnreadableError:
         return UNREAD
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.protocol.audio import AudioFormat, AudioFormatName
-from bench.protocol.openai import GA_NAME, RATED_FORMATS, OpenAI, tools
+from bench.protocol.openai import GA_NAME, RATED_FORMATS, OpenAIDialect, tools
 from bench.protocol.openai_events import GA_PARTS, PREVIEW_PARTS
 from bench.protocol.settings import Keys, Output, SessionSettings, without_none
 
@@ -34,7 +34,7 @@ KEPT: Mapping[Keys, str] = {
 }
 
 
-class Ga(OpenAI):
+class Ga(OpenAIDialect):
     """The dialect of Azure's path /openai/v1/realtime, and of OpenAI without a header."""
 
     name = family = GA_NAME

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.protocol.audio import PCM16
 from bench.protocol.base import Feature
-from bench.protocol.openai import PREVIEW_NAME, RATED_FORMATS, OpenAI, tools
+from bench.protocol.openai import PREVIEW_NAME, RATED_FORMATS, OpenAIDialect, tools
 from bench.protocol.openai_events import GA_PARTS, PREVIEW_PARTS
 from bench.protocol.settings import Keys, Output, SessionSettings, without_none
 
@@ -26,7 +26,7 @@ KEPT: Mapping[Keys, str] = {
 }
 
 
-class Preview(OpenAI):
+class Preview(OpenAIDialect):
     """The dialect of api-versions 2024-10-01-preview and 2025-04-01-preview, and of OpenAI's header `realtime=v1`."""
 
     name = family = PREVIEW_NAME

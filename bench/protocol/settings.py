@@ -75,7 +75,7 @@ class FunctionTool(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a script sets on a session; what each means: `bench/plan/fields.py`. None leaves the service's default."""
+    """Settings that a script sends for a session; `bench/plan/script_keys.py` explains them. None keeps the default."""
 
     output: Output = "audio"
     instructions: str | None = None
@@ -130,7 +130,7 @@ def without_none(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-class SettingsRefusal(NamedTuple):
+class UnsupportedSetting(NamedTuple):
     """A setting that a dialect cannot say: its keys below a script's `session`, and a sentence with a remedy."""
 
     setting: tuple[str, ...]
@@ -146,7 +146,9 @@ def merged(settings: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, A
     return both
 
 
-def conflict(settings: Mapping[str, Any], extra: Mapping[str, Any], kept: Mapping[Keys, str]) -> SettingsRefusal | None:
+def conflict(
+    settings: Mapping[str, Any], extra: Mapping[str, Any], kept: Mapping[Keys, str]
+) -> UnsupportedSetting | None:
     """Where `extra` sets what this tool goes by, with what to do instead; None where it does not.
 
     `settings`: the update without `extra`. What is switched off there cannot be refined, for that would switch it on.
@@ -154,14 +156,16 @@ def conflict(settings: Mapping[str, Any], extra: Mapping[str, Any], kept: Mappin
     for path, remedy in kept.items():
         place = _meeting(settings, extra, path)
         if place is not None:
-            return SettingsRefusal(place, f"must not set {'.'.join(place)}, which this tool relies on: {remedy}")
+            return UnsupportedSetting(place, f"must not set {'.'.join(place)}, which this tool relies on: {remedy}")
     return None
 
 
-def undone(settings: Mapping[str, Any], extra: Mapping[str, Any], kept: Mapping[Keys, str]) -> SettingsRefusal | None:
+def undone(
+    settings: Mapping[str, Any], extra: Mapping[str, Any], kept: Mapping[Keys, str]
+) -> UnsupportedSetting | None:
     """Why `extra` cannot be merged, with what to do; None where it can. Arguments as of `conflict`."""
     found = conflict(settings, extra, kept)
-    return None if found is None else SettingsRefusal(("extra", *found.setting), f"extra {found.problem}")
+    return None if found is None else UnsupportedSetting(("extra", *found.setting), f"extra {found.problem}")
 
 
 def _meeting(settings: Any, extra: Any, path: Keys) -> Keys | None:

@@ -49,7 +49,7 @@ CHANGES = {
 """Properties of the machine that a calibration holds for, and what is said where one has changed."""
 
 
-class Spread(msgspec.Struct, frozen=True):
+class Percentiles(msgspec.Struct, frozen=True):
     """Quantiles of `n` values (inverse CDF), in ms."""
 
     n: int
@@ -79,9 +79,9 @@ class LoadStep(msgspec.Struct, frozen=True):
     open: int = 0
     validity: ValidityStatus = "no_verdict"
     events_per_s: float = 0.0
-    errors: dict[str, Spread] = {}
-    instants: dict[str, Spread] = {}
-    load_generator: dict[str, Spread] = {}
+    errors: dict[str, Percentiles] = {}
+    instants: dict[str, Percentiles] = {}
+    load_generator: dict[str, Percentiles] = {}
     cpu: float | None = None
     us_per_event: float | None = None
     rss_bytes: int | None = None
@@ -101,7 +101,7 @@ class LoadStep(msgspec.Struct, frozen=True):
         return min((spread.n for spread in self.errors.values()), default=0)
 
 
-class Trusted(msgspec.Struct, frozen=True):
+class TrustedLoad(msgspec.Struct, frozen=True):
     """The largest load up to which every step was good: sessions of a process, and their events a second together."""
 
     sessions: int
@@ -119,8 +119,8 @@ class Calibration(msgspec.Struct, frozen=True):
     date_utc: str
     machine: dict[str, Any]
     tls: bool
-    trusted: dict[SessionKind, Trusted]
-    exact: dict[SessionKind, Trusted]
+    trusted: dict[SessionKind, TrustedLoad]
+    exact: dict[SessionKind, TrustedLoad]
     ended: dict[SessionKind, str]
     steps: list[LoadStep]
     quick: bool = False

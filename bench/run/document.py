@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 from msgspec import Meta, Struct
 
 from bench.cpu import CpuUsage
-from bench.money import Prices
+from bench.pricing import Prices
 from bench.protocol.settings import DetectorName
 from bench.target.options import AgentName, DialectName
 
@@ -77,21 +77,21 @@ class ScriptEntry(TypedDict):
     variables: NotRequired[Count | None]
 
 
-class Tool(TypedDict):
+class ToolEntry(TypedDict):
     """What wrote it."""
 
     name: str
     version: str
 
 
-class Writer(TypedDict):
+class WriterEntry(TypedDict):
     """The process that writes it."""
 
     host: str
     pid: int
 
 
-class Host(TypedDict):
+class MachineEntry(TypedDict):
     """The machine, and the packages that matter to the figures."""
 
     kernel: str
@@ -102,7 +102,7 @@ class Host(TypedDict):
     cpu: NotRequired[str | None]
 
 
-class CitedCalibration(TypedDict):
+class CalibrationEntry(TypedDict):
     """What this machine's calibration says of such sessions."""
 
     date: str
@@ -116,12 +116,12 @@ class CitedCalibration(TypedDict):
     ended: NotRequired[str]
 
 
-class HostEntry(Host):
+class HostEntry(MachineEntry):
     """A machine whose workers recorded the run; `clock_offset_ns`: how far its clock was ahead of the leader's."""
 
     name: str
     workers: Count
-    calibration: NotRequired[CitedCalibration | None]
+    calibration: NotRequired[CalibrationEntry | None]
     niceness: NotRequired[int]
     cpu_use: NotRequired[CpuUsage]
     clock_offset_ns: int | None
@@ -138,7 +138,7 @@ class RunPrices(TypedDict):
     models: dict[str, Prices]
 
 
-class DecisionPlanEntry(TypedDict):
+class SequentialPlanEntry(TypedDict):
     """What a run that may end early was started with."""
 
     pairs: Count
@@ -166,7 +166,7 @@ class ArrivalsEntry(TypedDict):
     duration_s: float | None
 
 
-class Totals(TypedDict):
+class TotalsEntry(TypedDict):
     """What was counted in all rows."""
 
     sessions: dict[str, Count]
@@ -269,14 +269,14 @@ class PartEntry(TypedDict):
     stages: NotRequired[list[StageEntry]]
 
 
-class RemoteEntry(TypedDict):
+class RemoteWorkerEntry(TypedDict):
     """A worker on another host than its master."""
 
     worker: Count
     host: str
 
 
-class LostEntry(TypedDict):
+class MissingWorkerEntry(TypedDict):
     """A worker of which not all is here. `turns`, `calls`: how many it had at most that are in no row; null: no bound.
 
     `since_utc_ns`: its last word that is here; `why`: what of its part is damaged.
@@ -295,46 +295,46 @@ class RunDocument(TypedDict):
 
     schema: Annotated[int, Meta(ge=SCHEMA_VERSION, le=SCHEMA_VERSION)]
     definitions_version: Annotated[int, Meta(ge=1, description="version of the metrics' definitions")]
-    tool: Tool
+    tool: ToolEntry
     run_id: str
     scenario: str
     simulated: Annotated[bool | None, Meta(description="null until the run is closed")]
     state: Literal["running", "closing", "ended", "killed"]
     started_utc_ns: int
     ended_utc_ns: int | None
-    writer: Writer
+    writer: WriterEntry
     settings: dict[str, Any]
     command: NotRequired[Annotated[list[str], Meta(description="that starts such a run again, in words")]]
     targets: list[TargetEntry]
     scripts: list[ScriptEntry]
-    host: Annotated[Host, Meta(description="the one that leads the run")]
+    host: Annotated[MachineEntry, Meta(description="the one that leads the run")]
     hosts: NotRequired[Annotated[list[HostEntry], Meta(description="those that recorded it")]]
     workers: Count
     notices: list[str]
     part_of: NotRequired[Annotated[str | None, Meta(description="what --part-of says")]]
     parts: NotRequired[Annotated[list[PartEntry], Meta(description="of a run that was merged")]]
-    remote: NotRequired[list[RemoteEntry]]
-    missing_workers: NotRequired[list[LostEntry]]
+    remote: NotRequired[list[RemoteWorkerEntry]]
+    missing_workers: NotRequired[list[MissingWorkerEntry]]
     concurrency: NotRequired[Annotated[Count, Meta(description="sessions open at a time at most, by the plan")]]
     stopping_utc_ns: NotRequired[Annotated[int, Meta(description="from when on no turn was started")]]
     labels: NotRequired[Annotated[dict[str, str], Meta(description="what --label says of the run")]]
     interleaved: NotRequired[bool]
     arrivals: NotRequired[ArrivalsEntry]
     stages: NotRequired[Annotated[list[StageEntry], Meta(description="of sessions, in a closed loop")]]
-    calibration: NotRequired[CitedCalibration | None]
+    calibration: NotRequired[CalibrationEntry | None]
     prices: NotRequired[RunPrices]
     budget_usd: NotRequired[float | None]
     estimate_usd: NotRequired[Annotated[list[float], Meta(min_length=2, max_length=2)] | None]
     start_delays_s: NotRequired[dict[str, float]]
     warmup_s: NotRequired[float | None]
-    sequential_plan: NotRequired[DecisionPlanEntry]
+    sequential_plan: NotRequired[SequentialPlanEntry]
     thresholds: NotRequired[Annotated[dict[str, list[str]], Meta(description="by metric, that the run is checked by")]]
     niceness: NotRequired[Annotated[int, Meta(description="of the processes that play, as setpriority(2) has it")]]
     stop_reason: NotRequired[str]
     refused: NotRequired[Annotated[str, Meta(description="what the user has to mend before the run can be played")]]
     aborted_because: NotRequired[Annotated[str, Meta(description="why it was ended as invalid while it went on")]]
     receive_timestamp_source: NotRequired[Literal["kernel", "userspace", "mixed"] | None]
-    totals: NotRequired[Totals]
+    totals: NotRequired[TotalsEntry]
     incidents: NotRequired[list[IncidentEntry]]
     validity: NotRequired[Validity]
 

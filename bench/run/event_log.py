@@ -23,12 +23,12 @@ from bench.observe.timeline import Timeline
 from bench.plan.prepared import PreparedScript
 from bench.protocol.audio import AudioFormat, audible_sample
 from bench.protocol.base import Dialect
-from bench.protocol.events import WITH_AUDIO, CutPayload, Event, Kind
-from bench.run.recorder import Labels
-from bench.run.replay import SCHEMA_VERSION, CutAudio, LoggedMessage, Opened
+from bench.protocol.events import WITH_AUDIO, EventKind, ServerEvent, StrippedAudio
+from bench.run.recorder import RowContext
+from bench.run.replay import SCHEMA_VERSION, LoggedAudio, LoggedMessage, LogHeader
 from bench.run.rows import HIDDEN_HEADERS, is_unknown_of_agent, received_events, sent_event
 from bench.transport.interface import CloseInfo, SendReceipt, Transport
-from bench.transport.received import DeltaArrival, Received
+from bench.transport.received import MatchedDelta, ReceivedMessage
 
 BUFFER_BYTES = 1 << 16
 QUOTED = 300
@@ -37,7 +37,7 @@ MOST_BYTES = 1 << 30
 NO_MESSAGE = b""
 
 
-def about(run_id: str, labels: Labels, script: PreparedScript) -> dict[str, Any]:
+def about(run_id: str, labels: RowContext, script: PreparedScript) -> dict[str, Any]:
     """What the first line of a session's log says of it."""
     return {
         "run_id": run_id,
@@ -135,7 +135,7 @@ class LoggedTimeline(Timeline):
     ) -> None:
         super().__init__(start, dialect, reply_format=about.get("output_format"))
         self._log = log
-        log.write(Opened(schema=SCHEMA_VERSION, tool=tool_version(), about=about, **msgspec.structs.asdict(start)))
+        log.write(LogHeader(schema=SCHEMA_VERSION, tool=tool_version(), about=about, **msgspec.structs.asdict(start)))
         log.flush()  # so that it tells a log, whenever the process is killed
 
     def tell(self, told: inputs.AnyInput) -> None:
@@ -157,27 +157,27 @@ class LoggedTimeline(Timeline):
                 message, self._log.outgoing = self._log.outgoing, NO_MESSAGE
                 event = sent_event(message, self._dialect, hide, record_audio=self._log.record_audio)
                 return msgspec.structs.replace(told, instants=dict(told.instants), event=event)
-            case inputs.Failed():
+            case inputs.SessionFailed():
                 return msgspec.structs.replace(told, detail=hide(told.detail))
-            case inputs.Closed():
+            case inputs.ConnectionClosed():
                 return msgspec.structs.replace(told, reason=hide(told.reason))
             case _:
                 return told
 
-    def received(self, events: Sequence[Event], message: Received) -> None:
+    def received(self, events: Sequence[ServerEvent], message: ReceivedMessage) -> None:
         events = self.listened(events, message.arrival)
         self._log.write(self._received_line(events, message))
         super().received(events, message)
 
-    def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
+    def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         for delta in deltas:
-            message = Received(delta.data, Arrival(delta.at_ns, delta.error_ns), delta.wire_bytes)
+            message = ReceivedMessage(delta.data, Arrival(delta.at_ns, delta.error_ns), delta.wire_bytes)
             self._log.write(self._received_line(self._dialect.decode(delta.data), message))
         super().received_deltas(deltas)
 
-    def _received_line(self, events: Sequence[Event], message: Received) -> LoggedMessage:
+    def _received_line(self, events: Sequence[ServerEvent], message: ReceivedMessage) -> LoggedMessage:
         log, (at_ns, error_ns, kernel) = self._log, message.arrival
-        if unreadable := [event.reason for event in events if event.kind is Kind.MALFORMED]:
+        if unreadable := [event.reason for event in events if event.kind is EventKind.MALFORMED]:
             text = log.hide(message.data.decode("utf-8", "replace"))[:QUOTED]
             return LoggedMessage(
                 at_ns, message.wire_bytes, error_ns, kernel, unreadable=log.hide(unreadable[0]), text=text
@@ -191,11 +191,11 @@ class LoggedTimeline(Timeline):
         )
 
 
-def cut_audio(event: Event, audio: AudioFormat) -> CutAudio:
+def cut_audio(event: ServerEvent, audio: AudioFormat) -> LoggedAudio:
     """What the simulated player needs of an audio delta; of an item that was retrieved how much audio it has."""
-    if event.kind is Kind.ITEM_RETRIEVED:
-        return CutAudio(event.payload_bytes)
-    if isinstance(event.payload, CutPayload):
+    if event.kind is EventKind.ITEM_RETRIEVED:
+        return LoggedAudio(event.payload_bytes)
+    if isinstance(event.payload, StrippedAudio):
         sound = event.payload
-        return CutAudio(event.payload_bytes, sound.audible, sound.until, sound.error_ns)
-    return CutAudio(event.payload_bytes, audible_sample(event.payload, audio))
+        return LoggedAudio(event.payload_bytes, sound.audible, sound.until, sound.error_ns)
+    return LoggedAudio(event.payload_bytes, audible_sample(event.payload, audio))

@@ -34,7 +34,7 @@ from bench.columns import BOUNDS, TURN_KEYS, ColumnKind
 from bench.errors import UsageError
 from bench.run import spool
 from bench.run.document import SCHEMA_VERSION
-from bench.run.part import parts
+from bench.run.worker_part import parts
 from bench.units import NS_PER_S
 from bench.untrusted.safe_io import JsonError, open_file, read_file, read_json, replace_text
 

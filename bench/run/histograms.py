@@ -45,7 +45,7 @@ MAX_STEPS, OTHER_STEP = 32, "other"
 _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-class Key(NamedTuple):
+class HistogramKey(NamedTuple):
     """Names what a histogram is of; each part is made of `A-Za-z0-9._-`. The step of turns: see `turn_step`."""
 
     metric: str
@@ -85,19 +85,19 @@ class Histograms:
     """
 
     def __init__(self) -> None:
-        self._by_key: dict[Key, HdrHistogram] = {}
-        self._waiting = defaultdict[Key, "array[int]"](lambda: array("q"))
+        self._by_key: dict[HistogramKey, HdrHistogram] = {}
+        self._waiting = defaultdict[HistogramKey, "array[int]"](lambda: array("q"))
         self.out_of_range: Counter[str] = Counter()
         self.negative: Counter[str] = Counter()
 
-    def record(self, key: Key, value: int) -> None:
+    def record(self, key: HistogramKey, value: int) -> None:
         """Count `value` (µs or B/s). Negative and out-of-range values are counted beside the histogram, not in it."""
         if value < 0:
             self.negative[key.metric] += 1
         elif not self._histogram(key).record_value(value):
             self.out_of_range[key.metric] += 1
 
-    def recorder(self, key: Key) -> Callable[[int], None]:
+    def recorder(self, key: HistogramKey) -> Callable[[int], None]:
         """`record` for one key: for what is recorded at every event."""
         waiting = self._waiting[key]
 
@@ -108,19 +108,19 @@ class Histograms:
 
         return record
 
-    def record_several(self, key: Key, values: Iterable[int]) -> None:
+    def record_several(self, key: HistogramKey, values: Iterable[int]) -> None:
         """Count values that come together, as `recorder` does one after another."""
         waiting = self._waiting[key]
         waiting.extend(values)
         if len(waiting) >= ENOUGH:
             self._settle(key, waiting)
 
-    def _settle(self, key: Key, waiting: array[int]) -> None:
+    def _settle(self, key: HistogramKey, waiting: array[int]) -> None:
         if waiting:
             self.record_all(key, np.array(waiting))
             del waiting[:]
 
-    def record_all(self, key: Key, values: npt.NDArray[np.int64]) -> None:
+    def record_all(self, key: HistogramKey, values: npt.NDArray[np.int64]) -> None:
         """Count all values, as `record` does one after another."""
         if negative := int(np.count_nonzero(values < 0)):
             self.negative[key.metric] += negative
@@ -128,17 +128,17 @@ class Histograms:
         if len(values) and (beyond := record_values(self._histogram(key), values)):
             self.out_of_range[key.metric] += beyond
 
-    def _histogram(self, key: Key) -> HdrHistogram:
+    def _histogram(self, key: HistogramKey) -> HdrHistogram:
         if key not in self._by_key:
             self._by_key[key] = empty(key.metric)
         return self._by_key[key]
 
-    def items(self) -> Iterable[tuple[Key, HdrHistogram]]:
+    def items(self) -> Iterable[tuple[HistogramKey, HdrHistogram]]:
         for key, waiting in self._waiting.items():
             self._settle(key, waiting)
         return self._by_key.items()
 
-    def get(self, key: Key) -> HdrHistogram | None:
+    def get(self, key: HistogramKey) -> HdrHistogram | None:
         return dict(self.items()).get(key)
 
     def discard(self, metrics: Iterable[str]) -> None:
@@ -226,7 +226,7 @@ def decode(log: bytes, name: str) -> Histograms:
         if line.startswith("Tag=") and line.endswith("\n"):
             try:
                 tag, _, _, _, payload = line.rstrip("\n").split(",", 4)
-                key = Key(*tag.removeprefix("Tag=").split("|"))
+                key = HistogramKey(*tag.removeprefix("Tag=").split("|"))
                 # zlib packs a thousand to one at most
                 if len(payload) * 1_000 > MOST_UNPACKED:
                     unpacking = zlib.decompressobj()

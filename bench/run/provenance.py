@@ -20,7 +20,7 @@ from bench.installation import tool_version
 from bench.metrics import DEFINITIONS_VERSION
 from bench.run.document import SCHEMA_VERSION
 from bench.run.histograms import Histograms, worst_p99_ms
-from bench.run.part import AnyPart
+from bench.run.worker_part import PartLike
 from bench.untrusted.sanitize import slug
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -117,12 +117,12 @@ def _cpu_model() -> str | None:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
 
 
-RecordedPart = tuple[AnyPart, Sequence[Mapping[str, Any]]]
+RecordedPart = tuple[PartLike, Sequence[Mapping[str, Any]]]
 HARNESS = {"event_loop_delay": "event_loop_delay_p99_ms", "send_delay": "send_delay_p99_ms"}
 """What says of each host how late its event loops ran and its audio left, by the histograms that it is made of."""
 
 
-def recorded_by(parts: Sequence[AnyPart], document: Mapping[str, Any], histograms: Histograms) -> list[dict[str, Any]]:
+def recorded_by(parts: Sequence[PartLike], document: Mapping[str, Any], histograms: Histograms) -> list[dict[str, Any]]:
     """The hosts that recorded a run, from all of its parts and the sum of their histograms.
 
     A part whose facts are damaged, so that its host is unknown, is of the host that led the run.

@@ -1,7 +1,7 @@
 """Makes rows of observations, and histograms of what has no rows: one recorder per worker process and run.
 
 Histograms are of events and of the harness; the times of turns and sessions are in rows, which become histograms when
-they are read (`bench.run.measured`). A recorder knows the catalogue of metrics and its worker's spool, and never
+they are read (`bench.run.metric_values`). A recorder knows the catalogue of metrics and its worker's spool, and never
 sees a socket. Rows are in the spool within a second (`flush`), histograms within ten (`histogram_slices`), whatever
 happens to the process afterwards.
 """
@@ -24,20 +24,20 @@ from bench.cpu import CpuMonitor
 from bench.metrics import is_throttled, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.protocol.base import is_simulated, simulator_late_ms
-from bench.protocol.events import Event, Kind
+from bench.protocol.events import EventKind, ServerEvent
 from bench.protocol.rate_limits import limits_in
 from bench.run import folder as files
 from bench.run.document import HostEntry
-from bench.run.histograms import MEASURED, WARMUP, Histograms, Key, header
-from bench.run.part import FACTS, HISTOGRAMS, TRANSCRIPT, Facts, rows_of
+from bench.run.histograms import MEASURED, WARMUP, HistogramKey, Histograms, header
 from bench.run.provenance import named_host
-from bench.run.rows import IDENTITY, Second, Words, session_row, transcript_line, turn_columns, turn_row
-from bench.run.spool import Batches, Spool, columns_of
-from bench.transport.received import DeltaArrival, Received
+from bench.run.rows import IDENTITY, SecondCounts, TextSanitizer, session_row, transcript_line, turn_columns, turn_row
+from bench.run.spool import BatchWriter, Spool, columns_of
+from bench.run.worker_part import FACTS, HISTOGRAMS, TRANSCRIPT, PartFacts, rows_of
+from bench.transport.received import MatchedDelta, ReceivedMessage
 from bench.units import NS_PER_S, NS_PER_US
 from bench.untrusted.sanitize import escape_control
 
-AUDIO_DELTA, SESSION_CREATED, RATE_LIMITS = Kind.AUDIO_DELTA, Kind.SESSION_CREATED, Kind.RATE_LIMITS
+AUDIO_DELTA, SESSION_CREATED, RATE_LIMITS = EventKind.AUDIO_DELTA, EventKind.SESSION_CREATED, EventKind.RATE_LIMITS
 """Kinds that are asked for at every event, where an attribute of an enumeration is slow."""
 UNKNOWN_NAMES = 200
 SIMULATOR_WAS_LATE = "{}: the simulator sent 99 % of its events at most {:.1f} ms late"
@@ -45,7 +45,7 @@ INCIDENTS = 100
 
 
 @dataclass(frozen=True)
-class Labels:
+class RowContext:
     """Says where a session belongs, in each of its rows."""
 
     session_id: str
@@ -75,7 +75,7 @@ NO_TRAFFIC = Traffic()
 class _Target:
     """Holds what is counted of one target in this process. `past`: the traffic of seconds that are over."""
 
-    second: Second = field(default_factory=Second)
+    second: SecondCounts = field(default_factory=SecondCounts)
     active: int = 0
     backing_off: int = 0
     simulated: bool = False
@@ -118,9 +118,9 @@ class Recorder:
         self._host_name = str(self._host["name"])
         self._run_id, self._worker, self._began_utc_ns = spool.run_id, spool.worker, started_utc_ns
         self.histograms = Histograms()
-        self._words, self._spool = Words(hide), spool
-        self._tables: dict[files.TableName, Batches] = {
-            table: Batches(
+        self._words, self._spool = TextSanitizer(hide), spool
+        self._tables: dict[files.TableName, BatchWriter] = {
+            table: BatchWriter(
                 spool.stream(rows_of(table)),
                 schema,
                 partial(turn_columns, words=self._words) if table == "turns" else columns_of,
@@ -133,7 +133,8 @@ class Recorder:
         self._targets = defaultdict[str, _Target](_Target)
         self._event_loop_delay_max_ns = 0
         self._record_event_loop_delay = {
-            phase: self.histograms.recorder(Key("event_loop_delay", "all", phase=phase)) for phase in (WARMUP, MEASURED)
+            phase: self.histograms.recorder(HistogramKey("event_loop_delay", "all", phase=phase))
+            for phase in (WARMUP, MEASURED)
         }
         self._cpu = CpuMonitor()
         self._cpu_s, self._second_began_ns = time.process_time(), monotonic_ns()
@@ -141,7 +142,7 @@ class Recorder:
         self._utc_offset_ns = utc_ns() - ahead_ns - monotonic_ns()
         self._warm_until_ns = warm_until_ns
         counts = self.histograms.out_of_range, self.histograms.negative
-        self._facts = Facts(pid=os.getpid(), out_of_range=counts[0], negative=counts[1])
+        self._facts = PartFacts(pid=os.getpid(), out_of_range=counts[0], negative=counts[1])
         self._write_facts(done=False)
 
     # Per session.
@@ -159,12 +160,12 @@ class Recorder:
         for label in targets:
             self._targets[label].backing_off += 1 if begins else -1
 
-    def session(self, labels: Labels) -> SessionRecord:
+    def session(self, labels: RowContext) -> SessionRecorder:
         """Begin the record of a session that is about to connect."""
         target = self._targets[labels.target]
         target.second.session_starts += 1
         target.active += 1
-        return SessionRecord(self, labels, target)
+        return SessionRecorder(self, labels, target)
 
     # Once in a while.
 
@@ -222,7 +223,7 @@ class Recorder:
                 }
                 | vars(target.second),
             )
-            target.past, target.second = target.traffic, Second()
+            target.past, target.second = target.traffic, SecondCounts()
         self._event_loop_delay_max_ns = 0
 
     def flush(self) -> None:
@@ -278,15 +279,15 @@ class Recorder:
         self._spool.replace(FACTS, msgspec.json.encode(facts).decode())
 
 
-class SessionRecord:
-    """Records one session; a `bench.line.Listener`."""
+class SessionRecorder:
+    """Records one session; a `bench.session_io.Listener`."""
 
-    def __init__(self, recorder: Recorder, labels: Labels, target: _Target) -> None:
+    def __init__(self, recorder: Recorder, labels: RowContext, target: _Target) -> None:
         self._recorder, self.labels, self.target = recorder, labels, target
         self.service_session_id = ""
         self.phase = labels.phase or MEASURED
         self._errors, self._lags, send_delays, self._gaps = (
-            Key(metric, labels.target, phase=self.phase)
+            HistogramKey(metric, labels.target, phase=self.phase)
             for metric in ("timestamp_uncertainty", "receive_delay", "send_delay", "delta_gap")
         )
         self._record_error, self._record_lag, self._record_send_delay = map(
@@ -305,7 +306,7 @@ class SessionRecord:
     def _note_simulated(self, headers: Mapping[str, str], session: Mapping[str, Any]) -> None:
         self.target.simulated = self.target.simulated or is_simulated(headers, session)
 
-    def received(self, events: Sequence[Event], message: Received, handled_ns: int) -> None:
+    def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
         second = self.target.second
         _, (at_ns, error_ns, kernel), wire_bytes = message
         second.wire_bytes_received += wire_bytes
@@ -327,7 +328,7 @@ class SessionRecord:
                 second.receive_delay_max_ns = lag_ns
             self._record_lag(lag_ns // NS_PER_US)
 
-    def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
+    def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         second, histograms = self.target.second, self._recorder.histograms
         lags_ns = [delta.lag_ns for delta in deltas]
         second.events += len(deltas)

@@ -23,16 +23,16 @@ from bench.observe.inputs import NO_JSON, AnyInput, Input, SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.protocol.audio import AudioFormatName
-from bench.protocol.base import Act, Dialect
+from bench.protocol.base import Dialect, MessageKind
 from bench.protocol.dialects import DIALECTS
-from bench.protocol.events import WITH_AUDIO, CutPayload, Event, Kind
-from bench.transport.received import Received as Message
+from bench.protocol.events import WITH_AUDIO, EventKind, ServerEvent, StrippedAudio
+from bench.transport.received import ReceivedMessage as Message
 from bench.untrusted.safe_io import read_json
 
 SCHEMA_VERSION = 6
 
 
-class Opened(SessionStart, frozen=True, kw_only=True, tag="session"):
+class LogHeader(SessionStart, frozen=True, kw_only=True, tag="session"):
     """The first line: what the session is, and what its timeline was made with. `about["dialect"]` is always there.
 
     `about`: run, session, target, script, dialect and formats, of a probe its URL; of these
@@ -44,8 +44,8 @@ class Opened(SessionStart, frozen=True, kw_only=True, tag="session"):
     about: Mapping[str, Any]
 
 
-class CutAudio(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is left of a delta's audio: its decoded size, -1 where it is no base64, and else as of `CutPayload`."""
+class LoggedAudio(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is left of a delta's audio: its decoded size, -1 where it is no base64, and else as of `StrippedAudio`."""
 
     bytes: int
     audible: int | None = None
@@ -66,19 +66,19 @@ class LoggedMessage(Input, frozen=True, tag="received"):
     uncertainty_ns: int = 0
     kernel: bool = True
     event: msgspec.Raw = NO_JSON
-    audio: CutAudio | None = None
+    audio: LoggedAudio | None = None
     unreadable: str | None = None
     unknown: str = ""
     text: str = ""
 
 
-AnyLine = Opened | LoggedMessage | AnyInput
+AnyLine = LogHeader | LoggedMessage | AnyInput
 
 NO_BYTES = b""
 
 
 @dataclass(frozen=True)
-class Passage:
+class WireTransfer:
     """What went over the wire: when, which way, and what it was; audio decoded, frames with their headers.
 
     `event`: what the service said, None for our own; `act`: what ours was for. Of several events in one message the
@@ -89,22 +89,22 @@ class Passage:
     name: str
     audio_bytes: int
     wire_bytes: int
-    event: Event | None = None
-    act: Act | None = None
+    event: ServerEvent | None = None
+    act: MessageKind | None = None
 
 
 @dataclass(frozen=True)
-class Replayed:
+class ReplayedSession:
     """One session again. `cut`: the log ends before the session does, which is taken as abandoned there."""
 
-    opened: Opened
+    opened: LogHeader
     session: SessionObservation
     turns: tuple[TurnObservation, ...]
-    passages: tuple[Passage, ...]
+    passages: tuple[WireTransfer, ...]
     cut: bool
 
 
-def replay_log(path: Path) -> Replayed:
+def replay_log(path: Path) -> ReplayedSession:
     """What a log holds. Raises UsageError for a file that is no log, is a newer version's, or is damaged."""
     try:
         with path.open("rb") as file:
@@ -116,7 +116,7 @@ def replay_log(path: Path) -> Replayed:
 class _Teller:
     """Tells a new timeline what the lines of a log say."""
 
-    def __init__(self, opened: Opened) -> None:
+    def __init__(self, opened: LogHeader) -> None:
         self._dialect = DIALECTS[str(opened.about["dialect"])]
         self.timeline = Timeline(
             opened,
@@ -124,19 +124,19 @@ class _Teller:
             reply_format=cast("AudioFormatName", str(named)) if (named := opened.about.get("output_format")) else None,
         )
         self.turns: list[TurnObservation] = []
-        self.passages: list[Passage] = []
+        self.passages: list[WireTransfer] = []
         self.last_ns = opened.start_ns
 
     def tell(self, line: AnyLine) -> None:
         self.last_ns = max(self.last_ns, getattr(line, "at_ns", self.last_ns))
         match line:
-            case Opened():
+            case LogHeader():
                 raise ValueError("only the first line says what the session is")
             case LoggedMessage():
                 events, wire_bytes = _events(line, self._dialect), line.wire_bytes
                 for event in events:
-                    audio_bytes = max(0, event.payload_bytes) if event.kind is Kind.AUDIO_DELTA else 0
-                    self.passages.append(Passage(line.at_ns, event.name, audio_bytes, wire_bytes, event))
+                    audio_bytes = max(0, event.payload_bytes) if event.kind is EventKind.AUDIO_DELTA else 0
+                    self.passages.append(WireTransfer(line.at_ns, event.name, audio_bytes, wire_bytes, event))
                     wire_bytes = 0
                 self.timeline.received(
                     events, Message(NO_BYTES, Arrival(line.at_ns, line.uncertainty_ns, line.kernel), line.wire_bytes)
@@ -144,21 +144,23 @@ class _Teller:
             case _:
                 if isinstance(line, inputs.Sent):
                     act = self._dialect.acts.get(line.name)
-                    self.passages.append(Passage(line.at_ns, line.name, line.audio_bytes, line.wire_bytes, act=act))
+                    self.passages.append(
+                        WireTransfer(line.at_ns, line.name, line.audio_bytes, line.wire_bytes, act=act)
+                    )
                 self.timeline.tell(line)
                 self.turns += self.timeline.pop_delivered()
 
 
-def _events(line: LoggedMessage, dialect: Dialect) -> Sequence[Event]:
+def _events(line: LoggedMessage, dialect: Dialect) -> Sequence[ServerEvent]:
     """The events of a line, as they were decoded when they came."""
     if line.unreadable is not None:
-        return (Event(Kind.MALFORMED, reason=line.unreadable),)
+        return (ServerEvent(EventKind.MALFORMED, reason=line.unreadable),)
     if line.unknown:
-        return (Event(Kind.UNKNOWN, line.unknown),)
+        return (ServerEvent(EventKind.UNKNOWN, line.unknown),)
     events = dialect.decode(bytes(line.event))
     if line.audio is None:
         return events
-    sound = CutPayload(line.audio.audible, line.audio.until, line.audio.uncertainty_ns)
+    sound = StrippedAudio(line.audio.audible, line.audio.until, line.audio.uncertainty_ns)
     cut = {"payload_bytes": line.audio.bytes, "payload": sound}
     return [msgspec.structs.replace(event, **cut) if event.kind in WITH_AUDIO else event for event in events]
 
@@ -166,7 +168,7 @@ def _events(line: LoggedMessage, dialect: Dialect) -> Sequence[Event]:
 # The file.
 
 
-def _replayed(path: Path, file: Iterator[bytes]) -> Replayed:
+def _replayed(path: Path, file: Iterator[bytes]) -> ReplayedSession:
     opened = _opened(path, next(file, NO_BYTES))
     number, whole = 1, True
     try:
@@ -180,12 +182,12 @@ def _replayed(path: Path, file: Iterator[bytes]) -> Replayed:
         raise UsageError(f"{path}:{number}: this line is damaged; an event log is read as it was written") from None
     cut = not (whole and teller.timeline.over)
     if cut:
-        teller.timeline.tell(inputs.Failed("unfinished", teller.last_ns, "the log ends here"))
+        teller.timeline.tell(inputs.SessionFailed("unfinished", teller.last_ns, "the log ends here"))
         teller.turns += teller.timeline.pop_turns(teller.last_ns)
-    return Replayed(opened, teller.timeline.session(), tuple(teller.turns), tuple(teller.passages), cut)
+    return ReplayedSession(opened, teller.timeline.session(), tuple(teller.turns), tuple(teller.passages), cut)
 
 
-def _opened(path: Path, text: bytes) -> Opened:
+def _opened(path: Path, text: bytes) -> LogHeader:
     try:
         head = read_json(text)
         schema = int(head["schema"])
@@ -195,6 +197,6 @@ def _opened(path: Path, text: bytes) -> Opened:
             raise UsageError(f"{path} was written by a newer rtbench (schema {schema}); upgrade to read it")
         if schema < SCHEMA_VERSION:
             raise UsageError(f"{path} was written by an older rtbench (schema {schema}); record it again")
-        return cast(Opened, read_json(text, Opened))
+        return cast(LogHeader, read_json(text, LogHeader))
     except (ValueError, KeyError, TypeError, OverflowError):
         raise UsageError(f"{path} is not an event log: its first line does not say what the session is") from None

@@ -19,8 +19,8 @@ from pathlib import Path
 import msgspec
 
 from bench.run.folder import SCHEMAS
-from bench.run.part import FACTS, HISTOGRAMS, TRANSCRIPT, rows_of
 from bench.run.spool import EVENTS, path_of
+from bench.run.worker_part import FACTS, HISTOGRAMS, TRANSCRIPT, rows_of
 from bench.untrusted.safe_io import replace_text
 
 CHUNK_BYTES = 128 << 10
@@ -59,7 +59,7 @@ class PartChunk(msgspec.Struct, frozen=True):
         return hmac.compare_digest(seal, self.seal)
 
 
-class Receipt(msgspec.Struct, frozen=True):
+class ChunkAck(msgspec.Struct, frozen=True):
     """How many bytes of a file (of this version) the copy has."""
 
     name: str
@@ -79,7 +79,7 @@ def _seal(key: bytes, place: tuple[str, int, int, int], data: bytes) -> bytes:
     return hashlib.blake2b(repr(place).encode() + data, key=key[:KEY_BYTES], digest_size=16).digest()
 
 
-class Source:
+class PartSource:
     """The files of worker number `worker` in a folder of its own host, and how much of them the copy has."""
 
     def __init__(self, folder: Path, worker: int, key: bytes) -> None:
@@ -103,7 +103,7 @@ class Source:
             while (chunk := self._of_document(name)) is not None:
                 yield chunk
 
-    def note(self, receipt: Receipt) -> None:
+    def note(self, receipt: ChunkAck) -> None:
         # else it has been read anew meanwhile, and the copy has none of that
         if receipt.version in (OF_STREAM, self._documents.get(receipt.name, NO_DOCUMENT)[0]):
             self._copied[receipt.name] = receipt.size
@@ -135,7 +135,7 @@ class Source:
         return PartChunk.sealed(self._key, name, version, offset, len(data), zlib.compress(piece, 1))
 
 
-class Replica:
+class PartReplica:
     """The copy of worker number `worker`'s files in a run's folder. Raises OSError where the disk takes no more."""
 
     def __init__(self, folder: Path, worker: int, key: bytes) -> None:
@@ -143,7 +143,7 @@ class Replica:
         self._gathered: dict[str, tuple[int, bytearray]] = {}
         """The version of each document that is on its way, and what came of it."""
 
-    def take(self, chunk: PartChunk) -> Receipt:
+    def take(self, chunk: PartChunk) -> ChunkAck:
         """Keep what is new of a chunk. Raises BadChunkError for one that no worker of ours sends."""
         if not chunk.is_sealed(self._key):
             raise BadChunkError("it is not as its worker sent it")
@@ -155,9 +155,9 @@ class Replica:
         if not unpacking.eof:
             raise BadChunkError("it is cut, or larger than a chunk may be")
         if chunk.name in STREAMS or EVENT_LOG.fullmatch(chunk.name):
-            return Receipt(chunk.name, OF_STREAM, self._grow(chunk, data))
+            return ChunkAck(chunk.name, OF_STREAM, self._grow(chunk, data))
         if chunk.name in DOCUMENTS:
-            return Receipt(chunk.name, chunk.version, self._gather(chunk, data))
+            return ChunkAck(chunk.name, chunk.version, self._gather(chunk, data))
         raise BadChunkError(f"it is of {chunk.name!r:.60}, which no part has")
 
     def _grow(self, chunk: PartChunk, data: bytes) -> int:

@@ -18,9 +18,9 @@ import msgspec
 
 from bench.columns import SESSIONS, TOKENS, TURN_ARRIVALS, TURN_INSTANTS, TURN_SENDS, TURNS, names_of, token_column
 from bench.observe.inputs import NO_JSON
-from bench.observe.observation import Quality, SessionObservation, TurnObservation
+from bench.observe.observation import SessionObservation, TurnObservation, TurnScore
 from bench.protocol.base import BINARY, BinaryMessage, Dialect
-from bench.protocol.events import WITH_AUDIO, Event, Kind
+from bench.protocol.events import WITH_AUDIO, EventKind, ServerEvent
 from bench.protocol.rate_limits import LIMITED, RateLimit
 from bench.untrusted.sanitize import escape_control
 
@@ -41,7 +41,7 @@ def sent_event(message: bytes, dialect: Dialect, hide: Hide, *, record_audio: bo
 
 
 def received_events(
-    events: Sequence[Event], message: bytes, dialect: Dialect, hide: Hide, *, record_audio: bool
+    events: Sequence[ServerEvent], message: bytes, dialect: Dialect, hide: Hide, *, record_audio: bool
 ) -> msgspec.Raw:
     """A server's message as JSON; of one with audio that is cut, what tells whose it is."""
     if record_audio or not any(
@@ -55,9 +55,9 @@ def received_events(
     return clean(cut, hide)
 
 
-def is_unknown_of_agent(event: Event, dialect: Dialect) -> bool:
+def is_unknown_of_agent(event: ServerEvent, dialect: Dialect) -> bool:
     """Whether an event is one that nobody knows, or of another call, which may have audio all the same."""
-    return event.kind is Kind.UNKNOWN and dialect.provider is not None
+    return event.kind is EventKind.UNKNOWN and dialect.provider is not None
 
 
 def clean(raw: bytes, hide: Hide) -> msgspec.Raw:
@@ -96,7 +96,7 @@ CUT = frozenset({"detail", "close_reason"})
 DETAIL_CHARACTERS = 300
 
 
-class Words:
+class TextSanitizer:
     """Cleans the texts of columns. `hide` takes secrets out, wherever in a text they stand."""
 
     def __init__(self, hide: Hide) -> None:
@@ -139,7 +139,7 @@ TURN_COLUMNS = (
     *names_of(TURNS, "error"),
     *names_of(TURNS, "width"),
     *names_of(TURNS, "tokens"),
-    *Quality._fields,
+    *TurnScore._fields,
 )
 """The columns of `turns`, in the order of `turn_row`."""
 
@@ -165,7 +165,7 @@ _values = attrgetter(*VALUES)
 _token_counts = attrgetter(*TOKENS)
 
 
-def turn_columns(rows: Sequence[tuple[Any, ...]], words: Words) -> dict[str, Sequence[Any]]:
+def turn_columns(rows: Sequence[tuple[Any, ...]], words: TextSanitizer) -> dict[str, Sequence[Any]]:
     """Make columns of turns' rows, empty texts as null; all are cleaned together, which takes half as long."""
     columns: dict[str, Sequence[Any]] = dict(zip(TURN_COLUMNS, zip(*rows, strict=True), strict=True))
     columns |= {name: [text or None for text in columns[name]] for name in OR_NULL}
@@ -233,7 +233,7 @@ def _json(value: Mapping[str, Any], left_out: frozenset[str], hide: Hide) -> str
 
 
 @dataclass
-class Second:
+class SecondCounts:
     calls_offered: int = 0
     calls_blocked: int = 0
     calls_delayed: int = 0

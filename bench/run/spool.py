@@ -4,10 +4,10 @@
     transcripts-0.jsonl                                 what was said
     histograms-0.hlog worker-0.json                     histograms and counts
 
-A part (`bench.run.part`) is made of streams, which only grow, and of documents, which are replaced as a whole. Rows
-gather in memory until they are flushed, in batches: a stream is readable up to its last whole one. A write that fails
-(a full disk) leaves the stream as it was and the rows in memory, so the next attempt continues where the last good one
-ended. Workers on other hosts write the same into a folder of their own, whose files are copied (`bench.run.replica`).
+A part (`bench.run.worker_part`) is made of streams, which only grow, and of documents, which are replaced as a whole.
+Rows gather in memory until they are flushed in batches; a stream is readable up to its last complete batch. A write
+that fails (a full disk) leaves the stream as it was and the rows in memory, so the next attempt continues where the
+last good one ended. Workers on other hosts write the same into a folder of their own, whose files are copied (`bench.run.replica`).
 
 Event logs are written where they stay, in the run folder's `events/`. A run of several hosts, one of which something is
 missing, and one that was merged keep each worker's documents in `workers/`: their sum cannot be taken apart again.
@@ -98,7 +98,7 @@ ValueRefused = Callable[[str, Mapping[str, Any], str], None]
 """Hears of a value that its column cannot hold: the column, the row, and why."""
 
 
-class Batches:
+class BatchWriter:
     """Writes the rows of one table, many at once. `refused` hears of values that a column cannot hold: null there."""
 
     def __init__(

@@ -21,10 +21,10 @@ from urllib.request import ProxyHandler, Request, build_opener
 from bench.clock import monotonic_ns
 from bench.errors import UsageError
 from bench.run import folder as files
-from bench.run.close import is_under_way
+from bench.run.finalize import is_under_way
 from bench.target.address import split_url
 from bench.target.identity import Fetch, Token, fetch_token
-from bench.target.target import Entra, is_loopback
+from bench.target.target import EntraSignIn, is_loopback
 from bench.units import NS_PER_S
 from bench.untrusted.safe_io import is_regular, open_file
 from bench.untrusted.sanitize import escape_control, slug
@@ -46,7 +46,7 @@ TRIES, FIRST_PAUSE_S, LIMIT_S = 4, 1.0, 60.0
 SIGN_IN_RETRIES = 2
 LEAST_LIFE_NS = 60 * NS_PER_S
 MOST_NAMED = 5
-PASSING = frozenset({408, 429, 500, 502, 503, 504})
+RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
 REMEDIES = {
     401: "the identity is of another tenant, or the URL needs a signature (SAS)",
     403: "a SAS must allow create and write, now; an identity needs the role Storage Blob Data Contributor",
@@ -61,7 +61,7 @@ class Destination:
     address: str
     """Without the query, and without a slash at its end."""
     query: str = field(repr=False)
-    sign_in: Entra | None
+    sign_in: EntraSignIn | None
     """How, where the URL has no signature and the storage is Azure's."""
 
     def url_of(self, name: str) -> str:
@@ -78,7 +78,7 @@ def destination_of(url: str, source: str) -> Destination:
     if zone and not parts.path.strip("/"):
         raise UsageError(f"{source} names no container: https://ACCOUNT{zone}/CONTAINER")
     signed = "sig" in parse_qs(parts.query)
-    sign_in = Entra(STORAGE_SCOPE, authority=BLOB_HOSTS[zone]) if zone and not signed else None
+    sign_in = EntraSignIn(STORAGE_SCOPE, authority=BLOB_HOSTS[zone]) if zone and not signed else None
     return Destination(f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}", parts.query, sign_in)
 
 
@@ -149,7 +149,7 @@ class Uploader:
             except HTTPError as error:
                 error.close()
                 problem = _answer(error)
-                if error.code not in PASSING:
+                if error.code not in RETRYABLE:
                     break
             except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
                 problem = _trouble(error)

@@ -42,7 +42,7 @@ MORE_PROCESSES = "lower the load, free a core of the machine, or use more --proc
 
 
 @dataclass(frozen=True)
-class Exactness:
+class MetricUncertainty:
     """Says how exact one metric of one target is: p99 of its bounds, and its median, in its unit; None: not known.
 
     Nothing is pooled, neither targets nor what turns count from: a slow one would lend a fast one its limit.
@@ -85,7 +85,7 @@ class EarlyReplies:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ValidityData:
     """Holds what the rules look at, all in ms; None where there was nothing of the kind.
 
     `metrics` are of the measured phase, by target; `user_stamps_share` is the share of turns whose stamps did not all
@@ -93,7 +93,7 @@ class Evidence:
     calls that arrived, and so is `service_time_p50`.
     """
 
-    metrics: tuple[Exactness, ...]
+    metrics: tuple[MetricUncertainty, ...]
     user_stamps_share: float | None
     event_loop_delay_p99: float | None
     send_delay_p99: float | None
@@ -117,7 +117,7 @@ class Evidence:
     """What the user has to mend first, such as a worker of another version."""
 
 
-def judge(pooled: Evidence, *hosts: Evidence) -> Validity:
+def evaluate_checks(pooled: ValidityData, *hosts: ValidityData) -> Validity:
     """Judge a run: `pooled` as a whole, and each of several `hosts`.
 
     A check passes if it does for the whole run, for every host, and for every part: pooling hides no uncertain host.
@@ -140,7 +140,7 @@ def judge(pooled: Evidence, *hosts: Evidence) -> Validity:
     )
 
 
-def _checks(evidence: Evidence) -> list[Check]:
+def _checks(evidence: ValidityData) -> list[Check]:
     checks = [check(evidence) for check in LOAD_GENERATOR_CHECKS.values()]
     if evidence.busy_reason:  # less load of ours would not help
         checks = [structs.replace(check, remedy=evidence.busy_reason) for check in checks]
@@ -155,7 +155,7 @@ def _worst(checks: Sequence[Check]) -> Check:
     return max(checks, key=lambda check: (check.result == "fail", check.result != "not_evaluated", check.used))
 
 
-def _missing_data(evidence: Evidence) -> list[Check]:
+def _missing_data(evidence: ValidityData) -> list[Check]:
     """Return the check on turns whose end is not known, missing and starved ones, if there are any."""
     missing, starved = evidence.missing_share, evidence.starved_share
     if missing is None and not starved:
@@ -171,9 +171,9 @@ def _missing_data(evidence: Evidence) -> list[Check]:
     return [Check("missing_data", percent, MISSING_LIMIT_PERCENT, result, note, "; ".join(remedies), "%")]
 
 
-def uncertain_metrics(metrics: Iterable[Exactness], early: Iterable[EarlyReplies]) -> list[UncertainMetric]:
+def uncertain_metrics(metrics: Iterable[MetricUncertainty], early: Iterable[EarlyReplies]) -> list[UncertainMetric]:
     """Return the uncertain metrics of each target and host, by their worst turns or because replies began early."""
-    worst: dict[tuple[str, ...], Exactness] = {}
+    worst: dict[tuple[str, ...], MetricUncertainty] = {}
     for one in metrics:
         key = (one.host, one.target, one.metric)
         if not one.exact and (key not in worst or one.used > worst[key].used):
@@ -194,7 +194,7 @@ def uncertain_metrics(metrics: Iterable[Exactness], early: Iterable[EarlyReplies
     return [*spoilt, *(_entry(one) for one in worst.values())]
 
 
-def _entry(exactness: Exactness) -> UncertainMetric:
+def _entry(exactness: MetricUncertainty) -> UncertainMetric:
     """Return an entry of run.json; an uncertainty without a bound is null."""
     bound = exactness.bound_p99
     entry: UncertainMetric = {
@@ -207,21 +207,21 @@ def _entry(exactness: Exactness) -> UncertainMetric:
     return {**entry, "host": exactness.host} if exactness.host else entry
 
 
-def _headline(evidence: Evidence) -> list[Exactness]:
+def _headline(evidence: ValidityData) -> list[MetricUncertainty]:
     return [exactness for exactness in evidence.metrics if exactness.metric in HEADLINE]
 
 
-def _of_unknown_bounds(evidence: Evidence) -> list[str]:
+def _of_unknown_bounds(evidence: ValidityData) -> list[str]:
     """The headline metrics of which nobody can say how exact they are."""
     unknown = (one.metric for one in _headline(evidence) if one.bound_p99 is None and one.p50 is not None)
     return list(dict.fromkeys(unknown))
 
 
-def _timestamp_uncertainty(evidence: Evidence) -> Check:
+def _timestamp_uncertainty(evidence: ValidityData) -> Check:
     headline = _headline(evidence)
     stamped = (one if one.stamps_p99 is None else replace(one, bound_p99=one.stamps_p99) for one in headline)
     known = [metric for metric in stamped if metric.bound_p99 is not None]
-    worst = max(known, key=lambda metric: metric.used, default=Exactness("", "", None, None))
+    worst = max(known, key=lambda metric: metric.used, default=MetricUncertainty("", "", None, None))
     of_target = f" of {worst.target}" if len({one.target for one in evidence.metrics}) > 1 else ""
     since = (
         f" from {worst.measured_from}"
@@ -236,7 +236,7 @@ def _timestamp_uncertainty(evidence: Evidence) -> Check:
                  absent=absent, remedy=MORE_PROCESSES)  # fmt: skip
 
 
-def _event_loop_delay(evidence: Evidence) -> Check:
+def _event_loop_delay(evidence: ValidityData) -> Check:
     waits = [wait.p50 for wait in evidence.metrics if wait.metric in FIRST_DELTAS.values() and wait.p50 is not None]
     fastest = min(waits, default=0.0)
     limit = max(HUB_LIMIT_MS, HUB_SHARE * fastest)
@@ -245,7 +245,7 @@ def _event_loop_delay(evidence: Evidence) -> Check:
                  note="", absent="not needed: timestamps are the kernel's", remedy=MORE_PROCESSES)  # fmt: skip
 
 
-def _send_delay(evidence: Evidence) -> Check:
+def _send_delay(evidence: ValidityData) -> Check:
     limit = None if evidence.chunk is None else CHUNK_SHARE * evidence.chunk
     absent = (
         "unknown: the run was killed before its first counts" if evidence.paced_audio else "no paced audio was sent"
@@ -254,7 +254,7 @@ def _send_delay(evidence: Evidence) -> Check:
                  note="a tenth of a chunk", absent=absent, remedy=MORE_PROCESSES)  # fmt: skip
 
 
-def _start_delay(evidence: Evidence) -> Check:
+def _start_delay(evidence: ValidityData) -> Check:
     limit = max(START_LIMIT_MS, START_SHARE * (evidence.service_time_p50 or 0.0))
     figure = evidence.start_delay_p99
     return _check("start_delay", figure, None if figure is None else limit,
@@ -262,7 +262,7 @@ def _start_delay(evidence: Evidence) -> Check:
                  remedy=MORE_PROCESSES)  # fmt: skip
 
 
-LOAD_GENERATOR_CHECKS: Mapping[CheckName, Callable[[Evidence], Check]] = {
+LOAD_GENERATOR_CHECKS: Mapping[CheckName, Callable[[ValidityData], Check]] = {
     "timestamp_uncertainty": _timestamp_uncertainty,
     "event_loop_delay": _event_loop_delay,
     "send_delay": _send_delay,

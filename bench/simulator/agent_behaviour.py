@@ -23,10 +23,10 @@ from bench.protocol.openai import RATED_FORMATS
 from bench.simulator.behaviour import EventReceipt, ReceiptFields, SimulatedSession
 from bench.simulator.conversation.input_audio import InputAudio
 from bench.simulator.profile import Profile, drawn
-from bench.simulator.quota import Servers
-from bench.simulator.session.effective import Detection, InputSettings
-from bench.simulator.voice import RecordedReply, audible_byte, reply_samples
-from bench.simulator.wire import Ids, Json, Outbox, OutboxStep, Outgoing
+from bench.simulator.quota import ResponseSlots
+from bench.simulator.recorded_replies import RecordedReply, audible_byte, reply_samples
+from bench.simulator.server_events import Ids, Json, Outbox, OutboxStep, OutgoingEvent
+from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
 from bench.units import NS_PER_MS
 
 NamedBody = tuple[str, bytes]
@@ -179,7 +179,7 @@ FILLER_MS = 600
 FULL_SCALE = 32_768
 
 
-class Frame(NamedTuple):
+class AgentFrame(NamedTuple):
     """20 ms of what it says, and as it is sent where no noise is behind it. `facts`: of the first frame of something.
 
     `audible_byte`: of the first audible sample, where there is any.
@@ -193,11 +193,11 @@ class Frame(NamedTuple):
 
 
 @cache
-def frames_of(reply: RecordedReply, format: AudioFormat) -> tuple[Frame, ...]:
+def frames_of(reply: RecordedReply, format: AudioFormat) -> tuple[AgentFrame, ...]:
     """A reply in whole frames; made once, for a frame is due every 20 ms in each of hundreds of calls."""
     samples, size = reply_samples(reply, format), format.rate_hz * FRAME_MS // 1000
     cut = (samples[begin : begin + size] for begin in range(0, len(samples) // size * size, size))
-    return tuple(Frame(piece, audio := format.encode(piece), audible_byte(audio, format)) for piece in cut)
+    return tuple(AgentFrame(piece, audio := format.encode(piece), audible_byte(audio, format)) for piece in cut)
 
 
 class AgentBehaviour(SimulatedSession):
@@ -208,7 +208,7 @@ class AgentBehaviour(SimulatedSession):
         replies: Sequence[RecordedReply],
         rng: np.random.Generator,
         ids: Ids,
-        servers: Servers,
+        servers: ResponseSlots,
     ) -> None:
         self.ids = ids
         self._servers = servers  # of the whole server
@@ -219,7 +219,7 @@ class AgentBehaviour(SimulatedSession):
         self._audio.silence_ms = SILENCE_MS
         self._speed = profile.generation_speed if wire.clears and profile.agent.noise_dbfs is None else 1.0
         self._opened = self._streaming = False
-        self._frames: deque[Frame] = deque()  # what is still to be sent
+        self._frames: deque[AgentFrame] = deque()  # what is still to be sent
         self._plays_until_ns = 0  # when the caller will have heard what was sent
         self._said = 0
 
@@ -255,7 +255,9 @@ class AgentBehaviour(SimulatedSession):
 
     def _hear(self, audio: bytes, at_ns: int) -> ReceiptFields:
         begin = self._audio.end.byte
-        heard = InputSettings(self._wire.format, Detection("server_vad", silence_duration_ms=SILENCE_MS), None)
+        heard = InputSettings(
+            self._wire.format, EffectiveTurnDetection("server_vad", silence_duration_ms=SILENCE_MS), None
+        )
         for edge in self._audio.append(audio, heard):
             if not edge.began:
                 self._plan_speech(at_ns, {"utterance": "answer", "speech_at_byte": edge.byte})
@@ -284,7 +286,7 @@ class AgentBehaviour(SimulatedSession):
     def _next_reply(self) -> RecordedReply:
         return self._replies[self._said % len(self._replies)]
 
-    def _say(self, facts: Json, longest_ms: int | None, due_ns: int) -> Outgoing | None:
+    def _say(self, facts: Json, longest_ms: int | None, due_ns: int) -> OutgoingEvent | None:
         frames = list(frames_of(self._next_reply, self._wire.format))
         if longest_ms is not None:
             del frames[longest_ms // FRAME_MS :]
@@ -295,13 +297,13 @@ class AgentBehaviour(SimulatedSession):
         self._stream(due_ns)
         return None
 
-    def _fall_silent(self, due_ns: int) -> Outgoing | None:
+    def _fall_silent(self, due_ns: int) -> OutgoingEvent | None:
         if not self._frames and due_ns >= self._plays_until_ns:
             return None
         self._frames.clear()
         self._plays_until_ns = min(self._plays_until_ns, due_ns)
         clear = self._wire.clear()
-        return None if clear is None else Outgoing(due_ns, *clear)
+        return None if clear is None else OutgoingEvent(due_ns, *clear)
 
     # The stream
 
@@ -318,19 +320,21 @@ class AgentBehaviour(SimulatedSession):
             number += 1
         self._streaming = False
 
-    def _send_frame(self, due_ns: int) -> Outgoing | None:
+    def _send_frame(self, due_ns: int) -> OutgoingEvent | None:
         if not self._frames and self._profile.agent.noise_dbfs is None:  # it was told to fall silent
             return None
         samples = self._wire.format.rate_hz * FRAME_MS // 1000
-        frame = self._frames.popleft() if self._frames else Frame(np.zeros(samples, np.int16), b"")
+        frame = self._frames.popleft() if self._frames else AgentFrame(np.zeros(samples, np.int16), b"")
         self._plays_until_ns = max(self._plays_until_ns, due_ns) + FRAME_MS * NS_PER_MS
         if frame.last and (mark := self._wire.mark(f"said-{self._said}")) is not None:
-            self._outbox.plan([(due_ns, lambda at_ns: Outgoing(at_ns, *mark))])
+            self._outbox.plan([(due_ns, lambda at_ns: OutgoingEvent(at_ns, *mark))])
         noisy = self._profile.agent.noise_dbfs is not None
         audio = self._wire.format.encode(self._noisy(frame.samples)) if noisy else frame.audio
         name, body = self._wire.audio_out(audio)
         # what is audible is told of the voice alone
-        return Outgoing(due_ns, name, body, audio_bytes=len(audio), audible_byte=frame.audible_byte, facts=frame.facts)
+        return OutgoingEvent(
+            due_ns, name, body, audio_bytes=len(audio), audible_byte=frame.audible_byte, facts=frame.facts
+        )
 
     def _noisy(self, samples: Samples) -> Samples:
         level_dbfs = self._profile.agent.noise_dbfs or 0.0

@@ -19,30 +19,30 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.simulator.answering.responses import Composer, Responses
+from bench.simulator.answering.lifecycle import Composer, ResponseManager
 from bench.simulator.caller_turns import CallerTurns
 from bench.simulator.conversation.client_items import ItemReader, audio_bytes
 from bench.simulator.conversation.items import Conversation
 from bench.simulator.delay import Delay
 from bench.simulator.profile import Profile, drawn
-from bench.simulator.quota import UNLIMITED, Quota, Servers
-from bench.simulator.session import checks
-from bench.simulator.session.checks import EventPlace
-from bench.simulator.session.effective import EffectiveSession
-from bench.simulator.session.service_forms import form_of
-from bench.simulator.voice import RecordedReply
-from bench.simulator.wire import (
+from bench.simulator.quota import UNLIMITED, ResponseSlots, ServiceQuota
+from bench.simulator.recorded_replies import RecordedReply
+from bench.simulator.server_events import (
     GA,
     PREVIEW,
     VOICE_LIVE,
     Ids,
     Json,
     Outbox,
-    Outgoing,
+    OutgoingEvent,
     RejectedError,
     WireDialect,
     WireNames,
 )
+from bench.simulator.session import checks
+from bench.simulator.session.checks import EventPath
+from bench.simulator.session.effective import EffectiveSession
+from bench.simulator.session.service_forms import form_of
 from bench.untrusted.safe_io import JsonError, read_json
 
 
@@ -106,7 +106,7 @@ class SimulatedSession(ABC):
     def next_due_ns(self) -> int | None:
         return self._outbox.next_due_ns()
 
-    def due(self, now_ns: int) -> Iterator[Outgoing]:
+    def due(self, now_ns: int) -> Iterator[OutgoingEvent]:
         return self._outbox.due(now_ns)
 
     def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:  # noqa: B027
@@ -136,8 +136,8 @@ class Behaviour(SimulatedSession):
         replies: Sequence[RecordedReply],
         rng: np.random.Generator,
         ids: Ids,
-        quota: Quota | None = None,
-        servers: Servers | None = None,
+        quota: ServiceQuota | None = None,
+        servers: ResponseSlots | None = None,
     ) -> None:
         self.ids, self._dialect, self._profile, self._rng = ids, dialect, profile, rng
         self._delays = profile.delays
@@ -149,7 +149,7 @@ class Behaviour(SimulatedSession):
         self._reader = ItemReader(self._conversation, dialect)
         self._noted: list[str] = []
         self._outbox = Outbox(ids, rng, obfuscated=profile.obfuscation and dialect.names is GA)
-        self._servers = servers or Servers()
+        self._servers = servers or ResponseSlots()
         self._servers.sessions += 1
         composer = Composer(
             self.session,
@@ -159,10 +159,10 @@ class Behaviour(SimulatedSession):
             profile,
             replies,
             rng,
-            quota or Quota(UNLIMITED),
+            quota or ServiceQuota(UNLIMITED),
             self._servers,
         )
-        self._responses = Responses(composer)
+        self._responses = ResponseManager(composer)
         self._turns = CallerTurns(composer, self._responses)
 
     def open(self, at_ns: int) -> None:
@@ -184,17 +184,17 @@ class Behaviour(SimulatedSession):
     def _take(self, event: Json, at_ns: int) -> ReceiptFields | None:
         event_type = event.get("type")
         if event_type is None:
-            raise checks.missing(EventPlace("type"))
+            raise checks.missing(EventPath("type"))
         if not isinstance(event_type, str) or event_type not in self._events:
-            raise checks.rejected_value(EventPlace("type"), event_type, self._events)
+            raise checks.rejected_value(EventPath("type"), event_type, self._events)
         kind = self._events[event_type]
         self._noted = []
-        fields = checks.accepted(kind.table, {}, event, EventPlace(), required=kind.required)
+        fields = checks.accepted(kind.table, {}, event, EventPath(), required=kind.required)
         receipt = kind.handler(self, fields, at_ns)
         return (receipt or {}) | ({"not_simulated": self._noted} if self._noted else {})
 
     def _session_update(self, event: Json, at_ns: int) -> None:
-        place = EventPlace("session", self._noted)
+        place = EventPath("session", self._noted)
         self.session.update(event["session"], place, has_spoken=self._conversation.has_spoken())
         self._tell_session(at_ns, "updated", self._delays.session_updated)
 
@@ -235,7 +235,7 @@ class Behaviour(SimulatedSession):
         return {"item_id": item.id}
 
     def _response_create(self, event: Json, at_ns: int) -> ReceiptFields:
-        place = EventPlace("response", self._noted)
+        place = EventPath("response", self._noted)
         wanted = checks.accepted(self.session.form.response or {}, {}, event.get("response", {}), place)
         if "additional_instructions" in event:
             instructions = self.session.output(wanted).instructions

@@ -16,13 +16,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from bench.simulator.answering.responses import Composer, Response, Responses
+from bench.simulator.answering.lifecycle import ActiveResponse, Composer, ResponseManager
 from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
 from bench.simulator.conversation.items import ConversationItem, text_tokens, user_audio_item
 from bench.simulator.delay import Delay
-from bench.simulator.profile import KnownWords, drawn
-from bench.simulator.session.effective import Detection
-from bench.simulator.wire import Ids, Json, Outbox, OutboxStep, Outgoing, RejectedError, Render, Series
+from bench.simulator.profile import TranscriptSettings, drawn
+from bench.simulator.server_events import (
+    Ids,
+    Json,
+    Outbox,
+    OutboxStep,
+    OutgoingEvent,
+    PlannedSeries,
+    RejectedError,
+    Render,
+)
+from bench.simulator.session.effective import EffectiveTurnDetection
 from bench.units import NS_PER_MS
 
 MISHEARD = "mumble"
@@ -33,13 +42,13 @@ _TOKEN = re.compile(r"\s?\S+")
 _SENTENCE = re.compile(r"[^.?!]+[.?!]*\s*|[.?!]+\s*")
 
 
-class SimulatedHearing:
+class SimulatedAsr:
     """Understands the caller's audio of one session, piece by piece, by the words that the profile knows of it.
 
     The same share of all words is misheard, evenly: of every ten one, at 0.1. So word error rates are exact.
     """
 
-    def __init__(self, known: KnownWords) -> None:
+    def __init__(self, known: TranscriptSettings) -> None:
         self._known = known
         self._pieces = self._words = 0
 
@@ -62,7 +71,7 @@ def _misheard(words: int, share: float) -> int:
 
 
 @dataclass(frozen=True)
-class Transcription:
+class PendingTranscript:
     """Writes down a piece of the caller's audio, `audio_ms` long: `item`, which has its transcript once it was told."""
 
     item: ConversationItem
@@ -80,7 +89,7 @@ class Transcription:
             yield due_ns, piece
         yield completed_ns, self._completed
 
-    def failed(self, due_ns: int) -> Outgoing:
+    def failed(self, due_ns: int) -> OutgoingEvent:
         problem = f"Input transcription failed for item '{self.item.id}'."
         error = {"type": "server_error", "code": None, "message": problem, "param": None}
         return self._event("failed", {"error": error}, due_ns)
@@ -100,12 +109,12 @@ class Transcription:
             times = {"start": round(begin * s_per_letter, 3), "end": round(end * s_per_letter, 3)}
             yield partial(self._event, "segment", {"id": self.ids.new("seg")} | fields | times)
 
-    def _delta(self, piece: str, due_ns: int) -> Outgoing:
+    def _delta(self, piece: str, due_ns: int) -> OutgoingEvent:
         padding = self.outbox.obfuscation()
         further: Json = {"obfuscation": padding} if padding else {}
         return self._event("delta", {"delta": piece} | further, due_ns)
 
-    def _completed(self, due_ns: int) -> Outgoing:
+    def _completed(self, due_ns: int) -> OutgoingEvent:
         self.item.body["content"][0]["transcript"] = self.transcript
         return self._event("completed", {"transcript": self.transcript, "usage": self._usage()}, due_ns)
 
@@ -117,7 +126,7 @@ class Transcription:
         tokens = {"total_tokens": came + went, "input_tokens": came, "output_tokens": went}
         return {"type": "tokens", **tokens, "input_token_details": details}
 
-    def _event(self, name: str, fields: Json, due_ns: int) -> Outgoing:
+    def _event(self, name: str, fields: Json, due_ns: int) -> OutgoingEvent:
         place: Json = {"item_id": self.item.id, "content_index": 0}
         return self.outbox.event(f"{FAMILY}.{name}", place | fields, due_ns)
 
@@ -133,16 +142,16 @@ def semantic_silence_ms(drawn_ms: float, eagerness: str) -> float:
 
 
 class CallerTurns:
-    def __init__(self, composer: Composer, responses: Responses) -> None:
+    def __init__(self, composer: Composer, responses: ResponseManager) -> None:
         self._session, self._conversation, self._outbox = composer.session, composer.conversation, composer.outbox
         self._responses, self._rng, profile = responses, composer.rng, composer.profile
         self._delays, self._ignores = profile.delays, profile.vad.ignored_barge_in_share
         self._audio = InputAudio(profile.vad.min_speech_ms)
         self._ignoring = False  # what is being said
         self._played_ns = 0  # when a listener will have heard the last reply
-        self._transcripts, self._hearer = profile.transcripts, SimulatedHearing(profile.transcripts)
+        self._transcripts, self._hearer = profile.transcripts, SimulatedAsr(profile.transcripts)
         self._coming: str | None = None  # id of the item that speech_started has announced
-        self._waiting: Series | None = None  # for the caller, who keeps silent
+        self._waiting: PlannedSeries | None = None  # for the caller, who keeps silent
         self._quiet_from_ms = 0  # since when, on the audio clock
         responses.when_done = self._wait_for_speech
 
@@ -188,7 +197,7 @@ class CallerTurns:
 
     # Speech
 
-    def _began(self, speech: SpeechEdge, detection: Detection, at_ns: int) -> None:
+    def _began(self, speech: SpeechEdge, detection: EffectiveTurnDetection, at_ns: int) -> None:
         self.stop_playing()
         self._coming = self._conversation.promise()
         started_ns = self._outbox.answer_due(at_ns, self._delays.speech_started)
@@ -198,7 +207,7 @@ class CallerTurns:
             steps.append((started_ns, self._responses.interrupt))
         self._outbox.plan(steps)
 
-    def _ended(self, speech: SpeechEdge, detection: Detection, at_ns: int) -> None:
+    def _ended(self, speech: SpeechEdge, detection: EffectiveTurnDetection, at_ns: int) -> None:
         stopped_ns = self._outbox.answer_due(at_ns, self._delays.speech_stopped)
         self._outbox.plan([(stopped_ns, self._speech_event("stopped", {"audio_end_ms": speech.heard_ms}, speech))])
         self._audio.take_heard()
@@ -213,7 +222,7 @@ class CallerTurns:
 
     # Silence
 
-    def _wait_for_speech(self, answer: Response, done_ns: int) -> None:
+    def _wait_for_speech(self, answer: ActiveResponse, done_ns: int) -> None:
         """After a response: where the session has an idle timeout, speak up once the caller has kept silent so long."""
         self._stop_waiting()
         played_ns = max(done_ns, answer.played_ns)
@@ -230,7 +239,7 @@ class CallerTurns:
     def _fell_quiet(self, due_ns: int) -> None:
         self._quiet_from_ms = self._audio.clock_ms
 
-    def _time_out(self, due_ns: int) -> Outgoing | None:
+    def _time_out(self, due_ns: int) -> OutgoingEvent | None:
         detection = self._session.input.detection
         if detection is None or detection.idle_timeout_ms is None or self._responses.active is not None:
             return None
@@ -254,14 +263,14 @@ class CallerTurns:
         if self._session.input.transcriber is not None:
             completed_ns = self._outbox.after(committed_ns, self._delays.input_transcribed)
             model, transcript = self._session.input.transcriber, self._hearer.heard(audio_ms)
-            told = Transcription(item, audio_ms, model, self._outbox, transcript, self._conversation.ids)
+            told = PendingTranscript(item, audio_ms, model, self._outbox, transcript, self._conversation.ids)
             if drawn(self._transcripts.failure_rate, self._rng):
                 self._outbox.plan([(completed_ns, told.failed)])
             else:
                 self._outbox.plan(told.steps(committed_ns, completed_ns, deltas=self._session.form.transcript_deltas))
         return committed_ns
 
-    def _respond(self, due_ns: int) -> Outgoing | None:
+    def _respond(self, due_ns: int) -> OutgoingEvent | None:
         try:
             self._responses.create({}, due_ns)
         except RejectedError as rejected:  # that the service says so, and says it thus, is an assumption
@@ -269,6 +278,6 @@ class CallerTurns:
         return None
 
 
-def _padded_ms(speech: SpeechEdge, detection: Detection) -> int:
+def _padded_ms(speech: SpeechEdge, detection: EffectiveTurnDetection) -> int:
     """Where the committed audio begins: before the speech by the padding."""
     return max(0, int(speech.begin_ms - detection.prefix_padding_ms))

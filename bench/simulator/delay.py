@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.shapes import Field, ListOf, Number, OneKeyOf, OrTable, Shape, Table, UnfitError
 from bench.units import NS_PER_MS, NS_PER_S
-from bench.yaml_file import Value
+from bench.validation import Field, InvalidCombinationError, ListOf, Number, OneKeyOf, OrStruct, StructOf, Validator
+from bench.yaml_file import LocatedValue
 
 NORMAL_P95 = 1.6448536269514722  # the standard normal distribution's 95th percentile
 LONGEST_MS = 600_000
@@ -65,7 +65,7 @@ class Gamma(Delay):
 
 
 @dataclass(frozen=True)
-class Measured(Delay):
+class Empirical(Delay):
     """A delay by its quantiles at equal shares, from the least to the longest, with straight lines between them."""
 
     quantiles_ms: tuple[float, ...]
@@ -93,19 +93,19 @@ class Mixture(Delay):
 
 def _log_normal(p50: float, p95: float) -> LogNormal:
     if p95 < p50:
-        raise UnfitError("p95", f"must not be below p50 ({p50:g})")
+        raise InvalidCombinationError("p95", f"must not be below p50 ({p50:g})")
     return LogNormal(p50, p95)
 
 
-def _measured(quantiles: Sequence[float]) -> Measured:
+def _measured(quantiles: Sequence[float]) -> Empirical:
     if len(quantiles) < 2 or list(quantiles) != sorted(quantiles):
-        raise UnfitError("quantiles", "must be two values or more, each no less than the one before it")
-    return Measured(tuple(quantiles))
+        raise InvalidCombinationError("quantiles", "must be two values or more, each no less than the one before it")
+    return Empirical(tuple(quantiles))
 
 
 def _mixture(mixture: Sequence[tuple[float, Delay]]) -> Mixture:
     if not sum(share for share, _ in mixture):
-        raise UnfitError("mixture", "must have a part with a share above 0")
+        raise InvalidCombinationError("mixture", "must have a part with a share above 0")
     return Mixture(tuple(mixture))
 
 
@@ -122,28 +122,28 @@ MEASURED_KEYS = {
     "quantiles": Field(ListOf(MILLISECONDS), "Milliseconds, at equal shares, in ascending order.", required=True),
 }
 SHARE = {"share": Field(Number(0, 1), "How many of the cases.", required=True)}
-SIMPLE: dict[str, Table[Delay]] = {
-    "p50": Table(LOG_NORMAL_KEYS, _log_normal),
-    "mean": Table(GAMMA_KEYS, lambda mean, shape: Gamma(mean, shape)),
-    "quantiles": Table(MEASURED_KEYS, _measured),
+SIMPLE: dict[str, StructOf[Delay]] = {
+    "p50": StructOf(LOG_NORMAL_KEYS, _log_normal),
+    "mean": StructOf(GAMMA_KEYS, lambda mean, shape: Gamma(mean, shape)),
+    "quantiles": StructOf(MEASURED_KEYS, _measured),
 }
 """The tables of the distributions that are no mixture, by the key that tells them."""
 
 
-def _shared(table: Table[Delay]) -> Table[tuple[float, Delay]]:
+def _shared(table: StructOf[Delay]) -> StructOf[tuple[float, Delay]]:
     """The same as a part of a mixture."""
 
     def build(share: float, **keys: Any) -> tuple[float, Delay]:
         return share, table.build(**keys)
 
-    return Table(SHARE | dict(table.fields), build)
+    return StructOf(SHARE | dict(table.fields), build)
 
 
 @dataclass(frozen=True)
-class Constant(Shape[Delay]):
+class Constant(Validator[Delay]):
     """A number, of a delay that is always as long."""
 
-    def read(self, value: Value) -> Delay:
+    def read(self, value: LocatedValue) -> Delay:
         always_ms = MILLISECONDS.read(value)
         return LogNormal(always_ms, always_ms)
 
@@ -152,8 +152,9 @@ class Constant(Shape[Delay]):
 
 
 PARTS: ListOf[tuple[float, Delay]] = ListOf(OneKeyOf({key: _shared(table) for key, table in SIMPLE.items()}))
-DELAY: Shape[Delay] = OrTable(
-    Constant(), OneKeyOf(SIMPLE | {"mixture": Table({"mixture": Field(PARTS, "Its parts.", required=True)}, _mixture)})
+DELAY: Validator[Delay] = OrStruct(
+    Constant(),
+    OneKeyOf(SIMPLE | {"mixture": StructOf({"mixture": Field(PARTS, "Its parts.", required=True)}, _mixture)}),
 )
 """A delay, as a profile describes it."""
 

@@ -23,11 +23,11 @@ from bench.simulator.behaviour import ReceiptFields, SimulatedSession
 from bench.simulator.conversation.client_items import audio_bytes
 from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
 from bench.simulator.profile import Profile, drawn
+from bench.simulator.recorded_replies import RecordedReply, audible_byte, reply_samples
+from bench.simulator.server_events import Ids, Json, Outbox, OutgoingEvent, RejectedError
 from bench.simulator.session import checks
-from bench.simulator.session.checks import EventPlace
-from bench.simulator.session.effective import Detection, InputSettings
-from bench.simulator.voice import RecordedReply, audible_byte, reply_samples
-from bench.simulator.wire import Ids, Json, Outbox, Outgoing, RejectedError
+from bench.simulator.session.checks import EventPath
+from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
 from bench.units import NS_PER_MS
 
 TICK_MS = 100
@@ -90,7 +90,7 @@ class GptLiveBehaviour(SimulatedSession):
             case full_duplex.APPEND:
                 if self._heard is None:
                     raise RejectedError("session_not_started", "Send session.start first.", "type")
-                audio, begin = audio_bytes(event.get("audio"), EventPlace("audio")), self._audio.end.byte
+                audio, begin = audio_bytes(event.get("audio"), EventPath("audio")), self._audio.end.byte
                 for edge in self._audio.append(audio, self._heard):
                     self._notice(edge, at_ns)
                 while (self._ticks + 1) * TICK_MS <= self._audio.clock_ms:
@@ -110,15 +110,15 @@ class GptLiveBehaviour(SimulatedSession):
         if self._heard or not isinstance(session, dict):
             raise RejectedError("invalid_value", "The session has started, or `session` is no object.", "session")
         if others := sorted(session.keys() - CONFIG):
-            checks.unknown(None, EventPlace("session").key(others[0]))
+            checks.unknown(None, EventPath("session").key(others[0]))
         model = session.get("model")
         if not isinstance(model, str) or not model:
-            raise checks.missing(EventPlace("session.model"))
+            raise checks.missing(EventPath("session.model"))
         audio = session.get("audio") or {}
         output, format = _audio_of(audio) if isinstance(audio, dict) else ({}, None)
         if format is None:
             raise RejectedError("invalid_value", "Invalid value of session.audio.format.", "session.audio.format")
-        detection = Detection("server_vad", silence_duration_ms=SILENCE_MS)
+        detection = EffectiveTurnDetection("server_vad", silence_duration_ms=SILENCE_MS)
         self._heard = InputSettings(format, detection, None)
         self.session = {"delegation": None, "input": [], "store": False, **session} | {
             "id": self.ids.session, "expires_at": self._expires_at_s, "status": "active", SIMULATOR_MARK: True,
@@ -187,10 +187,10 @@ def _audio_of(audio: Json) -> tuple[Json, AudioFormat | None]:
     return {"voice": "marin"} | said, known or None
 
 
-def _delta(piece: OutputSlice, due_ns: int) -> Outgoing:
+def _delta(piece: OutputSlice, due_ns: int) -> OutgoingEvent:
     """A delta of the primary connection: it has neither ids nor instants."""
     body = b'{"type":"' + full_duplex.AUDIO_DELTA.encode() + b'","delta":' + piece.encoded + b"}"
-    return Outgoing(due_ns, full_duplex.AUDIO_DELTA, body, audio_bytes=piece.size, audible_byte=piece.audible)
+    return OutgoingEvent(due_ns, full_duplex.AUDIO_DELTA, body, audio_bytes=piece.size, audible_byte=piece.audible)
 
 
 def silent(format: AudioFormat) -> OutputSlice:

@@ -18,27 +18,27 @@ from bench.errors import UsageError
 from bench.manual import see
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.openai import RATED_FORMATS
-from bench.shapes import (
-    ENTRY,
-    Choice,
-    Field,
-    Flag,
-    Number,
-    OneOrMore,
-    Schema,
-    Shape,
-    Table,
-    Text,
-    UnfitError,
-    Whole,
-    key,
-    table_of,
-)
 from bench.simulator.delay import DELAY, Delay, DelayDrift, LogNormal
 from bench.simulator.faults.kinds import FAULTS, Fault
 from bench.simulator.quota import UNLIMITED, QuotaLimits
 from bench.units import NS_PER_MS
-from bench.yaml_file import PlainValue, Value, read_yaml
+from bench.validation import (
+    ENTRY,
+    Boolean,
+    Choice,
+    Field,
+    Integer,
+    InvalidCombinationError,
+    Number,
+    OneOrMore,
+    Schema,
+    String,
+    StructOf,
+    Validator,
+    field_key,
+    struct_of,
+)
+from bench.yaml_file import LocatedValue, PythonValue, read_yaml
 
 RATE_LIMITS = ("none", "after_created", "after_done", "both")
 EFFORTS = ("minimal", "low", "medium", "high", "xhigh")
@@ -76,21 +76,21 @@ class Delays:
 
 
 @dataclass(frozen=True)
-class Span(Shape[tuple[int, int]]):
+class SpanValidator(Validator[tuple[int, int]]):
     """[MIN, MAX], whole numbers from `least` to `most`."""
 
     least: int
     most: int
 
-    def read(self, value: Value) -> tuple[int, int]:
+    def read(self, value: LocatedValue) -> tuple[int, int]:
         items = value.content()
         if not isinstance(items, list) or len(items) != 2:
             raise value.unlike("[MIN, MAX]")
-        least = Whole(self.least, self.most).read(items[0])
-        return least, Whole(least, self.most).read(items[1])
+        least = Integer(self.least, self.most).read(items[0])
+        return least, Integer(least, self.most).read(items[1])
 
     def schema(self) -> Schema:
-        return {"type": "array", "items": Whole(self.least, self.most).schema(), "minItems": 2, "maxItems": 2}
+        return {"type": "array", "items": Integer(self.least, self.most).schema(), "minItems": 2, "maxItems": 2}
 
 
 SHARE = Number(0, 1)
@@ -100,37 +100,39 @@ SHARE = Number(0, 1)
 class FunctionCalls:
     """How the model calls the functions that a client declares."""
 
-    share: float = key(SHARE, "Share of the caller's turns that make it call, where it may choose.", 1.0)
-    parallel: tuple[int, int] = key(Span(1, MOST_CALLS), "Calls in a response, at least and at most.", (1, 1))
-    rounds: int = key(Whole(1, 100), "Responses in a row that call before one answers.", 1)
-    preamble: float = key(SHARE, "Share of the responses that call which speak first.", 0.0)
-    wrong_name: float = key(SHARE, "Share of the calls of a function that nobody declared.", 0.0)
-    wrong_arguments: float = key(SHARE, "Share of the calls whose arguments do not fit.", 0.0)
-    arguments_tokens_per_s: float = key(Number(0.1, 100_000), "How fast arguments are written.", 60.0)
+    share: float = field_key(SHARE, "Share of the caller's turns that make it call, where it may choose.", 1.0)
+    parallel: tuple[int, int] = field_key(
+        SpanValidator(1, MOST_CALLS), "Calls in a response, at least and at most.", (1, 1)
+    )
+    rounds: int = field_key(Integer(1, 100), "Responses in a row that call before one answers.", 1)
+    preamble: float = field_key(SHARE, "Share of the responses that call which speak first.", 0.0)
+    wrong_name: float = field_key(SHARE, "Share of the calls of a function that nobody declared.", 0.0)
+    wrong_arguments: float = field_key(SHARE, "Share of the calls whose arguments do not fit.", 0.0)
+    arguments_tokens_per_s: float = field_key(Number(0.1, 100_000), "How fast arguments are written.", 60.0)
 
 
 @dataclass(frozen=True)
-class AnswerParts:
+class PreambleSettings:
     """Which answers have a commentary ahead. `phases`: whether messages say which they are, where any have one."""
 
-    share: float = key(SHARE, "Share of the answers that have a commentary ahead.", 0.0)
-    phases: bool = key(Flag(), "Whether messages tell their phase.", True)
+    share: float = field_key(SHARE, "Share of the answers that have a commentary ahead.", 0.0)
+    phases: bool = field_key(Boolean(), "Whether messages tell their phase.", True)
 
 
 @dataclass(frozen=True)
 class TokenCache:
     """How much of what a response reads again comes from the cache."""
 
-    min_tokens: int = key(Whole(0, 1_000_000), "So many have to be the same, from the first on.", 0)
-    block_tokens: int = key(Whole(1, 1_000_000), "They are cached in blocks of so many.", 64)
+    min_tokens: int = field_key(Integer(0, 1_000_000), "So many have to be the same, from the first on.", 0)
+    block_tokens: int = field_key(Integer(1, 1_000_000), "They are cached in blocks of so many.", 64)
 
 
 @dataclass(frozen=True)
-class ReadingTime:
+class ContextLatency:
     """How long it takes to read the context, before anything is said."""
 
-    ms_per_1000_tokens: float = key(Number(0, 600_000), "Of 1,000 tokens that are not cached.", 0.0)
-    ms_per_1000_cached_tokens: float = key(Number(0, 600_000), "Of 1,000 that are.", 0.0)
+    ms_per_1000_tokens: float = field_key(Number(0, 600_000), "Of 1,000 tokens that are not cached.", 0.0)
+    ms_per_1000_cached_tokens: float = field_key(Number(0, 600_000), "Of 1,000 that are.", 0.0)
 
     def ns(self, tokens: int, cached_tokens: int) -> int:
         """The time for so many tokens, of which some are cached."""
@@ -142,52 +144,54 @@ class ReadingTime:
 class SpeechDetection:
     """What the VAD takes for speech, besides what is loud enough."""
 
-    min_speech_ms: int = key(Whole(0, 10_000), "What is shorter is none.", 0)
-    ignored_barge_in_share: float = key(SHARE, "Share of what is said over a reply that it takes for none.", 0.0)
+    min_speech_ms: int = field_key(Integer(0, 10_000), "What is shorter is none.", 0)
+    ignored_barge_in_share: float = field_key(SHARE, "Share of what is said over a reply that it takes for none.", 0.0)
 
 
 @dataclass(frozen=True)
-class KnownWords:
+class TranscriptSettings:
     """What the caller's audio says, piece by piece of a session, and then again; without texts it is made up."""
 
-    texts: tuple[str, ...] | None = key(OneOrMore(Text()), "Of each piece of a session what it says.")
-    word_error_rate: float = key(SHARE, "Share of the words that are misheard.", 0.0)
-    failure_rate: float = key(SHARE, "Share of the pieces that cannot be transcribed.", 0.0)
+    texts: tuple[str, ...] | None = field_key(OneOrMore(String()), "Of each piece of a session what it says.")
+    word_error_rate: float = field_key(SHARE, "Share of the words that are misheard.", 0.0)
+    failure_rate: float = field_key(SHARE, "Share of the pieces that cannot be transcribed.", 0.0)
 
     def __post_init__(self) -> None:
         if self.word_error_rate and self.texts is None:
-            raise UnfitError("word_error_rate", "needs `texts`")
+            raise InvalidCombinationError("word_error_rate", "needs `texts`")
 
 
 @dataclass(frozen=True)
-class AgentManners:
+class AgentSettings:
     """How agents are, beside their delays."""
 
-    greets: bool = key(Flag(), "Whether it speaks first.", True)
-    noise_dbfs: float | None = key(Number(-90, 0), "Level of the noise behind it, which never stops.")
-    filler: float = key(SHARE, "Share of its answers that have a filler ahead.", 0.0)
+    greets: bool = field_key(Boolean(), "Whether it speaks first.", True)
+    noise_dbfs: float | None = field_key(Number(-90, 0), "Level of the noise behind it, which never stops.")
+    filler: float = field_key(SHARE, "Share of its answers that have a filler ahead.", 0.0)
 
 
 @dataclass(frozen=True)
 class Slowdown:
     """How delays of responses grow with the sessions that are open on the whole server."""
 
-    sessions: int = key(Whole(0, 1_000_000), "So many make nothing slower.", required=True)
-    per_session: float = key(Number(0, 100), "By so much each further one makes it: 0.01 is 1 %.", required=True)
+    sessions: int = field_key(Integer(0, 1_000_000), "So many make nothing slower.", required=True)
+    per_session: float = field_key(Number(0, 100), "By so much each further one makes it: 0.01 is 1 %.", required=True)
 
     def factor(self, open_sessions: int) -> float:
         return 1 + self.per_session * max(0, open_sessions - self.sessions)
 
 
 SEE_PROFILE = f"See {see('simulator', 'the-profile')}."
-QUOTA = Field(Whole(1, 1_000_000_000), SEE_PROFILE)
-QUOTAS = Table({each.name: QUOTA for each in fields(QuotaLimits)}, QuotaLimits, nothing=False)
-REASONING: Table[dict[str, Any]] = Table({effort: Field(DELAY, SEE_PROFILE) for effort in EFFORTS}, dict, nothing=False)
-DRIFT = Table(
+QUOTA = Field(Integer(1, 1_000_000_000), SEE_PROFILE)
+QUOTAS = StructOf({each.name: QUOTA for each in fields(QuotaLimits)}, QuotaLimits, nothing=False)
+REASONING: StructOf[dict[str, Any]] = StructOf(
+    {effort: Field(DELAY, SEE_PROFILE) for effort in EFFORTS}, dict, nothing=False
+)
+DRIFT = StructOf(
     {
         "sd": Field(Number(0, 2), "Standard deviation of the logarithm.", required=True),
         "time_constant_s": Field(Number(0.001, 1_000_000), "How long it is remembered.", required=True),
-        "seed": Field(Whole(0, 1 << 32), "Of the generator.", required=True),
+        "seed": Field(Integer(0, 1 << 32), "Of the generator.", required=True),
     },
     DelayDrift,
 )
@@ -199,41 +203,47 @@ class Profile:
 
     name: str
     delays: Delays
-    generation_speed: float = key(Number(0.1, 1_000), "Seconds of audio made in a second.", required=True)
-    text_tokens_per_s: float = key(Number(0.1, 100_000), "How fast text is written.", required=True)
-    transcript_lead_deltas: tuple[int, int] = key(
-        Span(0, 100), "Deltas of the transcript before the first audio.", required=True
+    generation_speed: float = field_key(Number(0.1, 1_000), "Seconds of audio made in a second.", required=True)
+    text_tokens_per_s: float = field_key(Number(0.1, 100_000), "How fast text is written.", required=True)
+    transcript_lead_deltas: tuple[int, int] = field_key(
+        SpanValidator(0, 100), "Deltas of the transcript before the first audio.", required=True
     )
-    rate_limits_updated: str = key(Choice(RATE_LIMITS), "When rate_limits.updated comes.", required=True)
-    obfuscation: bool = key(Flag(), "Whether deltas of text are padded.", required=True)
-    events_per_segment: int = key(Whole(1, 1_000), "Events in a TCP segment.", required=True)
-    ping_interval_s: float = key(Number(0.1, 3_600), "Seconds between pings.", required=True)
-    faults: tuple[Fault, ...] = key(FAULTS, "What goes wrong, where and when.", absent=())
-    max_session_s: float = key(Number(0.01, 86_400), "How long a session may last.", absent=SESSION_CAP_S)
-    quota: QuotaLimits = key(QUOTAS, "Of the whole server, a minute.", absent=UNLIMITED)
-    drift: DelayDrift | None = key(DRIFT, "How delays wander.")
-    slowdown: Slowdown | None = key(table_of(Slowdown), "How open sessions make responses slower.")
-    max_concurrent_responses: int | None = key(
-        Whole(1, 100_000), "Responses that are made at a time; others are queued. None: any number."
+    rate_limits_updated: str = field_key(Choice(RATE_LIMITS), "When rate_limits.updated comes.", required=True)
+    obfuscation: bool = field_key(Boolean(), "Whether deltas of text are padded.", required=True)
+    events_per_segment: int = field_key(Integer(1, 1_000), "Events in a TCP segment.", required=True)
+    ping_interval_s: float = field_key(Number(0.1, 3_600), "Seconds between pings.", required=True)
+    faults: tuple[Fault, ...] = field_key(FAULTS, "What goes wrong, where and when.", absent=())
+    max_session_s: float = field_key(Number(0.01, 86_400), "How long a session may last.", absent=SESSION_CAP_S)
+    quota: QuotaLimits = field_key(QUOTAS, "Of the whole server, a minute.", absent=UNLIMITED)
+    drift: DelayDrift | None = field_key(DRIFT, "How delays wander.")
+    slowdown: Slowdown | None = field_key(struct_of(Slowdown), "How open sessions make responses slower.")
+    max_concurrent_responses: int | None = field_key(
+        Integer(1, 100_000), "Responses that are made at a time; others are queued. None: any number."
     )
-    functions: FunctionCalls = key(table_of(FunctionCalls), "Function calls.", absent=FunctionCalls())
-    preamble: AnswerParts = key(table_of(AnswerParts), "Answers that have a commentary ahead.", absent=AnswerParts())
+    functions: FunctionCalls = field_key(struct_of(FunctionCalls), "Function calls.", absent=FunctionCalls())
+    preamble: PreambleSettings = field_key(
+        struct_of(PreambleSettings), "Answers that have a commentary ahead.", absent=PreambleSettings()
+    )
     reasoning_ms: Mapping[str, Delay] = field(
         default_factory=dict, metadata={ENTRY: Field(REASONING, "What reasoning takes, by effort.")}
     )
-    cache: TokenCache = key(table_of(TokenCache), "What is read again from the cache.", absent=TokenCache())
-    context_latency: ReadingTime = key(
-        table_of(ReadingTime), "How long it takes to read the context.", absent=ReadingTime()
+    cache: TokenCache = field_key(struct_of(TokenCache), "What is read again from the cache.", absent=TokenCache())
+    context_latency: ContextLatency = field_key(
+        struct_of(ContextLatency), "How long it takes to read the context.", absent=ContextLatency()
     )
-    context_limit_tokens: int | None = key(Whole(1, 100_000_000), "Tokens that a response can read.")
-    vad: SpeechDetection = key(table_of(SpeechDetection), "What is taken for speech.", absent=SpeechDetection())
-    ignored_truncate_share: float = key(
+    context_limit_tokens: int | None = field_key(Integer(1, 100_000_000), "Tokens that a response can read.")
+    vad: SpeechDetection = field_key(struct_of(SpeechDetection), "What is taken for speech.", absent=SpeechDetection())
+    ignored_truncate_share: float = field_key(
         SHARE, "Share of truncates that are acknowledged and change nothing.", absent=0.0
     )
-    transcripts: KnownWords = key(table_of(KnownWords), "What the caller's audio says.", absent=KnownWords())
-    agent: AgentManners = key(table_of(AgentManners), "How agents are that are called.", absent=AgentManners())
-    delegates: float = key(SHARE, "Share of GPT-Live's answers that it delegates to its client.", absent=0.0)
-    formats: tuple[AudioFormatName, ...] | None = key(
+    transcripts: TranscriptSettings = field_key(
+        struct_of(TranscriptSettings), "What the caller's audio says.", absent=TranscriptSettings()
+    )
+    agent: AgentSettings = field_key(
+        struct_of(AgentSettings), "How agents are that are called.", absent=AgentSettings()
+    )
+    delegates: float = field_key(SHARE, "Share of GPT-Live's answers that it delegates to its client.", absent=0.0)
+    formats: tuple[AudioFormatName, ...] | None = field_key(
         OneOrMore(Choice(tuple(RATED_FORMATS))), "Of audio, in sessions of GA; the first is its own. None: OpenAI's."
     )
 
@@ -257,11 +267,11 @@ class Profile:
         return changed if speed is None else replace(changed, generation_speed=speed)
 
 
-DELAYS: Table[dict[str, Any]] = Table(
+DELAYS: StructOf[dict[str, Any]] = StructOf(
     {each.name: Field(DELAY, "See profiles/default.yaml.") for each in fields(Delays)}, dict, nothing=False
 )
 KEYS = {each.name: replace(each.metadata[ENTRY], required=False) for each in fields(Profile) if each.metadata}
-PROFILE: Table[dict[str, Any]] = Table(
+PROFILE: StructOf[dict[str, Any]] = StructOf(
     {"delays_ms": Field(DELAYS, "Delays, each by its distribution.")} | KEYS, dict, nothing=False
 )
 
@@ -300,7 +310,7 @@ def measured_profile(
     }
     if generation_speed is not None:
         settings["generation_speed"] = generation_speed
-    return _profile(name, PROFILE.read(PlainValue("the profile", settings)))
+    return _profile(name, PROFILE.read(PythonValue("the profile", settings)))
 
 
 def _profile(name: str, settings: dict[str, Any]) -> Profile:

@@ -28,7 +28,7 @@ class QuotaLimits:
 UNLIMITED = QuotaLimits()
 
 
-class Allowance:
+class MinuteQuota:
     """`limit` units a minute. Instants of CLOCK_MONOTONIC, which may run back a little: connections are not in step."""
 
     def __init__(self, limit: int) -> None:
@@ -58,12 +58,12 @@ class Allowance:
         return units * MINUTE_NS // self.limit
 
 
-class Quota:
+class ServiceQuota:
     """The allowances of one server."""
 
     def __init__(self, limits: QuotaLimits) -> None:
         given = {name.removesuffix("_per_minute"): limit for name, limit in vars(limits).items()}
-        self._of_responses = {name: Allowance(limit) for name, limit in given.items() if limit is not None}
+        self._of_responses = {name: MinuteQuota(limit) for name, limit in given.items() if limit is not None}
         self._connections = self._of_responses.pop("connections", None)
 
     def connect(self, at_ns: int) -> int:
@@ -132,7 +132,7 @@ def duration(span_ns: int) -> str:
     return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
 
 
-class Servers:
+class ResponseSlots:
     """`count` servers that make responses; None: as many as one likes. Who comes first is served first.
 
     A response waits until one of them is free, and keeps it until it is done, also where it is cancelled before that.

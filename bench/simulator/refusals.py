@@ -19,7 +19,7 @@ SESSION_EXPIRED = "session_expired"
 EXPIRED_REASON = "Your session hit the maximum duration of {minutes:g} minutes."
 
 
-class Complaint(NamedTuple):
+class PostUpgradeRefusal(NamedTuple):
     """The error event that follows an accepted upgrade, and the close code behind it."""
 
     code: str
@@ -76,9 +76,9 @@ NO_SUCH_PATH = RefusedUpgrade(404, "404", "Resource not found")
 BAD_VERSION = RefusedUpgrade(400, "BadRequest", "API version not supported")
 TOO_MANY_HEADERS = RefusedUpgrade(431, "431", "Request Header Fields Too Large: more than 10 custom headers.")
 
-BAD_OPENAI_KEY = Complaint("invalid_api_key", "Incorrect API key provided.", 3000)
-MISSING_MODEL = Complaint("missing_model", "You must provide a model parameter.", 4000)
-MODEL_OF_TRANSCRIPTION = Complaint(
+BAD_OPENAI_KEY = PostUpgradeRefusal("invalid_api_key", "Incorrect API key provided.", 3000)
+MISSING_MODEL = PostUpgradeRefusal("missing_model", "You must provide a model parameter.", 4000)
+MODEL_OF_TRANSCRIPTION = PostUpgradeRefusal(
     "invalid_parameter", "You must not provide a model parameter for transcription sessions.", 4000
 )
 
@@ -111,12 +111,14 @@ AZURE: Mapping[str, RefusedUpgrade] = {
         503, "ServiceUnavailable", "The service is temporarily unable to process your request.", REFUSED_WAIT_NS
     ),
 }
-OPENAI: Mapping[str, Complaint] = {
+OPENAI: Mapping[str, PostUpgradeRefusal] = {
     "invalid_api_key": BAD_OPENAI_KEY,
-    "beta_api_shape_disabled": Complaint(
+    "beta_api_shape_disabled": PostUpgradeRefusal(
         "beta_api_shape_disabled", "The Realtime Beta API is no longer supported; use the GA API.", 4000
     ),
     "missing_model": MISSING_MODEL,
-    "invalid_model": Complaint("invalid_model", "The model is not supported in realtime mode.", 4000),
-    "model_not_found": Complaint("model_not_found", "The model does not exist or you do not have access to it.", 4004),
+    "invalid_model": PostUpgradeRefusal("invalid_model", "The model is not supported in realtime mode.", 4000),
+    "model_not_found": PostUpgradeRefusal(
+        "model_not_found", "The model does not exist or you do not have access to it.", 4004
+    ),
 }

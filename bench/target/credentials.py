@@ -52,7 +52,7 @@ class Credential:
         raise TypeError("a credential is not to be pickled or copied: it would end in a file or on a wire")
 
 
-def hidden(text: str, secrets: Iterable[Credential]) -> str:
+def redacted(text: str, secrets: Iterable[Credential]) -> str:
     """Return the text without these secrets, and without what stands before the @ of URLs.
 
     The longest is hidden first: a shorter one may be its beginning, and would leave the rest of it.

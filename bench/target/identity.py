@@ -22,9 +22,9 @@ import certifi
 
 from bench.clock import now_with_realtime
 from bench.errors import RtbenchError
-from bench.target.credentials import Credential, hidden
+from bench.target.credentials import Credential, redacted
 from bench.target.network_path import environment_proxy_secrets, proxy_secrets, proxy_url
-from bench.target.target import Entra
+from bench.target.target import EntraSignIn
 from bench.transport.interface import Proxy
 from bench.units import NS_PER_S
 from bench.untrusted.safe_io import read_json
@@ -74,11 +74,11 @@ class Token:
     claims: Mapping[str, str] = field(default_factory=dict)
 
 
-Fetch = Callable[[Entra, int], Token]
+Fetch = Callable[[EntraSignIn, int], Token]
 """(how, retries) → a token; raises SignInError."""
 
 
-def fetch_token(entra: Entra, retries: int) -> Token:
+def fetch_token(entra: EntraSignIn, retries: int) -> Token:
     """Ask for a new token, past every cache of this process. Raises SignInError.
 
     A credential object hands its token out again within 30 s of the last request, so there is a new one each time.
@@ -115,11 +115,11 @@ def public_claims(secret: str) -> dict[str, str]:
         return {}
 
 
-def sign_in_error(entra: Entra, error: Exception) -> SignInError:
+def sign_in_error(entra: EntraSignIn, error: Exception) -> SignInError:
     """One line for an error of azure-identity, whose texts have many, with links and at times the answer in them."""
     proxy = [*proxy_secrets(entra.proxy)] if isinstance(entra.proxy, Proxy) else []
     said = str(getattr(error, "message", None) or error or type(error).__name__)
-    text = hidden(said, [*environment_secrets(), *proxy])
+    text = redacted(said, [*environment_secrets(), *proxy])
     _, chain, attempts = text.partition("Attempted credentials:")
     longest = WHY_IN_CHAIN_LENGTH if chain else WHY_LENGTH
     whys = [shown_reason(why, longest) for why in (attempts.split("\n\t") if chain else [text])]
@@ -142,7 +142,7 @@ def environment_secrets() -> Iterator[Credential]:
     yield from environment_proxy_secrets(os.environ)
 
 
-def proxies_of(entra: Entra) -> dict[str, str]:
+def proxies_of(entra: EntraSignIn) -> dict[str, str]:
     """The proxy by which azure-identity goes where, as `requests` has it: an empty one is the direct way.
 
     Without TLS are the endpoints of managed identities, on this machine or beside it, where no proxy leads. What is not
@@ -167,7 +167,7 @@ def _certificates(ca: Path | None) -> Iterator[dict[str, Any]]:
         yield {"connection_verify": both.name}
 
 
-def _credential(entra: Entra, retries: int, trusted: Mapping[str, Any]) -> Any:
+def _credential(entra: EntraSignIn, retries: int, trusted: Mapping[str, Any]) -> Any:
     """The credential of azure-identity that is asked for, fresh. Raises whatever its constructor does."""
     _silence()
     from azure import identity
@@ -194,7 +194,7 @@ def _credential(entra: Entra, retries: int, trusted: Mapping[str, Any]) -> Any:
             return identity.DefaultAzureCredential(**managed, **tenants, **authority, **network)
 
 
-def _service_principal(entra: Entra, settings: dict[str, Any]) -> Any:
+def _service_principal(entra: EntraSignIn, settings: dict[str, Any]) -> Any:
     """The environment's, or another one of a target with the environment's secret or certificate."""
     from azure import identity
 

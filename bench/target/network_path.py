@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote
 from bench.target.address import Address, filled, is_host, is_variable, url_parts
 from bench.target.credentials import Credential
 from bench.target.target import bracketed, is_loopback
-from bench.target.target_settings import SettingError, Surroundings, TargetSettings
+from bench.target.target_settings import SettingError, SettingsContext, TargetSettings
 from bench.transport.interface import MAX_MESSAGE_MIB, NetworkPath, Proxy
 
 SCHEMES: Mapping[str, tuple[Literal["http", "socks4", "socks5"], int, bool]] = {
@@ -36,7 +36,7 @@ NONE: Final = "none"
 
 
 def network_path_of(
-    settings: TargetSettings, around: Surroundings, address: Address
+    settings: TargetSettings, around: SettingsContext, address: Address
 ) -> tuple[NetworkPath, tuple[str, ...]]:
     """(the network path, notices). Raises SettingError."""
     proxy, proxy_notices = _proxy(settings.proxy, around, address)
@@ -60,7 +60,7 @@ def network_path_of(
     return path, (*proxy_notices, *(f"{around.names[key]} {not_used}" for key in unused))
 
 
-def _proxy(url: str | None, around: Surroundings, address: Address) -> tuple[Proxy | None, tuple[str, ...]]:
+def _proxy(url: str | None, around: SettingsContext, address: Address) -> tuple[Proxy | None, tuple[str, ...]]:
     if url is not None:
         text, _ = filled(url, around.environ, "proxy", "proxy", encoded=not is_variable(url))
         return None if text == NONE else parsed_proxy(text, around.names["proxy"]), ()
@@ -71,14 +71,14 @@ def _proxy(url: str | None, around: Surroundings, address: Address) -> tuple[Pro
     return proxy, (f"through the proxy {proxy.public} ({variable})",)
 
 
-def _ip_address(text: str | None, around: Surroundings) -> str | None:
+def _ip_address(text: str | None, around: SettingsContext) -> str | None:
     try:
         return text and str(ipaddress.ip_address(text.removeprefix("[").removesuffix("]")))
     except ValueError:
         raise around.refuse("resolve", "must be an IP address, as in 10.0.0.4 or 2001:db8::4") from None
 
 
-def _certificates(path: str | None, key: str, around: Surroundings) -> Path | None:
+def _certificates(path: str | None, key: str, around: SettingsContext) -> Path | None:
     if path is None:
         return None
     from cryptography.x509 import load_pem_x509_certificates  # slow to import, and seldom wanted
@@ -90,7 +90,7 @@ def _certificates(path: str | None, key: str, around: Surroundings) -> Path | No
     return around.folder / path
 
 
-def _client_key(settings: TargetSettings, around: Surroundings) -> Path | None:
+def _client_key(settings: TargetSettings, around: SettingsContext) -> Path | None:
     path = settings.client_key
     if path is None:
         return None
@@ -101,7 +101,7 @@ def _client_key(settings: TargetSettings, around: Surroundings) -> Path | None:
     return around.folder / path
 
 
-def _content(path: str, key: str, around: Surroundings) -> bytes:
+def _content(path: str, key: str, around: SettingsContext) -> bytes:
     try:
         return (around.folder / path).read_bytes()
     except OSError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.protocol.agents import Agent
+from bench.protocol.agents import AgentDialect
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS, GLM, INWORLD, QWEN, STEPFUN, XAI
 from bench.protocol.openai_ga import GA
@@ -94,7 +94,7 @@ SERVICES: Mapping[str, KnownService] = {
     **{
         name: KnownService(dialect.title, "ws://localhost:8765/ws", dialect)
         for name, dialect in DIALECTS.items()
-        if isinstance(dialect, Agent)
+        if isinstance(dialect, AgentDialect)
     },
     "litellm": KnownService(
         "LiteLLM", "ws://localhost:4000/v1/realtime?model={model}", GA, api_key_env="LITELLM_API_KEY"

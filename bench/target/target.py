@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote
 
-from bench.money import UNLISTED_DIALECTS, Prices, Terms
+from bench.pricing import UNLISTED_DIALECTS, Prices, PricingTerms
 from bench.protocol.base import CALL_ID, Dialect
 from bench.protocol.openai_preview import PREVIEW
 from bench.target.credentials import Credential
@@ -27,7 +27,7 @@ _PUBLIC_QUERY = frozenset(
 
 
 @dataclass(frozen=True)
-class Entra:
+class EntraSignIn:
     """How to sign in without a key: which credential of azure-identity, for which scope, and by which way.
 
     `kind`: default (the chain of DefaultAzureCredential), managed_identity, service_principal, workload_identity or
@@ -44,7 +44,7 @@ class Entra:
     ca: Path | None = None
 
 
-Auth = Credential | Entra | None
+Auth = Credential | EntraSignIn | None
 """A key, a sign-in, or nothing."""
 
 
@@ -91,9 +91,9 @@ class Target:
         return is_loopback(self.network_path.address or self.host) and (proxy is None or is_loopback(proxy.host))
 
     @property
-    def terms(self) -> Terms:
+    def terms(self) -> PricingTerms:
         """What its turns are priced by before it answers."""
-        return Terms(self.model, self.prices, self.dialect.name not in UNLISTED_DIALECTS)
+        return PricingTerms(self.model, self.prices, self.dialect.name not in UNLISTED_DIALECTS)
 
     @property
     def url(self) -> str:

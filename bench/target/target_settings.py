@@ -21,29 +21,29 @@ from typing import Any, Literal, TypeVar, get_args
 import msgspec
 
 from bench.errors import UsageError
-from bench.money import Prices, cost_usd
-from bench.protocol.events import Usage
-from bench.shapes import (
-    ByName,
-    Choice,
-    Day,
-    Field,
-    JsonObject,
-    Matching,
-    Number,
-    OneOrMore,
-    OrTable,
-    Schema,
-    Shape,
-    Table,
-    Text,
-    Whole,
-    key,
-    table_of,
-)
+from bench.pricing import Prices, cost_usd
+from bench.protocol.events import TokenUsage
 from bench.target.options import AUTHS, OPTIONS, SignInName
 from bench.target.services import SERVICES
-from bench.yaml_file import Value, read_yaml
+from bench.validation import (
+    Choice,
+    Date,
+    Field,
+    Integer,
+    JsonObject,
+    MapOf,
+    Number,
+    OneOrMore,
+    OrStruct,
+    RegexString,
+    Schema,
+    String,
+    StructOf,
+    Validator,
+    field_key,
+    struct_of,
+)
+from bench.yaml_file import LocatedValue, read_yaml
 
 T = TypeVar("T")
 MOST_HEADERS = 10
@@ -53,29 +53,29 @@ NAME = "[A-Za-z0-9_-]{1,64}"
 WORD = "[!-~]{1,1000}"
 SHORT_WORD = "[A-Za-z0-9._-]{1,64}"
 HEADER_NAME = "[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}"
-ENDPOINT = Text("a string such as https://RESOURCE.openai.azure.com", blank=True)
-URL = Text("a string such as wss://HOST/PATH", blank=True)
-PROXY = Text("a string such as http://HOST:PORT, or none", blank=True)
-FILE = Text("the path of a file", blank=True)
-MODEL = Matching(WORD, "a name without spaces")
-SCOPE = Matching(WORD, f"text, as in {PUBLIC_SCOPE}")
-HOST = Matching(WORD, "the name of a host")
-VARIABLE = Matching(WORD, "the name of an environment variable")
-TARGET_NAME = Matching(SHORT_WORD, "1 to 64 of A-Z a-z 0-9 . _ -")
-ID = Matching(SHORT_WORD, "an id, which is no secret")
-REGION = Matching("[ -~]{1,64}", "1 to 64 characters of ASCII")
-HEADERS = ByName(HEADER_NAME, Text(blank=True), f"at most {MOST_HEADERS} of `header: text`", most=MOST_HEADERS)
+ENDPOINT = String("a string such as https://RESOURCE.openai.azure.com", blank=True)
+URL = String("a string such as wss://HOST/PATH", blank=True)
+PROXY = String("a string such as http://HOST:PORT, or none", blank=True)
+FILE = String("the path of a file", blank=True)
+MODEL = RegexString(WORD, "a name without spaces")
+SCOPE = RegexString(WORD, f"text, as in {PUBLIC_SCOPE}")
+HOST = RegexString(WORD, "the name of a host")
+VARIABLE = RegexString(WORD, "the name of an environment variable")
+TARGET_NAME = RegexString(SHORT_WORD, "1 to 64 of A-Z a-z 0-9 . _ -")
+ID = RegexString(SHORT_WORD, "an id, which is no secret")
+REGION = RegexString("[ -~]{1,64}", "1 to 64 characters of ASCII")
+HEADERS = MapOf(HEADER_NAME, String(blank=True), f"at most {MOST_HEADERS} of `header: text`", most=MOST_HEADERS)
 SERVICE = Choice(tuple(SERVICES))
-SUBPROTOCOLS = OneOrMore(Text("the name of a subprotocol"))
+SUBPROTOCOLS = OneOrMore(String("the name of a subprotocol"))
 PER_MINUTE = Number(0, 1_000_000, "a minute")
 DOLLARS = Number(0, 100_000, "of US dollars")
 SIGN_IN = Choice(get_args(SignInName))
 
 
-class ApiVersion(Matching):
+class ApiVersionValidator(RegexString):
     """A dated version of the API: text, or the date that YAML makes of one without quotes."""
 
-    def read(self, value: Value) -> str:
+    def read(self, value: LocatedValue) -> str:
         content = value.content()
         return content.isoformat() if isinstance(content, date) else super().read(value)
 
@@ -97,7 +97,7 @@ BESIDE_TOKENS: dict[str, Field[float]] = {
 
 
 @dataclass(frozen=True)
-class PricesShape(Shape[T]):
+class PricesValidator(Validator[T]):
     """Prices of tokens, of minutes, or of both: where there is one of minutes, those of tokens are 0 if left out.
 
     `beside`: further keys, which `build` takes.
@@ -106,7 +106,7 @@ class PricesShape(Shape[T]):
     build: Callable[..., T]
     beside: Mapping[str, Field[Any]] = field(default_factory=dict)
 
-    def read(self, value: Value) -> T:
+    def read(self, value: LocatedValue) -> T:
         entries = value.content()
         by_minute = isinstance(entries, dict) and PER_MINUTE_OF_SESSION in entries
         return self._table(by_minute=by_minute).read(value)
@@ -115,86 +115,90 @@ class PricesShape(Shape[T]):
         of_tokens, by_minute = (self._table(by_minute=by_minute).schema() for by_minute in (False, True))
         return {"if": {"required": [PER_MINUTE_OF_SESSION]}, "then": by_minute, "else": of_tokens}
 
-    def _table(self, *, by_minute: bool) -> Table[T]:
+    def _table(self, *, by_minute: bool) -> StructOf[T]:
         of_tokens, beside = OF_TOKENS, BESIDE_TOKENS
         if by_minute:
             of_tokens = {name: replace(each, required=False, default=0.0) for name, each in OF_TOKENS.items()}
             beside = beside | {PER_MINUTE_OF_SESSION: replace(beside[PER_MINUTE_OF_SESSION], required=True)}
-        return Table({**of_tokens, **beside, **self.beside}, self.build, nothing=False)
+        return StructOf({**of_tokens, **beside, **self.beside}, self.build, nothing=False)
 
 
-PRICES = OrTable(Text("the name of a model of the price table, or a table of prices"), PricesShape(Prices))
+PRICES = OrStruct(String("the name of a model of the price table, or a table of prices"), PricesValidator(Prices))
 
 
 @dataclass(frozen=True)
 class AuthSettings:
     """How to sign in through Microsoft Entra ID. Secrets come from azure-identity's own environment variables."""
 
-    type: SignInName = key(SIGN_IN, "Which credential of azure-identity.", "entra")
-    scope: str | None = key(SCOPE, "What the token is for; by default known from the host.", quiet=True)
-    authority: str | None = key(HOST, "The host that signs in; by default known from the host.", quiet=True)
-    client_id: str | None = key(ID, "Of an application or a user-assigned identity.", quiet=True)
-    tenant_id: str | None = key(ID, "The tenant, where the credential needs one.", quiet=True)
+    type: SignInName = field_key(SIGN_IN, "Which credential of azure-identity.", "entra")
+    scope: str | None = field_key(SCOPE, "What the token is for; by default known from the host.", quiet=True)
+    authority: str | None = field_key(HOST, "The host that signs in; by default known from the host.", quiet=True)
+    client_id: str | None = field_key(ID, "Of an application or a user-assigned identity.", quiet=True)
+    tenant_id: str | None = field_key(ID, "The tenant, where the credential needs one.", quiet=True)
 
 
-AUTH = OrTable(Choice(AUTHS), table_of(AuthSettings))
+AUTH = OrStruct(Choice(AUTHS), struct_of(AuthSettings))
 
 
 @dataclass(frozen=True)
 class VariantSettings:
     """The same target with other settings."""
 
-    session: dict[str, Any] | None = key(JsonObject(), "Settings that replace those of the script's `session`.")
-    deployment: str | None = key(MODEL, "Another deployment.")
-    model: str | None = key(MODEL, "Another model.")
-    prices: str | Prices | None = key(PRICES, "What its sessions cost.")
+    session: dict[str, Any] | None = field_key(JsonObject(), "Settings that replace those of the script's `session`.")
+    deployment: str | None = field_key(MODEL, "Another deployment.")
+    model: str | None = field_key(MODEL, "Another model.")
+    prices: str | Prices | None = field_key(PRICES, "What its sessions cost.")
 
 
-VARIANTS = ByName(NAME, table_of(VariantSettings))
+VARIANTS = MapOf(NAME, struct_of(VariantSettings))
 
 
-def as_option(name: str, shape: Shape[Any] | None = None, *, quiet: bool = False) -> Any:
+def as_option(name: str, shape: Validator[Any] | None = None, *, quiet: bool = False) -> Any:
     """The key that says the same as the option of this name: a word of its own, where no shape is given."""
-    return key(shape or Choice(OPTIONS[name].words), OPTIONS[name].sentence, quiet=quiet)
+    return field_key(shape or Choice(OPTIONS[name].words), OPTIONS[name].sentence, quiet=quiet)
 
 
 @dataclass(frozen=True)
 class TargetSettings:
     """One service and how to reach it."""
 
-    endpoint: str | None = key(ENDPOINT, "Azure: the address of the resource.", quiet=True)
+    endpoint: str | None = field_key(ENDPOINT, "Azure: the address of the resource.", quiet=True)
     url: str | None = as_option("url", URL, quiet=True)
-    service: str | None = key(SERVICE, "A service that is known by name, instead of its `url` or in addition to it.")
-    dialect: str | None = as_option("dialect")
-    api_version: str | None = key(
-        ApiVersion(WORD, 'text, as in "2025-04-01-preview"'), "With `endpoint`, preview dialect."
+    service: str | None = field_key(
+        SERVICE, "A service that is known by name, instead of its `url` or in addition to it."
     )
-    deployment: str | None = key(MODEL, "With `endpoint`: the deployment's name.")
-    model: str | None = key(MODEL, "The same by its other name; with `service`: the model.")
-    name: str | None = key(TARGET_NAME, "The name in rows and reports, if not the one here.")
-    region: str | None = key(REGION, "Where it is, for reports.")
+    dialect: str | None = as_option("dialect")
+    api_version: str | None = field_key(
+        ApiVersionValidator(WORD, 'text, as in "2025-04-01-preview"'), "With `endpoint`, preview dialect."
+    )
+    deployment: str | None = field_key(MODEL, "With `endpoint`: the deployment's name.")
+    model: str | None = field_key(MODEL, "The same by its other name; with `service`: the model.")
+    name: str | None = field_key(TARGET_NAME, "The name in rows and reports, if not the one here.")
+    region: str | None = field_key(REGION, "Where it is, for reports.")
     auth: Literal["key", "basic"] | SignInName | AuthSettings | None = as_option("auth", AUTH, quiet=True)
     api_key_env: str | None = as_option("api_key_env", VARIABLE, quiet=True)
-    headers: dict[str, str] | None = key(HEADERS, "Further headers; ${NAME} is an environment variable.", quiet=True)
-    subprotocols: tuple[str, ...] | None = key(
+    headers: dict[str, str] | None = field_key(
+        HEADERS, "Further headers; ${NAME} is an environment variable.", quiet=True
+    )
+    subprotocols: tuple[str, ...] | None = field_key(
         SUBPROTOCOLS, "WebSocket subprotocols to offer; ${NAME} is an environment variable.", quiet=True
     )
-    session: dict[str, Any] | None = key(JsonObject(), "Settings that replace those of the script's `session`.")
+    session: dict[str, Any] | None = field_key(JsonObject(), "Settings that replace those of the script's `session`.")
     ca_file: str | None = as_option("ca_file", FILE)
     client_cert: str | None = as_option("client_cert", FILE)
     client_key: str | None = as_option("client_key", FILE)
     proxy: str | None = as_option("proxy", PROXY, quiet=True)
-    resolve: str | None = as_option("resolve", Matching(WORD, "an IP address"))
+    resolve: str | None = as_option("resolve", RegexString(WORD, "an IP address"))
     compression: str | None = as_option("compression")
-    max_message_mib: int | None = as_option("max_message_mib", Whole(1, 1_024, "of MiB"))
-    prices: str | Prices | None = key(PRICES, "What its sessions cost; if not what its model costs.")
-    connect_rate: float | None = key(PER_MINUTE, "Connections that may start in a minute; 0: any number.")
-    variants: dict[str, VariantSettings] | None = key(VARIANTS, "The same target with other settings, by name.")
+    max_message_mib: int | None = as_option("max_message_mib", Integer(1, 1_024, "of MiB"))
+    prices: str | Prices | None = field_key(PRICES, "What its sessions cost; if not what its model costs.")
+    connect_rate: float | None = field_key(PER_MINUTE, "Connections that may start in a minute; 0: any number.")
+    variants: dict[str, VariantSettings] | None = field_key(VARIANTS, "The same target with other settings, by name.")
 
 
-TARGET = table_of(TargetSettings)
-TARGETS: Table[dict[str, TargetSettings]] = Table(
-    {"targets": Field(ByName(NAME, TARGET, least=1), "One entry per service.", required=True)},
+TARGET = struct_of(TargetSettings)
+TARGETS: StructOf[dict[str, TargetSettings]] = StructOf(
+    {"targets": Field(MapOf(NAME, TARGET, least=1), "One entry per service.", required=True)},
     lambda targets: targets,
 )
 
@@ -221,7 +225,7 @@ class SettingError(UsageError):
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class SettingsContext:
     """What settings are read with. `names`: what errors call keys; `folder`: where paths are seen from.
 
     `price_file`: the price table, None for the one that comes with the tool.
@@ -268,22 +272,22 @@ def _priced(source: str = "", **prices: float) -> PricedModel:
     return PricedModel(Prices(**prices), source)
 
 
-PRICED = PricesShape(_priced, {"source": Field(Text(blank=True), "The source of the prices, in words.")})
+PRICED = PricesValidator(_priced, {"source": Field(String(blank=True), "The source of the prices, in words.")})
 
 
 @dataclass(frozen=True)
-class PriceFile:
+class PriceFileValidator:
     """A file of prices."""
 
-    as_of: date = key(Day(), "The date of the prices.", required=True)
-    models: dict[str, PricedModel] = key(ByName("[!-~]{1,100}", PRICED), "Prices by model.", required=True)
+    as_of: date = field_key(Date(), "The date of the prices.", required=True)
+    models: dict[str, PricedModel] = field_key(MapOf("[!-~]{1,100}", PRICED), "Prices by model.", required=True)
 
 
 def load_price_table(path: Path | None) -> PriceTable:
     """The table in a file; None: the one that comes with the tool. Raises ScriptError, which names file and line."""
     if path is None:
         return _shipped()
-    file = table_of(PriceFile).read(read_yaml(path, "the file"))
+    file = struct_of(PriceFileValidator).read(read_yaml(path, "the file"))
     models = {name: model.prices for name, model in file.models.items()}
     sources = tuple(f"{name}: {model.source}" for name, model in file.models.items() if model.source)
     return PriceTable(file.as_of.isoformat(), path.name, sources, models)
@@ -295,7 +299,7 @@ def _shipped() -> PriceTable:
         return load_price_table(path)
 
 
-def usage_usd(prices: Prices, usage: Usage) -> float:
+def usage_usd(prices: Prices, usage: TokenUsage) -> float:
     """What some tokens cost."""
     return float(cost_usd(prices, msgspec.structs.asdict(usage)))
 

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from bench.errors import ScriptError, UsageError
 from bench.installation import tool_version
-from bench.money import Prices, prices_of
+from bench.pricing import Prices, prices_of
 from bench.protocol.dialects import VOICE_LIVE
 from bench.protocol.settings import merged
 from bench.target.address import (
@@ -37,7 +37,7 @@ from bench.target.credentials import Credential, cleaned, unquoted
 from bench.target.network_path import NONE, network_path_of
 from bench.target.options import OPTIONS, ServiceOptions
 from bench.target.services import MODEL, SERVICES, KnownService
-from bench.target.target import Auth, Entra, Target, as_label
+from bench.target.target import Auth, EntraSignIn, Target, as_label
 from bench.target.target_settings import (
     AS_OPTION,
     IN_FILE,
@@ -48,14 +48,14 @@ from bench.target.target_settings import (
     AuthSettings,
     KeyNames,
     SettingError,
-    Surroundings,
+    SettingsContext,
     TargetSettings,
     VariantSettings,
     load_price_table,
 )
 from bench.transport.interface import NetworkPath, Proxy
 from bench.untrusted.sanitize import excerpt
-from bench.yaml_file import PlainValue, Value, read_yaml
+from bench.yaml_file import LocatedValue, PythonValue, read_yaml
 
 ENDPOINT = "AZURE_OPENAI_ENDPOINT"
 DEPLOYMENT = "AZURE_OPENAI_DEPLOYMENT_NAME"
@@ -75,7 +75,7 @@ def resolve_targets(environ: Mapping[str, str], service_options: ServiceOptions)
     options = _options(service_options)
     if service_options.targets or service_options.target_file is not None:
         return _from_file(environ, service_options, options)
-    around = Surroundings(environ, ON_COMMAND_LINE, price_file=service_options.prices)
+    around = SettingsContext(environ, ON_COMMAND_LINE, price_file=service_options.prices)
     if service_options.url is not None:
         return [build_target(options, around)]
     return [_from_environment(options, around)]
@@ -94,7 +94,7 @@ def _options(service_options: ServiceOptions) -> TargetSettings:
     """What the options say, checked as a file's keys are, and called by the options' names."""
     settings = TargetSettings(
         **{
-            name: TARGET.fields[name].read(PlainValue(OPTIONS[name].flag, value))
+            name: TARGET.fields[name].read(PythonValue(OPTIONS[name].flag, value))
             for name in AS_OPTION
             if (value := getattr(service_options, name)) is not None
         }
@@ -122,20 +122,20 @@ def _from_file(environ: Mapping[str, str], service_options: ServiceOptions, opti
         for full_name in (name, *(f"{name}.{variant}" for variant in target.variants or {}))
     ]
     _refuse_names(path, names, known)
-    around = Surroundings(environ, {}, path.parent, service_options.prices)
+    around = SettingsContext(environ, {}, path.parent, service_options.prices)
     targets = [_named(file, settings, name, options, around) for name in names]
     labels = [target.label for target in targets]
     for name, label in zip(names, labels, strict=True):
         if labels.count(label) > 1:
             raise UsageError(f"--targets: {name} has the name {label}, and so has another: give one another name")
-    signing_in = next((number for number, target in enumerate(targets) if isinstance(target.auth, Entra)), None)
+    signing_in = next((number for number, target in enumerate(targets) if isinstance(target.auth, EntraSignIn)), None)
     if signing_in is not None and environ.get(API_KEY):
         notice = f"{API_KEY} is ignored: {labels[signing_in]} signs in through Microsoft Entra ID"
         targets[signing_in] = _with_notices(targets[signing_in], notice)
     return targets
 
 
-def _from_environment(options: TargetSettings, around: Surroundings) -> Target:
+def _from_environment(options: TargetSettings, around: SettingsContext) -> Target:
     """Azure, by the variables of its quickstarts."""
     environ = around.environ
     endpoint = _setting(environ, ENDPOINT, f"your resource, e.g. {EXAMPLE_ENDPOINT}, or use --url")
@@ -184,7 +184,11 @@ def _refuse_names(path: Path, names: Sequence[str], known: Sequence[str]) -> Non
 
 
 def _named(
-    file: Value, targets: dict[str, TargetSettings], full_name: str, options: TargetSettings, around: Surroundings
+    file: LocatedValue,
+    targets: dict[str, TargetSettings],
+    full_name: str,
+    options: TargetSettings,
+    around: SettingsContext,
 ) -> Target:
     name, _, variant_name = full_name.partition(".")
     settings = targets[name]
@@ -214,7 +218,9 @@ def _varied(own: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     return both
 
 
-def _changed(file: Value, keys: tuple[str, ...], settings: TargetSettings, variant: VariantSettings) -> TargetSettings:
+def _changed(
+    file: LocatedValue, keys: tuple[str, ...], settings: TargetSettings, variant: VariantSettings
+) -> TargetSettings:
     """The settings of a target with those of a variant in their place. Another model has other prices, too."""
     if variant.deployment is not None and variant.model is not None:
         raise file.nearest(*keys, "model").error("model and deployment are two names of the same: leave one out")
@@ -233,7 +239,11 @@ def _changed(file: Value, keys: tuple[str, ...], settings: TargetSettings, varia
 
 
 def _built(
-    file: Value, keys: tuple[str, ...], settings: TargetSettings, options: TargetSettings, around: Surroundings
+    file: LocatedValue,
+    keys: tuple[str, ...],
+    settings: TargetSettings,
+    options: TargetSettings,
+    around: SettingsContext,
 ) -> Target:
     """Build the target or variant at the keys. Errors of what a variant leaves to its target have the place there."""
     given = {name: value for name, value in vars(options).items() if value is not None}
@@ -271,7 +281,7 @@ VOICE_LIVE_SCOPE = "https://ai.azure.com/.default"
 """What the tokens of Voice Live's own client are for, in the public cloud (azure-ai-voicelive 1.3.1)."""
 
 
-def build_target(settings: TargetSettings, around: Surroundings) -> Target:
+def build_target(settings: TargetSettings, around: SettingsContext) -> Target:
     """The target that the settings describe; without a name it has its host's. Raises SettingError or UsageError."""
     if settings.service is not None:
         settings = with_service_defaults(settings, SERVICES[settings.service], around)
@@ -340,7 +350,7 @@ def _prices(settings: TargetSettings, price_file: Path | None) -> Prices | None:
             return prices
 
 
-def with_service_defaults(settings: TargetSettings, known: KnownService, around: Surroundings) -> TargetSettings:
+def with_service_defaults(settings: TargetSettings, known: KnownService, around: SettingsContext) -> TargetSettings:
     """Fill settings that are not given from what is known of their service. Raises SettingError.
 
     The service's usual key goes to its own address alone: with a `url` the key is named.
@@ -359,7 +369,7 @@ def with_service_defaults(settings: TargetSettings, known: KnownService, around:
     return replace(named, model=None, api_key_env=settings.api_key_env or _usual_key(settings, known, around))
 
 
-def _usual_key(settings: TargetSettings, known: KnownService, around: Surroundings) -> str | None:
+def _usual_key(settings: TargetSettings, known: KnownService, around: SettingsContext) -> str | None:
     """The variable that clients of the service read its key from, unless the target signs in otherwise."""
     if known.api_key_env is None or settings.headers or settings.auth not in (None, "key", "basic"):
         return None
@@ -371,7 +381,7 @@ def _usual_key(settings: TargetSettings, known: KnownService, around: Surroundin
     return known.api_key_env if is_set else None
 
 
-class SignedIn(NamedTuple):
+class SignInResult(NamedTuple):
     """What signs in; what else of it must be shown nowhere; and what to read of it before a run."""
 
     auth: Auth
@@ -379,7 +389,7 @@ class SignedIn(NamedTuple):
     notices: tuple[str, ...] = ()
 
 
-def auth_of(settings: TargetSettings, around: Surroundings, address: Address, path: NetworkPath) -> SignedIn:
+def auth_of(settings: TargetSettings, around: SettingsContext, address: Address, path: NetworkPath) -> SignInResult:
     """Raises SettingError, and UsageError for a key that no header can hold."""
     auth, names = settings.auth, around.names
     if auth is None or auth == "key" or auth == "basic":
@@ -388,10 +398,10 @@ def auth_of(settings: TargetSettings, around: Surroundings, address: Address, pa
         raise around.refuse("auth", f"and {names['api_key_env']} are two ways to sign in: leave one out")
     entra = _by_entra(AuthSettings(type=auth) if isinstance(auth, str) else auth, around, address)
     told: Proxy | Literal["none"] | None = None if settings.proxy is None else path.proxy or NONE
-    return SignedIn(replace(entra, proxy=told, ca=path.ca))
+    return SignInResult(replace(entra, proxy=told, ca=path.ca))
 
 
-def _by_key(settings: TargetSettings, around: Surroundings, address: Address) -> SignedIn:
+def _by_key(settings: TargetSettings, around: SettingsContext, address: Address) -> SignInResult:
     source, variable = around.names["api_key_env"], settings.api_key_env
     if variable is not None:
         key = cleaned(around.environ.get(variable, ""), source if source == variable else f"the variable of {source}")
@@ -402,25 +412,25 @@ def _by_key(settings: TargetSettings, around: Surroundings, address: Address) ->
         if settings.auth == "basic" or (settings.auth is None and known is not None and known.basic):
             return _basic(key)
         azure = address.service == "azure"
-        return SignedIn(Credential("api-key", key) if azure else Credential("Authorization", key, "Bearer"))
+        return SignInResult(Credential("api-key", key) if azure else Credential("Authorization", key, "Bearer"))
     if settings.auth is not None:
         raise around.refuse("auth", f"{settings.auth} needs {source}, the name of the key's variable")
     if address.service == "other" or address.loopback or settings.headers or settings.subprotocols:
-        return SignedIn(None)
-    return SignedIn(None, notices=(f"no key is sent: {source} NAME sends the one in the variable NAME",))
+        return SignInResult(None)
+    return SignInResult(None, notices=(f"no key is sent: {source} NAME sends the one in the variable NAME",))
 
 
-def _basic(key: str) -> SignedIn:
+def _basic(key: str) -> SignInResult:
     """Basic authentication (RFC 7617): a user and a password with a colon between them, or what base64 made of both."""
     if ":" not in key:
-        return SignedIn(Credential("Authorization", key, BASIC))
+        return SignInResult(Credential("Authorization", key, BASIC))
     coded = base64.b64encode(key.encode()).decode()
-    return SignedIn(
+    return SignInResult(
         Credential("Authorization", coded, BASIC), (Credential("key", key), Credential("key", key.partition(":")[2]))
     )
 
 
-def _by_entra(auth: AuthSettings, around: Surroundings, address: Address) -> Entra:
+def _by_entra(auth: AuthSettings, around: SettingsContext, address: Address) -> EntraSignIn:
     cloud = azure_cloud(address.host)
     if auth.scope is None and address.service != "azure" and not address.loopback:
         remedy = "name the scope of its tokens, in the `auth` of a targets.yaml"
@@ -428,7 +438,7 @@ def _by_entra(auth: AuthSettings, around: Surroundings, address: Address) -> Ent
     scope, authority = CLOUDS[cloud or "azure.com"]
     if address.dialect is VOICE_LIVE and scope == PUBLIC_SCOPE:
         scope = VOICE_LIVE_SCOPE
-    return Entra(
+    return EntraSignIn(
         scope=auth.scope or scope,
         kind="default" if auth.type == "entra" else auth.type,
         authority=auth.authority or authority,

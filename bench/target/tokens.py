@@ -14,7 +14,7 @@ from typing import Final
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError, UsageError
-from bench.target.credentials import Credential, hidden
+from bench.target.credentials import Credential, redacted
 from bench.target.identity import (
     FIRST_RETRIES,
     Fetch,
@@ -25,8 +25,8 @@ from bench.target.identity import (
     sign_in_error,
 )
 from bench.target.network_path import proxy_secrets
-from bench.target.target import Entra, Target
-from bench.transport.gevent_patch import within
+from bench.target.target import EntraSignIn, Target
+from bench.transport.gevent_patch import with_timeout
 from bench.units import NS_PER_S
 
 MARGIN_S = 0.5
@@ -50,7 +50,7 @@ def ignore(kind: str, text: str) -> None:
 
 
 @dataclass(frozen=True)
-class Answered:
+class TokenSource:
     """The source of a target's token. `claims`: aud, tid, appid, oid, exp, as far as the token is a JWT."""
 
     credential: str
@@ -67,8 +67,10 @@ class Keyring:
     ) -> None:
         targets = list(targets)
         self._secrets = [*_secrets(targets)]
-        ways = {target.auth for target in targets if isinstance(target.auth, Entra)}
-        self._sign_ins = {way: SignIn(way, fetch, lambda kind, text: incident(kind, self.hide(text))) for way in ways}
+        ways = {target.auth for target in targets if isinstance(target.auth, EntraSignIn)}
+        self._sign_ins = {
+            way: TokenRenewer(way, fetch, lambda kind, text: incident(kind, self.hide(text))) for way in ways
+        }
 
     def open(self) -> None:
         """Fetch every token, and renew them from now on. Raises UsageError, one line, where one is refused.
@@ -88,7 +90,7 @@ class Keyring:
         where that takes longer than `limit_s`.
         """
         auth = target.auth
-        if isinstance(auth, Entra):
+        if isinstance(auth, EntraSignIn):
             return self._sign_ins[auth].token(limit_s).bearer.header()
         return None if auth is None else auth.header()
 
@@ -99,20 +101,20 @@ class Keyring:
         cut, stored or shown.
         """
         tokens = (token.bearer for sign_in in self._sign_ins.values() for token in sign_in.tokens)
-        return hidden(text, (*self._secrets, *tokens))
+        return redacted(text, (*self._secrets, *tokens))
 
     @property
     def waiting(self) -> int:
         """How many wait for a token, because none lives."""
         return sum(sign_in.waiting for sign_in in self._sign_ins.values())
 
-    def answered_by(self, target: Target) -> Answered | None:
+    def answered_by(self, target: Target) -> TokenSource | None:
         """The source of a target's token; None where it has none."""
-        sign_in = self._sign_ins.get(target.auth) if isinstance(target.auth, Entra) else None
+        sign_in = self._sign_ins.get(target.auth) if isinstance(target.auth, EntraSignIn) else None
         token = None if sign_in is None else sign_in.newest
-        if token is None or not isinstance(target.auth, Entra):
+        if token is None or not isinstance(target.auth, EntraSignIn):
             return None
-        return Answered(token.issuer, target.auth.scope, _left_s(token), dict(token.claims))
+        return TokenSource(token.issuer, target.auth.scope, _left_s(token), dict(token.claims))
 
     def close(self) -> None:
         """Renew nothing more."""
@@ -130,13 +132,13 @@ def closed_on_failure(keyring: Keyring) -> Iterator[None]:
         raise
 
 
-class SignIn:
+class TokenRenewer:
     """The token of one way of signing in, over its renewals. `tokens`: all that may still be quoted, the newest last.
 
     Its thread is a greenlet where gevent has patched `threading`.
     """
 
-    def __init__(self, way: Entra, fetch: Fetch, incident: NoteIncident) -> None:
+    def __init__(self, way: EntraSignIn, fetch: Fetch, incident: NoteIncident) -> None:
         self._way, self._fetch, self._incident = way, fetch, incident
         self.tokens: tuple[Token, ...] = ()
         self._problem = "no token came"
@@ -214,7 +216,7 @@ class SignIn:
         """A new token, within the limit. Raises SignInError."""
         self._asked_ns = monotonic_ns()
         try:
-            return within(FETCH_LIMIT_S, lambda: self._fetch(self._way, retries))
+            return with_timeout(FETCH_LIMIT_S, lambda: self._fetch(self._way, retries))
         except TimeoutError:
             raise sign_in_error(self._way, TimeoutError(f"no answer within {FETCH_LIMIT_S:g} s")) from None
         finally:

@@ -23,7 +23,7 @@ from python_socks.sync import Proxy as Negotiator
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
-from bench.limits import Limits
+from bench.timeouts import Timeouts
 from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, Proxy, authority
 from bench.transport.names import look_up
 from bench.transport.received import READ_BYTES
@@ -44,7 +44,7 @@ def connect(
     host: str,
     port: int,
     context: ssl.SSLContext | None,
-    limits: Limits,
+    limits: Timeouts,
     phases: ConnectTimings,
     path: NetworkPath = DIRECT,
 ) -> ByteStream:
@@ -67,7 +67,7 @@ def connect(
     return tls
 
 
-def open_tcp(host: str, port: int, limits: Limits, phases: ConnectTimings, path: NetworkPath) -> TcpStream:
+def open_tcp(host: str, port: int, limits: Timeouts, phases: ConnectTimings, path: NetworkPath) -> TcpStream:
     """Connect to the service, or open a tunnel to it: `limits.tcp` is for proxy and tunnel together."""
     phases.set_instant("connect_start")
     asked_for, proxy = path.address or host, path.proxy

@@ -33,7 +33,7 @@ def patch() -> None:
     hub.loop.io(signals, READABLE, ref=False).start(os.read, signals, SIGNALS_BYTES)
 
 
-def within(limit_s: float, work: Callable[[], T]) -> T:
+def with_timeout(limit_s: float, work: Callable[[], T]) -> T:
     """Do `work` and return what it gives. Raises TimeoutError where that takes longer.
 
     Where gevent has patched the standard library, the work is broken off in its wait. A thread cannot be: it is left

@@ -13,10 +13,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 
-from bench.clock import Handed, monotonic_ns
-from bench.limits import Limits
-from bench.protocol.events import Event
-from bench.transport.received import DeltaArrival, Received
+from bench.clock import SendTime, monotonic_ns
+from bench.protocol.events import ServerEvent
+from bench.timeouts import Timeouts
+from bench.transport.received import MatchedDelta, ReceivedMessage
 
 BAD_FRAME, TOO_LARGE = 1002, 1009
 """Close codes of a connection that we end: for an unreadable frame, for a message too big (RFC 6455 §7.4.1)."""
@@ -25,14 +25,14 @@ MAX_MESSAGE_MIB = 16
 """How large a message may be unless something else is said: the largest that services send are a hundredth of it."""
 
 
-OnMessage = Callable[[Received], bool]
+OnMessage = Callable[[ReceivedMessage], bool]
 """Takes a message, without waiting for anything; True where whoever listens has something to decide now."""
 
 
 class SendReceipt(NamedTuple):
     """The receipt of a send: when the message was handed to the kernel, and the bytes of its frame."""
 
-    handed: Handed
+    handed: SendTime
     wire_bytes: int
 
 
@@ -163,7 +163,7 @@ class DeltaListener(Protocol):
 
     streaming: bool
 
-    def take_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
+    def take_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         """Take deltas that are like one that was learned, without waiting for anything."""
 
 
@@ -183,7 +183,7 @@ class Transport(Protocol):
 
     handshake: Handshake
     keeps_texts: bool
-    """Whether a `DeltaArrival` brings the message that it came in: for whoever writes it down."""
+    """Whether a `MatchedDelta` brings the message that it came in: for whoever writes it down."""
 
     @property
     def closed(self) -> CloseInfo | None:
@@ -225,7 +225,7 @@ class Transport(Protocol):
         was learned forgotten.
         """
 
-    def learn(self, message: Received, event: Event) -> None:
+    def learn(self, message: ReceivedMessage, event: ServerEvent) -> None:
         """Have deltas like this one, which is all that the message says, handed to whoever listens to the reply."""
 
     @property
@@ -250,7 +250,7 @@ class OpenTransport(Protocol):
         url: str,
         headers: Iterable[tuple[str, str]],
         context: ssl.SSLContext | None,
-        limits: Limits,
+        limits: Timeouts,
         phases: ConnectTimings,
         path: NetworkPath,
         subprotocols: Sequence[str],

@@ -18,8 +18,8 @@ from gevent.threadpool import ThreadPool
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
-from bench.limits import Limits
 from bench.metrics import LOOKUPS_FULL
+from bench.timeouts import Timeouts
 from bench.transport.event_loop import HubLocal
 from bench.units import NS_PER_S
 
@@ -55,7 +55,7 @@ def look_up(host: str, port: int, limit_s: float, family: int = socket.AF_UNSPEC
 def warm_up() -> None:
     """Start the first thread now, which would else make the first connection slow."""
     with suppress(ConnectError):  # whatever it finds
-        look_up("localhost", 0, Limits.tcp)
+        look_up("localhost", 0, Timeouts.tcp)
 
 
 class _Query:

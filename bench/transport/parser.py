@@ -25,7 +25,7 @@ from websockets.typing import ExtensionParameter
 from bench.clock import Arrival
 from bench.errors import ConnectError
 from bench.protocol.base import BinaryMessage
-from bench.transport.received import Read, Received
+from bench.transport.received import ReceivedMessage, SocketRead
 from bench.untrusted.safe_io import JsonError, read_json
 
 HEAD_END = b"\r\n\r\n"
@@ -160,13 +160,13 @@ class ProtocolParser:
         """Look for no answer any more: it came, or will not."""
         self.answer = self._head = None
 
-    def parse(self, read: Read, begun: bytes = b"") -> list[Received]:
+    def parse(self, read: SocketRead, begun: bytes = b"") -> list[ReceivedMessage]:
         """The messages that a read completes. `begun`: what came before of a frame in whose midst the peer has gone."""
         if begun:
             self._fed += len(begun)
             self._protocol.receive_data(begun)
         self._fed += len(read.data)
-        came: list[Received] = []
+        came: list[ReceivedMessage] = []
         ends_message = False
         for event in self._events(read.data):
             if isinstance(event, Frame):
@@ -196,7 +196,7 @@ class ProtocolParser:
             self._protocol.receive_data(data[at : at + PART_BYTES])
             yield from self._protocol.events_received()
 
-    def _message_ended_by(self, frame: Frame, read: Read) -> Received | None:
+    def _message_ended_by(self, frame: Frame, read: SocketRead) -> ReceivedMessage | None:
         """Take a frame; the message that it ends, None where it ends none."""
         deflate = self.deflate
         wire_bytes = frame_bytes(len(frame.data) if deflate is None else deflate.came.popleft())
@@ -213,7 +213,7 @@ class ProtocolParser:
         made = BinaryMessage if self._binary else bytes
         data = made(self._begun if frame.opcode is Opcode.CONT else frame.data)
         arrival = Arrival(read.stamp_ns, read.stamp_ns - read.empty_ns, read.kernel)
-        message = Received(data, arrival, self._message_bytes)
+        message = ReceivedMessage(data, arrival, self._message_bytes)
         self._message_bytes = 0
         if self._begun:
             self._begun = bytearray()  # a new one: clearing keeps the room that the largest message took

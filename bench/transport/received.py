@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from bench.clock import Arrival
-from bench.protocol.events import Event
+from bench.protocol.events import ServerEvent
 
 READ_BYTES = 65_536
 """The most that one read brings."""
@@ -13,7 +13,7 @@ RECORD_HEADER, RECORD_BYTES = 5, 16_384
 """Bytes of a TLS record: its header, and the most that it holds (RFC 8446 §5.1)."""
 
 
-class Read(NamedTuple):
+class SocketRead(NamedTuple):
     """The bytes that one read brought, and what is known of their arrival.
 
     `stamp_ns` is the arrival of its last segment, `empty_ns` the latest instant at which the socket is known to have
@@ -28,7 +28,7 @@ class Read(NamedTuple):
     complete: bool
 
 
-class Received(NamedTuple):
+class ReceivedMessage(NamedTuple):
     """A message, its arrival, and the bytes of its frames with their headers. `data`: text, or a `BinaryMessage`."""
 
     data: bytes
@@ -36,13 +36,13 @@ class Received(NamedTuple):
     wire_bytes: int
 
 
-class DeltaArrival(NamedTuple):
+class MatchedDelta(NamedTuple):
     """A delta that was matched (`bench.transport.fast.reader`). `event` is one like it, without its payload.
 
     `lag_ns`: how long after its arrival it was matched. `data`: its message, where that is kept.
     """
 
-    event: Event
+    event: ServerEvent
     at_ns: int
     error_ns: int
     lag_ns: int

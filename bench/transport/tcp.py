@@ -13,11 +13,11 @@ from typing import Any, Literal, Protocol
 import gevent
 from gevent.hub import Waiter
 
-from bench.clock import Handed, enable_stamps, monotonic_ns
+from bench.clock import SendTime, enable_stamps, monotonic_ns
 from bench.transport.event_loop import READABLE, CallbackScheduler, LoopMonitor, Poller, ScheduledCallback
 from bench.transport.fast.reader import Sieve, SocketReader
 from bench.transport.interface import PacedSender, TcpInfo, TxTimestamp
-from bench.transport.received import Read
+from bench.transport.received import SocketRead
 from bench.transport.tx_timestamps import TxTimestamps
 from bench.units import NEVER_NS, NS_PER_S, NS_PER_US
 
@@ -46,7 +46,7 @@ class UnsentBytes:
     stamped: bool
 
 
-TakeRead = Callable[[Read], bool]
+TakeRead = Callable[[SocketRead], bool]
 """Takes a read, without waiting for anything; True where whoever listens must look at it."""
 
 
@@ -56,7 +56,7 @@ class ByteStream(Protocol):
     sieve: Sieve
     """Stands before `take` of `listen`, which gets what this leaves of each read."""
 
-    def read(self, until_ns: int) -> Read | None:
+    def read(self, until_ns: int) -> SocketRead | None:
         """Wait for bytes; None when `until_ns` passed, and all that arrived by then was read."""
 
     def listen(self, until_ns: int, take: TakeRead, sender: PacedSender | None = None, *, polled: bool = False) -> bool:
@@ -82,17 +82,17 @@ class ByteStream(Protocol):
     def rest(self) -> None:
         """Let others run, where the event loop has been held up for long."""
 
-    def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
+    def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:
         """Hand all of `data` to the kernel; raises OSError, at `until_ns` and after 10 s a TimeoutError.
 
         What comes meanwhile is read, and passed on later: a peer may read nothing before it has said what it has to
         say. `stamped`: `transmitted` will say when it left.
         """
 
-    def offer(self, data: bytes, *, stamped: bool = False) -> Handed | None:
+    def offer(self, data: bytes, *, stamped: bool = False) -> SendTime | None:
         """As `write`, but without waiting; None where `finish` must hand over what is left of it."""
 
-    def finish(self) -> Handed:
+    def finish(self) -> SendTime:
         """Hand over what is left of what was offered last; raises OSError."""
 
     def transmitted(self) -> list[TxTimestamp]:
@@ -132,9 +132,9 @@ class TcpStream:
         self._tick: ScheduledCallback | None = None
         self._unsent: UnsentBytes | None = None
         """The rest of what was offered."""
-        self._finished: Handed | None = None
+        self._finished: SendTime | None = None
         """How it was handed over, until somebody asks."""
-        self._held: deque[Read] = deque()
+        self._held: deque[SocketRead] = deque()
         """What was read while a write waited, and was not passed on yet."""
         self._held_bytes = 0
         self._waiter: Any = None
@@ -145,7 +145,7 @@ class TcpStream:
         """How often the loop had polled when it began to watch the socket."""
         self._reader = SocketReader(self._raw, self._watch, asked_ns)
 
-    def read(self, until_ns: int) -> Read | None:
+    def read(self, until_ns: int) -> SocketRead | None:
         if self._held:
             return self._held_by(until_ns)
         polls = None
@@ -283,12 +283,12 @@ class TcpStream:
         if monotonic_ns() - self._watch.poll_end_ns > SHARE_NS:
             gevent.sleep(0)
 
-    def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
+    def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:
         if self._unsent is not None:  # what was offered is half sent: a frame in the midst of it would break both
             self._finished = self._write(self._unsent, until_ns)
         return self._write(UnsentBytes(memoryview(data), stamped), until_ns)
 
-    def _write(self, unsent: UnsentBytes, until_ns: int = NEVER_NS) -> Handed:
+    def _write(self, unsent: UnsentBytes, until_ns: int = NEVER_NS) -> SendTime:
         self._unsent = unsent
         limit_ns = min(until_ns, monotonic_ns() + SEND_LIMIT_NS)
         while (handed := self._hand_over(unsent)) is None:
@@ -319,7 +319,7 @@ class TcpStream:
         self._held.append(read)
         self._held_bytes += len(read.data)
 
-    def _held_by(self, until_ns: int) -> Read | None:
+    def _held_by(self, until_ns: int) -> SocketRead | None:
         """Take out the oldest read that is held; None if all of it came after an instant."""
         if self._held[0].empty_ns >= until_ns:
             gevent.sleep(0)  # whoever is behind its schedule lets the others run all the same
@@ -329,7 +329,7 @@ class TcpStream:
         self._held_bytes -= len(read.data)
         return read
 
-    def _hand_over(self, unsent: UnsentBytes) -> Handed | None:
+    def _hand_over(self, unsent: UnsentBytes) -> SendTime | None:
         """Send what the kernel takes; None where that is not all. Raises OSError."""
         while True:
             before_ns = monotonic_ns()
@@ -343,9 +343,9 @@ class TcpStream:
                 raise
             unsent.data = unsent.data[count:]
             if not unsent.data:
-                return Handed(before_ns, monotonic_ns() - before_ns, self._transmit.ticket if unsent.stamped else 0)
+                return SendTime(before_ns, monotonic_ns() - before_ns, self._transmit.ticket if unsent.stamped else 0)
 
-    def offer(self, data: bytes, *, stamped: bool = False) -> Handed | None:
+    def offer(self, data: bytes, *, stamped: bool = False) -> SendTime | None:
         unsent = UnsentBytes(memoryview(data), stamped)
         try:
             handed = self._hand_over(unsent)
@@ -354,7 +354,7 @@ class TcpStream:
         self._unsent = unsent if handed is None else None
         return handed
 
-    def finish(self) -> Handed:
+    def finish(self) -> SendTime:
         handed, self._finished = self._finished, None
         if self._unsent is not None:
             handed = self._write(self._unsent)
@@ -418,7 +418,7 @@ class TcpStream:
         self._sock.close()
 
 
-def pass_on(left: Read | None, sieve: Sieve, take: TakeRead) -> bool:
+def pass_on(left: SocketRead | None, sieve: Sieve, take: TakeRead) -> bool:
     """Pass on what a sieve has left of a read; whether whoever listens must look at it."""
     if left is not None and take(left):
         return True

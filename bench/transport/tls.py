@@ -9,11 +9,11 @@ import re
 import ssl
 from pathlib import Path
 
-from bench.clock import Handed, monotonic_ns
+from bench.clock import SendTime, monotonic_ns
 from bench.errors import ConnectError, UsageError
 from bench.transport.fast.reader import Decrypter, Sieve
 from bench.transport.interface import PacedSender, TcpInfo, TxTimestamp
-from bench.transport.received import Read
+from bench.transport.received import SocketRead
 from bench.transport.tcp import TakeRead, TcpStream
 from bench.units import NEVER_NS, NS_PER_S
 
@@ -46,7 +46,7 @@ class TlsStream:
         self._tls = context.wrap_bio(INCOMING, self._outgoing, server_hostname=host)
         self._host = host
         self._decrypter = tcp.sieve = Decrypter(self._tls, INCOMING, self._outgoing)
-        self._end: Read | None = None
+        self._end: SocketRead | None = None
         self._refused = False
         self._problem = ""
 
@@ -80,7 +80,7 @@ class TlsStream:
         self._flush()
         return done
 
-    def read(self, until_ns: int) -> Read | None:
+    def read(self, until_ns: int) -> SocketRead | None:
         """As `Stream` says. Raises ConnectError where the peer's first word is an alert: under TLS 1.3 a server judges
         our certificate only after we have taken the handshake for done."""
         while self._end is None:
@@ -147,15 +147,15 @@ class TlsStream:
     def rest(self) -> None:
         self._tcp.rest()
 
-    def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
+    def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:
         self._tls.write(data)
         return self._flush(stamped=stamped, until_ns=until_ns)
 
-    def offer(self, data: bytes, *, stamped: bool = False) -> Handed | None:
+    def offer(self, data: bytes, *, stamped: bool = False) -> SendTime | None:
         self._tls.write(data)
         return self._tcp.offer(self._outgoing.read(), stamped=stamped)
 
-    def finish(self) -> Handed:
+    def finish(self) -> SendTime:
         return self._tcp.finish()
 
     def transmitted(self) -> list[TxTimestamp]:
@@ -164,9 +164,9 @@ class TlsStream:
     def network(self) -> TcpInfo | None:
         return self._tcp.network()
 
-    def _flush(self, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
+    def _flush(self, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:
         data = self._outgoing.read()
-        return self._tcp.write(data, stamped=stamped, until_ns=until_ns) if data else Handed(monotonic_ns())
+        return self._tcp.write(data, stamped=stamped, until_ns=until_ns) if data else SendTime(monotonic_ns())
 
     def close(self) -> None:
         self._tcp.close()

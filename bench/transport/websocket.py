@@ -20,12 +20,12 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI, parse_uri
 
-from bench.clock import Handed, monotonic_ns
+from bench.clock import SendTime, monotonic_ns
 from bench.errors import ConnectError
-from bench.limits import Limits
 from bench.metrics import ACCEPT_HEADER
 from bench.protocol.base import BinaryMessage
-from bench.protocol.events import Event
+from bench.protocol.events import ServerEvent
+from bench.timeouts import Timeouts
 from bench.transport.connect import connect
 from bench.transport.fast.frames import LONGEST, MASK_BYTES, masked_frame
 from bench.transport.fast.reader import MessageReader
@@ -47,7 +47,7 @@ from bench.transport.interface import (
     TxTimestamp,
 )
 from bench.transport.parser import SWITCHING, HttpResponse, ProtocolParser, offered_deflate, refusal
-from bench.transport.received import Read, Received
+from bench.transport.received import ReceivedMessage, SocketRead
 from bench.transport.tcp import ByteStream
 from bench.units import NEVER_NS, NS_PER_S
 
@@ -75,7 +75,7 @@ def open_websocket(
     url: str,
     headers: Iterable[tuple[str, str]],
     context: ssl.SSLContext | None,
-    limits: Limits,
+    limits: Timeouts,
     phases: ConnectTimings,
     path: NetworkPath = DIRECT,
     subprotocols: Sequence[str] = (),
@@ -122,8 +122,8 @@ class WebSocket:
         self._stream, self._protocol = stream, protocol
         self.handshake = Handshake({}, {})
         self._end: CloseInfo | None = None
-        self._came: list[Received] = []
-        self._unread: Read | None = None  # what the loop has read and left to whoever listens
+        self._came: list[ReceivedMessage] = []
+        self._unread: SocketRead | None = None  # what the loop has read and left to whoever listens
         self._parser = ProtocolParser(protocol, stream.rest)
         self._stamp_ns = self._answer_error_ns = 0
         self._broken = False
@@ -144,7 +144,7 @@ class WebSocket:
     def now_ns(self) -> int:
         return monotonic_ns()
 
-    def upgrade(self, headers: Iterable[tuple[str, str]], limits: Limits, phases: ConnectTimings) -> None:
+    def upgrade(self, headers: Iterable[tuple[str, str]], limits: Timeouts, phases: ConnectTimings) -> None:
         """Do the opening handshake (RFC 6455 §4.1)."""
         request = self._protocol.connect()
         for name, value in headers:
@@ -255,7 +255,7 @@ class WebSocket:
         for message in came:
             take(message)
 
-    def learn(self, message: Received, event: Event) -> None:
+    def learn(self, message: ReceivedMessage, event: ServerEvent) -> None:
         self._reader.learn(message.data, event)
 
     @property
@@ -266,10 +266,10 @@ class WebSocket:
     def keeps_texts(self, keeps: bool) -> None:
         self._reader.keeps_texts = keeps
 
-    def _pass_on(self, take: OnMessage, read: Read) -> bool:
+    def _pass_on(self, take: OnMessage, read: SocketRead) -> bool:
         """Pass on the messages of a read, within the event loop; what is more than that is for whoever listens."""
         came = self._reader.read(read)
-        if isinstance(came, Read):
+        if isinstance(came, SocketRead):
             self._unread = came
             return True
         if len(came) > HANDFUL:
@@ -284,10 +284,10 @@ class WebSocket:
         at_ns, error_ns, _ = self._came[0].arrival
         return at_ns - error_ns - 1  # a deadline at the instant of a message that is still held here has not passed
 
-    def _take(self, read: Read) -> None:
+    def _take(self, read: SocketRead) -> None:
         """Keep the messages that one read completed."""
         came = self._reader.messages(read)
-        if isinstance(came, Read):
+        if isinstance(came, SocketRead):
             self._parse(came)
         else:
             self._came += came
@@ -296,7 +296,7 @@ class WebSocket:
         """Whether what comes is a new frame of a new message, which is as it was sent."""
         return self._quick and self._parser.plain
 
-    def _parse(self, read: Read) -> None:
+    def _parse(self, read: SocketRead) -> None:
         """Have one read parsed, answer what must be answered, and keep the messages that it completed."""
         self._stamp_ns = read.stamp_ns
         came = self._parser.parse(read, self._reader.take_begun())
@@ -304,7 +304,7 @@ class WebSocket:
         self._reader.expect(plain=self._is_plain())
         self._answer(read)
 
-    def _answer(self, read: Read) -> None:
+    def _answer(self, read: SocketRead) -> None:
         try:
             self._flush()
         except OSError as error:
@@ -324,7 +324,7 @@ class WebSocket:
         elif not read.data:
             self._note_end(ABNORMAL, self._stream.problem or str(problem or ""), at_ns, error_ns)
 
-    def _flush(self) -> Handed | None:
+    def _flush(self) -> SendTime | None:
         data = b"".join(self._protocol.data_to_send())
         return self._stream.write(data, until_ns=self._goodbye_until_ns) if data and not self._broken else None
 

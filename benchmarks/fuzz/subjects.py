@@ -29,13 +29,13 @@ from websockets.frames import Opcode
 
 import rtbench
 from bench.protocol.openai_ga import GA
-from bench.run.close import close
+from bench.run.finalize import finalize
 from bench.run.folder import read_table
 from bench.simulator.behaviour import Behaviour
-from bench.simulator.serving.connection import Offer
+from bench.simulator.server_events import AZURE_GA, AZURE_PREVIEW, WireDialect
+from bench.simulator.serving.connection import ServerConfig
 from bench.simulator.serving.handshake import Authenticator
 from bench.simulator.serving.server import Server, ServerWorker, listen
-from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, WireDialect
 from benchmarks.fuzz.spoiling import LEVELS, dumped, spoilt_bytes, spoilt_document
 from reports.render.terminal import render_page
 from reports.run_report.report import run_page
@@ -208,7 +208,7 @@ class SimulatedServer:
 @contextlib.contextmanager
 def simulated_server() -> Iterator[Subject]:
     loop, listener = asyncio.new_event_loop(), listen("127.0.0.1", 0)
-    server = Server(Offer(build_profile(), [REPLY], 1, Authenticator()), listener, loop, ServerWorker(0, 1, 0))
+    server = Server(ServerConfig(build_profile(), [REPLY], 1, Authenticator()), listener, loop, ServerWorker(0, 1, 0))
     yield SimulatedServer(loop, listener.getsockname())
     loop.run_until_complete(server.stop())
     loop.close()
@@ -349,7 +349,7 @@ def spoilt_part() -> Iterator[Subject]:
             try:
                 for part in random.choice((*((part,) for part in parts), parts)):
                     _spoil_file(folder / part.relative_to(whole), random)
-                document = close(folder)
+                document = finalize(folder)
                 turns = read_table(folder, "turns").column("worker").to_pylist()
                 assert turns.count(0) == TURNS_OF_A_WORKER
                 lost = TURNS_OF_A_WORKER - turns.count(1)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.simulator.truth import LATE_MS
+from bench.simulator.ground_truth_log import LATE_MS
 from benchmarks.peers.truth import INSTANTS, Truth
 from benchmarks.peers.work import Heard
 from benchmarks.watch import Watched

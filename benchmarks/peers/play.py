@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cpu import pinned_to
-from bench.simulator.truth import read_truth
+from bench.simulator.ground_truth_log import read_truth
 from benchmarks.peers import rtbench
 from benchmarks.peers.figures import Cannot, Told, late_ms, told_by_heard
 from benchmarks.peers.truth import Truth, truth_of

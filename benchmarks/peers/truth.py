@@ -1,6 +1,6 @@
 """What the simulator did in one run: when it sent each event. A turn's row has seven of them.
 
-`rtbench.calibrate.deviations` joins with the truth, too, but without order and bytes of events, which show equal work.
+`rtbench.calibrate.ground_truth` joins with it, too, but without order and bytes of events, which show equal work.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from msgspec.structs import asdict
 from bench.columns import token_column
 from bench.metrics import CATALOGUE
 from bench.remedies import remedy_of
-from bench.run.histograms import MEASURED, Key
-from bench.run.measured import CARRIED
+from bench.run.histograms import MEASURED, HistogramKey
+from bench.run.metric_values import CARRIED
 from reports.exactness import why
 from reports.frames import COUNT, NUMBER, TEXT, USE, dtypes_of, frame_of, use
 from reports.rate_metrics import RATES, TRIALS
@@ -150,8 +150,8 @@ def cost_frame(summary: Summary) -> pd.DataFrame:
 
 def distribution_frame(run: RunFrames, targets: Sequence[str], ps: Sequence[float]) -> pd.DataFrame:
     """`event_metrics`, `load_generator` and `throughput` of summary.json, with any quantiles."""
-    named = {Key("", target).tag.split("|")[1]: target for target in targets}
-    keys: dict[tuple[str, str, str | None], list[Key]] = {}
+    named = {HistogramKey("", target).tag.split("|")[1]: target for target in targets}
+    keys: dict[tuple[str, str, str | None], list[HistogramKey]] = {}
     for key, _ in run.histograms.items():
         per = PER.get(key.step) if key.metric in CARRIED else "event" if key.metric in PER_EVENT else None
         if key.phase == MEASURED and per:

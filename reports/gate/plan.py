@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import ScriptError, UsageError
-from bench.yaml_file import PlainValue, Value, read_yaml
+from bench.yaml_file import LocatedValue, PythonValue, read_yaml
 from reports.gate.check import refuse_unknown_targets, refuse_without_baseline
 from reports.gate.relative import baseline_named
 from reports.measurable import refuse_unmeasurable
@@ -47,7 +47,7 @@ def planned_thresholds(asked: Mapping[str, Any]) -> dict[str, list[str]]:
     return by_metric(thresholds)
 
 
-def _tables(asked: Mapping[str, Any]) -> Iterator[tuple[Path, Value]]:
+def _tables(asked: Mapping[str, Any]) -> Iterator[tuple[Path, LocatedValue]]:
     """The files in which thresholds are written, and the tables there."""
     if asked["file"]:
         path = Path(asked["file"])
@@ -55,4 +55,4 @@ def _tables(asked: Mapping[str, Any]) -> Iterator[tuple[Path, Value]]:
         return
     for script in asked["scripts"]:
         path, written = Path(script["path"]), script[KEY]
-        yield path, read_yaml(path, "the script").nearest(KEY) if written is None else PlainValue(KEY, written)
+        yield path, read_yaml(path, "the script").nearest(KEY) if written is None else PythonValue(KEY, written)

@@ -12,7 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from bench.metrics import CATALOGUE
-from bench.money import dollars
+from bench.pricing import dollars
 from bench.run.document import Check
 from bench.run.validity import LOAD_GENERATOR_CHECKS
 from bench.units import NS_PER_S

@@ -19,8 +19,8 @@ import pandas as pd
 
 from bench.errors import UsageError
 from bench.metrics import CATALOGUE, SLOPE
-from bench.run.evidence import worst_bound
 from bench.run.presence import is_folder
+from bench.run.validity_data import worst_bound
 from bench.units import NS_PER_S
 from bench.untrusted.sanitize import escape_control
 from reports import exactness, runs

@@ -17,8 +17,8 @@ from msgspec import field
 
 from bench.metrics import CATALOGUE
 from bench.run import histograms as hdr
-from bench.run.histograms import MEASURED, Key
-from bench.run.measured import CARRIED, floats
+from bench.run.histograms import MEASURED, HistogramKey
+from bench.run.metric_values import CARRIED, floats
 from bench.units import NS_PER_S
 from reports.exactness import Inexact, why
 from reports.rate_metrics import OF_COLUMNS, TRIALS, RateMetric
@@ -321,7 +321,7 @@ def events(run: RunFrames, targets: Sequence[str]) -> Iterable[Distribution]:
 
 def distribution(run: RunFrames, metric: str, target: str, step: str = ALL) -> Distribution:
     """A histogram's quantiles, of one target."""
-    wanted = Key(metric, target, step).tag.split("|")[:3]
+    wanted = HistogramKey(metric, target, step).tag.split("|")[:3]
     keys = [key for key, _ in run.histograms.items() if list(key[:3]) == wanted]
     return _distribution(run, metric, target, step, keys)
 
@@ -331,14 +331,14 @@ def pooled(run: RunFrames, metric: str) -> Distribution:
     return _distribution(run, metric, ALL, ALL, [key for key, _ in run.histograms.items() if key.metric == metric])
 
 
-def _distribution(run: RunFrames, metric: str, target: str, step: str, keys: list[Key]) -> Distribution:
+def _distribution(run: RunFrames, metric: str, target: str, step: str, keys: list[HistogramKey]) -> Distribution:
     n, (p50, p90, p95, p99), high = histogram_quantiles(run, metric, keys, PS)
     beside = run.histograms.out_of_range[metric], run.histograms.negative[metric]
     return Distribution(metric, CATALOGUE[metric].unit, target, step, n, p50, p90, p95, p99, high, *beside)
 
 
 def histogram_quantiles(
-    run: RunFrames, metric: str, keys: Iterable[Key], ps: Sequence[float]
+    run: RunFrames, metric: str, keys: Iterable[HistogramKey], ps: Sequence[float]
 ) -> tuple[int, list[float], float]:
     """The count, quantiles and maximum of the histograms of these keys that belong to the measured phase, added up."""
     total, scale = hdr.empty(metric), 1000.0 if CATALOGUE[metric].unit == "ms" else 1.0

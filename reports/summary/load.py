@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from bench.metrics import is_throttled
-from bench.run.measured import floats
+from bench.run.metric_values import floats
 from bench.units import NS_PER_S
 from reports.frames import by_label
 from reports.numbers import time_step

@@ -1,4 +1,4 @@
-"""What a run's tokens and minutes cost, by `bench.money`; pure.
+"""What a run's tokens and minutes cost, by `bench.pricing`; pure.
 
 All turns count, those of warm-up and failed ones too, and so does what a session was answered that belongs to no turn:
 all are billed. So is every minute of every session that opened, where a service bills by the minute.
@@ -16,8 +16,8 @@ import pandas as pd
 from msgspec import convert
 
 from bench.columns import token_column
-from bench.money import UNLISTED_DIALECTS, Prices, Tariff, Terms, audio_out_usd, cost_usd, tariff_of
-from bench.run.measured import floats
+from bench.pricing import UNLISTED_DIALECTS, Prices, PricingTerms, TurnPricing, audio_out_usd, cost_usd, tariff_of
+from bench.run.metric_values import floats
 from bench.units import NS_PER_MINUTE, NS_PER_S
 from reports.records import Count, Known, Record, Rounded, about
 from reports.runs import RunFrames
@@ -28,7 +28,7 @@ KINDS = (
     *("text_in", "cached_text_in", "audio_in", "cached_audio_in", "image_in", "cached_image_in"),
     *("text_out", "audio_out"),
 )
-"""Kinds of tokens as `bench.money` names them; cached ones are a part of the input."""
+"""Kinds of tokens as `bench.pricing` names them; cached ones are a part of the input."""
 
 
 @dataclass(frozen=True)
@@ -360,7 +360,7 @@ def _wastes(bills: Bills, group: Integers, prices: Sequence[Prices | None]) -> l
     return wastes
 
 
-def _tariffs(run: RunFrames, targets: Sequence[str], models: Sequence[str]) -> list[Tariff]:
+def _tariffs(run: RunFrames, targets: Sequence[str], models: Sequence[str]) -> list[TurnPricing]:
     """What each target's turns of each model are priced by, target by target."""
     entries = {entry.get("name"): entry for entry in run.metadata.get("targets") or []}
     priced = (run.metadata.get("prices") or {}).get("models") or {}
@@ -368,7 +368,7 @@ def _tariffs(run: RunFrames, targets: Sequence[str], models: Sequence[str]) -> l
     tariffs = []
     for entry in (entries.get(label, {}) for label in targets):
         own = _prices(entry["prices"]) if entry.get("prices") else None
-        terms = Terms(str(entry.get("model") or ""), own, entry.get("dialect") not in UNLISTED_DIALECTS)
+        terms = PricingTerms(str(entry.get("model") or ""), own, entry.get("dialect") not in UNLISTED_DIALECTS)
         tariffs += [tariff_of(table, terms, model) for model in models]
     return tariffs
 

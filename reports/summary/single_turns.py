@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from bench.run.folder import SCHEMAS
-from bench.run.measured import origin_ns
+from bench.run.metric_values import measured_from_ns
 from bench.units import NS_PER_MS, NS_PER_S
 from bench.untrusted.safe_io import JsonError, open_file, read_json
 from bench.untrusted.sanitize import escape_control, excerpt
@@ -124,7 +124,7 @@ def _slow(run: RunFrames, listed: Sequence[tuple[Listing, Integers]], started_ut
     sessions = {str(row["session_id"]): row for row in records(run.sessions[OF_SLOW].iloc[np.flatnonzero(theirs)])}
     responses = response_ids(run, wanted.tolist())
     metrics = {name: values_of(rows, name) for name in ("ttfa", "voice_to_voice", "network_rtt", "retransmits")}
-    created = rows["response_created_at_ns"].to_numpy(dtype=np.float64, na_value=np.nan) - origin_ns(rows)
+    created = rows["response_created_at_ns"].to_numpy(dtype=np.float64, na_value=np.nan) - measured_from_ns(rows)
     slow = []
     for (listing, place), row in zip(told, at.tolist(), strict=True):
         one, turn, index = listing.one, stored[row], listing.one.index[place]

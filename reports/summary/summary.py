@@ -12,7 +12,7 @@ from typing import Annotated, NamedTuple
 import pandas as pd
 from msgspec.structs import asdict
 
-from bench.run.measured import CARRIED
+from bench.run.metric_values import CARRIED
 from bench.units import NS_PER_S
 from reports.records import Count, about
 from reports.runs import SESSION_METRICS, TURN_METRICS, RunFrames, called, labels_of

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
-from bench.retirements import SOON_DAYS, retirement_of
+from bench.model_retirements import SOON_DAYS, retirement_of
 from bench.run.document import ORDINARY_ENDS
 from bench.units import NS_PER_S
 from bench.untrusted.safe_io import read_file, read_json

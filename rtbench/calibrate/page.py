@@ -9,14 +9,14 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from bench.run.calibration import EXACT_MS, LIMIT_MS, Calibration, LoadStep, SessionKind, Spread
+from bench.run.calibration import EXACT_MS, LIMIT_MS, Calibration, LoadStep, Percentiles, SessionKind
 from bench.units import BYTES_PER_MB
 from reports.numbers import NONE, count, log_range, ms, plural, three
 from reports.render.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
 from reports.render.svg import WIDE, Plot, log_scale, log_ticks, plot_figure
 from reports.statistics.quantiles import turns_to_publish
 from reports.wording.words import as_sentence
-from rtbench.calibrate.ladder import CAUSES, conclusions, few_turns
+from rtbench.calibrate.load_step_search import CAUSES, conclusions, few_turns
 from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, row
 
 STEP = (("sessions", 10), ("events/s", 10), ("turns", 8), ("error p50", 11), ("p99", 8), ("p99.9", 8), ("max", 8),
@@ -62,7 +62,7 @@ def error_lines(steps: Sequence[LoadStep]) -> Iterable[str]:
                 yield f"{name:<{NAME}}" + row([count(step.sessions), count(spread.n), *_quantiles(spread)], MEASURE)
 
 
-def _quantiles(spread: Spread | None) -> list[str]:
+def _quantiles(spread: Percentiles | None) -> list[str]:
     """p50, p99, p99.9 and the largest; p99.9 of as many values as carry it."""
     if spread is None:
         return [NONE] * 4

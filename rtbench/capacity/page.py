@@ -13,9 +13,18 @@ from reports.render import svg
 from reports.render.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
 from reports.render.svg import WIDE, PixelScale, Plot, Write, identity, linear_ticks, log_scale, log_ticks
 from reports.wording.words import as_sentence
-from rtbench.capacity.conclude import UNITS, unit
-from rtbench.capacity.judge import slo_of
-from rtbench.capacity.search import LEAST_S, Capacity, Interval, LevelEntry, SearchPlan, SloShare, grid_of, least_time_s
+from rtbench.capacity.conclusion import UNITS, unit
+from rtbench.capacity.search import (
+    LEAST_S,
+    CapacityDocument,
+    Interval,
+    LevelEntry,
+    SearchPlan,
+    SloEntry,
+    grid_of,
+    least_time_s,
+)
+from rtbench.capacity.slo import slo_of
 from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, row
 
 COLUMNS = 100
@@ -70,7 +79,7 @@ def level_lines(level: LevelEntry) -> list[str]:
     return [line, *_wrapped(level.why, "    ")]
 
 
-def share_words(share: SloShare) -> str:
+def share_words(share: SloEntry) -> str:
     """Return a share with its bounds: `3.1 % (1.2 to 6.8 %)`."""
     if share.value is None:
         return NONE
@@ -87,7 +96,7 @@ def as_percent(interval: Interval) -> str:
     return NONE if interval.value is None else percent(interval.value, 1).replace(NBSP, " ")
 
 
-def closing_lines(capacity: Capacity) -> list[str]:
+def closing_lines(capacity: CapacityDocument) -> list[str]:
     """The notes, and the answer in the last lines."""
     notes = [line for note in capacity.notes for line in _wrapped(note, "  ", first="· ")]
     return [*notes, *_wrapped(as_sentence(capacity.sentence), "")]
@@ -108,7 +117,7 @@ WAITS = (
 )
 
 
-def capacity_page(capacity: Capacity) -> Page:
+def capacity_page(capacity: CapacityDocument) -> Page:
     """The answer, how it was found, both pictures, and the tables."""
     plan = capacity.plan
     answer, *rest = capacity.sentence.split("; ")
@@ -191,7 +200,7 @@ def _with_ends(interval: Interval, write: Write) -> str:
     return f"{write(interval.value)} ({low}–{high})"
 
 
-def wait_picture(capacity: Capacity, levels: Sequence[LevelEntry]) -> Plot:
+def wait_picture(capacity: CapacityDocument, levels: Sequence[LevelEntry]) -> Plot:
     """Draw p50 and p95 over the load, both logarithmic, with their intervals and the limits of the objectives."""
     plan = capacity.plan
     plot = _frame([(0, "p50"), (1, "p95")], f"{plan.metric or MAIN} over {UNITS[plan.by][1]}", levels, capacity)
@@ -209,7 +218,7 @@ def wait_picture(capacity: Capacity, levels: Sequence[LevelEntry]) -> Plot:
     return plot
 
 
-def failure_picture(capacity: Capacity, levels: Sequence[LevelEntry]) -> Plot:
+def failure_picture(capacity: CapacityDocument, levels: Sequence[LevelEntry]) -> Plot:
     """Draw the share of failed turns over the load."""
     plot = _frame([(0, "failed")], f"Failures over {UNITS[capacity.plan.by][1]}", levels, capacity)
     rates = [level.failure_rate for level in levels]
@@ -222,7 +231,9 @@ def failure_picture(capacity: Capacity, levels: Sequence[LevelEntry]) -> Plot:
     return plot
 
 
-def _frame(named: Sequence[tuple[int, str]], title: str, levels: Sequence[LevelEntry], capacity: Capacity) -> Plot:
+def _frame(
+    named: Sequence[tuple[int, str]], title: str, levels: Sequence[LevelEntry], capacity: CapacityDocument
+) -> Plot:
     description = "; ".join(
         f"{unit(capacity.plan.by, level.load)}: {level.result}, p50 {_text(level.latency_p50, ms)}, "
         f"p95 {_text(level.latency_p95, ms)}, {as_percent(level.failure_rate)} failed"
@@ -235,7 +246,7 @@ def _text(interval: Interval, write: Write) -> str:
     return NONE if interval.value is None else write(interval.value)
 
 
-def _load_axis(plot: Plot, capacity: Capacity, levels: Sequence[LevelEntry]) -> PixelScale:
+def _load_axis(plot: Plot, capacity: CapacityDocument, levels: Sequence[LevelEntry]) -> PixelScale:
     low, high = min(level.load for level in levels), max(level.load for level in levels)
     x = log_scale(low / 1.2, high * 1.2, plot.x0, plot.x1)
     ticks = [tick for tick in log_ticks(x.low, x.high, 8) if tick >= 1 and tick.is_integer()]
@@ -243,7 +254,7 @@ def _load_axis(plot: Plot, capacity: Capacity, levels: Sequence[LevelEntry]) -> 
     return x
 
 
-def _bracket_band(plot: Plot, x: PixelScale, capacity: Capacity) -> None:
+def _bracket_band(plot: Plot, x: PixelScale, capacity: CapacityDocument) -> None:
     if capacity.highest_pass is not None and capacity.lowest_fail is not None:
         left, right = x(capacity.highest_pass), x(capacity.lowest_fail)
         plot.band([(left, plot.y0), (right, plot.y0)], [(left, plot.y1), (right, plot.y1)], "band s0")

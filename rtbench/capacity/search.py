@@ -50,7 +50,7 @@ class Interval(msgspec.Struct, frozen=True):
     high: float | None
 
 
-class SloShare(msgspec.Struct, frozen=True):
+class SloEntry(msgspec.Struct, frozen=True):
     """The share of turns that missed an objective. `low`, `high`: bounds, each at the error of the level's last look.
 
     `slow`, `failed`, `throttled`: the turns that missed it, by their cause; those that were throttled also failed.
@@ -88,7 +88,7 @@ class LevelEntry(msgspec.Struct, frozen=True):
     sessions: int = 0
     turns: int = 0
     in_progress: float | None = None
-    slo_violations: list[SloShare] = []
+    slo_violations: list[SloEntry] = []
     latency_p50: Interval = Interval(None, None, None)
     latency_p95: Interval = Interval(None, None, None)
     failure_rate: Interval = Interval(None, None, None)
@@ -134,7 +134,7 @@ class SearchPlan(msgspec.Struct, frozen=True):
     required: int | None
 
 
-class Capacity(msgspec.Struct, frozen=True):
+class CapacityDocument(msgspec.Struct, frozen=True):
     """A search that is over. `highest_pass`, `lowest_fail`: null for none.
 
     `rough_estimate`: null if both ends were shown, or no level has a share. `confirmed`: whether the confirmation run
@@ -162,7 +162,7 @@ class Capacity(msgspec.Struct, frozen=True):
     exit_status: int
 
 
-def json_of(capacity: Capacity) -> str:
+def json_of(capacity: CapacityDocument) -> str:
     """capacity.json."""
     return msgspec.json.format(msgspec.json.encode(capacity), indent=2).decode() + "\n"
 
@@ -230,7 +230,7 @@ def verdict_of(level: LevelEntry) -> Verdict | None:
     return next((verdict for verdict in VERDICTS if verdict == level.result), None)
 
 
-def _seems_to_pass(shares: Sequence[SloShare]) -> bool:
+def _seems_to_pass(shares: Sequence[SloEntry]) -> bool:
     return bool(shares) and all(share.value is not None and share.value < share.allowed for share in shares)
 
 
@@ -266,31 +266,31 @@ def level_within(plan: SearchPlan, levels: Sequence[LevelEntry]) -> tuple[NextLe
     if step is not None and not step.confirmation_run and plan.time_s < least_time_s(grid):
         again = any(result.load == step.load and result.verdict is not None for result in known)
         step = step._replace(last=step.last or again)
-    if step is not None and step.last and exhausted(level_budget(plan, levels, step)):
+    if step is not None and step.last and budget_exhausted(level_budget(plan, levels, step)):
         step = confirmation_of(bracket_of(known)) or step
     return None if step is None else (step, level_budget(plan, levels, step))
 
 
-def early_end(plan: SearchPlan, levels: Sequence[LevelEntry]) -> Ended | None:
+def stop_reason(plan: SearchPlan, levels: Sequence[LevelEntry]) -> Ended | None:
     """Return why a search ends before its last level; None if it does not."""
     found = level_within(plan, levels)
-    return None if found is None else exhausted(found[1])
+    return None if found is None else budget_exhausted(found[1])
 
 
-def exhausted(given: LevelBudget) -> Ended | None:
+def budget_exhausted(given: LevelBudget) -> Ended | None:
     """Return why a level is not played: there is no time or no money left; None if it is."""
     if given.budget_usd is not None and given.budget_usd <= 0:
         return "budget"
     return "time" if given.load_s < LEAST_LOAD_S else None
 
 
-def levels_of(
+def run_levels(
     plan: SearchPlan, levels: list[LevelEntry], played: Callable[[int, NextLevel, LevelBudget], LevelEntry]
 ) -> Iterator[LevelEntry]:
     """Play levels, each by `played` with its number, into `levels`."""
     while (found := level_within(plan, levels)) is not None:
         step, given = found
-        if exhausted(given):
+        if budget_exhausted(given):
             return
         level = played(len(levels) + 1, step, given)
         levels.append(level)
@@ -302,6 +302,6 @@ def share(left: float, levels_left: int) -> float:
     return left / (levels_left + CONFIRMATION_SHARES)
 
 
-def look_errors(error: float) -> tuple[float, ...]:
+def alpha_per_analysis(error: float) -> tuple[float, ...]:
     """Return the error of each interim analysis of a level, which together may be wrong with a chance of `error`."""
     return tuple(error * (t**2 - before**2) for before, t in pairwise((0.0, *LOOKS)))

@@ -114,7 +114,7 @@ def commands() -> Any:
     return typer.main.get_command(app)
 
 
-class ForgivingStream(io.FileIO):
+class BrokenPipeSafeStream(io.FileIO):
     """Standard output or stderr, whose reader may leave: what is written then goes nowhere.
 
     `rtbench check RUN | head -1` closes the pipe after a line; the exit status is still the verdict's.
@@ -136,7 +136,7 @@ def forgiving(stream: TextIO | None) -> TextIO:
         return stream
     stream.flush()
     return io.TextIOWrapper(
-        io.BufferedWriter(ForgivingStream(stream.fileno(), "wb", closefd=False)),
+        io.BufferedWriter(BrokenPipeSafeStream(stream.fileno(), "wb", closefd=False)),
         encoding=stream.encoding,
         errors=stream.errors,
         line_buffering=stream.line_buffering or stream.isatty(),

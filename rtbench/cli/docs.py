@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from bench import manual
-from bench.live_line import WIDEST, text_width
+from bench.status_line import WIDEST, text_width
 from bench.untrusted.sanitize import escape_control
 from rtbench.cli.report import wants_colour
 

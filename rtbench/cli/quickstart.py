@@ -22,7 +22,7 @@ from bench.cpu import busy_reason, core_count, cpu_limit, cpu_times, load_averag
 from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS, UsageError
 from bench.installation import EXAMPLES
 from bench.load.planning.command_line import COMMAND, program
-from bench.load.planning.estimate import estimate_words, quote
+from bench.load.planning.cost_estimate import estimate_words, session_cost
 from bench.plan.script import load_script
 from bench.run.document import INTERRUPTED
 from bench.run.validity import LOAD_GENERATOR_CHECKS
@@ -43,7 +43,7 @@ FAILED_STATUS = 1
 
 
 @dataclass(frozen=True)
-class Load:
+class DemoLoad:
     """What is played, and how much of it. `users`, `sessions`: of each target."""
 
     scenarios: tuple[str, ...]
@@ -59,12 +59,12 @@ class Load:
         return ["-f", files, *(word for name, value in load.items() for word in (name, str(value)))]
 
 
-SIMULATED = Load(("quickstart",), users=100, spawn_rate=10, sessions=100)
+SIMULATED = DemoLoad(("quickstart",), users=100, spawn_rate=10, sessions=100)
 """On a machine that has two free cores or more. Half of the calls are text calls and half are voice calls. Each has
 four turns, so a p95 takes 45 calls of a kind."""
 CALLS_PER_CORE, MIN_USERS, RAMP_S = 50, 30, 10
 WATCHED_S = 0.5
-BILLED = Load(("voice_turns",), users=3, spawn_rate=1, sessions=6)
+BILLED = DemoLoad(("voice_turns",), users=3, spawn_rate=1, sessions=6)
 """As many sessions as a median takes."""
 
 
@@ -89,7 +89,7 @@ def quick_run(
         return _looked(load, runs, without_proxies(os.environ), *options)
 
 
-def fewer_at_a_time(load: Load, spare: float) -> str:
+def fewer_at_a_time(load: DemoLoad, spare: float) -> str:
     """Say why fewer calls run at a time than on an idle machine, and what that means for the figures."""
     others = (os.cpu_count() or 1) - core_count()
     reserved = f" ({plural(others, 'more core')} of this machine may not be used)" if others > 0 else ""
@@ -119,7 +119,7 @@ def looked(summary: Summary) -> str:
     )
 
 
-def _run_billed(load: Load, service_options: ServiceOptions, runs: Path, *, yes: bool) -> int:
+def _run_billed(load: DemoLoad, service_options: ServiceOptions, runs: Path, *, yes: bool) -> int:
     targets = resolve_targets(os.environ, service_options)
     called = " and ".join(target.public_url for target in targets)
     what = f"{' and '.join(load.scenarios)}, {_much(load, targets)}"
@@ -140,13 +140,13 @@ def spare_cores() -> float:
     return (1 - shares(begin, end)[-1]) * cores
 
 
-def fitting_load(spare: float) -> Load:
+def fitting_load(spare: float) -> DemoLoad:
     """Return the load for so many free cores: fewer calls at a time than SIMULATED, but as many in all."""
     users = max(MIN_USERS, min(SIMULATED.users, int(CALLS_PER_CORE * spare)))
     return replace(SIMULATED, users=users, spawn_rate=math.ceil(users / RAMP_S))
 
 
-def _looked(load: Load, runs: Path, environ: Mapping[str, str], *options: str) -> int:
+def _looked(load: DemoLoad, runs: Path, environ: Mapping[str, str], *options: str) -> int:
     """Play it; returns 0 also where it was played to its end and its figures are inexact: it was a look at the tool, no
     gate.
     """
@@ -165,18 +165,20 @@ def _looked(load: Load, runs: Path, environ: Mapping[str, str], *options: str) -
     return FAILED_STATUS if failed else 0
 
 
-def _much(load: Load, targets: Sized) -> str:
+def _much(load: DemoLoad, targets: Sized) -> str:
     """How many sessions, in words. With several targets a user plays a pair at a time, a session on each of them."""
     if len(targets) == 1:
         return f"{load.sessions} sessions, {load.users} at a time"
     return f"{load.sessions} sessions on each of {len(targets)} targets, {load.users} pairs at a time"
 
 
-def _cost(load: Load, targets: Iterable[Target]) -> str:
+def _cost(load: DemoLoad, targets: Iterable[Target]) -> str:
     """What it may cost, in words."""
     table = load_price_table(None)
     scripts = [load_script(EXAMPLES / "scripts" / f"{name}.yaml") for name in load.scenarios]
-    return estimate_words([quote(target, scripts, table.models, table.as_of) for target in targets], load.sessions)
+    return estimate_words(
+        [session_cost(target, scripts, table.models, table.as_of) for target in targets], load.sessions
+    )
 
 
 def _agreed() -> bool:
@@ -188,7 +190,7 @@ def _agreed() -> bool:
     return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
 
 
-def _locust(load: Load, runs: Path, environ: Mapping[str, str], *options: str) -> int:
+def _locust(load: DemoLoad, runs: Path, environ: Mapping[str, str], *options: str) -> int:
     """What is set for other runs (LOCUST_*, a locust.conf beside) does not reach this one: it does what it has said."""
     words = [*load.options, "--headless", *options, "--runs-dir", str(runs.resolve()), "--loglevel", "WARNING"]
     called = {COMMAND: json.dumps([program("rtbench"), *sys.argv[1:]])}

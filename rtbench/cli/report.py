@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from bench.errors import UsageError
-from bench.live_line import text_width
 from bench.manual import see
+from bench.status_line import text_width
 from bench.untrusted.sanitize import escape_control
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def run_named(name: str) -> Path:
 
     Raises UsageError where there is none.
     """
-    from bench.run.kept import chosen_run
     from bench.run.presence import file_status
+    from bench.run.run_list import chosen_run
 
     if name and file_status(Path(name)):
         return Path(name)
@@ -116,10 +116,10 @@ def close_if_left(folder: Path) -> None:
     document = read_document(folder)
     if not spool.is_kept(folder):
         return
-    from bench.run import close
+    from bench.run import finalize
 
-    if close.writer_is_gone(folder, document):
-        close.close(folder)
+    if finalize.writer_is_gone(folder, document):
+        finalize.finalize(folder)
 
 
 def wants_colour() -> bool:
@@ -129,7 +129,7 @@ def wants_colour() -> bool:
     return sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))
 
 
-class Form(StrEnum):
+class ReportFormat(StrEnum):
     """What is written."""
 
     CSV = "csv"
@@ -139,7 +139,9 @@ class Form(StrEnum):
 
 def export(
     name: RunName = "",
-    form: Annotated[Form, typer.Option("--format", help="Write rows as CSV or Parquet, or the histograms.")] = Form.CSV,
+    form: Annotated[
+        ReportFormat, typer.Option("--format", help="Write rows as CSV or Parquet, or the histograms.")
+    ] = ReportFormat.CSV,
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write to this folder (default: export in the run's folder).")
     ] = None,
@@ -159,13 +161,13 @@ def export(
     from reports.runs import document_of
     from reports.summary.trust import validity_of
 
-    if form is not Form.HLOG and metric is not None:
+    if form is not ReportFormat.HLOG and metric is not None:
         raise UsageError("--metric goes with --format hlog: rows have every metric; leave it out")
     if metric is not None and metric not in CATALOGUE:
         raise UsageError(f"there is no metric {metric}: {see('metrics')} lists them")
     run = run_named(name)
     close_if_left(run)
-    if form is Form.HLOG:
+    if form is ReportFormat.HLOG:
         written = [export_log(run, out, metric, force=force)]
     else:
         written = export_tables(run, cast("Format", form.value), out, force=force)

@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperCommand
 
 from bench.errors import UsageError
-from bench.installation import own_environment, python_command
+from bench.installation import child_environment, python_command
 
 LOAD, VERDICT, SERVICE, OUTPUT = "Load", "Verdict", "The service and the way to it", "Output files"
 OF_LOCUST = (
@@ -107,4 +107,4 @@ def run(ctx: typer.Context) -> None:
         raise UsageError(NO_FILE)
     sys.stdout.flush()
     command = python_command("bench.load.run_files", *ctx.args)
-    os.execve(command[0], command, own_environment(os.environ))
+    os.execve(command[0], command, child_environment(os.environ))

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from bench.errors import INVALID_STATUS, UsageError
-from bench.live_line import text_width
+from bench.status_line import text_width
 from bench.untrusted.sanitize import escape_control, to_safe_json
 from rtbench.cli.report import FOLDER, wants_colour
 
@@ -21,14 +21,14 @@ def runs(
     as_json: Annotated[bool, typer.Option("--json", help="print the list as JSON")] = False,
 ) -> None:
     """List the runs of a folder, newest first: targets, sessions, verdict, size on disk, labels."""
-    from bench.run.kept import kept_runs
+    from bench.run.run_list import kept_runs
 
     if as_json:
         import msgspec
 
         print(to_safe_json(msgspec.to_builtins(kept_runs(folder))))
     else:
-        from rtbench.cli.runs_text import table
+        from rtbench.cli.runs_table import table
 
         sys.stdout.write(table(kept_runs(folder), text_width(), colour=wants_colour()))
 
@@ -45,9 +45,9 @@ def open_run(
 
     A killed run gets its report first. The last line is the path.
     """
-    from bench.run.close import is_under_way
+    from bench.run.finalize import is_under_way
     from bench.run.folder import read_document
-    from bench.run.kept import chosen_run
+    from bench.run.run_list import chosen_run
 
     path = chosen_run(run, runs_dir)
     page = path / "report.html"

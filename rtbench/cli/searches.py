@@ -23,10 +23,10 @@ from rtbench.cli.service import with_service_options
 if TYPE_CHECKING:
     from bench.cpu import CpuAssignment
     from bench.run.calibration import Calibration, LoadStep
-    from rtbench.calibrate.climb import CalibrationPlan
-    from rtbench.capacity.level import Search
-    from rtbench.capacity.play import PreparedSearch
-    from rtbench.capacity.search import Capacity, LevelEntry, LoadUnit, SearchPlan
+    from rtbench.calibrate.load_steps import CalibrationPlan
+    from rtbench.capacity.level_evaluation import SearchConfig
+    from rtbench.capacity.level_run import PreparedSearch
+    from rtbench.capacity.search import CapacityDocument, LevelEntry, LoadUnit, SearchPlan
 
 SPARE_DESCRIPTORS = 100
 
@@ -52,8 +52,8 @@ def calibrate(
     """
     from bench.cpu import allowed_cores, cores_of
     from bench.run.calibration import KINDS, date_of, file_name, machine
-    from rtbench.calibrate.climb import plan_of
-    from rtbench.calibrate.ladder import calibration_of, conclusions, is_concluded
+    from rtbench.calibrate.load_step_search import calibration_of, conclusions, is_concluded
+    from rtbench.calibrate.load_steps import plan_of
     from rtbench.calibrate.page import error_lines
     from rtbench.locust_run import terminable
 
@@ -126,13 +126,13 @@ def _opening(plan: CalibrationPlan, cores: CpuAssignment, files: Iterable[Path],
 
 def _climb(plan: CalibrationPlan, cores: CpuAssignment, steps: list[LoadStep], *, tls: bool) -> None:
     """Every step into `steps`, each printed as it comes."""
-    from rtbench.calibrate.climb import climb, played
+    from rtbench.calibrate.load_steps import run_load_step, run_load_steps
     from rtbench.calibrate.page import step_heads, step_lines
     from rtbench.load_search import SYMBOLS
 
     for kind in plan.kinds:
         typer.echo("\n".join(["", *step_heads(kind)]))
-        for step in climb(kind, plan.grid, partial(played, plan=plan, cores=cores, tls=tls)):
+        for step in run_load_steps(kind, plan.grid, partial(run_load_step, plan=plan, cores=cores, tls=tls)):
             steps.append(step)
             typer.secho("\n".join(step_lines(step)), fg=SYMBOLS[step.result][1])
 
@@ -142,7 +142,7 @@ def _problem(found: Calibration, folder: Path) -> str:
     from bench.run.calibration import load_calibration, save_calibration
     from bench.untrusted.safe_io import replace_text
     from reports.render.html import render_html
-    from rtbench.calibrate.ladder import is_coarse
+    from rtbench.calibrate.load_step_search import is_coarse
     from rtbench.calibrate.page import calibration_page
 
     before = load_calibration(folder / found.file_name)
@@ -167,14 +167,17 @@ LEAST_PRECISION, MOST_PRECISION = 5, 100
 """Limits of the answer's precision, in percent."""
 
 
-class By(StrEnum):
+class LevelUnit(StrEnum):
     """What levels are counted in."""
 
     CONCURRENCY = "concurrency"
     ARRIVAL_RATE = "arrival-rate"
 
 
-LOAD_UNITS: Mapping[By, LoadUnit] = {By.CONCURRENCY: "concurrency", By.ARRIVAL_RATE: "arrival_rate"}
+LOAD_UNITS: Mapping[LevelUnit, LoadUnit] = {
+    LevelUnit.CONCURRENCY: "concurrency",
+    LevelUnit.ARRIVAL_RATE: "arrival_rate",
+}
 
 
 @with_service_options()
@@ -191,8 +194,8 @@ def capacity(
         ),
     ],
     by: Annotated[
-        By, typer.Option(help="concurrency: calls at a time; arrival-rate: calls a minute.")
-    ] = By.CONCURRENCY,
+        LevelUnit, typer.Option(help="concurrency: calls at a time; arrival-rate: calls a minute.")
+    ] = LevelUnit.CONCURRENCY,
     first: Annotated[int, typer.Option("--from", min=1, help="The first level; it is doubled until one breaks.")] = 1,
     last: Annotated[int, typer.Option("--to", min=1, max=MOST_LEVEL, help="Try no larger level.")] = 256,
     max_time: Annotated[str, typer.Option(metavar="SPAN", help="How long the search may take.")] = "30m",
@@ -226,11 +229,11 @@ def capacity(
     """
     from reports.measurable import refuse_unmeasurable
     from reports.thresholds import quoted
-    from rtbench.capacity.judge import slo_of
-    from rtbench.capacity.level import Search
+    from rtbench.capacity.level_evaluation import SearchConfig
+    from rtbench.capacity.level_run import prepare_search
     from rtbench.capacity.page import opening
-    from rtbench.capacity.play import prepared
     from rtbench.capacity.search import ERROR, SearchPlan
+    from rtbench.capacity.slo import slo_of
 
     slos = [slo_of(text) for text in dict.fromkeys(slo)]
     quantiles = [each.threshold.metric for each in slos if each.threshold.p is not None]
@@ -249,11 +252,11 @@ def capacity(
             required=require,
         )
     )
-    if max_concurrent is not None and by is By.CONCURRENCY:
+    if max_concurrent is not None and by is LevelUnit.CONCURRENCY:
         raise UsageError("--max-concurrent needs --by arrival-rate: add it, or leave --max-concurrent out")
     folder = _folder(out, locustfile)
     try:
-        ready = prepared(service_options, locustfile, plan, folder / "levels", options or [], yes=yes)
+        ready = prepare_search(service_options, locustfile, plan, folder / "levels", options or [], yes=yes)
         for each in slos:
             refuse_unmeasurable(each.threshold, ready.lacking, f"--slo {quoted(each.written)}")
     except UsageError:
@@ -262,7 +265,7 @@ def capacity(
             folder.rmdir()
         raise
     until_ns = monotonic_ns() + int(plan.time_s * NS_PER_S)
-    search = Search(plan, slos, ready.locust, max_concurrent, ready.connect_rate, until_ns)
+    search = SearchConfig(plan, slos, ready.locust, max_concurrent, ready.connect_rate, until_ns)
     typer.echo("\n".join(opening(plan, str(folder), ready.costs)))
     raise typer.Exit(_searched(search, ready, folder, json_file))
 
@@ -311,13 +314,13 @@ def _folder(out: Path | None, locustfile: str) -> Path:
     return folder
 
 
-def _searched(search: Search, ready: PreparedSearch, folder: Path, json_file: Path | None) -> int:
+def _searched(search: SearchConfig, ready: PreparedSearch, folder: Path, json_file: Path | None) -> int:
     """Search, say and save what was found, and return the exit status; Ctrl-C keeps what is known."""
     from bench.run.calibration import date_of
-    from rtbench.capacity.conclude import conclude
-    from rtbench.capacity.level import level_of
+    from rtbench.capacity.conclusion import conclude
+    from rtbench.capacity.level_evaluation import evaluate_level
     from rtbench.capacity.page import closing_lines, level_heads, level_lines
-    from rtbench.capacity.search import levels_of
+    from rtbench.capacity.search import run_levels
     from rtbench.load_search import SYMBOLS
     from rtbench.locust_run import terminable
 
@@ -326,7 +329,7 @@ def _searched(search: Search, ready: PreparedSearch, folder: Path, json_file: Pa
     typer.echo("\n" + level_heads(search.plan))
     try:
         with terminable():
-            for level in levels_of(search.plan, levels, partial(level_of, search)):
+            for level in run_levels(search.plan, levels, partial(evaluate_level, search)):
                 typer.secho("\n".join(level_lines(level)), fg=SYMBOLS[level.result][1])
     except KeyboardInterrupt:
         interrupted = True
@@ -338,7 +341,7 @@ def _searched(search: Search, ready: PreparedSearch, folder: Path, json_file: Pa
     return INTERRUPTED_STATUS if interrupted else outcome.exit_status
 
 
-def _save(outcome: Capacity, folder: Path, json_file: Path | None) -> None:
+def _save(outcome: CapacityDocument, folder: Path, json_file: Path | None) -> None:
     """Write capacity.json and the page. Raises UsageError where that cannot be."""
     from bench.untrusted.safe_io import replace_text
     from reports.render.html import render_html

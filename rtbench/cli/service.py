@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from bench.errors import UsageError
-from bench.live_line import text_width
+from bench.status_line import text_width
 from bench.target.options import OPTIONS, ServiceOptions, TargetOption
 from bench.untrusted.sanitize import to_safe_json
 from rtbench.cli.report import run_named, wants_colour
 
 if TYPE_CHECKING:
-    from bench.doctor.explain import Finding
-    from bench.run.replay import Replayed
+    from bench.doctor.diagnosis import Finding
+    from bench.run.replay import ReplayedSession
     from bench.target.target import Target
 
 FAILED_STATUS = 1
@@ -92,9 +92,9 @@ def doctor(
     from bench.transport.gevent_patch import patch
 
     patch()
-    from bench.doctor.examine import examine, examine_offline
-    from bench.doctor.explain import Finding, any_failed
-    from bench.doctor.surroundings import look_at_machine
+    from bench.doctor.diagnosis import Finding, any_failed
+    from bench.doctor.machine_checks import look_at_machine
+    from bench.doctor.service_checks import examine, examine_offline
     from bench.target.target_settings import load_price_table
     from bench.target.targets import ENDPOINT, TARGET_FILE, resolve_every_target, resolve_targets
 
@@ -125,7 +125,7 @@ def doctor(
 
 def _printed(title: str, findings: Iterable[Finding]) -> list[Finding]:
     """The findings, each printed as it comes."""
-    from bench.doctor.explain import STATE_WIDTH, lines
+    from bench.doctor.diagnosis import STATE_WIDTH, lines
 
     typer.echo(f"\n{title}\n")
     printed = []
@@ -142,7 +142,7 @@ def _document(
 ) -> dict[str, Any]:
     import msgspec
 
-    from bench.doctor.explain import CheckedTarget, DoctorDocument
+    from bench.doctor.diagnosis import CheckedTarget, DoctorDocument
 
     checked = [
         CheckedTarget(target.label, target.public_url, target.dialect.name, target.service, findings)
@@ -286,7 +286,7 @@ def _event_log(name: str) -> Path:
     return logs[0]
 
 
-def print_session(replayed: Replayed, *, again: bool = False, target: Target | None = None) -> None:
+def print_session(replayed: ReplayedSession, *, again: bool = False, target: Target | None = None) -> None:
     """Print a session from close by; `again`: it was played before; `target`: who was called, if that is known."""
     from rtbench.cli.session_text import session_text
 

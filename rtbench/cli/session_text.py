@@ -8,13 +8,13 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-from bench.doctor.explain import hint
+from bench.doctor.diagnosis import hint
 from bench.metrics import CATALOGUE, MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, Metric, segments
-from bench.observe.observation import TurnObservation, reason
+from bench.observe.observation import TurnObservation, detail_text
 from bench.observe.turn import ARRIVALS
-from bench.protocol.base import Act, is_simulated
-from bench.protocol.events import DELTAS, Event, Kind
-from bench.run.replay import Passage, Replayed
+from bench.protocol.base import MessageKind, is_simulated
+from bench.protocol.events import DELTAS, EventKind, ServerEvent
+from bench.run.replay import ReplayedSession, WireTransfer
 from bench.target.target import Target
 from bench.units import NS_PER_MS
 from bench.untrusted.sanitize import escape_control
@@ -23,12 +23,12 @@ from reports.render.terminal import coloured
 from reports.render.waterfall import Direction, WaterfallRow, folded, message, waterfall
 
 SAID = {
-    Kind.TEXT_DELTA: "text delta",
-    Kind.AUDIO_DELTA: "audio delta",
-    Kind.TRANSCRIPT_DELTA: "transcript delta",
-    Kind.INPUT_TRANSCRIBED: "input transcript",
-    Kind.INPUT_NOT_TRANSCRIBED: "input transcript failed",
-    Kind.MALFORMED: "unreadable message",
+    EventKind.TEXT_DELTA: "text delta",
+    EventKind.AUDIO_DELTA: "audio delta",
+    EventKind.TRANSCRIPT_DELTA: "transcript delta",
+    EventKind.INPUT_TRANSCRIBED: "input transcript",
+    EventKind.INPUT_NOT_TRANSCRIBED: "input transcript failed",
+    EventKind.MALFORMED: "unreadable message",
 }
 """What is not called as it is on the wire, where each dialect has its own name or a long one."""
 APPENDED, APPENDED_LATER = "audio append", "append after speech"
@@ -46,7 +46,7 @@ LONGEST_SETTING = 60
 HELD_TOGETHER = 40
 
 
-def opening_rows(replayed: Replayed) -> list[WaterfallRow]:
+def opening_rows(replayed: ReplayedSession) -> list[WaterfallRow]:
     """Everything before the first turn."""
     begins = [turn.start_ns for turn in replayed.turns]
     zero_ns = replayed.session.instants.get("connect_start", replayed.session.start_ns)
@@ -54,7 +54,7 @@ def opening_rows(replayed: Replayed) -> list[WaterfallRow]:
     return folded(_keyed(passage, zero_ns) for passage in _named_appends(early, None))
 
 
-def turn_rows(replayed: Replayed) -> Iterator[tuple[TurnObservation, list[WaterfallRow]]]:
+def turn_rows(replayed: ReplayedSession) -> Iterator[tuple[TurnObservation, list[WaterfallRow]]]:
     """Each turn, and everything from its beginning to that of the next."""
     turns = sorted(replayed.turns, key=lambda turn: turn.start_ns)
     ends = [*(turn.start_ns for turn in turns[1:]), None]
@@ -63,7 +63,7 @@ def turn_rows(replayed: Replayed) -> Iterator[tuple[TurnObservation, list[Waterf
         yield turn, _rows(turn, passages)
 
 
-def _rows(turn: TurnObservation, passages: Iterable[Passage]) -> list[WaterfallRow]:
+def _rows(turn: TurnObservation, passages: Iterable[WireTransfer]) -> list[WaterfallRow]:
     zero_ns = turn.instants.get(turn.measured_from or "", turn.start_ns)
     waits = {name: (at_ns - zero_ns) / NS_PER_MS for name, at_ns in _waits(turn.instants).items()}
     keyed = [
@@ -92,65 +92,65 @@ def _waited(keyed: Keyed, since_ms: float | None) -> Keyed:
     return key, row if since_ms is None else replace(row, since_ms=since_ms)
 
 
-def _instant(passage: Passage, instants: Mapping[str, int]) -> str:
+def _instant(passage: WireTransfer, instants: Mapping[str, int]) -> str:
     """The instant that a message marked; "" where it marked none."""
     if passage.event is None:
-        name = "request_sent" if passage.act is Act.REQUEST else ""
+        name = "request_sent" if passage.act is MessageKind.REQUEST else ""
     else:
         name = ARRIVALS.get(passage.event.kind, "")
     return name if instants.get(name) == passage.at_ns else ""
 
 
-def _named_appends(passages: Iterable[Passage], speech_end_ns: int | None) -> Iterator[Passage]:
+def _named_appends(passages: Iterable[WireTransfer], speech_end_ns: int | None) -> Iterator[WireTransfer]:
     """What a microphone goes on to record after the speech is told apart from it."""
     speaking = True
     for passage in passages:
-        if passage.act is not Act.APPEND:
+        if passage.act is not MessageKind.APPEND:
             yield passage
             continue
         yield replace(passage, name=APPENDED if speaking else APPENDED_LATER)
         speaking = speaking and (speech_end_ns is None or passage.at_ns < speech_end_ns)
 
 
-def _keyed(passage: Passage, zero_ns: int) -> Keyed:
+def _keyed(passage: WireTransfer, zero_ns: int) -> Keyed:
     """A message's row, and what it is folded by."""
     at_ms = (passage.at_ns - zero_ns) / NS_PER_MS
     if passage.event is None:
         return (passage.name if passage.audio_bytes else None), message(at_ms, "→", passage.name, passage.audio_bytes)
     event = passage.event
-    bad = event.kind in (Kind.ERROR, Kind.MALFORMED, Kind.INPUT_NOT_TRANSCRIBED) or event.foreign
-    soft = event.kind in (Kind.NOTED, Kind.RATE_LIMITS, Kind.UNKNOWN)
+    bad = event.kind in (EventKind.ERROR, EventKind.MALFORMED, EventKind.INPUT_NOT_TRANSCRIBED) or event.foreign
+    soft = event.kind in (EventKind.NOTED, EventKind.RATE_LIMITS, EventKind.UNKNOWN)
     row = message(at_ms, "←", _said(event), passage.audio_bytes, "bad" if bad else "soft" if soft else "")
     if event.kind in DELTAS:  # those of one kind and response are one row
         return (event.kind, event.response_id), row
     return ((event.name, event.response_id) if event.name.endswith(".delta") else None), row
 
 
-def _said(event: Event) -> str:
+def _said(event: ServerEvent) -> str:
     name, more = SAID.get(event.kind, event.name), ""
-    if event.kind is Kind.RESPONSE_DONE:
+    if event.kind is EventKind.RESPONSE_DONE:
         more = f", {event.status or 'no status'}"
-    elif event.kind is Kind.ERROR and event.failure is not None:
+    elif event.kind is EventKind.ERROR and event.failure is not None:
         more = f", {event.failure.code or event.failure.type}"
-    elif event.kind is Kind.RATE_LIMITS:
+    elif event.kind is EventKind.RATE_LIMITS:
         for limit in event.limits:  # as far as the service tells
             whole = "" if limit.limit is None else f" of {count(limit.limit)}"
             if limit.remaining is not None:
                 more += f", {count(limit.remaining)}{whole} {limit.name} left"
-    elif event.kind is Kind.UNKNOWN:
+    elif event.kind is EventKind.UNKNOWN:
         more = " (of the other dialect)" if event.foreign else " (unknown)"
     return escape_control(name + more)
 
 
 def session_text(
-    replayed: Replayed, width: int, *, colour: bool, again: bool = False, target: Target | None = None
+    replayed: ReplayedSession, width: int, *, colour: bool, again: bool = False, target: Target | None = None
 ) -> Iterator[str]:
     """Write a session line by line; `again` where it was played before and is told from its log.
 
     `target`: who was called, where that is known.
     """
     yield from _opening(replayed, width, colour=colour, again=again)
-    asked = next((passage.name for passage in replayed.passages if passage.act is Act.REQUEST), "")
+    asked = next((passage.name for passage in replayed.passages if passage.act is MessageKind.REQUEST), "")
     origins = {"request_sent": asked, "speech_end": "the end of speech"}
     for turn, rows in turn_rows(replayed):
         measured_from = origins.get(turn.measured_from or "", "the turn's beginning")
@@ -169,7 +169,7 @@ def session_text(
         yield from _named("note", ["the log ends before the session does"], width)
 
 
-def _opening(replayed: Replayed, width: int, *, colour: bool, again: bool) -> Iterator[str]:
+def _opening(replayed: ReplayedSession, width: int, *, colour: bool, again: bool) -> Iterator[str]:
     """What holds for the whole session, and its messages before the first turn."""
     about, session = replayed.opened.about, replayed.session
     title = escape_control(
@@ -217,7 +217,7 @@ def _measured(turn: TurnObservation, width: int) -> Iterator[str]:
 
 
 def _told(outcome: str, detail: str) -> str:
-    return f"{outcome}: {reason(outcome, detail)}" if detail else outcome
+    return f"{outcome}: {detail_text(outcome, detail)}" if detail else outcome
 
 
 def _wait_asked(retry_after_ns: int | None) -> list[str]:

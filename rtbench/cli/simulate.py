@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from bench.simulator.ground_truth_log import ServedCounts
     from bench.simulator.profile import Profile
-    from bench.simulator.serving.connection import Offer
+    from bench.simulator.serving.connection import ServerConfig
     from bench.simulator.serving.handshake import TokenIssuer
     from bench.simulator.serving.ready import ReadyDocument
-    from bench.simulator.truth import Served
 
 
 def simulate(
@@ -81,21 +81,21 @@ def simulate(
 ) -> None:
     """Serve a SIMULATED Realtime API on this machine, to try the tool and to check its values."""
     from bench.simulator.faults.kinds import read_line
-    from bench.simulator.serving.connection import Offer
+    from bench.simulator.ground_truth_log import GroundTruthLog, summary
+    from bench.simulator.recorded_replies import load_replies
+    from bench.simulator.serving.connection import ServerConfig
     from bench.simulator.serving.handshake import Authenticator, TokenIssuer
     from bench.simulator.serving.ready import IdentityEntry, ready_document
     from bench.simulator.serving.server import listen
-    from bench.simulator.serving.token_issuer import Identity
+    from bench.simulator.serving.token_issuer import IdentityEndpoint
     from bench.simulator.serving.workers import WorkerDiedError, reserve
-    from bench.simulator.truth import TruthLog, summary
-    from bench.simulator.voice import load_replies
 
     faults = [read_line(line) for line in fault or ()]
     chosen = _profile(profile, from_run, from_run_step).adjusted(ttfa_p50_ms=ttfa_p50_ms, speed=speed, faults=faults)
     tokens = None if token_lifetime is None else TokenIssuer(token_lifetime, secrets.token_urlsafe)
     if key == "":
         raise UsageError("--key: an empty key would let nobody in; leave it out to let everybody in")
-    identity = None if tokens is None else Identity(tokens, secrets.token_urlsafe(), chosen.faults, seed)
+    identity = None if tokens is None else IdentityEndpoint(tokens, secrets.token_urlsafe(), chosen.faults, seed)
     if ready_file:
         _clear(ready_file)
     if ca_out and not tls:
@@ -103,10 +103,10 @@ def simulate(
     _reject_impossible(chosen, tls, tokens, workers)
     with listen(host, port) if workers == 1 else reserve(host, port) as listener:
         ca = (ca_out or Path(tempfile.mkdtemp(prefix="rtbench-")) / "ca.pem") if tls else None
-        log = TruthLog(ground_truth, chosen.name, seed) if ground_truth else None
+        log = GroundTruthLog(ground_truth, chosen.name, seed) if ground_truth else None
         tls_context, authenticator = _tls(ca) if ca else None, Authenticator(key, tokens)
         bound_port: int = listener.getsockname()[1]
-        offer = Offer(chosen, load_replies(), seed, authenticator, tls_context, deflate, log, identity)
+        offer = ServerConfig(chosen, load_replies(), seed, authenticator, tls_context, deflate, log, identity)
 
         def ready(endpoint: str | None, pids: list[int]) -> None:
             tokens_from = IdentityEntry(endpoint, identity.secret) if identity else None
@@ -127,15 +127,15 @@ def simulate(
 
 
 def _served(
-    offer: Offer, listener: socket.socket, workers: int, ready: Callable[[str | None, list[int]], None]
-) -> list[Served]:
+    offer: ServerConfig, listener: socket.socket, workers: int, ready: Callable[[str | None, list[int]], None]
+) -> list[ServedCounts]:
     """Serve to the end, with a live line where there is a terminal."""
-    from bench.live_line import LiveLine
+    from bench.simulator.ground_truth_log import LiveView
     from bench.simulator.serving.server import serve
     from bench.simulator.serving.workers import serve_by_workers
-    from bench.simulator.truth import LiveView
+    from bench.status_line import StatusLine
 
-    line = LiveLine(sys.stderr, os.environ)
+    line = StatusLine(sys.stderr, os.environ)
     view = LiveView(line)
     told = (lambda number, standing: view.told(number, standing, monotonic_ns())) if line.in_place else None
     try:
@@ -240,7 +240,7 @@ def _announce(document: ReadyDocument, profile: Profile, seed: int, ready_file: 
         raise UsageError(f"{ready_file}: the ready file cannot be written: {error.strerror}") from error
 
 
-class ClientLines(NamedTuple):
+class ClientSnippet(NamedTuple):
     """What reaches the simulator from one client; `{http}` and `{ws}` stand for its address, `{key}` for a key."""
 
     name: str
@@ -250,42 +250,42 @@ class ClientLines(NamedTuple):
 
 
 CLIENTS = (
-    ClientLines("openai (Python)", (
+    ClientSnippet("openai (Python)", (
         'client = AsyncOpenAI(api_key="{key}", base_url="{http}/v1")',
         'async with client.realtime.connect(model="gpt-realtime") as connection:',
     )),
-    ClientLines("openai (Node)", (
+    ClientSnippet("openai (Node)", (
         'const client = new OpenAI({{ apiKey: "{key}", baseURL: "{http}/v1" }});',
         'const connection = new OpenAIRealtimeWS({{ model: "gpt-realtime" }}, client);',
     ), secure=True),
-    ClientLines("openai-agents", (
+    ClientSnippet("openai-agents", (
         'at = {{"api_key": "{key}", "url": "{ws}/v1/realtime?model=gpt-realtime"}}',
         "async with await RealtimeRunner(agent).run(model_config=at) as session:",
     )),
-    ClientLines("@openai/agents (Node)", (
+    ClientSnippet("@openai/agents (Node)", (
         'const url = "{ws}/v1/realtime?model=gpt-realtime";',
         'await session.connect({{ apiKey: "{key}", url }});',
     )),
-    ClientLines("rtclient", (
+    ClientSnippet("rtclient", (
         'url, key = "{http}", AzureKeyCredential("{key}")',
         'async with RTClient(url, key_credential=key, azure_deployment="gpt-realtime") as client:',
     )),
-    ClientLines("azure-ai-voicelive", (
+    ClientSnippet("azure-ai-voicelive", (
         'url, key = "{http}", AzureKeyCredential("{key}")',
         'async with connect(endpoint=url, credential=key, model="gpt-realtime") as connection:',
     )),
-    ClientLines("LiveKit", (
+    ClientSnippet("LiveKit", (
         'model = realtime.RealtimeModel(api_key="{key}", base_url="{http}/v1", model="gpt-realtime")',
         "session = model.session()",
     )),
-    ClientLines("pipecat", (
+    ClientSnippet("pipecat", (
         'url = "{ws}/v1/realtime"',
         'service = OpenAIRealtimeLLMService(api_key="{key}", base_url=url)',
     )),
 )  # fmt: skip
 
 
-def lines_for(client: ClientLines, ws: str, key: str) -> list[str]:
+def lines_for(client: ClientSnippet, ws: str, key: str) -> list[str]:
     """The lines of a client for the address `ws`, as `ws://127.0.0.1:8765`."""
     return [line.format(ws=ws, http=ws.replace("ws", "http", 1), key=key) for line in client.lines]
 

@@ -14,7 +14,7 @@ import typer
 
 from bench.errors import UsageError
 from bench.installation import EXAMPLES
-from bench.live_line import text_width
+from bench.status_line import text_width
 from bench.target.options import ServiceOptions
 from bench.untrusted.sanitize import escape_control
 from rtbench.cli.report import wants_colour
@@ -196,13 +196,13 @@ def options() -> None:
     from reports.render.blocks import Fact, Paragraph
     from reports.render.terminal import render_lines
 
-    listed = OptionList()
+    listed = OptionCollector()
     add_options(listed)
     rows = (Fact(name, [f"{purpose}. {variable}"], indent=INDENT) for name, variable, purpose in listed)
     sys.stdout.write(render_lines([[Paragraph(INTRODUCTION)], rows], text_width(), wants_colour()))
 
 
-class OptionList(list[tuple[str, str, str]]):
+class OptionCollector(list[tuple[str, str, str]]):
     """Takes options as Locust's parser does, and holds of each (name and value, variable, what it is for)."""
 
     def add_argument(self, name: str, **settings: Any) -> None:

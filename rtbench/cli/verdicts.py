@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.errors import INVALID_STATUS, RtbenchError, UsageError
-from bench.live_line import text_width
+from bench.status_line import text_width
 from bench.untrusted.sanitize import escape_control, to_safe_json
 from rtbench.cli.report import FOLDER, RunName, close_if_left, run_named, runs_folder, wants_colour
 

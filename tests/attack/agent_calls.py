@@ -13,20 +13,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.limits import Limits
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.plan.recordings import Pcm, Speech
-from bench.plan.steps import Interrupt, InterruptSettings
-from bench.plan.turn_plan import Cue
-from bench.plan.turns import HearTurn, Step, WavTurn
+from bench.plan.recordings import Pcm, SpeechSpan
+from bench.plan.steps import InterruptSettings, InterruptStep
+from bench.plan.turn_plan import InterruptTrigger
+from bench.plan.turns import AudioTurn, GreetingTurn, Step
 from bench.protocol.base import BinaryMessage
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.settings import FULL_DUPLEX, TurnDetection
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
-from bench.run.recorder import Labels
+from bench.run.recorder import RowContext
 from bench.session import Session
+from bench.timeouts import Timeouts
 from bench.transport.interface import CloseInfo
 from tests.attack.agents import ECHO, HEARD, Deeds, Mouth
 from tests.helpers import MS, Listening, build_script
@@ -35,7 +35,7 @@ from tests.memory_transport import LiveTransport, PeerAnswer
 MANY = 1_000
 
 
-LIMITS = Limits(first_delta=3, next_delta=2, response=6, turn=9)
+LIMITS = Timeouts(first_delta=3, next_delta=2, response=6, turn=9)
 
 
 ECHO_MS = 150
@@ -50,16 +50,16 @@ MEMORY_KB = 64 * 1024
 
 def recording(name: str, ms: int) -> Pcm:
     samples = (8_000 * np.sin(np.arange(24 * ms) / 8) * (np.arange(24 * ms) % 4_800 < 3_600)).astype("<i2")
-    return Pcm(Path(name), name, samples.tobytes(), Speech(0, len(samples)))
+    return Pcm(Path(name), name, samples.tobytes(), SpeechSpan(0, len(samples)))
 
 
-OBJECTION = InterruptSettings(audio=(recording("no.wav", 300),), cue=Cue(200 * MS))
+OBJECTION = InterruptSettings(audio=(recording("no.wav", 300),), cue=InterruptTrigger(200 * MS))
 
 
 STEPS: tuple[Step, ...] = (
-    HearTurn(wait_for="greeting"),
-    WavTurn(audio=(recording("question.wav", 300),)),
-    Interrupt(interrupt=OBJECTION),
+    GreetingTurn(wait_for="greeting"),
+    AudioTurn(audio=(recording("question.wav", 300),)),
+    InterruptStep(interrupt=OBJECTION),
 )
 
 
@@ -166,7 +166,7 @@ def called(
     transport, log = LiveTransport(agent), EventLog(log_path, hide=str, record_audio=False)
     began_ns = transport.now_ns()
     agent.begin(began_ns)
-    facts = about("run", Labels("session", "here", "talk", "talk"), script)
+    facts = about("run", RowContext("session", "here", "talk", "talk"), script)
     told = LoggedTimeline(
         SessionStart(
             began_ns,

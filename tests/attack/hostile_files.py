@@ -12,7 +12,7 @@ from bench.errors import RtbenchError
 from bench.load.planning.load_model import load_recorded
 from bench.load.planning.stages import load_course
 from bench.plan.conversation import load_history, load_image
-from bench.plan.draws import load_rows, load_think_times
+from bench.plan.random_choices import load_rows, load_think_times
 from bench.plan.recordings import load_pcm
 from bench.plan.script import load_script
 from bench.run.replay import replay_log

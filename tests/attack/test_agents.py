@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.limits import MOST_EVENTS
 from bench.metrics import outcome_class
 from bench.observe import timeline
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.plan.steps import Pause
+from bench.plan.steps import PauseStep
 from bench.protocol.audio import PCM16_48K
 from bench.run.replay import replay_log
+from bench.timeouts import MOST_EVENTS
 from reports.wording.validity import meaning
 from tests.attack.agent_calls import JITTER_MS, MEMORY_KB, STEPS, Call, called
 from tests.attack.agents import AGENTS, HEARD, MOUTHS, Deeds, Mouth
@@ -134,7 +134,7 @@ def test_a_greeting_in_another_format_is_heard_as_it_is_before_any_turn(tmp_path
         yield 400
         yield from mouth.says()
 
-    steps = (Pause(1), *STEPS[1:2])
+    steps = (PauseStep(1), *STEPS[1:2])
     call = called(mouth, deeds(), steps, tmp_path / "call.jsonl", output_format="pcm16@48000")
 
     (turn,) = call.turns

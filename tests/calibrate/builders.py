@@ -10,18 +10,18 @@ from bench.run.calibration import (
     Calibration,
     LoadStep,
     Outcome,
+    Percentiles,
     SessionKind,
-    Spread,
-    Trusted,
+    TrustedLoad,
     machine,
 )
-from rtbench.calibrate.deviations import INSTANTS
+from rtbench.calibrate.ground_truth import INSTANTS
 
 SESSION = "sess_1"
 
 
-def build_spread(p99: float = 0.05, n: int = 1000) -> Spread:
-    return Spread(n, p99 / 10, p99, p99 * 2, p99 * 3)
+def build_spread(p99: float = 0.05, n: int = 1000) -> Percentiles:
+    return Percentiles(n, p99 / 10, p99, p99 * 2, p99 * 3)
 
 
 def build_step(
@@ -126,8 +126,8 @@ def build_calibration(*, tls: bool = False, sessions: int = 700, **about: Any) -
         date_utc="2026-11-20",
         machine=machine() | about,
         tls=tls,
-        trusted={"text": Trusted(sessions, 17_500.0), "voice": Trusted(400, 8_000.0)},
-        exact={"text": Trusted(200, 5_000.0)},
+        trusted={"text": TrustedLoad(sessions, 17_500.0), "voice": TrustedLoad(400, 8_000.0)},
+        exact={"text": TrustedLoad(200, 5_000.0)},
         ended={"voice": "the simulator"},
         steps=[build_step()],
     )

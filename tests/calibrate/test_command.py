@@ -13,7 +13,7 @@ from typer.testing import Result
 
 from bench.errors import UsageError
 from bench.run.calibration import LoadStep, Outcome, SessionKind, file_name, load_calibration
-from rtbench.calibrate import climb
+from rtbench.calibrate import load_steps
 from tests.calibrate.builders import build_step
 from tests.command_line import call
 
@@ -23,7 +23,7 @@ CAPACITY = 650
 def calibrate(monkeypatch: pytest.MonkeyPatch, state: Path, *options: str, play: Any) -> Result:
     """The command where a step is what `play` makes of its kind and sessions."""
     monkeypatch.setenv("XDG_STATE_HOME", str(state))
-    monkeypatch.setattr(climb, "played", lambda kind, sessions, **_: play(kind, sessions))
+    monkeypatch.setattr(load_steps, "run_load_step", lambda kind, sessions, **_: play(kind, sessions))
     return call("calibrate", *options)
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.metrics import CATALOGUE
-from bench.plan.recordings import Speech
-from rtbench.calibrate.deviations import joined, spreads, told
+from bench.plan.recordings import SpeechSpan
+from rtbench.calibrate.ground_truth import match_rows, parse_truth, spreads
 from tests.calibrate.builders import appends, build_row, received, sent
 
 TYPED = [
@@ -22,7 +22,7 @@ TYPED = [
     sent("response.output_audio.done", 3500),
     sent("response.done", 4000),
 ]
-SPEECH = Speech(240, 2400)  # from 10 ms to 100 ms
+SPEECH = SpeechSpan(240, 2400)  # from 10 ms to 100 ms
 CHUNK_NS = 50_000_000
 SPOKEN = [
     *appends(1, 9600, [CHUNK_NS, 2 * CHUNK_NS, 3 * CHUNK_NS]),
@@ -36,7 +36,7 @@ SPOKEN = [
 
 def test_the_error_of_a_metric_is_its_figure_less_the_truth() -> None:
     row = build_row(900, request_sent=990, first_audio=2007, first_transcript=1500, response_done=4003)
-    errors = joined([row], told(TYPED), {})
+    errors = match_rows([row], parse_truth(TYPED), {})
 
     assert errors.metrics == {"ttfa": [17], "transcript_first": [10], "response_total": [13]}
     assert errors.instants == {"request_sent": [-10], "first_audio": [7], "first_transcript": [0], "response_done": [3]}
@@ -49,7 +49,7 @@ def test_an_answer_in_two_items_has_its_first_deltas_in_one_and_its_ends_in_the_
         sent("response.output_audio.delta", 3600, audio=480),
         sent("response.output_audio_transcript.done", 3900),
     ]
-    truth = told([*TYPED[:-1], *other, TYPED[-1]]).replies["resp_1"]
+    truth = parse_truth([*TYPED[:-1], *other, TYPED[-1]]).replies["resp_1"]
 
     assert (truth["first_audio"], truth["transcript_done"]) == (2000, 3900)
 
@@ -58,7 +58,7 @@ def test_in_spoken_turns_the_truth_is_when_a_microphone_had_recorded_the_sample(
     true = {"speech_start": 10_041_666, "speech_end": 2 * CHUNK_NS, "speech_started": 70_000_000}
     row = build_row(0, measured_from="speech_end", **true, speech_stopped=160_000_000, first_audio=200_000_500,
                     response_done=300_000_000) | {"audio": "hello.wav"}  # fmt: skip
-    errors = joined([row], told(SPOKEN), {"hello.wav": SPEECH})
+    errors = match_rows([row], parse_truth(SPOKEN), {"hello.wav": SPEECH})
 
     assert errors.metrics["ttfa"] == [500]
     assert errors.metrics["end_of_turn_delay"] == [0]
@@ -69,7 +69,7 @@ def test_in_spoken_turns_the_truth_is_when_a_microphone_had_recorded_the_sample(
 def test_a_recording_that_is_not_known_leaves_out_what_counts_from_speech() -> None:
     row = build_row(0, measured_from="speech_end", speech_end=1, first_audio=2) | {"audio": "other.wav"}
 
-    assert joined([row], told(SPOKEN), {"hello.wav": SPEECH}).metrics == {}
+    assert match_rows([row], parse_truth(SPOKEN), {"hello.wav": SPEECH}).metrics == {}
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_recording_that_is_not_known_leaves_out_what_counts_from_speech() -> N
 )
 def test_turns_that_have_no_one_truth_are_left_out(change: dict[str, Any]) -> None:
     row = build_row(0, request_sent=990, first_audio=2007) | change
-    errors = joined([row], told(TYPED), {})
+    errors = match_rows([row], parse_truth(TYPED), {})
 
     assert errors.metrics == {}
     assert errors.unmatched == (row["outcome"] == "ok")
@@ -88,8 +88,8 @@ def test_an_event_that_left_nobody_knows_when_is_left_out_and_counted(taken_ns: 
     lines = [
         line | {"send_end_ns": taken_ns} if line["type"] == "response.output_audio.delta" else line for line in TYPED
     ]
-    truth = told(lines)
-    errors = joined([build_row(0, request_sent=1000, first_audio=2000, response_done=4000)], truth, {})
+    truth = parse_truth(lines)
+    errors = match_rows([build_row(0, request_sent=1000, first_audio=2000, response_done=4000)], truth, {})
 
     assert errors.metrics == {"response_total": [0]}
     assert errors.unmatched == 1
@@ -97,10 +97,10 @@ def test_an_event_that_left_nobody_knows_when_is_left_out_and_counted(taken_ns: 
 
 
 def test_a_request_that_was_read_with_what_came_later_is_left_out_and_counted() -> None:
-    truth = told(
+    truth = parse_truth(
         [line | {"earliest_ns": line["at_ns"] - 10**9} if line["direction"] == "in" else line for line in TYPED]
     )
-    errors = joined([build_row(0, request_sent=1000, first_audio=2000, response_done=4000)], truth, {})
+    errors = match_rows([build_row(0, request_sent=1000, first_audio=2000, response_done=4000)], truth, {})
 
     assert (errors.metrics, errors.unmatched, truth.left_out) == ({}, 1, 1)
     assert set(errors.instants) == {"first_audio", "response_done"}
@@ -112,26 +112,28 @@ def test_speech_in_a_chunk_that_was_read_with_what_came_later_has_no_instant() -
         for line in SPOKEN
     ]
     row = build_row(0, measured_from="speech_end", speech_end=1, speech_start=1, first_audio=2) | {"audio": "hello.wav"}
-    errors = joined([row], told(lines), {"hello.wav": SPEECH})
+    errors = match_rows([row], parse_truth(lines), {"hello.wav": SPEECH})
 
     assert set(errors.instants) == {"speech_start", "first_audio"}
     assert errors.unmatched == 1
 
 
 def test_lateness_is_that_of_the_events_that_were_due_in_this_time() -> None:
-    truth = told([*TYPED, {"schema": 2}, {"direction": "end", "events": 5}, {"direction": "refused", "at_ns": 1}])
+    truth = parse_truth(
+        [*TYPED, {"schema": 2}, {"direction": "end", "events": 5}, {"direction": "refused", "at_ns": 1}]
+    )
 
-    assert (truth.ended, told(TYPED).ended) == (1, 0)
+    assert (truth.ended, parse_truth(TYPED).ended) == (1, 0)
     assert truth.late_within(1400, 3000).tolist() == [10, 10, 10]
     assert truth.late_within(10_000, 20_000).tolist() == []
-    assert told([]).late_within(0, 1).tolist() == []
+    assert parse_truth([]).late_within(0, 1).tolist() == []
 
 
 @given(st.lists(st.integers(-5000, 5000), min_size=6, max_size=6), st.integers(0, 10**9))
 def test_an_error_of_an_instant_shows_in_every_metric_that_is_made_of_it(moved: list[int], start_ns: int) -> None:
     true = {"request_sent": 1000, "first_transcript": 1500, "first_audio": 2000, "response_done": 4000}
     seen = {name: at_ns + by for (name, at_ns), by in zip(true.items(), moved, strict=False)}
-    errors = joined([build_row(start_ns, "request_sent", **seen)], told(TYPED), {})
+    errors = match_rows([build_row(start_ns, "request_sent", **seen)], parse_truth(TYPED), {})
 
     assert {name: by for name, (by,) in errors.instants.items()} == {n: seen[n] - true[n] for n in true}
     for name, (error,) in errors.metrics.items():

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.plan.recordings import Pcm, Speech
+from bench.plan.recordings import Pcm, SpeechSpan
 from bench.protocol.audio import G711_ULAW, PCM16_16K, AudioFormat
 from bench.units import NS_PER_MS
-from rtbench.calibrate.deviations import OF_CALLS, Joined, Recording, joined, told
+from rtbench.calibrate.ground_truth import OF_CALLS, AgentRecording, MatchedErrors, match_rows, parse_truth
 from tests.calibrate.builders import SESSION, build_row, received, sent
 
 CALL = "0a1b"
 FRAME_MS, FRAME_BYTES = 20, 160
-RECORDING = Recording(G711_ULAW, Speech(2_400, 12_000), heard_bytes=4_160)
+RECORDING = AgentRecording(G711_ULAW, SpeechSpan(2_400, 12_000), heard_bytes=4_160)
 """Speech from 100 to 500 ms, of which a detector takes the first 520 ms for speech."""
 BEGINS_MS = (1_000, 5_000)
 """Where the caller plays it, on the clock of what he sends."""
@@ -64,12 +64,12 @@ def call_row(measured_from: str | None, **instants_ms: float) -> dict[str, Any]:
     return row | {"service_session_id": CALL, "response_id": None, "measured_from": measured_from, "audio": "hello.wav"}
 
 
-def errors(*rows: dict[str, Any], log: Sequence[dict[str, Any]] | None = None) -> Joined:
-    truth = told(lines() if log is None else log, RECORDING)
-    return joined(rows, truth, {}, OF_CALLS)
+def errors(*rows: dict[str, Any], log: Sequence[dict[str, Any]] | None = None) -> MatchedErrors:
+    truth = parse_truth(lines() if log is None else log, RECORDING)
+    return match_rows(rows, truth, {}, OF_CALLS)
 
 
-def off_ms(found: Joined) -> dict[str, list[float]]:
+def off_ms(found: MatchedErrors) -> dict[str, list[float]]:
     return {name: [round(ns / NS_PER_MS, 3) for ns in of] for name, of in found.metrics.items()}
 
 
@@ -177,9 +177,9 @@ def test_a_recording_is_heard_to_its_last_active_frame(format: AudioFormat) -> N
     """Half a second of a tone behind 100 ms of silence, and more silence behind it."""
     tone = np.tile(np.repeat(np.array([3_000, -3_000], np.int16), 24), 250)
     samples = np.concatenate((np.zeros(2_400, np.int16), tone, np.zeros(1_200, np.int16)))
-    pcm = Pcm(Path("tone.wav"), "", samples.tobytes(), Speech(2_400, 14_400))
+    pcm = Pcm(Path("tone.wav"), "", samples.tobytes(), SpeechSpan(2_400, 14_400))
 
-    assert Recording.of(pcm, format) == (format, pcm.speech, 600 * format.bytes_per_s // 1000)
+    assert AgentRecording.of(pcm, format) == (format, pcm.speech, 600 * format.bytes_per_s // 1000)
 
 
 def test_calls_are_known_by_the_id_in_what_opens_them() -> None:

@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from bench.run.calibration import LoadStep, Spread
-from bench.simulator.truth import LATE_MS
-from rtbench.calibrate.ladder import FULL, outcome_of
+from bench.run.calibration import LoadStep, Percentiles
+from bench.simulator.ground_truth_log import LATE_MS
+from rtbench.calibrate.load_step_search import FULL, outcome_of
 
 
-def wrong_by(p99_ms: float) -> dict[str, Spread]:
+def wrong_by(p99_ms: float) -> dict[str, Percentiles]:
     """The errors of a step that is so wrong at most."""
     return {
-        "ttfa": Spread(n=1000, p50=p99_ms / 2, p99=p99_ms, p999=p99_ms, high=p99_ms),
-        "response_total": Spread(n=1000, p50=0.01, p99=0.1, p999=0.1, high=0.1),
+        "ttfa": Percentiles(n=1000, p50=p99_ms / 2, p99=p99_ms, p999=p99_ms, high=p99_ms),
+        "response_total": Percentiles(n=1000, p50=0.01, p99=0.1, p999=0.1, high=0.1),
     }
 
 

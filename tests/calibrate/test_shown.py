@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 from bench.run.calibration import KINDS, Calibration, LoadStep
 from reports.render.html import render_html
-from rtbench.calibrate.ladder import calibration_of
+from rtbench.calibrate.load_step_search import calibration_of
 from rtbench.calibrate.page import calibration_page, error_lines, picture, step_heads, step_lines
 from tests.calibrate.builders import build_step, steps_of_both
 

@@ -17,7 +17,7 @@ from bench.run import folder as files
 from bench.run import histograms as hdr
 from bench.run.calibration import LoadStep
 from bench.run.document import SCHEMA_VERSION
-from rtbench.calibrate.climb import PlayedRun, measured_step
+from rtbench.calibrate.load_steps import FinishedRun, load_step_entry
 from tests.calibrate.builders import received, sent
 
 S, MS = 10**9, 10**6
@@ -102,14 +102,14 @@ def step(scratch: Path, run: Run, workers: int = 1, **used: float) -> LoadStep:
     for name, of in tables:
         pq.write_table(pa.Table.from_pylist(of, files.SCHEMAS[name]), scratch / f"{name}.parquet")
     kept = hdr.Histograms()
-    kept.record(hdr.Key("receive_delay", "sim"), 250)
+    kept.record(hdr.HistogramKey("receive_delay", "sim"), 250)
     log = hdr.header(0, simulated=True) + "".join(kept.lines(0, S))
     files.histograms_path(scratch).write_text(log, encoding="ascii")
     (scratch / "run.json").write_text(json.dumps({"schema": SCHEMA_VERSION, "validity": run.validity}))
     (scratch / "truth.jsonl").write_text("".join(json.dumps(line) + "\n" for line in truth(run)))
     usage = ProcessCpuUsage(**({"harness": 0.5, "simulator": 0.3, "others": 0.0} | used))
-    played = PlayedRun(scratch, scratch / "truth.jsonl", BEGIN_S * S, END_S * S, usage, 10**8, run.died)
-    return measured_step("text", SESSIONS, played, workers)
+    played = FinishedRun(scratch, scratch / "truth.jsonl", BEGIN_S * S, END_S * S, usage, 10**8, run.died)
+    return load_step_entry("text", SESSIONS, played, workers)
 
 
 def test_a_step_is_made_of_the_steady_part_alone(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ import numpy as np
 
 from reports.statistics.counting import Floats
 from reports.statistics.rates import PerCluster
-from rtbench.capacity.judge import GIVEN_UP, GIVEN_UP_LAST, answer_of, is_futile, share_of
 from rtbench.capacity.search import (
     AROUND_S,
     ERROR,
@@ -23,12 +22,13 @@ from rtbench.capacity.search import (
     LevelBudget,
     LevelEntry,
     SearchPlan,
-    SloShare,
+    SloEntry,
+    alpha_per_analysis,
     grid_of,
     least_ramp_s,
-    levels_of,
-    look_errors,
+    run_levels,
 )
+from rtbench.capacity.slo import GIVEN_UP, GIVEN_UP_LAST, analysis_result, is_futile, violation_share
 from rtbench.load_search import NextLevel, levels_left
 
 ALLOWED = 0.05
@@ -41,8 +41,8 @@ def build_plan(first: int = 1, most: int = 256, time_s: float = 1800.0, **change
     return msgspec.structs.replace(changed, max_levels=levels_left(grid_of(changed), []))
 
 
-def build_share(value: float = 0.5, *, slow: int = 50, failed: int = 0, throttled: int = 0, **more: object) -> SloShare:
-    share = SloShare(
+def build_share(value: float = 0.5, *, slow: int = 50, failed: int = 0, throttled: int = 0, **more: object) -> SloEntry:
+    share = SloEntry(
         "ttfa p(95)<800", ALLOWED, value, value * 0.8, min(1.0, value * 1.2), 100, 20, slow, failed, throttled
     )
     return msgspec.structs.replace(share, **more)
@@ -156,13 +156,13 @@ def looked_at(
     step: NextLevel, given: LevelBudget, allowed: float, shown: Callable[[float], tuple[PerCluster, PerCluster]]
 ) -> LevelEntry:
     """Judge a level at its looks. `shown`: what complete sessions, and all, show so many seconds after the ramp."""
-    ramp_s, errors = least_ramp_s(given.load_s), look_errors(given.error)
+    ramp_s, errors = least_ramp_s(given.load_s), alpha_per_analysis(given.error)
     measured_s = given.load_s - ramp_s
     answer: Answer = "inconclusive"
     for part, error in zip(LOOKS, errors, strict=True):
         after_s = measured_s if part == 1 else max(0.0, part * given.load_s - ramp_s)
         complete, known = shown(after_s)
-        answer = answer_of([complete], [known], [allowed], error, step.load)
+        answer = analysis_result([complete], [known], [allowed], error, step.load)
         if answer == "fail" or (answer == "pass" and not (step.confirmation_run and part < 1)):
             break
         over = after_s / measured_s
@@ -171,9 +171,9 @@ def looked_at(
         if over >= FUTILE_FROM and given_up and not step.confirmation_run:
             break
     length_s = part * given.load_s + AROUND_S
-    told = share_of(known, error, 1, step.load)
+    told = violation_share(known, error, 1, step.load)
     value, late = None if math.isnan(told.value) else told.value, int(known[0].sum())
-    share = SloShare("ttfa p(95)<800", allowed, value, *told[1:5], late, 0, 0, told.deff)
+    share = SloEntry("ttfa p(95)<800", allowed, value, *told[1:5], late, 0, 0, told.deff)
     return build_level(
         step.load,
         answer,
@@ -188,6 +188,6 @@ def looked_at(
 def searched(plan: SearchPlan, service: Service, seed: int) -> list[LevelEntry]:
     """The levels of a search."""
     levels: list[LevelEntry] = []
-    for _ in levels_of(plan, levels, partial(service.level, np.random.default_rng(seed))):
+    for _ in run_levels(plan, levels, partial(service.level, np.random.default_rng(seed))):
         pass
     return levels

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
-from rtbench.capacity import level as playing
-from rtbench.capacity.judge import slo_of
-from rtbench.capacity.level import HOPELESS, Search, level_of
-from rtbench.capacity.play import LevelTask, Locust, PlayedLevel
+from rtbench.capacity import level_evaluation as playing
+from rtbench.capacity.level_evaluation import HOPELESS, SearchConfig, evaluate_level
+from rtbench.capacity.level_run import FinishedLevel, LevelTask, LocustCommand
 from rtbench.capacity.search import (
     AROUND_S,
     LEAST_LOAD_S,
@@ -20,8 +19,9 @@ from rtbench.capacity.search import (
     Answer,
     LevelBudget,
     LevelEntry,
-    look_errors,
+    alpha_per_analysis,
 )
+from rtbench.capacity.slo import slo_of
 from rtbench.load_search import NextLevel
 from tests.capacity.models import build_plan
 from tests.reports.synthetic import Plan, write
@@ -47,13 +47,15 @@ def attempted(
     """The outcome of a level whose run is this synthetic one; it is looked at half-way, as it is then."""
     folder = write(tmp_path / "levels" / "run", plan, **changes)
 
-    def play(locust: Locust, task: LevelTask, is_clear: Callable[[Path, int], bool], until_ns: int) -> PlayedLevel:
+    def play(
+        locust: LocustCommand, task: LevelTask, is_clear: Callable[[Path, int], bool], until_ns: int
+    ) -> FinishedLevel:
         is_clear(folder, 3)
-        return PlayedLevel(folder, died, looks=4)
+        return FinishedLevel(folder, died, looks=4)
 
     monkeypatch.setattr(playing, "play_level", play)
-    search = Search(build_plan(), [slo_of(slo)], Locust("calls.py", "concurrency", tmp_path))
-    return level_of(search, 3, NextLevel(load, hold), given)
+    search = SearchConfig(build_plan(), [slo_of(slo)], LocustCommand("calls.py", "concurrency", tmp_path))
+    return evaluate_level(search, 3, NextLevel(load, hold), given)
 
 
 @pytest.mark.parametrize(("slo", "answer"), [(GOOD, "pass"), (BAD, "fail"), ("failure_rate<0.1%", "inconclusive")])
@@ -74,8 +76,10 @@ def test_an_answer_at_a_look_has_the_bounds_of_that_look(monkeypatch: pytest.Mon
     hold = attempted(monkeypatch, tmp_path / "hold", plan, hold=True)
 
     assert (early.result, hold.result) == ("pass", "pass")
-    assert early.slo_violations[0].high == pytest.approx(1 - look_errors(GIVEN.error)[3] ** (1 / 300))
-    assert hold.slo_violations[0].high == pytest.approx(1 - look_errors(GIVEN.error)[len(LOOKS) - 1] ** (1 / 300))
+    assert early.slo_violations[0].high == pytest.approx(1 - alpha_per_analysis(GIVEN.error)[3] ** (1 / 300))
+    assert hold.slo_violations[0].high == pytest.approx(
+        1 - alpha_per_analysis(GIVEN.error)[len(LOOKS) - 1] ** (1 / 300)
+    )
 
 
 def test_a_run_that_is_invalid_says_nothing_of_the_service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -120,9 +124,11 @@ def test_a_level_whose_run_crashed_is_named(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_more_calls_than_can_connect_in_time_are_a_limit_of_ours(tmp_path: Path) -> None:
-    search = Search(build_plan(), [slo_of(GOOD)], Locust("calls.py", "concurrency", tmp_path), connect_rate=30.0)
+    search = SearchConfig(
+        build_plan(), [slo_of(GOOD)], LocustCommand("calls.py", "concurrency", tmp_path), connect_rate=30.0
+    )
 
-    level = level_of(search, 3, NextLevel(40, confirmation_run=False), GIVEN)
+    level = evaluate_level(search, 3, NextLevel(40, confirmation_run=False), GIVEN)
 
     assert level.result == "load_generator"
     assert "40 calls take 81 s to connect at this rate of connections, and the level has 60 s" in level.why
@@ -141,15 +147,15 @@ def test_the_least_ramp_leaves_time_to_measure_in_any_level_that_is_played(
 def test_a_run_that_is_refused_ends_the_search_only_where_it_is_the_first(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def refused(*_: Any) -> PlayedLevel:
+    def refused(*_: Any) -> FinishedLevel:
         raise UsageError("raise it with `ulimit -n`")
 
     monkeypatch.setattr(playing, "play_level", refused)
-    search = Search(build_plan(), [slo_of(GOOD)], Locust("calls.py", "concurrency", tmp_path))
+    search = SearchConfig(build_plan(), [slo_of(GOOD)], LocustCommand("calls.py", "concurrency", tmp_path))
 
     with pytest.raises(UsageError, match="ulimit"):
-        level_of(search, 1, NextLevel(40, confirmation_run=False), GIVEN)
-    level = level_of(search, 2, NextLevel(40, confirmation_run=False), GIVEN)
+        evaluate_level(search, 1, NextLevel(40, confirmation_run=False), GIVEN)
+    level = evaluate_level(search, 2, NextLevel(40, confirmation_run=False), GIVEN)
 
     assert (level.result, level.why) == ("crashed", "raise it with `ulimit -n`")
 

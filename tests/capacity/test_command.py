@@ -12,10 +12,10 @@ from typer.testing import Result
 
 from bench.errors import UsageError
 from bench.target.options import ServiceOptions
-from rtbench.capacity import level as leveling
-from rtbench.capacity import play as playing
-from rtbench.capacity.level import Search
-from rtbench.capacity.play import LevelTask, Locust, PreparedSearch, prepared
+from rtbench.capacity import level_evaluation as leveling
+from rtbench.capacity import level_run as playing
+from rtbench.capacity.level_evaluation import SearchConfig
+from rtbench.capacity.level_run import LevelTask, LocustCommand, PreparedSearch, prepare_search
 from rtbench.capacity.search import Answer, LevelBudget, LevelEntry
 from rtbench.load_search import NextLevel
 from tests.capacity.models import build_level, build_plan, build_share
@@ -23,10 +23,10 @@ from tests.command_line import call
 from tests.docs.schemas import schemas
 
 EDGE = 20
-Played = Callable[[Search, int, NextLevel, LevelBudget], LevelEntry]
+Played = Callable[[SearchConfig, int, NextLevel, LevelBudget], LevelEntry]
 
 
-def clear(search: Search, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
+def clear(search: SearchConfig, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
     """Every answer is clear."""
     answer: Answer = "pass" if step.load <= EDGE else "fail"
     return build_level(
@@ -35,9 +35,9 @@ def clear(search: Search, number: int, step: NextLevel, given: LevelBudget) -> L
 
 
 def capacity(monkeypatch: pytest.MonkeyPatch, folder: Path, *options: str, played: Played = clear) -> Result:
-    monkeypatch.setattr(leveling, "level_of", played)
-    locust = Locust("calls.py", "concurrency", folder / "levels")
-    monkeypatch.setattr(playing, "prepared", lambda *_, **__: PreparedSearch(locust, "west", "calls", None, ()))
+    monkeypatch.setattr(leveling, "evaluate_level", played)
+    locust = LocustCommand("calls.py", "concurrency", folder / "levels")
+    monkeypatch.setattr(playing, "prepare_search", lambda *_, **__: PreparedSearch(locust, "west", "calls", None, ()))
     given = ["capacity", "-f", "calls.py", "--slo", "ttfa p(95)<800", "-o", str(folder / "found"), *options]
     return call(*given)
 
@@ -73,10 +73,10 @@ def test_an_objective_that_nothing_can_judge_is_refused_before_the_first_call(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     lacks = {"name": "talk", "turns": [{"step": "a", "lacks": {"speech_end": "it has no spoken turn"}}], "session": {}}
-    locust = Locust("calls.py", "concurrency", tmp_path / "levels")
+    locust = LocustCommand("calls.py", "concurrency", tmp_path / "levels")
     ready = PreparedSearch(locust, "west", "calls", None, (), [lacks])
-    monkeypatch.setattr(leveling, "level_of", lambda *_: pytest.fail("a level was played"))
-    monkeypatch.setattr(playing, "prepared", lambda *_, **__: ready)
+    monkeypatch.setattr(leveling, "evaluate_level", lambda *_: pytest.fail("a level was played"))
+    monkeypatch.setattr(playing, "prepare_search", lambda *_, **__: ready)
     slos = ("--slo", "ttfa p(95)<800", "--slo", "voice_to_voice p(95)<1500")
     result = call("capacity", "-f", "calls.py", *slos, "-o", str(tmp_path / "found"))
 
@@ -90,7 +90,7 @@ def test_an_objective_that_nothing_can_judge_is_refused_before_the_first_call(
 def test_a_short_time_gives_a_rough_answer_that_is_said_to_be_one(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def rough(search: Search, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
+    def rough(search: SearchConfig, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
         share = build_share(0.01 if step.load <= EDGE else 0.3)
         return build_level(step.load, "inconclusive", duration_s=27.0, error=given.error, slo_violations=[share])
 
@@ -105,7 +105,7 @@ def test_a_short_time_gives_a_rough_answer_that_is_said_to_be_one(
 
 
 def test_an_interrupt_keeps_what_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def interrupted(search: Search, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
+    def interrupted(search: SearchConfig, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
         if number == 3:
             raise KeyboardInterrupt
         return clear(search, number, step, given)
@@ -150,7 +150,7 @@ def test_a_folder_holds_one_search(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 @pytest.mark.parametrize("option", ["--users", "-u", "--arrival-rate=3/s", "--run-time", "--warmup", "--budget"])
 def test_what_the_search_gives_each_level_cannot_be_given_twice(tmp_path: Path, option: str) -> None:
     with pytest.raises(UsageError, match="is an option that the search sets for each level"):
-        prepared(ServiceOptions(), "calls.py", build_plan(), tmp_path, [option, "3"], yes=False)
+        prepare_search(ServiceOptions(), "calls.py", build_plan(), tmp_path, [option, "3"], yes=False)
 
 
 def test_the_options_of_the_service_are_those_of_runs(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_the_options_of_the_service_are_those_of_runs(tmp_path: Path) -> None:
 
 def test_a_level_is_a_run_as_users_start_it(tmp_path: Path) -> None:
     task = LevelTask("03-level-8", 8, 60.0, 5.0, budget_usd=2.0)
-    words = Locust("calls.py", "concurrency", tmp_path, ["--url", "ws://here"]).words(task)
+    words = LocustCommand("calls.py", "concurrency", tmp_path, ["--url", "ws://here"]).words(task)
 
     assert words[:2] == ["-f", "calls.py"]
     assert words[-2:] == ["--url", "ws://here"]
@@ -179,9 +179,9 @@ def test_a_level_is_a_run_as_users_start_it(tmp_path: Path) -> None:
 
 
 def test_a_level_of_arrivals_has_slots_for_long_calls(tmp_path: Path) -> None:
-    ample = " ".join(Locust("calls.py", "arrival_rate", tmp_path).words(LevelTask("a", 30, 60.0, 5.0)))
+    ample = " ".join(LocustCommand("calls.py", "arrival_rate", tmp_path).words(LevelTask("a", 30, 60.0, 5.0)))
     given = " ".join(
-        Locust("calls.py", "arrival_rate", tmp_path).words(LevelTask("a", 30, 60.0, 5.0, max_concurrent=12))
+        LocustCommand("calls.py", "arrival_rate", tmp_path).words(LevelTask("a", 30, 60.0, 5.0, max_concurrent=12))
     )
 
     assert "--arrival-rate 30/min --max-concurrent 150" in ample

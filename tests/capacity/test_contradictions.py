@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import isotonic_regression
 
-from rtbench.capacity.conclude import contradiction_of, rough_estimate
+from rtbench.capacity.conclusion import contradiction_of, rough_estimate
 from rtbench.capacity.search import Answer, LevelEntry
 from tests.capacity.models import ALLOWED, ModelService, PhasedService, build_level, build_plan, build_share, searched
 from tests.examples import trials

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from reports.render.html import render_html
-from rtbench.capacity.conclude import conclude
+from rtbench.capacity.conclusion import conclude
 from rtbench.capacity.page import capacity_page, failure_picture, wait_picture
-from rtbench.capacity.search import Answer, Capacity, Interval, LevelEntry
+from rtbench.capacity.search import Answer, CapacityDocument, Interval, LevelEntry
 from tests.capacity.models import build_level, build_plan, build_share
 
 
@@ -24,7 +24,7 @@ LEVELS = [level(8, "pass", 400), level(16, "fail", 1200), level(11, "inconclusiv
           level(8, "pass", 410, hold=True)]  # fmt: skip
 
 
-def searched(levels: list[LevelEntry]) -> Capacity:
+def searched(levels: list[LevelEntry]) -> CapacityDocument:
     return conclude(build_plan(), levels, date_utc="2026-11-21", target="<west>", scenario="calls")
 
 

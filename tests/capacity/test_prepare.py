@@ -9,8 +9,8 @@ import pytest
 
 from bench.errors import UsageError
 from bench.target.options import ServiceOptions
-from rtbench.capacity import play as playing
-from rtbench.capacity.play import PreparedSearch, calls_most, prepared
+from rtbench.capacity import level_run as playing
+from rtbench.capacity.level_run import PreparedSearch, calls_most, prepare_search
 from rtbench.capacity.search import SearchPlan
 from tests.capacity.models import build_plan
 
@@ -25,7 +25,7 @@ def searching(
     forecast = {"scenario": "calls", "targets": list(targets), "session_s": 20.0, "session_usd": [0.02, 0.25],
                 "cost": COST, "connect_rate": 30.0, "notices": ["the token is old"], "lacking": [None]}  # fmt: skip
     monkeypatch.setattr(playing, "_forecast", lambda file, words: forecast)
-    return prepared(ServiceOptions(), "calls.py", plan or build_plan(), Path("levels"), ["--seed", "7"], yes=yes)
+    return prepare_search(ServiceOptions(), "calls.py", plan or build_plan(), Path("levels"), ["--seed", "7"], yes=yes)
 
 
 def test_a_search_on_this_machine_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

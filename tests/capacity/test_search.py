@@ -16,14 +16,14 @@ from rtbench.capacity.search import (
     Answer,
     LevelBudget,
     LevelEntry,
-    early_end,
+    alpha_per_analysis,
     grid_of,
     least_time_s,
     level_budget,
     level_within,
-    levels_of,
-    look_errors,
     results_of,
+    run_levels,
+    stop_reason,
 )
 from rtbench.load_search import LevelResult, NextLevel, bracket_of
 from tests.capacity.models import ModelService, build_level, build_plan, build_share, searched
@@ -73,7 +73,7 @@ def test_levels_never_spend_more_than_there_is(answers: list[Answer], data: st.D
             step.load, answers[number], hold=step.confirmation_run, duration_s=length_s, error=given.error
         )
 
-    for _ in levels_of(plan, levels, played):
+    for _ in run_levels(plan, levels, played):
         pass
 
     assert sum(level.duration_s for level in levels) <= plan.time_s + 1e-6
@@ -81,7 +81,7 @@ def test_levels_never_spend_more_than_there_is(answers: list[Answer], data: st.D
 
 
 def test_looks_spend_the_error_of_their_level_and_most_of_it_at_its_end() -> None:
-    errors = look_errors(0.01)
+    errors = alpha_per_analysis(0.01)
 
     assert sum(errors) == pytest.approx(0.01)
     assert list(errors) == sorted(errors)
@@ -122,7 +122,7 @@ def undecided(length_s: float) -> Callable[[int, NextLevel, LevelBudget], LevelE
 def test_no_search_gives_up_while_there_is_time_that_could_decide_a_level(first: int, most: int, time_s: float) -> None:
     plan = build_plan(first=first, most=most, time_s=time_s)
     levels: list[LevelEntry] = []
-    list(levels_of(plan, levels, undecided(17.0)))
+    list(run_levels(plan, levels, undecided(17.0)))
 
     assert sum(level.duration_s for level in levels) == pytest.approx(time_s)
     assert sum(level.error for level in levels) <= ERROR
@@ -172,7 +172,7 @@ def test_one_load_is_decided_in_the_time_that_was_given_for_it() -> None:
 def test_a_hold_is_played_however_soon_its_level_was_clear() -> None:
     levels = [build_level(1, "pass", duration_s=8.0), build_level(2, "fail", duration_s=8.0)]
 
-    assert early_end(build_plan(), levels) is None
+    assert stop_reason(build_plan(), levels) is None
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_a_hold_is_played_however_soon_its_level_was_clear() -> None:
 def test_a_search_ends_where_there_is_no_time_or_no_money_left(spent_s: float, usd: float, ended: str | None) -> None:
     plan = build_plan(budget_usd=5.0)
 
-    assert early_end(plan, [build_level(1, "pass", duration_s=spent_s, usd=usd)]) == ended
+    assert stop_reason(plan, [build_level(1, "pass", duration_s=spent_s, usd=usd)]) == ended
 
 
 def test_the_least_time_of_a_search_is_enough_for_each_of_its_levels() -> None:

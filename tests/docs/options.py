@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from bench.load.planning.run_options import add_options
-from rtbench.cli.start import OptionList
+from rtbench.cli.start import OptionCollector
 from tests.made_page import listed, made_anew
 
 PAGE = Path(__file__).parents[2] / "docs" / "options.md"
@@ -14,7 +14,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "options.md"
 
 def written(page: str) -> str:
     """The page with its table made anew."""
-    options = OptionList()
+    options = OptionCollector()
     add_options(options)
     entries = ((f"`{name}`", _marked(purpose)) for name, _, purpose in options)
     return made_anew(page, {"options": listed(entries)})

@@ -15,15 +15,15 @@ from typing import Any, get_args
 import msgspec
 
 import reports
-from bench.doctor.explain import DoctorDocument
+from bench.doctor.diagnosis import DoctorDocument
 from bench.observe.inputs import Input
 from bench.run.calibration import Calibration
 from bench.run.document import CLOSED, RunDocument
-from bench.run.kept import KeptRuns
 from bench.run.replay import AnyLine
 from bench.run.rows import TranscriptLine
+from bench.run.run_list import RunList
+from bench.simulator.ground_truth_log import TRUTH_LINES
 from bench.simulator.serving.ready import ReadyDocument
-from bench.simulator.truth import TRUTH_LINES
 from reports.comparisons.document import CompareDocument
 from reports.gate.document import CheckDocument
 from reports.looks.decision import DecisionDocument
@@ -32,7 +32,7 @@ from reports.sample_size import SampleSize
 from reports.stored import Baseline
 from reports.text.document import SummaryDocument
 from reports.trends.outputs import TrendDocument
-from rtbench.capacity.search import Capacity
+from rtbench.capacity.search import CapacityDocument
 
 FOLDER = Path(reports.__file__).parent / "schemas"
 Schema = dict[str, Any]
@@ -45,10 +45,10 @@ def schemas() -> dict[str, Schema]:
         "summary": ("summary.json of a run folder of Realtime Bench", SummaryDocument),
         "event-log": ("A line of an event log of Realtime Bench", event_log_line()),
         "calibration": ("A calibration file of Realtime Bench", Calibration),
-        "capacity": ("capacity.json of rtbench capacity", Capacity),
+        "capacity": ("capacity.json of rtbench capacity", CapacityDocument),
         "transcript": ("A line of transcripts.jsonl of Realtime Bench", TranscriptLine),
         "ready": ("What rtbench simulate says once it listens", ReadyDocument),
-        "runs": ("What rtbench runs --json prints", KeptRuns),
+        "runs": ("What rtbench runs --json prints", RunList),
         "doctor": ("What rtbench doctor --json prints", DoctorDocument),
         "compare": ("compare.json of Realtime Bench", CompareDocument),
         "decision": ("decision.json of a run folder of Realtime Bench", DecisionDocument),

@@ -13,12 +13,12 @@ import pytest
 import typer
 
 from bench import manual
-from bench.limits import Limits
 from bench.metrics import CATALOGUE, GOOD, UNFINISHED
 from bench.plan.script import load_script
-from bench.run.validity import Evidence, judge
+from bench.run.validity import ValidityData, evaluate_checks
 from bench.target import targets
 from bench.target.options import ServiceOptions
+from bench.timeouts import Timeouts
 from reports.statistics import quantiles, unseen, verdicts
 from reports.statistics.differences import LEVEL
 from reports.wording.validity import FAMILIES, MEANINGS
@@ -57,9 +57,9 @@ def test_every_outcome_is_defined() -> None:
 
 
 def test_every_limit_and_every_rule_of_validity_is_defined() -> None:
-    checks = judge(Evidence((), None, None, None, None, False)).checks
+    checks = evaluate_checks(ValidityData((), None, None, None, None, False)).checks
 
-    assert not missing(vars(Limits()), "docs/metrics.md")
+    assert not missing(vars(Timeouts()), "docs/metrics.md")
     assert not missing({check.name for check in checks}, "docs/metrics.md")
 
 

@@ -44,7 +44,7 @@ ORDINARY = (
     *("no_analysis", "final_analysis", "no figure"),
 )
 """Ordinary English that these words are allowed in."""
-VENDORS = ("bench/simulator/refusals.py", "bench/simulator/answering/responses.py")
+VENDORS = ("bench/simulator/refusals.py", "bench/simulator/answering/lifecycle.py")
 """Modules with the words of services, which the simulator repeats."""
 MODULES = [
     module

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.doctor.explain import remedy_of_agents
+from bench.doctor.diagnosis import remedy_of_agents
 from bench.doctor.service_findings import AudioPace, heard_answer, paced, spoke_first, unread
 from bench.metrics import INAUDIBLE, NO_AUDIO, NO_MESSAGE, NO_PAUSE, NOTHING_AUDIBLE
 from bench.observe.observation import TurnObservation

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.doctor.explain import OWN_PARAMETERS, REMEDIES, Refusal, dialect_remedy, explain, shape_of
+from bench.doctor.diagnosis import OWN_PARAMETERS, REMEDIES, Refusal, dialect_remedy, explain, shape_of
 from bench.doctor.service_findings import in_other_dialect
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
-from bench.simulator.session.check_tables import PREVIEW_RESPONSE, PREVIEW_SESSION
-from bench.simulator.session.checks import EventPlace, missing
+from bench.simulator.server_events import OPENAI_GA
+from bench.simulator.session.checks import EventPath, missing
 from bench.simulator.session.service_forms import form_of, ga_session, preview_session
-from bench.simulator.wire import OPENAI_GA
+from bench.simulator.session.session_schema import PREVIEW_RESPONSE, PREVIEW_SESSION
 from tests.doctor.targets import build_target
 from tests.helpers import OTHER
 
@@ -28,7 +28,7 @@ UNKNOWN = "failed:unknown_parameter"
 @pytest.mark.parametrize(
     ("spoken", "outcome", "words", "speaks"),
     [
-        (PREVIEW, "failed:missing_required_parameter", str(missing(EventPlace("session.type"))), GA),
+        (PREVIEW, "failed:missing_required_parameter", str(missing(EventPath("session.type"))), GA),
         (PREVIEW, UNKNOWN, "Unknown parameter: 'session.modalities'.", GA),
         (PREVIEW, UNKNOWN, "unknown_parameter: Unknown parameter: 'response.modalities'.", GA),
         (GA, UNKNOWN, "Unknown parameter: 'session.type'.", PREVIEW),

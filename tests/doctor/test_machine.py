@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.cpu import Priority
-from bench.doctor.explain import Finding
-from bench.doctor.surroundings import (
+from bench.doctor.diagnosis import Finding
+from bench.doctor.machine_checks import (
     clock_resolution,
     installation,
     judged_wall_clock,

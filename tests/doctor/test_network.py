@@ -10,20 +10,20 @@ from typing import Literal
 
 import pytest
 
-from bench.doctor.explain import Finding
-from bench.doctor.surroundings import look_at_network
-from bench.limits import Limits
+from bench.doctor.diagnosis import Finding
+from bench.doctor.machine_checks import look_at_network
 from bench.remedies import NO_PROXY
 from bench.target.options import ServiceOptions
 from bench.target.target import Target
 from bench.target.targets import resolve_targets
+from bench.timeouts import Timeouts
 from bench.transport import names
 from bench.transport.interface import NetworkPath, Proxy
 from tests.system.end_to_end.proxies import running_proxy
 from tests.transport.test_certificates import HOUR, write_client
 from tests.transport.test_connect import serving
 
-ENOUGH = Limits(tcp=30, tls=30, upgrade=30)
+ENOUGH = Timeouts(tcp=30, tls=30, upgrade=30)
 DIRECTLY = NetworkPath()
 
 

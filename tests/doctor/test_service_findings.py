@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.doctor.examine import configuration
-from bench.doctor.explain import Finding
+from bench.doctor.diagnosis import Finding
+from bench.doctor.service_checks import configuration
 from bench.doctor.service_findings import (
     compression,
     greeted,
@@ -24,8 +24,8 @@ from bench.doctor.service_findings import (
     service_clock,
     settings_in,
 )
-from bench.money import Tariff
 from bench.observe.observation import SessionObservation
+from bench.pricing import TurnPricing
 from bench.protocol.base import SIMULATOR_MARK
 from bench.protocol.rate_limits import RateLimit
 from bench.target.credentials import Credential
@@ -62,7 +62,8 @@ FOUND: list[tuple[Callable[[], Finding], str, str]] = [
     (lambda: limits_told((RateLimit("requests", 200, 199, 0.3), RateLimit("tokens", None, 5))), "pass",
      "requests: 199 of 200 left, whole again in 0.3 s; tokens: 5 left"),
     (lambda: limits_told(()), "skipped", ""),
-    (lambda: replied(build_observation(outcome="incomplete:max_output_tokens"), build_target(), Tariff("m", None, "")),
+    (lambda: replied(build_observation(outcome="incomplete:max_output_tokens"), build_target(),
+                     TurnPricing("m", None, "")),
      "fail", "incomplete:max_output_tokens"),
     (lambda: compression(DECLINED, wanted=False), "pass", ""),
     (lambda: compression(DECLINED, wanted=True), "warning", ""),

@@ -37,28 +37,28 @@ with tempfile.TemporaryDirectory() as folder, contextlib.suppress(Exception):
     rtbench.cli.app.app([word.format(folder=folder) for word in {words}], standalone_mode=False)
 """
 LOCUST = (
-    "import locust.main, rtbench, azure.identity, pandas, pyarrow.dataset, pyarrow.pandas_compat, bench.run.close\n"
+    "import locust.main, rtbench, azure.identity, pandas, pyarrow.dataset, pyarrow.pandas_compat, bench.run.finalize\n"
     "import inspect; inspect.stack()"
 )
-REPORT = "import bench.run.close, reports.comparisons.document, reports.gate.document, reports.looks.decide"
+REPORT = "import bench.run.finalize, reports.comparisons.document, reports.gate.document, reports.looks.decide"
 REPORT += CALLED.format(stored=str(STORED), words=["report", "{folder}/run"])
 VOICES = """
-from bench.simulator import voice
+from bench.simulator import recorded_replies
 from functools import cache
-voice.load_replies = cache(voice.load_replies)
-voice.load_replies()
+recorded_replies.load_replies = cache(recorded_replies.load_replies)
+recorded_replies.load_replies()
 """
 SIMULATE = f"import bench.simulator.serving.server, numpy.random, soundfile, soxr{VOICES}" + CALLED.format(
     stored=str(STORED), words=["simulate", "--profile", "{folder}/none.yaml"]
 )
 CAPACITY = f"""{REPORT}
-import rtbench.locust_run, rtbench.capacity.play, rtbench.cli.searches, subprocess, types
+import rtbench.locust_run, rtbench.capacity.level_run, rtbench.cli.searches, subprocess, types
 forked = types.ModuleType("forked")
 forked.__file__ = {__file__!r}
 with open(forked.__file__) as text:
     exec(compile(text.read(), forked.__file__, "exec"), vars(forked))
 forking = types.SimpleNamespace(**vars(subprocess) | {{"Popen": forked.Popen, "run": forked.run}})
-rtbench.locust_run.subprocess = rtbench.capacity.play.subprocess = forking
+rtbench.locust_run.subprocess = rtbench.capacity.level_run.subprocess = forking
 """
 """Its levels are forked as well."""
 REPORTING = (
@@ -75,11 +75,12 @@ REPORTING = (
 )
 PREPARATIONS: dict[tuple[str, ...], str] = {
     ("locust",): LOCUST,
-    ("bench.load.runners.forecast",): LOCUST,
+    ("bench.load.runners.dry_run",): LOCUST,
     ("bench.load.run_files",): LOCUST,
     ("rtbench.cli.app", "capacity"): CAPACITY,
     ("rtbench.cli.app", "probe"): PATCHED + "import rtbench.cli.service, bench.probe, bench.target.targets",
-    ("rtbench.cli.app", "doctor"): PATCHED + "import rtbench.cli.service, bench.doctor.examine, bench.target.targets",
+    ("rtbench.cli.app", "doctor"): PATCHED
+    + "import rtbench.cli.service, bench.doctor.service_checks, bench.target.targets",
     ("rtbench.cli.app", "simulate"): SIMULATE,
     **{("rtbench.cli.app", command): REPORT for command in REPORTING},
     ("rtbench.cli.app", "replay"): "import rtbench.cli.service, bench.run.replay",

@@ -6,7 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-POLLS = ("starts.IDLE_SLEEP_S", "starts.LONGEST_SLEEP_S", "starts.TRIAL_POLL_S", "live.POLL_S", "call.POLL_S")
+POLLS = (
+    "start_scheduler.IDLE_SLEEP_S",
+    "start_scheduler.LONGEST_SLEEP_S",
+    "start_scheduler.TRIAL_POLL_S",
+    "live_run.POLL_S",
+    "call.POLL_S",
+)
 
 
 @pytest.fixture(autouse=True, scope="package")

@@ -16,16 +16,16 @@ from hypothesis import strategies as st
 from bench import dial
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
-from bench.limits import LONGEST_HOLD_NS
-from bench.load.execution import back_off, live, sessions, starts
-from bench.load.execution.arm import FIRST_WAIT_NS, HOPELESS, LONGEST_WAIT_NS
+from bench.load.execution import back_off, live_run, session_registry, start_scheduler
 from bench.load.execution.back_off import RefusedCall, due_ns, refusal_of
+from bench.load.execution.target_state import FIRST_WAIT_NS, LONGEST_WAIT_NS, MAX_INITIAL_FAILURES
 from bench.load.lifecycle import ALL_DONE
-from bench.load.planning.load_model import Arrivals, LoadModel, Recorded
+from bench.load.planning.load_model import Arrivals, LoadModel, RecordedArrivals
+from bench.timeouts import LONGEST_HOLD_NS
 from bench.units import NS_PER_S
 from tests.helpers import build_session
-from tests.load import live_run
-from tests.load.live_run import Caller, FakeDialer, Stand
+from tests.load import fake_live_run
+from tests.load.fake_live_run import Caller, FakeDialer, Stand
 
 NOBODY = ConnectError("connect_failed:tcp", "nobody listens")
 BUSY = ConnectError("connect_failed:503", "busy", {"retry-after": "7"})
@@ -37,7 +37,7 @@ class Skipped:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.waited_ns = 0
         self.on_wait: Callable[[], object] = lambda: None
-        for module in (back_off, dial, live, live_run, sessions, starts):
+        for module in (back_off, dial, live_run, fake_live_run, session_registry, start_scheduler):
             monkeypatch.setattr(module, "monotonic_ns", self.now_ns)
         monkeypatch.setattr(back_off, "gevent", SimpleNamespace(sleep=self.sleep, GreenletExit=gevent.GreenletExit))
 
@@ -158,7 +158,7 @@ def test_the_sessions_of_a_pair_wait_together_and_their_start_delay_holds_none_o
 
 def test_until_a_session_has_opened_nobody_waits_for_the_run_to_say_why_it_ends(tmp_path: Path, clock: Skipped) -> None:
     stand = Stand(tmp_path, dialers={"here": Answers(NOBODY)})
-    stand.play(HOPELESS)
+    stand.play(MAX_INITIAL_FAILURES)
 
     assert len(stand.stopped) == 1
     assert clock.waited_ns == 0
@@ -183,7 +183,7 @@ def test_who_waits_holds_up_no_run_whose_last_session_another_user_has_begun(tmp
 
 
 def test_a_call_that_arrives_waits_for_none_that_was_refused(tmp_path: Path, clock: Skipped) -> None:
-    recorded = Recorded(Path("calls.txt"), "", tuple(number / 1000 for number in range(12)))
+    recorded = RecordedArrivals(Path("calls.txt"), "", tuple(number / 1000 for number in range(12)))
     model, began_ns = LoadModel(Arrivals(1, 1, recorded=recorded)), monotonic_ns() - 2 * NS_PER_S
     stand = Stand(tmp_path, dialers={"here": Answers(None, NOBODY)}, load_model=model, began_ns=began_ns)
     gevent.idle()

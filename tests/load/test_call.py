@@ -17,20 +17,20 @@ from hypothesis import strategies as st
 
 from bench.errors import ConnectError
 from bench.load.execution.call import Call
-from bench.load.execution.sessions import RunListener
+from bench.load.execution.session_registry import RunListener
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
-from bench.plan.functions import Function
+from bench.plan.functions import ScriptFunction
 from bench.plan.prepared import PreparedScript
-from bench.plan.steps import AddMessage, Pause
+from bench.plan.steps import MessageStep, PauseStep
 from bench.plan.turns import Step
 from bench.protocol.openai_ga import GA
 from bench.session import Session
-from bench.simulator.profile import AnswerParts, FunctionCalls, Profile, default_profile
+from bench.simulator.profile import FunctionCalls, PreambleSettings, Profile, default_profile
 from bench.transport.interface import CloseInfo
 from tests.helpers import MS, Listening, S, Service, build_message, error, respond, say, spoken
-from tests.load.live_run import FakeDialer, Stand
+from tests.load.fake_live_run import FakeDialer, Stand
 from tests.memory_transport import PeerAnswer, VirtualClock
 from tests.test_conversations import ORDER
 from tests.test_talking import (
@@ -185,7 +185,7 @@ def said(item: Any) -> tuple[str, ...]:
 
 
 def call(*steps: Step, after_s: float, cap_ns: int = NEVER >> 1, ends_ns: int = NEVER, seed: int = 1,
-         profile: Profile = PROFILE, functions: Mapping[str, Function] | None = None, place_s: float = 0,
+         profile: Profile = PROFILE, functions: Mapping[str, ScriptFunction] | None = None, place_s: float = 0,
          **session: Any) -> SimulatedCall:  # fmt: skip
     script = replace(build_script(*steps, **session), renew_after_ns=round(after_s * S), functions=functions or {})
     exchange = SimulatedCall(script, cap_ns, ends_ns, seed, profile)
@@ -206,7 +206,7 @@ def test_an_old_session_goes_on_in_a_new_one_before_the_next_turn() -> None:
 
 
 def test_the_new_session_is_told_what_was_said_so_far() -> None:
-    by_the_way = AddMessage(build_message("By the way.", "system"))
+    by_the_way = MessageStep(build_message("By the way.", "system"))
     exchange = call(
         speak(*SPEECH), by_the_way, respond(conversation="none"), say(), after_s=4, history=1, turn_detection=VAD
     )
@@ -229,14 +229,14 @@ def test_the_new_session_is_told_what_was_said_so_far() -> None:
         preamble=st.sampled_from([0.0, 1.0]),
         wrong_name=st.sampled_from([0.0, 1.0]),
     ),
-    parts=st.builds(AnswerParts, share=st.sampled_from([0.0, 1.0])),
+    parts=st.builds(PreambleSettings, share=st.sampled_from([0.0, 1.0])),
     seed=st.integers(0, 99),
 )
 def test_the_new_session_is_told_each_function_call_in_its_place_with_what_it_returned(
-    functions: FunctionCalls, parts: AnswerParts, seed: int
+    functions: FunctionCalls, parts: PreambleSettings, seed: int
 ) -> None:
     profile = replace(PROFILE, functions=functions, preamble=parts)
-    finds = {ORDER.name: Function(ORDER, [{"place": "here"}, {"place": "there"}], delay=0.1)}
+    finds = {ORDER.name: ScriptFunction(ORDER, [{"place": "here"}, {"place": "there"}], delay=0.1)}
     exchange = call(say(), say(), after_s=0.001, profile=profile, functions=finds, tools=(ORDER,), seed=seed)
 
     assert len(exchange.heard) == 2
@@ -249,7 +249,7 @@ def test_the_new_session_is_told_each_function_call_in_its_place_with_what_it_re
 
 
 def test_a_call_whose_function_has_not_returned_is_not_told() -> None:
-    finds = {ORDER.name: Function(ORDER, delay=60)}
+    finds = {ORDER.name: ScriptFunction(ORDER, delay=60)}
     exchange = call(say(), say(), after_s=3_600, cap_ns=3 * S, profile=default_profile(), functions=finds,
                     tools=(ORDER,))  # fmt: skip
 
@@ -276,7 +276,7 @@ def test_a_call_goes_on_when_the_service_ends_its_session_within_a_turn() -> Non
 
 
 def test_a_call_goes_on_at_once_when_the_service_ends_its_session_in_a_pause() -> None:
-    exchange = call(say(), Pause(60), say(), after_s=3_600, cap_ns=20 * S)
+    exchange = call(say(), PauseStep(60), say(), after_s=3_600, cap_ns=20 * S)
 
     first, second = exchange.sessions
     assert (first.outcome, first.detail, second.outcome) == ("renewed", f"session_expired: {LIMIT}", "ok")
@@ -288,7 +288,7 @@ def test_a_call_goes_on_at_once_when_the_service_ends_its_session_in_a_pause() -
 def test_the_gap_is_from_the_end_of_the_last_answer_to_the_first_sound_without_the_callers_own_time(
     speed_of_turns: tuple[Step, ...],
 ) -> None:
-    exchange = call(speed_of_turns[0], Pause(1), speed_of_turns[1], after_s=2.5, turn_detection=VAD)
+    exchange = call(speed_of_turns[0], PauseStep(1), speed_of_turns[1], after_s=2.5, turn_detection=VAD)
 
     before, after = exchange.sessions
     heard = Listening()
@@ -305,7 +305,7 @@ def test_the_gap_is_from_the_end_of_the_last_answer_to_the_first_sound_without_t
 
 
 def test_a_call_of_which_only_a_pause_is_left_is_no_failure_when_the_service_ends_its_session() -> None:
-    exchange = call(say(), Pause(60), after_s=3_600, cap_ns=20 * S)
+    exchange = call(say(), PauseStep(60), after_s=3_600, cap_ns=20 * S)
 
     assert [session.outcome for session in exchange.sessions] == ["renewed"]
 
@@ -326,14 +326,14 @@ def test_the_gap_is_from_sound_to_sound_and_absent_where_an_answer_beside_it_is_
 
 
 def test_an_old_session_goes_on_until_the_next_one_has_its_place_among_the_starts() -> None:
-    exchange = call(say(), say(), say(), Pause(5), say(), after_s=0.001, place_s=5)
+    exchange = call(say(), say(), say(), PauseStep(5), say(), after_s=0.001, place_s=5)
 
     assert [[turn.turn for turn in turns] for turns in exchange.turns_of_sessions] == [[1, 2, 3], [4]]
     assert [session.outcome for session in exchange.sessions] == ["ok", "ok"]
 
 
 def test_a_call_whose_session_has_ended_waits_for_the_place_of_the_next_one_and_the_gap_holds_that() -> None:
-    exchange = call(say(), Pause(30), say(), after_s=3_600, cap_ns=4 * S, place_s=9)
+    exchange = call(say(), PauseStep(30), say(), after_s=3_600, cap_ns=4 * S, place_s=9)
 
     first, second = exchange.sessions
     assert (first.outcome, second.outcome, second.start_ns) == ("renewed", "ok", START_NS + 9 * S)
@@ -341,7 +341,7 @@ def test_a_call_whose_session_has_ended_waits_for_the_place_of_the_next_one_and_
 
 
 def test_a_run_that_ends_renews_no_session() -> None:
-    exchange = call(say(), Pause(30), say(), after_s=0.001, ends_ns=2 * S)
+    exchange = call(say(), PauseStep(30), say(), after_s=0.001, ends_ns=2 * S)
 
     assert exchange.sessions[-1].outcome == "unfinished"
     assert len(exchange.turns) == 1
@@ -352,8 +352,8 @@ STEPS: dict[str, Step] = {
     "text": say(),
     "ask for text": say(output="text"),
     "ask out of band": respond(conversation="none"),
-    "pause": Pause(2),
-    "tell": AddMessage(build_message("Be brief.", "system")),
+    "pause": PauseStep(2),
+    "tell": MessageStep(build_message("Be brief.", "system")),
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 from gevent.queue import Queue
 
 from bench.clock import monotonic_ns
-from bench.load.execution.starts import CallLine
+from bench.load.execution.start_scheduler import CallDispatcher
 from bench.load.planning.tasks import Caller
 from bench.units import NS_PER_MS
 
@@ -36,7 +36,7 @@ class Line:
 
     def __post_init__(self) -> None:
         self._calls: Queue[int | None] = Queue()
-        self.line = CallLine(
+        self.line = CallDispatcher(
             iter(self._calls.get, None),
             self.most,
             arrived=self.blocked.append,

@@ -18,15 +18,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.load.execution.call import StepPlayer
-from bench.load.planning.tasks import MAX_REHEARSED, Rehearsal, Turn, act
+from bench.load.execution.call import StepRunner
+from bench.load.planning.tasks import MAX_REHEARSED, TaskRecorder, Turn, run_task
 from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
 from bench.plan import recordings
-from bench.plan.draws import Choices
-from bench.plan.repertoire import Repertoire
+from bench.plan.compiled_script import CompiledScript
+from bench.plan.random_choices import SessionChoices
 from bench.plan.script import build_script, load_script
-from bench.plan.steps import MOST_KEPT, Rules, StepReader, is_turn
+from bench.plan.steps import MOST_KEPT, StepReader, StepRules, is_turn
 from bench.protocol.openai_ga import GA
 from bench.protocol.settings import SessionSettings, TurnDetection
 from bench.session import Session
@@ -49,11 +49,11 @@ HERE = Path(__file__)
 Step = dict[str, Any]
 
 
-def rehearse(task: Callable[[Actor], object], folder: Path = HERE.parent, *, detects: bool = False) -> Rehearsal:
+def rehearse(task: Callable[[Actor], object], folder: Path = HERE.parent, *, detects: bool = False) -> TaskRecorder:
     """The rehearsal of a task in whose session the service detects turns, or does not."""
-    rules = Rules(SessionSettings(turn_detection=TurnDetection() if detects else None))
-    rehearsal = Rehearsal(StepReader(folder), rules)
-    act(Actor(), task, rehearsal)
+    rules = StepRules(SessionSettings(turn_detection=TurnDetection() if detects else None))
+    rehearsal = TaskRecorder(StepReader(folder), rules)
+    run_task(Actor(), task, rehearsal)
     return rehearsal
 
 
@@ -87,7 +87,9 @@ def does(steps: list[Step]) -> Callable[[Actor], None]:
 class Stand:
     """A session over the memory transport, and what was sent in it."""
 
-    def __init__(self, repertoire: Repertoire, number: int = 0, seed: int = 1, service: Service | None = None) -> None:
+    def __init__(
+        self, repertoire: CompiledScript, number: int = 0, seed: int = 1, service: Service | None = None
+    ) -> None:
         self.repertoire, self.number, self.seed = repertoire, number, seed
         self.script = repertoire.session(number, seed)
         self.transport = GuardedTransport(service or Service())
@@ -109,18 +111,18 @@ class Stand:
 
     def perform(self, task: Callable[[Actor], object], folder: Path) -> list[tuple[int, bytes]]:
         """As a task."""
-        choices = Choices(self.seed, self.number)
-        stage = StepPlayer(self.session, self.repertoire, self.script, StepReader(folder), choices)
+        choices = SessionChoices(self.seed, self.number)
+        stage = StepRunner(self.session, self.repertoire, self.script, StepReader(folder), choices)
         self.listening.hear_turn = stage.turn_ended
         self.session.open()
-        act(Actor(), task, stage)
+        run_task(Actor(), task, stage)
         self.session.close()
         return self.transport.sent
 
 
-def text_repertoire(*texts: str) -> Repertoire:
+def text_repertoire(*texts: str) -> CompiledScript:
     steps = rehearse(does([{"text": text} for text in texts])).steps
-    return Repertoire(build_script(HERE, {}, steps), GA)
+    return CompiledScript(build_script(HERE, {}, steps), GA)
 
 
 def test_a_rehearsal_of_a_task_without_an_end_comes_to_one() -> None:
@@ -249,10 +251,10 @@ def test_a_task_sends_what_a_script_of_the_same_steps_sends(groups: list[list[St
         (folder / "think_times.txt").write_text("0.5\n1\n4\n")
         document = {"session": {"instructions": "You talk to ${name}."}, "variables": "rows.csv", "steps": steps}
         (folder / "talk.yaml").write_bytes(msgspec.json.encode(document))
-        scripted = Repertoire(load_script(folder / "talk.yaml"), GA)
+        scripted = CompiledScript(load_script(folder / "talk.yaml"), GA)
         known = {"session": document["session"], "variables": "rows.csv"}
         built = build_script(folder / "talk.yaml", known, rehearse(does(steps), folder).steps)
-        improvised = Repertoire(built, GA)
+        improvised = CompiledScript(built, GA)
 
         by_script = Stand(scripted, number, seed).play()
         by_task = Stand(improvised, number, seed).perform(does(steps), folder)
@@ -326,7 +328,7 @@ def test_a_fault_of_the_task_passes_and_the_stage_is_cleared() -> None:
         raise ValueError("a fault")
 
     with pytest.raises(ValueError, match="a fault"):
-        act(actor, task, Rehearsal(StepReader(HERE.parent), Rules(SessionSettings())))
+        run_task(actor, task, TaskRecorder(StepReader(HERE.parent), StepRules(SessionSettings())))
     assert actor._call is None
 
 
@@ -336,7 +338,7 @@ def test_a_word_to_locust_is_handed_back() -> None:
     def task(actor: Actor) -> None:
         raise word
 
-    assert act(Actor(), task, Rehearsal(StepReader(HERE.parent), Rules(SessionSettings()))) is word
+    assert run_task(Actor(), task, TaskRecorder(StepReader(HERE.parent), StepRules(SessionSettings()))) is word
 
 
 # What a task is told of its turns.
@@ -414,7 +416,7 @@ def test_the_words_of_the_caller_are_waited_for_beyond_the_end_of_the_turn(tmp_p
 
     steps = rehearse(does([{"audio": "a.wav"}]), tmp_path).steps
     script = build_script(HERE, {"session": {"input_transcription": "whisper-1"}}, steps)
-    stand = Stand(Repertoire(script, GA), service=Service(transcript_ns=3_000 * MS))
+    stand = Stand(CompiledScript(script, GA), service=Service(transcript_ns=3_000 * MS))
     stand.perform(task, tmp_path)
 
     assert words == ["Hello"]
@@ -439,7 +441,7 @@ def test_who_asks_for_words_that_a_run_that_ends_does_not_wait_for_leaves_the_ta
     tone(tmp_path / "a.wav")
     steps = rehearse(does([{"audio": "a.wav"}]), tmp_path).steps
     script = build_script(HERE, {"session": {"input_transcription": "whisper-1"}}, steps)
-    stand = Stand(Repertoire(script, GA))
+    stand = Stand(CompiledScript(script, GA))
 
     def task(actor: Actor) -> None:
         turn = actor.audio("a.wav")
@@ -461,8 +463,8 @@ def test_in_a_rehearsal_every_turn_is_ok_and_nothing_is_said() -> None:
 
 def test_nothing_is_kept_of_a_turn_that_nobody_may_ask_after() -> None:
     stand = Stand(text_repertoire("One"))
-    choices = Choices(1, 0)
-    stage = StepPlayer(stand.session, stand.repertoire, stand.script, StepReader(HERE.parent), choices)
+    choices = SessionChoices(1, 0)
+    stage = StepRunner(stand.session, stand.repertoire, stand.script, StepReader(HERE.parent), choices)
     stand.session.open()
     stage.take("text", text="One")
     kept = stage.take("text", text="Two")
@@ -501,7 +503,7 @@ def test_what_the_rehearsal_has_not_seen_is_held_to_the_rules_of_scripts(tmp_pat
     tone(tmp_path / "a.wav")
     unseen, problem = UNSEEN[kind]
     steps = rehearse(does([{"text": "Hello"}])).steps
-    stand = Stand(Repertoire(build_script(HERE, {"session": {"turn_detection": "server_vad"}}, steps), GA))
+    stand = Stand(CompiledScript(build_script(HERE, {"session": {"turn_detection": "server_vad"}}, steps), GA))
 
     def task(actor: Actor) -> None:
         actor.text("Hello")

@@ -9,7 +9,7 @@ import pytest
 from bench.load.runners.finalized_run import REPORT_S, holds_rows, longest_report_s, run_status, uncut, with_sentence
 from bench.load.runners.interim_analyses import OverloadWatch
 from bench.run.spool import path_of
-from tests.load.live_run import Stand
+from tests.load.fake_live_run import Stand
 
 LATE = "send_delay 14.2 ms > 10 ms"
 

@@ -33,7 +33,7 @@ from bench.load.lifecycle import (
     StopTest,
     UsersStopped,
     UsersStopping,
-    never_begun,
+    not_started_text,
 )
 from bench.run.document import GIVEN_UP, INTERRUPTED
 
@@ -124,17 +124,17 @@ ENDS = {
     "the run time is over during the sign-in":
         End(
             [SignInStarted(), *LOCUST_STOPS, RunBegan(), *QUITS],
-            [Say(never_begun("")), SetExitStatus(USAGE_STATUS)],
+            [Say(not_started_text("")), SetExitStatus(USAGE_STATUS)],
             "",
         ),
     "a signal during the sign-in":
         End(
             [SignInStarted(), SignalReceived(), SignalReceived(), RunBegan(), *QUITS],
-            [Say(never_begun(INTERRUPTED)), SetExitStatus(INTERRUPTED_STATUS), StopTest()],
+            [Say(not_started_text(INTERRUPTED)), SetExitStatus(INTERRUPTED_STATUS), StopTest()],
             INTERRUPTED,
         ),
     "the process quits during the sign-in, as Locust's master does which has not spawned users yet":
-        End([SignInStarted(), *QUITS], [Say(never_begun("")), SetExitStatus(USAGE_STATUS)], ""),
+        End([SignInStarted(), *QUITS], [Say(not_started_text("")), SetExitStatus(USAGE_STATUS)], ""),
     "a signal before the sign-in": End([SignalReceived(), *STARTED, *QUITS], [StopTest()], INTERRUPTED),
     "SIGINT, or SIGTERM":
         End(
@@ -301,8 +301,8 @@ def test_a_problem_is_the_first_that_was_found() -> None:
 
 @pytest.mark.parametrize(("reason", "why"), [("", "its time was over"), (INTERRUPTED, "interrupted")])
 def test_a_run_that_never_began_says_what_it_waited_for(reason: str, why: str) -> None:
-    assert never_begun(reason).startswith(f"the run never began: {why}")
-    assert "still signing in through Microsoft Entra ID" in never_begun(reason)
+    assert not_started_text(reason).startswith(f"the run never began: {why}")
+    assert "still signing in through Microsoft Entra ID" in not_started_text(reason)
 
 
 # Whatever the order of events.

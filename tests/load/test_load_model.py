@@ -17,31 +17,31 @@ from bench.load.planning.load_model import (
     CLOSED_LOOP,
     CONSTANT,
     GAMMA,
+    ArrivalPattern,
     Arrivals,
     LoadModel,
-    Pattern,
-    asked,
+    arrival_instants,
     head_start,
     load_model_of,
     load_recorded,
     pattern_of,
-    stretched,
+    with_scenario_defaults,
 )
 from bench.load.planning.run_options import Options
-from bench.load.planning.stages import LoadCourse, LoadStage, load_course, rate_per_s
+from bench.load.planning.stages import LoadSchedule, LoadStage, load_course, rate_per_s
 from bench.units import NS_PER_S
 from tests.load.options import parsed
 
 LEVELS = st.floats(0, 1_000)
 COURSES = st.builds(
-    LoadCourse,
+    LoadSchedule,
     st.just("arrivals"),
     LEVELS,
     st.lists(st.builds(LoadStage, st.floats(0, 100), LEVELS), min_size=1, max_size=6).map(tuple),
 )
 
 
-def course(folder: Path, text: str) -> LoadCourse:
+def course(folder: Path, text: str) -> LoadSchedule:
     path = folder / "stages.yaml"
     path.write_text(text)
     return load_course(path)
@@ -67,7 +67,7 @@ def test_a_rate_is_calls_in_a_time(text: str, per_s: float | None) -> None:
 def test_stages_of_rates_are_read(tmp_path: Path) -> None:
     read = course(tmp_path, "start: 6/min\nstages:\n- {duration: 1m, target: 60/min}\n- {duration: 0, target: 0}\n")
 
-    assert read == LoadCourse("arrivals", 0.1, (LoadStage(60.0, 1.0), LoadStage(0.0, 0.0)))
+    assert read == LoadSchedule("arrivals", 0.1, (LoadStage(60.0, 1.0), LoadStage(0.0, 0.0)))
     assert (read.length_s, read.peak) == (60.0, 1.0)
 
 
@@ -95,7 +95,7 @@ def test_what_cannot_be_a_load_is_refused_with_its_place(tmp_path: Path, text: s
 
 
 @given(COURSES, st.floats(0, 700))
-def test_a_level_is_between_the_ends_of_its_stage(course: LoadCourse, at_s: float) -> None:
+def test_a_level_is_between_the_ends_of_its_stage(course: LoadSchedule, at_s: float) -> None:
     level = course.level(at_s)
 
     assert 0 <= level <= course.peak * (1 + 1e-9)
@@ -105,7 +105,7 @@ def test_a_level_is_between_the_ends_of_its_stage(course: LoadCourse, at_s: floa
 
 
 @given(COURSES)
-def test_after_the_last_stage_the_level_stays(course: LoadCourse) -> None:
+def test_after_the_last_stage_the_level_stays(course: LoadSchedule) -> None:
     assert course.level(course.length_s + 1) == course.stages[-1].target
 
 
@@ -133,7 +133,7 @@ def load_model(
 ) -> LoadModel:
     options = parsed(*given)
     options.num_users, options.run_time, options.headless = users, run_time, headless
-    completed = asked(options, classes)
+    completed = with_scenario_defaults(options, classes)
     return load_model_of(Options.of(completed), completed, classes)
 
 
@@ -155,7 +155,7 @@ def test_calls_arrive_at_a_rate_for_as_many_users_as_there_are_slots() -> None:
         "--arrival-rate", "30/min", "--max-concurrent", "40", "--seed", "5", "--arrival-pattern", "gamma:2"
     )
 
-    assert arriving == LoadModel(Arrivals(5, 40, Pattern("gamma", 2.0), 0.5))
+    assert arriving == LoadModel(Arrivals(5, 40, ArrivalPattern("gamma", 2.0), 0.5))
     assert (arriving.users, arriving.length_s, arriving.changes) == (40, None, False)
 
 
@@ -171,7 +171,7 @@ def test_calls_arrive_by_stages_or_by_a_file(stages: tuple[str, str], tmp_path: 
 def test_stages_of_sessions_say_how_many_users_there_are(stages: tuple[str, str]) -> None:
     staged = load_model("--stages", stages[1])
 
-    assert staged == LoadModel(course=LoadCourse("sessions", 0.0, (LoadStage(60.0, 30),)))
+    assert staged == LoadModel(course=LoadSchedule("sessions", 0.0, (LoadStage(60.0, 30),)))
     assert (staged.users, staged.length_s, staged.changes) == (30, 60.0, True)
 
 
@@ -235,15 +235,17 @@ def test_what_does_not_go_together_is_refused_in_one_line(
 # When calls arrive.
 
 
-PATTERNS = st.sampled_from([Pattern("poisson"), Pattern(CONSTANT), Pattern(GAMMA, 0.3), Pattern(GAMMA, 7.0)])
+PATTERNS = st.sampled_from(
+    [ArrivalPattern("poisson"), ArrivalPattern(CONSTANT), ArrivalPattern(GAMMA, 0.3), ArrivalPattern(GAMMA, 7.0)]
+)
 SHORT = COURSES.filter(lambda course: course.peak * course.length_s < 5_000)
 
 
-def called(pattern: Pattern, course: LoadCourse, seed: int = 1) -> list[float]:
+def called(pattern: ArrivalPattern, course: LoadSchedule, seed: int = 1) -> list[float]:
     return list(Arrivals(seed, 1, pattern, course=course).instants_s())
 
 
-def brought(course: LoadCourse, until_s: float) -> float:
+def brought(course: LoadSchedule, until_s: float) -> float:
     """The calls that a course brings up to an instant, on average."""
     total = 0.0
     for begin_s, duration_s, first, last in course.parts():
@@ -254,15 +256,16 @@ def brought(course: LoadCourse, until_s: float) -> float:
 
 
 def test_calls_of_a_constant_rate_come_like_a_clock() -> None:
-    arrivals = Arrivals(1, 1, Pattern(CONSTANT), per_s=0.5)
+    arrivals = Arrivals(1, 1, ArrivalPattern(CONSTANT), per_s=0.5)
 
     assert list(islice(arrivals.instants_s(), 4)) == [0.0, 2.0, 4.0, 6.0]
 
 
 @pytest.mark.parametrize(
-    ("pattern", "variation"), [(Pattern("poisson"), 1.0), (Pattern(GAMMA, 4.0), 0.5), (Pattern(GAMMA, 0.25), 2.0)]
+    ("pattern", "variation"),
+    [(ArrivalPattern("poisson"), 1.0), (ArrivalPattern(GAMMA, 4.0), 0.5), (ArrivalPattern(GAMMA, 0.25), 2.0)],
 )
-def test_gaps_have_the_rate_and_the_scatter_of_their_pattern(pattern: Pattern, variation: float) -> None:
+def test_gaps_have_the_rate_and_the_scatter_of_their_pattern(pattern: ArrivalPattern, variation: float) -> None:
     calls = 40_000
     gaps = np.diff(list(islice(Arrivals(3, 1, pattern, per_s=5.0).instants_s(), calls)))
 
@@ -278,7 +281,9 @@ def test_the_same_seed_gives_the_same_calls_and_another_one_others() -> None:
 
 
 @given(PATTERNS, SHORT, st.integers(0, 5))
-def test_calls_of_a_course_come_in_order_and_within_it(pattern: Pattern, course: LoadCourse, seed: int) -> None:
+def test_calls_of_a_course_come_in_order_and_within_it(
+    pattern: ArrivalPattern, course: LoadSchedule, seed: int
+) -> None:
     instants = called(pattern, course, seed)
 
     assert all(earlier <= later for earlier, later in pairwise(instants))
@@ -286,14 +291,14 @@ def test_calls_of_a_course_come_in_order_and_within_it(pattern: Pattern, course:
 
 
 @given(SHORT)
-def test_a_constant_pattern_follows_its_course_to_the_call(course: LoadCourse) -> None:
+def test_a_constant_pattern_follows_its_course_to_the_call(course: LoadSchedule) -> None:
     """The n-th call comes once the rate has brought n calls: in a stretch without any, at its begin or its end."""
-    for number, at_s in enumerate(called(Pattern(CONSTANT), course)):
+    for number, at_s in enumerate(called(ArrivalPattern(CONSTANT), course)):
         assert brought(course, at_s) == pytest.approx(number, abs=1e-3 + 1e-6 * number)
 
 
 @given(PATTERNS, SHORT, st.integers(1, 7))
-def test_processes_share_the_calls_among_them(pattern: Pattern, course: LoadCourse, workers: int) -> None:
+def test_processes_share_the_calls_among_them(pattern: ArrivalPattern, course: LoadSchedule, workers: int) -> None:
     arrivals = Arrivals(1, 1, pattern, course=course)
     shares = [list(arrivals.share_ns(worker, workers)) for worker in range(workers)]
     whole = [round((head_start(workers) + at_s) * NS_PER_S) for at_s in arrivals.instants_s()]
@@ -304,7 +309,7 @@ def test_processes_share_the_calls_among_them(pattern: Pattern, course: LoadCour
 
 def test_no_call_comes_where_the_rate_is_nothing() -> None:
     stages = LoadStage(10.0, 2.0), LoadStage(0.0, 0.0), LoadStage(60.0, 0.0), LoadStage(0.0, 2.0), LoadStage(10.0, 2.0)
-    instants = list(stretched(iter(range(1_000)), LoadCourse("arrivals", 2.0, stages)))
+    instants = list(arrival_instants(iter(range(1_000)), LoadSchedule("arrivals", 2.0, stages)))
 
     assert len(instants) == 41
     assert not [at_s for at_s in instants if 10 < at_s < 70]

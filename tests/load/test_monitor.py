@@ -14,9 +14,9 @@ from gevent.event import Event
 from bench.errors import UsageError
 from bench.load.execution.progress import ProgressReport
 from bench.load.lifecycle import RunState
-from bench.load.planning.planned import Planned
+from bench.load.planning.run_plan import RunPlan
 from bench.load.runners.interim_analyses import InterimAnalyses
-from bench.load.runners.monitor import Monitor
+from bench.load.runners.monitor import RunMonitor
 from bench.load.runners.role import sign_in
 from bench.load.runners.terminal import TerminalView
 from bench.target.tokens import Keyring
@@ -30,7 +30,7 @@ def monitor(
     warmup_s: float = 0.0,
     run_time_s: float | None = None,
     looks: Any = None,
-) -> Monitor:
+) -> RunMonitor:
     options = SimpleNamespace(budget_usd=budget_usd)
     planned: Any = SimpleNamespace(
         options=options,
@@ -39,7 +39,7 @@ def monitor(
         sessions=10,
         warmup_s=warmup_s,
     )
-    return Monitor(cast(Planned, planned), view, run_time_s=run_time_s, looks=cast(InterimAnalyses, looks))
+    return RunMonitor(cast(RunPlan, planned), view, run_time_s=run_time_s, looks=cast(InterimAnalyses, looks))
 
 
 def test_the_budget_is_spent_once_the_processes_have_spent_it_together() -> None:

@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.limits import LONGEST_HOLD_NS
-from bench.load.execution.arm import LONGEST_WAIT_NS, Limited, Pacer, earliest_ns, pacer_of
 from bench.load.execution.pairs import WorkerSlot
-from bench.simulator.quota import Allowance
+from bench.load.execution.target_state import LONGEST_WAIT_NS, Limited, StartPacer, earliest_ns, pacer_of
+from bench.simulator.quota import MinuteQuota
+from bench.timeouts import LONGEST_HOLD_NS
 from bench.units import NS_PER_S
 
 MINUTE_NS = 60 * NS_PER_S
 
 
-def starts(pacer: Pacer, *arrivals: int) -> list[int]:
+def starts(pacer: StartPacer, *arrivals: int) -> list[int]:
     """When pairs start that come at these instants, each once the one before has been told its start."""
     taken = []
     for now_ns in arrivals:
@@ -26,7 +26,7 @@ def starts(pacer: Pacer, *arrivals: int) -> list[int]:
     return taken
 
 
-def after_a_wait(pacer: Pacer, what: Limited = "connection") -> int:
+def after_a_wait(pacer: StartPacer, what: Limited = "connection") -> int:
     """Refuse, let the wait pass; returns when it is over."""
     pacer.throttled(what, 0, 0, None)
     return pacer.earliest_ns(0)
@@ -54,7 +54,7 @@ PACED: dict[str, tuple[float | None, list[tuple[int, int, int | None]], list[int
 def test_pairs_start_at_their_pace_and_after_the_waits_of_the_service(
     rate: float | None, refusals: list[tuple[int, int, int | None]], arrivals: list[int], started: list[int]
 ) -> None:
-    pacer = Pacer(rate)
+    pacer = StartPacer(rate)
     for refusal in refusals:
         pacer.throttled("connection", *refusal)
 
@@ -62,7 +62,7 @@ def test_pairs_start_at_their_pace_and_after_the_waits_of_the_service(
 
 
 def test_waits_that_nobody_asked_for_double_up_to_a_minute() -> None:
-    pacer, now_ns, waits = Pacer(None), 0, []
+    pacer, now_ns, waits = StartPacer(None), 0, []
     for _ in range(8):
         pacer.throttled("connection", now_ns, now_ns, None)
         waits.append((pacer.earliest_ns(now_ns) - now_ns) // NS_PER_S)
@@ -72,7 +72,7 @@ def test_waits_that_nobody_asked_for_double_up_to_a_minute() -> None:
 
 
 def test_after_a_connection_since_the_last_wait_the_next_one_is_the_first_again() -> None:
-    pacer = Pacer(None)
+    pacer = StartPacer(None)
     pacer.throttled("connection", 0, 0, None)
     pacer.throttled("connection", NS_PER_S, NS_PER_S, None)
     pacer.passed("connection", 3 * NS_PER_S)
@@ -83,7 +83,7 @@ def test_after_a_connection_since_the_last_wait_the_next_one_is_the_first_again(
 
 def test_connections_from_before_a_wait_do_not_shorten_the_next() -> None:
     """They are told of when their sessions end, which may be at any time."""
-    pacer, now_ns, waits = Pacer(None), 10 * NS_PER_S, []
+    pacer, now_ns, waits = StartPacer(None), 10 * NS_PER_S, []
     for _ in range(4):
         pacer.throttled("connection", now_ns, now_ns, None)
         waits.append((pacer.earliest_ns(now_ns) - now_ns) // NS_PER_S)
@@ -96,7 +96,7 @@ def test_connections_from_before_a_wait_do_not_shorten_the_next() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 100), st.integers(0, 100)), max_size=20))
 def test_time_held_is_the_time_in_which_nothing_could_start(holds: list[tuple[int, int]]) -> None:
-    pacer, held = Pacer(None), set()
+    pacer, held = StartPacer(None), set()
     for now_ns, length_ns in sorted(holds):
         pacer.hold(now_ns + length_ns, now_ns)
         held |= set(range(now_ns, now_ns + length_ns))
@@ -108,7 +108,7 @@ def test_time_held_is_the_time_in_which_nothing_could_start(holds: list[tuple[in
 def test_calls_that_go_on_in_another_session_keep_the_pace_and_go_before_those_who_wait(
     per_minute: float, asking: list[tuple[bool, int]]
 ) -> None:
-    pacer, now_ns, begun_ns = Pacer(per_minute), 0, []
+    pacer, now_ns, begun_ns = StartPacer(per_minute), 0, []
     for goes_on, after_ns in asking:
         now_ns, waited_for_ns = now_ns + after_ns, pacer.earliest_ns(now_ns + after_ns)
         booked_ns = pacer.book(now_ns)
@@ -122,7 +122,7 @@ def test_calls_that_go_on_in_another_session_keep_the_pace_and_go_before_those_w
 
 
 def test_a_booked_start_waits_for_as_long_as_the_service_asks_for() -> None:
-    pacer = Pacer(None)
+    pacer = StartPacer(None)
     booked_ns = pacer.book(5)
     assert booked_ns == 5
     pacer.throttled("connection", 6, 7, 9 * NS_PER_S)
@@ -132,7 +132,7 @@ def test_a_booked_start_waits_for_as_long_as_the_service_asks_for() -> None:
 
 
 def test_nothing_is_booked_while_one_is_on_trial() -> None:
-    pacer = Pacer(None)
+    pacer = StartPacer(None)
     again_ns = after_a_wait(pacer)
     pacer.take(again_ns)
     assert pacer.book(again_ns + 1) is None
@@ -145,7 +145,7 @@ def test_nothing_is_booked_while_one_is_on_trial() -> None:
 
 
 def test_after_a_wait_one_starts_alone_until_it_has_got_through() -> None:
-    pacer = Pacer(None)
+    pacer = StartPacer(None)
     again_ns = after_a_wait(pacer)
     assert not pacer.on_trial
     pacer.take(again_ns)
@@ -156,7 +156,7 @@ def test_after_a_wait_one_starts_alone_until_it_has_got_through() -> None:
 
 
 def test_a_trial_that_told_nothing_is_followed_by_another() -> None:
-    pacer = Pacer(None)
+    pacer = StartPacer(None)
     again_ns = after_a_wait(pacer)
     pacer.take(again_ns)
     pacer.ended(again_ns - 1)  # another one, of those from before the wait
@@ -169,7 +169,7 @@ def test_a_trial_that_told_nothing_is_followed_by_another() -> None:
 
 
 def test_a_session_that_opens_says_nothing_of_turns_that_were_refused() -> None:
-    pacer = Pacer(None)
+    pacer = StartPacer(None)
     again_ns = after_a_wait(pacer, "turn")
     pacer.take(again_ns)
     pacer.passed("connection", again_ns)
@@ -180,7 +180,7 @@ def test_a_session_that_opens_says_nothing_of_turns_that_were_refused() -> None:
 
 
 def test_after_a_wait_starts_keep_a_distance_that_shrinks_with_what_gets_through() -> None:
-    pacer = Pacer(None)
+    pacer = StartPacer(None)
     now_ns, distances = after_a_wait(pacer), []
     for _ in range(3):
         pacer.take(now_ns)
@@ -192,7 +192,7 @@ def test_after_a_wait_starts_keep_a_distance_that_shrinks_with_what_gets_through
 
 
 def test_each_further_refusal_doubles_the_distance_of_starts_up_to_a_minute() -> None:
-    pacer, now_ns, distances = Pacer(None), 0, []
+    pacer, now_ns, distances = StartPacer(None), 0, []
     for _ in range(8):
         pacer.throttled("connection", now_ns, now_ns, NS_PER_S)
         now_ns = pacer.earliest_ns(now_ns)
@@ -203,9 +203,9 @@ def test_each_further_refusal_doubles_the_distance_of_starts_up_to_a_minute() ->
     assert LONGEST_WAIT_NS == 60 * NS_PER_S
 
 
-def refusals(allowance: Allowance, arrivals: int) -> int:
+def refusals(allowance: MinuteQuota, arrivals: int) -> int:
     """How many of so many sessions a service refuses, all of which wait for their start from the beginning."""
-    pacer, refused, now_ns = Pacer(None), 0, 0
+    pacer, refused, now_ns = StartPacer(None), 0, 0
     for _ in range(arrivals):
         now_ns = pacer.earliest_ns(now_ns)
         pacer.take(now_ns)
@@ -221,7 +221,7 @@ def refusals(allowance: Allowance, arrivals: int) -> int:
 
 @given(st.integers(10, 120))
 def test_starts_find_the_rate_of_a_service_whose_limit_nobody_knows(per_minute: int) -> None:
-    assert refusals(Allowance(per_minute), per_minute + 300) < 75
+    assert refusals(MinuteQuota(per_minute), per_minute + 300) < 75
 
 
 # Processes that take turns.

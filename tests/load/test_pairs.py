@@ -16,17 +16,17 @@ from hypothesis import strategies as st
 
 from bench.clock import monotonic_ns
 from bench.dial import Dialer
-from bench.load.execution.arm import HOPELESS, Arm, Pacer, earliest_ns
 from bench.load.execution.pairs import block_of, is_sampled, order, phase_of
-from bench.load.execution.starts import Start, Starts
-from bench.load.planning.planned import per_minute_of
+from bench.load.execution.start_scheduler import PairStart, StartScheduler
+from bench.load.execution.target_state import MAX_INITIAL_FAILURES, StartPacer, TargetState, earliest_ns
+from bench.load.planning.run_plan import per_minute_of
 from bench.target.tokens import Keyring
 from bench.transport.event_loop import LoopMonitor
 from bench.units import NS_PER_S
 from tests.helpers import MS, at, build_observation, build_session, resolve_target
 
 
-def started(pacers: list[Pacer], now_ns: int) -> int:
+def started(pacers: list[StartPacer], now_ns: int) -> int:
     """When the next pair starts."""
     start_ns = earliest_ns(pacers, now_ns)
     for pacer in pacers:
@@ -60,7 +60,7 @@ def test_a_pair_is_measured_once_it_starts_after_the_warm_up(second: int, warmup
 
 
 def test_pairs_keep_in_step_with_other_processes_by_the_slowest_rate() -> None:
-    one, other = Pacer(60, 3), Pacer(30, 5)
+    one, other = StartPacer(60, 3), StartPacer(30, 5)
     one.hold(NS_PER_S, 0)
 
     assert [started([one, other], 0) for _ in range(2)] == [5 + 2 * NS_PER_S, 5 + 4 * NS_PER_S]
@@ -74,7 +74,7 @@ EVENTS = st.lists(st.tuples(st.integers(0, NS_PER_S), st.none() | st.integers(0,
 def test_no_arm_starts_faster_than_it_may_whatever_the_others_wait_for(
     rates: list[float | None], events: list[tuple[int, int | None]]
 ) -> None:
-    pacers = [Pacer(rate) for rate in rates]
+    pacers = [StartPacer(rate) for rate in rates]
     starts = []
     now_ns = 0
     for place, (later_ns, hold_ns) in enumerate(events):
@@ -106,9 +106,9 @@ def test_logged_pairs_are_evenly_spread(share: Fraction) -> None:
 
 
 def test_the_loop_polls_between_two_starts_that_were_asked_for_at_once() -> None:
-    starts = Starts([Arm("", cast(Any, None), cast(Any, None), Pacer(None))], lambda: False)
+    starts = StartScheduler([TargetState("", cast(Any, None), cast(Any, None), StartPacer(None))], lambda: False)
     watch = LoopMonitor.of_hub()
-    begun: list[tuple[int, Start]] = []
+    begun: list[tuple[int, PairStart]] = []
 
     def start() -> None:
         taken = starts.wait(monotonic_ns())
@@ -130,8 +130,8 @@ def test_the_loop_polls_between_two_starts_that_were_asked_for_at_once() -> None
 HERE = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=x")
 
 
-def arm() -> Arm:
-    return Arm(HERE.label, {}, Dialer(HERE, cast(Keyring, None)), Pacer(None))
+def arm() -> TargetState:
+    return TargetState(HERE.label, {}, Dialer(HERE, cast(Keyring, None)), StartPacer(None))
 
 
 def refused(outcome: str, **changes: Any) -> Any:
@@ -140,7 +140,7 @@ def refused(outcome: str, **changes: Any) -> Any:
 
 def test_an_arm_where_nothing_opens_is_hopeless_after_ten() -> None:
     here = arm()
-    told = [here.note(refused("connect_failed:tcp"), at(30)) for _ in range(HOPELESS - 1)]
+    told = [here.note(refused("connect_failed:tcp"), at(30)) for _ in range(MAX_INITIAL_FAILURES - 1)]
 
     assert all(told)
     assert not here.hopeless
@@ -151,7 +151,7 @@ def test_an_arm_where_nothing_opens_is_hopeless_after_ten() -> None:
 def test_one_session_that_opened_is_hope() -> None:
     here = arm()
     assert not here.note(build_session(), at(30))
-    for _ in range(HOPELESS):
+    for _ in range(MAX_INITIAL_FAILURES):
         here.note(refused("connect_failed:tcp"), at(30))
 
     assert not here.hopeless
@@ -161,7 +161,7 @@ def test_one_session_that_opened_is_hope() -> None:
 def test_what_is_throttled_or_cut_is_not_hopeless(outcome: str, failed: bool) -> None:
     here = arm()
 
-    assert [here.note(refused(outcome), at(30)) for _ in range(HOPELESS)] == [failed] * HOPELESS
+    assert [here.note(refused(outcome), at(30)) for _ in range(MAX_INITIAL_FAILURES)] == [failed] * MAX_INITIAL_FAILURES
     assert not here.hopeless
 
 

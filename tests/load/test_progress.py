@@ -18,18 +18,18 @@ from bench.load.execution.progress import (
     TARGET_COUNTS,
     VALUE,
     WAIT,
+    CostMeter,
     Failures,
-    LiveKey,
-    Progress,
+    LiveMetricKey,
+    ProgressCounter,
     ProgressReport,
-    Spending,
     Times,
     unknown_price,
 )
-from bench.load.runners.tally import Tally, Wait
-from bench.money import Prices, Terms
-from bench.protocol.events import UNREAD, Usage
-from bench.run.histograms import Histograms, Key
+from bench.load.runners.live_totals import LiveLatency, LiveTotals
+from bench.pricing import Prices, PricingTerms
+from bench.protocol.events import UNREAD, TokenUsage
+from bench.run.histograms import HistogramKey, Histograms
 from bench.run.recorder import Traffic
 from reports.statistics.quantiles import quantiles, sample
 from tests.helpers import at, build_observation, build_session, designs
@@ -38,14 +38,17 @@ NOTHING = Histograms()
 S = 10**9
 STEP = "talk.greeting"
 PRICES = Prices(4, 0.4, 16, 32, 0.4, 64)
-TTFA, TTFT = LiveKey(WAIT, "ttfa", "request_sent"), LiveKey(WAIT, "ttft", "request_sent")
-VALUE_OF_TTFA, BOUND_OF_TTFA = LiveKey(VALUE, "ttfa", "request_sent"), LiveKey(BOUND, "ttfa", "request_sent")
-Kept = dict[str, dict[LiveKey, list[int]]]
+TTFA, TTFT = LiveMetricKey(WAIT, "ttfa", "request_sent"), LiveMetricKey(WAIT, "ttft", "request_sent")
+VALUE_OF_TTFA, BOUND_OF_TTFA = (
+    LiveMetricKey(VALUE, "ttfa", "request_sent"),
+    LiveMetricKey(BOUND, "ttfa", "request_sent"),
+)
+Kept = dict[str, dict[LiveMetricKey, list[int]]]
 """Microseconds by arm and key."""
 
 
-def progress() -> Progress:
-    return Progress(Spending({"gpt-realtime": PRICES}, {}))
+def progress() -> ProgressCounter:
+    return ProgressCounter(CostMeter({"gpt-realtime": PRICES}, {}))
 
 
 def of_step(times_us: Kept) -> Times:
@@ -53,11 +56,11 @@ def of_step(times_us: Kept) -> Times:
     return {arm: {STEP: list(times.items())} for arm, times in times_us.items()}
 
 
-def times_of(report: ProgressReport, arm: str = "sweden", step: str = STEP) -> dict[LiveKey, list[int]]:
+def times_of(report: ProgressReport, arm: str = "sweden", step: str = STEP) -> dict[LiveMetricKey, list[int]]:
     return dict(report.times_us[arm][step])
 
 
-def failures_of(report: ProgressReport) -> dict[str, dict[LiveKey | None, int]]:
+def failures_of(report: ProgressReport) -> dict[str, dict[LiveMetricKey | None, int]]:
     return {arm: dict(counts) for arm, counts in report.failures.items()}
 
 
@@ -105,7 +108,7 @@ def test_turns_are_good_failed_or_neither() -> None:
 
 
 def test_what_a_response_costs_is_spent_once_it_is_told_and_not_again_with_its_turn_or_session() -> None:
-    made, usage = progress(), Usage(text_in=1_000_000)
+    made, usage = progress(), TokenUsage(text_in=1_000_000)
     made.session_opened("sweden", build_session())
     made.spending.add("sweden", "gpt-realtime", usage)
     before = made.standing(NOTHING).usd
@@ -118,7 +121,7 @@ def test_what_a_response_costs_is_spent_once_it_is_told_and_not_again_with_its_t
 def test_what_is_paid_by_the_minute_is_spent_while_sessions_last(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.load.execution.progress.monotonic_ns", lambda: at(520))
     by_minute = Prices(0, 0, 0, 0, 0, 0, usd_per_minute=60)
-    made = Progress(Spending({"gpt-realtime": by_minute}, {}))
+    made = ProgressCounter(CostMeter({"gpt-realtime": by_minute}, {}))
     session = build_session()
     made.session_opened("sweden", session)
     while_open = made.standing(NOTHING).usd
@@ -154,8 +157,8 @@ def test_stamps_from_user_space_are_counted() -> None:
 def test_the_delays_of_a_process_are_those_of_its_worst_target() -> None:
     histograms = Histograms()
     for target, lag_us in (("sweden", 200), ("east", 9_000)):
-        histograms.record(Key("send_delay", target), lag_us)
-    histograms.record(Key("event_loop_delay", "all"), 400)
+        histograms.record(HistogramKey("send_delay", target), lag_us)
+    histograms.record(HistogramKey("event_loop_delay", "all"), 400)
 
     standing = progress().standing(histograms)
     assert standing.send_delay_p99_ms == pytest.approx(9.0, rel=0.01)
@@ -211,7 +214,7 @@ def test_a_report_is_not_changed_by_what_comes_after_it() -> None:
 
 
 def test_processes_are_added_and_the_worst_delay_counts() -> None:
-    tally = Tally()
+    tally = LiveTotals()
     tally.add(0, ProgressReport(sessions_open=3, turns_succeeded=10, usd=0.5, waiting_s=1.0, send_delay_p99_ms=2.0))
     tally.add(
         1,
@@ -247,7 +250,7 @@ def cumulative(reports: list[tuple[int, float, Times]]) -> list[ProgressReport]:
 def test_any_split_over_processes_and_seconds_gives_the_same_tally(
     workers: list[list[tuple[int, float, Times]]], order: Any
 ) -> None:
-    alone, split = Tally(), Tally()
+    alone, split = LiveTotals(), LiveTotals()
     for standing in cumulative([report for reports in workers for report in reports]):
         alone.add(0, standing)
     # each worker's own reports in their order; those of different workers as they come, some of them late
@@ -263,7 +266,7 @@ def test_any_split_over_processes_and_seconds_gives_the_same_tally(
 
 
 def test_the_wait_of_most_turns_comes_first_and_arms_stand_together() -> None:
-    tally = Tally()
+    tally = LiveTotals()
     tally.add(
         0,
         ProgressReport(times_us=of_step({"sweden": {TTFT: [1000], TTFA: [500_000] * 2}, "east": {TTFA: [700_000]}})),
@@ -274,10 +277,10 @@ def test_the_wait_of_most_turns_comes_first_and_arms_stand_together() -> None:
     ]  # fmt: skip
 
 
-def waits(good: int, failed: int, key: LiveKey | None = TTFA) -> list[Wait]:
+def waits(good: int, failed: int, key: LiveMetricKey | None = TTFA) -> list[LiveLatency]:
     """Of good turns that waited 1, 2, 3 … ms, and of failed ones."""
     times = {TTFA: [ms * 1000 for ms in range(1, good + 1)]} if good else {}
-    tally, failures = Tally(), {"sweden": [(key, failed)]} if failed else {}
+    tally, failures = LiveTotals(), {"sweden": [(key, failed)]} if failed else {}
     designed = designs({"sweden": times}, failures)
     tally.add(0, ProgressReport(times_us=of_step({"sweden": times}), failures=failures, targets=designed))
     return tally.waits()
@@ -316,7 +319,7 @@ def test_a_median_is_told_from_as_many_sessions_on_as_a_report_takes(sessions: i
     for _ in range(sessions):
         for turn in range(1, turns + 1):
             made.turn_ended("sweden", "talk", waited(500, turn=turn))
-    tally = Tally()
+    tally = LiveTotals()
     tally.add(0, made.standing(NOTHING))
     (wait, *_) = tally.waits()
     values = np.full(sessions * turns, 500.0)
@@ -330,7 +333,7 @@ def test_targets_stand_in_the_order_of_the_run() -> None:
     made = progress()
     for target in ("new", "old"):
         made.turn_ended(target, "talk", waited(500))
-    tally = Tally(labels=["old", "new"])
+    tally = LiveTotals(labels=["old", "new"])
     tally.add(0, made.standing(NOTHING))
 
     assert [standing.target for standing in tally.targets(0)] == ["old", "new"]
@@ -366,7 +369,7 @@ def test_figures_are_by_origin_and_a_failed_turn_fails_all_that_its_step_has() -
     exact = dict.fromkeys(("first_transcript", "first_audio", "first_audible"), 0)
     good = build_observation(instants=spoken, errors_ns=exact, widths_ns={"speech_end": 0})
     lost = build_observation(outcome="timeout:first_delta", instants={"speech_end": at(0), "ended": at(999)})
-    tally = Tally()
+    tally = LiveTotals()
     tally.add(0, reported(*[good] * 9, lost))
     tally.add(1, reported(*[waited(200, step="ask")] * 6))
 
@@ -390,7 +393,7 @@ def traffic(events: int) -> ProgressReport:
 
 
 def test_rates_are_of_the_last_seconds_of_all_processes_that_are_heard_of() -> None:
-    tally = Tally()
+    tally = LiveTotals()
     for second in range(20):
         tally.add(0, traffic(100 * second if second < 10 else 1_000 * second), second * S)
         tally.add(1, traffic(0 if second < 3 else 7), second * S)
@@ -404,7 +407,7 @@ def test_rates_are_of_the_last_seconds_of_all_processes_that_are_heard_of() -> N
 
 
 def test_a_cost_that_nobody_knows_is_no_figure() -> None:
-    tally = Tally()
+    tally = LiveTotals()
     tally.add(0, ProgressReport(targets={"sweden": dict.fromkeys(TARGET_COUNTS, 0.0) | {"unpriced": 3}}))
 
     assert (tally.targets(0)[0].usd, tally.targets(0)[0].unpriced) == (None, 3)
@@ -419,8 +422,8 @@ def healthy(**changes: Any) -> ProgressReport:
 
 
 LATE = {VALUE_OF_TTFA: [90_000], BOUND_OF_TTFA: [3_100]}
-LATE_TRANSCRIPT = {LiveKey(VALUE, "transcript_first", "request_sent"): [90_000],
-                   LiveKey(BOUND, "transcript_first", "request_sent"): [3_100]}  # fmt: skip
+LATE_TRANSCRIPT = {LiveMetricKey(VALUE, "transcript_first", "request_sent"): [90_000],
+                   LiveMetricKey(BOUND, "transcript_first", "request_sent"): [3_100]}  # fmt: skip
 SPOKEN = {VALUE_OF_TTFA: [90_000] * 3, VALUE_OF_TTFA._replace(measured_from="speech_end"): [900_000] * 9,
           BOUND_OF_TTFA._replace(measured_from="speech_end"): [8_000] * 9}  # fmt: skip
 HEALTH: dict[str, tuple[list[ProgressReport], str]] = {
@@ -443,7 +446,7 @@ HEALTH: dict[str, tuple[list[ProgressReport], str]] = {
 
 @pytest.mark.parametrize(("standings", "said"), HEALTH.values(), ids=HEALTH)
 def test_a_harness_is_ok_or_late_by_the_limits_of_the_verdict(standings: list[ProgressReport], said: str) -> None:
-    tally = Tally(100.0)
+    tally = LiveTotals(100.0)
     for worker, standing in enumerate(standings):
         tally.add(worker, standing)
 
@@ -451,7 +454,7 @@ def test_a_harness_is_ok_or_late_by_the_limits_of_the_verdict(standings: list[Pr
 
 
 def test_the_harness_of_a_target_is_judged_by_its_own_figures_and_the_verdict_by_all() -> None:
-    tally = Tally(100.0)
+    tally = LiveTotals(100.0)
     targets = {label: dict.fromkeys(TARGET_COUNTS, 0.0) for label in ("east", "sweden")}
     late, said = healthy(times_us={"east": LATE}), []
     for worker, standing in enumerate((ProgressReport(targets=targets), healthy(), healthy(simulated=True), late)):
@@ -474,25 +477,25 @@ FLAT = Prices(1, 1, 1, 1, 1, 1)
 BY_MINUTE = Prices(0, 0, 0, 0, 0, 0, usd_per_minute=0.05)
 BOTH = replace(FLAT, usd_per_minute=0.02)
 MINUTE_NS = 60 * 10**9
-USED = Usage(text_in=100, audio_in=1000, cached_in=500, cached_audio_in=500, text_out=100, audio_out=1000)
+USED = TokenUsage(text_in=100, audio_in=1000, cached_in=500, cached_audio_in=500, text_out=100, audio_out=1000)
 USED_USD = (400 + 500 * 32 + 500 * 0.4 + 1600 + 64_000) / 1e6
 TABLE = {"gpt-realtime": PRICES}
 
 
-SPENT: dict[str, tuple[dict[str, Prices], dict[str, Terms], str | None, list[Usage], float]] = {
+SPENT: dict[str, tuple[dict[str, Prices], dict[str, PricingTerms], str | None, list[TokenUsage], float]] = {
     # (the table of prices, terms of targets, the model that answered, what its turns used, what that cost)
     "a turn costs by the model that answered":
-        (TABLE, {"sweden": Terms()}, "gpt-realtime-2025-08-28", [USED, USED], 2 * USED_USD),
-    "a target with prices needs no model": ({}, {"sweden": Terms(own=FLAT)}, None, [USED], 2200 / 1e6),
+        (TABLE, {"sweden": PricingTerms()}, "gpt-realtime-2025-08-28", [USED, USED], 2 * USED_USD),
+    "a target with prices needs no model": ({}, {"sweden": PricingTerms(own=FLAT)}, None, [USED], 2200 / 1e6),
     "where only time costs anything no token is missed": ({"live": BY_MINUTE}, {}, "live", [USED, UNREAD], 0.0),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("table", "terms", "model", "usages", "usd"), SPENT.values(), ids=SPENT)
 def test_turns_cost_by_their_prices(
-    table: dict[str, Prices], terms: dict[str, Terms], model: str | None, usages: list[Usage], usd: float
+    table: dict[str, Prices], terms: dict[str, PricingTerms], model: str | None, usages: list[TokenUsage], usd: float
 ) -> None:
-    spending = Spending(table, terms)
+    spending = CostMeter(table, terms)
     for usage in usages:
         spending.add("sweden", model, usage)
 
@@ -500,7 +503,7 @@ def test_turns_cost_by_their_prices(
 
 
 def test_a_turn_without_a_price_is_counted_and_its_model_named() -> None:
-    spending = Spending(TABLE, {})
+    spending = CostMeter(TABLE, {})
     for model in ("gpt-realtime-3", "gpt-realtime-3", None):
         spending.add("sweden", model, USED)
 
@@ -513,7 +516,7 @@ def test_minutes_cost_as_they_pass_and_no_more_once_their_session_has_ended(
     sessions: list[tuple[int, int, str]],
 ) -> None:
     """Some sessions have ended by the instant of asking, some have not; `both` are paid by tokens, too."""
-    spending = Spending({"live": BY_MINUTE, "both": BOTH}, {})
+    spending = CostMeter({"live": BY_MINUTE, "both": BOTH}, {})
     now_ns, minutes = 10**12, {"live": 0.0, "both": 0.0}
     for opened_ns, length_ns, model in sessions:
         spending.open("sweden", model, opened_ns)
@@ -526,9 +529,9 @@ def test_minutes_cost_as_they_pass_and_no_more_once_their_session_has_ended(
     assert spending.usd_at(now_ns) >= 2200 / 1e6
 
 
-def after(*models: str | None) -> Spending:
+def after(*models: str | None) -> CostMeter:
     """What a turn of each of these models without a price came to."""
-    spending = Spending(TABLE, {})
+    spending = CostMeter(TABLE, {})
     for model in models:
         spending.add("sweden", model, USED)
     return spending
@@ -547,7 +550,7 @@ def test_an_unknown_price_without_a_model_says_so() -> None:
 
 
 def test_tokens_that_cannot_be_read_make_a_budget_blind_whatever_the_prices_are() -> None:
-    spending = Spending(TABLE, {"sweden": Terms("gpt-realtime")})
+    spending = CostMeter(TABLE, {"sweden": PricingTerms("gpt-realtime")})
     spending.add("sweden", None, UNREAD)
 
     assert spending.unpriced == 1

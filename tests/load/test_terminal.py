@@ -13,25 +13,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.load.execution.progress import BOUND, VALUE, WAIT, LiveKey, ProgressReport
+from bench.load.execution.progress import BOUND, VALUE, WAIT, LiveMetricKey, ProgressReport
 from bench.load.lifecycle import RunState
-from bench.load.runners.tally import Tally
-from bench.load.runners.terminal import Moment, TerminalView, clock, left_s, line, phase
+from bench.load.runners.live_totals import LiveTotals
+from bench.load.runners.terminal import RunPhase, TerminalView, clock, left_s, phase, status_text
 from tests.helpers import designs
 from tests.terminal import screen, terminal
 
 S = 1_000_000_000
-TTFA, TTFT = LiveKey(WAIT, "ttfa", "request_sent"), LiveKey(WAIT, "ttft", "request_sent")
+TTFA, TTFT = LiveMetricKey(WAIT, "ttfa", "request_sent"), LiveMetricKey(WAIT, "ttft", "request_sent")
 TIMES = {TTFA: [486_000] * 90 + [902_000] * 10, TTFA._replace(role=VALUE): [486_000] * 100,
-         LiveKey(BOUND, "ttfa", "request_sent"): [20] * 100}  # fmt: skip
+         LiveMetricKey(BOUND, "ttfa", "request_sent"): [20] * 100}  # fmt: skip
 USUAL: dict[str, Any] = {"sessions_open": 12, "sessions_done": 84, "turns_succeeded": 409, "turns_failed": 3,
                          "turns_stamped": 412, "usd": 1.316, "times_us": {"sweden": TIMES}}  # fmt: skip
-MOMENT = Moment("measuring", 42, left_s=78, sessions=120, budget_usd=5.0)
+MOMENT = RunPhase("measuring", 42, left_s=78, sessions=120, budget_usd=5.0)
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
-def tally(**changes: Any) -> Tally:
-    made = Tally(100.0)
+def tally(**changes: Any) -> LiveTotals:
+    made = LiveTotals(100.0)
     given = USUAL | changes
     times = {arm: {"talk.order": list(times.items())} for arm, times in given["times_us"].items()}
     designed = designs(given["times_us"], given.get("failures", {}))
@@ -39,7 +39,7 @@ def tally(**changes: Any) -> Tally:
     return made
 
 
-def arms(*labels: str, times: dict[LiveKey, list[int]] = TIMES) -> dict[str, Any]:
+def arms(*labels: str, times: dict[LiveMetricKey, list[int]] = TIMES) -> dict[str, Any]:
     return {"times_us": dict.fromkeys(labels, times)}
 
 
@@ -47,14 +47,14 @@ def arms(*labels: str, times: dict[LiveKey, list[int]] = TIMES) -> dict[str, Any
 
 
 def test_the_line_says_how_the_run_stands() -> None:
-    assert line(tally(), MOMENT) == (
+    assert status_text(tally(), MOMENT) == (
         "measuring 00:42 · 12 active, 84 of 120 finished · turns 412 ok 99.2 % · ttfa p50 486 p95 902 ms · "
         "1.32 USD of 5.00 · load generator OK · 01:18 left"
     )
 
 
 def test_before_anything_has_happened_there_is_little_to_say() -> None:
-    assert line(Tally(), Moment("connecting", 0)) == "connecting 00:00 · 0 active, 0 finished"
+    assert status_text(LiveTotals(), RunPhase("connecting", 0)) == "connecting 00:00 · 0 active, 0 finished"
 
 
 FEW = {TTFA: [486_000] * 99}
@@ -91,7 +91,7 @@ SAID: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("changes", "said"), SAID.values(), ids=SAID)
 def test_what_else_there_is_to_know_is_said(changes: dict[str, Any], said: str) -> None:
-    assert said in line(tally(**changes), MOMENT)
+    assert said in status_text(tally(**changes), MOMENT)
 
 
 NOT_SAID: dict[str, tuple[dict[str, Any], str]] = {
@@ -102,7 +102,7 @@ NOT_SAID: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("changes", "word"), NOT_SAID.values(), ids=NOT_SAID)
 def test_what_says_nothing_is_left_out(changes: dict[str, Any], word: str) -> None:
-    assert word not in line(tally(**changes), MOMENT)
+    assert word not in status_text(tally(**changes), MOMENT)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_lengths_of_time_are_written_as_clocks_do(seconds: float, text: str) -> 
     ],
 )
 def test_the_least_important_parts_go_first(width: int, text: str) -> None:
-    assert line(tally(), MOMENT, width) == text
+    assert status_text(tally(), MOMENT, width) == text
 
 
 TROUBLE = {"sessions_refused": 45, "throttled": 45, "send_delay_p99_ms": 31.0}
@@ -146,7 +146,7 @@ TROUBLE = {"sessions_refused": 45, "throttled": 45, "send_delay_p99_ms": 31.0}
     ],
 )
 def test_good_news_go_before_trouble(width: int, text: str) -> None:
-    assert line(tally(**TROUBLE), MOMENT, width) == text
+    assert status_text(tally(**TROUBLE), MOMENT, width) == text
 
 
 labels = st.text(min_size=1, max_size=30)
@@ -169,7 +169,7 @@ standings = st.builds(
     times_us=st.dictionaries(labels, st.just({"talk.order": list(TIMES.items())}), max_size=6),
 )
 moments = st.builds(
-    Moment,
+    RunPhase,
     st.sampled_from(["connecting", "delayed", "warm-up", "measuring", "finishing calls", "writing report"]),
     st.floats(0, 1e6),
     left_s=st.none() | st.floats(0, 1e6),
@@ -181,20 +181,20 @@ moments = st.builds(
 
 @given(standings, moments, st.integers(60, 300))
 def test_the_line_never_wraps_and_holds_nothing_that_a_terminal_obeys(
-    standing: ProgressReport, moment: Moment, width: int
+    standing: ProgressReport, moment: RunPhase, width: int
 ) -> None:
-    made = Tally(100.0)
+    made = LiveTotals(100.0)
     made.add(0, standing)
-    said = line(made, moment, width)
+    said = status_text(made, moment, width)
 
     assert len(said) <= width
     assert said.startswith((moment.phase, "SIMULATED"))
     assert not CONTROLS.search(said)
-    assert not CONTROLS.search(line(made, moment))
+    assert not CONTROLS.search(status_text(made, moment))
 
 
 def test_more_width_never_says_less() -> None:
-    said = [line(tally(), MOMENT, width) for width in range(60, 160)]
+    said = [status_text(tally(), MOMENT, width) for width in range(60, 160)]
 
     assert [len(text) for text in said] == sorted(len(text) for text in said)
 
@@ -291,7 +291,7 @@ def test_a_new_phase_is_shown_at_once() -> None:
     with terminal() as (reads, stream):
         view = TerminalView(stream, {})
         view.show(tally(), MOMENT, 0)
-        view.show(tally(), Moment("finishing calls", 42), 1)
+        view.show(tally(), RunPhase("finishing calls", 42), 1)
         text = screen(reads)
 
     assert "finishing calls 00:42" in text
@@ -329,7 +329,7 @@ def test_elsewhere_a_plain_line_comes_every_ten_seconds_and_at_each_phase(enviro
     view = TerminalView(log, environ)
     for second in range(25):
         view.show(tally(), MOMENT, second * S)
-    view.show(tally(), Moment("finishing calls", 25), 25 * S)
+    view.show(tally(), RunPhase("finishing calls", 25), 25 * S)
 
     written = log.getvalue().splitlines()
     assert [text.split(" 00")[0] for text in written] == ["rtbench: measuring"] * 3 + ["rtbench: finishing calls"]

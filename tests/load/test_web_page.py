@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from bench.load.planning.run_options import MOST_USERS, SHAPE, Options
-from bench.load.runners.tally import TargetStanding, Wait
-from bench.load.runners.web_ui import LOOPBACK_NAMES, as_asked, stats, stranger
+from bench.load.runners.live_totals import LiveLatency, TargetProgress
+from bench.load.runners.web_ui import LOOPBACK_NAMES, as_asked, cross_site_reason, stats
 from bench.run.recorder import Traffic
 from tests.load.options import parsed
 
-WAIT = Wait("sweden", "voice_to_voice", "speech_end", 120, 7, 812.34, math.inf)
+WAIT = LiveLatency("sweden", "voice_to_voice", "speech_end", 120, 7, 812.34, math.inf)
 LATE = "late: send_delay 14 ms > 10 ms"
-SWEDEN = TargetStanding(
+SWEDEN = TargetProgress(
     "sweden", 12, 113, 7, (WAIT,), Traffic(900, 400, 80_000, 9_000), 1.25, 0, LATE, "VALID so far", "valid"
 )
 
@@ -93,12 +93,12 @@ def test_whatever_a_form_holds_it_is_taken_or_refused(form: dict[str, str]) -> N
 
 @pytest.mark.parametrize("measured_from", ["http://[::1", "http://[", "null", "", "//[x]", "http://localhost:80:90"])
 def test_an_origin_that_is_no_address_is_a_strangers(measured_from: str) -> None:
-    assert "other origins" in stranger("localhost:8089", measured_from, LOOPBACK_NAMES)
+    assert "other origins" in cross_site_reason("localhost:8089", measured_from, LOOPBACK_NAMES)
 
 
 @given(st.text(max_size=20), st.none() | st.text(max_size=20))
 def test_whatever_the_headers_hold_a_request_is_taken_or_refused(host: str, measured_from: str | None) -> None:
-    assert isinstance(stranger(host, measured_from, LOOPBACK_NAMES), str)
+    assert isinstance(cross_site_reason(host, measured_from, LOOPBACK_NAMES), str)
 
 
 def test_the_form_of_locusts_page_is_taken() -> None:

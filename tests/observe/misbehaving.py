@@ -8,7 +8,6 @@ from contextlib import suppress
 from random import Random
 
 from bench.clock import Arrival
-from bench.limits import Limits
 from bench.metrics import STARVED
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
@@ -16,7 +15,8 @@ from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.protocol.base import Dialect
 from bench.protocol.openai_ga import GA
-from bench.transport.received import Received
+from bench.timeouts import Timeouts
+from bench.transport.received import ReceivedMessage
 from benchmarks.fuzz.spoiling import LEVELS, dumped, spoilt_bytes, spoilt_document
 from tests.helpers import (
     AT_NS,
@@ -50,7 +50,7 @@ def played(
     dialect: Dialect, outputs: list[str], came: list[bytes], gaps_ms: list[int], end: Callable[[Timeline, int], None]
 ) -> tuple[Timeline, list[TurnObservation]]:
     """What a session that behaves makes of a service that may not."""
-    timeline = Timeline(SessionStart(AT_NS, len(outputs), Limits(first_delta=3, next_delta=3, response=4)), dialect)
+    timeline = Timeline(SessionStart(AT_NS, len(outputs), Timeouts(first_delta=3, next_delta=3, response=4)), dialect)
     taken: list[TurnObservation] = []
     left = list(enumerate(outputs, 1))
     now_ns = AT_NS
@@ -59,13 +59,13 @@ def played(
         if timeline.facts.ready and timeline.turns.all_over and not timeline.over and left:
             number, output = left.pop(0)
             timeline.tell(
-                inputs.Begun(
+                inputs.TurnStarted(
                     now_ns, build_turn(number, wants_audio=output == "audio", transcription_due=output == "audio")
                 )
             )
             timeline.tell(inputs.Sent("input_audio_buffer.append", now_ns, 99, audio_bytes=480))
             timeline.tell(inputs.Sent("response.create", now_ns, 99))
-        message = Received(data, Arrival(now_ns, place % 3 * MS), len(data))
+        message = ReceivedMessage(data, Arrival(now_ns, place % 3 * MS), len(data))
         timeline.received(dialect.decode(data), message)
         if timeline.turns.all_over:
             taken += timeline.pop_turns(now_ns)
@@ -142,9 +142,9 @@ def spoil(came: list[bytes], random: Random, *ways: str) -> None:
 
 
 ENDS: tuple[Callable[[Timeline, int], None], ...] = (
-    lambda timeline, now_ns: timeline.tell(inputs.Failed("unfinished", now_ns)),
-    lambda timeline, now_ns: timeline.tell(inputs.Closed(1006, now_ns, "")),
-    lambda timeline, now_ns: timeline.tell(inputs.Closed(1000, now_ns, "bye")),
+    lambda timeline, now_ns: timeline.tell(inputs.SessionFailed("unfinished", now_ns)),
+    lambda timeline, now_ns: timeline.tell(inputs.ConnectionClosed(1006, now_ns, "")),
+    lambda timeline, now_ns: timeline.tell(inputs.ConnectionClosed(1000, now_ns, "bye")),
 )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import bench.observe.turn_parts
 from bench.observe import inputs
-from bench.observe.inputs import CallFunction, GoOn
+from bench.observe.inputs import CallFunction, RequestContinuation
 from bench.observe.observation import TurnObservation
 from bench.observe.pending_turns import NOT_OVER
 from bench.protocol.openai_preview import PREVIEW
@@ -46,7 +46,7 @@ def called(talk: Talk, at_ms: float = 100, response_id: str = "r1", *call_ids: s
 
 def answer_call(talk: Talk, at_ms: float, *call_ids: str, wrong: str = "") -> None:
     for call_id in call_ids:
-        talk.timeline.tell(inputs.CallAnswered(call_id, at(at_ms), wrong))
+        talk.timeline.tell(inputs.FunctionOutputSent(call_id, at(at_ms), wrong))
     talk.send(at_ms + 1, "response.create")
 
 
@@ -99,10 +99,10 @@ def test_of_calls_at_once_the_last_counts_and_our_own_time_is_from_there_to_the_
     talk = Talk()
     talk.ask(0, functions=True)
     called(talk, 100, "r1", "c1", "c2")
-    talk.timeline.tell(inputs.CallAnswered("c1", at(118)))
-    assert not talk.work(118, GoOn)
-    talk.timeline.tell(inputs.CallAnswered("c2", at(300)))
-    assert talk.work(300, GoOn)
+    talk.timeline.tell(inputs.FunctionOutputSent("c1", at(118)))
+    assert not talk.work(118, RequestContinuation)
+    talk.timeline.tell(inputs.FunctionOutputSent("c2", at(300)))
+    assert talk.work(300, RequestContinuation)
     talk.send(301, "response.create")
     turn = goes_on(talk, 900)
 
@@ -173,7 +173,7 @@ def test_the_service_has_its_limit_again_for_the_response_after_a_call() -> None
     talk = Talk(first_delta=30, next_delta=10)
     talk.ask(0, functions=True)
     called(talk)
-    talk.timeline.tell(inputs.CallAnswered("c1", at(50_000)))
+    talk.timeline.tell(inputs.FunctionOutputSent("c1", at(50_000)))
     talk.send(50_000, "response.create")
 
     assert talk.deadline()[:2] == (at(80_000), "timeout:first_delta")
@@ -281,7 +281,7 @@ def filled(*, service_responds: bool = False) -> Talk:
 def test_what_is_said_unasked_while_a_function_runs_is_heard_and_answers_nothing(service_responds: bool) -> None:
     talk = filled(service_responds=service_responds)
     assert not talk.timeline.turns.all_over
-    assert not talk.work(601, GoOn), "the function runs"
+    assert not talk.work(601, RequestContinuation), "the function runs"
     answer_call(talk, 2_000, "c1")
     turn = goes_on(talk, 2_500)
 
@@ -298,10 +298,10 @@ def test_the_answer_is_asked_for_once_the_filler_is_over() -> None:
     talk.ask(0, functions=True)
     called(talk)
     talk.hear(400, created("rf"), audio("rf", "item_f"))
-    talk.timeline.tell(inputs.CallAnswered("c1", at(500)))
-    assert not talk.work(501, GoOn)
+    talk.timeline.tell(inputs.FunctionOutputSent("c1", at(500)))
+    assert not talk.work(501, RequestContinuation)
     talk.hear(700, done("rf", status="cancelled", reason="turn_detected"))
-    assert talk.work(700, GoOn)
+    assert talk.work(700, RequestContinuation)
     talk.send(701, "response.create")
 
     assert goes_on(talk, 900).outcome == "ok"
@@ -313,7 +313,7 @@ def test_a_filler_that_does_not_end_is_waited_for_no_longer_than_for_any_delta()
     called(talk)
     talk.hear(400, created("rf"), audio("rf", "item_f"))
     assert talk.timeline.wake_ns == at(300_000), "the function runs"
-    talk.timeline.tell(inputs.CallAnswered("c1", at(5_000)))
+    talk.timeline.tell(inputs.FunctionOutputSent("c1", at(5_000)))
     assert talk.timeline.wake_ns == at(7_000)
     talk.hear(6_000, audio("rf", "item_f"))
     talk.timeline.expire(at(8_000))

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from bench.clock import Arrival
-from bench.limits import Limits
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
@@ -24,7 +23,8 @@ from bench.protocol.base import BinaryMessage
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.full_duplex import GPT_LIVE, STARTED
 from bench.remedies import remedy_of
-from bench.transport.received import Received
+from bench.timeouts import Timeouts
+from bench.transport.received import ReceivedMessage
 from bench.units import NS_PER_MS
 from benchmarks.onsets import FRAME_MS, stream
 from tests.helpers import AT_NS, S, at, build_turn
@@ -39,15 +39,15 @@ PLAN = TurnPlan(
 
 def called() -> Timeline:
     """A call that was just answered, whose caller waits for a greeting."""
-    timeline = Timeline(SessionStart(AT_NS, 1, Limits(), service_responds=True), GPT_LIVE, reply_format="g711_ulaw")
+    timeline = Timeline(SessionStart(AT_NS, 1, Timeouts(), service_responds=True), GPT_LIVE, reply_format="g711_ulaw")
     timeline.tell(inputs.Connected({"opened": at(10)}, {}))
     receive(timeline, READY_MS, f'{{"type":"{STARTED}","session":{{"id":"s"}}}}'.encode())
-    timeline.tell(inputs.Begun(at(READY_MS), PLAN))
+    timeline.tell(inputs.TurnStarted(at(READY_MS), PLAN))
     return timeline
 
 
 def receive(timeline: Timeline, at_ms: float, data: bytes) -> None:
-    message = Received(data, Arrival(at(at_ms)), len(data))
+    message = ReceivedMessage(data, Arrival(at(at_ms)), len(data))
     timeline.received(GPT_LIVE.decode(data), message)
 
 
@@ -81,7 +81,7 @@ def test_a_greeting_is_heard_from_its_first_audible_sample_on(behind: str, level
 def test_a_service_that_does_not_greet_is_waited_for_as_long_as_for_a_first_delta() -> None:
     timeline = called()
     hear(timeline, np.zeros(8_000, np.int16))
-    timeline.expire(at(READY_MS) + int(Limits().first_delta * 1_000) * NS_PER_MS)
+    timeline.expire(at(READY_MS) + int(Timeouts().first_delta * 1_000) * NS_PER_MS)
     (turn,) = timeline.pop_turns(at(60_000))
 
     assert turn.outcome == "timeout:first_delta"
@@ -94,15 +94,15 @@ def test_a_reply_that_is_interrupted_falls_silent_with_its_last_sound(behind: st
     said = stream(behind, level_db, G711_ULAW, 1)
     (begin, end), *_ = said.sounds
     interrupted_ms = READY_MS + (begin + end) / 2 / 8
-    timeline = Timeline(SessionStart(AT_NS, 2, Limits(), service_responds=True), GPT_LIVE, reply_format="g711_ulaw")
+    timeline = Timeline(SessionStart(AT_NS, 2, Timeouts(), service_responds=True), GPT_LIVE, reply_format="g711_ulaw")
     receive(timeline, READY_MS, f'{{"type":"{STARTED}","session":{{"id":"s"}}}}'.encode())
-    timeline.tell(inputs.Begun(at(READY_MS), PLAN))
+    timeline.tell(inputs.TurnStarted(at(READY_MS), PLAN))
     samples = said.samples[: end + 8_000 * 2]
     half = (begin + end) // 2 // (8 * FRAME_MS) * 8 * FRAME_MS
     hear(timeline, samples[:half])
     timeline.tell(inputs.InterruptionAwaited("speech"))
     spoken = replace(PLAN, number=2, event_prefix="turn-2-", vad=True, greeting=False)
-    timeline.tell(inputs.Begun(at(interrupted_ms), spoken))
+    timeline.tell(inputs.TurnStarted(at(interrupted_ms), spoken))
     timeline.tell(inputs.Sent("session.input_audio.append", at(interrupted_ms), 9, instants={"speech_start": 0}))
     hear(timeline, samples[half:], after_ms=half / 8)
     (turn,) = timeline.pop_turns(at(60_000))
@@ -138,11 +138,11 @@ def voice(number: int) -> BinaryMessage:
 
 def ended(frames: Iterable[bytes], *, spoken: bool = True, before: Iterable[bytes] = ()) -> TurnObservation:
     """How a turn ends: frames come every 20 ms, `before` its speech has ended or after; then time passes."""
-    limits = Limits(first_delta=12, response=20, turn=60)
+    limits = Timeouts(first_delta=12, response=20, turn=60)
     timeline = Timeline(SessionStart(AT_NS, 1, limits, service_responds=True), DIALECTS["pcm"], reply_format=FORMAT)
     timeline.tell(inputs.Connected({"opened": AT_NS}, {}))
     facts = {"vad": spoken, "greeting": not spoken, "has_turn_events": False, "service_responds": True}
-    timeline.tell(inputs.Begun(AT_NS, build_turn(reply_format=FORMAT, speech_format=FORMAT, **facts)))
+    timeline.tell(inputs.TurnStarted(AT_NS, build_turn(reply_format=FORMAT, speech_format=FORMAT, **facts)))
     place = itertools.count(1)
     for frame in before:
         take_frame(timeline, next(place), frame)
@@ -157,7 +157,7 @@ def ended(frames: Iterable[bytes], *, spoken: bool = True, before: Iterable[byte
 
 
 def take_frame(timeline: Timeline, number: int, frame: bytes) -> None:
-    message = Received(frame, Arrival(at(number * FRAME_MS)), len(frame))
+    message = ReceivedMessage(frame, Arrival(at(number * FRAME_MS)), len(frame))
     timeline.received(DIALECTS["pcm"].decode(frame), message)
 
 

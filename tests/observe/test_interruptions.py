@@ -8,8 +8,8 @@ import pytest
 
 from bench import session as waits
 from bench.observe import inputs
-from bench.observe.inputs import Cancel, Retrieve, Truncate
-from bench.plan.turn_plan import Cue, InterruptionKind
+from bench.observe.inputs import CancelResponse, RetrieveItem, TruncateItem
+from bench.plan.turn_plan import InterruptionKind, InterruptTrigger
 from bench.protocol.openai_ga import GA
 from bench.untrusted.values import LONGEST_TEXT
 from tests.helpers import (
@@ -66,7 +66,7 @@ def playing(kind: InterruptionKind = "speech", *, seconds: int = 4, whole: bool 
     return talk
 
 
-def cue_ns(talk: Talk, cue: Cue) -> int | None:
+def cue_ns(talk: Talk, cue: InterruptTrigger) -> int | None:
     """When the reply is to be interrupted, as far as that is known."""
     turn = talk.timeline.turns.interrupted
     assert turn is not None
@@ -82,9 +82,9 @@ def test_a_reply_that_speech_interrupts_is_silent_when_the_service_hears_it() ->
     talk = playing()
     interrupts(talk, 1_000)
     talk.hear(1_080, speech_started("item_b"))
-    assert talk.work(1_080, Truncate) == [Truncate("item_a", 930, "turn-1-1-truncate")]
+    assert talk.work(1_080, TruncateItem) == [TruncateItem("item_a", 930, "turn-1-1-truncate")]
     talk.send(1_081, "conversation.item.truncate")
-    assert talk.work(1_082, Truncate) == []
+    assert talk.work(1_082, TruncateItem) == []
     talk.hear(1_085, audio())
     talk.hear(1_090, done("r1", **CANCELLED))
     assert talk.take(1_091) == [], "the service has not said that it has cut the item"
@@ -170,11 +170,11 @@ def test_the_turn_that_interrupts_is_apart_and_has_an_answer_of_its_own() -> Non
 
 def test_a_client_that_interrupts_is_silent_at_once_and_says_what_was_heard() -> None:
     talk = playing("client")
-    talk.timeline.tell(inputs.Interrupted(at(1_000)))
-    assert talk.work(1_000, Cancel) == [Cancel("turn-1-cancel")]
+    talk.timeline.tell(inputs.ClientInterrupted(at(1_000)))
+    assert talk.work(1_000, CancelResponse) == [CancelResponse("turn-1-cancel")]
     talk.send(1_000, "response.cancel")
-    assert talk.work(1_000, Cancel) == []
-    assert talk.work(1_000, Truncate) == [Truncate("item_a", 850, "turn-1-1-truncate")]
+    assert talk.work(1_000, CancelResponse) == []
+    assert talk.work(1_000, TruncateItem) == [TruncateItem("item_a", 850, "turn-1-1-truncate")]
     talk.send(1_001, "conversation.item.truncate")
     talk.hear(1_020, done("r1", status="cancelled", type="cancelled", reason="client_cancelled"), truncated())
     turn = talk.only(1_030)
@@ -187,12 +187,12 @@ def test_a_client_that_interrupts_is_silent_at_once_and_says_what_was_heard() ->
 @pytest.mark.parametrize("whole", [False, True])
 def test_what_comes_too_late_to_stop_a_reply_fails_nothing(whole: bool) -> None:
     talk = playing("client", whole=whole)
-    talk.timeline.tell(inputs.Interrupted(at(1_000)))
+    talk.timeline.tell(inputs.ClientInterrupted(at(1_000)))
     works = talk.timeline.work(at(1_000), at(1_000))
     if not whole:
-        assert next(works) == Cancel("turn-1-cancel")
+        assert next(works) == CancelResponse("turn-1-cancel")
         talk.send(1_000, "response.cancel")
-    assert isinstance(next(works), Truncate)
+    assert isinstance(next(works), TruncateItem)
     talk.send(1_001, "conversation.item.truncate")
     talk.hear(1_010, *([] if whole else [done("r1")]))
     talk.hear(1_020, error(event_id="turn-1-cancel", code="response_cancel_not_active"))
@@ -268,14 +268,14 @@ def test_the_end_of_ones_own_speech_interrupts_nothing() -> None:
 @pytest.mark.parametrize(
     ("cue", "due_ms"),
     [
-        (Cue(), 150),
-        (Cue(after_ns=1_500 * MS), 1_650),
-        (Cue(after_ns=9 * S), None),
-        (Cue(share=0.5), 2_150),
-        (Cue(word="parcel"), None),
+        (InterruptTrigger(), 150),
+        (InterruptTrigger(after_ns=1_500 * MS), 1_650),
+        (InterruptTrigger(after_ns=9 * S), None),
+        (InterruptTrigger(share=0.5), 2_150),
+        (InterruptTrigger(word="parcel"), None),
     ],
 )
-def test_a_reply_is_interrupted_when_so_much_of_it_was_played(cue: Cue, due_ms: float | None) -> None:
+def test_a_reply_is_interrupted_when_so_much_of_it_was_played(cue: InterruptTrigger, due_ms: float | None) -> None:
     talk = playing(whole=True)
 
     assert cue_ns(talk, cue) == (None if due_ms is None else at(due_ms))
@@ -283,10 +283,10 @@ def test_a_reply_is_interrupted_when_so_much_of_it_was_played(cue: Cue, due_ms: 
 
 def test_a_share_is_known_when_all_audio_has_come() -> None:
     talk = playing()
-    assert cue_ns(talk, Cue(share=0.5)) is None
+    assert cue_ns(talk, InterruptTrigger(share=0.5)) is None
 
     talk.hear(300, part_done(GA, "audio", "r1"))
-    assert cue_ns(talk, Cue(share=0.5)) == at(2_150)
+    assert cue_ns(talk, InterruptTrigger(share=0.5)) == at(2_150)
 
 
 def transcribes(talk: Talk, at_ms: float, words: str, response_id: str = "r1") -> None:
@@ -298,13 +298,13 @@ def test_a_word_is_found_however_much_came_before_it_and_no_more_is_held_than_a_
     talk = playing()
     for place in range(5):
         transcribes(talk, 200 + place, "blah " * (LONGEST_TEXT // 8))
-        assert cue_ns(talk, Cue(word="parcel")) is None
+        assert cue_ns(talk, InterruptTrigger(word="parcel")) is None
     transcribes(talk, 299, "Your Par")
-    assert cue_ns(talk, Cue(word="parcel")) is None
+    assert cue_ns(talk, InterruptTrigger(word="parcel")) is None
     transcribes(talk, 300, "cel")
     (turn,) = talk.timeline.turns.all
 
-    assert cue_ns(talk, Cue(word="parcel")) == at(300)
+    assert cue_ns(talk, InterruptTrigger(word="parcel")) == at(300)
     assert len(turn.reply.words()) == LONGEST_TEXT
 
 
@@ -319,12 +319,12 @@ def test_a_word_of_the_answer_to_a_pause_does_not_interrupt_the_reply() -> None:
     talk.hear(700, speech_started("item_2"))
     talk.end_speech(1_000)
     talk.timeline.tell(inputs.InterruptionAwaited("client"))
-    assert cue_ns(talk, Cue(word="parcel")) is None
+    assert cue_ns(talk, InterruptTrigger(word="parcel")) is None
 
     hears(talk, 1_500, "item_2")
     talk.hear(1_600, created("r2"), delta(GA, "audio", "r2", LOUD))
     transcribes(talk, 1_700, "parcel", "r2")
-    assert cue_ns(talk, Cue(word="parcel")) == at(1_700)
+    assert cue_ns(talk, InterruptTrigger(word="parcel")) == at(1_700)
 
 
 def test_an_interrupted_turn_still_waits_for_its_transcription() -> None:
@@ -332,7 +332,7 @@ def test_an_interrupted_turn_still_waits_for_its_transcription() -> None:
     talk.ask(0, audio_bytes=4_800, transcription_due=True)
     talk.timeline.tell(inputs.InterruptionAwaited("client"))
     talk.hear(50, committed("item_1"), created("r1"), audio())
-    talk.timeline.tell(inputs.Interrupted(at(500)))
+    talk.timeline.tell(inputs.ClientInterrupted(at(500)))
     talk.hear(510, done("r1", **CANCELLED))
     assert talk.take(511) == []
     talk.hear(600, not_transcribed("item_1"))
@@ -355,11 +355,11 @@ def cut(heard_ms: int = 930) -> Talk:
 def asked(heard_ms: int = 930) -> Talk:
     """The same; the service has said that it cut the item, and was asked to show it."""
     talk = cut(heard_ms)
-    assert talk.work(1_082, Retrieve) == []
+    assert talk.work(1_082, RetrieveItem) == []
     talk.hear(1_100, truncated())
-    assert talk.work(1_100, Retrieve) == [Retrieve("item_a", "turn-1-1-retrieve")]
+    assert talk.work(1_100, RetrieveItem) == [RetrieveItem("item_a", "turn-1-1-retrieve")]
     talk.send(1_101, "conversation.item.retrieve", item="item_a")
-    assert talk.work(1_102, Retrieve) == []
+    assert talk.work(1_102, RetrieveItem) == []
     return talk
 
 
@@ -400,7 +400,7 @@ def test_a_cut_that_the_service_refuses_is_not_right_and_nothing_is_asked() -> N
     talk = cut()
     talk.hear(1_100, error(event_id="turn-1-1-truncate", code="invalid_value"))
 
-    assert talk.work(1_100, Retrieve) == []
+    assert talk.work(1_100, RetrieveItem) == []
     assert talk.taken[0].truncation_correct is False
 
 
@@ -415,7 +415,7 @@ def test_a_cut_of_which_nothing_is_heard_in_time_is_not_right(says_cut: bool) ->
 
 def test_a_cut_that_the_end_of_the_session_left_open_is_neither_right_nor_wrong() -> None:
     talk = asked()
-    talk.timeline.tell(inputs.Closed(1006, at(1_110)))
+    talk.timeline.tell(inputs.ConnectionClosed(1006, at(1_110)))
 
     assert talk.take(1_111)[0].truncation_correct is None
 
@@ -427,11 +427,11 @@ def test_all_items_of_a_reply_that_were_cut_must_be_right() -> None:
     interrupts(talk, 1_000)
     talk.hear(1_080, speech_started("item_c"))
     for work in talk.timeline.work(at(1_080), at(1_080)):
-        if isinstance(work, Truncate):
+        if isinstance(work, TruncateItem):
             talk.send(1_081, "conversation.item.truncate", item=work.item_id, played_ms=work.played_ms)
     talk.hear(1_100, truncated("item_b"), truncated("item_a"))
-    shown = talk.work(1_100, Retrieve)
-    assert shown == [Retrieve("item_a", "turn-1-1-retrieve"), Retrieve("item_b", "turn-1-2-retrieve")]
+    shown = talk.work(1_100, RetrieveItem)
+    assert shown == [RetrieveItem("item_a", "turn-1-1-retrieve"), RetrieveItem("item_b", "turn-1-2-retrieve")]
     for work in shown:
         talk.send(1_101, "conversation.item.retrieve", item=work.item_id)
     talk.hear(1_150, retrieved(930))
@@ -462,17 +462,17 @@ def test_nothing_is_known_of_a_cut_that_nobody_checks_or_of_a_reply_that_was_not
         talk.send(1_081, "conversation.item.truncate", item="item_a", played_ms=930)
         talk.hear(1_100, truncated())
 
-    assert talk.work(4_151, Retrieve) == []
+    assert talk.work(4_151, RetrieveItem) == []
     assert talk.taken[0].truncation_correct is None
 
 
 def test_an_item_is_asked_for_once_its_response_is_over() -> None:
     talk = playing("client", verify=True)
-    talk.timeline.tell(inputs.Interrupted(at(1_000)))
+    talk.timeline.tell(inputs.ClientInterrupted(at(1_000)))
     talk.send(1_000, "response.cancel")
     talk.send(1_001, "conversation.item.truncate", item="item_a", played_ms=850)
     talk.hear(1_010, truncated())
-    assert talk.work(1_010, Retrieve) == []
+    assert talk.work(1_010, RetrieveItem) == []
     talk.hear(1_020, done("r1", status="cancelled", type="cancelled", reason="client_cancelled"))
 
-    assert talk.work(1_020, Retrieve) == [Retrieve("item_a", "turn-1-1-retrieve")]
+    assert talk.work(1_020, RetrieveItem) == [RetrieveItem("item_a", "turn-1-1-retrieve")]

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.columns import SESSION_INSTANTS, TURN_INSTANTS
-from bench.limits import Limits
 from bench.metrics import (
     CATALOGUE,
     GOOD,
@@ -20,6 +19,7 @@ from bench.metrics import (
 )
 from bench.observe.observation import receive_timestamp_source, times_ns
 from bench.run.folder import SCHEMAS
+from bench.timeouts import Timeouts
 from tests.examples import thorough
 from tests.helpers import AT_NS, MS, at, build_observation, build_session
 
@@ -277,4 +277,4 @@ def test_every_outcome_has_its_class(outcome: str, kind: str) -> None:
 
 
 def test_a_turn_may_take_as_long_as_one_response_may_unless_the_script_says_how_long() -> None:
-    assert (Limits(response=600).turn, Limits(response=600, turn=20).turn) == (10 + 30 + 600, 20)
+    assert (Timeouts(response=600).turn, Timeouts(response=600, turn=20).turn) == (10 + 30 + 600, 20)

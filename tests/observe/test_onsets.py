@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bench.clock import Arrival
 from bench.metrics import AUDIBLE
-from bench.observe.onsets import BLOCK_MS, GROUP, Onsets, SoundMark, is_tone
+from bench.observe.onsets import BLOCK_MS, GROUP, OnsetDetector, SoundChange, is_tone
 from bench.observe.reply_detector import SILENCE_NS, ReplyDetector
 from bench.plan.recordings import to_pcm16
 from bench.protocol.agents import PCM
@@ -29,7 +29,7 @@ from bench.protocol.audio import (
     measured_blocks,
 )
 from bench.protocol.base import BinaryMessage
-from bench.protocol.events import Kind
+from bench.protocol.events import EventKind
 from benchmarks import onsets as known
 from tests.examples import trials
 from tests.helpers import AT_NS, MS
@@ -47,7 +47,7 @@ STREAMS = st.builds(
 
 def marks(samples: Samples, cuts: Sequence[int] = (), rate_hz: int = 8_000) -> list[tuple[str, int]]:
     """The begins and ends, as samples of the stream, which is heard in pieces."""
-    ear, found = Onsets(rate_hz), list[tuple[str, int]]()
+    ear, found = OnsetDetector(rate_hz), list[tuple[str, int]]()
     for begin, end in pairwise([0, *sorted(cuts), len(samples)]):
         found += [(mark.what, end - mark.back) for mark in ear.hear(samples[begin:end]) if mark.what != "sounds"]
     return found
@@ -142,7 +142,7 @@ def test_a_voice_that_begins_nearly_with_the_stream_may_have_begun_with_it(
 
 
 def test_a_frame_without_a_whole_block_tells_nothing() -> None:
-    assert Onsets(8_000).hear(np.full(39, 9_000, np.int16)) == list[SoundMark]()
+    assert OnsetDetector(8_000).hear(np.full(39, 9_000, np.int16)) == list[SoundChange]()
 
 
 FORMATS = (G711_ULAW, G711_ALAW, PCM16_8K, PCM16_16K, PCM16, PCM16_48K)
@@ -257,15 +257,15 @@ def test_a_tone_is_told_from_noise_by_50_ms(name: str) -> None:
     assert not is_tone(np.zeros(count, np.int16))
 
 
-def replies(detector: ReplyDetector, came: Iterable[tuple[int, Samples]]) -> list[tuple[Kind, int]]:
+def replies(detector: ReplyDetector, came: Iterable[tuple[int, Samples]]) -> list[tuple[EventKind, int]]:
     """The first delta of each reply, by its arrival, and its end, as ms at which they are."""
-    found = list[tuple[Kind, int]]()
+    found = list[tuple[EventKind, int]]()
     for at_ms, samples in came:
         arrival = Arrival(AT_NS + at_ms * MS)
         found += [(event.kind, came.at_ns) for event, came in detector.ended_by(arrival.at_ns)]
         events = detector.listened(PCM.decode(BinaryMessage(PCM16_8K.encode(samples))), arrival)
         found += [(event.kind, came.at_ns) for event, came in detector.events_in(events, arrival) if event.response_id]
-    kept = {Kind.AUDIO_DELTA, Kind.RESPONSE_DONE}
+    kept = {EventKind.AUDIO_DELTA, EventKind.RESPONSE_DONE}
     told = [(kind, (at_ns - AT_NS) // MS) for kind, at_ns in found if kind in kept]
     return [each for place, each in enumerate(told) if place == 0 or each[0] is not told[place - 1][0]]
 
@@ -281,5 +281,5 @@ def test_an_agent_that_beeps_and_then_sends_nothing_has_replied(length_ms: int) 
     beep, later_ms = coded(PCM16_8K, tone(PCM16_8K, length_ms, 1_000)), length_ms + 3_000
     said = coded(PCM16_8K, known.voices(8_000)[3][:8_000])
     found = replies(ReplyDetector(PCM16_8K, SILENCE_NS, pauses=True), [*frames(beep), *frames(said, later_ms)])
-    assert [kind for kind, _ in found] == [Kind.AUDIO_DELTA, Kind.RESPONSE_DONE, Kind.AUDIO_DELTA]
+    assert [kind for kind, _ in found] == [EventKind.AUDIO_DELTA, EventKind.RESPONSE_DONE, EventKind.AUDIO_DELTA]
     assert (found[0][1], found[2][1]) == (0, later_ms)

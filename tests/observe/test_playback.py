@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.observe.reply import Player
+from bench.observe.reply import ItemPlayer
 from bench.protocol.audio import UNREADABLE, AudioFormat, AudioFormatName, audible_sample
-from bench.protocol.events import CutPayload
+from bench.protocol.events import StrippedAudio
 from bench.protocol.openai import FORMATS
 from tests.examples import thorough
 
@@ -35,15 +35,15 @@ def sound(silent_ms: float, loud_ms: float = 0, audio: AudioFormat = PCM, level:
     return audio.encode(samples)
 
 
-def played(*deltas: tuple[float, bytes], jitter_ms: float = 50, audio: AudioFormat = PCM) -> Player:
+def played(*deltas: tuple[float, bytes], jitter_ms: float = 50, audio: AudioFormat = PCM) -> ItemPlayer:
     """Deltas that come so many ms after the first."""
-    player = Player(audio, round(jitter_ms * MS), AT_NS)
+    player = ItemPlayer(audio, round(jitter_ms * MS), AT_NS)
     for at_ms, data in deltas:
         assert player.add(AT_NS + round(at_ms * MS), len(data), raw(data))
     return player
 
 
-def heard_ms(player: Player) -> float | None:
+def heard_ms(player: ItemPlayer) -> float | None:
     return None if player.first_audible_ns is None else (player.first_audible_ns - AT_NS) / MS
 
 
@@ -79,7 +79,7 @@ def test_a_reply_is_played_so(
 
 @pytest.mark.parametrize("text", [b'"abc"', b'"a*c="', b'"=AAA"', '"QUJé"'.encode(), b"null"])
 def test_a_payload_that_is_not_base64_cannot_be_played(text: bytes) -> None:
-    player = Player(PCM, 0, AT_NS)
+    player = ItemPlayer(PCM, 0, AT_NS)
 
     assert audible_sample(msgspec.Raw(text), PCM) == UNREADABLE
     assert player.add(AT_NS, 3, msgspec.Raw(text)) is False
@@ -94,8 +94,8 @@ def test_nothing_is_decoded_once_something_was_heard() -> None:
 
 @pytest.mark.parametrize(("audible", "heard"), [(None, None), (0, 50), (2_400, 150)])
 def test_a_silhouette_is_played_as_the_audio_that_it_stands_for(audible: int | None, heard: float | None) -> None:
-    player = Player(PCM, 50 * MS, AT_NS)
-    player.add(AT_NS, 9_600, CutPayload(audible))
+    player = ItemPlayer(PCM, 50 * MS, AT_NS)
+    player.add(AT_NS, 9_600, StrippedAudio(audible))
 
     assert (heard_ms(player), (player.ends_ns - AT_NS) / MS) == (heard, 250)
 
@@ -164,16 +164,16 @@ ARRIVED = st.lists(st.tuples(st.integers(0, 120), st.integers(0, 200), st.intege
 def test_what_really_happened_lies_within_the_bounds(
     arrived: list[tuple[int, int, int]], silent: int, jitter_ms: int
 ) -> None:
-    said: Player | None = None
-    true: Player | None = None
+    said: ItemPlayer | None = None
+    true: ItemPlayer | None = None
     at_ns = true_ns = AT_NS
     for number, (gap_ms, error_ms, earlier_ms) in enumerate(arrived):
         at_ns += gap_ms * MS
         came_ns = at_ns - min(error_ms, earlier_ms) * MS
         true_ns = came_ns if true is None else max(true_ns, came_ns)
-        said = said or Player(PCM, jitter_ms * MS, at_ns, error_ms * MS)
-        true = true or Player(PCM, jitter_ms * MS, true_ns)
-        payload = CutPayload(0 if number >= silent else None)
+        said = said or ItemPlayer(PCM, jitter_ms * MS, at_ns, error_ms * MS)
+        true = true or ItemPlayer(PCM, jitter_ms * MS, true_ns)
+        payload = StrippedAudio(0 if number >= silent else None)
         said.add(at_ns, 50 * 48, payload, error_ms * MS)
         true.add(true_ns, 50 * 48, payload)
 
@@ -189,16 +189,16 @@ def test_what_really_happened_lies_within_the_bounds(
 
 
 def test_a_late_delta_that_nobody_waited_for_leaves_the_first_sound_as_exact_as_the_first_delta() -> None:
-    player = Player(PCM, 50 * MS, AT_NS, 2 * MS)
-    player.add(AT_NS, 100 * 48, CutPayload(None), 2 * MS)
-    player.add(AT_NS + 60 * MS, 100 * 48, CutPayload(0), 40 * MS)
+    player = ItemPlayer(PCM, 50 * MS, AT_NS, 2 * MS)
+    player.add(AT_NS, 100 * 48, StrippedAudio(None), 2 * MS)
+    player.add(AT_NS + 60 * MS, 100 * 48, StrippedAudio(0), 40 * MS)
 
     assert (player.audible_error_ns, player.stall_duration_uncertainty_ns) == (2 * MS, 2 * MS)
 
 
 def test_a_stall_is_as_exact_as_the_delta_that_ended_it() -> None:
-    player = Player(PCM, 0, AT_NS, 2 * MS)
-    player.add(AT_NS, 10 * 48, CutPayload(None), 2 * MS)
-    player.add(AT_NS + 60 * MS, 100 * 48, CutPayload(0), 40 * MS)
+    player = ItemPlayer(PCM, 0, AT_NS, 2 * MS)
+    player.add(AT_NS, 10 * 48, StrippedAudio(None), 2 * MS)
+    player.add(AT_NS + 60 * MS, 100 * 48, StrippedAudio(0), 40 * MS)
 
     assert (player.audible_error_ns, player.stall_duration_uncertainty_ns) == (40 * MS, 40 * MS)

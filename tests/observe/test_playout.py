@@ -11,20 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.clock import Arrival
-from bench.limits import LONGEST_HOLD_NS, Limits
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.onsets import PAUSE_NS
 from bench.observe.reply import Reply
-from bench.observe.reply_detector import GAP_NS, KNOWN_NS, MOST_MARKS, SILENCE_NS, Playout, ReplyDetector
+from bench.observe.reply_detector import GAP_NS, KNOWN_NS, MOST_MARKS, SILENCE_NS, PlayoutQueue, ReplyDetector
 from bench.observe.timeline import Timeline
 from bench.plan.recordings import to_pcm16
 from bench.plan.turn_plan import TurnPlan
 from bench.protocol.agents import ACS, PCM
 from bench.protocol.audio import G711_ULAW, PCM16_16K, AudioFormat, Samples
 from bench.protocol.base import BinaryMessage
-from bench.protocol.events import CutPayload, Event, Kind, LinePlace
-from bench.transport.received import DeltaArrival, Received
+from bench.protocol.events import EventKind, PlayoutPosition, ServerEvent, StrippedAudio
+from bench.timeouts import LONGEST_HOLD_NS, Timeouts
+from bench.transport.received import MatchedDelta, ReceivedMessage
 from bench.units import NEVER_NS, NS_PER_MS
 from benchmarks import onsets
 from tests.helpers import AT_NS, MS, after_ms, at
@@ -49,15 +49,15 @@ def detector_after(*messages: tuple[int, bytes]) -> ReplyDetector:
     return detector
 
 
-def heard(detector: ReplyDetector, events: Sequence[Event], at_ms: int) -> list[tuple[Kind, str]]:
+def heard(detector: ReplyDetector, events: Sequence[ServerEvent], at_ms: int) -> list[tuple[EventKind, str]]:
     """What a detector makes of events that come at an instant, without the words of replies."""
     arrival = Arrival(at_ms * MS)
     pairs = detector.events_in(detector.listened(events, arrival), arrival)
-    return [(event.kind, event.status) for event, _ in pairs if event.kind is not Kind.TRANSCRIPT_DONE]
+    return [(event.kind, event.status) for event, _ in pairs if event.kind is not EventKind.TRANSCRIPT_DONE]
 
 
 def test_a_mark_is_played_once_all_that_came_before_it_was() -> None:
-    playout = Playout()
+    playout = PlayoutQueue()
     playout.play(0, 300 * MS)
     playout.mark(10 * MS, "first")
     playout.play(100 * MS, 200 * MS)
@@ -72,7 +72,7 @@ def test_a_mark_is_played_once_all_that_came_before_it_was() -> None:
 
 
 def test_what_is_cleared_counts_as_played_and_what_comes_then_is_played_at_once() -> None:
-    playout = Playout()
+    playout = PlayoutQueue()
     playout.play(0, 3_000 * MS)
     playout.mark(0, "dropped")
     playout.clear(200 * MS)
@@ -83,7 +83,7 @@ def test_what_is_cleared_counts_as_played_and_what_comes_then_is_played_at_once(
 
 
 def test_marks_are_too_many_only_where_they_wait_and_audio_where_nobody_hears_it_out() -> None:
-    played, waiting, ahead = Playout(), Playout(), Playout()
+    played, waiting, ahead = PlayoutQueue(), PlayoutQueue(), PlayoutQueue()
     for number in range(3 * MOST_MARKS):
         played.mark(number, str(number))
     waiting.play(0, 1)
@@ -98,7 +98,7 @@ def test_marks_are_too_many_only_where_they_wait_and_audio_where_nobody_hears_it
 
 @given(st.lists(st.tuples(st.sampled_from("pmc"), st.integers(0, 50), st.integers(1, 500)), max_size=80))
 def test_every_mark_is_told_once_in_its_order_and_never_before_its_time(steps: list[tuple[str, int, int]]) -> None:
-    playout, now_ns, told, made = Playout(), 0, [], []
+    playout, now_ns, told, made = PlayoutQueue(), 0, [], []
     for number, (kind, wait, length) in enumerate(steps):
         now_ns += wait
         told += playout.played_by(now_ns)
@@ -120,7 +120,7 @@ def test_a_reply_of_an_agent_that_falls_silent_is_over_by_the_clock() -> None:
     assert detector.over_ns == END_MS * MS + SILENCE_NS + KNOWN_NS
     assert list(detector.ended_by(detector.over_ns - 1)) == []
     assert [(event.kind, came.at_ns) for event, came in detector.ended_by(detector.over_ns + 5)][-1] == (
-        Kind.RESPONSE_DONE,
+        EventKind.RESPONSE_DONE,
         END_MS * MS + SILENCE_NS + KNOWN_NS,
     )
     assert detector.over_ns == NEVER_NS
@@ -142,12 +142,12 @@ def test_what_came_faster_than_it_is_spoken_is_over_once_it_was_played() -> None
 
 def test_a_clear_ends_the_reply_that_it_cuts_and_not_one_that_was_played() -> None:
     cut, played = detector_after(*((BEGIN_MS, LOUD) for _ in range(100))), detector_after(*SPOKEN)
-    clear = Event(Kind.CLEARED, "clear")
+    clear = ServerEvent(EventKind.CLEARED, "clear")
 
-    assert heard(cut, [clear], BEGIN_MS + 500) == [(Kind.CLEARED, "")]
+    assert heard(cut, [clear], BEGIN_MS + 500) == [(EventKind.CLEARED, "")]
     over_ns = (BEGIN_MS + 500) * MS + PAUSE_NS + KNOWN_NS
     assert [(event.status, came.at_ns) for event, came in cut.ended_by(over_ns)][-1] == ("cancelled", over_ns)
-    assert heard(played, [clear], BEGIN_MS + 500) == [(Kind.RESPONSE_DONE, "completed"), (Kind.CLEARED, "")]
+    assert heard(played, [clear], BEGIN_MS + 500) == [(EventKind.RESPONSE_DONE, "completed"), (EventKind.CLEARED, "")]
     assert cut.playout.until_ns == (BEGIN_MS + 500) * MS
 
 
@@ -162,7 +162,7 @@ def test_what_an_agent_takes_back_that_it_said_into_a_pause_of_its_caller_is_not
     said_ms: Sequence[int], cleared_ms: int
 ) -> None:
     """It hears that its caller goes on, before or after that is said to the end, and answers again."""
-    timeline = Timeline(SessionStart(AT_NS, 1, Limits(), service_responds=True), ACS)
+    timeline = Timeline(SessionStart(AT_NS, 1, Timeouts(), service_responds=True), ACS)
     plan = TurnPlan(
         1,
         "parcel",
@@ -173,10 +173,10 @@ def test_what_an_agent_takes_back_that_it_said_into_a_pause_of_its_caller_is_not
         vad=True,
         has_turn_events=False,
     )
-    timeline.tell(inputs.Begun(at(0), plan))
+    timeline.tell(inputs.TurnStarted(at(0), plan))
 
     def hear(at_ms: float, message: bytes) -> None:
-        timeline.received(ACS.decode(message), Received(message, Arrival(at(at_ms)), len(message)))
+        timeline.received(ACS.decode(message), ReceivedMessage(message, Arrival(at(at_ms)), len(message)))
 
     def send(at_ms: float, moment: str) -> None:
         timeline.tell(inputs.Sent("AudioData", at(at_ms), 9, audio_bytes=640, instants={moment: 0}))
@@ -198,19 +198,19 @@ def test_what_an_agent_takes_back_that_it_said_into_a_pause_of_its_caller_is_not
 
 def test_what_goes_on_after_a_clear_with_no_pause_is_of_the_reply_that_was_cut() -> None:
     """It was under way, or the agent does not stop; what comes after a pause is another reply."""
-    cut_ms, clear = BEGIN_MS + 500, Event(Kind.CLEARED, "clear")
+    cut_ms, clear = BEGIN_MS + 500, ServerEvent(EventKind.CLEARED, "clear")
     detector = detector_after(*((BEGIN_MS, LOUD) for _ in range(100)))
     heard(detector, [clear], cut_ms)
     late = [cut_ms + number * FRAME_MS for number in range(1, 15)]
     again = [late[-1] + 400 + number * FRAME_MS for number in range(10)]
-    events = list[Event]()
+    events = list[ServerEvent]()
     for at_ms in (*late, *again):
         arrival = Arrival(at_ms * MS)
         events += [event for event, _ in detector.events_in(detector.listened(PCM.decode(LOUD), arrival), arrival)]
 
-    replies = [event.response_id for event in events if event.kind is Kind.AUDIO_DELTA]
+    replies = [event.response_id for event in events if event.kind is EventKind.AUDIO_DELTA]
     assert replies == ["heard-1"] * len(late) + ["heard-2"] * len(again)
-    assert [event.status for event in events if event.kind is Kind.RESPONSE_DONE] == ["cancelled"]
+    assert [event.status for event in events if event.kind is EventKind.RESPONSE_DONE] == ["cancelled"]
 
 
 JITTER_NS = 50 * MS
@@ -229,7 +229,7 @@ def before(behind: tuple[str, float], voice: int, ahead_ms: int, tail_ms: int = 
     return G711_ULAW.decode(G711_ULAW.encode(to_pcm16(mixed.astype(np.float32)))), begin
 
 
-def frames_of(samples: Samples, format: AudioFormat) -> list[Event]:
+def frames_of(samples: Samples, format: AudioFormat) -> list[ServerEvent]:
     size = format.rate_hz * FRAME_MS // 1_000
     pieces = (samples[at : at + size] for at in range(0, len(samples) - size + 1, size))
     return [event for piece in pieces for event in PCM.decode(BinaryMessage(format.encode(piece)))]
@@ -259,8 +259,8 @@ def test_a_voice_that_begins_among_frames_that_come_late_is_heard_when_its_bound
     for event, at_ms in zip(frames, came_ms, strict=True):
         arrival = Arrival(at_ms * MS)
         for found, came in detector.events_in(detector.listened([event], arrival), arrival):
-            if found.response_id == "heard-1" and isinstance(found.payload, CutPayload):
-                delta = DeltaArrival(found, came.at_ns, came.error_ns, 0, found.payload_bytes, 0)
+            if found.response_id == "heard-1" and isinstance(found.payload, StrippedAudio):
+                delta = MatchedDelta(found, came.at_ns, came.error_ns, 0, found.payload_bytes, 0)
                 reply.received_deltas([delta])
                 reply.sounded(delta)
 
@@ -284,11 +284,11 @@ def test_noise_that_is_sent_all_the_time_is_no_voice_once_frames_have_come_late(
     for number, (event, at_ms) in enumerate(zip(frames, came_ms, strict=True)):
         arrival = Arrival(at_ms * MS)
         if number == cleared:
-            heard(detector, [Event(Kind.CLEARED, "clear")], at_ms)
+            heard(detector, [ServerEvent(EventKind.CLEARED, "clear")], at_ms)
         listened = detector.listened([event], arrival)
         list(detector.events_in(listened, arrival))
         if number >= cleared:
-            sounds += [number for each in listened if isinstance(each.payload, CutPayload) and each.payload.until]
+            sounds += [number for each in listened if isinstance(each.payload, StrippedAudio) and each.payload.until]
 
     assert sounds == []
 
@@ -298,14 +298,14 @@ def test_silence_that_came_ahead_of_a_voice_is_not_of_its_reply() -> None:
     detector = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True)
     for number in range(3_000):
         heard(detector, PCM.decode(SILENT), max(0, number * FRAME_MS - 200))
-    deltas = list[Event]()
+    deltas = list[ServerEvent]()
     for number in range(3_000, 3_010):
         arrival = Arrival((number * FRAME_MS - 200) * MS)
         found = detector.events_in(detector.listened(PCM.decode(LOUD), arrival), arrival)
         deltas += [event for event, _ in found if event.response_id]
 
     assert len(deltas) == 10
-    assert isinstance(deltas[0].payload, CutPayload)
+    assert isinstance(deltas[0].payload, StrippedAudio)
     assert deltas[0].payload.place == (200 * MS, 0, 0)
 
 
@@ -354,7 +354,7 @@ def test_the_bound_of_an_instant_does_not_grow_with_the_length_of_a_reply(agent:
         "jitters": jittering(rng, count),
         "in time": evenly(FRAME_NS, count),
     }[agent]
-    told, true = Playout(), Playout()
+    told, true = PlayoutQueue(), PlayoutQueue()
     for at_ns, error_ns, earlier_ns in stamped(came_ns, rng):
         heard_ns, bound_ns = told.play(at_ns, FRAME_NS, error_ns)
         really_ns, _ = true.play(at_ns - earlier_ns, FRAME_NS)
@@ -376,7 +376,7 @@ def test_a_delta_is_played_within_its_bound_whatever_stamps_are_off(
     steps: list[tuple[int, int, int, float, bool]],
 ) -> None:
     """Also between the gap that delays nothing and the one with which the stream begins anew."""
-    told, true, at_ns, true_ns, largest_ns = Playout(), Playout(), GAP_NS * 10, 0, 0
+    told, true, at_ns, true_ns, largest_ns = PlayoutQueue(), PlayoutQueue(), GAP_NS * 10, 0, 0
     for wait_ms, length_ms, error_ms, share, clears in steps:
         at_ns, error_ns = at_ns + wait_ms * MS, error_ms * MS
         true_ns, largest_ns = max(true_ns, at_ns - round(share * error_ns)), max(largest_ns, error_ns)
@@ -394,7 +394,7 @@ def test_a_delta_is_played_within_its_bound_whatever_stamps_are_off(
 def test_a_frame_that_comes_late_makes_none_behind_it_late_and_after_a_gap_the_stream_begins_anew() -> None:
     def second(gap_ms: int) -> int:
         """How much later than before the gap it is heard, what comes with the frame that ends the gap, in ms."""
-        playout = Playout()
+        playout = PlayoutQueue()
         playout.play(GAP_NS * 10, FRAME_NS)
         at_ns = GAP_NS * 10 + FRAME_NS + gap_ms * MS
         for _ in range(10):
@@ -408,7 +408,7 @@ def test_an_agent_that_sleeps_a_little_too_long_between_frames_is_timed_as_well_
     """Each frame comes 20.2 ms after the one before, with a stamp that may be 0.1 ms off; then a reply begins."""
     detector, error_ns, count = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True), MS // 10, MINUTES * 60 * 50
     silent, loud = bytes(640), PCM16_16K.encode(np.tile(np.repeat(np.array([3_000, -3_000], np.int16), 8), 20))
-    found = list[tuple[Event, Arrival]]()
+    found = list[tuple[ServerEvent, Arrival]]()
     for number, at_ns in enumerate(evenly(20_200_000, count + 10)):
         arrival = Arrival(at_ns, error_ns)
         events = detector.listened(PCM.decode(BinaryMessage(loud if number >= count else silent)), arrival)
@@ -416,5 +416,5 @@ def test_an_agent_that_sleeps_a_little_too_long_between_frames_is_timed_as_well_
 
     (first, came), *_ = found
     assert came.at_ns == GAP_NS * 10 + count * 20_200_000
-    assert isinstance(first.payload, CutPayload)
-    assert first.payload.place == LinePlace(waits_ns=0, error_ns=error_ns, uneven_ns=0)
+    assert isinstance(first.payload, StrippedAudio)
+    assert first.payload.place == PlayoutPosition(waits_ns=0, error_ns=error_ns, uneven_ns=0)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.observe.observation import UNJUDGED, Quality, is_done, quality, word_errors
-from bench.plan.turn_plan import NO_REFERENCE, Judge, Reference, words_of
-from bench.plan.turns import WavTurn
+from bench.observe.observation import UNJUDGED, TurnScore, is_done, score_turn, word_errors
+from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate, TurnReference, normalized_words
+from bench.plan.turns import AudioTurn
 from bench.protocol.openai_ga import GA
 from tests.helpers import (
     MS,
@@ -61,7 +61,7 @@ def edits(one: list[str], other: list[str]) -> int:
 def test_words_are_compared_without_case_and_punctuation_and_numbers_as_they_are(
     reference: str, heard: str, errors: int
 ) -> None:
-    assert word_errors(reference, heard) == (len(words_of(reference)), errors)
+    assert word_errors(reference, heard) == (len(normalized_words(reference)), errors)
 
 
 @given(WORDS, WORDS)
@@ -73,23 +73,23 @@ def test_errors_are_the_fewest_words_that_differ(reference: list[str], heard: li
 def test_whatever_was_heard_there_is_a_number_of_errors(reference: str, heard: str) -> None:
     words, errors = word_errors(f"a {reference}", heard)
 
-    assert words == len(words_of(f"a {reference}"))
-    assert 0 <= errors <= max(words, len(words_of(heard)))
+    assert words == len(normalized_words(f"a {reference}"))
+    assert 0 <= errors <= max(words, len(normalized_words(heard)))
 
 
 def test_a_reference_that_a_row_of_variables_left_without_a_word_judges_nothing() -> None:
-    assert quality(Reference(words="?", reply="–"), "ok", "hello", "hello") == UNJUDGED
+    assert score_turn(TurnReference(words="?", reply="–"), "ok", "hello", "hello") == UNJUDGED
 
 
 def test_without_a_reference_nothing_is_judged() -> None:
-    assert quality(NO_REFERENCE, "ok", "where is my parcel", "It is on its way.") == UNJUDGED
+    assert score_turn(NO_REFERENCE, "ok", "where is my parcel", "It is on its way.") == UNJUDGED
 
 
-REFERENCE = Reference("where is my parcel", "it is on its way", contains=("on its way",))
+REFERENCE = TurnReference("where is my parcel", "it is on its way", contains=("on its way",))
 
 
 def test_both_sides_of_a_turn_are_judged_apart() -> None:
-    assert quality(REFERENCE, "ok", "where is my parsley", "It is on its long way") == (4, 1, 5, 1, False)
+    assert score_turn(REFERENCE, "ok", "where is my parsley", "It is on its long way") == (4, 1, 5, 1, False)
 
 
 @pytest.mark.parametrize(
@@ -106,24 +106,24 @@ def test_both_sides_of_a_turn_are_judged_apart() -> None:
 def test_what_nobody_knows_is_not_judged_and_a_turn_that_failed_has_not_done_its_task(
     outcome: str, heard: str | None, reply: str, judged: tuple[object, ...]
 ) -> None:
-    assert quality(REFERENCE, outcome, heard, reply) == judged
+    assert score_turn(REFERENCE, outcome, heard, reply) == judged
 
 
 @pytest.mark.parametrize(
     ("reference", "reply", "done"),
     [
-        (Reference(contains=("Table for two",)), "A table, for two: done.", True),
-        (Reference(contains=("Table for two",)), "A table for twenty.", False),
-        (Reference(contains=("two", "Friday")), "On friday, for two.", True),
-        (Reference(contains=("two", "Friday")), "For two.", False),
-        (Reference(matches=r"order (4711|4712)\b"), "Your order 4711 has left.", True),
-        (Reference(matches=r"order (4711|4712)\b"), "Your order 47115 has left.", False),
-        (Reference(matches="Left"), "It has left.", False),
-        (Reference(matches="(?i)LEFT"), "It has left.", True),
+        (TurnReference(contains=("Table for two",)), "A table, for two: done.", True),
+        (TurnReference(contains=("Table for two",)), "A table for twenty.", False),
+        (TurnReference(contains=("two", "Friday")), "On friday, for two.", True),
+        (TurnReference(contains=("two", "Friday")), "For two.", False),
+        (TurnReference(matches=r"order (4711|4712)\b"), "Your order 4711 has left.", True),
+        (TurnReference(matches=r"order (4711|4712)\b"), "Your order 47115 has left.", False),
+        (TurnReference(matches="Left"), "It has left.", False),
+        (TurnReference(matches="(?i)LEFT"), "It has left.", True),
     ],
 )
-def test_a_task_is_done_by_what_the_reply_holds_or_matches(reference: Reference, reply: str, done: bool) -> None:
-    assert quality(reference, "ok", None, reply).task_success is done
+def test_a_task_is_done_by_what_the_reply_holds_or_matches(reference: TurnReference, reply: str, done: bool) -> None:
+    assert score_turn(reference, "ok", None, reply).task_success is done
 
 
 # Sessions.
@@ -139,8 +139,8 @@ def answering(*words: str) -> Callable[[str], list[PeerAnswer]]:
     return answer
 
 
-def spoken_turn(words: str = "", **reference: Any) -> WavTurn:
-    return replace(play(), transcript=(words,) if words else (), reference=Reference(**reference))
+def spoken_turn(words: str = "", **reference: Any) -> AudioTurn:
+    return replace(play(), transcript=(words,) if words else (), reference=TurnReference(**reference))
 
 
 def test_a_session_judges_each_turn_by_its_own_words() -> None:
@@ -177,10 +177,10 @@ def test_a_reply_in_parts_is_judged_by_its_answer(first: tuple[str, str], second
         parts = [*part(response_id, "i1", *first), *part(response_id, "i2", *second)]
         return spoken([created(response_id), *parts, done(response_id)])
 
-    asked = replace(say(), reference=Reference(reply="good morning", contains=("morning",)))
+    asked = replace(say(), reference=TurnReference(reply="good morning", contains=("morning",)))
     turn = Played(build_script(asked), Service(turns=[answer])).turns[0]
 
-    assert turn.quality == Quality(reply_words=2, reply_word_errors=errors, task_success=not errors)
+    assert turn.quality == TurnScore(reply_words=2, reply_word_errors=errors, task_success=not errors)
     assert {*first[0].split(), *second[0].split()} == {*turn.reply_text.split()}
 
 
@@ -189,12 +189,12 @@ def test_a_transcription_that_comes_after_the_reply_counts_and_one_that_does_not
     late = Played(script, Service(transcript_ns=2_000 * MS))
     never = Played(script, Service(acknowledges=True))
 
-    assert late.turns[0].quality == Quality(1, 0)
+    assert late.turns[0].quality == TurnScore(1, 0)
     assert never.turns[0].quality == UNJUDGED
 
 
 @pytest.mark.parametrize(("judge", "done"), [(lambda turn: "Bye" in turn.reply_text, True), (lambda turn: "", False)])
-def test_a_python_program_judges_a_turn_by_what_came_of_it(judge: Judge, done: bool) -> None:
+def test_a_python_program_judges_a_turn_by_what_came_of_it(judge: SuccessPredicate, done: bool) -> None:
     script = build_script(replace(say(), judge=judge), say())
     played = Played(script, Service(turns=[answering("Bye."), answering("Bye.")]))
 
@@ -202,7 +202,7 @@ def test_a_python_program_judges_a_turn_by_what_came_of_it(judge: Judge, done: b
 
 
 def test_what_a_program_says_of_a_turn_goes_before_its_script() -> None:
-    both = replace(say(), judge=lambda turn: True, reference=Reference(contains=("nothing of it",)))
+    both = replace(say(), judge=lambda turn: True, reference=TurnReference(contains=("nothing of it",)))
     played = Played(build_script(both), Service(turns=[answering("Bye.")]))
 
     assert played.turns[0].quality.task_success is True
@@ -225,7 +225,7 @@ def test_rows_hold_figures_and_none_of_the_words() -> None:
     script = build_script(spoken_turn("Hello secret", reply="wrong"), input_transcription="whisper-1")
     row = row_of(Played(script, Service(turns=[answering("Bye.")], transcript_ns=50 * MS)).turns[0])
 
-    assert {name: row[name] for name in Quality._fields} == Quality(2, 1, 1, 1)._asdict()
+    assert {name: row[name] for name in TurnScore._fields} == TurnScore(2, 1, 1, 1)._asdict()
     assert not any("secret" in str(value).lower() or "Bye" in str(value) for value in row.values())
 
 

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.clock import Arrival
-from bench.limits import Limits
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
@@ -23,12 +22,13 @@ from bench.plan.turn_plan import TurnPlan
 from bench.protocol.agents import ACS, PCM
 from bench.protocol.audio import PCM16, PCM16_16K, Samples
 from bench.protocol.base import BinaryMessage, Dialect
-from bench.protocol.events import CutPayload, Event, Kind
+from bench.protocol.events import EventKind, ServerEvent, StrippedAudio
 from bench.protocol.full_duplex import GPT_LIVE
 from bench.protocol.openai_ga import GA
 from bench.run.event_log import EventLog, LoggedTimeline
 from bench.run.replay import replay_log
-from bench.transport.received import Received
+from bench.timeouts import Timeouts
+from bench.transport.received import ReceivedMessage
 from benchmarks.onsets import stream
 from tests.helpers import AT_NS, MS, after_ms, at
 
@@ -37,20 +37,20 @@ LIMIT = SILENCE_NS // (DELTA_MS * MS)
 """So many silent deltas end a reply."""
 
 
-def encoded(samples: Samples) -> Event:
+def encoded(samples: Samples) -> ServerEvent:
     body = {"type": "session.output_audio.delta", "delta": base64.b64encode(PCM16.encode(samples)).decode()}
     (event,) = GPT_LIVE.decode(msgspec.json.encode(body))
     return event
 
 
-def delta(*, loud: bool, at_ms: int = 50) -> Event:
+def delta(*, loud: bool, at_ms: int = 50) -> ServerEvent:
     """100 ms of audio, with a sound from `at_ms` on or none."""
     samples = np.zeros(24 * DELTA_MS, np.int16)
     samples[24 * at_ms :] = 3_000 if loud else 0
     return encoded(samples)
 
 
-def frame(*, loud: bool) -> Event:
+def frame(*, loud: bool) -> ServerEvent:
     """20 ms of audio."""
     return encoded(np.full(24 * FRAME_MS, 3_000 if loud else 0, np.int16))
 
@@ -58,35 +58,37 @@ def frame(*, loud: bool) -> Event:
 LOUD, SILENT = delta(loud=True), delta(loud=False)
 
 
-def heard_at(*messages: tuple[int, Event], detector: ReplyDetector | None = None) -> list[tuple[Event, int]]:
+def heard_at(
+    *messages: tuple[int, ServerEvent], detector: ReplyDetector | None = None
+) -> list[tuple[ServerEvent, int]]:
     """What a detector makes of events that come at so many ms: each with the ms at which it came."""
     detector = detector or ReplyDetector(PCM16, SILENCE_NS)
-    pairs = list[tuple[Event, Arrival]]()
+    pairs = list[tuple[ServerEvent, Arrival]]()
     for at_ms, event in messages:
         arrival = Arrival(at_ms * MS)
         pairs += detector.events_in(detector.listened([event], arrival), arrival)
     return [(event, came.at_ns // MS) for event, came in pairs]
 
 
-def heard(pattern: Sequence[bool]) -> list[Event]:
+def heard(pattern: Sequence[bool]) -> list[ServerEvent]:
     """What a detector makes of replies in deltas that are loud, or not, and come in time."""
     messages = [(number * DELTA_MS, LOUD if loud else SILENT) for number, loud in enumerate(pattern)]
     return [event for event, _ in heard_at(*messages) if event.response_id]
 
 
-def sounds(events: Sequence[Event]) -> list[Event]:
+def sounds(events: Sequence[ServerEvent]) -> list[ServerEvent]:
     """The deltas of replies in which sound is."""
-    return [event for event in events if isinstance(event.payload, CutPayload) and event.payload.until is not None]
+    return [event for event in events if isinstance(event.payload, StrippedAudio) and event.payload.until is not None]
 
 
 def test_a_reply_begins_with_the_delta_that_is_audible_and_ends_after_silence() -> None:
     events = heard([False, True, True, *[False] * LIMIT, False, False])
 
     assert [event.kind for event in events] == [
-        *[Kind.AUDIO_DELTA] * (2 + LIMIT + 1), Kind.TRANSCRIPT_DONE, Kind.RESPONSE_DONE,
+        *[EventKind.AUDIO_DELTA] * (2 + LIMIT + 1), EventKind.TRANSCRIPT_DONE, EventKind.RESPONSE_DONE,
     ]  # fmt: skip
     assert {event.response_id for event in events} == {"heard-1"}
-    assert events[0].payload == CutPayload(24 * 50, 24 * DELTA_MS)
+    assert events[0].payload == StrippedAudio(24 * 50, 24 * DELTA_MS)
 
 
 def test_a_delta_in_which_a_reply_begins_is_told_with_its_own_arrival() -> None:
@@ -94,7 +96,7 @@ def test_a_delta_in_which_a_reply_begins_is_told_with_its_own_arrival() -> None:
     pairs = heard_at(*((FRAME_MS * number, frame(loud=number >= 30)) for number in range(40)))
 
     first, came_ms = next((event, at_ms) for event, at_ms in pairs if event.response_id)
-    assert (came_ms, first.payload) == (600, CutPayload(0, 24 * FRAME_MS))
+    assert (came_ms, first.payload) == (600, StrippedAudio(0, 24 * FRAME_MS))
     assert [at_ms for event, at_ms in pairs if event.response_id] == [FRAME_MS * number for number in range(30, 40)]
 
 
@@ -109,11 +111,11 @@ def test_a_service_that_sends_nothing_while_it_is_silent_is_heard_as_one_that_se
     again = [(gap_ms + at_ms, event) for at_ms, event in first]
     silence = [(at_ms, frame(loud=False)) for at_ms in range(len(said) * FRAME_MS, gap_ms, FRAME_MS)]
 
-    def second(*messages: tuple[int, Event]) -> list[object]:
+    def second(*messages: tuple[int, ServerEvent]) -> list[object]:
         pairs = heard_at(*messages)
-        return [event.payload for event, at_ms in pairs if event.kind is Kind.AUDIO_DELTA and at_ms >= gap_ms]
+        return [event.payload for event, at_ms in pairs if event.kind is EventKind.AUDIO_DELTA and at_ms >= gap_ms]
 
-    assert second(*first, *again)[0] == second(*first, *silence, *again)[0] == CutPayload(0, size, 0)
+    assert second(*first, *again)[0] == second(*first, *silence, *again)[0] == StrippedAudio(0, size, 0)
 
 
 def test_a_sound_that_is_too_short_to_be_known_before_nothing_is_sent_for_a_while_is_heard_all_the_same() -> None:
@@ -128,7 +130,7 @@ def test_a_pause_within_speech_ends_nothing() -> None:
     events = heard([True, *[False] * (LIMIT - 1), True, *[False] * (LIMIT + 1)])
 
     assert {event.response_id for event in events} == {"heard-1"}
-    assert sum(event.kind is Kind.RESPONSE_DONE for event in events) == 1
+    assert sum(event.kind is EventKind.RESPONSE_DONE for event in events) == 1
 
 
 def test_noise_that_never_stops_is_no_reply_and_hides_none() -> None:
@@ -137,7 +139,7 @@ def test_noise_that_never_stops_is_no_reply_and_hides_none() -> None:
     pieces = [noisy.samples[begin : begin + size] for begin in range(0, len(noisy.samples), size)]
     events = heard_at(*((DELTA_MS * number, encoded(piece)) for number, piece in enumerate(pieces)))
 
-    assert sum(event.kind is Kind.RESPONSE_DONE for event, _ in events) == len(noisy.sounds)
+    assert sum(event.kind is EventKind.RESPONSE_DONE for event, _ in events) == len(noisy.sounds)
 
 
 def test_the_words_of_a_reply_come_with_its_end() -> None:
@@ -149,8 +151,8 @@ def test_the_words_of_a_reply_come_with_its_end() -> None:
     deltas = [LOUD, *[SILENT] * (LIMIT + 1)]
     events = heard_at(*((DELTA_MS * number, each) for number, each in enumerate(deltas)), detector=detector)
 
-    assert [event.kind for event, _ in noted] == [Kind.NOTED, Kind.NOTED]
-    assert [event.text for event, _ in events if event.kind is Kind.TRANSCRIPT_DONE] == ["Good morning."]
+    assert [event.kind for event, _ in noted] == [EventKind.NOTED, EventKind.NOTED]
+    assert [event.text for event, _ in events if event.kind is EventKind.TRANSCRIPT_DONE] == ["Good morning."]
 
 
 def test_what_is_no_audio_is_handed_on_as_it_is() -> None:
@@ -163,7 +165,7 @@ def test_what_is_no_audio_is_handed_on_as_it_is() -> None:
 def test_every_audible_delta_is_of_one_reply_and_every_reply_ends_once_in_silence(pattern: list[bool]) -> None:
     events = heard([*pattern, *[False] * (LIMIT + 2)])
 
-    ends = [event.response_id for event in events if event.kind is Kind.RESPONSE_DONE]
+    ends = [event.response_id for event in events if event.kind is EventKind.RESPONSE_DONE]
     assert ends == list(dict.fromkeys(event.response_id for event in sounds(events)))
     pauses = "".join(" x"[loud] for loud in pattern).strip().split(" " * LIMIT)
     assert len(ends) == sum("x" in stretch for stretch in pauses)
@@ -176,7 +178,7 @@ def test_a_log_that_has_no_audio_gives_the_same_replies(pattern: list[bool], lat
         ReplyDetector(PCM16, SILENCE_NS),
         ReplyDetector(PCM16, SILENCE_NS),
         [],
-        list[tuple[Event, Arrival]](),
+        list[tuple[ServerEvent, Arrival]](),
     )
     for number, loud in enumerate(pattern):
         arrival = Arrival((number * DELTA_MS + late_ms * (number > len(pattern) // 2)) * MS)
@@ -219,8 +221,8 @@ def sounded(dialect: Dialect, messages: Sequence[bytes]) -> tuple[int, int, int]
         arrival = Arrival(AT_NS + number * 20 * MS)
         (event,) = events = detector.listened(dialect.decode(message), arrival)
         found = [each.kind for each, _ in detector.events_in(events, arrival)]
-        over += found.count(Kind.RESPONSE_DONE)
-        assert isinstance(event.payload, CutPayload)
+        over += found.count(EventKind.RESPONSE_DONE)
+        assert isinstance(event.payload, StrippedAudio)
         if event.payload.audible is not None and event.payload.until is not None:
             places += [total // 2 + event.payload.audible, total // 2 + event.payload.until]
         total += event.payload_bytes
@@ -246,12 +248,12 @@ def test_half_a_sample_is_dropped_with_what_a_clear_drops() -> None:
     events = [
         *(event for _ in range(50) for event in PCM.decode(BinaryMessage(faint))),
         *PCM.decode(BinaryMessage(faint[:-1])),
-        Event(Kind.CLEARED),
+        ServerEvent(EventKind.CLEARED),
         *(event for _ in range(50) for event in PCM.decode(BinaryMessage(faint))),
     ]
     for number, event in enumerate(events):
         (found,) = detector.listened([event], Arrival(AT_NS + number * 20 * MS))
-        assert not isinstance(found.payload, CutPayload) or found.payload.until is None
+        assert not isinstance(found.payload, StrippedAudio) or found.payload.until is None
 
 
 def delta_of(data: bytes, item: str) -> bytes:
@@ -266,12 +268,12 @@ def reply_in(moved: Sequence[int], log: Path, *, record_audio: bool) -> TurnObse
     """A turn whose reply becomes audible after 300 ms, in deltas of 100 ms that are cut elsewhere."""
     kept = EventLog(log, hide=lambda text: text, record_audio=record_audio)
     about: dict[str, Any] = {"dialect": "ga", "output_format": "pcm16"}
-    timeline = LoggedTimeline(SessionStart(AT_NS, 1, Limits(), service_responds=False), GA, log=kept, about=about)
-    timeline.tell(inputs.Begun(at(0), TurnPlan(1, "", "turn-1-", "turn-1-request", reply_format="pcm16")))
+    timeline = LoggedTimeline(SessionStart(AT_NS, 1, Timeouts(), service_responds=False), GA, log=kept, about=about)
+    timeline.tell(inputs.TurnStarted(at(0), TurnPlan(1, "", "turn-1-", "turn-1-request", reply_format="pcm16")))
     timeline.tell(inputs.Sent("response.create", at(0), 9))
 
     def receive(at_ms: float, message: bytes) -> None:
-        timeline.received(GA.decode(message), Received(message, Arrival(at(at_ms)), len(message)))
+        timeline.received(GA.decode(message), ReceivedMessage(message, Arrival(at(at_ms)), len(message)))
 
     receive(10, b'{"type":"response.created","response":{"id":"r","status":"in_progress"}}')
     for item in ("first", "second"):
@@ -280,7 +282,7 @@ def reply_in(moved: Sequence[int], log: Path, *, record_audio: bool) -> TurnObse
             receive(20 + number, delta_of(piece, item))
     receive(60, b'{"type":"response.done","response":{"id":"r","status":"completed","output":[]}}')
     (turn,) = timeline.pop_turns(at(60_000))
-    timeline.tell(inputs.Finished(at(60_000)))
+    timeline.tell(inputs.ScriptFinished(at(60_000)))
     kept.close()
     return turn
 

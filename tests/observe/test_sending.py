@@ -101,7 +101,7 @@ def test_where_only_one_of_two_stamps_came_the_row_says_mixed() -> None:
 def test_a_turn_that_sent_nothing_of_that_kind_has_no_source() -> None:
     talk = Talk()
     talk.begin(0)
-    talk.timeline.tell(inputs.Failed("unfinished", at(1)))
+    talk.timeline.tell(inputs.SessionFailed("unfinished", at(1)))
 
     assert talk.only().send_timestamp_source is None
 

@@ -13,7 +13,7 @@ from bench import session as waits
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.observe.session_facts import ConversationLength
-from bench.protocol.events import UNREAD, Usage
+from bench.protocol.events import UNREAD, TokenUsage
 from bench.protocol.openai_ga import GA
 from tests.helpers import (
     MS,
@@ -49,7 +49,7 @@ def silent(*, service_responds: bool = True) -> Talk:
         talk.send(1_510, "response.create")
     answers(talk, 1_600)
     talk.only(2_500)
-    talk.timeline.tell(inputs.SilenceBroken(jitter_buffer_ns=50 * MS))
+    talk.timeline.tell(inputs.SoundStarted(jitter_buffer_ns=50 * MS))
     talk.send(10_000, "input_audio_buffer.append", audio_bytes=4_800, instants={"barge_in": 0})
     talk.send(10_400, "input_audio_buffer.append", audio_bytes=4_800, instants={"sound_end": 0})
     return talk
@@ -63,7 +63,7 @@ def heard(talk: Talk) -> None:
 
 def then_speaks(talk: Talk) -> bool | None:
     """Whether the turn that follows says that there was a false reply; it is answered, and ends well."""
-    talk.timeline.tell(inputs.SilenceRestored())
+    talk.timeline.tell(inputs.SoundEnded())
     speaks(talk, 2, 20_000, 21_000)
     hears(talk, 21_500, "item_2")
     if not talk.service_responds:
@@ -132,8 +132,8 @@ def test_of_several_sounds_before_a_turn_one_reply_is_enough(order: tuple[bool, 
     for number, replied in enumerate(order):
         if replied:
             talk.hear(11_000 + number, created("rs"), audio(1, "rs"), done("rs"))
-        talk.timeline.tell(inputs.SilenceRestored())
-        talk.timeline.tell(inputs.SilenceBroken())
+        talk.timeline.tell(inputs.SoundEnded())
+        talk.timeline.tell(inputs.SoundStarted())
 
     assert then_speaks(talk) is any(order)
 
@@ -159,9 +159,9 @@ class Conversation:
     instructions: int = 50
     items: list[int] = field(default_factory=list)
 
-    def usage(self, instructions: int | None = None) -> Usage:
+    def usage(self, instructions: int | None = None) -> TokenUsage:
         read = sum(self.items) + (self.instructions if instructions is None else instructions)
-        return Usage(text_in=read // 2, audio_in=read - read // 2)
+        return TokenUsage(text_in=read // 2, audio_in=read - read // 2)
 
 
 @given(
@@ -186,7 +186,7 @@ def test_whatever_a_client_does_it_is_not_taken_for_the_service(acts: list[tuple
         elif act == "instructed":
             assert not length.answered(conversation.usage(size), instructed=True)
         elif act == "cancelled":
-            assert not length.answered(Usage(), instructed=False)
+            assert not length.answered(TokenUsage(), instructed=False)
         elif act == "unread":
             assert not length.answered(UNREAD, instructed=False)
         else:
@@ -210,10 +210,10 @@ def test_a_service_that_leaves_out_more_than_was_said_is_found_once(items: list[
 
 def test_a_response_that_was_cancelled_before_it_read_anything_hides_nothing() -> None:
     length = ConversationLength()
-    length.answered(Usage(text_in=900), instructed=False)
-    length.answered(Usage(), instructed=False)
+    length.answered(TokenUsage(text_in=900), instructed=False)
+    length.answered(TokenUsage(), instructed=False)
 
-    assert length.answered(Usage(text_in=899), instructed=False)
+    assert length.answered(TokenUsage(text_in=899), instructed=False)
 
 
 def answered(talk: Talk, number: int, tokens: int, *before: bytes, cached: int = 0, **changes: Any) -> TurnObservation:

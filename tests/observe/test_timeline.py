@@ -15,18 +15,18 @@ from hypothesis import strategies as st
 import bench.observe.timeline
 from bench import session as waits
 from bench.clock import Arrival
-from bench.limits import MOST_ITEMS, Limits
 from bench.metrics import CATALOGUE, STARVED, outcome_class
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
-from bench.observe.reply import Player
+from bench.observe.reply import ItemPlayer
 from bench.observe.timeline import Timeline
 from bench.protocol.base import Dialect
-from bench.protocol.events import EMPTY, Usage
+from bench.protocol.events import EMPTY, TokenUsage
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
+from bench.timeouts import MOST_ITEMS, Timeouts
 from bench.transport.interface import CloseCause
-from bench.transport.received import DeltaArrival, Received
+from bench.transport.received import MatchedDelta, ReceivedMessage
 from tests.examples import thorough
 from tests.helpers import (
     AT_NS,
@@ -146,7 +146,7 @@ def test_any_other_error_is_counted_on_the_session_and_fails_nothing(event_id: s
     talk.hear(20, *reply(GA, "r1"))
 
     assert talk.only().outcome == "ok"
-    talk.timeline.tell(inputs.Finished(at(30)))
+    talk.timeline.tell(inputs.ScriptFinished(at(30)))
     assert (talk.timeline.session().outcome, talk.timeline.session().service_errors) == ("ok", 1)
 
 
@@ -155,7 +155,7 @@ def test_an_error_that_names_a_turn_which_is_over_changes_nothing_and_is_counted
     talk.ask(0, audio_bytes=4_800, transcription_due=True)  # stays with the timeline, for its transcript is due
     talk.hear(20, *reply(GA, "r1"))
     talk.hear(30, error("invalid_value", "turn-1-append-1"))
-    talk.timeline.tell(inputs.Finished(at(40)))
+    talk.timeline.tell(inputs.ScriptFinished(at(40)))
 
     assert talk.only().outcome == "ok"
     assert talk.timeline.session().service_errors == 1
@@ -238,7 +238,7 @@ def test_a_limit_has_passed_only_if_what_came_next_surely_came_after_it(
     talk = Talk(wanted=2, first_delta=60 if expects else 2)
     talk.ask(0)
     if expects:
-        talk.timeline.tell(inputs.Expected("response_created", at(2_000)))
+        talk.timeline.tell(inputs.EventExpected("response_created", at(2_000)))
     talk.hear(3_000, created("r1"), delta(GA, "audio", "r1"), error_ns=round(error_ms * MS), kernel=kernel)
     talk.hear(3_100, done("r1"))
 
@@ -295,7 +295,7 @@ def test_a_limit_passed_before_the_connection_ended_only_if_the_end_surely_came_
 ) -> None:
     talk = Talk(wanted=1, first_delta=2)
     talk.ask(0)
-    talk.timeline.tell(inputs.Closed(1006, at(3_000), uncertainty_ns=round(error_ms * MS)))
+    talk.timeline.tell(inputs.ConnectionClosed(1006, at(3_000), uncertainty_ns=round(error_ms * MS)))
 
     assert talk.only().outcome == outcome
 
@@ -305,9 +305,9 @@ CAUSES: dict[str, tuple[str, Callable[[Talk, float], None]]] = {
     "error": ("failed:y", lambda talk, t: talk.hear(t, error("y", "turn-1-item"))),
     "protocol_error:json": ("protocol_error:json", lambda talk, t: talk.hear(t, b"]")),
     "session_expired": ("session_expired", lambda talk, t: talk.hear(t, error("session_expired"))),
-    "closed:1006": ("closed:1006", lambda talk, t: talk.timeline.tell(inputs.Closed(1006, at(t), ""))),
+    "closed:1006": ("closed:1006", lambda talk, t: talk.timeline.tell(inputs.ConnectionClosed(1006, at(t), ""))),
     "timeout": ("timeout:first_delta", lambda talk, t: talk.timeline.expire(at(40_000))),
-    "unfinished": ("unfinished", lambda talk, t: talk.timeline.tell(inputs.Failed("unfinished", at(t)))),
+    "unfinished": ("unfinished", lambda talk, t: talk.timeline.tell(inputs.SessionFailed("unfinished", at(t)))),
 }
 
 
@@ -318,7 +318,7 @@ def test_the_first_terminal_cause_wins(first: str, second: str) -> None:
     talk.ask(0)
     CAUSES[first][1](talk, 10)
     CAUSES[second][1](talk, 20)
-    talk.timeline.tell(inputs.Failed("unfinished", at(50_000)))
+    talk.timeline.tell(inputs.SessionFailed("unfinished", at(50_000)))
 
     assert talk.only().outcome == CAUSES[first][0]
     assert talk.timeline.session().turns_ended == 1
@@ -344,7 +344,7 @@ def test_a_connection_that_goes_away_in_mid_turn_ends_the_turn_and_the_session_b
     talk = Talk(wanted=5)
     talk.ask(0)
     talk.hear(10, created("r1"), delta(GA, "audio", "r1"))
-    talk.timeline.tell(inputs.Closed(code, at(20), **told))
+    talk.timeline.tell(inputs.ConnectionClosed(code, at(20), **told))
 
     turn, session = talk.only(), talk.timeline.session()
     assert (turn.outcome, after_ms(turn, "ended"), turn.audio_deltas) == (outcome, 20, 1)
@@ -387,14 +387,14 @@ def test_more_than_any_turn_has_ends_the_session(name: str, monkeypatch: pytest.
 
 
 def test_an_item_costs_the_same_however_many_came_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    looks, ends_ns = Counter[int](), Player.ends_ns
+    looks, ends_ns = Counter[int](), ItemPlayer.ends_ns
     count = 0
 
-    def looked_at(player: Player) -> int:
+    def looked_at(player: ItemPlayer) -> int:
         looks[count] += 1
         return ends_ns.__get__(player)
 
-    monkeypatch.setattr(Player, "ends_ns", property(looked_at))
+    monkeypatch.setattr(ItemPlayer, "ends_ns", property(looked_at))
     for count in (100, 200, 400):
         talk = Talk(wanted=1)
         talk.ask(0)
@@ -463,7 +463,7 @@ def test_an_error_and_a_close_right_after_the_upgrade_is_a_refusal(
 ) -> None:
     talk = Talk(wanted=3, ready=False)
     talk.hear(10, *heard, error(code))
-    talk.timeline.tell(inputs.Closed(3000, at(11), "invalid_request_error"))
+    talk.timeline.tell(inputs.ConnectionClosed(3000, at(11), "invalid_request_error"))
 
     session = talk.timeline.session()
     assert (session.outcome, session.close_code, session.turns_not_started, session.turns_started) == (
@@ -485,7 +485,7 @@ def test_an_error_and_a_close_right_after_the_upgrade_is_a_refusal(
 def test_an_error_before_the_settings_are_taken(came: list[bytes], outcome: str) -> None:
     talk = Talk(ready=False)
     talk.hear(0, session_created(), *came)
-    talk.timeline.tell(inputs.Closed(1006, at(5_000), ""))
+    talk.timeline.tell(inputs.ConnectionClosed(1006, at(5_000), ""))
 
     assert talk.timeline.session().outcome == outcome
 
@@ -495,8 +495,8 @@ def test_a_session_whose_script_was_played_is_ok_whatever_its_turns_did() -> Non
     talk.ask(0)
     talk.hear(10, created("r1"), failed("x"))
     talk.take(11)
-    talk.timeline.tell(inputs.Finished(at(12)))
-    talk.timeline.tell(inputs.Closed(1000, at(13), ""))
+    talk.timeline.tell(inputs.ScriptFinished(at(12)))
+    talk.timeline.tell(inputs.ConnectionClosed(1000, at(13), ""))
 
     session = talk.timeline.session()
     assert (session.outcome, session.turns_ended, session.turns_succeeded, session.turns_not_started) == ("ok", 1, 0, 0)
@@ -512,7 +512,7 @@ def test_a_session_has_what_was_said_of_it() -> None:
     talk.send(51, "session.update", wire_bytes=300)
     talk.hear(60, session_updated(), message("x.y"), message("x.y"), message("z"))
     assert (ready_before, talk.timeline.facts.ready) == (False, True)
-    talk.timeline.tell(inputs.Finished(at(70)))
+    talk.timeline.tell(inputs.ScriptFinished(at(70)))
 
     session = talk.timeline.session()
     assert (session.service_session_id, session.effective_settings["voice"]) == ("sess_1", "alloy")
@@ -528,7 +528,7 @@ def test_connecting_begins_when_there_is_a_token() -> None:
     talk = Talk(ready=False)
     talk.timeline.tell(inputs.Connected({"dns_done": at(41), "opened": at(49)}, {}, 40 * MS))
     talk.hear(50, session_created())
-    talk.timeline.tell(inputs.Finished(at(60)))
+    talk.timeline.tell(inputs.ScriptFinished(at(60)))
 
     session = talk.timeline.session()
     metrics = {"auth_wait": 40, "connect_dns": 1, "connect_total": 9, "session_ready": 10, "session_duration": 20}
@@ -537,10 +537,10 @@ def test_connecting_begins_when_there_is_a_token() -> None:
 
 
 def test_a_session_knows_when_it_was_meant_to_start_and_when_its_call_arrived() -> None:
-    planned = Timeline(SessionStart(AT_NS, 1, Limits(), intended_ns=at(-3), called_ns=at(-9)), GA).session()
+    planned = Timeline(SessionStart(AT_NS, 1, Timeouts(), intended_ns=at(-3), called_ns=at(-9)), GA).session()
 
     assert planned.instants == {"call_arrival": at(-9), "intended_start": at(-3), "connect_start": AT_NS}
-    assert Timeline(SessionStart(AT_NS, 1, Limits()), GA).session().instants == {"connect_start": AT_NS}
+    assert Timeline(SessionStart(AT_NS, 1, Timeouts()), GA).session().instants == {"connect_start": AT_NS}
 
 
 @pytest.mark.parametrize("output", ["audio", "text"])
@@ -552,7 +552,7 @@ def test_a_session_knows_the_first_reply_and_how_long_its_caller_took_before_it(
     talk.ask(2_000, 2, wants_audio=output == "audio")
     talk.hear(2_100, *reply(GA, "r2", output))
     talk.take(2_200)
-    talk.timeline.tell(inputs.Finished(at(3_000)))
+    talk.timeline.tell(inputs.ScriptFinished(at(3_000)))
 
     session = talk.timeline.session()
     assert session.instants["first_reply"] == talk.taken[0].instants[f"first_{output}"] == at(950)
@@ -569,7 +569,7 @@ def test_a_session_whose_first_turn_failed_has_no_first_reply_whatever_came_late
     talk.ask(20, 2)
     talk.hear(30, *reply(GA, "r2"))
     talk.take(40)
-    talk.timeline.tell(inputs.Finished(at(50)))
+    talk.timeline.tell(inputs.ScriptFinished(at(50)))
 
     session = talk.timeline.session()
     assert session.turns_succeeded == 1
@@ -740,7 +740,7 @@ def test_a_response_that_nobody_asked_for_is_nobody_s() -> None:
 USED = usage(audio_out=20)
 BEGUN = created("r1"), delta(GA, "audio", "r1")
 # What is heard, and what of it each turn and the session pay for. An instant without messages is a turn's request.
-PAID: dict[str, tuple[list[tuple[Any, ...]], list[tuple[str, Usage | None]], Usage | None]] = {
+PAID: dict[str, tuple[list[tuple[Any, ...]], list[tuple[str, TokenUsage | None]], TokenUsage | None]] = {
     **{
         f"a turn whose response is {status}": (
             [(0,), (10, created("r1"), done("r1", status, usage=USED, reason="turn_detected"))],
@@ -772,7 +772,7 @@ PAID: dict[str, tuple[list[tuple[Any, ...]], list[tuple[str, Usage | None]], Usa
 
 @pytest.mark.parametrize(("came", "turns", "session"), PAID.values(), ids=PAID)
 def test_an_answer_is_paid_for_once_by_its_turn_or_else_by_the_session(
-    came: list[tuple[Any, ...]], turns: list[tuple[str, Usage | None]], session: Usage | None
+    came: list[tuple[Any, ...]], turns: list[tuple[str, TokenUsage | None]], session: TokenUsage | None
 ) -> None:
     talk = Talk(next_delta=1)
     for at_ms, *messages in came:
@@ -848,7 +848,7 @@ def test_a_turn_says_where_its_stamps_came_from(kernel: list[bool], source: str 
     talk.ask(0)
     for at_ms, is_kernel in enumerate(kernel, 1):
         talk.hear(at_ms, delta(GA, "audio", "r1"), kernel=is_kernel)
-    talk.timeline.tell(inputs.Failed("unfinished", at(3)))
+    talk.timeline.tell(inputs.SessionFailed("unfinished", at(3)))
 
     turn = talk.only()
     assert (turn.receive_timestamp_source, turn.timestamp_uncertainty_max_ns) == (source, 0)
@@ -865,7 +865,7 @@ def test_bytes_and_events_are_counted_on_the_session_even_between_turns() -> Non
     talk.hear(3, message("rate_limits.updated"))
     turn = talk.only()
     talk.send(4, "input_audio_buffer.clear", wire_bytes=20)
-    talk.timeline.tell(inputs.Finished(at(5)))
+    talk.timeline.tell(inputs.ScriptFinished(at(5)))
 
     session = talk.timeline.session()
     assert turn.wire_bytes_received == sum(map(len, came))
@@ -892,7 +892,7 @@ def test_every_turn_that_began_ends_in_one_outcome_and_with_a_response_of_its_ow
 
 
 def finish(timeline: Timeline, now_ns: int) -> None:
-    timeline.tell(inputs.Finished(now_ns))
+    timeline.tell(inputs.ScriptFinished(now_ns))
 
 
 def test_a_message_that_comes_twice_changes_no_answer() -> None:
@@ -950,10 +950,10 @@ def test_each_instant_has_the_bound_of_the_event_that_marked_it() -> None:
 
 
 def test_a_session_keeps_the_bounds_of_its_greeting_and_its_settings() -> None:
-    timeline = Timeline(SessionStart(at(0), 1, Limits()), GA)
+    timeline = Timeline(SessionStart(at(0), 1, Timeouts()), GA)
     timeline.tell(inputs.Connected({"opened": at(5)}, {}, uncertainties_ns={"opened": 3}))
     for data, error_ns in ((session_created(), 4), (session_updated(), 5), (session_updated(), 9)):
-        timeline.received(GA.decode(data), Received(data, Arrival(at(6), error_ns), len(data)))
+        timeline.received(GA.decode(data), ReceivedMessage(data, Arrival(at(6), error_ns), len(data)))
     timeline.tell(inputs.Sent("session.update", at(7), 1, 11))
 
     session = timeline.session()
@@ -993,7 +993,7 @@ def test_deltas_that_are_told_together_pass_a_deadline_or_a_limit_as_one_by_one(
         assert together.timeline.wake_ns == apart.timeline.wake_ns
     for talk in (together, apart):
         talk.hear(at_ms + 1, done("r1"))
-        talk.timeline.tell(inputs.Finished(at(at_ms + 2)))
+        talk.timeline.tell(inputs.ScriptFinished(at(at_ms + 2)))
         talk.take(100_000_000)
 
     assert together.taken == apart.taken
@@ -1008,7 +1008,7 @@ def tell_run(together: Talk, apart: Talk, run: list[tuple[str, int, int, int]], 
         data = delta(together.dialect, kind, "r1", base64_of(size) if kind == "audio" else "x" * size)
         (event,) = together.dialect.decode(data)
         like_it = msgspec.structs.replace(event, payload=EMPTY, payload_bytes=0)
-        deltas.append(DeltaArrival(like_it, at(at_ms), error_ns, 7, event.payload_bytes, len(data)))
+        deltas.append(MatchedDelta(like_it, at(at_ms), error_ns, 7, event.payload_bytes, len(data)))
         apart.hear(at_ms, data, error_ns=error_ns)
     together.timeline.received_deltas(deltas)
     return at_ms
@@ -1050,9 +1050,13 @@ def answering(talk: Talk) -> None:
 @pytest.mark.parametrize(
     ("end", "outcome", "detail"),
     [
-        (inputs.Closed(1011, at(20), "internal"), "closed:1011", "internal" + SAID),
-        (inputs.Closed(1006, at(20)), "closed:1006", SAID.removeprefix("; ")),
-        (inputs.Finished(at(5_000)), "timeout:next_delta", "nothing came within the limit next_delta of 1 s" + SAID),
+        (inputs.ConnectionClosed(1011, at(20), "internal"), "closed:1011", "internal" + SAID),
+        (inputs.ConnectionClosed(1006, at(20)), "closed:1006", SAID.removeprefix("; ")),
+        (
+            inputs.ScriptFinished(at(5_000)),
+            "timeout:next_delta",
+            "nothing came within the limit next_delta of 1 s" + SAID,
+        ),
     ],
 )
 def test_an_error_in_mid_response_is_told_when_no_end_comes_that_explains_itself(
@@ -1071,7 +1075,7 @@ def test_an_error_before_a_session_is_told_when_it_does_not_come() -> None:
     talk = Talk(ready=False)
     talk.hear(10, session_created(), error("overloaded"))
     talk.timeline.tell(
-        inputs.Failed("timeout:session", at(10_000), "session.updated did not come within the limit session")
+        inputs.SessionFailed("timeout:session", at(10_000), "session.updated did not come within the limit session")
     )
 
     assert talk.timeline.session().outcome == "timeout:session"

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from bench import session as waits
-from bench.limits import Limits
 from bench.metrics import CATALOGUE
 from bench.observe import inputs
-from bench.observe.inputs import AskForResponse, DeliverTurn, MeasureNetwork, Pay, SessionStart
+from bench.observe.inputs import DeliverTurn, MeasureNetwork, Pay, RequestResponse, SessionStart
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
-from bench.protocol.events import Usage
+from bench.protocol.events import TokenUsage
 from bench.protocol.openai_ga import GA
+from bench.timeouts import Timeouts
 from bench.transport.interface import TcpInfo
 from tests.examples import thorough
 from tests.helpers import (
@@ -244,7 +244,7 @@ def answered_twice(*last: bytes) -> TurnObservation:
 
 
 TOLD = usage(audio_out=20)
-TWICE: dict[str, tuple[list[bytes], str, Usage | None]] = {
+TWICE: dict[str, tuple[list[bytes], str, TokenUsage | None]] = {
     "both answers are paid for": ([delta(GA, "audio", "r2", LOUD), done("r2", usage=TOLD)], "ok", USAGE + USAGE),
     "the first is, too, if the second tells no tokens": ([delta(GA, "audio", "r2", LOUD), done("r2")], "ok", USAGE),
     "tokens of audio that did not come with the second are missed": ([done("r2", usage=TOLD)], "protocol_error:dialect",
@@ -255,7 +255,7 @@ TWICE: dict[str, tuple[list[bytes], str, Usage | None]] = {
 
 
 @pytest.mark.parametrize(("last", "outcome", "spent"), TWICE.values(), ids=TWICE)
-def test_a_turn_of_two_answers(last: list[bytes], outcome: str, spent: Usage | None) -> None:
+def test_a_turn_of_two_answers(last: list[bytes], outcome: str, spent: TokenUsage | None) -> None:
     turn = answered_twice(*last)
 
     assert (turn.outcome, turn.usage) == (outcome, spent)
@@ -301,11 +301,11 @@ def test_a_request_is_wanted_once_the_speech_is_committed_and_only_once() -> Non
     talk, wanted = asked(), []
     talk.end_speech(1_000)
     for at_ms, data in ((1_500, speech_stopped("item_1")), (1_505, committed("item_1"))):
-        wanted.append(bool(talk.work(at_ms, AskForResponse)))
+        wanted.append(bool(talk.work(at_ms, RequestResponse)))
         talk.hear(at_ms, data)
-    wanted.append(bool(talk.work(1_505, AskForResponse)))
+    wanted.append(bool(talk.work(1_505, RequestResponse)))
     talk.send(1_505, "response.create")
-    wanted.append(bool(talk.work(9_000, AskForResponse)))
+    wanted.append(bool(talk.work(9_000, RequestResponse)))
     answers(talk, 1_600)
 
     turn = talk.only()
@@ -317,15 +317,15 @@ def test_a_request_is_wanted_once_the_speech_is_committed_and_only_once() -> Non
 def test_a_request_waits_for_the_end_of_speech_and_for_the_commit_of_all_of_it() -> None:
     talk, wanted = asked(), []
     hears(talk, 700)
-    wanted.append(bool(talk.work(700, AskForResponse)))
+    wanted.append(bool(talk.work(700, RequestResponse)))
     talk.hear(900, speech_started("item_2"))
     talk.end_speech(1_400)
-    wanted.append(bool(talk.work(1_400, AskForResponse)))
+    wanted.append(bool(talk.work(1_400, RequestResponse)))
     talk.hear(1_900, speech_stopped("item_2"))
-    wanted.append(bool(talk.work(1_900, AskForResponse)))
+    wanted.append(bool(talk.work(1_900, RequestResponse)))
     talk.hear(1_905, committed("item_2"))
 
-    assert (wanted, bool(talk.work(1_905, AskForResponse))) == ([False] * 3, True)
+    assert (wanted, bool(talk.work(1_905, RequestResponse))) == ([False] * 3, True)
 
 
 def test_a_request_waits_a_second_for_a_last_word_that_the_service_may_not_have_heard_yet() -> None:
@@ -333,9 +333,9 @@ def test_a_request_waits_a_second_for_a_last_word_that_the_service_may_not_have_
     hears(talk, 700)
     talk.end_speech(1_000)
 
-    assert [bool(talk.work(ms, AskForResponse)) for ms in (1_000, 1_999, 2_000)] == [False, False, True]
+    assert [bool(talk.work(ms, RequestResponse)) for ms in (1_000, 1_999, 2_000)] == [False, False, True]
     talk.hear(1_100, speech_started("item_2"))
-    assert not talk.work(5_000, AskForResponse)
+    assert not talk.work(5_000, RequestResponse)
 
 
 def test_no_response_is_expected_of_a_vad_that_starts_none() -> None:
@@ -414,7 +414,7 @@ def test_what_was_committed_last_is_transcribed_last_or_not_at_all() -> None:
     talk.hear(900, speech_started("item_2"))
     talk.end_speech(1_400)
     hears(talk, 1_900, "item_2")
-    talk.timeline.tell(inputs.Failed("unfinished", at(2_000)))
+    talk.timeline.tell(inputs.SessionFailed("unfinished", at(2_000)))
 
     turn = talk.only()
     assert (turn.input_text, "input_transcribed" in turn.instants) == ("Hello", False)
@@ -429,7 +429,7 @@ def test_an_expectation_that_is_not_met_in_time_fails_the_turn_and_not_the_sessi
 ) -> None:
     talk = vad()
     speaks(talk)
-    talk.timeline.tell(inputs.Expected("speech_stopped", at(2_000)))
+    talk.timeline.tell(inputs.EventExpected("speech_stopped", at(2_000)))
     assert insists(talk)
     assert talk.deadline()[:2] == (at(2_000), "failed:missing_speech_stopped")
     hears(talk, noticed_ms)
@@ -446,7 +446,7 @@ def test_an_expectation_that_is_not_met_in_time_fails_the_turn_and_not_the_sessi
 def test_a_turn_that_is_done_without_what_was_expected_fails_at_once() -> None:
     talk = vad()
     talk.ask(0)
-    talk.timeline.tell(inputs.Expected("transcript_delta", at(60_000)))
+    talk.timeline.tell(inputs.EventExpected("transcript_delta", at(60_000)))
     talk.hear(100, delta(GA, "audio", "r1"), done("r1"))
 
     turn = talk.only()
@@ -458,7 +458,7 @@ def test_the_answer_to_a_pause_is_an_answer_for_whoever_expects_one() -> None:
     split(talk)
     talk.hear(890, speech_started("item_2"))
     talk.end_speech(900)
-    talk.timeline.tell(inputs.Expected("transcript_done", at(1_200)))
+    talk.timeline.tell(inputs.EventExpected("transcript_done", at(1_200)))
     talk.hear(1_000, part_done(GA, "transcript", "r1"))
     talk.hear(1_100, done("r1"))
     assert insists(talk) is False
@@ -470,12 +470,12 @@ def test_the_answer_to_a_pause_is_an_answer_for_whoever_expects_one() -> None:
 
 def test_nothing_is_expected_that_has_come_or_of_a_turn_that_is_over_or_was_never_begun() -> None:
     talk, came = vad(), vad()
-    talk.timeline.tell(inputs.Expected("audio_delta", at(1)))
+    talk.timeline.tell(inputs.EventExpected("audio_delta", at(1)))
     talk.ask(10)
     talk.hear(20, *reply(GA, "r1"))
-    talk.timeline.tell(inputs.Expected("text_delta", at(30)))
+    talk.timeline.tell(inputs.EventExpected("text_delta", at(30)))
     speaks(came)
-    came.timeline.tell(inputs.Expected("speech_started", at(1_001)))
+    came.timeline.tell(inputs.EventExpected("speech_started", at(1_001)))
 
     assert (insists(talk), talk.deadline()) == (False, None)
     assert talk.only().outcome == "ok"
@@ -565,19 +565,19 @@ def perform(talk: Talk, step: bytes | str, now_ms: int, number: int) -> bool:
     if begins and step == "begin":
         talk.begin_speech(now_ms, number, transcription_due=True)
     elif begins:
-        timeline.tell(inputs.Begun(at(now_ms), build_turn(number)))
+        timeline.tell(inputs.TurnStarted(at(now_ms), build_turn(number)))
         talk.send(now_ms, "response.create")
     elif step == "end" and not timeline.turns.all_over:
         talk.end_speech(now_ms)
-    elif step == "ask" and talk.work(now_ms, AskForResponse):
+    elif step == "ask" and talk.work(now_ms, RequestResponse):
         talk.send(now_ms, "response.create")
-        assert not talk.work(now_ms, AskForResponse)
+        assert not talk.work(now_ms, RequestResponse)
     elif step == "expect":
-        timeline.tell(inputs.Expected("audio_delta", at(now_ms + 900)))
+        timeline.tell(inputs.EventExpected("audio_delta", at(now_ms + 900)))
     elif step == "take":
         talk.take(now_ms)
     elif step == "give up":
-        timeline.tell(inputs.GaveUp())
+        timeline.tell(inputs.StoppedWaiting())
         assert waits.quiet(timeline, 0) is None or not talk.service_responds
     return begins
 
@@ -593,13 +593,13 @@ def test_whatever_a_vad_does_every_turn_ends_once_and_every_token_is_paid_for_on
         now_ms += gap_ms
         begun += perform(talk, step, now_ms, begun + 1)
         assert timeline.turns.due(timeline.limits) is None or timeline.turns.all_over is False
-    timeline.tell(inputs.Failed("unfinished", at(now_ms)))
+    timeline.tell(inputs.SessionFailed("unfinished", at(now_ms)))
     talk.take(now_ms)
 
     session = timeline.session()
     spent = [session.stray_usage, *(turn.usage for turn in talk.taken)]
     told = {step for step, _ in steps if isinstance(step, bytes) and b"output_token_details" in step}
-    assert sum(filter(None, spent), Usage()) == sum([replace(USAGE, audio_out=0)] * len(told), Usage())
+    assert sum(filter(None, spent), TokenUsage()) == sum([replace(USAGE, audio_out=0)] * len(told), TokenUsage())
     assert sorted(turn.turn for turn in talk.taken) == list(range(1, begun + 1))
     assert session.turns_ended == session.turns_started == begun
     for turn in talk.taken:
@@ -632,7 +632,7 @@ def test_no_deadline_is_missed_by_looking_for_it_no_sooner_than_it_can_be(
 ) -> None:
     limits = LIMITS | {"response": done_s}
     talk, anxious = (Talk(service_responds=responds, **limits) for _ in range(2))
-    anxious.timeline = Anxious(SessionStart(AT_NS, 2, Limits(**limits), responds), GA)
+    anxious.timeline = Anxious(SessionStart(AT_NS, 2, Timeouts(**limits), responds), GA)
     anxious.hear(0, session_created(), session_updated())
     now_ms, begun = 0, 0
     for step, gap_ms in steps:
@@ -643,7 +643,7 @@ def test_no_deadline_is_missed_by_looking_for_it_no_sooner_than_it_can_be(
         assert due is None or talk.timeline.wake_ns <= due[0]
 
     for each in (talk, anxious):
-        each.timeline.tell(inputs.Failed("unfinished", at(now_ms)))
+        each.timeline.tell(inputs.SessionFailed("unfinished", at(now_ms)))
         each.take(now_ms)
     assert talk.taken == anxious.taken
     assert talk.timeline.session() == anxious.timeline.session()
@@ -687,7 +687,7 @@ def test_an_instant_that_was_taken_back_has_no_bound() -> None:
     talk.hear(60, speech_started("item_1"), error_ns=1)
     hears(talk, 500)
     answers(talk, 550)  # to a pause: the end of the rest is still to be noticed
-    talk.timeline.tell(inputs.Failed("unfinished", at(1_000)))
+    talk.timeline.tell(inputs.SessionFailed("unfinished", at(1_000)))
 
     turn = talk.only()
     assert set(turn.errors_ns) == {"speech_started"}
@@ -772,7 +772,7 @@ def test_noise_behind_a_typed_turn_is_not_its_own() -> None:
     hears(talk, 300, "noise")
     talk.hear(310, error("conversation_already_has_active_response"))
     talk.hear(400, *reply(GA, "r1"))
-    talk.timeline.tell(inputs.Finished(at(500)))
+    talk.timeline.tell(inputs.ScriptFinished(at(500)))
 
     turn = talk.only()
     assert (turn.outcome, turn.response_id, turn.item_id) == ("ok", "r1", "")
@@ -835,7 +835,7 @@ def test_noise_between_the_end_of_a_turn_s_speech_and_our_request_is_nobody_s(cl
     talk = Talk()
     says(talk, clock=clock)
     talk.hear(1_500, started("noise", 1_450, clock))
-    wanted = bool(talk.work(1_501, AskForResponse))
+    wanted = bool(talk.work(1_501, RequestResponse))
     talk.send(1_501, "response.create")
     talk.hear(1_600, *reply(GA, "r2"))
 
@@ -848,7 +848,7 @@ def test_a_reply_that_the_client_asked_for_ends_its_turn_although_something_is_b
     talk.hear(200, speech_started("item_1", audio_start_ms=0))
     talk.hear(800, speech_stopped("item_1", audio_end_ms=800), committed("item_1"))
     ends(talk)
-    assert talk.work(2_100, AskForResponse)
+    assert talk.work(2_100, RequestResponse)
     talk.send(2_100, "response.create")
     talk.hear(2_200, created("r1"))
     talk.hear(2_300, speech_started("item_2", audio_start_ms=900))  # the last word, later than it should be
@@ -879,8 +879,8 @@ def test_a_vad_has_heard_speech_to_its_end_where_it_has_heard_more_than_to_the_l
     ends(talk)
     talk.hear(1_150, speech_stopped("item_1", audio_end_ms=heard_ms), committed("item_1"))
 
-    assert bool(talk.work(1_150, AskForResponse)) is heard_out
-    assert talk.work(2_100, AskForResponse)
+    assert bool(talk.work(1_150, RequestResponse)) is heard_out
+    assert talk.work(2_100, RequestResponse)
 
 
 def test_a_clock_that_begins_anew_at_each_commit_does_not_mislead() -> None:
@@ -1004,7 +1004,7 @@ def test_noise_that_ends_before_the_caller_speaks_is_nobody_s_even_if_that_shows
 def test_a_response_that_began_as_nobody_s_stays_so(ends_ms: int) -> None:
     talk = vad()
     talk.hear(10, speech_started("noise"), speech_stopped("noise"), committed("noise"))
-    talk.timeline.tell(inputs.GaveUp())
+    talk.timeline.tell(inputs.StoppedWaiting())
     begins(talk, 20_000)
     talk.hear(20_050, created("r0"))  # after all
     talk.hear(20_060, speech_started("item_1"))

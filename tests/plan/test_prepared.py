@@ -1,4 +1,4 @@
-"""`Repertoire`: what a session will send, and when."""
+"""`CompiledScript`: what a session will send, and when."""
 
 from __future__ import annotations
 
@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 from ruamel.yaml import YAML
 
 from bench.errors import ScriptError, UsageError
-from bench.limits import Limits
-from bench.line import Microphone
 from bench.load.execution.pairs import ORDERS
-from bench.plan.draws import Choices, LogNormalTimes, RecordedTimes, Rows, ThinkTime
+from bench.plan.compiled_script import CompiledScript
 from bench.plan.prepared import (
     PreparedEvent,
     PreparedExpectation,
@@ -28,17 +26,19 @@ from bench.plan.prepared import (
     PreparedScript,
     PreparedTurn,
 )
-from bench.plan.recordings import Background, Pcm, Speech
-from bench.plan.repertoire import Repertoire
+from bench.plan.random_choices import LogNormalTimes, RecordedTimes, SessionChoices, ThinkTime, VariableRows
+from bench.plan.recordings import BackgroundNoise, Pcm, SpeechSpan
 from bench.plan.script import Script, load_script
-from bench.plan.steps import Expect, ExpectSettings, Pause, SendEvent
-from bench.plan.turns import AskTurn, Step, TextTurn, WavTurn
+from bench.plan.steps import ExpectSettings, ExpectStep, PauseStep, SendStep
+from bench.plan.turns import AudioTurn, RequestTurn, Step, TextTurn
 from bench.protocol.audio import AudioFormatName
-from bench.protocol.base import Act, ClientMessage, Dialect
+from bench.protocol.base import ClientMessage, Dialect, MessageKind
 from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import ResponseSettings, SessionSettings, TurnDetection
+from bench.session_io import Microphone
+from bench.timeouts import Timeouts
 from bench.yaml_file import parsed_yaml
 from tests.examples import few, thorough
 from tests.helpers import FAMILIES, IN_GA, REALTIME, png
@@ -49,27 +49,27 @@ ASKED = TurnDetection(create_response=False)
 MS = 1_000_000
 
 
-def build_script(*steps: Step, background: Background | None = None, variables: Rows | None = None,
+def build_script(*steps: Step, background: BackgroundNoise | None = None, variables: VariableRows | None = None,
                  written: str = "{}", **session: Any) -> Script:  # fmt: skip
     settings = SessionSettings(**session)
-    return Script(name="talk", path=Path("talk.yaml"), digest="d1", session=settings, timeouts=Limits(response=7),
+    return Script(name="talk", path=Path("talk.yaml"), digest="d1", session=settings, timeouts=Timeouts(response=7),
                   steps=steps, background_noise=background, variables=variables, jitter_buffer_ms=62.5,
                   written=parsed_yaml(Path("talk.yaml"), written, "the script"))  # fmt: skip
 
 
-def build_pcm(samples: int = 6_000, speech: Speech | None = None, name: str = "a") -> Pcm:
+def build_pcm(samples: int = 6_000, speech: SpeechSpan | None = None, name: str = "a") -> Pcm:
     data = np.arange(1, samples + 1, dtype=np.uint16).tobytes()
-    return Pcm(Path(f"{name}.wav"), f"{name}{samples}", data, speech or Speech(0, samples))
+    return Pcm(Path(f"{name}.wav"), f"{name}{samples}", data, speech or SpeechSpan(0, samples))
 
 
 def build_wav(
-    samples: int = 6_000, *, chunk_ms: int = 100, paced: bool = True, speech: Speech | None = None
-) -> WavTurn:
-    return WavTurn((build_pcm(samples, speech),), name="words", chunk_ms=chunk_ms, paced=paced)
+    samples: int = 6_000, *, chunk_ms: int = 100, paced: bool = True, speech: SpeechSpan | None = None
+) -> AudioTurn:
+    return AudioTurn((build_pcm(samples, speech),), name="words", chunk_ms=chunk_ms, paced=paced)
 
 
 def prepared(script: Script, dialect: Dialect = GA) -> PreparedScript:
-    return Repertoire(script, dialect).session(0, 0)
+    return CompiledScript(script, dialect).session(0, 0)
 
 
 def prepared_turn(step: Step, **session: Any) -> PreparedTurn:
@@ -107,7 +107,7 @@ def test_a_text_turn_is_an_item_and_a_request() -> None:
 
 
 def test_a_turn_without_input_is_a_request_alone() -> None:
-    turn = prepared_turn(AskTurn(ResponseSettings(instructions="Help."), name="assist"))
+    turn = prepared_turn(RequestTurn(ResponseSettings(instructions="Help."), name="assist"))
 
     assert (turn.kind, turn.speech, turn.inputs) == ("none", (), ())
     assert turn.request is not None
@@ -194,7 +194,7 @@ def test_a_session_with_a_vad_and_without_recordings_records_silence_too() -> No
 
 
 def test_noise_goes_on_between_turns_in_whole_chunks() -> None:
-    noise = Background(build_pcm(30_000, name="noise"), 20)
+    noise = BackgroundNoise(build_pcm(30_000, name="noise"), 20)
     script = prepared(build_script(build_wav(chunk_ms=30), turn_detection=VAD, background=noise))
 
     assert len(script.between) == 5_000 // 30
@@ -214,7 +214,7 @@ def test_noise_goes_on_between_turns_in_whole_chunks() -> None:
 def test_the_edges_of_speech_are_the_same_instants_in_any_chunks(
     chunk_ms: int, trailing_ms: int, detection: Any, format: AudioFormatName, begin: int, length: int
 ) -> None:
-    speech = Speech(begin, begin + length)
+    speech = SpeechSpan(begin, begin + length)
     wav = build_wav(24_000 + 24 * trailing_ms, chunk_ms=chunk_ms, speech=speech)
     recorded_ns, edges = 0, dict[str, int]()
     for message in prepared_turn(wav, turn_detection=detection, input_format=format).speech:
@@ -243,9 +243,9 @@ def test_whoever_heard_to_the_end_heard_beyond_the_tail_and_whoever_heard_to_the
     data = np.concatenate([np.full(24 * ms, level, "<i2") for level, ms in lengths])
     begin_ms = 800 + pause_ms  # of the last word; no VAD that stops at the pause has heard more, silence included
     end_ms = begin_ms + last_ms
-    pcm = Pcm(Path("a.wav"), "a", data.tobytes(), Speech(2_400, 24 * end_ms))
+    pcm = Pcm(Path("a.wav"), "a", data.tobytes(), SpeechSpan(2_400, 24 * end_ms))
     tail_ns = prepared_turn(
-        WavTurn((pcm,), name="words", chunk_ms=chunk_ms), turn_detection=VAD
+        AudioTurn((pcm,), name="words", chunk_ms=chunk_ms), turn_detection=VAD
     ).plan.trailing_silence_ns
 
     assert begin_ms + 20 <= end_ms - tail_ns / MS <= end_ms - 20
@@ -253,29 +253,34 @@ def test_whoever_heard_to_the_end_heard_beyond_the_tail_and_whoever_heard_to_the
 
 
 def test_the_last_pause_of_a_recording_is_searched_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    searches: list[Speech] = []
+    searches: list[SpeechSpan] = []
 
-    def noted(samples: NDArray[np.int16], speech: Speech, rate_hz: int) -> Speech:
+    def noted(samples: NDArray[np.int16], speech: SpeechSpan, rate_hz: int) -> SpeechSpan:
         searches.append(speech)
         return speech
 
     monkeypatch.setattr("bench.plan.prepared.last_stretch", noted)
     step = build_wav()
-    repertoire = Repertoire(build_script(step, turn_detection=VAD), GA)
+    repertoire = CompiledScript(build_script(step, turn_detection=VAD), GA)
     for number in range(5):
-        repertoire.step(step, number, Choices(0, 0))
+        repertoire.step(step, number, SessionChoices(0, 0))
 
     assert len(searches) == 1
 
 
 def test_only_the_speech_of_turns_that_the_script_has_is_kept() -> None:
     step = build_wav()
-    repertoire = Repertoire(build_script(AskTurn(PLAIN, name="ask"), step), GA)
+    repertoire = CompiledScript(build_script(RequestTurn(PLAIN, name="ask"), step), GA)
     kept = repertoire.session(0, 0).turns[1].speech
 
-    assert repertoire.step(step, 2, Choices(0, 0)).speech is kept
-    assert repertoire.step(step, 3, Choices(0, 0)).speech == repertoire.step(step, 3, Choices(0, 0)).speech
-    assert repertoire.step(step, 3, Choices(0, 0)).speech is not repertoire.step(step, 3, Choices(0, 0)).speech
+    assert repertoire.step(step, 2, SessionChoices(0, 0)).speech is kept
+    assert (
+        repertoire.step(step, 3, SessionChoices(0, 0)).speech == repertoire.step(step, 3, SessionChoices(0, 0)).speech
+    )
+    assert (
+        repertoire.step(step, 3, SessionChoices(0, 0)).speech
+        is not repertoire.step(step, 3, SessionChoices(0, 0)).speech
+    )
 
 
 @pytest.mark.parametrize(
@@ -290,8 +295,8 @@ def test_a_turn_s_own_output_wins_over_the_session_s(session: str, turn: Any, wa
 
 
 def test_turns_are_numbered_across_pauses_which_stay_in_their_place() -> None:
-    pause, expect = Pause(5), Expect(ExpectSettings("audio_delta", 3))
-    script = prepared(build_script(TextTurn("b", name="a"), expect, pause, AskTurn(PLAIN, name="c")))
+    pause, expect = PauseStep(5), ExpectStep(ExpectSettings("audio_delta", 3))
+    script = prepared(build_script(TextTurn("b", name="a"), expect, pause, RequestTurn(PLAIN, name="c")))
 
     first, second, third, fourth = script.steps
     assert (second, third) == (PreparedExpectation("audio_delta", 3), PreparedPause(5_000_000_000))
@@ -317,7 +322,7 @@ def update_of(script: PreparedScript) -> ClientMessage:
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 def test_the_session_is_said_in_the_dialect(dialect: Dialect) -> None:
-    script = prepared(build_script(AskTurn(ResponseSettings(output="text"), name="a"), voice="alloy"), dialect)
+    script = prepared(build_script(RequestTurn(ResponseSettings(output="text"), name="a"), voice="alloy"), dialect)
     session = decoded(update_of(script).data)["session"]
     voice = session["voice"] if "voice" in session else session["audio"]["output"]["voice"]
     request = script.turns[0].request
@@ -352,11 +357,11 @@ def test_a_setting_of_one_dialect_is_refused_by_the_other_with_its_place(
         "session:\n turn_detection: {idle_timeout_ms: 6000}\n temperature: 0.8\n"
         " reasoning: {effort: low}\n truncation: disabled\n"
     )
-    script = build_script(AskTurn(PLAIN, name="a"), written=written, **session)
+    script = build_script(RequestTurn(PLAIN, name="a"), written=written, **session)
 
     assert setting in update_of(prepared(script, spoken_by)).data.decode()
     with pytest.raises(ScriptError, match=rf"^talk\.yaml:{place}: {setting} needs the (?i:{spoken_by.name}) "):
-        Repertoire(script, refused_by)
+        CompiledScript(script, refused_by)
 
 
 @pytest.mark.parametrize(
@@ -373,10 +378,10 @@ def test_extra_that_would_undo_what_the_harness_goes_by_is_refused_with_its_plac
     dialect: Dialect, written: str, place: str, words: str
 ) -> None:
     extra = YAML(typ="safe", pure=True).load(written)
-    script = build_script(AskTurn(PLAIN, name="a"), written=f"session:\n extra:\n  {written}", extra=extra)
+    script = build_script(RequestTurn(PLAIN, name="a"), written=f"session:\n extra:\n  {written}", extra=extra)
 
     with pytest.raises(ScriptError) as refused:
-        Repertoire(script, dialect)
+        CompiledScript(script, dialect)
     assert str(refused.value).startswith(f"talk.yaml:{place}: extra must not set {words}")
 
 
@@ -398,9 +403,9 @@ def test_an_image_is_refused_by_a_dialect_that_has_none_with_its_place(
     path.write_text(f"steps:\n{steps}\n")
     script = load_script(path)
 
-    assert b"input_image" in b"".join(message.data for message in messages_of(Repertoire(script, GA).session(0, 0)))
+    assert b"input_image" in b"".join(message.data for message in messages_of(CompiledScript(script, GA).session(0, 0)))
     with pytest.raises(ScriptError) as refused:
-        Repertoire(script, PREVIEW)
+        CompiledScript(script, PREVIEW)
     assert str(refused.value) == (
         f"{path}:{place}: {words} has an image, which only the GA dialect supports: remove it, or use --dialect ga"
     )
@@ -421,16 +426,16 @@ def test_an_image_is_refused_by_a_dialect_that_has_none_with_its_place(
 def test_an_event_of_the_scripts_own_must_not_undo_what_the_harness_goes_by(
     dialect: Dialect, session: dict[str, Any], words: str
 ) -> None:
-    step = SendEvent({"type": "session.update", "session": session})
+    step = SendStep({"type": "session.update", "session": session})
     if not words:
-        assert Repertoire(build_script(AskTurn(PLAIN, name="a"), step), dialect)
+        assert CompiledScript(build_script(RequestTurn(PLAIN, name="a"), step), dialect)
         return
 
     with pytest.raises(ScriptError) as refused:
-        Repertoire(build_script(AskTurn(PLAIN, name="a"), step, written="steps:\n- send: {}\n"), dialect)
+        CompiledScript(build_script(RequestTurn(PLAIN, name="a"), step, written="steps:\n- send: {}\n"), dialect)
     assert str(refused.value).startswith(f"talk.yaml:1:1: send of step 2 must not set {words}")
     with pytest.raises(UsageError, match=r"^send must not set "):
-        Repertoire(build_script(AskTurn(PLAIN, name="a")), dialect).step(step, 1, Choices(0, 0))
+        CompiledScript(build_script(RequestTurn(PLAIN, name="a")), dialect).step(step, 1, SessionChoices(0, 0))
 
 
 def messages_of(script: PreparedScript) -> list[ClientMessage]:
@@ -443,13 +448,13 @@ def messages_of(script: PreparedScript) -> list[ClientMessage]:
 # What differs from session to session.
 
 
-def rows(*values: str) -> Rows:
-    return Rows(Path("rows.csv"), "d2", tuple({"name": value} for value in values))
+def rows(*values: str) -> VariableRows:
+    return VariableRows(Path("rows.csv"), "d2", tuple({"name": value} for value in values))
 
 
 def test_each_session_takes_its_own_row_and_after_the_last_the_first_again() -> None:
     script = build_script(TextTurn("I am ${name}.", name="a"), variables=rows("Ann", "Bob"), instructions="${name}")
-    repertoire = Repertoire(script, GA)
+    repertoire = CompiledScript(script, GA)
 
     sessions = [repertoire.session(number, seed=1) for number in range(3)]
     said = [decoded(session.turns[0].inputs[0].data)["item"]["content"][0]["text"] for session in sessions]
@@ -464,11 +469,11 @@ def test_each_session_takes_its_own_row_and_after_the_last_the_first_again() -> 
 
 def test_one_of_several_recordings_is_chosen_by_seed_and_session() -> None:
     recordings = tuple(build_pcm(2_400, name=name) for name in "abcd")
-    script = build_script(WavTurn(recordings, name="words"), WavTurn(recordings, name="words"))
+    script = build_script(AudioTurn(recordings, name="words"), AudioTurn(recordings, name="words"))
 
-    chosen = [[t.plan.audio for t in Repertoire(script, GA).session(n, 7).turns] for n in range(40)]
-    again = [[t.plan.audio for t in Repertoire(script, GA).session(n, 7).turns] for n in range(40)]
-    others = [[t.plan.audio for t in Repertoire(script, GA).session(n, 8).turns] for n in range(40)]
+    chosen = [[t.plan.audio for t in CompiledScript(script, GA).session(n, 7).turns] for n in range(40)]
+    again = [[t.plan.audio for t in CompiledScript(script, GA).session(n, 7).turns] for n in range(40)]
+    others = [[t.plan.audio for t in CompiledScript(script, GA).session(n, 8).turns] for n in range(40)]
     assert chosen == again != others
     assert {name for turn in zip(*chosen, strict=True) for name in turn} == {"a.wav", "b.wav", "c.wav", "d.wav"}
     assert any(first != second for first, second in chosen)
@@ -483,8 +488,8 @@ def pauses_ns(script: PreparedScript) -> list[int]:
 
 
 def test_pauses_are_drawn_by_seed_and_session_whoever_asks() -> None:
-    script = build_script(build_wav(), Pause(LOG_NORMAL), Pause(7e-09), build_wav(), Pause(FROM_FILE))
-    first, other_arm = Repertoire(script, GA), Repertoire(script, PREVIEW)
+    script = build_script(build_wav(), PauseStep(LOG_NORMAL), PauseStep(7e-09), build_wav(), PauseStep(FROM_FILE))
+    first, other_arm = CompiledScript(script, GA), CompiledScript(script, PREVIEW)
     sessions = [pauses_ns(first.session(number, 7)) for number in range(40)]
 
     assert [pauses_ns(other_arm.session(number, 7)) for number in reversed(range(40))] == sessions[::-1]
@@ -495,7 +500,7 @@ def test_pauses_are_drawn_by_seed_and_session_whoever_asks() -> None:
 
 
 def test_pauses_have_a_word_of_the_seed_of_their_own() -> None:
-    (drawn_ns,) = pauses_ns(Repertoire(build_script(build_wav(), Pause(LOG_NORMAL)), GA).session(3, 7))
+    (drawn_ns,) = pauses_ns(CompiledScript(build_script(build_wav(), PauseStep(LOG_NORMAL)), GA).session(3, 7))
     of_others = (np.random.default_rng(words) for words in ([7, 3], [7, 3, ORDERS]))  # recordings, order of a pair
 
     assert drawn_ns not in [round(LOG_NORMAL.draw_s(generator) * 1e9) for generator in of_others]
@@ -503,25 +508,25 @@ def test_pauses_have_a_word_of_the_seed_of_their_own() -> None:
 
 @pytest.mark.parametrize("length", [LOG_NORMAL, FROM_FILE])
 def test_pauses_change_neither_recordings_nor_variables(length: ThinkTime) -> None:
-    spoken = WavTurn(tuple(build_pcm(2_400, name=name) for name in "abcd"), name="words")
-    rows = Rows(Path("rows.csv"), "d2", ({"name": "Ann"}, {"name": "Bob"}))
+    spoken = AudioTurn(tuple(build_pcm(2_400, name=name) for name in "abcd"), name="words")
+    rows = VariableRows(Path("rows.csv"), "d2", ({"name": "Ann"}, {"name": "Bob"}))
     without = build_script(spoken, spoken, variables=rows)
-    paused = build_script(spoken, Pause(length), spoken, Pause(length), variables=rows)
+    paused = build_script(spoken, PauseStep(length), spoken, PauseStep(length), variables=rows)
 
     for number in range(20):
-        before, after = (Repertoire(script, GA).session(number, 7) for script in (without, paused))
+        before, after = (CompiledScript(script, GA).session(number, 7) for script in (without, paused))
         assert after.turns == before.turns
         assert after.variables_row == before.variables_row
 
 
 def test_where_nothing_differs_all_sessions_say_the_same_object() -> None:
-    repertoire = Repertoire(build_script(build_wav()), GA)
+    repertoire = CompiledScript(build_script(build_wav()), GA)
 
     assert repertoire.session(0, 1) is repertoire.session(99, 2)
 
 
 def test_open_microphones_of_sessions_that_start_together_record_out_of_step() -> None:
-    repertoire = Repertoire(build_script(build_wav(chunk_ms=20), turn_detection=VAD), GA)
+    repertoire = CompiledScript(build_script(build_wav(chunk_ms=20), turn_detection=VAD), GA)
     phases_ns = [repertoire.session(number, 0).phase_ns for number in range(50)]
 
     assert phases_ns[0] == 0
@@ -532,7 +537,7 @@ def test_open_microphones_of_sessions_that_start_together_record_out_of_step() -
 
 
 def test_a_microphone_that_is_closed_between_turns_has_no_phase() -> None:
-    repertoire = Repertoire(build_script(build_wav()), GA)
+    repertoire = CompiledScript(build_script(build_wav()), GA)
 
     assert repertoire.session(7, 0).phase_ns == 0
 
@@ -544,7 +549,7 @@ AT_NS = 5_000 * MS
 
 
 def recorded(name: str, duration_ms: float = 100) -> ClientMessage:
-    return ClientMessage(Act.APPEND, name, b"", round(duration_ms * MS))
+    return ClientMessage(MessageKind.APPEND, name, b"", round(duration_ms * MS))
 
 
 def taken(microphone: Microphone, count: int) -> list[tuple[str, float]]:
@@ -599,7 +604,9 @@ def test_a_microphone_that_is_switched_off_between_turns_begins_anew() -> None:
     assert first + taken(microphone, 1) == [("a", 100), ("a", 1_050)]
 
 
-CHUNKS = st.lists(st.integers(1, 10**9).map(lambda ns: ClientMessage(Act.APPEND, "x", b"", ns)), min_size=1, max_size=5)
+CHUNKS = st.lists(
+    st.integers(1, 10**9).map(lambda ns: ClientMessage(MessageKind.APPEND, "x", b"", ns)), min_size=1, max_size=5
+)
 
 
 @thorough

@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 
 from bench.errors import ScriptError, UsageError
-from bench.plan.fields import SESSION
 from bench.plan.script import build_script, load_script, unfilled_names
+from bench.plan.script_keys import SESSION
 from bench.plan.steps import (
     EXPECTED_EVENTS,
     UNTOLD,
-    Rules,
+    StepRules,
     step_of,
 )
 from bench.plan.turns import ScriptTurn, Step
 from bench.protocol.settings import SessionSettings
-from bench.yaml_file import PlainValue
+from bench.yaml_file import PythonValue
 
 AUDIO = Path(__file__).parents[2] / "scenarios" / "audio"
 
@@ -50,7 +50,7 @@ def sound(**options: Any) -> Step:
 
 
 def session_settings(given: Any) -> SessionSettings:
-    return SESSION.read(PlainValue("session", given))
+    return SESSION.read(PythonValue("session", given))
 
 
 WRONG: list[tuple[Callable[[], object], str]] = [
@@ -81,7 +81,7 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     ],
 )
 def test_a_value_is_shown_as_what_it_is_on_one_line(data: object, shown: str) -> None:
-    assert PlainValue("x", data, Path()).shown() == shown
+    assert PythonValue("x", data, Path()).shown() == shown
 
 
 def test_names_without_variables_are_known_and_those_with_them_must_be_there(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ ANSWERED = ("audio_", "transcript_")
 
 
 def can_come(event: str, turn: ScriptTurn, session: SessionSettings) -> bool:
-    rules = Rules(session)
+    rules = StepRules(session)
     assert not list(rules.problems(turn))
     return not list(rules.problems(expect(event, 1)))
 

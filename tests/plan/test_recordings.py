@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from bench.errors import UsageError
 from bench.plan.recordings import (
     RATE_HZ,
-    Background,
+    BackgroundNoise,
     Pcm,
-    Speech,
+    SpeechSpan,
     chunks,
     encoded,
     find_speech,
@@ -177,7 +177,7 @@ def test_where_speech_is_is_found_in_what_is_heard(tmp_path: Path) -> None:
 
 
 def build_pcm(samples: NDArray[np.int16]) -> Pcm:
-    return Pcm(Path("a.wav"), "", samples.astype("<i2").tobytes(), Speech(0, len(samples)))
+    return Pcm(Path("a.wav"), "", samples.astype("<i2").tobytes(), SpeechSpan(0, len(samples)))
 
 
 def test_pcm_goes_onto_the_wire_as_it_is() -> None:
@@ -276,9 +276,9 @@ def test_an_mp3_is_refused_in_one_line_whatever_its_name_and_however_damaged(
 AUDIO = Path(__file__).parents[2] / "scenarios" / "audio"
 
 
-def pcm_of(samples: NDArray[np.float64], speech: Speech | None = None) -> Pcm:
+def pcm_of(samples: NDArray[np.float64], speech: SpeechSpan | None = None) -> Pcm:
     data = np.rint(samples).astype("<i2").tobytes()
-    return Pcm(Path("a.wav"), "", data, speech or Speech(0, len(samples)))
+    return Pcm(Path("a.wav"), "", data, speech or SpeechSpan(0, len(samples)))
 
 
 def sound_of(data: bytes) -> NDArray[np.float64]:
@@ -293,19 +293,19 @@ def noise(samples: int = 5_000) -> Pcm:
     return pcm_of(np.random.default_rng(1).normal(0, 2_000, samples))
 
 
-WORDS = pcm_of(np.repeat([0.0, 8_000.0, 0.0], [2_400, 9_600, 7_200]), Speech(2_400, 12_000))
+WORDS = pcm_of(np.repeat([0.0, 8_000.0, 0.0], [2_400, 9_600, 7_200]), SpeechSpan(2_400, 12_000))
 
 
 @given(snr_db=st.floats(3, 40))
 def test_speech_stands_so_many_db_above_its_noise(snr_db: float) -> None:
-    added = sound_of(mixed(WORDS, Background(noise(), snr_db)).data) - sound_of(WORDS.data)
+    added = sound_of(mixed(WORDS, BackgroundNoise(noise(), snr_db)).data) - sound_of(WORDS.data)
     whole_loops = added[: len(added) // 5_000 * 5_000]
 
     assert 20 * np.log10(8_000 / rms(whole_loops)) == pytest.approx(snr_db, abs=0.2)
 
 
 def test_noise_is_behind_all_of_the_audio_and_moves_no_edge() -> None:
-    noisy = mixed(WORDS, Background(noise(), 20))
+    noisy = mixed(WORDS, BackgroundNoise(noise(), 20))
 
     assert noisy.samples == WORDS.samples
     assert (noisy.speech, noisy.path, noisy.digest) == (WORDS.speech, WORDS.path, WORDS.digest)
@@ -315,7 +315,7 @@ def test_noise_is_behind_all_of_the_audio_and_moves_no_edge() -> None:
 
 @given(noise_samples=st.integers(1_000, 30_000), seconds=st.floats(0.001, 2))
 def test_noise_goes_on_where_it_stopped_at_the_same_level(noise_samples: int, seconds: float) -> None:
-    background = Background(noise(noise_samples), 12)
+    background = BackgroundNoise(noise(noise_samples), 12)
     tail = pcm_of(np.concatenate([sound_of(WORDS.data), np.zeros(round(seconds * 24_000))]), speech=WORDS.speech)
     longer = mixed(tail, background).data
 
@@ -324,7 +324,7 @@ def test_noise_goes_on_where_it_stopped_at_the_same_level(noise_samples: int, se
 
 def test_what_exceeds_full_scale_is_clipped() -> None:
     loud = pcm_of(np.full(5_000, 32_767.0))
-    samples = sound_of(mixed(loud, Background(noise(), 0)).data)
+    samples = sound_of(mixed(loud, BackgroundNoise(noise(), 0)).data)
 
     assert (samples[sound_of(noise().data) > 0] == 32_767).all()
     assert samples.min() == -32_768
@@ -365,7 +365,7 @@ def joined(*parts: Samples) -> Samples:
 def test_a_tone_in_silence_is_found_to_the_sample(before: int, samples: int, after: int) -> None:
     recording = joined(quiet(before / MS), spoken(samples / MS), quiet(after / MS))
 
-    assert find_speech(recording, RATE_HZ) == Speech(before, before + samples)
+    assert find_speech(recording, RATE_HZ) == SpeechSpan(before, before + samples)
 
 
 MURMUR = joined(spoken(100, 0.9), spoken(1_500, 0.9 * 0.03), spoken(150, 0.9 * 0.01))
@@ -395,7 +395,7 @@ FOUND: dict[str, tuple[Samples, float, float]] = {
 
 @pytest.mark.parametrize(("recording", "begin_ms", "end_ms"), FOUND.values(), ids=FOUND)
 def test_speech_is_found(recording: Samples, begin_ms: float, end_ms: float) -> None:
-    assert find_speech(recording, RATE_HZ) == Speech(round(begin_ms * MS), round(end_ms * MS))
+    assert find_speech(recording, RATE_HZ) == SpeechSpan(round(begin_ms * MS), round(end_ms * MS))
 
 
 @pytest.mark.parametrize("noise_dbfs", [None, -70])
@@ -415,13 +415,15 @@ def test_silence_around_a_recording_moves_no_edge(path: Path, noise_dbfs: float 
 def test_speech_is_where_it_is_however_loud_it_is(scale: float) -> None:
     words = joined(quiet(100), spoken(400, 0.9), spoken(150, 0.9 * 0.03), spoken(150, 0.9 * 0.01), quiet(100))
 
-    assert find_speech(np.rint(words * scale).astype(np.int16), RATE_HZ) == Speech(100 * MS, 650 * MS)  # 0.03: −30 dB
+    assert find_speech(np.rint(words * scale).astype(np.int16), RATE_HZ) == SpeechSpan(
+        100 * MS, 650 * MS
+    )  # 0.03: −30 dB
 
 
 # What is said after the last pause.
 
 
-def last_of(recording: Samples) -> Speech:
+def last_of(recording: Samples) -> SpeechSpan:
     return last_stretch(recording, find_speech(recording, RATE_HZ), RATE_HZ)
 
 
@@ -480,7 +482,7 @@ def test_the_edges_lie_within_the_recording(samples: list[int]) -> None:
 def test_the_recordings_that_come_with_the_tool_are_speech_to_their_ends(path: Path) -> None:
     words = words_of(path)
 
-    assert find_speech(words, RATE_HZ) == Speech(0, len(words))
+    assert find_speech(words, RATE_HZ) == SpeechSpan(0, len(words))
 
 
 @pytest.mark.parametrize("path", SPOKEN, ids=lambda path: path.stem)

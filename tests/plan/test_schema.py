@@ -17,12 +17,12 @@ from jsonschema.exceptions import best_match
 from ruamel.yaml import YAML
 
 from bench.errors import UsageError
-from bench.limits import Limits
 from bench.plan.script import SCRIPT, load_script, script_schema
 from bench.plan.steps import EXPECTED_EVENTS, STEP_TABLES
-from bench.shapes import Number, Whole
 from bench.target.target_settings import targets_schema
-from bench.yaml_file import PlainValue
+from bench.timeouts import Timeouts
+from bench.validation import Integer, Number
+from bench.yaml_file import PythonValue
 from tests.examples import thorough
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +46,7 @@ BEYOND_A_SCHEMA = (
 def loaded(tree: object) -> str | None:
     """What the reader says about a tree, whose paths are seen from the folder of the WAVs; None where it takes it."""
     try:
-        SCRIPT.read(PlainValue("the script", tree, AUDIO))
+        SCRIPT.read(PythonValue("the script", tree, AUDIO))
     except UsageError as error:
         return str(error)
     return None
@@ -223,16 +223,16 @@ def test_both_refuse_what_they_do_not_know(tree: dict[str, Any]) -> None:
         assert not VALIDATOR.is_valid(odd)
 
 
-@pytest.mark.parametrize("shape", [Whole(2, 5), Number(2, 5)])
-def test_both_ends_of_a_range_belong_to_it(shape: Whole | Number) -> None:
+@pytest.mark.parametrize("shape", [Integer(2, 5), Number(2, 5)])
+def test_both_ends_of_a_range_belong_to_it(shape: Integer | Number) -> None:
     validator = Draft202012Validator(shape.schema())
 
     for number in (2, 5, 2.0, 5.0):
-        assert shape.read(PlainValue("x", number, AUDIO)) == number
+        assert shape.read(PythonValue("x", number, AUDIO)) == number
         assert validator.is_valid(number)
     for other in (1, 6, 1.999, 5.001, True, "3", None):
         with pytest.raises(UsageError, match=r"number from 2 to 5"):
-            shape.read(PlainValue("x", other, AUDIO))
+            shape.read(PythonValue("x", other, AUDIO))
         assert not validator.is_valid(other)
 
 
@@ -268,7 +268,7 @@ def test_python_and_yaml_are_read_alike(tmp_path: Path) -> None:
     text = StringIO()
     YAML(typ="safe", pure=True).dump(FULL, text)
     path.write_text(text.getvalue(), encoding="utf-8")
-    parts = SCRIPT.read(PlainValue("the script", FULL, tmp_path))
+    parts = SCRIPT.read(PythonValue("the script", FULL, tmp_path))
 
     script = load_script(path)
     assert (script.session, script.timeouts, script.steps) == (parts["session"], parts["timeouts"], parts["steps"])
@@ -292,7 +292,7 @@ def test_the_reference_names_every_key_and_every_word() -> None:
 
     assert len(keys) > 40
     assert [key for key in sorted(keys | set(EXPECTED_EVENTS)) if f"`{key}`" not in REFERENCE] == []
-    for name, seconds in vars(Limits()).items():
+    for name, seconds in vars(Timeouts()).items():
         assert f"| `{name}` | {seconds:g} |" in METRICS
 
 

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from bench.errors import ScriptError, UsageError
-from bench.limits import Limits
-from bench.plan.draws import LogNormalTimes, RecordedTimes
+from bench.plan.random_choices import LogNormalTimes, RecordedTimes
 from bench.plan.script import Script, load_script, varied
-from bench.plan.steps import EXPECTED_EVENTS, Pause
-from bench.plan.turns import AskTurn, TextTurn, WavTurn
-from bench.protocol.events import Kind
+from bench.plan.steps import EXPECTED_EVENTS, PauseStep
+from bench.plan.turns import AudioTurn, RequestTurn, TextTurn
+from bench.protocol.events import EventKind
 from bench.protocol.settings import ResponseSettings, SessionSettings, TurnDetection
+from bench.timeouts import Timeouts
 from tests.load.actors import tone
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
@@ -77,12 +77,14 @@ steps:
         input_format="g711_ulaw",
         output_format="g711_alaw",
     )
-    assert loaded.timeouts == Limits(first_delta=2.0, response=60.5)
+    assert loaded.timeouts == Timeouts(first_delta=2.0, response=60.5)
     say, respond, pause, play = loaded.steps
     assert say == TextTurn("Hello", name="greeting", response=ResponseSettings(output="audio"))
-    assert respond == AskTurn(ResponseSettings(instructions="Help.", output="text", max_output_tokens=9), name="turn_2")
-    assert pause == Pause(2.5)
-    assert isinstance(play, WavTurn)
+    assert respond == RequestTurn(
+        ResponseSettings(instructions="Help.", output="text", max_output_tokens=9), name="turn_2"
+    )
+    assert pause == PauseStep(2.5)
+    assert isinstance(play, AudioTurn)
     assert (play.name, play.chunk_ms, play.paced) == ("turn_3", 40, False)
     assert play.response == ResponseSettings(instructions="Listen.")
     assert [round(pcm.seconds, 2) for pcm in play.recordings] == [1.56]
@@ -100,12 +102,12 @@ def test_extra_is_no_template(script: Path) -> None:
 def test_what_a_script_leaves_out_has_defaults(script: Path) -> None:
     loaded = load_script(write(script, "session:\nsteps:\n- audio: a.wav\n- request_response:\n"))
 
-    assert (loaded.session, loaded.timeouts) == (SessionSettings(), Limits())
+    assert (loaded.session, loaded.timeouts) == (SessionSettings(), Timeouts())
     assert (loaded.background_noise, loaded.variables, loaded.jitter_buffer_ms) == (None, None, 50)
     play, respond = loaded.steps
-    assert isinstance(play, WavTurn)
+    assert isinstance(play, AudioTurn)
     assert (play.chunk_ms, play.paced) == (100, True)
-    assert respond == AskTurn(ResponseSettings(), name="turn_2")
+    assert respond == RequestTurn(ResponseSettings(), name="turn_2")
 
 
 def test_a_pause_is_a_number_or_says_how_it_is_drawn(script: Path) -> None:
@@ -115,11 +117,11 @@ def test_a_pause_is_a_number_or_says_how_it_is_drawn(script: Path) -> None:
 
     *others, last = loaded.steps[1:]
     assert others == [
-        Pause(2.5),
-        Pause(LogNormalTimes(2.0, 0.5, 3_600.0)),
-        Pause(LogNormalTimes(2.0, 0.5, 20.0)),
+        PauseStep(2.5),
+        PauseStep(LogNormalTimes(2.0, 0.5, 3_600.0)),
+        PauseStep(LogNormalTimes(2.0, 0.5, 20.0)),
     ]
-    assert isinstance(last, Pause)
+    assert isinstance(last, PauseStep)
     assert isinstance(last.pause, RecordedTimes)
     assert last.pause.seconds == (1.5, 0.5)
     assert loaded.think_s == pytest.approx(2.5 + 2 * 2 * math.exp(0.125) + 1)
@@ -181,7 +183,7 @@ def test_turn_detection_is_a_word_or_a_table(script: Path, text: str, detection:
 
 
 def test_expected_events_are_called_as_the_protocol_calls_them() -> None:
-    assert {event.upper() for event in EXPECTED_EVENTS} <= set(Kind.__members__)
+    assert {event.upper() for event in EXPECTED_EVENTS} <= set(EventKind.__members__)
 
 
 def test_a_script_names_its_noise_and_its_variables(script: Path) -> None:

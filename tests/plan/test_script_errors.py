@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from bench.errors import ScriptError
-from bench.limits import Limits
 from bench.plan.script import load_script
 from bench.plan.turns import TextTurn
+from bench.timeouts import Timeouts
 from bench.untrusted.sanitize import escape_control
 from tests.helpers import png
 
@@ -211,7 +211,7 @@ WORDS = st.sampled_from(
     "max_output_tokens chunk_ms paced voice "
     "temperature input_transcription turn_detection type server_vad semantic_vad threshold eagerness variables "
     "background_noise snr_db speech start end expect event within median sigma max file "
-    f"{' '.join(vars(Limits()))}".split()
+    f"{' '.join(vars(Timeouts()))}".split()
 )
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | WORDS | st.dates()
 TREES = st.recursive(

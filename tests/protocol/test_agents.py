@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import ScriptError
-from bench.plan.repertoire import Repertoire
+from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import load_script
 from bench.protocol.agents import ACS, PCM, TWILIO
 from bench.protocol.audio import G711_ULAW, AudioFormatName
-from bench.protocol.base import Act, BinaryMessage, ClientMessage, Dialect, Provider
-from bench.protocol.events import Kind, audio_payload
+from bench.protocol.base import BinaryMessage, ClientMessage, Dialect, MessageKind, TelephonyProvider
+from bench.protocol.events import EventKind, audio_payload
 from bench.protocol.settings import FULL_DUPLEX, SessionSettings, TurnDetection
 from bench.run.rows import clean
 from tests.helpers import event_of
@@ -31,7 +31,7 @@ STREAM = f"MZ{CALL_ID}"
 LOUD = base64.b64encode(b"\x00" * 160).decode()
 
 
-def said(*messages: ClientMessage | None, provider: Provider = PROVIDER) -> list[dict[str, Any]]:
+def said(*messages: ClientMessage | None, provider: TelephonyProvider = PROVIDER) -> list[dict[str, Any]]:
     """Messages as one call says them, in this order."""
     words = provider.words(CALL_ID)
     return [json.loads(words.written(message.act, message.data)) for message in messages if message is not None]
@@ -98,8 +98,8 @@ def test_what_is_not_of_its_call_s_stream_is_dropped_and_counted_by_that_name(na
     (mine,) = words.heard(TWILIO.decode(msgspec.json.encode({"event": name, "streamSid": STREAM})))
     (other,) = words.heard(TWILIO.decode(msgspec.json.encode({"event": name} | of)))
 
-    assert mine.kind in (Kind.AUDIO_DELTA, Kind.MARKED, Kind.CLEARED)
-    assert (other.kind, other.name) == (Kind.UNKNOWN, f"{name} of another stream")
+    assert mine.kind in (EventKind.AUDIO_DELTA, EventKind.MARKED, EventKind.CLEARED)
+    assert (other.kind, other.name) == (EventKind.UNKNOWN, f"{name} of another stream")
 
 
 def test_audio_is_counted_and_kept_as_it_came() -> None:
@@ -114,7 +114,7 @@ def test_audio_is_counted_and_kept_as_it_came() -> None:
 def test_audio_that_is_no_base64_is_told(payload: Any) -> None:
     event = event_of(msgspec.json.encode({"event": "media", "media": {"payload": payload}}), TWILIO)
 
-    assert event.kind is Kind.AUDIO_DELTA
+    assert event.kind is EventKind.AUDIO_DELTA
     assert event.payload_bytes < 0 or audio_payload(msgspec.Raw(event.payload)) is None  # type: ignore[arg-type]
 
 
@@ -133,7 +133,7 @@ def test_what_nobody_hears_is_no_cue(dialect: Dialect, cue: dict[str, Any], tmp_
     path.write_text(json.dumps({"session": {"turn_detection": "full_duplex"}, "steps": steps}))
 
     with pytest.raises(ScriptError, match=r"which an agent does not report: give `after`, in seconds") as refused:
-        Repertoire(load_script(path), dialect)
+        CompiledScript(load_script(path), dialect)
     assert "\n" not in str(refused.value)
 
 
@@ -154,7 +154,7 @@ def test_custom_parameters_are_texts_and_audio_is_mu_law() -> None:
     assert rate is not None
     assert rate.problem == "input_format must be one of g711_ulaw, not pcm16"
     assert (PROVIDER.frame_ms, next(iter(TWILIO.input_formats.values()))) == (20, G711_ULAW)
-    assert TWILIO.acts["media"] is Act.APPEND
+    assert TWILIO.acts["media"] is MessageKind.APPEND
 
 
 OF_ACS = ACS.provider
@@ -220,7 +220,7 @@ def test_audio_goes_out_and_comes_as_it_is() -> None:
     came = event_of(BinaryMessage(b"\x05\x06\x07\x08"), PCM)
 
     assert (type(sent.data), sent.data) == (BinaryMessage, b"\x01\x02\x03\x04")
-    assert (came.kind, came.payload_bytes) == (Kind.AUDIO_DELTA, 4)
+    assert (came.kind, came.payload_bytes) == (EventKind.AUDIO_DELTA, 4)
     assert isinstance(came.payload, msgspec.Raw)
     assert audio_payload(came.payload) == b"\x05\x06\x07\x08"
 
@@ -265,7 +265,7 @@ def test_it_refuses_settings_that_no_agent_is_told(settings: dict[str, Any], wor
 @given(message=st.binary(max_size=400) | st.binary(max_size=400).map(BinaryMessage))
 def test_nothing_that_comes_raises_and_a_log_tells_the_same(message: bytes) -> None:
     event = event_of(message, PCM)
-    if event.kind is Kind.MALFORMED:
+    if event.kind is EventKind.MALFORMED:
         return
     whole, cut = (event_of(bytes(clean(kept, str)), PCM) for kept in (message, PCM.without_audio(message)))
 
@@ -281,48 +281,48 @@ def test_a_log_has_audio_in_base64() -> None:
 
 # What each of them makes of what comes.
 
-HEARD: dict[Dialect, list[tuple[Any, Kind]]] = {
+HEARD: dict[Dialect, list[tuple[Any, EventKind]]] = {
     TWILIO: [
-        ({"event": "media", "streamSid": STREAM, "media": {"payload": LOUD}}, Kind.AUDIO_DELTA),
-        ({"event": "mark", "streamSid": STREAM, "mark": {"name": "said-1"}}, Kind.MARKED),
-        ({"event": "clear", "streamSid": STREAM}, Kind.CLEARED),
-        ({"event": "media"}, Kind.AUDIO_DELTA),
-        ({"event": "media", "media": None}, Kind.AUDIO_DELTA),
-        ({"event": "mark"}, Kind.MARKED),
-        ({"event": "restart"}, Kind.UNKNOWN),
-        ({}, Kind.UNKNOWN),
-        ({"event": 1}, Kind.MALFORMED),
-        ({"event": "media", "media": LOUD}, Kind.MALFORMED),
-        (BinaryMessage(bytes(160)), Kind.MALFORMED),
+        ({"event": "media", "streamSid": STREAM, "media": {"payload": LOUD}}, EventKind.AUDIO_DELTA),
+        ({"event": "mark", "streamSid": STREAM, "mark": {"name": "said-1"}}, EventKind.MARKED),
+        ({"event": "clear", "streamSid": STREAM}, EventKind.CLEARED),
+        ({"event": "media"}, EventKind.AUDIO_DELTA),
+        ({"event": "media", "media": None}, EventKind.AUDIO_DELTA),
+        ({"event": "mark"}, EventKind.MARKED),
+        ({"event": "restart"}, EventKind.UNKNOWN),
+        ({}, EventKind.UNKNOWN),
+        ({"event": 1}, EventKind.MALFORMED),
+        ({"event": "media", "media": LOUD}, EventKind.MALFORMED),
+        (BinaryMessage(bytes(160)), EventKind.MALFORMED),
     ],
     ACS: [
-        ({"kind": "AudioData", "audioData": {"data": SAID}}, Kind.AUDIO_DELTA),
-        ({"Kind": "AudioData", "AudioData": {"Data": SAID}, "StopAudio": None}, Kind.AUDIO_DELTA),
-        ({"kind": "StopAudio", "audioData": None, "stopAudio": {}}, Kind.CLEARED),
-        ({"Kind": "StopAudio", "AudioData": None, "StopAudio": {}}, Kind.CLEARED),
-        ({"kind": "audioData", "audioData": {"data": SAID, "isSilent": False}, "stopAudio": {}}, Kind.AUDIO_DELTA),
-        ({"kind": "stopAudio", "stopAudio": {}}, Kind.CLEARED),
-        ({"kind": "AudioData"}, Kind.AUDIO_DELTA),
-        ({"kind": "Mark"}, Kind.UNKNOWN),
-        ({}, Kind.UNKNOWN),
-        ({"kind": 1}, Kind.MALFORMED),
-        ({"kind": "AudioData", "audioData": SAID}, Kind.MALFORMED),
-        (BinaryMessage(bytes(640)), Kind.MALFORMED),
+        ({"kind": "AudioData", "audioData": {"data": SAID}}, EventKind.AUDIO_DELTA),
+        ({"Kind": "AudioData", "AudioData": {"Data": SAID}, "StopAudio": None}, EventKind.AUDIO_DELTA),
+        ({"kind": "StopAudio", "audioData": None, "stopAudio": {}}, EventKind.CLEARED),
+        ({"Kind": "StopAudio", "AudioData": None, "StopAudio": {}}, EventKind.CLEARED),
+        ({"kind": "audioData", "audioData": {"data": SAID, "isSilent": False}, "stopAudio": {}}, EventKind.AUDIO_DELTA),
+        ({"kind": "stopAudio", "stopAudio": {}}, EventKind.CLEARED),
+        ({"kind": "AudioData"}, EventKind.AUDIO_DELTA),
+        ({"kind": "Mark"}, EventKind.UNKNOWN),
+        ({}, EventKind.UNKNOWN),
+        ({"kind": 1}, EventKind.MALFORMED),
+        ({"kind": "AudioData", "audioData": SAID}, EventKind.MALFORMED),
+        (BinaryMessage(bytes(640)), EventKind.MALFORMED),
     ],
     PCM: [
-        (b'{"type": "transcript", "text": "Hello"}', Kind.NOTED),
-        (b"{}", Kind.NOTED),
-        (b'{"action": "clear"}', Kind.CLEARED),
-        (b'{"event": "clear", "stream_id": "s"}', Kind.CLEARED),
-        (b'{"type": "clear"}', Kind.CLEARED),
-        (b'{"type": "clear_cache", "event": {"clear": 1}, "action": ["clear"]}', Kind.NOTED),
-        (BinaryMessage(b""), Kind.AUDIO_DELTA),
-        (BinaryMessage(b"\x00"), Kind.AUDIO_DELTA),
-        (b"ready", Kind.MALFORMED),
-        (b"[1, 2]", Kind.MALFORMED),
-        (b"", Kind.MALFORMED),
-        (b"\xff\xfe", Kind.MALFORMED),
-        (b"[" * 100_000, Kind.MALFORMED),
+        (b'{"type": "transcript", "text": "Hello"}', EventKind.NOTED),
+        (b"{}", EventKind.NOTED),
+        (b'{"action": "clear"}', EventKind.CLEARED),
+        (b'{"event": "clear", "stream_id": "s"}', EventKind.CLEARED),
+        (b'{"type": "clear"}', EventKind.CLEARED),
+        (b'{"type": "clear_cache", "event": {"clear": 1}, "action": ["clear"]}', EventKind.NOTED),
+        (BinaryMessage(b""), EventKind.AUDIO_DELTA),
+        (BinaryMessage(b"\x00"), EventKind.AUDIO_DELTA),
+        (b"ready", EventKind.MALFORMED),
+        (b"[1, 2]", EventKind.MALFORMED),
+        (b"", EventKind.MALFORMED),
+        (b"\xff\xfe", EventKind.MALFORMED),
+        (b"[" * 100_000, EventKind.MALFORMED),
     ],
 }
 
@@ -330,11 +330,11 @@ HEARD: dict[Dialect, list[tuple[Any, Kind]]] = {
 @pytest.mark.parametrize(
     ("dialect", "message", "kind"), [(dialect, *row) for dialect, rows in HEARD.items() for row in rows]
 )
-def test_each_message_of_an_agent_is_one_event(dialect: Dialect, message: Any, kind: Kind) -> None:
+def test_each_message_of_an_agent_is_one_event(dialect: Dialect, message: Any, kind: EventKind) -> None:
     event = event_of(message if isinstance(message, bytes) else msgspec.json.encode(message), dialect)
 
     assert event.kind is kind
-    if isinstance(message, BinaryMessage) and kind is Kind.MALFORMED:
+    if isinstance(message, BinaryMessage) and kind is EventKind.MALFORMED:
         assert event.reason == "a binary message came, but only text is expected"
 
 
@@ -353,5 +353,5 @@ def test_a_log_without_audio_tells_the_same(
     fields = data.draw(st.dictionaries(st.sampled_from(holders), held))
     message = msgspec.json.encode({key: data.draw(st.sampled_from(kinds))} | fields)
     event = event_of(message, dialect)
-    if event.kind is not Kind.MALFORMED:
+    if event.kind is not EventKind.MALFORMED:
         assert event_of(dialect.without_audio(message), dialect).kind is event.kind

@@ -19,8 +19,8 @@ import pytest
 
 from bench.protocol.agents import ACS, PCM, TWILIO
 from bench.protocol.audio import G711_ULAW, PCM16, PCM16_16K, AudioFormat
-from bench.protocol.base import BinaryMessage, ClientMessage, Dialect, Provider
-from bench.protocol.events import Kind, audio_payload
+from bench.protocol.base import BinaryMessage, ClientMessage, Dialect, TelephonyProvider
+from bench.protocol.events import EventKind, audio_payload
 from bench.protocol.settings import FULL_DUPLEX, SessionSettings, TurnDetection
 from tests.helpers import event_of
 
@@ -60,7 +60,7 @@ def _text(data: bytes) -> str:
 
 def questions(case: Case, pcm: bytes = SPOKEN, *, only_audio: bool = False) -> Iterator[dict[str, Any]]:
     """What a package is asked: of each message of a call what it makes of it, and how it says audio and `clear`."""
-    dialect, words = case.dialect, cast("Provider", case.dialect.provider).words(CALL_ID)
+    dialect, words = case.dialect, cast("TelephonyProvider", case.dialect.provider).words(CALL_ID)
     samples = np.frombuffer(pcm, "<i2")
     of = case.format.name
     detection = TurnDetection(type=FULL_DUPLEX)
@@ -85,10 +85,10 @@ def holds(case: Case, question: Mapping[str, Any], answer: Any) -> None:
         message = BinaryMessage(base64.b64decode(answer["binary"])) if isinstance(answer, dict) else answer.encode()
         event = event_of(message, case.dialect)
         if question["say"] == CLEAR:
-            assert event.kind is Kind.CLEARED
+            assert event.kind is EventKind.CLEARED
             return
         said = np.frombuffer(base64.b64decode(question["say"]), "<i2")
-        assert event.kind is Kind.AUDIO_DELTA
+        assert event.kind is EventKind.AUDIO_DELTA
         assert isinstance(event.payload, msgspec.Raw)
         heard = audio_payload(event.payload)
         assert heard is not None

@@ -15,9 +15,9 @@ from openai.types.beta import realtime as beta
 from pydantic import BaseModel
 
 from bench.protocol.audio import AudioFormatName
-from bench.protocol.base import Act, Awaited, BinaryMessage, ClientMessage, Dialect
+from bench.protocol.base import AwaitedEvent, BinaryMessage, ClientMessage, Dialect, MessageKind
 from bench.protocol.dialects import DIALECTS, GLM, INWORLD, QWEN, STEPFUN, XAI
-from bench.protocol.events import EMPTY, Event, FunctionCall, Kind
+from bench.protocol.events import EMPTY, EventKind, FunctionCall, ServerEvent
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import (
@@ -238,10 +238,14 @@ def test_the_other_events_are_the_same_everywhere() -> None:
 def test_a_session_is_told_its_settings_once_it_is_greeted_and_is_ready_once_they_are_taken(dialect: Dialect) -> None:
     greeting, update, taken = dialect.set_up(SessionSettings(), "e")
 
-    assert isinstance(greeting, Awaited)
+    assert isinstance(greeting, AwaitedEvent)
     assert isinstance(update, ClientMessage)
-    assert isinstance(taken, Awaited)
-    assert (greeting.kind, update.act, taken.kind) == (Kind.SESSION_CREATED, Act.SET_UP, Kind.SESSION_UPDATED)
+    assert isinstance(taken, AwaitedEvent)
+    assert (greeting.kind, update.act, taken.kind) == (
+        EventKind.SESSION_CREATED,
+        MessageKind.SET_UP,
+        EventKind.SESSION_UPDATED,
+    )
     assert [event_of(message(step.name), dialect).kind for step in (greeting, taken)] == [greeting.kind, taken.kind]
 
 
@@ -259,7 +263,7 @@ def test_the_name_of_every_message_tells_its_act(dialect: Dialect) -> None:
         dialect.retrieve("item_1", "e"),
     ]
 
-    acts = [act for act in Act if act is not Act.RAW]  # whatever a script names itself
+    acts = [act for act in MessageKind if act is not MessageKind.RAW]  # whatever a script names itself
     assert [dialect.acts[message.name] for message in said] == [message.act for message in said] == acts
     assert len(dialect.acts) == len(acts)
 
@@ -445,23 +449,23 @@ def test_detection_by_meaning_is_refused_where_nobody_has_described_it(dialect: 
 @pytest.mark.parametrize(
     ("dialect", "name", "kind"),
     [
-        (XAI, "conversation.created", Kind.SESSION_CREATED),
-        (XAI, "conversation.item.input_audio_transcription.updated", Kind.NOTED),
-        (XAI, "response.text.delta", Kind.TEXT_DELTA),
-        (XAI, "response.output_audio.delta", Kind.AUDIO_DELTA),
-        (QWEN, "response.audio.delta", Kind.AUDIO_DELTA),
-        (GLM, "heartbeat", Kind.NOTED),
-        (STEPFUN, "response.audio_transcript.delta", Kind.TRANSCRIPT_DELTA),
+        (XAI, "conversation.created", EventKind.SESSION_CREATED),
+        (XAI, "conversation.item.input_audio_transcription.updated", EventKind.NOTED),
+        (XAI, "response.text.delta", EventKind.TEXT_DELTA),
+        (XAI, "response.output_audio.delta", EventKind.AUDIO_DELTA),
+        (QWEN, "response.audio.delta", EventKind.AUDIO_DELTA),
+        (GLM, "heartbeat", EventKind.NOTED),
+        (STEPFUN, "response.audio_transcript.delta", EventKind.TRANSCRIPT_DELTA),
     ],
 )
-def test_events_of_their_own_are_known(dialect: Dialect, name: str, kind: Kind) -> None:
+def test_events_of_their_own_are_known(dialect: Dialect, name: str, kind: EventKind) -> None:
     assert event_of(message(name), dialect).kind is kind
 
 
 @thorough
 @given(data=st.binary(max_size=300), binary=st.booleans(), dialect=st.sampled_from(list(DIALECTS.values())))
 def test_no_message_makes_a_dialect_raise(data: bytes, binary: bool, dialect: Dialect) -> None:
-    assert all(isinstance(event, Event) for event in dialect.decode(BinaryMessage(data) if binary else data))
+    assert all(isinstance(event, ServerEvent) for event in dialect.decode(BinaryMessage(data) if binary else data))
 
 
 OFFICIAL: dict[Dialect, Any] = {GA: realtime, PREVIEW: beta}

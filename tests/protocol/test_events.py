@@ -16,12 +16,12 @@ from bench.protocol.base import Dialect
 from bench.protocol.dialects import XAI
 from bench.protocol.events import (
     UNREAD,
-    CutPayload,
-    Effect,
-    Event,
-    Failure,
-    Kind,
-    Usage,
+    ErrorScope,
+    EventKind,
+    ServerEvent,
+    ServiceFailure,
+    StrippedAudio,
+    TokenUsage,
     audio_payload,
 )
 from bench.protocol.openai_ga import GA
@@ -64,13 +64,13 @@ FIELDS = (
 @pytest.mark.parametrize(
     ("family", "kind", "closing"),
     [
-        ("text", Kind.TEXT_DELTA, Kind.TEXT_DONE),
-        ("audio", Kind.AUDIO_DELTA, Kind.AUDIO_DONE),
-        ("transcript", Kind.TRANSCRIPT_DELTA, Kind.TRANSCRIPT_DONE),
+        ("text", EventKind.TEXT_DELTA, EventKind.TEXT_DONE),
+        ("audio", EventKind.AUDIO_DELTA, EventKind.AUDIO_DONE),
+        ("transcript", EventKind.TRANSCRIPT_DELTA, EventKind.TRANSCRIPT_DONE),
     ],
 )
 def test_a_delta_has_one_meaning_in_both_dialects_and_is_foreign_in_the_other_spelling(
-    dialect: Dialect, family: str, kind: Kind, closing: Kind
+    dialect: Dialect, family: str, kind: EventKind, closing: EventKind
 ) -> None:
     event = event_of(delta(dialect, family, "resp_1"), dialect)
     foreign = event_of(delta(OTHER[dialect], family, "resp_1"), dialect)
@@ -79,7 +79,7 @@ def test_a_delta_has_one_meaning_in_both_dialects_and_is_foreign_in_the_other_sp
         assert foreign.kind is kind
         return
     assert (event.kind, event.foreign, event.response_id, event.item_id) == (kind, False, "resp_1", "item_of_resp_1")
-    assert (foreign.kind, foreign.foreign) == (Kind.UNKNOWN, True)
+    assert (foreign.kind, foreign.foreign) == (EventKind.UNKNOWN, True)
     assert foreign.name == f"{FAMILIES[OTHER[dialect]][family]}.delta"
     assert event_of(part_done(dialect, family, "resp_1"), dialect).kind is closing
 
@@ -87,15 +87,15 @@ def test_a_delta_has_one_meaning_in_both_dialects_and_is_foreign_in_the_other_sp
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("conversation.item.created", Kind.ITEM_ADDED),
-        ("conversation.item.added", Kind.ITEM_ADDED),
-        ("input_audio_buffer.cleared", Kind.NOTED),
-        ("response.smell.delta", Kind.UNKNOWN),
-        ("", Kind.UNKNOWN),
+        ("conversation.item.created", EventKind.ITEM_ADDED),
+        ("conversation.item.added", EventKind.ITEM_ADDED),
+        ("input_audio_buffer.cleared", EventKind.NOTED),
+        ("response.smell.delta", EventKind.UNKNOWN),
+        ("", EventKind.UNKNOWN),
     ],
 )
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
-def test_a_name_has_its_kind(name: str, kind: Kind, dialect: Dialect) -> None:
+def test_a_name_has_its_kind(name: str, kind: EventKind, dialect: Dialect) -> None:
     event = event_of(message(name), dialect)
 
     assert (event.kind, event.name, event.foreign) == (kind, name, False)
@@ -122,7 +122,7 @@ def test_an_item_that_was_retrieved_says_how_much_audio_it_has_and_which_words(
     event = event_of(shown, dialect)
 
     assert (event.kind, event.item_id, event.payload_bytes, event.text) == (
-        Kind.ITEM_RETRIEVED, "item_1", audio_bytes, words,
+        EventKind.ITEM_RETRIEVED, "item_1", audio_bytes, words,
     )  # fmt: skip
     kept = dialect.without_audio(shown)
     assert b'"audio":' not in kept
@@ -135,7 +135,7 @@ def test_the_end_of_a_response_says_how_and_what_it_cost() -> None:
     cancelled = event_of(done("resp_8", "cancelled", type="cancelled", reason="turn_detected"), GA)
 
     assert (event.response_id, event.status) == ("resp_7", "failed")
-    assert event.failure == Failure("tokens", "rate_limit_exceeded", "Try later.", "", Effect.THROTTLED)
+    assert event.failure == ServiceFailure("tokens", "rate_limit_exceeded", "Try later.", "", ErrorScope.THROTTLED)
     assert event.usage == USAGE
     assert (cancelled.status, cancelled.reason, cancelled.usage) == ("cancelled", "turn_detected", None)
 
@@ -144,7 +144,7 @@ def told(came: dict[str, Any], went: dict[str, Any] | None = None, **totals: int
     return {"input_token_details": came, "output_token_details": went or {}, "output_tokens": 0} | totals
 
 
-def tokens(came: dict[str, Any], went: dict[str, Any] | None = None, **totals: int) -> Usage | None:
+def tokens(came: dict[str, Any], went: dict[str, Any] | None = None, **totals: int) -> TokenUsage | None:
     """What `response.done` with this usage says."""
     return event_of(done("r1", usage=told(came, went, **totals)), GA).usage
 
@@ -176,21 +176,22 @@ def test_cached_tokens_are_of_the_kind_that_is_told_or_else_text_as_far_as_there
 
 
 IMAGES = {"text_tokens": 10, "audio_tokens": 20, "image_tokens": 85, "cached_tokens": 70}
-READ: dict[str, tuple[Any, Usage | None]] = {
+READ: dict[str, tuple[Any, TokenUsage | None]] = {
     "tokens of images are told apart, cached ones too":
         (told(IMAGES | {"cached_tokens_details": {"image_tokens": 64, "text_tokens": 6}}),
-         Usage(10, 20, 70, 6, 0, image_in=85, cached_image_in=64)),
-    "and where their kinds are not told": (told(IMAGES), Usage(10, 20, 70, 10, 20, image_in=85, cached_image_in=40)),
+         TokenUsage(10, 20, 70, 6, 0, image_in=85, cached_image_in=64)),
+    "and where their kinds are not told":
+        (told(IMAGES), TokenUsage(10, 20, 70, 10, 20, image_in=85, cached_image_in=40)),
     "tokens that are not told by kind are text":
-        (told({}, input_tokens=30, output_tokens=7), Usage(text_in=30, text_out=7)),
+        (told({}, input_tokens=30, output_tokens=7), TokenUsage(text_in=30, text_out=7)),
     "cached ones as well":
-        (told({"cached_tokens": 20}, input_tokens=30), Usage(text_in=30, cached_in=20, cached_text_in=20)),
-    "unless a kind is told": (told({"audio_tokens": 8}, input_tokens=30), Usage(audio_in=8)),
+        (told({"cached_tokens": 20}, input_tokens=30), TokenUsage(text_in=30, cached_in=20, cached_text_in=20)),
+    "unless a kind is told": (told({"audio_tokens": 8}, input_tokens=30), TokenUsage(audio_in=8)),
     "a kind that is told as nothing beside a total is told by the total":
-        (told({"text_tokens": 0, "audio_tokens": 0}, input_tokens=30), Usage(text_in=30)),
+        (told({"text_tokens": 0, "audio_tokens": 0}, input_tokens=30), TokenUsage(text_in=30)),
     "a whole number is one however it is written":
-        ({"input_tokens": 30.0, "output_tokens": 7}, Usage(30, text_out=7)),
-    "a total of nothing is nothing": ({"total_tokens": 0}, Usage()),
+        ({"input_tokens": 30.0, "output_tokens": 7}, TokenUsage(30, text_out=7)),
+    "a total of nothing is nothing": ({"total_tokens": 0}, TokenUsage()),
     "null is none": (None, None),
     "an empty table is none": ({}, None),
     **{f"{unread} cannot be read": (unread, UNREAD) for unread in (
@@ -216,13 +217,13 @@ READ: dict[str, tuple[Any, Usage | None]] = {
 
 @pytest.mark.parametrize(("said", "read"), READ.values(), ids=READ)
 def test_tokens_are_read_as_they_are_told_and_what_cannot_be_read_is_not_taken_for_none(
-    said: Any, read: Usage | None
+    said: Any, read: TokenUsage | None
 ) -> None:
     assert event_of(done("r1", usage=said), GA).usage == read
 
 
 def test_images_are_a_part_of_the_input() -> None:
-    assert Usage(10, 20, 70, 6, 0, image_in=85, cached_image_in=64).input == 115
+    assert TokenUsage(10, 20, 70, 6, 0, image_in=85, cached_image_in=64).input == 115
 
 
 COUNTS = st.none() | st.integers(-5, 2**70)
@@ -240,30 +241,30 @@ def test_whatever_is_told_cached_tokens_are_a_part_of_the_input_and_a_sum_of_man
     assert 0 <= usage.cached_text_in <= usage.text_in < 2**40
     assert 0 <= usage.cached_audio_in <= usage.audio_in < 2**40
     assert 0 <= usage.cached_image_in <= usage.image_in < 2**40
-    assert usage + usage == Usage(*(2 * count for count in msgspec.structs.astuple(usage)))
+    assert usage + usage == TokenUsage(*(2 * count for count in msgspec.structs.astuple(usage)))
 
 
 def test_an_error_says_which_client_event_it_answers() -> None:
     event = event_of(error("invalid_value", "turn-3-item"), PREVIEW)
 
-    assert event.failure == Failure("invalid_request_error", "invalid_value", "No.", "turn-3-item")
-    assert event_of(error(None), GA).failure == Failure("invalid_request_error", "", "No.", "")
+    assert event.failure == ServiceFailure("invalid_request_error", "invalid_value", "No.", "turn-3-item")
+    assert event_of(error(None), GA).failure == ServiceFailure("invalid_request_error", "", "No.", "")
 
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 @pytest.mark.parametrize(
     ("code", "effect"),
     [
-        ("session_expired", Effect.EXPIRED),
-        ("invalid_api_key", Effect.FATAL),
-        ("insufficient_quota", Effect.THROTTLED),
-        ("server_error", Effect.TURN_FAILED),
-        ("conversation_already_has_active_response", Effect.UNANSWERED),
-        ("invalid_value", Effect.NONE),
+        ("session_expired", ErrorScope.EXPIRED),
+        ("invalid_api_key", ErrorScope.FATAL),
+        ("insufficient_quota", ErrorScope.THROTTLED),
+        ("server_error", ErrorScope.TURN_FAILED),
+        ("conversation_already_has_active_response", ErrorScope.UNANSWERED),
+        ("invalid_value", ErrorScope.NONE),
     ],
 )
 def test_an_error_says_what_it_comes_to_by_its_code_or_else_its_type(
-    dialect: Dialect, code: str, effect: Effect
+    dialect: Dialect, code: str, effect: ErrorScope
 ) -> None:
     by_code, by_type = event_of(error(code), dialect).failure, event_of(error(None, type_=code), dialect).failure
     failed = event_of(done("r1", "failed", error={"code": code}), dialect).failure
@@ -293,7 +294,7 @@ def test_audio_and_its_length_are_right_however_json_spells_the_base64(
     event = event_of(wire, dialect)
 
     assert json.loads(wire)["delta"] == text
-    assert not isinstance(event.payload, CutPayload)
+    assert not isinstance(event.payload, StrippedAudio)
     assert (event.payload_bytes, audio_payload(event.payload)) == (len(payload), payload)
 
 
@@ -342,7 +343,7 @@ def test_a_payload_that_cannot_be_base64_says_so(delta_json: str) -> None:
 def test_what_cannot_be_read_is_an_event_too(wire: bytes) -> None:
     event = event_of(wire, GA)
 
-    assert event.kind is Kind.MALFORMED
+    assert event.kind is EventKind.MALFORMED
     assert event.reason
 
 
@@ -372,7 +373,7 @@ def test_a_changed_byte_never_makes_it_raise(document: Any, place: int, byte: in
     wire = bytearray(done("resp_1", "failed", usage=usage(audio_out=3), error={"code": document}))
     wire[place % len(wire)] = byte
 
-    assert isinstance(event_of(bytes(wire), GA), Event)
+    assert isinstance(event_of(bytes(wire), GA), ServerEvent)
 
 
 LONG = "i" * 200_000
@@ -398,7 +399,7 @@ def test_ids_names_and_words_are_cut_where_they_enter(dialect: Dialect) -> None:
     for data in messages:
         event = event_of(data, dialect)
         event = msgspec.structs.replace(event, payload=msgspec.Raw())
-        assert event.kind is not Kind.MALFORMED
+        assert event.kind is not EventKind.MALFORMED
         assert max(len(event.response_id), len(event.item_id), len(event.name), len(event.session_id)) <= 128
         assert len(msgspec.json.encode(event)) <= (101_000 if event.text else 200 * 128)
 
@@ -531,7 +532,7 @@ def test_no_headers_make_it_raise_or_ask_for_ever(headers: dict[str, str]) -> No
 
 def limits_told(entries: Any) -> tuple[RateLimit, ...]:
     event = event_of(message("rate_limits.updated", rate_limits=entries), GA)
-    assert (event.kind, event.name) == (Kind.RATE_LIMITS, "rate_limits.updated")
+    assert (event.kind, event.name) == (EventKind.RATE_LIMITS, "rate_limits.updated")
     return event.limits
 
 

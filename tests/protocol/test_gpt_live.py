@@ -12,21 +12,21 @@ from openai.types.live import ServerEvent, SessionStartEvent
 
 from bench.clock import Arrival
 from bench.errors import ScriptError
-from bench.limits import Limits
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
-from bench.plan.fields import SESSION
-from bench.plan.steps import AddMessage, Expect, ExpectSettings, Interrupt, InterruptSettings
+from bench.plan.script_keys import SESSION
+from bench.plan.steps import ExpectSettings, ExpectStep, InterruptSettings, InterruptStep, MessageStep
 from bench.plan.turns import Step
-from bench.protocol.base import Awaited, ClientMessage
+from bench.protocol.base import AwaitedEvent, ClientMessage
 from bench.protocol.dialects import DIALECTS
-from bench.protocol.events import Effect, Kind
+from bench.protocol.events import ErrorScope, EventKind
 from bench.protocol.full_duplex import GPT_LIVE
 from bench.protocol.settings import FULL_DUPLEX, SessionSettings, TurnDetection
 from bench.remedies import remedy_of
-from bench.transport.received import Received
-from bench.yaml_file import PlainValue
+from bench.timeouts import Timeouts
+from bench.transport.received import ReceivedMessage
+from bench.yaml_file import PythonValue
 from tests.helpers import AT_NS, at, build_message, build_script, build_turn, event_of, play, respond, say
 
 DUPLEX = TurnDetection(type=FULL_DUPLEX)
@@ -36,7 +36,7 @@ OF_OTHERS = ("session.input_audio.append", "transport.")
 
 def settings_of(given: Any) -> SessionSettings:
     """What stands under `session` in a script."""
-    return SESSION.read(PlainValue("session", given))
+    return SESSION.read(PythonValue("session", given))
 
 
 def event_names() -> list[str]:
@@ -60,26 +60,26 @@ def test_a_session_is_started_in_the_words_of_the_official_sdk() -> None:
         "audio": {"format": {"type": "audio/pcmu", "rate": 8_000}, "output": {"voice": "cedar"}},
         "store": False,
     }
-    assert awaited == Awaited(Kind.SESSION_UPDATED, "session.started")
+    assert awaited == AwaitedEvent(EventKind.SESSION_UPDATED, "session.started")
 
 
 @pytest.mark.parametrize("name", event_names())
 def test_every_event_of_the_official_sdk_is_known_but_those_of_other_connections(name: str) -> None:
     kinds = {event.kind for event in GPT_LIVE.decode(msgspec.json.encode({"type": name}))}
 
-    assert (kinds == {Kind.UNKNOWN}) == name.startswith(OF_OTHERS)
+    assert (kinds == {EventKind.UNKNOWN}) == name.startswith(OF_OTHERS)
 
 
 @pytest.mark.parametrize(
     ("reason", "kind", "effect"),
     [
-        ("close_requested", Kind.NOTED, None),
-        ("expired", Kind.ERROR, Effect.EXPIRED),
-        ("content", Kind.ERROR, Effect.FATAL),
-        ("connection_lost", Kind.ERROR, Effect.FATAL),
+        ("close_requested", EventKind.NOTED, None),
+        ("expired", EventKind.ERROR, ErrorScope.EXPIRED),
+        ("content", EventKind.ERROR, ErrorScope.FATAL),
+        ("connection_lost", EventKind.ERROR, ErrorScope.FATAL),
     ],
 )
-def test_the_end_of_a_session_has_its_reason(reason: str, kind: Kind, effect: Effect | None) -> None:
+def test_the_end_of_a_session_has_its_reason(reason: str, kind: EventKind, effect: ErrorScope | None) -> None:
     event = event_of(msgspec.json.encode({"type": "session.closed", "reason": reason}), GPT_LIVE)
 
     assert (event.kind, event.failure and event.failure.effect) == (kind, effect)
@@ -134,12 +134,12 @@ def test_an_update_that_delegates_to_a_backend_is_refused() -> None:
     ],
 )
 def test_a_turn_in_which_the_service_delegates_fails_and_says_so(delegation: object, words: str) -> None:
-    timeline = Timeline(SessionStart(AT_NS, 2, Limits(), service_responds=True), GPT_LIVE)
+    timeline = Timeline(SessionStart(AT_NS, 2, Timeouts(), service_responds=True), GPT_LIVE)
     started = msgspec.json.encode({"type": "session.started", "session": {"id": "live_1"}})
     delegated = msgspec.json.encode({"type": "session.delegation.created", "delegation": delegation, "offset_ms": 5})
-    timeline.received(GPT_LIVE.decode(started), Received(started, Arrival(at(5)), len(started)))
-    timeline.tell(inputs.Begun(at(10), build_turn(has_turn_events=False, vad=True, service_responds=True)))
-    timeline.received(GPT_LIVE.decode(delegated), Received(delegated, Arrival(at(20)), len(delegated)))
+    timeline.received(GPT_LIVE.decode(started), ReceivedMessage(started, Arrival(at(5)), len(started)))
+    timeline.tell(inputs.TurnStarted(at(10), build_turn(has_turn_events=False, vad=True, service_responds=True)))
+    timeline.received(GPT_LIVE.decode(delegated), ReceivedMessage(delegated, Arrival(at(20)), len(delegated)))
     (turn,) = timeline.pop_turns(at(40))
 
     assert (turn.outcome, timeline.session().outcome) == ("failed:delegation", "failed:delegation")
@@ -154,11 +154,11 @@ def test_a_turn_in_which_the_service_delegates_fails_and_says_so(delegation: obj
         (say(), "step 2 is typed, which GPT-Live does not support: use a recording instead (`audio`)"),
         (respond(), "step 2 asks for an answer to nothing, which GPT-Live does not support: remove it"),
         (
-            AddMessage(build_message("I am.")),
+            MessageStep(build_message("I am.")),
             "step 2 adds a message to the conversation, which GPT-Live does not",
         ),
-        (Interrupt(InterruptSettings()), "step 2 interrupts a reply, which GPT-Live does not support"),
-        (Expect(ExpectSettings("audio_delta", 1)), "step 2 expects an event, which GPT-Live does not support"),
+        (InterruptStep(InterruptSettings()), "step 2 interrupts a reply, which GPT-Live does not support"),
+        (ExpectStep(ExpectSettings("audio_delta", 1)), "step 2 expects an event, which GPT-Live does not support"),
     ],
 )
 def test_it_refuses_steps_that_it_has_no_words_for(step: Step, words: str) -> None:

@@ -8,14 +8,14 @@ import msgspec
 import pytest
 from azure.ai.voicelive.models import RequestSession, ServerEvent, ServerEventType
 
-from bench.plan.fields import SESSION
+from bench.plan.script_keys import SESSION
 from bench.protocol.base import ClientMessage
 from bench.protocol.dialects import VOICE_LIVE
-from bench.protocol.events import Kind
+from bench.protocol.events import EventKind
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import SessionSettings
-from bench.yaml_file import PlainValue
+from bench.yaml_file import PythonValue
 from tests.helpers import event_of, message
 
 SETTINGS: dict[str, Any] = {
@@ -40,7 +40,7 @@ SETTINGS: dict[str, Any] = {
 
 def settings_of(given: Any) -> SessionSettings:
     """What stands under `session` in a script."""
-    return SESSION.read(PlainValue("session", given))
+    return SESSION.read(PythonValue("session", given))
 
 
 def said(**settings: Any) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def test_it_refuses_what_it_has_not_and_what_nobody_measures(settings: dict[str,
 def test_every_event_that_its_own_client_knows_is_known(name: str) -> None:
     event = event_of(message(name), VOICE_LIVE)
 
-    assert event.kind is not Kind.UNKNOWN
+    assert event.kind is not EventKind.UNKNOWN
     assert ServerEvent._deserialize({"type": name}, []).type == name
 
 

@@ -24,9 +24,9 @@ from bench.run import folder as run_folder
 from bench.run import histograms as hdr
 from bench.run.document import SCHEMA_VERSION
 from bench.run.folder import SCHEMAS, STORED, TableName
-from bench.run.histograms import Histograms, Key
-from bench.run.part import HISTOGRAMS, rows_of
+from bench.run.histograms import HistogramKey, Histograms
 from bench.run.spool import path_of
+from bench.run.worker_part import HISTOGRAMS, rows_of
 
 BEGAN_NS = 1_795_166_040_000_000_000  # 20 Nov 2026, 09:14 UTC
 MS = 1_000_000
@@ -375,7 +375,7 @@ def histograms(plan: Plan) -> Histograms:
     """Per-event measures, and throughput per second of the run and per session."""
     rng, kept = np.random.default_rng(plan.seed), Histograms()
 
-    def record(key: Key, scale: int, shape: int, size: int, least: int = 0) -> None:
+    def record(key: HistogramKey, scale: int, shape: int, size: int, least: int = 0) -> None:
         kept.record_all(key, (scale * rng.gamma(shape, 1 / shape, size)).astype(np.int64) + least)
 
     for target in plan.targets:
@@ -385,11 +385,11 @@ def histograms(plan: Plan) -> Histograms:
             ("timestamp_uncertainty", 4),
             ("send_delay", 300),
         ):
-            record(Key(metric, target), scale_us, 3, 300, 1)
+            record(HistogramKey(metric, target), scale_us, 3, 300, 1)
         for metric in ("wire_sent", "wire_received", "audio_sent", "audio_received"):
             for step in ("run", "session"):
-                record(Key(metric, target, step), 50_000, 9, 40)
-    record(Key("event_loop_delay", "all"), 400, 3, 300)
+                record(HistogramKey(metric, target, step), 50_000, 9, 40)
+    record(HistogramKey("event_loop_delay", "all"), 400, 3, 300)
     return kept
 
 

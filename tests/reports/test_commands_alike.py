@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
-from bench.limits import Limits
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.protocol.openai_ga import GA
-from bench.run import close
+from bench.run import finalize
 from bench.run.event_log import EventLog, LoggedTimeline
-from bench.run.replay import Replayed, replay_log
+from bench.run.replay import ReplayedSession, replay_log
+from bench.timeouts import Timeouts
 from reports.runs import load_for_report
 from reports.summary.summary import summarise
 from rtbench.cli.report import report
@@ -102,8 +102,8 @@ def test_a_run_whose_writer_is_gone_is_closed_first(
 ) -> None:
     run = synthetic.write_killed(tmp_path / "run", replace(PLAN, sessions=2, turns=1), cut_bytes=0)
     closed: list[Path] = []
-    monkeypatch.setattr(close, "writer_is_gone", lambda folder, document: gone)
-    monkeypatch.setattr(close, "close", closed.append)
+    monkeypatch.setattr(finalize, "writer_is_gone", lambda folder, document: gone)
+    monkeypatch.setattr(finalize, "finalize", closed.append)
     with suppress(UsageError):  # what was not ended is no baseline, closed or not
         ask(command, run)
 
@@ -165,12 +165,14 @@ def test_of_several_folders_one_that_is_no_run_is_said_before_anything_is_writte
     assert not (run / "report.html").exists()
 
 
-def logged(path: Path, about: dict[str, Any]) -> Replayed:
+def logged(path: Path, about: dict[str, Any]) -> ReplayedSession:
     """The log of a session in which nothing happened."""
     log = EventLog(path, hide=str, record_audio=False)
     facts = {"dialect": "ga", "script": "voice_turns"} | about
-    timeline = LoggedTimeline(SessionStart(5_000_000_000, 1, Limits(), service_responds=True), GA, log=log, about=facts)
-    timeline.tell(inputs.Finished(6_000_000_000))
+    timeline = LoggedTimeline(
+        SessionStart(5_000_000_000, 1, Timeouts(), service_responds=True), GA, log=log, about=facts
+    )
+    timeline.tell(inputs.ScriptFinished(6_000_000_000))
     log.close()
     return replay_log(path)
 

@@ -15,7 +15,7 @@ import pytest
 
 import rtbench
 from bench.columns import token_column
-from bench.money import Prices, cost_usd
+from bench.pricing import Prices, cost_usd
 from bench.run.recorder import SIMULATOR_WAS_LATE
 from reports.records import data_of
 from reports.run_report import caller_sections, context_sections

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pytest
 
 from bench.errors import UsageError
-from bench.run.evidence import early_replies
 from bench.run.folder import TableName
 from bench.run.validity import EARLY_REPLIES, EarlyReplies
+from bench.run.validity_data import early_replies
 from reports.comparisons import sentences as compare_sentences
 from reports.comparisons.comparison import Comparison, compared
 from reports.comparisons.page import comparison_page

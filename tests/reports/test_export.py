@@ -20,8 +20,8 @@ from bench.run import folder as run_folder
 from bench.run import histograms as hdr
 from bench.run.document import SCHEMA_VERSION
 from bench.run.folder import SCHEMAS
-from bench.run.part import HISTOGRAMS
 from bench.run.spool import path_of
+from bench.run.worker_part import HISTOGRAMS
 from reports import export as export_rows
 from reports.export import TABLES, Format, export_log, export_schema, export_tables, write_table
 from tests.command_line import call

@@ -16,7 +16,7 @@ import rtbench
 from bench.errors import UsageError
 from bench.metrics import is_throttled
 from bench.run.folder import SCHEMAS
-from bench.run.measured import CARRIED
+from bench.run.metric_values import CARRIED
 from reports.gate.absolute import limit_results
 from reports.gate.baselines import baseline_of
 from reports.gate.check import check_of

@@ -22,10 +22,10 @@ from bench.errors import UsageError
 from bench.run import folder as run_folder
 from bench.run.document import SCHEMA_VERSION
 from bench.run.folder import SCHEMAS
-from bench.run.histograms import Key
-from bench.run.part import FACTS, HISTOGRAMS
+from bench.run.histograms import HistogramKey
 from bench.run.replay import replay_log
 from bench.run.spool import path_of
+from bench.run.worker_part import FACTS, HISTOGRAMS
 from reports import runs
 from reports.runs import SESSION_METRICS, TURN_METRICS, load_for_report, response_ids, turn_frame
 from reports.summary.summary import summarise
@@ -143,7 +143,7 @@ def test_a_killed_run_is_read_up_to_its_last_whole_batch(tmp_path: Path) -> None
     assert 0 < len(run.turns) < 80
     assert len(run.turns) % 20 == 0
     assert len(run.sessions) == 20
-    assert run.histograms.get(Key("delta_gap", "sim")) is not None
+    assert run.histograms.get(HistogramKey("delta_gap", "sim")) is not None
 
 
 def test_workers_histograms_are_added_up(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_workers_histograms_are_added_up(tmp_path: Path) -> None:
     path_of(tmp_path, 1, FACTS).write_text('{"negative": {"delta_')
     found = rtbench.load(tmp_path).histograms
 
-    histogram = found.get(Key("delta_gap", "sim"))
+    histogram = found.get(HistogramKey("delta_gap", "sim"))
     assert histogram is not None
     assert histogram.get_total_count() == 600
     assert found.negative["delta_gap"] == 3

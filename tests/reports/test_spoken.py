@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 import rtbench
 from bench.run.folder import SCHEMAS, row_reader
-from bench.run.histograms import Histograms, Key
-from bench.run.measured import record_rows
+from bench.run.histograms import HistogramKey, Histograms
+from bench.run.metric_values import record_rows
 from reports.records import data_of
 from reports.run_report import caller_sections
 from reports.runs import RunFrames, session_frame, turn_frame
@@ -287,7 +287,7 @@ def test_histograms_are_told_apart(summary: Summary) -> None:
     record_rows(row_reader(summary.run.folder), histograms)
 
     steps = ("voice_turns.order_status.speech_end", "voice_turns.order_status.function_calls.speech_end")
-    found = [histograms.get(Key("ttfa", "west", step)) for step in steps]
+    found = [histograms.get(HistogramKey("ttfa", "west", step)) for step in steps]
     assert [histogram and histogram.get_total_count() for histogram in found] == [10, 10]
 
 

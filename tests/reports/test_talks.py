@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rtbench
-from bench.observe.reply import Player
+from bench.observe.reply import ItemPlayer
 from bench.protocol.openai import FORMATS
 from bench.run import folder as run_folder
 from bench.run import replay
@@ -201,7 +201,7 @@ def delta(at_ns: int, size: int, name: str = NAMES[0]) -> bytes:
     """A line of a log whose audio was cut."""
     event = msgspec.Raw(json.dumps({"type": name, "response_id": "r", "item_id": "i"}).encode())
     return msgspec.json.encode(
-        replay.LoggedMessage(at_ns=at_ns, wire_bytes=size * 2, event=event, audio=replay.CutAudio(bytes=size))
+        replay.LoggedMessage(at_ns=at_ns, wire_bytes=size * 2, event=event, audio=replay.LoggedAudio(bytes=size))
     )
 
 
@@ -220,7 +220,7 @@ def test_gaps_are_the_stalls_of_the_player(
 ) -> None:
     """Of deltas so many ms after the one before, with so many ms of audio."""
     audio, at_ns, lines = FORMATS["pcm16"], 10**12, []
-    player = Player(audio, BUFFER_NS, at_ns + deltas[0][0] * MS)
+    player = ItemPlayer(audio, BUFFER_NS, at_ns + deltas[0][0] * MS)
     for pause_ms, length_ms in deltas:
         at_ns += pause_ms * MS
         player.add(at_ns, 48 * length_ms, msgspec.Raw(b'""'))

@@ -16,9 +16,9 @@ from bench.run import folder as files
 from bench.run import lock
 from bench.run.document import SCHEMA_VERSION
 from bench.run.histograms import Histograms, distribution
-from bench.run.recorder import Labels, Recorder
+from bench.run.recorder import Recorder, RowContext
 from bench.run.spool import Spool
-from bench.transport.received import Received
+from bench.transport.received import ReceivedMessage
 from tests.command_line import call
 from tests.helpers import MS, S, at, build_observation, build_session, delta, present
 from tests.reports import synthetic
@@ -47,8 +47,8 @@ def build_run(
     return folder, recorders
 
 
-def labels(number: int, target: str = "simulator", worker: int = 0) -> Labels:
-    return Labels(f"w{worker}-{number:06d}", target, "voice_turns", "voice_turns")
+def labels(number: int, target: str = "simulator", worker: int = 0) -> RowContext:
+    return RowContext(f"w{worker}-{number:06d}", target, "voice_turns", "voice_turns")
 
 
 def play(recorder: Recorder, sessions: int = 3, worker: int = 0) -> None:
@@ -60,7 +60,7 @@ def play(recorder: Recorder, sessions: int = 3, worker: int = 0) -> None:
             record.turn_began()
             data = delta(GA, "audio", f"r{turn}")
             arrival = Arrival(at(10 * turn), 5_000)
-            record.received(GA.decode(data), Received(data, arrival, len(data)), arrival.at_ns + 70_000)
+            record.received(GA.decode(data), ReceivedMessage(data, arrival, len(data)), arrival.at_ns + 70_000)
             record.sent(6_500, 4_800, 2 * MS)
             record.turn_ended(
                 build_observation(turn=turn, step=f"step_{turn}", outcome=outcome, stall_duration_ns=turn * MS)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.run import folder as files
-from bench.run.spool import BATCH_ROWS, Batches, columns_of, path_of
+from bench.run.spool import BATCH_ROWS, BatchWriter, columns_of, path_of
 from bench.untrusted.safe_io import AppendFile
 
 SCHEMA = pa.schema([("number", pa.int64()), ("word", pa.string())])
@@ -54,9 +54,9 @@ def spool_path(folder: Path) -> Path:
     return path_of(folder, 0, "turns.arrows")
 
 
-def filled(path: Path, *batches: int) -> tuple[Batches, list[int]]:
+def filled(path: Path, *batches: int) -> tuple[BatchWriter, list[int]]:
     """A spool with so many rows in each flush, and where each of these flushes ended in the file."""
-    spool, ends, number = Batches(AppendFile(path), SCHEMA, columns_of, unheard), [], 0
+    spool, ends, number = BatchWriter(AppendFile(path), SCHEMA, columns_of, unheard), [], 0
     for rows in batches:
         for _ in range(rows):
             spool.append(row(number))
@@ -85,7 +85,7 @@ def test_many_rows_are_written_in_several_batches(path: Path) -> None:
 
 
 def test_a_flush_converts_only_what_makes_no_batch_yet(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spool, converted = Batches(AppendFile(path), SCHEMA, columns_of, unheard), []
+    spool, converted = BatchWriter(AppendFile(path), SCHEMA, columns_of, unheard), []
     for number in range(2 * BATCH_ROWS + 1):
         spool.append(row(number))
     monkeypatch.setattr(spool, "_columns_of", lambda rows: converted.append(len(rows)) or columns_of(rows))
@@ -107,7 +107,7 @@ def test_whatever_rows_hold_all_of_them_reach_the_disk(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]
 ) -> None:
     path, told = spool_path(tmp_path_factory.mktemp("run")), []
-    spool = Batches(AppendFile(path), SCHEMA, columns_of, lambda column, row, why: told.append((column, row)))
+    spool = BatchWriter(AppendFile(path), SCHEMA, columns_of, lambda column, row, why: told.append((column, row)))
     for one in rows:
         spool.append(one)
     spool.flush()
@@ -168,7 +168,7 @@ def test_a_full_disk_loses_no_row_and_doubles_none(
     with pytest.MonkeyPatch.context() as monkeypatch:
         disk = FullDisk(monkeypatch)
         path = spool_path(tmp_path_factory.mktemp("run"))
-        spool, number = Batches(AppendFile(path), SCHEMA, columns_of, unheard), 0
+        spool, number = BatchWriter(AppendFile(path), SCHEMA, columns_of, unheard), 0
         for rows, room in [*steps, (1, None)]:
             for _ in range(rows):
                 spool.append(row(number))
@@ -188,4 +188,4 @@ def test_a_spool_is_never_written_over(path: Path) -> None:
     spool.close()
 
     with pytest.raises(FileExistsError):
-        Batches(AppendFile(path), SCHEMA, columns_of, unheard)
+        BatchWriter(AppendFile(path), SCHEMA, columns_of, unheard)

@@ -14,7 +14,7 @@ from bench.run import calibration
 from bench.run.calibration import (
     SCHEMA_VERSION,
     SessionKind,
-    Trusted,
+    TrustedLoad,
     changes,
     citation,
     date_of,
@@ -60,7 +60,7 @@ def test_a_run_cites_what_was_found_of_its_kind_of_sessions(tmp_path: Path) -> N
 
 def test_a_run_against_an_agent_cites_what_was_found_of_calls_like_its_own(tmp_path: Path) -> None:
     save_calibration(build_calibration(), tmp_path)
-    trusted: dict[SessionKind, Trusted] = {"twilio": Trusted(150, 7500.0)}
+    trusted: dict[SessionKind, TrustedLoad] = {"twilio": TrustedLoad(150, 7500.0)}
     save_calibration(msgspec.structs.replace(build_calibration(), agent="twilio", trusted=trusted, exact={}), tmp_path)
 
     cited = citation(tmp_path, "twilio", tls=False)

@@ -14,7 +14,6 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bench.clock import Arrival
-from bench.limits import Limits
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.protocol.events import EMPTY
@@ -22,9 +21,10 @@ from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.run import event_log, rows
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport
-from bench.run.replay import AnyLine, CutAudio, replay_log
+from bench.run.replay import AnyLine, LoggedAudio, replay_log
 from bench.target.credentials import Credential
-from bench.transport.received import DeltaArrival, Received
+from bench.timeouts import Timeouts
+from bench.transport.received import MatchedDelta, ReceivedMessage
 from tests.helpers import AT_NS, at, build_message, build_turn, created, delta, done, error, message, session_created
 from tests.memory_transport import MemoryTransport
 
@@ -43,12 +43,12 @@ class Logged:
     def __init__(self, path: Path, *, hide: Callable[[str], str] = str, record_audio: bool = False) -> None:
         self.path = path
         self.log = EventLog(path, hide=hide, record_audio=record_audio)
-        self.timeline = LoggedTimeline(SessionStart(AT_NS, 1, Limits()), GA, log=self.log, about={"dialect": "ga"})
+        self.timeline = LoggedTimeline(SessionStart(AT_NS, 1, Timeouts()), GA, log=self.log, about={"dialect": "ga"})
         self.transport = LoggedTransport(MemoryTransport(lambda message: ()), self.log)
 
     def hear(self, *came: bytes) -> None:
         for data in came:
-            self.timeline.received(GA.decode(data), Received(data, Arrival(at(1)), len(data)))
+            self.timeline.received(GA.decode(data), ReceivedMessage(data, Arrival(at(1)), len(data)))
 
     def say(self, name: str, data: bytes, audio_bytes: int = 0) -> None:
         self.transport.send(data)
@@ -101,13 +101,13 @@ def test_audio_is_cut_unless_it_is_kept(tmp_path: Path, record_audio: bool) -> N
 
 def test_of_a_delta_s_audio_its_size_and_the_place_of_its_first_sound_are_left(tmp_path: Path) -> None:
     logged = Logged(tmp_path / "s.jsonl")
-    logged.timeline.tell(inputs.Begun(at(0), build_turn()))
+    logged.timeline.tell(inputs.TurnStarted(at(0), build_turn()))
     logged.hear(audio(QUIET), audio(LOUD), delta(GA, "audio", "r1", "abc"))
 
     assert [line["audio"] for line in logged.lines("received")] == [
-        msgspec.to_builtins(CutAudio(4_800)),
-        msgspec.to_builtins(CutAudio(4_800, 480)),
-        msgspec.to_builtins(CutAudio(-1, -1)),
+        msgspec.to_builtins(LoggedAudio(4_800)),
+        msgspec.to_builtins(LoggedAudio(4_800, 480)),
+        msgspec.to_builtins(LoggedAudio(-1, -1)),
     ]
 
 
@@ -121,7 +121,7 @@ def test_deltas_that_are_matched_stand_in_the_log_as_those_that_are_understood(
     understood, matched = (Logged(tmp_path / name, record_audio=record_audio) for name in ("understood", "matched"))
     for logged in (understood, matched):
         logged.timeline._most_events = most
-        logged.timeline.tell(inputs.Begun(at(0), build_turn()))
+        logged.timeline.tell(inputs.TurnStarted(at(0), build_turn()))
         logged.timeline.tell(inputs.Sent("response.create", at(0), 1))
         logged.hear(created("r1"), audio(LOUD), delta(GA, "transcript", "r1"))
     understood.hear(*came)
@@ -129,7 +129,7 @@ def test_deltas_that_are_matched_stand_in_the_log_as_those_that_are_understood(
     for data in came:
         (event,) = GA.decode(data)
         like_it = msgspec.structs.replace(event, payload=EMPTY, payload_bytes=0)
-        deltas.append(DeltaArrival(like_it, at(1), 0, 7, event.payload_bytes, len(data), data))
+        deltas.append(MatchedDelta(like_it, at(1), 0, 7, event.payload_bytes, len(data), data))
     matched.timeline.received_deltas(deltas)
     turns = [logged.timeline.pop_turns(at(100_000), {}) for logged in (understood, matched)]
 
@@ -149,8 +149,8 @@ def test_a_secret_that_the_service_quotes_is_never_written(tmp_path: Path, quote
     plain = json.loads(f'"{quoted}"')
     logged.timeline.tell(inputs.Connected({}, {"x-note": plain, "set-cookie": "session=1", "x-ms-region": "here"}))
     logged.hear(error("odd").replace(b"No.", quoted.encode()), b"{" + plain.encode())
-    logged.timeline.tell(inputs.Closed(1008, at(2), plain))
-    logged.timeline.tell(inputs.Failed("failed:x", at(3), plain))
+    logged.timeline.tell(inputs.ConnectionClosed(1008, at(2), plain))
+    logged.timeline.tell(inputs.SessionFailed("failed:x", at(3), plain))
 
     text = "".join(json.dumps(line, ensure_ascii=False) for line in logged.lines())
     assert SECRET[:12] not in text
@@ -171,14 +171,14 @@ def test_only_what_came_from_outside_is_written(tmp_path: Path) -> None:
     logged.timeline.expire(at(1))
     logged.timeline.pop_turns(at(1))
     logged.hear(b"{")
-    logged.timeline.tell(inputs.Closed(1006, at(2), ""))
+    logged.timeline.tell(inputs.ConnectionClosed(1006, at(2), ""))
 
     assert [line["action"] for line in logged.lines()] == ["session", "received", "closed"]
 
 
 def test_the_log_is_on_disk_when_a_turn_is_over(tmp_path: Path) -> None:
     logged = Logged(tmp_path / "s.jsonl")
-    logged.timeline.tell(inputs.Begun(at(0), build_turn()))
+    logged.timeline.tell(inputs.TurnStarted(at(0), build_turn()))
     logged.timeline.tell(inputs.Sent("response.create", at(0), 9))
     logged.hear(created("r1"), audio(LOUD), done("r1"))
     assert len(logged.path.read_bytes().splitlines()) == 1  # what tells that it is a log
@@ -194,8 +194,8 @@ def test_a_full_disk_is_said_once_and_does_not_reach_the_session(
 ) -> None:
     logged = Logged(Path("/dev/full"))
     for _ in range(3):
-        logged.timeline.tell(inputs.Begun(at(0), build_turn()))
-        logged.timeline.tell(inputs.Failed("unfinished", at(1)))
+        logged.timeline.tell(inputs.TurnStarted(at(0), build_turn()))
+        logged.timeline.tell(inputs.SessionFailed("unfinished", at(1)))
         assert len(logged.timeline.pop_turns(at(1))) == 1
     logged.log.close()
 
@@ -236,7 +236,7 @@ def test_every_kind_of_line_is_named_and_described() -> None:
 
     assert len(lines) == 22
     assert not [line for line in lines if f"`{line.__struct_config__.tag}`" not in page]
-    assert not [line for line in (*lines, CutAudio) if not line.__doc__]
+    assert not [line for line in (*lines, LoggedAudio) if not line.__doc__]
 
 
 JSON = st.recursive(

@@ -14,12 +14,12 @@ import pytest
 from bench.cpu import HYPERVISOR, OTHERS, CpuUsage
 from bench.errors import UsageError
 from bench.run import folder as files
-from bench.run.close import close
 from bench.run.document import SCHEMA_VERSION, HostEntry
-from bench.run.part import rows_of
+from bench.run.finalize import finalize
 from bench.run.provenance import named_host
 from bench.run.recorder import Recorder
-from bench.run.spool import Batches, Spool, columns_of, path_of
+from bench.run.spool import BatchWriter, Spool, columns_of, path_of
+from bench.run.worker_part import rows_of
 from bench.untrusted.safe_io import AppendFile
 from tests.helpers import MS, build_observation, build_session
 from tests.run.builders import BEGAN_NS as RUN_BEGAN_NS
@@ -76,7 +76,7 @@ def test_what_is_no_run_of_ours_is_refused(tmp_path: Path, content: str | None, 
 
 def spool(folder: Path, table: files.TableName, worker: int, rows: int) -> None:
     stream = AppendFile(path_of(folder, worker, rows_of(table)))
-    spooling = Batches(stream, files.SCHEMAS[table], columns_of, lambda *_: None)
+    spooling = BatchWriter(stream, files.SCHEMAS[table], columns_of, lambda *_: None)
     for number in range(rows):
         spooling.append({"worker": worker, "target": f"t{number}"})
     spooling.flush()
@@ -191,7 +191,7 @@ def run_on(parent: Path, *names: str) -> Path:
         for _ in range(100):
             recorder.event_loop_delay((number + 1) * MS)
         recorder.close()
-    close(folder)
+    finalize(folder)
     return folder
 
 

@@ -13,16 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.run.histograms import ENOUGH, Histograms, Key, distribution, empty, header, quantile, read
+from bench.run.histograms import ENOUGH, HistogramKey, Histograms, distribution, empty, header, quantile, read
 
 BEGAN_NS = 1_763_000_000_500_000_000
-TTFA = Key("ttfa", "simulator", "greeting")
-RATE = Key("wire_sent", "simulator", "run")
+TTFA = HistogramKey("ttfa", "simulator", "greeting")
+RATE = HistogramKey("wire_sent", "simulator", "run")
 MINUTE_US = 60_000_000
 VALUES = st.lists(st.integers(0, 10 * MINUTE_US), max_size=30)
 
 
-def filled(values: dict[Key, list[int]]) -> Histograms:
+def filled(values: dict[HistogramKey, list[int]]) -> Histograms:
     histograms = Histograms()
     for key, recorded in values.items():
         for value in recorded:
@@ -105,7 +105,9 @@ def test_what_was_not_recorded_is_added_up_too() -> None:
         (RATE, 20_000_000_000, "out"),
     ],
 )
-def test_what_does_not_fit_is_counted_beside_the_histogram(key: Key, value: int, where: str, once: bool) -> None:
+def test_what_does_not_fit_is_counted_beside_the_histogram(
+    key: HistogramKey, value: int, where: str, once: bool
+) -> None:
     histograms = Histograms()
     if once:
         histograms.recorder(key)(value)
@@ -122,7 +124,7 @@ def test_what_does_not_fit_is_counted_beside_the_histogram(key: Key, value: int,
     st.lists(st.integers(-2, 3_000) | st.integers(-1, 11 * MINUTE_US) | st.integers(0, 2**62), max_size=50),
     st.sampled_from((TTFA, RATE)),
 )
-def test_values_that_are_counted_together_count_as_one_after_another(values: list[int], key: Key) -> None:
+def test_values_that_are_counted_together_count_as_one_after_another(values: list[int], key: HistogramKey) -> None:
     together, singly = Histograms(), Histograms()
     record, half = together.recorder(key), len(values) // 2
     for value in values[:half]:
@@ -154,19 +156,22 @@ def test_what_is_recorded_at_every_event_is_counted_as_soon_as_there_is_enough_o
 @pytest.mark.parametrize(
     ("key", "tag"),
     [
-        (Key("ttfa", "my-res.openai.azure.com", "say_1.a"), "ttfa|my-res.openai.azure.com|say_1.a|measurement"),
-        (Key("ttfa", "a,b|c d", "é", "warm up"), "ttfa|a_b_c_d|_|warm_up"),
-        (Key("ttfa", "", "\n"), "ttfa|_|_|measurement"),
-        (Key("event_loop_delay", "all"), "event_loop_delay|all|all|measurement"),
+        (
+            HistogramKey("ttfa", "my-res.openai.azure.com", "say_1.a"),
+            "ttfa|my-res.openai.azure.com|say_1.a|measurement",
+        ),
+        (HistogramKey("ttfa", "a,b|c d", "é", "warm up"), "ttfa|a_b_c_d|_|warm_up"),
+        (HistogramKey("ttfa", "", "\n"), "ttfa|_|_|measurement"),
+        (HistogramKey("event_loop_delay", "all"), "event_loop_delay|all|all|measurement"),
     ],
 )
-def test_a_tag_holds_only_what_other_readers_can_parse(key: Key, tag: str) -> None:
+def test_a_tag_holds_only_what_other_readers_can_parse(key: HistogramKey, tag: str) -> None:
     assert key.tag == tag
     assert re.fullmatch(r"[A-Za-z0-9._|-]+", key.tag)
 
 
 def test_a_line_that_was_cut_is_left_out(tmp_path: Path) -> None:
-    other = Key("ttft", "simulator")
+    other = HistogramKey("ttft", "simulator")
     path = write(tmp_path / "histograms.hlog", filled({TTFA: [5], other: [6]}))
     whole = path.read_bytes()
     first_line_ends = whole.index(b"\n", whole.index(b"Tag=")) + 1
@@ -235,7 +240,7 @@ def test_what_stands_twice_in_a_log_is_added_up_in_the_range_of_its_metric(tmp_p
 
 
 def test_metrics_can_be_forgotten() -> None:
-    histograms = filled({TTFA: [5], RATE: [6], Key("ttfa", "other"): [7]})
+    histograms = filled({TTFA: [5], RATE: [6], HistogramKey("ttfa", "other"): [7]})
     histograms.discard(["ttfa"])
 
     assert contents(histograms) == {RATE.tag: [(6, 1)]}

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.run import folder as files
-from bench.run.rows import CUT, DETAIL_CHARACTERS, FOREIGN, Words
-from bench.target.credentials import Credential, hidden
+from bench.run.rows import CUT, DETAIL_CHARACTERS, FOREIGN, TextSanitizer
+from bench.target.credentials import Credential, redacted
 from tests.reports import synthetic
 from tests.reports.synthetic import BEGAN_NS, Plan
 from tests.system.attack.steering import nobody_else, told
@@ -89,8 +89,8 @@ PARTS = st.sampled_from([
 TEXTS = st.none() | st.text(max_size=5) | st.lists(PARTS, max_size=4).map("".join)
 
 
-def words() -> Words:
-    return Words(lambda text: hidden(text, SECRETS))
+def words() -> TextSanitizer:
+    return TextSanitizer(lambda text: redacted(text, SECRETS))
 
 
 @given(st.sampled_from([*sorted(FOREIGN), "step"]), st.lists(TEXTS, max_size=6))

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UsageError
-from bench.run.kept import kept_runs, newest_run
 from bench.run.merging.merge import run_folders_of
 from bench.run.presence import is_folder, is_run
+from bench.run.run_list import kept_runs, newest_run
 from reports.trends.trend import in_folders
 from rtbench.cli.app import main
 from tests.command_line import call

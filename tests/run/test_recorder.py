@@ -15,20 +15,20 @@ from msgspec import structs
 from bench.clock import Arrival, utc_ns
 from bench.columns import TOKENS, TURNS, names_of, token_column
 from bench.metrics import CATALOGUE
-from bench.observe.observation import Quality, SessionObservation, TurnObservation
+from bench.observe.observation import SessionObservation, TurnObservation, TurnScore
 from bench.protocol.base import SIMULATOR_MARK
-from bench.protocol.events import UNREAD, Usage
+from bench.protocol.events import UNREAD, TokenUsage
 from bench.protocol.openai_ga import GA
 from bench.run import folder as files
-from bench.run.histograms import Histograms, Key, distribution
-from bench.run.measured import all_histograms
-from bench.run.part import FACTS, parts
+from bench.run.histograms import HistogramKey, Histograms, distribution
+from bench.run.metric_values import all_histograms
 from bench.run.provenance import named_host
-from bench.run.recorder import Labels, Recorder, SessionRecord, Traffic
+from bench.run.recorder import Recorder, RowContext, SessionRecorder, Traffic
 from bench.run.rows import TURN_COLUMNS, session_row
 from bench.run.spool import Spool, path_of, prepare
+from bench.run.worker_part import FACTS, parts
 from bench.target.credentials import Credential
-from bench.transport.received import Received
+from bench.transport.received import ReceivedMessage
 from tests.helpers import (
     AT_NS,
     MS,
@@ -46,7 +46,7 @@ from tests.helpers import (
     session_created,
 )
 
-LABELS = Labels("w0-000001", "simulator", "voice_turns", "voice_turns")
+LABELS = RowContext("w0-000001", "simulator", "voice_turns", "voice_turns")
 OFFSET_NS = 1_700_000_000 * S
 BEGAN_NS = 1_763_000_000 * S
 
@@ -75,7 +75,7 @@ def gathered(folder: Path, recorder: Recorder) -> Histograms:
 
 def counted(folder: Path, recorder: Recorder, metric: str, step: str = "all") -> list[int]:
     """The values in the histogram of a metric; as their bucket's top, in µs."""
-    histogram = gathered(folder, recorder).get(Key(metric, "simulator", step))
+    histogram = gathered(folder, recorder).get(HistogramKey(metric, "simulator", step))
     if histogram is None:
         return []
     values, counts = distribution(histogram)
@@ -111,7 +111,7 @@ def test_a_turn_s_row_says_all_that_its_observation_does(folder: Path, recorder:
     )
     assert (row["delta_gap_max_ns"], row["delta_gap_p95_ns"]) == (20 * MS, 19 * MS)
     tokens = {name: row[token_column(name)] for name in TOKENS}
-    assert Usage(**tokens) == turn.usage
+    assert TokenUsage(**tokens) == turn.usage
     assert (row["run_id"], row["session_id"], row["worker"]) == (folder.name, "w0-000001", 0)
     assert row["host"] == named_host()["name"]
     assert (row["target"], row["scenario"], row["script"]) == ("simulator", "voice_turns", "voice_turns")
@@ -138,20 +138,20 @@ def test_a_session_s_row_says_all_that_its_observation_does(folder: Path, record
 
 
 def test_a_session_s_row_holds_the_tokens_that_belong_to_no_turn(folder: Path, recorder: Recorder) -> None:
-    usage = Usage(text_in=9, audio_in=8, cached_in=7, cached_text_in=4, cached_audio_in=3, text_out=2, audio_out=1)
+    usage = TokenUsage(text_in=9, audio_in=8, cached_in=7, cached_text_in=4, cached_audio_in=3, text_out=2, audio_out=1)
     recorder.session(LABELS).session_ended(build_session(stray_usage=usage))
     recorder.session(LABELS).session_ended(build_session())
     recorder.flush()
 
     told, silent = files.read_table(folder, "sessions").to_pylist()
-    assert Usage(**{name: told[token_column(name)] for name in TOKENS}) == usage
+    assert TokenUsage(**{name: told[token_column(name)] for name in TOKENS}) == usage
     assert {silent[token_column(name)] for name in TOKENS} == {None}
 
 
 def test_a_row_has_no_tokens_where_some_cannot_be_read(folder: Path, recorder: Recorder) -> None:
     """What is known of them would pass for the whole."""
     record = recorder.session(LABELS)
-    record.turn_ended(build_observation(usage=Usage(text_in=9, audio_out=8) + UNREAD))
+    record.turn_ended(build_observation(usage=TokenUsage(text_in=9, audio_out=8) + UNREAD))
     record.session_ended(build_session(stray_usage=UNREAD))
     recorder.flush()
 
@@ -179,8 +179,8 @@ def test_a_row_has_only_columns_of_its_table() -> None:
     turn, session = row_of(build_observation(), OFFSET_NS), session_row(build_session(), OFFSET_NS)
 
     assert sorted(TURN_COLUMNS) == sorted(files.SCHEMAS["turns"].names)
-    assert Quality._fields == names_of(TURNS, "quality")
-    assert {*TOKENS, "unread"} == {*Usage.__struct_fields__}
+    assert TurnScore._fields == names_of(TURNS, "quality")
+    assert {*TOKENS, "unread"} == {*TokenUsage.__struct_fields__}
     assert set(session) <= set(files.SCHEMAS["sessions"].names)
     assert turn["start_utc_ns"] == session["start_utc_ns"] == AT_NS + OFFSET_NS
 
@@ -246,7 +246,7 @@ def test_a_secret_is_taken_out_of_what_the_service_said_and_of_nothing_else(tmp_
     folder.mkdir()
     prepare(folder)
     recorder = Recorder(Spool(folder, 0), BEGAN_NS, hide=Credential("x", SECRET).hide, transcripts=True)
-    labels = Labels(SECRET, SECRET, SECRET, SECRET, phase=SECRET)
+    labels = RowContext(SECRET, SECRET, SECRET, SECRET, phase=SECRET)
     record = recorder.session(labels)
     said = {"response_id": SECRET, "item_id": SECRET, "detail": SECRET, "outcome": f"failed:{SECRET}"}
     record.turn_ended(build_observation(step=SECRET, audio=SECRET, reply_text=SECRET, input_text=SECRET, **said))
@@ -363,7 +363,7 @@ def test_the_metrics_of_a_good_turn_are_counted_by_step(folder: Path, recorder: 
 
 def test_turns_of_the_same_step_in_two_scripts_are_counted_apart(folder: Path, recorder: Recorder) -> None:
     for script in ("one", "two"):
-        recorder.session(Labels("s", "simulator", "x", script)).turn_ended(build_observation(step="hello"))
+        recorder.session(RowContext("s", "simulator", "x", script)).turn_ended(build_observation(step="hello"))
 
     assert [len(counted(folder, recorder, "ttfa", f"{script}.hello")) for script in ("one", "two")] == [1, 1]
 
@@ -397,8 +397,8 @@ def test_what_rows_hold_is_in_no_histogram_while_the_run_goes_on(recorder: Recor
     assert {key.metric for key, _ in recorder.histograms.items()} == {"delta_gap"}
 
 
-def hear(record: SessionRecord, data: bytes, *, lag_ns: int = 0, error_ns: int = 0, kernel: bool = True) -> None:
-    record.received(GA.decode(data), Received(data, Arrival(AT_NS, error_ns, kernel), len(data)), AT_NS + lag_ns)
+def hear(record: SessionRecorder, data: bytes, *, lag_ns: int = 0, error_ns: int = 0, kernel: bool = True) -> None:
+    record.received(GA.decode(data), ReceivedMessage(data, Arrival(AT_NS, error_ns, kernel), len(data)), AT_NS + lag_ns)
 
 
 def test_every_event_s_error_and_lag_are_counted_the_lag_with_kernel_stamps_only(
@@ -491,7 +491,7 @@ def test_a_second_s_row_counts_what_was_throttled(folder: Path, recorder: Record
 
 def test_every_target_has_its_own_row_of_a_second(folder: Path, recorder: Recorder) -> None:
     recorder.session(LABELS)
-    recorder.session(Labels("w0-000002", "another", "s", "s")).connected({"x-rtbench-simulator": "1"})
+    recorder.session(RowContext("w0-000002", "another", "s", "s")).connected({"x-rtbench-simulator": "1"})
     recorder.end_second()
     recorder.flush()
 

@@ -14,22 +14,22 @@ from hypothesis import strategies as st
 
 from bench.clock import Arrival
 from bench.errors import UsageError
-from bench.limits import Limits
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import NO_JUDGES, Timeline
 from bench.observe.turn import ARRIVALS
 from bench.plan.prepared import PreparedScript
-from bench.plan.turn_plan import NO_REFERENCE, Judge, Reference
+from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate, TurnReference
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
-from bench.run.recorder import Labels
+from bench.run.recorder import RowContext
 from bench.run.replay import SCHEMA_VERSION, AnyLine, replay_log
 from bench.session import Session
+from bench.timeouts import Timeouts
 from bench.transport.interface import TcpInfo
-from bench.transport.received import Received
+from bench.transport.received import ReceivedMessage
 from tests.helpers import (
     AT_NS,
     MS,
@@ -53,8 +53,8 @@ from tests.helpers import (
 )
 from tests.memory_transport import TransmitDelays
 
-LABELS = Labels("w0-000001", "simulator", "voice", "dialogue")
-LIMITS = Limits(end_of_turn=2, first_delta=3, next_delta=3, response=4)
+LABELS = RowContext("w0-000001", "simulator", "voice", "dialogue")
+LIMITS = Timeouts(end_of_turn=2, first_delta=3, next_delta=3, response=4)
 ABOUT: dict[str, Any] = {"dialect": "ga"}
 QUIET, LOUD = bytes(960), bytes(100) + b"\x00\x40" * 430
 
@@ -92,7 +92,7 @@ Tell = Callable[[Timeline, int], object]
 
 def hear(data: bytes, error_ns: int, kernel: bool) -> Tell:
     return lambda timeline, now_ns: timeline.received(
-        GA.decode(data), Received(data, Arrival(now_ns, error_ns, kernel), len(data) + 2)
+        GA.decode(data), ReceivedMessage(data, Arrival(now_ns, error_ns, kernel), len(data) + 2)
     )
 
 
@@ -109,7 +109,7 @@ def transmit(ticket: int, acknowledged: bool, ago_ns: int = 0) -> Tell:
 def begin(changes: dict[str, Any]) -> Tell:
     def tell(timeline: Timeline, now_ns: int) -> None:
         if timeline.turns.all_over:
-            timeline.tell(inputs.Begun(now_ns, build_turn(timeline.session().turns_started + 1, **changes)))
+            timeline.tell(inputs.TurnStarted(now_ns, build_turn(timeline.session().turns_started + 1, **changes)))
 
     return tell
 
@@ -123,7 +123,7 @@ BEGINS = st.fixed_dictionaries(
         "reply_format": st.sampled_from(["pcm16", "g711_ulaw"]),
         "jitter_buffer_ns": st.sampled_from([0, 20 * MS]),
         "out_of_band": st.booleans(),
-        "reference": st.sampled_from([NO_REFERENCE, Reference("Hello", "hello there", "H", ("hello",))]),
+        "reference": st.sampled_from([NO_REFERENCE, TurnReference("Hello", "hello there", "H", ("hello",))]),
     }
 ).map(begin)
 HEARS = st.builds(hear, st.sampled_from(SAID), st.sampled_from([0, MS // 2, 2 * MS]), st.booleans())
@@ -139,7 +139,7 @@ SENDS = st.builds(
 TRANSMITS = st.builds(transmit, st.integers(0, 3), st.booleans(), st.sampled_from([0, 5_000, 60 * MS]))
 OTHERS: st.SearchStrategy[Tell] = st.one_of(
     st.builds(
-        lambda kind: lambda timeline, now_ns: timeline.tell(inputs.Expected(kind.name.lower(), now_ns + 500 * MS)),
+        lambda kind: lambda timeline, now_ns: timeline.tell(inputs.EventExpected(kind.name.lower(), now_ns + 500 * MS)),
         st.sampled_from([*ARRIVALS]),
     ),
     st.sampled_from([TcpInfo(5, 4, 1), TcpInfo(6, 4, 3, "proxy")]).map(
@@ -148,21 +148,21 @@ OTHERS: st.SearchStrategy[Tell] = st.one_of(
     st.just(lambda timeline, now_ns: timeline.expire(now_ns)),
     st.just(lambda timeline, now_ns: timeline.pop_turns(now_ns)),
     st.just(lambda timeline, now_ns: timeline.pop_turns(now_ns, {1: lambda turn: turn.reply_text})),
-    st.just(lambda timeline, now_ns: timeline.tell(inputs.GaveUp())),
-    st.sampled_from([inputs.Renews(AT_NS), inputs.Renews(), inputs.Renewed()]).map(
+    st.just(lambda timeline, now_ns: timeline.tell(inputs.StoppedWaiting())),
+    st.sampled_from([inputs.ContinuesCall(AT_NS), inputs.ContinuesCall(), inputs.ReplacedBySession()]).map(
         lambda told: lambda timeline, now_ns: timeline.tell(told)
     ),
-    st.just(lambda timeline, now_ns: timeline.tell(inputs.HistoryBegun(now_ns, 1))),
+    st.just(lambda timeline, now_ns: timeline.tell(inputs.HistoryStarted(now_ns, 1))),
     st.sampled_from([(0, {"x-ms-region": "here"}), (40 * MS, {"retry-after": "7"})]).map(
         lambda told: lambda timeline, now_ns: timeline.tell(inputs.Connected({"tcp_done": now_ns}, told[1], told[0]))
     ),
 )
 ENDS: list[Tell] = [
-    lambda timeline, now_ns: timeline.tell(inputs.Failed("unfinished", now_ns, "the run ended")),
-    lambda timeline, now_ns: timeline.tell(inputs.Failed("throttled:handshake", now_ns, "429")),
-    lambda timeline, now_ns: timeline.tell(inputs.Closed(1006, now_ns, "")),
-    lambda timeline, now_ns: timeline.tell(inputs.Closed(1001, now_ns, "maximum duration")),
-    lambda timeline, now_ns: timeline.tell(inputs.Finished(now_ns)),
+    lambda timeline, now_ns: timeline.tell(inputs.SessionFailed("unfinished", now_ns, "the run ended")),
+    lambda timeline, now_ns: timeline.tell(inputs.SessionFailed("throttled:handshake", now_ns, "429")),
+    lambda timeline, now_ns: timeline.tell(inputs.ConnectionClosed(1006, now_ns, "")),
+    lambda timeline, now_ns: timeline.tell(inputs.ConnectionClosed(1001, now_ns, "maximum duration")),
+    lambda timeline, now_ns: timeline.tell(inputs.ScriptFinished(now_ns)),
 ]
 ANYTHING: st.SearchStrategy[Tell] = st.one_of(BEGINS, HEARS, HEARS, SENDS, TRANSMITS, OTHERS)
 
@@ -211,7 +211,7 @@ def turn_parts(item: str, response: str) -> list[st.SearchStrategy[Tell]]:
 class Keeping(LoggedTimeline):
     """A timeline that keeps what it delivered."""
 
-    def pop_turns(self, now_ns: int, judges: dict[int, Judge] = NO_JUDGES) -> list[TurnObservation]:
+    def pop_turns(self, now_ns: int, judges: dict[int, SuccessPredicate] = NO_JUDGES) -> list[TurnObservation]:
         self.taken = [*getattr(self, "taken", []), *(turns := super().pop_turns(now_ns, judges))]
         return turns
 
@@ -426,29 +426,29 @@ EXAMPLES: dict[type[inputs.Input], inputs.AnyInput] = {
     type(told): told
     for told in (
         inputs.Connected({"dns_done": AT_NS + MS}, {"x-ms-region": "here"}, MS, {"dns_done": 5}, "0a1b"),
-        inputs.Begun(AT_NS + MS, build_turn()),
+        inputs.TurnStarted(AT_NS + MS, build_turn()),
         inputs.Sent(
             *("session.update", AT_NS + MS, 99, 7, 3, 4_800, {"speech_end": MS}, True),
             untracked="script-event",
             item="item_1",
             played_ms=500,
         ),
-        inputs.HistoryBegun(AT_NS + MS, 2),
-        inputs.Renews(AT_NS),
-        inputs.Renewed(),
+        inputs.HistoryStarted(AT_NS + MS, 2),
+        inputs.ContinuesCall(AT_NS),
+        inputs.ReplacedBySession(),
         inputs.Transmitted(3, AT_NS + MS, True),
-        inputs.Expected("response_done", AT_NS + MS),
+        inputs.EventExpected("response_done", AT_NS + MS),
         inputs.InterruptionAwaited("speech", True),
-        inputs.Interrupted(AT_NS + MS),
-        inputs.SilenceBroken("g711_ulaw", 50 * MS),
-        inputs.SilenceRestored(),
-        inputs.CallAnswered("call_1", AT_NS + MS, "the script expects no call of hang_up"),
+        inputs.ClientInterrupted(AT_NS + MS),
+        inputs.SoundStarted("g711_ulaw", 50 * MS),
+        inputs.SoundEnded(),
+        inputs.FunctionOutputSent("call_1", AT_NS + MS, "the script expects no call of hang_up"),
         inputs.NetworkMeasured(6, 4, 3, "proxy"),
-        inputs.Expired(AT_NS + MS),
-        inputs.GaveUp(),
-        inputs.Failed("unfinished", AT_NS + MS, "the run ended"),
-        inputs.Closed(1008, AT_NS + MS, "policy", True, "reset", 5),
-        inputs.Finished(AT_NS + MS),
+        inputs.DeadlinePassed(AT_NS + MS),
+        inputs.StoppedWaiting(),
+        inputs.SessionFailed("unfinished", AT_NS + MS, "the run ended"),
+        inputs.ConnectionClosed(1008, AT_NS + MS, "policy", True, "reset", 5),
+        inputs.ScriptFinished(AT_NS + MS),
         inputs.TurnsDelivered(AT_NS + MS, [1], {1: True}),
     )
 }

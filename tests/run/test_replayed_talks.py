@@ -15,14 +15,14 @@ from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
 from bench.plan.prepared import PreparedScript
-from bench.protocol.events import Event
+from bench.protocol.events import ServerEvent
 from bench.protocol.openai_ga import GA
 from bench.run.event_log import EventLog, LoggedTimeline, LoggedTransport, about
-from bench.run.recorder import Labels
+from bench.run.recorder import RowContext
 from bench.run.replay import replay_log
 from bench.session import Session
 from bench.simulator.profile import default_profile
-from bench.transport.received import DeltaArrival, Received
+from bench.transport.received import MatchedDelta, ReceivedMessage
 from tests.helpers import Listening, say, seated
 from tests.memory_transport import Matching, VirtualClock
 from tests.test_talking import (
@@ -81,7 +81,7 @@ class Together(Listening):
         super().__init__()
         self.handed: list[int] = []
 
-    def received_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
+    def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         self.handed.append(len(deltas))
         super().received_deltas(deltas)
 
@@ -104,7 +104,7 @@ def logged(folder: Path, held: Conversation, record_audio: bool, kind: type[Pati
         SessionStart(START_NS, len(script.turns), script.limits, service_responds=script.service_responds),
         script.dialect,
         log=log,
-        about=about("run", Labels("w0-000001", "here", "talk", "talk"), script),
+        about=about("run", RowContext("w0-000001", "here", "talk", "talk"), script),
     )
     clock = VirtualClock(START_NS)
     transport = kind(held.service, clock)
@@ -139,17 +139,17 @@ class Noting(Timeline):
         self._note(getattr(noted, "at_ns", 0), lambda timeline: timeline.tell(noted))
         super().tell(noted)
 
-    def received(self, events: Sequence[Event], message: Received) -> None:
+    def received(self, events: Sequence[ServerEvent], message: ReceivedMessage) -> None:
         self._note(message.arrival.at_ns, lambda timeline: timeline.received(events, message))
         super().received(events, message)
 
 
 ENDS: st.SearchStrategy[Callable[[int], inputs.AnyInput]] = st.sampled_from([
-    lambda now_ns: inputs.Closed(1006, now_ns, ""),
-    lambda now_ns: inputs.Closed(1000, now_ns, "session expired"),
-    lambda now_ns: inputs.Closed(1002, now_ns, "", ours=True),
-    lambda now_ns: inputs.Failed("unfinished", now_ns, "the run ended"),
-    lambda now_ns: inputs.Expired(now_ns),
+    lambda now_ns: inputs.ConnectionClosed(1006, now_ns, ""),
+    lambda now_ns: inputs.ConnectionClosed(1000, now_ns, "session expired"),
+    lambda now_ns: inputs.ConnectionClosed(1002, now_ns, "", ours=True),
+    lambda now_ns: inputs.SessionFailed("unfinished", now_ns, "the run ended"),
+    lambda now_ns: inputs.DeadlinePassed(now_ns),
 ])  # fmt: skip
 
 
@@ -174,7 +174,10 @@ def check_cut(talk: Talked, told: list[tuple[int, Told]], after_ns: int, end: Ca
         turns += again.pop_delivered()
     end_ns = told[-1][0] + after_ns
     again.tell(end(end_ns))
-    for kind in (inputs.Closed(1006, end_ns), inputs.Finished(end_ns)):  # what comes behind changes nothing
+    for kind in (
+        inputs.ConnectionClosed(1006, end_ns),
+        inputs.ScriptFinished(end_ns),
+    ):  # what comes behind changes nothing
         over = again.over
         ended = again.session().outcome
         again.tell(kind)

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.run import replica
-from bench.run.part import FACTS
-from bench.run.replica import CHUNK_BYTES, BadChunkError, PartChunk, Receipt, Replica, Source, part_file
+from bench.run.replica import CHUNK_BYTES, BadChunkError, ChunkAck, PartChunk, PartReplica, PartSource, part_file
 from bench.run.spool import prepare
+from bench.run.worker_part import FACTS
 
 NAMES = ("turns.arrows", "transcripts.jsonl", "events/w3-000001.jsonl", "histograms.hlog", FACTS)
 WORKER, KEY = 3, b"a key of the worker's"
@@ -40,7 +40,7 @@ def append(folder: Path, name: str, data: bytes) -> None:
         file.write(data)
 
 
-def copy(source: Source, copied: Replica) -> int:
+def copy(source: PartSource, copied: PartReplica) -> int:
     """One round without any loss; how many chunks it took."""
     chunks = 0
     for chunk in source.chunks():
@@ -51,7 +51,7 @@ def copy(source: Source, copied: Replica) -> int:
 
 def test_files_are_copied_in_pieces_and_then_as_far_as_they_have_grown(tmp_path: Path) -> None:
     there, here = folders(tmp_path)
-    source, copied = Source(there, WORKER, KEY), Replica(here, WORKER, KEY)
+    source, copied = PartSource(there, WORKER, KEY), PartReplica(here, WORKER, KEY)
     append(there, "turns.arrows", random.Random(1).randbytes(2 * CHUNK_BYTES + 5))
     part_file(there, WORKER, FACTS).write_text("{}")
     assert copy(source, copied) == 4
@@ -65,7 +65,7 @@ def test_files_are_copied_in_pieces_and_then_as_far_as_they_have_grown(tmp_path:
 
 def test_the_facts_of_a_worker_that_is_done_come_after_all_that_it_recorded(tmp_path: Path) -> None:
     there, here = folders(tmp_path)
-    source, copied = Source(there, WORKER, KEY), Replica(here, WORKER, KEY)
+    source, copied = PartSource(there, WORKER, KEY), PartReplica(here, WORKER, KEY)
     append(there, "turns.arrows", b"first")
     part_file(there, WORKER, FACTS).write_text("not done")
     chunks = source.chunks()
@@ -88,7 +88,7 @@ def test_whatever_is_lost_comes_twice_or_late_the_copy_is_the_same(
     tmp_path_factory: pytest.TempPathFactory, writes: list[tuple[str, bytes]], chance: random.Random
 ) -> None:
     there, here = folders(tmp_path_factory.mktemp("replica"))
-    source, copied = Source(there, WORKER, KEY), Replica(here, WORKER, KEY)
+    source, copied = PartSource(there, WORKER, KEY), PartReplica(here, WORKER, KEY)
     late: list[PartChunk] = []
     source.chunk_bytes = 64
     for name, data in [*writes, *((name, b"the end") for name in NAMES)]:
@@ -120,12 +120,12 @@ def test_whatever_is_lost_comes_twice_or_late_the_copy_is_the_same(
 def test_a_worker_that_knows_nothing_any_more_is_told_how_far_the_copy_is(tmp_path: Path) -> None:
     there, here = folders(tmp_path)
     append(there, "turns.arrows", b"some rows")
-    copied = Replica(here, WORKER, KEY)
-    copy(Source(there, WORKER, KEY), copied)
+    copied = PartReplica(here, WORKER, KEY)
+    copy(PartSource(there, WORKER, KEY), copied)
     append(there, "turns.arrows", b", and more")
-    chunk = next(Source(there, WORKER, KEY).chunks())
+    chunk = next(PartSource(there, WORKER, KEY).chunks())
 
-    assert copied.take(chunk) == Receipt("turns.arrows", 0, len(b"some rows, and more"))
+    assert copied.take(chunk) == ChunkAck("turns.arrows", 0, len(b"some rows, and more"))
     assert content(here) == content(there)
 
 
@@ -151,16 +151,16 @@ def test_what_no_worker_sends_is_refused_and_nothing_is_written(tmp_path: Path, 
     here = folders(tmp_path)[1]
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(BadChunkError):
-        Replica(here, WORKER, KEY).take(chunk)
+        PartReplica(here, WORKER, KEY).take(chunk)
 
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_chunk_beyond_the_end_of_the_copy_is_not_kept_but_answered(tmp_path: Path) -> None:
     here = folders(tmp_path)[1]
-    receipt = Replica(here, WORKER, KEY).take(PartChunk.sealed(KEY, "turns.arrows", 0, 500, 0, packed(b"later")))
+    receipt = PartReplica(here, WORKER, KEY).take(PartChunk.sealed(KEY, "turns.arrows", 0, 500, 0, packed(b"later")))
 
-    assert receipt == Receipt("turns.arrows", 0, 0)
+    assert receipt == ChunkAck("turns.arrows", 0, 0)
     assert content(here) == {"turns.arrows": b""}
 
 
@@ -181,7 +181,7 @@ def test_a_chunk_that_is_not_as_its_worker_sent_it_is_refused_and_nothing_is_wri
     here = folders(tmp_path)[1]
     whole = PartChunk.sealed(KEY, "turns.arrows", 0, 0, 0, packed(b"some rows"))
     with pytest.raises(BadChunkError, match="not as its worker sent it"):
-        Replica(here, WORKER, KEY).take(msgspec.structs.replace(whole, **forged))
+        PartReplica(here, WORKER, KEY).take(msgspec.structs.replace(whole, **forged))
 
     assert content(here) == {}
 
@@ -200,6 +200,6 @@ def test_a_chunk_that_is_not_as_its_worker_sent_it_is_refused_and_nothing_is_wri
 def test_any_chunk_is_taken_or_refused(tmp_path_factory: pytest.TempPathFactory, chunk: PartChunk) -> None:
     here = folders(tmp_path_factory.mktemp("replica"))[1]
     try:
-        Replica(here, WORKER, KEY).take(msgspec.convert(msgspec.to_builtins(chunk), PartChunk))
+        PartReplica(here, WORKER, KEY).take(msgspec.convert(msgspec.to_builtins(chunk), PartChunk))
     except BadChunkError:
         assert content(here) == {}

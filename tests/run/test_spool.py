@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from bench.run import folder as files
-from bench.run.close import close
-from bench.run.part import parts
+from bench.run.finalize import finalize
 from bench.run.recorder import Recorder
 from bench.run.spool import Spool
+from bench.run.worker_part import parts
 from tests.run.builders import BEGAN_NS, build_run, play, tables
 
 
@@ -37,7 +37,7 @@ def test_a_part_is_complete_by_itself(tmp_path: Path) -> None:
     folder = run_folder(tmp_path, 3, 5)
     for path in folder.glob("spool/*-3.*"):
         path.unlink()
-    document = close(folder)
+    document = finalize(folder)
 
     assert {row["worker"] for rows in tables(folder).values() for row in rows} == {5}
     assert [incident["text"] for incident in document["incidents"]] == ["of worker 5"]
@@ -50,7 +50,7 @@ def test_who_lives_and_is_not_done_is_unfinished(
     ends: bool, lives: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (part,) = parts(run_folder(tmp_path, 0, ends=ends))
-    monkeypatch.setattr("bench.run.part.is_alive", lambda pid: pid == os.getpid() and lives)
+    monkeypatch.setattr("bench.run.worker_part.is_alive", lambda pid: pid == os.getpid() and lives)
 
     assert (part.begun, part.alive) == (True, lives)
     assert part.unfinished is (lives and not ends)

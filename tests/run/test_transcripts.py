@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from bench.run.close import close
-from bench.run.recorder import Labels, Recorder
+from bench.run.finalize import finalize
+from bench.run.recorder import Recorder, RowContext
 from bench.run.spool import Spool
 from tests.helpers import build_observation, build_session
 from tests.run.builders import BEGAN_NS, build_run
@@ -31,7 +31,7 @@ def recorder(folder: Path, worker: int = 0, *, transcripts: bool = True) -> Reco
 
 def talk(recorder: Recorder, session_id: str, *said: str) -> None:
     """A session with a turn for each thing that the caller said."""
-    record = recorder.session(Labels(session_id, "simulator", "voice", "dialogue"))
+    record = recorder.session(RowContext(session_id, "simulator", "voice", "dialogue"))
     record.service_session_id = "sess_1"
     for number, words in enumerate(said, 1):
         record.turn_ended(build_observation(turn=number, input_text=words, reply_text=f"You said {words}."))
@@ -47,7 +47,7 @@ def test_a_turn_s_line_says_who_said_what(folder: Path) -> None:
     one = recorder(folder)
     talk(one, "w0-000001", "grüezi")
     one.close()
-    close(folder)
+    finalize(folder)
 
     assert read(folder / "transcripts.jsonl") == [
         {
@@ -68,7 +68,7 @@ def test_the_lines_of_all_workers_end_in_one_file(folder: Path) -> None:
         one = recorder(folder, worker)
         talk(one, f"w{worker}-000001", "one", "two")
         one.close()
-    close(folder)
+    finalize(folder)
 
     said = [(line["session_id"], line["input_text"]) for line in read(folder / "transcripts.jsonl")]
     assert said == [(f"w{worker}-000001", word) for worker in (0, 1) for word in ("one", "two")]
@@ -80,7 +80,7 @@ def test_of_a_killed_run_the_whole_lines_are_kept(folder: Path) -> None:
     spooled = folder / "spool" / "transcripts-0.jsonl"
     spooled.write_bytes(spooled.read_bytes()[:-20])
 
-    assert close(folder)["state"] == "killed"
+    assert finalize(folder)["state"] == "killed"
     assert [line["input_text"] for line in read(folder / "transcripts.jsonl")] == ["one", "three"]
 
 
@@ -88,7 +88,7 @@ def test_a_secret_that_the_service_repeats_is_hidden(folder: Path) -> None:
     one = recorder(folder)
     talk(one, "w0-000001", "my key is s3cret")
     one.close()
-    close(folder)
+    finalize(folder)
 
     text = (folder / "transcripts.jsonl").read_text()
     assert "s3cret" not in text
@@ -101,7 +101,7 @@ def test_nothing_is_kept_where_nobody_asked(folder: Path) -> None:
     one.close()
 
     assert not list((folder / "spool").glob("transcripts*"))
-    close(folder)
+    finalize(folder)
     assert not (folder / "transcripts.jsonl").exists()
 
 

@@ -17,7 +17,7 @@ from bench.run.document import SCHEMA_VERSION
 from bench.run.upload import STORAGE_SCOPE, TRIES, Uploader, destination_of
 from bench.target.credentials import Credential
 from bench.target.identity import Token
-from bench.target.target import Entra
+from bench.target.target import EntraSignIn
 from bench.units import NS_PER_S
 from tests.blob_server import blob_server
 from tests.command_line import call
@@ -48,7 +48,7 @@ def never(_: float) -> None:
     raise AssertionError("there was nothing to wait for")
 
 
-def no_token(_: Entra, __: int) -> Token:
+def no_token(_: EntraSignIn, __: int) -> Token:
     raise AssertionError("nobody was to sign in")
 
 
@@ -175,9 +175,9 @@ def test_a_run_that_was_killed_on_another_host_is_uploaded(run: Path) -> None:
 
 
 def test_a_container_of_azure_without_a_signature_is_signed_in_to_with_a_token_that_lasts(run: Path) -> None:
-    asked: list[Entra] = []
+    asked: list[EntraSignIn] = []
 
-    def fetch(entra: Entra, _: int) -> Token:
+    def fetch(entra: EntraSignIn, _: int) -> Token:
         asked.append(entra)
         ends_ns = monotonic_ns() + (3600 if len(asked) > 1 else 1) * NS_PER_S
         return Token(Credential("Authorization", f"token-{len(asked)}", "Bearer"), ends_ns, "a test")
@@ -206,7 +206,7 @@ def test_a_container_of_azure_without_a_signature_is_signed_in_to_with_a_token_t
 def test_the_sign_in_is_that_of_the_account_s_cloud(url: str, authority: str | None) -> None:
     destination = destination_of(url, "URL")
 
-    assert destination.sign_in == Entra(STORAGE_SCOPE, authority=authority)
+    assert destination.sign_in == EntraSignIn(STORAGE_SCOPE, authority=authority)
     assert destination.url_of("a b/c") == f"{url.rstrip('/')}/a%20b/c"
 
 

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from bench.columns import TURN_ARRIVALS, TURN_SENDS
 from bench.metrics import CATALOGUE, HEADLINE, Slack, bound_ns
-from bench.run import evidence, measured
-from bench.run.close import close
+from bench.run import metric_values, validity_data
 from bench.run.document import Check
-from bench.run.evidence import _starved_share, exactness, worst_bound
+from bench.run.finalize import finalize
 from bench.run.folder import SCHEMAS, row_reader
-from bench.run.validity import MORE_PROCESSES, Evidence, Exactness, judge
+from bench.run.validity import MORE_PROCESSES, MetricUncertainty, ValidityData, evaluate_checks
+from bench.run.validity_data import _starved_share, metric_uncertainties, worst_bound
 from tests.helpers import AT_NS, MS, at, build_observation, build_session, row_of
 from tests.run.builders import build_run, kill, labels, leave
 
@@ -34,9 +34,13 @@ BEST: dict[str, Any] = {
 }
 
 
-def verdict(*metrics: Exactness, error_p99: float | None = 0.0, p50: float | None = 50.0, **changes: Any) -> Any:
+def verdict(
+    *metrics: MetricUncertainty, error_p99: float | None = 0.0, p50: float | None = 50.0, **changes: Any
+) -> Any:
     """By metrics of several targets, or by the ttfa of one."""
-    return judge(Evidence(metrics or (Exactness("one", "ttfa", error_p99, p50),), **BEST | changes))
+    return evaluate_checks(
+        ValidityData(metrics or (MetricUncertainty("one", "ttfa", error_p99, p50),), **BEST | changes)
+    )
 
 
 def results(**changes: Any) -> dict[str, str]:
@@ -83,27 +87,27 @@ def test_a_rule_holds_up_to_its_limit(check: str, changes: dict[str, Any], ok: b
     assert verdict(**changes).status == STATUS[None if changes.get("error_p99", 0) is None else ok is not False]
 
 
-VALID: dict[str, tuple[list[Exactness], dict[str, Any], bool | None]] = {
+VALID: dict[str, tuple[list[MetricUncertainty], dict[str, Any], bool | None]] = {
     "a run whose paced audio left no count is not judged": ([], {"send_delay_p99": None}, None),
     "unless another check was broken": ([], {"send_delay_p99": None, "error_p99": 9.0}, False),
     "a check that was broken condemns even a run without a measured turn":
         ([], {"error_p99": None, "send_delay_p99": 99.0}, False),
     "targets that are all silent are not judged":
-        ([Exactness("a", "ttfa", None, None), Exactness("b", "ttfa", None, None)], {}, None),
-    **{f"{name} is judged": ([Exactness("sim", name, 30.0, 400.0)], {}, False) for name in HEADLINE},
+        ([MetricUncertainty("a", "ttfa", None, None), MetricUncertainty("b", "ttfa", None, None)], {}, None),
+    **{f"{name} is judged": ([MetricUncertainty("sim", name, 30.0, 400.0)], {}, False) for name in HEADLINE},
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("metrics", "changes", "valid"), VALID.values(), ids=VALID)
 def test_a_run_is_valid_where_no_rule_was_broken_and_judged_where_all_is_known(
-    metrics: list[Exactness], changes: dict[str, Any], valid: bool | None
+    metrics: list[MetricUncertainty], changes: dict[str, Any], valid: bool | None
 ) -> None:
     assert verdict(*metrics, **changes).status == STATUS[valid]
 
 
 def test_a_run_without_a_measured_turn_is_not_judged() -> None:
     unknown: dict[str, Any] = dict.fromkeys(BEST) | {"paced_audio": False}
-    found = judge(Evidence((), **unknown))
+    found = evaluate_checks(ValidityData((), **unknown))
 
     assert found.status == "no_verdict"
     assert {check.result for check in found.checks} == {"not_evaluated"}
@@ -118,7 +122,7 @@ def test_where_others_had_the_cores_the_remedy_is_not_to_lower_the_load() -> Non
 
 
 def test_the_verdict_names_the_figure_its_limit_and_the_remedy() -> None:
-    found = verdict(Exactness("sim", "ttfa", 7.5, 50.0))
+    found = verdict(MetricUncertainty("sim", "ttfa", 7.5, 50.0))
     (check,) = [check for check in found.checks if check.result == "fail"]
 
     assert found.uncertain_metrics == [{"target": "sim", "metric": "ttfa", "value": 7.5, "limit": 1.0, "unit": "ms"}]
@@ -130,15 +134,15 @@ def test_the_verdict_names_the_figure_its_limit_and_the_remedy() -> None:
 # Several targets.
 
 
-def rule_a(*metrics: Exactness) -> Any:
+def rule_a(*metrics: MetricUncertainty) -> Any:
     return verdict(*metrics).checks[0]
 
 
-FAST, SLOW = Exactness("fast", "ttfa", 3.0, 200.0), Exactness("slow", "ttfa", 6.0, 1_000.0)
+FAST, SLOW = MetricUncertainty("fast", "ttfa", 3.0, 200.0), MetricUncertainty("slow", "ttfa", 6.0, 1_000.0)
 
 
 @pytest.mark.parametrize("targets", [(FAST, SLOW), (SLOW, FAST)])
-def test_a_slow_target_does_not_lend_its_limit_to_a_fast_one(targets: tuple[Exactness, ...]) -> None:
+def test_a_slow_target_does_not_lend_its_limit_to_a_fast_one(targets: tuple[MetricUncertainty, ...]) -> None:
     check = rule_a(*targets)
 
     assert (check.value, check.limit, check.result) == (3.0, 2.0, "fail")
@@ -147,7 +151,7 @@ def test_a_slow_target_does_not_lend_its_limit_to_a_fast_one(targets: tuple[Exac
 
 
 def test_the_target_that_is_nearest_to_its_limit_is_named_where_all_keep_it() -> None:
-    check = rule_a(Exactness("fast", "ttfa", 0.5, 200.0), SLOW, Exactness("silent", "ttfa", None, None))
+    check = rule_a(MetricUncertainty("fast", "ttfa", 0.5, 200.0), SLOW, MetricUncertainty("silent", "ttfa", None, None))
 
     assert (check.value, check.limit, check.result) == (6.0, 10.0, "pass")
     assert "slow" in check.note
@@ -157,15 +161,15 @@ def test_the_target_that_is_nearest_to_its_limit_is_named_where_all_keep_it() ->
 @pytest.mark.parametrize(("delay_ms", "ok"), [(10.0, True), (10.01, False)])
 def test_the_process_must_keep_up_with_the_fastest_target(delay_ms: float, ok: bool) -> None:
     waits = {"fast": 200.0, "slow": 1_000.0, "silent": None}
-    targets = [Exactness(name, "ttfa", None if p50 is None else 0.0, p50) for name, p50 in waits.items()]
+    targets = [MetricUncertainty(name, "ttfa", None if p50 is None else 0.0, p50) for name, p50 in waits.items()]
 
     assert verdict(*targets, user_stamps_share=1.0, event_loop_delay_p99=delay_ms).checks[1].result == RESULT[ok]
 
 
 def test_turns_that_count_from_another_instant_do_not_lend_their_limit() -> None:
     typed, spoken = (
-        Exactness("one", "ttfa", 3.0, 200.0, measured_from="request_sent"),
-        Exactness("one", "ttfa", 3.0, 900.0, measured_from="speech_end"),
+        MetricUncertainty("one", "ttfa", 3.0, 200.0, measured_from="request_sent"),
+        MetricUncertainty("one", "ttfa", 3.0, 900.0, measured_from="speech_end"),
     )
     found = verdict(typed, spoken)
 
@@ -178,29 +182,32 @@ def test_turns_that_count_from_another_instant_do_not_lend_their_limit() -> None
 
 
 def test_a_run_is_invalid_by_its_transcript_latency_however_exact_its_audio_is() -> None:
-    found = verdict(Exactness("sim", "ttfa", 0.0, 500.0), Exactness("sim", "transcript_first", 30.0, 400.0))
+    found = verdict(
+        MetricUncertainty("sim", "ttfa", 0.0, 500.0), MetricUncertainty("sim", "transcript_first", 30.0, 400.0)
+    )
 
     assert found.status == "invalid"
     assert (found.checks[0].value, found.checks[0].limit) == (30.0, 4.0)
     assert found.checks[0].note == "transcript_first"
 
 
-WELL = Exactness("sim", "ttfa", 0.0, 500.0)
-INEXACT: dict[str, tuple[list[Exactness], bool, list[tuple[str, float | None, float]]]] = {
+WELL = MetricUncertainty("sim", "ttfa", 0.0, 500.0)
+INEXACT: dict[str, tuple[list[MetricUncertainty], bool, list[tuple[str, float | None, float]]]] = {
     # (measures, whether the run is valid, what is listed as not exact: measure, figure, limit)
-    "a headline metric": ([Exactness("sim", "ttfa", 9.0, 500.0)], False, [("ttfa", 9.0, 5.0)]),
+    "a headline metric": ([MetricUncertainty("sim", "ttfa", 9.0, 500.0)], False, [("ttfa", 9.0, 5.0)]),
     "a metric beside the headline leaves the run valid":
-        ([WELL, Exactness("sim", "response_total", 30.0, 2_000.0), Exactness("sim", "end_of_turn_delay", 1.0, 40.0)],
+        ([WELL, MetricUncertainty("sim", "response_total", 30.0, 2_000.0),
+          MetricUncertainty("sim", "end_of_turn_delay", 1.0, 40.0)],
          True, [("response_total", 30.0, 20.0)]),
     "a speed without an end to its bound has no figure":
-        ([WELL, Exactness("sim", "audio_speed", float("inf"), 2.0, "×")], True, [("audio_speed", None, 0.02)]),
-    "what nobody knows is not called wrong": ([WELL, Exactness("sim", "stall_duration", None, 0.0)], True, []),
+        ([WELL, MetricUncertainty("sim", "audio_speed", float("inf"), 2.0, "×")], True, [("audio_speed", None, 0.02)]),
+    "what nobody knows is not called wrong": ([WELL, MetricUncertainty("sim", "stall_duration", None, 0.0)], True, []),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("metrics", "valid", "listed"), INEXACT.values(), ids=INEXACT)
 def test_what_is_not_exact_is_listed(
-    metrics: list[Exactness], valid: bool, listed: list[tuple[str, float | None, float]]
+    metrics: list[MetricUncertainty], valid: bool, listed: list[tuple[str, float | None, float]]
 ) -> None:
     found = verdict(*metrics)
 
@@ -210,7 +217,7 @@ def test_what_is_not_exact_is_listed(
 
 @pytest.mark.parametrize(("bound", "exact"), [(0.02, True), (0.021, False), (float("inf"), False)])
 def test_a_speed_is_exact_to_one_percent(bound: float, exact: bool) -> None:
-    assert Exactness("sim", "audio_speed", bound, 2.0, "×").exact is exact
+    assert MetricUncertainty("sim", "audio_speed", bound, 2.0, "×").exact is exact
 
 
 def test_calls_that_start_late_by_the_harness_make_a_run_invalid() -> None:
@@ -226,12 +233,14 @@ def test_calls_that_start_late_by_the_harness_make_a_run_invalid() -> None:
 # Several hosts, and parts of a merged run.
 
 
-def of_host(host: str, error_p99: float = 0.0, **changes: Any) -> Evidence:
-    return Evidence((Exactness("one", "ttfa", error_p99, 50.0, host=host),), **BEST | {"host": host} | changes)
+def of_host(host: str, error_p99: float = 0.0, **changes: Any) -> ValidityData:
+    return ValidityData(
+        (MetricUncertainty("one", "ttfa", error_p99, 50.0, host=host),), **BEST | {"host": host} | changes
+    )
 
 
 def test_each_rule_is_that_of_the_host_that_breaks_it() -> None:
-    verdict = judge(of_host(""), of_host("red", error_p99=3.0), of_host("blue", send_delay_p99=11.0))
+    verdict = evaluate_checks(of_host(""), of_host("red", error_p99=3.0), of_host("blue", send_delay_p99=11.0))
     broken = {check.name: check.note for check in verdict.checks if check.result == "fail"}
     assert broken == {"timestamp_uncertainty": "ttfa, on red", "send_delay": "a tenth of a chunk, on blue"}
     assert verdict.status == "invalid"
@@ -239,16 +248,16 @@ def test_each_rule_is_that_of_the_host_that_breaks_it() -> None:
 
 
 def test_hosts_that_keep_the_rules_leave_the_verdict_as_it_is() -> None:
-    assert judge(of_host(""), of_host("red"), of_host("blue")) == judge(of_host(""))
+    assert evaluate_checks(of_host(""), of_host("red"), of_host("blue")) == evaluate_checks(of_host(""))
 
 
 def test_a_host_whose_send_delay_is_not_known_leaves_a_run_of_paced_audio_unjudged() -> None:
-    assert judge(of_host(""), of_host("red", send_delay_p99=None)).status == "no_verdict"
+    assert evaluate_checks(of_host(""), of_host("red", send_delay_p99=None)).status == "no_verdict"
 
 
 def test_a_rule_that_a_part_broke_is_broken() -> None:
     check = Check("send_delay", 12.0, 10.0, "fail", "p99, in the part x on red", "")
-    verdict = judge(of_host("", failed=(check,)))
+    verdict = evaluate_checks(of_host("", failed=(check,)))
     assert [check.note for check in verdict.checks if check.result == "fail"] == ["p99, in the part x on red"]
     assert verdict.status == "invalid"
 
@@ -269,7 +278,7 @@ MISSING: dict[str, tuple[dict[str, float], float | None, bool, str]] = {
 def test_turns_of_which_nobody_knows_how_they_ended_are_missing(
     shares: dict[str, float], value: float | None, valid: bool, remedy: str
 ) -> None:
-    verdict = judge(of_host("", **shares))
+    verdict = evaluate_checks(of_host("", **shares))
     (check,) = (check for check in verdict.checks if check.name == "missing_data")
     assert (check.value, check.result, check.remedy) == (value, RESULT[valid], remedy)
     assert verdict.status == STATUS[valid]
@@ -286,7 +295,7 @@ def test_starved_turns_of_the_warm_up_are_not_counted() -> None:
 
 def test_what_the_user_has_to_mend_first_is_the_remedy_of_missing_parts() -> None:
     refused = "this worker is rtbench 1.0, and its master is 1.1: install the same version on both"
-    verdict = judge(of_host("", missing_share=0.5, refused=refused))
+    verdict = evaluate_checks(of_host("", missing_share=0.5, refused=refused))
 
     (check,) = (check for check in verdict.checks if check.name == "missing_data")
     assert check.remedy == f"{refused}; then run it again"
@@ -306,7 +315,7 @@ def table(*rows: dict[str, Any]) -> pa.Table:
 
 
 def of(name: str, **row: Any) -> float:
-    return float(evidence.row_bounds(table(row), CATALOGUE[name])[0])
+    return float(validity_data.row_bounds(table(row), CATALOGUE[name])[0])
 
 
 # One metric.
@@ -334,15 +343,15 @@ def test_a_table_says_what_a_turn_says(instants: dict[str, tuple[int, int | None
     row = table(row_of(turn) | {"timestamp_uncertainty_ns": None})
 
     for metric in BETWEEN:
-        found = evidence.row_bounds(row.select(evidence.bound_columns(metric)), metric)[0]
-        value_ns = measured.values_ns(row.select(list(metric.columns)).to_pandas(), metric)[0]
+        found = validity_data.row_bounds(row.select(validity_data.bound_columns(metric)), metric)[0]
+        value_ns = metric_values.values_ns(row.select(list(metric.columns)).to_pandas(), metric)[0]
         said = turn.bound_ns(metric)
         if not np.isnan(value_ns):
             assert (None if np.isnan(found) else round(found * MS)) == said
 
 
 def test_every_metric_that_hangs_on_an_arrival_has_a_bound() -> None:
-    without = {one.name for one in CATALOGUE.values() if one.scope == "turn" and not evidence.bound_columns(one)}
+    without = {one.name for one in CATALOGUE.values() if one.scope == "turn" and not validity_data.bound_columns(one)}
 
     assert without == {"vad_splits", "network_rtt", "retransmits", "stall_count", "barge_in_late_audio", "cached_share"}
 
@@ -384,7 +393,7 @@ def test_where_more_than_one_in_a_hundred_bounds_are_unknown_a_run_is_not_judged
         widths_ns = {"request_sent": 0} if number > 1 else {}
         recorder.session(labels(number)).turn_ended(build_observation(errors_ns=EXACT, widths_ns=widths_ns))
     recorder.close()
-    verdict = close(folder)["validity"]
+    verdict = finalize(folder)["validity"]
 
     assert verdict["status"] == "no_verdict"
     assert (verdict["checks"][0]["result"], verdict["checks"][0]["value"]) == ("not_evaluated", None)
@@ -407,10 +416,10 @@ def test_turns_that_count_from_another_instant_are_bounded_apart(tmp_path: Path)
     recorder.close()
     leave(folder)
 
-    (typed_ttfa, spoken_ttfa) = (one for one in exactness(row_reader(folder)) if one.metric == "ttfa")
+    (typed_ttfa, spoken_ttfa) = (one for one in metric_uncertainties(row_reader(folder)) if one.metric == "ttfa")
     assert (typed_ttfa.measured_from, typed_ttfa.exact) == ("request_sent", False)
     assert (spoken_ttfa.measured_from, spoken_ttfa.p50, spoken_ttfa.exact) == ("speech_end", 900.0, True)
-    assert close(folder)["validity"]["checks"][0]["note"] == "ttfa from request_sent"
+    assert finalize(folder)["validity"]["checks"][0]["note"] == "ttfa from request_sent"
 
 
 @pytest.mark.parametrize("end", [leave, kill])
@@ -425,7 +434,7 @@ def test_a_run_whose_transcripts_shared_their_reads_is_invalid_by_its_transcript
         )
     recorder.close()
     end(folder)
-    verdict = close(folder)["validity"]
+    verdict = finalize(folder)["validity"]
 
     assert verdict["status"] == "invalid"
     assert verdict["checks"][0]["note"] == "transcript_first"
@@ -465,7 +474,7 @@ def test_what_is_not_exact_is_told_and_makes_some_runs_invalid(
     for session in over:
         recorder.session(labels(1)).session_ended(session)
     recorder.close()
-    verdict = close(folder)["validity"]
+    verdict = finalize(folder)["validity"]
 
     assert verdict.keys() == {"status", "reasons", "checks", "uncertain_metrics"}
     assert (verdict["status"], [one["metric"] for one in verdict["uncertain_metrics"]]) == (
@@ -477,7 +486,7 @@ def test_what_is_not_exact_is_told_and_makes_some_runs_invalid(
 def test_no_bound_of_a_run_is_above_the_worst() -> None:
     known = {
         (metric.target, metric.metric): metric.bound_p99
-        for metric in exactness(row_reader(STORED))
+        for metric in metric_uncertainties(row_reader(STORED))
         if CATALOGUE[metric.metric].scope == "turn" and metric.bound_p99 is not None
     }
     assert known

@@ -16,11 +16,11 @@ from bench.protocol.openai import RATED_FORMATS
 from bench.protocol.openai_ga import ga_format
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.delay import LogNormal
+from bench.simulator.ground_truth_log import LatenessCounts
 from bench.simulator.profile import Profile, default_profile
-from bench.simulator.quota import Quota, Servers
-from bench.simulator.truth import LatenessCounts
-from bench.simulator.voice import RATE_HZ, build_reply
-from bench.simulator.wire import AZURE_GA, GA, Ids, WireDialect
+from bench.simulator.quota import ResponseSlots, ServiceQuota
+from bench.simulator.recorded_replies import RATE_HZ, build_reply
+from bench.simulator.server_events import AZURE_GA, GA, Ids, WireDialect
 
 AT_NS = 1_000_000_000_000
 MS = 1_000_000
@@ -45,8 +45,8 @@ def build_behaviour(
     dialect: WireDialect = AZURE_GA,
     *,
     seed: int = 1,
-    quota: Quota | None = None,
-    servers: Servers | None = None,
+    quota: ServiceQuota | None = None,
+    servers: ResponseSlots | None = None,
     **changes: Any,
 ) -> Behaviour:
     """An open session with `HELLO` as its only reply; `changes` go into the profile."""

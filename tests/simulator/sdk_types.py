@@ -9,7 +9,7 @@ from openai.types.beta.realtime import RealtimeServerEvent as PreviewServerEvent
 from openai.types.realtime import RealtimeServerEvent as GaServerEvent
 from pydantic import TypeAdapter
 
-from bench.simulator.wire import GA, WireDialect
+from bench.simulator.server_events import GA, WireDialect
 
 
 @cache

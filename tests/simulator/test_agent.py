@@ -12,9 +12,9 @@ from bench.protocol.audio import AudioFormatName
 from bench.protocol.openai import RATED_FORMATS
 from bench.simulator.agent_behaviour import FRAME_MS, SILENCE_MS, AgentBehaviour, PcmWire
 from bench.simulator.delay import LogNormal
-from bench.simulator.profile import AgentManners, Slowdown, default_profile
-from bench.simulator.quota import Servers
-from bench.simulator.wire import Ids, Outgoing
+from bench.simulator.profile import AgentSettings, Slowdown, default_profile
+from bench.simulator.quota import ResponseSlots
+from bench.simulator.server_events import Ids, OutgoingEvent
 from tests.simulator.builders import AT_NS, LATER_NS, MS, REPLY, build_profile, sound
 
 SPEECH_MS = 600
@@ -24,17 +24,17 @@ SPOKEN_NS = AT_NS + (SPEECH_MS + SILENCE_MS) * MS
 DELAY_NS = 300 * MS
 
 
-def build_agent(servers: Servers | None = None, **changes: Any) -> AgentBehaviour:
+def build_agent(servers: ResponseSlots | None = None, **changes: Any) -> AgentBehaviour:
     """A call with an agent that answers 300 ms after it noticed that its caller is silent, and does not greet."""
     delays = replace(default_profile().delays, first_audio=LogNormal(300, 300))
-    profile = build_profile(delays=delays, agent=AgentManners(greets=False), **changes)
+    profile = build_profile(delays=delays, agent=AgentSettings(greets=False), **changes)
     rng, ids = np.random.default_rng(1), Ids("a" * 12)
-    agent = AgentBehaviour(PcmWire(FORMAT), profile, [REPLY], rng, ids, servers or Servers())
+    agent = AgentBehaviour(PcmWire(FORMAT), profile, [REPLY], rng, ids, servers or ResponseSlots())
     agent.open(AT_NS)
     return agent
 
 
-def answer_of(agent: AgentBehaviour) -> list[Outgoing]:
+def answer_of(agent: AgentBehaviour) -> list[OutgoingEvent]:
     """What it sends to a caller who has spoken once."""
     heard = sound(SPEECH_MS, SILENCE_MS, name=FORMAT)
     size = RATED_FORMATS[FORMAT].bytes_per_s * FRAME_MS // 1000
@@ -53,7 +53,7 @@ def test_it_answers_so_long_after_it_has_noticed_that_its_caller_is_silent() -> 
 
 
 def test_calls_beyond_so_many_make_its_answers_slower_until_they_have_ended() -> None:
-    servers, slowdown = Servers(), Slowdown(sessions=2, per_session=0.5)
+    servers, slowdown = ResponseSlots(), Slowdown(sessions=2, per_session=0.5)
     others = [build_agent(servers) for _ in range(2)]
     slow = build_agent(servers, slowdown=slowdown)
 
@@ -66,7 +66,7 @@ def test_calls_beyond_so_many_make_its_answers_slower_until_they_have_ended() ->
 
 
 def test_an_answer_waits_until_the_one_before_it_is_said_where_one_is_made_at_a_time() -> None:
-    servers = Servers(1)
+    servers = ResponseSlots(1)
     first, second = (answer_of(build_agent(servers)) for _ in range(2))
 
     assert first[0].due_ns == SPOKEN_NS + DELAY_NS

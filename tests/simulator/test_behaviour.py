@@ -13,9 +13,9 @@ from bench.protocol.audio import AudioFormatName
 from bench.protocol.base import SIMULATOR_MARK
 from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import ga_format
-from bench.simulator.answering.plan import AUDIO_ANSWER_TEXT_TOKENS
-from bench.simulator.profile import AnswerParts, FunctionCalls
-from bench.simulator.wire import (
+from bench.simulator.answering.response_plan import AUDIO_ANSWER_TEXT_TOKENS
+from bench.simulator.profile import FunctionCalls, PreambleSettings
+from bench.simulator.server_events import (
     AZURE_GA,
     AZURE_PREVIEW,
     GA,
@@ -352,7 +352,7 @@ def test_nothing_raises_and_each_response_that_was_created_is_done_once(
 ) -> None:
     functions = FunctionCalls(parallel=(1, 3), rounds=2, preamble=0.5, wrong_name=0.2, wrong_arguments=0.2)
     behaviour = build_behaviour(
-        dialect, rate_limits_updated="both", functions=functions, preamble=AnswerParts(share=0.5)
+        dialect, rate_limits_updated="both", functions=functions, preamble=PreambleSettings(share=0.5)
     )
     now_ns, events = AT_NS, []
     for event, pause_ns in script:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.simulator.delay import Delay, DelayDrift, Gamma, LogNormal, Measured, Mixture
+from bench.simulator.delay import Delay, DelayDrift, Empirical, Gamma, LogNormal, Mixture
 from bench.simulator.profile import load_profile
 from bench.units import NS_PER_MS
 
@@ -33,7 +33,7 @@ def quantiles(delay: Delay, *ps: float) -> list[float]:
         ("450", LogNormal(450, 450)),
         ("{p50: 450, p95: 900}", LogNormal(450, 900)),
         ("{mean: 500, shape: 4}", Gamma(500, 4)),
-        ("{quantiles: [300, 450, 2600]}", Measured((300, 450, 2600))),
+        ("{quantiles: [300, 450, 2600]}", Empirical((300, 450, 2600))),
         (
             "{mixture: [{share: 0.98, p50: 450, p95: 900}, {share: 0.02, mean: 4000, shape: 9}]}",
             Mixture(((0.98, LogNormal(450, 900)), (0.02, Gamma(4000, 9)))),
@@ -63,7 +63,7 @@ def test_a_gamma_delay_has_its_mean_and_scatters_by_its_shape() -> None:
 def test_a_measured_delay_has_the_quantiles_that_were_measured() -> None:
     measured = (300.0, 400.0, 450.0, 800.0, 2600.0)
 
-    assert quantiles(Measured(measured), 0, 0.25, 0.5, 0.75, 1) == pytest.approx(measured, rel=0.03)
+    assert quantiles(Empirical(measured), 0, 0.25, 0.5, 0.75, 1) == pytest.approx(measured, rel=0.03)
 
 
 def test_a_mixture_has_each_of_its_parts_in_its_share() -> None:
@@ -75,7 +75,7 @@ def test_a_mixture_has_each_of_its_parts_in_its_share() -> None:
 
 @given(
     delay=st.sampled_from(
-        [Gamma(5, 0.01), LogNormal(1, 9), Measured((1, 2)), Mixture(((0, LogNormal(1, 1)), (1, Gamma(9, 1))))]
+        [Gamma(5, 0.01), LogNormal(1, 9), Empirical((1, 2)), Mixture(((0, LogNormal(1, 1)), (1, Gamma(9, 1))))]
     ),
     seed=st.integers(0, 1 << 32),
 )

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.simulator.faults.kinds import KINDS, OF_RESPONSES, Fault, Range, read_line
+from bench.simulator.faults.kinds import KINDS, OF_RESPONSES, Fault, IndexRange, read_line
 from bench.simulator.profile import load_profile
 from bench.simulator.refusals import RefusedUpgrade, throttled
 
@@ -18,13 +18,13 @@ from bench.simulator.refusals import RefusedUpgrade, throttled
         ("close", Fault("close", "next_delta", code=1011)),
         (
             "close, at=session, code=1006, share=0.1, sessions=2-6",
-            Fault("close", "session", 0.1, Range(2, 6), code=1006),
+            Fault("close", "session", 0.1, IndexRange(2, 6), code=1006),
         ),
-        ("hang,at=done,responses=3,duration_s=2.5", Fault("hang", "done", responses=Range(3, 3), duration_s=2.5)),
-        ("reset,at=tcp,during_s=1.5-", Fault("reset", "tcp", during_s=Range(1.5))),
-        ("refused,during_s=0-2", Fault("refused", "tcp", during_s=Range(0, 2))),
+        ("hang,at=done,responses=3,duration_s=2.5", Fault("hang", "done", responses=IndexRange(3, 3), duration_s=2.5)),
+        ("reset,at=tcp,during_s=1.5-", Fault("reset", "tcp", during_s=IndexRange(1.5))),
+        ("refused,during_s=0-2", Fault("refused", "tcp", during_s=IndexRange(0, 2))),
         ("drop,count=5", Fault("drop", "next_delta", count=5)),
-        ("identity_500,requests=2-", Fault("identity_500", "identity", requests=Range(2))),
+        ("identity_500,requests=2-", Fault("identity_500", "identity", requests=IndexRange(2))),
         ("incomplete,reason=max_output_tokens", Fault("incomplete", "next_delta", reason="max_output_tokens")),
     ],
 )

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.simulator.answering.function_calls import arguments, unfit_arguments
-from bench.simulator.answering.responses import AFTER_CALL_NS
+from bench.simulator.answering.lifecycle import AFTER_CALL_NS
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.delay import LogNormal
-from bench.simulator.profile import AnswerParts, FunctionCalls, default_profile
-from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, VOICE_LIVE, WireDialect
+from bench.simulator.profile import FunctionCalls, PreambleSettings, default_profile
+from bench.simulator.server_events import AZURE_GA, AZURE_PREVIEW, GA, VOICE_LIVE, WireDialect
 from tests.simulator.builders import (
     AT_NS,
     CREATE,
@@ -137,7 +137,7 @@ def test_a_cap_counts_arguments_too() -> None:
 # Answers in parts: a commentary, a pause, and the answer.
 
 
-ALWAYS = AnswerParts(share=1.0)
+ALWAYS = PreambleSettings(share=1.0)
 ITEM = ["response.output_item.added", "conversation.item.added", "response.content_part.added",
         "response.output_audio.done", "response.output_audio_transcript.done", "response.content_part.done",
         "conversation.item.done", "response.output_item.done"]  # fmt: skip
@@ -195,10 +195,10 @@ def test_the_pause_runs_from_the_end_of_the_commentary_to_the_first_audio_of_the
 
 @pytest.mark.parametrize(
     ("parts", "phases"),
-    [(AnswerParts(), {None}), (AnswerParts(share=1.0, phases=False), {None}),
-     (AnswerParts(share=1e-9), {"final_answer"}), (ALWAYS, {"commentary", "final_answer"})],
+    [(PreambleSettings(), {None}), (PreambleSettings(share=1.0, phases=False), {None}),
+     (PreambleSettings(share=1e-9), {"final_answer"}), (ALWAYS, {"commentary", "final_answer"})],
 )  # fmt: skip
-def test_messages_tell_their_phase_where_any_answer_has_parts(parts: AnswerParts, phases: set[str | None]) -> None:
+def test_messages_tell_their_phase_where_any_answer_has_parts(parts: PreambleSettings, phases: set[str | None]) -> None:
     events = answers(build_behaviour(preamble=parts), CREATE)
 
     assert {item.get("phase") for item in done(events)["output"]} == phases

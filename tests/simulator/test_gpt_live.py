@@ -12,14 +12,14 @@ import numpy as np
 from openai.types.live import DelegationCreatedEvent
 
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.plan.repertoire import Repertoire
+from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import load_script
 from bench.protocol.full_duplex import DELEGATED, GPT_LIVE
 from bench.remedies import remedy_of
 from bench.simulator.gpt_live_behaviour import GptLiveBehaviour
 from bench.simulator.profile import default_profile
-from bench.simulator.voice import load_replies
-from bench.simulator.wire import Ids, Outgoing
+from bench.simulator.recorded_replies import load_replies
+from bench.simulator.server_events import Ids, OutgoingEvent
 from tests.helpers import seated
 from tests.memory_transport import LiveTransport, PeerAnswer
 
@@ -38,7 +38,7 @@ class Service:
         profile = replace(default_profile(), delegates=delegates)
         rng, ids = np.random.default_rng(1), Ids("a" * 12)
         self.behaviour = GptLiveBehaviour("gpt-live-1", 4_000_000_000, profile, replies(), rng, ids)
-        self.said: list[Outgoing] = []
+        self.said: list[OutgoingEvent] = []
 
     def hear(self, message: bytes, at_ns: int) -> None:
         self.behaviour.receive_text(message, at_ns)
@@ -52,10 +52,12 @@ class Service:
             yield sent.due_ns, sent.body
 
 
-def called(folder: Path, delegates: float) -> tuple[list[TurnObservation], SessionObservation, list[Outgoing]]:
+def called(folder: Path, delegates: float) -> tuple[list[TurnObservation], SessionObservation, list[OutgoingEvent]]:
     path, service = folder / "call.yaml", Service(delegates)
     path.write_text(SCRIPT)
-    session, timeline, listening = seated(Repertoire(load_script(path), GPT_LIVE).session(0, 0), LiveTransport(service))
+    session, timeline, listening = seated(
+        CompiledScript(load_script(path), GPT_LIVE).session(0, 0), LiveTransport(service)
+    )
     session.play()
     return listening.turns, timeline.session(), service.said
 

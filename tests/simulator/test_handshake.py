@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from bench.simulator.refusals import Complaint, RefusedUpgrade
+from bench.simulator.refusals import PostUpgradeRefusal, RefusedUpgrade
+from bench.simulator.server_events import AZURE_GA, AZURE_PREVIEW, OPENAI_GA, OPENAI_PREVIEW, VOICE_LIVE, WireDialect
 from bench.simulator.serving.handshake import AcceptedUpgrade, Authenticator, TokenIssuer, admit, is_openai
-from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, OPENAI_GA, OPENAI_PREVIEW, VOICE_LIVE, WireDialect
 
 PREVIEW = "/openai/realtime?api-version=2025-04-01-preview&deployment=gpt-4o-realtime-preview"
 GA = "/openai/v1/realtime?model=gpt-realtime"
@@ -31,7 +31,7 @@ def accepted(
     return verdict
 
 
-def complaint(*asked: Any) -> Complaint:
+def complaint(*asked: Any) -> PostUpgradeRefusal:
     """What is said after the upgrade."""
     said = accepted(*asked).complaint
     assert said is not None

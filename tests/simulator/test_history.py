@@ -15,8 +15,8 @@ from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import ga_format
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.conversation.client_items import IMAGE_TOKENS
-from bench.simulator.profile import ReadingTime, TokenCache
-from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, WireDialect
+from bench.simulator.profile import ContextLatency, TokenCache
+from bench.simulator.server_events import AZURE_GA, AZURE_PREVIEW, GA, WireDialect
 from tests.simulator.builders import (
     AT_NS,
     COMMIT,
@@ -227,7 +227,7 @@ def test_whatever_becomes_of_its_items_a_conversation_costs_what_they_come_to(ch
     ("cache", "expected_ms"), [(TokenCache(min_tokens=1_000_000), 1001 * 0.5), (EXACT, 1001 * 0.1)]
 )
 def test_the_context_delays_the_first_audio_by_its_tokens_cached_and_not(cache: TokenCache, expected_ms: float) -> None:
-    reading = ReadingTime(ms_per_1000_tokens=500, ms_per_1000_cached_tokens=100)
+    reading = ContextLatency(ms_per_1000_tokens=500, ms_per_1000_cached_tokens=100)
     behaviour = listening(None, cache=cache, context_latency=reading, delays={"first_text": 300})
     usage(behaviour, text(4000), written(conversation="none"))
 

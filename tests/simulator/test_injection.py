@@ -22,8 +22,8 @@ from bench.simulator.faults.injection import (
     StallConnection,
 )
 from bench.simulator.faults.kinds import IN_RESPONSE, KINDS, read_line
-from bench.simulator.refusals import Complaint, RefusedUpgrade
-from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, Outgoing, WireDialect
+from bench.simulator.refusals import PostUpgradeRefusal, RefusedUpgrade
+from bench.simulator.server_events import AZURE_GA, AZURE_PREVIEW, OutgoingEvent, WireDialect
 from tests.simulator.builders import AT_NS, CREATE, FOREVER_NS, MS, SECOND, build_behaviour
 from tests.simulator.sdk_types import assert_typed
 
@@ -41,26 +41,26 @@ def injector(
     )
 
 
-def made(behaviour: Behaviour) -> list[Outgoing]:
+def made(behaviour: Behaviour) -> list[OutgoingEvent]:
     """A greeting and a response, as the service would send them."""
     events = list(behaviour.due(AT_NS + SECOND))
     behaviour.receive(CREATE, AT_NS + SECOND)
     return [*events, *behaviour.due(FOREVER_NS)]
 
 
-def actions(*lines: str, events: list[Outgoing] | None = None) -> list[FaultAction]:
+def actions(*lines: str, events: list[OutgoingEvent] | None = None) -> list[FaultAction]:
     return list(injector(*lines).actions(events or made(build_behaviour()), AT_NS))
 
 
-def sent(all_actions: list[FaultAction]) -> list[Outgoing]:
+def sent(all_actions: list[FaultAction]) -> list[OutgoingEvent]:
     return [action.event for action in all_actions if isinstance(action, DeliverEvent)]
 
 
-def types(events: list[Outgoing]) -> list[str]:
+def types(events: list[OutgoingEvent]) -> list[str]:
     return [event.type for event in events]
 
 
-def body(event: Outgoing) -> dict[str, Any]:
+def body(event: OutgoingEvent) -> dict[str, Any]:
     fields: dict[str, Any] = json.loads(event.body)
     return fields
 
@@ -186,7 +186,7 @@ def test_what_struck_is_noted_once_with_whose_it_was() -> None:
     [
         ("throttled", False, RefusedUpgrade),
         ("throttled", True, None),
-        ("model_not_found", True, Complaint),
+        ("model_not_found", True, PostUpgradeRefusal),
         ("model_not_found", False, None),
         ("http", True, RefusedUpgrade),
         ("http", False, RefusedUpgrade),
@@ -235,7 +235,7 @@ def test_a_response_is_ended_ahead_of_time(
 ) -> None:
     behaviour, struck = build_behaviour(dialect), injector(line)
     behaviour.receive(CREATE, AT_NS)
-    seen: list[Outgoing] = []
+    seen: list[OutgoingEvent] = []
     due = struck.actions(behaviour.due(FOREVER_NS), AT_NS)
     for action in due:
         if isinstance(action, EndResponse):

@@ -10,12 +10,12 @@ import pytest
 import bench.simulator
 from bench.errors import UsageError
 from bench.simulator.delay import DelayDrift, LogNormal
-from bench.simulator.faults.kinds import Fault, Range
+from bench.simulator.faults.kinds import Fault, IndexRange
 from bench.simulator.profile import (
     PRESETS,
-    AnswerParts,
+    ContextLatency,
     FunctionCalls,
-    ReadingTime,
+    PreambleSettings,
     SpeechDetection,
     TokenCache,
     default_profile,
@@ -105,7 +105,7 @@ def test_a_profile_says_what_goes_wrong_is_limited_and_drifts(tmp_path: Path) ->
 
     profile = load_profile(path)
 
-    assert profile.faults == (Fault("throttled", "upgrade", share=0.5, sessions=Range(2, 6)),)
+    assert profile.faults == (Fault("throttled", "upgrade", share=0.5, sessions=IndexRange(2, 6)),)
     assert profile.max_session_s == 2.5
     assert profile.quota == QuotaLimits(tokens_per_minute=6000)
     assert profile.drift == DelayDrift(0.2, 30, 4)
@@ -122,9 +122,9 @@ def test_a_profile_says_what_the_model_is_like(tmp_path: Path) -> None:
     profile = load_profile(path)
 
     assert profile.functions == FunctionCalls(share=0.5, parallel=(1, 3))
-    assert (profile.preamble, profile.preamble.phases) == (AnswerParts(share=0.3), True)
+    assert (profile.preamble, profile.preamble.phases) == (PreambleSettings(share=0.3), True)
     assert profile.reasoning_ms == {"low": LogNormal(300, 600)}
-    assert (profile.cache, profile.context_latency) == (TokenCache(1024, 128), ReadingTime(20, 0))
+    assert (profile.cache, profile.context_latency) == (TokenCache(1024, 128), ContextLatency(20, 0))
     assert (profile.context_limit_tokens, profile.vad) == (28224, SpeechDetection(300, 0))
     assert profile.ignored_truncate_share == 0.25
 

@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.simulator.profile import Slowdown
-from bench.simulator.quota import MINUTE_NS, Allowance, Quota, QuotaLimits, Servers, duration
-from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, WireDialect
+from bench.simulator.quota import MINUTE_NS, MinuteQuota, QuotaLimits, ResponseSlots, ServiceQuota, duration
+from bench.simulator.server_events import AZURE_GA, AZURE_PREVIEW, WireDialect
 from tests.simulator.builders import AT_NS, CREATE, SECOND, answers, build_behaviour, done, drain, one, types, user_text
 
 requests = st.lists(st.tuples(st.integers(0, 20 * SECOND), st.integers(1, 50)), max_size=60)
 
 
 def test_a_minutes_worth_is_there_at_once_and_comes_back_evenly() -> None:
-    allowance = Allowance(6)
+    allowance = MinuteQuota(6)
     for _ in range(6):
         assert allowance.wait_ns(1, AT_NS) == 0
         allowance.take(1, AT_NS)
@@ -34,7 +34,7 @@ def test_a_minutes_worth_is_there_at_once_and_comes_back_evenly() -> None:
 def test_who_waits_as_told_and_no_longer_than_needed_is_let_in_and_nobody_gets_more_than_the_limit(
     limit: int, asked: list[tuple[int, int]]
 ) -> None:
-    allowance, now_ns, taken = Allowance(limit), AT_NS, 0
+    allowance, now_ns, taken = MinuteQuota(limit), AT_NS, 0
     for pause_ns, units in asked:
         units = min(units, limit)
         now_ns += pause_ns
@@ -49,7 +49,7 @@ def test_who_waits_as_told_and_no_longer_than_needed_is_let_in_and_nobody_gets_m
 
 
 def test_what_is_above_the_limit_needs_the_whole_of_it() -> None:
-    allowance = Allowance(10)
+    allowance = MinuteQuota(10)
 
     assert allowance.wait_ns(25, AT_NS) == 0
     allowance.take(25, AT_NS)
@@ -59,7 +59,7 @@ def test_what_is_above_the_limit_needs_the_whole_of_it() -> None:
 
 
 def test_connections_beyond_the_limit_wait_and_cost_nothing() -> None:
-    quota = Quota(QuotaLimits(connections_per_minute=2))
+    quota = ServiceQuota(QuotaLimits(connections_per_minute=2))
 
     waits = [quota.connect(AT_NS) for _ in range(4)]
 
@@ -68,7 +68,7 @@ def test_connections_beyond_the_limit_wait_and_cost_nothing() -> None:
 
 
 def test_a_response_that_does_not_fit_says_what_there_is_and_takes_nothing() -> None:
-    quota = Quota(QuotaLimits(requests_per_minute=10, tokens_per_minute=40_000))
+    quota = ServiceQuota(QuotaLimits(requests_per_minute=10, tokens_per_minute=40_000))
     assert quota.respond(39_669, "gpt-realtime", AT_NS) is None
 
     refused = [quota.respond(800, "gpt-realtime", AT_NS) for _ in range(20)]
@@ -84,7 +84,7 @@ def test_a_response_that_does_not_fit_says_what_there_is_and_takes_nothing() -> 
 
 
 def test_requests_are_limited_beside_tokens() -> None:
-    quota = Quota(QuotaLimits(requests_per_minute=1, tokens_per_minute=1000))
+    quota = ServiceQuota(QuotaLimits(requests_per_minute=1, tokens_per_minute=1000))
     quota.respond(10, "m", AT_NS)
 
     refused = quota.respond(10, "m", AT_NS + SECOND)
@@ -95,7 +95,7 @@ def test_requests_are_limited_beside_tokens() -> None:
 
 
 def test_what_was_said_is_charged_and_may_overdraw() -> None:
-    quota = Quota(QuotaLimits(tokens_per_minute=100))
+    quota = ServiceQuota(QuotaLimits(tokens_per_minute=100))
     quota.respond(50, "m", AT_NS)
 
     quota.spend(100, AT_NS)
@@ -107,7 +107,7 @@ def test_what_was_said_is_charged_and_may_overdraw() -> None:
 
 
 def test_an_upgrade_shows_what_is_left() -> None:
-    quota = Quota(QuotaLimits(connections_per_minute=4, tokens_per_minute=6000))
+    quota = ServiceQuota(QuotaLimits(connections_per_minute=4, tokens_per_minute=6000))
     quota.connect(AT_NS)
 
     assert quota.headers(AT_NS) == {
@@ -121,7 +121,7 @@ def test_an_upgrade_shows_what_is_left() -> None:
 
 
 def test_without_limits_nothing_is_counted() -> None:
-    quota = Quota(QuotaLimits())
+    quota = ServiceQuota(QuotaLimits())
     quota.spend(10**9, AT_NS)
 
     assert {quota.connect(AT_NS) for _ in range(1000)} == {0}
@@ -153,7 +153,7 @@ def test_a_wait_in_words_is_never_too_short(span_ns: int) -> None:
 
 @pytest.mark.parametrize("dialect", [AZURE_GA, AZURE_PREVIEW])
 def test_a_response_beyond_the_quota_is_created_and_fails_at_once(dialect: WireDialect) -> None:
-    behaviour = build_behaviour(dialect, quota=Quota(QuotaLimits(tokens_per_minute=60)))
+    behaviour = build_behaviour(dialect, quota=ServiceQuota(QuotaLimits(tokens_per_minute=60)))
     answers(behaviour, CREATE)
 
     created, response, limits = answers(behaviour, CREATE)
@@ -171,7 +171,7 @@ def test_a_response_beyond_the_quota_is_created_and_fails_at_once(dialect: WireD
 
 
 def test_the_sessions_of_a_server_share_its_quota() -> None:
-    quota = Quota(QuotaLimits(requests_per_minute=3))
+    quota = ServiceQuota(QuotaLimits(requests_per_minute=3))
 
     statuses = [done(answers(build_behaviour(quota=quota), CREATE))["status"] for _ in range(5)]
 
@@ -179,7 +179,7 @@ def test_the_sessions_of_a_server_share_its_quota() -> None:
 
 
 def test_rate_limits_show_input_and_output_as_usage_counts_them_less_what_came_back() -> None:
-    events = answers(build_behaviour(quota=Quota(QuotaLimits(tokens_per_minute=200))), CREATE)
+    events = answers(build_behaviour(quota=ServiceQuota(QuotaLimits(tokens_per_minute=200))), CREATE)
 
     usage = done(events)["usage"]
     limits = one(events, "rate_limits.updated")
@@ -192,7 +192,7 @@ def test_rate_limits_show_input_and_output_as_usage_counts_them_less_what_came_b
 
 
 def test_what_was_said_is_charged_when_it_is_done() -> None:
-    quota = Quota(QuotaLimits(tokens_per_minute=1_000_000))
+    quota = ServiceQuota(QuotaLimits(tokens_per_minute=1_000_000))
     behaviour = build_behaviour(quota=quota)
     drain(behaviour)
     behaviour.receive(CREATE, AT_NS)
@@ -205,7 +205,7 @@ def test_what_was_said_is_charged_when_it_is_done() -> None:
 
 
 def test_a_failed_response_lets_the_next_one_find_the_same_cache() -> None:
-    quota = Quota(QuotaLimits(requests_per_minute=2))
+    quota = ServiceQuota(QuotaLimits(requests_per_minute=2))
     behaviour = build_behaviour(quota=quota)
     answers(behaviour, user_text("x" * 4000), CREATE)
 
@@ -231,7 +231,7 @@ def span_ns(seed: int, **shared: Any) -> Span:
 
 
 def test_a_response_waits_until_the_one_before_it_is_done() -> None:
-    servers = Servers(1)
+    servers = ResponseSlots(1)
     first, second, third = (span_ns(seed, servers=servers) for seed in range(3))
 
     assert first == span_ns(0)
@@ -241,7 +241,7 @@ def test_a_response_waits_until_the_one_before_it_is_done() -> None:
 
 def test_open_sessions_make_responses_slower_beyond_so_many_and_no_more_once_they_have_ended() -> None:
     """Their paces stay as they are."""
-    alone, servers = span_ns(3), Servers()
+    alone, servers = span_ns(3), ResponseSlots()
     slow: dict[str, Any] = {"servers": servers, "slowdown": Slowdown(sessions=2, per_session=0.5)}
     others = [build_behaviour(seed=seed, **slow) for seed in range(2)]
     third = span_ns(3, **slow)
@@ -254,7 +254,7 @@ def test_open_sessions_make_responses_slower_beyond_so_many_and_no_more_once_the
 
 
 def test_a_response_that_a_limit_refuses_keeps_no_server() -> None:
-    servers, quota = Servers(1), Quota(QuotaLimits(requests_per_minute=1))
+    servers, quota = ResponseSlots(1), ServiceQuota(QuotaLimits(requests_per_minute=1))
     whole = span_ns(0, servers=servers, quota=quota)
     span_ns(1, servers=servers, quota=quota)
 
@@ -264,7 +264,7 @@ def test_a_response_that_a_limit_refuses_keeps_no_server() -> None:
 
 
 def test_who_asks_while_a_server_is_free_does_not_wait() -> None:
-    servers, begins = Servers(2), []
+    servers, begins = ResponseSlots(2), []
     for at_ns in (5, 6, 7, 30):
         begins.append(servers.begin_ns(at_ns))
         servers.occupy(begins[-1] + 10)

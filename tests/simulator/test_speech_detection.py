@@ -20,14 +20,14 @@ from bench.simulator.conversation.input_audio import (
     active_frames,
     level_dbfs,
 )
-from bench.simulator.session.effective import Detection, InputSettings
+from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
 from tests.examples import thorough
 from tests.simulator.builders import noise, sound
 
-SERVER_VAD = Detection("server_vad")
+SERVER_VAD = EffectiveTurnDetection("server_vad")
 
 
-def heard(name: AudioFormatName = "pcm16", detection: Detection | None = SERVER_VAD) -> InputSettings:
+def heard(name: AudioFormatName = "pcm16", detection: EffectiveTurnDetection | None = SERVER_VAD) -> InputSettings:
     return InputSettings(RATED_FORMATS[name], detection, None)
 
 

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from bench.clock import enable_stamps, monotonic_ns
 from bench.simulator.behaviour import Behaviour, SimulatedSession
+from bench.simulator.server_events import ArrivalSpan
 from bench.simulator.serving import stream
-from bench.simulator.serving.connection import Offer
+from bench.simulator.serving.connection import ServerConfig
 from bench.simulator.serving.handshake import AcceptedUpgrade, Authenticator
-from bench.simulator.serving.server import Alarm, Server, ServerWorker, Timetable, listen
+from bench.simulator.serving.server import SenderTimer, Server, ServerWorker, Timetable, listen
 from bench.simulator.serving.stream import ServerStream
-from bench.simulator.wire import ArrivalSpan
 from tests.simulator.builders import (
     CREATE,
     LATER_NS,
@@ -199,7 +199,7 @@ def rung(*delays_ms: float, fails: int | None = None) -> list[Bell]:
     async def run() -> list[Bell]:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda *_: None)
-        alarm, told, now_ns = Alarm(loop), list[Bell](), monotonic_ns()
+        alarm, told, now_ns = SenderTimer(loop), list[Bell](), monotonic_ns()
         bells = [Bell(told, now_ns + int(ms * 1e6), fails=place == fails) for place, ms in enumerate(delays_ms)]
         for bell in bells:
             alarm.plan(bell, bell.due_ns)
@@ -287,7 +287,9 @@ def test_a_connection_that_has_ended_is_freed(last: bytes) -> None:
     async def play() -> _Watched:
         loop = asyncio.get_running_loop()
         listener = listen("127.0.0.1", 0)
-        server = _Watched(Offer(build_profile(), [REPLY], 1, Authenticator()), listener, loop, ServerWorker(0, 1, 0))
+        server = _Watched(
+            ServerConfig(build_profile(), [REPLY], 1, Authenticator()), listener, loop, ServerWorker(0, 1, 0)
+        )
         with socket.create_connection(listener.getsockname()) as client:
             client.setblocking(False)
             await loop.sock_sendall(client, UPGRADE + CREATE_FRAME)

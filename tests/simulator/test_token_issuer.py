@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bench.simulator.faults.kinds import read_line
 from bench.simulator.serving.handshake import TokenIssuer
-from bench.simulator.serving.token_issuer import Identity, TokenAnswer
+from bench.simulator.serving.token_issuer import IdentityEndpoint, TokenAnswer
 
 SECRET = "header-secret"
 RESOURCE = "https://cognitiveservices.azure.com"
@@ -21,12 +21,14 @@ TARGET = f"/msi/token?api-version=2019-08-01&resource={RESOURCE}"
 NOW_S = 1_800_000_000.0
 
 
-def endpoint(*faults: str) -> Identity:
+def endpoint(*faults: str) -> IdentityEndpoint:
     secrets = count()
-    return Identity(TokenIssuer(5, lambda: f"secret{next(secrets)}"), SECRET, [read_line(fault) for fault in faults])
+    return IdentityEndpoint(
+        TokenIssuer(5, lambda: f"secret{next(secrets)}"), SECRET, [read_line(fault) for fault in faults]
+    )
 
 
-def ask(identity: Identity, target: str = TARGET, secret: str = SECRET, method: str = "GET") -> TokenAnswer:
+def ask(identity: IdentityEndpoint, target: str = TARGET, secret: str = SECRET, method: str = "GET") -> TokenAnswer:
     return identity.answer(method, target, {"x-identity-header": secret}, NOW_S)
 
 

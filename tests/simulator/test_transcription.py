@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from bench.observe.observation import word_errors
 from bench.simulator.behaviour import Behaviour
-from bench.simulator.caller_turns import SimulatedHearing
-from bench.simulator.profile import KnownWords
-from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, OPENAI_GA, OPENAI_PREVIEW, WireDialect
+from bench.simulator.caller_turns import SimulatedAsr
+from bench.simulator.profile import TranscriptSettings
+from bench.simulator.server_events import AZURE_GA, AZURE_PREVIEW, GA, OPENAI_GA, OPENAI_PREVIEW, WireDialect
 from tests.simulator.builders import (
     AT_NS,
     COMMIT,
@@ -37,7 +37,7 @@ from tests.simulator.sdk_types import assert_typed
 
 DIALECTS = tuple(dialect.transcribing() for dialect in (AZURE_GA, OPENAI_GA, AZURE_PREVIEW, OPENAI_PREVIEW))
 IN_GA, IN_PREVIEW = DIALECTS[:2], DIALECTS[2:]
-WORDS = KnownWords(texts=("Where is my parcel? It is late.",))
+WORDS = TranscriptSettings(texts=("Where is my parcel? It is late.",))
 FAMILY = "conversation.item.input_audio_transcription"
 
 
@@ -50,7 +50,7 @@ def update(dialect: WireDialect, model: str | None = None, detection: Any = None
     return {"type": "transcription_session.update", "session": heard | further}
 
 
-def transcriber(dialect: WireDialect, *settings: Any, profile: KnownWords = WORDS, **further: Any) -> Behaviour:
+def transcriber(dialect: WireDialect, *settings: Any, profile: TranscriptSettings = WORDS, **further: Any) -> Behaviour:
     """An open session with these settings."""
     behaviour = build_behaviour(dialect, transcripts=profile)
     assert [
@@ -143,7 +143,7 @@ def test_a_model_that_tells_speakers_apart_sends_a_segment_for_each_sentence(dia
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_piece_that_cannot_be_transcribed_fails_and_the_session_goes_on(dialect: WireDialect) -> None:
-    behaviour = transcriber(dialect, "gpt-4o-transcribe", profile=KnownWords(failure_rate=1.0))
+    behaviour = transcriber(dialect, "gpt-4o-transcribe", profile=TranscriptSettings(failure_rate=1.0))
     events = heard(behaviour)
 
     failed = one(events, ".failed")
@@ -155,7 +155,7 @@ def test_a_piece_that_cannot_be_transcribed_fails_and_the_session_goes_on(dialec
 
 
 def test_so_many_pieces_fail_as_the_profile_says() -> None:
-    behaviour = transcriber(AZURE_GA.transcribing(), "whisper-1", profile=KnownWords(failure_rate=0.5))
+    behaviour = transcriber(AZURE_GA.transcribing(), "whisper-1", profile=TranscriptSettings(failure_rate=0.5))
     failed = sum(len(all_of(heard(behaviour), ".failed")) for _ in range(40))
 
     assert 8 < failed < 32
@@ -214,7 +214,7 @@ def test_what_was_said_is_made_up_and_says_so() -> None:
 
 
 def test_known_words_are_those_of_the_pieces_of_a_session_in_their_order() -> None:
-    known = KnownWords(("Where is my parcel?", "It is 4711."), 0.0)
+    known = TranscriptSettings(("Where is my parcel?", "It is 4711."), 0.0)
     behaviour = listening(None, model="whisper-1", transcripts=known)
     heard = [transcribed(behaviour)[-1]["transcript"] for _ in range(3)]
 
@@ -224,7 +224,7 @@ def test_known_words_are_those_of_the_pieces_of_a_session_in_their_order() -> No
 @given(st.integers(1, 12), st.integers(0, 100))
 def test_just_the_share_of_words_is_misheard_that_the_profile_says(words: int, percent: int) -> None:
     text = " ".join(["word"] * words)
-    hearer = SimulatedHearing(KnownWords((text,), percent / 100))
+    hearer = SimulatedAsr(TranscriptSettings((text,), percent / 100))
     heard = [hearer.heard(1_000) for _ in range(100)]
 
     assert sum(word_errors(text, each)[1] for each in heard) == words * percent

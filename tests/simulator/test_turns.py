@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from bench.protocol.audio import AudioFormatName
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.caller_turns import semantic_silence_ms
-from bench.simulator.profile import AnswerParts, FunctionCalls, SpeechDetection
-from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, WireDialect
+from bench.simulator.profile import FunctionCalls, PreambleSettings, SpeechDetection
+from bench.simulator.server_events import AZURE_GA, AZURE_PREVIEW, WireDialect
 from tests.simulator.builders import (
     AT_NS,
     BY_CLIENT,
@@ -167,7 +167,7 @@ def test_speech_starts_and_stops_by_turns_and_every_response_is_done_once(
 ) -> None:
     functions = FunctionCalls(share=0.5, preamble=0.5, parallel=(1, 2))
     vad = SpeechDetection(min_speech_ms=100, ignored_barge_in_share=0.3)
-    behaviour = listening(functions=functions, preamble=AnswerParts(share=0.5), vad=vad)
+    behaviour = listening(functions=functions, preamble=PreambleSettings(share=0.5), vad=vad)
     now_ns, events = AT_NS, []
     for acts, parts_ms, name, pause_ms in script:
         for act in acts:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.simulator.wire import AZURE_GA, AZURE_PREVIEW, GA, OPENAI_GA, OPENAI_PREVIEW, WireDialect
+from bench.simulator.server_events import AZURE_GA, AZURE_PREVIEW, GA, OPENAI_GA, OPENAI_PREVIEW, WireDialect
 from tests.simulator.builders import answers, build_behaviour, function, session_update
 
 IN_GA, IN_PREVIEW = (AZURE_GA, OPENAI_GA), (AZURE_PREVIEW, OPENAI_PREVIEW)

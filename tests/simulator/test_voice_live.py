@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bench.protocol.audio import PCM16_16K
 from bench.simulator.behaviour import Behaviour
-from bench.simulator.wire import VOICE_LIVE
+from bench.simulator.server_events import VOICE_LIVE
 from tests.simulator.builders import (
     AT_NS,
     COMMIT,

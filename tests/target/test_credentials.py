@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.target.credentials import SHORTEST_SECRET, Credential, cleaned, hidden
+from bench.target.credentials import SHORTEST_SECRET, Credential, cleaned, redacted
 
 SECRET = "s3cr3t"
 
@@ -75,7 +75,7 @@ def test_a_secret_is_hidden_in_what_others_say(secret: str, said: str, shown: st
 def test_a_secret_that_begins_with_another_one_is_hidden_as_a_whole(secrets: Sequence[str]) -> None:
     credentials = [Credential("api-key", secret) for secret in secrets]
 
-    assert hidden("no such key: sk-12345678-and-more!", credentials) == "no such key: ***!"
+    assert redacted("no such key: sk-12345678-and-more!", credentials) == "no such key: ***!"
 
 
 @pytest.mark.parametrize("text", ["k\ney", "k ey", "k\x00ey", "k\x7fey", "kéy", "k\udc80ey", "k\r\nX-Evil: 1"])

@@ -21,7 +21,7 @@ from bench.protocol.openai_ga import GA, Ga
 from bench.protocol.openai_preview import PREVIEW
 from bench.target.address import endpoint_address
 from bench.target.credentials import Credential
-from bench.target.target import Entra, Target
+from bench.target.target import EntraSignIn, Target
 from bench.target.target_settings import TargetSettings
 from bench.transport.interface import NetworkPath, Proxy
 from tests.helpers import resolve_target
@@ -378,9 +378,9 @@ KEYLESS = {name: value for name, value in AZURE.items() if name != "AZURE_OPENAI
 PUBLIC = "https://cognitiveservices.azure.com/.default"
 
 
-def entra(environ: Mapping[str, str], **service_options: Any) -> Entra:
+def entra(environ: Mapping[str, str], **service_options: Any) -> EntraSignIn:
     auth = resolve_target(environ, **service_options).auth
-    assert isinstance(auth, Entra)
+    assert isinstance(auth, EntraSignIn)
     return auth
 
 
@@ -388,14 +388,14 @@ def entra(environ: Mapping[str, str], **service_options: Any) -> Entra:
 def test_an_environment_without_a_key_signs_in_through_entra_and_says_so(environ: Mapping[str, str]) -> None:
     target = resolve_target(environ)
 
-    assert target.auth == Entra(PUBLIC)
+    assert target.auth == EntraSignIn(PUBLIC)
     assert target.notices == ("no key is set: signing in through Microsoft Entra ID (DefaultAzureCredential)",)
 
 
 def test_asking_for_entra_wins_over_a_key_of_the_environment_with_one_notice() -> None:
     target = resolve_target(AZURE, auth="azure_cli")
 
-    assert target.auth == Entra(PUBLIC, kind="azure_cli")
+    assert target.auth == EntraSignIn(PUBLIC, kind="azure_cli")
     assert target.notices == ("AZURE_OPENAI_API_KEY is ignored: --auth azure_cli was asked for",)
 
 
@@ -424,7 +424,7 @@ FOUNDRY, US, CN = (f"https://{host}/.default" for host in ("ai.azure.com", "cogn
 )
 def test_the_host_tells_the_cloud_that_signs_in(host: str, scope: str, authority: str | None, live: str | None) -> None:
     """A token for Voice Live, `live`, is for what its own client asks for."""
-    expected = Entra(scope, authority=authority)
+    expected = EntraSignIn(scope, authority=authority)
 
     assert entra(KEYLESS | {ENDPOINT: f"https://{host}"}) == expected
     assert entra({}, url=f"wss://{host}/openai/v1/realtime?model=m", auth="entra") == expected

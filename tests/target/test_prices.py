@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import ScriptError
-from bench.money import Prices
+from bench.pricing import Prices
 from bench.target.target_settings import load_price_table
 
 GOOD = """\

@@ -16,7 +16,7 @@ from bench.errors import UsageError
 from bench.target.options import ServiceOptions
 from bench.target.target_settings import TARGETS, targets_schema
 from bench.target.targets import resolve_targets
-from bench.yaml_file import PlainValue
+from bench.yaml_file import PythonValue
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "scenarios" / "targets.example.yaml"
@@ -28,7 +28,7 @@ TREE: dict[str, Any] = YAML(typ="safe", pure=True).load(EXAMPLE.read_text(encodi
 def refused(tree: Any) -> str | None:
     """What the reader says about a tree; None where it takes it."""
     try:
-        TARGETS.read(PlainValue("the file", tree))
+        TARGETS.read(PythonValue("the file", tree))
     except UsageError as error:
         return str(error)
     return None

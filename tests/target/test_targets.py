@@ -12,12 +12,12 @@ from urllib.parse import quote
 import pytest
 
 from bench.errors import UsageError
-from bench.money import Prices
+from bench.pricing import Prices
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
-from bench.target.credentials import Credential, hidden
+from bench.target.credentials import Credential, redacted
 from bench.target.options import ServiceOptions
-from bench.target.target import Entra, Target
+from bench.target.target import EntraSignIn, Target
 from bench.target.targets import resolve_targets
 from bench.transport.interface import Proxy
 
@@ -94,7 +94,7 @@ def test_targets_come_in_the_order_in_which_they_are_named(tmp_path: Path) -> No
     assert isinstance(sweden.auth, Credential)
     assert sweden.auth.header() == ("api-key", SECRET)
     assert (east.label, east.region, east.model) == ("east", "East US 2", "gpt-realtime")
-    assert east.auth == Entra("https://cognitiveservices.azure.com/.default")
+    assert east.auth == EntraSignIn("https://cognitiveservices.azure.com/.default")
     assert east.url == "wss://east.openai.azure.com/openai/v1/realtime?model=gpt-realtime"
 
 
@@ -135,7 +135,7 @@ def test_a_version_means_preview_and_a_dialect_wins(tmp_path: Path) -> None:
 def test_sign_in_can_be_told_in_full(tmp_path: Path) -> None:
     auth = "{type: managed_identity, scope: https://ai.azure.com/.default, authority: login.example, client_id: c-1}"
 
-    expected = Entra("https://ai.azure.com/.default", "managed_identity", "login.example", "c-1")
+    expected = EntraSignIn("https://ai.azure.com/.default", "managed_identity", "login.example", "c-1")
     assert the_one(tmp_path, *AZURE, f"auth: {auth}").auth == expected
     assert the_one(tmp_path, URL, f"auth: {auth}").auth == expected
 
@@ -173,7 +173,7 @@ def test_a_url_may_hold_variables_in_its_query_and_a_uuid_of_each_connection(tmp
     assert first.partition("&key=")[0] == second.partition("&key=")[0]
     assert target.public_url == "wss://voice.example/v1/realtime?model=m&apiKey=***&key=***"
     for spelling in (SECRET, quote(SECRET, safe="")):
-        assert hidden(f"no {spelling}, hello", target.secrets) == "no ***, hello"
+        assert redacted(f"no {spelling}, hello", target.secrets) == "no ***, hello"
     assert SECRET not in repr(target)
 
 
@@ -187,7 +187,7 @@ def test_a_key_may_be_sent_as_basic_authentication_as_it_is_or_encoded(tmp_path:
     assert isinstance(target.auth, Credential)
     assert target.auth.header() == ("Authorization", f"Basic {sent}")
     if ":" in key:
-        assert hidden("of a-long-password, me:a-long-password", target.secrets) == "of ***, ***"
+        assert redacted("of a-long-password, me:a-long-password", target.secrets) == "of ***, ***"
 
 
 def test_subprotocols_may_hold_variables_whose_values_are_secret(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_subprotocols_may_hold_variables_whose_values_are_secret(tmp_path: Path)
                      environ={"TOKEN": "sk-a-key-of-16"})  # fmt: skip
 
     assert target.subprotocols == ("realtime", "openai-insecure-api-key.sk-a-key-of-16")
-    assert hidden("no sk-a-key-of-16", target.secrets) == "no ***"
+    assert redacted("no sk-a-key-of-16", target.secrets) == "no ***"
 
 
 def test_a_target_has_settings_of_its_own_and_its_variant_others(tmp_path: Path) -> None:
@@ -231,14 +231,14 @@ def test_who_signs_in_goes_the_way_that_the_target_says(
 ) -> None:
     environ = {"HTTPS_PROXY": "http://of-the-environment:3128", "NONE": "none"}
 
-    assert the_one(tmp_path, *AZURE, "auth: entra", line, environ=environ).auth == Entra(SCOPE, proxy=told)
+    assert the_one(tmp_path, *AZURE, "auth: entra", line, environ=environ).auth == EntraSignIn(SCOPE, proxy=told)
 
 
 def test_targets_with_other_ways_have_tokens_of_their_own(tmp_path: Path) -> None:
     text = TWO.replace("api_key_env: MY_KEY", "auth: entra\n    proxy: socks5h://p:1")
     east, sweden = resolved(tmp_path, text, "east", "sweden")
 
-    assert isinstance(sweden.auth, Entra)
+    assert isinstance(sweden.auth, EntraSignIn)
     assert east.auth == replace(sweden.auth, proxy=None) != sweden.auth
 
 
@@ -270,7 +270,7 @@ def test_options_win_over_the_file(tmp_path: Path) -> None:
 
     assert isinstance(target.auth, Credential)
     assert (target.dialect, target.network_path.deflate, target.network_path.proxy) == (PREVIEW, True, None)
-    assert isinstance(the_one(tmp_path, *AZURE, "api_key_env: MY_KEY", auth="entra").auth, Entra)
+    assert isinstance(the_one(tmp_path, *AZURE, "api_key_env: MY_KEY", auth="entra").auth, EntraSignIn)
     assert isinstance(the_one(tmp_path, *AZURE, "api_key_env: MY_KEY", auth="key").auth, Credential)
 
 

@@ -17,13 +17,13 @@ from bench.protocol.openai_ga import GA
 from bench.target import tokens
 from bench.target.credentials import Credential
 from bench.target.identity import SignInError, Token
-from bench.target.target import Auth, Entra, Target
+from bench.target.target import Auth, EntraSignIn, Target
 from bench.target.tokens import LONGEST_SESSION_NS, Keyring, NoteIncident, closed_on_failure, ignore
 from bench.transport.interface import NetworkPath, Proxy
 from bench.units import NS_PER_S
 
 SCOPE = "https://cognitiveservices.azure.com/.default"
-ENTRA = Entra(SCOPE)
+ENTRA = EntraSignIn(SCOPE)
 GUARD_S = 60.0  # against a hang; nothing is measured by it
 
 
@@ -43,7 +43,7 @@ class Issuer:
         """Unset while nothing comes."""
         self.hangs.set()
 
-    def __call__(self, way: Entra, retries: int) -> Token:
+    def __call__(self, way: EntraSignIn, retries: int) -> Token:
         self.asked += 1
         self.hangs.wait(GUARD_S)
         if self.problem:
@@ -108,11 +108,11 @@ def test_a_key_and_no_key_need_no_sign_in(opened: Opening) -> None:
 
 def test_targets_that_sign_in_alike_share_a_token_and_others_do_not(opened: Opening) -> None:
     issuer = Issuer()
-    other = build_target(Entra("https://ai.azure.com/.default"))
-    keyring = opened(TARGET, build_target(Entra(SCOPE)), other, fetch=issuer)
+    other = build_target(EntraSignIn("https://ai.azure.com/.default"))
+    keyring = opened(TARGET, build_target(EntraSignIn(SCOPE)), other, fetch=issuer)
 
     assert issuer.asked == 2
-    assert keyring.header(TARGET, 0) == keyring.header(build_target(Entra(SCOPE)), 0) != keyring.header(other, 0)
+    assert keyring.header(TARGET, 0) == keyring.header(build_target(EntraSignIn(SCOPE)), 0) != keyring.header(other, 0)
 
 
 def test_a_token_is_renewed_before_it_ends(opened: Opening) -> None:
@@ -246,13 +246,13 @@ def renewing(before: set[threading.Thread]) -> set[threading.Thread]:
 
 def test_where_one_sign_in_is_refused_the_others_end() -> None:
     class Choosy(Issuer):
-        def __call__(self, way: Entra, retries: int) -> Token:
+        def __call__(self, way: EntraSignIn, retries: int) -> Token:
             if self.asked:
                 raise SignInError("no")
             return super().__call__(way, retries)
 
     before = set(threading.enumerate())
-    other = build_target(Entra("https://ai.azure.com/.default"))
+    other = build_target(EntraSignIn("https://ai.azure.com/.default"))
     with pytest.raises(UsageError, match="no"):
         Keyring([TARGET, other], fetch=Choosy(life_s=0.1)).open()
 

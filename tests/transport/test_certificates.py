@@ -16,14 +16,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from bench.errors import ConnectError, UsageError
-from bench.limits import Limits
 from bench.simulator.serving.certificates import loopback_tls
+from bench.timeouts import Timeouts
 from bench.transport.interface import DIRECT, ConnectTimings
 from bench.transport.tls import tls_context
 from bench.transport.websocket import open_websocket
 from tests.transport.test_connect import echoed, serving
 
-ENOUGH = Limits(tcp=30, tls=30, upgrade=30)
+ENOUGH = Timeouts(tcp=30, tls=30, upgrade=30)
 PASSWORD = b"a-password-that-nobody-knows"
 HOUR = timedelta(hours=1)
 

@@ -17,14 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.sync.server import ServerConnection, serve
 
-from bench.clock import Handed, monotonic_ns
+from bench.clock import SendTime, monotonic_ns
 from bench.errors import ConnectError
-from bench.limits import Limits
 from bench.simulator.serving.certificates import loopback_tls
+from bench.timeouts import Timeouts
 from bench.transport import names as names_of_hosts
 from bench.transport.connect import tunnel
 from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, Proxy, TcpInfo, authority
-from bench.transport.received import Read
+from bench.transport.received import SocketRead
 from bench.transport.tls import tls_context
 from bench.transport.websocket import WebSocket, open_websocket
 from bench.units import NEVER_NS
@@ -33,8 +33,8 @@ from tests.helpers import MS, receive
 from tests.system.end_to_end.proxies import Asked, RunningProxy, running_proxy
 
 GUARD_S = 30
-ENOUGH = Limits(tcp=GUARD_S, tls=GUARD_S, upgrade=GUARD_S)
-SOON = Limits(tcp=0.05, tls=GUARD_S, upgrade=GUARD_S)
+ENOUGH = Timeouts(tcp=GUARD_S, tls=GUARD_S, upgrade=GUARD_S)
+SOON = Timeouts(tcp=0.05, tls=GUARD_S, upgrade=GUARD_S)
 PASSWORD = "a-password-that-nobody-may-see"
 SCHEMES = pytest.mark.parametrize("scheme", ["http", "socks4", "socks5"])
 
@@ -92,7 +92,7 @@ def opened(
     path: NetworkPath,
     context: ssl.SSLContext | None = None,
     phases: ConnectTimings | None = None,
-    limits: Limits = ENOUGH,
+    limits: Timeouts = ENOUGH,
 ) -> WebSocket:
     return open_websocket(url, [], context, limits, phases or ConnectTimings(), path)
 
@@ -313,11 +313,11 @@ class Drip:
     def __init__(self, parts: list[bytes]) -> None:
         self.parts = parts
 
-    def read(self, until_ns: int) -> Read | None:
-        return Read(self.parts.pop(0), 0, 0, True, True) if self.parts else None
+    def read(self, until_ns: int) -> SocketRead | None:
+        return SocketRead(self.parts.pop(0), 0, 0, True, True) if self.parts else None
 
-    def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
-        return Handed(0)
+    def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:
+        return SendTime(0)
 
     def close(self) -> None:
         pass
@@ -347,7 +347,7 @@ def test_what_this_process_takes_to_answer_a_proxy_is_no_part_of_its_limit() -> 
     limits_ns: list[int] = []
 
     class Slow(Drip):
-        def read(self, until_ns: int) -> Read | None:
+        def read(self, until_ns: int) -> SocketRead | None:
             limits_ns.append(until_ns)
             came = super().read(until_ns)
             return None if came is None else came._replace(stamp_ns=monotonic_ns() - 10_000 * MS)

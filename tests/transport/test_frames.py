@@ -16,7 +16,7 @@ from bench.transport.fast import reader
 from bench.transport.fast.frames import MASK_BYTES, leading_texts, masked_frame, missing_bytes
 from bench.transport.fast.reader import MessageReader
 from bench.transport.parser import frame_bytes
-from bench.transport.received import Read, Received
+from bench.transport.received import ReceivedMessage, SocketRead
 from bench.transport.websocket import WebSocket
 from tests.examples import thorough
 from tests.helpers import receive
@@ -48,8 +48,8 @@ ARRIVAL = Arrival(AT_NS, AT_NS - EMPTY_NS)
 STATES = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=4)
 
 
-def came(wire: bytes, *, kernel: bool = True, complete: bool = False) -> Read:
-    return Read(wire, AT_NS, EMPTY_NS, kernel, complete)
+def came(wire: bytes, *, kernel: bool = True, complete: bool = False) -> SocketRead:
+    return SocketRead(wire, AT_NS, EMPTY_NS, kernel, complete)
 
 
 class SlowReader(MessageReader):
@@ -71,7 +71,7 @@ def heard(
     for place, part in enumerate(parts):
         complete, kernel = states[place % len(states)]
         stream.reads.append(read(part, place, complete=complete, kernel=kernel))
-    came: list[Received] = []
+    came: list[ReceivedMessage] = []
     while more := receive(socket, FAR_NS):
         came += more
     return came, socket.closed, _unmasked(stream.written[asked:])
@@ -123,7 +123,7 @@ def test_whole_texts_are_taken_up_to_where_the_bytes_end(sizes: list[int], end: 
     if complete and whole and taken == len(wire):
         arrivals[-1] = Arrival(AT_NS, 0)
     assert texts == [
-        Received(b"x" * size, arrival, frame_bytes(size)) for size, arrival in zip(sizes, arrivals, strict=False)
+        ReceivedMessage(b"x" * size, arrival, frame_bytes(size)) for size, arrival in zip(sizes, arrivals, strict=False)
     ]
     assert taken == sum(map(len, frames[:whole]))
 
@@ -144,7 +144,7 @@ def test_texts_that_are_cut_in_c_are_those_that_are_cut_in_python(
 def test_what_is_no_plain_text_is_left_to_others(frame: bytes) -> None:
     texts, taken = leading_texts(came(text(b"before") + frame + text(b"after")))
 
-    assert (texts, taken) == ([Received(b"before", ARRIVAL, 8)], 8)
+    assert (texts, taken) == ([ReceivedMessage(b"before", ARRIVAL, 8)], 8)
 
 
 @given(SIZES, st.binary(min_size=4, max_size=4))

@@ -15,8 +15,8 @@ import pytest
 
 from bench.clock import monotonic_ns
 from bench.errors import ConnectError
-from bench.limits import Limits
 from bench.metrics import LOOKUPS_FULL
+from bench.timeouts import Timeouts
 from bench.transport import names
 from bench.transport.connect import open_tcp
 from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, Proxy
@@ -24,7 +24,7 @@ from bench.transport.names import Lookup, look_up
 from tests.helpers import MS
 
 GUARD_S = 30
-ENOUGH = Limits(tcp=GUARD_S)
+ENOUGH = Timeouts(tcp=GUARD_S)
 
 
 def use_resolver(monkeypatch: pytest.MonkeyPatch, resolve: Callable[[str], object], *, threads: int = 500) -> None:
@@ -49,7 +49,7 @@ def listening() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def opened(host: str, port: int, path: NetworkPath = DIRECT, limits: Limits = ENOUGH) -> ConnectTimings:
+def opened(host: str, port: int, path: NetworkPath = DIRECT, limits: Timeouts = ENOUGH) -> ConnectTimings:
     phases = ConnectTimings()
     open_tcp(host, port, limits, phases, path).close()
     return phases

@@ -24,17 +24,17 @@ from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFact
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
-from bench.clock import Arrival, Handed, enable_stamps, monotonic_ns
-from bench.limits import Limits
+from bench.clock import Arrival, SendTime, enable_stamps, monotonic_ns
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
-from bench.protocol.events import DELTAS, CutPayload
+from bench.protocol.events import DELTAS, StrippedAudio
 from bench.simulator.serving.certificates import loopback_tls
+from bench.timeouts import Timeouts
 from bench.transport.event_loop import LoopMonitor
 from bench.transport.fast import _interpreted, reader
 from bench.transport.fast.frames import leading_texts
 from bench.transport.interface import ConnectTimings, PacedSender
-from bench.transport.received import READ_BYTES, DeltaArrival, Read, Received
+from bench.transport.received import READ_BYTES, MatchedDelta, ReceivedMessage, SocketRead
 from bench.transport.tcp import TakeRead, TcpStream, pass_on
 from bench.transport.tls import TlsStream, tls_context
 from bench.transport.websocket import WebSocket, client_protocol
@@ -100,7 +100,7 @@ ODD = st.builds(mutated, MESSAGES, st.integers(0, 10_000), st.integers(0, 255))
 
 def understood(dialect: Dialect, wire: bytes, *, complete: bool) -> list[tuple[Any, ...]]:
     """What the messages of a read say, each understood by itself, with how much earlier it may have come."""
-    frames, taken = leading_texts(Read(wire, AT_NS, EMPTY_NS, True, complete))
+    frames, taken = leading_texts(SocketRead(wire, AT_NS, EMPTY_NS, True, complete))
     assert taken == len(wire)
     return [
         (event.kind, event.name, event.response_id, event.item_id, event.payload_bytes, frame.arrival.error_ns,
@@ -110,7 +110,7 @@ def understood(dialect: Dialect, wire: bytes, *, complete: bool) -> list[tuple[A
     ]  # fmt: skip
 
 
-def told(deltas: list[DeltaArrival]) -> list[tuple[Any, ...]]:
+def told(deltas: list[MatchedDelta]) -> list[tuple[Any, ...]]:
     assert all(one.at_ns == AT_NS for one in deltas)
     return [
         (one.event.kind, one.event.name, one.event.response_id, one.event.item_id, one.payload_bytes, one.error_ns,
@@ -125,9 +125,9 @@ class Reply:
     streaming = True
 
     def __init__(self) -> None:
-        self.matched: list[DeltaArrival] = []
+        self.matched: list[MatchedDelta] = []
 
-    def take_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
+    def take_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         self.matched += deltas
 
 
@@ -276,7 +276,7 @@ def test_what_was_cut_out_of_a_message_is_not_learned_from() -> None:
     known = said(DIALECTS["ga"], "audio", "event_1", base64_of(30), (",", ":"))
     (event,) = DIALECTS["ga"].decode(known)
     made = reader.MessageReader()
-    made.learn(known, msgspec.structs.replace(event, payload=CutPayload(0)))
+    made.learn(known, msgspec.structs.replace(event, payload=StrippedAudio(0)))
 
     assert not made.match(text(known), AT_NS, EMPTY_NS, True)
 
@@ -332,7 +332,7 @@ def soon(
     polled_ns: int = 0,
     matcher: reader.TemplateMatcher | None = None,
     polls: int | None = None,
-) -> Read | None:
+) -> SocketRead | None:
     """What is read as soon as there is something."""
     while True:
         try:
@@ -539,7 +539,7 @@ class EncryptedStream(FlowingStream):
         self.server_tls = context.wrap_bio(self._in, self._out, server_side=True)
         self._shaken = False
 
-    def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
+    def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:
         self._in.write(data)
         if self._shaken:
             there = len(self.reads)
@@ -552,7 +552,7 @@ class EncryptedStream(FlowingStream):
                 self._shaken = True
             if said := self._out.read():
                 self.reads.append(read(said))
-        return Handed(77, 3)
+        return SendTime(77, 3)
 
     def encrypted(self, data: bytes) -> bytes:
         self.server_tls.write(data)
@@ -572,7 +572,7 @@ def connection(
         below.handshake(FAR_NS)
     protocol = client_protocol(parse_uri("ws://localhost/"), LIMIT, deflate=carried == "compressed")
     transport = WebSocket(below, protocol)
-    transport.upgrade([], Limits(), ConnectTimings())
+    transport.upgrade([], Timeouts(), ConnectTimings())
     below.sieve = transport._reader = kind.MessageReader()
     transport._reader.expect(plain=transport._is_plain())
     return transport, stream
@@ -599,13 +599,13 @@ class Hearer(Reply):
         self.texts: list[bytes] = []
         self.count = 0
 
-    def take_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
+    def take_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         self.count += len(deltas)
         for event, at_ns, error_ns, _, payload_bytes, wire_bytes, data in deltas:
             self.heard.append((event.kind, event.response_id, payload_bytes, at_ns, error_ns, True, wire_bytes))
             self.texts.append(data)
 
-    def take(self, message: Received) -> bool:
+    def take(self, message: ReceivedMessage) -> bool:
         (event,) = GA.decode(message.data)
         self.heard.append((event.kind, event.response_id, event.payload_bytes, *message.arrival, message.wire_bytes))
         self.texts.append(message.data)
@@ -637,7 +637,7 @@ def test_however_bytes_are_cut_and_carried_the_same_messages_and_deltas_come_wit
         transport, stream = connection(carried, kind or reader, contexts)
         transport.keeps_texts = keeps_texts
         for known in KNOWN.values():
-            transport.learn(Received(known, Arrival(0), 0), GA.decode(known)[0])
+            transport.learn(ReceivedMessage(known, Arrival(0), 0), GA.decode(known)[0])
         wire = [frames(stream, name) for name in names]
         if isinstance(stream, EncryptedStream):
             wire = [stream.encrypted(one) for one in wire]
@@ -669,7 +669,7 @@ def test_deltas_are_matched_however_they_are_carried_unless_they_are_compressed(
 ) -> None:
     transport, stream = connection(carried, reader, contexts)
     for known in KNOWN.values():
-        transport.learn(Received(known, Arrival(0), 0), GA.decode(known)[0])
+        transport.learn(ReceivedMessage(known, Arrival(0), 0), GA.decode(known)[0])
     wire = [frames(stream, name) for name in ("audio", "transcript", "audio")]
     parts = [stream.encrypted(one) if isinstance(stream, EncryptedStream) else one for one in wire]
     reads = [parts[0], parts[1][:30], parts[1][30:] + parts[2]]

@@ -31,16 +31,16 @@ from websockets.sync.server import Server, ServerConnection, serve
 
 from bench.clock import APART_NS, Arrival, monotonic_ns
 from bench.errors import ConnectError
-from bench.limits import Limits
 from bench.protocol.openai_ga import GA
 from bench.simulator.serving.certificates import loopback_tls
+from bench.timeouts import Timeouts
 from bench.transport import connect as connecting
 from bench.transport import names, tcp, websocket
 from bench.transport.connect import connect, connect_first
 from bench.transport.event_loop import LoopMonitor, Poller
 from bench.transport.interface import ConnectTimings, TcpInfo
 from bench.transport.names import Lookup, look_up
-from bench.transport.received import READ_BYTES, DeltaArrival, Read, Received
+from bench.transport.received import READ_BYTES, MatchedDelta, ReceivedMessage, SocketRead
 from bench.transport.tcp import ByteStream, TcpStream
 from bench.transport.tls import CUT, TlsStream, tls_context
 from bench.transport.websocket import WebSocket, open_websocket
@@ -52,8 +52,8 @@ TOO_MUCH = bytes(1 << 26)
 """More than both ends' kernels hold."""
 LINGER = struct.pack("ii", 1, 0)
 """Close at once: what the peer then hears is a reset."""
-SOON = Limits(tcp=0.05, tls=0.05, upgrade=0.05)
-ENOUGH = Limits(tcp=GUARD_S, tls=GUARD_S, upgrade=GUARD_S)
+SOON = Timeouts(tcp=0.05, tls=0.05, upgrade=0.05)
+ENOUGH = Timeouts(tcp=GUARD_S, tls=GUARD_S, upgrade=GUARD_S)
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kernel stamps are Linux's")
 KINDS = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 
@@ -180,8 +180,8 @@ def far_ns() -> int:
     return monotonic_ns() + GUARD_S * 1_000_000_000
 
 
-def read_all(stream: ByteStream, count: int) -> tuple[bytes, list[Read]]:
-    reads: list[Read] = []
+def read_all(stream: ByteStream, count: int) -> tuple[bytes, list[SocketRead]]:
+    reads: list[SocketRead] = []
     while sum(len(read.data) for read in reads) < count:
         read = stream.read(far_ns())
         assert read is not None
@@ -204,7 +204,7 @@ def wait_until_there(stream: Any) -> int:
     return now_ns
 
 
-def stamped(stream: ByteStream, peer: Peer) -> tuple[Read, int, int]:
+def stamped(stream: ByteStream, peer: Peer) -> tuple[SocketRead, int, int]:
     """A read with the kernel's stamp (which it gives when it gets round to it), and the instants around it."""
     for _ in range(1_000):
         before_ns, _ = peer.send(b"hello")
@@ -731,9 +731,9 @@ def test_what_this_process_takes_to_answer_is_no_part_of_the_limit_of_the_tls_ha
             said = outgoing.read()
             halves[:] = [said[: len(said) // 2], said[len(said) // 2 :]]
 
-        def read(self, until_ns: int) -> Read:
+        def read(self, until_ns: int) -> SocketRead:
             limits_ns.append(until_ns)
-            return Read(halves.pop(0), monotonic_ns() - 10_000 * MS, 0, True, True)
+            return SocketRead(halves.pop(0), monotonic_ns() - 10_000 * MS, 0, True, True)
 
     tls = TlsStream(Below(), tls_context(str(certificate[1])), "127.0.0.1")  # type: ignore[arg-type]
     tls.handshake(5)
@@ -839,9 +839,9 @@ class Reply:
 
     def __init__(self) -> None:
         self.streaming = True
-        self.matched: list[DeltaArrival] = []
+        self.matched: list[MatchedDelta] = []
 
-    def take_deltas(self, deltas: Sequence[DeltaArrival]) -> None:
+    def take_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         self.matched += deltas
 
 
@@ -854,7 +854,7 @@ def test_a_reply_that_goes_on_is_polled_and_what_comes_is_bounded_by_the_last_lo
         first, _, _ = stamped(stream, peer)
         looked_ns = first.stamp_ns
         for _ in range(20):
-            came: list[Read] = []
+            came: list[SocketRead] = []
             peer.order(lambda sock: sock.sendall(b"x"))
             assert stream.listen(far_ns(), lambda read: came.append(read) or True, polled=True)  # noqa: B023
             sent_ns, _, _ = peer.report()
@@ -958,7 +958,7 @@ def test_deltas_over_a_real_connection_are_matched_and_all_else_is_handed_on(
         url = f"{'wss' if tls else 'ws'}://127.0.0.1:{server.socket.getsockname()[1]}/v1/realtime"
         context = tls_context(str(ca)) if tls else None
         transport = open_websocket(url, [("api-key", "k")], context, ENOUGH, ConnectTimings())
-        transport.learn(Received(known, Arrival(0), 0), event)
+        transport.learn(ReceivedMessage(known, Arrival(0), 0), event)
         transport.keeps_texts = keeps_texts
         sent = 0
         while sent < 40 or (not reply.matched and sent < 2_000):  # the kernel stamps when it gets round to it
@@ -977,7 +977,7 @@ def test_deltas_over_a_real_connection_are_matched_and_all_else_is_handed_on(
     assert all(before.at_ns <= after.at_ns for before, after in itertools.pairwise(reply.matched))
 
 
-def found_when_the_wait_ends(linked: Linked, take: Callable[[Read], bool]) -> bool:
+def found_when_the_wait_ends(linked: Linked, take: Callable[[SocketRead], bool]) -> bool:
     """Listen to what the loop finds in the very turn in which the wait is over, because it was held up until then."""
     stream, peer = linked
     until_ns = monotonic_ns() + 5 * MS
@@ -1001,7 +1001,7 @@ def test_who_takes_a_read_as_the_wait_ends_is_woken_by_it(linked: Linked) -> Non
 
 
 def test_an_error_of_whoever_takes_a_read_as_the_wait_ends_is_raised(linked: Linked) -> None:
-    def refuse(read: Read) -> bool:
+    def refuse(read: SocketRead) -> bool:
         raise ValueError("no room")
 
     with pytest.raises(ValueError, match="no room"):
@@ -1009,7 +1009,7 @@ def test_an_error_of_whoever_takes_a_read_as_the_wait_ends_is_raised(linked: Lin
 
 
 def test_an_error_of_whoever_takes_a_read_is_raised_where_it_listens(linked: Linked) -> None:
-    def refuse(read: Read) -> bool:
+    def refuse(read: SocketRead) -> bool:
         raise ValueError("no room")
 
     stream, peer = linked
@@ -1255,7 +1255,7 @@ def test_what_is_offered_to_a_peer_that_is_gone_fails_when_it_is_finished(linked
 def test_a_connection_that_is_reset_while_somebody_listens_has_ended(
     tls: bool, certificate: tuple[ssl.SSLContext, Path]
 ) -> None:
-    came: list[Read] = []
+    came: list[SocketRead] = []
     with connected(tls, certificate) as (stream, peer):
         peer.order(lambda sock: sock.sendall(b"x"))
         while not came:

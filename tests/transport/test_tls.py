@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bench.simulator.serving.certificates import loopback_tls
 from bench.transport.fast import _interpreted, reader
-from bench.transport.received import READ_BYTES, Read
+from bench.transport.received import READ_BYTES, SocketRead
 from bench.transport.tls import INCOMING, tls_context
 from tests.helpers import delta
 from tests.transport.test_reader import GA, Reply
@@ -66,7 +66,7 @@ class Noting:
         self.server.write(data)
         return self.wire.read()
 
-    def take(self, came: Read) -> None:
+    def take(self, came: SocketRead) -> None:
         left, made = self.decrypter.sift(came), self.decrypter
         reason = None if made.error is None else made.error.reason
         self.heard.append((left, made.heard, made.ended, reason, made.wakes and made.end(), self.outgoing.pending))

@@ -19,16 +19,16 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
-from bench.clock import Handed, monotonic_ns
+from bench.clock import SendTime, monotonic_ns
 from bench.errors import ConnectError
-from bench.limits import Limits
 from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
 from bench.session import Session
+from bench.timeouts import Timeouts
 from bench.transport.fast.reader import Sieve
 from bench.transport.interface import ConnectTimings, PacedSender, TcpInfo, TxTimestamp
 from bench.transport.parser import frame_bytes
-from bench.transport.received import Read, Received
+from bench.transport.received import ReceivedMessage, SocketRead
 from bench.transport.tcp import TakeRead
 from bench.transport.websocket import GOODBYE_NS, LONGEST_REFUSAL, WebSocket, client_protocol
 from bench.units import NEVER_NS
@@ -41,10 +41,10 @@ EMPTY_NS, STAMP_NS = 1_000, 5_000
 NETWORK = TcpInfo(rtt_ns=900_000, min_rtt_ns=700_000, retransmits=2)
 
 
-def read(data: bytes, place: int = 0, *, complete: bool = True, kernel: bool = True) -> Read:
+def read(data: bytes, place: int = 0, *, complete: bool = True, kernel: bool = True) -> SocketRead:
     """A read that came `place` reads after the first: stamped 4 µs after its socket was known to be empty."""
     at_ns = place * 100_000
-    return Read(data, at_ns + STAMP_NS, at_ns + EMPTY_NS, kernel, complete)
+    return SocketRead(data, at_ns + STAMP_NS, at_ns + EMPTY_NS, kernel, complete)
 
 
 class FakeStream:
@@ -54,7 +54,7 @@ class FakeStream:
     """
 
     def __init__(self, answer: bytes | None = None, *, tail: bytes = b"", ends: bool = False) -> None:
-        self.reads: deque[Read] = deque()
+        self.reads: deque[SocketRead] = deque()
         self.written = b""
         self.closed = 0
         self.broken = self.full = False
@@ -64,7 +64,7 @@ class FakeStream:
         self.server = ServerProtocol()
         self.sieve = Sieve()
 
-    def read(self, until_ns: int) -> Read | None:
+    def read(self, until_ns: int) -> SocketRead | None:
         read = self.reads.popleft() if self.reads else None
         self.heard_ns = until_ns if read is None else read.stamp_ns - 1
         return read
@@ -82,7 +82,7 @@ class FakeStream:
     def rest(self) -> None:
         self.rests += 1
 
-    def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
+    def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:
         if self.broken:
             self.attempts += 1
             raise BrokenPipeError(32, "Broken pipe")
@@ -91,12 +91,12 @@ class FakeStream:
             self._upgrade(data)
         else:
             self.server.receive_data(data)
-        return Handed(77, 3)
+        return SendTime(77, 3)
 
-    def offer(self, data: bytes, *, stamped: bool = False) -> Handed | None:
+    def offer(self, data: bytes, *, stamped: bool = False) -> SendTime | None:
         return None if self.broken or self.full else self.write(data, stamped=stamped)
 
-    def finish(self) -> Handed:
+    def finish(self) -> SendTime:
         return self.write(b"")
 
     def transmitted(self) -> list[TxTimestamp]:
@@ -122,7 +122,7 @@ def opened(
 ) -> tuple[WebSocket, FakeStream]:
     stream = stream or FakeStream()
     socket = WebSocket(stream, client_protocol(parse_uri("ws://service.example/v1/realtime?model=m"), limit))
-    socket.upgrade(headers, Limits(), ConnectTimings({"connect_start": 1}))
+    socket.upgrade(headers, Timeouts(), ConnectTimings({"connect_start": 1}))
     return socket, stream
 
 
@@ -137,9 +137,9 @@ def close_frame(code: int, reason: str = "") -> bytes:
     return Frame(Opcode.CLOSE, Close(code, reason).serialize()).serialize(mask=False)
 
 
-def received(socket: WebSocket) -> list[Received]:
+def received(socket: WebSocket) -> list[ReceivedMessage]:
     """All that the stream holds."""
-    came: list[Received] = []
+    came: list[ReceivedMessage] = []
     while more := receive(socket, FAR_NS):
         came += more
     return came
@@ -183,14 +183,14 @@ def test_the_upgrade_may_be_cut_anywhere_and_bring_the_first_messages(places: li
     socket = WebSocket(stream, client_protocol(parse_uri("ws://service.example/"), LIMIT))
     whole_write = stream.write
 
-    def write(data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
+    def write(data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:
         handed = whole_write(data)
         (answer,) = stream.reads
         stream.reads = deque(read(part, place) for place, part in enumerate(cut(answer.data, places)))
         return handed
 
     stream.write = write  # type: ignore[method-assign]
-    socket.upgrade([], Limits(), ConnectTimings())
+    socket.upgrade([], Timeouts(), ConnectTimings())
     stream.write = whole_write  # type: ignore[method-assign]
     stream.reads.append(read(text(b"second")[4:], 99))
 
@@ -204,7 +204,7 @@ def test_the_upgrade_may_be_cut_anywhere_and_bring_the_first_messages(places: li
 
 LATE = STAMP_NS - EMPTY_NS
 LONG = text(bytes(300))
-STAMPED: dict[str, tuple[list[Read], list[tuple[int, int, bool]]]] = {
+STAMPED: dict[str, tuple[list[SocketRead], list[tuple[int, int, bool]]]] = {
     # (reads; of each message the place of the read whose stamp it has, its error, whether the stamp is the kernel's)
     "an event that ends a read which emptied the socket is exact and those before it are not":
         ([read(text(b"a") + text(b"b") + text(b"c")), read(text(b"d"), 1)],
@@ -221,7 +221,7 @@ STAMPED: dict[str, tuple[list[Read], list[tuple[int, int, bool]]]] = {
 
 @pytest.mark.parametrize(("reads", "stamps"), STAMPED.values(), ids=STAMPED)
 def test_a_message_has_the_stamp_of_the_read_that_ended_it(
-    reads: list[Read], stamps: list[tuple[int, int, bool]]
+    reads: list[SocketRead], stamps: list[tuple[int, int, bool]]
 ) -> None:
     socket, stream = opened()
     stream.reads += reads
@@ -366,14 +366,14 @@ def test_a_message_is_sent_masked_and_its_frame_is_counted() -> None:
     sent = socket.send(b'{"type": "x"}')
 
     assert sent is not None
-    assert (sent.handed, sent.wire_bytes) == (Handed(77, 3), len(stream.written) - before)
+    assert (sent.handed, sent.wire_bytes) == (SendTime(77, 3), len(stream.written) - before)
     (frame,) = stream.server.events_received()
     assert isinstance(frame, Frame)
     assert (frame.opcode, bytes(frame.data)) == (Opcode.TEXT, b'{"type": "x"}')
 
 
 EXPIRED = "Your session hit the maximum duration of 60 minutes."
-BROKEN: dict[str, tuple[list[Read], bool, list[bytes], int, str]] = {
+BROKEN: dict[str, tuple[list[SocketRead], bool, list[bytes], int, str]] = {
     # (reads, whether we send, messages, close code and reason)
     "when sending fails what had come is still read":
         ([read(text(b"last words")), read(close_frame(1008, "enough"), 1), read(b"", 2)], True,
@@ -386,7 +386,7 @@ BROKEN: dict[str, tuple[list[Read], bool, list[bytes], int, str]] = {
 
 @pytest.mark.parametrize(("reads", "sends", "messages", "code", "reason"), BROKEN.values(), ids=BROKEN)
 def test_what_came_before_a_connection_broke_counts(
-    reads: list[Read], sends: bool, messages: list[bytes], code: int, reason: str
+    reads: list[SocketRead], sends: bool, messages: list[bytes], code: int, reason: str
 ) -> None:
     socket, stream = opened()
     stream.reads += reads
@@ -440,7 +440,7 @@ def test_nothing_that_is_written_while_closing_is_waited_for_longer_than_a_goodb
     socket, stream = opened()
     whole_write, limits_ns = stream.write, list[int]()
 
-    def write(data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
+    def write(data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:
         limits_ns.append(until_ns)
         return whole_write(data)
 
@@ -512,7 +512,7 @@ def test_the_upgrade_sends_our_headers_and_keeps_the_service_s() -> None:
     phases = ConnectTimings({"connect_start": 1})
     stream = FakeStream()
     socket = WebSocket(stream, client_protocol(parse_uri("ws://service.example/v1/realtime?model=m"), LIMIT))
-    socket.upgrade([("api-key", "k"), ("x-trace", "t")], Limits(), phases)
+    socket.upgrade([("api-key", "k"), ("x-trace", "t")], Timeouts(), phases)
     head = stream.written.decode()
 
     assert head.startswith("GET /v1/realtime?model=m HTTP/1.1\r\n")
@@ -574,7 +574,7 @@ def test_an_upgrade_that_answers_another_request_is_called_that(headers: list[st
     assert (error.outcome, error.detail.startswith(said)) == ("connect_failed:upgrade", True)
 
 
-UPGRADES: dict[str, tuple[bytes | None, list[Read], bool, str]] = {
+UPGRADES: dict[str, tuple[bytes | None, list[SocketRead], bool, str]] = {
     # (an answer, what came before it, whether the connection breaks, what is said)
     "a service that does not answer the upgrade is timed out": (b"HTTP/1.1 101 Swi", [], False, "timeout:upgrade"),
     "a connection that breaks under the upgrade is a refusal":
@@ -586,7 +586,7 @@ UPGRADES: dict[str, tuple[bytes | None, list[Read], bool, str]] = {
 
 @pytest.mark.parametrize(("answered", "before", "breaks", "said"), UPGRADES.values(), ids=UPGRADES)
 def test_an_upgrade_that_does_not_come_is_an_outcome(
-    answered: bytes | None, before: list[Read], breaks: bool, said: str
+    answered: bytes | None, before: list[SocketRead], breaks: bool, said: str
 ) -> None:
     stream = FakeStream(answered)
     stream.reads += before
@@ -628,7 +628,7 @@ def test_of_an_endless_refusal_no_more_is_read_than_is_worth_it() -> None:
     stream = FakeStream(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 3000000\r\n\r\n")
     whole_write = stream.write
 
-    def write(data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> Handed:
+    def write(data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:
         handed = whole_write(data)
         stream.reads += [read(b"x" * 1_000)] * 100
         return handed
@@ -671,7 +671,7 @@ def agreed(*, offered: bool, accepted: bool) -> tuple[WebSocket, FakeStream]:
     stream = FakeStream()
     stream.server = ServerProtocol(extensions=[ServerPerMessageDeflateFactory()] if accepted else None)
     socket = WebSocket(stream, client_protocol(URI, LIMIT, deflate=offered))
-    socket.upgrade([], Limits(), ConnectTimings())
+    socket.upgrade([], Timeouts(), ConnectTimings())
     return socket, stream
 
 
@@ -805,7 +805,7 @@ def test_a_service_may_decline() -> None:
     stream.reads += [read(part) for part in wire(stream, [b"A" * 400])]
     sent = socket.send(b"B" * 400)
 
-    came: list[Received] = received(socket)
+    came: list[ReceivedMessage] = received(socket)
     assert "sec-websocket-extensions" not in socket.handshake.headers
     assert [message.wire_bytes for message in came] == [frame_bytes(400)]
     assert sent is not None
@@ -816,7 +816,7 @@ def test_whatever_is_logged_the_request_s_headers_are_not(caplog: pytest.LogCapt
     with caplog.at_level(logging.DEBUG):
         stream = FakeStream()
         socket = WebSocket(stream, client_protocol(URI, LIMIT))
-        socket.upgrade([("api-key", "a-key-that-nobody-may-see")], Limits(), ConnectTimings())
+        socket.upgrade([("api-key", "a-key-that-nobody-may-see")], Timeouts(), ConnectTimings())
 
     assert b"a-key-that-nobody-may-see" in stream.written
     assert [record for record in caplog.records if record.name != "websockets.server"] == []

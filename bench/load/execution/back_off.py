@@ -20,11 +20,11 @@ import gevent
 
 from bench.clock import monotonic_ns
 from bench.dial import HARNESS_FAULT
-from bench.limits import LONGEST_HOLD_NS
-from bench.load.execution.arm import FIRST_WAIT_NS, LONGEST_WAIT_NS
+from bench.load.execution.target_state import FIRST_WAIT_NS, LONGEST_WAIT_NS
 from bench.load.planning.tasks import Caller
 from bench.metrics import is_throttled, outcome_class
 from bench.observe.observation import SessionObservation
+from bench.timeouts import LONGEST_HOLD_NS
 from bench.units import NS_PER_S
 
 POLL_S = 0.25

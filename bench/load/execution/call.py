@@ -9,23 +9,23 @@ from weakref import WeakValueDictionary
 import gevent
 
 from bench.clock import monotonic_ns
-from bench.dial import HARNESS_FAULT, Cut, connected
-from bench.load.execution.arm import Arm
+from bench.dial import HARNESS_FAULT, Cut, connect
 from bench.load.execution.back_off import RefusedCall
 from bench.load.execution.pairs import Pair
-from bench.load.execution.sessions import RunListener, Sessions
-from bench.load.planning.tasks import Caller, CallSteps, SessionOver, Turn, act
+from bench.load.execution.session_registry import RunListener, SessionRegistry
+from bench.load.execution.target_state import TargetState
+from bench.load.planning.tasks import Caller, CallSteps, SessionEnded, Turn, run_task
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
-from bench.plan.draws import Choices
+from bench.plan.compiled_script import CompiledScript
 from bench.plan.prepared import PreparedEvent, PreparedScript, PreparedStep, PreparedTurn
-from bench.plan.repertoire import Repertoire
-from bench.plan.steps import NO_ROW, Rules, StepReader
+from bench.plan.random_choices import SessionChoices
+from bench.plan.steps import NO_ROW, StepReader, StepRules
 from bench.plan.turns import Step
 from bench.protocol.base import SaidItem
 from bench.protocol.settings import FunctionOutput, Message
 from bench.run.event_log import LoggedTransport
-from bench.run.recorder import Labels
+from bench.run.recorder import RowContext
 from bench.session import Session
 
 POLL_S = 0.05
@@ -33,15 +33,15 @@ POLL_S = 0.05
 
 
 @dataclass(frozen=True)
-class Assignment:
+class CallAssignment:
     """What a call of a pair is to play: a script at an arm. `leaving`: whether its user is to go."""
 
-    arm: Arm
-    repertoire: Repertoire
+    arm: TargetState
+    repertoire: CompiledScript
     script: PreparedScript
     pair: Pair
     seed: int
-    labels: Labels
+    labels: RowContext
     user: Caller
     leaving: Callable[[], bool]
 
@@ -88,7 +88,7 @@ class CallTranscript:
 class Call:
     """A call under way: whoever plays its steps need not know which of its sessions it is in."""
 
-    def __init__(self, sessions: Sessions, assignment: Assignment) -> None:
+    def __init__(self, sessions: SessionRegistry, assignment: CallAssignment) -> None:
         self._sessions, self._assignment, self._script = sessions, assignment, assignment.script
         self._transcript = CallTranscript(self._script.said_before)
         self._number = self._turns_started = 0
@@ -139,10 +139,10 @@ class Call:
                 if not self.perform(step):
                     break
             return None
-        choices = Choices(assignment.seed, assignment.pair.of_script)
-        player = StepPlayer(self, assignment.repertoire, self._script, script.reader, choices)
+        choices = SessionChoices(assignment.seed, assignment.pair.of_script)
+        player = StepRunner(self, assignment.repertoire, self._script, script.reader, choices)
         self.hear_turn = player.turn_ended
-        return act(assignment.user, script.task, player)
+        return run_task(assignment.user, script.task, player)
 
     # Steps.
 
@@ -201,7 +201,7 @@ class Call:
     def connect(self) -> bool:
         """Connect the session that was begun; False where there is no connection."""
         listener, script = self._listener, self._script
-        transport = connected(self._assignment.arm.dialer, script.limits, listener.timeline, listener.connected)
+        transport = connect(self._assignment.arm.dialer, script.limits, listener.timeline, listener.connected)
         if transport is None:
             return False
         transport = LoggedTransport(transport, listener.log) if listener.log else transport
@@ -251,24 +251,29 @@ class Call:
     def _renew(self) -> bool:
         """Go on in another session, which is told what was said so far; False where it does not get ready."""
         before = self._listener.timeline
-        before.tell(inputs.Renewed())
+        before.tell(inputs.ReplacedBySession())
         self._turns_started += before.facts.turns_started
         self._connected.close()
         self._listener.session_ended()
         self._session = None
         self.begin()
-        self._listener.timeline.tell(inputs.Renews(before.turns.heard_ns))
+        self._listener.timeline.tell(inputs.ContinuesCall(before.turns.heard_ns))
         self._script = self._script.after(self._transcript.items)
         return self.connect() and self.open()
 
 
-class StepPlayer(CallSteps):
-    """Plays a task's steps, as a script's (see `Repertoire`). What its rehearsal missed is prepared on the spot."""
+class StepRunner(CallSteps):
+    """Plays a task's steps, as a script's (see `CompiledScript`). What its rehearsal missed is prepared on the spot."""
 
     def __init__(
-        self, call: Session | Call, repertoire: Repertoire, script: PreparedScript, reader: StepReader, choices: Choices
+        self,
+        call: Session | Call,
+        repertoire: CompiledScript,
+        script: PreparedScript,
+        reader: StepReader,
+        choices: SessionChoices,
     ) -> None:
-        super().__init__(reader, Rules(repertoire.script.session))
+        super().__init__(reader, StepRules(repertoire.script.session))
         self._call, self._repertoire, self._choices = call, repertoire, choices
         variables = repertoire.script.variables
         self._row = variables.rows[script.variables_row - 1] if variables and script.variables_row else NO_ROW
@@ -277,7 +282,7 @@ class StepPlayer(CallSteps):
 
     def play(self, step: Step) -> None:
         if not self._call.perform(self._repertoire.step(step, self.turns, self._choices, self._row)):
-            raise SessionOver
+            raise SessionEnded
 
     def taken_turn(self) -> Turn:
         turn = self._asked[self.turns] = Turn(self.turns, self._await_turn)
@@ -291,4 +296,4 @@ class StepPlayer(CallSteps):
         """Wait until every turn is over and awaits nothing more. Raises SessionOver where the run ends before."""
         self._call.await_turn()
         if self._asked:
-            raise SessionOver
+            raise SessionEnded

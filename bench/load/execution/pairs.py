@@ -65,7 +65,7 @@ class Pair:
     called_ns: int | None = None
 
 
-class PairNumbers:
+class PairCounter:
     """Numbers the pairs that a process starts, all of them and those of each script."""
 
     def __init__(self, slot: WorkerSlot) -> None:

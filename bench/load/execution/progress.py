@@ -2,7 +2,7 @@
 
 A report holds counts from the process's start, so that one that is lost or comes twice does no harm, and the times of
 the turns that ended since the report before. None of it is a figure of the run: those come from its rows.
-`bench.load.runners.tally` adds up the reports of all processes.
+`bench.load.runners.live_totals` adds up the reports of all processes.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Final, Literal, NamedTuple
 
 from bench.clock import monotonic_ns
 from bench.metrics import CATALOGUE, FIRST_DELTAS, HEADLINE, ORIGINS, OutcomeClass, is_throttled, outcome_class
-from bench.money import Prices, Tariff, Terms, dollars, tariff_of
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.protocol.events import Usage
+from bench.pricing import Prices, PricingTerms, TurnPricing, dollars, tariff_of
+from bench.protocol.events import TokenUsage
 from bench.run.histograms import Histograms, StepLabels, turn_step, worst_p99_ms
 from bench.run.recorder import NO_TRAFFIC, Traffic
 from bench.target.target_settings import GIVE_PRICES, usage_usd
@@ -31,7 +31,7 @@ BOUND: Final = "bound"
 """The role of that bound: how far the value can be off."""
 
 
-class LiveKey(NamedTuple):
+class LiveMetricKey(NamedTuple):
     """Says what times of live views are. Those of two origins are never pooled."""
 
     role: LiveRole
@@ -41,17 +41,18 @@ class LiveKey(NamedTuple):
 
 JUDGED = {
     measured_from: tuple(
-        (CATALOGUE[name], LiveKey(VALUE, name, measured_from), LiveKey(BOUND, name, measured_from)) for name in HEADLINE
+        (CATALOGUE[name], LiveMetricKey(VALUE, name, measured_from), LiveMetricKey(BOUND, name, measured_from))
+        for name in HEADLINE
     )
     for measured_from in ORIGINS
 }
 """The headline metrics of turns of each origin, with the keys of their values and bounds."""
 
-Times = dict[str, dict[str, list[tuple[LiveKey, list[int]]]]]
+Times = dict[str, dict[str, list[tuple[LiveMetricKey, list[int]]]]]
 """Microseconds, by arm and step, each key once."""
 StepKey = tuple[str, str]
 """A script's name and a label in it."""
-Failures = dict[str, list[tuple[LiveKey | None, int]]]
+Failures = dict[str, list[tuple[LiveMetricKey | None, int]]]
 """Failed turns by arm, each key once: a turn counts once with what it waited for first (None where no turn of its step
 has shown that yet), and once with each headline metric that other turns of its step have."""
 Outcomes = dict[str, dict[str, dict[str, int]]]
@@ -117,20 +118,20 @@ TARGET_COUNTS = ("sessions_open", "turns_succeeded", "turns_failed", *DESIGN, *T
 """What is counted by target, too; bytes are those on the wire."""
 
 
-class Progress:
+class ProgressCounter:
     """Counts what the sessions of one process came to so far."""
 
-    def __init__(self, spending: Spending) -> None:
+    def __init__(self, spending: CostMeter) -> None:
         self.spending = spending
         self._counts: Counter[str] = Counter()
         self._of_targets: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._failed: Counter[tuple[str, StepKey]] = Counter()
-        self._awaited: dict[StepKey, LiveKey] = {}
-        self._headlines: defaultdict[StepKey, set[LiveKey]] = defaultdict(set)
+        self._awaited: dict[StepKey, LiveMetricKey] = {}
+        self._headlines: defaultdict[StepKey, set[LiveMetricKey]] = defaultdict(set)
         """Which headline metrics turns of a step have."""
         self._steps = StepLabels()
         self._outcomes: Outcomes = {}
-        self._times_us: dict[str, dict[str, dict[LiveKey, list[int]]]] = {}
+        self._times_us: dict[str, dict[str, dict[LiveMetricKey, list[int]]]] = {}
 
     def count(self, **more: int) -> None:
         """Add to counts of `ProgressReport`."""
@@ -212,7 +213,7 @@ class Progress:
     ) -> ProgressReport:
         """Make the next report. `histograms`, `traffic`: the recorder's."""
         times_us, self._times_us = self._times_us, {}
-        failed: defaultdict[str, Counter[LiveKey | None]] = defaultdict(Counter)
+        failed: defaultdict[str, Counter[LiveMetricKey | None]] = defaultdict(Counter)
         for (arm, step), turns in self._failed.items():
             for key in (self._awaited.get(step), *self._headlines[step]):
                 failed[arm][key] += turns
@@ -237,8 +238,8 @@ class Progress:
 
 
 def _note_times(
-    times_us: dict[LiveKey, list[int]], wait: tuple[LiveKey, int] | None, turn: TurnObservation
-) -> list[LiveKey]:
+    times_us: dict[LiveMetricKey, list[int]], wait: tuple[LiveMetricKey, int] | None, turn: TurnObservation
+) -> list[LiveMetricKey]:
     """Note what the caller of a good turn waited; each headline metric, whose keys it returns, and its bound."""
     if wait is not None:
         times_us.setdefault(wait[0], []).append(wait[1])
@@ -254,23 +255,25 @@ def _note_times(
     return keys
 
 
-def _wait_us(turn: TurnObservation) -> tuple[LiveKey, int] | None:
+def _wait_us(turn: TurnObservation) -> tuple[LiveMetricKey, int] | None:
     """What a turn's caller waited for, and how long; None where it did not come."""
     instants, measured_from = turn.instants, turn.measured_from
     if measured_from is None:
         return None
     for awaited, metric in FIRST_DELTAS.items():
         if awaited in instants:
-            return LiveKey(WAIT, metric, measured_from), (instants[awaited] - instants[measured_from]) // NS_PER_US
+            return LiveMetricKey(WAIT, metric, measured_from), (
+                instants[awaited] - instants[measured_from]
+            ) // NS_PER_US
     return None
 
 
-class Spending:
+class CostMeter:
     """Adds up what responses cost, as they are done, and minutes, as they pass. `terms`: by the target's label."""
 
-    def __init__(self, table: Mapping[str, Prices], terms: Mapping[str, Terms]) -> None:
+    def __init__(self, table: Mapping[str, Prices], terms: Mapping[str, PricingTerms]) -> None:
         self._table, self._terms = table, terms
-        self._tariffs: dict[tuple[str, str | None], Tariff] = {}
+        self._tariffs: dict[tuple[str, str | None], TurnPricing] = {}
         self._open: Counter[tuple[str, float]] = Counter()
         """Sessions that are open, by their target and what a minute of them costs."""
         self._opened_ns: Counter[tuple[str, float]] = Counter()
@@ -281,7 +284,7 @@ class Spending:
         """How many responses told tokens and are in no amount; by target."""
         self.unknown_models: set[str] = set()
 
-    def add(self, target: str, model: str | None, usage: Usage) -> None:
+    def add(self, target: str, model: str | None, usage: TokenUsage) -> None:
         """Add a response that is done. `model`: as the session named it, None where it did not."""
         tariff = self._tariff(target, model)
         if tariff.prices is not None and not tariff.prices.of_tokens:
@@ -327,9 +330,9 @@ class Spending:
         prices = self._tariff(target, model).prices
         return prices.usd_per_minute if prices else 0.0
 
-    def _tariff(self, target: str, model: str | None) -> Tariff:
+    def _tariff(self, target: str, model: str | None) -> TurnPricing:
         if (target, model) not in self._tariffs:
-            self._tariffs[target, model] = tariff_of(self._table, self._terms.get(target, Terms()), model)
+            self._tariffs[target, model] = tariff_of(self._table, self._terms.get(target, PricingTerms()), model)
         return self._tariffs[target, model]
 
 
@@ -340,7 +343,7 @@ def over_budget(budget_usd: float | None, usd: float) -> str:
     return f"the budget of {dollars(budget_usd)} USD is spent: {dollars(usd)} USD"
 
 
-def unknown_price(spending: Spending) -> str:
+def unknown_price(spending: CostMeter) -> str:
     """Say why a budget cannot be kept where something told has no price, and what to do, in one line."""
     if not spending.unknown_models:
         return "--budget cannot be enforced, because the service's token counts cannot be read: leave --budget out"

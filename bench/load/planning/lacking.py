@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.columns import TURN_INSTANTS
-from bench.observe.turn_view import HEARD, UNTOLD
+from bench.observe.turn_observation import HEARD, UNTOLD
+from bench.plan.compiled_script import CompiledScript
 from bench.plan.prepared import PreparedEvent, PreparedInterruption, PreparedScript, PreparedSound, PreparedTurn
-from bench.plan.repertoire import Repertoire
 
 UNNAMED = "the service names no turns, so only what is heard of them is known"
 
@@ -111,7 +111,7 @@ LACKS = (
 """In the order in which a reason is looked for."""
 
 
-def lacking(repertoire: Repertoire, *, arrives: bool) -> dict[str, Any] | None:
+def lacking(repertoire: CompiledScript, *, arrives: bool) -> dict[str, Any] | None:
     """Return what a script's turns and sessions lack: `turns`, each with its `step` and with what it `lacks`, and
     `session`; names with their reasons. None where nobody knows. `arrives`: whether its calls arrive.
     """

@@ -25,7 +25,7 @@ import numpy as np
 
 from bench.errors import ScriptError, UsageError
 from bench.load.planning.run_options import Options
-from bench.load.planning.stages import LoadCourse, load_course
+from bench.load.planning.stages import LoadSchedule, load_course
 from bench.load.planning.tasks import file_of
 from bench.units import NS_PER_S
 
@@ -41,7 +41,7 @@ MOST_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
-class Pattern:
+class ArrivalPattern:
     """How gaps between calls scatter. `shape`: of gamma; the squared coefficient of variation is 1/shape."""
 
     name: str
@@ -68,11 +68,11 @@ class Pattern:
         return generator.standard_gamma(self.shape, DRAWN_AT_ONCE) / self.shape
 
 
-def pattern_of(text: str) -> Pattern | None:
+def pattern_of(text: str) -> ArrivalPattern | None:
     """The pattern of a name, such as gamma:2; None where it is none. Raises UsageError for a shape that cannot be."""
     name, colon, shape = text.partition(":")
     if name in (POISSON, CONSTANT) and not colon:
-        return Pattern(name)
+        return ArrivalPattern(name)
     if name != GAMMA:
         return None
     try:
@@ -84,11 +84,11 @@ def pattern_of(text: str) -> Pattern | None:
             f"--arrival-pattern gamma:SHAPE must have a shape from {LEAST_SHAPE:g} to {MOST_SHAPE:g}, such as "
             f"gamma:0.5 for bursts, not {text!r:.100}"
         )
-    return Pattern(GAMMA, number)
+    return ArrivalPattern(GAMMA, number)
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedArrivals:
     """Instants of calls that were recorded, in seconds from the first on. `digest`: SHA-256 of their file, hex."""
 
     path: Path
@@ -102,10 +102,10 @@ class Arrivals:
 
     seed: int
     slots: int
-    pattern: Pattern = Pattern(POISSON)
+    pattern: ArrivalPattern = ArrivalPattern(POISSON)
     per_s: float | None = None
-    course: LoadCourse | None = None
-    recorded: Recorded | None = None
+    course: LoadSchedule | None = None
+    recorded: RecordedArrivals | None = None
 
     @property
     def length_s(self) -> float | None:
@@ -119,7 +119,7 @@ class Arrivals:
         if self.recorded is not None:
             return iter(self.recorded.instants_s)
         sums, per_s = self.pattern.sums(self.seed), self.per_s or 0.0
-        return stretched(sums, self.course) if self.course else (total / per_s for total in sums)
+        return arrival_instants(sums, self.course) if self.course else (total / per_s for total in sums)
 
     def share_ns(self, worker: int, workers: int) -> Iterator[int]:
         """Yield the instants of the calls that one of several processes plays, in ns after the run began."""
@@ -138,7 +138,7 @@ class Arrivals:
         }
 
 
-def course_facts(course: LoadCourse) -> list[dict[str, float]]:
+def course_facts(course: LoadSchedule) -> list[dict[str, float]]:
     """What run.json says of a course: each stage with its first and its last level."""
     return [{"duration_s": duration_s, "from": first, "to": last} for _, duration_s, first, last in course.parts()]
 
@@ -147,7 +147,7 @@ def head_start(workers: int) -> float:
     return WORKERS_HEAD_START_S if workers > 1 else HEAD_START_S
 
 
-def stretched(sums: Iterator[float], course: LoadCourse) -> Iterator[float]:
+def arrival_instants(sums: Iterator[float], course: LoadSchedule) -> Iterator[float]:
     """Yield the instants at which the rate of a course, summed up over time, has come to each of these sums."""
     parts, arrived = course.parts(), 0.0
     begin_s, duration_s, first, last = next(parts)
@@ -164,7 +164,7 @@ def stretched(sums: Iterator[float], course: LoadCourse) -> Iterator[float]:
         yield begin_s + min(2 * rest / speed if speed else 0.0, duration_s)
 
 
-def load_recorded(path: Path) -> Recorded:
+def load_recorded(path: Path) -> RecordedArrivals:
     """Read instants from a file, one a line: seconds, or times as ISO 8601 has them, counted from the first.
 
     Empty lines and those that begin with # are passed over. Raises ScriptError with the line.
@@ -193,7 +193,7 @@ def load_recorded(path: Path) -> Recorded:
     if not instants:
         raise ScriptError(path, None, "has no instants: one a line, in seconds or as 2026-11-01T09:00:00.250Z")
     first = instants[0] if kind == "a time" else 0.0
-    return Recorded(path, hashlib.sha256(content).hexdigest(), tuple(at_s - first for at_s in instants))
+    return RecordedArrivals(path, hashlib.sha256(content).hexdigest(), tuple(at_s - first for at_s in instants))
 
 
 def _instant(path: Path, number: int, text: str) -> tuple[float, str]:
@@ -222,7 +222,7 @@ class LoadModel:
     """Holds the load model: an open loop of `arrivals`, or a closed loop, whose users may follow a `course`."""
 
     arrivals: Arrivals | None = None
-    course: LoadCourse | None = None
+    course: LoadSchedule | None = None
 
     @property
     def length_s(self) -> float | None:
@@ -247,7 +247,7 @@ CLOSED_LOOP = LoadModel()
 """Users who call again and again, as many as --users says."""
 
 
-def asked(parsed: Any, user_classes: Collection[Any]) -> Namespace:
+def with_scenario_defaults(parsed: Any, user_classes: Collection[Any]) -> Namespace:
     """Complete the parsed options by the attributes IN_SCENARIO of the users' classes; the command line wins.
 
     Paths are relative to the file of the class. Raises UsageError if classes differ.
@@ -287,7 +287,7 @@ def load_model_of(options: Options, parsed: Any, user_classes: Collection[Any]) 
             f"arrivals need one class of users, and these are {', '.join(names)}: name one of them, or "
             "give one all scripts as its `tasks`, with weights"
         )
-    slots, pattern = _slots(options, parsed), pattern or Pattern(POISSON)
+    slots, pattern = _slots(options, parsed), pattern or ArrivalPattern(POISSON)
     return LoadModel(Arrivals(options.seed, slots, pattern, options.arrivals_per_s, course, recorded))
 
 
@@ -305,7 +305,7 @@ def _slots(options: Options, parsed: Any) -> int:
     return slots
 
 
-def _closed_loop(options: Options, course: LoadCourse | None, parsed: Any) -> LoadModel:
+def _closed_loop(options: Options, course: LoadSchedule | None, parsed: Any) -> LoadModel:
     """Users who call again and again. Raises UsageError for what is about arrivals."""
     if options.max_concurrent is not None:
         raise UsageError("--max-concurrent needs an arrival rate: add --arrival-rate 30/min, or use --users N instead")

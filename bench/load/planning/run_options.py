@@ -237,7 +237,7 @@ class Options:
         shapes=True,
         flag="--warmup",
     )
-    """None: as long as the run calls for; see `bench.load.planning.planned`."""
+    """None: as long as the run calls for; see `bench.load.planning.run_plan`."""
     until_decided: bool = switch(
         "compare two targets, and stop once that is decided (group-sequential design)", shapes=True
     )

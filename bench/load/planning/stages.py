@@ -18,8 +18,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from bench.shapes import Field, OneOrMore, Schema, Shape, Table
-from bench.yaml_file import Value, read_yaml
+from bench.validation import Field, OneOrMore, Schema, StructOf, Validator
+from bench.yaml_file import LocatedValue, read_yaml
 
 MOST_PER_S = 10_000.0
 MOST_SESSIONS = 1_000_000
@@ -48,7 +48,7 @@ class LoadStage(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LoadCourse:
+class LoadSchedule:
     """A load over time, from `start` on through its stages: calls a second, or sessions."""
 
     kind: LoadKind
@@ -98,10 +98,10 @@ def span_s(text: str) -> float | None:
     return 3600 * hours + 60 * minutes + seconds
 
 
-class Level(Shape[LoadLevel]):
+class LevelValidator(Validator[LoadLevel]):
     """A rate of calls, or a whole number of sessions."""
 
-    def read(self, value: Value) -> LoadLevel:
+    def read(self, value: LocatedValue) -> LoadLevel:
         content = value.content()
         if isinstance(content, int) and not isinstance(content, bool) and 0 <= content <= MOST_SESSIONS:
             return LoadLevel("sessions", content)
@@ -115,10 +115,10 @@ class Level(Shape[LoadLevel]):
         return {"oneOf": [sessions, {"type": "string", "pattern": f"^{RATE}$"}]}
 
 
-class Duration(Shape[float]):
+class DurationValidator(Validator[float]):
     """A length of time, in seconds."""
 
-    def read(self, value: Value) -> float:
+    def read(self, value: LocatedValue) -> float:
         content = value.content()
         number = isinstance(content, int | float) and not isinstance(content, bool)
         seconds = span_s(str(content)) if number or isinstance(content, str) else None
@@ -130,23 +130,25 @@ class Duration(Shape[float]):
         return {"oneOf": [{"type": "number", "minimum": 0}, {"type": "string"}]}
 
 
-STAGE: Table[tuple[float, LoadLevel]] = Table(
+STAGE: StructOf[tuple[float, LoadLevel]] = StructOf(
     {
-        "duration": Field(Duration(), "How long it takes to get to the target, such as 90s or 2m; 0s is a step.", True),
-        "target": Field(Level(), "Calls in a time, such as 30/min, or a whole number of sessions.", True),
+        "duration": Field(
+            DurationValidator(), "How long it takes to get to the target, such as 90s or 2m; 0s is a step.", True
+        ),
+        "target": Field(LevelValidator(), "Calls in a time, such as 30/min, or a whole number of sessions.", True),
     },
     lambda duration, target: (duration, target),
 )
-FILE: Table[tuple[LoadLevel, tuple[tuple[float, LoadLevel], ...]]] = Table(
+FILE: StructOf[tuple[LoadLevel, tuple[tuple[float, LoadLevel], ...]]] = StructOf(
     {
-        "start": Field(Level(), "The load at the beginning; left out: none."),
+        "start": Field(LevelValidator(), "The load at the beginning; left out: none."),
         "stages": Field(OneOrMore(STAGE), "One after another; the run ends with the last.", True),
     },
     lambda stages, start=None: (start or LoadLevel("sessions", 0), stages),
 )
 
 
-def load_course(path: Path) -> LoadCourse:
+def load_course(path: Path) -> LoadSchedule:
     """Read the stages of a file. Raises ScriptError with the line."""
     value = read_yaml(path, "the file")
     start, stages = FILE.read(value)
@@ -155,7 +157,7 @@ def load_course(path: Path) -> LoadCourse:
     if len(kinds) > 1:
         raise value.refuse("must have rates of calls, such as 30/min, or numbers of sessions: not both")
     staged = tuple(LoadStage(duration_s, target.value) for duration_s, target in stages)
-    course = LoadCourse(kinds.pop(), start.value, staged)
+    course = LoadSchedule(kinds.pop(), start.value, staged)
     if not course.length_s:
         raise value.refuse("must last: all of its stages together take no time")
     if not course.peak:

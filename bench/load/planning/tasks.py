@@ -23,7 +23,7 @@ from typing import Any
 from bench.errors import ScriptError, UsageError
 from bench.observe.observation import TurnObservation
 from bench.plan.script import JUDGED, Script, Task, build_script, script_settings, session_of
-from bench.plan.steps import KINDS, Rules, StepReader, is_turn
+from bench.plan.steps import KINDS, StepReader, StepRules, is_turn
 from bench.plan.turns import Step
 from bench.units import NS_PER_MS
 
@@ -86,9 +86,9 @@ def rehearsed(name: str, method: Task, user: Callable[[], Caller], settings: Map
     """
     path = file_of(method)
     reader = StepReader(path.parent)
-    rehearsal = Rehearsal(reader, Rules(session_of(script_settings(settings, path.parent))))
+    rehearsal = TaskRecorder(reader, StepRules(session_of(script_settings(settings, path.parent))))
     try:
-        act(user(), method, rehearsal)
+        run_task(user(), method, rehearsal)
     except UsageError as error:
         raise at_its_line(error, path, name) from error
     except Exception as error:  # it is the user's code, which may raise anything
@@ -134,7 +134,7 @@ def _line(error: BaseException, path: Path) -> int | None:
 # What a method does in the session that it is.
 
 
-class SessionOver(BaseException):
+class SessionEnded(BaseException):
     """Leaves a task whose session is over. No Exception, so that `except Exception` in the task lets it pass."""
 
 
@@ -243,7 +243,7 @@ class Caller:
 class CallSteps(ABC):
     """Takes the steps of one call, one after another. A turn without a name is called `turn_<number>`."""
 
-    def __init__(self, reader: StepReader, rules: Rules) -> None:
+    def __init__(self, reader: StepReader, rules: StepRules) -> None:
         self._reader, self._rules = reader, rules
         self.turns = 0
         """How many turns were taken."""
@@ -270,10 +270,10 @@ class CallSteps(ABC):
         """Make what a task may ask after the turn that it takes now."""
 
 
-class Rehearsal(CallSteps):
+class TaskRecorder(CallSteps):
     """Notes the steps of a task, without a session."""
 
-    def __init__(self, reader: StepReader, rules: Rules) -> None:
+    def __init__(self, reader: StepReader, rules: StepRules) -> None:
         super().__init__(reader, rules)
         self.steps: list[Step] = []
 
@@ -285,18 +285,18 @@ class Rehearsal(CallSteps):
     def play(self, step: Step) -> None:
         self.steps.append(step)
         if not self.whole:
-            raise SessionOver
+            raise SessionEnded
 
     def taken_turn(self) -> Turn:
         return Turn(self.turns)
 
 
-def act(user: Caller, task: Callable[[Any], object], call: CallSteps) -> Exception | None:
+def run_task(user: Caller, task: Callable[[Any], object], call: CallSteps) -> Exception | None:
     """Let a user do a task until it or the session is over. Returns the task's word to Locust (StopUser, …), if any."""
     user._call = call
     try:
         task(user)
-    except SessionOver:
+    except SessionEnded:
         return None
     except Exception as error:  # Locust's words have no base of their own
         if is_locust_word(error):  # it waits until the session is closed

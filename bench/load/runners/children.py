@@ -23,7 +23,7 @@ from gevent.os import posix_spawn, waitpid
 from bench.clock import monotonic_ns
 from bench.cpu import LOWERED
 from bench.errors import UsageError
-from bench.installation import KILLED_S, last_line, own_environment, python_command
+from bench.installation import KILLED_S, child_environment, last_line, python_command
 from bench.units import NS_PER_S
 
 ANSWER_S = 120.0
@@ -63,7 +63,7 @@ def run_child(called: Sequence[str], longest_s: float, late: str, **variables: s
             capture_output=True,
             text=True,
             start_new_session=True,  # Ctrl-C is not for it
-            env=own_environment(os.environ) | terminal | variables,
+            env=child_environment(os.environ) | terminal | variables,
             check=False,
             timeout=longest_s,
         )
@@ -79,7 +79,7 @@ def output_of(command: Sequence[str], longest_s: float = LONGEST_S) -> str:
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors, Path(os.devnull).open("rb") as nothing:
         gevent.get_hub().loop.install_sigchld()  # gevent does so once the child runs, which may have ended by then
         streams = [(os.POSIX_SPAWN_DUP2, file.fileno(), place) for place, file in enumerate((nothing, output, errors))]
-        environment = own_environment(os.environ) | ONE_THREAD
+        environment = child_environment(os.environ) | ONE_THREAD
         # in a session of its own: Ctrl-C is not for it
         pid = int(posix_spawn(command[0], command, environment, file_actions=streams, setsid=True))
         status = None

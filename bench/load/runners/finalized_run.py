@@ -18,14 +18,14 @@ from typing import Any
 from bench.clock import utc_ns
 from bench.errors import INVALID_STATUS, USAGE_STATUS, UsageError
 from bench.installation import last_line, python_command
-from bench.live_line import text_width
-from bench.load.planning.planned import LONG_RUN_S, Planned
 from bench.load.planning.run_options import OF_CHECK, is_command
+from bench.load.planning.run_plan import LONG_RUN_S, RunPlan
 from bench.load.runners import children
 from bench.run import folder as files
 from bench.run import spool
-from bench.run.part import parts
 from bench.run.upload import URL_VARIABLE
+from bench.run.worker_part import parts
+from bench.status_line import text_width
 from bench.units import NS_PER_S
 
 REPORT_S, SPOOLED_BYTES_PER_S = 600, 200_000
@@ -39,7 +39,7 @@ Thresholds = Mapping[str, Sequence[str]]
 """Texts of thresholds by metric and filters, as run.json holds them."""
 
 
-def read_thresholds(plan: Planned, parsed: Any) -> Thresholds:
+def read_thresholds(plan: RunPlan, parsed: Any) -> Thresholds:
     """Return a run's thresholds, of a file or its scripts. Raises UsageError. `parsed`: Locust's options."""
     file, baseline = plan.options.thresholds, getattr(parsed, "baseline", None)
     scripts = {script.name: script for script in plan.scripts if script.thresholds}

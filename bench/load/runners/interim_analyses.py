@@ -17,8 +17,8 @@ from typing import Any
 import gevent
 
 from bench.installation import python_command
-from bench.load.planning.plays import Plays, script_facts
 from bench.load.planning.run_options import Options
+from bench.load.planning.workload import Workload, script_facts
 from bench.load.runners import children
 from bench.load.runners.children import ANSWER_S
 from bench.run.validity import MORE_PROCESSES
@@ -35,7 +35,7 @@ SequentialPlan = Mapping[str, Any]
 """
 
 
-def scripts_of(plays: Mapping[str, Plays]) -> list[dict[str, Any]]:
+def scripts_of(plays: Mapping[str, Workload]) -> list[dict[str, Any]]:
     """The scripts of each arm as in run.json, with the label of each turn: None where a method makes them up."""
     scripts = {each.script.name: each.script for arm in plays.values() for each in arm.values()}
     labels = {name: None if of.task else [turn.name for turn in of.turns] for name, of in scripts.items()}

@@ -14,32 +14,32 @@ from locust.argument_parser import get_parser
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS, USAGE_STATUS, UsageError
-from bench.load.execution.arm import Arm, arms_of
 from bench.load.execution.pairs import WorkerSlot
+from bench.load.execution.target_state import TargetState, arms_of
 from bench.load.lifecycle import RunBegan, RunState, StopRequested
 from bench.load.planning.command_line import repeating_command
-from bench.load.planning.load_model import asked, load_model_of
-from bench.load.planning.planned import Planned, check_two
+from bench.load.planning.load_model import load_model_of, with_scenario_defaults
 from bench.load.planning.run_options import MOST_PAIRS, Environment, Options, is_command
-from bench.load.planning.stages import LoadCourse
+from bench.load.planning.run_plan import RunPlan, check_two
+from bench.load.planning.stages import LoadSchedule
 from bench.load.runners import finalized_run
 from bench.load.runners.interim_analyses import InterimAnalyses, SequentialPlan, plan_words, scripts_of, sequential_plan
-from bench.load.runners.monitor import Monitor, Telemetry, check_installed
+from bench.load.runners.live_totals import TargetProgress
+from bench.load.runners.monitor import RunMonitor, Telemetry, check_installed
 from bench.load.runners.role import ProcessRole
-from bench.load.runners.tally import TargetStanding
-from bench.load.runners.web_ui import add_tabs, check_port, guard, open_words
+from bench.load.runners.web_ui import add_tabs, check_port, open_words, restrict_handlers
 from bench.run import folder as files
 from bench.run import lock
 from bench.run.document import GIVEN_UP, INTERRUPTED
-from bench.run.part import parts
 from bench.run.upload import destination_of
+from bench.run.worker_part import parts
 from bench.target.tokens import Keyring, closed_on_failure
 
 
-class StagedLoad(LoadTestShape):  # type: ignore[misc]  # Locust is not typed
+class StagesShape(LoadTestShape):  # type: ignore[misc]  # Locust is not typed
     """A load shape that follows a course of sessions, and ends the run with it."""
 
-    def __init__(self, course: LoadCourse) -> None:
+    def __init__(self, course: LoadSchedule) -> None:
         super().__init__()
         self._course = course
 
@@ -87,7 +87,7 @@ class Leader(ProcessRole):
         if not parsed.headless:  # the web UI starts after this
             check_port(parsed.web_host, parsed.web_port)
         if web_ui is not None:
-            guard(web_ui, vars(parsed), self._check)
+            restrict_handlers(web_ui, vars(parsed), self._check)
             add_tabs(web_ui, parsed.web_base_path, self._targets, self._report)
             if opened := open_words(web_ui):
                 self.say(opened)
@@ -103,12 +103,12 @@ class Leader(ProcessRole):
             )
         self._parsed.num_users = load_model.users
         if load_model.course is not None:
-            self._environment.shape_class = shape = StagedLoad(load_model.course)
+            self._environment.shape_class = shape = StagesShape(load_model.course)
             shape.runner = self._runner
         else:
             self._parsed.spawn_rate = min(load_model.users, MOST_SPAWNED_PER_S * self._planned.concurrency.processes)
 
-    def _plan(self) -> Planned:
+    def _plan(self) -> RunPlan:
         plan, self._decision = super()._plan(), None
         self._thresholds = finalized_run.read_thresholds(plan, self._parsed)
         self._check_options = finalized_run.check_options(self._parsed, self._thresholds)
@@ -122,7 +122,7 @@ class Leader(ProcessRole):
     def _check(self, parsed: Any) -> None:
         """Raises UsageError for options that cannot be, of a run with the targets of this process."""
         classes = self._environment.user_classes
-        parsed = asked(parsed, classes)
+        parsed = with_scenario_defaults(parsed, classes)
         options = Options.of(parsed)
         load_model_of(options, parsed, classes)
         if options.until_decided:
@@ -169,15 +169,15 @@ class Leader(ProcessRole):
         self._let_play(folder, slot, arms, keyring)
 
     @abstractmethod
-    def _let_play(self, folder: Path, slot: WorkerSlot, arms: list[Arm], keyring: Keyring) -> None:
+    def _let_play(self, folder: Path, slot: WorkerSlot, arms: list[TargetState], keyring: Keyring) -> None:
         """Let users play, here or in workers."""
 
-    def _new_monitor(self, folder: Path) -> Monitor:
+    def _new_monitor(self, folder: Path) -> RunMonitor:
         def stop(reason: str) -> None:
             self.tell(StopRequested(reason))
 
         plan = self._decision
-        return Monitor(
+        return RunMonitor(
             self._planned,
             self._screen,
             run_time_s=self._parsed.run_time or self._planned.load_model.length_s,
@@ -195,7 +195,7 @@ class Leader(ProcessRole):
             self._keep_budget(monitor)
             monitor.look(self._state)
 
-    def _targets(self) -> list[TargetStanding]:
+    def _targets(self) -> list[TargetProgress]:
         """The progress of each target, also at the end of the last run."""
         return [] if self._run.monitor is None else self._run.monitor.targets
 
@@ -204,7 +204,7 @@ class Leader(ProcessRole):
         page = self._run.folder and self._run.folder / "report.html"
         return page if page and self._run.summary and page.exists() else None
 
-    def _keep_budget(self, monitor: Monitor) -> None:
+    def _keep_budget(self, monitor: RunMonitor) -> None:
         if self._state is RunState.RUNNING and (why := monitor.over_budget()):
             self.tell(StopRequested(why, spent=True))
 
@@ -273,7 +273,7 @@ class Leader(ProcessRole):
                 self.say(f"to try again: rtbench upload {folder} URL")  # a line of its own, which is not cut
                 self._environment.process_exit_code = USAGE_STATUS
 
-    def _note_delays(self, monitor: Monitor) -> None:
+    def _note_delays(self, monitor: RunMonitor) -> None:
         """Say how starts were held back, by the service and after refused calls."""
         if held_s := monitor.held_s:
             longest = ", ".join(f"{label} {seconds:.1f} s" for label, seconds in held_s.items())
@@ -298,7 +298,7 @@ class Leader(ProcessRole):
 class Standalone(Leader):
     """The role of a single process: it leads runs, and its users play."""
 
-    def _let_play(self, folder: Path, slot: WorkerSlot, arms: list[Arm], keyring: Keyring) -> None:
+    def _let_play(self, folder: Path, slot: WorkerSlot, arms: list[TargetState], keyring: Keyring) -> None:
         self._go_live(folder, slot, arms, keyring)
 
     def _look(self) -> None:

@@ -24,7 +24,7 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from bench.errors import USAGE_STATUS, RtbenchError, each_error
 from bench.load.planning.run_options import Environment, add_options, fork_for_allowed_cores, stay_on_loopback
-from bench.load.runners import link, messages
+from bench.load.runners import messages, worker_link
 from bench.load.runners.leader import Standalone
 from bench.load.runners.master import Master
 from bench.load.runners.role import ProcessRole
@@ -72,8 +72,8 @@ def register() -> None:
         return
     setattr(events, REGISTERED, True)
     sys.excepthook = say_in_a_line
-    messages.keep_port()  # before there is one
-    link.tie_forks()  # else a worker looks for a dead master for minutes
+    messages.accept_workers_only()  # before there is one
+    worker_link.tie_forks()  # else a worker looks for a dead master for minutes
     for listener in (add_options, stay_on_loopback, fork_for_allowed_cores):
         events.init_command_line_parser.add_listener(listener)
     events.init.add_listener(_on_init)

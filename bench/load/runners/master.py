@@ -19,21 +19,21 @@ from locust import runners
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import UsageError
-from bench.load.execution.arm import Arm
-from bench.load.execution.live import CUT_S, unwritable
+from bench.load.execution.live_run import CUT_S, unwritable
 from bench.load.execution.pairs import WorkerSlot
+from bench.load.execution.target_state import TargetState
 from bench.load.lifecycle import ALL_DONE, RunRefused, RunState, StopRequested
-from bench.load.planning.planned import PlayingHost, hosts_advice
 from bench.load.planning.run_options import Environment
+from bench.load.planning.run_plan import WorkerHost, hosts_advice
 from bench.load.runners import messages
 from bench.load.runners.leader import Leader
-from bench.load.runners.link import EXCHANGES, ClockOffset, best, offset_of
-from bench.load.runners.messages import Here, Pong, Shipped, StandingTold
+from bench.load.runners.messages import PartMessage, Pong, WorkerHello, WorkerProgress
+from bench.load.runners.worker_link import EXCHANGES, ClockOffset, best, offset_of
 from bench.run import folder as files
 from bench.run import spool
-from bench.run.part import parts
 from bench.run.provenance import host_name
-from bench.run.replica import BadChunkError, Replica
+from bench.run.replica import BadChunkError, PartReplica
+from bench.run.worker_part import parts
 from bench.target.tokens import Keyring
 from bench.units import NS_PER_S
 
@@ -52,11 +52,11 @@ class Master(Leader):
         """The workers whose sessions are done."""
         self._drained: set[str] = set()
         """Workers that finished draining; one that has recorded nothing by then has nothing to come."""
-        self._here: dict[str, Here] = {}
+        self._here: dict[str, WorkerHello] = {}
         """The workers that can be told to quit, with what each said of its host."""
         self._members: dict[str, int] = {}
         """The workers of the run under way, with their numbers."""
-        self._replicas: dict[int, Replica] = {}
+        self._replicas: dict[int, PartReplica] = {}
         """What has come of the parts of workers on other hosts, by their numbers."""
         self._exchanges: dict[str, list[ClockOffset]] = defaultdict(list)
         """What was learnt of the workers' clocks."""
@@ -71,7 +71,7 @@ class Master(Leader):
             (messages.STANDING, self._on_standing),
             (messages.CHUNK, self._on_chunk),
         ):
-            messages.take_messages(environment.runner, kind, take)
+            messages.subscribe(environment.runner, kind, take)
 
     @property
     def _workers(self) -> int:
@@ -114,7 +114,7 @@ class Master(Leader):
 
     def _advice(self) -> tuple[str, ...]:
         """What to know of the hosts that play; nothing where all of them are this one."""
-        plan, by_name = self._planned, defaultdict[str, list[Here]](list)
+        plan, by_name = self._planned, defaultdict[str, list[WorkerHello]](list)
         way = messages.trust_key(plan.kind, tls=any(target.tls for target in plan.targets))
         for client in self._present():
             if client in self._here:
@@ -122,7 +122,7 @@ class Master(Leader):
         if list(by_name) == [host_name()]:
             return ()
         hosts = [
-            PlayingHost(name, len(facts), facts[0]["cores"], facts[0]["trust"].get(way))
+            WorkerHost(name, len(facts), facts[0]["cores"], facts[0]["trust"].get(way))
             for name, facts in sorted(by_name.items())
         ]
         return tuple(hosts_advice(plan.concurrency, hosts))
@@ -133,7 +133,7 @@ class Master(Leader):
         vars(self._parsed).update(self._given)
         super()._start()
 
-    def _let_play(self, folder: Path, slot: WorkerSlot, arms: list[Arm], keyring: Keyring) -> None:
+    def _let_play(self, folder: Path, slot: WorkerSlot, arms: list[TargetState], keyring: Keyring) -> None:
         """Hand the run to the workers that are there: who comes later takes no part."""
         keyring.close()  # its workers sign in themselves
         present = sorted(self._present(), key=self._runner.get_worker_index)
@@ -162,7 +162,7 @@ class Master(Leader):
 
     # What workers say.
 
-    def _on_worker_here(self, client: str, data: Here) -> None:
+    def _on_worker_here(self, client: str, data: WorkerHello) -> None:
         self._here.setdefault(client, data)  # the first: nobody else knew the worker's name by then
         self._ping(client)
 
@@ -198,21 +198,21 @@ class Master(Leader):
     def _has_lost_all(self) -> bool:
         return bool(self._members) and self._members.keys().isdisjoint(self._present())
 
-    def _on_standing(self, client: str, data: StandingTold) -> None:
+    def _on_standing(self, client: str, data: WorkerProgress) -> None:
         monitor, number = self._run.monitor, self._members.get(client)
         self._note_alive(client)
         if monitor is not None and number is not None:
             monitor.heard(number, data["standing"], data["held_s"])
             self._keep_budget(monitor)
 
-    def _on_chunk(self, client: str, data: Shipped) -> None:
+    def _on_chunk(self, client: str, data: PartMessage) -> None:
         """Keep what a worker of this run recorded on another host, and say how much of it is here."""
         folder, number = self._run.folder, self._members.get(client)
         if folder is None or number is None or data["run_id"] != folder.name or not spool.is_kept(folder):
             return
         self._note_alive(client)
         if number not in self._replicas:
-            self._replicas[number] = Replica(folder, number, self._here[client]["key"])
+            self._replicas[number] = PartReplica(folder, number, self._here[client]["key"])
         try:
             receipt = self._replicas[number].take(data["chunk"])
         except BadChunkError:

@@ -40,7 +40,7 @@ FIRST = ("client_ready", "locustfile")
 """What Locust's workers say before their master knows them."""
 
 
-class Here(TypedDict):
+class WorkerHello(TypedDict):
     """A worker that can be told to quit: what it says of its host, and the key of its chunks' seals."""
 
     host: str
@@ -53,14 +53,14 @@ Pong: TypeAlias = tuple[int, int, int]
 """When a ping was sent, came, and was answered, by the clock of who did."""
 
 
-class StandingTold(TypedDict):
+class WorkerProgress(TypedDict):
     """How a worker stands, and for how long its starts were held back, by the arm's label."""
 
     standing: ProgressReport
     held_s: dict[str, float]
 
 
-class Shipped(TypedDict):
+class PartMessage(TypedDict):
     """A piece of what a worker recorded in a run."""
 
     run_id: str
@@ -68,13 +68,13 @@ class Shipped(TypedDict):
 
 
 OF_WORKERS: dict[str, Any] = {
-    HERE: Here,
+    HERE: WorkerHello,
     PONG: Pong,
     STOP: StopRequested,
     DRAINED: dict,
     REFUSED: RunRefused,
-    STANDING: StandingTold,
-    CHUNK: Shipped,
+    STANDING: WorkerProgress,
+    CHUNK: PartMessage,
 }
 """What workers' messages hold."""
 
@@ -137,12 +137,12 @@ IGNORED = SimpleNamespace(count=0)
 _hear, _handle = rpc.Server.recv_from_client, MasterRunner.handle_message
 
 
-def keep_port() -> None:
+def accept_workers_only() -> None:
     """Have the masters of this process hear workers alone; called before there is one."""
     rpc.Server.recv_from_client, MasterRunner.handle_message = _heard, _handled
 
 
-def take_messages(runner: Any, kind: str, take: Callable[[str, Any], None]) -> None:
+def subscribe(runner: Any, kind: str, take: Callable[[str, Any], None]) -> None:
     """Have `take` called with a worker's id, and with what its message of this kind holds."""
 
     def heard(msg: Message, **_: Any) -> None:

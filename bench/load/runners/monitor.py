@@ -20,13 +20,13 @@ from gevent.subprocess import DEVNULL, PIPE, Popen
 from bench.clock import monotonic_ns
 from bench.cpu import LOWERED
 from bench.errors import UsageError
-from bench.installation import KILLED_S, own_environment, python_command, tool_version
+from bench.installation import KILLED_S, child_environment, python_command, tool_version
 from bench.load.execution.progress import ProgressReport, over_budget
 from bench.load.lifecycle import RunState
-from bench.load.planning.planned import Planned
+from bench.load.planning.run_plan import RunPlan
 from bench.load.runners.interim_analyses import InterimAnalyses
-from bench.load.runners.tally import Tally, TargetStanding
-from bench.load.runners.terminal import ENDINGS, Moment, TerminalView, left_s, phase
+from bench.load.runners.live_totals import LiveTotals, TargetProgress
+from bench.load.runners.terminal import ENDINGS, RunPhase, TerminalView, left_s, phase
 from bench.target.target import Target
 from bench.units import NS_PER_S
 from bench.untrusted.sanitize import one_line
@@ -54,15 +54,15 @@ def check_installed() -> None:
 class Telemetry:
     """Tells the child of one run. `say` shows what the child has to say."""
 
-    def __init__(self, run_id: str, planned: Planned, say: Callable[[str], None]) -> None:
+    def __init__(self, run_id: str, planned: RunPlan, say: Callable[[str], None]) -> None:
         self._say, self._behind = say, False
         self._lines: Queue[bytes | None] = Queue(MOST_LINES)
         self._child = Popen(
-            python_command("bench.load.runners.exporter"),
+            python_command("bench.load.runners.otel_exporter"),
             stdin=PIPE,
             stdout=DEVNULL,
             stderr=PIPE,
-            env=own_environment(os.environ),
+            env=child_environment(os.environ),
             start_new_session=True,  # Ctrl-C is not for it
         )
         with contextlib.suppress(OSError):
@@ -133,12 +133,12 @@ OVER_S = 1.0
 TELL_NS = 5 * NS_PER_S
 
 
-class Monitor:
+class RunMonitor:
     """Watches from the process that leads a run. `view`, `looks`, `telemetry`: None where there is none."""
 
     def __init__(
         self,
-        planned: Planned,
+        planned: RunPlan,
         view: TerminalView | None,
         *,
         run_time_s: float | None,
@@ -147,12 +147,12 @@ class Monitor:
     ) -> None:
         self._planned, self._view, self._run_time_s = planned, view, run_time_s
         self._looks, self._telemetry = looks, telemetry
-        self.tally = Tally(planned.chunk_ms, [target.label for target in planned.targets])
+        self.tally = LiveTotals(planned.chunk_ms, [target.label for target in planned.targets])
         self._sessions = None if planned.sessions is None else planned.sessions * len(planned.targets)
         """The planned sessions of all targets together."""
         self._held_s: dict[int, dict[str, float]] = {}
         self._began_ns = self._told_ns = monotonic_ns()
-        self._targets: list[TargetStanding] = []
+        self._targets: list[TargetProgress] = []
         self._targets_ns = 0
 
     def heard(self, worker: int, standing: ProgressReport, held_s: dict[str, float]) -> None:
@@ -176,7 +176,7 @@ class Monitor:
             self._looks.consider(total.pairs_done, total.turns_stamped, self.tally.late())
         if self._view is None:
             return
-        moment = Moment(
+        moment = RunPhase(
             phase(total, state, warm_up=elapsed_s < self._planned.warmup_s),
             elapsed_s,
             None if state in ENDINGS else left_s(elapsed_s, self._run_time_s, self._sessions, total.sessions_over),
@@ -201,7 +201,7 @@ class Monitor:
         return self._sessions is not None and self.tally.total.sessions_over < self._sessions
 
     @property
-    def targets(self) -> list[TargetStanding]:
+    def targets(self) -> list[TargetProgress]:
         """The progress of each target; made once a second at most, however many ask."""
         now_ns = monotonic_ns()
         if now_ns >= self._targets_ns + NS_PER_S:

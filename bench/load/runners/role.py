@@ -22,14 +22,14 @@ import gevent
 from bench.cpu import niceness, set_niceness
 from bench.errors import USAGE_STATUS, RtbenchError
 from bench.load import lifecycle
-from bench.load.execution.arm import Arm
-from bench.load.execution.live import CUT_S, LiveRun, unwritable
+from bench.load.execution.live_run import CUT_S, LiveRun, unwritable
 from bench.load.execution.pairs import WorkerSlot
-from bench.load.execution.sessions import LocustCallbacks
+from bench.load.execution.session_registry import LocustCallbacks
+from bench.load.execution.target_state import TargetState
 from bench.load.lifecycle import RunAction, RunEvent, RunLifecycle, RunState
-from bench.load.planning.planned import Planned, check_descriptors, check_shares, planned
 from bench.load.planning.run_options import Environment
-from bench.load.runners.monitor import Monitor
+from bench.load.planning.run_plan import RunPlan, check_descriptors, check_shares, plan_run
+from bench.load.runners.monitor import RunMonitor
 from bench.load.runners.terminal import TerminalView
 from bench.run import folder as files
 from bench.run.spool import Spool
@@ -47,7 +47,7 @@ class CurrentRun:
     """Run folder of the process that made it, and of a worker that records into it."""
     document: dict[str, Any] = field(default_factory=dict)
     """run.json, in the process that made the folder."""
-    monitor: Monitor | None = None
+    monitor: RunMonitor | None = None
     """In the process that made the folder."""
     live: LiveRun | None = None
     """Wherever users run: standalone, or in a worker."""
@@ -112,8 +112,8 @@ class ProcessRole(ABC):
             # users that a ramp-down stops finish their turn, too
             self._environment.stop_timeout = plan.longest_turn_s
 
-    def _plan(self) -> Planned:
-        return planned(self._environment)
+    def _plan(self) -> RunPlan:
+        return plan_run(self._environment)
 
     def take_the_screen(self) -> None:
         """If the process ends with its run, show the run's progress instead of Locust's tables and beside its log."""
@@ -252,7 +252,9 @@ class ProcessRole(ABC):
         if self._run.live is not None:
             self._run.live.recorder.incident(kind, text)
 
-    def _go_live(self, folder: Path, slot: WorkerSlot, arms: list[Arm], keyring: Keyring, run_id: str = "") -> None:
+    def _go_live(
+        self, folder: Path, slot: WorkerSlot, arms: list[TargetState], keyring: Keyring, run_id: str = ""
+    ) -> None:
         """Let users play, at the priority that the run asks for."""
         if self._planned.priority:
             set_niceness(self._planned.priority.niceness)

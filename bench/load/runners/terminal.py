@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from bench.live_line import LinePart, LiveLine, fitted
 from bench.load.execution.progress import ProgressReport
 from bench.load.lifecycle import RunState
-from bench.load.runners.tally import OK, Tally, Wait
-from bench.money import dollars
+from bench.load.runners.live_totals import OK, LiveLatency, LiveTotals
+from bench.pricing import dollars
+from bench.status_line import StatusLine, StatusPart, fitted
 from bench.untrusted.sanitize import one_line
 
 FAILED = "∞"
@@ -44,7 +44,7 @@ PLAIN_NS = 10_000_000_000
 
 
 @dataclass(frozen=True)
-class Moment:
+class RunPhase:
     """Where a run is. `left_s`, `sessions` (planned in all): None if unknown. `analyses`: made and planned ones."""
 
     phase: str
@@ -75,7 +75,7 @@ def left_s(elapsed_s: float, run_time_s: float | None, sessions: int | None, don
     return max(0.0, min(ends)) if ends else None
 
 
-def line(tally: Tally, moment: Moment, width: int | None = None, *, colour: bool = False) -> str:
+def status_text(tally: LiveTotals, moment: RunPhase, width: int | None = None, *, colour: bool = False) -> str:
     """The line, of `width` columns at most; None for no limit. Labels come without anything that a terminal obeys."""
     return fitted(_parts(tally, moment), width, colour=colour)
 
@@ -83,48 +83,48 @@ def line(tally: Tally, moment: Moment, width: int | None = None, *, colour: bool
 # The parts, in the order in which they stand.
 
 
-def _parts(tally: Tally, moment: Moment) -> Iterator[LinePart]:
+def _parts(tally: LiveTotals, moment: RunPhase) -> Iterator[StatusPart]:
     total, health = tally.total, tally.health()
     if total.simulated:
-        yield LinePart(1, ("SIMULATED",), "sim")
-    yield LinePart(0, (f"{moment.phase} {clock(moment.elapsed_s)}",))
+        yield StatusPart(1, ("SIMULATED",), "sim")
+    yield StatusPart(0, (f"{moment.phase} {clock(moment.elapsed_s)}",))
     if total.waiting_s >= HELD_S:
-        yield LinePart(7, (f"starts delayed {clock(total.waiting_s)}",))
+        yield StatusPart(7, (f"starts delayed {clock(total.waiting_s)}",))
     yield from _sessions(total, moment.sessions)
     if moment.analyses is not None:
         made, planned = moment.analyses
-        yield LinePart(9, (f"interim analysis {made}/{planned}",))
+        yield StatusPart(9, (f"interim analysis {made}/{planned}",))
     if total.tokenless:
-        yield LinePart(4, (f"{total.tokenless} waiting for sign-in",), "bad")
+        yield StatusPart(4, (f"{total.tokenless} waiting for sign-in",), "bad")
     if ended := total.turns_succeeded + total.turns_failed:
         tenths = total.turns_succeeded * 1000 // ended  # rounded down: 100 % is of all alone
         good = f"{tenths // 10}.{tenths % 10} %" if total.turns_failed else "100 %"
-        yield LinePart(6, (f"turns {ended} ok {good}", f"{ended} ok {good}"))
+        yield StatusPart(6, (f"turns {ended} ok {good}", f"{ended} ok {good}"))
     if total.throttled:
-        yield LinePart(4, (f"{total.throttled} throttled",), "bad")
+        yield StatusPart(4, (f"{total.throttled} throttled",), "bad")
     yield from _waits(tally.waits())
     yield from _money(total, moment.budget_usd)
     if health == OK:
-        yield LinePart(11, ("load generator OK",))
+        yield StatusPart(11, ("load generator OK",))
     elif health:
-        yield LinePart(2, (f"load generator {health}", "load generator overloaded"), "bad")
+        yield StatusPart(2, (f"load generator {health}", "load generator overloaded"), "bad")
     if moment.left_s is not None:
-        yield LinePart(9, (f"{clock(moment.left_s)} left",))
+        yield StatusPart(9, (f"{clock(moment.left_s)} left",))
 
 
-def _sessions(total: ProgressReport, planned: int | None) -> Iterator[LinePart]:
+def _sessions(total: ProgressReport, planned: int | None) -> Iterator[StatusPart]:
     active, finished = f"{total.sessions_open} active", f"{total.sessions_over}"
     of_all = f"{finished} of {planned}" if planned is not None else finished
-    yield LinePart(8, (f"{active}, {of_all} finished", active))
+    yield StatusPart(8, (f"{active}, {of_all} finished", active))
     if blocked := total.calls_blocked:
-        yield LinePart(3, (f"{blocked} of {total.calls} calls blocked", f"{blocked} blocked"), "bad")
+        yield StatusPart(3, (f"{blocked} of {total.calls} calls blocked", f"{blocked} blocked"), "bad")
     if total.sessions_refused:
-        yield LinePart(3, (f"{total.sessions_refused} failed to connect",), "bad")
+        yield StatusPart(3, (f"{total.sessions_refused} failed to connect",), "bad")
     if total.callers_backing_off:
-        yield LinePart(4, (f"{total.callers_backing_off} backing off",), "bad")
+        yield StatusPart(4, (f"{total.callers_backing_off} backing off",), "bad")
 
 
-def _waits(waits: Iterable[Wait]) -> Iterator[LinePart]:
+def _waits(waits: Iterable[LiveLatency]) -> Iterator[StatusPart]:
     """What most turns wait for; the others where there is room. Nothing of what too few have waited for."""
     groups = [list(group) for _, group in groupby(waits, lambda wait: wait.name)]
     told = [every for every in groups if any(wait.p50_ms is not None for wait in every)]
@@ -132,15 +132,15 @@ def _waits(waits: Iterable[Wait]) -> Iterator[LinePart]:
         yield (_one if len(every) == 1 else _several)(11 + place if place else 5, every)
 
 
-def _one(rank: int, waits: list[Wait]) -> LinePart:
+def _one(rank: int, waits: list[LiveLatency]) -> StatusPart:
     (wait,) = waits
     p50, p95 = milliseconds(wait.p50_ms), milliseconds(wait.p95_ms)
     if wait.p95_ms is None:
-        return LinePart(rank, (_in_ms(f"{wait.name} p50 {p50}"),))
-    return LinePart(rank, (_in_ms(f"{wait.name} p50 {p50} p95 {p95}"), _in_ms(f"{wait.name} {p50}/{p95}")))
+        return StatusPart(rank, (_in_ms(f"{wait.name} p50 {p50}"),))
+    return StatusPart(rank, (_in_ms(f"{wait.name} p50 {p50} p95 {p95}"), _in_ms(f"{wait.name} {p50}/{p95}")))
 
 
-def _several(rank: int, waits: list[Wait]) -> LinePart:
+def _several(rank: int, waits: list[LiveLatency]) -> StatusPart:
     """The arms' p50 beside each other, and their p95 once one of them has it."""
     both = any(wait.p95_ms is not None for wait in waits)
     arms = [
@@ -155,17 +155,17 @@ def _several(rank: int, waits: list[Wait]) -> LinePart:
     )
     what = "p50/p95" if both else "p50"
     forms = f"{waits[0].name} {what} {every}", f"{waits[0].metric} {every}", every
-    return LinePart(rank, forms, cut=tuple(fewer))
+    return StatusPart(rank, forms, cut=tuple(fewer))
 
 
-def _money(total: ProgressReport, budget_usd: float | None) -> Iterator[LinePart]:
+def _money(total: ProgressReport, budget_usd: float | None) -> Iterator[StatusPart]:
     rank, unpriced = (10 if budget_usd is None else 7), f" ({total.unpriced} unpriced)" if total.unpriced else ""
     if total.usd or (budget_usd is not None and not total.unpriced):
         spent = f"{dollars(total.usd)} USD"
         of = spent if budget_usd is None else f"{spent} of {dollars(budget_usd)}"
-        yield LinePart(rank, (of + unpriced, of, spent))
+        yield StatusPart(rank, (of + unpriced, of, spent))
     elif total.unpriced:  # nobody knows what it cost: 0.00 would be a value
-        yield LinePart(rank, (f"cost unknown{unpriced}", "cost unknown"))
+        yield StatusPart(rank, (f"cost unknown{unpriced}", "cost unknown"))
 
 
 def _in_ms(figures: str) -> str:
@@ -173,21 +173,21 @@ def _in_ms(figures: str) -> str:
     return figures if figures.endswith(FAILED) else f"{figures} ms"
 
 
-class TerminalView(LiveLine):
+class TerminalView(StatusLine):
     """Shows the line of a run on a stream; elsewhere than on a terminal a line now and then."""
 
     _phase, _shown_ns = "", 0
 
-    def show(self, tally: Tally, moment: Moment, now_ns: int) -> None:
+    def show(self, tally: LiveTotals, moment: RunPhase, now_ns: int) -> None:
         """Draw the line if it is due: at a new phase; twice a second in place, every 10 s in a log."""
         every_ns = REDRAW_NS if self.in_place else PLAIN_NS
         if (moment.phase == self._phase and now_ns < self._shown_ns + every_ns) or not self.takes():
             return
         self._phase, self._shown_ns = moment.phase, now_ns
         if self.in_place:
-            self.draw(line(tally, moment, self.width, colour=self.colour))
+            self.draw(status_text(tally, moment, self.width, colour=self.colour))
         else:
-            self.write(f"rtbench: {line(tally, moment)}\n")
+            self.write(f"rtbench: {status_text(tally, moment)}\n")
 
     def say(self, text: str) -> None:
         """Show a line that stays."""

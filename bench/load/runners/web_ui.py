@@ -25,9 +25,9 @@ from werkzeug.datastructures import ImmutableMultiDict
 
 from bench.errors import UsageError
 from bench.load.planning.run_options import LOOPBACK, SHAPE, users_of
-from bench.load.runners.tally import TargetStanding, Wait
+from bench.load.runners.live_totals import LiveLatency, TargetProgress
 from bench.load.runners.terminal import FAILED, UNKNOWN
-from bench.money import dollars
+from bench.pricing import dollars
 from bench.run.document import ValidityStatus
 from bench.units import byte_unit
 
@@ -38,20 +38,20 @@ PICKED = frozenset({"user_classes", "shape_class"})
 """Fields of the form that `--class-picker` adds."""
 
 
-def guard(web_ui: Any, chosen: Mapping[str, Any], check: Callable[[Any], None]) -> None:
+def restrict_handlers(web_ui: Any, chosen: Mapping[str, Any], check: Callable[[Any], None]) -> None:
     """Check requests before Locust's handlers. `chosen`: the options by name; `check` raises UsageError."""
     allowed = SHAPE | LOCUST_SHAPE | (PICKED if web_ui.userclass_picker_is_active else frozenset())
 
     def admit() -> Response | None:
         # on loopback nobody else's name leads here, but one that was pointed at it; behind a login that does no harm
         names = frozenset() if web_ui.web_login or web_ui.host not in LOOPBACK_NAMES else LOOPBACK_NAMES
-        if problem := stranger(request.host, request.headers.get("Origin"), names):
+        if problem := cross_site_reason(request.host, request.headers.get("Origin"), names):
             return make_response(problem, 403)
         if request.endpoint == "locust.update_user":
             return make_response("user classes are written in the locustfile, not here", 403)
         if request.endpoint != "locust.swarm":
             return None
-        if refused := chosen_elsewhere(request.form.items(), allowed, chosen):
+        if refused := locked_setting(request.form.items(), allowed, chosen):
             return jsonify({"success": False, "message": refused})  # as Locust's own page shows it
         shape = [(name, value) for name, value in request.form.items(multi=True) if name in allowed]
         request.form = ImmutableMultiDict(shape)
@@ -65,7 +65,7 @@ def guard(web_ui: Any, chosen: Mapping[str, Any], check: Callable[[Any], None]) 
     web_ui.app.before_request(admit)
 
 
-def chosen_elsewhere(form: Iterable[tuple[str, str]], allowed: frozenset[str], chosen: Mapping[str, Any]) -> str:
+def locked_setting(form: Iterable[tuple[str, str]], allowed: frozenset[str], chosen: Mapping[str, Any]) -> str:
     """Say why a form is refused: it changes what is not its own; else "". Locust's page also sends untouched fields."""
     for name, value in form:
         own = chosen.get(name)
@@ -96,7 +96,7 @@ def as_asked(form: Mapping[str, str], chosen: Mapping[str, Any]) -> Namespace:
     return Namespace(**{**chosen, **asked})
 
 
-def stranger(host: str, origin: str | None, names: frozenset[str]) -> str:
+def cross_site_reason(host: str, origin: str | None, names: frozenset[str]) -> str:
     """Say why a request of another origin is refused, by its headers, else "". `names`: of the UI; empty: any."""
     if names and _split(f"//{host}").hostname not in names:
         return "the web UI listens on loopback and is called localhost there; see --web-host and --web-login"
@@ -138,7 +138,7 @@ TABS = {WAITS: "Realtime latency", SESSIONS: "Realtime sessions"}
 GLYPHS: dict[ValidityStatus, str] = {"valid": "✓", "invalid": "✕", "no_verdict": "?"}
 
 
-def _validity(target: TargetStanding) -> str:
+def _validity(target: TargetProgress) -> str:
     """✕ INVALID: send_delay 14 ms > 10 ms. What to do: end other programs."""
     simulated = " · SIMULATED" if target.simulated else ""
     remedy = f". What to do: {target.remedy}" if target.remedy else ""
@@ -158,12 +158,12 @@ def _cell(value_ms: float | None, needs: Sequence[int] = ()) -> float | str:
     return FAILED if math.isinf(value_ms) else float(f"{value_ms:.3g}")
 
 
-def _cost(target: TargetStanding) -> str:
+def _cost(target: TargetProgress) -> str:
     unpriced = f" ({target.unpriced} unpriced)" if target.unpriced else ""
     return ("no price known" if target.usd is None else f"{dollars(target.usd)} USD") + unpriced
 
 
-WAIT_COLUMNS: dict[str, tuple[str, Callable[[TargetStanding, Wait], object]]] = {
+WAIT_COLUMNS: dict[str, tuple[str, Callable[[TargetProgress, LiveLatency], object]]] = {
     "target": ("target", lambda _, wait: wait.arm),
     "figure": ("metric", lambda _, wait: wait.metric),
     "measured_from": ("measured from", lambda _, wait: wait.started_by),
@@ -173,7 +173,7 @@ WAIT_COLUMNS: dict[str, tuple[str, Callable[[TargetStanding, Wait], object]]] = 
     "failed": ("failed turns", lambda _, wait: wait.failed),
     "verdict": ("validity so far", lambda target, _: _validity(target)),
 }
-SESSION_COLUMNS: dict[str, tuple[str, Callable[[TargetStanding], object]]] = {
+SESSION_COLUMNS: dict[str, tuple[str, Callable[[TargetProgress], object]]] = {
     "target": ("target", lambda target: target.target),
     "sessions": ("active sessions", lambda target: target.sessions_open),
     "turns": ("turns", lambda target: target.turns_succeeded + target.turns_failed),
@@ -189,7 +189,7 @@ SESSION_COLUMNS: dict[str, tuple[str, Callable[[TargetStanding], object]]] = {
 """The tables' columns: keys, which the page rewrites unless they are plain words, with their heads and cells."""
 
 
-def stats(targets: Sequence[TargetStanding]) -> list[dict[str, Any]]:
+def stats(targets: Sequence[TargetProgress]) -> list[dict[str, Any]]:
     """The rows of both tables, as the page takes them. It sorts by `name`, and does not show it."""
     shown = [(target, wait) for target in targets for wait in target.waits]
     waits = [
@@ -221,7 +221,7 @@ NOTE = (
 
 
 def add_tabs(
-    web_ui: Any, base_path: str, targets: Callable[[], list[TargetStanding]], report: Callable[[], Path | None]
+    web_ui: Any, base_path: str, targets: Callable[[], list[TargetProgress]], report: Callable[[], Path | None]
 ) -> None:
     """Add tabs and the note. `targets`: the progress of each; `report`: the last run's page, None before its end."""
     web_ui.template_args |= {

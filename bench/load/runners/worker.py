@@ -16,18 +16,18 @@ from locust import runners
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import USAGE_STATUS, UsageError
-from bench.load.execution.arm import arms_of
-from bench.load.execution.live import CUT_S
+from bench.load.execution.live_run import CUT_S
 from bench.load.execution.pairs import WorkerSlot
+from bench.load.execution.target_state import arms_of
 from bench.load.lifecycle import AskMaster, MasterLost, RunAction, RunBegan, RunRefused, RunState
 from bench.load.planning.run_options import Environment, worker_timeout_s
-from bench.load.runners import link, messages
-from bench.load.runners.link import Shipper
+from bench.load.runners import messages, worker_link
 from bench.load.runners.role import LOOK_S, ProcessRole
+from bench.load.runners.worker_link import PartSender
 from bench.run import folder as files
 from bench.run import spool
 from bench.run.provenance import host_name
-from bench.run.replica import Source, new_key
+from bench.run.replica import PartSource, new_key
 from bench.target.tokens import closed_on_failure
 
 LEAVE_S = CUT_S
@@ -47,9 +47,9 @@ class Worker(ProcessRole):
         """Whether this process was told so itself: a master alone makes no machine open many sessions at others."""
         self._number, self._shares = 0, True
         """This worker's number in the run, and whether it writes into its master's folder."""
-        self._shipper: Shipper | None = None
+        self._shipper: PartSender | None = None
         """None if it shares that folder."""
-        self._master = link.Lifeline()
+        self._master = worker_link.MasterLiveness()
         runner = environment.runner
         runner.register_message(messages.DRAIN, self._on_master_drain, concurrent=True)
         runner.register_message(messages.RECEIPT, self._on_receipt)
@@ -87,7 +87,7 @@ class Worker(ProcessRole):
     def _take_part(self, handed: dict[str, Any]) -> None:
         """Go live in a run as its master hands it over. Raises UsageError for what stands against that here."""
         self._master.patience_s = worker_timeout_s(self._parsed) - LEAVE_S  # as its master has it
-        link.outlive_parent()  # what is recorded must reach the disk
+        worker_link.outlive_parent()  # what is recorded must reach the disk
         self._take_own_secrets()
         if not self._shares:
             self._parsed.yes = self._yes
@@ -138,8 +138,8 @@ class Worker(ProcessRole):
         folder = files.create(plan.options.runs_dir, f"{plan.scenario}-worker-{self._number}", slot.started_utc_ns)
         document = plan.opening_document(run_id, slot.started_utc_ns, vars(self._parsed), slot.workers)
         files.write_document(folder, document)
-        source = Source(folder, self._number, self._key)
-        self._shipper = Shipper(source, lambda chunk: send(messages.CHUNK, {"run_id": run_id, "chunk": chunk}))
+        source = PartSource(folder, self._number, self._key)
+        self._shipper = PartSender(source, lambda chunk: send(messages.CHUNK, {"run_id": run_id, "chunk": chunk}))
         return folder
 
     # While it goes on.

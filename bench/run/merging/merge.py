@@ -2,7 +2,7 @@
 
 The parts are finalized runs that share no session; they are not changed. A run that was killed is finalized first. A
 worker's own folder replaces what its master received of it. The result is a run like any other, and
-`bench.run.close.merge_parts` makes its final files.
+`bench.run.finalize.merge_parts` makes its final files.
 """
 
 from __future__ import annotations
@@ -19,9 +19,16 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.installation import tool_version
-from bench.run.close import is_under_way, merge_parts
-from bench.run.merging.merged import Document, Numbering, first_starts, merged_document, notices, numbered_by_start
-from bench.run.merging.run_part import DamagedPartError, RunKey, RunPart
+from bench.run.finalize import is_under_way, merge_parts
+from bench.run.merging.merged_document import (
+    Document,
+    RunNumbering,
+    first_starts,
+    merged_document,
+    notices,
+    numbered_by_start,
+)
+from bench.run.merging.source_run import DamagedPartError, RunKey, SourceRun
 from bench.run.presence import file_status, is_folder, is_run, run_folders
 from bench.run.spool import EVENTS
 
@@ -40,7 +47,7 @@ def merge_runs(given: Sequence[Path], out: Path) -> dict[str, Any]:
         raise UsageError(f"{out} cannot be a run: its name must be letters, digits, dots, dashes and underscores")
     if file_status(out) or out.is_symlink():
         raise UsageError(f"{out} exists already: name another folder")
-    parts = [RunPart(folder) for folder in run_folders_of(given)]
+    parts = [SourceRun(folder) for folder in run_folders_of(given)]
     check_fit(parts)
     for part in parts:
         part.finalize()
@@ -68,7 +75,7 @@ def run_folders_of(given: Iterable[Path]) -> list[Path]:
     return folders
 
 
-def _merged_in_place(parts: Sequence[RunPart], fresh: Path, out: Path) -> dict[str, Any]:
+def _merged_in_place(parts: Sequence[SourceRun], fresh: Path, out: Path) -> dict[str, Any]:
     """Merge the parts that can be read. Damage may be found while rows are copied: the merge then begins again."""
     damages: list[DamagedPartError] = []
     while True:
@@ -85,7 +92,9 @@ def _merged_in_place(parts: Sequence[RunPart], fresh: Path, out: Path) -> dict[s
             return document
 
 
-def _merged(parts: Sequence[RunPart], damages: Sequence[DamagedPartError], folder: Path, run_id: str) -> dict[str, Any]:
+def _merged(
+    parts: Sequence[SourceRun], damages: Sequence[DamagedPartError], folder: Path, run_id: str
+) -> dict[str, Any]:
     ordered = sorted(parts, key=lambda part: (part.document["started_utc_ns"], part.host, str(part.folder)))
     _take(ordered)
     missing = {run: _missing([part for part in ordered if part.run == run]) for run in {part.run for part in ordered}}
@@ -99,7 +108,7 @@ def _merged(parts: Sequence[RunPart], damages: Sequence[DamagedPartError], folde
         first_starts(part.extent.pairs[number] for number in part.taken & part.extent.pairs.keys()) for part in used
     ]
     for part, numbering in zip(used, numbered_by_start(pairs, started_utc_ns), strict=True):
-        part.numbering = Numbering(run_id, {number: firsts[part.run] + number for number in part.taken}, numbering)
+        part.numbering = RunNumbering(run_id, {number: firsts[part.run] + number for number in part.taken}, numbering)
     leading = _leading(ordered)
     documents = [part.document | {"state": "ended" if part.complete else "killed"} for part in leading]
     left_out = [(damage.part.name, _left_out(damage, firsts.keys())) for damage in damages]
@@ -131,12 +140,12 @@ def _merged(parts: Sequence[RunPart], damages: Sequence[DamagedPartError], folde
     return merge_parts(folder, document, used, lambda *_: unknown)
 
 
-def _take(parts: Sequence[RunPart]) -> None:
+def _take(parts: Sequence[SourceRun]) -> None:
     """Set the workers that are taken from each folder: a worker's own folder replaces what its master has of it.
 
     Raises UsageError if two folders hold the same worker in any other way.
     """
-    owners: dict[tuple[RunKey, int], RunPart] = {}
+    owners: dict[tuple[RunKey, int], SourceRun] = {}
     for part in sorted(parts, key=lambda part: part.is_of_master):
         taken = set()
         for number in part.held:
@@ -154,7 +163,7 @@ def _take(parts: Sequence[RunPart]) -> None:
             )
 
 
-def _missing(parts: Sequence[RunPart]) -> dict[int, dict[str, Any]]:
+def _missing(parts: Sequence[SourceRun]) -> dict[int, dict[str, Any]]:
     """Return the entry of each worker of one run of which not all is here, by its number.
 
     A worker that no folder holds has several, of which the master's counts, or else the largest bound.
@@ -171,13 +180,13 @@ def _missing(parts: Sequence[RunPart]) -> dict[int, dict[str, Any]]:
     return entries
 
 
-def _bound(part: RunPart) -> float:
+def _bound(part: SourceRun) -> float:
     """Return the turns that a worker of a run may have played unseen; infinity if there is no bound."""
     turns = [entry["turns"] for entry in part.missing.values()]
     return float("inf") if None in turns else max(turns, default=0)
 
 
-def _first_workers(parts: Sequence[RunPart], missing: Mapping[RunKey, Collection[int]]) -> dict[RunKey, int]:
+def _first_workers(parts: Sequence[SourceRun], missing: Mapping[RunKey, Collection[int]]) -> dict[RunKey, int]:
     """Return the number that the first worker of each run gets in the merged one."""
     runs = sorted(missing)
     sizes = [
@@ -187,15 +196,15 @@ def _first_workers(parts: Sequence[RunPart], missing: Mapping[RunKey, Collection
     return dict(zip(runs, accumulate(sizes, initial=0), strict=False))
 
 
-def _leading(parts: Sequence[RunPart]) -> list[RunPart]:
+def _leading(parts: Sequence[SourceRun]) -> list[SourceRun]:
     """Return a folder of each run, whose document is that of the run: the master's if there is one."""
-    by_run: dict[RunKey, RunPart] = {}
+    by_run: dict[RunKey, SourceRun] = {}
     for part in sorted(parts, key=lambda part: (part.is_of_master, part.was_ended), reverse=True):
         by_run.setdefault(part.run, part)
     return [part for part in parts if part in by_run.values()]
 
 
-def _entry(part: RunPart, document: Document, offset: int, parts: Sequence[RunPart]) -> dict[str, Any]:
+def _entry(part: SourceRun, document: Document, offset: int, parts: Sequence[SourceRun]) -> dict[str, Any]:
     mine = [(each, number) for each in parts if each.run == part.run for number in each.taken]
     rows = sum((each.extent.rows[number] for each, number in mine), Counter[str]())
     validity = part.document["validity"]
@@ -223,7 +232,7 @@ def _left_out(damage: DamagedPartError, known: Collection[RunKey]) -> dict[str, 
     return _common_entry(damage.part, damage.part.document) | lost | {"excluded_because": damage.why}
 
 
-def _common_entry(part: RunPart, document: Document) -> dict[str, Any]:
+def _common_entry(part: SourceRun, document: Document) -> dict[str, Any]:
     return {
         "run_id": document["run_id"],
         "host": part.host,
@@ -243,7 +252,7 @@ TARGET_KEYS = ("name", "url", "dialect", "model", "session", "deflate")
 """What must be the same of a target; its address, credential and network path may differ."""
 
 
-def check_fit(parts: Sequence[RunPart]) -> None:
+def check_fit(parts: Sequence[SourceRun]) -> None:
     """Check that the runs are parts of one run. Raises UsageError that names the folders and what they do not share."""
     for part in parts:
         if is_under_way(part.folder, part.document):

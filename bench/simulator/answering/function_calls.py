@@ -18,7 +18,7 @@ import numpy as np
 
 from bench.simulator.conversation.items import LETTERS_PER_TEXT_TOKEN, ConversationItem
 from bench.simulator.profile import FunctionCalls, drawn
-from bench.simulator.wire import Json, RejectedError
+from bench.simulator.server_events import Json, RejectedError
 
 DEEPEST = 16  # schemas within schemas; one may refer to itself
 MOST_VALUES = 500
@@ -109,7 +109,7 @@ def _limit(schema: Json, key: str, default: int) -> int:
     return int(value)
 
 
-class ModelCall(NamedTuple):
+class GeneratedCall(NamedTuple):
     """Holds the content of a function call: `tokens` join to its arguments, which are JSON."""
 
     name: str
@@ -145,7 +145,7 @@ def tools_of(settings: Json) -> ResponseTools:
 
 def calls_of(
     tools: ResponseTools, read: Sequence[ConversationItem], habits: FunctionCalls, rng: np.random.Generator
-) -> list[ModelCall]:
+) -> list[GeneratedCall]:
     """The calls of a response that reads these items; none where it answers by itself."""
     calls = tools.choice == "required"
     if tools.functions and tools.choice == "auto":
@@ -176,7 +176,7 @@ def _rounds(read: Sequence[ConversationItem]) -> int | None:
     return None
 
 
-def _call(function: Json, declared: set[str], habits: FunctionCalls, rng: np.random.Generator) -> ModelCall:
+def _call(function: Json, declared: set[str], habits: FunctionCalls, rng: np.random.Generator) -> GeneratedCall:
     name = function["name"]
     if drawn(habits.wrong_name, rng):
         name = f"undeclared_{name}"
@@ -186,4 +186,4 @@ def _call(function: Json, declared: set[str], habits: FunctionCalls, rng: np.ran
     text = msgspec.json.encode(make(function.get("parameters"), rng)).decode()
     size = LETTERS_PER_TEXT_TOKEN
     tokens = tuple(text[begin : begin + size] for begin in range(0, len(text), size))
-    return ModelCall(name, tokens)
+    return GeneratedCall(name, tokens)

@@ -11,21 +11,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from bench.simulator.answering.plan import AUDIO_ANSWER_TEXT_TOKENS, PlannedCall, PlannedMessage, Schedule
+from bench.simulator.answering.response_plan import AUDIO_ANSWER_TEXT_TOKENS, DeltaSchedule, PlannedCall, PlannedMessage
 from bench.simulator.conversation.items import Conversation, ConversationItem, TokenCounts, message_body
-from bench.simulator.session.effective import OutputSettings
-from bench.simulator.voice import TOKEN_MS, AudioBlock
-from bench.simulator.wire import (
+from bench.simulator.recorded_replies import TOKEN_MS, AudioBlock
+from bench.simulator.server_events import (
     GA,
     DeltaTemplate,
     Json,
     Outbox,
     OutboxStep,
-    Outgoing,
+    OutgoingEvent,
     Render,
     WireNames,
     json_string,
 )
+from bench.simulator.session.effective import OutputSettings
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class ResponseWriter:
     conversation: Conversation | None
     outbox: Outbox
 
-    def event(self, event_type: str, fields: Json, due_ns: int, *, facts: Json | None = None) -> Outgoing:
+    def event(self, event_type: str, fields: Json, due_ns: int, *, facts: Json | None = None) -> OutgoingEvent:
         if event_type.startswith("response.") and "response" not in fields:
             fields = {"response_id": self.response_id} | fields
         return self.outbox.event(event_type, fields, due_ns, facts=facts, response_id=self.response_id)
@@ -48,7 +48,9 @@ class OutputItem(ABC):
 
     announced = closed = False
 
-    def __init__(self, item: ConversationItem, output_index: int, schedule: Schedule, writer: ResponseWriter) -> None:
+    def __init__(
+        self, item: ConversationItem, output_index: int, schedule: DeltaSchedule, writer: ResponseWriter
+    ) -> None:
         self.item, self.schedule = item, schedule
         self._output_index, self._writer = output_index, writer
         self._place: Json = {"item_id": item.id, "output_index": output_index}
@@ -87,15 +89,15 @@ class OutputItem(ABC):
 
     # Renderers: each is called once, when its event is sent
 
-    def _added(self, due_ns: int) -> Outgoing:
+    def _added(self, due_ns: int) -> OutgoingEvent:
         self.announced = True
         return self._item_event("added", due_ns)
 
-    def _done(self, due_ns: int) -> Outgoing:
+    def _done(self, due_ns: int) -> OutgoingEvent:
         self.closed = True
         return self._item_event("done", due_ns)
 
-    def _item_event(self, name: str, due_ns: int) -> Outgoing:
+    def _item_event(self, name: str, due_ns: int) -> OutgoingEvent:
         fields = {"output_index": self._output_index, "item": self.item.body}
         return self._writer.event(f"response.output_item.{name}", fields, due_ns)
 
@@ -149,17 +151,17 @@ class MessageItem(OutputItem):
 
     # Renderers
 
-    def _word(self, due_ns: int) -> Outgoing:
+    def _word(self, due_ns: int) -> OutgoingEvent:
         token, writer = self._tokens[len(self._words)], self._writer
         self._words.append(token)
         body = self._word_template.render(writer.outbox.ids.event(), json_string(token), writer.outbox.obfuscation())
-        return Outgoing(due_ns, self._word_template.type, body, writer.response_id, item_id=self.item.id)
+        return OutgoingEvent(due_ns, self._word_template.type, body, writer.response_id, item_id=self.item.id)
 
-    def _audio(self, due_ns: int) -> Outgoing:
+    def _audio(self, due_ns: int) -> OutgoingEvent:
         block, writer = self._blocks[len(self._spoken)], self._writer
         self._spoken.append(block)
         body = self._audio_template.render(writer.outbox.ids.event(), block.encoded)
-        return Outgoing(
+        return OutgoingEvent(
             due_ns,
             self._audio_template.type,
             body,
@@ -169,7 +171,7 @@ class MessageItem(OutputItem):
             item_id=self.item.id,
         )
 
-    def _part_done(self, words: str, due_ns: int) -> Outgoing:
+    def _part_done(self, words: str, due_ns: int) -> OutgoingEvent:
         names = self._writer.names
         kind, key = (names.audio_part, "transcript") if self._with_audio else (names.text_part, "text")
         self.item.hold({"type": kind, key: words}, self.tokens)
@@ -178,7 +180,7 @@ class MessageItem(OutputItem):
     def _part(self, words: str) -> Json:
         return {"type": "audio", "transcript": words} if self._with_audio else {"type": "text", "text": words}
 
-    def _part_event(self, event_type: str, fields: Json, due_ns: int) -> Outgoing:
+    def _part_event(self, event_type: str, fields: Json, due_ns: int) -> OutgoingEvent:
         return self._writer.event(event_type, self._place | {"content_index": 0} | fields, due_ns)
 
 
@@ -216,17 +218,17 @@ class FunctionCallItem(OutputItem):
 
     # Renderers
 
-    def _token(self, due_ns: int) -> Outgoing:
+    def _token(self, due_ns: int) -> OutgoingEvent:
         token = self._call.tokens[len(self._written)]
         self._written.append(token)
         return self._arguments_event("delta", {"delta": token}, due_ns)
 
-    def _arguments_done(self, due_ns: int) -> Outgoing:
+    def _arguments_done(self, due_ns: int) -> OutgoingEvent:
         self.item.body["arguments"] = "".join(self._written)
         self.item.tokens = self.tokens
         fields = {"name": self._call.name, "arguments": self.item.body["arguments"]}
         return self._arguments_event("done", fields, due_ns)
 
-    def _arguments_event(self, name: str, fields: Json, due_ns: int) -> Outgoing:
+    def _arguments_event(self, name: str, fields: Json, due_ns: int) -> OutgoingEvent:
         event_type = f"response.function_call_arguments.{name}"
         return self._writer.event(event_type, self._place | {"call_id": self._call_id} | fields, due_ns)

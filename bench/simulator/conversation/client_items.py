@@ -15,17 +15,17 @@ from bench.simulator.conversation.items import (
     text_tokens,
     user_audio_tokens,
 )
+from bench.simulator.server_events import GA, PREVIEW, VOICE_LIVE, Json, RejectedError, WireDialect, WireNames
 from bench.simulator.session import checks
-from bench.simulator.session.check_tables import function_name
-from bench.simulator.session.checks import CheckTable, EventPlace, SettingCheck
-from bench.simulator.wire import GA, PREVIEW, VOICE_LIVE, Json, RejectedError, WireDialect, WireNames
+from bench.simulator.session.checks import CheckTable, EventPath, SettingCheck
+from bench.simulator.session.session_schema import function_name
 
 IMAGE_TOKENS = {"low": 85, "high": 765, "auto": 765}  # by detail: an assumption, as for an image of 1024 × 1024
 MOST_AUDIO_BYTES = 15 << 20  # of one event
 ID = checks.short(32)
 
 
-def audio_bytes(value: Any, place: EventPlace) -> bytes:
+def audio_bytes(value: Any, place: EventPath) -> bytes:
     """The audio that base64 text holds. Raises RejectedError."""
     try:
         audio = binascii.a2b_base64(checks.text(value, place), strict_mode=True)
@@ -40,7 +40,7 @@ def audio_bytes(value: Any, place: EventPlace) -> bytes:
     return audio
 
 
-def image_url(value: Any, place: EventPlace) -> str:
+def image_url(value: Any, place: EventPath) -> str:
     if not checks.text(value, place).startswith(("data:image/png;base64,", "data:image/jpeg;base64,")):
         problem = f"Invalid '{place.path}'. Expected a base64-encoded data URL of a PNG or JPEG image."
         raise RejectedError("invalid_value", problem, place.path)
@@ -110,7 +110,7 @@ def _items(parts: Mapping[str, SettingCheck], *, flat_message: bool, flat_calls:
         dict.fromkeys(FLAT_ITEM if flat else (), checks.ignored) for flat in (flat_message, flat_calls)
     )
 
-    def check_message(value: Json, place: EventPlace) -> Json:
+    def check_message(value: Json, place: EventPath) -> Json:
         of_role = next((check for role, check in parts.items() if role == value.get("role")), checks.anything)
         keys: CheckTable = {
             **of_message,
@@ -149,14 +149,14 @@ class ItemReader:
 
     def item(self, wanted: Any, heard: AudioFormat) -> ConversationItem:
         """The item that a client describes. Raises RejectedError."""
-        place = EventPlace("item")
+        place = EventPath("item")
         if wanted is None:
             raise checks.missing(place)
         return self._described(wanted, heard, place)
 
     def response_input(self, wanted: Sequence[Any], heard: AudioFormat) -> list[ConversationItem]:
         """The items that a response reads instead of the conversation, described or referred to."""
-        items, place = [], EventPlace("response.input")
+        items, place = [], EventPath("response.input")
         for number, described in enumerate(wanted):
             where = place.entry(number)
             if isinstance(described, dict) and described.get("type") == "item_reference":
@@ -166,7 +166,7 @@ class ItemReader:
                 items.append(self._described(described, heard, where))
         return items
 
-    def _described(self, wanted: Any, heard: AudioFormat, place: EventPlace) -> ConversationItem:
+    def _described(self, wanted: Any, heard: AudioFormat, place: EventPath) -> ConversationItem:
         described = self._check(wanted, place)
         described["id"] = described.get("id") or self._ids.new("item")
         if described["type"] == "message":

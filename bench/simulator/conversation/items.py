@@ -16,8 +16,8 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from bench.simulator.profile import TokenCache
-from bench.simulator.voice import TOKEN_MS, AudioBlock
-from bench.simulator.wire import GA, Ids, Json, RejectedError, WireNames
+from bench.simulator.recorded_replies import TOKEN_MS, AudioBlock
+from bench.simulator.server_events import GA, Ids, Json, RejectedError, WireNames
 
 USER_AUDIO_TOKEN_MS = 100
 LETTERS_PER_TEXT_TOKEN = 4
@@ -185,14 +185,14 @@ class Conversation:
         return any(item.spoken for item in self.items)
 
 
-class Context(NamedTuple):
+class ContextUsage(NamedTuple):
     """Counts what a response reads; `cached` is a part of it."""
 
     tokens: TokenCounts
     cached: TokenCounts
 
 
-NOTHING = Context(NO_TOKENS, NO_TOKENS)
+NOTHING = ContextUsage(NO_TOKENS, NO_TOKENS)
 
 
 class ContextPrefix(NamedTuple):
@@ -246,10 +246,10 @@ class ModelHistory:
             tokens -= oldest.tokens.sum
         return items
 
-    def read(self, parts: Sequence[ReadPart]) -> Context:
+    def read(self, parts: Sequence[ReadPart]) -> ContextUsage:
         """What it costs to read these now."""
         same = takewhile(lambda pair: pair[0] == pair[1], zip(parts, self._last, strict=False))
-        return Context(sum_of(tokens for _, tokens in parts), self._cached([part[1] for part, _ in same]))
+        return ContextUsage(sum_of(tokens for _, tokens in parts), self._cached([part[1] for part, _ in same]))
 
     def remember(self, parts: Sequence[ReadPart]) -> None:
         """Remember what was read: the next response finds it in the cache."""

@@ -18,8 +18,8 @@ import numpy as np
 from msgspec import structs
 
 from bench.simulator.faults.kinds import OF_RESPONSES, Fault
-from bench.simulator.refusals import AZURE, OPENAI, Complaint, RefusedUpgrade
-from bench.simulator.wire import GA, PREVIEW, Json, Outgoing, error_fields, event_bytes, whole_frame
+from bench.simulator.refusals import AZURE, OPENAI, PostUpgradeRefusal, RefusedUpgrade
+from bench.simulator.server_events import GA, PREVIEW, Json, OutgoingEvent, error_fields, event_bytes, whole_frame
 from bench.units import NS_PER_MS, NS_PER_S
 
 
@@ -27,7 +27,7 @@ from bench.units import NS_PER_MS, NS_PER_S
 class DeliverEvent:
     """Send an event; `frame`: its bytes on the wire, where they are not the usual ones."""
 
-    event: Outgoing
+    event: OutgoingEvent
     frame: bytes | None = None
 
 
@@ -109,7 +109,7 @@ def garbled(fault: Fault, given: FaultAction) -> Iterator[FaultAction]:
             yield given
 
 
-def without_audio_tokens(event: Outgoing) -> Outgoing:
+def without_audio_tokens(event: OutgoingEvent) -> OutgoingEvent:
     """A response.done that bills no audio."""
     fields = msgspec.json.decode(event.body)
     usage = fields["response"]["usage"]
@@ -182,7 +182,7 @@ class FaultInjector:
         for fault in self._striking(place, now_ns):
             yield from to_connection(fault)
 
-    def refusal(self, openai: bool, now_ns: int) -> RefusedUpgrade | Complaint | None:
+    def refusal(self, openai: bool, now_ns: int) -> RefusedUpgrade | PostUpgradeRefusal | None:
         """How an upgrade is refused, at OpenAI's address or at Azure's; None: it is not."""
         others = AZURE if openai else OPENAI
         striking = self._striking(
@@ -200,7 +200,7 @@ class FaultInjector:
         """The connection goes on, that held still: what it did not send meanwhile is due now."""
         self._released_ns = now_ns
 
-    def actions(self, due: Iterable[Outgoing], now_ns: int) -> Iterator[FaultAction]:
+    def actions(self, due: Iterable[OutgoingEvent], now_ns: int) -> Iterator[FaultAction]:
         """What to do with events that are due. One who stops in between gets the rest the next time."""
         yield from self._left()
         for event in due:
@@ -216,7 +216,7 @@ class FaultInjector:
 
     # What becomes of an event
 
-    def _of(self, event: Outgoing, now_ns: int) -> Iterator[FaultAction]:
+    def _of(self, event: OutgoingEvent, now_ns: int) -> Iterator[FaultAction]:
         if event.type == "response.created":
             self._responses += 1
             self._response, self._asked = _StruckResponse(event.response_id or ""), False
@@ -262,7 +262,7 @@ class FaultInjector:
         return self._responses + (place in ("input", "speech"))
 
 
-def _struck(event: Outgoing, faults: Iterable[Fault]) -> Iterator[FaultAction]:
+def _struck(event: OutgoingEvent, faults: Iterable[Fault]) -> Iterator[FaultAction]:
     """What faults do ahead of an event, in their order, and then the event as they leave it."""
     for fault in faults:
         yield from to_connection(fault)
@@ -278,10 +278,10 @@ def _struck(event: Outgoing, faults: Iterable[Fault]) -> Iterator[FaultAction]:
     yield from actions
 
 
-def _another(event_type: str, fields: Json, event: Outgoing) -> DeliverEvent:
+def _another(event_type: str, fields: Json, event: OutgoingEvent) -> DeliverEvent:
     """Another event at the same instant, from which its id is made."""
     body = event_bytes(event_type, f"event_fault_{event.due_ns}", fields)
-    return DeliverEvent(Outgoing(event.due_ns, event_type, body, event.response_id))
+    return DeliverEvent(OutgoingEvent(event.due_ns, event_type, body, event.response_id))
 
 
 class _StruckResponse:
@@ -294,7 +294,7 @@ class _StruckResponse:
         self._waiting: list[FaultAction] | None = None  # for its end
         self._swapped: list[FaultAction] = []  # for the next event
 
-    def place(self, event: Outgoing) -> str | None:
+    def place(self, event: OutgoingEvent) -> str | None:
         """Where in it the event stands; None: behind its first delta, before its first audio, text or arguments."""
         if not event.type.endswith(".delta"):
             return PLACE_OF_EVENT.get(event.type)
@@ -302,7 +302,9 @@ class _StruckResponse:
         self._any_delta, self._begun = True, begun or "transcript" not in event.type
         return "first_delta" if first else "next_delta" if begun else None
 
-    def passed(self, event: Outgoing, faults: Sequence[Fault], actions: Iterator[FaultAction]) -> Iterator[FaultAction]:
+    def passed(
+        self, event: OutgoingEvent, faults: Sequence[Fault], actions: Iterator[FaultAction]
+    ) -> Iterator[FaultAction]:
         """What is left to do for an event of it."""
         if self._over:
             return

@@ -15,28 +15,28 @@ from http import HTTPStatus
 from typing import Any
 
 from bench.errors import UsageError
-from bench.shapes import (
+from bench.simulator.refusals import AZURE, OPENAI, PostUpgradeRefusal, RefusedUpgrade, throttled
+from bench.units import NS_PER_S
+from bench.validation import (
     Choice,
     Field,
+    Integer,
+    InvalidCombinationError,
     ListOf,
     Number,
     Schema,
-    Shape,
-    Table,
-    Text,
-    UnfitError,
-    Whole,
+    String,
+    StructOf,
+    Validator,
     either,
     entries_of,
     one_of_tables,
 )
-from bench.simulator.refusals import AZURE, OPENAI, Complaint, RefusedUpgrade, throttled
-from bench.units import NS_PER_S
-from bench.yaml_file import PlainValue, Value
+from bench.yaml_file import LocatedValue, PythonValue
 
 
 @dataclass(frozen=True)
-class Range:
+class IndexRange:
     """What lies from `first` to `last`, both included; `last` None: and all that follows."""
 
     first: float = 0
@@ -50,17 +50,17 @@ class Range:
         return last if self.first == self.last else f"{self.first:g}-{last}"
 
 
-ALL = Range()
+ALL = IndexRange()
 _RANGE = re.compile(r"(\d+(?:\.\d+)?)(?:(-)(\d+(?:\.\d+)?)?)?")
 
 
 @dataclass(frozen=True)
-class RangeShape(Shape[Range]):
+class RangeValidator(Validator[IndexRange]):
     """`3`, `2-6` or `4-`; of `whole` numbers, counted from 1, or of any."""
 
     whole: bool
 
-    def read(self, value: Value) -> Range:
+    def read(self, value: LocatedValue) -> IndexRange:
         match = _RANGE.fullmatch(str(value.content()))
         if match is None or (self.whole and (value.written or "").find(".") >= 0):
             raise value.unlike(self._allowed)
@@ -68,7 +68,7 @@ class RangeShape(Shape[Range]):
         last = float(match[3]) if match[3] else None if match[2] else first
         if (last is not None and last < first) or (self.whole and first < 1):
             raise value.unlike(self._allowed)
-        return Range(first, last)
+        return IndexRange(first, last)
 
     @property
     def _allowed(self) -> str:
@@ -103,7 +103,7 @@ CLOSE_CODES = {*range(1000, 1004), *range(1006, 1015), *range(3000, 5000)}
 OF_RESPONSES = ("input", "speech", *IN_RESPONSE, "done")
 """What a session has once for each response."""
 
-COUNT: Mapping[str, Any] = {"count": Field(Whole(1, 1_000_000), "how many in a row", default=1)}
+COUNT: Mapping[str, Any] = {"count": Field(Integer(1, 1_000_000), "how many in a row", default=1)}
 WAIT: Mapping[str, Any] = {"retry_after_s": Field(Number(0, 86_400), "delay that the answer asks for, 0 for none")}
 
 
@@ -126,10 +126,10 @@ class FaultKind:
 
 WHEN: Mapping[str, Field[Any]] = {
     "share": Field(Number(0, 1), "how many of those that it can strike, at random", default=1.0),
-    "sessions": Field(RangeShape(whole=True), "which sessions, by the order in which they connect", default=ALL),
-    "responses": Field(RangeShape(whole=True), "which responses of a session", default=ALL),
-    "requests": Field(RangeShape(whole=True), "which requests for a token", default=ALL),
-    "during_s": Field(RangeShape(whole=False), "when, in seconds since the simulator listens", default=ALL),
+    "sessions": Field(RangeValidator(whole=True), "which sessions, by the order in which they connect", default=ALL),
+    "responses": Field(RangeValidator(whole=True), "which responses of a session", default=ALL),
+    "requests": Field(RangeValidator(whole=True), "which requests for a token", default=ALL),
+    "during_s": Field(RangeValidator(whole=False), "when, in seconds since the simulator listens", default=ALL),
 }
 OF_A_SESSION, OF_A_RESPONSE = ("share", "sessions", "during_s"), ("share", "sessions", "responses", "during_s")
 OF_A_REQUEST = ("share", "requests")
@@ -159,7 +159,7 @@ KINDS: dict[str, FaultKind] = {
     "http": _kind(
         "an HTTP status instead of the upgrade",
         ("upgrade",),
-        status=Field(Whole(300, 599), "which one", default=503),
+        status=Field(Integer(300, 599), "which one", default=503),
         **WAIT,
     ),
     **{
@@ -174,20 +174,20 @@ KINDS: dict[str, FaultKind] = {
         "the connection is closed",
         IN_SESSION,
         "next_delta",
-        code=Field(Whole(1000, 4999), "close code; 1006: without a close frame", default=1011),
+        code=Field(Integer(1000, 4999), "close code; 1006: without a close frame", default=1011),
     ),
     "session_expired": _kind("the error `session_expired`, and close 1001", IN_SESSION, "next_delta"),
     "error": _kind(
         "an `error` event ahead of it",
         ON_EVENTS,
         "next_delta",
-        code=Field(Text(), "its code", default="server_error"),
+        code=Field(String(), "its code", default="server_error"),
     ),
     "failed": _kind(
         "the response is done as failed",
         IN_RESPONSE,
         "response",
-        code=Field(Text(), "of the error", default="server_error"),
+        code=Field(String(), "of the error", default="server_error"),
     ),
     "incomplete": _kind(
         "the response is done as incomplete",
@@ -237,10 +237,10 @@ class Fault:
     kind: str
     at: str
     share: float = 1.0
-    sessions: Range = ALL
-    responses: Range = ALL
-    requests: Range = ALL
-    during_s: Range = ALL
+    sessions: IndexRange = ALL
+    responses: IndexRange = ALL
+    requests: IndexRange = ALL
+    during_s: IndexRange = ALL
     count: int = 1
     duration_s: float | None = None
     status: int | None = None
@@ -262,7 +262,7 @@ class Fault:
         return ",".join((self.kind, *said))
 
     @property
-    def refusal(self) -> RefusedUpgrade | Complaint | None:
+    def refusal(self) -> RefusedUpgrade | PostUpgradeRefusal | None:
         """The answer to an upgrade that it is; None where it is none."""
         if self.kind in OPENAI:
             return OPENAI[self.kind]
@@ -281,36 +281,38 @@ class Fault:
         return round((self.retry_after_s or 0) * NS_PER_S)
 
 
-class FaultShape(Shape[Fault]):
+class FaultValidator(Validator[Fault]):
     """A mapping with the key `kind`, and those that this kind has."""
 
-    def read(self, value: Value) -> Fault:
+    def read(self, value: LocatedValue) -> Fault:
         entries = entries_of(value, "; its `kind` says which other keys there may be", nothing=False)
         if "kind" not in entries:
             raise value.refuse("needs `kind`")
         return self._table(Choice(tuple(KINDS)).read(entries["kind"])).read(value)
 
     @staticmethod
-    def _table(kind: str) -> Table[Fault]:
+    def _table(kind: str) -> StructOf[Fault]:
         def build(**given: Any) -> Fault:
             fault = Fault(**{"at": KINDS[kind].default} | given)
             if fault.status is not None and fault.status not in STATUSES:
-                raise UnfitError("status", "must be a status that HTTP has")
+                raise InvalidCombinationError("status", "must be a status that HTTP has")
             if kind == "close" and fault.code not in CLOSE_CODES:
-                raise UnfitError("code", "must be a close code that may be sent, or 1006")
+                raise InvalidCombinationError("code", "must be a close code that may be sent, or 1006")
             if fault.count > 1 and fault.at != "next_delta":
-                raise UnfitError("count", "goes with the place next_delta: of all others there is one")
+                raise InvalidCombinationError("count", "goes with the place next_delta: of all others there is one")
             if fault.responses != ALL and fault.at not in OF_RESPONSES:
-                raise UnfitError("responses", f"goes with a place that responses have: {either(OF_RESPONSES)}")
+                raise InvalidCombinationError(
+                    "responses", f"goes with a place that responses have: {either(OF_RESPONSES)}"
+                )
             return fault
 
-        return Table({"kind": Field(Choice((kind,)), "what"), **KINDS[kind].fields}, build)
+        return StructOf({"kind": Field(Choice((kind,)), "what"), **KINDS[kind].fields}, build)
 
     def schema(self) -> Schema:
         return one_of_tables("kind", {kind: self._table(kind).schema() for kind in KINDS})
 
 
-FAULTS = ListOf(FaultShape())
+FAULTS = ListOf(FaultValidator())
 
 
 def read_line(line: str) -> Fault:
@@ -322,7 +324,7 @@ def read_line(line: str) -> Fault:
             raise UsageError(f"--fault {line}: '{key}' is no KEY=VALUE, as in close,at=next_delta,code=1011")
     data = {"kind": kind} | {key.strip(): _scalar(text.strip()) for key, _, text in pairs}
     try:
-        return FaultShape().read(PlainValue("the fault", data))
+        return FaultValidator().read(PythonValue("the fault", data))
     except UsageError as error:
         raise UsageError(f"--fault {line}: {error}") from None
 

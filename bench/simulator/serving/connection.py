@@ -29,15 +29,15 @@ from bench.simulator import refusals
 from bench.simulator.behaviour import SimulatedSession
 from bench.simulator.faults.injection import DeliverEvent, EndResponse, FaultAction, FaultInjector, StallConnection
 from bench.simulator.faults.kinds import Fault
+from bench.simulator.ground_truth_log import WARN_MS, GroundTruthLog, LatenessCounts
 from bench.simulator.profile import Profile
-from bench.simulator.quota import Quota
-from bench.simulator.refusals import Complaint, RefusedUpgrade
+from bench.simulator.quota import ServiceQuota
+from bench.simulator.recorded_replies import RecordedReply
+from bench.simulator.refusals import PostUpgradeRefusal, RefusedUpgrade
+from bench.simulator.server_events import ArrivalSpan, Ids, OutgoingEvent, error_fields, event_bytes, whole_frame
 from bench.simulator.serving.handshake import AcceptedUpgrade, Authenticator, admit, is_openai
 from bench.simulator.serving.stream import ServerStream
-from bench.simulator.serving.token_issuer import Identity
-from bench.simulator.truth import WARN_MS, LatenessCounts, TruthLog
-from bench.simulator.voice import RecordedReply
-from bench.simulator.wire import ArrivalSpan, Ids, Outgoing, error_fields, event_bytes, whole_frame
+from bench.simulator.serving.token_issuer import IdentityEndpoint
 from bench.units import NS_PER_S
 
 MAX_MESSAGE_BYTES = 32 << 20  # an append may hold 15 MiB, 20 as base64; one with more is an error, and no close
@@ -46,7 +46,7 @@ ABNORMAL = 1006  # of a connection that ends without a close frame
 
 
 @dataclass(frozen=True)
-class Offer:
+class ServerConfig:
     """What to serve, and to whom. `tls` None: plain ws; `deflate`: compressed for clients that offer it."""
 
     profile: Profile
@@ -55,19 +55,21 @@ class Offer:
     authenticator: Authenticator
     tls: ssl.SSLContext | None = None
     deflate: bool = False
-    truth: TruthLog | None = None
-    identity: Identity | None = None
+    truth: GroundTruthLog | None = None
+    identity: IdentityEndpoint | None = None
 
 
 @dataclass(frozen=True)
 class ServerState:
     """The state that all connections of a server share."""
 
-    offer: Offer
+    offer: ServerConfig
     loop: asyncio.AbstractEventLoop
-    quota: Quota
+    quota: ServiceQuota
     new_session: Callable[[AcceptedUpgrade], SimulatedSession]
-    refused: Callable[[RefusedUpgrade | Complaint, int], None]  # told of each refusal, and when its request had come
+    refused: Callable[
+        [RefusedUpgrade | PostUpgradeRefusal, int], None
+    ]  # told of each refusal, and when its request had come
     plan: Callable[[Connection, int | None], None]  # when its next event is due; None: none is
     lateness: LatenessCounts
     injector: Callable[[], FaultInjector | None]  # of the next connection; None: the profile has no faults
@@ -224,7 +226,7 @@ class Connection:
     def _sends(self) -> bool:
         return self._protocol.state is State.OPEN and not self._still
 
-    def _send(self, events: Sequence[Outgoing], frame: bytes | None = None) -> None:
+    def _send(self, events: Sequence[OutgoingEvent], frame: bytes | None = None) -> None:
         """Send events in one write, so in one TCP segment where it has room; `frame`: as which one event is sent."""
         frames = [frame] if frame is not None else [self._framed(event.body) for event in events]
         data = b"".join(frames)
@@ -314,7 +316,7 @@ class Connection:
             return
         reason = refusals.EXPIRED_REASON.format(minutes=self._shared.offer.profile.max_session_s / 60)
         body = event_bytes("error", self._behaviour.ids.event(), error_fields(refusals.SESSION_EXPIRED, reason))
-        self._send((Outgoing(due_ns, "error", body),))
+        self._send((OutgoingEvent(due_ns, "error", body),))
         self.close(refusals.GOING_AWAY, reason)
 
     def _flush(self) -> None:
@@ -340,9 +342,9 @@ class Connection:
             vars(part).clear()
 
 
-def grouped_writes(events: Iterable[Outgoing], size: int) -> Iterator[Sequence[Outgoing]]:
+def grouped_writes(events: Iterable[OutgoingEvent], size: int) -> Iterator[Sequence[OutgoingEvent]]:
     """What shares a write: at most `size` events of one instant. The next one is asked for when these are sent."""
-    group: list[Outgoing] = []
+    group: list[OutgoingEvent] = []
     for event in events:
         if group and group[-1].due_ns != event.due_ns:
             yield group

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qs
 
 from bench.protocol.openai import RATED_FORMATS
-from bench.simulator import refusals, wire
+from bench.simulator import refusals, server_events
 from bench.simulator.agent_behaviour import WIRES
-from bench.simulator.refusals import Complaint, RefusedUpgrade
-from bench.simulator.wire import AGENT_PATH, WireDialect
+from bench.simulator.refusals import PostUpgradeRefusal, RefusedUpgrade
+from bench.simulator.server_events import AGENT_PATH, WireDialect
 
 OBJECT_ID = "00000000-0000-0000-0000-000000000001"
 TENANT_ID = "00000000-0000-0000-0000-000000000002"
@@ -73,9 +73,9 @@ UNDERLYING_MODELS = {  # Azure's session.model names the model behind the deploy
     "gpt-realtime": "gpt-realtime-2025-08-28",
     "gpt-realtime-mini": "gpt-realtime-mini-2025-12-15",
 }
-PATHS = {"/api-ws/v1/realtime": wire.QWEN}
+PATHS = {"/api-ws/v1/realtime": server_events.QWEN}
 """Paths of services that speak the Realtime API with differences of their own."""
-MODELS = {"grok-": wire.XAI}
+MODELS = {"grok-": server_events.XAI}
 """How models are called of such services that have OpenAI's path."""
 DEFAULT_FORMAT = "pcm16@16000"
 """The format of agents whose caller does not say it."""
@@ -111,7 +111,7 @@ class AcceptedUpgrade:
 
     dialect: WireDialect
     model: str
-    complaint: Complaint | None = None
+    complaint: PostUpgradeRefusal | None = None
     token: int | None = None
     wire: str = ""
 
@@ -121,7 +121,7 @@ def admit(
     headers: Mapping[str, str],
     authenticator: Authenticator,
     now_s: float,
-    fault: RefusedUpgrade | Complaint | None = None,
+    fault: RefusedUpgrade | PostUpgradeRefusal | None = None,
 ) -> AcceptedUpgrade | RefusedUpgrade:
     """`target` is the request line's path and query; the names of `headers` are in lower case; UTC `now_s`.
 
@@ -154,15 +154,19 @@ def _verdict(path: str, query: Mapping[str, str]) -> AcceptedUpgrade | RefusedUp
     match path:
         case "/openai/realtime":
             deployment = query.get("deployment", "")
-            return _azure(wire.AZURE_PREVIEW, deployment, query) if version in API_VERSIONS else refusals.BAD_VERSION
+            return (
+                _azure(server_events.AZURE_PREVIEW, deployment, query)
+                if version in API_VERSIONS
+                else refusals.BAD_VERSION
+            )
         case "/openai/v1/realtime":
-            return _azure(wire.AZURE_GA, model, query) if version is None else refusals.STRAY_VERSION
+            return _azure(server_events.AZURE_GA, model, query) if version is None else refusals.STRAY_VERSION
         case "/voice-live/realtime":
             if version not in VOICE_LIVE_VERSIONS:
                 return refusals.BAD_VERSION
-            return AcceptedUpgrade(wire.VOICE_LIVE, model) if model else refusals.NO_MODEL
+            return AcceptedUpgrade(server_events.VOICE_LIVE, model) if model else refusals.NO_MODEL
         case "/v1/live/sessions" | "/openai/v1/live/sessions":
-            return AcceptedUpgrade(wire.GPT_LIVE, "")
+            return AcceptedUpgrade(server_events.GPT_LIVE, "")
         case _ if path in PATHS:
             return AcceptedUpgrade(PATHS[path], model or "simulated")
         case "/v1/realtime":
@@ -170,7 +174,7 @@ def _verdict(path: str, query: Mapping[str, str]) -> AcceptedUpgrade | RefusedUp
     kind = path.removeprefix(AGENT_PATH)
     if path.startswith(AGENT_PATH) and kind in WIRES:
         format = query.get("format", DEFAULT_FORMAT)
-        return AcceptedUpgrade(wire.AGENT, format if format in RATED_FORMATS else DEFAULT_FORMAT, wire=kind)
+        return AcceptedUpgrade(server_events.AGENT, format if format in RATED_FORMATS else DEFAULT_FORMAT, wire=kind)
     return refusals.NO_SUCH_PATH
 
 
@@ -185,9 +189,12 @@ def _azure(dialect: WireDialect, deployment: str, query: Mapping[str, str]) -> A
 
 
 def _openai(
-    query: Mapping[str, str], headers: Mapping[str, str], problem: RefusedUpgrade | None, complaint: Complaint | None
+    query: Mapping[str, str],
+    headers: Mapping[str, str],
+    problem: RefusedUpgrade | None,
+    complaint: PostUpgradeRefusal | None,
 ) -> AcceptedUpgrade:
-    dialect = wire.OPENAI_PREVIEW if headers.get("openai-beta") == "realtime=v1" else wire.OPENAI_GA
+    dialect = server_events.OPENAI_PREVIEW if headers.get("openai-beta") == "realtime=v1" else server_events.OPENAI_GA
     if complaint is None and problem:
         complaint = refusals.BAD_OPENAI_KEY
     elif complaint is None and _transcribes(query) is bool(query.get("model")):

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypedDict
 
 import msgspec
 
-from bench.simulator.wire import AGENT_PATH
+from bench.simulator.server_events import AGENT_PATH
 
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where a client on this machine finds a server on any address
 

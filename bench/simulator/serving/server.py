@@ -37,19 +37,19 @@ from bench.simulator.behaviour import Behaviour, SimulatedSession
 from bench.simulator.faults.injection import FaultInjector, InjectedFault
 from bench.simulator.faults.kinds import Fault
 from bench.simulator.gpt_live_behaviour import GptLiveBehaviour
-from bench.simulator.quota import Quota, Servers
-from bench.simulator.refusals import GOING_AWAY, Complaint, RefusedUpgrade
-from bench.simulator.serving.connection import Connection, Offer, ServerState
+from bench.simulator.ground_truth_log import LatenessCounts, ServedCounts, ServerProgress
+from bench.simulator.quota import ResponseSlots, ServiceQuota
+from bench.simulator.refusals import GOING_AWAY, PostUpgradeRefusal, RefusedUpgrade
+from bench.simulator.server_events import GA, GPT_LIVE, Ids
+from bench.simulator.serving.connection import Connection, ServerConfig, ServerState
 from bench.simulator.serving.handshake import AcceptedUpgrade
 from bench.simulator.serving.token_issuer import served
-from bench.simulator.truth import LatenessCounts, Served, Standing
-from bench.simulator.wire import GA, GPT_LIVE, Ids
 from bench.units import NS_PER_S
 
 BACKLOG = 1024
 FLUSH_S = 0.5
 TAG_BITS = 24
-TellStanding = Callable[[int, Standing], None]
+TellStanding = Callable[[int, ServerProgress], None]
 """Learns the number of a process, and how that stands."""
 ACCEPT_PAUSE_S = 0.1  # after an accept failed for want of file descriptors
 
@@ -76,11 +76,14 @@ class ServerWorker:
 
 class Server:
     def __init__(
-        self, offer: Offer, listener: socket.socket, loop: asyncio.AbstractEventLoop, worker: ServerWorker
+        self, offer: ServerConfig, listener: socket.socket, loop: asyncio.AbstractEventLoop, worker: ServerWorker
     ) -> None:
         self._offer, self._listener, self._loop, self._worker = offer, listener, loop, worker
         self.connections: set[Connection] = set()
-        self._quota, self._servers = Quota(offer.profile.quota), Servers(offer.profile.max_concurrent_responses)
+        self._quota, self._servers = (
+            ServiceQuota(offer.profile.quota),
+            ResponseSlots(offer.profile.max_concurrent_responses),
+        )
         self._address = listener.getsockname()[:2]
         self._stopping = False
         self._begun_ns = monotonic_ns()
@@ -93,7 +96,7 @@ class Server:
             quota=self._quota,
             new_session=self._new_session,
             refused=self._note_refusal,
-            plan=Alarm(loop).plan,
+            plan=SenderTimer(loop).plan,
             lateness=self.lateness,
             injector=self._new_injector,
             freeze=self._freeze,
@@ -113,9 +116,9 @@ class Server:
             await asyncio.sleep(0.01)
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> ServerProgress:
         late_p99_ms = self.lateness.quantile_ms(0.99)
-        return Standing(
+        return ServerProgress(
             self._servers.sessions, self.sessions, self._servers.responses, self.lateness.count, late_p99_ms
         )
 
@@ -202,7 +205,7 @@ class Server:
         if self._offer.truth:
             self._offer.truth.struck(struck)
 
-    def _note_refusal(self, refusal: RefusedUpgrade | Complaint, at_ns: int) -> None:
+    def _note_refusal(self, refusal: RefusedUpgrade | PostUpgradeRefusal, at_ns: int) -> None:
         self.refused += 1
         if self._offer.truth:
             status = refusal.status if isinstance(refusal, RefusedUpgrade) else refusal.close_code
@@ -227,13 +230,13 @@ def _listening(address: tuple[str, int], family: int, *, shared: bool = False) -
 
 
 def serve(
-    offer: Offer,
+    offer: ServerConfig,
     listener: socket.socket,
     ready: Callable[[str | None, list[int]], None],
     worker: ServerWorker | None = None,
     stop: int | None = None,
     told: TellStanding | None = None,
-) -> Served:
+) -> ServedCounts:
     """Serve until SIGINT or SIGTERM, or until something can be read from the descriptor `stop`.
 
     `ready` is called once clients are answered, with the URL of the identity endpoint, where there is one, and the ids
@@ -244,7 +247,7 @@ def serve(
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     mine = worker or ServerWorker(0, 1, secrets.randbits(TAG_BITS))
 
-    async def run() -> Served:
+    async def run() -> ServedCounts:
         loop = asyncio.get_running_loop()
         stopped = _told_to_stop(loop, stop)
         server = Server(offer, listener, loop, mine)
@@ -264,12 +267,14 @@ def serve(
                 if not server.connections:
                     gc.collect()
         await server.stop()
-        tally = Served(server.sessions, server.refused, server.struck, time.process_time() - begun_s, server.lateness)
+        tally = ServedCounts(
+            server.sessions, server.refused, server.struck, time.process_time() - begun_s, server.lateness
+        )
         if offer.truth:
             offer.truth.ended(tally)
         return tally
 
-    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(PunctualSelector())) as runner:
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(MicrosecondSelector())) as runner:
         return runner.run(run())
 
 
@@ -288,7 +293,7 @@ def _told_to_stop(loop: asyncio.AbstractEventLoop, stop: int | None) -> asyncio.
     return stopped
 
 
-class PunctualSelector(selectors.DefaultSelector):
+class MicrosecondSelector(selectors.DefaultSelector):
     """epoll whose timeout counts microseconds; on other platforms the selector already does."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, Any]]:
@@ -339,7 +344,7 @@ class Timetable(Generic[Who]):
                 yield who
 
 
-class Alarm:
+class SenderTimer:
     """Wakes the senders of a timetable by one timer on `loop`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable
 
 from bench.clock import ANCILLARY_BYTES, arrival_ns, monotonic_ns
-from bench.simulator.wire import ArrivalSpan
+from bench.simulator.server_events import ArrivalSpan
 
 READ_BYTES = 65_536
 MOST_BACKLOG = 64 << 20

@@ -41,7 +41,7 @@ class TokenAnswer(NamedTuple):
     delay_s: float = 0.0
 
 
-class Identity:
+class IdentityEndpoint:
     """Answers requests for tokens. Pure: the clock's seconds are handed in."""
 
     def __init__(self, tokens: TokenIssuer, secret: str, faults: Sequence[Fault] = (), seed: int = 1) -> None:
@@ -86,7 +86,7 @@ def _problem(status: int, message: str) -> TokenAnswer:
 
 
 @contextlib.asynccontextmanager
-async def served(identity: Identity | None, family: socket.AddressFamily) -> AsyncIterator[str | None]:
+async def served(identity: IdentityEndpoint | None, family: socket.AddressFamily) -> AsyncIterator[str | None]:
     """Answer on a free port of loopback, one request a connection, within the block. Yields the URL; None for None."""
     if identity is None:
         yield None

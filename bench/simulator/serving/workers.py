@@ -20,9 +20,9 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.installation import KILLED_S
-from bench.simulator.serving.connection import Offer
+from bench.simulator.ground_truth_log import ServedCounts, ServerProgress
+from bench.simulator.serving.connection import ServerConfig
 from bench.simulator.serving.server import BACKLOG, TAG_BITS, ServerWorker, TellStanding, listen, serve
-from bench.simulator.truth import Served, Standing
 
 READY = "ready"
 END_S = 30.0
@@ -50,19 +50,19 @@ def reserve(host: str, port: int) -> socket.socket:
 
 
 def serve_by_workers(
-    offer: Offer,
+    offer: ServerConfig,
     held: socket.socket,
     count: int,
     ready: Callable[[str | None, list[int]], None],
     told: TellStanding | None = None,
-) -> list[Served]:
+) -> list[ServedCounts]:
     """Serve by `count` workers until SIGINT or SIGTERM; `ready` is told their ids once all listen, `told` how they do.
 
     Each is at the other end of a pipe: it says READY, how it stands, then what it did; a word ends it. Returns what
     each did. Raises WorkerDiedError if one died; then the others are ended, too.
     """
     workers: dict[Connection, ForkProcess] = {}
-    tag, served, listening = secrets.randbits(TAG_BITS), dict[Connection, Served](), 0
+    tag, served, listening = secrets.randbits(TAG_BITS), dict[Connection, ServedCounts](), 0
     for number in range(count):
         ours, process = _forked([*workers], offer, held, ServerWorker(number, count, tag), told is not None)
         workers[ours] = process
@@ -100,7 +100,7 @@ def serve_by_workers(
 
 
 def _forked(
-    others: list[Connection], offer: Offer, held: socket.socket, worker: ServerWorker, shown: bool
+    others: list[Connection], offer: ServerConfig, held: socket.socket, worker: ServerWorker, shown: bool
 ) -> tuple[Connection, ForkProcess]:
     """A worker that was started, and our end of its pipe."""
     ours, theirs = multiprocessing.Pipe()
@@ -126,7 +126,7 @@ def _said(pipe: Connection, process: ForkProcess) -> Any:
 def _work(
     pipe: Connection,
     inherited: list[Connection],
-    offer: Offer,
+    offer: ServerConfig,
     held: socket.socket,
     worker: ServerWorker,
     shown: bool,
@@ -137,7 +137,7 @@ def _work(
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     address = held.getsockname()[:2]
 
-    def told(number: int, standing: Standing) -> None:
+    def told(number: int, standing: ServerProgress) -> None:
         with contextlib.suppress(OSError):  # nobody is there any more
             pipe.send((number, standing))
 

@@ -14,23 +14,23 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
-from bench.simulator.wire import Json, RejectedError
+from bench.simulator.server_events import Json, RejectedError
 
 
-class EventPlace(NamedTuple):
+class EventPath(NamedTuple):
     """The place of a value in a client's event. `noted` collects the places of parameters that are not simulated."""
 
     path: str = ""
     noted: list[str] | None = None
 
-    def key(self, name: str) -> EventPlace:
-        return EventPlace(f"{self.path}.{name}" if self.path else name, self.noted)
+    def key(self, name: str) -> EventPath:
+        return EventPath(f"{self.path}.{name}" if self.path else name, self.noted)
 
-    def entry(self, number: int) -> EventPlace:
-        return EventPlace(f"{self.path}[{number}]", self.noted)
+    def entry(self, number: int) -> EventPath:
+        return EventPath(f"{self.path}[{number}]", self.noted)
 
 
-SettingCheck = Callable[[Any, EventPlace], Any]
+SettingCheck = Callable[[Any, EventPath], Any]
 CheckTable = Mapping[str, "SettingCheck | CheckTable"]
 
 
@@ -40,28 +40,28 @@ class Nullable:
 
     check: SettingCheck
 
-    def __call__(self, value: Any, place: EventPlace) -> Any:
+    def __call__(self, value: Any, place: EventPath) -> Any:
         return None if value is None else self.check(value, place)
 
 
 # What is wrong
 
 
-def rejected_value(place: EventPlace, value: object, supported: Collection[object]) -> RejectedError:
+def rejected_value(place: EventPath, value: object, supported: Collection[object]) -> RejectedError:
     names = ", ".join(f"'{name}'" for name in supported)
     return RejectedError("invalid_value", f"Invalid value: '{value}'. Supported values are: {names}.", place.path)
 
 
-def rejected_type(place: EventPlace, wanted: str) -> RejectedError:
+def rejected_type(place: EventPath, wanted: str) -> RejectedError:
     return RejectedError("invalid_type", f"Invalid type for '{place.path}': expected {wanted}.", place.path)
 
 
-def missing(place: EventPlace) -> RejectedError:
+def missing(place: EventPath) -> RejectedError:
     problem = f"Missing required parameter: '{place.path}'."
     return RejectedError("missing_required_parameter", problem, place.path)
 
 
-def _outside(code: str, place: EventPlace, problem: str) -> RejectedError:
+def _outside(code: str, place: EventPath, problem: str) -> RejectedError:
     return RejectedError(code, f"Invalid '{place.path}': {problem}", place.path)
 
 
@@ -72,7 +72,7 @@ def accepted(
     table: CheckTable,
     current: Json,
     update: Any,
-    place: EventPlace,
+    place: EventPath,
     *,
     required: Collection[str] = (),
 ) -> Json:
@@ -104,7 +104,7 @@ def shape(table: CheckTable, *required: str, **default: Any) -> SettingCheck:
 def by_type(kinds: Mapping[str, SettingCheck], default: str | None = None, key: str = "type") -> SettingCheck:
     """An object whose `type` says which check it must pass."""
 
-    def check(value: Any, place: EventPlace) -> Any:
+    def check(value: Any, place: EventPath) -> Any:
         free_object(value, place)
         kind = default if value.get(key) is None else value[key]
         if kind is None:
@@ -115,7 +115,7 @@ def by_type(kinds: Mapping[str, SettingCheck], default: str | None = None, key: 
 
 
 def of_type(kind: type, wanted: str) -> SettingCheck:
-    def check(value: Any, place: EventPlace) -> Any:
+    def check(value: Any, place: EventPath) -> Any:
         if not isinstance(value, kind):
             raise rejected_type(place, wanted)
         return value
@@ -126,7 +126,7 @@ def of_type(kind: type, wanted: str) -> SettingCheck:
 free_object, text, flag = of_type(dict, "an object"), of_type(str, "a string"), of_type(bool, "a boolean")
 
 
-def strings_by_name(value: Any, place: EventPlace) -> Json:
+def strings_by_name(value: Any, place: EventPath) -> Json:
     if not isinstance(value, dict) or not all(isinstance(entry, str) for entry in value.values()):
         raise rejected_type(place, "an object of strings")
     return value
@@ -139,7 +139,7 @@ def array(check: SettingCheck, *, empty: bool = True) -> SettingCheck:
     """`empty`: whether it may be."""
     a_list = of_type(list, "an array")
 
-    def check_each(value: Any, place: EventPlace) -> list[Any]:
+    def check_each(value: Any, place: EventPath) -> list[Any]:
         if value == [] and not empty:
             problem = "empty array. Expected an array with minimum length 1, but got an empty array instead."
             raise _outside("empty_array", place, problem)
@@ -151,28 +151,28 @@ def array(check: SettingCheck, *, empty: bool = True) -> SettingCheck:
 # Single values
 
 
-def anything(value: Any, place: EventPlace) -> Any:
+def anything(value: Any, place: EventPath) -> Any:
     return value
 
 
-def ignored(value: Any, place: EventPlace) -> Any:
+def ignored(value: Any, place: EventPath) -> Any:
     """Mark a key that means nothing to the service."""
     return value
 
 
-def not_simulated(value: Any, place: EventPlace) -> Any:
+def not_simulated(value: Any, place: EventPath) -> Any:
     """Mark a key that services take, and that changes nothing here."""
     return value
 
 
-def unknown(value: Any, place: EventPlace) -> NoReturn:
+def unknown(value: Any, place: EventPath) -> NoReturn:
     raise RejectedError("unknown_parameter", f"Unknown parameter: '{place.path}'.", place.path)
 
 
 def short(most: int, pattern: str = ".+") -> SettingCheck:
     """A string of at most so many characters that matches the pattern."""
 
-    def check(value: Any, place: EventPlace) -> str:
+    def check(value: Any, place: EventPath) -> str:
         if len(text(value, place)) > most:
             problem = f"string too long. Expected a string with maximum length {most}, but got a string with length "
             raise _outside("string_above_max_length", place, f"{problem}{len(value)} instead.")
@@ -185,7 +185,7 @@ def short(most: int, pattern: str = ".+") -> SettingCheck:
 
 
 def choice(*supported: str) -> SettingCheck:
-    def check(value: Any, place: EventPlace) -> Any:
+    def check(value: Any, place: EventPath) -> Any:
         if value not in supported:
             raise rejected_value(place, value, supported)
         return value
@@ -196,7 +196,7 @@ def choice(*supported: str) -> SettingCheck:
 def one_of_whole(supported: Collection[int], low: int = 0, high: int = 1 << 20) -> SettingCheck:
     """One of some integers. Beyond `low` and `high` the service says where the range ends, and not what is in it."""
 
-    def check(value: Any, place: EventPlace) -> int:
+    def check(value: Any, place: EventPath) -> int:
         if whole(low, high)(value, place) not in supported:
             raise rejected_value(place, value, supported)
         return int(value)
@@ -210,7 +210,7 @@ def choice_or(other: SettingCheck, *supported: str) -> SettingCheck:
 
 
 def number(low: float, high: float, kind: str = "decimal") -> SettingCheck:
-    def check(value: Any, place: EventPlace) -> Any:
+    def check(value: Any, place: EventPath) -> Any:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise rejected_type(place, "a number")
         if value < low:
@@ -225,7 +225,7 @@ def number(low: float, high: float, kind: str = "decimal") -> SettingCheck:
 
 
 def whole(low: int, high: int) -> SettingCheck:
-    def check(value: Any, place: EventPlace) -> Any:
+    def check(value: Any, place: EventPath) -> Any:
         if isinstance(value, float):
             raise rejected_type(place, "an integer, but got a decimal number instead")
         return number(low, high, "integer")(value, place)

@@ -12,8 +12,8 @@ from typing import Any
 
 from bench.protocol.audio import AudioFormat, AudioFormatName
 from bench.protocol.base import SIMULATOR_MARK
-from bench.simulator.session.checks import CheckTable, EventPlace, accepted, ignored, missing
-from bench.simulator.wire import Json, RejectedError
+from bench.simulator.server_events import Json, RejectedError
+from bench.simulator.session.checks import CheckTable, EventPath, accepted, ignored, missing
 from bench.units import NS_PER_MS
 
 INSTRUCTIONS = (
@@ -24,7 +24,7 @@ FIRST_TRANSCRIBER = "whisper-1"  # what transcribes where a client asks for it a
 
 
 @dataclass(frozen=True)
-class Detection:
+class EffectiveTurnDetection:
     """Turn detection that is on, in the words of the wire. Where a type has no such knob, the default counts."""
 
     type: str  # server_vad | semantic_vad
@@ -42,7 +42,7 @@ class InputSettings:
     """How the caller is heard. `transcriber` is the model that transcribes; None if none does."""
 
     format: AudioFormat
-    detection: Detection | None
+    detection: EffectiveTurnDetection | None
     transcriber: str | None
 
 
@@ -110,13 +110,13 @@ def flat_session(session_id: str, model: str, expires_at_s: int, detection: Json
     }
 
 
-def detection_of(setting: Json | None) -> Detection | None:
+def detection_of(setting: Json | None) -> EffectiveTurnDetection | None:
     """The turn detection that a setting asks for. Azure's semantic detectors have a silence, as `server_vad` has."""
     if setting is None:
         return None
     kind = "semantic_vad" if setting["type"] == "semantic_vad" else "server_vad"
-    known = {key: value for key, value in setting.items() if key in Detection.__dataclass_fields__}
-    return Detection(**known | {"type": kind})
+    known = {key: value for key, value in setting.items() if key in EffectiveTurnDetection.__dataclass_fields__}
+    return EffectiveTurnDetection(**known | {"type": kind})
 
 
 def flat_input(session: Json, format: AudioFormat) -> InputSettings:
@@ -151,7 +151,7 @@ class EffectiveSession:
         self.form, self.model = form, model
         self._take(form.opened(session_id, model, expires_at_s))
 
-    def update(self, wanted: Any, place: EventPlace, *, has_spoken: bool) -> None:
+    def update(self, wanted: Any, place: EventPath, *, has_spoken: bool) -> None:
         """Take a session.update, whole. Raises RejectedError."""
         if self.form.type is not None and isinstance(wanted, dict):
             kind = wanted.get("type")

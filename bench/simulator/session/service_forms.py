@@ -17,11 +17,11 @@ from bench.protocol.audio import PCM16, PCM16_8K, PCM16_16K, PCM16_48K, AudioFor
 from bench.protocol.base import SIMULATOR_MARK
 from bench.protocol.openai import FORMATS, RATED_FORMATS
 from bench.protocol.openai_ga import ga_format
-from bench.simulator.session import check_tables, checks, effective, voice_live_form
-from bench.simulator.session.check_tables import FUNCTION, PREVIEW_RESPONSE, PREVIEW_SESSION, turn_detection
-from bench.simulator.session.checks import CheckTable, EventPlace, Nullable
+from bench.simulator.server_events import GA, QWEN, VOICE_LIVE, XAI, Json, RejectedError, WireDialect
+from bench.simulator.session import checks, effective, session_schema, voice_live_form
+from bench.simulator.session.checks import CheckTable, EventPath, Nullable
 from bench.simulator.session.effective import InputSettings, OutputSettings, SessionForm
-from bench.simulator.wire import GA, QWEN, VOICE_LIVE, XAI, Json, RejectedError, WireDialect
+from bench.simulator.session.session_schema import FUNCTION, PREVIEW_RESPONSE, PREVIEW_SESSION, turn_detection
 
 WITHOUT_DETECTION = "gpt-realtime-whisper"
 
@@ -30,7 +30,7 @@ WITHOUT_DETECTION = "gpt-realtime-whisper"
 
 
 def preview_session(session_id: str, model: str, expires_at_s: int) -> Json:
-    return effective.flat_session(session_id, model, expires_at_s, turn_detection(ga=False)({}, EventPlace()))
+    return effective.flat_session(session_id, model, expires_at_s, turn_detection(ga=False)({}, EventPath()))
 
 
 def ga_session(session_id: str, model: str, expires_at_s: int, own: AudioFormat = FORMATS["pcm16"]) -> Json:
@@ -48,7 +48,7 @@ def ga_session(session_id: str, model: str, expires_at_s: int, own: AudioFormat 
                 "format": ga_format(own),
                 "transcription": None,
                 "noise_reduction": None,
-                "turn_detection": turn_detection(ga=True)({}, EventPlace()),
+                "turn_detection": turn_detection(ga=True)({}, EventPath()),
             },
             "output": {"format": ga_format(own), "voice": "alloy", "speed": 1.0},
         },
@@ -83,7 +83,7 @@ TRANSCRIPTION_OBJECT = "realtime.transcription_session"
 def _ga_input(session: Json) -> InputSettings:
     heard = session["audio"]["input"]
     return InputSettings(
-        check_tables.format_of(heard["format"]),
+        session_schema.format_of(heard["format"]),
         effective.detection_of(heard["turn_detection"]),
         effective.transcriber_of(heard["transcription"]),
     )
@@ -112,7 +112,7 @@ def _ga_output(session: Json, response: Json) -> OutputSettings:
     spoken = session["audio"]["output"] | response.get("audio", {}).get("output", {})
     return OutputSettings(
         audio="audio" in chosen["output_modalities"],
-        format=check_tables.format_of(spoken["format"]).name,
+        format=session_schema.format_of(spoken["format"]).name,
         voice=spoken["voice"],
         instructions=chosen["instructions"],
         max_output_tokens=chosen["max_output_tokens"],
@@ -134,13 +134,13 @@ PREVIEW_FORM = SessionForm(
 AZURE_PREVIEW_FORM = replace(
     PREVIEW_FORM,
     table={**PREVIEW_SESSION, "model": checks.ignored},  # the Mar 2025 quickstart sends it
-    response={**PREVIEW_RESPONSE, **dict.fromkeys(check_tables.TOLERATED_RESPONSE_KEYS, checks.ignored)},
+    response={**PREVIEW_RESPONSE, **dict.fromkeys(session_schema.TOLERATED_RESPONSE_KEYS, checks.ignored)},
 )
 
 
 PREVIEW_TRANSCRIPTION_FORM = SessionForm(
     preview_transcription,
-    check_tables.PREVIEW_TRANSCRIPTION,
+    session_schema.PREVIEW_TRANSCRIPTION,
     lambda session: _unanswered(effective.flat_input(session, FORMATS[session["input_audio_format"]])),
     effective.flat_output,
     family="transcription_session",
@@ -148,24 +148,24 @@ PREVIEW_TRANSCRIPTION_FORM = SessionForm(
 
 
 def ga_form(dialect: WireDialect) -> SessionForm:
-    format = check_tables.format_check(dialect.formats)
-    model = check_tables.AZURE_TRANSCRIBER if dialect.deployed else check_tables.OPENAI_TRANSCRIBER
+    format = session_schema.format_check(dialect.formats)
+    model = session_schema.AZURE_TRANSCRIBER if dialect.deployed else session_schema.OPENAI_TRANSCRIBER
     if dialect.transcribes:
         return SessionForm(
             ga_transcription,
-            check_tables.ga_transcription_table(model, format),
+            session_schema.ga_transcription_table(model, format),
             lambda session: _unanswered(_ga_input(session)),
             _ga_output,
             type="transcription",
             settled=_without_detection,
         )
-    table = check_tables.ga_session_table(model, format)
+    table = session_schema.ga_session_table(model, format)
     return SessionForm(
         partial(ga_session, own=RATED_FORMATS[dialect.formats[0]]),
         table,
         _ga_input,
         _ga_output,
-        check_tables.ga_response_table(table, format),
+        session_schema.ga_response_table(table, format),
         type="realtime",
     )
 
@@ -175,7 +175,7 @@ IN_SHELL = checks.shape({"type": checks.choice("function"), "function": checks.a
 TRANSCRIBER = Nullable(checks.shape({"model": checks.text}))
 
 
-def _unshelled(value: Any, place: EventPlace) -> Json:
+def _unshelled(value: Any, place: EventPath) -> Json:
     """A function that stands in `function`, as it is kept."""
     shell = IN_SHELL(value, place)
     return {"type": "function", **FUNCTION(shell["function"], place.key("function"))}

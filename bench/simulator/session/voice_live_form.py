@@ -13,10 +13,10 @@ from bench.protocol.audio import PCM16, PCM16_8K, PCM16_16K, AudioFormatName
 from bench.protocol.dialects import SPOKEN_FORMATS
 from bench.protocol.openai import FORMATS
 from bench.simulator.profile import EFFORTS
-from bench.simulator.session import check_tables, checks, effective
+from bench.simulator.server_events import Json
+from bench.simulator.session import checks, effective, session_schema
 from bench.simulator.session.checks import CheckTable, Nullable, SettingCheck
 from bench.simulator.session.effective import InputSettings, OutputSettings, SessionForm
-from bench.simulator.wire import Json
 
 PCM = {format.rate_hz: format for format in (PCM16_8K, PCM16_16K, PCM16)}
 RATED: dict[str, AudioFormatName] = {said: name for name, said in SPOKEN_FORMATS.items()}
@@ -36,7 +36,7 @@ AZURE_VOICE: CheckTable = {
 }
 VOICES = checks.by_type(
     {
-        "openai": checks.shape({"type": checks.anything, "name": checks.choice(*check_tables.GA_VOICES)}, "name"),
+        "openai": checks.shape({"type": checks.anything, "name": checks.choice(*session_schema.GA_VOICES)}, "name"),
         "azure-standard": checks.shape(AZURE_VOICE, "name"),
         "azure-custom": checks.shape({**AZURE_VOICE, "endpoint_id": checks.text}, "name", "endpoint_id"),
         "azure-personal": checks.shape({**AZURE_VOICE, "model": checks.text}, "name", "model"),
@@ -61,7 +61,7 @@ END_OF_UTTERANCE = checks.by_type(
     key="model",
 )
 DETECTION_KEYS: dict[str, SettingCheck] = {
-    **check_tables.TURN_DETECTION_KEYS,
+    **session_schema.TURN_DETECTION_KEYS,
     "speech_duration_ms": checks.whole(0, 60_000),
     "remove_filler_words": checks.flag,
     "languages": Nullable(checks.array(checks.text)),
@@ -82,7 +82,7 @@ DETECTORS: dict[str, Json] = {
 
 NONE: dict[str, SettingCheck] = {"none": lambda value, place: None}
 detection = checks.by_type(
-    {kind: check_tables.detector(DETECTION_KEYS, {"type": kind, **default}) for kind, default in DETECTORS.items()}
+    {kind: session_schema.detector(DETECTION_KEYS, {"type": kind, **default}) for kind, default in DETECTORS.items()}
     | NONE
 )
 
@@ -121,10 +121,10 @@ FILLER_KINDS = checks.by_type(
 SAID: CheckTable = {
     "modalities": checks.array(checks.choice("text", "audio"), empty=False),
     "instructions": checks.text,
-    "voice": checks.choice_or(VOICES, *check_tables.GA_VOICES),  # one of OpenAI's by its name, or any as an object
+    "voice": checks.choice_or(VOICES, *session_schema.GA_VOICES),  # one of OpenAI's by its name, or any as an object
     "output_audio_format": checks.choice(*FORMATS, *RATED),
-    "tools": check_tables.TOOLS,
-    "tool_choice": check_tables.TOOL_CHOICE,
+    "tools": session_schema.TOOLS,
+    "tool_choice": session_schema.TOOL_CHOICE,
     "temperature": checks.number(0, 2),
     "reasoning_effort": checks.choice("none", *EFFORTS),
     "interim_response": Nullable(FILLER_KINDS),
@@ -150,15 +150,15 @@ SESSION: CheckTable = {
     ),
     "input_audio_transcription": Nullable(TRANSCRIBER),
     "parallel_tool_calls": checks.flag,
-    "max_response_output_tokens": check_tables.PREVIEW_CAP,
+    "max_response_output_tokens": session_schema.PREVIEW_CAP,
     "include": checks.not_simulated,
     "model": checks.ignored,
     **dict.fromkeys(("animation", "avatar", "output_audio_timestamp_types"), checks.unknown),
 }
 RESPONSE: CheckTable = {
     **SAID,
-    "max_output_tokens": check_tables.PREVIEW_CAP,
-    **dict.fromkeys(check_tables.TOLERATED_RESPONSE_KEYS, checks.not_simulated),
+    "max_output_tokens": session_schema.PREVIEW_CAP,
+    **dict.fromkeys(session_schema.TOLERATED_RESPONSE_KEYS, checks.not_simulated),
 }
 
 

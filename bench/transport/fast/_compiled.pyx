@@ -15,7 +15,7 @@ from ssl import SSLError, SSLWantReadError
 
 from bench import clock
 from bench.clock import Arrival
-from bench.transport.received import DeltaArrival, Read, Received
+from bench.transport.received import MatchedDelta, ReceivedMessage, SocketRead
 
 cdef extern from "<time.h>" nogil:
     ctypedef int clockid_t
@@ -160,7 +160,7 @@ def leading_texts(read):
             return texts, at
         if complete and at + header + length == size:
             arrival = new_tuple(Arrival, (stamp_ns, 0, kernel))
-        texts.append(new_tuple(Received, (
+        texts.append(new_tuple(ReceivedMessage, (
             PyBytes_FromStringAndSize(<const char *>wire + at + header, length), arrival, header + length
         )))
         at += header + length
@@ -185,7 +185,7 @@ cdef class Sieve:
     cdef object sift_wire(
         self, Text wire, Py_ssize_t size, long long at_ns, long long empty_ns, bint kernel, bint complete
     ):
-        return new_tuple(Read, (PyBytes_FromStringAndSize(<const char *>wire, size), at_ns, empty_ns, kernel, complete))
+        return new_tuple(SocketRead, (PyBytes_FromStringAndSize(<const char *>wire, size), at_ns, empty_ns, kernel, complete))
 
     def hand_on(self):
         """Hand on what was kept of reads of which nothing was left."""
@@ -202,7 +202,7 @@ cdef class Template:
         self.event, self.head, self.middle, self.tail, self.base64 = event, head, middle, tail, base64
 
     cdef Py_ssize_t payload_bytes(self, Text text, Py_ssize_t size) noexcept:
-        """As `Event.payload_bytes` has it; 0 of a text that does not match, or whose payload is empty."""
+        """As `ServerEvent.payload_bytes` has it; 0 of a text that does not match, or whose payload is empty."""
         cdef Py_ssize_t head = len(self.head), middle = len(self.middle), tail = len(self.tail)
         cdef Text end
         if size < head + middle + tail or memcmp(text, <const char *>self.head, head):
@@ -313,7 +313,7 @@ cdef class TemplateMatcher(Sieve):
         cdef list deltas = []
         for place in range(self.count):
             entry = &self.entries[place]
-            deltas.append(new_tuple(DeltaArrival, (
+            deltas.append(new_tuple(MatchedDelta, (
                 (<Template>self.templates[entry.template]).event, entry.at_ns, entry.error_ns, entry.lag_ns,
                 entry.payload_bytes, entry.wire_bytes, self.texts[place] if self.keeps_texts else b"",
             )))
@@ -424,7 +424,7 @@ cdef class Decrypter(Sieve):
 
     def end(self):
         """The last read that `wakes`, without its bytes."""
-        return new_tuple(Read, (b"", *self.last))
+        return new_tuple(SocketRead, (b"", *self.last))
 
 
 cdef class SocketReader:

@@ -6,10 +6,10 @@ import ssl
 from typing import Any
 
 from bench.clock import ANCILLARY_BYTES, arrival_ns, monotonic_ns
-from bench.protocol.events import Event
+from bench.protocol.events import ServerEvent
 from bench.transport.event_loop import LoopMonitor
 from bench.transport.fast.frames import leading_texts as leading_texts
-from bench.transport.received import READ_BYTES, RECORD_BYTES, RECORD_HEADER, DeltaArrival, Read
+from bench.transport.received import READ_BYTES, RECORD_BYTES, RECORD_HEADER, MatchedDelta, SocketRead
 
 
 class Sieve:
@@ -17,7 +17,7 @@ class Sieve:
 
     due = wakes = False
 
-    def sift(self, read: Read) -> Read | None:
+    def sift(self, read: SocketRead) -> SocketRead | None:
         """As in C."""
         return read
 
@@ -31,7 +31,7 @@ class TemplateMatcher(Sieve):
     count = 0
     ready = keeps_texts = False
 
-    def add(self, event: Event, head: bytes, middle: bytes, tail: bytes, base64: bool) -> None:
+    def add(self, event: ServerEvent, head: bytes, middle: bytes, tail: bytes, base64: bool) -> None:
         """Learn nothing."""
 
     def forget(self) -> None:
@@ -41,7 +41,7 @@ class TemplateMatcher(Sieve):
         """Leave the read to the general path."""
         return False
 
-    def hand_out(self) -> list[DeltaArrival]:
+    def hand_out(self) -> list[MatchedDelta]:
         """Return no deltas."""
         return []
 
@@ -56,7 +56,7 @@ class Decrypter(Sieve):
         self.error: ssl.SSLError | None = None
         self._early = self._header = b""
         self._missing = 0
-        self._last: Read | None = None
+        self._last: SocketRead | None = None
 
     def shake_hands(self, data: bytes) -> None:
         """As in C."""
@@ -66,7 +66,7 @@ class Decrypter(Sieve):
         finally:
             self._early = self._incoming.read()
 
-    def sift(self, read: Read) -> Read | None:
+    def sift(self, read: SocketRead) -> SocketRead | None:
         """As in C."""
         data, left = b"" if self.ended else self._opened(read.data), None
         complete = read.complete and not self._header
@@ -78,7 +78,7 @@ class Decrypter(Sieve):
             self._last = read._replace(data=b"", complete=complete)
         return left
 
-    def end(self) -> Read:
+    def end(self) -> SocketRead:
         """As in C."""
         assert self._last is not None, "no read wakes"
         return self._last
@@ -130,7 +130,7 @@ class SocketReader:
     def close(self) -> None:
         """As in C: the socket itself knows that it is closed."""
 
-    def read(self, polled_ns: int, polls: int | None, sieve: Sieve | None) -> Read | None:
+    def read(self, polled_ns: int, polls: int | None, sieve: Sieve | None) -> SocketRead | None:
         """As in C."""
         before_ns = monotonic_ns()  # before the call: the process may lose its core between it and a clock behind it
         try:
@@ -153,5 +153,5 @@ class SocketReader:
         if self.drained:
             self.drained_ns = before_ns
         kernel = stamp_ns is not None
-        came = Read(data, at_ns, empty_ns, kernel, self.drained)
+        came = SocketRead(data, at_ns, empty_ns, kernel, self.drained)
         return came if sieve is None else sieve.sift(came)

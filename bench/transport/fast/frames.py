@@ -12,7 +12,7 @@ from websockets.frames import apply_mask  # type: ignore[attr-defined]  # masks 
 
 from bench.clock import Arrival
 from bench.protocol.base import BinaryMessage
-from bench.transport.received import Read, Received
+from bench.transport.received import ReceivedMessage, SocketRead
 
 FINAL_TEXT, FINAL_BINARY = 0x81, 0x82
 """FIN, no reserved bits, opcode 1 or 2 (RFC 6455 §5.2)."""
@@ -21,7 +21,7 @@ SHORT_HEADER, LONG_HEADER, MASK_BYTES = 2, 4, 4
 LONGEST = 0xFFFF
 
 
-def leading_texts(read: Read) -> tuple[list[Received], int]:
+def leading_texts(read: SocketRead) -> tuple[list[ReceivedMessage], int]:
     """Return the messages in the whole text frames that a read begins with, and how many bytes they take.
 
     Their lengths are given in seven bits, or in sixteen if more than seven are needed; a longer frame is left to
@@ -43,7 +43,7 @@ def leading_texts(read: Read) -> tuple[list[Received], int]:
             break
         if complete and end == size:
             arrival = Arrival(stamp_ns, 0, kernel)
-        texts.append(Received(data[at + header : end], arrival, end - at))
+        texts.append(ReceivedMessage(data[at + header : end], arrival, end - at))
         at = end
     return texts, at
 

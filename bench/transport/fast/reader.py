@@ -14,10 +14,10 @@ import re
 
 import msgspec
 
-from bench.protocol.events import EMPTY, Event, Kind
+from bench.protocol.events import EMPTY, EventKind, ServerEvent
 from bench.transport.fast.frames import missing_bytes
 from bench.transport.interface import DeltaListener
-from bench.transport.received import Read, Received
+from bench.transport.received import ReceivedMessage, SocketRead
 
 try:  # without a compiler deltas are not matched, but decoded like other messages: slower, with the same results
     from bench.transport.fast._compiled import Decrypter, Sieve, SocketReader, TemplateMatcher, leading_texts
@@ -54,7 +54,7 @@ class MessageReader(TemplateMatcher):
         self._plain = False
         self._parts: list[bytes] = []  # of a text frame that goes on in the next read
         self._missing = 0  # bytes of it
-        self._learned: dict[Kind, tuple[str, str]] = {}
+        self._learned: dict[EventKind, tuple[str, str]] = {}
         self._known = 0
         """How many deltas were learned since all were forgotten."""
 
@@ -82,7 +82,7 @@ class MessageReader(TemplateMatcher):
         finally:
             self._reply, self.ready = None, False
 
-    def learn(self, message: bytes, event: Event) -> None:
+    def learn(self, message: bytes, event: ServerEvent) -> None:
         """Match deltas like this one from now on; `message` is all that it came in."""
         ids = event.response_id, event.item_id
         # deltas of one kind and item are alike but for the event's id and the payload: one template is enough
@@ -95,14 +95,14 @@ class MessageReader(TemplateMatcher):
         around = _around(message, event.payload)
         if around is not None:
             like_it = msgspec.structs.replace(event, payload=EMPTY, payload_bytes=0)
-            self.add(like_it, *around, event.kind is Kind.AUDIO_DELTA)
+            self.add(like_it, *around, event.kind is EventKind.AUDIO_DELTA)
 
     def hand_on(self) -> None:
         """Hand on the deltas that were matched: before anything that came later is."""
         if self.count and self._reply is not None:
             self._reply.take_deltas(self.hand_out())
 
-    def read(self, read: Read) -> list[Received] | Read:
+    def read(self, read: SocketRead) -> list[ReceivedMessage] | SocketRead:
         """The messages that a read completes, but for deltas that match; the read itself where it holds anything else.
 
         What was kept of a frame that went on in it stands before it then.
@@ -115,14 +115,14 @@ class MessageReader(TemplateMatcher):
         if self._reply is not None and self._plain and kernel and self.match(data, stamp_ns, empty_ns, complete):
             if self.due:
                 self.hand_on()
-            came: list[Received] | Read = []
+            came: list[ReceivedMessage] | SocketRead = []
         else:
             self.hand_on()  # what was matched came before this read, and the timeline takes all in its order
             came = self._texts(whole)
         self._note_ready()
         return came
 
-    def messages(self, read: Read) -> list[Received] | Read:
+    def messages(self, read: SocketRead) -> list[ReceivedMessage] | SocketRead:
         """As `read`, without matching: for whoever does not listen in the event loop."""
         whole = self._joined(read) if self._missing else read
         return [] if whole is None else self._texts(whole)
@@ -136,7 +136,7 @@ class MessageReader(TemplateMatcher):
     def _note_ready(self) -> None:
         self.ready = self._reply is not None and self._plain and not self._missing
 
-    def _joined(self, read: Read) -> Read | None:
+    def _joined(self, read: SocketRead) -> SocketRead | None:
         """A read, with what was kept of the frame that goes on in it; None while that still goes on."""
         if not read.data:  # the peer has gone: what was kept stays for `take_begun`
             return read
@@ -144,7 +144,7 @@ class MessageReader(TemplateMatcher):
         self._missing -= len(read.data)
         return None if self._missing > 0 else read._replace(data=self.take_begun())
 
-    def _texts(self, read: Read) -> list[Received] | Read:
+    def _texts(self, read: SocketRead) -> list[ReceivedMessage] | SocketRead:
         """The messages of a read that holds nothing but text frames of new messages; else the read.
 
         As websockets' protocol finds them, in a fifth of the time. The last frame may go on in the next read: kept in

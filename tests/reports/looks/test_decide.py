@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from bench.run.folder import SCHEMAS
-from bench.run.part import rows_of
 from bench.run.spool import path_of
+from bench.run.worker_part import rows_of
 from reports.looks.__main__ import look
 from reports.looks.decide import decision_of, end_of, look_at
 from reports.looks.decision import Decision, decision_sentence

@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 import pytest
 
-from bench.simulator.truth import LatenessCounts, Served
+from bench.simulator.ground_truth_log import LatenessCounts, ServedCounts
 from rtbench.cli.app import main
 from tests.reports.synthetic import Plan
 
@@ -51,7 +51,8 @@ def nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("webbrowser.open", lambda _: True)
     monkeypatch.setattr("bench.run.upload.FIRST_PAUSE_S", 0)
     monkeypatch.setattr(
-        "rtbench.cli.simulate._served", lambda *given: given[-1](None, [1]) or [Served(0, 0, 0, 0.0, LatenessCounts())]
+        "rtbench.cli.simulate._served",
+        lambda *given: given[-1](None, [1]) or [ServedCounts(0, 0, 0, 0.0, LatenessCounts())],
     )
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "TF_BUILD", "LOCUST_RUNS_DIR", "BROWSER", "DISPLAY"):
         monkeypatch.delenv(name, raising=False)

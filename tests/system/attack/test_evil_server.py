@@ -16,14 +16,14 @@ import gevent
 import pytest
 
 from bench.dial import Dialer
-from bench.limits import Limits
 from bench.metrics import outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.plan.turns import HearTurn
+from bench.plan.turns import GreetingTurn
 from bench.protocol.agents import PCM
 from bench.protocol.settings import FULL_DUPLEX, TurnDetection
 from bench.target.target import Target
 from bench.target.tokens import Keyring
+from bench.timeouts import Timeouts
 from bench.transport import tcp
 from bench.untrusted.values import LONGEST_ID, LONGEST_TEXT
 from reports.wording.validity import meaning
@@ -52,14 +52,14 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield from hang_guard(monkeypatch)
 
 
-def talk(target: Target, folder: Path, limits: Limits) -> tuple[SessionObservation, list[TurnObservation]]:
+def talk(target: Target, folder: Path, limits: Timeouts) -> tuple[SessionObservation, list[TurnObservation]]:
     """A session of one turn, which an agent begins."""
     if target.dialect.provider is None:
         script = build_script(say(), limits=limits)
     else:
         hears: dict[str, Any] = {"output_format": "g711_ulaw"} if target.dialect is PCM else {}
         detection = TurnDetection(type=FULL_DUPLEX)
-        greeting = HearTurn(wait_for="greeting")
+        greeting = GreetingTurn(wait_for="greeting")
         script = build_script(greeting, dialect=target.dialect, limits=limits, turn_detection=detection, **hears)
     return played(Dialer(target, Keyring([target])), script, folder)
 

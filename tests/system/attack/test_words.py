@@ -18,8 +18,8 @@ import pytest
 
 from bench.run import folder as files
 from bench.run.document import RunDocument
-from bench.run.part import FACTS
 from bench.run.spool import path_of
+from bench.run.worker_part import FACTS
 from reports.stored import Baseline
 from reports.trends.trend_point import RunSummary
 from tests.attack.hostile_files import places, with_value

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from azure.ai.voicelive.models import FunctionCallOutputItem, InputTextContentPart, UserMessageItem
 
-from bench.simulator.voice import load_replies
+from bench.simulator.recorded_replies import load_replies
 from tests.clients.cells import STEPS, ClientRow
 from tests.clients.connect import CONNECT, KEY, TRIED, openai
 from tests.clients.page import ADDRESS, PROGRAMS, source

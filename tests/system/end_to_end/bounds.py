@@ -14,7 +14,7 @@ from itertools import accumulate
 from typing import Any
 
 from bench.protocol.audio import AudioFormat
-from bench.run.replay import Replayed
+from bench.run.replay import ReplayedSession
 from bench.units import NS_PER_S
 
 Line = dict[str, Any]
@@ -43,7 +43,7 @@ class Message:
         return self.low_ns, self.high_ns
 
 
-def messages(replayed: Replayed, lines: Sequence[Line]) -> list[Message]:
+def messages(replayed: ReplayedSession, lines: Sequence[Line]) -> list[Message]:
     """The messages of a session. `lines`: the truth log's, of this session; there may be more than were read."""
     ways = {way: iter([line for line in lines if line["direction"] == way]) for way in ("out", "in")}
     ordered = [next(ways["in" if passage.event is None else "out"]) for passage in replayed.passages]

@@ -9,7 +9,7 @@ from typing import Any
 from bench.plan.recordings import RATE_HZ, load_pcm
 from bench.probe import probe_target, script_of
 from bench.protocol.audio import AudioFormat
-from bench.run.replay import Replayed, replay_log
+from bench.run.replay import ReplayedSession, replay_log
 from bench.simulator.conversation.input_audio import FRAME_MS
 from bench.target.target import Target
 from tests.simulator_process import ROOT
@@ -27,7 +27,7 @@ class Call:
     """A call in one format, both ways, and what the simulator has sent and heard in it."""
 
     format: AudioFormat
-    told: Replayed
+    told: ReplayedSession
     truth: list[dict[str, Any]]
 
     @property
@@ -37,7 +37,7 @@ class Call:
         return [place * 1000 / self.format.bytes_per_s for place in places]
 
 
-def called(target: Target, folder: Path, **session: Any) -> Replayed:
+def called(target: Target, folder: Path, **session: Any) -> ReplayedSession:
     """A call that says the WAV, with the service finding its end."""
     folder.mkdir(exist_ok=True)
     log = folder / "call.jsonl"

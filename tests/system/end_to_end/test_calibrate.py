@@ -11,13 +11,17 @@ import pytest
 
 from bench.cpu import allowed_cores, cores_of
 from bench.run.calibration import LoadStep, SessionKind
-from rtbench.calibrate.climb import CalibrationPlan, Pace, played
-from rtbench.calibrate.deviations import METRICS, OF_CALLS
+from rtbench.calibrate.ground_truth import METRICS, OF_CALLS
+from rtbench.calibrate.load_steps import CalibrationPlan, LoadStepTiming, run_load_step
 from rtbench.load_search import LoadGrid
 from tests import forked
 
 SESSIONS = 2
-PACES: dict[SessionKind, Pace] = {"text": Pace(1, 4), "voice": Pace(1, 13), "twilio": Pace(1, 22)}
+PACES: dict[SessionKind, LoadStepTiming] = {
+    "text": LoadStepTiming(1, 4),
+    "voice": LoadStepTiming(1, 13),
+    "twilio": LoadStepTiming(1, 22),
+}
 """Long enough for a turn to begin in them: who talks listens to the reply to its end, and to an agent's greeting."""
 SPOKEN = {"end_of_turn_delay", "start_of_speech_delay"}
 COMPARED = {"text": {*METRICS} - SPOKEN, "voice": {*METRICS}, "twilio": {*OF_CALLS}}
@@ -66,8 +70,8 @@ def test_what_a_step_says_of_the_machine_is_all_there(kind: SessionKind, monkeyp
 def played_step(kind: SessionKind) -> LoadStep:
     """Played for longer where the machine is so busy that no turn began."""
     for steady_s in (PACES[kind].steady_s * times for times in (1, 2, 4)):
-        plan = CalibrationPlan(LoadGrid(SESSIONS, SESSIONS), Pace(PACES[kind].ramp_s, steady_s), steady_s)
-        step = played(kind, SESSIONS, plan, cores_of(allowed_cores()), tls=kind == "voice")
+        plan = CalibrationPlan(LoadGrid(SESSIONS, SESSIONS), LoadStepTiming(PACES[kind].ramp_s, steady_s), steady_s)
+        step = run_load_step(kind, SESSIONS, plan, cores_of(allowed_cores()), tls=kind == "voice")
         if step.turns:
             break
     return step

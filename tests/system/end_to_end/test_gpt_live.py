@@ -14,9 +14,9 @@ from openai import AsyncOpenAI
 from bench.plan.recordings import load_pcm
 from bench.protocol.audio import PCM16
 from bench.protocol.full_duplex import APPEND, AUDIO_DELTA
-from bench.run.replay import Passage
+from bench.run.replay import WireTransfer
 from bench.simulator.conversation.input_audio import FRAME_MS
-from bench.simulator.truth import read_truth
+from bench.simulator.ground_truth_log import read_truth
 from bench.units import NS_PER_MS
 from tests.helpers import resolve_target
 from tests.played_session import GUARD_S, hang_guard
@@ -35,7 +35,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield from hang_guard(monkeypatch)
 
 
-def passages(call: Call, name: str) -> list[Passage]:
+def passages(call: Call, name: str) -> list[WireTransfer]:
     return [passage for passage in call.told.passages if passage.name == name]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from bench.metrics import CATALOGUE
 from bench.run import folder as files
 from bench.run.replay import replay_log
-from bench.simulator.truth import read_truth
+from bench.simulator.ground_truth_log import read_truth
 from bench.units import NS_PER_MS
 from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.locust_process import only_run, run_locust, write_scenario

@@ -12,8 +12,8 @@ import pytest
 
 from bench.probe import probe_target, script_of
 from bench.protocol.audio import PCM16, PCM16_16K, AudioFormat
-from bench.run.replay import Replayed, replay_log
-from bench.simulator.truth import read_truth
+from bench.run.replay import ReplayedSession, replay_log
+from bench.simulator.ground_truth_log import read_truth
 from bench.target.options import ServiceOptions
 from bench.target.target import Target
 from bench.target.targets import resolve_targets
@@ -52,10 +52,10 @@ class Played:
 
     case: Case
     spoken: Call
-    typed: Replayed
+    typed: ReplayedSession
 
 
-def played(target: Target, case: Case, folder: Path) -> tuple[Replayed, Replayed]:
+def played(target: Target, case: Case, folder: Path) -> tuple[ReplayedSession, ReplayedSession]:
     """A call that speaks, and then one that types."""
     spoken = called(target, folder, voice=case.voice)
     script = script_of(target, "Hello", {"voice": case.voice})

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from bench.run import folder as files
-from bench.run.part import FACTS
 from bench.run.spool import path_of
+from bench.run.worker_part import FACTS
 from bench.units import NS_PER_S
 from tests.simulator_process import Ready, running_simulator
 from tests.system.attack.evil_server import evil_server

@@ -18,7 +18,7 @@ THRESHOLDS = 'ttfa: ["p(50)<+10%", "p(95)<9000"]\n'
 
 
 HARNESS = """
-from bench.load.runners.tally import Tally
+from bench.load.runners.live_totals import Tally
 from bench.observe import turn_view
 
 Tally.late = lambda tally: ""  # whatever this machine does otherwise

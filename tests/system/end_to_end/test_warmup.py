@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 from bench.run import folder as files
-from bench.run.histograms import Key, read
+from bench.run.histograms import HistogramKey, read
 from tests.simulator_process import Ready
 from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, wait_for_phase, write_scenario
 
@@ -33,7 +33,7 @@ def test_sessions_that_start_early_are_of_the_warm_up(tmp_path: Path, simulator:
     assert turns["phase"].tolist() == sessions.set_index("session_id")["phase"].loc[turns["session_id"]].tolist()
     histograms = read(files.histograms_path(folder))
     for phase in ("warmup", "measurement"):
-        delays = histograms.get(Key("event_loop_delay", "all", phase=phase))
+        delays = histograms.get(HistogramKey("event_loop_delay", "all", phase=phase))
         assert delays is not None
         assert delays.get_total_count() > 0
     assert {key.phase for key, _ in histograms.items() if key.metric == "ttfa"} == {"warmup", "measurement"}

@@ -10,7 +10,7 @@ from bench.clock import APART_NS
 from bench.plan.recordings import load_pcm
 from bench.protocol.openai import FORMATS
 from bench.run import folder as files
-from bench.simulator.truth import read_truth
+from bench.simulator.ground_truth_log import read_truth
 from tests.system.end_to_end.bounds import speech_bounds, turn_bounds
 from tests.system.end_to_end.voice_run import Planned, VoiceRun, all_played, instants, unlike_their_logs
 from tests.system.end_to_end.voices import SESSIONS, write_callers

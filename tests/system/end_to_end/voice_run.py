@@ -13,9 +13,9 @@ from typing import Any
 
 from bench.columns import TURN_INSTANTS
 from bench.run import folder as files
-from bench.run.replay import Replayed, replay_log
+from bench.run.replay import ReplayedSession, replay_log
 from bench.run.rows import session_row
-from bench.simulator.truth import read_truth
+from bench.simulator.ground_truth_log import read_truth
 from tests.helpers import row_of
 from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.bounds import Message, messages
@@ -51,7 +51,7 @@ class VoiceRun:
         return rows
 
     @cached_property
-    def replayed(self) -> dict[str, Replayed]:
+    def replayed(self) -> dict[str, ReplayedSession]:
         """By session_id, those that have a row of their own or of a turn."""
         names = {row["session_id"] for row in (*self.sessions, *self.turns)}
         return {name: replay_log(self.folder / "events" / f"{name}.jsonl") for name in names}

@@ -16,19 +16,19 @@ import numpy as np
 import pytest
 
 from bench.dial import Dialer
-from bench.limits import Limits
 from bench.metrics import STARVED, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.prepared import PreparedScript
-from bench.plan.recordings import RATE_HZ, Pcm, Speech
-from bench.plan.turns import WavTurn
+from bench.plan.recordings import RATE_HZ, Pcm, SpeechSpan
+from bench.plan.turns import AudioTurn
 from bench.protocol.base import Dialect
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import TurnDetection
 from bench.simulator.faults.kinds import EVERYWHERE, KINDS, OF_RESPONSES, read_line
-from bench.simulator.truth import read_truth
+from bench.simulator.ground_truth_log import read_truth
 from bench.target.tokens import Keyring
+from bench.timeouts import Timeouts
 from bench.transport.interface import ConnectTimings, Transport
 from reports.wording.validity import meaning
 from tests.faults.cells import FaultCell, cells
@@ -72,8 +72,8 @@ def script(attempt: Attempt) -> PreparedScript:
     limits = short_at([outcome.removeprefix("timeout:") for outcome in attempt.cell.outcomes])
     if attempt.cell.place != "speech":
         return build_script(say("one"), say("two"), dialect=attempt.dialect, limits=limits)
-    pcm = Pcm(Path("a.wav"), "loud", LOUD, Speech(0, len(LOUD) // 2))
-    steps = (WavTurn((pcm,), name=label) for label in ("one", "two"))
+    pcm = Pcm(Path("a.wav"), "loud", LOUD, SpeechSpan(0, len(LOUD) // 2))
+    steps = (AudioTurn((pcm,), name=label) for label in ("one", "two"))
     return build_script(*steps, dialect=attempt.dialect, limits=limits, turn_detection=TurnDetection())
 
 
@@ -82,7 +82,7 @@ class Turnstile(Dialer):
 
     phases: ConnectTimings | None = None
 
-    def open(self, limits: Limits, phases: ConnectTimings) -> Transport:
+    def open(self, limits: Timeouts, phases: ConnectTimings) -> Transport:
         self.phases = phases
         return super().open(limits, phases)
 

@@ -18,7 +18,7 @@ from bench.load.runners.children import output_of
 from bench.load.runners.finalized_run import finalize_run, holds_rows
 from bench.load.runners.monitor import BEHIND, MOST_LINES, Telemetry
 from bench.run.document import SCHEMA_VERSION
-from tests.load.live_run import Stand
+from tests.load.fake_live_run import Stand
 from tests.simulator_process import ROOT
 from tests.system.end_to_end.locust_process import GUARD_S
 

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.load.planning.plays import loaded_scripts, prepared_plays
 from bench.load.planning.run_options import Options
 from bench.load.planning.tasks import script
+from bench.load.planning.workload import encode_workload, load_scripts
 from bench.load.runners.interim_analyses import (
     InterimAnalyses,
     SequentialPlan,
@@ -173,7 +173,7 @@ def test_a_gate_may_name_the_candidate_and_any_step_that_nobody_knows_before(tmp
 def test_steps_are_known_of_scripts_and_not_of_methods_that_make_them_up(tmp_path: Path) -> None:
     (tmp_path / "talk.yaml").write_text("steps:\n  - text: Hello\n  - pause: 1\n  - {text: Pizza, name: order}\n")
     users = actor("Reading", script(tmp_path / "talk.yaml")), actor("Improvising", improvise)
-    arms = {"east": prepared_plays(loaded_scripts(users), GA)}
+    arms = {"east": encode_workload(load_scripts(users), GA)}
 
     assert {fact["name"]: fact["steps"] for fact in scripts_of(arms)} == {
         "talk": ["turn_1", "order"],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.simulator.truth import read_truth
+from bench.simulator.ground_truth_log import read_truth
 from tests import forked
 from tests.reports.test_schemas import ROOT, problems, problems_of_lines
 from tests.simulator_process import quick_simulator

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.run import folder as files
-from bench.run.close import close
+from bench.run.finalize import finalize
 from bench.run.provenance import named_host, opening_document
-from bench.run.recorder import Labels, Recorder
+from bench.run.recorder import Recorder, RowContext
 from bench.run.spool import EVENTS, SPOOL, Spool
 from tests.helpers import MS, S, build_observation, build_session
 
@@ -61,7 +61,7 @@ def build_part(
 def record_sessions(recorder: Recorder, worker: int, sessions: int, error_ns: int, delay_ns: int) -> None:
     for number in range(sessions):
         name = f"w{worker}-{number:06d}"
-        labels = Labels(
+        labels = RowContext(
             name, "simulator", "voice_turns", "voice_turns", block=number, pair=10 * number + worker, event_log=True
         )
         record = recorder.session(labels)
@@ -81,7 +81,7 @@ def log_events(folder: Path, worker: int = 0) -> None:
 
 
 def closed(folder: Path) -> Path:
-    close(folder)
+    finalize(folder)
     return folder
 
 

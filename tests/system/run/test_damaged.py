@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 
 from bench.run import folder as files
-from bench.run.close import close
-from bench.run.part import FACTS, HISTOGRAMS, rows_of
+from bench.run.finalize import finalize
 from bench.run.spool import path_of
+from bench.run.worker_part import FACTS, HISTOGRAMS, rows_of
 from reports.runs import load_for_report
 from reports.summary.summary import summarise
 from tests.reports.forms import run_text
@@ -78,7 +78,7 @@ def test_a_worker_whose_part_is_damaged_is_named_and_all_else_is_reported(damage
     expected = 18
     name, spoil = DAMAGES[damage]
     spoil(path_of(folder, 1, name))
-    document = close(folder)
+    document = finalize(folder)
 
     turns = files.read_table(folder, "turns").to_pylist()
     assert sum(row["worker"] == 0 for row in turns) == expected // 2
@@ -95,7 +95,7 @@ def test_a_worker_of_whom_nothing_is_left_is_counted_among_the_lost(tmp_path: Pa
     folder = build_part(tmp_path, workers=2)
     for path in (folder / "spool").glob("*-1.*"):
         path.unlink()
-    document = close(folder)
+    document = finalize(folder)
 
     (entry,) = document["missing_workers"]
     assert (entry["worker"], entry["turns"]) == (1, None), "no plan says how many calls it was to hold"

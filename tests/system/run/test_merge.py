@@ -21,11 +21,11 @@ from bench.clock import monotonic_ns, utc_ns
 from bench.errors import UsageError
 from bench.run import folder as files
 from bench.run import lock
-from bench.run.close import close
+from bench.run.finalize import finalize
 from bench.run.histograms import read
 from bench.run.merging.merge import merge_runs
 from bench.run.provenance import named_host, opening_document
-from bench.run.recorder import Labels, Recorder
+from bench.run.recorder import Recorder, RowContext
 from bench.run.spool import EVENTS, SPOOL, Spool
 from reports.runs import load_for_report
 from rtbench.cli.runs import merge
@@ -99,7 +99,7 @@ def test_the_parts_of_a_run_make_the_run_that_was_not_split(
     parts = [split(whole, folder, workers, number) for number, workers in groups.items()]
     for part, closes_before in zip(parts, closes, strict=False):
         if closes_before:
-            close(part)
+            finalize(part)
 
     merged = folder / "merged"
     document = merge_runs(parts, merged)
@@ -137,7 +137,7 @@ def test_pairs_and_blocks_are_counted_by_time_over_all_parts(tmp_path: Path) -> 
         part = build_part(tmp_path, host, host=host, began_ns=AT_NS + offset_ns, workers=0)
         recorder = Recorder(Spool(part, 0), AT_NS, host=named_host() | {"name": host})
         for number, second in enumerate(at_s):
-            labels = Labels(f"w0-{number:06d}", "simulator", "x", "voice_turns", pair=number, block=7)
+            labels = RowContext(f"w0-{number:06d}", "simulator", "x", "voice_turns", pair=number, block=7)
             recorder.session(labels).session_ended(build_session(start_ns=AT_NS + second * S))
         recorder.close()
         parts.append(part)
@@ -154,7 +154,7 @@ def test_transcripts_incidents_and_event_logs_come_along_under_the_names_of_thei
     parts = [build_part(tmp_path, name, host=name) for name in ("blue", "red")]
     for part in parts:
         log_events(part)
-    close(parts[0])
+    finalize(parts[0])
     document = merge_runs(parts, tmp_path / "merged")
 
     merged = tmp_path / "merged"
@@ -452,7 +452,7 @@ def test_nothing_half_made_stays(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("bench.run.close.replace_text", fail)
+    monkeypatch.setattr("bench.run.finalize.replace_text", fail)
     with pytest.raises((UsageError, KeyboardInterrupt)):
         merge([part], tmp_path / "merged")
     assert [path.name for path in tmp_path.iterdir()] == ["parts"]

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from bench.run import folder as files
-from bench.run.close import close
-from bench.run.histograms import Key, read
+from bench.run.finalize import finalize
+from bench.run.histograms import HistogramKey, read
 from bench.run.merging.merge import merge_runs
 from bench.run.provenance import named_host, opening_document
-from bench.run.recorder import Labels, Recorder
+from bench.run.recorder import Recorder, RowContext
 from bench.run.spool import EVENTS, SPOOL, WORKERS, Spool
 from tests.examples import few
 from tests.helpers import MS, S, build_observation, build_session
@@ -58,7 +58,7 @@ def recorded(folder: Path, worker: int, host: str, patch: pytest.MonkeyPatch) ->
         for number in range(2):
             name = f"w{worker}-{2 * flush + number:06d}"
             pair = 3 * (2 * flush + number) + worker
-            record = recorder.session(Labels(name, "simulator", "voice", "voice_turns", pair=pair, block=0))
+            record = recorder.session(RowContext(name, "simulator", "voice", "voice_turns", pair=pair, block=0))
             for turn in range(1, 4):
                 record.turn_began()
                 record.turn_ended(build_observation(turn=turn, start_ns=(flush * 10 + turn) * S))
@@ -99,7 +99,7 @@ def closed_of(run: Run, flushes: dict[int, int]) -> Path:
     key = "-".join(f"{worker}.{flush}" for worker, flush in sorted(flushes.items()))
     if key not in run.closed:
         run.closed[key] = folder_of(run, run.folder / f"closed-{key}", flushes, led=True)
-        close(run.closed[key])
+        finalize(run.closed[key])
     return run.closed[key]
 
 
@@ -128,7 +128,7 @@ def is_of(folder: Path, document: dict[str, Any], run: Run, flushes: dict[int, i
     assert [(host["name"], host["event_loop_delay_p99_ms"]) for host in document["hosts"]] == [
         (host["name"], host["event_loop_delay_p99_ms"]) for host in expected["hosts"]
     ]
-    hub = histograms.get(Key("event_loop_delay", "all", phase="measurement"))
+    hub = histograms.get(HistogramKey("event_loop_delay", "all", phase="measurement"))
     assert hub is not None
     assert hub.get_total_count() == sum(2 * (flush + 1) for flush in flushes.values())
 

@@ -11,8 +11,8 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.http11 import Response
 
+from bench.simulator.ground_truth_log import read_truth
 from bench.simulator.refusals import AZURE
-from bench.simulator.truth import read_truth
 from tests.simulator.builders import CREATE
 from tests.simulator.dialled import connect
 from tests.simulator_process import GUARD_S, Ready, quick_simulator, running_simulator

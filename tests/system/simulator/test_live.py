@@ -12,18 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from bench.live_line import LiveLine, fitted
-from bench.simulator.truth import LiveView, Standing, live_parts
+from bench.simulator.ground_truth_log import LiveView, ServerProgress, live_parts
+from bench.status_line import StatusLine, fitted
 from rtbench.cli.simulate import CLIENTS, to_paste
 from tests.simulator.dialled import connect
 from tests.simulator_process import GUARD_S, POLL_S, ROOT, quick_simulator
 from tests.terminal import screen, terminal
 
 S = 1_000_000_000
-BUSY = Standing(open=3, sessions=12, responses=40, events=2_000, late_p99_ms=0.3)
+BUSY = ServerProgress(open=3, sessions=12, responses=40, events=2_000, late_p99_ms=0.3)
 
 
-LATE = Standing(open=1, sessions=2, responses=3, events=4, late_p99_ms=7.5)
+LATE = ServerProgress(open=1, sessions=2, responses=3, events=4, late_p99_ms=7.5)
 LINES = [
     # (how its processes stand, events in a second, columns, the line)
     (
@@ -32,7 +32,7 @@ LINES = [
         160,
         "SIMULATED · 3 open of 12 sessions · 40 responses · 9 events/s · handed − due p99 ≤ 0.3 ms",
     ),
-    ([Standing(0, 0, 0, 0, 0.0)], 0, 160, "SIMULATED · 0 open of 0 sessions · 0 responses · 0 events/s"),
+    ([ServerProgress(0, 0, 0, 0, 0.0)], 0, 160, "SIMULATED · 0 open of 0 sessions · 0 responses · 0 events/s"),
     ([BUSY, LATE], 9, 160, "SIMULATED · 4 open of 14 sessions · 43 responses · 9 events/s · handed − due p99 ≤ 7.5 ms"),
     ([BUSY], 1234, 45, "3 open · 1234 events/s · late p99 ≤ 0.3 ms"),
     ([BUSY], 1234, 20, "late p99 ≤ 0.3 ms"),
@@ -41,7 +41,7 @@ LINES = [
 
 @pytest.mark.parametrize(("standings", "events_per_s", "columns", "line"), LINES)
 def test_the_line_says_how_the_simulator_stands_and_its_lateness_longest(
-    standings: list[Standing], events_per_s: float, columns: int, line: str
+    standings: list[ServerProgress], events_per_s: float, columns: int, line: str
 ) -> None:
     assert fitted(live_parts(standings, events_per_s), columns) == line
 
@@ -52,9 +52,9 @@ def test_lateness_is_coloured() -> None:
 
 def test_events_in_a_second_are_those_since_the_line_was_drawn_last() -> None:
     with terminal(160) as (reads, stream):
-        view = LiveView(LiveLine(stream, {}))
+        view = LiveView(StatusLine(stream, {}))
         view.told(0, BUSY, 10 * S)
-        view.told(0, Standing(3, 12, 40, 2_400, 0.3), 12 * S)
+        view.told(0, ServerProgress(3, 12, 40, 2_400, 0.3), 12 * S)
         text = screen(reads)
 
     assert "200 events/s" in text.split("\r")[-1]
@@ -62,7 +62,7 @@ def test_events_in_a_second_are_those_since_the_line_was_drawn_last() -> None:
 
 def test_the_line_is_drawn_twice_a_second_at_most() -> None:
     with terminal(160) as (reads, stream):
-        view = LiveView(LiveLine(stream, {}))
+        view = LiveView(StatusLine(stream, {}))
         for tenth in range(10):
             view.told(tenth % 2, BUSY, 10 * S + tenth * S // 10)
         text = screen(reads)

@@ -16,7 +16,7 @@ from websockets.frames import CloseCode
 
 from bench.clock import monotonic_ns
 from bench.errors import UsageError
-from bench.simulator.truth import read_truth
+from bench.simulator.ground_truth_log import read_truth
 from rtbench.cli.simulate import simulate
 from tests.simulator.builders import append
 from tests.simulator.dialled import connect

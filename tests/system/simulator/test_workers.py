@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
+from bench.simulator.ground_truth_log import read_truth
 from bench.simulator.serving import workers
 from bench.simulator.serving.server import TAG_BITS, ServerWorker
-from bench.simulator.truth import read_truth
 from rtbench.cli.simulate import simulate
 from tests.simulator.dialled import connect
 from tests.simulator_process import GUARD_S, POLL_S, quick_simulator

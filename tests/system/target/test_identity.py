@@ -21,14 +21,14 @@ from hypothesis import strategies as st
 
 from bench.simulator.serving.certificates import loopback_tls
 from bench.target.identity import SignInError, proxies_of, public_claims, read_token, shown_reason, sign_in_error
-from bench.target.target import Entra
+from bench.target.target import EntraSignIn
 from bench.transport.interface import Proxy
 from tests import forked
 from tests.simulator_process import ROOT
 from tests.system.end_to_end.proxies import running_proxy
 from tests.target.identity_endpoint import HEADER, TOKEN, IdentityEndpoint, identity_endpoint
 
-ENTRA = Entra("https://cognitiveservices.azure.com/.default")
+ENTRA = EntraSignIn("https://cognitiveservices.azure.com/.default")
 
 
 # Reading what was answered.

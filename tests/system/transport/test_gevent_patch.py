@@ -8,12 +8,12 @@ import threading
 
 import pytest
 
-from bench.transport.gevent_patch import within
+from bench.transport.gevent_patch import with_timeout
 from tests.simulator_process import GUARD_S, ROOT
 
 
 def test_work_that_ends_in_time_gives_its_value() -> None:
-    assert within(GUARD_S, lambda: 7) == 7
+    assert with_timeout(GUARD_S, lambda: 7) == 7
 
 
 def test_work_that_fails_in_time_fails_with_its_own_error() -> None:
@@ -21,13 +21,13 @@ def test_work_that_fails_in_time_fails_with_its_own_error() -> None:
         raise KeyError("x")
 
     with pytest.raises(KeyError, match="x"):
-        within(GUARD_S, work)
+        with_timeout(GUARD_S, work)
 
 
 def test_work_that_takes_longer_is_a_timeout() -> None:
     ended = threading.Event()
     with pytest.raises(TimeoutError):
-        within(0.05, lambda: ended.wait(GUARD_S))
+        with_timeout(0.05, lambda: ended.wait(GUARD_S))
     ended.set()
 
 

@@ -1,0 +1,315 @@
+"""Explains a refusal, or a session that did not go well: outcomes and the service's words in, a remedy out. Pure.
+
+Users find the messages in docs/troubleshooting.md, "Messages and what to do". A service that is addressed in the wrong
+dialect shows it by its words, and by the form in which it describes a session.
+
+A `Finding` holds what one look at one thing found, in plain data, with its remedy.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+import msgspec
+
+from bench.metrics import UNFINISHED
+from bench.observe.observation import detail_text
+from bench.protocol.base import Dialect
+from bench.protocol.dialects import DIALECTS
+from bench.protocol.events import EventKind
+from bench.protocol.openai_ga import GA
+from bench.protocol.openai_preview import PREVIEW
+from bench.remedies import CLASSES, ENDLESS, NO_CREDIT, OUT_OF_ORDER, REALTIME_MODELS, remedy_of
+from bench.run.replay import ReplayedSession
+from bench.target.address import AZURE_GA, AZURE_PREVIEW, VERSIONS, VOICE_LIVE_PATH, azure_cloud
+from bench.target.options import AgentName
+from bench.target.target import EntraSignIn, Target
+from bench.untrusted.sanitize import escape_control
+from bench.validation import either
+
+FindingState = Literal["pass", "warning", "fail", "skipped"]
+
+NAME_WIDTH, STATE_WIDTH = 16, 8
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The result of one look. `message`: what was found, with its figure; `remedy`: "" if nothing is to be done."""
+
+    name: str
+    result: FindingState
+    message: str
+    remedy: str = ""
+
+
+class CheckedTarget(msgspec.Struct, frozen=True):
+    """A target, with its findings."""
+
+    name: str
+    url: str
+    dialect: str
+    service: str
+    findings: list[Finding]
+
+
+class DoctorDocument(msgspec.Struct, frozen=True):
+    """What `rtbench doctor --json` prints."""
+
+    schema: Literal[3]
+    result: Literal["pass", "fail"]
+    machine: list[Finding]
+    targets: list[CheckedTarget]
+
+
+def warning_unless(good: bool, name: str, message: str, remedy: str) -> Finding:
+    """A finding that has its remedy, as a warning, if it is not good."""
+    return Finding(name, "pass", message) if good else Finding(name, "warning", message, remedy)
+
+
+def any_failed(findings: Iterable[Finding]) -> bool:
+    return any(finding.result == "fail" for finding in findings)
+
+
+def printable_finding(finding: Finding, hide: Callable[[str], str] = str) -> Finding:
+    """The finding without secrets, and without what steers a terminal: services put words of theirs into it."""
+    message, remedy = (escape_control(hide(text)) for text in (finding.message, finding.remedy))
+    return replace(finding, message=message, remedy=remedy)
+
+
+def lines(finding: Finding, width: int) -> Iterator[str]:
+    """The finding in lines of at most `width` columns; the first begins with its state."""
+    margin = " " * (STATE_WIDTH + 1 + NAME_WIDTH + 1)
+    first = f"{finding.result:<{STATE_WIDTH}} {finding.name:<{NAME_WIDTH}} "
+    wrapped = partial(textwrap.wrap, width=width, break_on_hyphens=False)
+    yield from wrapped(finding.message, initial_indent=first, subsequent_indent=margin) or [first.rstrip()]
+    yield from wrapped(finding.remedy, initial_indent=f"{margin}→ ", subsequent_indent=f"{margin}  ")
+
+
+OWN_PARAMETERS: dict[Dialect, tuple[str, ...]] = {
+    GA: ("type", "audio", "output_modalities"),
+    PREVIEW: ("modalities", "voice", "input_audio_format", "output_audio_format", "input_audio_transcription",
+              "input_audio_noise_reduction", "turn_detection", "temperature", "max_response_output_tokens"),
+}  # fmt: skip
+"""What stands at the top of a `session` or `response` in one dialect, and is unknown to the other."""
+OWN_SHAPE: dict[Dialect, tuple[str, ...]] = {
+    GA: ("output_modalities", "audio"),
+    PREVIEW: ("modalities", "input_audio_format", "output_audio_format"),
+}
+"""What stands at the top of a service's `session` in one dialect alone."""
+UNGREETED: Mapping[str, Any] = MappingProxyType({})
+"""The session of a service that has described none."""
+OTHER_CAUSES = UNFINISHED | {"ok", "throttled", "session_expired"}
+"""Outcomes that no dialect is the cause of, without what follows their colon."""
+REMEDIES: dict[Dialect, str] = {
+    GA: "the service speaks the GA dialect: use --dialect ga. Preview is spoken where --dialect, a target's "
+    f"`dialect` or OPENAI_API_VERSION asks for it, or the path is {AZURE_PREVIEW}",
+    PREVIEW: "the service speaks the preview dialect: use --dialect preview. GA is spoken where --dialect or a "
+    f"target's `dialect` asks for it, where OPENAI_API_VERSION is not set, and at other paths than {AZURE_PREVIEW}",
+}
+"""Remedies by the dialect that the service speaks."""
+SIBLINGS: dict[Dialect, Dialect] = {GA: PREVIEW, PREVIEW: GA}
+"""The dialects that a service may be spoken to in by mistake for each other: they have their addresses in common."""
+_PARAMETER = re.compile(r"'(?:session|response)\.(\w+)")
+Signed = Literal["key", "entra", "nothing"]
+ROLES = ("Cognitive Services OpenAI User", "Cognitive Services User")
+NO_KEY = "no key was sent: name the variable that holds it by --api-key-env"
+_API_VERSION = re.compile(r"api[\s_-]?version", re.IGNORECASE)
+_NO_KEYS = re.compile(r"AuthenticationTypeDisabled|key[- ]based authentication", re.IGNORECASE)
+
+
+def shape_of(session: Mapping[str, Any]) -> Dialect | None:
+    """The dialect in whose shape a service describes a session; None where that of both, or of neither."""
+    shapes = [dialect for dialect, names in OWN_SHAPE.items() if any(name in session for name in names)]
+    return shapes[0] if len(shapes) == 1 else None
+
+
+def dialect_remedy(outcome: str, words: str, spoken: Dialect, greeting: Mapping[str, Any] = UNGREETED) -> str:
+    """What to do about an outcome that came of speaking the other dialect than the service; "" for any other one.
+
+    `greeting`: the session as `session.created` described it.
+    """
+    other = SIBLINGS.get(spoken)
+    if other is None:
+        return ""
+    stage, _, cause = outcome.partition(":")
+    misled = stage not in OTHER_CAUSES and shape_of(greeting) is other
+    match cause:
+        case "dialect":
+            misled = True
+        case "missing_required_parameter":
+            misled |= spoken is PREVIEW and "'session.type'" in words
+        case "unknown_parameter" if named := _PARAMETER.search(words):
+            misled |= named[1] in OWN_PARAMETERS[spoken]
+    return REMEDIES[other] if misled else ""
+
+
+OF_AGENTS = {
+    "connect_failed:401": "it wants a signature (X-Twilio-Signature) or a token, and none is sent: let it take calls "
+    "without, or give a token in the target's `headers`",
+    "connect_failed:404": "it serves no such path: name the one at which it takes calls in --url, or `url` of the "
+    "target",
+    "connect_failed:tcp": "nobody listens there: is the agent running, and on this port?",
+    "connect_failed:upgrade": "the server there does not accept this WebSocket: check the path, and the target's "
+    "`subprotocols`",
+    "protocol_error:json": f"its messages are those of another provider: name its own by --dialect "
+    f"{', '.join(get_args(AgentName))}",
+    "closed:1000": "it hung up: does its log say why? It may miss a parameter (`extra`) or a header",
+    "limit_exceeded:audio": ENDLESS,
+}
+"""What to do about the outcome of a call with an agent."""
+HEARD = frozenset({"timeout:first_delta", "timeout:response", "timeout:turn"})
+"""Outcomes of which the detail says what was heard, and by that what to do."""
+SAME = {"connect_failed:403": "connect_failed:401"} | dict.fromkeys(
+    ("closed:1006", "closed:1008", "closed:1011", "closed:reset"), "closed:1000"
+)
+"""Outcomes with the remedy of another one."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What came instead of what was asked for.
+
+    `outcome` is one of a session or turn; `words` are the service's, with its code; `wait_s`: how long it asks us to
+    stay away; `claims`: the public ones of the token that was sent; `greeting`: the session that it opened with.
+    """
+
+    outcome: str
+    words: str
+    wait_s: float | None = None
+    claims: Mapping[str, str] = field(default_factory=dict)
+    greeting: Mapping[str, Any] = field(default_factory=dict)
+
+
+def explain(refusal: Refusal, target: Target) -> str:
+    """Say what to do about a refusal; "" where nothing is known to help."""
+    cause = refusal.outcome.partition(":")[2]
+    if remedy := dialect_remedy(refusal.outcome, refusal.words, target.dialect, refusal.greeting):
+        return remedy
+    if target.dialect.provider is not None and (remedy := remedy_of_agents(refusal.outcome, refusal.words)):
+        return remedy
+    if refusal.outcome == "connect_failed:proxy":
+        proxy = target.network_path.proxy  # by HTTP a tunnel is asked for with CONNECT, by SOCKS by its own command
+        asked = "CONNECT" if proxy is None or proxy.scheme == "http" else "connections"
+        must = f"it must allow {asked} to port {target.port}"
+        return f"the proxy refuses: user and password belong in its URL, and {must}"
+    if refusal.outcome.startswith("throttled:"):
+        return _throttled(refusal, target)
+    if "session_expired" in (refusal.outcome, cause):
+        return "sessions are cut at an age that is too short for a turn: look at the deployment's limits"
+    if cause.isdigit() and refusal.outcome.startswith("connect_failed:"):
+        return _status(int(cause), refusal, target)
+    return remedy_of(refusal.outcome, refusal.words)
+
+
+def _status(status: int, refusal: Refusal, target: Target) -> str:
+    words, path = refusal.words, target.resource.partition("?")[0]
+    match status:
+        case 400 if re.search(r"op+erationnotsupported", words, re.IGNORECASE):
+            return (
+                f"the deployment{f' {target.model}' if target.model else ''} is not of a realtime model: "
+                f"deploy {either(REALTIME_MODELS)}, and name that one"
+            )
+        case 400 if _API_VERSION.search(words):
+            known = " or ".join(VERSIONS.get(path, VERSIONS[AZURE_PREVIEW]))
+            undated = "" if path == VOICE_LIVE_PATH else f", or {AZURE_GA}, which has none"
+            return f"this api-version is not known here: use {known}{undated}"
+        case 400:
+            return "the request is not what the service expects: compare path and query with the deployment's page"
+        case 401:
+            return _unauthorized(refusal, target)
+        case 403 if _NO_KEYS.search(words):
+            return "the resource takes no keys: unset the key and sign in (`az login`), or use --auth entra"
+        case 403 if azure_cloud(target.host) is None and signed_by(target) == "nothing":
+            return NO_KEY
+        case 403 if target.service != "azure":
+            return (
+                "the key or token is refused, or is not allowed to do this: is it the server's own (see the variable "
+                "that --api-key-env names), may it use this model, may this address connect?"
+            )
+        case 403:
+            return ("network rules shut this machine out, or the resource is disabled: allow this address in the "
+                    "resource's Networking page, or connect through its private endpoint")  # fmt: skip
+        case 404 if "DeploymentNotFound" in words:
+            return (
+                f"{target.host} has no deployment called {target.model}: list them by `az cognitiveservices account "
+                "deployment list -g GROUP -n RESOURCE -o table`; give the deployment's name, not the model's; a new "
+                "one takes five minutes"
+            )
+        case 404:
+            return f"there is no path {path} here: is it the resource's host, and the path of its dialect?"
+        case 431:
+            return "more than ten custom headers: take some out of the target's `headers`"
+        case _ if status >= 500:
+            return _later(OUT_OF_ORDER, refusal.wait_s)
+    return CLASSES["connect_failed"]
+
+
+def _unauthorized(refusal: Refusal, target: Target) -> str:
+    signed = signed_by(target)
+    if target.resource.startswith(AZURE_GA) and "api-version=" in target.resource:
+        return f"take api-version out of the URL: {AZURE_GA} has none, and Azure answers a stray one with 401"
+    if "PermissionDenied" in refusal.words or (signed == "entra" and "lack" in refusal.words.lower()):
+        role, other = ROLES[::-1] if target.resource.startswith(VOICE_LIVE_PATH) else ROLES
+        who = refusal.claims.get("oid") or refusal.claims.get("appid") or "OBJECT_ID"
+        return (f"the identity has no role on the resource: give it {role!r} (or {other!r}): "
+                f'az role assignment create --assignee {who} --role "{role}" --scope RESOURCE_ID; '
+                "it takes up to five minutes to work")  # fmt: skip
+    if signed == "nothing":
+        return f"{NO_KEY}, or sign in by --auth entra" if target.service == "azure" else NO_KEY
+    if signed == "entra":
+        aud = refusal.claims.get("aud")
+        sent = f" (the token is for {aud})" if aud else ""
+        return f"the token is refused{sent}: is it for this cloud and tenant, and is this machine's clock right?"
+    if target.service != "azure":
+        return "wrong key, or another server's: look at the variable that --api-key-env names"
+    return f"wrong key, or the key of another resource: copy Key 1 of {target.host} (Keys and Endpoint) again"
+
+
+def _throttled(refusal: Refusal, target: Target) -> str:
+    if "insufficient_quota" in refusal.words:
+        return NO_CREDIT
+    advice = "the deployment's quota of tokens or requests a minute is spent: raise it, or say less"
+    if refusal.outcome == "throttled:handshake":
+        advice = ("the deployment's quota of connections (preview) or requests a minute is spent: raise it on the "
+                  "deployment's page, or start fewer sessions (--connect-rate)")  # fmt: skip
+    return _later(advice, refusal.wait_s)
+
+
+def _later(advice: str, wait_s: float | None) -> str:
+    return advice if wait_s is None else f"{advice}; the service asks to wait {wait_s:.3g} s"
+
+
+def signed_by(target: Target) -> Signed:
+    """How a target is signed in to."""
+    if target.auth is None:
+        return "nothing"
+    return "entra" if isinstance(target.auth, EntraSignIn) else "key"
+
+
+def hint(replayed: ReplayedSession, target: Target | None = None) -> str:
+    """The first remedy that its end, or one of its turns' ends, has; "" where none is known.
+
+    Without a target, as of a log, that of a wrong dialect alone: all others depend on who was called, and how.
+    """
+    came = (p.event for p in replayed.passages if p.event is not None and p.event.kind is EventKind.SESSION_CREATED)
+    greeting = next((event.session for event in came), None) or UNGREETED
+    session = replayed.session
+    ended = [(session.outcome, session.detail), *((turn.outcome, turn.detail) for turn in replayed.turns)]
+    if target is None:
+        spoken = DIALECTS[replayed.opened.about["dialect"]]
+        remedies = (dialect_remedy(outcome, detail, spoken, greeting) for outcome, detail in ended)
+    else:
+        refusals = (Refusal(outcome, detail_text(outcome, detail), greeting=greeting) for outcome, detail in ended)
+        remedies = (explain(refusal, target) for refusal in refusals)
+    return next(filter(None, remedies), "")
+
+
+def remedy_of_agents(outcome: str, words: str) -> str:
+    """What to do about the end of a call with an agent; "" where nothing more is known than of any service."""
+    return OF_AGENTS.get(SAME.get(outcome, outcome), "") or (remedy_of(outcome, words) if outcome in HEARD else "")

@@ -1,0 +1,295 @@
+"""Looks at a target in order, from its configuration to a turn: upgrade, session and turn over one connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import resources
+from typing import Any
+
+from bench.clock import utc_ns
+from bench.dial import Dialer, connect
+from bench.doctor.diagnosis import Finding, printable_finding, signed_by
+from bench.doctor.machine_checks import look_at_network
+from bench.doctor.service_findings import (
+    LIMITS,
+    AudioPace,
+    compression,
+    greeted,
+    heard_answer,
+    in_other_dialect,
+    lasting,
+    limits_told,
+    refused,
+    replied,
+    retired,
+    service_clock,
+    settings_in,
+    spoke_first,
+    unread,
+    upgraded,
+)
+from bench.errors import UsageError
+from bench.observe.observation import SessionObservation, TurnObservation
+from bench.observe.timeline import Timeline
+from bench.plan.prepared import PreparedScript
+from bench.pricing import Prices, tariff_of
+from bench.probe import script_of, session_start
+from bench.protocol.audio import AudioFormat
+from bench.protocol.events import EventKind, ServerEvent
+from bench.protocol.rate_limits import RateLimit, limits_in
+from bench.protocol.settings import FULL_DUPLEX
+from bench.session import Session
+from bench.session_io import SessionListener
+from bench.target.identity import SignInError
+from bench.target.services import SERVICES
+from bench.target.target import Target
+from bench.target.tokens import Keyring
+from bench.timeouts import Timeouts
+from bench.transport.interface import TcpInfo, Transport
+from bench.transport.names import warm_up
+from bench.transport.received import ReceivedMessage
+from bench.units import NS_PER_MS, NS_PER_S
+
+SHOWN_OF_CLAIM = 40
+NOTHING_SENT = "neither a key nor a token is sent"
+VARIABLES_SENT = "no key or token is sent, except those that variables put into the address or the upgrade"
+INFORMING = ("no key is set: signing in", "through the proxy")
+"""How those notices begin that are no warnings."""
+WORDS = "Say hello, and nothing else."
+RECORDING = "late_parcel.wav"
+
+
+def examine(target: Target, prices: Mapping[str, Prices], *, with_turn: bool) -> Iterator[Finding]:
+    """Yield the findings of one target, from its configuration to a turn. Nothing secret is in what is found."""
+    return _harmless(target, lambda keyring: _examined(target, keyring, prices, with_turn=with_turn))
+
+
+def examine_offline(target: Target) -> Iterator[Finding]:
+    """Yield what can be found of one target without the network. Nothing secret is in what is found."""
+
+    def look(keyring: Keyring) -> Iterator[Finding]:
+        yield from configuration(target)
+        if signed_by(target) == "entra":
+            yield Finding("sign-in", "skipped", "a token is asked for over the network")
+        else:
+            yield examined_sign_in(target, keyring)
+        yield Finding("service", "skipped", "network and service are not checked: --offline")
+
+    return _harmless(target, look)
+
+
+def _harmless(target: Target, look: Callable[[Keyring], Iterator[Finding]]) -> Iterator[Finding]:
+    """The findings of a look that is given the target's keyring, without what is secret or steers a terminal."""
+    keyring = Keyring([target])
+    try:
+        for finding in look(keyring):
+            yield printable_finding(finding, keyring.hide)
+    finally:
+        keyring.close()
+
+
+def _examined(target: Target, keyring: Keyring, prices: Mapping[str, Prices], *, with_turn: bool) -> Iterator[Finding]:
+    warm_up()
+    yield from configuration(target)
+    yield (signed := examined_sign_in(target, keyring))
+    before = [signed]
+    for finding in look_at_network(target, Timeouts()):
+        before.append(finding)
+        yield finding
+    if failed := dict.fromkeys(finding.name for finding in before if finding.result == "fail"):
+        needs = f"needs {', '.join(failed)}"
+        yield from (Finding(name, "skipped", needs) for name in ("upgrade", "session", "turn"))
+        return
+    answered = keyring.answered_by(target)
+    dialer, claims = Dialer(target, keyring), answered.claims if answered else {}
+    visit = ServiceProbe(dialer, prices, claims, keyring.hide)
+    yield from visit.findings(with_turn=with_turn)
+    if visit.is_unanswered:  # by an agent that waits for its caller
+        yield from ServiceProbe(dialer, prices, claims, keyring.hide, greets=False).answer()
+
+
+def configuration(target: Target) -> Iterator[Finding]:
+    """The target's address and dialect, and what there is to say of them before anything is called."""
+    said = f"{target.public_url}, {target.dialect.name} dialect"
+    if (known := SERVICES.get(target.service)) is not None:
+        limit = "" if known.minutes is None else f", whose sessions last {known.minutes} minutes at most"
+        said += f" of {known.title}{limit}"
+    yield Finding("target", "pass", said)
+    for notice in target.notices:
+        words = notice.removeprefix(f"{target.label}: ")  # so it begins where several targets are in one file
+        yield Finding("target", "pass" if words.startswith(INFORMING) else "warning", words)
+
+
+def examined_sign_in(target: Target, keyring: Keyring) -> Finding:
+    """The key, or the token, which is fetched."""
+    signed = signed_by(target)
+    if signed == "nothing" and target.secrets:
+        return Finding("sign-in", "pass", VARIABLES_SENT)
+    if signed == "nothing" and target.loopback:
+        return Finding("sign-in", "pass", NOTHING_SENT)
+    if signed == "nothing":
+        return Finding("sign-in", "warning", NOTHING_SENT, "name the key's variable by --api-key-env, or --auth entra")
+    if signed == "key":
+        name, value = keyring.header(target, 0) or ("", "")
+        scheme, _, key = value.rpartition(" ")
+        said = f"a key of {len(key)} characters, in the header {name}"
+        return Finding("sign-in", "pass", f"{said} ({scheme})" if scheme == "Basic" else said)
+    try:
+        keyring.open()
+    except UsageError as error:
+        cause = error.__cause__
+        why, remedy = (cause.why, cause.remedy) if isinstance(cause, SignInError) else (str(error), "")
+        return Finding("sign-in", "fail", why, remedy)
+    answered = keyring.answered_by(target)
+    if answered is None:
+        return Finding("sign-in", "pass", "a token")
+    # of its claims no more than tells identities apart
+    claims = ", ".join(f"{name} {value[:SHOWN_OF_CLAIM]}" for name, value in answered.claims.items() if name != "exp")
+    lives = f"lives {lasting(answered.seconds_left)}, for {answered.scope}"
+    said = f"{answered.credential} gave a token that {lives}" + (f" ({claims})" if claims else "")
+    return Finding("sign-in", "pass", said)
+
+
+class ProbeListener(SessionListener):
+    """Keeps what a session was greeted with, its limits and its turn."""
+
+    def __init__(self) -> None:
+        self.greeting: Mapping[str, Any] = {}
+        self.limits: tuple[RateLimit, ...] = ()
+        self.turns: list[TurnObservation] = []
+        self.pace = AudioPace()
+
+    def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
+        for event in events:
+            if event.kind is EventKind.SESSION_CREATED:
+                self.greeting = event.session or {}
+            elif event.kind is EventKind.RATE_LIMITS and event.limits:
+                self.limits = event.limits
+            elif event.kind is EventKind.AUDIO_DELTA:
+                self.pace.heard(message.arrival.at_ns, event.payload_bytes)
+
+    def turn_ended(self, turn: TurnObservation) -> None:
+        self.turns.append(turn)
+
+
+class ServiceProbe:
+    """One connection to a service.
+
+    `prices`: by model; `claims`: the public ones of the token that is sent; `hide` takes secrets out of a text.
+    `greets`: whether an agent is waited for to speak first.
+    """
+
+    def __init__(
+        self,
+        dialer: Dialer,
+        prices: Mapping[str, Prices],
+        claims: Mapping[str, str],
+        hide: Callable[[str], str],
+        *,
+        greets: bool = True,
+    ) -> None:
+        self._dialer, self._target = dialer, dialer.target
+        self._prices, self._claims, self._hide = prices, claims, hide
+        self._script = _script(self._target, greets=greets)
+        self._heard = ProbeListener()
+        self.is_unanswered = False
+        """Whether an agent was not asked anything, for it did not greet."""
+
+    def findings(self, *, with_turn: bool) -> Iterator[Finding]:
+        """Everything, as it comes."""
+        timeline, transport = self._connected(turns=len(self._script.turns) if with_turn else 0)
+        observed, answered_ns = timeline.session(), utc_ns()
+        if transport is None:
+            yield self._refused("upgrade", timeline)
+        else:
+            yield upgraded(observed, self._target.subprotocols)
+        yield service_clock(observed.headers.get("date"), answered_ns)
+        if transport is None:
+            yield from (Finding(name, "skipped", "needs upgrade") for name in ("session", "turn"))
+            return
+        yield compression(observed.headers, wanted=self._target.network_path.deflate)
+        yield from self._session(transport, timeline, with_turn=with_turn)
+        yield limits_told(self._heard.limits or limits_in(observed.headers))
+
+    def answer(self) -> Iterator[Finding]:
+        """What an agent answers to a caller who speaks first."""
+        timeline, transport = self._connected(turns=1)
+        if transport is None:
+            yield self._refused("turn", timeline)
+            return
+        Session(self._script, transport, timeline, self._heard, lambda: False).play()
+        turn = self._heard.turns[-1] if self._heard.turns else None
+        yield from heard_answer(turn, timeline.session(), self._heard.pace, self._reply_format)
+        yield from unread(timeline.session())
+
+    def _connected(self, *, turns: int) -> tuple[Timeline, Transport | None]:
+        script = self._script
+        timeline = Timeline(session_start(script, turns), script.dialect, reply_format=script.output_format.name)
+        return timeline, connect(self._dialer, script.limits, timeline, lambda headers, call_id: None)
+
+    @property
+    def _reply_format(self) -> AudioFormat | None:
+        """The format of replies, where another one could be set."""
+        return self._script.output_format if len(self._script.dialect.output_formats) > 1 else None
+
+    def _session(self, transport: Transport, timeline: Timeline, *, with_turn: bool) -> Iterator[Finding]:
+        session = Session(self._script, transport, timeline, self._heard, lambda: False)
+        session.open()
+        if timeline.facts.ready and self._script.dialect.provider is not None:
+            yield round_trip(transport.network())
+        elif timeline.facts.ready:
+            now_s = utc_ns() / NS_PER_S
+            yield greeted(self._heard.greeting, timeline.session(), now_s)
+            yield from retired(self._heard.greeting, self._target.service, datetime.fromtimestamp(now_s, UTC).date())
+            yield Finding("settings", "pass", f"by default: {settings_in(self._heard.greeting) or 'not reported'}")
+            yield from in_other_dialect(self._heard.greeting, self._target.dialect)
+            yield round_trip(transport.network())
+        else:
+            yield self._refused("session", timeline)
+        for step in self._script.steps if with_turn and timeline.facts.ready else ():
+            if not session.perform(step):
+                break
+        session.close()
+        if self._script.dialect.provider is not None and with_turn and timeline.facts.ready:
+            yield from self._call(timeline.session())
+        else:
+            yield self._turn(timeline, with_turn=with_turn)
+
+    def _call(self, observed: SessionObservation) -> Iterator[Finding]:
+        """What came of a call with an agent that was waited for to speak first."""
+        greeting, *others = *self._heard.turns[:2], None
+        yield (first := spoke_first(greeting, observed))
+        self.is_unanswered = first.result == "warning"
+        if first.result == "pass":
+            yield from heard_answer(others[0], observed, self._heard.pace, self._reply_format)
+        yield from unread(observed)
+
+    def _turn(self, timeline: Timeline, *, with_turn: bool) -> Finding:
+        if not timeline.facts.ready:
+            return Finding("turn", "skipped", "needs session")
+        if not with_turn:
+            return Finding("turn", "skipped", "left out: a turn costs money")
+        if not self._heard.turns:
+            return self._refused("turn", timeline)
+        paid = tariff_of(self._prices, self._target.terms, timeline.session().model)
+        return replied(self._heard.turns[-1], self._target, paid, self._heard.greeting)
+
+    def _refused(self, name: str, timeline: Timeline) -> Finding:
+        return refused(name, timeline.session(), self._target, self._claims, self._hide, self._heard.greeting)
+
+
+def _script(target: Target, *, greets: bool) -> PreparedScript:
+    """A session with one turn: typed, or spoken to a service that hears speech alone, an agent once it has greeted."""
+    if target.dialect.takes_requests:
+        return script_of(target, WORDS, target.session)
+    with resources.as_file(resources.files("scenarios") / "audio" / RECORDING) as wav:
+        is_agent, session = target.dialect.provider is not None, {"turn_detection": FULL_DUPLEX, **target.session}
+        return script_of(target, wav, session, LIMITS if is_agent else {}, greets=greets and is_agent)
+
+
+def round_trip(network: TcpInfo | None) -> Finding:
+    if network is None:
+        return Finding("round trip", "skipped", "not known on this system (TCP_INFO is Linux's)")
+    to = "the proxy" if network.scope == "proxy" else "the nearest end of TCP"
+    return Finding("round trip", "pass", f"{network.min_rtt_ns / NS_PER_MS:.2f} ms at best to {to}")

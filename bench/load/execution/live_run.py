@@ -1,0 +1,371 @@
+"""Plays a run in one process: its arms, its recorder, and the pairs of sessions that its users play.
+
+Made when Locust starts a test and closed when it stops one. While sessions go on a recorder's rows and histograms are
+written to disk, and it is timed how late the event loop runs.
+"""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import math
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gevent
+import numpy as np
+from greenlet import greenlet
+
+from bench.clock import monotonic_ns, utc_ns
+from bench.dial import Cut
+from bench.load.execution.back_off import BackOff
+from bench.load.execution.call import Call, CallAssignment
+from bench.load.execution.pairs import Pair, PairCounter, WorkerSlot, is_sampled, order
+from bench.load.execution.progress import CostMeter, ProgressCounter, ProgressReport
+from bench.load.execution.session_registry import LocustCallbacks, SessionRegistry
+from bench.load.execution.start_scheduler import CallDispatcher, PairStart, StartScheduler
+from bench.load.execution.target_state import TargetState
+from bench.load.lifecycle import ALL_DONE, RunEvent, StopRequested
+from bench.load.planning.load_model import Arrivals
+from bench.load.planning.run_plan import RunPlan
+from bench.load.planning.tasks import Caller, SessionTask, is_locust_word
+from bench.observe.observation import load_scorer
+from bench.run.histograms import MEASURED
+from bench.run.recorder import Recorder, RowContext
+from bench.run.spool import Spool
+from bench.target.tokens import Keyring
+from bench.transport.names import warm_up
+from bench.units import NS_PER_S
+
+POLL_S = 0.05
+CUT_S = 5.0
+LONGEST_S = 0.001
+"""Longest time of callbacks, as those of sessions that open, before the loop looks after its sockets again."""
+NEW_OBJECTS, LOOKS = 2_000, 100
+"""Thresholds of the garbage collector: new objects that make it look for cycles, which takes a millisecond, and
+looks after which it takes on all that it saw, which may take a hundred. Everybody waits; sessions leave none."""
+BEAT_NS = 10_000_000
+TICK_S = 0.5
+BACK_OFF = 2
+"""One more word of the seed, so that waits after refused calls are drawn independently."""
+HISTOGRAMS_EVERY_S = 8.0
+
+
+class LiveRun:
+    """The sessions of one process, at its slot in a run as it is planned: what they come to goes into its `spool`."""
+
+    def __init__(
+        self,
+        plan: RunPlan,
+        slot: WorkerSlot,
+        arms: Sequence[TargetState],
+        keyring: Keyring,
+        spool: Spool,
+        callbacks: LocustCallbacks,
+    ) -> None:
+        self.arms, self._options, self._slot = arms, plan.options, slot
+        self.session_pause_s = 0.0 if plan.load_model.arrivals else plan.options.session_pause_s
+        """How long a user pauses after each session."""
+        self._scenarios = {user: user.scenario_name() for user, _ in arms[0].plays}
+        self._keyring, self._callbacks = keyring, callbacks
+        clock = {"clock_offset_ns": slot.ahead_ns, "clock_offset_uncertainty_ns": slot.ahead_error_ns}
+        self.recorder = Recorder(
+            spool,
+            slot.started_utc_ns,
+            hide=keyring.hide,
+            transcripts=plan.options.record_transcripts,
+            warm_until_ns=slot.began_ns + int(slot.warmup_s * NS_PER_S),
+            ahead_ns=slot.ahead_ns,
+            host=plan.host_facts | ({} if slot.ahead_error_ns is None else clock),
+        )
+        terms = {target.label: target.terms for target in plan.targets}
+        self._progress = ProgressCounter(CostMeter(plan.prices.models, terms))
+        self.sessions = SessionRegistry(
+            spool, self.recorder, self._progress, plan.options, callbacks, arms=len(arms), hide=keyring.hide
+        )
+        self._labels = [arm.label for arm in arms]
+        self._left = math.inf if plan.sessions is None else slot.share(plan.sessions)
+        """How many pairs may still be begun."""
+        self._open = 0
+        """How many are under way, or wait for their start."""
+        self._waiting_calls = 0
+        """Calls that arrived and were not blocked, and whose sessions have not begun."""
+        self._starts = StartScheduler(arms, lambda: self.sessions.ending)
+        self._numbers = PairCounter(slot)
+        self._line = self._call_line(plan.load_model.arrivals)
+        self._back_off = BackOff(
+            np.random.default_rng([plan.options.seed, slot.worker, BACK_OFF]).random,
+            waits=self._caller_waits,
+            ending=lambda: self.sessions.ending or self._left == 0,
+        )
+        _warm_up()
+        if any(script.counts_words for script in plan.scripts):
+            load_scorer()
+        self.flusher = Flusher(self.recorder, callbacks.tell)
+        if self._left == 0:
+            callbacks.tell(StopRequested(ALL_DONE))
+
+    # Pairs.
+
+    def play_pair(self, user: type, task: SessionTask, caller: Caller) -> bool:
+        """Play a session in each arm, together, at once or when a call arrives.
+
+        False where the run is ending, its sessions are spent, or the caller is to leave. Raises what a task has to say
+        to Locust, or a fault.
+        """
+        called_ns = None
+        if self._line is None:
+            if not self._back_off.wait(caller):
+                return False
+        else:
+            called_ns = self._line.next_call(caller)
+            if called_ns is None:
+                return False
+        if self.sessions.ending or self._left == 0:
+            return False
+        self._left -= 1
+        self._open += 1
+        try:
+            start = self._starts.wait(called_ns or monotonic_ns())
+            if start is not None:
+                self._play_started(start, called_ns, user, task, caller)
+            else:
+                self._left += 1  # it was never begun
+        finally:
+            self._open -= 1
+            self._stop_if_done()
+        return True
+
+    def _stop_if_done(self) -> None:
+        """End the run where nothing is under way, and nothing more will be."""
+        over = self._left == 0 or (self._line is not None and self._line.is_over)
+        if over and not self._open:
+            self._callbacks.tell(StopRequested(ALL_DONE))
+
+    def _play_started(
+        self, start: PairStart, called_ns: int | None, user: type, task: SessionTask, caller: Caller
+    ) -> None:
+        """Play a pair: its sessions begin one after the other. Raises the first error, with notes of others."""
+        try:
+            if called_ns is not None:
+                self._waiting_calls -= 1
+                if start.intended_ns > called_ns:
+                    self.recorder.count_calls(self._labels, calls_delayed=1)
+            script = self.arms[0].plays[user, task].script.name
+            pair = self._numbers.next(script, start.intended_ns, monotonic_ns(), called_ns)
+            calls = [Call(self.sessions, each) for each in self._assigned(pair, user, task, caller)]
+            try:
+                if len(calls) == 1:
+                    words = [calls[0].play()]
+                else:  # the hub begins them in this order
+                    beside = [gevent.spawn(call.play) for call in calls]
+                    try:
+                        words = [session.get() for session in beside]
+                    finally:
+                        gevent.killall(beside, block=False)  # of a user who was taken away
+                if called_ns is None:
+                    self._back_off.note(caller, [call.refusal for call in calls if call.refusal is not None])
+                raise_all([word for word in words if isinstance(word, Exception)])
+            finally:
+                self._progress.count(pairs_done=pair.phase == MEASURED)
+        finally:
+            self._starts.ended(start)
+
+    def _assigned(self, pair: Pair, user: Any, task: SessionTask, caller: Caller) -> list[CallAssignment]:
+        """The calls of a pair, in the order in which they are to start."""
+        arms, seed, users, assigned = self.arms, self._options.seed, caller.doubles(len(self.arms)), []
+        for number in order(len(arms), seed, pair.number):
+            arm = arms[number]
+            repertoire = arm.plays[user, task]
+            started = pair.number // self._slot.workers * len(arms) + number
+            script = repertoire.session(pair.of_script, seed)
+            labels = RowContext(
+                session_id=f"w{self._slot.worker}-{started:06d}",
+                target=arm.label,
+                scenario=self._scenarios[user],
+                script=repertoire.script.name,
+                block=pair.block,
+                pair=pair.number,
+                phase=pair.phase,
+                event_log=is_sampled(pair.number, self._options.record_events),
+                variables_row=script.variables_row,
+            )
+            assigned.append(
+                CallAssignment(arm, repertoire, script, pair, seed, labels, users[number], caller.is_leaving)
+            )
+        return assigned
+
+    # Calls.
+
+    def _call_line(self, arrivals: Arrivals | None) -> CallDispatcher | None:
+        """The line to this process; None where its users call without being asked to."""
+        if arrivals is None:
+            return None
+        slot = self._slot
+        return CallDispatcher(
+            (slot.began_ns + after_ns for after_ns in arrivals.share_ns(slot.worker, slot.workers)),
+            self._left,
+            arrived=self._call_arrived,
+            ended=self._stop_if_done,
+            ending=lambda: self.sessions.ending,
+        )
+
+    def _call_arrived(self, blocked: bool) -> None:
+        self._waiting_calls += not blocked
+        self.recorder.count_calls(self._labels, calls_offered=1, calls_blocked=blocked)
+        self._progress.count(calls=1, calls_blocked=blocked)
+
+    def _caller_waits(self, begins: bool) -> None:
+        """Count a caller who is held back after a refused call, or who has waited."""
+        self.recorder.back_off(self._labels, begins=begins)
+        self._progress.count(calls_backed_off=begins, callers_backing_off=1 if begins else -1)
+
+    def expect_users(self, count: int) -> None:
+        if self._line is not None:
+            self._line.expect_users(count)
+
+    # What comes of them.
+
+    def standing(self) -> ProgressReport:
+        """Report how the run stands here, since the last report."""
+        return self._progress.standing(
+            self.recorder.histograms,
+            self.recorder.traffic,
+            waiting_s=self._starts.waiting_s,
+            tokenless=self._keyring.waiting,
+            simulated=self.recorder.simulated,
+        )
+
+    def held_s(self) -> dict[str, float]:
+        """The seconds for which starts were held back so far, by what the services asked for; by the arm's label."""
+        now_ns = monotonic_ns()
+        held = {arm.label: arm.pacer.held_ns(now_ns) / NS_PER_S for arm in self.arms}
+        return {label: round(held_s, 1) for label, held_s in held.items() if held_s}
+
+    # The end.
+
+    @property
+    def active(self) -> int:
+        return len(self.sessions.active)
+
+    def drain(self, longest_s: float, outcome: str = "unfinished") -> int:
+        """Wait for turns in flight, `longest_s` at most, then cut the rest with this outcome; returns how many."""
+        lifecycle = self._callbacks.lifecycle
+        until_ns = monotonic_ns() + int(longest_s * NS_PER_S)
+        while self.active and not lifecycle.is_hurried and monotonic_ns() < until_ns:
+            gevent.sleep(POLL_S)
+        late = list(self.sessions.active)
+        why = () if lifecycle.is_hurried else (outcome, f"the run ended, and it went on for {longest_s:g} s")
+        for session in late:  # gevent.kill would take a user for dead, and Locust with it
+            gevent.get_hub().loop.run_callback(greenlet.throw, session, Cut(*why))
+        until_ns = monotonic_ns() + int(CUT_S * NS_PER_S)
+        while self.active and monotonic_ns() < until_ns:
+            gevent.sleep(POLL_S)
+        return 0 if lifecycle.is_hurried else len(late)
+
+    def close(self) -> None:
+        """Write the last rows and counts."""
+        if self._line is not None:
+            self._line.close()
+            self.recorder.count_calls(self._labels, calls_not_started=self._waiting_calls)
+        self._keyring.close()
+        self.flusher.close()
+
+
+def raise_all(errors: Sequence[Exception]) -> None:
+    """Raise the first of the faults among several errors, else of Locust's own words; the others become its notes."""
+    if not errors:
+        return
+    first = next((error for error in errors if not is_locust_word(error)), errors[0])
+    for other in errors:
+        if other is not first:
+            first.add_note(f"On another target of the pair: {type(other).__name__}: {other}")
+    raise first
+
+
+def _warm_up() -> None:
+    """Do now what would hold sessions up: start the resolver's thread, read the modules' sources, collect garbage."""
+    warm_up()
+    inspect.stack()  # Locust does so when a run stops: the first time it reads every module's source, for 30 ms
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(NEW_OBJECTS, LOOKS)
+    gevent.setswitchinterval(LONGEST_S)
+
+
+def unwritable(error: OSError) -> str:
+    """Say in one line what to do where the disk takes no more, or the run folder is gone."""
+    if isinstance(error, FileNotFoundError):
+        return (
+            "the run folder is gone, and the recorded data with it: somebody removed or moved it while the run went on"
+        )
+    return f"cannot write the run folder: {error.strerror}; make room, or choose another with --runs-dir"
+
+
+class Flusher:
+    """Flushes a recorder in greenlets of its own. `tell` gets the request to end the run if rows cannot be written."""
+
+    def __init__(self, recorder: Recorder, tell: Callable[[RunEvent], None]) -> None:
+        self._recorder, self._tell = recorder, tell
+        self.problem: str | None = None
+        self._greenlets = [gevent.spawn(work) for work in (self._beat, self._tick, self._keep_histograms)]
+
+    def _beat(self) -> None:
+        """Run a 10 ms timer on a fixed schedule and record how late it is: a stall makes all of its beats late."""
+        due_ns = monotonic_ns() + BEAT_NS
+        while True:
+            gevent.sleep(max(0, due_ns - monotonic_ns()) / NS_PER_S)
+            now_ns = monotonic_ns()
+            while due_ns <= now_ns:
+                self._recorder.event_loop_delay(now_ns - due_ns)
+                due_ns += BEAT_NS
+
+    def _tick(self) -> None:
+        """Write rows to disk within a second, and a row of `seconds` whenever one of the wall clock is over."""
+        tick_ns = int(TICK_S * NS_PER_S)
+        second = utc_ns() // NS_PER_S
+        while True:
+            gevent.sleep((tick_ns - utc_ns() % tick_ns) / NS_PER_S)
+            if utc_ns() // NS_PER_S != second:
+                second = utc_ns() // NS_PER_S
+                self._recorder.end_second()
+            self._guarded(self._recorder.flush)
+
+    def _keep_histograms(self) -> None:
+        """Write histograms to disk within ten seconds, a slice at a time."""
+
+        def write() -> None:
+            for _ in self._recorder.histogram_slices():
+                gevent.sleep(0)
+
+        while True:
+            gevent.sleep(HISTOGRAMS_EVERY_S)
+            self._guarded(write)
+
+    def _guarded(self, write: Callable[[], None]) -> None:
+        """Write, or end the run in order; rows that were not written stay in memory for every later attempt."""
+        try:
+            write()
+            return
+        except OSError as error:
+            problem = unwritable(error)
+        except Exception as error:
+            # A value that nobody thought of must not end the greenlet that saves all the others. Nothing is lost yet:
+            # rows stay in memory, the run ends in order and says why, and `close` tries once more.
+            problem = f"cannot record the run: {type(error).__name__}: {error}"
+        if self.problem is None:
+            self.problem = problem
+            self._tell(StopRequested(problem))
+
+    def close(self) -> None:
+        """Write the last rows and counts; say so where the disk still takes no more."""
+        gevent.killall(self._greenlets)
+        try:
+            self._recorder.close()
+        except Exception as error:  # as in _guarded; but there is no later attempt, so what is lost is counted and told
+            if isinstance(error, FileNotFoundError) and self.problem is not None:
+                return  # the folder is gone, and that was said
+            rows = self._recorder.unwritten_rows
+            self.problem = f"cannot write the run folder: {error}; {rows} rows were not written"
+            print(f"rtbench: {self.problem}", file=sys.stderr)

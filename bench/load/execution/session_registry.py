@@ -1,0 +1,240 @@
+"""Records the sessions of one process, and decides by what they come to whether the run goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import gevent
+
+from bench.clock import monotonic_ns
+from bench.errors import ConnectError
+from bench.load.execution.back_off import RefusedCall, refusal_of
+from bench.load.execution.progress import ProgressCounter, over_budget, unknown_price
+from bench.load.execution.target_state import MAX_INITIAL_FAILURES, TargetState, was_opened
+from bench.load.lifecycle import RunEvent, RunLifecycle, RunRefused, StopRequested
+from bench.load.planning.run_options import Options
+from bench.metrics import CATALOGUE, FIRST_DELTAS, outcome_class
+from bench.observe.inputs import SessionStart
+from bench.observe.observation import SessionObservation, TurnObservation, detail_text
+from bench.observe.timeline import Timeline
+from bench.plan.prepared import PreparedScript
+from bench.protocol.events import ServerEvent, TokenUsage
+from bench.run.event_log import EventLog, LoggedTimeline, about
+from bench.run.histograms import MEASURED
+from bench.run.recorder import Recorder, RowContext, SessionRecorder
+from bench.run.spool import Spool
+from bench.transport.received import MatchedDelta, ReceivedMessage
+from bench.units import NS_PER_MS
+from bench.untrusted.sanitize import escape_control
+
+Fire = Callable[..., None]
+"""Locust's `events.request.fire`."""
+
+
+@dataclass(frozen=True)
+class LocustCallbacks:
+    """How sessions and their run depend on each other. The lifecycle is only read here.
+
+    `tell` passes it an event and has its actions executed; `fire` puts an entry on Locust's dashboard.
+    """
+
+    lifecycle: RunLifecycle
+    tell: Callable[[RunEvent], None]
+    fire: Fire
+
+
+class SessionRegistry:
+    """The sessions of one process. `arms`: of each pair; `hide` takes secrets out of texts; `active`: open calls."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        recorder: Recorder,
+        progress: ProgressCounter,
+        options: Options,
+        callbacks: LocustCallbacks,
+        *,
+        arms: int,
+        hide: Callable[[str], str],
+    ) -> None:
+        self._spool, self._recorder, self._options, self._arms = spool, recorder, options, arms
+        self.progress, self.callbacks, self.hide = progress, callbacks, hide
+        self.active: set[gevent.Greenlet] = set()
+        self.log_broke = False
+        """Whether an event log could not be written, and has said so: there are no others after it."""
+
+    @property
+    def ending(self) -> bool:
+        """Whether no session and no turn starts any more."""
+        return not self.callbacks.lifecycle.may_start
+
+    def begin(
+        self, arm: TargetState, script: PreparedScript, labels: RowContext, turns_planned: int, **planned: int | None
+    ) -> RunListener:
+        """Begin the record of a session, with an event log where one is wanted. `planned`: when it was to start."""
+        log = None
+        if self.log_broke:
+            labels = replace(labels, event_log=False)
+        if labels.event_log:
+            path = self._spool.events / f"{labels.session_id}.jsonl"
+            log = EventLog(path, hide=self.hide, record_audio=self._options.record_audio)
+        record = self._recorder.session(labels)
+        start = SessionStart(
+            monotonic_ns(),
+            turns_planned,
+            script.limits,
+            service_responds=script.service_responds,
+            renewable=script.renewable,
+            reply_silence_ns=script.reply_silence_ns,
+            **planned,
+        )
+        if log is None:
+            timeline = Timeline(start, script.dialect, reply_format=script.output_format.name)
+        else:
+            timeline = LoggedTimeline(start, script.dialect, log=log, about=about(self._spool.run_id, labels, script))
+        return RunListener(record, timeline, arm, self, log)
+
+    def keep_budget(self) -> None:
+        """End the run where its money is spent, or where nobody can say how much of it is."""
+        budget_usd, spending = self._options.budget_usd, self.progress.spending
+        if budget_usd is None or self.callbacks.lifecycle.is_spent:
+            return
+        if spending.unpriced:
+            self.callbacks.tell(RunRefused(unknown_price(spending), spent=True))
+        elif why := over_budget(budget_usd, spending.usd_at(monotonic_ns())):
+            self.callbacks.tell(StopRequested(why, spent=True))
+
+    def note_ended(self, arm: TargetState, session: SessionObservation) -> ConnectError | None:
+        """Act on a session that is over; returns why it did not open, where it failed to."""
+        hopeless, hide = arm.hopeless, self.hide  # a code of the service's is in the outcome, too
+        if not arm.note(session, monotonic_ns()):
+            return None
+        error = ConnectError(hide(session.outcome), escape_control(hide(detail_text(session.outcome, session.detail))))
+        if arm.hopeless and not hopeless:
+            where = f" to {arm.label}" if self._arms > 1 else ""
+            failed = f"{MAX_INITIAL_FAILURES} sessions{where} failed to open and none succeeded; the last: {error}"
+            self.callbacks.tell(StopRequested(failed))
+        return error
+
+
+class RunListener:
+    """A `bench.session_io.Listener` that passes on what a session does: to its record before anyone else."""
+
+    def __init__(
+        self,
+        record: SessionRecorder,
+        timeline: Timeline,
+        arm: TargetState,
+        sessions: SessionRegistry,
+        log: EventLog | None = None,
+    ) -> None:
+        self.timeline, self.log = timeline, log
+        self._record, self._arm, self._sessions = record, arm, sessions
+        self.hear_turn: Callable[[TurnObservation], None] | None = None
+        """Hears of each turn first: the call that the session is a part of."""
+        self.refusal: RefusedCall | None = None
+        """The refusal that the session was, once it has ended."""
+        self._opened = self._ended = False
+
+    def connected(self, headers: Mapping[str, str], call_id: str = "") -> None:
+        self._record.connected(headers, call_id)
+
+    def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
+        self._record.received(events, message, handled_ns)
+
+    def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
+        self._record.received_deltas(deltas)
+
+    def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
+        self._record.sent(wire_bytes, audio_bytes, lag_ns)
+
+    def turn_began(self) -> None:
+        self._record.turn_began()
+
+    def note_opened(self) -> None:
+        """Tell, once, that the service has taken the session's settings, where it has."""
+        if not self._opened and self.timeline.facts.ready:
+            self._opened = True
+            session = self.timeline.session()
+            self._sessions.progress.session_opened(self._arm.label, session)
+            self._arm.pacer.passed("connection", session.start_ns)
+
+    def turn_ended(self, turn: TurnObservation) -> None:
+        """Tell of a turn: its row, the pace of starts, Locust's dashboard, the live line."""
+        self.note_opened()  # of a pipelined start it was not known before
+        if self.hear_turn is not None:
+            self.hear_turn(turn)
+        sessions, labels = self._sessions, self._record.labels
+        self._record.turn_ended(turn)  # the row first: whatever fails below, it is recorded
+        self._arm.turn_ended(turn)
+        show_turn(sessions.callbacks.fire, labels.script, turn, sessions.hide)
+        measured = self._record.phase == MEASURED
+        sessions.progress.turn_ended(self._arm.label, labels.script, turn, measured=measured)
+
+    def paid(self, usage: TokenUsage) -> None:
+        self._sessions.progress.spending.add(self._arm.label, self.timeline.facts.model, usage)
+        self._sessions.keep_budget()
+
+    def may_ask(self) -> bool:
+        return not self._sessions.callbacks.lifecycle.is_spent
+
+    def session_ended(self) -> None:
+        """Tell, once, of the session, which is over: its row, the live line, what may end the run, the dashboard."""
+        if self._ended:
+            return
+        self._ended = True
+        self.note_opened()
+        session, sessions = self.timeline.session(), self._sessions
+        self._record.session_ended(session)
+        sessions.progress.session_ended(self._arm.label, session, opened=was_opened(session))
+        problem = sessions.note_ended(self._arm, session)
+        self.refusal = refusal_of(session, monotonic_ns(), begun=self._arm.opened > 0)
+        show_session(sessions.callbacks.fire, self._arm.label, self._record.labels.script, session, problem)
+        if self.log is not None:
+            self.log.close()
+            sessions.log_broke |= self.log.problem is not None
+        self.hear_turn = None  # a cycle would wait for the garbage collector
+
+
+# Locust's statistics are a dashboard, for figures come from the run folder: an entry per turn and connect, and per
+# session that lost turns.
+
+
+class TurnError(Exception):
+    """A turn's outcome, as Locust's statistics show it."""
+
+
+def show_turn(fire: Fire, script: str, turn: TurnObservation, hide: Callable[[str], str]) -> None:
+    """Show a turn, with the time to its first delta, or to its end, unless the end of the run cut it."""
+    kind = outcome_class(turn.outcome)
+    if kind == "unfinished":
+        return
+    firsts_ns = (turn.metric_ns(CATALOGUE[name]) for name in FIRST_DELTAS.values())
+    waited_ns = next(filter(None, firsts_ns), turn.instants["ended"] - turn.start_ns)
+    said = hide(f"{turn.outcome} {detail_text(turn.outcome, turn.detail)}".strip())
+    error = None if kind == "success" else TurnError(escape_control(said))
+    _fire(fire, script, turn.step, waited_ns / NS_PER_MS, error, turn.audio_bytes_received)
+
+
+def show_session(fire: Fire, target: str, script: str, session: SessionObservation, error: ConnectError | None) -> None:
+    """Show a connect, and turns that a session lost: a run whose turns never began ends as if they failed."""
+    waited_ns = session.metrics_ns().get("connect_total")
+    if waited_ns is not None or error is not None:
+        ended_ns = session.instants.get("ended", session.start_ns)
+        waited_ns = ended_ns - session.start_ns if waited_ns is None else waited_ns
+        _fire(fire, "connect", target, waited_ns / NS_PER_MS, error)
+    if session.turns_not_started and error is None:
+        said = f"{session.outcome} before {session.turns_not_started} of {session.turns_planned} turns"
+        _fire(fire, script, "not started", 0.0, TurnError(said))
+
+
+def _fire(fire: Fire, kind: str, name: str, waited_ms: float, error: Exception | None, response_bytes: int = 0) -> None:
+    fire(
+        request_type=kind,
+        name=name,
+        response_time=waited_ms,
+        response_length=response_bytes,
+        exception=error,
+        context={},
+    )

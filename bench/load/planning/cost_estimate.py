@@ -1,0 +1,294 @@
+"""Estimates what a run may cost before it begins: from what a script says, and bounds for what nobody knows yet.
+
+What is assumed. Text: four characters a token; the service's own instructions, where a script has none, 150 tokens.
+The caller's audio: 10 tokens a second of what is committed. Without turn detection that is the recording. With it the
+service commits what it takes for speech, so the silence of an open microphone costs nothing: between the speech alone
+and the whole recording with the padding and the silence that the detection adds. Of several recordings of a step: the
+shortest and the longest. A reply: 3 to 20 s of audio at 20 tokens a second, with 3 tokens of text to 8 of audio as in
+the example that Azure prints; or 30 to 150 tokens of text; and no more than `max_output_tokens`. Every reply reads the
+whole conversation again, earlier replies included: what was there before comes from the cache, or nothing does.
+A message costs its text, and its image by the tiles of 512 pixels that it is cut into; those of the history, too.
+A response out of band reads its own input, where it has one, and is not read again.
+A turn whose script expects function calls, or in which one must be made, takes a further response, which reads the
+conversation with the calls and what they returned. At best one silent response makes all calls, at worst each is made
+by one of its own, which says as much as the shortest reply. Where a model may call or not, it does not, or does so once
+a turn.
+A session that is paid by the minute lasts as long as the caller's speech, pauses, functions and replies together.
+Not counted: transcription of the caller's audio, which is billed apart; answers to a pause that the service takes for
+the end of speech; failures. Of a task in Python, the steps of its rehearsal (100 at most).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from bench.plan.functions import ExpectedFunctionCall, ScriptFunction
+from bench.plan.recordings import RATE_HZ, Pcm
+from bench.plan.script import Script
+from bench.plan.steps import is_turn
+from bench.plan.turns import ScriptTurn
+from bench.pricing import Prices, dollars, tariff_of
+from bench.protocol.events import TOKEN_KINDS, TokenUsage
+from bench.protocol.settings import Image, Message, SessionSettings, TurnDetection
+from bench.target.target import Target
+from bench.target.target_settings import GIVE_PRICES, usage_usd
+from bench.units import S_PER_MINUTE
+
+CHARACTERS_PER_TOKEN = 4
+CALLER_TOKENS_PER_S, REPLY_TOKENS_PER_S = 10, 20
+REPLY_TEXT_SHARE = 3 / 8
+"""Tokens of text for each of audio, in a spoken reply."""
+DEFAULT_INSTRUCTIONS_TOKENS = 150
+LONGEST_PIXELS, SHORTEST_PIXELS, TILE_PIXELS = 2_048, 768, 512
+"""An image is made to fit into a square of the first, then its shorter side into the second, and is cut into tiles."""
+IMAGE_TOKENS, TILE_TOKENS = 85, 170
+NO_TOKENS = TokenUsage()
+PADDING_MS, SILENCE_MS = 300, {"server_vad": 500, "semantic_vad": 8000}
+"""What turn detection adds to speech where a script does not say: padding, and the silence that tells it the end."""
+
+
+@dataclass(frozen=True)
+class CostAssumptions:
+    """One end of what may come. `spoken_s`, `written`: length of a reply, in seconds of audio and in tokens of text.
+
+    `called`: the least tokens of a call's arguments, and of what a function returns that nobody knows before.
+    `calls_freely`: a model that may call a function does so, speaks for a short while before each call, makes one call
+    after the other, and is told the longest of what they may return.
+    """
+
+    spoken_s: float
+    written: int
+    called: int
+    cached: bool
+    whole_recordings: bool
+    calls_freely: bool
+
+
+LOW = CostAssumptions(spoken_s=3.0, written=30, called=0, cached=True, whole_recordings=False, calls_freely=False)
+HIGH = CostAssumptions(spoken_s=20.0, written=150, called=150, cached=False, whole_recordings=True, calls_freely=True)
+
+
+@dataclass(frozen=True)
+class SessionCost:
+    """What one session of a target may cost, from … to; `usd` is None where no price is known. `target`: its label.
+
+    `basis`: the model and the prices that this goes by, in words. `transcribed`: speech is also transcribed, which is
+    not in it. `spoken`: some replies are audio.
+    """
+
+    target: str
+    model: str
+    usd: tuple[float, float] | None
+    basis: str
+    spoken: bool
+    transcribed: bool
+
+
+def session_cost(target: Target, scripts: Collection[Script], table: Mapping[str, Prices], as_of: str) -> SessionCost:
+    """Quote a session from the cheapest script to the dearest, by the target's own prices or the table's of `as_of`."""
+    found = tariff_of(table, target.terms, None)
+    model, prices = found.model or target.label, found.prices
+    # on Azure a service is asked for by the name of a deployment, which need not be that of its model
+    named = f"if the deployment {model} is of that model" if target.service == "azure" else model
+    usd = None
+    if prices and scripts:  # from the cheapest script at its best to the dearest at its worst
+        low_usd, high_usd = ([_usd(script, assumed, prices) for script in scripts] for assumed in (LOW, HIGH))
+        usd = min(low_usd), max(high_usd)
+    return SessionCost(
+        target.label,
+        model,
+        usd,
+        f"own prices of {target.label}" if target.prices else f"{named}, prices of {as_of}",
+        spoken=any(_is_spoken(turn, script.session) for script in scripts for turn in script.turns),
+        transcribed=any(script.session.input_transcription for script in scripts),
+    )
+
+
+def estimate(quotes: Collection[SessionCost], sessions: int) -> tuple[float, float] | None:
+    """USD of so many sessions of each, from … to; None where one of them has no price."""
+    ranges = [quote.usd for quote in quotes if quote.usd is not None]
+    if len(ranges) < len(quotes):
+        return None
+    return sessions * sum(low for low, _ in ranges), sessions * sum(high for _, high in ranges)
+
+
+def estimate_words(quotes: Collection[SessionCost], sessions: int | None) -> str:
+    """The estimate as a sentence. `sessions`: of each target, None for no limit. Targets without a price are named."""
+    known, unknown = priced(quotes), [quote for quote in quotes if quote.usd is None]
+    usd = estimate(known, sessions or 1)
+    if usd is None or not known:
+        return f"the cost cannot be estimated, because {_no_price(unknown)}"
+    many = "a session" if sessions is None else f"{sessions} session{'' if sessions == 1 else 's'}"
+    lone = f" with {_listed(quote.target for quote in known)}" if unknown else ""
+    arms = f" with each of {len(known)} targets" if len(known) > 1 else lone
+    basis = "; ".join(dict.fromkeys(quote.basis for quote in known))
+    words = f"about {dollars(usd[0])} to {dollars(usd[1])} USD for {many}{arms} ({basis})"
+    are = "is" if len(unknown) == 1 else "are"
+    without = f"; {_listed(quote.target for quote in unknown)} {are} left out, because {_no_price(unknown)}"
+    spoken = any(quote.spoken for quote in known)
+    replies = f"{LOW.spoken_s:.0f} to {HIGH.spoken_s:.0f} s" if spoken else f"{LOW.written} to {HIGH.written} tokens"
+    apart = "; transcription is billed extra" if any(quote.transcribed for quote in known) else ""
+    return f"{words}; replies of {replies} are assumed{apart}{without if unknown else ''}"
+
+
+def priced(quotes: Iterable[SessionCost]) -> list[SessionCost]:
+    return [quote for quote in quotes if quote.usd is not None]
+
+
+def below_estimate(budget_usd: float | None, quotes: Collection[SessionCost], sessions: int | None) -> str:
+    """What to say of a budget that a run of so many sessions of each will hardly keep to; "" where it may."""
+    usd = None if sessions is None else estimate(priced(quotes), sessions)
+    if usd is None or budget_usd is None or budget_usd >= usd[0]:
+        return ""
+    least = f"the lower estimate ({dollars(usd[0])})"
+    return f"the budget of {dollars(budget_usd)} USD is below {least}: the run will end early"
+
+
+def _no_price(quotes: Iterable[SessionCost]) -> str:
+    return f"no price of {_listed(quote.model for quote in quotes)} is known: {GIVE_PRICES}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(names))
+
+
+# Tokens of a session.
+
+
+def _usd(script: Script, assumed: CostAssumptions, prices: Prices) -> float:
+    minutes = session_minutes(script, assumed) * prices.usd_per_minute
+    return usage_usd(prices, session_usage(script, assumed)) + minutes
+
+
+def session_minutes(script: Script, assumed: CostAssumptions) -> float:
+    functions = {function.tool.name: function for function in script.tools}
+    took_s = script.lasts_s
+    for turn in script.turns:
+        rounds = _rounds(turn, script, assumed)
+        took_s += sum(max(functions[call.name].mean_delay_s for call in calls) for calls in rounds)
+        if _is_spoken(turn, script.session):
+            took_s += assumed.spoken_s + len(rounds) * assumed.calls_freely * LOW.spoken_s
+    return took_s / S_PER_MINUTE
+
+
+def session_usage(script: Script, assumed: CostAssumptions) -> TokenUsage:
+    functions = {function.tool.name: function for function in script.tools}
+    talk = _Conversation(assumed.cached, _messages(script.history.messages if script.history else ()))
+    for step in script.steps:
+        talk.held += _messages(step.said)
+        if not is_turn(step):
+            continue
+        if step.recordings:
+            committed_s = [_committed_s(pcm, script.session.turn_detection, assumed) for pcm in step.recordings]
+            longest = max if assumed.whole_recordings else min
+            talk.held += TokenUsage(audio_in=round(CALLER_TOKENS_PER_S * longest(committed_s)))
+        before = _reply(step, script.session, LOW) if assumed.calls_freely else NO_TOKENS
+        for calls in _rounds(step, script, assumed):
+            # the tokens of their arguments, as far as the script says which; the next response reads what they return
+            written = (max(_text(msgspec.json.encode(call.arguments).decode()), assumed.called) for call in calls)
+            talk.respond(step, script.session, before + TokenUsage(text_out=sum(written)))
+            talk.held += TokenUsage(text_in=sum(_returned(functions[call.name], assumed) for call in calls))
+        talk.respond(step, script.session, _reply(step, script.session, assumed))
+    return talk.total
+
+
+@dataclass
+class _Conversation:
+    """What a session has read and written so far. `held`: all that was said; `known`: what may be `cached` of it."""
+
+    cached: bool
+    held: TokenUsage
+    known: TokenUsage = NO_TOKENS
+    total: TokenUsage = NO_TOKENS
+
+    def respond(self, turn: ScriptTurn, session: SessionSettings, written: TokenUsage) -> None:
+        """Add a response of a turn, which reads all that was said, unless it has an input of its own."""
+        own_input = turn.response.input
+        given = turn.response.instructions or session.instructions
+        tokens = DEFAULT_INSTRUCTIONS_TOKENS if given is None else _text(given)
+        tokens += _text(msgspec.json.encode(session.tools).decode()) if session.tools else 0
+        read = (self.held if own_input is None else _messages(own_input)) + TokenUsage(text_in=tokens)
+        self.total += (_with_cached(read, self.known) if self.cached else read) + written
+        if not turn.response.out_of_band:
+            heard_again = TokenUsage(text_in=written.text_out, audio_in=written.audio_out)
+            self.held += heard_again
+            self.known = read + heard_again
+
+
+def _rounds(turn: ScriptTurn, script: Script, assumed: CostAssumptions) -> Sequence[Sequence[ExpectedFunctionCall]]:
+    """The function calls of each response of a turn: those expected, or else asked for, or that may come."""
+    choice = turn.response.tool_choice or script.session.tool_choice or "auto"
+    declared = {function.tool.name for function in script.tools}
+    if turn.expected_calls is not None or not declared or choice == "none":
+        calls = [call for call in turn.expected_calls or () if call.name in declared]
+    elif choice == "auto" and not assumed.calls_freely:
+        calls = []
+    else:
+        named = [function for function in script.tools if function.tool.name == choice] or script.tools
+        outer = max if assumed.calls_freely else min
+        calls = [ExpectedFunctionCall(outer(named, key=lambda function: _returned(function, assumed)).tool.name)]
+    if assumed.calls_freely:
+        return [[call] for call in calls]
+    return [calls] if calls else []
+
+
+def _returned(function: ScriptFunction, assumed: CostAssumptions) -> int:
+    """The tokens of what a function returns; nobody knows what Python will make of its arguments."""
+    if function.compute is not None:
+        return assumed.called
+    each = [_text(function.output({}, number)) for number in range(len(function.returns))]
+    return max(each) if assumed.calls_freely else min(each)
+
+
+def _messages(messages: Iterable[Message]) -> TokenUsage:
+    each = (TokenUsage(text_in=_text(message.text), image_in=_image_tokens(message.image)) for message in messages)
+    return sum(each, NO_TOKENS)
+
+
+def _image_tokens(image: Image | None) -> int:
+    """The tokens of an image by its size, as GPT-4o counts them; an image of another model may cost more or less."""
+    if image is None:
+        return 0
+    within = min(1, LONGEST_PIXELS / max(image.width, image.height))
+    scale = within * min(1, SHORTEST_PIXELS / (within * min(image.width, image.height)))
+    across, down = (-(-round(pixels * scale) // TILE_PIXELS) for pixels in (image.width, image.height))
+    return IMAGE_TOKENS + TILE_TOKENS * max(1, across) * max(1, down)
+
+
+def _with_cached(read: TokenUsage, known: TokenUsage) -> TokenUsage:
+    """Input of which so much was there before."""
+    both = {f"{kind}_in": min(getattr(read, f"{kind}_in"), getattr(known, f"{kind}_in")) for kind in TOKEN_KINDS}
+    cached = {f"cached_{name}": tokens for name, tokens in both.items()}
+    return msgspec.structs.replace(read, cached_in=sum(cached.values()), **cached)
+
+
+def _text(text: str) -> int:
+    return -(-len(text) // CHARACTERS_PER_TOKEN)
+
+
+def _committed_s(pcm: Pcm, detection: TurnDetection | None, assumed: CostAssumptions) -> float:
+    if detection is None:
+        return pcm.seconds
+    if not assumed.whole_recordings:
+        return (pcm.speech.end - pcm.speech.begin) / RATE_HZ
+    padding_ms = PADDING_MS if detection.prefix_padding_ms is None else detection.prefix_padding_ms
+    silence_ms = detection.silence_duration_ms or SILENCE_MS[detection.type]
+    return pcm.seconds + (padding_ms + silence_ms) / 1000
+
+
+def _reply(turn: ScriptTurn, session: SessionSettings, assumed: CostAssumptions) -> TokenUsage:
+    cap = turn.response.max_output_tokens or session.max_output_tokens
+    most = None if cap == "inf" else cap
+    if not _is_spoken(turn, session):
+        return TokenUsage(text_out=assumed.written if most is None else min(assumed.written, most))
+    audio = assumed.spoken_s * REPLY_TOKENS_PER_S
+    if most is not None:
+        audio = min(audio, most / (1 + REPLY_TEXT_SHARE))
+    return TokenUsage(text_out=round(audio * REPLY_TEXT_SHARE), audio_out=round(audio))
+
+
+def _is_spoken(turn: ScriptTurn, session: SessionSettings) -> bool:
+    return (turn.response.output or session.output) == "audio"

@@ -1,0 +1,428 @@
+"""Plans a run: what is played where, how much of it, on how many processes, and what that may cost."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import msgspec
+
+from bench.cpu import Priority, available_priority, core_count, niceness
+from bench.errors import UsageError
+from bench.installation import tool_version
+from bench.load.planning.cost_estimate import SessionCost, below_estimate, estimate, estimate_words, session_cost
+from bench.load.planning.lacking import lacking
+from bench.load.planning.load_model import CLOSED_LOOP, LoadModel, course_facts, load_model_of, with_scenario_defaults
+from bench.load.planning.run_options import Environment, Options
+from bench.load.planning.workload import (
+    Workload,
+    load_scripts,
+    longest_turn_s,
+    plays_of_arms,
+    script_facts,
+    script_notices,
+    target_facts,
+    with_history,
+)
+from bench.plan.conversation import load_history
+from bench.plan.script import Script
+from bench.run.calibration import AGENTS, FIRST_SESSIONS, SessionKind, at_least, citation, state_folder
+from bench.run.provenance import named_host, opening_document
+from bench.target.target import Target
+from bench.target.target_settings import PriceTable, load_price_table
+from bench.target.targets import resolve_targets
+
+SEVERAL = "bench"
+"""The scenario's name where there are several."""
+LONG_RUN_S = 600.0
+"""Length from which on a run has a warm-up by default."""
+LEAST_S = 60.0
+MOST_OF_RUN = 0.5
+"""A default never takes more of the run than this share."""
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """A planned run. `plays`: of each target, by its label. `sessions`: with each target, None for no limit.
+
+    `calibration`: what is known of this machine for such sessions, as run.json cites it; None where nothing is.
+    `warmup_s`: see `warmup_s`. `priority`: what a process gets that plays; None where it asks for none.
+    `hosts_advice`: what a master knows of the hosts that play.
+    """
+
+    options: Options
+    targets: tuple[Target, ...]
+    plays: Mapping[str, Workload]
+    sessions: int | None
+    prices: PriceTable
+    concurrency: Concurrency
+    calibration: dict[str, Any] | None
+    warmup_s: float = 0.0
+    priority: Priority | None = None
+    load_model: LoadModel = CLOSED_LOOP
+    hosts_advice: tuple[str, ...] = ()
+
+    @property
+    def scripts(self) -> list[Script]:
+        """The scripts, as each target's sessions play them."""
+        return [repertoire.script for plays in self.plays.values() for repertoire in plays.values()]
+
+    @property
+    def lacking(self) -> list[dict[str, Any] | None]:
+        """What the turns and sessions of each script lack, at each target; None of what nobody knows."""
+        arrives = self.load_model.arrivals is not None
+        known = {id(one): one for plays in self.plays.values() for one in plays.values()}
+        return [lacking(repertoire, arrives=arrives) for repertoire in known.values()]
+
+    @property
+    def user_classes(self) -> set[Any]:
+        return {user for plays in self.plays.values() for user, _ in plays}
+
+    @property
+    def scenario(self) -> str:
+        """What the run is called."""
+        if self.options.name:
+            return self.options.name
+        scenarios = {user.scenario_name() for user in self.user_classes}
+        return scenarios.pop() if len(scenarios) == 1 else SEVERAL
+
+    @property
+    def connect_rates(self) -> list[float | None]:
+        """How many connections a minute may start with each target; None for no limit."""
+        return per_minute_of(self.targets, self.options.connect_rate)
+
+    @property
+    def longest_turn_s(self) -> float:
+        return longest_turn_s(self.scripts)
+
+    @property
+    def chunk_ms(self) -> float | None:
+        """The shortest chunk that is paced; None where nothing is."""
+        return min((fact["chunk_ms"] for fact in script_facts(self.plays) if fact["chunk_ms"]), default=None)
+
+    @property
+    def kind(self) -> SessionKind:
+        return kind_of(self.plays, self.targets)
+
+    @property
+    def quotes(self) -> list[SessionCost]:
+        """What a session of each target may cost."""
+        scripts = {
+            label: list({each.script.name: each.script for each in plays.values()}.values())
+            for label, plays in self.plays.items()
+        }
+        return [
+            session_cost(target, scripts[target.label], self.prices.models, self.prices.as_of)
+            for target in self.targets
+        ]
+
+    @property
+    def notices(self) -> list[str]:
+        """What to read before the run. What it may cost is said of services that are not on this machine."""
+        notices = list(dict.fromkeys(notice for target in self.targets for notice in target.notices))
+        if self.sessions is not None and self.options.asked_sessions is None:
+            capped = f"at most {self.sessions} sessions are opened, because they may cost money"
+            notices.append(f"{capped}; add --yes for more")
+        notices += script_notices(self.scripts)
+        if not all(target.loopback for target in self.targets):
+            notices.append(estimate_words(self.quotes, self.sessions))
+        if below := below_estimate(self.options.budget_usd, self.quotes, self.sessions):
+            notices.append(below)
+        notices += self.hosts_advice or process_advice(self.concurrency, self.calibration, core_count())
+        if self.priority and self.priority.hindrance:
+            notices.append(f"--priority {self.priority.hindrance}: {self.priority.remedy}")
+        return notices
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What is played, where, and by which version: the same in all processes of a run."""
+        return {
+            "version": tool_version(),
+            "scripts": {script.name: script.digest for script in self.scripts},
+            "targets": [
+                [target.label, target.public_url, msgspec.json.encode(target.session).decode()]
+                for target in self.targets
+            ],
+        }
+
+    def opening_document(
+        self, run_id: str, started_utc_ns: int, settings: Mapping[str, Any], workers: int
+    ) -> dict[str, Any]:
+        """run.json as it is before the first session. `settings`: Locust's parsed options, ours among them."""
+        arrivals, course = self.load_model.arrivals, self.load_model.course
+        usd = None if self.sessions is None else estimate(self.quotes, self.sessions)
+        document = opening_document(
+            run_id,
+            self.scenario,
+            started_utc_ns,
+            {**settings, **self.public_settings},
+            [target_facts(*of) for of in zip(self.targets, self.connect_rates, strict=True)],
+            script_facts(self.plays),
+            workers,
+            self.notices,
+        )
+        return document | {
+            "labels": dict(self.options.labels),
+            "interleaved": len(self.targets) > 1,
+            "warmup_s": self.warmup_s,
+            "calibration": self.calibration,
+            "concurrency": self.concurrency.users * self.concurrency.arms,
+            **({} if arrivals is None else {"arrivals": arrivals.facts(started_utc_ns, workers)}),
+            **({} if course is None else {"stages": course_facts(course)}),
+            **({"part_of": self.options.part_of} if self.options.part_of else {}),
+            "niceness": self._niceness,
+            "prices": {
+                "as_of": self.prices.as_of,
+                "name": self.prices.name,
+                "models": {model: asdict(prices) for model, prices in self.prices.models.items()},
+            },
+            "budget_usd": self.options.budget_usd,
+            "estimate_usd": None if usd is None else list(usd),
+        }
+
+    @property
+    def host_facts(self) -> dict[str, Any]:
+        """The facts of the machine of this process, as `hosts` of run.json has them."""
+        return named_host() | {"calibration": self.calibration, "niceness": self._niceness}
+
+    @property
+    def _niceness(self) -> int:
+        return self.priority.niceness if self.priority else niceness()
+
+    @property
+    def public_settings(self) -> dict[str, Any]:
+        """What may hold a secret as it was given, in the form that may be stored."""
+        first, service_options = self.targets[0], self.options.service_options
+        proxy = first.network_path.proxy.public if first.network_path.proxy else "none"
+        return {
+            "url": first.public_url if service_options.url else None,
+            "proxy": proxy if service_options.proxy else None,
+        }
+
+
+def kind_of(plays: Mapping[str, Workload], targets: Sequence[Target]) -> SessionKind:
+    """What the sessions of these plays do; of those that call an agent, how the first one is called."""
+    spoken = any(fact["chunk_ms"] for fact in script_facts(plays))
+    calls = (kind for target in targets for kind in AGENTS if target.dialect.name == kind)
+    return next(calls, "voice" if spoken else "text")
+
+
+def check_two(targets: Sequence[Target]) -> None:
+    """Raise UsageError unless there are two targets."""
+    if len(targets) != 2:
+        named = ", ".join(target.label for target in targets)
+        raise UsageError(f"--until-decided compares two targets, and this run has {named}: name two with --targets A,B")
+
+
+def plan_run(environment: Environment) -> RunPlan:
+    """Read the scripts, resolve the targets, prepare what is sent. Raises RtbenchError for what the user can mend."""
+    parsed = with_scenario_defaults(environment.parsed_options, environment.user_classes)
+    options = Options.of(parsed)
+    load_model = load_model_of(options, parsed, environment.user_classes)
+    scripts = load_scripts(environment.user_classes, environment)
+    if options.history:
+        scripts = with_history(scripts, load_history(options.history))
+    targets = tuple(resolve_targets(os.environ, options.service_options))
+    if options.until_decided:
+        check_two(targets)
+    plays = plays_of_arms(scripts, targets)
+    users = load_model.users or peak_users(parsed, environment.shape_class)
+    sessions = check_cost(targets, users, options.asked_sessions, yes=options.yes)
+    tls = any(target.tls for target in targets)
+    return RunPlan(
+        options,
+        targets,
+        plays,
+        sessions,
+        load_price_table(options.service_options.prices),
+        concurrency(environment, users, sessions=sessions, arms=len(targets)),
+        citation(state_folder(os.environ), kind_of(plays, targets), tls=tls),
+        _warmup_s(environment, load_model, options, targets, plays),
+        available_priority() if options.priority else None,
+        load_model,
+    )
+
+
+def _warmup_s(
+    environment: Environment,
+    load_model: LoadModel,
+    options: Options,
+    targets: Sequence[Target],
+    plays: Mapping[str, Workload],
+) -> float:
+    """Raises UsageError where nothing of the run would be measured. A load that changes is measured from its begin."""
+    parsed = environment.parsed_options
+    length_s = load_model.length_s or (None if environment.shape_class else getattr(parsed, "run_time", None))
+    if options.warmup_s and length_s and options.warmup_s >= length_s:
+        raise UsageError(
+            f"--warmup {options.warmup_s:g} s leaves nothing to measure, because the run lasts only {length_s:g} s"
+        )
+    ramp_s = 0.0
+    if load_model.arrivals is None:
+        rates = per_minute_of(targets, options.connect_rate)
+        ramp_s = ramp_up_s(int(parsed.num_users or 1), float(getattr(parsed, "spawn_rate", None) or 1), rates)
+    longest_s = session_s(each.script for of_arm in plays.values() for each in of_arm.values())
+    return warmup_s(options.warmup_s, None if load_model.changes else length_s, ramp_s, longest_s)
+
+
+# The warm-up: a fixed cut by the start of the session, the same in all arms and processes. In model runs of ten minutes
+# with a slow start, detectors of the steady state did no better, and cut the arms of a comparison differently.
+
+
+def warmup_s(given_s: float | None, run_time_s: float | None, ramp_up_s: float, session_s: float) -> float:
+    """Seconds that are cut: what was asked for, else of a long run the ramp-up and one session, a minute at least.
+
+    `run_time_s`: how long the run will last, None where that is not known; then nothing is cut by default.
+    """
+    if given_s is not None:
+        return given_s
+    if run_time_s is None or run_time_s < LONG_RUN_S:
+        return 0.0
+    return min(max(LEAST_S, ramp_up_s + session_s), MOST_OF_RUN * run_time_s)
+
+
+def ramp_up_s(users: int, spawn_rate: float, per_minute: Iterable[float | None]) -> float:
+    """Until all users are there and each has opened a session. `per_minute`: the arms' connections; None for any."""
+    paced = max((users * 60 / rate for rate in per_minute if rate), default=0.0)
+    return max(users / spawn_rate, paced)
+
+
+def session_s(scripts: Iterable[Script]) -> float:
+    """The longest session's speech and pauses, random ones by their mean; sounds in silence with their wait."""
+    return max((script.lasts_s for script in scripts), default=0.0)
+
+
+def per_minute_of(targets: Sequence[Target], connect_rate: float | None) -> list[float | None]:
+    """Return how many connections an arm may start in a minute, None for no limit; arms share a deployment's quota."""
+    deployments = [(target.host, target.port, target.model) for target in targets]
+    sharing = Counter(deployments)
+    rates = [target.connects_per_min if connect_rate is None else connect_rate for target in targets]
+    return [rate / sharing[of] if rate else None for rate, of in zip(rates, deployments, strict=True)]
+
+
+MANY_SESSIONS = 20
+SPARE_DESCRIPTORS = 128
+OFF = "values may be off by more than 1 ms and the run INVALID"
+"""What happens to a process that gets more sessions than it is trusted with: the limit is that of a calibration."""
+
+
+@dataclass(frozen=True)
+class Concurrency:
+    """How many users play at a time, each a session in each of so many arms, and how many processes share them."""
+
+    users: int
+    arms: int
+    processes: int
+
+    @property
+    def per_process(self) -> int:
+        """Sessions that the fullest process has open when all users are there: Locust deals users out evenly."""
+        return -(-self.users // self.processes) * self.arms
+
+    def processes_for(self, sessions: int) -> int | None:
+        """The least number of processes of which none has more sessions open; None where one user has more."""
+        users_each = sessions // self.arms
+        return -(-self.users // users_each) if users_each else None
+
+
+def concurrency(environment: Environment, users: int, *, sessions: int | None, arms: int) -> Concurrency:
+    """Users, or sessions of an arm if fewer, at a time (None: no limit). A master may have workers started by hand."""
+    parsed, workers = environment.parsed_options, getattr(environment.runner, "worker_count", 0)
+    options = (int(getattr(parsed, name, None) or 1) for name in ("processes", "expect_workers"))
+    return Concurrency(users if sessions is None else min(users, sessions), arms, max(*options, workers))
+
+
+def peak_users(parsed: Any, shape: Any) -> int:
+    """The largest of a load shape's `stages`, if it has such as Locust's examples do; else --users."""
+    stages = getattr(shape, "stages", None) or ()
+    of_stages = [stage.get("users") for stage in stages if isinstance(stage, Mapping)]
+    return max((users for users in of_stages if isinstance(users, int)), default=int(parsed.num_users or 1))
+
+
+def process_advice(concurrency: Concurrency, cited: Mapping[str, Any] | None, cores: int) -> list[str]:
+    """The line before a run whose processes get more sessions than this machine is trusted with; none before others.
+
+    `cited`: this machine's calibration as run.json has it; None: the line asks for one if there are many sessions.
+    """
+    here = f"{concurrency.per_process:,} sessions in one process"
+    if cited is None:
+        unknown = f"this machine is not calibrated for {here}: run `rtbench calibrate`"
+        return [unknown] if concurrency.per_process > FIRST_SESSIONS else []
+    if concurrency.per_process <= cited["sessions"]:
+        return []
+    changed = "".join(f", {change}" for change in cited.get("stale", ()))
+    trusted = f"{at_least(cited.get('ended', ''))}{cited['sessions']:,} {cited['kind']} sessions"
+    beyond = f"{here} are more than this machine is trusted with: {trusted} (calibrated on {cited['date']}{changed})"
+    processes = concurrency.processes_for(cited["sessions"])
+    if processes is None:
+        return [f"{beyond}; no number of processes is enough for this load; {OFF}"]
+    machines = f"{-(-processes // cores)} machines with {cores} core{'s' * (cores > 1)} each"
+    needed = f"--processes {processes}" if processes <= cores else f"{processes} processes, on {machines}"
+    return [f"{beyond}; this load takes {needed}; with fewer, {OFF}"]
+
+
+@dataclass(frozen=True)
+class WorkerHost:
+    """A host on which workers of a master play. `cited`: its calibration as run.json has it; None where it has none."""
+
+    name: str
+    workers: int
+    cores: int
+    cited: Mapping[str, Any] | None
+
+
+def hosts_advice(concurrency: Concurrency, hosts: Sequence[WorkerHost]) -> list[str]:
+    """The line before a run on several hosts: whether they carry the load together, by what each is trusted with."""
+    here, on = concurrency.per_process, f"{len(hosts)} host{'s' * (len(hosts) > 1)}"
+    load = f"{here:,} sessions in each of {sum(host.workers for host in hosts)} processes on {on}"
+    beyond = [host for host in hosts if host.cited is not None and here > host.cited["sessions"]]
+    unknown = [host.name for host in hosts if host.cited is None]
+    crowded = [f"{host.name} has {host.cores} for {host.workers}" for host in hosts if host.workers > host.cores]
+    said = []
+    if beyond:
+        trusted = ", ".join(f"{host.name} {host.cited['sessions']:,}" for host in beyond if host.cited is not None)
+        said.append(f"more than they are trusted with ({trusted}); {OFF}: start more workers")
+    if unknown:
+        are = "is" if len(unknown) == 1 else "are"
+        said.append(f"{', '.join(unknown)} {are} not calibrated: run `rtbench calibrate` there")
+    if crowded:
+        said.append(f"too few cores: {', '.join(crowded)}")
+    return [f"{load}: {'; '.join(said) or 'each is trusted with as many'}"]
+
+
+def check_cost(targets: Iterable[Target], users: int, sessions: int | None, *, yes: bool) -> int | None:
+    """How many sessions each arm may open (None: any): 20 at other hosts. Raises UsageError if more are asked for."""
+    hosts = Counter(target.host for target in targets if not target.loopback)
+    if not hosts or yes:
+        return sessions
+    host, arms = hosts.most_common(1)[0]
+    if max(users, sessions or 0) * arms > MANY_SESSIONS:
+        more = f"this opens more than {MANY_SESSIONS} sessions to {host}, which may cost money"
+        raise UsageError(f"{more}: add --yes to allow it")
+    return sessions or MANY_SESSIONS // arms
+
+
+def check_shares(concurrency: Concurrency, sessions: int | None) -> None:
+    """Every process needs a user and a session of its own, or it never has its part of them done."""
+    processes = concurrency.processes
+    if sessions is not None and processes > concurrency.users:
+        needs = f"need at least {processes} users and sessions"
+        raise UsageError(f"{processes} processes with --sessions {needs}: lower --processes")
+
+
+def check_descriptors(concurrency: Concurrency) -> None:
+    """Raise the soft limit of file descriptors as far as needed. Raises UsageError beyond the hard one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = concurrency.per_process + SPARE_DESCRIPTORS
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        raise UsageError(
+            f"{concurrency.users} users need {needed} file descriptors in a process, and the limit is {hard}: "
+            "raise it with `ulimit -n`, or spread the users with --processes"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

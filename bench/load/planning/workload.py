@@ -1,0 +1,202 @@
+"""Gathers what users are to play, the scripts of a locustfile, and says what run.json has of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bench.errors import ScriptError, UsageError
+from bench.load.planning.tasks import SessionTask, of_class, rehearsed, script_path, tasks_of
+from bench.plan.compiled_script import CompiledScript
+from bench.plan.conversation import History
+from bench.plan.script import Script, Task, load_script, unfilled_names, varied
+from bench.protocol.base import Dialect
+from bench.target.target import Auth, EntraSignIn, Target
+from bench.units import NS_PER_MS
+
+SPARE_S = 5.0
+NO_SETTINGS: Mapping[str, Any] = {}
+
+
+Scripts = Mapping[tuple[Any, SessionTask], Script]
+Workload = Mapping[tuple[Any, SessionTask], CompiledScript]
+"""Both by the class of the users and the task."""
+
+
+def load_scripts(user_classes: Iterable[Any], environment: object = None) -> Scripts:
+    """What each realtime user is to play. Every script is read once; methods are rehearsed by users of the environment.
+
+    Raises ScriptError, and UsageError where two different scripts have one name, for rows know a script by its name.
+    """
+    loaded: dict[Path, Script] = {}
+    scripts = {}
+    for user in user_classes:
+        if not hasattr(user, "play_session"):
+            continue  # a user of plain Locust in the same file
+        tasks = tasks_of(user)
+        given = ", ".join(user.settings())
+        if given and all(isinstance(task.does, Path) for task in tasks):
+            raise UsageError(f"{user.__name__} sets {given}, which belongs in its YAML scripts: move it there")
+        for task in tasks:
+            if isinstance(task.does, Path):
+                path = script_path(user, task, task.does)
+                if path not in loaded:
+                    loaded[path] = load_script(path)
+                scripts[user, task] = loaded[path]
+            else:
+                name = user.__name__ if len(tasks) == 1 else f"{user.__name__}.{task.does.__name__}"
+                scripts[user, task] = _rehearsed(user, name, task.does, environment)
+    seen: dict[str, Script] = {}
+    for script in scripts.values():
+        other = seen.setdefault(script.name, script)
+        if other is not script:
+            both = f"{other.path} and {script.path} have the same name"
+            raise UsageError(f"{both}, {script.name}, and would be reported as one: rename one")
+    return scripts
+
+
+def _rehearsed(user: Any, name: str, method: Task, environment: object) -> Script:
+    try:
+        return rehearsed(name, method, lambda: user(environment), user.settings())
+    except ScriptError:
+        raise
+    except UsageError as error:
+        raise of_class(user, str(error)) from error
+
+
+def with_history(scripts: Scripts, history: History) -> Scripts:
+    """The same with this history in the place of what the scripts say was said before."""
+    changed: dict[str, Script] = {}
+    for script in scripts.values():
+        digest = hashlib.sha256(bytes.fromhex(script.digest + history.digest)).hexdigest()
+        changed.setdefault(script.name, replace(script, history=history, digest=digest))
+    return {key: changed[script.name] for key, script in scripts.items()}
+
+
+def plays_of_arms(scripts: Scripts, targets: Iterable[Target]) -> dict[str, Workload]:
+    """Prepare what is played at each target, by its label. Raises UsageError for unfit settings."""
+    prepared: dict[tuple[Dialect, bytes], Workload] = {}
+    arms = {}
+    for target in targets:
+        key = target.dialect, msgspec.json.encode(target.session)
+        if key not in prepared:
+            prepared[key] = encode_workload(scripts, target.dialect, target.session, target.session_source)
+        arms[target.label] = prepared[key]
+    return arms
+
+
+def encode_workload(
+    scripts: Scripts, dialect: Dialect, session: Mapping[str, Any] = NO_SETTINGS, source: str = ""
+) -> Workload:
+    """Prepare every script's messages. `session`, given in `source`, replaces their settings. Raises UsageError."""
+    prepared: dict[str, CompiledScript] = {}
+    for (user, _), script in scripts.items():
+        if script.name not in prepared:
+            prepared[script.name] = _prepared(user, script, dialect, session, source)
+    return {key: prepared[script.name] for key, script in scripts.items()}
+
+
+def _prepared(user: type, script: Script, dialect: Dialect, session: Mapping[str, Any], source: str) -> CompiledScript:
+    try:
+        return CompiledScript(varied(script, session, source), dialect)
+    except ScriptError as error:
+        if session:
+            raise UsageError(f"{source}: {script.name}: {error.problem}") from error
+        raise error if script.task is None else of_class(user, error.problem) from error
+
+
+def longest_turn_s(scripts: Iterable[Script]) -> float:
+    """How long a turn under way may take at most, by its speech and its limit: a run's end waits no longer for it."""
+    longest_s = (
+        max((pcm.seconds for turn in script.turns for pcm in turn.recordings), default=0.0) + script.timeouts.turn
+        for script in scripts
+    )
+    return max(longest_s, default=0.0) + SPARE_S
+
+
+def script_notices(played: Iterable[Script]) -> list[str]:
+    """What to know of the scripts before the figures are read."""
+    scripts = {script.name: script for script in played}.values()
+    unfilled = (
+        f"{script.name}: text contains ${{{name}}} and the script has no variables: it is sent as it stands"
+        for script in scripts
+        for name in unfilled_names(script)
+    )
+    unheard = (
+        f"{script.name}: `transcript` cannot be checked, because session.input_transcription is not set"
+        for script in scripts
+        if script.session.input_transcription is None and any(turn.transcript for turn in script.turns)
+    )
+    return [*unfilled, *unheard]
+
+
+def script_facts(arms: Mapping[str, Workload]) -> list[dict[str, Any]]:
+    """What run.json says of the scripts, of each as it is played in each arm, by the arm's label."""
+    played = {
+        (label, user.scenario_name(), repertoire.script.name): repertoire
+        for label, plays in arms.items()
+        for (user, _), repertoire in plays.items()
+    }
+    return [_facts(label, scenario, repertoire) for (label, scenario, _), repertoire in played.items()]
+
+
+def _facts(target: str, scenario: str, repertoire: CompiledScript) -> dict[str, Any]:
+    script, session, first = repertoire.script, repertoire.script.session, repertoire.session(0, 0)
+    full_duplex, detection = not repertoire.dialect.has_turn_events, session.turn_detection
+    return {
+        "target": target,
+        "name": script.name,
+        "scenario": scenario,
+        "digest": script.digest,
+        "dialect": repertoire.dialect.name,
+        "turns": script.turns_planned,
+        "think_s": None if script.turns_planned is None else round(script.think_s, 3),
+        "chunk_ms": min((turn.chunk_ns // NS_PER_MS for turn in first.turns if turn.chunk_ns), default=None),
+        "output": "audio" if any(turn.plan.wants_audio for turn in first.turns) else "text",
+        "turn_detection": detection.type if detection else "none",
+        "turn_detection_settings": detection.given if detection else None,
+        "input_format": first.input_format.name,
+        "output_format": first.output_format.name,
+        "extra": session.extra,
+        "fillers": repertoire.dialect.fillers(session),
+        "jitter_buffer_ms": script.jitter_buffer_ms,
+        "reply_silence_ms": script.reply_silence_ms if full_duplex else None,
+        "answer_min_ms": script.answer_min_ms if full_duplex else None,
+        "background_snr_db": script.background_noise.snr_db if script.background_noise else None,
+        "variables": len(script.variables.rows) if script.variables else None,
+        "timeouts": asdict(script.timeouts),
+    }
+
+
+def target_facts(target: Target, per_minute: float | None) -> dict[str, Any]:
+    """What run.json says of a target: nothing secret. `per_minute`: how many connections may start, None for any."""
+    return {
+        "name": target.label,
+        "url": target.public_url,
+        "dialect": target.dialect.name,
+        "full_duplex": not target.dialect.has_turn_events,
+        "service": target.service,
+        "loopback": target.loopback,
+        "region": target.region,
+        "auth": _auth_fact(target.auth),
+        "proxy": target.network_path.proxy.public if target.network_path.proxy else None,
+        "address": target.network_path.address,
+        "deflate": target.network_path.deflate,
+        "connect_rate": per_minute,
+        "prices": asdict(target.prices) if target.prices else None,
+        "model": target.model,
+        "variant_of": target.variant_of,
+        "session": dict(target.session),
+    }
+
+
+def _auth_fact(auth: Auth) -> str | None:
+    """As `--auth` calls it."""
+    if isinstance(auth, EntraSignIn):
+        return "entra" if auth.kind == "default" else auth.kind
+    return None if auth is None else "basic" if auth.scheme == "Basic" else "key"

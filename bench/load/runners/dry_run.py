@@ -1,0 +1,57 @@
+"""Says, before any run, what a session of a Locust file takes: `python -m bench.load.runners.dry_run OPTIONS`.
+
+The options are those of `locust`. Prints one line of JSON: `scenario`; `targets`, each with its `label`, its `url` and
+whether it is on this machine (`loopback`); `session_s`, the least that a session lasts; `session_usd`, what it may cost
+from … to, null where that is not known; `cost`, the same in words; `connect_rate`, null for no limit; `notices`;
+`lacking`, what can never be measured, as `bench.load.planning.lacking` has it.
+Exit status 2 with one line on stderr for what the user can mend.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from locust.argument_parser import get_parser, parse_locustfile_option
+from locust.env import Environment
+from locust.main import get_locustfiles_locally, merge_locustfiles_content
+
+from bench.errors import USAGE_STATUS, RtbenchError
+from bench.load.planning.cost_estimate import estimate, estimate_words
+from bench.load.planning.run_plan import RunPlan, plan_run, session_s
+from bench.load.runners import locust_events
+from bench.untrusted.sanitize import one_line
+
+
+def forecast(plan: RunPlan) -> dict[str, Any]:
+    quotes = plan.quotes
+    return {
+        "scenario": plan.scenario,
+        "targets": [
+            {"name": target.label, "url": target.public_url, "loopback": target.loopback} for target in plan.targets
+        ],
+        "session_s": session_s(plan.scripts),
+        "session_usd": estimate(quotes, 1),
+        "cost": estimate_words(quotes, None),
+        "connect_rate": min((rate for rate in plan.connect_rates if rate), default=None),
+        "lacking": plan.lacking,
+        "notices": [notice for target in plan.targets for notice in target.notices],
+    }
+
+
+def main() -> None:
+    locust_events.register()
+    classes, _, _, shape = merge_locustfiles_content(get_locustfiles_locally(parse_locustfile_option()))
+    options = get_parser().parse_args()
+    chosen = [classes[name] for name in options.user_classes if name in classes] or list(classes.values())
+    environment: Any = Environment(user_classes=chosen, parsed_options=options, shape_class=shape)
+    try:
+        print(json.dumps(forecast(plan_run(environment))))
+    except RtbenchError as error:
+        print(f"rtbench: {one_line(str(error))}", file=sys.stderr)
+        sys.exit(USAGE_STATUS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""The process that sends metrics to an OpenTelemetry collector. It reads the progress of a run as JSON lines.
+
+The first line is an `ExportedRun`, each later one an `ExportedProgress`. When the input ends, the process sends what is
+left. It needs the extra `otel`. The standard variables configure the collector (OTEL_EXPORTER_OTLP_ENDPOINT and
+others). Metrics have the names of the GenAI conventions for clients if one fits, else `rtbench.*`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.metrics import Meter
+from opentelemetry.sdk.metrics import Histogram, MeterProvider
+from opentelemetry.sdk.metrics.export import MetricExportResult, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
+from opentelemetry.sdk.resources import Resource
+
+from bench.load.execution.progress import LiveMetricKey, Outcomes, Times
+from bench.load.runners.live_totals import EXPORTED
+from bench.metrics import FIRST_DELTAS, outcome_class
+from bench.units import US_PER_S
+
+AGGREGATION, INTERVAL = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "OTEL_METRIC_EXPORT_INTERVAL"
+"""What the standard variables say goes before what is usual here."""
+USUAL_INTERVAL_MS = 5_000
+MOST_SCALE = 8
+"""The finest buckets that Prometheus takes: 0.27 % wide."""
+NOT_TAKEN = (
+    "no metrics reach the collector: see that it listens where OTEL_EXPORTER_OTLP_ENDPOINT says, by OTLP over HTTP; "
+    "the run goes on without them"
+)
+Attributes = Mapping[str, Any]
+
+
+class ExportedRun(msgspec.Struct, frozen=True):
+    """What is exported of a run. `targets`: the attributes of each, by its label."""
+
+    run_id: str
+    scenario: str
+    version: str
+    targets: Mapping[str, Mapping[str, str]]
+
+
+class ExportedProgress(msgspec.Struct, frozen=True):
+    """What is exported of a process's `ProgressReport`, or, without one, whether the load generator is overloaded."""
+
+    worker: int = -1
+    targets: Mapping[str, Mapping[str, float]] = {}
+    outcomes: Outcomes = {}
+    times_us: Times = {}
+    simulated: bool = False
+    late: bool | None = None
+
+
+class Instruments:
+    """Keeps a run's metrics."""
+
+    def __init__(self, meter: Meter, run: ExportedRun) -> None:
+        self._run = run
+        self._before: dict[int, ExportedProgress] = {}
+        self._first_chunk = meter.create_histogram(
+            "gen_ai.client.operation.time_to_first_chunk", "s", "From the request to the first delta, of good turns."
+        )
+        self._wait = meter.create_histogram(
+            "rtbench.turn.latency", "s", "How long callers of good turns waited, by metric and origin."
+        )
+        self._turns = meter.create_counter("rtbench.turns", "{turn}", "Measured turns that ended, by outcome.")
+        self._events = meter.create_counter("rtbench.events", "{event}", "Events on the wire, by direction.")
+        self._bytes = meter.create_counter("rtbench.io", "By", "Bytes on the wire, by direction.")
+        self._cost = meter.create_counter("rtbench.cost", "{USD}", "What turns and minutes cost.")
+        self._sessions = meter.create_gauge("rtbench.sessions.active", "{session}", "Sessions that are open.")
+        self._late = meter.create_gauge(
+            "rtbench.load_generator.overloaded", "", "1 where the run would be invalid now, else 0."
+        )
+
+    def take(self, told: ExportedProgress) -> None:
+        if told.late is not None:
+            self._late.set(int(told.late))
+            return
+        before = self._before.get(told.worker, ExportedProgress())
+        self._before[told.worker] = told
+        self._take_counts(told, before)
+        for label, steps in told.outcomes.items():
+            for step, outcomes in steps.items():
+                of_step = self._of(label, told.simulated) | {"rtbench.step": step}
+                last = before.outcomes.get(label, {}).get(step, {})
+                for outcome, count in outcomes.items():
+                    kind = {"rtbench.outcome": outcome, "rtbench.outcome_class": outcome_class(outcome)}
+                    self._turns.add(count - last.get(outcome, 0), of_step | kind)
+        for label, timed in told.times_us.items():
+            for step, times in timed.items():
+                self._take_times(self._of(label, told.simulated) | {"rtbench.step": step}, times)
+
+    def _of(self, label: str, simulated: bool) -> dict[str, Any]:
+        return {"rtbench.target": label, "rtbench.simulated": simulated} | dict(self._run.targets.get(label, {}))
+
+    def _take_counts(self, told: ExportedProgress, before: ExportedProgress) -> None:
+        for label, counts in told.targets.items():
+            if not any(counts.values()):  # whether it is simulated is not known yet
+                continue
+            attributes, last = self._of(label, told.simulated), before.targets.get(label, {})
+            for instrument, name in ((self._events, "events"), (self._bytes, "bytes")):
+                for direction, suffix in (("receive", "received"), ("transmit", "sent")):
+                    more = counts[f"{name}_{suffix}"] - last.get(f"{name}_{suffix}", 0)
+                    instrument.add(more, attributes | {"network.io.direction": direction})
+            self._cost.add(max(0.0, counts["usd"] - last.get("usd", 0.0)), attributes)
+            self._sessions.set(
+                sum(report.targets.get(label, {}).get("sessions_open", 0) for report in self._before.values()),
+                attributes,
+            )
+
+    def _take_times(self, attributes: Attributes, times: Iterable[tuple[LiveMetricKey, list[int]]]) -> None:
+        for key, values_us in times:
+            if key not in EXPORTED:
+                continue
+            of_wait = {**attributes, "rtbench.metric": key.metric, "rtbench.measured_from": key.measured_from}
+            for value_us in values_us:
+                wait_s = value_us / US_PER_S
+                self._wait.record(wait_s, of_wait)
+                if key.measured_from == "request_sent" and key.metric in FIRST_DELTAS.values():
+                    self._first_chunk.record(wait_s, attributes)
+
+
+class WarnOnceExporter(OTLPMetricExporter):
+    """Says once, in a line on stderr, that nothing is taken."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._said = False
+
+    def export(self, *given: Any, **settings: Any) -> MetricExportResult:
+        """Send metrics, as the exporter of OTLP does."""
+        result = super().export(*given, **settings)
+        if result is not MetricExportResult.SUCCESS and not self._said:
+            self._said = True
+            print(NOT_TAKEN, file=sys.stderr, flush=True)
+        return result
+
+
+def provider_of(run: ExportedRun, environ: Mapping[str, str]) -> MeterProvider:
+    """What sends metrics every few seconds; times as exponential histograms, unless the environment says otherwise."""
+    finest = {Histogram: ExponentialBucketHistogramAggregation(max_scale=MOST_SCALE)}
+    exporter = WarnOnceExporter(preferred_aggregation=None if AGGREGATION in environ else finest)
+    interval_ms = None if INTERVAL in environ else USUAL_INTERVAL_MS
+    about = {
+        "service.name": environ.get("OTEL_SERVICE_NAME", "rtbench"),
+        "service.version": run.version,
+        "service.instance.id": run.run_id,
+        "rtbench.scenario": run.scenario,
+    }
+    reader = PeriodicExportingMetricReader(exporter, export_interval_millis=interval_ms)
+    return MeterProvider([reader], Resource.create(about), shutdown_on_exit=False)
+
+
+def send_metrics(lines: Iterable[bytes], environ: Mapping[str, str]) -> None:
+    logging.getLogger("opentelemetry").disabled = True  # they say at each attempt what is said once here
+    logging.disable()
+    told = iter(lines)
+    run = msgspec.json.decode(next(told), type=ExportedRun)
+    provider = provider_of(run, environ)
+    instruments = Instruments(provider.get_meter("rtbench", run.version), run)
+    decoder = msgspec.json.Decoder(ExportedProgress)
+    for line in told:
+        instruments.take(decoder.decode(line))
+    provider.shutdown()
+
+
+if __name__ == "__main__":
+    try:
+        send_metrics(sys.stdin.buffer, os.environ)
+    except Exception as error:
+        # Whatever the SDK raises, the run goes on and its figures are whole: what is lost are the metrics from here on,
+        # and the run's terminal shows this line. Only the kind is told: words may hold an address with a password.
+        print(f"no more metrics are sent: {type(error).__name__}", file=sys.stderr)

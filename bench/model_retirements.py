@@ -1,0 +1,74 @@
+"""The days on which services switch models off, with where they say so. The day to look from is given, in UTC.
+
+A service may put a day off; the table is as of 20 November 2026. No clock is read here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from bench.pricing import undated
+
+SOON_DAYS = 60
+"""Days before a retirement from which on a run tells little of what will be in use; Azure writes as early."""
+
+OPENAI_PAGE = "developers.openai.com/api/docs/deprecations"
+AZURE_SCHEDULE = "Microsoft's retirement schedule of Foundry models, July 2026"
+A_TRACKER = "a tracker of OpenAI's deprecations, March 2026; unverified"
+
+
+@dataclass(frozen=True)
+class Retirement:
+    """The day from which on a service has a model no more. `source`: who says so."""
+
+    model: str
+    day: date
+    source: str
+
+    def days_left(self, today: date) -> int:
+        """How many days there are until then; negative once it is past."""
+        return (self.day - today).days
+
+    def words(self, today: date) -> str:
+        """Say it: is switched off on 2027-01-20, in 59 days (developers.openai.com/…)."""
+        days = self.days_left(today)
+        away = f"{abs(days)} day{'' if abs(days) == 1 else 's'}"
+        when = f"in {away}" if days > 0 else "today" if days == 0 else f"{away} ago"
+        is_off = "is switched off" if days >= 0 else "was to be switched off"
+        return f"{is_off} on {self.day.isoformat()}, {when} ({self.source})"
+
+
+def _table(*rows: tuple[str, str, str]) -> dict[str, Retirement]:
+    return {model: Retirement(model, date.fromisoformat(day), source) for model, day, source in rows}
+
+
+RETIREMENTS = {
+    "openai": _table(
+        ("gpt-4o-realtime-preview", "2026-05-07", A_TRACKER),
+        ("gpt-4o-mini-realtime-preview", "2026-05-07", A_TRACKER),
+        ("gpt-realtime", "2027-01-20", OPENAI_PAGE),
+        ("gpt-realtime-mini", "2027-01-20", OPENAI_PAGE),
+        ("whisper-1", "2027-02-26", OPENAI_PAGE),
+        ("gpt-4o-transcribe", "2027-02-26", OPENAI_PAGE),
+        ("gpt-4o-transcribe-diarize", "2027-02-26", OPENAI_PAGE),
+        ("gpt-4o-mini-transcribe", "2027-02-26", OPENAI_PAGE),
+    ),
+    "azure": _table(
+        ("gpt-4o-realtime-preview-2024-10-01", "2025-03-26", "learn.microsoft.com, legacy models"),
+        ("gpt-realtime-mini-2025-10-06", "2026-07-23", AZURE_SCHEDULE),
+        ("gpt-realtime-mini-2025-12-15", "2026-12-15", AZURE_SCHEDULE),
+        ("gpt-realtime-1.5", "2027-02-23", AZURE_SCHEDULE),
+        ("gpt-realtime", "2027-02-28", AZURE_SCHEDULE),
+        ("gpt-realtime-2", "2027-05-06", AZURE_SCHEDULE),
+        ("gpt-realtime-2.1", "2027-06-25", AZURE_SCHEDULE),
+        ("gpt-realtime-2.1-mini", "2027-06-25", AZURE_SCHEDULE),
+    ),
+}
+"""Retirements by service, as targets name theirs, and by model; a version without an entry goes with its model."""
+
+
+def retirement_of(service: str, model: str) -> Retirement | None:
+    """When a service switches a model off, by the name that it answers with; None where no day is known."""
+    models = RETIREMENTS.get(service, {})
+    return models.get(model) or models.get(undated(model))

@@ -1,0 +1,189 @@
+"""Makes the observation of a turn that is over: its instants and bounds, what sets it apart, its counts. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from bench.metrics import GOOD, ORIGINS, turn_type_of
+from bench.observe.observation import UNJUDGED, TurnObservation, is_done, receive_timestamp_source, score_turn
+from bench.observe.turn import PendingTurn
+from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate
+from bench.protocol.events import EventKind
+from bench.units import NEVER_NS
+
+AFTER_BARGE_IN = {"barge_in_last_audio": "last_audio", "barge_in_response_done": "response_done"}
+"""Instants of a response that an interruption ended; each is another's, where that came after the interruption."""
+
+SAME = (
+    *("outcome", "detail", "start_ns", "response_id", "answer_response_id", "item_id", "kernel_stamps", "user_stamps"),
+    *("audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received", "events"),
+    *("unknown_events", "late_chunks", "retransmits", "usage", "transmit_delay_ns", "false_reply"),
+)
+HEARD = frozenset(
+    {
+        *("start", "speech_start", "speech_end", "first_audible", "last_audible", "answer_audible"),
+        *("barge_in", "barge_in_detected", "barge_in_silent", "barge_in_last_audio", "ended"),
+    }
+)
+"""Instants of a turn of which the service tells nothing but, perhaps, that it notices its caller."""
+UNTOLD: Mapping[str, Any] = {
+    "response_id": "",
+    "gaps_ns": (),
+    "uncertain_gaps": 0,
+    "audio_speed": None,
+    "vad_splits": None,
+    "answer_response_id": "",
+}
+"""What is not known of such a turn: it would have to be told."""
+
+
+def all_instants(turn: PendingTurn) -> dict[str, int]:
+    """Every instant that is known of a turn; where the service tells nothing of turns, only what can be heard."""
+    instants = turn.instants | turn.hearing.instants | turn.calls.instants | turn.reply.all_instants()
+    if turn.calls.rounds and (answer := turn.reply.answer) is not None and answer.player.first_audible_ns is not None:
+        instants["function_audible"] = answer.player.first_audible_ns
+    if turn.interruption is not None:
+        if turn.interruption.cancelled:
+            begun_ns = turn.interruption.instants.get("barge_in", NEVER_NS)
+            after = {name: instants.get(came, 0) for name, came in AFTER_BARGE_IN.items()}
+            instants |= {name: at_ns for name, at_ns in after.items() if at_ns > begun_ns}
+        instants |= turn.interruption.instants
+    if turn.plan.has_turn_events:
+        return instants
+    absent = set() if turn.plan.answer_min_ns else {"answer_audible"}
+    if turn.outcome != "ok":  # what came last may have been dropped, or may not be the end
+        absent.add("last_audible")
+    return {name: instants[name] for name in instants if name in HEARD - absent}
+
+
+def _errors_ns(turn: PendingTurn) -> dict[str, int]:
+    """How much earlier the instants that are arrivals may really have been."""
+    heard, there = turn.hearing.errors_ns, turn.hearing.instants
+    errors_ns = {name: error_ns for name, error_ns in heard.items() if name in there}
+    errors_ns |= turn.calls.errors_ns | turn.reply.all_errors_ns()
+    if turn.calls.rounds and (answer := turn.reply.answer) is not None:
+        errors_ns["function_audible"] = answer.player.audible_error_ns
+    if turn.interruption is None:
+        return errors_ns
+    errors_ns |= {name: errors_ns[came] for name, came in AFTER_BARGE_IN.items() if came in errors_ns}
+    return errors_ns | turn.interruption.errors_ns
+
+
+def _widths_ns(turn: PendingTurn) -> dict[str, int]:
+    """How much later the instants that are sends may really have been."""
+    widths_ns = turn.widths_ns | turn.hearing.widths_ns
+    return widths_ns if turn.interruption is None else widths_ns | turn.interruption.widths_ns
+
+
+def turn_type(turn: PendingTurn) -> str:
+    """What sets this turn apart from others of its step, with which it is never pooled."""
+    apart = {
+        "function_calls": bool(turn.calls.rounds),
+        "after_interruption": turn.interrupts is not None and turn.interrupts.stopped_ns is not None,
+        "after_truncation": turn.after_truncation,
+        "filler": turn.may_be_filled or bool(turn.fillers),
+    }
+    return turn_type_of([name for name, holds in apart.items() if holds])
+
+
+def cut_off(turn: PendingTurn) -> bool | None:
+    """Whether a reply began to be played before the caller's speech was over; None without turn detection."""
+    ended_ns = turn.hearing.instants.get("speech_end")
+    if not turn.plan.vad or ended_ns is None:
+        return None
+    begun_ns = (reply.playback_begins_ns for reply in (*turn.dropped, turn.reply))
+    return any(at_ns is not None and at_ns < ended_ns for at_ns in begun_ns)
+
+
+def _overlap_ns(turn: PendingTurn) -> int | None:
+    interruption = turn.interruption
+    if interruption is None or interruption.kind == "client" or "barge_in" not in interruption.instants:
+        return None
+    ends_ns = turn.reply.falls_silent_ns
+    if interruption.spoken_ns is not None:
+        ends_ns = min(ends_ns, interruption.spoken_ns)
+    return max(0, ends_ns - interruption.instants["barge_in"])
+
+
+def _dead_air_ns(turn: PendingTurn) -> int | None:
+    """The player's longest silence from where latency counts, of a turn with several items, or of which one hears."""
+    instants = all_instants(turn)
+    origin_ns = next((at_ns for name in ORIGINS if (at_ns := instants.get(name)) is not None), None)
+    if not turn.plan.has_turn_events:
+        heard_ns = instants.get("first_audible")
+        if origin_ns is None or heard_ns is None or heard_ns < origin_ns:
+            return None
+        return max(heard_ns - origin_ns, turn.reply.longest_pause_ns)
+    if origin_ns is None or not (turn.calls.rounds or len(turn.reply.items) > 1):
+        return None
+    return turn.reply.longest_silence_ns(origin_ns)
+
+
+def task_success(turn: PendingTurn, judges: dict[int, SuccessPredicate]) -> bool | None:
+    """Whether a turn has done its task, by whoever of these judges it, and is asked once; None where nobody does."""
+    judge = judges.pop(turn.plan.number, None)
+    return None if judge is None else is_done(turn.outcome, lambda: judge(observation(turn)))
+
+
+def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObservation:
+    """What is known of a turn. `task_success`: whether it has done its task, where a Python program has judged that."""
+    reply, calls, interruption, network = turn.reply, turn.calls, turn.interruption, turn.network
+    if interruption is not None and turn.outcome == "ok":
+        interruption.played_out(reply.playback_ends_ns)
+    false_yield = interruption.false_yield if interruption is not None else None
+    tells_answer = turn.plan.has_turn_events or turn.plan.answer_min_ns  # by events, or by the length of sounds
+    stamped = len(turn.sending.stamped)
+    players = [item.player for item in reply.items.values()]
+    reference = turn.plan.reference
+    words = UNJUDGED
+    if reference != NO_REFERENCE:
+        words = score_turn(reference, turn.outcome, turn.hearing.words, reply.answer_text)
+    known = TurnObservation(
+        **{name: getattr(turn, name) for name in SAME},
+        turn=turn.plan.number,
+        step=turn.plan.step,
+        instants=all_instants(turn),
+        audio=turn.plan.audio,
+        errors_ns=_errors_ns(turn),
+        widths_ns=_widths_ns(turn),
+        timestamp_uncertainty_max_ns=turn.worst_error_ns,
+        audio_deltas=reply.deltas[EventKind.AUDIO_DELTA],
+        text_deltas=reply.deltas[EventKind.TEXT_DELTA],
+        transcript_deltas=reply.deltas[EventKind.TRANSCRIPT_DELTA],
+        gaps_ns=tuple(reply.gaps_ns),
+        uncertain_gaps=reply.uncertain_gaps,
+        audio_speed=reply.audio_speed,
+        stall_duration_ns=sum(p.stall_duration_ns for p in players) if players else None,
+        stall_count=sum(p.stall_count for p in players) if players else None,
+        stall_duration_uncertainty_ns=sum(p.stall_duration_uncertainty_ns for p in players) if players else None,
+        vad_splits=max(0, turn.hearing.commits - 1) if turn.plan.vad else None,
+        network_rtt_ns=network.min_rtt_ns if network else None,
+        network_rtt_smoothed_ns=network.rtt_ns if network else None,
+        reply_text=reply.text,
+        reply_parts=tuple(reply.parts),
+        input_text=turn.hearing.text,
+        rtt_scope=network.scope if network else None,
+        send_timestamp_source=receive_timestamp_source(stamped, turn.sending.sends - stamped),
+        preamble=reply.preamble if tells_answer and turn.outcome in GOOD else None,
+        function_calls=len(calls.whole) if turn.plan.functions else None,
+        function_execution_ns=calls.own_ns if calls.rounds else None,
+        dead_air_ns=_dead_air_ns(turn),
+        interruption=interruption.kind if interruption else None,
+        yielded=interruption.yielded if interruption else None,
+        false_yield=turn.passed_sound if false_yield is None else false_yield,
+        truncation_correct=turn.check.verdict if turn.check else None,
+        cut_off=cut_off(turn),
+        late_audio_ns=reply.late_ns if reply.stopped_ns is not None else None,
+        unplayed_audio_ns=reply.wasted_ns if reply.stopped_ns is not None else None,
+        received_audio_ns=turn.format.duration_ns(turn.audio_bytes_received),
+        overlap_ns=_overlap_ns(turn),
+        onset_uncertainty_ns=reply.begin_error_ns if reply.last_sound is not None else None,
+        quality=words if task_success is None else words._replace(task_success=task_success),
+        turn_type=turn_type(turn),
+        context_tokens=turn.context.input if turn.context else None,
+        context_cached_tokens=turn.context.cached_in if turn.context else None,
+    )
+    return known if turn.plan.has_turn_events else msgspec.structs.replace(known, **UNTOLD)

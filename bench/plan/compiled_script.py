@@ -1,0 +1,135 @@
+"""A script encoded once for all sessions, and the part of it that one session sends; pure.
+
+A `CompiledScript` chooses for each session a row of variables, one recording if a step has several, and the length of
+pauses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from bench.errors import ScriptError, UsageError
+from bench.plan.prepared import PreparedScript, PreparedStep, ScriptEncoder
+from bench.plan.random_choices import SessionChoices
+from bench.plan.script import Script
+from bench.plan.steps import NO_ROW
+from bench.plan.turns import Step
+from bench.protocol.base import MESSAGE_ID, SET_UP_ID, AwaitedEvent, Dialect, Feature
+from bench.units import NS_PER_MS, NS_PER_S
+
+GOLDEN_RATIO_STEP = (
+    5**0.5 - 1
+) / 2  # multiples of the golden ratio, modulo 1, are as even as can be whatever their number
+
+
+class CompiledScript:
+    """Everything that sessions of a script may say, in the words of one dialect.
+
+    Raises ScriptError for what the dialect cannot say. The speech of the script's own turns is encoded here and kept.
+    """
+
+    def __init__(self, script: Script, dialect: Dialect) -> None:
+        _refuse_unspeakable(script, dialect)
+        self.script, self.dialect = script, dialect
+        self._encoder = ScriptEncoder(
+            dialect,
+            script.session,
+            script.background_noise,
+            jitter_buffer_ns=round(script.jitter_buffer_ms * NS_PER_MS),
+            answer_min_ns=round(script.answer_min_ms * NS_PER_MS),
+            fills=script.variables is not None,
+        )
+        said_before = script.history.messages if script.history else ()
+        self._history = tuple(dialect.message(message, MESSAGE_ID) for message in said_before)
+        self._numbered = tuple(_numbered(script))
+        for number, step in self._numbered:
+            step.encode_ahead(self._encoder, number)
+        varies = script.variables is not None or any(turn.varies for turn in script.turns)
+        self._only = None if varies else self._session(0, SessionChoices(0, 0))
+
+    def session(self, number: int, seed: int) -> PreparedScript:
+        """What session `number` (from 0, over all processes) says."""
+        choices = SessionChoices(seed, number)
+        prepared = self._only or self._session(number, choices)
+        if self._only and any(step.draws for step in self.script.steps):
+            both = zip(self._numbered, prepared.steps, strict=True)
+            steps = (self.step(step, place, choices) if step.draws else ready for (place, step), ready in both)
+            prepared = replace(prepared, steps=tuple(steps))
+        prepared = replace(prepared, choices=choices) if prepared.functions else prepared
+        chunk_ns = prepared.between[0].duration_ns if prepared.between else None
+        return replace(prepared, phase_ns=int(number * GOLDEN_RATIO_STEP % 1 * chunk_ns)) if chunk_ns else prepared
+
+    def step(self, step: Step, number: int, choices: SessionChoices, row: Mapping[str, str] = NO_ROW) -> PreparedStep:
+        """A step as its session plays it. `number`: that of the turn, from 1, or of the last turn before a pause.
+
+        Raises UsageError for an event that the dialect cannot send.
+        """
+        if problem := step.refused_by(self.dialect, self.script.session):
+            raise UsageError(f"{step.verb} {problem}")
+        return step.prepared(self._encoder, number, choices, row)
+
+    def _session(self, number: int, choices: SessionChoices) -> PreparedScript:
+        script = self.script
+        rows = script.variables.rows if script.variables else ()
+        row = rows[number % len(rows)] if rows else NO_ROW
+        settings = self._encoder.with_instructions(script.session, row)
+        steps = tuple(self.step(step, place, choices, row) for place, step in self._numbered)
+        set_up = self.dialect.set_up(settings, SET_UP_ID)
+        if script.pipelined:
+            set_up = [step for step in set_up if not isinstance(step, AwaitedEvent)]
+        return PreparedScript(
+            name=script.name,
+            dialect=self.dialect,
+            limits=script.timeouts,
+            set_up=tuple(set_up),
+            settings=settings,
+            steps=steps,
+            between=next((step.between for step in steps if step.plays_turn and step.between), self._encoder.silence()),
+            jitter_buffer_ns=self._encoder.jitter_buffer_ns,
+            variables_row=number % len(rows) + 1 if rows else None,
+            functions={function.tool.name: function for function in script.tools},
+            choices=choices,
+            history=self._history,
+            pipelined=script.pipelined,
+            said_before=script.history.messages if script.history else (),
+            renew_after_ns=None if script.renew_after is None else round(script.renew_after * NS_PER_S),
+            reply_silence_ns=round(script.reply_silence_ms * NS_PER_MS),
+        )
+
+
+def _refuse_unspeakable(script: Script, dialect: Dialect) -> None:
+    """Raise ScriptError for settings and steps that the dialect cannot say, and for events that undo settings."""
+    refused = dialect.refuses(script.session)
+    if refused is not None:
+        raise _at(script, ("session", *refused.setting), refused.problem)
+    said_before = script.history.messages if script.history else ()
+    wanted = [
+        ("history", "history", Feature.IMAGE, any(message.image for message in said_before)),
+        ("history", "the script", Feature.HISTORY, script.history),
+        ("pipelined", "the script", Feature.PIPELINED, script.pipelined),
+        ("renew_after", "the script", Feature.RENEWAL, script.renew_after),
+    ]
+    for number, step in enumerate(script.steps, 1):
+        wanted += (("steps", f"step {number}", feature, True) for feature in step.features())
+    for key, name, feature, is_wanted in wanted:
+        if is_wanted and feature in dialect.lacks:
+            raise _at(script, (key,), f"{name} {feature.value}, {dialect.lacks[feature]}")
+    for number, step in enumerate(script.steps, 1):
+        if problem := step.refused_by(dialect, script.session):
+            raise _at(script, ("steps",), f"{step.verb} of step {number} {problem}")
+
+
+def _at(script: Script, keys: tuple[str, ...], problem: str) -> UsageError:
+    """The error of a script at the value that stands at the end of these keys."""
+    if script.written is None:
+        return ScriptError(script.path, None, problem)
+    return script.written.nearest(*keys).error(problem)
+
+
+def _numbered(script: Script) -> Iterator[tuple[int, Step]]:
+    """The steps, each turn with its number in the session."""
+    number = 0
+    for step in script.steps:
+        number += step.plays_turn
+        yield number, step

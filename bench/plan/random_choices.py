@@ -1,0 +1,297 @@
+"""Draws what differs between the sessions of a script: by the run's seed and the session's number, and nothing else.
+
+That is which recording a turn plays, how long a function takes, and think times: how long a caller says nothing. A
+script's variables are the rows of a table, one of which a session takes, and the places in a text that they fill.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import NormalDist, fmean
+from typing import Any
+
+import numpy as np
+
+from bench.errors import ScriptError, UsageError
+from bench.units import NS_PER_S
+from bench.untrusted.sanitize import excerpt
+from bench.yaml_file import read_text
+
+LONGEST_S = 3_600.0
+"""The longest pause of a script, drawn or not."""
+PAUSES, DELAYS = 2, 3
+"""One more word of the seed each, so that they change no other choice; 1 is that of `bench.load.execution.pairs`."""
+_SECONDS = re.compile(r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
+@dataclass(frozen=True)
+class LogNormalTimes:
+    """Think times of which half are shorter than `median_s`, and whose natural logarithm has the deviation `sigma`.
+
+    A longer one than `most_s` is cut to that. Drawing again would lower the median, and change a session's later draws.
+    """
+
+    median_s: float
+    sigma: float
+    most_s: float = LONGEST_S
+
+    @property
+    def mean_s(self) -> float:
+        """The expected value, with what `most_s` cuts off."""
+        if self.sigma == 0:
+            return self.median_s
+        normal, most = NormalDist(), math.log(self.most_s / self.median_s) / self.sigma
+        below_s = self.median_s * math.exp(self.sigma**2 / 2) * normal.cdf(most - self.sigma)
+        return below_s + self.most_s * normal.cdf(-most)
+
+    def draw_s(self, generator: np.random.Generator) -> float:
+        """Draw the seconds of one pause."""
+        return min(self.median_s * math.exp(self.sigma * generator.standard_normal()), self.most_s)
+
+
+@dataclass(frozen=True)
+class RecordedTimes:
+    """Think times of a file, drawn at random. `digest`: SHA-256 of the file, hex.
+
+    Not in their order: sessions with neighbouring numbers start together.
+    """
+
+    path: Path
+    digest: str
+    seconds: tuple[float, ...]
+
+    @property
+    def mean_s(self) -> float:
+        """The mean of them all."""
+        return fmean(self.seconds)
+
+    def draw_s(self, generator: np.random.Generator) -> float:
+        """Draw the seconds of one pause."""
+        return self.seconds[generator.integers(len(self.seconds))]
+
+
+ThinkTime = LogNormalTimes | RecordedTimes
+
+
+def load_think_times(path: Path) -> RecordedTimes:
+    """Read a file of think times: a number of seconds a line. What follows a `#`, and blank lines, do not count.
+
+    Raises ScriptError, with the line, for anything else, and for a file without a number.
+    """
+    text = read_text(path)
+    seconds = tuple(_numbers(path, text))
+    if not seconds:
+        raise ScriptError(path, None, "has no number of seconds")
+    return RecordedTimes(path, hashlib.sha256(text.encode()).hexdigest(), seconds)
+
+
+def _numbers(path: Path, text: str) -> Iterator[float]:
+    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
+        written = line.partition("#")[0].strip()
+        if not written:
+            continue
+        if not _SECONDS.fullmatch(written) or float(written) > LONGEST_S:
+            allowed = f"a number of seconds from 0 to {LONGEST_S:g}"
+            raise ScriptError(path, number, f"must be {allowed}, not {excerpt(written)}")
+        yield float(written)
+
+
+class SessionChoices:
+    """The choices of session `number` (from 0, over all processes), drawn one after another as its steps come."""
+
+    def __init__(self, seed: int, number: int) -> None:
+        self._seed, self._number = seed, number
+        self._generators: dict[tuple[int, ...], np.random.Generator] = {}
+
+    def recording(self) -> int:
+        """Draw which recording a turn plays, modulo how many it has; drawn for turns of every kind."""
+        return int(self._generator().integers(1 << 30))
+
+    def pause_ns(self, length: ThinkTime) -> int:
+        """Draw how long a pause lasts."""
+        return round(length.draw_s(self._generator(PAUSES)) * NS_PER_S)
+
+    def delay_ns(self, delay: float | ThinkTime) -> int:
+        """How long a function takes: as it says in seconds, or drawn."""
+        seconds = delay if isinstance(delay, float | int) else delay.draw_s(self._generator(DELAYS))
+        return round(seconds * NS_PER_S)
+
+    def _generator(self, *stream: int) -> np.random.Generator:
+        """The generator of one kind of choices, made when it is first needed."""
+        if stream not in self._generators:
+            self._generators[stream] = np.random.default_rng([self._seed, self._number, *stream])
+        return self._generators[stream]
+
+
+LISTED = 200
+"""Characters of a list of names in an error."""
+_NAME = re.compile(r"[^${}]+")
+_PLACE = re.compile(rf"(\$+)\{{({_NAME.pattern})\}}")
+
+
+@dataclass(frozen=True)
+class VariableRows:
+    """What a file of variables holds. `digest`: SHA-256 of the file, hex. Every row has the same names."""
+
+    path: Path
+    digest: str
+    rows: tuple[Mapping[str, str], ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.rows[0])
+
+
+def fill_variables(text: str, row: Mapping[str, str]) -> str:
+    """A text with the row's value in place of each `${name}`. `$$` before a brace stands for one dollar sign.
+
+    Raises UsageError for a name that the row does not have.
+    """
+
+    def value(place: re.Match[str]) -> str:
+        dollars, name = place.groups()
+        if len(dollars) % 2 == 0:
+            return f"{'$' * (len(dollars) // 2)}{{{name}}}"
+        if name not in row:
+            raise UsageError(unknown_name(name, row))
+        return "$" * (len(dollars) // 2) + row[name]
+
+    return _PLACE.sub(value, text)
+
+
+def names_in(text: str) -> set[str]:
+    """The names that a text wants filled in."""
+    return {name for dollars, name in _PLACE.findall(text) if len(dollars) % 2}
+
+
+def unknown_name(name: str, there: Iterable[str]) -> str:
+    """What is wrong with a `${name}` that the variables do not have."""
+    known = excerpt(", ".join(there), LISTED)
+    name = excerpt(name)
+    return f"has ${{{name}}}, the variables have only {known} (write $${{{name}}} for the words themselves)"
+
+
+def load_rows(path: Path) -> VariableRows:
+    """The rows of a .csv file whose first line holds the names, or of a .jsonl file of objects.
+
+    Raises UsageError, with file and line, unless there is a row, and each row has a value for each name.
+    """
+    read = _READERS.get(path.suffix.lower())
+    if read is None:
+        raise UsageError(f"{path}: variables are read from .csv and .jsonl files")
+    content = _content(path)
+    rows = tuple(read(path, _text(path, content)))
+    if not rows:
+        raise UsageError(f"{path}: has no row of variables")
+    return VariableRows(path, hashlib.sha256(content).hexdigest(), rows)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise UsageError(f"{path}: cannot be read ({error})") from None
+
+
+def _text(path: Path, content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _refusal(path, content.count(b"\n", 0, error.start) + 1, "is not UTF-8 text") from None
+
+
+def _csv_rows(path: Path, text: str) -> Iterator[dict[str, str]]:
+    lines = _csv_lines(path, text)
+    number, names = next(lines, (1, []))
+    _check_names(path, number, names)
+    for number, cells in lines:
+        if len(cells) != len(names):
+            raise _refusal(path, number, f"must have {len(names)} cells, one for each name, not {len(cells)}")
+        yield _checked_row(path, number, dict(zip(names, cells, strict=True)))
+
+
+def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """(number of the line on which it ends, its cells) of each row; empty lines are passed over."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        yield from ((reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells)
+    except csv.Error as error:
+        raise _refusal(path, reader.line_num, f"is not CSV: {error}") from None
+
+
+def _jsonl_rows(path: Path, text: str) -> Iterator[dict[str, str]]:
+    names: list[str] | None = None
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            row = _json_row(path, number, line)
+            if names is None:
+                names = list(row)
+                _check_names(path, number, names)
+            if row.keys() != set(names):
+                raise _refusal(path, number, f"has the names {_listed(row)}, the first row has {_listed(names)}")
+            yield _checked_row(path, number, row)
+
+
+def _json_row(path: Path, number: int, line: str) -> dict[str, str]:
+    """Parse the object on one line. Numbers stay as they are written."""
+    try:
+        pairs = json.loads(
+            line, object_pairs_hook=_Pairs, parse_int=str, parse_float=str, parse_constant=lambda name: [name]
+        )
+    except (ValueError, RecursionError):
+        raise _refusal(path, number, "is not JSON") from None
+    if not isinstance(pairs, _Pairs):
+        raise _refusal(path, number, 'must be an object, as in {"name": "Ada"}')
+    for name, value in pairs:
+        if not isinstance(value, str):
+            raise _refusal(path, number, f"must have text or a number for {_quoted(name)}")
+    _check_names(path, number, [name for name, _ in pairs])
+    return {name: value.strip() for name, value in pairs}
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """The members of an object, as they stand in the file: a dict would hide one of two with the same name."""
+
+
+def _check_names(path: Path, number: int, names: list[str]) -> None:
+    if not names:
+        raise _refusal(path, number, "has no names")
+    for name in names:
+        if not _NAME.fullmatch(name) or not name.isprintable():
+            raise _refusal(path, number, f"has the name {_quoted(name)}; a name is text without $, {{ and }}")
+        if names.count(name) > 1:
+            raise _refusal(path, number, f"has the name {_quoted(name)} twice")
+
+
+def _checked_row(path: Path, number: int, row: dict[str, str]) -> dict[str, str]:
+    for name, value in row.items():
+        if not value:
+            raise _refusal(path, number, f"has no value for {_quoted(name)}")
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise _refusal(path, number, f"must have Unicode text, without surrogates, for {_quoted(name)}")
+    return row
+
+
+def _refusal(path: Path, number: int, problem: str) -> UsageError:
+    return UsageError(f"{path}:{number}: {problem}")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return excerpt(", ".join(map(_quoted, names)), LISTED) or "none"
+
+
+def _quoted(name: str) -> str:
+    return repr(excerpt(name))
+
+
+_READERS = {".csv": _csv_rows, ".jsonl": _jsonl_rows}

@@ -1,0 +1,376 @@
+"""What a script can say beside its steps: what is allowed at each of its keys. `docs/scripts.md` says it at length.
+
+A YAML file, the classes of tasks in Python and the JSON Schema all go by it, as by `steps.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, get_args
+
+import msgspec
+
+from bench.plan.conversation import file_of, load_history, read_once
+from bench.plan.functions import ScriptFunction
+from bench.plan.random_choices import LONGEST_S, LogNormalTimes, ThinkTime, load_rows, load_think_times
+from bench.plan.recordings import BackgroundNoise, load_pcm
+from bench.protocol.audio import AudioFormatName
+from bench.protocol.settings import (
+    FULL_DUPLEX,
+    EchoCancellation,
+    Effort,
+    FunctionTool,
+    NoiseReduction,
+    ResponseSettings,
+    SessionSettings,
+    TurnDetection,
+)
+from bench.timeouts import Timeouts
+from bench.validation import (
+    AnyJson,
+    Boolean,
+    Choice,
+    Field,
+    Integer,
+    InvalidCombinationError,
+    JsonObject,
+    MapOf,
+    Number,
+    OneKeyOf,
+    OneOrMore,
+    OrKeyword,
+    OrStruct,
+    RegexString,
+    Schema,
+    String,
+    StructOf,
+    Then,
+    Validator,
+    either,
+    one_of_tables,
+)
+from bench.yaml_file import LocatedValue
+
+SECONDS = Number(0.001, LONGEST_S, "of seconds")
+FORMAT = Choice(get_args(AudioFormatName))
+
+
+MOST_WAVS = 1_000
+"""More than any task has; one that writes a new WAV for each turn would keep them all."""
+WAV = file_of(read_once(load_pcm, MOST_WAVS))
+ROWS = file_of(load_rows)
+THINK_TIMES = file_of(load_think_times)
+HISTORY = file_of(load_history)
+THRESHOLDS = MapOf(
+    r"\S[^\n]*",
+    OneOrMore(String("a threshold, such as p(95)<800")),
+    "made of `metric: threshold`, as in ttfa: p(95)<800",
+    1,
+)
+"""What is asked of a run; `reports.thresholds` knows its metrics and their thresholds."""
+MOST_TOKENS = 1_000_000
+TOKENS = OrKeyword(Integer(1, MOST_TOKENS, "of tokens (or inf)"), "inf")
+
+RESPONSE_FIELDS: dict[str, Field[Any]] = {
+    "output": Field(Choice(("audio", "text")), "What the answer consists of."),
+    "instructions": Field(String(), "The system prompt."),
+    "max_output_tokens": Field(TOKENS, "Longest answer; inf: as long as the model can make it."),
+    "tool_choice": Field(String(), "auto, none, required, or the name of the function that is to be called."),
+}
+
+RESPONSE = StructOf(RESPONSE_FIELDS, ResponseSettings)
+
+
+def _texts(shape: Validator[str] = String()) -> Validator[list[str]]:  # noqa: B008  # a shape is frozen
+    """One text or several, as the list that services want."""
+    return Then(OneOrMore(shape), lambda _, texts: list(texts))
+
+
+@dataclass(frozen=True)
+class TypedMapValidator(Validator[dict[str, Any]]):
+    """A table whose `type` says which other keys it has; it is kept as it is written."""
+
+    fields: Mapping[str, Mapping[str, Field[Any]]]
+
+    def read(self, value: LocatedValue) -> dict[str, Any]:
+        content = value.content()
+        if not isinstance(content, dict) or "type" not in content:
+            raise value.refuse(f"needs `type`: {either(self.fields)}")
+        return self._tables[Choice(tuple(self.fields)).read(content["type"])].read(value)
+
+    def schema(self) -> Schema:
+        return one_of_tables("type", {name: table.schema() for name, table in self._tables.items()})
+
+    @property
+    def _tables(self) -> dict[str, StructOf[dict[str, Any]]]:
+        return {
+            name: StructOf(
+                {"type": Field(Choice((name,)), "Which one.", required=True), **more}, lambda **settings: settings
+            )
+            for name, more in self.fields.items()
+        }
+
+
+DETECTION_FIELDS: dict[str, Field[Any]] = {
+    "create_response": Field(Boolean(), "Whether the service answers by itself when it has noticed the end of speech."),
+    "interrupt_response": Field(Boolean(), "Whether speech stops an answer that is under way."),
+}
+LEVEL_FIELDS: dict[str, Field[Any]] = {
+    "threshold": Field(Number(0, 1), "How sure the service must be that it hears speech."),
+    "prefix_padding_ms": Field(Integer(0, 5_000), "Audio from before the speech that is included."),
+    "silence_duration_ms": Field(Integer(0, 10_000), "Silence that ends a turn."),
+}
+END_OF_UTTERANCE = StructOf(
+    {
+        "model": Field(
+            Choice(tuple(f"semantic_detection_v1{variant}" for variant in ("", "_en", "_multilingual"))),
+            "Which model says that an utterance is over.",
+            required=True,
+        ),
+        "threshold_level": Field(Choice(("low", "medium", "high", "default")), "How sure it must be."),
+        "timeout_ms": Field(Integer(0, 60_000), "The maximum silence."),
+    },
+    lambda **settings: settings,
+)
+OF_VOICE_LIVE: dict[str, Field[Any]] = {
+    "end_of_utterance_detection": Field(END_OF_UTTERANCE, "A model that says when a turn is over. Voice Live only."),
+    "auto_truncate": Field(Boolean(), "Whether the service cuts an answer that speech stops. Voice Live only."),
+}
+AZURE_FIELDS: dict[str, Field[Any]] = {
+    **LEVEL_FIELDS,
+    "speech_duration_ms": Field(Integer(0, 60_000), "The minimum speech that starts a turn."),
+    "remove_filler_words": Field(Boolean(), "Whether an um or a so is no speech."),
+    **OF_VOICE_LIVE,
+    **DETECTION_FIELDS,
+}
+LANGUAGES: dict[str, Field[Any]] = {
+    "languages": Field(_texts(), "The languages that are spoken, as in en-US."),
+}
+
+
+def _detector(name: str, note: str, more: Mapping[str, Field[Any]]) -> StructOf[TurnDetection]:
+    return StructOf({"type": Field(Choice((name,)), note, required=True), **more}, TurnDetection)
+
+
+SERVER_FIELDS = {
+    **LEVEL_FIELDS,
+    "idle_timeout_ms": Field(Integer(5_000, 30_000), "Silence after which the service speaks up. GA only."),
+    **OF_VOICE_LIVE,
+    **DETECTION_FIELDS,
+}
+SEMANTIC_FIELDS = {
+    "eagerness": Field(Choice(("low", "medium", "high", "auto")), "How soon a turn counts as finished."),
+    "auto_truncate": OF_VOICE_LIVE["auto_truncate"],
+    **DETECTION_FIELDS,
+}
+DETECTION_TABLES = {
+    name: _detector(name, note, more)
+    for name, note, more in (
+        ("server_vad", "Detection by loudness.", SERVER_FIELDS),
+        ("semantic_vad", "Detection by meaning.", SEMANTIC_FIELDS),
+        (FULL_DUPLEX, "Caller and service listen all the time. GPT-Live and agents only.", {}),
+        ("azure_semantic_vad", "Detection by meaning. Voice Live only.", AZURE_FIELDS | LANGUAGES),
+        ("azure_semantic_vad_en", "The same for English. Voice Live only.", AZURE_FIELDS),
+        ("azure_semantic_vad_multilingual", "The same for many languages. Voice Live only.", AZURE_FIELDS | LANGUAGES),
+    )
+}
+
+
+@dataclass(frozen=True)
+class TurnDetectionValidator(Validator[TurnDetection | None]):
+    """The setting that says who ends a turn: a word, or a table whose `type` says which keys it has."""
+
+    words: tuple[str, ...] = ("none", *DETECTION_TABLES)
+
+    def read(self, value: LocatedValue) -> TurnDetection | None:
+        content = value.content()
+        if isinstance(content, dict):
+            if "type" not in content:
+                raise value.refuse(f"needs `type`: {either(DETECTION_TABLES)}")
+            chosen = Choice(tuple(DETECTION_TABLES)).read(content["type"])
+            for key, entry in content.items():  # one of another type is no typing error, and refused as what it is
+                owners = [name for name, table in DETECTION_TABLES.items() if key in table.fields]
+                if owners and chosen not in owners:
+                    raise entry.refuse(f"needs {owners[0]}; {chosen} does not support it")
+            return DETECTION_TABLES[chosen].read(value)
+        if content not in self.words:
+            raise value.unlike(f"{either(self.words)}, or a table with a `type`")
+        return None if content == "none" else DETECTION_TABLES[str(content)].build(type=content)
+
+    def schema(self) -> Schema:
+        tables = one_of_tables("type", {name: table.schema() for name, table in DETECTION_TABLES.items()})
+        return {"if": {"type": "object"}, "then": tables, "else": {"enum": list(self.words)}}
+
+
+NAMED: dict[str, Field[Any]] = {"name": Field(String(), "The voice's name.", required=True)}
+AZURE_VOICE: dict[str, Field[Any]] = {
+    **NAMED,
+    "temperature": Field(Number(0, 1), "How much it varies, of a voice in high definition."),
+    "locale": Field(String(), "The language that it speaks, as in en-US."),
+    "prefer_locales": Field(_texts(), "Accents that it prefers, as in en-GB."),
+    **{
+        key: Field(String(), note)
+        for key, note in (
+            ("style", "A style, as in cheerful."),
+            ("pitch", "How high it is, as in SSML."),
+            ("rate", "How fast it speaks, as in SSML."),
+            ("volume", "How loud it is, as in SSML."),
+            ("custom_lexicon_url", "Where a lexicon of pronunciations is."),
+            ("custom_text_normalization_url", "Where rules of normalization are."),
+        )
+    },
+}
+VOICE = OrStruct(
+    String(),
+    TypedMapValidator(
+        {
+            "openai": NAMED,
+            "azure-standard": AZURE_VOICE,
+            "azure-custom": {
+                **AZURE_VOICE,
+                "endpoint_id": Field(String(), "The endpoint that has the voice.", required=True),
+            },
+            "azure-personal": {**AZURE_VOICE, "model": Field(String(), "The model that speaks.", required=True)},
+            "azure-realtime-native": NAMED,
+        }
+    ),
+)
+INTERIM: dict[str, Field[Any]] = {
+    "triggers": Field(_texts(Choice(("latency", "tool"))), "A long silence, a function that runs."),
+    "latency_threshold_ms": Field(Integer(0, 600_000), "A silence that is longer counts as long."),
+}
+INTERIM_RESPONSE = TypedMapValidator(
+    {
+        "static_interim_response": {**INTERIM, "texts": Field(_texts(), "What is said, one of these.")},
+        "llm_interim_response": {
+            **INTERIM,
+            "model": Field(String(), "The model that says it."),
+            "instructions": Field(String(), "Its instructions."),
+            "max_completion_tokens": Field(Integer(1, 1_000_000), "The longest filler, in tokens."),
+        },
+    }
+)
+REASONING = StructOf(
+    {"effort": Field(Choice(get_args(Effort)), "More effort takes longer.", required=True)},
+    lambda effort: {"effort": effort},
+)
+RETENTION = StructOf(
+    {
+        "retention_ratio": Field(Number(0, 1), "The share of the conversation that is retained.", required=True),
+        "post_instructions": Field(Integer(0, MOST_TOKENS), "Longest conversation, in tokens, without instructions."),
+    },
+    lambda retention_ratio, post_instructions=None: (
+        {"type": "retention_ratio", "retention_ratio": retention_ratio}
+        | ({} if post_instructions is None else {"token_limits": {"post_instructions": post_instructions}})
+    ),
+)
+TRUNCATION = OrStruct(Choice(("auto", "disabled")), RETENTION)
+
+
+SESSION = StructOf(
+    RESPONSE_FIELDS
+    | {
+        "voice": Field(VOICE, "A voice of the service; of Voice Live also a table."),
+        "temperature": Field(Number(0.6, 1.2), "Preview and Voice Live only."),
+        "input_transcription": Field(
+            String(), "Model that transcribes the caller's audio; on Azure GA its deployment."
+        ),
+        "turn_detection": Field(
+            TurnDetectionValidator(), "Who ends a turn of the caller's; none: this tool commits it."
+        ),
+        "model": Field(String(), "The model that answers, where the session says it. GPT-Live only."),
+        "input_format": Field(FORMAT, "How the caller's audio is sent."),
+        "output_format": Field(FORMAT, "How answers come."),
+        "noise_reduction": Field(Choice(get_args(NoiseReduction)), "What is done about noise behind the caller."),
+        "echo_cancellation": Field(
+            Choice(get_args(EchoCancellation)), "Its own voice is no speech to the service. Voice Live only."
+        ),
+        "interim_response": Field(INTERIM_RESPONSE, "Fillers before the answer. Voice Live only."),
+        "reasoning": Field(REASONING, "How much the model reasons. Not in preview."),
+        "truncation": Field(TRUNCATION, "What is dropped of a conversation that grows too long. GA only."),
+        "extra": Field(JsonObject(), "Further settings in the service's own words, merged into session.update last."),
+    },
+    SessionSettings,
+)
+TIMEOUTS = StructOf(
+    {
+        name: Field(SECONDS, f"Seconds until `timeout:{name}`.", default=default)
+        for name, default in vars(Timeouts()).items()
+    },
+    Timeouts,
+)
+BACKGROUND_NOISE = StructOf(
+    {
+        "file": Field(WAV, "A WAV of noise, played again and again.", required=True),
+        "snr_db": Field(Number(-10, 60), "Signal-to-noise ratio: how many dB louder speech is.", required=True),
+    },
+    lambda file, snr_db: BackgroundNoise(file, snr_db),
+)
+
+
+def _function(
+    description: str = "",
+    parameters: dict[str, Any] | None = None,
+    returns: Any = None,
+    delay: float | ThinkTime = 0.0,
+) -> ScriptFunction:
+    several = returns if isinstance(returns, list) and returns else [returns]
+    compute = returns if callable(returns) else None
+    return ScriptFunction(
+        FunctionTool(name="", description=description, parameters=parameters or {}), several, compute, delay
+    )
+
+
+def _log_normal(median: float, sigma: float, max: float) -> LogNormalTimes:
+    if max < median:
+        raise InvalidCombinationError("max", f"must not be below the median, which is {median:g} s")
+    return LogNormalTimes(median, sigma, max)
+
+
+LOG_NORMAL = StructOf(
+    {
+        "median": Field(SECONDS, "Seconds; half of the pauses are shorter.", required=True),
+        "sigma": Field(Number(0, 2), "Standard deviation of the pause's natural logarithm.", required=True),
+        "max": Field(SECONDS, "Seconds; a pause that would be longer lasts so long.", default=LONGEST_S),
+    },
+    _log_normal,
+)
+RECORDED = StructOf(
+    {"file": Field(THINK_TIMES, "A number of seconds a line; each is as likely as any other.", required=True)},
+    lambda file: file,
+)
+DRAWN_TABLES: dict[str, StructOf[Any]] = {"median": LOG_NORMAL, "file": RECORDED}
+DRAWN = OneKeyOf[ThinkTime](DRAWN_TABLES)
+
+
+class ResultValidator(AnyJson):
+    """What a function returns: JSON, or in Python something to call with its arguments."""
+
+    def read(self, value: LocatedValue) -> Any:
+        content = value.content()
+        return content if callable(content) else super().read(value)
+
+
+TOOL = StructOf(
+    {
+        "description": Field(String(), "What the function does, for the model."),
+        "parameters": Field(JsonObject(), "JSON Schema of its arguments."),
+        "returns": Field(
+            ResultValidator(), "What it returns, JSON or a text; of a list the calls take one after another."
+        ),
+        "delay": Field(OrStruct(Number(0, LONGEST_S, "of seconds"), DRAWN), "Seconds that it takes.", default=0.0),
+    },
+    _function,
+)
+NAME = RegexString("[A-Za-z0-9_-]{1,64}", "1 to 64 of the characters A-Z a-z 0-9 _ -")
+
+
+TOOLS: Validator[tuple[ScriptFunction, ...]] = Then(
+    MapOf(NAME.pattern, TOOL, "made of `name of a function: its settings`"),
+    lambda _, functions: tuple(
+        replace(function, tool=msgspec.structs.replace(function.tool, name=name))
+        for name, function in functions.items()
+    ),
+)
+"""The functions that a service may call, each at its name."""

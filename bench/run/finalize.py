@@ -1,0 +1,243 @@
+"""Closes a run: its workers' parts become Parquet and the exact sum of their histograms, and run.json gets its verdict.
+
+The same way is taken after a clean end and for a run that was killed; no part is removed before all of it stands
+elsewhere.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from msgspec import to_builtins
+
+from bench.clock import utc_ns
+from bench.installation import is_alive
+from bench.run import folder as files
+from bench.run import lock, spool
+from bench.run.document import KILLED, SCHEMA_VERSION
+from bench.run.histograms import MEASURED, WARMUP, HistogramKey, Histograms, header
+from bench.run.metric_values import CARRIED, RATED_INSTANTS, all_histograms, bytes_per_s
+from bench.run.missing_workers import (
+    OF_SECONDS,
+    OF_SESSIONS,
+    OF_TURNS,
+    UNSEEN_NS,
+    MissingWorker,
+    load_of,
+    missing_entries,
+)
+from bench.run.provenance import recorded_by
+from bench.run.validity import evaluate_checks
+from bench.run.validity_data import evidence
+from bench.run.worker_part import TRANSCRIPT, PartFacts, PartLike, WorkerPart, parts
+from bench.units import NS_PER_S
+from bench.untrusted.safe_io import fresh_beside, replace_text
+
+CLOSED = ("ended", "killed")
+SUMMED = ("unknown_events", "incident_counts")
+RATED = ["target", "phase", *RATED_INSTANTS, *CARRIED.values()]
+PER_SECOND, PER_SESSION = "run", "session"
+"""The `step` of a rate's histogram: one value per second of the run, or one per session."""
+
+
+def writer_is_gone(folder: Path, document: dict[str, Any]) -> bool:
+    """Return whether the caller may close this run: no other process can write to it. A writer closes it in a child."""
+    if document.get("state") in CLOSED:
+        return True
+    writer = document.get("writer") or {}
+    if writer.get("host") != socket.gethostname():
+        return False
+    if writer.get("pid") == os.getppid():
+        return True
+    held = lock.is_held(folder)
+    if held is None:
+        held = is_alive(writer.get("pid"))
+    return not held and not any(part.alive for part in parts(folder) if part.facts.pid != writer.get("pid"))
+
+
+def is_under_way(folder: Path, document: dict[str, Any]) -> bool:
+    """Whether somebody on this host may still write to a run; of another host nobody can tell."""
+    here = (document.get("writer") or {}).get("host") == socket.gethostname()
+    return here and not writer_is_gone(folder, document)
+
+
+def finalize(folder: Path) -> dict[str, Any]:
+    """Turn the parts of all workers into the final files, unless that is done; return run.json as it now is."""
+    document = files.read_document(folder)
+    if not spool.is_kept(folder):
+        return document
+    if document.get("state") not in CLOSED:  # else the last close was cut while it removed the parts
+        recorded = parts(folder)
+        document = merge_parts(
+            folder, document, recorded, lambda read, ends_ns: _missing(read, lost_of(document, recorded, ends_ns))
+        )
+    spool.remove(folder)  # last: until run.json says that all is there, whatever fails can be done again from the parts
+    return document
+
+
+def lost_of(document: Mapping[str, Any], parts: Sequence[WorkerPart], ends_utc_ns: int) -> list[MissingWorker]:
+    """The workers of a run of which not all is there, once it was read: cut off, killed, or damaged.
+
+    `ends_utc_ns`: when the run ended, where its document does not say when it began to.
+    """
+    here = {part.worker for part in parts}
+    unheard = {each["worker"]: str(each["host"]) for each in document.get("remote") or [] if each["worker"] not in here}
+    numbers = itertools.count()
+    while len(here) + len(unheard) < document.get("workers", 1):  # all that it wrote is gone, or it wrote nothing
+        if (number := next(numbers)) not in here:
+            unheard.setdefault(number, "")
+    partial = [part for part in parts if not part.facts.done or part.damage]
+    ends_utc_ns = document.get("stopping_utc_ns") or ends_utc_ns
+    load = load_of(document, len(unheard) + len(partial), [*here, *unheard], ends_utc_ns)
+    return [
+        *(MissingWorker(each.worker, each.host, load, each.facts.rows or None, each.damage_words) for each in partial),
+        *(MissingWorker(worker, host, load) for worker, host in unheard.items()),
+    ]
+
+
+def merge_parts(
+    folder: Path,
+    document: dict[str, Any],
+    parts: Sequence[PartLike],
+    missing: Callable[[files.ReadRows, int], list[dict[str, Any]]],
+) -> dict[str, Any]:
+    """Write the final files of a run into its folder, from its parts; return run.json as it then is.
+
+    Parts are read one after another, batch by batch, so that memory does not grow with the run. `missing` returns the
+    entries of `missing_workers`, given the rows and when the run ended (UTC), after all parts were read.
+    """
+    facts = [part.facts for part in parts]
+    cut = not (facts and all(each.done for each in facts))
+    killed = cut or document.get("state") == "running"  # a master that lives says that it closes its run
+    sessions = (rows for part in parts for rows in part.batches("sessions", files.SCHEMAS["sessions"]))
+    # by rows as well: the facts of a worker that was killed may be older than its first simulated session
+    simulated = any(each.simulated for each in facts) or any(pc.any(rows["simulated"]).as_py() for rows in sessions)
+    for table in files.SCHEMAS:
+        _to_parquet(folder, table, parts, simulated=simulated)
+    _join_transcripts(folder, parts)
+    read = files.row_reader(folder)
+    histograms = all_histograms(read, parts)
+    _add_rates(read, histograms)
+    last_second = pc.max(read("seconds", ["second"])["second"]).as_py()
+    started_utc_ns = document["started_utc_ns"]
+    last_utc_ns = None if last_second is None else (last_second + 1) * NS_PER_S
+    log = histograms.lines(started_utc_ns, last_utc_ns or started_utc_ns)
+    replace_text(files.histograms_path(folder), header(started_utc_ns, simulated=simulated) + "".join(log))
+    document |= {
+        "simulated": simulated,
+        "state": "killed" if killed else "ended",
+        "ended_utc_ns": document.get("ended_utc_ns") or last_utc_ns or utc_ns(),
+        "missing_workers": missing(read, document.get("ended_utc_ns") or (last_utc_ns or started_utc_ns) + UNSEEN_NS),
+        "hosts": recorded_by(parts, document, histograms),
+        "receive_timestamp_source": _receive_timestamp_source(read),
+        "totals": _totals(read, facts, histograms),
+        "incidents": sorted(itertools.chain(*(each.incidents for each in facts)), key=itemgetter("at_utc_ns")),
+    }
+    document["validity"] = to_builtins(evaluate_checks(*evidence(read, histograms, document)))
+    # else nobody will take it apart
+    if document["missing_workers"] or "parts" in document or len(document["hosts"]) > 1:
+        for part in parts:
+            part.keep_documents(folder)
+    if killed:
+        document["stop_reason"] = document.get("stop_reason") or KILLED
+    files.write_document(folder, document)  # after all other files, for its state says that they are there
+    pa.default_memory_pool().release_unused()  # a report may come next, in this process
+    return document
+
+
+def _missing(read: files.ReadRows, lost: Sequence[MissingWorker]) -> list[dict[str, Any]]:
+    """Return the entries of workers of which not all is there; rows are read only if there are any."""
+    if not lost:
+        return []
+    turns, sessions, seconds = read("turns", OF_TURNS), read("sessions", OF_SESSIONS), read("seconds", OF_SECONDS)
+    return missing_entries(lost, turns.to_pandas(), sessions.to_pandas(), seconds.to_pandas())
+
+
+def _to_parquet(folder: Path, table: files.TableName, parts: Sequence[PartLike], *, simulated: bool) -> None:
+    """Write a table batch by batch, so that memory does not grow with the run; each file is in place in one step."""
+    about = {"rtbench.schema": str(SCHEMA_VERSION), "rtbench.simulated": "SIMULATED" if simulated else "no"}
+    schemas = {name: schema.with_metadata(about) for name, schema in files.STORED[table].items()}
+    fresh = {name: fresh_beside(folder / f"{name}.parquet") for name in schemas}
+    with ExitStack() as opened:
+        writers = {
+            name: opened.enter_context(pq.ParquetWriter(opened.enter_context(file), schema, compression="zstd"))
+            for name, schema in schemas.items()
+            if (file := fresh[name].open("wb"))
+        }
+        batches = (batch for part in parts for batch in part.batches(table, files.SCHEMAS[table]))
+        for rows in files.grouped(batches):
+            for name, writer in writers.items():
+                writer.write_table(rows.select(schemas[name].names).cast(schemas[name]))
+    for name in schemas:
+        os.replace(fresh[name], folder / f"{name}.parquet")
+
+
+def _join_transcripts(folder: Path, parts: Sequence[PartLike]) -> None:
+    """Write what was said in all parts into one file, where anybody asked for it."""
+    transcripts = [transcript for part in parts if (transcript := part.transcript()) is not None]
+    if transcripts:
+        fresh = fresh_beside(folder / TRANSCRIPT)
+        with fresh.open("wb") as joined:
+            joined.writelines(itertools.chain(*transcripts))
+        os.replace(fresh, folder / TRANSCRIPT)
+
+
+def _add_rates(read: files.ReadRows, histograms: Histograms) -> None:
+    """Record bytes per second, both ways: of the run (all workers together), and of each session."""
+    seconds = read("seconds", files.SCHEMAS["seconds"].names).to_pandas()
+    seconds = seconds[seconds["duration_ns"] >= NS_PER_S // 2]  # the rest of a second says little of its rate
+    sessions = read("sessions", RATED).to_pandas()
+    phases = sessions["phase"].fillna(MEASURED)
+    columns = list(CARRIED.values())  # of each worker by its own length, and then of all together
+    own = seconds.groupby(["target", "phase", "second", "worker"])[[*columns, "duration_ns"]].sum()
+    together = own[columns].div(own["duration_ns"] / NS_PER_S, axis=0).groupby(["target", "phase", "second"]).sum()
+    of, when = (together.index.get_level_values(name) for name in ("target", "phase"))
+    for metric, column in CARRIED.items():
+        for target, phase, rate in zip(of, when, together[column], strict=True):
+            histograms.record(HistogramKey(metric, target, PER_SECOND, phase), int(rate))
+        for target, phase, rate in zip(sessions["target"], phases, bytes_per_s(sessions, metric), strict=True):
+            if not np.isnan(rate):
+                histograms.record(HistogramKey(metric, target, PER_SESSION, phase), int(rate))
+
+
+def _receive_timestamp_source(read: files.ReadRows) -> str | None:
+    """Where the arrival stamps of all turns come from; None where there are none."""
+    column = read("turns", ["receive_timestamp_source"])["receive_timestamp_source"]
+    sources = set(pc.unique(column).to_pylist()) - {None}
+    return sources.pop() if len(sources) == 1 else "mixed" if sources else None
+
+
+def _totals(read: files.ReadRows, facts: Sequence[PartFacts], histograms: Histograms) -> dict[str, Any]:
+    turns = read("turns", ["outcome", "phase"])
+    sessions = read("sessions", ["outcome", "turns_planned", "turns_not_started", "events"])
+    begun = read("seconds", ["turns_started"])["turns_started"]
+    summed = {name: sum((Counter(getattr(each, name)) for each in facts), Counter[str]()) for name in SUMMED}
+    return {
+        "sessions": _counted(sessions["outcome"]),
+        "turns": _counted(turns["outcome"]),
+        "turns_planned": pc.sum(sessions["turns_planned"]).as_py() or 0,
+        "turns_started": max(pc.sum(begun).as_py() or 0, len(turns)),  # after a kill either may be behind the other
+        "warmup_turns": pc.sum(pc.equal(turns["phase"], WARMUP)).as_py() or 0,
+        "turns_not_started": pc.sum(sessions["turns_not_started"]).as_py() or 0,
+        "events": pc.sum(sessions["events"]).as_py() or 0,
+        "timestamp_fallbacks": sum(each.timestamp_fallbacks for each in facts),
+        "out_of_range": dict(histograms.out_of_range),
+        "negative": dict(histograms.negative),
+        **{name: dict(counter) for name, counter in summed.items()},
+    }
+
+
+def _counted(column: pa.ChunkedArray) -> dict[str, int]:
+    return dict(sorted((entry["values"], entry["counts"]) for entry in pc.value_counts(column).to_pylist()))

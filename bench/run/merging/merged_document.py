@@ -1,0 +1,282 @@
+"""Makes of the documents and the numbers of several runs those of the run that is made of them. Pure.
+
+Workers, pairs and blocks are numbered anew, so that those of several runs are apart. A session is called
+`w<worker>-<number>` (`w0-000012`), so its name goes with its worker's number: with an offset of 3 it is `w3-000012`.
+One rule for rows, transcripts and event logs. Pairs are numbered by when they began: who looks at them in their order
+takes it for that of time, and a run's drift would else be what its parts differ in.
+
+run.json is made here as it is before the rows are counted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bench.run.document import KILLED, ORDINARY_ENDS, SCHEMA_VERSION, IncidentEntry
+from bench.run.folder import BLOCK_NS
+from bench.units import NS_PER_S
+from bench.untrusted.safe_io import read_json
+
+_SESSION_ID = re.compile(r"w(\d{1,9})-(.*)", re.DOTALL | re.ASCII)
+
+
+@dataclass(frozen=True, eq=False)
+class RunNumbering:
+    """How a run is numbered when it becomes a part of the run `run_id`. `workers`: the new number of each worker."""
+
+    run_id: str
+    workers: Mapping[int, int]
+    pairs: PairNumbering
+
+    def session_id(self, name: str) -> str:
+        """The name of a session; one that names no worker is taken for one of worker 0."""
+        match = _SESSION_ID.fullmatch(name)
+        return f"w{self.workers.get(worker_of(name), 0)}-{match[2] if match else name}"
+
+    def rows(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return rows of any table, numbered anew."""
+        columns = {name: batch[name] for name in batch.schema.names}
+        columns["run_id"] = pa.repeat(self.run_id, len(batch))
+        places = pc.index_in(columns["worker"], pa.array([*self.workers], pa.int64()))
+        columns["worker"] = pa.array([*self.workers.values()], pa.int64()).take(places)
+        if "session_id" in columns:  # each name is made once, however many rows have it
+            names = columns["session_id"].dictionary_encode()
+            new_names = pa.array(map(self.session_id, names.dictionary.to_pylist()), pa.string())
+            columns["session_id"] = new_names.take(names.indices)
+        if "pair" in columns and columns["pair"].null_count < len(batch):
+            pair = columns["pair"]
+            absent = pair.is_null().to_numpy(zero_copy_only=False)  # rows of no pair stay so
+            places = np.searchsorted(self.pairs.numbers, pair.fill_null(self.pairs.numbers[0]).to_numpy())
+            new = {"pair": self.pairs.new, "block": self.pairs.blocks}
+            columns |= {name: pa.array(values[places], mask=absent) for name, values in new.items()}
+        return pa.RecordBatch.from_pydict(columns, schema=batch.schema)
+
+    def line(self, row: dict[str, Any]) -> bytes:
+        return _line(row | {"session_id": self.session_id(str(row["session_id"]))})
+
+    def log_header(self, line: bytes) -> bytes:
+        """The first line of an event log. Raises ValueError where it is none."""
+        opened: dict[str, Any] = read_json(line)
+        about = opened["about"]
+        return _line(
+            opened | {"about": about | {"run_id": self.run_id, "session_id": self.session_id(about["session_id"])}}
+        )
+
+    def incident(self, incident: IncidentEntry) -> IncidentEntry:
+        return {**incident, "worker": self.workers.get(incident["worker"], 0)}
+
+
+def worker_of(session_id: str) -> int:
+    """The number of the worker that a session's name says; 0 where it says none."""
+    match = _SESSION_ID.fullmatch(session_id)
+    return int(match[1]) if match else 0
+
+
+def _line(value: dict[str, Any]) -> bytes:
+    return (json.dumps(value, ensure_ascii=False) + "\n").encode()
+
+
+PairIntegers = npt.NDArray[np.int64]
+
+
+class PairStarts(NamedTuple):
+    """The pairs of one run, ascending by the number that it gave them, and when each began (UTC, ns since 1970)."""
+
+    numbers: PairIntegers
+    starts_ns: PairIntegers
+
+
+class PairNumbering(NamedTuple):
+    """Where the pairs of one run stand in another: beside the number that each has, the new one and its block."""
+
+    numbers: PairIntegers
+    new: PairIntegers
+    blocks: PairIntegers
+
+
+def first_starts(rows: Iterable[PairStarts]) -> PairStarts:
+    """When each pair began, from the starts of rows of it, in any order."""
+    parts = [part for part in map(_earliest, rows) if part.numbers.size]
+    if not parts:
+        return PairStarts(np.zeros(0, np.int64), np.zeros(0, np.int64))
+    return _earliest(PairStarts(*map(np.concatenate, zip(*parts, strict=True))))
+
+
+def _earliest(rows: PairStarts) -> PairStarts:
+    numbers, place = np.unique(rows.numbers, return_inverse=True)
+    starts_ns = np.full(numbers.size, np.iinfo(np.int64).max)
+    np.minimum.at(starts_ns, place, rows.starts_ns)
+    return PairStarts(numbers, starts_ns)
+
+
+def numbered_by_start(runs: Sequence[PairStarts], started_utc_ns: int) -> list[PairNumbering]:
+    """Number the pairs of all runs together, from 0, in the order in which they began."""
+    starts_ns = np.concatenate([run.starts_ns for run in runs])
+    new = np.empty(starts_ns.size, np.int64)
+    new[np.argsort(starts_ns, kind="stable")] = np.arange(starts_ns.size)
+    blocks = np.maximum(starts_ns - started_utc_ns, 0) // BLOCK_NS
+    ends = np.cumsum([run.numbers.size for run in runs])[:-1]
+    parts = zip(runs, np.split(new, ends), np.split(blocks, ends), strict=True)
+    return [PairNumbering(run.numbers, mine, mine_blocks) for run, mine, mine_blocks in parts]
+
+
+ADDED_SETTINGS = frozenset({"num_users", "spawn_rate", "sessions", "max_concurrent", "connect_rate"})
+"""Settings of which all parts together have as much as they have one by one."""
+Document = Mapping[str, Any]
+Documents = Sequence[Document]
+
+
+def merged_document(
+    run_id: str, writer: Document, tool: Document, documents: Documents, entries: Sequence[Document]
+) -> dict[str, Any]:
+    """The document of the run `run_id`. `documents`: of its parts, the first that began first, as each is closed;
+    `entries`: the `PartEntry` of each.
+
+    What they share is the run's; of the rest what adds up is added, and what does not is left to `parts`.
+    """
+    leader, common = documents[0], _common(documents)
+    delays_s = [document.get("start_delays_s") or {} for document in documents]
+    estimates_usd = [document.get("estimate_usd") for document in documents]
+    reasons = dict.fromkeys(str(document["stop_reason"]) for document in documents)  # what is not ordinary comes first
+    merged: dict[str, Any] = {
+        "schema": SCHEMA_VERSION,
+        "definitions_version": leader["definitions_version"],
+        "tool": tool,
+        "run_id": run_id,
+        "scenario": common.get("scenario") or run_id,
+        "simulated": None,
+        "state": "closing",
+        "started_utc_ns": min(document["started_utc_ns"] for document in documents),
+        "ended_utc_ns": max(document["ended_utc_ns"] for document in documents),
+        "stop_reason": "; ".join(sorted(reasons, key=lambda reason: reason.startswith(ORDINARY_ENDS))),
+        "writer": writer,
+        "settings": _settings([document.get("settings") or {} for document in documents]),
+        "targets": _targets(documents),
+        "scripts": leader.get("scripts") or [],
+        "host": leader["host"],
+        "workers": sum(len(entry["workers"]) for entry in entries),
+        "notices": [],
+        "labels": _common([document.get("labels") or {} for document in documents]),
+        "parts": list(entries),
+        "warmup_s": max(document.get("warmup_s") or 0.0 for document in documents),
+        "budget_usd": _sum(documents, "budget_usd"),
+        "estimate_usd": [sum(ends) for ends in zip(*estimates_usd, strict=True)] if all(estimates_usd) else None,
+        "start_delays_s": {  # of the part that waited longest
+            label: max(each.get(label, 0.0) for each in delays_s) for label in dict.fromkeys(chain(*delays_s))
+        },
+    }
+    shared = ("part_of", "interleaved", "stages", "prices", "niceness", "calibration", "thresholds")
+    merged |= {key: common[key] for key in shared if key in common}
+    if arrivals := _arrivals(documents):
+        merged["arrivals"] = arrivals
+    return merged
+
+
+def notices(names: Sequence[str], documents: Documents, left_out: Iterable[tuple[str, Document]]) -> list[str]:
+    """Sentences to read before the figures: those of all parts once, those of some with their part, and what is new."""
+    by_text: dict[str, list[str]] = {}
+    for name, document in zip(names, documents, strict=True):
+        for notice in document.get("notices") or []:
+            by_text.setdefault(str(notice), []).append(name)
+    sentences = [
+        text if len(whose) == len(documents) else f"{_listed(whose)}: {text}" for text, whose in by_text.items()
+    ]
+    killed = [name for name, document in zip(names, documents, strict=True) if document.get("state") != "ended"]
+    if killed and len(documents) > 1:
+        sentences.append(f"{_listed(killed)} did not end cleanly: {KILLED.partition(': ')[2]}.")
+    if any("sequential_plan" in document for document in documents):
+        sentences.append("A part had interim analyses: they do not count for the merged run.")
+    began_ns, ended_ns = (
+        np.array([document[key] for document in documents]) for key in ("started_utc_ns", "ended_utc_ns")
+    )
+    if ended_ns.min() - began_ns.max() < (ended_ns - began_ns).min() / 2:  # together for less than half of the shortest
+        sentences.append(
+            "Its parts were not played at the same time: users and rates are sums that never existed at one time."
+        )
+    differing: dict[str, Callable[[Document], object]] = {
+        "versions of rtbench": lambda document: (document.get("tool") or {}).get("version"),
+        "prices": lambda document: document.get("prices"),
+        "warm-ups": lambda document: document.get("warmup_s") or 0.0,
+        "seeds": lambda document: (document.get("settings") or {}).get("seed"),
+    }
+    first = documents[0]
+    apart = [what for what, value in differing.items() if any(value(each) != value(first) for each in documents)]
+    if apart:
+        sentences.append(f"Its parts have different {' and '.join(apart)}.")
+    return [*sentences, *(f"{name} is left out, because {_missing(entry)}." for name, entry in left_out)]
+
+
+def _missing(entry: Document) -> str:
+    """its turns cannot be read: 12 sessions and 40 turns are missing"""
+    if entry["turns"] is None:
+        return f"{entry['excluded_because']}: how many sessions and turns are missing is not known"
+    return f"{entry['excluded_because']}: {entry['sessions']:,} sessions and {entry['turns']:,} turns are missing"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names)} parts ({', '.join(names[:3])}{', …' if names[3:] else ''})"
+
+
+def _settings(settings: Documents) -> dict[str, Any]:
+    added = {
+        name: sum(each[name] for each in settings)
+        for name in ADDED_SETTINGS
+        if all(isinstance(each.get(name), int | float) for each in settings)
+    }
+    return dict(sorted(({k: v for k, v in _common(settings).items() if k not in ADDED_SETTINGS} | added).items()))
+
+
+def _targets(documents: Documents) -> list[dict[str, Any]]:
+    """The leader's, with the rates of connections of all parts together, and what else differs left out."""
+    by_label: dict[str, list[Document]] = {}
+    for document in documents:
+        for target in document.get("targets") or []:
+            by_label.setdefault(str(target["name"]), []).append(target)
+    merged = [_common(targets) for targets in by_label.values()]
+    for target, targets in zip(merged, by_label.values(), strict=True):
+        if any("connect_rate" in each for each in targets):
+            target["connect_rate"] = _sum(targets, "connect_rate")
+    return merged
+
+
+def _arrivals(documents: Documents) -> dict[str, Any] | None:
+    """The arrivals of all parts together; None where not all of them had calls arrive."""
+    arrivals = [document.get("arrivals") for document in documents]
+    if not all(arrivals):
+        return None
+    known: list[Document] = [each for each in arrivals if each]
+    common = _common(known)
+    began_ns = min(each["started_utc_ns"] for each in known)
+    ends_s = [
+        (each["started_utc_ns"] - began_ns) / NS_PER_S + each["duration_s"] for each in known if each["duration_s"]
+    ]
+    return {
+        "pattern": common.get("pattern") or "several",
+        "per_s": _sum(known, "per_s"),
+        "stages": None,
+        "digest": common.get("digest"),
+        "max_concurrent": sum(each["max_concurrent"] for each in known),
+        "started_utc_ns": began_ns,
+        "duration_s": max(ends_s) if len(ends_s) == len(known) else None,
+    }
+
+
+def _sum(documents: Documents, key: str) -> Any:
+    """The sum of a key's values; None where one has none."""
+    values = [document.get(key) for document in documents]
+    return None if None in values else sum(value for value in values if value is not None)
+
+
+def _common(documents: Documents) -> dict[str, Any]:
+    first = documents[0]
+    return {key: value for key, value in first.items() if all(key in d and d[key] == value for d in documents)}

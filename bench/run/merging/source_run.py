@@ -1,0 +1,282 @@
+"""A finalized run as a part of another: its rows, histograms and facts, numbered anew.
+
+Only the workers in `taken` become a part, since a worker's own folder replaces what its master received of it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from msgspec.structs import replace
+
+from bench.errors import UsageError
+from bench.run import folder as files
+from bench.run import spool
+from bench.run.document import KILLED, HostEntry, IncidentEntry, RunDocument
+from bench.run.finalize import CLOSED, finalize
+from bench.run.histograms import Histograms, read
+from bench.run.integrity import repeated, wrong_column
+from bench.run.merging.merged_document import PairStarts, RunNumbering, first_starts, worker_of
+from bench.run.provenance import leader_of, recorded_by
+from bench.run.worker_part import TRANSCRIPT, PartFacts, WorkerPart, parts
+from bench.untrusted.safe_io import is_regular, open_file, read_json
+from bench.untrusted.sanitize import excerpt
+
+BATCH_ROWS = 10_000
+KEYS: Mapping[files.TableName, list[str]] = {"sessions": ["session_id"], "turns": ["session_id", "turn"]}
+COUNTS = ("out_of_range", "negative", "unknown_events", "incident_counts")
+RunKey = tuple[int, str]
+"""The start of a run (UTC, ns since 1970) and its id."""
+
+
+class DamagedPartError(Exception):
+    """A run whose files are incomplete or cannot be read, so that it cannot become a part of another."""
+
+    def __init__(self, part: SourceRun, why: str) -> None:
+        super().__init__(why)
+        self.part, self.why = part, why
+
+
+class RunExtent(NamedTuple):
+    """The size of a run: the rows of each worker in each table, and its pairs."""
+
+    rows: dict[int, Counter[str]]
+    pairs: dict[int, PairStarts]
+
+
+class SourceRun:
+    """A run in its folder, of which the workers in `taken` become a part of another run.
+
+    Call `finalize` before anything else is read; set `taken`, `numbering` and `complete` before rows are read.
+    Raises UsageError if the folder is no run, or has another format. Reading raises DamagedPartError.
+    """
+
+    numbering: RunNumbering
+    taken: frozenset[int]
+    complete: bool
+    """Whether the run ended by itself and no worker of it is missing in all given folders together."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.document = files.read_document(folder)
+        try:
+            msgspec.convert(self.document, RunDocument)
+        except msgspec.ValidationError as error:
+            raise UsageError(f"{folder / 'run.json'} is damaged: {excerpt(str(error), 200)}") from None
+
+    def finalize(self) -> None:
+        """Write the final files of a run that was killed, as `rtbench report` does. Raises UsageError if it cannot."""
+        try:
+            self.document = finalize(self.folder)
+        except OSError as error:
+            raise UsageError(f"{self.folder} cannot be finalized: {error.strerror or error}") from None
+
+    @property
+    def name(self) -> str:
+        """20261120T091400Z-voice_turns on bench-1."""
+        return f"{self.document['run_id']} on {self.host}"
+
+    @cached_property
+    def host(self) -> str:
+        """The name of the host that led the run."""
+        return str(leader_of(self.document)["name"])
+
+    @property
+    def run(self) -> RunKey:
+        return self.document["started_utc_ns"], self.document["run_id"]
+
+    @property
+    def is_of_master(self) -> bool:
+        """Whether a master wrote it, from what its workers sent."""
+        return "remote" in self.document
+
+    @property
+    def was_ended(self) -> bool:
+        """Whether its run ended by itself, and was not killed."""
+        stopped = str(self.document.get("stop_reason") or "")
+        return self.document["state"] != "running" and bool(stopped) and stopped != KILLED
+
+    @property
+    def held(self) -> frozenset[int]:
+        """The numbers of the workers that have rows or facts here."""
+        return frozenset(self.extent.rows)
+
+    @property
+    def missing(self) -> dict[int, dict[str, Any]]:
+        """The entry of run.json for each worker of which not all is here."""
+        return {entry["worker"]: entry for entry in self.document.get("missing_workers") or []}
+
+    @cached_property
+    def workers(self) -> dict[int, WorkerPart]:
+        """What the folder has of each worker alone: histograms and facts."""
+        return {part.worker: part for part in parts(self.folder, spool.WORKERS)}
+
+    # What `bench.run.finalize.merge_parts` reads of a part.
+
+    @property
+    def facts(self) -> PartFacts:
+        mine = self._taken_workers
+        facts = [part.facts for part in mine] or [self._stored_facts]
+        counts: dict[str, Any] = {
+            name: dict(sum((Counter(getattr(each, name)) for each in facts), Counter())) for name in COUNTS
+        }
+        hosts = recorded_by(mine, self.document, self.histograms()) if mine else self.document["hosts"]
+        return PartFacts(
+            done=self.complete,
+            simulated=any(each.simulated for each in facts) or bool(self.document.get("simulated")),
+            hosts=cast("list[HostEntry]", hosts),
+            timestamp_fallbacks=sum(each.timestamp_fallbacks for each in facts),
+            incidents=[incident for each in facts for incident in self._incidents(each)],
+            **counts,
+        )
+
+    @property
+    def _stored_facts(self) -> PartFacts:
+        """What all workers counted, by run.json."""
+        incidents = self.document.get("incidents") or []
+        return msgspec.convert((self.document.get("totals") or {}) | {"incidents": incidents}, PartFacts)
+
+    def _incidents(self, facts: PartFacts) -> list[IncidentEntry]:
+        return [self.numbering.incident(incident) for incident in facts.incidents]
+
+    @property
+    def _taken_workers(self) -> list[WorkerPart]:
+        """The facts of each taken worker; none if they are known only of all together."""
+        return [self.workers[number] for number in sorted(self.taken)] if self.taken <= self.workers.keys() else []
+
+    def batches(self, table: str, _schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a table that are taken, with every column, numbered anew."""
+        mine = pa.array(sorted(self.taken), pa.int64())
+        for batch in self._batches(cast("files.TableName", table)):
+            rows = batch.filter(pc.is_in(batch["worker"], mine))
+            if len(rows):
+                yield self.numbering.rows(rows)
+
+    def _batches(self, table: files.TableName, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield rows as they were recorded."""
+        names = files.SCHEMAS[table].names if columns is None else columns
+        try:
+            for batch in files.stored_batches(self.folder, table, names, BATCH_ROWS):
+                if wrong := wrong_column(table, batch):
+                    raise DamagedPartError(self, wrong)
+                yield batch
+        except (pa.ArrowException, OSError) as error:
+            raise DamagedPartError(self, f"its {table} cannot be read: {str(error).splitlines()[0]:.200}") from None
+
+    def transcript(self) -> Iterator[bytes] | None:
+        """Return the lines of its transcript that are taken, with the sessions' new names; None if it has none."""
+        return self._lines(path) if (path := self.folder / TRANSCRIPT).exists() else None
+
+    def _lines(self, path: Path) -> Iterator[bytes]:
+        try:
+            with open_file(path) as lines:
+                for line in lines:
+                    row = read_json(line)
+                    if worker_of(str(row["session_id"])) in self.taken:
+                        yield self.numbering.line(row)
+        except OSError as error:
+            raise DamagedPartError(self, f"its {TRANSCRIPT} cannot be read: {error.strerror}") from None
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise DamagedPartError(self, f"its {TRANSCRIPT} has a line that is no turn") from None
+
+    def histograms(self) -> Histograms:
+        if not self._taken_workers:
+            return self._stored_histograms()
+        total = Histograms()
+        for part in self._taken_workers:
+            total.merge(part.histograms())
+        return total
+
+    def _stored_histograms(self) -> Histograms:
+        try:
+            return read(files.histograms_path(self.folder))
+        except UsageError as error:
+            raise DamagedPartError(self, str(error)) from None
+
+    def copy_event_logs(self, events: Path) -> int:
+        """Copy the event logs of its sessions into a folder, under their new names; return how many were not copied.
+
+        Links and special files are not copied: a link can lead to any file of this machine.
+        """
+        own, uncopied = self.folder / spool.EVENTS, 0
+        for log in sorted(own.glob("*.jsonl")):
+            if worker_of(log.stem) not in self.taken:
+                continue
+            if own.is_symlink() or not is_regular(log):
+                uncopied += 1
+                continue
+            events.mkdir(exist_ok=True)
+            with (
+                open_file(log, follow_link=False) as old,
+                (events / f"{self.numbering.session_id(log.stem)}.jsonl").open("xb") as new,
+            ):
+                header = old.readline()
+                with suppress(ValueError, KeyError, TypeError):  # a log that was cut is copied as it is
+                    header = self.numbering.log_header(header)
+                new.write(header)
+                shutil.copyfileobj(old, new)
+        return uncopied
+
+    def keep_documents(self, folder: Path) -> None:
+        """Write the facts and histograms of each taken worker to a run folder, under its new number."""
+        for part in self._taken_workers:
+            facts = replace(part.facts, incidents=self._incidents(part.facts))
+            part.keep_documents(folder, self.numbering.workers[part.worker], facts)
+
+    # Its size.
+
+    @cached_property
+    def extent(self) -> RunExtent:
+        """The size of the run, after a check that no row is there twice and that run.json has their number."""
+        if self.document["state"] not in CLOSED:
+            raise DamagedPartError(self, "it was not finalized, and what it was to be made of is gone")
+        rows: dict[int, Counter[str]] = {number: Counter() for number in self.workers}
+        starts: dict[int, list[PairStarts]] = {}
+        for table in files.SCHEMAS:
+            paired = [] if table == "seconds" else ["pair", "start_utc_ns"]
+            for batch in self._batches(table, ["worker", *paired]):
+                for number in pc.unique(batch["worker"]).to_pylist():
+                    mine = batch.filter(pc.equal(batch["worker"], number))
+                    rows.setdefault(number, Counter())[table] += len(mine)
+                    if paired:
+                        in_pairs = mine.filter(mine["pair"].is_valid())
+                        pairs = PairStarts(*(in_pairs[name].to_numpy() for name in paired))
+                        starts.setdefault(number, []).append(first_starts([pairs]))
+        self._check_keys()
+        found, totals = sum(rows.values(), Counter[str]()), self.document.get("totals") or {}
+        for table in ("turns", "sessions"):
+            if table in totals and (counted := sum(totals[table].values())) != found[table]:
+                raise DamagedPartError(self, f"it has {found[table]} {table}, and its run.json says {counted}")
+        self._stored_histograms()
+        return RunExtent(rows, {number: first_starts(mine) for number, mine in starts.items()})
+
+    @cached_property
+    def no_uncertainty(self) -> str:
+        """Why the timestamp uncertainty of its turns is unknown; empty if it is known."""
+        try:
+            return files.no_uncertainty(self.folder)
+        except (pa.ArrowException, OSError):
+            return ""  # its turns cannot be read at all, which reading them reports
+
+    def _check_keys(self) -> None:
+        sessions, turns = (
+            pa.Table.from_batches(self._batches(table, keys), pa.schema(map(files.SCHEMAS[table].field, keys)))
+            for table, keys in KEYS.items()
+        )
+        ids, of_turns = (
+            table["session_id"].dictionary_encode().unify_dictionaries().combine_chunks() for table in (sessions, turns)
+        )
+        numbers = turns["turn"].to_numpy().astype(np.float64)
+        names, codes, of_codes = ids.dictionary.to_pylist(), ids.indices.to_numpy(), of_turns.indices.to_numpy()
+        if wrong := repeated(codes, names.__getitem__, of_codes, numbers):
+            raise DamagedPartError(self, wrong)

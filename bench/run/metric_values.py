@@ -1,0 +1,161 @@
+"""Computes measures of stored rows, column by column (`Measure.value_ns` for a whole table), and histograms of them.
+
+Histograms of the times of turns and of sessions are made of a run's rows, and in no other way: so they are complete
+whenever the rows are, and cost nothing while the run goes on.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bench.metrics import CATALOGUE, GOOD, ORIGIN, ORIGINS, Metric, Scope
+from bench.run import folder as files
+from bench.run.histograms import ALL, MEASURED, HistogramKey, Histograms, StepLabels, turn_step
+from bench.run.worker_part import PartLike
+from bench.units import NS_PER_S, NS_PER_US
+
+CARRIED = {f"{kind}_{way}": f"{kind}_bytes_{way}" for kind in ("wire", "audio") for way in ("sent", "received")}
+"""Measures of bytes per second, and the column that counts their bytes."""
+RATED_INSTANTS = ("opened_at_ns", "session_updated_at_ns", "ended_at_ns")
+Floats = npt.NDArray[np.float64]
+Rows: TypeAlias = pd.DataFrame | pa.Table
+
+
+def values_ns(rows: Rows, metric: Metric, origins_ns: Floats | None = None) -> Floats:
+    """Compute a metric's nanoseconds, or what its column holds; NaN where it is absent. `rows` has `measure.columns`.
+
+    `origins_ns`: what `measured_from_ns` gives for these rows, where several metrics are computed of them.
+    """
+    if metric.column:
+        values = floats(rows, metric.column)
+        if metric.of:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                values = 100 * values / floats(rows, metric.of)
+    else:
+        if metric.begin != ORIGIN:
+            begin, *others = (floats(rows, f"{name}_at_ns") for name in metric.begins)
+            for other in others:
+                begin = np.where(np.isnan(begin), other, begin)
+        else:
+            begin = measured_from_ns(rows) if origins_ns is None else origins_ns
+        values = floats(rows, f"{metric.end}_at_ns") - begin
+        if metric.is_answer_wait:
+            values[values < 0] = np.nan
+        if metric.less:
+            values -= floats(rows, metric.less)
+    return values if metric.unless is None else np.where(_is(rows, *metric.unless), np.nan, values)
+
+
+def bytes_per_s(sessions: Rows, metric: str) -> Floats:
+    """Compute what each session carried (CARRIED), from the finished upgrade to its end; NaN if it never opened."""
+    upgraded, updated, ended = (floats(sessions, name) for name in RATED_INSTANTS)
+    lasted_s = (ended - upgraded) / NS_PER_S
+    opened = ~np.isnan(updated) & (lasted_s > 0)
+    rates: Floats = np.divide(
+        floats(sessions, CARRIED[metric]), lasted_s, out=np.full(len(sessions), np.nan), where=opened
+    )
+    return rates
+
+
+def measured_from_ns(rows: Rows) -> Floats:
+    """The instant that latency counts from: the one that the row's `measured_from` names; NaN where it names none."""
+    values = np.full(len(rows), np.nan)
+    for name in ORIGINS:
+        named = _is(rows, ORIGIN, name)
+        values[named] = floats(rows, f"{name}_at_ns")[named]
+    return values
+
+
+def floats(rows: Rows, column: str) -> Floats:
+    """A column of whole numbers, nullable or not, as floats: exact up to 2⁵³ ns, which is 104 days."""
+    values = rows[column]
+    if isinstance(values, pd.Series):
+        if not isinstance(values.dtype, pd.ArrowDtype):
+            return values.to_numpy(dtype=np.float64, na_value=np.nan)
+        values = values.array.__arrow_array__()  # pandas takes three times as long for it
+    if values.null_count:  # numpy would be asked of each value whether it is there
+        values = pc.fill_null(pc.cast(values, pa.float64(), safe=False), np.nan)
+    converted: Floats = values.to_numpy().astype(np.float64, copy=False)
+    return converted
+
+
+def _is(rows: Rows, column: str, value: object) -> npt.NDArray[np.bool_]:
+    if isinstance(rows, pa.Table):
+        flags: npt.NDArray[np.bool_] = pc.fill_null(pc.equal(rows[column], value), False).to_numpy()
+        return flags
+    return (rows[column] == value).to_numpy(dtype=bool, na_value=False)
+
+
+def first_ns(rows: pa.Table, names: tuple[str, ...]) -> Any:
+    """The first of these instants that each row of an Arrow table has."""
+    return pc.coalesce(*(rows[f"{name}_at_ns"] for name in names))
+
+
+FROM_ROWS = tuple(name for name, metric in CATALOGUE.items() if metric.unit == "ms" and (metric.begin or metric.column))
+"""The times that rows hold: of turns, of sessions, and of the harness with them."""
+
+Integers = npt.NDArray[np.int64]
+KeyedValues = Sequence[tuple[HistogramKey, Integers]]
+"""Which rows are counted under which key, which has no metric yet; a key may stand there twice."""
+
+
+def all_histograms(read: files.ReadRows, parts: Iterable[PartLike]) -> Histograms:
+    """Return the histograms of all parts and of the rows, with what was counted out of range.
+
+    A part that is a finalized run has the histograms of its rows and rates, too: they are made again. Raises UsageError
+    if the histograms of a part cannot be read.
+    """
+    total = Histograms()
+    for part in parts:
+        total.merge(part.histograms())
+        total.out_of_range.update(part.facts.out_of_range)
+        total.negative.update(part.facts.negative)
+    total.discard((*FROM_ROWS, *CARRIED))
+    record_rows(read, total)
+    return total
+
+
+def record_rows(read: files.ReadRows, histograms: Histograms) -> None:
+    """Record the times of all good turns and of all sessions of a run."""
+    of_sessions = _grouped(read("sessions", ["target", "phase"]))
+    sessions = [(HistogramKey("", target, ALL, phase or MEASURED), mine) for (target, phase), mine in of_sessions]
+    tables: Sequence[tuple[files.TableName, Sequence[Scope], KeyedValues]] = (
+        ("turns", ("turn",), list(_good_turns(read))),
+        ("sessions", ("session", "harness"), sessions),
+    )
+    for table, scopes, places in tables:
+        for metric in (CATALOGUE[name] for name in FROM_ROWS if CATALOGUE[name].scope in scopes):
+            values = values_ns(read(table, list(metric.columns)), metric)  # a million turns fit metric by metric
+            there, values_us = ~np.isnan(values), np.nan_to_num(values).astype(np.int64) // NS_PER_US
+            for key, mine in places:
+                histograms.record_all(key._replace(metric=metric.name), values_us[mine[there[mine]]])
+
+
+def _good_turns(read: files.ReadRows) -> Iterator[tuple[HistogramKey, Integers]]:
+    """The places of good turns by where they are counted."""
+    names = ["worker", "target", "phase", "script", "step", "turn_type", "measured_from"]
+    rows = read("turns", [*names, "outcome"])
+    good = np.flatnonzero(pc.is_in(rows["outcome"], pa.array(sorted(GOOD))).to_numpy())
+    met = sorted(_grouped(rows.select(["worker", "script", "step"])), key=lambda group: int(group[1][0]))
+    of_worker: defaultdict[Any, StepLabels] = defaultdict(StepLabels)  # each met them in the order of its rows
+    labels = {step: of_worker[step[0]].counted(*step[1:]) for step, _ in met}
+    for (worker, target, phase, script, step, *stratum), places in _grouped(rows.select(names).take(good)):
+        counted = turn_step(script, labels[worker, script, step], *stratum)
+        yield HistogramKey("", target, counted, phase or MEASURED), good[places]
+
+
+def _grouped(labels: pa.Table) -> Iterator[tuple[tuple[Any, ...], Integers]]:
+    """The places of rows that have the same labels, with these."""
+    names = labels.column_names
+    rows = labels.append_column("place", pa.array(np.arange(len(labels))))
+    groups = rows.group_by(names, use_threads=False).aggregate([("place", "list")])
+    for place, group in enumerate(groups.select(names).to_pylist()):
+        yield tuple(group.values()), groups["place_list"][place].values.to_numpy()

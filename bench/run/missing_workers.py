@@ -1,0 +1,170 @@
+"""Bounds what workers did of which not all is there: what nobody recorded is unknown, and counted at its bound. Pure.
+
+A worker that fell silent may have played on until the run's end. In each of its slots sessions follow one another, so
+it began no more turns there than fit into that time. No turn took less than the shortest that the run recorded, from
+its begin to that of the next one; that is the one thing that is assumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bench.metrics import outcome_class
+from bench.units import NS_PER_S
+
+UNSEEN_NS = NS_PER_S
+"""How long after its last second on disk a process may have played on, if nothing says when it ended: the row of a
+second is written once that is over."""
+OF_TURNS = ["session_id", "worker", "start_ns"]
+OF_SESSIONS = ["session_id", "outcome", "start_ns", "ended_at_ns", "turns_started"]
+OF_SECONDS = ["second", "duration_ns", "worker", "target", "calls_offered", "sessions_active", "turns_started"]
+
+
+class WorkerLoad(NamedTuple):
+    """What a worker was to play, by the plan of its run.
+
+    `slots`: how many sessions it had open at a time at most, 0 where nobody knows; `arms`: how many of them a pair
+    takes. `pairs`, `turns`: how many pairs it was to play at most, and turns of a session; None where that has no
+    limit. `peers`: the workers of its run, where calls arrive: they take turns, so it had no more than one call more
+    than any other. The run goes from `started_utc_ns` to `ends_utc_ns`, when it began to end.
+    """
+
+    started_utc_ns: int
+    ends_utc_ns: int
+    slots: int
+    arms: int = 1
+    pairs: int | None = None
+    turns: int | None = None
+    peers: frozenset[int] | None = None
+
+
+class MissingWorker(NamedTuple):
+    """A worker of which not all is there. `rows`: how many it said it had written; `why`: what is damaged."""
+
+    worker: int
+    host: str
+    load: WorkerLoad
+    rows: Mapping[str, int] | None = None
+    why: str = ""
+
+
+class KnownWork(NamedTuple):
+    """What is there of a lost worker: rows of turns, and what it had begun up to its last word."""
+
+    turns: int = 0
+    turns_started: int = 0
+    calls: int = 0
+    until_utc_ns: int = 0
+
+
+def unknown_turns(record: KnownWork, load: WorkerLoad, shortest_ns: int | None, calls: int | None = None) -> int | None:
+    """How many turns a worker began at most that have no row; None where there is no bound.
+
+    `shortest_ns`: the time from the begin of a turn to that of the next one in its slot at least, None where nothing
+    tells; `calls`: how many arrived at it at most.
+    """
+    silent_ns = max(0, load.ends_utc_ns - record.until_utc_ns)
+    bounds = []
+    if not silent_ns or (shortest_ns is not None and load.slots):
+        # rounded up: one more may just have begun in each slot
+        bounds.append(record.turns_started + load.slots * -(-silent_ns // max(1, shortest_ns or 1)))
+    pairs = [known for known in (load.pairs, calls) if known is not None]
+    if pairs and load.turns is not None:
+        bounds.append(min(pairs) * load.arms * load.turns)
+    return max(0, min(bounds) - record.turns) if bounds else None
+
+
+def unknown_calls(record: KnownWork, of_peers: Collection[int]) -> int | None:
+    """How many calls a worker had at most beyond those it told of, by peers that were heard to the end; or None."""
+    return max(0, max(of_peers) + 1 - record.calls) if of_peers else None
+
+
+def shortest_turn_ns(turns: pd.DataFrame, sessions: pd.DataFrame) -> int | None:
+    """The shortest time between the begins of two turns that followed one another in a slot; None where none did.
+
+    In a session, or from the last of one to the first of the next: what one took to end, and one to begin.
+    """
+    begins = turns.sort_values(["session_id", "start_ns"]).groupby("session_id")["start_ns"]
+    shortest = [begins.diff().min()]
+    cut = np.array([outcome_class(str(outcome)) == "unfinished" for outcome in sessions["outcome"]], dtype=bool)
+    ends = sessions[~cut].drop_duplicates("session_id").set_index("session_id")
+    first, last = begins.min().reindex(ends.index), begins.max().reindex(ends.index)
+    shortest.append((first - ends["start_ns"]).min() + (ends["start_ns"] + ends["ended_at_ns"] - last).min())
+    known = [int(each) for each in shortest if not pd.isna(each)]
+    return max(1, min(known)) if known else None
+
+
+def missing_entries(
+    lost: Sequence[MissingWorker], turns: pd.DataFrame, sessions: pd.DataFrame, seconds: pd.DataFrame
+) -> list[dict[str, Any]]:
+    """What run.json says of lost workers, as `LostEntry` has it. The frames have the columns OF_TURNS and so on."""
+    if not lost:
+        return []
+    shortest_ns, told = shortest_turn_ns(turns, sessions), _told(turns, seconds)
+    active = seconds.groupby(["worker", "second"])["sessions_active"].sum()
+    most_turns = int(sessions["turns_started"].max()) if len(sessions) else 0
+    entries = []
+    for one in lost:
+        load = one.load._replace(slots=max(one.load.slots, int(active.max()) if len(active) else 0))
+        if load.turns is not None:
+            load = load._replace(turns=max(load.turns, most_turns))
+        record = told.get(one.worker, KnownWork())
+        if not record.until_utc_ns:
+            record = record._replace(until_utc_ns=load.started_utc_ns)
+        entry = {"worker": one.worker, "host": one.host, "since_utc_ns": record.until_utc_ns}
+        entry |= {"why": one.why} if one.why else {}
+        if one.rows is not None and "turns" in one.rows:  # it said how many it had written
+            entry["turns"] = max(0, one.rows["turns"] - record.turns)
+        elif load.peers is None:
+            entry["turns"] = unknown_turns(record, load, shortest_ns)
+        else:
+            calls = unknown_calls(record, _calls_of_peers(one, lost, told))
+            arrived = None if calls is None else record.calls + calls
+            entry |= {"turns": unknown_turns(record, load, shortest_ns, arrived), "calls": calls}
+        entries.append(entry)
+    return entries
+
+
+def _told(turns: pd.DataFrame, seconds: pd.DataFrame) -> dict[int, KnownWork]:
+    counts = turns["worker"].value_counts()
+    rows: dict[int, int] = dict(zip(counts.index.tolist(), counts.tolist(), strict=True))
+    calls = seconds.groupby(["worker", "target"])["calls_offered"].sum()  # those of one target are those of all
+    begun = seconds.groupby("worker")["turns_started"].sum()
+    # each second goes on for half of its length at least
+    ends_ns = seconds["second"].astype(np.int64) * NS_PER_S + seconds["duration_ns"].astype(np.int64) // 2
+    until_ns = ends_ns.groupby(seconds["worker"]).max()
+    records = {worker: KnownWork(turns=count) for worker, count in rows.items()}
+    for worker in until_ns.index.tolist():
+        facts = int(begun[worker]), int(calls[worker].max()), int(until_ns[worker])
+        records[worker] = KnownWork(rows.get(worker, 0), *facts)
+    return records
+
+
+def _calls_of_peers(one: MissingWorker, lost: Sequence[MissingWorker], told: Mapping[int, KnownWork]) -> list[int]:
+    """The calls of each other worker that had all that came up to the run's end."""
+    cut, ends_ns = {other.worker for other in lost}, one.load.ends_utc_ns
+    peers = (one.load.peers or frozenset()) - {one.worker}
+    known = [(told[peer], ends_ns if peer in cut else ends_ns - NS_PER_S) for peer in peers if peer in told]
+    return [record.calls for record, least_ns in known if record.until_utc_ns >= least_ns]
+
+
+def load_of(document: Mapping[str, Any], lost: int, peers: Iterable[int], ends_utc_ns: int) -> WorkerLoad:
+    """What each of so many lost workers was to play; users of workers lost before may have come to it."""
+    workers = max(1, int(document.get("workers") or 1))
+    arms = len(document.get("targets") or [None]) if document.get("interleaved") else 1
+    users = -(-int(document.get("concurrency") or 0) // arms)
+    sessions = (document.get("settings") or {}).get("sessions")
+    turns = [script.get("turns") for script in document.get("scripts") or []]
+    return WorkerLoad(
+        document["started_utc_ns"],
+        ends_utc_ns,
+        slots=-(-users // max(1, workers - max(0, lost - 1))) * arms,
+        arms=arms,
+        pairs=-(-sessions // workers) if isinstance(sessions, int) else None,
+        turns=None if None in turns or not turns else max(map(int, turns)),
+        peers=frozenset(peers) if document.get("arrivals") else None,
+    )

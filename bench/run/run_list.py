@@ -1,0 +1,146 @@
+"""The runs of a folder: finds them again, and says what each of them is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from bench.errors import UsageError
+from bench.run import folder as files
+from bench.run.document import Count, ValidityStatus
+from bench.run.finalize import CLOSED, is_under_way, writer_is_gone
+from bench.run.presence import is_run, run_folders
+from bench.untrusted.sanitize import excerpt
+
+SCHEMA: Literal[2] = 2
+KeptState = Literal["running", "closing", "ended", "killed"]
+
+
+class _Target(msgspec.Struct):
+    name: str
+
+
+class _Totals(msgspec.Struct):
+    sessions: dict[str, int] = {}
+    turns: dict[str, int] = {}
+
+
+class _Validity(msgspec.Struct):
+    status: ValidityStatus = "no_verdict"
+
+
+class _Document(msgspec.Struct):
+    """The keys of run.json that a list of runs shows."""
+
+    started_utc_ns: int
+    state: KeptState
+    ended_utc_ns: int | None = None
+    simulated: bool | None = None
+    targets: list[_Target] = []
+    labels: dict[str, str] = {}
+    totals: _Totals = msgspec.field(default_factory=_Totals)
+    validity: _Validity = msgspec.field(default_factory=_Validity)
+
+
+class ListedRun(msgspec.Struct, frozen=True):
+    """A run by its folder's name. What is counted when a run is closed is null before.
+
+    `under_way`: whether somebody may still write to it; null where that is known on another host alone.
+    """
+
+    name: str
+    started_utc_ns: int
+    ended_utc_ns: int | None
+    state: KeptState
+    under_way: bool | None
+    simulated: bool | None
+    targets: list[str]
+    labels: dict[str, str]
+    sessions: Count | None
+    turns: Count | None
+    validity: ValidityStatus
+    size_bytes: Annotated[int, msgspec.Meta(ge=0, description="of all of its files")]
+
+
+class RunList(msgspec.Struct, frozen=True):
+    """The runs of a folder, newest first; `notices`: the folders that are damaged or cannot be read, and why."""
+
+    schema: Literal[2]
+    folder: str
+    runs: list[ListedRun]
+    notices: list[str]
+
+
+def kept_runs(folder: Path) -> RunList:
+    """Find the runs whose folders stand in this one. Raises UsageError where it is no folder."""
+    notices: list[str] = []
+    runs = [_kept(path, document, read) for path, document, read in _readable(folder, notices)]
+    return RunList(SCHEMA, str(folder), sorted(runs, key=lambda run: (-run.started_utc_ns, run.name)), notices)
+
+
+def _readable(folder: Path, problems: list[str]) -> Iterator[tuple[Path, dict[str, Any], _Document]]:
+    """Yield the runs of a folder that can be read, and note why others cannot."""
+    for path in run_folders(folder):
+        try:
+            document = files.read_document(path)
+            yield path, document, msgspec.convert(document, _Document)
+        except UsageError as error:
+            problems.append(str(error))
+        except msgspec.ValidationError as error:
+            problems.append(f"{path / 'run.json'} is damaged: {excerpt(str(error), 200)}")
+
+
+def chosen_run(name: str, folder: Path) -> Path:
+    """Return a run's folder by its path, or its name in `folder`; "": the newest. Raise UsageError if there is none."""
+    if not name:
+        return newest_run(folder)
+    for path in (Path(name), folder / name):
+        if is_run(path):
+            return path
+    raise UsageError(
+        f"there is no run {name}, nor one of this name in {folder}: `rtbench runs` lists those that there are"
+    )
+
+
+def newest_run(folder: Path) -> Path:
+    """Return the run that began last and has ended, of those that can be read. Raise UsageError if there is none."""
+    problems: list[str] = []
+    began = {
+        path: (read.started_utc_ns, path.name)
+        for path, document, read in _readable(folder, problems)
+        if not is_under_way(path, document)
+    }
+    if not began and problems:
+        more = f" (and {len(problems) - 1} more)" if problems[1:] else ""
+        raise UsageError(f"no run in {folder} that has ended can be read: {min(problems)}{more}")
+    if not began:
+        raise UsageError(f"no run in {folder} has ended: wait for one, or name a run by its folder")
+    return max(began, key=lambda path: began[path])
+
+
+def _kept(folder: Path, document: dict[str, Any], read: _Document) -> ListedRun:
+    closed = read.state in CLOSED
+    under_way = is_under_way(folder, document)
+    size_bytes = 0
+    for path in (Path(parent, name) for parent, _, names in os.walk(folder) for name in names):
+        with suppress(OSError):  # of a run that is under way some may go meanwhile
+            size_bytes += path.lstat().st_size
+    return ListedRun(
+        name=folder.name,
+        started_utc_ns=read.started_utc_ns,
+        ended_utc_ns=read.ended_utc_ns,
+        state=read.state,
+        under_way=under_way if under_way or writer_is_gone(folder, document) else None,
+        simulated=read.simulated,
+        targets=[target.name for target in read.targets],
+        labels=read.labels,
+        sessions=sum(read.totals.sessions.values()) if closed else None,
+        turns=sum(read.totals.turns.values()) if closed else None,
+        validity=read.validity.status,
+        size_bytes=size_bytes,
+    )

@@ -1,0 +1,310 @@
+"""Gathers what the rules of validity look at, from a run's rows and histograms: how late, and how far off.
+
+How far a metric of stored rows can be off is `bench.metrics.bound_ns` for a whole table, in the metric's own unit;
+NaN if it is unknown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from msgspec import convert, structs
+
+from bench.columns import SESSION_ARRIVALS, SESSION_SENDS, TURN_ARRIVALS, TURN_SENDS
+from bench.cpu import busy_reason
+from bench.metrics import CATALOGUE, GOOD, ORIGIN, ORIGINS, STARVED, Metric
+from bench.run import folder as files
+from bench.run import metric_values
+from bench.run.document import Check
+from bench.run.histograms import Histograms
+from bench.run.metric_values import Floats, floats
+from bench.run.provenance import p99s_ms
+from bench.run.validity import EarlyReplies, MetricUncertainty, ValidityData
+from bench.units import NS_PER_MS
+
+COLUMNS = ["phase", "receive_timestamp_source", "audio_bytes_sent"]
+TABLES: dict[str, files.TableName] = {"turn": "turns", "session": "sessions"}
+ARRIVALS = {"turn": TURN_ARRIVALS, "session": SESSION_ARRIVALS}
+SENDS = {"turn": TURN_SENDS, "session": SESSION_SENDS}
+SPEED = (
+    "first_audio_at_ns",
+    "last_audio_at_ns",
+    "first_audio_uncertainty_ns",
+    "last_audio_uncertainty_ns",
+    "audio_speed",
+)
+ONSET = "first_audible"
+"""The instant that is looked for in the audio where a service says nothing of its replies."""
+STOPPED = ("barge_in_silent_uncertainty_ns", "stall_duration_uncertainty_ns")
+BY_COLUMN = {
+    "stall_duration": ("stall_duration_uncertainty_ns",),
+    "dead_air": ("stall_duration_uncertainty_ns", "onset_uncertainty_ns"),
+    "function_execution": ("function_call_done_uncertainty_ns",),
+    "unplayed_audio": STOPPED,
+    "overlap": STOPPED,
+    "audio_speed": SPEED,
+}
+"""Measures that are no difference of two instants, and what their bounds are made of. `stall_count` goes with
+`stall_duration`; how much audio came after a reply was stopped hangs on the order of events alone."""
+
+
+class MaskedRows(NamedTuple):
+    """A target's measured rows on a host, "" for all hosts together, and those of them that are good."""
+
+    host: str
+    target: str
+    counted: npt.NDArray[np.bool_]
+    good: npt.NDArray[np.bool_]
+
+
+def evidence(read: files.ReadRows, histograms: Histograms, document: dict[str, Any]) -> list[ValidityData]:
+    """Gather what the rules of validity look at, from the measured phase: of the run, then of each of several hosts."""
+    every_host = document.get("hosts") or []
+    hosts = every_host if len(every_host) > 1 else []
+    exact = defaultdict[str, list[MetricUncertainty]](list)
+    for one in metric_uncertainties(read, ["", *(host["name"] for host in hosts)]):
+        exact[one.host].append(one)
+    whole = {"name": "", **p99s_ms(histograms)}
+    pooled, *apart = (_of_host(read, document, exact[host["name"]], host) for host in (whole, *hosts))
+    parts = document.get("parts") or []
+    busy = (busy_reason(host.get("cpu_use")) for host in every_host)
+    pooled = replace(
+        pooled,
+        missing_share=_missing_share(read, document, parts),
+        starved_share=_starved_share(read),
+        failed=tuple(
+            structs.replace(check, note=f"{check.note}, in the part {part['run_id']} on {part['host']}")
+            for part in parts
+            for check in convert(part["failed_checks"], list[Check])
+            if check.name != "missing_data"  # which is counted anew
+        ),
+        busy_reason=next(filter(None, busy), ""),
+        early=tuple(early_replies(read, document)),
+        refused=str(document.get("refused") or ""),
+    )
+    return [pooled, *apart]
+
+
+def _of_host(
+    read: files.ReadRows, document: dict[str, Any], exact: Sequence[MetricUncertainty], facts: Mapping[str, Any]
+) -> ValidityData:
+    """The evidence of one host by its entry of run.json, or of all together by their HARNESS alone."""
+    host = facts["name"]
+    turns = _rows(read, "turns", COLUMNS, host)
+    counted = is_measured(turns)
+    stamped = turns["receive_timestamp_source"].filter(counted).drop_null()
+    starts = _starts(read, host)
+    chunks = [script["chunk_ms"] for script in document.get("scripts") or [] if script.get("chunk_ms")]
+    return ValidityData(
+        metrics=tuple(exact),
+        user_stamps_share=pc.mean(pc.not_equal(stamped, "kernel").cast(pa.float64())).as_py() if len(stamped) else None,
+        event_loop_delay_p99=facts["event_loop_delay_p99_ms"],
+        send_delay_p99=facts["send_delay_p99_ms"],
+        chunk=min(chunks) if chunks else None,
+        paced_audio=bool(chunks) and (pc.sum(turns["audio_bytes_sent"].filter(counted)).as_py() or 0) > 0,
+        start_delay_p99=_quantile_ms(starts, "start_delay", 0.99),
+        service_time_p50=_quantile_ms(starts, "service_time", 0.5),
+        host=host,
+        busy_reason=busy_reason(facts.get("cpu_use")),
+    )
+
+
+def _missing_share(
+    read: files.ReadRows, document: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]
+) -> float | None:
+    """The share of turns that is missing at most, with parts that were left out and workers that were lost."""
+    missing = [part["turns"] for part in parts if part["excluded_because"]]
+    missing += [worker["turns"] for worker in document.get("missing_workers") or []]
+    if not missing:
+        return None
+    return math.nan if None in missing else sum(missing) / max(1, sum(missing) + len(read("turns", ["turn"])))
+
+
+def early_replies(read: files.ReadRows, document: Mapping[str, Any]) -> Iterator[EarlyReplies]:
+    """Count, for each target, the replies of measured good turns that began before their question had ended.
+
+    If replies are found in the audio, an early one may be the answer to the question before, so each counts
+    (`cut_off`). Events say what a reply answers: so of other services only the replies that count are looked at.
+    """
+    heard_alone = {target.get("name") for target in document.get("targets") or [] if target.get("full_duplex")}
+    waits = [metric for metric in CATALOGUE.values() if metric.scope == "turn" and metric.is_answer_wait]
+    first = [f"{instant}_at_ns" for instant in ("first_audio", "first_text", "first_audible")]
+    ends = [f"{metric.end}_at_ns" for metric in waits]
+    rows = read("turns", list(dict.fromkeys(["cut_off", ORIGIN, "speech_end_at_ns", *first, *ends])))
+    spoken = pc.and_(pc.equal(rows[ORIGIN], "speech_end"), pc.is_valid(rows["cut_off"]))
+    spoken = pc.fill_null(spoken, False).to_numpy()
+    begins_ns = metric_values.first_ns(rows, ("first_audio", "first_text", "first_audible"))
+    began_early = pc.fill_null(pc.less(begins_ns, rows["speech_end_at_ns"]), False).to_numpy()
+    cut_off = pc.fill_null(rows["cut_off"], False).to_numpy()
+    for _, target, _, good in _places(read, "turns", [""]):
+        counted = good & spoken
+        early = (cut_off if target in heard_alone else began_early) & counted
+        if early.any():
+            there = (
+                m.name
+                for m, end in zip(waits, ends, strict=True)
+                if pc.any(rows[end].is_valid().filter(counted)).as_py()
+            )
+            yield EarlyReplies(target, 100 * float(early.sum() / counted.sum()), tuple(there))
+
+
+def _starved_share(read: files.ReadRows) -> float:
+    """The share of measured turns whose outcome nobody knows, because their process did not run when a limit ended."""
+    turns = read("turns", ["phase", "outcome"])
+    outcomes = turns["outcome"].filter(is_measured(turns))
+    return (pc.sum(pc.equal(outcomes, STARVED)).as_py() or 0) / max(1, len(outcomes))
+
+
+def is_measured(rows: pa.Table) -> Any:
+    """Which rows are of the measured phase; those without a phase are."""
+    return pc.fill_null(pc.equal(rows["phase"], "measurement"), True)
+
+
+def _rows(read: files.ReadRows, table: files.TableName, columns: list[str], host: str) -> pa.Table:
+    if not host:
+        return read(table, columns)
+    rows = read(table, [*columns, "host"])
+    return rows.filter(pc.equal(rows["host"], host)).drop_columns("host")
+
+
+def _starts(read: files.ReadRows, host: str) -> pa.Table:
+    """The measured sessions that were calls, with what `start_delay` and `service_time` are made of."""
+    needed = [*CATALOGUE["start_delay"].columns, *CATALOGUE["service_time"].columns]
+    rows = _rows(read, "sessions", list(dict.fromkeys(["phase", "call_arrival_at_ns", *needed])), host)
+    return rows.filter(pc.and_(is_measured(rows), pc.is_valid(rows["call_arrival_at_ns"])))
+
+
+def _quantile_ms(sessions: pa.Table, name: str, p: float) -> float | None:
+    values = metric_values.values_ns(sessions, CATALOGUE[name]) / NS_PER_MS
+    return quantile_or_none(values[~np.isnan(values)], p)
+
+
+def metric_uncertainties(read: files.ReadRows, hosts: Sequence[str] = ("",)) -> Iterator[MetricUncertainty]:
+    """Compute, for each target and each metric that hangs on arrivals, the bounds of good turns and their median.
+
+    Turns that count from different instants are not pooled. Where no turn of a target is good, the bounds are those of
+    all that have the metric. A metric that no row has, and one of whose bounds nobody knows any, is left out; where
+    one in a hundred is not known, p99 is not. Many rows are read measure by metric, so that a million turns fit.
+    `hosts`: "" for the rows of all together.
+    """
+    for scope, table in TABLES.items():
+        places = list(_places(read, table, hosts))
+        origins = {}
+        if table == "turns":
+            since = read("turns", [ORIGIN])[ORIGIN]
+            origins = {name: pc.fill_null(pc.equal(since, name), False).to_numpy() for name in ORIGINS}
+        for metric in (known for known in CATALOGUE.values() if known.scope == scope and bound_columns(known)):
+            yield from _of_metric(read, metric, places, origins)
+
+
+def worst_bound(folder: Path, metric: Metric, target: str) -> float:
+    """How far a figure of a target's measured rows can be off at most, in its unit; inf where no bound is known."""
+    if not bound_columns(metric):
+        return 0.0
+    read = partial(files.read_table, folder)
+    values, slack = _values_with_bounds(read, metric)
+    mine = [rows.counted for rows in _places(read, TABLES[metric.scope], [""]) if rows.target == target]
+    there = ~np.isnan(values) & np.logical_or.reduce([np.zeros(len(values), dtype=bool), *mine])
+    return float(np.nan_to_num(slack[there], nan=np.inf).max(initial=0.0))
+
+
+def _places(read: files.ReadRows, table: files.TableName, hosts: Sequence[str]) -> Iterator[MaskedRows]:
+    rows = read(table, ["target", "phase", "outcome", "host"])
+    counted = is_measured(rows).to_numpy()
+    good = pc.fill_null(pc.is_in(rows["outcome"], pa.array(sorted(GOOD))), False).to_numpy()
+    for host in hosts:
+        there = counted & pc.fill_null(pc.equal(rows["host"], host), False).to_numpy() if host else counted
+        for target in sorted(pc.unique(rows["target"].filter(pa.array(there))).to_pylist()):
+            mine = there & pc.fill_null(pc.equal(rows["target"], target), False).to_numpy()
+            yield MaskedRows(host, target, mine, mine & good)
+
+
+def _of_metric(
+    read: files.ReadRows, metric: Metric, places: Sequence[MaskedRows], origins: Mapping[str, npt.NDArray[np.bool_]]
+) -> Iterator[MetricUncertainty]:
+    values, slack = _values_with_bounds(read, metric)
+    onset_ms = np.zeros(len(values))
+    if metric.scope == "turn" and metric.end == ONSET:
+        onset_ms = np.nan_to_num(floats(read("turns", ["onset_uncertainty_ns"]), "onset_uncertainty_ns")) / NS_PER_MS
+    measured_rows, known = ~np.isnan(values), ~np.isnan(slack)
+    strata = origins if metric.begin == ORIGIN else {"": True}
+    for (host, target, mine, good), (measured_from, of_origin) in product(places, strata.items()):
+        there = measured_rows & of_origin
+        counted = there & (good if (good & there & known).any() else mine)
+        if (counted & known).any():
+            median = quantile_or_none(values[good & there & known], 0.5)
+            rank = math.ceil(0.99 * int(counted.sum()))
+            known_slack = np.sort(slack[counted & known])  # those that are not known may be larger than any
+            p99 = float(known_slack[rank - 1]) if rank <= known_slack.size else None
+            of_stamps = None
+            if p99 is not None and (found := onset_ms[counted & known]).any():
+                of_stamps = float(np.sort(slack[counted & known] - found)[rank - 1])
+            yield MetricUncertainty(target, metric.name, p99, median, metric.unit, host, of_stamps, measured_from)
+
+
+def _values_with_bounds(read: files.ReadRows, metric: Metric) -> tuple[Floats, Floats]:
+    """A metric of each row in its unit, and how far it can be off; NaN where either is not known."""
+    rows = read(TABLES[metric.scope], list(dict.fromkeys([*metric.columns, *bound_columns(metric)])))
+    values = metric_values.values_ns(rows, metric)
+    return values / NS_PER_MS if metric.unit == "ms" else values, row_bounds(rows, metric)
+
+
+def quantile_or_none(values: Floats, p: float) -> float | None:
+    """The smallest value that a share p of all does not exceed; None where there are none."""
+    return float(np.quantile(values, p, method="inverted_cdf")) if values.size else None
+
+
+def bound_columns(metric: Metric) -> list[str]:
+    """The columns that `bounds_of` needs of a metric; none where it has no bound, for it hangs on no stamp."""
+    if metric.column:
+        return list(BY_COLUMN.get(metric.name, ()))
+    arrivals, sends = ARRIVALS[metric.scope], SENDS[metric.scope]
+    slack = [
+        *(f"{name}_uncertainty_ns" for name in (metric.end, *metric.begins) if name in arrivals),
+        *(f"{name}_uncertainty_ns" for name in metric.begins if name in sends),
+    ]
+    beside = ["request_sent_at_ns"] if metric.begin == ORIGIN else []
+    return [*slack, *beside]
+
+
+def row_bounds(rows: pa.Table, metric: Metric) -> Floats:
+    if metric.name == "audio_speed":
+        return _of_speed(*(floats(rows, name) for name in SPEED))
+    if metric.column:
+        parts = [floats(rows, name) for name in BY_COLUMN[metric.name]]
+        unknown = np.logical_and.reduce([np.isnan(part) for part in parts])
+        return np.where(unknown, np.nan, np.nansum(parts, axis=0)) / NS_PER_MS
+    if metric.begin == ORIGIN:
+        asked = ~np.isnan(floats(rows, "request_sent_at_ns"))
+        later = np.where(asked, floats(rows, "request_sent_uncertainty_ns"), floats(rows, "speech_end_uncertainty_ns"))
+    else:
+        later = _error(rows, metric.begin, SENDS[metric.scope])
+    arrivals = ARRIVALS[metric.scope]
+    earlier, begins_earlier = _error(rows, metric.end, arrivals), _error(rows, metric.begin, arrivals)
+    bound: Floats = np.maximum(earlier + later, begins_earlier) / NS_PER_MS
+    return bound
+
+
+def _error(rows: pa.Table, instant: str, inexact: Collection[str]) -> Floats:
+    """How far an instant can be off, if it is one of these; else 0."""
+    return floats(rows, f"{instant}_uncertainty_ns") if instant in inexact else np.zeros(len(rows))
+
+
+def _of_speed(first: Floats, last: Floats, first_error: Floats, last_error: Floats, speed: Floats) -> Floats:
+    """Bound a speed: s over d was really s·d over d − last_error to d + first_error; inf where that may be nothing."""
+    span = last - first
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slower, faster = first_error / (span + first_error), last_error / (span - last_error)
+        bound: Floats = speed * np.maximum(slower, np.where(faster < 0, np.inf, faster))
+    return bound

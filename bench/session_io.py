@@ -1,0 +1,408 @@
+"""The input and output of one session: it sends and receives messages, and executes the actions of the timeline.
+
+The session sleeps in `Line.listen`. Meanwhile the event loop passes each message to `_take`, and has `send_due` send
+the microphone's chunks. The timeline decides which actions there are, and the session what is sent next.
+
+A chunk of the caller's microphone is due when its last sample has been recorded, and every due instant follows from the
+one before, so nothing drifts. A microphone that is open between turns records silence (or noise) there; one that is not
+records speech alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from bench.observe import inputs
+from bench.observe.inputs import (
+    AcknowledgeMark,
+    CallFunction,
+    CancelResponse,
+    DeliverTurn,
+    MeasureNetwork,
+    Pay,
+    RequestContinuation,
+    RequestResponse,
+    RetrieveItem,
+    TruncateItem,
+)
+from bench.observe.observation import TurnObservation
+from bench.observe.timeline import Timeline
+from bench.plan.functions import FunctionRunner
+from bench.plan.prepared import PreparedScript, PreparedTurn
+from bench.plan.turn_plan import SuccessPredicate
+from bench.protocol.base import ClientMessage, MessageKind
+from bench.protocol.events import DELTAS, ServerEvent, TokenUsage
+from bench.timeouts import LONGEST_HOLD_NS
+from bench.transport.interface import SendReceipt, Transport
+from bench.transport.received import MatchedDelta, ReceivedMessage
+
+
+class Microphone:
+    """Says which chunk is due when. It is closed at first.
+
+    `between`: what an open microphone records where nobody speaks, again and again.
+    """
+
+    def __init__(self, between: Sequence[ClientMessage] = ()) -> None:
+        self._between, self._place = between, 0
+        """What is recorded where nobody speaks, and the place in it of what comes next."""
+        self._speech: list[ClientMessage] = []
+        """Speech that is not recorded yet, the next chunk last."""
+        self._recorded_ns: int | None = None
+        """The instant up to which it has recorded; None while it is closed."""
+
+    def open(self, now_ns: int) -> None:
+        """Begin to record at this instant."""
+        self._recorded_ns = now_ns
+
+    def speak(self, speech: Sequence[ClientMessage], between: Sequence[ClientMessage]) -> None:
+        """Record speech next; where the microphone is open already, after the chunk that is being recorded."""
+        chunks = list(speech)
+        if self._between:
+            chunks = [self._between[self._place], *chunks]
+            self._between, self._place = between, 0
+        self._speech[:0] = reversed(chunks)
+
+    def hush(self) -> None:
+        """Drop the speech that is not recorded yet."""
+        self._speech.clear()
+
+    @property
+    def speaking(self) -> bool:
+        return bool(self._speech)
+
+    @property
+    def due_ns(self) -> int | None:
+        """When the next chunk is due; None while nothing is recorded."""
+        if self._recorded_ns is None:
+            return None
+        if self._speech:
+            return self._recorded_ns + _length_ns(self._speech[-1])
+        return self._recorded_ns + _length_ns(self._between[self._place]) if self._between else None
+
+    def take(self) -> tuple[ClientMessage, int]:
+        """Record the next chunk: (chunk, instant at which it is due)."""
+        due_ns = self.due_ns
+        assert due_ns is not None, "nothing is recorded"
+        # from the instant that it was due, not from now: so nothing drifts
+        self._recorded_ns = due_ns
+        if self._speech:
+            return self._speech.pop(), due_ns
+        chunk = self._between[self._place]
+        self._place = (self._place + 1) % len(self._between)
+        return chunk, due_ns
+
+
+def _length_ns(message: ClientMessage) -> int:
+    assert message.duration_ns is not None, "only audio is recorded"
+    return message.duration_ns
+
+
+FAR_NS = 3_600_000_000_000
+LATE_SHARE = 10
+"""A chunk is late when it leaves later than this part of its own length."""
+
+
+class SessionListener(Protocol):
+    """Callbacks of a session. A class that inherits them overrides those that it needs.
+
+    mypy takes a method without a statement for an abstract one: hence the `return`s.
+    """
+
+    def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
+        """A message was handled, and the events in it."""
+
+    def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
+        """Deltas were handled that were matched."""
+        return
+
+    def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
+        """A message was handed to the kernel, `lag_ns` after it was due where it was paced."""
+        return
+
+    def turn_began(self) -> None:
+        """A turn has begun."""
+        return
+
+    def turn_ended(self, turn: TurnObservation) -> None:
+        """A turn is over and awaits nothing more."""
+        return
+
+    def paid(self, usage: TokenUsage) -> None:
+        """Responses are done that told these tokens; whatever they belong to, each is told once."""
+        return
+
+    def may_ask(self) -> bool:
+        """Whether the turn under way may take another response: not once the run's money is spent."""
+        return True
+
+
+class SessionIO:
+    """The line of one session, over an open transport; a microphone speaks into it while it listens."""
+
+    def __init__(
+        self, script: PreparedScript, transport: Transport, timeline: Timeline, listener: SessionListener
+    ) -> None:
+        self._script, self._transport, self._timeline, self._listener = script, transport, timeline, listener
+        self._decode = script.dialect.decode
+        self._words = script.dialect.provider and script.dialect.provider.words(transport.handshake.call_id)
+        self.microphone = Microphone(script.between)
+        self.functions = FunctionRunner(script.functions, script.choices)
+        self._asks_late = bool(script.between) and not script.service_responds
+        """Whether the response is asked for once a VAD that starts none has committed all of the speech."""
+        self._turn: PreparedTurn | None = None
+        """The last turn that is said."""
+        self._judges: dict[int, SuccessPredicate] = {}
+        """Judges of turns, by their numbers: each says whether its turn has done its task."""
+        self._opening: ClientMessage | None = None
+        """The first chunk of that turn, until it is sent."""
+        self.streaming = False
+        """Whether only the end of a reply is awaited."""
+        self._wakes_ns = 0
+        """The instant until which it sleeps now, if nothing comes by which something is to decide."""
+        self._for_turn = False
+        """Whether it sleeps until the turn's end."""
+        self._matches = False
+        """Whether deltas may be matched: no step that is still to come in the turn depends on what they bring."""
+        self._offered: tuple[ClientMessage, int] | None = None
+        """The chunk that could not be sent without waiting, and when it was due."""
+        self.asked_until_ns = 0
+        """The instant until which the service asked for no further turn."""
+        self._ticket = 0
+        """The ticket of the last message that was sent stamped, until the kernel says that it was acknowledged."""
+
+    # The turn that is said.
+
+    def take_turn(self, turn: PreparedTurn) -> None:
+        """Begin a turn: one that is spoken once its first chunk leaves, any other at once."""
+        self._turn = turn
+        if turn.judge is not None:
+            self._judges[turn.plan.number] = turn.judge
+        if turn.speech:
+            self.microphone.speak(turn.speech, turn.between)
+            self._opening = turn.speech[0]
+        else:
+            self._begin(turn)
+
+    @property
+    def begun(self) -> bool:
+        """Whether the turn that is said has begun."""
+        return self._opening is None
+
+    def sound_end(self, timeline: Timeline, _: int) -> int | None:
+        """The end of what the microphone was given to record, or the session's; a wait, as those of `bench.session`."""
+        return timeline.wake_ns if self.microphone.speaking and not timeline.over else None
+
+    def speech_end(self, timeline: Timeline, now_ns: int) -> int | None:
+        """The end of what is said in a turn, or the turn's: some end before all of it is said."""
+        return None if self._opening is None and timeline.turns.all_over else self.sound_end(timeline, now_ns)
+
+    def _begin(self, turn: PreparedTurn) -> None:
+        self.functions.begin(turn.calls, turn.response, turn.plan.event_prefix)
+        self._timeline.tell(inputs.TurnStarted(self._transport.now_ns(), turn.plan))
+        self._listener.turn_began()
+
+    # In and out.
+
+    def send(self, message: ClientMessage) -> None:
+        """Send a message; where the connection is gone, the timeline is told that instead."""
+        self._note_sent(message, self._transport.send(self._written(message), stamped=_is_stamped(message)))
+
+    def _written(self, message: ClientMessage) -> bytes:
+        return message.data if self._words is None else self._words.written(message.act, message.data)
+
+    def hang_up(self) -> None:
+        """Say goodbye, where the dialect does, and close the connection."""
+        goodbye = None if self._words is None else self._words.goodbye()
+        if goodbye is not None and self._transport.closed is None:
+            # a peer that takes no bytes is waited for once, by `close`
+            sent = self._transport.offer(self._written(goodbye))
+            if sent is not None:
+                self._note_sent(goodbye, sent)
+        self._transport.close()
+
+    def _note_sent(self, message: ClientMessage, sent: SendReceipt | None, due_ns: int | None = None) -> None:
+        """Tell of a message that was handed to the kernel, or of the connection's end, by which it was not.
+
+        `due_ns`: when it was due, where it was paced.
+        """
+        if sent is None:
+            self._notice_close()
+            return
+        lag_ns = None if due_ns is None else sent.handed.at_ns - due_ns
+        late = lag_ns is not None and lag_ns * LATE_SHARE > (message.duration_ns or 0)
+        at_ns, width_ns, ticket = sent.handed
+        self._timeline.tell(
+            inputs.Sent(
+                message.name,
+                at_ns,
+                sent.wire_bytes,
+                width_ns,
+                ticket,
+                message.audio_bytes,
+                message.instants,
+                late,
+                untracked=message.untracked,
+                item=message.item,
+                played_ms=message.played_ms,
+            )
+        )
+        self._listener.sent(sent.wire_bytes, message.audio_bytes, lag_ns)
+        if ticket:
+            self._ticket = ticket
+            self._note_transmitted()
+
+    def _note_transmitted(self) -> None:
+        """Pass on the kernel's transmit stamps that have come by now."""
+        for stamp in self._transport.transmitted():
+            self._timeline.tell(inputs.Transmitted(*stamp))
+            if stamp.acknowledged and stamp.ticket == self._ticket:
+                self._ticket = 0
+
+    @property
+    def due_ns(self) -> int | None:
+        """When the microphone's next chunk is due; None where there is none, or one that was not handed over."""
+        return None if self._offered is not None else self.microphone.due_ns
+
+    def send_due(self) -> bool:
+        """Send the microphone's chunks that are due, without waiting; True where the session must look at it."""
+        speaking, sent, begun = self.microphone.speaking, False, self.begun
+        while (due_ns := self.due_ns) is not None and self._transport.now_ns() >= due_ns:
+            if self._transport.closed is not None:
+                return True
+            self._offer(*self.microphone.take())
+            if self._offered is not None or self._asks_late or self.microphone.speaking is not speaking:
+                return True
+            if self.begun is not begun:  # no reply is listened to in passing any more
+                return True
+            sent = True
+        return sent and self._timeline.wake_ns < self._wakes_ns
+
+    def _offer(self, message: ClientMessage, due_ns: int) -> None:
+        """Send a chunk, as much of it as can be sent without waiting."""
+        if message is self._opening and self._turn is not None:
+            self._opening = None
+            self._begin(self._turn)  # before it is sent, for no instant of a turn lies before its begin
+        receipt = self._transport.offer(self._written(message), stamped=_is_stamped(message))
+        if receipt is None:
+            self._offered = message, due_ns
+        else:
+            self._note_sent(message, receipt, due_ns)
+
+    def _finish_offered(self) -> None:
+        """Wait until the chunk that was offered is handed over."""
+        if self._offered is not None:
+            (message, due_ns), self._offered = self._offered, None
+            self._note_sent(message, self._transport.finish(), due_ns)
+
+    def listen(self, until_ns: int, *, for_turn: bool = False) -> None:
+        """Sleep until an instant, or until a message came by which something is to decide; the microphone goes on.
+
+        `for_turn`: only the turn's end is waited for.
+        """
+        until_ns = min(until_ns, self.functions.due_ns, self._timeline.mark_due_ns, self._transport.now_ns() + FAR_NS)
+        self.streaming, self._wakes_ns = self._timeline.turns.streaming, until_ns
+        self._for_turn = for_turn and not self._asks_late
+        # a step behind speech, an `expect` or a cue may wait for a word of the reply, or for how much of it came
+        self._matches = for_turn and not self.microphone.speaking
+        if not self.send_due():  # what comes of a chunk that is due by now is looked at before anybody sleeps
+            reply = self if self._matches and self._timeline.turns.answering else None
+            self._transport.listen(until_ns, self._take, reply, self)
+        # In this order: what was sent before the connection went is told before its end is, and what ends a turn
+        # is told before anybody is asked what is to be done.
+        self._finish_offered()
+        self._notice_close()
+        self._hand_over_outputs()
+        self.do_work()
+
+    def take_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
+        """Tell of deltas of the reply that is listened to."""
+        self._timeline.received_deltas(deltas)
+        self._listener.received_deltas(deltas)
+
+    def _take(self, message: ReceivedMessage) -> bool:
+        """Handle a message; False where the session need not know of it."""
+        if self._ticket:  # first: when the request left moves the instant from which this message is measured
+            self._note_transmitted()
+        events = self._decode(message.data)
+        if self._words is not None:
+            events = self._words.heard(events)
+        timeline = self._timeline
+        timeline.received(events, message)
+        self._listener.received(events, message, self._transport.now_ns())
+        for event in events:
+            if self._matches and event.kind in DELTAS and timeline.may_match(event):
+                self._transport.learn(message, event)
+        # Waking costs more than understanding a message: so who waits for the turn's end wakes only where it must.
+        return not self._for_turn or timeline.wakes(events, self._wakes_ns, streaming=self.streaming)
+
+    def _notice_close(self) -> None:
+        if self._transport.closed is not None:
+            code, reason, at_ns, ours, cause, error_ns = self._transport.closed
+            closed = inputs.ConnectionClosed(code, at_ns, reason, ours=ours, cause=cause, uncertainty_ns=error_ns)
+            self._timeline.tell(closed)
+
+    # What the timeline has to be done.
+
+    def do_work(self) -> None:
+        """Do what is to be done now."""
+        if self._ticket:  # what is handed out below is not changed any more
+            self._note_transmitted()
+        timeline, dialect = self._timeline, self._script.dialect
+        for work in timeline.work(self._transport.now_ns(), self._transport.heard_ns, self._judges):
+            match work:
+                case Pay(usage):
+                    self._listener.paid(usage)
+                case AcknowledgeMark(mark):
+                    if self._words is not None and (told := self._words.played(mark)) is not None:
+                        self.send(told)
+                case CancelResponse(event_id):
+                    self.send(dialect.cancel(event_id))
+                case TruncateItem(item_id, heard_ms, event_id):
+                    message = dialect.truncate(item_id, heard_ms, event_id)
+                    self.send(replace(message, item=item_id, played_ms=heard_ms))
+                case RetrieveItem(item_id, event_id):
+                    self.send(replace(dialect.retrieve(item_id, event_id), item=item_id))
+                case MeasureNetwork():
+                    if (network := self._transport.network()) is not None:
+                        timeline.tell(inputs.NetworkMeasured(*network))
+                case DeliverTurn(turn):
+                    self._listener.turn_ended(turn)
+                    if turn.retry_after_ns is not None:
+                        asked_ns = min(turn.retry_after_ns, LONGEST_HOLD_NS)
+                        self.asked_until_ns = max(self.asked_until_ns, turn.instants["ended"] + asked_ns)
+                case RequestResponse():
+                    if self._turn is not None and self._turn.request is not None:
+                        self.send(self._turn.request)
+                case CallFunction(call):
+                    self.functions.call(call, self._transport.now_ns())
+                    self._hand_over_outputs()
+                case RequestContinuation():
+                    self._go_on()
+
+    def _go_on(self) -> None:
+        """Ask for the next response, unless nobody may any more: then the turn is abandoned."""
+        if self._listener.may_ask():
+            self.send(self._script.dialect.request(*self.functions.next_request()))
+        else:
+            self._timeline.tell(
+                inputs.SessionFailed("unfinished", self._transport.now_ns(), "the run's money is spent")
+            )
+
+    def _hand_over_outputs(self) -> None:
+        """Hand over what functions have returned by now; what belongs to a turn that is over, nobody awaits."""
+        now_ns = self._transport.now_ns()
+        if self.functions.due_ns > now_ns:
+            return
+        for returned in self.functions.returned(now_ns):
+            if self._timeline.turns.awaits_output(returned.said.call_id):
+                event_id = f"{self.functions.prefix}output-{returned.number}"
+                self.send(self._script.dialect.function_output(returned.said, event_id))
+                answered = inputs.FunctionOutputSent(returned.said.call_id, self._transport.now_ns(), returned.wrong)
+                self._timeline.tell(answered)
+
+
+def _is_stamped(message: ClientMessage) -> bool:
+    return message.act is MessageKind.REQUEST or "speech_end" in message.instants

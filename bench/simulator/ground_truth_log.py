@@ -1,0 +1,343 @@
+"""Writes the ground-truth log: what the simulator really did, and when (docs/simulator.md, "The ground-truth log").
+
+The log is written at least once a second, in blocks of whole lines; so those of several workers do not mix, but a later
+line may tell of something earlier. A killed simulator may leave a cut last line; `read_truth` leaves it out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from bench.errors import UsageError
+from bench.simulator.behaviour import EventReceipt
+from bench.simulator.faults.injection import InjectedFault
+from bench.simulator.server_events import ArrivalSpan, OutgoingEvent, json_string
+from bench.status_line import StatusLine, StatusPart, fitted
+from bench.units import NS_PER_MS, NS_PER_S
+from bench.untrusted.safe_io import JsonError, read_json
+
+SCHEMA: Literal[4] = 4
+BLOCK_LINES = 256
+NonNegative = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class TruthHead(msgspec.Struct, frozen=True):
+    """The first line."""
+
+    schema: Literal[4]
+    simulated: Annotated[bool, msgspec.Meta(extra_json_schema={"const": True})]
+    profile: str
+    seed: int
+
+
+class SentEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that was sent. `TruthLog.sent` writes it by hand."""
+
+    session: str
+    direction: Literal["out"]
+    type: str
+    due_ns: int
+    send_start_ns: int
+    send_end_ns: int | None
+    response: str | None
+    audio_bytes: NonNegative
+    frame_bytes: NonNegative
+    item: str = ""
+    call: str = ""
+    audible_at_byte: NonNegative | None = None
+    speech_at_byte: NonNegative = 0
+    status: str = ""
+    input_tokens: NonNegative = 0
+    cached_tokens: NonNegative = 0
+    utterance: Literal["greeting", "filler", "answer", ""] = ""
+
+
+class ReceivedEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """An event that was received."""
+
+    session: str
+    direction: Literal["in"]
+    type: str
+    at_ns: int
+    earliest_ns: int
+    timestamp_source: Literal["kernel", "userspace"]
+    event_id: str | None
+    response: str | None
+    from_byte: NonNegative | None = None
+    to_byte: NonNegative | None = None
+    not_simulated: Sequence[str] | None = None
+    item: str | None = None
+    call: str | None = None
+    audio_end_ms: NonNegative | None = None
+
+
+class OpenedSession(msgspec.Struct, frozen=True):
+    """A session that was opened. `token`: the number of its token; null if it signed in by key."""
+
+    session: str
+    direction: Literal["open"]
+    at_ns: int
+    token: NonNegative | None
+
+
+class RefusedSession(msgspec.Struct, frozen=True):
+    """A session that was refused. `status`: of HTTP, or the close code."""
+
+    direction: Literal["refused"]
+    at_ns: int
+    status: int
+    code: str
+
+
+class FaultEntry(msgspec.Struct, frozen=True):
+    """A fault that was injected. `connection`: counted from 1 by each worker."""
+
+    session: str | None
+    direction: Literal["fault"]
+    type: str
+    place: str
+    at_ns: int
+    connection: NonNegative
+    response: str | None
+
+
+class WorkerEnd(msgspec.Struct, frozen=True):
+    """The last line of a worker. Lateness is that of the events that were sent."""
+
+    direction: Literal["end"]
+    sessions: NonNegative
+    events: NonNegative
+    late_p50_ms: float
+    late_p99_ms: float
+    late_max_ms: float
+    cpu_s: float
+
+
+TRUTH_LINES = (TruthHead, SentEvent, ReceivedEvent, OpenedSession, RefusedSession, FaultEntry, WorkerEnd)
+"""The types of lines of a log."""
+
+
+class GroundTruthLog:
+    """Writes the log. Raises UsageError where the file cannot be made."""
+
+    def __init__(self, path: Path, profile: str, seed: int) -> None:
+        try:
+            self._file = open(  # noqa: SIM115
+                path, "wb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_APPEND, 0o666)
+            )
+        except OSError as error:
+            raise UsageError(f"{path}: the ground-truth log cannot be written: {error.strerror}") from error
+        self._lines: list[str] = []
+        self._write(TruthHead(SCHEMA, True, profile, seed))
+        self.flush()  # before workers are forked
+
+    def sent(self, session: str, event: OutgoingEvent, handed_ns: int, taken_ns: int | None, wire_bytes: int) -> None:
+        # by hand: this is written for every delta, and of its strings only ids that clients chose may need escaping
+        response = f'"{event.response_id}"' if event.response_id else "null"
+        self._add(
+            f'{{"session":"{session}","direction":"out","type":"{event.type}","due_ns":{event.due_ns},"send_start_ns":{handed_ns},'
+            f'"send_end_ns":{"null" if taken_ns is None else taken_ns},"response":{response},'
+            f'"audio_bytes":{event.audio_bytes},"frame_bytes":{wire_bytes}{_further(event)}}}\n'
+        )
+
+    def received(self, session: str, event: EventReceipt, arrival: ArrivalSpan) -> None:
+        self._write(
+            ReceivedEvent(
+                session=session,
+                direction="in",
+                type=event.type,
+                at_ns=arrival.at_ns,
+                earliest_ns=arrival.since_ns,
+                timestamp_source="kernel" if arrival.stamped else "userspace",
+                event_id=event.event_id,
+                response=event.response_id,
+                from_byte=event.from_byte,
+                to_byte=event.to_byte,
+                not_simulated=event.not_simulated or None,
+                item=event.item_id,
+                call=event.call_id,
+                audio_end_ms=event.audio_end_ms,
+            )
+        )
+
+    def opened(self, session: str, token: int | None, at_ns: int) -> None:
+        self._write(OpenedSession(session, "open", at_ns, token))
+
+    def refused(self, status: int, code: str, at_ns: int) -> None:
+        self._write(RefusedSession("refused", at_ns, status, code))
+
+    def struck(self, struck: InjectedFault) -> None:
+        fault = struck.fault
+        self._write(
+            FaultEntry(
+                struck.session_id, "fault", fault.kind, fault.at, struck.at_ns, struck.connection, struck.response_id
+            )
+        )
+
+    def ended(self, tally: ServedCounts) -> None:
+        late = tally.lateness
+        p50_ms, p99_ms, max_ms = late.quantile_ms(0.5), late.quantile_ms(0.99), late.max_ns / NS_PER_MS
+        self._write(WorkerEnd("end", tally.sessions, late.count, p50_ms, p99_ms, max_ms, round(tally.cpu_s, 3)))
+        self.flush()
+
+    def _write(self, line: msgspec.Struct) -> None:
+        self._add(msgspec.json.encode(line).decode() + "\n")
+
+    def _add(self, line: str) -> None:
+        self._lines.append(line)
+        if len(self._lines) == BLOCK_LINES:
+            self.flush()
+
+    def flush(self) -> None:
+        block, self._lines = "".join(self._lines).encode(), []
+        while block:  # in one call, but where the disk is full
+            block = block[self._file.write(block) :]
+
+    def close(self) -> None:
+        self.flush()
+        self._file.close()
+
+
+def _further(event: OutgoingEvent) -> str:
+    item = f',"item":{json_string(event.item_id).decode()}' if event.item_id else ""
+    call = f',"call":{json_string(event.call_id).decode()}' if event.call_id else ""
+    if event.audio_bytes:
+        item = f'{item},"audible_at_byte":{"null" if event.audible_byte is None else event.audible_byte}'
+    return item + call + (f",{msgspec.json.encode(event.facts).decode()[1:-1]}" if event.facts else "")
+
+
+def read_truth(path: Path) -> Iterator[dict[str, Any]]:
+    """The log's lines, the first one included. A last line that was cut off is left out.
+
+    Raises UsageError for a line that is none.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield read_json(line, dict[str, Any])
+            except JsonError as error:
+                raise UsageError(f"{path}:{number}: this line is damaged: {error}") from None
+
+
+STEP_NS = 100_000
+STEPS = 10_000  # the last step holds everything from 1 s on
+LATE_MS = 1.0
+"""p99 from which on the ground-truth log is not held against anybody: as much as a figure may be wrong."""
+WARN_MS = 5.0
+"""p99 from which on the simulator warns by itself: delays of 100 ms and more bear more than the measuring of errors."""
+
+
+class LatenessCounts:
+    """handed − due of every event that was sent, in steps of 0.1 ms."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * (STEPS + 1)
+        self.count = 0
+        self.max_ns = 0
+
+    def add(self, late_ns: int) -> None:
+        self._counts[min(late_ns // STEP_NS, STEPS)] += 1
+        self.count += 1
+        if late_ns > self.max_ns:
+            self.max_ns = late_ns
+
+    def merge(self, other: LatenessCounts) -> None:
+        self._counts = [mine + theirs for mine, theirs in zip(self._counts, other._counts, strict=True)]
+        self.count += other.count
+        self.max_ns = max(self.max_ns, other.max_ns)
+
+    def quantile_ms(self, share: float) -> float:
+        """The smallest bound under which at least `share` of the events lie; 0 without events."""
+        wanted, seen = share * self.count, 0
+        for step, count in enumerate(self._counts):
+            seen += count
+            if count and seen >= wanted:
+                return (step + 1) * STEP_NS / NS_PER_MS
+        return 0.0
+
+
+@dataclass(frozen=True)
+class ServedCounts:
+    """What one process served. `struck`: faults; `cpu_s`: CPU time of the process since it listened."""
+
+    sessions: int
+    refused: int
+    struck: int
+    cpu_s: float
+    lateness: LatenessCounts
+
+
+def summary(parts: Sequence[ServedCounts]) -> str:
+    """The last line of a simulator that served by so many processes."""
+    lateness = LatenessCounts()
+    for part in parts:
+        lateness.merge(part.lateness)
+    sessions, refused = sum(part.sessions for part in parts), sum(part.refused for part in parts)
+    struck = sum(part.struck for part in parts)
+    rare = "".join(f"{count} {what}, " for count, what in ((refused, "refused"), (struck, "faults")) if count)
+    counts = f"{sessions} sessions, {rare}{lateness.count} events sent"
+    p50_ms, p99_ms = lateness.quantile_ms(0.5), lateness.quantile_ms(0.99)
+    worst_ms = max(part.lateness.quantile_ms(0.99) for part in parts)
+    worst = f" (of {len(parts)} workers the latest: p99 ≤ {worst_ms:.1f} ms)" if len(parts) > 1 else ""
+    warning = "WARN: the simulator was late, so latencies exceed its profile: " if worst_ms > WARN_MS else ""
+    figures = (
+        f"handed − due: p50 ≤ {p50_ms:.1f} ms, p99 ≤ {p99_ms:.1f} ms{worst}, max {lateness.max_ns / NS_PER_MS:.1f} ms"
+    )
+    return f"SIMULATED: {counts}, {warning}{figures}"
+
+
+REDRAW_NS = 500_000_000
+
+
+@dataclass(frozen=True)
+class ServerProgress:
+    """How one process stands. `open`: sessions that are; the others count since it listens, as does the lateness."""
+
+    open: int
+    sessions: int
+    responses: int
+    events: int
+    late_p99_ms: float
+
+
+class LiveView:
+    """Draws the sum of all processes, where the line is due."""
+
+    def __init__(self, line: StatusLine) -> None:
+        self._line = line
+        self._standings: dict[int, ServerProgress] = {}
+        self._events, self._shown_ns = 0, 0
+
+    def told(self, worker: int, standing: ServerProgress, now_ns: int) -> None:
+        """Take the standing of the process of that number. `now_ns`: CLOCK_MONOTONIC."""
+        self._standings[worker] = standing
+        since_ns = now_ns - self._shown_ns
+        if since_ns < REDRAW_NS or not self._line.takes():
+            return
+        events = sum(each.events for each in self._standings.values())
+        per_s = (events - self._events) * NS_PER_S / since_ns if self._shown_ns else 0.0
+        self._events, self._shown_ns = events, now_ns
+        parts = live_parts(self._standings.values(), per_s)
+        self._line.draw(fitted(parts, self._line.width, colour=self._line.colour))
+
+
+def live_parts(standings: Collection[ServerProgress], events_per_s: float) -> Iterator[StatusPart]:
+    """The line. Of several processes the latest one counts, as in the last line of a simulator."""
+    sessions, open_ = sum(each.sessions for each in standings), sum(each.open for each in standings)
+    responses = sum(each.responses for each in standings)
+    late_ms = max(each.late_p99_ms for each in standings)
+    yield StatusPart(3, ("SIMULATED",), "sim")
+    yield StatusPart(1, (f"{open_} open of {sessions} sessions", f"{open_} open"))
+    yield StatusPart(4, (f"{responses} responses",))
+    yield StatusPart(2, (f"{events_per_s:.0f} events/s",))
+    if any(each.events for each in standings):
+        late = f"p99 ≤ {late_ms:.1f} ms"
+        yield StatusPart(0, (f"handed − due {late}", f"late {late}"), "bad" if late_ms > WARN_MS else "")

@@ -1,0 +1,266 @@
+"""Writes the bytes of server events: names in both spellings, ids, and templates for what is sent often.
+
+A delta is sent hundreds of times a second, so its JSON is cut once per response into constant pieces and only the
+event id and the payload are filled in. Everything else goes through the JSON encoder.
+The names that differ between the dialects: docs/protocol.md, "Two dialects".
+
+What one session is going to send is in its outbox: series of steps, merged by the instants at which they are due. A
+series keeps its own order, and of two series with steps in one instant the one that was added first comes first, with
+all that it has then. The next step of a series is asked for only when the one before it was taken. Client events are
+answered in their order.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from bench.protocol.audio import AudioFormatName
+from bench.protocol.base import BinaryMessage
+from bench.protocol.openai import FORMATS, RATED_FORMATS
+from bench.simulator.delay import Delay
+
+Json = dict[str, Any]
+OBFUSCATION_LETTERS = (11, 15)
+
+
+class ArrivalSpan(NamedTuple):
+    """When something came, in CLOCK_MONOTONIC ns: at the latest, at the earliest, and whether the kernel said so."""
+
+    at_ns: int
+    since_ns: int
+    stamped: bool
+
+
+class OutgoingEvent(msgspec.Struct, frozen=True, gc=False):
+    """A server event and the instant (CLOCK_MONOTONIC, ns) at which the service would hand it over.
+
+    What only the ground-truth log says of it: the item and the call that it is about; `audible_byte`, where in the
+    delta's audio its item is first audible; and `facts`, by the keys of the log.
+    """
+
+    due_ns: int
+    type: str
+    body: bytes
+    response_id: str | None = None
+    audio_bytes: int = 0
+    audible_byte: int | None = None
+    item_id: str | None = None
+    call_id: str | None = None
+    facts: Json | None = None
+
+
+class WireNames(NamedTuple):
+    """The event families whose names differ between the dialects, and the types of an assistant's content parts."""
+
+    text: str
+    audio: str
+    transcript: str
+    text_part: str
+    audio_part: str
+
+
+PREVIEW = WireNames("response.text", "response.audio", "response.audio_transcript", "text", "audio")
+GA = WireNames(
+    "response.output_text",
+    "response.output_audio",
+    "response.output_audio_transcript",
+    "output_text",
+    "output_audio",
+)
+
+
+class WireDialect(NamedTuple):
+    """Says how a service speaks, and how it reads.
+
+    `tolerant`: it takes what Azure's legacy clients send. `deployed`: models that transcribe are named by their
+    deployments. `transcribes`: the session answers nothing, and transcribes what it hears. `formats`: of audio that it
+    takes and gives; the first is its own. `greeting`: the event that comes ahead of session.created, if one does.
+    """
+
+    name: str
+    names: WireNames
+    tolerant: bool = False
+    deployed: bool = False
+    transcribes: bool = False
+    formats: tuple[AudioFormatName, ...] = tuple(FORMATS)
+    greeting: str | None = None
+
+    def transcribing(self) -> WireDialect:
+        return self._replace(transcribes=True)
+
+
+AZURE_PREVIEW = WireDialect("azure-preview", PREVIEW, tolerant=True)
+AZURE_GA = WireDialect("azure-ga", GA, deployed=True)
+OPENAI_PREVIEW = WireDialect("openai-preview", PREVIEW)
+OPENAI_GA = WireDialect("openai-ga", GA)
+VOICE_LIVE = WireDialect("voice-live", PREVIEW)
+GPT_LIVE = WireDialect("gpt-live", GA)
+AGENT_PATH = "/agent/"
+"""Below it agents are called, each way by its name."""
+AGENT = WireDialect("agent", GA)
+XAI = WireDialect("xai", GA, formats=tuple(RATED_FORMATS), greeting="conversation.created")
+QWEN = WireDialect("qwen", PREVIEW)
+
+
+class RejectedError(Exception):
+    """A client event that breaks a rule of the service; becomes one `error` event and changes nothing."""
+
+    def __init__(self, code: str | None, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.code, self.message, self.param = code, message, param
+
+
+class Ids:
+    """Ids of one session. `tag` (12 letters and digits) keeps them apart from those of every other session."""
+
+    def __init__(self, tag: str) -> None:
+        self.session = f"sess_{tag}000000000"
+        self._tag = tag
+        self._events = 0
+        self._others = 0
+
+    def event(self) -> str:
+        self._events += 1
+        return f"event_{self._tag}{self._events:09d}"
+
+    def new(self, kind: str) -> str:
+        """The next id of `kind`, e.g. `item` → item_…000000001."""
+        self._others += 1
+        return f"{kind}_{self._tag}{self._others:09d}"
+
+
+def error_fields(code: str | None, message: str, param: str | None = None, event_id: str | None = None) -> Json:
+    error = {"type": "invalid_request_error", "code": code, "message": message, "param": param, "event_id": event_id}
+    return {"error": error}
+
+
+def event_bytes(event_type: str, event_id: str, fields: Json) -> bytes:
+    return msgspec.json.encode({"type": event_type, "event_id": event_id, **fields})
+
+
+class DeltaTemplate:
+    """Renders one family of deltas of one content part: `event_id` and an already encoded payload go in."""
+
+    def __init__(self, family: str, response_id: str, item_id: str, output_index: int) -> None:
+        self.type = f"{family}.delta"
+        self._head = f'{{"type":"{self.type}","event_id":"'.encode()
+        place = f'"item_id":"{item_id}","output_index":{output_index},"content_index":0'
+        self._middle = f'","response_id":"{response_id}",{place},"delta":'.encode()
+
+    def render(self, event_id: str, payload: bytes, obfuscation: str | None = None) -> bytes:
+        """`payload` is a JSON string with its quotes."""
+        tail = b"}" if obfuscation is None else b',"obfuscation":"%s"}' % obfuscation.encode()
+        return b"".join((self._head, event_id.encode(), self._middle, payload, tail))
+
+
+def json_string(text: str) -> bytes:
+    return msgspec.json.encode(text)
+
+
+def whole_frame(body: bytes) -> bytes:
+    """A message in one unmasked frame (RFC 6455 §5.2); servers do not mask."""
+    size, first = len(body), b"\x82" if type(body) is BinaryMessage else b"\x81"
+    if size < 126:
+        return first + size.to_bytes(1, "big") + body
+    if size < 65536:
+        return first + b"\x7e" + size.to_bytes(2, "big") + body
+    return first + b"\x7f" + size.to_bytes(8, "big") + body
+
+
+Render = Callable[[int], OutgoingEvent | None]  # given the due instant; None where there turns out to be nothing to say
+OutboxStep = tuple[int, Render]
+
+
+@dataclass(eq=False)
+class PlannedSeries:
+    """A series of steps that was planned. `dropped`: what is left of it does not come."""
+
+    number: int
+    steps: Iterator[OutboxStep]
+    dropped: bool = False
+
+
+class Outbox:
+    """`obfuscated`: whether deltas of text are padded."""
+
+    def __init__(self, ids: Ids, rng: np.random.Generator, *, obfuscated: bool) -> None:
+        self.ids, self._rng, self._obfuscated = ids, rng, obfuscated
+        self._heap: list[tuple[int, int, Render, PlannedSeries]] = []
+        self._planned = 0
+        self.answered_ns = 0  # due instant of the last answer to a client event
+
+    def next_due_ns(self) -> int | None:
+        return self._heap[0][0] if self._heap else None
+
+    def due(self, now_ns: int) -> Iterator[OutgoingEvent]:
+        """The events that are due, rendered one by one; what a step changes shows in the steps that follow.
+
+        Who takes them may stop in between, and take the others another time.
+        """
+        while self._heap and self._heap[0][0] <= now_ns:
+            due_ns, _, render, series = heapq.heappop(self._heap)
+            if series.dropped:
+                continue
+            try:
+                event = render(due_ns)
+                if event is not None:
+                    yield event
+            finally:  # also where whoever takes them stops here: the rest is due another time
+                self._plan_next(series)
+
+    def plan(self, steps: Iterable[OutboxStep]) -> PlannedSeries:
+        self._planned += 1
+        series = PlannedSeries(self._planned, iter(steps))
+        self._plan_next(series)
+        return series
+
+    def _plan_next(self, series: PlannedSeries) -> None:
+        following = None if series.dropped else next(series.steps, None)
+        if following is not None:
+            heapq.heappush(self._heap, (following[0], series.number, following[1], series))
+
+    def after(self, at_ns: int, delay: Delay) -> int:
+        return at_ns + delay.draw_ns(self._rng)
+
+    def answer_due(self, at_ns: int, delay: Delay) -> int:
+        """When something that came `at_ns` is answered: not before the answers to what came earlier."""
+        self.answered_ns = max(self.answered_ns, self.after(at_ns, delay))
+        return self.answered_ns
+
+    def answer(self, at_ns: int, delay: Delay, *events: tuple[str, Json]) -> int:
+        """Plan events that answer one client event, due together. Returns when."""
+        due_ns = self.answer_due(at_ns, delay)
+        self.plan([(due_ns, partial(self.event, event_type, fields)) for event_type, fields in events])
+        return due_ns
+
+    def event(
+        self, event_type: str, fields: Json, due_ns: int, *, facts: Json | None = None, response_id: str | None = None
+    ) -> OutgoingEvent:
+        item = fields.get("item", {})
+        return OutgoingEvent(
+            due_ns,
+            event_type,
+            event_bytes(event_type, self.ids.event(), fields),
+            response_id,
+            item_id=fields.get("item_id") or item.get("id"),
+            call_id=fields.get("call_id") or item.get("call_id"),
+            facts=facts,
+        )
+
+    def obfuscation(self) -> str | None:
+        """The random letters with which OpenAI pads a delta of text; None where deltas are not padded."""
+        if not self._obfuscated:
+            return None
+        letters: Any = self._rng.integers(97, 123, self._rng.integers(*OBFUSCATION_LETTERS, endpoint=True), np.uint8)
+        return bytes(letters).decode()
+
+    def error(self, rejected: RejectedError, event_id: str | None, due_ns: int) -> OutgoingEvent:
+        fields = error_fields(rejected.code, rejected.message, rejected.param, event_id)
+        return self.event("error", fields, due_ns)

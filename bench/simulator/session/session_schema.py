@@ -1,0 +1,255 @@
+"""Says what may be written into a session and a response.create, tools included, in preview and in GA."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bench.protocol.audio import AudioFormat, AudioFormatName
+from bench.protocol.openai import FORMATS, RATED_FORMATS
+from bench.protocol.openai_ga import ga_format
+from bench.simulator.profile import EFFORTS
+from bench.simulator.server_events import Json, RejectedError
+from bench.simulator.session import checks
+from bench.simulator.session.checks import CheckTable, EventPath, Nullable, SettingCheck
+
+function_name: SettingCheck = checks.short(64, "[a-zA-Z0-9_-]+")
+
+FUNCTION = checks.shape(
+    {
+        "type": checks.choice("function"),
+        "name": function_name,
+        "description": checks.text,
+        "parameters": checks.free_object,
+    },
+    "name",
+    type="function",
+)
+TOOLS = checks.array(checks.by_type({"function": FUNCTION}, default="function"))
+CHOSEN_FUNCTION = checks.shape({"type": checks.anything, "name": checks.text}, "name")
+TOOL_CHOICE = checks.choice_or(checks.by_type({"function": CHOSEN_FUNCTION}), "auto", "none", "required")
+
+
+def token_cap(most: int) -> SettingCheck:
+    """At most so many tokens, or as many as there are."""
+    return lambda value, place: value if value == "inf" else checks.whole(1, most)(value, place)
+
+
+PREVIEW_CAP, GA_CAP = token_cap(4096), token_cap(32_000)  # that of gpt-realtime-2; other models of GA take 4096
+
+truncation = checks.choice_or(
+    checks.shape(
+        {
+            "type": checks.choice("retention_ratio"),
+            "retention_ratio": checks.number(0, 1),
+            "token_limits": {"post_instructions": checks.whole(0, 1 << 40)},
+        },
+        "type",
+        "retention_ratio",
+    ),
+    "auto",
+    "disabled",
+)
+reasoning = checks.shape({"effort": checks.choice(*EFFORTS)})
+
+
+def modalities(*supported: list[str]) -> SettingCheck:
+    """What a response is made of: one of these lists."""
+
+    def check(value: Any, place: EventPath) -> Any:
+        if value not in supported:
+            names = " and ".join(map(str, supported))
+            problem = f"Invalid modalities: {value}. Supported are: {names}."
+            raise RejectedError("invalid_value", problem, place.path)
+        return value
+
+    return check
+
+
+PREVIEW_MODALITIES = modalities(["text"], ["audio", "text"], ["text", "audio"])
+GA_MODALITIES = modalities(["text"], ["audio"])
+
+
+def format_check(names: Sequence[AudioFormatName]) -> SettingCheck:
+    """A format of GA, one of these; without a type or a rate the first one that has it."""
+    spelled = [ga_format(RATED_FORMATS[name]) for name in names]
+    rates = [format["rate"] for format in spelled if "rate" in format]
+    keys: CheckTable = {"type": checks.anything, "rate": checks.one_of_whole(rates, min(rates), max(rates))}
+    return checks.by_type(
+        {
+            format["type"]: checks.shape(keys if "rate" in format else {"type": checks.anything}, **format)
+            for format in reversed(spelled)
+        },
+        default=spelled[0]["type"],
+    )
+
+
+def format_of(spelled: Json) -> AudioFormat:
+    """The format that a session of GA tells."""
+    return next(format for format in RATED_FORMATS.values() if ga_format(format) == spelled)
+
+
+# Hearing
+
+
+def turn_detection(*, ga: bool) -> SettingCheck:
+    """Fills in the defaults of the type; None, and Azure's {"type": "none"}, mean manual turns."""
+    server: Json = {"type": "server_vad", "threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 200}
+    server |= {"idle_timeout_ms": None} if ga else {}
+    defaults = (server, {"type": "semantic_vad", "eagerness": "auto"})
+    both: Json = {"create_response": True, "interrupt_response": True}
+    kinds = {each["type"]: detector(TURN_DETECTION_KEYS, each | both) for each in defaults}
+    detectors = checks.by_type(kinds, default="server_vad")
+    if ga:
+        return Nullable(detectors)
+    return Nullable(lambda value, place: None if value == {"type": "none"} else detectors(value, place))
+
+
+def detector(keys: CheckTable, default: Json) -> SettingCheck:
+    return checks.shape(dict.fromkeys(keys, checks.unknown) | {key: keys[key] for key in default}, **default)
+
+
+TURN_DETECTION_KEYS: dict[str, SettingCheck] = {
+    "type": checks.anything,
+    "threshold": checks.number(0, 1),
+    "prefix_padding_ms": checks.whole(0, 60_000),
+    "silence_duration_ms": checks.whole(0, 60_000),
+    "idle_timeout_ms": Nullable(checks.whole(5_000, 30_000)),
+    "eagerness": checks.choice("low", "medium", "high", "auto"),
+    "create_response": checks.flag,
+    "interrupt_response": checks.flag,
+}
+
+OLDER_TRANSCRIBERS = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe")
+TRANSCRIBERS = (
+    *OLDER_TRANSCRIBERS,
+    "gpt-4o-mini-transcribe-2025-03-20",
+    "gpt-4o-mini-transcribe-2025-12-15",
+    "gpt-4o-transcribe-diarize",
+    "gpt-transcribe",
+    "gpt-live-transcribe",
+    "gpt-realtime-whisper",
+)
+
+
+PREVIEW_TRANSCRIBER = checks.shape(
+    {"model": checks.choice(*OLDER_TRANSCRIBERS), "language": checks.text, "prompt": checks.text}
+)
+NOISE_KINDS = checks.choice("near_field", "far_field")
+
+
+def ga_hearing(transcriber: SettingCheck, format: SettingCheck) -> CheckTable:
+    """What may be said of a GA session's input; `transcriber` checks the name of the model."""
+    transcription = {
+        "model": transcriber,
+        "language": checks.text,
+        "languages": checks.array(checks.text),
+        "keywords": checks.array(checks.text),
+        "prompt": checks.text,
+        "delay": checks.choice(*EFFORTS),
+    }
+    return {
+        "format": format,
+        "transcription": Nullable(checks.shape(transcription)),
+        "noise_reduction": Nullable(checks.shape({"type": NOISE_KINDS, "strength": checks.number(0, 1)})),
+        "turn_detection": turn_detection(ga=True),
+    }
+
+
+PREVIEW_HEARING: CheckTable = {
+    "input_audio_format": checks.choice(*FORMATS),
+    "input_audio_transcription": Nullable(PREVIEW_TRANSCRIBER),
+    "input_audio_noise_reduction": Nullable(checks.shape({"type": NOISE_KINDS})),
+    "turn_detection": turn_detection(ga=False),
+}
+
+
+# Tables
+
+PREVIEW_VOICES = ("alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse")
+GA_VOICES = (*PREVIEW_VOICES, "marin", "cedar")
+GA_VOICE = checks.choice_or(checks.shape({"id": checks.text}, "id"), *GA_VOICES)  # by its name, or {id} of a custom one
+
+TYPED_KEYS = ("model", "client_secret")  # of the SDK's preview types, which some clients send whole, as nulls
+PREVIEW_SESSION: CheckTable = {
+    **PREVIEW_HEARING,
+    "modalities": PREVIEW_MODALITIES,
+    "instructions": checks.text,
+    "voice": checks.choice(*PREVIEW_VOICES),
+    "speed": checks.number(0.25, 1.5),
+    "output_audio_format": checks.choice(*FORMATS),
+    **dict.fromkeys(TYPED_KEYS, checks.unknown),
+    "tools": TOOLS,
+    "tool_choice": TOOL_CHOICE,
+    "temperature": checks.number(0.6, 1.2),
+    "max_response_output_tokens": PREVIEW_CAP,
+    "tracing": checks.not_simulated,
+}
+
+
+def ga_session_table(transcriber: SettingCheck, format: SettingCheck) -> CheckTable:
+    """What may be said of a GA session; `transcriber` checks the name of the model that writes the caller's words."""
+    return {
+        "type": checks.choice("realtime"),
+        "output_modalities": GA_MODALITIES,
+        "instructions": checks.text,
+        "audio": {
+            "input": ga_hearing(transcriber, format),
+            "output": {"format": format, "voice": GA_VOICE, "speed": checks.number(0.25, 1.5)},
+        },
+        "max_output_tokens": GA_CAP,
+        "model": checks.ignored,
+        "client_secret": checks.unknown,
+        "truncation": truncation,
+        "tools": TOOLS,
+        "tool_choice": TOOL_CHOICE,
+        "tracing": checks.not_simulated,
+        "prompt": checks.not_simulated,
+        "include": checks.not_simulated,
+        "parallel_tool_calls": checks.flag,
+        "reasoning": reasoning,
+    }
+
+
+OPENAI_TRANSCRIBER = checks.choice(*TRANSCRIBERS)
+AZURE_TRANSCRIBER = checks.short(64)  # there a deployment is named
+
+
+def ga_transcription_table(transcriber: SettingCheck, format: SettingCheck) -> CheckTable:
+    """What may be said of a GA session that writes down what it hears, and answers nothing."""
+    return {
+        "type": checks.choice("transcription"),
+        "audio": {"input": ga_hearing(transcriber, format)},
+        "include": checks.not_simulated,
+    }
+
+
+PREVIEW_TRANSCRIPTION: CheckTable = {
+    **PREVIEW_HEARING,
+    "input_audio_transcription": PREVIEW_TRANSCRIBER,  # it cannot be put out: there would be nothing left to do
+    "include": checks.not_simulated,
+    "modalities": PREVIEW_MODALITIES,
+    "client_secret": checks.unknown,
+}
+
+_RESPONSE: CheckTable = {
+    "instructions": checks.text,
+    "conversation": checks.choice("auto", "none"),
+    "metadata": Nullable(checks.strings_by_name),
+    "input": checks.array(checks.anything),  # items, which are checked where they are read
+}
+OF_BOTH = ("modalities", "voice", "output_audio_format", "tools", "tool_choice", "temperature")
+PREVIEW_RESPONSE: CheckTable = {
+    **_RESPONSE,
+    **{key: PREVIEW_SESSION[key] for key in OF_BOTH},
+    **dict.fromkeys(("max_output_tokens", "max_response_output_tokens"), PREVIEW_CAP),
+}
+# of legacy Azure clients, and of those of Voice Live
+TOLERATED_RESPONSE_KEYS = ("commit", "cancel_previous", "append_input_items", "input_items")
+
+
+def ga_response_table(session: CheckTable, format: SettingCheck) -> CheckTable:
+    of_both = ("output_modalities", "tools", "tool_choice", "max_output_tokens", "prompt", "parallel_tool_calls")
+    spoken: CheckTable = {"format": format, "voice": GA_VOICE}
+    same = {key: session[key] for key in (*of_both, "reasoning")}
+    return {**_RESPONSE, **same, "audio": {"output": spoken}}

@@ -1,0 +1,529 @@
+"""Defines the shapes that a value of a file can have: scripts, targets, prices and profiles are made of them.
+
+Each reads a value, or refuses it with what is allowed; and it describes itself as JSON Schema (draft 2020-12), so that
+editors know what the reader knows.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import date
+from typing import Any, ClassVar, Generic, TypeVar
+
+from bench.errors import Mistakes, UsageError
+from bench.untrusted.sanitize import excerpt
+from bench.yaml_file import TABLE, LocatedValue
+
+ENTRY, ENTRIES = "entry", "entries"
+T = TypeVar("T")
+Schema = dict[str, Any]
+END = r"$(?!\n)"
+"""End of a regular expression in a schema: `$` also stands before a last line break."""
+
+
+class Validator(ABC, Generic[T]):
+    """What a place of a file expects."""
+
+    @abstractmethod
+    def read(self, value: LocatedValue) -> T:
+        """What the value means. Raises UsageError that says what is wrong, where, and what is allowed."""
+
+    @abstractmethod
+    def schema(self) -> Schema:
+        """The same as JSON Schema, as far as that can say it."""
+
+
+@dataclass(frozen=True)
+class String(Validator[str]):
+    """A string. `allowed`: in words; `blank`: whether it may have nothing in it."""
+
+    allowed: str = "a string"
+    blank: bool = False
+
+    def read(self, value: LocatedValue) -> str:
+        text = value.content()
+        if not isinstance(text, str):
+            raise value.unlike(self.allowed, " (put it in quotes)" if value.written else "")
+        if not self.blank and not text.strip():
+            raise value.refuse("must not be empty")
+        return unicode_text(value, text)
+
+    def schema(self) -> Schema:
+        return {"type": "string"} | ({} if self.blank else {"pattern": r"\S"})
+
+
+def unicode_text(value: LocatedValue, text: str) -> str:
+    """The text of a value. Raises UsageError where UTF-8 cannot hold it."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise value.refuse("must be Unicode text, without surrogates")
+    return text
+
+
+@dataclass(frozen=True)
+class RegexString(Validator[str]):
+    """Text of a regular expression, which `allowed` says in words."""
+
+    pattern: str
+    allowed: str
+
+    def read(self, value: LocatedValue) -> str:
+        text = String(self.allowed, blank=True).read(value)
+        if not re.fullmatch(self.pattern, text):
+            raise value.unlike(self.allowed)
+        return text
+
+    def schema(self) -> Schema:
+        return {"type": "string", "pattern": f"^{self.pattern}{END}"}
+
+
+@dataclass(frozen=True)
+class Date(Validator[date]):
+    """A date, with or without quotes."""
+
+    def read(self, value: LocatedValue) -> date:
+        content = value.content()
+        try:
+            return content if isinstance(content, date) else date.fromisoformat(str(content))
+        except ValueError:
+            raise value.unlike("a date, as in 2026-11-01") from None
+
+    def schema(self) -> Schema:
+        return {"type": "string", "format": "date"}
+
+
+@dataclass(frozen=True)
+class Number(Validator[float]):
+    """A number from `least` to `most`, both included. `unit`: in words, as in `of seconds`."""
+
+    least: float
+    most: float
+    unit: str = ""
+    words: ClassVar = "a number"
+
+    def read(self, value: LocatedValue) -> float:
+        number = value.content()
+        if not isinstance(number, int | float) or isinstance(number, bool) or not self._holds(number):
+            bounds = f"from {self.least:.10g} to {self.most:.10g}"
+            raise value.unlike(" ".join(filter(None, (self.words, self.unit, bounds))))
+        return float(number)
+
+    def _holds(self, number: float) -> bool:
+        return self.least <= number <= self.most
+
+    def schema(self) -> Schema:
+        return {"type": "number", "minimum": self.least, "maximum": self.most}
+
+
+@dataclass(frozen=True)
+class Integer(Number):
+    """A whole number."""
+
+    words: ClassVar = "a whole number"
+
+    def read(self, value: LocatedValue) -> int:
+        return int(super().read(value))
+
+    def _holds(self, number: float) -> bool:
+        return super()._holds(number) and number == int(number)
+
+    def schema(self) -> Schema:
+        return super().schema() | {"type": "integer"}
+
+
+@dataclass(frozen=True)
+class Boolean(Validator[bool]):
+    """True or false."""
+
+    def read(self, value: LocatedValue) -> bool:
+        flag = value.content()
+        if not isinstance(flag, bool):
+            raise value.unlike("true or false")
+        return flag
+
+    def schema(self) -> Schema:
+        return {"type": "boolean"}
+
+
+@dataclass(frozen=True)
+class Choice(Validator[str]):
+    """One of some words."""
+
+    words: tuple[str, ...]
+
+    def read(self, value: LocatedValue) -> str:
+        word = value.content()
+        if not isinstance(word, str) or word not in self.words:
+            raise value.unlike(either(self.words))
+        return word
+
+    def schema(self) -> Schema:
+        return {"enum": list(self.words)}
+
+
+@dataclass(frozen=True)
+class OneOrMore(Validator[tuple[T, ...]]):
+    """A value, or a list of such values."""
+
+    shape: Validator[T]
+
+    def read(self, value: LocatedValue) -> tuple[T, ...]:
+        content = value.content()
+        if not isinstance(content, list):
+            return (self.shape.read(value),)
+        if not content:
+            raise value.refuse("must not be an empty list")
+        return _read_each(self.shape, content)
+
+    def schema(self) -> Schema:
+        single = self.shape.schema()
+        return {"if": {"type": "array"}, "then": {"items": single, "minItems": 1}, "else": single}
+
+
+def _read_each(shape: Validator[T], items: Iterable[LocatedValue]) -> tuple[T, ...]:
+    """Read the items of a list. Raises what is wrong with any of them."""
+    read, mistakes = [], Mistakes()
+    for item in items:
+        with mistakes.gathered():
+            read.append(shape.read(item))
+    mistakes.refuse()
+    return tuple(read)
+
+
+@dataclass(frozen=True)
+class ListOf(Validator[tuple[T, ...]]):
+    """A list of values of one shape; it may be empty."""
+
+    shape: Validator[T]
+
+    def read(self, value: LocatedValue) -> tuple[T, ...]:
+        content = value.content()
+        if not isinstance(content, list):
+            raise value.unlike("a list")
+        return _read_each(self.shape, content)
+
+    def schema(self) -> Schema:
+        return {"type": "array", "items": self.shape.schema()}
+
+
+@dataclass(frozen=True)
+class MapOf(Validator[dict[str, T]]):
+    """A mapping of names that match `pattern` to values of one shape; from `least` to `most`, which `allowed` says."""
+
+    pattern: str
+    shape: Validator[T]
+    allowed: str = "made of `name: settings`"
+    least: int = 0
+    most: int | None = None
+
+    def read(self, value: LocatedValue) -> dict[str, T]:
+        entries = value.content()
+        if not isinstance(entries, dict) or not self.least <= len(entries) <= (self.most or len(entries)):
+            raise value.unlike(self.allowed)
+        read, mistakes = {}, Mistakes()
+        for name, entry in entries.items():
+            with mistakes.gathered():
+                if not re.fullmatch(self.pattern, name):
+                    raise entry.error(f"{excerpt(name)} cannot stand here: {value.name} must be {self.allowed}")
+                read[name] = self.shape.read(entry)
+        mistakes.refuse()
+        return read
+
+    def schema(self) -> Schema:
+        return {
+            "type": "object",
+            "propertyNames": {"pattern": f"^{self.pattern}{END}"},
+            "additionalProperties": self.shape.schema(),
+            **({"minProperties": self.least} if self.least else {}),
+            **({} if self.most is None else {"maxProperties": self.most}),
+        }
+
+
+@dataclass(frozen=True)
+class AnyJson(Validator[Any]):
+    """Any value that JSON has, kept as it is written."""
+
+    def read(self, value: LocatedValue) -> Any:
+        match value.content():
+            case dict() as entries:
+                return {key: self.read(entry) for key, entry in entries.items()}
+            case list() as items:
+                return [self.read(item) for item in items]
+            case str() as text:
+                return unicode_text(value, text)
+            case bool() | None as constant:
+                return constant
+            case int() as whole if -(1 << 63) <= whole < 1 << 64:
+                return whole
+            case float() as number if math.isfinite(number):
+                return number
+        raise value.unlike("what JSON has (text, a number, true, false, null)", "; quotes make anything text")
+
+    def schema(self) -> Schema:
+        return {}
+
+
+@dataclass(frozen=True)
+class JsonObject(Validator[dict[str, Any]]):
+    """A mapping of such values."""
+
+    def read(self, value: LocatedValue) -> dict[str, Any]:
+        return {key: AnyJson().read(entry) for key, entry in entries_of(value).items()}
+
+    def schema(self) -> Schema:
+        return {"type": ["object", "null"]}
+
+
+@dataclass(frozen=True)
+class Then(Validator[T]):
+    """A value of a shape, and what `make` makes of the value, for errors, and of what was read of it.
+
+    `more`: what the schema says beyond that of the shape.
+    """
+
+    shape: Validator[Any]
+    make: Callable[[LocatedValue, Any], T]
+    more: Schema = field(default_factory=dict)
+
+    def read(self, value: LocatedValue) -> T:
+        return self.make(value, self.shape.read(value))
+
+    def schema(self) -> Schema:
+        return self.shape.schema() | self.more
+
+
+@dataclass(frozen=True)
+class Field(Generic[T]):
+    """What stands at a key of a table. `note`: one line for people. `default`: what it means to leave the key out.
+
+    `nothing`: whether a null says the same as leaving the key out. `quiet`: errors do not quote the value, for somebody
+    may have put a secret there.
+    """
+
+    shape: Validator[T]
+    note: str
+    required: bool = False
+    default: T | None = None
+    nothing: bool = False
+    quiet: bool = False
+
+    def read(self, value: LocatedValue) -> T | None:
+        if self.nothing and value.content() is None:
+            return self.default
+        return self.shape.read(value.unquoted() if self.quiet else value)
+
+    def schema(self) -> Schema:
+        shape = self.shape.schema()
+        default = {} if self.default is None else {"default": self.default}
+        return (_or_null(shape) if self.nothing else shape) | {"description": self.note} | default
+
+
+def _or_null(schema: Schema) -> Schema:
+    """The schema of such a value or a null, in which errors stay those of the value."""
+    if "enum" in schema:
+        return schema | {"enum": [*schema["enum"], None]}
+    if isinstance(schema.get("type"), str):
+        return schema | {"type": [schema["type"], "null"]}
+    return {"if": {"type": "null"}, "else": schema}
+
+
+def one_of_tables(key: str, tables: Mapping[str, Schema]) -> Schema:
+    """The schema of a mapping in which the value of a key says which table it is: errors are those of that table."""
+    chosen = [
+        {"if": {"properties": {key: {"const": name}}, "required": [key]}, "then": schema}
+        for name, schema in tables.items()
+    ]
+    return {"type": "object", "required": [key], "properties": {key: {"enum": list(tables)}}, "allOf": chosen}
+
+
+class InvalidCombinationError(Exception):
+    """Values of a table are each right, and do not go together: the one at `key` is to be refused."""
+
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__(problem)
+        self.key, self.problem = key, problem
+
+
+@dataclass(frozen=True)
+class StructOf(Validator[T]):
+    """A mapping of the keys of `fields`, and no others. `build` makes the result; it may raise UnfitError.
+
+    `nothing`: whether a null is as good as an empty mapping.
+    """
+
+    fields: Mapping[str, Field[Any]]
+    build: Callable[..., T]
+    nothing: bool = True
+
+    def read(self, value: LocatedValue) -> T:
+        mistakes = Mistakes()
+        given = self.gather(value, mistakes)
+        mistakes.refuse()
+        try:
+            return self.build(**given)
+        except InvalidCombinationError as error:
+            raise entries_of(value)[error.key].refuse(error.problem) from None
+
+    def gather(self, value: LocatedValue, mistakes: Mistakes) -> dict[str, Any]:
+        """Return what could be read of the keys, and the defaults of others, and gather what is wrong."""
+        allowed = f"allowed: {', '.join(self.fields)}"
+        given = {key: field.default for key, field in self.fields.items() if field.default is not None}
+        try:
+            entries = entries_of(value, f"; {allowed}", nothing=self.nothing or bool(self.required))
+        except UsageError as error:
+            mistakes.found.append(error)
+            return given
+        for key, entry in entries.items():
+            with mistakes.gathered():
+                if key not in self.fields:
+                    hint = _hint(key, self.fields) or ";"
+                    raise entry.error(f"{value.name} has an unknown key '{excerpt(key)}'{hint} {allowed}")
+                given[key] = self.fields[key].read(entry)
+        for key in self.required:
+            if key not in entries:
+                with mistakes.gathered():
+                    raise value.refuse(f"needs `{key}`")
+        return given
+
+    @property
+    def required(self) -> list[str]:
+        return [key for key, field in self.fields.items() if field.required]
+
+    def schema(self) -> Schema:
+        return {
+            "type": ["object", "null"] if self.nothing and not self.required else "object",
+            "properties": {key: field.schema() for key, field in self.fields.items()},
+            "additionalProperties": False,
+        } | ({"required": self.required} if self.required else {})
+
+
+def field_key(
+    shape: Validator[Any],
+    note: str,
+    default: Any = None,
+    *,
+    required: bool = False,
+    quiet: bool = False,
+    absent: Any = None,
+) -> Any:
+    """A field of a dataclass that is a table of a file: what may stand at the key of that name.
+
+    `absent`: what the field holds where neither the key nor a default for it is given.
+    """
+    entry = Field(shape, note, required=required, default=default, quiet=quiet)
+    meant = absent if default is None else default
+    return field(metadata={ENTRY: entry}) if required else field(default=meant, metadata={ENTRY: entry})
+
+
+def field_keys(table: StructOf[Any]) -> Any:
+    """A field of such a dataclass for which several keys stand, those of a table, among the keys of the dataclass."""
+    return field(default=table.build(), metadata={ENTRIES: table})
+
+
+def struct_of(kind: type[T], *, nulls: bool = True) -> StructOf[T]:
+    """The table of a dataclass, of those of its fields that were made by `key` and `keys`.
+
+    `nulls`: a key without a default may be null, which says the same as leaving it out; else so may the table itself.
+    """
+    entries: dict[str, Field[Any]] = {}
+    several: dict[str, StructOf[Any]] = {}
+    for each in fields(kind):  # type: ignore[arg-type]
+        if ENTRY in each.metadata:
+            entry = each.metadata[ENTRY]
+            entries[each.name] = replace(entry, nothing=nulls and entry.default is None and not entry.required)
+        elif ENTRIES in each.metadata:
+            several[each.name] = each.metadata[ENTRIES]
+            entries |= several[each.name].fields
+
+    def build(**given: Any) -> T:
+        made = {
+            name: table.build(**{key: given.pop(key) for key in table.fields if key in given})
+            for name, table in several.items()
+        }
+        return kind(**given, **made)
+
+    return StructOf(entries, build, nothing=not nulls)
+
+
+@dataclass(frozen=True)
+class OrKeyword(Validator[Any]):
+    """A value of the shape, or one word, which stands for a value of its own."""
+
+    shape: Validator[Any]
+    word: str
+
+    def read(self, value: LocatedValue) -> Any:
+        return self.word if value.content() == self.word else self.shape.read(value)
+
+    def schema(self) -> Schema:
+        return {"if": {"type": "string"}, "then": {"const": self.word}, "else": self.shape.schema()}
+
+
+@dataclass(frozen=True)
+class OrStruct(Validator[Any]):
+    """A value of the shape, or a mapping, which says the same at length."""
+
+    shape: Validator[Any]
+    table: Validator[Any]
+
+    def read(self, value: LocatedValue) -> Any:
+        return (self.table if isinstance(value.content(), dict) else self.shape).read(value)
+
+    def schema(self) -> Schema:
+        return {"if": {"type": "object"}, "then": self.table.schema(), "else": self.shape.schema()}
+
+
+@dataclass(frozen=True)
+class OneKeyOf(Validator[T]):
+    """A mapping that has exactly one of these keys, which says of what table it is."""
+
+    tables: Mapping[str, StructOf[T]]
+
+    def read(self, value: LocatedValue) -> T:
+        entries = entries_of(value)
+        given = [key for key in entries if key in self.tables]
+        if len(given) == 1:
+            return self.tables[given[0]].read(value)
+        wanted = f"must have exactly one of {', '.join(self.tables)}"
+        known = {key for table in self.tables.values() for key in table.fields}
+        unknown = next((key for key in entries if key not in known), None)
+        if given or unknown is None:
+            raise value.refuse(f"{wanted}, not {' and '.join(given) or 'none'}")
+        hint = f"not the unknown key '{excerpt(unknown)}'{_hint(unknown, self.tables)}"
+        raise entries[unknown].error(f"{value.name} {wanted}, {hint}")
+
+    def schema(self) -> Schema:
+        known = {key: True for table in self.tables.values() for key in table.fields}
+        return {
+            "type": "object",
+            "properties": known,
+            "additionalProperties": False,
+            "oneOf": [{"required": [key]} for key in self.tables],
+            "allOf": [{"if": {"required": [key]}, "then": table.schema()} for key, table in self.tables.items()],
+        }
+
+
+def entries_of(value: LocatedValue, hint: str = "", *, nothing: bool = True) -> dict[str, LocatedValue]:
+    """The values of a mapping. `nothing`: a null counts as an empty one. Raises UsageError for anything else."""
+    content = value.content()
+    if content is None and nothing:
+        return {}
+    if not isinstance(content, dict):
+        raise value.unlike(TABLE, hint)
+    return content
+
+
+def either(words: Iterable[str]) -> str:
+    """Words as in `a, b or c`."""
+    *others, last = words
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _hint(key: str, allowed: Collection[str]) -> str:
+    """Return which of these keys is meant, if one is."""
+    near = difflib.get_close_matches(key, list(allowed), n=1)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -1,0 +1,390 @@
+"""Reads from the ground-truth log when things really happened, and joins a run's rows with it: how wrong are they?
+
+A turn's true instants have the names of those in its row and are absolute, on the clock that both processes share. Left
+out is an event of which the log does not know to half a millisecond when it left or came: the simulator may be held up
+in a send, and what it reads late has the stamp of what came last. Pure, but for reading the file.
+
+The error of a metric is its figure less what it truly was, by the catalogue's definition of it. The error of an
+instant is how much later than the truth the row has it: so a figure's two ends can be told apart.
+
+A call with an agent names no responses. All its speech is one recording, so where the agent took its speech for over
+says where each recording lies in what it was sent; a row is joined with the one that is nearest to its own instants.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.metrics import CATALOGUE, GOOD
+from bench.plan.recordings import RATE_HZ, Pcm, SpeechSpan, encoded
+from bench.plan.script import Script
+from bench.protocol.audio import AudioFormat
+from bench.protocol.base import MessageKind
+from bench.protocol.events import EventKind
+from bench.protocol.openai import FORMATS
+from bench.protocol.openai_ga import GA
+from bench.protocol.openai_preview import PREVIEW
+from bench.run.calibration import Percentiles
+from bench.simulator.agent_behaviour import SILENCE_MS
+from bench.simulator.conversation.input_audio import InputAudio
+from bench.simulator.ground_truth_log import read_truth
+from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
+from bench.units import NS_PER_MS, NS_PER_S
+
+INPUT = FORMATS["pcm16"]
+"""The format of the simulator's input."""
+KINDS = {**PREVIEW.kinds, **GA.kinds}
+"""Kinds of the events that the simulator sends, by their names in both dialects."""
+OPENING = {EventKind.AUDIO_DELTA: "first_audio", EventKind.TRANSCRIPT_DELTA: "first_transcript"}
+"""Kind of an event of a response → the instant of its turn that the first one is."""
+CLOSING = {EventKind.TRANSCRIPT_DONE: "transcript_done", EventKind.RESPONSE_DONE: "response_done"}
+"""Kind of an event of a response → the instant of its turn that the last one is: an answer may be in several items."""
+METRICS = (
+    "ttfa",
+    "transcript_first",
+    "transcript_total",
+    "response_total",
+    "end_of_turn_delay",
+    "start_of_speech_delay",
+)
+"""Measures that the ground-truth log can tell."""
+OF_CALLS = ("greeting", "voice_to_voice", "barge_in_detection", "barge_in_yield")
+"""Measures of calls with an agent; the last two are there where it says that it was interrupted."""
+INSTANTS = ("request_sent", "speech_start", "speech_end", "speech_started", "speech_stopped",
+            "first_audio", "first_transcript", "transcript_done", "response_done",
+            "first_audible", "barge_in", "barge_in_detected", "barge_in_silent")  # fmt: skip
+OPENERS = ("start", "AudioMetadata", "text")
+"""The messages in which a caller of an agent says the call's id, behind STREAM where it is a stream's."""
+STREAM = "MZ"
+CLEARS = ("clear", "StopAudio")
+JITTER_NS = round(Script.jitter_buffer_ms * NS_PER_MS)
+"""What a player gathers before it plays, where a script says nothing else."""
+LATE_NS = 100 * NS_PER_MS
+"""A frame that is so late was delayed on the way, and its player makes that good; from twice as late on it does not."""
+NEAR_NS = NS_PER_S
+"""Turns of a call are farther apart than this, and figures are less far off."""
+WIDEST_NS = NS_PER_MS // 2
+"""How wide an event's instant may be."""
+COLUMNS = ("service_session_id", "response_id", "turn", "outcome", "measured_from", "audio", "vad_splits",
+           "start_ns", "start_utc_ns", *(f"{name}_at_ns" for name in INSTANTS))  # fmt: skip
+"""What of a turn's row is looked at."""
+Errors = dict[str, list[int]]
+"""Nanoseconds, by metric or instant."""
+
+
+@dataclass
+class ReceivedAudio:
+    """What was heard in one session: each append with where it ends and when it came; where turns and speech are."""
+
+    format: AudioFormat = INPUT
+    ends: list[int] = field(default_factory=list)
+    came_ns: list[int | None] = field(default_factory=list)
+    turns: dict[int, int] = field(default_factory=dict)
+    """number of a turn → the byte at which its audio begins"""
+    started: list[tuple[int, int | None]] = field(default_factory=list)
+    stopped: list[tuple[int, int | None]] = field(default_factory=list)
+    """(byte, when the simulator said so; None where that is not known)"""
+
+    def recorded_ns(self, end: float) -> int | None:
+        """When a microphone had recorded everything before this byte; None where that is not known, or was not sent."""
+        place = bisect_left(self.ends, end)
+        came_ns = self.came_ns[place] if place < len(self.ends) else None
+        if came_ns is None:
+            return None
+        return came_ns - round((self.ends[place] - end) / self.format.bytes_per_s * NS_PER_S)
+
+
+class AgentRecording(NamedTuple):
+    """What the callers of an agent say, in the format of the calls: where speech is in it, in samples at 24 kHz.
+
+    `heard_bytes`: where a detector takes it for over.
+    """
+
+    format: AudioFormat
+    speech: SpeechSpan
+    heard_bytes: int
+
+    @classmethod
+    def of(cls, pcm: Pcm, format: AudioFormat) -> AgentRecording:
+        """A recording that a microphone sends which is silent behind it."""
+        detector = InputAudio()
+        detector.silence_ms = SILENCE_MS
+        heard = InputSettings(format, EffectiveTurnDetection("server_vad", silence_duration_ms=SILENCE_MS), None)
+        silence = format.encode(np.zeros(2 * SILENCE_MS * format.rate_hz // 1000, np.int16))
+        edges = list(detector.append(encoded(pcm, format) + silence, heard))
+        return cls(format, pcm.speech, edges[-1].byte)
+
+
+@dataclass
+class AgentCall:
+    """What an agent heard and said in one call, of which all speech is one recording."""
+
+    recording: AgentRecording
+    heard: ReceivedAudio
+    begins: list[int] = field(default_factory=list)
+    """The bytes at which the recording begins."""
+    greeted: list[int | None] = field(default_factory=list)
+    answered: list[int | None] = field(default_factory=list)
+    """When the first audible sample of each greeting, or answer, is played; None where that is not known."""
+    cleared: list[int | None] = field(default_factory=list)
+    opening: list[int | None] | None = None
+    """Greetings or answers, of which nothing of the last one was audible yet."""
+    free_ns: tuple[int, int] = (0, 0)
+    """Between which instants all that it sent by now was played."""
+    due_ns: tuple[int, int] = (0, 0)
+    """The same, had none of it come late."""
+
+    def said(self, line: Mapping[str, Any], at_ns: int | None) -> None:
+        """Take what it sent, which left at this instant."""
+        if line.get("utterance") == "answer":
+            self.begins.append(line["speech_at_byte"] - self.recording.heard_bytes)
+            self.answered.append(None)
+            self.opening = self.answered
+        elif line.get("utterance") == "greeting":
+            self.greeted.append(None)
+            self.opening = self.greeted
+        if line.get("audio_bytes"):
+            self._sounded(line)
+        elif line["type"] in CLEARS:
+            self.cleared.append(at_ns)
+            cleared_ns = line["send_start_ns"], _taken_ns(line)
+            self.free_ns = _earlier(self.free_ns, cleared_ns)
+            self.due_ns = _earlier(self.due_ns, cleared_ns)
+
+    def _sounded(self, line: Mapping[str, Any]) -> None:
+        """Take a frame, which is played behind all before it."""
+        earliest, latest = line["send_start_ns"], _taken_ns(line)
+        began = max(self.due_ns[0], earliest - _delay_ns(earliest - self.free_ns[1]))
+        until = max(self.due_ns[1], latest - _delay_ns(latest - self.free_ns[0]))
+        format, audible = self.recording.format, line.get("audible_at_byte")
+        length_ns = format.duration_ns(line["audio_bytes"])
+        self.due_ns = began + length_ns, until + length_ns
+        self.free_ns = max(self.free_ns[0], earliest) + length_ns, max(self.free_ns[1], latest) + length_ns
+        plays_ns, latest = max(earliest, began), max(latest, until)
+        if self.opening is not None and audible is not None:
+            known = latest - plays_ns <= WIDEST_NS
+            self.opening[-1] = plays_ns + JITTER_NS + format.duration_ns(audible) if known else None
+            self.opening = None
+
+    def recorded_ns(self, begin: int, samples: int) -> int | None:
+        """When so much of the recording had been recorded that begins at this byte; in samples at 24 kHz."""
+        return self.heard.recorded_ns(begin + samples * self.recording.format.bytes_per_s / RATE_HZ)
+
+    def instants(self, seen: Mapping[str, int]) -> dict[str, int | None]:
+        """The true instants of a turn, found by its own, `seen`: nearer than any other turn of the call is."""
+        if "speech_end" not in seen:
+            greeted = _nearest(seen.get("first_audible"), self.greeted)
+            return {"greeting_audible": greeted, "first_audible": greeted, "connect_start": seen.get("connect_start")}
+        speech = self.recording.speech
+        begins = [(self.recorded_ns(begin, speech.begin + 1), begin) for begin in self.begins]
+        ends = [self.recorded_ns(begin, speech.end) for begin in self.begins]
+        end_ns = _nearest(seen["speech_end"], ends)
+        if end_ns is None:
+            return {}
+        place = ends.index(end_ns)
+        found = {
+            "speech_start": begins[place][0],
+            "speech_end": end_ns,
+            "first_audible": self.answered[place],
+            "barge_in": _nearest(seen.get("barge_in"), [at_ns for at_ns, _ in begins]),
+        }
+        cleared_ns = _nearest(seen.get("barge_in_detected"), self.cleared)
+        return found | {"barge_in_detected": cleared_ns, "barge_in_silent": cleared_ns}
+
+
+def _delay_ns(gap_ns: int) -> int:
+    """Return how much of such a gap before a frame makes nothing behind it late; after twice LATE_NS nothing does."""
+    # `Playout` has this rule, too: said here again, for what is calibrated is not to be its own truth
+    return min(LATE_NS, max(0, 2 * LATE_NS - gap_ns))
+
+
+def _earlier(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+    """Return the bounds of the earlier of two instants."""
+    return min(one[0], other[0]), min(one[1], other[1])
+
+
+def _taken_ns(line: Mapping[str, Any]) -> int:
+    """When something had left at the latest, as far as the log knows."""
+    return line["send_start_ns"] + NEAR_NS if line["send_end_ns"] is None else int(line["send_end_ns"])
+
+
+def _nearest(seen_ns: int | None, true_ns: Iterable[int | None]) -> int | None:
+    """The true instant that is less than NEAR_NS from the one that was seen."""
+    near = [at_ns for at_ns in true_ns if at_ns is not None and seen_ns is not None and abs(at_ns - seen_ns) < NEAR_NS]
+    return min(near, key=lambda at_ns: abs(at_ns - (seen_ns or 0)), default=None)
+
+
+@dataclass
+class GroundTruth:
+    """The truth of a run. `replies`: the instants of each response, by its id; `inputs`: by the service's session id.
+
+    `recording`: what callers of an agent say; `calls`: by the agent's session, and by their own ids.
+
+    `due_ns`, `late_ns`: of every event that was sent, when it was due and how much later it was handed over.
+    `left_out`: how many events have no instant; `ended`: how many of the simulator's processes ended in order.
+    """
+
+    replies: dict[str, dict[str, int | None]] = field(default_factory=lambda: defaultdict(dict))
+    inputs: dict[str, ReceivedAudio] = field(default_factory=lambda: defaultdict(ReceivedAudio))
+    calls: dict[str, AgentCall] = field(default_factory=dict)
+    recording: AgentRecording | None = None
+    due_ns: array[int] = field(default_factory=lambda: array("q"))
+    late_ns: array[int] = field(default_factory=lambda: array("q"))
+    left_out: int = 0
+    ended: int = 0
+
+    def late_within(self, begin_ns: int, end_ns: int) -> npt.NDArray[np.int64]:
+        """How late the events were that were due in this time."""
+        due, late = np.asarray(self.due_ns), np.asarray(self.late_ns)
+        return late[(due >= begin_ns) & (due < end_ns)]
+
+
+def read_log(path: Path, recording: AgentRecording | None = None) -> GroundTruth:
+    """Read the log of a simulator that has ended. `recording`: what callers say, where it is an agent's."""
+    return parse_truth(read_truth(path), recording)
+
+
+def parse_truth(lines: Iterable[Mapping[str, Any]], recording: AgentRecording | None = None) -> GroundTruth:
+    """Gather the truth from the lines of a log."""
+    truth = GroundTruth(recording=recording)
+    for line in lines:
+        kind = line.get("direction")
+        if kind == "out":
+            _sent(truth, line)
+        elif kind == "in":
+            _received(truth, line)
+        elif kind == "end":
+            truth.ended += 1
+    return truth
+
+
+def _sent(truth: GroundTruth, line: Mapping[str, Any]) -> None:
+    truth.due_ns.append(line["due_ns"])
+    truth.late_ns.append(line["send_start_ns"] - line["due_ns"])
+    taken_ns = line["send_end_ns"]
+    at_ns = line["send_start_ns"] if taken_ns is not None and taken_ns - line["send_start_ns"] <= WIDEST_NS else None
+    truth.left_out += at_ns is None
+    kind = KINDS.get(line["type"])
+    if (call := truth.calls.get(line["session"])) is not None:
+        call.said(line, at_ns)
+    elif line["response"] is not None:
+        if kind in OPENING:
+            truth.replies[line["response"]].setdefault(OPENING[kind], at_ns)
+        elif kind in CLOSING:
+            truth.replies[line["response"]][CLOSING[kind]] = at_ns
+    elif kind is EventKind.SPEECH_STARTED:
+        truth.inputs[line["session"]].started.append((line["speech_at_byte"], at_ns))
+    elif kind is EventKind.SPEECH_STOPPED:
+        truth.inputs[line["session"]].stopped.append((line["speech_at_byte"], at_ns))
+
+
+def _received(truth: GroundTruth, line: Mapping[str, Any]) -> None:
+    at_ns = line["at_ns"] if line["at_ns"] - line["earliest_ns"] <= WIDEST_NS else None
+    truth.left_out += at_ns is None
+    if GA.acts.get(line["type"]) is MessageKind.REQUEST:
+        if line["response"]:
+            truth.replies[line["response"]]["request_sent"] = at_ns
+    elif line["type"] in OPENERS and truth.recording is not None:
+        heard = truth.inputs[line["session"]] = ReceivedAudio(truth.recording.format)
+        name = str(line["event_id"]).removeprefix(STREAM)
+        truth.calls[line["session"]] = truth.calls[name] = AgentCall(truth.recording, heard)
+    elif "to_byte" in line:
+        heard = truth.inputs[line["session"]]
+        heard.ends.append(line["to_byte"])
+        heard.came_ns.append(at_ns)
+        turn, _, append = str(line["event_id"]).removeprefix("turn-").partition("-")
+        if append == "append-1" and turn.isdigit():
+            heard.turns[int(turn)] = line["from_byte"]
+
+
+def true_instants(truth: GroundTruth, row: Mapping[str, Any], speech: SpeechSpan | None) -> dict[str, int]:
+    """The true instants of the turn of a row, as far as they are known. `speech`: where it is in what was played."""
+    found: dict[str, int | None] = dict(truth.replies.get(row["response_id"], {}))
+    heard = truth.inputs.get(row["service_session_id"])
+    if speech is not None and heard is not None and row["turn"] in heard.turns:
+        found |= _spoken(heard, heard.turns[row["turn"]], speech)
+    return {name: at_ns for name, at_ns in found.items() if at_ns is not None}
+
+
+def _spoken(heard: ReceivedAudio, begin: int, speech: SpeechSpan) -> dict[str, int | None]:
+    """The instants of a spoken turn. The first sample is recorded when it is over."""
+    return {
+        "speech_start": heard.recorded_ns(begin + INPUT.sample_bytes * (speech.begin + 1)),
+        "speech_end": heard.recorded_ns(begin + INPUT.sample_bytes * speech.end),
+        "speech_started": next((at_ns for byte, at_ns in heard.started if byte >= begin), None),
+        "speech_stopped": next((at_ns for byte, at_ns in heard.stopped if byte > begin), None),
+    }
+
+
+class MatchedErrors(NamedTuple):
+    """The errors of metrics, and of the instants that they are made of.
+
+    `unmatched`: good turns of which the truth does not tell every metric that the row has.
+    """
+
+    metrics: Errors
+    instants: Errors
+    unmatched: int
+
+
+def match_rows(
+    rows: Iterable[Mapping[str, Any]],
+    truth: GroundTruth,
+    speeches: Mapping[str, SpeechSpan],
+    metrics_of: Sequence[str] = METRICS,
+) -> MatchedErrors:
+    """Join the rows of good turns with the truth.
+
+    `speeches`: where speech is in each recording, by the name that rows have of it; `metrics_of`: what is compared.
+
+    A turn in which the service took a pause for the end of speech cannot be joined: it has several ends.
+    """
+    metrics: Errors = defaultdict(list)
+    instants_: Errors = defaultdict(list)
+    unmatched = 0
+    for row in rows:
+        if row["outcome"] in GOOD:
+            seen = {n: row["start_ns"] + at_ns for n in INSTANTS if (at_ns := row[f"{n}_at_ns"]) is not None}
+            if row["measured_from"] is None and "first_audible" in seen:  # a greeting: it counts from when we connected
+                seen |= {"greeting_audible": seen["first_audible"], "connect_start": row["start_ns"]}
+            if (call := truth.calls.get(row["service_session_id"])) is not None:
+                true = {name: at_ns for name, at_ns in call.instants(seen).items() if at_ns is not None}
+            else:
+                true = {} if row["vad_splits"] else true_instants(truth, row, speeches.get(row["audio"] or ""))
+            told = _measured(true, row["measured_from"], metrics_of)
+            measured = _measured(seen, row["measured_from"], metrics_of)
+            for name in (name for name in metrics_of if name in told and name in measured):
+                metrics[name].append(measured[name] - told[name])
+            for name in (name for name in INSTANTS if name in true and name in seen):
+                instants_[name].append(seen[name] - true[name])
+            unmatched += not measured.keys() <= told.keys()
+    return MatchedErrors(dict(metrics), dict(instants_), unmatched)
+
+
+def _measured(at_ns: Mapping[str, int], measured_from: str | None, names: Sequence[str]) -> dict[str, int]:
+    """Compute every one of these metrics that the instants make."""
+    found = ((name, CATALOGUE[name]) for name in names)
+    ends = (
+        (name, (measured_from or "") if one.begin == "measured_from" else one.begin, one.end) for name, one in found
+    )
+    return {name: at_ns[end] - at_ns[begin] for name, begin, end in ends if {begin, end} <= at_ns.keys()}
+
+
+def spreads(errors: Errors) -> dict[str, Percentiles]:
+    """The quantiles of errors by their names: how large they are, whichever way."""
+    return {name: spread(np.abs(np.array(values, np.int64)) / NS_PER_MS) for name, values in errors.items() if values}
+
+
+def spread(values_ms: npt.NDArray[np.float64]) -> Percentiles:
+    """Quantiles of at least one value."""
+    p50, p99, p999 = (float(np.quantile(values_ms, p, method="inverted_cdf")) for p in (0.5, 0.99, 0.999))
+    return Percentiles(len(values_ms), p50, p99, p999, float(values_ms.max()))

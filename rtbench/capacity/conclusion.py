@@ -1,0 +1,313 @@
+"""Concludes from the levels of a search what passes, what fails and why; pure.
+
+A share of turns that miss an objective does not fall with the load. So two levels contradict each other if the lower
+load, or the same one, missed significantly more: a one-sided z test of two shares (Newcombe, "Interval estimation for
+the difference between independent proportions", 1998), with the design effect of sessions and batches in their
+variances, of every pair of levels and every objective, at CONTRADICTION_ALPHA for all together (Bonferroni). Then the
+service changed between levels, no level shows anything of the time before and after it, and the search is inconclusive.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import permutations
+from statistics import NormalDist, median
+
+from bench.errors import INVALID_STATUS
+from reports.numbers import NBSP, count, listed, percent, plural, span
+from rtbench.capacity.search import (
+    SCHEMA_VERSION,
+    BreakingPoint,
+    BreakingPointKind,
+    CapacityDocument,
+    Ended,
+    Interval,
+    LevelEntry,
+    LoadUnit,
+    RoughEstimate,
+    SearchPlan,
+    SloEntry,
+    grid_of,
+    least_time_s,
+    results_of,
+    stop_reason,
+    verdict_of,
+)
+from rtbench.load_search import Bracket, bracket_of
+
+SHOWN, BELOW, UNDECIDED, GENERATOR = 0, 1, 3, INVALID_STATUS
+"""Exit statuses, beside 2 for what cannot be asked so; as those of `check`."""
+UNITS: dict[LoadUnit, tuple[str, str]] = {
+    "concurrency": ("concurrent call", "concurrent calls"),
+    "arrival_rate": ("call a minute", "calls a minute"),
+}
+"""What levels are counted in: of one, and of more."""
+REASONS: dict[Ended, str] = {
+    "time": "its time was over",
+    "budget": "its budget was spent",
+    "interrupted": "it was interrupted",
+}
+"""Why a search ended before its answer was as precise as asked for."""
+DRIFT = 0.25
+"""A change of p50 in the confirmation run that is a drift, if it lies beyond both intervals, too."""
+
+
+def conclude(
+    plan: SearchPlan,
+    levels: Sequence[LevelEntry],
+    *,
+    date_utc: str,
+    target: str,
+    scenario: str,
+    interrupted: bool = False,
+) -> CapacityDocument:
+    """Conclude from levels. `interrupted`: whether somebody ended the search."""
+    played, contradiction = bracket_of(results_of(levels)), contradiction_of(levels)
+    bracket = played if contradiction is None else Bracket()
+    failed = [level for level in levels if level.result == "fail"]
+    edge = breaking_point(min(failed, key=lambda level: level.load)) if failed and bracket.lowest_fail else None
+    reason: Ended = "interrupted" if interrupted else _ended(plan, levels, played)
+    holds, breaks = bracket.highest_pass or None, bracket.lowest_fail
+    held = next((level.result for level in levels if level.confirmation_run and level.load == holds), None)
+    rough = rough_estimate(levels)
+    if rough is not None and (holds or not rough.highest_pass) and (breaks or not rough.lowest_fail):
+        rough = None  # both ends that it has were shown
+    sentence = _sentence(plan, (holds, breaks), rough, edge, reason, contradiction, held=held == "pass")
+    return CapacityDocument(
+        schema=SCHEMA_VERSION,
+        date_utc=date_utc,
+        target=target,
+        scenario=scenario,
+        simulated=any(level.simulated for level in levels),
+        plan=plan,
+        levels=list(levels),
+        highest_pass=holds,
+        lowest_fail=breaks,
+        breaking_point=edge,
+        rough_estimate=rough,
+        confirmed=None if held is None else held == "pass",
+        stable=contradiction is None,
+        ended=reason,
+        sentence=sentence,
+        notes=_notes(plan, levels, played, reason, stable=contradiction is None),
+        exit_status=status_of(plan.required, bracket, interrupted=interrupted),
+    )
+
+
+def _ended(plan: SearchPlan, levels: Sequence[LevelEntry], bracket: Bracket) -> Ended:
+    """What ended a search that was not interrupted."""
+    if (early := stop_reason(plan, levels)) is not None:
+        return early
+    if bracket.ceiling is not None:
+        at = [level.result for level in levels if level.load == bracket.ceiling]
+        return "crashed" if at[-1] == "crashed" else "load_generator"
+    return "max_reached" if bracket.lowest_fail is None and bracket.highest >= plan.max else "precision_reached"
+
+
+def status_of(at_least: int | None, bracket: Bracket, *, interrupted: bool = False) -> int:
+    """The exit status: whether so many were shown to hold; without a number, whether anything was."""
+    wanted = at_least or 1
+    if bracket.highest_pass >= wanted:
+        return SHOWN
+    if bracket.lowest_fail is not None and bracket.lowest_fail <= wanted:
+        return BELOW
+    return GENERATOR if bracket.ceiling is not None and not interrupted else UNDECIDED
+
+
+def unit(by: LoadUnit, load: int) -> str:
+    """`1 call at a time`, `300 calls a minute`."""
+    return f"{count(load)} {UNITS[by][load != 1]}"
+
+
+def _rough_words(plan: SearchPlan, rough: RoughEstimate) -> str:
+    """Return `a rough estimate of the breaking point is between 8 and 16 calls, not verified`."""
+    if rough.highest_pass is None:
+        where = f"below {unit(plan.by, rough.lowest_fail or 0)}"
+    elif rough.lowest_fail is None:
+        where = f"above {unit(plan.by, rough.highest_pass)}"
+    else:
+        where = f"between {count(rough.highest_pass)} and {unit(plan.by, rough.lowest_fail)}"
+    return f"a rough estimate of the breaking point is {where}, not verified"
+
+
+def _sentence(
+    plan: SearchPlan,
+    shown: tuple[int | None, int | None],
+    rough: RoughEstimate | None,
+    edge: BreakingPoint | None,
+    ended: Ended,
+    contradiction: str | None,
+    *,
+    held: bool,
+) -> str:
+    """Return the result, without its full stop. `shown`: what passes and what fails."""
+    name, (holds, breaks) = UNITS[plan.by][1], shown
+    if holds is not None and breaks is not None:
+        answer = f"passes at {count(holds)} and fails at {unit(plan.by, breaks)}"
+    elif holds is not None:
+        answer = f"passes at {unit(plan.by, holds)}; no level failed"
+    elif breaks is not None:
+        answer = f"fails at {unit(plan.by, breaks)}; no level passed"
+    elif contradiction is not None:
+        answer = f"inconclusive, because levels of {name} contradict each other"
+    else:
+        answer = f"no level of {name} passed or failed"
+    parts = [f"{answer} ({', '.join(plan.slos)})"]
+    if contradiction is not None:
+        parts.append(contradiction)
+    if edge is not None:
+        parts.append(f"the breaking point is one of {edge.kind} ({edge.slo}: {edge.words})")
+    if rough is not None and (ended != "max_reached" or holds is None):
+        parts.append(_rough_words(plan, rough))
+    if holds is not None:
+        parts.append(f"a longer run confirmed {count(holds)}" if held else "not confirmed by a longer run")
+    if ended in REASONS:
+        parts.append(f"the search ended early, because {REASONS[ended]}")
+    return "; ".join(parts)
+
+
+def _notes(
+    plan: SearchPlan, levels: Sequence[LevelEntry], bracket: Bracket, ended: Ended, *, stable: bool
+) -> list[str]:
+    """Return what a reader must know beside the result."""
+    judged = {level.load for level in levels if verdict_of(level) is not None}
+    silent = {level.load: level.why for level in levels if level.why and level.load not in judged}
+    notes = [f"{unit(plan.by, load)} say nothing about the service: {why}" for load, why in silent.items()]
+    if ended == "load_generator" and bracket.ceiling is not None:
+        from_ = unit(plan.by, bracket.ceiling)
+        notes.append(f"the load generator was the limit from {from_} on: the service's own limit is unknown")
+    if ended == "max_reached" and bracket.highest not in bracket.inconclusive:
+        notes.append(f"nothing failed up to --to {plan.max}: a higher one finds the breaking point")
+    if bracket.inconclusive:
+        between = listed([count(load) for load in bracket.inconclusive])
+        least_s = least_time_s(grid_of(plan))
+        longer = f" ({span(least_s)} or more)" if plan.time_s < least_s else ""
+        notes.append(f"inconclusive within their time: {between}; a longer --max-time{longer} decides more")
+    if not stable:
+        notes.append(
+            "the service changed between levels: search again with a longer --max-time, so that each level takes "
+            "longer than such a change"
+        )
+    return [*notes, *_drift(plan, levels)]
+
+
+def _drift(plan: SearchPlan, levels: Sequence[LevelEntry]) -> list[str]:
+    """Return how the confirmation run differs from the level before it: the service drifts, or slows down."""
+    longer = next((level for level in levels if level.confirmation_run), None)
+    before = next((level for level in levels if longer and level.load == longer.load and level.result == "pass"), None)
+    if longer is None or before is None:
+        return []
+    name = unit(plan.by, longer.load)
+    if longer.result == "fail":
+        took = span(before.duration_s)
+        return [f"{name} passed for {took} and failed in the longer run: the service slows down under load, or drifts"]
+    was, now = before.latency_p50, longer.latency_p50
+    if was.value and now.value and abs(now.value / was.value - 1) > DRIFT and _apart(was, now):
+        return [f"p50 of {name} was {was.value:.0f} ms, and {now.value:.0f} ms in the longer run: the service drifts"]
+    return []
+
+
+def _apart(one: Interval, other: Interval) -> bool:
+    """Return whether two intervals are disjoint; one with an open end may not be."""
+    below = one.high is not None and other.low is not None and one.high < other.low
+    return below or (other.high is not None and one.low is not None and other.high < one.low)
+
+
+def breaking_point(level: LevelEntry) -> BreakingPoint:
+    """Return why the lowest level that fails failed: the cause of most turns that missed the worst objective."""
+    # none if it failed at an early analysis alone
+    shown = [share for share in level.slo_violations if share.low > share.allowed]
+    worst = max(shown or level.slo_violations, key=lambda share: share.low / share.allowed)
+    kind: BreakingPointKind = "quota" if 2 * worst.throttled >= worst.failed else "failures"
+    kind = "latency" if worst.slow > worst.failed else kind
+    return BreakingPoint(kind, worst.slo, _words(kind, worst, level.rate_limits_remaining))
+
+
+def _words(kind: BreakingPointKind, share: SloEntry, rate_limits_remaining: Mapping[str, float]) -> str:
+    """Return `240 of 812 turns were too slow, 3 failed`; of a quota what was left of it, too."""
+    turns = plural(share.turns, "turn").replace(NBSP, " ")
+    counts = f"{share.slow:,} of {turns} were too slow, {share.failed:,} failed"
+    if kind != "quota":
+        return counts
+    left = ", ".join(f"{percent(part, 1)} of its {name}" for name, part in rate_limits_remaining.items())
+    remaining = f"; the minimum left was {left} a minute" if left else "; the service reported no limits"
+    return f"{counts}, of which the service throttled {share.throttled:,}{remaining}".replace(NBSP, " ")
+
+
+CONTRADICTION_ALPHA = 0.05
+"""The chance, at most, that the levels of a stable service contradict each other."""
+
+
+def contradiction_of(levels: Sequence[LevelEntry]) -> str | None:
+    """Return the two levels that contradict each other most, in words; None if none do."""
+    loads, objectives = _comparable(levels)
+    pairs = [
+        (_z(lower, higher, typical_deff), (low, lower), (high, higher))
+        for shares in objectives
+        for typical_deff in [median(share.deff for share in shares)]
+        for (low, lower), (high, higher) in permutations(zip(loads, shares, strict=True), 2)
+        if low <= high
+    ]
+    if not pairs:
+        return None
+    z, (low, lower), (high, higher) = max(pairs, key=lambda pair: pair[0])
+    if NormalDist().cdf(-z) >= CONTRADICTION_ALPHA / len(pairs):
+        return None
+    return f"{_percent(lower)} at {count(low)} and {_percent(higher)} at {count(high)} missed {lower.slo}"
+
+
+def _z(lower: SloEntry, higher: SloEntry, typical_deff: float) -> float:
+    """Return by how many standard errors the lower load missed more."""
+    variance = _variance(lower, typical_deff) + _variance(higher, typical_deff)
+    return (_value(lower) - _value(higher)) / math.sqrt(variance)
+
+
+def rough_estimate(levels: Sequence[LevelEntry]) -> RoughEstimate | None:
+    """Return the highest load below which, and from which on, shares are as allowed; None if no level has a share.
+
+    Of each objective that is the split from which on the turns that missed it exceed what is allowed by most: the one
+    of isotonic regression (Barlow, Bartholomew, Bremner, Brunk, Statistical Inference under Order Restrictions, 1972).
+    """
+    loads, objectives = _comparable(levels)
+    if not objectives:
+        return None
+    splits = []
+    for shares in objectives:
+        most = excess = 0.0
+        split = math.inf
+        for load, share in sorted(zip(loads, shares, strict=True), key=lambda of: -of[0]):
+            excess += (_value(share) - share.allowed) * share.turns
+            if excess > most:
+                most, split = excess, load
+        splits.append(split)
+    fails = min(splits)
+    return RoughEstimate(
+        max((load for load in loads if load < fails), default=None), None if fails == math.inf else int(fails)
+    )
+
+
+def _comparable(levels: Sequence[LevelEntry]) -> tuple[list[int], list[list[SloEntry]]]:
+    """Return the loads of the levels that have a share of each objective, and their shares by objective."""
+    found = [
+        level
+        for level in levels
+        if verdict_of(level) is not None
+        and level.slo_violations
+        and all(share.value is not None and share.turns for share in level.slo_violations)
+    ]
+    by_objective = zip(*(level.slo_violations for level in found), strict=True)
+    return [level.load for level in found], [list(shares) for shares in by_objective]
+
+
+def _value(share: SloEntry) -> float:
+    return share.value or 0.0
+
+
+def _percent(share: SloEntry) -> str:
+    return f"{percent(_value(share), 1)} of {plural(share.turns, 'turn')}".replace(NBSP, " ")
+
+
+def _variance(share: SloEntry, typical_deff: float) -> float:
+    p = (_value(share) * share.turns + 1) / (share.turns + 2)
+    return max(share.deff, typical_deff) * p * (1 - p) / share.turns

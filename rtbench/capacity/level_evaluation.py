@@ -1,0 +1,474 @@
+"""Plays a level of a search as a run of its own, reads what that shows while it goes on and after, and judges it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from msgspec import convert
+
+from bench.clock import monotonic_ns
+from bench.cpu import core_count
+from bench.errors import UsageError
+from bench.load.planning.run_plan import Concurrency, process_advice
+from bench.metrics import CATALOGUE, is_throttled
+from bench.remedies import remedy_of
+from bench.run.document import Validity
+from bench.run.validity_data import worst_bound
+from bench.units import NS_PER_S
+from reports.question import Question
+from reports.runs import RunFrames, load_for_report
+from reports.samples import ALWAYS
+from reports.sides.side import Clusters, Side, targets_of
+from reports.statistic_types.quantile import Quantile
+from reports.statistic_types.rate import Rate
+from reports.statistics.counting import Integers
+from reports.statistics.quantiles import quantiles
+from reports.statistics.rates import PerCluster, complement
+from reports.summary.load import LIMITS, quota_of
+from reports.summary.money import money_of
+from reports.thresholds import Sign
+from reports.turns import Flags, lost_of
+from rtbench.capacity.level_run import ENDLESS_NS, FinishedLevel, LevelTask, LocustCommand, play_level, worker_count
+from rtbench.capacity.search import (
+    AFTER_RAMP_S,
+    FUTILE_FROM,
+    LOOKS,
+    Answer,
+    Interval,
+    LevelBudget,
+    LevelEntry,
+    SearchPlan,
+    SloEntry,
+    alpha_per_analysis,
+    least_ramp_s,
+)
+from rtbench.capacity.slo import (
+    GIVEN_UP,
+    GIVEN_UP_LAST,
+    Slo,
+    ViolationShare,
+    analysis_result,
+    is_futile,
+    too_few,
+    violation_share,
+)
+from rtbench.load_search import NextLevel
+
+BLOCKED_SHARE = 0.01
+"""A level with a larger share of blocked calls did not deliver its nominal load."""
+
+HOPELESS = "ended early, for the rest of its time was not to be expected to decide it"
+TIME_OVER = "the search's time was over before this level's run was closed"
+CARRIED_SHARE = 0.9
+"""Where the service held starts back, a level holds only if this share of its calls is in progress on average."""
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """What is searched for, and how its levels are played. `max_concurrent`: of calls that arrive, the slots.
+
+    `connect_rate`: how many connections may start in a minute; None for no limit. `until_ns`: when the search is
+    over, on CLOCK_MONOTONIC.
+    """
+
+    plan: SearchPlan
+    slos: Sequence[Slo]
+    locust: LocustCommand
+    max_concurrent: int | None = None
+    connect_rate: float | None = None
+    until_ns: int = ENDLESS_NS
+
+
+def evaluate_level(search: SearchConfig, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
+    """Play a level as a run of its own, and judge it. Raises UsageError where the first run was refused."""
+    began_ns = monotonic_ns()
+    paced = step.load * 60 / search.connect_rate if search.connect_rate and search.plan.by == "concurrency" else 0
+    warm_s = max(least_ramp_s(given.load_s), paced) + AFTER_RAMP_S  # until all users have connected
+    if warm_s > given.load_s / 2:
+        why = (
+            f"{step.load:,} calls take {warm_s:.0f} s to connect at this rate of connections, and the level has "
+            f"{given.load_s:.0f} s: give the search a longer --max-time, or `-- --connect-rate N`"
+        )
+        return _silent(step, given, "load_generator", why)
+    try:
+        level = _played(search, number, step, given, warm_s)
+    except UsageError as error:
+        if number == 1:
+            raise
+        level = _silent(step, given, "crashed", str(error))
+    return msgspec.structs.replace(level, duration_s=(monotonic_ns() - began_ns) / NS_PER_S)
+
+
+def _played(search: SearchConfig, number: int, step: NextLevel, given: LevelBudget, warm_s: float) -> LevelEntry:
+    parts = [(part * given.load_s - warm_s) / (given.load_s - warm_s) for part in LOOKS]
+    callers = step.load if search.plan.by == "concurrency" else math.inf
+    looking = _Looking(search.slos, alpha_per_analysis(given.error), parts, callers, step.confirmation_run, step.last)
+    name = f"{number:02d}-{'hold' if step.confirmation_run else 'level'}-{step.load}"
+    ramp_s = warm_s - AFTER_RAMP_S
+    task = LevelTask(name, step.load, given.load_s, ramp_s, search.max_concurrent, given.budget_usd)
+    run = play_level(search.locust, task, looking.is_clear, search.until_ns)
+    if run.died:
+        if monotonic_ns() >= search.until_ns:
+            return _silent(step, given, "inconclusive", TIME_OVER, run.folder.name)
+        return _silent(step, given, "crashed", run.died, run.folder.name)
+    return _judged(search, step, given, run, looking)
+
+
+def _silent(step: NextLevel, given: LevelBudget, answer: Answer, why: str, run: str = "") -> LevelEntry:
+    """A level that says nothing of the service."""
+    return LevelEntry(step.load, step.confirmation_run, answer, why, run, 0.0, given.error)
+
+
+@dataclass
+class _Looking:
+    """Looks at a level while it goes on. `answer`: what they came to; None where that is seen at its end.
+
+    `parts`: of the measured time that is over at each look, below 0 in the warm-up. A hold is ended by a break alone.
+    `last`: whether no other level waits for the time.
+    """
+
+    slos: Sequence[Slo]
+    errors: Sequence[float]
+    parts: Sequence[float]
+    callers: float
+    hold: bool
+    last: bool = False
+    answer: Answer | None = None
+
+    def is_clear(self, folder: Path, number: int) -> bool:
+        """Whether the level may end after a look: its answer is clear, or none is to be expected."""
+        side = side_of(folder)
+        shown, allowed = interim_counts(side, self.slos), [slo.allowed for slo in self.slos]
+        answer = analysis_result(shown.complete, shown.known, allowed, self.errors[number], self.callers)
+        backed_off = partial(_backed_off, side, self.slos, self.errors[number], self.callers)
+        if answer == "pass" and (self.hold or _drains(side) or backed_off()):
+            answer = "inconclusive"
+        if answer != "inconclusive":
+            self.answer = answer
+        elif not self.hold and self.parts[number] >= FUTILE_FROM:
+            part, doubt = self.parts[number], GIVEN_UP_LAST if self.last else GIVEN_UP
+            if is_futile(shown.complete, shown.known, allowed, part, self.errors[-1], self.callers, doubt):
+                self.answer = "inconclusive"
+        return self.answer is not None
+
+
+def _judged(
+    search: SearchConfig, step: NextLevel, given: LevelBudget, run: FinishedLevel, looking: _Looking
+) -> LevelEntry:
+    """A level whose run has come to its end."""
+    side = side_of(run.folder)
+    check_opened(side.run)
+    document, slos = side.run.metadata, search.slos
+    error = looking.errors[-1 if looking.answer is None else run.looks - 1]
+    every = [violations(side, slo) for slo in slos]
+    shown = [violations(replace(side, clusters=completed_sessions(side)), slo) for slo in slos] if run.cut else every
+    answer = looking.answer or analysis_result(shown, every, [slo.allowed for slo in slos], error, looking.callers)
+    calls, blocked_calls = in_progress(side.run), blocked(side.run)
+    arrived = blocked_calls + len(side.run.sessions)
+    sure = _is_sure(answer, side, slos, error, looking.callers)
+    ours = _ours(document, step.load if search.plan.by == "concurrency" else round(calls or 0), sure=sure)
+    if not ours and answer != "fail" and blocked_calls > BLOCKED_SHARE * arrived:
+        ours = f"{blocked_calls:,} of {arrived:,} calls found no free slot: give more by --max-concurrent"
+    held = _held_back(document, side.name, step, calls) if search.plan.by == "concurrency" and answer == "pass" else ""
+    if answer == "pass":
+        held = held or _backed_off(side, slos, error, looking.callers) or _drains(side)
+    if held:
+        answer = "inconclusive"
+    elif answer == "inconclusive":
+        held = next(filter(None, map(too_few, shown)), HOPELESS if looking.answer == "inconclusive" else "")
+    main = next(iter(side.mains.values()), ALWAYS)
+    latency_p50, latency_p95 = waits_of(side, search.plan.metric or main)
+    return LevelEntry(
+        load=step.load,
+        confirmation_run=step.confirmation_run,
+        result="load_generator" if ours else answer,
+        why=ours or held,
+        run=run.folder.name,
+        duration_s=0.0,
+        error=given.error,
+        sessions=side.sessions,
+        turns=int(side.here.sum()),
+        in_progress=calls,
+        slo_violations=shares_of(side, slos, error, looking.callers),
+        latency_p50=latency_p50,
+        latency_p95=latency_p95,
+        failure_rate=failures_of(side),
+        rate_limits_remaining=rate_limits_remaining(side.run, side.name),
+        blocked=blocked_calls,
+        simulated=side.simulated,
+        workers=worker_count(document),
+        usd=usd_of(side.run, side.name),
+    )
+
+
+def check_opened(run: RunFrames) -> None:
+    """Raises UsageError where calls failed to open and none did, for another reason than a limit of the service's:
+    that says nothing of any load.
+    """
+    refused = run.sessions[run.sessions["outcome_class"] == "failed"]
+    opened = run.sessions["session_ready_ms"].notna().any()
+    if refused.empty or opened or any(is_throttled(str(outcome)) for outcome in refused["outcome"]):
+        return
+    ends = Counter(zip(refused["outcome"].astype(str), refused["detail"].astype(object).fillna(""), strict=True))
+    ((outcome, said), _), *_ = ends.most_common(1)
+    ended = f"{outcome}: {said.rstrip('.')}" if said else outcome
+    words = "; ".join(filter(None, [ended, remedy_of(outcome, said)]))
+    raise UsageError(f"none of {len(refused):,} calls to {run.metadata['targets'][0]['url']} opened: {words}")
+
+
+def _held_back(document: Any, target: str, step: NextLevel, calls: float | None) -> str:
+    """Why a level was not the load that it was to be, as the service asked for waits; "" where it was."""
+    held_s = float((document.get("start_delays_s") or {}).get(target) or 0.0)
+    if not held_s or calls is None or calls >= CARRIED_SHARE * step.load:
+        return ""
+    return (
+        f"the service held starts back for {held_s:.0f} s because of its quota: only {calls:.0f} calls were in progress"
+    )
+
+
+def _backed_off(side: Side, slos: Sequence[Slo], error: float, callers: float) -> str:
+    """Return why a level that went well does not hold, as callers waited after refused calls; "" where it does.
+
+    A caller who waits makes no calls that could be refused. So the part of the callers' time that was waited is taken
+    for turns that missed the objective.
+    """
+    waiting = callers_backing_off(side.run)
+    away = waiting / callers
+    if not away or all(
+        share.high + away * (1 - share.high) < share.allowed for share in shares_of(side, slos, error, callers)
+    ):
+        return ""
+    return (
+        f"calls were refused, and {waiting:.2g} of {callers:,.0f} callers on average waited before they called again: "
+        "with their calls more turns may have missed the objective than are allowed"
+    )
+
+
+def _drains(side: Side) -> str:
+    """Why a level that went well says nothing of the time after it: a limit is being used up; "" where none is."""
+    found = exhausting_limit(side.run, side.name)
+    if found is None:
+        return ""
+    limit, left_s = found
+    return f"the service's limit of {limit} was being used up: at this pace nothing is left of it in {left_s:.0f} s"
+
+
+def _is_sure(answer: Answer, side: Side, slos: Sequence[Slo], error: float, callers: float) -> bool:
+    """Whether the answer is the same however far the stamps were off."""
+    if answer not in ("pass", "fail"):
+        return True
+    way = 1 if answer == "pass" else -1
+    moved = [violations(side, slo, way * off) for slo, off in zip(slos, worst_bounds(side, slos), strict=True)]
+    return analysis_result(moved, moved, [slo.allowed for slo in slos], error, callers) == answer
+
+
+def _ours(document: Any, calls: int, *, sure: bool) -> str:
+    """Why a run says nothing of the service, and what it takes; "" where it does.
+
+    `sure`: the answer does not hang on how exact the stamps are.
+    """
+    concurrency = Concurrency(calls, 1, worker_count(document))
+    failed = [
+        check
+        for check in convert(document.get("validity") or {"status": "no_verdict"}, Validity).checks
+        if check.result == "fail" and not (sure and check.name == "timestamp_uncertainty")
+    ]
+    if failed:
+        check = failed[0]
+        return (
+            f"INVALID: {check.name} was {check.value:.3g} {check.unit} (limit {check.limit:.3g}) with "
+            f"{concurrency.per_process:,} calls in a process; "
+            f"give the machine idle cores, and the search `-- --processes {2 * concurrency.processes}` or more"
+        )
+    cited = document.get("calibration")
+    return "" if cited is None or cited.get("ended") else "".join(process_advice(concurrency, cited, core_count()))
+
+
+FAILURES = Question("failure_rate", Rate())
+THROTTLED = Question("throttle_rate", Rate())
+DRAIN_SECONDS, DRAINED_SHARE, DRAINS_S = 5, 0.05, 600.0
+"""A limit is being used up where, told in so many seconds at least, more than this share of it went, and nothing would
+be left within so many seconds."""
+SHOWN = 0.05
+"""The error of an interval that is shown, of both ends together."""
+
+
+class SessionCounts(NamedTuple):
+    """What turns of a level have shown so far: of each objective the turns that missed it, by session.
+
+    `complete`: of sessions that began before the oldest one still open; `known`: of all.
+    """
+
+    complete: Sequence[PerCluster]
+    known: Sequence[PerCluster]
+
+
+def interim_counts(side: Side, slos: Sequence[Slo]) -> SessionCounts:
+    """What a run shows that goes on. Sessions of its warm-up do not count."""
+    whole = replace(side, clusters=completed_sessions(side))
+    return SessionCounts([violations(whole, slo) for slo in slos], [violations(side, slo) for slo in slos])
+
+
+def side_of(folder: Path) -> Side:
+    """The only target of a level's run."""
+    (side,) = targets_of(load_for_report(folder))
+    return side
+
+
+def completed_sessions(side: Side) -> Clusters:
+    """The sessions that began before the oldest one that is still open, of each worker; they are numbered from 0 on.
+
+    A run that is over has no more open sessions but those that its end cut.
+    """
+    sessions, workers = side.run.sessions, int(side.run.metadata.get("workers") or 1)
+    number = sessions["pair"].to_numpy(dtype=np.int64)
+    ended = (sessions["outcome_class"] != "unfinished").to_numpy()
+    over = ended & ~sessions["renewed"].to_numpy(dtype=bool)  # of a call that goes on in another session not yet
+    open_from = [_first_open(number[over & (number % workers == worker)] // workers) for worker in range(workers)]
+    rows = side.clusters.rows
+    kept = ended[rows] & (number[rows] // workers < np.array(open_from)[number[rows] % workers])
+    of_code = np.full_like(side.clusters.of_code, -1)
+    place = np.full(side.clusters.count, -1, dtype=np.int64)
+    place[side.clusters.of_row[kept]] = np.arange(int(kept.sum()))
+    there = side.clusters.of_code >= 0
+    of_code[there] = place[side.clusters.of_code[there]]
+    return Clusters(int(kept.sum()), of_code, rows[kept], np.arange(int(kept.sum())))
+
+
+def _first_open(ended: Integers) -> int:
+    """The first number that is missing among those of sessions that have ended."""
+    gaps = np.flatnonzero(np.sort(ended) != np.arange(ended.size))
+    return int(gaps[0]) if gaps.size else ended.size
+
+
+def violations(side: Side, slo: Slo, worse: float = 0.0) -> PerCluster:
+    """Counts, by session, the turns that miss an objective, and all that it is about.
+
+    `worse`: as if each figure were by so much worse than it was measured, in the unit of the metric.
+    """
+    threshold = slo.threshold
+    if threshold.p is None:
+        counts = side.counts(threshold.about)
+        return complement(counts) if threshold.sign in (">", ">=") else counts
+    sample = side.sample(threshold.about)
+    values, limit = sample.values, threshold.limit
+    assert limit is not None, f"{slo.written} is relative"
+    limit += worse if threshold.sign in (">", ">=") else -worse
+    ways: dict[Sign, Flags] = {"<": values >= limit, "<=": values > limit, ">": values <= limit, ">=": values < limit}
+    late = ways[threshold.sign]
+    sizes = side.clusters.count
+    return (
+        np.bincount(sample.sessions[late], minlength=sizes).astype(np.float64),
+        np.bincount(sample.sessions, minlength=sizes).astype(np.float64),
+    )
+
+
+def worst_bounds(side: Side, slos: Sequence[Slo]) -> list[float]:
+    """How far a figure that each objective is about can be off at most; 0 for rates, which hang on no stamp."""
+    quantiles = (slo.threshold.p is not None for slo in slos)
+    return [
+        worst_bound(side.run.folder, CATALOGUE[slo.threshold.metric], side.name) if is_quantile else 0.0
+        for slo, is_quantile in zip(slos, quantiles, strict=True)
+    ]
+
+
+def shares_of(side: Side, slos: Sequence[Slo], error: float, callers: float) -> list[SloEntry]:
+    """The shares of a run that is over."""
+    sessions = side.session_rows  # a limit of the service's ended turns, and those that were lost with a session
+    limited = np.array([is_throttled(str(outcome)) for outcome in sessions["outcome"]], dtype=bool)
+    throttled = int(side.counts(THROTTLED)[0].sum()) + int(lost_of(sessions)[limited].sum())
+    return [
+        _share(side, slo, violation_share(violations(side, slo), error, len(slos), callers), throttled) for slo in slos
+    ]
+
+
+def _share(side: Side, slo: Slo, share: ViolationShare, throttled: int) -> SloEntry:
+    missing, threshold = int(violations(side, slo)[0].sum()), slo.threshold
+    failed = 0
+    if threshold.p is not None:
+        failed = min(missing, int(np.isinf(side.sample(threshold.about).values).sum()))
+    elif threshold.metric in ("failure_rate", "throttle_rate"):
+        failed = missing
+    causes = {"slow": missing - failed, "failed": failed, "throttled": min(throttled, failed)}
+    value = None if math.isnan(share.value) else share.value
+    return SloEntry(slo.written, slo.allowed, **share._asdict() | {"value": value} | causes)
+
+
+def waits_of(side: Side, metric: str) -> tuple[Interval, Interval]:
+    """p50 and p95 of a metric with their 95 % intervals, as far as a report would publish them."""
+    sample = side.sample(Question(metric, Quantile(0.5)))
+    p50, p95 = (
+        interval(one.value, one.low, one.high) if one.bounded else Interval(None, None, None)
+        for one in quantiles(sample, [0.5, 0.95], 1 - SHOWN)
+    )
+    return p50, p95
+
+
+def interval(value: float, low: float, high: float) -> Interval:
+    """A figure with its ends, of which those that are not finite are not known."""
+    known = [figure if math.isfinite(figure) else None for figure in (value, low, high)]
+    return Interval(*known)
+
+
+def failures_of(side: Side) -> Interval:
+    """The share of turns that failed or were lost, with its 95 % interval."""
+    share = violation_share(side.counts(FAILURES), SHOWN / 2, 1, math.inf)
+    return interval(share.value, share.low, share.high)
+
+
+def in_progress(run: RunFrames) -> float | None:
+    """The calls in progress, in half of the seconds of the measured phase at least so many."""
+    seconds = run.seconds[run.seconds["measured"].to_numpy()]
+    by_second = seconds.groupby("second")["sessions_active"].sum()
+    return float(by_second.median()) if len(by_second) else None
+
+
+def callers_backing_off(run: RunFrames) -> float:
+    """Return how many callers waited after refused calls, on average over the seconds of the measured phase."""
+    seconds = run.seconds[run.seconds["measured"].to_numpy()]
+    by_second = seconds["callers_backing_off"].fillna(0).groupby(seconds["second"]).sum()
+    return float(by_second.mean()) if len(by_second) else 0.0
+
+
+def rate_limits_remaining(run: RunFrames, target: str) -> dict[str, float]:
+    """The least share that was left of each limit that the service told."""
+    began_ns, ended_ns = int(run.metadata["started_utc_ns"]), int(run.metadata.get("ended_utc_ns") or 0)
+    quota = quota_of(run, [target], began_ns, max(0.0, (ended_ns - began_ns) / NS_PER_S))
+    return {left.limit: float(left.share.min()) for of in quota.targets for left in of.remaining}
+
+
+def exhausting_limit(run: RunFrames, target: str) -> tuple[str, float] | None:
+    """(a limit of the service's that is being used up, seconds until nothing is left of it at this pace); None where
+    none is, within DRAINS_S.
+
+    A quota of a minute is there at once when a level begins, so that a load which it cannot carry goes well at first.
+    """
+    seconds = run.seconds[run.seconds["measured"].to_numpy() & (run.seconds["target"] == target).to_numpy()]
+    for limit in LIMITS:
+        left = (seconds[f"{limit}_remaining"] / seconds[f"{limit}_limit"]).groupby(seconds["second"]).min().dropna()
+        if len(left) < DRAIN_SECONDS:
+            continue
+        at_s, share = left.index.to_numpy(dtype=np.float64), left.to_numpy(dtype=np.float64)
+        pace, fallen = float(np.polyfit(at_s, share, 1)[0]), float(share[0] - share[-1])
+        if pace < 0 and fallen > DRAINED_SHARE and (left_s := float(share[-1]) / -pace) < DRAINS_S:
+            return limit, left_s
+    return None
+
+
+def usd_of(run: RunFrames, target: str) -> float | None:
+    """What the tokens of the run cost; None where no price is known."""
+    money = money_of(run, [target])
+    return money.usd if math.isfinite(money.usd) and not money.models_without_price else None
+
+
+def blocked(run: RunFrames) -> int:
+    """Calls that arrived and found no free slot."""
+    return int(run.seconds["calls_blocked"].fillna(0).sum()) if len(run.seconds) else 0

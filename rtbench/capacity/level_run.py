@@ -1,0 +1,264 @@
+"""Prepares a search, and plays a level of it: a headless Locust run, ended early once its answer is clear."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.clock import monotonic_ns
+from bench.errors import UsageError
+from bench.installation import child_environment, python_command
+from bench.load.planning.command_line import locust_files
+from bench.pricing import dollars
+from bench.run import folder as files
+from bench.target.options import ServiceOptions
+from bench.units import NS_PER_S
+from rtbench.capacity.conclusion import unit
+from rtbench.capacity.search import AFTER_RAMP_S, AROUND_S, LOOKS, LoadUnit, SearchPlan
+from rtbench.locust_run import environment_without, last_words, locust_run
+
+CALLS_PER_SLOT_S = 300
+"""Seconds that each arriving call may last before slots run out, where nobody says how many there are."""
+POLL_S = 0.2
+END_S = 300.0
+"""How long a run may take for its last turns, and for closing, before it is killed."""
+ENDLESS_NS = 1 << 62
+"""An instant that never comes."""
+CLOSE_S = 10.0
+"""Seconds before the end of a search at which turns in flight are abandoned, for the run to be closed by then."""
+GUARD_S = 60.0
+"""Seconds after which the run ends by itself, should nobody be there to end it."""
+FORECAST_S = 600.0
+
+
+@dataclass(frozen=True)
+class LevelTask:
+    """A level to play: of `load` calls at a time, or calls a minute, for `load_s` seconds at most.
+
+    `max_concurrent`: of calls that arrive, how many may be in progress. `budget_usd`: what it may cost.
+    """
+
+    name: str
+    load: int
+    load_s: float
+    ramp_s: float
+    max_concurrent: int | None = None
+    budget_usd: float | None = None
+
+
+@dataclass(frozen=True)
+class LocustCommand:
+    """How runs are started: the Locust file, the options of the service and of the user, and where run folders go."""
+
+    file: str
+    by: LoadUnit
+    runs: Path
+    options: Sequence[str] = ()
+
+    def words(self, task: LevelTask) -> list[str]:
+        """The command line of a level's run."""
+        warm_s = task.ramp_s + AFTER_RAMP_S
+        load: dict[str, object] = {"--run-time": f"{task.load_s + GUARD_S:.0f}s", "--warmup": f"{warm_s:.0f}s"}
+        if self.by == "concurrency":
+            load |= {"--users": task.load, "--spawn-rate": f"{task.load / task.ramp_s:.4g}", "--session-pause": 0}
+        else:
+            slots = task.max_concurrent or max(1, round(task.load * CALLS_PER_SLOT_S / 60))
+            load |= {"--arrival-rate": f"{task.load}/min", "--max-concurrent": slots}
+        if task.budget_usd is not None:
+            load["--budget"] = f"{task.budget_usd:.6f}"
+        own = [word for name, value in load.items() for word in (name, str(value))]
+        place = ["--headless", "--name", task.name, "--runs-dir", str(self.runs), "--loglevel", "WARNING"]
+        return ["-f", locust_files(Path(self.file))[0], *place, *own, *self.options]
+
+
+@dataclass(frozen=True)
+class FinishedLevel:
+    """The run of a level that is over. `died`: how it ended, where it did not come to its end; "" where it did.
+
+    `looks`: how often it was looked at while it went on. `cut`: whether turns in flight at its end were abandoned.
+    """
+
+    folder: Path
+    died: str
+    looks: int
+    cut: bool = False
+
+
+def play_level(
+    locust: LocustCommand, task: LevelTask, is_clear: Callable[[Path, int], bool], until_ns: int = ENDLESS_NS
+) -> FinishedLevel:
+    """Play a level. `is_clear`: whether the answer is clear at a look, of a folder; looks are numbered from 0.
+
+    `until_ns`: when it must be over, on CLOCK_MONOTONIC. Its load ends AROUND_S before that, turns in flight are
+    abandoned CLOSE_S before, and what is not closed then is killed.
+
+    Raises UsageError where the run was refused. KeyboardInterrupt ends the run in order, and goes on.
+    """
+    log = locust.runs.with_name("logs") / f"{task.name}.log"
+    log.parent.mkdir(exist_ok=True)
+    with locust_run(locust.words(task), _environ(locust.file), log=log) as run:
+        folder = run.begun(locust.runs, task.name)
+        cut = False
+        try:
+            latest_ns = until_ns - int(AROUND_S * NS_PER_S)
+            looks = _watched(run.process, folder, run.began_ns(folder), task.load_s, is_clear, latest_ns)
+        finally:
+            cut = _stopped(run.process, folder, min(END_S, _left_s(until_ns) - CLOSE_S))
+            died = run.ended(folder, min(END_S, _left_s(until_ns)))
+    return FinishedLevel(folder, died, looks, cut)
+
+
+def _environ(file: str) -> dict[str, str]:
+    """The environment of a run of this file: what shapes another run is left out."""
+    return environment_without(os.environ, *SHAPING) | locust_files(Path(file))[1]
+
+
+def _left_s(until_ns: int) -> float:
+    """How long it is until an instant of CLOCK_MONOTONIC."""
+    return (until_ns - monotonic_ns()) / NS_PER_S
+
+
+def _watched(
+    process: subprocess.Popen[bytes],
+    folder: Path,
+    began_ns: int,
+    load_s: float,
+    is_clear: Callable[[Path, int], bool],
+    latest_ns: int,
+) -> int:
+    """Wait for the end of a level's time, or for a look at which its answer is clear. Return the number of looks.
+
+    The last look is not held here: it is at the run that is over. `began_ns`: when the level began; `latest_ns`: when
+    it ends at the latest; both on CLOCK_MONOTONIC.
+    """
+    for number, part in enumerate(LOOKS):
+        due_ns = began_ns + int(part * load_s * NS_PER_S)
+        until_ns = min(due_ns, latest_ns)
+        while process.poll() is None and (left_s := _left_s(until_ns)) > 0:
+            time.sleep(min(POLL_S, left_s))
+        if due_ns >= latest_ns or process.poll() is not None:
+            return number
+        if part < 1 and is_clear(folder, number):
+            return number + 1
+    return len(LOOKS) - 1
+
+
+def _stopped(process: subprocess.Popen[bytes], folder: Path, drain_s: float) -> bool:
+    """End a run in order: turns in flight end. Returns whether those were abandoned that had not after so long."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    try:
+        process.wait(max(0.0, drain_s))
+    except subprocess.TimeoutExpired:
+        if files.read_document(folder).get("state") == "running":
+            process.send_signal(signal.SIGINT)
+            return True
+    return False
+
+
+SHAPING = frozenset(
+    f"LOCUST_{name}"
+    for name in (
+        *("USERS", "SPAWN_RATE", "RUN_TIME", "SESSIONS", "ARRIVAL_RATE", "MAX_CONCURRENT", "STAGES", "WARMUP"),
+        *("BUDGET", "NAME", "RUNS_DIR", "HEADLESS", "UNTIL_DECIDED", "SESSION_PAUSE"),
+    )
+)
+"""Variables that say for other runs what the search says itself."""
+
+
+def worker_count(document: Mapping[str, Any]) -> int:
+    """How many processes played."""
+    return int(document.get("workers") or 1)
+
+
+@dataclass(frozen=True)
+class PreparedSearch:
+    """How levels are played, and against what. `costs`: what to read before, in lines.
+
+    `lacking`: what the scripts can never show (`reports.measurable`).
+    """
+
+    locust: LocustCommand
+    target: str
+    scenario: str
+    connect_rate: float | None
+    costs: tuple[str, ...]
+    lacking: Sequence[Mapping[str, Any] | None] = ()
+
+
+def prepare_search(
+    service_options: ServiceOptions, file: str, plan: SearchPlan, runs: Path, options: Sequence[str], *, yes: bool
+) -> PreparedSearch:
+    """Prepare a search. Raises UsageError for what cannot be, and where a service would be called that costs money."""
+    own = {name.replace("LOCUST_", "--").replace("_", "-").lower() for name in SHAPING}
+    for word in options:
+        name = word.partition("=")[0]
+        if name in own or name in ("-u", "-r", "-t"):
+            raise UsageError(f"{name} is an option that the search sets for each level: leave it out after --")
+    words = [*service_options.words(), *options, *(["--yes"] if yes else [])]
+    arrives = ["--arrival-rate", "1/min", "--max-concurrent", "1"] if plan.by == "arrival_rate" else []
+    forecast = _forecast(file, [*words, *arrives])
+    if len(forecast["targets"]) != 1:
+        labels = ", ".join(target["name"] for target in forecast["targets"])
+        raise UsageError(f"capacity searches one target, and these are several: {labels}; name one by --targets")
+    (target,) = forecast["targets"]
+    if not target["loopback"] and not yes:
+        raise UsageError(
+            f"a search opens hundreds of sessions to {target['url']}, which may cost money: add --yes if that is "
+            "meant, and --budget USD for a limit"
+        )
+    costs = tuple(forecast["notices"]) if target["loopback"] else (*forecast["notices"], *cost_lines(forecast, plan))
+    return PreparedSearch(
+        LocustCommand(file, plan.by, runs, words),
+        target["name"],
+        forecast["scenario"],
+        forecast["connect_rate"],
+        costs,
+        forecast["lacking"],
+    )
+
+
+def calls_most(by: LoadUnit, most: int, time_s: float, session_s: float) -> float | None:
+    """How many calls a search may make at most, were all of its time spent at its largest level; None: not known."""
+    if by == "arrival_rate":
+        return most * time_s / 60
+    return most * time_s / session_s if session_s else None
+
+
+def cost_lines(forecast: dict[str, Any], plan: SearchPlan) -> list[str]:
+    """What a call may cost, and the whole search."""
+    lines = [str(forecast["cost"])]
+    calls = calls_most(plan.by, plan.max, plan.time_s, forecast["session_s"])
+    if forecast["session_usd"] is not None and calls is not None:
+        usd = dollars(calls * forecast["session_usd"][1])
+        lines.append(
+            f"the search makes at most {calls:,.0f} calls for {usd} USD, if all of its time is spent at "
+            f"{unit(plan.by, plan.max)}"
+        )
+    if plan.budget_usd is None:
+        lines.append("--budget USD limits what it may cost")
+    return lines
+
+
+def _forecast(file: str, words: Sequence[str]) -> dict[str, Any]:
+    """What a session takes, by the plan of a run. Raises UsageError where the run could not be."""
+    if not Path(file).is_file():
+        raise UsageError(f"{file}: no such file")
+    command = python_command("bench.load.runners.dry_run", "-f", locust_files(Path(file))[0], "--headless", *words)
+    environ = child_environment(_environ(file))
+    try:
+        process = subprocess.run(command, capture_output=True, text=True, env=environ, check=False, timeout=FORECAST_S)
+    except subprocess.TimeoutExpired:
+        raise UsageError(f"{file} cannot be played: its plan was not made within {FORECAST_S:.0f} s") from None
+    lines = process.stdout.strip().splitlines()
+    if process.returncode or not lines:
+        raise UsageError(f"{file} cannot be played: {last_words(process.stderr)}")
+    forecast: dict[str, Any] = json.loads(lines[-1])
+    return forecast

@@ -1,0 +1,116 @@
+"""Up to which load a machine is trusted, and the last line."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from bench.run.calibration import KINDS, Calibration, LoadStep, Outcome, SessionKind, TrustedLoad
+from rtbench.calibrate.load_step_search import bytes_per_session, calibration_of, conclusions, is_coarse, is_concluded
+from tests.calibrate.builders import build_step, steps_of_both
+
+LAST = "trust this machine up to 200 sessions per process"
+
+
+def concluded(steps: list[LoadStep]) -> Calibration:
+    return calibration_of(steps, {"kernel": "Linux 6"}, "2026-11-20", tls=False)
+
+
+def test_the_last_line_is_the_answer() -> None:
+    found = concluded(steps_of_both((100, "pass"), (200, "pass"), (400, "fail")))
+
+    assert conclusions(found)[-1] == LAST
+    assert found.trusted == {"text": TrustedLoad(200, 5000), "voice": TrustedLoad(200, 5000)}
+    assert found.ended == {}
+    assert is_concluded(found)
+
+
+GOOD: list[tuple[int, Outcome]] = [(100, "pass"), (200, "pass")]
+HARNESS = [build_step(200, kind="text"), build_step(400, "fail", kind="text")]
+SIMULATOR = [build_step(200, kind="voice"), build_step(400, "simulator_late", kind="voice")]
+LAST_LINES: dict[str, tuple[list[LoadStep], str]] = {
+    "the answer holds for either kind of sessions":
+        ([*(build_step(n, kind="text") for n in (100, 400)), build_step(200, kind="voice"),
+          build_step(800, "fail", kind="text"), build_step(400, "fail", kind="voice")], LAST),
+    "where every load was good the answer is a least one":
+        ([build_step(40, kind="text"), build_step(40, kind="voice")],
+         "trust this machine up to at least 40 sessions per process; --max-sessions, not the load generator, ended the "
+         "calibration"),
+    "where the simulator was at its limit as well":
+        (steps_of_both(*GOOD, (400, "simulator_late"), (400, "simulator_late")), LAST.replace("to ", "to at least ") +
+         "; the simulator, not the load generator, ended the calibration"),
+    "where other programs had the machine as well":
+        (steps_of_both(*GOOD, (400, "machine_busy"), (400, "machine_busy")), LAST.replace("to ", "to at least ") +
+         "; other programs, not the load generator, ended the calibration"),
+    "of two equal answers the one that the harness gave counts": ([*HARNESS, *SIMULATOR], LAST),
+    "nothing is concluded where no load could be judged":
+        ([build_step(100, kind="text"), build_step(100, "simulator_late", kind="voice")],
+         "no conclusion for voice sessions: the simulator set the limit"),
+    "a harness that carries nothing is trusted with nothing":
+        (steps_of_both((5, "fail")), "trust this machine up to 0 sessions per process"),
+    "what lies above a load that was not good is not trusted":
+        (steps_of_both((100, "pass"), (200, "pass"), (300, "fail"), (400, "pass")), LAST),
+    "a load that was tried twice counts as it was found last":
+        (steps_of_both((100, "pass"), (200, "simulator_late"), (200, "pass"), (400, "fail")), LAST),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("steps", "last"), LAST_LINES.values(), ids=LAST_LINES)
+def test_the_last_line_says_up_to_which_load_and_what_ended_it(steps: list[LoadStep], last: str) -> None:
+    found = concluded(steps)
+
+    assert conclusions(found)[-1] == last
+    assert is_concluded(found) is not last.startswith("no conclusion")
+
+
+def test_where_every_load_was_good_a_calibration_is_coarse() -> None:
+    assert is_coarse(concluded([build_step(40, kind="text"), build_step(40, kind="voice")]))
+
+
+def test_a_quick_calibration_calls_itself_a_first_idea() -> None:
+    steps = [build_step(n, "fail" if n == 400 else "pass", kind=kind) for kind in KINDS for n in (100, 400)]
+    full = concluded(steps)
+    quick = msgspec.structs.replace(full, quick=True)
+
+    assert [line for line in conclusions(quick) if line not in conclusions(full)] == [
+        "this is a first idea: few loads were tried, each for a short time; leave --quick out to narrow it down"
+    ]
+    assert (is_coarse(full), is_coarse(quick)) == (False, True)
+
+
+def test_a_narrower_limit_has_a_lower_load() -> None:
+    kinds: tuple[SessionKind, ...] = ("text", "voice")
+    steps = [build_step(n, kind=kind, p99=p99) for kind in kinds for n, p99 in ((100, 0.09), (200, 0.11), (400, 0.08))]
+    found = concluded(steps)
+
+    assert found.exact["voice"].sessions == 100
+    assert found.trusted["voice"].sessions == 400
+    assert conclusions(found)[-2] == "errors are within 100 µs (p99) up to 100 sessions per process"
+
+
+@pytest.mark.parametrize(("turns", "said"), [(499, "; p99 of 499 turns"), (500, "")])
+def test_a_p99_of_few_turns_is_said_of_the_load_that_is_trusted(turns: int, said: str) -> None:
+    steps = [build_step(n, kind="text", turns=n * turns // 200, rss_bytes=None) for n in (100, 200)]
+    line, *_ = conclusions(concluded([*steps, build_step(200, kind="voice")]))
+
+    assert line == "text: within 1 ms up to at least 200 sessions (5,000 events/s), within 100 µs up to 200" + said
+
+
+def test_a_kind_that_the_harness_did_not_end_is_a_least_one_in_its_line_too() -> None:
+    listening, talking, *_ = conclusions(concluded([*HARNESS, *SIMULATOR]))
+
+    assert listening.startswith("text: within 1 ms up to 200 sessions")
+    assert talking.startswith("voice: within 1 ms up to at least 200 sessions")
+
+
+def test_memory_per_session_is_the_slope_between_loads() -> None:
+    steps = [build_step(n, rss_bytes=10**8 + 90_000 * n) for n in (100, 200, 400)]
+
+    assert bytes_per_session(steps) == pytest.approx(90_000)
+    assert bytes_per_session(steps[:1]) is None
+    assert bytes_per_session([build_step(rss_bytes=None)]) is None
+    falling = [build_step(n, rss_bytes=10**8 - 3 * n) for n in (100, 200, 400)]
+    assert "kB" not in conclusions(concluded([*falling, *(build_step(n, kind="voice") for n in (100, 200))]))[0]
+    assert (
+        "; 90 kB a session" in conclusions(concluded([*steps, *(build_step(n, kind="voice") for n in (100, 200))]))[0]
+    )

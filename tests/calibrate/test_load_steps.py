@@ -1,0 +1,104 @@
+"""What is played in a step of a calibration, and how loads follow one another."""
+
+from __future__ import annotations
+
+import site
+from pathlib import Path
+
+import pytest
+
+from bench.plan.script import load_script
+from bench.run.calibration import AGENTS, KINDS, Outcome, SessionKind
+from bench.simulator.profile import load_profile
+from rtbench.calibrate import load_steps as climbing
+from rtbench.calibrate.load_step_search import longest
+from rtbench.calibrate.load_steps import LoadStepTiming, pace_of, plan_of, run_load_steps
+from rtbench.load_search import LoadGrid
+from tests.calibrate.builders import build_step
+
+
+@pytest.mark.parametrize(
+    ("kind", "sessions", "steady_s"),
+    [("voice", 400, 12), ("voice", 200, 23), ("voice", 5, 40), ("text", 30, 20), ("text", 100, 10)],
+)
+def test_a_step_is_as_long_as_p99_needs_within_a_limit(kind: SessionKind, sessions: int, steady_s: int) -> None:
+    assert pace_of(plan_of(1600, quick=False), kind, sessions) == LoadStepTiming(5, steady_s)
+
+
+def test_a_quick_one_does_not_wait_for_more_turns() -> None:
+    assert pace_of(plan_of(1600, quick=True), "voice", 5) == LoadStepTiming(3, 8)
+
+
+def test_the_whole_takes_about_ten_minutes_at_most() -> None:
+    assert 5 < plan_of(1600, quick=False).minutes_at_most < 10
+    assert plan_of(1600, quick=True).minutes_at_most < 3
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "loads"),
+    [
+        (["pass", "pass", "fail", "fail"], [100, 200, 400, 400]),
+        (["pass", "machine_busy", "pass", "simulator_late", "pass"], [100, 200, 200, 400, 400]),
+        (["simulator_late", "simulator_late", "pass", "pass", "pass"], [100, 100, 50, 71, 84]),
+        (["machine_busy", "machine_busy"], [100, 100]),
+        (["fail", "machine_busy", "machine_busy", "machine_busy"], [100, 100, 50]),
+        (["machine_busy", "fail", "fail", "fail", "pass"], [100, 100, 50, 50, 25]),
+    ],
+)
+def test_a_load_that_was_not_good_is_tried_once_more_and_a_busy_machine_ends_it(
+    outcomes: list[Outcome], loads: list[int]
+) -> None:
+    given = iter(outcomes)
+    steps = run_load_steps(
+        "text", LoadGrid(100, 400, precision=0.25), lambda kind, n: build_step(n, next(given), kind=kind)
+    )
+
+    assert [step.sessions for _, step in zip(loads, steps, strict=False)] == loads
+    if outcomes.count("machine_busy") > 1:
+        assert next(steps, None) is None
+
+
+def test_the_time_that_the_steps_take_at_most_is_known_before() -> None:
+    assert longest(LoadGrid(100, 1600, precision=0.25), lambda _: 10) == 100
+    assert longest(LoadGrid(100, 1600, precision=3.0, factor=4), float) == 100 + 400 + 2 * 1600
+    assert longest(LoadGrid(100, 40), lambda sessions: sessions / 2) == 20
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *AGENTS])
+def test_every_kind_of_session_has_a_script_that_can_be_played(kind: SessionKind, tmp_path: Path) -> None:
+    climbing._write_scenario(kind, tmp_path)
+    script = load_script(tmp_path / "script.yaml")
+
+    assert len(script.steps) == climbing.STEPS + (kind in AGENTS)
+    assert (script.session.turn_detection is not None) == (kind != "text")
+    assert load_profile(tmp_path / "profile.yaml").generation_speed == 6.0
+
+
+@pytest.mark.parametrize("kind", AGENTS)
+def test_an_agent_is_called_the_way_that_it_is(kind: SessionKind, tmp_path: Path) -> None:
+    ready = {"urls": {"ga": "ws://ga", f"agent_{kind}": f"ws://agent/{kind}"}, "ca": None}
+    words = climbing._words(kind, tmp_path / "scenario.py", tmp_path, 10, LoadStepTiming(5, 10), ready)
+
+    assert words[words.index("--url") : words.index("--url") + 4] == ["--url", f"ws://agent/{kind}", "--dialect", kind]
+
+
+def test_options_of_other_runs_and_proxies_do_not_reach_it() -> None:
+    given = {"LOCUST_USERS": "9", "https_proxy": "http://proxy", "ALL_PROXY": "x", "PATH": "/bin"}
+    kept = climbing._environment(given, Path("/scratch"))
+
+    assert kept.keys() == {"PATH", "HOME", "PYTHONUSERBASE"}
+    assert kept["PATH"] == "/bin"
+
+
+def test_what_lies_at_home_does_not_reach_it_but_packages(tmp_path: Path) -> None:
+    given = {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+    kept = climbing._environment(given, Path("/scratch"))
+
+    assert kept == {"HOME": "/scratch", "PYTHONUSERBASE": site.getuserbase()}
+
+
+def test_the_simulator_has_as_many_workers_as_cores(tmp_path: Path) -> None:
+    alone, four = (climbing._simulated(tmp_path, tmp_path / "truth.jsonl", n, tls=n == 4) for n in (1, 4))
+
+    assert "--workers" not in alone
+    assert four[-3:] == ["--workers", "4", "--tls"]

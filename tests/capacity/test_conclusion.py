@@ -1,0 +1,192 @@
+"""What is concluded from the levels of a search, and in which words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from reports.numbers import NBSP
+from rtbench.capacity.conclusion import breaking_point, conclude
+from rtbench.capacity.page import closing_lines, level_heads, level_lines, opening
+from rtbench.capacity.search import BreakingPointKind, CapacityDocument, Interval, LevelEntry, SearchPlan
+from tests.capacity.models import build_level, build_plan, build_share
+
+BROKEN = build_level(40, "fail", slo_violations=[build_share()])
+SHOWN = [build_level(32, "pass"), BROKEN, build_level(36, "inconclusive"), build_level(32, "pass", hold=True)]
+
+
+def concluded(
+    levels: list[LevelEntry], plan: SearchPlan | None = None, *, interrupted: bool = False
+) -> CapacityDocument:
+    return conclude(
+        plan or build_plan(), levels, date_utc="2026-11-21", target="west", scenario="calls", interrupted=interrupted
+    )
+
+
+@pytest.mark.parametrize(
+    ("share", "kind"),
+    [
+        (build_share(slow=50, failed=2), "latency"),
+        (build_share(slow=3, failed=47), "failures"),
+        (build_share(slow=3, failed=47, throttled=40), "quota"),
+        (build_share(slow=3, failed=47, throttled=5), "failures"),
+    ],
+)
+def test_an_edge_is_of_the_kind_of_most_turns_that_missed(share: object, kind: BreakingPointKind) -> None:
+    assert breaking_point(build_level(40, "fail", slo_violations=[share])).kind == kind
+
+
+def test_an_edge_names_the_objective_that_broke_most() -> None:
+    kept, broken = build_share(0.01, slow=1), build_share(0.4, slo="failure_rate<1%", slow=0, failed=40)
+
+    assert breaking_point(build_level(40, "fail", slo_violations=[kept, broken])).slo == "failure_rate<1%"
+
+
+def test_a_quota_edge_says_what_was_left() -> None:
+    level = build_level(
+        40, "fail", slo_violations=[build_share(slow=0, failed=9, throttled=9)], rate_limits_remaining={"tokens": 0.002}
+    )
+
+    assert "the service throttled 9; the minimum left was 0.2 % of its tokens a minute" in breaking_point(level).words
+
+
+def test_the_answer_is_a_sentence() -> None:
+    found = concluded(SHOWN)
+
+    assert (found.highest_pass, found.lowest_fail, found.confirmed, found.ended) == (32, 40, True, "precision_reached")
+    assert found.sentence == (
+        "passes at 32 and fails at 40 concurrent calls (ttfa p(95)<800); the breaking point is one of latency (ttfa "
+        "p(95)<800: 50 of 100 turns were too slow, 0 failed); a longer run confirmed 32"
+    )
+    assert closing_lines(found)[-1].endswith("confirmed 32.")
+    assert any("inconclusive within their time: 36" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("levels", "at_least", "status"),
+    [
+        (SHOWN, None, 0),
+        (SHOWN, 30, 0),
+        (SHOWN, 36, 3),
+        (SHOWN, 40, 1),
+        (SHOWN, 300, 1),
+        ([build_level(1, "fail", slo_violations=[build_share()])], None, 1),
+        ([build_level(1, "inconclusive")], None, 3),
+        ([], None, 3),
+        ([build_level(8, "pass"), *[build_level(16, "load_generator")] * 2], 16, 4),
+        ([build_level(8, "pass"), *[build_level(16, "load_generator")] * 2], 8, 0),
+        ([build_level(1, "crashed")] * 2, None, 4),
+    ],
+)
+def test_the_exit_status_says_whether_so_many_were_shown_to_hold(
+    levels: list[LevelEntry], at_least: int | None, status: int
+) -> None:
+    assert concluded(levels, build_plan(required=at_least)).exit_status == status
+
+
+WHY = "INVALID: timestamp_uncertainty was 4 ms; spread it over more --processes"
+FAST, SLOW = Interval(100.0, 95.0, 105.0), Interval(200.0, 190.0, 210.0)
+CONCLUDED: dict[str, tuple[list[LevelEntry], tuple[Any, ...], list[str]]] = {
+    # (levels; holds, breaks, how it ended, confirmed; words of its notes)
+    "our own generator is no edge of the service":
+        ([build_level(8, "pass"), *[build_level(16, "load_generator", why=WHY)] * 2], (8, None, "load_generator"),
+         ["spread it over more --processes", "the load generator was the limit from 16 concurrent calls on"]),
+    "a level that breaks in the hold does not hold":
+        ([build_level(16, "pass"), build_level(32, "pass"), BROKEN,
+          build_level(32, "fail", hold=True, slo_violations=[build_share()])], (16, 32, "precision_reached", None),
+         ["failed in the longer run"]),
+    "a service that is slower in the hold drifts":
+        ([build_level(32, "pass", latency_p50=FAST), BROKEN, build_level(32, "pass", hold=True, latency_p50=SLOW)],
+         (32, 40, "precision_reached", True), ["was 100 ms, and 200 ms in the longer run"]),
+    "no level broke up to the largest":
+        ([build_level(256, "pass")], (256, None, "max_reached"), ["a higher one finds the breaking point"]),
+    "whether the largest breaks is not said where it stayed undecided":
+        ([build_level(128, "pass"), *[build_level(256, "inconclusive")] * 2], (128, None, "max_reached"),
+         ["inconclusive within their time: 256"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("levels", "answer", "notes"), CONCLUDED.values(), ids=CONCLUDED)
+def test_what_the_levels_come_to(levels: list[LevelEntry], answer: tuple[Any, ...], notes: list[str]) -> None:
+    found = concluded(levels)
+
+    assert (found.highest_pass, found.lowest_fail, found.ended, found.confirmed)[: len(answer)] == answer
+    assert all(any(words in note for note in found.notes) for words in notes)
+    assert found.breaking_point is None or found.lowest_fail is not None
+    assert ("nothing failed" in " ".join(found.notes)) == (levels == [build_level(256, "pass")])
+
+
+def test_levels_that_contradict_each_other_are_inconclusive() -> None:
+    more, fewer = ([build_share(missed, turns=400)] for missed in (0.4, 0.01))
+    found = concluded([build_level(16, "fail", slo_violations=more), build_level(32, "pass", slo_violations=fewer)])
+
+    assert (found.stable, found.exit_status, found.breaking_point) == (False, 3, None)
+    assert "the service changed between levels: search again with a longer --max-time" in found.notes[-1]
+    assert found.sentence.startswith(
+        "inconclusive, because levels of concurrent calls contradict each other (ttfa p(95)<800); 40 % of 400 turns at "
+        "16 and 1 % of 400 turns at 32 missed ttfa p(95)<800; a rough estimate of the breaking point is below 16"
+    )
+
+
+def test_what_is_known_is_concluded_where_somebody_interrupts() -> None:
+    found = concluded(SHOWN[:1], interrupted=True)
+
+    assert (found.highest_pass, found.ended) == (32, "interrupted")
+    assert "ended early, because it was interrupted" in found.sentence
+
+
+def test_where_nothing_was_shown_up_to_the_largest_level_it_is_said_where_the_edge_seems_to_lie() -> None:
+    seen = [build_level(load, "inconclusive", slo_violations=[build_share(0.01)]) for load in (128, 256, 256, 128)]
+    found = conclude(
+        build_plan(time_s=300.0), seen, date_utc="2026-11-21T10:00:00Z", target="here", scenario="calls.py"
+    )
+
+    assert (found.highest_pass, found.ended) == (None, "max_reached")
+    assert "the breaking point is above 256 concurrent calls" in found.sentence
+    assert "a longer --max-time (10 min or more) decides more" in " ".join(found.notes).replace(NBSP, " ")
+
+
+def test_a_plan_of_one_level_asks_whether_it_holds() -> None:
+    asked = " ".join(opening(build_plan(300, 300), "runs/capacity"))
+
+    assert "whether ttfa p(95)<800 passes at 300 concurrent calls up to 1 level and a longer run, in 30 min" in asked
+    assert "wrong in at most 5% of searches" in asked
+
+
+def test_a_quick_look_promises_no_error() -> None:
+    assert "wrong with a chance" not in " ".join(opening(build_plan(time_s=120.0), "runs/capacity"))
+
+
+def test_the_share_that_missed_stands_with_its_interval_in_the_line_of_a_level() -> None:
+    (line,) = level_lines(build_level(40, "fail", slo_violations=[build_share(0.25)]))
+    (several,) = level_lines(build_level(40, "fail", slo_violations=[build_share(0.25), build_share(0.01)]))
+    (unknown,) = level_lines(
+        build_level(40, "crashed", slo_violations=[msgspec.structs.replace(build_share(), value=None)])
+    )
+
+    assert "25 % (20 to 30 %)" in line
+    assert "25 % (20 to 30 %) of 5 %" in several
+    assert "%" not in unknown
+
+
+def test_the_heading_of_the_shares_says_what_is_allowed() -> None:
+    heads, several = (
+        level_heads(build_plan(slos=slos)) for slos in (["ttfa p(95)<800"], ["ttfa p(95)<800", "failure_rate<1%"])
+    )
+
+    assert "SLO violations (max 5 %)" in heads
+    assert "worst SLO violations, max" in several
+    assert (
+        len(heads) == len(several) == len(level_lines(build_level(40, "fail", slo_violations=[build_share(0.25)]))[0])
+    )
+
+
+def test_lines_fit_a_terminal() -> None:
+    level = build_level(
+        40_000, "load_generator", why="INVALID: " + "word " * 60, slo_violations=[build_share(), build_share()]
+    )
+    lines = [*level_lines(level), *closing_lines(concluded([level, level])), *opening(build_plan(), "runs/capacity")]
+
+    assert max(map(len, lines)) <= 100

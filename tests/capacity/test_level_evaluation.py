@@ -1,0 +1,278 @@
+"""What is read of a level's run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.errors import UsageError
+from bench.metrics import outcome_class
+from bench.remedies import remedy_of
+from reports.runs import RunFrames, load_frames
+from reports.sides.side import Clusters, Side
+from rtbench.capacity.level_evaluation import (
+    _backed_off,
+    _Looking,
+    check_opened,
+    completed_sessions,
+    exhausting_limit,
+    failures_of,
+    in_progress,
+    interim_counts,
+    rate_limits_remaining,
+    shares_of,
+    side_of,
+    usd_of,
+    violations,
+    waits_of,
+)
+from rtbench.capacity.search import Interval
+from rtbench.capacity.slo import slo_of
+from tests.reports.edited import edit
+from tests.reports.synthetic import PRICES, Plan, write, write_killed
+
+LATE, FAILED, CONNECT = slo_of("ttfa p(95)<700"), slo_of("failure_rate<1%"), slo_of("connect_total med<50")
+
+
+def side(
+    pairs: list[int],
+    outcomes: list[str],
+    workers: int = 1,
+    measured_from: int = 0,
+    renewed: Sequence[int] = (),
+) -> Side:
+    """A target whose sessions have these numbers and classes of outcomes; the codes of turns are their places.
+
+    `renewed`: the places of those whose call goes on in another one.
+    """
+    goes_on = [place in renewed for place in range(len(pairs))]
+    frame = pd.DataFrame({"pair": pairs, "outcome_class": outcomes, "renewed": goes_on})
+    rows = np.flatnonzero(np.array(pairs) >= measured_from)
+    of_code = np.full(len(pairs) + 1, -1)  # and one of a session that has no row yet
+    of_code[rows] = np.arange(rows.size)
+    of_code[-1] = rows.size
+    run = SimpleNamespace(sessions=frame, metadata={"workers": workers})
+    clusters = Clusters(rows.size + 1, of_code, rows, np.arange(rows.size))
+    return cast(Side, SimpleNamespace(run=run, clusters=clusters))
+
+
+@pytest.mark.parametrize(
+    ("pairs", "kept"),
+    [
+        ([0, 1, 2, 3], [0, 1, 2, 3]),
+        ([0, 1, 3, 4], [0, 1]),
+        ([3, 0, 1], [0, 1]),
+        ([1, 2], []),
+    ],
+)
+def test_sessions_are_complete_up_to_the_oldest_that_is_open(pairs: list[int], kept: list[int]) -> None:
+    whole = completed_sessions(side(pairs, ["success"] * len(pairs)))
+
+    assert sorted(pairs[row] for row in whole.rows) == kept
+    assert whole.count == len(kept)
+    assert sorted(place for place in whole.of_code if place >= 0) == list(range(len(kept)))
+
+
+def test_a_call_is_over_when_the_last_of_its_sessions_is() -> None:
+    pairs = [0, 1, 2, 1, 3]
+
+    whole = completed_sessions(side(pairs, ["success"] * 5, renewed=[1, 4]))
+
+    assert [pairs[row] for row in whole.rows] == [0, 1, 2, 1]
+
+
+def test_each_worker_has_numbers_of_its_own() -> None:
+    pairs = [0, 2, 4, 1, 5]  # worker 0 plays the even ones; of worker 1 number 3 is open
+
+    whole = completed_sessions(side(pairs, ["success"] * 5, workers=2))
+
+    assert sorted(pairs[row] for row in whole.rows) == [0, 1, 2, 4]
+
+
+def test_a_session_that_the_end_cut_is_open_and_one_of_the_warmup_does_not_count() -> None:
+    pairs = [0, 1, 2, 3, 4]
+
+    whole = completed_sessions(side(pairs, ["success", "failed", "success", "unfinished", "success"], measured_from=1))
+
+    assert [pairs[row] for row in whole.rows] == [1, 2]
+
+
+def sessions_of(*ended: tuple[str, str]) -> RunFrames:
+    """A run of sessions with these outcomes and details, of which the good ones opened."""
+    classes = [outcome_class(outcome) for outcome, _ in ended]
+    ready = [50.0 if each == "success" else math.nan for each in classes]
+    frame = pd.DataFrame(ended, columns=["outcome", "detail"]).astype("category")
+    frame = frame.assign(outcome_class=classes, session_ready_ms=ready)
+    document = {"targets": [{"url": "ws://127.0.0.1:1/v1"}]}
+    return cast(RunFrames, SimpleNamespace(sessions=frame, metadata=document))
+
+
+NOBODY = ("connect_failed:tcp", "127.0.0.1:1: Connection refused")
+
+
+def test_a_level_of_which_no_call_opened_says_why_and_what_to_do() -> None:
+    refused = sessions_of(("connect_failed:dns", ""), *[NOBODY] * 9)
+
+    with pytest.raises(UsageError) as raised:
+        check_opened(refused)
+    assert str(raised.value) == (
+        "none of 10 calls to ws://127.0.0.1:1/v1 opened: connect_failed:tcp: 127.0.0.1:1: Connection refused; "
+        + remedy_of("connect_failed:tcp")
+    )
+
+
+@pytest.mark.parametrize("other", [("ok", ""), ("throttled:handshake", ""), None], ids=["opened", "throttled", "none"])
+def test_a_level_tells_of_the_service_where_a_call_opened_or_met_a_limit_or_none_was_refused(other: Any) -> None:
+    check_opened(sessions_of(*([NOBODY, other] if other else [("unfinished", "")])))
+
+
+def test_turns_that_miss_an_objective_are_counted_by_session(tmp_path: Path) -> None:
+    folder = write(tmp_path / "run", Plan(sessions=40, turns=5, failed=0.05))
+    whole, turns = side_of(folder), load_frames(folder).turns
+    late = ~(turns["ttfa_ms"].to_numpy() < 700) | (turns["outcome_class"] == "failed").to_numpy()
+
+    events, counted = violations(whole, LATE)
+    failures, _ = violations(whole, FAILED)
+
+    assert (events.sum(), counted.sum(), counted.size) == (late.sum(), len(turns), 40)
+    assert failures.sum() == (turns["outcome_class"] == "failed").sum()
+    assert violations(whole, CONNECT)[1].tolist() == [1.0] * 40
+
+
+def test_turns_that_never_began_miss_each_objective_on_a_wait(tmp_path: Path) -> None:
+    refusing = side_of(write(tmp_path / "run", Plan(sessions=71, turns=4, refused=29, median_ms=200)))
+
+    late, counted = violations(refusing, slo_of("ttfa p(95)<5000"))
+    (share,) = shares_of(refusing, [slo_of("ttfa p(95)<5000")], 0.01, 10)
+
+    assert (late.sum(), counted.sum(), counted.size) == (116, 400, 100)
+    assert sorted(late[late > 0]) == [4] * 29
+    assert (share.value, share.failed, share.slow) == (0.29, 116, 0)
+    assert share.high > 0.05, "it does not hold"
+
+
+def test_of_a_rate_of_which_more_is_better_those_miss_that_are_not_so(tmp_path: Path) -> None:
+    write(tmp_path, Plan(sessions=20, turns=5))
+    edit(tmp_path, "turns", lambda i, row: row | ({"yielded": i % 10 == 1} if row["turn"] == 2 else {}))
+    events, counted = violations(side_of(tmp_path), slo_of("yield_rate>90%"))
+
+    assert (events.sum(), counted.sum()) == (10, 20)
+
+
+def test_shares_tell_the_causes_apart(tmp_path: Path) -> None:
+    folder = write(tmp_path / "run", Plan(sessions=60, turns=5, failed=0.1))
+    turns = load_frames(folder).turns
+    failed = int((turns["outcome_class"] == "failed").sum())
+    throttled = int(turns["outcome"].astype(str).str.startswith("throttled").sum())
+
+    late, failures = shares_of(side_of(folder), [LATE, FAILED], 0.01, 4)
+
+    assert (late.failed, failures.failed, failures.slow) == (failed, failed, 0)
+    good = turns[turns["outcome_class"] == "success"]
+    assert late.slow == int((good["ttfa_ms"] >= 700).sum())
+    assert 0 < failures.throttled == throttled < failed
+    assert failures.value is not None
+    assert failures.low < failures.value < failures.high
+
+
+def test_a_run_that_goes_on_is_read_as_one_that_is_over(tmp_path: Path) -> None:
+    counts = interim_counts(
+        side_of(write_killed(tmp_path / "run", Plan(sessions=20, turns=4, paired=True))), [LATE, FAILED]
+    )
+
+    assert counts.known[0][1].sum() > 0
+    assert counts.known[0][1].sum() >= counts.complete[0][1].sum()
+
+
+def test_of_sessions_that_began_after_one_that_is_still_open_no_answer_is_complete(tmp_path: Path) -> None:
+    write(tmp_path, Plan(sessions=20, turns=4, paired=True))
+    edit(tmp_path, "sessions", lambda _, row: row | {"outcome": "unfinished"} if row["pair"] == 7 else row)
+    counts = interim_counts(side_of(tmp_path), [LATE])
+
+    assert [which[0][1].sum() for which in (counts.complete, counts.known)] == [7 * 4, 20 * 4]
+
+
+@pytest.mark.parametrize("drained", [False, True])
+def test_a_level_that_holds_ends_early_unless_a_limit_is_being_used_up(tmp_path: Path, drained: bool) -> None:
+    write(tmp_path, Plan(sessions=200, turns=5, paired=True))
+    left = {"requests_limit": 200}
+    edit(tmp_path, "seconds", lambda at, row: row | left | {"requests_remaining": 200 - 2 * at * drained})
+    looking = _Looking([slo_of("ttfa p(95)<60000")], [0.05], [0.5], math.inf, hold=False)
+
+    assert looking.is_clear(tmp_path, 0) is not drained
+    assert looking.answer == (None if drained else "pass")
+
+
+@pytest.mark.parametrize(("waiting", "holds"), [(0, True), (2, True), (60, False)])
+def test_a_level_does_not_hold_where_the_calls_of_those_who_waited_after_refused_ones_could_have_broken_it(
+    tmp_path: Path, waiting: int, holds: bool
+) -> None:
+    write(tmp_path, Plan(sessions=200, turns=5, paired=True))
+    edit(tmp_path, "seconds", lambda _, row: row | {"callers_backing_off": waiting})
+    slos = [slo_of("ttfa p(95)<60000")]
+    looking = _Looking(slos, [0.05], [0.5], 1000.0, hold=False)
+
+    assert looking.is_clear(tmp_path, 0) is holds
+    why = _backed_off(side_of(tmp_path), slos, 0.05, 1000.0)
+    assert bool(why) is not holds
+    assert holds or "60 of 1,000 callers on average waited" in why
+
+
+def test_a_levels_figures_have_intervals(tmp_path: Path) -> None:
+    plan = Plan(sessions=200, turns=5, limited=True, usage=True)
+    whole = side_of(write(tmp_path / "run", plan, prices=PRICES))
+    p50, p95 = waits_of(whole, "ttfa")
+    failures = failures_of(whole)
+    values: list[Any] = [p50.low, p50.value, p50.high, p95.value]
+
+    assert values == sorted(values)
+    assert (failures.value, failures.low) == (0.0, 0.0)
+    assert failures.high is not None
+    assert 0 < failures.high < 0.05
+    assert set(rate_limits_remaining(whole.run, whole.name)) == {"tokens", "requests"}
+    assert (usd_of(whole.run, whole.name) or 0) > 0
+    assert (in_progress(whole.run) or 0) > 0
+
+
+def test_a_level_of_few_sessions_has_no_quantile_that_a_report_would_not_publish(tmp_path: Path) -> None:
+    few = side_of(write(tmp_path / "run", Plan(sessions=8, turns=4)))
+    p50, p95 = waits_of(few, "ttfa")
+
+    assert p50.value is not None
+    assert p95 == Interval(None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("left", "seconds"),
+    [
+        (lambda at_s: np.ones(at_s.size), None),
+        (lambda at_s: 0.3 + 0.02 * (at_s % 2), None),
+        (lambda at_s: 1 - at_s / 100, 60),
+        (lambda at_s: 1 - at_s / 10_000, None),
+        (lambda at_s: np.maximum(0, 1 - at_s / 20), 0),
+        (lambda at_s: 1 - at_s % 10 / 20, None),
+    ],
+    ids=["untouched", "steady", "drained in a minute", "drained in hours", "used up", "given back again and again"],
+)
+def test_a_limit_that_is_being_used_up_is_seen_before_nothing_is_left(
+    tmp_path: Path, left: Callable[[Any], Any], seconds: float | None
+) -> None:
+    side = side_of(write(tmp_path / "run", Plan(sessions=20, turns=4)))
+    at_s = np.arange(41.0)
+    told = pd.DataFrame({"second": at_s, "target": side.name, "measured": True})
+    told = told.assign(
+        requests_limit=200, requests_remaining=200 * left(at_s), tokens_limit=np.nan, tokens_remaining=np.nan
+    )
+    found = exhausting_limit(replace(side.run, seconds=told), side.name)
+
+    assert (None if found is None else (found[0], round(found[1]))) == (
+        None if seconds is None else ("requests", seconds)
+    )

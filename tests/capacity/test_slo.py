@@ -1,0 +1,184 @@
+"""Objectives as users write them, and what a level is judged to be by them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bench.errors import UsageError
+from reports.statistics.rates import PerCluster
+from rtbench.capacity.slo import analysis_result, is_futile, slo_of, too_few, violation_share
+from tests.examples import trials
+
+
+@pytest.mark.parametrize(
+    ("text", "metric", "allowed"),
+    [
+        ("ttfa p(95)<800", "ttfa", 0.05),
+        ("ttfa{step:greeting} p(99) < 1.2s", "ttfa", 0.01),
+        ("voice_to_voice med<900ms", "voice_to_voice", 0.5),
+        ("audio_speed p(5)>1.2", "audio_speed", 0.05),
+        ("connect_total p(95)<500", "connect_total", 0.05),
+        ("failure_rate<1%", "failure_rate", 0.01),
+        ("failure_rate rate<0.02", "failure_rate", 0.02),
+        ("throttle_rate < 0.5%", "throttle_rate", 0.005),
+        ("yield_rate>90%", "yield_rate", 0.1),
+        ("cut_off_rate<2%", "cut_off_rate", 0.02),
+        ("ttfa{turn_type:function_calls} p(95)<4000", "ttfa", 0.05),
+    ],
+)
+def test_an_objective_is_a_share_of_turns_that_may_miss_it(text: str, metric: str, allowed: float) -> None:
+    slo = slo_of(text)
+
+    assert slo.threshold.metric == metric
+    assert slo.allowed == pytest.approx(allowed)
+    assert slo.written == text
+
+
+def test_an_objective_may_be_written_as_in_a_file_of_thresholds() -> None:
+    assert slo_of("failure_rate: rate<1%").threshold == slo_of("failure_rate<1%").threshold
+    assert slo_of("ttfa{step:greeting}: p(95)<800").threshold == slo_of("ttfa{step:greeting} p(95)<800").threshold
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("ttfa p(95)<+20%", "is relative"),
+        ("ttfa{target:west} p(95)<800", "names a target"),
+        ("audio_speed avg>1.2", "about a mean"),
+        ("failure_rate<0%", "no run can show that"),
+        ("failure_rate<100%", "no run can show that"),
+        ("failure_rate>1%", "less of it is better"),
+        ("speed p(95)<800", "there is no metric"),
+        ("ttfa", "is no objective"),
+        ("ttfa max<800", "cannot be a threshold"),
+        ("", "is no objective"),
+    ],
+)
+def test_what_cannot_be_asked_of_one_run_is_refused_in_one_line(text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words) as refused:
+        slo_of(text)
+
+    assert "\n" not in str(refused.value)
+    assert "--slo" in str(refused.value)
+
+
+ERROR = 0.02
+SEARCHES = trials(500, 1500)
+
+
+def sessions(missed: list[int], turns: int = 5) -> PerCluster:
+    return np.array(missed, dtype=float), np.full(len(missed), float(turns))
+
+
+def drawn(rng: np.random.Generator, p: float, count: int, alike: float = 0.2, turns: int = 5) -> PerCluster:
+    """Sessions whose turns are alike; a turn misses with a chance of p."""
+    weight = 1 / alike - 1
+    return sessions(list(rng.binomial(turns, rng.beta(p * weight, (1 - p) * weight, count))), turns)
+
+
+@pytest.mark.parametrize(
+    ("missed", "answer"),
+    [
+        ([0] * 200, "pass"),
+        ([5] * 20, "fail"),
+        ([0] * 30, "inconclusive"),
+        ([5] * 19, "inconclusive"),
+        ([], "inconclusive"),
+    ],
+)
+def test_a_level_is_judged_by_its_sessions(missed: list[int], answer: str) -> None:
+    seen = sessions(missed)
+
+    assert analysis_result([seen], [seen], [0.05], ERROR, 10) == answer
+
+
+def test_however_many_sessions_miss_alike_one_more_may_not() -> None:
+    seen = sessions([5] * 30)
+    share = violation_share(seen, ERROR, 1, 10)
+
+    assert (share.low, share.high) == (pytest.approx(ERROR ** (1 / 30)), 1.0)
+    assert analysis_result([seen], [seen], [0.9], ERROR, 10) == "inconclusive"
+
+
+@pytest.mark.parametrize("count", [2, 7, 21])
+def test_a_share_of_few_sessions_has_bounds_and_decides_nothing(count: int) -> None:
+    lengths = np.array([1.0] * (count // 2) + [5.0] * (count - count // 2))
+    none, all_ = (np.zeros(count), lengths), (lengths, lengths)
+    clean, missed = violation_share(none, ERROR, 1, 10), violation_share(all_, ERROR, 1, 10)
+
+    assert 0 == clean.low < clean.high < 1
+    assert clean.high == pytest.approx(1 - ERROR ** (lengths.max() / lengths.sum()))
+    assert 0 < missed.low < missed.high == 1
+    assert analysis_result([none], [none], [0.999], ERROR, 10) == "inconclusive"
+    assert analysis_result([all_], [all_], [1e-9], ERROR, 10) == "inconclusive"
+
+
+def test_a_level_of_too_few_calls_says_so_and_how_they_count() -> None:
+    unequal = np.zeros(21), np.array([1.0] * 10 + [5.0] * 11)
+
+    assert too_few(sessions([0] * 12)) == (
+        "too few calls for an answer: 12 calls of its measured time, and it takes 20"
+    )
+    assert "21 calls of its measured time, which count as 15 of equal length" in too_few(unequal)
+    assert too_few(sessions([0] * 20)) == ""
+
+
+def test_a_level_holds_only_if_all_objectives_hold_and_breaks_if_any_breaks() -> None:
+    good, bad, few = sessions([0] * 300), sessions([5] * 300), sessions([0] * 10)
+
+    assert analysis_result([good, good], [good, good], [0.05, 0.05], ERROR, 10) == "pass"
+    assert analysis_result([good, few], [good, few], [0.05, 0.05], ERROR, 10) == "inconclusive"
+    assert analysis_result([few, bad], [few, bad], [0.05, 0.05], ERROR, 10) == "fail"
+
+
+def test_turns_that_have_ended_can_show_that_a_level_breaks_and_not_that_it_holds() -> None:
+    good, few, bad = sessions([0] * 300), sessions([0] * 3), sessions([5] * 30)
+
+    assert analysis_result([few], [good], [0.05], ERROR, 10) == "inconclusive"
+    assert analysis_result([few], [bad], [0.05], ERROR, 10) == "fail"
+
+
+@pytest.mark.parametrize("p", [0.01, 0.05, 0.5])
+@pytest.mark.parametrize("count", [20, 80, 300])
+def test_at_the_edge_itself_either_answer_is_as_rare_as_its_error(p: float, count: int) -> None:
+    rng = np.random.default_rng(7)
+    shares = [violation_share(drawn(rng, p, count), ERROR, 1, 10) for _ in range(SEARCHES)]
+    tolerated = ERROR + 3 * np.sqrt(ERROR * (1 - ERROR) / SEARCHES)
+
+    assert np.mean([share.high < p for share in shares]) <= tolerated
+    assert np.mean([share.low > p for share in shares]) <= tolerated
+
+
+FUTILE: dict[str, tuple[list[int], float, bool]] = {
+    # (turns of each session that missed, callers, whether the level is given up after a quarter of its time)
+    "a level that can still be shown to hold goes on": ([0] * 60, 1, False),
+    "one that hardly can does not": ([0] * 6, 1, True),
+    "a level that may still break goes on": ([5, 0, 5, 5, 0, 0] * 2, 1, False),
+    "nothing is given up unseen": ([], 1, False),
+    "once every caller has ended a session": ([0] * 6, 6, True),
+    "not before": ([0] * 6, 7, False),
+}
+
+
+@pytest.mark.parametrize(("missed", "callers", "given_up"), FUTILE.values(), ids=FUTILE)
+def test_a_level_is_given_up_where_more_time_can_decide_nothing(
+    missed: list[int], callers: float, given_up: bool
+) -> None:
+    """All sessions being complete."""
+    seen = sessions(missed)
+
+    assert is_futile([seen], [seen], [0.05], 0.25, ERROR, callers) is given_up
+
+
+def test_callers_who_wait_together_are_no_more_than_their_queue() -> None:
+    """Sessions miss in bursts, as near to saturation: they are alike in time, and not by themselves."""
+    rng, callers, bursts = np.random.default_rng(3), 10, 60
+    wrong = 0
+    for _ in range(SEARCHES // 5):
+        bad = np.repeat(rng.random(bursts) < 0.3, callers)
+        seen = sessions(list(rng.binomial(5, np.where(bad, 0.6, 0.02))))
+        share = violation_share(seen, ERROR, 1, callers)
+        wrong += not share.low <= 0.3 * 0.6 + 0.7 * 0.02 <= share.high
+
+    assert wrong / (SEARCHES // 5) <= 4 * ERROR

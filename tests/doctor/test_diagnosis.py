@@ -1,0 +1,240 @@
+"""What a refusal means here: every way of refusing has a remedy that fits the target."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.clock import Arrival
+from bench.doctor.diagnosis import (
+    NO_KEY,
+    REMEDIES,
+    Finding,
+    FindingState,
+    Refusal,
+    any_failed,
+    explain,
+    hint,
+    lines,
+    printable_finding,
+)
+from bench.metrics import SERVICE_SAID, TEXT_SESSION, UNHEARD
+from bench.observe import inputs
+from bench.observe.inputs import SessionStart
+from bench.protocol.base import Dialect
+from bench.protocol.openai_ga import GA
+from bench.protocol.openai_preview import PREVIEW
+from bench.run.event_log import EventLog, LoggedTimeline
+from bench.run.replay import ReplayedSession, replay_log
+from bench.simulator.refusals import AZURE, OPENAI, STRAY_VERSION, TOO_MANY_HEADERS
+from bench.simulator.session.service_forms import ga_session
+from bench.target.target import Auth, EntraSignIn, Target
+from bench.timeouts import Timeouts
+from bench.transport.interface import NetworkPath, Proxy
+from bench.transport.received import ReceivedMessage
+from tests.doctor.targets import HOST, KEY, build_target
+from tests.helpers import AT_NS, at, message
+
+ENTRA = EntraSignIn("https://cognitiveservices.azure.com/.default")
+SILENT = f"nothing came within the limit first_delta of 30 s; {SERVICE_SAID}"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words", "auth", "said"),
+    [
+        ("connect_failed:400", "HTTP 400: OpperationNotSupported: no", KEY, "voice is not of a realtime model"),
+        ("connect_failed:400", "HTTP 400: BadRequest: API version not supported", KEY, "2025-04-01-preview"),
+        ("connect_failed:400", "HTTP 400: the model version 2 is not ready", KEY, "compare path and query"),
+        ("connect_failed:401", "HTTP 401: PermissionDenied: no", ENTRA, "Cognitive Services OpenAI User"),
+        ("connect_failed:401", "HTTP 401: Access denied", KEY, f"copy Key 1 of {HOST}"),
+        ("connect_failed:401", "HTTP 401: Access denied", None, "--api-key-env"),
+        ("connect_failed:401", "HTTP 401: Access token is missing or expired", ENTRA, "clock"),
+        ("connect_failed:403", "HTTP 403: Access denied due to Virtual Network/Firewall rules.", KEY, "Networking"),
+        ("connect_failed:403", "HTTP 403: Key-based authentication is disabled", KEY, "--auth entra"),
+        ("connect_failed:upgrade", "the answer is no WebSocket upgrade: did not", KEY, "is no WebSocket server"),
+        ("connect_failed:upgrade", "Sec-WebSocket-Accept is not that of our key", KEY, "a cache or a proxy"),
+        ("connect_failed:some_code", "its words", KEY, "see its message"),
+        ("timeout:end_of_turn", UNHEARD, KEY, "turn_detection: none"),
+        ("timeout:first_delta", f"{SILENT}internal_error: out of memory", KEY, "out of order"),
+        ("failed:no_audio", f"{TEXT_SESSION}: modalities", KEY, "--dialect"),
+        ("connect_failed:404", "HTTP 404: DeploymentNotFound: no", KEY, "no deployment called voice"),
+        ("connect_failed:404", "HTTP 404: Resource not found", KEY, "/openai/v1/realtime"),
+        ("throttled:response", "rate_limit_exceeded: limit", KEY, "say less"),
+        ("throttled:response", "insufficient_quota: no", KEY, "billing"),
+        ("connect_failed:dns", "no such name", KEY, "DNS zone"),
+        ("connect_failed:tls", "unknown ca", KEY, "--ca-file"),
+        ("timeout:proxy", "nothing", KEY, "is its URL right"),
+        ("connect_failed:token", "the endpoint is down", ENTRA, "az login"),
+        ("failed:no_audio", "", KEY, "does the deployment's model speak"),
+    ],
+)
+def test_a_refusal_has_a_remedy(outcome: str, words: str, auth: Auth, said: str) -> None:
+    assert said in explain(Refusal(outcome, words), build_target(auth))
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_server_that_is_no_azure_and_refuses_without_a_key_wants_one(status: int) -> None:
+    """What Azure's pages say of 403 is of no use there."""
+    for host, resource in (("voice.test", "/v1/realtime?model=x"), ("voice.test", "/openai/v1/realtime?model=x")):
+        target = replace(build_target(None, resource), host=host, service="other")
+        said = explain(Refusal(f"connect_failed:{status}", f"HTTP {status}: Forbidden"), target)
+
+        assert "no key was sent: name the variable that holds it by --api-key-env" in said
+        assert "Networking" not in said
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_key_that_another_server_refuses_is_not_looked_for_in_azure(status: int) -> None:
+    target = replace(build_target(resource="/v1/realtime?model=x"), host="voice.test", service="other")
+    said = explain(Refusal(f"connect_failed:{status}", f"HTTP {status}: Forbidden"), target)
+
+    assert "the variable that --api-key-env names" in said
+    assert "Networking" not in said
+    assert "Key 1" not in said
+
+
+def test_azure_s_403_is_a_rule_of_its_network_with_or_without_a_key() -> None:
+    for auth in (KEY, None):
+        assert "Networking" in explain(Refusal("connect_failed:403", "HTTP 403: rules"), build_target(auth))
+
+
+@pytest.mark.parametrize(("scheme", "asked"), [("http", "allow CONNECT to port 8443"), ("socks5", "to port 8443")])
+def test_a_proxy_that_refuses_is_to_allow_what_is_asked_of_it(scheme: Literal["http", "socks5"], asked: str) -> None:
+    target = replace(build_target(), port=8443, network_path=NetworkPath(proxy=Proxy(scheme, "proxy.test", 3128)))
+    said = explain(Refusal("connect_failed:proxy", "403 Forbidden"), target)
+
+    assert asked in said
+    assert "user and password" in said
+    assert ("CONNECT" in said) == (scheme == "http")
+
+
+@pytest.mark.parametrize("name", AZURE)
+def test_every_way_in_which_azure_refuses_has_a_remedy(name: str) -> None:
+    refused = AZURE[name]
+    outcome = "throttled:handshake" if refused.status == 429 else f"connect_failed:{refused.status}"
+    words = f"HTTP {refused.status}: {refused.code}: {refused.message}"
+
+    assert len(explain(Refusal(outcome, words), build_target())) > 20
+
+
+@pytest.mark.parametrize("code", OPENAI)
+def test_every_way_in_which_openai_refuses_has_a_remedy(code: str) -> None:
+    assert explain(Refusal(f"connect_failed:{code}", OPENAI[code].message), build_target())
+
+
+def test_a_stray_api_version_is_told_from_a_wrong_key() -> None:
+    stray = build_target(resource="/openai/v1/realtime?model=voice&api-version=2024-10-01-preview")
+    refusal = Refusal("connect_failed:401", STRAY_VERSION.message)
+
+    assert "take api-version out" in explain(refusal, stray)
+    assert "take api-version out" not in explain(refusal, build_target())
+
+
+SAID: dict[str, tuple[Refusal, Auth, str]] = {
+    "the role is to be given to whom the token is of":
+        (Refusal("connect_failed:401", "PermissionDenied: no", claims={"oid": "object-7", "aud": "x"}), ENTRA,
+         "az role assignment create --assignee object-7"),
+    "the audience of a token that is not taken":
+        (Refusal("connect_failed:401", "Access denied", claims={"aud": "https://other.test"}), ENTRA,
+         "the token is for https://other.test"),
+    **{f"the wait that was asked for, after {outcome}": (Refusal(outcome, "later", wait_s=6.232), KEY,
+                                                         "asks to wait 6.23 s")
+       for outcome in ("throttled:handshake", "throttled:response", "connect_failed:503")},
+    "too many headers are known by their status":
+        (Refusal(f"connect_failed:{TOO_MANY_HEADERS.status}", "x"), KEY, "ten custom headers"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("refusal", "auth", "said"), SAID.values(), ids=SAID)
+def test_what_came_with_a_refusal_is_said(refusal: Refusal, auth: Auth, said: str) -> None:
+    assert said in explain(refusal, build_target(auth))
+
+
+@given(st.text(max_size=30), st.text(max_size=30), st.sampled_from([KEY, ENTRA, None]))
+def test_nothing_that_a_service_says_upsets_it(outcome: str, words: str, auth: Auth) -> None:
+    assert isinstance(explain(Refusal(outcome, words), build_target(auth)), str)
+
+
+# Findings as lines and as JSON.
+
+
+STATES = st.sampled_from(["pass", "warning", "fail", "skipped"])
+WORDS = st.text(st.characters(categories=["L", "N"]), max_size=12)
+TEXTS = st.lists(WORDS, max_size=40).map(" ".join)
+
+
+@given(STATES, TEXTS, TEXTS, st.integers(60, 100))
+def test_no_line_is_wider_than_wanted_and_no_word_is_lost(
+    state: FindingState, said: str, remedy: str, width: int
+) -> None:
+    shown = list(lines(Finding("tls", state, said, remedy), width))
+
+    assert max(map(len, shown)) <= width
+    assert " ".join(shown).replace("→", "").split() == [state, "tls", *said.split(), *remedy.split()]
+
+
+def test_a_remedy_stands_below_what_was_found() -> None:
+    assert list(lines(Finding("tcp", "fail", "nobody there", "go there"), 80)) == [
+        "fail     tcp              nobody there",
+        "                          → go there",
+    ]
+
+
+def test_what_a_service_says_cannot_steer_the_terminal() -> None:
+    shown = printable_finding(Finding("upgrade", "fail", "no\x1b[2J", "a\nb"))
+
+    assert (shown.message, shown.remedy) == (r"no\x1b[2J", r"a\nb")
+
+
+@pytest.mark.parametrize(("state", "failed"), [("pass", False), ("warning", False), ("skipped", False), ("fail", True)])
+def test_only_what_failed_is_a_failure(state: FindingState, failed: bool) -> None:
+    assert any_failed([Finding("x", "pass", ""), Finding("x", state, "")]) is failed
+
+
+def test_json_has_all_of_it() -> None:
+    told = asdict(Finding("dns", "pass", "found"))
+
+    assert told == {"name": "dns", "result": "pass", "message": "found", "remedy": ""}
+
+
+# What a probe says to do about a session that did not go well.
+
+
+OTHER = replace(build_target(None, "/v1/realtime?model=x"), host="voice.test", service="other")
+
+
+def played(folder: Path, outcome: str, detail: str, *heard: bytes, spoken: Dialect = GA) -> ReplayedSession:
+    """A session that ended so, after what was heard."""
+    log = EventLog(folder / "log.jsonl", hide=str, record_audio=False)
+    timeline = LoggedTimeline(SessionStart(AT_NS, 1, Timeouts()), spoken, log=log, about={"dialect": spoken.name})
+    for data in heard:
+        timeline.received(spoken.decode(data), ReceivedMessage(data, Arrival(at(1)), len(data)))
+    timeline.tell(inputs.SessionFailed(outcome, at(5), detail))
+    log.close()
+    return replay_log(log.path)
+
+
+@pytest.mark.parametrize(("target", "said"), [(OTHER, NO_KEY), (None, "")])
+def test_a_refusal_is_explained_to_whoever_knows_who_was_called(
+    tmp_path: Path, target: Target | None, said: str
+) -> None:
+    assert hint(played(tmp_path, "connect_failed:403", "HTTP 403: Forbidden"), target) == said
+
+
+@pytest.mark.parametrize("target", [replace(OTHER, dialect=PREVIEW), None])
+def test_a_greeting_in_the_other_dialect_is_hinted_at_with_and_without_a_target(
+    tmp_path: Path, target: Target | None
+) -> None:
+    greeting = message("session.created", session=ga_session("s", "m", 0))
+    ended = played(tmp_path, "timeout:session", "nothing", greeting, spoken=PREVIEW)
+
+    assert hint(ended, target) == REMEDIES[GA]
+
+
+def test_of_a_session_that_went_well_there_is_nothing_to_hint(tmp_path: Path) -> None:
+    assert hint(played(tmp_path, "ok", ""), OTHER) == ""

@@ -1,0 +1,188 @@
+"""A `LiveRun` whose services are functions: nothing is dialled, and nothing of Locust is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+from unittest.mock import patch
+
+import gevent
+import pyarrow as pa
+from gevent.event import Event
+
+from bench.clock import monotonic_ns, utc_ns
+from bench.dial import Dialer
+from bench.errors import ConnectError
+from bench.load.execution.live_run import LiveRun
+from bench.load.execution.pairs import WorkerSlot
+from bench.load.execution.session_registry import LocustCallbacks
+from bench.load.execution.target_state import StartPacer, TargetState
+from bench.load.lifecycle import (
+    AskMaster,
+    RunBegan,
+    RunClosed,
+    RunEvent,
+    RunLifecycle,
+    RunRefused,
+    RunState,
+    SignInStarted,
+    UsersStopped,
+    UsersStopping,
+)
+from bench.load.planning.load_model import CLOSED_LOOP, LoadModel
+from bench.load.planning.run_options import Options
+from bench.load.planning.run_plan import Concurrency, RunPlan
+from bench.load.planning.tasks import SessionTask, script
+from bench.load.planning.workload import load_scripts, plays_of_arms
+from bench.pricing import Prices
+from bench.run import folder as files
+from bench.run.spool import Spool
+from bench.target.target import Auth, Target
+from bench.target.target_settings import PriceTable
+from bench.target.tokens import Keyring
+from bench.timeouts import Timeouts
+from bench.transport.interface import ConnectTimings, DeltaListener, OnMessage, PacedSender
+from tests.helpers import Service, resolve_target
+from tests.load.actors import Actor, actor
+from tests.load.options import parsed
+from tests.memory_transport import MemoryTransport, VirtualClock
+
+HERE = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=gpt-realtime")
+TALK = "steps:\n  - text: One\n  - text: Two\n"
+PRICES, NO_PRICES = Prices(1, 1, 1, 1, 1, 1), PriceTable("", "", (), {})
+
+
+class Switching(MemoryTransport):
+    """Lets others run whenever it waits, as a socket would."""
+
+    def __init__(self, service: Service) -> None:
+        super().__init__(service, service.greeting(), VirtualClock(monotonic_ns()))
+
+    def listen(
+        self, until_ns: int, take: OnMessage, reply: DeltaListener | None = None, sender: PacedSender | None = None
+    ) -> None:
+        gevent.sleep(0)
+        super().listen(until_ns, take, reply, sender)
+
+
+def _set() -> Event:
+    event = Event()
+    event.set()
+    return event
+
+
+@dataclass
+class FakeDialer:
+    """Connects to a service of its own for each session, or refuses. `answers`: unset while nobody answers."""
+
+    service: Callable[[], Service] = Service
+    refuses: ConnectError | None = None
+    answers: Event = field(default_factory=_set)
+    dialled: int = 0
+
+    def open(self, limits: Timeouts, phases: ConnectTimings) -> Switching:
+        self.dialled += 1
+        gevent.sleep(0)
+        self.answers.wait()
+        if self.refuses is not None:
+            raise self.refuses
+        return Switching(self.service())
+
+
+@dataclass
+class Caller(Actor):
+    """A user that may be asked to go."""
+
+    leaving: bool = False
+
+    def is_leaving(self) -> bool:
+        return self.leaving
+
+
+class Stand:
+    """A run of some arms, and what it asked for."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *labels: str,
+        does: Any = None,
+        text: str = TALK,
+        settings: Mapping[str, Any] = {},
+        dialers: Mapping[str, FakeDialer] | None = None,
+        sessions: int | None = None,
+        warmup_s: float = 0.0,
+        began_ns: int | None = None,
+        workers: int = 1,
+        worker: int = 0,
+        prices: Prices | None = PRICES,
+        auth: Auth = None,
+        spool: Spool | None = None,
+        load_model: LoadModel = CLOSED_LOOP,
+        per_minute: float | None = None,
+        **given: Any,
+    ) -> None:
+        (folder / "talk.yaml").write_text(text)
+        self.folder = files.create(folder, "talk", utc_ns())
+        self.user = actor("Talker", does if does is not None else script(folder / "talk.yaml"), **settings)
+        self.task: SessionTask = self.user.declared_tasks[0]
+        self.targets: list[Target] = [
+            replace(HERE, label=label, prices=prices, auth=auth) for label in labels or ("here",)
+        ]
+        self.dialers = {target.label: FakeDialer() for target in self.targets} | dict(dialers or {})
+        plays = plays_of_arms(load_scripts([self.user]), self.targets)
+        keyring, options = Keyring(self.targets), replace(Options.of(parsed()), **given)
+        arms = [
+            TargetState(
+                target.label, plays[target.label], cast(Dialer, self.dialers[target.label]), StartPacer(per_minute)
+            )
+            for target in self.targets
+        ]
+        self.stopped: list[str] = []
+        self.refused: list[str] = []
+        self.failures: list[Exception] = []
+        """What Locust is told of."""
+        self.lifecycle = RunLifecycle(leads=False)
+        for event in (SignInStarted(), RunBegan()):
+            self.tell(event)
+        callbacks = LocustCallbacks(
+            self.lifecycle,
+            self.tell,
+            fire=lambda exception, **_: self.failures.append(exception) if exception else None,
+        )
+        planned = RunPlan(
+            options, tuple(self.targets), plays, sessions, NO_PRICES, Concurrency(1, 1, 1), None, load_model=load_model
+        )
+        slot = WorkerSlot(utc_ns(), monotonic_ns() if began_ns is None else began_ns, warmup_s, worker, workers)
+        with patch("bench.load.execution.live_run._warm_up"):  # it reads all sources, and sets this process's collector
+            self.live = LiveRun(planned, slot, arms, keyring, spool or Spool(self.folder, worker), callbacks)
+
+    def tell(self, event: RunEvent) -> None:
+        """Take an event as a worker does, and note what it asks its master for."""
+        for action in self.lifecycle.tell(event):
+            if isinstance(action, AskMaster):
+                asked = action.request
+                if isinstance(asked, RunRefused):
+                    self.refused.append(asked.problem)
+                else:
+                    self.stopped.append(asked.reason)
+
+    def end(self) -> None:
+        """Let no session and no turn start any more."""
+        self.tell(UsersStopping())
+
+    def play(self, pairs: int = 1) -> bool:
+        """So many pairs of one user, one after another; whether the last was played."""
+        caller = Caller()
+        return [self.live.play_pair(self.user, self.task, cast(Any, caller)) for _ in range(pairs)][-1]
+
+    def rows(self, table: files.TableName) -> list[dict[str, Any]]:
+        """What is recorded; the run is over then."""
+        self.tell(UsersStopped())
+        if self.lifecycle.state is RunState.CLOSING:
+            self.live.close()
+            self.tell(RunClosed())
+        rows = pa.Table.from_batches(files.spooled_batches(self.folder, table), files.SCHEMAS[table]).to_pylist()
+        return sorted(rows, key=lambda row: row.get("start_ns") or 0)

@@ -1,0 +1,387 @@
+"""What a run may cost, told before it begins."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.load.planning.cost_estimate import (
+    HIGH,
+    LOW,
+    SessionCost,
+    below_estimate,
+    estimate,
+    estimate_words,
+    session_cost,
+    session_minutes,
+    session_usage,
+)
+from bench.plan.compiled_script import CompiledScript
+from bench.plan.conversation import History
+from bench.plan.functions import ExpectedFunctionCall, ScriptFunction
+from bench.plan.script import Script
+from bench.plan.steps import MessageStep, PauseStep
+from bench.plan.turns import Step, TextTurn
+from bench.pricing import Prices
+from bench.protocol.events import TokenUsage
+from bench.protocol.openai_ga import GA
+from bench.protocol.settings import FunctionTool, Image, SessionSettings, TurnDetection
+from bench.simulator.profile import FunctionCalls, default_profile
+from bench.simulator.recorded_replies import build_reply
+from bench.target.target import Target
+from bench.target.target_settings import usage_usd
+from tests.helpers import build_message, play, respond, say
+from tests.test_conversations import ORDER
+from tests.test_talking import SPEECH, VAD, Simulator, sound, speak, talked
+
+REALTIME = Prices(
+    text_input=4, text_cached_input=0.4, text_output=16, audio_input=32, audio_cached_input=0.4, audio_output=64
+)
+TABLE = {"gpt-realtime": REALTIME}
+AS_OF = "2026-11-01"
+ANSWER = build_reply("answer", " ".join(["word"] * 40), sound(170, 5_000))
+"""Of five seconds."""
+
+
+def target(**changes: Any) -> Target:
+    values: dict[str, Any] = {"service": "openai", "model": "gpt-realtime"}
+    return Target("azure", "h.example", 443, True, "/r", GA, auth=None, **values | changes)
+
+
+def script(*steps: Step, **session: Any) -> Script:
+    settings = SessionSettings(**{"instructions": "Be brief, friend", **session})
+    return Script(name="talk", path=Path("talk.yaml"), digest="d1", session=settings, steps=steps)
+
+
+def output_of(usage: TokenUsage) -> tuple[int, int]:
+    return usage.text_out, usage.audio_out
+
+
+# Tokens.
+
+
+def test_a_history_and_messages_are_read_by_every_response_after_them() -> None:
+    told = [build_message("x" * 40), build_message("y" * 20, "assistant")]
+    began = replace(script(say()), history=History(Path("h.jsonl"), "d2", tuple(told)))
+    plain, deep = session_usage(script(say()), HIGH), session_usage(began, HIGH)
+    amid = session_usage(script(say(), MessageStep(told[0]), say()), HIGH)
+
+    assert deep.text_in == plain.text_in + 15
+    assert amid.text_in == session_usage(script(say(), say()), HIGH).text_in + 10
+
+
+def test_a_response_out_of_band_reads_its_own_input_and_is_not_read_again() -> None:
+    aside = respond(conversation="none", input=(build_message("x" * 40),))
+    usage = session_usage(script(aside, say()), HIGH)
+
+    assert usage.text_in == (4 + 10) + session_usage(script(say()), HIGH).text_in
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "tokens"), [(1, 1, 255), (512, 512, 255), (1_024, 1_024, 765), (4_096, 2_048, 1_105)]
+)
+def test_an_image_costs_by_its_tiles(width: int, height: int, tokens: int) -> None:
+    shown = Image(url="data:", width=width, height=height, digest="")
+    pictured = TextTurn(say().text, name="say", image=shown)
+
+    usage = session_usage(script(pictured, pictured), LOW)
+
+    assert (usage.image_in, usage.cached_image_in) == (3 * tokens, tokens)
+    assert usage.text_in == session_usage(script(say(), say()), LOW).text_in
+
+
+def test_a_text_turn_reads_the_instructions_and_the_text_at_four_characters_a_token() -> None:
+    usage = session_usage(script(say()), LOW)
+
+    assert (usage.text_in, usage.audio_in, usage.cached_in) == (4 + -(-len(say().text) // 4), 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("turn", "session", "low", "high"),
+    [
+        (say(), {}, (22, 60), (150, 400)),  # a spoken reply is twenty tokens a second and its words
+        (say(), {"output": "text"}, (30, 0), (150, 0)),  # a written one is text alone
+        (say(output="text"), {}, (30, 0), (150, 0)),
+        (say(), {"max_output_tokens": 110}, (22, 60), (30, 80)),  # and none is longer than it may be
+        (say(max_output_tokens=110), {}, (22, 60), (30, 80)),
+        (say(output="text"), {"max_output_tokens": 110}, (30, 0), (110, 0)),
+        (say(), {"max_output_tokens": "inf"}, (22, 60), (150, 400)),
+    ],
+)
+def test_a_reply_is_audio_and_its_words_or_text_alone(
+    turn: Step, session: dict[str, Any], low: tuple[int, int], high: tuple[int, int]
+) -> None:
+    assert output_of(session_usage(script(turn, **session), LOW)) == low
+    assert output_of(session_usage(script(turn, **session), HIGH)) == high
+
+
+def test_turn_detection_adds_its_padding_and_its_silence_at_the_most() -> None:
+    usual = session_usage(script(play(2_000), turn_detection=TurnDetection()), HIGH)
+    longer = TurnDetection(silence_duration_ms=2_000, prefix_padding_ms=0)
+    given = session_usage(script(play(2_000), turn_detection=longer), HIGH)
+
+    assert (usual.audio_in, given.audio_in) == (28, 40)
+
+
+def test_of_several_recordings_the_shortest_and_the_longest_count() -> None:
+    short, long = play(1_000), play(4_000)
+    either = type(short)(**{**vars(short), "audio": (*long.audio, *short.audio)})
+
+    assert session_usage(script(either), LOW).audio_in == 10
+    assert session_usage(script(either), HIGH).audio_in == 40
+
+
+def test_every_turn_reads_the_conversation_again() -> None:
+    one, two = (session_usage(script(*[play(1_000)] * turns), HIGH) for turns in (1, 2))
+
+    assert two.audio_in == one.audio_in + (10 + 400 + 10)
+    assert two.text_in == one.text_in + (4 + 150)
+    assert two.cached_in == 0
+
+
+def test_at_best_all_that_was_read_before_comes_from_the_cache() -> None:
+    usage = session_usage(script(play(1_000), play(1_000)), LOW)
+
+    assert usage.cached_audio_in == 10 + 60
+    assert usage.cached_text_in == 4 + 22
+    assert usage.cached_in == usage.cached_audio_in + usage.cached_text_in
+
+
+def test_instructions_of_a_turn_take_the_place_of_the_sessions() -> None:
+    assert session_usage(script(respond(instructions="x" * 400)), LOW).text_in == 100
+
+
+def test_a_session_without_instructions_has_those_of_the_service() -> None:
+    assert session_usage(script(respond(), instructions=None), LOW).text_in == 150
+
+
+FIND = ScriptFunction(FunctionTool(name="find"), ["x" * 40, "y" * 80], delay=0.5)
+COUNT = ScriptFunction(FunctionTool(name="count"), compute=lambda: 1)
+
+
+def agent(*steps: Step, **session: Any) -> Script:
+    """A script with two functions."""
+    settings = {"tools": (FIND.tool, COUNT.tool)} | session
+    return replace(script(*steps, **settings), tools=(FIND, COUNT))
+
+
+def expecting(*calls: str, **arguments: str) -> TextTurn:
+    return replace(say(), expected_calls=tuple(ExpectedFunctionCall(name, arguments) for name in calls))
+
+
+def without_calls(*steps: Step, **session: Any) -> Script:
+    return agent(*steps, tool_choice="none", **session)
+
+
+def test_a_call_that_is_expected_takes_a_further_response_that_reads_the_call_and_what_it_returned() -> None:
+    plain, calls = (session_usage(made, LOW) for made in (without_calls(say()), agent(expecting("find"))))
+
+    read, arguments, returned = plain.text_in, 1, 10
+    assert calls.text_in == read + (read + arguments + returned)
+    assert output_of(calls) == (plain.text_out + arguments, plain.audio_out)
+    assert calls.cached_text_in == read + arguments, "all that the first response read and wrote"
+
+
+def test_calls_that_are_expected_are_made_at_once_at_best_and_one_after_another_at_worst() -> None:
+    both, plain = agent(expecting("find", "count")), without_calls(say())
+
+    assert session_usage(both, LOW).audio_out == session_usage(plain, LOW).audio_out
+    assert session_usage(both, HIGH).audio_out == session_usage(plain, HIGH).audio_out + 2 * 60
+    assert session_usage(both, HIGH).audio_in == 60 + 120, "what was spoken before each call is heard again"
+
+
+@pytest.mark.parametrize(
+    ("choice", "low", "high"), [("none", 1, 1), (None, 1, 2), ("auto", 1, 2), ("required", 2, 2), ("count", 2, 2)]
+)
+@pytest.mark.parametrize("of", ["turn", "session"])
+def test_a_model_that_may_call_does_so_at_worst_and_one_that_must_always(
+    choice: str | None, low: int, high: int, of: str
+) -> None:
+    given = {} if choice is None else {"tool_choice": choice}
+    at_length = {"instructions": "x" * 40_000}
+    made = agent(say(**given), **at_length) if of == "turn" else agent(say(), **given, **at_length)
+    responses = [session_usage(made, assumed).text_in // 10_000 for assumed in (LOW, HIGH)]
+
+    assert responses == [low, high]
+
+
+@pytest.mark.parametrize("calls", [(), ("undeclared",)])
+def test_a_turn_that_expects_no_call_of_what_is_declared_takes_one_response(calls: tuple[str, ...]) -> None:
+    assert session_usage(agent(expecting(*calls)), HIGH) == session_usage(without_calls(say()), HIGH)
+
+
+def test_minutes_hold_what_functions_take_and_what_is_spoken_before_calls() -> None:
+    made = agent(expecting("find"))
+
+    assert session_minutes(made, LOW) * 60 == pytest.approx(0.5 + LOW.spoken_s)
+    assert session_minutes(made, HIGH) * 60 == pytest.approx(0.5 + LOW.spoken_s + HIGH.spoken_s)
+
+
+@settings(max_examples=30)
+@given(
+    together=st.booleans(),
+    preamble=st.sampled_from([0.0, 1.0]),
+    expected=st.integers(0, 3),
+    history=st.booleans(),
+    spoken=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_what_the_simulator_bills_lies_within_the_estimate(
+    together: bool, preamble: float, expected: int, history: bool, spoken: bool, seed: int
+) -> None:
+    habits = FunctionCalls(
+        share=1.0 if expected else 0.0,
+        parallel=(expected, expected) if together and expected else (1, 1),
+        rounds=1 if together else max(1, expected),
+        preamble=preamble,
+    )
+    asks = replace(speak(*SPEECH) if spoken else say(), expected_calls=(ExpectedFunctionCall(ORDER.name),) * expected)
+    made = replace(
+        script(asks, PauseStep(1), asks, tools=(ORDER,), turn_detection=VAD if spoken else None),
+        tools=(ScriptFunction(ORDER, [{"place": "out for delivery"}]),),
+        history=History(Path("h.jsonl"), "d2", (build_message("x" * 4_000),)) if history else None,
+    )
+    simulator = Simulator(GA, replace(default_profile(), functions=habits), seed, replies=[ANSWER])
+    talk = talked(CompiledScript(made, GA).session(0, 0), simulator)
+
+    assert [(turn.outcome, turn.function_calls) for turn in talk.turns] == [("ok", expected)] * 2
+    billed = sum((turn.usage for turn in talk.turns if turn.usage), TokenUsage())
+    low, high = (usage_usd(REALTIME, session_usage(made, assumed)) for assumed in (LOW, HIGH))
+    assert low <= usage_usd(REALTIME, billed) <= high
+
+
+TURNS = [say(), respond(), play(1_000), play(3_000), say(output="text")]
+CALLING = [expecting("find"), expecting("find", "count"), expecting(), say(tool_choice="required")]
+turns = st.lists(st.sampled_from(TURNS), max_size=6)
+sessions = st.fixed_dictionaries(
+    {
+        "output": st.sampled_from(["audio", "text"]),
+        "max_output_tokens": st.none() | st.integers(1, 4096),
+        "turn_detection": st.none() | st.just(TurnDetection()),
+    }
+)
+
+
+@given(st.lists(st.sampled_from([*TURNS, *CALLING]), max_size=6), sessions, st.sampled_from([script, agent]))
+def test_low_is_never_more_than_high(
+    steps: list[Step], session: dict[str, Any], made_by: Callable[..., Script]
+) -> None:
+    made = session_cost(target(), [made_by(*steps, **session)], TABLE, AS_OF)
+
+    assert made.usd is not None
+    assert 0 <= made.usd[0] <= made.usd[1]
+
+
+@given(turns, turns.filter(bool))
+def test_more_turns_cost_more(steps: list[Step], more: list[Step]) -> None:
+    fewer, all_ = (session_cost(target(), [script(*taken)], TABLE, AS_OF).usd for taken in (steps, steps + more))
+
+    assert fewer is not None
+    assert all_ is not None
+    assert fewer[0] < all_[0]
+    assert fewer[1] < all_[1]
+
+
+# Prices.
+
+
+def test_a_target_with_prices_of_its_own_goes_by_them() -> None:
+    twice = Prices(**{kind: 2 * price for kind, price in vars(REALTIME).items() if price})
+    own, usual = (session_cost(target(prices=prices), [script(say())], TABLE, AS_OF).usd for prices in (twice, None))
+
+    assert own is not None
+    assert usual is not None
+    assert own == pytest.approx([2 * usd for usd in usual])
+
+
+def test_of_several_scripts_the_estimate_spans_from_the_cheapest_to_the_dearest() -> None:
+    short, long = script(say()), script(say(), say(), say())
+    both, cheap, dear = (
+        session_cost(target(), scripts, TABLE, AS_OF).usd for scripts in ([long, short], [short], [long])
+    )
+
+    assert both is not None
+    assert cheap is not None
+    assert dear is not None
+    assert both == (cheap[0], dear[1])
+
+
+def test_a_session_that_is_paid_by_the_minute_costs_its_speech_pauses_and_replies() -> None:
+    by_minute = Prices(0, 0, 0, 0, 0, 0, usd_per_minute=0.6)
+    made = script(play(), PauseStep(4), say(output="text"), respond())
+    spoken_s = made.turns[0].recordings[0].seconds
+
+    usd = session_cost(target(prices=by_minute), [made], {}, AS_OF).usd
+    both = session_cost(target(prices=replace(REALTIME, usd_per_minute=0.6)), [made], {}, AS_OF).usd
+    tokens = session_cost(target(), [made], TABLE, AS_OF).usd
+
+    assert usd == pytest.approx([0.01 * (spoken_s + 4 + 2 * each.spoken_s) for each in (LOW, HIGH)])
+    assert both == pytest.approx([one + other for one, other in zip(tokens or (), usd or (), strict=True)])
+
+
+def priced(**changes: Any) -> SessionCost:
+    values: dict[str, Any] = {"target": "azure", "model": "gpt-realtime", "usd": (0.05, 0.1375), "spoken": True,
+                              "transcribed": False, "basis": "gpt-realtime, prices of 2026-11-01"}  # fmt: skip
+    return SessionCost(**values | changes)
+
+
+def quoted(*steps: Step, model: str = "gpt-realtime", service: str = "openai", **session: Any) -> list[SessionCost]:
+    return [session_cost(target(service=service, model=model), [script(*steps, **session)], TABLE, AS_OF)]
+
+
+UNKNOWN = priced(target="east", model="voice-1", usd=None)
+BASIS = "(gpt-realtime, prices of 2026-11-01)"
+WORDS: dict[str, tuple[list[SessionCost], int | None, str]] = {
+    # (quotes, sessions, the words; …: any)
+    "how much for what by which prices":
+        ([priced()], 8, f"about 0.40 to 1.10 USD for 8 sessions {BASIS}; replies of 3 to 20 s are assumed"),
+    "the targets and each basis once": ([priced(), priced(), priced(basis="own prices of east")], 1,
+     "about 0.15 to 0.41 USD for 1 session with each of 3 targets (gpt-realtime, prices of 2026-11-01; own prices "
+     "of east)…"),
+    "sessions without a limit are told one by one": ([priced()], None, "…USD for a session (…"),
+    "written replies are assumed in tokens":
+        (quoted(say(), output="text"), 1, "…; replies of 30 to 150 tokens are assumed"),
+    "transcription is said to be billed apart":
+        (quoted(play(), input_transcription="whisper-1"), 1, "…; transcription is billed extra"),
+    "a deployment that is called like a model is a guess": (quoted(say(), service="azure"), 8,
+     "…(if the deployment gpt-realtime is of that model, prices of 2026-11-01)…"),
+    "without a price the words say why and what to do": (quoted(say(), service="azure", model="voice-1"), 8,
+     "the cost cannot be estimated, because no price of voice-1 is known: give the target `prices:`…"),
+    "a target without a price is named beside the estimate of the others": ([priced(), UNKNOWN], 8,
+     f"about 0.40 to 1.10 USD for 8 sessions with azure {BASIS}; …; east is left out, because no price of voice-1 "
+     "is known: give the target `prices:`…"),
+    "and the others are counted": ([priced(), UNKNOWN, priced(target="west")], 8, "…with each of 2 targets (…"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("quotes", "sessions", "words"), WORDS.values(), ids=WORDS)
+def test_the_words_of_an_estimate(quotes: list[SessionCost], sessions: int | None, words: str) -> None:
+    assert re.fullmatch(re.escape(words).replace("…", ".*"), estimate_words(quotes, sessions))
+
+
+def test_the_estimate_of_a_run_is_that_of_all_its_sessions_in_all_its_arms() -> None:
+    assert estimate([priced(), priced(usd=(0.15, 0.2))], 10) == pytest.approx((2.0, 3.375))
+    assert estimate([priced(), priced(usd=None)], 8) is None, "one target without a price leaves none"
+
+
+@pytest.mark.parametrize(
+    ("budget_usd", "quotes", "sessions", "said"),
+    [
+        (0.1, [priced()], 8, "the budget of 0.10 USD is below the lower estimate (0.40): the run will end early"),
+        (0.4, [priced()], 8, ""),
+        (None, [priced()], 8, ""),
+        (0.1, [priced()], None, ""),
+        (0.1, [priced(usd=None)], 8, ""),
+    ],
+)  # fmt: skip
+def test_a_budget_below_the_least_estimate_will_not_last(
+    budget_usd: float | None, quotes: list[SessionCost], sessions: int | None, said: str
+) -> None:
+    assert below_estimate(budget_usd, quotes, sessions) == said

@@ -1,0 +1,128 @@
+"""What a run tells once a second, as metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+pytest.importorskip("opentelemetry.sdk")
+
+import re
+from importlib.machinery import ModuleSpec
+
+import pytest
+from opentelemetry.sdk.metrics import Histogram, MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
+
+from bench.errors import UsageError
+from bench.load.execution.progress import TARGET_COUNTS, VALUE, WAIT, LiveMetricKey
+from bench.load.runners import monitor
+from bench.load.runners.monitor import attributes_of, check_installed
+from bench.load.runners.otel_exporter import MOST_SCALE, ExportedProgress, ExportedRun, Instruments
+from tests.helpers import resolve_target
+
+RUN = ExportedRun("run-1", "talk", "1.0", {"sweden": {"gen_ai.request.model": "gpt-realtime"}})
+STEP = "talk.greeting"
+TTFA = LiveMetricKey(WAIT, "ttfa", "request_sent")
+TIMES = [
+    (TTFA, [500_000, 700_000]),
+    (TTFA._replace(measured_from="speech_end"), [900_000]),
+    (LiveMetricKey(VALUE, "voice_to_voice", "speech_end"), [1_100_000]),
+]
+
+
+def told(worker: int = 0, **changes: Any) -> ExportedProgress:
+    counts = dict.fromkeys(TARGET_COUNTS, 0.0) | changes.pop("counts", {"sessions_open": 3})
+    given = {"worker": worker, "targets": {"sweden": counts}} | changes
+    return msgspec.json.decode(msgspec.json.encode(given), type=ExportedProgress)
+
+
+def points(*every: ExportedProgress) -> dict[str, list[tuple[dict[str, Any], Any]]]:
+    """(attributes, point) of each metric after all that was told."""
+    reader = InMemoryMetricReader(
+        preferred_aggregation={Histogram: ExponentialBucketHistogramAggregation(max_scale=MOST_SCALE)}
+    )
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    instruments = Instruments(provider.get_meter("rtbench"), RUN)
+    for one in every:
+        instruments.take(one)
+    (resource,) = reader.get_metrics_data().resource_metrics
+    provider.shutdown()
+    metrics = [metric for scope in resource.scope_metrics for metric in scope.metrics]
+    return {metric.name: [(dict(p.attributes or {}), p) for p in metric.data.data_points] for metric in metrics}
+
+
+def test_waits_are_histograms_by_metric_and_origin() -> None:
+    found = points(told(times_us={"sweden": {STEP: TIMES}}))
+
+    waits = {
+        (a["rtbench.metric"], a["rtbench.measured_from"]): (p.count, p.sum) for a, p in found["rtbench.turn.latency"]
+    }
+    assert waits == {
+        ("ttfa", "request_sent"): (2, pytest.approx(1.2)),
+        ("ttfa", "speech_end"): (1, pytest.approx(0.9)),
+        ("voice_to_voice", "speech_end"): (1, pytest.approx(1.1)),
+    }
+
+
+def test_only_what_was_requested_is_a_time_to_the_first_chunk() -> None:
+    ((attributes, point),) = points(told(times_us={"sweden": {STEP: TIMES}}))[
+        "gen_ai.client.operation.time_to_first_chunk"
+    ]
+
+    assert (point.count, point.sum) == (2, pytest.approx(1.2))
+    assert (attributes["gen_ai.request.model"], attributes["rtbench.step"]) == ("gpt-realtime", STEP)
+
+
+def test_counts_are_added_over_reports_and_processes_and_open_sessions_are_of_this_moment() -> None:
+    counts = [{"events_received": n, "bytes_sent": 10 * n, "usd": n / 10, "sessions_open": n} for n in (5, 9)]
+    outcomes = [{"sweden": {STEP: {"ok": n, "timeout": 1}}} for n in (5, 9)]
+    first, second = (told(0, counts=c, outcomes=o) for c, o in zip(counts, outcomes, strict=True))
+    found = points(first, second, second, told(1, counts=counts[0]))
+
+    events = {a["network.io.direction"]: p.value for a, p in found["rtbench.events"]}
+    assert events == {"receive": 14, "transmit": 0}
+    assert found["rtbench.cost"][0][1].value == pytest.approx(1.4)
+    assert found["rtbench.sessions.active"][0][1].value == 14
+    turns = {(a["rtbench.outcome"], a["rtbench.outcome_class"]): p.value for a, p in found["rtbench.turns"]}
+    assert turns == {("ok", "success"): 9, ("timeout", "failed"): 1}
+
+
+def test_before_a_target_has_said_anything_nothing_is_told_of_it() -> None:
+    assert "rtbench.sessions.active" not in points(told(counts={}), told(late=True))
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_a_late_harness_is_told(late: bool) -> None:
+    ((_, point),) = points(told(late=late))["rtbench.load_generator.overloaded"]
+
+    assert point.value == late
+
+
+def test_a_target_is_named_as_the_conventions_say_and_without_its_address_s_query() -> None:
+    target = resolve_target({}, url="wss://example.org:8443/v1/realtime?model=gpt-realtime&call_id=secret")
+
+    said = attributes_of(target)
+    assert said["server.address"] == "example.org"
+    assert said["gen_ai.request.model"] == "gpt-realtime"
+    assert "secret" not in str(said)
+
+
+# Who sends metrics, and what it is told.
+
+
+def nowhere(name: str) -> ModuleSpec | None:
+    raise ModuleNotFoundError(name)
+
+
+@pytest.mark.parametrize("find_spec", [lambda name: None, nowhere])
+def test_without_the_extra_packages_there_is_a_line_that_says_so(
+    find_spec: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitor, "find_spec", find_spec)
+
+    with pytest.raises(UsageError, match=re.escape("pip install 'rtbench[otel]'")):
+        check_installed()

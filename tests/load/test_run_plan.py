@@ -1,0 +1,432 @@
+"""A run as it is planned, before anything is called."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.cpu import Priority
+from bench.errors import UsageError
+from bench.load.planning import run_plan as planning
+from bench.load.planning.run_plan import (
+    MOST_OF_RUN,
+    Concurrency,
+    RunPlan,
+    WorkerHost,
+    concurrency,
+    hosts_advice,
+    peak_users,
+    plan_run,
+    process_advice,
+    ramp_up_s,
+    session_s,
+    warmup_s,
+)
+from bench.load.planning.tasks import script
+from bench.plan.script import load_script
+from bench.run.calibration import save_calibration, state_folder
+from tests.calibrate.builders import build_calibration
+from tests.load.actors import actor, tone
+from tests.load.options import parsed
+
+HERE = "ws://localhost:1/openai/v1/realtime?model=gpt-realtime"
+THERE = "wss://example.com/openai/v1/realtime?model=gpt-realtime"
+
+
+def plan(
+    folder: Path,
+    *arguments: str,
+    users: int = 1,
+    text: str = "steps:\n  - text: Hello\n",
+    run_time: int | None = None,
+    shape: object = None,
+) -> RunPlan:
+    (folder / "talk.yaml").write_text(text)
+    options = parsed(*arguments)
+    options.num_users, options.run_time = users, run_time
+    environment: Any = SimpleNamespace(
+        parsed_options=options,
+        user_classes=[actor("One", script(folder / "talk.yaml"))],
+        shape_class=shape,
+        runner=None,
+    )
+    return plan_run(environment)
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "nothing"))
+    for name in ("AZURE_OPENAI_ENDPOINT", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_what_a_run_may_cost_is_said_of_services_elsewhere(tmp_path: Path) -> None:
+    notices = plan(tmp_path, "--url", THERE).notices
+
+    assert any(notice.startswith("at most 20 sessions are opened") for notice in notices)
+    assert any("USD for 20 sessions" in notice for notice in notices)
+    assert plan(tmp_path, "--url", HERE).notices == []
+
+
+def test_a_budget_that_will_not_last_is_said_before_the_run(tmp_path: Path) -> None:
+    small, ample = (plan(tmp_path, "--url", THERE, "--budget", usd).notices for usd in ("0.0001", "100"))
+
+    assert "is below the lower estimate" in small[-1]
+    assert not any("the least estimate" in notice for notice in ample)
+
+
+def test_the_document_says_what_the_run_may_cost_and_by_which_prices(tmp_path: Path) -> None:
+    plan_of_two = plan(tmp_path, "--url", HERE, "--sessions", "2", "--budget", "3")
+    document = plan_of_two.opening_document("run", 0, {}, 1)
+    low, high = document["estimate_usd"]
+
+    assert 0 < low < high
+    assert document["budget_usd"] == 3
+    assert document["prices"]["models"]["gpt-realtime"]["audio_output"] > 0
+    assert document["interleaved"] is False
+    assert plan(tmp_path, "--url", HERE).opening_document("run", 0, {}, 1)["estimate_usd"] is None
+
+
+def test_of_a_proxy_and_a_url_the_document_has_what_is_no_secret(tmp_path: Path) -> None:
+    proxy, url = "http://ann:hush-hush@proxy.example:8080", THERE + "&tenant=confidential"
+    plan_of_one = plan(tmp_path, "--url", url, "--proxy", proxy)
+    document = plan_of_one.opening_document("run", 0, {"proxy": proxy, "url": url, "seed": "1"}, 1)
+
+    assert document["settings"]["proxy"] == "http://proxy.example:8080"
+    assert document["settings"]["seed"] == "1"
+    assert "hush-hush" not in json.dumps(document)
+    assert "confidential" not in json.dumps(document)
+
+
+def test_several_targets_are_planned_with_their_own_settings(tmp_path: Path) -> None:
+    targets = tmp_path / "targets.yaml"
+    targets.write_text(
+        f"targets:\n  west:\n    url: '{HERE}'\n    variants:\n      quick: {{session: {{voice: verse}}}}\n"
+    )
+    both = plan(tmp_path, "--targets", "west, west.quick", "--target-file", str(targets))
+    document = both.opening_document("run", 0, {}, 1)
+
+    assert document["interleaved"] is True
+    assert [target["name"] for target in document["targets"]] == ["west", "west.quick"]
+    assert [script["target"] for script in document["scripts"]] == ["west", "west.quick"]
+    assert [script.session.voice for script in both.scripts] == [None, "verse"]
+
+
+def two(folder: Path, *labels: str) -> tuple[str, ...]:
+    """Options of a run of these targets."""
+    file = folder / "targets.yaml"
+    file.write_text("targets:\n" + "".join(f"  {label}:\n    url: '{HERE}'\n" for label in labels))
+    return ("--targets", ",".join(labels), "--target-file", str(file))
+
+
+def test_a_decision_is_about_two_targets_and_has_a_most_of_pairs(tmp_path: Path) -> None:
+    both = plan(tmp_path, *two(tmp_path, "west", "east"), "--until-decided")
+
+    assert both.sessions == 500
+    for labels in (("west",), ("west", "east", "south")):
+        with pytest.raises(UsageError, match="--until-decided compares two targets, and this run has west"):
+            plan(tmp_path, *two(tmp_path, *labels), "--until-decided")
+
+
+def test_a_decision_that_may_cost_money_wants_a_yes(tmp_path: Path) -> None:
+    options = two(tmp_path, "west", "east")
+    (tmp_path / "targets.yaml").write_text((tmp_path / "targets.yaml").read_text().replace(HERE, THERE))
+
+    with pytest.raises(UsageError, match="add --yes"):
+        plan(tmp_path, *options, "--until-decided")
+    meant = plan(tmp_path, *options, "--until-decided", "--yes")
+    assert meant.sessions == 500
+    assert not any("at most" in notice for notice in meant.notices)
+
+
+@pytest.mark.parametrize(
+    ("given", "run_time_s", "cut_s"),
+    [((), None, 0), ((), 599, 0), ((), 600, 62), (("--warmup", "5"), None, 5), (("--warmup", "0"), 600, 0)],
+)
+def test_the_document_says_how_much_of_the_run_is_warm_up(
+    given: tuple[str, ...], run_time_s: int | None, cut_s: float, tmp_path: Path
+) -> None:
+    text = "steps:\n  - text: Hello\n  - pause: 2\n  - text: Bye\n"
+    made = plan(tmp_path, "--url", HERE, *given, users=60, text=text, run_time=run_time_s)
+
+    assert made.warmup_s == made.opening_document("run", 0, {}, 1)["warmup_s"] == cut_s
+
+
+def test_a_shape_says_itself_how_long_its_run_lasts(tmp_path: Path) -> None:
+    assert plan(tmp_path, "--url", HERE, run_time=3_600, shape=object()).warmup_s == 0
+
+
+def test_a_warm_up_that_is_the_whole_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--warmup 60 s leaves nothing to measure, because the run lasts only 60 s"):
+        plan(tmp_path, "--url", HERE, "--warmup", "1m", run_time=60)
+
+
+def test_processes_that_would_play_something_else_differ(tmp_path: Path) -> None:
+    one = plan(tmp_path, "--url", HERE)
+    louder = replace(one, targets=(replace(one.targets[0], session={"voice": "verse"}),))
+
+    assert one.identity == plan(tmp_path, "--url", HERE).identity
+    assert one.identity != plan(tmp_path, "--url", HERE.replace("localhost", "127.0.0.1")).identity
+    assert one.identity != plan(tmp_path, "--url", HERE, text="steps:\n  - text: Goodbye\n").identity
+    assert one.identity != louder.identity
+
+
+def test_prices_that_cannot_be_read_are_refused_before_the_run(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"nowhere\.yaml"):
+        plan(tmp_path, "--url", HERE, "--prices", str(tmp_path / "nowhere.yaml"))
+
+
+@pytest.mark.parametrize(("got", "lines"), [(Priority(-10), 0), (Priority(0, "is not permitted", "permit it"), 1)])
+def test_a_priority_that_cannot_be_had_is_one_line_before_the_run(
+    got: Priority, lines: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "available_priority", lambda: got)
+    asking, other = (plan(tmp_path, "--url", HERE, *asked) for asked in (("--priority",), ()))
+
+    assert asking.notices == ["--priority is not permitted: permit it"][:lines]
+    assert asking.opening_document("run", 0, {}, 1)["niceness"] == got.niceness
+    assert (other.priority, other.notices) == (None, [])
+
+
+CITED = {"sessions": 10, "kind": "text", "date": "2026-11-20"}
+
+
+def test_more_sessions_in_a_process_than_the_machine_was_calibrated_for_are_said_before_the_run(tmp_path: Path) -> None:
+    within, beyond = (replace(plan(tmp_path, "--url", HERE, users=users), calibration=CITED) for users in (10, 11))
+
+    assert within.notices == []
+    (notice,) = beyond.notices
+    assert notice.startswith("11 sessions in one process are more than this machine is trusted with")
+
+
+def test_users_have_a_session_at_every_target_and_no_more_of_them_play_than_there_are_sessions(tmp_path: Path) -> None:
+    both = plan(tmp_path, *two(tmp_path, "west", "east"), users=30)
+
+    assert both.concurrency == Concurrency(30, 2, 1)
+    assert plan(tmp_path, "--url", HERE, users=30).concurrency == Concurrency(30, 1, 1)
+    assert plan(tmp_path, "--url", HERE, "--sessions", "5", users=30).concurrency == Concurrency(5, 1, 1)
+
+
+def test_the_document_cites_the_machines_calibration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    before = plan(tmp_path, "--url", HERE).opening_document("run", 0, {}, 1)
+    save_calibration(build_calibration(), state_folder(os.environ))
+    after = plan(tmp_path, "--url", HERE).opening_document("run", 0, {}, 1)
+
+    assert before["calibration"] is None
+    assert after["calibration"]["sessions"] == 700
+    assert after["calibration"]["kind"] == "text"
+
+
+def test_a_run_that_was_given_a_name_is_called_so_and_keeps_its_labels(tmp_path: Path) -> None:
+    named = plan(tmp_path, "--url", HERE, "--name", "checkout", "--label", "commit=1a2b3c")
+    document = named.opening_document("id", 1, {}, 1)
+
+    assert (named.scenario, document["scenario"]) == ("checkout", "checkout")
+    assert document["labels"] == {"commit": "1a2b3c"}
+    assert plan(tmp_path, "--url", HERE).opening_document("id", 1, {}, 1)["labels"] == {}
+
+
+HISTORY = '{"role": "user", "text": "Hello"}\n{"role": "assistant", "text": "%s"}\n'
+
+
+def test_every_session_begins_with_the_history_of_the_option_in_the_place_of_its_scripts(tmp_path: Path) -> None:
+    (tmp_path / "own.jsonl").write_text(HISTORY % "own")
+    (tmp_path / "given.jsonl").write_text(HISTORY % "given")
+    text, option = "history: own.jsonl\nsteps:\n  - text: Hello\n", ("--history", str(tmp_path / "given.jsonl"))
+    plain, own = plan(tmp_path, "--url", THERE), plan(tmp_path, "--url", THERE, text=text)
+    both, given = plan(tmp_path, "--url", THERE, *option, text=text), plan(tmp_path, "--url", THERE, *option)
+
+    told = [
+        play.session(0, 0).history
+        for run in (plain, own, both, given)
+        for plays in run.plays.values()
+        for play in plays.values()
+    ]
+    assert [len(history) for history in told] == [0, 2, 2, 2]
+    assert [b"given" in history[-1].data for history in told[1:]] == [False, True, True]
+    assert len({str(run.identity["scripts"]) for run in (plain, own, both, given)}) == 4
+
+
+# How much of a run's beginning is kept apart.
+
+
+TIMES = st.floats(0, 1e5)
+
+
+@pytest.mark.parametrize(
+    ("given_s", "run_time_s", "ramp_s", "longest_s", "cut_s"),
+    [
+        (None, 599, 30, 10, 0),
+        (None, None, 30, 10, 0),
+        (None, 600, 30, 10, 60),
+        (None, 600, 90, 20, 110),
+        (None, 600, 3_000, 20, 300),
+        (0, 3_600, 30, 10, 0),
+        (5, 60, 30, 10, 5),
+        (5, None, 30, 10, 5),
+    ],
+)
+def test_a_long_run_cuts_its_ramp_up_and_a_session_and_a_short_one_nothing(
+    given_s: float | None, run_time_s: float | None, ramp_s: float, longest_s: float, cut_s: float
+) -> None:
+    assert warmup_s(given_s, run_time_s, ramp_s, longest_s) == cut_s
+
+
+@given(st.none() | TIMES, TIMES, TIMES)
+def test_what_nobody_asked_for_never_takes_most_of_a_run(
+    run_time_s: float | None, ramp_s: float, longest_s: float
+) -> None:
+    assert 0 <= warmup_s(None, run_time_s, ramp_s, longest_s) <= MOST_OF_RUN * (run_time_s or 0)
+
+
+def test_a_ramp_up_lasts_until_the_slowest_arm_has_opened_a_session_for_every_user() -> None:
+    assert ramp_up_s(60, 2.0, [None, None]) == 30
+    assert ramp_up_s(60, 2.0, [None, 30.0]) == 120
+    assert ramp_up_s(60, 2.0, [600.0, 30.0]) == 120
+
+
+def test_a_session_lasts_as_long_as_the_longest_script_speaks_and_is_silent(tmp_path: Path) -> None:
+    for name, seconds in (("short", 0.5), ("long", 1.5)):
+        tone(tmp_path / f"{name}.wav", seconds)
+    (tmp_path / "spoken.yaml").write_text("steps:\n  - audio: [short.wav, long.wav]\n  - pause: 2\n  - text: Thanks\n")
+    (tmp_path / "typed.yaml").write_text("steps:\n  - text: Hello\n")
+    scripts = [load_script(tmp_path / f"{name}.yaml") for name in ("spoken", "typed")]
+
+    assert session_s(scripts) == pytest.approx(3.5, abs=0.01)
+    (tmp_path / "typed.yaml").write_text("steps:\n  - text: Hello\n  - pause: {median: 4, sigma: 0.5}\n")
+    assert session_s([*scripts, load_script(tmp_path / "typed.yaml")]) == pytest.approx(4 * math.exp(0.125))
+    (tmp_path / "typed.yaml").write_text(
+        "session: {turn_detection: server_vad}\nsteps:\n"
+        "  - sound: {audio: long.wav, kind: talking_to_others, during: silence}\n"
+        "  - text: Hello\n  - sound: {audio: long.wav, kind: talking_to_others}\n"
+    )
+    assert session_s([load_script(tmp_path / "typed.yaml")]) == pytest.approx(1.5 + 2, abs=0.01)
+    assert session_s(scripts[1:]) == session_s([]) == 0
+
+
+# How many sessions are open at a time, and what is said where a process gets more than it is trusted with.
+
+
+TEXT_350 = {"sessions": 350, "kind": "text", "date": "2026-11-20", "ended": "", "stale": []}
+
+
+def of(users: int, runner: object = None, sessions: int | None = None, **options: int) -> Concurrency:
+    parsed: Any = SimpleNamespace(num_users=users, **options)
+    environment: Any = SimpleNamespace(parsed_options=parsed, shape_class=None, runner=runner)
+    return concurrency(environment, users, sessions=sessions, arms=1)
+
+
+def advice(users: int, cited: Any = TEXT_350, *, arms: int = 1, processes: int = 1, cores: int = 8) -> str:
+    """The line, "" where there is none."""
+    return "".join(process_advice(Concurrency(users, arms, processes), cited, cores))
+
+
+def test_the_fullest_process_counts() -> None:
+    assert Concurrency(11, 2, 3).per_process == 8
+
+
+@given(st.integers(1, 5_000), st.integers(1, 5), st.integers(1, 2_000))
+def test_as_many_processes_as_are_needed_are_enough_and_one_fewer_is_not(users: int, arms: int, trusted: int) -> None:
+    needed = Concurrency(users, arms, 1).processes_for(trusted)
+
+    if needed is None:
+        assert Concurrency(users, arms, users).per_process > trusted
+    else:
+        assert Concurrency(users, arms, needed).per_process <= trusted
+        assert needed == 1 or Concurrency(users, arms, needed - 1).per_process > trusted
+
+
+def test_processes_are_those_of_the_options_or_the_workers_that_are_there() -> None:
+    assert of(8).processes == of(8, SimpleNamespace()).processes == 1
+    assert of(8, processes=2).processes == of(8, expect_workers=2).processes == 2
+    assert of(8, SimpleNamespace(worker_count=3), expect_workers=1).processes == 3
+    assert of(8, SimpleNamespace(worker_count=0)).processes == 1
+    assert of(8, sessions=5) == Concurrency(5, 1, 1)
+
+
+def test_a_load_shape_asks_for_the_users_of_its_largest_stage() -> None:
+    parsed = SimpleNamespace(num_users=5)
+    stages = [
+        {"duration": 60, "users": 20, "spawn_rate": 5},
+        {"duration": 120, "users": 400},
+        {"duration": 180, "users": None},
+    ]
+
+    assert peak_users(parsed, None) == peak_users(parsed, SimpleNamespace()) == 5
+    assert peak_users(parsed, SimpleNamespace(stages=stages)) == 400
+    assert peak_users(parsed, SimpleNamespace(stages="unlike Locust's")) == 5
+    assert peak_users(SimpleNamespace(num_users=None), None) == 1
+
+
+@pytest.mark.parametrize(("users", "processes"), [(350, 1), (700, 2), (1, 1)])
+def test_nothing_is_said_where_every_process_is_trusted_with_its_sessions(users: int, processes: int) -> None:
+    assert advice(users, processes=processes) == ""
+
+
+def test_the_line_says_how_many_processes_are_enough_and_what_happens_otherwise() -> None:
+    assert advice(1_000) == (
+        "1,000 sessions in one process are more than this machine is trusted with: 350 text sessions (calibrated on "
+        "2026-11-20); this load takes --processes 3; with fewer, values may be off by more than 1 ms and the run "
+        "INVALID"
+    )
+    assert advice(1_000, processes=2).startswith("500 sessions in one process")
+    assert "this load takes --processes 6;" in advice(1_000, arms=2)
+
+
+@pytest.mark.parametrize(
+    ("cores", "said"),
+    [
+        (3, "takes --processes 3;"),
+        (2, "; this load takes 3 processes, on 2 machines with 2 cores each"),
+        (1, "3 machines with 1 core each"),
+    ],
+)
+def test_where_there_are_too_few_cores_the_line_says_how_many_machines_it_takes(cores: int, said: str) -> None:
+    assert said in advice(1_000, cores=cores)
+
+
+def test_the_line_says_what_has_changed_since_the_calibration_and_what_ended_it() -> None:
+    line = advice(1_000, TEXT_350 | {"ended": "the simulator", "stale": ["with another kernel"]})
+
+    assert "at least 350 text sessions (calibrated on 2026-11-20, with another kernel)" in line
+
+
+@pytest.mark.parametrize(("trusted", "arms"), [(0, 1), (1, 2)])
+def test_a_machine_that_is_not_trusted_with_one_user_is_told_of_no_processes(trusted: int, arms: int) -> None:
+    line = advice(10, TEXT_350 | {"sessions": trusted}, arms=arms)
+
+    assert "no number of processes is enough" in line
+    assert "--processes" not in line
+
+
+def test_a_calibration_is_asked_for_before_more_sessions_than_it_begins_with() -> None:
+    assert "`rtbench calibrate`" in advice(101, None)
+    assert advice(100, None) == advice(5, None) == advice(200, None, processes=2) == ""
+
+
+def on(name: str, trusted: int | None, workers: int = 2, cores: int = 4) -> WorkerHost:
+    return WorkerHost(name, workers, cores, None if trusted is None else {"sessions": trusted})
+
+
+def test_hosts_that_carry_the_load_together_are_said_to() -> None:
+    (line,) = hosts_advice(Concurrency(600, 1, 6), [on("east", 450), on("west", 100), on("south", 100)])
+
+    assert line == "100 sessions in each of 6 processes on 3 hosts: each is trusted with as many"
+
+
+def test_a_host_that_carries_less_or_that_nobody_knows_is_named() -> None:
+    (line,) = hosts_advice(Concurrency(600, 1, 6), [on("east", 99), on("west", None), on("south", 450, 5)])
+
+    assert "more than they are trusted with (east 99)" in line
+    assert "west is not calibrated: run `rtbench calibrate` there" in line
+    assert "too few cores: south has 4 for 5" in line

@@ -1,0 +1,133 @@
+"""Who hears of a session that is played, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from bench.errors import ConnectError
+from bench.load.execution import session_registry
+from bench.load.execution.session_registry import RunListener, show_session, show_turn
+from bench.observe.inputs import SessionStart
+from bench.observe.observation import SessionObservation, TurnObservation, detail_text
+from bench.observe.timeline import Timeline
+from bench.protocol.events import TokenUsage
+from bench.protocol.openai_ga import GA
+from bench.run.histograms import MEASURED, WARMUP
+from bench.run.recorder import RowContext
+from bench.timeouts import Timeouts
+from tests.helpers import AT_NS, at, build_observation, build_session
+
+LABELS = RowContext("w0-000000", "west", "talk", "talk")
+
+
+class Ear:
+    """Remembers by its name what it was told."""
+
+    def __init__(self, name: str, heard: list[tuple[str, str, Any]], **attributes: Any) -> None:
+        self._name, self._heard = name, heard
+        vars(self).update(attributes)
+
+    def __getattr__(self, method: str) -> Any:
+        return lambda *told, **named: self._heard.append((self._name, method, named.get("measured")))
+
+
+def build_played(
+    heard: list[tuple[str, str, Any]], monkeypatch: pytest.MonkeyPatch, phase: str = MEASURED
+) -> RunListener:
+    record = Ear("recorder", heard, labels=LABELS, phase=phase)
+    arm, progress = Ear("arm", heard, label="west", opened=1), Ear("progress", heard, spending=Ear("progress", heard))
+    for show in ("show_turn", "show_session"):
+        monkeypatch.setattr(session_registry, show, getattr(Ear("dashboard", heard), show))
+    run = Ear("run", heard, progress=progress, callbacks=Ear("callbacks", heard, fire=None), hide=str)
+    return RunListener(*cast(Any, (record, Timeline(SessionStart(AT_NS, 1, Timeouts()), GA), arm, run)))
+
+
+TOLD: dict[str, tuple[Callable[[RunListener], object], list[str]]] = {
+    "a turn is recorded before anything acts on it":
+        (lambda played: played.turn_ended(build_observation()), ["recorder", "arm", "dashboard", "progress"]),
+    "a response is counted before anything acts on its cost":
+        (lambda played: played.paid(TokenUsage(text_in=1)), ["progress", "run"]),
+    "a session is recorded before anything acts on it":
+        (lambda played: played.session_ended(), ["recorder", "progress", "run", "dashboard"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("happens", "told"), TOLD.values(), ids=TOLD)
+def test_what_happens_is_told_in_order(
+    happens: Callable[[RunListener], object], told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[tuple[str, str, Any]] = []
+    happens(build_played(heard, monkeypatch))
+
+    assert [name for name, _, _ in heard] == told
+
+
+@pytest.mark.parametrize(("phase", "measured"), [(MEASURED, True), (WARMUP, False)])
+def test_turns_of_the_warm_up_are_told_as_such(phase: str, measured: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[tuple[str, str, Any]] = []
+    build_played(heard, monkeypatch, phase).turn_ended(build_observation())
+
+    assert ("progress", "turn_ended", measured) in heard
+
+
+# What Locust's own statistics are told.
+
+
+REFUSED = ConnectError("connect_failed:401", "no")
+SHOWN: dict[str, tuple[TurnObservation | SessionObservation, list[dict[str, Any]]]] = {
+    # (a turn or a session; its line)
+    "a good turn is shown with its wait for audio":
+        (build_observation(), [{"request_type": "talk", "name": "greeting", "exception": "", "response_time": 500,
+                                "response_length": 96_000}]),
+    "a failed turn is shown with its outcome and no secret":
+        (build_observation(outcome="failed:x", detail="the secret is out", instants={"ended": at(7)}),
+         [{"exception": "failed:x the *** is out", "response_time": 7}]),
+    "a code that the outcome names is said once":
+        (build_observation(outcome="failed:bad_value", detail="bad_value: Not so."),
+         [{"exception": "failed:bad_value Not so."}]),
+    "a turn that the end of the run cut is not shown": (build_observation(outcome="unfinished"), []),
+    "a connection is shown with its time":
+        (build_session(), [{"request_type": "connect", "name": "here", "response_time": 20}]),
+    "a refused connection is shown with the time until it was refused":
+        (build_session(outcome="connect_failed:401", instants={"ended": at(30)}),
+         [{"response_time": 30, "exception": str(REFUSED)}]),
+    "a session that never connected and did not fail is not shown":
+        (build_session(outcome="unfinished", instants={"ended": at(30)}), []),
+    "a session that ended before its script did is shown as a failure":
+        (build_session(outcome="session_expired", turns_planned=5, turns_started=2),
+         [{"request_type": "connect"}, {"request_type": "talk", "name": "not started",
+                                        "exception": "session_expired before 3 of 5 turns"}]),
+    "but for one that the end of the run cut":
+        (build_session(outcome="unfinished", turns_planned=5, turns_started=2), [{"request_type": "connect"}]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("ended", "shown"), SHOWN.values(), ids=SHOWN)
+def test_what_locust_is_told(ended: TurnObservation | SessionObservation, shown: list[dict[str, Any]]) -> None:
+    told: list[dict[str, Any]] = []
+
+    def fire(exception: object = None, **entry: Any) -> None:
+        told.append(entry | {"exception": str(exception or "")})
+
+    if isinstance(ended, TurnObservation):
+        show_turn(fire, "talk", ended, lambda text: text.replace("secret", "***"))
+    else:
+        show_session(fire, "here", "talk", ended, REFUSED if ended.outcome == "connect_failed:401" else None)
+
+    assert len(told) == len(shown)
+    assert all(entry.items() >= expected.items() for entry, expected in zip(told, shown, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "detail", "said"),
+    [
+        ("failed:bad_value", "bad_value: Not so.", "Not so."),
+        ("connect_failed:401", "no: 401: never", "no: 401: never"),
+        ("unfinished", "the run ended", "the run ended"),
+    ],
+)
+def test_a_reason_leaves_out_what_its_outcome_says(outcome: str, detail: str, said: str) -> None:
+    assert detail_text(outcome, detail) == said

@@ -1,0 +1,115 @@
+"""By how much another clock is ahead."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+import gevent
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.load.runners import worker_link
+from bench.load.runners.worker_link import LEAST_BYTES, ClockOffset, MasterLiveness, PartSender, best, offset_of
+from bench.run.replica import CHUNK_BYTES, ChunkAck, PartChunk, PartSource, part_file
+
+TIMES = st.integers(0, 10**12)
+
+
+@given(st.integers(-(10**15), 10**15), TIMES, TIMES, TIMES, st.integers(0, 10**18))
+def test_an_offset_is_never_wrong_by_more_than_it_says(
+    ahead_ns: int, there_ns: int, answering_ns: int, back_ns: int, sent_ns: int
+) -> None:
+    received_ns = sent_ns + there_ns + ahead_ns
+    answered_ns = received_ns + answering_ns
+    offset = offset_of(sent_ns, received_ns, answered_ns, answered_ns - ahead_ns + back_ns)
+
+    assert abs(offset.ahead_ns - ahead_ns) <= offset.error_ns
+    assert offset.error_ns <= (there_ns + back_ns) // 2 + 1
+
+
+def test_the_quickest_exchange_says_most() -> None:
+    assert best([ClockOffset(5, 90), ClockOffset(7, 3), ClockOffset(1, 40)]) == ClockOffset(7, 3)
+    assert best([]) is None
+
+
+# How a worker knows that its master is lost.
+
+
+def test_a_master_that_is_silent_for_longer_than_a_worker_is_patient_is_lost() -> None:
+    line = MasterLiveness()
+    line.patience_s = 3
+    looks = [line.is_cut() for _ in range(3)]
+    line.heard()
+    looks += [line.is_cut() for _ in range(4)]
+
+    assert looks == [False] * 6 + [True]
+
+
+def test_a_master_that_lets_go_of_its_lock_is_lost_though_its_folder_was_moved(tmp_path: Path) -> None:
+    folder, line = tmp_path / "run", MasterLiveness()
+    folder.mkdir()
+    master = os.open(folder, os.O_RDONLY)
+    fcntl.flock(master, fcntl.LOCK_EX)
+    line.tie(folder)
+    folder.rename(tmp_path / "elsewhere")
+    assert not line.is_cut()
+    os.close(master)
+    assert line.is_cut()
+
+
+def test_a_worker_on_another_host_goes_by_silence_alone(tmp_path: Path) -> None:
+    line = MasterLiveness()
+    line.tie(tmp_path)
+    line.tie(None)
+
+    assert not line.is_cut()
+
+
+# How parts are shipped where receipts come late or not at all.
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> PartSource:
+    path = part_file(tmp_path, 0, "turns.arrows")
+    path.parent.mkdir()
+    path.write_bytes(bytes(CHUNK_BYTES))
+    return PartSource(tmp_path, 0, b"key")
+
+
+def test_chunks_grow_small_where_no_receipt_comes_and_the_end_is_as_long_as_was_said(
+    source: PartSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_link, "AGAIN_S", 0.002)
+    sent: list[dict[str, Any]] = []
+    shipper = PartSender(source, sent.append)
+
+    assert gevent.with_timeout(60, shipper.finish, 1.0, timeout_value=None) is False
+    assert source.chunk_bytes == LEAST_BYTES
+    assert all(chunk["offset"] == 0 for chunk in sent)
+
+
+def test_who_has_lost_its_master_waits_for_no_receipt(source: PartSource) -> None:
+    shipper = PartSender(source, lambda _: None)
+    gevent.spawn_later(0.05, shipper.give_up)
+
+    assert gevent.with_timeout(60, shipper.finish, 1e6, timeout_value=None) is False
+
+
+def test_chunks_grow_again_with_receipts(source: PartSource) -> None:
+    source.chunk_bytes = LEAST_BYTES
+
+    def send(chunk: dict[str, Any]) -> None:
+        taken = msgspec.convert(chunk, PartChunk, builtin_types=(bytes,))
+        size = taken.offset + len(zlib.decompress(taken.data))
+        gevent.spawn(shipper.receipt, msgspec.to_builtins(ChunkAck(taken.name, taken.version, size)))
+
+    shipper = PartSender(source, send)
+
+    assert gevent.with_timeout(60, shipper.finish, 1e6, timeout_value=None) is True
+    assert source.chunk_bytes > LEAST_BYTES

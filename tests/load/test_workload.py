@@ -1,0 +1,424 @@
+"""What is played, and the checks before the first session."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from bench.errors import ScriptError, UsageError
+from bench.load.planning.lacking import LACKS, _of_session, _of_turn, lacking
+from bench.load.planning.run_plan import Concurrency, check_cost, check_descriptors, check_shares
+from bench.load.planning.tasks import MAX_REHEARSED, as_sessions, script
+from bench.load.planning.workload import (
+    encode_workload,
+    load_scripts,
+    longest_turn_s,
+    plays_of_arms,
+    script_facts,
+    script_notices,
+    target_facts,
+)
+from bench.metrics import TURN_TYPES
+from bench.plan.compiled_script import CompiledScript
+from bench.plan.script import Script
+from bench.plan.steps import SoundSettings, SoundStep
+from bench.plan.turn_plan import InterruptTrigger
+from bench.pricing import Prices
+from bench.protocol.openai_ga import GA
+from bench.protocol.openai_preview import PREVIEW
+from bench.protocol.settings import TurnDetection
+from bench.run.folder import SCHEMAS
+from bench.target.credentials import Credential
+from bench.target.target import EntraSignIn
+from bench.transport.interface import NetworkPath, Proxy
+from tests.helpers import MS, resolve_target, say
+from tests.load.actors import Actor, actor, tone
+from tests.test_talking import HALTING, SPEECH, VAD, Talked, converse, over_reply, recording, sound, speak
+
+HERE = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=x")
+THERE = resolve_target({}, url="wss://example.com/openai/v1/realtime?model=x")
+
+
+def talk(folder: Path, text: str = "steps:\n  - text: Hello\n") -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "talk.yaml").write_text(text)
+    return folder / "talk.yaml"
+
+
+def order(actor: Actor) -> None:
+    actor.text("A pizza for ${name}, please", name="order")
+
+
+def pay(actor: Actor) -> None:
+    actor.text("Here you are", name="pay")
+
+
+class Shy(Actor):
+    declared_tasks = tuple(as_sessions([pay]))
+    given: ClassVar[Mapping[str, Any]] = {"session": {"voic": "alloy"}}
+
+
+LINE = next(n for n, line in enumerate(Path(__file__).read_text().splitlines(), 1) if line.startswith("class Shy"))
+
+
+def plays_of(*classes: type) -> list[CompiledScript]:
+    return list(encode_workload(load_scripts(classes), GA).values())
+
+
+def test_ones_own_host_gets_as_many_sessions_as_are_wanted() -> None:
+    assert check_cost([HERE], 500, None, yes=False) is None
+    assert check_cost([HERE, HERE], 500, 900, yes=False) == 900
+
+
+def test_someone_elses_host_gets_twenty_sessions_unless_more_are_meant() -> None:
+    assert check_cost([THERE, HERE], 5, None, yes=False) == 20
+    assert check_cost([THERE], 5, 8, yes=False) == 8
+    assert check_cost([THERE], 50, None, yes=True) is None
+    for users, sessions in ((21, None), (5, 21)):
+        with pytest.raises(UsageError, match="--yes"):
+            check_cost([THERE], users, sessions, yes=False)
+
+
+def test_sessions_of_all_arms_at_one_host_are_counted_together() -> None:
+    both = [THERE, replace(THERE, label="variant")]
+
+    assert check_cost(both, 5, None, yes=False) == 10
+    assert check_cost([*both, HERE, HERE, HERE], 10, 10, yes=False) == 10
+    assert check_cost([THERE, replace(THERE, host="elsewhere")], 20, None, yes=False) == 20
+    with pytest.raises(UsageError, match=r"more than 20 sessions to example\.com"):
+        check_cost(both, 5, 11, yes=False)
+
+
+def test_every_process_needs_a_user_and_a_session() -> None:
+    check_shares(Concurrency(2, 1, 2), 2)
+    check_shares(Concurrency(1, 1, 2), None)
+    with pytest.raises(UsageError, match="2 processes with --sessions need at least 2 users and sessions"):
+        check_shares(Concurrency(1, 1, 2), 5)
+
+
+def test_the_soft_limit_of_descriptors_is_raised_and_never_lowered() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    check_descriptors(Concurrency(1, 2, 1))
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (soft, hard)
+    if hard != resource.RLIM_INFINITY:
+        with pytest.raises(UsageError, match="ulimit -n"):
+            check_descriptors(Concurrency(hard // 2 + 1, 2, 1))
+
+
+def test_one_script_is_prepared_once_for_all_who_play_it(tmp_path: Path) -> None:
+    one, other = (actor(name, script(talk(tmp_path))) for name in ("One", "Other"))
+    plays = encode_workload(load_scripts([one, other, object]), GA)
+
+    assert [user for user, _ in plays] == [one, other]
+    assert len({id(play) for play in plays.values()}) == 1
+    assert longest_turn_s(play.script for play in plays.values()) == 300 + 5
+
+
+def test_arms_share_what_is_prepared_where_they_say_the_same(tmp_path: Path) -> None:
+    quick = replace(HERE, label="quick", session={"voice": "verse"}, session_source="targets.yaml:3")
+    preview = replace(HERE, label="preview", dialect=PREVIEW)
+    parts = load_scripts([actor("One", script(talk(tmp_path)))])
+    arms = plays_of_arms(parts, [HERE, replace(HERE, label="twin"), quick, preview])
+
+    one, twin, varied, other = (next(play for play in plays.values()) for plays in arms.values())
+    assert list(arms) == [HERE.label, "twin", "quick", "preview"]
+    assert one is twin
+    assert (varied.script.session.voice, one.script.session.voice) == ("verse", None)
+    assert other.dialect is PREVIEW
+
+
+def test_a_setting_of_a_variant_that_its_dialect_lacks_is_refused_at_its_line(tmp_path: Path) -> None:
+    warm = replace(HERE, session={"temperature": 0.8}, session_source="targets.yaml:3")
+
+    with pytest.raises(UsageError, match=r"^targets\.yaml:3: talk: temperature needs the preview dialect"):
+        plays_of_arms(load_scripts([actor("One", script(talk(tmp_path)))]), [warm])
+
+
+def test_the_longest_turn_is_the_longest_speech_and_what_may_follow(tmp_path: Path) -> None:
+    tone(tmp_path / "a.wav", 0.5)
+    tone(tmp_path / "b.wav", 2.0)
+    limits = "timeouts: {turn: 7}\n"
+    path = talk(tmp_path, f"{limits}steps:\n  - audio: [a.wav, b.wav]\n  - audio: a.wav\n")
+
+    assert longest_turn_s(play.script for play in plays_of(actor("One", script(path)))) == 2 + 7 + 5
+
+
+def test_two_scripts_of_one_name_are_refused(tmp_path: Path) -> None:
+    one, other = (actor(name, script(talk(tmp_path / name))) for name in ("One", "Other"))
+
+    with pytest.raises(UsageError, match="have the same name, talk"):
+        load_scripts([one, other])
+
+
+def test_every_task_of_a_class_is_played_by_its_own_name(tmp_path: Path) -> None:
+    mixed = actor("Mixed", script(talk(tmp_path)), order, pay)
+
+    assert [play.script.name for play in plays_of(mixed)] == ["talk", "Mixed.order", "Mixed.pay"]
+    assert [play.script.task is None for play in plays_of(mixed)] == [True, False, False]
+
+
+def test_settings_beside_yaml_scripts_alone_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match="One sets session, timeouts, which belongs in its YAML scripts: move it there"
+    ):
+        plays_of(actor("One", script(talk(tmp_path)), session={"voice": "alloy"}, timeouts={"response": 3}))
+
+
+def test_a_setting_that_a_script_does_not_have_is_refused_at_its_class() -> None:
+    with pytest.raises(ScriptError, match=rf"test_workload.py:{LINE}: Shy: session has an unknown key 'voic'; did you"):
+        load_scripts([Shy])
+
+
+def test_a_setting_that_the_dialect_does_not_have_is_refused_for_a_method_too() -> None:
+    with pytest.raises(ScriptError, match=r"actors.py: Caller: temperature needs the preview dialect"):
+        plays_of(actor("Caller", pay, session={"temperature": 0.8}))
+
+
+def test_a_name_that_the_variables_do_not_have_is_refused_before_the_run(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("first_name\nAda\n")
+
+    with pytest.raises(
+        ScriptError, match=r"test_workload.py: Caller: a text has \$\{name\}, the variables have only first_name"
+    ):
+        load_scripts([actor("Caller", order, variables=tmp_path / "rows.csv")])
+
+
+def test_a_task_without_an_end_has_no_number_of_turns() -> None:
+    def talk_on(actor: Actor) -> None:
+        while True:
+            actor.text("Hello")
+
+    (endless,), (ending,) = plays_of(actor("Endless", talk_on)), plays_of(actor("Ending", pay))
+
+    assert (endless.script.turns_planned, ending.script.turns_planned) == (None, 1)
+    assert len(endless.script.steps) == MAX_REHEARSED
+
+
+# What is said before a run that its turns and sessions can never have.
+
+
+TALK = {
+    "typed": lambda: converse(say(), say(output="text")),
+    "spoken and committed by the client": lambda: converse(speak(*SPEECH)),
+    "spoken, not transcribed": lambda: converse(speak(*SPEECH), turn_detection=VAD, input_transcription=None),
+    "answered in a pause": lambda: converse(
+        speak(*HALTING), speak(*SPEECH), turn_detection=TurnDetection(silence_duration_ms=200)
+    ),
+    "interrupted": lambda: converse(
+        speak(*SPEECH),
+        over_reply(speak(*SPEECH), InterruptTrigger(after_ns=300 * MS)),
+        speak(*SPEECH),
+        turn_detection=VAD,
+    ),
+    "sounds": lambda: converse(
+        speak(*SPEECH),
+        SoundStep(
+            SoundSettings(kind="backchannel", audio=recording(sound(20, 300)), cue=InterruptTrigger(after_ns=200 * MS))
+        ),
+        speak(*SPEECH),
+        turn_detection=VAD,
+    ),
+}
+
+
+def scripts_lacking(folder: Path, text: str, *, arrives: bool = False) -> Any:
+    plays = encode_workload(load_scripts([actor("One", script(talk(folder, text)))]), GA)
+    (repertoire,) = plays.values()
+    return lacking(repertoire, arrives=arrives)
+
+
+@pytest.mark.parametrize("talk", TALK.values(), ids=TALK)
+def test_what_is_said_to_be_lacking_is_never_observed(talk: Any) -> None:
+    talked: Talked = talk()
+    assert {turn.outcome for turn in talked.turns} <= {"ok", "interrupted", "cancelled:turn_detected"}
+
+    for prepared, turn in zip(talked.script.turns, talked.turns, strict=True):
+        lacks = dict(_of_turn(talked.script, prepared))
+        columns = {name for name in lacks if getattr(turn, name, None) is not None and name not in ("task_success",)}
+        turn_type = {f"turn_type:{name}" for name in (turn.turn_type or "").split("+")}
+        assert not lacks.keys() & (turn.instants.keys() | columns | turn_type)
+    assert not dict(_of_session(talked.script, arrives=False)).keys() & talked.session.instants.keys()
+
+
+def test_names_are_those_of_rows() -> None:
+    known = {*SCHEMAS["turns"].names, *(f"turn_type:{name}" for name in TURN_TYPES), "gaps_ns"}
+
+    for lack in LACKS:
+        assert {name if name in known else f"{name}_at_ns" for name in lack.names} <= known, lack.why
+
+
+def test_each_turn_of_a_script_says_what_it_lacks(tmp_path: Path) -> None:
+    tone(tmp_path / "a.wav")
+    found = scripts_lacking(tmp_path, "steps:\n  - {text: One, name: typed}\n  - {audio: a.wav, name: spoken}\n")
+
+    typed, spoken = found["turns"]
+    assert (found["name"], typed["step"], spoken["step"]) == ("talk", "typed", "spoken")
+    assert typed["lacks"]["speech_end"] == "it has no voice turn (`audio`)"
+    assert "speech_end" not in spoken["lacks"]
+    assert spoken["lacks"]["input_transcribed"] == "no speech of a caller is transcribed (`input_transcription`)"
+    assert {"first_audio", "first_text", "response_done"}.isdisjoint(typed["lacks"])
+    assert {"greeting_audible", "history_start", "previous_reply_end", "idle_prompt_due", "call_arrival"} <= found[
+        "session"
+    ].keys()
+
+
+def test_what_a_script_has_it_does_not_lack(tmp_path: Path) -> None:
+    (tmp_path / "before.jsonl").write_text('{"role": "user", "text": "Hello"}\n')
+    session = "{turn_detection: {type: server_vad, idle_timeout_ms: 6000}}"
+    text = f"session: {session}\nhistory: before.jsonl\nrenew_after: 60\nsteps:\n  - text: One\n"
+    found = scripts_lacking(tmp_path, text, arrives=True)
+
+    assert found["session"].keys() == {"greeting_audible"}
+    assert "speech_end" in found["turns"][0]["lacks"]
+
+
+def test_no_reply_of_a_script_in_text_is_heard(tmp_path: Path) -> None:
+    found = scripts_lacking(tmp_path, "session: {output: text}\nsteps:\n  - text: One\n")
+
+    assert found["session"]["first_audible"] == "its replies are text (`output`)"
+
+
+def test_of_a_script_that_sends_events_of_its_own_nobody_knows(tmp_path: Path) -> None:
+    assert scripts_lacking(tmp_path, "steps:\n  - text: One\n  - send: {type: response.cancel}\n") is None
+    assert scripts_lacking(tmp_path, "steps:\n  - text: One\n  - message: {role: user, text: Two}\n") is not None
+
+
+def test_of_a_task_in_python_nobody_knows(tmp_path: Path) -> None:
+    def order(caller: Any) -> None:
+        caller.text("Hello")
+
+    (repertoire,) = encode_workload(load_scripts([actor("One", order)]), GA).values()
+
+    assert lacking(repertoire, arrives=False) is None
+
+
+# What run.json says of targets and scripts, before the first session.
+
+
+def played_by(*classes: type) -> list[Script]:
+    return list(load_scripts(classes).values())
+
+
+def facts(*classes: type) -> list[dict[str, Any]]:
+    return script_facts({"here": encode_workload(load_scripts(classes), GA)})
+
+
+def test_names_in_a_script_without_variables_are_told(tmp_path: Path) -> None:
+    path = talk(tmp_path, "steps:\n  - text: 'Ask ${name} for ${price}.'\n")
+    notices = script_notices(played_by(actor("One", script(path)), actor("Other", script(path)), actor("Caller", pay)))
+
+    assert notices == [
+        f"talk: text contains ${{{name}}} and the script has no variables: it is sent as it stands"
+        for name in ("name", "price")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("session", "notices"),
+    [
+        ("{}", ["talk: `transcript` cannot be checked, because session.input_transcription is not set"]),
+        ("{input_transcription: whisper-1}", []),
+    ],
+)
+def test_words_that_nothing_is_held_against_are_told(session: str, notices: list[str], tmp_path: Path) -> None:
+    tone(tmp_path / "a.wav")
+    path = talk(tmp_path, f"session: {session}\nsteps:\n  - {{audio: a.wav, transcript: Hello}}\n")
+
+    assert script_notices(played_by(actor("One", script(path)))) == notices
+
+
+def test_facts_say_how_a_script_is_heard_and_spoken(tmp_path: Path) -> None:
+    tone(tmp_path / "a.wav")
+    (tmp_path / "rows.csv").write_text("name\nAda\nBob\n")
+    path = talk(tmp_path, (
+        "session: {turn_detection: semantic_vad, input_format: g711_ulaw, output_format: g711_alaw}\n"
+        "variables: rows.csv\nbackground_noise: {file: a.wav, snr_db: 15}\njitter_buffer_ms: 80\n"
+        "steps:\n  - audio: a.wav\n    chunk_ms: 40\n  - text: Hello\n    output: text\n"))  # fmt: skip
+    (fact,) = facts(actor("One", script(path)))
+
+    assert fact["turn_detection_settings"] == {"type": "semantic_vad"}
+    assert {key: fact[key] for key in ("turn_detection", "input_format", "output_format", "jitter_buffer_ms")} == {
+        "turn_detection": "semantic_vad",
+        "input_format": "g711_ulaw",
+        "output_format": "g711_alaw",
+        "jitter_buffer_ms": 80,
+    }
+    assert (fact["background_snr_db"], fact["variables"]) == (15, 2)
+    assert (fact["turns"], fact["chunk_ms"], fact["output"]) == (2, 40, "audio")
+
+
+def test_facts_say_how_long_a_caller_thinks_where_a_session_has_an_end(tmp_path: Path) -> None:
+    def talk_on(actor: Actor) -> None:
+        while True:
+            actor.text("Hello")
+            actor.pause(1)
+
+    path = talk(tmp_path, "steps:\n  - text: Hello\n  - pause: 0.5\n  - pause: {median: 2, sigma: 0.5}\n")
+    of_plays = facts(actor("One", script(path)), actor("Payer", pay), actor("Talker", talk_on))
+
+    assert [fact["think_s"] for fact in of_plays] == [2.766, 0, None]
+
+
+def test_facts_hold_further_settings_as_they_are_played(tmp_path: Path) -> None:
+    path = talk(tmp_path, "session: {extra: {a: {b: 1}}}\nsteps:\n  - text: Hello\n")
+    parts = load_scripts([actor("One", script(path))])
+    varied = encode_workload(parts, GA, {"extra": {"a": {"c": None}}}, "targets.yaml:3")
+
+    assert [fact["extra"] for fact in script_facts({"here": encode_workload(parts, GA), "there": varied})] == [
+        {"a": {"b": 1}},
+        {"a": {"b": 1, "c": None}},
+    ]
+
+
+def test_a_script_that_two_classes_play_stands_once_among_the_facts(tmp_path: Path) -> None:
+    path = talk(tmp_path)
+
+    assert len(facts(actor("One", script(path)), actor("Other", script(path)))) == 1
+
+
+def test_facts_of_a_script_stand_there_for_each_target(tmp_path: Path) -> None:
+    parts = load_scripts([actor("One", script(talk(tmp_path)))])
+    quick = encode_workload(parts, GA, {"turn_detection": "server_vad"}, "targets.yaml:3")
+    of_plays = script_facts({"here": encode_workload(parts, PREVIEW), "there": quick})
+
+    assert [(fact["target"], fact["dialect"], fact["turn_detection"]) for fact in of_plays] == [
+        ("here", "preview", "none"),
+        ("there", "ga", "server_vad"),
+    ]
+
+
+def test_facts_of_a_target_hold_no_secret() -> None:
+    proxy = Proxy("http", "proxy.example", 8080, "ann-of-the-proxy", "hush-hush")
+    secretive = replace(
+        HERE,
+        auth=Credential("api-key", "sk-secret-key"),
+        headers=(("x-tenant", "confidential"),),
+        network_path=NetworkPath(proxy=proxy, address="127.0.0.1", deflate=True),
+        prices=Prices(1, 2, 3, 4, 5, 6),
+        session={"voice": "verse"},
+        variant_of="west",
+    )
+    fact = target_facts(secretive, 30.0)
+
+    assert not any(
+        secret in repr(fact) for secret in ("sk-secret-key", "confidential", "hush-hush", "ann-of-the-proxy")
+    )
+    assert (fact["auth"], fact["proxy"]) == ("key", "http://proxy.example:8080")
+    assert (fact["address"], fact["deflate"], fact["connect_rate"]) == ("127.0.0.1", True, 30.0)
+    assert fact["prices"]["audio_output"] == 6
+    assert (fact["variant_of"], fact["session"]) == ("west", {"voice": "verse"})
+
+
+def test_signing_in_is_called_as_its_option_calls_it() -> None:
+    chain, identity = EntraSignIn("scope"), EntraSignIn("scope", "managed_identity")
+
+    assert [target_facts(replace(HERE, auth=auth), None)["auth"] for auth in (None, chain, identity)] == [
+        None,
+        "entra",
+        "managed_identity",
+    ]

@@ -1,0 +1,282 @@
+"""Think times: which files are read, and how pauses are distributed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from bench.errors import ScriptError, UsageError
+from bench.plan.random_choices import (
+    LONGEST_S,
+    LogNormalTimes,
+    RecordedTimes,
+    ThinkTime,
+    fill_variables,
+    load_rows,
+    load_think_times,
+    names_in,
+)
+from bench.yaml_file import MOST_BYTES
+
+TIMES_S = st.floats(0, LONGEST_S)
+MEDIANS_S = st.floats(0.001, LONGEST_S)
+SIGMAS = st.floats(0, 2)
+
+
+def draws(length: ThinkTime, count: int, seed: int = 1) -> list[float]:
+    generator = np.random.default_rng(seed)
+    return [length.draw_s(generator) for _ in range(count)]
+
+
+def recorded(*seconds: float) -> RecordedTimes:
+    return RecordedTimes(Path("times.txt"), "ab", seconds)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1.5\n", (1.5,)),
+        ("\ufeff# seconds\r\n0\r\n\r\n  2  # looks for the number\r\n.5", (0, 2, 0.5)),
+        ("1e-3\n3600\n1.\n007\n", (0.001, 3_600, 1, 7)),
+    ],
+)
+def test_a_file_holds_a_number_of_seconds_a_line(tmp_path: Path, text: str, seconds: tuple[float, ...]) -> None:
+    (tmp_path / "times.txt").write_bytes(text.encode())
+    times = load_think_times(tmp_path / "times.txt")
+
+    assert times.seconds == seconds
+    assert len(bytes.fromhex(times.digest)) == 32
+
+
+NO_SECONDS = "times.txt:2: must be a number of seconds from 0 to 3600, not "
+WRONG = [
+    ("", "times.txt: has no number of seconds"),
+    ("# nothing\n\n", "times.txt: has no number of seconds"),
+    *(
+        (f"1\n{written}\n", f"{NO_SECONDS}{written}")
+        for written in ("-1", "3600.1", "1e999", "nan", "inf", "1,5", "1 2", "1_0", "0x1", "two", "٣", "+1", ".")
+    ),
+    ("1\n" + "9" * 100_000 + "x\n", NO_SECONDS + "9" * 40 + "…"),
+]
+
+
+@pytest.mark.parametrize(("text", "problem"), WRONG, ids=[f"{number}" for number in range(len(WRONG))])
+def test_what_is_wrong_with_a_file_is_said_with_its_line(tmp_path: Path, text: str, problem: str) -> None:
+    (tmp_path / "times.txt").write_text(text, encoding="utf-8")
+
+    with pytest.raises(ScriptError) as raised:
+        load_think_times(tmp_path / "times.txt")
+    assert str(raised.value) == f"{tmp_path}/{problem}"
+
+
+def test_a_file_that_cannot_be_read_or_is_no_text_or_too_large_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "latin.txt").write_bytes(b"1\n# \xe9\n")
+    (tmp_path / "large.txt").write_bytes(b"1\n" * (MOST_BYTES // 2 + 1))
+
+    for name, problem in (
+        ("none.txt", "no such file"),
+        ("latin.txt", "is not UTF-8"),
+        ("large.txt", "is larger than 4 MiB"),
+    ):
+        with pytest.raises(ScriptError, match=problem):
+            load_think_times(tmp_path / name)
+
+
+@given(seconds=st.lists(TIMES_S, min_size=1), seed=st.integers(0, 1 << 40))
+def test_only_times_of_the_file_are_drawn(seconds: list[float], seed: int) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "times.txt"
+        path.write_text("".join(f"{second!r}\n" for second in seconds))
+        times = load_think_times(path)
+
+    assert times.seconds == tuple(seconds)
+    assert set(draws(times, 20, seed)) <= set(seconds)
+
+
+def test_each_time_of_a_file_is_as_likely_as_any_other() -> None:
+    drawn = draws(recorded(1, 2, 2, 5), 40_000)
+
+    assert drawn.count(1) == pytest.approx(10_000, rel=0.03)
+    assert drawn.count(2) == pytest.approx(20_000, rel=0.03)
+    assert recorded(1, 2, 2, 5).mean_s == 2.5
+
+
+@given(median_s=MEDIANS_S, sigma=SIGMAS, share=st.floats(0, 1), seed=st.integers(0, 1 << 40))
+def test_no_pause_is_longer_than_the_most(median_s: float, sigma: float, share: float, seed: int) -> None:
+    most_s = median_s + share * (LONGEST_S - median_s)
+    times = LogNormalTimes(median_s, sigma, most_s)
+
+    assert all(0 < seconds <= most_s for seconds in draws(times, 20, seed))
+    assert 0 < times.mean_s <= most_s * (1 + 1e-9)
+    assert times.mean_s == pytest.approx(median_s) if sigma == 0 else times.mean_s > 0
+
+
+def test_log_normal_times_have_the_median_and_the_sigma_that_are_asked_for() -> None:
+    drawn = draws(LogNormalTimes(2.0, 0.5), 40_000)
+
+    assert np.median(drawn) == pytest.approx(2.0, rel=0.01)
+    assert np.std(np.log(drawn)) == pytest.approx(0.5, rel=0.01)
+
+
+@pytest.mark.parametrize(("sigma", "most_s"), [(0.0, 5.0), (0.5, LONGEST_S), (0.8, 3.0), (1.5, 2.0), (2.0, 60.0)])
+def test_the_mean_is_that_of_what_is_drawn(sigma: float, most_s: float) -> None:
+    times = LogNormalTimes(2.0, sigma, most_s)
+
+    assert np.mean(draws(times, 40_000)) == pytest.approx(times.mean_s, rel=0.03)
+
+
+def test_a_limit_cuts_long_pauses_and_leaves_the_others_and_the_median_as_they_are() -> None:
+    free, limited = draws(LogNormalTimes(2.0, 0.8), 10_001), draws(LogNormalTimes(2.0, 0.8, 3.0), 10_001)
+
+    assert limited == [min(seconds, 3.0) for seconds in free]
+    assert np.median(limited) == np.median(free)
+    assert 0 < limited.count(3.0) < len(limited) / 2
+
+
+# Variables: which files are read, and how a row fills a text.
+
+
+ADA = {"name": "Ada", "order": "4711"}
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_bytes(text.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", "name,order\nAda,4711\nBob,12\n"),
+        ("a.CSV", '\ufeffname , order\r\n"Ada",4711\r\n\r\nBob, 12'),
+        ("a.jsonl", '{"name": "Ada", "order": 4711}\n\n{"order": "12", "name": "Bob"}'),
+        ("a.jsonl", '{"name": "Ada", "order": 4711}\r\n{"name": " Bob", "order": 12}\r\n'),
+    ],
+)
+def test_rows_are_read_with_their_names(tmp_path: Path, name: str, text: str) -> None:
+    rows = load_rows(write(tmp_path / name, text))
+
+    assert rows.rows == (ADA, {"name": "Bob", "order": "12"})
+    assert rows.names == ("name", "order")
+    assert len(bytes.fromhex(rows.digest)) == 32
+
+
+def test_numbers_stay_as_they_are_written(tmp_path: Path) -> None:
+    rows = load_rows(write(tmp_path / "a.jsonl", '{"a": 1.50, "b": -0, "c": 1e400, "d": 12345678901234567890123}'))
+
+    assert list(rows.rows[0].values()) == ["1.50", "-0", "1e400", "12345678901234567890123"]
+
+
+WRONG_ROWS = [
+    ("a.csv", "", "a.csv:1: has no names"),
+    ("a.csv", "name\n", "a.csv: has no row of variables"),
+    ("a.jsonl", "\n", "a.jsonl: has no row of variables"),
+    ("a.txt", "name\nAda\n", "a.txt: variables are read from .csv and .jsonl files"),
+    ("a.csv", "name,name\nAda,Bob\n", "a.csv:1: has the name 'name' twice"),
+    ("a.csv", "name,\nAda,Bob\n", "a.csv:1: has the name ''; a name is text without $, { and }"),
+    ("a.csv", "${name}\nAda\n", "a.csv:1: has the name '${name}'"),
+    ("a.csv", "name,order\nAda\n", "a.csv:2: must have 2 cells, one for each name, not 1"),
+    ("a.csv", "name\nAda,Bob\n", "a.csv:2: must have 1 cells, one for each name, not 2"),
+    ("a.csv", "name,order\nAda,4711\nBob,\n", "a.csv:3: has no value for 'order'"),
+    ("a.csv", 'name\n"Ada\n', "a.csv:2: is not CSV"),
+    ("a.jsonl", '{"name": "Ada"}\n{"name"\n', "a.jsonl:2: is not JSON"),
+    ("a.jsonl", "[" * 100_000, "a.jsonl:1: is not JSON"),
+    ("a.jsonl", '["Ada"]', 'a.jsonl:1: must be an object, as in {"name": "Ada"}'),
+    ("a.jsonl", '{"name": "Ada", "name": "Bob"}', "a.jsonl:1: has the name 'name' twice"),
+    ("a.jsonl", '{"name": null}', "a.jsonl:1: must have text or a number for 'name'"),
+    ("a.jsonl", '{"name": true}', "a.jsonl:1: must have text or a number for 'name'"),
+    ("a.jsonl", '{"name": NaN}', "a.jsonl:1: must have text or a number for 'name'"),
+    ("a.jsonl", '{"name": {"first": "Ada"}}', "a.jsonl:1: must have text or a number for 'name'"),
+    ("a.jsonl", '{"name": "  "}', "a.jsonl:1: has no value for 'name'"),
+    ("a.jsonl", '{"name": "\\ud800"}', "a.jsonl:1: must have Unicode text, without surrogates, for 'name'"),
+    ("a.jsonl", "{}", "a.jsonl:1: has no names"),
+    ("a.jsonl", '{"name": "Ada"}\n{"order": 1}', "a.jsonl:2: has the names 'order', the first row has 'name'"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "words"), WRONG_ROWS, ids=[f"{row[0]} {row[1][:30]!r}" for row in WRONG_ROWS])
+def test_what_is_wrong_with_variables_is_said_with_its_line(tmp_path: Path, name: str, text: str, words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_rows(write(tmp_path / name, text))
+
+    assert str(caught.value).startswith(f"{tmp_path}/{words}")
+    assert str(caught.value).isprintable()
+
+
+def test_variables_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "latin.csv").write_bytes("name\nGrüße\n".encode("latin-1"))
+
+    with pytest.raises(UsageError, match="no such file"):
+        load_rows(tmp_path / "none.csv")
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_rows(tmp_path / "folder.csv")
+    with pytest.raises(UsageError, match=r"latin\.csv:2: is not UTF-8 text"):
+        load_rows(tmp_path / "latin.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        ("", ""),
+        ("I am ${name}.", "I am Ada."),
+        ("${name}${order}", "Ada4711"),
+        ("$${name}", "${name}"),
+        ("$$${order}", "$4711"),
+        ("$$$${order}", "$${order}"),
+        ("$name {name} $ {name} ${} $$", "$name {name} $ {name} ${} $$"),
+        ("${${name}}", "${Ada}"),
+    ],
+)
+def test_a_row_fills_the_places_of_its_names(text: str, result: str) -> None:
+    assert fill_variables(text, ADA) == result
+
+
+def test_a_name_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"has \$\{city\}, the variables have only name, order"):
+        fill_variables("In ${city}", ADA)
+
+
+def test_the_names_of_a_text_are_those_that_are_filled() -> None:
+    assert names_in("${a} $${b} $$${c} ${d e} $f ${a}") == {"a", "c", "d e"}
+
+
+PIECES = st.lists(st.sampled_from(["$", "{", "}", "${name}", "${order}", "x", " "]), max_size=12).map("".join)
+
+
+@given(text=PIECES)
+def test_nothing_but_places_and_doubled_dollar_signs_is_changed(text: str) -> None:
+    assume(names_in(text) <= ADA.keys())
+    result = fill_variables(text, ADA)
+
+    if not names_in(text):
+        assert result.replace("$", "") == text.replace("$", "")
+    if "$$" not in text:
+        assert result == text.replace("${name}", "Ada").replace("${order}", "4711")
+
+
+NAMES = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=5)
+VALUES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=9).map(str.strip).filter(bool)
+TABLES = st.lists(NAMES, min_size=1, max_size=3, unique=True).flatmap(
+    lambda names: st.lists(st.fixed_dictionaries(dict.fromkeys(names, VALUES)), min_size=1, max_size=3)
+)
+
+
+@given(table=TABLES)
+def test_both_kinds_of_file_give_back_what_was_written(table: list[dict[str, str]]) -> None:
+    lines = io.StringIO()
+    writer = csv.DictWriter(lines, list(table[0]))
+    writer.writeheader()
+    writer.writerows(table)
+
+    with TemporaryDirectory() as folder:
+        for name, text in [("a.csv", lines.getvalue()), ("a.jsonl", "\n".join(map(json.dumps, table)))]:
+            assert list(load_rows(write(Path(folder) / name, text)).rows) == table

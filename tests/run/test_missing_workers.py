@@ -1,0 +1,164 @@
+"""What lost workers did is bounded: the bound holds for every history, and shrinks with what is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.run.missing_workers import (
+    KnownWork,
+    MissingWorker,
+    WorkerLoad,
+    load_of,
+    missing_entries,
+    shortest_turn_ns,
+    unknown_calls,
+    unknown_turns,
+)
+from tests.helpers import MS, S
+
+SHORTEST_NS = 300 * MS
+Begins = Sequence[Sequence[int]]
+"""When turns begin in each slot of a worker, in ns after the run's begin."""
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> Begins:
+    """Slots in which turns follow one another, the next one SHORTEST_NS later or more."""
+    gaps = st.lists(st.integers(SHORTEST_NS, 20 * SHORTEST_NS), max_size=30)
+    slots = st.lists(st.tuples(st.integers(0, 3 * S), gaps), min_size=1, max_size=5)
+    return [list(accumulate(gaps, initial=first)) for first, gaps in draw(slots)]
+
+
+@given(histories(), st.integers(0, 30 * S), st.integers(0, 30 * S), st.data())
+def test_the_bound_holds_for_every_history_whenever_the_worker_falls_silent_and_whatever_of_it_has_come(
+    begins: Begins, until_ns: int, ends_ns: int, data: st.DataObject
+) -> None:
+    """Rows may be behind the counts, or ahead of them: each travels by itself."""
+    truth = sum(at_ns <= ends_ns for slot in begins for at_ns in slot)
+    begun = sum(at_ns <= min(until_ns, ends_ns) for slot in begins for at_ns in slot)
+    rows = data.draw(st.integers(0, truth))
+    record = KnownWork(turns=rows, turns_started=begun, until_utc_ns=until_ns)
+    bound = unknown_turns(record, WorkerLoad(0, ends_ns, slots=len(begins)), SHORTEST_NS)
+    assert bound is not None
+    assert bound >= truth - rows
+
+
+@given(histories(), st.integers(0, 30 * S), st.integers(1, 4))
+def test_the_bound_by_pairs_holds_for_every_history(begins: Begins, until_ns: int, turns: int) -> None:
+    """Each slot plays sessions of so many turns; the plan, or the calls that arrived, has just as many."""
+    truth = sum(map(len, begins))
+    pairs = sum(-(-len(slot) // turns) for slot in begins)
+    begun = sum(at_ns <= until_ns for slot in begins for at_ns in slot)
+    record = KnownWork(turns=begun, turns_started=begun, until_utc_ns=until_ns)
+    for planned, arrived in ((pairs, None), (None, pairs)):
+        load = WorkerLoad(0, 10_000 * S, slots=len(begins), pairs=planned, turns=turns)
+        bound = unknown_turns(record, load, SHORTEST_NS, arrived)
+        assert bound is not None
+        assert truth - begun <= bound <= pairs * turns - begun
+
+
+@given(st.integers(0, 60), st.integers(1, 6), st.data())
+def test_no_call_of_a_lost_worker_is_beyond_the_bound(arrived: int, workers: int, data: st.DataObject) -> None:
+    """Workers take turns; the others are heard to the end, the lost one up to some call of its own."""
+    calls = [len(range(worker, arrived, workers)) for worker in range(workers)]
+    lost = data.draw(st.integers(0, workers - 1))
+    heard = data.draw(st.integers(0, calls[lost]))
+    others = [count for worker, count in enumerate(calls) if worker != lost]
+    bound = unknown_calls(KnownWork(calls=heard), others)
+    if others:
+        assert bound is not None
+        assert calls[lost] - heard <= bound <= calls[lost] - heard + 2
+    else:
+        assert bound is None
+
+
+@pytest.mark.parametrize(
+    ("silent_ms", "most"), [(-5, 0), (0, 0), (1, 2), (100, 2), (101, 4), (1_000, 20)], ids=lambda value: str(value)
+)
+def test_turns_that_begin_in_two_slots_are_as_many_as_fit(silent_ms: int, most: int) -> None:
+    assert unknown_turns(KnownWork(until_utc_ns=0), WorkerLoad(0, silent_ms * MS, slots=2), 100 * MS) == most
+
+
+def test_where_nothing_tells_how_short_a_turn_is_there_is_no_bound() -> None:
+    silent = KnownWork(until_utc_ns=5 * S)
+    assert unknown_turns(silent, WorkerLoad(0, 9 * S, slots=3), None) is None
+    assert unknown_turns(silent, WorkerLoad(0, 5 * S, slots=3), None) == 0
+    assert unknown_turns(silent, WorkerLoad(0, 9 * S, slots=3, pairs=4, turns=2), None) == 8
+
+
+def turns(*rows: tuple[str, int, int]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["session_id", "worker", "start_ns"])
+
+
+def sessions(*rows: tuple[str, str, int, int, int]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["session_id", "outcome", "start_ns", "ended_at_ns", "turns_started"])
+
+
+def seconds(*rows: tuple[int, int, int, int, int]) -> pd.DataFrame:
+    columns = ["second", "worker", "calls_offered", "sessions_active", "turns_started"]
+    return pd.DataFrame(rows, columns=columns).assign(duration_ns=S, target="service")
+
+
+def test_the_shortest_turn_is_that_of_a_session_or_from_one_session_to_the_next() -> None:
+    of_one = turns(("a", 0, 1 * S), ("a", 0, 3 * S), ("a", 0, 7 * S))
+    none = sessions()
+    assert shortest_turn_ns(of_one, none) == 2 * S
+    two = turns(("a", 0, 1 * S), ("a", 0, 3 * S), ("b", 0, 9 * S))
+    ended = sessions(("a", "ok", 0, 3 * S + 5, 2), ("b", "ok", 9 * S - 7, S, 1))
+    assert shortest_turn_ns(two, ended) == 12
+    cut = sessions(("a", "unfinished", 0, 3 * S + 5, 2))
+    assert shortest_turn_ns(two, cut) == 2 * S
+    assert shortest_turn_ns(turns(("a", 0, 1 * S)), none) is None
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    shared = {"started_utc_ns": 0, "workers": 3, "concurrency": 7, "scripts": [{"turns": 2}], "targets": [{}]}
+    return shared | changes
+
+
+def test_slots_are_the_workers_share_and_what_it_may_have_got_of_those_lost_before() -> None:
+    assert load_of(document(), 1, [0, 1, 2], 9).slots == 3
+    assert load_of(document(), 2, [0, 1, 2], 9).slots == 4
+    both = document(interleaved=True, targets=[{}, {}], concurrency=14, settings={"sessions": 10}, arrivals={"x": 1})
+    assert load_of(both, 1, [0, 2], 9) == WorkerLoad(0, 9, 6, arms=2, pairs=4, turns=2, peers=frozenset({0, 2}))
+    assert load_of(document(scripts=[{"turns": None}]), 1, [], 9).turns is None
+
+
+def test_a_worker_that_fell_silent_is_counted_to_the_end_of_the_run() -> None:
+    rows = turns(("a", 1, 0), ("a", 1, 2 * S), ("b", 0, 0))
+    told = seconds((0, 1, 0, 2, 2), (1, 1, 0, 2, 1), (8, 0, 0, 1, 1))
+    (entry,) = missing_entries(
+        [MissingWorker(1, "west", WorkerLoad(0, 7 * S + S // 2, slots=2))], rows, sessions(), told
+    )
+    # 3 had begun of which 2 have rows; in 6 s two slots begin a turn of 2 s three times each
+    assert entry == {"worker": 1, "host": "west", "since_utc_ns": S + S // 2, "turns": 1 + 6}
+
+
+def test_a_worker_that_was_done_lacks_what_it_had_written_and_is_not_there() -> None:
+    lost = MissingWorker(0, "west", WorkerLoad(0, 99 * S, slots=2), rows={"turns": 5}, why="turns.arrows: torn")
+    (entry,) = missing_entries([lost], turns(("a", 0, 0), ("a", 0, S)), sessions(), seconds((0, 0, 0, 1, 9)))
+    assert (entry["turns"], entry["why"]) == (3, "turns.arrows: torn")
+
+
+def test_calls_that_a_lost_worker_would_have_had_are_counted_with_their_turns() -> None:
+    load = WorkerLoad(0, 10 * S, slots=2, turns=3, peers=frozenset({0, 1}))
+    told = seconds((0, 0, 4, 1, 4), (9, 0, 6, 1, 4), (0, 1, 4, 1, 2))
+    (entry,) = missing_entries([MissingWorker(1, "west", load)], turns(("a", 1, 0)), sessions(), told)
+    assert (entry["calls"], entry["turns"]) == (7, 11 * 3 - 1)
+
+
+def test_calls_of_workers_that_were_not_heard_to_the_end_bound_nothing() -> None:
+    load = WorkerLoad(0, 10 * S, slots=2, turns=3, peers=frozenset({0, 1}))
+    told = seconds((0, 0, 4, 1, 4), (2, 0, 6, 1, 4), (0, 1, 4, 1, 2))
+    rows = turns(("a", 1, 0), ("a", 1, 5 * S))
+    (entry,) = missing_entries([MissingWorker(1, "west", load)], rows, sessions(), told)
+    assert (entry["calls"], entry["turns"]) == (None, 2 * 2)
+    (entry, _) = missing_entries([MissingWorker(n, "west", load) for n in (1, 0)], rows, sessions(), told)
+    assert entry["calls"] is None

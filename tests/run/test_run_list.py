@@ -1,0 +1,185 @@
+"""Runs are found again, listed and opened."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from bench.errors import UsageError
+from bench.run import folder as files
+from bench.run.document import SCHEMA_VERSION
+from bench.run.run_list import chosen_run, kept_runs, newest_run
+from rtbench.cli.app import main
+from rtbench.cli.report import report
+from rtbench.cli.runs_table import table
+from tests.reports.synthetic import BEGAN_NS
+from tests.run.builders import DAY_NS, rtbench, run, under_way
+
+
+def test_runs_are_listed_newest_first_with_what_they_are(tmp_path: Path) -> None:
+    run(tmp_path / "old", labels={"commit": "1a2b3c"})
+    run(tmp_path / "new", 2, validity={"status": "invalid"})
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "file").write_text("run.json")
+    new, old = kept_runs(tmp_path).runs
+
+    assert (new.name, new.validity, old.name, old.validity) == ("new", "invalid", "old", "valid")
+    assert (old.labels, old.targets, old.sessions) == ({"commit": "1a2b3c"}, ["sim"], 10)
+    assert old.size_bytes == sum(path.stat().st_size for path in (tmp_path / "old").rglob("*") if path.is_file())
+    assert (old.state, old.under_way, old.simulated) == ("ended", False, True)
+
+
+def test_the_table_says_verdict_labels_and_size_in_so_many_columns(tmp_path: Path) -> None:
+    run(tmp_path / "20261120T091400Z-voice_turns", labels={"commit": "1a2b3c", "branch": "main"})
+    run(tmp_path / "20261122T091400Z-voice_turns", 2, validity={"status": "no_verdict"}, simulated=False)
+    for width in (100, 70):
+        head, new, old, labels = table(kept_runs(tmp_path), width).splitlines()
+
+        assert max(map(len, (head, new, old, labels))) <= width
+        assert "? NO VERDICT" in new
+        assert "SIMULATED" not in new
+        assert "✓ VALID ◇ SIMULATED" in old
+        assert old.endswith("B")
+        assert labels.split() == ["commit=1a2b3c", "·", "branch=main"]
+    assert "2026-11-20 09:14" in table(kept_runs(tmp_path), 100)
+
+
+def test_a_damaged_document_hides_no_other_run(tmp_path: Path) -> None:
+    run(tmp_path / "good")
+    for name, text in {
+        "cut": '{"schema": 3',
+        "wrong": f'{{"schema": {SCHEMA_VERSION}, "state": 7}}',
+        "newer": '{"schema": 99}',
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text(text)
+    kept = kept_runs(tmp_path)
+
+    assert [each.name for each in kept.runs] == ["good"]
+    assert len(kept.notices) == 3
+    assert table(kept).count("not shown: ") == 3
+
+
+def test_what_others_wrote_into_a_document_steers_no_terminal(tmp_path: Path) -> None:
+    run(tmp_path / "run", labels={"a": "\x1b[2J"}, targets=[{"name": "\x1b]0;x\x07"}])
+
+    assert "\x1b" not in table(kept_runs(tmp_path))
+    assert "\x1b" not in rtbench("runs", tmp_path, "--json").stdout
+
+
+def test_a_folder_without_runs_says_so_and_one_that_is_none_is_an_error(tmp_path: Path) -> None:
+    assert "".join(rtbench("runs", tmp_path).stdout.split()) == f"{tmp_path}hasnoruns"  # the lines may be several
+    with pytest.raises(UsageError, match=r"no runs in .*nowhere \(No such file"):
+        kept_runs(tmp_path / "nowhere")
+
+
+def test_a_run_is_found_by_its_name_and_by_its_folder(tmp_path: Path) -> None:
+    folder = run(tmp_path / "one")
+
+    assert chosen_run("one", tmp_path) == chosen_run(str(folder), Path("elsewhere")) == folder
+    with pytest.raises(UsageError, match="there is no run two"):
+        chosen_run("two", tmp_path)
+
+
+def test_the_newest_run_is_not_one_that_is_under_way(tmp_path: Path) -> None:
+    run(tmp_path / "zero")
+    newest = run(tmp_path / "one", 2)
+    run(tmp_path / "three", 1)
+    under_way(tmp_path / "live", pid=os.getpid())
+    document = files.read_document(tmp_path / "live") | {"started_utc_ns": BEGAN_NS + 9 * DAY_NS}
+    files.write_document(tmp_path / "live", document)
+
+    assert newest_run(tmp_path) == newest
+    with pytest.raises(UsageError, match=r"no run in .* has ended"):
+        newest_run(tmp_path / "live")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which two runs are kept where runs are."""
+    folder = tmp_path_factory.mktemp("home")
+    run(folder / "runs" / "one")
+    run(folder / "runs" / "two", 1)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "report",
+        "check",
+        "compare",
+        "replay",
+        "export --format csv",
+        "sample-size --detect 40%",
+        "baseline save",
+    ],
+)
+def test_a_command_without_a_name_takes_the_newest_run_and_says_so(
+    home: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(home)
+
+    assert rtbench(*command.split()).stderr.startswith("rtbench: runs/two, the newest run\n")
+
+
+def test_a_run_of_a_command_may_be_given_by_its_name(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(home)
+
+    assert rtbench("report", "one").stdout.splitlines()[-1] == "runs/one/report.html"
+    assert rtbench("compare", "one", "two").stdout.splitlines()[-1] == "runs/two/compare.html"
+
+
+def test_a_command_without_a_name_says_where_there_is_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(UsageError, match=r"no runs in runs \(No such file or directory\): play one"):
+        report(None)
+
+
+def test_open_shows_the_newest_page_and_makes_the_one_that_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    run(tmp_path / "old")
+    newest = run(tmp_path / "new", 1)
+    (newest / "report.html").write_text("made before")
+    ended = rtbench("open", "--runs-dir", tmp_path)
+
+    assert ended.stdout == f"{newest / 'report.html'}\n"
+    assert (newest / "report.html").read_text() == "made before"
+    assert rtbench("open", "old", "--runs-dir", tmp_path).stdout == f"{tmp_path / 'old' / 'report.html'}\n"
+    assert (tmp_path / "old" / "report.html").stat().st_size
+    assert opened == [(tmp_path / name / "report.html").as_uri() for name in ("new", "old")]
+
+
+def test_open_makes_no_page_beside_a_run_that_is_under_way(tmp_path: Path) -> None:
+    under_way(tmp_path / "live", pid=os.getpid())
+    ended = rtbench("open", "live", "--runs-dir", tmp_path)
+
+    assert "is under way, and has no page yet" in str(ended.exception)
+    assert not (tmp_path / "live" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["check", "--bogus"], "rtbench: No such option: --bogus; see rtbench check --help\n"),
+        (["bogus"], "rtbench: No such command 'bogus'; see rtbench --help\n"),
+        (["merge"], "rtbench: Missing argument 'PART…'; see rtbench merge --help\n"),
+        (["export", "--format", "x"], "rtbench: Invalid value for '--format': 'x' is not one of"),
+    ],
+)
+def test_a_command_line_that_cannot_be_read_is_answered_in_one_line(
+    words: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["rtbench", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    told = capsys.readouterr().err
+    assert (ended.value.code, told.count("\n")) == (2, 1)
+    assert told.startswith(said)

@@ -1,0 +1,174 @@
+"""The truth log is one JSON object per line, readable as far as it goes."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.errors import UsageError
+from bench.simulator.behaviour import EventReceipt
+from bench.simulator.ground_truth_log import (
+    BLOCK_LINES,
+    GroundTruthLog,
+    LatenessCounts,
+    ServedCounts,
+    read_truth,
+    summary,
+)
+from bench.simulator.server_events import ArrivalSpan, OutgoingEvent
+from bench.simulator.serving.connection import _SimulatedProtocol
+from tests.simulator.builders import late
+
+
+def written(path: Path) -> Path:
+    log = GroundTruthLog(path, "default", 5)
+    audio, call = "response.output_audio.delta", "response.function_call_arguments.done"
+    log.sent("sess_1", OutgoingEvent(100, audio, b"{}", "resp_1", 4800, item_id="item_1"), 120, 121, 6600)
+    log.sent("sess_1", OutgoingEvent(130, audio, b"{}", "resp_1", 7200, 2400), 131, 132, 9800)
+    log.sent(
+        "sess_1",
+        OutgoingEvent(140, "input_audio_buffer.speech_started", b"{}", facts={"speech_at_byte": 960}),
+        141,
+        142,
+        200,
+    )
+    log.sent("sess_1", OutgoingEvent(100, "session.created", b"{}"), 120, None, 600)
+    named = OutgoingEvent(150, call, b"{}", "resp_1", item_id='an "item"', call_id="call_1")
+    log.sent("sess_1", named, 151, 152, 300)
+    log.received("sess_1", EventReceipt("input_audio_buffer.append", "e\n1", None, 0, 4800), ArrivalSpan(90, 80, True))
+    log.received("sess_1", EventReceipt("response.create", None, "resp_1"), ArrivalSpan(95, 95, False))
+    truncated = EventReceipt("conversation.item.truncate", None, item_id="item_1", audio_end_ms=0)
+    log.received("sess_1", truncated, ArrivalSpan(96, 96, True))
+    log.received(
+        "sess_1", EventReceipt("conversation.item.create", None, item_id="i", call_id="c"), ArrivalSpan(97, 97, True)
+    )
+    log.ended(ServedCounts(1, 0, 0, 1.25, late(0, 2_000_000)))
+    log.close()
+    return path
+
+
+def out(type: str, due_ns: int, start_ns: int, end_ns: int | None, frame: int, **more: Any) -> dict[str, Any]:
+    """The line of an event that was sent."""
+    line = {"session": "sess_1", "direction": "out", "type": type, "due_ns": due_ns, "send_start_ns": start_ns,
+            "send_end_ns": end_ns, "response": None, "audio_bytes": 0, "frame_bytes": frame}  # fmt: skip
+    return line | more
+
+
+def came(type: str, at_ns: int, source: str = "kernel", **more: Any) -> dict[str, Any]:
+    """The line of an event that was received."""
+    line = {"session": "sess_1", "direction": "in", "type": type, "at_ns": at_ns, "earliest_ns": at_ns,
+            "timestamp_source": source, "event_id": None, "response": None}  # fmt: skip
+    return line | more
+
+
+def test_what_was_written_is_read_again(tmp_path: Path) -> None:
+    audio, call = "response.output_audio.delta", "response.function_call_arguments.done"
+    assert list(read_truth(written(tmp_path / "truth.jsonl"))) == [
+        {"schema": 4, "simulated": True, "profile": "default", "seed": 5},
+        out(audio, 100, 120, 121, 6600, response="resp_1", audio_bytes=4800, item="item_1", audible_at_byte=None),
+        out(audio, 130, 131, 132, 9800, response="resp_1", audio_bytes=7200, audible_at_byte=2400),
+        out("input_audio_buffer.speech_started", 140, 141, 142, 200, speech_at_byte=960),
+        out("session.created", 100, 120, None, 600),
+        out(call, 150, 151, 152, 300, response="resp_1", item='an "item"', call="call_1"),
+        came("input_audio_buffer.append", 90, earliest_ns=80, event_id="e\n1", from_byte=0, to_byte=4800),
+        came("response.create", 95, "userspace", response="resp_1"),
+        came("conversation.item.truncate", 96, item="item_1", audio_end_ms=0),
+        came("conversation.item.create", 97, item="i", call="c"),
+        {"direction": "end", "sessions": 1, "events": 2, "late_p50_ms": 0.1, "late_p99_ms": 2.1, "late_max_ms": 2.0,
+         "cpu_s": 1.25},
+    ]  # fmt: skip
+
+
+def test_a_log_that_was_cut_anywhere_reads_up_to_its_last_whole_line(tmp_path: Path) -> None:
+    whole = written(tmp_path / "truth.jsonl").read_bytes()
+    cut = tmp_path / "cut.jsonl"
+
+    for size in range(len(whole)):
+        cut.write_bytes(whole[:size])
+        assert len(list(read_truth(cut))) == whole[:size].count(b"\n")
+
+
+def test_a_log_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be written"):
+        GroundTruthLog(tmp_path / "no" / "truth.jsonl", "default", 1)
+
+
+@pytest.mark.parametrize("lines", [1, BLOCK_LINES - 1, BLOCK_LINES, 2 * BLOCK_LINES + 1])
+def test_every_line_is_in_the_log_when_it_is_closed(tmp_path: Path, lines: int) -> None:
+    log = GroundTruthLog(tmp_path / "truth.jsonl", "default", 1)
+    for number in range(lines):
+        log.refused(429, str(number), number)
+    log.close()
+
+    assert [line["at_ns"] for line in read_truth(tmp_path / "truth.jsonl") if "at_ns" in line] == list(range(lines))
+
+
+def test_an_older_log_of_that_name_is_replaced(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        GroundTruthLog(tmp_path / "truth.jsonl", "default", seed).close()
+
+    assert [line["seed"] for line in read_truth(tmp_path / "truth.jsonl")] == [2]
+
+
+def test_what_two_write_into_one_log_does_not_mix(tmp_path: Path) -> None:
+    first = GroundTruthLog(tmp_path / "truth.jsonl", "default", 1)
+    second = copy.copy(first)  # as after a fork
+    second._lines = []
+
+    for number in range(2000):
+        first.refused(401, "first", number)
+        second.refused(402, "second", number)
+    first.flush()
+    second.close()
+
+    lines = [line for line in read_truth(tmp_path / "truth.jsonl") if "at_ns" in line]
+    for status in (401, 402):
+        assert [line["at_ns"] for line in lines if line["status"] == status] == list(range(2000))
+
+
+# The simulator says how late it was.
+
+
+def served(lateness: LatenessCounts, *, sessions: int = 1, refused: int = 0, struck: int = 0) -> ServedCounts:
+    return ServedCounts(sessions, refused, struck, 0.5, lateness)
+
+
+def test_a_punctual_simulator_gives_its_figures_without_a_warning() -> None:
+    punctual = late(*[250_000] * 1000)
+
+    assert punctual.quantile_ms(0.99) == 0.3
+    assert summary([served(punctual)]) == (
+        "SIMULATED: 1 sessions, 1000 events sent, handed − due: p50 ≤ 0.3 ms, p99 ≤ 0.3 ms, max 0.2 ms"
+    )
+
+
+def test_a_late_simulator_warns() -> None:
+    assert "WARN" in summary([served(late(*[0] * 980, *[6_000_000] * 20))])
+
+
+def test_an_idle_simulator_was_not_late() -> None:
+    assert "WARN" not in summary([served(late())])
+
+
+def test_what_workers_served_is_added_up_and_the_latest_of_them_is_named() -> None:
+    words = summary([served(late(0, 0), sessions=2, refused=1, struck=4), served(late(3_000_000), sessions=3)])
+
+    assert words.startswith("SIMULATED: 5 sessions, 1 refused, 4 faults, 3 events sent")
+    assert "p50 ≤ 0.1 ms, p99 ≤ 3.1 ms (of 2 workers the latest: p99 ≤ 3.1 ms), max 3.0 ms" in words
+
+
+def test_one_late_worker_among_punctual_ones_is_warned_of() -> None:
+    assert "WARN" in summary([served(late(*[0] * 100_000)), served(late(6_000_000))])
+
+
+@pytest.mark.parametrize(("late_ms", "said"), [(4.0, None), (29.3, "29.4")])
+def test_answers_say_that_the_simulator_is_late_where_it_warns(late_ms: float, said: str | None) -> None:
+    protocol = _SimulatedProtocol(late(round(late_ms * 1_000_000)))
+    response = protocol.reject(404, "")
+
+    protocol.send_response(response)
+
+    assert response.headers.get("x-rtbench-simulator-late-ms") == said

@@ -1,0 +1,104 @@
+"""Replies are real speech, cut into the blocks that the service sends (docs/protocol.md, "Audio")."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.protocol.audio import AudioFormatName, Samples
+from bench.protocol.openai import FORMATS
+from bench.simulator.recorded_replies import (
+    OPENING_SILENCE_MS,
+    RATE_HZ,
+    RecordedReply,
+    block_tokens,
+    build_reply,
+    first_audible,
+    fitting_tokens,
+    load_replies,
+    opening_with_silence,
+)
+
+
+def heard(reply: RecordedReply, name: AudioFormatName) -> Samples:
+    """What a client decodes of a reply."""
+    return FORMATS[name].decode(b"".join(base64.b64decode(block.encoded[1:-1]) for block in reply.blocks[name]))
+
+
+@pytest.mark.parametrize(
+    ("seen_bytes", "deltas"),
+    [(84_000, 7), (136_800, 11), (86_400, 7)],  # the three printed runs
+)
+def test_a_length_that_was_seen_is_cut_as_it_was_seen(seen_bytes: int, deltas: int) -> None:
+    sizes = [tokens * 2400 for tokens in block_tokens(seen_bytes // 2400)]
+
+    assert fitting_tokens(seen_bytes // 2400) == seen_bytes // 2400
+    assert sizes[:2] == [4800, 7200]
+    assert sizes[2:-1] == [12_000] * (deltas - 3)
+    assert sizes[-1] in (24_000, 26_400, 28_800)
+
+
+@given(st.integers(0, 5000))
+def test_every_length_fits_with_at_most_100_ms_more(tokens: int) -> None:
+    fitting = fitting_tokens(tokens)
+    sizes = block_tokens(fitting)
+
+    assert fitting >= tokens
+    assert fitting - tokens <= 2 or tokens < 15
+    assert sum(sizes) == fitting
+    assert sizes[:2] == [2, 3]
+    assert sizes[-1] in (10, 11, 12)
+    assert set(sizes[2:-1]) <= {5}
+
+
+def test_each_recorded_reply_is_speech_behind_a_silence_of_its_own() -> None:
+    for reply, silence_ms in zip(load_replies(), OPENING_SILENCE_MS, strict=True):
+        samples = heard(reply, "pcm16").astype(np.int32)
+
+        assert first_audible(samples.astype(np.int16)) == silence_ms * RATE_HZ // 1000
+        assert np.abs(samples).max() > 5000
+        assert len(samples) * 2 == reply.audio_ms * 48
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_reply_knows_where_it_is_first_heard_in_each_format(name: AudioFormatName) -> None:
+    for reply in load_replies():
+        samples = heard(reply, name)
+        begins = np.cumsum([0, *(block.audio_bytes for block in reply.blocks[name])])
+
+        (said,) = [
+            int(begin) + block.audible_byte
+            for begin, block in zip(begins, reply.blocks[name], strict=False)
+            if block.audible_byte is not None
+        ]
+
+        place = said // FORMATS[name].sample_bytes
+        assert abs(int(samples[place])) >= 104
+        assert np.abs(samples[:place].astype(np.int32)).max(initial=0) < 104
+
+
+@pytest.mark.parametrize(
+    ("samples", "place"),
+    [([], None), ([0, 103, -103], None), ([0, 104], 1), ([0, 0, -104, 500], 2), ([-32768], 0)],
+)
+def test_a_sample_is_heard_from_a_magnitude_of_104_on(samples: list[int], place: int | None) -> None:
+    assert first_audible(np.array(samples, dtype=np.int16)) == place
+
+
+def test_a_silent_reply_is_heard_nowhere() -> None:
+    reply = build_reply("x", "x", opening_with_silence(np.zeros(RATE_HZ, dtype=np.int16), 75))
+
+    assert {block.audible_byte for blocks in reply.blocks.values() for block in blocks} == {None}
+
+
+def test_words_join_to_the_transcript() -> None:
+    transcript = "Sure, I'll do that. At half past nine?"
+
+    reply = build_reply("x", transcript, np.zeros(100, dtype=np.int16))
+
+    assert reply.tokens[:4] == ("Sure", ",", " I'll", " do")
+    assert "".join(reply.tokens) == transcript

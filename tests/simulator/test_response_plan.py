@@ -1,0 +1,196 @@
+"""What a response is made of, and when each part is due."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.simulator.answering.function_calls import GeneratedCall
+from bench.simulator.answering.response_plan import (
+    PlannedDelta,
+    Planner,
+    ResponseContent,
+    ResponsePlan,
+    ResponseRequest,
+    call_schedule,
+    in_bursts,
+)
+from bench.simulator.delay import DelayDrift
+from bench.simulator.profile import FunctionCalls
+from bench.simulator.server_events import Ids, Outbox, OutboxStep, OutgoingEvent
+from bench.simulator.serving.connection import grouped_writes
+from tests.simulator.builders import AT_NS, MS, REPLY, build_profile
+
+CALLS = [GeneratedCall("f", ("{", "}")), GeneratedCall("g", ("{}",))]
+REASONING_NS = 700_000_000
+
+
+def planned(content: ResponseContent, asked: ResponseRequest, seed: int = 1, **changes: Any) -> ResponsePlan:
+    return Planner(build_profile(**changes), np.random.default_rng(seed)).response(content, asked)
+
+
+def first_ns(plan: ResponsePlan, part: int, *, audio: bool) -> int:
+    """When the first delta of a part is due; of audio, its first block."""
+    return next(delta.due_ns for delta in plan.parts[part].schedule.deltas if delta.audio is audio)
+
+
+DRIFT = DelayDrift(0.5, 30.0, 3)
+
+
+@given(seed=st.integers(0, 1000), audio=st.booleans(), at_s=st.integers(0, 10_000))
+def test_drift_multiplies_the_first_delays_and_no_pace(seed: int, audio: bool, at_s: int) -> None:
+    at_ns = at_s * 1_000_000_000
+    factor = DRIFT.factor(at_ns)
+    content, asked = ResponseContent(audio, None, REPLY), ResponseRequest(at_ns, 0)
+
+    still, drifting = planned(content, asked, seed), planned(content, asked._replace(slowness=factor), seed)
+
+    first, drifted = (first_ns(plan, 0, audio=audio) for plan in (still, drifting))
+    assert drifted - at_ns == pytest.approx((first - at_ns) * factor, abs=1)
+    assert drifting.created_ns - at_ns == pytest.approx((still.created_ns - at_ns) * factor, abs=1)
+    assert drifting.done_ns - drifted == pytest.approx(still.done_ns - first, abs=2)
+
+
+@pytest.mark.parametrize("audio", [True, False])
+def test_reasoning_comes_ahead_of_the_answer_and_behind_a_commentary(audio: bool) -> None:
+    plain, alone = (
+        planned(ResponseContent(audio, None, REPLY), ResponseRequest(AT_NS, 0, reasoning_ns=ns))
+        for ns in (0, REASONING_NS)
+    )
+    parts, reasoned = (
+        planned(ResponseContent(audio, REPLY, REPLY), ResponseRequest(AT_NS, 0, reasoning_ns=ns))
+        for ns in (0, REASONING_NS)
+    )
+
+    assert first_ns(alone, 0, audio=audio) - first_ns(plain, 0, audio=audio) == REASONING_NS
+    assert first_ns(reasoned, 0, audio=audio) == first_ns(parts, 0, audio=audio) == first_ns(plain, 0, audio=audio)
+    assert first_ns(reasoned, 1, audio=audio) - first_ns(parts, 1, audio=audio) == REASONING_NS
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        ResponseContent(True, REPLY, REPLY),
+        ResponseContent(False, None, REPLY),
+        ResponseContent(True, None, REPLY, CALLS),
+    ],
+)
+def test_reading_comes_ahead_of_all(content: ResponseContent) -> None:
+    quick, slow = (planned(content, ResponseRequest(AT_NS, 0, reading_ns=ns)) for ns in (0, REASONING_NS))
+
+    assert slow.created_ns == quick.created_ns
+    for place in range(len(quick.parts)):
+        first, later = (plan.parts[place].schedule.deltas[0].due_ns for plan in (quick, slow))
+        assert later - first == REASONING_NS
+
+
+def test_calls_follow_one_another_by_a_token_and_the_response_is_done_behind_the_last() -> None:
+    profile = build_profile(functions=FunctionCalls(arguments_tokens_per_s=100.0))
+    planner = Planner(profile, np.random.default_rng(1))
+
+    plan = planner.response(ResponseContent(True, None, REPLY, CALLS * 2), ResponseRequest(AT_NS, 0))
+
+    ends = [part.schedule.done_ns for part in plan.parts]
+    assert [part.schedule.opening_ns for part in plan.parts[1:]] == [done_ns + 10 * MS for done_ns in ends[:-1]]
+    assert plan.done_ns > ends[-1]
+
+
+# When the events of a part of a response are due.
+
+
+@pytest.mark.parametrize("burst", [1, 3])
+def test_a_call_takes_a_token_s_time_for_each_token(burst: int) -> None:
+    profile = build_profile(events_per_segment=burst, functions=FunctionCalls(arguments_tokens_per_s=100.0))
+
+    schedule = call_schedule(profile, ("a", "b", "c", "d"), AT_NS)
+
+    audio = [delta.audio for delta in schedule.deltas]
+    due_ms = [(delta.due_ns - AT_NS) / MS for delta in schedule.deltas]
+    assert (schedule.opening_ns, audio) == (AT_NS, [False] * 4)
+    assert due_ms == ([10, 20, 30, 40] if burst == 1 else [30, 30, 30, 40])
+    assert schedule.done_ns == AT_NS + 40 * MS
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 100])
+def test_a_burst_waits_for_its_last_event(size: int) -> None:
+    deltas = [PlannedDelta(due, True) for due in range(7)]
+
+    dues = [delta.due_ns for delta in in_bursts(deltas, size)]
+
+    assert dues == [min(due - due % size + size - 1, 6) for due in range(7)]
+
+
+# Several series of steps, merged by their instants.
+
+
+def outbox() -> Outbox:
+    return Outbox(Ids("0" * 12), np.random.default_rng(1), obfuscated=False)
+
+
+def step(due_ns: int, word: str) -> OutboxStep:
+    return due_ns, lambda at_ns: OutgoingEvent(at_ns, word, b"")
+
+
+def due(planned: Outbox, now_ns: int) -> list[tuple[int, str]]:
+    return [(event.due_ns, event.type) for event in planned.due(now_ns)]
+
+
+Steps = list[tuple[int, str]]
+COMES: dict[str, tuple[list[Steps], int, Steps, int | None]] = {
+    # (series, now, what is due, when the next is)
+    "steps come by instant and in one instant in the order of adding":
+        ([[(10, "a1"), (30, "a2")], [(10, "b1"), (20, "b2")]], 30,
+         [(10, "a1"), (10, "b1"), (20, "b2"), (30, "a2")], None),
+    "a series is not torn apart by another in the same instant":
+        ([[(10, "a1"), (10, "a2")], [(10, "b1"), (10, "b2")]], 10,
+         [(10, "a1"), (10, "a2"), (10, "b1"), (10, "b2")], None),
+    "nothing comes before its instant": ([[(10, "a")]], 9, [], 10),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("series", "now_ns", "came", "next_ns"), COMES.values(), ids=COMES)
+def test_series_are_merged_by_their_instants(
+    series: list[Steps], now_ns: int, came: Steps, next_ns: int | None
+) -> None:
+    planned = outbox()
+    for steps in series:
+        planned.plan([step(*one) for one in steps])
+
+    assert due(planned, now_ns) == came
+    assert planned.next_due_ns() == next_ns
+
+
+def test_a_dropped_series_never_comes() -> None:
+    planned = outbox()
+    series = planned.plan([step(10, "a"), step(20, "b")])
+    planned.plan([step(30, "c")])
+
+    series.dropped = True
+
+    assert due(planned, 30) == [(30, "c")]
+
+
+# Which events share a write.
+
+
+@given(instants=st.lists(st.integers(0, 3)).map(sorted), size=st.integers(1, 4))
+def test_only_events_of_one_instant_share_a_write_and_no_more_than_are_allowed(instants: list[int], size: int) -> None:
+    events = [OutgoingEvent(due_ns, "x", b"") for due_ns in instants]
+
+    groups = [list(group) for group in grouped_writes(iter(events), size)]
+
+    assert [event for group in groups for event in group] == events
+    assert all(len({event.due_ns for event in group}) == 1 and len(group) <= size for group in groups)
+    assert all(len(before) == size or before[0].due_ns != after[0].due_ns for before, after in pairwise(groups))
+
+
+@given(instants=st.lists(st.integers(0, 3)).map(sorted))
+def test_events_that_go_out_alone_are_those_that_share_a_write_of_one(instants: list[int]) -> None:
+    events = [OutgoingEvent(due_ns, "x", b"") for due_ns in instants]
+
+    assert [list(alone) for alone in zip(events, strict=True)] == [list(group) for group in grouped_writes(events, 1)]

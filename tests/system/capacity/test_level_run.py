@@ -1,0 +1,63 @@
+"""The run of a level ends in time, whatever it does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.clock import monotonic_ns, utc_ns
+from bench.run.document import SCHEMA_VERSION
+from bench.units import NS_PER_S
+from rtbench import locust_run
+from rtbench.capacity import level_run as playing
+from rtbench.capacity.level_run import LevelTask, LocustCommand, play_level
+from tests.capacity.test_level_run import folder_of
+
+DEAF = "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); print(flush=True); signal.pause()"
+
+
+@pytest.fixture
+def process(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is ready for signals."""
+    with subprocess.Popen([sys.executable, "-c", request.param], stdout=subprocess.PIPE) as started:
+        assert started.stdout
+        started.stdout.readline()
+        yield started
+        started.kill()
+
+
+@pytest.mark.parametrize("process", [DEAF], indirect=True)
+def test_a_level_ends_with_its_search_however_long_its_load_was_to_be(
+    tmp_path: Path, process: subprocess.Popen[bytes]
+) -> None:
+    now_ns = monotonic_ns()
+    folder = folder_of(tmp_path, "running")
+    looks = playing._watched(process, folder, now_ns, 3600.0, lambda *_: False, latest_ns=now_ns - NS_PER_S)
+
+    assert looks == 0
+
+
+def test_a_run_that_never_ends_is_killed_when_the_search_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = tmp_path / "levels"
+    runs.mkdir()
+    folder = runs / "20261120T091400Z-01-level-4"
+    begun = json.dumps({"state": "running", "started_utc_ns": utc_ns(), "schema": SCHEMA_VERSION})
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "run.json").write_text(begun)
+    write = f"import os; os.rename({str(tmp_path / 'begun')!r}, {str(folder)!r})"  # whole, whenever it is looked at
+    deaf = DEAF.replace("print(flush=True)", write)  # once it hears no signal, for it may be interrupted at once
+    monkeypatch.setattr(locust_run, "python_command", lambda *_: [sys.executable, "-c", deaf])
+    task = LevelTask("01-level-4", 4, 60.0, 5.0)
+    played = play_level(
+        LocustCommand("calls.py", "concurrency", runs), task, lambda *_: False, monotonic_ns() + NS_PER_S
+    )
+
+    assert (played.folder, played.looks) == (folder, 0)
+    assert "did not end" in played.died
