@@ -173,7 +173,7 @@ class Turns:
                 pools.append(Pool(index, stratum, label, self.stratum == place))
         return tuple(pools)
 
-    @property
+    @cached_property
     def commonest(self) -> int:
         """The place of the stratum that most turns are of."""
         return int(np.bincount(self.stratum[self.step], minlength=len(self.strata)).argmax()) if self.rows.size else 0
