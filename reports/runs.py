@@ -4,7 +4,7 @@ A run that ended is read from its Parquet files, one that was killed from its sp
 run holds: whole numbers `Int64`, flags `boolean`, measures `float64`. Columns that repeat (labels, ids of sessions) are
 categoricals; the service's ids, one per turn, stay in Arrow.
 
-What reports need of a million turns fits in 150 MB: `load_for_report` keeps it in Arrow, in the fewest bytes that hold
+What reports need of a million turns fits in 120 MB: `load_for_report` keeps it in Arrow, in the fewest bytes that hold
 it, and `reports.turns` derives a metric when it is asked for.
 """
 
