@@ -21,7 +21,7 @@ from bench.metrics import BYTES_PER_S, CATALOGUE, Metric, is_throttled
 from reports.frames import by_label
 from reports.rate_metrics import RATES
 from reports.runs import RunFrames
-from reports.statistics.counting import Floats, Integers, order_of_codes, order_of_values, split
+from reports.statistics.counting import Floats, Integers, order_of_values, split
 from reports.statistics.quantiles import Sample, sample
 from reports.strata import STARTED_BY, Stratum
 from reports.turns import FAILED, GOOD, UNFINISHED, Flags, Pool, Turns, column_of, of_rows, pool_label, turns_of
@@ -71,19 +71,19 @@ class Sampled:
     ) -> Iterable[tuple[int, Sample]]:
         """(step, its sample) of those steps of a target that have the metric; `part` if it is known."""
         values, index = part or self.part(target, steps)
-        step = self.turns.step[index]
-        order, ends = order_of_codes(step), np.cumsum(np.bincount(step, minlength=steps.size))
-        for place in np.flatnonzero(self.applies[target] & steps):
-            here = order[ends[place - 1] if place else 0 : ends[place]]
-            yield int(place), self._sample(values[here], index[here], target, np.arange(steps.size) == place)
+        places = dict(split(self.turns.step[index]))
+        for place in np.flatnonzero(self.applies[target] & steps).tolist():
+            here = places.get(place, index[:0])
+            yield place, self._sample(values[here], index[here], target, np.arange(steps.size) == place)
 
     def by_group(self, target: int, steps: Flags, of_turn: Integers, of_lost: Integers) -> Iterable[tuple[int, Sample]]:
         """Yield each group that has anything of some steps of a target, with its sample. −1 in `of_turn`: in none."""
         turns, steps = self.turns, steps & self.applies[target]
         size = 1 + max(of_turn.max(initial=-1), of_lost.max(initial=-1))
-        mine = (turns.target == target) & steps[turns.step] & (of_turn >= 0)
         failed, censored = (
-            np.bincount(of_turn[mine & (turns.kind == kind)], minlength=size) for kind in (FAILED, UNFINISHED)
+            np.bincount(of_turn[places[mine & (of_turn[places] >= 0)]], minlength=size)
+            for places in (turns.failed, turns.unfinished)
+            for mine in [(turns.target[places] == target) & steps[turns.step[places]]]
         )
         lost_here = self.not_started(target, steps)
         never = lost_here[of_lost[lost_here] >= 0]
@@ -101,8 +101,8 @@ class Sampled:
                 drawn = np.append(drawn, np.full(lost[group], np.inf))
                 sessions = np.append(sessions, turns.lost.session[never[of_lost[never] == group]])
             failures, unfinished, never_begun = int(failed[group] + lost[group]), int(censored[group]), int(lost[group])
-            own, sizes = np.unique(sessions, return_counts=True)
-            whole = bool((sizes == of_session[own]).all())
+            sizes = np.bincount(sessions, minlength=turns.sessions)
+            whole = bool(((sizes == of_session) | (sizes == 0)).all())
             yield group, Sample(drawn, sessions, failures, unfinished, never_begun, whole)
 
     def _sample(self, values: Floats, index: Integers, target: int, steps: Flags) -> Sample:
@@ -143,15 +143,14 @@ def sampled(turns: Turns, name: str, mains: Mapping[Stratum, str]) -> Sampled:
     has, good = turns.by_group(there) > 0, turns.good_by_group > 0
     elsewhere = np.where(good.any(axis=0), has.any(axis=0), always)
     applies: Flags = np.where(good, has, elsewhere[None, :])
-    member = applies.ravel()[turns.group] if turns.rows.size else np.zeros(0, dtype=bool)
-    failed = (turns.kind == FAILED) & member
-    waits = is_wait(metric)
-    index = np.flatnonzero(there | failed if waits else there).astype(np.int32)
-    drawn = np.where(failed[index], np.inf, values[index])
+    drawn, index = values[there], np.flatnonzero(there).astype(np.int32)
     order = order_of_values(drawn)
     drawn, index = drawn[order], index[order]
-    counted = turns.by_group(failed), turns.by_group((turns.kind == UNFINISHED) & member)
-    return Sampled(metric, turns, drawn, index, *counted, applies)
+    if is_wait(metric):
+        failed = turns.failed[applies.ravel()[turns.group[turns.failed]]]
+        drawn, index = np.append(drawn, np.full(failed.size, np.inf)), np.append(index, failed)
+    counts, censored = (turns.by_group(places) * applies for places in (turns.failed, turns.unfinished))
+    return Sampled(metric, turns, drawn, index, counts, censored, applies)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,9 +11,10 @@ from bench.pricing import Prices, cost_usd
 from bench.units import NS_PER_S, S_PER_MINUTE
 from reports.runs import RunFrames
 from reports.sides.side import ABSENT, Side
-from reports.statistics.counting import Floats, Integers
+from reports.statistics.counting import Floats
 from reports.statistics.power import SessionPrice
 from reports.summary.money import KINDS, bills_of, money_of
+from reports.turns import Flags
 
 UNKNOWN = SessionPrice(math.nan, math.nan)
 
@@ -58,9 +59,10 @@ def _usd_of_tokens(side: Side, prices: Prices) -> SessionPrice:
     """Fit a line to the cost of turns by their number: its slope is the history that is billed again."""
     run, targets = side.run, side.turns.targets
     bills = bills_of(run, targets)
-    usd: Floats = cost_usd(prices, {kind: np.nan_to_num(bills.tokens(kind)) for kind in KINDS})
+    tokens = {kind: bills.tokens(kind) for kind in KINDS}
+    usd: Floats = cost_usd(prices, {kind: np.nan_to_num(of_kind) for kind, of_kind in tokens.items()})
     place = targets.index(side.name) if side.name in targets else ABSENT
-    billed: Integers = bills.told & (bills.target == place)
+    billed: Flags = ~np.isnan([*tokens.values()]).all(axis=0) & (bills.target == place)
     of_turns = billed & ~bills.unattributed
     number = np.r_[run.turns["turn"].to_numpy(dtype=np.float64, na_value=np.nan), np.zeros(len(run.sessions))][of_turns]
     sessions = np.unique(bills.session[of_turns]).size

@@ -173,7 +173,7 @@ class Turns:
                 pools.append(Pool(index, stratum, label, self.stratum == place))
         return tuple(pools)
 
-    @property
+    @cached_property
     def commonest(self) -> int:
         """The place of the stratum that most turns are of."""
         return int(np.bincount(self.stratum[self.step], minlength=len(self.strata)).argmax()) if self.rows.size else 0
@@ -202,13 +202,23 @@ class Turns:
         return flags
 
     @cached_property
+    def failed(self) -> Integers:
+        """The places of those that failed."""
+        return np.flatnonzero(self.kind == FAILED).astype(np.int32)
+
+    @cached_property
+    def unfinished(self) -> Integers:
+        """The places of those that did not end."""
+        return np.flatnonzero(self.kind == UNFINISHED).astype(np.int32)
+
+    @cached_property
     def good_by_group(self) -> npt.NDArray[np.int64]:
-        """How many of them each target (row) has of each step (column)."""
+        """How many turns that succeeded each target (row) has of each step (column)."""
         return self.by_group(self.good)
 
-    def by_group(self, mask: Flags) -> npt.NDArray[np.int64]:
-        """How many turns of the mask each target (row) has of each step (column)."""
-        return self._counted(self.group[mask])
+    def by_group(self, some: Flags | Integers) -> npt.NDArray[np.int64]:
+        """How many of some turns, by a mask or by their places, each target (row) has of each step (column)."""
+        return self._counted(self.group[some])
 
     def _counted(self, groups: Integers) -> npt.NDArray[np.int64]:
         size = len(self.targets) * len(self.steps)

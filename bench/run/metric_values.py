@@ -81,6 +81,8 @@ def floats(rows: Rows, column: str) -> Floats:
         if not isinstance(values.dtype, pd.ArrowDtype):
             return values.to_numpy(dtype=np.float64, na_value=np.nan)
         values = values.array.__arrow_array__()  # pandas takes three times as long for it
+    if values.null_count:  # numpy would be asked of each value whether it is there
+        values = pc.fill_null(pc.cast(values, pa.float64(), safe=False), np.nan)
     converted: Floats = values.to_numpy().astype(np.float64, copy=False)
     return converted
 

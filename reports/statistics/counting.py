@@ -1,7 +1,7 @@
-"""Orders and distinct codes by counting, and how many calls are in progress over time; pure.
+"""Orders and distinct codes of many values, and how many calls are in progress over time; pure.
 
-Counting sorts a million turns several times as quickly as comparing them. Codes are whole numbers from 0 on. Orders are
-stable: the same as of `numpy.argsort(kind="stable")`.
+numpy sorts a million whole numbers several times as quickly as it finds their order: so numbers are sorted that hold a
+key and its place. Codes are whole numbers from 0 on. Orders are stable: the same as of `numpy.argsort(kind="stable")`.
 
 A call is in progress from its start up to its end. Instants and lengths are whole nanoseconds, ns since 1970.
 
@@ -19,16 +19,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.integer]
-
-DIGIT = 16
-"""Bits of a digit: numpy sorts integers of up to sixteen bits by counting, longer ones by comparing."""
+Keys = npt.NDArray[np.uint64]
 
 
 def ranks(values: Floats | Integers) -> Floats:
@@ -38,25 +35,45 @@ def ranks(values: Floats | Integers) -> Floats:
 
 
 def order_of_values(values: Floats) -> Integers:
-    """The order that sorts numbers, of which none is NaN; it is found digit by digit."""
+    """The order that sorts numbers, of which none is NaN."""
     bits = (values + 0.0).view(np.int64)  # −0.0 is 0.0
-    ascending = bits ^ (bits >> 63 & np.int64(2**63 - 1)) ^ np.int64(-(2**63))  # larger numbers have larger bits
-    return _order(ascending.view(np.uint64))
+    bits ^= bits >> 63 & np.int64(2**63 - 1)
+    bits ^= np.int64(-(2**63))  # larger numbers have larger bits
+    return _order(bits.view(np.uint64))
 
 
 def order_of_codes(codes: Integers) -> Integers:
-    """The order that sorts codes."""
-    return _order(codes.astype(np.uint32))
+    """The order that sorts codes: those of sixteen bits by counting, which is quicker still."""
+    if codes.max(initial=0) < 1 << 16:
+        return np.argsort(codes.astype(np.uint16), kind="stable")
+    return _order(codes.astype(np.uint64))
 
 
-def _order(keys: npt.NDArray[np.unsignedinteger]) -> Integers:
-    """By the lowest digit first: each pass leaves those alike in its digit as the one before had them."""
-    order: Integers = np.arange(keys.size, dtype=np.int32)
+def _order(keys: Keys) -> Integers:
+    """By the highest bits at once; if that leaves any out of order, by the lower bits before."""
     if keys.size:
-        for shift in range(0, (int(keys.max()) ^ int(keys.min())).bit_length(), DIGIT):
-            digits = (keys >> keys.dtype.type(shift)).astype(np.uint16)
-            order = order[np.argsort(digits[order] if shift else digits, kind="stable")]
+        keys -= keys.min()
+    if not keys.any():
+        return np.arange(keys.size)
+    low = np.uint64(max(0, int(keys.max()).bit_length() + keys.size.bit_length() - 64))
+    order = _order_of_high(keys, low)
+    if low:
+        ascending = keys[order]
+        if (ascending[1:] < ascending[:-1]).any():
+            first = _order_of_high(keys & ((np.uint64(1) << low) - np.uint64(1)), np.uint64(0))
+            order = first[_order_of_high(keys[first], low)]
     return order
+
+
+def _order_of_high(keys: Keys, low: np.uint64) -> Integers:
+    """The order of keys without so many low bits: numbers that hold such a key, and below it the place, are sorted."""
+    of_place = np.uint64(keys.size.bit_length())
+    packed = keys >> low
+    packed <<= of_place
+    packed |= np.arange(keys.size, dtype=np.uint64)
+    packed.sort()
+    packed &= (np.uint64(1) << of_place) - np.uint64(1)
+    return packed.view(np.int64)
 
 
 def distinct(codes: Integers) -> Integers:
@@ -73,11 +90,10 @@ def packed(codes: Integers) -> tuple[Integers, int]:
 
 def split(codes: Integers) -> Iterable[tuple[int, Integers]]:
     """Each code that occurs, ascending, and its positions."""
-    order = order_of_codes(codes)
-    ascending = codes[order].astype(np.int64)
-    starts = np.flatnonzero(np.diff(ascending, prepend=-1))
-    for begin, end in pairwise([*starts.tolist(), order.size]):
-        yield int(ascending[begin]), order[begin:end]
+    order, counts = order_of_codes(codes), np.bincount(codes)
+    ends = np.cumsum(counts)
+    for code in np.flatnonzero(counts).tolist():
+        yield code, order[ends[code] - counts[code] : ends[code]]
 
 
 Nanoseconds = npt.NDArray[np.int64]

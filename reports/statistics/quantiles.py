@@ -255,27 +255,43 @@ def _design_effects(sample: Sample, of_session: Integers, ps: Sequence[float]) -
     effects: dict[float, float] = {}
     reached, below = 0, np.zeros_like(of_session)
     at_once = max(1, COUNTS_AT_ONCE // of_session.size)
-    sizes = of_session.astype(np.float64)
-    others = sizes.sum() - sizes
+    sizes = sizes_of(of_session)
     for some in (ps[first : first + at_once] for first in range(0, len(ps), at_once)):
         ends = sample.values.searchsorted([quantile(sample.values, p) for p in some], side="right")
-        place = np.repeat(np.arange(len(some)), np.diff(ends, prepend=reached)) * of_session.size
-        counts = np.bincount(place + sample.sessions[reached : ends[-1]], minlength=len(some) * of_session.size)
+        cells = sample.sessions[reached : ends[-1]]
+        if len(some) > 1:
+            cells = cells + np.repeat(np.arange(len(some)), np.diff(ends, prepend=reached)) * of_session.size
+        counts = np.bincount(cells, minlength=len(some) * of_session.size)
         each = counts.reshape(len(some), -1)
         for of_one in each:  # ten times as fast as numpy's cumsum where sessions are many
             of_one += below
             below = of_one
-        effects |= zip(some, design_effect(sizes, others, each, np.array(some)).tolist(), strict=True)
+        effects |= zip(some, design_effect(sizes, each, np.array(some)).tolist(), strict=True)
         reached = ends[-1]
     return effects
 
 
-def design_effect(of_session: Floats, others: Floats, below: Integers, p: float | Floats) -> Floats:
+class Sizes(NamedTuple):
+    """The turns of each session, and those of all others; how many turns and sessions there are."""
+
+    of_session: Floats
+    others: Floats
+    turns: float
+    sessions: int
+
+
+def sizes_of(of_session: Integers) -> Sizes:
+    """Some of these sessions may have no turn."""
+    sizes = of_session.astype(np.float64)
+    return Sizes(sizes, sizes.sum() - sizes, float(sizes.sum()), int(np.count_nonzero(sizes)))
+
+
+def design_effect(sizes: Sizes, below: Integers, p: float | Floats) -> Floats:
     """Return how much wider than independent turns the sessions make it; NaN with fewer than two sessions.
 
-    `others`: for each session, the turns of all others. `below`: by p, if there are several, the sessions' counts.
+    `below`: the sessions' counts, by p if there are several.
     """
-    n, clusters = float(of_session.sum()), int(np.count_nonzero(of_session))
+    of_session, others, n, clusters = sizes
     if clusters < 2:
         return np.full(below.shape[:-1], math.nan)
     errors = below.sum(axis=-1, keepdims=True) / n * of_session

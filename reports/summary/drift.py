@@ -85,18 +85,21 @@ def relative_latencies(samples: Samples, pool: Pool) -> tuple[Floats, Integers, 
     one, turns = samples[samples.mains[pool.stratum]], samples.turns
     ascending, index = one.part(pool.target, pool.steps)
     lost = one.not_started(pool.target, pool.steps)
-    ascending = np.append(ascending, np.full(lost.size, np.inf))
-    relative = ascending.copy()
-    for _, rows in split(np.append(turns.step[index], turns.lost.step[lost])):
+    ascending, step = (
+        np.append(ascending, np.full(lost.size, np.inf)),
+        np.append(turns.step[index], turns.lost.step[lost]),
+    )
+    medians = np.full(len(turns.steps), np.nan)
+    for place, rows in split(step):
         median = quantile(ascending[rows], 0.5)
-        good = rows[np.isfinite(ascending[rows])]
-        relative[good] = ascending[good] / median if median > 0 else np.nan
+        medians[place] = median if median > 0 else np.nan
+    relative = np.divide(ascending, medians[step], out=ascending, where=np.isfinite(ascending))
     if not relative.size or np.isnan(relative).any():
         return None
-    sessions = np.append(turns.session[index], turns.lost.session[lost])
-    at_ns: Floats = np.append(turns.column("start_utc_ns")[index], turns.lost.at_utc_ns[lost]).astype(np.float64)
     order = order_of_values(relative)
-    return relative[order], sessions[order], at_ns[order]
+    sessions = np.append(turns.session[index], turns.lost.session[lost])[order]
+    at_ns = np.append(turns.column("start_utc_ns")[index], turns.lost.at_utc_ns[lost].astype(np.float64))[order]
+    return relative[order], sessions, at_ns
 
 
 def _halves(samples: Samples, pool: Pool) -> Arms | None:

@@ -8,7 +8,7 @@ turns here, too: infinite latencies of their group.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
@@ -134,22 +134,25 @@ def waits_by(run: RunFrames, samples: Samples) -> tuple[tuple[Waits, ...], tuple
         for pool in samples.turns.pools:
             if (places := key(run, samples.turns, pool)) is not None:
                 one = samples[samples.mains[pool.stratum]]
-                waits = _waits(by, one, pool, places, CONFIDENCE)
+                waits, *compared = _waits(by, one, pool, places)
                 found += [waits] if waits.groups else []
-                if places.compared:
-                    differing += [*group_differences(_waits(by, one, pool, places, places.sure))]
+                differing += [apart for of in compared for apart in group_differences(of)]
     return tuple(found), tuple(differing)
 
 
-def _waits(by: str, one: Sampled, pool: Pool, places: Places, confidence: float) -> Waits:
-    """With intervals of this confidence."""
+def _waits(by: str, one: Sampled, pool: Pool, places: Places) -> list[Waits]:
+    """With intervals of CONFIDENCE; where places are compared, then with those that a comparison needs."""
     target, unplaced = one.turns.targets[pool.target], int((places.lost[one.turns.lost_in(pool)] < 0).sum())
-    groups = tuple(_groups(by, one, pool, places, confidence, unplaced))
-    name, axis = one.metric.name, (places.end, places.compared)
-    return Waits(by, name, target, pool.label, pool.target, pool.stratum, *axis, places.places, groups, unplaced)
+    confidences = [CONFIDENCE, places.sure] if places.compared else [CONFIDENCE]
+    groups = [*_groups(by, one, pool, places, confidences, unplaced)]
+    known = (by, one.metric.name, target, pool.label, pool.target, pool.stratum, places.end, places.compared)
+    return [Waits(*known, places.places, tuple(of[at] for of in groups), unplaced) for at in range(len(confidences))]
 
 
-def _groups(by: str, one: Sampled, pool: Pool, places: Places, confidence: float, unplaced: int) -> Iterable[Group]:
+def _groups(
+    by: str, one: Sampled, pool: Pool, places: Places, confidences: Sequence[float], unplaced: int
+) -> Iterable[list[Group]]:
+    """Yield each group, with intervals of each confidence."""
     turns = one.turns
     mine, never_begun = np.flatnonzero(turns.of(pool)), np.flatnonzero(turns.lost_in(pool))
     here_by = dict(split(places.place[mine] + 1))  # 0 is no place
@@ -162,27 +165,31 @@ def _groups(by: str, one: Sampled, pool: Pool, places: Places, confidence: float
             failed = np.append(turns.kind[ended] == FAILED, np.ones(lost.size, dtype=bool))
             sample = samples.get(at, NOTHING)
             packed_sample = replace(sample, sessions=packed(sample.sessions)[0])
-            p50, p95 = (each.published() for each in quantiles(packed_sample, (0.5, 0.95), confidence))
             never = places.unopened[places.began == at] if places.began is not None else None
-            yield Group(
-                one.metric.name,
-                *pool.stratum,
-                target=turns.targets[pool.target],
-                by=by,
-                name=place.name,
-                low=place.low,
-                high=place.high,
-                place=place,
-                turns=here.size,
-                sessions=distinct(np.append(turns.session[here], turns.lost.session[lost])).size,
-                failed=rate_of(failed, sessions, confidence),
-                unopened=None if never is None else rate_of(never, np.arange(never.size), confidence),
-                n=sample.n,
-                p50=p50,
-                p95=p95,
-                lost=lost.size,
-                unplaced=unplaced,
-            )
+            groups = []
+            for confidence in confidences:
+                p50, p95 = (each.published() for each in quantiles(packed_sample, (0.5, 0.95), confidence))
+                group = Group(
+                    one.metric.name,
+                    *pool.stratum,
+                    target=turns.targets[pool.target],
+                    by=by,
+                    name=place.name,
+                    low=place.low,
+                    high=place.high,
+                    place=place,
+                    turns=here.size,
+                    sessions=distinct(np.append(turns.session[here], turns.lost.session[lost])).size,
+                    failed=rate_of(failed, sessions, confidence),
+                    unopened=None if never is None else rate_of(never, np.arange(never.size), confidence),
+                    n=sample.n,
+                    p50=p50,
+                    p95=p95,
+                    lost=lost.size,
+                    unplaced=unplaced,
+                )
+                groups.append(group)
+            yield groups
 
 
 def group_differences(waits: Waits) -> Iterable[Apart]:

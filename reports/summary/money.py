@@ -35,11 +35,10 @@ KINDS = (
 class Bills:
     """All that may be billed, as arrays of one length: the turns of a run, then what no turn of each session holds.
 
-    `target` and `model` are places, `session` places among `ids`; `told`: whether the service told any tokens.
+    `target` and `model` are places, `session` places among `ids`.
     """
 
     run: RunFrames
-    told: Flags
     unattributed: Flags
     target: Integers
     model: Integers
@@ -85,12 +84,8 @@ def bills_of(run: RunFrames, targets: Sequence[str]) -> Bills:
     ids = turns["session_id"].cat.categories.union(own, sort=False)
     session = np.r_[turns["session_id"].cat.codes.to_numpy(), ids.get_indexer(own)].astype(np.int32)
     models, of_session = _models(run, ids)
-    told = np.zeros(session.size, dtype=bool)
-    for kind in KINDS:
-        told |= ~np.isnan(_tokens(run, kind))
     return Bills(
         run=run,
-        told=told,
         unattributed=np.arange(session.size) >= len(turns),
         target=np.r_[place_of(turns["target"], tuple(targets)), place_of(sessions["target"], tuple(targets))],
         model=of_session[session],
@@ -297,16 +292,16 @@ def _costs(run: RunFrames, targets: Sequence[str]) -> Iterable[Cost]:
     prices = [tariff.prices for tariff in tariffs]
     timed = np.array([known is not None and not known.of_tokens for known in prices], dtype=bool)
     by_minute = np.array([known is not None and known.usd_per_minute > 0 for known in prices], dtype=bool)
-    told = bills.told | (timed[group] & ~bills.unattributed)
-    turns, strays = (
-        np.bincount(group[told & rows], minlength=size) for rows in (~bills.unattributed, bills.unattributed)
-    )
-    lasted = bills.minutes
+    told, lasted = timed[group] & ~bills.unattributed, bills.minutes
     minutes = np.bincount(group, lasted, size)
     sums, of_stray, first = dict[str, Floats](), dict[str, Floats](), len(run.turns)
     for kind in KINDS:
         tokens = bills.tokens(kind)
+        told |= ~np.isnan(tokens)
         sums[kind], of_stray[kind] = _summed(tokens, group, size), _summed(tokens[first:], group[first:], size)
+    turns, strays = (
+        np.bincount(group[told & rows], minlength=size) for rows in (~bills.unattributed, bills.unattributed)
+    )
     wastes = _wastes(bills, group, prices)
     paid = told | (by_minute[group] & (lasted > 0))
     for place, label in enumerate(targets):

@@ -20,6 +20,7 @@ from msgspec import convert
 
 from bench.run.document import Check, Validity, ValidityStatus
 from bench.units import NS_PER_MS, NS_PER_S
+from reports.frames import by_label
 from reports.records import Count, Known, Record, Rounded, about
 from reports.render.blocks import MARKS
 from reports.runs import RunFrames, hosts_of
@@ -205,13 +206,14 @@ class Noticed:
 def noticed(run: RunFrames, turns: Turns, sessions: pd.DataFrame) -> Noticed:
     """`sessions`: the measured ones."""
     models: list[tuple[str, str]] = []
+    filled = by_label(turns.frame["turn_type"].cat, lambda name: FILLER in name, False, np.bool_)
     named = sessions[["target", "model", "effective_settings"]].drop_duplicates().astype(object)
     for target, model, settings in named.where(named.notna(), "").itertuples(index=False, name=None):
         models += [(str(target), str(model)), (str(target), transcription_model(settings))]
     return Noticed(
         turns=len(run.turns),
         left_out=len(run.turns) - turns.rows.size if turns.rows.size else 0,
-        filled=int(turns.frame["turn_type"].iloc[turns.rows].astype("string").str.contains(FILLER).sum()),
+        filled=int(filled[turns.rows].sum()),
         unattributed_commits=int(np.nansum(sessions["unattributed_commits"].to_numpy(dtype=np.float64))),
         models=tuple(dict.fromkeys(models)),
     )

@@ -21,6 +21,7 @@ from reports.statistics.quantiles import (
     rank,
     sample,
     sessions_needed,
+    sizes_of,
     smallest,
     turns_to_publish,
 )
@@ -99,11 +100,8 @@ def test_counts_kept_along_the_sort_are_those_of_counting_anew() -> None:
             np.bincount(whole.sessions[whole.values <= value], minlength=of_session.size)
             for value in (estimate.value, beside)
         )
-        sizes = of_session.astype(np.float64)
-        others = sizes.sum() - sizes
-        assert estimate.deff == max(
-            design_effect(sizes, others, below, p), design_effect(sizes, others, wider, nearer(p))
-        )
+        sizes = sizes_of(of_session)
+        assert estimate.deff == max(design_effect(sizes, below, p), design_effect(sizes, wider, nearer(p)))
         assert quantiles(whole, (p,)) == [estimate]
 
 
@@ -218,12 +216,12 @@ def test_ties_hide_no_difference_between_sessions() -> None:
 
 @given(st.lists(st.floats(1, 1e4), min_size=10, max_size=10, unique=True), st.integers(0, 2**32))
 def test_without_ties_the_share_below_a_quantile_is_its_own(turns: list[float], seed: int) -> None:
-    of_session = np.full(5, 2.0)
+    of_session = np.full(5, 2)
     whole = sample(np.array(turns), np.random.default_rng(seed).permutation(np.repeat(np.arange(5), 2)))
     below = np.bincount(whole.sessions[:5], minlength=5)
 
     expected = max(1.0, 5 / 4 * float(((below - 0.5 * of_session) ** 2).sum()) / 100 * 10 / 0.25)
-    assert design_effect(of_session, 10.0 - of_session, below, 0.5) == pytest.approx(expected)
+    assert design_effect(sizes_of(of_session), below, 0.5) == pytest.approx(expected)
 
 
 @given(st.sampled_from(PS), st.integers(1, 300), st.integers(1, 20))

@@ -1,4 +1,4 @@
-"""Counting gives the orders and codes that comparing gives; calls in progress, and which courses change the load."""
+"""Orders and codes are those that comparing gives; calls in progress, and which courses change the load."""
 
 from __future__ import annotations
 
@@ -40,6 +40,13 @@ def test_many_waits_are_ordered_as_a_stable_sort_orders_them(spread: float) -> N
     waits_ms = np.random.default_rng(1).lognormal(6, spread, 20_000).round(1)
 
     np.testing.assert_array_equal(order_of_values(waits_ms), np.argsort(waits_ms, kind="stable"))
+
+
+def test_values_that_differ_in_their_last_bits_alone_are_ordered_too() -> None:
+    near = 1 + np.random.default_rng(1).integers(0, 50, 2_000) * np.finfo(np.float64).eps
+    values = np.append(near, [np.inf, -np.inf])
+
+    np.testing.assert_array_equal(order_of_values(values), np.argsort(values, kind="stable"))
 
 
 @given(CODES)
