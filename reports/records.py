@@ -126,10 +126,10 @@ def schema_of(kind: Any, name: str, title: str) -> dict[str, Any]:
 
 
 def _builtin(value: Any) -> Any:
-    """A text, or a number of numpy's or of the types above, as Python's own."""
+    """Text, numbers and arrays of numpy, or of the types above, as Python's own."""
     if isinstance(value, str | float | int):
         return next(plain(value) for plain in (str, float, int) if isinstance(value, plain))
-    return value.item()
+    return value.tolist()
 
 
 def _plain(value: Any) -> Any:

@@ -21,7 +21,6 @@ from reports.render import blocks as b
 from reports.render.svg import plot_figure
 from reports.run_report import time_panels
 from reports.run_report.metric_tables import quantiles, target_cell
-from reports.statistics.quantiles import quantile
 from reports.summary.figures import measured_seconds
 from reports.summary.load import Throttling
 from reports.summary.money import CACHED, INPUT, OUTPUT, Charge, Cost, Money
@@ -147,15 +146,13 @@ LIMITS = (
 
 
 def _limits(summary: Summary, one: Throttling) -> b.Line:
-    waits = np.array(one.waits_s)
-    least = {part.limit: percent(float(part.share.min()), 1) for part in one.remaining}
+    least = {limit: percent(share, 1) for limit, share in one.min_remaining.items()}
     return [
         target_cell(summary, one.target, marked=True),
-        *(count(number) for number in (one.turns, one.sessions, len(one.waits_s))),
-        ms(1000 * quantile(waits, 0.5)) if waits.size else NONE,
-        ms(1000 * waits[-1]) if waits.size else NONE,
+        *(count(number) for number in (one.throttled_turns, one.throttled_sessions, one.retry_after_count)),
+        *(ms(1000 * wait) if one.waits_s else NONE for wait in (one.retry_after_p50_s, one.retry_after_max_s)),
         three(one.start_delay_s) if one.start_delay_s == one.start_delay_s else NONE,
-        count(one.backed_off),
+        count(one.calls_backed_off),
         *(least.get(limit, NONE) for limit in ("tokens", "requests")),
     ]
 

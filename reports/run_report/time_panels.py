@@ -188,8 +188,8 @@ def limit_panels(frame: Quota) -> Plot:
     shown = [(place, one) for place, one in enumerate(frame.targets) if one.remaining or one.counts.any()]
     spoken: list[str] = []
     for _, one in shown:
-        least = [f"at least {percent(float(part.share.min()), 1)} of {part.limit} remained" for part in one.remaining]
-        throttled = f"{plural(one.turns, 'turn')} and {plural(one.sessions, 'session')} throttled"
+        least = [f"at least {percent(share, 1)} of {limit} remained" for limit, share in one.min_remaining.items()]
+        throttled = f"{plural(one.throttled_turns, 'turn')} and {plural(one.throttled_sessions, 'session')} throttled"
         spoken.append(f"{one.target}: {', '.join([throttled, *least])}")
     height = sum(BETWEEN_TARGETS + _tall(one) for _, one in shown) + 30
     desc = "For each target the minimum share of its limits that remained, and what was throttled. "

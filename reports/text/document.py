@@ -167,7 +167,7 @@ def summary_data(summary: Summary) -> dict[str, Any]:
             interleaving=summary.interleaving,
             differences=list(summary.differences),
             cost=summary.money,
-            rate_limits=[throttling.limits for throttling in summary.quota.targets],
+            rate_limits=list(summary.quota.targets),
             arrivals=summary.arriving,
             incidents=list(summary.incidents.kept),
             incident_counts=dict(summary.incidents.counts),

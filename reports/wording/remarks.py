@@ -162,9 +162,11 @@ def money_notes(found: Money, *, simulated: bool) -> Iterable[str]:
 def limits_in_all(quota: Quota) -> str:
     """3 turns and 1 session throttled, asked 4 times to wait (p50 1.2 s, longest 20 s), …: all targets together."""
     waits_s = sorted(wait for one in quota.targets for wait in one.waits_s)
-    turns, sessions = sum(one.turns for one in quota.targets), sum(one.sessions for one in quota.targets)
     held_s = sum(one.start_delay_s for one in quota.targets if one.start_delay_s > 0)
-    backed_off = sum(one.backed_off for one in quota.targets)
+    turns, sessions, backed_off = (
+        sum(getattr(one, name) for one in quota.targets)
+        for name in ("throttled_turns", "throttled_sessions", "calls_backed_off")
+    )
     counted = [plural(n, noun) for n, noun in ((turns, "turn"), (sessions, "session")) if n]
     parts = [f"{listed(counted)} throttled"] if counted else []
     if waits_s:
