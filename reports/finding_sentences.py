@@ -30,6 +30,8 @@ from reports.wording.verdicts import NOTHING, figure, share
 
 WORST: tuple[VerdictName, ...] = ("regressed", "inconclusive", "improved", "not_regressed", "equivalent")
 """The order in which one verdict speaks for several primary metrics."""
+VERBS: dict[VerdictName, str] = {"regressed": "regressed", "not_regressed": "has not regressed", "improved": "improved"}
+"""What a candidate did that has a baseline."""
 NO_PRIMARY = "There is no verdict, because no primary metric was asked for."
 HAPPENS = {"failure_rate": "fail or do not start", "throttle_rate": "are throttled", "stall_rate": "stall"}
 RUNS_DIFFER = (
@@ -136,8 +138,8 @@ def sentence(finding: Finding) -> str:
 def _opening(verdict: VerdictName, finding: Finding, primary: Sequence[Finding]) -> str:
     """`finding` speaks for all of `primary`."""
     found, name, label, base = row(finding, 1), figure(finding.question), finding.candidate, finding.baseline
+    verb = f"is {shown(finding)} than {base}" if finding.peers else VERBS.get(verdict, "")
     if verdict == "regressed":
-        verb = f"is {shown(finding)} than {base}" if finding.peers else "regressed"
         assert finding.difference is not None, "what regressed has a difference"
         more = f"{size(finding.difference.d, finding)} than on {base}"
         return f"{label} {verb}: {_now(finding, more)}."
@@ -145,13 +147,11 @@ def _opening(verdict: VerdictName, finding: Finding, primary: Sequence[Finding])
         within = f"but within the margin of {found.margin_text}"
         return f"{label} is {found.known} than {base}, {within}: {name} is {_change(finding)}."
     if verdict == "not_regressed":
-        verb = f"is {shown(finding)} than {base}" if finding.peers else "has not regressed"
         return f"{label} {verb}: {name} differs by {found.change}, which is within the margin of {found.margin_text}."
     if verdict == "equivalent":
         than = f" to {base}" if finding.peers else ""
         return f"{label} is equivalent{than}: {name} differs by {found.change}, within ±{found.margin_text}."
     if verdict == "improved":
-        verb = f"is {shown(finding)} than {base}" if finding.peers else "improved"
         return f"{label} {verb}: {name} is {_change(finding)}{'' if finding.peers else f' than on {base}'}."
     return _inconclusive(finding, primary)
 

@@ -191,17 +191,14 @@ class Statistic(ABC):
         self, both: Sources, group: Sequence[Question], draws: int, rng: np.random.Generator, error: float
     ) -> list[InterimStatistic]:
         """Return what an interim analysis sees. `error`: of the tests of drift; the others are as in `compare`."""
-        raise UsageError(f"{question_names(group)} cannot be tested at an interim analysis: use rtbench compare")
+        names = ", ".join(one.name for one in group)
+        raise UsageError(f"{names} cannot be tested at an interim analysis: use rtbench compare")
 
     def against_stored(
         self, source: Source, question: Question, runs: Sequence[Baseline], rng: np.random.Generator, how: Inference
     ) -> StoredComparison:
         """Compare a target with stored runs."""
         raise UsageError(f"{question.name}: stored baselines do not hold it; name a run as the baseline")
-
-
-def question_names(questions: Sequence[Question]) -> str:
-    return ", ".join(one.name for one in questions)
 
 
 @dataclass(frozen=True)

@@ -119,11 +119,6 @@ POINTS: Mapping[str, int | Fraction] = {"": 1, "pt": Fraction(1, 100)}
 """How the margin of a rate may be written."""
 
 
-def is_relative(text: str) -> bool:
-    """Whether a margin is meant, and no limit: it has a sign and may stand for itself, or an `and`."""
-    return text.startswith("+") or (text.startswith("-") and text.endswith(("%", "pt"))) or " and " in text
-
-
 def limit_of(text: str, primary: Gated) -> float:
     """An absolute limit in the metric's unit."""
     match, form = _LIMIT.fullmatch(text), FORMS[primary.unit]
@@ -249,7 +244,8 @@ def parse(metric: str, text: str) -> Threshold:
             raise UsageError(f"{name} is a metric of sessions, which have no {of_turns}: write {name} without it")
     if "measured_from" in filters and (name not in CATALOGUE or CATALOGUE[name].begin != ORIGIN):
         raise UsageError(f"{name} is measured from one instant only: write {name} without measured_from")
-    relative = is_relative(rest)
+    # a margin has a sign and may stand for itself, or an `and`; anything else is a limit
+    relative = rest.startswith("+") or (rest.startswith("-") and rest.endswith(("%", "pt"))) or " and " in rest
     # a limit on the wrong side is a slip: it would be kept by what is worst
     if relative and of.signed:
         raise UsageError(f"{of.name} may be negative, so a relative margin is undefined: give it a limit")

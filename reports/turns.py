@@ -201,11 +201,6 @@ class Turns:
         flags: Flags = self.kind == GOOD
         return flags
 
-    @cached_property
-    def good_by_group(self) -> npt.NDArray[np.int64]:
-        """How many of them each target (row) has of each step (column)."""
-        return self.by_group(self.good)
-
     def by_group(self, mask: Flags) -> npt.NDArray[np.int64]:
         """How many turns of the mask each target (row) has of each step (column)."""
         return self._counted(self.group[mask])

@@ -186,7 +186,10 @@ def _fact(block: b.Fact, width: int, colour: bool) -> Iterable[str]:
 
 
 def _grid(block: Grid, width: int, colour: bool) -> Iterable[str]:
-    texts = [[_label(cell) for cell in row.cells] for row in block.rows]
+    texts = [
+        [(f"{marker_char(c.target)} " if c.marked and c.target is not None else "") + _text(c.text) for c in row.cells]
+        for row in block.rows
+    ]
     shown, sizes = _fitting(block, [cells for cells in texts if len(cells) > 1], width)
     is_cut = block.least is not None and 0 in shown
     firsts = _cut_apart([cells[0] for cells in texts], sizes[0], block.ending) if is_cut else {}
@@ -209,11 +212,6 @@ def _grid(block: Grid, width: int, colour: bool) -> Iterable[str]:
         ]
         for text in below:
             yield from _fact(b.Fact("", [text], "soft", BELOW), width, colour)
-
-
-def _label(cell: b.Cell) -> str:
-    mark = f"{marker_char(cell.target)} " if cell.marked and cell.target is not None else ""
-    return mark + _text(cell.text)
 
 
 def _fitting(block: Grid, rows: Sequence[Sequence[str]], width: int) -> tuple[Sequence[int], list[int]]:

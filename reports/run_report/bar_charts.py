@@ -133,7 +133,20 @@ def segment_bars(rows: Sequence[Breakdown], targets: Sequence[str]) -> Plot:
     shades = {segment_title(segment): SHADES[segment.end] for row in rows for segment in row.segments}
     low, high = min(_extent(row, -1) for row in rows), max(_extent(row, 1) for row in rows) or 1.0
     spoken = "; ".join(f"{row.target}, {breakdown_title(row)}: {ms(row.mean_ms)}" for row in rows)
-    plot, x = _plot(len(rows), [(shades[name], name) for name in names_of(rows)], (low, high), spoken)
+    legend = svg.in_rows([(shades[name], name) for name in names_of(rows)], WIDE - 8, _width) or [[]]
+    top, title = 12 + SWATCH * len(legend), "Breakdown of voice_to_voice"
+    desc = f"Mean segments from the end of speech to the first audible sample. {spoken}."
+    plot = Plot(WIDE, top + 28 + PITCH * len(rows), left=4, right=70, top=top, bottom=28, title=title, desc=desc)
+    x = PixelScale(identity, low, high, plot.x0, plot.x1)
+    plot.x_axis(x, linear_ticks(low, high, 5), lambda v: ms(v) if v else "0", grid=True)
+    if low < 0:
+        plot.line(x(0.0), plot.y1, x(0.0), plot.y0, "zero")
+    for line, named in enumerate(legend):
+        at = plot.x0 + 0.0
+        for shade, name in named:
+            plot.rect(at, 2 + SWATCH * line, 10, 10, f"g{shade}")
+            plot.text(at + 13, 11 + SWATCH * line, name, "lab")
+            at += _width(name)
     for place, row in enumerate(rows):
         with plot.of(targets.index(row.target)):
             _bar(plot, row, plot.y1 + 20 + place * PITCH, targets.index(row.target), x)
@@ -149,28 +162,6 @@ def names_of(rows: Sequence[Breakdown]) -> list[str]:
 def _extent(row: Breakdown, sign: int) -> float:
     """How far its bar reaches to one side of zero."""
     return sum((value for segment in row.segments if (value := segment.mean_ms) * sign > 0), 0.0)
-
-
-def _plot(
-    rows: int, named: Sequence[tuple[int, str]], ends: tuple[float, float], spoken: str
-) -> tuple[Plot, PixelScale]:
-    """An empty figure with its axis, and what each colour means above it."""
-    title = "Breakdown of voice_to_voice"
-    desc = f"Mean segments from the end of speech to the first audible sample. {spoken}."
-    lines = svg.in_rows(named, WIDE - 8, _width) or [[]]
-    top = 12 + SWATCH * len(lines)
-    plot = Plot(WIDE, top + 28 + PITCH * rows, left=4, right=70, top=top, bottom=28, title=title, desc=desc)
-    x = PixelScale(identity, *ends, plot.x0, plot.x1)
-    plot.x_axis(x, linear_ticks(*ends, 5), lambda v: ms(v) if v else "0", grid=True)
-    if ends[0] < 0:
-        plot.line(x(0.0), plot.y1, x(0.0), plot.y0, "zero")
-    for row, line in enumerate(lines):
-        at = plot.x0 + 0.0
-        for shade, name in line:
-            plot.rect(at, 2 + SWATCH * row, 10, 10, f"g{shade}")
-            plot.text(at + 13, 11 + SWATCH * row, name, "lab")
-            at += _width(name)
-    return plot, x
 
 
 def _width(name: str) -> float:

@@ -111,7 +111,8 @@ def _prices(summary: Summary, target: str, charge: Charge) -> b.Line:
 def _cost(summary: Summary, cost: Cost) -> b.Line:
     rates = (cost.usd_per_turn, cost.usd_per_session, cost.usd_per_minute)
     amounts = [NONE if math.isnan(cost.usd) else dollars(cost.usd), *map(three, rates)]
-    taken, made = ([count(cost.tokens(kind)) for kind in kinds] for kinds in (summary.money.kinds_read, OUTPUT))
+    inputs = INPUT if summary.money.has_images else INPUT[:-1]
+    taken, made = ([count(cost.tokens(kind)) for kind in kinds] for kinds in (inputs, OUTPUT))
     cached = percent(cost.tokens(*CACHED), cost.tokens(*INPUT))
     turns = count(cost.turns), count(cost.turns_without_usage)
     return [target_cell(summary, cost.target, marked=True), *amounts, *turns, *taken, cached, *made]
@@ -177,8 +178,12 @@ def incidents(summary: Summary) -> b.Section | None:
 
 def uncertain_metrics(summary: Summary) -> list[b.Block]:
     """Which measures are not exact in this run, and by how much; nothing where all are."""
-    title, rows = inexact_line(summary.run), words.inexact_rows(summary)
-    return [b.Details(title, [b.table(words.INEXACT_HEADS, rows)], style="note", stated=True)] if title else []
+    title, rows = inexact_line(summary.run), list[b.Line]()
+    for one in (one for one in summary.run.inexact if not one.is_early):
+        value = "without limit" if one.value is None else f"{three(one.value)}{NBSP}{one.unit}"
+        rows.append([one.metric, one.target, one.host or "all", value, f"{three(one.limit)}{NBSP}{one.unit}"])
+    heads = ("metric", "target", "host", "uncertainty (p99)", "limit")
+    return [b.Details(title, [b.table(heads, rows)], style="note", stated=True)] if title else []
 
 
 def doubts_answers(summary: Summary) -> bool:
@@ -230,7 +235,7 @@ def health(summary: Summary) -> b.Section:
     ]
     receive = [f"{three(row.p99)}{NBSP}ms" for row in summary.harness if row.metric == "receive_delay"]
     shown: list[b.Inline] = [words.check_in_words(check) for check in verdict.checks if check.value is not None]
-    shown += [f"{words.RECEIVE_DELAY.format(value)} (p99)" for value in receive]
+    shown += [f"events handled up to {value} after they arrived (p99)" for value in receive]
     brief = b.fact("load generator", [*shown, *map(b.coded, validity.trust(summary.run))])
     return b.Section("health", "Load generator health", "Can these results be trusted?", blocks, brief=brief)
 
@@ -244,8 +249,13 @@ def hosts(summary: Summary) -> b.Section | None:
         blocks += groups.waits_blocks(of, summary.targets)
     delays = map(b.Term, LOAD_GENERATOR_CHECKS)
     own: list[b.Head] = ["host", "workers", *delays, "clock offset", b.Column("calibrated", left=True)]
-    what = b.Paragraph("What each load generator measured of itself: p99, in ms.", "q gap")
-    blocks += [what, b.table(own, [[*words.host_facts(host)] for host in summary.hosts])]
+    rows: list[b.Line] = []
+    for host in summary.hosts:
+        p99s = [three(getattr(host, f"{name}_p99_ms")) for name in LOAD_GENERATOR_CHECKS]
+        offset = f"{three(host.clock_offset_ms)} ± {three(host.clock_offset_error_ms)}{NBSP}ms"
+        clock_offset = NONE if math.isnan(host.clock_offset_ms) else offset
+        rows.append([host.name, count(host.workers), *p99s, clock_offset, host.calibrated or "no"])
+    blocks += [b.Paragraph("What each load generator measured of itself: p99, in ms.", "q gap"), b.table(own, rows)]
     brief = groups.compared_blocks(summary, "host")
     return b.Section("hosts", "Results by host", "Do the hosts agree?", blocks, brief=brief)
 
@@ -268,10 +278,12 @@ def _checks(checks: Sequence[Check]) -> list[b.Block]:
 
 
 def _spreads(summary: Summary) -> list[b.Block]:
-    rows: list[b.Line] = [
-        [words.row_title(f), target_cell(summary, f.target, words.row_target(f)), *remarks.spread_figures(spread)]
-        for f, spread in summary.spreads
-    ]
+    rows: list[b.Line] = []
+    for f, spread in summary.spreads:
+        values = (spread.sigma, spread.icc, spread.deff50, spread.deff95)
+        told = (three(float(f"{value:.2g}")) if math.isfinite(value) else NONE for value in values)
+        target = target_cell(summary, f.target, words.row_target(f))
+        rows.append([words.row_title(f), target, *told, three(spread.effective_sessions)])
     what = b.Paragraph("How latencies scatter, on which the size of a comparison depends:", "q gap")
     effects: tuple[b.Inline, ...] = ((b.Term("design effect"), ", p50"), "p95", b.Term("effective sessions"))
     heads = ("metric", b.Column("target", left=True), b.Term("sigma"), b.Term("ICC"), *effects)

@@ -332,7 +332,7 @@ def arriving(summary: Summary) -> b.Section | None:
         *([metrics(summary, waits)] if waits else []),
         *b.note(remarks.divided(summary.run, frame)),
     ]
-    brief = b.fact("calls", remarks.lines(summary))
+    brief = b.fact("calls", remarks.arrivals(summary, frame))
     return b.Section(
         "calls", "Open-loop arrivals", "What load was offered, and what became of it?", blocks, brief=brief
     )

@@ -173,14 +173,11 @@ class Waste(Record, frozen=True):
     usd_per_reply: Annotated[Rounded, about("of one interruption")]
 
 
-def _waste(replies: int, told: int, priced: int, seconds: float, tokens: int, usd: float) -> Waste:
-    return Waste(replies, told, priced, seconds, tokens, usd, _per(usd, priced))
-
-
 def _together(wastes: Sequence[Waste]) -> Waste:
     """That of all of them."""
-    parts = ("replies", "replies_with_usage", "replies_priced", "seconds", "audio_tokens", "usd")
-    return _waste(*(sum(getattr(one, part) for one in wastes) for part in parts))
+    *parts, _ = Waste.__struct_fields__
+    sums = {name: sum(getattr(one, name) for one in wastes) for name in parts}
+    return Waste(**sums, usd_per_reply=_per(sums["usd"], sums["replies_priced"]))
 
 
 class Cost(Record, frozen=True, kw_only=True):
@@ -234,11 +231,6 @@ class Money(Record, frozen=True, kw_only=True):
     def has_images(self) -> bool:
         """Whether any image was read."""
         return any(cost.tokens("image_in") for cost in self.targets)
-
-    @property
-    def kinds_read(self) -> tuple[str, ...]:
-        """The kinds of input that are told: images where there were any."""
-        return INPUT if self.has_images else INPUT[:-1]
 
     @property
     def by_minute(self) -> bool:
@@ -361,7 +353,7 @@ def _wastes(bills: Bills, group: Integers, prices: Sequence[Prices | None]) -> l
     for g, known in enumerate(prices):
         counts = int(replies[g]), int(with_tokens[g]), int(with_tokens[g]) if known else 0
         usd = audio_out_usd(known, sums[g]) if known else 0.0
-        wastes.append(_waste(*counts, float(seconds[g]), int(sums[g]), usd))
+        wastes.append(Waste(*counts, float(seconds[g]), int(sums[g]), usd, _per(usd, counts[-1])))
     return wastes
 
 

@@ -62,7 +62,7 @@ def pool_series(summary: Summary) -> Iterable[PoolSeries]:
         if (found := relative_latencies(summary.samples, pool)) is not None:
             values, sessions, at_ns = found
             if quantile(values, 0.5) < math.inf:
-                yield PoolSeries(answer.label, values, sessions, (at_ns - summary.window.started_utc_ns) / NS_PER_S)
+                yield PoolSeries(answer.title, values, sessions, (at_ns - summary.window.started_utc_ns) / NS_PER_S)
 
 
 def lost_s(summary: Summary, lost: Integers) -> Floats:

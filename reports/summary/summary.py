@@ -24,23 +24,13 @@ from reports.strata import Stratum
 from reports.summary import figures, trust
 from reports.summary.arms import ArmsQuantile, Interleaving, RunArm, arms_differences, arms_of, interleaving_of
 from reports.summary.drift import PoolDrift, drifts
-from reports.summary.figures import (
-    ALL,
-    HARNESS,
-    Counts,
-    Distribution,
-    MetricSummary,
-    ShareEstimate,
-    Throughput,
-    TurnRate,
-)
+from reports.summary.figures import ALL, HARNESS, MetricSummary
 from reports.summary.groups import Apart, Waits, waits_by
 from reports.summary.load import Arriving, Quota, arriving_of, quota_of
 from reports.summary.money import Money, money_of
 from reports.summary.outcomes import Outcomes, outcomes_of
 from reports.summary.segments import Band, Breakdown, around, breakdowns
-from reports.summary.single_turns import SlowTurn, listings_of, slowest_turns
-from reports.summary.trust import Host, Incidents, Machine, Noticed, RunValidity, Setup
+from reports.summary.single_turns import SlowTurn, slowest_turns
 from reports.turns import FAILED, UNFINISHED, Pool, Turns, measured_sessions
 
 READ = "transcript_first"
@@ -65,10 +55,6 @@ class MainResult(MetricSummary, frozen=True, kw_only=True):
     def unmet(self) -> int:
         """Turns that failed or did not start."""
         return self.turns_failed + self.turns_not_started
-
-    @property
-    def label(self) -> str:
-        return self.title
 
 
 @dataclass(frozen=True)
@@ -98,8 +84,8 @@ class Summary:
     labels: dict[str, str]
     simulated: bool
     window: Window
-    validity: RunValidity
-    setup: Setup
+    validity: trust.RunValidity
+    setup: trust.Setup
     metrics: tuple[MetricSummary, ...]
     """all metrics of turns, of each pool and step"""
     drawn: tuple[str, ...]
@@ -133,20 +119,20 @@ class Summary:
     slowest_of_steps: tuple[SlowTurn, ...]
     """of each step on each target"""
     outcomes: Outcomes
-    failures: tuple[ShareEstimate, ...]
+    failures: tuple[figures.ShareEstimate, ...]
     """of each target, of the turns wanted"""
-    rates: tuple[TurnRate, ...]
+    rates: tuple[figures.TurnRate, ...]
     """those that columns of turns tell, if there are any"""
-    counts: tuple[Counts, ...]
+    counts: tuple[figures.Counts, ...]
     connecting: tuple[MetricSummary, ...]
     carried: tuple[MetricSummary, ...]
     """what sessions carried, in bytes per second"""
-    events: tuple[Distribution, ...]
-    harness: tuple[Distribution, ...]
-    throughput: tuple[Throughput, ...]
-    hosts: tuple[Host, ...]
+    events: tuple[figures.Distribution, ...]
+    harness: tuple[figures.Distribution, ...]
+    throughput: tuple[figures.Throughput, ...]
+    hosts: tuple[trust.Host, ...]
     """those that recorded the run, if there are several"""
-    machines: tuple[Machine, ...]
+    machines: tuple[trust.Machine, ...]
     """who had the cores of each host"""
     arms: tuple[RunArm, ...]
     interleaving: Interleaving | None
@@ -154,8 +140,8 @@ class Summary:
     quota: Quota
     arriving: Arriving | None
     """None in a closed loop"""
-    incidents: Incidents
-    noticed: Noticed
+    incidents: trust.Incidents
+    noticed: trust.Noticed
 
     @property
     def turns(self) -> Turns:
@@ -197,7 +183,7 @@ def summarise(run: RunFrames) -> Summary:
     defines_answers = any(script.get("answer_min_ms") for script in metadata.get("scripts") or [])
     connecting = tuple(figures.session_figures(sessions, targets, CONNECTING, run.inexact))
     waits, apart = waits_by(run, samples)
-    slowest, slowest_of_steps = slowest_turns(run, listings_of(samples), window.started_utc_ns)
+    slowest, slowest_of_steps = slowest_turns(run, samples, window.started_utc_ns)
     began_s = window.started_utc_ns / NS_PER_S
     measured_from_s, ended_s = began_s + float(metadata.get("warmup_s") or 0.0), began_s + window.length_s
     return Summary(
@@ -238,7 +224,7 @@ def summarise(run: RunFrames) -> Summary:
         connecting=connecting,
         carried=tuple(figures.session_figures(sessions, targets, tuple(CARRIED))),
         events=tuple(figures.events(run, targets)),
-        harness=tuple(one for name in HARNESS if (one := figures.pooled(run, name)).n),
+        harness=tuple(one for name in HARNESS if (one := figures.distribution(run, name)).n),
         throughput=tuple(figures.throughputs(run, targets)),
         hosts=tuple(trust.hosts_in(run, turns, sessions)),
         machines=tuple(trust.machines(run)),

@@ -81,7 +81,7 @@ def _largest(summary: Summary, answer: MainResult) -> WaitPart | None:
 
 def _of(rows: Iterable[Breakdown], answer: MainResult) -> Iterable[Breakdown]:
     """The rows of the turns that an answer is of; if a target has others, the origin tells them apart."""
-    stratum, several = answer.stratum, answer.label != answer.target
+    stratum, several = answer.stratum, answer.title != answer.target
     for row in rows:
         same = (row.target, row.turn_type) == (answer.target, stratum.turn_type)
         if same and (not several or not stratum.measured_from or row.noticed == (stratum.measured_from == SPEECH_END)):

@@ -13,7 +13,6 @@ from bench.money import dollars
 from bench.units import NS_PER_MS
 from reports.numbers import NBSP, NONE, change, clock, count, listed, ms, percent, plural, quantity, span, three, usd
 from reports.runs import RunFrames
-from reports.statistics.power import Spread
 from reports.statistics.quantiles import quantile
 from reports.summary.arms import Interleaving
 from reports.summary.drift import PoolDrift
@@ -346,24 +345,17 @@ def asked(frame: Arriving) -> str:
     return frame.pattern if frame.per_s is None else f"{frame.pattern}, {rate(frame.per_s)}"
 
 
-def first_waits(summary: Summary, target: str) -> Iterable[str]:
-    """service_time p50 198 ms, p95 380 ms; response_time …; of what may be published."""
-    for figures in summary.connecting:
-        if figures.metric in WAITS and figures.target == target:
+def arrivals(summary: Summary, frame: Arriving) -> list[str]:
+    """39 calls arrived, …; offered 4.1 erlangs …; service_time p50 198 ms, p95 380 ms; response_time …."""
+    said = []
+    for one in frame.targets:
+        parts = [calls_counted(one), offered_load(frame, one)]
+        for figures in (f for f in summary.connecting if f.metric in WAITS and f.target == one.target):
             shown = [e for e in map(figures.at, (0.5, 0.95)) if e.bounded]
             told = [f"p{e.p * 100:g} {bound(e)}{ms(e.told)}" for e in shown]
-            if told:
-                yield f"{figures.metric} {', '.join(told)}"
-
-
-def lines(summary: Summary) -> list[str]:
-    """All of it in short, for a terminal."""
-    frame = summary.arriving
-    if frame is None:
-        return []
-    parts = [[calls_counted(one), offered_load(frame, one), *first_waits(summary, one.target)] for one in frame.targets]
-    named = len(frame.targets) > 1
-    return [f"{one.target}: {p}" if named else p for one, ps in zip(frame.targets, parts, strict=True) for p in ps]
+            parts += [f"{figures.metric} {', '.join(told)}"] if told else []
+        said += [f"{one.target}: {part}" if len(frame.targets) > 1 else part for part in parts]
+    return said
 
 
 def divided(run: RunFrames, frame: Arriving) -> str:
@@ -407,10 +399,3 @@ def drift_suspected(found: Sequence[PoolDrift]) -> str:
 def _drift(one: PoolDrift) -> str:
     """+12 % (+7 to +18 %)."""
     return f"{change(one.ratio)} ({interval(one.low or None, one.high or None, change)})"
-
-
-def spread_figures(spread: Spread) -> tuple[str, ...]:
-    """Sigma, ICC and the design effects of p50 and p95, each in two digits; what its sessions count as."""
-    values = (spread.sigma, spread.icc, spread.deff50, spread.deff95)
-    told = (three(float(f"{value:.2g}")) if math.isfinite(value) else NONE for value in values)
-    return *told, three(spread.effective_sessions)

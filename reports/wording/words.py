@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 from bench.metrics import CATALOGUE, REGULAR
 from bench.run.document import Check, CheckName
-from bench.run.validity import LOAD_GENERATOR_CHECKS
 from reports.numbers import NBSP, NONE, capital, count, listed, ms, percent, plural, span, three
 from reports.rate_metrics import RATES, TRIALS
-from reports.render.blocks import MARKS, Cell, Line, with_marker
+from reports.render.blocks import MARKS, Cell, with_marker
 from reports.samples import ANSWER_HEARD, HEARD
 from reports.statistics.quantiles import QuantileEstimate
 from reports.strata import ORIGINS, Stratum, turn_type_words
@@ -20,7 +19,6 @@ from reports.summary.figures import ALL, Counts, MetricSummary, TurnRate
 from reports.summary.segments import Band, Breakdown
 from reports.summary.single_turns import Role, Talk
 from reports.summary.summary import GREETING, READ, MainResult, Summary
-from reports.summary.trust import Host
 from reports.wording import settings
 from reports.wording.breakdown import segment_title
 
@@ -46,7 +44,6 @@ CHECKS: dict[CheckName, CheckWords] = {
         "the load was not the one that was planned", "calls started up to {} late"),
     "missing_data": CheckWords("Data is complete", "data is missing", "data is missing", "{} of the turns missing"),
 }  # fmt: skip
-RECEIVE_DELAY = "events handled up to {} after they arrived"
 SLOPE_OF_ALL = "latency_slope"
 KINDS = {"ttfa": "audio", "ttft": "text"}
 """What a main metric waits for."""
@@ -140,26 +137,6 @@ def bound(estimate: QuantileEstimate) -> str:
     return f"{'≥' if math.isfinite(estimate.low) else '≤'}{NBSP}"
 
 
-INEXACT_HEADS = ("metric", "target", "host", "uncertainty (p99)", "limit")
-
-
-def inexact_rows(summary: Summary) -> list[Line]:
-    """A line for each metric that is not exact in this run, on each host where they are told apart."""
-    rows: list[Line] = []
-    for one in (one for one in summary.run.inexact if not one.is_early):
-        value = "without limit" if one.value is None else f"{three(one.value)}{NBSP}{one.unit}"
-        rows.append([one.metric, one.target, one.host or "all", value, f"{three(one.limit)}{NBSP}{one.unit}"])
-    return rows
-
-
-def host_facts(host: Host) -> list[str]:
-    """Return its name, workers, p99 of four delays of the load generator in ms, clock and calibration."""
-    p99s = [getattr(host, f"{name}_p99_ms") for name in LOAD_GENERATOR_CHECKS]
-    offset = f"{three(host.clock_offset_ms)} ± {three(host.clock_offset_error_ms)}{NBSP}ms"
-    clock = NONE if math.isnan(host.clock_offset_ms) else offset
-    return [host.name, count(host.workers), *map(three, p99s), clock, host.calibrated or "no"]
-
-
 def failures(answer: MainResult) -> Cell:
     """Return the share of the planned turns that failed or did not start over the counts: `52.9 %`, `45 of 85`."""
     return Cell(percent(answer.unmet, answer.turns_planned), f"{count(answer.unmet)} of {count(answer.turns_planned)}")
@@ -231,7 +208,7 @@ class Answers(NamedTuple):
 
     def apart(self, answer: MainResult) -> str:
         """What tells a row from the others of its target: with function calls; not exact in this run."""
-        which = answer.label.removeprefix(answer.target).lstrip(" ·")
+        which = answer.title.removeprefix(answer.target).lstrip(" ·")
         if CATALOGUE[self.metric].begin == "measured_from":
             several = len({row.stratum.turn_type for row in self.rows}) > 1
             which = answer.stratum.turn_type_words or (REGULAR if several else "")
