@@ -1,7 +1,4 @@
-"""Which measures are not exact in a run: what their stamps can be off is too much to say anything by them.
-
-The verdict says it. Where a run has none yet, for it is under way, its rows do.
-"""
+"""Metrics that are not exact in a run, by its verdict, or by its rows if it has none yet."""
 
 from __future__ import annotations
 

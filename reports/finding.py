@@ -1,7 +1,4 @@
-"""One figure of a candidate against a baseline's: first as it was measured, then judged; plain data and pure.
-
-Compare, check and decide answer by the same `Finding`.
-"""
+"""A figure of a candidate against a baseline's, measured, then judged: the same in compare, check and decide; pure."""
 
 from __future__ import annotations
 
@@ -130,10 +127,7 @@ class Finding(Measured):
 
 
 def judge(measured: Sequence[Measured], baseline: str, *, level: float = LEVEL) -> list[Finding]:
-    """Return each with its verdict. Holm's correction is over the primary ones that may decide.
-
-    `baseline`: what it is called where a reason names an arm.
-    """
+    """Return each with its verdict, by Holm's correction over the primary ones. `baseline`: its name in reasons."""
     judged = verdicts(
         [one.difference for one in measured],
         [one.question.primary for one in measured],

@@ -1,7 +1,4 @@
-"""A finding in words: its values, its difference with the interval, its margin and its verdict; pure.
-
-Every form of a comparison and of a check shows these: terminal, page, Markdown, sentence.
-"""
+"""A finding in words: its values, its difference with the interval, its margin and its verdict; pure."""
 
 from __future__ import annotations
 

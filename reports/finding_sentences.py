@@ -1,7 +1,7 @@
-"""Findings in sentences: one estimate each, with the interval and further estimates left to tables; pure.
+"""Findings in sentences, the same in every form; pure.
 
-Every form uses the same sentence, whether the sample size was fixed or an interim analysis ended the run. Two services
-are slower or faster than each other; a candidate has regressed or improved against its baseline (`Finding.peers`).
+Two services are slower or faster than each other; a candidate has regressed or improved against its baseline
+(`Finding.peers`).
 """
 
 from __future__ import annotations
@@ -200,10 +200,7 @@ def _sure(finding: Finding) -> str:
 
 
 def _now(finding: Finding, more: str) -> str:
-    """Return `one turn in twenty now takes longer than 2.64 s, 65 % more than on direct (ttfa p95)`.
-
-    "now" is said of a candidate only: a service beside another one has no before.
-    """
+    """Return `one turn in twenty now takes longer than 2.64 s, 65 % more than on direct (ttfa p95)`."""
     found, question, now = finding.difference, finding.question, "" if finding.peers else "now "
     assert found is not None, "what became worse has a difference"
     if question.metric in HAPPENS:
@@ -220,10 +217,7 @@ def _now(finding: Finding, more: str) -> str:
 
 
 def speaker(primary: Sequence[Finding]) -> Finding:
-    """Return the finding that speaks for several: the farthest beyond its margin of those with the worst verdict.
-
-    Of inconclusive ones first what is known to be worse, and last a rate of which none was seen.
-    """
+    """Return the finding that speaks for several: of those with the worst verdict the farthest beyond its margin."""
     verdict = overall(primary)
     return max((finding for finding in primary if finding.verdict.name == verdict), key=_priority)
 
@@ -235,10 +229,7 @@ def _priority(finding: Finding) -> tuple[bool, bool, float]:
 
 
 def _reach(finding: Finding) -> float:
-    """Return how far the bound that decided lies from the margin, as a multiple of it.
-
-    An interim analysis has no such bound; its difference stands in for it.
-    """
+    """Return how far the bound that decided, or an interim difference, lies from the margin, in margins."""
     found, margin = finding.difference, finding.question.margin
     if found is None:
         return math.inf

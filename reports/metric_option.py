@@ -10,10 +10,7 @@ from reports.thresholds import STATISTICS, Gated, primary, quoted
 
 
 def metric_option(text: str, default: str) -> tuple[Gated, Statistic]:
-    """Parse a metric and its statistic: `p95`, `p(95)`, `med`, `rate`. `default`: the quantile if it names none.
-
-    Raises UsageError that says what is allowed.
-    """
+    """Parse a metric and its statistic, or the quantile `default`. Raises UsageError that says what is allowed."""
     name, _, aggregate = text.partition(":")
     metric = primary(name.strip())
     for statistic in STATISTICS:

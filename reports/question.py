@@ -203,10 +203,7 @@ class Statistic(ABC):
 
 @dataclass(frozen=True)
 class Question:
-    """A statistic of a metric. `stratum`: if a run has turns of several; None for all there is.
-
-    `step`: of one step alone; empty for all.
-    """
+    """A statistic of a metric. `stratum`: None for all there is; `step`: empty for all."""
 
     metric: str
     statistic: Statistic

@@ -24,10 +24,7 @@ NAMED = 35
 
 
 def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, MetricSummary]]]], metric: str) -> Plot:
-    """For each step and target p50 (filled) and p95 (open) with their intervals, where they may be told.
-
-    An interval without an end goes on to an arrow at the edge, and its mark stands at its other end.
-    """
+    """Return p50 (filled) and p95 (open) of each step and target; an interval without an end goes on to an arrow."""
     rows = rows[:STEPS_MOST]
     targets = {colour: figures.target for _, group in rows for colour, figures in group}
     pitch = 16 + 18 * max(1, len(targets))

@@ -113,10 +113,7 @@ BESIDE = 7
 
 
 def wait_lines(of: Sequence[Waits], w: int) -> Plot:
-    """p50 with its interval and p95 (dashed) of each pool, by the places of their key.
-
-    Below them, by calls in progress, the shares that failed; and the number of turns, there and where it thins out.
-    """
+    """Return p50 with its interval and p95 (dashed) by a key; below, failed shares and counts of turns."""
     by, words = of[0].by, key_words(of[0].by)
     shares = any(group.unopened is not None for waits in of for group in waits.groups)
     counted = (len(of) if len(of) <= COLOURS else 1) if shares or any(waits.thinned for waits in of) else 0

@@ -1,7 +1,4 @@
-"""The sections of the page on what stands around the waits: targets, cost, limits, incidents, hosts, the harness.
-
-Nothing is computed here.
-"""
+"""The sections on targets, cost, limits, incidents, hosts and the load generator. Nothing is computed here."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The arms of a run side by side: what each one was, how they were interleaved, how far apart their waits lie; pure.
-
-No test is made: a difference is told in numbers, and nothing says whether chance alone could have made it.
-"""
+"""The targets of a run side by side: what each was, how they were interleaved, and how far apart they lie."""
 
 from __future__ import annotations
 

@@ -77,10 +77,10 @@ def is_suspected(ratio: float, low: float, high: float, apart: float = APART) ->
 
 
 def relative_latencies(samples: Samples, pool: Pool) -> tuple[Floats, Integers, Floats] | None:
-    """(latency as a multiple of the median of its step, session, instant in ns) of each turn of a pool, by its main
-    metric, ascending. Turns that failed or did not start are infinite; the latter have the end of their session.
+    """Return (multiple of its step's median, session, instant in ns) of a pool's turns by its main metric, ascending.
 
-    None if the pool has no turn, or a step's median is 0.
+    Turns that failed or did not start are infinite; the latter have the end of their session. None without a turn, or
+    if a step's median is 0.
     """
     one, turns = samples[samples.mains[pool.stratum]], samples.turns
     ascending, index = one.part(pool.target, pool.steps)

@@ -1,8 +1,4 @@
-"""The figures of a run: quantiles of samples, how a wait grows with the conversation, shares with the intervals that
-sessions give them, what histograms and seconds say of every event, of the harness itself, and of throughput.
-
-The input of a turn's first response is all of the conversation so far; only measured good turns have a place there.
-"""
+"""The figures of a run: quantiles of samples, slopes, shares with intervals over sessions, histograms, throughput."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""What a run's tokens and minutes cost, by `bench.money`; pure.
-
-All turns count, those of warm-up and failed ones too, and so does what a session was answered that belongs to no turn:
-all are billed. So is every minute of every session that opened, where a service bills by the minute.
-"""
+"""The cost of a run's tokens and minutes, by `bench.money`: of all turns and sessions, as all are billed."""
 
 from __future__ import annotations
 
@@ -33,9 +29,9 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Bills:
-    """All that may be billed, as arrays of one length: the turns of a run, then what no turn of each session holds.
+    """What may be billed, as arrays of one length: the turns of a run, then what no turn of each session holds.
 
-    `target` and `model` are places, `session` places among `ids`; `told`: whether the service told any tokens.
+    `target` and `model` are places, `session` places among `ids`; `told`: whether the service reported tokens.
     """
 
     run: RunFrames
@@ -53,9 +49,7 @@ class Bills:
 
     @property
     def wasted(self) -> tuple[Integers, Floats, Floats]:
-        """The turns whose reply something stopped, and of each the ns of audio that came and were not played, and their
-        tokens: as large a share of the turn's audio tokens as of its audio; NaN if unknown.
-        """
+        """The interrupted turns, the ns of audio that each received and did not play, and the tokens of this audio."""
         wasted_ns = floats(self.run.turns, "unplayed_audio_ns")
         stopped = np.flatnonzero(~np.isnan(wasted_ns))
         wasted_ns = wasted_ns[stopped]

@@ -101,10 +101,7 @@ DOTS = 600
 
 @dataclass(frozen=True)
 class Bin:
-    """A stretch of the run; a quantile is NaN where too few turns say it, +inf in the failed share.
-
-    Lost turns are among the turns and the failed ones.
-    """
+    """A stretch of the run, with its lost turns; a quantile is NaN of too few turns, +inf among failed ones."""
 
     begin_s: float
     turns: int

@@ -1,9 +1,7 @@
-"""Single turns: the slowest, with the names by which the service and the network know them, and a few as the caller
-heard them, which the speech timeline draws. Their times are seconds after the end of speech.
+"""Single turns: the slowest with their ids, and those of the speech timeline, in seconds after the end of speech.
 
-What was heard of a reply comes from the event log of its session: the simulated player starts a jitter buffer's length
-after the first audio delta and drains at the rate of its format; a delta that comes after everything before it was
-played ends a stall, as `bench.observe.reply` has it while a run goes on.
+The event log of a session tells what was heard of a reply: the simulated player starts a jitter buffer's length after
+the first audio delta and drains at the rate of its format. A delta after all others were played ends a stall.
 """
 
 from __future__ import annotations
@@ -353,10 +351,7 @@ def _after_speech(turn: dict[str, Any], instant: str) -> float:
 
 
 def _end_s(talk: Talk, turn: dict[str, Any], rate: int | None, buffer_s: float) -> float:
-    """Return the end of the reply, by the length of its audio; NaN if that is not known, or not of each of its parts.
-
-    The player starts a jitter buffer after the first delta; what it plays before the wait's end is silence.
-    """
+    """Return the end of the reply by the length of its audio; NaN if that is not known, or not of each of its parts."""
     if talk.in_parts:
         return np.nan
     received = float(turn["audio_bytes_received"])

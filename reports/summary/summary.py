@@ -1,7 +1,4 @@
-"""One run in plain data, computed once: what the terminal, report.md, summary.json and report.html say.
-
-Times are in ms, rates in B/s. Quantiles of turns and sessions come from rows, those of events from histograms.
-"""
+"""One run in plain data, computed once for all forms of its report. Times are in ms, rates in B/s."""
 
 from __future__ import annotations
 
@@ -275,9 +272,7 @@ class _MainResults:
         )
 
     def of(self, pool: Pool, metric: str) -> MainResult:
-        """Return the wait of all turns of the pool, if they failed before they had the metric, too; of what callers
-        hear, of the steps that they hear.
-        """
+        """Return the wait of all turns of a pool, failed ones too; of what callers hear only of its steps."""
         turns, label = self.samples.turns, self.samples.turns.targets[pool.target]
         if metric in (HEARD, ANSWER_HEARD):
             pool = replace(pool, steps=pool.steps & self.samples[metric].applies[pool.target])

@@ -1,7 +1,4 @@
-"""summary.json, the summary for programs, and the files of a report.
-
-Times are in ms, rates in B/s, sums of segments in ns, money in USD.
-"""
+"""summary.json and the other files of a report. Times are in ms, rates in B/s, sums of segments in ns, money in USD."""
 
 from __future__ import annotations
 

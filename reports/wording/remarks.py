@@ -43,10 +43,7 @@ BASE64 = 4 / 3
 
 
 def against(summary: Summary) -> list[str]:
-    """How far apart arms lie, beside a table that has the values: eastus2 against sweden: ttfa p50 +30 %, p95 +28 %.
-
-    Nothing of an invalid run. Of more than two arms only the first of the differences is told.
-    """
+    """Return how far targets lie apart, of a valid run; of more than two by the first metric alone."""
     found = summary.differences if summary.validity.status != "invalid" else ()
     if len(summary.targets) > 2:
         found = found[:1]
@@ -190,10 +187,7 @@ def incident_kinds(found: Incidents) -> str:
 
 
 def incidents_that_matter(summary: Summary) -> Incidents:
-    """All but a simulator that was late by less than 1 % of the shortest median, which it cannot have changed more.
-
-    How late a simulator was is followed by its share of that median.
-    """
+    """Return all incidents but a simulator's lateness of less than 1 % of the shortest median; else with that share."""
     medians = [answer.at(0.5).value for answer in summary.answers if answer.at(0.5).bounded]
     shortest, kept, counts = min(medians, default=math.inf), list[Incident](), Counter(summary.incidents.counts)
     for one in summary.incidents.kept:

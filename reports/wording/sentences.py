@@ -221,10 +221,7 @@ def next_step(summary: Summary) -> str:
 
 
 def _to_play(summary: Summary, answer: MainResult, p: float) -> int:
-    """How many sessions give a target as many with a value as the quantile takes; 0 if it has enough.
-
-    Some sessions have no such turn: those of the warm-up, those that never opened, and those of other scripts.
-    """
+    """Return how many sessions a target must play, as some have no such turn, for a quantile; 0 if it has enough."""
     estimate = answer.at(p)
     required = estimate.required if estimate.status == "too_few_sessions" else 0
     if f"p({p * 100:g})" in _tested(summary) and 0 < answer.n < turns_to_decide(p):
@@ -242,10 +239,7 @@ def _tested(summary: Summary) -> str:
 
 
 def _longer(summary: Summary, figure: str, sessions: int) -> LongerRun:
-    """The run of so many sessions: by `--sessions 45`, or by `--run-time 5m` if its time ended this one.
-
-    Of a run whose stages are in a file the number alone.
-    """
+    """Return the run of so many sessions: `--sessions 45`, or `--run-time 5m`; of stages in a file the number alone."""
     given = summary.run.metadata.get("settings") or {}
     if given.get("stages"):
         return LongerRun(figure, f"{count(sessions)} sessions", "")

@@ -25,10 +25,7 @@ RUN = "the run"
 
 @dataclass(frozen=True)
 class Cause:
-    """A reason why values may not be used: its code, a clause that names what it is true of, and what to do.
-
-    `folder`: the run that it is about; None if it is about several.
-    """
+    """A reason why values of `folder`, or of several runs, may not be used: its code, a clause, and a remedy."""
 
     code: str
     text: str

@@ -80,10 +80,7 @@ UNBOUNDED = "unbounded"
 
 
 def interval(low: float | None, high: float | None, write: Callable[[float], str], between: str = " to ") -> str:
-    """Return both ends, with a unit that they share once: 969 – 1,010; +47 to +87 %; 640 ms to 1.24 s; up to +12 %.
-
-    An end that is infinite or None has no bound.
-    """
+    """Return `969 – 1,010`, `+47 to +87 %`, `640 ms to 1.24 s`, `up to +12 %`; infinite and None are no bound."""
     first, last = ("" if end is None or not math.isfinite(end) else write(end) for end in (low, high))
     if not first and not last:
         return UNBOUNDED
@@ -104,10 +101,7 @@ def few_words(there: int, noun: str, needs: int) -> str:
 
 
 def quantile_cell(figures: MetricSummary, p: float, noun: str = "turn") -> Cell:
-    """A quantile as it may be published: `986` over `969 – 1,010`, or why there is none.
-
-    Without a noun failures are not counted, for a table that has them in a column of its own.
-    """
+    """Return a quantile, `986` over `969 – 1,010`, or why there is none; failures are counted if there is a noun."""
     return estimate_cell(figures.at(p), figures.n, figures.failed, noun)
 
 
@@ -291,10 +285,7 @@ OF_EVERY_TURN = frozenset({"cut_off_rate", "preamble_rate"})
 
 
 def rate_lines(summary: Summary) -> list[str]:
-    """yield_rate 92.5 % (79.6 to 98.4 %; 37 of 40), after the target's name where there are several.
-
-    Nothing of what every turn may do and none did.
-    """
+    """Return `yield_rate 92.5 % (79.6 to 98.4 %; 37 of 40)`, by target if there are several."""
     lines = []
     for rate in summary.rates:
         if rate.rate in OF_EVERY_TURN and not rate.count:
