@@ -77,7 +77,6 @@ def _amount(end: float, finding: Finding) -> str:
 
 
 def figure_value(value: float, question: Question) -> str:
-    """A figure with its unit."""
     return ms(value) if question.unit == "ms" and math.isfinite(value) else in_unit(question, value)
 
 
@@ -96,7 +95,6 @@ def is_time(question: Question) -> bool:
 
 
 def is_lower(question: Question) -> bool:
-    """Whether less of it is better."""
     return better_of(question) == "lower"
 
 

@@ -97,7 +97,10 @@ def settling(inconclusive: Sequence[Finding]) -> str:
     if any(f.verdict.provisional and f.difference and not f.difference.order for f in endless):
         return RUNS_DIFFER
     units = "pairs" if all(f.unit == "pair" for f in inconclusive) else "sessions per target"
-    most = [f"more than {count(FAR * max(f.sessions))}" for f in endless] + list(map(_about, finite))
+    most = [f"more than {count(FAR * max(f.sessions))}" for f in endless]
+    for f in finite:
+        few = f.verdict.reason is not None and f.verdict.reason.kind == "too_few"
+        most.append(f"{'at least' if few else 'about'} {count(int(f.needed))}")
     if not most:
         return ""
     names = [figure(f.question) for f in (*endless, *finite)]
@@ -107,12 +110,6 @@ def settling(inconclusive: Sequence[Finding]) -> str:
         return f"More {units} are unlikely to decide {'all metrics' if each else 'it'}: {needs}."
     needed = f"{most[0][:1].upper()}{most[0][1:]} {units} are needed to decide"
     return f"{needed} all metrics: {needs}." if each else f"{needed} {names[0]}."
-
-
-def _about(finding: Finding) -> str:
-    """Return `about 370`; of a metric with too few turns to decide, `at least 100`."""
-    reason = finding.verdict.reason
-    return f"{'at least' if reason and reason.kind == 'too_few' else 'about'} {count(int(finding.needed))}"
 
 
 def at_twice(measured: Sequence[Measured], level: float = LEVEL) -> str:

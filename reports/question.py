@@ -235,12 +235,10 @@ class Question:
 
     @property
     def scale(self) -> Scale:
-        """How its differences are shown."""
         return self.statistic.scale(self.metric)
 
     @property
     def better(self) -> Direction:
-        """Which way is better, if any."""
         return self.statistic.better(self.metric)
 
     @property

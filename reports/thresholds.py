@@ -120,7 +120,6 @@ POINTS: Mapping[str, int | Fraction] = {"": 1, "pt": Fraction(1, 100)}
 
 
 def limit_of(text: str, primary: Gated) -> float:
-    """An absolute limit in the metric's unit."""
     match, form = _LIMIT.fullmatch(text), FORMS[primary.unit]
     if not match or match[2] not in form.factors:
         raise UsageError(f"{quoted(text)} is no limit of {primary.name}: write it as {form.limits}")
@@ -163,7 +162,6 @@ def _size(sign: str, number: Fraction, unit: str, primary: Gated) -> tuple[str, 
 
 
 def _allowed(primary: Gated) -> str:
-    """What a margin of this metric may be."""
     if primary.unit == "share" and primary.better == "higher":
         return "more of it is better, so what is accepted is less: write -1pt (one percentage point)"
     if primary.unit == "share":
@@ -320,7 +318,6 @@ def _entries(root: Value, mistakes: Mistakes) -> Iterator[tuple[Value, str, str]
 
 
 def _named(text: str) -> tuple[str, dict[str, str]]:
-    """The name of a metric and its filters."""
     match = _NAMED.fullmatch(text.strip())
     if match is None:
         raise UsageError(f"{quoted(text)} is no metric: write ttfa, or ttfa{{step:greeting}} with a filter")
@@ -350,7 +347,6 @@ def _turn_type(text: str) -> str:
 
 
 def _statistic(text: str, of: Gated) -> Statistic:
-    """Return the statistic that an aggregate of this metric names."""
     if text in OTHERS:
         raise UsageError(f"{text} of {of.name} cannot be a threshold: {OTHERS[text]}")
     if text == "avg" and of.unit == "ms":

@@ -116,17 +116,12 @@ def _lines(block: Part, width: int, colour: bool) -> Iterable[str]:
             yield from _grid(_grid_of(block), width, colour)
         case Grid():
             yield from _grid(block, width, colour)
-        case Badges():
-            yield from _badges(block, width, colour)
-
-
-def _badges(block: Badges, width: int, colour: bool) -> list[str]:
-    badges = BETWEEN_BADGES.join(coloured(text, style, colour) for text, style in block.badges)
-    text = _text(block.text)
-    space = width - len(BETWEEN_BADGES.join(word for word, _ in block.badges)) - len(text)
-    texts = _wrapped(text.replace(NBSP, " "), width)
-    lines = [*texts, badges] if block.last else [badges, *texts]
-    return lines if space < 3 else [(" " * space).join(lines)]
+        case Badges(words, said, last):
+            badges, beside = BETWEEN_BADGES.join(coloured(*word, colour) for word in words), _text(said)
+            space = width - len(BETWEEN_BADGES.join(word for word, _ in words)) - len(beside)
+            wrapped = _wrapped(beside.replace(NBSP, " "), width)
+            shown = [*wrapped, badges] if last else [badges, *wrapped]
+            yield from shown if space < 3 else [(" " * space).join(shown)]
 
 
 def _grid_of(table: b.Table) -> Grid:
@@ -137,7 +132,11 @@ def _grid_of(table: b.Table) -> Grid:
         if len(row.cells) == 1:
             rows.append(b.Row((b.Cell(row.cells[0].text, style="soft"),)))
             continue
-        cells = [cell for place, _ in columns for cell in _both(row.cells[place])]
+        cells: list[b.Cell] = []
+        for cell in (row.cells[place] for place, _ in columns):
+            below = _text(cell.below if cell.brief is None else cell.brief).replace(" – ", "–")
+            short = replace(cell, below="")
+            cells += [replace(short, text=f"{_text(cell.text)} ({below})") if below else short, short]
         rows.append(b.Row(tuple(cells), row.style, more=row.more))
     shown = {place: 2 * at for at, (place, _) in enumerate(columns)}
     layouts = [tuple(shown.values())]
@@ -151,13 +150,6 @@ def _grid_of(table: b.Table) -> Grid:
     texts = [place for place, (_, column) in enumerate(columns) if column.left or not place]
     left = [at for place in texts for at in (2 * place, 2 * place + 1)]
     return Grid(rows, left, layouts, indent="  ", most=FIRST_MOST)
-
-
-def _both(cell: b.Cell) -> tuple[b.Cell, b.Cell]:
-    """A cell with what is below it, and without."""
-    below = _text(cell.below if cell.brief is None else cell.brief).replace(" – ", "–")
-    short = replace(cell, below="")
-    return (replace(short, text=f"{_text(cell.text)} ({below})") if below else short), short
 
 
 def _text(inline: b.Inline) -> str:

@@ -58,7 +58,8 @@ def percentiles(curves: Sequence[Curve], metric: str, w: int = WIDE) -> Plot:
             _meets_failed_band(plot, curve, x, half=half, row=row, of=len(failing))
     ps = sorted({e.p for curve in curves for e in curve.points if e.p <= x.high})
     lines = [(curve.target, {e.p: _read(e, curve) for e in curve.points}) for curve in curves]
-    plot.read_lines([(p, x(p), _name(p)) for p in ps], lines)
+    names = (f"p{p * 100:.{0 if p < 0.9 else 1 if p < 0.99 else 2}f}" for p in ps)
+    plot.read_lines([(p, x(p), name) for p, name in zip(ps, names, strict=True)], lines)
     return plot
 
 
@@ -87,10 +88,6 @@ def _meets_failed_band(plot: Plot, curve: Curve, x: PixelScale, *, half: bool, r
     lift = 5 if of == 1 else 5 + 15 * max(0, 1 - row)
     beside, anchor = (4, "end") if at > (plot.x0 + plot.x1) / 2 else (-4, "start")
     plot.text(at + beside, plot.y1 - lift, text, f"lab {colour_class(curve.colour, 't')}", anchor)
-
-
-def _name(p: float) -> str:
-    return f"p{p * 100:.0f}" if p < 0.9 else f"p{p * 100:.1f}" if p < 0.99 else f"p{p * 100:.2f}"
 
 
 def _read(estimate: QuantileEstimate, curve: Curve) -> str:
@@ -147,7 +144,12 @@ def wait_lines(of: Sequence[Waits], w: int) -> Plot:
     if counted:
         _counts(plot, of, x, named=shares)
     plot.y1 = top
-    _read_waits(plot, of, x)
+    places: dict[str, float] = {place.name: place.at for waits in of for place in waits.places}
+    told = [(waits.label, {group.place.name: group for group in waits.groups}) for waits in of]
+    lines = [(label, {name: described(group) for name, group in groups.items()}) for label, groups in told]
+    heads = {name: words.of(group) for _, groups in told for name, group in groups.items()}
+    stops = [(name, x(at), heads.get(name, f"{name}: no turns")) for name, at in places.items()]
+    plot.read_lines(sorted(stops, key=lambda stop: places[stop[0]]), lines)
     return plot
 
 
@@ -220,13 +222,3 @@ def _counts(plot: Plot, of: Sequence[Waits], x: PixelScale, *, named: bool) -> N
             at = max(x(place.at), ends + half) if named else x(place.at)  # a name says which place is meant
             plot.text(at, height, text, "tiny", "middle")
             ends = at + half + TINY
-
-
-def _read_waits(plot: Plot, of: Sequence[Waits], x: PixelScale) -> None:
-    """A stop at each place, with what each pool says there."""
-    named: dict[str, float] = {place.name: place.at for waits in of for place in waits.places}
-    told = [(waits.label, {group.place.name: group for group in waits.groups}) for waits in of]
-    lines = [(label, {name: described(group) for name, group in groups.items()}) for label, groups in told]
-    words = {name: key_words(of[0].by).of(group) for _, groups in told for name, group in groups.items()}
-    places = sorted(named, key=lambda name: named[name])
-    plot.read_lines([(name, x(named[name]), words.get(name, f"{name}: no turns")) for name in places], lines)

@@ -28,7 +28,11 @@ def histogram(found: Histogram, metric: str) -> Plot:
     named = [] if alone else [(one.colour, shortened(one.target)) for one in targets]
     right, rows = 24 + (FAILED + GAP if failing else 0), 14 * len(marked)
     title = f"Histogram of {metric}"
-    desc = f"Horizontal: latency, logarithmic. Vertical: share of turns. {'; '.join(map(_spoken, targets))}."
+    spoken = []
+    for one in targets:
+        told = [f"p{e.p * 100:g} {bound(e)}{ms(e.told)}" for e in _published(one)]
+        spoken.append(", ".join([f"{one.target}: {count(one.n)} turns", *told, f"{count(one.failed)} failed"]))
+    desc = f"Horizontal: latency, logarithmic. Vertical: share of turns. {'; '.join(spoken)}."
     plot = Plot(WIDE, 300 + rows, named, left=56, right=right, top=16 + rows, title=title, desc=desc)
     x = log_scale(float(found.edges[0]), float(found.edges[-1]), plot.x0, plot.x1)
     top = max(max(float(one.shares.max()), one.failed / one.n) for one in targets)
@@ -69,11 +73,6 @@ def histogram(found: Histogram, metric: str) -> Plot:
 def _share(number: int, of: int) -> str:
     """12 turns (5.5 %)."""
     return f"{plural(number, 'turn')} ({percent(number, of)})"
-
-
-def _spoken(one: HistogramTarget) -> str:
-    told = [f"p{e.p * 100:g} {bound(e)}{ms(e.told)}" for e in one.quantiles if e.bounded]
-    return ", ".join([f"{one.target}: {count(one.n)} turns", *told, f"{count(one.failed)} failed"])
 
 
 def _bars(plot: Plot, one: HistogramTarget, places: Sequence[float], y: PixelScale) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from bench.metrics import CATALOGUE
 from bench.units import byte_unit
@@ -41,8 +41,13 @@ def spread(summary: Summary) -> b.Section | None:
     for name, pools, key, title in _panes(summary):
         drawn = curves.curves(summary.samples[name], pools)
         if any(curve.n - curve.failed >= FEWEST for curve in drawn):
-            figure = plot_figure(charts.percentiles(drawn, title), stops=(), numbers=[_percentiles(drawn)])
-            panes.append((key, title, figure))
+            by_p = [(curve, {e.p: e for e in curve.points}) for curve in drawn]
+            rows: list[b.Line] = []
+            for p in (p for p in curves.PUBLISHED if any(p in points for _, points in by_p)):
+                cells = (words.estimate_cell(of[p], one.n, one.failed) if p in of else NONE for one, of in by_p)
+                rows.append([f"p{p * 100:g}", *cells])
+            numbers = [b.table(["percentile", *(f"{curve.target}, ms" for curve in drawn)], rows)]
+            panes.append((key, title, plot_figure(charts.percentiles(drawn, title), stops=(), numbers=numbers)))
     if not panes:
         return None
     banded = "Shaded: 95 % interval." if len(summary.targets) <= COLOURS else "95 % intervals stand in the numbers."
@@ -81,16 +86,6 @@ def _panes(summary: Summary) -> Iterable[tuple[str, list[Pool], str, str]]:
             which = stratum.since if CATALOGUE[name].begin == "measured_from" else f"of {stratum.turns_among(strata)}"
             title = f"{name} {which}" if len(strata) > 1 or CATALOGUE[name].begin == "measured_from" else name
             yield name, [p for p in pools if p.stratum == stratum], f"{name}-{stratum.key}".replace("+", "-"), title
-
-
-def _percentiles(drawn: Sequence[curves.Curve]) -> b.Table:
-    by_p = [{e.p: e for e in curve.points} for curve in drawn]
-    rows: list[b.Line] = []
-    for p in (p for p in curves.PUBLISHED if any(p in points for points in by_p)):
-        of_curves = zip(by_p, drawn, strict=True)
-        cells = (words.estimate_cell(e[p], curve.n, curve.failed) if p in e else NONE for e, curve in of_curves)
-        rows.append([f"p{p * 100:g}", *cells])
-    return b.table(["percentile", *(f"{curve.target}, ms" for curve in drawn)], rows)
 
 
 def time(summary: Summary) -> b.Section | None:

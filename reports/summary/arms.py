@@ -114,7 +114,6 @@ def _arm(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> RunArm
 
 
 def _labels(column: pd.Series[Any]) -> list[str]:
-    """What a column says, the commonest first."""
     return [str(label) for label, n in Counter(column.dropna()).most_common() if label]
 
 

@@ -245,7 +245,6 @@ class Counts(Record, frozen=True):
 
 
 def turn_counts(turns: Turns) -> tuple[Counts, ...]:
-    """One for each target."""
     counts = []
     good, stall_count = turns.good, turns.value("stall_count")
     by_a_sound = turns.column("false_yield") > 0
@@ -350,7 +349,6 @@ def throughputs(run: RunFrames, targets: Sequence[str]) -> Iterable[Throughput]:
 
 
 def measured_seconds(seconds: pd.DataFrame) -> pd.DataFrame:
-    """Return the seconds of the measured phase."""
     return seconds[(seconds["phase"] == MEASURED).to_numpy()]
 
 

@@ -37,7 +37,6 @@ class HistogramTarget:
 
     @property
     def shares(self) -> Floats:
-        """The share of all turns in each bin."""
         return self.counts / max(1, self.n)
 
 
@@ -58,27 +57,19 @@ def histogram_of(one: Sampled, pools: Sequence[Pool]) -> Histogram | None:
     every = np.concatenate([_positive(sample) for _, sample in found])
     least, most = float(every.min()), float(every.max())
     low, high = log_range((least, most))
-    edges = np.geomspace(min(low, least), max(high, most) * (1 + 1e-9), 1 + _bins(every, low, high))
+    # bins that suit so many values, by the rule of Freedman and Diaconis on logarithms
+    lower, upper = np.quantile(np.log(every), (0.25, 0.75))
+    width = 2 * float(upper - lower) / math.cbrt(every.size)
+    bins = math.ceil(math.log(high / low) / width) if width > 0 else BINS_MOST
+    edges = np.geomspace(min(low, least), max(high, most) * (1 + 1e-9), 1 + min(BINS_MOST, max(BINS_LEAST, bins)))
     targets = []
     for target, sample in found:
-        counts, estimates = _counts(_positive(sample), edges), tuple(quantiles(sample, (0.5, 0.95)))
+        values, estimates = _positive(sample), tuple(quantiles(sample, (0.5, 0.95)))
+        counts = np.diff([*values.searchsorted(edges[:-1]), values.searchsorted(edges[-1], "right")])
         targets.append(HistogramTarget(one.turns.targets[target], target, counts, sample.failed, estimates))
     return Histogram(edges, tuple(targets))
-
-
-def _counts(ascending: Floats, edges: Floats) -> Integers:
-    """How many values each bin has; the last edge is of the last bin."""
-    return np.diff([*ascending.searchsorted(edges[:-1]), ascending.searchsorted(edges[-1], "right")])
 
 
 def _positive(sample: Sample) -> Floats:
     """The successful values; one that is not above zero has no place on a logarithmic axis."""
     return sample.succeeded[sample.succeeded > 0]
-
-
-def _bins(values: Floats, low: float, high: float) -> int:
-    """Return how many bins suit so many values, by the rule of Freedman and Diaconis on logarithms."""
-    lower, upper = np.quantile(np.log(values), (0.25, 0.75))
-    width = 2 * float(upper - lower) / math.cbrt(values.size)
-    wanted = math.ceil(math.log(high / low) / width) if width > 0 else BINS_MOST
-    return min(BINS_MOST, max(BINS_LEAST, wanted))

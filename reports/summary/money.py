@@ -67,7 +67,6 @@ class Bills:
         return minutes
 
     def conversation_minutes(self, sessions: Integers) -> float:
-        """How long these sessions were open."""
         theirs = self.run.sessions[self.run.sessions["session_id"].isin(self.ids[sessions]).to_numpy()]
         return float((theirs["ended_at_ns"] - theirs["opened_at_ns"]).sum()) / NS_PER_MINUTE
 
@@ -193,7 +192,6 @@ class Cost(Record, frozen=True, kw_only=True):
     models: tuple[Charge, ...]
 
     def tokens(self, *kinds: str) -> int:
-        """Tokens of these kinds together."""
         return sum(charge.tokens[kind] for charge in self.models for kind in kinds)
 
 
@@ -223,7 +221,6 @@ class Money(Record, frozen=True, kw_only=True):
 
     @property
     def has_images(self) -> bool:
-        """Whether any image was read."""
         return any(cost.tokens("image_in") for cost in self.targets)
 
     @property
@@ -233,7 +230,6 @@ class Money(Record, frozen=True, kw_only=True):
 
     @property
     def told(self) -> bool:
-        """Whether the service told any usage."""
         return any(cost.models for cost in self.targets)
 
     @property
@@ -250,7 +246,6 @@ def _per(usd: float, number: float) -> float:
 
 
 def money_of(run: RunFrames, targets: Sequence[str]) -> Money:
-    """Tokens and cost of the run."""
     document = run.metadata
     prices = document.get("prices") or {}
     estimate = document.get("estimate_usd")
@@ -338,7 +333,6 @@ def _cost(target: str, charges: tuple[Charge, ...], silent: int, sessions: int, 
 
 
 def _wastes(bills: Bills, group: Integers, prices: Sequence[Prices | None]) -> list[Waste]:
-    """What interruptions wasted, of each group."""
     (stopped, wasted_ns, tokens), size = bills.wasted, len(prices)
     group, told = group[stopped], ~np.isnan(tokens)
     replies, with_tokens = (np.bincount(of, minlength=size) for of in (group, group[told]))

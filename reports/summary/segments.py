@@ -60,7 +60,6 @@ class Breakdown(Record, frozen=True):
 
     @property
     def whole(self) -> bool:
-        """Whether no instant is missing."""
         return all((segment.begin, segment.end) in WHOLE for segment in self.segments)
 
 

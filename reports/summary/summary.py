@@ -50,7 +50,6 @@ class MainResult(MetricSummary, frozen=True, kw_only=True):
 
     @property
     def unmet(self) -> int:
-        """Turns that failed or did not start."""
         return self.turns_failed + self.turns_not_started
 
 
@@ -160,7 +159,6 @@ class Summary:
 
     @property
     def called(self) -> str:
-        """The scenario with the run's labels."""
         return called(self.scenario, self.labels)
 
     def waits_by(self, by: str) -> list[list[Waits]]:

@@ -274,7 +274,6 @@ class Setup(Record, frozen=True):
 
 
 def setup_of(document: dict[str, Any], turns: Turns) -> Setup:
-    """Return the settings of a run's scripts."""
     scripts = document.get("scripts") or []
     # speech of a measured turn that began, at a microphone's pace
     spoken = ~np.isnan(turns.instant("speech_start")) | ~np.isnan(turns.instant("speech_end"))

@@ -112,7 +112,6 @@ class SummaryDocument(Record, frozen=True, kw_only=True):
 
 
 def summary_json(summary: Summary) -> str:
-    """The file's text."""
     return text_of(summary_data(summary))
 
 

@@ -82,7 +82,6 @@ def _quantiles(told: Sequence[MainResult], *, named: bool) -> list[str]:
 
 
 def _ends(told: Sequence[MainResult], p: float) -> list[MainResult]:
-    """The answers with the lowest and the highest value."""
     ordered = sorted(told, key=lambda answer: answer.at(p).told)
     return [ordered[0], ordered[-1]]
 

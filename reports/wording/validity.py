@@ -82,7 +82,6 @@ def do_not_use(causes: Sequence[Cause]) -> str:
 
 
 def texts(causes: Iterable[Cause]) -> list[str]:
-    """Each clause once."""
     return list(dict.fromkeys(cause.text for cause in causes))
 
 
@@ -257,7 +256,6 @@ FAMILIES = {
 
 
 def meaning(outcome: str) -> str:
-    """What an outcome says, in words."""
     if outcome.startswith(EXPECTED):
         return f"the script expected {outcome.removeprefix(EXPECTED)}, and it did not come"
     return MEANINGS.get(outcome) or FAMILIES.get(outcome.split(":")[0], "")
