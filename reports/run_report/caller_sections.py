@@ -158,7 +158,7 @@ def interruptions(summary: Summary) -> b.Section | None:
 def interrupts(summary: Summary) -> bool:
     """Whether the run is about interruptions: callers interrupted at least one turn in five."""
     interrupted = sum(figures.planned for figures in _rows(summary, ("barge_in_yield",)))
-    return 5 * interrupted >= sum(summary.outcomes.begun) > 0
+    return 5 * interrupted >= summary.outcomes.begun > 0
 
 
 def functions(summary: Summary) -> b.Section | None:

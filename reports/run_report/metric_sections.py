@@ -51,8 +51,8 @@ def spread(summary: Summary) -> b.Section | None:
     if not panes:
         return None
     banded = "Shaded: 95 % interval." if len(summary.targets) <= COLOURS else "95 % intervals stand in the numbers."
-    unmet = any(summary.outcomes.unmet)
-    failed = "Where a curve meets the red band, all turns beyond failed or did not start." if unmet else ""
+    meets = "Where a curve meets the red band, all turns beyond failed or did not start."
+    failed = meets if summary.outcomes.unmet else ""
     read = (READ_ACROSS, banded, failed, "Dotted: too few turns or sessions.")
     question = "How long is the latency of most turns, and of the slowest?"
     return b.Section("spread", "Latency percentiles", question, [b.Tabs(" ".join(filter(None, read)), panes)])
@@ -67,7 +67,7 @@ def distributions(summary: Summary) -> b.Section | None:
     if not panes:
         return None
     read = "Each bar or step: the share of turns in a range of latencies. Dotted: p50 and p95, if published."
-    if any(summary.outcomes.unmet):
+    if summary.outcomes.unmet:
         read += " Turns that failed or did not start have no latency: their bar is on the right."
     return b.Section("distribution", "Latency distribution", "How are the latencies spread?", [b.Tabs(read, panes)])
 
@@ -148,7 +148,7 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[b.Block]:
         yield b.Figure("", caption, numbers=numbers)
     if course := steps_over_time(summary, stratum):
         said = f"p50 of the turns that began within each {span(course.bin_s)}, all steps on one scale."
-        if any(summary.outcomes.lost):
+        if summary.outcomes.lost:
             said += " A turn that did not start counts as a failed one when its session ended."
         yield b.Details("Each step over time", [plot_figure(time_panels.step_panels(course), said)], open=True)
 
@@ -195,24 +195,25 @@ ENDINGS, QUOTED, REMEDIES = 5, 3, 2
 def outcomes(summary: Summary) -> b.Section | None:
     """How turns and sessions ended; None where none began."""
     found = summary.outcomes
-    if not sum(found.opened) and not sum(found.begun):
+    if not found.opened and not found.begun:
         return None
-    places, opened = range(len(summary.targets)), " and ".join(map(count, found.opened))
-    rates = [percent(found.failures(i), 1) if found.wanted[i] else NONE for i in places]
+    of = found.targets
+    opened = " and ".join(count(one.sessions_started) for one in of)
+    rates = [percent(one.failure_rate, 1) if one.turns_planned else NONE for one in of]
     sums = [
-        ("started, total", [count(n) for n in found.begun], "every turn has one outcome"),
-        ("failed, total", [count(n) for n in found.failed], ""),
-        ("not started", [count(n) for n in found.lost], "planned, but their session had ended"),
+        ("started, total", [count(one.turns_started) for one in of], "every turn has one outcome"),
+        ("failed, total", [count(one.turns_failed) for one in of], ""),
+        ("not started", [count(one.turns_not_started) for one in of], "planned, but their session had ended"),
         ("failure_rate", rates, "(failed + not started) ÷ planned, without those unfinished or starved"),
-        ("sessions with any failure", [count(n) for n in found.with_failure], f"of {opened}"),
+        ("sessions with any failure", [count(one.sessions_with_failure) for one in of], f"of {opened}"),
     ]
     heads: list[b.Head] = ["outcome", *summary.targets, b.Column("what it means", left=True, style="narrowout")]
     together = [
         b.make_row([name, *n, meaning], "" if place else "sum") for place, (name, n, meaning) in enumerate(sums)
     ]
-    started = f"{plural(sum(found.begun), 'turn')} started in the measured phase, one outcome each"
+    started = f"{plural(found.begun, 'turn')} started in the measured phase, one outcome each"
     every = b.table(heads, [*map(_ending, found.turns), *together])
-    blocks: list[b.Block] = [b.Paragraph(f"{started}; {count(sum(found.lost))} not started."), every]
+    blocks: list[b.Block] = [b.Paragraph(f"{started}; {count(found.lost)} not started."), every]
     if found.sessions:
         blocks += [b.Heading("Session outcomes"), b.table(heads, [*map(_ending, found.sessions)])]
     remedies = found.remedies()
@@ -220,7 +221,7 @@ def outcomes(summary: Summary) -> b.Section | None:
         blocks += [b.Heading("What to do"), b.Bullets([b.coded(remedy_line(remedy)) for remedy in remedies])]
     endings = [f"{ending.outcome} {count(sum(ending.counts))}" for ending in found.turns]
     shown = endings if len(endings) <= ENDINGS else [*endings[: ENDINGS - 1], f"{len(endings) - ENDINGS + 1} others"]
-    lost = [f"not started {count(sum(found.lost))}"] if sum(found.lost) else []
+    lost = [f"not started {count(found.lost)}"] if found.lost else []
     said = [f"{ending.outcome}: {ending.said}" for ending in found.quoted()[:QUOTED]]
     advice = map(remedy_line, remedies[bool(way_out(summary)) : REMEDIES])  # the first may be said above
     brief = [

@@ -110,7 +110,7 @@ def run_page(summary: Summary) -> b.Page:
 
 def _answers(summary: Summary) -> list[b.Block]:
     """The metrics that matter in one table with one scale, targets in rows below each; and how to read it."""
-    groups = words.tables(summary) if sum(summary.outcomes.begun) else []
+    groups = words.tables(summary) if summary.outcomes.begun else []
     if not groups:
         return []
     figures = [answer for group in groups for answer in group.rows]

@@ -115,8 +115,6 @@ class Summary:
     slowest_of_steps: tuple[SlowTurn, ...]
     """of each step on each target"""
     outcomes: Outcomes
-    failures: tuple[figures.ShareEstimate, ...]
-    """of each target, of the turns wanted"""
     rates: tuple[figures.TurnRate, ...]
     """those that columns of turns tell, if there are any"""
     counts: tuple[figures.Counts, ...]
@@ -213,7 +211,6 @@ def summarise(run: RunFrames) -> Summary:
         slowest=slowest,
         slowest_of_steps=slowest_of_steps,
         outcomes=outcomes,
-        failures=tuple(figures.failure_rates(turns, sessions)),
         rates=tuple(figures.turn_rates(turns)),
         counts=tuple(figures.turn_counts(turns)),
         connecting=connecting,
@@ -278,7 +275,7 @@ class _MainResults:
         alone = sum(other.target == pool.target for other in turns.pools) == 1
         opened = int((self.sessions["target"] == label).sum()) if len(self.sessions) and alone else 0
         ended, failed = (int((mine & kind).sum()) for kind in (turns.kind != UNFINISHED, turns.kind == FAILED))
-        lost = self.outcomes.lost[pool.target]
+        lost = self.outcomes.targets[pool.target].turns_not_started
         if turns.steps:  # a turn of the run started, which tells the steps of those that did not
             lost = int(turns.lost_by_group[pool.target][pool.steps].sum())
         of = label, pool.stratum, ALL

@@ -155,10 +155,7 @@ def summary_data(summary: Summary) -> dict[str, Any]:
             event_metrics=list(summary.events),
             load_generator=list(summary.harness),
             throughput=list(summary.throughput),
-            outcomes={
-                label: summary.outcomes.of_target(place, summary.failures[place])
-                for place, label in enumerate(summary.targets)
-            },
+            outcomes=dict(zip(summary.targets, summary.outcomes.targets, strict=True)),
             target_settings=[replace(arm, compression=Known(arm_fact(arm, "compression"))) for arm in summary.arms],
             interleaving=summary.interleaving,
             differences=list(summary.differences),

@@ -30,7 +30,7 @@ def _offered(summary: Summary) -> str:
 
 def _played(summary: Summary) -> str:
     """58 calls, 217 turns: text_turns 183, voice_turns 34; the measured ones, by script if there are several."""
-    calls, turns = sum(summary.outcomes.opened), sum(summary.outcomes.begun)
+    calls, turns = summary.outcomes.opened, summary.outcomes.begun
     said = f"{plural(calls, 'call')}, {plural(turns, 'turn')}"
     frame = summary.turns.frame
     if "script" not in frame:

@@ -32,8 +32,8 @@ def run_headline(summary: Summary) -> str:
     """Return the answer in a sentence for each kind of turns that has a median; else why there is none."""
     if summary.validity.status == "invalid":
         return f"Do not use these results: {words.cause(summary)}."
-    if not sum(summary.outcomes.begun):
-        sessions = sum(summary.outcomes.opened)
+    if not summary.outcomes.begun:
+        sessions = summary.outcomes.opened
         if taken := taken_by_warm_up(summary.run.metadata):
             return f"Nothing was measured: {why_not_judged(taken)}."
         if not sessions:
@@ -130,13 +130,13 @@ def _counted(summary: Summary) -> list[str]:
     found = summary.outcomes
     if taken_by_warm_up(summary.run.metadata):
         return ["nothing was measured"]
-    if not sum(found.begun) and found.sessions:
+    if not found.begun and found.sessions:
         ends = [f"{plural(sum(ending.counts), 'session')} {ending.outcome}" for ending in found.sessions]
-        return [*ends, *([f"{plural(sum(found.lost), 'turn')} not started"] if sum(found.lost) else [])]
-    unmet, lost = count(sum(found.unmet)), hopeless(summary)
-    failed = f"{unmet} of {count(sum(found.wanted))} planned" if sum(found.lost) else unmet
+        return [*ends, *([f"{plural(found.lost, 'turn')} not started"] if found.lost else [])]
+    unmet, lost = count(found.unmet), hopeless(summary)
+    failed = f"{unmet} of {count(found.planned)} planned" if found.lost else unmet
     dead = [f"{listed(lost)}: no turn succeeded"] if lost else []
-    return [*dead, f"{plural(sum(found.begun), 'turn')}, {failed} failed"]
+    return [*dead, f"{plural(found.begun, 'turn')}, {failed} failed"]
 
 
 EARLY_REMEDIES = {
@@ -151,9 +151,9 @@ NAMED = 3
 def run_second(summary: Summary) -> str:
     """What went wrong, in numbers."""
     outcomes = summary.outcomes
-    if not sum(outcomes.begun):
+    if not outcomes.begun:
         return ""
-    cut, said = sum(outcomes.unfinished), _failures(summary)
+    cut, said = sum(one.turns_unfinished for one in outcomes.targets), _failures(summary)
     replies, silent = (sum(getattr(c, name) for c in summary.counts) for name in ("replies", "stalled"))
     if silent:
         said.append(f"{words.stalled(silent, replies)}.")
@@ -176,7 +176,7 @@ def _were(number: int) -> str:
 def way_out(summary: Summary) -> str:
     """What to do about the commonest failure, where most of what was wanted failed."""
     remedies, outcomes = summary.outcomes.remedies(), summary.outcomes
-    mostly = 2 * sum(outcomes.unmet) > sum(outcomes.wanted)
+    mostly = 2 * outcomes.unmet > outcomes.planned
     line = remedy_line(remedies[0]) if remedies and mostly else ""
     return f"What to do about {line}{'' if line.endswith('?') else '.'}" if line else ""
 
@@ -273,13 +273,13 @@ def _command(summary: Summary, options: Mapping[str, str], sessions: int) -> str
 def _failures(summary: Summary) -> list[str]:
     """112 of 170 planned turns failed (65.9 %; 6 of 24 on a), most often as closed:1006 (37); 12 not started (…)."""
     found = summary.outcomes
-    unmet, wanted, lost = (sum(numbers) for numbers in (found.unmet, found.wanted, found.lost))
+    unmet, wanted, lost = found.unmet, found.planned, found.lost
     if not wanted:
         return []
     if not unmet:
         return [f"None of the {plural(wanted, 'turn')} failed."]
-    rows = zip(summary.targets, found.unmet, found.wanted, strict=True)
-    mine = [f"{count(n)} of {count(of)} on {target}" for target, n, of in rows if n]
+    rows = zip(summary.targets, found.targets, strict=True)
+    mine = [f"{count(one.unmet)} of {count(one.turns_planned)} on {name}" for name, one in rows if one.unmet]
     where = f"; {listed(mine)}" if len(summary.targets) > 1 and len(mine) <= NAMED else ""
     failed = [ending for ending in found.turns if ending.kind == "failed"]
     how = f", {_mostly(failed)}" if failed else ""
@@ -296,9 +296,8 @@ def _mostly(endings: Sequence[Ending]) -> str:
 
 def hopeless(summary: Summary) -> list[str]:
     """The targets, of several, all of whose turns failed or did not start."""
-    found = summary.outcomes
-    rows = zip(summary.targets, found.wanted, found.unmet, found.unfinished, strict=True)
-    bad = [target for target, wanted, unmet, unfinished in rows if wanted and unmet == wanted and not unfinished]
+    rows = zip(summary.targets, summary.outcomes.targets, strict=True)
+    bad = [name for name, one in rows if 0 < one.turns_planned == one.unmet and not one.turns_unfinished]
     return bad if len(summary.targets) > 1 else []
 
 
