@@ -306,24 +306,21 @@ def network(summary: Summary) -> b.Section | None:
             resent[c.target] = [f"{again if c.retransmits else nothing} {plural(c.turns_with_tcp_info, 'turn')}"]
     sent = _each(summary, resent)
     sent = f"{sent}." if sent and len(summary.targets) > 1 else words.as_sentence(sent)
-    said = " ".join(filter(None, (_network_shares(summary, rows), remarks.round_trips(summary), sent)))
+    shares = []  # of ttfa, from the p50 of both
+    for target in summary.targets:
+        of = [f for f in rows if f.target == target and f.at(0.5).bounded]
+        both = ("network_rtt", "ttfa_minus_rtt")
+        rtt, rest = (next((f.at(0.5).told for f in of if f.metric == name), 0.0) for name in both)
+        if rtt and rest:
+            named = f" on {target}" if len(summary.targets) > 1 else ""
+            shares.append(f"{ms(rtt)}{named}, {percent(rtt, rtt + rest)} of ttfa")
+    share = f"The p50 of network_rtt is {'; '.join(shares)}." if shares else ""
+    said = " ".join(filter(None, (share, remarks.round_trips(summary), sent)))
     blocks: list[b.Block] = [
         b.Paragraph(said),
         b.Details("Network metrics", [metrics(summary, rows)], open=True, again=True),
     ]
     return b.Section("network", "Network", "How much of the latency is the network?", blocks)
-
-
-def _network_shares(summary: Summary, rows: Sequence[MetricSummary]) -> str:
-    """Return how much of ttfa the round trip is, from the p50 of both: 20.5 ms on direct, 3 % of ttfa."""
-    shares, shared = [], ("network_rtt", "ttfa_minus_rtt")
-    for target in summary.targets:
-        of = [f for f in rows if f.target == target and f.at(0.5).bounded]
-        rtt, rest = (next((f.at(0.5).told for f in of if f.metric == name), 0.0) for name in shared)
-        if rtt and rest:
-            named = f" on {target}" if len(summary.targets) > 1 else ""
-            shares.append(f"{ms(rtt)}{named}, {percent(rtt, rtt + rest)} of ttfa")
-    return f"The p50 of network_rtt is {'; '.join(shares)}." if shares else ""
 
 
 def slowest(summary: Summary) -> b.Section | None:

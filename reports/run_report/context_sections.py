@@ -19,8 +19,7 @@ from reports.render.svg import plot_figure
 from reports.run_report import time_panels
 from reports.run_report.metric_tables import quantiles, target_cell
 from reports.summary.figures import measured_seconds
-from reports.summary.load import Throttling
-from reports.summary.money import CACHED, INPUT, OUTPUT, Charge, Cost, Money
+from reports.summary.money import CACHED, INPUT, OUTPUT, Charge, Money
 from reports.summary.summary import Summary
 from reports.wording import groups, remarks, validity, words
 from reports.wording.notices import inexact_line
@@ -60,8 +59,16 @@ def money(summary: Summary) -> b.Section | None:
     simulated = (b.Strong("◇ SIMULATED."), " ") if summary.simulated else ""
     blocks: list[b.Block] = [b.Paragraph((simulated, said))]
     if found.targets:
-        heads = (*COSTS, *(["image input"] if found.has_images else []), *OF_COSTS)
-        blocks += [b.table(heads, [_cost(summary, cost) for cost in found.targets]), b.Paragraph(TOKENS, "note")]
+        heads, rows = (*COSTS, *(["image input"] if found.has_images else []), *OF_COSTS), list[b.Line]()
+        inputs = INPUT if found.has_images else INPUT[:-1]
+        for cost in found.targets:
+            rates = map(three, (cost.usd_per_turn, cost.usd_per_session, cost.usd_per_minute))
+            turns = count(cost.turns), count(cost.turns_without_usage)
+            taken, made = ([count(cost.tokens(kind)) for kind in kinds] for kinds in (inputs, OUTPUT))
+            cached = percent(cost.tokens(*CACHED), cost.tokens(*INPUT))
+            usd = NONE if math.isnan(cost.usd) else dollars(cost.usd)
+            rows.append([target_cell(summary, cost.target, marked=True), usd, *rates, *turns, *taken, cached, *made])
+        blocks += [b.table(heads, rows), b.Paragraph(TOKENS, "note")]
     if found.unplayed_audio is not None:
         wasted = [
             b.make_row([target_cell(summary, cost.target, marked=True), *remarks.wasted(cost.unplayed_audio)])
@@ -105,16 +112,6 @@ def _prices(summary: Summary, target: str, charge: Charge) -> b.Line:
     return [target_cell(summary, target, marked=True), charge.model, source, *shown]
 
 
-def _cost(summary: Summary, cost: Cost) -> b.Line:
-    rates = (cost.usd_per_turn, cost.usd_per_session, cost.usd_per_minute)
-    amounts = [NONE if math.isnan(cost.usd) else dollars(cost.usd), *map(three, rates)]
-    inputs = INPUT if summary.money.has_images else INPUT[:-1]
-    taken, made = ([count(cost.tokens(kind)) for kind in kinds] for kinds in (inputs, OUTPUT))
-    cached = percent(cost.tokens(*CACHED), cost.tokens(*INPUT))
-    turns = count(cost.turns), count(cost.turns_without_usage)
-    return [target_cell(summary, cost.target, marked=True), *amounts, *turns, *taken, cached, *made]
-
-
 def quota(summary: Summary) -> b.Section | None:
     """The service's limits; None where nothing was throttled and no limit told."""
     found = summary.quota
@@ -129,11 +126,19 @@ def quota(summary: Summary) -> b.Section | None:
         counted = any(target.counts.any() for target in found.targets)
         read += [f"Red: throttled turns and sessions {each}."] if counted else []
         drawn = [plot_figure(time_panels.limit_panels(found), " ".join([*read, "Warm-up is shown too."]))]
-    limits = b.table(LIMITS, [_limits(summary, one) for one in found.targets])
+    rows: list[b.Line] = []
+    for one in found.targets:
+        least = {limit: percent(share, 1) for limit, share in one.min_remaining.items()}
+        counts = map(count, (one.throttled_turns, one.throttled_sessions, one.retry_after_count))
+        waits = (ms(1000 * wait) if one.waits_s else NONE for wait in (one.retry_after_p50_s, one.retry_after_max_s))
+        held = three(one.start_delay_s), count(one.calls_backed_off)
+        remained = (least.get(limit, NONE) for limit in ("tokens", "requests"))
+        rows.append([target_cell(summary, one.target, marked=True), *counts, *waits, *held, *remained])
     said = remarks.limits_in_all(found)
     what = b.Paragraph(words.as_sentence(said) or "Nothing was throttled.")
     brief = b.fact("rate limits", [said])
-    return b.Section("limits", "Rate limits", "Did the service limit the rate?", [what, *drawn, limits], brief=brief)
+    blocks: list[b.Block] = [what, *drawn, b.table(LIMITS, rows)]
+    return b.Section("limits", "Rate limits", "Did the service limit the rate?", blocks, brief=brief)
 
 
 LIMITS = (
@@ -141,18 +146,6 @@ LIMITS = (
     "calls delayed after failures to connect",
     *("min tokens remaining", "min requests remaining"),
 )
-
-
-def _limits(summary: Summary, one: Throttling) -> b.Line:
-    least = {limit: percent(share, 1) for limit, share in one.min_remaining.items()}
-    return [
-        target_cell(summary, one.target, marked=True),
-        *(count(number) for number in (one.throttled_turns, one.throttled_sessions, one.retry_after_count)),
-        *(ms(1000 * wait) if one.waits_s else NONE for wait in (one.retry_after_p50_s, one.retry_after_max_s)),
-        three(one.start_delay_s) if one.start_delay_s == one.start_delay_s else NONE,
-        count(one.calls_backed_off),
-        *(least.get(limit, NONE) for limit in ("tokens", "requests")),
-    ]
 
 
 INCIDENTS = 3

@@ -84,21 +84,17 @@ def slowest_turns(
         mine = turns.steps_in(stratum)[turns.step]
         unheard = mine & np.isnan(turns.value(HEARD))
         for one, which in ((samples[HEARD], mine), (samples[samples.mains[stratum]], unheard)):
-            falling = np.flatnonzero(np.isfinite(one.values) & which[one.index])[::-1]
+            falling: Integers = np.flatnonzero(np.isfinite(one.values) & which[one.index])[::-1]
             slowest.append(Listing(one, stratum, falling[:MOST]))
-            of_steps.append(Listing(one, stratum, _of_steps(one, falling)))
+            group = turns.group[one.index[falling]]
+            groups = np.unique(group)
+            each = min(OF_STEP, OF_STEPS // max(1, groups.size))
+            first = [np.flatnonzero(group == code)[:each] for code in groups]
+            chosen = np.sort(np.concatenate([*first, np.zeros(0, dtype=np.int64)]))
+            of_steps.append(Listing(one, stratum, falling[chosen]))
     told = _slow(run, [*slowest, *of_steps], started_utc_ns)
     most = sum(listing.falling.size for listing in slowest)
     return told[:most], told[most:]
-
-
-def _of_steps(one: Sampled, falling: Integers) -> Integers:
-    group = one.turns.group[one.index[falling]]
-    groups = np.unique(group)
-    each = min(OF_STEP, OF_STEPS // max(1, groups.size))
-    first = [np.flatnonzero(group == code)[:each] for code in groups] if each else []
-    chosen: Integers = falling[np.sort(np.concatenate([*first, np.zeros(0, dtype=np.int64)]))]
-    return chosen
 
 
 def _slow(run: RunFrames, listings: Sequence[Listing], started_utc_ns: int) -> tuple[SlowTurn, ...]:
