@@ -25,7 +25,6 @@ class Measured:
     """None if a target has no such figure, or it is uncertain in a run"""
     arms: tuple[TargetCounts, TargetCounts]
     inexact: str = ""
-    """why it is uncertain"""
     unit: Literal["session", "pair"] = "session"
 
     def floor(self, baseline: str) -> Reason | None:
@@ -57,7 +56,6 @@ class Finding(Measured):
     corrected: float = math.nan
     """of an interim analysis: the difference without what stopping early adds to it"""
     baseline: str = "the baseline"
-    """what it is called"""
     peers: bool = False
     """whether two services are compared, neither the other's baseline: slower and faster, not regressed and improved"""
 

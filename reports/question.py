@@ -96,7 +96,6 @@ class Statistic(ABC):
     """
 
     kind: ClassVar[str]
-    """its name in JSON"""
     per_stratum: ClassVar[bool] = False
     """whether it is computed of each stratum by itself if turns have several"""
 

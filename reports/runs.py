@@ -61,13 +61,11 @@ UNREPORTED = {
     *("events", "unknown_events", "service_errors", "timestamp_fallbacks", "close_code", "close_reason"),
     *names_of(SESSIONS, "width", "error"),
 }
-"""Columns of a session that no report needs."""
 _OF_METRICS = {name for metric in TURN_METRICS for name in metric.columns}
 OF_REPORTS: dict[TableName, list[str]] = {
     "turns": [name for name in SCHEMAS["turns"].names if name in {*REPORTED, *_OF_METRICS}],
     "sessions": [name for name in SCHEMAS["sessions"].names if name not in UNREPORTED],
 }
-"""The columns that reports read."""
 OF_HOSTS = ("host", "timestamp_uncertainty_ns")
 """Those of a turn that they read besides where several hosts recorded the run."""
 FEW = 16

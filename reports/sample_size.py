@@ -116,7 +116,6 @@ def _share(text: str, option: str) -> float:
 
 
 Range = tuple[Number, Number, Number]
-"""The lower end, the likely value, and the upper end."""
 
 
 class SampleSize(Closed, frozen=True):

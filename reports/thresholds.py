@@ -29,7 +29,6 @@ from reports.statistics.differences import Margin
 from reports.strata import ORIGINS, Stratum
 
 STATISTICS: tuple[type[Statistic], ...] = (Quantile, Mean, Rate)
-"""What a threshold may be about."""
 Unit = Literal["ms", "×", "n", "%", "ms/1k tokens", "B/s", "share"]
 OTHERS = {
     "max": "a single turn decides it, and it grows with the number of turns: use a quantile such as p(99)",

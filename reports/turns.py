@@ -240,7 +240,6 @@ OF_LOST = [
     *("session_id", "target", "script", "outcome_class", "turns_not_started", "turns_started", "renewed"),
     *("start_utc_ns", "ended_at_ns"),
 ]
-"""Columns of sessions that lost turns are read from."""
 
 
 def measured_sessions(run: RunFrames, columns: list[str] | None = None) -> pd.DataFrame:

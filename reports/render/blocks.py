@@ -53,10 +53,8 @@ class Cell:
     target: int | None = None
     """shown in the colour of this target"""
     marked: bool = False
-    """with that target's mark before it"""
     style: str = ""
     columns: int = 1
-    """it takes so many columns"""
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,6 @@ LIMITS = (
 
 
 INCIDENTS = 3
-"""Incidents that a terminal shows, at most."""
 
 
 def incidents(summary: Summary) -> b.Section | None:

@@ -14,7 +14,6 @@ from reports.wording import words
 
 RUN_HEADS = ("run", "target", "turns", "p50", "p95", "p99", "failed", "valid")
 RUN_LEFT = (0, 1, 7)
-"""Columns of text."""
 RUN_LEAST, TARGET_MOST = 12, 24
 WARNING = "Each row is a separate run: `rtbench compare` tests whether their differences are more than chance."
 

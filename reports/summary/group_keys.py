@@ -53,7 +53,6 @@ class Places:
     lost: Integers
     """the place of each turn that was never begun, −1 if it is not known"""
     end: float
-    """where the axis ends"""
     every: bool = False
     """places without a turn are told as well"""
     compared: Compared | None = None

@@ -87,7 +87,6 @@ class Waits:
     colour: int
     stratum: Stratum
     end: float
-    """where the key's axis ends"""
     compared: Compared | None
     places: tuple[Place, ...]
     groups: tuple[Group, ...]

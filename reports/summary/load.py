@@ -144,7 +144,6 @@ def call_bins(run: RunFrames) -> CallBins:
 LIMITS = ("tokens", "requests")
 OF_LIMITS = [f"{name}_{end}" for name in LIMITS for end in ("remaining", "limit")]
 OF_SECOND = ["second", "target", "throttled", "calls_backed_off", *OF_LIMITS]
-"""Columns of the seconds that are told here."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from reports.turns import FAILED, UNFINISHED, Turns, lost_of, place_of
 
 SAYING = ["outcome", "outcome_class", "detail"]
 OF_SESSION = ["session_id", "target", *SAYING, "turns_not_started"]
-"""Columns of sessions that their endings are counted by."""
 
 
 @dataclass(frozen=True)

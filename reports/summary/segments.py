@@ -27,7 +27,6 @@ BANDS = ((0.5, 0.05, 10), (0.95, 0.015, 100))
 SELF_STARTED = tuple(name for name in VAD_SEGMENTS if name != "request_sent")
 """The instants of a VAD turn whose response the service starts itself."""
 WHOLE = {pair for chain in (VAD_SEGMENTS, SELF_STARTED, MANUAL_SEGMENTS) for pair in pairwise(chain)}
-"""The ends of segments that nothing is missing from."""
 
 
 class Segment(Record, frozen=True):

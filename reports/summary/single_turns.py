@@ -33,7 +33,6 @@ LONGEST_TEXT = 200
 COLUMNS = SCHEMAS["turns"].names
 MOST = 8
 OF_SLOW = ["session_id", "service_session_id", "request_id", "region", "event_log"]
-"""Columns of the sessions of slow turns."""
 OF_STEP, OF_STEPS = 3, 96
 """So many of each step on each target, and so many of all steps: of many steps fewer each."""
 
@@ -227,7 +226,6 @@ class Talk:
     event_log: str
     """the log of the session's events, relative to the run's folder; empty where there is none"""
     speech_s: float
-    """how long the caller spoke"""
     noticed_s: float
     first_delta_s: float
     wait_s: float
@@ -239,11 +237,9 @@ class Talk:
     answer_s: float = np.nan
     """when the answer is heard, after what was said on the way; as `wait_s` where nothing was"""
     called_s: float = np.nan
-    """when the service had called its functions"""
     asked_on_s: float = np.nan
     """when they had returned, and the answer was asked for"""
     barge_in_s: float = np.nan
-    """when the caller began to interrupt the reply"""
     silent_s: float = np.nan
     """when it was silent because of that"""
     longest_stall: bool = False

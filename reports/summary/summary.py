@@ -35,7 +35,6 @@ READ = "transcript_first"
 GREETING = "greeting"
 """What the caller of a service that speaks first waits for."""
 DRAWN = ("ttfa", "ttft", HEARD, "response_total", "transcript_total")
-"""The metrics whose percentiles are drawn."""
 CONNECTING = tuple(metric.name for metric in SESSION_METRICS if metric.scope == "session")
 
 
@@ -85,7 +84,6 @@ class Summary:
     metrics: tuple[MetricSummary, ...]
     """all metrics of turns, of each pool and step"""
     drawn: tuple[str, ...]
-    """the metrics whose percentiles are drawn, those that any turn was to have"""
     answers: tuple[MainResult, ...]
     """by the main metrics, one for each target and stratum"""
     heard: tuple[MainResult, ...]
@@ -113,21 +111,17 @@ class Summary:
     slowest: tuple[SlowTurn, ...]
     """by what callers hear, if they hear it; turns without a voice_to_voice by their main metric"""
     slowest_of_steps: tuple[SlowTurn, ...]
-    """of each step on each target"""
     outcomes: Outcomes
     rates: tuple[figures.TurnRate, ...]
-    """those that columns of turns tell, if there are any"""
     counts: tuple[figures.Counts, ...]
     connecting: tuple[MetricSummary, ...]
     carried: tuple[MetricSummary, ...]
-    """what sessions carried, in bytes per second"""
     events: tuple[figures.Distribution, ...]
     harness: tuple[figures.Distribution, ...]
     throughput: tuple[figures.Throughput, ...]
     hosts: tuple[trust.Host, ...]
     """those that recorded the run, if there are several"""
     machines: tuple[trust.Machine, ...]
-    """who had the cores of each host"""
     arms: tuple[RunArm, ...]
     interleaving: Interleaving | None
     money: Money

@@ -28,7 +28,6 @@ FAILURES_DIFFER = f"Failure rates of the targets differ by more than 1{NBSP}poin
 NAMED = 3
 """More metrics are counted, not named."""
 DECIDED = ("regressed", "not_regressed")
-"""Reasons of a decision that is an answer."""
 
 
 def notices(summary: Summary) -> list[str]:

@@ -31,7 +31,6 @@ WASTE = (
     "turn’s tokens of audio as its length is of the audio that came."
 )
 WASTES = ("interrupted replies", "audio never played, s", "its tokens", "USD", "USD per interruption")
-"""The heads of `wasted`."""
 PER_REPLY = "At equal prices targets differ by the length of their replies, not by region."
 NAMED = 6
 """Costs of so many arms are told one by one."""

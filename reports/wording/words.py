@@ -46,13 +46,11 @@ CHECKS: dict[CheckName, CheckWords] = {
 }  # fmt: skip
 SLOPE_OF_ALL = "latency_slope"
 KINDS = {"ttfa": "audio", "ttft": "text"}
-"""What a main metric waits for."""
 COMPARABLE = (
     "VAD turns and manually committed turns: ttfa cannot be compared, because it is measured from the end of speech in "
     "the one and from response.create in the other. voice_to_voice has one definition; but with VAD it includes "
     "silence_duration_ms, which manually committed turns do not have."
 )
-"""What of VAD turns and manual ones may be compared."""
 
 
 def run_badges(summary: Summary) -> list[str]:
@@ -74,7 +72,6 @@ FAILED_TURNS = (
 )
 """What the definitions of a page say of them."""
 INFINITE = "∞"
-"""A quantile among the failed turns."""
 UNBOUNDED = "unbounded"
 """An interval of which the samples bound neither end."""
 
