@@ -356,3 +356,17 @@ def _statistic(text: str, of: Gated) -> Statistic:
     meant = re.fullmatch(r"p(\d{1,2}(?:\.\d{1,3})?)", text)
     hint = f"; did you mean p({meant[1]})?" if meant and "p(N)" in of.aggregates else ";"
     raise UsageError(f"{quoted(text)} is no aggregate of {of.name}{hint} allowed: {', '.join(of.aggregates)}")
+
+
+def metric_option(text: str, default: str) -> tuple[Gated, Statistic]:
+    """Parse a metric and its statistic, or the quantile `default`. Raises UsageError that says what is allowed."""
+    name, _, aggregate = text.partition(":")
+    metric = primary(name.strip())
+    for statistic in STATISTICS:
+        if names := statistic.aggregates(metric.unit):
+            written = aggregate.strip() or (default if "p(N)" in names else names[0])
+            if (found := statistic.read(re.sub(r"^p(\d.*)$", r"p(\1)", written))) is not None:
+                return metric, found
+    if metric.unit == "share":
+        raise UsageError(f"{metric.name} is a rate: write --metric {metric.name}")
+    raise UsageError(f"{quoted(aggregate)} is no quantile: write --metric {metric.name}:{default}")

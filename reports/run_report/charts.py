@@ -9,7 +9,7 @@ from reports.numbers import count, log_range, ms, nines, percent, shortened, thr
 from reports.render.markers import COLOURS, colour_class, curve_class, marker_shape
 from reports.render.svg import FAILED_BAND, WIDE, PixelScale, Plot, Point, identity, linear_ticks, log_scale, log_ticks
 from reports.statistics.quantiles import QuantileEstimate
-from reports.summary.curves import Curve
+from reports.summary.distributions import Curve
 from reports.summary.groups import Waits
 from reports.wording.groups import described, key_words
 from reports.wording.words import interval

@@ -12,13 +12,11 @@ from reports.render import blocks as b
 from reports.render.markers import COLOURS
 from reports.render.svg import plot_figure
 from reports.run_report import bar_charts, charts, time_panels
-from reports.run_report.histogram import histogram
 from reports.run_report.metric_tables import metrics, quantile_cells, target_cell
 from reports.samples import HEARD
 from reports.strata import Stratum
-from reports.summary import curves
+from reports.summary.distributions import FEWEST, PUBLISHED, curves, histogram_of
 from reports.summary.figures import ALL, SLOPES
-from reports.summary.histograms import FEWEST, histogram_of
 from reports.summary.load import call_bins
 from reports.summary.outcomes import Ending
 from reports.summary.over_time import OverTime, over_time, steps_over_time
@@ -39,11 +37,11 @@ def spread(summary: Summary) -> b.Section | None:
     """A pane of percentile curves for each metric that has one, the main ones first; None where there is none."""
     panes = []
     for name, pools, key, title in _panes(summary):
-        drawn = curves.curves(summary.samples[name], pools)
+        drawn = curves(summary.samples[name], pools)
         if any(curve.n - curve.failed >= FEWEST for curve in drawn):
             by_p = [(curve, {e.p: e for e in curve.points}) for curve in drawn]
             rows: list[b.Line] = []
-            for p in (p for p in curves.PUBLISHED if any(p in points for _, points in by_p)):
+            for p in (p for p in PUBLISHED if any(p in points for _, points in by_p)):
                 cells = (words.estimate_cell(of[p], one.n, one.failed) if p in of else NONE for one, of in by_p)
                 rows.append([f"p{p * 100:g}", *cells])
             numbers = [b.table(["percentile", *(f"{curve.target}, ms" for curve in drawn)], rows)]
@@ -63,7 +61,7 @@ def distributions(summary: Summary) -> b.Section | None:
     panes = []
     for name, pools, key, title in _panes(summary):
         if name in {HEARD, *summary.mains.values()} and (found := histogram_of(summary.samples[name], pools)):
-            panes.append((f"hist-{key}", title, plot_figure(histogram(found, title))))
+            panes.append((f"hist-{key}", title, plot_figure(bar_charts.histogram(found, title))))
     if not panes:
         return None
     read = "Each bar or step: the share of turns in a range of latencies. Dotted: p50 and p95, if published."

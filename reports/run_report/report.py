@@ -16,7 +16,6 @@ from reports.render import blocks as b
 from reports.run_report import bar_charts, caller_sections, context_sections, metric_sections
 from reports.summary.summary import MainResult, Summary
 from reports.wording import remarks, sentences, settings, words
-from reports.wording.load import load_line
 from reports.wording.notices import decided, inexact_line, notices
 from reports.wording.validity import verdict_count
 from reports.wording.verdicts import NOTHING
@@ -96,7 +95,7 @@ def run_page(summary: Summary) -> b.Page:
     return b.Page(
         title=f"{verdict.word}{' · SIMULATED' if summary.simulated else ''} · {summary.scenario}, {began}",
         badges=[judged, *([b.SIMULATED] if summary.simulated else [])],
-        beside=f"{summary.called} · {began} · {load_line(summary)}",
+        beside=f"{summary.called} · {began} · {sentences.load_line(summary)}",
         headline=sentences.run_headline(summary),
         lead=[*([b.Banner(broken)] if broken else []), *(b.Paragraph(b.coded(text), "lead") for text in texts if text)],
         answer=[*_answers(summary), *_facts(summary)],

@@ -1,4 +1,4 @@
-"""The sentences at the top of a report, on latency and on what went wrong, and what to do next."""
+"""The sentences at the top of a report, on load, on latency and on what went wrong, and what to do next."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reports.statistics.verdicts import turns_to_decide
 from reports.summary.outcomes import Ending
 from reports.summary.summary import MainResult, Summary
 from reports.summary.trust import taken_by_warm_up
-from reports.wording import words
+from reports.wording import remarks, words
 from reports.wording.breakdown import largest_part
 from reports.wording.notices import decided
 from reports.wording.validity import ended_as, remedy_line, verdict_reason, why_not_judged
@@ -311,3 +311,40 @@ def early_replies(summary: Summary) -> list[str]:
         f"and decide nothing: {EARLY_REMEDIES[name in heard_alone]}"
         for name, one in early.items()
     ]
+
+
+SCRIPTS = 5
+"""Number of scripts that are named one by one."""
+
+
+def load_line(summary: Summary) -> str:
+    """8 users · 58 calls, 217 turns: text_turns 183, voice_turns 34 · 20 min measured · eastus2 and sweden."""
+    targets = listed(list(summary.targets)) if len(summary.targets) > 1 else ""
+    return " · ".join(filter(None, [_offered(summary), _played(summary), words.lasted(summary), targets]))
+
+
+def _offered(summary: Summary) -> str:
+    """8 users; poisson, 30/min; up to 20 users in stages; empty if the run does not say."""
+    if summary.arriving is not None:
+        return remarks.asked(summary.arriving)
+    settings = summary.run.metadata.get("settings") or {}
+    users = settings.get("num_users")
+    if settings.get("stages"):
+        most = summary.run.metadata.get("concurrency")
+        return f"up to {plural(int(most), 'user')} in stages" if most else "users in stages"
+    return plural(int(users), "user") if users else ""
+
+
+def _played(summary: Summary) -> str:
+    """58 calls, 217 turns: text_turns 183, voice_turns 34; the measured ones, by script if there are several."""
+    calls, turns = summary.outcomes.opened, summary.outcomes.begun
+    said = f"{plural(calls, 'call')}, {plural(turns, 'turn')}"
+    frame = summary.turns.frame
+    if "script" not in frame:
+        return said
+    scripts = frame["script"].iloc[summary.turns.rows].value_counts()
+    named = [f"{name} {count(number)}" for name, number in scripts.items() if number]
+    if len(named) < 2:
+        return said
+    more = [f"{len(named) - SCRIPTS} other scripts"] if len(named) > SCRIPTS else []
+    return f"{said}: {', '.join([*named[:SCRIPTS], *more])}"
