@@ -105,18 +105,16 @@ def _table(table: b.Table) -> str:
     lines = [f"| {' | '.join(_inline(column.head) for column in columns)} |", f"|{sides}|"]
     for row in table.rows:
         cells = [cell for own in row.cells for cell in (own, *(b.Cell("") for _ in range(1, own.columns)))]
-        texts = [_cell(cells[place], struck=table.style == "struck" and bool(place) and not column.left)
-                 for place, column in shown if place < len(cells)]  # fmt: skip
+        texts = []
+        for place, column in ((place, column) for place, column in shown if place < len(cells)):
+            cell, struck = cells[place], table.style == "struck" and place and not column.left
+            strike = "~~" if struck or "struck" in cell.style.split() else ""
+            below = f" ({_inline(cell.below)})" if cell.below else ""
+            texts.append(f"{strike}{_inline(cell.text)}{below}{strike}")
         named = [f"{plain(name)} {_inline(text)}" for name, text in row.ids]
         lines.append(f"| {' | '.join([*texts, *([', '.join(named)] if ids else [])])} |")
     caption = _inline(table.caption)
     return "\n".join([*([caption, ""] if caption else []), *lines])
-
-
-def _cell(cell: b.Cell, *, struck: bool) -> str:
-    below = f" ({_inline(cell.below)})" if cell.below else ""
-    strike = "~~" if struck or "struck" in cell.style.split() else ""
-    return f"{strike}{_inline(cell.text)}{below}{strike}"
 
 
 def _inline(inline: b.Inline) -> str:

@@ -66,7 +66,15 @@ def time_panels(frame: OverTime) -> Plot:
             plot.band([(x.clip(t), y(0)) for t in at], upper, "area")
     plot.run_axis(x)
     plot.y1 = 24
-    lines = [(panel.label, {bin_.begin_s: _read_bin(bin_) for bin_ in panel.bins}) for panel in frame.panels]
+    lines = []
+    for panel in frame.panels:
+        texts = {}
+        for one in panel.bins:
+            quantiles = (("p50", one.p50), ("p95", one.p95))
+            said = [f"{p} {'failed' if value == math.inf else ms(value)}" for p, value in quantiles if value == value]
+            failed = f", {one.failed} failed" if one.failed else ""
+            texts[one.begin_s] = ", ".join([*said, f"{one.turns} turn{'' if one.turns == 1 else 's'}{failed}"])
+        lines.append((panel.label, texts))
     bins = (bin_ for panel in frame.panels for bin_ in panel.bins)
     plot.read_lines(_begins(bins, frame.bin_s, frame.length_s, x), lines)
     return plot
@@ -124,13 +132,6 @@ def _values(plot: Plot, panel: Panel, frame: OverTime, x: PixelScale, y: PixelSc
 
 def _points(panel: Panel, quantile: str, frame: OverTime, x: PixelScale, y: PixelScale) -> list[Point]:
     return [(x.clip(begin_s + frame.bin_s / 2), y.clip(value)) for begin_s, value in panel.line(quantile)]
-
-
-def _read_bin(bin_: Bin) -> str:
-    quantiles = (("p50", bin_.p50), ("p95", bin_.p95))
-    said = [f"{word} {'failed' if v == math.inf else ms(v)}" for word, v in quantiles if v == v]
-    failed = f", {bin_.failed} failed" if bin_.failed else ""
-    return ", ".join([*said, f"{bin_.turns} turn{'' if bin_.turns == 1 else 's'}{failed}"])
 
 
 TALL, GAP = 62, 26

@@ -221,13 +221,17 @@ def quota_of(run: RunFrames, targets: Sequence[str], started_utc_ns: int, length
     for label in targets:
         mine = (seconds["target"] == label).to_numpy()
         theirs, places = seconds[mine], place[mine]
-        (turns, turn_waits), (sessions, session_waits) = (_limited(frame, label) for frame in (run.turns, run.sessions))
-        waits_s = np.sort(np.concatenate([turn_waits, session_waits])) / NS_PER_S
+        counted, asked_ns = [], []
+        for frame in (run.turns, run.sessions):
+            of_target, waits_ns = (frame["target"] == label).to_numpy(), floats(frame, "retry_after_ns")
+            counted.append(int(by_label(frame["outcome"].cat, is_throttled, False, np.bool_)[of_target].sum()))
+            asked_ns.append(waits_ns[of_target & ~np.isnan(waits_ns)])
+        waits_s = np.sort(np.concatenate(asked_ns)) / NS_PER_S
         throttled = np.nan_to_num(theirs["throttled"].to_numpy(dtype=np.float64))
         remaining = tuple(_remaining(theirs, places, bins, bin_s))
         found.append(
             Throttling(
-                *(label, turns, sessions, waits_s.size, quantile(waits_s, 0.5), quantile(waits_s, 1.0)),
+                *(label, counted[0], counted[1], waits_s.size, quantile(waits_s, 0.5), quantile(waits_s, 1.0)),
                 start_delay_s=float(holds.get(label, math.nan)),
                 calls_backed_off=int(np.nansum(floats(theirs, "calls_backed_off"))),
                 min_remaining={part.limit: float(part.share.min()) for part in remaining},
@@ -237,13 +241,6 @@ def quota_of(run: RunFrames, targets: Sequence[str], started_utc_ns: int, length
             )
         )
     return Quota(tuple(found), bin_s, length_s)
-
-
-def _limited(frame: pd.DataFrame, label: str) -> tuple[int, Floats]:
-    """How many rows of a target were throttled, and the waits that it was asked for; ns."""
-    mine, waits = (frame["target"] == label).to_numpy(), floats(frame, "retry_after_ns")
-    throttled = by_label(frame["outcome"].cat, is_throttled, False, np.bool_)
-    return int(throttled[mine].sum()), waits[mine & ~np.isnan(waits)]
 
 
 def _remaining(seconds: pd.DataFrame, place: Integers, bins: int, bin_s: float) -> Iterable[Remaining]:
