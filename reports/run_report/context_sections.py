@@ -23,7 +23,7 @@ from reports.summary.money import CACHED, INPUT, OUTPUT, Charge, Money
 from reports.summary.summary import Summary
 from reports.wording import groups, remarks, validity, words
 from reports.wording.notices import inexact_line
-from reports.wording.settings import FACTS, arm_fact
+from reports.wording.settings import FACTS
 
 POOLED = (
     "{} hosts recorded this run. Values elsewhere are of all of them together; where hosts differ, of the mixture. "
@@ -33,7 +33,7 @@ POOLED = (
 
 def arms(summary: Summary) -> b.Section | None:
     """What each target was, side by side; None where the run says nothing of them."""
-    rows = [(fact, [arm_fact(arm, key) for arm in summary.arms]) for key, fact in FACTS.items()]
+    rows = [(fact, [getattr(arm, key) or "" for arm in summary.arms]) for key, fact in FACTS.items()]
     known = [(fact, texts) for fact, texts in rows if any(texts)]
     if not known:
         return None

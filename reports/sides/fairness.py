@@ -25,7 +25,7 @@ from reports.summary.trust import noticed, taken_by_warm_up, validity_of
 from reports.turns import measured_sessions
 from reports.wording.notices import FAILURES_DIFFER, run_notices
 from reports.wording.remarks import interleaved
-from reports.wording.settings import FACTS, arm_fact
+from reports.wording.settings import FACTS
 from reports.wording.validity import Cause, ended_as, of_run, over_the_limit, run_called
 
 Fairness = Literal["pass", "fail", "informational"]
@@ -214,7 +214,7 @@ def _informational(sides: Sequence[Side], mixes: Sequence[ShareChange | None]) -
         rows["shares of steps"] = (f"{first.step} {percent(first.shares[0], 1)}", *shares)
     facts = [arms_of(side.run.metadata, side.session_rows, [side.name])[0] for side in sides]
     for key, fact in FACTS.items():
-        texts = tuple(arm_fact(of_arm, key) or NONE for of_arm in facts)
+        texts = tuple(getattr(of_arm, key) or NONE for of_arm in facts)
         if len(set(texts)) > 1:
             rows[fact] = texts
     for rows_of in (rows, differing_between([_surroundings(side) for side in sides])):

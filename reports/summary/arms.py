@@ -12,7 +12,7 @@ import pandas as pd
 from bench.units import NS_PER_MS
 from bench.untrusted.safe_io import JsonError, read_json
 from bench.untrusted.sanitize import escape_control
-from reports.numbers import listed, shortened
+from reports.numbers import count, listed, plural, shortened
 from reports.records import Count, Known, Record, Rounded, about
 from reports.strata import Stratum, Traits
 from reports.summary.figures import MetricSummary
@@ -42,13 +42,6 @@ class ArmFacts(Record, frozen=True, kw_only=True):
     voice: Known | None = None
     turn_detection: Known | None = None
     variant_settings: Known | None = None
-
-
-class RunArm(ArmFacts, frozen=True, kw_only=True):
-    """The same, with how many of its sessions opened, and of how many the messages were compressed."""
-
-    opened: int
-    compressed: int
 
 
 class Interleaving(Record, frozen=True):
@@ -82,7 +75,7 @@ class ArmsQuantile(Record, frozen=True):
         return [(target, ratio) for target, ratio in self.ratios.items() if target != self.baseline]
 
 
-def arms_of(document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequence[str]) -> tuple[RunArm, ...]:
+def arms_of(document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequence[str]) -> tuple[ArmFacts, ...]:
     """What each target was, by the document and by what its sessions were told."""
     known = {entry.get("name"): entry for entry in document.get("targets") or []}
     told = sessions[OF_FACTS]
@@ -90,11 +83,13 @@ def arms_of(document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequen
     return tuple(_arm(label, known.get(label, {}), of[label]) for label in targets)
 
 
-def _arm(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> RunArm:
+def _arm(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> ArmFacts:
     there = sessions["effective_settings"].dropna()
     settings = [_parsed(str(text)) for text in there.iloc[:: max(1, -(-len(there) // SEEN))]]
     answers = sessions.loc[sessions["opened_at_ns"].notna(), "response_headers"]
     compressed = answers.str.contains(DEFLATE, regex=False, na=False).sum()
+    partly = f"{DEFLATE} in {count(compressed)} of {plural(len(answers), 'session')}; else the service declined"
+    taken = partly if compressed < len(answers) else DEFLATE
     own = _flat(entry.get("session") or {})
     address = str(entry.get("url") or "")
     facts = {
@@ -104,13 +99,12 @@ def _arm(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> RunArm
         "region": listed(_labels(sessions["region"])) or str(entry.get("region") or ""),
         "sign_in": _said(entry, "auth"),
         "proxy": _said(entry, "proxy"),
-        "compression": "" if "deflate" not in entry else DEFLATE if entry["deflate"] else "none",
+        "compression": "" if "deflate" not in entry else taken if entry["deflate"] else "none",
         "voice": listed(list(dict.fromkeys(filter(None, map(_voice, settings))))),
         "turn_detection": "; ".join(dict.fromkeys(filter(None, map(_detection, settings)))),
         "variant_settings": ", ".join(f"{name} {shortened(value, 60)}" for name, value in own.items()),
     }
-    told = {name: escape_control(said) for name, said in facts.items()}
-    return RunArm(target=label, **told, opened=len(answers), compressed=int(compressed))
+    return ArmFacts(target=label, **{name: escape_control(said) for name, said in facts.items()})
 
 
 def _labels(column: pd.Series[Any]) -> list[str]:

@@ -19,7 +19,7 @@ from reports.statistics.power import Spread, spread_of
 from reports.statistics.quantiles import NOTHING
 from reports.strata import Stratum
 from reports.summary import figures, trust
-from reports.summary.arms import ArmsQuantile, Interleaving, RunArm, arms_differences, arms_of, interleaving_of
+from reports.summary.arms import ArmFacts, ArmsQuantile, Interleaving, arms_differences, arms_of, interleaving_of
 from reports.summary.drift import PoolDrift, drifts
 from reports.summary.figures import ALL, HARNESS, MetricSummary
 from reports.summary.groups import Apart, Waits, waits_by
@@ -122,7 +122,7 @@ class Summary:
     hosts: tuple[trust.Host, ...]
     """those that recorded the run, if there are several"""
     machines: tuple[trust.Machine, ...]
-    arms: tuple[RunArm, ...]
+    arms: tuple[ArmFacts, ...]
     interleaving: Interleaving | None
     money: Money
     quota: Quota

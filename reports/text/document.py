@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec.structs import replace
-
 from bench.metrics import DEFINITIONS_VERSION
 from bench.run.document import Check, ValidityStatus
 from reports.exactness import Inexact
@@ -27,7 +25,7 @@ from reports.summary.single_turns import Slow
 from reports.summary.summary import MainResult, Summary, summarise
 from reports.summary.trust import Host, Incident, Machine, Setup
 from reports.wording.notices import notices
-from reports.wording.settings import arm_fact, packetisation
+from reports.wording.settings import packetisation
 from reports.wording.validity import verdict_reason
 
 SUMMARY_VERSION: Literal[6] = 6
@@ -156,7 +154,7 @@ def summary_data(summary: Summary) -> dict[str, Any]:
             load_generator=list(summary.harness),
             throughput=list(summary.throughput),
             outcomes=dict(zip(summary.targets, summary.outcomes.targets, strict=True)),
-            target_settings=[replace(arm, compression=Known(arm_fact(arm, "compression"))) for arm in summary.arms],
+            target_settings=list(summary.arms),
             interleaving=summary.interleaving,
             differences=list(summary.differences),
             cost=summary.money,

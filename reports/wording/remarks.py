@@ -20,7 +20,6 @@ from reports.summary.load import Arriving, Offered, Quota
 from reports.summary.money import Cost, Money, Waste
 from reports.summary.summary import Summary
 from reports.summary.trust import Incident, Incidents, Machine, late_ms
-from reports.wording.settings import arm_fact
 from reports.wording.words import as_sentence, bound, interval
 
 WOULD = "SIMULATED: nothing was billed. This is what the same tokens would cost."
@@ -249,8 +248,8 @@ def compression(summary: Summary) -> list[str]:
             if (wire := total.get(f"wire_{way}", 0)) and (audio := total.get(f"audio_{way}", 0))
         ]
         if said and arm.compression not in (None, "", "none"):
-            taken = arm_fact(arm, "compression")
-            told.append(f"{arm.target}, {taken}: {' and '.join(said)} (base64 alone makes {three(BASE64)}).")
+            ratios = f"{' and '.join(said)} (base64 alone makes {three(BASE64)})"
+            told.append(f"{arm.target}, {arm.compression}: {ratios}.")
     return told
 
 
