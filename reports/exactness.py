@@ -40,11 +40,7 @@ class Inexact(Record, frozen=True):
     @property
     def why(self) -> str:
         """Return `uncertain in this run: it may be off by 31 ms (p99; limit 20 ms)`."""
-        return (
-            f"uncertain in this run: {self.early}"
-            if self.is_early
-            else f"uncertain in this run: it may be off {self.off}"
-        )
+        return f"uncertain in this run: {self.early if self.is_early else f'it may be off {self.off}'}"
 
     @property
     def early(self) -> str:

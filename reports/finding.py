@@ -71,10 +71,7 @@ class Finding(Measured):
 
     @property
     def needed(self) -> float:
-        """About so many sessions of each arm, or pairs, would settle it; inf where no sensible number would.
-
-        NaN where it is settled, or where it does not hang on their number. Of too few it is the least number.
-        """
+        """About how many sessions of each arm, or pairs, would settle it; inf if none would, NaN if it is settled."""
         verdict, reason = self.verdict, self.verdict.reason
         if verdict.name != "inconclusive":
             return math.nan

@@ -75,10 +75,7 @@ def answer(primary: Sequence[Finding]) -> str:
 
 
 def answer_details(primary: Sequence[Finding], *, settle: bool = True) -> str:
-    """Return what follows `answer`: its confidence, the other metrics, and the other candidates.
-
-    `settle`: whether to say how many sessions would decide what is inconclusive.
-    """
+    """Return what follows `answer`: its confidence, and the others; if `settle`, how many sessions decide."""
     if not primary:
         return ""
     (verdict, mine), *others = worst_first(primary)

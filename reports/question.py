@@ -89,10 +89,9 @@ class StoredComparison(NamedTuple):
 
 
 class Statistic(ABC):
-    """What is computed of a metric: a quantile, a mean, a rate, or a typical change.
+    """What is computed of a metric, a class each: how it is named, measured, limited, compared, and stored.
 
-    Each is one class, which says how it is named, measured, held against a limit, compared with a baseline, tested at
-    an interim analysis, and compared with stored runs. What it cannot do raises UsageError that says what to do.
+    What it cannot do raises UsageError that says what to do.
     """
 
     kind: ClassVar[str]

@@ -10,10 +10,7 @@ from bench.metrics import Better
 
 @dataclass(frozen=True)
 class RateMetric:
-    """A share of turns. `column`: of turns, where it is true of those that are counted and null of all others.
-
-    `words`: the column that counts the words of turns, where it is a share of words, and `column` counts its events.
-    """
+    """A share of turns, by a `column` that is null of others; of `words`, if `column` counts their errors."""
 
     name: str
     sentence: str

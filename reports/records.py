@@ -5,9 +5,7 @@
         failed: Count = field(name="turns_failed")      # the attribute `failed`, under another key
         usd_per_turn: Rounded
 
-Here alone it is ruled how a number is written that does not exist, NaN or infinite: as null.
-
-A reader of what the measuring half wrote needs the types of values, and skips missing keys: `optional_keys`.
+NaN and infinity are written as null, here alone. `optional_keys` makes the type of a reader that skips missing keys.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
 """Read a run folder: rows as pandas frames with their metrics derived, histograms, the run's document.
 
-A run that ended is read from its Parquet files, one that was killed from its spool. A column has one dtype whatever the
-run holds: whole numbers `Int64`, flags `boolean`, measures `float64`. Columns that repeat (labels, ids of sessions) are
-categoricals; the service's ids, one per turn, stay in Arrow.
+A run that ended is read from Parquet, one that was killed from its spool. A column has one dtype whatever the run
+holds: whole numbers `Int64`, flags `boolean`, measures `float64`, labels categoricals, ids of turns Arrow.
 
-What reports need of a million turns fits in 150 MB: `load_for_report` keeps it in Arrow, in the fewest bytes that hold
-it, and `reports.turns` derives a metric when it is asked for.
+A million turns take 150 MB: `load_for_report` keeps them in Arrow, in the fewest bytes that hold them, and
+`reports.turns` derives a metric when it is asked for.
 """
 
 from __future__ import annotations
