@@ -331,24 +331,19 @@ def slowest(summary: Summary) -> b.Section | None:
         of_turns = f" of {stratum.turns_among(strata)}" if len(strata) > 1 else ""
         before, after = (of_turns, "") if metric == HEARD else ("", f" {stratum.since}")
         caption = (f"Good turns{before} by ", b.Term(metric), f"{after}.", "" if blocks else f" {BELOW_EACH}")
-        body = _slow_turns(summary, stratum, metric, caption, f"slow-{place}")
+        every, of_steps = (
+            [slow for slow in turns if (slow.stratum, slow.metric) == (stratum, metric)]
+            for turns in (summary.slowest, summary.slowest_of_steps)
+        )
+        steps = [step for step in summary.turns.steps if any(slow.step == step for slow in of_steps)]
+        panes = [("all", "all steps", every)]  # then one for each step
+        for at, step in enumerate(steps if len(steps) > 1 else ()):
+            panes.append((str(at), step, [slow for slow in of_steps if slow.step == step]))
+        tables = ((name, title, _slow_table(summary, stratum, metric, rows)) for name, title, rows in panes)
+        figures = [(f"slow-{place}-{name}", title, b.Figure("", below=[shown])) for name, title, shown in tables]
+        body = b.Tabs(caption, figures)
         blocks += [b.Details(f"The slowest by {metric}{before}{after}", [body])] if blocks else [body]
     return b.Section("slow", "Slowest turns", "Which turns were the slowest?", blocks) if blocks else None
-
-
-def _slow_turns(summary: Summary, stratum: Stratum, metric: str, caption: b.Inline, key: str) -> b.Tabs:
-    """A pane of all steps, then one for each step."""
-
-    every, of_steps = (
-        [slow for slow in turns if (slow.stratum, slow.metric) == (stratum, metric)]
-        for turns in (summary.slowest, summary.slowest_of_steps)
-    )
-    steps = [step for step in summary.turns.steps if any(slow.step == step for slow in of_steps)]
-    panes = [("all", "all steps", every)]
-    for place, step in enumerate(steps if len(steps) > 1 else ()):
-        panes.append((str(place), step, [slow for slow in of_steps if slow.step == step]))
-    tables = ((name, title, _slow_table(summary, stratum, metric, rows)) for name, title, rows in panes)
-    return b.Tabs(caption, [(f"{key}-{name}", title, b.Figure("", below=[shown])) for name, title, shown in tables])
 
 
 def _slow_table(summary: Summary, stratum: Stratum, metric: str, rows: Sequence[SlowTurn]) -> b.Table:

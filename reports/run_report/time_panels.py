@@ -205,7 +205,14 @@ def limit_panels(frame: Quota) -> Plot:
     plot.run_axis(x)
     stops, rows = [], []
     for bin_ in range(frame.targets[0].counts.size):
-        if told := [text for _, one in shown if (text := _limits_in(one, bin_, frame.bin_s))]:
+        told = []
+        for _, one in shown:  # sweden 3 throttled, 42 % of tokens left
+            said = [f"{count(one.counts[bin_])} throttled"] if one.counts[bin_] else []
+            for part in one.remaining:
+                (here,) = np.nonzero(np.isclose(part.at_s, (bin_ + 0.5) * frame.bin_s))
+                said += [f"{percent(float(part.share[here[0]]), 1)} of {part.limit} left"] if here.size else []
+            told += [f"{one.target} {', '.join(said)}"] if said else []
+        if told:
             stops.append(x.clip((bin_ + 0.5) * frame.bin_s))
             rows.append(" · ".join([f"from {clock(bin_ * frame.bin_s, long=frame.duration_s > 180)}", *told]))
     plot.readout(stops, rows)
@@ -248,15 +255,6 @@ def _target(plot: Plot, one: Throttling, place: int, bin_s: float, x: PixelScale
 def _tall(one: Throttling) -> int:
     both = bool(one.remaining) and bool(one.counts.any())
     return (SHARE if one.remaining else 0) + (COUNT if one.counts.any() else 0) + (APART if both else 0)
-
-
-def _limits_in(one: Throttling, place: int, bin_s: float) -> str:
-    """sweden 3 throttled, 42 % of tokens left: what one bin says of a target; empty where it says nothing."""
-    said = [f"{count(one.counts[place])} throttled"] if one.counts[place] else []
-    for part in one.remaining:
-        (here,) = np.nonzero(np.isclose(part.at_s, (place + 0.5) * bin_s))
-        said += [f"{percent(float(part.share[here[0]]), 1)} of {part.limit} left"] if here.size else []
-    return f"{one.target} {', '.join(said)}" if said else ""
 
 
 def arrivals(frame: CallBins) -> Plot:

@@ -90,6 +90,8 @@ def _arm(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> ArmFac
     compressed = answers.str.contains(DEFLATE, regex=False, na=False).sum()
     partly = f"{DEFLATE} in {count(compressed)} of {plural(len(answers), 'session')}; else the service declined"
     taken = partly if compressed < len(answers) else DEFLATE
+    voices = [_inside(one, "audio", "output", "voice") or one.get("voice") or "" for one in settings]
+    named = [str(v.get("name") or v.get("id") or v if isinstance(v, dict) else v) for v in voices]
     own = _flat(entry.get("session") or {})
     address = str(entry.get("url") or "")
     facts = {
@@ -100,7 +102,7 @@ def _arm(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> ArmFac
         "sign_in": _said(entry, "auth"),
         "proxy": _said(entry, "proxy"),
         "compression": "" if "deflate" not in entry else taken if entry["deflate"] else "none",
-        "voice": listed(list(dict.fromkeys(filter(None, map(_voice, settings))))),
+        "voice": listed(list(dict.fromkeys(filter(None, named)))),
         "turn_detection": "; ".join(dict.fromkeys(filter(None, map(_detection, settings)))),
         "variant_settings": ", ".join(f"{name} {shortened(value, 60)}" for name, value in own.items()),
     }
@@ -130,12 +132,6 @@ def _inside(settings: Any, *names: str) -> Any:
     for name in names:
         settings = settings.get(name) if isinstance(settings, dict) else None
     return settings
-
-
-def _voice(settings: dict[str, Any]) -> str:
-    """alloy; of a voice that is described by an object its name, or its id."""
-    voice = _inside(settings, "audio", "output", "voice") or settings.get("voice") or ""
-    return str(voice.get("name") or voice.get("id") or voice if isinstance(voice, dict) else voice)
 
 
 def _detection(settings: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, NamedTuple
 
@@ -168,6 +168,8 @@ def summarise(run: RunFrames) -> Summary:
     metrics = tuple(one for metric in TURN_METRICS for one in caller.metric(metric.name).figures)
     answers, heard = tuple(caller.of(pool, mains[pool.stratum]) for pool in turns.pools), caller.of_others(HEARD)
     defines_answers = any(script.get("answer_min_ms") for script in metadata.get("scripts") or [])
+    pairs = zip(turns.pools, answers, strict=True)
+    of_answers = ((one, samples[mains[pool.stratum]].of(pool.target, pool.steps)) for pool, one in pairs)
     connecting = tuple(figures.session_figures(sessions, targets, CONNECTING, run.inexact))
     waits, apart = waits_by(run, samples)
     slowest, slowest_of_steps = slowest_turns(run, samples, window.started_utc_ns)
@@ -195,7 +197,7 @@ def summarise(run: RunFrames) -> Summary:
             if calls.metric == GREETING
         ),
         differences=tuple(arms_differences((*answers, *heard))),
-        spreads=tuple(_spreads(samples, answers)),
+        spreads=tuple((one, spread_of(sample, one.p50, one.p95)) for one, sample in of_answers if sample.n > 1),
         drifts=tuple(drifts(run, samples)),
         slopes=tuple(figures.slopes(samples, run.inexact)),
         waits=waits,
@@ -282,13 +284,6 @@ class _MainResults:
 def _caller_wait(of: MetricSummary, turns: int, sessions: int, failed: int, lost: int, planned: int) -> MainResult:
     known = asdict(of) | {"turns": turns, "sessions": sessions}
     return MainResult(**known, turns_failed=failed, turns_not_started=lost, turns_planned=planned)
-
-
-def _spreads(samples: Samples, answers: Iterable[MainResult]) -> Iterable[tuple[MetricSummary, Spread]]:
-    for pool, answer in zip(samples.turns.pools, answers, strict=True):
-        sample = samples[samples.mains[pool.stratum]].of(pool.target, pool.steps)
-        if sample.n > 1:
-            yield answer, spread_of(sample, answer.p50, answer.p95)
 
 
 def window_of(run: RunFrames, turns: Turns, sessions: pd.DataFrame) -> Window:

@@ -319,8 +319,14 @@ SCRIPTS = 5
 
 def load_line(summary: Summary) -> str:
     """8 users · 58 calls, 217 turns: text_turns 183, voice_turns 34 · 20 min measured · eastus2 and sweden."""
+    outcomes, frame = summary.outcomes, summary.turns.frame
+    played = f"{plural(outcomes.opened, 'call')}, {plural(outcomes.begun, 'turn')}"
+    scripts = frame["script"].iloc[summary.turns.rows].value_counts().items() if "script" in frame else ()
+    named = [f"{name} {count(number)}" for name, number in scripts if number]
+    more = [f"{len(named) - SCRIPTS} other scripts"] if len(named) > SCRIPTS else []
+    played += f": {', '.join([*named[:SCRIPTS], *more])}" if len(named) > 1 else ""
     targets = listed(list(summary.targets)) if len(summary.targets) > 1 else ""
-    return " · ".join(filter(None, [_offered(summary), _played(summary), words.lasted(summary), targets]))
+    return " · ".join(filter(None, [_offered(summary), played, words.lasted(summary), targets]))
 
 
 def _offered(summary: Summary) -> str:
@@ -333,18 +339,3 @@ def _offered(summary: Summary) -> str:
         most = summary.run.metadata.get("concurrency")
         return f"up to {plural(int(most), 'user')} in stages" if most else "users in stages"
     return plural(int(users), "user") if users else ""
-
-
-def _played(summary: Summary) -> str:
-    """58 calls, 217 turns: text_turns 183, voice_turns 34; the measured ones, by script if there are several."""
-    calls, turns = summary.outcomes.opened, summary.outcomes.begun
-    said = f"{plural(calls, 'call')}, {plural(turns, 'turn')}"
-    frame = summary.turns.frame
-    if "script" not in frame:
-        return said
-    scripts = frame["script"].iloc[summary.turns.rows].value_counts()
-    named = [f"{name} {count(number)}" for name, number in scripts.items() if number]
-    if len(named) < 2:
-        return said
-    more = [f"{len(named) - SCRIPTS} other scripts"] if len(named) > SCRIPTS else []
-    return f"{said}: {', '.join([*named[:SCRIPTS], *more])}"
