@@ -1,7 +1,4 @@
-"""Which measures are not exact in a run: what their stamps can be off is too much to say anything by them.
-
-The verdict says it. Where a run has none yet, for it is under way, its rows do.
-"""
+"""Metrics that are not exact in a run, by its verdict, or by its rows if it has none yet."""
 
 from __future__ import annotations
 
@@ -43,11 +40,7 @@ class Inexact(Record, frozen=True):
     @property
     def why(self) -> str:
         """Return `uncertain in this run: it may be off by 31 ms (p99; limit 20 ms)`."""
-        return (
-            f"uncertain in this run: {self.early}"
-            if self.is_early
-            else f"uncertain in this run: it may be off {self.off}"
-        )
+        return f"uncertain in this run: {self.early if self.is_early else f'it may be off {self.off}'}"
 
     @property
     def early(self) -> str:

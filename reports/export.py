@@ -1,12 +1,7 @@
-"""`export(run, "csv")`: the tables of a run, or its histograms, as files of one format in a folder.
+"""`export(run, "csv")`: the tables of a run with their metrics, or its histograms, as files of one format in a folder.
 
-Each file is written beside its place and put there in one step. Nothing is overwritten unless that is asked for, and
-never a file of a run.
-
-Rows are read with their derived measures a few thousand at a time: memory does not grow with the run.
-
-Stored columns come first, as they are stored; then the derived ones, as `reports.load` has them: `measured_from_at_ns`,
-`outcome_class` and one `<measure>_ms` for each metric in ms. What is NaN in a frame is null here.
+Each file replaces its place in one step, only if that is asked for, and never a file of a run. Rows are read a few
+thousand at a time. Stored columns come first, then the derived ones; what is NaN in a frame is null here.
 """
 
 from __future__ import annotations

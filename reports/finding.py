@@ -1,7 +1,4 @@
-"""One figure of a candidate against a baseline's: first as it was measured, then judged; plain data and pure.
-
-Compare, check and decide answer by the same `Finding`.
-"""
+"""A figure of a candidate against a baseline's, measured, then judged: the same in compare, check and decide; pure."""
 
 from __future__ import annotations
 
@@ -28,7 +25,6 @@ class Measured:
     """None if a target has no such figure, or it is uncertain in a run"""
     arms: tuple[TargetCounts, TargetCounts]
     inexact: str = ""
-    """why it is uncertain"""
     unit: Literal["session", "pair"] = "session"
 
     def floor(self, baseline: str) -> Reason | None:
@@ -60,7 +56,6 @@ class Finding(Measured):
     corrected: float = math.nan
     """of an interim analysis: the difference without what stopping early adds to it"""
     baseline: str = "the baseline"
-    """what it is called"""
     peers: bool = False
     """whether two services are compared, neither the other's baseline: slower and faster, not regressed and improved"""
 
@@ -76,10 +71,7 @@ class Finding(Measured):
 
     @property
     def needed(self) -> float:
-        """About so many sessions of each arm, or pairs, would settle it; inf where no sensible number would.
-
-        NaN where it is settled, or where it does not hang on their number. Of too few it is the least number.
-        """
+        """About how many sessions of each arm, or pairs, would settle it; inf if none would, NaN if it is settled."""
         verdict, reason = self.verdict, self.verdict.reason
         if verdict.name != "inconclusive":
             return math.nan
@@ -130,10 +122,7 @@ class Finding(Measured):
 
 
 def judge(measured: Sequence[Measured], baseline: str, *, level: float = LEVEL) -> list[Finding]:
-    """Return each with its verdict. Holm's correction is over the primary ones that may decide.
-
-    `baseline`: what it is called where a reason names an arm.
-    """
+    """Return each with its verdict, by Holm's correction over the primary ones. `baseline`: its name in reasons."""
     judged = verdicts(
         [one.difference for one in measured],
         [one.question.primary for one in measured],

@@ -10,7 +10,7 @@ from reports.finding_rows import shares_of
 from reports.finding_sentences import sentence
 from reports.question import AskedFigure
 from reports.records import Closed, Count, Known, Rounded, about
-from reports.statistics.differences import Difference, Margin, Scale
+from reports.statistics.differences import Margin, Scale
 from reports.statistics.verdicts import VerdictName
 from reports.wording.verdicts import as_share, figure, said
 
@@ -87,7 +87,27 @@ class ComparisonEntry(AskedFigure, frozen=True, forbid_unknown_fields=True):
 
 def entry_of(finding: Finding) -> ComparisonEntry:
     """Return a finding as documents have it."""
-    question, difference, verdict = finding.question, finding.published, finding.verdict
+    question, difference, verdict, shown = finding.question, finding.published, finding.verdict, None
+    if difference:
+        estimate, low, high = (math.nan if end is None else end for end in shares_of(difference))
+        shown = DifferenceEntry(
+            scale=difference.scale,
+            confidence=round(1 - difference.level, 12),
+            baseline=difference.baseline,
+            candidate=difference.candidate,
+            estimate=estimate,
+            low=low,
+            high=high,
+            se=difference.se,
+            df=difference.df,
+            worse_low=difference.worse.low,
+            worse_high=difference.worse.high,
+            better_low=difference.better.low,
+            p_worse=difference.worse.p,
+            p_better=difference.better.p,
+            baseline_in_failures=math.isinf(difference.baseline),
+            candidate_in_failures=math.isinf(difference.candidate),
+        )
     return ComparisonEntry(
         *question.asked,
         candidate=finding.candidate,
@@ -104,7 +124,7 @@ def entry_of(finding: Finding) -> ComparisonEntry:
         reason=said(verdict.reason),
         more_sessions=verdict.more_sessions,
         sentence=sentence(finding),
-        difference=_difference(difference) if difference else None,
+        difference=shown,
         turns=CountsEntry(*finding.turns),
         sessions=CountsEntry(*finding.sessions),
         failed=CountsEntry(*finding.failed),
@@ -112,26 +132,4 @@ def entry_of(finding: Finding) -> ComparisonEntry:
         effective_sessions=SharesEntry(*(counts.effective_sessions for counts in finding.arms)),
         analysis=finding.look,
         corrected=math.nan if (corrected := as_share(finding.corrected, question.scale)) is None else corrected,
-    )
-
-
-def _difference(difference: Difference) -> DifferenceEntry:
-    estimate, low, high = (math.nan if end is None else end for end in shares_of(difference))
-    return DifferenceEntry(
-        scale=difference.scale,
-        confidence=round(1 - difference.level, 12),
-        baseline=difference.baseline,
-        candidate=difference.candidate,
-        estimate=estimate,
-        low=low,
-        high=high,
-        se=difference.se,
-        df=difference.df,
-        worse_low=difference.worse.low,
-        worse_high=difference.worse.high,
-        better_low=difference.better.low,
-        p_worse=difference.worse.p,
-        p_better=difference.better.p,
-        baseline_in_failures=math.isinf(difference.baseline),
-        candidate_in_failures=math.isinf(difference.candidate),
     )

@@ -1,7 +1,4 @@
-"""A finding in words: its values, its difference with the interval, its margin and its verdict; pure.
-
-Every form of a comparison and of a check shows these: terminal, page, Markdown, sentence.
-"""
+"""A finding in words: its values, its difference with the interval, its margin and its verdict; pure."""
 
 from __future__ import annotations
 
@@ -80,7 +77,6 @@ def _amount(end: float, finding: Finding) -> str:
 
 
 def figure_value(value: float, question: Question) -> str:
-    """A figure with its unit."""
     return ms(value) if question.unit == "ms" and math.isfinite(value) else in_unit(question, value)
 
 
@@ -99,7 +95,6 @@ def is_time(question: Question) -> bool:
 
 
 def is_lower(question: Question) -> bool:
-    """Whether less of it is better."""
     return better_of(question) == "lower"
 
 
@@ -184,6 +179,10 @@ def row(finding: Finding, colour: int, *, usable: bool = True) -> FindingRow:
     scale = 100.0 if question.scale == "points" else 1.0
     d, low, high = (difference.d, difference.low, difference.high) if difference else (math.nan,) * 3
     found, verdict = finding.difference, finding.verdict
+    values = NONE, NONE
+    if found is not None:
+        base_few, own_few = finding.shortfalls
+        values = _value(found.baseline, base_few, question), _value(found.candidate, own_few, question)
     # the bar lies beyond the margin, and the verdict is inconclusive all the same
     holm = usable and found is not None and found.worse.low > 0 and verdict.reason == NOT_AFTER_HOLM
     name = verdict.name if usable else "inconclusive"
@@ -197,7 +196,7 @@ def row(finding: Finding, colour: int, *, usable: bool = True) -> FindingRow:
         name=question.name,
         which="" if question.stratum is None else question.stratum.since or REGULAR,
         colour=colour,
-        values=_values(finding),
+        values=values,
         unit=question.shown_unit if found else "",
         change=verdicts.difference(difference),
         interval=f"needs {count(few.needs)}{NBSP}{few.of}" if few else verdicts.interval_of(difference),
@@ -226,15 +225,6 @@ def definition(metric: str) -> str:
     """What a figure is, in the words of the catalogue; empty for an unknown one."""
     known = CATALOGUE.get(metric) or RATES.get(metric)
     return known.sentence if known else ""
-
-
-def _values(finding: Finding) -> tuple[str, str]:
-    """Both figures; n/a for a quantile of an arm that has too few turns or sessions."""
-    difference, question = finding.difference, finding.question
-    if difference is None:
-        return NONE, NONE
-    base_few, few = finding.shortfalls
-    return _value(difference.baseline, base_few, question), _value(difference.candidate, few, question)
 
 
 def _value(value: float, few: Lack | None, question: Question) -> str:

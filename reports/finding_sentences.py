@@ -1,7 +1,7 @@
-"""Findings in sentences: one estimate each, with the interval and further estimates left to tables; pure.
+"""Findings in sentences, the same in every form; pure.
 
-Every form uses the same sentence, whether the sample size was fixed or an interim analysis ended the run. Two services
-are slower or faster than each other; a candidate has regressed or improved against its baseline (`Finding.peers`).
+Two services are slower or faster than each other; a candidate has regressed or improved against its baseline
+(`Finding.peers`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from reports.wording.verdicts import NOTHING, figure, share
 
 WORST: tuple[VerdictName, ...] = ("regressed", "inconclusive", "improved", "not_regressed", "equivalent")
 """The order in which one verdict speaks for several primary metrics."""
+VERBS: dict[VerdictName, str] = {"regressed": "regressed", "not_regressed": "has not regressed", "improved": "improved"}
+"""What a candidate did that has a baseline."""
 NO_PRIMARY = "There is no verdict, because no primary metric was asked for."
 HAPPENS = {"failure_rate": "fail or do not start", "throttle_rate": "are throttled", "stall_rate": "stall"}
 RUNS_DIFFER = (
@@ -73,10 +75,7 @@ def answer(primary: Sequence[Finding]) -> str:
 
 
 def answer_details(primary: Sequence[Finding], *, settle: bool = True) -> str:
-    """Return what follows `answer`: its confidence, the other metrics, and the other candidates.
-
-    `settle`: whether to say how many sessions would decide what is inconclusive.
-    """
+    """Return what follows `answer`: its confidence, and the others; if `settle`, how many sessions decide."""
     if not primary:
         return ""
     (verdict, mine), *others = worst_first(primary)
@@ -95,7 +94,10 @@ def settling(inconclusive: Sequence[Finding]) -> str:
     if any(f.verdict.provisional and f.difference and not f.difference.order for f in endless):
         return RUNS_DIFFER
     units = "pairs" if all(f.unit == "pair" for f in inconclusive) else "sessions per target"
-    most = [f"more than {count(FAR * max(f.sessions))}" for f in endless] + list(map(_about, finite))
+    most = [f"more than {count(FAR * max(f.sessions))}" for f in endless]
+    for f in finite:
+        few = f.verdict.reason is not None and f.verdict.reason.kind == "too_few"
+        most.append(f"{'at least' if few else 'about'} {count(int(f.needed))}")
     if not most:
         return ""
     names = [figure(f.question) for f in (*endless, *finite)]
@@ -105,12 +107,6 @@ def settling(inconclusive: Sequence[Finding]) -> str:
         return f"More {units} are unlikely to decide {'all metrics' if each else 'it'}: {needs}."
     needed = f"{most[0][:1].upper()}{most[0][1:]} {units} are needed to decide"
     return f"{needed} all metrics: {needs}." if each else f"{needed} {names[0]}."
-
-
-def _about(finding: Finding) -> str:
-    """Return `about 370`; of a metric with too few turns to decide, `at least 100`."""
-    reason = finding.verdict.reason
-    return f"{'at least' if reason and reason.kind == 'too_few' else 'about'} {count(int(finding.needed))}"
 
 
 def at_twice(measured: Sequence[Measured], level: float = LEVEL) -> str:
@@ -136,8 +132,8 @@ def sentence(finding: Finding) -> str:
 def _opening(verdict: VerdictName, finding: Finding, primary: Sequence[Finding]) -> str:
     """`finding` speaks for all of `primary`."""
     found, name, label, base = row(finding, 1), figure(finding.question), finding.candidate, finding.baseline
+    verb = f"is {shown(finding)} than {base}" if finding.peers else VERBS.get(verdict, "")
     if verdict == "regressed":
-        verb = f"is {shown(finding)} than {base}" if finding.peers else "regressed"
         assert finding.difference is not None, "what regressed has a difference"
         more = f"{size(finding.difference.d, finding)} than on {base}"
         return f"{label} {verb}: {_now(finding, more)}."
@@ -145,13 +141,11 @@ def _opening(verdict: VerdictName, finding: Finding, primary: Sequence[Finding])
         within = f"but within the margin of {found.margin_text}"
         return f"{label} is {found.known} than {base}, {within}: {name} is {_change(finding)}."
     if verdict == "not_regressed":
-        verb = f"is {shown(finding)} than {base}" if finding.peers else "has not regressed"
         return f"{label} {verb}: {name} differs by {found.change}, which is within the margin of {found.margin_text}."
     if verdict == "equivalent":
         than = f" to {base}" if finding.peers else ""
         return f"{label} is equivalent{than}: {name} differs by {found.change}, within ±{found.margin_text}."
     if verdict == "improved":
-        verb = f"is {shown(finding)} than {base}" if finding.peers else "improved"
         return f"{label} {verb}: {name} is {_change(finding)}{'' if finding.peers else f' than on {base}'}."
     return _inconclusive(finding, primary)
 
@@ -200,10 +194,7 @@ def _sure(finding: Finding) -> str:
 
 
 def _now(finding: Finding, more: str) -> str:
-    """Return `one turn in twenty now takes longer than 2.64 s, 65 % more than on direct (ttfa p95)`.
-
-    "now" is said of a candidate only: a service beside another one has no before.
-    """
+    """Return `one turn in twenty now takes longer than 2.64 s, 65 % more than on direct (ttfa p95)`."""
     found, question, now = finding.difference, finding.question, "" if finding.peers else "now "
     assert found is not None, "what became worse has a difference"
     if question.metric in HAPPENS:
@@ -220,10 +211,7 @@ def _now(finding: Finding, more: str) -> str:
 
 
 def speaker(primary: Sequence[Finding]) -> Finding:
-    """Return the finding that speaks for several: the farthest beyond its margin of those with the worst verdict.
-
-    Of inconclusive ones first what is known to be worse, and last a rate of which none was seen.
-    """
+    """Return the finding that speaks for several: of those with the worst verdict the farthest beyond its margin."""
     verdict = overall(primary)
     return max((finding for finding in primary if finding.verdict.name == verdict), key=_priority)
 
@@ -235,10 +223,7 @@ def _priority(finding: Finding) -> tuple[bool, bool, float]:
 
 
 def _reach(finding: Finding) -> float:
-    """Return how far the bound that decided lies from the margin, as a multiple of it.
-
-    An interim analysis has no such bound; its difference stands in for it.
-    """
+    """Return how far the bound that decided, or an interim difference, lies from the margin, in margins."""
     found, margin = finding.difference, finding.question.margin
     if found is None:
         return math.inf

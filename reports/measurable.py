@@ -1,7 +1,4 @@
-"""Refuses thresholds that a run of a script can never be judged by, before the run; pure.
-
-`scripts`: what each script lacks, as `bench.load.planning.lacking` returns it; None if that is unknown.
-"""
+"""Refuses thresholds that no run of these scripts can meet, by what `bench.load.planning.lacking` says; pure."""
 
 from __future__ import annotations
 
@@ -15,10 +12,7 @@ from reports.thresholds import GATED, Threshold, near, quoted
 
 
 def refuse_unmeasurable(threshold: Threshold, scripts: Sequence[Mapping[str, Any] | None], named: str = "") -> None:
-    """Raise UsageError for a threshold that no turn or session of these scripts can be judged by.
-
-    `named`: the threshold as the user wrote it.
-    """
+    """Raise UsageError for a threshold that no turn or session of these scripts can be judged by."""
     known = [script for script in scripts if script is not None]
     if len(known) < len(scripts) or not known:
         return

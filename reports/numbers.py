@@ -1,7 +1,4 @@
-"""How numbers are written: at most three significant digits, real minus signs, no-break spaces before units, UTC.
-
-And how they are rounded: widths of bins, steps between ticks, ends and places on axes.
-"""
+"""How numbers are written (three digits, real minus signs, no-break spaces, UTC) and rounded (bins, ticks, axes)."""
 
 from __future__ import annotations
 

@@ -89,14 +89,12 @@ class StoredComparison(NamedTuple):
 
 
 class Statistic(ABC):
-    """What is computed of a metric: a quantile, a mean, a rate, or a typical change.
+    """What is computed of a metric, a class each: how it is named, measured, limited, compared, and stored.
 
-    Each is one class, which says how it is named, measured, held against a limit, compared with a baseline, tested at
-    an interim analysis, and compared with stored runs. What it cannot do raises UsageError that says what to do.
+    What it cannot do raises UsageError that says what to do.
     """
 
     kind: ClassVar[str]
-    """its name in JSON"""
     per_stratum: ClassVar[bool] = False
     """whether it is computed of each stratum by itself if turns have several"""
 
@@ -191,7 +189,8 @@ class Statistic(ABC):
         self, both: Sources, group: Sequence[Question], draws: int, rng: np.random.Generator, error: float
     ) -> list[InterimStatistic]:
         """Return what an interim analysis sees. `error`: of the tests of drift; the others are as in `compare`."""
-        raise UsageError(f"{question_names(group)} cannot be tested at an interim analysis: use rtbench compare")
+        names = ", ".join(one.name for one in group)
+        raise UsageError(f"{names} cannot be tested at an interim analysis: use rtbench compare")
 
     def against_stored(
         self, source: Source, question: Question, runs: Sequence[Baseline], rng: np.random.Generator, how: Inference
@@ -200,16 +199,9 @@ class Statistic(ABC):
         raise UsageError(f"{question.name}: stored baselines do not hold it; name a run as the baseline")
 
 
-def question_names(questions: Sequence[Question]) -> str:
-    return ", ".join(one.name for one in questions)
-
-
 @dataclass(frozen=True)
 class Question:
-    """A statistic of a metric. `stratum`: if a run has turns of several; None for all there is.
-
-    `step`: of one step alone; empty for all.
-    """
+    """A statistic of a metric. `stratum`: None for all there is; `step`: empty for all."""
 
     metric: str
     statistic: Statistic
@@ -241,12 +233,10 @@ class Question:
 
     @property
     def scale(self) -> Scale:
-        """How its differences are shown."""
         return self.statistic.scale(self.metric)
 
     @property
     def better(self) -> Direction:
-        """Which way is better, if any."""
         return self.statistic.better(self.metric)
 
     @property

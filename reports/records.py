@@ -5,9 +5,7 @@
         failed: Count = field(name="turns_failed")      # the attribute `failed`, under another key
         usd_per_turn: Rounded
 
-Here alone it is ruled how a number is written that does not exist, NaN or infinite: as null.
-
-A reader of what the measuring half wrote needs the types of values, and skips missing keys: `optional_keys`.
+NaN and infinity are written as null, here alone. `optional_keys` makes the type of a reader that skips missing keys.
 """
 
 from __future__ import annotations
@@ -126,10 +124,10 @@ def schema_of(kind: Any, name: str, title: str) -> dict[str, Any]:
 
 
 def _builtin(value: Any) -> Any:
-    """A text, or a number of numpy's or of the types above, as Python's own."""
+    """Text, numbers and arrays of numpy, or of the types above, as Python's own."""
     if isinstance(value, str | float | int):
         return next(plain(value) for plain in (str, float, int) if isinstance(value, plain))
-    return value.item()
+    return value.tolist()
 
 
 def _plain(value: Any) -> Any:

@@ -1,8 +1,7 @@
 """Read a run folder: rows as pandas frames with their metrics derived, histograms, the run's document.
 
-A run that ended is read from its Parquet files, one that was killed from its spool. A column has one dtype whatever the
-run holds: whole numbers `Int64`, flags `boolean`, measures `float64`. Columns that repeat (labels, ids of sessions) are
-categoricals; the service's ids, one per turn, stay in Arrow.
+A run that ended is read from Parquet, one that was killed from its spool. A column has one dtype whatever the run
+holds: whole numbers `Int64`, flags `boolean`, measures `float64`, labels categoricals, ids of turns Arrow.
 
 What reports need of a million turns fits in 120 MB: `load_for_report` keeps it in Arrow, in the fewest bytes that hold
 it, and `reports.turns` derives a metric when it is asked for.
@@ -61,13 +60,11 @@ UNREPORTED = {
     *("events", "unknown_events", "service_errors", "timestamp_fallbacks", "close_code", "close_reason"),
     *names_of(SESSIONS, "width", "error"),
 }
-"""Columns of a session that no report needs."""
 _OF_METRICS = {name for metric in TURN_METRICS for name in metric.columns}
 OF_REPORTS: dict[TableName, list[str]] = {
     "turns": [name for name in SCHEMAS["turns"].names if name in {*REPORTED, *_OF_METRICS}],
     "sessions": [name for name in SCHEMAS["sessions"].names if name not in UNREPORTED],
 }
-"""The columns that reports read."""
 OF_HOSTS = ("host", "timestamp_uncertainty_ns")
 """Those of a turn that they read besides where several hosts recorded the run."""
 FEW = 16

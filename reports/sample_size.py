@@ -13,26 +13,27 @@ import numpy as np
 
 from bench.errors import UsageError
 from bench.metrics import SLOPE
+from bench.pricing import Prices, cost_usd
 from bench.run.document import ValidityStatus
-from bench.units import S_PER_MINUTE
+from bench.units import NS_PER_S, S_PER_MINUTE
 from reports import runs
-from reports.metric_option import metric_option
 from reports.numbers import NBSP, NONE, count, plural, span, three, usd
 from reports.question import Question
 from reports.records import Closed, Number, about
 from reports.runs import RunFrames, run_id_of
 from reports.samples import samples_of
-from reports.session_prices import price_in_seconds, price_in_usd, usd_per_session
 from reports.sides.questions import by_stratum, common_strata
 from reports.sides.side import ABSENT, Side, matched, parted, refuse_unknown, targets_of
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
+from reports.statistics.counting import Floats
 from reports.statistics.differences import Margin
 from reports.statistics.power import (
     BETTER_SESSIONS,
     LEVEL,
     MIN_SESSIONS,
     PRIMARY_METRICS,
+    SessionPrice,
     cheapest_turns,
     components_at,
     distance_of,
@@ -40,9 +41,10 @@ from reports.statistics.power import (
 )
 from reports.statistics.quantiles import quantiles
 from reports.statistics.resample import seed_of
+from reports.summary.money import KINDS, bills_of, money_of
 from reports.summary.summary import window_of
 from reports.summary.trust import WORDS, validity_of
-from reports.thresholds import quoted
+from reports.thresholds import metric_option, quoted
 from reports.turns import measured_sessions
 from reports.wording.verdicts import figure
 
@@ -116,7 +118,6 @@ def _share(text: str, option: str) -> float:
 
 
 Range = tuple[Number, Number, Number]
-"""The lower end, the likely value, and the upper end."""
 
 
 class SampleSize(Closed, frozen=True):
@@ -295,3 +296,63 @@ def sample_size_lines(size: SampleSize) -> Iterable[str]:
 
 def _range(values: Range, write: Callable[[float], str]) -> str:
     return f"{write(values[1])} ({write(values[0])} to {write(values[2])})"
+
+
+UNKNOWN = SessionPrice(math.nan, math.nan)
+
+
+def usd_per_session(run: RunFrames, sides: Sequence[Side]) -> float:
+    """Return the cost of a session of each of two targets: the sum over both, or twice that of one."""
+    costs = {cost.target: cost.usd_per_session for cost in money_of(run, sides[0].turns.targets).targets}
+    each = [costs.get(side.name, math.nan) for side in sides]
+    return sum(each) * (2 / len(each))
+
+
+def price_in_seconds(side: Side) -> SessionPrice:
+    """Return the seconds from a session's start to its first turn, and per turn: the means of successful sessions."""
+    sessions = side.session_rows
+    turns = side.turns.frame[["session_id", "start_utc_ns"]].iloc[side.turns.rows[side.here]]
+    first_ns = turns.groupby(turns["session_id"].astype(object))["start_utc_ns"].min()
+    opened = first_ns.reindex(sessions["session_id"].astype(object)).to_numpy(dtype=np.float64)
+    opened -= sessions["start_utc_ns"].to_numpy(dtype=np.float64)
+    started = sessions["turns_started"].to_numpy(dtype=np.float64)
+    succeeded = (sessions["outcome_class"] == "success").to_numpy() & (started > 0) & ~np.isnan(opened)
+    if not succeeded.any():
+        return UNKNOWN
+    ended = sessions["ended_at_ns"].to_numpy(dtype=np.float64)[succeeded]
+    opening = float(opened[succeeded].mean())
+    per_turn = (float(ended.sum()) - opening * succeeded.sum()) / float(started[succeeded].sum())
+    return _price(opening / NS_PER_S, per_turn / NS_PER_S)
+
+
+def price_in_usd(side: Side) -> SessionPrice:
+    """Return the cost of a session by its turns: their tokens, and the minutes that they take if these are billed."""
+    costs = [cost for cost in money_of(side.run, side.turns.targets).targets if cost.target == side.name]
+    prices = next((charge.prices for cost in costs[:1] for charge in cost.models if charge.prices), None)
+    if prices is None:
+        return UNKNOWN
+    tokens = _usd_of_tokens(side, prices) if prices.of_tokens else SessionPrice(0.0, 0.0)
+    seconds = price_in_seconds(side) if prices.usd_per_minute else SessionPrice(0.0, 0.0)
+    per_s = prices.usd_per_minute / S_PER_MINUTE
+    return _price(tokens.session + per_s * seconds.session, tokens.turn + per_s * seconds.turn, tokens.history)
+
+
+def _usd_of_tokens(side: Side, prices: Prices) -> SessionPrice:
+    """Fit a line to the cost of turns by their number: its slope is the history that is billed again."""
+    run, targets = side.run, side.turns.targets
+    bills = bills_of(run, targets)
+    tokens = {kind: bills.tokens(kind) for kind in KINDS}
+    usd: Floats = cost_usd(prices, {kind: np.nan_to_num(of_kind) for kind, of_kind in tokens.items()})
+    place = targets.index(side.name) if side.name in targets else ABSENT
+    billed: Flags = ~np.isnan([*tokens.values()]).all(axis=0) & (bills.target == place)
+    of_turns = billed & ~bills.unattributed
+    number = np.r_[run.turns["turn"].to_numpy(dtype=np.float64, na_value=np.nan), np.zeros(len(run.sessions))][of_turns]
+    sessions = np.unique(bills.session[of_turns]).size
+    if np.unique(number).size < 2:
+        return UNKNOWN
+    history, turn = np.polyfit(number - 1, usd[of_turns], 1)
+    return _price(float(usd[billed & bills.unattributed].sum()) / sessions, float(turn), max(0.0, float(history)))
+
+
+def _price(session: float, turn: float, history: float = 0.0) -> SessionPrice:
+    return SessionPrice(session, turn, history) if turn > 0 else UNKNOWN

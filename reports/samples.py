@@ -140,7 +140,7 @@ def sampled(turns: Turns, name: str, mains: Mapping[Stratum, str]) -> Sampled:
     main_of_step = np.array([mains[turns.strata[place]] for place in turns.stratum], dtype=object)
     always = (main_of_step == name) | (name == ALWAYS)
     there = turns.good & ~np.isnan(values)
-    has, good = turns.by_group(there) > 0, turns.good_by_group > 0
+    has, good = turns.by_group(there) > 0, turns.by_group(turns.good) > 0
     elsewhere = np.where(good.any(axis=0), has.any(axis=0), always)
     applies: Flags = np.where(good, has, elsewhere[None, :])
     drawn, index = values[there], np.flatnonzero(there).astype(np.int32)

@@ -63,4 +63,3 @@ class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quantiles: tuple[StoredQuantiles, ...]
     rates: tuple[StoredRate, ...]
     labels: dict[str, str]
-    """As the run's `--label` gave them."""

@@ -30,10 +30,7 @@ Traits = Annotated[Known, about("the type of the turns; null of regular ones")]
 
 
 class Stratum(NamedTuple):
-    """Turns that may be pooled: their latency counts from one instant, and they have the same turn type.
-
-    `measured_from` is empty where origins are not told apart, `turn_type` of regular turns.
-    """
+    """Turns that may be pooled. An empty `measured_from`: of any origin; an empty `turn_type`: regular."""
 
     measured_from: str = ""
     turn_type: str = ""

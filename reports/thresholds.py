@@ -29,7 +29,6 @@ from reports.statistics.differences import Margin
 from reports.strata import ORIGINS, Stratum
 
 STATISTICS: tuple[type[Statistic], ...] = (Quantile, Mean, Rate)
-"""What a threshold may be about."""
 Unit = Literal["ms", "×", "n", "%", "ms/1k tokens", "B/s", "share"]
 OTHERS = {
     "max": "a single turn decides it, and it grows with the number of turns: use a quantile such as p(99)",
@@ -119,13 +118,7 @@ POINTS: Mapping[str, int | Fraction] = {"": 1, "pt": Fraction(1, 100)}
 """How the margin of a rate may be written."""
 
 
-def is_relative(text: str) -> bool:
-    """Whether a margin is meant, and no limit: it has a sign and may stand for itself, or an `and`."""
-    return text.startswith("+") or (text.startswith("-") and text.endswith(("%", "pt"))) or " and " in text
-
-
 def limit_of(text: str, primary: Gated) -> float:
-    """An absolute limit in the metric's unit."""
     match, form = _LIMIT.fullmatch(text), FORMS[primary.unit]
     if not match or match[2] not in form.factors:
         raise UsageError(f"{quoted(text)} is no limit of {primary.name}: write it as {form.limits}")
@@ -168,7 +161,6 @@ def _size(sign: str, number: Fraction, unit: str, primary: Gated) -> tuple[str, 
 
 
 def _allowed(primary: Gated) -> str:
-    """What a margin of this metric may be."""
     if primary.unit == "share" and primary.better == "higher":
         return "more of it is better, so what is accepted is less: write -1pt (one percentage point)"
     if primary.unit == "share":
@@ -249,7 +241,8 @@ def parse(metric: str, text: str) -> Threshold:
             raise UsageError(f"{name} is a metric of sessions, which have no {of_turns}: write {name} without it")
     if "measured_from" in filters and (name not in CATALOGUE or CATALOGUE[name].begin != ORIGIN):
         raise UsageError(f"{name} is measured from one instant only: write {name} without measured_from")
-    relative = is_relative(rest)
+    # a margin has a sign and may stand for itself, or an `and`; anything else is a limit
+    relative = rest.startswith("+") or (rest.startswith("-") and rest.endswith(("%", "pt"))) or " and " in rest
     # a limit on the wrong side is a slip: it would be kept by what is worst
     if relative and of.signed:
         raise UsageError(f"{of.name} may be negative, so a relative margin is undefined: give it a limit")
@@ -324,7 +317,6 @@ def _entries(root: LocatedValue, mistakes: Mistakes) -> Iterator[tuple[LocatedVa
 
 
 def _named(text: str) -> tuple[str, dict[str, str]]:
-    """The name of a metric and its filters."""
     match = _NAMED.fullmatch(text.strip())
     if match is None:
         raise UsageError(f"{quoted(text)} is no metric: write ttfa, or ttfa{{step:greeting}} with a filter")
@@ -336,25 +328,19 @@ def _named(text: str) -> tuple[str, dict[str, str]]:
                 f"{quoted(text)} has a filter {quoted(part)}; allowed: step:NAME, target:NAME, turn_type:NAME "
                 f"and measured_from:{' or '.join(ORIGINS)}"
             )
-        filters[key] = _turn_type(value) if key == "turn_type" else value
+        if key == "turn_type" and value != REGULAR:
+            names = [name.strip() for name in value.split("+")]
+            if not set(names) <= set(TURN_TYPES):
+                known = f"{REGULAR}, {', '.join(TURN_TYPES)}, or several with + between them"
+                raise UsageError(f"{quoted(value)} is no turn type; allowed: {known}")
+            value = turn_type_of(names)
+        filters[key] = value
     if (instant := filters.get("measured_from")) is not None and instant not in ORIGINS:
         raise UsageError(f"{quoted(instant)} is no instant to measure from; allowed: {', '.join(ORIGINS)}")
     return match[1].strip(), filters
 
 
-def _turn_type(text: str) -> str:
-    """Return a turn type with its parts in their order."""
-    if text == REGULAR:
-        return text
-    names = [name.strip() for name in text.split("+")]
-    if not set(names) <= set(TURN_TYPES):
-        known = f"{REGULAR}, {', '.join(TURN_TYPES)}, or several with + between them"
-        raise UsageError(f"{quoted(text)} is no turn type; allowed: {known}")
-    return turn_type_of(names)
-
-
 def _statistic(text: str, of: Gated) -> Statistic:
-    """Return the statistic that an aggregate of this metric names."""
     if text in OTHERS:
         raise UsageError(f"{text} of {of.name} cannot be a threshold: {OTHERS[text]}")
     if text == "avg" and of.unit == "ms":
@@ -365,3 +351,17 @@ def _statistic(text: str, of: Gated) -> Statistic:
     meant = re.fullmatch(r"p(\d{1,2}(?:\.\d{1,3})?)", text)
     hint = f"; did you mean p({meant[1]})?" if meant and "p(N)" in of.aggregates else ";"
     raise UsageError(f"{quoted(text)} is no aggregate of {of.name}{hint} allowed: {', '.join(of.aggregates)}")
+
+
+def metric_option(text: str, default: str) -> tuple[Gated, Statistic]:
+    """Parse a metric and its statistic, or the quantile `default`. Raises UsageError that says what is allowed."""
+    name, _, aggregate = text.partition(":")
+    metric = primary(name.strip())
+    for statistic in STATISTICS:
+        if names := statistic.aggregates(metric.unit):
+            written = aggregate.strip() or (default if "p(N)" in names else names[0])
+            if (found := statistic.read(re.sub(r"^p(\d.*)$", r"p(\1)", written))) is not None:
+                return metric, found
+    if metric.unit == "share":
+        raise UsageError(f"{metric.name} is a rate: write --metric {metric.name}")
+    raise UsageError(f"{quoted(aggregate)} is no quantile: write --metric {metric.name}:{default}")

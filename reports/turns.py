@@ -197,7 +197,6 @@ class Turns:
 
     @cached_property
     def good(self) -> Flags:
-        """Which of the turns succeeded."""
         flags: Flags = self.kind == GOOD
         return flags
 
@@ -225,16 +224,13 @@ class Turns:
         return np.bincount(groups, minlength=size).reshape(len(self.targets), len(self.steps))
 
     def steps_in(self, stratum: Stratum) -> Flags:
-        """Which of the steps are of a stratum."""
         return np.array([stratum.covers(one) for one in self.strata], dtype=bool)[self.stratum]
 
     def of(self, pool: Pool) -> Flags:
-        """Which of the turns are of a pool."""
         mine: Flags = (self.target == pool.target) & pool.steps[self.step]
         return mine
 
     def lost_in(self, pool: Pool) -> Flags:
-        """Which of the lost turns are of a pool."""
         return self.lost.of(pool.target, pool.steps)
 
 
@@ -245,7 +241,6 @@ def values_of(rows: pd.DataFrame, metric: str, origins_ns: Floats | None = None)
 
 
 def column_of(metric: str) -> str:
-    """The column of a metric in a frame."""
     known = CATALOGUE[metric]
     if known.unit == "ms":
         return f"{metric}_ms"
@@ -253,7 +248,6 @@ def column_of(metric: str) -> str:
 
 
 def measured_rows(frame: pd.DataFrame) -> Integers:
-    """Rows of the measured phase."""
     return np.flatnonzero(frame["measured"].to_numpy()).astype(np.int32)
 
 
@@ -261,7 +255,6 @@ OF_LOST = [
     *("session_id", "target", "script", "outcome_class", "turns_not_started", "turns_started", "renewed"),
     *("start_utc_ns", "ended_at_ns"),
 ]
-"""Columns of sessions that lost turns are read from."""
 
 
 def measured_sessions(run: RunFrames, columns: list[str] | None = None) -> pd.DataFrame:

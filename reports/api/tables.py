@@ -130,7 +130,7 @@ def outcome_frame(summary: Summary) -> pd.DataFrame:
             for ending in endings
             if ending.counts[place]
         ]
-        if lost := outcomes.lost[place]:
+        if lost := outcomes.targets[place].turns_not_started:
             rows.append(of | {"unit": "turns", "outcome": "not_started", "outcome_class": "failed", "count": lost})
     return frame_of(rows, OUTCOME)
 

@@ -25,7 +25,7 @@ from reports.statistics.differences import Difference, Inference, Margin, quanti
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.target_counts import of_sample
 from reports.statistics.verdicts import verdicts
-from reports.summary.curves import Curve, curve_of
+from reports.summary.distributions import Curve, curve_of
 
 
 def step_changes(base: Side, cand: Side, about: Question, how: Inference) -> list[Finding]:

@@ -121,7 +121,7 @@ def check_of(
     omitted = tuple(
         Cause("not_started", _warning(side, sides))
         for side in unguarded
-        if side.outcomes.lost[side.target] / side.outcomes.wanted[side.target] > OMITTED
+        if (of := side.outcomes.targets[side.target]).turns_not_started / of.turns_planned > OMITTED
     )
     fails = omitted and found.exit_status == PASSED
     return replace(found, causes=omitted, warnings=warnings) if fails else found
@@ -246,14 +246,14 @@ def _unguarded(sides: Sequence[Side], items: Sequence[ThresholdResult]) -> list[
     return [
         side
         for side in sides
-        if side.name in about and side.target != ABSENT and side.outcomes.failures(side.target) > FAIR
+        if side.name in about and side.target != ABSENT and side.outcomes.targets[side.target].failure_rate > FAIR
     ]
 
 
 def _warning(side: Side, sides: Sequence[Side]) -> str:
-    found, at, whose = side.outcomes, side.target, f" of {side.name}" if len(sides) > 1 else ""
-    failed = "did not start" if found.lost[at] == found.unmet[at] else "failed or did not start"
-    what = f"{percent(found.unmet[at], found.wanted[at])} of the planned turns{whose} {failed}"
+    found, whose = side.outcomes.targets[side.target], f" of {side.name}" if len(sides) > 1 else ""
+    failed = "did not start" if found.turns_not_started == found.unmet else "failed or did not start"
+    what = f"{percent(found.unmet, found.turns_planned)} of the planned turns{whose} {failed}"
     return f'{what}, and no threshold is about failures: add failure_rate: ["rate<0.01"]'
 
 

@@ -1,7 +1,4 @@
-"""The blocks of a document, which say what it contains and not how any form shows it.
-
-A document is composed once. `html`, `markdown`, and `terminal` render it. Texts are plain: a renderer escapes them.
-"""
+"""The blocks of a document: plain texts, which `html`, `markdown` and `terminal` render and escape."""
 
 from __future__ import annotations
 
@@ -56,10 +53,8 @@ class Cell:
     target: int | None = None
     """shown in the colour of this target"""
     marked: bool = False
-    """with that target's mark before it"""
     style: str = ""
     columns: int = 1
-    """it takes so many columns"""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ def environment() -> Environment:
     )
     made.filters["kind"] = lambda block: type(block).__name__
     made.globals |= {"glyphs": GLYPHS, "capital": capital, "more_notes": more_notes}
-    made.globals |= {"say": _say, "look": _look, "colour": _colour}
+    made.globals |= {"say": _say, "look": _look}
+    made.globals["colour"] = lambda target: "" if target is None else colour_class(target, "t")
     return made
 
 
@@ -55,10 +56,6 @@ def _look(*classes: str) -> Markup:
     """The attribute of those of the classes that are not empty."""
     named = " ".join(filter(None, classes))
     return Markup(' class="{}"').format(named) if named else Markup("")
-
-
-def _colour(target: int | None) -> str:
-    return "" if target is None else colour_class(target, "t")
 
 
 def render_html(page: Page) -> str:

@@ -10,53 +10,33 @@ from itertools import pairwise
 
 from bench.untrusted.sanitize import escape_control
 from reports.numbers import NBSP, capital
-from reports.render.blocks import (
-    Banner,
-    Block,
-    Bullets,
-    Cell,
-    Code,
-    Column,
-    Command,
-    Details,
-    Fact,
-    Figure,
-    Heading,
-    Inline,
-    Page,
-    Paragraph,
-    SideBySide,
-    Strong,
-    Table,
-    Tabs,
-    more_notes,
-)
+from reports.render import blocks as b
 
 ANSWER = "answer"
 """The section that is not folded away."""
-CLOSE: set[tuple[type, type]] = {(Heading, Paragraph), (Paragraph, Bullets), (Details, Details)}
+CLOSE: set[tuple[type, type]] = {(b.Heading, b.Paragraph), (b.Paragraph, b.Bullets), (b.Details, b.Details)}
 """Blocks that follow each other without a blank line."""
 MARKUP = re.compile(r"[\\|`*\[_]")
 
 
-def render_markdown(page: Page) -> str:
+def render_markdown(page: b.Page) -> str:
     """The text of a file: the headline, the badges, the answer, and each section folded away."""
-    opening: list[Inline] = []
+    opening: list[b.Inline] = []
     for badge in page.badges:
-        opening += [Strong(f"{badge.glyph} {badge.word}"), f" {badge.beside}" if badge.beside else "", " · "]
-    blocks: list[Block] = [
-        Heading(f"{page.badges[0].glyph} {page.headline}"),
-        Paragraph((*opening, page.beside) if page.beside else tuple(opening[:-1])),
+        opening += [b.Strong(f"{badge.glyph} {badge.word}"), f" {badge.beside}" if badge.beside else "", " · "]
+    blocks: list[b.Block] = [
+        b.Heading(f"{page.badges[0].glyph} {page.headline}"),
+        b.Paragraph((*opening, page.beside) if page.beside else tuple(opening[:-1])),
         *page.lead,
         *(page.answer or ()),
         *page.next,
     ]
     for section in page.sections:
-        blocks += section.blocks if section.anchor == ANSWER else [Details(section.heading, section.blocks)]
-    return markdown_blocks([*blocks, Paragraph(page.footer)])
+        blocks += section.blocks if section.anchor == ANSWER else [b.Details(section.heading, section.blocks)]
+    return markdown_blocks([*blocks, b.Paragraph(page.footer)])
 
 
-def markdown_blocks(blocks: Iterable[Block]) -> str:
+def markdown_blocks(blocks: Iterable[b.Block]) -> str:
     """The text of blocks; what has no rows, texts or blocks is left out."""
     return f"{_rendered(blocks)}\n".replace(NBSP, " ")
 
@@ -66,86 +46,84 @@ def plain(text: str) -> str:
     return html.escape(MARKUP.sub(r"\\\g<0>", escape_control(text)), quote=False)
 
 
-def _rendered(blocks: Iterable[Block], within: bool = False) -> str:
+def _rendered(blocks: Iterable[b.Block], within: bool = False) -> str:
     """`within`: in a fold, where the folds are open. Of a heading above nothing nothing is left."""
     parts = [(type(block), text) for block in _without_figures(blocks) if (text := _block(block, within))]
-    kinds = [kind for kind, _ in parts] + [Heading]
-    shown = [part for part, after in zip(parts, kinds[1:], strict=True) if (part[0], after) != (Heading, Heading)]
+    kinds = [kind for kind, _ in parts] + [b.Heading]
+    shown = [part for part, after in zip(parts, kinds[1:], strict=True) if (part[0], after) != (b.Heading, b.Heading)]
     gaps = ["\n" if (one, other) in CLOSE else "\n\n" for (one, _), (other, _) in pairwise(shown)]
     return "".join(f"{text}{gap}" for (_, text), gap in zip(shown, [*gaps, ""], strict=False))
 
 
-def _without_figures(blocks: Iterable[Block]) -> Iterable[Block]:
+def _without_figures(blocks: Iterable[b.Block]) -> Iterable[b.Block]:
     """The blocks, with what stands for a figure in its place: of several panes the one that is shown first."""
     for block in blocks:
-        figure = block.panes[0][2] if isinstance(block, Tabs) else block
-        if isinstance(figure, SideBySide):
+        figure = block.panes[0][2] if isinstance(block, b.Tabs) else block
+        if isinstance(figure, b.SideBySide):
             yield from _without_figures(figure.figures)
-        elif isinstance(figure, Figure):
-            yield from _without_figures([*([Heading(figure.head)] if figure.head else []), *figure.below])
+        elif isinstance(figure, b.Figure):
+            yield from _without_figures([*([b.Heading(figure.head)] if figure.head else []), *figure.below])
             yield from figure.numbers
         else:
             yield figure
 
 
-def _block(block: Block, within: bool) -> str:
+def _block(block: b.Block, within: bool) -> str:
     match block:
-        case Heading(text):
+        case b.Heading(text):
             return f"{'####' if within else '###'} {plain(text)}"
-        case Paragraph(text):
+        case b.Paragraph(text):
             return _inline(text)
-        case Bullets(texts, shown=shown):
+        case b.Bullets(texts, shown=shown):
             listed = "\n".join(f"- {_inline(text)}" for text in texts[:shown])
-            more = Bullets(texts[shown:]) if shown is not None and len(texts) > shown else None
-            return f"{listed}\n\n{_block(Details(more_notes(texts[shown:]), [more]), within)}" if more else listed
-        case Fact(name, texts) if texts:
+            more = b.Bullets(texts[shown:]) if shown is not None and len(texts) > shown else None
+            return f"{listed}\n\n{_block(b.Details(b.more_notes(texts[shown:]), [more]), within)}" if more else listed
+        case b.Fact(name, texts) if texts:
             return f"**{plain(capital(name))}** {' · '.join(map(_inline, texts))}"
-        case Command(title, text):
-            return f"**{plain(capital(title))}** {_inline(Code(text))}"
-        case Banner(lines):
+        case b.Command(title, text):
+            return f"**{plain(capital(title))}** {_inline(b.Code(text))}"
+        case b.Banner(lines):
             return "\n\n".join(map(_inline, lines))
-        case Table(rows=rows, shown=shown) if shown is not None and len(rows) > shown:
+        case b.Table(rows=rows, shown=shown) if shown is not None and len(rows) > shown:
             rest = replace(block, rows=rows[shown:], shown=None)
-            folded = _block(Details(f"{len(rest.rows)} more row{'s'[len(rest.rows) == 1 :]}", [rest]), within)
+            folded = _block(b.Details(f"{len(rest.rows)} more row{'s'[len(rest.rows) == 1 :]}", [rest]), within)
             return f"{_table(replace(block, rows=rows[:shown]))}\n\n{folded}"
-        case Table(rows=rows) if rows:
+        case b.Table(rows=rows) if rows:
             return _table(block)
-        case Details(title, blocks, again=False) if body := _rendered(blocks, within=True):
+        case b.Details(title, blocks, again=False) if body := _rendered(blocks, within=True):
             opened = " open" if within else ""
             return f"<details{opened}><summary>{html.escape(title, quote=False)}</summary>\n\n{body}\n\n</details>"
     return ""
 
 
-def _table(table: Table) -> str:
+def _table(table: b.Table) -> str:
     """With names and ids that belong to rows in a column of their own."""
     ids = any(row.ids for row in table.rows)
     shown = [(place, column) for place, column in enumerate(table.columns) if not column.drawn]
-    columns = [column for _, column in shown] + ([Column("ids", left=True)] if ids else [])
+    columns = [column for _, column in shown] + ([b.Column("ids", left=True)] if ids else [])
     sides = "|".join("---" if column.left or not place else "--:" for place, column in enumerate(columns))
     lines = [f"| {' | '.join(_inline(column.head) for column in columns)} |", f"|{sides}|"]
     for row in table.rows:
-        cells = [cell for own in row.cells for cell in (own, *(Cell("") for _ in range(1, own.columns)))]
-        texts = [_cell(cells[place], struck=table.style == "struck" and bool(place) and not column.left)
-                 for place, column in shown if place < len(cells)]  # fmt: skip
+        cells = [cell for own in row.cells for cell in (own, *(b.Cell("") for _ in range(1, own.columns)))]
+        texts = []
+        for place, column in ((place, column) for place, column in shown if place < len(cells)):
+            cell, struck = cells[place], table.style == "struck" and place and not column.left
+            strike = "~~" if struck or "struck" in cell.style.split() else ""
+            below = f" ({_inline(cell.below)})" if cell.below else ""
+            texts.append(f"{strike}{_inline(cell.text)}{below}{strike}")
         named = [f"{plain(name)} {_inline(text)}" for name, text in row.ids]
         lines.append(f"| {' | '.join([*texts, *([', '.join(named)] if ids else [])])} |")
     caption = _inline(table.caption)
     return "\n".join([*([caption, ""] if caption else []), *lines])
 
 
-def _cell(cell: Cell, *, struck: bool) -> str:
-    below = f" ({_inline(cell.below)})" if cell.below else ""
-    strike = "~~" if struck or "struck" in cell.style.split() else ""
-    return f"{strike}{_inline(cell.text)}{below}{strike}"
-
-
-def _inline(inline: Inline) -> str:
+def _inline(inline: b.Inline) -> str:
     match inline:
         case str():
             return plain(inline)
-        case Strong(text):
+        case b.Strong(text):
             return f"**{_inline(text)}**"
-        case Code(text):
+        case b.Code(text):
             # what would end it is no code
             return plain(text) if set("`|\n\r") & set(text) else f"`{escape_control(text)}`"
     return "".join(map(_inline, inline)) if type(inline) is tuple else _inline(inline[0])

@@ -18,10 +18,8 @@ def curve_class(target: int) -> str:
 
 
 def marker_char(target: int) -> str:
-    """Return a target's marker in text."""
     return GLYPHS[target % len(GLYPHS)]
 
 
 def marker_shape(target: int) -> str:
-    """Return a target's marker in a drawing."""
     return SHAPES[target % len(SHAPES)]

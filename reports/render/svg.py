@@ -94,10 +94,7 @@ def even_ticks(length: float, step: float) -> list[float]:
 
 
 class Plot:
-    """One drawing. Marks are added in order; `svg` gives the element.
-
-    `named`: the entries of a legend above it (● direct ◆ gateway), whose rows are added to `h` and `top`.
-    """
+    """One drawing, whose marks are added in order. `named`: the legend, whose rows are added to `h` and `top`."""
 
     def __init__(
         self, w: int, h: int, named: Sequence[LegendEntry] = (), *, left: int, right: int, top: int = 10,

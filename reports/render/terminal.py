@@ -9,21 +9,7 @@ from itertools import groupby
 
 from bench.untrusted.sanitize import escape_control
 from reports.numbers import NBSP, shortened
-from reports.render.blocks import (
-    Banner,
-    Block,
-    Bullets,
-    Cell,
-    Command,
-    Details,
-    Fact,
-    Heading,
-    Inline,
-    Page,
-    Paragraph,
-    Row,
-    Table,
-)
+from reports.render import blocks as b
 from reports.render.markers import colour_class, marker_char
 
 INKS = {
@@ -64,7 +50,7 @@ class Grid:
     stand above them.
     """
 
-    rows: Sequence[Row]
+    rows: Sequence[b.Row]
     left: Sequence[int] = ()
     layouts: Sequence[Sequence[int]] = ()
     indent: str = ""
@@ -73,21 +59,21 @@ class Grid:
     ending: int | None = None
 
 
-Part = Block | Badges | Grid
+Part = b.Block | Badges | Grid
 
 
-def render_page(page: Page, width: int = 100, colour: bool = False) -> str:
+def render_page(page: b.Page, width: int = 100, colour: bool = False) -> str:
     """Return a page in at most so many columns: its answer, what is brief of its sections, and its notes."""
     badges = Badges([(f"{badge.glyph} {badge.word}", badge.style) for badge in page.badges], page.beside, last=True)
-    notes = [block for block in page.lead if isinstance(block, Bullets)]
-    opening = [badges, Paragraph(page.headline, "bold"), *(block for block in page.lead if block not in notes)]
+    notes = [block for block in page.lead if isinstance(block, b.Bullets)]
+    opening = [badges, b.Paragraph(page.headline, "bold"), *(block for block in page.lead if block not in notes)]
     briefs = [block for section in page.sections for block in section.brief]
     body = [*(page.answer or ()), *briefs, *notes]
-    parts = (list(part) for _, part in groupby(body, key=lambda block: isinstance(block, Table) and id(block)))
+    parts = (list(part) for _, part in groupby(body, key=lambda block: isinstance(block, b.Table) and id(block)))
     return render_lines((opening, *parts, page.next), width, colour)  # a table is a part by itself
 
 
-def essentials(page: Page) -> str:
+def essentials(page: b.Page) -> str:
     """Return a page in one line: its badges, and what is beside them."""
     badges = (f"{badge.glyph} {badge.word}" for badge in page.badges)
     return " · ".join(filter(None, (*badges, page.beside))).replace(NBSP, " ")
@@ -109,50 +95,49 @@ def coloured(text: str, style: str, colour: bool = True) -> str:
 def _lines(block: Part, width: int, colour: bool) -> Iterable[str]:
     """The lines of a block; none of one that only a page shows."""
     match block:
-        case Paragraph(text, style):
+        case b.Paragraph(text, style):
             yield from (coloured(line, style, colour) for line in _wrapped(_text(text), width))
-        case Heading(text):
-            yield from _lines(Paragraph(text, "soft"), width, colour)
-        case Banner(lines):
+        case b.Heading(text):
+            yield from _lines(b.Paragraph(text, "soft"), width, colour)
+        case b.Banner(lines):
             for text in lines:
-                yield from _lines(Paragraph(text, "bad"), width, colour)
-        case Bullets(texts):
+                yield from _lines(b.Paragraph(text, "bad"), width, colour)
+        case b.Bullets(texts):
             for text in texts:
-                yield from _fact(Fact("note", [text]), width, colour)
-        case Details(title, stated=True):
-            yield from _fact(Fact("note", [title]), width, colour)
-        case Fact():
+                yield from _fact(b.Fact("note", [text]), width, colour)
+        case b.Details(title, stated=True):
+            yield from _fact(b.Fact("note", [title]), width, colour)
+        case b.Fact():
             yield from _fact(block, width, colour)
-        case Command(title, text):
+        case b.Command(title, text):
             yield from (f"{'':<{INDENT}}{title}:", text)
-        case Table(rows=rows) if rows:
-            yield from _lines(Paragraph(block.caption, "soft"), width, colour)
+        case b.Table(rows=rows) if rows:
+            yield from _lines(b.Paragraph(block.caption, "soft"), width, colour)
             yield from _grid(_grid_of(block), width, colour)
         case Grid():
             yield from _grid(block, width, colour)
-        case Badges():
-            yield from _badges(block, width, colour)
+        case Badges(words, said, last):
+            badges, beside = BETWEEN_BADGES.join(coloured(*word, colour) for word in words), _text(said)
+            space = width - len(BETWEEN_BADGES.join(word for word, _ in words)) - len(beside)
+            wrapped = _wrapped(beside.replace(NBSP, " "), width)
+            shown = [*wrapped, badges] if last else [badges, *wrapped]
+            yield from shown if space < 3 else [(" " * space).join(shown)]
 
 
-def _badges(block: Badges, width: int, colour: bool) -> list[str]:
-    badges = BETWEEN_BADGES.join(coloured(text, style, colour) for text, style in block.badges)
-    text = _text(block.text)
-    space = width - len(BETWEEN_BADGES.join(word for word, _ in block.badges)) - len(text)
-    texts = _wrapped(text.replace(NBSP, " "), width)
-    lines = [*texts, badges] if block.last else [badges, *texts]
-    return lines if space < 3 else [(" " * space).join(lines)]
-
-
-def _grid_of(table: Table) -> Grid:
+def _grid_of(table: b.Table) -> Grid:
     """A table for a terminal: each column with what is below its cells, and without."""
     columns = [(place, column) for place, column in enumerate(table.columns) if not column.drawn]
-    rows = [Row(tuple(Cell(column.head) for _, column in columns for _ in range(2)), "soft")]
+    rows = [b.Row(tuple(b.Cell(column.head) for _, column in columns for _ in range(2)), "soft")]
     for row in table.rows:
         if len(row.cells) == 1:
-            rows.append(Row((Cell(row.cells[0].text, style="soft"),)))
+            rows.append(b.Row((b.Cell(row.cells[0].text, style="soft"),)))
             continue
-        cells = [cell for place, _ in columns for cell in _both(row.cells[place])]
-        rows.append(Row(tuple(cells), row.style, more=row.more))
+        cells: list[b.Cell] = []
+        for cell in (row.cells[place] for place, _ in columns):
+            below = _text(cell.below if cell.brief is None else cell.brief).replace(" – ", "–")
+            short = replace(cell, below="")
+            cells += [replace(short, text=f"{_text(cell.text)} ({below})") if below else short, short]
+        rows.append(b.Row(tuple(cells), row.style, more=row.more))
     shown = {place: 2 * at for at, (place, _) in enumerate(columns)}
     layouts = [tuple(shown.values())]
     for step in range(1, 1 + max(max(column.shorten, column.leave_out) for _, column in columns)):
@@ -167,14 +152,7 @@ def _grid_of(table: Table) -> Grid:
     return Grid(rows, left, layouts, indent="  ", most=FIRST_MOST)
 
 
-def _both(cell: Cell) -> tuple[Cell, Cell]:
-    """A cell with what is below it, and without."""
-    below = _text(cell.below if cell.brief is None else cell.brief).replace(" – ", "–")
-    short = replace(cell, below="")
-    return (replace(short, text=f"{_text(cell.text)} ({below})") if below else short), short
-
-
-def _text(inline: Inline) -> str:
+def _text(inline: b.Inline) -> str:
     """A text without control characters, which are escaped here alone."""
     if isinstance(inline, str):
         return escape_control(inline)
@@ -186,7 +164,7 @@ def _wrapped(text: str, width: int, most: int | None = None) -> list[str]:
     return textwrap.wrap(text, max(NARROWEST, width), break_on_hyphens=False, max_lines=most, placeholder="…")
 
 
-def _fact(block: Fact, width: int, colour: bool) -> Iterable[str]:
+def _fact(block: b.Fact, width: int, colour: bool) -> Iterable[str]:
     """`name   a · b · c`, further lines under the first."""
     indent = min(block.indent, max(0, width - NARROWEST))
     room, name = width - indent, block.name
@@ -200,7 +178,10 @@ def _fact(block: Fact, width: int, colour: bool) -> Iterable[str]:
 
 
 def _grid(block: Grid, width: int, colour: bool) -> Iterable[str]:
-    texts = [[_label(cell) for cell in row.cells] for row in block.rows]
+    texts = [
+        [(f"{marker_char(c.target)} " if c.marked and c.target is not None else "") + _text(c.text) for c in row.cells]
+        for row in block.rows
+    ]
     shown, sizes = _fitting(block, [cells for cells in texts if len(cells) > 1], width)
     is_cut = block.least is not None and 0 in shown
     firsts = _cut_apart([cells[0] for cells in texts], sizes[0], block.ending) if is_cut else {}
@@ -218,14 +199,11 @@ def _grid(block: Grid, width: int, colour: bool) -> Iterable[str]:
         padded[-1] = padded[-1].rstrip()
         line = (" " * GAP).join(coloured(text, styles[at], colour) for text, at in zip(padded, shown, strict=True))
         yield coloured(line.rstrip(), row.style, colour)
-        below = [cell.below for cell in row.cells] + [block.text for block in row.more if isinstance(block, Paragraph)]
+        below = [cell.below for cell in row.cells] + [
+            block.text for block in row.more if isinstance(block, b.Paragraph)
+        ]
         for text in below:
-            yield from _fact(Fact("", [text], "soft", BELOW), width, colour)
-
-
-def _label(cell: Cell) -> str:
-    mark = f"{marker_char(cell.target)} " if cell.marked and cell.target is not None else ""
-    return mark + _text(cell.text)
+            yield from _fact(b.Fact("", [text], "soft", BELOW), width, colour)
 
 
 def _fitting(block: Grid, rows: Sequence[Sequence[str]], width: int) -> tuple[Sequence[int], list[int]]:

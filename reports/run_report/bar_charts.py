@@ -1,16 +1,18 @@
-"""The small figures: steps, throughput, and the strip of intervals in the answer's table."""
+"""Steps, the strip of intervals in the table of answers, segments and histograms: frame → Plot, computing nothing."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from bench.metrics import VAD_SEGMENTS
-from reports.numbers import log_range, ms, plural, shortened, three
+from reports.numbers import count, log_range, ms, percent, plural, shortened, three
 from reports.render import svg
-from reports.render.markers import colour_class, marker_char, marker_shape
-from reports.render.svg import WIDE, PixelScale, Plot, identity, linear_ticks, log_scale, log_ticks
+from reports.render.markers import colour_class, curve_class, marker_char, marker_shape
+from reports.render.svg import WIDE, PixelScale, Plot, Point, identity, linear_ticks, log_scale, log_ticks
 from reports.statistics.quantiles import QuantileEstimate
+from reports.summary.distributions import Histogram, HistogramTarget
 from reports.summary.figures import MetricSummary
 from reports.summary.segments import Breakdown
 from reports.wording.breakdown import segment_title
@@ -19,15 +21,10 @@ from reports.wording.words import bound, breakdown_title
 STEPS_MOST = 32
 INTERVALS = 250
 ARROW = 4
-NAMED = 35
-"""Half of the width that a line's name takes, in pixels."""
 
 
 def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, MetricSummary]]]], metric: str) -> Plot:
-    """For each step and target p50 (filled) and p95 (open) with their intervals, where they may be told.
-
-    An interval without an end goes on to an arrow at the edge, and its mark stands at its other end.
-    """
+    """Return p50 (filled) and p95 (open) of each step and target; an interval without an end goes on to an arrow."""
     rows = rows[:STEPS_MOST]
     targets = {colour: figures.target for _, group in rows for colour, figures in group}
     pitch = 16 + 18 * max(1, len(targets))
@@ -36,7 +33,7 @@ def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, MetricSummary]]]], m
     title = f"{metric} by step"
     desc = "For each step of the script the median and the 95th percentile with 95 % intervals."
     plot = Plot(WIDE, height, legend, left=left, right=24, bottom=40, title=title, desc=desc)
-    shown = [e for _, group in rows for _, figures in group for e in _published(figures)]
+    shown = [e for _, group in rows for _, figures in group for e in _published(figures.p50, figures.p95)]
     drawn = [end for e in shown for end in (e.told, e.low, e.high) if math.isfinite(end)]
     low, high = log_range(drawn or [f.high for _, group in rows for _, f in group])
     x = log_scale(low, high, plot.x0, plot.x1)
@@ -53,12 +50,13 @@ def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, MetricSummary]]]], m
     return plot
 
 
-def _published(figures: MetricSummary) -> list[QuantileEstimate]:
-    return [figures.at(p) for p in (0.5, 0.95) if figures.at(p).bounded]
+def _published(*quantiles: QuantileEstimate) -> list[QuantileEstimate]:
+    """Return those that the tables have."""
+    return [estimate for estimate in quantiles if estimate.bounded]
 
 
 def _step(plot: Plot, figures: MetricSummary, colour: int, x: PixelScale, y: float, step: str) -> None:
-    shown = _published(figures)
+    shown = _published(figures.p50, figures.p95)
     for estimate in shown:
         _interval(plot, estimate, x, y, colour)
     for estimate in shown:
@@ -133,7 +131,20 @@ def segment_bars(rows: Sequence[Breakdown], targets: Sequence[str]) -> Plot:
     shades = {segment_title(segment): SHADES[segment.end] for row in rows for segment in row.segments}
     low, high = min(_extent(row, -1) for row in rows), max(_extent(row, 1) for row in rows) or 1.0
     spoken = "; ".join(f"{row.target}, {breakdown_title(row)}: {ms(row.mean_ms)}" for row in rows)
-    plot, x = _plot(len(rows), [(shades[name], name) for name in names_of(rows)], (low, high), spoken)
+    legend = svg.in_rows([(shades[name], name) for name in names_of(rows)], WIDE - 8, _width) or [[]]
+    top, title = 12 + SWATCH * len(legend), "Breakdown of voice_to_voice"
+    desc = f"Mean segments from the end of speech to the first audible sample. {spoken}."
+    plot = Plot(WIDE, top + 28 + PITCH * len(rows), left=4, right=70, top=top, bottom=28, title=title, desc=desc)
+    x = PixelScale(identity, low, high, plot.x0, plot.x1)
+    plot.x_axis(x, linear_ticks(low, high, 5), lambda v: ms(v) if v else "0", grid=True)
+    if low < 0:
+        plot.line(x(0.0), plot.y1, x(0.0), plot.y0, "zero")
+    for line, named in enumerate(legend):
+        at = plot.x0 + 0.0
+        for shade, name in named:
+            plot.rect(at, 2 + SWATCH * line, 10, 10, f"g{shade}")
+            plot.text(at + 13, 11 + SWATCH * line, name, "lab")
+            at += _width(name)
     for place, row in enumerate(rows):
         with plot.of(targets.index(row.target)):
             _bar(plot, row, plot.y1 + 20 + place * PITCH, targets.index(row.target), x)
@@ -149,28 +160,6 @@ def names_of(rows: Sequence[Breakdown]) -> list[str]:
 def _extent(row: Breakdown, sign: int) -> float:
     """How far its bar reaches to one side of zero."""
     return sum((value for segment in row.segments if (value := segment.mean_ms) * sign > 0), 0.0)
-
-
-def _plot(
-    rows: int, named: Sequence[tuple[int, str]], ends: tuple[float, float], spoken: str
-) -> tuple[Plot, PixelScale]:
-    """An empty figure with its axis, and what each colour means above it."""
-    title = "Breakdown of voice_to_voice"
-    desc = f"Mean segments from the end of speech to the first audible sample. {spoken}."
-    lines = svg.in_rows(named, WIDE - 8, _width) or [[]]
-    top = 12 + SWATCH * len(lines)
-    plot = Plot(WIDE, top + 28 + PITCH * rows, left=4, right=70, top=top, bottom=28, title=title, desc=desc)
-    x = PixelScale(identity, *ends, plot.x0, plot.x1)
-    plot.x_axis(x, linear_ticks(*ends, 5), lambda v: ms(v) if v else "0", grid=True)
-    if ends[0] < 0:
-        plot.line(x(0.0), plot.y1, x(0.0), plot.y0, "zero")
-    for row, line in enumerate(lines):
-        at = plot.x0 + 0.0
-        for shade, name in line:
-            plot.rect(at, 2 + SWATCH * row, 10, 10, f"g{shade}")
-            plot.text(at + 13, 11 + SWATCH * row, name, "lab")
-            at += _width(name)
-    return plot, x
 
 
 def _width(name: str) -> float:
@@ -193,3 +182,101 @@ def _bar(plot: Plot, row: Breakdown, y: float, colour: int, x: PixelScale) -> No
     if left < 0:
         plot.line(x(whole), y - 3, x(whole), y + BAR + 3, "zero")
     plot.text(x(right) + 5, y + 13, ms(whole), "dl")
+
+
+FAILED, GAP = 56, 16
+"""Width of the bar of failed turns, and the gap before it."""
+NAME = 86.0
+"""Pixels that the name of a quantile takes."""
+NAMED = 2
+"""Up to so many targets have their quantiles marked in the figure."""
+
+
+def histogram(found: Histogram, metric: str) -> Plot:
+    """The share of turns in each bin: bars of one target, outlines of several; failed turns stand beyond the axis."""
+    targets, alone = found.targets, len(found.targets) == 1
+    failing = any(one.failed for one in targets)
+    marked = [one for one in targets if len(targets) <= NAMED and _published(*one.quantiles)]
+    named = [] if alone else [(one.colour, shortened(one.target)) for one in targets]
+    right, rows = 24 + (FAILED + GAP if failing else 0), 14 * len(marked)
+    title = f"Histogram of {metric}"
+    spoken = []
+    for one in targets:
+        told = [f"p{e.p * 100:g} {bound(e)}{ms(e.told)}" for e in _published(*one.quantiles)]
+        spoken.append(", ".join([f"{one.target}: {count(one.n)} turns", *told, f"{count(one.failed)} failed"]))
+    desc = f"Horizontal: latency, logarithmic. Vertical: share of turns. {'; '.join(spoken)}."
+    plot = Plot(WIDE, 300 + rows, named, left=56, right=right, top=16 + rows, title=title, desc=desc)
+    x = log_scale(float(found.edges[0]), float(found.edges[-1]), plot.x0, plot.x1)
+    top = max(max(float(one.shares.max()), one.failed / one.n) for one in targets)
+    y = PixelScale(identity, 0.0, top * 1.04, plot.y0, plot.y1)
+    plot.y_axis(y, linear_ticks(0.0, top, 4), lambda share: percent(share, 1) if share else "0")
+    places = [x(float(edge)) for edge in found.edges]
+    for one in targets:
+        with plot.of(one.colour):
+            (_bars if alone else _outline)(plot, one, places, y)
+            if failing:
+                _failed(plot, one, targets, y)
+    plot.x_axis(x, log_ticks(x.low, x.high, 8), ms, "latency (log scale)")
+    if failing:
+        plot.line(plot.x1 + GAP, plot.y0, plot.x1 + GAP + FAILED, plot.y0, "axis")
+        plot.text(plot.x1 + GAP + FAILED / 2, plot.y0 + 17, "failed", "tick", "middle")
+    heights = [plot.y1 - 6.0 - 14 * row for row in range(len(marked))]
+    for one, height in zip(marked, heights, strict=True):  # all lines below all names
+        with plot.of(one.colour):
+            for estimate in _published(*one.quantiles):
+                at = x.clip(estimate.told)
+                plot.line(at, height + 3, at, plot.y0, f"curve thin {colour_class(one.colour)}")
+    for one, height in zip(marked, heights, strict=True):
+        with plot.of(one.colour):
+            _quantile_names(plot, one, x, height)
+    middles = [(left + right) / 2 for left, right in pairwise(places)]
+    names = [f"{ms(float(low))} to {ms(float(high))}" for low, high in pairwise(found.edges)]
+    stops = [(k, at, name) for k, (at, name) in enumerate(zip(middles, names, strict=True))]
+    if failing:
+        stops.append((len(middles), plot.x1 + GAP + FAILED / 2, "failed"))
+    lines = []
+    for one in targets:
+        texts = {k: _share(number, one.n) for k, number in enumerate(one.counts.tolist()) if number}
+        lines.append((one.target, texts | ({len(middles): _share(one.failed, one.n)} if failing else {})))
+    plot.read_lines(stops, lines)
+    return plot
+
+
+def _share(number: int, of: int) -> str:
+    """12 turns (5.5 %)."""
+    return f"{plural(number, 'turn')} ({percent(number, of)})"
+
+
+def _bars(plot: Plot, one: HistogramTarget, places: Sequence[float], y: PixelScale) -> None:
+    for (left, right), share in zip(pairwise(places), one.shares.tolist(), strict=True):
+        if share:
+            plot.rect(left, y(share), max(right - left - 1, 0.6), plot.y0 - y(share), f"bin {colour_class(one.colour)}")
+
+
+def _outline(plot: Plot, one: HistogramTarget, places: Sequence[float], y: PixelScale) -> None:
+    steps: list[Point] = [(places[0], plot.y0)]
+    for (left, right), share in zip(pairwise(places), one.shares.tolist(), strict=True):
+        steps += [(left, y(share)), (right, y(share))]
+    steps.append((places[-1], plot.y0))
+    plot.path(steps, f"band {colour_class(one.colour)}", close=True)
+    plot.path(steps, curve_class(one.colour))
+
+
+def _failed(plot: Plot, one: HistogramTarget, targets: Sequence[HistogramTarget], y: PixelScale) -> None:
+    width, share = FAILED / len(targets), one.failed / one.n
+    if share:
+        at = plot.x1 + GAP + width * targets.index(one)
+        tip = f"{one.target}: {_share(one.failed, one.n)} failed"
+        plot.rect(at + 1, y(share), width - 2, plot.y0 - y(share), "failbar", tip)
+
+
+def _quantile_names(plot: Plot, one: HistogramTarget, x: PixelScale, height: float) -> None:
+    """The names of the lines of p50 and p95, with their values, moved apart."""
+    last = plot.x0 - NAME
+    for estimate in _published(*one.quantiles):
+        at = x.clip(estimate.told)
+        text = f"p{estimate.p * 100:g} {bound(estimate)}{ms(estimate.told)}"
+        left = at > (plot.x0 + plot.x1) * 0.75
+        place = at if left else max(at, last + NAME)
+        plot.text(place, height, text, f"lab {colour_class(one.colour, 't')}", "end" if left else "start")
+        last = place

@@ -6,34 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from reports.numbers import NONE, change, clock, count, ms, percent, plural, three
-from reports.render.blocks import (
-    Block,
-    Cell,
-    Code,
-    Column,
-    Definitions,
-    Details,
-    Figure,
-    Head,
-    Heading,
-    Inline,
-    Line,
-    Link,
-    Paragraph,
-    ReadingGuide,
-    Row,
-    Section,
-    SideBySide,
-    Strong,
-    Table,
-    Tabs,
-    Term,
-    fact,
-    line,
-    make_row,
-    note,
-    table,
-)
+from reports.render import blocks as b
 from reports.render.markers import COLOURS
 from reports.render.svg import HALF, WIDE, plot_figure
 from reports.run_report import bar_charts, charts, speech_timeline
@@ -97,7 +70,7 @@ BRIEF_ROWS = 4
 """Lines of one kind on a terminal, at most."""
 
 
-def segments(summary: Summary) -> Section | None:
+def segments(summary: Summary) -> b.Section | None:
     """The segments of voice_to_voice, stacked and in a table; None where nothing tells where a wait lies."""
     rows, bands = [row for row in summary.breakdowns if len(row.segments) > 1], summary.bands
     if not rows:
@@ -107,95 +80,95 @@ def segments(summary: Summary) -> Section | None:
         said += " A segment below zero, to the left: its events came in another order."
         said += " The line across such a bar is the sum."
     said += " The first bars; all are in the table." if len(rows) > bar_charts.ROWS_MOST else ""
-    every: list[Block] = [
-        plot_figure(bar_charts.segment_bars(rows, summary.targets), ("Mean segments of ", Term(HEARD), said)),
+    every: list[b.Block] = [
+        plot_figure(bar_charts.segment_bars(rows, summary.targets), ("Mean segments of ", b.Term(HEARD), said)),
         _table(summary, rows),
     ]
     notes = [n for n in (settings.packetisation(summary.setup), words.COMPARABLE) if n]
-    meant: list[Block] = [Paragraph(text, "") for text in (SEGMENTS_MEAN, *notes)]
+    meant: list[b.Block] = [b.Paragraph(text, "") for text in (SEGMENTS_MEAN, *notes)]
     shown = every
     if bands:  # typical and slow turns, and each bar in numbers
         slow = " and around p95 (p93.5 to p96.5)" if any(band.p > 0.5 for band in bands) else ""
         of = f" of the good turns around its median (p45 to p55){slow}; they add up to the mean of these turns."
-        drawn, caption = bar_charts.segment_bars(bands, summary.targets), ("Mean segments of ", Term(HEARD), of)
+        drawn, caption = bar_charts.segment_bars(bands, summary.targets), ("Mean segments of ", b.Term(HEARD), of)
         around = plot_figure(drawn, caption, stops=(), numbers=[_table(summary, bands, "around")])
-        shown = [around, Details("All turns, step by step", every, style="gap")]
-    blocks: list[Block] = [
+        shown = [around, b.Details("All turns, step by step", every, style="gap")]
+    blocks: list[b.Block] = [
         *shown,
-        *note(settings.contained(summary.setup)),
-        Details("What the segments mean", meant, style="note"),
+        *b.note(settings.contained(summary.setup)),
+        b.Details("What the segments mean", meant, style="note"),
     ]
     alone = [row for row in rows if row.step == ALL and len(summary.targets) == 1][:BRIEF_ROWS]
-    brief = [block for row in alone for block in fact("breakdown", [words.breakdown(row, summary)])]
-    return Section("segments", "Latency breakdown", "Where does the latency come from?", blocks, brief=brief)
+    brief = [block for row in alone for block in b.fact("breakdown", [words.breakdown(row, summary)])]
+    return b.Section("segments", "Latency breakdown", "Where does the latency come from?", blocks, brief=brief)
 
 
-def _table(summary: Summary, rows: Sequence[Breakdown], head: str = "step") -> Table:
+def _table(summary: Summary, rows: Sequence[Breakdown], head: str = "step") -> b.Table:
     """Mean segments, in ms, of the steps or bands of turns that `rows` are."""
     names = bar_charts.names_of(rows)
-    heads: list[Head] = [head, Column("target", left=True), "turns", *names, "total, ms"]
-    lines: list[Line] = []
+    heads: list[b.Head] = [head, b.Column("target", left=True), "turns", *names, "total, ms"]
+    lines: list[b.Line] = []
     for row in rows:
         means = {segment_title(segment): three(segment.mean_ms) for segment in row.segments}
         title, target = words.breakdown_title(row), target_cell(summary, row.target)
         parts = [means.get(name, NONE) for name in names]
-        lines.append([title, target, count(row.turns), *parts, Strong(three(row.mean_ms))])
-    return table(heads, lines, stacked=True)
+        lines.append([title, target, count(row.turns), *parts, b.Strong(three(row.mean_ms))])
+    return b.table(heads, lines, stacked=True)
 
 
-def hearing(summary: Summary) -> Section | None:
+def hearing(summary: Summary) -> b.Section | None:
     """How replies sounded and how well the caller was heard; None where nothing of it was measured."""
     run, heard = summary.run, summary.samples[HEARD]
     replies, callers, played = _rows(summary, REPLIES), _rows(summary, DETECTED), talks(run, heard)
     panes = [("heard-all", "all steps", _timeline(played))] if played else []
     for place, (step, mine) in enumerate(talks_of_steps(run, heard).items() if played else ()):
         panes.append((f"heard-{place}", step, _timeline(mine)))
-    blocks: list[Block] = [Tabs(TIMELINE, panes)] if panes else []
+    blocks: list[b.Block] = [b.Tabs(TIMELINE, panes)] if panes else []
     if replies or callers:
         stalled = _each(summary, {c.target: [words.stalled(c.stalled, c.replies)] for c in summary.counts if c.replies})
         gaps = [one for one in summary.events if one.metric == "delta_gap"]
-        blocks += line(f"{stalled}: the simulated player ran dry within the reply." if stalled else "")
+        blocks += b.line(f"{stalled}: the simulated player ran dry within the reply." if stalled else "")
         if replies:
-            blocks += [Details("Metrics of replies", [metrics(summary, replies, gaps)], open=not played, again=True)]
+            blocks += [b.Details("Metrics of replies", [metrics(summary, replies, gaps)], open=not played, again=True)]
         if callers:
             wrong = _each(summary, {c.target: words.detection(c) for c in summary.counts})
             vad = any(c.end_detected for c in summary.counts)
             right = "No turn was cut at a pause, and no end of speech detected too early." if vad else ""
-            blocks += [Heading("Turn detection"), Paragraph(f"{wrong}." if wrong else right)]
-            blocks += [Details("Metrics of turn detection", [metrics(summary, callers)], open=not played, again=True)]
-            blocks += note(settings.packetisation_note(summary.setup))
+            blocks += [b.Heading("Turn detection"), b.Paragraph(f"{wrong}." if wrong else right)]
+            blocks += [b.Details("Metrics of turn detection", [metrics(summary, callers)], open=not played, again=True)]
+            blocks += b.note(settings.packetisation_note(summary.setup))
     named = len(summary.targets) > 1
     faults = [(counts.target, fault) for counts in summary.counts[:BRIEF_ROWS] for fault in words.detection(counts)]
     brief = [
-        *fact("detection", [f"{target}: {fault}" if named else fault for target, fault in faults]),
-        *fact("note", [settings.packetisation_note(summary.setup)]),
+        *b.fact("detection", [f"{target}: {fault}" if named else fault for target, fault in faults]),
+        *b.fact("note", [settings.packetisation_note(summary.setup)]),
     ]
-    return Section("heard", "Audio playback", "What did the caller hear?", blocks, brief=brief) if blocks else None
+    return b.Section("heard", "Audio playback", "What did the caller hear?", blocks, brief=brief) if blocks else None
 
 
-def interruptions(summary: Summary) -> Section | None:
+def interruptions(summary: Summary) -> b.Section | None:
     """How replies ended that were interrupted, or heard a sound; None where none was."""
     rows = _rows(summary, INTERRUPTED)
     question = "How soon is the reply silent when the caller interrupts?"
-    brief = fact("interrupted", words.medians(summary, ("barge_in_yield", "unplayed_audio")))
+    brief = b.fact("interrupted", words.medians(summary, ("barge_in_yield", "unplayed_audio")))
     blocks = [metrics(summary, rows)]
-    return Section("interruptions", "Interruptions", question, blocks, brief=brief) if rows else None
+    return b.Section("interruptions", "Interruptions", question, blocks, brief=brief) if rows else None
 
 
 def interrupts(summary: Summary) -> bool:
     """Whether the run is about interruptions: callers interrupted at least one turn in five."""
     interrupted = sum(figures.planned for figures in _rows(summary, ("barge_in_yield",)))
-    return 5 * interrupted >= sum(summary.outcomes.begun) > 0
+    return 5 * interrupted >= summary.outcomes.begun > 0
 
 
-def functions(summary: Summary) -> Section | None:
+def functions(summary: Summary) -> b.Section | None:
     """What the calls of functions took, on the service's side and on ours; None where none was called."""
     if not _rows(summary, ("function_call_done",)):
         return None
     names = ("function_call_done", "function_execution", "function_answer_ttfa")
-    question, brief = "How long do function calls take?", fact("functions", words.medians(summary, names))
+    question, brief = "How long do function calls take?", b.fact("functions", words.medians(summary, names))
     blocks = [metrics(summary, _rows(summary, CALLED))]
-    return Section("functions", "Function calls", question, blocks, brief=brief)
+    return b.Section("functions", "Function calls", question, blocks, brief=brief)
 
 
 def _rows(summary: Summary, names: tuple[str, ...]) -> list[MetricSummary]:
@@ -211,7 +184,7 @@ def _each(summary: Summary, said: dict[str, list[str]]) -> str:
     return "; ".join(parts)
 
 
-def _timeline(played: Sequence[Talk]) -> Figure:
+def _timeline(played: Sequence[Talk]) -> b.Figure:
     said = [LANES, *([NOTICED] if speech_timeline.has_triangles(played) else [])]
     if any(talk.asked_on_s > talk.called_s for talk in played):
         said.append("Dark amber: our own functions run.")
@@ -223,12 +196,12 @@ def _timeline(played: Sequence[Talk]) -> Figure:
         said.append(f"{ends}: a bar with two strokes goes on, to the time next to it.")
     logs = [(f" {words.talk_name(talk)} ", _log(talk.event_log)) for talk in played if talk.event_log]
     named = [(" Event logs:" if not place else ",", *log) for place, log in enumerate(logs)]
-    below = [ReadingGuide((" ".join(said), *named, "." if logs else ""))]
+    below = [b.ReadingGuide((" ".join(said), *named, "." if logs else ""))]
     stops = [speech_timeline.talk_numbers(talk) for talk in played]
     return plot_figure(speech_timeline.speech(played), stops=stops, below=below)
 
 
-def along(summary: Summary) -> Section | None:
+def along(summary: Summary) -> b.Section | None:
     """The wait by turn number and by session age, of each stratum; None where sessions are too short for either."""
     shown = _drawable(summary, "turn", "age")
     if not shown:
@@ -237,11 +210,11 @@ def along(summary: Summary) -> Section | None:
     tails = "; dashed: p95" if any(waits.tails for frame in shown for waits in frame) else ""
     alike = f"{ALIKE} " if one_thing(summary.turns, summary.run.sessions) else ""
     by_step = "In a fixed script a turn’s number is its step as well: compare with the steps."
-    blocks = [*_lines(summary, shown), ReadingGuide(f"Solid: p50{banded}{tails}. {alike}{by_step}")]
-    return Section("along", "Latency by turn number and session age", "Does latency change along a session?", blocks)
+    blocks = [*_lines(summary, shown), b.ReadingGuide(f"Solid: p50{banded}{tails}. {alike}{by_step}")]
+    return b.Section("along", "Latency by turn number and session age", "Does latency change along a session?", blocks)
 
 
-def context(summary: Summary) -> Section | None:
+def context(summary: Summary) -> b.Section | None:
     """The wait by the conversation's tokens, its slopes and what was cached; None where conversations are alike."""
     long = {of[0].stratum for of in _drawable(summary, "context")}
     drawn = [of for of in _drawable(summary, "turn", "context") if of[0].stratum in long]
@@ -250,15 +223,15 @@ def context(summary: Summary) -> Section | None:
     rows = [*summary.slopes, *_rows(summary, ("cached_share",))]
     blocks = [
         *_lines(summary, drawn),
-        *line("; ".join(words.slope_lines(summary))),
-        *([Details("Data table", [metrics(summary, rows)], open=not drawn, again=True)] if rows else []),
-        *note(CONTEXT),
+        *b.line("; ".join(words.slope_lines(summary))),
+        *([b.Details("Data table", [metrics(summary, rows)], open=not drawn, again=True)] if rows else []),
+        *b.note(CONTEXT),
     ]
-    question, brief = "How does latency grow with the conversation?", fact("slope", words.slope_lines(summary))
-    return Section("context", "Latency by conversation length", question, blocks, brief=brief)
+    question, brief = "How does latency grow with the conversation?", b.fact("slope", words.slope_lines(summary))
+    return b.Section("context", "Latency by conversation length", question, blocks, brief=brief)
 
 
-def by_load(summary: Summary) -> Section | None:
+def by_load(summary: Summary) -> b.Section | None:
     """Waits and failures by calls in progress, of each stratum; None where the load did not change."""
     of = summary.waits_by("calls")
     figures = []
@@ -266,22 +239,22 @@ def by_load(summary: Summary) -> Section | None:
         read = BY_LOAD.format(words.metric_title(pools[0].metric, pools[0].stratum))
         numbers = groups.waits_blocks(pools, summary.targets)
         figures.append(plot_figure(charts.wait_lines(pools, WIDE), read, stops=(), numbers=numbers))
-    blocks: list[Block] = [*figures, *note(TOGETHER)]
+    blocks: list[b.Block] = [*figures, *b.note(TOGETHER)]
     question, brief = "Does latency depend on the load?", groups.compared_blocks(summary, "calls")
-    return Section("load", "Latency by concurrency", question, blocks, brief=brief) if figures else None
+    return b.Section("load", "Latency by concurrency", question, blocks, brief=brief) if figures else None
 
 
 DRAWN = ("turn", "age", "context", "calls", "host")
 """Keys whose groups have a section with a figure, or with more of them."""
 
 
-def by_others(summary: Summary) -> Iterable[Section]:
+def by_others(summary: Summary) -> Iterable[b.Section]:
     """The groups of every other key, in a table of each stratum."""
     for by in dict.fromkeys(waits.by for waits in summary.waits if waits.by not in DRAWN):
         blocks = [block for of in summary.waits_by(by) for block in groups.waits_blocks(of, summary.targets)]
         named = groups.key_words(by)
         question, brief = f"Does latency depend on the {named.head}?", groups.compared_blocks(summary, by)
-        yield Section(by, f"Latency by {named.head}", question, blocks, brief=brief)
+        yield b.Section(by, f"Latency by {named.head}", question, blocks, brief=brief)
 
 
 def _drawable(summary: Summary, *keys: str) -> list[list[Waits]]:
@@ -290,19 +263,19 @@ def _drawable(summary: Summary, *keys: str) -> list[list[Waits]]:
     return [of for of in every if any(len(waits.told) > 1 for waits in of)]
 
 
-def _lines(summary: Summary, frames: Sequence[Sequence[Waits]]) -> list[Block]:
+def _lines(summary: Summary, frames: Sequence[Sequence[Waits]]) -> list[b.Block]:
     """The figures of each stratum beside each other, below what they are of."""
-    blocks: list[Block] = []
+    blocks: list[b.Block] = []
     for stratum in summary.turns.strata:
         mine = [frame for frame in frames if frame[0].stratum == stratum]
         width = HALF if len(mine) > 1 else WIDE
         if mine:
-            blocks += [Heading(words.metric_title(summary.mains[stratum], stratum))]
-            blocks += [SideBySide([plot_figure(charts.wait_lines(frame, width), _caption(frame)) for frame in mine])]
+            blocks += [b.Heading(words.metric_title(summary.mains[stratum], stratum))]
+            blocks += [b.SideBySide([plot_figure(charts.wait_lines(frame, width), _caption(frame)) for frame in mine])]
     return blocks
 
 
-def _caption(frame: Sequence[Waits]) -> Inline:
+def _caption(frame: Sequence[Waits]) -> b.Inline:
     """By turn number. p50 of turn 10 against turn 1: direct −3 %, gateway +4 %."""
     moved, told = "", {waits.target: (waits.told[0], waits.told[-1]) for waits in frame if len(waits.told) > 1}
     ends = {(first.place, last.place) for first, last in told.values()}
@@ -317,10 +290,10 @@ def _caption(frame: Sequence[Waits]) -> Inline:
     thinned = f" Below the axis: turns{because if frame[0].by != 'context' else ''}."
     shown = thinned if any(waits.thinned for waits in frame) else ""
     unplaced = f" {said}" if (said := groups.unplaced_words(frame)) else ""
-    return (Strong(f"{groups.key_words(frame[0].by).title}."), f" {moved}", shown, unplaced)
+    return (b.Strong(f"{groups.key_words(frame[0].by).title}."), f" {moved}", shown, unplaced)
 
 
-def network(summary: Summary) -> Section | None:
+def network(summary: Summary) -> b.Section | None:
     """The way to the service; None where the kernel told nothing of it."""
     rows = _rows(summary, NETWORK)
     if not any(figures.metric == "network_rtt" for figures in rows):
@@ -333,76 +306,71 @@ def network(summary: Summary) -> Section | None:
             resent[c.target] = [f"{again if c.retransmits else nothing} {plural(c.turns_with_tcp_info, 'turn')}"]
     sent = _each(summary, resent)
     sent = f"{sent}." if sent and len(summary.targets) > 1 else words.as_sentence(sent)
-    said = " ".join(filter(None, (_network_shares(summary, rows), remarks.round_trips(summary), sent)))
-    blocks: list[Block] = [Paragraph(said), Details("Network metrics", [metrics(summary, rows)], open=True, again=True)]
-    return Section("network", "Network", "How much of the latency is the network?", blocks)
-
-
-def _network_shares(summary: Summary, rows: Sequence[MetricSummary]) -> str:
-    """Return how much of ttfa the round trip is, from the p50 of both: 20.5 ms on direct, 3 % of ttfa."""
-    shares, shared = [], ("network_rtt", "ttfa_minus_rtt")
+    shares = []  # of ttfa, from the p50 of both
     for target in summary.targets:
         of = [f for f in rows if f.target == target and f.at(0.5).bounded]
-        rtt, rest = (next((f.at(0.5).told for f in of if f.metric == name), 0.0) for name in shared)
+        both = ("network_rtt", "ttfa_minus_rtt")
+        rtt, rest = (next((f.at(0.5).told for f in of if f.metric == name), 0.0) for name in both)
         if rtt and rest:
             named = f" on {target}" if len(summary.targets) > 1 else ""
             shares.append(f"{ms(rtt)}{named}, {percent(rtt, rtt + rest)} of ttfa")
-    return f"The p50 of network_rtt is {'; '.join(shares)}." if shares else ""
+    share = f"The p50 of network_rtt is {'; '.join(shares)}." if shares else ""
+    said = " ".join(filter(None, (share, remarks.round_trips(summary), sent)))
+    blocks: list[b.Block] = [
+        b.Paragraph(said),
+        b.Details("Network metrics", [metrics(summary, rows)], open=True, again=True),
+    ]
+    return b.Section("network", "Network", "How much of the latency is the network?", blocks)
 
 
-def slowest(summary: Summary) -> Section | None:
+def slowest(summary: Summary) -> b.Section | None:
     """The slowest good turns, those of each stratum and measure in a table of their own; and those of each step."""
-    blocks: list[Block] = []
+    blocks: list[b.Block] = []
     for place, (stratum, metric) in enumerate(dict.fromkeys((slow.stratum, slow.metric) for slow in summary.slowest)):
         strata = {slow.stratum for slow in summary.slowest if slow.metric == metric}
         of_turns = f" of {stratum.turns_among(strata)}" if len(strata) > 1 else ""
         before, after = (of_turns, "") if metric == HEARD else ("", f" {stratum.since}")
-        caption = (f"Good turns{before} by ", Term(metric), f"{after}.", "" if blocks else f" {BELOW_EACH}")
-        body = _slow_turns(summary, stratum, metric, caption, f"slow-{place}")
-        blocks += [Details(f"The slowest by {metric}{before}{after}", [body])] if blocks else [body]
-    return Section("slow", "Slowest turns", "Which turns were the slowest?", blocks) if blocks else None
+        caption = (f"Good turns{before} by ", b.Term(metric), f"{after}.", "" if blocks else f" {BELOW_EACH}")
+        every, of_steps = (
+            [slow for slow in turns if (slow.stratum, slow.metric) == (stratum, metric)]
+            for turns in (summary.slowest, summary.slowest_of_steps)
+        )
+        steps = [step for step in summary.turns.steps if any(slow.step == step for slow in of_steps)]
+        panes = [("all", "all steps", every)]  # then one for each step
+        for at, step in enumerate(steps if len(steps) > 1 else ()):
+            panes.append((str(at), step, [slow for slow in of_steps if slow.step == step]))
+        tables = ((name, title, _slow_table(summary, stratum, metric, rows)) for name, title, rows in panes)
+        figures = [(f"slow-{place}-{name}", title, b.Figure("", below=[shown])) for name, title, shown in tables]
+        body = b.Tabs(caption, figures)
+        blocks += [b.Details(f"The slowest by {metric}{before}{after}", [body])] if blocks else [body]
+    return b.Section("slow", "Slowest turns", "Which turns were the slowest?", blocks) if blocks else None
 
 
-def _slow_turns(summary: Summary, stratum: Stratum, metric: str, caption: Inline, key: str) -> Tabs:
-    """A pane of all steps, then one for each step."""
-
-    every, of_steps = (
-        [slow for slow in turns if (slow.stratum, slow.metric) == (stratum, metric)]
-        for turns in (summary.slowest, summary.slowest_of_steps)
-    )
-    steps = [step for step in summary.turns.steps if any(slow.step == step for slow in of_steps)]
-    panes = [("all", "all steps", every)]
-    for place, step in enumerate(steps if len(steps) > 1 else ()):
-        panes.append((str(place), step, [slow for slow in of_steps if slow.step == step]))
-    tables = ((name, title, _slow_table(summary, stratum, metric, rows)) for name, title, rows in panes)
-    return Tabs(caption, [(f"{key}-{name}", title, Figure("", below=[shown])) for name, title, shown in tables])
-
-
-def _slow_table(summary: Summary, stratum: Stratum, metric: str, rows: Sequence[SlowTurn]) -> Table:
+def _slow_table(summary: Summary, stratum: Stratum, metric: str, rows: Sequence[SlowTurn]) -> b.Table:
     targets, heard = len(summary.targets) > 1, metric == HEARD
     network = any(not math.isnan(slow.network_rtt_ms) for slow in rows)
-    heads: list[Head] = ["step, turn", *([Column("target", left=True)] if targets else []), metric]
+    heads: list[b.Head] = ["step, turn", *([b.Column("target", left=True)] if targets else []), metric]
     heads += [f"ttfa {stratum.since}"] if heard else []
     heads += ["response created after", *(["network_rtt"] if network else []), "began"]
-    lines: list[Row | Line] = []
+    lines: list[b.Row | b.Line] = []
     for slow in rows:
         place = summary.targets.index(slow.target)
         resent = f"{count(slow.retransmits)} sent again" if slow.retransmits else ""
-        cells: Line = [f"{slow.step}, {slow.turn}"]
+        cells: b.Line = [f"{slow.step}, {slow.turn}"]
         cells += [target_cell(summary, slow.target)] if targets else []
-        cells += [Strong(ms(slow.value_ms)), *([ms(slow.ttfa_ms)] if heard else []), ms(slow.created_ms)]
-        cells += [Cell(ms(slow.network_rtt_ms), resent)] if network else []
+        cells += [b.Strong(ms(slow.value_ms)), *([ms(slow.ttfa_ms)] if heard else []), ms(slow.created_ms)]
+        cells += [b.Cell(ms(slow.network_rtt_ms), resent)] if network else []
         cells.append(clock(slow.at_s, long=summary.window.length_s > 180))
-        row = Details("its row in turns.parquet", [Definitions(slow.row, linked=False)], style="row")
+        row = b.Details("its row in turns.parquet", [b.Definitions(slow.row, linked=False)], style="row")
         ids = (
             *(("session", slow.session), ("request", slow.request), ("response", slow.response)),
             *(("the service’s session", slow.service_session), ("region", slow.region)),
         )
-        named: list[tuple[str, Inline]] = [(name, Code(value)) for name, value in ids if value]
+        named: list[tuple[str, b.Inline]] = [(name, b.Code(value)) for name, value in ids if value]
         named += [("events", _log(slow.event_log))] if slow.event_log else []
-        lines.append(make_row(cells, ids=named, target=place, more=[row]))
-    return table(heads, lines, stacked=True, style="slow")
+        lines.append(b.make_row(cells, ids=named, target=place, more=[row]))
+    return b.table(heads, lines, stacked=True, style="slow")
 
 
-def _log(path: str) -> Link:
-    return Link(Code(path), path)
+def _log(path: str) -> b.Link:
+    return b.Link(b.Code(path), path)

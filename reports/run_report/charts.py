@@ -9,7 +9,7 @@ from reports.numbers import count, log_range, ms, nines, percent, shortened, thr
 from reports.render.markers import COLOURS, colour_class, curve_class, marker_shape
 from reports.render.svg import FAILED_BAND, WIDE, PixelScale, Plot, Point, identity, linear_ticks, log_scale, log_ticks
 from reports.statistics.quantiles import QuantileEstimate
-from reports.summary.curves import Curve
+from reports.summary.distributions import Curve
 from reports.summary.groups import Waits
 from reports.wording.groups import described, key_words
 from reports.wording.words import interval
@@ -58,7 +58,8 @@ def percentiles(curves: Sequence[Curve], metric: str, w: int = WIDE) -> Plot:
             _meets_failed_band(plot, curve, x, half=half, row=row, of=len(failing))
     ps = sorted({e.p for curve in curves for e in curve.points if e.p <= x.high})
     lines = [(curve.target, {e.p: _read(e, curve) for e in curve.points}) for curve in curves]
-    plot.read_lines([(p, x(p), _name(p)) for p in ps], lines)
+    names = (f"p{p * 100:.{0 if p < 0.9 else 1 if p < 0.99 else 2}f}" for p in ps)
+    plot.read_lines([(p, x(p), name) for p, name in zip(ps, names, strict=True)], lines)
     return plot
 
 
@@ -89,10 +90,6 @@ def _meets_failed_band(plot: Plot, curve: Curve, x: PixelScale, *, half: bool, r
     plot.text(at + beside, plot.y1 - lift, text, f"lab {colour_class(curve.colour, 't')}", anchor)
 
 
-def _name(p: float) -> str:
-    return f"p{p * 100:.0f}" if p < 0.9 else f"p{p * 100:.1f}" if p < 0.99 else f"p{p * 100:.2f}"
-
-
 def _read(estimate: QuantileEstimate, curve: Curve) -> str:
     value = "failed" if estimate.value == math.inf else ms(estimate.value)
     if estimate.p > curve.solid_to:
@@ -113,10 +110,7 @@ BESIDE = 7
 
 
 def wait_lines(of: Sequence[Waits], w: int) -> Plot:
-    """p50 with its interval and p95 (dashed) of each pool, by the places of their key.
-
-    Below them, by calls in progress, the shares that failed; and the number of turns, there and where it thins out.
-    """
+    """Return p50 with its interval and p95 (dashed) by a key; below, failed shares and counts of turns."""
     by, words = of[0].by, key_words(of[0].by)
     shares = any(group.unopened is not None for waits in of for group in waits.groups)
     counted = (len(of) if len(of) <= COLOURS else 1) if shares or any(waits.thinned for waits in of) else 0
@@ -150,7 +144,12 @@ def wait_lines(of: Sequence[Waits], w: int) -> Plot:
     if counted:
         _counts(plot, of, x, named=shares)
     plot.y1 = top
-    _read_waits(plot, of, x)
+    places: dict[str, float] = {place.name: place.at for waits in of for place in waits.places}
+    told = [(waits.label, {group.place.name: group for group in waits.groups}) for waits in of]
+    lines = [(label, {name: described(group) for name, group in groups.items()}) for label, groups in told]
+    heads = {name: words.of(group) for _, groups in told for name, group in groups.items()}
+    stops = [(name, x(at), heads.get(name, f"{name}: no turns")) for name, at in places.items()]
+    plot.read_lines(sorted(stops, key=lambda stop: places[stop[0]]), lines)
     return plot
 
 
@@ -223,13 +222,3 @@ def _counts(plot: Plot, of: Sequence[Waits], x: PixelScale, *, named: bool) -> N
             at = max(x(place.at), ends + half) if named else x(place.at)  # a name says which place is meant
             plot.text(at, height, text, "tiny", "middle")
             ends = at + half + TINY
-
-
-def _read_waits(plot: Plot, of: Sequence[Waits], x: PixelScale) -> None:
-    """A stop at each place, with what each pool says there."""
-    named: dict[str, float] = {place.name: place.at for waits in of for place in waits.places}
-    told = [(waits.label, {group.place.name: group for group in waits.groups}) for waits in of]
-    lines = [(label, {name: described(group) for name, group in groups.items()}) for label, groups in told]
-    words = {name: key_words(of[0].by).of(group) for _, groups in told for name, group in groups.items()}
-    places = sorted(named, key=lambda name: named[name])
-    plot.read_lines([(name, x(named[name]), words.get(name, f"{name}: no turns")) for name in places], lines)

@@ -1,7 +1,4 @@
-"""The sections of the page on what stands around the waits: targets, cost, limits, incidents, hosts, the harness.
-
-Nothing is computed here.
-"""
+"""The sections on targets, cost, limits, incidents, hosts and the load generator. Nothing is computed here."""
 
 from __future__ import annotations
 
@@ -17,38 +14,16 @@ from bench.run.document import Check
 from bench.run.validity import LOAD_GENERATOR_CHECKS
 from bench.units import NS_PER_S
 from reports.numbers import NBSP, NONE, clock, count, ms, percent, span, three
-from reports.render.blocks import (
-    Block,
-    Cell,
-    Column,
-    Details,
-    Head,
-    Inline,
-    Line,
-    Paragraph,
-    ReadingGuide,
-    Row,
-    Section,
-    Strong,
-    Term,
-    coded,
-    fact,
-    line,
-    make_row,
-    note,
-    table,
-)
+from reports.render import blocks as b
 from reports.render.svg import plot_figure
 from reports.run_report import time_panels
 from reports.run_report.metric_tables import quantiles, target_cell
-from reports.statistics.quantiles import quantile
 from reports.summary.figures import measured_seconds
-from reports.summary.load import Throttling
-from reports.summary.money import CACHED, INPUT, OUTPUT, Charge, Cost, Money
+from reports.summary.money import CACHED, INPUT, OUTPUT, Charge, Money
 from reports.summary.summary import Summary
 from reports.wording import groups, remarks, validity, words
 from reports.wording.notices import inexact_line
-from reports.wording.settings import FACTS, arm_fact
+from reports.wording.settings import FACTS
 
 POOLED = (
     "{} hosts recorded this run. Values elsewhere are of all of them together; where hosts differ, of the mixture. "
@@ -56,46 +31,54 @@ POOLED = (
 )
 
 
-def arms(summary: Summary) -> Section | None:
+def arms(summary: Summary) -> b.Section | None:
     """What each target was, side by side; None where the run says nothing of them."""
-    rows = [(fact, [arm_fact(arm, key) for arm in summary.arms]) for key, fact in FACTS.items()]
+    rows = [(fact, [getattr(arm, key) or "" for arm in summary.arms]) for key, fact in FACTS.items()]
     known = [(fact, texts) for fact, texts in rows if any(texts)]
     if not known:
         return None
-    columns = [Column(name, left=True, target=i, marked=True) for i, name in enumerate(summary.targets)]
+    columns = [b.Column(name, left=True, target=i, marked=True) for i, name in enumerate(summary.targets)]
     interleaved = remarks.interleaved(summary.interleaving) if summary.interleaving else ""
     own = FACTS["variant_settings"]
-    facts: list[Row] = []
+    facts: list[b.Row] = []
     for name, texts in known:
         differs = "differs" if len(set(texts)) > 1 else ""
         cells = [text or ("none" if name == own else NONE) for text in texts]
-        facts.append(make_row([Cell(name, differs), *cells], differs))
-    settings = table([Column("setting", style="vh"), *columns], facts, style="facts")
-    brief = fact("targets", [interleaved])
-    return Section("targets", "Targets", "What was measured?", [*line(interleaved), settings], brief=brief)
+        facts.append(b.make_row([b.Cell(name, differs), *cells], differs))
+    settings = b.table([b.Column("setting", style="vh"), *columns], facts, style="facts")
+    brief = b.fact("targets", [interleaved])
+    return b.Section("targets", "Targets", "What was measured?", [*b.line(interleaved), settings], brief=brief)
 
 
-def money(summary: Summary) -> Section | None:
+def money(summary: Summary) -> b.Section | None:
     """Tokens and what they cost; None where no usage was told, and no budget set."""
     found = summary.money
     if not found.told and found.budget_usd is None:
         return None
     said = words.as_sentence(", ".join(remarks.amounts(found)))
-    simulated = (Strong("◇ SIMULATED."), " ") if summary.simulated else ""
-    blocks: list[Block] = [Paragraph((simulated, said))]
+    simulated = (b.Strong("◇ SIMULATED."), " ") if summary.simulated else ""
+    blocks: list[b.Block] = [b.Paragraph((simulated, said))]
     if found.targets:
-        heads = (*COSTS, *(["image input"] if found.has_images else []), *OF_COSTS)
-        blocks += [table(heads, [_cost(summary, cost) for cost in found.targets]), Paragraph(TOKENS, "note")]
+        heads, rows = (*COSTS, *(["image input"] if found.has_images else []), *OF_COSTS), list[b.Line]()
+        inputs = INPUT if found.has_images else INPUT[:-1]
+        for cost in found.targets:
+            rates = map(three, (cost.usd_per_turn, cost.usd_per_session, cost.usd_per_minute))
+            turns = count(cost.turns), count(cost.turns_without_usage)
+            taken, made = ([count(cost.tokens(kind)) for kind in kinds] for kinds in (inputs, OUTPUT))
+            cached = percent(cost.tokens(*CACHED), cost.tokens(*INPUT))
+            usd = NONE if math.isnan(cost.usd) else dollars(cost.usd)
+            rows.append([target_cell(summary, cost.target, marked=True), usd, *rates, *turns, *taken, cached, *made])
+        blocks += [b.table(heads, rows), b.Paragraph(TOKENS, "note")]
     if found.unplayed_audio is not None:
         wasted = [
-            make_row([target_cell(summary, cost.target, marked=True), *remarks.wasted(cost.unplayed_audio)])
+            b.make_row([target_cell(summary, cost.target, marked=True), *remarks.wasted(cost.unplayed_audio)])
             for cost in found.targets
         ]
-        blocks.append(table(("target", *remarks.WASTES), wasted))
-    blocks += [Paragraph(text, "note") for text in remarks.money_notes(summary.money, simulated=summary.simulated)]
+        blocks.append(b.table(("target", *remarks.WASTES), wasted))
+    blocks += [b.Paragraph(text, "note") for text in remarks.money_notes(summary.money, simulated=summary.simulated)]
     prices = [_prices(summary, cost.target, charge) for cost in found.targets for charge in cost.models]
-    blocks += [Details("Prices", [table((*PRICES, *_shown_prices(found).values()), prices)])] if prices else []
-    return Section("money", "Cost", "What did it cost?", blocks)
+    blocks += [b.Details("Prices", [b.table((*PRICES, *_shown_prices(found).values()), prices)])] if prices else []
+    return b.Section("money", "Cost", "What did it cost?", blocks)
 
 
 COSTS = (
@@ -107,7 +90,7 @@ TOKENS = (
     "Tokens are as the service reported them in each turn’s usage. A minute is one of conversation: of a session, "
     "from its opened connection to its end."
 )
-PRICES = ("USD per million tokens", Column("model", left=True), Column("source", left=True))
+PRICES = ("USD per million tokens", b.Column("model", left=True), b.Column("source", left=True))
 OF_TOKENS = {
     **{"text_input": "text in", "text_cached_input": "cached", "text_output": "text out"},
     **{"audio_input": "audio in", "audio_cached_input": "cached", "audio_output": "audio out"},
@@ -120,7 +103,7 @@ def _shown_prices(money: Money) -> dict[str, str]:
     return OF_TOKENS | images | ({"usd_per_minute": "USD per minute"} if money.by_minute else {})
 
 
-def _prices(summary: Summary, target: str, charge: Charge) -> Line:
+def _prices(summary: Summary, target: str, charge: Charge) -> b.Line:
     found = summary.money
     prices = [getattr(charge.prices, name, None) for name in _shown_prices(found)]
     shown = [NONE if price is None else f"{price:g}" for price in prices]
@@ -129,16 +112,7 @@ def _prices(summary: Summary, target: str, charge: Charge) -> Line:
     return [target_cell(summary, target, marked=True), charge.model, source, *shown]
 
 
-def _cost(summary: Summary, cost: Cost) -> Line:
-    rates = (cost.usd_per_turn, cost.usd_per_session, cost.usd_per_minute)
-    amounts = [NONE if math.isnan(cost.usd) else dollars(cost.usd), *map(three, rates)]
-    taken, made = ([count(cost.tokens(kind)) for kind in kinds] for kinds in (summary.money.kinds_read, OUTPUT))
-    cached = percent(cost.tokens(*CACHED), cost.tokens(*INPUT))
-    turns = count(cost.turns), count(cost.turns_without_usage)
-    return [target_cell(summary, cost.target, marked=True), *amounts, *turns, *taken, cached, *made]
-
-
-def quota(summary: Summary) -> Section | None:
+def quota(summary: Summary) -> b.Section | None:
     """The service's limits; None where nothing was throttled and no limit told."""
     found = summary.quota
     if not found.any:
@@ -152,11 +126,19 @@ def quota(summary: Summary) -> Section | None:
         counted = any(target.counts.any() for target in found.targets)
         read += [f"Red: throttled turns and sessions {each}."] if counted else []
         drawn = [plot_figure(time_panels.limit_panels(found), " ".join([*read, "Warm-up is shown too."]))]
-    limits = table(LIMITS, [_limits(summary, one) for one in found.targets])
+    rows: list[b.Line] = []
+    for one in found.targets:
+        least = {limit: percent(share, 1) for limit, share in one.min_remaining.items()}
+        counts = map(count, (one.throttled_turns, one.throttled_sessions, one.retry_after_count))
+        waits = (ms(1000 * wait) if one.waits_s else NONE for wait in (one.retry_after_p50_s, one.retry_after_max_s))
+        held = three(one.start_delay_s), count(one.calls_backed_off)
+        remained = (least.get(limit, NONE) for limit in ("tokens", "requests"))
+        rows.append([target_cell(summary, one.target, marked=True), *counts, *waits, *held, *remained])
     said = remarks.limits_in_all(found)
-    what = Paragraph(words.as_sentence(said) or "Nothing was throttled.")
-    brief = fact("rate limits", [said])
-    return Section("limits", "Rate limits", "Did the service limit the rate?", [what, *drawn, limits], brief=brief)
+    what = b.Paragraph(words.as_sentence(said) or "Nothing was throttled.")
+    brief = b.fact("rate limits", [said])
+    blocks: list[b.Block] = [what, *drawn, b.table(LIMITS, rows)]
+    return b.Section("limits", "Rate limits", "Did the service limit the rate?", blocks, brief=brief)
 
 
 LIMITS = (
@@ -166,42 +148,31 @@ LIMITS = (
 )
 
 
-def _limits(summary: Summary, one: Throttling) -> Line:
-    waits = np.array(one.waits_s)
-    least = {part.limit: percent(float(part.share.min()), 1) for part in one.remaining}
-    return [
-        target_cell(summary, one.target, marked=True),
-        *(count(number) for number in (one.turns, one.sessions, len(one.waits_s))),
-        ms(1000 * quantile(waits, 0.5)) if waits.size else NONE,
-        ms(1000 * waits[-1]) if waits.size else NONE,
-        three(one.start_delay_s) if one.start_delay_s == one.start_delay_s else NONE,
-        count(one.backed_off),
-        *(least.get(limit, NONE) for limit in ("tokens", "requests")),
-    ]
-
-
 INCIDENTS = 3
-"""Incidents that a terminal shows, at most."""
 
 
-def incidents(summary: Summary) -> Section | None:
+def incidents(summary: Summary) -> b.Section | None:
     """What happened beside the measuring; None where nothing did."""
     found, long = remarks.incidents_that_matter(summary), summary.window.length_s > 180
-    rows: list[Line] = []
+    rows: list[b.Line] = []
     for one in found.kept:
-        kind, text = Cell(remarks.incident_kind(one.kind), style="nowrap"), Cell(one.text, style="wrap")
+        kind, text = b.Cell(remarks.incident_kind(one.kind), style="nowrap"), b.Cell(one.text, style="wrap")
         rows.append([clock(one.at_s, long=long), count(one.worker), kind, text])
     more = f" The words of {count(len(rows))} were recorded." if found.total > len(rows) else ""
-    heads = ("when", "worker", Column("what", left=True), Column("in words", left=True))
-    blocks: list[Block] = [Paragraph(f"{remarks.incident_kinds(found)}.{more}"), table(heads, rows)]
-    brief = [block for text in remarks.incident_lines(summary, INCIDENTS) for block in fact("incident", [text], 2)]
-    return Section("incidents", "Incidents", "What else happened?", blocks, brief=brief) if rows else None
+    heads = ("when", "worker", b.Column("what", left=True), b.Column("in words", left=True))
+    blocks: list[b.Block] = [b.Paragraph(f"{remarks.incident_kinds(found)}.{more}"), b.table(heads, rows)]
+    brief = [block for text in remarks.incident_lines(summary, INCIDENTS) for block in b.fact("incident", [text], 2)]
+    return b.Section("incidents", "Incidents", "What else happened?", blocks, brief=brief) if rows else None
 
 
-def uncertain_metrics(summary: Summary) -> list[Block]:
+def uncertain_metrics(summary: Summary) -> list[b.Block]:
     """Which measures are not exact in this run, and by how much; nothing where all are."""
-    title, rows = inexact_line(summary.run), words.inexact_rows(summary)
-    return [Details(title, [table(words.INEXACT_HEADS, rows)], style="note", stated=True)] if title else []
+    title, rows = inexact_line(summary.run), list[b.Line]()
+    for one in (one for one in summary.run.inexact if not one.is_early):
+        value = "without limit" if one.value is None else f"{three(one.value)}{NBSP}{one.unit}"
+        rows.append([one.metric, one.target, one.host or "all", value, f"{three(one.limit)}{NBSP}{one.unit}"])
+    heads = ("metric", "target", "host", "uncertainty (p99)", "limit")
+    return [b.Details(title, [b.table(heads, rows)], style="note", stated=True)] if title else []
 
 
 def doubts_answers(summary: Summary) -> bool:
@@ -214,7 +185,7 @@ WHOLE_S = 0.5
 """A second of which less was recorded says little of the processor."""
 
 
-def health(summary: Summary) -> Section:
+def health(summary: Summary) -> b.Section:
     verdict, document = summary.validity, summary.run.metadata
     line = {
         "no_verdict": f"No verdict: {validity.verdict_reason(verdict)}.",
@@ -237,65 +208,72 @@ def health(summary: Summary) -> Section:
         gaps = int(np.nansum(summary.turns.column("uncertain_gaps")))
         said.append(f"{count(gaps)} gaps between deltas were excluded as uncertain.")
     said += validity.trusted(summary)
-    heads = ("metric", "n", "p50", "p90", "p95", "p99", "max", Column("what it is", left=True, style="narrowout"))
-    rows: list[Row | Line] = [
-        [Term(one.metric), count(one.n), *quantiles(one), Cell(CATALOGUE[one.metric].sentence, style="what")]
+    heads = ("metric", "n", "p50", "p90", "p95", "p99", "max", b.Column("what it is", left=True, style="narrowout"))
+    rows: list[b.Row | b.Line] = [
+        [b.Term(one.metric), count(one.n), *quantiles(one), b.Cell(CATALOGUE[one.metric].sentence, style="what")]
         for one in summary.harness
     ]
-    body: list[Block] = [Paragraph("In ms, over all targets."), table(heads, rows)]
+    body: list[b.Block] = [b.Paragraph("In ms, over all targets."), b.table(heads, rows)]
     blocks = [
-        Paragraph(line),
+        b.Paragraph(line),
         *([] if doubts_answers(summary) else uncertain_metrics(summary)),
         *_checks(verdict.checks),
-        *([Details("What the load generator measured of itself", body)] if rows else []),
+        *([b.Details("What the load generator measured of itself", body)] if rows else []),
         *_spreads(summary),
-        *note(coded(" ".join(said))),
+        *b.note(b.coded(" ".join(said))),
     ]
     receive = [f"{three(row.p99)}{NBSP}ms" for row in summary.harness if row.metric == "receive_delay"]
-    shown: list[Inline] = [words.check_in_words(check) for check in verdict.checks if check.value is not None]
-    shown += [f"{words.RECEIVE_DELAY.format(value)} (p99)" for value in receive]
-    brief = fact("load generator", [*shown, *map(coded, validity.trust(summary.run))])
-    return Section("health", "Load generator health", "Can these results be trusted?", blocks, brief=brief)
+    shown: list[b.Inline] = [words.check_in_words(check) for check in verdict.checks if check.value is not None]
+    shown += [f"events handled up to {value} after they arrived (p99)" for value in receive]
+    brief = b.fact("load generator", [*shown, *map(b.coded, validity.trust(summary.run))])
+    return b.Section("health", "Load generator health", "Can these results be trusted?", blocks, brief=brief)
 
 
-def hosts(summary: Summary) -> Section | None:
+def hosts(summary: Summary) -> b.Section | None:
     """What each host recorded, and how far each can be trusted; None where one host recorded all."""
     if not summary.hosts:
         return None
-    blocks: list[Block] = [Paragraph(POOLED.format(len(summary.hosts)))]
+    blocks: list[b.Block] = [b.Paragraph(POOLED.format(len(summary.hosts)))]
     for of in summary.waits_by("host"):
         blocks += groups.waits_blocks(of, summary.targets)
-    delays = map(Term, LOAD_GENERATOR_CHECKS)
-    own: list[Head] = ["host", "workers", *delays, "clock offset", Column("calibrated", left=True)]
-    what = Paragraph("What each load generator measured of itself: p99, in ms.", "q gap")
-    blocks += [what, table(own, [[*words.host_facts(host)] for host in summary.hosts])]
+    delays = map(b.Term, LOAD_GENERATOR_CHECKS)
+    own: list[b.Head] = ["host", "workers", *delays, "clock offset", b.Column("calibrated", left=True)]
+    rows: list[b.Line] = []
+    for host in summary.hosts:
+        p99s = [three(getattr(host, f"{name}_p99_ms")) for name in LOAD_GENERATOR_CHECKS]
+        offset = f"{three(host.clock_offset_ms)} ± {three(host.clock_offset_error_ms)}{NBSP}ms"
+        clock_offset = NONE if math.isnan(host.clock_offset_ms) else offset
+        rows.append([host.name, count(host.workers), *p99s, clock_offset, host.calibrated or "no"])
+    blocks += [b.Paragraph("What each load generator measured of itself: p99, in ms.", "q gap"), b.table(own, rows)]
     brief = groups.compared_blocks(summary, "host")
-    return Section("hosts", "Results by host", "Do the hosts agree?", blocks, brief=brief)
+    return b.Section("hosts", "Results by host", "Do the hosts agree?", blocks, brief=brief)
 
 
-def _checks(checks: Sequence[Check]) -> list[Block]:
-    used, result = Column("used", left=True, style="narrowout", drawn=True), Column("result", left=True)
-    what = Paragraph("These checks decide whether a run is valid.")
-    guide = ReadingGuide("The mark on each bar is the limit.")
+def _checks(checks: Sequence[Check]) -> list[b.Block]:
+    used, result = b.Column("used", left=True, style="narrowout", drawn=True), b.Column("result", left=True)
+    what = b.Paragraph("These checks decide whether a run is valid.")
+    guide = b.ReadingGuide("The mark on each bar is the limit.")
     bar = Markup('<div class="bar{}"><i style="width:{}%"></i><b></b></div>')  # how much of the limit was used
-    rows: list[Line] = []
+    rows: list[b.Line] = []
     for check in checks:
         word, style = words.result(check.result)
         failed = check.result == "fail"
-        about: Inline = (Term(check.name), f"{', ' if check.note else ''}{check.note}")
+        about: b.Inline = (b.Term(check.name), f"{', ' if check.note else ''}{check.note}")
         values = (words.check_value(check, value) for value in (check.value, check.limit))
         drawn = bar.format(" x" if failed else "", round(min(100.0, check.used * 80), 1))
-        shown = Cell(word, check.remedy if failed else "", style=f"{style}-ink wrap")
-        rows.append([Cell(words.CHECKS[check.name].title, about), *values, drawn, shown])
-    return [what, guide, table(("check", "value", "limit", used, result), rows)] if checks else []
+        shown = b.Cell(word, check.remedy if failed else "", style=f"{style}-ink wrap")
+        rows.append([b.Cell(words.CHECKS[check.name].title, about), *values, drawn, shown])
+    return [what, guide, b.table(("check", "value", "limit", used, result), rows)] if checks else []
 
 
-def _spreads(summary: Summary) -> list[Block]:
-    rows: list[Line] = [
-        [words.row_title(f), target_cell(summary, f.target, words.row_target(f)), *remarks.spread_figures(spread)]
-        for f, spread in summary.spreads
-    ]
-    what = Paragraph("How latencies scatter, on which the size of a comparison depends:", "q gap")
-    effects: tuple[Inline, ...] = ((Term("design effect"), ", p50"), "p95", Term("effective sessions"))
-    heads = ("metric", Column("target", left=True), Term("sigma"), Term("ICC"), *effects)
-    return [what, table(heads, rows)] if rows else []
+def _spreads(summary: Summary) -> list[b.Block]:
+    rows: list[b.Line] = []
+    for f, spread in summary.spreads:
+        values = (spread.sigma, spread.icc, spread.deff50, spread.deff95)
+        told = (three(float(f"{value:.2g}")) if math.isfinite(value) else NONE for value in values)
+        target = target_cell(summary, f.target, words.row_target(f))
+        rows.append([words.row_title(f), target, *told, three(spread.effective_sessions)])
+    what = b.Paragraph("How latencies scatter, on which the size of a comparison depends:", "q gap")
+    effects: tuple[b.Inline, ...] = ((b.Term("design effect"), ", p50"), "p95", b.Term("effective sessions"))
+    heads = ("metric", b.Column("target", left=True), b.Term("sigma"), b.Term("ICC"), *effects)
+    return [what, b.table(heads, rows)] if rows else []

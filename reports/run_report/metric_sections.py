@@ -2,46 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from bench.metrics import CATALOGUE
 from bench.units import byte_unit
 from reports.numbers import NONE, clock, count, listed, ms, percent, plural, quantity, span, three
 from reports.rate_metrics import RATES, TRIALS
-from reports.render.blocks import (
-    Block,
-    Bullets,
-    Cell,
-    Code,
-    Column,
-    Details,
-    Figure,
-    Head,
-    Heading,
-    Line,
-    Paragraph,
-    Row,
-    Section,
-    Table,
-    Tabs,
-    Term,
-    coded,
-    fact,
-    line,
-    make_row,
-    note,
-    table,
-)
+from reports.render import blocks as b
 from reports.render.markers import COLOURS
 from reports.render.svg import plot_figure
 from reports.run_report import bar_charts, charts, time_panels
-from reports.run_report.histogram import histogram
 from reports.run_report.metric_tables import metrics, quantile_cells, target_cell
 from reports.samples import HEARD
 from reports.strata import Stratum
-from reports.summary import curves
+from reports.summary.distributions import FEWEST, PUBLISHED, curves, histogram_of
 from reports.summary.figures import ALL, SLOPES
-from reports.summary.histograms import FEWEST, histogram_of
 from reports.summary.load import call_bins
 from reports.summary.outcomes import Ending
 from reports.summary.over_time import OverTime, over_time, steps_over_time
@@ -55,39 +30,44 @@ from reports.wording.words import interval
 READ_ACROSS = "Read across: 95 % of the turns were faster than the curve above p95."
 OF_CALLS = ("greeting", "session_duration", "service_time", "response_time", "renewal_gap", "idle_prompt", *SLOPES)
 """Measures of sessions that are no part of connecting."""
-CARRIED = ("rate", Column("target", left=True), "total", "mean", "p50 of seconds", "peak", "p50 of sessions", "max")
+CARRIED = ("rate", b.Column("target", left=True), "total", "mean", "p50 of seconds", "peak", "p50 of sessions", "max")
 
 
-def spread(summary: Summary) -> Section | None:
+def spread(summary: Summary) -> b.Section | None:
     """A pane of percentile curves for each metric that has one, the main ones first; None where there is none."""
     panes = []
     for name, pools, key, title in _panes(summary):
-        drawn = curves.curves(summary.samples[name], pools)
+        drawn = curves(summary.samples[name], pools)
         if any(curve.n - curve.failed >= FEWEST for curve in drawn):
-            figure = plot_figure(charts.percentiles(drawn, title), stops=(), numbers=[_percentiles(drawn)])
-            panes.append((key, title, figure))
+            by_p = [(curve, {e.p: e for e in curve.points}) for curve in drawn]
+            rows: list[b.Line] = []
+            for p in (p for p in PUBLISHED if any(p in points for _, points in by_p)):
+                cells = (words.estimate_cell(of[p], one.n, one.failed) if p in of else NONE for one, of in by_p)
+                rows.append([f"p{p * 100:g}", *cells])
+            numbers = [b.table(["percentile", *(f"{curve.target}, ms" for curve in drawn)], rows)]
+            panes.append((key, title, plot_figure(charts.percentiles(drawn, title), stops=(), numbers=numbers)))
     if not panes:
         return None
     banded = "Shaded: 95 % interval." if len(summary.targets) <= COLOURS else "95 % intervals stand in the numbers."
-    unmet = any(summary.outcomes.unmet)
-    failed = "Where a curve meets the red band, all turns beyond failed or did not start." if unmet else ""
+    meets = "Where a curve meets the red band, all turns beyond failed or did not start."
+    failed = meets if summary.outcomes.unmet else ""
     read = (READ_ACROSS, banded, failed, "Dotted: too few turns or sessions.")
     question = "How long is the latency of most turns, and of the slowest?"
-    return Section("spread", "Latency percentiles", question, [Tabs(" ".join(filter(None, read)), panes)])
+    return b.Section("spread", "Latency percentiles", question, [b.Tabs(" ".join(filter(None, read)), panes)])
 
 
-def distributions(summary: Summary) -> Section | None:
+def distributions(summary: Summary) -> b.Section | None:
     """A pane with a histogram for each main metric that has one, and for what callers hear; None if there is none."""
     panes = []
     for name, pools, key, title in _panes(summary):
         if name in {HEARD, *summary.mains.values()} and (found := histogram_of(summary.samples[name], pools)):
-            panes.append((f"hist-{key}", title, plot_figure(histogram(found, title))))
+            panes.append((f"hist-{key}", title, plot_figure(bar_charts.histogram(found, title))))
     if not panes:
         return None
     read = "Each bar or step: the share of turns in a range of latencies. Dotted: p50 and p95, if published."
-    if any(summary.outcomes.unmet):
+    if summary.outcomes.unmet:
         read += " Turns that failed or did not start have no latency: their bar is on the right."
-    return Section("distribution", "Latency distribution", "How are the latencies spread?", [Tabs(read, panes)])
+    return b.Section("distribution", "Latency distribution", "How are the latencies spread?", [b.Tabs(read, panes)])
 
 
 def _panes(summary: Summary) -> Iterable[tuple[str, list[Pool], str, str]]:
@@ -106,27 +86,17 @@ def _panes(summary: Summary) -> Iterable[tuple[str, list[Pool], str, str]]:
             yield name, [p for p in pools if p.stratum == stratum], f"{name}-{stratum.key}".replace("+", "-"), title
 
 
-def _percentiles(drawn: Sequence[curves.Curve]) -> Table:
-    by_p = [{e.p: e for e in curve.points} for curve in drawn]
-    rows: list[Line] = []
-    for p in (p for p in curves.PUBLISHED if any(p in points for points in by_p)):
-        of_curves = zip(by_p, drawn, strict=True)
-        cells = (words.estimate_cell(e[p], curve.n, curve.failed) if p in e else NONE for e, curve in of_curves)
-        rows.append([f"p{p * 100:g}", *cells])
-    return table(["percentile", *(f"{curve.target}, ms" for curve in drawn)], rows)
-
-
-def time(summary: Summary) -> Section | None:
+def time(summary: Summary) -> b.Section | None:
     """The run over time; None without a single value."""
     frame = over_time(summary)
     if frame is None:
         return None
     question = "Did latency change during the run?" if frame.drawable else "When did turns fail?"
     drift = remarks.drift_said(summary.drifts)
-    below = note((Term("drift"), f": {drift}")) if drift else []
+    below = b.note((b.Term("drift"), f": {drift}")) if drift else []
     shown = plot_figure(time_panels.time_panels(frame), " ".join(filter(None, _reading(summary, frame))), below=below)
-    brief = fact("drift", [remarks.drift_suspected(summary.drifts)])
-    return Section("time", "Latency over time", question, [shown], brief=brief)
+    brief = b.fact("drift", [remarks.drift_suspected(summary.drifts)])
+    return b.Section("time", "Latency over time", question, [shown], brief=brief)
 
 
 def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
@@ -150,14 +120,14 @@ def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
         yield f"{plural(lost, 'turn')} did not start: failed turns at the instant at which their session ended."
 
 
-def steps(summary: Summary) -> Section | None:
+def steps(summary: Summary) -> b.Section | None:
     """The figures and tables of steps, one for each stratum; None where there is one step alone."""
     parts = [block for stratum in summary.turns.strata for block in _steps(summary, stratum)]
     shown = {f.step for stratum in summary.turns.strata for f in words.steps_of(summary, stratum)}
-    return Section("steps", "Latency by step", "Which step is slow?", parts) if len(shown) > 1 else None
+    return b.Section("steps", "Latency by step", "Which step is slow?", parts) if len(shown) > 1 else None
 
 
-def _steps(summary: Summary, stratum: Stratum) -> Iterable[Block]:
+def _steps(summary: Summary, stratum: Stratum) -> Iterable[b.Block]:
     rows = words.steps_of(summary, stratum)
     of_steps = ((step, [f for f in rows if f.step == step]) for step in summary.turns.steps)
     groups = [(step, [(summary.targets.index(f.target), f) for f in group]) for step, group in of_steps if group]
@@ -165,23 +135,23 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[Block]:
         return
     published = any(e.bounded for f in rows for e in f.quantiles)
     caption = words.slowest_step(summary, stratum)
-    heads = ("step", Column("target", left=True), "p50, ms", "p90", "p95", "p99", "max", "turns planned", "completed")
+    heads = ("step", b.Column("target", left=True), "p50, ms", "p90", "p95", "p99", "max", "turns planned", "completed")
     shown = (f for _, group in groups for _, f in group)
-    numbers = [table(heads, [[f.step, target_cell(summary, f.target), *quantile_cells(f)] for f in shown])]
-    yield Heading(words.row_title(rows[0]))
+    numbers = [b.table(heads, [[f.step, target_cell(summary, f.target), *quantile_cells(f)] for f in shown])]
+    yield b.Heading(words.row_title(rows[0]))
     if published:
         plot = bar_charts.step_bars(groups, summary.mains[stratum])
         yield plot_figure(plot, f"{caption} Bars: 95 % intervals over sessions.", stops=(), numbers=numbers)
     else:
-        yield Figure("", caption, numbers=numbers)
+        yield b.Figure("", caption, numbers=numbers)
     if course := steps_over_time(summary, stratum):
         said = f"p50 of the turns that began within each {span(course.bin_s)}, all steps on one scale."
-        if any(summary.outcomes.lost):
+        if summary.outcomes.lost:
             said += " A turn that did not start counts as a failed one when its session ended."
-        yield Details("Each step over time", [plot_figure(time_panels.step_panels(course), said)], open=True)
+        yield b.Details("Each step over time", [plot_figure(time_panels.step_panels(course), said)], open=True)
 
 
-def others(summary: Summary) -> Section | None:
+def others(summary: Summary) -> b.Section | None:
     """Every metric of turns, all steps together; those of connecting have a section of their own."""
     shown = [f for f in (*summary.metrics, *summary.connecting, *summary.slopes) if f.step == ALL]
     of_turns = [f for f in shown if CATALOGUE[f.metric].scope == "turn" or f.metric in OF_CALLS]
@@ -192,76 +162,79 @@ def others(summary: Summary) -> Section | None:
     parts = [f"{count(len(names))} of turns and sessions"]
     parts += [f"{count(len(counted))} of every event"] if counted else []
     said = f"{plural(len(names | counted), 'metric')}: {listed(parts)}, each target and origin by itself."
-    blocks: list[Block] = [Paragraph(said), Details("All metrics", [metrics(summary, of_turns, of_events)])]
-    return Section("all", "All metrics", "What was measured?", blocks)
+    blocks: list[b.Block] = [b.Paragraph(said), b.Details("All metrics", [metrics(summary, of_turns, of_events)])]
+    return b.Section("all", "All metrics", "What was measured?", blocks)
 
 
-def rates(summary: Summary) -> Section | None:
+def rates(summary: Summary) -> b.Section | None:
     """The rates that columns of turns tell; None where no turn counts for any."""
     if not summary.rates:
         return None
-    heads = ("rate", Column("target", left=True), "share", "counted", "sessions", Column("better", left=True))
-    rows: list[Line] = []
+    heads = ("rate", b.Column("target", left=True), "share", "counted", "sessions", b.Column("better", left=True))
+    rows: list[b.Line] = []
     for rate in summary.rates:
-        shown: Line = [words.rate_cell(rate), words.rate_events(rate), count(rate.sessions)]
+        shown: b.Line = [words.rate_cell(rate), words.rate_events(rate), count(rate.sessions)]
         better = {"lower": "less", "higher": "more", "neither": NONE}[RATES[rate.rate].better]
-        rows.append([Term(rate.rate), target_cell(summary, rate.target), *shown, better])
+        rows.append([b.Term(rate.rate), target_cell(summary, rate.target), *shown, better])
     every = all(rate.published for rate in summary.rates)
     few = "" if every else f" Of fewer than {TRIALS} turns only the counts stand here."
     of = "all turns"
     if any(RATES[rate.rate].words for rate in summary.rates):
         of += "; a word error rate is of words, and can be over 100 %"
-    blocks = [table(heads, rows), *note(f"Shares with 95 % intervals over sessions, of {of}.{few}")]
-    brief = fact("rates", words.rate_lines(summary))
-    return Section("rates", "Rates", "How often did each of these happen?", blocks, brief=brief)
+    blocks = [b.table(heads, rows), *b.note(f"Shares with 95 % intervals over sessions, of {of}.{few}")]
+    brief = b.fact("rates", words.rate_lines(summary))
+    return b.Section("rates", "Rates", "How often did each of these happen?", blocks, brief=brief)
 
 
 ENDINGS, QUOTED, REMEDIES = 5, 3, 2
 """Numbers of outcomes, messages of services, and remedies that a terminal shows."""
 
 
-def outcomes(summary: Summary) -> Section | None:
+def outcomes(summary: Summary) -> b.Section | None:
     """How turns and sessions ended; None where none began."""
     found = summary.outcomes
-    if not sum(found.opened) and not sum(found.begun):
+    if not found.opened and not found.begun:
         return None
-    places, opened = range(len(summary.targets)), " and ".join(map(count, found.opened))
-    rates = [percent(found.failures(i), 1) if found.wanted[i] else NONE for i in places]
+    of = found.targets
+    opened = " and ".join(count(one.sessions_started) for one in of)
+    rates = [percent(one.failure_rate, 1) if one.turns_planned else NONE for one in of]
     sums = [
-        ("started, total", [count(n) for n in found.begun], "every turn has one outcome"),
-        ("failed, total", [count(n) for n in found.failed], ""),
-        ("not started", [count(n) for n in found.lost], "planned, but their session had ended"),
+        ("started, total", [count(one.turns_started) for one in of], "every turn has one outcome"),
+        ("failed, total", [count(one.turns_failed) for one in of], ""),
+        ("not started", [count(one.turns_not_started) for one in of], "planned, but their session had ended"),
         ("failure_rate", rates, "(failed + not started) ÷ planned, without those unfinished or starved"),
-        ("sessions with any failure", [count(n) for n in found.with_failure], f"of {opened}"),
+        ("sessions with any failure", [count(one.sessions_with_failure) for one in of], f"of {opened}"),
     ]
-    heads: list[Head] = ["outcome", *summary.targets, Column("what it means", left=True, style="narrowout")]
-    together = [make_row([name, *n, meaning], "" if place else "sum") for place, (name, n, meaning) in enumerate(sums)]
-    started = f"{plural(sum(found.begun), 'turn')} started in the measured phase, one outcome each"
-    every = table(heads, [*map(_ending, found.turns), *together])
-    blocks: list[Block] = [Paragraph(f"{started}; {count(sum(found.lost))} not started."), every]
+    heads: list[b.Head] = ["outcome", *summary.targets, b.Column("what it means", left=True, style="narrowout")]
+    together = [
+        b.make_row([name, *n, meaning], "" if place else "sum") for place, (name, n, meaning) in enumerate(sums)
+    ]
+    started = f"{plural(found.begun, 'turn')} started in the measured phase, one outcome each"
+    every = b.table(heads, [*map(_ending, found.turns), *together])
+    blocks: list[b.Block] = [b.Paragraph(f"{started}; {count(found.lost)} not started."), every]
     if found.sessions:
-        blocks += [Heading("Session outcomes"), table(heads, [*map(_ending, found.sessions)])]
+        blocks += [b.Heading("Session outcomes"), b.table(heads, [*map(_ending, found.sessions)])]
     remedies = found.remedies()
     if remedies:
-        blocks += [Heading("What to do"), Bullets([coded(remedy_line(remedy)) for remedy in remedies])]
+        blocks += [b.Heading("What to do"), b.Bullets([b.coded(remedy_line(remedy)) for remedy in remedies])]
     endings = [f"{ending.outcome} {count(sum(ending.counts))}" for ending in found.turns]
     shown = endings if len(endings) <= ENDINGS else [*endings[: ENDINGS - 1], f"{len(endings) - ENDINGS + 1} others"]
-    lost = [f"not started {count(sum(found.lost))}"] if sum(found.lost) else []
+    lost = [f"not started {count(found.lost)}"] if found.lost else []
     said = [f"{ending.outcome}: {ending.said}" for ending in found.quoted()[:QUOTED]]
     advice = map(remedy_line, remedies[bool(way_out(summary)) : REMEDIES])  # the first may be said above
     brief = [
-        *fact("outcomes", [*shown, *lost]),
-        *(block for text in said for block in fact("service says", [text])),
-        *(block for text in advice for block in fact("what to do", [coded(text)])),
+        *b.fact("outcomes", [*shown, *lost]),
+        *(block for text in said for block in b.fact("service says", [text])),
+        *(block for text in advice for block in b.fact("what to do", [b.coded(text)])),
     ]
-    return Section("outcomes", "Turn outcomes", "How did the turns end?", blocks, brief=brief)
+    return b.Section("outcomes", "Turn outcomes", "How did the turns end?", blocks, brief=brief)
 
 
-def _ending(ending: Ending) -> Row:
-    return make_row([Code(ending.outcome), *(count(n) for n in ending.counts), ending_words(ending)])
+def _ending(ending: Ending) -> b.Row:
+    return b.make_row([b.Code(ending.outcome), *(count(n) for n in ending.counts), ending_words(ending)])
 
 
-def connect(summary: Summary) -> Section | None:
+def connect(summary: Summary) -> b.Section | None:
     """How long connecting takes; None where no session opened."""
     rows = [f for f in summary.connecting if f.metric not in OF_CALLS and (f.metric != "auth_wait" or f.high)]
     if not rows:
@@ -273,17 +246,17 @@ def connect(summary: Summary) -> Section | None:
     medians = [(f"{figures.target} " if named else "", figures.at(0.5)) for figures in told]
     p50s = ", ".join(f"{target}{words.bound(one)}{ms(one.told)}" for target, one in medians)
     blocks = [
-        *line(f"From the start of connecting to session.created, p50: {p50s}." if p50s else ""),
-        *line(remarks.auth_wait(summary)),
-        *([Details("Data table", [metrics(summary, whole)], open=True)] if whole else []),
-        *([Details("Phases", [metrics(summary, parts)])] if parts else []),
+        *b.line(f"From the start of connecting to session.created, p50: {p50s}." if p50s else ""),
+        *b.line(remarks.auth_wait(summary)),
+        *([b.Details("Data table", [metrics(summary, whole)], open=True)] if whole else []),
+        *([b.Details("Phases", [metrics(summary, parts)])] if parts else []),
     ]
-    return Section("connect", "Connecting", "How long does connecting take?", blocks)
+    return b.Section("connect", "Connecting", "How long does connecting take?", blocks)
 
 
-def flow(summary: Summary) -> Section | None:
+def flow(summary: Summary) -> b.Section | None:
     """Bytes each way; None if nothing was sent or received."""
-    compression = [block for said in remarks.compression(summary) for block in note(said)]
+    compression = [block for said in remarks.compression(summary) for block in b.note(said)]
     parts = []
     for kind, what in (("audio", "decoded audio"), ("wire", "WebSocket frames")):
         sent, received = (
@@ -292,32 +265,32 @@ def flow(summary: Summary) -> Section | None:
         )
         parts += [f"{quantity(sent)} of {what} sent, {quantity(received)} received"] if sent or received else []
     said = "; ".join(parts)
-    volume = line(f"{said}, over the measured phase." if said else "")
+    volume = b.line(f"{said}, over the measured phase." if said else "")
     blocks = [*volume, *_carried(summary), *compression]
-    return Section("flow", "Throughput", "How much was sent and received?", blocks) if summary.throughput else None
+    return b.Section("flow", "Throughput", "How much was sent and received?", blocks) if summary.throughput else None
 
 
-def _carried(summary: Summary) -> list[Block]:
+def _carried(summary: Summary) -> list[b.Block]:
     """Bytes in all and their rates, over the run and of its sessions."""
     rates = [rate for rate in summary.throughput if rate.total_bytes]
     if not rates:
         return []
     size, unit = byte_unit(max(rate.mean_bytes_per_s for rate in rates) / 10)
-    of_sessions: dict[tuple[str, str], Line] = {}
+    of_sessions: dict[tuple[str, str], b.Line] = {}
     for figures in summary.carried:
         median = figures.at(0.5)
         ends = interval(median.low / size, median.high / size, three, " – ")
-        shown = Cell(f"{words.bound(median)}{three(median.told / size)}", ends)
+        shown = b.Cell(f"{words.bound(median)}{three(median.told / size)}", ends)
         cell = shown if median.bounded else words.quantile_cell(figures, 0.5, "")
         of_sessions[figures.metric, figures.target] = [cell, three(figures.high / size)]
-    rows: list[Row | Line] = []
+    rows: list[b.Row | b.Line] = []
     for rate in rates:
         target = target_cell(summary, rate.target)
         over_run = (rate.mean_bytes_per_s, rate.per_second.p50, rate.per_second.high)
         of_run = [quantity(rate.total_bytes), *(three(value / size) for value in over_run)]
-        rows.append([Term(rate.metric), target, *of_run, *of_sessions.get((rate.metric, rate.target), (NONE, NONE))])
+        rows.append([b.Term(rate.metric), target, *of_run, *of_sessions.get((rate.metric, rate.target), (NONE, NONE))])
     said = f"Rates in {unit}/s. Peak: the target’s busiest second. Sessions: over their length, with 95 % intervals."
-    return [table(CARRIED, rows), *note(said)]
+    return [b.table(CARRIED, rows), *b.note(said)]
 
 
 ARRIVED = (
@@ -330,13 +303,13 @@ READING_ARRIVALS = (
 )
 
 
-def arriving(summary: Summary) -> Section | None:
+def arriving(summary: Summary) -> b.Section | None:
     """What was offered, and what its callers waited for first; None in a closed loop."""
     frame = summary.arriving
     if frame is None:
         return None
     waits = [f for f in summary.connecting if f.metric in remarks.WAITS]
-    loads, arrived = list[str](), list[Line]()
+    loads, arrived = list[str](), list[b.Line]()
     for one in frame.targets:
         name = f"{one.target}: " if len(frame.targets) > 1 else ""
         loads.append(name + words.as_sentence(remarks.offered_load(frame, one)))
@@ -346,12 +319,14 @@ def arriving(summary: Summary) -> Section | None:
         times = map(three, (one.call_duration_s, one.start_delay_p50_ms, one.start_delay_p99_ms))
         target = target_cell(summary, one.target, marked=True)
         arrived.append([target, count(one.offered), blocked, *counts, *erlangs, count(one.max_concurrent), *times])
-    blocks: list[Block] = [
-        *line(" ".join([words.as_sentence(remarks.asked(frame)), *loads])),
+    blocks: list[b.Block] = [
+        *b.line(" ".join([words.as_sentence(remarks.asked(frame)), *loads])),
         plot_figure(time_panels.arrivals(call_bins(summary.run)), READING_ARRIVALS),
-        table(ARRIVED, arrived),
+        b.table(ARRIVED, arrived),
         *([metrics(summary, waits)] if waits else []),
-        *note(remarks.divided(summary.run, frame)),
+        *b.note(remarks.divided(summary.run, frame)),
     ]
-    brief = fact("calls", remarks.lines(summary))
-    return Section("calls", "Open-loop arrivals", "What load was offered, and what became of it?", blocks, brief=brief)
+    brief = b.fact("calls", remarks.arrivals(summary, frame))
+    return b.Section(
+        "calls", "Open-loop arrivals", "What load was offered, and what became of it?", blocks, brief=brief
+    )

@@ -12,40 +12,10 @@ from bench.metrics import CATALOGUE, DEFINITIONS_VERSION
 from bench.untrusted.sanitize import escape_control
 from reports.numbers import NBSP, count, moment, plural, three
 from reports.rate_metrics import RATES
-from reports.render.blocks import (
-    MARKS,
-    MEASURED_AGAINST,
-    SIMULATED,
-    Badge,
-    Banner,
-    Block,
-    Bullets,
-    Cell,
-    Code,
-    Column,
-    Command,
-    Definitions,
-    Details,
-    Head,
-    Inline,
-    Line,
-    Page,
-    Paragraph,
-    ReadingGuide,
-    Row,
-    Section,
-    Strong,
-    Term,
-    coded,
-    fact,
-    make_row,
-    note,
-    table,
-)
+from reports.render import blocks as b
 from reports.run_report import bar_charts, caller_sections, context_sections, metric_sections
 from reports.summary.summary import MainResult, Summary
 from reports.wording import remarks, sentences, settings, words
-from reports.wording.load import load_line
 from reports.wording.notices import decided, inexact_line, notices
 from reports.wording.validity import verdict_count
 from reports.wording.verdicts import NOTHING
@@ -90,44 +60,46 @@ KEPT_UP = "the load generator kept up"
 """What VALID says of a run, and nothing of the service."""
 
 
-def run_page(summary: Summary) -> Page:
+def run_page(summary: Summary) -> b.Page:
     """What the page says, in the order of a reader's questions."""
     verdict, began = summary.validity, moment(summary.window.started_utc_ns)
     word = verdict.word if verdict.status == "no_verdict" else f"{verdict.word} RUN"
     why = KEPT_UP if verdict.status == "valid" else verdict_count(verdict)
-    judged = Badge(MARKS[verdict.word].badge, verdict.glyph, word, why)
+    judged = b.Badge(b.MARKS[verdict.word].badge, verdict.glyph, word, why)
     shown = list(sections_of(summary))
     definitions = _definitions(summary, flow=any(section.anchor == "flow" for section in shown))
-    meant: list[Block] = [
-        ReadingGuide("A word with a dotted line says it where it stands; here are all of them."),
-        Details(f"{len(definitions)} definitions", [Definitions(list(definitions.items()))]),
-        Details("Settings of this run", [Definitions(list(run_settings(summary)), linked=False)]),
+    meant: list[b.Block] = [
+        b.ReadingGuide("A word with a dotted line says it where it stands; here are all of them."),
+        b.Details(f"{len(definitions)} definitions", [b.Definitions(list(definitions.items()))]),
+        b.Details("Settings of this run", [b.Definitions(list(run_settings(summary)), linked=False)]),
     ]
-    shown.append(Section("how", "Definitions", "What do the words mean?", meant))
+    shown.append(b.Section("how", "Definitions", "What do the words mean?", meant))
     opened = OPEN | (set() if verdict.status == "valid" else {"health"})
     opened |= {"interruptions"} if caller_sections.interrupts(summary) else set()
-    made_from: Inline = ("Made from the run folder ", Code(escape_control(summary.run.folder.resolve().name)))
-    files: Inline = (Code("summary.json"), "; ", Code("turns.parquet"), " has a row per turn")
+    made_from: b.Inline = ("Made from the run folder ", b.Code(escape_control(summary.run.folder.resolve().name)))
+    files: b.Inline = (b.Code("summary.json"), "; ", b.Code("turns.parquet"), " has a row per turn")
     version = summary.run.metadata.get("definitions_version") or DEFINITIONS_VERSION
-    simulated = MEASURED_AGAINST if summary.simulated else ""
+    simulated = b.MEASURED_AGAINST if summary.simulated else ""
     ends = f". Every session was a WebSocket connection. Definitions version {version}. All times UTC."
     # what forbids the figures, then what went wrong, and what to do about it
-    broken: list[Inline] = []
+    broken: list[b.Inline] = []
     for check, remedy in words.with_remedies(summary.validity.failed):
-        broken.append((Strong(f"Check failed: {words.CHECKS[check.name].failure}"), f" ({words.check_values(check)})."))
+        broken.append(
+            (b.Strong(f"Check failed: {words.CHECKS[check.name].failure}"), f" ({words.check_values(check)}).")
+        )
         if remedy:
-            broken.append((Strong("What to do:"), f" {remedy}"))
+            broken.append((b.Strong("What to do:"), f" {remedy}"))
     second = " ".join(filter(None, (sentences.largest_part_of(summary), sentences.run_second(summary))))
     texts = (decided(summary.run), second, sentences.way_out(summary))
-    longer = [Command(f"for {run.figure}", run.command) for run in sentences.longer_runs(summary) if run.command]
-    return Page(
+    longer = [b.Command(f"for {run.figure}", run.command) for run in sentences.longer_runs(summary) if run.command]
+    return b.Page(
         title=f"{verdict.word}{' · SIMULATED' if summary.simulated else ''} · {summary.scenario}, {began}",
-        badges=[judged, *([SIMULATED] if summary.simulated else [])],
-        beside=f"{summary.called} · {began} · {load_line(summary)}",
+        badges=[judged, *([b.SIMULATED] if summary.simulated else [])],
+        beside=f"{summary.called} · {began} · {sentences.load_line(summary)}",
         headline=sentences.run_headline(summary),
-        lead=[*([Banner(broken)] if broken else []), *(Paragraph(coded(text), "lead") for text in texts if text)],
+        lead=[*([b.Banner(broken)] if broken else []), *(b.Paragraph(b.coded(text), "lead") for text in texts if text)],
         answer=[*_answers(summary), *_facts(summary)],
-        next=[*fact("next step", [coded(sentences.next_step(summary))]), *longer],
+        next=[*b.fact("next step", [b.coded(sentences.next_step(summary))]), *longer],
         sections=[replace(section, folded=section.anchor not in opened) for section in shown],
         definitions=definitions,
         footer=(simulated, made_from, ". The same values are in ", files, ends),
@@ -135,31 +107,31 @@ def run_page(summary: Summary) -> Page:
     )
 
 
-def _answers(summary: Summary) -> list[Block]:
+def _answers(summary: Summary) -> list[b.Block]:
     """The metrics that matter in one table with one scale, targets in rows below each; and how to read it."""
-    groups = words.tables(summary) if sum(summary.outcomes.begun) else []
+    groups = words.tables(summary) if summary.outcomes.begun else []
     if not groups:
         return []
     figures = [answer for group in groups for answer in group.rows]
     ends = bar_charts.interval_scale(figures) if any(e.bounded for f in figures for e in f.quantiles) else None
     tail = any(figure.at(0.99).bounded for figure in figures)
-    heads: list[Head] = [
-        Column("target", style="vh"),
-        Column("turns", shorten=1, leave_out=5),
-        Column("p50", shorten=7),
-        Column("p95", shorten=6, leave_out=8),
-        *([Column("p99", shorten=4, leave_out=4)] if tail else []),
-        Column("max", leave_out=3),
-        Column("failed turns", shorten=2),
+    heads: list[b.Head] = [
+        b.Column("target", style="vh"),
+        b.Column("turns", shorten=1, leave_out=5),
+        b.Column("p50", shorten=7),
+        b.Column("p95", shorten=6, leave_out=8),
+        *([b.Column("p99", shorten=4, leave_out=4)] if tail else []),
+        b.Column("max", leave_out=3),
+        b.Column("failed turns", shorten=2),
     ]
     if ends:
         axis = Markup(f'{bar_charts.interval_axis(ends)}<span class="vh">intervals</span>')
-        heads.append(Column(axis, left=True, style="wideonly", drawn=True))
+        heads.append(b.Column(axis, left=True, style="wideonly", drawn=True))
     ps = (0.5, 0.95, 0.99) if tail else (0.5, 0.95)
-    rows: list[Line | Row] = []
+    rows: list[b.Line | b.Row] = []
     for group in groups:
-        of: Inline = (Term(group.metric), f" from {group.measured_from}, to {group.end}")
-        rows.append(make_row([Cell(of, columns=len(heads))], "of"))
+        of: b.Inline = (b.Term(group.metric), f" from {group.measured_from}, to {group.end}")
+        rows.append(b.make_row([b.Cell(of, columns=len(heads))], "of"))
         rows += [_answer(summary, group, answer, ends, ps) for answer in group.rows]
     caption = f"In ms, with 95{NBSP}% intervals over sessions; max of successful turns"
     least = [f.at(0.99).required for f in figures if f.at(0.99).status == "too_few_sessions"]
@@ -168,14 +140,14 @@ def _answers(summary: Summary) -> list[Block]:
         caption += f"; {INFINITE}: a failed turn counts as infinite latency"
     style = "struck" if summary.validity.status == "invalid" else ""
     reading = [
-        *([ReadingGuide(INTERVAL_MARKS)] if ends else []),
-        *note(ENDLESS),
-        *note(settings.packetisation_note(summary.setup)),
-        *note(READING),
+        *([b.ReadingGuide(INTERVAL_MARKS)] if ends else []),
+        *b.note(ENDLESS),
+        *b.note(settings.packetisation_note(summary.setup)),
+        *b.note(READING),
     ]
     return [
-        table(heads, rows, style, stacked=True, caption=caption, answers=True),
-        Details("How to read this table", reading, style="note"),
+        b.table(heads, rows, style, stacked=True, caption=caption, answers=True),
+        b.Details("How to read this table", reading, style="note"),
     ]
 
 
@@ -185,33 +157,33 @@ WORDS = {NOTHING: "na", INFINITE: "endless"}
 
 def _answer(
     summary: Summary, group: words.Answers, answer: MainResult, ends: tuple[float, float] | None, ps: Sequence[float]
-) -> Line:
+) -> b.Line:
     target, apart = summary.targets.index(answer.target), group.apart(answer)
     cells = [words.quantile_cell(answer, p, "") for p in ps]
     return [
-        Cell(f"{answer.target}{f' · {apart}' if apart else ''}", target=target, marked=True),
-        Cell(count(answer.turns), plural(answer.sessions, "session")),
+        b.Cell(f"{answer.target}{f' · {apart}' if apart else ''}", target=target, marked=True),
+        b.Cell(count(answer.turns), plural(answer.sessions, "session")),
         *(replace(cell, style=WORDS.get(str(cell.text), "")) for cell in cells),
         three(answer.high),
         words.failures(answer),
-        *([Cell(Markup(bar_charts.interval_plot(answer, target, ends)), style="hide")] if ends else []),
+        *([b.Cell(Markup(bar_charts.interval_plot(answer, target, ends)), style="hide")] if ends else []),
     ]
 
 
-def _facts(summary: Summary) -> list[Block]:
+def _facts(summary: Summary) -> list[b.Block]:
     inexact = inexact_line(summary.run, words.main_metrics(summary))
     noted = [notice for notice in notices(summary) if notice != inexact]
     return [
-        *fact("differences", remarks.against(summary)),
-        *fact("machine", [remarks.machine(summary)]),
-        *fact("throughput", remarks.throughput(summary)),
-        *fact("cost", remarks.cost(summary.money, simulated=summary.simulated)),
+        *b.fact("differences", remarks.against(summary)),
+        *b.fact("machine", [remarks.machine(summary)]),
+        *b.fact("throughput", remarks.throughput(summary)),
+        *b.fact("cost", remarks.cost(summary.money, simulated=summary.simulated)),
         *(context_sections.uncertain_metrics(summary) if context_sections.doubts_answers(summary) else []),
-        *([Bullets(noted, shown=NOTED)] if noted else []),
+        *([b.Bullets(noted, shown=NOTED)] if noted else []),
     ]
 
 
-def sections_of(summary: Summary) -> Iterable[Section]:
+def sections_of(summary: Summary) -> Iterable[b.Section]:
     """The page below its answer, in the order of a reader's questions; without those that this run has no answer to."""
     each = (
         metric_sections.distributions(summary),

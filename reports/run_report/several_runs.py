@@ -14,7 +14,6 @@ from reports.wording import words
 
 RUN_HEADS = ("run", "target", "turns", "p50", "p95", "p99", "failed", "valid")
 RUN_LEFT = (0, 1, 7)
-"""Columns of text."""
 RUN_LEAST, TARGET_MOST = 12, 24
 WARNING = "Each row is a separate run: `rtbench compare` tests whether their differences are more than chance."
 
@@ -22,7 +21,7 @@ WARNING = "Each row is a separate run: `rtbench compare` tests whether their dif
 def rows_of(summary: Summary) -> list[tuple[str, list[Inline]]]:
     """The rows of one run, each after what it counts; of a run without turns one that says so."""
     run, valid = escape_control(summary.run.folder.resolve().name), " ".join(words.run_badges(summary))
-    if not sum(summary.outcomes.begun):
+    if not summary.outcomes.begun:
         return [("no turns", [run, NONE, "0", *("n/a",) * 4, valid])]
     rows: list[tuple[str, list[Inline]]] = []
     for answer in (answer for group in words.tables(summary) for answer in group.rows):

@@ -18,10 +18,8 @@ SPOKEN_S = 4.0
 """So much of the caller's speech is drawn; how long it was stands in the numbers."""
 LANE = 20
 LETTER = 7.3
-"""Width of a letter, about."""
 PITCH = 112
 TRIANGLES = (("end of turn detected", "noticed_s", 0), ("first audio delta", "first_delta_s", 3))
-"""Name, field, colour."""
 
 
 def speech(talks: Sequence[Talk]) -> Plot:

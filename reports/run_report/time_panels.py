@@ -66,7 +66,15 @@ def time_panels(frame: OverTime) -> Plot:
             plot.band([(x.clip(t), y(0)) for t in at], upper, "area")
     plot.run_axis(x)
     plot.y1 = 24
-    lines = [(panel.label, {bin_.begin_s: _read_bin(bin_) for bin_ in panel.bins}) for panel in frame.panels]
+    lines = []
+    for panel in frame.panels:
+        texts = {}
+        for one in panel.bins:
+            quantiles = (("p50", one.p50), ("p95", one.p95))
+            said = [f"{p} {'failed' if value == math.inf else ms(value)}" for p, value in quantiles if value == value]
+            failed = f", {one.failed} failed" if one.failed else ""
+            texts[one.begin_s] = ", ".join([*said, f"{one.turns} turn{'' if one.turns == 1 else 's'}{failed}"])
+        lines.append((panel.label, texts))
     bins = (bin_ for panel in frame.panels for bin_ in panel.bins)
     plot.read_lines(_begins(bins, frame.bin_s, frame.length_s, x), lines)
     return plot
@@ -126,13 +134,6 @@ def _points(panel: Panel, quantile: str, frame: OverTime, x: PixelScale, y: Pixe
     return [(x.clip(begin_s + frame.bin_s / 2), y.clip(value)) for begin_s, value in panel.line(quantile)]
 
 
-def _read_bin(bin_: Bin) -> str:
-    quantiles = (("p50", bin_.p50), ("p95", bin_.p95))
-    said = [f"{word} {'failed' if v == math.inf else ms(v)}" for word, v in quantiles if v == v]
-    failed = f", {bin_.failed} failed" if bin_.failed else ""
-    return ", ".join([*said, f"{bin_.turns} turn{'' if bin_.turns == 1 else 's'}{failed}"])
-
-
 TALL, GAP = 62, 26
 
 
@@ -188,8 +189,8 @@ def limit_panels(frame: Quota) -> Plot:
     shown = [(place, one) for place, one in enumerate(frame.targets) if one.remaining or one.counts.any()]
     spoken: list[str] = []
     for _, one in shown:
-        least = [f"at least {percent(float(part.share.min()), 1)} of {part.limit} remained" for part in one.remaining]
-        throttled = f"{plural(one.turns, 'turn')} and {plural(one.sessions, 'session')} throttled"
+        least = [f"at least {percent(share, 1)} of {limit} remained" for limit, share in one.min_remaining.items()]
+        throttled = f"{plural(one.throttled_turns, 'turn')} and {plural(one.throttled_sessions, 'session')} throttled"
         spoken.append(f"{one.target}: {', '.join([throttled, *least])}")
     height = sum(BETWEEN_TARGETS + _tall(one) for _, one in shown) + 30
     desc = "For each target the minimum share of its limits that remained, and what was throttled. "
@@ -204,7 +205,14 @@ def limit_panels(frame: Quota) -> Plot:
     plot.run_axis(x)
     stops, rows = [], []
     for bin_ in range(frame.targets[0].counts.size):
-        if told := [text for _, one in shown if (text := _limits_in(one, bin_, frame.bin_s))]:
+        told = []
+        for _, one in shown:  # sweden 3 throttled, 42 % of tokens left
+            said = [f"{count(one.counts[bin_])} throttled"] if one.counts[bin_] else []
+            for part in one.remaining:
+                (here,) = np.nonzero(np.isclose(part.at_s, (bin_ + 0.5) * frame.bin_s))
+                said += [f"{percent(float(part.share[here[0]]), 1)} of {part.limit} left"] if here.size else []
+            told += [f"{one.target} {', '.join(said)}"] if said else []
+        if told:
             stops.append(x.clip((bin_ + 0.5) * frame.bin_s))
             rows.append(" · ".join([f"from {clock(bin_ * frame.bin_s, long=frame.duration_s > 180)}", *told]))
     plot.readout(stops, rows)
@@ -247,15 +255,6 @@ def _target(plot: Plot, one: Throttling, place: int, bin_s: float, x: PixelScale
 def _tall(one: Throttling) -> int:
     both = bool(one.remaining) and bool(one.counts.any())
     return (SHARE if one.remaining else 0) + (COUNT if one.counts.any() else 0) + (APART if both else 0)
-
-
-def _limits_in(one: Throttling, place: int, bin_s: float) -> str:
-    """sweden 3 throttled, 42 % of tokens left: what one bin says of a target; empty where it says nothing."""
-    said = [f"{count(one.counts[place])} throttled"] if one.counts[place] else []
-    for part in one.remaining:
-        (here,) = np.nonzero(np.isclose(part.at_s, (place + 0.5) * bin_s))
-        said += [f"{percent(float(part.share[here[0]]), 1)} of {part.limit} left"] if here.size else []
-    return f"{one.target} {', '.join(said)}" if said else ""
 
 
 def arrivals(frame: CallBins) -> Plot:

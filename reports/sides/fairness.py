@@ -25,7 +25,7 @@ from reports.summary.trust import noticed, taken_by_warm_up, validity_of
 from reports.turns import measured_sessions
 from reports.wording.notices import FAILURES_DIFFER, run_notices
 from reports.wording.remarks import interleaved
-from reports.wording.settings import FACTS, arm_fact
+from reports.wording.settings import FACTS
 from reports.wording.validity import Cause, ended_as, of_run, over_the_limit, run_called
 
 Fairness = Literal["pass", "fail", "informational"]
@@ -149,7 +149,7 @@ def _no_turns(side: Side) -> Cause:
 
 def throttled_share(side: Side) -> float:
     """Of its turns, or of its sessions where that is more."""
-    return side.outcomes.throttled(side.target) if side.target != ABSENT else 0.0
+    return side.outcomes.targets[side.target].throttled if side.target != ABSENT else 0.0
 
 
 def throttled_cause(side: Side) -> Cause:
@@ -206,7 +206,7 @@ def _informational(sides: Sequence[Side], mixes: Sequence[ShareChange | None]) -
     """
     rows = {"sessions": tuple(plural(side.sessions, "pair" if sides[0].paired else "session") for side in sides)}
     rows["failed or not started"] = tuple(
-        percent(side.outcomes.unmet[side.target], side.outcomes.wanted[side.target]) if side.target != ABSENT else NONE
+        NONE if side.target == ABSENT else percent((of := side.outcomes.targets[side.target]).unmet, of.turns_planned)
         for side in sides
     )
     if first := next(filter(None, mixes), None):
@@ -214,7 +214,7 @@ def _informational(sides: Sequence[Side], mixes: Sequence[ShareChange | None]) -
         rows["shares of steps"] = (f"{first.step} {percent(first.shares[0], 1)}", *shares)
     facts = [arms_of(side.run.metadata, side.session_rows, [side.name])[0] for side in sides]
     for key, fact in FACTS.items():
-        texts = tuple(arm_fact(of_arm, key) or NONE for of_arm in facts)
+        texts = tuple(getattr(of_arm, key) or NONE for of_arm in facts)
         if len(set(texts)) > 1:
             rows[fact] = texts
     for rows_of in (rows, differing_between([_surroundings(side) for side in sides])):
@@ -258,7 +258,7 @@ def notices_on(sides: Sequence[Side]) -> Iterable[str]:
             f"{plural(late, 'pair')} of the {count(first.sessions)} {'was' if late == 1 else 'were'} cut by the end of "
             "the run: the turns that they finished count here, and interim analyses exclude such pairs."
         )
-    shares = {side.label: side.outcomes.failures(side.target) for side in sides if side.target != ABSENT}
+    shares = {side.label: side.outcomes.targets[side.target].failure_rate for side in sides if side.target != ABSENT}
     known = {label: share for label, share in shares.items() if share == share}
     if known and max(known.values()) - min(known.values()) > FAIR:
         yield FAILURES_DIFFER.format(listed([f"{label} {percent(share, 1)}" for label, share in known.items()]))

@@ -1,7 +1,4 @@
-"""The arms of a run side by side: what each one was, how they were interleaved, how far apart their waits lie; pure.
-
-No test is made: a difference is told in numbers, and nothing says whether chance alone could have made it.
-"""
+"""The targets of a run side by side: what each was, how they were interleaved, and how far apart they lie."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ import pandas as pd
 from bench.units import NS_PER_MS
 from bench.untrusted.safe_io import JsonError, read_json
 from bench.untrusted.sanitize import escape_control
-from reports.numbers import listed, shortened
+from reports.numbers import count, listed, plural, shortened
 from reports.records import Count, Known, Record, Rounded, about
 from reports.strata import Stratum, Traits
 from reports.summary.figures import MetricSummary
@@ -45,13 +42,6 @@ class ArmFacts(Record, frozen=True, kw_only=True):
     voice: Known | None = None
     turn_detection: Known | None = None
     variant_settings: Known | None = None
-
-
-class RunArm(ArmFacts, frozen=True, kw_only=True):
-    """The same, with how many of its sessions opened, and of how many the messages were compressed."""
-
-    opened: int
-    compressed: int
 
 
 class Interleaving(Record, frozen=True):
@@ -85,7 +75,7 @@ class ArmsQuantile(Record, frozen=True):
         return [(target, ratio) for target, ratio in self.ratios.items() if target != self.baseline]
 
 
-def arms_of(document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequence[str]) -> tuple[RunArm, ...]:
+def arms_of(document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequence[str]) -> tuple[ArmFacts, ...]:
     """What each target was, by the document and by what its sessions were told."""
     known = {entry.get("name"): entry for entry in document.get("targets") or []}
     told = sessions[OF_FACTS]
@@ -93,11 +83,15 @@ def arms_of(document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequen
     return tuple(_arm(label, known.get(label, {}), of[label]) for label in targets)
 
 
-def _arm(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> RunArm:
+def _arm(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> ArmFacts:
     there = sessions["effective_settings"].dropna()
     settings = [_parsed(str(text)) for text in there.iloc[:: max(1, -(-len(there) // SEEN))]]
     answers = sessions.loc[sessions["opened_at_ns"].notna(), "response_headers"]
     compressed = answers.str.contains(DEFLATE, regex=False, na=False).sum()
+    partly = f"{DEFLATE} in {count(compressed)} of {plural(len(answers), 'session')}; else the service declined"
+    taken = partly if compressed < len(answers) else DEFLATE
+    voices = [_inside(one, "audio", "output", "voice") or one.get("voice") or "" for one in settings]
+    named = [str(v.get("name") or v.get("id") or v if isinstance(v, dict) else v) for v in voices]
     own = _flat(entry.get("session") or {})
     address = str(entry.get("url") or "")
     facts = {
@@ -107,17 +101,15 @@ def _arm(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> RunArm
         "region": listed(_labels(sessions["region"])) or str(entry.get("region") or ""),
         "sign_in": _said(entry, "auth"),
         "proxy": _said(entry, "proxy"),
-        "compression": "" if "deflate" not in entry else DEFLATE if entry["deflate"] else "none",
-        "voice": listed(list(dict.fromkeys(filter(None, map(_voice, settings))))),
+        "compression": "" if "deflate" not in entry else taken if entry["deflate"] else "none",
+        "voice": listed(list(dict.fromkeys(filter(None, named)))),
         "turn_detection": "; ".join(dict.fromkeys(filter(None, map(_detection, settings)))),
         "variant_settings": ", ".join(f"{name} {shortened(value, 60)}" for name, value in own.items()),
     }
-    told = {name: escape_control(said) for name, said in facts.items()}
-    return RunArm(target=label, **told, opened=len(answers), compressed=int(compressed))
+    return ArmFacts(target=label, **{name: escape_control(said) for name, said in facts.items()})
 
 
 def _labels(column: pd.Series[Any]) -> list[str]:
-    """What a column says, the commonest first."""
     return [str(label) for label, n in Counter(column.dropna()).most_common() if label]
 
 
@@ -140,12 +132,6 @@ def _inside(settings: Any, *names: str) -> Any:
     for name in names:
         settings = settings.get(name) if isinstance(settings, dict) else None
     return settings
-
-
-def _voice(settings: dict[str, Any]) -> str:
-    """alloy; of a voice that is described by an object its name, or its id."""
-    voice = _inside(settings, "audio", "output", "voice") or settings.get("voice") or ""
-    return str(voice.get("name") or voice.get("id") or voice if isinstance(voice, dict) else voice)
 
 
 def _detection(settings: dict[str, Any]) -> str:

@@ -65,7 +65,11 @@ def drifts(run: RunFrames, samples: Samples) -> Iterable[PoolDrift]:
     usable, late_ms = validity_of(run.metadata).status != "invalid", simulator_late_ms(run.metadata)
     for pool, arms in halves:
         one, target = samples[samples.mains[pool.stratum]], samples.turns.targets[pool.target]
-        if (ratio := _ratio(arms, len(halves), rng)) is not None:
+        draws = len(halves) * max(DRAWS_LEAST, min(DRAWS, WEIGHTS // arms.clusters[0]))
+        how = Inference(ERROR / 2 / len(halves), draws=draws, seed=rng)
+        (moved,) = quantile_differences(arms, [(0.5, Margin())], "lower", how)
+        if math.isfinite(moved.d):
+            ratio = math.exp(moved.d), math.exp(moved.low), math.exp(moved.high)  # open ends are 0 and inf
             exact = usable and not why(run.inexact, target, one.metric.name)
             apart = APART + late_ms / quantile(one.part(pool.target, pool.steps)[0], 0.5)
             suspected = exact and is_suspected(*ratio, apart)
@@ -77,10 +81,10 @@ def is_suspected(ratio: float, low: float, high: float, apart: float = APART) ->
 
 
 def relative_latencies(samples: Samples, pool: Pool) -> tuple[Floats, Integers, Floats] | None:
-    """(latency as a multiple of the median of its step, session, instant in ns) of each turn of a pool, by its main
-    metric, ascending. Turns that failed or did not start are infinite; the latter have the end of their session.
+    """Return (multiple of its step's median, session, instant in ns) of a pool's turns by its main metric, ascending.
 
-    None if the pool has no turn, or a step's median is 0.
+    Turns that failed or did not start are infinite; the latter have the end of their session. None without a turn, or
+    if a step's median is 0.
     """
     one, turns = samples[samples.mains[pool.stratum]], samples.turns
     ascending, index = one.part(pool.target, pool.steps)
@@ -113,13 +117,3 @@ def _halves(samples: Samples, pool: Pool) -> Arms | None:
     if min(distinct(half.sessions).size for half in (first, last)) < SESSIONS:
         return None
     return Arms(first, last, (sessions, sessions), paired=True)
-
-
-def _ratio(arms: Arms, pools: int, rng: np.random.Generator) -> tuple[float, float, float] | None:
-    """Return the ratio of the halves' medians with its interval, one of `pools`; open ends are 0 and inf."""
-    draws = pools * max(DRAWS_LEAST, min(DRAWS, WEIGHTS // arms.clusters[0]))
-    how = Inference(ERROR / 2 / pools, draws=draws, seed=rng)
-    (found,) = quantile_differences(arms, [(0.5, Margin())], "lower", how)
-    if not math.isfinite(found.d):
-        return None
-    return math.exp(found.d), math.exp(found.low), math.exp(found.high)

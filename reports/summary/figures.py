@@ -1,8 +1,4 @@
-"""The figures of a run: quantiles of samples, how a wait grows with the conversation, shares with the intervals that
-sessions give them, what histograms and seconds say of every event, of the harness itself, and of throughput.
-
-The input of a turn's first response is all of the conversation so far; only measured good turns have a place there.
-"""
+"""The figures of a run: quantiles of samples, slopes, shares with intervals over sessions, histograms, throughput."""
 
 from __future__ import annotations
 
@@ -127,16 +123,12 @@ SPAN_K = 1.0
 """Thousands of tokens that a session must span: a slope of fewer would be drawn out beyond what was seen."""
 
 
-def thousands_of_tokens(turns: Turns, *, uncached: bool = False) -> Floats:
-    """The context of each turn in thousands of tokens; NaN where it is not known."""
-    tokens = turns.column("context_tokens")
-    return (tokens - turns.column("context_cached_tokens") if uncached else tokens) / 1000
-
-
 def slope_sample(waits: Sampled, target: int, steps: Flags, name: str) -> Sample:
     """The slope of each session of a target, in ms per 1,000 tokens, by the good turns of these steps."""
     values, index = waits.part(target, steps)
-    at_k = thousands_of_tokens(waits.turns, uncached=SLOPES[name])[index]
+    tokens = waits.turns.column("context_tokens")
+    cached = waits.turns.column("context_cached_tokens") if SLOPES[name] else 0.0
+    at_k = ((tokens - cached) / 1000)[index]
     known = np.isfinite(values) & ~np.isnan(at_k)
     return theil_sen(at_k[known], values[known], waits.turns.session[index[known]], SPAN_K)
 
@@ -218,7 +210,7 @@ def rate_of(events: Flags, sessions: npt.NDArray[np.integer], confidence: float)
 
 
 def ratio_in(events: Floats | Flags, of: Floats, sessions: npt.NDArray[np.integer], confidence: float) -> ShareEstimate:
-    """The same where a turn, or a session, has several events, `of` so many."""
+    """Return the same where a turn, or a session, has several events, `of` so many."""
     if not events.size:
         return ShareEstimate(0, 0, math.nan, math.nan, math.nan)
     codes, _ = packed(sessions)
@@ -253,7 +245,6 @@ class Counts(Record, frozen=True):
 
 
 def turn_counts(turns: Turns) -> tuple[Counts, ...]:
-    """One for each target."""
     counts = []
     good, stall_count = turns.good, turns.value("stall_count")
     by_a_sound = turns.column("false_yield") > 0
@@ -312,29 +303,19 @@ class Throughput(Record, frozen=True):
 
 def events(run: RunFrames, targets: Sequence[str]) -> Iterable[Distribution]:
     """Measures of every event, of each target that has them."""
-    for metric in PER_EVENT:
-        for label in targets:
-            one = distribution(run, metric, label)
-            if one.n:
-                yield one
+    every = (distribution(run, metric, label) for metric in PER_EVENT for label in targets)
+    return (one for one in every if one.n)
 
 
-def distribution(run: RunFrames, metric: str, target: str, step: str = ALL) -> Distribution:
-    """A histogram's quantiles, of one target."""
-    wanted = HistogramKey(metric, target, step).tag.split("|")[:3]
-    keys = [key for key, _ in run.histograms.items() if list(key[:3]) == wanted]
-    return _distribution(run, metric, target, step, keys)
-
-
-def pooled(run: RunFrames, metric: str) -> Distribution:
-    """A metric of the harness over all targets."""
-    return _distribution(run, metric, ALL, ALL, [key for key, _ in run.histograms.items() if key.metric == metric])
-
-
-def _distribution(run: RunFrames, metric: str, target: str, step: str, keys: list[HistogramKey]) -> Distribution:
-    n, (p50, p90, p95, p99), high = histogram_quantiles(run, metric, keys, PS)
+def distribution(run: RunFrames, metric: str, target: str | None = None, step: str = ALL) -> Distribution:
+    """The quantiles of the histogram of one target, or of those of all targets."""
+    wanted = HistogramKey(metric, target or "", step).tag.split("|")[:3]
+    keys = (key for key, _ in run.histograms.items() if key.metric == metric)
+    mine = (key for key in keys if target is None or list(key[:3]) == wanted)
+    n, (p50, p90, p95, p99), high = histogram_quantiles(run, metric, mine, PS)
+    of = metric, CATALOGUE[metric].unit, ALL if target is None else target, step
     beside = run.histograms.out_of_range[metric], run.histograms.negative[metric]
-    return Distribution(metric, CATALOGUE[metric].unit, target, step, n, p50, p90, p95, p99, high, *beside)
+    return Distribution(*of, n, p50, p90, p95, p99, high, *beside)
 
 
 def histogram_quantiles(
@@ -368,7 +349,6 @@ def throughputs(run: RunFrames, targets: Sequence[str]) -> Iterable[Throughput]:
 
 
 def measured_seconds(seconds: pd.DataFrame) -> pd.DataFrame:
-    """Return the seconds of the measured phase."""
     return seconds[(seconds["phase"] == MEASURED).to_numpy()]
 
 

@@ -1,13 +1,11 @@
-"""Where each turn of a pool lies by a key: its number, the age and the context of its session, the calls in progress,
-the host, the region; pure. A new breakdown is one key and its row of KEYS.
+"""The place of each turn of a pool by a key. A new breakdown is one key and its row of KEYS.
 
-What did not start has the number that it would have had, the host and the region of its session, and the instant at
-which its session ended. A key that cannot place such a turn leaves it out, counted.
+A turn that did not start has the number that it would have had, the host and the region of its session, and the instant
+at which its session ended. A key leaves out, and counts, turns that it cannot place.
 
-Calls in progress are the sessions of one target, those of the warm-up too, from their start (before they connect) to
-their end. A turn counts as many as there were at the instant that its latency counts from, or, where it did not get so
-far, at its start; one that was never begun as many as there were when its session ended, which is one of them; a
-session as many as there were at its own start.
+Calls in progress are the sessions of one target, with those of the warm-up, from before they connect to their end. A
+turn counts those at the instant that its latency counts from, else at its start; a turn that did not start those at the
+end of its session, which is one of them; a session those at its own start.
 """
 
 from __future__ import annotations
@@ -55,7 +53,6 @@ class Places:
     lost: Integers
     """the place of each turn that was never begun, −1 if it is not known"""
     end: float
-    """where the axis ends"""
     every: bool = False
     """places without a turn are told as well"""
     compared: Compared | None = None
@@ -140,10 +137,7 @@ def _columns(frame: pd.DataFrame, names: list[str], target: str) -> pd.DataFrame
 
 
 def merged(turns: npt.NDArray[np.integer]) -> list[tuple[int, int]]:
-    """Return (first, last) of each range of places, from the turns at each place; those without a turn are left out.
-
-    As long as a range is thin, the thinnest joins its thinner neighbour.
-    """
+    """Return (first, last) of each range of places that has turns; the thinnest range joins its thinner neighbour."""
     ranges = [(place, place, int(turns[place])) for place in np.flatnonzero(turns).tolist()]
     while len(ranges) > 1 and min(n for *_, n in ranges) < THIN:
         thin = min(range(len(ranges)), key=lambda at: ranges[at][2])
@@ -203,9 +197,7 @@ def by_context(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
 
 
 def by_host(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
-    """Group by the host that recorded the turn; None if one recorded all. One far away waits longer, a busy one stamps
-    later.
-    """
+    """Group by the host that recorded the turn: it may be farther away, or busy. None if one host recorded all."""
     names = [str(entry.get("name")) for entry in hosts_of(run.metadata)]
     if len(names) < 2:
         return None
@@ -219,10 +211,7 @@ NOT_TOLD = "not reported"
 
 
 def by_region(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
-    """Group by the region that the service says it answers from; None if one answered all sessions of the target.
-
-    That of a session that never began a turn is unknown, unless the service said it.
-    """
+    """Group by the region that the service names; None if one answered all sessions of the target."""
     names = [*sequence(run.sessions, "region"), NOT_TOLD]
     of_session = np.full(turns.sessions, NOT_TOLD, dtype=object)
     of_session[turns.session_of_row] = run.sessions["region"].astype(object).fillna(NOT_TOLD)

@@ -1,9 +1,4 @@
-"""Latencies of groups of turns, one table: by turn number, age and context of sessions, calls in progress, host,
-region; pure.
-
-Only measured turns count, and those of a pool are of one stratum. Turns that were planned and did not start are failed
-turns here, too: infinite latencies of their group.
-"""
+"""Latencies of groups of measured turns, by the keys of `group_keys`; turns that did not start are infinite."""
 
 from __future__ import annotations
 
@@ -92,7 +87,6 @@ class Waits:
     colour: int
     stratum: Stratum
     end: float
-    """where the key's axis ends"""
     compared: Compared | None
     places: tuple[Place, ...]
     groups: tuple[Group, ...]

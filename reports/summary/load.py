@@ -144,7 +144,6 @@ def call_bins(run: RunFrames) -> CallBins:
 LIMITS = ("tokens", "requests")
 OF_LIMITS = [f"{name}_{end}" for name in LIMITS for end in ("remaining", "limit")]
 OF_SECOND = ["second", "target", "throttled", "calls_backed_off", *OF_LIMITS]
-"""Columns of the seconds that are told here."""
 
 
 @dataclass(frozen=True)
@@ -170,35 +169,22 @@ class RateLimits(Record, frozen=True):
     min_remaining: dict[str, Rounded]
 
 
-@dataclass(frozen=True)
-class Throttling:
-    """One target's limits over the run."""
+class Throttling(RateLimits, frozen=True, kw_only=True):
+    """The same, with its course over the run: throttled turns and sessions by bin, and what remained."""
 
-    target: str
-    turns: int
-    """turns that ended as throttled"""
-    sessions: int
     waits_s: tuple[float, ...]
     """the waits that the service asked for, ascending"""
-    start_delay_s: float
-    """how long starts were held for it, NaN where the run does not say"""
-    backed_off: int
-    """calls of a closed loop that were held back after refused ones, NaN where the run does not say"""
     counts: Floats
-    """throttled turns and sessions, by bin"""
     remaining: tuple[Remaining, ...]
 
     @property
-    def limits(self) -> RateLimits:
-        waits_s = np.array(self.waits_s)
-        waits = waits_s.size, quantile(waits_s, 0.5), quantile(waits_s, 1.0)
-        least = {part.limit: part.share.min() for part in self.remaining}
-        return RateLimits(self.target, self.turns, self.sessions, *waits, self.start_delay_s, self.backed_off, least)
+    def throttled(self) -> int:
+        return self.throttled_turns + self.throttled_sessions
 
     @property
     def any(self) -> bool:
-        counted = self.turns or self.sessions or self.waits_s or self.remaining
-        return bool(counted or self.start_delay_s > 0 or self.backed_off > 0)
+        counted = self.throttled or self.waits_s or self.remaining
+        return bool(counted or self.start_delay_s > 0 or self.calls_backed_off > 0)
 
 
 @dataclass(frozen=True)
@@ -211,7 +197,7 @@ class Quota:
 
     @property
     def throttled(self) -> int:
-        return sum(one.turns + one.sessions for one in self.targets)
+        return sum(one.throttled for one in self.targets)
 
     @property
     def any(self) -> bool:
@@ -235,21 +221,26 @@ def quota_of(run: RunFrames, targets: Sequence[str], started_utc_ns: int, length
     for label in targets:
         mine = (seconds["target"] == label).to_numpy()
         theirs, places = seconds[mine], place[mine]
-        (turns, turn_waits), (sessions, session_waits) = (_limited(frame, label) for frame in (run.turns, run.sessions))
+        counted, asked_ns = [], []
+        for frame in (run.turns, run.sessions):
+            of_target, waits_ns = (frame["target"] == label).to_numpy(), floats(frame, "retry_after_ns")
+            counted.append(int(by_label(frame["outcome"].cat, is_throttled, False, np.bool_)[of_target].sum()))
+            asked_ns.append(waits_ns[of_target & ~np.isnan(waits_ns)])
+        waits_s = np.sort(np.concatenate(asked_ns)) / NS_PER_S
         throttled = np.nan_to_num(theirs["throttled"].to_numpy(dtype=np.float64))
-        waits_s = tuple((np.sort(np.concatenate([turn_waits, session_waits])) / NS_PER_S).tolist())
-        held_s, backed_off = float(holds.get(label, math.nan)), int(np.nansum(floats(theirs, "calls_backed_off")))
-        counts = np.bincount(places, throttled, bins).astype(np.float64)
         remaining = tuple(_remaining(theirs, places, bins, bin_s))
-        found.append(Throttling(label, turns, sessions, waits_s, held_s, backed_off, counts, remaining))
+        found.append(
+            Throttling(
+                *(label, counted[0], counted[1], waits_s.size, quantile(waits_s, 0.5), quantile(waits_s, 1.0)),
+                start_delay_s=float(holds.get(label, math.nan)),
+                calls_backed_off=int(np.nansum(floats(theirs, "calls_backed_off"))),
+                min_remaining={part.limit: float(part.share.min()) for part in remaining},
+                waits_s=tuple(waits_s.tolist()),
+                counts=np.bincount(places, throttled, bins).astype(np.float64),
+                remaining=remaining,
+            )
+        )
     return Quota(tuple(found), bin_s, length_s)
-
-
-def _limited(frame: pd.DataFrame, label: str) -> tuple[int, Floats]:
-    """How many rows of a target were throttled, and the waits that it was asked for; ns."""
-    mine, waits = (frame["target"] == label).to_numpy(), floats(frame, "retry_after_ns")
-    throttled = by_label(frame["outcome"].cat, is_throttled, False, np.bool_)
-    return int(throttled[mine].sum()), waits[mine & ~np.isnan(waits)]
 
 
 def _remaining(seconds: pd.DataFrame, place: Integers, bins: int, bin_s: float) -> Iterable[Remaining]:

@@ -1,8 +1,4 @@
-"""What a run's tokens and minutes cost, by `bench.pricing`; pure.
-
-All turns count, those of warm-up and failed ones too, and so does what a session was answered that belongs to no turn:
-all are billed. So is every minute of every session that opened, where a service bills by the minute.
-"""
+"""The cost of a run's tokens and minutes, by `bench.pricing`: of all turns and sessions, as all are billed."""
 
 from __future__ import annotations
 
@@ -33,7 +29,7 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Bills:
-    """All that may be billed, as arrays of one length: the turns of a run, then what no turn of each session holds.
+    """What may be billed, as arrays of one length: the turns of a run, then what no turn of each session holds.
 
     `target` and `model` are places, `session` places among `ids`.
     """
@@ -52,9 +48,7 @@ class Bills:
 
     @property
     def wasted(self) -> tuple[Integers, Floats, Floats]:
-        """The turns whose reply something stopped, and of each the ns of audio that came and were not played, and their
-        tokens: as large a share of the turn's audio tokens as of its audio; NaN if unknown.
-        """
+        """The interrupted turns, the ns of audio that each received and did not play, and the tokens of this audio."""
         wasted_ns = floats(self.run.turns, "unplayed_audio_ns")
         stopped = np.flatnonzero(~np.isnan(wasted_ns))
         wasted_ns = wasted_ns[stopped]
@@ -72,7 +66,6 @@ class Bills:
         return minutes
 
     def conversation_minutes(self, sessions: Integers) -> float:
-        """How long these sessions were open."""
         theirs = self.run.sessions[self.run.sessions["session_id"].isin(self.ids[sessions]).to_numpy()]
         return float((theirs["ended_at_ns"] - theirs["opened_at_ns"]).sum()) / NS_PER_MINUTE
 
@@ -168,14 +161,11 @@ class Waste(Record, frozen=True):
     usd_per_reply: Annotated[Rounded, about("of one interruption")]
 
 
-def _waste(replies: int, told: int, priced: int, seconds: float, tokens: int, usd: float) -> Waste:
-    return Waste(replies, told, priced, seconds, tokens, usd, _per(usd, priced))
-
-
 def _together(wastes: Sequence[Waste]) -> Waste:
     """That of all of them."""
-    parts = ("replies", "replies_with_usage", "replies_priced", "seconds", "audio_tokens", "usd")
-    return _waste(*(sum(getattr(one, part) for one in wastes) for part in parts))
+    *parts, _ = Waste.__struct_fields__
+    sums = {name: sum(getattr(one, name) for one in wastes) for name in parts}
+    return Waste(**sums, usd_per_reply=_per(sums["usd"], sums["replies_priced"]))
 
 
 class Cost(Record, frozen=True, kw_only=True):
@@ -197,7 +187,6 @@ class Cost(Record, frozen=True, kw_only=True):
     models: tuple[Charge, ...]
 
     def tokens(self, *kinds: str) -> int:
-        """Tokens of these kinds together."""
         return sum(charge.tokens[kind] for charge in self.models for kind in kinds)
 
 
@@ -227,13 +216,7 @@ class Money(Record, frozen=True, kw_only=True):
 
     @property
     def has_images(self) -> bool:
-        """Whether any image was read."""
         return any(cost.tokens("image_in") for cost in self.targets)
-
-    @property
-    def kinds_read(self) -> tuple[str, ...]:
-        """The kinds of input that are told: images where there were any."""
-        return INPUT if self.has_images else INPUT[:-1]
 
     @property
     def by_minute(self) -> bool:
@@ -242,7 +225,6 @@ class Money(Record, frozen=True, kw_only=True):
 
     @property
     def told(self) -> bool:
-        """Whether the service told any usage."""
         return any(cost.models for cost in self.targets)
 
     @property
@@ -259,7 +241,6 @@ def _per(usd: float, number: float) -> float:
 
 
 def money_of(run: RunFrames, targets: Sequence[str]) -> Money:
-    """Tokens and cost of the run."""
     document = run.metadata
     prices = document.get("prices") or {}
     estimate = document.get("estimate_usd")
@@ -347,7 +328,6 @@ def _cost(target: str, charges: tuple[Charge, ...], silent: int, sessions: int, 
 
 
 def _wastes(bills: Bills, group: Integers, prices: Sequence[Prices | None]) -> list[Waste]:
-    """What interruptions wasted, of each group."""
     (stopped, wasted_ns, tokens), size = bills.wasted, len(prices)
     group, told = group[stopped], ~np.isnan(tokens)
     replies, with_tokens = (np.bincount(of, minlength=size) for of in (group, group[told]))
@@ -356,7 +336,7 @@ def _wastes(bills: Bills, group: Integers, prices: Sequence[Prices | None]) -> l
     for g, known in enumerate(prices):
         counts = int(replies[g]), int(with_tokens[g]), int(with_tokens[g]) if known else 0
         usd = audio_out_usd(known, sums[g]) if known else 0.0
-        wastes.append(_waste(*counts, float(seconds[g]), int(sums[g]), usd))
+        wastes.append(Waste(*counts, float(seconds[g]), int(sums[g]), usd, _per(usd, counts[-1])))
     return wastes
 
 

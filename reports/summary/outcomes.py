@@ -16,12 +16,11 @@ from bench.metrics import SERVICE_SAID, is_throttled, outcome_class
 from bench.remedies import remedy_of
 from reports.records import Count, Record, Rounded, about
 from reports.statistics.counting import Integers
-from reports.summary.figures import ShareEstimate
-from reports.turns import FAILED, UNFINISHED, Turns, lost_of
+from reports.summary.figures import failure_rates
+from reports.turns import FAILED, UNFINISHED, Turns, lost_of, place_of
 
 SAYING = ["outcome", "outcome_class", "detail"]
 OF_SESSION = ["session_id", "target", *SAYING, "turns_not_started"]
-"""Columns of sessions that their endings are counted by."""
 
 
 @dataclass(frozen=True)
@@ -60,42 +59,51 @@ class TargetOutcomes(Record, frozen=True, kw_only=True):
     failure_rate_low: Annotated[Rounded, about("of the 95 % interval of failures")]
     failure_rate_high: Rounded
 
+    @property
+    def unmet(self) -> int:
+        """Planned turns that failed or did not start."""
+        return self.turns_failed + self.turns_not_started
+
+    @property
+    def throttled(self) -> float:
+        """The share of turns, or of sessions if that is more, whose rate the service limited."""
+        counted = (limited(endings) for endings in (self.turns, self.sessions))
+        return max(throttled / ended if ended else 0.0 for throttled, ended in counted)
+
 
 @dataclass(frozen=True)
 class Outcomes:
-    """All endings; each tuple has a number per target. The endings of turns sum to `begun`."""
+    """All endings, and those of each target. The endings of turns sum to `begun`."""
 
     turns: tuple[Ending, ...]
     sessions: tuple[Ending, ...]
-    begun: tuple[int, ...]
-    failed: tuple[int, ...]
-    unfinished: tuple[int, ...]
-    lost: tuple[int, ...]
-    """turns that were wanted and never begun, in sessions that the end of the run did not cut"""
     losses: tuple[Ending, ...]
-    """the same by the outcome of their session"""
-    opened: tuple[int, ...]
-    """sessions begun"""
-    with_failure: tuple[int, ...]
-    """sessions with any failed turn, and sessions that failed themselves"""
+    """how the sessions of turns ended that did not start; of those that the end of the run cut nothing is lost"""
+    targets: tuple[TargetOutcomes, ...]
 
-    def of_target(self, place: int, failures: ShareEstimate) -> TargetOutcomes:
-        endings = *self.turns, *self.sessions
-        return TargetOutcomes(
-            turns=by_outcome(self.turns, place),
-            sessions=by_outcome(self.sessions, place),
-            service_message={ending.outcome: ending.said for ending in endings if ending.said and ending.counts[place]},
-            turns_started=self.begun[place],
-            turns_failed=self.failed[place],
-            turns_unfinished=self.unfinished[place],
-            turns_not_started=self.lost[place],
-            turns_planned=self.wanted[place],
-            failure_rate=self.failures(place),
-            failure_rate_low=failures.low,
-            failure_rate_high=failures.high,
-            sessions_started=self.opened[place],
-            sessions_with_failure=self.with_failure[place],
-        )
+    @property
+    def begun(self) -> int:
+        return sum(one.turns_started for one in self.targets)
+
+    @property
+    def failed(self) -> int:
+        return sum(one.turns_failed for one in self.targets)
+
+    @property
+    def lost(self) -> int:
+        return sum(one.turns_not_started for one in self.targets)
+
+    @property
+    def unmet(self) -> int:
+        return sum(one.unmet for one in self.targets)
+
+    @property
+    def planned(self) -> int:
+        return sum(one.turns_planned for one in self.targets)
+
+    @property
+    def opened(self) -> int:
+        return sum(one.sessions_started for one in self.targets)
 
     def quoted(self) -> list[Ending]:
         """What failed and was given a reason, sessions first, each reason once."""
@@ -116,24 +124,6 @@ class Outcomes:
             found.setdefault(remedy_of(outcome, said[outcome]), []).append(outcome)
         return [Remedy(tuple(outcomes), text) for text, outcomes in found.items() if text]
 
-    @property
-    def wanted(self) -> tuple[int, ...]:
-        """Turns wanted, without abandoned ones: what `failures` is a share of."""
-        return tuple(n - cut + lost for n, cut, lost in zip(self.begun, self.unfinished, self.lost, strict=True))
-
-    @property
-    def unmet(self) -> tuple[int, ...]:
-        """Failed turns and lost ones: those of `failures`."""
-        return tuple(map(sum, zip(self.failed, self.lost, strict=True)))
-
-    def failures(self, target: int) -> float:
-        """(failed turns + lost turns) / turns wanted; NaN where none were."""
-        return self.unmet[target] / self.wanted[target] if self.wanted[target] else float("nan")
-
-    def throttled(self, target: int) -> float:
-        """The share of turns, or of sessions where that is more, whose rate the service limited."""
-        return most_limited(by_outcome(self.turns, target), by_outcome(self.sessions, target))
-
 
 def by_outcome(endings: Iterable[Ending], target: int) -> dict[str, int]:
     """How many of a target's turns, or sessions, ended so, by outcome."""
@@ -146,34 +136,36 @@ def limited(endings: Mapping[str, int]) -> tuple[int, int]:
     return throttled, sum(n for outcome, n in endings.items() if outcome_class(outcome) != "unfinished")
 
 
-def most_limited(turns: Mapping[str, int], sessions: Mapping[str, int]) -> float:
-    """The throttled share of turns, or of sessions if that is more; 0 of nothing."""
-    counted = (limited(endings) for endings in (turns, sessions))
-    return max(throttled / ended if ended else 0.0 for throttled, ended in counted)
-
-
 def outcomes_of(turns: Turns, sessions: pd.DataFrame) -> Outcomes:
     """Count the endings of measured turns and sessions; of sessions it takes the columns OF_SESSION."""
-    size = len(turns.targets)
-    place = {label: index for index, label in enumerate(turns.targets)}
-    of_session = np.array([place[str(label)] for label in sessions["target"]], dtype=np.int64)
-    outcome = turns.frame["outcome"].cat
-    codes = outcome.codes.to_numpy()[turns.rows]
-    lost = lost_of(sessions)
-    names = sessions["outcome"].cat
-    labels, ends_as = list(names.categories), names.codes.to_numpy()
-    said, said_of_sessions = said_of(turns.frame[SAYING].iloc[turns.rows]), said_of(sessions)
-    return Outcomes(
-        turns=_endings(list(outcome.categories), codes, turns.target, size, said),
-        sessions=_endings(labels, ends_as, of_session, size, said_of_sessions, of_session=True),
-        begun=_counts(turns.target, size),
-        failed=_counts(turns.target[turns.kind == FAILED], size),
-        unfinished=_counts(turns.target[turns.kind == UNFINISHED], size),
-        lost=tuple(map(int, np.bincount(of_session, lost, minlength=size))),
-        losses=_endings(labels, np.repeat(ends_as, lost), np.repeat(of_session, lost), size, {}),
-        opened=_counts(of_session, size),
-        with_failure=_with_failure(turns, sessions, of_session, size),
-    )
+    size, of_session = len(turns.targets), place_of(sessions["target"], turns.targets)
+    outcome, names, lost = turns.frame["outcome"].cat, sessions["outcome"].cat, lost_of(sessions)
+    codes, ends_as = outcome.codes.to_numpy()[turns.rows], names.codes.to_numpy()
+    labels, said = list(names.categories), said_of(turns.frame[SAYING].iloc[turns.rows])
+    of_turns = _endings(list(outcome.categories), codes, turns.target, size, said)
+    of_sessions = _endings(labels, ends_as, of_session, size, said_of(sessions), of_session=True)
+    losses = _endings(labels, np.repeat(ends_as, lost), np.repeat(of_session, lost), size, {})
+    with_failure, rates = _with_failure(turns, sessions, of_session, size), failure_rates(turns, sessions)
+    targets = []
+    for place, rate in enumerate(rates):
+        mine, endings = turns.kind[turns.target == place], (*of_turns, *of_sessions)
+        found = TargetOutcomes(
+            turns=by_outcome(of_turns, place),
+            sessions=by_outcome(of_sessions, place),
+            service_message={ending.outcome: ending.said for ending in endings if ending.said and ending.counts[place]},
+            turns_started=mine.size,
+            turns_failed=int((mine == FAILED).sum()),
+            turns_unfinished=int((mine == UNFINISHED).sum()),
+            turns_not_started=int(lost[of_session == place].sum()),
+            turns_planned=rate.total,
+            failure_rate=rate.share,
+            failure_rate_low=rate.low,
+            failure_rate_high=rate.high,
+            sessions_started=int((of_session == place).sum()),
+            sessions_with_failure=with_failure[place],
+        )
+        targets.append(found)
+    return Outcomes(of_turns, of_sessions, losses, tuple(targets))
 
 
 def said_of(rows: pd.DataFrame) -> dict[str, str]:
@@ -187,10 +179,6 @@ def said_of(rows: pd.DataFrame) -> dict[str, str]:
     for outcome, detail in sorted(counted.index, key=lambda pair: SERVICE_SAID not in str(pair[1])):
         said.setdefault(str(outcome), str(detail))
     return said
-
-
-def _counts(codes: Integers, size: int) -> tuple[int, ...]:
-    return tuple(int(n) for n in np.bincount(codes, minlength=size)[:size])
 
 
 def _endings(

@@ -62,7 +62,7 @@ def pool_series(summary: Summary) -> Iterable[PoolSeries]:
         if (found := relative_latencies(summary.samples, pool)) is not None:
             values, sessions, at_ns = found
             if quantile(values, 0.5) < math.inf:
-                yield PoolSeries(answer.label, values, sessions, (at_ns - summary.window.started_utc_ns) / NS_PER_S)
+                yield PoolSeries(answer.title, values, sessions, (at_ns - summary.window.started_utc_ns) / NS_PER_S)
 
 
 def lost_s(summary: Summary, lost: Integers) -> Floats:
@@ -101,10 +101,7 @@ DOTS = 600
 
 @dataclass(frozen=True)
 class Bin:
-    """A stretch of the run; a quantile is NaN where too few turns say it, +inf in the failed share.
-
-    Lost turns are among the turns and the failed ones.
-    """
+    """A stretch of the run, with its lost turns; a quantile is NaN of too few turns, +inf among failed ones."""
 
     begin_s: float
     turns: int

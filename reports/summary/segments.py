@@ -1,8 +1,6 @@
-"""Where the wait of spoken turns comes from: the segments of voice_to_voice, which add up to it exactly; pure.
+"""The segments of voice_to_voice. Means and integer sums of ns add up to the whole exactly; quantiles would not.
 
-Means are taken, for means of segments add up to the mean of the whole and quantiles do not. Sums are integer ns: a
-mean is divided out once, when it is shown. Turns in which the same instants happened stand together, so each segment of
-a breakdown is that of all its turns; an instant that did not happen has merged its two neighbours.
+Turns in which the same instants happened are one breakdown; a missing instant merges its two neighbours.
 """
 
 from __future__ import annotations
@@ -29,7 +27,6 @@ BANDS = ((0.5, 0.05, 10), (0.95, 0.015, 100))
 SELF_STARTED = tuple(name for name in VAD_SEGMENTS if name != "request_sent")
 """The instants of a VAD turn whose response the service starts itself."""
 WHOLE = {pair for chain in (VAD_SEGMENTS, SELF_STARTED, MANUAL_SEGMENTS) for pair in pairwise(chain)}
-"""The ends of segments that nothing is missing from."""
 
 
 class Segment(Record, frozen=True):
@@ -62,7 +59,6 @@ class Breakdown(Record, frozen=True):
 
     @property
     def whole(self) -> bool:
-        """Whether no instant is missing."""
         return all((segment.begin, segment.end) in WHOLE for segment in self.segments)
 
 
@@ -83,9 +79,7 @@ def _whole(target: str, step: str, turn_type: str, turns: int, sums: Iterable[tu
 
 
 class Piece(NamedTuple):
-    """Good turns of one target and step in which the same instants happened: `pattern` has a bit for each of
-    VAD_SEGMENTS, `places` are theirs among all turns.
-    """
+    """Good turns of one target and step with the same instants: `pattern` has a bit for each of VAD_SEGMENTS."""
 
     target: int
     step: int

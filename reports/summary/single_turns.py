@@ -1,9 +1,7 @@
-"""Single turns: the slowest, with the names by which the service and the network know them, and a few as the caller
-heard them, which the speech timeline draws. Their times are seconds after the end of speech.
+"""Single turns: the slowest with their ids, and those of the speech timeline, in seconds after the end of speech.
 
-What was heard of a reply comes from the event log of its session: the simulated player starts a jitter buffer's length
-after the first audio delta and drains at the rate of its format; a delta that comes after everything before it was
-played ends a stall, as `bench.observe.reply` has it while a run goes on.
+The event log of a session tells what was heard of a reply: the simulated player starts a jitter buffer's length after
+the first audio delta and drains at the rate of its format. A delta after all others were played ends a stall.
 """
 
 from __future__ import annotations
@@ -35,7 +33,6 @@ LONGEST_TEXT = 200
 COLUMNS = SCHEMAS["turns"].names
 MOST = 8
 OF_SLOW = ["session_id", "service_session_id", "request_id", "region", "event_log"]
-"""Columns of the sessions of slow turns."""
 OF_STEP, OF_STEPS = 3, 96
 """So many of each step on each target, and so many of all steps: of many steps fewer each."""
 
@@ -67,53 +64,41 @@ class SlowTurn(Slow, frozen=True, kw_only=True):
 
 
 class Listing(NamedTuple):
-    """The turns of one stratum by a metric; `without`: those of them that lack this one."""
+    """Turns of one stratum by a metric: their places among its values, the slowest first."""
 
     one: Sampled
     stratum: Stratum
-    without: str = ""
-
-
-def listings_of(samples: Samples) -> Iterable[Listing]:
-    """By what callers hear, if they hear it; turns without a voice_to_voice by their main metric."""
-    for stratum in samples.turns.strata:
-        yield Listing(samples[HEARD], stratum)
-        yield Listing(samples[samples.mains[stratum]], stratum, without=HEARD)
+    falling: Integers
 
 
 def slowest_turns(
-    run: RunFrames, listings: Iterable[Listing], started_utc_ns: int
+    run: RunFrames, samples: Samples, started_utc_ns: int
 ) -> tuple[tuple[SlowTurn, ...], tuple[SlowTurn, ...]]:
-    """The slowest good turns of each listing, and those of each step on each target; none where these are too many."""
-    falling = [(listing, _falling(listing)) for listing in listings]
-    slowest = [(listing, places[:MOST]) for listing, places in falling]
-    of_steps = [(listing, _of_steps(listing.one, places)) for listing, places in falling]
+    """The slowest good turns of each stratum, and those of each step on each target; none where these are too many.
+
+    By what callers hear, if they hear it; turns without a voice_to_voice by their main metric.
+    """
+    turns, slowest, of_steps = samples.turns, list[Listing](), list[Listing]()
+    for stratum in turns.strata:
+        mine = turns.steps_in(stratum)[turns.step]
+        unheard = mine & np.isnan(turns.value(HEARD))
+        for one, which in ((samples[HEARD], mine), (samples[samples.mains[stratum]], unheard)):
+            falling: Integers = np.flatnonzero(np.isfinite(one.values) & which[one.index])[::-1]
+            slowest.append(Listing(one, stratum, falling[:MOST]))
+            group = turns.group[one.index[falling]]
+            groups = np.unique(group)
+            each = min(OF_STEP, OF_STEPS // max(1, groups.size))
+            first = [np.flatnonzero(group == code)[:each] for code in groups]
+            chosen = np.sort(np.concatenate([*first, np.zeros(0, dtype=np.int64)]))
+            of_steps.append(Listing(one, stratum, falling[chosen]))
     told = _slow(run, [*slowest, *of_steps], started_utc_ns)
-    most = sum(places.size for _, places in slowest)
+    most = sum(listing.falling.size for listing in slowest)
     return told[:most], told[most:]
 
 
-def _of_steps(one: Sampled, falling: Integers) -> Integers:
-    group = one.turns.group[one.index[falling]]
-    groups = np.unique(group)
-    each = min(OF_STEP, OF_STEPS // max(1, groups.size))
-    first = [np.flatnonzero(group == code)[:each] for code in groups] if each else []
-    chosen: Integers = falling[np.sort(np.concatenate([*first, np.zeros(0, dtype=np.int64)]))]
-    return chosen
-
-
-def _falling(listing: Listing) -> Integers:
-    """The places of the good turns among the values, the slowest first."""
-    one, turns = listing.one, listing.one.turns
-    mine = turns.steps_in(listing.stratum)[turns.step]
-    if listing.without:
-        mine &= np.isnan(turns.value(listing.without))
-    return np.flatnonzero(np.isfinite(one.values) & mine[one.index])[::-1]
-
-
-def _slow(run: RunFrames, listed: Sequence[tuple[Listing, Integers]], started_utc_ns: int) -> tuple[SlowTurn, ...]:
-    """Of each listing the turns at these places among its values. Rows are looked up once for all of them."""
-    told = [(listing, int(place)) for listing, chosen in listed for place in chosen]
+def _slow(run: RunFrames, listings: Sequence[Listing], started_utc_ns: int) -> tuple[SlowTurn, ...]:
+    """Return the turns of each listing. Rows are looked up once for all of them."""
+    told = [(listing, int(place)) for listing in listings for place in listing.falling]
     if not told:
         return ()
     turns = told[0][0].one.turns
@@ -241,7 +226,6 @@ class Talk:
     event_log: str
     """the log of the session's events, relative to the run's folder; empty where there is none"""
     speech_s: float
-    """how long the caller spoke"""
     noticed_s: float
     first_delta_s: float
     wait_s: float
@@ -253,11 +237,9 @@ class Talk:
     answer_s: float = np.nan
     """when the answer is heard, after what was said on the way; as `wait_s` where nothing was"""
     called_s: float = np.nan
-    """when the service had called its functions"""
     asked_on_s: float = np.nan
     """when they had returned, and the answer was asked for"""
     barge_in_s: float = np.nan
-    """when the caller began to interrupt the reply"""
     silent_s: float = np.nan
     """when it was silent because of that"""
     longest_stall: bool = False
@@ -348,7 +330,9 @@ def _talks(run: RunFrames, turns: Turns, chosen: Collection[tuple[Role, int]], l
             silent_s=_after_speech(turn, "barge_in_silent"),
         )
         last_s = _after_speech(turn, "last_audible")
-        rate, buffer_s = BYTES_PER_S.get(str(script.get("output_format"))), _buffer_s(script)
+        rate, buffer_ms = BYTES_PER_S.get(str(script.get("output_format"))), script.get("jitter_buffer_ms")
+        known = isinstance(buffer_ms, int | float) and 0 <= buffer_ms <= LONGEST_BUFFER_MS
+        buffer_s = buffer_ms / 1e3 if known else 0.0
         end_s = _end_s(talk, turn, rate, buffer_s) if np.isnan(last_s) else max(last_s, talk.wait_s)
         yield _placed(run, replace(talk, end_s=end_s), turn, rate, buffer_s)
 
@@ -359,10 +343,7 @@ def _after_speech(turn: dict[str, Any], instant: str) -> float:
 
 
 def _end_s(talk: Talk, turn: dict[str, Any], rate: int | None, buffer_s: float) -> float:
-    """Return the end of the reply, by the length of its audio; NaN if that is not known, or not of each of its parts.
-
-    The player starts a jitter buffer after the first delta; what it plays before the wait's end is silence.
-    """
+    """Return the end of the reply by the length of its audio; NaN if that is not known, or not of each of its parts."""
     if talk.in_parts:
         return np.nan
     received = float(turn["audio_bytes_received"])
@@ -383,9 +364,3 @@ def _placed(run: RunFrames, talk: Talk, turn: dict[str, Any], rate: int | None, 
     heard = tuple(((begin - speech_end_ns) / NS_PER_S, (end - speech_end_ns) / NS_PER_S) for begin, end in played)
     gaps_s = sum(after[0] - before[1] for before, after in pairwise(heard))
     return replace(talk, heard=heard) if abs(gaps_s - talk.stall_s) < AGREES_S else talk
-
-
-def _buffer_s(script: dict[str, Any]) -> float:
-    """The player's jitter buffer in turns of this script; 0 where the document says none that a script can have."""
-    buffer_ms = script.get("jitter_buffer_ms")
-    return buffer_ms / 1e3 if isinstance(buffer_ms, int | float) and 0 <= buffer_ms <= LONGEST_BUFFER_MS else 0.0

@@ -1,11 +1,8 @@
-"""One run in plain data, computed once: what the terminal, report.md, summary.json and report.html say.
-
-Times are in ms, rates in B/s. Quantiles of turns and sessions come from rows, those of events from histograms.
-"""
+"""One run in plain data, computed once for all forms of its report. Times are in ms, rates in B/s."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, NamedTuple
 
@@ -22,25 +19,15 @@ from reports.statistics.power import Spread, spread_of
 from reports.statistics.quantiles import NOTHING
 from reports.strata import Stratum
 from reports.summary import figures, trust
-from reports.summary.arms import ArmsQuantile, Interleaving, RunArm, arms_differences, arms_of, interleaving_of
+from reports.summary.arms import ArmFacts, ArmsQuantile, Interleaving, arms_differences, arms_of, interleaving_of
 from reports.summary.drift import PoolDrift, drifts
-from reports.summary.figures import (
-    ALL,
-    HARNESS,
-    Counts,
-    Distribution,
-    MetricSummary,
-    ShareEstimate,
-    Throughput,
-    TurnRate,
-)
+from reports.summary.figures import ALL, HARNESS, MetricSummary
 from reports.summary.groups import Apart, Waits, waits_by
 from reports.summary.load import Arriving, Quota, arriving_of, quota_of
 from reports.summary.money import Money, money_of
 from reports.summary.outcomes import Outcomes, outcomes_of
 from reports.summary.segments import Band, Breakdown, around, breakdowns
-from reports.summary.single_turns import SlowTurn, listings_of, slowest_turns
-from reports.summary.trust import Host, Incidents, Machine, Noticed, RunValidity, Setup
+from reports.summary.single_turns import SlowTurn, slowest_turns
 from reports.turns import FAILED, UNFINISHED, Pool, Turns, measured_sessions
 
 READ = "transcript_first"
@@ -48,7 +35,6 @@ READ = "transcript_first"
 GREETING = "greeting"
 """What the caller of a service that speaks first waits for."""
 DRAWN = ("ttfa", "ttft", HEARD, "response_total", "transcript_total")
-"""The metrics whose percentiles are drawn."""
 CONNECTING = tuple(metric.name for metric in SESSION_METRICS if metric.scope == "session")
 
 
@@ -63,12 +49,7 @@ class MainResult(MetricSummary, frozen=True, kw_only=True):
 
     @property
     def unmet(self) -> int:
-        """Turns that failed or did not start."""
         return self.turns_failed + self.turns_not_started
-
-    @property
-    def label(self) -> str:
-        return self.title
 
 
 @dataclass(frozen=True)
@@ -98,12 +79,11 @@ class Summary:
     labels: dict[str, str]
     simulated: bool
     window: Window
-    validity: RunValidity
-    setup: Setup
+    validity: trust.RunValidity
+    setup: trust.Setup
     metrics: tuple[MetricSummary, ...]
     """all metrics of turns, of each pool and step"""
     drawn: tuple[str, ...]
-    """the metrics whose percentiles are drawn, those that any turn was to have"""
     answers: tuple[MainResult, ...]
     """by the main metrics, one for each target and stratum"""
     heard: tuple[MainResult, ...]
@@ -131,31 +111,25 @@ class Summary:
     slowest: tuple[SlowTurn, ...]
     """by what callers hear, if they hear it; turns without a voice_to_voice by their main metric"""
     slowest_of_steps: tuple[SlowTurn, ...]
-    """of each step on each target"""
     outcomes: Outcomes
-    failures: tuple[ShareEstimate, ...]
-    """of each target, of the turns wanted"""
-    rates: tuple[TurnRate, ...]
-    """those that columns of turns tell, if there are any"""
-    counts: tuple[Counts, ...]
+    rates: tuple[figures.TurnRate, ...]
+    counts: tuple[figures.Counts, ...]
     connecting: tuple[MetricSummary, ...]
     carried: tuple[MetricSummary, ...]
-    """what sessions carried, in bytes per second"""
-    events: tuple[Distribution, ...]
-    harness: tuple[Distribution, ...]
-    throughput: tuple[Throughput, ...]
-    hosts: tuple[Host, ...]
+    events: tuple[figures.Distribution, ...]
+    harness: tuple[figures.Distribution, ...]
+    throughput: tuple[figures.Throughput, ...]
+    hosts: tuple[trust.Host, ...]
     """those that recorded the run, if there are several"""
-    machines: tuple[Machine, ...]
-    """who had the cores of each host"""
-    arms: tuple[RunArm, ...]
+    machines: tuple[trust.Machine, ...]
+    arms: tuple[ArmFacts, ...]
     interleaving: Interleaving | None
     money: Money
     quota: Quota
     arriving: Arriving | None
     """None in a closed loop"""
-    incidents: Incidents
-    noticed: Noticed
+    incidents: trust.Incidents
+    noticed: trust.Noticed
 
     @property
     def turns(self) -> Turns:
@@ -177,7 +151,6 @@ class Summary:
 
     @property
     def called(self) -> str:
-        """The scenario with the run's labels."""
         return called(self.scenario, self.labels)
 
     def waits_by(self, by: str) -> list[list[Waits]]:
@@ -195,9 +168,11 @@ def summarise(run: RunFrames) -> Summary:
     metrics = tuple(one for metric in TURN_METRICS for one in caller.metric(metric.name).figures)
     answers, heard = tuple(caller.of(pool, mains[pool.stratum]) for pool in turns.pools), caller.of_others(HEARD)
     defines_answers = any(script.get("answer_min_ms") for script in metadata.get("scripts") or [])
+    pairs = zip(turns.pools, answers, strict=True)
+    of_answers = ((one, samples[mains[pool.stratum]].of(pool.target, pool.steps)) for pool, one in pairs)
     connecting = tuple(figures.session_figures(sessions, targets, CONNECTING, run.inexact))
     waits, apart = waits_by(run, samples)
-    slowest, slowest_of_steps = slowest_turns(run, listings_of(samples), window.started_utc_ns)
+    slowest, slowest_of_steps = slowest_turns(run, samples, window.started_utc_ns)
     began_s = window.started_utc_ns / NS_PER_S
     measured_from_s, ended_s = began_s + float(metadata.get("warmup_s") or 0.0), began_s + window.length_s
     return Summary(
@@ -222,7 +197,7 @@ def summarise(run: RunFrames) -> Summary:
             if calls.metric == GREETING
         ),
         differences=tuple(arms_differences((*answers, *heard))),
-        spreads=tuple(_spreads(samples, answers)),
+        spreads=tuple((one, spread_of(sample, one.p50, one.p95)) for one, sample in of_answers if sample.n > 1),
         drifts=tuple(drifts(run, samples)),
         slopes=tuple(figures.slopes(samples, run.inexact)),
         waits=waits,
@@ -232,13 +207,12 @@ def summarise(run: RunFrames) -> Summary:
         slowest=slowest,
         slowest_of_steps=slowest_of_steps,
         outcomes=outcomes,
-        failures=tuple(figures.failure_rates(turns, sessions)),
         rates=tuple(figures.turn_rates(turns)),
         counts=tuple(figures.turn_counts(turns)),
         connecting=connecting,
         carried=tuple(figures.session_figures(sessions, targets, tuple(CARRIED))),
         events=tuple(figures.events(run, targets)),
-        harness=tuple(one for name in HARNESS if (one := figures.pooled(run, name)).n),
+        harness=tuple(one for name in HARNESS if (one := figures.distribution(run, name)).n),
         throughput=tuple(figures.throughputs(run, targets)),
         hosts=tuple(trust.hosts_in(run, turns, sessions)),
         machines=tuple(trust.machines(run)),
@@ -289,9 +263,7 @@ class _MainResults:
         )
 
     def of(self, pool: Pool, metric: str) -> MainResult:
-        """Return the wait of all turns of the pool, if they failed before they had the metric, too; of what callers
-        hear, of the steps that they hear.
-        """
+        """Return the wait of all turns of a pool, failed ones too; of what callers hear only of its steps."""
         turns, label = self.samples.turns, self.samples.turns.targets[pool.target]
         if metric in (HEARD, ANSWER_HEARD):
             pool = replace(pool, steps=pool.steps & self.samples[metric].applies[pool.target])
@@ -299,7 +271,7 @@ class _MainResults:
         alone = sum(other.target == pool.target for other in turns.pools) == 1
         opened = int((self.sessions["target"] == label).sum()) if len(self.sessions) and alone else 0
         ended, failed = (int((mine & kind).sum()) for kind in (turns.kind != UNFINISHED, turns.kind == FAILED))
-        lost = self.outcomes.lost[pool.target]
+        lost = self.outcomes.targets[pool.target].turns_not_started
         if turns.steps:  # a turn of the run started, which tells the steps of those that did not
             lost = int(turns.lost_by_group[pool.target][pool.steps].sum())
         of = label, pool.stratum, ALL
@@ -312,13 +284,6 @@ class _MainResults:
 def _caller_wait(of: MetricSummary, turns: int, sessions: int, failed: int, lost: int, planned: int) -> MainResult:
     known = asdict(of) | {"turns": turns, "sessions": sessions}
     return MainResult(**known, turns_failed=failed, turns_not_started=lost, turns_planned=planned)
-
-
-def _spreads(samples: Samples, answers: Iterable[MainResult]) -> Iterable[tuple[MetricSummary, Spread]]:
-    for pool, answer in zip(samples.turns.pools, answers, strict=True):
-        sample = samples[samples.mains[pool.stratum]].of(pool.target, pool.steps)
-        if sample.n > 1:
-            yield answer, spread_of(sample, answer.p50, answer.p95)
 
 
 def window_of(run: RunFrames, turns: Turns, sessions: pd.DataFrame) -> Window:

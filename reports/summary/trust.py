@@ -1,9 +1,4 @@
-"""What is to be known beside a run's figures: whether they may be used, as its document says it; how far the stamps and
-the clock of each host that recorded it can be trusted, and who had its cores; incidents, in the words of whoever met
-them.
-
-And how the run's scripts were set up, as far as figures contain it.
-"""
+"""How far a run's figures can be trusted: its validity, stamps, clock and cores of each host, incidents, settings."""
 
 from __future__ import annotations
 
@@ -281,7 +276,6 @@ class Setup(Record, frozen=True):
 
 
 def setup_of(document: dict[str, Any], turns: Turns) -> Setup:
-    """Return the settings of a run's scripts."""
     scripts = document.get("scripts") or []
     # speech of a measured turn that began, at a microphone's pace
     spoken = ~np.isnan(turns.instant("speech_start")) | ~np.isnan(turns.instant("speech_end"))

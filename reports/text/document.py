@@ -1,13 +1,8 @@
-"""summary.json, the summary for programs, and the files of a report.
-
-Times are in ms, rates in B/s, sums of segments in ns, money in USD.
-"""
+"""summary.json and the other files of a report. Times are in ms, rates in B/s, sums of segments in ns, money in USD."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
-
-from msgspec.structs import replace
 
 from bench.metrics import DEFINITIONS_VERSION
 from bench.run.document import Check, ValidityStatus
@@ -30,7 +25,7 @@ from reports.summary.single_turns import Slow
 from reports.summary.summary import MainResult, Summary, summarise
 from reports.summary.trust import Host, Incident, Machine, Setup
 from reports.wording.notices import notices
-from reports.wording.settings import arm_fact, packetisation
+from reports.wording.settings import packetisation
 from reports.wording.validity import verdict_reason
 
 SUMMARY_VERSION: Literal[6] = 6
@@ -115,7 +110,6 @@ class SummaryDocument(Record, frozen=True, kw_only=True):
 
 
 def summary_json(summary: Summary) -> str:
-    """The file's text."""
     return text_of(summary_data(summary))
 
 
@@ -159,15 +153,12 @@ def summary_data(summary: Summary) -> dict[str, Any]:
             event_metrics=list(summary.events),
             load_generator=list(summary.harness),
             throughput=list(summary.throughput),
-            outcomes={
-                label: summary.outcomes.of_target(place, summary.failures[place])
-                for place, label in enumerate(summary.targets)
-            },
-            target_settings=[replace(arm, compression=Known(arm_fact(arm, "compression"))) for arm in summary.arms],
+            outcomes=dict(zip(summary.targets, summary.outcomes.targets, strict=True)),
+            target_settings=list(summary.arms),
             interleaving=summary.interleaving,
             differences=list(summary.differences),
             cost=summary.money,
-            rate_limits=[throttling.limits for throttling in summary.quota.targets],
+            rate_limits=list(summary.quota.targets),
             arrivals=summary.arriving,
             incidents=list(summary.incidents.kept),
             incident_counts=dict(summary.incidents.counts),

@@ -30,7 +30,7 @@ from reports.stored import PS, Baseline, StoredQuantiles
 from reports.strata import Stratum
 from reports.summary.arms import FAIR, ArmFacts
 from reports.summary.figures import ALL, Counts, MetricSummary, TurnRate
-from reports.summary.outcomes import TargetOutcomes, limited, most_limited
+from reports.summary.outcomes import TargetOutcomes, limited
 from reports.summary.summary import summarise
 from reports.summary.trust import WORDS, validity_of
 from reports.text.document import summary_json
@@ -128,7 +128,7 @@ def points_of_run(run: Path | RunFrames) -> list[TrendPoint]:
 def _point(folder: Path, document: dict[str, Any], summary: RunSummary, target: str) -> TrendPoint:
     name, verdict, report = escape_control(target), validity_of(document), folder / "report.html"
     outcomes = summary.outcomes.get(target)
-    throttled = most_limited(outcomes.turns, outcomes.sessions) if outcomes else 0.0
+    throttled = outcomes.throttled if outcomes else 0.0
     reason = over_the_limit(throttled) if throttled > FAIR else ""
     facts = next((one for one in summary.target_settings if one.target == target), ArmFacts(target=target))
     shown = {fact: escape_control(getattr(facts, fact) or "") for fact in ("model", "region", "voice")}

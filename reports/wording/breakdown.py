@@ -74,14 +74,22 @@ def _largest(summary: Summary, answer: MainResult) -> WaitPart | None:
     row = max(rows, key=lambda row: row.turns, default=None)
     if row is None or len(row.segments) < 2:
         return None
-    silence_ms = _silence_ms(summary, answer.target)
+    # what the scripts of the target set, unless any leaves it to the service or two differ
+    scripts = [script for script in summary.run.metadata.get("scripts") or [] if isinstance(script, dict)]
+    mine = [
+        script.get("turn_detection_settings") for script in scripts if script.get("target") in (None, answer.target)
+    ]
+    detections = [one for one in mine if isinstance(one, dict) and one in summary.setup.detections]
+    values = found_values(detections, SILENCE)
+    every = all(one.get("type") == "server_vad" and one.get(SILENCE) is not None for one in detections)
+    silence_ms = values[0] if len(values) == 1 and every else None
     parts = (part for segment in row.segments for part in _parts(segment, silence_ms))
     return max(parts, key=lambda part: part.size_ms)
 
 
 def _of(rows: Iterable[Breakdown], answer: MainResult) -> Iterable[Breakdown]:
     """The rows of the turns that an answer is of; if a target has others, the origin tells them apart."""
-    stratum, several = answer.stratum, answer.label != answer.target
+    stratum, several = answer.stratum, answer.title != answer.target
     for row in rows:
         same = (row.target, row.turn_type) == (answer.target, stratum.turn_type)
         if same and (not several or not stratum.measured_from or row.noticed == (stratum.measured_from == SPEECH_END)):
@@ -96,13 +104,3 @@ def _parts(segment: Segment, silence_ms: float | None) -> Iterable[WaitPart]:
     else:
         words = WORDS[segment.end]
         yield WaitPart(segment.mean_ms, words.said if _is_whole(segment) else words.until)
-
-
-def _silence_ms(summary: Summary, target: str) -> float | None:
-    """Return the silence_duration_ms of the scripts of a target; None if any leaves it to the service or two differ."""
-    scripts = [script for script in summary.run.metadata.get("scripts") or [] if isinstance(script, dict)]
-    mine = [script.get("turn_detection_settings") for script in scripts if script.get("target") in (None, target)]
-    detections = [one for one in mine if isinstance(one, dict) and one in summary.setup.detections]
-    values = found_values(detections, SILENCE)
-    every = all(one.get("type") == "server_vad" and one.get(SILENCE) is not None for one in detections)
-    return values[0] if len(values) == 1 and every else None

@@ -28,7 +28,6 @@ FAILURES_DIFFER = f"Failure rates of the targets differ by more than 1{NBSP}poin
 NAMED = 3
 """More metrics are counted, not named."""
 DECIDED = ("regressed", "not_regressed")
-"""Reasons of a decision that is an answer."""
 
 
 def notices(summary: Summary) -> list[str]:
@@ -61,14 +60,12 @@ def unfair(outcomes: Outcomes, targets: Sequence[str]) -> Iterable[str]:
     """Why arms may not be fit to be compared: they failed, or were throttled, differently."""
     if len(targets) < 2:
         return
-    failures, throttled = (
-        {name: share for name, share in zip(targets, shares, strict=True) if not math.isnan(share)}
-        for shares in zip(*((outcomes.failures(at), outcomes.throttled(at)) for at in range(len(targets))), strict=True)
-    )
+    rows = list(zip(targets, outcomes.targets, strict=True))
+    failures = {name: one.failure_rate for name, one in rows if not math.isnan(one.failure_rate)}
     if failures and max(failures.values()) - min(failures.values()) > FAIR:
         ends = min(failures, key=failures.__getitem__), max(failures, key=failures.__getitem__)
         yield FAILURES_DIFFER.format(" to ".join(f"{name} {percent(failures[name], 1)}" for name in ends))
-    shares = [f"{name} {percent(share, 1)}" for name, share in throttled.items() if share > FAIR]
+    shares = [f"{name} {percent(one.throttled, 1)}" for name, one in rows if one.throttled > FAIR]
     if shares:
         yield f"More than 1{NBSP}% was throttled ({', '.join(shares)}): such targets cannot be compared."
 

@@ -13,7 +13,6 @@ from bench.pricing import dollars
 from bench.units import NS_PER_MS
 from reports.numbers import NBSP, NONE, change, clock, count, listed, ms, percent, plural, quantity, span, three, usd
 from reports.runs import RunFrames
-from reports.statistics.power import Spread
 from reports.statistics.quantiles import quantile
 from reports.summary.arms import Interleaving
 from reports.summary.drift import PoolDrift
@@ -21,7 +20,6 @@ from reports.summary.load import Arriving, Offered, Quota
 from reports.summary.money import Cost, Money, Waste
 from reports.summary.summary import Summary
 from reports.summary.trust import Incident, Incidents, Machine, late_ms
-from reports.wording.settings import arm_fact
 from reports.wording.words import as_sentence, bound, interval
 
 WOULD = "SIMULATED: nothing was billed. This is what the same tokens would cost."
@@ -32,7 +30,6 @@ WASTE = (
     "turn’s tokens of audio as its length is of the audio that came."
 )
 WASTES = ("interrupted replies", "audio never played, s", "its tokens", "USD", "USD per interruption")
-"""The heads of `wasted`."""
 PER_REPLY = "At equal prices targets differ by the length of their replies, not by region."
 NAMED = 6
 """Costs of so many arms are told one by one."""
@@ -44,10 +41,7 @@ BASE64 = 4 / 3
 
 
 def against(summary: Summary) -> list[str]:
-    """How far apart arms lie, beside a table that has the values: eastus2 against sweden: ttfa p50 +30 %, p95 +28 %.
-
-    Nothing of an invalid run. Of more than two arms only the first of the differences is told.
-    """
+    """Return how far targets lie apart, of a valid run; of more than two by the first metric alone."""
     found = summary.differences if summary.validity.status != "invalid" else ()
     if len(summary.targets) > 2:
         found = found[:1]
@@ -162,9 +156,11 @@ def money_notes(found: Money, *, simulated: bool) -> Iterable[str]:
 def limits_in_all(quota: Quota) -> str:
     """3 turns and 1 session throttled, asked 4 times to wait (p50 1.2 s, longest 20 s), …: all targets together."""
     waits_s = sorted(wait for one in quota.targets for wait in one.waits_s)
-    turns, sessions = sum(one.turns for one in quota.targets), sum(one.sessions for one in quota.targets)
     held_s = sum(one.start_delay_s for one in quota.targets if one.start_delay_s > 0)
-    backed_off = sum(one.backed_off for one in quota.targets)
+    turns, sessions, backed_off = (
+        sum(getattr(one, name) for one in quota.targets)
+        for name in ("throttled_turns", "throttled_sessions", "calls_backed_off")
+    )
     counted = [plural(n, noun) for n, noun in ((turns, "turn"), (sessions, "session")) if n]
     parts = [f"{listed(counted)} throttled"] if counted else []
     if waits_s:
@@ -189,10 +185,7 @@ def incident_kinds(found: Incidents) -> str:
 
 
 def incidents_that_matter(summary: Summary) -> Incidents:
-    """All but a simulator that was late by less than 1 % of the shortest median, which it cannot have changed more.
-
-    How late a simulator was is followed by its share of that median.
-    """
+    """Return all incidents but a simulator's lateness of less than 1 % of the shortest median; else with that share."""
     medians = [answer.at(0.5).value for answer in summary.answers if answer.at(0.5).bounded]
     shortest, kept, counts = min(medians, default=math.inf), list[Incident](), Counter(summary.incidents.counts)
     for one in summary.incidents.kept:
@@ -255,8 +248,8 @@ def compression(summary: Summary) -> list[str]:
             if (wire := total.get(f"wire_{way}", 0)) and (audio := total.get(f"audio_{way}", 0))
         ]
         if said and arm.compression not in (None, "", "none"):
-            taken = arm_fact(arm, "compression")
-            told.append(f"{arm.target}, {taken}: {' and '.join(said)} (base64 alone makes {three(BASE64)}).")
+            ratios = f"{' and '.join(said)} (base64 alone makes {three(BASE64)})"
+            told.append(f"{arm.target}, {arm.compression}: {ratios}.")
     return told
 
 
@@ -344,24 +337,17 @@ def asked(frame: Arriving) -> str:
     return frame.pattern if frame.per_s is None else f"{frame.pattern}, {rate(frame.per_s)}"
 
 
-def first_waits(summary: Summary, target: str) -> Iterable[str]:
-    """service_time p50 198 ms, p95 380 ms; response_time …; of what may be published."""
-    for figures in summary.connecting:
-        if figures.metric in WAITS and figures.target == target:
+def arrivals(summary: Summary, frame: Arriving) -> list[str]:
+    """39 calls arrived, …; offered 4.1 erlangs …; service_time p50 198 ms, p95 380 ms; response_time …."""
+    said = []
+    for one in frame.targets:
+        parts = [calls_counted(one), offered_load(frame, one)]
+        for figures in (f for f in summary.connecting if f.metric in WAITS and f.target == one.target):
             shown = [e for e in map(figures.at, (0.5, 0.95)) if e.bounded]
             told = [f"p{e.p * 100:g} {bound(e)}{ms(e.told)}" for e in shown]
-            if told:
-                yield f"{figures.metric} {', '.join(told)}"
-
-
-def lines(summary: Summary) -> list[str]:
-    """All of it in short, for a terminal."""
-    frame = summary.arriving
-    if frame is None:
-        return []
-    parts = [[calls_counted(one), offered_load(frame, one), *first_waits(summary, one.target)] for one in frame.targets]
-    named = len(frame.targets) > 1
-    return [f"{one.target}: {p}" if named else p for one, ps in zip(frame.targets, parts, strict=True) for p in ps]
+            parts += [f"{figures.metric} {', '.join(told)}"] if told else []
+        said += [f"{one.target}: {part}" if len(frame.targets) > 1 else part for part in parts]
+    return said
 
 
 def divided(run: RunFrames, frame: Arriving) -> str:
@@ -405,10 +391,3 @@ def drift_suspected(found: Sequence[PoolDrift]) -> str:
 def _drift(one: PoolDrift) -> str:
     """+12 % (+7 to +18 %)."""
     return f"{change(one.ratio)} ({interval(one.low or None, one.high or None, change)})"
-
-
-def spread_figures(spread: Spread) -> tuple[str, ...]:
-    """Sigma, ICC and the design effects of p50 and p95, each in two digits; what its sessions count as."""
-    values = (spread.sigma, spread.icc, spread.deff50, spread.deff95)
-    told = (three(float(f"{value:.2g}")) if math.isfinite(value) else NONE for value in values)
-    return *told, three(spread.effective_sessions)

@@ -1,4 +1,4 @@
-"""The sentences at the top of a report, on latency and on what went wrong, and what to do next."""
+"""The sentences at the top of a report, on load, on latency and on what went wrong, and what to do next."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reports.statistics.verdicts import turns_to_decide
 from reports.summary.outcomes import Ending
 from reports.summary.summary import MainResult, Summary
 from reports.summary.trust import taken_by_warm_up
-from reports.wording import words
+from reports.wording import remarks, words
 from reports.wording.breakdown import largest_part
 from reports.wording.notices import decided
 from reports.wording.validity import ended_as, remedy_line, verdict_reason, why_not_judged
@@ -32,8 +32,8 @@ def run_headline(summary: Summary) -> str:
     """Return the answer in a sentence for each kind of turns that has a median; else why there is none."""
     if summary.validity.status == "invalid":
         return f"Do not use these results: {words.cause(summary)}."
-    if not sum(summary.outcomes.begun):
-        sessions = sum(summary.outcomes.opened)
+    if not summary.outcomes.begun:
+        sessions = summary.outcomes.opened
         if taken := taken_by_warm_up(summary.run.metadata):
             return f"Nothing was measured: {why_not_judged(taken)}."
         if not sessions:
@@ -82,7 +82,6 @@ def _quantiles(told: Sequence[MainResult], *, named: bool) -> list[str]:
 
 
 def _ends(told: Sequence[MainResult], p: float) -> list[MainResult]:
-    """The answers with the lowest and the highest value."""
     ordered = sorted(told, key=lambda answer: answer.at(p).told)
     return [ordered[0], ordered[-1]]
 
@@ -131,13 +130,13 @@ def _counted(summary: Summary) -> list[str]:
     found = summary.outcomes
     if taken_by_warm_up(summary.run.metadata):
         return ["nothing was measured"]
-    if not sum(found.begun) and found.sessions:
+    if not found.begun and found.sessions:
         ends = [f"{plural(sum(ending.counts), 'session')} {ending.outcome}" for ending in found.sessions]
-        return [*ends, *([f"{plural(sum(found.lost), 'turn')} not started"] if sum(found.lost) else [])]
-    unmet, lost = count(sum(found.unmet)), hopeless(summary)
-    failed = f"{unmet} of {count(sum(found.wanted))} planned" if sum(found.lost) else unmet
+        return [*ends, *([f"{plural(found.lost, 'turn')} not started"] if found.lost else [])]
+    unmet, lost = count(found.unmet), hopeless(summary)
+    failed = f"{unmet} of {count(found.planned)} planned" if found.lost else unmet
     dead = [f"{listed(lost)}: no turn succeeded"] if lost else []
-    return [*dead, f"{plural(sum(found.begun), 'turn')}, {failed} failed"]
+    return [*dead, f"{plural(found.begun, 'turn')}, {failed} failed"]
 
 
 EARLY_REMEDIES = {
@@ -152,9 +151,9 @@ NAMED = 3
 def run_second(summary: Summary) -> str:
     """What went wrong, in numbers."""
     outcomes = summary.outcomes
-    if not sum(outcomes.begun):
+    if not outcomes.begun:
         return ""
-    cut, said = sum(outcomes.unfinished), _failures(summary)
+    cut, said = sum(one.turns_unfinished for one in outcomes.targets), _failures(summary)
     replies, silent = (sum(getattr(c, name) for c in summary.counts) for name in ("replies", "stalled"))
     if silent:
         said.append(f"{words.stalled(silent, replies)}.")
@@ -177,7 +176,7 @@ def _were(number: int) -> str:
 def way_out(summary: Summary) -> str:
     """What to do about the commonest failure, where most of what was wanted failed."""
     remedies, outcomes = summary.outcomes.remedies(), summary.outcomes
-    mostly = 2 * sum(outcomes.unmet) > sum(outcomes.wanted)
+    mostly = 2 * outcomes.unmet > outcomes.planned
     line = remedy_line(remedies[0]) if remedies and mostly else ""
     return f"What to do about {line}{'' if line.endswith('?') else '.'}" if line else ""
 
@@ -221,10 +220,7 @@ def next_step(summary: Summary) -> str:
 
 
 def _to_play(summary: Summary, answer: MainResult, p: float) -> int:
-    """How many sessions give a target as many with a value as the quantile takes; 0 if it has enough.
-
-    Some sessions have no such turn: those of the warm-up, those that never opened, and those of other scripts.
-    """
+    """Return how many sessions a target must play, as some have no such turn, for a quantile; 0 if it has enough."""
     estimate = answer.at(p)
     required = estimate.required if estimate.status == "too_few_sessions" else 0
     if f"p({p * 100:g})" in _tested(summary) and 0 < answer.n < turns_to_decide(p):
@@ -242,10 +238,7 @@ def _tested(summary: Summary) -> str:
 
 
 def _longer(summary: Summary, figure: str, sessions: int) -> LongerRun:
-    """The run of so many sessions: by `--sessions 45`, or by `--run-time 5m` if its time ended this one.
-
-    Of a run whose stages are in a file the number alone.
-    """
+    """Return the run of so many sessions: `--sessions 45`, or `--run-time 5m`; of stages in a file the number alone."""
     given = summary.run.metadata.get("settings") or {}
     if given.get("stages"):
         return LongerRun(figure, f"{count(sessions)} sessions", "")
@@ -280,13 +273,13 @@ def _command(summary: Summary, options: Mapping[str, str], sessions: int) -> str
 def _failures(summary: Summary) -> list[str]:
     """112 of 170 planned turns failed (65.9 %; 6 of 24 on a), most often as closed:1006 (37); 12 not started (…)."""
     found = summary.outcomes
-    unmet, wanted, lost = (sum(numbers) for numbers in (found.unmet, found.wanted, found.lost))
+    unmet, wanted, lost = found.unmet, found.planned, found.lost
     if not wanted:
         return []
     if not unmet:
         return [f"None of the {plural(wanted, 'turn')} failed."]
-    rows = zip(summary.targets, found.unmet, found.wanted, strict=True)
-    mine = [f"{count(n)} of {count(of)} on {target}" for target, n, of in rows if n]
+    rows = zip(summary.targets, found.targets, strict=True)
+    mine = [f"{count(one.unmet)} of {count(one.turns_planned)} on {name}" for name, one in rows if one.unmet]
     where = f"; {listed(mine)}" if len(summary.targets) > 1 and len(mine) <= NAMED else ""
     failed = [ending for ending in found.turns if ending.kind == "failed"]
     how = f", {_mostly(failed)}" if failed else ""
@@ -303,9 +296,8 @@ def _mostly(endings: Sequence[Ending]) -> str:
 
 def hopeless(summary: Summary) -> list[str]:
     """The targets, of several, all of whose turns failed or did not start."""
-    found = summary.outcomes
-    rows = zip(summary.targets, found.wanted, found.unmet, found.unfinished, strict=True)
-    bad = [target for target, wanted, unmet, unfinished in rows if wanted and unmet == wanted and not unfinished]
+    rows = zip(summary.targets, summary.outcomes.targets, strict=True)
+    bad = [name for name, one in rows if 0 < one.turns_planned == one.unmet and not one.turns_unfinished]
     return bad if len(summary.targets) > 1 else []
 
 
@@ -319,3 +311,31 @@ def early_replies(summary: Summary) -> list[str]:
         f"and decide nothing: {EARLY_REMEDIES[name in heard_alone]}"
         for name, one in early.items()
     ]
+
+
+SCRIPTS = 5
+"""Number of scripts that are named one by one."""
+
+
+def load_line(summary: Summary) -> str:
+    """8 users · 58 calls, 217 turns: text_turns 183, voice_turns 34 · 20 min measured · eastus2 and sweden."""
+    outcomes, frame = summary.outcomes, summary.turns.frame
+    played = f"{plural(outcomes.opened, 'call')}, {plural(outcomes.begun, 'turn')}"
+    scripts = frame["script"].iloc[summary.turns.rows].value_counts().items() if "script" in frame else ()
+    named = [f"{name} {count(number)}" for name, number in scripts if number]
+    more = [f"{len(named) - SCRIPTS} other scripts"] if len(named) > SCRIPTS else []
+    played += f": {', '.join([*named[:SCRIPTS], *more])}" if len(named) > 1 else ""
+    targets = listed(list(summary.targets)) if len(summary.targets) > 1 else ""
+    return " · ".join(filter(None, [_offered(summary), played, words.lasted(summary), targets]))
+
+
+def _offered(summary: Summary) -> str:
+    """8 users; poisson, 30/min; up to 20 users in stages; empty if the run does not say."""
+    if summary.arriving is not None:
+        return remarks.asked(summary.arriving)
+    settings = summary.run.metadata.get("settings") or {}
+    users = settings.get("num_users")
+    if settings.get("stages"):
+        most = summary.run.metadata.get("concurrency")
+        return f"up to {plural(int(most), 'user')} in stages" if most else "users in stages"
+    return plural(int(users), "user") if users else ""

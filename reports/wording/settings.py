@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from reports.numbers import NBSP, capital, count, listed, plural, three
+from reports.numbers import NBSP, capital, listed, three
 from reports.render.blocks import Inline, Term
-from reports.summary.arms import DEFLATE, RunArm
 from reports.summary.trust import Setup, found_values
 from reports.wording.breakdown import AUDIBLE, STOPPED, WORDS
 
@@ -16,14 +15,6 @@ FACTS = {
     **{"turn_detection": "turn detection", "variant_settings": "settings of its own"},
 }
 """What is told of an arm: the fields of `ArmFacts`, and their names."""
-
-
-def arm_fact(arm: RunArm, key: str) -> str:
-    """What is told of an arm by one of these fields; empty where the run does not tell it."""
-    said = getattr(arm, key) or ""
-    if key == "compression" and said == DEFLATE and arm.compressed < arm.opened:
-        return f"{said} in {count(arm.compressed)} of {plural(arm.opened, 'session')}; else the service declined"
-    return said
 
 
 def player(setup: Setup) -> str:

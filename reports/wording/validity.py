@@ -25,10 +25,7 @@ RUN = "the run"
 
 @dataclass(frozen=True)
 class Cause:
-    """A reason why values may not be used: its code, a clause that names what it is true of, and what to do.
-
-    `folder`: the run that it is about; None if it is about several.
-    """
+    """A reason why values of `folder`, or of several runs, may not be used: its code, a clause, and a remedy."""
 
     code: str
     text: str
@@ -85,7 +82,6 @@ def do_not_use(causes: Sequence[Cause]) -> str:
 
 
 def texts(causes: Iterable[Cause]) -> list[str]:
-    """Each clause once."""
     return list(dict.fromkeys(cause.text for cause in causes))
 
 
@@ -260,7 +256,6 @@ FAMILIES = {
 
 
 def meaning(outcome: str) -> str:
-    """What an outcome says, in words."""
     if outcome.startswith(EXPECTED):
         return f"the script expected {outcome.removeprefix(EXPECTED)}, and it did not come"
     return MEANINGS.get(outcome) or FAMILIES.get(outcome.split(":")[0], "")

@@ -122,10 +122,7 @@ def is_latency(metric: str) -> bool:
 
 
 def within(word: str, value: float | None, scale: Scale, accepted: str, known: str = "") -> str:
-    """` (slower, within 20 %)`: of what passes, though all of its interval lies on the bad side of "same".
-
-    ` (within 40 %)` of an equivalent ratio that is not near 1: the word alone would be read as no change.
-    """
+    """Return ` (slower, within 20 %)` of what passes on the bad side; ` (within 40 %)` of an equivalent far from 1."""
     if word in ("equivalent", "not_regressed") and known in ("slower", "worse"):
         return f" ({known}, within {accepted})"
     if word != "equivalent" or scale != "ratio" or value is None or abs(value) <= NEAR:

@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 from bench.metrics import CATALOGUE, REGULAR
 from bench.run.document import Check, CheckName
-from bench.run.validity import LOAD_GENERATOR_CHECKS
 from reports.numbers import NBSP, NONE, capital, count, listed, ms, percent, plural, span, three
 from reports.rate_metrics import RATES, TRIALS
-from reports.render.blocks import MARKS, Cell, Line, with_marker
+from reports.render.blocks import MARKS, Cell, with_marker
 from reports.samples import ANSWER_HEARD, HEARD
 from reports.statistics.quantiles import QuantileEstimate
 from reports.strata import ORIGINS, Stratum, turn_type_words
@@ -20,7 +19,6 @@ from reports.summary.figures import ALL, Counts, MetricSummary, TurnRate
 from reports.summary.segments import Band, Breakdown
 from reports.summary.single_turns import Role, Talk
 from reports.summary.summary import GREETING, READ, MainResult, Summary
-from reports.summary.trust import Host
 from reports.wording import settings
 from reports.wording.breakdown import segment_title
 
@@ -46,16 +44,13 @@ CHECKS: dict[CheckName, CheckWords] = {
         "the load was not the one that was planned", "calls started up to {} late"),
     "missing_data": CheckWords("Data is complete", "data is missing", "data is missing", "{} of the turns missing"),
 }  # fmt: skip
-RECEIVE_DELAY = "events handled up to {} after they arrived"
 SLOPE_OF_ALL = "latency_slope"
 KINDS = {"ttfa": "audio", "ttft": "text"}
-"""What a main metric waits for."""
 COMPARABLE = (
     "VAD turns and manually committed turns: ttfa cannot be compared, because it is measured from the end of speech in "
     "the one and from response.create in the other. voice_to_voice has one definition; but with VAD it includes "
     "silence_duration_ms, which manually committed turns do not have."
 )
-"""What of VAD turns and manual ones may be compared."""
 
 
 def run_badges(summary: Summary) -> list[str]:
@@ -77,16 +72,12 @@ FAILED_TURNS = (
 )
 """What the definitions of a page say of them."""
 INFINITE = "∞"
-"""A quantile among the failed turns."""
 UNBOUNDED = "unbounded"
 """An interval of which the samples bound neither end."""
 
 
 def interval(low: float | None, high: float | None, write: Callable[[float], str], between: str = " to ") -> str:
-    """Return both ends, with a unit that they share once: 969 – 1,010; +47 to +87 %; 640 ms to 1.24 s; up to +12 %.
-
-    An end that is infinite or None has no bound.
-    """
+    """Return `969 – 1,010`, `+47 to +87 %`, `640 ms to 1.24 s`, `up to +12 %`; infinite and None are no bound."""
     first, last = ("" if end is None or not math.isfinite(end) else write(end) for end in (low, high))
     if not first and not last:
         return UNBOUNDED
@@ -107,10 +98,7 @@ def few_words(there: int, noun: str, needs: int) -> str:
 
 
 def quantile_cell(figures: MetricSummary, p: float, noun: str = "turn") -> Cell:
-    """A quantile as it may be published: `986` over `969 – 1,010`, or why there is none.
-
-    Without a noun failures are not counted, for a table that has them in a column of its own.
-    """
+    """Return a quantile, `986` over `969 – 1,010`, or why there is none; failures are counted if there is a noun."""
     return estimate_cell(figures.at(p), figures.n, figures.failed, noun)
 
 
@@ -138,26 +126,6 @@ def bound(estimate: QuantileEstimate) -> str:
     if estimate.status != "unbounded":
         return ""
     return f"{'≥' if math.isfinite(estimate.low) else '≤'}{NBSP}"
-
-
-INEXACT_HEADS = ("metric", "target", "host", "uncertainty (p99)", "limit")
-
-
-def inexact_rows(summary: Summary) -> list[Line]:
-    """A line for each metric that is not exact in this run, on each host where they are told apart."""
-    rows: list[Line] = []
-    for one in (one for one in summary.run.inexact if not one.is_early):
-        value = "without limit" if one.value is None else f"{three(one.value)}{NBSP}{one.unit}"
-        rows.append([one.metric, one.target, one.host or "all", value, f"{three(one.limit)}{NBSP}{one.unit}"])
-    return rows
-
-
-def host_facts(host: Host) -> list[str]:
-    """Return its name, workers, p99 of four delays of the load generator in ms, clock and calibration."""
-    p99s = [getattr(host, f"{name}_p99_ms") for name in LOAD_GENERATOR_CHECKS]
-    offset = f"{three(host.clock_offset_ms)} ± {three(host.clock_offset_error_ms)}{NBSP}ms"
-    clock = NONE if math.isnan(host.clock_offset_ms) else offset
-    return [host.name, count(host.workers), *map(three, p99s), clock, host.calibrated or "no"]
 
 
 def failures(answer: MainResult) -> Cell:
@@ -231,7 +199,7 @@ class Answers(NamedTuple):
 
     def apart(self, answer: MainResult) -> str:
         """What tells a row from the others of its target: with function calls; not exact in this run."""
-        which = answer.label.removeprefix(answer.target).lstrip(" ·")
+        which = answer.title.removeprefix(answer.target).lstrip(" ·")
         if CATALOGUE[self.metric].begin == "measured_from":
             several = len({row.stratum.turn_type for row in self.rows}) > 1
             which = answer.stratum.turn_type_words or (REGULAR if several else "")
@@ -314,10 +282,7 @@ OF_EVERY_TURN = frozenset({"cut_off_rate", "preamble_rate"})
 
 
 def rate_lines(summary: Summary) -> list[str]:
-    """yield_rate 92.5 % (79.6 to 98.4 %; 37 of 40), after the target's name where there are several.
-
-    Nothing of what every turn may do and none did.
-    """
+    """Return `yield_rate 92.5 % (79.6 to 98.4 %; 37 of 40)`, by target if there are several."""
     lines = []
     for rate in summary.rates:
         if rate.rate in OF_EVERY_TURN and not rate.count:

@@ -102,7 +102,7 @@ def fewer_at_a_time(load: DemoLoad, spare: float) -> str:
 
 def looked(summary: Summary) -> str:
     """What a quick run whose figures are inexact says last: that the tool works, and why they are."""
-    turns, failed = sum(summary.outcomes.begun), sum(summary.outcomes.failed)
+    turns, failed = summary.outcomes.begun, summary.outcomes.failed
     how = f"{plural(failed, 'turn')} failed, as said above" if failed else "none failed"
     busy = any(busy_reason(asdict(machine)) for machine in summary.machines)
     why = "This machine was busy with other work" if busy else "This machine was too slow for this load"
@@ -156,7 +156,7 @@ def _looked(load: DemoLoad, runs: Path, environ: Mapping[str, str], *options: st
     if status != INVALID_STATUS or len(made) != 1:
         return status
     summary = summarise(load_run(made[0]))
-    checks, failed = summary.validity.failed, sum(summary.outcomes.failed)
+    checks, failed = summary.validity.failed, summary.outcomes.failed
     if not checks or {check.name for check in checks} - LOAD_GENERATOR_CHECKS.keys():
         return status
     print(looked(summary), flush=True)

@@ -30,7 +30,7 @@ from reports.summary.groups import Apart, Group, Waits, group_differences
 from reports.summary.load import call_bins
 from reports.summary.summary import Summary, summarise
 from reports.wording.notices import pooled_notices
-from reports.wording.remarks import lines, rate
+from reports.wording.remarks import arrivals, rate
 from tests.examples import trials
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit, edited
@@ -234,7 +234,7 @@ def test_calls_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
     bins = call_bins(summary.run)
     assert (bins.calls.sum(), bins.blocked.sum()) == (one.offered, 9)
     assert one.start_delay_p50_ms == pytest.approx(3.0)
-    said = text(lines(summary)[0])
+    said = text(arrivals(summary, summary.arriving)[0])
     assert said.startswith("134 calls arrived, 125 started, 9 blocked (6.7 %), ")
     assert said.endswith("5 failed to connect, 120 completed")
 
@@ -275,7 +275,7 @@ def test_loads_are_calls_in_progress_on_average(tmp_path: Path) -> None:
     assert one.call_duration_s == pytest.approx(lasted_s.mean())
     assert one.offered_erlangs == pytest.approx(lasted_s.sum() / one.duration_s)
     assert one.carried_erlangs == pytest.approx(one.offered_erlangs, rel=0.1)  # some began before the arrivals did
-    assert "carried" in text(lines(summary)[1])
+    assert "carried" in text(arrivals(summary, summary.arriving)[1])
 
 
 def test_a_load_that_ends_by_itself_is_offered_until_it_ends(tmp_path: Path) -> None:
@@ -300,8 +300,9 @@ def test_think_times_stand_beside_the_load(tmp_path: Path) -> None:
     synthetic.write(tmp_path / "first", PLAN)
     scripts = [script | {"think_s": 12.0} for script in rtbench.load(tmp_path / "first").metadata["scripts"]]
     summary = build(tmp_path / "run", scripts=scripts)
+    assert summary.arriving
 
-    assert text(lines(summary)[1]).endswith("; callers think for 12 s of a call")
+    assert text(arrivals(summary, summary.arriving)[1]).endswith("; callers think for 12 s of a call")
 
 
 @pytest.mark.parametrize(

@@ -223,7 +223,7 @@ def test_a_target_that_is_paid_by_the_minute_costs_every_minute_of_every_session
     assert one.usd == pytest.approx(0.05 * opened_minutes(tmp_path, "live"))
     assert (one.usd_per_minute, one.turns_without_usage) == (pytest.approx(0.05), 0)
     assert one.sessions == 20
-    assert one.turns == one.turns_priced == sum(summary.outcomes.begun)
+    assert one.turns == one.turns_priced == summary.outcomes.begun
     assert "reported no tokens" not in said(summary)
     assert data_of(summary.money)["targets"][0]["models"][0]["prices"]["usd_per_minute"] == 0.05
 
@@ -309,10 +309,10 @@ def test_throttled_turns_and_the_waits_asked_for_are_counted(tmp_path: Path) -> 
     mine = turns[(turns["target"] == "a") & (turns["outcome"] == "throttled:response")]
     one = summary.quota.targets[0]
 
-    assert (one.turns, one.sessions, one.start_delay_s) == (len(mine), 0, 48.2)
+    assert (one.throttled_turns, one.throttled_sessions, one.start_delay_s) == (len(mine), 0, 48.2)
     assert len(one.waits_s) == len(mine) > 1
     assert one.waits_s[-1] == mine["retry_after_ns"].max() / 1e9
-    both = sum(one.turns for one in summary.quota.targets)
+    both = sum(one.throttled_turns for one in summary.quota.targets)
     said = limits_in_all(summary.quota).replace(NBSP, " ")
     assert said.startswith(f"{both} turns throttled, asked {both} times to wait")
     assert f">{len(mine)}</td>" in section_html(context_sections.quota(summary))
@@ -322,10 +322,10 @@ def test_throttled_turns_and_the_waits_asked_for_are_counted(tmp_path: Path) -> 
 def test_calls_that_were_delayed_after_refused_ones_are_counted(tmp_path: Path) -> None:
     folder = synthetic.write(tmp_path, Plan(sessions=20, turns=2, seconds=50))
     none = edited(folder, lambda _, row: row | {"calls_backed_off": 0}, "seconds").quota
-    assert (none.targets[0].backed_off, none.any) == (0, False)
+    assert (none.targets[0].calls_backed_off, none.any) == (0, False)
     held = edited(folder, lambda at, row: row | {"calls_backed_off": int(at < 3)}, "seconds").quota
 
-    assert (held.targets[0].backed_off, held.any) == (3, True)
+    assert (held.targets[0].calls_backed_off, held.any) == (3, True)
     assert limits_in_all(held).replace(NBSP, " ") == "3 calls delayed after failures to connect"
 
 

@@ -28,10 +28,9 @@ from reports.run_report.charts import wait_lines
 from reports.runs import RunFrames, session_frame, turn_frame
 from reports.samples import HEARD
 from reports.statistics.quantiles import Sample, lack
-from reports.summary.curves import CURVE, PUBLISHED, curves
+from reports.summary.distributions import BINS_MOST, CURVE, PUBLISHED, Histogram, curves, histogram_of
 from reports.summary.figures import ALL
 from reports.summary.groups import Waits, one_thing
-from reports.summary.histograms import BINS_MOST, Histogram, histogram_of
 from reports.summary.over_time import DOTS, over_time, steps_over_time
 from reports.summary.segments import Band, Breakdown, Segment, around, breakdowns
 from reports.summary.summary import Summary, summarise

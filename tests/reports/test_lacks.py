@@ -18,7 +18,7 @@ from reports.render.blocks import Cell
 from reports.run_report import bar_charts
 from reports.statistics.quantiles import QuantileEstimate, lack, quantiles, sample
 from reports.strata import NO_STRATUM
-from reports.summary.curves import PUBLISHED, curves
+from reports.summary.distributions import PUBLISHED, curves
 from reports.summary.figures import MetricSummary
 from reports.summary.summary import Summary
 from reports.wording.sentences import longer_runs, next_step, run_essentials, run_headline

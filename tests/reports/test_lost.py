@@ -104,10 +104,11 @@ def test_what_failed_or_never_began_is_said_of_its_arm(
 def test_failed_and_turns_not_started_are_one_rate_in_every_form() -> None:
     summary = build(Plan(sessions=60, turns=4, refused=10, failed=0.1, abandoned=2))
     found, data = summary.outcomes, summary_data(summary)
-    bad, wanted = found.failed[0] + 40, 240 - 2 + 40
+    (of_target,) = found.targets
+    bad, wanted = of_target.turns_failed + 40, 240 - 2 + 40
     rate = f"{bad} of {wanted}"
 
-    assert found.failures(0) == bad / wanted == pytest.approx(data["outcomes"]["sim"]["failure_rate"], rel=1e-5)
+    assert of_target.failure_rate == bad / wanted == pytest.approx(data["outcomes"]["sim"]["failure_rate"], rel=1e-5)
     assert (data["results"][0]["turns_not_started"], data["results"][0]["turns_planned"]) == (40, wanted)
     assert rate in run_text(summary)
     assert all(rate in plain(form) for form in run_forms(summary))
@@ -152,7 +153,7 @@ def test_turns_that_no_session_ever_began_are_those_of_the_commonest_step(tmp_pa
     edit(tmp_path, "sessions", lambda _, row: row | cut)
     summary = summarise(load_for_report(tmp_path))
 
-    assert sum(answer.turns_not_started for answer in summary.answers) == summary.outcomes.lost[0] == 60
+    assert sum(answer.turns_not_started for answer in summary.answers) == summary.outcomes.lost == 60
 
 
 @given(st.data())

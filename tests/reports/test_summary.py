@@ -90,7 +90,7 @@ def test_failed_turns_are_no_slow_replies_in_metrics_that_are_no_wait() -> None:
 
     speed = figures(summary, "audio_speed")
     assert speed.failed > 0
-    assert speed.n == sum(summary.outcomes.begun) - speed.failed
+    assert speed.n == summary.outcomes.begun - speed.failed
     assert math.isfinite(speed.p50.value)
     assert not any(estimate.in_failures for estimate in speed.quantiles)
 
@@ -109,11 +109,13 @@ def test_outcomes_sum_to_what_was_begun_and_turns_not_started_stand_apart() -> N
     bad = {name for frame in (rows.turns, rows.sessions)
            for name in frame.loc[frame["outcome_class"] == "failed", "session_id"].astype(str)}  # fmt: skip
 
-    assert outcomes.with_failure == (len(bad),)
-    assert sum(ending.counts[0] for ending in outcomes.turns) == outcomes.begun[0] == 80
-    assert sum(ending.counts[0] for ending in outcomes.sessions) == outcomes.opened[0] == 22
-    assert (outcomes.lost, outcomes.wanted) == ((8,), (85,))
-    assert outcomes.failures(0) == (outcomes.failed[0] + 8) / 85
+    (of_target,) = outcomes.targets
+
+    assert of_target.sessions_with_failure == len(bad)
+    assert sum(ending.counts[0] for ending in outcomes.turns) == outcomes.begun == 80
+    assert sum(ending.counts[0] for ending in outcomes.sessions) == outcomes.opened == 22
+    assert (outcomes.lost, outcomes.planned) == (8, 85)
+    assert of_target.failure_rate == (of_target.turns_failed + 8) / 85
     assert [ending.kind for ending in outcomes.turns] == sorted(
         (ending.kind for ending in outcomes.turns), key=["success", "failed", "unfinished"].index
     )
@@ -341,7 +343,7 @@ def ending(outcome: str, count: int) -> Ending:
 
 
 def outcomes(turns: list[Ending], sessions: list[Ending]) -> Outcomes:
-    return Outcomes(tuple(turns), tuple(sessions), (9,), (0,), (0,), (0,), (), (9,), (0,))
+    return Outcomes(tuple(turns), tuple(sessions), (), ())
 
 
 def test_what_to_do_is_said_once_for_all_outcomes_that_it_is_for_the_commonest_first() -> None:

@@ -1,4 +1,4 @@
-"""How the values of a metric are distributed: counts in bins of equal width on a logarithmic axis; pure."""
+"""How the values of a metric are distributed, in ms: percentile curves, and histograms on a logarithmic axis; pure."""
 
 from __future__ import annotations
 
@@ -8,11 +8,45 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.numbers import log_range
+from reports.numbers import log_range, nines
 from reports.samples import Sampled
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import QuantileEstimate, Sample, quantiles
 from reports.turns import Pool
+
+PUBLISHED = (0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
+_GRID = np.array([n for n in np.linspace(0.02, 4.0, 100) if all(abs(n - nines(p)) > 0.012 for p in PUBLISHED)])
+CURVE = np.unique(np.r_[1 - 10**-_GRID, PUBLISHED])
+"""Even steps on the axis of nines, and the percentiles that tables name, without near neighbours of those."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One target's quantile function with its interval."""
+
+    target: str
+    colour: int
+    n: int
+    failed: int
+    points: tuple[QuantileEstimate, ...]
+
+    @property
+    def solid_to(self) -> float:
+        """The last percentile from the median on that may be published, by the rule of the tables; 0 of none."""
+        return max((e.p for e in self.points if e.p >= 0.5 and not e.lacks), default=0.0)
+
+
+def curves(one: Sampled, pools: Sequence[Pool]) -> list[Curve]:
+    """The percentile curve of each pool that has the metric."""
+    samples = [(pool.target, one.of(pool.target, pool.steps)) for pool in pools]
+    return [curve_of(one.turns.targets[target], target, sample) for target, sample in samples if sample.n]
+
+
+def curve_of(target: str, colour: int, sample: Sample) -> Curve:
+    """The percentiles of a sample, as far as half a turn lies beyond."""
+    ps = [float(p) for p in CURVE if p <= 1 - 0.5 / sample.n]
+    return Curve(target, colour, sample.n, sample.failed, tuple(quantiles(sample, ps)))
+
 
 FEWEST = 5
 """Successful turns from which on a distribution says more than the table of the slowest turns."""
@@ -37,7 +71,6 @@ class HistogramTarget:
 
     @property
     def shares(self) -> Floats:
-        """The share of all turns in each bin."""
         return self.counts / max(1, self.n)
 
 
@@ -58,27 +91,19 @@ def histogram_of(one: Sampled, pools: Sequence[Pool]) -> Histogram | None:
     every = np.concatenate([_positive(sample) for _, sample in found])
     least, most = float(every.min()), float(every.max())
     low, high = log_range((least, most))
-    edges = np.geomspace(min(low, least), max(high, most) * (1 + 1e-9), 1 + _bins(every, low, high))
+    # bins that suit so many values, by the rule of Freedman and Diaconis on logarithms
+    lower, upper = np.quantile(np.log(every), (0.25, 0.75))
+    width = 2 * float(upper - lower) / math.cbrt(every.size)
+    bins = math.ceil(math.log(high / low) / width) if width > 0 else BINS_MOST
+    edges = np.geomspace(min(low, least), max(high, most) * (1 + 1e-9), 1 + min(BINS_MOST, max(BINS_LEAST, bins)))
     targets = []
     for target, sample in found:
-        counts, estimates = _counts(_positive(sample), edges), tuple(quantiles(sample, (0.5, 0.95)))
+        values, estimates = _positive(sample), tuple(quantiles(sample, (0.5, 0.95)))
+        counts = np.diff([*values.searchsorted(edges[:-1]), values.searchsorted(edges[-1], "right")])
         targets.append(HistogramTarget(one.turns.targets[target], target, counts, sample.failed, estimates))
     return Histogram(edges, tuple(targets))
-
-
-def _counts(ascending: Floats, edges: Floats) -> Integers:
-    """How many values each bin has; the last edge is of the last bin."""
-    return np.diff([*ascending.searchsorted(edges[:-1]), ascending.searchsorted(edges[-1], "right")])
 
 
 def _positive(sample: Sample) -> Floats:
     """The successful values; one that is not above zero has no place on a logarithmic axis."""
     return sample.succeeded[sample.succeeded > 0]
-
-
-def _bins(values: Floats, low: float, high: float) -> int:
-    """Return how many bins suit so many values, by the rule of Freedman and Diaconis on logarithms."""
-    lower, upper = np.quantile(np.log(values), (0.25, 0.75))
-    width = 2 * float(upper - lower) / math.cbrt(values.size)
-    wanted = math.ceil(math.log(high / low) / width) if width > 0 else BINS_MOST
-    return min(BINS_MOST, max(BINS_LEAST, wanted))
