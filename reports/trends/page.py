@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.metrics import CATALOGUE
@@ -24,6 +24,7 @@ from reports.render.blocks import (
     Column,
     Definitions,
     Details,
+    Fact,
     Filter,
     Head,
     Inline,
@@ -34,13 +35,14 @@ from reports.render.blocks import (
     Section,
     Term,
     make_row,
+    note,
     table,
 )
 from reports.render.html import render_html
 from reports.render.svg import plot_figure
 from reports.statistics.change_points import ENOUGH, SIDE, YEAR
 from reports.trends import sentences
-from reports.trends.metric_trend import MetricTrend
+from reports.trends.metric_trend import MetricTrend, RunSeries
 from reports.trends.plot import plot_over_time
 from reports.trends.trend import ScenarioTrend, Trend
 from reports.trends.trend_point import TrendPoint
@@ -49,6 +51,8 @@ from reports.wording.verdicts import figure
 VALUES_MAX, VALUE_LENGTH_MAX = 8, 32
 """A filter has a box for each value of the most runs, and one for all others."""
 OTHERS = "others"
+RUN_NAME_MIN = 16
+"""Letters that are left of a run's name on a terminal."""
 
 
 @dataclass(frozen=True)
@@ -122,15 +126,21 @@ def trend_page(trend: Trend, folder: Path) -> Page:
     rates = {name: RATES[name].sentence for name in names if name in RATES}
     defined = {name: CATALOGUE[name].sentence for name in names if name not in RATES} | rates | METHOD
     scenarios = ", ".join(scenario.name for scenario in trend.scenarios)
-    more = [f"See {plural(len(trend.notices), 'notice')} at the end of the page."] if trend.notices else []
-    lead = [*sentences.notes(trend), *more]
-    left_out = Section("left-out", "Excluded runs", "What could not be shown?", [Bullets(trend.notices)])
+    notes = sentences.notes(trend)
+    more = f"See {plural(len(trend.notices), 'notice')} at the end." if trend.notices else ""
+    left_out = Section(
+        "left-out",
+        "Excluded runs",
+        "What could not be shown?",
+        [Bullets(trend.notices)],
+        brief=[Fact("left out", [notice], "warn") for notice in trend.notices],
+    )
     return Page(
         title=f"{scenarios} · {plural(trend.runs, 'run')} over time",
         badges=list(_badges(trend)),
-        beside=f"{scenarios} · {sentences.period(trend)}",
+        beside=f"{scenarios} · {plural(trend.runs, 'run')}, {sentences.period(trend)}",
         headline=sentences.headline(trend),
-        lead=[Bullets(lead)] if lead else [],
+        lead=[*note(more), *([Bullets(notes)] if notes else [])],
         answer=[_changes(trend, numbers)] if trend.changes else None,
         sections=[
             *(_section(one, place, numbers, filters, folder) for place, one in enumerate(trend.scenarios)),
@@ -168,9 +178,13 @@ def _badges(trend: Trend) -> Iterable[Badge]:
 def _changes(trend: Trend, numbers: Mapping[str, int]) -> Block:
     """Return a table of every change, the newest first."""
     heads: list[Head] = [
-        Column("what changed", left=True), "before", "after", "change", Column("since, UTC", left=True),
-        Column("what else changed there", left=True),
-    ]  # fmt: skip
+        Column("what changed", left=True),
+        Column("before", leave_out=3),
+        Column("after", leave_out=3),
+        "change",
+        Column("since, UTC", left=True, shorten=1, leave_out=4),
+        Column("what else changed there", left=True, leave_out=2),
+    ]
     rows = []
     for metric, change in trend.changes:
         spec, series, at = metric.spec, metric.series, metric.changes.index(change)
@@ -215,6 +229,7 @@ def _section(
         "How did the metrics change from run to run?",
         [*(plots or [nothing]), Details("Every run", [_runs(scenario, numbers, filters, folder)], open=True)],
         filters.classes.get(("scenario", scenario.name), ""),
+        brief=[_runs_of(scenario, series) for series in scenario.series],
     )
 
 
@@ -236,17 +251,48 @@ def _runs(scenario: ScenarioTrend, numbers: Mapping[str, int], filters: Filters,
         cells: Line = [
             Cell(Link(point.name, report) if report else point.name, labels),
             Cell(series.name, target=number, marked=True),
-            sentences.day(point.started_utc_ns),
-            Cell(point.mark, point.reason, style=f"{MARKS[point.validity_word].ink}-ink"),
+            *_facts(point),
             *(_value(by_spec[spec], place) if spec in by_spec else Cell(NONE) for spec, _ in scenario.metrics),
         ]
         rows.append(make_row(cells, style=filters.of(point), target=number))
     return table(heads, rows, stacked=True)
 
 
+def _runs_of(scenario: ScenarioTrend, series: RunSeries) -> Block:
+    """Return a table of a series for a terminal, the oldest run first; the last metrics make room first."""
+    metrics = scenario.of_series(series)
+    order = [*range(len(metrics) + 2, 4, -1), 1, 4, 2]  # the name of a run says when it began
+    titles = (", ".join(filter(None, [figure(one.spec), sentences.unit_text(one.spec)])) for one in metrics)
+    heads = [
+        Column("run", least=RUN_NAME_MIN),
+        Column("began, UTC", left=True),
+        Column("verdict", left=True),
+        *map(Column, titles),
+    ]
+    columns = [
+        replace(head, leave_out=order.index(place) + 1 if place in order else 0) for place, head in enumerate(heads)
+    ]
+    rows = []
+    for place, point in enumerate(series.points):
+        changes = [(metric, change) for metric in metrics for change in metric.changes_at(point)]
+        more = [Paragraph(f"↕ changed here: {sentences.changes_text(changes)}")] if changes else []
+        cells = [point.name, *_facts(point), *(_value(metric, place) for metric in metrics)]
+        rows.append(make_row(cells, more=more))
+    simulated = f"  {SIMULATED.glyph} {SIMULATED.word}" if series.simulated else ""
+    return table(columns, rows, caption=f"{series.scenario} · {series.name}{simulated}")
+
+
+def _facts(point: TrendPoint) -> Line:
+    """Return when a run began, and its verdict; on a page with the reason."""
+    verdict = Cell(point.mark, point.reason, brief="", style=f"{MARKS[point.validity_word].ink}-ink")
+    return [sentences.day(point.started_utc_ns), verdict]
+
+
 def _value(metric: MetricTrend, place: int) -> Cell:
     """Return the value of a run with its interval, and the change that begins with this run."""
     point, run, spec = metric.series.points[place], metric.values[place], metric.spec
     changes = [f"↕ {sentences.change_size(change, spec)}" for change in metric.changes_at(point)]
-    below = " ".join(filter(None, [sentences.interval_text(run, spec), *changes]))
-    return Cell(sentences.number_text(run.value, spec), below, style="soft-ink" if point.excluded_because else "")
+    interval = sentences.interval_text(run, spec)
+    below = " ".join(filter(None, [interval, *changes]))
+    style = "soft-ink" if point.excluded_because else ""
+    return Cell(sentences.number_text(run.value, spec), below, brief=interval, style=style)

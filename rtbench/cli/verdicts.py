@@ -201,12 +201,16 @@ def trend(
 
         print(to_safe_json(trend_data(found)))
     else:
-        from reports.trends.outputs import trend_text, write_trend
+        from reports.render.terminal import render_page
+        from reports.trends.outputs import write_trend
+        from reports.trends.page import trend_page
 
         # a run's page would lie in its folder; that of many lies beside them
         first = folders[0].resolve().parent if is_run(folders[0]) else folders[0]
-        page = write_trend(found, out or first / "trend.html")
-        sys.stdout.write(f"{trend_text(found, text_width(), colour=wants_colour())}{escape_control(str(page))}\n")
+        path = out or first / "trend.html"
+        page = trend_page(found, path.parent)
+        write_trend(page, path)
+        sys.stdout.write(f"{render_page(page, text_width(), colour=wants_colour())}{escape_control(str(path))}\n")
     if all(point.excluded_because for point in found.points):
         raise typer.Exit(INVALID_STATUS)
 

@@ -38,8 +38,7 @@ from reports.runs import load_for_report
 from reports.sample_size import power_spec, sample_size, sample_size_lines
 from reports.statistics.verdicts import VerdictName
 from reports.summary.summary import Summary, summarise
-from reports.trends.outputs import trend_text
-from reports.trends.page import trend_html
+from reports.trends.page import trend_html, trend_page
 from reports.trends.trend import trend_of_points
 from reports.wording.sentences import run_essentials
 from reports.wording.validity import Cause
@@ -272,7 +271,8 @@ OTHERS: dict[str, Callable[[], str]] = {
 
 def trend_words(entries: list[Any]) -> str:
     trend = trend_of_points(entries)
-    return joined({"terminal": trend_text(trend), "page": words(trend_html(trend, Path("/runs")))})
+    page = trend_page(trend, Path("/runs"))
+    return joined({"terminal": render_page(page), "page": words(render_html(page))})
 
 
 def words(page: str) -> str:
