@@ -191,13 +191,17 @@ def row(finding: Finding, colour: int, *, usable: bool = True) -> FindingRow:
     accepted = verdicts.margin(question.margin, question.metric)
     known = verdicts.direction_text(finding.known, question.metric)
     outcome = shown_verdict(name, question.metric, peers=finding.peers) + (" (Holm)" if holm else "")
+    values = NONE, NONE
+    if found is not None:
+        base_few, own_few = finding.shortfalls
+        values = _value(found.baseline, base_few, question), _value(found.candidate, own_few, question)
     # an arm drifts by itself in this figure; that two runs differ is said of all figures together
     doubted = usable and verdict.provisional and found is not None and found.order is not None
     return FindingRow(
         name=question.name,
         which="" if question.stratum is None else question.stratum.since or REGULAR,
         colour=colour,
-        values=_values(finding),
+        values=values,
         unit=question.shown_unit if found else "",
         change=verdicts.difference(difference),
         interval=f"needs {count(few.needs)}{NBSP}{few.of}" if few else verdicts.interval_of(difference),
@@ -226,15 +230,6 @@ def definition(metric: str) -> str:
     """What a figure is, in the words of the catalogue; empty for an unknown one."""
     known = CATALOGUE.get(metric) or RATES.get(metric)
     return known.sentence if known else ""
-
-
-def _values(finding: Finding) -> tuple[str, str]:
-    """Both figures; n/a for a quantile of an arm that has too few turns or sessions."""
-    difference, question = finding.difference, finding.question
-    if difference is None:
-        return NONE, NONE
-    base_few, few = finding.shortfalls
-    return _value(difference.baseline, base_few, question), _value(difference.candidate, few, question)
 
 
 def _value(value: float, few: Lack | None, question: Question) -> str:

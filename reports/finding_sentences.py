@@ -46,7 +46,13 @@ def overall(primary: Sequence[Finding]) -> VerdictName | None:
 def worst_first(primary: Sequence[Finding]) -> list[tuple[VerdictName | None, list[Finding]]]:
     """Group the primary metrics by candidate, each group with its verdict, the worst candidate first."""
     found = [[f for f in primary if f.candidate == label] for label in dict.fromkeys(f.candidate for f in primary)]
-    return [(overall(mine), mine) for mine in sorted(found, key=_rank)]
+
+    def rank(mine: Sequence[Finding]) -> tuple[int, float]:
+        spoken = speaker(mine)
+        reach = _reach(spoken)
+        return WORST.index(spoken.verdict.name), reach if spoken.verdict.name == "improved" else -reach
+
+    return [(overall(mine), mine) for mine in sorted(found, key=rank)]
 
 
 def overall_shown(primary: Sequence[Finding]) -> str:
@@ -57,13 +63,6 @@ def overall_shown(primary: Sequence[Finding]) -> str:
 def shown(finding: Finding) -> str:
     """Return the finding's verdict as screens show it."""
     return shown_verdict(finding.verdict.name, finding.question.metric, peers=finding.peers)
-
-
-def _rank(primary: Sequence[Finding]) -> tuple[int, float]:
-    verdict = overall(primary)
-    assert verdict is not None, "a candidate has a primary metric"
-    reach = _reach(speaker(primary))
-    return WORST.index(verdict), reach if verdict == "improved" else -reach
 
 
 def answer(primary: Sequence[Finding]) -> str:
@@ -95,7 +94,10 @@ def settling(inconclusive: Sequence[Finding]) -> str:
     if any(f.verdict.provisional and f.difference and not f.difference.order for f in endless):
         return RUNS_DIFFER
     units = "pairs" if all(f.unit == "pair" for f in inconclusive) else "sessions per target"
-    most = [f"more than {count(FAR * max(f.sessions))}" for f in endless] + list(map(_about, finite))
+    most = [f"more than {count(FAR * max(f.sessions))}" for f in endless]
+    for one in finite:
+        least = one.verdict.reason is not None and one.verdict.reason.kind == "too_few"
+        most.append(f"{'at least' if least else 'about'} {count(int(one.needed))}")
     if not most:
         return ""
     names = [figure(f.question) for f in (*endless, *finite)]
@@ -105,12 +107,6 @@ def settling(inconclusive: Sequence[Finding]) -> str:
         return f"More {units} are unlikely to decide {'all metrics' if each else 'it'}: {needs}."
     needed = f"{most[0][:1].upper()}{most[0][1:]} {units} are needed to decide"
     return f"{needed} all metrics: {needs}." if each else f"{needed} {names[0]}."
-
-
-def _about(finding: Finding) -> str:
-    """Return `about 370`; of a metric with too few turns to decide, `at least 100`."""
-    reason = finding.verdict.reason
-    return f"{'at least' if reason and reason.kind == 'too_few' else 'about'} {count(int(finding.needed))}"
 
 
 def at_twice(measured: Sequence[Measured], level: float = LEVEL) -> str:
@@ -225,13 +221,12 @@ def speaker(primary: Sequence[Finding]) -> Finding:
     Of inconclusive ones first what is known to be worse, and last a rate of which none was seen.
     """
     verdict = overall(primary)
-    return max((finding for finding in primary if finding.verdict.name == verdict), key=_priority)
 
+    def priority(one: Finding) -> tuple[bool, bool, float]:
+        unseen = one.verdict.reason is not None and one.verdict.reason.kind == "none_seen"
+        return not unseen, verdict == "inconclusive" and one.known == "worse", _reach(one)
 
-def _priority(finding: Finding) -> tuple[bool, bool, float]:
-    reason, is_worse = finding.verdict.reason, finding.known == "worse"
-    unseen = reason is not None and reason.kind == "none_seen"
-    return not unseen, is_worse and finding.verdict.name == "inconclusive", _reach(finding)
+    return max((one for one in primary if one.verdict.name == verdict), key=priority)
 
 
 def _reach(finding: Finding) -> float:

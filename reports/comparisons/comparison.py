@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import pandas as pd
 from msgspec import Meta
@@ -168,7 +168,19 @@ class Comparison:
         texts = [cause.text for cause in self.causes] or [check.name for check in self.unfair]
         invalid = "; ".join(texts).replace(NBSP, " ")
         run_ids = {side.label: run_id_of(side.run) for side in self.sides}
-        rows = [_row(one, run_ids[one.candidate], invalid) for one in (*self.findings, *self.steps)]
+        rows = []
+        for one in (*self.findings, *self.steps):
+            question, verdict, found = one.question, one.verdict, one.published
+            asked = question.name, question.metric, *(question.stratum or NO_STRATUM), question.step
+            judged, passes = ("not_evaluated", False) if invalid else (verdict.name, verdict.passes)
+            values = (
+                *(run_ids[one.candidate], one.candidate, *asked, question.p, question.unit),
+                *(question.primary, judged, passes, verdict.provisional),
+                *use(said(verdict.reason), published=found is not None, invalid=invalid).values(),
+                *((found.baseline, found.candidate, *shares_of(found)) if found else [None] * 5),
+                *(question.scale, *one.turns, *one.sessions, *one.failed, verdict.more_sessions),
+            )
+            rows.append(dict(zip(DTYPES, values, strict=True)))
         return frame_of(rows, DTYPES)
 
     def __repr__(self) -> str:
@@ -191,21 +203,6 @@ class Comparison:
         if any(finding.verdict.name == "regressed" for finding in self.primary):
             return 1
         return 0 if all(finding.verdict.passes for finding in self.primary) else 3
-
-
-def _row(finding: Finding, run_id: str, invalid: str) -> dict[str, Any]:
-    """A finding as `Comparison.to_frame` has it; without the figures that compare.json has not either."""
-    question, verdict = finding.question, finding.verdict
-    stratum = question.stratum or NO_STRATUM
-    found = finding.published
-    values = [found.baseline, found.candidate, *shares_of(found)] if found else [None] * 5
-    texts = (finding.candidate, question.name, question.metric, stratum.measured_from, stratum.turn_type, question.step)
-    judged, passes = ("not_evaluated", False) if invalid else (verdict.name, verdict.passes)
-    arms = (n for both in (finding.turns, finding.sessions, finding.failed) for n in both)
-    why = use(said(verdict.reason), published=found is not None, invalid=invalid)
-    gate = question.primary, judged, passes, verdict.provisional
-    row = (run_id, *texts, question.p, question.unit, *gate, *why.values())
-    return dict(zip(DTYPES, (*row, *values, question.scale, *arms, verdict.more_sessions), strict=True))
 
 
 CONFIDENCE = 1 - LEVEL

@@ -82,7 +82,11 @@ def check_of(
     limits = [item for threshold in absolute for side in sides for item in limit_results(threshold, side)]
     findings = relative.judged(answers.answers)
     undecided = answers.decision is not None and not answers.decision.ended and not absolute
-    causes = [*([] if undecided else _unusable(run, sides)), *answers.causes]
+    causes = list(answers.causes)
+    if not undecided:
+        nothing = [] if sides else [Cause("no_data", "the run has no turns and no sessions")]
+        unusable = own_causes(sides) or of_run(validity_of(run.metadata), run.metadata, run.folder)
+        causes = [*unusable, *nothing, *causes]
     items = (*limits, *relative.relative_results(answers.answers, findings), *answers.items)
     causes += _too_throttled(sides, items)
     stored = findings and not any(answer.unstored for answer in answers.answers)
@@ -255,9 +259,3 @@ def _warning(side: Side, sides: Sequence[Side]) -> str:
     failed = "did not start" if found.lost[at] == found.unmet[at] else "failed or did not start"
     what = f"{percent(found.unmet[at], found.wanted[at])} of the planned turns{whose} {failed}"
     return f'{what}, and no threshold is about failures: add failure_rate: ["rate<0.01"]'
-
-
-def _unusable(run: RunFrames, sides: Sequence[Side]) -> list[Cause]:
-    """Why the run's figures may not be used. One without data is never green, nor one of whose targets one has none."""
-    causes = own_causes(sides) or of_run(validity_of(run.metadata), run.metadata, run.folder)
-    return [*causes, *([] if sides else [Cause("no_data", "the run has no turns and no sessions")])]

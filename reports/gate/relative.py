@@ -121,14 +121,12 @@ def asked_of(
             for threshold in relative
             for question in asked_by(threshold, threshold.question, sides)
         ]
-    defaults = takewhile(lambda question: question.primary, default_questions(sides))
-    return [(_default(question), question, "") for question in defaults]
-
-
-def _default(question: Question) -> str:
-    """A default gate as it would be written."""
-    accepted = margin(question.margin, question.metric, sign=True).replace("\u00a0", "")
-    return f"{question.metric}: {question.statistic.aggregate}<{accepted.replace('point', 'pt').replace('pts', 'pt')}"
+    defaults = []
+    for question in takewhile(lambda question: question.primary, default_questions(sides)):
+        accepted = margin(question.margin, question.metric, sign=True).replace("\u00a0", "")
+        size = accepted.replace("points", "pt").replace("point", "pt")
+        defaults.append((f"{question.metric}: {question.statistic.aggregate}<{size}", question, ""))
+    return defaults
 
 
 def judged(answers: Sequence[BaselineAnswer]) -> list[Finding]:

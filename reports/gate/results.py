@@ -218,17 +218,17 @@ class Checked:
         `value` and `low` are inf among failed turns. `usable` is false in an invalid check; `reason` says why.
         """
         invalid = "; ".join((*(cause.text for cause in self.causes), *self.differs)).replace(NBSP, " ")
-        return frame_of([self._row(one, invalid) for one in self.thresholds], DTYPES)
-
-    def _row(self, one: ThresholdResult, invalid: str) -> dict[str, Any]:
-        row = row_of(one)
-        published = row["value"] is not None or row["in_failures"]
-        row |= use(row["reason"], published=published, invalid=invalid) | {"run_id": self.run_id}
-        if row["in_failures"]:
-            row["value"] = math.inf
-        if one.estimate is not None and one.estimate.low == math.inf and one.shortfall is None:
-            row["low"] = math.inf
-        return row
+        rows = []
+        for one in self.thresholds:
+            row = row_of(one)
+            published = row["value"] is not None or row["in_failures"]
+            row |= use(row["reason"], published=published, invalid=invalid) | {"run_id": self.run_id}
+            if row["in_failures"]:
+                row["value"] = math.inf
+            if one.estimate is not None and one.estimate.low == math.inf and one.shortfall is None:
+                row["low"] = math.inf
+            rows.append(row)
+        return frame_of(rows, DTYPES)
 
     def __repr__(self) -> str:
         """Checked(20261120T091400Z-voice_turns: inconclusive, 3 thresholds)."""

@@ -26,7 +26,7 @@ from bench.run.document import INTERRUPTED
 from reports import runs
 from reports.finding import Finding
 from reports.looks.decision import Decision, write_decision
-from reports.looks.plan import DecisionPlan, plan_of, refuse_other_targets
+from reports.looks.plan import plan_of, refuse_other_targets
 from reports.looks.sequence import GateResult, Schedule, run_looks
 from reports.question import Question, by_sample
 from reports.runs import RunFrames, run_id_of
@@ -86,8 +86,17 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
     complete = sum(planned <= size for planned in plan.analyses)
 
     def see(held: int) -> list[InterimStatistic]:
-        error = EARLY if held < plan.analyses[-1] else FOUND
-        return _seen(first(held), asked, plan, np.random.default_rng([seed, held]), error)
+        """Return what is seen of every gate; the quantiles of one metric share their draws."""
+        sides, rng = first(held), np.random.default_rng([seed, held])
+        error = EARLY if held < plan.analyses[-1] else FOUND  # of the tests of own drift
+        seen_of: dict[Question, InterimStatistic] = {}
+        for group in by_sample(asked):
+            if unfit := inexact(sides, group[0]):
+                seen = [untestable(Reason("uncertain", text=unfit))] * len(group)
+            else:
+                seen = group[0].statistic.interim(ComparedSides(*sides), group, plan.bootstrap_samples, rng, error)
+            seen_of |= dict(zip(group, seen, strict=True))
+        return [seen_of[gate] for gate in asked]
 
     def unfit(held: int) -> tuple[Cause, ...]:
         return causes_of(check for check in deciding_checks(first(held)) if check.name not in AT_THE_END)
@@ -133,20 +142,6 @@ def end_of(document: dict[str, Any]) -> Literal["", "by hand", "blind"]:
     if document.get("state") not in ("ended", "killed"):
         return ""
     return "by hand" if document["state"] == "killed" or document.get("stop_reason") == INTERRUPTED else "blind"
-
-
-def _seen(
-    sides: Sequence[Side], gates: Sequence[Question], plan: DecisionPlan, rng: np.random.Generator, error: float
-) -> list[InterimStatistic]:
-    """Every gate; the quantiles of one metric share their draws. `error`: of the tests of own drift."""
-    seen_of: dict[Question, InterimStatistic] = {}
-    for group in by_sample(gates):
-        if unfit := inexact(sides, group[0]):
-            seen = [untestable(Reason("uncertain", text=unfit))] * len(group)
-        else:
-            seen = group[0].statistic.interim(ComparedSides(*sides), group, plan.bootstrap_samples, rng, error)
-        seen_of |= dict(zip(group, seen, strict=True))
-    return [seen_of[gate] for gate in gates]
 
 
 def _invalid(run: RunFrames, sides: Sequence[Side]) -> tuple[Cause, ...]:

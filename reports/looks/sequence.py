@@ -149,15 +149,9 @@ def _reason(
         return "final_analysis"
     if any(one.order for one in look.seen):
         return None  # what it will come to at N cannot be told from here
-    chances = [looks.UNKNOWN if one.untested else _chances(one, t, final) for one in look.seen]
+    chances = [looks.UNKNOWN if one.untested else one.chances(t, *final) for one in look.seen]
     still_open = [one for one, at in zip(chances, passed, strict=True) if at is None]
     return "futility" if looks.futile(still_open, chances) else None
-
-
-def _chances(seen: InterimStatistic, t: float, final: tuple[float, float]) -> looks.ConditionalPower:
-    """Of passing by what the upper bound says, of red by what the standard error says."""
-    passing, red = (looks.chances(z, t, *final) for z in (seen.z_within, seen.z))
-    return looks.ConditionalPower(passing.passing, red.red)
 
 
 def _course(
@@ -204,16 +198,8 @@ def _estimates(
     ends = sorted(seen.better * (end + margin) for end in (low, high))
     if not math.isfinite(seen.excess):
         return ends[0], ends[1], seen.d
-    moved = min(max(_corrected(seen, t, bounds), low), high)
-    return ends[0], ends[1], seen.better * (moved + margin)
-
-
-def _corrected(seen: InterimStatistic, t: Sequence[float], bounds: Sequence[float]) -> float:
-    """The corrected excess: as many times smaller as the corrected deviate is, so that nothing else is moved.
-
-    What passes by a bound that is wider than the standard error's hardly stops on a lucky day, and is not corrected.
-    """
-    z = seen.z
-    if not z or not math.isfinite(z) or seen.z_within - z > WIDER:
-        return seen.excess
-    return looks.distance(z, seen.excess / z, t, bounds)
+    z, corrected = seen.z, seen.excess
+    # what passes by a bound that is wider than the standard error's hardly stops on a lucky day, and is not corrected
+    if z and math.isfinite(z) and seen.z_within - z <= WIDER:
+        corrected = looks.distance(z, seen.excess / z, t, bounds)  # as many times smaller as the deviate is
+    return ends[0], ends[1], seen.better * (min(max(corrected, low), high) + margin)

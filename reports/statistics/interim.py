@@ -54,6 +54,11 @@ class InterimStatistic:
 
         return -float(brentq(self.upper, 0.0, REACH)) if self.upper(0.0) < 0 else 0.0
 
+    def chances(self, t: float, c_pass: float, c_red: float) -> looks.ConditionalPower:
+        """Return the chance of passing by what the upper bound says, of failing by what the standard error says."""
+        passing, red = (looks.chances(z, t, c_pass, c_red) for z in (self.z_within, self.z))
+        return looks.ConditionalPower(passing.passing, red.red)
+
 
 def by_se(
     d: float, excess: float, se: float, df: float, better: int = 1, *, order: Order | None = None

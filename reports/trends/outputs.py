@@ -14,9 +14,8 @@ from reports.records import Count, Known, Record, Rounded, about, data_of
 from reports.render.blocks import Page
 from reports.render.html import render_html
 from reports.statistics.change_points import LEVEL
-from reports.trends.metric_trend import MetricTrend, RunSeries, TrendChange, TrendSegment
+from reports.trends.metric_trend import TrendChange, TrendSegment
 from reports.trends.trend import Trend
-from reports.trends.trend_point import RunValue
 from reports.wording.verdicts import figure
 
 TREND_VERSION: Literal[2] = 2
@@ -87,17 +86,9 @@ class TrendDocument(Record, frozen=True):
 
 def trend_data(trend: Trend) -> dict[str, Any]:
     """Return the trend as lists, dictionaries, strings and numbers."""
-    series = [_series(one, metrics) for one, metrics in trend.by_series]
-    return data_of(TrendDocument(TREND_VERSION, LEVEL, trend.comparisons, series, list(trend.notices)))
-
-
-def _series(series: RunSeries, metrics: list[MetricTrend]) -> TrendSeries:
-    return TrendSeries(
-        scenario=series.scenario,
-        target=series.target,
-        name=series.name,
-        simulated=series.simulated,
-        runs=[
+    every = []
+    for series, metrics in trend.by_series:
+        runs = [
             TrendRun(
                 run_id=point.run_id,
                 name=point.name,
@@ -106,11 +97,14 @@ def _series(series: RunSeries, metrics: list[MetricTrend]) -> TrendSeries:
                 excluded_because=point.excluded_because,
                 labels=dict(point.labels),
                 conditions=dict(point.conditions),
-                values=[_value(figure(metric.spec), metric.values[place]) for metric in metrics],
+                values=[
+                    TrendValue(figure(spec), one.value, one.low, one.high, math.isinf(one.value), one.missing_because)
+                    for spec, one in ((metric.spec, metric.values[place]) for metric in metrics)
+                ],
             )
             for place, point in enumerate(series.points)
-        ],
-        metrics=[
+        ]
+        found = [
             TrendMetric(
                 *metric.spec.asked,
                 title=figure(metric.spec),
@@ -125,12 +119,9 @@ def _series(series: RunSeries, metrics: list[MetricTrend]) -> TrendSeries:
                 changes=list(metric.changes),
             )
             for metric in metrics
-        ],
-    )
-
-
-def _value(title: str, run: RunValue) -> TrendValue:
-    return TrendValue(title, run.value, run.low, run.high, math.isinf(run.value), run.missing_because)
+        ]
+        every.append(TrendSeries(series.scenario, series.target, series.name, series.simulated, runs, found))
+    return data_of(TrendDocument(TREND_VERSION, LEVEL, trend.comparisons, every, list(trend.notices)))
 
 
 def write_trend(page: Page, path: Path) -> Path:
