@@ -149,16 +149,15 @@ def sample_size(
 
     Exit status: 0; 4 where the run that it plans from is INVALID or has no verdict.
     """
-    from reports.numbers import NBSP
     from reports.records import data_of
-    from reports.sample_size import power_spec, sample_size, sample_size_lines
+    from reports.render.terminal import render_lines
+    from reports.sample_size import power_spec, sample_size, sample_size_blocks
 
     found = sample_size(_side_named(pilot), power_spec(metric, detect, margin, power, primary))
     if as_json:
         print(to_safe_json(data_of(found)))
     else:
-        for line in sample_size_lines(found):
-            sys.stdout.write(line.replace(NBSP, " ") + "\n")
+        sys.stdout.write(render_lines(sample_size_blocks(found), text_width(), wants_colour()))
     if found.validity != "valid":
         raise typer.Exit(INVALID_STATUS)
 
@@ -330,9 +329,10 @@ def save(name: RunName = "", folder: Folder = BASELINES) -> None:
 def listing(folder: Folder = BASELINES) -> None:
     """Which scenarios and targets have baselines, of how many runs."""
     from reports.gate.baselines import list_baselines
+    from reports.render.terminal import render_lines
 
     stored, notices = _stored(folder)
-    sys.stdout.write(list_baselines(stored) + notices)
+    sys.stdout.write(render_lines([list_baselines(stored)], text_width(), wants_colour()) + notices)
 
 
 @baseline.command()
@@ -341,6 +341,7 @@ def show(
 ) -> None:
     """Show the stored runs of a target, and the spread of their values between runs."""
     from reports.gate.baselines import describe_baselines
+    from reports.render.terminal import render_lines
 
     scenario, _, target = which.partition("/")
     stored, notices = _stored(folder)
@@ -348,7 +349,7 @@ def show(
     if not found:
         known = dict.fromkeys(f"{one.baseline.scenario}/{one.baseline.target}" for one in stored)
         raise UsageError(f"{folder} has no baseline of {which}; it has {', '.join(known)}")
-    sys.stdout.write(describe_baselines(found) + notices)
+    sys.stdout.write(render_lines(describe_baselines(found), text_width(), wants_colour()) + notices)
 
 
 def _stored(folder: Path) -> tuple[list[baselines.StoredBaseline], str]:
