@@ -24,8 +24,10 @@ from reports.render.blocks import Block, Fact, Paragraph
 from reports.runs import RunFrames, run_id_of
 from reports.samples import samples_of
 from reports.session_prices import price_in_seconds, price_in_usd, usd_per_session
+from reports.sides.clusters import ABSENT
+from reports.sides.named import matched, parted, refuse_unknown, targets_of
 from reports.sides.questions import by_stratum, common_strata
-from reports.sides.side import ABSENT, Side, matched, parted, refuse_unknown, targets_of
+from reports.sides.side import Side
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
 from reports.statistics.differences import Margin

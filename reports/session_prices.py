@@ -10,7 +10,8 @@ import numpy as np
 from bench.money import Prices, cost_usd
 from bench.units import NS_PER_S, S_PER_MINUTE
 from reports.runs import RunFrames
-from reports.sides.side import ABSENT, Side
+from reports.sides.clusters import ABSENT
+from reports.sides.side import Side
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.power import SessionPrice
 from reports.summary.money import KINDS, bills_of, money_of

@@ -26,8 +26,9 @@ from reports.question import Question
 from reports.records import Closed, Count, about
 from reports.runs import run_id_of
 from reports.sides.fairness import FairnessCheck, causes_of, checks_of, notices_on, one_run, refuse_other_definitions
+from reports.sides.named import are_peers, known_targets, matched_to_the_first
 from reports.sides.questions import by_stratum, default_questions
-from reports.sides.side import Side, are_peers, known_targets, matched_to_the_first
+from reports.sides.side import Side
 from reports.statistic_types.rate import Rate
 from reports.statistics.baselines import RATE_RUN_SD, RUN_SD
 from reports.statistics.differences import LEVEL, Inference

@@ -17,9 +17,11 @@ from reports.gate.stored_runs import against_stored_runs
 from reports.looks.plan import was_planned
 from reports.numbers import listed, percent
 from reports.runs import RunFrames, labels_of, load_for_report, run_id_of
+from reports.sides.clusters import ABSENT
 from reports.sides.fairness import own_causes, throttled_cause, throttled_share
+from reports.sides.named import targets_of
 from reports.sides.questions import instants_of
-from reports.sides.side import ABSENT, Side, targets_of
+from reports.sides.side import Side
 from reports.statistics.threshold_estimate import TAIL
 from reports.statistics.verdicts import OWN_DRIFT, unequal
 from reports.strata import SINCE

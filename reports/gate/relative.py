@@ -29,20 +29,12 @@ from reports.numbers import listed, plural
 from reports.question import Question
 from reports.runs import RunFrames
 from reports.sides.fairness import causes_of, deciding_checks, one_run, one_seed, refuse_other_definitions
+from reports.sides.named import among, are_peers, matched_to_the_first, parted, refuse_unknown, targets_of
 from reports.sides.questions import asked_by, default_questions
-from reports.sides.side import (
-    Side,
-    among,
-    are_peers,
-    drifts_of,
-    matched_to_the_first,
-    parted,
-    refuse_unknown,
-    targets_of,
-)
+from reports.sides.side import Side
 from reports.statistics.differences import LEVEL
 from reports.statistics.verdicts import OWN_DRIFT_LOOKS, Reason, Verdict
-from reports.summary.drift import PoolDrift
+from reports.summary.drift import PoolDrift, drifts
 from reports.thresholds import Threshold, near, quoted
 from reports.wording.remarks import drift_suspected
 from reports.wording.validity import Cause
@@ -174,7 +166,7 @@ def mark_provisional(answers: BaselineAnswers, targets: Sequence[Side], before: 
 
 def _drifts(targets: Sequence[Side]) -> list[PoolDrift]:
     """Those of a run that are suspected."""
-    return [drift for drift in drifts_of(targets[0]) if drift.suspected] if targets else []
+    return [one for one in drifts(targets[0].run, targets[0].samples) if one.suspected] if targets else []
 
 
 def _drifted(drifts: Sequence[PoolDrift], whose: str) -> Iterable[str]:

@@ -31,10 +31,12 @@ from reports.looks.sequence import GateResult, Schedule, run_looks
 from reports.question import Question, by_sample
 from reports.runs import RunFrames, run_id_of
 from reports.samples import samples_of
+from reports.sides.clusters import ABSENT, by_pair
 from reports.sides.fairness import TURNS, VALID, causes_of, deciding_checks
 from reports.sides.mix import ComparedSides
+from reports.sides.named import are_peers, known_targets
 from reports.sides.questions import asked_by
-from reports.sides.side import ABSENT, Side, are_peers, by_pair, inexact, known_targets
+from reports.sides.side import Side, inexact
 from reports.statistics.counting import Integers
 from reports.statistics.differences import Difference
 from reports.statistics.interim import InterimStatistic, untestable

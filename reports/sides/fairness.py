@@ -15,9 +15,11 @@ import numpy as np
 from bench.errors import UsageError
 from reports.numbers import NBSP, NONE, count, listed, percent, plural, shortened
 from reports.runs import hosts_of
+from reports.sides.clusters import ABSENT
 from reports.sides.mix import ShareChange, changed_shares
+from reports.sides.named import matched_to_the_first
 from reports.sides.questions import default_questions
-from reports.sides.side import ABSENT, Side, matched_to_the_first
+from reports.sides.side import Side
 from reports.sides.workload import differing_between, scripts, setting_text, workload
 from reports.statistics.serial import are_alike
 from reports.summary.arms import FAIR, arms_of, interleaving_of

@@ -85,7 +85,7 @@ def compare(
     from reports.comparisons.document import write_comparison
     from reports.comparisons.page import comparison_page
     from reports.render.terminal import essentials, render_page
-    from reports.sides.side import parted, sides_of
+    from reports.sides.named import parted, sides_of
 
     level_of(confidence)  # before any folder is written to
     sides = [_side_named(name) for name in names or [""]]
@@ -107,7 +107,7 @@ def compare(
 def _side_named(name: str) -> str:
     """A run, or a target of it: RUN or RUN:TARGET, with the run's folder for its name."""
     from bench.run.presence import file_status
-    from reports.sides.side import parted
+    from reports.sides.named import parted
 
     folder, target = parted(name)
     if name and file_status(folder):
@@ -275,7 +275,7 @@ def check(
 def _whole_run(name: str) -> Path:
     """The folder of a run. Raises UsageError for RUN:TARGET, and where there is none."""
     from bench.run.presence import file_status, is_folder
-    from reports.sides.side import parted
+    from reports.sides.named import parted
 
     whole, target = parted(name)
     if not file_status(Path(name)) and is_folder(whole):
@@ -314,7 +314,7 @@ def save(name: RunName = "", folder: Folder = BASELINES) -> None:
     refused."""
     from reports.gate import baselines
     from reports.runs import load_for_report
-    from reports.sides.side import targets_of
+    from reports.sides.named import targets_of
 
     run = run_named(name)
     close_if_left(run)

@@ -17,7 +17,7 @@ from reports.records import data_of
 from reports.render.terminal import render_lines
 from reports.runs import load_for_report
 from reports.sample_size import SampleSize, power_spec, sample_size_blocks, sample_size_of
-from reports.sides.side import parted
+from reports.sides.named import parted
 from reports.statistic_types.quantile import margin_of
 from rtbench.cli.verdicts import sample_size as command
 from tests.docs.schemas import schemas

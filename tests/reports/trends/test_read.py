@@ -16,7 +16,8 @@ from bench.errors import UsageError
 from bench.run.document import SCHEMA_VERSION
 from reports import runs
 from reports.gate import baselines
-from reports.sides.side import Side, targets_of
+from reports.sides.named import targets_of
+from reports.sides.side import Side
 from reports.sides.workload import conditions_of
 from reports.strata import NO_STRATUM
 from reports.trends.trend import trend_of
