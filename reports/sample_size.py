@@ -16,7 +16,6 @@ from bench.metrics import SLOPE
 from bench.run.document import ValidityStatus
 from bench.units import S_PER_MINUTE
 from reports import runs
-from reports.metric_option import metric_option
 from reports.numbers import NBSP, NONE, count, plural, span, three, usd
 from reports.question import Question
 from reports.records import Closed, Number, about
@@ -45,7 +44,7 @@ from reports.statistics.quantiles import quantiles
 from reports.statistics.resample import seed_of
 from reports.summary.summary import window_of
 from reports.summary.trust import WORDS, validity_of
-from reports.thresholds import quoted
+from reports.thresholds import metric_option, quoted
 from reports.turns import measured_sessions
 from reports.wording.verdicts import figure
 

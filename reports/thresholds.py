@@ -1,4 +1,4 @@
-"""Thresholds as k6 users write them, and relative ones: text → `Threshold`.
+"""Thresholds as k6 users write them, relative ones, and the option --metric: text → `Threshold`, or `Statistic`.
 
 ttfa: ["p(95)<800", "med<500"]             against a limit, in the unit of the metric
 failure_rate: ["rate<0.01"]
@@ -88,6 +88,23 @@ def near(name: str, known: Iterable[str]) -> str:
     """A name that was perhaps meant, as the middle of an error."""
     closest = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {closest[0]}?" if closest else ";"
+
+
+def metric_option(text: str, default: str) -> tuple[Gated, Statistic]:
+    """Parse a metric and its statistic: `p95`, `p(95)`, `med`, `rate`. `default`: the quantile if it names none.
+
+    Raises UsageError that says what is allowed.
+    """
+    name, _, aggregate = text.partition(":")
+    metric = primary(name.strip())
+    for statistic in STATISTICS:
+        if names := statistic.aggregates(metric.unit):
+            written = aggregate.strip() or (default if "p(N)" in names else names[0])
+            if (found := statistic.read(re.sub(r"^p(\d.*)$", r"p(\1)", written))) is not None:
+                return metric, found
+    if metric.unit == "share":
+        raise UsageError(f"{metric.name} is a rate: write --metric {metric.name}")
+    raise UsageError(f"{quoted(aggregate)} is no quantile: write --metric {metric.name}:{default}")
 
 
 _NUMBER = r"\d{1,18}(?:\.\d{1,18})?|\.\d{1,18}"  # of more digits int refuses to make a number, or float

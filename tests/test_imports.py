@@ -45,7 +45,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "reports": (
         "numbers", "render", "records", "statistics",
         "strata", "rate_metrics", "stored", "question", "statistic_types",
-        "thresholds", "metric_option", "measurable", "exactness", "frames",
+        "thresholds", "measurable", "exactness", "frames",
         "runs", "turns", "samples",
         "export", "summary", "wording", "finding", "finding_rows", "finding_sentences", "finding_entry",
         "run_report", "text", "notebook",

@@ -98,6 +98,12 @@ def check_of(
     notices: Iterable[str] = ()
     if sides and run.folder not in answers.told:  # a comparison has them
         notices = run_notices(run, noticed(run, sides[0].turns, measured_sessions(run)))
+    several = [
+        f"{one.written} is tested {listed([SINCE[instant] for instant in instants])}; "
+        f"add {{measured_from:{instants[0]}}} to test one of them."
+        for one in thresholds
+        if (instants := instants_of(one, sides))
+    ]
     drifted = listed(list(dict.fromkeys(f"{item.title} of {item.target}" for item in limits if item.provisional)))
     found = Checked(
         run_id=run_id_of(run),
@@ -109,7 +115,7 @@ def check_of(
         differs=answers.differs,
         notices=(
             *answers.notices,
-            *_several_instants(thresholds, sides),
+            *several,
             *([DRIFTING.format(drifted)] if drifted else []),
             *unequal_lengths(items),
             *failed_by_chance(limits),
@@ -131,14 +137,6 @@ def check_of(
     )
     fails = omitted and found.exit_status == PASSED
     return replace(found, causes=omitted, warnings=warnings) if fails else found
-
-
-def _several_instants(thresholds: Sequence[Threshold], sides: Sequence[Side]) -> Iterable[str]:
-    """Yield that a threshold is tested once for each instant that its metric is measured from."""
-    for threshold in thresholds:
-        if instants := instants_of(threshold, sides):
-            each = listed([SINCE[instant] for instant in instants])
-            yield f"{threshold.written} is tested {each}; add {{measured_from:{instants[0]}}} to test one of them."
 
 
 def unequal_lengths(results: Sequence[ThresholdResult]) -> Iterable[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports.finding import Result
-from reports.finding_rows import NOT_JUDGED
+from reports.finding_rows import NOT_JUDGED, row
 from reports.gate import sentences
 from reports.gate.results import Checked, ThresholdResult
 from reports.looks.decision import analyses
@@ -34,6 +34,7 @@ ROWS_SHOWN = 10
 INTERVALS = (
     "Intervals of values are 95 %, as in a report. A threshold passes or fails by one bound, which errs in 5 % of runs."
 )
+SIZES = ("metric", "target", "turns", "sessions", "failed", "completed")
 DIFFERENCES = "Intervals of differences are 90 %, as in a comparison: their ends are the bounds that decide."
 
 
@@ -48,6 +49,10 @@ def check_page(checked: Checked) -> Page:
     intervals = [INTERVALS] if any(not one.relative for one in results) else []
     intervals += [DIFFERENCES] if any(one.relative for one in results) else []
     reasons = [f"{one.target}: {one.title}: {why}" for one in results if (why := _reason(one, checked))]
+    sizes = [
+        [one.title, one.target, *map(count, (of.turns, of.sessions, of.failed)), sentences.completed_text(one)]
+        for one, of in ((one, one.counts or NO_TURNS) for one in results)
+    ]
     return Page(
         title=f"{checked.called}: {headline}",
         badges=sentences.check_badges(checked),
@@ -58,7 +63,7 @@ def check_page(checked: Checked) -> Page:
         sections=[
             Section("analyses", "Interim analyses", "How was the run decided?", decided, brief=decided),
             Section("why", "Why, and what to do", "", [Bullets([*notes, *reasons])], brief=[Bullets(notes)]),
-            Section("sizes", "Turns, sessions and failures", "", [_sizes(results)]),
+            Section("sizes", "Turns, sessions and failures", "", [table(SIZES, sizes, left=(0, 1))]),
         ],
         next=[Paragraph(sentences.ending(checked))],
     )
@@ -84,19 +89,11 @@ def _table(results: Sequence[ThresholdResult], checked: Checked) -> Table:
 def _verdict(one: ThresholdResult, checked: Checked) -> Cell:
     if not sentences.is_judged(one, checked):
         return Cell(NOT_JUDGED, style="soft")
-    style, verdict = MARKS[one.result].ink, sentences.verdict_text(one)
+    within = row(one.finding, 1).within if one.finding and one.finding.difference else ""
+    style, verdict = MARKS[one.result].ink, sentences.shown_result(one) + within
     shown = Strong(verdict) if one.result in ("fail", "not_evaluated") else verdict
     return Cell((f"{MARKS[one.result].glyph} ", shown, ", provisional" if one.provisional else ""), style=style)
 
 
 def _reason(one: ThresholdResult, checked: Checked) -> str:
     return sentences.reason(one) if sentences.is_judged(one, checked) else ""
-
-
-def _sizes(results: Sequence[ThresholdResult]) -> Table:
-    rows = []
-    for one in results:
-        counts = one.counts or NO_TURNS
-        numbers = (count(n) for n in (counts.turns, counts.sessions, counts.failed))
-        rows.append([one.title, one.target, *numbers, sentences.completed_text(one)])
-    return table(("metric", "target", "turns", "sessions", "failed", "completed"), rows, left=(0, 1))

@@ -159,28 +159,23 @@ def row_of(one: ThresholdResult) -> dict[str, Any]:
             row |= {"value": finite(estimate.value), "low": finite(estimate.low), "high": finite(estimate.high)}
             row["in_failures"] = estimate.value == math.inf
     if found is not None:
-        row |= _of_finding(found)
-    return row
-
-
-def _of_finding(found: Finding) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "verdict": found.verdict.name,
-        "margin": verdicts.margin(found.question.margin, found.question.metric, sign=True),
-        "direction": found.known or None,
-        "analysis": found.look,
-        "corrected": as_share(found.corrected, found.question.scale),
-        "sentence": finding_sentences.sentence(found) if found.difference else None,
-        "more_sessions": found.verdict.more_sessions,
-        "effective_sessions": min(counts.effective_sessions for counts in found.arms),
-    }
-    difference, (base_few, few) = found.difference, found.shortfalls
-    if difference and not base_few:
-        row["baseline"] = finite(difference.baseline)
-    if difference and not few:
-        row |= {"value": finite(difference.candidate), "in_failures": difference.candidate == math.inf}
-    if found.published:
-        row |= dict(zip(("difference", "low", "high"), shares_of(found.published), strict=True))
+        row |= {
+            "verdict": found.verdict.name,
+            "margin": verdicts.margin(found.question.margin, found.question.metric, sign=True),
+            "direction": found.known or None,
+            "analysis": found.look,
+            "corrected": as_share(found.corrected, found.question.scale),
+            "sentence": finding_sentences.sentence(found) if found.difference else None,
+            "more_sessions": found.verdict.more_sessions,
+            "effective_sessions": min(counts.effective_sessions for counts in found.arms),
+        }
+        difference, (base_few, candidate_few) = found.difference, found.shortfalls
+        if difference and not base_few:
+            row["baseline"] = finite(difference.baseline)
+        if difference and not candidate_few:
+            row |= {"value": finite(difference.candidate), "in_failures": difference.candidate == math.inf}
+        if found.published:
+            row |= dict(zip(("difference", "low", "high"), shares_of(found.published), strict=True))
     return row
 
 

@@ -12,14 +12,13 @@ lies beyond the margin. `c_k(a)` is the critical value of `reports.statistics.lo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
 from reports.statistics import looks
-from reports.statistics.interim import WIDER, InterimStatistic
+from reports.statistics.interim import InterimStatistic
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Reason, VerdictName, step_down
 
 End = Literal[
@@ -171,7 +170,7 @@ def _course(
         why = None if verdict != "inconclusive" else _why(seen, c, reason, schedule)
         drifted = any(look.seen[gate].order for look in held)
         stopped_by = ladder[0] if gate in worse else ladder[-1]  # what would have ended the run at an earlier look
-        estimates = _estimates(seen, c, schedule.shares[: k + 1], stopped_by[: k + 1])
+        estimates = seen.estimates(c, schedule.shares[: k + 1], stopped_by[: k + 1])
         rulings.append(GateResult(verdict, why, k, seen.d, *estimates, provisional=drifted))
     return LookCourse(tuple(held), reason, tuple(rulings))
 
@@ -185,21 +184,3 @@ def _why(seen: InterimStatistic, c: float, end: End, schedule: Schedule) -> Reas
     if why := seen.unsettled(c):
         return why
     return Reason("would_stay_inconclusive", needed=schedule.pairs) if end == "futility" else None
-
-
-def _estimates(
-    seen: InterimStatistic, c: float, t: Sequence[float], bounds: Sequence[float]
-) -> tuple[float, float, float]:
-    """Lower and upper bound of d, which agree with the verdict, and its corrected estimate."""
-    if seen.untested:
-        return -math.inf, math.inf, math.nan
-    margin = seen.better * seen.d - seen.excess
-    low, high = seen.excess - looks.spread_of_level(c, seen.df) * seen.se, seen.upper(c)
-    ends = sorted(seen.better * (end + margin) for end in (low, high))
-    if not math.isfinite(seen.excess):
-        return ends[0], ends[1], seen.d
-    z, corrected = seen.z, seen.excess
-    # what passes by a bound that is wider than the standard error's hardly stops on a lucky day, and is not corrected
-    if z and math.isfinite(z) and seen.z_within - z <= WIDER:
-        corrected = looks.distance(z, seen.excess / z, t, bounds)  # as many times smaller as the deviate is
-    return ends[0], ends[1], seen.better * (min(max(corrected, low), high) + margin)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +58,24 @@ class InterimStatistic:
         """Return the chance of passing by what the upper bound says, of failing by what the standard error says."""
         passing, red = (looks.chances(z, t, c_pass, c_red) for z in (self.z_within, self.z))
         return looks.ConditionalPower(passing.passing, red.red)
+
+    def estimates(self, c: float, t: Sequence[float], bounds: Sequence[float]) -> tuple[float, float, float]:
+        """Return the bounds of d at a critical value, which agree with the verdict, and its corrected estimate.
+
+        `t`, `bounds`: of each analysis up to this one the fraction of the run, and what would have ended it there.
+        """
+        if self.untested:
+            return -math.inf, math.inf, math.nan
+        margin = self.better * self.d - self.excess
+        low, high = self.excess - looks.spread_of_level(c, self.df) * self.se, self.upper(c)
+        ends = sorted(self.better * (end + margin) for end in (low, high))
+        if not math.isfinite(self.excess):
+            return ends[0], ends[1], self.d
+        z, moved = self.z, self.excess
+        # what passes by a bound that is wider than the standard error's is hardly a lucky stop, and is not corrected
+        if z and math.isfinite(z) and self.z_within - z <= WIDER:
+            moved = looks.distance(z, self.excess / z, t, bounds)  # as many times smaller as the deviate is
+        return ends[0], ends[1], self.better * (min(max(moved, low), high) + margin)
 
 
 def by_se(

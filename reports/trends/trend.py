@@ -15,7 +15,6 @@ from bench.metrics import SLOPE
 from bench.run.presence import is_run, run_folders
 from bench.untrusted.sanitize import escape_control
 from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
-from reports.metric_option import metric_option
 from reports.notebook import frame_html
 from reports.numbers import NBSP, plural
 from reports.question import Question
@@ -24,7 +23,7 @@ from reports.samples import HEARD
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
 from reports.strata import NO_STRATUM, Stratum
-from reports.thresholds import quoted
+from reports.thresholds import metric_option, quoted
 from reports.trends.metric_trend import MetricTrend, RunSeries, TrendChange, metric_trend, series_of, with_changes
 from reports.trends.trend_point import QUANTILE_LEVELS, TrendPoint, points_of_run, stored_points
 

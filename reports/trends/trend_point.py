@@ -20,6 +20,7 @@ from bench.untrusted.sanitize import escape_control
 from reports.gate.baselines import StoredBaseline, read_file
 from reports.gate.stored_runs import each_once
 from reports.numbers import NBSP, count, plural
+from reports.question import Question
 from reports.records import read_document
 from reports.render.blocks import with_marker
 from reports.runs import RunFrames, document_of, labels_of
@@ -27,7 +28,7 @@ from reports.sides.workload import conditions_in
 from reports.statistics.change_points import variance_of
 from reports.statistics.quantiles import QuantileEstimate, lack
 from reports.stored import PS, Baseline, StoredQuantiles
-from reports.strata import Stratum
+from reports.strata import NO_STRATUM, Stratum
 from reports.summary.arms import FAIR, ArmFacts
 from reports.summary.figures import ALL, Counts, MetricSummary, TurnRate
 from reports.summary.outcomes import TargetOutcomes, limited, most_limited
@@ -98,6 +99,17 @@ class TrendPoint:
     def mark(self) -> str:
         """✓ VALID."""
         return with_marker(self.validity_word).replace(" ", NBSP, 1)
+
+    def value(self, question: Question) -> RunValue:
+        """Return the answer of this run."""
+        not_reported = RunValue(missing_because="not reported")
+        if question.p is None:
+            return self.rates.get(question.metric, not_reported)
+        quantiles = self.quantiles.get(MetricKey(question.metric, question.stratum or NO_STRATUM), {})
+        if not quantiles and question.stratum is None:  # all turns of the run are of one kind, whatever it is
+            of_metric = [values for key, values in self.quantiles.items() if key.metric == question.metric]
+            quantiles = of_metric[0] if len(of_metric) == 1 else {}
+        return quantiles.get(question.p, not_reported)
 
 
 class RunSummary(msgspec.Struct):
