@@ -353,21 +353,16 @@ def _named(text: str) -> tuple[str, dict[str, str]]:
                 f"{quoted(text)} has a filter {quoted(part)}; allowed: step:NAME, target:NAME, turn_type:NAME "
                 f"and measured_from:{' or '.join(ORIGINS)}"
             )
-        filters[key] = _turn_type(value) if key == "turn_type" else value
+        if key == "turn_type" and value != REGULAR:
+            names = [name.strip() for name in value.split("+")]
+            if not set(names) <= set(TURN_TYPES):
+                known = f"{REGULAR}, {', '.join(TURN_TYPES)}, or several with + between them"
+                raise UsageError(f"{quoted(value)} is no turn type; allowed: {known}")
+            value = turn_type_of(names)  # with its parts in their order
+        filters[key] = value
     if (instant := filters.get("measured_from")) is not None and instant not in ORIGINS:
         raise UsageError(f"{quoted(instant)} is no instant to measure from; allowed: {', '.join(ORIGINS)}")
     return match[1].strip(), filters
-
-
-def _turn_type(text: str) -> str:
-    """Return a turn type with its parts in their order."""
-    if text == REGULAR:
-        return text
-    names = [name.strip() for name in text.split("+")]
-    if not set(names) <= set(TURN_TYPES):
-        known = f"{REGULAR}, {', '.join(TURN_TYPES)}, or several with + between them"
-        raise UsageError(f"{quoted(text)} is no turn type; allowed: {known}")
-    return turn_type_of(names)
 
 
 def _statistic(text: str, of: Gated) -> Statistic:

@@ -105,10 +105,16 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
 
     schedule = Schedule(plan.pairs, plan.analyses, len(asked), plan.alpha)
     course = run_looks(schedule, see, complete, end_of(run.metadata), unfit=unfit)
+    invalid: tuple[Cause, ...] = ()
     if course.reason == "invalid":
         invalid = unfit(course.looks[-1].pairs)
-    else:
-        invalid = _invalid(run, first(size)) if ended else ()
+    elif ended and not size:
+        no_data = (Cause("no_data", "no pair of sessions ended"),)
+        invalid = of_run(validity_of(run.metadata), run.metadata, run.folder) or no_data
+    elif ended:
+        given_up = run.metadata.get("aborted_because")  # while it ran; a later verdict does not change it
+        aborted = (Cause("aborted", str(given_up)),) if given_up else ()
+        invalid = causes_of(deciding_checks(first(size))) or aborted
     too_early = Reason("no_analysis", "pair", plan.analyses[0], (size,))
     unseen = GateResult("inconclusive", too_early, -1, math.nan, -math.inf, math.inf, math.nan)
     findings = [
@@ -144,15 +150,6 @@ def end_of(document: dict[str, Any]) -> Literal["", "by hand", "blind"]:
     if document.get("state") not in ("ended", "killed"):
         return ""
     return "by hand" if document["state"] == "killed" or document.get("stop_reason") == INTERRUPTED else "blind"
-
-
-def _invalid(run: RunFrames, sides: Sequence[Side]) -> tuple[Cause, ...]:
-    """Why a run that ended may not be used: it was overloaded, not judged, throttled, or has nothing to compare."""
-    if not sides:
-        causes = of_run(validity_of(run.metadata), run.metadata, run.folder)
-        return causes or (Cause("no_data", "no pair of sessions ended"),)
-    given_up = run.metadata.get("aborted_because")  # while it ran; a later verdict does not change it
-    return causes_of(deciding_checks(sides)) or ((Cause("aborted", str(given_up)),) if given_up else ())
 
 
 ARMS = 2

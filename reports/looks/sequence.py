@@ -19,7 +19,7 @@ from typing import Literal
 
 from reports.statistics import looks
 from reports.statistics.interim import InterimStatistic
-from reports.statistics.verdicts import NOT_AFTER_HOLM, Reason, VerdictName, step_down
+from reports.statistics.verdicts import Reason, VerdictName, step_down
 
 End = Literal[
     "regressed", "not_regressed", "futility", "final_analysis", "invalid", "pending", "stopped_by_user", "no_analysis"
@@ -167,20 +167,12 @@ def _course(
         k = len(held) - 1 if at is None or gate in worse else at
         seen, c = held[k].seen[gate], held[k].c
         verdict: VerdictName = "regressed" if gate in worse else "inconclusive" if at is None else "not_regressed"
-        why = None if verdict != "inconclusive" else _why(seen, c, reason, schedule)
+        why = None
+        if verdict == "inconclusive":
+            futile = Reason("would_stay_inconclusive", needed=schedule.pairs) if reason == "futility" else None
+            why = seen.why_inconclusive(c) or futile
         drifted = any(look.seen[gate].order for look in held)
         stopped_by = ladder[0] if gate in worse else ladder[-1]  # what would have ended the run at an earlier look
         estimates = seen.estimates(c, schedule.shares[: k + 1], stopped_by[: k + 1])
         rulings.append(GateResult(verdict, why, k, seen.d, *estimates, provisional=drifted))
     return LookCourse(tuple(held), reason, tuple(rulings))
-
-
-def _why(seen: InterimStatistic, c: float, end: End, schedule: Schedule) -> Reason | None:
-    """Why a gate is inconclusive, where its interval does not say it all."""
-    if seen.untested:
-        return seen.untested
-    if seen.z >= c:
-        return NOT_AFTER_HOLM
-    if why := seen.unsettled(c):
-        return why
-    return Reason("would_stay_inconclusive", needed=schedule.pairs) if end == "futility" else None

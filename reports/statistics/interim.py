@@ -12,7 +12,7 @@ from reports.statistics import looks
 from reports.statistics.differences import Order
 from reports.statistics.quantiles import kish
 from reports.statistics.rates import PerCluster
-from reports.statistics.verdicts import Reason, floor_reason
+from reports.statistics.verdicts import NOT_AFTER_HOLM, Reason, floor_reason
 
 REACH = 8.0
 """Critical values are looked for up to here."""
@@ -58,6 +58,10 @@ class InterimStatistic:
         """Return the chance of passing by what the upper bound says, of failing by what the standard error says."""
         passing, red = (looks.chances(z, t, c_pass, c_red) for z in (self.z_within, self.z))
         return looks.ConditionalPower(passing.passing, red.red)
+
+    def why_inconclusive(self, c: float) -> Reason | None:
+        """Return why it neither passes nor fails at a critical value, if its interval does not say it."""
+        return self.untested or (NOT_AFTER_HOLM if self.z >= c else self.unsettled(c))
 
     def estimates(self, c: float, t: Sequence[float], bounds: Sequence[float]) -> tuple[float, float, float]:
         """Return the bounds of d at a critical value, which agree with the verdict, and its corrected estimate.
